@@ -1,0 +1,1 @@
+process.stderr.write('singlepoll: not yet\n');

@@ -1,0 +1,29 @@
+/**
+ * The one error that stops singlepoll, and its exit codes (sysexits numbers, so that init systems know them).
+ * singlepoll itself never exits 1 or 2 from `start`: those belong to the worker.
+ */
+
+export const EXIT = {
+  ok: 0,
+  usage: 64,
+  unreachable: 69,
+  bug: 70,
+  otherPoller: 75,
+  refused: 77,
+  config: 78,
+} as const;
+
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** What happened (with the value), and the next command to type. Never holds a token. */
+export class SinglepollError extends Error {
+  readonly exitCode: number;
+  readonly hint: string | undefined;
+
+  constructor(exitCode: number, message: string, hint?: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'SinglepollError';
+    this.exitCode = exitCode;
+    this.hint = hint;
+  }
+}

@@ -1,0 +1,52 @@
+/**
+ * A process as singlepoll sees it: plain data, read at one moment, that every decision about strays is taken on.
+ * `startId` tells two processes with the same pid apart; it is compared again right before every signal.
+ */
+export interface Proc {
+  readonly pid: number;
+  readonly ppid: number;
+  readonly pgid: number;
+  readonly sid: number;
+  /** Real user id of the owner; -1 where unknown. */
+  readonly uid: number;
+  /** One letter as in proc(5): R S D T Z X … */
+  readonly state: string;
+  /** Start time in clock ticks after boot on Linux (field 22 of /proc/PID/stat), else an opaque string. */
+  readonly startId: string;
+  /** Controlling terminal number, 0 = none. */
+  readonly tty: number;
+  /** Kernel's short name (at most 15 bytes). */
+  readonly comm: string;
+  /** Arguments; invalid UTF-8 replaced, length capped. Empty for kernel threads and zombies. */
+  readonly argv: readonly string[];
+  /** Working folder, null where it may not be read. */
+  readonly cwd: string | null;
+  /** What of the environment matters here; null where the environment may not be read. */
+  readonly env: ProcEnv | null;
+}
+
+/** The few facts taken from an environment block; the block itself, and so any token, is never kept. */
+export interface ProcEnv {
+  /** This bot's token stands in the environment. */
+  readonly holdsToken: boolean;
+  /** SINGLEPOLL_BOT, SINGLEPOLL_RUN, SINGLEPOLL_SPAWN as found. */
+  readonly bot: string | null;
+  readonly run: string | null;
+  readonly spawn: string | null;
+  /** Some other bot's token stands in a well-known variable. */
+  readonly otherToken: boolean;
+  /** PM2, supervisord, systemd leave marks (pm_id, SUPERVISOR_PROCESS_NAME, INVOCATION_ID …): name → value. */
+  readonly marks: Readonly<Record<string, string>>;
+}
+
+export type Grade = 'own' | 'proven' | 'declared' | 'likely' | 'hint';
+
+/** A process manager that would start a stray again, and how to stop the stray there for good. */
+export interface Respawner {
+  /** `systemd`, `systemd --user`, `pm2`, `supervisord`, `docker`, `docker compose`, `runit`, `s6`, `cron`, or a program's name. */
+  readonly kind: string;
+  /** What the manager calls it: unit, app, program, container, service folder. */
+  readonly name: string;
+  /** The command to type that stops it for good. */
+  readonly stopCommand: string;
+}
