@@ -74,11 +74,18 @@ const KINDS: readonly Kind[] = [
     kind: 'daemon',
     test: (proc) =>
       programOf(proc) === 'daemon' &&
-      proc.argv.some((word) => word === '--respawn' || /^-[a-zA-Z]*r/.test(word)),
+      optionsOnly(proc).some((word) => word === '--respawn' || /^-[a-zA-Z]*r/.test(word)),
     answer: async ({ manager, child }) => {
-      const name = optionOf(manager.argv, '-n', '--name');
+      const options = optionsOnly(manager);
+      const name = optionOf(options, '-n', '--name');
       if (name === null) return { name: programOf(child), steps: [killed(manager)] };
-      return { name, steps: [{ words: ['daemon', `--name=${name}`, '--stop'] }] };
+      const folder = optionOf(options, '-P', '--pidfiles');
+      const file = optionOf(options, '-F', '--pidfile');
+      const where = [
+        ...(folder === null ? [] : [`--pidfiles=${folder}`]),
+        ...(file === null ? [] : [`--pidfile=${file}`]),
+      ];
+      return { name, steps: [{ words: ['daemon', `--name=${name}`, ...where, '--stop'] }] };
     },
   },
   {
@@ -109,6 +116,12 @@ export async function nameOther(suspicion: OtherSuspicion, inquiry: Inquiry): Pr
   const kind = KINDS.find((candidate) => candidate.kind === suspicion.kind)!;
   const { name, steps } = await kind.answer(suspicion.found, inquiry);
   return respawner(inquiry, kind.kind, name, steps, await accountOf(inquiry, suspicion.found.manager.uid));
+}
+
+/** Arguments before the `--` that starts the command of the child. */
+function optionsOnly(proc: Proc): readonly string[] {
+  const end = proc.argv.indexOf('--');
+  return proc.argv.slice(1, end === -1 ? undefined : end);
 }
 
 function circusEndpoint(daemon: Proc, inquiry: Inquiry): string | null {
