@@ -18,6 +18,15 @@ interface Kind {
 
 const killed = (manager: Proc): Step => ({ words: ['kill', String(manager.pid)] });
 
+/** For managers that answer SIGTERM by starting again (concurrently) or by leaving their child behind (forever). */
+function killedWithTree({ manager }: Found, { lineage }: Inquiry): readonly Step[] {
+  const tree = lineage.line.slice(0, lineage.line.indexOf(manager)).reverse();
+  return [
+    { words: ['kill', '-9', String(manager.pid)] },
+    { words: ['kill', ...tree.map((proc) => String(proc.pid))] },
+  ];
+}
+
 const KINDS: readonly Kind[] = [
   {
     kind: 'circus',
@@ -34,12 +43,13 @@ const KINDS: readonly Kind[] = [
     kind: 'forever',
     test: (proc) =>
       programOf(proc) === 'forever' || proc.argv.some((word) => word.endsWith('/forever/bin/monitor')),
-    answer: async ({ manager, child }) => {
+    answer: async (found, inquiry) => {
+      const { manager, child } = found;
       const inBackground = manager.argv.some((word) => word.endsWith('/forever/bin/monitor'));
       const script = child.argv.find((word, at) => at > 0 && !word.startsWith('-')) ?? programOf(child);
       return {
         name: script,
-        steps: inBackground ? [{ words: ['forever', 'stop', script] }] : [killed(manager)],
+        steps: inBackground ? [{ words: ['forever', 'stop', script] }] : killedWithTree(found, inquiry),
       };
     },
   },
@@ -54,9 +64,9 @@ const KINDS: readonly Kind[] = [
       const tries = optionOf(proc.argv, null, '--restart-tries');
       return tries !== null && tries !== '0';
     },
-    answer: async ({ manager, child }) => ({
-      name: child.argv.at(-1) ?? programOf(child),
-      steps: [killed(manager)],
+    answer: async (found, inquiry) => ({
+      name: found.child.argv.at(-1) ?? programOf(found.child),
+      steps: killedWithTree(found, inquiry),
     }),
   },
   {
@@ -107,7 +117,9 @@ export interface OtherSuspicion {
 /** The nearest of the smaller managers above the stray. */
 export function suspectOther(lineage: Lineage): OtherSuspicion | null {
   const kindOf = (proc: Proc) => KINDS.find((kind) => kind.test(proc));
-  const found = nearestAbove(lineage, (proc) => kindOf(proc) !== undefined);
+  // One that belongs to the stray's tree, having nothing else to run, is stopped with it.
+  const inTree = lineage.line.slice(0, lineage.line.indexOf(lineage.treeTop) + 1);
+  const found = nearestAbove(lineage, (proc) => kindOf(proc) !== undefined && !inTree.includes(proc));
   return found === null ? null : { kind: kindOf(found.manager)!.kind, found };
 }
 
