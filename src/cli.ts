@@ -57,10 +57,16 @@ function build(): Command {
     program,
     'start',
     'make this the only poller: lock, strays, webhook, worker; stays in the foreground',
-    ['singlepoll start -- gunicorn app:app --workers=1', "singlepoll start --stray 'old_bot\\.py' -- node bot.js"],
+    [
+      'singlepoll start -- gunicorn app:app --workers=1',
+      "singlepoll start --stray 'old_bot\\.py' -- node bot.js",
+    ],
     () => import('./commands/start.ts'),
   )
-    .argument('[command...]', 'the worker; else `command` of singlepoll.toml, else worker:, bot: or web: of a Procfile')
+    .argument(
+      '[command...]',
+      'the worker; else `command` of singlepoll.toml, else worker:, bot: or web: of a Procfile',
+    )
     .passThroughOptions();
   command(
     program,
