@@ -29,7 +29,11 @@ export interface WorkerStopOptions {
 const KILL_WAIT_MS = 5_000;
 
 /** `run` is the random id of this supervisor run, in the environment of all that belongs to it. */
-export function createWorkerTree(options: { run: string; botId: string; apiRoot: string | null }): WorkerTree {
+export function createWorkerTree(options: {
+  run: string;
+  botId: string;
+  apiRoot: string | null;
+}): WorkerTree {
   const reader = createProcReader({ tokens: [], botId: options.botId });
   const connections = options.apiRoot === null ? null : createConnectionFinder(apiRootOf(options.apiRoot));
 
