@@ -6,6 +6,8 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Answer } from './answer.ts';
+import type { Args } from './args.ts';
 import type { SentMessage } from './chats.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { control } from './control.ts';
@@ -38,6 +40,10 @@ export interface Sandbox {
   inject(token: string, update: object): number;
   /** Queues a text message from a user with the id 1000. */
   injectText(token: string, text: string): number;
+  /** The bots, in the order they were added, with their tokens. */
+  bots(): readonly { readonly id: number; readonly token: string; readonly username: string }[];
+  /** A Bot API call from inside, not through HTTP and not in the log; resolves with its answer. */
+  call(token: string, method: string, args: Args): Promise<Answer>;
   /** Makes getWebhookInfo report a failed delivery. */
   noteWebhookError(token: string, message: string): void;
   fault(fault: Fault): void;
@@ -149,6 +155,9 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     revoke: (token) => botOf(token).endSession('revoked'),
     inject: (token, update) => botOf(token).push(update),
     injectText: (token, text) => botOf(token).push(textUpdate(++lastTextId, text)),
+    bots: () => world.bots(),
+    call: (token, method, args) =>
+      new Promise((resolve) => world.call(token, world.find(token) === null, method, args, resolve)),
     noteWebhookError: (token, message) => botOf(token).noteWebhookError(message),
     fault: (fault) => faults.add(fault),
     clearFaults: () => faults.clear(),
