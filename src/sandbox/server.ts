@@ -22,6 +22,12 @@ import { send, sendEmpty } from './wire.ts';
 import { createWorld } from './world.ts';
 
 const KEEP_ALIVE_MS = 500_000;
+const HEADER_BYTES_MAX = 1 << 18;
+
+const CLIENT_ERRORS: Record<string, string> = {
+  HPE_INVALID_METHOD: '501 Not Implemented',
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+};
 
 export interface Sandbox {
   /** `http://127.0.0.1:PORT` */
@@ -113,7 +119,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   }
 
   const server = createServer(
-    { requireHostHeader: false, keepAliveTimeout: KEEP_ALIVE_MS },
+    { requireHostHeader: false, keepAliveTimeout: KEEP_ALIVE_MS, maxHeaderSize: HEADER_BYTES_MAX },
     (request, response) => {
       handle(request, response).catch((error: unknown) => {
         if (error instanceof UnreadableRequest) return sendEmpty(response, error.status);
@@ -131,7 +137,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   });
   // Verbs that Node itself does not know arrive here; the real server answers them like any other it does not serve.
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    const status = error.code === 'HPE_INVALID_METHOD' ? '501 Not Implemented' : '400 Bad Request';
+    const status = CLIENT_ERRORS[error.code ?? ''] ?? '400 Bad Request';
     if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
   });
 
