@@ -357,6 +357,8 @@ describe('webhook and polling', () => {
     assert.ok(open(waiting));
     webhook('setwebhook', { url: '' });
     assert.ok(open(waiting), 'an empty url is a delete');
+    webhook('deletewebhook', { drop_pending_updates: '1' });
+    assert.ok(open(waiting), 'not even one that empties the queue');
     webhook('setwebhook', { url: 'https://a.example/' });
     assert.equal(description(waiting), CONFLICT.setWebhook);
   });

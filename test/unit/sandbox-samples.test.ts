@@ -95,6 +95,7 @@ describe('sample bot', () => {
     child.kill('SIGTERM');
     assert.deepEqual(await exit(child), [0, null]);
     const last = sandbox.log.at(-1);
+    assert.equal(last?.method, 'getUpdates');
     assert.deepEqual(last?.params, { offset: String(id + 2), limit: '1', timeout: '0' });
     assert.ok(!output().includes(token.split(':')[1] ?? ''));
   });
@@ -147,7 +148,7 @@ describe('the rehearsal scene', () => {
     while ((await pending()) < info.result.pending_update_count + 2)
       assert.ok(performance.now() < deadlineMs, 'new messages come');
     await demo.close();
-    await until('the stray is gone', () => !alive(strayPid));
+    assert.ok(!alive(strayPid), 'the stray is gone');
   });
 
   it('fails with nothing left when the stray does not start', async () => {

@@ -57,10 +57,16 @@ describe('setWebhook', () => {
     const { set, clock, info } = setup();
     set({ url: URL_A });
     clock.advance(1000);
-    const again = set({ url: URL_A, max_connections: '500', ip_address: '198.51.100.7' });
-    clock.advance(4);
-    assert.equal(only(again).description, 'Webhook was set');
-    assert.equal(info().max_connections, 100);
+    for (const [params, connections] of [
+      [{ max_connections: '500' }, 100],
+      [{ secret_token: 'x' }, 40],
+      [{ ip_address: '198.51.100.7' }, 40],
+    ] as const) {
+      const again = set({ url: URL_A, ...params });
+      clock.advance(1000);
+      assert.equal(only(again).description, 'Webhook was set');
+      assert.equal(info().max_connections, connections);
+    }
     assert.equal(info().ip_address, '198.51.100.7');
   });
 
