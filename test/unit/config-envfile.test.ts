@@ -84,6 +84,7 @@ describe('format', () => {
     const doubling = Array.from({ length: 60 }, (_, at) => `A${at + 1}=\${A${at}}\${A${at}}`).join('\n');
     const texts = [
       `A0=xxxxxxxxxx\n${doubling}`,
+      `A=${'x'.repeat(100_000)}\n${`B=${'${A}'.repeat(2_000)}\n`.repeat(100)}`,
       'A="\n'.repeat(200_000),
       `export${' '.repeat(1e6)}=`,
       `A=${'${B:-'.repeat(150_000)}`,

@@ -98,6 +98,23 @@ describe('place', () => {
       rmSync(home, { recursive: true });
     }
   });
+  test('a folder that is there stays the place when the folders above can no longer be written', () => {
+    const home = mkdtempSync(join(tmpdir(), 'singlepoll-test-'));
+    const parents = [home, join(home, '.local'), join(home, '.local/state')];
+    const state = join(home, '.local/state/singlepoll');
+    mkdirSync(state, { recursive: true });
+    for (const parent of parents) chmodSync(parent, 0o555);
+    try {
+      const drop = uid === 0 ? 'process.setuid(65534);' : '';
+      const place = askChild(
+        `${drop} print(stateDirPath({}, { uid: 4711, home: ${JSON.stringify(home)} }));`,
+      );
+      assert.equal(place, state);
+    } finally {
+      for (const parent of parents) chmodSync(parent, 0o755);
+      rmSync(home, { recursive: true });
+    }
+  });
   test('a folder that is there stays the place, also when it cannot be used', () => {
     const home = at('home-with-file');
     mkdirSync(join(home, '.local/state'), { recursive: true });
