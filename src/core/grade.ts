@@ -56,7 +56,6 @@ export function survey(snapshot: Snapshot, facts: Facts, around = surroundings(s
 /** True for what is out of question by who it is: never graded, never signalled. */
 export function isUntouchable(proc: Proc, place: Place, around: Surroundings): boolean {
   return (
-    proc.kernel ||
     proc.pid <= 1 ||
     proc.pid === place.selfPid ||
     around.ancestors.has(proc.pid) ||

@@ -60,8 +60,8 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
   function readOne(pid: number, fresh: boolean): Proc | null {
     const text = readText(`/proc/${pid}/stat`);
     const stat = text === null ? null : parseProcStat(text);
-    if (!stat || stat.state === 'X' || stat.state === 'x') return null;
-    if (stat.kernel || stat.state === 'Z') return bare(pid, stat);
+    if (!stat || stat.kernel || stat.state === 'X' || stat.state === 'x') return null;
+    if (stat.state === 'Z') return toProc(pid, stat, NOTHING);
     let record = known.get(pid);
     if (record && record.startId === stat.startId && record.imageId === stat.imageId) {
       if (fresh) {
@@ -87,7 +87,7 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
         const proc = readOne(pid, fresh);
         if (!proc) continue;
         procs.set(pid, proc);
-        if ((proc.env === null || proc.cwd === null) && !proc.kernel && proc.state !== 'Z') {
+        if ((proc.env === null || proc.cwd === null) && proc.state !== 'Z') {
           count += 1;
           byUid.set(proc.uid, (byUid.get(proc.uid) ?? 0) + 1);
         }
@@ -121,7 +121,10 @@ function parseArgv(block: Buffer | string): string[] {
   return argv;
 }
 
-function toProc(pid: number, stat: ProcStat, record: Known): Proc {
+/** What is left of a zombie. */
+const NOTHING = { uid: -1, argv: [], cwd: null, env: null };
+
+function toProc(pid: number, stat: ProcStat, record: Pick<Known, 'uid' | 'argv' | 'cwd' | 'env'>): Proc {
   return {
     pid,
     ppid: stat.ppid,
@@ -132,27 +135,8 @@ function toProc(pid: number, stat: ProcStat, record: Known): Proc {
     startId: stat.startId,
     tty: stat.tty,
     comm: stat.comm,
-    kernel: false,
     argv: record.argv,
     cwd: record.cwd,
     env: record.env,
-  };
-}
-
-function bare(pid: number, stat: ProcStat): Proc {
-  return {
-    pid,
-    ppid: stat.ppid,
-    pgid: stat.pgid,
-    sid: stat.sid,
-    uid: -1,
-    state: stat.state,
-    startId: stat.startId,
-    tty: stat.tty,
-    comm: stat.comm,
-    kernel: stat.kernel,
-    argv: [],
-    cwd: null,
-    env: null,
   };
 }

@@ -17,9 +17,7 @@ export interface Proc {
   readonly tty: number;
   /** Kernel's short name (at most 15 bytes). */
   readonly comm: string;
-  /** A thread of the kernel: never a poller, and never signalled. */
-  readonly kernel: boolean;
-  /** Arguments; invalid UTF-8 replaced, length capped. Empty for kernel threads and zombies. */
+  /** Arguments; invalid UTF-8 replaced, length capped. Empty for zombies. */
   readonly argv: readonly string[];
   /** Working folder, null where it may not be read. */
   readonly cwd: string | null;
@@ -41,7 +39,7 @@ export interface ProcEnv {
   readonly marks: Readonly<Record<string, string>>;
 }
 
-/** Every process that could be seen at one moment. */
+/** Every process that could be seen at one moment; threads of the kernel are left out. */
 export interface Snapshot {
   readonly procs: ReadonlyMap<number, Proc>;
   /** Processes whose environment or working folder may not be read, and so may hide a token. */
