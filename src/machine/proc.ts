@@ -27,7 +27,8 @@ export interface ProcReader {
 interface Known {
   startId: string;
   imageId: string;
-  uid: number;
+  /** Asked only when somebody wants to know: it is needed of few, and costs as much as all arguments. */
+  uid: number | null;
   argv: readonly string[];
   cwd: string | null;
   env: ProcEnv | null;
@@ -45,13 +46,13 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
   let round = 0;
 
   function inspect(pid: number, stat: ProcStat): Known {
-    const environ = blocks.read(`/proc/${pid}/environ`);
+    const environ = blocks.read(`/proc/${pid}/environ`, { fills: true });
     return {
       startId: stat.startId,
       imageId: stat.imageId,
-      uid: ownerOf(`/proc/${pid}`),
+      uid: null,
       env: typeof environ === 'string' ? null : scanEnviron(environ, tokens, options.botId),
-      argv: parseArgv(blocks.read(`/proc/${pid}/cmdline`, ARGV_BYTES_MAX)),
+      argv: parseArgv(blocks.read(`/proc/${pid}/cmdline`, { mostBytes: ARGV_BYTES_MAX, fills: true })),
       cwd: readLink(`/proc/${pid}/cwd`),
       seen: round,
     };
@@ -65,7 +66,7 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
     let record = known.get(pid);
     if (record && record.startId === stat.startId && record.imageId === stat.imageId) {
       if (fresh) {
-        record.uid = ownerOf(`/proc/${pid}`);
+        record.uid = null;
         record.cwd = readLink(`/proc/${pid}/cwd`);
       }
     } else {
@@ -121,16 +122,21 @@ function parseArgv(block: Buffer | string): string[] {
   return argv;
 }
 
-/** What is left of a zombie. */
-const NOTHING = { uid: -1, argv: [], cwd: null, env: null };
+type Facts = Pick<Known, 'uid' | 'argv' | 'cwd' | 'env'>;
 
-function toProc(pid: number, stat: ProcStat, record: Pick<Known, 'uid' | 'argv' | 'cwd' | 'env'>): Proc {
+/** What is left of a zombie. */
+const NOTHING: Facts = { uid: -1, argv: [], cwd: null, env: null };
+
+function toProc(pid: number, stat: ProcStat, record: Facts): Proc {
   return {
     pid,
     ppid: stat.ppid,
     pgid: stat.pgid,
     sid: stat.sid,
-    uid: record.uid,
+    get uid() {
+      record.uid ??= ownerOf(`/proc/${pid}`);
+      return record.uid;
+    },
     state: stat.state,
     startId: stat.startId,
     tty: stat.tty,

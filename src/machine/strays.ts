@@ -138,31 +138,25 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
   function filesOf(snapshot: Snapshot, fresh: boolean): Facts['envFiles'] {
     const next = new Map<number, Cached>();
     const answer = new Map<number, { token: 'ours' | 'other' | 'both'; name: string }>();
-    const folders = new Map<string, Cached['file']>();
     for (const proc of snapshot.procs.values()) {
       if (proc.cwd === null || tokens.length === 0) continue;
-      const old = files.get(proc.pid);
-      let file: Cached['file'];
-      if (!fresh && old && old.startId === proc.startId && old.cwd === proc.cwd) file = old.file;
-      else file = fileIn(proc.pid, proc.cwd, folders);
-      next.set(proc.pid, { startId: proc.startId, cwd: proc.cwd, file });
-      if (file) answer.set(proc.pid, file);
+      let cached = fresh ? undefined : files.get(proc.pid);
+      if (!cached || cached.startId !== proc.startId || cached.cwd !== proc.cwd) {
+        cached = { startId: proc.startId, cwd: proc.cwd, file: fileOf(proc.pid) };
+      }
+      next.set(proc.pid, cached);
+      if (cached.file) answer.set(proc.pid, cached.file);
     }
     files = next;
     return answer;
   }
 
-  function fileIn(pid: number, cwd: string, folders: Map<string, Cached['file']>): Cached['file'] {
-    // The same path may be another folder in a container: told apart by the folder's identity.
-    const folder = identityOf(`/proc/${pid}/cwd`) ?? `path ${cwd}`;
-    const known = folders.get(folder);
-    if (known !== undefined) return known;
+  function fileOf(pid: number): Cached['file'] {
     let found: Cached['file'] = null;
     for (const name of names) {
       const token: FileToken = envFiles.read(`/proc/${pid}/cwd/${name}`);
       if (token !== 'none' && (found === null || token === 'ours')) found = { token, name: plain(name, 60) };
     }
-    folders.set(folder, found);
     return found;
   }
 
