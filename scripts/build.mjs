@@ -5,7 +5,11 @@ import { build } from 'esbuild';
 
 rmSync('dist', { recursive: true, force: true });
 await build({
-  entryPoints: { cli: 'src/cli.ts' },
+  entryPoints: {
+    cli: 'src/cli.ts',
+    'sample-bot': 'src/sandbox/sample-bot.ts',
+    'legacy-polling-bot': 'src/sandbox/sample-stray.ts',
+  },
   outdir: 'dist',
   bundle: true,
   platform: 'node',
