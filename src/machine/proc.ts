@@ -6,7 +6,7 @@
  * user: it is counted as uninspectable like any process of another user. A program that writes its title over its
  * arguments (setproctitle) may wipe its environment too; what was read before it did so stays known.
  */
-import { scanEnviron } from './environ.ts';
+import { holdsWholeToken, maskTokens, scanEnviron } from './environ.ts';
 import type { Proc, ProcEnv, Snapshot } from './process.ts';
 import { createBlockReader, listPids, ownerOf, readLink, readText } from './procfs.ts';
 import { type ProcStat, parseProcStat } from './procstat.ts';
@@ -30,6 +30,7 @@ interface Known {
   /** Asked only when somebody wants to know: it is needed of few, and costs as much as all arguments. */
   uid: number | null;
   argv: readonly string[];
+  tokenInArgs: boolean;
   cwd: string | null;
   env: ProcEnv | null;
   seen: number;
@@ -46,13 +47,17 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
   let round = 0;
 
   function inspect(pid: number, stat: ProcStat): Known {
+    // One buffer serves both reads: the first is done with before the second begins.
     const environ = blocks.read(`/proc/${pid}/environ`, { fills: true });
+    const env = typeof environ === 'string' ? null : scanEnviron(environ, tokens, options.botId);
+    const cmdline = blocks.read(`/proc/${pid}/cmdline`, { mostBytes: ARGV_BYTES_MAX, fills: true });
     return {
       startId: stat.startId,
       imageId: stat.imageId,
       uid: null,
-      env: typeof environ === 'string' ? null : scanEnviron(environ, tokens, options.botId),
-      argv: parseArgv(blocks.read(`/proc/${pid}/cmdline`, { mostBytes: ARGV_BYTES_MAX, fills: true })),
+      env,
+      tokenInArgs: typeof cmdline !== 'string' && tokens.some((token) => holdsWholeToken(cmdline, token)),
+      argv: parseArgv(cmdline),
       cwd: readLink(`/proc/${pid}/cwd`),
       seen: round,
     };
@@ -114,7 +119,7 @@ function parseArgv(block: Buffer | string): string[] {
   while (from < block.length && argv.length < ARGV_COUNT_MAX) {
     const end = block.indexOf(0, from);
     const to = end < 0 ? block.length : end;
-    argv.push(block.toString('utf8', from, to));
+    argv.push(maskTokens(block.toString('utf8', from, to)));
     from = to + 1;
   }
   // A program that writes a title over its arguments pads the rest with NULs.
@@ -122,10 +127,10 @@ function parseArgv(block: Buffer | string): string[] {
   return argv;
 }
 
-type Facts = Pick<Known, 'uid' | 'argv' | 'cwd' | 'env'>;
+type Facts = Pick<Known, 'uid' | 'argv' | 'tokenInArgs' | 'cwd' | 'env'>;
 
 /** What is left of a zombie. */
-const NOTHING: Facts = { uid: -1, argv: [], cwd: null, env: null };
+const NOTHING: Facts = { uid: -1, argv: [], tokenInArgs: false, cwd: null, env: null };
 
 function toProc(pid: number, stat: ProcStat, record: Facts): Proc {
   return {
@@ -142,6 +147,7 @@ function toProc(pid: number, stat: ProcStat, record: Facts): Proc {
     tty: stat.tty,
     comm: stat.comm,
     argv: record.argv,
+    tokenInArgs: record.tokenInArgs,
     cwd: record.cwd,
     env: record.env,
   };

@@ -17,8 +17,10 @@ export interface Proc {
   readonly tty: number;
   /** Kernel's short name (at most 15 bytes). */
   readonly comm: string;
-  /** Arguments; invalid UTF-8 replaced, length capped. Empty for zombies. */
+  /** Arguments; invalid UTF-8 replaced, tokens masked, length capped. Empty for zombies. */
   readonly argv: readonly string[];
+  /** This bot's token stands in the arguments (`curl …/bot<token>/getUpdates`, `--token=…`). */
+  readonly tokenInArgs?: boolean;
   /** Working folder, null where it may not be read. */
   readonly cwd: string | null;
   /** What of the environment matters here; null where the environment may not be read. */
