@@ -75,7 +75,7 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   const carried = env?.bot ?? null;
   const inEnv = env?.holdsToken === true;
   const inArgs = proc.tokenInArgs === true;
-  // Arguments beat the environment, and that beats a file: a program that got another bot's token does not read ours from the file.
+  // Arguments beat the environment, and that beats a file: who got another bot's token does not read ours there.
   const inFile =
     !inEnv && !inArgs && env?.otherToken !== true && (file?.token === 'ours' || file?.token === 'both');
   const usesOther = !inArgs && (env?.otherToken === true || (!inEnv && file?.token === 'other'));
@@ -121,10 +121,11 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     if (usesOther && !holds) return result('hint', match, ...doubts);
     return { ...result('likely', match, ...token, ...doubts), open: holds && !unclear };
   }
-  if (holds)
-    return usesOther
-      ? result('likely', ...token, "but it is given another bot's token")
-      : result('likely', ...token);
+  if (holds) {
+    if (usesOther) return result('likely', ...token, OTHER_TOKEN);
+    if (unclear) return result('likely', ...token, "but other bots' tokens stand beside it");
+    return { ...result('likely', ...token), open: !isInert(program) };
+  }
   const word = facts.patterns.find((candidate) => proc.argv.some((arg) => candidate.test(arg)));
   return word && inScope(proc, facts)
     ? result('hint', `a word of its command line matches --stray ${word.source}`)
