@@ -156,9 +156,12 @@ export async function bed(t: TestContext): Promise<Bed> {
       try {
         return JSON.parse(result.stdout) as Status;
       } catch (error) {
-        throw new Error(`status --json printed no JSON (exit ${result.code}): ${result.stdout}${result.stderr}`, {
-          cause: error,
-        });
+        throw new Error(
+          `status --json printed no JSON (exit ${result.code}): ${result.stdout}${result.stderr}`,
+          {
+            cause: error,
+          },
+        );
       }
     },
     journal: () =>

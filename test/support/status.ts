@@ -90,11 +90,7 @@ export function assertStatusShape(status: Status): void {
     }
   }
   if (status.polling) {
-    hasKeys(
-      status.polling,
-      ['via', 'polls', 'lastPollAt', 'offset', 'updates', 'conflicts'],
-      'polling',
-    );
+    hasKeys(status.polling, ['via', 'polls', 'lastPollAt', 'offset', 'updates', 'conflicts'], 'polling');
     assert.ok(['gateway', 'direct'].includes(status.polling.via));
   }
   if (status.webhook) hasKeys(status.webhook, ['url', 'pendingUpdates', 'lastError'], 'webhook');
@@ -102,11 +98,7 @@ export function assertStatusShape(status: Status): void {
 }
 
 export function assertStrayShape(stray: StrayView): void {
-  hasKeys(
-    stray,
-    ['pid', 'user', 'command', 'cwd', 'startedAt', 'grade', 'proof', 'respawner'],
-    'stray',
-  );
+  hasKeys(stray, ['pid', 'user', 'command', 'cwd', 'startedAt', 'grade', 'proof', 'respawner'], 'stray');
   assert.ok(['own', 'proven', 'declared', 'likely', 'hint'].includes(stray.grade), stray.grade);
   assert.ok(Array.isArray(stray.proof));
 }

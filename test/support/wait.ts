@@ -47,7 +47,12 @@ export async function staysTrue(
 export const randomMoment = (maxMs: number): Promise<void> => pause(Math.random() * maxMs);
 
 /** Gives the promise's value, or throws naming `what` when it takes longer than `ms`. */
-export async function within<T>(what: string, promise: Promise<T>, ms: number, seen?: () => string): Promise<T> {
+export async function within<T>(
+  what: string,
+  promise: Promise<T>,
+  ms: number,
+  seen?: () => string,
+): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
