@@ -34,9 +34,13 @@ test('start: bot, lock, stray, webhook, worker in this order, updates kept, no t
   });
   await until('the stray to try', () => b.sandbox.polls().length > 0);
   const run = b.cli(['start', '--', ...node('polite.mjs')]);
-  await until('every update to be handled by the worker', () => ids.every((id) => handled(b.journal()).has(id)), {
-    seen: run.seen,
-  });
+  await until(
+    'every update to be handled by the worker',
+    () => ids.every((id) => handled(b.journal()).has(id)),
+    {
+      seen: run.seen,
+    },
+  );
 
   const me = await b.sandbox.call<{ username: string }>('getMe');
   const text = run.stderr();
@@ -87,7 +91,11 @@ test('start: a new SINGLEPOLL_RUN in each run, SINGLEPOLL_SPAWN counts within it
   await first.waitFor('ENV ');
   const before = shownEnv(first.stdout());
   process.kill(before.pid, 'SIGKILL');
-  const lines = () => first.stdout().split('\n').filter((line) => line.startsWith('ENV '));
+  const lines = () =>
+    first
+      .stdout()
+      .split('\n')
+      .filter((line) => line.startsWith('ENV '));
   await until('the second spawn', () => lines().length === 2, { seen: first.seen });
   const after = shownEnv(lines()[1] ?? '');
   assert.equal(after.env.SINGLEPOLL_RUN, before.env.SINGLEPOLL_RUN);

@@ -67,7 +67,8 @@ export async function openSandbox(token: string): Promise<TestSandbox> {
             delivered: record.delivered,
           };
         }),
-    methods: () => raw.log.filter((record) => record.bot === bot).map((record) => record.method.toLowerCase()),
+    methods: () =>
+      raw.log.filter((record) => record.bot === bot).map((record) => record.method.toLowerCase()),
     requests: () => raw.log,
     call,
     async setWebhook(url) {
