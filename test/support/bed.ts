@@ -89,7 +89,7 @@ export async function bed(t: TestContext): Promise<Bed> {
   const sandbox = await openSandbox(token);
   const owned = new Map<number, number>();
   const base: Record<string, string> = {
-    PATH: process.env['PATH'] ?? '/usr/bin:/bin',
+    PATH: process.env.PATH ?? '/usr/bin:/bin',
     HOME: join(dir, 'home'),
     LANG: 'C.UTF-8',
     [COOKIE_NAME]: cookie,
