@@ -1,0 +1,143 @@
+/**
+ * The smaller managers, told by their program on the stray's line: circus, forever, concurrently,
+ * process-compose, overmind, daemon(1), OpenRC's supervise-daemon, and another user's singlepoll.
+ * Those that start nothing again (foreman, honcho, nf, a bare concurrently) are not here.
+ */
+import type { Proc } from '../process.ts';
+import { iniSections } from './ini.ts';
+import { accountOf, ask, type Inquiry, respawner, type Verdict } from './inquiry.ts';
+import { type Found, type Lineage, markOf, nearestAbove, optionOf, programOf, resolveIn } from './lineage.ts';
+import type { Step } from './shell.ts';
+
+interface Kind {
+  readonly kind: string;
+  test(proc: Proc): boolean;
+  /** What it calls the stray, and how it is told to stop it. */
+  answer(found: Found, inquiry: Inquiry): Promise<{ name: string; steps: readonly Step[] }>;
+}
+
+const killed = (manager: Proc): Step => ({ words: ['kill', String(manager.pid)] });
+
+const KINDS: readonly Kind[] = [
+  {
+    kind: 'circus',
+    test: (proc) => programOf(proc) === 'circusd' || proc.argv.includes('circus.circusd'),
+    answer: async (found, inquiry) => {
+      const endpoint = circusEndpoint(found.manager, inquiry);
+      const reach = endpoint === null ? [] : ['--endpoint', endpoint];
+      const name = await circusWatcher(found, reach, inquiry);
+      const words = ['circusctl', ...reach, 'stop', ...(name === null ? [] : [name])];
+      return { name: name ?? programOf(found.child), steps: [{ words }] };
+    },
+  },
+  {
+    kind: 'forever',
+    test: (proc) =>
+      programOf(proc) === 'forever' || proc.argv.some((word) => word.endsWith('/forever/bin/monitor')),
+    answer: async ({ manager, child }) => {
+      const inBackground = manager.argv.some((word) => word.endsWith('/forever/bin/monitor'));
+      const script = child.argv.find((word, at) => at > 0 && !word.startsWith('-')) ?? programOf(child);
+      return {
+        name: script,
+        steps: inBackground ? [{ words: ['forever', 'stop', script] }] : [killed(manager)],
+      };
+    },
+  },
+  {
+    kind: 'concurrently',
+    test: (proc) => {
+      if (
+        programOf(proc) !== 'concurrently' &&
+        !proc.argv.some((word) => /\/concurrently\/dist\/bin\//.test(word))
+      )
+        return false;
+      const tries = optionOf(proc.argv, null, '--restart-tries');
+      return tries !== null && tries !== '0';
+    },
+    answer: async ({ manager, child }) => ({
+      name: child.argv.at(-1) ?? programOf(child),
+      steps: [killed(manager)],
+    }),
+  },
+  {
+    kind: 'process-compose',
+    test: (proc) => programOf(proc) === 'process-compose',
+    answer: async ({ manager, child }, inquiry) => {
+      const name = markOf(inquiry.lineage, 'PC_PROC_NAME');
+      const port = optionOf(manager.argv, '-p', '--port');
+      const reach = port === null ? [] : ['-p', port];
+      if (name === null) return { name: programOf(child), steps: [killed(manager)] };
+      return { name, steps: [{ words: ['process-compose', ...reach, 'process', 'stop', name] }] };
+    },
+  },
+  {
+    kind: 'daemon',
+    test: (proc) =>
+      programOf(proc) === 'daemon' &&
+      proc.argv.some((word) => word === '--respawn' || /^-[a-zA-Z]*r/.test(word)),
+    answer: async ({ manager, child }) => {
+      const name = optionOf(manager.argv, '-n', '--name');
+      if (name === null) return { name: programOf(child), steps: [killed(manager)] };
+      return { name, steps: [{ words: ['daemon', `--name=${name}`, '--stop'] }] };
+    },
+  },
+  {
+    kind: 'openrc',
+    test: (proc) => programOf(proc) === 'supervise-daemon' || proc.comm === 'supervise-daemo',
+    answer: async ({ manager }) => {
+      const name = manager.argv.slice(1).find((word) => !word.startsWith('-')) ?? '';
+      const stop = { words: ['rc-service', name, 'stop'] };
+      return { name, steps: [stop, { words: ['rc-update', 'del', name] }] };
+    },
+  },
+];
+
+export interface OtherSuspicion {
+  readonly kind: string;
+  readonly found: Found;
+}
+
+/** The nearest of the smaller managers above the stray. */
+export function suspectOther(lineage: Lineage): OtherSuspicion | null {
+  const kindOf = (proc: Proc) => KINDS.find((kind) => kind.test(proc));
+  const found = nearestAbove(lineage, (proc) => kindOf(proc) !== undefined);
+  return found === null ? null : { kind: kindOf(found.manager)!.kind, found };
+}
+
+/** Its name for the stray and its stop command. */
+export async function nameOther(suspicion: OtherSuspicion, inquiry: Inquiry): Promise<Verdict> {
+  const kind = KINDS.find((candidate) => candidate.kind === suspicion.kind)!;
+  const { name, steps } = await kind.answer(suspicion.found, inquiry);
+  return respawner(inquiry, kind.kind, name, steps, await accountOf(inquiry, suspicion.found.manager.uid));
+}
+
+function circusEndpoint(daemon: Proc, inquiry: Inquiry): string | null {
+  const config = circusConfig(daemon);
+  const configured =
+    config === null ? undefined : iniSections(config, inquiry.ctx).get('circus')?.get('endpoint');
+  return configured ?? null;
+}
+
+function circusConfig(daemon: Proc): string | null {
+  const file = daemon.argv.slice(1).find((word) => word.endsWith('.ini') || word.endsWith('.conf'));
+  return file === undefined ? null : resolveIn(daemon.cwd, file);
+}
+
+/** The watcher that says the child's pid is its own; the only one of the configuration where nobody answers. */
+async function circusWatcher(
+  found: Found,
+  reach: readonly string[],
+  inquiry: Inquiry,
+): Promise<string | null> {
+  const config = circusConfig(found.manager);
+  const sections = config === null ? [] : [...iniSections(config, inquiry.ctx).keys()];
+  const names = sections
+    .filter((title) => title.startsWith('watcher:'))
+    .map((title) => title.slice('watcher:'.length));
+  if (names.length <= 1) return names[0] ?? null;
+  for (const name of names) {
+    const pids = await ask(inquiry, 'circusctl', [...reach, 'list', name]);
+    if (pids?.split(/[\s,]+/).includes(String(found.child.pid))) return name;
+  }
+  return null;
+}
