@@ -1,6 +1,7 @@
 // The Bot API stand-in in the test's own process, as the tests use it: who polled, what was sent, webhooks, faults.
 // Webhook calls go over HTTP like anybody's; the record names fixture pollers by their parameter `poller`.
-import { type RequestRecord, startSandbox } from '../../src/sandbox/server.ts';
+import type { RequestRecord } from '../../src/sandbox/request-log.ts';
+import { startSandbox } from '../../src/sandbox/server.ts';
 
 export interface Poll {
   /** Of a fixture poller; null for a library. */
@@ -76,7 +77,7 @@ export async function openSandbox(token: string): Promise<TestSandbox> {
     },
     webhookInfo: () => call('getWebhookInfo'),
     text: (text) => raw.injectText(token, text),
-    sentTexts: () => raw.sent.map((message) => String((message as { text?: unknown }).text ?? '')),
+    sentTexts: () => raw.sent.map((message) => message.text),
     close: () => raw.close(),
   };
 }
