@@ -41,8 +41,11 @@ for (const command of ['quiet', 'chatty'] as const) {
       },
     );
     await until('a poll', () => b.sandbox.polls().length > 0, { seen: terminal.seen });
+    // Not the wrapper that holds the terminal: it has the same words as arguments.
     const supervisor = () =>
-      findByEnv('SP_TEST_COOKIE', b.cookie).filter((pid) => commandOf(pid).includes(`${PROGRAM} start`))[0];
+      findByEnv('SP_TEST_COOKIE', b.cookie).find(
+        (pid) => commandOf(pid).includes(`${PROGRAM} start`) && !commandOf(pid).includes('in-pty.py'),
+      );
     const workers = () => findByEnv('SINGLEPOLL_BOT', String(b.botId));
     assert.ok(supervisor());
     writeFileSync(hangup, '');
