@@ -31,6 +31,8 @@ export interface Stray {
   readonly grade: Grade;
   readonly proof: readonly string[];
   readonly respawner: Respawner | null;
+  /** Who started the top of its tree: the one to ask when it comes back. Null where that is gone or pid 1. */
+  readonly parent: { readonly pid: number; readonly command: string } | null;
 }
 
 export interface Survey {
@@ -230,6 +232,8 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
 
   function toStray(one: Graded, seen: Seen, respawner: Respawner | null): Stray {
     const { proc } = one;
+    const plan = planTree(seen.snapshot, proc, seen.place, seen.around);
+    const parent = seen.snapshot.procs.get(plan.top.ppid);
     const stray: Stray = {
       pid: proc.pid,
       startId: proc.startId,
@@ -240,8 +244,12 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       grade: one.grade,
       proof: one.proof.map((text) => plain(text)),
       respawner,
+      parent:
+        parent && parent.pid > 1
+          ? { pid: parent.pid, command: plainCommand(parent.argv.length > 0 ? parent.argv : [parent.comm]) }
+          : null,
     };
-    if (one.grade !== 'hint') plans.set(stray, planTree(seen.snapshot, proc, seen.place, seen.around));
+    if (one.grade !== 'hint') plans.set(stray, plan);
     return stray;
   }
 
