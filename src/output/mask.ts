@@ -62,6 +62,7 @@ type Outlook = 'more' | 'release' | 'end';
 export function createMasker(tokens: readonly string[]): Masker {
   const needles = needlesOf(tokens);
   const longestNeedle = Math.max(0, ...needles.map((needle) => needle.bytes.length));
+  const seamBytes = 4 * CONTEXT_BYTES + longestNeedle;
   /** The last bytes that went out, as they came, as far as a token can reach across them. */
   const context = Buffer.alloc(CONTEXT_BYTES);
   let contextLength = 0;
@@ -87,22 +88,27 @@ export function createMasker(tokens: readonly string[]): Masker {
       settle(chunk);
       return out;
     }
-    // Look at the seam in a small copy, up to a byte that no token reaches across, then at the rest in place.
-    const seam = endOfReach(chunk, start);
+    // Look at the seam in a small copy, up to a byte that no token reaches across, or where there is none nearby so far
+    // that all that is still open there lies in this chunk; then at the rest in place.
+    const seam = endOfReach(chunk, start, Math.min(chunk.length, start + seamBytes));
     const first = chunk.subarray(start, seam);
     const joined = joinContext(held.length === 0 ? first : Buffer.concat([held, first]));
     examine(joined, contextLength, 'more');
+    const open = joined.length - holdFrom;
     const untouched = held.length === 0 && cuts.length === 0;
     const head = untouched ? EMPTY : cutOut(joined, contextLength);
     if (seam === chunk.length) {
-      const out = untouched ? chunk.subarray(start, chunk.length - (joined.length - holdFrom)) : head;
       settle(joined);
-      return out;
+      return untouched ? chunk.subarray(start, seam - open) : head;
     }
-    contextLength = 0;
     held = EMPTY;
-    examine(chunk, seam, 'more');
-    const rest = cutOut(chunk, untouched ? start : seam);
+    const restAt = swallowing ? runEnd(chunk, seam) : seam - open;
+    if (swallowing && restAt === chunk.length) {
+      remember(chunk, restAt);
+      return head;
+    }
+    examine(chunk, restAt, 'more');
+    const rest = cutOut(chunk, untouched ? start : restAt);
     settle(chunk);
     return head.length === 0 ? rest : Buffer.concat([head, rest]);
   }
@@ -186,15 +192,18 @@ export function createMasker(tokens: readonly string[]): Masker {
   function cutOut(bytes: Buffer, start: number): Buffer {
     if (cuts.length === 0)
       return start === 0 && holdFrom === bytes.length ? bytes : bytes.subarray(start, holdFrom);
-    const parts: Buffer[] = [];
+    let size = holdFrom - start;
+    for (const cut of cuts) size += cut.replacement.length - (cut.to - cut.from);
+    const out = Buffer.allocUnsafe(size);
     let at = start;
+    let written = 0;
     for (const cut of cuts) {
-      if (cut.from > at) parts.push(bytes.subarray(at, cut.from));
-      parts.push(cut.replacement);
+      written += bytes.copy(out, written, at, cut.from);
+      written += cut.replacement.copy(out, written);
       at = cut.to;
     }
-    if (at < holdFrom) parts.push(bytes.subarray(at, holdFrom));
-    return Buffer.concat(parts);
+    bytes.copy(out, written, at, holdFrom);
+    return out;
   }
 
   /** Keeps for the next call what is needed of bytes that are examined and printed. */

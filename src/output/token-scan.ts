@@ -35,9 +35,8 @@ export function runEnd(bytes: Uint8Array, from: number): number {
   return at;
 }
 
-/** Index after the first byte at or after `from` that no token reaches across; the length where there is none. */
-export function endOfReach(bytes: Uint8Array, from: number): number {
-  const end = bytes.length;
+/** Index after the first byte in `from` to `end` that no token reaches across; `end` where there is none. */
+export function endOfReach(bytes: Uint8Array, from: number, end: number): number {
   for (let at = from; at < end; at++) if (CLASS[bytes[at]!] === 0) return at + 1;
   return end;
 }

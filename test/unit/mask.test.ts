@@ -201,6 +201,7 @@ describe('a stream', () => {
         const piece = pieces[random(pieces.length)]!;
         text += random(5) === 0 ? piece.slice(random(piece.length)) : piece;
         if (random(9) === 0) text += piece.repeat(random(4));
+        if (random(40) === 0) text += piece.repeat(1 + random(80));
       }
       const cutsAt: number[] = [];
       for (let n = random(8); n > 0; n--) cutsAt.push(random(text.length + 1));
