@@ -46,6 +46,8 @@ const READ_BYTES = 64 * 1024;
 /** What could become a token waits so long for more bytes, then is printed: it may be a prompt. */
 const HOLD_MS = 1_000;
 
+type Input = Pick<Readable, 'pause' | 'resume' | 'destroy'>;
+
 /** stdout and stderr outlive every worker; opened at the first use. */
 const standardSinks = new Map<number, Sink>();
 
@@ -57,7 +59,8 @@ export function startPump(options: PumpOptions): Pump {
   const tail = createTail();
   const sampler = onText ? createSampler(onText) : null;
   let bytes = 0;
-  let paused = false;
+  /** Writes that the sink has not finished. */
+  let pending = 0;
   let ended = false;
   let finished = false;
   let holdTimer: NodeJS.Timeout | null = null;
@@ -65,7 +68,7 @@ export function startPump(options: PumpOptions): Pump {
   const done = new Promise<void>((resolve) => {
     finish = resolve;
   });
-  const input = typeof source === 'number' ? readDescriptor(source) : readStream(source);
+  let input: Input | null = typeof source === 'number' ? readDescriptor(source) : readStream(source);
 
   /** False: read no more until `resume`. */
   function take(chunk: Buffer): boolean {
@@ -73,43 +76,45 @@ export function startPump(options: PumpOptions): Pump {
     print(masker.push(chunk));
     if (holdTimer !== null) clearTimeout(holdTimer);
     holdTimer = masker.held > 0 ? setTimeout(letGo, HOLD_MS) : null;
-    return !paused;
+    return pending === 0;
   }
 
   function print(out: Buffer): void {
     if (out.length === 0) return;
     tail.add(out);
     sampler?.offer(out, performance.now());
-    if (!sink.write(out, resume)) paused = true;
+    if (!sink.write(out, written)) pending++;
   }
 
-  function resume(): void {
-    paused = false;
+  function written(): void {
+    pending--;
+    if (pending > 0) return;
     if (ended) settle();
-    else input.resume();
+    else input?.resume();
   }
 
   function letGo(): void {
-    // A stalled reader sees no prompt anyway.
-    holdTimer = paused ? setTimeout(letGo, HOLD_MS) : null;
-    if (!paused) print(masker.release());
-    if (paused) input.pause();
+    // Behind a stalled reader a prompt is not seen anyway.
+    holdTimer = pending > 0 ? setTimeout(letGo, HOLD_MS) : null;
+    if (pending > 0) return;
+    print(masker.release());
+    if (pending > 0) input?.pause();
   }
 
   function end(): void {
     if (ended) return;
     ended = true;
     if (holdTimer !== null) clearTimeout(holdTimer);
-    const waiting = paused;
     print(masker.flush());
     sampler?.end();
-    paused ||= waiting;
-    if (!paused) settle();
+    if (pending === 0) settle();
   }
 
   function settle(): void {
     if (finished) return;
     finished = true;
+    // The caller may keep a pump for its last lines: the read buffer should not stay with it.
+    input = null;
     if (destinationFd > 2) sink.close();
     finish();
   }
@@ -117,7 +122,7 @@ export function startPump(options: PumpOptions): Pump {
   async function close(withinMs: number): Promise<void> {
     if (finished) return;
     const timer = setTimeout(() => {
-      input.destroy();
+      input?.destroy();
       end();
       settle();
     }, withinMs);
@@ -125,22 +130,25 @@ export function startPump(options: PumpOptions): Pump {
     clearTimeout(timer);
   }
 
-  function readDescriptor(fd: number) {
-    const socket = new net.Socket({
+  function readDescriptor(fd: number): Input {
+    const onread: net.OnReadOpts = {
+      // One buffer for every read: no allocation, and a worker's flood does not grow us.
+      buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+      callback: (size, buffer) => take(buffer.subarray(0, size) as Buffer),
+    };
+    // The typings know `onread` for connections only; the constructor takes it as well (node:net, new net.Socket).
+    const settings: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {
       fd,
       readable: true,
       writable: false,
-      // One buffer for every read: no allocation, and a worker's flood does not grow us.
-      onread: {
-        buffer: Buffer.allocUnsafeSlow(READ_BYTES),
-        callback: (size, buffer) => take(buffer.subarray(0, size) as Buffer),
-      },
-    });
+      onread,
+    };
+    const socket = new net.Socket(settings);
     socket.on('error', end).on('end', end).on('close', end);
     return socket;
   }
 
-  function readStream(stream: Readable) {
+  function readStream(stream: Readable): Input {
     stream.on('data', (chunk: Buffer) => {
       if (!take(chunk)) stream.pause();
     });

@@ -53,7 +53,7 @@ export function createTail(maxLines = 20, maxLineBytes = 4096): Tail {
       if (openBytes >= maxLineBytes) return;
       openBytes += end - start;
     } else openBytes = end - newline - 1;
-    pieces.push(bytes.latin1Slice(start, end));
+    pieces.push(bytes.toString('latin1', start, end));
     size += end - start;
   }
 
@@ -64,7 +64,7 @@ export function createTail(maxLines = 20, maxLineBytes = 4096): Tail {
       const room = maxLineBytes - openBytes;
       if (room > 0 && lineEnd > at) {
         const to = Math.min(lineEnd, at + room);
-        pieces.push(bytes.latin1Slice(at, to));
+        pieces.push(bytes.toString('latin1', at, to));
         size += to - at;
         openBytes += to - at;
       }
