@@ -40,19 +40,21 @@ type Route =
   | { readonly by: 'stream'; readonly stream: NodeJS.WritableStream };
 type Device = 'pipe' | 'terminal' | 'file';
 
+type WriteSync = (fd: number, bytes: Buffer, offset: number, length: number) => number;
+
 interface Waiting {
   bytes: Buffer;
   readonly onFree: () => void;
 }
 
-/** Opens the way to a descriptor of ours; never throws. */
-export function openSink(fd: number): Sink {
+/** Opens the way to a descriptor of ours; never throws. `writeSync` is replaced by tests of full disks and slow terminals. */
+export function openSink(fd: number, writeSync: WriteSync = fs.writeSync): Sink {
   const queue: Waiting[] = [];
   let closed = false;
   let failing = false;
   let retryAtMs = 0;
   let droppedBytes = 0;
-  let droppedSinceMs = 0;
+  let droppedBefore = 0;
   let busyWaitMs = RETRY_BUSY_MIN_MS;
   let timer: NodeJS.Timeout | null = null;
   let socket: net.Socket | null = null;
@@ -92,7 +94,7 @@ export function openSink(fd: number): Sink {
     let at = 0;
     while (at < size) {
       try {
-        const written = fs.writeSync(to, bytes, at, size - at);
+        const written = writeSync(to, bytes, at, size - at);
         at += written;
         // A pipe that took a part is full: asking again would only raise EAGAIN, an exception, which is dear.
         if (device === 'pipe' && at < size && written > 0) return at;
@@ -104,12 +106,13 @@ export function openSink(fd: number): Sink {
           retryAtMs = performance.now() + RETRY_FAILING_MS;
           if (!failing) {
             failing = true;
-            droppedSinceMs = droppedBytes;
+            droppedBefore = droppedBytes;
             sink.onNote({ kind: 'failing', code });
           }
           drop(size - at);
           return size;
         }
+        drop(size - at);
         shut(error as NodeJS.ErrnoException);
         return size;
       }
@@ -117,7 +120,7 @@ export function openSink(fd: number): Sink {
     busyWaitMs = RETRY_BUSY_MIN_MS;
     if (failing) {
       failing = false;
-      sink.onNote({ kind: 'recovered', droppedBytes: droppedBytes - droppedSinceMs });
+      sink.onNote({ kind: 'recovered', droppedBytes: droppedBytes - droppedBefore });
     }
     return size;
   }
