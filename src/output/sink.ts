@@ -133,9 +133,11 @@ export function openSink(fd: number, writeSync: WriteSync = fs.writeSync): Sink 
   /** Has the rest of the queue written when that is possible again. */
   function wait(): void {
     const { bytes } = queue[0]!;
-    if (route.by === 'stream') route.stream.write(bytes, () => written(bytes.length));
-    else if (route.device === 'pipe') pollable(route.fd).write(bytes, () => written(bytes.length));
-    else {
+    if (route.by === 'stream' || route.device === 'pipe') {
+      const stream = route.by === 'stream' ? route.stream : pollable(route.fd);
+      // On an error Node has closed the descriptor already: its number may be another file's by now.
+      stream.write(bytes, (error) => (error ? shut(error) : written(bytes.length)));
+    } else {
       timer = setTimeout(() => {
         timer = null;
         if (closed || queue.length === 0) return;

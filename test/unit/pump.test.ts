@@ -286,7 +286,7 @@ describe('a pump', () => {
   });
 });
 
-test('a stdout that is a socket (a parent in Node) gets every byte, and its flags stay as they were', async () => {
+test('a stdout that is a socket (a parent in Node) gets every byte', async () => {
   const script = `
     import { startPump } from ${JSON.stringify(new URL('../../src/output/pump.ts', import.meta.url).href)};
     import { spawn } from 'node:child_process';
