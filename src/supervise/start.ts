@@ -239,7 +239,17 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
         }
       : null;
   remember(botDir, startup, command);
-  running = runSupervisor({ config, command, report, facts, run, tree, guarding, setpriv: findSetpriv() });
+  running = runSupervisor({
+    config,
+    command,
+    report,
+    facts,
+    run,
+    tree,
+    guarding,
+    setpriv: findSetpriv(),
+    folder: botDir,
+  });
   const { loop } = running;
   asks.stop = (reason) => {
     halt.abort(new Stopped());
