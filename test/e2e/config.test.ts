@@ -97,7 +97,9 @@ test('env file: given to the worker too, the environment wins, another one by --
   b.env.BOTH = 'environment';
   const run = await b.polling(['--', ...node('prints-env.mjs')]);
   await run.waitFor('ENV ');
-  const { env } = JSON.parse(run.stdout().split('ENV ')[1] ?? '') as { env: Record<string, string> };
+  const { env } = JSON.parse(run.stdout().split('ENV ')[1]?.split('\n')[0] ?? '') as {
+    env: Record<string, string>;
+  };
   assert.equal(env.FROM_FILE, 'yes');
   assert.equal(env.BOTH, 'environment');
   assert.equal(env.QUOTED, 'a b # c');
@@ -154,7 +156,17 @@ test('config: bad files, keys and values are 78, all told at once with their sou
   ];
   for (const [text, patterns] of tries) {
     writeFileSync(path, text);
-    const result = await b.run(['start', '-c', path, '--', 'true']);
+    const result = await b.run([
+      'start',
+      '-c',
+      path,
+      '--max-restarts',
+      '1/1m',
+      '--backoff',
+      '10ms,20ms',
+      '--',
+      'true',
+    ]);
     assert.equal(result.code, 78, `${text}: ${result.stderr}`);
     for (const pattern of patterns) assert.match(result.stderr, pattern);
     assert.doesNotMatch(result.stderr, /\n\s+at .*:\d+:\d+/, 'no stack trace');
