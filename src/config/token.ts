@@ -135,6 +135,8 @@ function wrongShape(text: string): string {
   if (text.trim() === '') return 'it is blank';
   if (text.trim() !== text) return 'there is white space around it';
   if (/^["'`]|["'`]$/.test(text)) return 'there are quotes around it';
+  if (/^(?:export\s+)?[A-Za-z_]\w*\s*=/.test(text))
+    return 'it is a line NAME=value, of which only the value belongs here';
   if (/^https?:\/\//i.test(text)) return 'it is a URL';
   if (/^bot\d+:/i.test(text)) return 'it begins with "bot", which belongs to the URL, not to the token';
   if (/\s/.test(text)) return 'there is white space in it';

@@ -34,7 +34,7 @@ export const CONSOLE_HELP = `Type a line:
   !log [n]  !sent [n]        the last requests · the last messages that bots sent
   !bots  !bot                list the bots · add one
   !help                      this
-  @ID in front of a line means the bot with that id; !!x sends the text !x`;
+  @ID in front of a line means the bot with that id; a text that begins with ! is typed with two`;
 
 const PLAIN_FAULTS: readonly string[] = ['html', 'reset', 'gone', 'hang', 'garbage'] satisfies FaultKind[];
 const METHOD = /^[A-Za-z]+$/;

@@ -3,6 +3,7 @@
  * updates waiting, a forgotten poller running), and a new message now and then. Leaves nothing behind.
  */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { createArgs } from './args.ts';
 import { type Sandbox, startSandbox } from './server.ts';
 
@@ -10,6 +11,7 @@ const OLD_WEBHOOK = 'https://old-host.example/telegram/hook';
 const WAITING = ['/start', 'Is anybody there?', '/ping'];
 const MESSAGE_EVERY_MS = 10_000;
 const STRAY_START_MS = 10_000;
+const STRAY_STOP_MS = 2000;
 
 export interface DemoOptions {
   /** Path of legacy-polling-bot.cjs. */
@@ -26,7 +28,7 @@ export interface Demo {
   readonly token: string;
   readonly strayPid: number;
   readonly sandbox: Sandbox;
-  /** Stops the messages, the stray and the sandbox. */
+  /** Stops the messages, the stray and the sandbox; resolves when the stray is gone. */
   close(): Promise<void>;
 }
 
@@ -44,13 +46,18 @@ export async function prepareDemo(options: DemoOptions): Promise<Demo> {
     env: { PATH, TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root },
   });
   stray.unref();
-  const stopStray = (): void => {
-    if (stray.exitCode === null && stray.signalCode === null) stray.kill('SIGTERM');
+  const stopStray = async (): Promise<void> => {
+    if (stray.pid === undefined || stray.exitCode !== null || stray.signalCode !== null) return;
+    const force = setTimeout(() => stray.kill('SIGKILL'), STRAY_STOP_MS);
+    stray.ref();
+    stray.kill('SIGTERM');
+    await once(stray, 'exit');
+    clearTimeout(force);
   };
   try {
     await firstPoll(sandbox, stray);
   } catch (error) {
-    stopStray();
+    await stopStray();
     await sandbox.close();
     throw error;
   }
@@ -69,7 +76,7 @@ export async function prepareDemo(options: DemoOptions): Promise<Demo> {
     sandbox,
     async close() {
       clearInterval(timer);
-      stopStray();
+      await stopStray();
       await sandbox.close();
     },
   };

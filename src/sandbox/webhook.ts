@@ -124,7 +124,8 @@ export function createWebhook(ports: WebhookPorts): Webhook {
   }
 
   return {
-    active: () => current.url !== '' || change !== null,
+    // The old url stands until its webhook is closed, the new one from the moment it is checked.
+    active: () => current.url !== '',
 
     set(method, args, reply) {
       const wanted = settingsOf(method, args);

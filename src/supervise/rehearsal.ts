@@ -13,6 +13,8 @@ export interface Rehearsal {
   readonly config: Config;
   /** The sample worker. */
   readonly command: readonly string[];
+  /** Tells the newcomer what is going on. */
+  say(): void;
   /** Feeds what the sandbox sees into the facts, and the first poll of each spawn into the loop. */
   follow(running: Running, facts: Facts): void;
   close(): Promise<void>;
@@ -32,13 +34,15 @@ export async function rehearsal(config: Config, report: Report): Promise<Rehears
     apiRootSource: 'the built-in sandbox',
     command: config.command ?? sample,
   });
-  report.line(
-    'sandbox',
-    `a Bot API of our own at ${root}, with a bot in trouble: a webhook is set, 3 updates wait, a forgotten poller (pid ${demo.strayPid}) runs`,
-  );
   return {
     config: own,
     command: sample.argv,
+    say() {
+      report.line(
+        'sandbox',
+        `the Bot API at ${root} is built in, and the bot is in trouble: a webhook is set, 3 updates wait, a forgotten poller (pid ${demo.strayPid}) runs`,
+      );
+    },
     follow(running, facts) {
       let seenSpawn = 0;
       sandbox.onRequest(({ type, request }) => {

@@ -9,9 +9,11 @@ import { findExecutable } from '../machine/executable.ts';
 import { startGuard } from '../machine/guard.ts';
 import { spawnWorker, type WorkerProcess } from '../machine/worker.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
+import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
 import { type Pump, startPump } from '../output/pump.ts';
 import type { Report } from '../output/report.ts';
-import { words } from '../output/words.ts';
+import type { SinkNote } from '../output/sink.ts';
+import { outputNote, words } from '../output/words.ts';
 import { conflictIn } from './conflicts.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { Facts } from './status-document.ts';
@@ -37,6 +39,8 @@ export interface RunContext {
   readonly guarding: { readonly sweeper: Sweeper; readonly webhook: WebhookWatch } | null;
   /** From findSetpriv; waited for at the first spawn only. */
   readonly setpriv: Promise<string | null>;
+  /** A private folder, for the moment in which pipes are made. */
+  readonly folder: string;
 }
 
 export interface Running {
@@ -61,6 +65,8 @@ export function runSupervisor(context: RunContext): Running {
   let lastPumps: Pump[] = [];
   let killing = new AbortController();
   let setpriv: string | null = null;
+  // Made ahead of the spawn that will use them, so that a crash does not wait for them.
+  let pipes: WorkerPipes | null = null;
   let finish!: (ending: Ending) => void;
   const ended = new Promise<Ending>((resolve) => {
     finish = resolve;
@@ -75,8 +81,14 @@ export function runSupervisor(context: RunContext): Running {
     goodAfterMs: GOOD_AFTER_MS,
   };
 
+  function preparePipes(): Promise<void> {
+    return openWorkerPipes(context.folder).then((made) => {
+      pipes = made;
+    });
+  }
+
   async function firstSweep(): Promise<Ending | null> {
-    setpriv = await context.setpriv;
+    [setpriv] = await Promise.all([context.setpriv, preparePipes()]);
     if (!guarding) return null;
     const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first());
     // The webhook took its time: what appeared meanwhile must not meet the worker.
@@ -107,7 +119,7 @@ export function runSupervisor(context: RunContext): Running {
     const gone = new Promise<void>((resolve) => {
       left = resolve;
     });
-    const process_ = spawnWorker({ argv: command, cwd: config.cwd, env, setpriv }, (exit, problem) => {
+    const process_ = spawnWorker({ argv: command, cwd: config.cwd, env, setpriv, pipes }, (exit, problem) => {
       guard.watch(null);
       left();
       worker = null;
@@ -116,6 +128,8 @@ export function runSupervisor(context: RunContext): Running {
       const conflict = lastPumps.some((pump) => pump.tail().some((line) => conflictIn(line) !== null));
       exited({ code: exit.code, signal: exit.signal, conflict, random: Math.random() });
     });
+    pipes = null;
+    void preparePipes();
     if (!process_) return null;
     worker = { process: process_, spawn: number, gone };
     guard.watch(process_.pid);
@@ -131,7 +145,11 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2): Pump {
-    return startPump({ source, destinationFd, tokens, onText: noticeConflict });
+    return startPump({ source, destinationFd, tokens, onText: noticeConflict, onNote: sayOutput });
+  }
+
+  function sayOutput(note: SinkNote): void {
+    report.line('output', outputNote(note), note.kind === 'recovered' ? 'good' : 'warn');
   }
 
   function noticeConflict(text: string): void {
@@ -172,6 +190,7 @@ export function runSupervisor(context: RunContext): Running {
 
   async function exit(code: number, reason: string): Promise<void> {
     await Promise.all(pumps.map((it) => it.close(DRAIN_MS)));
+    pipes?.discard();
     guard.release();
     finish({ code, reason });
   }

@@ -67,6 +67,7 @@ export async function start(request: StartRequest): Promise<number> {
     const startup = { ...request, config, report, rehearse, api, signal: boot.signal };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
     sayConfiguration(startup);
+    rehearse?.say();
     if (config.dryRun) return await dryRun(config, api, report, createFinder(config), boot.signal);
     return await supervise(startup, me, asks);
   } catch (error) {
@@ -97,7 +98,10 @@ async function sayBot({ config, report, signal }: Startup, api: BotApi): Promise
     signal,
     say: (text) => report.line('bot', `bot ${config.botId}, token from ${tokenSource}: ${text}`, 'warn'),
   });
-  const root = config.apiRootSource === 'default' ? '' : `, at ${config.apiRoot} (${config.apiRootSource})`;
+  const root =
+    config.apiRootSource === 'default' || config.sandbox
+      ? ''
+      : `, at ${config.apiRoot} (${config.apiRootSource})`;
   report.line(
     'bot',
     `@${me.username ?? '(no username)'} (id ${me.id}), token from ${tokenSource}${root}`,
@@ -235,7 +239,17 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
         }
       : null;
   remember(botDir, startup, command);
-  running = runSupervisor({ config, command, report, facts, run, tree, guarding, setpriv: findSetpriv() });
+  running = runSupervisor({
+    config,
+    command,
+    report,
+    facts,
+    run,
+    tree,
+    guarding,
+    setpriv: findSetpriv(),
+    folder: botDir,
+  });
   const { loop } = running;
   asks.stop = (reason) => {
     halt.abort(new Stopped());

@@ -61,7 +61,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
         say: (text) => report.line('webhook', text, 'warn'),
       });
     } catch (error) {
-      if (!(error instanceof SinglepollError)) throw error;
+      if (!SinglepollError.is(error)) throw error;
       return { code: error.exitCode, reason: error.message };
     }
     return sayFirst(outcome as unknown as WebhookOutcome);
