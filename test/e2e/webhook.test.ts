@@ -7,12 +7,12 @@ import { until } from '../support/wait.ts';
 
 test('webhook: --keep-webhook refuses with 78, names the host, leaves it set, starts nothing', async (t) => {
   const b = await bed(t);
-  await b.sandbox.setWebhook('https://hooks.example.com/secret-4711');
+  await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
   const result = await b.run(['start', '--keep-webhook', '--', ...node('polite.mjs')]);
   assert.equal(result.code, 78, result.stderr);
   assert.match(result.stderr, /hooks\.example\.com/);
   assert.doesNotMatch(result.stderr, /4711/);
-  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/secret-4711');
+  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/s3cret-path-4711');
   assert.deepEqual(b.journal(), []);
 });
 
