@@ -1,1 +1,165 @@
-process.stderr.write('singlepoll: not yet\n');
+/**
+ * The command line: commands, options, help; the only place that sets the exit code. Each command's code is loaded when it
+ * is run, so that `--help` and `status` stay instant.
+ */
+import { Command, CommanderError } from 'commander';
+import { addOptions, OPTIONS_EPILOGUE, readFlags } from './config/cli-options.ts';
+import type { CommandName } from './config/config.ts';
+import { EXIT, SinglepollError } from './errors.ts';
+import { VERSION } from './version.ts';
+
+/** What a command's code gets: what was typed, and nothing read yet. */
+export interface Invocation {
+  readonly command: CommandName;
+  readonly flags: ReturnType<typeof readFlags>;
+  /** Options of the command itself, beside those of the option table. */
+  readonly own: Readonly<Record<string, unknown>>;
+  readonly words: readonly string[];
+}
+
+type Run = (invocation: Invocation) => Promise<number>;
+
+let exitCode: number = EXIT.ok;
+
+function command(
+  program: Command,
+  name: CommandName,
+  summary: string,
+  examples: readonly [string, string],
+  load: () => Promise<{ run: Run }>,
+): Command {
+  const it = program.command(name).summary(summary).description(summary);
+  addOptions(it, name);
+  const epilogue = name === 'start' || name === 'reset' ? `\n${OPTIONS_EPILOGUE}\n` : '';
+  it.addHelpText('after', `${epilogue}\nExamples:\n${examples.map((line) => `  ${line}\n`).join('')}`);
+  it.action(async () => {
+    const { run } = await load();
+    exitCode = await run({ command: name, flags: readFlags(it), own: it.opts(), words: it.args });
+  });
+  return it;
+}
+
+function build(): Command {
+  const program = new Command('singlepoll');
+  program
+    .description('Guarantees that exactly one process polls a Telegram bot.')
+    .version(VERSION, '-V, --version', 'print the version')
+    .enablePositionalOptions()
+    .showHelpAfterError('(singlepoll --help shows the commands)')
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: false })
+    .addHelpText(
+      'after',
+      '\nExamples:\n  singlepoll start --sandbox            # try it: no token, no network\n  singlepoll start -- python bot.py     # the real thing\n',
+    );
+
+  command(
+    program,
+    'start',
+    'make this the only poller: lock, strays, webhook, worker; stays in the foreground',
+    [
+      'singlepoll start -- gunicorn app:app --workers=1',
+      "singlepoll start --stray 'old_bot\\.py' -- node bot.js",
+    ],
+    () => import('./commands/start.ts'),
+  )
+    .argument(
+      '[command...]',
+      'the worker; else `command` of singlepoll.toml, else worker:, bot: or web: of a Procfile',
+    )
+    .passThroughOptions();
+  command(
+    program,
+    'stop',
+    'stop the supervisor of this bot and its whole worker tree',
+    ['singlepoll stop', 'singlepoll stop --env-file /srv/bot/.env'],
+    () => import('./commands/stop.ts'),
+  );
+  command(
+    program,
+    'restart',
+    'replace the worker in place, gracefully; the supervisor and its lock stay',
+    ['singlepoll restart', 'singlepoll restart --env-file /srv/bot/.env'],
+    () => import('./commands/restart.ts'),
+  );
+  command(
+    program,
+    'reset',
+    'the emergency: stop supervisor, worker and strays, clear the webhook, start again',
+    ['singlepoll reset', 'singlepoll reset --no-start'],
+    () => import('./commands/reset.ts'),
+  )
+    .option('--no-start', 'stop and clean up only (default: start again with the command of the last start)')
+    .argument('[command...]', 'the worker to start instead of the last one')
+    .passThroughOptions();
+  command(
+    program,
+    'status',
+    'one screen: bot, supervisor, worker tree, polling, webhook, strays',
+    ['singlepoll status', 'singlepoll status --json'],
+    () => import('./commands/status.ts'),
+  ).option('--json', 'print one JSON document (default: off)');
+  command(
+    program,
+    'who',
+    'who polls this bot? evidence on this machine, graded, respawner named',
+    ['singlepoll who', "singlepoll who --json | jq '.strays[].pid'"],
+    () => import('./commands/who.ts'),
+  ).option('--json', 'print one JSON document (default: off)');
+  command(
+    program,
+    'ping',
+    'send a message to the admin chat; prints its id and the round trip',
+    ['singlepoll ping', 'singlepoll ping "deployed 1.4.2"'],
+    () => import('./commands/ping.ts'),
+  ).argument('[text]', 'the message (default: /ping)');
+  sandboxCommand(program);
+  return program;
+}
+
+/** Not in the option table: the sandbox belongs to no bot and reads no configuration. */
+function sandboxCommand(program: Command): void {
+  const it = program
+    .command('sandbox')
+    .summary('a local Bot API stand-in for development and rehearsal')
+    .description('A local Bot API stand-in for development and rehearsal; prints its root and a token.')
+    .option('--port <number>', 'port on 127.0.0.1 (default: any free one)')
+    .option('--bots <number>', 'how many bots, each with a token (default: 1)')
+    .addHelpText(
+      'after',
+      '\nLines on stdin are messages to the first bot; !help lists the commands for faults, webhooks and rivals.\n\nExamples:\n  singlepoll sandbox --port 8081\n  singlepoll sandbox > .env && singlepoll start -- python bot.py\n',
+    )
+    .action(async () => {
+      const { run } = await import('./commands/sandbox.ts');
+      exitCode = await run(it.opts());
+    });
+}
+
+/** Parses and runs; returns the exit code. */
+async function main(argv: readonly string[]): Promise<number> {
+  const program = build();
+  if (argv.length <= 2) {
+    program.outputHelp({ error: true });
+    return EXIT.usage;
+  }
+  try {
+    await program.parseAsync([...argv]);
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (SinglepollError.is(error)) {
+      process.stderr.write(`singlepoll: ${error.message}\n`);
+      if (error.hint) process.stderr.write(`${error.hint.replace(/^/gm, '  → ')}\n`);
+      return error.exitCode;
+    }
+    process.stderr.write(
+      `singlepoll: a bug in singlepoll ${VERSION} (node ${process.version}, ${process.platform}); please report this:\n` +
+        `${error instanceof Error ? error.stack : String(error)}\n`,
+    );
+    return EXIT.bug;
+  }
+}
+
+main(process.argv).then((code) => {
+  process.exitCode = code;
+});

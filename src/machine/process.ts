@@ -7,7 +7,7 @@ export interface Proc {
   readonly ppid: number;
   readonly pgid: number;
   readonly sid: number;
-  /** Real user id of the owner; -1 where unknown. */
+  /** User id of the owner (the effective one on Linux); -1 where unknown. */
   readonly uid: number;
   /** One letter as in proc(5): R S D T Z X … */
   readonly state: string;
@@ -17,8 +17,10 @@ export interface Proc {
   readonly tty: number;
   /** Kernel's short name (at most 15 bytes). */
   readonly comm: string;
-  /** Arguments; invalid UTF-8 replaced, length capped. Empty for kernel threads and zombies. */
+  /** Arguments; invalid UTF-8 replaced, tokens masked, length capped. Empty for zombies. */
   readonly argv: readonly string[];
+  /** This bot's token stands in the arguments (`curl …/bot<token>/getUpdates`, `--token=…`). */
+  readonly tokenInArgs?: boolean;
   /** Working folder, null where it may not be read. */
   readonly cwd: string | null;
   /** What of the environment matters here; null where the environment may not be read. */
@@ -33,10 +35,27 @@ export interface ProcEnv {
   readonly bot: string | null;
   readonly run: string | null;
   readonly spawn: string | null;
-  /** Some other bot's token stands in a well-known variable. */
+  /** The first well-known token variable that is set holds another bot's token. */
   readonly otherToken: boolean;
   /** PM2, supervisord, systemd leave marks (pm_id, SUPERVISOR_PROCESS_NAME, INVOCATION_ID …): name → value. */
   readonly marks: Readonly<Record<string, string>>;
+}
+
+/** Every process that could be seen at one moment; threads of the kernel are left out. */
+export interface Snapshot {
+  readonly procs: ReadonlyMap<number, Proc>;
+  /** Processes whose environment or working folder may not be read, and so may hide a token. */
+  readonly uninspectable: Uninspectable;
+  /** Milliseconds since the epoch, taken before the first process was read. */
+  readonly atMs: number;
+}
+
+export interface Uninspectable {
+  readonly count: number;
+  /** User id → how many of `count`. */
+  readonly byUid: ReadonlyMap<number, number>;
+  /** /proc is mounted with hidepid: processes of other users may exist that are not even listed. */
+  readonly hidden: boolean;
 }
 
 export type Grade = 'own' | 'proven' | 'declared' | 'likely' | 'hint';

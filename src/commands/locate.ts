@@ -1,0 +1,106 @@
+/**
+ * Finds the supervisor that a command means: by the lock of the configured bot, whatever folder or state folder it was
+ * started with; else a deploy-mode one of this bot or folder; else, where no token is known here, the only one that runs.
+ */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from '../config/config.ts';
+import { findStateDir } from '../config/state-dir.ts';
+import type { StatusDocument } from '../core/status.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
+import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
+
+export interface Located {
+  /** Null where it holds the lock but tells nothing (hung, or another user's). */
+  readonly control: string | null;
+  readonly holder: Holder | null;
+}
+
+/** Name of a deploy-mode supervisor's socket; a bot may have several of them. */
+export const deploySocket = (pid: number): string => `deploy-${pid}.sock`;
+export const CONTROL_SOCKET = 'control.sock';
+
+/** Null: none runs. Throws 64 where several could be meant. */
+export async function locate(config: Config): Promise<Located | null> {
+  if (config.token && config.botId !== null) {
+    const holder = await lockHolder(lockKey(String(config.botId), config.token));
+    if (holder) return { control: holder.answers ? holder.control : null, holder };
+  }
+  const state = findStateDir(process.env);
+  if (!state) return null;
+  const deploy = await findDeploy(state.path, config);
+  if (deploy || config.token) return deploy;
+  return await findOnly(state.path);
+}
+
+async function findDeploy(statePath: string, config: Config): Promise<Located | null> {
+  const folder = join(statePath, String(config.botId ?? 0));
+  for (const name of list(folder)) {
+    if (!/^deploy-\d+\.sock$/.test(name)) continue;
+    const control = join(folder, name);
+    const doc = await statusOf(control);
+    // Without a token only the folder tells whose it is.
+    if (doc && (config.botId !== null || doc.supervisor?.cwd === config.cwd))
+      return { control, holder: null };
+  }
+  return null;
+}
+
+async function findOnly(statePath: string): Promise<Located | null> {
+  const found: { control: string; doc: StatusDocument }[] = [];
+  for (const bot of list(statePath)) {
+    if (!/^\d+$/.test(bot)) continue;
+    const control = join(statePath, bot, CONTROL_SOCKET);
+    const doc = await statusOf(control);
+    if (doc) found.push({ control, doc });
+  }
+  if (found.length > 1) {
+    const rows = found.map(
+      ({ doc }) => `  ${doc.bot?.id} @${doc.bot?.username}, from ${doc.supervisor?.cwd}`,
+    );
+    throw new SinglepollError(
+      EXIT.usage,
+      `several bots run on this machine, and none is named here (no token in the environment or .env):\n${rows.join('\n')}`,
+      'cd to the folder of the bot, or give --env-file',
+    );
+  }
+  return found[0] ? { control: found[0].control, holder: null } : null;
+}
+
+/** The supervisor's own status, null where nobody listens. Throws NoAnswer where it hangs. */
+export async function statusOf(control: string): Promise<StatusDocument | null> {
+  try {
+    const answer = await askControl(control, { cmd: 'status' }, { timeoutMs: 3_000 });
+    return answer.ok ? (answer.status as StatusDocument) : null;
+  } catch (error) {
+    if (error instanceof NoSupervisor) return null;
+    if (error instanceof NoAnswer) throw error;
+    throw error;
+  }
+}
+
+function list(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** The error of a supervisor that holds the lock and does not answer, or may not be asked. */
+export function unreachable(holder: Holder | null): SinglepollError {
+  const who = holder ? `the supervisor (pid ${holder.pid})` : 'the supervisor';
+  if (holder && holder.uid !== null && holder.uid !== process.getuid?.()) {
+    return new SinglepollError(
+      EXIT.refused,
+      `${who} belongs to another user (uid ${holder.uid})`,
+      `sudo -u '#${holder.uid}' singlepoll stop`,
+    );
+  }
+  return new SinglepollError(
+    EXIT.otherPoller,
+    `${who} does not answer: hung or stopped`,
+    'singlepoll reset    # ends it, if need be with SIGKILL, and starts again',
+  );
+}

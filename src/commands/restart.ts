@@ -1,0 +1,37 @@
+/** `singlepoll restart`: asks the supervisor for a new worker in place of the present one. */
+import type { Invocation } from '../cli.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
+import { configure, warn } from './context.ts';
+import { locate, unreachable } from './locate.ts';
+
+const RESTART_WAIT_MS = 10 * 60_000;
+
+export async function run(invocation: Invocation): Promise<number> {
+  const { config, warnings } = await configure(invocation);
+  warn(warnings);
+  const located = await locate(config);
+  const none = () =>
+    new SinglepollError(
+      EXIT.otherPoller,
+      'nothing to restart: no supervisor runs',
+      'singlepoll start -- COMMAND',
+    );
+  if (!located) throw none();
+  if (!located.control) throw unreachable(located.holder);
+  try {
+    const answer = await askControl(
+      located.control,
+      { cmd: 'restart' },
+      { timeoutMs: RESTART_WAIT_MS, say: (line) => process.stderr.write(`${line}\n`) },
+    );
+    if (!answer.ok)
+      throw new SinglepollError(EXIT.otherPoller, `not restarted: ${answer.error}`, 'singlepoll status');
+    process.stdout.write(`restarted: ${String(answer.restarted)}\n`);
+    return EXIT.ok;
+  } catch (error) {
+    if (error instanceof NoSupervisor) throw none();
+    if (error instanceof NoAnswer) throw unreachable(located.holder);
+    throw error;
+  }
+}

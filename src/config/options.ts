@@ -1,0 +1,256 @@
+/**
+ * The one table of the options of `start` and `reset`. Help text, environment twins, TOML keys and validation derive from
+ * it: a new option is one row here and one field in config.ts. Names come from the key: `stopTimeout` is `--stop-timeout`,
+ * `SINGLEPOLL_STOP_TIMEOUT` and `stopTimeout` in singlepoll.toml.
+ */
+import { DEFAULT_API_ROOT, parseApiRoot } from './api-root.ts';
+import {
+  DURATION_ACCEPTED,
+  type DurationRange,
+  parseDuration,
+  parseDurationRange,
+  parseRate,
+  type Rate,
+} from './duration.ts';
+import { type Parsed, parsed, unparsed } from './parsed.ts';
+import { parseStrayPattern } from './stray-pattern.ts';
+
+/** Where a value may come from, strongest first. */
+export type Layer = 'flag' | 'environment' | 'envFile' | 'toml';
+
+/** What an option is about, and so which commands know it: see COMMAND_SCOPES in command-scope.ts. */
+export type OptionScope = 'bot' | 'strays' | 'run';
+
+interface Row {
+  readonly short?: string;
+  /** Said in --help, without the default. */
+  readonly description: string;
+  /** Said in an error after "accepted:". */
+  readonly accepts: string;
+  readonly scope: OptionScope;
+  /** Layers that cannot hold it, because it decides where they are. */
+  readonly notIn?: readonly Layer[];
+  /** Further names of its environment variable, weaker than the twin. */
+  readonly alsoEnv?: readonly string[];
+  /** A path: relative to the working folder, in a TOML file to the folder of that file. */
+  readonly path?: true;
+}
+
+export interface FlagRow extends Row {
+  readonly kind: 'flag';
+  readonly initial: false;
+}
+
+export interface ValueRow<T> extends Row {
+  readonly kind: 'value';
+  readonly placeholder: string;
+  readonly parse: (text: string) => Parsed<T>;
+  readonly initial: T;
+  /** The default as it is written in --help. */
+  readonly defaultText: string;
+}
+
+export interface ListRow<T> extends Row {
+  readonly kind: 'list';
+  readonly placeholder: string;
+  /** Parses one element. */
+  readonly parse: (text: string) => Parsed<T>;
+  readonly initial: readonly T[];
+  readonly defaultText: string;
+}
+
+function flag(row: Omit<FlagRow, 'kind' | 'initial' | 'accepts'>): FlagRow {
+  return { ...row, kind: 'flag', initial: false, accepts: '1, true, yes, on or 0, false, no, off' };
+}
+
+function value<T>(row: Omit<ValueRow<T>, 'kind'>): ValueRow<T> {
+  return { ...row, kind: 'value' };
+}
+
+function list<T>(row: Omit<ListRow<T>, 'kind'>): ListRow<T> {
+  return { ...row, kind: 'list' };
+}
+
+function choice<T extends string>(
+  choices: readonly T[],
+  initial: T,
+  row: Omit<ValueRow<T>, 'kind' | 'parse' | 'initial' | 'defaultText' | 'accepts' | 'placeholder'>,
+): ValueRow<T> {
+  return value<T>({
+    ...row,
+    placeholder: choices.join('|'),
+    accepts: `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`,
+    initial,
+    defaultText: initial,
+    parse: (text) => {
+      const found = choices.find((candidate) => candidate === text.trim());
+      return found === undefined ? unparsed('it is none of the choices') : parsed(found);
+    },
+  });
+}
+
+function parsePath(text: string): Parsed<string | null> {
+  if (text.trim() === '') return unparsed('it is empty');
+  if (text.includes('\0')) return unparsed('it holds a NUL');
+  return parsed(text);
+}
+
+function parseVariableName(text: string): Parsed<string | null> {
+  if (/^\d+:/.test(text.trim())) return unparsed('it is a token, not the name of a variable that holds one');
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(text.trim())) return unparsed('it is not the name of a variable');
+  return parsed(text.trim());
+}
+
+export const OPTIONS = {
+  config: value<string | null>({
+    short: 'c',
+    placeholder: 'path',
+    description: 'TOML file; keys are the long options in camelCase, plus command (array)',
+    accepts: 'the path of a TOML file',
+    initial: null,
+    defaultText: 'singlepoll.toml in the working folder if there',
+    parse: parsePath,
+    scope: 'bot',
+    notIn: ['envFile', 'toml'],
+    path: true,
+  }),
+  envFile: value<string | null>({
+    placeholder: 'path',
+    description: 'variables for singlepoll and the worker; the environment wins',
+    accepts: 'the path of a file with NAME=value lines',
+    initial: null,
+    defaultText: '.env in the working folder if there',
+    parse: parsePath,
+    scope: 'bot',
+    notIn: ['envFile'],
+    path: true,
+  }),
+  tokenFile: value<string | null>({
+    placeholder: 'path',
+    description: 'file whose first line is the bot token',
+    accepts: 'the path of a file whose first line is the bot token',
+    initial: null,
+    defaultText: 'TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment, then in the env file',
+    parse: parsePath,
+    scope: 'bot',
+    path: true,
+  }),
+  tokenEnv: value<string | null>({
+    placeholder: 'name',
+    description: 'variable that holds the bot token',
+    accepts: 'the name of a variable that holds the bot token, such as MY_BOT_TOKEN',
+    initial: null,
+    defaultText: 'see --token-file',
+    parse: parseVariableName,
+    scope: 'bot',
+  }),
+  apiRoot: value<string>({
+    placeholder: 'url',
+    description: 'Bot API root; TELEGRAM_API_ROOT is also read',
+    accepts: 'an http or https URL without credentials and query, such as https://api.telegram.org',
+    initial: DEFAULT_API_ROOT,
+    defaultText: DEFAULT_API_ROOT,
+    parse: parseApiRoot,
+    scope: 'bot',
+    alsoEnv: ['TELEGRAM_API_ROOT'],
+  }),
+  stray: list<string>({
+    placeholder: 'pattern',
+    description: 'regular expression for legacy bot programs to stop; may be given many times',
+    accepts: 'a regular expression that matches some programs only, such as old_bot\\.py',
+    initial: [],
+    defaultText: 'none',
+    parse: parseStrayPattern,
+    scope: 'strays',
+  }),
+  strayScope: choice(['project', 'any'], 'project', {
+    description: 'where a process must run for a pattern alone to count: in the project, or anywhere',
+    scope: 'strays',
+  }),
+  dryRun: flag({
+    description: 'print every step and every kill with its proof; change nothing',
+    scope: 'run',
+  }),
+  dropPending: flag({ description: 'drop the updates that wait at Telegram', scope: 'run' }),
+  keepWebhook: flag({ description: 'refuse to start (78) instead of clearing a webhook', scope: 'run' }),
+  takeover: flag({ description: 'ask the holder to hand over, then take its place', scope: 'run' }),
+  wait: flag({ description: 'stand by until the holder leaves', scope: 'run' }),
+  restart: choice(['always', 'on-failure', 'never'], 'always', {
+    description: 'when the worker is started again after it exits',
+    scope: 'run',
+  }),
+  backoff: value<DurationRange>({
+    placeholder: 'min,max',
+    description: 'wait before a restart, doubling with jitter; none after a good run',
+    accepts: `MIN,MAX such as 1s,30s, each ${DURATION_ACCEPTED}`,
+    initial: { minMs: 1_000, maxMs: 30_000 },
+    defaultText: '1s,30s',
+    parse: parseDurationRange,
+    scope: 'run',
+  }),
+  maxRestarts: value<Rate>({
+    placeholder: 'n/period',
+    description: "more than this is a crash loop: give up with the worker's code",
+    accepts: `N/PERIOD such as 10/5m, PERIOD ${DURATION_ACCEPTED}`,
+    initial: { count: 10, periodMs: 300_000 },
+    defaultText: '10/5m',
+    parse: parseRate,
+    scope: 'run',
+  }),
+  stopTimeout: value<number>({
+    placeholder: 'time',
+    description: 'time between SIGTERM and SIGKILL, for the whole tree',
+    accepts: DURATION_ACCEPTED,
+    initial: 15_000,
+    defaultText: '15s',
+    parse: parseDuration,
+    scope: 'run',
+  }),
+  heartbeat: value<number>({
+    placeholder: 'time',
+    description: 'interval of the [hb] line',
+    accepts: DURATION_ACCEPTED,
+    initial: 60_000,
+    defaultText: '60s',
+    parse: parseDuration,
+    scope: 'run',
+  }),
+  logFormat: choice(['text', 'json'], 'text', { description: "singlepoll's own lines", scope: 'run' }),
+  sandbox: flag({
+    description:
+      'use a built-in Bot API stand-in (no token, no network) and, without a command, a sample bot',
+    scope: 'run',
+  }),
+} as const;
+
+export type OptionName = keyof typeof OPTIONS;
+
+type ValueOf<R> = R extends FlagRow
+  ? boolean
+  : R extends ValueRow<infer T>
+    ? T
+    : R extends ListRow<infer T>
+      ? readonly T[]
+      : never;
+
+/** The parsed value of every option. */
+export type OptionValues = { readonly [K in OptionName]: ValueOf<(typeof OPTIONS)[K]> };
+
+/** The row of an option, for code that walks over all of them. */
+export type OptionRow = FlagRow | ValueRow<unknown> | ListRow<unknown>;
+
+export const OPTION_NAMES = Object.keys(OPTIONS) as readonly OptionName[];
+
+export function optionRow(name: OptionName): OptionRow {
+  return OPTIONS[name] as OptionRow;
+}
+
+/** `stopTimeout` → `--stop-timeout`. */
+export function longFlag(name: OptionName): string {
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** `stopTimeout` → `SINGLEPOLL_STOP_TIMEOUT`. */
+export function envTwin(name: OptionName): string {
+  return `SINGLEPOLL_${longFlag(name).slice(2).replaceAll('-', '_').toUpperCase()}`;
+}

@@ -1,0 +1,175 @@
+/**
+ * The state folder: SINGLEPOLL_DIR, else one per user that depends on nothing but the user, so that every supervisor and
+ * every `status` of this user meets in it, whatever HOME, XDG_*, TMPDIR and the working folder say.
+ *
+ * What lies in it is trusted (control sockets, commands to run again), so a folder that another user could have
+ * written is refused, not repaired.
+ */
+import { accessSync, chmodSync, constants, lstatSync, mkdirSync, type Stats, statSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { showValue } from './show-value.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What the default depends on; tests give their own. */
+export interface User {
+  readonly uid: number;
+  /** From the passwd entry, null where there is none. Never from HOME. */
+  readonly home: string | null;
+}
+
+export interface StateDir {
+  /** Absolute. */
+  readonly path: string;
+}
+
+/** The effective user, as the system knows it. */
+export function currentUser(): User {
+  const uid = process.geteuid?.() ?? -1;
+  try {
+    return { uid, home: userInfo().homedir };
+  } catch {
+    // No passwd entry, as with `docker run --user 12345`.
+    return { uid, home: null };
+  }
+}
+
+/** Where the state folder is or would be; looks, but creates nothing. */
+export function stateDirPath(env: Environment, user: User = currentUser()): string {
+  const named = env.SINGLEPOLL_DIR;
+  if (named !== undefined && named !== '') return resolve(named);
+  if (user.home !== null && homeUsable(user.home)) return join(user.home, '.local/state/singlepoll');
+  return `/tmp/singlepoll-${user.uid}`;
+}
+
+/** A home counts if it is there and the state folder is in it or can be made in it. */
+function homeUsable(passwdHome: string): boolean {
+  if (!passwdHome.startsWith('/')) return false;
+  const home = resolve(passwdHome);
+  if (home === '/') return false;
+  const state = join(home, '.local/state/singlepoll');
+  // Once there it stays the place, even when it cannot be used: moving on silently would part one `start` from another.
+  if (exists(state)) return true;
+  for (let path = dirname(state); path.length >= home.length; path = dirname(path)) {
+    try {
+      if (!statSync(path).isDirectory()) return false;
+      accessSync(path, constants.W_OK | constants.X_OK);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return false;
+    }
+  }
+  return false;
+}
+
+function exists(path: string): boolean {
+  try {
+    lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Creates (0700) or checks the state folder. Throws SinglepollError 78 where it cannot be trusted or written. */
+export function openStateDir(env: Environment, user: User = currentUser()): StateDir {
+  const path = stateDirPath(env, user);
+  ensurePrivateDir(path, user);
+  return { path };
+}
+
+/** Creates or checks the folder of one bot within the state folder; its path. Throws as openStateDir does. */
+export function openBotDir(state: StateDir, botId: number, user: User = currentUser()): string {
+  const path = join(state.path, String(botId));
+  ensurePrivateDir(path, user);
+  return path;
+}
+
+/** The state folder if there is one; creates nothing, needs no write access. Throws 78 where it cannot be trusted. */
+export function findStateDir(env: Environment, user: User = currentUser()): StateDir | null {
+  const path = stateDirPath(env, user);
+  const stat = look(path);
+  if (stat === null) return null;
+  refuseUntrusted(path, stat, user);
+  return { path };
+}
+
+function ensurePrivateDir(path: string, user: User): void {
+  if (look(path) === null) create(path);
+  const stat = look(path);
+  if (stat === null) throw refusal(path, 'vanished while it was being made', undefined);
+  refuseUntrusted(path, stat, user);
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'EROFS') throw refusal(path, 'is on a read-only file system', elsewhere());
+    throw refusal(path, `is not writable (${code})`, `chmod 700 ${path}`);
+  }
+}
+
+function create(path: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    mkdirSync(path, { mode: 0o700 });
+    // The umask may have taken more away than wanted. Only for a folder that we made: in /tmp somebody may have been first.
+    chmodSync(path, 0o700);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    // Made by another start in this moment; it is checked like any other.
+    if (code === 'EEXIST' && exists(path)) return;
+    throw refusal(path, `cannot be made: ${WHY[code ?? ''] ?? code ?? message}`, elsewhere());
+  }
+}
+
+const WHY: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full (ENOSPC)',
+  EDQUOT: 'the disk quota is used up (EDQUOT)',
+  EROFS: 'the file system is read-only (EROFS)',
+  EACCES: 'this user may not write there (EACCES)',
+  EPERM: 'this user may not write there (EPERM)',
+  ENOTDIR: 'a part of its path is not a folder (ENOTDIR)',
+  EEXIST: 'a part of its path is not a folder (EEXIST)',
+  ENOENT: 'a part of its path is a symlink to nothing (ENOENT)',
+  ELOOP: 'its path has symlinks that lead in a circle (ELOOP)',
+  ENAMETOOLONG: 'its path is too long (ENAMETOOLONG)',
+};
+
+function look(path: string): Stats | null {
+  try {
+    return lstatSync(path);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT') return null;
+    throw refusal(path, `cannot be looked at: ${WHY[code ?? ''] ?? code}`, elsewhere());
+  }
+}
+
+function refuseUntrusted(path: string, stat: Stats, user: User): void {
+  if (stat.isSymbolicLink())
+    throw refusal(path, 'is a symlink', `rm ${path}   (or SINGLEPOLL_DIR with its target)`);
+  if (!stat.isDirectory()) throw refusal(path, 'is not a folder', elsewhere());
+  if (stat.uid !== user.uid) {
+    throw refusal(path, `belongs to another user (uid ${stat.uid}, this is ${user.uid})`, elsewhere());
+  }
+  if ((stat.mode & 0o077) !== 0) {
+    const mode = (stat.mode & 0o7777).toString(8).padStart(4, '0');
+    throw refusal(path, `is open to other users (mode ${mode})`, closing(path, stat));
+  }
+}
+
+/** `chmod 700` is the wrong advice for a folder that others use: /tmp, /var, a shared one with a sticky bit. */
+function closing(path: string, stat: Stats): string {
+  const shared = (stat.mode & 0o1000) !== 0 || path === '/' || dirname(path) === '/';
+  return shared ? `SINGLEPOLL_DIR=${join(path, 'singlepoll')}, a folder of its own` : `chmod 700 ${path}`;
+}
+
+function elsewhere(): string {
+  return 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder';
+}
+
+function refusal(path: string, problem: string, hint: string | undefined): SinglepollError {
+  return new SinglepollError(EXIT.config, `the state folder ${showValue(path)} ${problem}`, hint);
+}

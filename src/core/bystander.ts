@@ -1,0 +1,103 @@
+/**
+ * Programs that are never strays, whatever stands in their environment or arguments, by exact name. PURE.
+ * Shells, editors, pagers, log followers, terminals belong to people; init systems and process managers belong to
+ * the machine: one above a stray is named (its respawner), never stopped.
+ */
+import { baseName, isShellName, type Program } from './program.ts';
+
+export type Bystander = 'shell' | 'editor' | 'reader' | 'terminal' | 'manager' | 'singlepoll';
+
+function set(text: string): ReadonlySet<string> {
+  return new Set(text.split(/\s+/).filter(Boolean));
+}
+
+const EDITORS =
+  set(`vi vim vim.basic vim.tiny vimx gvim nvim view vimdiff ex ed red nano rnano pico emacs emacsclient
+  emacs-nox emacs-gtk micro hx helix kak joe jmacs jed ne mcedit mc ranger code code-server code-insiders codium cursor subl
+  sublime_text gedit kate kwrite mousepad xed geany pluma atom zed`);
+const READERS =
+  set(`less more most lv pg bat batcat tail head cat tac zless zcat multitail lnav journalctl grep egrep
+  fgrep zgrep rg ag ack awk gawk mawk nawk sed tee inotifywait diff vimpager man htop top btop atop ps strace ltrace gdb
+  lldb py-spy perf fzf jq`);
+const TERMINALS =
+  set(`tmux screen SCREEN zellij byobu dtach abduco mosh-server mosh-client sshd sshd-session ssh login su sudo doas
+  getty agetty xterm konsole gnome-terminal gnome-terminal-server alacritty kitty wezterm wezterm-gui foot ttyd gotty
+  terminator tilix xfce4-terminal dbus-daemon gnome-shell plasmashell Xorg`);
+const MANAGERS =
+  set(`init systemd systemd-executor launchd openrc supervise-daemon supervisord runit runsvdir runsv s6-svscan s6-supervise
+  s6-linux-init-shutdownd s6-rc-oneshot-run cron crond anacron atd fcron dcron busybox-crond docker dockerd containerd
+  containerd-shim containerd-shim-runc-v2 docker-init docker-proxy conmon podman runc crun tini tini-static dumb-init catatonit
+  kubelet crio lxc-start pm2 pm2-runtime PM2 monit god bluepill circusd forever immortal process-compose overmind nomad consul
+  process_api daemontools supervise svscan upstart unitd`);
+
+/** Managers that are scripts; few, as a bot may be called `init.py` too. */
+const SCRIPT_MANAGERS = set('supervisord pm2 pm2-runtime circusd');
+
+/** What kind of bystander a program is, or null when it may be a stray. */
+export function bystander(program: Program, comm: string): Bystander | null {
+  if (isSinglepoll(program)) return 'singlepoll';
+  const name = program.name;
+  if (isShellName(name)) return 'shell';
+  if (EDITORS.has(name)) return 'editor';
+  if (READERS.has(name)) return 'reader';
+  if (TERMINALS.has(name) || comm.startsWith('tmux:')) return 'terminal';
+  if (MANAGERS.has(name)) return 'manager';
+  // An interpreter that runs one of them: `python3 /usr/bin/supervisord`, `node …/bin/pm2`.
+  const script = program.scripts[0];
+  if (script !== undefined) {
+    const base = baseName(script).replace(/\.(?:[cm]?js|py|rb)$/, '');
+    if (SCRIPT_MANAGERS.has(base)) return 'manager';
+    if (/\/\.?(?:vscode|cursor)(?:-server|-remote)?\//.test(script)) return 'editor';
+  }
+  return null;
+}
+
+/** Programs that never talk to anybody: no use in waiting for a connection of theirs. */
+const INERT = set('sleep yes true false cat wait pause sort uniq cut tr wc dd mkfifo');
+
+export function isInert(program: Program): boolean {
+  return INERT.has(program.name);
+}
+
+/** True for any command of singlepoll, of whichever bot. */
+export function isSinglepoll(program: Program): boolean {
+  if (program.name === 'singlepoll') return true;
+  return program.scripts.some(
+    (script) =>
+      /(?:^|\/)singlepoll(?:\.c?js)?$/.test(script) ||
+      /(?:^|\/)singlepoll\/(?:dist|bin|src)\/cli\.(?:cjs|js|ts)$/.test(script),
+  );
+}
+
+/**
+ * True for a shell that a person types into: no script, no `-c`, or asked to be interactive. A shell that runs a
+ * script or one command belongs to what it runs.
+ */
+export function isInteractiveShell(argv: readonly string[]): boolean {
+  if ((argv[0] ?? '').startsWith('-')) return true;
+  const at = /(?:^|\/)busybox$/.test(argv[0] ?? '') ? 2 : 1;
+  for (let i = at; i < argv.length; i++) {
+    const arg = argv[i]!;
+    if (arg === '--interactive') return true;
+    if (
+      arg === '-o' ||
+      arg === '+o' ||
+      arg === '-O' ||
+      arg === '+O' ||
+      arg === '--rcfile' ||
+      arg === '--init-file'
+    ) {
+      i += 1;
+      continue;
+    }
+    if (arg === '--') return i + 1 >= argv.length;
+    if (arg.startsWith('--')) continue;
+    if (/^[-+]/.test(arg) && arg.length > 1) {
+      if (/^-\w*i/.test(arg)) return true;
+      if (/^-\w*c/.test(arg)) return false;
+      continue;
+    }
+    return false;
+  }
+  return true;
+}

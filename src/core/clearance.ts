@@ -1,0 +1,59 @@
+/**
+ * What is to be done about the strays that were found. Pure. Only the three grades that carry proof are ever stopped; what a
+ * service manager or anything else keeps starting again is not fought, since that would lose messages for ever.
+ */
+import type { Grade, Respawner } from '../machine/process.ts';
+import { comesBack, type StoppedStray } from './comeback.ts';
+import type { Ending } from './supervisor.ts';
+
+/** The parts of a stray that the decision depends on. */
+export interface Suspect {
+  readonly pid: number;
+  readonly command: string;
+  readonly cwd: string | null;
+  readonly grade: Grade;
+  readonly respawner: Respawner | null;
+  /** Who started its tree; null when that is gone. */
+  readonly parent: { readonly pid: number; readonly command: string } | null;
+}
+
+export type Verdict<S extends Suspect> =
+  | { readonly kind: 'free' }
+  | { readonly kind: 'stop'; readonly strays: readonly S[] }
+  | { readonly kind: 'blocked'; readonly ending: Ending };
+
+/** Two processes with this in common are lives of the same program. */
+export function strayKey(stray: Pick<Suspect, 'command' | 'cwd'>): string {
+  return `${stray.cwd ?? ''}\n${stray.command}`;
+}
+
+export function judge<S extends Suspect>(
+  strays: readonly S[],
+  stopped: readonly StoppedStray[],
+  nowMs: number,
+): Verdict<S> {
+  const guilty = strays.filter(({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared');
+  if (guilty.length === 0) return { kind: 'free' };
+  for (const stray of guilty) {
+    const { respawner } = stray;
+    if (respawner) {
+      const reason = `a stray poller (pid ${stray.pid}: ${stray.command}) is kept alive by ${respawner.kind} (${respawner.name}), which would bring it back. Stop it there: ${respawner.stopCommand}`;
+      return { kind: 'blocked', ending: { code: 75, reason } };
+    }
+    // An own leftover has no other starter than a supervisor, and that one is dead: we hold its lock.
+    if (
+      stray.grade !== 'own' &&
+      comesBack({ key: strayKey(stray), ppid: stray.parent?.pid ?? 0 }, stopped, nowMs)
+    ) {
+      const by = stray.parent
+        ? `started again by pid ${stray.parent.pid} (${stray.parent.command})`
+        : 'something starts it again';
+      const cure = stray.parent
+        ? `Stop that first: kill ${stray.parent.pid}`
+        : 'Find what starts it: singlepoll who';
+      const reason = `a stray poller comes back after it was stopped (pid ${stray.pid}: ${stray.command}): ${by}. ${cure}`;
+      return { kind: 'blocked', ending: { code: 75, reason } };
+    }
+  }
+  return { kind: 'stop', strays: guilty };
+}

@@ -1,0 +1,78 @@
+/**
+ * The answer of `status`: its shape (a contract, see the README), and what of it is a problem. Pure.
+ * Times are ISO 8601; ages are the reader's to compute.
+ */
+import type { Grade, Respawner } from '../machine/process.ts';
+
+export type RunState = 'starting' | 'standby' | 'polling' | 'backoff' | 'stopping' | 'disabled' | 'stopped';
+
+export interface Problem {
+  readonly code: string;
+  readonly message: string;
+  /** The next command to type, where one helps. */
+  readonly hint?: string;
+}
+
+export interface StrayEntry {
+  readonly pid: number;
+  readonly user: string;
+  readonly command: string;
+  readonly cwd: string | null;
+  readonly startedAt: string | null;
+  readonly grade: Grade;
+  readonly proof: readonly string[];
+  readonly respawner: Respawner | null;
+}
+
+export interface TreeEntry {
+  readonly pid: number;
+  readonly ppid: number;
+  readonly command: string;
+}
+
+export interface StatusDocument {
+  readonly bot: { readonly id: number | null; readonly username: string | null } | null;
+  readonly state: RunState;
+  readonly healthy: boolean;
+  readonly problems: readonly Problem[];
+  readonly supervisor: {
+    readonly pid: number;
+    readonly startedAt: string | null;
+    readonly version: string | null;
+    readonly command: readonly string[];
+    readonly cwd: string | null;
+  } | null;
+  readonly worker: {
+    readonly pid: number | null;
+    readonly startedAt: string | null;
+    readonly spawns: number;
+    readonly restarts: number;
+    readonly lastExit: {
+      readonly code: number | null;
+      readonly signal: string | null;
+      readonly at: string;
+    } | null;
+    readonly tree: readonly TreeEntry[];
+  } | null;
+  readonly polling: {
+    readonly via: 'gateway' | 'direct';
+    readonly polls: number;
+    readonly lastPollAt: string | null;
+    readonly offset: number | null;
+    readonly updates: number;
+    readonly conflicts: { readonly poller: number; readonly webhook: number };
+  } | null;
+  readonly webhook: {
+    readonly url: string;
+    readonly pendingUpdates: number;
+    readonly lastError: string | null;
+  } | null;
+  readonly strays: readonly StrayEntry[];
+  readonly lease: null;
+}
+
+/** `status` exits 0 healthy, 1 degraded, 3 not running. */
+export function statusExitCode(doc: Pick<StatusDocument, 'state' | 'healthy'>): 0 | 1 | 3 {
+  if (doc.state === 'stopped') return 3;
+  return doc.healthy ? 0 : 1;
+}

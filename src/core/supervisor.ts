@@ -1,0 +1,382 @@
+/**
+ * What singlepoll does in every situation: one pure function over a total table of phases and events.
+ * No clock, no randomness, no I/O: events carry `atMs` (elapsed time) and `random`; effects come out as data and are
+ * performed in order by `src/run.ts`. Every answer to a question (a sweep, a spawn, a tree stop) carries the id of
+ * the question, and a stale one is dropped before the table: that is what keeps two workers from ever living at once.
+ *
+ * Invariants, checked by the simulation (test/unit/simulation.test.ts): a worker is spawned only right after a clean
+ * sweep and only when none lives; after a stop was asked nothing is spawned; the exit effect is the last one.
+ */
+
+import { constants } from 'node:os';
+
+export type Phase = 'sweeping' | 'starting' | 'polling' | 'stopping' | 'backoff' | 'exited';
+
+/** The timings and limits that the decisions depend on; all in milliseconds. */
+export interface Policy {
+  readonly restart: 'always' | 'on-failure' | 'never';
+  readonly backoffMinMs: number;
+  readonly backoffMaxMs: number;
+  /** More unplanned exits than this within `maxRestartsPeriodMs` are a crash loop. */
+  readonly maxRestarts: number;
+  readonly maxRestartsPeriodMs: number;
+  /** A worker that has lived this long counts as good where its polls can't be seen. */
+  readonly goodAfterMs: number;
+}
+
+/** Why the supervisor itself ends, and with which code. */
+export interface Ending {
+  readonly code: number;
+  readonly reason: string;
+}
+
+export type Headed = { readonly to: 'respawn'; readonly reason: string } | ({ readonly to: 'exit' } & Ending);
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly atMs: number;
+}
+
+export interface State {
+  readonly phase: Phase;
+  /** Id of the question that is open (sweep, tree stop); answers to others are dropped. */
+  readonly question: number;
+  /** What follows a clean sweep. */
+  readonly next: 'spawn' | 'wait';
+  /** How long `backoff` will last once the sweep is done. */
+  readonly delayMs: number;
+  /** Number of the present or last spawn: 1, 2, 3 … within the run. */
+  readonly spawn: number;
+  /** Pid of the living worker. */
+  readonly pid: number | null;
+  /** The present run has shown that it is good (it polled, or lived long enough). */
+  readonly good: boolean;
+  /** Unplanned exits in a row since the last good run. */
+  readonly failures: number;
+  /** Times of unplanned exits within the period. */
+  readonly exitsAtMs: readonly number[];
+  /** Unplanned restarts plus asked ones, over the whole run. */
+  readonly restarts: number;
+  readonly lastExit: Exit | null;
+  readonly headed: Headed | null;
+}
+
+export type Event = { readonly atMs: number } & (
+  | { readonly kind: 'booted' }
+  /** Strays were looked for and stopped; `blocked` when one of them may not or can't be stopped. */
+  | { readonly kind: 'swept'; readonly question: number; readonly blocked: Ending | null }
+  | { readonly kind: 'spawned'; readonly spawn: number; readonly pid: number }
+  | { readonly kind: 'polled' }
+  /** The worker's leader is gone (or could not be started: code 126 or 127). */
+  | {
+      readonly kind: 'worker-exited';
+      readonly spawn: number;
+      readonly code: number | null;
+      readonly signal: string | null;
+      /** Its last words name a 409: the other poller is the reason, so the run was not good. */
+      readonly conflict: boolean;
+      /** 0 … 1, spreads the back-off. */
+      readonly random: number;
+    }
+  /** The whole tree of the worker is gone, or `survivors` could not be killed. */
+  | { readonly kind: 'tree-stopped'; readonly question: number; readonly survivors: number }
+  | { readonly kind: 'ask-stop'; readonly reason: string }
+  | { readonly kind: 'ask-restart'; readonly reason: string }
+  /** Something outside makes polling here pointless or forbidden: a stray that comes back, a refused token. */
+  | { readonly kind: 'blocked'; readonly ending: Ending }
+  | { readonly kind: 'good-due'; readonly spawn: number }
+  | { readonly kind: 'backoff-due'; readonly question: number }
+);
+
+export type EventKind = Event['kind'];
+
+export type Effect =
+  | { readonly do: 'sweep'; readonly question: number; readonly first: boolean }
+  | { readonly do: 'spawn'; readonly spawn: number }
+  | { readonly do: 'stop-tree'; readonly question: number }
+  /** A second ask: no more waiting. */
+  | { readonly do: 'kill-tree' }
+  | { readonly do: 'good-timer'; readonly spawn: number; readonly atMs: number }
+  | { readonly do: 'backoff-timer'; readonly question: number; readonly atMs: number }
+  | { readonly do: 'say'; readonly say: Saying }
+  | { readonly do: 'exit'; readonly code: number; readonly reason: string };
+
+/** One transition that the user is told about. */
+export type Saying =
+  | {
+      readonly what: 'exited';
+      readonly code: number | null;
+      readonly signal: string | null;
+      readonly conflict: boolean;
+      readonly pid: number | null;
+    }
+  | { readonly what: 'restarting'; readonly inMs: number; readonly failures: number }
+  | { readonly what: 'polling'; readonly pid: number }
+  | { readonly what: 'stopping'; readonly reason: string }
+  | { readonly what: 'replacing'; readonly reason: string }
+  | { readonly what: 'killing' }
+  | { readonly what: 'crash-loop'; readonly exits: number; readonly periodMs: number }
+  | { readonly what: 'not-restarted'; readonly policy: Policy['restart'] }
+  | { readonly what: 'survivors'; readonly count: number };
+
+export type Step = readonly [State, readonly Effect[]];
+
+export const initial: State = {
+  phase: 'sweeping',
+  question: 0,
+  next: 'spawn',
+  delayMs: 0,
+  spawn: 0,
+  pid: null,
+  good: false,
+  failures: 0,
+  exitsAtMs: [],
+  restarts: 0,
+  lastExit: null,
+  headed: null,
+};
+
+type Cell<K extends EventKind> = (state: State, event: Extract<Event, { kind: K }>, policy: Policy) => Step;
+type Row = { readonly [K in EventKind]: Cell<K> };
+
+/** A situation that can't arise; reached, it is a bug, and stopping is better than going on wrong. */
+export class BrokenInvariant extends Error {}
+
+const never = (state: State, event: Event): never => {
+  throw new BrokenInvariant(`"${event.kind}" while ${state.phase} can't happen`);
+};
+const ignore = (state: State): Step => [state, []];
+const say = (saying: Saying): Effect => ({ do: 'say', say: saying });
+
+const exit = (state: State, code: number, reason: string, before: readonly Effect[] = []): Step => [
+  { ...state, phase: 'exited', headed: { to: 'exit', code, reason } },
+  [...before, { do: 'exit', code, reason }],
+];
+
+/** Asks for strays and leftovers to be looked for and stopped. */
+function sweep(state: State, next: State['next'], delayMs: number, before: readonly Effect[] = []): Step {
+  const question = state.question + 1;
+  return [
+    { ...state, phase: 'sweeping', question, next, delayMs },
+    [...before, { do: 'sweep', question, first: state.spawn === 0 }],
+  ];
+}
+
+function spawn(state: State): Step {
+  const next = state.spawn + 1;
+  return [
+    { ...state, phase: 'starting', spawn: next, good: false, headed: null },
+    [{ do: 'spawn', spawn: next }],
+  ];
+}
+
+function stopTree(state: State, headed: Headed): Step {
+  const question = state.question + 1;
+  const saying: Saying =
+    headed.to === 'exit'
+      ? { what: 'stopping', reason: headed.reason }
+      : { what: 'replacing', reason: headed.reason };
+  return [{ ...state, phase: 'stopping', question, headed }, [say(saying), { do: 'stop-tree', question }]];
+}
+
+/** The code that `start` passes on when the worker is the reason. */
+export function workerCode(exit: Pick<Exit, 'code' | 'signal'>): number {
+  return exit.signal === null
+    ? (exit.code ?? 1)
+    : 128 + (constants.signals[exit.signal as NodeJS.Signals] ?? 0);
+}
+
+/** Back-off before a restart: none after a good run, then MIN, doubling, spread by ±20 %, never above MAX. */
+export function backoffMs(failures: number, random: number, policy: Policy): number {
+  if (failures === 0) return 0;
+  const doubled = Math.min(policy.backoffMaxMs, policy.backoffMinMs * 2 ** Math.min(failures - 1, 40));
+  return Math.min(policy.backoffMaxMs, Math.round(doubled * (0.8 + 0.4 * random)));
+}
+
+/** An exit that nobody asked for: restart by policy, with back-off, up to the limit. */
+const unplannedExit: Cell<'worker-exited'> = (state, event, policy) => {
+  const { code, signal, conflict } = event;
+  const last: Exit = { code, signal, atMs: event.atMs };
+  const good = state.good && !conflict;
+  const exitsAtMs = [...state.exitsAtMs, event.atMs].filter(
+    (at) => at > event.atMs - policy.maxRestartsPeriodMs,
+  );
+  const base: State = { ...state, pid: null, lastExit: last, exitsAtMs, good: false };
+  const said = say({ what: 'exited', code, signal, conflict, pid: state.pid });
+  const status = workerCode(last);
+  // `--restart` decides on what the process said of itself; a conflict that ends with 0 is still a failure.
+  const failed = code !== 0 || conflict;
+  if (policy.restart === 'never' || (policy.restart === 'on-failure' && !failed)) {
+    const [next, effects] = stopTree(base, { to: 'exit', code: status, reason: 'the worker ended' });
+    return [next, [said, say({ what: 'not-restarted', policy: policy.restart }), ...effects.slice(1)]];
+  }
+  if (exitsAtMs.length > policy.maxRestarts) {
+    const [next, effects] = stopTree(base, { to: 'exit', code: status, reason: 'crash loop' });
+    const loop = say({ what: 'crash-loop', exits: exitsAtMs.length, periodMs: policy.maxRestartsPeriodMs });
+    return [next, [said, loop, ...effects.slice(1)]];
+  }
+  const failures = good ? 0 : state.failures + 1;
+  const delayMs = backoffMs(failures, event.random, policy);
+  // After a good run the next exit in a row is the first failure, so that the doubling starts at MIN.
+  const counted: State = { ...base, failures, restarts: state.restarts + 1 };
+  return sweep(counted, delayMs === 0 ? 'spawn' : 'wait', delayMs, [
+    said,
+    say({ what: 'restarting', inMs: delayMs, failures }),
+  ]);
+};
+
+const askedRestart: Cell<'ask-restart'> = (state, event) =>
+  stopTree({ ...state, restarts: state.restarts + 1 }, { to: 'respawn', reason: event.reason });
+const askedStop: Cell<'ask-stop'> = (state, event) =>
+  stopTree(state, { to: 'exit', code: 0, reason: event.reason });
+const blocked: Cell<'blocked'> = (state, event) => stopTree(state, { to: 'exit', ...event.ending });
+
+/** With no worker alive there may still be leftovers of the last one, so the stop goes over the tree as well. */
+const table: { readonly [P in Phase]: Row } = {
+  sweeping: {
+    booted: (state) => sweep(state, 'spawn', 0),
+    swept: (state, event) => {
+      if (event.blocked) return exit(state, event.blocked.code, event.blocked.reason);
+      if (state.next === 'spawn') return spawn(state);
+      const question = state.question + 1;
+      return [
+        { ...state, phase: 'backoff', question },
+        [{ do: 'backoff-timer', question, atMs: event.atMs + state.delayMs }],
+      ];
+    },
+    spawned: never,
+    polled: ignore,
+    'worker-exited': never,
+    'tree-stopped': never,
+    'ask-stop': askedStop,
+    'ask-restart': (state) => [{ ...state, next: 'spawn' }, []],
+    blocked,
+    'good-due': ignore,
+    'backoff-due': ignore,
+  },
+  starting: {
+    booted: never,
+    swept: ignore,
+    spawned: (state, event, policy) => [
+      { ...state, pid: event.pid },
+      [{ do: 'good-timer', spawn: state.spawn, atMs: event.atMs + policy.goodAfterMs }],
+    ],
+    polled: (state) =>
+      state.pid === null
+        ? ignore(state)
+        : [
+            { ...state, phase: 'polling', good: true, failures: 0 },
+            [say({ what: 'polling', pid: state.pid })],
+          ],
+    'worker-exited': unplannedExit,
+    'tree-stopped': never,
+    'ask-stop': askedStop,
+    'ask-restart': askedRestart,
+    blocked,
+    'good-due': (state) => [{ ...state, phase: 'polling', good: true, failures: 0 }, []],
+    'backoff-due': ignore,
+  },
+  polling: {
+    booted: never,
+    swept: ignore,
+    spawned: never,
+    polled: ignore,
+    'worker-exited': unplannedExit,
+    'tree-stopped': never,
+    'ask-stop': askedStop,
+    'ask-restart': askedRestart,
+    blocked,
+    'good-due': ignore,
+    'backoff-due': ignore,
+  },
+  stopping: {
+    booted: never,
+    swept: ignore,
+    spawned: (state, event) => [{ ...state, pid: event.pid }, []],
+    polled: ignore,
+    // Its leader went; the tree answers for itself with tree-stopped.
+    'worker-exited': (state, event) => [
+      {
+        ...state,
+        pid: null,
+        good: false,
+        lastExit: { code: event.code, signal: event.signal, atMs: event.atMs },
+      },
+      [],
+    ],
+    'tree-stopped': (state, event) => {
+      const headed = state.headed ?? { to: 'exit', code: 0, reason: 'stopped' };
+      const told = event.survivors > 0 ? [say({ what: 'survivors', count: event.survivors })] : [];
+      if (headed.to === 'respawn') {
+        // Unkillable leftovers would be a second poller beside the new worker.
+        if (event.survivors > 0) return exit(state, 75, 'processes of the old worker survived SIGKILL', told);
+        return sweep({ ...state, pid: null, headed: null }, 'spawn', 0);
+      }
+      return exit({ ...state, pid: null }, event.survivors > 0 ? 75 : headed.code, headed.reason, told);
+    },
+    'ask-stop': (state, event) =>
+      state.headed?.to === 'exit'
+        ? [state, [say({ what: 'killing' }), { do: 'kill-tree' }]]
+        : [
+            { ...state, headed: { to: 'exit', code: 0, reason: event.reason } },
+            [say({ what: 'stopping', reason: event.reason })],
+          ],
+    'ask-restart': ignore,
+    blocked: (state, event) =>
+      state.headed?.to === 'exit'
+        ? ignore(state)
+        : [{ ...state, headed: { to: 'exit', ...event.ending } }, []],
+    'good-due': ignore,
+    'backoff-due': ignore,
+  },
+  backoff: {
+    booted: never,
+    swept: ignore,
+    spawned: never,
+    polled: ignore,
+    'worker-exited': never,
+    'tree-stopped': never,
+    'ask-stop': askedStop,
+    'ask-restart': (state) => sweep(state, 'spawn', 0),
+    blocked,
+    'good-due': ignore,
+    'backoff-due': (state) => sweep(state, 'spawn', 0),
+  },
+  exited: {
+    booted: ignore,
+    swept: ignore,
+    spawned: ignore,
+    polled: ignore,
+    'worker-exited': ignore,
+    'tree-stopped': ignore,
+    'ask-stop': ignore,
+    'ask-restart': ignore,
+    blocked: ignore,
+    'good-due': ignore,
+    'backoff-due': ignore,
+  },
+};
+
+/** True for the answer to a question that is no longer open. */
+function stale(state: State, event: Event): boolean {
+  switch (event.kind) {
+    case 'swept':
+    case 'tree-stopped':
+    case 'backoff-due':
+      return event.question !== state.question;
+    case 'spawned':
+    case 'worker-exited':
+    case 'good-due':
+      return event.spawn !== state.spawn;
+    default:
+      return false;
+  }
+}
+
+/** Decides: the next state, and what is to be done, in order. Throws BrokenInvariant on what can't happen. */
+export function step(state: State, event: Event, policy: Policy): Step {
+  if (stale(state, event)) return [state, []];
+  const cell = table[state.phase][event.kind] as Cell<EventKind>;
+  return cell(state, event, policy);
+}

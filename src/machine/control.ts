@@ -1,0 +1,190 @@
+/**
+ * The local control channel: `stop`, `restart`, `status` and their kin talk to the supervisor over a Unix socket in its
+ * state folder (0700, socket 0600), so only its user and root can. One JSON object per line: a request, then answers:
+ * any number of `{"say": "…"}` for the person who waits, last `{"ok": true, …}` or `{"ok": false, "error": "…"}`.
+ * Everything is bounded (line length, connections, time), since anything may come in. Only the holder of the lock may
+ * replace the socket.
+ */
+import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+
+export interface Request {
+  readonly cmd: string;
+  readonly [key: string]: unknown;
+}
+export type Answer = { readonly ok: boolean; readonly error?: string; readonly [key: string]: unknown };
+export type Handler = (request: Request, say: (line: string) => void, gone: AbortSignal) => Promise<Answer>;
+
+export interface ControlServer {
+  readonly path: string;
+  /** Takes no more requests and removes the socket; answers that are under way still go out. */
+  close(): void;
+  /** Resolves when the last answer has gone out, at most after `ms`. */
+  drained(ms: number): Promise<void>;
+}
+
+const REQUEST_BYTES_MAX = 16 * 1024;
+const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
+const CONNECTIONS_MAX = 64;
+const REQUEST_TIMEOUT_MS = 3_000;
+/** sun_path holds 108 bytes with its end; longer paths go through the folder's descriptor. */
+const PATH_BYTES_MAX = 100;
+
+/** Listens on `socketPath`, replacing what a dead supervisor left. Rejects with the system's error. */
+export function serveControl(socketPath: string, handle: Handler): Promise<ControlServer> {
+  rmSync(socketPath, { force: true });
+  const server = net.createServer((socket) => serveOne(socket, handle));
+  server.maxConnections = CONNECTIONS_MAX;
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    withShortPath(socketPath, (short, done) => {
+      server.once('error', done);
+      server.listen(short, () => {
+        done();
+        chmodSync(socketPath, 0o600);
+        server.removeAllListeners('error');
+        server.on('error', () => {});
+        resolve({
+          path: socketPath,
+          close() {
+            server.close();
+            rmSync(socketPath, { force: true });
+          },
+          drained: (ms) =>
+            new Promise<void>((done) => {
+              const timer = setTimeout(done, ms);
+              server.getConnections((_error, count) => {
+                if (count === 0) finish();
+                else server.once('close', finish);
+              });
+              function finish() {
+                clearTimeout(timer);
+                done();
+              }
+            }),
+        });
+      });
+    });
+  });
+}
+
+function serveOne(socket: net.Socket, handle: Handler): void {
+  const gone = new AbortController();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  let asked = false;
+  const timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT_MS);
+  const write = (value: object) => {
+    if (!socket.destroyed) socket.write(`${JSON.stringify(value)}\n`);
+  };
+  socket.on('error', () => {});
+  socket.on('close', () => {
+    clearTimeout(timer);
+    gone.abort();
+  });
+  socket.on('data', (chunk: Buffer) => {
+    // One request per connection: what comes after it is not read.
+    if (asked) return;
+    bytes += chunk.length;
+    if (bytes > REQUEST_BYTES_MAX) return void socket.destroy();
+    chunks.push(chunk);
+    if (!chunk.includes(10)) return;
+    asked = true;
+    clearTimeout(timer);
+    const request = parseRequest(Buffer.concat(chunks).toString('utf8'));
+    if (!request) {
+      write({ ok: false, error: 'not a request' });
+      return void socket.end();
+    }
+    // Tells at once that somebody is awake here; the work itself may take as long as a worker needs to stop.
+    write({ say: '' });
+    handle(request, (say) => write({ say }), gone.signal)
+      .catch((error: unknown) => ({
+        ok: false,
+        error: error instanceof Error ? error.message : String(error),
+      }))
+      .then((answer) => {
+        write(answer);
+        socket.end();
+      });
+  });
+}
+
+function parseRequest(text: string): Request | null {
+  try {
+    const value: unknown = JSON.parse(text.slice(0, text.indexOf('\n')));
+    if (typeof value !== 'object' || value === null || typeof (value as Request).cmd !== 'string')
+      return null;
+    return value as Request;
+  } catch {
+    return null;
+  }
+}
+
+/** Nobody listens on the socket. */
+export class NoSupervisor extends Error {}
+/** Somebody listens but doesn't answer within the time: hung or stopped. */
+export class NoAnswer extends Error {}
+
+/** Sends one request and waits for its last answer. Throws NoSupervisor or NoAnswer. */
+export function askControl(
+  socketPath: string,
+  request: Request,
+  options: { timeoutMs: number; say?: (line: string) => void },
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    withShortPath(socketPath, (short, done) => {
+      const socket = net.connect(short);
+      let text = '';
+      let timer = setTimeout(silent, Math.min(options.timeoutMs, 2_000));
+      function silent() {
+        socket.destroy();
+        reject(new NoAnswer('the supervisor does not answer'));
+      }
+      socket.setEncoding('utf8');
+      socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`));
+      socket.on('data', (chunk: string) => {
+        clearTimeout(timer);
+        timer = setTimeout(silent, options.timeoutMs);
+        text += chunk;
+        if (text.length > ANSWER_BYTES_MAX) return silent();
+        for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
+          const value = JSON.parse(text.slice(0, end)) as Answer & { say?: string };
+          text = text.slice(end + 1);
+          if (typeof value.say === 'string' && value.ok === undefined) {
+            if (value.say !== '') options.say?.(value.say);
+          } else {
+            clearTimeout(timer);
+            socket.destroy();
+            resolve(value);
+          }
+        }
+      });
+      socket.on('error', (error: NodeJS.ErrnoException) => {
+        clearTimeout(timer);
+        const nobody = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
+        reject(nobody ? new NoSupervisor('no supervisor runs') : error);
+      });
+      socket.on('close', () => {
+        done();
+        clearTimeout(timer);
+        reject(new NoAnswer('the supervisor went away'));
+      });
+    });
+  });
+}
+
+/** Gives `use` a path that fits a socket address; Linux reaches long ones through the folder's descriptor. */
+function withShortPath(socketPath: string, use: (short: string, done: () => void) => void): void {
+  if (Buffer.byteLength(socketPath) <= PATH_BYTES_MAX || process.platform !== 'linux') {
+    use(socketPath, () => {});
+    return;
+  }
+  const folder = openSync(path.dirname(socketPath), constants.O_RDONLY | constants.O_DIRECTORY);
+  let open = true;
+  use(`/proc/self/fd/${folder}/${path.basename(socketPath)}`, () => {
+    if (open) closeSync(folder);
+    open = false;
+  });
+}

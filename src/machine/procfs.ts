@@ -1,0 +1,128 @@
+/**
+ * Plain reads below /proc: whole small files into one reused buffer. Processes leave at any moment, and files of
+ * other users may be closed to us: both are answers here (`null`), never exceptions.
+ * Reads are synchronous on purpose: /proc never waits for a disk, and one read costs a few microseconds
+ * where a promise costs many times that.
+ */
+import {
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  statSync,
+} from 'node:fs';
+
+const START_BYTES = 64 * 1024;
+/** The kernel limits arguments and environment together to 6 MiB (3/4 of 8 MiB, execve(2)). */
+const MOST_BYTES = 8 * 1024 * 1024;
+
+export type Failure = 'gone' | 'denied';
+
+function failureOf(error: unknown): Failure {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === 'EACCES' || code === 'EPERM' ? 'denied' : 'gone';
+}
+
+/** Reads files into one buffer that it owns and reuses; an answer is valid until the next call. */
+export interface BlockReader {
+  /**
+   * Up to `mostBytes` of the file with one NUL before them, or why not. `fills`: the file fills what room it is given,
+   * so that less than that is its end (environ and cmdline do; tables like net/tcp come in pieces).
+   */
+  read(path: string, options?: { mostBytes?: number; fills?: boolean }): Buffer | Failure;
+  /** Overwrites what was read: tokens do not stay in memory longer than needed. */
+  wipe(): void;
+}
+
+export function createBlockReader(): BlockReader {
+  let buffer = Buffer.alloc(START_BYTES);
+  let used = 0;
+  return {
+    read(path, { mostBytes = MOST_BYTES, fills = false } = {}) {
+      let fd: number;
+      try {
+        fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      } catch (error) {
+        return failureOf(error);
+      }
+      try {
+        buffer[0] = 0;
+        let length = 1;
+        while (length <= mostBytes) {
+          if (length === buffer.length) buffer = Buffer.concat([buffer], buffer.length * 2);
+          const room = Math.min(buffer.length - length, mostBytes + 1 - length);
+          const got = readSync(fd, buffer, length, room, null);
+          length += got;
+          used = Math.max(used, length);
+          if (got === 0 || (fills && got < room)) break;
+        }
+        return buffer.subarray(0, length);
+      } catch (error) {
+        return failureOf(error);
+      } finally {
+        closeSync(fd);
+      }
+    },
+    wipe() {
+      // One 2 MB environment must not keep its size in memory for ever.
+      if (buffer.length > START_BYTES) buffer = Buffer.alloc(START_BYTES);
+      else buffer.fill(0, 0, used);
+      used = 0;
+    },
+  };
+}
+
+/** The text of a small file, or null when it cannot be had. */
+export function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}
+
+/** Where a link points to, or null. */
+export function readLink(path: string): string | null {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return null;
+  }
+}
+
+/** Owner of a file or folder, or -1. */
+export function ownerOf(path: string): number {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.uid ?? -1;
+  } catch {
+    return -1;
+  }
+}
+
+/** Device and inode of what a path leads to, as one comparable string, or null. */
+export function identityOf(path: string): string | null {
+  try {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    return stat ? `${stat.dev}:${stat.ino}` : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Every pid that /proc lists now, in its order. */
+export function listPids(root = '/proc'): number[] {
+  const pids: number[] = [];
+  for (const name of readdirSync(root)) {
+    const first = name.charCodeAt(0);
+    if (first >= 0x31 && first <= 0x39) pids.push(Number(name));
+  }
+  return pids;
+}
+
+/** True where /proc is a Linux one that shows processes. */
+export function hasProcfs(): boolean {
+  return process.platform === 'linux' && readText('/proc/self/stat') !== null;
+}

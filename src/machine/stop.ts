@@ -1,0 +1,124 @@
+/**
+ * Stops process trees with real signals, up the ladder of `core/ladder.ts`. The one place that signals a process which
+ * singlepoll did not start. Right before every signal the start time is read again and compared, so that a pid that
+ * was reused since it was listed is left alone. Waiting is by looking: a stray that leaves at once costs a few ms.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  addTargets,
+  climb,
+  type Ladder,
+  type LadderTimes,
+  type Look,
+  markDenied,
+  type Signal,
+  startLadder,
+  survivors,
+  type Target,
+} from '../core/ladder.ts';
+import { readText } from './procfs.ts';
+import { parseProcStat } from './procstat.ts';
+
+/** How processes are looked at and signalled; tests put their own in. */
+export interface Hands {
+  look(pid: number): Look | null;
+  kill(pid: number, signal: Signal): void;
+  nowMs(): number;
+}
+
+export const linuxHands: Hands = {
+  look(pid) {
+    const text = readText(`/proc/${pid}/stat`);
+    const stat = text === null ? null : parseProcStat(text);
+    return stat && { startId: stat.startId, state: stat.state };
+  },
+  kill: (pid, signal) => void process.kill(pid, signal),
+  nowMs: () => performance.now(),
+};
+
+export interface StopOptions extends LadderTimes {
+  /** Finds what the tree has grown since, given the listed members; asked before SIGKILL and when all seem gone. */
+  readonly grown?: (members: readonly Target[]) => readonly Target[];
+  /** Aborted: no more waiting, SIGKILL at once. */
+  readonly now?: AbortSignal;
+  readonly hands?: Hands;
+}
+
+export interface StopResult {
+  /** Everything that was on the list or joined it. */
+  readonly targets: readonly Target[];
+  /** Still there after SIGKILL and the wait for it. */
+  readonly survivors: readonly Target[];
+  /** Of another user: the kernel refused the signal. */
+  readonly denied: readonly Target[];
+  /** Those that needed SIGKILL. */
+  readonly killed: number;
+  readonly tookMs: number;
+}
+
+/** Most rounds of "all gone, but something has grown": a fork bomb is not chased for ever. */
+const MOST_REGROWTHS = 20;
+
+/** Stops `targets` (parents before children) and waits until they are gone or `killWaitMs` after SIGKILL is over. */
+export async function stopTargets(targets: readonly Target[], options: StopOptions): Promise<StopResult> {
+  const hands = options.hands ?? linuxHands;
+  const startedMs = hands.nowMs();
+  let ladder = startLadder(targets, startedMs, options);
+  let regrowths = 0;
+  const regrow = () => {
+    if (!options.grown || regrowths >= MOST_REGROWTHS) return;
+    const before = ladder;
+    ladder = addTargets(ladder, options.grown(ladder.rungs));
+    if (ladder !== before) regrowths += 1;
+  };
+  for (;;) {
+    const killNow = options.now?.aborted === true;
+    const nowMs = hands.nowMs();
+    if (ladder.phase === 'term' && (killNow || nowMs >= ladder.killAtMs)) regrow();
+    const step = climb(ladder, nowMs, lookAll(ladder, hands), killNow);
+    ladder = step.ladder;
+    for (const { pid, startId, signal } of step.signals) {
+      if (send(pid, startId, signal, hands) === 'denied') ladder = markDenied(ladder, pid);
+    }
+    if (ladder.phase === 'done') regrow();
+    if (ladder.phase === 'done') break;
+    if (step.nextAtMs !== null) await pause(step.nextAtMs - hands.nowMs(), killNow ? undefined : options.now);
+  }
+  return {
+    targets: ladder.rungs.map(({ pid, startId }) => ({ pid, startId })),
+    survivors: survivors(ladder),
+    denied: ladder.rungs.filter((rung) => rung.denied && !rung.gone),
+    killed: ladder.rungs.filter((rung) => rung.killed).length,
+    tookMs: hands.nowMs() - startedMs,
+  };
+}
+
+function lookAll(ladder: Ladder, hands: Hands): Map<number, Look> {
+  const looks = new Map<number, Look>();
+  for (const rung of ladder.rungs) {
+    if (rung.gone) continue;
+    const look = hands.look(rung.pid);
+    if (look) looks.set(rung.pid, look);
+  }
+  return looks;
+}
+
+function send(pid: number, startId: string, signal: Signal, hands: Hands): 'sent' | 'gone' | 'denied' {
+  if (pid <= 1 || pid === process.pid) return 'gone';
+  const look = hands.look(pid);
+  if (!look || look.startId !== startId) return 'gone';
+  try {
+    hands.kill(pid, signal);
+    return 'sent';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM' ? 'denied' : 'gone';
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(Math.max(0, ms), undefined, signal ? { signal } : {});
+  } catch {
+    // Aborted: the next step kills.
+  }
+}

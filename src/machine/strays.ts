@@ -1,0 +1,269 @@
+/**
+ * Finds and stops strays on this machine: looks (`lookout.ts`), shows what `core/grade.ts` says of each process, plans
+ * with `core/tree.ts` and carries the plan out. Two looks: `look` reads everything again and may wait for a connection to be seen; `quickLook` is for the moment
+ * before a respawn and costs one small read per process.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Place } from '../core/family.ts';
+import { type Graded, isStopped } from '../core/grade.ts';
+import type { Target } from '../core/ladder.ts';
+import { cookieOf, gather, planTree, type TreePlan } from '../core/tree.ts';
+import { plain, plainCommand } from '../output/plain.ts';
+import { createLookout, identity, type Seen, type Sought } from './lookout.ts';
+import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
+import { readText } from './procfs.ts';
+import { type StopResult, stopTargets } from './stop.ts';
+import { userName } from './users.ts';
+
+/** A graded process as `status` and `who` show it; every text is safe to print. */
+export interface Stray {
+  readonly pid: number;
+  readonly startId: string;
+  readonly user: string;
+  readonly command: string;
+  readonly cwd: string | null;
+  /** ISO 8601. */
+  readonly startedAt: string | null;
+  readonly grade: Grade;
+  readonly proof: readonly string[];
+  readonly respawner: Respawner | null;
+  /** Who started the top of its tree: the one to ask when it comes back. Null where that is gone or pid 1. */
+  readonly parent: { readonly pid: number; readonly command: string } | null;
+}
+
+export interface Survey {
+  /** Strongest grade first. */
+  readonly strays: readonly Stray[];
+  readonly uninspectable: {
+    readonly count: number;
+    readonly users: Readonly<Record<string, number>>;
+    readonly hidden: boolean;
+  };
+  readonly tookMs: number;
+}
+
+/** Names the process manager that would bring a stray back, or null. */
+export type RespawnerFinder = (
+  top: Proc,
+  stray: Proc,
+  snapshot: Snapshot,
+) => Respawner | null | Promise<Respawner | null>;
+
+export interface StrayFinderOptions extends Sought {
+  readonly findRespawner?: RespawnerFinder;
+}
+
+export interface LookOptions {
+  /** The worker that lives now; null between two workers. */
+  readonly worker?: Place['worker'];
+  readonly helperPids?: ReadonlySet<number>;
+  /** Milliseconds to watch token holders without a connection for one, as a poller has none between two polls. */
+  readonly settleMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface StopStraysOptions extends LookOptions {
+  readonly stopTimeoutMs: number;
+  /** Wait after SIGKILL; default 5000. */
+  readonly killWaitMs?: number;
+  /** Aborted: SIGKILL at once. */
+  readonly now?: AbortSignal;
+}
+
+export interface StrayStop extends StopResult {
+  /** The strays that are gone, and those that are not. */
+  readonly gone: readonly Stray[];
+  readonly left: readonly Stray[];
+}
+
+/** One process of a stray's tree, to show. */
+export interface TreeRow {
+  readonly pid: number;
+  readonly ppid: number;
+  readonly command: string;
+}
+
+export interface StrayFinder {
+  look(options?: LookOptions): Promise<Survey>;
+  /** Synchronous; no waiting, no name resolution, working folders of known processes from memory. */
+  quickLook(options?: LookOptions): Survey;
+  /** What stopping a stray of the last surveys would stop, from the top; empty when it is unknown. */
+  planOf(stray: Stray): readonly TreeRow[];
+  /** Stops strays of an earlier survey with their trees. Which of them may be stopped is the caller's decision. */
+  stop(strays: readonly Stray[], options: StopStraysOptions): Promise<StrayStop>;
+}
+
+const SAMPLE_EVERY_MS = 50;
+const KILL_WAIT_MS = 5_000;
+
+interface Found {
+  readonly one: Graded;
+  readonly seen: Seen;
+}
+
+function whoOf(look: LookOptions): Pick<Place, 'worker' | 'helperPids'> {
+  return { worker: look.worker ?? null, helperPids: look.helperPids ?? new Set() };
+}
+
+export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
+  const lookout = createLookout(options);
+  const plans = new WeakMap<Stray, TreePlan>();
+
+  /**
+   * Watches those whose proof is incomplete, until it is complete or the time is over. Also catches what comes and
+   * goes meanwhile (a shell script that polls with curl), with the look that showed it; seen once only, it may have
+   * been a single message, and is let go.
+   */
+  async function settle(first: Seen, look: LookOptions): Promise<Found[]> {
+    const proven = new Set<string>();
+    const caught = new Map<string, Found>();
+    const sightings = new Map<string, number>();
+    const topOf = ({ one, seen }: Found) =>
+      identity(planTree(seen.snapshot, one.proc, seen.place, seen.around).top);
+    const note = (seen: Seen) => {
+      for (const one of seen.graded) {
+        if (!isStopped(one.grade)) continue;
+        const found = { one, seen };
+        const top = topOf(found);
+        caught.set(identity(one.proc), found);
+        sightings.set(top, (sightings.get(top) ?? 0) + 1);
+      }
+    };
+    note(first);
+    let seen = first;
+    const untilMs = performance.now() + (look.settleMs ?? 0);
+    while (seen.graded.some((one) => one.open) && performance.now() < untilMs && !look.signal?.aborted) {
+      await sleep(Math.min(SAMPLE_EVERY_MS, Math.max(1, untilMs - performance.now())));
+      const open = new Map(
+        seen.graded.filter((one) => one.open).map((one) => [one.proc.pid, identity(one.proc)]),
+      );
+      for (const pid of lookout.connected(open.keys())) proven.add(open.get(pid)!);
+      seen = lookout.see(whoOf(look), false, proven);
+      note(seen);
+    }
+    const present = new Set(seen.graded.map((one) => identity(one.proc)));
+    const left = [...caught.values()].filter(
+      (found) => !present.has(identity(found.one.proc)) && sightings.get(topOf(found))! > 1,
+    );
+    return [...left, ...seen.graded.map((one) => ({ one, seen }))];
+  }
+
+  function toStray(one: Graded, seen: Seen, respawner: Respawner | null): Stray {
+    const { proc } = one;
+    const plan = planTree(seen.snapshot, proc, seen.place, seen.around);
+    const parent = seen.snapshot.procs.get(plan.top.ppid);
+    const stray: Stray = {
+      pid: proc.pid,
+      startId: proc.startId,
+      user: plain(userName(proc.uid), 40),
+      command: plainCommand(proc.argv.length > 0 ? proc.argv : [proc.comm]),
+      cwd: proc.cwd === null ? null : plain(proc.cwd),
+      startedAt: startedAt(proc.startId),
+      grade: one.grade,
+      proof: one.proof.map((text) => plain(text)),
+      respawner,
+      parent:
+        parent && parent.pid > 1
+          ? { pid: parent.pid, command: plainCommand(parent.argv.length > 0 ? parent.argv : [parent.comm]) }
+          : null,
+    };
+    if (one.grade !== 'hint') plans.set(stray, plan);
+    return stray;
+  }
+
+  function report(seen: Seen, strays: readonly Stray[], startedMs: number): Survey {
+    const users: Record<string, number> = {};
+    for (const [owner, count] of seen.snapshot.uninspectable.byUid) users[plain(userName(owner), 40)] = count;
+    const { count, hidden } = seen.snapshot.uninspectable;
+    return { strays, uninspectable: { count, users, hidden }, tookMs: performance.now() - startedMs };
+  }
+
+  function cookiesOf(trees: readonly TreePlan[]): string[] {
+    return trees.flatMap((tree) => tree.members).flatMap((member) => cookieOf(member, options) ?? []);
+  }
+
+  /** Who of the planned trees still lives, with all that belongs to them now. */
+  function targetsOf(trees: readonly TreePlan[], look: LookOptions): Target[] {
+    const members = trees.flatMap((tree) => tree.members);
+    return grow(members, cookiesOf(trees), look);
+  }
+
+  function grow(listed: readonly Target[], cookies: readonly string[], look: LookOptions): Target[] {
+    const { snapshot, place, around } = lookout.list(whoOf(look));
+    const roots: Proc[] = [];
+    const former = new Set<number>();
+    for (const { pid, startId } of listed) {
+      const proc = snapshot.procs.get(pid);
+      if (!proc) former.add(pid);
+      else if (proc.startId === startId) {
+        if (proc.state === 'Z') former.add(pid);
+        else roots.push(proc);
+      }
+    }
+    return gather(snapshot, roots, former, place, around, cookies).map(({ pid, startId }) => ({
+      pid,
+      startId,
+    }));
+  }
+
+  return {
+    async look(look = {}) {
+      const startedMs = performance.now();
+      await lookout.refresh();
+      const first = lookout.see(whoOf(look), true);
+      const found =
+        (look.settleMs ?? 0) > 0
+          ? await settle(first, look)
+          : first.graded.map((one) => ({ one, seen: first }));
+      const strays: Stray[] = [];
+      for (const { one, seen } of found) {
+        let respawner: Respawner | null = null;
+        if (options.findRespawner && one.grade !== 'hint') {
+          const { top } = planTree(seen.snapshot, one.proc, seen.place, seen.around);
+          respawner = await options.findRespawner(top, one.proc, seen.snapshot);
+        }
+        strays.push(toStray(one, seen, respawner));
+      }
+      return report(first, strays, startedMs);
+    },
+    quickLook(look = {}) {
+      const startedMs = performance.now();
+      const seen = lookout.see(whoOf(look), false);
+      const strays = seen.graded.map((one) => toStray(one, seen, null));
+      return report(seen, strays, startedMs);
+    },
+    planOf(stray) {
+      const members = plans.get(stray)?.members ?? [];
+      return members.map(({ pid, ppid, argv, comm }) => ({
+        pid,
+        ppid,
+        command: plainCommand(argv.length > 0 ? argv : [comm]),
+      }));
+    },
+    async stop(strays, stop) {
+      const trees = strays.flatMap((stray) => plans.get(stray) ?? []);
+      const cookies = cookiesOf(trees);
+      const result = await stopTargets(targetsOf(trees, stop), {
+        stopTimeoutMs: stop.stopTimeoutMs,
+        killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
+        grown: (members) => grow(members, cookies, stop),
+        ...(stop.now ? { now: stop.now } : {}),
+      });
+      const alive = new Set(result.survivors.map(identity));
+      const left = strays.filter((stray) =>
+        (plans.get(stray)?.members ?? []).some((member) => alive.has(identity(member))),
+      );
+      return { ...result, gone: strays.filter((stray) => !left.includes(stray)), left };
+    },
+  };
+}
+
+export { isStopped };
+
+/** Clock ticks are counted in units of 1/100 s on every Linux that Node runs on (USER_HZ). */
+function startedAt(startId: string): string | null {
+  const upSeconds = Number((readText('/proc/uptime') ?? '').split(' ')[0]);
+  const ticks = Number(startId);
+  if (!(upSeconds > 0) || !Number.isFinite(ticks)) return null;
+  return new Date(Date.now() - upSeconds * 1000 + ticks * 10).toISOString();
+}

@@ -1,0 +1,57 @@
+/**
+ * Makes foreign text (arguments, folders, names of other processes) safe to show on a terminal and in a log line.
+ * What a stray is called must never move the cursor, recolour the screen, forge a line of ours or show a token.
+ */
+
+const TOKEN = /(\d{5,}):[A-Za-z0-9_-]{20,}/g;
+// C0, DEL, C1, line and paragraph separators, and the marks that reorder or hide text (bidi, zero width, BOM).
+const UNSAFE =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
+const LONE_SURROGATE = /\p{Surrogate}/gu;
+const NAMED: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\u001b': '\\e' };
+
+function visible(character: string): string {
+  const named = NAMED[character];
+  if (named !== undefined) return named;
+  const code = character.charCodeAt(0);
+  return code < 0x100
+    ? `\\x${code.toString(16).padStart(2, '0')}`
+    : `\\u${code.toString(16).padStart(4, '0')}`;
+}
+
+/** A cut may have left too little of a token for its shape. */
+function masked(text: string, cut: boolean): string {
+  const whole = text.replace(TOKEN, '$1:…');
+  return cut ? whole.replace(/(\d{5,}):[A-Za-z0-9_-]*$/, '$1:…') : whole;
+}
+
+/**
+ * `text` with control characters shown as escapes (`\n`, `\e`, `\x07`), tokens as `123456:…`, lone surrogates as `�`,
+ * and at most `max` characters, the last of them `…` when something was cut off.
+ */
+export function plain(text: string, max = 200): string {
+  // Enough for any mask or escape to be decided, so that a 2 MB argument costs nothing.
+  const head = text.slice(0, max * 2 + 256);
+  const safe = masked(head, head.length < text.length)
+    .replace(LONE_SURROGATE, '\ufffd')
+    .replace(UNSAFE, visible);
+  if (safe.length <= max && head.length === text.length) return safe;
+  const cut = safe.slice(0, Math.max(0, max - 1));
+  // Not half of a character that takes two units.
+  return `${/[\ud800-\udbff]$/.test(cut) ? cut.slice(0, -1) : cut}…`;
+}
+
+/** A command line to show: arguments that need it are quoted, so that their borders can be seen. */
+export function plainCommand(argv: readonly string[], max = 200): string {
+  const shown: string[] = [];
+  let length = 0;
+  for (const arg of argv) {
+    const text = plain(arg, max);
+    const word = text === '' || /[\s'"\\$`]/.test(text) ? `'${text.replaceAll("'", "\\'")}'` : text;
+    shown.push(word);
+    length += word.length + 1;
+    if (length > max) break;
+  }
+  const line = shown.join(' ');
+  return line.length <= max ? line : `${line.slice(0, Math.max(0, max - 1))}…`;
+}

@@ -1,0 +1,71 @@
+/**
+ * Every line of talk goes through here, to stderr: `[tag] text`, or one JSON object per line. Answers of commands go to
+ * stdout and are not its business. Tokens are masked once more at this door, whatever came before it. A closed or full
+ * stderr is never an error: the worker matters more than our words.
+ */
+import { maskText } from './mask.ts';
+import { plain } from './plain.ts';
+import { type Sink, standardSink } from './sink.ts';
+
+export type Level = 'info' | 'good' | 'warn' | 'error';
+
+export interface Report {
+  line(tag: string, text: string, level?: Level, fields?: Readonly<Record<string, unknown>>): void;
+  /** Waits (at most `ms`) until what was said has left. */
+  drained(ms: number): Promise<void>;
+}
+
+const WAITING_MAX = 500;
+
+/** Colours a piece of text by level; the identity where colour is off. */
+export type Paint = (level: Level | 'tag', text: string) => string;
+
+/** chalk is loaded only where it is used: a service's log has no colour, and so no chalk. */
+export async function painter(
+  stream: { readonly isTTY?: boolean },
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Paint> {
+  const colour = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb';
+  if (!colour) return (_level, text) => text;
+  const { Chalk } = await import('chalk');
+  const chalk = new Chalk({ level: 1 });
+  const paints = { tag: chalk.dim, good: chalk.green, warn: chalk.yellow, error: chalk.red, info: null };
+  return (level, text) => paints[level]?.(text) ?? text;
+}
+
+export function createReport(
+  format: 'text' | 'json',
+  tokens: readonly string[],
+  paint: Paint,
+  sink: Sink = standardSink(2),
+): Report {
+  let waiting = 0;
+  function write(text: string): void {
+    // Behind a reader that has stopped reading our own words are not worth the memory.
+    if (waiting >= WAITING_MAX) return;
+    waiting += 1;
+    if (sink.write(Buffer.from(text), () => (waiting -= 1))) waiting -= 1;
+  }
+  return {
+    line(tag, text, level = 'info', fields = {}) {
+      const clean = plain(maskText(text, tokens), 2_000);
+      if (format === 'json') {
+        const at = new Date().toISOString();
+        const record = JSON.stringify({ at, event: tag, level, message: clean, ...fields });
+        write(`${maskText(record, tokens)}\n`);
+        return;
+      }
+      write(`${paint('tag', `[${tag}]`)} ${paint(level, clean)}\n`);
+    },
+    drained(ms) {
+      return new Promise((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        const left = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        if (sink.write(Buffer.alloc(0), left)) left();
+      });
+    },
+  };
+}

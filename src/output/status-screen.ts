@@ -1,0 +1,95 @@
+/** `status` for people: one screen, problem first with the command that helps. Pure: document in, text out. */
+import type { StatusDocument } from '../core/status.ts';
+import { plain } from './plain.ts';
+import type { Paint } from './report.ts';
+import { duration, howItEnded } from './words.ts';
+
+const LABELS: Readonly<Record<StatusDocument['state'], string>> = {
+  starting: 'starting',
+  standby: 'standing by',
+  polling: 'polling',
+  backoff: 'waiting to restart the worker',
+  stopping: 'stopping',
+  disabled: 'deploy mode (POLLING_ENABLED!=1): nobody polls, as asked',
+  stopped: 'not running',
+};
+
+/** `nowMs` is wall-clock time; `columns` cuts long lines. */
+export function statusScreen(doc: StatusDocument, nowMs: number, columns: number, paint: Paint): string {
+  const lines: string[] = [];
+  const row = (label: string, text: string) => lines.push(`${label.padEnd(11)}${cut(text, columns - 11)}`);
+  const mark = doc.healthy ? paint('good', '●') : paint(doc.state === 'stopped' ? 'warn' : 'error', '●');
+  lines.push(`${mark} ${botName(doc)}: ${paint(doc.healthy ? 'good' : 'warn', LABELS[doc.state])}`);
+  for (const problem of doc.problems) {
+    lines.push(`${paint('error', '!')} ${cut(problem.message, columns - 2)}`);
+    if (problem.hint) lines.push(`  → ${cut(problem.hint, columns - 4)}`);
+  }
+  lines.push('');
+  if (doc.supervisor) {
+    const { pid, startedAt, version, cwd } = doc.supervisor;
+    row(
+      'supervisor',
+      `pid ${pid}${since(startedAt, nowMs)}${version ? `, singlepoll ${version}` : ''}${cwd ? `, in ${cwd}` : ''}`,
+    );
+    if (doc.supervisor.command.length > 0) row('command', plain(doc.supervisor.command.join(' '), 400));
+  }
+  if (doc.worker) {
+    const { pid, startedAt, spawns, restarts, lastExit, tree } = doc.worker;
+    row(
+      'worker',
+      pid === null
+        ? 'none alive'
+        : `pid ${pid}${since(startedAt, nowMs)}, ${restarts === 0 ? 'never restarted' : `${count(restarts, 'restart')} (${count(spawns, 'spawn')})`}`,
+    );
+    for (const it of tree.filter((entry) => entry.pid !== pid).slice(0, 6))
+      row('', `└ ${it.pid}  ${plain(it.command, 200)}`);
+    if (tree.length > 7) row('', `  and ${tree.length - 7} more`);
+    if (lastExit) row('last exit', `${howItEnded(lastExit)}, ${ago(lastExit.at, nowMs)}`);
+  }
+  if (doc.polling) {
+    const { via, polls, lastPollAt, offset, conflicts, updates } = doc.polling;
+    const seen = polls > 0 || lastPollAt !== null;
+    const facts = seen
+      ? `${count(polls, 'poll')}, last ${lastPollAt ? ago(lastPollAt, nowMs) : 'unknown'}, offset ${offset ?? 'none'}, ${count(updates, 'update')}`
+      : 'straight to the Bot API';
+    const fights = conflicts.poller + conflicts.webhook;
+    row('polling', `${via}: ${facts}${fights > 0 ? `, ${count(fights, 'conflict')} (409)` : ''}`);
+  }
+  if (doc.webhook) {
+    const { url, pendingUpdates, lastError } = doc.webhook;
+    row(
+      'webhook',
+      `${url === '' ? 'none' : url}, ${count(pendingUpdates, 'update')} waiting${lastError ? `, last error: ${plain(lastError, 120)}` : ''}`,
+    );
+  }
+  if (doc.strays.length === 0) row('strays', 'none found on this machine');
+  for (const stray of doc.strays) {
+    row('stray', `pid ${stray.pid} (${stray.user}) ${stray.grade}: ${plain(stray.command, 120)}`);
+    row('', `  ${stray.proof.join(', ')}${stray.cwd ? `, in ${plain(stray.cwd, 120)}` : ''}`);
+    if (stray.respawner) row('', `  kept alive by ${stray.respawner.kind}: ${stray.respawner.stopCommand}`);
+  }
+  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
+}
+
+function botName(doc: StatusDocument): string {
+  if (!doc.bot) return 'singlepoll';
+  const { username, id } = doc.bot;
+  if (username) return `@${plain(username, 64)}${id === null ? '' : ` (${id})`}`;
+  return id === null ? 'singlepoll' : `bot ${id}`;
+}
+
+function since(at: string | null, nowMs: number): string {
+  return at ? `, up ${duration(Math.max(0, nowMs - Date.parse(at)))}` : '';
+}
+
+function ago(at: string, nowMs: number): string {
+  return `${duration(Math.max(0, nowMs - Date.parse(at)))} ago`;
+}
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`;
+}
+
+function cut(text: string, columns: number): string {
+  return text.length <= columns ? text : `${text.slice(0, Math.max(1, columns - 1))}…`;
+}

@@ -1,0 +1,81 @@
+/** The supervisor's transitions as sentences, and the small phrases that many places share. Pure. */
+import type { Saying } from '../core/supervisor.ts';
+import type { Level } from './report.ts';
+import type { SinkNote } from './sink.ts';
+
+export interface Words {
+  readonly tag: string;
+  readonly text: string;
+  readonly level: Level;
+}
+
+export function words(say: Saying): Words {
+  switch (say.what) {
+    case 'exited':
+      return {
+        tag: 'worker',
+        text: `worker${say.pid === null ? '' : ` ${say.pid}`} ended ${howItEnded(say)}${say.conflict ? ', its last words name a 409 conflict' : ''}`,
+        level: 'warn',
+      };
+    case 'restarting':
+      return {
+        tag: 'worker',
+        text:
+          say.inMs === 0
+            ? 'starting it again at once'
+            : `starting it again in ${duration(say.inMs)} (failure ${say.failures} in a row)`,
+        level: 'info',
+      };
+    case 'polling':
+      return { tag: 'poll', text: `worker ${say.pid} polls`, level: 'good' };
+    case 'stopping':
+      return { tag: 'stop', text: `stopping: ${say.reason}`, level: 'info' };
+    case 'replacing':
+      return { tag: 'worker', text: `replacing the worker: ${say.reason}`, level: 'info' };
+    case 'killing':
+      return { tag: 'stop', text: 'asked again: killing now', level: 'warn' };
+    case 'crash-loop':
+      return {
+        tag: 'worker',
+        text: `crash loop: ${say.exits} exits within ${duration(say.periodMs)}; giving up. Its last lines:`,
+        level: 'error',
+      };
+    case 'not-restarted':
+      return { tag: 'worker', text: `not started again (--restart ${say.policy})`, level: 'info' };
+    case 'survivors':
+      return {
+        tag: 'stop',
+        text: `${say.count} ${say.count === 1 ? 'process' : 'processes'} of the worker survived SIGKILL`,
+        level: 'error',
+      };
+  }
+}
+
+/** What became of our stdout or stderr. */
+export function outputNote(note: SinkNote): string {
+  switch (note.kind) {
+    case 'closed':
+      return `nobody reads the worker's output any more (${note.code}); it is dropped from now on, the worker goes on`;
+    case 'failing':
+      return `the worker's output can't be written (${note.code}); it is dropped until it can, the worker goes on`;
+    case 'recovered':
+      return `the worker's output can be written again; ${note.droppedBytes} bytes were dropped`;
+  }
+}
+
+export function howItEnded(exit: { code: number | null; signal: string | null }): string {
+  return exit.signal === null ? `with code ${exit.code}` : `by ${exit.signal}`;
+}
+
+/** `350 ms`, `12 s`, `4 min`, `3 h 20 min`, `5 d`: for people. */
+export function duration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  const s = ms / 1000;
+  if (s < 10) return `${Math.round(s * 10) / 10} s`;
+  if (s < 120) return `${Math.round(s)} s`;
+  const min = Math.floor(s / 60);
+  if (min < 120) return `${min} min`;
+  const h = Math.floor(min / 60);
+  if (h < 48) return min % 60 === 0 ? `${h} h` : `${h} h ${min % 60} min`;
+  return `${Math.floor(h / 24)} d`;
+}

@@ -1,0 +1,121 @@
+/**
+ * Step 4 of `start`: take the lock, or yield (75) and say who holds it, or wait for it (`--wait`), or ask for it
+ * (`--takeover`). Waiting costs nothing: an open connection to the holder ends when the holder does.
+ */
+import { userInfo } from 'node:os';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
+import { claimLock, type Holder, type Lock, type LockKey, lockReleased } from '../machine/lock.ts';
+import { duration } from '../output/words.ts';
+
+export interface ClaimOptions {
+  readonly wait: boolean;
+  readonly takeover: boolean;
+  readonly stopTimeoutMs: number;
+  readonly signal: AbortSignal;
+  readonly say: (text: string) => void;
+}
+
+/** Returns the lock. Throws SinglepollError 75 when it stays another's; rejects when `signal` aborts. */
+export async function claim(
+  key: LockKey,
+  identity: Omit<Holder, 'answers'>,
+  options: ClaimOptions,
+): Promise<Lock> {
+  const { signal, say } = options;
+  const askedPids = new Set<number>();
+  let waitingFor: number | null | undefined;
+  for (;;) {
+    const claimed = await claimLock(key, identity);
+    if (claimed.held) return claimed.lock;
+    signal.throwIfAborted();
+    const { holder } = claimed;
+    if (options.takeover) {
+      if (holder && askedPids.has(holder.pid) && askedPids.size > 8) throw held(holder);
+      await askToHandOver(key, holder, options);
+      if (holder) askedPids.add(holder.pid);
+    } else if (options.wait) {
+      if (holder?.pid !== waitingFor) say(`standing by: ${describe(holder)}`);
+      waitingFor = holder?.pid;
+      await lockReleased(key, signal);
+      signal.throwIfAborted();
+    } else {
+      throw held(holder);
+    }
+  }
+}
+
+async function askToHandOver(key: LockKey, holder: Holder | null, options: ClaimOptions): Promise<void> {
+  const { signal, say } = options;
+  if (!holder?.control || !holder.answers) {
+    throw new SinglepollError(
+      EXIT.otherPoller,
+      `the holder can't be asked to hand over: ${describe(holder)}`,
+      'singlepoll reset    # stops it, if need be with SIGKILL, and starts again',
+    );
+  }
+  say(`asking to hand over: ${describe(holder)}`);
+  // The holder ends its worker first; the end of its lock is the answer that counts.
+  const released = lockReleased(key, signal);
+  try {
+    const answer = await askControl(
+      holder.control,
+      { cmd: 'handover', to: process.pid },
+      { timeoutMs: options.stopTimeoutMs + 60_000, say },
+    );
+    if (!answer.ok)
+      throw new SinglepollError(EXIT.otherPoller, `the holder does not hand over: ${answer.error}`);
+  } catch (error) {
+    if (!(error instanceof NoSupervisor || error instanceof NoAnswer)) throw refused(error, holder);
+  }
+  await Promise.race([released, timeout(options.stopTimeoutMs + 10_000, holder)]);
+  signal.throwIfAborted();
+}
+
+function refused(error: unknown, holder: Holder): Error {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== 'EACCES' && code !== 'EPERM') return error as Error;
+  return new SinglepollError(
+    EXIT.refused,
+    `the holder belongs to another user: ${describe(holder)}`,
+    `sudo kill ${holder.pid}    # or stop it as ${userName(holder.uid)}`,
+  );
+}
+
+function timeout(ms: number, holder: Holder): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    setTimeout(() => reject(held(holder)), ms).unref();
+  });
+}
+
+function held(holder: Holder | null): SinglepollError {
+  return new SinglepollError(
+    EXIT.otherPoller,
+    `this bot has a supervisor already: ${describe(holder)}`,
+    'singlepoll start --takeover …    # ask it to hand over, then take its place\n' +
+      'singlepoll stop                  # or end it\n' +
+      'singlepoll start --wait …        # or stand by until it leaves',
+  );
+}
+
+/** `pid 4711 (alice) since 2026-11-21 09:12:31 (2 h), from /srv/bot`. */
+export function describe(holder: Holder | null): string {
+  if (!holder) return 'a process that the kernel does not show (another user or container)';
+  const parts = [`pid ${holder.pid}`];
+  if (holder.uid !== null && holder.uid !== process.getuid?.()) parts.push(`(${userName(holder.uid)})`);
+  if (holder.startedAt) {
+    const age = Date.now() - Date.parse(holder.startedAt);
+    parts.push(
+      `since ${holder.startedAt.slice(0, 19).replace('T', ' ')} UTC (${duration(Math.max(0, age))}),`,
+    );
+  }
+  if (holder.cwd) parts.push(`from ${holder.cwd}`);
+  if (!holder.answers) parts.push('(does not answer: hung or stopped)');
+  return parts.join(' ');
+}
+
+function userName(uid: number | null): string {
+  if (uid === null) return 'another user';
+  if (uid === process.getuid?.()) return userInfo().username;
+  return uid === 0 ? 'root' : `user ${uid}`;
+}

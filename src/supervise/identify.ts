@@ -1,0 +1,74 @@
+/**
+ * Step 3 of `start`: getMe says who the bot is. Retried on outages for a time that is announced; a refused token ends at
+ * once. Nothing has been stopped or cleared when this fails.
+ */
+import { EXIT, SinglepollError } from '../errors.ts';
+import { duration } from '../output/words.ts';
+import type { BotApi, Me, Reply } from '../telegram/api.ts';
+
+export const RETRY_FOR_MS = 30_000;
+const RETRY_MIN_MS = 500;
+const RETRY_MAX_MS = 5_000;
+
+export interface RetryOptions {
+  readonly what: string;
+  readonly apiRoot: string;
+  readonly tokenSource: string;
+  readonly signal: AbortSignal;
+  readonly say: (text: string) => void;
+}
+
+/** Returns the bot. Throws SinglepollError 77 (refused), 69 (out of reach), or when `signal` aborts. */
+export async function identify(api: BotApi, options: RetryOptions): Promise<Me> {
+  const me = await retrying(() => api.call<Me>('getMe', {}, { signal: options.signal }), options);
+  return me;
+}
+
+/** Asks until an answer comes that is worth having, for at most RETRY_FOR_MS. */
+export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOptions): Promise<T> {
+  const { apiRoot, tokenSource, signal, say, what } = options;
+  const giveUpAtMs = performance.now() + RETRY_FOR_MS;
+  for (let attempt = 0; ; attempt++) {
+    const reply = await ask();
+    signal.throwIfAborted();
+    if (reply.kind === 'ok') return reply.result;
+    if (reply.kind === 'refused') {
+      throw new SinglepollError(
+        EXIT.refused,
+        `${apiRoot} refuses the token from ${tokenSource}: ${reply.status} ${reply.description}`,
+        'copy the token again from @BotFather (/mybots), or set TELEGRAM_API_ROOT if the bot lives on a server of your own',
+      );
+    }
+    if (reply.kind === 'error') {
+      throw new SinglepollError(EXIT.unreachable, `${what} was turned down: ${reply.description}`);
+    }
+    const leftMs = giveUpAtMs - performance.now();
+    if (leftMs <= 0) {
+      throw new SinglepollError(
+        EXIT.unreachable,
+        `the Bot API at ${apiRoot} stayed out of reach for ${duration(RETRY_FOR_MS)}: ${reply.description}`,
+        `curl -sS -o /dev/null -w '%{http_code}\\n' ${apiRoot}/`,
+      );
+    }
+    if (attempt === 0) say(`${what}: ${reply.description}; trying again for ${duration(RETRY_FOR_MS)}`);
+    const backoffMs = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** attempt) * (0.8 + 0.4 * Math.random());
+    const waitMs = reply.kind === 'flood' ? Math.max(reply.retryAfterMs, backoffMs) : backoffMs;
+    await pause(Math.min(waitMs, leftMs), signal);
+  }
+}
+
+/** Waits; ends early (rejecting) when the signal aborts. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
+  });
+}

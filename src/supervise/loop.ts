@@ -1,0 +1,139 @@
+/**
+ * Joins the pure table to the world: one queue of events, one place where effects are performed. Effects of one step are
+ * performed in their order before the next event is looked at; an edge may answer at once (that keeps the way from a
+ * crash to the next spawn free of idle turns of the event loop).
+ */
+import {
+  type Effect,
+  type Ending,
+  type Event,
+  initial,
+  type Policy,
+  type Saying,
+  type State,
+  step,
+} from '../core/supervisor.ts';
+
+/** The world as the loop needs it; `start.ts` builds the real one, the simulation a virtual one. */
+export interface Edges {
+  /** Elapsed milliseconds, never going back. */
+  now(): number;
+  /** Looks for strays and leftovers, stops what has to go, then answers. */
+  sweep(first: boolean, done: (blocked: Ending | null) => void): void;
+  /** Spawns; later reports the exit, once. Null: could not be started (the exit is reported all the same). */
+  spawn(spawn: number, exited: (exit: WorkerEnd) => void): number | null;
+  /** Stops the whole tree of the worker; answers with the number of processes that could not be ended. */
+  stopTree(done: (survivors: number) => void): void;
+  /** No more grace for a tree that is being stopped. */
+  killTree(): void;
+  say(saying: Saying): void;
+  timer(atMs: number, due: () => void): () => void;
+  exit(code: number, reason: string): void;
+  /** An invariant is broken: nothing more is decided. */
+  broken(error: unknown): void;
+}
+
+export interface WorkerEnd {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly conflict: boolean;
+  readonly random: number;
+}
+
+type Plain<T> = T extends unknown ? Omit<T, 'atMs'> : never;
+export type Ask = Plain<Event>;
+
+export interface Loop {
+  readonly state: State;
+  send(event: Ask): void;
+  /** The last events with the phases they met, oldest first: for a bug report. */
+  history(): readonly string[];
+}
+
+const HISTORY_MAX = 40;
+
+/** `onStep` sees every change of state after its effects were performed. */
+export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) => void): Loop {
+  let state = initial;
+  let busy = false;
+  let isBroken = false;
+  const queue: Ask[] = [];
+  const past: string[] = [];
+  const timers = new Map<string, () => void>();
+
+  function perform(effect: Effect): void {
+    switch (effect.do) {
+      case 'sweep': {
+        const { question } = effect;
+        edges.sweep(effect.first, (blocked) => send({ kind: 'swept', question, blocked }));
+        break;
+      }
+      case 'spawn': {
+        const { spawn } = effect;
+        const pid = edges.spawn(spawn, (end) => send({ kind: 'worker-exited', spawn, ...end }));
+        if (pid !== null) send({ kind: 'spawned', spawn, pid });
+        break;
+      }
+      case 'stop-tree': {
+        const { question } = effect;
+        edges.stopTree((survivors) => send({ kind: 'tree-stopped', question, survivors }));
+        break;
+      }
+      case 'kill-tree':
+        edges.killTree();
+        break;
+      case 'good-timer': {
+        const { spawn } = effect;
+        arm('good', effect.atMs, () => send({ kind: 'good-due', spawn }));
+        break;
+      }
+      case 'backoff-timer': {
+        const { question } = effect;
+        arm('backoff', effect.atMs, () => send({ kind: 'backoff-due', question }));
+        break;
+      }
+      case 'say':
+        edges.say(effect.say);
+        break;
+      case 'exit':
+        for (const cancel of timers.values()) cancel();
+        edges.exit(effect.code, effect.reason);
+        break;
+    }
+  }
+
+  function arm(name: string, atMs: number, due: () => void): void {
+    timers.get(name)?.();
+    timers.set(name, edges.timer(atMs, due));
+  }
+
+  function send(event: Ask): void {
+    queue.push(event);
+    if (busy) return;
+    busy = true;
+    try {
+      for (let next = queue.shift(); next; next = queue.shift()) {
+        if (isBroken) return;
+        past.push(`${state.phase} × ${next.kind}`);
+        if (past.length > HISTORY_MAX) past.shift();
+        const [following, effects] = step(state, { ...next, atMs: edges.now() } as Event, policy);
+        state = following;
+        for (const effect of effects) perform(effect);
+        onStep(state);
+      }
+    } catch (error) {
+      isBroken = true;
+      edges.broken(error);
+    } finally {
+      busy = false;
+    }
+  }
+
+  return {
+    get state() {
+      return state;
+    },
+    send,
+    history: () => past,
+  };
+}

@@ -1,0 +1,146 @@
+/**
+ * The running supervisor's answer to `status`: its facts put into the contract's shape, and what of it is a problem.
+ * Pure: everything comes in as data.
+ */
+
+import type { Problem, RunState, StatusDocument, StrayEntry, TreeEntry } from '../core/status.ts';
+import type { Phase, State } from '../core/supervisor.ts';
+import { duration, howItEnded } from '../output/words.ts';
+
+/** What the supervisor knows beside the state of its table. Wall-clock times are ISO 8601. */
+export interface Facts {
+  readonly bot: StatusDocument['bot'];
+  readonly polling: boolean;
+  readonly pid: number;
+  readonly version: string;
+  readonly command: readonly string[];
+  readonly cwd: string;
+  readonly startedAt: string;
+  workerStartedAt: string | null;
+  lastExitAt: string | null;
+  /** Polls that could be seen (only in the built-in sandbox so far). */
+  polls: number;
+  lastPollAt: string | null;
+  offset: number | null;
+  updates: number;
+  conflicts: { poller: number; webhook: number };
+  /** When the worker last named a 409 of another poller, elapsed ms. */
+  lastConflictAtMs: number | null;
+  webhook: StatusDocument['webhook'];
+  webhookSetAgain: number;
+  lastWebhookSetAtMs: number | null;
+  /** The last try to reach the Bot API failed with this. */
+  apiProblem: string | null;
+  strays: readonly StrayEntry[];
+  uninspectable: number;
+}
+
+/** Problems of the recent past stay visible this long. */
+const RECENT_MS = 10 * 60_000;
+
+const PUBLIC_STATE: Readonly<Record<Phase, RunState>> = {
+  sweeping: 'starting',
+  starting: 'starting',
+  polling: 'polling',
+  stopping: 'stopping',
+  backoff: 'backoff',
+  exited: 'stopped',
+};
+
+export function statusDocument(
+  state: State,
+  facts: Facts,
+  tree: readonly TreeEntry[],
+  nowMs: number,
+): StatusDocument {
+  const publicState = runState(state, facts);
+  const problems = findProblems(state, facts, nowMs);
+  const fine = publicState === 'polling' || publicState === 'disabled' || publicState === 'starting';
+  return {
+    bot: facts.bot,
+    state: publicState,
+    healthy: fine && problems.length === 0,
+    problems,
+    supervisor: {
+      pid: facts.pid,
+      startedAt: facts.startedAt,
+      version: facts.version,
+      command: facts.command,
+      cwd: facts.cwd,
+    },
+    worker: {
+      pid: state.pid,
+      startedAt: state.pid === null ? null : facts.workerStartedAt,
+      spawns: state.spawn,
+      restarts: state.restarts,
+      lastExit:
+        state.lastExit && facts.lastExitAt
+          ? { code: state.lastExit.code, signal: state.lastExit.signal, at: facts.lastExitAt }
+          : null,
+      tree,
+    },
+    polling: facts.polling
+      ? {
+          via: 'direct',
+          polls: facts.polls,
+          lastPollAt: facts.lastPollAt,
+          offset: facts.offset,
+          updates: facts.updates,
+          conflicts: { ...facts.conflicts },
+        }
+      : null,
+    webhook: facts.webhook,
+    strays: facts.strays,
+    lease: null,
+  };
+}
+
+function runState(state: State, facts: Facts): RunState {
+  const own = PUBLIC_STATE[state.phase];
+  if (facts.polling) return own;
+  return own === 'polling' || own === 'starting' ? 'disabled' : own;
+}
+
+function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
+  const problems: Problem[] = [];
+  const recent = (atMs: number | null) => atMs !== null && nowMs - atMs < RECENT_MS;
+  if (state.phase === 'backoff') {
+    problems.push({
+      code: 'crashing',
+      message: `the worker keeps ending: ${state.failures} in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
+      hint: 'read its last lines in the output of `singlepoll start`, then: singlepoll restart',
+    });
+  }
+  const guilty = facts.strays.filter(
+    (it) => it.grade === 'own' || it.grade === 'proven' || it.grade === 'declared',
+  );
+  if (guilty.length > 0) {
+    problems.push({
+      code: 'stray',
+      message: `${guilty.length} stray ${guilty.length === 1 ? 'poller' : 'pollers'} of this bot: pid ${guilty.map((it) => it.pid).join(', ')}`,
+      hint: 'singlepoll who',
+    });
+  }
+  if (recent(facts.lastWebhookSetAtMs)) {
+    problems.push({
+      code: 'webhook-set',
+      message: `somebody set a webhook again; cleared ${facts.webhookSetAgain} ${facts.webhookSetAgain === 1 ? 'time' : 'times'} while running`,
+      hint: 'find the program that calls setWebhook; singlepoll who',
+    });
+  } else if (facts.webhook && facts.webhook.url !== '' && facts.polling) {
+    problems.push({
+      code: 'webhook-set',
+      message: `a webhook is set: ${facts.webhook.url}`,
+      hint: 'singlepoll restart    # clears it again',
+    });
+  }
+  if (recent(facts.lastConflictAtMs)) {
+    problems.push({
+      code: 'conflict',
+      message: `the worker met ${facts.conflicts.poller} ${facts.conflicts.poller === 1 ? 'conflict' : 'conflicts'} (409), the last ${duration(nowMs - (facts.lastConflictAtMs ?? nowMs))} ago: somebody else polls this bot`,
+      hint: 'singlepoll who',
+    });
+  }
+  if (facts.apiProblem) problems.push({ code: 'api-unreachable', message: facts.apiProblem });
+  return problems;
+}

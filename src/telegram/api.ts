@@ -1,0 +1,113 @@
+/**
+ * The supervisor's own talk with the Bot API: getMe, getWebhookInfo, deleteWebhook, sendMessage. Never getUpdates.
+ * No answer is taken for JSON unseen: front ends answer 502 with HTML.
+ * Sources: tdlib/telegram-bot-api Query.cpp (error shapes, retry_after), Client.cpp (texts).
+ */
+import { maskText } from '../output/mask.ts';
+import { openTransport, type Transport } from './transport.ts';
+
+/** What an answer means for a supervisor. */
+export type Reply<T = unknown> =
+  | { readonly kind: 'ok'; readonly result: T; readonly description: string | null; readonly tookMs: number }
+  /** 401, or 404: the token (or the API root) is wrong; asking again won't help. */
+  | { readonly kind: 'refused'; readonly status: number; readonly description: string }
+  | { readonly kind: 'flood'; readonly retryAfterMs: number; readonly description: string }
+  /** 5xx, no JSON, reset, time-out, no route: it may or may not have been carried out. */
+  | { readonly kind: 'outage'; readonly description: string }
+  /** Any other Bot API error: the request was understood and turned down. */
+  | { readonly kind: 'error'; readonly status: number; readonly description: string };
+
+export interface BotApi {
+  call<T>(method: string, params?: Record<string, unknown>, options?: CallOptions): Promise<Reply<T>>;
+  close(): void;
+}
+
+export interface CallOptions {
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface Me {
+  readonly id: number;
+  readonly username?: string;
+  readonly first_name?: string;
+}
+
+export interface WebhookInfo {
+  readonly url: string;
+  readonly pending_update_count: number;
+  readonly last_error_date?: number;
+  readonly last_error_message?: string;
+}
+
+const TIMEOUT_MS = 10_000;
+
+/** Opens nothing yet: the first call connects. */
+export function openBotApi(apiRoot: string, token: string): BotApi {
+  const url = new URL(apiRoot);
+  const base = `${url.pathname.replace(/\/+$/, '')}/bot${token}/`;
+  const tokens = [token];
+  let transport: Promise<Transport> | null = null;
+
+  return {
+    async call<T>(method: string, params: Record<string, unknown> = {}, options: CallOptions = {}) {
+      const startedAt = performance.now();
+      const signals = [AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS)];
+      if (options.signal) signals.push(options.signal);
+      try {
+        transport ??= openTransport(url, process.env);
+        const { post } = await transport;
+        const { status, text } = await post(base + method, JSON.stringify(params), AbortSignal.any(signals));
+        return classify<T>(status, text, performance.now() - startedAt);
+      } catch (error) {
+        return { kind: 'outage', description: maskText(explain(error, url), tokens) };
+      }
+    },
+    close() {
+      transport?.then((it) => it.close()).catch(() => {});
+      transport = null;
+    },
+  };
+}
+
+/** Sorts an answer; pure. `tookMs` is only passed through. */
+export function classify<T>(status: number, text: string, tookMs: number): Reply<T> {
+  let body: Record<string, unknown> | null = null;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null) body = value as Record<string, unknown>;
+  } catch {
+    // Not the Bot API itself: something in front of it.
+  }
+  const description = typeof body?.description === 'string' ? body.description : `HTTP ${status}`;
+  if (body?.ok === true) {
+    return {
+      kind: 'ok',
+      result: body.result as T,
+      description: typeof body.description === 'string' ? body.description : null,
+      tookMs,
+    };
+  }
+  if (status === 429) {
+    const seconds = Number((body?.parameters as Record<string, unknown> | undefined)?.retry_after ?? 1);
+    return { kind: 'flood', retryAfterMs: (Number.isFinite(seconds) ? seconds : 1) * 1000, description };
+  }
+  if (status === 401 || status === 404) return { kind: 'refused', status, description };
+  if (body?.ok === false && status < 500) return { kind: 'error', status, description };
+  return { kind: 'outage', description };
+}
+
+function explain(error: unknown, url: URL): string {
+  const at = url.host;
+  const { code, name, message } = error as NodeJS.ErrnoException;
+  if (name === 'TimeoutError') return `${at} did not answer in time`;
+  const causes: Record<string, string> = {
+    ECONNREFUSED: `nothing listens at ${at} (ECONNREFUSED)`,
+    ENOTFOUND: `no such host: ${url.hostname} (ENOTFOUND)`,
+    EAI_AGAIN: `the name ${url.hostname} could not be looked up (EAI_AGAIN)`,
+    ECONNRESET: `${at} closed the connection (ECONNRESET)`,
+    UND_ERR_SOCKET: `${at} closed the connection`,
+    UND_ERR_CONNECT_TIMEOUT: `${at} could not be reached in time`,
+  };
+  return (code && causes[code]) || `${at}: ${code ?? message}`;
+}

@@ -1,0 +1,74 @@
+/**
+ * The webhook step: a set webhook keeps every getUpdates out (409), so it is shown, cleared with the waiting updates kept,
+ * and verified empty. Decides nothing about the worker. Source: tdlib/telegram-bot-api Client.cpp
+ * (do_set_webhook: deleting is idempotent and leaves a waiting long poll alone).
+ */
+import { maskText } from './output/mask.ts';
+import type { BotApi, Reply, WebhookInfo } from './telegram/api.ts';
+
+export type WebhookOutcome =
+  | { readonly kind: 'clear'; readonly pending: number; readonly lastError: string | null }
+  | { readonly kind: 'cleared'; readonly url: string; readonly pending: number; readonly dropped: boolean }
+  /** --keep-webhook, and one is set. */
+  | { readonly kind: 'kept'; readonly url: string }
+  /** Deleted, and set again before it could be verified: somebody else sets it. */
+  | { readonly kind: 'set-again'; readonly url: string }
+  | { readonly kind: 'failed'; readonly reply: Exclude<Reply, { kind: 'ok' }> };
+
+/** Looks, clears where asked to, verifies. At most six calls; no retries on outages (the caller knows for how long). */
+export async function clearWebhook(
+  api: BotApi,
+  options: { keep: boolean; dropPending: boolean; token: string },
+): Promise<WebhookOutcome> {
+  const before = await api.call<WebhookInfo>('getWebhookInfo');
+  if (before.kind !== 'ok') return { kind: 'failed', reply: before };
+  const url = before.result.url;
+  const shown = maskWebhookUrl(url, options.token);
+  if (url !== '' && options.keep) return { kind: 'kept', url: shown };
+  if (url === '' && !options.dropPending) {
+    return {
+      kind: 'clear',
+      pending: before.result.pending_update_count,
+      lastError: before.result.last_error_message ?? null,
+    };
+  }
+  for (let attempt = 0; attempt < 2; attempt++) {
+    const deleted = await api.call(
+      'deleteWebhook',
+      options.dropPending ? { drop_pending_updates: true } : {},
+    );
+    if (deleted.kind !== 'ok') return { kind: 'failed', reply: deleted };
+    const after = await api.call<WebhookInfo>('getWebhookInfo');
+    if (after.kind !== 'ok') return { kind: 'failed', reply: after };
+    if (after.result.url === '') {
+      const pending = after.result.pending_update_count;
+      if (url === '') return { kind: 'clear', pending, lastError: null };
+      return { kind: 'cleared', url: shown, pending, dropped: options.dropPending };
+    }
+  }
+  return { kind: 'set-again', url: shown };
+}
+
+/** The host in full; of the path only words that can't be a secret; never a query. */
+export function maskWebhookUrl(text: string, token: string): string {
+  if (text === '') return '';
+  try {
+    const url = new URL(text);
+    const path = url.pathname
+      .split('/')
+      .map((part) =>
+        part === '' || part.split(/[-_.]/).every((word) => PLAIN_WORDS.has(word.toLowerCase())) ? part : '…',
+      )
+      .join('/');
+    return `${url.protocol}//${url.host}${path}${url.search ? '?…' : ''}`;
+  } catch {
+    return maskText(text, [token]).slice(0, 80);
+  }
+}
+
+/** What paths of webhooks are made of; anything else may be the secret that keeps strangers out. */
+const PLAIN_WORDS = new Set(
+  'api app bot bots callback hook hooks new old php python node js py prod production public staging dev telegram telegraf tg update updates v1 v2 v3 web webhook webhooks'.split(
+    ' ',
+  ),
+);
