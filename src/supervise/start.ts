@@ -286,9 +286,7 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
   served?.server.close();
   lock?.release();
   sayEnd(report, ending);
-  await served?.tellEnd(
-    `supervisor ${process.pid}${lastPid ? `, worker ${lastPid}` : ' and its worker'}: ${ending.reason}`,
-  );
+  await served?.tellEnd(whatEnded(running.stopped()));
   return ending.code;
 }
 
