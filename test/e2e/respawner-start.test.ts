@@ -2,6 +2,7 @@
 // that stops it for good; typed as it stands, it makes way.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Bed, bed, node, PYTHON, worker } from '../support/bed.ts';
@@ -33,6 +34,7 @@ async function givesWay(b: Bed, kind: string, command: RegExp): Promise<void> {
 
 test('runit', async (t) => {
   const b = await bed(t);
+  mkdirSync(join(b.project, 'sv/bot'), { recursive: true });
   b.file('sv/bot/run', `#!/bin/sh\nexec ${PYTHON} ${worker('poller.py')}\n`, 0o755);
   const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
   b.spawn('runsvdir', ['-P', join(b.project, 'sv')], { env });
