@@ -1,19 +1,56 @@
-// Bundles the program into dist/. Each command that has heavy packages is an entry of its own, so that
-// `status` and `--help` never pay for them; CommonJS, because Node starts it faster than modules.
-import { chmodSync, rmSync } from 'node:fs';
+// Bundles the program into dist/, CommonJS because Node starts it faster than modules. Every `import()` in the source becomes
+// a bundle of its own, loaded when it is reached: `status` and `--help` never pay for what only `start` needs, and an idle
+// supervisor holds no code that it does not run.
+import { chmodSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
 import { build } from 'esbuild';
 
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+
+/** Bundle name → source. Grows while import()s are found. */
+const entries = new Map([
+  ['cli', 'src/cli.ts'],
+  ['sample-bot', 'src/sandbox/sample-bot.ts'],
+  ['legacy-polling-bot', 'src/sandbox/sample-stray.ts'],
+]);
+
+const lazyBundles = {
+  name: 'lazy-bundles',
+  setup(builder) {
+    builder.onResolve({ filter: /.*/ }, async ({ path: target, kind, resolveDir, importer }) => {
+      if (kind !== 'dynamic-import' || target.startsWith('node:')) return undefined;
+      const found = await builder.resolve(target, { kind: 'import-statement', resolveDir, importer });
+      if (found.errors.length > 0) return { errors: found.errors };
+      const source = path.relative(process.cwd(), found.path);
+      const name = source.startsWith('src')
+        ? source.slice(4).replace(/\.ts$/, '').replaceAll(path.sep, '-')
+        : target.split('/').at(-1).replace(/\.js$/, '');
+      if (!entries.has(name)) entries.set(name, source);
+      return { path: `./${name}.cjs`, external: true };
+    });
+  },
+};
+
 rmSync('dist', { recursive: true, force: true });
-await build({
-  entryPoints: { cli: 'src/cli.ts' },
-  outdir: 'dist',
-  bundle: true,
-  platform: 'node',
-  target: 'node20.20',
-  format: 'cjs',
-  outExtension: { '.js': '.cjs' },
-  minifySyntax: true,
-  legalComments: 'none',
-  logLevel: 'warning',
-});
+// The map is walked while it grows.
+for (const [name, source] of entries) {
+  await build({
+    entryPoints: { [name]: source },
+    outdir: 'dist',
+    bundle: true,
+    platform: 'node',
+    target: 'node20.20',
+    format: 'cjs',
+    outExtension: { '.js': '.cjs' },
+    // Less to hold in memory; names and lines stay, for the stack traces of bug reports.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    lineLimit: 160,
+    define: { SINGLEPOLL_VERSION: JSON.stringify(version) },
+    supported: { 'dynamic-import': false },
+    legalComments: 'none',
+    logLevel: 'warning',
+    plugins: [lazyBundles],
+  });
+}
 chmodSync('bin/singlepoll.cjs', 0o755);

@@ -147,7 +147,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    if (error instanceof SinglepollError) {
+    if (SinglepollError.is(error)) {
       process.stderr.write(`singlepoll: ${error.message}\n`);
       if (error.hint) process.stderr.write(`${error.hint.replace(/^/gm, '  → ')}\n`);
       return error.exitCode;

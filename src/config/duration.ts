@@ -29,7 +29,7 @@ export function parseDuration(text: string): Parsed<number> {
   const seconds = /^\d+(?:\.\d+)?$/.test(trimmed);
   if (!seconds && !/^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/.test(trimmed)) {
     const unit = /^\d+(?:\.\d+)?\s*([a-zA-Z]+)$/.exec(trimmed)?.[1];
-    return unparsed(unit && !(unit in UNIT_MS) ? `${unit} is no unit` : 'it is not a time');
+    return unparsed(unit && !Object.hasOwn(UNIT_MS, unit) ? `${unit} is no unit` : 'it is not a time');
   }
   let ms = 0;
   for (const [, amount, unit] of trimmed.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)?/g)) {

@@ -33,7 +33,8 @@ export function parseEnvFile(text: string, environment: Lookup = {}): EnvFile {
   const problems: { line: number; problem: string }[] = [];
   let expandable = MOST_EXPANDED;
   const lookup = (name: string): string | undefined => {
-    const value = environment[name] ?? vars.get(name);
+    // An object answers for toString and the like as well.
+    const value = Object.hasOwn(environment, name) ? environment[name] : vars.get(name);
     expandable -= value?.length ?? 0;
     return expandable < 0 ? undefined : value;
   };

@@ -38,16 +38,21 @@ export function currentUser(): User {
 
 /** Where the state folder is or would be; looks, but creates nothing. */
 export function stateDirPath(env: Environment, user: User = currentUser()): string {
-  const named = env['SINGLEPOLL_DIR'];
+  const named = env.SINGLEPOLL_DIR;
   if (named !== undefined && named !== '') return resolve(named);
   if (user.home !== null && homeUsable(user.home)) return join(user.home, '.local/state/singlepoll');
   return `/tmp/singlepoll-${user.uid}`;
 }
 
 /** A home counts if it is there and the state folder is in it or can be made in it. */
-function homeUsable(home: string): boolean {
-  if (!home.startsWith('/') || home === '/') return false;
-  for (let path = join(home, '.local/state/singlepoll'); path.length >= home.length; path = dirname(path)) {
+function homeUsable(passwdHome: string): boolean {
+  if (!passwdHome.startsWith('/')) return false;
+  const home = resolve(passwdHome);
+  if (home === '/') return false;
+  const state = join(home, '.local/state/singlepoll');
+  // Once there it stays the place, even when it cannot be used: moving on silently would part one `start` from another.
+  if (exists(state)) return true;
+  for (let path = dirname(state); path.length >= home.length; path = dirname(path)) {
     try {
       if (!statSync(path).isDirectory()) return false;
       accessSync(path, constants.W_OK | constants.X_OK);
@@ -57,6 +62,15 @@ function homeUsable(home: string): boolean {
     }
   }
   return false;
+}
+
+function exists(path: string): boolean {
+  try {
+    lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Creates (0700) or checks the state folder. Throws SinglepollError 78 where it cannot be trusted or written. */
@@ -98,11 +112,14 @@ function ensurePrivateDir(path: string, user: User): void {
 
 function create(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-    // The umask may have taken more away than wanted.
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    mkdirSync(path, { mode: 0o700 });
+    // The umask may have taken more away than wanted. Only for a folder that we made: in /tmp somebody may have been first.
     chmodSync(path, 0o700);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
+    // Made by another start in this moment; it is checked like any other.
+    if (code === 'EEXIST' && exists(path)) return;
     throw refusal(path, `cannot be made: ${WHY[code ?? ''] ?? code ?? message}`, elsewhere());
   }
 }

@@ -52,6 +52,13 @@ export function bystander(program: Program, comm: string): Bystander | null {
   return null;
 }
 
+/** Programs that never talk to anybody: no use in waiting for a connection of theirs. */
+const INERT = set('sleep yes true false cat wait pause sort uniq cut tr wc dd mkfifo');
+
+export function isInert(program: Program): boolean {
+  return INERT.has(program.name);
+}
+
 /** True for any command of singlepoll, of whichever bot. */
 export function isSinglepoll(program: Program): boolean {
   if (program.name === 'singlepoll') return true;

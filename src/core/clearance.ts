@@ -9,13 +9,12 @@ import type { Ending } from './supervisor.ts';
 /** The parts of a stray that the decision depends on. */
 export interface Suspect {
   readonly pid: number;
-  readonly ppid: number;
   readonly command: string;
   readonly cwd: string | null;
   readonly grade: Grade;
   readonly respawner: Respawner | null;
-  /** The program that started it, for people; null when that is gone. */
-  readonly parent: string | null;
+  /** Who started its tree; null when that is gone. */
+  readonly parent: { readonly pid: number; readonly command: string } | null;
 }
 
 export type Verdict<S extends Suspect> =
@@ -42,9 +41,16 @@ export function judge<S extends Suspect>(
       return { kind: 'blocked', ending: { code: 75, reason } };
     }
     // An own leftover has no other starter than a supervisor, and that one is dead: we hold its lock.
-    if (stray.grade !== 'own' && comesBack({ key: strayKey(stray), ppid: stray.ppid }, stopped, nowMs)) {
-      const by = stray.parent ? `started again by pid ${stray.ppid} (${stray.parent})` : 'something starts it again';
-      const cure = stray.parent ? `Stop that first: kill ${stray.ppid}` : 'Find what starts it: singlepoll who';
+    if (
+      stray.grade !== 'own' &&
+      comesBack({ key: strayKey(stray), ppid: stray.parent?.pid ?? 0 }, stopped, nowMs)
+    ) {
+      const by = stray.parent
+        ? `started again by pid ${stray.parent.pid} (${stray.parent.command})`
+        : 'something starts it again';
+      const cure = stray.parent
+        ? `Stop that first: kill ${stray.parent.pid}`
+        : 'Find what starts it: singlepoll who';
       const reason = `a stray poller comes back after it was stopped (pid ${stray.pid}: ${stray.command}): ${by}. ${cure}`;
       return { kind: 'blocked', ending: { code: 75, reason } };
     }

@@ -4,7 +4,7 @@
  * `declared`, the three that are stopped; whatever leaves room for doubt is only reported.
  */
 import type { Grade, Proc, Snapshot } from '../machine/process.ts';
-import { bystander, isInteractiveShell } from './bystander.ts';
+import { bystander, isInert, isInteractiveShell } from './bystander.ts';
 import { type Place, type Surroundings, surroundings } from './family.ts';
 import { matchesProgram, readProgram } from './program.ts';
 
@@ -32,6 +32,8 @@ export interface Graded {
   readonly grade: Grade;
   /** Sentences for people, strongest first. */
   readonly proof: readonly string[];
+  /** More watching may prove it: it holds the token, and only a connection (its own or a child's) is missing. */
+  readonly open: boolean;
 }
 
 /** True for grades that `start` and `reset` stop. */
@@ -56,7 +58,6 @@ export function survey(snapshot: Snapshot, facts: Facts, around = surroundings(s
 /** True for what is out of question by who it is: never graded, never signalled. */
 export function isUntouchable(proc: Proc, place: Place, around: Surroundings): boolean {
   return (
-    proc.kernel ||
     proc.pid <= 1 ||
     proc.pid === place.selfPid ||
     around.ancestors.has(proc.pid) ||
@@ -73,22 +74,26 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   const file = facts.envFiles.get(proc.pid);
   const carried = env?.bot ?? null;
   const inEnv = env?.holdsToken === true;
-  // An environment beats a file: a program that got another bot's token does not read ours from the file.
-  const inFile = !inEnv && env?.otherToken !== true && (file?.token === 'ours' || file?.token === 'both');
-  const usesOther = env?.otherToken === true || (!inEnv && file?.token === 'other');
+  const inArgs = proc.tokenInArgs === true;
+  // Arguments beat the environment, and that beats a file: who got another bot's token does not read ours there.
+  const inFile =
+    !inEnv && !inArgs && env?.otherToken !== true && (file?.token === 'ours' || file?.token === 'both');
+  const usesOther = !inArgs && (env?.otherToken === true || (!inEnv && file?.token === 'other'));
   const unclear = usesOther || (inFile && file?.token === 'both');
-  if (carried === null && !inEnv && !inFile && facts.patterns.length === 0) return null;
+  if (carried === null && !inEnv && !inArgs && !inFile && facts.patterns.length === 0) return null;
 
   const program = readProgram(proc.argv, proc.comm);
   const kind = bystander(program, proc.comm);
   if (kind === 'singlepoll') return null;
-  const result = (level: Grade, ...proof: string[]): Graded => ({ proc, grade: level, proof });
+  const result = (level: Grade, ...proof: string[]): Graded => ({ proc, grade: level, proof, open: false });
 
+  const holds = inEnv || inArgs || inFile;
   const token: string[] = [];
   if (inEnv) token.push('token in environment');
+  if (inArgs) token.push('token in its arguments');
   if (inFile) token.push(`token in ${file!.name} of its working folder`);
   const connected = facts.connected.has(proc.pid);
-  if (connected && (inEnv || inFile)) token.push('connected to api root');
+  if (connected && holds) token.push('connected to api root');
 
   if (carried === facts.botId) {
     const mark = 'SINGLEPOLL_BOT in environment';
@@ -97,11 +102,15 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     return result('hint', mark, ...token, `but a ${kind}`);
   }
   if (carried !== null) {
-    return connected && inEnv ? result('hint', ...token, `but a worker of bot ${carried}`) : null;
+    return connected && holds ? result('hint', ...token, `but a worker of bot ${carried}`) : null;
   }
-  if (kind !== null) return inEnv ? result('hint', ...token, `but a ${kind}`) : null;
+  if (kind !== null) {
+    if (!inEnv && !inArgs) return null;
+    // A bot may be a script of the shell that polls with curl: the shell goes with a child that is proven.
+    const script = kind === 'shell' && !isInteractiveShell(proc.argv);
+    return { ...result('hint', ...token, `but a ${kind}`), open: script };
+  }
 
-  const holds = inEnv || inFile;
   if (holds && connected && !unclear) return result('proven', ...token);
 
   const pattern = facts.patterns.find((candidate) => matchesProgram(program, proc.cwd, candidate));
@@ -109,13 +118,14 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     const match = `script matches --stray ${pattern.source}`;
     const doubts = doubtsAboutPattern(proc, facts, usesOther);
     if (doubts.length === 0) return result('declared', match, ...token);
-    if (usesOther && !inEnv) return result('hint', match, ...doubts);
-    return result('likely', match, ...token, ...doubts);
+    if (usesOther && !holds) return result('hint', match, ...doubts);
+    return { ...result('likely', match, ...token, ...doubts), open: holds && !unclear };
   }
-  if (holds)
-    return usesOther
-      ? result('likely', ...token, "but it is given another bot's token")
-      : result('likely', ...token);
+  if (holds) {
+    if (usesOther) return result('likely', ...token, OTHER_TOKEN);
+    if (unclear) return result('likely', ...token, "but other bots' tokens stand beside it");
+    return { ...result('likely', ...token), open: !isInert(program) };
+  }
   const word = facts.patterns.find((candidate) => proc.argv.some((arg) => candidate.test(arg)));
   return word && inScope(proc, facts)
     ? result('hint', `a word of its command line matches --stray ${word.source}`)
@@ -127,8 +137,8 @@ function doubtsAboutPattern(proc: Proc, facts: Facts, usesOther: boolean): strin
   const doubts: string[] = [];
   if (usesOther) doubts.push(OTHER_TOKEN);
   if (!inScope(proc, facts)) doubts.push('but its working folder is out of scope');
-  // A name is weak proof: root does not stop another user's process on it.
-  if (proc.uid !== facts.uid && proc.uid !== -1) doubts.push('but it belongs to another user');
+  // A name is weak proof: root, who could, does not stop another user's process on it. Others can't, and say so (77).
+  if (facts.uid === 0 && proc.uid !== 0 && proc.uid !== -1) doubts.push('but it belongs to another user');
   return doubts;
 }
 

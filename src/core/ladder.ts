@@ -75,8 +75,11 @@ function toRung({ pid, startId }: Target): Rung {
 export function addTargets(ladder: Ladder, targets: readonly Target[]): Ladder {
   const fresh = targets.filter((t) => !ladder.rungs.some((r) => r.pid === t.pid && r.startId === t.startId));
   if (fresh.length === 0) return ladder;
-  const phase = ladder.phase === 'done' ? (ladder.giveUpAtMs === null ? 'term' : 'kill') : ladder.phase;
-  return { ...ladder, phase, rungs: [...ladder.rungs, ...fresh.map(toRung)], pauseMs: FIRST_PAUSE_MS };
+  const next = { ...ladder, rungs: [...ladder.rungs, ...fresh.map(toRung)], pauseMs: FIRST_PAUSE_MS };
+  // After SIGKILL newcomers are killed too, and get a wait of their own.
+  return ladder.phase === 'done'
+    ? { ...next, phase: ladder.giveUpAtMs === null ? 'term' : 'kill', giveUpAtMs: null }
+    : next;
 }
 
 /** Notes that a signal to `pid` was refused by the kernel (EPERM): nothing more is tried on it. */

@@ -245,8 +245,20 @@ function interpreterOf(name: string): Interpreter | null {
   return INTERPRETERS.find((kind) => kind.names.test(name)) ?? null;
 }
 
-/** Reads a command line. `comm` stands in where there are no arguments. */
+const readings = new WeakMap<readonly string[], Program>();
+
+/** Reads a command line. `comm` stands in where there are no arguments. An array is read once, and must not change. */
 export function readProgram(argv: readonly string[], comm = ''): Program {
+  if (argv.length === 0) return read(argv, comm);
+  let program = readings.get(argv);
+  if (!program) {
+    program = read(argv, comm);
+    readings.set(argv, program);
+  }
+  return program;
+}
+
+function read(argv: readonly string[], comm: string): Program {
   const first = argv[0] ?? comm;
   // `gunicorn: master [app]`, `nginx: worker`: a title that the program wrote over its arguments.
   const title = argv.length <= 1 ? /^([^\s/:]+): /.exec(first)?.[1] : undefined;

@@ -18,7 +18,10 @@ export type Handler = (request: Request, say: (line: string) => void, gone: Abor
 
 export interface ControlServer {
   readonly path: string;
+  /** Takes no more requests and removes the socket; answers that are under way still go out. */
   close(): void;
+  /** Resolves when the last answer has gone out, at most after `ms`. */
+  drained(ms: number): Promise<void>;
 }
 
 const REQUEST_BYTES_MAX = 16 * 1024;
@@ -48,6 +51,18 @@ export function serveControl(socketPath: string, handle: Handler): Promise<Contr
             server.close();
             rmSync(socketPath, { force: true });
           },
+          drained: (ms) =>
+            new Promise<void>((done) => {
+              const timer = setTimeout(done, ms);
+              server.getConnections((_error, count) => {
+                if (count === 0) finish();
+                else server.once('close', finish);
+              });
+              function finish() {
+                clearTimeout(timer);
+                done();
+              }
+            }),
         });
       });
     });

@@ -68,6 +68,13 @@ function isTokenByte(byte: number | undefined): boolean {
   );
 }
 
+const ANY_TOKEN = /(\d{5,}):[A-Za-z0-9_-]{20,}/g;
+
+/** `text` with the secret part of every token cut out, as it may be shown and kept. */
+export function maskTokens(text: string): string {
+  return text.includes(':') ? text.replace(ANY_TOKEN, '$1:…') : text;
+}
+
 const NO_MARKS: Readonly<Record<string, string>> = Object.freeze({});
 const EMPTY: ProcEnv = Object.freeze({
   holdsToken: false,

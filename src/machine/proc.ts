@@ -6,7 +6,7 @@
  * user: it is counted as uninspectable like any process of another user. A program that writes its title over its
  * arguments (setproctitle) may wipe its environment too; what was read before it did so stays known.
  */
-import { scanEnviron } from './environ.ts';
+import { holdsWholeToken, maskTokens, scanEnviron } from './environ.ts';
 import type { Proc, ProcEnv, Snapshot } from './process.ts';
 import { createBlockReader, listPids, ownerOf, readLink, readText } from './procfs.ts';
 import { type ProcStat, parseProcStat } from './procstat.ts';
@@ -27,8 +27,10 @@ export interface ProcReader {
 interface Known {
   startId: string;
   imageId: string;
-  uid: number;
+  /** Asked only when somebody wants to know: it is needed of few, and costs as much as all arguments. */
+  uid: number | null;
   argv: readonly string[];
+  tokenInArgs: boolean;
   cwd: string | null;
   env: ProcEnv | null;
   seen: number;
@@ -45,13 +47,17 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
   let round = 0;
 
   function inspect(pid: number, stat: ProcStat): Known {
-    const environ = blocks.read(`/proc/${pid}/environ`);
+    // One buffer serves both reads: the first is done with before the second begins.
+    const environ = blocks.read(`/proc/${pid}/environ`, { fills: true });
+    const env = typeof environ === 'string' ? null : scanEnviron(environ, tokens, options.botId);
+    const cmdline = blocks.read(`/proc/${pid}/cmdline`, { mostBytes: ARGV_BYTES_MAX, fills: true });
     return {
       startId: stat.startId,
       imageId: stat.imageId,
-      uid: ownerOf(`/proc/${pid}`),
-      env: typeof environ === 'string' ? null : scanEnviron(environ, tokens, options.botId),
-      argv: parseArgv(blocks.read(`/proc/${pid}/cmdline`, ARGV_BYTES_MAX)),
+      uid: null,
+      env,
+      tokenInArgs: typeof cmdline !== 'string' && tokens.some((token) => holdsWholeToken(cmdline, token)),
+      argv: parseArgv(cmdline),
       cwd: readLink(`/proc/${pid}/cwd`),
       seen: round,
     };
@@ -60,12 +66,12 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
   function readOne(pid: number, fresh: boolean): Proc | null {
     const text = readText(`/proc/${pid}/stat`);
     const stat = text === null ? null : parseProcStat(text);
-    if (!stat || stat.state === 'X' || stat.state === 'x') return null;
-    if (stat.kernel || stat.state === 'Z') return bare(pid, stat);
+    if (!stat || stat.kernel || stat.state === 'X' || stat.state === 'x') return null;
+    if (stat.state === 'Z') return toProc(pid, stat, NOTHING);
     let record = known.get(pid);
     if (record && record.startId === stat.startId && record.imageId === stat.imageId) {
       if (fresh) {
-        record.uid = ownerOf(`/proc/${pid}`);
+        record.uid = null;
         record.cwd = readLink(`/proc/${pid}/cwd`);
       }
     } else {
@@ -87,7 +93,7 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
         const proc = readOne(pid, fresh);
         if (!proc) continue;
         procs.set(pid, proc);
-        if ((proc.env === null || proc.cwd === null) && !proc.kernel && proc.state !== 'Z') {
+        if ((proc.env === null || proc.cwd === null) && proc.state !== 'Z') {
           count += 1;
           byUid.set(proc.uid, (byUid.get(proc.uid) ?? 0) + 1);
         }
@@ -113,7 +119,7 @@ function parseArgv(block: Buffer | string): string[] {
   while (from < block.length && argv.length < ARGV_COUNT_MAX) {
     const end = block.indexOf(0, from);
     const to = end < 0 ? block.length : end;
-    argv.push(block.toString('utf8', from, to));
+    argv.push(maskTokens(block.toString('utf8', from, to)));
     from = to + 1;
   }
   // A program that writes a title over its arguments pads the rest with NULs.
@@ -121,38 +127,28 @@ function parseArgv(block: Buffer | string): string[] {
   return argv;
 }
 
-function toProc(pid: number, stat: ProcStat, record: Known): Proc {
+type Facts = Pick<Known, 'uid' | 'argv' | 'tokenInArgs' | 'cwd' | 'env'>;
+
+/** What is left of a zombie. */
+const NOTHING: Facts = { uid: -1, argv: [], tokenInArgs: false, cwd: null, env: null };
+
+function toProc(pid: number, stat: ProcStat, record: Facts): Proc {
   return {
     pid,
     ppid: stat.ppid,
     pgid: stat.pgid,
     sid: stat.sid,
-    uid: record.uid,
+    get uid() {
+      record.uid ??= ownerOf(`/proc/${pid}`);
+      return record.uid;
+    },
     state: stat.state,
     startId: stat.startId,
     tty: stat.tty,
     comm: stat.comm,
-    kernel: false,
     argv: record.argv,
+    tokenInArgs: record.tokenInArgs,
     cwd: record.cwd,
     env: record.env,
-  };
-}
-
-function bare(pid: number, stat: ProcStat): Proc {
-  return {
-    pid,
-    ppid: stat.ppid,
-    pgid: stat.pgid,
-    sid: stat.sid,
-    uid: -1,
-    state: stat.state,
-    startId: stat.startId,
-    tty: stat.tty,
-    comm: stat.comm,
-    kernel: stat.kernel,
-    argv: [],
-    cwd: null,
-    env: null,
   };
 }

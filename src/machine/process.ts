@@ -17,10 +17,10 @@ export interface Proc {
   readonly tty: number;
   /** Kernel's short name (at most 15 bytes). */
   readonly comm: string;
-  /** A thread of the kernel: never a poller, and never signalled. */
-  readonly kernel: boolean;
-  /** Arguments; invalid UTF-8 replaced, length capped. Empty for kernel threads and zombies. */
+  /** Arguments; invalid UTF-8 replaced, tokens masked, length capped. Empty for zombies. */
   readonly argv: readonly string[];
+  /** This bot's token stands in the arguments (`curl …/bot<token>/getUpdates`, `--token=…`). */
+  readonly tokenInArgs?: boolean;
   /** Working folder, null where it may not be read. */
   readonly cwd: string | null;
   /** What of the environment matters here; null where the environment may not be read. */
@@ -41,7 +41,7 @@ export interface ProcEnv {
   readonly marks: Readonly<Record<string, string>>;
 }
 
-/** Every process that could be seen at one moment. */
+/** Every process that could be seen at one moment; threads of the kernel are left out. */
 export interface Snapshot {
   readonly procs: ReadonlyMap<number, Proc>;
   /** Processes whose environment or working folder may not be read, and so may hide a token. */

@@ -28,8 +28,11 @@ function failureOf(error: unknown): Failure {
 
 /** Reads files into one buffer that it owns and reuses; an answer is valid until the next call. */
 export interface BlockReader {
-  /** Up to `mostBytes` of the file with one NUL before them, or why not. */
-  read(path: string, mostBytes?: number): Buffer | Failure;
+  /**
+   * Up to `mostBytes` of the file with one NUL before them, or why not. `fills`: the file fills what room it is given,
+   * so that less than that is its end (environ and cmdline do; tables like net/tcp come in pieces).
+   */
+  read(path: string, options?: { mostBytes?: number; fills?: boolean }): Buffer | Failure;
   /** Overwrites what was read: tokens do not stay in memory longer than needed. */
   wipe(): void;
 }
@@ -38,7 +41,7 @@ export function createBlockReader(): BlockReader {
   let buffer = Buffer.alloc(START_BYTES);
   let used = 0;
   return {
-    read(path, mostBytes = MOST_BYTES) {
+    read(path, { mostBytes = MOST_BYTES, fills = false } = {}) {
       let fd: number;
       try {
         fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -52,9 +55,9 @@ export function createBlockReader(): BlockReader {
           if (length === buffer.length) buffer = Buffer.concat([buffer], buffer.length * 2);
           const room = Math.min(buffer.length - length, mostBytes + 1 - length);
           const got = readSync(fd, buffer, length, room, null);
-          if (got === 0) break;
           length += got;
           used = Math.max(used, length);
+          if (got === 0 || (fills && got < room)) break;
         }
         return buffer.subarray(0, length);
       } catch (error) {

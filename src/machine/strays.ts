@@ -1,21 +1,17 @@
 /**
- * Finds and stops strays on this machine: joins the process list, env files and connections into facts, lets
- * `core/grade.ts` judge and `core/tree.ts` plan, and carries the plan out. It decides nothing itself.
- * Two looks: `look` reads everything again and may wait for a connection to be seen; `quickLook` is for the moment
+ * Finds and stops strays on this machine: looks (`lookout.ts`), shows what `core/grade.ts` says of each process, plans
+ * with `core/tree.ts` and carries the plan out. Two looks: `look` reads everything again and may wait for a connection to be seen; `quickLook` is for the moment
  * before a respawn and costs one small read per process.
  */
-import { realpathSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Place, type Surroundings, surroundings } from '../core/family.ts';
-import { type Facts, type Graded, isStopped, survey } from '../core/grade.ts';
+import type { Place } from '../core/family.ts';
+import { type Graded, isStopped } from '../core/grade.ts';
 import type { Target } from '../core/ladder.ts';
-import { gather, planTree, type TreePlan } from '../core/tree.ts';
+import { cookieOf, gather, planTree, type TreePlan } from '../core/tree.ts';
 import { plain, plainCommand } from '../output/plain.ts';
-import { createEnvFileReader, type FileToken } from './envfile.ts';
-import { createProcReader } from './proc.ts';
+import { createLookout, identity, type Seen, type Sought } from './lookout.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
-import { identityOf, readText } from './procfs.ts';
-import { apiRootOf, createConnectionFinder } from './sockets.ts';
+import { readText } from './procfs.ts';
 import { type StopResult, stopTargets } from './stop.ts';
 import { userName } from './users.ts';
 
@@ -31,6 +27,8 @@ export interface Stray {
   readonly grade: Grade;
   readonly proof: readonly string[];
   readonly respawner: Respawner | null;
+  /** Who started the top of its tree: the one to ask when it comes back. Null where that is gone or pid 1. */
+  readonly parent: { readonly pid: number; readonly command: string } | null;
 }
 
 export interface Survey {
@@ -51,17 +49,7 @@ export type RespawnerFinder = (
   snapshot: Snapshot,
 ) => Respawner | null | Promise<Respawner | null>;
 
-export interface StrayFinderOptions {
-  /** This bot's token; null to look for cookies and patterns only. */
-  readonly token: string | null;
-  readonly botId: string;
-  /** Bot API root URL, not the gateway's. */
-  readonly apiRoot: string;
-  readonly patterns: readonly RegExp[];
-  readonly scope: 'project' | 'any';
-  readonly projectDir: string;
-  /** Paths of env files relative to a working folder; `.env` is always among them. */
-  readonly envFileNames?: readonly string[];
+export interface StrayFinderOptions extends Sought {
   readonly findRespawner?: RespawnerFinder;
 }
 
@@ -108,128 +96,62 @@ export interface StrayFinder {
 const SAMPLE_EVERY_MS = 50;
 const KILL_WAIT_MS = 5_000;
 
-interface Seen {
-  readonly snapshot: Snapshot;
-  readonly place: Place;
-  readonly around: Surroundings;
-  readonly graded: readonly Graded[];
+interface Found {
+  readonly one: Graded;
+  readonly seen: Seen;
 }
 
-interface Cached {
-  readonly startId: string;
-  readonly cwd: string | null;
-  readonly file: { readonly token: 'ours' | 'other' | 'both'; readonly name: string } | null;
+function whoOf(look: LookOptions): Pick<Place, 'worker' | 'helperPids'> {
+  return { worker: look.worker ?? null, helperPids: look.helperPids ?? new Set() };
 }
 
 export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
-  const tokens = options.token === null ? [] : [options.token];
-  const reader = createProcReader({ tokens, botId: options.botId });
-  const envFiles = createEnvFileReader(tokens, options.botId);
-  const connections = createConnectionFinder(apiRootOf(options.apiRoot));
-  const names = [...new Set(['.env', ...(options.envFileNames ?? [])])].filter(
-    (name) => !name.startsWith('/'),
-  );
-  const projectDir = realFolder(options.projectDir);
-  const uid = process.geteuid?.() ?? -1;
+  const lookout = createLookout(options);
   const plans = new WeakMap<Stray, TreePlan>();
-  let files = new Map<number, Cached>();
 
-  /** Env files by pid. A known process keeps its answer in a quick look. */
-  function filesOf(snapshot: Snapshot, fresh: boolean): Facts['envFiles'] {
-    const next = new Map<number, Cached>();
-    const answer = new Map<number, { token: 'ours' | 'other' | 'both'; name: string }>();
-    const folders = new Map<string, Cached['file']>();
-    for (const proc of snapshot.procs.values()) {
-      if (proc.cwd === null || tokens.length === 0) continue;
-      const old = files.get(proc.pid);
-      let file: Cached['file'];
-      if (!fresh && old && old.startId === proc.startId && old.cwd === proc.cwd) file = old.file;
-      else file = fileIn(proc.pid, proc.cwd, folders);
-      next.set(proc.pid, { startId: proc.startId, cwd: proc.cwd, file });
-      if (file) answer.set(proc.pid, file);
-    }
-    files = next;
-    return answer;
-  }
-
-  function fileIn(pid: number, cwd: string, folders: Map<string, Cached['file']>): Cached['file'] {
-    // The same path may be another folder in a container: told apart by the folder's identity.
-    const folder = identityOf(`/proc/${pid}/cwd`) ?? `path ${cwd}`;
-    const known = folders.get(folder);
-    if (known !== undefined) return known;
-    let found: Cached['file'] = null;
-    for (const name of names) {
-      const token: FileToken = envFiles.read(`/proc/${pid}/cwd/${name}`);
-      if (token !== 'none' && (found === null || token === 'ours')) found = { token, name: plain(name, 60) };
-    }
-    folders.set(folder, found);
-    return found;
-  }
-
-  function factsFor(
-    snapshot: Snapshot,
-    place: Place,
-    around: Surroundings,
-    fresh: boolean,
-    proven: ReadonlySet<string>,
-  ): Facts {
-    const envFileFacts = filesOf(snapshot, fresh);
-    const holders: number[] = [];
-    const elsewhere = new Set<number>();
-    for (const proc of snapshot.procs.values()) {
-      if (around.workerTree.has(proc.pid) || around.ancestors.has(proc.pid)) continue;
-      const file = envFileFacts.get(proc.pid);
-      if (proc.env?.holdsToken || file?.token === 'ours' || file?.token === 'both') holders.push(proc.pid);
-      if (options.patterns.length > 0 && proc.cwd !== null && isElsewhere(proc, projectDir))
-        elsewhere.add(proc.pid);
-    }
-    const connected = connections.connected(holders);
-    for (const pid of holders) if (proven.has(identity(snapshot.procs.get(pid)!))) connected.add(pid);
-    return {
-      ...place,
-      uid,
-      patterns: options.patterns,
-      scope: options.scope,
-      projectDir,
-      envFiles: envFileFacts,
-      connected,
-      elsewhere,
-    };
-  }
-
-  function see(look: LookOptions, fresh: boolean, proven: ReadonlySet<string> = new Set()): Seen {
-    const snapshot = reader.snapshot({ fresh });
-    const place: Place = {
-      botId: options.botId,
-      selfPid: process.pid,
-      worker: look.worker ?? null,
-      helperPids: look.helperPids ?? new Set(),
-    };
-    const around = surroundings(snapshot, place);
-    const facts = factsFor(snapshot, place, around, fresh, proven);
-    return { snapshot, place, around, graded: survey(snapshot, facts, around) };
-  }
-
-  /** Samples connections of token holders that have none yet, until each was seen or the time is over. */
-  async function settle(seen: Seen, look: LookOptions): Promise<ReadonlySet<string>> {
+  /**
+   * Watches those whose proof is incomplete, until it is complete or the time is over. Also catches what comes and
+   * goes meanwhile (a shell script that polls with curl), with the look that showed it; seen once only, it may have
+   * been a single message, and is let go.
+   */
+  async function settle(first: Seen, look: LookOptions): Promise<Found[]> {
     const proven = new Set<string>();
-    const open = seen.graded.filter(
-      (one) => one.grade === 'likely' && one.proof.some((text) => text.startsWith('token in')),
-    );
-    const waiting = new Map(open.map((one) => [one.proc.pid, identity(one.proc)]));
-    const untilMs = performance.now() + (look.settleMs ?? 0);
-    while (waiting.size > 0 && performance.now() < untilMs && !look.signal?.aborted) {
-      await sleep(Math.min(SAMPLE_EVERY_MS, Math.max(1, untilMs - performance.now())));
-      for (const pid of connections.connected(waiting.keys())) {
-        proven.add(waiting.get(pid)!);
-        waiting.delete(pid);
+    const caught = new Map<string, Found>();
+    const sightings = new Map<string, number>();
+    const topOf = ({ one, seen }: Found) =>
+      identity(planTree(seen.snapshot, one.proc, seen.place, seen.around).top);
+    const note = (seen: Seen) => {
+      for (const one of seen.graded) {
+        if (!isStopped(one.grade)) continue;
+        const found = { one, seen };
+        const top = topOf(found);
+        caught.set(identity(one.proc), found);
+        sightings.set(top, (sightings.get(top) ?? 0) + 1);
       }
+    };
+    note(first);
+    let seen = first;
+    const untilMs = performance.now() + (look.settleMs ?? 0);
+    while (seen.graded.some((one) => one.open) && performance.now() < untilMs && !look.signal?.aborted) {
+      await sleep(Math.min(SAMPLE_EVERY_MS, Math.max(1, untilMs - performance.now())));
+      const open = new Map(
+        seen.graded.filter((one) => one.open).map((one) => [one.proc.pid, identity(one.proc)]),
+      );
+      for (const pid of lookout.connected(open.keys())) proven.add(open.get(pid)!);
+      seen = lookout.see(whoOf(look), false, proven);
+      note(seen);
     }
-    return proven;
+    const present = new Set(seen.graded.map((one) => identity(one.proc)));
+    const left = [...caught.values()].filter(
+      (found) => !present.has(identity(found.one.proc)) && sightings.get(topOf(found))! > 1,
+    );
+    return [...left, ...seen.graded.map((one) => ({ one, seen }))];
   }
 
   function toStray(one: Graded, seen: Seen, respawner: Respawner | null): Stray {
     const { proc } = one;
+    const plan = planTree(seen.snapshot, proc, seen.place, seen.around);
+    const parent = seen.snapshot.procs.get(plan.top.ppid);
     const stray: Stray = {
       pid: proc.pid,
       startId: proc.startId,
@@ -240,8 +162,12 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       grade: one.grade,
       proof: one.proof.map((text) => plain(text)),
       respawner,
+      parent:
+        parent && parent.pid > 1
+          ? { pid: parent.pid, command: plainCommand(parent.argv.length > 0 ? parent.argv : [parent.comm]) }
+          : null,
     };
-    if (one.grade !== 'hint') plans.set(stray, planTree(seen.snapshot, proc, seen.place, seen.around));
+    if (one.grade !== 'hint') plans.set(stray, plan);
     return stray;
   }
 
@@ -252,25 +178,21 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     return { strays, uninspectable: { count, users, hidden }, tookMs: performance.now() - startedMs };
   }
 
-  /** Who of the planned trees still lives, with all that belongs to them now. */
-  function targetsOf(trees: readonly TreePlan[], look: LookOptions): Target[] {
-    const listed = new Map<number, string>();
-    for (const tree of trees) for (const member of tree.members) listed.set(member.pid, member.startId);
-    return grow(listed, look);
+  function cookiesOf(trees: readonly TreePlan[]): string[] {
+    return trees.flatMap((tree) => tree.members).flatMap((member) => cookieOf(member, options) ?? []);
   }
 
-  function grow(listed: ReadonlyMap<number, string>, look: LookOptions): Target[] {
-    const snapshot = reader.snapshot();
-    const place: Place = {
-      botId: options.botId,
-      selfPid: process.pid,
-      worker: look.worker ?? null,
-      helperPids: look.helperPids ?? new Set(),
-    };
-    const around = surroundings(snapshot, place);
+  /** Who of the planned trees still lives, with all that belongs to them now. */
+  function targetsOf(trees: readonly TreePlan[], look: LookOptions): Target[] {
+    const members = trees.flatMap((tree) => tree.members);
+    return grow(members, cookiesOf(trees), look);
+  }
+
+  function grow(listed: readonly Target[], cookies: readonly string[], look: LookOptions): Target[] {
+    const { snapshot, place, around } = lookout.list(whoOf(look));
     const roots: Proc[] = [];
     const former = new Set<number>();
-    for (const [pid, startId] of listed) {
+    for (const { pid, startId } of listed) {
       const proc = snapshot.procs.get(pid);
       if (!proc) former.add(pid);
       else if (proc.startId === startId) {
@@ -278,20 +200,23 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
         else roots.push(proc);
       }
     }
-    return gather(snapshot, roots, former, place, around).map(({ pid, startId }) => ({ pid, startId }));
+    return gather(snapshot, roots, former, place, around, cookies).map(({ pid, startId }) => ({
+      pid,
+      startId,
+    }));
   }
 
   return {
     async look(look = {}) {
       const startedMs = performance.now();
-      await connections.refresh();
-      let seen = see(look, true);
-      if ((look.settleMs ?? 0) > 0) {
-        const proven = await settle(seen, look);
-        if (proven.size > 0) seen = see(look, false, proven);
-      }
+      await lookout.refresh();
+      const first = lookout.see(whoOf(look), true);
+      const found =
+        (look.settleMs ?? 0) > 0
+          ? await settle(first, look)
+          : first.graded.map((one) => ({ one, seen: first }));
       const strays: Stray[] = [];
-      for (const one of seen.graded) {
+      for (const { one, seen } of found) {
         let respawner: Respawner | null = null;
         if (options.findRespawner && one.grade !== 'hint') {
           const { top } = planTree(seen.snapshot, one.proc, seen.place, seen.around);
@@ -299,11 +224,11 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
         }
         strays.push(toStray(one, seen, respawner));
       }
-      return report(seen, strays, startedMs);
+      return report(first, strays, startedMs);
     },
     quickLook(look = {}) {
       const startedMs = performance.now();
-      const seen = see(look, false);
+      const seen = lookout.see(whoOf(look), false);
       const strays = seen.graded.map((one) => toStray(one, seen, null));
       return report(seen, strays, startedMs);
     },
@@ -317,10 +242,11 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     },
     async stop(strays, stop) {
       const trees = strays.flatMap((stray) => plans.get(stray) ?? []);
+      const cookies = cookiesOf(trees);
       const result = await stopTargets(targetsOf(trees, stop), {
         stopTimeoutMs: stop.stopTimeoutMs,
         killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
-        grown: (members) => grow(new Map(members.map(({ pid, startId }) => [pid, startId])), stop),
+        grown: (members) => grow(members, cookies, stop),
         ...(stop.now ? { now: stop.now } : {}),
       });
       const alive = new Set(result.survivors.map(identity));
@@ -333,26 +259,6 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
 }
 
 export { isStopped };
-
-function identity(target: { readonly pid: number; readonly startId: string }): string {
-  return `${target.pid} ${target.startId}`;
-}
-
-function realFolder(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
-  }
-}
-
-/** True when the working folder's path leads to another folder here: the process lives in another root. */
-function isElsewhere(proc: Proc, projectDir: string): boolean {
-  const { cwd, pid } = proc;
-  if (cwd === null || !cwd.startsWith(projectDir) || cwd.endsWith(' (deleted)')) return false;
-  const there = identityOf(`/proc/${pid}/cwd`);
-  return there !== null && there !== identityOf(cwd);
-}
 
 /** Clock ticks are counted in units of 1/100 s on every Linux that Node runs on (USER_HZ). */
 function startedAt(startId: string): string | null {

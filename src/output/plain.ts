@@ -19,6 +19,12 @@ function visible(character: string): string {
     : `\\u${code.toString(16).padStart(4, '0')}`;
 }
 
+/** A cut may have left too little of a token for its shape. */
+function masked(text: string, cut: boolean): string {
+  const whole = text.replace(TOKEN, '$1:…');
+  return cut ? whole.replace(/(\d{5,}):[A-Za-z0-9_-]*$/, '$1:…') : whole;
+}
+
 /**
  * `text` with control characters shown as escapes (`\n`, `\e`, `\x07`), tokens as `123456:…`, lone surrogates as `�`,
  * and at most `max` characters, the last of them `…` when something was cut off.
@@ -26,7 +32,9 @@ function visible(character: string): string {
 export function plain(text: string, max = 200): string {
   // Enough for any mask or escape to be decided, so that a 2 MB argument costs nothing.
   const head = text.slice(0, max * 2 + 256);
-  const safe = head.replace(TOKEN, '$1:…').replace(LONE_SURROGATE, '\ufffd').replace(UNSAFE, visible);
+  const safe = masked(head, head.length < text.length)
+    .replace(LONE_SURROGATE, '\ufffd')
+    .replace(UNSAFE, visible);
   if (safe.length <= max && head.length === text.length) return safe;
   const cut = safe.slice(0, Math.max(0, max - 1));
   // Not half of a character that takes two units.

@@ -28,6 +28,8 @@ const WAKE_AT_MOST_MS = 2;
 const ANSWER_BYTES_MAX = 1 << 22;
 const CLOSE_GRACE_S = 600;
 const RESTART_MS = 50;
+/** What a request gets that is dropped while the server goes down (PromiseDeleter). */
+const SHUTDOWN_RETRY_S = 5;
 
 export interface BotOptions {
   readonly clock: Clock;
@@ -49,11 +51,19 @@ export interface Bot {
   close(reply: Reply): void;
   /** The answer that stands for every call while the session is closed; null while it is open. */
   closedAnswer(): ReturnType<typeof failure> | null;
-  /** The token stops being good (`revoked`), or the server goes down: a waiting poll is answered 200 with what there is. */
+  /**
+   * The token stops being good (`revoked`), or the server goes down: a waiting poll is answered 200 with what there is;
+   * in a shutdown whatever else waits gets 429 `retry after 5`.
+   */
   endSession(why: 'revoked' | 'shutdown'): void;
   pendingCount(): number;
   /** A getUpdates is waiting as the long poll. */
   polling(): boolean;
+}
+
+interface Held {
+  readonly reply: Reply;
+  cancel: () => void;
 }
 
 interface LongPoll {
@@ -71,6 +81,7 @@ export function createBot(options: BotOptions): Bot {
   const queue = createQueue(options.firstUpdateId);
   let allowed: ReadonlySet<string> = DEFAULT_KINDS;
   let longPoll: LongPoll | null = null;
+  const held = new Set<Held>();
   let previous = { offset: -1, atMs: Number.NEGATIVE_INFINITY };
   let nextImmediateConflictMs = Number.NEGATIVE_INFINITY;
   let closed: ReturnType<typeof failure> | null = null;
@@ -82,7 +93,12 @@ export function createBot(options: BotOptions): Bot {
       reply({ ...failure(409, description), waited: hadWaited });
       return;
     }
-    clock.after(CONFLICT_HOLD_MS, () => reply({ ...failure(409, description), waited: true }));
+    const entry: Held = { reply, cancel: () => {} };
+    held.add(entry);
+    entry.cancel = clock.after(CONFLICT_HOLD_MS, () => {
+      held.delete(entry);
+      reply({ ...failure(409, description), waited: true });
+    });
   }
 
   function takePoll(): LongPoll | null {
@@ -184,7 +200,7 @@ export function createBot(options: BotOptions): Bot {
 
     logOut(reply) {
       queue.clear(0);
-      webhook.forget();
+      webhook.forget(failure(400, 'Logged out'));
       finishLongPoll();
       closed = failure(400, 'Logged out');
       reply(success(true));
@@ -205,7 +221,17 @@ export function createBot(options: BotOptions): Bot {
 
     endSession(why) {
       finishLongPoll();
-      if (why === 'revoked') closed = failure(401, 'Unauthorized');
+      if (why === 'revoked') {
+        closed = failure(401, 'Unauthorized');
+        return;
+      }
+      closed = tooManyRequests(SHUTDOWN_RETRY_S);
+      for (const { cancel, reply } of held) {
+        cancel();
+        reply({ ...closed, waited: true });
+      }
+      held.clear();
+      webhook.forget(closed);
     },
 
     pendingCount: () => queue.count(clock.nowMs()),

@@ -15,7 +15,8 @@ export const systemClock: Clock = {
   nowMs: () => performance.now(),
   unixMs: () => Date.now(),
   after(delayMs, run) {
-    const timer = setTimeout(run, delayMs);
+    // The open port keeps the process alive; nothing that waits in the sandbox does.
+    const timer = setTimeout(run, delayMs).unref();
     return () => clearTimeout(timer);
   },
 };

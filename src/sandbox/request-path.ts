@@ -25,7 +25,7 @@ export function percentDecode(text: string, plusIsSpace: boolean): string {
   return Buffer.from(bytes).toString('utf8');
 }
 
-/** Splits a request target into its path (decoded) and its query (not decoded); a fragment is dropped. */
+/** Splits a request target into its path (decoded) and its query (not decoded); a fragment ends the path only. */
 export function splitTarget(target: string): { path: string; query: string } {
   const end = target.search(/[?#]/);
   if (end === -1) return { path: percentDecode(target, false), query: '' };

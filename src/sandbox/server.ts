@@ -6,6 +6,8 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Answer } from './answer.ts';
+import type { Args } from './args.ts';
 import type { SentMessage } from './chats.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { control } from './control.ts';
@@ -20,6 +22,12 @@ import { send, sendEmpty } from './wire.ts';
 import { createWorld } from './world.ts';
 
 const KEEP_ALIVE_MS = 500_000;
+const HEADER_BYTES_MAX = 1 << 18;
+
+const CLIENT_ERRORS: Record<string, string> = {
+  HPE_INVALID_METHOD: '501 Not Implemented',
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+};
 
 export interface Sandbox {
   /** `http://127.0.0.1:PORT` */
@@ -38,6 +46,10 @@ export interface Sandbox {
   inject(token: string, update: object): number;
   /** Queues a text message from a user with the id 1000. */
   injectText(token: string, text: string): number;
+  /** The bots, in the order they were added, with their tokens. */
+  bots(): readonly { readonly id: number; readonly token: string; readonly username: string }[];
+  /** A Bot API call from inside, not through HTTP and not in the log; resolves with its answer. */
+  call(token: string, method: string, args: Args): Promise<Answer>;
   /** Makes getWebhookInfo report a failed delivery. */
   noteWebhookError(token: string, message: string): void;
   fault(fault: Fault): void;
@@ -107,7 +119,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   }
 
   const server = createServer(
-    { requireHostHeader: false, keepAliveTimeout: KEEP_ALIVE_MS },
+    { requireHostHeader: false, keepAliveTimeout: KEEP_ALIVE_MS, maxHeaderSize: HEADER_BYTES_MAX },
     (request, response) => {
       handle(request, response).catch((error: unknown) => {
         if (error instanceof UnreadableRequest) return sendEmpty(response, error.status);
@@ -125,7 +137,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   });
   // Verbs that Node itself does not know arrive here; the real server answers them like any other it does not serve.
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    const status = error.code === 'HPE_INVALID_METHOD' ? '501 Not Implemented' : '400 Bad Request';
+    const status = CLIENT_ERRORS[error.code ?? ''] ?? '400 Bad Request';
     if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
   });
 
@@ -149,6 +161,9 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     revoke: (token) => botOf(token).endSession('revoked'),
     inject: (token, update) => botOf(token).push(update),
     injectText: (token, text) => botOf(token).push(textUpdate(++lastTextId, text)),
+    bots: () => world.bots(),
+    call: (token, method, args) =>
+      new Promise((resolve) => world.call(token, world.find(token) === null, method, args, resolve)),
     noteWebhookError: (token, message) => botOf(token).noteWebhookError(message),
     fault: (fault) => faults.add(fault),
     clearFaults: () => faults.clear(),

@@ -29,8 +29,8 @@ export interface Webhook {
   set(method: 'setwebhook' | 'deletewebhook', args: Args, reply: Reply): void;
   info(pendingCount: number, allowed: ReadonlySet<string> | null): object;
   noteError(message: string): void;
-  /** Drops everything at once (logOut). */
-  forget(): void;
+  /** Drops everything at once; a set or delete under way gets `answer`. */
+  forget(answer: Answer): void;
 }
 
 interface Settings {
@@ -124,7 +124,8 @@ export function createWebhook(ports: WebhookPorts): Webhook {
   }
 
   return {
-    active: () => current.url !== '' || change !== null,
+    // The old url stands until its webhook is closed, the new one from the moment it is checked.
+    active: () => current.url !== '',
 
     set(method, args, reply) {
       const wanted = settingsOf(method, args);
@@ -166,12 +167,12 @@ export function createWebhook(ports: WebhookPorts): Webhook {
       lastError = { dateS: Math.floor(clock.unixMs() / 1000), message };
     },
 
-    forget() {
+    forget(answer) {
       cancelStep();
       closing = false;
       current = NONE;
       lastError = null;
-      finish(failure(400, 'Logged out'));
+      finish(answer);
     },
   };
 }

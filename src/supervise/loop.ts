@@ -4,7 +4,6 @@
  * crash to the next spawn free of idle turns of the event loop).
  */
 import {
-  BrokenInvariant,
   type Effect,
   type Ending,
   type Event,
@@ -30,6 +29,8 @@ export interface Edges {
   say(saying: Saying): void;
   timer(atMs: number, due: () => void): () => void;
   exit(code: number, reason: string): void;
+  /** An invariant is broken: nothing more is decided. */
+  broken(error: unknown): void;
 }
 
 export interface WorkerEnd {
@@ -45,13 +46,19 @@ export type Ask = Plain<Event>;
 export interface Loop {
   readonly state: State;
   send(event: Ask): void;
+  /** The last events with the phases they met, oldest first: for a bug report. */
+  history(): readonly string[];
 }
+
+const HISTORY_MAX = 40;
 
 /** `onStep` sees every change of state after its effects were performed. */
 export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) => void): Loop {
   let state = initial;
   let busy = false;
+  let isBroken = false;
   const queue: Ask[] = [];
+  const past: string[] = [];
   const timers = new Map<string, () => void>();
 
   function perform(effect: Effect): void {
@@ -106,11 +113,17 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
     busy = true;
     try {
       for (let next = queue.shift(); next; next = queue.shift()) {
+        if (isBroken) return;
+        past.push(`${state.phase} × ${next.kind}`);
+        if (past.length > HISTORY_MAX) past.shift();
         const [following, effects] = step(state, { ...next, atMs: edges.now() } as Event, policy);
         state = following;
         for (const effect of effects) perform(effect);
         onStep(state);
       }
+    } catch (error) {
+      isBroken = true;
+      edges.broken(error);
     } finally {
       busy = false;
     }
@@ -121,7 +134,6 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
       return state;
     },
     send,
+    history: () => past,
   };
 }
-
-export { BrokenInvariant };

@@ -1,11 +1,10 @@
 /**
  * The supervisor's own talk with the Bot API: getMe, getWebhookInfo, deleteWebhook, sendMessage. Never getUpdates.
- * One kept-alive connection that closes when idle. Loads only undici's client: the whole package costs an idle
- * supervisor some 10 MB more. No answer is taken for JSON unseen: front ends answer 502 with HTML.
+ * No answer is taken for JSON unseen: front ends answer 502 with HTML.
  * Sources: tdlib/telegram-bot-api Query.cpp (error shapes, retry_after), Client.cpp (texts).
  */
-import type { Dispatcher } from 'undici';
 import { maskText } from '../output/mask.ts';
+import { openTransport, type Transport } from './transport.ts';
 
 /** What an answer means for a supervisor. */
 export type Reply<T = unknown> =
@@ -41,7 +40,6 @@ export interface WebhookInfo {
   readonly last_error_message?: string;
 }
 
-const BODY_BYTES_MAX = 4 * 1024 * 1024;
 const TIMEOUT_MS = 10_000;
 
 /** Opens nothing yet: the first call connects. */
@@ -49,7 +47,7 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
   const url = new URL(apiRoot);
   const base = `${url.pathname.replace(/\/+$/, '')}/bot${token}/`;
   const tokens = [token];
-  let dispatcher: Promise<Dispatcher> | null = null;
+  let transport: Promise<Transport> | null = null;
 
   return {
     async call<T>(method: string, params: Record<string, unknown> = {}, options: CallOptions = {}) {
@@ -57,48 +55,19 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
       const signals = [AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS)];
       if (options.signal) signals.push(options.signal);
       try {
-        dispatcher ??= connect(url);
-        const { statusCode, body } = await (await dispatcher).request({
-          path: base + method,
-          method: 'POST',
-          headers: { 'content-type': 'application/json', 'user-agent': 'singlepoll' },
-          body: JSON.stringify(params),
-          signal: AbortSignal.any(signals),
-        });
-        let text = '';
-        body.setEncoding('utf8');
-        for await (const chunk of body) {
-          text += chunk;
-          if (text.length > BODY_BYTES_MAX) throw new Error('an answer of more than 4 MiB');
-        }
-        return classify<T>(statusCode, text, performance.now() - startedAt);
+        transport ??= openTransport(url, process.env);
+        const { post } = await transport;
+        const { status, text } = await post(base + method, JSON.stringify(params), AbortSignal.any(signals));
+        return classify<T>(status, text, performance.now() - startedAt);
       } catch (error) {
         return { kind: 'outage', description: maskText(explain(error, url), tokens) };
       }
     },
     close() {
-      dispatcher?.then((it) => it.destroy()).catch(() => {});
-      dispatcher = null;
+      transport?.then((it) => it.close()).catch(() => {});
+      transport = null;
     },
   };
-}
-
-async function connect(url: URL): Promise<Dispatcher> {
-  const options = { keepAliveTimeout: 4_000, connect: { timeout: 8_000 }, pipelining: 1 };
-  const proxied = !isLoopback(url.hostname) && (process.env.HTTPS_PROXY ?? process.env.https_proxy);
-  if (proxied) {
-    const { default: EnvHttpProxyAgent } = await import('undici/lib/dispatcher/env-http-proxy-agent.js');
-    return new EnvHttpProxyAgent(options);
-  }
-  const { default: Client } = await import('undici/lib/dispatcher/client.js');
-  const { default: api } = await import('undici/lib/api/index.js');
-  const client = new Client(url.origin, options);
-  client.request = api.request;
-  return client;
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '[::1]' || /^127\./.test(host);
 }
 
 /** Sorts an answer; pure. `tookMs` is only passed through. */

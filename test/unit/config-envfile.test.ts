@@ -1,4 +1,5 @@
 /** The env file: its format, and reading any file without waiting for it. */
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: env files hold such references.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -74,7 +75,7 @@ describe('format', () => {
   test('names of Object.prototype are names like others', () => {
     const { vars } = parseEnvFile('__proto__=1\nconstructor=2\nA=${toString}');
     assert.equal(Object.getOwnPropertyDescriptor(vars, '__proto__')?.value, '1');
-    assert.equal(vars['A'], '${toString}');
+    assert.equal(vars.A, '${toString}');
   });
   test('lines are counted, also behind values of several lines', () => {
     assert.deepEqual(parseEnvFile('\nA="x\ny"\nB=1\nA=2').lines, { A: 5, B: 4 });
@@ -83,6 +84,7 @@ describe('format', () => {
     const doubling = Array.from({ length: 60 }, (_, at) => `A${at + 1}=\${A${at}}\${A${at}}`).join('\n');
     const texts = [
       `A0=xxxxxxxxxx\n${doubling}`,
+      `A=${'x'.repeat(100_000)}\n${`B=${'${A}'.repeat(2_000)}\n`.repeat(100)}`,
       'A="\n'.repeat(200_000),
       `export${' '.repeat(1e6)}=`,
       `A=${'${B:-'.repeat(150_000)}`,

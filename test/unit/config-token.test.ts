@@ -1,7 +1,8 @@
 /** Where the token is looked for, in which order, and that no message ever shows one. */
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: env files hold such references.
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -28,15 +29,49 @@ function search(places: Partial<TokenPlaces> & { file?: Record<string, string> }
 
 describe('order', () => {
   const cases: [string, Parameters<typeof search>[0], string][] = [
-    ['TELEGRAM_BOT_TOKEN first', { environment: { BOT_TOKEN: ONE, TELEGRAM_BOT_TOKEN: ONE } }, 'TELEGRAM_BOT_TOKEN in the environment'],
-    ['then BOT_TOKEN', { environment: { TELEGRAM_TOKEN: ONE, BOT_TOKEN: ONE } }, 'BOT_TOKEN in the environment'],
+    [
+      'TELEGRAM_BOT_TOKEN first',
+      { environment: { BOT_TOKEN: ONE, TELEGRAM_BOT_TOKEN: ONE } },
+      'TELEGRAM_BOT_TOKEN in the environment',
+    ],
+    [
+      'then BOT_TOKEN',
+      { environment: { TELEGRAM_TOKEN: ONE, BOT_TOKEN: ONE } },
+      'BOT_TOKEN in the environment',
+    ],
     ['then TELEGRAM_TOKEN', { environment: { TELEGRAM_TOKEN: ONE } }, 'TELEGRAM_TOKEN in the environment'],
-    ['environment before env file', { environment: { BOT_TOKEN: ONE }, file: { BOT_TOKEN: ONE } }, 'BOT_TOKEN in the environment'],
+    [
+      'environment before env file',
+      { environment: { BOT_TOKEN: ONE }, file: { BOT_TOKEN: ONE } },
+      'BOT_TOKEN in the environment',
+    ],
     ['env file', { file: { BOT_TOKEN: ONE } }, 'BOT_TOKEN in .env'],
-    ['empty is not set', { environment: { TELEGRAM_BOT_TOKEN: '' }, file: { BOT_TOKEN: ONE } }, 'BOT_TOKEN in .env'],
-    ['--token-env before the usual names', { tokenEnv: { name: 'MINE', where: '--token-env' }, environment: { MINE: ONE, TELEGRAM_BOT_TOKEN: ONE } }, 'MINE in the environment'],
-    ['--token-env in the env file', { tokenEnv: { name: 'MINE', where: '--token-env' }, file: { MINE: ONE } }, 'MINE in .env'],
-    ['--token-env with a usual name', { tokenEnv: { name: 'BOT_TOKEN', where: '--token-env' }, environment: { BOT_TOKEN: ONE, TELEGRAM_BOT_TOKEN: ONE } }, 'BOT_TOKEN in the environment'],
+    [
+      'empty is not set',
+      { environment: { TELEGRAM_BOT_TOKEN: '' }, file: { BOT_TOKEN: ONE } },
+      'BOT_TOKEN in .env',
+    ],
+    [
+      '--token-env before the usual names',
+      {
+        tokenEnv: { name: 'MINE', where: '--token-env' },
+        environment: { MINE: ONE, TELEGRAM_BOT_TOKEN: ONE },
+      },
+      'MINE in the environment',
+    ],
+    [
+      '--token-env in the env file',
+      { tokenEnv: { name: 'MINE', where: '--token-env' }, file: { MINE: ONE } },
+      'MINE in .env',
+    ],
+    [
+      '--token-env with a usual name',
+      {
+        tokenEnv: { name: 'BOT_TOKEN', where: '--token-env' },
+        environment: { BOT_TOKEN: ONE, TELEGRAM_BOT_TOKEN: ONE },
+      },
+      'BOT_TOKEN in the environment',
+    ],
   ];
   for (const [title, places, source] of cases) {
     test(title, () => {
@@ -49,16 +84,27 @@ describe('order', () => {
   });
   test('every variable that is set is named', () => {
     const { variables } = search({ environment: { TELEGRAM_TOKEN: ONE }, file: { BOT_TOKEN: 'your-token' } });
-    assert.deepEqual(variables, ['BOT_TOKEN', 'TELEGRAM_TOKEN']);
+    assert.deepEqual([...variables].sort(), ['BOT_TOKEN', 'TELEGRAM_TOKEN']);
   });
 });
 
 describe('two tokens', () => {
   const cases: [string, Parameters<typeof search>[0], RegExp][] = [
-    ['two variables', { environment: { TELEGRAM_BOT_TOKEN: ONE, BOT_TOKEN: TWO } }, /TELEGRAM_BOT_TOKEN in the environment is bot 111111, BOT_TOKEN in the environment is bot 222222/],
-    ['environment and env file', { environment: { TELEGRAM_TOKEN: ONE }, file: { BOT_TOKEN: TWO } }, /BOT_TOKEN in \.env is bot 222222, TELEGRAM_TOKEN in the environment is bot 111111/],
-    ['one variable in both places', { environment: { BOT_TOKEN: ONE }, file: { BOT_TOKEN: TWO } }, /BOT_TOKEN in the environment is bot 111111, BOT_TOKEN in \.env is bot 222222/],
-    ['--token-env and a usual name', { tokenEnv: { name: 'MINE', where: '--token-env' }, environment: { MINE: ONE, BOT_TOKEN: TWO } }, /MINE in the environment is bot 111111, BOT_TOKEN/],
+    [
+      'two variables',
+      { environment: { TELEGRAM_BOT_TOKEN: ONE, BOT_TOKEN: TWO } },
+      /TELEGRAM_BOT_TOKEN in the environment is bot 111111, BOT_TOKEN in the environment is bot 222222/,
+    ],
+    [
+      'environment and env file',
+      { environment: { TELEGRAM_TOKEN: ONE }, file: { BOT_TOKEN: TWO } },
+      /TELEGRAM_TOKEN in the environment is bot 111111, BOT_TOKEN in \.env is bot 222222/,
+    ],
+    [
+      '--token-env and a usual name',
+      { tokenEnv: { name: 'MINE', where: '--token-env' }, environment: { MINE: ONE, BOT_TOKEN: TWO } },
+      /MINE in the environment is bot 111111, BOT_TOKEN/,
+    ],
   ];
   for (const [title, places, message] of cases) {
     test(`${title}: of different bots is an error`, () => {
@@ -69,21 +115,47 @@ describe('two tokens', () => {
     });
   }
   test('of one bot: the first counts, with a warning', () => {
-    const { found, errors, warnings } = search({ environment: { BOT_TOKEN: ONE }, file: { BOT_TOKEN: ONE_RENEWED } });
+    const { found, errors, warnings } = search({
+      environment: { BOT_TOKEN: ONE },
+      file: { TELEGRAM_TOKEN: ONE_RENEWED },
+    });
     assert.equal(found?.token, ONE);
     assert.equal(errors.length, 0);
-    assert.match(warnings.join(), /BOT_TOKEN in \.env holds another secret for bot 111111/);
+    assert.match(warnings.join(), /TELEGRAM_TOKEN in \.env holds another secret for bot 111111/);
+  });
+  test('one variable in both places: the environment wins, another bot in the file is worth a warning', () => {
+    const { found, errors, warnings } = search({ environment: { BOT_TOKEN: ONE }, file: { BOT_TOKEN: TWO } });
+    assert.equal(found?.token, ONE);
+    assert.equal(errors.length, 0);
+    assert.match(warnings.join(), /BOT_TOKEN in \.env is bot 222222; the environment wins with bot 111111/);
+  });
+  test('--token-env in the env file comes before the usual names of the environment', () => {
+    const { found } = search({
+      tokenEnv: { name: 'MINE', where: '--token-env' },
+      environment: { BOT_TOKEN: ONE_RENEWED },
+      file: { MINE: ONE },
+    });
+    assert.equal(found?.source, 'MINE in .env');
   });
   test('a malformed one in a weaker place is only a warning', () => {
-    const { found, errors, warnings } = search({ environment: { BOT_TOKEN: ONE }, file: { TELEGRAM_TOKEN: 'changeme' } });
+    const { found, errors, warnings } = search({
+      environment: { BOT_TOKEN: ONE },
+      file: { TELEGRAM_TOKEN: 'changeme' },
+    });
     assert.equal(found?.token, ONE);
     assert.equal(errors.length, 0);
-    assert.match(warnings.join(), /TELEGRAM_TOKEN in \.env is no bot token and is not used: it is a placeholder/);
+    assert.match(
+      warnings.join(),
+      /TELEGRAM_TOKEN in \.env is no bot token and is not used: it is a placeholder/,
+    );
   });
   test('a malformed one in the strongest place is not passed over', () => {
     const { found, errors } = search({ environment: { TELEGRAM_BOT_TOKEN: 'nonsense1', BOT_TOKEN: ONE } });
     assert.equal(found, null);
-    assert.match(errors[0]!.message, /^TELEGRAM_BOT_TOKEN in the environment is no bot token: there is no colon/);
+    assert.match(
+      errors[0]!.message,
+      /^TELEGRAM_BOT_TOKEN in the environment is no bot token: there is no colon/,
+    );
   });
 });
 
@@ -129,12 +201,25 @@ describe('shape', () => {
   });
   test('no part of a random token comes out of any damage to it', () => {
     for (let round = 0; round < 300; round++) {
-      const word = Array.from({ length: 35 }, () => 'abcdefghijkmnpqrstuvwyz23456789'[randomInt(31)]).join('');
+      const word = Array.from({ length: 35 }, () => 'abcdefghijkmnpqrstuvwyz23456789'[randomInt(31)]).join(
+        '',
+      );
       const token = `123456:${word}`;
       const cut = randomInt(token.length);
-      const damaged = [token.slice(cut), token.slice(0, cut), `${token}!`, `x${token}`, token.replace(':', '')];
+      const damaged = [
+        token.slice(cut),
+        token.slice(0, cut),
+        `${token}!`,
+        `x${token}`,
+        token.replace(':', ''),
+      ];
       for (const text of damaged) {
-        const result = findToken({ tokenFile: null, tokenEnv: null, environment: { BOT_TOKEN: text }, envFile: null });
+        const result = findToken({
+          tokenFile: null,
+          tokenEnv: null,
+          environment: { BOT_TOKEN: text },
+          envFile: null,
+        });
         const said = JSON.stringify([result.errors, result.warnings]);
         for (let start = 0; start + 8 <= 35; start++) {
           assert.ok(!said.includes(word.slice(start, start + 8)), `${said} shows ${word}`);
@@ -159,13 +244,19 @@ describe('token file', () => {
   };
 
   test('first line, trimmed; before everything else', () => {
-    const result = search({ tokenFile: inFile(`\uFEFF  ${ONE}\r\nsecond line`), environment: { BOT_TOKEN: ONE } });
+    const result = search({
+      tokenFile: inFile(`\uFEFF  ${ONE}\r\nsecond line`),
+      environment: { BOT_TOKEN: ONE },
+    });
     assert.deepEqual(result.found, { token: ONE, botId: 111111, source: 'the file secrets/token' });
     assert.deepEqual(result.warnings, []);
   });
   test('another bot than the variable', () => {
     const { errors } = search({ tokenFile: inFile(ONE), environment: { BOT_TOKEN: TWO } });
-    assert.match(errors[0]!.message, /the file secrets\/token is bot 111111, BOT_TOKEN in the environment is bot 222222/);
+    assert.match(
+      errors[0]!.message,
+      /the file secrets\/token is bot 111111, BOT_TOKEN in the environment is bot 222222/,
+    );
   });
   for (const mode of [0o644, 0o640, 0o602]) {
     test(`mode ${mode.toString(8)} is warned of`, () => {
@@ -176,7 +267,7 @@ describe('token file', () => {
   }
   const bad: [string, () => string, RegExp][] = [
     ['missing', () => join(dir, 'nothing'), /--token-file: the token file T is not there/],
-    ['folder', () => (mkdirSync(join(dir, 'folder')), join(dir, 'folder')), /it is a folder/],
+    ['folder', () => dir, /it is a folder/],
     ['empty', () => inFile('').path, /is empty/],
     ['blank lines', () => inFile(' \n\n').path, /is empty/],
     ['empty first line', () => inFile(`\n${ONE}`).path, /empty first line/],
@@ -194,7 +285,10 @@ describe('token file', () => {
 
 test('--token-env with a variable that is not set', () => {
   const tokenEnv = { name: 'MINE', where: '--token-env' };
-  assert.match(search({ tokenEnv, file: {} }).errors[0]!.message, /--token-env: the variable MINE is not set in the environment nor in \.env/);
+  assert.match(
+    search({ tokenEnv, file: {} }).errors[0]!.message,
+    /--token-env: the variable MINE is not set in the environment nor in \.env/,
+  );
   const { found, errors } = search({ tokenEnv, environment: { BOT_TOKEN: ONE } });
   assert.equal(found, null);
   assert.equal(errors.length, 1);

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseApiRoot } from '../../src/config/api-root.ts';
 import { formatDuration, parseDuration, parseDurationRange, parseRate } from '../../src/config/duration.ts';
-import { parseStrayPattern } from '../../src/config/stray-pattern.ts';
 import { holdsTokenShape, maskSecrets, showValue } from '../../src/config/show-value.ts';
+import { parseStrayPattern } from '../../src/config/stray-pattern.ts';
 import { suggest } from '../../src/config/suggest.ts';
 
 const TOKEN = `123456:${'A'.repeat(35)}`;
@@ -140,7 +140,8 @@ describe('API root', () => {
 
 describe('stray pattern', () => {
   for (const text of ['production_polling_bot\\.py', 'gunicorn', '^bot', 'a|b_bot', '(?<name>bot)']) {
-    test(`${text} is kept as it is`, () => assert.deepEqual(parseStrayPattern(text), { ok: true, value: text }));
+    test(`${text} is kept as it is`, () =>
+      assert.deepEqual(parseStrayPattern(text), { ok: true, value: text }));
   }
   const bad: [string, RegExp][] = [
     ['', /every process/],

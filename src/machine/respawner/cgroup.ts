@@ -33,11 +33,18 @@ export function layersOf(text: string | null): readonly Layer[] {
   return [];
 }
 
-/** The stray's layers that we are not in ourselves; `shared` counts those left out. */
+/**
+ * The stray's layers that we are not in ourselves. A user manager stays although we share it, for its units are
+ * told from the machine's by it; unless it lies outside of a container that we share.
+ */
 export function foreignLayers(stray: readonly Layer[], own: readonly Layer[]): readonly Layer[] {
   let shared = 0;
   while (shared < stray.length && shared < own.length && sameLayer(stray[shared]!, own[shared]!)) shared += 1;
-  return stray.slice(shared);
+  if (shared === stray.length) return [];
+  const isWall = (layer: Layer) =>
+    layer.type === 'container' || layer.type === 'machine' || layer.type === 'pod';
+  const wall = stray.slice(0, shared).findLastIndex(isWall);
+  return stray.filter((layer, at) => at >= shared || (at > wall && layer.type === 'user'));
 }
 
 function sameLayer(a: Layer, b: Layer): boolean {

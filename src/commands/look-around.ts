@@ -1,0 +1,118 @@
+/**
+ * What can be seen of a bot without its supervisor: strays on this machine, the webhook, its name. Changes nothing, and
+ * gives Telegram two seconds.
+ */
+import { basename } from 'node:path';
+import type { Config } from '../config/config.ts';
+import type { Problem, StatusDocument } from '../core/status.ts';
+import type { Holder } from '../machine/lock.ts';
+import { findRespawner, linuxRespawnerContext } from '../machine/respawner/index.ts';
+import { createStrayFinder, type Stray } from '../machine/strays.ts';
+import { toEntry } from '../supervise/sweep.ts';
+import { type Me, openBotApi, type WebhookInfo } from '../telegram/api.ts';
+import { maskWebhookUrl } from '../webhook.ts';
+
+const API_TIMEOUT_MS = 2_000;
+
+export async function lookAround(config: Config, holder: Holder | null): Promise<StatusDocument> {
+  const [strays, telegram] = await Promise.all([lookForStrays(config), askTelegram(config)]);
+  const problems: Problem[] = [...telegram.problems];
+  const pollers = strays.filter(({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared');
+  if (pollers.length > 0) {
+    problems.push({
+      code: 'stray',
+      message: `without a supervisor: ${pollers.length} ${pollers.length === 1 ? 'process polls' : 'processes poll'} this bot (pid ${pollers.map(({ pid }) => pid).join(', ')})`,
+      hint: 'singlepoll start -- COMMAND    # stops them and starts the one',
+    });
+  }
+  if (!config.token) {
+    problems.push({
+      code: 'no-token',
+      message: 'no bot token here, so nothing can be said about Telegram or strays',
+      hint: 'cd to the folder of the bot, or give --env-file or --token-env',
+    });
+  }
+  return {
+    bot: config.botId === null ? null : { id: config.botId, username: telegram.username },
+    state: 'stopped',
+    healthy: false,
+    problems,
+    supervisor: holder
+      ? {
+          pid: holder.pid,
+          startedAt: holder.startedAt,
+          version: holder.version,
+          command: [],
+          cwd: holder.cwd,
+        }
+      : null,
+    worker: null,
+    polling: null,
+    webhook: telegram.webhook,
+    strays: strays.filter(({ grade }) => grade !== 'hint').map(toEntry),
+    lease: null,
+  };
+}
+
+/** Every graded process, hints too. `settleMs`: see StrayFinder.look. */
+export async function lookForStrays(
+  config: Config,
+  worker: { pid: number; run: string; spawn: string } | null = null,
+  settleMs = 0,
+): Promise<readonly Stray[]> {
+  return config.token === null ? [] : (await survey(config, worker, settleMs)).strays;
+}
+
+export function survey(
+  config: Config,
+  worker: { pid: number; run: string; spawn: string } | null,
+  settleMs: number,
+) {
+  const finder = createStrayFinder({
+    token: config.token,
+    botId: String(config.botId ?? ''),
+    apiRoot: config.apiRoot,
+    patterns: config.stray.map((source) => new RegExp(source)),
+    scope: config.strayScope,
+    projectDir: config.cwd,
+    envFileNames: config.envFile === null ? [] : [basename(config.envFile)],
+    findRespawner: (top, stray, snapshot) => findRespawner(top, stray, linuxRespawnerContext(snapshot.procs)),
+  });
+  return finder.look({ worker, settleMs });
+}
+
+async function askTelegram(config: Config): Promise<{
+  username: string | null;
+  webhook: StatusDocument['webhook'];
+  problems: Problem[];
+}> {
+  if (config.token === null || !config.polling) return { username: null, webhook: null, problems: [] };
+  const api = openBotApi(config.apiRoot, config.token);
+  const options = { timeoutMs: API_TIMEOUT_MS };
+  const problems: Problem[] = [];
+  try {
+    const me = await api.call<Me>('getMe', {}, options);
+    if (me.kind !== 'ok') {
+      const refused = me.kind === 'refused';
+      problems.push({
+        code: refused ? 'token-refused' : 'api-unreachable',
+        message: refused
+          ? `the token from ${config.tokenSource} is refused: ${me.description}`
+          : `the Bot API is out of reach: ${me.description}`,
+      });
+      return { username: null, webhook: null, problems };
+    }
+    const info = await api.call<WebhookInfo>('getWebhookInfo', {}, options);
+    const webhook =
+      info.kind === 'ok'
+        ? {
+            url: maskWebhookUrl(info.result.url, config.token),
+            pendingUpdates: info.result.pending_update_count,
+            lastError: info.result.last_error_message ?? null,
+          }
+        : null;
+    return { username: me.result.username ?? null, webhook, problems };
+  } finally {
+    api.close();
+  }
+}

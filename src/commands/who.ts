@@ -1,0 +1,80 @@
+/** `singlepoll who`: who polls this bot? Every trace on this machine, graded, with what keeps it alive. Stops nothing. */
+import type { Invocation } from '../cli.ts';
+import type { StatusDocument } from '../core/status.ts';
+import { NoAnswer } from '../machine/control.ts';
+import type { Stray } from '../machine/strays.ts';
+import { type Paint, painter } from '../output/report.ts';
+import { toEntry } from '../supervise/sweep.ts';
+import { configure, warn } from './context.ts';
+import { locate, statusOf } from './locate.ts';
+import { survey } from './look-around.ts';
+
+/** Long enough to catch a poller between two polls. */
+const SETTLE_MS = 1_500;
+
+export async function run(invocation: Invocation): Promise<number> {
+  const { config, warnings } = await configure(invocation);
+  const json = invocation.own.json === true;
+  if (!json) warn(warnings);
+  const doc = await supervisorStatus(config);
+  const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
+  const found = await survey(config, null, SETTLE_MS);
+  const strays = found.strays.filter(({ pid }) => !tree.has(pid));
+  const others = strays.filter(({ grade }) => grade !== 'hint');
+  if (json) {
+    const answer = {
+      bot: { id: config.botId, username: doc?.bot?.username ?? null },
+      supervisor: doc?.supervisor ?? null,
+      worker: doc?.worker ?? null,
+      strays: strays.map(toEntry),
+      uninspectable: found.uninspectable,
+    };
+    process.stdout.write(`${JSON.stringify(answer)}\n`);
+  } else {
+    const paint = await painter(process.stdout, process.env);
+    process.stdout.write(screen(config.botId, doc, strays, found.uninspectable, paint));
+  }
+  return others.length > 0 ? 1 : 0;
+}
+
+async function supervisorStatus(config: Parameters<typeof locate>[0]): Promise<StatusDocument | null> {
+  try {
+    const located = await locate(config);
+    return located?.control ? await statusOf(located.control) : null;
+  } catch (error) {
+    if (error instanceof NoAnswer) return null;
+    throw error;
+  }
+}
+
+function screen(
+  botId: number | null,
+  doc: StatusDocument | null,
+  strays: readonly Stray[],
+  uninspectable: { count: number; users: Readonly<Record<string, number>>; hidden: boolean },
+  paint: Paint,
+): string {
+  const lines: string[] = [];
+  const name = doc?.bot?.username ? `@${doc.bot.username} (${botId})` : `bot ${botId}`;
+  if (doc?.worker?.pid) lines.push(`${name}: worker ${doc.worker.pid} of supervisor ${doc.supervisor?.pid}`);
+  else lines.push(`${name}: no worker of singlepoll runs here`);
+  for (const stray of strays) {
+    const level = stray.grade === 'likely' ? 'warn' : stray.grade === 'hint' ? 'info' : 'error';
+    lines.push(`${paint(level, stray.grade.padEnd(9))} pid ${stray.pid} (${stray.user})  ${stray.command}`);
+    lines.push(`          ${stray.proof.join(', ')}${stray.cwd ? `; in ${stray.cwd}` : ''}`);
+    if (stray.respawner) {
+      lines.push(
+        `          kept alive by ${stray.respawner.kind} (${stray.respawner.name}): ${stray.respawner.stopCommand}`,
+      );
+    }
+  }
+  if (strays.length === 0) lines.push('nobody else on this machine holds its token or carries its name');
+  if (uninspectable.count > 0) {
+    const users = Object.entries(uninspectable.users).map(([user, count]) => `${count} of ${user}`);
+    lines.push(
+      `${uninspectable.count} processes could not be inspected (${users.join(', ')}); sudo sees them`,
+    );
+  }
+  if (uninspectable.hidden) lines.push('/proc hides other users’ processes (hidepid); sudo sees them');
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,169 @@
+/**
+ * Takes one look at the machine: joins the process list, env files and connections into facts, and has them graded.
+ * Owns what is remembered between two looks; decides nothing.
+ */
+import { realpathSync } from 'node:fs';
+import { type Place, type Surroundings, surroundings } from '../core/family.ts';
+import { type Facts, type Graded, survey } from '../core/grade.ts';
+import { plain } from '../output/plain.ts';
+import { createEnvFileReader, type FileToken } from './envfile.ts';
+import { createProcReader } from './proc.ts';
+import type { Proc, Snapshot } from './process.ts';
+import { identityOf } from './procfs.ts';
+import { apiRootOf, createConnectionFinder } from './sockets.ts';
+
+/** What to look for. */
+export interface Sought {
+  /** This bot's token; null to look for cookies and patterns only. */
+  readonly token: string | null;
+  readonly botId: string;
+  /** Bot API root URL, not the gateway's. */
+  readonly apiRoot: string;
+  readonly patterns: readonly RegExp[];
+  readonly scope: 'project' | 'any';
+  readonly projectDir: string;
+  /** Paths of env files relative to a working folder; `.env` is always among them. */
+  readonly envFileNames?: readonly string[];
+}
+
+/** One look: the list, who stands around singlepoll, and the grades. */
+export interface Seen {
+  readonly snapshot: Snapshot;
+  readonly place: Place;
+  readonly around: Surroundings;
+  readonly graded: readonly Graded[];
+}
+
+export interface Lookout {
+  /** Resolves the API root's name again when that is due. */
+  refresh(): Promise<void>;
+  /** The list alone, with who stands around singlepoll. */
+  list(around: Pick<Place, 'worker' | 'helperPids'>): Omit<Seen, 'graded'>;
+  /**
+   * Looks and grades. `fresh` reads again what a known process may have changed (owner, working folder, env file).
+   * `proven` names those (see `identity`) whose connection was seen a moment ago.
+   */
+  see(around: Pick<Place, 'worker' | 'helperPids'>, fresh: boolean, proven?: ReadonlySet<string>): Seen;
+  /** Those of `pids` that have a connection to the API root now. */
+  connected(pids: Iterable<number>): Set<number>;
+}
+
+/** A process for certain, where a pid may be reused. */
+export function identity(target: { readonly pid: number; readonly startId: string }): string {
+  return `${target.pid} ${target.startId}`;
+}
+
+type FoundFile = { readonly token: 'ours' | 'other' | 'both'; readonly name: string };
+
+interface Cached {
+  readonly startId: string;
+  readonly cwd: string | null;
+  readonly file: FoundFile | null;
+}
+
+export function createLookout(options: Sought): Lookout {
+  const tokens = options.token === null ? [] : [options.token];
+  const reader = createProcReader({ tokens, botId: options.botId });
+  const envFiles = createEnvFileReader(tokens, options.botId);
+  const connections = createConnectionFinder(apiRootOf(options.apiRoot));
+  const names = [...new Set(['.env', ...(options.envFileNames ?? [])])].filter(
+    (name) => !name.startsWith('/'),
+  );
+  const projectDir = realFolder(options.projectDir);
+  const uid = process.geteuid?.() ?? -1;
+  let files = new Map<number, Cached>();
+
+  /** Env files by pid. A known process keeps its answer in a quick look. */
+  function filesOf(snapshot: Snapshot, fresh: boolean): Facts['envFiles'] {
+    const next = new Map<number, Cached>();
+    const answer = new Map<number, FoundFile>();
+    for (const proc of snapshot.procs.values()) {
+      if (proc.cwd === null || tokens.length === 0) continue;
+      let cached = fresh ? undefined : files.get(proc.pid);
+      if (!cached || cached.startId !== proc.startId || cached.cwd !== proc.cwd) {
+        cached = { startId: proc.startId, cwd: proc.cwd, file: fileOf(proc.pid) };
+      }
+      next.set(proc.pid, cached);
+      if (cached.file) answer.set(proc.pid, cached.file);
+    }
+    files = next;
+    return answer;
+  }
+
+  function fileOf(pid: number): FoundFile | null {
+    let found: FoundFile | null = null;
+    for (const name of names) {
+      const token: FileToken = envFiles.read(`/proc/${pid}/cwd/${name}`);
+      if (token !== 'none' && (found === null || token === 'ours')) found = { token, name: plain(name, 60) };
+    }
+    return found;
+  }
+
+  function factsFor(
+    snapshot: Snapshot,
+    place: Place,
+    around: Surroundings,
+    fresh: boolean,
+    proven: ReadonlySet<string>,
+  ): Facts {
+    const envFileFacts = filesOf(snapshot, fresh);
+    const holders: number[] = [];
+    const elsewhere = new Set<number>();
+    for (const proc of snapshot.procs.values()) {
+      if (around.workerTree.has(proc.pid) || around.ancestors.has(proc.pid)) continue;
+      const file = envFileFacts.get(proc.pid);
+      if (proc.env?.holdsToken || proc.tokenInArgs || file?.token === 'ours' || file?.token === 'both')
+        holders.push(proc.pid);
+      if (options.patterns.length > 0 && proc.cwd !== null && isElsewhere(proc, projectDir))
+        elsewhere.add(proc.pid);
+    }
+    const connected = connections.connected(holders);
+    for (const pid of holders) if (proven.has(identity(snapshot.procs.get(pid)!))) connected.add(pid);
+    return {
+      ...place,
+      uid,
+      patterns: options.patterns,
+      scope: options.scope,
+      projectDir,
+      envFiles: envFileFacts,
+      connected,
+      elsewhere,
+    };
+  }
+
+  function list(
+    { worker, helperPids }: Pick<Place, 'worker' | 'helperPids'>,
+    fresh = false,
+  ): Omit<Seen, 'graded'> {
+    const snapshot = reader.snapshot({ fresh });
+    const place: Place = { botId: options.botId, selfPid: process.pid, worker, helperPids };
+    return { snapshot, place, around: surroundings(snapshot, place) };
+  }
+
+  return {
+    refresh: () => connections.refresh(),
+    list,
+    see(who, fresh, proven = new Set()) {
+      const { snapshot, place, around } = list(who, fresh);
+      const facts = factsFor(snapshot, place, around, fresh, proven);
+      return { snapshot, place, around, graded: survey(snapshot, facts, around) };
+    },
+    connected: (pids) => connections.connected(pids),
+  };
+}
+
+function realFolder(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+/** True when the working folder's path leads to another folder here: the process lives in another root. */
+function isElsewhere(proc: Proc, projectDir: string): boolean {
+  const { cwd, pid } = proc;
+  if (cwd === null || !cwd.startsWith(projectDir) || cwd.endsWith(' (deleted)')) return false;
+  const there = identityOf(`/proc/${pid}/cwd`);
+  return there !== null && there !== identityOf(cwd);
+}

@@ -1,0 +1,276 @@
+/**
+ * The only place where anything happens: builds the real edges around the table, runs the loop, answers the control
+ * channel, and returns the exit code once everything is gone. Boot (configuration, bot, lock) is in start.ts.
+ */
+import type { Config } from '../config/config.ts';
+import type { Ending, Policy, Saying } from '../core/supervisor.ts';
+import { EXIT } from '../errors.ts';
+import { findExecutable } from '../machine/executable.ts';
+import { startGuard } from '../machine/guard.ts';
+import { spawnWorker, type WorkerExit, type WorkerProcess } from '../machine/worker.ts';
+import type { WorkerTree } from '../machine/worker-tree.ts';
+import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
+import { type Pump, startPump } from '../output/pump.ts';
+import type { Report } from '../output/report.ts';
+import type { SinkNote } from '../output/sink.ts';
+import { outputNote, words } from '../output/words.ts';
+import { type ConflictKind, conflictIn } from './conflicts.ts';
+import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
+import type { Facts } from './status-document.ts';
+import type { Sweeper } from './sweep.ts';
+import type { WebhookWatch } from './webhook-watch.ts';
+import { workerEnv } from './worker-env.ts';
+
+/** A worker that lived this long counts as good where its polls can't be seen. */
+export const GOOD_AFTER_MS = 5_000;
+/** Holders of the token without a connection are watched this long before the first worker is started. */
+const SETTLE_MS = 1_000;
+/** What is left in the pipes of a dead worker gets this long to come out. */
+const DRAIN_MS = 1_000;
+/** How long the last words of a worker that ended by itself are waited for. */
+const LAST_WORDS_MS = 5;
+const WEBHOOK_PATIENCE_MS = 3_000;
+
+export interface RunContext {
+  readonly config: Config;
+  readonly command: readonly string[];
+  readonly report: Report;
+  readonly facts: Facts;
+  readonly run: string;
+  readonly tree: WorkerTree;
+  /** Null in deploy mode: no stray is touched, no webhook looked at. */
+  readonly guarding: { readonly sweeper: Sweeper; readonly webhook: WebhookWatch } | null;
+  /** From findSetpriv; waited for at the first spawn only. */
+  readonly setpriv: Promise<string | null>;
+  /** A private folder, for the moment in which pipes are made. */
+  readonly folder: string;
+}
+
+export interface Running {
+  readonly loop: Loop;
+  /** The worker that lives, as strays are told apart from it. */
+  worker(): { pid: number; run: string; spawn: string } | null;
+  forward(signal: NodeJS.Signals): void;
+  /** What the last stop of a tree ended, the leader first. */
+  stopped(): readonly number[];
+  /** Called after every step. */
+  onStep(listener: () => void): void;
+  /** The exit code, once the worker's whole tree is gone and its output has come out. */
+  readonly ended: Promise<Ending>;
+}
+
+/** Starts the loop at once; never rejects. */
+export function runSupervisor(context: RunContext): Running {
+  const { config, command, report, facts, tree, guarding } = context;
+  const tokens = config.token === null ? [] : [config.token];
+  const guard = startGuard();
+  const listeners: (() => void)[] = [];
+  const pumps: Pump[] = [];
+  let worker: { process: WorkerProcess; spawn: number; gone: Promise<void> } | null = null;
+  let lastPumps: Pump[] = [];
+  let lastConflict: ConflictKind | null = null;
+  let killing = new AbortController();
+  let stopped: readonly number[] = [];
+  let setpriv: string | null = null;
+  // Made ahead of the spawn that will use them, so that a crash does not wait for them.
+  let pipes: WorkerPipes | null = null;
+  let finish!: (ending: Ending) => void;
+  const ended = new Promise<Ending>((resolve) => {
+    finish = resolve;
+  });
+
+  const policy: Policy = {
+    restart: config.restart,
+    backoffMinMs: config.backoffMinMs,
+    backoffMaxMs: config.backoffMaxMs,
+    maxRestarts: config.maxRestarts,
+    maxRestartsPeriodMs: config.maxRestartsPeriodMs,
+    goodAfterMs: GOOD_AFTER_MS,
+  };
+
+  function preparePipes(): Promise<void> {
+    return openWorkerPipes(context.folder).then((made) => {
+      pipes = made;
+    });
+  }
+
+  async function firstSweep(): Promise<Ending | null> {
+    [setpriv] = await Promise.all([context.setpriv, preparePipes()]);
+    if (!guarding) return null;
+    const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first());
+    // The webhook took its time: what appeared meanwhile must not meet the worker.
+    return blocked ?? (await guarding.sweeper.quick());
+  }
+
+  function laterSweep(): Ending | null | Promise<Ending | null> {
+    if (guarding) {
+      const { webhook, sweeper } = guarding;
+      const looked = webhook.again(true);
+      // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
+      if (lastConflict !== 'webhook') return sweeper.quick();
+      return Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]).then(() => sweeper.quick());
+    }
+    if (tree.list(null).length === 0) return null;
+    return tree.stop(null, stopOptions()).then(() => null);
+  }
+
+  const stopOptions = () => ({ stopTimeoutMs: config.stopTimeoutMs, now: killing.signal });
+
+  function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
+    const env = workerEnv(config, process.env, context.run, number);
+    const found = findExecutable(command[0] ?? '', config.cwd, env.PATH);
+    if (!found.ok) {
+      report.line('worker', found.problem, 'error');
+      setImmediate(exited, { code: found.code, signal: null, conflict: false, random: Math.random() });
+      return null;
+    }
+    let left!: () => void;
+    const gone = new Promise<void>((resolve) => {
+      left = resolve;
+    });
+    const onExit = async (exit: WorkerExit, problem: string | null) => {
+      guard.watch(null);
+      worker = null;
+      facts.lastExitAt = new Date().toISOString();
+      if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
+      // One that ended by itself may have said why; what a signal ended has nothing to say, and is replaced at once.
+      if (exit.signal === null)
+        await Promise.race([Promise.all(lastPumps.map((it) => it.done)), pause(LAST_WORDS_MS)]);
+      lastConflict = lastPumps
+        .flatMap((it) => it.tail())
+        .reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
+      exited({ ...exit, conflict: lastConflict !== null, random: Math.random() });
+      // Only now: a tree stop that waits for this must not be answered before the table knows of the exit.
+      left();
+    };
+    const process_ = spawnWorker(
+      { argv: command, cwd: config.cwd, env, setpriv, pipes },
+      (exit, problem) => void onExit(exit, problem).catch(broken),
+    );
+    pipes = null;
+    void preparePipes();
+    if (!process_) return null;
+    worker = { process: process_, spawn: number, gone };
+    guard.watch(process_.pid);
+    facts.workerStartedAt = new Date().toISOString();
+    lastPumps = [pump(process_.stdout, 1), pump(process_.stderr, 2)];
+    pumps.push(...lastPumps);
+    if (pumps.length > 8) pumps.splice(0, pumps.length - 8);
+    report.line('worker', `started, pid ${process_.pid}${number > 1 ? `, spawn ${number}` : ''}`, 'info', {
+      pid: process_.pid,
+      spawn: number,
+    });
+    return process_.pid;
+  }
+
+  function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2): Pump {
+    return startPump({ source, destinationFd, tokens, onText: noticeConflict, onNote: sayOutput });
+  }
+
+  function sayOutput(note: SinkNote): void {
+    report.line('output', outputNote(note), note.kind === 'recovered' ? 'good' : 'warn');
+  }
+
+  function noticeConflict(text: string): void {
+    const kind = conflictIn(text);
+    if (!kind || !guarding) return;
+    facts.conflicts[kind] += 1;
+    if (kind === 'webhook') void guarding.webhook.again();
+    else {
+      if (facts.lastConflictAtMs === null) {
+        report.line(
+          'conflict',
+          'the worker names a 409 conflict: another poller is alive; looking for it on this machine',
+          'warn',
+        );
+      }
+      facts.lastConflictAtMs = performance.now();
+    }
+  }
+
+  async function stopTree(done: (survivors: number) => void): Promise<void> {
+    killing = new AbortController();
+    const present = worker;
+    const result = await tree.stop(present?.process.pid ?? null, stopOptions());
+    stopped = result.targets.map(({ pid }) => pid);
+    // The table hears of the leader's end first; an unkillable one must not keep it waiting for ever.
+    if (present && result.survivors.length === 0) await present.gone;
+    done(result.survivors.length);
+  }
+
+  function say(saying: Saying): void {
+    const { tag, text, level } = words(saying);
+    report.line(tag, text, level, { ...saying });
+    if (saying.what === 'crash-loop') {
+      const lines = lastPumps.flatMap((it) => it.tail()).slice(-20);
+      for (const line of lines) report.line('worker', `| ${line}`);
+      if (lines.length === 0) report.line('worker', '| (it printed nothing)');
+    }
+  }
+
+  async function exit(code: number, reason: string): Promise<void> {
+    await Promise.all(pumps.map((it) => it.close(DRAIN_MS)));
+    pipes?.discard();
+    guard.release();
+    finish({ code, reason });
+  }
+
+  const loop = createLoop(
+    policy,
+    {
+      now: () => performance.now(),
+      sweep(first, done) {
+        const answer = first ? firstSweep() : laterSweep();
+        if (answer instanceof Promise) answer.then(done, (error: unknown) => broken(error));
+        else done(answer);
+      },
+      spawn,
+      stopTree: (done) => void stopTree(done).catch(broken),
+      killTree: () => killing.abort(),
+      say,
+      timer(atMs, due) {
+        const timer = setTimeout(due, Math.max(0, atMs - performance.now()));
+        return () => clearTimeout(timer);
+      },
+      exit: (code, reason) => void exit(code, reason),
+      broken,
+    },
+    () => {
+      for (const listener of listeners) listener();
+    },
+  );
+
+  /** A bug: no more decisions. The worker must not go on unsupervised. */
+  function broken(error: unknown): void {
+    report.line('bug', `${error instanceof Error ? (error.stack ?? error.message) : String(error)}`, 'error');
+    for (const line of loop?.history() ?? []) report.line('bug', line);
+    report.line('bug', 'this is a bug in singlepoll; please report the lines above', 'error');
+    killing.abort();
+    const present = worker?.process.pid ?? null;
+    tree
+      .stop(present, { stopTimeoutMs: 1_000, now: killing.signal })
+      .catch(() => worker?.process.signal('SIGKILL'))
+      .then(() => finish({ code: EXIT.bug, reason: 'a bug' }));
+  }
+
+  process.on('uncaughtException', broken);
+  process.on('unhandledRejection', broken);
+  loop.send({ kind: 'booted' });
+
+  return {
+    loop,
+    worker: () =>
+      worker ? { pid: worker.process.pid, run: context.run, spawn: String(worker.spawn) } : null,
+    forward(signal) {
+      if (worker?.process.signal(signal))
+        report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
+    },
+    stopped: () => stopped,
+    onStep: (listener) => void listeners.push(listener),
+    ended,
+  };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,78 @@
+/** The control channel's commands: status, stop, restart, handover. Answers when the thing is done, not when it is begun. */
+import type { StatusDocument } from '../core/status.ts';
+import { type Answer, type ControlServer, type Handler, serveControl } from '../machine/control.ts';
+import type { Running } from './run.ts';
+
+export interface ServeOptions {
+  readonly socketPath: string;
+  readonly running: Running;
+  readonly status: () => StatusDocument;
+}
+
+export interface Served {
+  readonly server: ControlServer;
+  /** Gives those who wait for the end their answer; resolves when it has gone out. */
+  tellEnd(stopped: string): Promise<void>;
+}
+
+/** Rejects with the system's error when the socket can't be made. */
+export async function serve(options: ServeOptions): Promise<Served> {
+  const { running } = options;
+  const waitingForEnd: ((answer: Answer) => void)[] = [];
+  const waitingForSpawn: { after: number; old: number | null; done: (answer: Answer) => void }[] = [];
+
+  const end = (reason: string): Promise<Answer> => {
+    const answer = new Promise<Answer>((resolve) => waitingForEnd.push(resolve));
+    running.loop.send({ kind: 'ask-stop', reason });
+    return answer;
+  };
+
+  function restart(): Promise<Answer> {
+    const { state } = running.loop;
+    if (state.headed?.to === 'exit') return Promise.resolve({ ok: false, error: 'it is stopping' });
+    const answer = new Promise<Answer>((done) =>
+      waitingForSpawn.push({ after: state.spawn, old: state.pid, done }),
+    );
+    running.loop.send({ kind: 'ask-restart', reason: 'asked to by singlepoll restart' });
+    return answer;
+  }
+
+  running.onStep(() => {
+    const { state } = running.loop;
+    for (const waiting of [...waitingForSpawn]) {
+      if (state.spawn <= waiting.after || state.pid === null) continue;
+      waitingForSpawn.splice(waitingForSpawn.indexOf(waiting), 1);
+      waiting.done({
+        ok: true,
+        restarted: `worker ${state.pid} in place of ${waiting.old ?? 'none'}`,
+        pid: state.pid,
+      });
+    }
+  });
+
+  const handler: Handler = async (request, say) => {
+    switch (request.cmd) {
+      case 'status':
+        return { ok: true, status: options.status() };
+      case 'stop':
+        return await end('asked to by singlepoll stop');
+      case 'handover':
+        say(`pid ${process.pid} hands over`);
+        return await end(`handing over to pid ${Number(request.to) || 'unknown'}`);
+      case 'restart':
+        return await restart();
+      default:
+        return { ok: false, error: `no such command: ${request.cmd.slice(0, 40)}` };
+    }
+  };
+
+  const server = await serveControl(options.socketPath, handler);
+  return {
+    server,
+    async tellEnd(stopped) {
+      for (const done of waitingForEnd) done({ ok: true, stopped });
+      for (const waiting of waitingForSpawn) waiting.done({ ok: false, error: 'the supervisor has ended' });
+      await server.drained(300);
+    },
+  };
+}

@@ -1,0 +1,183 @@
+/**
+ * Steps 5 and 6 of `start`, and the look before every later spawn: find strays, stop those that the proof allows, never
+ * fight what starts them again, see that no webhook is set. Answers with the reason to end, or null: the way is free.
+ */
+import { judge, type Suspect, strayKey } from '../core/clearance.ts';
+import type { StoppedStray } from '../core/comeback.ts';
+import type { StrayEntry } from '../core/status.ts';
+import type { Ending } from '../core/supervisor.ts';
+import { EXIT } from '../errors.ts';
+import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../machine/strays.ts';
+import type { Report } from '../output/report.ts';
+import { duration } from '../output/words.ts';
+
+export interface SweeperOptions {
+  readonly finder: StrayFinder;
+  readonly report: Report;
+  readonly stopTimeoutMs: number;
+  readonly dryRun: boolean;
+  /** The present worker, so that it is never taken for a stray; null between two. */
+  readonly worker: () => NonNullable<LookOptions['worker']> | null;
+  /** What was found and is still there, for `status`. */
+  readonly onSurvey: (strays: readonly StrayEntry[], uninspectable: number) => void;
+  readonly signal: AbortSignal;
+}
+
+export interface Sweeper {
+  /** A thorough look, with a wait for connections to be seen; stops what it may. */
+  thorough(settleMs: number): Promise<Ending | null>;
+  /** The look before a respawn: at once (not a promise) where nothing is to be stopped. */
+  quick(): Ending | null | Promise<Ending | null>;
+}
+
+/** How often a sweep that stopped something looks again before it calls the rest a survivor. */
+const ROUNDS_MAX = 6;
+
+export function createSweeper(options: SweeperOptions): Sweeper {
+  const { finder, report, dryRun, signal } = options;
+  const stopped: StoppedStray[] = [];
+  const told = new Set<string>();
+
+  const lookOptions = (): LookOptions => ({ worker: options.worker(), signal });
+
+  async function clear(survey: Survey): Promise<Ending | null> {
+    let current = survey;
+    for (let round = 0; round < ROUNDS_MAX; round++) {
+      tellOfDoubtful(current);
+      const verdict = judge(current.strays.map(toSuspect), stopped, performance.now());
+      if (verdict.kind === 'blocked') {
+        report.line('stray', verdict.ending.reason, 'error');
+        return verdict.ending;
+      }
+      if (verdict.kind === 'free') return null;
+      const strays = verdict.strays.map(({ stray }) => stray);
+      if (dryRun) {
+        tellPlan(strays);
+        return null;
+      }
+      const ending = await stop(strays);
+      if (ending) return ending;
+      // What answers to one signal may have started another: only a clean look counts.
+      current = await finder.look(lookOptions());
+      publish(current);
+    }
+    return { code: EXIT.otherPoller, reason: 'strays keep appearing faster than they can be stopped' };
+  }
+
+  async function stop(strays: readonly Stray[]): Promise<Ending | null> {
+    for (const stray of strays) {
+      report.line(
+        'stray',
+        `stopping pid ${stray.pid} (${stray.user}), ${stray.grade}: ${stray.command}${where(stray)}; ${stray.proof.join(', ')}`,
+        'warn',
+        {
+          pid: stray.pid,
+          grade: stray.grade,
+          proof: stray.proof,
+        },
+      );
+    }
+    const atMs = performance.now();
+    const result = await finder.stop(strays, { ...lookOptions(), stopTimeoutMs: options.stopTimeoutMs });
+    for (const stray of strays) stopped.push({ key: strayKey(stray), ppid: stray.parent?.pid ?? 0, atMs });
+    if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
+    return concludeStop(result);
+  }
+
+  function concludeStop(result: StrayStop): Ending | null {
+    if (result.denied.length > 0) {
+      const pids = result.denied.map(({ pid }) => pid);
+      const first = result.left[0];
+      const reason = `a stray poller belongs to another user and may not be stopped: pid ${pids.join(', ')}${first ? ` (${first.user}): ${first.command}` : ''}. Stop it: sudo kill ${pids.join(' ')}`;
+      report.line('stray', reason, 'error');
+      return { code: EXIT.refused, reason };
+    }
+    if (result.survivors.length > 0) {
+      const pids = result.survivors.map(({ pid }) => pid);
+      const reason = `a stray poller survived SIGKILL: pid ${pids.join(', ')}`;
+      report.line('stray', reason, 'error');
+      return { code: EXIT.otherPoller, reason };
+    }
+    const killed = result.killed > 0 ? `, ${result.killed} by SIGKILL` : '';
+    const count = result.targets.length;
+    report.line(
+      'stray',
+      `gone: ${count} ${count === 1 ? 'process' : 'processes'} in ${duration(result.tookMs)}${killed}; verified`,
+      'good',
+    );
+    return null;
+  }
+
+  /** Holders of the token that were not seen to poll: said once each, never stopped. */
+  function tellOfDoubtful(survey: Survey): void {
+    for (const stray of survey.strays) {
+      const id = `${stray.pid} ${stray.startId}`;
+      if (stray.grade !== 'likely' || told.has(id)) continue;
+      if (told.size > 2_000) told.clear();
+      told.add(id);
+      report.line(
+        'stray',
+        `left alone: pid ${stray.pid} (${stray.user}) ${stray.command}${where(stray)} may poll, but that is not proven: ${stray.proof.join(', ')}`,
+        'warn',
+        { pid: stray.pid, grade: stray.grade, proof: stray.proof },
+      );
+    }
+  }
+
+  function tellPlan(strays: readonly Stray[]): void {
+    for (const stray of strays) {
+      report.line(
+        'stray',
+        `would stop pid ${stray.pid} (${stray.user}), ${stray.grade}: ${stray.command}; ${stray.proof.join(', ')}`,
+        'warn',
+      );
+      for (const row of finder.planOf(stray))
+        report.line('stray', `  with it: pid ${row.pid} ${row.command}`);
+    }
+  }
+
+  function publish(survey: Survey): void {
+    options.onSurvey(
+      survey.strays.filter(({ grade }) => grade !== 'hint').map(toEntry),
+      survey.uninspectable.count,
+    );
+  }
+
+  return {
+    async thorough(settleMs) {
+      const survey = await finder.look({ ...lookOptions(), settleMs });
+      publish(survey);
+      const ending = await clear(survey);
+      return ending;
+    },
+    quick() {
+      const survey = finder.quickLook(lookOptions());
+      publish(survey);
+      const verdict = judge(survey.strays.map(toSuspect), stopped, performance.now());
+      if (verdict.kind === 'free') return null;
+      // Something is there: look properly, with the respawner named, before anything is done about it.
+      return finder.look(lookOptions()).then((full) => {
+        publish(full);
+        return clear(full);
+      });
+    },
+  };
+}
+
+interface StraySuspect extends Suspect {
+  readonly stray: Stray;
+}
+
+function toSuspect(stray: Stray): StraySuspect {
+  const { pid, command, cwd, grade, respawner, parent } = stray;
+  return { pid, command, cwd, grade, respawner, parent, stray };
+}
+
+export function toEntry(stray: Stray): StrayEntry {
+  const { pid, user, command, cwd, startedAt, grade, proof, respawner } = stray;
+  return { pid, user, command, cwd, startedAt, grade, proof, respawner };
+}
+
+function where(stray: Stray): string {
+  return stray.cwd ? ` (in ${stray.cwd})` : '';
+}

@@ -1,0 +1,134 @@
+/**
+ * What is looked at while the worker runs: late strays, the webhook, signs of polling, the heartbeat. All of it cheap: the
+ * look for strays is spaced so that it takes less than a thousandth of one core however many processes there are.
+ */
+import type { Ending } from '../core/supervisor.ts';
+import type { WorkerTree } from '../machine/worker-tree.ts';
+import type { Report } from '../output/report.ts';
+import { duration } from '../output/words.ts';
+import type { Running } from './run.ts';
+import type { Facts } from './status-document.ts';
+import type { Sweeper } from './sweep.ts';
+import type { WebhookWatch } from './webhook-watch.ts';
+
+export interface WatchOptions {
+  readonly running: Running;
+  readonly report: Report;
+  readonly facts: Facts;
+  readonly tree: WorkerTree;
+  readonly sweeper: Sweeper;
+  readonly webhook: WebhookWatch;
+  readonly heartbeatMs: number;
+  /** Polls are seen as they happen (the built-in sandbox): connections need not be looked for. */
+  readonly pollsVisible: boolean;
+}
+
+const STRAYS_MIN_MS = 4_000;
+/** Share of one core that looking for strays may take: 1/2000. */
+const STRAYS_COST_FACTOR = 2_000;
+/** What was stopped comes back within seconds, if it does. */
+const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
+const WEBHOOK_EVERY_MS = 60_000;
+/** Uptimes of a worker at which its connections are looked at, until one to the Bot API is seen. */
+const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
+
+/** Starts watching; returns the way to stop it. */
+export function watch(options: WatchOptions): () => void {
+  const { running, report, facts } = options;
+  const timers = new Set<NodeJS.Timeout>();
+  let stopped = false;
+  let seenSpawn = 0;
+
+  function later(ms: number, act: () => void): void {
+    if (stopped) return;
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      act();
+    }, ms);
+    timers.add(timer);
+  }
+
+  const alive = () => ['starting', 'polling'].includes(running.loop.state.phase);
+
+  async function lookForStrays(): Promise<void> {
+    if (stopped || !alive()) return;
+    const blocked = await options.sweeper.quick();
+    if (blocked && alive()) block(blocked);
+  }
+
+  function block(ending: Ending): void {
+    running.loop.send({ kind: 'blocked', ending });
+  }
+
+  function strays(): void {
+    const startedAt = performance.now();
+    lookForStrays()
+      .catch((error: unknown) =>
+        report.line('stray', `the look for strays failed: ${String(error)}`, 'error'),
+      )
+      .then(() =>
+        later(Math.max(STRAYS_MIN_MS, (performance.now() - startedAt) * STRAYS_COST_FACTOR), strays),
+      );
+  }
+
+  function webhook(): void {
+    if (alive()) void options.webhook.again();
+    later(WEBHOOK_EVERY_MS, webhook);
+  }
+
+  function heartbeat(): void {
+    const { state } = running.loop;
+    if (alive() && state.pid !== null) {
+      const since = facts.workerStartedAt === null ? 0 : Date.now() - Date.parse(facts.workerStartedAt);
+      const offset = facts.offset === null ? 'unknown' : String(facts.offset);
+      report.line(
+        'hb',
+        `alive offset=${offset} worker=${state.pid} up=${duration(since).replaceAll(' ', '')}`,
+        'info',
+        {
+          offset: facts.offset,
+          worker: state.pid,
+          polls: facts.polls,
+          updates: facts.updates,
+          restarts: state.restarts,
+          conflicts: facts.conflicts,
+        },
+      );
+    }
+    later(options.heartbeatMs, heartbeat);
+  }
+
+  /** A connection to the Bot API is the only sign of polling that can be seen from outside in direct mode. */
+  function signOfPolling(spawn: number, step: number): void {
+    const at = SIGN_OF_POLLING_MS[step];
+    if (at === undefined) return;
+    later(at - (SIGN_OF_POLLING_MS[step - 1] ?? 0), () => {
+      const { state } = running.loop;
+      if (state.spawn !== spawn || state.phase !== 'starting') return;
+      options.tree.connected(state.pid).then(
+        (yes) => {
+          if (yes && running.loop.state.spawn === spawn) running.loop.send({ kind: 'polled' });
+          else signOfPolling(spawn, step + 1);
+        },
+        () => {},
+      );
+    });
+  }
+
+  running.onStep(() => {
+    const { state } = running.loop;
+    if (state.phase !== 'starting' || state.pid === null || state.spawn === seenSpawn) return;
+    seenSpawn = state.spawn;
+    if (!options.pollsVisible) signOfPolling(state.spawn, 0);
+    if (state.spawn === 1) {
+      for (const ms of COMEBACK_LOOKS_MS) later(ms, () => void lookForStrays().catch(() => {}));
+    }
+  });
+  later(STRAYS_MIN_MS, strays);
+  later(WEBHOOK_EVERY_MS, webhook);
+  later(options.heartbeatMs, heartbeat);
+  return () => {
+    stopped = true;
+    for (const timer of timers) clearTimeout(timer);
+  };
+}

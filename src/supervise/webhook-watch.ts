@@ -1,0 +1,160 @@
+/**
+ * Keeps the webhook away: verified before the first worker (step 6), looked at beside every later spawn and now and then
+ * while running. A webhook that somebody sets again is cleared again, counted and named.
+ */
+import type { Ending } from '../core/supervisor.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import type { Report } from '../output/report.ts';
+import type { BotApi, Reply } from '../telegram/api.ts';
+import { clearWebhook, type WebhookOutcome } from '../webhook.ts';
+import { retrying } from './identify.ts';
+import type { Facts } from './status-document.ts';
+
+export interface WebhookWatchOptions {
+  readonly api: BotApi;
+  readonly report: Report;
+  readonly facts: Facts;
+  readonly token: string;
+  readonly tokenSource: string;
+  readonly apiRoot: string;
+  readonly keep: boolean;
+  readonly dropPending: boolean;
+  readonly signal: AbortSignal;
+  /** The token was revoked while running. */
+  readonly onRefused: (ending: Ending) => void;
+}
+
+export interface WebhookWatch {
+  /** Step 6: retried on outages, verified. The reason to end, or null. */
+  first(): Promise<Ending | null>;
+  /** A look while running; never two at once. `hurry`: sooner than 2 s after the last one, too. */
+  again(hurry?: boolean): Promise<void>;
+}
+
+const AGAIN_MIN_MS = 2_000;
+
+export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
+  const { api, report, facts, token } = options;
+  let busy: Promise<void> | null = null;
+  let lastMs = Number.NEGATIVE_INFINITY;
+  let outage = false;
+
+  function note(outcome: Extract<WebhookOutcome, { pending: number }>): void {
+    const lastError = outcome.kind === 'clear' ? outcome.lastError : null;
+    facts.webhook = { url: '', pendingUpdates: outcome.pending, lastError };
+    lastMs = performance.now();
+  }
+
+  async function first(): Promise<Ending | null> {
+    let outcome: WebhookOutcome | null = null;
+    const ask = async (): Promise<Reply<true>> => {
+      outcome = await clearWebhook(api, { keep: options.keep, dropPending: options.dropPending, token });
+      if (outcome.kind === 'failed') return outcome.reply;
+      return { kind: 'ok', result: true, description: null, tookMs: 0 };
+    };
+    try {
+      await retrying(ask, {
+        what: 'webhook',
+        apiRoot: options.apiRoot,
+        tokenSource: options.tokenSource,
+        signal: options.signal,
+        say: (text) => report.line('webhook', text, 'warn'),
+      });
+    } catch (error) {
+      if (!SinglepollError.is(error)) throw error;
+      return { code: error.exitCode, reason: error.message };
+    }
+    return sayFirst(outcome as unknown as WebhookOutcome);
+  }
+
+  function sayFirst(outcome: WebhookOutcome): Ending | null {
+    switch (outcome.kind) {
+      case 'clear':
+        note(outcome);
+        report.line('webhook', `none set; ${waiting(outcome.pending)}`, 'good');
+        return null;
+      case 'cleared':
+        note(outcome);
+        report.line(
+          'webhook',
+          `was set to ${outcome.url}: cleared and verified; ${outcome.dropped ? 'waiting updates dropped, as asked' : `${waiting(outcome.pending)}, kept`}`,
+          'good',
+        );
+        return null;
+      case 'kept':
+        return {
+          code: EXIT.config,
+          reason: `a webhook is set (${outcome.url}) and --keep-webhook was given: nobody can poll beside it. Clear it by starting without --keep-webhook`,
+        };
+      case 'set-again':
+        report.line('webhook', `somebody sets it again as soon as it is cleared: ${outcome.url}`, 'error');
+        facts.webhook = { url: outcome.url, pendingUpdates: 0, lastError: null };
+        facts.webhookSetAgain += 1;
+        facts.lastWebhookSetAtMs = performance.now();
+        return null;
+      case 'failed':
+        return { code: EXIT.unreachable, reason: outcome.reply.description };
+    }
+  }
+
+  function again(hurry = false): Promise<void> {
+    if (busy) return busy;
+    if (!hurry && performance.now() - lastMs < AGAIN_MIN_MS) return Promise.resolve();
+    busy = look();
+    return busy;
+  }
+
+  async function look(): Promise<void> {
+    try {
+      // A webhook that comes back is never a reason to drop what users have sent meanwhile.
+      const outcome = await clearWebhook(api, { keep: false, dropPending: false, token });
+      lastMs = performance.now();
+      if (outcome.kind !== 'failed' && outage) {
+        outage = false;
+        facts.apiProblem = null;
+        report.line('api', 'the Bot API answers again', 'good');
+      }
+      sayAgain(outcome);
+    } finally {
+      busy = null;
+    }
+  }
+
+  function sayAgain(outcome: WebhookOutcome): void {
+    if (outcome.kind === 'clear') {
+      note(outcome);
+      return;
+    }
+    if (outcome.kind === 'cleared' || outcome.kind === 'set-again') {
+      facts.webhookSetAgain += 1;
+      facts.lastWebhookSetAtMs = performance.now();
+      if (outcome.kind === 'cleared') note(outcome);
+      const end = outcome.kind === 'cleared' ? 'cleared again, updates kept' : 'it comes back at once';
+      report.line(
+        'webhook',
+        `somebody set a webhook while we poll: ${outcome.url}; ${end} (${facts.webhookSetAgain} so far)`,
+        'error',
+      );
+      return;
+    }
+    if (outcome.kind !== 'failed') return;
+    const { reply } = outcome;
+    if (reply.kind === 'refused') {
+      options.onRefused({
+        code: EXIT.refused,
+        reason: `${options.apiRoot} refuses the token from ${options.tokenSource} now: ${reply.status} ${reply.description}`,
+      });
+      return;
+    }
+    if (reply.kind === 'flood') return;
+    facts.apiProblem = `the Bot API is out of reach: ${reply.description}`;
+    if (!outage) report.line('api', facts.apiProblem, 'warn');
+    outage = true;
+  }
+
+  return { first, again };
+}
+
+function waiting(pending: number): string {
+  return pending === 0 ? 'no updates waiting' : `${pending} ${pending === 1 ? 'update' : 'updates'} waiting`;
+}

@@ -1,0 +1,116 @@
+// The built program as a child: what it printed, how it ended, and waiting for either. Black box: only
+// `bin/singlepoll.cjs`, its arguments, environment, streams, signals and exit code.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { until, within } from './wait.ts';
+
+export const PROGRAM = fileURLToPath(new URL('../../bin/singlepoll.cjs', import.meta.url));
+
+export interface Exit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
+
+export interface Running {
+  readonly pid: number;
+  readonly child: ChildProcess;
+  /** Everything so far, as bytes. */
+  stdoutBytes(): Buffer;
+  stdout(): string;
+  stderr(): string;
+  /** Both streams, for messages of failed waits. */
+  seen(): string;
+  /** Set once the process has ended and its pipes are drained. */
+  ended(): Exit | null;
+  /** Waits until stdout or stderr matches. */
+  waitFor(pattern: RegExp | string, ms?: number): Promise<void>;
+  /** Waits for the end. */
+  exit(ms?: number): Promise<Exit>;
+  signal(name: NodeJS.Signals): void;
+}
+
+export interface LaunchOptions {
+  cwd: string;
+  env: Record<string, string>;
+  /** File descriptors instead of pipes, for stdout and stderr. */
+  stdout?: number;
+  stderr?: number;
+  /** Own session, as a daemon's or a terminal's child would be. */
+  detached?: boolean;
+  uid?: number;
+  gid?: number;
+}
+
+/** Starts a program and collects what it prints. The end is `close`: exit, and both pipes drained. */
+export function launch(file: string, args: readonly string[], options: LaunchOptions): Running {
+  const child = spawn(file, args, {
+    cwd: options.cwd,
+    env: options.env,
+    stdio: ['ignore', options.stdout ?? 'pipe', options.stderr ?? 'pipe'],
+    detached: options.detached ?? false,
+    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.gid ?? options.uid }),
+  });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout?.on('data', (chunk: Buffer) => out.push(chunk));
+  child.stderr?.on('data', (chunk: Buffer) => err.push(chunk));
+  let ended: Exit | null = null;
+  let failure: Error | null = null;
+  child.once('error', (error) => {
+    failure = error;
+  });
+  // 'exit', not 'close': a grandchild that keeps a pipe must not hide that the program has ended. One more
+  // turn of the loop lets what is in the pipes arrive.
+  child.once('exit', (code, signal) => {
+    const done = () => {
+      ended ??= { code, signal };
+    };
+    child.once('close', done);
+    setTimeout(done, 500).unref();
+  });
+  const stdout = () => Buffer.concat(out).toString('utf8');
+  const stderr = () => Buffer.concat(err).toString('utf8');
+  const seen = () =>
+    `${file} ${args.join(' ')}\n--- stdout\n${stdout().slice(-3000)}\n--- stderr\n${stderr().slice(-3000)}\n--- end ${JSON.stringify(ended)}`;
+  return {
+    pid: child.pid ?? -1,
+    child,
+    stdoutBytes: () => Buffer.concat(out),
+    stdout,
+    stderr,
+    seen,
+    ended: () => ended,
+    async waitFor(pattern, ms = 15_000) {
+      const matches = () => {
+        const text = `${stdout()}\n${stderr()}`;
+        return typeof pattern === 'string' ? text.includes(pattern) : pattern.test(text);
+      };
+      await until(
+        `the output to match ${pattern}`,
+        () => {
+          if (matches()) return true;
+          if (ended) throw new Error(`ended before its output matched ${pattern}\n${seen()}`);
+          return false;
+        },
+        { ms, seen },
+      );
+    },
+    exit: (ms = 20_000) =>
+      within(
+        'the program to end',
+        until(
+          'end',
+          () => {
+            if (failure) throw failure;
+            return ended;
+          },
+          { ms: ms + 1000 },
+        ),
+        ms,
+        seen,
+      ),
+    signal(name) {
+      child.kill(name);
+    },
+  };
+}

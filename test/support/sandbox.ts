@@ -1,0 +1,90 @@
+// The Bot API stand-in in the test's own process, as the tests use it: who polled, what was sent, webhooks, faults.
+// Webhook calls go over HTTP like anybody's; the record names fixture pollers by their parameter `poller`.
+import type { RequestRecord } from '../../src/sandbox/request-log.ts';
+import { startSandbox } from '../../src/sandbox/server.ts';
+
+export interface Poll {
+  /** Of a fixture poller; null for a library. */
+  pid: number | null;
+  name: string;
+  userAgent: string;
+  remotePort: number;
+  /** Milliseconds since 1970. */
+  at: number;
+  status: number;
+  delivered: readonly number[];
+}
+
+export interface TestSandbox {
+  readonly root: string;
+  readonly port: number;
+  readonly raw: Awaited<ReturnType<typeof startSandbox>>;
+  /** Every getUpdates of this bot, in the order of arrival. */
+  polls(): Poll[];
+  /** Names of the methods called for this bot, in order. */
+  methods(): string[];
+  /** All requests of any bot, with or without a good token. */
+  requests(): readonly RequestRecord[];
+  call<T = unknown>(method: string, params?: Record<string, unknown>, token?: string): Promise<T>;
+  setWebhook(url: string): Promise<void>;
+  webhookInfo(): Promise<{ url: string; pending_update_count: number }>;
+  /** Adds a text message to the queue; gives its update id. */
+  text(text: string): number;
+  /** Texts that the bot sent. */
+  sentTexts(): string[];
+  close(): Promise<void>;
+}
+
+export async function openSandbox(token: string): Promise<TestSandbox> {
+  const raw = await startSandbox({ tokens: [token] });
+  const bot = Number(token.split(':')[0]);
+  const call = async <T>(method: string, params: Record<string, unknown> = {}, by = token): Promise<T> => {
+    const response = await fetch(`${raw.root}/bot${by}/${method}`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(params),
+    });
+    const body = (await response.json()) as { ok: boolean; result: T; description?: string };
+    if (!body.ok) throw new Error(`${method}: ${body.description}`);
+    return body.result;
+  };
+  return {
+    root: raw.root,
+    port: raw.port,
+    raw,
+    polls: () =>
+      raw.log
+        .filter((record) => record.bot === bot && record.method.toLowerCase() === 'getupdates')
+        .map((record) => {
+          const poller = record.params.poller ?? '';
+          const dot = poller.lastIndexOf('.');
+          return {
+            pid: dot > 0 ? Number(poller.slice(dot + 1)) : null,
+            name: dot > 0 ? poller.slice(0, dot) : '',
+            userAgent: record.userAgent,
+            remotePort: record.remotePort,
+            at: record.startedAtUnixMs,
+            status: record.status,
+            delivered: record.delivered,
+          };
+        }),
+    methods: () =>
+      raw.log.filter((record) => record.bot === bot).map((record) => record.method.toLowerCase()),
+    requests: () => raw.log,
+    call,
+    async setWebhook(url) {
+      await call('setWebhook', { url });
+    },
+    webhookInfo: () => call('getWebhookInfo'),
+    text: (text) => raw.injectText(token, text),
+    sentTexts: () => raw.sent.map((message) => message.text),
+    close: () => raw.close(),
+  };
+}
+
+/** Pids in the order in which they polled, without repeats in a row: [a, b] for a a a b b. */
+export function pollerSequence(polls: readonly Poll[]): (number | null)[] {
+  const sequence: (number | null)[] = [];
+  for (const poll of polls) if (sequence.at(-1) !== poll.pid) sequence.push(poll.pid);
+  return sequence;
+}

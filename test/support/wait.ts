@@ -1,0 +1,68 @@
+// Waiting for a condition with a deadline: the only way the tests spend time. Never a bare sleep: where a test
+// must show that something does NOT happen, `staysTrue` looks at the condition for the whole while.
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+export interface UntilOptions {
+  /** Deadline, milliseconds. */
+  ms?: number;
+  /** Between two looks, milliseconds. */
+  everyMs?: number;
+  /** Printed when the deadline passes: what was seen instead. */
+  seen?: () => string;
+}
+
+/** Looks until `probe` gives something truthy and returns it; throws with `what` once the deadline has passed. */
+export async function until<T>(
+  what: string,
+  probe: () => T | Promise<T>,
+  options: UntilOptions = {},
+): Promise<NonNullable<T>> {
+  const { ms = 15_000, everyMs = 15, seen } = options;
+  const end = performance.now() + ms;
+  for (;;) {
+    const value = await probe();
+    if (value) return value as NonNullable<T>;
+    if (performance.now() > end) {
+      throw new Error(`waited ${ms} ms for ${what}${seen ? `; seen instead:\n${seen()}` : ''}`);
+    }
+    await pause(everyMs);
+  }
+}
+
+/** Throws as soon as `probe` gives something falsy within `ms`. */
+export async function staysTrue(
+  what: string,
+  ms: number,
+  probe: () => unknown | Promise<unknown>,
+): Promise<void> {
+  const end = performance.now() + ms;
+  while (performance.now() < end) {
+    if (!(await probe())) throw new Error(`no longer true: ${what}`);
+    await pause(20);
+  }
+}
+
+/** Resolves after `ms`; for random moments in chaos rounds only, never to wait for something. */
+export const randomMoment = (maxMs: number): Promise<void> => pause(Math.random() * maxMs);
+
+/** Gives the promise's value, or throws naming `what` when it takes longer than `ms`. */
+export async function within<T>(
+  what: string,
+  promise: Promise<T>,
+  ms: number,
+  seen?: () => string,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`waited ${ms} ms for ${what}${seen ? `; seen instead:\n${seen()}` : ''}`)),
+      ms,
+    );
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,127 @@
+/** The stop ladder, step by step, without a process or a clock. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  addTargets,
+  climb,
+  type Ladder,
+  type Look,
+  markDenied,
+  startLadder,
+  survivors,
+} from '../../src/core/ladder.ts';
+
+const TIMES = { stopTimeoutMs: 1_000, killWaitMs: 500 };
+const A = { pid: 10, startId: 'a' };
+const B = { pid: 11, startId: 'b' };
+
+function looks(...entries: [number, string, string?][]): Map<number, Look> {
+  return new Map(entries.map(([pid, startId, state = 'S']) => [pid, { startId, state }]));
+}
+
+const both = looks([10, 'a'], [11, 'b']);
+
+function run(ladder: Ladder, atMs: number, seen: Map<number, Look>, killNow = false) {
+  const step = climb(ladder, atMs, seen, killNow);
+  return { ...step, sent: step.signals.map(({ pid, signal }) => `${signal} ${pid}`) };
+}
+
+test('SIGTERM from the top, once; then SIGKILL when the time is over; then giving up', () => {
+  let step = run(startLadder([A, B], 0, TIMES), 0, both);
+  assert.deepEqual(step.sent, ['SIGTERM 10', 'SIGTERM 11']);
+  assert.equal(step.nextAtMs, 1);
+  step = run(step.ladder, 1, both);
+  assert.deepEqual(step.sent, []);
+  assert.equal(step.nextAtMs, 3);
+  step = run(step.ladder, 999, both);
+  assert.deepEqual(step.sent, []);
+  assert.equal(step.nextAtMs, 1_000, 'not later than the rung is due');
+  step = run(step.ladder, 1_000, both);
+  assert.deepEqual(step.sent, ['SIGKILL 10', 'SIGKILL 11']);
+  step = run(step.ladder, 1_400, both);
+  assert.deepEqual(step.sent, []);
+  step = run(step.ladder, 1_500, both);
+  assert.equal(step.nextAtMs, null);
+  assert.deepEqual(survivors(step.ladder), [A, B]);
+});
+
+test('those that left get nothing more, and when all left it is over at once', () => {
+  let step = run(startLadder([A, B], 0, TIMES), 0, both);
+  step = run(step.ladder, 5, looks([11, 'b']));
+  assert.notEqual(step.nextAtMs, null);
+  step = run(step.ladder, 1_000, looks([11, 'b']));
+  assert.deepEqual(step.sent, ['SIGKILL 11']);
+  step = run(step.ladder, 1_001, looks());
+  assert.equal(step.nextAtMs, null);
+  assert.deepEqual(survivors(step.ladder), []);
+});
+
+test('a zombie is gone; a reused pid is gone, never signalled', () => {
+  const step = run(startLadder([A, B], 0, TIMES), 0, looks([10, 'a', 'Z'], [11, 'another']));
+  assert.deepEqual(step.sent, []);
+  assert.equal(step.nextAtMs, null);
+  assert.deepEqual(survivors(step.ladder), []);
+});
+
+test('a pid that was gone once stays gone, also when a process of that number appears', () => {
+  let step = run(startLadder([A, B], 0, TIMES), 0, looks([11, 'b']));
+  step = run(step.ladder, 1_000, both);
+  assert.deepEqual(step.sent, ['SIGKILL 11']);
+});
+
+test('a stopped process is continued, so that it can hear SIGTERM', () => {
+  const step = run(startLadder([A], 0, TIMES), 0, looks([10, 'a', 'T']));
+  assert.deepEqual(step.sent, ['SIGTERM 10', 'SIGCONT 10']);
+});
+
+test('asked for now: SIGKILL at once, also before any SIGTERM', () => {
+  assert.deepEqual(run(startLadder([A], 0, TIMES), 0, looks([10, 'a']), true).sent, ['SIGKILL 10']);
+  const step = run(startLadder([A], 0, TIMES), 0, looks([10, 'a']));
+  assert.deepEqual(run(step.ladder, 2, looks([10, 'a']), true).sent, ['SIGKILL 10']);
+});
+
+test('a newcomer gets SIGTERM on the first rung and SIGKILL on the second', () => {
+  let step = run(startLadder([A], 0, TIMES), 0, both);
+  step = run(addTargets(step.ladder, [A, B]), 10, both);
+  assert.deepEqual(step.sent, ['SIGTERM 11']);
+  step = run(step.ladder, 1_000, both);
+  step = run(addTargets(step.ladder, [{ pid: 12, startId: 'c' }]), 1_010, looks([10, 'a'], [12, 'c']));
+  assert.deepEqual(step.sent, ['SIGKILL 12']);
+});
+
+test('a newcomer found when all seemed over opens the ladder again, with a wait of its own', () => {
+  let step = run(startLadder([A], 0, TIMES), 0, looks([10, 'a']));
+  step = run(step.ladder, 5, looks());
+  assert.equal(step.nextAtMs, null);
+  step = run(addTargets(step.ladder, [B]), 6, looks([11, 'b']));
+  assert.deepEqual(step.sent, ['SIGTERM 11']);
+  step = run(step.ladder, 1_000, looks([11, 'b']));
+  step = run(step.ladder, 1_500, looks([11, 'b']));
+  assert.equal(step.nextAtMs, null);
+  step = run(addTargets(step.ladder, [{ pid: 12, startId: 'c' }]), 1_501, looks([11, 'b'], [12, 'c']));
+  assert.deepEqual(step.sent, ['SIGKILL 12']);
+  assert.equal(step.nextAtMs, 1_502);
+});
+
+test('who may not be signalled is not waited for, and counts as a survivor', () => {
+  const first = run(startLadder([A, B], 0, TIMES), 0, both);
+  const step = run(markDenied(first.ladder, 10), 1, looks([10, 'a']));
+  assert.equal(step.nextAtMs, null);
+  assert.deepEqual(survivors(step.ladder), [A]);
+});
+
+test('nobody to stop: over before it began', () => {
+  assert.equal(run(startLadder([], 0, TIMES), 0, looks()).nextAtMs, null);
+});
+
+test('pauses grow from 1 ms to 50 ms', () => {
+  let step = run(startLadder([A], 0, { ...TIMES, stopTimeoutMs: 60_000 }), 0, looks([10, 'a']));
+  const pauses: number[] = [];
+  let atMs = 0;
+  for (let i = 0; i < 8; i++) {
+    pauses.push(step.nextAtMs! - atMs);
+    atMs = step.nextAtMs!;
+    step = run(step.ladder, atMs, looks([10, 'a']));
+  }
+  assert.deepEqual(pauses, [1, 2, 4, 8, 16, 32, 50, 50]);
+});
