@@ -5,11 +5,13 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
+import type { WorkerPipes } from '../output/pipes.ts';
 
 export interface WorkerProcess {
   readonly pid: number;
-  readonly stdout: Readable;
-  readonly stderr: Readable;
+  /** Read ends: descriptors where pipes were given, else streams. */
+  readonly stdout: Readable | number;
+  readonly stderr: Readable | number;
   /** Signals its first process only; false when it is gone. */
   signal(name: NodeJS.Signals): boolean;
 }
@@ -25,6 +27,8 @@ export interface SpawnRequest {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** From `findSetpriv`: makes the kernel kill the worker when the supervisor's thread dies. */
   readonly setpriv: string | null;
+  /** Real pipes for its output, used up by the spawn; null: sockets, as Node makes them. */
+  readonly pipes: WorkerPipes | null;
 }
 
 /** Spawns; `onExit` is called once, also (with `problem`) when the program could not be started at all. */
@@ -32,30 +36,35 @@ export function spawnWorker(
   request: SpawnRequest,
   onExit: (exit: WorkerExit, problem: string | null) => void,
 ): WorkerProcess | null {
-  const { argv, cwd, env, setpriv } = request;
+  const { argv, cwd, env, setpriv, pipes } = request;
   const [program, ...args] = setpriv
     ? [setpriv, '--pdeathsig', 'KILL', '--', ...argv]
     : ([...argv] as [string, ...string[]]);
   let child: ChildProcess;
   try {
-    child = spawn(program as string, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const [out, err] = pipes?.writeFds ?? (['pipe', 'pipe'] as const);
+    child = spawn(program as string, args, { cwd, env, stdio: ['ignore', out, err], detached: true });
   } catch (error) {
+    pipes?.discard();
     // E2BIG, EMFILE and the like: thrown rather than emitted.
     setImmediate(onExit, { code: 126, signal: null }, (error as Error).message);
     return null;
   }
-  if (child.pid === undefined || !child.stdout || !child.stderr) {
+  const [stdout, stderr] = pipes?.readFds ?? [child.stdout, child.stderr];
+  if (child.pid === undefined || stdout === null || stderr === null) {
+    pipes?.discard();
     child.once('error', (error: NodeJS.ErrnoException) => {
       onExit({ code: error.code === 'ENOENT' ? 127 : 126, signal: null }, error.message);
     });
     return null;
   }
+  pipes?.closeWriteEnds();
   child.on('error', () => {});
   child.once('exit', (code, signal) => onExit({ code, signal }, null));
   return {
     pid: child.pid,
-    stdout: child.stdout,
-    stderr: child.stderr,
+    stdout,
+    stderr,
     signal: (name) => child.exitCode === null && child.signalCode === null && child.kill(name),
   };
 }

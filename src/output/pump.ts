@@ -8,7 +8,7 @@ import net from 'node:net';
 import type { Readable } from 'node:stream';
 import { createMasker } from './mask.ts';
 import { createSampler } from './sample.ts';
-import { openSink, type Sink, type SinkNote } from './sink.ts';
+import { openSink, type SinkNote, standardSink } from './sink.ts';
 import { createTail } from './tail.ts';
 
 export interface PumpOptions {
@@ -48,12 +48,9 @@ const HOLD_MS = 1_000;
 
 type Input = Pick<Readable, 'pause' | 'resume' | 'destroy'>;
 
-/** stdout and stderr outlive every worker; opened at the first use. */
-const standardSinks = new Map<number, Sink>();
-
 export function startPump(options: PumpOptions): Pump {
   const { source, destinationFd, tokens, onText, onNote } = options;
-  const sink = sinkOf(destinationFd);
+  const sink = destinationFd > 2 ? openSink(destinationFd) : standardSink(destinationFd);
   if (onNote) sink.onNote = onNote;
   const masker = createMasker(tokens);
   const tail = createTail();
@@ -162,13 +159,4 @@ export function startPump(options: PumpOptions): Pump {
     stats: () => ({ bytes, droppedBytes: sink.droppedBytes }),
     close,
   };
-}
-
-function sinkOf(fd: number): Sink {
-  if (fd > 2) return openSink(fd);
-  const known = standardSinks.get(fd);
-  if (known) return known;
-  const opened = openSink(fd);
-  standardSinks.set(fd, opened);
-  return opened;
 }

@@ -5,6 +5,7 @@
  */
 import { maskText } from './mask.ts';
 import { plain } from './plain.ts';
+import { type Sink, standardSink } from './sink.ts';
 
 export type Level = 'info' | 'good' | 'warn' | 'error';
 
@@ -13,6 +14,8 @@ export interface Report {
   /** Waits (at most `ms`) until what was said has left. */
   drained(ms: number): Promise<void>;
 }
+
+const WAITING_MAX = 500;
 
 /** Colours a piece of text by level; the identity where colour is off. */
 export type Paint = (level: Level | 'tag', text: string) => string;
@@ -34,28 +37,34 @@ export function createReport(
   format: 'text' | 'json',
   tokens: readonly string[],
   paint: Paint,
-  stream: NodeJS.WritableStream = process.stderr,
+  sink: Sink = standardSink(2),
 ): Report {
-  // EPIPE, EIO of a gone terminal, ENOSPC: nothing to be done, and nothing to die of.
-  stream.on('error', () => {});
+  let waiting = 0;
+  function write(text: string): void {
+    // Behind a reader that has stopped reading our own words are not worth the memory.
+    if (waiting >= WAITING_MAX) return;
+    waiting += 1;
+    if (sink.write(Buffer.from(text), () => (waiting -= 1))) waiting -= 1;
+  }
   return {
     line(tag, text, level = 'info', fields = {}) {
       const clean = plain(maskText(text, tokens), 2_000);
       if (format === 'json') {
         const at = new Date().toISOString();
         const record = JSON.stringify({ at, event: tag, level, message: clean, ...fields });
-        stream.write(`${maskText(record, tokens)}\n`);
+        write(`${maskText(record, tokens)}\n`);
         return;
       }
-      stream.write(`${paint('tag', `[${tag}]`)} ${paint(level, clean)}\n`);
+      write(`${paint('tag', `[${tag}]`)} ${paint(level, clean)}\n`);
     },
     drained(ms) {
       return new Promise((resolve) => {
         const timer = setTimeout(resolve, ms);
-        stream.write('', () => {
+        const left = () => {
           clearTimeout(timer);
           resolve();
-        });
+        };
+        if (sink.write(Buffer.alloc(0), left)) left();
       });
     },
   };

@@ -47,6 +47,17 @@ interface Waiting {
   readonly onFree: () => void;
 }
 
+const standard = new Map<number, Sink>();
+
+/** The one sink of our stdout or stderr, which outlives every worker; opened at the first use. */
+export function standardSink(fd: number): Sink {
+  const known = standard.get(fd);
+  if (known) return known;
+  const opened = openSink(fd);
+  standard.set(fd, opened);
+  return opened;
+}
+
 /** Opens the way to a descriptor of ours; never throws. `writeSync` is replaced by tests of full disks and slow terminals. */
 export function openSink(fd: number, writeSync: WriteSync = fs.writeSync): Sink {
   const queue: Waiting[] = [];
@@ -225,8 +236,8 @@ function reopen(fd: number): number | null {
 
 function streamTo(fd: number): Route {
   // Node keeps these two from closing their descriptors, which another file would then get.
-  const standard = fd === 1 ? process.stdout : fd === 2 ? process.stderr : null;
-  return { by: 'stream', stream: standard ?? new net.Socket({ fd, readable: false, writable: true }) };
+  const ours = fd === 1 ? process.stdout : fd === 2 ? process.stderr : null;
+  return { by: 'stream', stream: ours ?? new net.Socket({ fd, readable: false, writable: true }) };
 }
 
 function closeQuietly(fd: number): void {

@@ -1,6 +1,7 @@
 /** The supervisor's transitions as sentences, and the small phrases that many places share. Pure. */
 import type { Saying } from '../core/supervisor.ts';
 import type { Level } from './report.ts';
+import type { SinkNote } from './sink.ts';
 
 export interface Words {
   readonly tag: string;
@@ -47,6 +48,18 @@ export function words(say: Saying): Words {
         text: `${say.count} ${say.count === 1 ? 'process' : 'processes'} of the worker survived SIGKILL`,
         level: 'error',
       };
+  }
+}
+
+/** What became of our stdout or stderr. */
+export function outputNote(note: SinkNote): string {
+  switch (note.kind) {
+    case 'closed':
+      return `nobody reads the worker's output any more (${note.code}); it is dropped from now on, the worker goes on`;
+    case 'failing':
+      return `the worker's output can't be written (${note.code}); it is dropped until it can, the worker goes on`;
+    case 'recovered':
+      return `the worker's output can be written again; ${note.droppedBytes} bytes were dropped`;
   }
 }
 

@@ -20,7 +20,7 @@ async function look(b: Bed): Promise<{ status: Status; code: number | null }> {
 
 test('status: stopped is 3, with bot and webhook all the same', async (t) => {
   const b = await bed(t);
-  await b.sandbox.setWebhook('https://hooks.example.com/secret-4711');
+  await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
   b.sandbox.text('waits');
   const { status, code } = await look(b);
   assert.equal(code, 3);
