@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Place } from '../core/family.ts';
 import { type Graded, isStopped } from '../core/grade.ts';
 import type { Target } from '../core/ladder.ts';
-import { cookieOf, gather, planTree, type TreePlan } from '../core/tree.ts';
+import { cookieOf, gather, planTree, type TreePlan, treeTop } from '../core/tree.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import { createLookout, identity, type Seen, type Sought } from './lookout.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
@@ -107,7 +107,7 @@ function whoOf(look: LookOptions): Pick<Place, 'worker' | 'helperPids'> {
 
 export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
   const lookout = createLookout(options);
-  const plans = new WeakMap<Stray, TreePlan>();
+  const plans = new WeakMap<Stray, () => TreePlan>();
 
   /**
    * Watches those whose proof is incomplete, until it is complete or the time is over. Also catches what comes and
@@ -119,7 +119,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     const caught = new Map<string, Found>();
     const sightings = new Map<string, number>();
     const topOf = ({ one, seen }: Found) =>
-      identity(planTree(seen.snapshot, one.proc, seen.place, seen.around).top);
+      identity(treeTop(seen.snapshot, one.proc, seen.place, seen.around));
     const note = (seen: Seen) => {
       for (const one of seen.graded) {
         if (!isStopped(one.grade)) continue;
@@ -137,7 +137,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       const open = new Map(
         seen.graded.filter((one) => one.open).map((one) => [one.proc.pid, identity(one.proc)]),
       );
-      for (const pid of lookout.connected(open.keys())) proven.add(open.get(pid)!);
+      for (const pid of lookout.connected([...open.keys()], seen.around)) proven.add(open.get(pid)!);
       seen = lookout.see(whoOf(look), false, proven);
       note(seen);
     }
@@ -150,8 +150,8 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
 
   function toStray(one: Graded, seen: Seen, respawner: Respawner | null): Stray {
     const { proc } = one;
-    const plan = planTree(seen.snapshot, proc, seen.place, seen.around);
-    const parent = seen.snapshot.procs.get(plan.top.ppid);
+    const top = one.grade === 'hint' ? proc : treeTop(seen.snapshot, proc, seen.place, seen.around);
+    const parent = seen.snapshot.procs.get(top.ppid);
     const stray: Stray = {
       pid: proc.pid,
       startId: proc.startId,
@@ -167,7 +167,8 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
           ? { pid: parent.pid, command: plainCommand(parent.argv.length > 0 ? parent.argv : [parent.comm]) }
           : null,
     };
-    if (one.grade !== 'hint') plans.set(stray, plan);
+    // Planned only when somebody asks: in the look before a respawn nobody does.
+    if (one.grade !== 'hint') plans.set(stray, () => planTree(seen.snapshot, proc, seen.place, seen.around));
     return stray;
   }
 
@@ -219,7 +220,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       for (const { one, seen } of found) {
         let respawner: Respawner | null = null;
         if (options.findRespawner && one.grade !== 'hint') {
-          const { top } = planTree(seen.snapshot, one.proc, seen.place, seen.around);
+          const top = treeTop(seen.snapshot, one.proc, seen.place, seen.around);
           respawner = await options.findRespawner(top, one.proc, seen.snapshot);
         }
         strays.push(toStray(one, seen, respawner));
@@ -233,7 +234,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       return report(seen, strays, startedMs);
     },
     planOf(stray) {
-      const members = plans.get(stray)?.members ?? [];
+      const members = plans.get(stray)?.().members ?? [];
       return members.map(({ pid, ppid, argv, comm }) => ({
         pid,
         ppid,
@@ -241,7 +242,8 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       }));
     },
     async stop(strays, stop) {
-      const trees = strays.flatMap((stray) => plans.get(stray) ?? []);
+      const planned = new Map(strays.map((stray) => [stray, plans.get(stray)?.()]));
+      const trees = strays.flatMap((stray) => planned.get(stray) ?? []);
       const cookies = cookiesOf(trees);
       const result = await stopTargets(targetsOf(trees, stop), {
         stopTimeoutMs: stop.stopTimeoutMs,
@@ -251,7 +253,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       });
       const alive = new Set(result.survivors.map(identity));
       const left = strays.filter((stray) =>
-        (plans.get(stray)?.members ?? []).some((member) => alive.has(identity(member))),
+        (planned.get(stray)?.members ?? []).some((member) => alive.has(identity(member))),
       );
       return { ...result, gone: strays.filter((stray) => !left.includes(stray)), left };
     },
