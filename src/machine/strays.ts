@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Place } from '../core/family.ts';
 import { type Graded, isStopped } from '../core/grade.ts';
 import type { Target } from '../core/ladder.ts';
-import { gather, planTree, type TreePlan } from '../core/tree.ts';
+import { cookieOf, gather, planTree, type TreePlan } from '../core/tree.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import { createLookout, identity, type Seen, type Sought } from './lookout.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
@@ -178,18 +178,21 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     return { strays, uninspectable: { count, users, hidden }, tookMs: performance.now() - startedMs };
   }
 
-  /** Who of the planned trees still lives, with all that belongs to them now. */
-  function targetsOf(trees: readonly TreePlan[], look: LookOptions): Target[] {
-    const listed = new Map<number, string>();
-    for (const tree of trees) for (const member of tree.members) listed.set(member.pid, member.startId);
-    return grow(listed, look);
+  function cookiesOf(trees: readonly TreePlan[]): string[] {
+    return trees.flatMap((tree) => tree.members).flatMap((member) => cookieOf(member, options) ?? []);
   }
 
-  function grow(listed: ReadonlyMap<number, string>, look: LookOptions): Target[] {
+  /** Who of the planned trees still lives, with all that belongs to them now. */
+  function targetsOf(trees: readonly TreePlan[], look: LookOptions): Target[] {
+    const members = trees.flatMap((tree) => tree.members);
+    return grow(members, cookiesOf(trees), look);
+  }
+
+  function grow(listed: readonly Target[], cookies: readonly string[], look: LookOptions): Target[] {
     const { snapshot, place, around } = lookout.list(whoOf(look));
     const roots: Proc[] = [];
     const former = new Set<number>();
-    for (const [pid, startId] of listed) {
+    for (const { pid, startId } of listed) {
       const proc = snapshot.procs.get(pid);
       if (!proc) former.add(pid);
       else if (proc.startId === startId) {
@@ -197,7 +200,10 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
         else roots.push(proc);
       }
     }
-    return gather(snapshot, roots, former, place, around).map(({ pid, startId }) => ({ pid, startId }));
+    return gather(snapshot, roots, former, place, around, cookies).map(({ pid, startId }) => ({
+      pid,
+      startId,
+    }));
   }
 
   return {
@@ -236,10 +242,11 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     },
     async stop(strays, stop) {
       const trees = strays.flatMap((stray) => plans.get(stray) ?? []);
+      const cookies = cookiesOf(trees);
       const result = await stopTargets(targetsOf(trees, stop), {
         stopTimeoutMs: stop.stopTimeoutMs,
         killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
-        grown: (members) => grow(new Map(members.map(({ pid, startId }) => [pid, startId])), stop),
+        grown: (members) => grow(members, cookies, stop),
         ...(stop.now ? { now: stop.now } : {}),
       });
       const alive = new Set(result.survivors.map(identity));

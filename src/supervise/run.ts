@@ -51,6 +51,8 @@ export interface Running {
   /** The worker that lives, as strays are told apart from it. */
   worker(): { pid: number; run: string; spawn: string } | null;
   forward(signal: NodeJS.Signals): void;
+  /** What the last stop of a tree ended, the leader first. */
+  stopped(): readonly number[];
   /** Called after every step. */
   onStep(listener: () => void): void;
   /** The exit code, once the worker's whole tree is gone and its output has come out. */
@@ -68,6 +70,7 @@ export function runSupervisor(context: RunContext): Running {
   let lastPumps: Pump[] = [];
   let lastConflict: ConflictKind | null = null;
   let killing = new AbortController();
+  let stopped: readonly number[] = [];
   let setpriv: string | null = null;
   // Made ahead of the spawn that will use them, so that a crash does not wait for them.
   let pipes: WorkerPipes | null = null;
@@ -189,6 +192,7 @@ export function runSupervisor(context: RunContext): Running {
     killing = new AbortController();
     const present = worker;
     const result = await tree.stop(present?.process.pid ?? null, stopOptions());
+    stopped = result.targets.map(({ pid }) => pid);
     // The table hears of the leader's end first; an unkillable one must not keep it waiting for ever.
     if (present && result.survivors.length === 0) await present.gone;
     done(result.survivors.length);
@@ -261,6 +265,7 @@ export function runSupervisor(context: RunContext): Running {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
     },
+    stopped: () => stopped,
     onStep: (listener) => void listeners.push(listener),
     ended,
   };

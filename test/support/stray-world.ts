@@ -28,6 +28,8 @@ export interface StrayWorld {
   polling(): Set<number>;
   /** Starts a process that is killed at the end. */
   start(command: string, args: readonly string[], options?: SpawnOptions): ChildProcess & { pid: number };
+  /** Writes to the standard input of a started process (`stdio: ['pipe', …]`). */
+  feed(pid: number, text: string): void;
   /** Adopts a process that a started one has left behind. */
   adopt(pid: number): void;
   close(): Promise<void>;
@@ -74,6 +76,9 @@ export async function createStrayWorld(): Promise<StrayWorld> {
       started.push(child);
       if (child.pid === undefined) throw new Error(`cannot start ${command}`);
       return child as ChildProcess & { pid: number };
+    },
+    feed(pid, text) {
+      started.find((child) => child.pid === pid)?.stdin?.write(text);
     },
     adopt(pid) {
       const id = startIdOf(pid);

@@ -62,6 +62,14 @@ const CASES: readonly (readonly [string, PaperMachine, Expected])[] = [
     ['pm2', 'listed', "su -s /bin/sh alice -c 'PM2_HOME=/srv/alice/.pm2 pm2 delete listed'"],
   ],
   [
+    'pm2: the pid file, where neither marks nor the daemon tell the name',
+    {
+      procs: [INIT, god, { pid: 70, ppid: 50, argv: ['node bot.js'], marks: null }],
+      files: { '/srv/alice/.pm2/pids/web-1.pid': '71', '/srv/alice/.pm2/pids/my-bot-3.pid': '70\n' },
+    },
+    ['pm2', 'my-bot', 'PM2_HOME=/srv/alice/.pm2 pm2 delete 3'],
+  ],
+  [
     'pm2 of another user, typed by a third',
     {
       procs: [
@@ -294,7 +302,7 @@ const CASES: readonly (readonly [string, PaperMachine, Expected])[] = [
       ],
       top: 13,
     },
-    ['concurrently', 'node bot.js', 'kill 11'],
+    ['concurrently', 'node bot.js', 'kill -9 11 && kill 13 14'],
   ],
   [
     'daemon --respawn',
@@ -306,6 +314,33 @@ const CASES: readonly (readonly [string, PaperMachine, Expected])[] = [
       ],
     },
     ['daemon', 'bot', 'daemon --name=bot --stop'],
+  ],
+  [
+    'overmind, through its tmux',
+    {
+      procs: [
+        INIT,
+        { pid: 20, ppid: 1, argv: ['overmind', 'start', '-r', 'web,bot'], cwd: '/srv/app' },
+        { pid: 21, ppid: 20, argv: ['tmux', '-C', '-L', 'overmind-app-x1', 'new'], comm: 'tmux: client' },
+        { pid: 22, ppid: 1, argv: ['tmux', '-C', '-L', 'overmind-app-x1', 'new'], comm: 'tmux: server' },
+        { pid: 23, ppid: 22, argv: ['sh', '/tmp/overmind-app-x1/bot.1'], tty: 9 },
+        { pid: 24, ppid: 23, argv: ['node', 'bot.js'], tty: 9 },
+      ],
+    },
+    ['overmind', 'bot.1', 'overmind stop -s /srv/app/.overmind.sock bot.1'],
+  ],
+  [
+    'overmind that is not to restart it',
+    {
+      procs: [
+        INIT,
+        { pid: 20, ppid: 1, argv: ['overmind', 'start', '-r', 'web'], cwd: '/srv/app' },
+        { pid: 21, ppid: 20, argv: ['tmux', '-C', '-L', 'overmind-app-x1', 'new'], comm: 'tmux: client' },
+        { pid: 22, ppid: 1, argv: ['tmux', '-C', '-L', 'overmind-app-x1', 'new'], comm: 'tmux: server' },
+        { pid: 23, ppid: 22, argv: ['sh', '/tmp/overmind-app-x1/bot'], tty: 9 },
+      ],
+    },
+    null,
   ],
   [
     'OpenRC',
@@ -395,6 +430,13 @@ test('PM2 is not asked where its daemon is not seen: pm2 would start one', async
     asked.filter((line) => line.includes('pm2')),
     [],
   );
+});
+
+test('a manager that belongs to the tree is stopped with it', async () => {
+  const argv = ['node', '/srv/node_modules/.bin/concurrently', '--restart-tries=-1', 'node bot.js'];
+  const procs = [INIT, { pid: 11, ppid: 1, argv }, { pid: 13, ppid: 11, argv: ['node', 'bot.js'] }];
+  assert.equal(await answerOf({ procs, top: 11 }), null);
+  assert.equal((await answerOf({ procs }))?.[0], 'concurrently');
 });
 
 test('a circle of parents ends the search', async () => {
