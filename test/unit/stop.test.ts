@@ -135,6 +135,7 @@ test('what has grown meanwhile is stopped too; a tree that grows for ever is not
     look: (pid) => looks.get(pid) ?? null,
     kill: (pid: number, _signal: Signal) => void looks.delete(pid),
     nowMs: () => performance.now(),
+    pause: linuxHands.pause,
   };
   const grow = () => {
     number += 1;
