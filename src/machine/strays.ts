@@ -3,16 +3,15 @@
  * with `core/tree.ts` and carries the plan out. Two looks: `look` reads everything again and may wait for a connection to be seen; `quickLook` is for the moment
  * before a respawn and costs one small read per process.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Place } from '../core/family.ts';
 import { type Graded, isStopped } from '../core/grade.ts';
 import type { Target } from '../core/ladder.ts';
 import { cookieOf, gather, planTree, type TreePlan, treeTop } from '../core/tree.ts';
 import { plain, plainCommand } from '../output/plain.ts';
-import { createLookout, identity, type Seen, type Sought } from './lookout.ts';
+import { createLookout, identity, type Lookout, type Seen, type Sought } from './lookout.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
 import { readText } from './procfs.ts';
-import { type StopResult, stopTargets } from './stop.ts';
+import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts';
 import { userName } from './users.ts';
 
 /** A graded process as `status` and `who` show it; every text is safe to print. */
@@ -105,8 +104,16 @@ function whoOf(look: LookOptions): Pick<Place, 'worker' | 'helperPids'> {
   return { worker: look.worker ?? null, helperPids: look.helperPids ?? new Set() };
 }
 
-export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
-  const lookout = createLookout(options);
+/** What a finder sees and acts with; the simulation puts its own in. */
+export interface Instruments {
+  readonly lookout: Lookout;
+  readonly hands: Hands;
+}
+
+export function createStrayFinder(
+  options: StrayFinderOptions,
+  { lookout, hands }: Instruments = { lookout: createLookout(options), hands: linuxHands },
+): StrayFinder {
   const plans = new WeakMap<Stray, () => TreePlan>();
 
   /**
@@ -131,9 +138,9 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     };
     note(first);
     let seen = first;
-    const untilMs = performance.now() + (look.settleMs ?? 0);
-    while (seen.graded.some((one) => one.open) && performance.now() < untilMs && !look.signal?.aborted) {
-      await sleep(Math.min(SAMPLE_EVERY_MS, Math.max(1, untilMs - performance.now())));
+    const untilMs = hands.nowMs() + (look.settleMs ?? 0);
+    while (seen.graded.some((one) => one.open) && hands.nowMs() < untilMs && !look.signal?.aborted) {
+      await hands.pause(Math.min(SAMPLE_EVERY_MS, Math.max(1, untilMs - hands.nowMs())));
       const open = new Map(
         seen.graded.filter((one) => one.open).map((one) => [one.proc.pid, identity(one.proc)]),
       );
@@ -181,7 +188,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     const users: Record<string, number> = {};
     for (const [owner, count] of seen.snapshot.uninspectable.byUid) users[plain(userName(owner), 40)] = count;
     const { count, hidden } = seen.snapshot.uninspectable;
-    return { strays, uninspectable: { count, users, hidden }, tookMs: performance.now() - startedMs };
+    return { strays, uninspectable: { count, users, hidden }, tookMs: hands.nowMs() - startedMs };
   }
 
   function cookiesOf(trees: readonly TreePlan[]): string[] {
@@ -214,7 +221,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
 
   return {
     async look(look = {}) {
-      const startedMs = performance.now();
+      const startedMs = hands.nowMs();
       await lookout.refresh();
       const first = lookout.see(whoOf(look), true);
       const found =
@@ -234,7 +241,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       return report(first, strays, startedMs);
     },
     quickLook(look = {}) {
-      const startedMs = performance.now();
+      const startedMs = hands.nowMs();
       const seen = lookout.see(whoOf(look), false);
       const startedAt = startClock();
       const strays = seen.graded.map((one) => toStray(one, seen, startedAt, null));
@@ -256,6 +263,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
         stopTimeoutMs: stop.stopTimeoutMs,
         killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
         grown: (members) => grow(members, cookies, stop),
+        hands,
         ...(stop.now ? { now: stop.now } : {}),
       });
       const alive = new Set(result.survivors.map(identity));
