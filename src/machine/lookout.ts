@@ -3,8 +3,10 @@
  * Owns what is remembered between two looks; decides nothing.
  */
 import { realpathSync } from 'node:fs';
+import { bystander, isInert } from '../core/bystander.ts';
 import { type Place, type Surroundings, surroundings } from '../core/family.ts';
 import { type Facts, type Graded, survey } from '../core/grade.ts';
+import { readProgram } from '../core/program.ts';
 import { plain } from '../output/plain.ts';
 import { createEnvFileReader, type FileToken } from './envfile.ts';
 import { createProcReader } from './proc.ts';
@@ -115,9 +117,9 @@ export function createLookout(options: Sought): Lookout {
     const elsewhere = new Set<number>();
     for (const proc of snapshot.procs.values()) {
       if (around.workerTree.has(proc.pid) || around.ancestors.has(proc.pid)) continue;
-      const file = envFileFacts.get(proc.pid);
-      if (proc.env?.holdsToken || proc.tokenInArgs || file?.token === 'ours' || file?.token === 'both')
-        holders.push(proc.pid);
+      const file = envFileFacts.get(proc.pid)?.token;
+      const holds = proc.env?.holdsToken || proc.tokenInArgs || file === 'ours' || file === 'both';
+      if (holds && mayConnect(proc)) holders.push(proc.pid);
       if (options.patterns.length > 0 && proc.cwd !== null && isElsewhere(proc, projectDir))
         elsewhere.add(proc.pid);
     }
@@ -154,6 +156,12 @@ export function createLookout(options: Sought): Lookout {
     },
     connected: connectedOf,
   };
+}
+
+/** False for programs whose connections would change nothing: bystanders, and those that never have any. */
+function mayConnect(proc: Proc): boolean {
+  const program = readProgram(proc.argv, proc.comm);
+  return !isInert(program) && (bystander(program, proc.comm) === null || proc.env?.bot != null);
 }
 
 function realFolder(path: string): string {

@@ -34,7 +34,7 @@ export interface ConnectionFinder {
 
 /** A busy server's table: 400,000 connections. */
 const TABLE_BYTES_MAX = 64 * 1024 * 1024;
-const FEW = 8;
+const FEW = 64;
 const RESOLVE_EVERY_MS = 60_000;
 const RESOLVE_WAIT_MS = 2_000;
 /** ESTABLISHED, SYN_SENT, CLOSE_WAIT: connected, about to be, and closed by the other side only. */
@@ -97,7 +97,8 @@ export function createConnectionFinder(
         }
         return inodes;
       };
-      // A few candidates: who has no socket at all saves reading a table, which may be long. Many: one table decides.
+      // Who has no socket at all saves reading a table, which costs milliseconds on a large machine; for a crowd of
+      // candidates one table is cheaper than the descriptors of them all.
       const few = pids.length <= FEW;
       for (const pid of pids) {
         let sockets = few ? socketInodes(pid) : null;

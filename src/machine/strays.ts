@@ -155,7 +155,12 @@ export function createStrayFinder(
     return [...left, ...seen.graded.map((one) => ({ one, seen }))];
   }
 
-  function toStray(one: Graded, seen: Seen, respawner: Respawner | null): Stray {
+  function toStray(
+    one: Graded,
+    seen: Seen,
+    startedAt: (startId: string) => string | null,
+    respawner: Respawner | null,
+  ): Stray {
     const { proc } = one;
     const top = one.grade === 'hint' ? proc : treeTop(seen.snapshot, proc, seen.place, seen.around);
     const parent = seen.snapshot.procs.get(top.ppid);
@@ -223,6 +228,7 @@ export function createStrayFinder(
         (look.settleMs ?? 0) > 0
           ? await settle(first, look)
           : first.graded.map((one) => ({ one, seen: first }));
+      const startedAt = startClock();
       const strays: Stray[] = [];
       for (const { one, seen } of found) {
         let respawner: Respawner | null = null;
@@ -230,14 +236,15 @@ export function createStrayFinder(
           const top = treeTop(seen.snapshot, one.proc, seen.place, seen.around);
           respawner = await options.findRespawner(top, one.proc, seen.snapshot);
         }
-        strays.push(toStray(one, seen, respawner));
+        strays.push(toStray(one, seen, startedAt, respawner));
       }
       return report(first, strays, startedMs);
     },
     quickLook(look = {}) {
       const startedMs = hands.nowMs();
       const seen = lookout.see(whoOf(look), false);
-      const strays = seen.graded.map((one) => toStray(one, seen, null));
+      const startedAt = startClock();
+      const strays = seen.graded.map((one) => toStray(one, seen, startedAt, null));
       return report(seen, strays, startedMs);
     },
     planOf(stray) {
@@ -270,10 +277,15 @@ export function createStrayFinder(
 
 export { isStopped };
 
-/** Clock ticks are counted in units of 1/100 s on every Linux that Node runs on (USER_HZ). */
-function startedAt(startId: string): string | null {
+/**
+ * Turns start times into clock time; made once per look. Clock ticks are counted in units of 1/100 s on every Linux
+ * that Node runs on (USER_HZ).
+ */
+function startClock(): (startId: string) => string | null {
   const upSeconds = Number((readText('/proc/uptime') ?? '').split(' ')[0]);
-  const ticks = Number(startId);
-  if (!(upSeconds > 0) || !Number.isFinite(ticks)) return null;
-  return new Date(Date.now() - upSeconds * 1000 + ticks * 10).toISOString();
+  const bootMs = upSeconds > 0 ? Date.now() - upSeconds * 1000 : Number.NaN;
+  return (startId) => {
+    const atMs = bootMs + Number(startId) * 10;
+    return Number.isFinite(atMs) ? new Date(atMs).toISOString() : null;
+  };
 }

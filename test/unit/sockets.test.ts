@@ -65,7 +65,7 @@ test('the client of a connection is found, by name, IPv4, IPv6; the server and o
   }
   const root = createConnectionFinder({ host: '127.0.0.1', port });
   assert.deepEqual([...root.connected(all, [v4, mapped])], [v6], 'sockets of known processes do not count');
-  const many = [...all, ...Array.from({ length: 20 }, (_, i) => 4_000_001 + i)];
+  const many = [...all, ...Array.from({ length: 100 }, (_, i) => 4_000_001 + i)];
   assert.equal(root.connected(many).size, 3);
   assert.equal(root.connected(many, [v4, mapped, v6]).size, 0);
   const dead = createConnectionFinder({ host: 'bots.example', port }, async () => []);
