@@ -5,11 +5,19 @@
 //   npm run bench -- --rounds 15        more rounds (default 7)
 //   npm run bench -- --json             one JSON document with every single value
 import { parseArgs } from 'node:util';
-import * as startUp from '../bench/rows/start-up.mjs';
+import { client } from '../bench/rows/client.mjs';
+import { idle } from '../bench/rows/idle.mjs';
+import { output } from '../bench/rows/output.mjs';
+import { peers } from '../bench/rows/peers.mjs';
+import { restart } from '../bench/rows/restart.mjs';
+import { scan } from '../bench/rows/scan.mjs';
+import { spawn } from '../bench/rows/spawn.mjs';
+import { start } from '../bench/rows/start.mjs';
+import { help, status } from '../bench/rows/start-up.mjs';
 import { buildWhenStale } from '../bench/scene.mjs';
 import { table } from '../bench/table.mjs';
 
-const measurements = [startUp.status, startUp.help];
+const measurements = [status, help, restart, idle, start, peers, output, scan, client, spawn];
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,

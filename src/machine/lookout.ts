@@ -44,8 +44,8 @@ export interface Lookout {
    * `proven` names those (see `identity`) whose connection was seen a moment ago.
    */
   see(around: Pick<Place, 'worker' | 'helperPids'>, fresh: boolean, proven?: ReadonlySet<string>): Seen;
-  /** Those of `pids` that have a connection to the API root now. */
-  connected(pids: Iterable<number>): Set<number>;
+  /** Those of `pids` that have a connection of their own to the API root now. */
+  connected(pids: readonly number[], around: Surroundings): Set<number>;
 }
 
 /** A process for certain, where a pid may be reused. */
@@ -99,6 +99,10 @@ export function createLookout(options: Sought): Lookout {
     return found;
   }
 
+  function connectedOf(pids: readonly number[], around: Surroundings): Set<number> {
+    return connections.connected(pids, [process.pid, ...around.workerTree]);
+  }
+
   function factsFor(
     snapshot: Snapshot,
     place: Place,
@@ -117,7 +121,7 @@ export function createLookout(options: Sought): Lookout {
       if (options.patterns.length > 0 && proc.cwd !== null && isElsewhere(proc, projectDir))
         elsewhere.add(proc.pid);
     }
-    const connected = connections.connected(holders);
+    const connected = connectedOf(holders, around);
     for (const pid of holders) if (proven.has(identity(snapshot.procs.get(pid)!))) connected.add(pid);
     return {
       ...place,
@@ -148,7 +152,7 @@ export function createLookout(options: Sought): Lookout {
       const facts = factsFor(snapshot, place, around, fresh, proven);
       return { snapshot, place, around, graded: survey(snapshot, facts, around) };
     },
-    connected: (pids) => connections.connected(pids),
+    connected: connectedOf,
   };
 }
 

@@ -19,11 +19,13 @@ import {
 import { readText } from './procfs.ts';
 import { parseProcStat } from './procstat.ts';
 
-/** How processes are looked at and signalled; tests put their own in. */
+/** How processes are looked at and signalled, and how time passes; the simulation puts its own in. */
 export interface Hands {
   look(pid: number): Look | null;
   kill(pid: number, signal: Signal): void;
   nowMs(): number;
+  /** Waits; the signal cuts it short, without an error. */
+  pause(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
 export const linuxHands: Hands = {
@@ -34,6 +36,13 @@ export const linuxHands: Hands = {
   },
   kill: (pid, signal) => void process.kill(pid, signal),
   nowMs: () => performance.now(),
+  async pause(ms, signal) {
+    try {
+      await sleep(Math.max(0, ms), undefined, signal ? { signal } : {});
+    } catch {
+      // Aborted: the caller looks why.
+    }
+  },
 };
 
 export interface StopOptions extends LadderTimes {
@@ -82,7 +91,8 @@ export async function stopTargets(targets: readonly Target[], options: StopOptio
     }
     if (ladder.phase === 'done') regrow();
     if (ladder.phase === 'done') break;
-    if (step.nextAtMs !== null) await pause(step.nextAtMs - hands.nowMs(), killNow ? undefined : options.now);
+    if (step.nextAtMs !== null)
+      await hands.pause(step.nextAtMs - hands.nowMs(), killNow ? undefined : options.now);
   }
   return {
     targets: ladder.rungs.map(({ pid, startId }) => ({ pid, startId })),
@@ -112,13 +122,5 @@ function send(pid: number, startId: string, signal: Signal, hands: Hands): 'sent
     return 'sent';
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM' ? 'denied' : 'gone';
-  }
-}
-
-async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await sleep(Math.max(0, ms), undefined, signal ? { signal } : {});
-  } catch {
-    // Aborted: the next step kills.
   }
 }

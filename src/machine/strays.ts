@@ -3,16 +3,15 @@
  * with `core/tree.ts` and carries the plan out. Two looks: `look` reads everything again and may wait for a connection to be seen; `quickLook` is for the moment
  * before a respawn and costs one small read per process.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Place } from '../core/family.ts';
 import { type Graded, isStopped } from '../core/grade.ts';
 import type { Target } from '../core/ladder.ts';
-import { cookieOf, gather, planTree, type TreePlan } from '../core/tree.ts';
+import { cookieOf, gather, planTree, type TreePlan, treeTop } from '../core/tree.ts';
 import { plain, plainCommand } from '../output/plain.ts';
-import { createLookout, identity, type Seen, type Sought } from './lookout.ts';
+import { createLookout, identity, type Lookout, type Seen, type Sought } from './lookout.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
 import { readText } from './procfs.ts';
-import { type StopResult, stopTargets } from './stop.ts';
+import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts';
 import { userName } from './users.ts';
 
 /** A graded process as `status` and `who` show it; every text is safe to print. */
@@ -105,9 +104,17 @@ function whoOf(look: LookOptions): Pick<Place, 'worker' | 'helperPids'> {
   return { worker: look.worker ?? null, helperPids: look.helperPids ?? new Set() };
 }
 
-export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
-  const lookout = createLookout(options);
-  const plans = new WeakMap<Stray, TreePlan>();
+/** What a finder sees and acts with; the simulation puts its own in. */
+export interface Instruments {
+  readonly lookout: Lookout;
+  readonly hands: Hands;
+}
+
+export function createStrayFinder(
+  options: StrayFinderOptions,
+  { lookout, hands }: Instruments = { lookout: createLookout(options), hands: linuxHands },
+): StrayFinder {
+  const plans = new WeakMap<Stray, () => TreePlan>();
 
   /**
    * Watches those whose proof is incomplete, until it is complete or the time is over. Also catches what comes and
@@ -119,7 +126,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     const caught = new Map<string, Found>();
     const sightings = new Map<string, number>();
     const topOf = ({ one, seen }: Found) =>
-      identity(planTree(seen.snapshot, one.proc, seen.place, seen.around).top);
+      identity(treeTop(seen.snapshot, one.proc, seen.place, seen.around));
     const note = (seen: Seen) => {
       for (const one of seen.graded) {
         if (!isStopped(one.grade)) continue;
@@ -131,13 +138,13 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     };
     note(first);
     let seen = first;
-    const untilMs = performance.now() + (look.settleMs ?? 0);
-    while (seen.graded.some((one) => one.open) && performance.now() < untilMs && !look.signal?.aborted) {
-      await sleep(Math.min(SAMPLE_EVERY_MS, Math.max(1, untilMs - performance.now())));
+    const untilMs = hands.nowMs() + (look.settleMs ?? 0);
+    while (seen.graded.some((one) => one.open) && hands.nowMs() < untilMs && !look.signal?.aborted) {
+      await hands.pause(Math.min(SAMPLE_EVERY_MS, Math.max(1, untilMs - hands.nowMs())));
       const open = new Map(
         seen.graded.filter((one) => one.open).map((one) => [one.proc.pid, identity(one.proc)]),
       );
-      for (const pid of lookout.connected(open.keys())) proven.add(open.get(pid)!);
+      for (const pid of lookout.connected([...open.keys()], seen.around)) proven.add(open.get(pid)!);
       seen = lookout.see(whoOf(look), false, proven);
       note(seen);
     }
@@ -150,8 +157,8 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
 
   function toStray(one: Graded, seen: Seen, respawner: Respawner | null): Stray {
     const { proc } = one;
-    const plan = planTree(seen.snapshot, proc, seen.place, seen.around);
-    const parent = seen.snapshot.procs.get(plan.top.ppid);
+    const top = one.grade === 'hint' ? proc : treeTop(seen.snapshot, proc, seen.place, seen.around);
+    const parent = seen.snapshot.procs.get(top.ppid);
     const stray: Stray = {
       pid: proc.pid,
       startId: proc.startId,
@@ -167,7 +174,8 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
           ? { pid: parent.pid, command: plainCommand(parent.argv.length > 0 ? parent.argv : [parent.comm]) }
           : null,
     };
-    if (one.grade !== 'hint') plans.set(stray, plan);
+    // Planned only when somebody asks: in the look before a respawn nobody does.
+    if (one.grade !== 'hint') plans.set(stray, () => planTree(seen.snapshot, proc, seen.place, seen.around));
     return stray;
   }
 
@@ -175,7 +183,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
     const users: Record<string, number> = {};
     for (const [owner, count] of seen.snapshot.uninspectable.byUid) users[plain(userName(owner), 40)] = count;
     const { count, hidden } = seen.snapshot.uninspectable;
-    return { strays, uninspectable: { count, users, hidden }, tookMs: performance.now() - startedMs };
+    return { strays, uninspectable: { count, users, hidden }, tookMs: hands.nowMs() - startedMs };
   }
 
   function cookiesOf(trees: readonly TreePlan[]): string[] {
@@ -208,7 +216,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
 
   return {
     async look(look = {}) {
-      const startedMs = performance.now();
+      const startedMs = hands.nowMs();
       await lookout.refresh();
       const first = lookout.see(whoOf(look), true);
       const found =
@@ -219,7 +227,7 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       for (const { one, seen } of found) {
         let respawner: Respawner | null = null;
         if (options.findRespawner && one.grade !== 'hint') {
-          const { top } = planTree(seen.snapshot, one.proc, seen.place, seen.around);
+          const top = treeTop(seen.snapshot, one.proc, seen.place, seen.around);
           respawner = await options.findRespawner(top, one.proc, seen.snapshot);
         }
         strays.push(toStray(one, seen, respawner));
@@ -227,13 +235,13 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       return report(first, strays, startedMs);
     },
     quickLook(look = {}) {
-      const startedMs = performance.now();
+      const startedMs = hands.nowMs();
       const seen = lookout.see(whoOf(look), false);
       const strays = seen.graded.map((one) => toStray(one, seen, null));
       return report(seen, strays, startedMs);
     },
     planOf(stray) {
-      const members = plans.get(stray)?.members ?? [];
+      const members = plans.get(stray)?.().members ?? [];
       return members.map(({ pid, ppid, argv, comm }) => ({
         pid,
         ppid,
@@ -241,17 +249,19 @@ export function createStrayFinder(options: StrayFinderOptions): StrayFinder {
       }));
     },
     async stop(strays, stop) {
-      const trees = strays.flatMap((stray) => plans.get(stray) ?? []);
+      const planned = new Map(strays.map((stray) => [stray, plans.get(stray)?.()]));
+      const trees = strays.flatMap((stray) => planned.get(stray) ?? []);
       const cookies = cookiesOf(trees);
       const result = await stopTargets(targetsOf(trees, stop), {
         stopTimeoutMs: stop.stopTimeoutMs,
         killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
         grown: (members) => grow(members, cookies, stop),
+        hands,
         ...(stop.now ? { now: stop.now } : {}),
       });
       const alive = new Set(result.survivors.map(identity));
       const left = strays.filter((stray) =>
-        (plans.get(stray)?.members ?? []).some((member) => alive.has(identity(member))),
+        (planned.get(stray)?.members ?? []).some((member) => alive.has(identity(member))),
       );
       return { ...result, gone: strays.filter((stray) => !left.includes(stray)), left };
     },

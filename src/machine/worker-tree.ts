@@ -6,10 +6,10 @@ import { surroundings } from '../core/family.ts';
 import type { Target } from '../core/ladder.ts';
 import { gather } from '../core/tree.ts';
 import { plainCommand } from '../output/plain.ts';
-import { createProcReader } from './proc.ts';
+import { createProcReader, type ProcReader } from './proc.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { apiRootOf, createConnectionFinder } from './sockets.ts';
-import { type StopResult, stopTargets } from './stop.ts';
+import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts';
 import type { TreeRow } from './strays.ts';
 
 export interface WorkerTree {
@@ -28,13 +28,20 @@ export interface WorkerStopOptions {
 
 const KILL_WAIT_MS = 5_000;
 
+/** What it sees and acts with; the simulation puts its own in. */
+export interface WorkerTreeInstruments {
+  readonly reader: Pick<ProcReader, 'snapshot'>;
+  readonly hands: Hands;
+}
+
 /** `run` is the random id of this supervisor run, in the environment of all that belongs to it. */
-export function createWorkerTree(options: {
-  run: string;
-  botId: string;
-  apiRoot: string | null;
-}): WorkerTree {
-  const reader = createProcReader({ tokens: [], botId: options.botId });
+export function createWorkerTree(
+  options: { run: string; botId: string; apiRoot: string | null },
+  { reader, hands }: WorkerTreeInstruments = {
+    reader: createProcReader({ tokens: [], botId: options.botId }),
+    hands: linuxHands,
+  },
+): WorkerTree {
   const connections = options.apiRoot === null ? null : createConnectionFinder(apiRootOf(options.apiRoot));
 
   function members(leader: number | null, listed: readonly Target[]): Proc[] {
@@ -75,6 +82,7 @@ export function createWorkerTree(options: {
         stopTimeoutMs,
         killWaitMs: KILL_WAIT_MS,
         grown: (listed) => members(leader, listed),
+        hands,
         now,
       }),
   };

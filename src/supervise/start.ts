@@ -302,7 +302,7 @@ function whatEnded([leader, ...more]: readonly number[]): string {
 
 function sayEnd(report: Report, { code, reason }: Ending): void {
   const level = code === EXIT.ok ? 'good' : 'error';
-  report.line('stop', `${reason}; nothing of this bot runs here any more (exit ${code})`, level, { code });
+  report.line('stop', `${reason}; supervisor and worker have ended (exit ${code})`, level, { code });
 }
 
 function remember(botDir: string, { config, flags, report }: Startup, command: readonly string[]): void {

@@ -21,6 +21,8 @@ export interface SweeperOptions {
   /** What was found and is still there, for `status`. */
   readonly onSurvey: (strays: readonly StrayEntry[], uninspectable: number) => void;
   readonly signal: AbortSignal;
+  /** Elapsed time; the simulation puts its own in. */
+  readonly nowMs?: () => number;
 }
 
 export interface Sweeper {
@@ -34,7 +36,7 @@ export interface Sweeper {
 const ROUNDS_MAX = 6;
 
 export function createSweeper(options: SweeperOptions): Sweeper {
-  const { finder, report, dryRun, signal } = options;
+  const { finder, report, dryRun, signal, nowMs = () => performance.now() } = options;
   const stopped: StoppedStray[] = [];
   const told = new Set<string>();
 
@@ -44,7 +46,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     let current = survey;
     for (let round = 0; round < ROUNDS_MAX; round++) {
       tellOfDoubtful(current);
-      const verdict = judge(current.strays.map(toSuspect), stopped, performance.now());
+      const verdict = judge(current.strays.map(toSuspect), stopped, nowMs());
       if (verdict.kind === 'blocked') {
         report.line('stray', verdict.ending.reason, 'error');
         return verdict.ending;
@@ -77,7 +79,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         },
       );
     }
-    const atMs = performance.now();
+    const atMs = nowMs();
     const result = await finder.stop(strays, { ...lookOptions(), stopTimeoutMs: options.stopTimeoutMs });
     for (const stray of strays) stopped.push({ key: strayKey(stray), ppid: stray.parent?.pid ?? 0, atMs });
     if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
@@ -124,6 +126,25 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     }
   }
 
+  /** The end of step 5, with what it could not know. */
+  function tellResult(survey: Survey): void {
+    const { count, users, hidden } = survey.uninspectable;
+    const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
+    const blind = hidden
+      ? '; /proc hides the processes of other users (hidepid)'
+      : count > 0
+        ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')})`
+        : '';
+    report.line(
+      'stray',
+      `no other poller of this bot on this machine${blind}`,
+      blind === '' ? 'good' : 'warn',
+      {
+        uninspectable: count,
+      },
+    );
+  }
+
   function tellPlan(strays: readonly Stray[]): void {
     for (const stray of strays) {
       report.line(
@@ -148,12 +169,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       const survey = await finder.look({ ...lookOptions(), settleMs });
       publish(survey);
       const ending = await clear(survey);
+      if (!ending) tellResult(survey);
       return ending;
     },
     quick() {
       const survey = finder.quickLook(lookOptions());
       publish(survey);
-      const verdict = judge(survey.strays.map(toSuspect), stopped, performance.now());
+      const verdict = judge(survey.strays.map(toSuspect), stopped, nowMs());
       if (verdict.kind === 'free') return null;
       // Something is there: look properly, with the respawner named, before anything is done about it.
       return finder.look(lookOptions()).then((full) => {

@@ -47,7 +47,7 @@ export async function findRespawner(
 
 async function search(inquiry: Inquiry): Promise<Respawner | null> {
   const { lineage, layers, ctx } = inquiry;
-  const { line, layers: around } = suspect(lineage, layers);
+  const { line, layers: around } = suspect(lineage, layers, inquiry.ownUid);
   if (line !== null) {
     const verdict = await insideContainer(layers, inquiry, (inner) => nameOnLine(line, inner));
     return typeof verdict === 'string' ? null : verdict;

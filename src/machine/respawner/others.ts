@@ -7,11 +7,11 @@ import type { Proc } from '../process.ts';
 import { iniSections } from './ini.ts';
 import { accountOf, ask, type Inquiry, respawner, type Verdict } from './inquiry.ts';
 import { type Found, type Lineage, markOf, nearestAbove, optionOf, programOf, resolveIn } from './lineage.ts';
-import type { Step } from './shell.ts';
+import { type Step, shellQuote } from './shell.ts';
 
 interface Kind {
   readonly kind: string;
-  test(proc: Proc): boolean;
+  test(proc: Proc, ownUid: number): boolean;
   /** What it calls the stray, and how it is told to stop it. */
   answer(found: Found, inquiry: Inquiry): Promise<{ name: string; steps: readonly Step[] }>;
 }
@@ -107,6 +107,17 @@ const KINDS: readonly Kind[] = [
       return { name, steps: [stop, { words: ['rc-update', 'del', name] }] };
     },
   },
+  {
+    kind: 'singlepoll',
+    // Of our own account there is but one, and its lock is what speaks for it.
+    test: (proc, ownUid) =>
+      proc.uid !== ownUid && /^singlepoll(?:\.c?js)?$/.test(programOf(proc)) && proc.argv.includes('start'),
+    answer: async ({ manager }, inquiry) => {
+      const folder = manager.cwd === null ? '' : `cd ${shellQuote(manager.cwd)} && `;
+      const bot = inquiry.lineage.stray.env?.bot ?? programOf(inquiry.lineage.stray);
+      return { name: bot, steps: [{ words: ['sh', '-c', `${folder}singlepoll stop`] }] };
+    },
+  },
 ];
 
 export interface OtherSuspicion {
@@ -115,8 +126,8 @@ export interface OtherSuspicion {
 }
 
 /** The nearest of the smaller managers above the stray. */
-export function suspectOther(lineage: Lineage): OtherSuspicion | null {
-  const kindOf = (proc: Proc) => KINDS.find((kind) => kind.test(proc));
+export function suspectOther(lineage: Lineage, ownUid: number): OtherSuspicion | null {
+  const kindOf = (proc: Proc) => KINDS.find((kind) => kind.test(proc, ownUid));
   // One that belongs to the stray's tree, having nothing else to run, is stopped with it.
   const inTree = lineage.line.slice(0, lineage.line.indexOf(lineage.treeTop) + 1);
   const found = nearestAbove(lineage, (proc) => kindOf(proc) !== undefined && !inTree.includes(proc));

@@ -88,6 +88,8 @@ export async function namePm2(suspicion: Pm2Suspicion, inquiry: Inquiry): Promis
 
 async function appOf(suspicion: Pm2Suspicion, inquiry: Inquiry, account: Account): Promise<unknown> {
   if (suspicion.daemon === null || suspicion.home === null) return null;
+  // A daemon whose socket was swept away cannot be asked: `pm2` would start a second one.
+  if (inquiry.ctx.listFolder?.(suspicion.home).includes('rpc.sock') === false) return null;
   const list = parseJson(
     await askAs(inquiry, account, { words: ['pm2', 'jlist'], env: { PM2_HOME: suspicion.home } }),
   );
