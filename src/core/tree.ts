@@ -126,15 +126,17 @@ export function gather(
   const leaders = new Set(formerPids);
   const enter = (proc: Proc) => maySignal(proc, place, around);
   const queue = [...roots];
-  for (let root = queue.shift(); root; root = queue.shift()) {
-    for (const proc of descend(root, around.children, enter)) {
-      if (members.has(proc.pid)) continue;
-      members.set(proc.pid, proc);
-      leaders.add(proc.pid);
-      const cookie = cookieOf(proc, place);
-      if (cookie !== null) cookies.add(cookie);
+  for (;;) {
+    for (let root = queue.shift(); root; root = queue.shift()) {
+      for (const proc of descend(root, around.children, enter)) {
+        if (members.has(proc.pid)) continue;
+        members.set(proc.pid, proc);
+        leaders.add(proc.pid);
+        const cookie = cookieOf(proc, place);
+        if (cookie !== null) cookies.add(cookie);
+      }
     }
-    if (queue.length > 0) continue;
+    // Also where no root is left: what they started last may be all that lives of a group.
     for (const proc of snapshot.procs.values()) {
       if (members.has(proc.pid) || !enter(proc)) continue;
       const cookie = cookieOf(proc, place);
@@ -143,8 +145,8 @@ export function gather(
       // A pager or a terminal at the end of a pipe is a person's, whatever group it is in.
       if (related && !standsBy(proc)) queue.push(proc);
     }
+    if (queue.length === 0) return [...members.values()];
   }
-  return [...members.values()];
 }
 
 function cookieOf(proc: Proc, place: Place): string | null {

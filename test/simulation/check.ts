@@ -78,7 +78,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     counts[name] = (counts[name] ?? 0) + 1;
   };
   const of = (sim: Sim) => records.get(sim)!;
-  const show = (body: Body) => `pid ${body.pid} (${body.argv.join(' ')}, ${body.life.kind} "${body.life.program}")`;
+  const show = (body: Body) =>
+    `pid ${body.pid} (${body.argv.join(' ')}, ${body.life.kind} "${body.life.program}")`;
 
   /** Stopping it is allowed: the machine shows proof at this moment. */
   function provable(body: Body): boolean {
@@ -141,12 +142,15 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (life.kind === 'innocent') return fail(`${signal} to an innocent: ${show(body)}`);
       const present = sim.worker();
       if (by === 'tree') {
-        if (life.kind !== 'worker' || life.run !== sim.run) fail(`the worker's stop sends ${signal} to ${show(body)}`);
-        if (sim.loop.state.phase !== 'stopping') fail(`${signal} to ${show(body)} while ${sim.loop.state.phase}`);
+        if (life.kind !== 'worker' || life.run !== sim.run)
+          fail(`the worker's stop sends ${signal} to ${show(body)}`);
+        if (sim.loop.state.phase !== 'stopping')
+          fail(`${signal} to ${show(body)} while ${sim.loop.state.phase}`);
         return;
       }
       if (life.kind === 'worker') {
-        if (present && present.life === life) fail(`the sweep sends ${signal} to the present worker: ${show(body)}`);
+        if (present && present.life === life)
+          fail(`the sweep sends ${signal} to the present worker: ${show(body)}`);
         return;
       }
       if (life.provenMs === null) fail(`${signal} without proof to ${show(body)}`);
@@ -183,16 +187,23 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
           if (life.bornMs <= record.lookMs) fail(`a spawn while a leftover lives: ${show(body)}`);
         } else if (life.kind === 'stray' && record.seen.has(life)) {
           fail(`a spawn while a stray lives that a look has shown: ${show(body)}`);
-        } else if (life.kind === 'stray' && life.provenMs !== null && life.provenMs <= record.lookMs && provable(body)) {
+        } else if (
+          life.kind === 'stray' &&
+          life.provenMs !== null &&
+          life.provenMs <= record.lookMs &&
+          provable(body)
+        ) {
           fail(`a spawn while a provable stray lives: ${show(body)}`);
         }
       }
       const { due } = record;
       if (due) {
         const waitedMs = nowMs - due.atMs;
-        if (waitedMs < due.leastMs) fail(`restarted after ${waitedMs} ms, back-off is at least ${due.leastMs} ms`);
+        if (waitedMs < due.leastMs)
+          fail(`restarted after ${waitedMs} ms, back-off is at least ${due.leastMs} ms`);
         const mostMs = due.mostMs + (record.sweptMs - 0);
-        if (waitedMs > mostMs) fail(`restarted after ${waitedMs} ms, back-off and sweeps are at most ${mostMs} ms`);
+        if (waitedMs > mostMs)
+          fail(`restarted after ${waitedMs} ms, back-off and sweeps are at most ${mostMs} ms`);
       }
       record.due = null;
       record.spawns = spawn;
@@ -236,7 +247,9 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         record.due = {
           atMs: nowMs,
           leastMs: unclear ? 0 : Math.floor(base * 0.8),
-          mostMs: unclear ? Number.POSITIVE_INFINITY : Math.min(policy.backoffMaxMs, Math.ceil(base * 1.2)) + 1,
+          mostMs: unclear
+            ? Number.POSITIVE_INFINITY
+            : Math.min(policy.backoffMaxMs, Math.ceil(base * 1.2)) + 1,
         };
         record.sweptMs = 0;
       }
@@ -261,7 +274,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (record.exitMs !== null) fail('a second exit');
       record.exitMs = clock.now();
       for (const body of machine.living()) {
-        if (body.life.run === sim.run && !mayStay(body)) fail(`exit ${code} (${reason}) leaves ${show(body)}`);
+        if (body.life.run === sim.run && !mayStay(body))
+          fail(`exit ${code} (${reason}) leaves ${show(body)}`);
       }
       const wrong = wrongExit(sim, record, code, reason);
       if (wrong) fail(`exit ${code} (${reason}): ${wrong}`);
@@ -284,7 +298,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (leaders.length > 1) fail(`${leaders.length} workers live`);
       if (record.exitMs !== null || record.stopAskedMs === null) return;
       const sinceMs = clock.now() - record.stopAskedMs;
-      if (sinceMs > timing.stopTimeoutMs + 2 * KILL_WAIT_MS + SLACK_MS) fail(`no exit ${sinceMs} ms after a stop was asked`);
+      if (sinceMs > timing.stopTimeoutMs + 2 * KILL_WAIT_MS + SLACK_MS)
+        fail(`no exit ${sinceMs} ms after a stop was asked`);
       if (record.secondAskMs !== null && clock.now() - record.secondAskMs > 2 * KILL_WAIT_MS + SLACK_MS)
         fail('no exit after the second ask to stop');
     },
@@ -294,7 +309,10 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
   function wrongExit(sim: Sim, record: Book, code: number, reason: string): string | null {
     const nowMs = clock.now();
     if (code === 70) return 'a bug';
-    if (/survived SIGKILL/.test(reason) || (code === 75 && machine.living().some((it) => it.life.run === sim.run)))
+    if (
+      /survived SIGKILL/.test(reason) ||
+      (code === 75 && machine.living().some((it) => it.life.run === sim.run))
+    )
       return machine.living().some(mayStay) ? null : 'nothing survived';
     if (record.endings.some((it) => it.code === code && it.reason === reason)) return null;
     if (record.ends?.code === code && /crash loop|the worker ended/.test(reason)) {
@@ -322,10 +340,14 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     for (const life of record.seen) {
       const earlier = [...record.stopped].filter(
         ([it, atMs]) =>
-          it !== life && it.program === life.program && atMs <= life.bornMs && nowMs - atMs < COMEBACK_TRUTH_MS,
+          it !== life &&
+          it.program === life.program &&
+          atMs <= life.bornMs &&
+          nowMs - atMs < COMEBACK_TRUTH_MS,
       );
       if (earlier.length >= 2) return true;
-      if (life.startedBy !== undefined && earlier.some(([it]) => it.startedBy === life.startedBy)) return true;
+      if (life.startedBy !== undefined && earlier.some(([it]) => it.startedBy === life.startedBy))
+        return true;
     }
     return false;
   }

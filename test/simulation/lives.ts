@@ -131,7 +131,16 @@ function arm(body: Body, program: StrayProgram, life: Life, { machine }: Surroun
     if (done) return;
     done = true;
     const { argv, cwd, env, envFile, polls } = body;
-    machine.start({ life, ppid: body.pid, argv, cwd, env, envFile, polls, termMs: program.stubborn ? null : 5 });
+    machine.start({
+      life,
+      ppid: body.pid,
+      argv,
+      cwd,
+      env,
+      envFile,
+      polls,
+      termMs: program.stubborn ? null : 5,
+    });
   };
 }
 
@@ -140,7 +149,11 @@ export function startInnocents({ machine, random, shellPid }: Surround): void {
   const all: (() => void)[] = [
     () => innocent('sleeper', ['/usr/bin/python3', '/srv/old/report.py'], { env: { holdsToken: true } }),
     () =>
-      innocent('editor', ['vim', `${PROJECT}/old_bot1.py`], { ppid: shellPid, env: { holdsToken: true }, cwd: PROJECT }),
+      innocent('editor', ['vim', `${PROJECT}/old_bot1.py`], {
+        ppid: shellPid,
+        env: { holdsToken: true },
+        cwd: PROJECT,
+      }),
     () => innocent('reader', ['tail', '-f', `${PROJECT}/old_bot1.py.log`], { ppid: shellPid, cwd: PROJECT }),
     () => innocent('out of scope', ['/usr/bin/python3', '/srv/other/old_bot7.py'], { cwd: '/srv/other' }),
     () =>
@@ -175,7 +188,15 @@ export function startInnocents({ machine, random, shellPid }: Surround): void {
 /** What the machine runs from the beginning; returns the person's shell. */
 export function startSystem(machine: Machine): number {
   const life = (program: string) => machine.newLife({ kind: 'innocent', program });
-  machine.start({ life: life('init'), ppid: 0, argv: ['/sbin/init'], comm: 'systemd', uid: 0, own: 'session', pid: 1 });
+  machine.start({
+    life: life('init'),
+    ppid: 0,
+    argv: ['/sbin/init'],
+    comm: 'systemd',
+    uid: 0,
+    own: 'session',
+    pid: 1,
+  });
   return machine.start({
     life: life('shell'),
     ppid: 1,
@@ -185,4 +206,3 @@ export function startSystem(machine: Machine): number {
     cwd: PROJECT,
   }).pid;
 }
-

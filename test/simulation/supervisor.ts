@@ -179,7 +179,9 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       async findRespawner(top) {
         if (random.chance(0.2)) await pause(random.int(1, 60));
         const { life: it } = machine.bodies.get(top.pid) ?? {};
-        return it?.managed ? { kind: 'supervisord', name: it.program, stopCommand: 'supervisorctl stop x' } : null;
+        return it?.managed
+          ? { kind: 'supervisord', name: it.program, stopCommand: 'supervisorctl stop x' }
+          : null;
       },
     },
     { lookout, hands: handsOf('sweep') },
@@ -208,7 +210,10 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     return ending ?? (await sweeper.quick());
   }
 
-  function spawn(number: number, exited: (end: Ended & { conflict: boolean; random: number }) => void): number | null {
+  function spawn(
+    number: number,
+    exited: (end: Ended & { conflict: boolean; random: number }) => void,
+  ): number | null {
     check.spawning(sim, number);
     const plan = world.planWorker();
     const tell = (ended: Ended) => {
@@ -262,7 +267,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     clock.after(atMs - (SIGN_OF_POLLING_MS[turn - 1] ?? 0), () => {
       const { state } = loop;
       if (dead || state.spawn !== number || state.phase !== 'starting') return;
-      if (atMs < pollsAfterMs || body.state === 'Z') return signOfPolling(number, body, pollsAfterMs, turn + 1);
+      if (atMs < pollsAfterMs || body.state === 'Z')
+        return signOfPolling(number, body, pollsAfterMs, turn + 1);
       check.polled(sim, number);
       loop.send({ kind: 'polled' });
     });

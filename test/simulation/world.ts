@@ -8,7 +8,13 @@ import { createClock } from './clock.ts';
 import { randomProgram, type Surround, startInnocents, startStray, startSystem } from './lives.ts';
 import { BOT_ID, type Body, createMachine, PROJECT } from './machine.ts';
 import { createRandom, type Random } from './random.ts';
-import { type Sim, startSimSupervisor, type SupervisorWorld, type Timing, type WorkerPlan } from './supervisor.ts';
+import {
+  type Sim,
+  type SupervisorWorld,
+  startSimSupervisor,
+  type Timing,
+  type WorkerPlan,
+} from './supervisor.ts';
 
 export interface Outcome {
   readonly seed: number;
@@ -108,7 +114,8 @@ export async function runSeed(seed: number): Promise<Outcome> {
   for (let i = random.pick([0, 0, 1, 2]); i > 0; i--) {
     trouble(0, troubleMs, 'supervisor killed', () => sim?.die());
   }
-  for (let i = random.pick([0, 0, 1, 3]); i > 0; i--) trouble(0, troubleMs, 'restart asked', () => sim?.restart());
+  for (let i = random.pick([0, 0, 1, 3]); i > 0; i--)
+    trouble(0, troubleMs, 'restart asked', () => sim?.restart());
   for (let i = random.pick([0, 0, 1, 2]); i > 0; i--) {
     const handover = random.chance(0.3);
     const by = random.pick(['signal', 'control'] as const);
@@ -126,7 +133,9 @@ export async function runSeed(seed: number): Promise<Outcome> {
     });
   }
   if (random.chance(0.05)) {
-    trouble(0, troubleMs, 'token refused', () => sim?.block({ code: 77, reason: 'token refused while running' }));
+    trouble(0, troubleMs, 'token refused', () =>
+      sim?.block({ code: 77, reason: 'token refused while running' }),
+    );
   }
 
   const look = () => {
@@ -152,7 +161,9 @@ export async function runSeed(seed: number): Promise<Outcome> {
   function demandWorker(): void {
     const worker = sim?.worker();
     if (!sim?.there || !worker || worker.state === 'Z') {
-      check.fail(`no worker ${boundMs} ms after the trouble ended (${sim?.loop.state.phase ?? 'no supervisor'})`);
+      check.fail(
+        `no worker ${boundMs} ms after the trouble ended (${sim?.loop.state.phase ?? 'no supervisor'})`,
+      );
     }
     for (const body of machine.living()) {
       const { life } = body;
