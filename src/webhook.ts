@@ -49,14 +49,16 @@ export async function clearWebhook(
   return { kind: 'set-again', url: shown };
 }
 
-/** The host in full; of the path only what can't be a secret; never a query. */
+/** The host in full; of the path only words that can't be a secret; never a query. */
 export function maskWebhookUrl(text: string, token: string): string {
   if (text === '') return '';
   try {
     const url = new URL(text);
-    const path = maskText(decodeURIComponent(url.pathname), [token])
+    const path = url.pathname
       .split('/')
-      .map((part) => (looksSecret(part) ? '…' : part))
+      .map((part) =>
+        part === '' || part.split(/[-_.]/).every((word) => PLAIN_WORDS.has(word.toLowerCase())) ? part : '…',
+      )
       .join('/');
     return `${url.protocol}//${url.host}${path}${url.search ? '?…' : ''}`;
   } catch {
@@ -64,8 +66,9 @@ export function maskWebhookUrl(text: string, token: string): string {
   }
 }
 
-/** Long, or long enough with digits or capitals among the letters: nobody names a folder so. */
-function looksSecret(part: string): boolean {
-  if (part.length >= 24) return true;
-  return part.length >= 12 && /\d/.test(part) && /[a-z]/i.test(part);
-}
+/** What paths of webhooks are made of; anything else may be the secret that keeps strangers out. */
+const PLAIN_WORDS = new Set(
+  'api app bot bots callback hook hooks new old php python node js py prod production public staging dev telegram telegraf tg update updates v1 v2 v3 web webhook webhooks'.split(
+    ' ',
+  ),
+);

@@ -60,15 +60,23 @@ export function findToken(places: TokenPlaces): TokenSearch {
       candidates.push({ text: read.text, source: `the file ${places.tokenFile.shown}` });
   }
   const named = places.tokenEnv?.name;
-  for (const name of new Set(named === undefined ? TOKEN_VARIABLES : [named, ...TOKEN_VARIABLES])) {
-    const inBoth = [
-      { text: places.environment[name], source: `${name} in the environment` },
-      { text: places.envFile?.vars[name], source: `${name} in ${places.envFile?.shown}` },
-    ];
-    for (const { text, source } of inBoth) {
-      if (text === undefined || text === '') continue;
-      variables.add(name);
-      candidates.push({ text, source });
+  const file = { vars: places.envFile?.vars ?? {}, place: places.envFile?.shown ?? '' };
+  const environment = { vars: places.environment, place: 'the environment' };
+  const usual = TOKEN_VARIABLES.filter((name) => name !== named);
+  for (const names of named === undefined ? [usual] : [[named], usual]) {
+    for (const { vars, place } of [environment, file]) {
+      for (const name of names) {
+        const text = vars[name];
+        if (text === undefined || text === '') continue;
+        const source = `${name} in ${place}`;
+        // The same variable in both places is an override, not a contradiction: the environment wins, as everywhere.
+        if (variables.has(name)) {
+          warnings.push(...overridden(environment.vars[name] as string, text, source));
+          continue;
+        }
+        variables.add(name);
+        candidates.push({ text, source });
+      }
     }
   }
   if (places.tokenEnv && !variables.has(places.tokenEnv.name)) {
@@ -85,6 +93,13 @@ export function findToken(places: TokenPlaces): TokenSearch {
     warnings: [...warnings, ...judged.warnings],
     variables: [...variables],
   };
+}
+
+/** An override by another bot's token is lawful, but worth a word. */
+function overridden(used: string, ignored: string, source: string): string[] {
+  const [mine, other] = [readToken(used), readToken(ignored)];
+  if (!mine.ok || !other.ok || mine.botId === other.botId) return [];
+  return [`${source} is bot ${other.botId}; the environment wins with bot ${mine.botId}`];
 }
 
 function judge(candidates: readonly Candidate[]): Omit<TokenSearch, 'variables'> {

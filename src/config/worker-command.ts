@@ -17,16 +17,23 @@ export interface CommandSearch {
 }
 
 export function findCommand(argv: readonly string[], toml: Layers['toml'], cwd: string): CommandSearch {
-  if (argv.length > 0) return checked(argv, 'command line');
-  const inToml = toml?.values.command;
-  if (toml && inToml !== undefined) {
-    const where = tomlWhere('command', toml);
-    if (!Array.isArray(inToml) || !inToml.every((word) => typeof word === 'string')) {
-      return refused(where, 'it is not an array of texts, such as command = ["node", "bot.js"]');
-    }
-    return checked(inToml, where);
+  // A mistake in the file is told even where the command line makes it harmless today.
+  const written = inToml(toml);
+  if (argv.length > 0) {
+    const typed = checked(argv, 'command line');
+    return { ...typed, errors: [...typed.errors, ...(written?.errors ?? [])] };
   }
-  return inProcfile(join(cwd, 'Procfile'));
+  return written ?? inProcfile(join(cwd, 'Procfile'));
+}
+
+function inToml(toml: Layers['toml']): CommandSearch | null {
+  const value = toml?.values.command;
+  if (!toml || value === undefined) return null;
+  const where = tomlWhere('command', toml);
+  if (!Array.isArray(value) || !value.every((word) => typeof word === 'string')) {
+    return refused(where, 'it is not an array of texts, such as command = ["node", "bot.js"]');
+  }
+  return checked(value, where);
 }
 
 function inProcfile(path: string): CommandSearch {

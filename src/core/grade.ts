@@ -137,8 +137,8 @@ function doubtsAboutPattern(proc: Proc, facts: Facts, usesOther: boolean): strin
   const doubts: string[] = [];
   if (usesOther) doubts.push(OTHER_TOKEN);
   if (!inScope(proc, facts)) doubts.push('but its working folder is out of scope');
-  // A name is weak proof: root does not stop another user's process on it.
-  if (proc.uid !== facts.uid && proc.uid !== -1) doubts.push('but it belongs to another user');
+  // A name is weak proof: root, who could, does not stop another user's process on it. Others can't, and say so (77).
+  if (facts.uid === 0 && proc.uid !== 0 && proc.uid !== -1) doubts.push('but it belongs to another user');
   return doubts;
 }
 

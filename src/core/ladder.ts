@@ -124,14 +124,14 @@ export function climb(
       if (!rung.killed) signals.push({ pid, startId, signal: 'SIGKILL' });
       return { ...rung, killed: true };
     }
-    if (!rung.termed) {
-      signals.push({ pid, startId, signal: 'SIGTERM' });
-      // A stopped process keeps SIGTERM pending until it goes on.
-      if (looks.get(pid)?.state === 'T') signals.push({ pid, startId, signal: 'SIGCONT' });
-    }
+    if (!rung.termed) signals.push({ pid, startId, signal: 'SIGTERM' });
+    // A stopped process keeps SIGTERM pending until it goes on.
+    if (looks.get(pid)?.state === 'T') signals.push({ pid, startId, signal: 'SIGCONT' });
     return { ...rung, termed: true };
   });
-  const pauseMs = signals.length > 0 ? FIRST_PAUSE_MS : Math.min(ladder.pauseMs * 2, LONGEST_PAUSE_MS);
+  const pauseMs = signals.some((one) => one.signal !== 'SIGCONT')
+    ? FIRST_PAUSE_MS
+    : Math.min(ladder.pauseMs * 2, LONGEST_PAUSE_MS);
   const due = phase === 'kill' ? giveUpAtMs! : ladder.killAtMs;
   return {
     ladder: { ...ladder, phase, giveUpAtMs, rungs, pauseMs },

@@ -112,7 +112,7 @@ export function planTree(
 /**
  * Everything that belongs to `roots`: their descendants; processes of the same singlepoll run and spawn; members of
  * sessions and groups that one of them leads or led. `formerPids` are members that have left already: their
- * pids cannot have been reused as long as a session or group of that number lives.
+ * pids cannot have been reused as long as a session or group of that number lives. `formerCookies` are theirs.
  */
 export function gather(
   snapshot: Snapshot,
@@ -120,36 +120,36 @@ export function gather(
   formerPids: ReadonlySet<number>,
   place: Place,
   around = surroundings(snapshot, place),
+  formerCookies: Iterable<string> = [],
 ): Proc[] {
   const members = new Map<number, Proc>();
-  const cookies = new Set<string>();
+  const cookies = new Set(formerCookies);
   const leaders = new Set(formerPids);
   const enter = (proc: Proc) => maySignal(proc, place, around);
-  const queue = [...roots];
-  for (;;) {
-    for (let root = queue.shift(); root; root = queue.shift()) {
+  const isRelated = (proc: Proc) => {
+    const cookie = cookieOf(proc, place);
+    return (cookie !== null && cookies.has(cookie)) || leaders.has(proc.sid) || leaders.has(proc.pgid);
+  };
+  let pending = roots;
+  do {
+    for (const root of pending) {
       for (const proc of descend(root, around.children, enter)) {
-        if (members.has(proc.pid)) continue;
         members.set(proc.pid, proc);
         leaders.add(proc.pid);
         const cookie = cookieOf(proc, place);
         if (cookie !== null) cookies.add(cookie);
       }
     }
-    // Also where no root is left: what they started last may be all that lives of a group.
-    for (const proc of snapshot.procs.values()) {
-      if (members.has(proc.pid) || !enter(proc)) continue;
-      const cookie = cookieOf(proc, place);
-      const related =
-        (cookie !== null && cookies.has(cookie)) || leaders.has(proc.sid) || leaders.has(proc.pgid);
-      // A pager or a terminal at the end of a pipe is a person's, whatever group it is in.
-      if (related && !standsBy(proc)) queue.push(proc);
-    }
-    if (queue.length === 0) return [...members.values()];
-  }
+    // A pager or a terminal at the end of a pipe is a person's, whatever group it is in.
+    pending = [...snapshot.procs.values()].filter(
+      (proc) => !members.has(proc.pid) && isRelated(proc) && enter(proc) && !standsBy(proc),
+    );
+  } while (pending.length > 0);
+  return [...members.values()];
 }
 
-function cookieOf(proc: Proc, place: Place): string | null {
+/** What processes of one run and spawn of this bot have in common; null for all others. */
+export function cookieOf(proc: Proc, place: Pick<Place, 'botId'>): string | null {
   const env = proc.env;
   return env && env.bot === place.botId && env.run !== null ? `${env.run} ${env.spawn}` : null;
 }

@@ -118,9 +118,9 @@ export function scanEnviron(block: Buffer, tokens: readonly Buffer[], botId: str
     marks[name] = value;
   }
   // `name` is PM2's variable for the app only beside its other mark; alone it may be anybody's.
-  if (marks?.['pm_id'] !== undefined) {
+  if (marks?.pm_id !== undefined) {
     const name = variable(block, 'name');
-    if (name !== null) marks['name'] = name;
+    if (name !== null) marks.name = name;
   }
   const holdsToken = tokens.some((token) => holdsWholeToken(block, token));
   if (!holdsToken && bot === null && run === null && !otherToken && marks === null) return EMPTY;

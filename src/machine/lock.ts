@@ -46,7 +46,7 @@ export function lockKey(botId: string, token: string): LockKey {
   return { botId, name: `singlepoll/${botId}/${hash}` };
 }
 
-const ANSWER_TIMEOUT_MS = 400;
+const ANSWER_TIMEOUT_MS = 2_000;
 const ANSWER_BYTES_MAX = 8192;
 
 /** Tries once to take the lock; never waits for a holder to leave. Not held: says who holds it. */
@@ -60,7 +60,7 @@ export async function claimLock(key: LockKey, identity: Omit<Holder, 'answers'>)
   }
 }
 
-/** Who holds the lock now; null when nobody does. Waits at most some 400 ms for a holder that doesn't answer. */
+/** Who holds the lock now; null when nobody does. Waits at most 2 s for a holder that doesn't answer. */
 export async function lockHolder(key: LockKey): Promise<Holder | null> {
   return await new Promise((resolve) => {
     let text = '';

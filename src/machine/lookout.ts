@@ -3,8 +3,10 @@
  * Owns what is remembered between two looks; decides nothing.
  */
 import { realpathSync } from 'node:fs';
+import { bystander, isInert } from '../core/bystander.ts';
 import { type Place, type Surroundings, surroundings } from '../core/family.ts';
 import { type Facts, type Graded, survey } from '../core/grade.ts';
+import { readProgram } from '../core/program.ts';
 import { plain } from '../output/plain.ts';
 import { createEnvFileReader, type FileToken } from './envfile.ts';
 import { createProcReader } from './proc.ts';
@@ -44,8 +46,8 @@ export interface Lookout {
    * `proven` names those (see `identity`) whose connection was seen a moment ago.
    */
   see(around: Pick<Place, 'worker' | 'helperPids'>, fresh: boolean, proven?: ReadonlySet<string>): Seen;
-  /** Those of `pids` that have a connection to the API root now. */
-  connected(pids: Iterable<number>): Set<number>;
+  /** Those of `pids` that have a connection of their own to the API root now. */
+  connected(pids: readonly number[], around: Surroundings): Set<number>;
 }
 
 /** A process for certain, where a pid may be reused. */
@@ -99,6 +101,10 @@ export function createLookout(options: Sought): Lookout {
     return found;
   }
 
+  function connectedOf(pids: readonly number[], around: Surroundings): Set<number> {
+    return connections.connected(pids, [process.pid, ...around.workerTree]);
+  }
+
   function factsFor(
     snapshot: Snapshot,
     place: Place,
@@ -111,13 +117,13 @@ export function createLookout(options: Sought): Lookout {
     const elsewhere = new Set<number>();
     for (const proc of snapshot.procs.values()) {
       if (around.workerTree.has(proc.pid) || around.ancestors.has(proc.pid)) continue;
-      const file = envFileFacts.get(proc.pid);
-      if (proc.env?.holdsToken || proc.tokenInArgs || file?.token === 'ours' || file?.token === 'both')
-        holders.push(proc.pid);
+      const file = envFileFacts.get(proc.pid)?.token;
+      const holds = proc.env?.holdsToken || proc.tokenInArgs || file === 'ours' || file === 'both';
+      if (holds && mayConnect(proc)) holders.push(proc.pid);
       if (options.patterns.length > 0 && proc.cwd !== null && isElsewhere(proc, projectDir))
         elsewhere.add(proc.pid);
     }
-    const connected = connections.connected(holders);
+    const connected = connectedOf(holders, around);
     for (const pid of holders) if (proven.has(identity(snapshot.procs.get(pid)!))) connected.add(pid);
     return {
       ...place,
@@ -148,8 +154,14 @@ export function createLookout(options: Sought): Lookout {
       const facts = factsFor(snapshot, place, around, fresh, proven);
       return { snapshot, place, around, graded: survey(snapshot, facts, around) };
     },
-    connected: (pids) => connections.connected(pids),
+    connected: connectedOf,
   };
+}
+
+/** False for programs whose connections would change nothing: bystanders, and those that never have any. */
+function mayConnect(proc: Proc): boolean {
+  const program = readProgram(proc.argv, proc.comm);
+  return !isInert(program) && (bystander(program, proc.comm) === null || proc.env?.bot != null);
 }
 
 function realFolder(path: string): string {

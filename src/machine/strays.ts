@@ -6,7 +6,7 @@
 import type { Place } from '../core/family.ts';
 import { type Graded, isStopped } from '../core/grade.ts';
 import type { Target } from '../core/ladder.ts';
-import { gather, planTree, type TreePlan } from '../core/tree.ts';
+import { cookieOf, gather, planTree, type TreePlan, treeTop } from '../core/tree.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import { createLookout, identity, type Lookout, type Seen, type Sought } from './lookout.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
@@ -114,7 +114,7 @@ export function createStrayFinder(
   options: StrayFinderOptions,
   { lookout, hands }: Instruments = { lookout: createLookout(options), hands: linuxHands },
 ): StrayFinder {
-  const plans = new WeakMap<Stray, TreePlan>();
+  const plans = new WeakMap<Stray, () => TreePlan>();
   /** Whose connection was seen once: a poller has none between two polls, and is a poller all the same. */
   const proven = new Set<string>();
 
@@ -134,7 +134,7 @@ export function createStrayFinder(
     const caught = new Map<string, Found>();
     const sightings = new Map<string, number>();
     const topOf = ({ one, seen }: Found) =>
-      identity(planTree(seen.snapshot, one.proc, seen.place, seen.around).top);
+      identity(treeTop(seen.snapshot, one.proc, seen.place, seen.around));
     const note = (seen: Seen) => {
       for (const one of seen.graded) {
         if (!isStopped(one.grade)) continue;
@@ -152,7 +152,7 @@ export function createStrayFinder(
       const open = new Map(
         seen.graded.filter((one) => one.open).map((one) => [one.proc.pid, identity(one.proc)]),
       );
-      for (const pid of lookout.connected(open.keys())) proven.add(open.get(pid)!);
+      for (const pid of lookout.connected([...open.keys()], seen.around)) proven.add(open.get(pid)!);
       seen = see(look, false);
       note(seen);
     }
@@ -163,10 +163,15 @@ export function createStrayFinder(
     return [...left, ...seen.graded.map((one) => ({ one, seen }))];
   }
 
-  function toStray(one: Graded, seen: Seen, respawner: Respawner | null): Stray {
+  function toStray(
+    one: Graded,
+    seen: Seen,
+    startedAt: (startId: string) => string | null,
+    respawner: Respawner | null,
+  ): Stray {
     const { proc } = one;
-    const plan = planTree(seen.snapshot, proc, seen.place, seen.around);
-    const parent = seen.snapshot.procs.get(plan.top.ppid);
+    const top = one.grade === 'hint' ? proc : treeTop(seen.snapshot, proc, seen.place, seen.around);
+    const parent = seen.snapshot.procs.get(top.ppid);
     const stray: Stray = {
       pid: proc.pid,
       startId: proc.startId,
@@ -182,7 +187,8 @@ export function createStrayFinder(
           ? { pid: parent.pid, command: plainCommand(parent.argv.length > 0 ? parent.argv : [parent.comm]) }
           : null,
     };
-    if (one.grade !== 'hint') plans.set(stray, plan);
+    // Planned only when somebody asks: in the look before a respawn nobody does.
+    if (one.grade !== 'hint') plans.set(stray, () => planTree(seen.snapshot, proc, seen.place, seen.around));
     return stray;
   }
 
@@ -193,18 +199,21 @@ export function createStrayFinder(
     return { strays, uninspectable: { count, users, hidden }, tookMs: hands.nowMs() - startedMs };
   }
 
-  /** Who of the planned trees still lives, with all that belongs to them now. */
-  function targetsOf(trees: readonly TreePlan[], look: LookOptions): Target[] {
-    const listed = new Map<number, string>();
-    for (const tree of trees) for (const member of tree.members) listed.set(member.pid, member.startId);
-    return grow(listed, look);
+  function cookiesOf(trees: readonly TreePlan[]): string[] {
+    return trees.flatMap((tree) => tree.members).flatMap((member) => cookieOf(member, options) ?? []);
   }
 
-  function grow(listed: ReadonlyMap<number, string>, look: LookOptions): Target[] {
+  /** Who of the planned trees still lives, with all that belongs to them now. */
+  function targetsOf(trees: readonly TreePlan[], look: LookOptions): Target[] {
+    const members = trees.flatMap((tree) => tree.members);
+    return grow(members, cookiesOf(trees), look);
+  }
+
+  function grow(listed: readonly Target[], cookies: readonly string[], look: LookOptions): Target[] {
     const { snapshot, place, around } = lookout.list(whoOf(look));
     const roots: Proc[] = [];
     const former = new Set<number>();
-    for (const [pid, startId] of listed) {
+    for (const { pid, startId } of listed) {
       const proc = snapshot.procs.get(pid);
       if (!proc) former.add(pid);
       else if (proc.startId === startId) {
@@ -212,7 +221,10 @@ export function createStrayFinder(
         else roots.push(proc);
       }
     }
-    return gather(snapshot, roots, former, place, around).map(({ pid, startId }) => ({ pid, startId }));
+    return gather(snapshot, roots, former, place, around, cookies).map(({ pid, startId }) => ({
+      pid,
+      startId,
+    }));
   }
 
   return {
@@ -224,25 +236,27 @@ export function createStrayFinder(
         (look.settleMs ?? 0) > 0
           ? await settle(first, look)
           : first.graded.map((one) => ({ one, seen: first }));
+      const startedAt = startClock();
       const strays: Stray[] = [];
       for (const { one, seen } of found) {
         let respawner: Respawner | null = null;
         if (options.findRespawner && one.grade !== 'hint') {
-          const { top } = planTree(seen.snapshot, one.proc, seen.place, seen.around);
+          const top = treeTop(seen.snapshot, one.proc, seen.place, seen.around);
           respawner = await options.findRespawner(top, one.proc, seen.snapshot);
         }
-        strays.push(toStray(one, seen, respawner));
+        strays.push(toStray(one, seen, startedAt, respawner));
       }
       return report(first, strays, startedMs);
     },
     quickLook(look = {}) {
       const startedMs = hands.nowMs();
       const seen = see(look, false);
-      const strays = seen.graded.map((one) => toStray(one, seen, null));
+      const startedAt = startClock();
+      const strays = seen.graded.map((one) => toStray(one, seen, startedAt, null));
       return report(seen, strays, startedMs);
     },
     planOf(stray) {
-      const members = plans.get(stray)?.members ?? [];
+      const members = plans.get(stray)?.().members ?? [];
       return members.map(({ pid, ppid, argv, comm }) => ({
         pid,
         ppid,
@@ -250,17 +264,19 @@ export function createStrayFinder(
       }));
     },
     async stop(strays, stop) {
-      const trees = strays.flatMap((stray) => plans.get(stray) ?? []);
+      const planned = new Map(strays.map((stray) => [stray, plans.get(stray)?.()]));
+      const trees = strays.flatMap((stray) => planned.get(stray) ?? []);
+      const cookies = cookiesOf(trees);
       const result = await stopTargets(targetsOf(trees, stop), {
         stopTimeoutMs: stop.stopTimeoutMs,
         killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
-        grown: (members) => grow(new Map(members.map(({ pid, startId }) => [pid, startId])), stop),
+        grown: (members) => grow(members, cookies, stop),
         hands,
         ...(stop.now ? { now: stop.now } : {}),
       });
       const alive = new Set(result.survivors.map(identity));
       const left = strays.filter((stray) =>
-        (plans.get(stray)?.members ?? []).some((member) => alive.has(identity(member))),
+        (planned.get(stray)?.members ?? []).some((member) => alive.has(identity(member))),
       );
       return { ...result, gone: strays.filter((stray) => !left.includes(stray)), left };
     },
@@ -269,10 +285,15 @@ export function createStrayFinder(
 
 export { isStopped };
 
-/** Clock ticks are counted in units of 1/100 s on every Linux that Node runs on (USER_HZ). */
-function startedAt(startId: string): string | null {
+/**
+ * Turns start times into clock time; made once per look. Clock ticks are counted in units of 1/100 s on every Linux
+ * that Node runs on (USER_HZ).
+ */
+function startClock(): (startId: string) => string | null {
   const upSeconds = Number((readText('/proc/uptime') ?? '').split(' ')[0]);
-  const ticks = Number(startId);
-  if (!(upSeconds > 0) || !Number.isFinite(ticks)) return null;
-  return new Date(Date.now() - upSeconds * 1000 + ticks * 10).toISOString();
+  const bootMs = upSeconds > 0 ? Date.now() - upSeconds * 1000 : Number.NaN;
+  return (startId) => {
+    const atMs = bootMs + Number(startId) * 10;
+    return Number.isFinite(atMs) ? new Date(atMs).toISOString() : null;
+  };
 }

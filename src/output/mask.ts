@@ -5,6 +5,7 @@
  * dozens of bytes, and a secret that never ends is swallowed without being stored.
  * Reads no clock: who pumps decides when a hold has lasted too long and calls `release`.
  */
+import { separatorScanner } from './separator-simd.ts';
 import {
   CONTEXT_BYTES,
   contextStart,
@@ -17,8 +18,9 @@ import {
 
 export interface Masker {
   /**
-   * Takes the next bytes and returns what may be written now. The answer may be the argument itself or a view of it, and
-   * is valid until the next call; the argument may be overwritten once the answer has been written.
+   * Takes the next bytes and returns what may be written now. The argument becomes the masker's: the answer is mostly the
+   * argument itself or a view of it, with tokens masked in place. The caller may use its memory again once the answer
+   * has been written.
    */
   push(chunk: Buffer): Buffer;
   /** Gives up waiting: returns what is held, except eight or more bytes of one of our own secrets. */
@@ -34,6 +36,10 @@ const SECRET_ALONE_MIN_BYTES = 16;
 /** This much of an own secret is never let go, neither by `release` nor by `flush`. */
 const GUARDED_BYTES = 8;
 
+/** After so many chunks of this size it pays to get the scanner for floods. */
+const FLOOD_CHUNKS = 16;
+const FLOOD_CHUNK_BYTES = 16 * 1024;
+
 const EMPTY = Buffer.alloc(0);
 const ELLIPSIS = Buffer.from('…');
 const COLON_ELLIPSIS = Buffer.from(':…');
@@ -41,6 +47,7 @@ const COLON_ELLIPSIS = Buffer.from(':…');
 /** One of our own tokens as bytes to look for. */
 interface Needle {
   readonly bytes: Buffer;
+  readonly skips: Uint8Array;
   /** Where the part begins that is not printed: the secret, or the `%` of a `%3A`, which becomes a colon. */
   readonly maskAt: number;
   readonly replacement: Buffer;
@@ -72,6 +79,7 @@ export function createMasker(tokens: readonly string[]): Masker {
 
   let cuts: Cut[] = [];
   let holdFrom = 0;
+  let floodChunks = 0;
 
   function push(chunk: Buffer): Buffer {
     let start = 0;
@@ -84,23 +92,21 @@ export function createMasker(tokens: readonly string[]): Masker {
     }
     if (contextLength === 0 && held.length === 0) {
       examine(chunk, start, 'more');
-      const out = cutOut(chunk, start);
       settle(chunk);
-      return out;
+      return cutOut(chunk, start);
     }
     // Look at the seam in a small copy, up to a byte that no token reaches across, or where there is none nearby so far
     // that all that is still open there lies in this chunk; then at the rest in place.
     const seam = endOfReach(chunk, start, Math.min(chunk.length, start + seamBytes));
     const first = chunk.subarray(start, seam);
     const joined = joinContext(held.length === 0 ? first : Buffer.concat([held, first]));
-    examine(joined, contextLength, 'more');
+    const joinedStart = contextLength;
+    examine(joined, joinedStart, 'more');
     const open = joined.length - holdFrom;
     const untouched = held.length === 0 && cuts.length === 0;
-    const head = untouched ? EMPTY : cutOut(joined, contextLength);
-    if (seam === chunk.length) {
-      settle(joined);
-      return untouched ? chunk.subarray(start, seam - open) : head;
-    }
+    settle(joined);
+    const head = untouched ? EMPTY : cutOut(joined, joinedStart);
+    if (seam === chunk.length) return untouched ? chunk.subarray(start, seam - open) : head;
     held = EMPTY;
     const restAt = swallowing ? runEnd(chunk, seam) : seam - open;
     if (swallowing && restAt === chunk.length) {
@@ -108,8 +114,8 @@ export function createMasker(tokens: readonly string[]): Masker {
       return head;
     }
     examine(chunk, restAt, 'more');
-    const rest = cutOut(chunk, untouched ? start : restAt);
     settle(chunk);
+    const rest = cutOut(chunk, untouched ? start : restAt);
     return head.length === 0 ? rest : Buffer.concat([head, rest]);
   }
 
@@ -124,10 +130,10 @@ export function createMasker(tokens: readonly string[]): Masker {
   function letGo(outlook: Outlook): Buffer {
     if (held.length === 0) return EMPTY;
     const joined = joinContext(held);
-    examine(joined, contextLength, outlook);
-    const out = cutOut(joined, contextLength);
+    const start = contextLength;
+    examine(joined, start, outlook);
     settle(joined);
-    return out;
+    return cutOut(joined, start);
   }
 
   /** Sets `cuts` and `holdFrom` for bytes[start..]; what stands before is context that went out already. */
@@ -135,7 +141,8 @@ export function createMasker(tokens: readonly string[]): Masker {
     cuts = [];
     holdFrom = bytes.length;
     swallowing = false;
-    for (let at = nextSeparator(bytes, contextStart(bytes, start)); at >= 0; ) {
+    const next = scannerFor(bytes);
+    for (let at = next(contextStart(bytes, start)); at >= 0; ) {
       const found = judge(bytes, at);
       if (found.verdict === 'token' && found.to > start) {
         const from = Math.max(found.from, start);
@@ -146,7 +153,7 @@ export function createMasker(tokens: readonly string[]): Masker {
         holdFrom = Math.max(found.from, start);
       }
       // A number at the end of this run may stand before a separator of its own.
-      at = nextSeparator(bytes, Math.max(at + 1, found.to - 5));
+      at = next(Math.max(at + 1, found.to - 5));
     }
     if (needles.length > 0) examineOwn(bytes, start, outlook);
     if (holdFrom < bytes.length) {
@@ -155,13 +162,24 @@ export function createMasker(tokens: readonly string[]): Masker {
     }
   }
 
+  function scannerFor(bytes: Buffer): (from: number) => number {
+    if (bytes.length >= FLOOD_CHUNK_BYTES && ++floodChunks > FLOOD_CHUNKS) {
+      const scanner = separatorScanner();
+      if (scanner !== null && bytes.length <= scanner.maxBytes) {
+        scanner.load(bytes);
+        return scanner.next;
+      }
+    }
+    return (from) => nextSeparator(bytes, from);
+  }
+
   function examineOwn(bytes: Buffer, start: number, outlook: Outlook): void {
     // An id has gone out before its secret comes; of a secret, a few bytes may have been released.
     const reach = Math.max(0, start - longestNeedle);
     const shapes = cuts;
     for (const needle of needles) {
       let next = 0;
-      for (let at = bytes.indexOf(needle.bytes, reach); at >= 0; ) {
+      for (let at = indexOfNeedle(bytes, reach, needle, shapes.length > 0); at >= 0; ) {
         const to = at + needle.bytes.length;
         while (next < shapes.length && shapes[next]!.to <= at + needle.maskAt) next++;
         const covered = next < shapes.length && shapes[next]!.from < to;
@@ -169,7 +187,7 @@ export function createMasker(tokens: readonly string[]): Masker {
           if (cuts === shapes) cuts = shapes.slice();
           cuts.push(ownCut(bytes, at, to, start, needle));
         }
-        at = bytes.indexOf(needle.bytes, to);
+        at = indexOfNeedle(bytes, to, needle, true);
       }
     }
     if (cuts !== shapes) cuts = withoutOverlaps(cuts);
@@ -188,22 +206,39 @@ export function createMasker(tokens: readonly string[]): Masker {
     }
   }
 
-  /** What of bytes[start..holdFrom] is printed. */
+  /** What of bytes[start..holdFrom] is printed; `bytes` are spoilt, so `settle` comes first. */
   function cutOut(bytes: Buffer, start: number): Buffer {
     if (cuts.length === 0)
       return start === 0 && holdFrom === bytes.length ? bytes : bytes.subarray(start, holdFrom);
-    let size = holdFrom - start;
-    for (const cut of cuts) size += cut.replacement.length - (cut.to - cut.from);
-    const out = Buffer.allocUnsafe(size);
-    let at = start;
-    let written = 0;
-    for (const cut of cuts) {
-      written += bytes.copy(out, written, at, cut.from);
-      written += cut.replacement.copy(out, written);
-      at = cut.to;
+    let grows = false;
+    for (const cut of cuts) grows ||= cut.replacement.length > cut.to - cut.from;
+    return grows ? rebuild(bytes, start) : shorten(bytes, start);
+  }
+
+  /** In place: bytes after a cut move down. */
+  function shorten(bytes: Buffer, start: number): Buffer {
+    let read = start;
+    let write = start;
+    for (const { from, to, replacement } of cuts) {
+      if (write !== read) bytes.copyWithin(write, read, from);
+      write += from - read;
+      for (let i = 0; i < replacement.length; i++) bytes[write++] = replacement[i]!;
+      read = to;
     }
-    bytes.copy(out, written, at, holdFrom);
-    return out;
+    bytes.copyWithin(write, read, holdFrom);
+    return bytes.subarray(start, write + holdFrom - read);
+  }
+
+  /** Only secrets of one or two bytes are shorter than their mask. */
+  function rebuild(bytes: Buffer, start: number): Buffer {
+    const parts: Buffer[] = [];
+    let read = start;
+    for (const { from, to, replacement } of cuts) {
+      parts.push(bytes.subarray(read, from), replacement);
+      read = to;
+    }
+    parts.push(bytes.subarray(read, holdFrom));
+    return Buffer.concat(parts);
   }
 
   /** Keeps for the next call what is needed of bytes that are examined and printed. */
@@ -248,6 +283,7 @@ function needlesOf(tokens: readonly string[]): Needle[] {
     if (secret.length >= SECRET_ALONE_MIN_BYTES) {
       needles.set(secret, {
         bytes: Buffer.from(secret),
+        skips: skipsOf(Buffer.from(secret)),
         maskAt: 0,
         replacement: ELLIPSIS,
         guardedBytes: GUARDED_BYTES,
@@ -259,6 +295,7 @@ function needlesOf(tokens: readonly string[]): Needle[] {
       const encoded = separator !== ':';
       needles.set(id + separator + secret, {
         bytes: Buffer.from(id + separator + secret),
+        skips: skipsOf(Buffer.from(id + separator + secret)),
         maskAt: encoded ? id.length : secretAt,
         replacement: encoded ? COLON_ELLIPSIS : ELLIPSIS,
         guardedBytes: secretAt + GUARDED_BYTES,
@@ -283,6 +320,35 @@ function withoutOverlaps(cuts: Cut[]): Cut[] {
   for (const cut of cuts.sort((a, b) => a.from - b.from || b.to - a.to))
     if (cut.from >= (kept.at(-1)?.to ?? 0)) kept.push(cut);
   return kept;
+}
+
+/**
+ * Index of the needle in bytes[from..], or -1. `near`: more tokens are about, so it is likely to be found soon, and a call
+ * into native code for each, though faster for a long way, would cost more (Horspool's search).
+ */
+function indexOfNeedle(bytes: Buffer, from: number, needle: Needle, near: boolean): number {
+  if (!near) return bytes.indexOf(needle.bytes, from);
+  const { bytes: pattern, skips } = needle;
+  const last = pattern.length - 1;
+  const end = bytes.length;
+  let at = from + last;
+  while (at < end) {
+    const byte = bytes[at]!;
+    if (byte === pattern[last]) {
+      let i = 1;
+      while (i <= last && bytes[at - i] === pattern[last - i]) i++;
+      if (i > last) return at - last;
+    }
+    at += skips[byte]!;
+  }
+  return -1;
+}
+
+/** For each byte, how far the pattern may move when that byte stands under its last one. */
+function skipsOf(pattern: Buffer): Uint8Array {
+  const skips = new Uint8Array(256).fill(Math.min(255, pattern.length));
+  for (let i = 0; i < pattern.length - 1; i++) skips[pattern[i]!] = Math.min(255, pattern.length - 1 - i);
+  return skips;
 }
 
 /** Length of the longest proper beginning of `needle` that bytes[from..] ends with. */

@@ -107,8 +107,13 @@ export async function rehearse(
   input: NodeJS.ReadableStream,
   say: (line: string) => void,
 ): Promise<void> {
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-    // Not awaited: a rival polls for a while, and the next line need not wait for it.
-    void perform(sandbox, parseLine(line), say);
+  const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+  try {
+    for await (const line of lines) {
+      // Not awaited: a rival polls for a while, and the next line need not wait for it.
+      void perform(sandbox, parseLine(line), say);
+    }
+  } catch {
+    // A terminal that goes away ends the typing, not the sandbox.
   }
 }

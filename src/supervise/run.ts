@@ -7,14 +7,14 @@ import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { startGuard } from '../machine/guard.ts';
-import { spawnWorker, type WorkerProcess } from '../machine/worker.ts';
+import { spawnWorker, type WorkerExit, type WorkerProcess } from '../machine/worker.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
 import { type Pump, startPump } from '../output/pump.ts';
 import type { Report } from '../output/report.ts';
 import type { SinkNote } from '../output/sink.ts';
 import { outputNote, words } from '../output/words.ts';
-import { conflictIn } from './conflicts.ts';
+import { type ConflictKind, conflictIn } from './conflicts.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { Facts } from './status-document.ts';
 import type { Sweeper } from './sweep.ts';
@@ -27,6 +27,9 @@ export const GOOD_AFTER_MS = 5_000;
 const SETTLE_MS = 1_000;
 /** What is left in the pipes of a dead worker gets this long to come out. */
 const DRAIN_MS = 1_000;
+/** How long the last words of a worker that ended by itself are waited for. */
+const LAST_WORDS_MS = 5;
+const WEBHOOK_PATIENCE_MS = 3_000;
 
 export interface RunContext {
   readonly config: Config;
@@ -48,6 +51,8 @@ export interface Running {
   /** The worker that lives, as strays are told apart from it. */
   worker(): { pid: number; run: string; spawn: string } | null;
   forward(signal: NodeJS.Signals): void;
+  /** What the last stop of a tree ended, the leader first. */
+  stopped(): readonly number[];
   /** Called after every step. */
   onStep(listener: () => void): void;
   /** The exit code, once the worker's whole tree is gone and its output has come out. */
@@ -63,7 +68,9 @@ export function runSupervisor(context: RunContext): Running {
   const pumps: Pump[] = [];
   let worker: { process: WorkerProcess; spawn: number; gone: Promise<void> } | null = null;
   let lastPumps: Pump[] = [];
+  let lastConflict: ConflictKind | null = null;
   let killing = new AbortController();
+  let stopped: readonly number[] = [];
   let setpriv: string | null = null;
   // Made ahead of the spawn that will use them, so that a crash does not wait for them.
   let pipes: WorkerPipes | null = null;
@@ -97,9 +104,11 @@ export function runSupervisor(context: RunContext): Running {
 
   function laterSweep(): Ending | null | Promise<Ending | null> {
     if (guarding) {
-      // Beside the spawn, not before it: a webhook can't hurt the machine's other processes.
-      void guarding.webhook.again();
-      return guarding.sweeper.quick();
+      const { webhook, sweeper } = guarding;
+      const looked = webhook.again(true);
+      // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
+      if (lastConflict !== 'webhook') return sweeper.quick();
+      return Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]).then(() => sweeper.quick());
     }
     if (tree.list(null).length === 0) return null;
     return tree.stop(null, stopOptions()).then(() => null);
@@ -119,15 +128,25 @@ export function runSupervisor(context: RunContext): Running {
     const gone = new Promise<void>((resolve) => {
       left = resolve;
     });
-    const process_ = spawnWorker({ argv: command, cwd: config.cwd, env, setpriv, pipes }, (exit, problem) => {
+    const onExit = async (exit: WorkerExit, problem: string | null) => {
       guard.watch(null);
-      left();
       worker = null;
       facts.lastExitAt = new Date().toISOString();
       if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
-      const conflict = lastPumps.some((pump) => pump.tail().some((line) => conflictIn(line) !== null));
-      exited({ code: exit.code, signal: exit.signal, conflict, random: Math.random() });
-    });
+      // One that ended by itself may have said why; what a signal ended has nothing to say, and is replaced at once.
+      if (exit.signal === null)
+        await Promise.race([Promise.all(lastPumps.map((it) => it.done)), pause(LAST_WORDS_MS)]);
+      lastConflict = lastPumps
+        .flatMap((it) => it.tail())
+        .reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
+      exited({ ...exit, conflict: lastConflict !== null, random: Math.random() });
+      // Only now: a tree stop that waits for this must not be answered before the table knows of the exit.
+      left();
+    };
+    const process_ = spawnWorker(
+      { argv: command, cwd: config.cwd, env, setpriv, pipes },
+      (exit, problem) => void onExit(exit, problem).catch(broken),
+    );
     pipes = null;
     void preparePipes();
     if (!process_) return null;
@@ -173,6 +192,7 @@ export function runSupervisor(context: RunContext): Running {
     killing = new AbortController();
     const present = worker;
     const result = await tree.stop(present?.process.pid ?? null, stopOptions());
+    stopped = result.targets.map(({ pid }) => pid);
     // The table hears of the leader's end first; an unkillable one must not keep it waiting for ever.
     if (present && result.survivors.length === 0) await present.gone;
     done(result.survivors.length);
@@ -245,7 +265,12 @@ export function runSupervisor(context: RunContext): Running {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
     },
+    stopped: () => stopped,
     onStep: (listener) => void listeners.push(listener),
     ended,
   };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

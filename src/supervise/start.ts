@@ -283,19 +283,26 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
 
   const ending = await running.ended;
   stopWatching();
-  const { pid: lastPid } = loop.state;
   served?.server.close();
   lock?.release();
   sayEnd(report, ending);
-  await served?.tellEnd(
-    `supervisor ${process.pid}${lastPid ? `, worker ${lastPid}` : ' and its worker'}: ${ending.reason}`,
-  );
+  await served?.tellEnd(whatEnded(running.stopped()));
   return ending.code;
+}
+
+/** `supervisor 12, worker 34 and 2 more processes (35, 36)`. */
+function whatEnded([leader, ...more]: readonly number[]): string {
+  const worker = leader === undefined ? ' (no worker lived)' : `, worker ${leader}`;
+  const rest =
+    more.length === 0
+      ? ''
+      : ` and ${more.length} more ${more.length === 1 ? 'process' : 'processes'} (${more.join(', ')})`;
+  return `supervisor ${process.pid}${worker}${rest}`;
 }
 
 function sayEnd(report: Report, { code, reason }: Ending): void {
   const level = code === EXIT.ok ? 'good' : 'error';
-  report.line('stop', `${reason}; nothing of this bot runs here any more (exit ${code})`, level, { code });
+  report.line('stop', `${reason}; supervisor and worker have ended (exit ${code})`, level, { code });
 }
 
 function remember(botDir: string, { config, flags, report }: Startup, command: readonly string[]): void {

@@ -126,6 +126,25 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     }
   }
 
+  /** The end of step 5, with what it could not know. */
+  function tellResult(survey: Survey): void {
+    const { count, users, hidden } = survey.uninspectable;
+    const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
+    const blind = hidden
+      ? '; /proc hides the processes of other users (hidepid)'
+      : count > 0
+        ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')})`
+        : '';
+    report.line(
+      'stray',
+      `no other poller of this bot on this machine${blind}`,
+      blind === '' ? 'good' : 'warn',
+      {
+        uninspectable: count,
+      },
+    );
+  }
+
   function tellPlan(strays: readonly Stray[]): void {
     for (const stray of strays) {
       report.line(
@@ -150,6 +169,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       const survey = await finder.look({ ...lookOptions(), settleMs });
       publish(survey);
       const ending = await clear(survey);
+      if (!ending) tellResult(survey);
       return ending;
     },
     quick() {

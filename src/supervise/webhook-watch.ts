@@ -27,15 +27,15 @@ export interface WebhookWatchOptions {
 export interface WebhookWatch {
   /** Step 6: retried on outages, verified. The reason to end, or null. */
   first(): Promise<Ending | null>;
-  /** A look while running; never two at once, never more often than every 2 s. */
-  again(): Promise<void>;
+  /** A look while running; never two at once. `hurry`: sooner than 2 s after the last one, too. */
+  again(hurry?: boolean): Promise<void>;
 }
 
 const AGAIN_MIN_MS = 2_000;
 
 export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
   const { api, report, facts, token } = options;
-  let busy = false;
+  let busy: Promise<void> | null = null;
   let lastMs = Number.NEGATIVE_INFINITY;
   let outage = false;
 
@@ -97,9 +97,14 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     }
   }
 
-  async function again(): Promise<void> {
-    if (busy || performance.now() - lastMs < AGAIN_MIN_MS) return;
-    busy = true;
+  function again(hurry = false): Promise<void> {
+    if (busy) return busy;
+    if (!hurry && performance.now() - lastMs < AGAIN_MIN_MS) return Promise.resolve();
+    busy = look();
+    return busy;
+  }
+
+  async function look(): Promise<void> {
     try {
       // A webhook that comes back is never a reason to drop what users have sent meanwhile.
       const outcome = await clearWebhook(api, { keep: false, dropPending: false, token });
@@ -111,7 +116,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       }
       sayAgain(outcome);
     } finally {
-      busy = false;
+      busy = null;
     }
   }
 

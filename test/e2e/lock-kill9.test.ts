@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bed } from '../support/bed.ts';
-import { alive } from '../support/proc.ts';
+import { alive, commandOf, findByEnv, readProc } from '../support/proc.ts';
 import { until } from '../support/wait.ts';
 
 const ROUNDS = Number(process.env.SP_TEST_LOCK_ROUNDS ?? 60);
@@ -21,13 +21,24 @@ test(`lock: ${ROUNDS} times kill -9, each time one of two racing starters has it
     await until(
       'one winner and one loser',
       () => pair.filter((run) => run.ended()).length === 1 && pair.some((run) => /up \d+/.test(run.stdout())),
-      { seen: () => pair.map((run) => run.seen()).join('\n') },
+      {
+        seen: () =>
+          pair
+            .map((run) => `${run.pid} ${JSON.stringify(readProc(run.pid))}\n${run.seen()}`)
+            .concat(findByEnv('SP_TEST_COOKIE', b.cookie).map((pid) => `${pid} ${commandOf(pid)}`))
+            .join('\n'),
+      },
     );
     const loser = pair.find((run) => run.ended());
     const winner = pair.find((run) => !run.ended());
     assert.ok(winner && loser);
     assert.equal(loser.ended()?.code, 75, `round ${round}: ${loser.seen()}`);
     assert.equal(loser.stdout(), '', 'the loser started no worker');
+    assert.match(
+      loser.stderr(),
+      new RegExp(`\\b${winner.pid}\\b`),
+      `round ${round}: it names the holder ${winner.pid}`,
+    );
     for (const pid of workers)
       assert.equal(alive(pid), false, `round ${round}: worker ${pid} of the dead one lives`);
     holder = winner;

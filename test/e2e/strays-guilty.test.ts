@@ -116,19 +116,20 @@ test('guilty: a poller started by a shell wrapper that restarts it for ever: the
   assert.equal(polledBy(b, 'poller.py').length, 1, 'it did not come back');
 });
 
-test('guilty: the worker of a supervisor that was killed, daemonised and all', async (t) => {
+test('guilty: what a killed supervisor left in another session, ignoring nothing but its parent', async (t) => {
   const b = await bed(t);
-  const first = b.cli(['start', '--', ...node('forks-and-leaves.mjs')]);
+  const first = b.cli(['start', '--', ...node('forks-and-stays.mjs')]);
   await until('the daemonised grandchild to poll', () => polledBy(b, 'polite.mjs').length > 0, {
     seen: first.seen,
   });
   first.signal('SIGKILL');
   const left = polledBy(b, 'polite.mjs');
-  const run = await b.polling(['--', ...node('retries-on-409.mjs')]);
+  const next = b.cli(['start', '--', ...node('retries-on-409.mjs')]);
   await until('the new worker to poll', () => polledBy(b, 'retries-on-409.mjs').length === 1, {
-    seen: run.seen,
+    seen: next.seen,
   });
-  await allGone(left);
+  for (const pid of left) assert.equal(alive(pid), false, 'gone before the new one polled');
+  assert.match(next.stderr(), /\bown\b/);
 });
 
 test('guilty: a stray that appears while the worker runs is found and stopped', async (t) => {

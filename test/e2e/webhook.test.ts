@@ -7,12 +7,12 @@ import { until } from '../support/wait.ts';
 
 test('webhook: --keep-webhook refuses with 78, names the host, leaves it set, starts nothing', async (t) => {
   const b = await bed(t);
-  await b.sandbox.setWebhook('https://hooks.example.com/secret-4711');
+  await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
   const result = await b.run(['start', '--keep-webhook', '--', ...node('polite.mjs')]);
   assert.equal(result.code, 78, result.stderr);
   assert.match(result.stderr, /hooks\.example\.com/);
   assert.doesNotMatch(result.stderr, /4711/);
-  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/secret-4711');
+  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/s3cret-path-4711');
   assert.deepEqual(b.journal(), []);
 });
 
@@ -54,11 +54,12 @@ test('webhook: set while the worker runs, it is cleared again before the next sp
   const first = b.sandbox.polls()[0]?.pid ?? -1;
   await b.sandbox.setWebhook('https://thief.example.com/x');
   // setWebhook ends the waiting poll with 409, and this worker ends on 409.
-  await until(
-    'a new worker to poll with success',
-    () => b.sandbox.polls().some((poll) => poll.pid !== first && poll.status !== 409),
-    { ms: 20_000, seen: run.seen },
-  );
+  const id = b.sandbox.text('late');
+  await until('the update at a new worker', () => handled(b.journal()).has(id), {
+    ms: 30_000,
+    seen: run.seen,
+  });
+  assert.ok(b.sandbox.polls().some((poll) => poll.pid !== first));
   assert.equal((await b.sandbox.webhookInfo()).url, '');
   assert.match(run.stderr(), /thief\.example\.com/);
   assertNoToken(run.stderr(), b.token);

@@ -31,12 +31,17 @@ export const handled = (journal: readonly JournalEntry[]): Set<number> =>
 
 /**
  * Never two at once: no worker found another alive when it began, and none polled again after a later one had.
+ * With `name`, only among fixture workers of that name.
  */
-export function assertNeverTwo(bed: Bed): void {
-  for (const start of starts(bed.journal())) {
-    assert.deepEqual(start.others ?? [], [], `worker ${start.pid} began while others lived`);
+export function assertNeverTwo(b: Bed, name?: string): void {
+  const journal = starts(b.journal()).filter((entry) => name === undefined || entry.name === name);
+  const pids = new Set(journal.map((entry) => entry.pid));
+  for (const start of journal) {
+    const others = (start.others ?? []).filter((pid) => pids.has(pid));
+    assert.deepEqual(others, [], `worker ${start.pid} began while others lived`);
   }
-  const sequence = pollerSequence(bed.sandbox.polls());
+  const polls = b.sandbox.polls().filter((poll) => name === undefined || poll.name === name);
+  const sequence = pollerSequence(polls);
   assert.equal(new Set(sequence).size, sequence.length, `pollers took turns: ${sequence.join(' ')}`);
 }
 

@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readText } from '../../src/machine/procfs.ts';
+import { listPids, readLink, readText } from '../../src/machine/procfs.ts';
 import { parseProcStat } from '../../src/machine/procstat.ts';
 
 /** Debian's own: a version manager's shim would put a shell in between. */
@@ -28,8 +28,8 @@ export interface StrayWorld {
   polling(): Set<number>;
   /** Starts a process that is killed at the end. */
   start(command: string, args: readonly string[], options?: SpawnOptions): ChildProcess & { pid: number };
-  /** Adopts a process that a started one has left behind. */
-  adopt(pid: number): void;
+  /** Writes to the standard input of a started process (`stdio: ['pipe', …]`). */
+  feed(pid: number, text: string): void;
   close(): Promise<void>;
 }
 
@@ -54,7 +54,6 @@ export async function createStrayWorld(): Promise<StrayWorld> {
     if (!/TOKEN|TELEGRAM|SINGLEPOLL/.test(name)) bareEnv[name] = value;
   }
   const started: ChildProcess[] = [];
-  const adopted = new Map<number, string>();
   const random = () => String(100_000_000 + Math.floor(Math.random() * 800_000_000));
   const secret = () =>
     `AA${Array.from({ length: 33 }, () => Math.floor(Math.random() * 36).toString(36)).join('')}`;
@@ -75,16 +74,16 @@ export async function createStrayWorld(): Promise<StrayWorld> {
       if (child.pid === undefined) throw new Error(`cannot start ${command}`);
       return child as ChildProcess & { pid: number };
     },
-    adopt(pid) {
-      const id = startIdOf(pid);
-      if (id !== null) adopted.set(pid, id);
+    feed(pid, text) {
+      started.find((child) => child.pid === pid)?.stdin?.write(text);
     },
     async close() {
       for (const child of started)
         if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
-      for (const pid of new Set(open.values()))
-        if (pid > 1 && startIdOf(pid) !== null) process.kill(pid, 'SIGKILL');
-      for (const [pid, id] of adopted) if (startIdOf(pid) === id) process.kill(pid, 'SIGKILL');
+      // What has daemonised has nothing left in common with us but its folder, which nobody else works in.
+      for (const pid of listPids()) {
+        if (readLink(`/proc/${pid}/cwd`)?.startsWith(`${folder}/`)) process.kill(pid, 'SIGKILL');
+      }
       server.closeAllConnections();
       server.close();
       await until(

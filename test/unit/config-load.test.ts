@@ -542,7 +542,7 @@ describe('token', () => {
     const [message] = await mistakes({ files: { '.env': `TELEGRAM_BOT_TOKEN=${OTHER}` } });
     assert.match(
       message!,
-      /TELEGRAM_BOT_TOKEN in \.env is bot 654321, BOT_TOKEN in the environment is bot 123456/,
+      /BOT_TOKEN in the environment is bot 123456, TELEGRAM_BOT_TOKEN in \.env is bot 654321/,
     );
   });
   test('the env file gives it, whatever else it holds', async () => {

@@ -70,8 +70,10 @@ test('a pid that was gone once stays gone, also when a process of that number ap
 });
 
 test('a stopped process is continued, so that it can hear SIGTERM', () => {
-  const step = run(startLadder([A], 0, TIMES), 0, looks([10, 'a', 'T']));
-  assert.deepEqual(step.sent, ['SIGTERM 10', 'SIGCONT 10']);
+  let step = run(startLadder([A, B], 0, TIMES), 0, looks([10, 'a', 'T'], [11, 'b']));
+  assert.deepEqual(step.sent, ['SIGTERM 10', 'SIGCONT 10', 'SIGTERM 11']);
+  step = run(step.ladder, 1, looks([10, 'a'], [11, 'b', 'T']));
+  assert.deepEqual(step.sent, ['SIGCONT 11'], 'also when it was stopped later');
 });
 
 test('asked for now: SIGKILL at once, also before any SIGTERM', () => {

@@ -40,10 +40,13 @@ function reference(text: string, tokens: readonly string[]): string {
   for (const found of text.matchAll(shape))
     shapes.push({ from: found.index, to: found.index + found[0].length, text: ':…' });
   const own: Span[] = [];
+  let next = 0;
   const mark = (at: number, to: number, idLength: number) => {
     const encoded = /\d{5}%3[Aa]$/.test(text.slice(Math.max(0, at - 8), at));
     const from = idLength > 0 ? at + idLength : encoded ? at - 3 : at;
-    if (shapes.some((span) => from < span.to && span.from < to)) return;
+    while (next < shapes.length && shapes[next]!.to <= from) next++;
+    while (next > 0 && shapes[next - 1]!.to > from) next--;
+    if (next < shapes.length && shapes[next]!.from < to) return;
     own.push({ from, to, text: idLength > 0 || encoded ? ':…' : '…' });
   };
   for (const token of tokens) {
@@ -213,5 +216,42 @@ describe('a stream', () => {
         `seed ${seed}: ${JSON.stringify({ text, cutsAt, tokens })}`,
       );
     }
+  });
+
+  test('so does a flood, which is scanned in another way', () => {
+    const random = randomFrom(4711);
+    const pieces = [
+      '12:34:56 INFO ',
+      'update 123456789 ',
+      ' ',
+      '\n',
+      OWN,
+      FOREIGN,
+      SECRET,
+      `bot${OWN}`,
+      'abcdefghijklmnopqrst',
+    ];
+    pieces.push(
+      'a1:',
+      '12345:',
+      '%3A',
+      SECRET.slice(0, 12),
+      '7312345678%3a',
+      OWN_SECOND,
+      '{"time":1714900000123}',
+    );
+    const lines: string[] = [];
+    let size = 0;
+    while (size < 3_000_000) {
+      let line = '';
+      for (let n = random(12); n >= 0; n--) line += pieces[random(pieces.length)];
+      if (random(200) === 0) line = line.repeat(200);
+      lines.push(line);
+      size += line.length;
+    }
+    const text = lines.join('\n');
+    const cutsAt: number[] = [];
+    for (let at = 0; at < text.length; at += 10_000 + random(60_000)) cutsAt.push(at);
+    assert.ok(through(text, cutsAt, [OWN, OWN_SECOND]) === reference(text, [OWN, OWN_SECOND]));
   });
 });

@@ -89,8 +89,12 @@ describe('sample bot', () => {
       () => output().includes('409 Conflict: terminated by other getUpdates'),
       output,
     );
-    const before = sandbox.log.length;
-    await until('polls after the conflict', () => sandbox.log.length > before);
+    const conflicted = sandbox.log.find(({ status }) => status === 409);
+    await until('polls after the conflict', () =>
+      sandbox.log.some(
+        (later) => later.id > (conflicted?.id ?? 0) && later.remotePort === conflicted?.remotePort,
+      ),
+    );
 
     child.kill('SIGTERM');
     assert.deepEqual(await exit(child), [0, null]);
@@ -207,6 +211,14 @@ describe('typed lines', () => {
     assert.equal((await call('getMe')).status, 401);
     input.end();
     await done;
+  });
+
+  it('end quietly when the terminal goes away', async () => {
+    const { sandbox, input, done, type } = await typing();
+    await type('!bots', /sandbox_/);
+    input.destroy(new Error('read EIO'));
+    await done;
+    assert.equal((await fetch(`${sandbox.root}/bot${sandbox.token}/getMe`)).status, 200);
   });
 
   it('play a rival that a poller feels', async () => {

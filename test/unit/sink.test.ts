@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, test } from 'node:test';
+import { openWorkerPipes } from '../../src/output/pipes.ts';
 import { openSink, type Sink, type SinkNote } from '../../src/output/sink.ts';
 
 const folder = fs.mkdtempSync(join(tmpdir(), 'sink-'));
@@ -93,6 +94,28 @@ test('a reader that left is told once; everything after is dropped and frees its
   await free(sink, 'defg');
   assert.deepEqual(notes, [{ kind: 'closed', code: 'EPIPE' }]);
   assert.equal(sink.droppedBytes, 7);
+});
+
+test('a reader that leaves a full pipe behind is told as such, and no other descriptor is written to', async () => {
+  const pipes = await openWorkerPipes(folder);
+  assert.ok(pipes);
+  const [readFd] = pipes.readFds;
+  const sink = openSink(pipes.writeFds[0]);
+  open.push(sink);
+  pipes.closeWriteEnds();
+  fs.closeSync(pipes.readFds[1]);
+  const told = new Promise<SinkNote>((resolve) => {
+    sink.onNote = resolve;
+  });
+  const chunk = Buffer.alloc(48 * 1024, 'x');
+  sink.write(chunk, () => {});
+  const freed = new Promise<void>((resolve) => {
+    // A pump goes on reading, and writing, at once.
+    sink.write(chunk, () => process.nextTick(() => resolve(free(sink, 'more'))));
+  });
+  fs.closeSync(readFd);
+  assert.deepEqual(await told, { kind: 'closed', code: 'EPIPE' });
+  await freed;
 });
 
 test('closing frees what waits', async () => {

@@ -40,7 +40,6 @@ export function layersOf(text: string | null): readonly Layer[] {
 export function foreignLayers(stray: readonly Layer[], own: readonly Layer[]): readonly Layer[] {
   let shared = 0;
   while (shared < stray.length && shared < own.length && sameLayer(stray[shared]!, own[shared]!)) shared += 1;
-  if (shared === stray.length) return [];
   const isWall = (layer: Layer) =>
     layer.type === 'container' || layer.type === 'machine' || layer.type === 'pod';
   const wall = stray.slice(0, shared).findLastIndex(isWall);

@@ -18,6 +18,7 @@ import { type Inquiry, inquiryOf, type Verdict } from './inquiry.ts';
 import { nameLaunchd, suspectLaunchd } from './launchd.ts';
 import { nameMonit, suspectMonit } from './monit.ts';
 import { nameOther } from './others.ts';
+import { nameOvermind, suspectOvermind } from './overmind.ts';
 import { namePm2 } from './pm2.ts';
 import { commandLine, masked, type Step } from './shell.ts';
 import { nameSupervise } from './supervise.ts';
@@ -46,9 +47,14 @@ export async function findRespawner(
 
 async function search(inquiry: Inquiry): Promise<Respawner | null> {
   const { lineage, layers, ctx } = inquiry;
-  const { line, layers: around } = suspect(lineage, layers);
+  const { line, layers: around } = suspect(lineage, layers, inquiry.ownUid);
   if (line !== null) {
     const verdict = await insideContainer(layers, inquiry, (inner) => nameOnLine(line, inner));
+    return typeof verdict === 'string' ? null : verdict;
+  }
+  const overmind = suspectOvermind(lineage, ctx.byPid);
+  if (overmind !== null) {
+    const verdict = await nameOvermind(overmind, inquiry);
     return typeof verdict === 'string' ? null : verdict;
   }
   for (const layer of around) {

@@ -173,7 +173,9 @@ function isInteractiveShell(proc: Proc): boolean {
   if (!SHELLS.has(baseName(first).replace(/^-/, ''))) return false;
   if (first.startsWith('-')) return true;
   // `sh` without a script or -c reads commands: from a terminal, or from a pipe that somebody feeds.
-  return rest.every((word) => /^[-+]/.test(word) && !/^-[a-zA-Z]*c/.test(word)) && proc.tty !== 0;
+  const isFlag = (word: string, at: number) =>
+    /^[-+]/.test(word) ? !/^-[a-zA-Z]*c/.test(word) : /^--(?:rcfile|init-file)$/.test(rest[at - 1] ?? '');
+  return rest.every(isFlag) && proc.tty !== 0;
 }
 
 function isContainerEdge(proc: Proc): boolean {

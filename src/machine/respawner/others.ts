@@ -7,16 +7,25 @@ import type { Proc } from '../process.ts';
 import { iniSections } from './ini.ts';
 import { accountOf, ask, type Inquiry, respawner, type Verdict } from './inquiry.ts';
 import { type Found, type Lineage, markOf, nearestAbove, optionOf, programOf, resolveIn } from './lineage.ts';
-import type { Step } from './shell.ts';
+import { type Step, shellQuote } from './shell.ts';
 
 interface Kind {
   readonly kind: string;
-  test(proc: Proc): boolean;
+  test(proc: Proc, ownUid: number): boolean;
   /** What it calls the stray, and how it is told to stop it. */
   answer(found: Found, inquiry: Inquiry): Promise<{ name: string; steps: readonly Step[] }>;
 }
 
 const killed = (manager: Proc): Step => ({ words: ['kill', String(manager.pid)] });
+
+/** For managers that answer SIGTERM by starting again (concurrently) or by leaving their child behind (forever). */
+function killedWithTree({ manager }: Found, { lineage }: Inquiry): readonly Step[] {
+  const tree = lineage.line.slice(0, lineage.line.indexOf(manager)).reverse();
+  return [
+    { words: ['kill', '-9', String(manager.pid)] },
+    { words: ['kill', ...tree.map((proc) => String(proc.pid))] },
+  ];
+}
 
 const KINDS: readonly Kind[] = [
   {
@@ -34,12 +43,13 @@ const KINDS: readonly Kind[] = [
     kind: 'forever',
     test: (proc) =>
       programOf(proc) === 'forever' || proc.argv.some((word) => word.endsWith('/forever/bin/monitor')),
-    answer: async ({ manager, child }) => {
+    answer: async (found, inquiry) => {
+      const { manager, child } = found;
       const inBackground = manager.argv.some((word) => word.endsWith('/forever/bin/monitor'));
       const script = child.argv.find((word, at) => at > 0 && !word.startsWith('-')) ?? programOf(child);
       return {
         name: script,
-        steps: inBackground ? [{ words: ['forever', 'stop', script] }] : [killed(manager)],
+        steps: inBackground ? [{ words: ['forever', 'stop', script] }] : killedWithTree(found, inquiry),
       };
     },
   },
@@ -54,9 +64,9 @@ const KINDS: readonly Kind[] = [
       const tries = optionOf(proc.argv, null, '--restart-tries');
       return tries !== null && tries !== '0';
     },
-    answer: async ({ manager, child }) => ({
-      name: child.argv.at(-1) ?? programOf(child),
-      steps: [killed(manager)],
+    answer: async (found, inquiry) => ({
+      name: found.child.argv.at(-1) ?? programOf(found.child),
+      steps: killedWithTree(found, inquiry),
     }),
   },
   {
@@ -74,11 +84,18 @@ const KINDS: readonly Kind[] = [
     kind: 'daemon',
     test: (proc) =>
       programOf(proc) === 'daemon' &&
-      proc.argv.some((word) => word === '--respawn' || /^-[a-zA-Z]*r/.test(word)),
+      optionsOnly(proc).some((word) => word === '--respawn' || /^-[a-zA-Z]*r/.test(word)),
     answer: async ({ manager, child }) => {
-      const name = optionOf(manager.argv, '-n', '--name');
+      const options = optionsOnly(manager);
+      const name = optionOf(options, '-n', '--name');
       if (name === null) return { name: programOf(child), steps: [killed(manager)] };
-      return { name, steps: [{ words: ['daemon', `--name=${name}`, '--stop'] }] };
+      const folder = optionOf(options, '-P', '--pidfiles');
+      const file = optionOf(options, '-F', '--pidfile');
+      const where = [
+        ...(folder === null ? [] : [`--pidfiles=${folder}`]),
+        ...(file === null ? [] : [`--pidfile=${file}`]),
+      ];
+      return { name, steps: [{ words: ['daemon', `--name=${name}`, ...where, '--stop'] }] };
     },
   },
   {
@@ -90,6 +107,17 @@ const KINDS: readonly Kind[] = [
       return { name, steps: [stop, { words: ['rc-update', 'del', name] }] };
     },
   },
+  {
+    kind: 'singlepoll',
+    // Of our own account there is but one, and its lock is what speaks for it.
+    test: (proc, ownUid) =>
+      proc.uid !== ownUid && /^singlepoll(?:\.c?js)?$/.test(programOf(proc)) && proc.argv.includes('start'),
+    answer: async ({ manager }, inquiry) => {
+      const folder = manager.cwd === null ? '' : `cd ${shellQuote(manager.cwd)} && `;
+      const bot = inquiry.lineage.stray.env?.bot ?? programOf(inquiry.lineage.stray);
+      return { name: bot, steps: [{ words: ['sh', '-c', `${folder}singlepoll stop`] }] };
+    },
+  },
 ];
 
 export interface OtherSuspicion {
@@ -98,9 +126,11 @@ export interface OtherSuspicion {
 }
 
 /** The nearest of the smaller managers above the stray. */
-export function suspectOther(lineage: Lineage): OtherSuspicion | null {
-  const kindOf = (proc: Proc) => KINDS.find((kind) => kind.test(proc));
-  const found = nearestAbove(lineage, (proc) => kindOf(proc) !== undefined);
+export function suspectOther(lineage: Lineage, ownUid: number): OtherSuspicion | null {
+  const kindOf = (proc: Proc) => KINDS.find((kind) => kind.test(proc, ownUid));
+  // One that belongs to the stray's tree, having nothing else to run, is stopped with it.
+  const inTree = lineage.line.slice(0, lineage.line.indexOf(lineage.treeTop) + 1);
+  const found = nearestAbove(lineage, (proc) => kindOf(proc) !== undefined && !inTree.includes(proc));
   return found === null ? null : { kind: kindOf(found.manager)!.kind, found };
 }
 
@@ -109,6 +139,12 @@ export async function nameOther(suspicion: OtherSuspicion, inquiry: Inquiry): Pr
   const kind = KINDS.find((candidate) => candidate.kind === suspicion.kind)!;
   const { name, steps } = await kind.answer(suspicion.found, inquiry);
   return respawner(inquiry, kind.kind, name, steps, await accountOf(inquiry, suspicion.found.manager.uid));
+}
+
+/** Arguments before the `--` that starts the command of the child. */
+function optionsOnly(proc: Proc): readonly string[] {
+  const end = proc.argv.indexOf('--');
+  return proc.argv.slice(1, end === -1 ? undefined : end);
 }
 
 function circusEndpoint(daemon: Proc, inquiry: Inquiry): string | null {

@@ -65,9 +65,11 @@ export async function namePm2(suspicion: Pm2Suspicion, inquiry: Inquiry): Promis
     return 'stops-here';
   }
   if (['stopping', 'stopped'].includes(textMember(app, 'pm2_env', 'status') ?? '')) return 'stops-here';
-  const name = textMember(app, 'name') ?? suspicion.name;
-  const id = suspicion.id ?? (app === null ? null : String(member(app, 'pm_id')));
-  const target = targetOf(name, id);
+  const noted = app === null ? pidFileOf(suspicion, inquiry) : null;
+  const name = textMember(app, 'name') ?? suspicion.name ?? noted?.name ?? null;
+  // A pid file's name has lost its odd characters: its number is what `pm2 delete` is given.
+  const id = suspicion.id ?? (app === null ? (noted?.id ?? null) : String(member(app, 'pm_id')));
+  const target = suspicion.name === null && noted !== null ? id : targetOf(name, id);
   if (target === null) {
     const shown = nameFromScript(suspicion.child);
     return respawner(
@@ -86,6 +88,8 @@ export async function namePm2(suspicion: Pm2Suspicion, inquiry: Inquiry): Promis
 
 async function appOf(suspicion: Pm2Suspicion, inquiry: Inquiry, account: Account): Promise<unknown> {
   if (suspicion.daemon === null || suspicion.home === null) return null;
+  // A daemon whose socket was swept away cannot be asked: `pm2` would start a second one.
+  if (inquiry.ctx.listFolder?.(suspicion.home).includes('rpc.sock') === false) return null;
   const list = parseJson(
     await askAs(inquiry, account, { words: ['pm2', 'jlist'], env: { PM2_HOME: suspicion.home } }),
   );
@@ -96,6 +100,17 @@ async function appOf(suspicion: Pm2Suspicion, inquiry: Inquiry, account: Account
     apps.find((app) => suspicion.id !== null && String(member(app, 'pm_id')) === suspicion.id) ??
     null
   );
+}
+
+/** PM2 notes each app's pid in `pids/NAME-ID.pid`: a way to the name where neither marks nor the daemon tell it. */
+function pidFileOf(suspicion: Pm2Suspicion, inquiry: Inquiry): { name: string; id: string } | null {
+  const folder = `${suspicion.home ?? ''}/pids`;
+  for (const file of (suspicion.home === null ? undefined : inquiry.ctx.listFolder?.(folder)) ?? []) {
+    const match = /^(.+)-(\d+)\.pid$/.exec(file);
+    const pid = match === null ? null : inquiry.ctx.readText?.(`${folder}/${file}`)?.trim();
+    if (match !== null && pid === String(suspicion.child.pid)) return { name: match[1]!, id: match[2]! };
+  }
+  return null;
 }
 
 /** `pm2 delete` reads numbers as ids, `all` as everything, `/x/` as a pattern: such names go by their id. */

@@ -33,16 +33,16 @@ export interface Suspicions {
 }
 
 /** Everything that the snapshot gives reason to suspect, nearest first. */
-export function suspect(lineage: Lineage, layers: readonly Layer[]): Suspicions {
-  return { line: suspectOnLine(lineage), layers: suspectLayers(layers) };
+export function suspect(lineage: Lineage, layers: readonly Layer[], ownUid: number): Suspicions {
+  return { line: suspectOnLine(lineage, ownUid), layers: suspectLayers(layers) };
 }
 
-function suspectOnLine(lineage: Lineage): LineSuspicion | null {
+function suspectOnLine(lineage: Lineage, ownUid: number): LineSuspicion | null {
   const pm2 = suspectPm2(lineage);
   const supervisord = suspectSupervisord(lineage);
   const supervise = suspectSupervise(lineage);
   const cron = suspectCron(lineage);
-  const other = suspectOther(lineage);
+  const other = suspectOther(lineage, ownUid);
   const candidates: (readonly [number, LineSuspicion])[] = [];
   // Marks without a daemon on the line are the weakest guess, hence the last place.
   const place = (pid: number | undefined) =>

@@ -27,7 +27,7 @@ const HOSTS = new RegExp(
     'getty@.*|serial-getty@.*|console-getty|autovt@.*|container-getty@.*|gdm.*|sddm.*|lightdm.*|display-manager|xdm|greetd',
     'gnome-.*|org\\.gnome\\..*|app-.*-autostart@.*|plasma-.*|xfce.*|.*-terminal.*|konsole.*|tmux.*|screen.*|ttyd.*|wetty.*|zellij.*',
     'code-server.*|code-tunnel.*|openvscode.*|vscode.*|jupyter.*|rstudio.*|webmin|cockpit.*',
-    'actions\\.runner\\..*|gitlab-runner.*|jenkins.*|buildkite.*|drone.*|woodpecker.*|process_api',
+    'actions\\.runner\\..*|gitlab-runner.*|jenkins.*|buildkite.*|drone.*|woodpecker.*',
   ].join('|')})\\.service$`,
 );
 

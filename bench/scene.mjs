@@ -1,0 +1,200 @@
+// What every measurement needs: a private folder, the built program, the worker, processes that are ended by their pid
+// whatever happens. Nothing here leaves loopback, and nothing of the caller's environment gets in.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export const root = join(import.meta.dirname, '..');
+export const program = join(root, 'bin/singlepoll.cjs');
+const folder = mkdtempSync(join(tmpdir(), 'singlepoll-bench-'));
+const started = new Set();
+
+process.on('exit', () => {
+  for (const pid of started) end(pid, 'SIGKILL');
+  // What dies right now may still write a last line.
+  rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(130));
+
+/** A new private folder. */
+export function newFolder(name) {
+  return mkdtempSync(join(folder, `${name}-`));
+}
+
+/** The environment that everything is measured in. `home` is also the state folder. */
+export function environment(home, more = {}) {
+  const { PATH } = process.env;
+  return { PATH, HOME: home, LANG: 'C.UTF-8', SINGLEPOLL_DIR: join(home, 'state'), ...more };
+}
+
+/** Starts a process that is ended with the benchmark at the latest. */
+export function begin(command, words, options) {
+  const child = spawn(command, words, options);
+  if (child.pid !== undefined) {
+    const { pid } = child;
+    started.add(pid);
+    child.once('exit', () => started.delete(pid));
+  }
+  return child;
+}
+
+/** Takes charge of a process that somebody else started (a daemon). */
+export function adopt(pid) {
+  started.add(pid);
+}
+
+export function end(pid, signal) {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    started.delete(pid);
+  }
+}
+
+/** Ends a child or an adopted pid and waits until it is gone; SIGKILL after 10 s. */
+export async function endAndWait(pid, signal = 'SIGTERM') {
+  end(pid, signal);
+  const killAtMs = performance.now() + 10_000;
+  while (isAlive(pid)) {
+    if (performance.now() > killAtMs) end(pid, 'SIGKILL');
+    await sleep(5);
+  }
+  started.delete(pid);
+}
+
+function isAlive(pid) {
+  try {
+    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+/** Waits until `look` returns something other than null or false, and returns that. */
+export async function until(what, look, { withinMs = 30_000, everyMs = 3 } = {}) {
+  const giveUpAtMs = performance.now() + withinMs;
+  for (;;) {
+    const found = look();
+    if (found !== null && found !== false) return found;
+    if (performance.now() > giveUpAtMs) throw new Error(`waited in vain for ${what}`);
+    await sleep(everyMs);
+  }
+}
+
+/** Wall time in ms of a command that runs to its end. */
+export function wallMs(command, words, env, { codes = [0] } = {}) {
+  const beganMs = performance.now();
+  const { status, error, stderr } = spawnSync(command, words, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  const tookMs = performance.now() - beganMs;
+  if (error || !codes.includes(status))
+    throw new Error(`${command} ${words.join(' ')} ended with ${status}: ${error ?? stderr}`);
+  return tookMs;
+}
+
+/** The measure of things: a Node that does nothing. */
+export const bareNodeMs = () => wallMs('node', ['-e', '0'], environment(folder));
+
+let worker = null;
+/** Path of the worker: compiled where there is a C compiler, else its Perl twin. */
+export function workerProgram() {
+  if (worker !== null) return worker;
+  const source = join(import.meta.dirname, 'native/worker.c');
+  const compiled = join(folder, 'worker');
+  const made = ['cc', 'gcc', 'clang'].some(
+    (compiler) => spawnSync(compiler, ['-O2', '-o', compiled, source], { stdio: 'ignore' }).status === 0,
+  );
+  worker = made ? compiled : join(import.meta.dirname, 'native/worker.pl');
+  return worker;
+}
+
+/** The times (ns) and pids that workers have written down, as they come. */
+export function openStamps(path) {
+  let read = 0;
+  return {
+    path,
+    async next(what, options) {
+      return await until(
+        what,
+        () => {
+          const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : [];
+          if (lines.length <= read) return null;
+          const [ns, pid] = lines[read].split(' ');
+          read += 1;
+          return { ns: BigInt(ns), pid: Number(pid) };
+        },
+        options,
+      );
+    },
+  };
+}
+
+export const nsNow = () => process.hrtime.bigint();
+export const msBetween = (from, to) => Number(to - from) / 1e6;
+
+/** A crowd of processes that do nothing, so that looking through the machine costs something. Resolves with its end. */
+export async function gather(count) {
+  // What a service's environment looks like in size.
+  const padding = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`SETTING_${i}`, 'x'.repeat(60)]));
+  const child = begin(workerProgram(), ['crowd', String(count)], {
+    env: environment(folder, padding),
+    cwd: folder,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  await new Promise((resolve, reject) => {
+    child.stdout.once('data', resolve);
+    child.once('exit', () => reject(new Error('the crowd did not come together')));
+  });
+  return () => endCrowd(child);
+}
+
+function endCrowd(child) {
+  return new Promise((resolve) => {
+    child.once('exit', resolve);
+    child.stdin.end();
+  });
+}
+
+/** Number of processes on the machine now. */
+export const populace = () => readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length;
+
+/** A sandbox with `count` bots: its root and their tokens. Resolves with `close` beside them. */
+export async function openSandbox(count) {
+  const home = newFolder('sandbox');
+  const child = begin(program, ['sandbox', '--bots', String(count)], {
+    env: environment(home),
+    cwd: home,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let text = '';
+  child.stdout.on('data', (chunk) => {
+    text += chunk;
+  });
+  await until('the sandbox', () => text.split('TELEGRAM_BOT_TOKEN=').length > count);
+  const apiRoot = /TELEGRAM_API_ROOT=(\S+)/.exec(text)[1];
+  const tokens = [...text.matchAll(/TELEGRAM_BOT_TOKEN=(\S+)/g)].map((match) => match[1]);
+  return { apiRoot, tokens, close: () => endAndWait(child.pid) };
+}
+
+/** Builds dist/ where it is missing or older than a source. */
+export function buildWhenStale() {
+  const built = join(root, 'dist/cli.cjs');
+  const builtMs = existsSync(built) ? statSync(built).mtimeMs : 0;
+  const sources = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  const newestMs = Math.max(
+    ...[...sources, join(root, 'scripts/build.mjs')].map((path) => statSync(path).mtimeMs),
+  );
+  if (builtMs >= newestMs) return;
+  const build = spawnSync(process.execPath, ['scripts/build.mjs'], { cwd: root, stdio: 'inherit' });
+  if (build.status !== 0) throw new Error('the build failed');
+}
+
+/** A cache folder that outlives the run. */
+export function cacheFolder(name) {
+  const path = join(root, 'node_modules/.cache/singlepoll-bench', name);
+  mkdirSync(path, { recursive: true });
+  return path;
+}

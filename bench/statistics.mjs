@@ -1,0 +1,63 @@
+// Medians and pair-by-pair ratios. The machine is never quiet: two numbers are only compared when they were taken one right
+// after the other, in turns.
+
+export const median = (values) => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+};
+
+/**
+ * Runs the contestants in turns and returns their values by name. A first round is thrown away (cold caches), and the order
+ * turns round each time, so that nobody always comes after the same one.
+ * `contestants`: name → () => number (or a promise of one).
+ */
+export async function inTurns(rounds, contestants, { warmUp = true } = {}) {
+  const names = Object.keys(contestants);
+  const values = Object.fromEntries(names.map((name) => [name, []]));
+  for (let round = warmUp ? -1 : 0; round < rounds; round++) {
+    const order = round % 2 === 0 ? names : names.toReversed();
+    for (const name of order) {
+      const value = await contestants[name]();
+      if (round >= 0) values[name].push(value);
+    }
+  }
+  return values;
+}
+
+const combine = (left, right, how) => left.map((value, i) => how(value, right[i]));
+
+/** Ours against theirs, pair by pair. */
+export const ratios = (ours, theirs) => combine(ours, theirs, (a, b) => a / b);
+export const differences = (ours, theirs) => combine(ours, theirs, (a, b) => a - b);
+
+/**
+ * One line of the table. `ours`, `theirs`: values taken in turns. `promise` (may be left out): `{ text, of, max }`, where
+ * `of` says which median must not exceed `max`: 'ours', 'ratio' or 'difference'.
+ */
+export function line({ row, what, unit, ours, against = null, theirs = null, promise = null, note = null }) {
+  const ratio = theirs ? ratios(ours, theirs) : null;
+  const difference = theirs ? differences(ours, theirs) : null;
+  const judged = promise && { ours, ratio, difference }[promise.of];
+  return {
+    row,
+    what,
+    unit,
+    ours: median(ours),
+    against,
+    theirs: theirs && median(theirs),
+    ratio: ratio && { median: median(ratio), min: Math.min(...ratio), max: Math.max(...ratio) },
+    difference: difference && median(difference),
+    rounds: ours.length,
+    promise: promise?.text ?? null,
+    kept: judged ? median(judged) <= promise.max : null,
+    note,
+    values: { ours, theirs },
+  };
+}
+
+/** The promise to be ahead of a peer. */
+export const AHEAD = { text: 'ahead', of: 'ratio', max: 1 };
+export const atMostTimes = (max) => ({ text: `≤ ${max} ×`, of: 'ratio', max });
+export const atMost = (max, unit) => ({ text: `≤ ${max} ${unit}`, of: 'ours', max });
+export const atMostMore = (max, unit) => ({ text: `≤ ${max} ${unit} more`, of: 'difference', max });

@@ -1,0 +1,48 @@
+// `npm run bench`: the promises about speed and memory, measured side by side in one run on this machine; one table of
+// medians and pair-by-pair ratios. Ends with 1 when a promise is broken. Needs Linux; loopback only.
+//   npm run bench                       everything (some minutes)
+//   npm run bench -- status restart     only these
+//   npm run bench -- --rounds 15        more rounds (default 7)
+//   npm run bench -- --json             one JSON document with every single value
+import { parseArgs } from 'node:util';
+import { client } from '../bench/rows/client.mjs';
+import { idle } from '../bench/rows/idle.mjs';
+import { output } from '../bench/rows/output.mjs';
+import { peers } from '../bench/rows/peers.mjs';
+import { restart } from '../bench/rows/restart.mjs';
+import { scan } from '../bench/rows/scan.mjs';
+import { spawn } from '../bench/rows/spawn.mjs';
+import { start } from '../bench/rows/start.mjs';
+import { help, status } from '../bench/rows/start-up.mjs';
+import { buildWhenStale } from '../bench/scene.mjs';
+import { table } from '../bench/table.mjs';
+
+const measurements = [status, help, restart, idle, start, peers, output, scan, client, spawn];
+
+const { values: options, positionals: names } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: 'string', default: '7' }, json: { type: 'boolean', default: false } },
+});
+const known = measurements.map(({ name }) => name);
+const unknown = names.filter((name) => !known.includes(name));
+const rounds = Number(options.rounds);
+if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
+  console.error(`usage: npm run bench -- [--rounds N] [--json] [${known.join('|')}]…`);
+  for (const { name, about } of measurements) console.error(`  ${name.padEnd(8)} ${about}`);
+  process.exit(64);
+}
+if (process.platform !== 'linux') {
+  console.error('the benchmark reads /proc: it runs on Linux only');
+  process.exit(69);
+}
+
+buildWhenStale();
+const chosen = measurements.filter(({ name }) => names.length === 0 || names.includes(name));
+const lines = [];
+for (const { name, about, run } of chosen) {
+  console.error(`${name}: ${about}`);
+  lines.push(...(await run({ rounds })));
+}
+if (options.json) console.log(JSON.stringify({ node: process.version, at: new Date().toISOString(), lines }));
+else console.log(`\n${table(lines).join('\n')}`);
+process.exit(lines.some(({ kept }) => kept === false) ? 1 : 0);

@@ -1,0 +1,62 @@
+// A stray that a service manager keeps alive is not fought: `start` ends with 75, leaves it alone, and says the command
+// that stops it for good; typed as it stands, it makes way.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { type Bed, bed, node, PYTHON, worker } from '../support/bed.ts';
+import { assertNoToken } from '../support/judge.ts';
+import { alive } from '../support/proc.ts';
+import { polledBy } from '../support/strays.ts';
+import { staysTrue, until } from '../support/wait.ts';
+
+/** Starts singlepoll against a kept stray, types what it says, starts again. */
+async function givesWay(b: Bed, kind: string, command: RegExp): Promise<void> {
+  await until('the stray to poll', () => polledBy(b, 'poller.py').length > 0, { ms: 30_000 });
+  const pid = polledBy(b, 'poller.py')[0] ?? -1;
+  const refused = await b.run(['start', '--', ...node('polite.mjs')]);
+  assert.equal(refused.code, 75, refused.stderr);
+  assert.ok(alive(pid), 'it is left alone');
+  assert.equal(polledBy(b, 'polite.mjs').length, 0);
+  assert.match(refused.stderr, new RegExp(`kept alive by ${kind} \\(`));
+  const stop = /Stop it there: (.+)/.exec(refused.stderr)?.[1] ?? '';
+  assert.match(stop, command);
+  assertNoToken(refused.stderr, b.token);
+  const typed = spawnSync('bash', ['-c', stop], { encoding: 'utf8', timeout: 20_000 });
+  assert.equal(typed.status, 0, `${stop}\n${typed.stdout}${typed.stderr}`);
+  await until('the stray to be gone', () => !alive(pid));
+  const run = await b.polling(['--', ...node('polite.mjs')]);
+  const before = polledBy(b, 'poller.py').length;
+  await staysTrue('no stray polls any more', 1500, () => polledBy(b, 'poller.py').length === before);
+  assert.equal(run.ended(), null, run.seen());
+}
+
+test('runit', async (t) => {
+  const b = await bed(t);
+  mkdirSync(join(b.project, 'sv/bot'), { recursive: true });
+  b.file('sv/bot/run', `#!/bin/sh\nexec ${PYTHON} ${worker('poller.py')}\n`, 0o755);
+  const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
+  b.spawn('runsvdir', ['-P', join(b.project, 'sv')], { env });
+  await givesWay(b, 'runit', /^sv down \S+\/sv\/bot && touch \S+\/down$/);
+});
+
+test('supervisord', async (t) => {
+  const b = await bed(t);
+  const config = `[unix_http_server]
+file=%(here)s/s
+[supervisord]
+logfile=%(here)s/log
+pidfile=%(here)s/pid
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix://%(here)s/s
+[program:bot]
+command=${PYTHON} ${worker('poller.py')}
+`;
+  const path = b.file('supervisord.conf', config);
+  const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
+  b.spawn('supervisord', ['-n', '-c', path], { env });
+  await givesWay(b, 'supervisord', /^supervisorctl -c \S+ stop bot$/);
+});

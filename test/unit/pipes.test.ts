@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { openWorkerPipes } from '../../src/output/pipes.ts';
+
+const folder = fs.mkdtempSync(join(tmpdir(), 'pipes-'));
+after(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+function openFds(): string[] {
+  return fs
+    .readdirSync('/proc/self/fd')
+    .map((fd) => {
+      try {
+        return fs.readlinkSync(`/proc/self/fd/${fd}`);
+      } catch {
+        return '';
+      }
+    })
+    .filter((target) => target.startsWith(folder));
+}
+
+test('a worker gets real pipes: it can open /dev/stdout and /dev/stderr, which it could not with sockets', async () => {
+  const pipes = await openWorkerPipes(folder);
+  assert.ok(pipes);
+  assert.deepEqual(fs.readdirSync(folder), [], 'no file stays behind');
+  const script = 'echo one > /dev/stdout; echo two > /dev/stderr';
+  const { status } = spawnSync('sh', ['-c', script], { stdio: ['ignore', ...pipes.writeFds] });
+  assert.equal(status, 0);
+  pipes.closeWriteEnds();
+  assert.deepEqual(
+    pipes.readFds.map((fd) => fs.readFileSync(fd, 'utf8')),
+    ['one\n', 'two\n'],
+  );
+  for (const fd of pipes.readFds) fs.closeSync(fd);
+  assert.deepEqual(openFds(), []);
+});
+
+test('pipes that are not used leave nothing open', async () => {
+  const pipes = await openWorkerPipes(folder);
+  assert.equal(openFds().length, 4);
+  pipes?.discard();
+  assert.deepEqual(openFds(), []);
+});
+
+test('null where no pipe can be made', async () => {
+  assert.equal(await openWorkerPipes(join(folder, 'not there')), null);
+  assert.equal(await openWorkerPipes('/proc'), null);
+  assert.deepEqual(openFds(), []);
+});

@@ -1,0 +1,207 @@
+/** The process list of this machine: real processes, also hostile ones. */
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { createProcReader } from '../../src/machine/proc.ts';
+import type { Proc } from '../../src/machine/process.ts';
+import { parseProcStat } from '../../src/machine/procstat.ts';
+import { createStrayWorld, PYTHON, type StrayWorld, until } from '../support/stray-world.ts';
+
+let world: StrayWorld;
+beforeEach(async () => {
+  world = await createStrayWorld();
+});
+afterEach(() => world.close());
+
+const reader = () => createProcReader({ tokens: [world.token], botId: world.botId });
+const SLEEP = 'import time; time.sleep(1000)';
+
+/** Starts a process and waits until it has become the program that it should be. */
+async function started(
+  command: string,
+  args: string[],
+  options = {},
+  ready: (proc: Proc) => boolean = () => true,
+) {
+  const { pid } = world.start(command, args, options);
+  const list = reader();
+  let proc: Proc | null = null;
+  await until(() => {
+    proc = list.one(pid);
+    return proc !== null && proc.comm !== 'node' && proc.argv.length > 0 && ready(proc);
+  }, `${command} runs`);
+  return proc as unknown as Proc;
+}
+
+test('the facts of a process', async () => {
+  const proc = await started('sleep', ['1000'], {
+    env: {
+      TELEGRAM_BOT_TOKEN: world.token,
+      SINGLEPOLL_BOT: '7',
+      SINGLEPOLL_RUN: 'r',
+      SINGLEPOLL_SPAWN: '2',
+      pm_id: '0',
+      name: 'app',
+      INVOCATION_ID: 'i',
+    },
+    detached: true,
+  });
+  assert.equal(proc.ppid, process.pid);
+  assert.equal(proc.pgid, proc.pid);
+  assert.equal(proc.sid, proc.pid);
+  assert.equal(proc.uid, process.getuid!());
+  assert.equal(proc.comm, 'sleep');
+  assert.deepEqual(proc.argv, ['sleep', '1000']);
+  assert.equal(proc.cwd, world.project);
+  assert.deepEqual(proc.env, {
+    holdsToken: true,
+    bot: '7',
+    run: 'r',
+    spawn: '2',
+    otherToken: false,
+    marks: { pm_id: '0', INVOCATION_ID: 'i', name: 'app' },
+  });
+});
+
+test('no token is kept: not in the facts, not in the arguments', async () => {
+  const proc = await started('sleep', ['1000', `--url=https://x/bot${world.token}/getMe`].slice(0, 1), {
+    env: { A: `x${world.token}` },
+  });
+  const curl = await started(PYTHON, ['-c', SLEEP, `https://x/bot${world.token}/getMe`], { env: {} });
+  assert.equal(curl.tokenInArgs, true);
+  assert.equal(proc.env?.holdsToken, true);
+  assert.ok(!JSON.stringify([proc, curl]).includes(world.token.split(':')[1]!));
+});
+
+for (const [name, value, holds] of [
+  ['the token', (t: string) => t, true],
+  ['the token in a URL', (t: string) => `https://api.telegram.org/bot${t}/`, true],
+  ['the token in JSON', (t: string) => `{"token":"${t}"}`, true],
+  ['a longer secret', (t: string) => `${t}x`, false],
+  ['a longer id', (t: string) => `1${t}`, false],
+  ['a part of it', (t: string) => t.slice(0, -1), false],
+] as const) {
+  test(`environment with ${name}: ${holds ? 'held' : 'not held'}`, async () => {
+    const proc = await started('sleep', ['1000'], { env: { X: value(world.token) } });
+    assert.equal(proc.env?.holdsToken, holds);
+  });
+}
+
+test("another bot's token counts in well-known variables only, the first of them", async () => {
+  const other = async (env: Record<string, string>) =>
+    (await started('sleep', ['1000'], { env })).env?.otherToken;
+  assert.equal(await other({ BOT_TOKEN: world.otherToken }), true);
+  assert.equal(await other({ MY_OTHER_BOT: world.otherToken }), false);
+  assert.equal(await other({ BOT_TOKEN: world.otherToken, TELEGRAM_BOT_TOKEN: world.token }), false);
+  assert.equal(await other({ BOT_TOKEN: world.token, TELEGRAM_BOT_TOKEN: world.otherToken }), true);
+});
+
+test('hostile: newlines, escapes and invalid UTF-8 in arguments and environment', async () => {
+  const code = `import os; os.execve("/usr/bin/tail", [b"sl\\n\\x1b[31m\\xff)", b"-f", b"/dev/null", b"\\xfe\\xff"], {b"A\\nTELEGRAM_BOT_TOKEN": b"\\xff\\n", b"T": b"\\xff" + b"${world.token}" + b"\\xff"})`;
+  const proc = await started(PYTHON, ['-c', code], {}, (one) => one.argv[0]!.startsWith('sl'));
+  assert.equal(proc.argv[0], 'sl\n\u001b[31m\ufffd)');
+  assert.equal(proc.argv[3], '\ufffd\ufffd');
+  assert.equal(proc.env?.holdsToken, true);
+});
+
+test('hostile: a program called "a) R 1 1 1\\n" is read right', async () => {
+  const odd = join(world.project, 'a) R 1 (\n1');
+  copyFileSync('/bin/sleep', odd);
+  const proc = await started(odd, ['1000']);
+  assert.equal(proc.comm, 'a) R 1 (\n1');
+  assert.equal(proc.ppid, process.pid);
+});
+
+test('hostile: 2 MB of arguments and environment; the token at the very end is found, little is kept', async () => {
+  const many = Array.from({ length: 14 }, (_, i) => `arg${i}${'x'.repeat(100_000)}`);
+  const env: Record<string, string> = {};
+  for (let i = 0; i < 5; i++) env[`V${i}`] = 'y'.repeat(120_000);
+  env.Z = world.token;
+  const startedMs = performance.now();
+  const proc = await started(PYTHON, ['-c', SLEEP, ...many], { env });
+  assert.ok(performance.now() - startedMs < 5_000);
+  assert.equal(proc.env?.holdsToken, true);
+  assert.ok(proc.argv.join('').length <= 16 * 1024);
+});
+
+test('a known process that executes another program is read again', async () => {
+  const list = reader();
+  const { pid } = world.start('sh', ['-c', 'read line; exec env -i SINGLEPOLL_BOT=7 sleep 1000'], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    env: { T: world.token },
+  });
+  const child = world.start('sleep', ['1000']);
+  await until(() => list.snapshot().procs.get(pid)?.comm === 'sh', 'the shell runs');
+  const before = list.snapshot().procs.get(pid)!;
+  assert.equal(before.env?.holdsToken, true);
+  world.feed(pid, '\n');
+  await until(() => list.snapshot().procs.get(pid)?.argv[0] === 'sleep', 'it became sleep');
+  const now = list.snapshot().procs.get(pid)!;
+  assert.equal(now.startId, before.startId);
+  assert.equal(now.env?.holdsToken, false);
+  assert.equal(now.env?.bot, '7');
+  assert.ok(list.snapshot().procs.has(child.pid));
+});
+
+test('the working folder: as it is now in a fresh snapshot; a deleted one says so', async () => {
+  const list = reader();
+  mkdirSync(join(world.project, 'sub'));
+  const { pid } = world.start(
+    PYTHON,
+    ['-c', `import os; input(); os.chdir("sub"); os.rmdir(os.getcwd()); ${SLEEP}`],
+    { stdio: ['pipe', 'ignore', 'ignore'] },
+  );
+  await until(() => list.snapshot().procs.get(pid)?.argv[0] === PYTHON, 'it runs');
+  assert.equal(list.snapshot().procs.get(pid)?.cwd, world.project);
+  world.feed(pid, '\n');
+  await until(
+    () => list.snapshot({ fresh: true }).procs.get(pid)?.cwd === join(world.project, 'sub (deleted)'),
+    'it moved',
+  );
+});
+
+test('a zombie is listed as one; threads of the kernel are not listed', async () => {
+  const code = `import os,sys\npid=os.fork()\nif pid==0: os._exit(0)\nprint(pid,flush=True)\n${SLEEP}`;
+  const parent = world.start(PYTHON, ['-c', code], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = (await new Promise<Buffer[]>((done) =>
+    parent.stdout!.once('data', (data) => done([data])),
+  )) as [Buffer];
+  const list = reader();
+  await until(() => list.snapshot().procs.get(Number(line.toString()))?.state === 'Z', 'a zombie');
+  const { procs, uninspectable } = list.snapshot();
+  assert.deepEqual(procs.get(Number(line.toString()))?.argv, []);
+  assert.ok([...procs.values()].every((proc) => proc.pid !== 2 && proc.ppid !== 2));
+  assert.ok(uninspectable.count < procs.size);
+});
+
+test('a program that wrote over its environment cannot be inspected, and is counted', async () => {
+  // What setproctitle does: the block stays, its content goes.
+  const code = [
+    'import ctypes,re',
+    'start,end=[int(x) for x in open("/proc/self/stat").read().rsplit(")",1)[1].split()[47:49]]',
+    'ctypes.memset(start,0,end-start)',
+    'print("done",flush=True)',
+    SLEEP,
+  ].join('\n');
+  const list = reader();
+  const child = world.start(PYTHON, ['-c', code], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { T: world.token },
+  });
+  await new Promise((done) => child.stdout!.once('data', done));
+  const { procs, uninspectable } = list.snapshot();
+  assert.equal(procs.get(child.pid)?.env, null);
+  assert.ok(uninspectable.byUid.get(process.getuid!())! >= 1);
+});
+
+test('parseProcStat: what is no stat line is none', () => {
+  for (const text of ['', 'x', '1 (a', '1 (a) S 1', ') (']) assert.equal(parseProcStat(text), null, text);
+});
+
+test('symbolic links in the working folder are resolved by the kernel', async () => {
+  const link = join(world.project, 'link');
+  symlinkSync(world.elsewhere, link);
+  const proc = await started('sleep', ['1000'], { cwd: link });
+  assert.equal(proc.cwd, world.elsewhere);
+});
