@@ -3,21 +3,11 @@
  * is run, so that `--help` and `status` stay instant.
  */
 import { Command, CommanderError } from 'commander';
+import type { Run } from './commands/invocation.ts';
 import { addOptions, OPTIONS_EPILOGUE, readFlags } from './config/cli-options.ts';
 import type { CommandName } from './config/config.ts';
 import { EXIT, SinglepollError } from './errors.ts';
 import { VERSION } from './version.ts';
-
-/** What a command's code gets: what was typed, and nothing read yet. */
-export interface Invocation {
-  readonly command: CommandName;
-  readonly flags: ReturnType<typeof readFlags>;
-  /** Options of the command itself, beside those of the option table. */
-  readonly own: Readonly<Record<string, unknown>>;
-  readonly words: readonly string[];
-}
-
-type Run = (invocation: Invocation) => Promise<number>;
 
 let exitCode: number = EXIT.ok;
 

@@ -1,11 +1,12 @@
 /** `singlepoll status`: the supervisor's own word where one runs, else what can be seen from here. */
-import type { Invocation } from '../cli.ts';
+
 import type { Config } from '../config/config.ts';
 import { type StatusDocument, statusExitCode } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
 import { painter } from '../output/report.ts';
 import { statusScreen } from '../output/status-screen.ts';
 import { configure, warn } from './context.ts';
+import type { Invocation } from './invocation.ts';
 import { type Located, locate, statusOf, unreachable } from './locate.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
