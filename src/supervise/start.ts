@@ -191,10 +191,11 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
     folder: botDir,
   });
   const { loop } = running;
-  asks.stop = (reason) => {
-    halt.abort(new Stopped());
-    loop.send({ kind: 'ask-stop', reason });
-  };
+  // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
+  running.onStep(() => {
+    if (loop.state.headed?.to === 'exit') halt.abort(new Stopped());
+  });
+  asks.stop = (reason) => loop.send({ kind: 'ask-stop', reason });
   asks.restart = (reason) => loop.send({ kind: 'ask-restart', reason });
   asks.forward = (name) => running.forward(name);
   if (signal.aborted) asks.stop('asked to stop');

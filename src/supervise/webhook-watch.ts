@@ -61,6 +61,8 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
         say: (text) => report.line('webhook', text, 'warn'),
       });
     } catch (error) {
+      // Asked to stop meanwhile: nobody waits for the answer.
+      if (options.signal.aborted) return null;
       if (!SinglepollError.is(error)) throw error;
       return { code: error.exitCode, reason: error.message };
     }
