@@ -134,7 +134,8 @@ test('what has grown meanwhile is stopped too; a tree that grows for ever is not
   const hands: Hands = {
     look: (pid) => looks.get(pid) ?? null,
     kill: (pid: number, _signal: Signal) => void looks.delete(pid),
-    nowMs: () => performance.now(),
+    nowMs: linuxHands.nowMs,
+    pause: linuxHands.pause,
   };
   const grow = () => {
     number += 1;
