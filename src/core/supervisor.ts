@@ -52,7 +52,7 @@ export interface State {
   readonly pid: number | null;
   /** The present run has shown that it is good (it polled, or lived long enough). */
   readonly good: boolean;
-  /** Unplanned exits in a row since the last good run. */
+  /** Unplanned exits in a row since the last good run; a run is known to be good only when it has ended. */
   readonly failures: number;
   /** Times of unplanned exits within the period. */
   readonly exitsAtMs: readonly number[];
@@ -227,7 +227,10 @@ const unplannedExit: Cell<'worker-exited'> = (state, event, policy) => {
 };
 
 const askedRestart: Cell<'ask-restart'> = (state, event) =>
-  stopTree({ ...state, restarts: state.restarts + 1 }, { to: 'respawn', reason: event.reason });
+  stopTree(
+    { ...state, restarts: state.restarts + 1, failures: state.good ? 0 : state.failures },
+    { to: 'respawn', reason: event.reason },
+  );
 const askedStop: Cell<'ask-stop'> = (state, event) =>
   stopTree(state, { to: 'exit', code: 0, reason: event.reason });
 const blocked: Cell<'blocked'> = (state, event) => stopTree(state, { to: 'exit', ...event.ending });
@@ -265,16 +268,13 @@ const table: { readonly [P in Phase]: Row } = {
     polled: (state) =>
       state.pid === null
         ? ignore(state)
-        : [
-            { ...state, phase: 'polling', good: true, failures: 0 },
-            [say({ what: 'polling', pid: state.pid })],
-          ],
+        : [{ ...state, phase: 'polling', good: true }, [say({ what: 'polling', pid: state.pid })]],
     'worker-exited': unplannedExit,
     'tree-stopped': never,
     'ask-stop': askedStop,
     'ask-restart': askedRestart,
     blocked,
-    'good-due': (state) => [{ ...state, phase: 'polling', good: true, failures: 0 }, []],
+    'good-due': (state) => [{ ...state, phase: 'polling', good: true }, []],
     'backoff-due': ignore,
   },
   polling: {

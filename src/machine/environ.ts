@@ -95,11 +95,13 @@ export function scanEnviron(block: Buffer, tokens: readonly Buffer[], botId: str
   let bot: string | null = null;
   let run: string | null = null;
   let spawn: string | null = null;
+  let deploy = false;
   // The cookies share a prefix: one search decides for the three of them, for nearly every process.
   if (block.includes('\0SINGLEPOLL_')) {
     bot = variable(block, COOKIES[0]);
     run = variable(block, COOKIES[1]);
     spawn = variable(block, COOKIES[2]);
+    if (run !== null) deploy = (variable(block, 'POLLING_ENABLED') ?? '1') !== '1';
   }
   let otherToken = false;
   if (block.includes('TOKEN=')) {
@@ -118,11 +120,19 @@ export function scanEnviron(block: Buffer, tokens: readonly Buffer[], botId: str
     marks[name] = value;
   }
   // `name` is PM2's variable for the app only beside its other mark; alone it may be anybody's.
-  if (marks?.['pm_id'] !== undefined) {
+  if (marks?.pm_id !== undefined) {
     const name = variable(block, 'name');
-    if (name !== null) marks['name'] = name;
+    if (name !== null) marks.name = name;
   }
   const holdsToken = tokens.some((token) => holdsWholeToken(block, token));
   if (!holdsToken && bot === null && run === null && !otherToken && marks === null) return EMPTY;
-  return { holdsToken, bot, run, spawn, otherToken, marks: marks ?? NO_MARKS };
+  return {
+    holdsToken,
+    bot,
+    run,
+    spawn,
+    otherToken,
+    marks: marks ?? NO_MARKS,
+    ...(deploy ? { deploy } : {}),
+  };
 }

@@ -93,7 +93,7 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
         const proc = readOne(pid, fresh);
         if (!proc) continue;
         procs.set(pid, proc);
-        if ((proc.env === null || proc.cwd === null) && proc.state !== 'Z') {
+        if ((proc.env === null || proc.cwd === null) && proc.state !== 'Z' && pid !== 1) {
           count += 1;
           byUid.set(proc.uid, (byUid.get(proc.uid) ?? 0) + 1);
         }

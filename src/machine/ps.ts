@@ -137,8 +137,10 @@ export function scanPsText(text: string, tokens: readonly string[], botId: strin
   const set = TOKEN_NAMES.map((name) => /^(\d{5,}):/.exec(variable(name) ?? '')?.[1]).find(
     (id) => id !== undefined,
   );
+  const deploy = variable('SINGLEPOLL_RUN') !== null && (variable('POLLING_ENABLED') ?? '1') !== '1';
   return {
     holdsToken: tokens.some((token) => text.includes(token)),
+    ...(deploy ? { deploy } : {}),
     bot: variable('SINGLEPOLL_BOT'),
     run: variable('SINGLEPOLL_RUN'),
     spawn: variable('SINGLEPOLL_SPAWN'),

@@ -115,6 +115,15 @@ export function createStrayFinder(
   { lookout, hands }: Instruments = { lookout: createLookout(options), hands: linuxHands },
 ): StrayFinder {
   const plans = new WeakMap<Stray, () => TreePlan>();
+  /** Whose connection was seen once: a poller has none between two polls, and is a poller all the same. */
+  const proven = new Set<string>();
+
+  function see(look: LookOptions, fresh: boolean): Seen {
+    const seen = lookout.see(whoOf(look), fresh, proven);
+    if (proven.size > 1_000) proven.clear();
+    for (const { grade, proc } of seen.graded) if (grade === 'proven') proven.add(identity(proc));
+    return seen;
+  }
 
   /**
    * Watches those whose proof is incomplete, until it is complete or the time is over. Also catches what comes and
@@ -122,7 +131,6 @@ export function createStrayFinder(
    * been a single message, and is let go.
    */
   async function settle(first: Seen, look: LookOptions): Promise<Found[]> {
-    const proven = new Set<string>();
     const caught = new Map<string, Found>();
     const sightings = new Map<string, number>();
     const topOf = ({ one, seen }: Found) =>
@@ -145,7 +153,7 @@ export function createStrayFinder(
         seen.graded.filter((one) => one.open).map((one) => [one.proc.pid, identity(one.proc)]),
       );
       for (const pid of lookout.connected([...open.keys()], seen.around)) proven.add(open.get(pid)!);
-      seen = lookout.see(whoOf(look), false, proven);
+      seen = see(look, false);
       note(seen);
     }
     const present = new Set(seen.graded.map((one) => identity(one.proc)));
@@ -223,7 +231,7 @@ export function createStrayFinder(
     async look(look = {}) {
       const startedMs = hands.nowMs();
       await lookout.refresh();
-      const first = lookout.see(whoOf(look), true);
+      const first = see(look, true);
       const found =
         (look.settleMs ?? 0) > 0
           ? await settle(first, look)
@@ -242,7 +250,7 @@ export function createStrayFinder(
     },
     quickLook(look = {}) {
       const startedMs = hands.nowMs();
-      const seen = lookout.see(whoOf(look), false);
+      const seen = see(look, false);
       const startedAt = startClock();
       const strays = seen.graded.map((one) => toStray(one, seen, startedAt, null));
       return report(seen, strays, startedMs);

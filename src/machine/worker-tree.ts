@@ -81,7 +81,8 @@ export function createWorkerTree(
       stopTargets(members(leader, []), {
         stopTimeoutMs,
         killWaitMs: KILL_WAIT_MS,
-        grown: (listed) => members(leader, listed),
+        // The leader is listed by now: its bare number would also name whoever gets its pid next.
+        grown: (listed) => members(null, listed),
         hands,
         now,
       }),

@@ -177,3 +177,25 @@ test('restart: many at once end with one worker; with nothing running it is no s
   const result = await b.run(['restart']);
   assert.notEqual(result.code, 0);
 });
+
+test('status --watch: shows changes until it is interrupted; with --json one document per line', async (t) => {
+  const b = await bed(t);
+  await b.polling(['--', ...node('polite.mjs')]);
+  const watch = b.cli(['status', '--watch', '--json']);
+  const documents = () =>
+    watch
+      .stdout()
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Status);
+  await until('a first look', () => documents().length > 0, { seen: watch.seen });
+  await b.run(['restart']);
+  await until('the second spawn in view', () => documents().some((status) => status.worker?.spawns === 2), {
+    ms: 20_000,
+    seen: watch.seen,
+  });
+  for (const status of documents()) assertStatusShape(status);
+  watch.signal('SIGINT');
+  const exit = await watch.exit(5000);
+  assert.ok(exit.code === 0 || exit.code === 130, watch.seen());
+});

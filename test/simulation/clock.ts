@@ -1,0 +1,90 @@
+/**
+ * Virtual time: a queue of events, carried out one after another, each at once. Nothing here waits for real. Promises of
+ * the program under test are run dry after every event that may have settled one, before the next event is looked at.
+ */
+
+export interface Clock {
+  now(): number;
+  /** Runs `act` in `ms`; returns the way to cancel it. */
+  after(ms: number, act: () => void): () => void;
+  /** A promise may have been settled: run them dry before the next event. */
+  stir(): void;
+  /** Carries out everything due until `untilMs`, `look` after each event; ends early when `look` returns false. */
+  run(untilMs: number, look: () => boolean): Promise<void>;
+}
+
+interface Entry {
+  readonly atMs: number;
+  readonly order: number;
+  act: (() => void) | null;
+}
+
+export function createClock(): Clock {
+  const heap: Entry[] = [];
+  let nowMs = 0;
+  let order = 0;
+  let stirred = false;
+
+  const before = (a: Entry, b: Entry) => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+
+  function push(entry: Entry): void {
+    let i = heap.push(entry) - 1;
+    while (i > 0) {
+      const parent = (i - 1) >> 1;
+      if (!before(entry, heap[parent]!)) break;
+      heap[i] = heap[parent]!;
+      i = parent;
+    }
+    heap[i] = entry;
+  }
+
+  function pop(): Entry | undefined {
+    const first = heap[0];
+    const last = heap.pop();
+    if (!last || heap.length === 0) return first;
+    let i = 0;
+    for (;;) {
+      let child = 2 * i + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && before(heap[child + 1]!, heap[child]!)) child += 1;
+      if (!before(heap[child]!, last)) break;
+      heap[i] = heap[child]!;
+      i = child;
+    }
+    heap[i] = last;
+    return first;
+  }
+
+  return {
+    now: () => nowMs,
+    after(ms, act) {
+      const entry: Entry = { atMs: nowMs + Math.max(0, ms), order: order++, act };
+      push(entry);
+      return () => {
+        entry.act = null;
+      };
+    },
+    stir() {
+      stirred = true;
+    },
+    async run(untilMs, look) {
+      for (;;) {
+        if (stirred) {
+          stirred = false;
+          // The one turn of the real event loop: every promise that can go on does so before it.
+          await new Promise((resolve) => setImmediate(resolve));
+          if (!look()) return;
+          continue;
+        }
+        const next = heap[0];
+        if (!next || next.atMs > untilMs) break;
+        pop();
+        if (!next.act) continue;
+        nowMs = next.atMs;
+        next.act();
+        if (!stirred && !look()) return;
+      }
+      nowMs = Math.max(nowMs, untilMs);
+    },
+  };
+}

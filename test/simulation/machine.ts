@@ -1,0 +1,219 @@
+/**
+ * The simulated machine: processes with parents, groups, sessions and start times; signals; pids that are used again as
+ * soon as they are free. It knows the truth about every process (its `life`); the program under test never sees that.
+ */
+import type { Proc, ProcEnv, Snapshot } from '../../src/machine/process.ts';
+import type { Clock } from './clock.ts';
+import type { Random } from './random.ts';
+
+/** What a process really is. All processes of one start of one program share a life. */
+export interface Life {
+  readonly id: number;
+  readonly kind: 'stray' | 'worker' | 'innocent';
+  readonly program: string;
+  readonly bornMs: number;
+  /** Which supervisor run and spawn a worker's process belongs to. */
+  readonly run?: string;
+  readonly spawn?: number;
+  /** A service manager keeps it alive, and the machine can tell so. */
+  readonly managed?: boolean;
+  /** The living process that started it, where that is neither pid 1 nor part of it. */
+  readonly startedBy?: number;
+  /** When a look showed proof against it; null before. */
+  provenMs: number | null;
+  /** Called when its last process has gone. */
+  onGone?: () => void;
+}
+
+export interface Polls {
+  readonly everyMs: number;
+  readonly onMs: number;
+  readonly phaseMs: number;
+}
+
+export interface Ended {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+export interface Body {
+  readonly pid: number;
+  ppid: number;
+  readonly pgid: number;
+  readonly sid: number;
+  readonly uid: number;
+  readonly startId: string;
+  state: 'S' | 'Z' | 'T';
+  readonly comm: string;
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  readonly env: ProcEnv;
+  /** The env file of its working folder holds our token. */
+  readonly envFile: boolean;
+  readonly life: Life;
+  /** From SIGTERM to its end; null: it is ignored. */
+  termMs: number | null;
+  /** From SIGKILL to its end; null: it sits in the kernel until the trouble ends. */
+  killMs: number | null;
+  /** When it is connected to the API root. */
+  readonly polls: Polls | null;
+  /** Belongs to a user whom we may not signal. */
+  readonly denied: boolean;
+  /** Starts something more when it is asked to end. */
+  onTerm?: () => void;
+  /** It ended; a leader of ours then stays as a zombie until it is reaped. */
+  onEnd?: (ended: Ended) => void;
+  readonly reapedByUs: boolean;
+  leaving: boolean;
+  killed: boolean;
+}
+
+export interface Birth {
+  readonly life: Life;
+  readonly ppid: number;
+  readonly argv: readonly string[];
+  readonly comm?: string;
+  readonly cwd?: string;
+  readonly uid?: number;
+  readonly env?: Partial<ProcEnv>;
+  readonly envFile?: boolean;
+  /** Group and session; default: those of the parent. */
+  readonly own?: 'session' | 'group';
+  readonly termMs?: number | null;
+  readonly killMs?: number | null;
+  readonly polls?: Polls | null;
+  readonly denied?: boolean;
+  readonly reapedByUs?: boolean;
+  readonly pid?: number;
+}
+
+export const PROJECT = '/srv/bot';
+export const BOT_ID = '123456';
+
+const BARE: ProcEnv = { holdsToken: false, bot: null, run: null, spawn: null, otherToken: false, marks: {} };
+
+export interface Machine {
+  readonly bodies: ReadonlyMap<number, Body>;
+  newLife(life: Omit<Life, 'id' | 'bornMs' | 'provenMs'>): Life;
+  start(birth: Birth): Body;
+  /** Throws like process.kill: ESRCH, EPERM. */
+  signal(pid: number, signal: string): void;
+  end(body: Body, ended: Ended): void;
+  reap(body: Body): void;
+  snapshot(): Snapshot;
+  living(): Body[];
+  connected(body: Body): boolean;
+  /** A freed pid is given away at once with this chance. */
+  reuseChance: number;
+}
+
+export function createMachine(clock: Clock, random: Random): Machine {
+  const bodies = new Map<number, Body>();
+  const members = new Map<number, number>();
+  let lives = 0;
+  // Above the kernel's largest pid: the supervisor itself runs under the pid of this very process.
+  let lastPid = 5_000_000;
+  let starts = 0;
+
+  const machine: Machine = {
+    bodies,
+    reuseChance: 0,
+    newLife: (life) => ({ ...life, id: ++lives, bornMs: clock.now(), provenMs: null }),
+    start(birth) {
+      const pid = birth.pid ?? ++lastPid;
+      const parent = bodies.get(birth.ppid);
+      const body: Body = {
+        pid,
+        ppid: birth.ppid,
+        pgid: birth.own ? pid : (parent?.pgid ?? pid),
+        sid: birth.own === 'session' ? pid : (parent?.sid ?? pid),
+        uid: birth.uid ?? 1000,
+        startId: String(++starts),
+        state: 'S',
+        comm: birth.comm ?? birth.argv[0]!.slice(-15),
+        argv: birth.argv,
+        cwd: birth.cwd ?? '/',
+        env: { ...BARE, ...birth.env },
+        envFile: birth.envFile ?? false,
+        life: birth.life,
+        termMs: birth.termMs === undefined ? 1 : birth.termMs,
+        killMs: birth.killMs === undefined ? 0 : birth.killMs,
+        polls: birth.polls ?? null,
+        denied: birth.denied ?? false,
+        reapedByUs: birth.reapedByUs ?? false,
+        leaving: false,
+        killed: false,
+      };
+      bodies.set(pid, body);
+      members.set(birth.life.id, (members.get(birth.life.id) ?? 0) + 1);
+      return body;
+    },
+    signal(pid, signal) {
+      const body = bodies.get(pid);
+      if (!body) throw Object.assign(new Error('ESRCH'), { code: 'ESRCH' });
+      if (body.denied) throw Object.assign(new Error('EPERM'), { code: 'EPERM' });
+      if (body.state === 'Z') return;
+      if (signal === 'SIGCONT') {
+        if (body.state === 'T') body.state = 'S';
+        return;
+      }
+      if (signal === 'SIGKILL') {
+        body.killed = true;
+        if (body.killMs !== null) leave(body, body.killMs, signal);
+        return;
+      }
+      body.onTerm?.();
+      if (body.termMs !== null && !body.leaving) {
+        body.leaving = true;
+        leave(body, body.termMs, signal);
+      }
+    },
+    end(body, ended) {
+      if (body.state === 'Z' || bodies.get(body.pid) !== body) return;
+      for (const child of bodies.values()) if (child.ppid === body.pid) child.ppid = 1;
+      const left = members.get(body.life.id)! - 1;
+      members.set(body.life.id, left);
+      if (body.reapedByUs) body.state = 'Z';
+      else machine.reap(body);
+      body.onEnd?.(ended);
+      if (left === 0) body.life.onGone?.();
+    },
+    reap(body) {
+      if (bodies.get(body.pid) !== body) return;
+      bodies.delete(body.pid);
+      if (body.life.kind === 'innocent' || !random.chance(machine.reuseChance)) return;
+      // As the kernel does, a pid is not given away while a group or session of that number lives.
+      for (const other of bodies.values()) if (other.pgid === body.pid || other.sid === body.pid) return;
+      const life = machine.newLife({ kind: 'innocent', program: 'took the pid' });
+      machine.start({ life, ppid: 1, argv: ['/usr/bin/rsync', '--daemon'], own: 'session', pid: body.pid });
+    },
+    snapshot() {
+      const procs = new Map<number, Proc>();
+      for (const body of bodies.values()) {
+        const { pid, ppid, pgid, sid, startId, state, comm } = body;
+        const dead = state === 'Z';
+        procs.set(pid, {
+          ...{ pid, ppid, pgid, sid, startId, state, comm, tty: 0 },
+          uid: dead ? -1 : body.uid,
+          argv: dead ? [] : body.argv,
+          cwd: dead ? null : body.cwd,
+          env: dead ? null : body.env,
+        });
+      }
+      return { procs, uninspectable: { count: 0, byUid: new Map(), hidden: false }, atMs: clock.now() };
+    },
+    living: () => [...bodies.values()].filter((body) => body.state !== 'Z'),
+    connected({ polls }) {
+      if (!polls) return false;
+      return (clock.now() + polls.phaseMs) % polls.everyMs < polls.onMs;
+    },
+  };
+
+  function leave(body: Body, ms: number, signal: string): void {
+    const ended: Ended = { code: null, signal };
+    if (ms === 0) machine.end(body, ended);
+    else clock.after(ms, () => machine.end(body, ended));
+  }
+
+  return machine;
+}

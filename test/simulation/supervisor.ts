@@ -1,0 +1,413 @@
+/**
+ * One simulated `singlepoll start`: the real loop, table, sweeper, finder, grades, plans and ladder, joined to the simulated
+ * machine. What is written here again is what `supervise/run.ts`, `start.ts` and `watch.ts` do around them.
+ */
+import { surroundings } from '../../src/core/family.ts';
+import { isStopped, survey } from '../../src/core/grade.ts';
+import type { Ending, Policy } from '../../src/core/supervisor.ts';
+import { identity, type Lookout } from '../../src/machine/lookout.ts';
+import type { Hands } from '../../src/machine/stop.ts';
+import { createStrayFinder } from '../../src/machine/strays.ts';
+import { createWorkerTree } from '../../src/machine/worker-tree.ts';
+import { createLoop, type Loop } from '../../src/supervise/loop.ts';
+import { createSweeper } from '../../src/supervise/sweep.ts';
+import type { Checker } from './check.ts';
+import type { Clock } from './clock.ts';
+import { STRAY_PATTERN } from './lives.ts';
+import { BOT_ID, type Body, type Ended, type Machine, PROJECT } from './machine.ts';
+import type { Random } from './random.ts';
+
+export interface WorkerPlan {
+  /** 126 or 127: it can't be started. */
+  readonly failsWith: number | null;
+  /** From its start to its end by itself; null: it stays. */
+  readonly livesMs: number | null;
+  readonly ended: Ended;
+  readonly conflict: boolean;
+  /** From its start to its first poll; null: its polls can't be seen. */
+  readonly pollsAfterMs: number | null;
+  /** From its end to the moment in which the supervisor hears of it. */
+  readonly heardMs: number;
+  /** How it and its children take signals, what else it starts. */
+  furnish(leader: Body): void;
+  readonly termMs: number | null;
+  readonly killMs: number | null;
+}
+
+export interface Timing {
+  readonly policy: Policy;
+  readonly stopTimeoutMs: number;
+}
+
+export interface SupervisorWorld {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly machine: Machine;
+  readonly check: Checker;
+  readonly shellPid: number;
+  readonly timing: Timing;
+  planWorker(): WorkerPlan;
+  /** What the webhook's first look answers. */
+  firstWebhook(): { readonly tookMs: number; readonly ending: Ending | null };
+  /** The lock is free again. */
+  onGone(sim: Sim): void;
+  log(text: string): void;
+}
+
+export interface Sim {
+  readonly run: string;
+  readonly loop: Loop;
+  /** Its process exists: it holds the lock. */
+  readonly there: boolean;
+  worker(): Body | null;
+  /** By a signal, or over the control channel. */
+  stop(by: 'signal' | 'control'): void;
+  restart(): void;
+  block(ending: Ending): void;
+  /** SIGKILL. */
+  die(): void;
+}
+
+const SETTLE_MS = 1_000;
+const STRAYS_EVERY_MS = 4_000;
+const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
+const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
+
+let runs = 0;
+
+export function startSimSupervisor(world: SupervisorWorld): Sim {
+  const { clock, random, machine, check, timing } = world;
+  const run = `run ${++runs}`;
+  const life = machine.newLife({ kind: 'innocent', program: 'singlepoll' });
+  const self = machine.start({
+    life,
+    // The code under test knows itself by the pid of this very process.
+    pid: process.pid,
+    ppid: world.shellPid,
+    argv: ['node', '/usr/lib/node_modules/singlepoll/bin/singlepoll.cjs', 'start'],
+    env: { holdsToken: true },
+    own: 'group',
+    cwd: PROJECT,
+  });
+  let there = true;
+  let dead = false;
+  let worker: { body: Body; spawn: number; gone: Promise<void> } | null = null;
+  let killing = new AbortController();
+  const halt = new AbortController();
+  let watchedFirst = false;
+
+  const who = () => (worker ? { pid: worker.body.pid, run, spawn: String(worker.spawn) } : null);
+
+  function handsOf(by: 'sweep' | 'tree'): Hands {
+    return {
+      look(pid) {
+        const body = machine.bodies.get(pid);
+        return body ? { startId: body.startId, state: body.state } : null;
+      },
+      kill(pid, signal) {
+        const body = machine.bodies.get(pid);
+        if (body) check.signalled(sim, by, body, signal);
+        machine.signal(pid, signal);
+      },
+      nowMs: clock.now,
+      pause,
+    };
+  }
+
+  /** Whoever waits in a supervisor that was killed never goes on. */
+  function pause(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const go = () => {
+        signal?.removeEventListener('abort', go);
+        cancel();
+        if (dead) return;
+        clock.stir();
+        resolve();
+      };
+      const cancel = clock.after(signal?.aborted ? 0 : ms, go);
+      signal?.addEventListener('abort', go);
+    });
+  }
+
+  const lookout: Lookout = {
+    refresh: () => pause(random.chance(0.9) ? 0 : random.int(1, 40)),
+    list(names) {
+      const snapshot = machine.snapshot();
+      const place = { botId: BOT_ID, selfPid: process.pid, ...names };
+      return { snapshot, place, around: surroundings(snapshot, place) };
+    },
+    see(names, _fresh, proven = new Set()) {
+      const { snapshot, place, around } = lookout.list(names);
+      const connected = new Set<number>();
+      const envFiles = new Map<number, { token: 'ours'; name: string }>();
+      for (const body of machine.bodies.values()) {
+        if (body.state === 'Z') continue;
+        if (body.envFile) envFiles.set(body.pid, { token: 'ours', name: '.env' });
+        if (!body.env.holdsToken && !body.envFile) continue;
+        if (machine.connected(body) || proven.has(identity(body))) connected.add(body.pid);
+      }
+      const facts = {
+        ...place,
+        uid: 1000,
+        patterns: [STRAY_PATTERN],
+        scope: 'project' as const,
+        projectDir: PROJECT,
+        envFiles,
+        connected,
+        elsewhere: new Set<number>(),
+      };
+      const graded = survey(snapshot, facts, around);
+      check.looked(sim, new Set(graded.filter((it) => isStopped(it.grade)).map((it) => it.proc.pid)));
+      return { snapshot, place, around, graded };
+    },
+    connected(pids) {
+      const found = new Set<number>();
+      for (const pid of pids) {
+        const body = machine.bodies.get(pid);
+        if (!body || body.state === 'Z' || !machine.connected(body)) continue;
+        found.add(pid);
+        check.sawConnection(body);
+      }
+      return found;
+    },
+  };
+
+  const finder = createStrayFinder(
+    {
+      ...{ token: 'the token', botId: BOT_ID, apiRoot: 'http://127.0.0.1:1', scope: 'project' },
+      ...{ projectDir: PROJECT, patterns: [STRAY_PATTERN] },
+      async findRespawner(top) {
+        if (random.chance(0.2)) await pause(random.int(1, 60));
+        const { life: it } = machine.bodies.get(top.pid) ?? {};
+        return it?.managed
+          ? { kind: 'supervisord', name: it.program, stopCommand: 'supervisorctl stop x' }
+          : null;
+      },
+    },
+    { lookout, hands: handsOf('sweep') },
+  );
+  const sweeper = createSweeper({
+    finder,
+    report: { line: (_tag, text) => world.log(`  ${text}`), drained: async () => {} },
+    stopTimeoutMs: timing.stopTimeoutMs,
+    dryRun: false,
+    worker: who,
+    onSurvey: () => {},
+    signal: halt.signal,
+    nowMs: clock.now,
+  });
+  const tree = createWorkerTree(
+    { run, botId: BOT_ID, apiRoot: null },
+    { reader: { snapshot: machine.snapshot }, hands: handsOf('tree') },
+  );
+
+  async function firstSweep(): Promise<Ending | null> {
+    const blocked = await sweeper.thorough(SETTLE_MS);
+    if (blocked) return blocked;
+    const { tookMs, ending } = world.firstWebhook();
+    if (ending) check.blocked(sim, ending);
+    await pause(tookMs);
+    return ending ?? (await sweeper.quick());
+  }
+
+  function spawn(
+    number: number,
+    exited: (end: Ended & { conflict: boolean; random: number }) => void,
+  ): number | null {
+    check.spawning(sim, number);
+    const plan = world.planWorker();
+    const tell = (ended: Ended) => {
+      const end = { ...ended, conflict: plan.conflict, random: random.next() };
+      check.exitHeard(sim, number, end);
+      exited(end);
+    };
+    const failed = plan.failsWith;
+    if (failed !== null) {
+      clock.after(plan.heardMs, () => {
+        if (!dead) tell({ code: failed, signal: null });
+      });
+      return null;
+    }
+    const body = machine.start({
+      life: machine.newLife({ kind: 'worker', program: 'worker', run, spawn: number }),
+      ppid: self.pid,
+      argv: ['node', `${PROJECT}/worker.js`],
+      env: { holdsToken: true, bot: BOT_ID, run, spawn: String(number) },
+      ...{ cwd: PROJECT, own: 'session', termMs: plan.termMs, killMs: plan.killMs, reapedByUs: true },
+      polls: plan.pollsAfterMs === null ? null : { everyMs: 1_000, onMs: 900, phaseMs: 0 },
+    });
+    let left!: () => void;
+    const gone = new Promise<void>((resolve) => {
+      left = resolve;
+    });
+    worker = { body, spawn: number, gone };
+    body.onEnd = (ended) => {
+      if (dead) {
+        machine.reap(body);
+        return;
+      }
+      clock.after(plan.heardMs, () => {
+        machine.reap(body);
+        if (dead) return;
+        left();
+        clock.stir();
+        worker = null;
+        tell(ended);
+      });
+    };
+    plan.furnish(body);
+    if (plan.livesMs !== null) clock.after(plan.livesMs, () => machine.end(body, plan.ended));
+    if (plan.pollsAfterMs !== null) signOfPolling(number, body, plan.pollsAfterMs, 0);
+    return body.pid;
+  }
+
+  function signOfPolling(number: number, body: Body, pollsAfterMs: number, turn: number): void {
+    const atMs = SIGN_OF_POLLING_MS[turn];
+    if (atMs === undefined) return;
+    clock.after(atMs - (SIGN_OF_POLLING_MS[turn - 1] ?? 0), () => {
+      const { state } = loop;
+      if (dead || state.spawn !== number || state.phase !== 'starting') return;
+      if (atMs < pollsAfterMs || body.state === 'Z')
+        return signOfPolling(number, body, pollsAfterMs, turn + 1);
+      check.polled(sim, number);
+      loop.send({ kind: 'polled' });
+    });
+  }
+
+  async function stopTree(done: (survivors: number) => void): Promise<void> {
+    killing = new AbortController();
+    const present = worker;
+    clock.stir();
+    const result = await tree.stop(present?.body.pid ?? null, {
+      stopTimeoutMs: timing.stopTimeoutMs,
+      now: killing.signal,
+    });
+    if (present && result.survivors.length === 0) await present.gone;
+    done(result.survivors.length);
+  }
+
+  const broken = (error: unknown) => check.broken(sim, error);
+
+  const loop = createLoop(
+    timing.policy,
+    {
+      now: clock.now,
+      sweep(first, done) {
+        check.sweepBegan(sim);
+        const answer = first ? firstSweep() : sweeper.quick();
+        clock.stir();
+        const tell = (blocked: Ending | null) => {
+          check.sweepEnded(sim);
+          done(blocked);
+        };
+        if (answer instanceof Promise) answer.then(tell).catch(broken);
+        else tell(answer);
+      },
+      spawn,
+      stopTree: (done) => void stopTree(done).catch(broken),
+      killTree() {
+        killing.abort();
+        clock.stir();
+      },
+      say: (saying) => world.log(`  says ${JSON.stringify(saying)}`),
+      timer: (atMs, due) =>
+        clock.after(atMs - clock.now(), () => {
+          if (!dead) due();
+        }),
+      exit(code, reason) {
+        check.exited(sim, code, reason);
+        clock.after(random.int(0, 20), () => {
+          if (dead) return;
+          there = false;
+          machine.end(self, { code, signal: null });
+          world.onGone(sim);
+        });
+      },
+      broken,
+    },
+    (state) => {
+      world.log(`${loop.history().at(-1)} → ${state.phase}`);
+      check.stepped(sim, loop.history().at(-1)!);
+      if (state.phase !== 'starting' || state.pid === null || watchedFirst) return;
+      watchedFirst = true;
+      for (const ms of COMEBACK_LOOKS_MS) clock.after(ms, () => void lookForStrays());
+    },
+  );
+
+  const alive = () => !dead && ['starting', 'polling'].includes(loop.state.phase);
+
+  async function lookForStrays(): Promise<void> {
+    if (!alive()) return;
+    clock.stir();
+    const blocked = await sweeper.quick();
+    if (blocked && alive()) loop.send({ kind: 'blocked', ending: blocked });
+  }
+
+  function watchStrays(): void {
+    if (dead || loop.state.phase === 'exited') return;
+    lookForStrays()
+      .catch(broken)
+      .then(() => clock.after(STRAYS_EVERY_MS, watchStrays));
+    clock.stir();
+  }
+
+  const sim: Sim = {
+    run,
+    loop,
+    get there() {
+      return there;
+    },
+    worker: () => worker?.body ?? null,
+    stop(by) {
+      if (!there) return;
+      check.stopAsked(sim);
+      if (by === 'signal') halt.abort();
+      loop.send({ kind: 'ask-stop', reason: by });
+      clock.stir();
+    },
+    restart() {
+      if (!there) return;
+      check.restartAsked(sim);
+      loop.send({ kind: 'ask-restart', reason: 'asked' });
+    },
+    block(ending) {
+      if (!there) return;
+      check.blocked(sim, ending);
+      loop.send({ kind: 'blocked', ending });
+    },
+    die() {
+      if (!there) return;
+      dead = true;
+      there = false;
+      const group = worker?.body.pid ?? null;
+      machine.end(self, { code: null, signal: 'SIGKILL' });
+      // A zombie that nobody reaps is reaped by init.
+      for (const body of [...machine.bodies.values()]) if (body.state === 'Z') machine.reap(body);
+      if (group !== null) afterDeath(group);
+      world.onGone(sim);
+    },
+  };
+
+  /** The kernel's parent-death signal and the guard; each may fail. */
+  function afterDeath(leader: number): void {
+    const kill = (body: Body) => {
+      try {
+        machine.signal(body.pid, 'SIGKILL');
+      } catch {
+        // Another user's, or gone.
+      }
+    };
+    const body = machine.bodies.get(leader);
+    if (body && random.chance(0.6)) kill(body);
+    if (random.chance(0.6)) {
+      clock.after(random.int(0, 30), () => {
+        for (const it of machine.living()) if (it.pgid === leader && it.env.run === run) kill(it);
+      });
+    }
+  }
+
+  check.began(sim);
+  loop.send({ kind: 'booted' });
+  clock.after(STRAYS_EVERY_MS, watchStrays);
+  return sim;
+}

@@ -1,0 +1,230 @@
+/**
+ * One simulated world from a seed: a machine, strays, innocents, a supervisor (and its successors), and a schedule of troubles
+ * that ends. Then a worker has to live, alone.
+ */
+import type { Ending, Policy } from '../../src/core/supervisor.ts';
+import { type Checker, createChecker } from './check.ts';
+import { createClock } from './clock.ts';
+import { randomProgram, type Surround, startInnocents, startStray, startSystem } from './lives.ts';
+import { BOT_ID, type Body, createMachine, PROJECT } from './machine.ts';
+import { createRandom, type Random } from './random.ts';
+import {
+  type Sim,
+  type SupervisorWorld,
+  startSimSupervisor,
+  type Timing,
+  type WorkerPlan,
+} from './supervisor.ts';
+
+export interface Outcome {
+  readonly seed: number;
+  /** Empty: all held. */
+  readonly violations: readonly string[];
+  /** What happened, oldest first, with virtual times. */
+  readonly log: readonly string[];
+  readonly counts: Readonly<Record<string, number>>;
+  readonly cells: ReadonlyMap<string, number>;
+  readonly virtualMs: number;
+}
+
+function randomTiming(random: Random): Timing {
+  const backoffMinMs = random.pick([50, 100, 500, 1_000]);
+  const policy: Policy = {
+    restart: random.pick(['always', 'always', 'always', 'always', 'on-failure', 'never'] as const),
+    backoffMinMs,
+    backoffMaxMs: backoffMinMs * random.pick([1, 4, 30]),
+    maxRestarts: random.pick([1, 3, 5, 10, 100]),
+    maxRestartsPeriodMs: random.pick([2_000, 20_000, 300_000]),
+    goodAfterMs: random.pick([1_000, 5_000]),
+  };
+  return { policy, stopTimeoutMs: random.pick([100, 500, 1_500]) };
+}
+
+export async function runSeed(seed: number): Promise<Outcome> {
+  const random = createRandom(seed);
+  const clock = createClock();
+  const machine = createMachine(clock, random);
+  machine.reuseChance = random.pick([0, 0, 0.5, 1]);
+  const timing = randomTiming(random);
+  const check: Checker = createChecker(clock, machine, timing);
+  const log: string[] = [];
+  const say = (text: string) => void log.push(`${String(clock.now()).padStart(7)} ${text}`);
+  const troubleMs = random.int(3_000, 40_000);
+  const healed = () => clock.now() >= troubleMs;
+  let sim: Sim | null = null;
+  const shellPid = startSystem(machine);
+  const around: Surround = { clock, random, machine, healed, shellPid };
+
+  const world: SupervisorWorld = {
+    ...{ clock, random, machine, check, shellPid, timing },
+    planWorker: () => planWorker(around),
+    firstWebhook,
+    log: say,
+    onGone(gone) {
+      if (sim === gone) sim = null;
+      if (check.violations.length > 0) return;
+      // Somebody, a service manager or a waiting --takeover starts the next one.
+      if (nextAtOnce) begin();
+      else clock.after(healed() ? 500 : random.int(0, 8_000), begin);
+      nextAtOnce = false;
+    },
+  };
+  let nextAtOnce = false;
+
+  function begin(): void {
+    if (sim) return;
+    say('a supervisor starts');
+    sim = startSimSupervisor(world);
+  }
+
+  function firstWebhook(): { tookMs: number; ending: Ending | null } {
+    const tookMs = random.pick([0, 5, 80, 1_500]);
+    if (healed() || !random.chance(0.03)) return { tookMs, ending: null };
+    const refused = { code: 77, reason: 'token refused' };
+    const away = { code: 69, reason: 'out of reach' };
+    return { tookMs, ending: random.pick([refused, away]) };
+  }
+
+  function trouble(fromMs: number, untilMs: number, text: string, act: () => void): void {
+    clock.after(random.int(fromMs, untilMs), () => {
+      if (healed()) return;
+      say(`* ${text}`);
+      act();
+    });
+  }
+
+  startInnocents(around);
+  const late = () => (random.chance(0.5) ? 0 : random.int(0, troubleMs));
+  for (let i = random.pick([0, 1, 1, 2, 3]); i > 0; i--) {
+    const program = randomProgram(i, around);
+    const atMs = late();
+    clock.after(atMs, () => {
+      say(`* stray ${JSON.stringify(program)}`);
+      startStray(program, around);
+    });
+    if (random.chance(0.3)) {
+      clock.after(atMs + random.int(100, 20_000), () => {
+        if (healed()) return;
+        say(`* stray ${program.name} once more`);
+        startStray(program, around);
+      });
+    }
+  }
+  clock.after(random.int(0, 5), begin);
+  for (let i = random.pick([0, 0, 1, 2]); i > 0; i--) {
+    trouble(0, troubleMs, 'supervisor killed', () => sim?.die());
+  }
+  for (let i = random.pick([0, 0, 1, 3]); i > 0; i--)
+    trouble(0, troubleMs, 'restart asked', () => sim?.restart());
+  for (let i = random.pick([0, 0, 1, 2]); i > 0; i--) {
+    const handover = random.chance(0.3);
+    const by = random.pick(['signal', 'control'] as const);
+    const again = random.chance(0.3) ? random.int(0, 700) : null;
+    trouble(0, troubleMs, `stop asked by ${by}${handover ? ', handover' : ''}`, () => {
+      if (handover && sim) nextAtOnce = true;
+      sim?.stop(by);
+      if (again !== null) {
+        const asked = sim;
+        clock.after(again, () => {
+          say('* stop asked again');
+          if (asked?.there) asked.stop(by);
+        });
+      }
+    });
+  }
+  if (random.chance(0.05)) {
+    trouble(0, troubleMs, 'token refused', () =>
+      sim?.block({ code: 77, reason: 'token refused while running' }),
+    );
+  }
+
+  const look = () => {
+    check.always();
+    return check.violations.length === 0;
+  };
+  await clock.run(troubleMs, look);
+  say('* the trouble ends');
+  heal(machine.living());
+  const boundMs = 4 * (timing.stopTimeoutMs + 6_000) + 1.2 * timing.policy.backoffMaxMs + 12_000;
+  if (look()) await clock.run(troubleMs + boundMs, look);
+  if (check.violations.length === 0) demandWorker();
+
+  /** Whatever could not be ended can be now; managers and runners start nothing any more. */
+  function heal(bodies: readonly Body[]): void {
+    for (const body of bodies) {
+      if (body.denied || body.life.managed) machine.end(body, { code: 0, signal: null });
+      body.killMs ??= 0;
+      if (body.killed) machine.end(body, { code: null, signal: 'SIGKILL' });
+    }
+  }
+
+  function demandWorker(): void {
+    const worker = sim?.worker();
+    if (!sim?.there || !worker || worker.state === 'Z') {
+      check.fail(
+        `no worker ${boundMs} ms after the trouble ended (${sim?.loop.state.phase ?? 'no supervisor'})`,
+      );
+    }
+    for (const body of machine.living()) {
+      const { life } = body;
+      if (life.kind === 'stray' && life.provenMs !== null)
+        check.fail(`a stray still lives long after the trouble: ${body.argv.join(' ')}`);
+    }
+  }
+
+  const { violations, counts, cells } = check;
+  return { seed, violations, log, counts, cells, virtualMs: clock.now() };
+}
+
+/** How the next worker will behave: at random in times of trouble, well afterwards. */
+function planWorker({ random, machine, clock, healed }: Surround): WorkerPlan {
+  const calm = healed();
+  const lives = calm ? null : random.pick([null, null, 0, 30, 400, 3_000, 9_000]);
+  const ended = random.pick([
+    { code: 1, signal: null },
+    { code: 0, signal: null },
+    { code: 3, signal: null },
+    { code: null, signal: 'SIGSEGV' },
+  ]);
+  const stubborn = random.chance(0.15);
+  const children = calm ? 0 : random.pick([0, 0, 1, 2]);
+  return {
+    failsWith: !calm && random.chance(0.07) ? random.pick([126, 127]) : null,
+    livesMs: lives === null ? null : Math.max(1, Math.round(lives * (0.5 + random.next()))),
+    ended,
+    conflict: !calm && random.chance(0.25),
+    pollsAfterMs: random.pick([null, 100, 2_000]),
+    heardMs: random.pick([0, 0, 2, 50]),
+    termMs: stubborn ? null : random.pick([0, 5, 90]),
+    killMs: !calm && random.chance(0.01) ? null : random.pick([0, 0, 3]),
+    furnish(leader) {
+      for (let i = 0; i < children; i++) {
+        const [delayMs, own, orphan, dies] = [
+          random.pick([0, 0, 50, 1_000]),
+          random.pick([undefined, undefined, 'session', 'group'] as const),
+          random.chance(0.3),
+          random.chance(0.5),
+        ];
+        const termMs = random.pick([0, 20, null]);
+        const killMs = random.chance(0.02) ? null : random.pick([0, 2]);
+        clock.after(delayMs, () => {
+          if (leader.state === 'Z' || machine.bodies.get(leader.pid) !== leader || healed()) return;
+          const child = machine.start({
+            life: leader.life,
+            ppid: orphan && own ? 1 : leader.pid,
+            argv: ['node', `${PROJECT}/worker.js`, '--child'],
+            env: { ...leader.env, bot: BOT_ID },
+            ...{ cwd: PROJECT, termMs, killMs, polls: { everyMs: 1_000, onMs: 800, phaseMs: 1 } },
+            ...(own ? { own } : {}),
+          });
+          if (!dies) return;
+          const { onEnd } = leader;
+          leader.onEnd = (how) => {
+            onEnd?.(how);
+            machine.end(child, { code: 0, signal: null });
+          };
+        });
+      }
+    },
+  };
+}
