@@ -88,7 +88,9 @@ function build(): Command {
     'one screen: bot, supervisor, worker tree, polling, webhook, strays',
     ['singlepoll status', 'singlepoll status --json'],
     () => import('./commands/status.ts'),
-  ).option('--json', 'print one JSON document (default: off)');
+  )
+    .option('--json', 'print one JSON document (default: off)')
+    .option('--watch', 'show it again whenever it changes, until interrupted (default: off)');
   command(
     program,
     'who',

@@ -13,12 +13,17 @@ export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);
   const json = invocation.own.json === true;
   if (!json) warn(warnings);
+  const screen = async () => {
+    const paint = await painter(process.stdout, process.env);
+    return (it: StatusDocument) => statusScreen(it, Date.now(), process.stdout.columns ?? 100_000, paint);
+  };
+  if (invocation.own.watch === true) {
+    const { watchStatus } = await import('./watch-status.ts');
+    return await watchStatus(config, json ? null : await screen());
+  }
   const doc = await currentStatus(config);
   if (json) process.stdout.write(`${JSON.stringify(doc)}\n`);
-  else {
-    const paint = await painter(process.stdout, process.env);
-    process.stdout.write(statusScreen(doc, Date.now(), process.stdout.columns ?? 100_000, paint));
-  }
+  else process.stdout.write((await screen())(doc));
   return statusExitCode(doc);
 }
 
