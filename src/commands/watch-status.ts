@@ -5,7 +5,7 @@
 import type { Config } from '../config/config.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
-import { currentStatus } from './status.ts';
+import { currentStatus } from './current-status.ts';
 
 const EVERY_MS = 1_000;
 const CLEAR_SCREEN = '\x1b[H\x1b[2J\x1b[3J';
