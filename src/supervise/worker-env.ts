@@ -13,6 +13,9 @@ export function workerEnv(
   const own: Environment = {
     POLLING_ENABLED: config.polling ? '1' : '0',
     PYTHONUNBUFFERED: '1',
+    // A Python program that sets its title (setproctitle) would wipe its environment block, and with it the mark that finds
+    // it again after it has moved to another session; this tells it not to.
+    SPT_NOENV: '1',
     TELEGRAM_API_ROOT: config.apiRoot,
     SINGLEPOLL_RUN: run,
     SINGLEPOLL_SPAWN: String(spawn),
