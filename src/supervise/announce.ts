@@ -6,6 +6,18 @@ import { findExecutable } from '../machine/executable.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 
+/** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
+export function checkCommand({ command, cwd }: Config): void {
+  if (!command) return;
+  const found = findExecutable(command.argv[0] ?? '', cwd, process.env.PATH);
+  if (found.ok) return;
+  throw new SinglepollError(
+    EXIT.config,
+    `the worker can't be started: ${found.problem} (${command.source})`,
+    `singlepoll start -- COMMAND    # in ${cwd}`,
+  );
+}
+
 export interface Announced {
   readonly config: Config;
   readonly warnings: readonly string[];
@@ -29,14 +41,6 @@ export function sayGate({ config, report }: Announced): null {
 export function sayConfiguration({ config, warnings, report }: Announced): void {
   const { command, settings } = config;
   if (command) {
-    const found = findExecutable(command.argv[0] ?? '', config.cwd, process.env.PATH);
-    if (!found.ok) {
-      throw new SinglepollError(
-        EXIT.config,
-        `the worker can't be started: ${found.problem} (${command.source})`,
-        `singlepoll start -- COMMAND    # in ${config.cwd}`,
-      );
-    }
     const set = settings
       .filter(({ option }) => option !== 'sandbox')
       .map((it) => `${it.option} ${it.value} (${it.from})`);

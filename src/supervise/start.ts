@@ -15,7 +15,7 @@ import { createWorkerTree } from '../machine/worker-tree.ts';
 import { createReport, painter, type Report } from '../output/report.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
-import { sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
+import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
 import { newFacts } from './facts.ts';
@@ -61,7 +61,10 @@ export async function start(request: StartRequest): Promise<number> {
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
   try {
-    const startup = { ...request, config, report, rehearse, api, signal: boot.signal };
+    checkCommand(config);
+    // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
+    const botDir = config.dryRun ? '' : openBotDir(openStateDir(process.env), config.botId ?? 0);
+    const startup = { ...request, config, report, rehearse, api, botDir, signal: boot.signal };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
     sayConfiguration(startup);
     rehearse?.say();
@@ -82,6 +85,8 @@ interface Startup extends StartRequest {
   readonly report: Report;
   readonly rehearse: Rehearsal | null;
   readonly api: BotApi | null;
+  /** The state folder of this bot. */
+  readonly botDir: string;
   readonly signal: AbortSignal;
 }
 
@@ -119,10 +124,9 @@ type Asks = {
 
 /** Steps 4 to 8, and the way back. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, report, rehearse, api, signal } = startup;
+  const { config, report, rehearse, api, botDir, signal } = startup;
   const command = config.command?.argv ?? rehearse?.command ?? [];
   const startedAt = new Date().toISOString();
-  const botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
     pid: process.pid,
