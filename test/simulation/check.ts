@@ -38,6 +38,8 @@ const KILL_WAIT_MS = 5_000;
 const SLACK_MS = 1_000;
 /** A look is fresh enough to spawn after it. */
 const FRESH_MS = 500;
+/** From a look to the first signal because of it. */
+const LOOK_TO_STOP_MS = 200;
 /** Comebacks count within a minute; the exit may come a while after the verdict. */
 const COMEBACK_TRUTH_MS = 60_000 + 2 * KILL_WAIT_MS + 10_000;
 
@@ -342,7 +344,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         ([it, atMs]) =>
           it !== life &&
           it.program === life.program &&
-          atMs <= life.bornMs &&
+          atMs - LOOK_TO_STOP_MS <= life.bornMs &&
           nowMs - atMs < COMEBACK_TRUTH_MS,
       );
       if (earlier.length >= 2) return true;

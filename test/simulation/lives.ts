@@ -91,7 +91,7 @@ function shape(program: StrayProgram, life: Life, ppid: number, phaseMs: number,
   const polls: Polls | null = declared
     ? null
     : program.proof === 'now and then'
-      ? { everyMs: 1_300, onMs: 400, phaseMs }
+      ? { everyMs: 2_700, onMs: 900, phaseMs }
       : { everyMs: 1_000, onMs: 1_000, phaseMs };
   const common = {
     life,

@@ -66,6 +66,8 @@ export interface Body {
   readonly reapedByUs: boolean;
   leaving: boolean;
   killed: boolean;
+  /** As it was last shown. */
+  shown: Proc | null;
 }
 
 export interface Birth {
@@ -107,6 +109,25 @@ export interface Machine {
   reuseChance: number;
 }
 
+function show(body: Body): Proc {
+  const { pid, ppid, pgid, sid, startId, state, comm } = body;
+  const dead = state === 'Z';
+  return {
+    pid,
+    ppid,
+    pgid,
+    sid,
+    startId,
+    state,
+    comm,
+    tty: 0,
+    uid: dead ? -1 : body.uid,
+    argv: dead ? [] : body.argv,
+    cwd: dead ? null : body.cwd,
+    env: dead ? null : body.env,
+  };
+}
+
 export function createMachine(clock: Clock, random: Random): Machine {
   const bodies = new Map<number, Body>();
   const members = new Map<number, number>();
@@ -143,6 +164,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
         reapedByUs: birth.reapedByUs ?? false,
         leaving: false,
         killed: false,
+        shown: null,
       };
       bodies.set(pid, body);
       members.set(birth.life.id, (members.get(birth.life.id) ?? 0) + 1);
@@ -190,15 +212,8 @@ export function createMachine(clock: Clock, random: Random): Machine {
     snapshot() {
       const procs = new Map<number, Proc>();
       for (const body of bodies.values()) {
-        const { pid, ppid, pgid, sid, startId, state, comm } = body;
-        const dead = state === 'Z';
-        procs.set(pid, {
-          ...{ pid, ppid, pgid, sid, startId, state, comm, tty: 0 },
-          uid: dead ? -1 : body.uid,
-          argv: dead ? [] : body.argv,
-          cwd: dead ? null : body.cwd,
-          env: dead ? null : body.env,
-        });
+        if (body.shown?.ppid !== body.ppid || body.shown.state !== body.state) body.shown = show(body);
+        procs.set(body.pid, body.shown);
       }
       return { procs, uninspectable: { count: 0, byUid: new Map(), hidden: false }, atMs: clock.now() };
     },
