@@ -8,7 +8,7 @@
  */
 import { holdsWholeToken, maskTokens, scanEnviron } from './environ.ts';
 import type { Proc, ProcEnv, Snapshot } from './process.ts';
-import { createBlockReader, listPids, ownerOf, readLink, readText } from './procfs.ts';
+import { createBlockReader, listPids, ownerOf, readLink, readStat, readText } from './procfs.ts';
 import { type ProcStat, parseProcStat } from './procstat.ts';
 
 const ARGV_BYTES_MAX = 16 * 1024;
@@ -64,7 +64,7 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
   }
 
   function readOne(pid: number, fresh: boolean): Proc | null {
-    const text = readText(`/proc/${pid}/stat`);
+    const text = readStat(pid);
     const stat = text === null ? null : parseProcStat(text);
     if (!stat || stat.kernel || stat.state === 'X' || stat.state === 'x') return null;
     if (stat.state === 'Z') return toProc(pid, stat, NOTHING);
