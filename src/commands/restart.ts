@@ -1,8 +1,9 @@
 /** `singlepoll restart`: asks the supervisor for a new worker in place of the present one. */
-import type { Invocation } from '../cli.ts';
+
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
 import { configure, warn } from './context.ts';
+import type { Invocation } from './invocation.ts';
 import { locate, unreachable } from './locate.ts';
 
 const RESTART_WAIT_MS = 10 * 60_000;

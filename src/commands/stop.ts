@@ -1,8 +1,9 @@
 /** `singlepoll stop`: asks the supervisor to end its worker tree and itself, and says what was stopped. */
-import type { Invocation } from '../cli.ts';
+
 import { EXIT, SinglepollError } from '../errors.ts';
 import { type Answer, askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
 import { configure, warn } from './context.ts';
+import type { Invocation } from './invocation.ts';
 import { locate, unreachable } from './locate.ts';
 
 /** More than any --stop-timeout that somebody waits for by hand. */

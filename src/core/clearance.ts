@@ -9,6 +9,7 @@ import type { Ending } from './supervisor.ts';
 /** The parts of a stray that the decision depends on. */
 export interface Suspect {
   readonly pid: number;
+  readonly startId: string;
   readonly command: string;
   readonly cwd: string | null;
   readonly grade: Grade;
@@ -23,8 +24,25 @@ export type Verdict<S extends Suspect> =
   | { readonly kind: 'blocked'; readonly ending: Ending };
 
 /** Two processes with this in common are lives of the same program. */
-export function strayKey(stray: Pick<Suspect, 'command' | 'cwd'>): string {
+function strayKey(stray: Pick<Suspect, 'command' | 'cwd'>): string {
   return `${stray.cwd ?? ''}\n${stray.command}`;
+}
+
+function identityOf(stray: Pick<Suspect, 'pid' | 'startId'>): string {
+  return `${stray.pid} ${stray.startId}`;
+}
+
+/** What to remember of strays that were stopped together: one life of each program, however many processes it had. */
+export function livesOf(
+  stopped: readonly Suspect[],
+  seen: readonly Pick<Suspect, 'pid' | 'startId'>[],
+  atMs: number,
+): StoppedStray[] {
+  const beside = new Set(seen.map(identityOf));
+  return [...new Set(stopped.map(strayKey))].map((key) => {
+    const ppids = stopped.filter((stray) => strayKey(stray) === key).map((stray) => stray.parent?.pid ?? 0);
+    return { key, ppids, atMs, beside };
+  });
 }
 
 export function judge<S extends Suspect>(
@@ -43,7 +61,11 @@ export function judge<S extends Suspect>(
     // An own leftover has no other starter than a supervisor, and that one is dead: we hold its lock.
     if (
       stray.grade !== 'own' &&
-      comesBack({ key: strayKey(stray), ppid: stray.parent?.pid ?? 0 }, stopped, nowMs)
+      comesBack(
+        { key: strayKey(stray), ppid: stray.parent?.pid ?? 0, identity: identityOf(stray) },
+        stopped,
+        nowMs,
+      )
     ) {
       const by = stray.parent
         ? `started again by pid ${stray.parent.pid} (${stray.parent.command})`

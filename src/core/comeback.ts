@@ -3,11 +3,15 @@
  * fought: killing every life of it would lose messages for ever and prove nothing.
  */
 
+/** One life of a program, however many processes it had. */
 export interface StoppedStray {
   /** What makes two processes the same program: command line and folder. */
   readonly key: string;
-  readonly ppid: number;
+  /** Who had started it; several where several copies were stopped together. */
+  readonly ppids: readonly number[];
   readonly atMs: number;
+  /** Identities of those seen at the same time: copies of it that were there already did not come back. */
+  readonly beside: ReadonlySet<string>;
 }
 
 /** A stray seen again after this long is a new event, not a comeback. */
@@ -20,10 +24,12 @@ const LIVES_MAX = 2;
  * parent did it twice, else at the third life within a minute.
  */
 export function comesBack(
-  stray: Pick<StoppedStray, 'key' | 'ppid'>,
+  stray: { readonly key: string; readonly ppid: number; readonly identity: string },
   stopped: readonly StoppedStray[],
   nowMs: number,
 ): boolean {
-  const lives = stopped.filter((it) => it.key === stray.key && nowMs - it.atMs < COMEBACK_WINDOW_MS);
-  return lives.length >= LIVES_MAX || lives.some((it) => it.ppid === stray.ppid && stray.ppid > 1);
+  const lives = stopped.filter(
+    (it) => it.key === stray.key && nowMs - it.atMs < COMEBACK_WINDOW_MS && !it.beside.has(stray.identity),
+  );
+  return lives.length >= LIVES_MAX || (stray.ppid > 1 && lives.some((it) => it.ppids.includes(stray.ppid)));
 }

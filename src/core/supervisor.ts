@@ -240,7 +240,11 @@ const table: { readonly [P in Phase]: Row } = {
   sweeping: {
     booted: (state) => sweep(state, 'spawn', 0),
     swept: (state, event) => {
-      if (event.blocked) return exit(state, event.blocked.code, event.blocked.reason);
+      if (event.blocked) {
+        const { code, reason } = event.blocked;
+        // What the last worker has left behind goes first.
+        return state.spawn === 0 ? exit(state, code, reason) : stopTree(state, { to: 'exit', code, reason });
+      }
       if (state.next === 'spawn') return spawn(state);
       const question = state.question + 1;
       return [

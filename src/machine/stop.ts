@@ -50,6 +50,8 @@ export interface StopOptions extends LadderTimes {
   readonly grown?: (members: readonly Target[]) => readonly Target[];
   /** Aborted: no more waiting, SIGKILL at once. */
   readonly now?: AbortSignal;
+  /** Aborted: left as it is, with no further signal. */
+  readonly halt?: AbortSignal | undefined;
   readonly hands?: Hands;
 }
 
@@ -80,7 +82,7 @@ export async function stopTargets(targets: readonly Target[], options: StopOptio
     ladder = addTargets(ladder, options.grown(ladder.rungs));
     if (ladder !== before) regrowths += 1;
   };
-  for (;;) {
+  while (!options.halt?.aborted) {
     const killNow = options.now?.aborted === true;
     const nowMs = hands.nowMs();
     if (ladder.phase === 'term' && (killNow || nowMs >= ladder.killAtMs)) regrow();

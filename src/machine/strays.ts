@@ -58,6 +58,7 @@ export interface LookOptions {
   readonly helperPids?: ReadonlySet<number>;
   /** Milliseconds to watch token holders without a connection for one, as a poller has none between two polls. */
   readonly settleMs?: number;
+  /** Aborted: no more watching, and no further signal to anybody. */
   readonly signal?: AbortSignal;
 }
 
@@ -272,6 +273,7 @@ export function createStrayFinder(
         stopTimeoutMs: stop.stopTimeoutMs,
         killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
         grown: (members) => grow(members, cookies, stop),
+        halt: stop.signal,
         hands: withoutProcfs ? (await import('./ps.ts')).psHands : hands,
         ...(stop.now ? { now: stop.now } : {}),
       });

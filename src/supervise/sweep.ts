@@ -2,7 +2,7 @@
  * Steps 5 and 6 of `start`, and the look before every later spawn: find strays, stop those that the proof allows, never
  * fight what starts them again, see that no webhook is set. Answers with the reason to end, or null: the way is free.
  */
-import { judge, type Suspect, strayKey } from '../core/clearance.ts';
+import { judge, livesOf, type Suspect } from '../core/clearance.ts';
 import type { StoppedStray } from '../core/comeback.ts';
 import type { StrayEntry } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
@@ -20,6 +20,7 @@ export interface SweeperOptions {
   readonly worker: () => NonNullable<LookOptions['worker']> | null;
   /** What was found and is still there, for `status`. */
   readonly onSurvey: (strays: readonly StrayEntry[], uninspectable: number) => void;
+  /** Aborted once the supervisor heads for its end: the strays are the next one's then. */
   readonly signal: AbortSignal;
   /** Elapsed time; the simulation puts its own in. */
   readonly nowMs?: () => number;
@@ -39,12 +40,29 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   const { finder, report, dryRun, signal, nowMs = () => performance.now() } = options;
   const stopped: StoppedStray[] = [];
   const told = new Set<string>();
+  /** Under way: another sweep waits for it rather than stop the same strays once more. */
+  let clearing: Promise<Ending | null> | null = null;
 
   const lookOptions = (): LookOptions => ({ worker: options.worker(), signal });
+
+  /** Never two at once. Aborted, it ends without a verdict and without a further signal. */
+  function sweep(look: Promise<Survey>): Promise<Ending | null> {
+    const mine = look
+      .then((survey) => {
+        publish(survey);
+        return clear(survey);
+      })
+      .finally(() => {
+        clearing = null;
+      });
+    clearing = mine;
+    return mine;
+  }
 
   async function clear(survey: Survey): Promise<Ending | null> {
     let current = survey;
     for (let round = 0; round < ROUNDS_MAX; round++) {
+      if (signal.aborted) return null;
       tellOfDoubtful(current);
       const verdict = judge(current.strays.map(toSuspect), stopped, nowMs());
       if (verdict.kind === 'blocked') {
@@ -52,13 +70,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         return verdict.ending;
       }
       if (verdict.kind === 'free') return null;
-      const strays = verdict.strays.map(({ stray }) => stray);
+      const { strays } = verdict;
       if (dryRun) {
-        tellPlan(strays);
+        tellPlan(strays.map(({ stray }) => stray));
         return null;
       }
-      const ending = await stop(strays);
-      if (ending) return ending;
+      const ending = await stop(strays, current);
+      if (ending || signal.aborted) return ending;
       // What answers to one signal may have started another: only a clean look counts.
       current = await finder.look(lookOptions());
       publish(current);
@@ -66,7 +84,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return { code: EXIT.otherPoller, reason: 'strays keep appearing faster than they can be stopped' };
   }
 
-  async function stop(strays: readonly Stray[]): Promise<Ending | null> {
+  async function stop(suspects: readonly StraySuspect[], seen: Survey): Promise<Ending | null> {
+    const strays = suspects.map(({ stray }) => stray);
     for (const stray of strays) {
       report.line(
         'stray',
@@ -81,7 +100,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     }
     const atMs = nowMs();
     const result = await finder.stop(strays, { ...lookOptions(), stopTimeoutMs: options.stopTimeoutMs });
-    for (const stray of strays) stopped.push({ key: strayKey(stray), ppid: stray.parent?.pid ?? 0, atMs });
+    if (signal.aborted) return null;
+    stopped.push(...livesOf(suspects, seen.strays, atMs));
     if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
     return concludeStop(result);
   }
@@ -166,22 +186,20 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   return {
     async thorough(settleMs) {
-      const survey = await finder.look({ ...lookOptions(), settleMs });
-      publish(survey);
-      const ending = await clear(survey);
-      if (!ending) tellResult(survey);
+      const look = finder.look({ ...lookOptions(), settleMs });
+      const ending = await sweep(look);
+      if (!ending && !signal.aborted) tellResult(await look);
       return ending;
     },
     quick() {
+      if (signal.aborted) return null;
+      if (clearing) return clearing.then((ending) => ending ?? this.quick());
       const survey = finder.quickLook(lookOptions());
       publish(survey);
       const verdict = judge(survey.strays.map(toSuspect), stopped, nowMs());
       if (verdict.kind === 'free') return null;
       // Something is there: look properly, with the respawner named, before anything is done about it.
-      return finder.look(lookOptions()).then((full) => {
-        publish(full);
-        return clear(full);
-      });
+      return sweep(finder.look(lookOptions()));
     },
   };
 }
@@ -191,8 +209,8 @@ interface StraySuspect extends Suspect {
 }
 
 function toSuspect(stray: Stray): StraySuspect {
-  const { pid, command, cwd, grade, respawner, parent } = stray;
-  return { pid, command, cwd, grade, respawner, parent, stray };
+  const { pid, startId, command, cwd, grade, respawner, parent } = stray;
+  return { pid, startId, command, cwd, grade, respawner, parent, stray };
 }
 
 export function toEntry(stray: Stray): StrayEntry {

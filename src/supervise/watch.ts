@@ -6,8 +6,8 @@ import type { Ending } from '../core/supervisor.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
+import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
-import type { Facts } from './status-document.ts';
 import type { Sweeper } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 

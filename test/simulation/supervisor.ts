@@ -326,6 +326,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       broken,
     },
     (state) => {
+      if (state.headed?.to === 'exit') halt.abort();
       world.log(`${loop.history().at(-1)} → ${state.phase}`);
       check.stepped(sim, loop.history().at(-1)!);
       if (state.phase !== 'starting' || state.pid === null || watchedFirst) return;
@@ -361,7 +362,6 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     stop(by) {
       if (!there) return;
       check.stopAsked(sim);
-      if (by === 'signal') halt.abort();
       loop.send({ kind: 'ask-stop', reason: by });
       clock.stir();
     },
