@@ -8,7 +8,7 @@ import type { Config } from '../config/config.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
+import { askControl, NoSupervisor, WentAway } from '../machine/control.ts';
 import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
 import { CONTROL_SOCKET, isDeploySocket } from '../supervise/socket-names.ts';
 
@@ -71,8 +71,7 @@ export async function statusOf(control: string): Promise<StatusDocument | null> 
     const answer = await askControl(control, { cmd: 'status' }, { timeoutMs: 3_000 });
     return answer.ok ? (answer.status as StatusDocument) : null;
   } catch (error) {
-    if (error instanceof NoSupervisor) return null;
-    if (error instanceof NoAnswer) throw error;
+    if (error instanceof NoSupervisor || error instanceof WentAway) return null;
     throw error;
   }
 }

@@ -55,6 +55,8 @@ export interface Running {
   stopped(): readonly number[];
   /** Called after every step. */
   onStep(listener: () => void): void;
+  /** Called whenever the worker names a 409 that another poller has caused. */
+  onConflict(listener: () => void): void;
   /** The exit code, once the worker's whole tree is gone and its output has come out. */
   readonly ended: Promise<Ending>;
 }
@@ -65,6 +67,7 @@ export function runSupervisor(context: RunContext): Running {
   const tokens = config.token === null ? [] : [config.token];
   const guard = startGuard();
   const listeners: (() => void)[] = [];
+  const conflictListeners: (() => void)[] = [];
   const pumps: Pump[] = [];
   let worker: { process: WorkerProcess; spawn: number; gone: Promise<void> } | null = null;
   let lastPumps: Pump[] = [];
@@ -185,6 +188,7 @@ export function runSupervisor(context: RunContext): Running {
         );
       }
       facts.lastConflictAtMs = performance.now();
+      for (const listener of conflictListeners) listener();
     }
   }
 
@@ -267,6 +271,7 @@ export function runSupervisor(context: RunContext): Running {
     },
     stopped: () => stopped,
     onStep: (listener) => void listeners.push(listener),
+    onConflict: (listener) => void conflictListeners.push(listener),
     ended,
   };
 }

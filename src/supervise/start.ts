@@ -12,6 +12,7 @@ import { EXIT } from '../errors.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
 import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
+import { leaveGoneTerminal } from '../output/hangup.ts';
 import { createReport, painter, type Report } from '../output/report.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
@@ -78,6 +79,7 @@ export async function start(request: StartRequest): Promise<number> {
     api?.close();
     await rehearse?.close();
     await report.drained(1_000);
+    leaveGoneTerminal();
   }
 }
 
