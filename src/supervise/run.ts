@@ -25,6 +25,8 @@ import { workerEnv } from './worker-env.ts';
 export const GOOD_AFTER_MS = 5_000;
 /** Holders of the token without a connection are watched this long before the first worker is started. */
 const SETTLE_MS = 1_000;
+/** The next worker's pipes are made this long after a spawn: well before a run can count as good and its death be answered at once. */
+const PIPES_AFTER_MS = 250;
 /** What is left in the pipes of a dead worker gets this long to come out. */
 const DRAIN_MS = 1_000;
 /** How long the last words of a worker that ended by itself are waited for. */
@@ -98,11 +100,13 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   async function firstSweep(): Promise<Ending | null> {
-    [setpriv] = await Promise.all([context.setpriv, preparePipes()]);
-    if (!guarding) return null;
-    const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first());
-    // The webhook took its time: what appeared meanwhile must not meet the worker.
-    return blocked ?? (await guarding.sweeper.quick());
+    const prepared = Promise.all([context.setpriv, preparePipes()]);
+    const blocked = guarding
+      ? ((await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first()))
+      : null;
+    [setpriv] = await prepared;
+    // All of that took its time: what appeared meanwhile must not meet the worker.
+    return blocked ?? (await guarding?.sweeper.quick()) ?? null;
   }
 
   function laterSweep(): Ending | null | Promise<Ending | null> {
@@ -151,7 +155,8 @@ export function runSupervisor(context: RunContext): Running {
       (exit, problem) => void onExit(exit, problem).catch(broken),
     );
     pipes = null;
-    void preparePipes();
+    // Making them takes a process too: not beside the first steps of the worker, which should have the machine to itself.
+    setTimeout(() => void preparePipes(), PIPES_AFTER_MS).unref();
     if (!process_) return null;
     worker = { process: process_, spawn: number, gone };
     guard.watch(process_.pid);
