@@ -66,7 +66,7 @@ async function findOnly(statePath: string): Promise<Located | null> {
   }
   if (found.length > 1) {
     const rows = found.map(
-      ({ doc }) => `  ${doc.bot?.id} @${doc.bot?.username}, from ${doc.supervisor?.cwd}`,
+      ({ doc }) => `  ${doc.bot?.id} @${doc.bot?.username}, from ${plain(doc.supervisor?.cwd ?? '')}`,
     );
     throw new SinglepollError(
       EXIT.usage,

@@ -22,7 +22,7 @@ export function checkCommand({ command, cwd }: Config): void {
   throw new SinglepollError(
     EXIT.config,
     `the worker can't be started: ${found.problem} (${command.source})`,
-    `singlepoll start -- COMMAND    # in ${cwd}`,
+    `singlepoll start -- COMMAND    # in ${plain(cwd)}`,
   );
 }
 
