@@ -47,6 +47,8 @@ interface Book {
   readonly stopped: Map<Life, number>;
   /** Lives that a look of this supervisor showed as stoppable. */
   readonly seen: Set<Life>;
+  /** Processes that were shown as stoppable, or that a look could have proven. */
+  readonly shown: Set<Body>;
   lookMs: number;
   sweeping: boolean;
   sweepBeganMs: number;
@@ -105,6 +107,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       records.set(sim, {
         stopped: new Map(),
         seen: new Set(),
+        shown: new Set(),
         lookMs: Number.NEGATIVE_INFINITY,
         sweeping: false,
         sweepBeganMs: 0,
@@ -128,8 +131,10 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       count('looks');
       record.lookMs = clock.now();
       for (const body of machine.living()) {
-        if (provable(body)) body.life.provenMs ??= clock.now();
+        const proof = provable(body);
+        if (proof) body.life.provenMs ??= clock.now();
         if (stoppable.has(body.pid)) record.seen.add(body.life);
+        if (proof || stoppable.has(body.pid)) record.shown.add(body);
       }
     },
     sawConnection(body) {
@@ -187,15 +192,11 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         const { life } = body;
         if (life.kind === 'worker') {
           if (life.bornMs <= record.lookMs) fail(`a spawn while a leftover lives: ${show(body)}`);
-        } else if (life.kind === 'stray' && record.seen.has(life)) {
-          fail(`a spawn while a stray lives that a look has shown: ${show(body)}`);
         } else if (
           life.kind === 'stray' &&
-          life.provenMs !== null &&
-          life.provenMs <= record.lookMs &&
-          provable(body)
+          (record.shown.has(body) || (record.seen.has(life) && !body.orphan))
         ) {
-          fail(`a spawn while a provable stray lives: ${show(body)}`);
+          fail(`a spawn while a stray lives that a look has shown: ${show(body)}`);
         }
       }
       const { due } = record;
@@ -315,26 +316,20 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       /survived SIGKILL/.test(reason) ||
       (code === 75 && machine.living().some((it) => it.life.run === sim.run))
     )
-      return machine.living().some(mayStay) ? null : 'nothing survived';
+      return machine.saw.survivor || machine.saw.refusal ? null : 'nothing survived';
     if (record.endings.some((it) => it.code === code && it.reason === reason)) return null;
     if (record.ends?.code === code && /crash loop|the worker ended/.test(reason)) {
       return /crash loop/.test(reason) === (record.ends.reason === 'crash loop') ? null : 'wrong reason';
     }
     if (code === 0) return record.stopAskedMs !== null ? null : 'nobody asked';
     if (code === 77) {
-      return [...record.seen].some(deniedLife) ? null : 'nothing was denied';
+      return machine.saw.refusal ? null : 'nothing was denied';
     }
     if (code === 75 && /kept alive by/.test(reason)) {
       return [...record.seen].some((life) => life.managed) ? null : 'no manager keeps one alive';
     }
     if (code === 75 && /comes back/.test(reason)) return cameBack(record, nowMs) ? null : 'nothing came back';
     return 'no such reason';
-  }
-
-  const deniedLives = new Set<Life>();
-  function deniedLife(life: Life): boolean {
-    for (const body of machine.bodies.values()) if (body.denied) deniedLives.add(body.life);
-    return deniedLives.has(life);
   }
 
   /** A life born after an earlier one of its program was stopped: by the same living parent, or the third in a minute. */
