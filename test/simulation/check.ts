@@ -41,6 +41,7 @@ const FRESH_MS = 500;
 /** From a look to the first signal because of it. */
 const LOOK_TO_STOP_MS = 200;
 /** Comebacks count within a minute; the exit may come a while after the verdict. */
+const COMEBACK_MS = 59_000;
 const COMEBACK_TRUTH_MS = 60_000 + 2 * KILL_WAIT_MS + 10_000;
 
 interface Book {
@@ -161,8 +162,9 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         return;
       }
       if (life.provenMs === null) fail(`${signal} without proof to ${show(body)}`);
-      if (life.managed && signal === 'SIGTERM') count('managed stopped');
+      if (life.managed) fail(`${signal} to a stray that a manager keeps alive: ${show(body)}`);
       if (!record.stopped.has(life)) {
+        if (cameBackFor(record, life)) fail(`a stray that comes back is fought: ${show(body)}`);
         record.stopped.set(life, clock.now());
         count('strays stopped');
       }
@@ -184,6 +186,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (sim !== live || !sim.there) fail('a spawn by a supervisor without the lock');
       if (record.exitMs !== null) fail('a spawn after the exit');
       if (record.stopAskedMs !== null) fail('a spawn after a stop was asked');
+      if (record.endings.length > 0) fail(`a spawn after it was blocked: ${record.endings[0]!.reason}`);
       if (spawn !== record.spawns + 1) fail(`spawn ${spawn} after spawn ${record.spawns}`);
       if (sim.worker()) fail('a spawn while a worker lives');
       if (record.ends) fail(`a spawn where the supervisor had to end (${record.ends.reason})`);
@@ -301,9 +304,10 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (leaders.length > 1) fail(`${leaders.length} workers live`);
       if (record.exitMs !== null || record.stopAskedMs === null) return;
       const sinceMs = clock.now() - record.stopAskedMs;
-      if (sinceMs > timing.stopTimeoutMs + 2 * KILL_WAIT_MS + SLACK_MS)
+      const stuckMs = machine.saw.survivor ? 2 * KILL_WAIT_MS : 0;
+      if (sinceMs > timing.stopTimeoutMs + stuckMs + SLACK_MS)
         fail(`no exit ${sinceMs} ms after a stop was asked`);
-      if (record.secondAskMs !== null && clock.now() - record.secondAskMs > 2 * KILL_WAIT_MS + SLACK_MS)
+      if (record.secondAskMs !== null && clock.now() - record.secondAskMs > stuckMs + SLACK_MS)
         fail('no exit after the second ask to stop');
     },
   };
@@ -330,6 +334,22 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     }
     if (code === 75 && /comes back/.test(reason)) return cameBack(record, nowMs) ? null : 'nothing came back';
     return 'no such reason';
+  }
+
+  /** A life that has to be left alone: the third of its program within a minute, or the second by the same parent. */
+  function cameBackFor(record: Book, life: Life): boolean {
+    const nowMs = clock.now();
+    let lives = 0;
+    let endMs = Number.NEGATIVE_INFINITY;
+    for (const [it, atMs] of record.stopped) {
+      if (it.program !== life.program || nowMs - atMs > COMEBACK_MS || atMs >= life.bornMs) continue;
+      if (life.startedBy !== undefined && it.startedBy === life.startedBy) return true;
+      // Copies that were stopped together are one life.
+      if (it.bornMs <= endMs) continue;
+      lives += 1;
+      endMs = atMs;
+    }
+    return lives >= 2;
   }
 
   /** A life born after an earlier one of its program was stopped: by the same living parent, or the third in a minute. */

@@ -37,7 +37,7 @@ function randomTiming(random: Random): Timing {
     maxRestartsPeriodMs: random.pick([2_000, 20_000, 300_000]),
     goodAfterMs: random.pick([1_000, 5_000]),
   };
-  return { policy, stopTimeoutMs: random.pick([100, 500, 1_500]) };
+  return { policy, stopTimeoutMs: random.pick([100, 500, 1_500, 4_000]) };
 }
 
 export async function runSeed(seed: number): Promise<Outcome> {
