@@ -3,21 +3,11 @@
  * is run, so that `--help` and `status` stay instant.
  */
 import { Command, CommanderError } from 'commander';
+import type { Run } from './commands/invocation.ts';
 import { addOptions, OPTIONS_EPILOGUE, readFlags } from './config/cli-options.ts';
 import type { CommandName } from './config/config.ts';
 import { EXIT, SinglepollError } from './errors.ts';
 import { VERSION } from './version.ts';
-
-/** What a command's code gets: what was typed, and nothing read yet. */
-export interface Invocation {
-  readonly command: CommandName;
-  readonly flags: ReturnType<typeof readFlags>;
-  /** Options of the command itself, beside those of the option table. */
-  readonly own: Readonly<Record<string, unknown>>;
-  readonly words: readonly string[];
-}
-
-type Run = (invocation: Invocation) => Promise<number>;
 
 let exitCode: number = EXIT.ok;
 
@@ -98,7 +88,9 @@ function build(): Command {
     'one screen: bot, supervisor, worker tree, polling, webhook, strays',
     ['singlepoll status', 'singlepoll status --json'],
     () => import('./commands/status.ts'),
-  ).option('--json', 'print one JSON document (default: off)');
+  )
+    .option('--json', 'print one JSON document (default: off)')
+    .option('--watch', 'show it again whenever it changes, until interrupted (default: off)');
   command(
     program,
     'who',

@@ -1,8 +1,9 @@
 /** What every command does first: read the configuration, say its warnings, end with all its mistakes at once. */
-import type { Invocation } from '../cli.ts';
+
 import type { Config } from '../config/config.ts';
 import { configFailure } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
+import type { Invocation } from './invocation.ts';
 
 export interface Loaded {
   readonly config: Config;

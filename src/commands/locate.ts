@@ -8,18 +8,15 @@ import type { Config } from '../config/config.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
+import { askControl, NoSupervisor, WentAway } from '../machine/control.ts';
 import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
+import { CONTROL_SOCKET, isDeploySocket } from '../supervise/socket-names.ts';
 
 export interface Located {
   /** Null where it holds the lock but tells nothing (hung, or another user's). */
   readonly control: string | null;
   readonly holder: Holder | null;
 }
-
-/** Name of a deploy-mode supervisor's socket; a bot may have several of them. */
-export const deploySocket = (pid: number): string => `deploy-${pid}.sock`;
-export const CONTROL_SOCKET = 'control.sock';
 
 /** Null: none runs. Throws 64 where several could be meant. */
 export async function locate(config: Config): Promise<Located | null> {
@@ -37,7 +34,7 @@ export async function locate(config: Config): Promise<Located | null> {
 async function findDeploy(statePath: string, config: Config): Promise<Located | null> {
   const folder = join(statePath, String(config.botId ?? 0));
   for (const name of list(folder)) {
-    if (!/^deploy-\d+\.sock$/.test(name)) continue;
+    if (!isDeploySocket(name)) continue;
     const control = join(folder, name);
     const doc = await statusOf(control);
     // Without a token only the folder tells whose it is.
@@ -74,8 +71,7 @@ export async function statusOf(control: string): Promise<StatusDocument | null> 
     const answer = await askControl(control, { cmd: 'status' }, { timeoutMs: 3_000 });
     return answer.ok ? (answer.status as StatusDocument) : null;
   } catch (error) {
-    if (error instanceof NoSupervisor) return null;
-    if (error instanceof NoAnswer) throw error;
+    if (error instanceof NoSupervisor || error instanceof WentAway) return null;
     throw error;
   }
 }

@@ -2,15 +2,14 @@
  * What can be seen of a bot without its supervisor: strays on this machine, the webhook, its name. Changes nothing, and
  * gives Telegram two seconds.
  */
-import { basename } from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { Problem, StatusDocument } from '../core/status.ts';
 import type { Holder } from '../machine/lock.ts';
-import { findRespawner, linuxRespawnerContext } from '../machine/respawner/index.ts';
-import { createStrayFinder, type Stray } from '../machine/strays.ts';
+import type { Stray } from '../machine/strays.ts';
+import { finderFor } from '../supervise/finder.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { type Me, openBotApi, type WebhookInfo } from '../telegram/api.ts';
-import { maskWebhookUrl } from '../webhook.ts';
+import { maskWebhookUrl } from '../telegram/webhook.ts';
 
 const API_TIMEOUT_MS = 2_000;
 
@@ -68,16 +67,7 @@ export function survey(
   worker: { pid: number; run: string; spawn: string } | null,
   settleMs: number,
 ) {
-  const finder = createStrayFinder({
-    token: config.token,
-    botId: String(config.botId ?? ''),
-    apiRoot: config.apiRoot,
-    patterns: config.stray.map((source) => new RegExp(source)),
-    scope: config.strayScope,
-    projectDir: config.cwd,
-    envFileNames: config.envFile === null ? [] : [basename(config.envFile)],
-    findRespawner: (top, stray, snapshot) => findRespawner(top, stray, linuxRespawnerContext(snapshot.procs)),
-  });
+  const finder = finderFor(config);
   return finder.look({ worker, settleMs });
 }
 

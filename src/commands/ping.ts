@@ -1,8 +1,9 @@
 /** `singlepoll ping [text]`: a message to the admin chat; proves token, chat and way, not that the worker polls. */
-import type { Invocation } from '../cli.ts';
+
 import { EXIT, SinglepollError } from '../errors.ts';
 import { openBotApi } from '../telegram/api.ts';
 import { configure, warn } from './context.ts';
+import type { Invocation } from './invocation.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);

@@ -3,26 +3,25 @@
  * worker and the strays, verifies that none is left, clears the webhook, and starts again.
  */
 import { readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import type { Invocation } from '../cli.ts';
+import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl } from '../machine/control.ts';
 import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../machine/lock.ts';
-import { findRespawner, linuxRespawnerContext } from '../machine/respawner/index.ts';
 import { linuxHands, stopTargets } from '../machine/stop.ts';
-import { createStrayFinder } from '../machine/strays.ts';
 import { createReport, painter, type Report } from '../output/report.ts';
 import { describe } from '../supervise/claim.ts';
 import { dryRun } from '../supervise/dry-run.ts';
+import { finderFor } from '../supervise/finder.ts';
 import { recallStart } from '../supervise/last-start.ts';
 import { start } from '../supervise/start.ts';
 import { createSweeper } from '../supervise/sweep.ts';
 import { openBotApi } from '../telegram/api.ts';
+import { clearWebhook } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
-import { clearWebhook } from '../webhook.ts';
 import { configure, type Loaded } from './context.ts';
+import type { Invocation } from './invocation.ts';
 
 /** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
 const PATIENCE_MS = 3_000;
@@ -37,16 +36,7 @@ export async function run(invocation: Invocation): Promise<number> {
     await painter(process.stderr, process.env),
   );
   const again = invocation.own.start === false ? null : await whatToStart(invocation, here);
-  const finder = createStrayFinder({
-    token: config.token,
-    botId: String(config.botId ?? ''),
-    apiRoot: config.apiRoot,
-    patterns: config.stray.map((source) => new RegExp(source)),
-    scope: config.strayScope,
-    projectDir: config.cwd,
-    envFileNames: config.envFile === null ? [] : [basename(config.envFile)],
-    findRespawner: (top, stray, snapshot) => findRespawner(top, stray, linuxRespawnerContext(snapshot.procs)),
-  });
+  const finder = finderFor(config);
   const api = openBotApi(config.apiRoot, config.token as string);
   try {
     if (config.dryRun) return await dryRun(config, api, report, finder, new AbortController().signal);

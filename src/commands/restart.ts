@@ -1,8 +1,9 @@
 /** `singlepoll restart`: asks the supervisor for a new worker in place of the present one. */
-import type { Invocation } from '../cli.ts';
+
 import { EXIT, SinglepollError } from '../errors.ts';
-import { askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
+import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
 import { configure, warn } from './context.ts';
+import type { Invocation } from './invocation.ts';
 import { locate, unreachable } from './locate.ts';
 
 const RESTART_WAIT_MS = 10 * 60_000;
@@ -30,7 +31,7 @@ export async function run(invocation: Invocation): Promise<number> {
     process.stdout.write(`restarted: ${String(answer.restarted)}\n`);
     return EXIT.ok;
   } catch (error) {
-    if (error instanceof NoSupervisor) throw none();
+    if (error instanceof NoSupervisor || error instanceof WentAway) throw none();
     if (error instanceof NoAnswer) throw unreachable(located.holder);
     throw error;
   }

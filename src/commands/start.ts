@@ -1,7 +1,8 @@
 /** `singlepoll start`. */
-import type { Invocation } from '../cli.ts';
+
 import { start } from '../supervise/start.ts';
 import { configure } from './context.ts';
+import type { Invocation } from './invocation.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);

@@ -1,8 +1,9 @@
 /** `singlepoll stop`: asks the supervisor to end its worker tree and itself, and says what was stopped. */
-import type { Invocation } from '../cli.ts';
+
 import { EXIT, SinglepollError } from '../errors.ts';
-import { type Answer, askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
+import { type Answer, askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
 import { configure, warn } from './context.ts';
+import type { Invocation } from './invocation.ts';
 import { locate, unreachable } from './locate.ts';
 
 /** More than any --stop-timeout that somebody waits for by hand. */
@@ -25,8 +26,9 @@ export async function run(invocation: Invocation): Promise<number> {
       { timeoutMs: STOP_WAIT_MS, say: (line) => process.stderr.write(`${line}\n`) },
     );
   } catch (error) {
-    if (error instanceof NoSupervisor) {
-      process.stdout.write('nothing to stop: no supervisor runs\n');
+    if (error instanceof NoSupervisor || error instanceof WentAway) {
+      const ended = error instanceof WentAway ? 'it has ended meanwhile' : 'no supervisor runs';
+      process.stdout.write(`nothing to stop: ${ended}\n`);
       return EXIT.ok;
     }
     if (error instanceof NoAnswer) throw unreachable(located.holder);

@@ -1,11 +1,12 @@
 /** `singlepoll who`: who polls this bot? Every trace on this machine, graded, with what keeps it alive. Stops nothing. */
-import type { Invocation } from '../cli.ts';
+
 import type { StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
 import type { Stray } from '../machine/strays.ts';
 import { type Paint, painter } from '../output/report.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { configure, warn } from './context.ts';
+import type { Invocation } from './invocation.ts';
 import { locate, statusOf } from './locate.ts';
 import { survey } from './look-around.ts';
 

@@ -97,6 +97,7 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
 
   if (carried === facts.botId) {
     const mark = 'SINGLEPOLL_BOT in environment';
+    if (env?.deploy) return result('hint', mark, ...token, 'but started in deploy mode: told not to poll');
     if (kind === null || (kind === 'shell' && !isInteractiveShell(proc.argv)))
       return result('own', mark, ...token);
     return result('hint', mark, ...token, `but a ${kind}`);

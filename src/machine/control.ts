@@ -126,8 +126,10 @@ function parseRequest(text: string): Request | null {
 export class NoSupervisor extends Error {}
 /** Somebody listens but doesn't answer within the time: hung or stopped. */
 export class NoAnswer extends Error {}
+/** It ended the connection without an answer: it has ended itself. */
+export class WentAway extends Error {}
 
-/** Sends one request and waits for its last answer. Throws NoSupervisor or NoAnswer. */
+/** Sends one request and waits for its last answer. Throws NoSupervisor, NoAnswer or WentAway. */
 export function askControl(
   socketPath: string,
   request: Request,
@@ -164,12 +166,14 @@ export function askControl(
       socket.on('error', (error: NodeJS.ErrnoException) => {
         clearTimeout(timer);
         const nobody = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
-        reject(nobody ? new NoSupervisor('no supervisor runs') : error);
+        const left = error.code === 'ECONNRESET' || error.code === 'EPIPE';
+        if (left) reject(new WentAway('the supervisor went away'));
+        else reject(nobody ? new NoSupervisor('no supervisor runs') : error);
       });
       socket.on('close', () => {
         done();
         clearTimeout(timer);
-        reject(new NoAnswer('the supervisor went away'));
+        reject(new WentAway('the supervisor went away'));
       });
     });
   });

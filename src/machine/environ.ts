@@ -95,11 +95,13 @@ export function scanEnviron(block: Buffer, tokens: readonly Buffer[], botId: str
   let bot: string | null = null;
   let run: string | null = null;
   let spawn: string | null = null;
+  let deploy = false;
   // The cookies share a prefix: one search decides for the three of them, for nearly every process.
   if (block.includes('\0SINGLEPOLL_')) {
     bot = variable(block, COOKIES[0]);
     run = variable(block, COOKIES[1]);
     spawn = variable(block, COOKIES[2]);
+    if (run !== null) deploy = (variable(block, 'POLLING_ENABLED') ?? '1') !== '1';
   }
   let otherToken = false;
   if (block.includes('TOKEN=')) {
@@ -124,5 +126,13 @@ export function scanEnviron(block: Buffer, tokens: readonly Buffer[], botId: str
   }
   const holdsToken = tokens.some((token) => holdsWholeToken(block, token));
   if (!holdsToken && bot === null && run === null && !otherToken && marks === null) return EMPTY;
-  return { holdsToken, bot, run, spawn, otherToken, marks: marks ?? NO_MARKS };
+  return {
+    holdsToken,
+    bot,
+    run,
+    spawn,
+    otherToken,
+    marks: marks ?? NO_MARKS,
+    ...(deploy ? { deploy } : {}),
+  };
 }

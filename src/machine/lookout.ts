@@ -11,7 +11,8 @@ import { plain } from '../output/plain.ts';
 import { createEnvFileReader, type FileToken } from './envfile.ts';
 import { createProcReader } from './proc.ts';
 import type { Proc, Snapshot } from './process.ts';
-import { identityOf } from './procfs.ts';
+import { hasProcfs, identityOf } from './procfs.ts';
+import type { PsReader } from './ps.ts';
 import { apiRootOf, createConnectionFinder } from './sockets.ts';
 
 /** What to look for. */
@@ -26,6 +27,8 @@ export interface Sought {
   readonly projectDir: string;
   /** Paths of env files relative to a working folder; `.env` is always among them. */
   readonly envFileNames?: readonly string[];
+  /** False: do without /proc even where there is one (tests). */
+  readonly procfs?: boolean;
 }
 
 /** One look: the list, who stands around singlepoll, and the grades. */
@@ -37,7 +40,7 @@ export interface Seen {
 }
 
 export interface Lookout {
-  /** Resolves the API root's name again when that is due. */
+  /** Reads what cannot be had at once: the API root's addresses when that is due, everything where there is no /proc. */
   refresh(): Promise<void>;
   /** The list alone, with who stands around singlepoll. */
   list(around: Pick<Place, 'worker' | 'helperPids'>): Omit<Seen, 'graded'>;
@@ -65,7 +68,9 @@ interface Cached {
 
 export function createLookout(options: Sought): Lookout {
   const tokens = options.token === null ? [] : [options.token];
+  const procfs = options.procfs ?? hasProcfs();
   const reader = createProcReader({ tokens, botId: options.botId });
+  let ps: PsReader | null = null;
   const envFiles = createEnvFileReader(tokens, options.botId);
   const connections = createConnectionFinder(apiRootOf(options.apiRoot));
   const names = [...new Set(['.env', ...(options.envFileNames ?? [])])].filter(
@@ -83,7 +88,7 @@ export function createLookout(options: Sought): Lookout {
       if (proc.cwd === null || tokens.length === 0) continue;
       let cached = fresh ? undefined : files.get(proc.pid);
       if (!cached || cached.startId !== proc.startId || cached.cwd !== proc.cwd) {
-        cached = { startId: proc.startId, cwd: proc.cwd, file: fileOf(proc.pid) };
+        cached = { startId: proc.startId, cwd: proc.cwd, file: fileOf(proc) };
       }
       next.set(proc.pid, cached);
       if (cached.file) answer.set(proc.pid, cached.file);
@@ -92,17 +97,21 @@ export function createLookout(options: Sought): Lookout {
     return answer;
   }
 
-  function fileOf(pid: number): FoundFile | null {
+  function fileOf(proc: Proc): FoundFile | null {
     let found: FoundFile | null = null;
     for (const name of names) {
-      const token: FileToken = envFiles.read(`/proc/${pid}/cwd/${name}`);
+      const token: FileToken = envFiles.read(`${procfs ? `/proc/${proc.pid}/cwd` : proc.cwd}/${name}`);
       if (token !== 'none' && (found === null || token === 'ours')) found = { token, name: plain(name, 60) };
     }
     return found;
   }
 
   function connectedOf(pids: readonly number[], around: Surroundings): Set<number> {
-    return connections.connected(pids, [process.pid, ...around.workerTree]);
+    const reader = ps;
+    if (!reader) return connections.connected(pids, [process.pid, ...around.workerTree]);
+    const hasOne = (pid: number) =>
+      reader.peersOf(pid).some(({ address, port }) => connections.isApiRoot(address, port));
+    return new Set(pids.filter(hasOne));
   }
 
   function factsFor(
@@ -120,7 +129,7 @@ export function createLookout(options: Sought): Lookout {
       const file = envFileFacts.get(proc.pid)?.token;
       const holds = proc.env?.holdsToken || proc.tokenInArgs || file === 'ours' || file === 'both';
       if (holds && mayConnect(proc)) holders.push(proc.pid);
-      if (options.patterns.length > 0 && proc.cwd !== null && isElsewhere(proc, projectDir))
+      if (procfs && options.patterns.length > 0 && proc.cwd !== null && isElsewhere(proc, projectDir))
         elsewhere.add(proc.pid);
     }
     const connected = connectedOf(holders, around);
@@ -141,13 +150,19 @@ export function createLookout(options: Sought): Lookout {
     { worker, helperPids }: Pick<Place, 'worker' | 'helperPids'>,
     fresh = false,
   ): Omit<Seen, 'graded'> {
-    const snapshot = reader.snapshot({ fresh });
+    const snapshot = ps ? ps.snapshot() : reader.snapshot({ fresh });
     const place: Place = { botId: options.botId, selfPid: process.pid, worker, helperPids };
     return { snapshot, place, around: surroundings(snapshot, place) };
   }
 
   return {
-    refresh: () => connections.refresh(),
+    async refresh() {
+      if (!procfs) {
+        ps ??= (await import('./ps.ts')).createPsReader({ tokens, botId: options.botId });
+        await ps.refresh();
+      }
+      await connections.refresh();
+    },
     list,
     see(who, fresh, proven = new Set()) {
       const { snapshot, place, around } = list(who, fresh);

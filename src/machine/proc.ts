@@ -8,11 +8,13 @@
  */
 import { holdsWholeToken, maskTokens, scanEnviron } from './environ.ts';
 import type { Proc, ProcEnv, Snapshot } from './process.ts';
-import { createBlockReader, listPids, ownerOf, readLink, readText } from './procfs.ts';
+import { createBlockReader, listPids, ownerOf, readLink, readStat, readText } from './procfs.ts';
 import { type ProcStat, parseProcStat } from './procstat.ts';
 
 const ARGV_BYTES_MAX = 16 * 1024;
 const ARGV_COUNT_MAX = 64;
+/** A class path of 10 KB before the script is read over, but not kept. */
+const ARG_LENGTH_MAX = 1024;
 
 export interface ProcReader {
   /**
@@ -20,8 +22,6 @@ export interface ProcReader {
    * a program runs); without it a second snapshot costs one small read per process.
    */
   snapshot(options?: { fresh?: boolean }): Snapshot;
-  /** One process now, null when it has left. Not from memory. */
-  one(pid: number): Proc | null;
 }
 
 interface Known {
@@ -64,7 +64,7 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
   }
 
   function readOne(pid: number, fresh: boolean): Proc | null {
-    const text = readText(`/proc/${pid}/stat`);
+    const text = readStat(pid);
     const stat = text === null ? null : parseProcStat(text);
     if (!stat || stat.kernel || stat.state === 'X' || stat.state === 'x') return null;
     if (stat.state === 'Z') return toProc(pid, stat, NOTHING);
@@ -102,12 +102,6 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
       for (const [pid, record] of known) if (record.seen !== round) known.delete(pid);
       return { procs, uninspectable: { count, byUid, hidden }, atMs };
     },
-    one(pid) {
-      known.delete(pid);
-      const proc = readOne(pid, true);
-      blocks.wipe();
-      return proc;
-    },
   };
 }
 
@@ -119,7 +113,7 @@ function parseArgv(block: Buffer | string): string[] {
   while (from < block.length && argv.length < ARGV_COUNT_MAX) {
     const end = block.indexOf(0, from);
     const to = end < 0 ? block.length : end;
-    argv.push(maskTokens(block.toString('utf8', from, to)));
+    argv.push(maskTokens(block.toString('utf8', from, Math.min(to, from + ARG_LENGTH_MAX))));
     from = to + 1;
   }
   // A program that writes a title over its arguments pads the rest with NULs.

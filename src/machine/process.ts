@@ -35,6 +35,8 @@ export interface ProcEnv {
   readonly bot: string | null;
   readonly run: string | null;
   readonly spawn: string | null;
+  /** Started by singlepoll in deploy mode: told not to poll, so never a stray for what it is. */
+  readonly deploy?: boolean;
   /** The first well-known token variable that is set holds another bot's token. */
   readonly otherToken: boolean;
   /** PM2, supervisord, systemd leave marks (pm_id, SUPERVISOR_PROCESS_NAME, INVOCATION_ID …): name → value. */

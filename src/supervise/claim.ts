@@ -4,7 +4,7 @@
  */
 import { userInfo } from 'node:os';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { askControl, NoAnswer, NoSupervisor } from '../machine/control.ts';
+import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
 import { claimLock, type Holder, type Lock, type LockKey, lockReleased } from '../machine/lock.ts';
 import { duration } from '../output/words.ts';
 
@@ -66,7 +66,8 @@ async function askToHandOver(key: LockKey, holder: Holder | null, options: Claim
     if (!answer.ok)
       throw new SinglepollError(EXIT.otherPoller, `the holder does not hand over: ${answer.error}`);
   } catch (error) {
-    if (!(error instanceof NoSupervisor || error instanceof NoAnswer)) throw refused(error, holder);
+    if (![NoSupervisor, NoAnswer, WentAway].some((kind) => error instanceof kind))
+      throw refused(error, holder);
   }
   await Promise.race([released, timeout(options.stopTimeoutMs + 10_000, holder)]);
   signal.throwIfAborted();

@@ -6,7 +6,7 @@ import type { StrayFinder } from '../machine/strays.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import type { BotApi, WebhookInfo } from '../telegram/api.ts';
-import { maskWebhookUrl } from '../webhook.ts';
+import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { describe } from './claim.ts';
 import { createSweeper } from './sweep.ts';
 

@@ -5,8 +5,8 @@
 import type { Config } from '../config/config.ts';
 import type { Report } from '../output/report.ts';
 import { distFile } from '../paths.ts';
+import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
-import type { Facts } from './status-document.ts';
 
 export interface Rehearsal {
   /** With the sandbox's bot and root in place of the user's. */

@@ -15,8 +15,8 @@ import type { Report } from '../output/report.ts';
 import type { SinkNote } from '../output/sink.ts';
 import { outputNote, words } from '../output/words.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
+import type { Facts } from './facts.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
-import type { Facts } from './status-document.ts';
 import type { Sweeper } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 import { workerEnv } from './worker-env.ts';
@@ -25,6 +25,8 @@ import { workerEnv } from './worker-env.ts';
 export const GOOD_AFTER_MS = 5_000;
 /** Holders of the token without a connection are watched this long before the first worker is started. */
 const SETTLE_MS = 1_000;
+/** The next worker's pipes are made this long after a spawn: well before a run can count as good and its death be answered at once. */
+const PIPES_AFTER_MS = 250;
 /** What is left in the pipes of a dead worker gets this long to come out. */
 const DRAIN_MS = 1_000;
 /** How long the last words of a worker that ended by itself are waited for. */
@@ -55,6 +57,8 @@ export interface Running {
   stopped(): readonly number[];
   /** Called after every step. */
   onStep(listener: () => void): void;
+  /** Called whenever the worker names a 409 that another poller has caused. */
+  onConflict(listener: () => void): void;
   /** The exit code, once the worker's whole tree is gone and its output has come out. */
   readonly ended: Promise<Ending>;
 }
@@ -65,6 +69,7 @@ export function runSupervisor(context: RunContext): Running {
   const tokens = config.token === null ? [] : [config.token];
   const guard = startGuard();
   const listeners: (() => void)[] = [];
+  const conflictListeners: (() => void)[] = [];
   const pumps: Pump[] = [];
   let worker: { process: WorkerProcess; spawn: number; gone: Promise<void> } | null = null;
   let lastPumps: Pump[] = [];
@@ -95,11 +100,13 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   async function firstSweep(): Promise<Ending | null> {
-    [setpriv] = await Promise.all([context.setpriv, preparePipes()]);
-    if (!guarding) return null;
-    const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first());
-    // The webhook took its time: what appeared meanwhile must not meet the worker.
-    return blocked ?? (await guarding.sweeper.quick());
+    const prepared = Promise.all([context.setpriv, preparePipes()]);
+    const blocked = guarding
+      ? ((await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first()))
+      : null;
+    [setpriv] = await prepared;
+    // All of that took its time: what appeared meanwhile must not meet the worker.
+    return blocked ?? (await guarding?.sweeper.quick()) ?? null;
   }
 
   function laterSweep(): Ending | null | Promise<Ending | null> {
@@ -148,7 +155,8 @@ export function runSupervisor(context: RunContext): Running {
       (exit, problem) => void onExit(exit, problem).catch(broken),
     );
     pipes = null;
-    void preparePipes();
+    // Making them takes a process too: not beside the first steps of the worker, which should have the machine to itself.
+    setTimeout(() => void preparePipes(), PIPES_AFTER_MS).unref();
     if (!process_) return null;
     worker = { process: process_, spawn: number, gone };
     guard.watch(process_.pid);
@@ -185,6 +193,7 @@ export function runSupervisor(context: RunContext): Running {
         );
       }
       facts.lastConflictAtMs = performance.now();
+      for (const listener of conflictListeners) listener();
     }
   }
 
@@ -267,6 +276,7 @@ export function runSupervisor(context: RunContext): Running {
     },
     stopped: () => stopped,
     onStep: (listener) => void listeners.push(listener),
+    onConflict: (listener) => void conflictListeners.push(listener),
     ended,
   };
 }

@@ -4,33 +4,31 @@
  */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { basename, join } from 'node:path';
-import { CONTROL_SOCKET, deploySocket } from '../commands/locate.ts';
+import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
-import type { StrayEntry } from '../core/status.ts';
-import type { Ending } from '../core/supervisor.ts';
-import { EXIT, SinglepollError } from '../errors.ts';
-import { findExecutable } from '../machine/executable.ts';
+import { EXIT } from '../errors.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
-import { findRespawner, linuxRespawnerContext } from '../machine/respawner/index.ts';
-import { createStrayFinder } from '../machine/strays.ts';
 import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
-import { plainCommand } from '../output/plain.ts';
+import { leaveGoneTerminal } from '../output/hangup.ts';
 import { createReport, painter, type Report } from '../output/report.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
+import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
+import { newFacts } from './facts.ts';
+import { finderFor } from './finder.ts';
 import { identify } from './identify.ts';
 import { rememberStart } from './last-start.ts';
 import { type Rehearsal, rehearsal } from './rehearsal.ts';
 import { type Running, runSupervisor } from './run.ts';
 import { serve } from './serve.ts';
 import { listen } from './signals.ts';
-import { type Facts, statusDocument } from './status-document.ts';
+import { CONTROL_SOCKET, deploySocket } from './socket-names.ts';
+import { statusDocument } from './status-document.ts';
 import { createSweeper } from './sweep.ts';
 import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
@@ -64,11 +62,14 @@ export async function start(request: StartRequest): Promise<number> {
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
   try {
-    const startup = { ...request, config, report, rehearse, api, signal: boot.signal };
+    checkCommand(config);
+    // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
+    const botDir = config.dryRun ? '' : openBotDir(openStateDir(process.env), config.botId ?? 0);
+    const startup = { ...request, config, report, rehearse, api, botDir, signal: boot.signal };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
     sayConfiguration(startup);
     rehearse?.say();
-    if (config.dryRun) return await dryRun(config, api, report, createFinder(config), boot.signal);
+    if (config.dryRun) return await dryRun(config, api, report, finderFor(config), boot.signal);
     return await supervise(startup, me, asks);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -78,6 +79,7 @@ export async function start(request: StartRequest): Promise<number> {
     api?.close();
     await rehearse?.close();
     await report.drained(1_000);
+    leaveGoneTerminal();
   }
 }
 
@@ -85,6 +87,8 @@ interface Startup extends StartRequest {
   readonly report: Report;
   readonly rehearse: Rehearsal | null;
   readonly api: BotApi | null;
+  /** The state folder of this bot. */
+  readonly botDir: string;
   readonly signal: AbortSignal;
 }
 
@@ -114,63 +118,6 @@ async function sayBot({ config, report, signal }: Startup, api: BotApi): Promise
   return me;
 }
 
-/** Step 2: deploy mode. Telegram is asked nothing. */
-function sayGate({ config, report }: Startup): null {
-  report.line('INIT', 'Polling disabled by env (POLLING_ENABLED!=1)', 'warn');
-  if (config.pollingLooksLikeYes) {
-    report.line(
-      'INIT',
-      `${config.pollingSource ?? 'POLLING_ENABLED'} is "${config.pollingValue}", which reads like a yes, but only 1 enables polling`,
-      'warn',
-    );
-  }
-  return null;
-}
-
-/** Step 1, said after the bot: the first line names the bot. */
-function sayConfiguration({ config, warnings, report }: Startup): void {
-  const { command, settings } = config;
-  if (command) {
-    const found = findExecutable(command.argv[0] ?? '', config.cwd, process.env.PATH);
-    if (!found.ok) {
-      throw new SinglepollError(
-        EXIT.config,
-        `the worker can't be started: ${found.problem} (${command.source})`,
-        `singlepoll start -- COMMAND    # in ${config.cwd}`,
-      );
-    }
-    const set = settings
-      .filter(({ option }) => option !== 'sandbox')
-      .map((it) => `${it.option} ${it.value} (${it.from})`);
-    report.line(
-      'config',
-      `worker: ${plainCommand(command.argv)} (${command.source})${set.length > 0 ? `; ${set.join(', ')}` : ''}`,
-    );
-  }
-  for (const warning of warnings) report.line('config', warning, 'warn');
-  if (process.pid === 1) {
-    report.line(
-      'config',
-      'running as PID 1: orphans of the worker are not reaped here; use `docker run --init`, `init: true` or tini',
-      'warn',
-    );
-  }
-}
-
-function createFinder(config: Config) {
-  const envFiles = config.envFile === null ? [] : [basename(config.envFile)];
-  return createStrayFinder({
-    token: config.token,
-    botId: String(config.botId ?? ''),
-    apiRoot: config.apiRoot,
-    patterns: config.stray.map((source) => new RegExp(source)),
-    scope: config.strayScope,
-    projectDir: config.cwd,
-    envFileNames: envFiles,
-    findRespawner: (top, stray, snapshot) => findRespawner(top, stray, linuxRespawnerContext(snapshot.procs)),
-  });
-}
-
 type Asks = {
   stop: (reason: string) => void;
   restart: (reason: string) => void;
@@ -179,10 +126,9 @@ type Asks = {
 
 /** Steps 4 to 8, and the way back. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, report, rehearse, api, signal } = startup;
+  const { config, report, rehearse, api, botDir, signal } = startup;
   const command = config.command?.argv ?? rehearse?.command ?? [];
   const startedAt = new Date().toISOString();
-  const botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
     pid: process.pid,
@@ -216,7 +162,7 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
     config.polling && api
       ? {
           sweeper: createSweeper({
-            finder: createFinder(config),
+            finder: finderFor(config),
             report,
             stopTimeoutMs: config.stopTimeoutMs,
             dryRun: false,
@@ -291,21 +237,6 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
   return ending.code;
 }
 
-/** `supervisor 12, worker 34 and 2 more processes (35, 36)`. */
-function whatEnded([leader, ...more]: readonly number[]): string {
-  const worker = leader === undefined ? ' (no worker lived)' : `, worker ${leader}`;
-  const rest =
-    more.length === 0
-      ? ''
-      : ` and ${more.length} more ${more.length === 1 ? 'process' : 'processes'} (${more.join(', ')})`;
-  return `supervisor ${process.pid}${worker}${rest}`;
-}
-
-function sayEnd(report: Report, { code, reason }: Ending): void {
-  const level = code === EXIT.ok ? 'good' : 'error';
-  report.line('stop', `${reason}; supervisor and worker have ended (exit ${code})`, level, { code });
-}
-
 function remember(botDir: string, { config, flags, report }: Startup, command: readonly string[]): void {
   if (!config.polling || config.sandbox) return;
   try {
@@ -313,34 +244,4 @@ function remember(botDir: string, { config, flags, report }: Startup, command: r
   } catch (error) {
     report.line('config', `\`reset\` will not know this command: ${(error as Error).message}`, 'warn');
   }
-}
-
-function newFacts(config: Config, me: Me | null, command: readonly string[], startedAt: string): Facts {
-  return {
-    bot: me
-      ? { id: me.id, username: me.username ?? null }
-      : config.botId === null
-        ? null
-        : { id: config.botId, username: null },
-    polling: config.polling,
-    pid: process.pid,
-    version: VERSION,
-    command: command.map((word) => plainCommand([word])),
-    cwd: config.cwd,
-    startedAt,
-    workerStartedAt: null,
-    lastExitAt: null,
-    polls: 0,
-    lastPollAt: null,
-    offset: null,
-    updates: 0,
-    conflicts: { poller: 0, webhook: 0 },
-    lastConflictAtMs: null,
-    webhook: null,
-    webhookSetAgain: 0,
-    lastWebhookSetAtMs: null,
-    apiProblem: null,
-    strays: [] as readonly StrayEntry[],
-    uninspectable: 0,
-  };
 }

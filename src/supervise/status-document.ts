@@ -3,37 +3,10 @@
  * Pure: everything comes in as data.
  */
 
-import type { Problem, RunState, StatusDocument, StrayEntry, TreeEntry } from '../core/status.ts';
+import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/status.ts';
 import type { Phase, State } from '../core/supervisor.ts';
 import { duration, howItEnded } from '../output/words.ts';
-
-/** What the supervisor knows beside the state of its table. Wall-clock times are ISO 8601. */
-export interface Facts {
-  readonly bot: StatusDocument['bot'];
-  readonly polling: boolean;
-  readonly pid: number;
-  readonly version: string;
-  readonly command: readonly string[];
-  readonly cwd: string;
-  readonly startedAt: string;
-  workerStartedAt: string | null;
-  lastExitAt: string | null;
-  /** Polls that could be seen (only in the built-in sandbox so far). */
-  polls: number;
-  lastPollAt: string | null;
-  offset: number | null;
-  updates: number;
-  conflicts: { poller: number; webhook: number };
-  /** When the worker last named a 409 of another poller, elapsed ms. */
-  lastConflictAtMs: number | null;
-  webhook: StatusDocument['webhook'];
-  webhookSetAgain: number;
-  lastWebhookSetAtMs: number | null;
-  /** The last try to reach the Bot API failed with this. */
-  apiProblem: string | null;
-  strays: readonly StrayEntry[];
-  uninspectable: number;
-}
+import type { Facts } from './facts.ts';
 
 /** Problems of the recent past stay visible this long. */
 const RECENT_MS = 10 * 60_000;

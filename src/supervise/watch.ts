@@ -2,12 +2,11 @@
  * What is looked at while the worker runs: late strays, the webhook, signs of polling, the heartbeat. All of it cheap: the
  * look for strays is spaced so that it takes less than a thousandth of one core however many processes there are.
  */
-import type { Ending } from '../core/supervisor.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
+import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
-import type { Facts } from './status-document.ts';
 import type { Sweeper } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 
@@ -23,9 +22,12 @@ export interface WatchOptions {
   readonly pollsVisible: boolean;
 }
 
-const STRAYS_MIN_MS = 4_000;
-/** Share of one core that looking for strays may take: 1/2000. */
-const STRAYS_COST_FACTOR = 2_000;
+const STRAYS_MIN_MS = 5_000;
+const STRAYS_MAX_MS = 60_000;
+/** Share of one core that looking for strays may take: 1/4000. */
+const STRAYS_COST_FACTOR = 4_000;
+/** A worker in a fight names a 409 every few seconds; looking at each is enough. */
+const CONFLICT_LOOK_EVERY_MS = 2_000;
 /** What was stopped comes back within seconds, if it does. */
 const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
 const WEBHOOK_EVERY_MS = 60_000;
@@ -50,26 +52,33 @@ export function watch(options: WatchOptions): () => void {
 
   const alive = () => ['starting', 'polling'].includes(running.loop.state.phase);
 
-  async function lookForStrays(): Promise<void> {
-    if (stopped || !alive()) return;
-    const blocked = await options.sweeper.quick();
-    if (blocked && alive()) block(blocked);
-  }
-
-  function block(ending: Ending): void {
-    running.loop.send({ kind: 'blocked', ending });
+  /** Returns what the look itself cost, in milliseconds of processor time; what was stopped then goes on beside it. */
+  function lookForStrays(): number {
+    if (stopped || !alive()) return 0;
+    const before = process.cpuUsage();
+    const answer = options.sweeper.quick();
+    const { user, system } = process.cpuUsage(before);
+    Promise.resolve(answer)
+      .then((blocked) => {
+        if (blocked && alive()) running.loop.send({ kind: 'blocked', ending: blocked });
+      })
+      .catch((error: unknown) =>
+        report.line('stray', `the look for strays failed: ${String(error)}`, 'error'),
+      );
+    return (user + system) / 1_000;
   }
 
   function strays(): void {
-    const startedAt = performance.now();
-    lookForStrays()
-      .catch((error: unknown) =>
-        report.line('stray', `the look for strays failed: ${String(error)}`, 'error'),
-      )
-      .then(() =>
-        later(Math.max(STRAYS_MIN_MS, (performance.now() - startedAt) * STRAYS_COST_FACTOR), strays),
-      );
+    const costMs = lookForStrays();
+    later(Math.min(STRAYS_MAX_MS, Math.max(STRAYS_MIN_MS, costMs * STRAYS_COST_FACTOR)), strays);
   }
+
+  let conflictLookAtMs = Number.NEGATIVE_INFINITY;
+  running.onConflict(() => {
+    if (performance.now() - conflictLookAtMs < CONFLICT_LOOK_EVERY_MS) return;
+    conflictLookAtMs = performance.now();
+    lookForStrays();
+  });
 
   function webhook(): void {
     if (alive()) void options.webhook.again();
@@ -121,7 +130,7 @@ export function watch(options: WatchOptions): () => void {
     seenSpawn = state.spawn;
     if (!options.pollsVisible) signOfPolling(state.spawn, 0);
     if (state.spawn === 1) {
-      for (const ms of COMEBACK_LOOKS_MS) later(ms, () => void lookForStrays().catch(() => {}));
+      for (const ms of COMEBACK_LOOKS_MS) later(ms, () => void lookForStrays());
     }
   });
   later(STRAYS_MIN_MS, strays);

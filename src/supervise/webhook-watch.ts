@@ -6,9 +6,9 @@ import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import type { BotApi, Reply } from '../telegram/api.ts';
-import { clearWebhook, type WebhookOutcome } from '../webhook.ts';
+import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
+import type { Facts } from './facts.ts';
 import { retrying } from './identify.ts';
-import type { Facts } from './status-document.ts';
 
 export interface WebhookWatchOptions {
   readonly api: BotApi;

@@ -102,3 +102,18 @@ test('deploy: status says disabled and healthy, exit 0', async (t) => {
   assert.equal(stop.code, 0, stop.stderr);
   assert.equal((await run.exit()).code, 0);
 });
+
+test('deploy: a polling supervisor of the same bot leaves the worker of a deploy-mode one alone', async (t) => {
+  const b = await bed(t);
+  const deployed = b.cli(['start', '--', ...node('prints-env.mjs')], {
+    env: { ...b.env, POLLING_ENABLED: '0' },
+  });
+  await deployed.waitFor('ENV ');
+  const { pid } = JSON.parse(deployed.stdout().split('ENV ')[1]?.split('\n')[0] ?? '') as { pid: number };
+  const run = await b.polling(['--', ...node('polite.mjs')]);
+  await staysTrue('the deployed worker lives', 1_000, () => alive(pid));
+  for (const it of [run, deployed]) {
+    it.signal('SIGTERM');
+    assert.equal((await it.exit()).code, 0, it.seen());
+  }
+});

@@ -1,5 +1,7 @@
 // Strays that do not go quietly: stopped ones, ones that come back, short pollers; machines without `ps`.
 import assert from 'node:assert/strict';
+import { mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { allGone, bed, node, PYTHON, worker } from '../support/bed.ts';
@@ -86,9 +88,12 @@ while True:
   });
 });
 
-test('without `ps` and `setpriv` (nothing in PATH): strays are found, the dead one leaves no second worker', async (t) => {
+test('without `ps` and `setpriv` (only node in PATH): strays are found, the dead one leaves no second worker', async (t) => {
   const b = await bed(t);
-  const env = { ...b.env, PATH: '/nonexistent' };
+  const bin = join(b.dir, 'bin');
+  mkdirSync(bin);
+  symlinkSync(process.execPath, join(bin, 'node'));
+  const env = { ...b.env, PATH: bin };
   const stray = legacyPoller(b, 'production_polling_bot.py');
   await until('it to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
   const run = b.cli(['start', '--', ...node('polite.mjs')], { env });

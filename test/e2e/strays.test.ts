@@ -282,9 +282,15 @@ test('3,000 processes: a look takes at most 250 ms', async () => {
   await new Promise((done) => child.stdout!.once('data', done));
   const strays = finder([/production_polling_bot\.py/, /gunicorn/]);
   const times: number[] = [];
-  // The machine may be busy with other tests: the best of three is what the look itself costs.
-  for (let i = 0; i < 3; i++) times.push((await strays.look()).tookMs);
+  // In CPU time, as other tests may have the machine busy; the best of five, as they also take its caches.
+  for (let i = 0; i < 5; i++) {
+    const before = process.cpuUsage();
+    const { strays: found } = await strays.look();
+    const { user, system } = process.cpuUsage(before);
+    times.push((user + system) / 1000);
+    assert.deepEqual(found, []);
+  }
   child.stdin!.end();
   await until(() => child.exitCode !== null, 'the crowd has gone');
-  assert.ok(Math.min(...times) <= 250, `${times.map(Math.round)} ms`);
+  assert.ok(Math.min(...times) <= 250, `${times.map(Math.round).join(', ')} ms`);
 });

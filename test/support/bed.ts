@@ -116,7 +116,7 @@ export async function bed(t: TestContext): Promise<Bed> {
   });
 
   const cli: Bed['cli'] = (args, options = {}) =>
-    remember(launch(PROGRAM, [...args], { cwd: project, env, ...options }));
+    remember(launch(process.execPath, ['--', PROGRAM, ...args], { cwd: project, env, ...options }));
 
   const self: Bed = {
     dir,

@@ -94,7 +94,8 @@ describe('format', () => {
     ];
     const startedMs = performance.now();
     for (const text of texts) parseEnvFile(text);
-    assert.ok(performance.now() - startedMs < 5_000, `${performance.now() - startedMs} ms`);
+    // Quadratic time would be minutes; a busy machine is not.
+    assert.ok(performance.now() - startedMs < 20_000, `${performance.now() - startedMs} ms`);
   });
 });
 

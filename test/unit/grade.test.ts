@@ -49,6 +49,13 @@ for (const [name, stray, facts, grade, proof] of [
     ['SINGLEPOLL_BOT in environment'],
   ],
   [
+    'a worker in deploy mode, which sends but does not poll',
+    py({ env: env({ bot: '111111', run: 'r', spawn: '1', deploy: true, holdsToken: true }) }),
+    seen,
+    'hint',
+    null,
+  ],
+  [
     'token and connection',
     py({ env: ours }),
     seen,

@@ -162,9 +162,10 @@ test('members of a session or group that the tree leads or led', () => {
     proc(101, 1, 'python child.py', { sid: 100, pgid: 100 }),
     proc(102, 1, 'python child.py', { sid: 100, pgid: 102 }),
     proc(103, 1, 'less log', { sid: 7, pgid: 100 }),
+    proc(105, 1, 'python child.py', { sid: 7, pgid: 100 }),
     proc(104, 1, 'python unrelated.py', { sid: 7, pgid: 8 }),
   ];
-  assert.deepEqual(plan(procs).members, [100, 101, 102]);
+  assert.deepEqual(plan(procs).members, [100, 101, 102, 105]);
 });
 
 test('a session whose leader is a shell outside of the tree brings nobody in', () => {

@@ -3,8 +3,8 @@
  * and verified empty. Decides nothing about the worker. Source: tdlib/telegram-bot-api Client.cpp
  * (do_set_webhook: deleting is idempotent and leaves a waiting long poll alone).
  */
-import { maskText } from './output/mask.ts';
-import type { BotApi, Reply, WebhookInfo } from './telegram/api.ts';
+import { maskText } from '../output/mask.ts';
+import type { BotApi, Reply, WebhookInfo } from './api.ts';
 
 export type WebhookOutcome =
   | { readonly kind: 'clear'; readonly pending: number; readonly lastError: string | null }

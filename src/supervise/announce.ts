@@ -1,0 +1,75 @@
+/** What `start` says of itself on the way in and on the way out: gate, configuration, the end. */
+import type { Config } from '../config/config.ts';
+import type { Ending } from '../core/supervisor.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { findExecutable } from '../machine/executable.ts';
+import { plainCommand } from '../output/plain.ts';
+import type { Report } from '../output/report.ts';
+
+/** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
+export function checkCommand({ command, cwd }: Config): void {
+  if (!command) return;
+  const found = findExecutable(command.argv[0] ?? '', cwd, process.env.PATH);
+  if (found.ok) return;
+  throw new SinglepollError(
+    EXIT.config,
+    `the worker can't be started: ${found.problem} (${command.source})`,
+    `singlepoll start -- COMMAND    # in ${cwd}`,
+  );
+}
+
+export interface Announced {
+  readonly config: Config;
+  readonly warnings: readonly string[];
+  readonly report: Report;
+}
+
+/** Step 2: deploy mode. Telegram is asked nothing. */
+export function sayGate({ config, report }: Announced): null {
+  report.line('INIT', 'Polling disabled by env (POLLING_ENABLED!=1)', 'warn');
+  if (config.pollingLooksLikeYes) {
+    report.line(
+      'INIT',
+      `${config.pollingSource ?? 'POLLING_ENABLED'} is "${config.pollingValue}", which reads like a yes, but only 1 enables polling`,
+      'warn',
+    );
+  }
+  return null;
+}
+
+/** Step 1, said after the bot: the first line names the bot. */
+export function sayConfiguration({ config, warnings, report }: Announced): void {
+  const { command, settings } = config;
+  if (command) {
+    const set = settings
+      .filter(({ option }) => option !== 'sandbox')
+      .map((it) => `${it.option} ${it.value} (${it.from})`);
+    report.line(
+      'config',
+      `worker: ${plainCommand(command.argv)} (${command.source})${set.length > 0 ? `; ${set.join(', ')}` : ''}`,
+    );
+  }
+  for (const warning of warnings) report.line('config', warning, 'warn');
+  if (process.pid === 1) {
+    report.line(
+      'config',
+      'running as PID 1: orphans of the worker are not reaped here; use `docker run --init`, `init: true` or tini',
+      'warn',
+    );
+  }
+}
+
+/** `supervisor 12, worker 34 and 2 more processes (35, 36)`. */
+export function whatEnded([leader, ...more]: readonly number[]): string {
+  const worker = leader === undefined ? ' (no worker lived)' : `, worker ${leader}`;
+  const rest =
+    more.length === 0
+      ? ''
+      : ` and ${more.length} more ${more.length === 1 ? 'process' : 'processes'} (${more.join(', ')})`;
+  return `supervisor ${process.pid}${worker}${rest}`;
+}
+
+export function sayEnd(report: Report, { code, reason }: Ending): void {
+  const level = code === EXIT.ok ? 'good' : 'error';
+  report.line('stop', `${reason}; supervisor and worker have ended (exit ${code})`, level, { code });
+}

@@ -1,0 +1,69 @@
+/** What the supervisor knows beside the state of its table; `status` is made of both. */
+import type { Config } from '../config/config.ts';
+import type { StatusDocument, StrayEntry } from '../core/status.ts';
+import { plainCommand } from '../output/plain.ts';
+import type { Me } from '../telegram/api.ts';
+import { VERSION } from '../version.ts';
+
+/** What the supervisor knows beside the state of its table. Wall-clock times are ISO 8601. */
+export interface Facts {
+  readonly bot: StatusDocument['bot'];
+  readonly polling: boolean;
+  readonly pid: number;
+  readonly version: string;
+  readonly command: readonly string[];
+  readonly cwd: string;
+  readonly startedAt: string;
+  workerStartedAt: string | null;
+  lastExitAt: string | null;
+  /** Polls that could be seen (only in the built-in sandbox so far). */
+  polls: number;
+  lastPollAt: string | null;
+  offset: number | null;
+  updates: number;
+  conflicts: { poller: number; webhook: number };
+  /** When the worker last named a 409 of another poller, elapsed ms. */
+  lastConflictAtMs: number | null;
+  webhook: StatusDocument['webhook'];
+  webhookSetAgain: number;
+  lastWebhookSetAtMs: number | null;
+  /** The last try to reach the Bot API failed with this. */
+  apiProblem: string | null;
+  strays: readonly StrayEntry[];
+  uninspectable: number;
+}
+
+export function newFacts(
+  config: Config,
+  me: Me | null,
+  command: readonly string[],
+  startedAt: string,
+): Facts {
+  return {
+    bot: me
+      ? { id: me.id, username: me.username ?? null }
+      : config.botId === null
+        ? null
+        : { id: config.botId, username: null },
+    polling: config.polling,
+    pid: process.pid,
+    version: VERSION,
+    command: command.map((word) => plainCommand([word])),
+    cwd: config.cwd,
+    startedAt,
+    workerStartedAt: null,
+    lastExitAt: null,
+    polls: 0,
+    lastPollAt: null,
+    offset: null,
+    updates: 0,
+    conflicts: { poller: 0, webhook: 0 },
+    lastConflictAtMs: null,
+    webhook: null,
+    webhookSetAgain: 0,
+    lastWebhookSetAtMs: null,
+    apiProblem: null,
+    strays: [] as readonly StrayEntry[],
+    uninspectable: 0,
+  };
+}
