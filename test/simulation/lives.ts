@@ -131,7 +131,7 @@ function arm(body: Body, program: StrayProgram, life: Life, { machine }: Surroun
     if (done) return;
     done = true;
     const { argv, cwd, env, envFile, polls } = body;
-    machine.start({
+    const child = machine.start({
       life,
       ppid: body.pid,
       argv,
@@ -141,6 +141,7 @@ function arm(body: Body, program: StrayProgram, life: Life, { machine }: Surroun
       polls,
       termMs: program.stubborn ? null : 5,
     });
+    child.orphan = true;
   };
 }
 

@@ -51,6 +51,8 @@ export interface SupervisorWorld {
   firstWebhook(): { readonly tookMs: number; readonly ending: Ending | null };
   /** The lock is free again. */
   onGone(sim: Sim): void;
+  /** After every step of the table. */
+  stepped(sim: Sim): void;
   log(text: string): void;
 }
 
@@ -329,6 +331,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       if (state.headed?.to === 'exit') halt.abort();
       world.log(`${loop.history().at(-1)} → ${state.phase}`);
       check.stepped(sim, loop.history().at(-1)!);
+      world.stepped(sim);
       if (state.phase !== 'starting' || state.pid === null || watchedFirst) return;
       watchedFirst = true;
       for (const ms of COMEBACK_LOOKS_MS) clock.after(ms, () => void lookForStrays());
@@ -348,7 +351,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     if (dead || loop.state.phase === 'exited') return;
     lookForStrays()
       .catch(broken)
-      .then(() => clock.after(STRAYS_EVERY_MS, watchStrays));
+      // Looks cost time, so that they never keep step with a poller's pauses.
+      .then(() => clock.after(STRAYS_EVERY_MS + random.int(0, 400), watchStrays));
     clock.stir();
   }
 
