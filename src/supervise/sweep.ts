@@ -165,25 +165,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       : count > 0
         ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')})`
         : '';
-    report.line(
-      'stray',
-      `no other poller of this bot on this machine${blind}`,
-      blind === '' ? 'good' : 'warn',
-      {
-        uninspectable: count,
-      },
-    );
+    const result = dryRun ? 'nothing else would be stopped' : 'no other poller of this bot on this machine';
+    report.line('stray', `${result}${blind}`, blind === '' ? 'good' : 'warn', { uninspectable: count });
   }
-
-  function tellPlan(strays: readonly Stray[]): void {
-    for (const stray of strays) {
-      report.line(
-        'stray',
-        `would stop pid ${stray.pid} (${stray.user}), ${stray.grade}: ${stray.command}; ${stray.proof.join(', ')}`,
-        'warn',
-      );
-      for (const row of finder.planOf(stray))
-        report.line('stray', `  with it: pid ${row.pid} ${row.command}`);
     }
   }
 
