@@ -168,8 +168,6 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     const result = dryRun ? 'nothing else would be stopped' : 'no other poller of this bot on this machine';
     report.line('stray', `${result}${blind}`, blind === '' ? 'good' : 'warn', { uninspectable: count });
   }
-    }
-  }
 
   function publish(survey: Survey): void {
     options.onSurvey(
