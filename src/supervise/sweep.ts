@@ -169,6 +169,19 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     report.line('stray', `${result}${blind}`, blind === '' ? 'good' : 'warn', { uninspectable: count });
   }
 
+  function tellPlan(strays: readonly Stray[]): void {
+    for (const stray of strays) {
+      report.line(
+        'stray',
+        `would stop pid ${stray.pid} (${stray.user}), ${stray.grade}: ${stray.command}; ${stray.proof.join(', ')}`,
+        'warn',
+      );
+      for (const row of finder.planOf(stray)) {
+        if (row.pid !== stray.pid) report.line('stray', `  with it: pid ${row.pid} ${row.command}`);
+      }
+    }
+  }
+
   function publish(survey: Survey): void {
     options.onSurvey(
       survey.strays.filter(({ grade }) => grade !== 'hint').map(toEntry),
