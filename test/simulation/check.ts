@@ -46,6 +46,8 @@ const COMEBACK_TRUTH_MS = 60_000 + 2 * KILL_WAIT_MS + 10_000;
 
 interface Book {
   readonly stopped: Map<Life, number>;
+  /** Of these, only what they had left behind was stopped: who started them could not be seen any more. */
+  readonly remains: Set<Life>;
   /** Lives that a look of this supervisor showed as stoppable. */
   readonly seen: Set<Life>;
   /** Processes that were shown as stoppable, or that a look could have proven. */
@@ -107,6 +109,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       live = sim;
       records.set(sim, {
         stopped: new Map(),
+        remains: new Set(),
         seen: new Set(),
         shown: new Set(),
         lookMs: Number.NEGATIVE_INFINITY,
@@ -166,6 +169,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (!record.stopped.has(life)) {
         if (cameBackFor(record, life)) fail(`a stray that comes back is fought: ${show(body)}`);
         record.stopped.set(life, clock.now());
+        if (body.orphan) record.remains.add(life);
         count('strays stopped');
       }
     },
@@ -342,7 +346,13 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     let lives = 0;
     let endMs = Number.NEGATIVE_INFINITY;
     for (const [it, atMs] of record.stopped) {
-      if (it.program !== life.program || nowMs - atMs > COMEBACK_MS || atMs >= life.bornMs) continue;
+      if (
+        record.remains.has(it) ||
+        it.program !== life.program ||
+        nowMs - atMs > COMEBACK_MS ||
+        atMs >= life.bornMs
+      )
+        continue;
       if (life.startedBy !== undefined && it.startedBy === life.startedBy) return true;
       // Copies that were stopped together are one life.
       if (it.bornMs <= endMs) continue;

@@ -74,6 +74,7 @@ function bear(program: StrayProgram, around: Surround, returns: number, phaseMs:
     kind: 'stray',
     program: program.name,
     managed: program.from === 'manager',
+    shy: program.proof === 'now and then',
     ...(ppid > 1 ? { startedBy: ppid } : {}),
   });
   if (returns > 0) {

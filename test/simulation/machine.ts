@@ -19,6 +19,8 @@ export interface Life {
   readonly managed?: boolean;
   /** The living process that started it, where that is neither pid 1 nor part of it. */
   readonly startedBy?: number;
+  /** It has no connection most of the time: it may stay unseen for long. */
+  readonly shy?: boolean;
   /** When a look showed proof against it; null before. */
   provenMs: number | null;
   /** Called when its last process has gone. */

@@ -189,7 +189,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
       );
     }
     for (const body of machine.living()) {
-      if (body.life.kind === 'stray' && (body.polls || !body.orphan))
+      if (body.life.kind === 'stray' && !body.life.shy && (body.polls || !body.orphan))
         check.fail(`a stray still lives long after the trouble: ${body.argv.join(' ')}`);
     }
   }
@@ -218,6 +218,7 @@ function planWorker({ random, machine, clock, healed }: Surround, failChance: nu
     conflict: !calm && random.chance(0.25),
     pollsAfterMs: random.pick([null, 100, 2_000]),
     heardMs: random.pick([0, 0, 2, 50, fails ? 2_000 : 50]),
+    wordsMs: random.pick([0, 0, 3, 200]),
     termMs: stubborn ? null : random.pick([0, 5, 90]),
     killMs: !calm && random.chance(0.01) ? null : random.pick([0, 0, 3]),
     furnish(leader) {
