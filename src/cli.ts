@@ -9,6 +9,9 @@ import type { CommandName } from './config/config.ts';
 import { EXIT, SinglepollError } from './errors.ts';
 import { VERSION } from './version.ts';
 
+/** What is left open after an error gets this long to end by itself. */
+const LINGER_MS = 1_000;
+
 let exitCode: number = EXIT.ok;
 
 function command(
@@ -154,4 +157,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 main(process.argv).then((code) => {
   process.exitCode = code;
+  // An error may have left something open that would keep this process, and what it holds, alive. (The streams of a
+  // process on Linux and macOS are written at once, or by the sinks that were waited for.)
+  if (code !== EXIT.ok) setTimeout(() => process.exit(), LINGER_MS).unref();
 });

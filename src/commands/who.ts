@@ -7,7 +7,7 @@ import { type Paint, painter } from '../output/report.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
-import { locate, statusOf } from './locate.ts';
+import { isDenied, locate, statusOf } from './locate.ts';
 import { survey } from './look-around.ts';
 
 /** Long enough to catch a poller between two polls. */
@@ -43,7 +43,7 @@ async function supervisorStatus(config: Parameters<typeof locate>[0]): Promise<S
     const located = await locate(config);
     return located?.control ? await statusOf(located.control) : null;
   } catch (error) {
-    if (error instanceof NoAnswer) return null;
+    if (error instanceof NoAnswer || isDenied(error)) return null;
     throw error;
   }
 }

@@ -29,7 +29,7 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
     const { pid, startedAt, version, cwd } = doc.supervisor;
     row(
       'supervisor',
-      `pid ${pid}${since(startedAt, nowMs)}${version ? `, singlepoll ${version}` : ''}${cwd ? `, in ${cwd}` : ''}`,
+      `pid ${pid}${since(startedAt, nowMs)}${version ? `, singlepoll ${version}` : ''}${cwd ? `, in ${plain(cwd)}` : ''}`,
     );
     if (doc.supervisor.command.length > 0) row('command', plain(doc.supervisor.command.join(' '), 400));
   }

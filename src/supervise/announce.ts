@@ -1,13 +1,21 @@
 /** What `start` says of itself on the way in and on the way out: gate, configuration, the end. */
+import { accessSync, constants, statSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
-import { plainCommand } from '../output/plain.ts';
+import { plain, plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 
 /** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
 export function checkCommand({ command, cwd }: Config): void {
+  if (!isFolder(cwd)) {
+    throw new SinglepollError(
+      EXIT.config,
+      `the working folder ${plain(cwd)} is gone or may not be entered; the worker would have no place to run in`,
+      'cd to the folder of the bot',
+    );
+  }
   if (!command) return;
   const found = findExecutable(command.argv[0] ?? '', cwd, process.env.PATH);
   if (found.ok) return;
@@ -16,6 +24,15 @@ export function checkCommand({ command, cwd }: Config): void {
     `the worker can't be started: ${found.problem} (${command.source})`,
     `singlepoll start -- COMMAND    # in ${cwd}`,
   );
+}
+
+function isFolder(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }
 
 export interface Announced {

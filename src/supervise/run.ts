@@ -79,6 +79,7 @@ export function runSupervisor(context: RunContext): Running {
   let setpriv: string | null = null;
   // Made ahead of the spawn that will use them, so that a crash does not wait for them.
   let pipes: WorkerPipes | null = null;
+  let preparing: Promise<void> | null = null;
   let finish!: (ending: Ending) => void;
   const ended = new Promise<Ending>((resolve) => {
     finish = resolve;
@@ -94,8 +95,13 @@ export function runSupervisor(context: RunContext): Running {
   };
 
   function preparePipes(): Promise<void> {
-    return openWorkerPipes(context.folder).then((made) => {
-      pipes = made;
+    preparing ??= pipes
+      ? Promise.resolve()
+      : openWorkerPipes(context.folder).then((made) => {
+          pipes = made;
+        });
+    return preparing.finally(() => {
+      preparing = null;
     });
   }
 

@@ -23,7 +23,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
 
   const end = (reason: string): Promise<Answer> => {
     const answer = new Promise<Answer>((resolve) => waitingForEnd.push(resolve));
-    running.loop.send({ kind: 'ask-stop', reason });
+    // Two that ask at once (a second `stop`, five takeovers) both want an end in order: only signals mean "now".
+    if (running.loop.state.headed?.to !== 'exit') running.loop.send({ kind: 'ask-stop', reason });
     return answer;
   };
 

@@ -128,10 +128,9 @@ type Asks = {
   forward: (signal: NodeJS.Signals) => void;
 };
 
-/** Steps 4 to 8, and the way back. */
+/** Step 4, and the way back: whatever happens beyond it, the lock never outlives the supervisor. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, report, rehearse, api, botDir, signal } = startup;
-  const command = config.command?.argv ?? rehearse?.command ?? [];
+  const { config, report, botDir, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
@@ -153,6 +152,28 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
     });
     report.line('lock', `taken: the only supervisor of bot ${config.botId} on ${hostname()}`, 'good');
   }
+  try {
+    return await superviseLocked(startup, me, asks, { lock, socketPath, startedAt });
+  } finally {
+    lock?.release();
+  }
+}
+
+interface Place {
+  readonly lock: Lock | null;
+  readonly socketPath: string;
+  readonly startedAt: string;
+}
+
+/** Steps 5 to 8. */
+async function superviseLocked(
+  startup: Startup,
+  me: Me | null,
+  asks: Asks,
+  { lock, socketPath, startedAt }: Place,
+): Promise<number> {
+  const { config, report, rehearse, api, botDir, signal } = startup;
+  const command = config.command?.argv ?? rehearse?.command ?? [];
   const facts = newFacts(config, me, command, startedAt);
   const run = randomBytes(8).toString('hex');
   const tree = createWorkerTree({
