@@ -226,6 +226,12 @@ const unplannedExit: Cell<'worker-exited'> = (state, event, policy) => {
   ]);
 };
 
+/** An exit that decides nothing any more. */
+const lateExit: Cell<'worker-exited'> = (state, { code, signal, atMs }) => [
+  { ...state, pid: null, good: false, lastExit: { code, signal, atMs } },
+  [],
+];
+
 const askedRestart: Cell<'ask-restart'> = (state, event) =>
   stopTree(
     { ...state, restarts: state.restarts + 1, failures: state.good ? 0 : state.failures },
@@ -254,7 +260,9 @@ const table: { readonly [P in Phase]: Row } = {
     },
     spawned: never,
     polled: ignore,
-    'worker-exited': never,
+    // A start that failed may be reported after a restart was asked for and nothing was there to stop.
+    'worker-exited': (state, event, policy) =>
+      state.pid === null ? lateExit(state, event, policy) : never(state, event),
     'tree-stopped': never,
     'ask-stop': askedStop,
     'ask-restart': (state) => [{ ...state, next: 'spawn' }, []],
@@ -300,15 +308,7 @@ const table: { readonly [P in Phase]: Row } = {
     spawned: (state, event) => [{ ...state, pid: event.pid }, []],
     polled: ignore,
     // Its leader went; the tree answers for itself with tree-stopped.
-    'worker-exited': (state, event) => [
-      {
-        ...state,
-        pid: null,
-        good: false,
-        lastExit: { code: event.code, signal: event.signal, atMs: event.atMs },
-      },
-      [],
-    ],
+    'worker-exited': lateExit,
     'tree-stopped': (state, event) => {
       const headed = state.headed ?? { to: 'exit', code: 0, reason: 'stopped' };
       const told = event.survivors > 0 ? [say({ what: 'survivors', count: event.survivors })] : [];

@@ -3,6 +3,7 @@
  * the reverse order. Each step is a line on stderr. Returns the exit code.
  */
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
@@ -61,10 +62,11 @@ export async function start(request: StartRequest): Promise<number> {
   const rehearse = request.config.sandbox ? await rehearsal(request.config, report) : null;
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
+  let botDir = '';
   try {
     checkCommand(config);
     // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
-    const botDir = config.dryRun ? '' : openBotDir(openStateDir(process.env), config.botId ?? 0);
+    if (!config.dryRun) botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
     const startup = { ...request, config, report, rehearse, api, botDir, signal: boot.signal };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
     sayConfiguration(startup);
@@ -78,6 +80,8 @@ export async function start(request: StartRequest): Promise<number> {
   } finally {
     api?.close();
     await rehearse?.close();
+    // The sandbox's bot is gone for ever; so should be its folder.
+    if (rehearse && botDir !== '') rmSync(botDir, { recursive: true, force: true });
     await report.drained(1_000);
     leaveGoneTerminal();
   }

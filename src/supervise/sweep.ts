@@ -35,6 +35,7 @@ export interface Sweeper {
 
 /** How often a sweep that stopped something looks again before it calls the rest a survivor. */
 const ROUNDS_MAX = 6;
+const DOUBTFUL_LINES_MAX = 4;
 
 export function createSweeper(options: SweeperOptions): Sweeper {
   const { finder, report, dryRun, signal, nowMs = () => performance.now() } = options;
@@ -130,13 +131,22 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return null;
   }
 
-  /** Holders of the token that were not seen to poll: said once each, never stopped. */
+  /** Those that may poll, but not on proof: said once each, never stopped; many of them in one line. */
   function tellOfDoubtful(survey: Survey): void {
-    for (const stray of survey.strays) {
-      const id = `${stray.pid} ${stray.startId}`;
-      if (stray.grade !== 'likely' || told.has(id)) continue;
-      if (told.size > 2_000) told.clear();
-      told.add(id);
+    const fresh = survey.strays.filter((stray) => stray.grade === 'likely' && !told.has(idOf(stray)));
+    if (told.size > 2_000) told.clear();
+    for (const stray of fresh) told.add(idOf(stray));
+    if (fresh.length > DOUBTFUL_LINES_MAX) {
+      const pids = fresh.map(({ pid }) => pid);
+      report.line(
+        'stray',
+        `left alone: ${fresh.length} processes may poll, but that is not proven: pid ${pids.join(', ')}; singlepoll who shows them`,
+        'warn',
+        { pids, grade: 'likely' },
+      );
+      return;
+    }
+    for (const stray of fresh) {
       report.line(
         'stray',
         `left alone: pid ${stray.pid} (${stray.user}) ${stray.command}${where(stray)} may poll, but that is not proven: ${stray.proof.join(', ')}`,
@@ -155,14 +165,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       : count > 0
         ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')})`
         : '';
-    report.line(
-      'stray',
-      `no other poller of this bot on this machine${blind}`,
-      blind === '' ? 'good' : 'warn',
-      {
-        uninspectable: count,
-      },
-    );
+    const result = dryRun ? 'nothing else would be stopped' : 'no other poller of this bot on this machine';
+    report.line('stray', `${result}${blind}`, blind === '' ? 'good' : 'warn', { uninspectable: count });
   }
 
   function tellPlan(strays: readonly Stray[]): void {
@@ -172,8 +176,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         `would stop pid ${stray.pid} (${stray.user}), ${stray.grade}: ${stray.command}; ${stray.proof.join(', ')}`,
         'warn',
       );
-      for (const row of finder.planOf(stray))
-        report.line('stray', `  with it: pid ${row.pid} ${row.command}`);
+      for (const row of finder.planOf(stray)) {
+        if (row.pid !== stray.pid) report.line('stray', `  with it: pid ${row.pid} ${row.command}`);
+      }
     }
   }
 
@@ -220,4 +225,8 @@ export function toEntry(stray: Stray): StrayEntry {
 
 function where(stray: Stray): string {
   return stray.cwd ? ` (in ${stray.cwd})` : '';
+}
+
+function idOf(stray: Stray): string {
+  return `${stray.pid} ${stray.startId}`;
 }

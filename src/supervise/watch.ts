@@ -22,10 +22,10 @@ export interface WatchOptions {
   readonly pollsVisible: boolean;
 }
 
-const STRAYS_MIN_MS = 4_000;
+const STRAYS_MIN_MS = 5_000;
 const STRAYS_MAX_MS = 60_000;
-/** Share of one core that looking for strays may take: 1/2000. */
-const STRAYS_COST_FACTOR = 2_000;
+/** Share of one core that looking for strays may take: 1/4000. */
+const STRAYS_COST_FACTOR = 4_000;
 /** A worker in a fight names a 409 every few seconds; looking at each is enough. */
 const CONFLICT_LOOK_EVERY_MS = 2_000;
 /** What was stopped comes back within seconds, if it does. */

@@ -41,12 +41,17 @@ const FRESH_MS = 500;
 /** From a look to the first signal because of it. */
 const LOOK_TO_STOP_MS = 200;
 /** Comebacks count within a minute; the exit may come a while after the verdict. */
+const COMEBACK_MS = 59_000;
 const COMEBACK_TRUTH_MS = 60_000 + 2 * KILL_WAIT_MS + 10_000;
 
 interface Book {
   readonly stopped: Map<Life, number>;
+  /** Of these, only what they had left behind was stopped: who started them could not be seen any more. */
+  readonly remains: Set<Life>;
   /** Lives that a look of this supervisor showed as stoppable. */
   readonly seen: Set<Life>;
+  /** Processes that were shown as stoppable, or that a look could have proven. */
+  readonly shown: Set<Body>;
   lookMs: number;
   sweeping: boolean;
   sweepBeganMs: number;
@@ -104,7 +109,9 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       live = sim;
       records.set(sim, {
         stopped: new Map(),
+        remains: new Set(),
         seen: new Set(),
+        shown: new Set(),
         lookMs: Number.NEGATIVE_INFINITY,
         sweeping: false,
         sweepBeganMs: 0,
@@ -128,8 +135,10 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       count('looks');
       record.lookMs = clock.now();
       for (const body of machine.living()) {
-        if (provable(body)) body.life.provenMs ??= clock.now();
+        const proof = provable(body);
+        if (proof) body.life.provenMs ??= clock.now();
         if (stoppable.has(body.pid)) record.seen.add(body.life);
+        if (proof || stoppable.has(body.pid)) record.shown.add(body);
       }
     },
     sawConnection(body) {
@@ -156,9 +165,11 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         return;
       }
       if (life.provenMs === null) fail(`${signal} without proof to ${show(body)}`);
-      if (life.managed && signal === 'SIGTERM') count('managed stopped');
+      if (life.managed) fail(`${signal} to a stray that a manager keeps alive: ${show(body)}`);
       if (!record.stopped.has(life)) {
+        if (cameBackFor(record, life)) fail(`a stray that comes back is fought: ${show(body)}`);
         record.stopped.set(life, clock.now());
+        if (body.orphan) record.remains.add(life);
         count('strays stopped');
       }
     },
@@ -179,6 +190,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (sim !== live || !sim.there) fail('a spawn by a supervisor without the lock');
       if (record.exitMs !== null) fail('a spawn after the exit');
       if (record.stopAskedMs !== null) fail('a spawn after a stop was asked');
+      if (record.endings.length > 0) fail(`a spawn after it was blocked: ${record.endings[0]!.reason}`);
       if (spawn !== record.spawns + 1) fail(`spawn ${spawn} after spawn ${record.spawns}`);
       if (sim.worker()) fail('a spawn while a worker lives');
       if (record.ends) fail(`a spawn where the supervisor had to end (${record.ends.reason})`);
@@ -187,15 +199,11 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         const { life } = body;
         if (life.kind === 'worker') {
           if (life.bornMs <= record.lookMs) fail(`a spawn while a leftover lives: ${show(body)}`);
-        } else if (life.kind === 'stray' && record.seen.has(life)) {
-          fail(`a spawn while a stray lives that a look has shown: ${show(body)}`);
         } else if (
           life.kind === 'stray' &&
-          life.provenMs !== null &&
-          life.provenMs <= record.lookMs &&
-          provable(body)
+          (record.shown.has(body) || (record.seen.has(life) && !body.orphan))
         ) {
-          fail(`a spawn while a provable stray lives: ${show(body)}`);
+          fail(`a spawn while a stray lives that a look has shown: ${show(body)}`);
         }
       }
       const { due } = record;
@@ -300,9 +308,10 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (leaders.length > 1) fail(`${leaders.length} workers live`);
       if (record.exitMs !== null || record.stopAskedMs === null) return;
       const sinceMs = clock.now() - record.stopAskedMs;
-      if (sinceMs > timing.stopTimeoutMs + 2 * KILL_WAIT_MS + SLACK_MS)
+      const stuckMs = machine.saw.survivor ? 2 * KILL_WAIT_MS : 0;
+      if (sinceMs > timing.stopTimeoutMs + stuckMs + SLACK_MS)
         fail(`no exit ${sinceMs} ms after a stop was asked`);
-      if (record.secondAskMs !== null && clock.now() - record.secondAskMs > 2 * KILL_WAIT_MS + SLACK_MS)
+      if (record.secondAskMs !== null && clock.now() - record.secondAskMs > stuckMs + SLACK_MS)
         fail('no exit after the second ask to stop');
     },
   };
@@ -315,14 +324,14 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       /survived SIGKILL/.test(reason) ||
       (code === 75 && machine.living().some((it) => it.life.run === sim.run))
     )
-      return machine.living().some(mayStay) ? null : 'nothing survived';
+      return machine.saw.survivor || machine.saw.refusal ? null : 'nothing survived';
     if (record.endings.some((it) => it.code === code && it.reason === reason)) return null;
     if (record.ends?.code === code && /crash loop|the worker ended/.test(reason)) {
       return /crash loop/.test(reason) === (record.ends.reason === 'crash loop') ? null : 'wrong reason';
     }
     if (code === 0) return record.stopAskedMs !== null ? null : 'nobody asked';
     if (code === 77) {
-      return [...record.seen].some(deniedLife) ? null : 'nothing was denied';
+      return machine.saw.refusal ? null : 'nothing was denied';
     }
     if (code === 75 && /kept alive by/.test(reason)) {
       return [...record.seen].some((life) => life.managed) ? null : 'no manager keeps one alive';
@@ -331,10 +340,26 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     return 'no such reason';
   }
 
-  const deniedLives = new Set<Life>();
-  function deniedLife(life: Life): boolean {
-    for (const body of machine.bodies.values()) if (body.denied) deniedLives.add(body.life);
-    return deniedLives.has(life);
+  /** A life that has to be left alone: the third of its program within a minute, or the second by the same parent. */
+  function cameBackFor(record: Book, life: Life): boolean {
+    const nowMs = clock.now();
+    let lives = 0;
+    let endMs = Number.NEGATIVE_INFINITY;
+    for (const [it, atMs] of record.stopped) {
+      if (
+        record.remains.has(it) ||
+        it.program !== life.program ||
+        nowMs - atMs > COMEBACK_MS ||
+        atMs >= life.bornMs
+      )
+        continue;
+      if (life.startedBy !== undefined && it.startedBy === life.startedBy) return true;
+      // Copies that were stopped together are one life.
+      if (it.bornMs <= endMs) continue;
+      lives += 1;
+      endMs = atMs;
+    }
+    return lives >= 2;
   }
 
   /** A life born after an earlier one of its program was stopped: by the same living parent, or the third in a minute. */

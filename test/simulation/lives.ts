@@ -74,6 +74,7 @@ function bear(program: StrayProgram, around: Surround, returns: number, phaseMs:
     kind: 'stray',
     program: program.name,
     managed: program.from === 'manager',
+    shy: program.proof === 'now and then',
     ...(ppid > 1 ? { startedBy: ppid } : {}),
   });
   if (returns > 0) {
@@ -131,7 +132,7 @@ function arm(body: Body, program: StrayProgram, life: Life, { machine }: Surroun
     if (done) return;
     done = true;
     const { argv, cwd, env, envFile, polls } = body;
-    machine.start({
+    const child = machine.start({
       life,
       ppid: body.pid,
       argv,
@@ -141,6 +142,7 @@ function arm(body: Body, program: StrayProgram, life: Life, { machine }: Surroun
       polls,
       termMs: program.stubborn ? null : 5,
     });
+    child.orphan = true;
   };
 }
 

@@ -19,6 +19,8 @@ export interface Life {
   readonly managed?: boolean;
   /** The living process that started it, where that is neither pid 1 nor part of it. */
   readonly startedBy?: number;
+  /** It has no connection most of the time: it may stay unseen for long. */
+  readonly shy?: boolean;
   /** When a look showed proof against it; null before. */
   provenMs: number | null;
   /** Called when its last process has gone. */
@@ -64,6 +66,8 @@ export interface Body {
   /** It ended; a leader of ours then stays as a zombie until it is reaped. */
   onEnd?: (ended: Ended) => void;
   readonly reapedByUs: boolean;
+  /** Started by a process that was asked to end: nothing but its own acts shows what it belongs to. */
+  orphan: boolean;
   leaving: boolean;
   killed: boolean;
   /** As it was last shown. */
@@ -107,6 +111,8 @@ export interface Machine {
   connected(body: Body): boolean;
   /** A freed pid is given away at once with this chance. */
   reuseChance: number;
+  /** SIGKILL was sent to something that could not be ended just then; a signal was refused. */
+  readonly saw: { survivor: boolean; refusal: boolean };
 }
 
 function show(body: Body): Proc {
@@ -139,6 +145,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
   const machine: Machine = {
     bodies,
     reuseChance: 0,
+    saw: { survivor: false, refusal: false },
     newLife: (life) => ({ ...life, id: ++lives, bornMs: clock.now(), provenMs: null }),
     start(birth) {
       const pid = birth.pid ?? ++lastPid;
@@ -162,6 +169,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
         polls: birth.polls ?? null,
         denied: birth.denied ?? false,
         reapedByUs: birth.reapedByUs ?? false,
+        orphan: false,
         leaving: false,
         killed: false,
         shown: null,
@@ -173,6 +181,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
     signal(pid, signal) {
       const body = bodies.get(pid);
       if (!body) throw Object.assign(new Error('ESRCH'), { code: 'ESRCH' });
+      machine.saw.refusal ||= body.denied;
       if (body.denied) throw Object.assign(new Error('EPERM'), { code: 'EPERM' });
       if (body.state === 'Z') return;
       if (signal === 'SIGCONT') {
@@ -181,6 +190,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
       }
       if (signal === 'SIGKILL') {
         body.killed = true;
+        machine.saw.survivor ||= body.killMs === null;
         if (body.killMs !== null) leave(body, body.killMs, signal);
         return;
       }

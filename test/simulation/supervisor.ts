@@ -28,6 +28,8 @@ export interface WorkerPlan {
   readonly pollsAfterMs: number | null;
   /** From its end to the moment in which the supervisor hears of it. */
   readonly heardMs: number;
+  /** How long its last words are waited for when it has ended by itself. */
+  readonly wordsMs: number;
   /** How it and its children take signals, what else it starts. */
   furnish(leader: Body): void;
   readonly termMs: number | null;
@@ -51,6 +53,8 @@ export interface SupervisorWorld {
   firstWebhook(): { readonly tookMs: number; readonly ending: Ending | null };
   /** The lock is free again. */
   onGone(sim: Sim): void;
+  /** After every step of the table. */
+  stepped(sim: Sim): void;
   log(text: string): void;
 }
 
@@ -69,7 +73,7 @@ export interface Sim {
 }
 
 const SETTLE_MS = 1_000;
-const STRAYS_EVERY_MS = 4_000;
+const STRAYS_EVERY_MS = 5_000;
 const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
 const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
 
@@ -210,6 +214,11 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     return ending ?? (await sweeper.quick());
   }
 
+  function laterSweep(): Ending | null | Promise<Ending | null> {
+    // A webhook was named in the last words: that is looked at first.
+    return random.chance(0.1) ? pause(random.int(0, 400)).then(() => sweeper.quick()) : sweeper.quick();
+  }
+
   function spawn(
     number: number,
     exited: (end: Ended & { conflict: boolean; random: number }) => void,
@@ -249,11 +258,16 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       clock.after(plan.heardMs, () => {
         machine.reap(body);
         if (dead) return;
-        left();
-        clock.stir();
         worker = null;
-        tell(ended);
+        clock.after(ended.signal === null ? plan.wordsMs : 0, () => {
+          if (dead) return;
+          tell(ended);
+          left();
+          clock.stir();
+        });
       });
+      // Its last words name a 409: a look at once.
+      if (plan.conflict) lookForStrays();
     };
     plan.furnish(body);
     if (plan.livesMs !== null) clock.after(plan.livesMs, () => machine.end(body, plan.ended));
@@ -294,7 +308,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       now: clock.now,
       sweep(first, done) {
         check.sweepBegan(sim);
-        const answer = first ? firstSweep() : sweeper.quick();
+        const answer = first ? firstSweep() : laterSweep();
         clock.stir();
         const tell = (blocked: Ending | null) => {
           check.sweepEnded(sim);
@@ -329,27 +343,30 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       if (state.headed?.to === 'exit') halt.abort();
       world.log(`${loop.history().at(-1)} → ${state.phase}`);
       check.stepped(sim, loop.history().at(-1)!);
+      world.stepped(sim);
       if (state.phase !== 'starting' || state.pid === null || watchedFirst) return;
       watchedFirst = true;
-      for (const ms of COMEBACK_LOOKS_MS) clock.after(ms, () => void lookForStrays());
+      for (const ms of COMEBACK_LOOKS_MS) clock.after(ms, lookForStrays);
     },
   );
 
   const alive = () => !dead && ['starting', 'polling'].includes(loop.state.phase);
 
-  async function lookForStrays(): Promise<void> {
+  function lookForStrays(): void {
     if (!alive()) return;
     clock.stir();
-    const blocked = await sweeper.quick();
-    if (blocked && alive()) loop.send({ kind: 'blocked', ending: blocked });
+    Promise.resolve(sweeper.quick())
+      .then((blocked) => {
+        if (blocked && alive()) loop.send({ kind: 'blocked', ending: blocked });
+      })
+      .catch(broken);
   }
 
   function watchStrays(): void {
     if (dead || loop.state.phase === 'exited') return;
-    lookForStrays()
-      .catch(broken)
-      .then(() => clock.after(STRAYS_EVERY_MS, watchStrays));
-    clock.stir();
+    lookForStrays();
+    // Looks cost time, so that they never keep step with a poller's pauses.
+    clock.after(STRAYS_EVERY_MS + random.int(0, 400), watchStrays);
   }
 
   const sim: Sim = {

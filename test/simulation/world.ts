@@ -37,7 +37,7 @@ function randomTiming(random: Random): Timing {
     maxRestartsPeriodMs: random.pick([2_000, 20_000, 300_000]),
     goodAfterMs: random.pick([1_000, 5_000]),
   };
-  return { policy, stopTimeoutMs: random.pick([100, 500, 1_500]) };
+  return { policy, stopTimeoutMs: random.pick([100, 500, 1_500, 4_000]) };
 }
 
 export async function runSeed(seed: number): Promise<Outcome> {
@@ -57,8 +57,9 @@ export async function runSeed(seed: number): Promise<Outcome> {
 
   const world: SupervisorWorld = {
     ...{ clock, random, machine, check, shellPid, timing },
-    planWorker: () => planWorker(around),
+    planWorker: () => planWorker(around, failChance),
     firstWebhook,
+    stepped,
     log: say,
     onGone(gone) {
       if (sim === gone) sim = null;
@@ -70,11 +71,27 @@ export async function runSeed(seed: number): Promise<Outcome> {
     },
   };
   let nextAtOnce = false;
+  const failChance = random.pick([0, 0.07, 0.07, 0.5]);
+  const nudges = random.pick([0, 0, 0.03, 0.15]);
 
   function begin(): void {
     if (sim) return;
     say('a supervisor starts');
     sim = startSimSupervisor(world);
+  }
+
+  /** Asks that come right after something else has happened, where the order matters most. */
+  function stepped(at: Sim): void {
+    if (!random.chance(nudges)) return;
+    const what = random.pick(['restart', 'restart', 'stop', 'block', 'die'] as const);
+    clock.after(random.pick([0, 0, 1, 20, 60]), () => {
+      if (healed() || !at.there) return;
+      say(`* ${what}`);
+      if (what === 'restart') at.restart();
+      else if (what === 'stop') at.stop('control');
+      else if (what === 'die') at.die();
+      else at.block({ code: 77, reason: 'token refused just then' });
+    });
   }
 
   function firstWebhook(): { tookMs: number; ending: Ending | null } {
@@ -172,8 +189,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
       );
     }
     for (const body of machine.living()) {
-      const { life } = body;
-      if (life.kind === 'stray' && life.provenMs !== null)
+      if (body.life.kind === 'stray' && !body.life.shy && (body.polls || !body.orphan))
         check.fail(`a stray still lives long after the trouble: ${body.argv.join(' ')}`);
     }
   }
@@ -183,7 +199,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
 }
 
 /** How the next worker will behave: at random in times of trouble, well afterwards. */
-function planWorker({ random, machine, clock, healed }: Surround): WorkerPlan {
+function planWorker({ random, machine, clock, healed }: Surround, failChance: number): WorkerPlan {
   const calm = healed();
   const lives = calm ? null : random.pick([null, null, 0, 30, 400, 3_000, 9_000]);
   const ended = random.pick([
@@ -194,13 +210,15 @@ function planWorker({ random, machine, clock, healed }: Surround): WorkerPlan {
   ]);
   const stubborn = random.chance(0.15);
   const children = calm ? 0 : random.pick([0, 0, 1, 2]);
+  const fails = !calm && random.chance(failChance);
   return {
-    failsWith: !calm && random.chance(0.07) ? random.pick([126, 127]) : null,
+    failsWith: fails ? random.pick([126, 127]) : null,
     livesMs: lives === null ? null : Math.max(1, Math.round(lives * (0.5 + random.next()))),
     ended,
     conflict: !calm && random.chance(0.25),
     pollsAfterMs: random.pick([null, 100, 2_000]),
-    heardMs: random.pick([0, 0, 2, 50]),
+    heardMs: random.pick([0, 0, 2, 50, fails ? 2_000 : 50]),
+    wordsMs: random.pick([0, 0, 3, 200]),
     termMs: stubborn ? null : random.pick([0, 5, 90]),
     killMs: !calm && random.chance(0.01) ? null : random.pick([0, 0, 3]),
     furnish(leader) {
