@@ -142,14 +142,17 @@ async function main(argv: readonly string[]): Promise<number> {
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    // Whatever went into a message, a token does not come out with it.
+    const { maskText } = await import('./output/mask.ts');
     if (SinglepollError.is(error)) {
-      process.stderr.write(`singlepoll: ${error.message}\n`);
-      if (error.hint) process.stderr.write(`${error.hint.replace(/^/gm, '  → ')}\n`);
+      process.stderr.write(maskText(`singlepoll: ${error.message}\n`, []));
+      if (error.hint) process.stderr.write(maskText(`${error.hint.replace(/^/gm, '  → ')}\n`, []));
       return error.exitCode;
     }
+    const what = error instanceof Error ? error.stack : String(error);
     process.stderr.write(
       `singlepoll: a bug in singlepoll ${VERSION} (node ${process.version}, ${process.platform}); please report this:\n` +
-        `${error instanceof Error ? error.stack : String(error)}\n`,
+        `${maskText(what ?? '', [])}\n`,
     );
     return EXIT.bug;
   }
