@@ -287,6 +287,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         if (body.life.run === sim.run && !mayStay(body))
           fail(`exit ${code} (${reason}) leaves ${show(body)}`);
       }
+      if (code !== 75 && machine.living().some(({ life }) => life.run === sim.run))
+        fail(`exit ${code} (${reason}) although something of the worker survived`);
       const wrong = wrongExit(sim, record, code, reason);
       if (wrong) fail(`exit ${code} (${reason}): ${wrong}`);
     },

@@ -9,9 +9,13 @@ export interface Clock {
   after(ms: number, act: () => void): () => void;
   /** A promise may have been settled: run them dry before the next event. */
   stir(): void;
-  /** Carries out everything due until `untilMs`, `look` after each event; ends early when `look` returns false. */
+  /** Carries out everything due until `untilMs`, `look` after each event; ends early when `look` returns false.
+   * Throws when time stands still. */
   run(untilMs: number, look: () => boolean): Promise<void>;
 }
+
+/** More events than this at one moment: somebody waits by asking again and again. */
+const AT_ONCE_MAX = 5_000;
 
 interface Entry {
   readonly atMs: number;
@@ -24,6 +28,7 @@ export function createClock(): Clock {
   let nowMs = 0;
   let order = 0;
   let stirred = false;
+  let atOnce = 0;
 
   const before = (a: Entry, b: Entry) => a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 
@@ -80,6 +85,8 @@ export function createClock(): Clock {
         if (!next || next.atMs > untilMs) break;
         pop();
         if (!next.act) continue;
+        atOnce = next.atMs === nowMs ? atOnce + 1 : 0;
+        if (atOnce > AT_ONCE_MAX) throw new Error(`${nowMs} ms: time stands still`);
         nowMs = next.atMs;
         next.act();
         if (!stirred && !look()) return;

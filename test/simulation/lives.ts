@@ -155,6 +155,8 @@ export function startInnocents({ machine, random, shellPid }: Surround): void {
         ppid: shellPid,
         env: { holdsToken: true },
         cwd: PROJECT,
+        // It can run a request as well.
+        polls: { everyMs: 500, onMs: 400, phaseMs: 0 },
       }),
     () => innocent('reader', ['tail', '-f', `${PROJECT}/old_bot1.py.log`], { ppid: shellPid, cwd: PROJECT }),
     () => innocent('out of scope', ['/usr/bin/python3', '/srv/other/old_bot7.py'], { cwd: '/srv/other' }),

@@ -48,12 +48,14 @@ export interface SupervisorWorld {
   readonly check: Checker;
   readonly shellPid: number;
   readonly timing: Timing;
+  /** 1, 2, 3 … */
+  nextRun(): number;
   planWorker(): WorkerPlan;
   /** What the webhook's first look answers. */
   firstWebhook(): { readonly tookMs: number; readonly ending: Ending | null };
   /** The lock is free again. */
   onGone(sim: Sim): void;
-  /** After every step of the table. */
+  /** After every step of the table, and when a worker has ended. */
   stepped(sim: Sim): void;
   log(text: string): void;
 }
@@ -77,11 +79,9 @@ const STRAYS_EVERY_MS = 5_000;
 const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
 const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
 
-let runs = 0;
-
 export function startSimSupervisor(world: SupervisorWorld): Sim {
   const { clock, random, machine, check, timing } = world;
-  const run = `run ${++runs}`;
+  const run = `run ${world.nextRun()}`;
   const life = machine.newLife({ kind: 'innocent', program: 'singlepoll' });
   const self = machine.start({
     life,
@@ -268,6 +268,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       });
       // Its last words name a 409: a look at once.
       if (plan.conflict) lookForStrays();
+      world.stepped(sim);
     };
     plan.furnish(body);
     if (plan.livesMs !== null) clock.after(plan.livesMs, () => machine.end(body, plan.ended));

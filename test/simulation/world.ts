@@ -57,6 +57,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
 
   const world: SupervisorWorld = {
     ...{ clock, random, machine, check, shellPid, timing },
+    nextRun: () => ++runs,
     planWorker: () => planWorker(around, failChance),
     firstWebhook,
     stepped,
@@ -71,6 +72,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     },
   };
   let nextAtOnce = false;
+  let runs = 0;
   const failChance = random.pick([0, 0.07, 0.07, 0.5]);
   const nudges = random.pick([0, 0, 0.03, 0.15]);
 
@@ -159,13 +161,15 @@ export async function runSeed(seed: number): Promise<Outcome> {
     check.always();
     return check.violations.length === 0;
   };
-  await clock.run(troubleMs, look);
+  const run = (untilMs: number) =>
+    clock.run(untilMs, look).catch((error: Error) => check.fail(error.message));
+  await run(troubleMs);
   say('* the trouble ends');
   heal(machine.living());
   const boundMs = 4 * (timing.stopTimeoutMs + 6_000) + 1.2 * timing.policy.backoffMaxMs + 12_000;
-  if (look()) await clock.run(troubleMs + boundMs, look);
+  if (look()) await run(troubleMs + boundMs);
   // What was found late may have ended one supervisor more.
-  if (look() && !works()) await clock.run(clock.now() + boundMs, look);
+  if (look() && !works()) await run(clock.now() + boundMs);
   if (look()) demandWorker();
 
   /** Whatever could not be ended can be now; managers and runners start nothing any more. */

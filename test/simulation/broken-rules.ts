@@ -1,0 +1,379 @@
+/**
+ * Rules of the supervisor, each broken on purpose by changing its source text. The simulation has to catch every one: what it
+ * does not catch it does not check. Several are bugs that it found; they stay here as their regression tests.
+ * `find` stands in the file exactly once, so that a rule that was rewritten is noticed.
+ */
+
+interface Break {
+  readonly file: string;
+  readonly find: string;
+  readonly put: string;
+}
+
+export interface BrokenRule extends Break {
+  /** What the broken program does. */
+  readonly name: string;
+  /** A seed that catches it, tried first; when it does no more, the others are searched. */
+  readonly seed: number;
+  /** The second of two rules that stand in for each other. */
+  readonly and?: Break;
+}
+
+const TABLE = 'src/core/supervisor.ts';
+const LOOP = 'src/supervise/loop.ts';
+const CLEARANCE = 'src/core/clearance.ts';
+const COMEBACK = 'src/core/comeback.ts';
+const LADDER = 'src/core/ladder.ts';
+const GRADE = 'src/core/grade.ts';
+const TREE = 'src/core/tree.ts';
+const FAMILY = 'src/core/family.ts';
+const SWEEP = 'src/supervise/sweep.ts';
+const STOP = 'src/machine/stop.ts';
+const STRAYS = 'src/machine/strays.ts';
+const WORKER_TREE = 'src/machine/worker-tree.ts';
+const EDGES = 'test/simulation/supervisor.ts';
+
+export const BROKEN_RULES: readonly BrokenRule[] = [
+  // Never a worker beside another poller.
+  {
+    name: 'spawns before the sweep has answered',
+    seed: 1,
+    file: LOOP,
+    find: "edges.sweep(effect.first, (blocked) => send({ kind: 'swept', question, blocked }));",
+    put: "edges.sweep(effect.first, () => {}); send({ kind: 'swept', question, blocked: null });",
+  },
+  {
+    name: 'accepts answers to questions that are closed',
+    seed: 59,
+    file: TABLE,
+    find: 'return event.question !== state.question;',
+    put: 'return false;',
+    and: { file: LOOP, find: 'timers.get(name)?.();', put: '' },
+  },
+  {
+    name: 'accepts what earlier spawns report',
+    seed: 67,
+    file: TABLE,
+    find: 'return event.spawn !== state.spawn;',
+    put: 'return false;',
+  },
+  {
+    name: 'does not look again after the back-off',
+    seed: 1,
+    file: TABLE,
+    find: "'backoff-due': (state) => sweep(state, 'spawn', 0),",
+    put: "'backoff-due': (state) => spawn(state),",
+  },
+  {
+    name: 'starts the next worker while the old one is being stopped',
+    seed: 15,
+    file: TABLE,
+    find: "'ask-restart': ignore,\n    blocked: (state, event) =>",
+    put: "'ask-restart': (state) => sweep(state, 'spawn', 0),\n    blocked: (state, event) =>",
+  },
+  {
+    name: 'answers a tree stop before the end of its leader was heard',
+    seed: 2,
+    file: EDGES,
+    find: 'if (present && result.survivors.length === 0) await present.gone;',
+    put: '',
+  },
+  {
+    name: 'calls a sweep done after its first round',
+    seed: 13,
+    file: SWEEP,
+    find: 'current = await finder.look(lookOptions());',
+    put: 'return null;',
+  },
+  {
+    name: 'goes on where strays survived',
+    seed: 168,
+    file: SWEEP,
+    find: 'if (result.survivors.length > 0) {',
+    put: 'if (false) {',
+  },
+  {
+    name: 'forgets a proof as soon as the connection pauses',
+    seed: 3,
+    file: STRAYS,
+    find: "if (grade === 'proven') proven.add(identity(proc));",
+    put: '{}',
+  },
+  {
+    name: 'sweeps while another sweep is under way',
+    seed: 86,
+    file: SWEEP,
+    find: 'if (clearing) return clearing.then((ending) => ending ?? this.quick());',
+    put: '',
+  },
+  {
+    name: 'does not look for what a dead group has left behind',
+    seed: 254,
+    file: TREE,
+    find: 'const leaders = new Set(formerPids);',
+    put: 'const leaders = new Set<number>();',
+  },
+  {
+    name: 'stops a stray from its own process instead of the top of its tree',
+    seed: 3,
+    file: TREE,
+    find: 'if (!runsOnly(parent, top, below, around)) return top;',
+    put: 'return top;',
+  },
+  // Never a signal without proof.
+  {
+    name: 'stops those that are only likely',
+    seed: 1,
+    file: CLEARANCE,
+    find: "({ grade }) => grade === 'own' ||",
+    put: "({ grade }) => grade === 'likely' || grade === 'own' ||",
+  },
+  {
+    name: 'takes the token alone for proof',
+    seed: 1,
+    file: GRADE,
+    find: 'if (holds && connected && !unclear)',
+    put: 'if (holds && !unclear)',
+  },
+  {
+    name: "takes another bot's worker for its own",
+    seed: 1,
+    file: GRADE,
+    find: 'if (carried === facts.botId) {',
+    put: 'if (carried !== null) {',
+  },
+  {
+    name: 'takes a pattern out of scope for proof',
+    seed: 1,
+    file: GRADE,
+    find: "if (facts.scope === 'any') return true;",
+    put: 'return true;',
+  },
+  {
+    name: 'stops editors and shells that hold the token',
+    seed: 7,
+    file: GRADE,
+    find: 'const kind = bystander(program, proc.comm);',
+    put: 'const kind = null as ReturnType<typeof bystander>;',
+  },
+  {
+    name: 'takes the present worker for a stray',
+    seed: 1,
+    file: FAMILY,
+    find: 'const { worker } = place;',
+    put: 'const worker = null as typeof place.worker;',
+  },
+  {
+    name: 'does not compare the start time right before a signal',
+    seed: 8,
+    file: STOP,
+    find: "if (!look || look.startId !== startId) return 'gone';",
+    put: "if (!look) return 'gone';",
+  },
+  {
+    name: 'waits for a pid that somebody else has by now',
+    seed: 1,
+    file: LADDER,
+    find: "look !== undefined && look.startId === target.startId && look.state !== 'Z'",
+    put: "look !== undefined && look.state !== 'Z'",
+  },
+  {
+    name: "names the worker's leader by its pid alone",
+    seed: 1,
+    file: WORKER_TREE,
+    find: 'grown: (listed) => members(null, listed),',
+    put: 'grown: (listed) => members(leader, listed),',
+  },
+  {
+    name: 'goes on with a sweep after the end',
+    seed: 10,
+    file: EDGES,
+    find: "if (state.headed?.to === 'exit') halt.abort();",
+    put: '',
+  },
+  {
+    name: 'goes on with a ladder after the end',
+    seed: 90,
+    file: STOP,
+    find: 'while (!options.halt?.aborted) {',
+    put: 'for (;;) {',
+  },
+  // What starts a stray again is not fought, and what only came late is.
+  {
+    name: 'fights a service manager',
+    seed: 1,
+    file: CLEARANCE,
+    find: 'if (respawner) {',
+    put: 'if (false as boolean && respawner) {',
+  },
+  {
+    name: 'never sees that a stray comes back',
+    seed: 10,
+    file: COMEBACK,
+    find: 'return lives.length >= LIVES_MAX ||',
+    put: 'return false &&',
+  },
+  {
+    name: 'does not see that the same parent starts a stray again',
+    seed: 10,
+    file: COMEBACK,
+    find: 'lives.some((it) => it.ppids.includes(stray.ppid))',
+    put: 'false',
+  },
+  {
+    name: 'takes every process of a stray for a life of its own',
+    seed: 3,
+    file: CLEARANCE,
+    find: '[...new Set(stopped.map(strayKey))].map((key) => {',
+    put: 'stopped.map(strayKey).map((key) => {',
+  },
+  {
+    name: 'takes a copy that was there all the time for a comeback',
+    seed: 49,
+    file: COMEBACK,
+    find: '!it.beside.has(stray.identity)',
+    put: 'true',
+  },
+  // Always an exit after stop, with nothing left behind, with the right code.
+  {
+    name: 'does not hear a stop during the back-off',
+    seed: 101,
+    file: TABLE,
+    find: "'ask-stop': askedStop,\n    'ask-restart': (state) => sweep(state, 'spawn', 0),",
+    put: "'ask-stop': ignore,\n    'ask-restart': (state) => sweep(state, 'spawn', 0),",
+  },
+  {
+    name: 'does not hear a stop while the worker is replaced',
+    seed: 198,
+    file: TABLE,
+    find: "state.headed?.to === 'exit'\n        ? [state, [say({ what: 'killing' }), { do: 'kill-tree' }]]",
+    put: "state.headed !== null\n        ? [state, [say({ what: 'killing' }), { do: 'kill-tree' }]]",
+  },
+  {
+    name: 'lets a second ask wait like the first',
+    seed: 178,
+    file: TABLE,
+    find: "[state, [say({ what: 'killing' }), { do: 'kill-tree' }]]",
+    put: "[state, [say({ what: 'killing' })]]",
+  },
+  {
+    name: 'never goes on to SIGKILL',
+    seed: 1,
+    file: LADDER,
+    find: "ladder.phase === 'kill' || killNow || nowMs >= ladder.killAtMs ? 'kill' : 'term'",
+    put: "ladder.phase === 'kill' || killNow ? 'kill' : 'term'",
+  },
+  {
+    name: 'ends at once when asked to stop, without the worker',
+    seed: 2,
+    file: TABLE,
+    find: "stopTree(state, { to: 'exit', code: 0, reason: event.reason });\nconst blocked",
+    put: 'exit(state, 0, event.reason);\nconst blocked',
+  },
+  {
+    name: 'leaves the last worker’s leftovers when a sweep is blocked',
+    seed: 123,
+    file: TABLE,
+    find: 'return state.spawn === 0 ?',
+    put: 'return state.spawn >= 0 ?',
+  },
+  {
+    name: 'leaves the leftovers of a worker that is not started again',
+    seed: 13,
+    file: TABLE,
+    find: "const [next, effects] = stopTree(base, { to: 'exit', code: status, reason: 'the worker ended' });",
+    put: "const [next, effects] = exit(base, status, 'the worker ended', [said]);",
+  },
+  {
+    name: 'says 0 where processes survived',
+    seed: 412,
+    file: TABLE,
+    find: 'event.survivors > 0 ? 75 : headed.code, headed.reason, told)',
+    put: 'headed.code, headed.reason, told)',
+  },
+  {
+    name: 'starts a worker although it was blocked meanwhile',
+    seed: 78,
+    file: TABLE,
+    find: ": [{ ...state, headed: { to: 'exit', ...event.ending } }, []],",
+    put: ': [state, []],',
+  },
+  {
+    name: 'breaks on the late report of a start that failed',
+    seed: 906,
+    file: TABLE,
+    find: 'state.pid === null ? lateExit(state, event, policy) : never(state, event),',
+    put: 'never(state, event),',
+  },
+  // Restarts, back-off, crash loops.
+  {
+    name: 'starts a worker again that --restart leaves ended',
+    seed: 3,
+    file: TABLE,
+    find: "policy.restart === 'never' ||",
+    put: 'false ||',
+  },
+  {
+    name: 'takes exit 0 on a conflict for success',
+    seed: 8,
+    file: TABLE,
+    find: 'const failed = code !== 0 || conflict;',
+    put: 'const failed = code !== 0;',
+  },
+  {
+    name: 'never gives up on a crash loop',
+    seed: 2,
+    file: TABLE,
+    find: 'if (exitsAtMs.length > policy.maxRestarts) {',
+    put: 'if (false as boolean) {',
+  },
+  {
+    name: 'gives up one restart too early',
+    seed: 2,
+    file: TABLE,
+    find: 'exitsAtMs.length > policy.maxRestarts',
+    put: 'exitsAtMs.length >= policy.maxRestarts',
+  },
+  {
+    name: 'counts exits that are long past',
+    seed: 33,
+    file: TABLE,
+    find: '(at) => at > event.atMs - policy.maxRestartsPeriodMs,',
+    put: '() => true,',
+  },
+  {
+    name: 'does not double the back-off',
+    seed: 9,
+    file: TABLE,
+    find: 'policy.backoffMinMs * 2 ** Math.min(failures - 1, 40)',
+    put: 'policy.backoffMinMs',
+  },
+  {
+    name: 'waits longer than the largest back-off',
+    seed: 1,
+    file: TABLE,
+    find: 'return Math.min(policy.backoffMaxMs, Math.round(doubled * (0.8 + 0.4 * random)));',
+    put: 'return Math.round(doubled * (1.1 + 0.4 * random));',
+  },
+  {
+    name: 'takes a run for good that ended in a conflict',
+    seed: 11,
+    file: TABLE,
+    find: 'const good = state.good && !conflict;',
+    put: 'const good = state.good;',
+  },
+  {
+    name: 'forgets the failures at the first poll, before the run has proved good',
+    seed: 63,
+    file: TABLE,
+    find: "{ ...state, phase: 'polling', good: true }, [say(",
+    put: "{ ...state, phase: 'polling', good: true, failures: 0 }, [say(",
+  },
+  {
+    name: 'never forgets failures',
+    seed: 2,
+    file: TABLE,
+    find: 'const failures = good ? 0 : state.failures + 1;',
+    put: 'const failures = state.failures + 1;',
+  },
+];
