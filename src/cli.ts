@@ -22,6 +22,7 @@ function command(
   load: () => Promise<{ run: Run }>,
 ): Command {
   const it = program.command(name).summary(summary).description(summary);
+  it.showHelpAfterError(`  → singlepoll ${name} --help`);
   addOptions(it, name);
   const epilogue = name === 'start' || name === 'reset' ? `\n${OPTIONS_EPILOGUE}\n` : '';
   it.addHelpText('after', `${epilogue}\nExamples:\n${examples.map((line) => `  ${line}\n`).join('')}`);
@@ -38,8 +39,9 @@ function build(): Command {
     .description('Guarantees that exactly one process polls a Telegram bot.')
     .version(VERSION, '-V, --version', 'print the version')
     .enablePositionalOptions()
-    .showHelpAfterError('(singlepoll --help shows the commands)')
+    .showHelpAfterError('  → singlepoll --help')
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'singlepoll: ')) })
     .configureHelp({ showGlobalOptions: false })
     .addHelpText(
       'after',
@@ -122,7 +124,7 @@ function sandboxCommand(program: Command): void {
     .option('--bots <number>', 'how many bots, each with a token (default: 1)')
     .addHelpText(
       'after',
-      '\nLines on stdin are messages to the first bot; !help lists the commands for faults, webhooks and rivals.\n\nExamples:\n  singlepoll sandbox --port 8081\n  singlepoll sandbox > .env && singlepoll start -- python bot.py\n',
+      '\nLines on stdin are messages to the first bot; !help lists the commands for faults, webhooks and rivals.\n\nExamples:\n  singlepoll sandbox --port 8081\n  singlepoll sandbox > .env     # in an empty folder; then, in another terminal: singlepoll start -- python bot.py\n',
     )
     .action(async () => {
       const { run } = await import('./commands/sandbox.ts');

@@ -43,7 +43,11 @@ export async function run(invocation: Invocation): Promise<number> {
   const finder = finderFor(config);
   const api = openBotApi(config.apiRoot, config.token as string);
   try {
-    if (config.dryRun) return await dryRun(config, api, report, finder, new AbortController().signal);
+    if (config.dryRun) {
+      const { signal } = new AbortController();
+      const command = again?.config.command?.argv ?? null;
+      return await dryRun({ config, api, report, finder, signal, ending: true, command });
+    }
     const lock = await seize(config, report);
     try {
       const sweeper = createSweeper({
@@ -56,7 +60,8 @@ export async function run(invocation: Invocation): Promise<number> {
         signal: new AbortController().signal,
       });
       const blocked = await sweeper.thorough(SETTLE_MS);
-      if (blocked) throw new SinglepollError(blocked.code, blocked.reason);
+      if (blocked)
+        throw new SinglepollError(blocked.code, 'not reset: see the line above; nothing was started');
       report.line('stray', 'none left, verified', 'good');
       await clear(config, report, api);
     } finally {

@@ -14,7 +14,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const located = await locate(config);
   const none = () =>
     new SinglepollError(
-      EXIT.otherPoller,
+      EXIT.notRunning,
       'nothing to restart: no supervisor runs',
       'singlepoll start -- COMMAND',
     );

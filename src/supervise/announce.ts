@@ -1,6 +1,7 @@
 /** What `start` says of itself on the way in and on the way out: gate, configuration, the end. */
 import { accessSync, constants, statSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
+import { longFlag, type OptionName } from '../config/options.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
@@ -35,6 +36,15 @@ function isFolder(path: string): boolean {
   }
 }
 
+/** Options that show in a line of their own. */
+const SAID_ELSEWHERE: ReadonlySet<OptionName> = new Set([
+  'apiRoot',
+  'dryRun',
+  'sandbox',
+  'tokenEnv',
+  'tokenFile',
+]);
+
 export interface Announced {
   readonly config: Config;
   readonly warnings: readonly string[];
@@ -59,8 +69,8 @@ export function sayConfiguration({ config, warnings, report }: Announced): void 
   const { command, settings } = config;
   if (command) {
     const set = settings
-      .filter(({ option }) => option !== 'sandbox')
-      .map((it) => `${it.option} ${it.value} (${it.from})`);
+      .filter(({ option, value }) => !SAID_ELSEWHERE.has(option) && value !== 'false')
+      .map((it) => `${longFlag(it.option)}${it.value === 'true' ? '' : ` ${it.value}`} (${it.from})`);
     report.line(
       'config',
       `worker: ${plainCommand(command.argv)} (${command.source})${set.length > 0 ? `; ${set.join(', ')}` : ''}`,
@@ -86,7 +96,9 @@ export function whatEnded([leader, ...more]: readonly number[]): string {
   return `supervisor ${process.pid}${worker}${rest}`;
 }
 
-export function sayEnd(report: Report, { code, reason }: Ending): void {
+/** `spawns`: how many workers there have been; `said`: the reason stands in a line of its own already. */
+export function sayEnd(report: Report, { code, reason }: Ending, spawns: number, said: boolean): void {
   const level = code === EXIT.ok ? 'good' : 'error';
-  report.line('stop', `${reason}; supervisor and worker have ended (exit ${code})`, level, { code });
+  const end = spawns === 0 ? 'no worker was started' : 'supervisor and worker have ended';
+  report.line('stop', `${said ? '' : `${reason}; `}${end} (exit ${code})`, level, { code });
 }

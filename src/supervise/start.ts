@@ -71,7 +71,11 @@ export async function start(request: StartRequest): Promise<number> {
     const me = api ? await sayBot(startup, api) : sayGate(startup);
     sayConfiguration(startup);
     rehearse?.say();
-    if (config.dryRun) return await dryRun(config, api, report, finderFor(config), boot.signal);
+    if (config.dryRun) {
+      const command = config.command?.argv ?? rehearse?.command ?? [];
+      const finder = finderFor(config);
+      return await dryRun({ config, api, report, finder, signal: boot.signal, ending: false, command });
+    }
     return await supervise(startup, me, asks);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -231,15 +235,22 @@ async function superviseLocked(
   asks.forward = (name) => running.forward(name);
   if (signal.aborted) asks.stop('asked to stop');
 
-  const status = () => statusDocument(loop.state, facts, tree.list(loop.state.pid), performance.now());
-  const served = await serve({ socketPath, running, status }).catch((error: NodeJS.ErrnoException) => {
-    report.line(
-      'control',
-      `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`,
-      'warn',
-    );
-    return null;
-  });
+  const status = () => {
+    // The periodic look may be a minute old; what is shown is to be there.
+    guarding?.sweeper.refresh();
+    return statusDocument(loop.state, facts, tree.list(loop.state.pid), performance.now());
+  };
+  const makeFolder = () => void openBotDir(openStateDir(process.env), config.botId ?? 0);
+  const served = await serve({ socketPath, running, status, makeFolder }).catch(
+    (error: NodeJS.ErrnoException) => {
+      report.line(
+        'control',
+        `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`,
+        'warn',
+      );
+      return null;
+    },
+  );
   const stopWatching = guarding
     ? watch({
         running,
@@ -255,9 +266,9 @@ async function superviseLocked(
 
   const ending = await running.ended;
   stopWatching();
-  served?.server.close();
+  served?.close();
   lock?.release();
-  sayEnd(report, ending);
+  sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
   return ending.code;
 }
