@@ -132,8 +132,17 @@ function sandboxCommand(program: Command): void {
     });
 }
 
+/**
+ * Others (the look for strays of another singlepoll, `reset`) know us by our name in the process list, which a symlink or
+ * a copy of another name would hide.
+ */
+function showName(script: string): void {
+  if (!/(?:^|\/)singlepoll(?:\.c?js)?$/.test(script)) process.title = 'singlepoll';
+}
+
 /** Parses and runs; returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
+  showName(argv[1] ?? '');
   const program = build();
   if (argv.length <= 2) {
     program.outputHelp({ error: true });

@@ -1,11 +1,12 @@
 // Odd surroundings: few descriptors, folders that are gone or badly named, other users' supervisors, old commands.
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { polledBy } from '../support/strays.ts';
+import { until } from '../support/wait.ts';
 
 test('few descriptors: whatever is not possible then, the program ends and the lock is free', async (t) => {
   const b = await bed(t);
@@ -108,4 +109,47 @@ test('reset with the folder of the last start gone: 78, and nothing was stopped 
   assert.match(reset.stderr, /working folder .*release-1.* gone/);
   assert.equal(run.ended(), null);
   assert.equal(polledBy(b, 'polite.mjs').length, 1);
+});
+
+test('nohup: a hang-up that was ignored at the start stays ignored, and the worker is not told of it', async (t) => {
+  const b = await bed(t);
+  const run = b.spawn(
+    '/bin/sh',
+    ['-c', 'trap "" HUP; exec "$0" start -- "$@"', PROGRAM, ...node('prints-env.mjs')],
+    { env: b.env },
+  );
+  await run.waitFor(/\[worker\] started/);
+  await until('the worker to poll', () => b.sandbox.polls().length > 0, { seen: run.seen });
+  for (let i = 0; i < 3; i++) run.signal('SIGHUP');
+  // A signal of a later one that is not ignored: what came before it has been dealt with.
+  run.signal('SIGUSR1');
+  await run.waitFor(/SIGUSR1 passed on/);
+  assert.doesNotMatch(run.stderr(), /SIGHUP|terminal has gone/);
+  assert.doesNotMatch(run.stdout(), /HUP_IGNORED/);
+  assert.equal(run.ended(), null);
+});
+
+test('singlepoll under another name: a standby is no stray, and a hung holder can be reset', async (t) => {
+  const b = await bed(t);
+  const other = join(b.dir, 'onepoll');
+  symlinkSync(PROGRAM, other);
+  const standby = () => b.spawn(other, ['start', '--wait', '--', ...node('polite.mjs')], { env: b.env });
+  const run = await b.polling(['--', ...node('polite.mjs')]);
+  const first = standby();
+  const second = standby();
+  for (const it of [first, second]) await it.waitFor(/standing by/);
+  const who = await b.run(['who']);
+  assert.equal(who.code, 0, who.stdout);
+  // A new worker, and a look for strays before it.
+  const restart = await b.run(['restart']);
+  assert.equal(restart.code, 0, restart.stderr);
+  assert.deepEqual([first.ended(), second.ended()], [null, null]);
+  assert.doesNotMatch(run.stderr(), /stopping pid/);
+  second.signal('SIGTERM');
+  await second.exit();
+  run.signal('SIGTERM');
+  await first.waitFor(/\[worker\] started/);
+  first.signal('SIGSTOP');
+  const reset = await b.run(['reset', '--no-start']);
+  assert.equal(reset.code, 0, reset.stderr);
 });
