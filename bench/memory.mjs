@@ -1,5 +1,5 @@
 // What a process takes, by the kernel's own count.
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 /** In MiB: `rss`, `pss` (shared pages divided among their users), `private` (anonymous memory: nobody else's). */
 export function memoryOf(pids) {
@@ -14,15 +14,20 @@ export function memoryOf(pids) {
   return sums;
 }
 
-/** CPU time in ms that these processes have used so far, all their threads. */
+/**
+ * CPU time in ms that these processes have used so far. The scheduler's own count, by the nanosecond, of all their threads;
+ * that of children that have ended is known by the clock tick only.
+ */
 export function cpuMsOf(pids) {
-  let ticks = 0;
+  let ms = 0;
   for (const pid of pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      ms += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+    }
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
       .replace(/^.*\) /s, '')
       .split(' ');
-    // utime, stime, and those of children that have ended.
-    for (const at of [11, 12, 13, 14]) ticks += Number(fields[at]);
+    ms += (Number(fields[13]) + Number(fields[14])) * 10;
   }
-  return ticks * 10;
+  return ms;
 }

@@ -198,3 +198,23 @@ export function cacheFolder(name) {
   mkdirSync(path, { recursive: true });
   return path;
 }
+
+/** Runs a script of probes/ in a Node of its own until it has said its one line; gives `use` its pid, then ends it. */
+export async function probe(script, words, use) {
+  const child = begin('node', [join(import.meta.dirname, 'probes', script), ...words], {
+    env: environment(folder),
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk) => {
+    said += chunk;
+  });
+  await until(`${script} to answer`, () => said.includes('\n') || child.exitCode !== null, {
+    withinMs: 60_000,
+  });
+  if (!said.includes('\n')) throw new Error(`${script} ended with ${child.exitCode}`);
+  const answer = use(child.pid, said);
+  await endAndWait(child.pid, 'SIGKILL');
+  return answer;
+}

@@ -31,6 +31,19 @@ const lazyBundles = {
   },
 };
 
+/** commander would use it for subcommands that are programs of their own, which we have none of; `--help` need not load it. */
+const noChildProcessInCommander = {
+  name: 'no-child-process-in-commander',
+  setup(builder) {
+    builder.onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
+      importer.includes('/node_modules/commander/')
+        ? { path: 'child_process', namespace: 'nothing' }
+        : undefined,
+    );
+    builder.onLoad({ filter: /.*/, namespace: 'nothing' }, () => ({ contents: 'module.exports = {};' }));
+  },
+};
+
 rmSync('dist', { recursive: true, force: true });
 // The map is walked while it grows.
 for (const [name, source] of entries) {
@@ -51,7 +64,7 @@ for (const [name, source] of entries) {
     supported: { 'dynamic-import': false },
     legalComments: 'none',
     logLevel: 'warning',
-    plugins: [lazyBundles],
+    plugins: [noChildProcessInCommander, lazyBundles],
   });
 }
 chmodSync('bin/singlepoll.cjs', 0o755);

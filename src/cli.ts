@@ -9,6 +9,9 @@ import type { CommandName } from './config/config.ts';
 import { EXIT, SinglepollError } from './errors.ts';
 import { VERSION } from './version.ts';
 
+/** What is left open after an error gets this long to end by itself. */
+const LINGER_MS = 1_000;
+
 let exitCode: number = EXIT.ok;
 
 function command(
@@ -19,6 +22,7 @@ function command(
   load: () => Promise<{ run: Run }>,
 ): Command {
   const it = program.command(name).summary(summary).description(summary);
+  it.showHelpAfterError(`  → singlepoll ${name} --help`);
   addOptions(it, name);
   const epilogue = name === 'start' || name === 'reset' ? `\n${OPTIONS_EPILOGUE}\n` : '';
   it.addHelpText('after', `${epilogue}\nExamples:\n${examples.map((line) => `  ${line}\n`).join('')}`);
@@ -35,8 +39,9 @@ function build(): Command {
     .description('Guarantees that exactly one process polls a Telegram bot.')
     .version(VERSION, '-V, --version', 'print the version')
     .enablePositionalOptions()
-    .showHelpAfterError('(singlepoll --help shows the commands)')
+    .showHelpAfterError('  → singlepoll --help')
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'singlepoll: ')) })
     .configureHelp({ showGlobalOptions: false })
     .addHelpText(
       'after',
@@ -119,7 +124,7 @@ function sandboxCommand(program: Command): void {
     .option('--bots <number>', 'how many bots, each with a token (default: 1)')
     .addHelpText(
       'after',
-      '\nLines on stdin are messages to the first bot; !help lists the commands for faults, webhooks and rivals.\n\nExamples:\n  singlepoll sandbox --port 8081\n  singlepoll sandbox > .env && singlepoll start -- python bot.py\n',
+      '\nLines on stdin are messages to the first bot; !help lists the commands for faults, webhooks and rivals.\n\nExamples:\n  singlepoll sandbox --port 8081\n  singlepoll sandbox > .env     # in an empty folder; then, in another terminal: singlepoll start -- python bot.py\n',
     )
     .action(async () => {
       const { run } = await import('./commands/sandbox.ts');
@@ -127,8 +132,17 @@ function sandboxCommand(program: Command): void {
     });
 }
 
+/**
+ * Others (the look for strays of another singlepoll, `reset`) know us by our name in the process list, which a symlink or
+ * a copy of another name would hide.
+ */
+function showName(script: string): void {
+  if (!/(?:^|\/)singlepoll(?:\.c?js)?$/.test(script)) process.title = 'singlepoll';
+}
+
 /** Parses and runs; returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
+  showName(argv[1] ?? '');
   const program = build();
   if (argv.length <= 2) {
     program.outputHelp({ error: true });
@@ -139,14 +153,17 @@ async function main(argv: readonly string[]): Promise<number> {
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    // Whatever went into a message, a token does not come out with it.
+    const { maskText } = await import('./output/mask.ts');
     if (SinglepollError.is(error)) {
-      process.stderr.write(`singlepoll: ${error.message}\n`);
-      if (error.hint) process.stderr.write(`${error.hint.replace(/^/gm, '  → ')}\n`);
+      process.stderr.write(maskText(`singlepoll: ${error.message}\n`, []));
+      if (error.hint) process.stderr.write(maskText(`${error.hint.replace(/^/gm, '  → ')}\n`, []));
       return error.exitCode;
     }
+    const what = error instanceof Error ? error.stack : String(error);
     process.stderr.write(
       `singlepoll: a bug in singlepoll ${VERSION} (node ${process.version}, ${process.platform}); please report this:\n` +
-        `${error instanceof Error ? error.stack : String(error)}\n`,
+        `${maskText(what ?? '', [])}\n`,
     );
     return EXIT.bug;
   }
@@ -154,4 +171,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 main(process.argv).then((code) => {
   process.exitCode = code;
+  // An error may have left something open that would keep this process, and what it holds, alive. (The streams of a
+  // process on Linux and macOS are written at once, or by the sinks that were waited for.)
+  if (code !== EXIT.ok) setTimeout(() => process.exit(), LINGER_MS).unref();
 });

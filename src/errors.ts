@@ -5,6 +5,8 @@
 
 export const EXIT = {
   ok: 0,
+  /** Of `status` and `restart`: nothing runs. */
+  notRunning: 3,
   usage: 64,
   unreachable: 69,
   bug: 70,

@@ -27,5 +27,5 @@ for (let i = 0; i < 12; i++) {
   await gone;
 }
 tookMs.sort((a, b) => a - b);
-process.send(tookMs[6]);
+process.stdout.write(`${tookMs[6]}\n`);
 setInterval(() => {}, 1e9);

@@ -1,10 +1,8 @@
 // What an HTTP client costs the memory of a process that makes few calls: Node's own against undici.
 // Backs the choice in src/telegram/transport.ts.
-import { fork } from 'node:child_process';
 import { createServer } from 'node:http';
-import { join } from 'node:path';
 import { memoryOf } from '../memory.mjs';
-import { environment, newFolder, root } from '../scene.mjs';
+import { probe } from '../scene.mjs';
 import { inTurns, line } from '../statistics.mjs';
 
 export const client = {
@@ -16,8 +14,7 @@ export const client = {
     );
     await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${server.address().port}/`;
-    const home = newFolder('client');
-    const measure = (name) => () => memoryAfterCalls(name, url, home);
+    const measure = (name) => () => probe('client.mjs', [name, url], (pid) => memoryOf([pid]));
     const found = await inTurns(rounds, {
       http: measure('http'),
       undici: measure('undici'),
@@ -40,18 +37,3 @@ export const client = {
     );
   },
 };
-
-async function memoryAfterCalls(name, url, home) {
-  const child = fork(join(root, 'bench/probes/client.mjs'), [name, url], {
-    env: environment(home),
-    stdio: 'inherit',
-  });
-  await new Promise((resolve, reject) => {
-    child.once('message', resolve);
-    child.once('exit', (code) => reject(new Error(`the client ended with ${code}`)));
-  });
-  const memory = memoryOf([child.pid]);
-  child.kill('SIGKILL');
-  await new Promise((resolve) => child.once('exit', resolve));
-  return memory;
-}

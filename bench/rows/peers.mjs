@@ -1,6 +1,7 @@
 // singlepoll beside PM2 and supervisord, each with the same worker.
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { contestant } from '../contestant.mjs';
 import { memoryOf } from '../memory.mjs';
 import { msBetween, newFolder, nsNow, openSandbox, until } from '../scene.mjs';
@@ -11,6 +12,8 @@ import * as supervisord from '../supervisors/supervisord.mjs';
 import { logLine, writeLines } from '../text.mjs';
 
 const OUTPUT_LINES = 2_000_000;
+/** V8 gives back what a busy moment took some 8 s after it. */
+const UNTIL_IDLE_MS = 12_000;
 
 export const peers = {
   name: 'peers',
@@ -32,6 +35,7 @@ export const peers = {
       byName(present, (it) => () => life(it, botOf(it))),
       { warmUp: false },
     );
+    const memory = await memoryOfIdle(rounds, present);
     const input = join(newFolder('input'), 'lines');
     writeLines(input, logLine, OUTPUT_LINES);
     const outputMs = await inTurns(
@@ -61,8 +65,11 @@ export const peers = {
     compare('cold start → worker’s first instruction', 'ms', each('coldMs'), () => AHEAD);
     compare('worker killed → next one’s first instruction', 'ms', each('restartMs'), () => AHEAD);
     compare('status command', 'ms', each('statusMs'), () => AHEAD);
-    compare('memory of the daemon: RSS', 'MiB', each('rss'), (peer) => (peer === supervisord ? null : AHEAD));
-    compare('memory of the daemon: private', 'MiB', each('private'), () => null);
+    const taken = (key) => (name) => memory[name].map((it) => it[key]);
+    compare('memory of the idle daemon: RSS', 'MiB', taken('rss'), (peer) =>
+      peer === supervisord ? null : AHEAD,
+    );
+    compare('memory of the idle daemon: private', 'MiB', taken('private'), () => null);
     compare(
       '200 MB of output into a file',
       'ms',
@@ -82,9 +89,32 @@ async function life(supervisor, bot) {
   const restartMs = await one.restartMs();
   await one.settled();
   const statusMs = one.statusMs();
-  const { rss, private: own } = memoryOf(one.pids());
   await one.close();
-  return { coldMs, restartMs, statusMs, rss, private: own };
+  return { coldMs, restartMs, statusMs };
+}
+
+/** `count` daemons of each kind, all there at once; each has restarted its worker once and been asked for its status. */
+async function memoryOfIdle(count, supervisors) {
+  const sandbox = await openSandbox(count * supervisors.length);
+  const tokens = [...sandbox.tokens];
+  const begun = [];
+  for (let i = 0; i < count; i++) {
+    for (const supervisor of supervisors) {
+      const one = contestant(supervisor, { apiRoot: sandbox.apiRoot, token: tokens.pop() });
+      await one.coldStartMs();
+      begun.push(one);
+    }
+  }
+  for (const one of begun) {
+    await one.restartMs();
+    one.statusMs();
+  }
+  await sleep(UNTIL_IDLE_MS);
+  const found = Object.fromEntries(supervisors.map(({ name }) => [name, []]));
+  for (const one of begun) found[one.name].push(memoryOf(one.pids()));
+  for (const one of begun) await one.close();
+  await sandbox.close();
+  return found;
 }
 
 /** From the worker's first instruction until all of its output is in the file. */

@@ -1,9 +1,8 @@
 // What it costs to start a worker: node:child_process against execa. Backs the choice in src/machine/worker.ts.
-import { fork } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { memoryOf } from '../memory.mjs';
-import { environment, newFolder, root, workerProgram } from '../scene.mjs';
+import { newFolder, probe, workerProgram } from '../scene.mjs';
 import { inTurns, line } from '../statistics.mjs';
 
 export const spawn = {
@@ -13,7 +12,11 @@ export const spawn = {
     const home = newFolder('spawn');
     const word = join(home, 'word');
     writeFileSync(word, 'hello\n');
-    const measure = (name) => () => spawnWith(name, [workerProgram(), 'copy', word], home);
+    const measure = (name) => () =>
+      probe('spawner.mjs', [name, workerProgram(), 'copy', word], (pid, said) => ({
+        ms: Number(said),
+        ...memoryOf([pid]),
+      }));
     const found = await inTurns(rounds, { spawn: measure('spawn'), execa: measure('execa') });
     const compare = (what, unit, key) =>
       line({
@@ -31,18 +34,3 @@ export const spawn = {
     ];
   },
 };
-
-async function spawnWith(name, words, home) {
-  const child = fork(join(root, 'bench/probes/spawner.mjs'), [name, ...words], {
-    env: environment(home),
-    stdio: 'inherit',
-  });
-  const ms = await new Promise((resolve, reject) => {
-    child.once('message', resolve);
-    child.once('exit', (code) => reject(new Error(`the spawner ended with ${code}`)));
-  });
-  const memory = memoryOf([child.pid]);
-  child.kill('SIGKILL');
-  await new Promise((resolve) => child.once('exit', resolve));
-  return { ms, ...memory };
-}

@@ -1,5 +1,5 @@
 /** What every command does first: read the configuration, say its warnings, end with all its mistakes at once. */
-
+import { readlinkSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
 import { configFailure } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
@@ -13,7 +13,7 @@ export interface Loaded {
 /** Throws SinglepollError 78 with every mistake. Warnings are the caller's to show. */
 export async function configure(
   { command, flags, words }: Pick<Invocation, 'command' | 'flags' | 'words'>,
-  cwd = process.cwd(),
+  cwd = workingFolder(),
 ): Promise<Loaded> {
   const loaded = await loadConfig({ command, flags, argvCommand: words, env: process.env, cwd });
   if (!loaded.ok) {
@@ -21,6 +21,22 @@ export async function configure(
     throw configFailure(loaded.errors);
   }
   return loaded;
+}
+
+/**
+ * The working folder; one that was deleted under us (a shell in the folder of the release before) by the name that the
+ * kernel gives it, at which nothing is found: enough for `stop` and `status`, and `start` says why it is not for a worker.
+ */
+export function workingFolder(): string {
+  try {
+    return process.cwd();
+  } catch {
+    try {
+      return readlinkSync('/proc/self/cwd');
+    } catch {
+      return '/nonexistent';
+    }
+  }
 }
 
 /** For commands whose talk has no format of its own. */

@@ -2,7 +2,7 @@
 import type { Config } from '../config/config.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
-import { type Located, locate, statusOf, unreachable } from './locate.ts';
+import { isDenied, type Located, locate, statusOf, unreachable } from './locate.ts';
 
 export async function currentStatus(config: Config): Promise<StatusDocument> {
   let located: Located | null = null;
@@ -13,8 +13,7 @@ export async function currentStatus(config: Config): Promise<StatusDocument> {
       if (doc) return doc;
     }
   } catch (error) {
-    const denied = ['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
-    if (!(error instanceof NoAnswer) && !denied) throw error;
+    if (!(error instanceof NoAnswer) && !isDenied(error)) throw error;
   }
   const { lookAround } = await import('./look-around.ts');
   const seen = await lookAround(config, located?.holder ?? null);

@@ -4,13 +4,25 @@
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { askControl, NoSupervisor, WentAway } from '../machine/control.ts';
+import {
+  type Answer,
+  askControl,
+  NoAnswer,
+  NoSupervisor,
+  type Request,
+  WentAway,
+} from '../machine/control.ts';
 import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
+import { plain } from '../output/plain.ts';
 import { CONTROL_SOCKET, isDeploySocket } from '../supervise/socket-names.ts';
+
+/** How long the socket of a supervisor that holds the lock is waited for. */
+const NO_CONTROL_MS = 3_000;
 
 export interface Located {
   /** Null where it holds the lock but tells nothing (hung, or another user's). */
@@ -54,7 +66,7 @@ async function findOnly(statePath: string): Promise<Located | null> {
   }
   if (found.length > 1) {
     const rows = found.map(
-      ({ doc }) => `  ${doc.bot?.id} @${doc.bot?.username}, from ${doc.supervisor?.cwd}`,
+      ({ doc }) => `  ${doc.bot?.id} @${doc.bot?.username}, from ${plain(doc.supervisor?.cwd ?? '')}`,
     );
     throw new SinglepollError(
       EXIT.usage,
@@ -63,6 +75,47 @@ async function findOnly(statePath: string): Promise<Located | null> {
     );
   }
   return found[0] ? { control: found[0].control, holder: null } : null;
+}
+
+/**
+ * Sends a request to the supervisor that was located. One that holds the lock but can't be reached at its socket has only
+ * just begun, or serves too many others: it is asked again, for a while. Throws NoSupervisor when it has ended, else the
+ * error to show.
+ */
+export async function askSupervisor(
+  config: Config,
+  { control, holder }: Located,
+  request: Request,
+  timeoutMs: number,
+): Promise<Answer> {
+  const giveUpAtMs = performance.now() + NO_CONTROL_MS;
+  let current = holder;
+  let socket = control;
+  for (;;) {
+    if (!socket) throw unreachable(current);
+    try {
+      return await askControl(socket, request, {
+        timeoutMs,
+        say: (line) => process.stderr.write(`${line}\n`),
+      });
+    } catch (error) {
+      if (error instanceof NoAnswer || isDenied(error)) throw unreachable(current);
+      if (!(error instanceof NoSupervisor || error instanceof WentAway)) throw error;
+      const ended = new NoSupervisor(error instanceof WentAway ? 'it has ended meanwhile' : error.message);
+      if (!current || !config.token || config.botId === null) throw ended;
+      current = await lockHolder(lockKey(String(config.botId), config.token));
+      // Another one has taken its place: not the one that was meant.
+      if (!current || current.pid !== holder?.pid) throw ended;
+      if (performance.now() > giveUpAtMs) throw unreachable(current);
+      socket = current.answers ? current.control : null;
+      await pause(50);
+    }
+  }
+}
+
+/** The control socket is in the folder of another user. */
+export function isDenied(error: unknown): boolean {
+  return ['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
 /** The supervisor's own status, null where nobody listens. Throws NoAnswer where it hangs. */
@@ -96,7 +149,9 @@ export function unreachable(holder: Holder | null): SinglepollError {
   }
   return new SinglepollError(
     EXIT.otherPoller,
-    `${who} does not answer: hung or stopped`,
+    holder?.answers
+      ? `${who} runs, but can't be reached at its control socket ${plain(holder.control ?? '')}`
+      : `${who} does not answer: hung or stopped`,
     'singlepoll reset    # ends it, if need be with SIGKILL, and starts again',
   );
 }

@@ -5,12 +5,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
+import type { RawFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl } from '../machine/control.ts';
 import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../machine/lock.ts';
 import { linuxHands, stopTargets } from '../machine/stop.ts';
 import { createReport, painter, type Report } from '../output/report.ts';
+import { checkCommand } from '../supervise/announce.ts';
 import { describe } from '../supervise/claim.ts';
 import { dryRun } from '../supervise/dry-run.ts';
 import { finderFor } from '../supervise/finder.ts';
@@ -20,7 +22,7 @@ import { createSweeper } from '../supervise/sweep.ts';
 import { openBotApi } from '../telegram/api.ts';
 import { clearWebhook } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
-import { configure, type Loaded } from './context.ts';
+import { configure, type Loaded, workingFolder } from './context.ts';
 import type { Invocation } from './invocation.ts';
 
 /** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
@@ -36,10 +38,16 @@ export async function run(invocation: Invocation): Promise<number> {
     await painter(process.stderr, process.env),
   );
   const again = invocation.own.start === false ? null : await whatToStart(invocation, here);
+  // What could not be started again is said before anything is stopped for it.
+  if (again) checkCommand(again.config);
   const finder = finderFor(config);
   const api = openBotApi(config.apiRoot, config.token as string);
   try {
-    if (config.dryRun) return await dryRun(config, api, report, finder, new AbortController().signal);
+    if (config.dryRun) {
+      const { signal } = new AbortController();
+      const command = again?.config.command?.argv ?? null;
+      return await dryRun({ config, api, report, finder, signal, ending: true, command });
+    }
     const lock = await seize(config, report);
     try {
       const sweeper = createSweeper({
@@ -52,7 +60,8 @@ export async function run(invocation: Invocation): Promise<number> {
         signal: new AbortController().signal,
       });
       const blocked = await sweeper.thorough(SETTLE_MS);
-      if (blocked) throw new SinglepollError(blocked.code, blocked.reason);
+      if (blocked)
+        throw new SinglepollError(blocked.code, 'not reset: see the line above; nothing was started');
       report.line('stray', 'none left, verified', 'good');
       await clear(config, report, api);
     } finally {
@@ -66,20 +75,20 @@ export async function run(invocation: Invocation): Promise<number> {
     process.stdout.write('reset: no supervisor, no worker, no stray, no webhook\n');
     return EXIT.ok;
   }
-  if (again.config.cwd !== process.cwd()) process.chdir(again.config.cwd);
-  process.exit(await start({ ...again, flags: invocation.flags }));
+  if (again.config.cwd !== workingFolder()) process.chdir(again.config.cwd);
+  process.exit(await start(again));
 }
 
 /** The command given here, or that of the last start with its folder and flags. */
-async function whatToStart(invocation: Invocation, here: Loaded): Promise<Loaded> {
-  if (here.config.command && invocation.words.length > 0) return here;
+async function whatToStart(invocation: Invocation, here: Loaded): Promise<Loaded & { flags: RawFlags }> {
+  if (here.config.command && invocation.words.length > 0) return { ...here, flags: invocation.flags };
   const last = recallStart(openBotDir(openStateDir(process.env), here.config.botId ?? 0));
   if (last) {
     const { command } = invocation;
     const flags = { ...last.flags, ...invocation.flags, wait: false, takeover: false };
-    return await configure({ command, flags, words: last.command }, last.cwd);
+    return { ...(await configure({ command, flags, words: last.command }, last.cwd)), flags };
   }
-  if (here.config.command) return here;
+  if (here.config.command) return { ...here, flags: invocation.flags };
   throw new SinglepollError(
     EXIT.config,
     `nothing to start again: no last start of bot ${here.config.botId} is known to this user, and no command was given`,
@@ -97,7 +106,7 @@ async function seize(config: Config, report: Report): Promise<Lock> {
       pid: process.pid,
       uid: process.getuid?.() ?? null,
       startedAt: new Date().toISOString(),
-      cwd: process.cwd(),
+      cwd: workingFolder(),
       version: VERSION,
       control: null,
     });

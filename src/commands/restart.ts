@@ -1,10 +1,10 @@
 /** `singlepoll restart`: asks the supervisor for a new worker in place of the present one. */
 
 import { EXIT, SinglepollError } from '../errors.ts';
-import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
+import { NoSupervisor } from '../machine/control.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
-import { locate, unreachable } from './locate.ts';
+import { askSupervisor, locate } from './locate.ts';
 
 const RESTART_WAIT_MS = 10 * 60_000;
 
@@ -14,25 +14,19 @@ export async function run(invocation: Invocation): Promise<number> {
   const located = await locate(config);
   const none = () =>
     new SinglepollError(
-      EXIT.otherPoller,
+      EXIT.notRunning,
       'nothing to restart: no supervisor runs',
       'singlepoll start -- COMMAND',
     );
   if (!located) throw none();
-  if (!located.control) throw unreachable(located.holder);
   try {
-    const answer = await askControl(
-      located.control,
-      { cmd: 'restart' },
-      { timeoutMs: RESTART_WAIT_MS, say: (line) => process.stderr.write(`${line}\n`) },
-    );
+    const answer = await askSupervisor(config, located, { cmd: 'restart' }, RESTART_WAIT_MS);
     if (!answer.ok)
       throw new SinglepollError(EXIT.otherPoller, `not restarted: ${answer.error}`, 'singlepoll status');
     process.stdout.write(`restarted: ${String(answer.restarted)}\n`);
     return EXIT.ok;
   } catch (error) {
-    if (error instanceof NoSupervisor || error instanceof WentAway) throw none();
-    if (error instanceof NoAnswer) throw unreachable(located.holder);
+    if (error instanceof NoSupervisor) throw none();
     throw error;
   }
 }

@@ -9,7 +9,9 @@ export async function run(options: Record<string, unknown>): Promise<number> {
   const sandbox = await startSandbox({ port, bots: 0 }).catch((error: NodeJS.ErrnoException) => {
     throw new SinglepollError(
       EXIT.unreachable,
-      `the sandbox can't listen on 127.0.0.1:${port}: ${error.message}`,
+      error.code === 'EADDRINUSE'
+        ? `port ${port} is in use`
+        : `the sandbox can't listen on 127.0.0.1:${port}: ${error.message}`,
       'singlepoll sandbox    # takes any free port',
     );
   });

@@ -1,10 +1,10 @@
 /** `singlepoll stop`: asks the supervisor to end its worker tree and itself, and says what was stopped. */
 
 import { EXIT, SinglepollError } from '../errors.ts';
-import { type Answer, askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
+import { type Answer, NoSupervisor } from '../machine/control.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
-import { locate, unreachable } from './locate.ts';
+import { askSupervisor, locate } from './locate.ts';
 
 /** More than any --stop-timeout that somebody waits for by hand. */
 const STOP_WAIT_MS = 10 * 60_000;
@@ -17,24 +17,13 @@ export async function run(invocation: Invocation): Promise<number> {
     process.stdout.write('nothing to stop: no supervisor runs\n');
     return EXIT.ok;
   }
-  if (!located.control) throw unreachable(located.holder);
   let answer: Answer;
   try {
-    answer = await askControl(
-      located.control,
-      { cmd: 'stop' },
-      { timeoutMs: STOP_WAIT_MS, say: (line) => process.stderr.write(`${line}\n`) },
-    );
+    answer = await askSupervisor(config, located, { cmd: 'stop' }, STOP_WAIT_MS);
   } catch (error) {
-    if (error instanceof NoSupervisor || error instanceof WentAway) {
-      const ended = error instanceof WentAway ? 'it has ended meanwhile' : 'no supervisor runs';
-      process.stdout.write(`nothing to stop: ${ended}\n`);
-      return EXIT.ok;
-    }
-    if (error instanceof NoAnswer) throw unreachable(located.holder);
-    if (['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? ''))
-      throw unreachable(located.holder);
-    throw error;
+    if (!(error instanceof NoSupervisor)) throw error;
+    process.stdout.write(`nothing to stop: ${error.message}\n`);
+    return EXIT.ok;
   }
   if (!answer.ok)
     throw new SinglepollError(

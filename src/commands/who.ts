@@ -4,10 +4,11 @@ import type { StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
 import type { Stray } from '../machine/strays.ts';
 import { type Paint, painter } from '../output/report.ts';
+import { RIVAL_ELSEWHERE } from '../output/words.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
-import { locate, statusOf } from './locate.ts';
+import { isDenied, locate, statusOf } from './locate.ts';
 import { survey } from './look-around.ts';
 
 /** Long enough to catch a poller between two polls. */
@@ -35,7 +36,12 @@ export async function run(invocation: Invocation): Promise<number> {
     const paint = await painter(process.stdout, process.env);
     process.stdout.write(screen(config.botId, doc, strays, found.uninspectable, paint));
   }
-  return others.length > 0 ? 1 : 0;
+  return others.length > 0 || fightsElsewhere(doc) ? 1 : 0;
+}
+
+/** The worker has met conflicts lately: whoever causes them may be on another machine. */
+function fightsElsewhere(doc: StatusDocument | null): boolean {
+  return doc?.problems.some(({ code }) => code === 'conflict') ?? false;
 }
 
 async function supervisorStatus(config: Parameters<typeof locate>[0]): Promise<StatusDocument | null> {
@@ -43,7 +49,7 @@ async function supervisorStatus(config: Parameters<typeof locate>[0]): Promise<S
     const located = await locate(config);
     return located?.control ? await statusOf(located.control) : null;
   } catch (error) {
-    if (error instanceof NoAnswer) return null;
+    if (error instanceof NoAnswer || isDenied(error)) return null;
     throw error;
   }
 }
@@ -68,6 +74,10 @@ function screen(
         `          kept alive by ${stray.respawner.kind} (${stray.respawner.name}): ${stray.respawner.stopCommand}`,
       );
     }
+  }
+  for (const problem of doc?.problems ?? []) {
+    if (problem.code === 'conflict')
+      lines.push(`${paint('error', '!')} ${problem.message}`, `  → ${RIVAL_ELSEWHERE}`);
   }
   if (strays.length === 0) lines.push('nobody else on this machine holds its token or carries its name');
   if (uninspectable.count > 0) {

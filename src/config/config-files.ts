@@ -31,7 +31,8 @@ interface Named {
 /** The path as people know it: relative where it lies in the working folder. */
 export function showPath(path: string, cwd: string): string {
   const inside = relative(cwd, path);
-  const short = inside === '' || inside.startsWith('..') || isAbsolute(inside) ? path : inside;
+  // From the root every path would lose its slash.
+  const short = inside === '' || cwd === '/' || inside.startsWith('..') || isAbsolute(inside) ? path : inside;
   return /[\x00-\x1f\x7f]/.test(short) ? showValue(short) : maskSecrets(short);
 }
 

@@ -6,7 +6,7 @@
 import type { Grade, Proc, Snapshot } from '../machine/process.ts';
 import { bystander, isInert, isInteractiveShell } from './bystander.ts';
 import { type Place, type Surroundings, surroundings } from './family.ts';
-import { matchesProgram, readProgram } from './program.ts';
+import { matchesProgram, type Program, readProgram } from './program.ts';
 
 /** What is known beyond the snapshot itself. */
 export interface Facts extends Place {
@@ -125,6 +125,8 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   if (holds) {
     if (usesOther) return result('likely', ...token, OTHER_TOKEN);
     if (unclear) return result('likely', ...token, "but other bots' tokens stand beside it");
+    // Whatever runs in the project's folder has its env file at hand: a build, a pager, a test.
+    if (inFile && !mayBeABot(program)) return result('hint', ...token, 'but no program that reads it');
     return { ...result('likely', ...token), open: !isInert(program) };
   }
   const word = facts.patterns.find((candidate) => proc.argv.some((arg) => candidate.test(arg)));
@@ -132,6 +134,14 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     ? result('hint', `a word of its command line matches --stray ${word.source}`)
     : null;
 }
+
+/** An interpreter with a script, or a program that was started by its path; the tools of the system read no bot's env file. */
+function mayBeABot(program: Program): boolean {
+  if (isInert(program)) return false;
+  return program.family === null ? /\//.test(program.path) && !SYSTEM_FOLDER.test(program.path) : true;
+}
+
+const SYSTEM_FOLDER = /^(?:\/usr)?(?:\/local)?\/s?bin\//;
 
 /** Why a matching name alone is not enough; empty when it is. */
 function doubtsAboutPattern(proc: Proc, facts: Facts, usesOther: boolean): string[] {

@@ -27,19 +27,21 @@ export function startGuard(): Guard {
     cwd: '/',
   });
   child.on('error', () => {});
-  child.stdin.on('error', () => {});
+  // With no descriptor left (EMFILE) Node makes a child without streams, against its typing.
+  const stdin = child.stdin as typeof child.stdin | undefined;
+  stdin?.on('error', () => {});
   child.unref();
   // @ts-expect-error the type leaves out that a child's stdin is a socket, which can be unref'd
-  child.stdin.unref();
+  stdin?.unref();
   return {
     get pid() {
       return child.pid;
     },
     watch(pgid) {
-      child.stdin.write(`${pgid ?? ''}\n`);
+      stdin?.write(`${pgid ?? ''}\n`);
     },
     release() {
-      child.stdin.end('\n');
+      stdin?.end('\n');
     },
   };
 }

@@ -11,6 +11,7 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import net from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 
 /** Who holds the lock, as far as it says so itself, or the kernel tells of it. */
 export interface Holder {
@@ -55,18 +56,29 @@ export async function claimLock(key: LockKey, identity: Omit<Holder, 'answers'>)
     const lock = await bind(key, identity);
     if (lock) return { held: true, lock };
     const holder = await lockHolder(key);
-    // Nobody there any more: it was released between the two looks.
+    // Nobody there any more: it was released between the two looks, or its taker is between bind(2) and listen(2).
     if (holder || attempt === 20) return { held: false, holder };
+    await pause(Math.min(50, 2 * attempt));
   }
 }
 
 /** Who holds the lock now; null when nobody does. Waits at most 2 s for a holder that doesn't answer. */
 export async function lockHolder(key: LockKey): Promise<Holder | null> {
-  return await new Promise((resolve) => {
+  for (let attempt = 0; ; attempt++) {
+    const answer = await askHolder(key);
+    // A holder that is leaving closes the connections that it has not looked at: it is not hung.
+    if (answer !== 'closed') return answer;
+    if (attempt === 10) return kernelHolder(key);
+    await pause(10 * (attempt + 1));
+  }
+}
+
+function askHolder(key: LockKey): Promise<Holder | null | 'closed'> {
+  return new Promise((resolve) => {
     let text = '';
     let settled = false;
     const socket = net.connect(address(key));
-    const settle = (holder: () => Holder | null) => {
+    const settle = (holder: () => Holder | null | 'closed') => {
       if (settled) return;
       settled = true;
       clearTimeout(timer);
@@ -83,9 +95,10 @@ export async function lockHolder(key: LockKey): Promise<Holder | null> {
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
       const gone = error.code === 'ECONNREFUSED' || error.code === 'ENOENT';
-      settle(gone ? () => null : byKernel);
+      const left = error.code === 'ECONNRESET' || error.code === 'EPIPE';
+      settle(gone ? () => null : left ? () => 'closed' : byKernel);
     });
-    socket.on('close', () => settle(byKernel));
+    socket.on('close', () => settle(() => 'closed'));
   });
 }
 

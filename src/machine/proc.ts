@@ -8,7 +8,15 @@
  */
 import { holdsWholeToken, maskTokens, scanEnviron } from './environ.ts';
 import type { Proc, ProcEnv, Snapshot } from './process.ts';
-import { createBlockReader, listPids, ownerOf, readLink, readStat, readText } from './procfs.ts';
+import {
+  createBlockReader,
+  listChildrenOfKernel,
+  listPids,
+  ownerOf,
+  readLink,
+  readStat,
+  readText,
+} from './procfs.ts';
 import { type ProcStat, parseProcStat } from './procstat.ts';
 
 const ARGV_BYTES_MAX = 16 * 1024;
@@ -34,12 +42,16 @@ interface Known {
   cwd: string | null;
   env: ProcEnv | null;
   seen: number;
+  /** As it was last told; told again as long as nothing has changed. */
+  told: Proc | null;
 }
 
 /** A reader that knows the tokens to look for. `botId` is the id before the colon of them all. */
 export function createProcReader(options: { tokens: readonly string[]; botId: string }): ProcReader {
   const tokens = options.tokens.map((token) => Buffer.from(token, 'latin1'));
   const known = new Map<number, Known>();
+  /** The kernel's own, a third and more of all pids: not read again as long as the kernel lists them as its children. */
+  const threads = new Set<number>();
   const blocks = createBlockReader();
   const hidden = /^\S+ \/proc proc \S*hidepid=(?:[12]|noaccess|invisible)/m.test(
     readText('/proc/self/mounts') ?? '',
@@ -60,12 +72,15 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
       argv: parseArgv(cmdline),
       cwd: readLink(`/proc/${pid}/cwd`),
       seen: round,
+      told: null,
     };
   }
 
   function readOne(pid: number, fresh: boolean): Proc | null {
     const text = readStat(pid);
     const stat = text === null ? null : parseProcStat(text);
+    if (stat?.kernel) threads.add(pid);
+    else threads.delete(pid);
     if (!stat || stat.kernel || stat.state === 'X' || stat.state === 'x') return null;
     if (stat.state === 'Z') return toProc(pid, stat, NOTHING);
     let record = known.get(pid);
@@ -73,13 +88,15 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
       if (fresh) {
         record.uid = null;
         record.cwd = readLink(`/proc/${pid}/cwd`);
+        record.told = null;
       }
     } else {
       record = inspect(pid, stat);
       known.set(pid, record);
     }
     record.seen = round;
-    return toProc(pid, stat, record);
+    if (record.told === null || !isAsTold(record.told, stat)) record.told = toProc(pid, stat, record);
+    return record.told;
   }
 
   return {
@@ -89,7 +106,9 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
       const procs = new Map<number, Proc>();
       const byUid = new Map<number, number>();
       let count = 0;
+      const ofKernel = fresh ? null : listChildrenOfKernel();
       for (const pid of listPids()) {
+        if (threads.has(pid) && ofKernel?.has(pid)) continue;
         const proc = readOne(pid, fresh);
         if (!proc) continue;
         procs.set(pid, proc);
@@ -99,6 +118,7 @@ export function createProcReader(options: { tokens: readonly string[]; botId: st
         }
       }
       blocks.wipe();
+      for (const pid of threads) if (ofKernel && !ofKernel.has(pid)) threads.delete(pid);
       for (const [pid, record] of known) if (record.seen !== round) known.delete(pid);
       return { procs, uninspectable: { count, byUid, hidden }, atMs };
     },
@@ -125,6 +145,17 @@ type Facts = Pick<Known, 'uid' | 'argv' | 'tokenInArgs' | 'cwd' | 'env'>;
 
 /** What is left of a zombie. */
 const NOTHING: Facts = { uid: -1, argv: [], tokenInArgs: false, cwd: null, env: null };
+
+/** What may change while a program runs; all else comes with another image or start. */
+function isAsTold(told: Proc, stat: ProcStat): boolean {
+  return (
+    told.state === stat.state &&
+    told.ppid === stat.ppid &&
+    told.pgid === stat.pgid &&
+    told.sid === stat.sid &&
+    told.tty === stat.tty
+  );
+}
 
 function toProc(pid: number, stat: ProcStat, record: Facts): Proc {
   return {

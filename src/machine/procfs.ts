@@ -145,6 +145,17 @@ export function listPids(root = '/proc'): number[] {
   return pids;
 }
 
+/**
+ * Children of the kernel's thread with pid 2: its other threads, and rarely a program that the kernel has started. Empty where
+ * pid 2 is another process (a container) or children are not listed.
+ */
+export function listChildrenOfKernel(): Set<number> {
+  if (kernelHasPid2 === undefined) kernelHasPid2 = /^2 \(kthreadd\) \S 0 /.test(readStat(2) ?? '');
+  const text = kernelHasPid2 ? readText('/proc/2/task/2/children') : null;
+  return new Set(text?.trimEnd().split(' ').map(Number));
+}
+let kernelHasPid2: boolean | undefined;
+
 /** True where /proc is a Linux one that shows processes. */
 export function hasProcfs(): boolean {
   return process.platform === 'linux' && readText('/proc/self/stat') !== null;

@@ -21,15 +21,15 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
   const mark = doc.healthy ? paint('good', '●') : paint(doc.state === 'stopped' ? 'warn' : 'error', '●');
   lines.push(`${mark} ${botName(doc)}: ${paint(doc.healthy ? 'good' : 'warn', LABELS[doc.state])}`);
   for (const problem of doc.problems) {
-    lines.push(`${paint('error', '!')} ${cut(problem.message, columns - 2)}`);
-    if (problem.hint) lines.push(`  → ${cut(problem.hint, columns - 4)}`);
+    lines.push(...wrap(problem.message, `${paint('error', '!')} `, 2, columns));
+    if (problem.hint) lines.push(...wrap(problem.hint, '  → ', 4, columns));
   }
   lines.push('');
   if (doc.supervisor) {
     const { pid, startedAt, version, cwd } = doc.supervisor;
     row(
       'supervisor',
-      `pid ${pid}${since(startedAt, nowMs)}${version ? `, singlepoll ${version}` : ''}${cwd ? `, in ${cwd}` : ''}`,
+      `pid ${pid}${since(startedAt, nowMs)}${version ? `, singlepoll ${version}` : ''}${cwd ? `, in ${plain(cwd)}` : ''}`,
     );
     if (doc.supervisor.command.length > 0) row('command', plain(doc.supervisor.command.join(' '), 400));
   }
@@ -51,9 +51,12 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
     const seen = polls > 0 || lastPollAt !== null;
     const facts = seen
       ? `${count(polls, 'poll')}, last ${lastPollAt ? ago(lastPollAt, nowMs) : 'unknown'}, offset ${offset ?? 'none'}, ${count(updates, 'update')}`
-      : 'straight to the Bot API';
-    const fights = conflicts.poller + conflicts.webhook;
-    row('polling', `${via}: ${facts}${fights > 0 ? `, ${count(fights, 'conflict')} (409)` : ''}`);
+      : 'straight to the Bot API, so single polls are not seen';
+    const fights = [
+      conflicts.poller > 0 ? `${count(conflicts.poller, 'conflict')} with a poller` : '',
+      conflicts.webhook > 0 ? `${count(conflicts.webhook, 'conflict')} with a webhook` : '',
+    ].filter(Boolean);
+    row('polling', `${via}: ${facts}${fights.length > 0 ? `, ${fights.join(', ')}` : ''}`);
   }
   if (doc.webhook) {
     const { url, pendingUpdates, lastError } = doc.webhook;
@@ -92,4 +95,19 @@ function count(n: number, noun: string): string {
 
 function cut(text: string, columns: number): string {
   return text.length <= columns ? text : `${text.slice(0, Math.max(1, columns - 1))}…`;
+}
+
+/** A problem is never cut: `first` begins its first line, the others are indented by `indent`. */
+function wrap(text: string, first: string, indent: number, columns: number): string[] {
+  const width = Math.max(20, columns - indent);
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  lines.push(line);
+  return lines.map((it, index) => (index === 0 ? first : ' '.repeat(indent)) + it);
 }

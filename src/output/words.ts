@@ -3,6 +3,10 @@ import type { Saying } from '../core/supervisor.ts';
 import type { Level } from './report.ts';
 import type { SinkNote } from './sink.ts';
 
+/** What is left to do about a poller that is not on this machine. */
+export const RIVAL_ELSEWHERE =
+  'no other poller found on this machine: it polls from elsewhere (another machine, user or container). Stop it there, or revoke the token (@BotFather, /revoke)';
+
 export interface Words {
   readonly tag: string;
   readonly text: string;
@@ -14,7 +18,7 @@ export function words(say: Saying): Words {
     case 'exited':
       return {
         tag: 'worker',
-        text: `worker${say.pid === null ? '' : ` ${say.pid}`} ended ${howItEnded(say)}${say.conflict ? ', its last words name a 409 conflict' : ''}`,
+        text: `${say.pid === null ? 'it' : `pid ${say.pid}`} ended ${howItEnded(say)}${say.conflict ? ', its last words name a 409 conflict' : ''}`,
         level: 'warn',
       };
     case 'restarting':

@@ -1,22 +1,49 @@
 /** What `start` says of itself on the way in and on the way out: gate, configuration, the end. */
+import { accessSync, constants, statSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
+import { longFlag, type OptionName } from '../config/options.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
-import { plainCommand } from '../output/plain.ts';
+import { plain, plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 
 /** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
 export function checkCommand({ command, cwd }: Config): void {
+  if (!isFolder(cwd)) {
+    throw new SinglepollError(
+      EXIT.config,
+      `the working folder ${plain(cwd)} is gone or may not be entered; the worker would have no place to run in`,
+      'cd to the folder of the bot',
+    );
+  }
   if (!command) return;
   const found = findExecutable(command.argv[0] ?? '', cwd, process.env.PATH);
   if (found.ok) return;
   throw new SinglepollError(
     EXIT.config,
     `the worker can't be started: ${found.problem} (${command.source})`,
-    `singlepoll start -- COMMAND    # in ${cwd}`,
+    `singlepoll start -- COMMAND    # in ${plain(cwd)}`,
   );
 }
+
+function isFolder(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+/** Options that show in a line of their own. */
+const SAID_ELSEWHERE: ReadonlySet<OptionName> = new Set([
+  'apiRoot',
+  'dryRun',
+  'sandbox',
+  'tokenEnv',
+  'tokenFile',
+]);
 
 export interface Announced {
   readonly config: Config;
@@ -42,8 +69,8 @@ export function sayConfiguration({ config, warnings, report }: Announced): void 
   const { command, settings } = config;
   if (command) {
     const set = settings
-      .filter(({ option }) => option !== 'sandbox')
-      .map((it) => `${it.option} ${it.value} (${it.from})`);
+      .filter(({ option, value }) => !SAID_ELSEWHERE.has(option) && value !== 'false')
+      .map((it) => `${longFlag(it.option)}${it.value === 'true' ? '' : ` ${it.value}`} (${it.from})`);
     report.line(
       'config',
       `worker: ${plainCommand(command.argv)} (${command.source})${set.length > 0 ? `; ${set.join(', ')}` : ''}`,
@@ -69,7 +96,9 @@ export function whatEnded([leader, ...more]: readonly number[]): string {
   return `supervisor ${process.pid}${worker}${rest}`;
 }
 
-export function sayEnd(report: Report, { code, reason }: Ending): void {
+/** `spawns`: how many workers there have been; `said`: the reason stands in a line of its own already. */
+export function sayEnd(report: Report, { code, reason }: Ending, spawns: number, said: boolean): void {
   const level = code === EXIT.ok ? 'good' : 'error';
-  report.line('stop', `${reason}; supervisor and worker have ended (exit ${code})`, level, { code });
+  const end = spawns === 0 ? 'no worker was started' : 'supervisor and worker have ended';
+  report.line('stop', `${said ? '' : `${reason}; `}${end} (exit ${code})`, level, { code });
 }

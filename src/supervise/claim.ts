@@ -3,10 +3,15 @@
  * (`--takeover`). Waiting costs nothing: an open connection to the holder ends when the holder does.
  */
 import { userInfo } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
 import { claimLock, type Holder, type Lock, type LockKey, lockReleased } from '../machine/lock.ts';
+import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
+
+/** A holder opens its control socket within milliseconds of taking the lock; on a busy machine later. */
+const NO_CONTROL_MS = 5_000;
 
 export interface ClaimOptions {
   readonly wait: boolean;
@@ -23,7 +28,12 @@ export async function claim(
   options: ClaimOptions,
 ): Promise<Lock> {
   const { signal, say } = options;
-  const askedPids = new Set<number>();
+  let silentSinceMs: number | null = null;
+  let askedPid: number | null = null;
+  const stopped = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  stopped.catch(() => {});
   let waitingFor: number | null | undefined;
   for (;;) {
     const claimed = await claimLock(key, identity);
@@ -31,9 +41,16 @@ export async function claim(
     signal.throwIfAborted();
     const { holder } = claimed;
     if (options.takeover) {
-      if (holder && askedPids.has(holder.pid) && askedPids.size > 8) throw held(holder);
-      await askToHandOver(key, holder, options);
-      if (holder) askedPids.add(holder.pid);
+      if (holder?.pid !== askedPid) {
+        silentSinceMs = null;
+        if (holder?.answers) say(`asking to hand over: ${describe(holder)}`);
+      }
+      askedPid = holder?.pid ?? null;
+      if (await askToHandOver(key, holder, stopped, options)) continue;
+      // Holds the lock, and nobody listens at its control socket: it has only just begun, or somebody removed the socket.
+      silentSinceMs ??= performance.now();
+      if (performance.now() - silentSinceMs > NO_CONTROL_MS) throw cannotAsk(holder);
+      await pause(100, undefined, { signal }).catch(() => {});
     } else if (options.wait) {
       if (holder?.pid !== waitingFor) say(`standing by: ${describe(holder)}`);
       waitingFor = holder?.pid;
@@ -45,32 +62,46 @@ export async function claim(
   }
 }
 
-async function askToHandOver(key: LockKey, holder: Holder | null, options: ClaimOptions): Promise<void> {
+function cannotAsk(holder: Holder | null): SinglepollError {
+  return new SinglepollError(
+    EXIT.otherPoller,
+    `the holder can't be asked to hand over: ${describe(holder)}`,
+    'singlepoll reset    # stops it, if need be with SIGKILL, and starts again',
+  );
+}
+
+/** False: nobody listens where the holder said that it does. Throws what can't be changed by asking again. */
+async function askToHandOver(
+  key: LockKey,
+  holder: Holder | null,
+  stopped: Promise<never>,
+  options: ClaimOptions,
+): Promise<boolean> {
   const { signal, say } = options;
-  if (!holder?.control || !holder.answers) {
-    throw new SinglepollError(
-      EXIT.otherPoller,
-      `the holder can't be asked to hand over: ${describe(holder)}`,
-      'singlepoll reset    # stops it, if need be with SIGKILL, and starts again',
-    );
-  }
-  say(`asking to hand over: ${describe(holder)}`);
+  if (!holder?.control || !holder.answers) throw cannotAsk(holder);
   // The holder ends its worker first; the end of its lock is the answer that counts.
-  const released = lockReleased(key, signal);
+  const enough = new AbortController();
+  const released = lockReleased(key, AbortSignal.any([signal, enough.signal]));
   try {
-    const answer = await askControl(
+    const asked = askControl(
       holder.control,
       { cmd: 'handover', to: process.pid },
       { timeoutMs: options.stopTimeoutMs + 60_000, say },
     );
+    const answer = await Promise.race([asked, stopped]);
     if (!answer.ok)
       throw new SinglepollError(EXIT.otherPoller, `the holder does not hand over: ${answer.error}`);
   } catch (error) {
-    if (![NoSupervisor, NoAnswer, WentAway].some((kind) => error instanceof kind))
-      throw refused(error, holder);
+    signal.throwIfAborted();
+    if (error instanceof NoSupervisor) {
+      enough.abort();
+      return false;
+    }
+    if (![NoAnswer, WentAway].some((kind) => error instanceof kind)) throw refused(error, holder);
   }
   await Promise.race([released, timeout(options.stopTimeoutMs + 10_000, holder)]);
   signal.throwIfAborted();
+  return true;
 }
 
 function refused(error: unknown, holder: Holder): Error {
@@ -110,7 +141,7 @@ export function describe(holder: Holder | null): string {
       `since ${holder.startedAt.slice(0, 19).replace('T', ' ')} UTC (${duration(Math.max(0, age))}),`,
     );
   }
-  if (holder.cwd) parts.push(`from ${holder.cwd}`);
+  if (holder.cwd) parts.push(`from ${plain(holder.cwd)}`);
   if (!holder.answers) parts.push('(does not answer: hung or stopped)');
   return parts.join(' ');
 }

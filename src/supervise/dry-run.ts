@@ -1,8 +1,10 @@
 /** `start --dry-run`: every step and every kill with its proof, and nothing changed. Returns the code that `start` would. */
 import type { Config } from '../config/config.ts';
+import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
-import { lockHolder, lockKey } from '../machine/lock.ts';
-import type { StrayFinder } from '../machine/strays.ts';
+import { askControl } from '../machine/control.ts';
+import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
+import type { StrayFinder, Survey } from '../machine/strays.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import type { BotApi, WebhookInfo } from '../telegram/api.ts';
@@ -10,25 +12,43 @@ import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { describe } from './claim.ts';
 import { createSweeper } from './sweep.ts';
 
-export async function dryRun(
-  config: Config,
-  api: BotApi | null,
-  report: Report,
-  finder: StrayFinder,
-  signal: AbortSignal,
-): Promise<number> {
-  let code: number = EXIT.ok;
+export interface DryRun {
+  readonly config: Config;
+  readonly api: BotApi | null;
+  readonly report: Report;
+  readonly finder: StrayFinder;
+  readonly signal: AbortSignal;
+  /** `reset` ends the holder of the lock; `start` yields to it, unless told otherwise. */
+  readonly ending: boolean;
+  /** What would be started; null: nothing. */
+  readonly command: readonly string[] | null;
+}
+
+export async function dryRun({
+  config,
+  api,
+  report,
+  finder,
+  signal,
+  ending,
+  command,
+}: DryRun): Promise<number> {
+  const over = (code: number) => {
+    report.line('stop', 'dry run: nothing was changed');
+    return code;
+  };
   if (api && config.token !== null) {
     const holder = await lockHolder(lockKey(String(config.botId), config.token));
+    const stays = holder !== null && !ending && !config.takeover && !config.wait;
     if (!holder) report.line('lock', 'free: would take it');
-    else if (config.takeover) report.line('lock', `would ask to hand over: ${describe(holder)}`);
-    else if (config.wait) report.line('lock', `would stand by: ${describe(holder)}`);
-    else {
-      report.line('lock', `would yield (75): ${describe(holder)}`, 'warn');
-      code = EXIT.otherPoller;
-    }
+    else if (ending) report.line('lock', `would end the supervisor and its worker: ${describe(holder)}`);
+    else if (config.takeover)
+      report.line('lock', `would ask to hand over, worker and all: ${describe(holder)}`);
+    else if (config.wait) report.line('lock', `would stand by until it leaves: ${describe(holder)}`);
+    else report.line('lock', `would yield (75): ${describe(holder)}`, 'warn');
+    if (stays) return over(EXIT.otherPoller);
     const sweeper = createSweeper({
-      finder,
+      finder: holder ? without(finder, await treeOf(holder)) : finder,
       report,
       stopTimeoutMs: config.stopTimeoutMs,
       dryRun: true,
@@ -37,13 +57,32 @@ export async function dryRun(
       signal,
     });
     const blocked = await sweeper.thorough(1_000);
-    if (blocked) code ||= blocked.code;
-    code ||= await webhook(config, api, report);
+    if (blocked) return over(blocked.code);
+    const code = await webhook(config, api, report);
+    if (code !== EXIT.ok) return over(code);
   }
-  const command = config.command?.argv ?? [];
-  report.line('worker', `would start: ${plainCommand(command)}`);
-  report.line('stop', 'dry run: nothing was changed');
-  return code;
+  if (command) report.line('worker', `would start: ${plainCommand(command)}`);
+  return over(EXIT.ok);
+}
+
+/** The holder's worker goes with the holder: it is no stray. */
+async function treeOf(holder: Holder): Promise<ReadonlySet<number>> {
+  if (!holder.control) return new Set();
+  const answer = await askControl(holder.control, { cmd: 'status' }, { timeoutMs: 2_000 }).catch(() => null);
+  const status = answer?.status as StatusDocument | undefined;
+  return new Set(status?.worker?.tree.map(({ pid }) => pid) ?? []);
+}
+
+function without(finder: StrayFinder, pids: ReadonlySet<number>): StrayFinder {
+  const keep = (survey: Survey): Survey => ({
+    ...survey,
+    strays: survey.strays.filter(({ pid }) => !pids.has(pid)),
+  });
+  return {
+    ...finder,
+    look: async (options) => keep(await finder.look(options)),
+    quickLook: (options) => keep(finder.quickLook(options)),
+  };
 }
 
 async function webhook(config: Config, api: BotApi, report: Report): Promise<number> {

@@ -24,6 +24,8 @@ export interface Facts {
   conflicts: { poller: number; webhook: number };
   /** When the worker last named a 409 of another poller, elapsed ms. */
   lastConflictAtMs: number | null;
+  /** A 409 was named, and nobody was found on this machine. */
+  rivalElsewhere: boolean;
   webhook: StatusDocument['webhook'];
   webhookSetAgain: number;
   lastWebhookSetAtMs: number | null;
@@ -59,6 +61,7 @@ export function newFacts(
     updates: 0,
     conflicts: { poller: 0, webhook: 0 },
     lastConflictAtMs: null,
+    rivalElsewhere: false,
     webhook: null,
     webhookSetAgain: 0,
     lastWebhookSetAtMs: null,

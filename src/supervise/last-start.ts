@@ -2,7 +2,7 @@
  * What `reset` needs to start again: the command, folder and flags of the last start of a bot, in its state folder (0600).
  * Never a token: a command that holds one is not remembered.
  */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { holdsTokenShape } from '../config/show-value.ts';
 import type { RawFlags } from '../config/sources.ts';
@@ -16,13 +16,19 @@ export interface LastStart {
 
 const FILE = 'last-start.json';
 
-/** Written beside and renamed, so that a crash leaves the old one. Throws what the system says (a full disk). */
+/** Written beside and renamed. Throws why it was not remembered (a full disk, a token in it); then nothing is. */
 export function rememberStart(botDir: string, start: LastStart): void {
-  if (start.command.some(holdsTokenShape)) return;
   const file = join(botDir, FILE);
   const fresh = `${file}.${process.pid}`;
-  writeFileSync(fresh, `${JSON.stringify(start, null, 2)}\n`, { mode: 0o600 });
-  renameSync(fresh, file);
+  try {
+    if (start.command.some(holdsTokenShape)) throw new Error('it holds a bot token');
+    writeFileSync(fresh, `${JSON.stringify(start, null, 2)}\n`, { mode: 0o600 });
+    renameSync(fresh, file);
+  } catch (error) {
+    // Better none than the command of the start before: `reset` would run a program that was replaced.
+    for (const path of [fresh, file]) rmSync(path, { force: true });
+    throw error;
+  }
 }
 
 export function recallStart(botDir: string): LastStart | null {

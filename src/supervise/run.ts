@@ -13,7 +13,7 @@ import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
 import { type Pump, startPump } from '../output/pump.ts';
 import type { Report } from '../output/report.ts';
 import type { SinkNote } from '../output/sink.ts';
-import { outputNote, words } from '../output/words.ts';
+import { duration, outputNote, words } from '../output/words.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
@@ -31,6 +31,7 @@ const PIPES_AFTER_MS = 250;
 const DRAIN_MS = 1_000;
 /** How long the last words of a worker that ended by itself are waited for. */
 const LAST_WORDS_MS = 5;
+const WHOLE_LINE_MS = 50;
 const WEBHOOK_PATIENCE_MS = 3_000;
 
 export interface RunContext {
@@ -79,6 +80,7 @@ export function runSupervisor(context: RunContext): Running {
   let setpriv: string | null = null;
   // Made ahead of the spawn that will use them, so that a crash does not wait for them.
   let pipes: WorkerPipes | null = null;
+  let preparing: Promise<void> | null = null;
   let finish!: (ending: Ending) => void;
   const ended = new Promise<Ending>((resolve) => {
     finish = resolve;
@@ -94,8 +96,13 @@ export function runSupervisor(context: RunContext): Running {
   };
 
   function preparePipes(): Promise<void> {
-    return openWorkerPipes(context.folder).then((made) => {
-      pipes = made;
+    preparing ??= pipes
+      ? Promise.resolve()
+      : openWorkerPipes(context.folder).then((made) => {
+          pipes = made;
+        });
+    return preparing.finally(() => {
+      preparing = null;
     });
   }
 
@@ -186,11 +193,16 @@ export function runSupervisor(context: RunContext): Running {
     if (kind === 'webhook') void guarding.webhook.again();
     else {
       if (facts.lastConflictAtMs === null) {
-        report.line(
-          'conflict',
-          'the worker names a 409 conflict: another poller is alive; looking for it on this machine',
-          'warn',
-        );
+        // Not into the middle of the worker's own line: Python prints a text and its end apart.
+        setTimeout(
+          () =>
+            report.line(
+              'conflict',
+              'the worker names a 409 conflict: another poller is alive; looking for it on this machine',
+              'warn',
+            ),
+          WHOLE_LINE_MS,
+        ).unref();
       }
       facts.lastConflictAtMs = performance.now();
       for (const listener of conflictListeners) listener();
@@ -209,7 +221,11 @@ export function runSupervisor(context: RunContext): Running {
 
   function say(saying: Saying): void {
     const { tag, text, level } = words(saying);
-    report.line(tag, text, level, { ...saying });
+    const hurry =
+      saying.what === 'stopping' && worker
+        ? `; up to ${duration(config.stopTimeoutMs)}, a second signal kills at once`
+        : '';
+    report.line(tag, text + hurry, level, { ...saying });
     if (saying.what === 'crash-loop') {
       const lines = lastPumps.flatMap((it) => it.tail()).slice(-20);
       for (const line of lines) report.line('worker', `| ${line}`);

@@ -1,16 +1,22 @@
 /** The control channel's commands: status, stop, restart, handover. Answers when the thing is done, not when it is begun. */
+import { existsSync } from 'node:fs';
 import type { StatusDocument } from '../core/status.ts';
-import { type Answer, type ControlServer, type Handler, serveControl } from '../machine/control.ts';
+import { type Answer, type Handler, serveControl } from '../machine/control.ts';
 import type { Running } from './run.ts';
 
 export interface ServeOptions {
   readonly socketPath: string;
   readonly running: Running;
   readonly status: () => StatusDocument;
+  /** Makes the folder of the socket anew where it is gone. Throws. */
+  readonly makeFolder: () => void;
 }
 
+const REACHABLE_EVERY_MS = 5_000;
+
 export interface Served {
-  readonly server: ControlServer;
+  /** Takes no more requests; answers that are under way still go out. */
+  close(): void;
   /** Gives those who wait for the end their answer; resolves when it has gone out. */
   tellEnd(stopped: string): Promise<void>;
 }
@@ -23,7 +29,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
 
   const end = (reason: string): Promise<Answer> => {
     const answer = new Promise<Answer>((resolve) => waitingForEnd.push(resolve));
-    running.loop.send({ kind: 'ask-stop', reason });
+    // Two that ask at once (a second `stop`, five takeovers) both want an end in order: only signals mean "now".
+    if (running.loop.state.headed?.to !== 'exit') running.loop.send({ kind: 'ask-stop', reason });
     return answer;
   };
 
@@ -66,9 +73,28 @@ export async function serve(options: ServeOptions): Promise<Served> {
     }
   };
 
-  const server = await serveControl(options.socketPath, handler);
+  let server = await serveControl(options.socketPath, handler);
+  // A state folder that somebody has cleaned away must not leave a supervisor that nobody can reach.
+  const watchdog = setInterval(() => {
+    if (existsSync(options.socketPath)) return;
+    server.close();
+    try {
+      options.makeFolder();
+    } catch {
+      return;
+    }
+    serveControl(options.socketPath, handler).then(
+      (again) => {
+        server = again;
+      },
+      () => {},
+    );
+  }, REACHABLE_EVERY_MS).unref();
   return {
-    server,
+    close() {
+      clearInterval(watchdog);
+      server.close();
+    },
     async tellEnd(stopped) {
       for (const done of waitingForEnd) done({ ok: true, stopped });
       for (const waiting of waitingForSpawn) waiting.done({ ok: false, error: 'the supervisor has ended' });

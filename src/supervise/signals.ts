@@ -2,7 +2,9 @@
  * Signals as asks: TERM and INT stop, HUP restarts the worker (or stops, when it means that the terminal has gone), QUIT,
  * USR1 and USR2 go to the worker. A hang-up that was ignored when singlepoll started (nohup) stays ignored.
  */
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
+
+const HUP_IGNORED = '_SINGLEPOLL_HUP_IGNORED';
 
 export interface Asks {
   stop(reason: string): void;
@@ -15,7 +17,8 @@ export function listen(asks: Asks): void {
   const hadTerminal = hasTerminal();
   process.on('SIGTERM', () => asks.stop('SIGTERM'));
   process.on('SIGINT', () => asks.stop('SIGINT'));
-  if (!ignoredAtStart(1)) {
+  if (hangupIgnored()) process.on('SIGHUP', () => {});
+  else {
     process.on('SIGHUP', () => {
       if (hadTerminal && !hasTerminal()) asks.stop('the terminal has gone');
       else asks.restart('SIGHUP');
@@ -36,11 +39,10 @@ function hasTerminal(): boolean {
   }
 }
 
-function ignoredAtStart(signal: number): boolean {
-  try {
-    const mask = /^SigIgn:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1];
-    return mask !== undefined && (BigInt(`0x${mask}`) & (1n << BigInt(signal - 1))) !== 0n;
-  } catch {
-    return false;
-  }
+/** Node sets every signal to its default when it begins; our launcher (bin/singlepoll.cjs) has looked before. */
+function hangupIgnored(): boolean {
+  const ignored = process.env[HUP_IGNORED] === '1';
+  // Not for the worker, which may be another singlepoll.
+  delete process.env[HUP_IGNORED];
+  return ignored;
 }

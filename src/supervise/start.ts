@@ -3,6 +3,7 @@
  * the reverse order. Each step is a line on stderr. Returns the exit code.
  */
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
@@ -61,15 +62,20 @@ export async function start(request: StartRequest): Promise<number> {
   const rehearse = request.config.sandbox ? await rehearsal(request.config, report) : null;
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
+  let botDir = '';
   try {
     checkCommand(config);
     // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
-    const botDir = config.dryRun ? '' : openBotDir(openStateDir(process.env), config.botId ?? 0);
+    if (!config.dryRun) botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
     const startup = { ...request, config, report, rehearse, api, botDir, signal: boot.signal };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
     sayConfiguration(startup);
     rehearse?.say();
-    if (config.dryRun) return await dryRun(config, api, report, finderFor(config), boot.signal);
+    if (config.dryRun) {
+      const command = config.command?.argv ?? rehearse?.command ?? [];
+      const finder = finderFor(config);
+      return await dryRun({ config, api, report, finder, signal: boot.signal, ending: false, command });
+    }
     return await supervise(startup, me, asks);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -78,6 +84,8 @@ export async function start(request: StartRequest): Promise<number> {
   } finally {
     api?.close();
     await rehearse?.close();
+    // The sandbox's bot is gone for ever; so should be its folder.
+    if (rehearse && botDir !== '') rmSync(botDir, { recursive: true, force: true });
     await report.drained(1_000);
     leaveGoneTerminal();
   }
@@ -124,10 +132,9 @@ type Asks = {
   forward: (signal: NodeJS.Signals) => void;
 };
 
-/** Steps 4 to 8, and the way back. */
+/** Step 4, and the way back: whatever happens beyond it, the lock never outlives the supervisor. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, report, rehearse, api, botDir, signal } = startup;
-  const command = config.command?.argv ?? rehearse?.command ?? [];
+  const { config, report, botDir, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
@@ -149,6 +156,28 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
     });
     report.line('lock', `taken: the only supervisor of bot ${config.botId} on ${hostname()}`, 'good');
   }
+  try {
+    return await superviseLocked(startup, me, asks, { lock, socketPath, startedAt });
+  } finally {
+    lock?.release();
+  }
+}
+
+interface Place {
+  readonly lock: Lock | null;
+  readonly socketPath: string;
+  readonly startedAt: string;
+}
+
+/** Steps 5 to 8. */
+async function superviseLocked(
+  startup: Startup,
+  me: Me | null,
+  asks: Asks,
+  { lock, socketPath, startedAt }: Place,
+): Promise<number> {
+  const { config, report, rehearse, api, botDir, signal } = startup;
+  const command = config.command?.argv ?? rehearse?.command ?? [];
   const facts = newFacts(config, me, command, startedAt);
   const run = randomBytes(8).toString('hex');
   const tree = createWorkerTree({
@@ -206,15 +235,22 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
   asks.forward = (name) => running.forward(name);
   if (signal.aborted) asks.stop('asked to stop');
 
-  const status = () => statusDocument(loop.state, facts, tree.list(loop.state.pid), performance.now());
-  const served = await serve({ socketPath, running, status }).catch((error: NodeJS.ErrnoException) => {
-    report.line(
-      'control',
-      `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`,
-      'warn',
-    );
-    return null;
-  });
+  const status = () => {
+    // The periodic look may be a minute old; what is shown is to be there.
+    guarding?.sweeper.refresh();
+    return statusDocument(loop.state, facts, tree.list(loop.state.pid), performance.now());
+  };
+  const makeFolder = () => void openBotDir(openStateDir(process.env), config.botId ?? 0);
+  const served = await serve({ socketPath, running, status, makeFolder }).catch(
+    (error: NodeJS.ErrnoException) => {
+      report.line(
+        'control',
+        `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`,
+        'warn',
+      );
+      return null;
+    },
+  );
   const stopWatching = guarding
     ? watch({
         running,
@@ -230,9 +266,9 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
 
   const ending = await running.ended;
   stopWatching();
-  served?.server.close();
+  served?.close();
   lock?.release();
-  sayEnd(report, ending);
+  sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
   return ending.code;
 }

@@ -5,7 +5,7 @@
 
 import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/status.ts';
 import type { Phase, State } from '../core/supervisor.ts';
-import { duration, howItEnded } from '../output/words.ts';
+import { duration, howItEnded, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 
 /** Problems of the recent past stay visible this long. */
@@ -108,10 +108,12 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
     });
   }
   if (recent(facts.lastConflictAtMs)) {
+    const count = facts.conflicts.poller;
+    const lastMs = nowMs - (facts.lastConflictAtMs ?? nowMs);
     problems.push({
       code: 'conflict',
-      message: `the worker met ${facts.conflicts.poller} ${facts.conflicts.poller === 1 ? 'conflict' : 'conflicts'} (409), the last ${duration(nowMs - (facts.lastConflictAtMs ?? nowMs))} ago: somebody else polls this bot`,
-      hint: 'singlepoll who',
+      message: `somebody else polls this bot: the worker met ${count} ${count === 1 ? 'conflict' : 'conflicts'} (409), the last ${duration(lastMs)} ago`,
+      hint: facts.rivalElsewhere ? RIVAL_ELSEWHERE : 'singlepoll who',
     });
   }
   if (facts.apiProblem) problems.push({ code: 'api-unreachable', message: facts.apiProblem });

@@ -31,16 +31,24 @@ export interface Sweeper {
   thorough(settleMs: number): Promise<Ending | null>;
   /** The look before a respawn: at once (not a promise) where nothing is to be stopped. */
   quick(): Ending | null | Promise<Ending | null>;
+  /** Looks and publishes what is there now; stops nothing. */
+  refresh(): void;
+  /** Elapsed time of the last stop of a stray; -Infinity where there was none. */
+  lastStopAtMs(): number;
+  /** A reason to end that was told when it was found. */
+  hasSaid(reason: string): boolean;
 }
 
 /** How often a sweep that stopped something looks again before it calls the rest a survivor. */
 const ROUNDS_MAX = 6;
 const DOUBTFUL_LINES_MAX = 4;
+const MEMBER_LINES_MAX = 6;
 
 export function createSweeper(options: SweeperOptions): Sweeper {
   const { finder, report, dryRun, signal, nowMs = () => performance.now() } = options;
   const stopped: StoppedStray[] = [];
   const told = new Set<string>();
+  const endings = new Set<string>();
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
   let clearing: Promise<Ending | null> | null = null;
 
@@ -66,10 +74,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       if (signal.aborted) return null;
       tellOfDoubtful(current);
       const verdict = judge(current.strays.map(toSuspect), stopped, nowMs());
-      if (verdict.kind === 'blocked') {
-        report.line('stray', verdict.ending.reason, 'error');
-        return verdict.ending;
-      }
+      if (verdict.kind === 'blocked') return tellEnding(verdict.ending);
       if (verdict.kind === 'free') return null;
       const { strays } = verdict;
       if (dryRun) {
@@ -88,16 +93,14 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   async function stop(suspects: readonly StraySuspect[], seen: Survey): Promise<Ending | null> {
     const strays = suspects.map(({ stray }) => stray);
     for (const stray of strays) {
-      report.line(
-        'stray',
-        `stopping pid ${stray.pid} (${stray.user}), ${stray.grade}: ${stray.command}${where(stray)}; ${stray.proof.join(', ')}`,
-        'warn',
-        {
-          pid: stray.pid,
-          grade: stray.grade,
-          proof: stray.proof,
-        },
-      );
+      const { pid, grade, proof } = stray;
+      const what = `${stray.command}${where(stray)}; ${proof.join(', ')}`;
+      report.line('stray', `stopping pid ${pid} (${stray.user}), ${grade}: ${what}`, 'warn', {
+        pid,
+        grade,
+        proof,
+      });
+      tellMembers(stray);
     }
     const atMs = nowMs();
     const result = await finder.stop(strays, { ...lookOptions(), stopTimeoutMs: options.stopTimeoutMs });
@@ -112,14 +115,12 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       const pids = result.denied.map(({ pid }) => pid);
       const first = result.left[0];
       const reason = `a stray poller belongs to another user and may not be stopped: pid ${pids.join(', ')}${first ? ` (${first.user}): ${first.command}` : ''}. Stop it: sudo kill ${pids.join(' ')}`;
-      report.line('stray', reason, 'error');
-      return { code: EXIT.refused, reason };
+      return tellEnding({ code: EXIT.refused, reason });
     }
     if (result.survivors.length > 0) {
       const pids = result.survivors.map(({ pid }) => pid);
       const reason = `a stray poller survived SIGKILL: pid ${pids.join(', ')}`;
-      report.line('stray', reason, 'error');
-      return { code: EXIT.otherPoller, reason };
+      return tellEnding({ code: EXIT.otherPoller, reason });
     }
     const killed = result.killed > 0 ? `, ${result.killed} by SIGKILL` : '';
     const count = result.targets.length;
@@ -165,26 +166,32 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       : count > 0
         ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')})`
         : '';
-    report.line(
-      'stray',
-      `no other poller of this bot on this machine${blind}`,
-      blind === '' ? 'good' : 'warn',
-      {
-        uninspectable: count,
-      },
-    );
+    const result = dryRun
+      ? 'nothing else would be stopped'
+      : 'no other proven poller of this bot on this machine';
+    report.line('stray', `${result}${blind}`, blind === '' ? 'good' : 'warn', { uninspectable: count });
   }
 
   function tellPlan(strays: readonly Stray[]): void {
     for (const stray of strays) {
+      const { pid, user, grade, command, proof } = stray;
       report.line(
         'stray',
-        `would stop pid ${stray.pid} (${stray.user}), ${stray.grade}: ${stray.command}; ${stray.proof.join(', ')}`,
+        `would stop pid ${pid} (${user}), ${grade}: ${command}; ${proof.join(', ')}`,
         'warn',
       );
-      for (const row of finder.planOf(stray))
-        report.line('stray', `  with it: pid ${row.pid} ${row.command}`);
+      tellMembers(stray);
     }
+  }
+
+  /** The rest of its tree: nothing is ended unnamed. */
+  function tellMembers(stray: Stray): void {
+    const others = finder.planOf(stray).filter(({ pid }) => pid !== stray.pid);
+    for (const { pid, command } of others.slice(0, MEMBER_LINES_MAX)) {
+      report.line('stray', `  with it: pid ${pid} ${command}`);
+    }
+    const more = others.slice(MEMBER_LINES_MAX).map(({ pid }) => pid);
+    if (more.length > 0) report.line('stray', `  with it: pid ${more.join(', ')}`);
   }
 
   function publish(survey: Survey): void {
@@ -194,7 +201,18 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     );
   }
 
+  function tellEnding(ending: Ending): Ending {
+    endings.add(ending.reason);
+    report.line('stray', ending.reason, 'error');
+    return ending;
+  }
+
   return {
+    hasSaid: (reason) => endings.has(reason),
+    lastStopAtMs: () => stopped.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY,
+    refresh() {
+      if (!signal.aborted && !clearing) publish(finder.quickLook(lookOptions()));
+    },
     async thorough(settleMs) {
       const look = finder.look({ ...lookOptions(), settleMs });
       const ending = await sweep(look);

@@ -4,7 +4,7 @@
  */
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { Report } from '../output/report.ts';
-import { duration } from '../output/words.ts';
+import { duration, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
 import type { Sweeper } from './sweep.ts';
@@ -28,6 +28,9 @@ const STRAYS_MAX_MS = 60_000;
 const STRAYS_COST_FACTOR = 4_000;
 /** A worker in a fight names a 409 every few seconds; looking at each is enough. */
 const CONFLICT_LOOK_EVERY_MS = 2_000;
+const NOBODY_HERE_AFTER_MS = 1_500;
+/** A 409 may be the echo of a stray that was stopped this short a time ago (the server holds one for 3 s). */
+const STOPPED_LATELY_MS = 5_000;
 /** What was stopped comes back within seconds, if it does. */
 const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
 const WEBHOOK_EVERY_MS = 60_000;
@@ -78,7 +81,21 @@ export function watch(options: WatchOptions): () => void {
     if (performance.now() - conflictLookAtMs < CONFLICT_LOOK_EVERY_MS) return;
     conflictLookAtMs = performance.now();
     lookForStrays();
+    // Said beside the worker's own line, not into the middle of it.
+    later(NOBODY_HERE_AFTER_MS, sayNobodyHere);
   });
+
+  /** The search that a 409 has started found nobody: the one thing that can't be cured from here. */
+  function sayNobodyHere(): void {
+    const guilty = facts.strays.some(
+      ({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared',
+    );
+    if (guilty || performance.now() - strayStoppedAtMs() < STOPPED_LATELY_MS) return;
+    if (!facts.rivalElsewhere) report.line('conflict', RIVAL_ELSEWHERE, 'error');
+    facts.rivalElsewhere = true;
+  }
+
+  const strayStoppedAtMs = () => options.sweeper.lastStopAtMs();
 
   function webhook(): void {
     if (alive()) void options.webhook.again();

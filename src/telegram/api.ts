@@ -4,6 +4,7 @@
  * Sources: tdlib/telegram-bot-api Query.cpp (error shapes, retry_after), Client.cpp (texts).
  */
 import { maskText } from '../output/mask.ts';
+import { plain } from '../output/plain.ts';
 import { openTransport, type Transport } from './transport.ts';
 
 /** What an answer means for a supervisor. */
@@ -58,7 +59,10 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
         transport ??= openTransport(url, process.env);
         const { post } = await transport;
         const { status, text } = await post(base + method, JSON.stringify(params), AbortSignal.any(signals));
-        return classify<T>(status, text, performance.now() - startedAt);
+        const reply = classify<T>(status, text, performance.now() - startedAt);
+        // What comes from outside may hold anything: the path that was asked for (so the token), or control characters.
+        if (reply.kind !== 'ok') return { ...reply, description: said(reply.description, tokens) };
+        return checked(method, reply, tokens);
       } catch (error) {
         return { kind: 'outage', description: maskText(explain(error, url), tokens) };
       }
@@ -96,6 +100,32 @@ export function classify<T>(status: number, text: string, tookMs: number): Reply
   if (body?.ok === false && status < 500) return { kind: 'error', status, description };
   return { kind: 'outage', description };
 }
+
+function said(text: string, tokens: readonly string[]): string {
+  return plain(maskText(text, tokens), 300);
+}
+
+/** An answer that says ok and is not what was asked for comes from something else than the Bot API. */
+function checked<T>(
+  method: string,
+  reply: Extract<Reply<T>, { kind: 'ok' }>,
+  tokens: readonly string[],
+): Reply<T> {
+  const shape = SHAPES[method];
+  const result = (reply.result ?? {}) as Record<string, unknown>;
+  if (shape && !shape(result)) return { kind: 'outage', description: `an answer that is none to ${method}` };
+  const lastError = result.last_error_message;
+  if (typeof lastError !== 'string') return reply;
+  return { ...reply, result: { ...reply.result, last_error_message: said(lastError, tokens) } };
+}
+
+const SHAPES: Readonly<Record<string, (result: Record<string, unknown>) => boolean>> = {
+  getMe: ({ id, username }) =>
+    typeof id === 'number' && (username === undefined || /^\w{1,64}$/.test(String(username))),
+  getWebhookInfo: ({ url, pending_update_count: pending }) =>
+    typeof url === 'string' && typeof pending === 'number',
+  sendMessage: ({ message_id: id }) => typeof id === 'number',
+};
 
 function explain(error: unknown, url: URL): string {
   const at = url.host;

@@ -41,7 +41,8 @@ test('thirty restarts leave no descriptors, no zombies, one worker', async (t) =
   for (let round = 0; round < 5; round++) await killTheWorker(b);
   const before = descriptors(run.pid);
   for (let round = 0; round < 25; round++) await killTheWorker(b);
-  assert.ok(descriptors(run.pid) <= before + 2, `${before} → ${descriptors(run.pid)} descriptors`);
+  // The four of the next worker's pipes may have been made already, or not yet.
+  assert.ok(descriptors(run.pid) <= before + 6, `${before} → ${descriptors(run.pid)} descriptors`);
   const zombies = allPids().filter((pid) => {
     const proc = readProc(pid);
     return proc?.ppid === run.pid && proc.state === 'Z';

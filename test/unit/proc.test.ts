@@ -145,6 +145,17 @@ test('a known process that executes another program is read again', async () => 
   assert.ok(list.snapshot().procs.has(child.pid));
 });
 
+test('a known process that moves to a session of its own is told anew', async () => {
+  const list = reader();
+  const code = `import os,sys\nsys.stdin.readline()\nos.setsid()\n${SLEEP}`;
+  const { pid } = world.start(PYTHON, ['-c', code], { stdio: ['pipe', 'ignore', 'inherit'] });
+  const before = list.snapshot().procs.get(pid)!;
+  assert.notEqual(before.sid, pid);
+  world.feed(pid, '\n');
+  await until(() => list.snapshot().procs.get(pid)?.sid === pid, 'its session is its own');
+  assert.notEqual(before.sid, pid);
+});
+
 test('the working folder: as it is now in a fresh snapshot; a deleted one says so', async () => {
   const list = reader();
   mkdirSync(join(world.project, 'sub'));
