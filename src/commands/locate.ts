@@ -22,8 +22,8 @@ import { plain } from '../output/plain.ts';
 import { CONTROL_SOCKET, isDeploySocket } from '../supervise/socket-names.ts';
 import { statusOf } from './status-of.ts';
 
-/** How long the socket of a supervisor that holds the lock is waited for. */
-const NO_CONTROL_MS = 3_000;
+/** How long the socket of a supervisor that holds the lock is waited for: it looks every 5 s whether it is still there. */
+const NO_CONTROL_MS = 8_000;
 
 export interface Located {
   /** Null where it holds the lock but tells nothing (hung, or another user's). */

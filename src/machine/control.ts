@@ -165,7 +165,7 @@ export function askControl(
       });
       socket.on('error', (error: NodeJS.ErrnoException) => {
         clearTimeout(timer);
-        const nobody = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
+        const nobody = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED'].includes(error.code ?? '');
         const left = error.code === 'ECONNRESET' || error.code === 'EPIPE';
         if (left) reject(new WentAway('the supervisor went away'));
         else reject(nobody ? new NoSupervisor('no supervisor runs') : error);
