@@ -83,7 +83,7 @@ test('reset twice: the options of the last start stay', async (t) => {
   for (let i = 0; i < 2; i++) {
     const again = b.cli(['reset']);
     await again.waitFor(/\[worker\] started/);
-    assert.match(again.stderr(), /maxRestarts "7\/3m"/, `reset number ${i + 1}`);
+    assert.match(again.stderr(), /--max-restarts "7\/3m"/, `reset number ${i + 1}`);
     assert.equal((await last.exit()).code, 0);
     last = again;
   }
