@@ -293,10 +293,14 @@ export { isStopped };
  * that Node runs on (USER_HZ); without /proc a start time is a date already.
  */
 function startClock(): (startId: string) => string | null {
-  const upSeconds = Number((readText('/proc/uptime') ?? '').split(' ')[0]);
-  const bootMs = upSeconds > 0 ? Date.now() - upSeconds * 1000 : Number.NaN;
+  let bootMs: number | null = null;
+  const readBootMs = () => {
+    const upSeconds = Number((readText('/proc/uptime') ?? '').split(' ')[0]);
+    return upSeconds > 0 ? Date.now() - upSeconds * 1000 : Number.NaN;
+  };
   return (startId) => {
     if (startId.includes('T')) return startId;
+    bootMs ??= readBootMs();
     const atMs = bootMs + Number(startId) * 10;
     return Number.isFinite(atMs) ? new Date(atMs).toISOString() : null;
   };

@@ -1,0 +1,111 @@
+/**
+ * Events and effects of the supervisor's table as lines of text, for the tests that read like a protocol.
+ * `swept`, `tree-stopped`, `backoff-due` answer the question that was asked last, `exited`, `spawned`, `good-due` mean the last
+ * spawn; `#n` after the word names another one.
+ */
+import type { Effect, Event, Policy, State } from '../../src/core/supervisor.ts';
+import { words } from '../../src/output/words.ts';
+
+export const POLICY: Policy = {
+  restart: 'always',
+  backoffMinMs: 1_000,
+  backoffMaxMs: 30_000,
+  maxRestarts: 10,
+  maxRestartsPeriodMs: 300_000,
+  goodAfterMs: 5_000,
+};
+
+/** `maxRestarts=2 restart=never` over the defaults. */
+export function parsePolicy(text: string): Policy {
+  const entries = text
+    .split(/\s+/)
+    .filter(Boolean)
+    .map((word) => {
+      const [name = '', value = ''] = word.split('=');
+      if (!(name in POLICY)) throw new Error(`no such policy: ${name}`);
+      return [name, name === 'restart' ? value : Number(value)];
+    });
+  return { ...POLICY, ...Object.fromEntries(entries) };
+}
+
+/** One event, written as in the transcripts; throws on what it does not know. */
+export function parseEvent(atMs: number, text: string, state: State): Event {
+  const [word = '', ...all] = text.split(/\s+/);
+  const named = all[0]?.startsWith('#') ? Number(all.shift()!.slice(1)) : null;
+  const question = named ?? state.question;
+  const spawn = named ?? state.spawn;
+  const rest = all.join(' ');
+  switch (word) {
+    case 'booted':
+    case 'polled':
+      return { atMs, kind: word };
+    case 'swept':
+      return { atMs, kind: 'swept', question, blocked: rest === '' ? null : ending(rest) };
+    case 'spawned':
+      return { atMs, kind: 'spawned', spawn, pid: Number(rest) };
+    case 'exited':
+      return { atMs, kind: 'worker-exited', spawn, ...exit(all) };
+    case 'tree-stopped':
+      return {
+        atMs,
+        kind: 'tree-stopped',
+        question,
+        survivors: Number(/^survivors=(\d+)$/.exec(rest)?.[1] ?? 0),
+      };
+    case 'ask-stop':
+    case 'ask-restart':
+      return { atMs, kind: word, reason: rest };
+    case 'blocked':
+      return { atMs, kind: 'blocked', ending: ending(rest) };
+    case 'good-due':
+      return { atMs, kind: 'good-due', spawn };
+    case 'backoff-due':
+      return { atMs, kind: 'backoff-due', question };
+    default:
+      throw new Error(`no such event: ${text}`);
+  }
+}
+
+/** `75 a stray comes back`. */
+function ending(text: string) {
+  const [, code, reason] = /^(\d+) (.+)$/.exec(text) ?? [];
+  if (code === undefined || reason === undefined) throw new Error(`not an ending: ${text}`);
+  return { code: Number(code), reason };
+}
+
+/** `1`, `SIGKILL`, then `conflict` and `random=0.5` where they matter. */
+function exit([how = '', ...rest]: readonly string[]) {
+  const random = rest.find((word) => word.startsWith('random='))?.slice(7);
+  return {
+    code: /^\d+$/.test(how) ? Number(how) : null,
+    signal: /^SIG/.test(how) ? how : null,
+    conflict: rest.includes('conflict'),
+    random: Number(random ?? 0.5),
+  };
+}
+
+/** What is to be done, in order, then the phase that follows. */
+export function showStep(state: State, effects: readonly Effect[]): string[] {
+  return [...effects.map(showEffect), `→ ${state.phase}`];
+}
+
+function showEffect(effect: Effect): string {
+  switch (effect.do) {
+    case 'sweep':
+      return `sweep #${effect.question}${effect.first ? ', the first' : ''}`;
+    case 'spawn':
+      return `spawn #${effect.spawn}`;
+    case 'stop-tree':
+      return `stop-tree #${effect.question}`;
+    case 'kill-tree':
+      return 'kill-tree';
+    case 'good-timer':
+      return `good-timer #${effect.spawn} at ${effect.atMs}`;
+    case 'backoff-timer':
+      return `backoff-timer #${effect.question} at ${effect.atMs}`;
+    case 'say':
+      return `say [${words(effect.say).tag}] ${words(effect.say).text}`;
+    case 'exit':
+      return `exit ${effect.code}: ${effect.reason}`;
+  }
+}
