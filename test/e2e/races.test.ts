@@ -56,6 +56,16 @@ test('takeover: SIGTERM ends the newcomer at once while the holder still stops i
   assert.deepEqual(await newcomer.exit(3_000), { code: 0, signal: null }, newcomer.seen());
 });
 
+test('a state folder that is gone: the supervisor makes it again, and stop finds it there', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--', ...node('polite.mjs')]);
+  rmSync(b.stateDir, { recursive: true });
+  const stop = await b.run(['stop'], { ms: 20_000 });
+  assert.equal(stop.code, 0, stop.stderr);
+  assert.match(stop.stdout, new RegExp(`^stopped: supervisor ${run.pid}\\b`));
+  assert.equal((await run.exit()).code, 0);
+});
+
 test('a control socket gone for good: stop and restart do not say that nothing runs; takeover ends; reset helps', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--', ...node('polite.mjs')]);
