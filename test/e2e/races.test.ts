@@ -56,7 +56,7 @@ test('takeover: SIGTERM ends the newcomer at once while the holder still stops i
   assert.deepEqual(await newcomer.exit(3_000), { code: 0, signal: null }, newcomer.seen());
 });
 
-test('a state folder that is gone: the supervisor makes it again, and stop does not say that nothing runs', async (t) => {
+test('a state folder that is gone: the supervisor makes it again, and stop finds it there', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--', ...node('polite.mjs')]);
   rmSync(b.stateDir, { recursive: true });
@@ -66,25 +66,28 @@ test('a state folder that is gone: the supervisor makes it again, and stop does 
   assert.equal((await run.exit()).code, 0);
 });
 
-test('a state folder that cannot be made again: stop says whose lock it is and points to reset, which helps', async (t) => {
+test('a control socket gone for good: stop and restart do not say that nothing runs; takeover ends; reset helps', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--', ...node('polite.mjs')]);
   rmSync(b.stateDir, { recursive: true });
-  writeFileSync(b.stateDir, 'in its place');
-  const [stop, restart] = await Promise.all([
-    b.run(['stop'], { ms: 20_000 }),
-    b.run(['restart'], { ms: 20_000 }),
+  // So that it can't be made again.
+  writeFileSync(b.stateDir, '');
+  const env = { ...b.env, SINGLEPOLL_DIR: join(b.dir, 'elsewhere') };
+  const [stop, restart, takeover] = await Promise.all([
+    b.run(['stop'], { env }),
+    b.run(['restart'], { env }),
+    b.run(['start', '--takeover', '--', ...node('polite.mjs')], { env }),
   ]);
-  for (const { code, stdout, stderr } of [stop, restart]) {
+  for (const { code, stdout, stderr } of [stop, restart, takeover]) {
     assert.equal(code, 75, stdout + stderr);
     assert.match(stderr, new RegExp(`pid ${run.pid}\\b`));
     assert.match(stderr, /singlepoll reset/);
+    assert.doesNotMatch(stderr, /Warning|hung or stopped/);
   }
   assert.equal(run.ended(), null);
-  rmSync(b.stateDir);
-  const reset = await b.run(['reset', '--no-start']);
+  const reset = await b.run(['reset', '--no-start'], { env });
   assert.equal(reset.code, 0, reset.stderr);
-  await run.exit();
+  assert.equal((await run.exit()).code, 0);
 });
 
 test('a control socket with no place left: stop waits for its turn and does not say that nothing runs', async (t) => {

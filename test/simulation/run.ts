@@ -1,5 +1,5 @@
 /**
- * `npm run simulate -- [seeds] [first seed]`: many seeds, one line for each thousand, and the story of the first that fails.
+ * `npm run simulate -- [seeds] [first seed]` (20000, 1): many seeds, one line for each thousand, and the story of the first that fails.
  * `SP_SIM_SEED=n npm run simulate` tells the whole story of one seed.
  */
 import { runSeed } from './world.ts';
@@ -10,7 +10,7 @@ if (one !== undefined) {
   console.log([...log, ...violations].join('\n'));
   process.exit(violations.length === 0 ? 0 : 1);
 }
-const seeds = Number(process.argv[2] ?? 10_000);
+const seeds = Number(process.argv[2] ?? process.env.SP_SIM_SEEDS ?? 20_000);
 const first = Number(process.argv[3] ?? 1);
 const startedMs = performance.now();
 let failed = 0;

@@ -2,77 +2,15 @@
  * One simulated `singlepoll start`: the real loop, table, sweeper, finder, grades, plans and ladder, joined to the simulated
  * machine. What is written here again is what `supervise/run.ts`, `start.ts` and `watch.ts` do around them.
  */
-import { surroundings } from '../../src/core/family.ts';
-import { isStopped, survey } from '../../src/core/grade.ts';
-import type { Ending, Policy } from '../../src/core/supervisor.ts';
-import { identity, type Lookout } from '../../src/machine/lookout.ts';
-import type { Hands } from '../../src/machine/stop.ts';
+import type { Ending } from '../../src/core/supervisor.ts';
 import { createStrayFinder } from '../../src/machine/strays.ts';
 import { createWorkerTree } from '../../src/machine/worker-tree.ts';
-import { createLoop, type Loop } from '../../src/supervise/loop.ts';
+import { createLoop } from '../../src/supervise/loop.ts';
 import { createSweeper } from '../../src/supervise/sweep.ts';
-import type { Checker } from './check.ts';
-import type { Clock } from './clock.ts';
+import { handsOf, lookoutOf } from './instruments.ts';
 import { STRAY_PATTERN } from './lives.ts';
-import { BOT_ID, type Body, type Ended, type Machine, PROJECT } from './machine.ts';
-import type { Random } from './random.ts';
-
-export interface WorkerPlan {
-  /** 126 or 127: it can't be started. */
-  readonly failsWith: number | null;
-  /** From its start to its end by itself; null: it stays. */
-  readonly livesMs: number | null;
-  readonly ended: Ended;
-  readonly conflict: boolean;
-  /** From its start to its first poll; null: its polls can't be seen. */
-  readonly pollsAfterMs: number | null;
-  /** From its end to the moment in which the supervisor hears of it. */
-  readonly heardMs: number;
-  /** How long its last words are waited for when it has ended by itself. */
-  readonly wordsMs: number;
-  /** How it and its children take signals, what else it starts. */
-  furnish(leader: Body): void;
-  readonly termMs: number | null;
-  readonly killMs: number | null;
-}
-
-export interface Timing {
-  readonly policy: Policy;
-  readonly stopTimeoutMs: number;
-}
-
-export interface SupervisorWorld {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly machine: Machine;
-  readonly check: Checker;
-  readonly shellPid: number;
-  readonly timing: Timing;
-  /** 1, 2, 3 … */
-  nextRun(): number;
-  planWorker(): WorkerPlan;
-  /** What the webhook's first look answers. */
-  firstWebhook(): { readonly tookMs: number; readonly ending: Ending | null };
-  /** The lock is free again. */
-  onGone(sim: Sim): void;
-  /** After every step of the table, and when a worker has ended. */
-  stepped(sim: Sim): void;
-  log(text: string): void;
-}
-
-export interface Sim {
-  readonly run: string;
-  readonly loop: Loop;
-  /** Its process exists: it holds the lock. */
-  readonly there: boolean;
-  worker(): Body | null;
-  /** By a signal, or over the control channel. */
-  stop(by: 'signal' | 'control'): void;
-  restart(): void;
-  block(ending: Ending): void;
-  /** SIGKILL. */
-  die(): void;
-}
+import { BOT_ID, type Body, type Ended, PROJECT } from './machine.ts';
+import type { Sim, SupervisorWorld } from './sim.ts';
 
 const SETTLE_MS = 1_000;
 const STRAYS_EVERY_MS = 5_000;
@@ -102,22 +40,6 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
 
   const who = () => (worker ? { pid: worker.body.pid, run, spawn: String(worker.spawn) } : null);
 
-  function handsOf(by: 'sweep' | 'tree'): Hands {
-    return {
-      look(pid) {
-        const body = machine.bodies.get(pid);
-        return body ? { startId: body.startId, state: body.state } : null;
-      },
-      kill(pid, signal) {
-        const body = machine.bodies.get(pid);
-        if (body) check.signalled(sim, by, body, signal);
-        machine.signal(pid, signal);
-      },
-      nowMs: clock.now,
-      pause,
-    };
-  }
-
   /** Whoever waits in a supervisor that was killed never goes on. */
   function pause(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
@@ -133,49 +55,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     });
   }
 
-  const lookout: Lookout = {
-    refresh: () => pause(random.chance(0.9) ? 0 : random.int(1, 40)),
-    list(names) {
-      const snapshot = machine.snapshot();
-      const place = { botId: BOT_ID, selfPid: process.pid, ...names };
-      return { snapshot, place, around: surroundings(snapshot, place) };
-    },
-    see(names, _fresh, proven = new Set()) {
-      const { snapshot, place, around } = lookout.list(names);
-      const connected = new Set<number>();
-      const envFiles = new Map<number, { token: 'ours'; name: string }>();
-      for (const body of machine.bodies.values()) {
-        if (body.state === 'Z') continue;
-        if (body.envFile) envFiles.set(body.pid, { token: 'ours', name: '.env' });
-        if (!body.env.holdsToken && !body.envFile) continue;
-        if (machine.connected(body) || proven.has(identity(body))) connected.add(body.pid);
-      }
-      const facts = {
-        ...place,
-        uid: 1000,
-        patterns: [STRAY_PATTERN],
-        scope: 'project' as const,
-        projectDir: PROJECT,
-        envFiles,
-        connected,
-        elsewhere: new Set<number>(),
-      };
-      const graded = survey(snapshot, facts, around);
-      check.looked(sim, new Set(graded.filter((it) => isStopped(it.grade)).map((it) => it.proc.pid)));
-      return { snapshot, place, around, graded };
-    },
-    connected(pids) {
-      const found = new Set<number>();
-      for (const pid of pids) {
-        const body = machine.bodies.get(pid);
-        if (!body || body.state === 'Z' || !machine.connected(body)) continue;
-        found.add(pid);
-        check.sawConnection(body);
-      }
-      return found;
-    },
-  };
-
+  const instruments = { clock, random, machine, check, pause, sim: () => sim };
+  const lookout = lookoutOf(instruments);
   const finder = createStrayFinder(
     {
       ...{ token: 'the token', botId: BOT_ID, apiRoot: 'http://127.0.0.1:1', scope: 'project' },
@@ -188,7 +69,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
           : null;
       },
     },
-    { lookout, hands: handsOf('sweep') },
+    { lookout, hands: handsOf('sweep', instruments) },
   );
   const sweeper = createSweeper({
     finder,
@@ -202,14 +83,14 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   });
   const tree = createWorkerTree(
     { run, botId: BOT_ID, apiRoot: null },
-    { reader: { snapshot: machine.snapshot }, hands: handsOf('tree') },
+    { reader: { snapshot: machine.snapshot }, hands: handsOf('tree', instruments) },
   );
 
   async function firstSweep(): Promise<Ending | null> {
     const blocked = await sweeper.thorough(SETTLE_MS);
     if (blocked) return blocked;
     const { tookMs, ending } = world.firstWebhook();
-    if (ending) check.blocked(sim, ending);
+    if (ending) check.blocked(sim, ending, 'outside');
     await pause(tookMs);
     return ending ?? (await sweeper.quick());
   }
@@ -232,6 +113,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     };
     const failed = plan.failsWith;
     if (failed !== null) {
+      check.stillborn(sim);
       clock.after(plan.heardMs, () => {
         if (!dead) tell({ code: failed, signal: null });
       });
@@ -358,7 +240,9 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     clock.stir();
     Promise.resolve(sweeper.quick())
       .then((blocked) => {
-        if (blocked && alive()) loop.send({ kind: 'blocked', ending: blocked });
+        if (!blocked || !alive()) return;
+        check.blocked(sim, blocked, 'look');
+        loop.send({ kind: 'blocked', ending: blocked });
       })
       .catch(broken);
   }
@@ -390,7 +274,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     },
     block(ending) {
       if (!there) return;
-      check.blocked(sim, ending);
+      check.blocked(sim, ending, 'outside');
       loop.send({ kind: 'blocked', ending });
     },
     die() {

@@ -8,13 +8,8 @@ import { createClock } from './clock.ts';
 import { randomProgram, type Surround, startInnocents, startStray, startSystem } from './lives.ts';
 import { BOT_ID, type Body, createMachine, PROJECT } from './machine.ts';
 import { createRandom, type Random } from './random.ts';
-import {
-  type Sim,
-  type SupervisorWorld,
-  startSimSupervisor,
-  type Timing,
-  type WorkerPlan,
-} from './supervisor.ts';
+import type { Sim, SupervisorWorld, Timing, WorkerPlan } from './sim.ts';
+import { startSimSupervisor } from './supervisor.ts';
 
 export interface Outcome {
   readonly seed: number;

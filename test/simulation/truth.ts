@@ -1,0 +1,101 @@
+/** What is true about the simulated machine, whatever the program under test may have seen of it. */
+import type { Ending } from '../../src/core/supervisor.ts';
+import type { Body, Life, Machine } from './machine.ts';
+import type { Restarts } from './restarts.ts';
+
+/** What the judge keeps about one supervisor's dealings with strays, and about its end. */
+export interface Book {
+  /** Lives that it has stopped, and when. */
+  readonly stopped: Map<Life, number>;
+  /** Of these, only what they had left behind was stopped: who started them could not be seen any more. */
+  readonly remains: Set<Life>;
+  /** Lives that a look of this supervisor showed as stoppable. */
+  readonly seen: Set<Life>;
+  /** Processes that were shown as stoppable, or that a look could have proven. */
+  readonly shown: Set<Body>;
+  readonly restarts: Restarts;
+  /** Reasons to end that came from outside. */
+  readonly endings: Ending[];
+  lookMs: number;
+  sweepBeganMs: number;
+  sweptMs: number;
+  spawns: number;
+  stopAskedMs: number | null;
+  secondAskMs: number | null;
+  exitMs: number | null;
+}
+
+/** From a look to the first signal because of it. */
+const LOOK_TO_STOP_MS = 200;
+/** Comebacks count within a minute; the exit may come a while after the verdict. */
+const COMEBACK_MS = 59_000;
+const COMEBACK_EXIT_MS = 80_000;
+
+/** Stopping it is allowed: the machine shows proof at this moment. */
+export function provable(body: Body, machine: Machine): boolean {
+  if (body.life.kind === 'worker') return true;
+  if (body.life.kind !== 'stray') return false;
+  if (/\/old_bot\d*\.py$/.test(body.argv[1] ?? '')) return true;
+  return (body.env.holdsToken || body.envFile) && machine.connected(body);
+}
+
+/** Nobody could have ended it. */
+export function mayStay(body: Body): boolean {
+  return body.killMs === null || body.denied;
+}
+
+/** A life that has to be left alone: the third of its program within a minute, or the second by the same parent. */
+export function comesBack(life: Life, book: Book, nowMs: number): boolean {
+  let lives = 0;
+  let endMs = Number.NEGATIVE_INFINITY;
+  for (const [it, atMs] of book.stopped) {
+    if (it.program !== life.program || book.remains.has(it)) continue;
+    if (atMs >= life.bornMs || nowMs - atMs > COMEBACK_MS) continue;
+    if (life.startedBy !== undefined && it.startedBy === life.startedBy) return true;
+    // Copies that were stopped together are one life.
+    if (it.bornMs <= endMs) continue;
+    lives += 1;
+    endMs = atMs;
+  }
+  return lives >= 2;
+}
+
+/** Some life may be said to have come back: one of its program, born after an earlier one was stopped. */
+function someCameBack(book: Book, nowMs: number): boolean {
+  for (const life of book.seen) {
+    const earlier = [...book.stopped].filter(
+      ([it, atMs]) =>
+        it !== life &&
+        it.program === life.program &&
+        atMs - LOOK_TO_STOP_MS <= life.bornMs &&
+        nowMs - atMs < COMEBACK_EXIT_MS,
+    );
+    if (earlier.length >= 2) return true;
+    if (life.startedBy !== undefined && earlier.some(([it]) => it.startedBy === life.startedBy)) return true;
+  }
+  return false;
+}
+
+/** Why this exit is not right; null when it is. `left`: something of its worker still lives. */
+export function wrongExit(
+  { code, reason }: Ending,
+  book: Book,
+  machine: Machine,
+  nowMs: number,
+  left: boolean,
+): string | null {
+  const { ends } = book.restarts;
+  if (code === 70) return 'a bug';
+  if (/survived SIGKILL/.test(reason) || (code === 75 && left))
+    return machine.saw.survivor || machine.saw.refusal ? null : 'nothing survived';
+  if (book.endings.some((it) => it.code === code && it.reason === reason)) return null;
+  if (ends?.code === code && /crash loop|the worker ended/.test(reason))
+    return /crash loop/.test(reason) === (ends.reason === 'crash loop') ? null : 'wrong reason';
+  if (code === 0) return book.stopAskedMs !== null ? null : 'nobody asked';
+  if (code === 77) return machine.saw.refusal ? null : 'nothing was denied';
+  if (code !== 75) return 'no such reason';
+  if (/kept alive by/.test(reason))
+    return [...book.seen].some((life) => life.managed) ? null : 'no manager keeps one alive';
+  if (/comes back/.test(reason)) return someCameBack(book, nowMs) ? null : 'nothing came back';
+  return 'no such reason';
+}

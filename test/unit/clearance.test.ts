@@ -1,0 +1,87 @@
+/** What is done about strays: stop, leave, or end because something would bring them back. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { judge, livesOf, type Suspect } from '../../src/core/clearance.ts';
+import { COMEBACK_WINDOW_MS, type StoppedStray } from '../../src/core/comeback.ts';
+import type { Grade } from '../../src/machine/process.ts';
+
+function stray(pid: number, more: Partial<Suspect> = {}): Suspect {
+  return {
+    pid,
+    startId: `start of ${pid}`,
+    command: 'python3 old.py',
+    cwd: '/srv/old',
+    grade: 'proven',
+    respawner: null,
+    parent: null,
+    ...more,
+  };
+}
+
+const shell = { pid: 70, command: 'bash run.sh' };
+
+/** What `judge` says, in one word. */
+function verdict(strays: readonly Suspect[], stopped: readonly StoppedStray[] = [], nowMs = 0): string {
+  const it = judge(strays, stopped, nowMs);
+  return it.kind === 'blocked' ? `${it.ending.code} ${it.ending.reason}` : it.kind;
+}
+
+test('only own, proven and declared strays are stopped', () => {
+  const grades: readonly Grade[] = ['own', 'proven', 'declared', 'likely', 'hint'];
+  const all = grades.map((grade, index) => stray(10 + index, { grade }));
+  const it = judge(all, [], 0);
+  assert.equal(it.kind, 'stop');
+  assert.deepEqual(it.kind === 'stop' && it.strays.map(({ pid }) => pid), [10, 11, 12]);
+  assert.equal(verdict(all.slice(3)), 'free');
+  assert.equal(verdict([]), 'free');
+});
+
+test('what a service manager keeps alive ends it with 75, the manager and its command named', () => {
+  const respawner = { kind: 'pm2', name: 'old-bot', stopCommand: 'pm2 delete old-bot' };
+  assert.match(
+    verdict([stray(10), stray(11, { respawner })]),
+    /^75 .*pid 11.*pm2 \(old-bot\).*: pm2 delete old-bot$/,
+  );
+  assert.equal(verdict([stray(11, { respawner, grade: 'likely' })]), 'free');
+});
+
+test('started again by the same living parent: at once', () => {
+  const stopped = livesOf([stray(10, { parent: shell })], [stray(10)], 1_000);
+  assert.match(
+    verdict([stray(11, { parent: shell })], stopped, 2_000),
+    /^75 .*started again by pid 70 \(bash run\.sh\).*kill 70$/,
+  );
+  assert.equal(verdict([stray(11, { parent: { pid: 71, command: 'bash' } })], stopped, 2_000), 'stop');
+  assert.equal(verdict([stray(11)], stopped, 2_000), 'stop');
+});
+
+test('started again by nobody who can be seen: at the third life within a minute', () => {
+  const one = livesOf([stray(10)], [stray(10)], 0);
+  const two = [...one, ...livesOf([stray(11)], [stray(11)], 20_000)];
+  assert.equal(verdict([stray(11)], one, 20_000), 'stop');
+  assert.match(verdict([stray(12)], two, 40_000), /^75 .*something starts it again.*singlepoll who$/);
+  assert.equal(verdict([stray(12)], two, COMEBACK_WINDOW_MS), 'stop');
+  assert.equal(verdict([stray(12, { cwd: '/srv/other' })], two, 40_000), 'stop');
+  assert.equal(verdict([stray(12, { command: 'python3 new.py' })], two, 40_000), 'stop');
+});
+
+test('the processes of one stray are one life, and so are copies that were stopped together', () => {
+  const workers = [10, 11, 12].map((pid) => stray(pid));
+  const stopped = livesOf(workers, workers, 0);
+  assert.equal(stopped.length, 1);
+  assert.equal(verdict([stray(20)], stopped, 1_000), 'stop');
+});
+
+test('a copy that was there all the time has not come back, whoever started both', () => {
+  const both = [stray(10, { parent: shell }), stray(11, { parent: shell, grade: 'likely' })];
+  const stopped = livesOf(both.slice(0, 1), both, 0);
+  assert.equal(verdict([stray(11, { parent: shell })], stopped, 1_000), 'stop');
+  // The same pid, but somebody else.
+  assert.match(verdict([stray(11, { parent: shell, startId: 'later' })], stopped, 1_000), /^75 /);
+});
+
+test('an own leftover does not count as coming back: whoever started it is dead', () => {
+  const own = [10, 11, 12, 13].map((pid) => stray(pid, { grade: 'own' }));
+  const stopped = own.flatMap((it, index) => livesOf([it], [it], index));
+  assert.equal(verdict([stray(14, { grade: 'own' })], stopped, 10), 'stop');
+});
