@@ -73,7 +73,9 @@ export function spawnWorker(
 export function findSetpriv(): Promise<string | null> {
   if (process.platform !== 'linux') return Promise.resolve(null);
   return new Promise((resolve) => {
-    execFile('setpriv', ['--pdeathsig', 'KILL', '--', 'true'], { timeout: 2_000 }, (error) => {
+    // Without the token: a look for strays may meet it.
+    const env = { PATH: process.env.PATH };
+    execFile('setpriv', ['--pdeathsig', 'KILL', '--', 'true'], { timeout: 2_000, env }, (error) => {
       resolve(error ? null : 'setpriv');
     });
   });

@@ -27,7 +27,7 @@ export const GOOD_AFTER_MS = 5_000;
 /** Holders of the token without a connection are watched this long before the first worker is started. */
 const SETTLE_MS = 1_000;
 /** The next worker's pipes are made this long after a spawn: well before a run can count as good and its death be answered at once. */
-const PIPES_AFTER_MS = 250;
+const PIPES_AFTER_MS = 350;
 /** What is left in the pipes of a dead worker gets this long to come out. */
 const DRAIN_MS = 1_000;
 /** How long the last words of a worker that ended by itself are waited for. */
@@ -109,13 +109,12 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   async function firstSweep(): Promise<Ending | null> {
-    const prepared = Promise.all([context.setpriv, preparePipes()]);
-    const blocked = guarding
-      ? ((await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first()))
-      : null;
-    [setpriv] = await prepared;
-    // All of that took its time: what appeared meanwhile must not meet the worker.
-    return blocked ?? (await guarding?.sweeper.quick()) ?? null;
+    // Before the look, not beside it: who makes the pipes has the token in its environment, and would be seen with it.
+    [setpriv] = await Promise.all([context.setpriv, preparePipes()]);
+    if (!guarding) return null;
+    const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first());
+    // The webhook took its time: what appeared meanwhile must not meet the worker.
+    return blocked ?? (await guarding.sweeper.quick());
   }
 
   function laterSweep(): Ending | null | Promise<Ending | null> {
