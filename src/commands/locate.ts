@@ -20,9 +20,10 @@ import {
 import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
 import { plain } from '../output/plain.ts';
 import { CONTROL_SOCKET, isDeploySocket } from '../supervise/socket-names.ts';
+import { statusOf } from './status-of.ts';
 
-/** How long the socket of a supervisor that holds the lock is waited for. */
-const NO_CONTROL_MS = 3_000;
+/** How long the socket of a supervisor that holds the lock is waited for: it looks every 5 s whether it is still there. */
+const NO_CONTROL_MS = 8_000;
 
 export interface Located {
   /** Null where it holds the lock but tells nothing (hung, or another user's). */
@@ -116,17 +117,6 @@ export async function askSupervisor(
 /** The control socket is in the folder of another user. */
 export function isDenied(error: unknown): boolean {
   return ['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
-}
-
-/** The supervisor's own status, null where nobody listens. Throws NoAnswer where it hangs. */
-export async function statusOf(control: string): Promise<StatusDocument | null> {
-  try {
-    const answer = await askControl(control, { cmd: 'status' }, { timeoutMs: 3_000 });
-    return answer.ok ? (answer.status as StatusDocument) : null;
-  } catch (error) {
-    if (error instanceof NoSupervisor || error instanceof WentAway) return null;
-    throw error;
-  }
 }
 
 function list(folder: string): string[] {

@@ -8,8 +8,9 @@ import { RIVAL_ELSEWHERE } from '../output/words.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
-import { isDenied, locate, statusOf } from './locate.ts';
+import { isDenied, locate } from './locate.ts';
 import { survey } from './look-around.ts';
+import { statusOf } from './status-of.ts';
 
 /** Long enough to catch a poller between two polls. */
 const SETTLE_MS = 1_500;

@@ -33,7 +33,7 @@ const PATH_BYTES_MAX = 100;
 
 /** Listens on `socketPath`, replacing what a dead supervisor left. Rejects with the system's error. */
 export function serveControl(socketPath: string, handle: Handler): Promise<ControlServer> {
-  rmSync(socketPath, { force: true });
+  removeSocket(socketPath);
   const server = net.createServer((socket) => serveOne(socket, handle));
   server.maxConnections = CONNECTIONS_MAX;
   return new Promise((resolve, reject) => {
@@ -49,7 +49,7 @@ export function serveControl(socketPath: string, handle: Handler): Promise<Contr
           path: socketPath,
           close() {
             server.close();
-            rmSync(socketPath, { force: true });
+            removeSocket(socketPath);
           },
           drained: (ms) =>
             new Promise<void>((done) => {
@@ -67,6 +67,14 @@ export function serveControl(socketPath: string, handle: Handler): Promise<Contr
       });
     });
   });
+}
+
+function removeSocket(socketPath: string): void {
+  try {
+    rmSync(socketPath, { force: true });
+  } catch {
+    // Its folder has become something else, or may not be written: listen(2) says so, and at the end it does not matter.
+  }
 }
 
 function serveOne(socket: net.Socket, handle: Handler): void {
@@ -165,7 +173,7 @@ export function askControl(
       });
       socket.on('error', (error: NodeJS.ErrnoException) => {
         clearTimeout(timer);
-        const nobody = error.code === 'ENOENT' || error.code === 'ECONNREFUSED';
+        const nobody = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED'].includes(error.code ?? '');
         const left = error.code === 'ECONNRESET' || error.code === 'EPIPE';
         if (left) reject(new WentAway('the supervisor went away'));
         else reject(nobody ? new NoSupervisor('no supervisor runs') : error);

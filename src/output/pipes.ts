@@ -39,7 +39,7 @@ export async function openWorkerPipes(folder: string): Promise<WorkerPipes | nul
     closeAll(fds);
     return null;
   } finally {
-    for (const path of paths) fs.rmSync(path, { force: true });
+    for (const path of paths) remove(path);
   }
   const [outRead, outWrite, errRead, errWrite] = fds as [number, number, number, number];
   return {
@@ -48,6 +48,14 @@ export async function openWorkerPipes(folder: string): Promise<WorkerPipes | nul
     closeWriteEnds: () => closeAll([outWrite, errWrite]),
     discard: () => closeAll(fds),
   };
+}
+
+function remove(path: string): void {
+  try {
+    fs.rmSync(path, { force: true });
+  } catch {
+    // The folder became something else meanwhile, or may not be written any more.
+  }
 }
 
 function closeAll(fds: readonly number[]): void {

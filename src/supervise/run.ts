@@ -7,6 +7,7 @@ import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { startGuard } from '../machine/guard.ts';
+import { startThrift } from '../machine/thrift.ts';
 import { spawnWorker, type WorkerExit, type WorkerProcess } from '../machine/worker.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
@@ -69,6 +70,7 @@ export function runSupervisor(context: RunContext): Running {
   const { config, command, report, facts, tree, guarding } = context;
   const tokens = config.token === null ? [] : [config.token];
   const guard = startGuard();
+  const thrift = startThrift();
   const listeners: (() => void)[] = [];
   const conflictListeners: (() => void)[] = [];
   const pumps: Pump[] = [];
@@ -179,11 +181,16 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2): Pump {
-    return startPump({ source, destinationFd, tokens, onText: noticeConflict, onNote: sayOutput });
+    return startPump({ source, destinationFd, tokens, onText: heard, onNote: sayOutput });
   }
 
   function sayOutput(note: SinkNote): void {
     report.line('output', outputNote(note), note.kind === 'recovered' ? 'good' : 'warn');
+  }
+
+  function heard(text: string): void {
+    thrift.note(text.length, performance.now());
+    noticeConflict(text);
   }
 
   function noticeConflict(text: string): void {

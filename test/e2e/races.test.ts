@@ -1,6 +1,6 @@
 // What happens between two things: takeovers at once, a holder that can't be asked yet or any more, storms of signals.
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -56,14 +56,27 @@ test('takeover: SIGTERM ends the newcomer at once while the holder still stops i
   assert.deepEqual(await newcomer.exit(3_000), { code: 0, signal: null }, newcomer.seen());
 });
 
-test('a state folder that is gone: stop and restart do not say that nothing runs; takeover ends; reset helps', async (t) => {
+test('a state folder that is gone: the supervisor makes it again, and stop finds it there', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--', ...node('polite.mjs')]);
   rmSync(b.stateDir, { recursive: true });
+  const stop = await b.run(['stop'], { ms: 20_000 });
+  assert.equal(stop.code, 0, stop.stderr);
+  assert.match(stop.stdout, new RegExp(`^stopped: supervisor ${run.pid}\\b`));
+  assert.equal((await run.exit()).code, 0);
+});
+
+test('a control socket gone for good: stop and restart do not say that nothing runs; takeover ends; reset helps', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--', ...node('polite.mjs')]);
+  rmSync(b.stateDir, { recursive: true });
+  // So that it can't be made again.
+  writeFileSync(b.stateDir, '');
+  const env = { ...b.env, SINGLEPOLL_DIR: join(b.dir, 'elsewhere') };
   const [stop, restart, takeover] = await Promise.all([
-    b.run(['stop']),
-    b.run(['restart']),
-    b.run(['start', '--takeover', '--', ...node('polite.mjs')]),
+    b.run(['stop'], { env }),
+    b.run(['restart'], { env }),
+    b.run(['start', '--takeover', '--', ...node('polite.mjs')], { env }),
   ]);
   for (const { code, stdout, stderr } of [stop, restart, takeover]) {
     assert.equal(code, 75, stdout + stderr);
@@ -72,7 +85,7 @@ test('a state folder that is gone: stop and restart do not say that nothing runs
     assert.doesNotMatch(stderr, /Warning|hung or stopped/);
   }
   assert.equal(run.ended(), null);
-  const reset = await b.run(['reset', '--no-start']);
+  const reset = await b.run(['reset', '--no-start'], { env });
   assert.equal(reset.code, 0, reset.stderr);
   assert.equal((await run.exit()).code, 0);
 });

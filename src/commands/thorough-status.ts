@@ -1,0 +1,28 @@
+/**
+ * The status of a bot now, by the lock: the word of the supervisor that holds it, wherever its socket is, else what can be seen
+ * from here. Loaded only where the supervisor does not answer at the usual place.
+ */
+import type { Config } from '../config/config.ts';
+import type { StatusDocument } from '../core/status.ts';
+import { NoAnswer } from '../machine/control.ts';
+import { isDenied, type Located, locate, unreachable } from './locate.ts';
+import { statusOf } from './status-of.ts';
+
+export async function thoroughStatus(config: Config): Promise<StatusDocument> {
+  let located: Located | null = null;
+  try {
+    located = await locate(config);
+    if (located?.control) {
+      const doc = await statusOf(located.control);
+      if (doc) return doc;
+    }
+  } catch (error) {
+    if (!(error instanceof NoAnswer) && !isDenied(error)) throw error;
+  }
+  const { lookAround } = await import('./look-around.ts');
+  const seen = await lookAround(config, located?.holder ?? null);
+  if (!located) return seen;
+  const { message, hint } = unreachable(located.holder);
+  const problem = { code: 'supervisor-hung', message, ...(hint ? { hint } : {}) };
+  return { ...seen, state: 'starting', healthy: false, problems: [problem, ...seen.problems] };
+}

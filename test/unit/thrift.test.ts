@@ -1,0 +1,41 @@
+/** Optimizing is off for a quiet worker and on, for good, after a flood: by the flags asked for, and by what V8 then does. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { FLOOD_CHARS, startThrift } from '../../src/machine/thrift.ts';
+
+function recorded(): { flags: string[]; thrift: ReturnType<typeof startThrift> } {
+  const flags: string[] = [];
+  return { flags, thrift: startThrift((flag) => flags.push(flag)) };
+}
+
+test('a quiet worker never ends the thrift, however long it talks', () => {
+  const { flags, thrift } = recorded();
+  for (let second = 0; second < 1_000; second++) thrift.note(FLOOD_CHARS / 2, second * 1_001);
+  assert.deepEqual(flags, ['--no-opt']);
+});
+
+test('a flood ends it once', () => {
+  const { flags, thrift } = recorded();
+  for (let i = 0; i < 100; i++) thrift.note(FLOOD_CHARS / 16, 5_000 + i);
+  assert.deepEqual(flags, ['--no-opt', '--opt']);
+});
+
+test('V8 does as it is told', () => {
+  const script = `
+    import { FLOOD_CHARS, startThrift } from './src/machine/thrift.ts';
+    const thrift = startThrift();
+    function early(n) { let sum = 0; for (let i = 0; i < n; i++) sum += i % 7; return sum; }
+    function late(n) { let sum = 0; for (let i = 0; i < n; i++) sum += i % 7; return sum; }
+    for (let i = 0; i < 300; i++) early(100_000);
+    thrift.note(FLOOD_CHARS, 0);
+    for (let i = 0; i < 300; i++) late(100_000);`;
+  const { stdout, status } = spawnSync(
+    process.execPath,
+    ['--import', 'tsx', '--trace-opt', '--input-type=module', '-e', script],
+    { encoding: 'utf8' },
+  );
+  assert.equal(status, 0);
+  assert.match(stdout, /completed (?:optimizing|compiling) .*\blate\b/);
+  assert.doesNotMatch(stdout, /completed (?:optimizing|compiling) .*\bearly\b/);
+});
