@@ -21,8 +21,8 @@ import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
 import { plain } from '../output/plain.ts';
 import { CONTROL_SOCKET, isDeploySocket } from '../supervise/socket-names.ts';
 
-/** How long the socket of a supervisor that holds the lock is waited for. */
-const NO_CONTROL_MS = 3_000;
+/** How long the socket of a supervisor that holds the lock is waited for: it looks every 5 s whether it is still there. */
+const NO_CONTROL_MS = 8_000;
 
 export interface Located {
   /** Null where it holds the lock but tells nothing (hung, or another user's). */

@@ -1,10 +1,11 @@
 // Odd surroundings: few descriptors, folders that are gone or badly named, other users' supervisors, old commands.
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
+import { copyProgram } from '../support/program-copy.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -65,12 +66,19 @@ test("another user's supervisor: restart, who and status say whose it is, withou
   const b = await bed(t);
   await b.polling(['--', ...node('polite.mjs')]);
   const { SINGLEPOLL_DIR: _, ...env } = b.env;
+  chmodSync(b.dir, 0o755);
+  const program = copyProgram(join(b.dir, 'program'));
   const other = { uid: 54_321, cwd: '/', env: { ...env, SINGLEPOLL_DIR: join(b.dir, 'none') } };
-  const restart = await b.run(['restart'], other);
+  const asOther = async (command: string) => {
+    const run = b.spawn(process.execPath, ['--', program, command], other);
+    const { code } = await run.exit();
+    return { code, stderr: run.stderr() };
+  };
+  const restart = await asOther('restart');
   assert.equal(restart.code, 77, restart.stderr);
   assert.match(restart.stderr, /belongs to another user/);
   for (const name of ['who', 'status']) {
-    const answer = await b.run([name], other);
+    const answer = await asOther(name);
     assert.notEqual(answer.code, 70, answer.stderr);
     assert.doesNotMatch(answer.stderr, /bug/);
   }

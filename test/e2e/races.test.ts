@@ -77,7 +77,34 @@ test('a control socket gone for good: stop and restart do not say that nothing r
   assert.equal(run.ended(), null);
   const reset = await b.run(['reset', '--no-start'], { env });
   assert.equal(reset.code, 0, reset.stderr);
+  await run.exit();
+});
+
+test('a state folder that is gone: the supervisor makes it again, and stop does not say that nothing runs', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--', ...node('polite.mjs')]);
+  rmSync(b.stateDir, { recursive: true });
+  const stop = await b.run(['stop'], { ms: 20_000 });
+  assert.equal(stop.code, 0, stop.stderr);
+  assert.match(stop.stdout, new RegExp(`^stopped: supervisor ${run.pid}\\b`));
   assert.equal((await run.exit()).code, 0);
+});
+
+test('a state folder that cannot be made again: stop and restart do not say that nothing runs; reset helps', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--', ...node('polite.mjs')]);
+  rmSync(b.stateDir, { recursive: true });
+  writeFileSync(b.stateDir, 'in its place');
+  const answers = await Promise.all([b.run(['stop'], { ms: 20_000 }), b.run(['restart'], { ms: 20_000 })]);
+  for (const { code, stdout, stderr } of answers) {
+    assert.ok(code === 75 || code === 78, stdout + stderr);
+    assert.doesNotMatch(stdout + stderr, /nothing to|a bug/);
+  }
+  assert.equal(run.ended(), null);
+  rmSync(b.stateDir);
+  const reset = await b.run(['reset', '--no-start']);
+  assert.equal(reset.code, 0, reset.stderr);
+  await run.exit();
 });
 
 test('a control socket with no place left: stop waits for its turn and does not say that nothing runs', async (t) => {

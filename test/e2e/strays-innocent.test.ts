@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { type Bed, bed, node, PYTHON, randomToken, worker } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { alive, findByEnv, readProc } from '../support/proc.ts';
+import { copyProgram } from '../support/program-copy.ts';
 import { legacyPoller, orphanedGunicorn, polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
@@ -182,11 +183,7 @@ test('another user: what cannot be inspected is counted and said; one that may n
   }
   // The built program, copied to where the other user may read it.
   const copy = join(b.dir, 'program');
-  mkdirSync(join(copy, 'bin'), { recursive: true });
-  const root = join(PROGRAM, '..', '..');
-  spawnSync('cp', ['-r', PROGRAM, join(copy, 'bin/')]);
-  spawnSync('cp', ['-r', join(root, 'dist'), join(root, 'package.json'), copy]);
-  spawnSync('chmod', ['-R', 'a+rX', copy]);
+  const program = copyProgram(copy);
   copyFileSync(worker('polite.mjs'), join(copy, 'polite.mjs'));
   copyFileSync(worker('poll.mjs'), join(copy, 'poll.mjs'));
   const state = join(b.dir, 'state-of-nobody');
@@ -197,7 +194,7 @@ test('another user: what cannot be inspected is counted and said; one that may n
   const ours = b.spawn(PYTHON, [name]);
   const env = { ...b.env, SINGLEPOLL_DIR: state, HOME: '/nonexistent' };
   const start = (args: string[]) =>
-    b.spawn(process.execPath, [join(copy, 'bin/singlepoll.cjs'), 'start', ...args], {
+    b.spawn(process.execPath, [program, 'start', ...args], {
       env,
       uid: NOBODY,
       cwd: b.project,

@@ -70,7 +70,7 @@ const ROWS: readonly Row[] = [
     'exited 1',
     'looks for strays, then waits',
     [
-      'say [worker] worker 501 ended with code 1',
+      'say [worker] pid 501 ended with code 1',
       'say [worker] starting it again in 1 s (failure 1 in a row)',
       'sweep #2',
       '→ sweeping',
@@ -92,7 +92,7 @@ const ROWS: readonly Row[] = [
     'exited SIGKILL',
     'looks for strays, then starts the next at once',
     [
-      'say [worker] worker 501 ended by SIGKILL',
+      'say [worker] pid 501 ended by SIGKILL',
       'say [worker] starting it again at once',
       'sweep #2',
       '→ sweeping',
