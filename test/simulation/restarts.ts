@@ -26,6 +26,8 @@ export function createRestarts(policy: Policy): Restarts {
   let polled = false;
   let asked = false;
   let failures = 0;
+  /** False after an end in the very moment in which a run became good: either order of the two is right. */
+  let sure = true;
   /** What has to follow the last end. */
   let due: { atMs: number; leastMs: number; mostMs: number } | null = null;
   let ends: Restarts['ends'] = null;
@@ -36,12 +38,17 @@ export function createRestarts(policy: Policy): Restarts {
     return polled || livedMs > policy.goodAfterMs || (livedMs === policy.goodAfterMs && 'unclear');
   }
 
-  function wait(nowMs: number, wasGood: boolean | 'unclear'): typeof due {
+  function wait(nowMs: number): typeof due {
     const base =
       failures === 0 ? 0 : Math.min(policy.backoffMaxMs, policy.backoffMinMs * 2 ** (failures - 1));
-    if (wasGood === 'unclear') return null;
     const mostMs = Math.min(policy.backoffMaxMs, Math.ceil(base * 1.2)) + 1;
     return { atMs: nowMs, leastMs: Math.floor(base * 0.8), mostMs };
+  }
+
+  /** A good run lets the failures before it be forgotten. */
+  function count(wasGood: boolean | 'unclear'): void {
+    if (wasGood === true) failures = 0;
+    if (wasGood !== false) sure = wasGood === true;
   }
 
   return {
@@ -69,7 +76,7 @@ export function createRestarts(policy: Policy): Restarts {
     },
     asked(nowMs) {
       due = null;
-      if (!asked && good(nowMs) === true) failures = 0;
+      if (!asked) count(good(nowMs));
       asked = true;
     },
     ended(nowMs, end) {
@@ -78,15 +85,16 @@ export function createRestarts(policy: Policy): Restarts {
       const recent = exitsAtMs.filter((at) => at > nowMs - policy.maxRestartsPeriodMs).length;
       const code = end.signal === null ? end.code! : 128 + constants.signals[end.signal as 'SIGKILL'];
       const failed = end.code !== 0 || end.conflict;
-      const wasGood = good(nowMs);
+      const wasGood = end.conflict ? false : good(nowMs);
       spawnMs = null;
       if (policy.restart === 'never' || (policy.restart === 'on-failure' && !failed)) {
         ends = { code, reason: 'policy' };
       } else if (recent > policy.maxRestarts) {
         ends = { code, reason: 'crash loop' };
       } else {
-        failures = wasGood === true && !end.conflict ? 0 : failures + 1;
-        due = wait(nowMs, wasGood);
+        failures += 1;
+        count(wasGood);
+        due = sure ? wait(nowMs) : null;
       }
       return true;
     },
