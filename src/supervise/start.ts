@@ -236,8 +236,8 @@ async function superviseLocked(
   if (signal.aborted) asks.stop('asked to stop');
 
   const status = () => {
-    // The periodic look may be a minute old; what is shown is to be there.
-    guarding?.sweeper.refresh();
+    // The periodic look may be a minute old: what has ended since is not shown any more.
+    facts.strays = facts.strays.filter(({ pid }) => isThere(pid));
     return statusDocument(loop.state, facts, tree.list(loop.state.pid), performance.now());
   };
   const makeFolder = () => void openBotDir(openStateDir(process.env), config.botId ?? 0);
@@ -279,5 +279,14 @@ function remember(botDir: string, { config, flags, report }: Startup, command: r
     rememberStart(botDir, { command, cwd: config.cwd, flags, at: new Date().toISOString() });
   } catch (error) {
     report.line('config', `\`reset\` will not know this command: ${(error as Error).message}`, 'warn');
+  }
+}
+
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

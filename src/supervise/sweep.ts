@@ -31,8 +31,6 @@ export interface Sweeper {
   thorough(settleMs: number): Promise<Ending | null>;
   /** The look before a respawn: at once (not a promise) where nothing is to be stopped. */
   quick(): Ending | null | Promise<Ending | null>;
-  /** Looks and publishes what is there now; stops nothing. */
-  refresh(): void;
   /** Elapsed time of the last stop of a stray; -Infinity where there was none. */
   lastStopAtMs(): number;
   /** A reason to end that was told when it was found. */
@@ -210,9 +208,6 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   return {
     hasSaid: (reason) => endings.has(reason),
     lastStopAtMs: () => stopped.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY,
-    refresh() {
-      if (!signal.aborted && !clearing) publish(finder.quickLook(lookOptions()));
-    },
     async thorough(settleMs) {
       const look = finder.look({ ...lookOptions(), settleMs });
       const ending = await sweep(look);
