@@ -46,7 +46,13 @@ export function line({ row, what, unit, ours, against = null, theirs = null, pro
     ours: median(ours),
     against,
     theirs: theirs && median(theirs),
-    ratio: ratio && { median: median(ratio), min: Math.min(...ratio), max: Math.max(...ratio) },
+    ratio: ratio && {
+      median: median(ratio),
+      min: Math.min(...ratio),
+      max: Math.max(...ratio),
+      // Best against best: what a quiet machine would show.
+      best: Math.min(...ours) / Math.min(...theirs),
+    },
     difference: difference && median(difference),
     rounds: ours.length,
     promise: promise?.text ?? null,

@@ -10,7 +10,7 @@ const verdict = (kept) => (kept === null ? '' : kept ? 'kept' : 'BROKEN');
 /** Lines of text; `lines` are of `line` in statistics.mjs. */
 export function table(lines) {
   const rows = [
-    ['', 'measured', 'singlepoll', 'against', '', 'ratio (range)', 'promise', ''],
+    ['', 'measured', 'singlepoll', 'against', '', 'ratio (range)', 'best/best', 'promise', ''],
     ...lines.map((it) => [
       it.row,
       it.what,
@@ -20,12 +20,13 @@ export function table(lines) {
       it.ratio === null
         ? ''
         : `${it.ratio.median.toFixed(2)} (${it.ratio.min.toFixed(2)}–${it.ratio.max.toFixed(2)})`,
+      it.ratio === null ? '' : it.ratio.best.toFixed(2),
       it.promise ?? '',
       verdict(it.kept),
     ]),
   ];
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const numeric = new Set([2, 4]);
+  const numeric = new Set([2, 4, 6]);
   const text = rows.map((row) =>
     row
       .map((cell, column) =>

@@ -4,6 +4,7 @@
 //   npm run bench -- status restart     only these
 //   npm run bench -- --rounds 15        more rounds (default 7)
 //   npm run bench -- --json             one JSON document with every single value
+import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { client } from '../bench/rows/client.mjs';
 import { idle } from '../bench/rows/idle.mjs';
@@ -14,7 +15,8 @@ import { scan } from '../bench/rows/scan.mjs';
 import { spawn } from '../bench/rows/spawn.mjs';
 import { start } from '../bench/rows/start.mjs';
 import { help, status } from '../bench/rows/start-up.mjs';
-import { buildWhenStale } from '../bench/scene.mjs';
+import { bareNodeMs, buildWhenStale } from '../bench/scene.mjs';
+import { median } from '../bench/statistics.mjs';
 import { table } from '../bench/table.mjs';
 
 const measurements = [status, help, restart, idle, start, peers, output, scan, client, spawn];
@@ -39,10 +41,24 @@ if (process.platform !== 'linux') {
 buildWhenStale();
 const chosen = measurements.filter(({ name }) => names.length === 0 || names.includes(name));
 const lines = [];
+/** Times in ms mean something only beside this: the same on a quiet machine is some 35 ms. */
+const yardstick = () => ({
+  nodeMs: median(Array.from({ length: 9 }, bareNodeMs)),
+  load: loadavg()[0],
+});
+const before = yardstick();
 for (const { name, about, run } of chosen) {
   console.error(`${name}: ${about}`);
   lines.push(...(await run({ rounds })));
 }
-if (options.json) console.log(JSON.stringify({ node: process.version, at: new Date().toISOString(), lines }));
-else console.log(`\n${table(lines).join('\n')}`);
+const after = yardstick();
+const machine = { node: process.version, cpus: availableParallelism(), before, after };
+if (options.json) console.log(JSON.stringify({ at: new Date().toISOString(), machine, lines }));
+else {
+  console.log(`\n${table(lines).join('\n')}`);
+  const say = ({ nodeMs, load }) => `node -e 0 ${nodeMs.toFixed(0)} ms, load ${load.toFixed(1)}`;
+  console.log(
+    `\nmachine: Node ${machine.node}, ${machine.cpus} CPUs; before: ${say(before)}; after: ${say(after)}`,
+  );
+}
 process.exit(lines.some(({ kept }) => kept === false) ? 1 : 0);

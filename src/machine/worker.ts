@@ -1,7 +1,7 @@
 /**
  * The worker as a process: spawned in a session and group of its own, stdin closed to it, its death reported once.
  * Plain child_process rather than execa: this is the path from a crash to the next first instruction, and execa costs
- * 1 ms and an idle supervisor 10 MB (`npm run bench -- spawn`).
+ * 1 ms and an idle supervisor 12 MB (`npm run bench -- spawn`).
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';

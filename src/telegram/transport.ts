@@ -1,6 +1,6 @@
 /**
  * How the supervisor's few calls get to the Bot API: one kept-alive connection of Node's own client, which costs an idle
- * supervisor 4 MB where undici costs 13 to 22 (`npm run bench -- client`). Node's client knows no proxies; where one is
+ * supervisor 1 to 4 MB where undici costs 20 to 28 (`npm run bench -- client`). Node's client knows no proxies; where one is
  * set for this root, undici's does it, loaded then only.
  */
 import type { Agent, IncomingMessage, RequestOptions } from 'node:http';

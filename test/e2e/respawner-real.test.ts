@@ -224,6 +224,7 @@ LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1) exec cron -f`;
     );
     assert.equal(await respawnerOf(orphan), null);
     paste(`kill -9 ${orphan.pid}`);
+    await until('the orphan to be gone', () => (world.pollers().length === 0 ? true : null));
     await staysAway(world, 500);
   });
 });
