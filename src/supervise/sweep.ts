@@ -103,6 +103,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     const atMs = nowMs();
     const result = await finder.stop(strays, { ...lookOptions(), stopTimeoutMs: options.stopTimeoutMs });
     if (signal.aborted) return null;
+    if (result.targets.length === 0) {
+      // Not a life that was ended here: should it come again, that is the first time.
+      report.line('stray', 'gone already, by itself', 'good');
+      return null;
+    }
     stopped.push(...livesOf(suspects, seen.strays, atMs));
     if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
     return concludeStop(result);

@@ -13,7 +13,7 @@ const ONE = process.env.SP_SIM_SEED;
 const SEEDS = ONE === undefined ? Number(process.env.SP_SIM_SEEDS ?? 2_000) : 1;
 const FIRST = Number(ONE ?? 1);
 /** A broken rule whose own seed does not show it any more is looked for in this many. */
-const SEARCH = 1_500;
+const SEARCH = 6_000;
 
 function story({ seed, log, violations }: Outcome): string {
   const last = log.slice(-40).join('\n');

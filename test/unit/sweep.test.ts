@@ -1,0 +1,95 @@
+/** The sweep with a finder that is told what to find: what it joins, what it remembers, when it stops stopping. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Stray, StrayFinder, StrayStop, Survey } from '../../src/machine/strays.ts';
+import { createSweeper } from '../../src/supervise/sweep.ts';
+
+function stray(pid: number): Stray {
+  return {
+    ...{ pid, startId: String(pid), user: 'bot', command: 'python3 old.py', cwd: '/srv', startedAt: null },
+    ...{ grade: 'proven', proof: ['token in environment', 'connected to api root'] },
+    ...{ respawner: null, parent: null },
+  };
+}
+
+const survey = (...strays: readonly Stray[]): Survey => ({
+  strays,
+  uninspectable: { count: 0, users: {}, hidden: false },
+  tookMs: 1,
+});
+
+function stopOf(
+  strays: readonly Stray[],
+  targets = strays.map(({ pid, startId }) => ({ pid, startId })),
+): StrayStop {
+  return { targets, survivors: [], denied: [], killed: 0, tookMs: 1, gone: strays, left: [] };
+}
+
+/** `there` is what a look finds; a stop empties it. */
+function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<StrayStop>) {
+  const lines: string[] = [];
+  const stops: number[][] = [];
+  const halt = new AbortController();
+  const finder: StrayFinder = {
+    look: async () => survey(...there),
+    quickLook: () => survey(...there),
+    planOf: () => [],
+    async stop(strays) {
+      stops.push(strays.map(({ pid }) => pid));
+      const result = await (stop?.(strays) ?? stopOf(strays));
+      there.splice(0);
+      return result;
+    },
+  };
+  const sweeper = createSweeper({
+    finder,
+    report: { line: (_tag, text) => void lines.push(text), drained: async () => {} },
+    stopTimeoutMs: 1_000,
+    dryRun: false,
+    worker: () => null,
+    onSurvey: () => {},
+    signal: halt.signal,
+    nowMs: () => 0,
+  });
+  return { sweeper, lines, stops, halt, there };
+}
+
+test('with nobody there the way is free at once, without a promise', () => {
+  const { sweeper, stops } = sweeperOn([]);
+  assert.equal(sweeper.quick(), null);
+  assert.deepEqual(stops, []);
+});
+
+test('two sweeps at once are one: the same stray is stopped once and counts as one life', async () => {
+  const { sweeper, stops, there } = sweeperOn([stray(10)]);
+  assert.deepEqual(await Promise.all([sweeper.quick(), sweeper.quick()]), [null, null]);
+  assert.deepEqual(stops, [[10]]);
+  there.push(stray(11));
+  assert.equal(await sweeper.quick(), null, 'the second life is late, not coming back');
+  there.push(stray(12));
+  assert.equal((await sweeper.quick())?.code, 75);
+  assert.deepEqual(stops, [[10], [11]]);
+});
+
+test('a stray that had left before the first signal was not stopped: no life of it is counted', async () => {
+  const { sweeper, lines, there } = sweeperOn([stray(10)], async (strays) =>
+    stopOf(strays, strays[0]!.pid === 10 ? [] : undefined),
+  );
+  assert.equal(await sweeper.quick(), null);
+  assert.ok(lines.includes('gone already, by itself'), lines.join('\n'));
+  for (const pid of [11, 12]) {
+    there.push(stray(pid));
+    assert.equal(await sweeper.quick(), null, `pid ${pid}`);
+  }
+  there.push(stray(13));
+  assert.equal((await sweeper.quick())?.code, 75);
+});
+
+test('aborted, it starts nothing and gives no verdict', async () => {
+  const { sweeper, stops, halt } = sweeperOn([stray(10)]);
+  const under = sweeper.quick();
+  halt.abort();
+  assert.equal(await under, null);
+  assert.equal(sweeper.quick(), null);
+  assert.deepEqual(stops, []);
+});
