@@ -40,6 +40,8 @@ export interface StartRequest {
   readonly flags: RawFlags;
 }
 
+const TREE_FRESH_MS = 1_000;
+
 /** Asked to stop before there was a worker. */
 class Stopped extends Error {}
 
@@ -235,10 +237,20 @@ async function superviseLocked(
   asks.forward = (name) => running.forward(name);
   if (signal.aborted) asks.stop('asked to stop');
 
+  let listed = {
+    pid: null as number | null,
+    atMs: Number.NEGATIVE_INFINITY,
+    rows: [] as ReturnType<typeof tree.list>,
+  };
   const status = () => {
     // The periodic look may be a minute old: what has ended since is not shown any more.
     facts.strays = facts.strays.filter(({ pid }) => isThere(pid));
-    return statusDocument(loop.state, facts, tree.list(loop.state.pid), performance.now());
+    const { pid } = loop.state;
+    const nowMs = performance.now();
+    // Listing goes over every process of the machine: a second question within a second gets the same list.
+    if (listed.pid !== pid || nowMs - listed.atMs > TREE_FRESH_MS)
+      listed = { pid, atMs: nowMs, rows: tree.list(pid) };
+    return statusDocument(loop.state, facts, listed.rows, nowMs);
   };
   const makeFolder = () => void openBotDir(openStateDir(process.env), config.botId ?? 0);
   const served = await serve({ socketPath, running, status, makeFolder }).catch(
