@@ -70,11 +70,11 @@ interface Update {
   readonly update_id: number;
 }
 
-function afterLook(reply: Reply<WebhookInfo>): ProbeEvent {
+/** Exported for its tests, as `afterPoll` is. */
+export function afterLook(reply: Reply<WebhookInfo>): ProbeEvent {
   return reply.kind === 'ok' ? { kind: 'webhook-info', url: reply.result.url } : failed(reply);
 }
 
-/** Exported for its tests. */
 export function afterPoll(
   reply: Reply<readonly Update[]>,
   sentAtMs: number,
