@@ -138,8 +138,7 @@ export function stepProbe(probe: Probe, event: ProbeEvent, nowMs: number): Probe
   switch (event.kind) {
     case 'webhook-info':
       if (event.url !== '') return end(spoiled(probe, 'webhook', event.url), nowMs, true);
-      // One that was being set or deleted; after a fault the pause is over.
-      return poll(probe, nowMs, probe.trouble?.reason === 'webhook' ? PAUSE_MS : 0);
+      return poll(probe, nowMs, 0);
     case 'empty':
       return afterEmpty(heldUntil(probe, event.sentAtMs, nowMs), event.sentAtMs, nowMs);
     case 'updates': {
@@ -152,7 +151,8 @@ export function stepProbe(probe: Probe, event: ProbeEvent, nowMs: number): Probe
     case 'conflict':
       return afterConflict(withoutWaiting(heldUntil(probe, event.sentAtMs, nowMs), nowMs), nowMs);
     case 'webhook-conflict':
-      return { probe: spoiled(probe, 'webhook', ''), action: { kind: 'look', afterMs: 0 } };
+      // One that is turned down or being deleted ends the poll, too: by then it is settled.
+      return { probe: spoiled(probe, 'webhook', ''), action: { kind: 'look', afterMs: PAUSE_MS } };
     case 'fault': {
       const again = { ...spoiled(probe, 'api', event.text), faultsInRow: probe.faultsInRow + 1 };
       const backOffMs = Math.min(PAUSE_MS * 2 ** probe.faultsInRow, FAULT_PAUSE_MAX_MS);

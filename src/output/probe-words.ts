@@ -33,7 +33,7 @@ export function probeWords(
       return {
         message: `none seen in ${seconds(verdict.quietMs)}: nobody took the poll from us`,
         hints: [
-          `not seen: one that ended at the 409 it just got, and one that waits longer than that before it polls again${askedMs < THOROUGH_MS ? ' (--probe=40 is thorough)' : ''}`,
+          `not ruled out: one that ended at the 409 it got from us (grammY, Telegraf), one that comes back more slowly${askedMs < THOROUGH_MS ? ' (--probe=40 is thorough)' : ''}, one that polls seldom and without waiting`,
         ],
       };
     case 'cannot-tell':

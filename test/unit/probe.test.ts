@@ -252,7 +252,7 @@ describe('webhook', () => {
     );
     assertResult(verdict, 'cannot-tell', 'webhook');
     assert.equal(verdict.detail, 'https://hooks.example.com/a');
-    near(atMs, 8_000);
+    near(atMs, 9_000);
   });
 
   test('one that is turned down ends the poll, too: the probe goes on', () => {
