@@ -100,7 +100,7 @@ export interface ProbeStep {
 /** LONG_POLL_MAX_TIMEOUT of the server. */
 const LONGEST_POLL_S = 50;
 /** For less a new poll is not worth it. */
-const SHORTEST_POLL_MS = 1_000;
+const SHORTEST_POLL_MS = 500;
 /** The soonest that a rival can be seen to come back. */
 const SOONEST_RETURN_MS = 3_000;
 /** Between two polls that were answered at once: beyond the 0.5 s within which a repeated offset limits the answer to 1. */

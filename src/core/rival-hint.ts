@@ -1,7 +1,7 @@
 /**
  * What the delay between a 409 and the next poll hints at. Pure. The delays are those that the libraries were seen to keep with
  * their default settings; a hint is never a proof, since a hand-written loop may keep any of them.
- * Sources: node-telegram-bot-api 0.67 and 1.2 (polls again at once), pyTelegramBotAPI 4.36 (0.25 s, doubled up to 60 s),
+ * Sources: node-telegram-bot-api 0.67 and 1.2 (at once, or after 0.3 s), pyTelegramBotAPI 4.36 (0.25 s, doubled up to 60 s),
  * python-telegram-bot 13 to 22 (1 s, then half as much again, up to 30 s), aiogram 3 (1 s, a third more each time, up to 5 s).
  */
 
@@ -13,7 +13,11 @@ interface Band {
 
 const BANDS: readonly Band[] = [
   { belowMs: 150, hint: 'as node-telegram-bot-api (0.x, 1.x) does, or a hand-written loop' },
-  { belowMs: 800, hint: 'as pyTelegramBotAPI does, or a hand-written loop' },
+  {
+    belowMs: 350,
+    hint: 'as pyTelegramBotAPI and node-telegram-bot-api (0.x, 1.x) do, or a hand-written loop',
+  },
+  { belowMs: 900, hint: 'as pyTelegramBotAPI does, or a hand-written loop' },
   { belowMs: 2_700, hint: 'as python-telegram-bot and aiogram do, or a hand-written loop' },
   {
     belowMs: Number.POSITIVE_INFINITY,
