@@ -99,7 +99,7 @@ function build(): Command {
   command(
     program,
     'who',
-    'who polls this bot? evidence on this machine, graded, respawner named',
+    'who polls this bot? evidence on this machine, graded, respawner named; on request a probe for others',
     ['singlepoll who --probe=40', "singlepoll who --json | jq '.strays[].pid'"],
     () => import('./commands/who.ts'),
   )

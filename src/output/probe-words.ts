@@ -59,8 +59,9 @@ function rival({ afterMs, conflicts, rhythmMs, retryMs, tookMs }: Verdict): stri
 function rivalHints(verdict: Verdict, suspects: readonly number[]): string[] {
   const hints: string[] = [];
   if (suspects.length > 0) {
+    const it = suspects.length === 1 ? 'the process' : 'one of the processes';
     hints.push(
-      `it may be ${suspects.length === 1 ? 'the process' : 'one of the processes'} above (pid ${suspects.join(', ')}); singlepoll start stops what is proven`,
+      `it may be ${it} above (pid ${suspects.join(', ')}), of which singlepoll start stops what is proven; else it is on another machine, or another user's, or in a container`,
     );
   } else hints.push(RIVAL_ELSEWHERE);
   if (verdict.rhythmMs === null && verdict.conflicts > 0)
