@@ -56,6 +56,15 @@ describe('rhythm', () => {
     assert.ok(rival.conflicts <= 4);
   });
 
+  test('with too little time left to see it come back, a rival is left alone', () => {
+    const world = probeWorld();
+    const rival = world.rival({ retryMs: 250 });
+    const { verdict, atMs } = world.probe(6_000);
+    assertResult(verdict, 'rival');
+    near(atMs, 3_250);
+    assert.equal(rival.conflicts, 1);
+  });
+
   test('delays that grow give the mean', () => {
     const world = probeWorld();
     world.rival({ retryMs: [1_000, 1_500, 2_250, 3_375] });
@@ -315,6 +324,23 @@ describe('faults', () => {
     const outcome = world.probe(10_000);
     assertResult(outcome.verdict, 'cannot-tell', 'api');
     assert.ok(polls(outcome).length <= 11);
+  });
+
+  test('quiet times with a break between them are not added up', () => {
+    let { probe } = startProbe(10_000, 0);
+    let step = stepProbe(probe, { kind: 'webhook-info', url: '' }, 0);
+    for (const [sentAtMs, endedAtMs] of [
+      [0, 3_000],
+      [4_000, 7_000],
+      [8_000, 10_000],
+    ] as const) {
+      assert.equal(step.action.kind, 'poll');
+      probe = step.probe;
+      step = stepProbe(probe, { kind: 'empty', sentAtMs }, endedAtMs);
+    }
+    assert.ok(step.action.kind === 'end');
+    assertResult(step.action.verdict, 'cannot-tell', 'api');
+    assert.equal(step.action.verdict.quietMs, 3_000);
   });
 
   test('a rival that was seen before the faults stays seen', () => {
