@@ -74,6 +74,8 @@ export interface Probe {
   readonly askedMs: number;
   readonly startedAtMs: number;
   readonly deadlineMs: number;
+  /** Neither polled nor failed yet: the time begins with the first poll. */
+  readonly untouched: boolean;
   /** Of the poll that is open; 0 while none is. */
   readonly timeoutS: number;
   /** The open poll was sent at the instant of a conflict. */
@@ -117,8 +119,8 @@ const SLACK_MS = 200;
 export function startProbe(askedMs: number, nowMs: number): ProbeStep {
   const probe: Probe = {
     askedMs,
-    startedAtMs: nowMs,
-    deadlineMs: nowMs + askedMs,
+    ...clock(askedMs, nowMs),
+    untouched: true,
     timeoutS: 0,
     chained: false,
     seenAtMs: null,
@@ -134,11 +136,15 @@ export function startProbe(askedMs: number, nowMs: number): ProbeStep {
   return { probe, action: { kind: 'look', afterMs: 0 } };
 }
 
+function clock(askedMs: number, nowMs: number): Pick<Probe, 'startedAtMs' | 'deadlineMs'> {
+  return { startedAtMs: nowMs, deadlineMs: nowMs + askedMs };
+}
+
 export function stepProbe(probe: Probe, event: ProbeEvent, nowMs: number): ProbeStep {
   switch (event.kind) {
     case 'webhook-info':
       if (event.url !== '') return end(spoiled(probe, 'webhook', event.url), nowMs, true);
-      return poll(probe, nowMs, 0);
+      return poll(probe.untouched ? { ...probe, ...clock(probe.askedMs, nowMs) } : probe, nowMs, 0);
     case 'empty':
       return afterEmpty(heldUntil(probe, event.sentAtMs, nowMs), event.sentAtMs, nowMs);
     case 'updates': {
@@ -199,7 +205,7 @@ function poll(probe: Probe, nowMs: number, afterMs: number): ProbeStep {
   if (leftMs < shortest(probe)) return end(probe, nowMs, false);
   const timeoutS = Math.min(Math.ceil(leftMs / 1000), LONGEST_POLL_S);
   return {
-    probe: { ...probe, timeoutS, chained: false },
+    probe: { ...probe, untouched: false, timeoutS, chained: false },
     action: { kind: 'poll', afterMs, timeoutS },
   };
 }
@@ -216,12 +222,13 @@ function shortest(probe: Probe): number {
 
 /** A poll was held from `sentAtMs` until now, undisturbed. */
 function heldUntil(probe: Probe, sentAtMs: number, nowMs: number): Probe {
-  const quietMs = probe.quietMs + nowMs - sentAtMs;
+  // What is above its time-out was the way, or a machine that is busy.
+  const quietMs = probe.quietMs + Math.min(nowMs - sentAtMs, probe.timeoutS * 1000);
   return { ...probe, faultsInRow: 0, quietMs, longestQuietMs: Math.max(probe.longestQuietMs, quietMs) };
 }
 
 function spoiled(probe: Probe, reason: Reason, detail: string): Probe {
-  return { ...probe, quietMs: 0, trouble: { reason, detail } };
+  return { ...probe, untouched: false, quietMs: 0, trouble: { reason, detail } };
 }
 
 /** The update that waited does so no more. */
