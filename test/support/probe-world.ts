@@ -1,5 +1,7 @@
 // The probe's decisions against the stand-in's own rules of getUpdates, on a virtual clock: rivals with retry delays of their
 // own, faults, updates, a webhook. What the program's edge does with sockets is done here with plain calls.
+
+import { createArgs } from '../../src/bot-api/args.ts';
 import {
   type ProbeAction,
   type ProbeEvent,
@@ -8,7 +10,6 @@ import {
   type Verdict,
 } from '../../src/core/probe.ts';
 import { type Answer, failure, success } from '../../src/sandbox/answer.ts';
-import { createArgs } from '../../src/sandbox/args.ts';
 import { createBot } from '../../src/sandbox/bot.ts';
 import { classify } from '../../src/telegram/api.ts';
 import { afterLook, afterPoll } from '../../src/telegram/probe.ts';
