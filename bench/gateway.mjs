@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { begin, endAndWait, environment, newFolder, until } from './scene.mjs';
+import { begin, endAndWait, environment, newFolder } from './scene.mjs';
 import * as singlepoll from './supervisors/singlepoll.mjs';
 
 export const TOKEN = '7312345678:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1';
