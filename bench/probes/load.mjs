@@ -1,12 +1,13 @@
 // The worker of the gateway's rows: asks the Bot API as a bot would, as fast as a Node can, and times the answers. It takes its
 // orders, one JSON document a line, from the Unix socket BENCH_CONTROL and answers each with one line. Orders name the root to
 // ask: the gateway (TELEGRAM_API_ROOT, which only the worker's tree may use), the API itself, or nginx before it.
-// Requests are bytes made beforehand, connections are kept alive, answers are only counted: what is measured is the other side.
+// Small requests are bytes made beforehand and their answers are only counted: what is measured is the other side.
+import { createReadStream, statSync } from 'node:fs';
+import { Agent, request as httpRequest } from 'node:http';
 import { connect as connectTo } from 'node:net';
 import { createInterface } from 'node:readline';
 
 const { BENCH_CONTROL, TELEGRAM_API_ROOT, TELEGRAM_BOT_TOKEN: token } = process.env;
-const UPLOAD_CHUNK = Buffer.alloc(64 * 1024, 'a photo? ');
 
 const orders = {
   /** `calls` to each of `roots` (name → root), one connection each, taking turns call by call. name → ms of each call. */
@@ -28,15 +29,18 @@ const orders = {
 
   /** Answers per second that `connections` get that always have one call open each, over `ms`. */
   async throughput({ root, connections, ms }) {
-    const open32 = await Promise.all(Array.from({ length: connections }, () => open(root)));
+    const connected = await Promise.all(Array.from({ length: connections }, () => open(root)));
     const request = getMe();
     // The first answer shows how long they are: from then on they are counted, not read.
-    for (const at of open32) await at.ask(request, { sameSize: true });
+    for (const at of connected) await at.ask(request, { sameSize: true });
     let answers = 0;
     let over = false;
+    setTimeout(() => {
+      over = true;
+    }, ms);
     const began = performance.now();
     await Promise.all(
-      open32.map(
+      connected.map(
         (at) =>
           new Promise((resolve) => {
             const next = () => {
@@ -45,28 +49,50 @@ const orders = {
               else at.send(request, next);
             };
             at.send(request, next);
-            setTimeout(() => {
-              over = true;
-            }, ms).unref();
           }),
       ),
     );
     const perSecond = (answers / (performance.now() - began)) * 1000;
-    for (const at of open32) at.close();
+    for (const at of connected) at.close();
     return { perSecond };
   },
 
-  /** ms of one multipart upload of `bytes`, from its first byte to the last of the answer. */
-  async upload({ root, bytes }) {
-    const at = await open(root);
-    // Connected all the way, as a bot is that has worked before.
-    await at.ask(getMe());
+  /**
+   * ms of one multipart upload of `file`, from the call to the end of the answer. As bots do it: Node's client, the file streamed
+   * from the disk, a connection that is open already.
+   */
+  async upload({ root, file }) {
+    const agent = new Agent({ keepAlive: true });
+    const head = Buffer.from(
+      '--cut\r\nContent-Disposition: form-data; name="chat_id"\r\n\r\n1000\r\n' +
+        '--cut\r\nContent-Disposition: form-data; name="document"; filename="big.bin"\r\n' +
+        'Content-Type: application/octet-stream\r\n\r\n',
+    );
+    const tail = Buffer.from('\r\n--cut--\r\n');
+    const call = (method, headers, send) =>
+      new Promise((resolve, reject) => {
+        const url = `${root}/bot${token}/${method}`;
+        const asked = httpRequest(url, { method: 'POST', agent, headers }, (answer) => {
+          if (answer.statusCode !== 200) reject(new Error(`${root} answered ${answer.statusCode}`));
+          answer.resume().once('end', resolve);
+        });
+        asked.once('error', reject);
+        send(asked);
+      });
+    await call('getMe', {}, (asked) => asked.end());
     const began = performance.now();
-    const answered = at.answer();
-    await at.stream(uploadParts(bytes));
-    await answered;
+    const headers = {
+      'content-type': 'multipart/form-data; boundary=cut',
+      'content-length': head.length + statSync(file).size + tail.length,
+    };
+    await call('sendDocument', headers, (asked) => {
+      asked.write(head);
+      createReadStream(file)
+        .on('end', () => asked.end(tail))
+        .pipe(asked, { end: false });
+    });
     const ms = performance.now() - began;
-    at.close();
+    agent.destroy();
     return { ms };
   },
 
@@ -98,22 +124,6 @@ function request(method, body) {
 }
 
 const getMe = () => request('getMe', '{}');
-
-function* uploadParts(bytes) {
-  const head =
-    '--cut\r\nContent-Disposition: form-data; name="chat_id"\r\n\r\n1000\r\n' +
-    '--cut\r\nContent-Disposition: form-data; name="document"; filename="big.bin"\r\n' +
-    'Content-Type: application/octet-stream\r\n\r\n';
-  const tail = '\r\n--cut--\r\n';
-  yield Buffer.from(
-    `POST /bot${token}/sendDocument HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=cut\r\n` +
-      `Content-Length: ${head.length + bytes + tail.length}\r\n\r\n${head}`,
-  );
-  for (let left = bytes; left > 0; left -= UPLOAD_CHUNK.length) {
-    yield left >= UPLOAD_CHUNK.length ? UPLOAD_CHUNK : UPLOAD_CHUNK.subarray(0, left);
-  }
-  yield Buffer.from(tail);
-}
 
 /** One kept-alive connection with one call open at a time. Ends the process when an answer is anything but 200. */
 async function open(root) {
@@ -172,11 +182,6 @@ async function open(root) {
         counting = sameSize;
         return it;
       });
-    },
-    async stream(parts) {
-      for (const part of parts) {
-        if (!socket.write(part)) await new Promise((resolve) => socket.once('drain', resolve));
-      }
     },
     close: () => socket.destroy(),
   };
