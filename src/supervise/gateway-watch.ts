@@ -42,6 +42,8 @@ export interface GatewayWatchOptions {
   readonly onWebhook: () => void;
   /** Another poller took ours. */
   readonly onConflict: () => void;
+  /** A call of the worker went through; not a poll. */
+  readonly onCalled: () => void;
 }
 
 export interface GatewayWatch {
@@ -239,6 +241,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       case 'called':
         latencies.push(it.tookMs);
         if (latencies.length > LATENCIES_KEPT) latencies.shift();
+        options.onCalled();
     }
   }
 

@@ -12,6 +12,7 @@ import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
+import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
@@ -222,6 +223,7 @@ async function superviseLocked(
         }
       : null;
   remember(botDir, startup, command);
+  const thrift = startThrift();
   const gateway = await openGateway(startup, facts, {
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
     onPolled: () => running?.loop.send({ kind: 'polled' }),
@@ -229,6 +231,7 @@ async function superviseLocked(
     onDeaf: (reason) => running?.loop.send({ kind: 'ask-restart', reason }),
     onWebhook: () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared()),
     onConflict: () => running?.conflict(),
+    onCalled: () => thrift.called(performance.now()),
   });
   running = runSupervisor({
     gateway,
@@ -238,6 +241,7 @@ async function superviseLocked(
     facts,
     run,
     tree,
+    thrift,
     guarding,
     setpriv: findSetpriv(),
     folder: botDir,
@@ -306,6 +310,7 @@ interface GatewayAsks {
   readonly onDeaf: (reason: string) => void;
   readonly onWebhook: () => void;
   readonly onConflict: () => void;
+  readonly onCalled: () => void;
 }
 
 async function openGateway(
