@@ -29,7 +29,7 @@ test('so do calls through the gateway, when they are many', () => {
 test('a flood ends it once', () => {
   const { flags, thrift } = recorded();
   for (let i = 0; i < 100; i++) thrift.note(FLOOD_CHARS / 16, 5_000 + i);
-  assert.deepEqual(flags, [...SAVING, '--opt']);
+  assert.deepEqual(flags, [...SAVING, '--opt', '--no-liftoff-only']);
 });
 
 test('V8 does as it is told', () => {
