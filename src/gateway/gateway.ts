@@ -253,8 +253,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   }
 
   function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
-    response.on('error', () => {});
-    request.on('error', () => {});
+    response.on('error', ignore);
+    request.on('error', ignore);
     const target = targetOf(
       {
         method: request.method ?? '',
@@ -434,6 +434,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     },
   };
 }
+
+/** Who is gone is noticed by other means. */
+function ignore(): void {}
 
 /** An empty method is named by a parameter. */
 const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);
