@@ -48,6 +48,8 @@ export interface GatewayWatchOptions {
 
 export interface GatewayWatch {
   readonly news: (news: GatewayNews) => void;
+  /** What others have seen of the Bot API: a worker that does not poll tells nothing of it. */
+  reached(yes: boolean): void;
   spawned(): void;
   ended(): void;
   stop(): void;
@@ -175,7 +177,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       case 'accepted':
         rivalry = undisturbed(rivalry, performance.now());
         if (rivalry.overlap !== null) look();
-        apiIsBack();
+        if (it.answered) apiIsBack();
         facts.via = 'gateway';
         options.onPolled();
         return;
@@ -247,6 +249,9 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
 
   return {
     news,
+    reached(yes) {
+      if (hearing.apiDown === yes) note({ kind: 'api', down: !yes });
+    },
     spawned: () => note({ kind: 'spawned', required: options.requireGateway }),
     ended: () => note({ kind: 'ended' }),
     stop() {

@@ -196,6 +196,7 @@ async function superviseLocked(
   });
   const halt = new AbortController();
   let running: Running | undefined;
+  let gateway: RunContext['gateway'] = null;
   const guarding =
     config.polling && api
       ? {
@@ -218,13 +219,14 @@ async function superviseLocked(
             keep: config.keepWebhook,
             dropPending: config.dropPending,
             signal: halt.signal,
+            onReached: (yes) => gateway?.watch.reached(yes),
             onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
           }),
         }
       : null;
   remember(botDir, startup, command);
   const thrift = startThrift();
-  const gateway = await openGateway(startup, facts, {
+  gateway = await openGateway(startup, facts, {
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
     onPolled: () => running?.loop.send({ kind: 'polled' }),
     onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
