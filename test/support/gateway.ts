@@ -1,0 +1,68 @@
+// What the tests of the gateway share: its time limits shortened, and the judge of "one poll at any time", the stand-in's log.
+import assert from 'node:assert/strict';
+import { maxOpenPolls, type RequestRecord } from '../../src/sandbox/request-log.ts';
+import type { Bed } from './bed.ts';
+import { RIVAL } from './rival.ts';
+import type { Status } from './status.ts';
+
+/** How long a fight lasts before it is called a rival (90 s for users). */
+export const RIVAL_AFTER = 'SINGLEPOLL_TEST_RIVAL_AFTER';
+/** How long a run polls undisturbed before it is the incumbent (1 min for users). */
+export const INCUMBENT_AFTER = 'SINGLEPOLL_TEST_INCUMBENT_AFTER';
+
+/** `polling` of `status --json` with the gateway. */
+export interface GatewayPolling {
+  via: 'gateway' | 'direct';
+  polls: number;
+  lastPollAt: string | null;
+  offset: number | null;
+  updates: number;
+  conflicts: { poller: number; webhook: number };
+  latencyMs: number | null;
+  pollers: { pid: number | null; role: 'owner' | 'held' }[];
+  refused: number;
+  webhookAttempts: number;
+}
+
+/** The polling part of a status; fails where it is not that of a gateway. */
+export function gatewayOf(status: Status): GatewayPolling {
+  assert.ok(status.polling, 'status has no polling part');
+  assert.equal(status.polling.via, 'gateway');
+  return status.polling as unknown as GatewayPolling;
+}
+
+export const problemOf = (status: Status, code: string): string | null =>
+  status.problems.find((problem) => problem.code === code)?.message ?? null;
+
+export const isPoll = (record: RequestRecord): boolean => record.method.toLowerCase() === 'getupdates';
+
+/** Every getUpdates of this bot but the rival's. */
+export const ourPolls = (b: Bed): RequestRecord[] =>
+  b.sandbox.raw.log.filter(
+    (record) => record.bot === b.botId && isPoll(record) && record.params.poller !== RIVAL,
+  );
+
+/** Never two getUpdates of ours open at the same time, as the API saw them. */
+export function assertOnePoll(b: Bed): void {
+  const polls = ourPolls(b);
+  assert.ok(polls.length > 0, 'nobody has polled');
+  if (maxOpenPolls(polls, b.botId) <= 1) return;
+  const lines = polls.map(
+    ({ id, remotePort, params, startedAtMs, endedAtMs, clientGoneAtMs, status }) =>
+      `${id} port ${remotePort} ${JSON.stringify(params)} ${Math.round(startedAtMs)}..${endedAtMs && Math.round(endedAtMs)} gone ${clientGoneAtMs && Math.round(clientGoneAtMs)} ${status}`,
+  );
+  assert.fail(`two polls of ours were open at once:\n${lines.slice(-60).join('\n')}`);
+}
+
+/** How often each text was sent by the bot: all of them exactly once. */
+export function assertAnsweredOnce(b: Bed, answers: readonly string[]): void {
+  const sent = b.sandbox.sentTexts();
+  const odd = answers
+    .map((answer) => [answer, sent.filter((text) => text === answer).length] as const)
+    .filter(([, count]) => count !== 1);
+  assert.deepEqual(odd, [], `sent: ${sent.join(', ')}`);
+}
+
+/** The lines of a text that match. */
+export const linesOf = (text: string, pattern: RegExp): string[] =>
+  text.split('\n').filter((line) => pattern.test(line));
