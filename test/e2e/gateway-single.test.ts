@@ -6,40 +6,22 @@ import { describe, test } from 'node:test';
 import { type Bed, bed, node, worker } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import {
+  allHandled,
   assertAnsweredOnce,
   assertOnePoll,
   type GatewayPolling,
   gatewayOf,
+  handledCounts,
   linesOf,
+  messages,
   ourPolls,
   problemOf,
+  troubles,
 } from '../support/gateway.ts';
 import { alive, environOf } from '../support/proc.ts';
 import { puppets } from '../support/puppet.ts';
 import { freePort, polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
-
-/** How often each of the ids was handled by the fixture workers. */
-function handledCounts(b: Bed, ids: readonly number[]): number[] {
-  const journal = b.journal().filter((entry) => entry.ev === 'update');
-  return ids.map((id) => journal.filter((entry) => entry.id === id).length);
-}
-
-async function allHandled(b: Bed, ids: readonly number[], run: Running, ms = 20_000): Promise<void> {
-  await until('every update', () => handledCounts(b, ids).every((count) => count > 0), {
-    ms,
-    seen: () => `${handledCounts(b, ids)}\n${run.seen()}`,
-  });
-}
-
-async function messages(b: Bed, word: string, count: number, everyMs: number): Promise<number[]> {
-  const ids: number[] = [];
-  for (let index = 0; index < count; index++) {
-    ids.push(b.sandbox.text(`${word} ${index}`));
-    await staysTrue('nothing', everyMs, () => true);
-  }
-  return ids;
-}
 
 async function pollersOf(b: Bed, count: number, run: Running): Promise<GatewayPolling> {
   return until(
@@ -67,7 +49,7 @@ describe('gateway, single flight', { concurrency: 4 }, () => {
     const held = view.pollers.filter((poller) => poller.role === 'held');
     assert.deepEqual([owners.length, held.length], [1, 3]);
 
-    const ids = await messages(b, 'm', 25, 150);
+    const ids = await messages(b, run, 'm', 25, 150);
     b.sandbox.text('/ping');
     await allHandled(b, ids, run);
     await until('the answer', () => b.sandbox.sentTexts().includes('pong'), { seen: run.seen });
@@ -103,12 +85,12 @@ describe('gateway, single flight', { concurrency: 4 }, () => {
       const owner = view.pollers.find((poller) => poller.role === 'owner')?.pid ?? -1;
       assert.ok(alive(owner), `owner ${owner}`);
       assert.ok(!killed.includes(owner));
-      const before = await messages(b, `before ${round}`, 2, 30);
+      const before = await messages(b, run, `before ${round}`, 2, 30);
       await allHandled(b, before, run);
       process.kill(owner, 'SIGKILL');
       killed.push(owner);
       const begin = performance.now();
-      const after = await messages(b, `after ${round}`, 2, 30);
+      const after = await messages(b, run, `after ${round}`, 2, 30);
       await allHandled(b, after, run);
       const ms = performance.now() - begin;
       assert.ok(ms < 5_000, `the next one answered after ${Math.round(ms)} ms`);
@@ -124,7 +106,7 @@ describe('gateway, single flight', { concurrency: 4 }, () => {
       const b = await bed(t);
       const run = await b.polling(['--', ...node('two-loops.mjs', String(seconds))]);
       await run.waitFor(/second poller/i);
-      const ids = await messages(b, 'm', 25, 120);
+      const ids = await messages(b, run, 'm', 25, 120);
       await allHandled(b, ids, run);
       await staysTrue('no conflict', 2_000, () => ourPolls(b).every((poll) => poll.status !== 409));
       assert.deepEqual(
@@ -134,10 +116,7 @@ describe('gateway, single flight', { concurrency: 4 }, () => {
       assertOnePoll(b);
       const status = await b.status();
       assert.match(problemOf(status, 'second-poller') ?? '', new RegExp(`\\b${status.worker?.pid}\\b`));
-      assert.deepEqual(
-        b.journal().filter((entry) => entry.ev === 'conflict' || entry.ev === 'error'),
-        [],
-      );
+      assert.deepEqual(troubles(b), []);
     });
   }
 

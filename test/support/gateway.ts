@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { maxOpenPolls, type RequestRecord } from '../../src/sandbox/request-log.ts';
 import type { Bed } from './bed.ts';
+import type { Running } from './cli.ts';
 import { RIVAL } from './rival.ts';
 import type { Status } from './status.ts';
+import { staysTrue, until } from './wait.ts';
 
 /** How long a fight lasts before it is called a rival (90 s for users). */
 export const RIVAL_AFTER = 'SINGLEPOLL_TEST_RIVAL_AFTER';
@@ -66,3 +68,40 @@ export function assertAnsweredOnce(b: Bed, answers: readonly string[]): void {
 /** The lines of a text that match. */
 export const linesOf = (text: string, pattern: RegExp): string[] =>
   text.split('\n').filter((line) => pattern.test(line));
+
+/** How often each of the ids was handled by the fixture workers. */
+export function handledCounts(b: Bed, ids: readonly number[]): number[] {
+  const journal = b.journal().filter((entry) => entry.ev === 'update');
+  return ids.map((id) => journal.filter((entry) => entry.id === id).length);
+}
+
+/** Waits until the fixture workers have handled every id. */
+export async function allHandled(b: Bed, ids: readonly number[], run: Running, ms = 20_000): Promise<void> {
+  await until('every update', () => handledCounts(b, ids).every((count) => count > 0), {
+    ms,
+    seen: () => `${handledCounts(b, ids)}\n${run.seen()}`,
+  });
+}
+
+/** Queues `count` messages, one every `everyMs`; gives their ids. Throws when `run` ends meanwhile. */
+export async function messages(
+  b: Bed,
+  run: Running,
+  word: string,
+  count: number,
+  everyMs: number,
+): Promise<number[]> {
+  const ids: number[] = [];
+  for (let index = 0; index < count; index++) {
+    ids.push(b.sandbox.text(`${word} ${index}`));
+    await staysTrue(`the supervisor runs\n${run.seen()}`, everyMs, () => run.ended() === null);
+  }
+  return ids;
+}
+
+/** What the fixture workers met that a gateway is to keep from them. */
+export const troubles = (b: Bed): string[] =>
+  b
+    .journal()
+    .filter((entry) => entry.ev === 'conflict' || entry.ev === 'error')
+    .map((entry) => `${entry.ev} ${entry.text}`);

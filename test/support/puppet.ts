@@ -119,7 +119,8 @@ function attach(
       if (gone) return reject(new Error('the puppet is gone'));
       open.set(id, { resolve, reject });
       const bytes = Buffer.from(body);
-      const all = bytes.length > 0 ? { 'Content-Length': String(bytes.length), ...headers } : headers;
+      const sized = bytes.length > 0 && !('Transfer-Encoding' in headers);
+      const all = sized ? { 'Content-Length': String(bytes.length), ...headers } : headers;
       order({ do: 'request', id, verb, path, headers: all, body: bytes.toString('base64'), fresh });
       signal?.addEventListener('abort', () => order({ do: 'abandon', target: id }));
     });
