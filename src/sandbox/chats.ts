@@ -3,7 +3,6 @@
  * Errors use the server's words for the mistakes that bots make most.
  */
 import { createHash } from 'node:crypto';
-
 import type { Args, UploadedFile } from '../bot-api/args.ts';
 import { integerArg } from '../bot-api/args.ts';
 import { type Answer, failure, success } from './answer.ts';

@@ -217,7 +217,7 @@ describe('gateway, updates', { concurrency: 5 }, () => {
     ]);
     const ids = await messages(b, run, 'm', 4, 300);
     await allHandled(b, ids, run);
-    await b.sandbox.call('getUpdates', { timeout: 1, poller: 'rival.0' });
+    await b.sandbox.call('getUpdates', { timeout: 1, poller: 'rival.0' }).catch(() => undefined);
     const last = (ids.at(-1) ?? 0) + 1;
     const beats = () => heartbeats(run);
     const beat = await until(
