@@ -405,6 +405,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       present = coming ?? present;
       coming = null;
       if (before !== present) before?.close();
+      // Not when the sockets tell: by then the next worker may have polled.
+      for (const connection of [...pollersByConnection.keys()]) left(connection);
       if (door.owner) send({ kind: 'gone', poller: door.owner.poller });
       pids.clear();
       leader = null;

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { type Bed, bed, botFixture, PYTHON, worker } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
+import { startRival } from '../support/elsewhere.ts';
 import { assertAnsweredOnce, assertOnePoll, gatewayOf, ourPolls } from '../support/gateway.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { alive, findByEnv } from '../support/proc.ts';
-import { startRival } from '../support/rival.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const RIVAL_MS = 20_000;

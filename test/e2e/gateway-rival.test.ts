@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type Bed, bed, node } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
+import { startRival } from '../support/elsewhere.ts';
 import {
   allHandled,
   assertOnePoll,
@@ -19,7 +20,6 @@ import {
 } from '../support/gateway.ts';
 import { assertInOrder, assertNoToken, starts } from '../support/judge.ts';
 import { findByEnv } from '../support/proc.ts';
-import { startRival } from '../support/rival.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const WORKER = node('ends-on-409.mjs');

@@ -1,57 +1,63 @@
-// A poller somewhere else, as singlepoll sees it: it polls from the test's own process, which holds no token that a search
-// of this machine could find. It retries on 409 as python-telegram-bot and aiogram do, and never confirms an update.
+// A rival that no search of this machine finds: it polls from the test's own process, which has the token in no variable, no
+// argument and no file. To the program it is a poller elsewhere.
 import type { TestContext } from 'node:test';
 import type { Bed } from './bed.ts';
 
-export const RIVAL = 'rival.0';
-
 export interface RivalOptions {
-  /** Seconds; default 20. */
+  /** From a 409 to its next poll; absent: it ends at a 409, as grammY and Telegraf do. */
+  retryMs?: number;
+  /** Of its long poll, seconds. */
   timeout?: number;
-  /** Between the end of one poll and the next, milliseconds; default 1000. */
-  pauseMs?: number;
 }
 
 export interface Rival {
-  polls(): number;
-  /** 409s it got: how often it was kicked. */
-  kicked(): number;
-  /** Its connection is cut, as when its process is killed; resolves when it asks no more. */
-  leave(): Promise<void>;
+  readonly polls: number;
+  readonly conflicts: number;
+  /** Ids of the updates it got, in order. */
+  readonly updates: readonly number[];
+  /** It ended by itself. */
+  readonly ended: boolean;
+  stop(): void;
 }
 
-/** Starts polling at once, straight at the stand-in; it leaves with the test at the latest. */
-export function startRival(t: TestContext, b: Bed, options: RivalOptions = {}): Rival {
-  const { timeout = 20, pauseMs = 1000 } = options;
-  const gone = new AbortController();
-  let polls = 0;
-  let kicked = 0;
-  const pause = () =>
-    new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, pauseMs);
-      gone.signal.addEventListener('abort', () => {
-        clearTimeout(timer);
-        resolve();
+/** Polls until it is stopped, at the latest when the test ends. */
+export function startRival(t: TestContext, b: Bed, { retryMs, timeout = 30 }: RivalOptions = {}): Rival {
+  const stopped = new AbortController();
+  const self = {
+    polls: 0,
+    conflicts: 0,
+    updates: [] as number[],
+    ended: false,
+    stop: () => stopped.abort(),
+  };
+  t.after(self.stop);
+  const url = `${b.sandbox.root}/bot${b.token}/getUpdates`;
+  const run = async () => {
+    let offset = 0;
+    while (!stopped.signal.aborted) {
+      self.polls += 1;
+      const response = await fetch(`${url}?offset=${offset}&timeout=${timeout}`, {
+        signal: stopped.signal,
+        headers: { 'user-agent': 'rival' },
       });
-    });
-  const url = `${b.sandbox.root}/bot${b.token}/getUpdates?timeout=${timeout}&poller=${RIVAL}`;
-  const loop = async () => {
-    while (!gone.signal.aborted) {
-      polls += 1;
-      await fetch(url, { signal: gone.signal })
-        .then(async (response) => {
-          if (response.status === 409) kicked += 1;
-          await response.arrayBuffer();
-        })
-        .catch(() => undefined);
-      await pause();
+      const body = (await response.json()) as { ok: boolean; result: { update_id: number }[] };
+      if (body.ok) {
+        for (const update of body.result) {
+          self.updates.push(update.update_id);
+          offset = update.update_id + 1;
+        }
+        continue;
+      }
+      if (response.status === 409) self.conflicts += 1;
+      if (retryMs === undefined) {
+        self.ended = true;
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, retryMs));
     }
   };
-  const ended = loop();
-  const leave = async () => {
-    gone.abort();
-    await ended;
-  };
-  t.after(leave);
-  return { polls: () => polls, kicked: () => kicked, leave };
+  run().catch(() => {
+    // Stopped, or the stand-in is gone: the test is over.
+  });
+  return self;
 }

@@ -12,13 +12,13 @@ function recorded(): { flags: string[]; thrift: ReturnType<typeof startThrift> }
 test('a quiet worker never ends the thrift, however long it talks', () => {
   const { flags, thrift } = recorded();
   for (let second = 0; second < 1_000; second++) thrift.note(FLOOD_CHARS / 2, second * 1_001);
-  assert.deepEqual(flags, ['--no-opt']);
+  assert.deepEqual(flags, ['--no-opt', '--liftoff-only']);
 });
 
 test('a flood ends it once', () => {
   const { flags, thrift } = recorded();
   for (let i = 0; i < 100; i++) thrift.note(FLOOD_CHARS / 16, 5_000 + i);
-  assert.deepEqual(flags, ['--no-opt', '--opt']);
+  assert.deepEqual(flags, ['--no-opt', '--liftoff-only', '--opt', '--no-liftoff-only']);
 });
 
 test('V8 does as it is told', () => {
