@@ -1,4 +1,5 @@
 /** How the gateway's findings are told to people. Pure. */
+import { hintOfRetry } from '../core/rival-hint.ts';
 import type { Rhythm, RivalrySaying } from '../core/rivalry.ts';
 import type { Level } from '../output/paint.ts';
 import { duration } from '../output/words.ts';
