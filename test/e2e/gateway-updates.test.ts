@@ -63,6 +63,20 @@ describe('gateway, updates', { concurrency: 5 }, () => {
     assertOnePoll(b);
   });
 
+  test('gateway: workers that die as soon as they have asked leave no owner behind', async (t) => {
+    const b = await bed(t);
+    const options = [...RESTART, '--max-restarts', '1000/1m'];
+    const run = b.cli(['start', ...options, '--', ...node('dies-polling.mjs', '25')]);
+    await until('the worker that stays', () => polledBy(b, 'dies-polling.mjs').length > 0, {
+      ms: 40_000,
+      seen: run.seen,
+    });
+    const id = b.sandbox.text('m');
+    await allHandled(b, [id], run, 5_000);
+    assert.doesNotMatch(run.stderr(), /second poller/i);
+    assertOnePoll(b);
+  });
+
   test('gateway: 3 MB of updates in one answer reach the worker whole', async (t) => {
     const b = await bed(t);
     const strings = await puppets(t, b);

@@ -7,10 +7,8 @@ import { RIVAL } from './elsewhere.ts';
 import type { Status } from './status.ts';
 import { staysTrue, until } from './wait.ts';
 
-/** How long a fight lasts before it is called a rival (90 s for users). */
-export const RIVAL_AFTER = 'SINGLEPOLL_TEST_RIVAL_AFTER';
-/** How long a run polls undisturbed before it is the incumbent (1 min for users). */
-export const INCUMBENT_AFTER = 'SINGLEPOLL_TEST_INCUMBENT_AFTER';
+/** Twin of --rival-after: how long a fight lasts before it is called a rival; two thirds of it in peace make an incumbent. */
+export const RIVAL_AFTER = 'SINGLEPOLL_RIVAL_AFTER';
 
 /** `polling` of `status --json` with the gateway. */
 export interface GatewayPolling {
