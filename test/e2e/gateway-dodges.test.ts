@@ -315,3 +315,62 @@ test('the only poller, in odd spellings: its offset counts, its polls are seen',
   assert.equal(polling?.polls, 2);
   assert.equal(polling?.updates, 3);
 });
+
+test('setWebhook with a URL is turned down in every spelling; without one it deletes, as ever', async (t) => {
+  const b = await bed(t);
+  const gate = await relay(b);
+  const url = 'https://hooks.example.com/a';
+  const multipart = form(
+    part('form-data; name="certificate"; filename="c.pem"', 'x'.repeat(5000)),
+    part('form-data; name="url"', url),
+  );
+  const sets: Ask[] = [
+    { target: `/bot{token}/setWebhook?url=${url}` },
+    { target: `/bot{token}/SETWEBHOOK?url=${encodeURIComponent(url)}` },
+    { target: `/bot{token}/set%57ebhook?u%72l=${url}` },
+    { target: `/bot{token}%2FsetWebhook?url=${url}` },
+    { target: `/bot{token}/?method=setWebhook&url=${url}` },
+    { target: '/bot{token}/setWebhook', headers: type(FORM), body: `url=${encodeURIComponent(url)}` },
+    { target: '/bot{token}/setwebhook', headers: type('application/json'), body: JSON.stringify({ url }) },
+    {
+      target: '/bot{token}/',
+      headers: type('application/json'),
+      body: JSON.stringify({ url, method: 'setWebhook' }),
+    },
+    { target: '/bot{token}/setWebhook', headers: type(MULTI), body: multipart },
+    {
+      target: '/bot{token}/setWebhook',
+      headers: [...type(MULTI), ['Transfer-Encoding', 'chunked']],
+      body: chunked(Buffer.from(multipart), 11),
+    },
+    {
+      target: '/bot{token}/setWebhook',
+      headers: [...type(FORM), ['Content-Encoding', 'gzip']],
+      body: gzipSync(`url=${url}`),
+    },
+    { target: `/bot{token}/setWebhook?url=${url}`, headers: type(FORM), body: 'url=' },
+  ];
+  for (const what of sets) {
+    const answer = await ask(gate, what);
+    const shown = `${what.target} ${what.body ?? ''}: ${answer.status} ${answer.body}`;
+    assert.equal(answer.status, 409, shown);
+    assert.equal(json(answer).error_code, 409, shown);
+    assert.match(json(answer).description ?? '', /singlepoll/i, shown);
+  }
+  for (const what of [
+    { target: '/bot{token}/setWebhook' },
+    { target: '/bot{token}/setWebhook?url=' },
+    { target: `/bot{token}/setWebhook?url=&url=${url}` },
+    { target: '/bot{token}/setWebhook', headers: type('application/json'), body: '{"url":""}' },
+    { target: `/bot{token}/deleteWebhook?url=${url}` },
+  ]) {
+    const answer = await ask(gate, what);
+    assert.equal(answer.status, 200, `${what.target}: ${answer.body}`);
+    assert.equal(json(answer).result, true);
+  }
+  assert.equal((await b.sandbox.webhookInfo()).url, '');
+  const { polling } = (await b.status()) as unknown as { polling: { webhookAttempts: number } };
+  assert.equal(polling.webhookAttempts, sets.length);
+  await gate.run.waitFor(/setWebhook.*turned down/i);
+  assertSingleFlight(b);
+});

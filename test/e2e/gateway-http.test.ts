@@ -24,6 +24,7 @@ const FORM = 'application/x-www-form-urlencoded';
 const WAYS: [string, Omit<Ask, 'target'>, string?][] = [
   ['GET with a query', {}, '?chat_id=1&text=a%20b+c%26&x=%F0%9F%98%80&empty=&y&=z&&q=%zz%'],
   ['GET with a query of odd letters', {}, `?text='"<>|^{}[]\`\\!$*(),;:@/?~-_.`],
+  ['GET with a text of 4,096 letters, encoded', {}, `?chat_id=1&text=${'%D1%84%F0%9F%98%80'.repeat(2048)}`],
   ['GET with a body', { method: 'GET', headers: type(FORM), body: 'chat_id=1&text=body' }],
   ['POST without a body', { method: 'POST', headers: [['Content-Length', '0']] }, '?chat_id=1'],
   ['POST, urlencoded', { headers: type(FORM), body: 'chat_id=1&text=%D0%BF+%2B&text=second' }],

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
+import { bed, node, PYTHON, worker } from '../support/bed.ts';
 import { assertSingleFlight } from '../support/gateway-judge.ts';
 import { listenersAt } from '../support/gateway-process.ts';
-import { starts } from '../support/judge.ts';
+import { handled, starts } from '../support/judge.ts';
 import { gateOf, relay, toldBy } from '../support/relay.ts';
 import { freePort } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -149,4 +149,22 @@ test('deploy mode: no gateway', async (t) => {
   const gate = await relay(b, { worker: ['--idle'] });
   assert.equal(gate.told.root, b.sandbox.root);
   assert.doesNotMatch(gate.run.stderr(), /\[gateway\] open/i);
+});
+
+test('a proxy in the environment is not asked for the gateway', async (t) => {
+  const b = await bed(t);
+  // Nobody listens at the proxy. The API is reached without it; the worker's own gateway must be, too.
+  const proxy = `http://127.0.0.1:${await freePort()}`;
+  Object.assign(b.env, {
+    TELEGRAM_API_ROOT: b.sandbox.root.replace('127.0.0.1', 'localhost'),
+    http_proxy: proxy,
+    HTTP_PROXY: proxy,
+    no_proxy: 'localhost',
+    NO_PROXY: 'localhost',
+  });
+  const run = b.cli(['start', '--', PYTHON, worker('poller.py')]);
+  const id = b.sandbox.text('through no proxy');
+  await until('the Python worker to serve', () => handled(b.journal()).has(id), {
+    seen: () => run.seen() + JSON.stringify(b.journal().slice(-3)),
+  });
 });
