@@ -3,4 +3,33 @@
 // A shell script to the shell, the program to node. The `--` keeps node's hands off our --env-file: without it node itself
 // ends with code 9 when that file is missing (seen with 20.20 and 24.21), wherever in the line the option stands.
 // Node also forgets that a hang-up was ignored when it began (nohup), so the shell has to say it (supervise/signals.ts).
-require('../dist/cli.cjs');
+const { readFileSync } = require('node:fs');
+const path = require('node:path');
+const { Script } = require('node:vm');
+const Module = require('node:module');
+
+// Like require, but with the code that the build has compiled already (Node 20 can't keep it by itself).
+function load(name) {
+  const filename = path.join(__dirname, '../dist', name);
+  let cachedData;
+  try {
+    cachedData = readFileSync(`${filename}.cache`);
+  } catch {
+    return require(filename);
+  }
+  const script = new Script(Module.wrap(readFileSync(filename, 'utf8')), { filename, cachedData });
+  const bundle = { exports: {} };
+  const near = (id) => require(id.startsWith('./') ? path.join(__dirname, '../dist', id) : id);
+  script.runInThisContext()(bundle.exports, near, bundle, filename, path.dirname(filename));
+  return bundle.exports;
+}
+
+const [, , command, option, ...more] = process.argv;
+if (command === 'status' && (option === undefined || option === '--json') && more.length === 0) {
+  load('quick-status.cjs')
+    .quickStatus(option === '--json')
+    .then((code) => {
+      if (code === null) load('cli.cjs');
+      else process.exitCode = code;
+    });
+} else load('cli.cjs');

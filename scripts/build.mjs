@@ -1,8 +1,11 @@
 // Bundles the program into dist/, CommonJS because Node starts it faster than modules. Every `import()` in the source becomes
 // a bundle of its own, loaded when it is reached: `status` and `--help` never pay for what only `start` needs, and an idle
 // supervisor holds no code that it does not run.
-import { chmodSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import Module from 'node:module';
 import path from 'node:path';
+import v8 from 'node:v8';
+import vm from 'node:vm';
 import { build } from 'esbuild';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -10,6 +13,7 @@ const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 /** Bundle name → source. Grows while import()s are found. */
 const entries = new Map([
   ['cli', 'src/cli.ts'],
+  ['quick-status', 'src/quick-status.ts'],
   ['sample-bot', 'src/sandbox/sample-bot.ts'],
   ['legacy-polling-bot', 'src/sandbox/sample-stray.ts'],
 ]);
@@ -44,6 +48,19 @@ const noChildProcessInCommander = {
   },
 };
 
+/** undici reads constants of HTTP/2, which is switched off; loading it costs an idle supervisor 1.5 MB. */
+const noHttp2InUndici = {
+  name: 'no-http2-in-undici',
+  setup(builder) {
+    builder.onResolve({ filter: /^node:http2$/ }, ({ importer }) =>
+      importer.includes('/node_modules/undici/') ? { path: 'http2', namespace: 'constants' } : undefined,
+    );
+    builder.onLoad({ filter: /.*/, namespace: 'constants' }, () => ({
+      contents: 'module.exports = { constants: {} };',
+    }));
+  },
+};
+
 rmSync('dist', { recursive: true, force: true });
 // The map is walked while it grows.
 for (const [name, source] of entries) {
@@ -64,7 +81,17 @@ for (const [name, source] of entries) {
     supported: { 'dynamic-import': false },
     legalComments: 'none',
     logLevel: 'warning',
-    plugins: [noChildProcessInCommander, lazyBundles],
+    plugins: [noChildProcessInCommander, noHttp2InUndici, lazyBundles],
   });
 }
+// What is started by hand gets its compiled code put beside it: for a status, compiling takes as long as asking.
+for (const name of ['cli', 'quick-status']) writeCodeCache(`dist/${name}.cjs`);
 chmodSync('bin/singlepoll.cjs', 0o755);
+
+/** V8 checks the cache against its own version and flags; where it does not fit, bin/singlepoll.cjs goes without. */
+function writeCodeCache(file) {
+  v8.setFlagsFromString('--no-lazy');
+  const script = new vm.Script(Module.wrap(readFileSync(file, 'utf8')), { filename: path.resolve(file) });
+  v8.setFlagsFromString('--lazy');
+  writeFileSync(`${file}.cache`, script.createCachedData());
+}

@@ -20,7 +20,7 @@ export async function currentStatus(config: Config): Promise<StatusDocument> {
  * What the supervisor says that listens at this bot's usual place, where only this user can listen. One question instead of two
  * (the lock knows for certain who holds it, and where it listens). Null on any trouble.
  */
-async function usualWord({ botId, token }: Config): Promise<StatusDocument | null> {
+export async function usualWord({ botId, token }: Config): Promise<StatusDocument | null> {
   if (botId === null || token === null) return null;
   try {
     const state = findStateDir(process.env);

@@ -3,7 +3,7 @@
 import type { StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
 import type { Stray } from '../machine/strays.ts';
-import { type Paint, painter } from '../output/report.ts';
+import { type Paint, painter } from '../output/paint.ts';
 import { RIVAL_ELSEWHERE } from '../output/words.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { configure, warn } from './context.ts';

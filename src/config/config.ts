@@ -62,6 +62,15 @@ export interface Config {
   readonly keepWebhook: boolean;
   readonly takeover: boolean;
   readonly wait: boolean;
+  /** False: the worker gets the API root itself. Always false in deploy mode. */
+  readonly gateway: boolean;
+  readonly gatewayPort: number | null;
+  readonly sealed: boolean;
+  readonly onRival: OptionValues['onRival'];
+  readonly rivalAfterMs: number;
+  readonly deafAfterMs: number;
+  readonly requireGateway: boolean;
+  readonly allowSetWebhook: boolean;
   readonly restart: OptionValues['restart'];
   readonly backoffMinMs: number;
   readonly backoffMaxMs: number;

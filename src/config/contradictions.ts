@@ -18,6 +18,20 @@ export function contradictions(values: OptionValues, whereSet: WhereSet): readon
   if (values.wait && values.takeover) {
     exclude('wait', 'takeover', 'the one waits until the holder leaves, the other asks it to leave');
   }
+  if (values.noGateway) {
+    if (values.sealed) exclude('noGateway', 'sealed', 'a sealed token is only good at the gateway');
+    if (values.requireGateway)
+      exclude('noGateway', 'requireGateway', 'without the gateway no worker can poll through it');
+    if (values.gatewayPort !== null)
+      exclude('noGateway', 'gatewayPort', 'there would be nothing at that port');
+  }
+  if (values.allowSetWebhook && values.keepWebhook) {
+    exclude(
+      'allowSetWebhook',
+      'keepWebhook',
+      'the one lets the worker set a webhook, the other ends because of one',
+    );
+  }
   if (values.keepWebhook && values.dropPending) {
     // Even where no webhook is set now: one that appears between the look and the call would be deleted.
     exclude(

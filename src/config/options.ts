@@ -95,6 +95,12 @@ function parsePath(text: string): Parsed<string | null> {
   return parsed(text);
 }
 
+function parsePort(text: string): Parsed<number | null> {
+  const port = Number(text);
+  if (!/^\s*\d+\s*$/.test(text)) return unparsed('it is not a number');
+  return port >= 1 && port <= 65_535 ? parsed(port) : unparsed('there is no such port');
+}
+
 function parseVariableName(text: string): Parsed<string | null> {
   if (/^\d+:/.test(text.trim())) return unparsed('it is a token, not the name of a variable that holds one');
   if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(text.trim())) return unparsed('it is not the name of a variable');
@@ -175,6 +181,61 @@ export const OPTIONS = {
   keepWebhook: flag({ description: 'refuse to start (78) instead of clearing a webhook', scope: 'run' }),
   takeover: flag({ description: 'ask the holder to hand over, then take its place', scope: 'run' }),
   wait: flag({ description: 'stand by until the holder leaves', scope: 'run' }),
+  noGateway: flag({
+    description: 'give the worker the API root itself: its polls are then neither seen nor kept apart',
+    scope: 'run',
+  }),
+  gatewayPort: value<number | null>({
+    placeholder: 'n',
+    description: 'port of the gateway on 127.0.0.1',
+    accepts: 'a port from 1 to 65535',
+    initial: null,
+    defaultText: 'any free port, a fresh one for each worker',
+    parse: parsePort,
+    scope: 'run',
+  }),
+  sealed: flag({
+    description: 'give the worker a token that is only good at the gateway',
+    scope: 'run',
+  }),
+  onRival: value<'yield' | 'insist' | null>({
+    placeholder: 'yield|insist',
+    description: 'what to do about a poller elsewhere that does not go away',
+    accepts: 'yield or insist',
+    initial: null,
+    defaultText: 'a newcomer yields, an incumbent insists',
+    parse: (text) => {
+      const found = (['yield', 'insist'] as const).find((choice) => choice === text.trim());
+      return found === undefined ? unparsed('it is none of the choices') : parsed(found);
+    },
+    scope: 'run',
+  }),
+  rivalAfter: value<number>({
+    placeholder: 'time',
+    description: 'how long a poller elsewhere may overlap with ours before it counts as a rival',
+    accepts: DURATION_ACCEPTED,
+    initial: 90_000,
+    defaultText: '90s',
+    parse: parseDuration,
+    scope: 'run',
+  }),
+  deafAfter: value<number>({
+    placeholder: 'time',
+    description: 'a worker that has not completed a poll for this long is replaced',
+    accepts: DURATION_ACCEPTED,
+    initial: 180_000,
+    defaultText: '3m',
+    parse: parseDuration,
+    scope: 'run',
+  }),
+  requireGateway: flag({
+    description: 'count a worker as deaf also where it has never polled through the gateway',
+    scope: 'run',
+  }),
+  allowSetWebhook: flag({
+    description: 'let the worker set a webhook, which ends its polling',
+    scope: 'run',
+  }),
   restart: choice(['always', 'on-failure', 'never'], 'always', {
     description: 'when the worker is started again after it exits',
     scope: 'run',

@@ -61,6 +61,14 @@ export interface StatusDocument {
     readonly offset: number | null;
     readonly updates: number;
     readonly conflicts: { readonly poller: number; readonly webhook: number };
+    /** Of the worker's recent calls through the gateway, the median; null before any. */
+    readonly latencyMs: number | null;
+    /** Who polls, and who is made to wait. Pid null where the system does not tell. */
+    readonly pollers: readonly { readonly pid: number | null; readonly role: 'owner' | 'held' }[];
+    /** Polls of processes outside of the worker's tree, turned away. */
+    readonly refused: number;
+    /** setWebhook of the worker, turned down. */
+    readonly webhookAttempts: number;
   } | null;
   readonly webhook: {
     readonly url: string;

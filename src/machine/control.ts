@@ -28,6 +28,8 @@ const REQUEST_BYTES_MAX = 16 * 1024;
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
 const CONNECTIONS_MAX = 64;
 const REQUEST_TIMEOUT_MS = 3_000;
+/** An answer that is there sooner is the only thing sent. */
+const AWAKE_MS = 20;
 /** sun_path holds 108 bytes with its end; longer paths go through the folder's descriptor. */
 const PATH_BYTES_MAX = 100;
 
@@ -105,14 +107,15 @@ function serveOne(socket: net.Socket, handle: Handler): void {
       write({ ok: false, error: 'not a request' });
       return void socket.end();
     }
-    // Tells at once that somebody is awake here; the work itself may take as long as a worker needs to stop.
-    write({ say: '' });
+    // Tells soon that somebody is awake here; the work itself may take as long as a worker needs to stop.
+    const awake = setTimeout(() => write({ say: '' }), AWAKE_MS);
     handle(request, (say) => write({ say }), gone.signal)
       .catch((error: unknown) => ({
         ok: false,
         error: error instanceof Error ? error.message : String(error),
       }))
       .then((answer) => {
+        clearTimeout(awake);
         write(answer);
         socket.end();
       });

@@ -20,6 +20,8 @@ export function startThrift(setFlag: (flag: string) => void = setFlagsFromString
   let sinceMs = 0;
   let passed = 0;
   setFlag('--no-opt');
+  // The HTTP parser of the gateway's client is WebAssembly: the optimizing compiler takes 10 MB for it.
+  setFlag('--liftoff-only');
   return {
     note(chars, nowMs) {
       if (!saving) return;
@@ -31,6 +33,7 @@ export function startThrift(setFlag: (flag: string) => void = setFlagsFromString
       if (passed < FLOOD_CHARS) return;
       saving = false;
       setFlag('--opt');
+      setFlag('--no-liftoff-only');
     },
   };
 }

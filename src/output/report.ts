@@ -4,10 +4,9 @@
  * stderr is never an error: the worker matters more than our words.
  */
 import { maskText } from './mask.ts';
+import type { Level, Paint } from './paint.ts';
 import { plain } from './plain.ts';
 import { type Sink, standardSink } from './sink.ts';
-
-export type Level = 'info' | 'good' | 'warn' | 'error';
 
 export interface Report {
   line(tag: string, text: string, level?: Level, fields?: Readonly<Record<string, unknown>>): void;
@@ -16,22 +15,6 @@ export interface Report {
 }
 
 const WAITING_MAX = 500;
-
-/** Colours a piece of text by level; the identity where colour is off. */
-export type Paint = (level: Level | 'tag', text: string) => string;
-
-/** chalk is loaded only where it is used: a service's log has no colour, and so no chalk. */
-export async function painter(
-  stream: { readonly isTTY?: boolean },
-  env: Readonly<Record<string, string | undefined>>,
-): Promise<Paint> {
-  const colour = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb';
-  if (!colour) return (_level, text) => text;
-  const { Chalk } = await import('chalk');
-  const chalk = new Chalk({ level: 1 });
-  const paints = { tag: chalk.dim, good: chalk.green, warn: chalk.yellow, error: chalk.red, info: null };
-  return (level, text) => paints[level]?.(text) ?? text;
-}
 
 export function createReport(
   format: 'text' | 'json',

@@ -1,6 +1,6 @@
 /** The supervisor's transitions as sentences, and the small phrases that many places share. Pure. */
 import type { Saying } from '../core/supervisor.ts';
-import type { Level } from './report.ts';
+import type { Level } from './paint.ts';
 import type { SinkNote } from './sink.ts';
 
 /** What is left to do about a poller that is not on this machine. */

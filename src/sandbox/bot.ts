@@ -4,8 +4,9 @@
  * Source: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, do_get_updates, long_poll_wakeup,
  * abort_long_poll, fail_query_conflict, get_closing_error); Client.h for the constants.
  */
+
+import { type Args, integerArg } from '../bot-api/args.ts';
 import { failure, type Reply, success, tooManyRequests } from './answer.ts';
-import { type Args, integerArg } from './args.ts';
 import type { Clock } from './clock.ts';
 import { createQueue, type QueuedUpdate } from './queue.ts';
 import { DEFAULT_KINDS, kindOf, lifetimeMs, parseAllowedUpdates } from './update-kinds.ts';

@@ -2,9 +2,10 @@
  * What bots send: messages, edits, files. Enough for a bot to believe it; sent messages and files are kept, bounded.
  * Errors use the server's words for the mistakes that bots make most.
  */
+
+import type { Args, UploadedFile } from '../bot-api/args.ts';
+import { integerArg } from '../bot-api/args.ts';
 import { type Answer, failure, success } from './answer.ts';
-import type { Args, UploadedFile } from './args.ts';
-import { integerArg } from './args.ts';
 import type { Clock } from './clock.ts';
 import { fixedResult } from './methods.ts';
 

@@ -4,14 +4,14 @@
  * Source: tdlib/telegram-bot-api HttpConnection::handle.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Args, createArgs, integerArg } from '../bot-api/args.ts';
+import { addFormParams } from '../bot-api/form-params.ts';
+import { addBody, readBody } from '../bot-api/request-body.ts';
+import type { Route } from '../bot-api/request-path.ts';
 import { type Answer, failure } from './answer.ts';
-import { type Args, createArgs, integerArg } from './args.ts';
 import type { Clock } from './clock.ts';
 import type { Fault, Faults } from './faults.ts';
-import { addFormParams } from './form-params.ts';
-import { addBody, readBody } from './request-body.ts';
 import type { RequestLog, RequestRecord } from './request-log.ts';
-import type { Route } from './request-path.ts';
 import { faultStatus, send, sendFault } from './wire.ts';
 import type { World } from './world.ts';
 

@@ -6,17 +6,17 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Args } from '../bot-api/args.ts';
+import { UnreadableRequest } from '../bot-api/multipart.ts';
+import { readBody } from '../bot-api/request-body.ts';
+import { routeOf, splitTarget } from '../bot-api/request-path.ts';
 import type { Answer } from './answer.ts';
-import type { Args } from './args.ts';
 import type { SentMessage } from './chats.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { control } from './control.ts';
 import { createExchange } from './exchange.ts';
 import { createFaults, type Fault } from './faults.ts';
-import { UnreadableRequest } from './multipart.ts';
-import { readBody } from './request-body.ts';
 import { createRequestLog, maxOpenPolls, type RequestEvent, type RequestRecord } from './request-log.ts';
-import { routeOf, splitTarget } from './request-path.ts';
 import { textUpdate } from './text-update.ts';
 import { send, sendEmpty } from './wire.ts';
 import { createWorld } from './world.ts';

@@ -3,8 +3,9 @@
  * Source: tdlib/telegram-bot-api Client.cpp (process_set_webhook_query, do_set_webhook, on_webhook_closed,
  * JsonWebhookInfo) and WebhookActor.cpp.
  */
+
+import { type Args, booleanArg, integerArg } from '../bot-api/args.ts';
 import { type Answer, failure, type Reply, success, tooManyRequests } from './answer.ts';
-import { type Args, booleanArg, integerArg } from './args.ts';
 import type { Clock } from './clock.ts';
 import { judgeWebhook } from './webhook-url.ts';
 

@@ -3,8 +3,8 @@
  * Source of the order: tdlib/telegram-bot-api ClientManager::send, Client::on_cmd.
  */
 import { randomInt } from 'node:crypto';
+import type { Args } from '../bot-api/args.ts';
 import { failure, type Reply, success } from './answer.ts';
-import type { Args } from './args.ts';
 import { type Bot, createBot } from './bot.ts';
 import { type Chats, createChats } from './chats.ts';
 import type { Clock } from './clock.ts';

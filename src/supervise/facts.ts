@@ -1,6 +1,8 @@
 /** What the supervisor knows beside the state of its table; `status` is made of both. */
 import type { Config } from '../config/config.ts';
+import type { Overlap } from '../core/rivalry.ts';
 import type { StatusDocument, StrayEntry } from '../core/status.ts';
+import type { Poller } from '../gateway/gateway.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Me } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
@@ -16,7 +18,9 @@ export interface Facts {
   readonly startedAt: string;
   workerStartedAt: string | null;
   lastExitAt: string | null;
-  /** Polls that could be seen (only in the built-in sandbox so far). */
+  /** How the worker polls, as far as it has been seen. */
+  via: 'gateway' | 'direct';
+  /** Polls that were answered through the gateway. */
   polls: number;
   lastPollAt: string | null;
   offset: number | null;
@@ -31,6 +35,21 @@ export interface Facts {
   lastWebhookSetAtMs: number | null;
   /** The last try to reach the Bot API failed with this. */
   apiProblem: string | null;
+  /** An overlap with another poller that goes on. */
+  overlap: Overlap | null;
+  incumbent: boolean;
+  /** Polls of processes outside of the worker's tree, turned away. */
+  refused: number;
+  /** setWebhook of the worker, turned down. */
+  webhookAttempts: number;
+  lastWebhookAttemptAtMs: number | null;
+  /** The worker has set a webhook of its own, as it was allowed to. */
+  webhookOfWorker: boolean;
+  deafReplaced: number;
+  lastDeafAtMs: number | null;
+  /** Of the worker's recent calls, the median. */
+  latencyMs: () => number | null;
+  pollers: () => readonly Poller[];
   strays: readonly StrayEntry[];
   uninspectable: number;
 }
@@ -55,6 +74,7 @@ export function newFacts(
     startedAt,
     workerStartedAt: null,
     lastExitAt: null,
+    via: config.gateway ? 'gateway' : 'direct',
     polls: 0,
     lastPollAt: null,
     offset: null,
@@ -66,6 +86,16 @@ export function newFacts(
     webhookSetAgain: 0,
     lastWebhookSetAtMs: null,
     apiProblem: null,
+    overlap: null,
+    incumbent: false,
+    refused: 0,
+    webhookAttempts: 0,
+    lastWebhookAttemptAtMs: null,
+    webhookOfWorker: false,
+    deafReplaced: 0,
+    lastDeafAtMs: null,
+    latencyMs: () => null,
+    pollers: () => [],
     strays: [] as readonly StrayEntry[],
     uninspectable: 0,
   };

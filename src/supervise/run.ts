@@ -5,6 +5,7 @@
 import type { Config } from '../config/config.ts';
 import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
+import type { Gateway } from '../gateway/gateway.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { startGuard } from '../machine/guard.ts';
 import { startThrift } from '../machine/thrift.ts';
@@ -17,6 +18,7 @@ import type { SinkNote } from '../output/sink.ts';
 import { duration, outputNote, words } from '../output/words.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
+import type { GatewayWatch } from './gateway-watch.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { Sweeper } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
@@ -42,6 +44,8 @@ export interface RunContext {
   readonly facts: Facts;
   readonly run: string;
   readonly tree: WorkerTree;
+  /** Null: the worker gets the API root itself. */
+  readonly gateway: { readonly port: Gateway; readonly watch: GatewayWatch; readonly token: string } | null;
   /** Null in deploy mode: no stray is touched, no webhook looked at. */
   readonly guarding: { readonly sweeper: Sweeper; readonly webhook: WebhookWatch } | null;
   /** From findSetpriv; waited for at the first spawn only. */
@@ -59,20 +63,22 @@ export interface Running {
   stopped(): readonly number[];
   /** Called after every step. */
   onStep(listener: () => void): void;
-  /** Called whenever the worker names a 409 that another poller has caused. */
-  onConflict(listener: () => void): void;
+  /** Called at each 409 that another poller has caused; `named`: by the worker in its output, which nobody else saw. */
+  onConflict(listener: (named: boolean) => void): void;
+  /** The gateway has met such a 409. */
+  conflict(): void;
   /** The exit code, once the worker's whole tree is gone and its output has come out. */
   readonly ended: Promise<Ending>;
 }
 
 /** Starts the loop at once; never rejects. */
 export function runSupervisor(context: RunContext): Running {
-  const { config, command, report, facts, tree, guarding } = context;
-  const tokens = config.token === null ? [] : [config.token];
+  const { config, command, report, facts, tree, guarding, gateway } = context;
+  const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
   const guard = startGuard();
   const thrift = startThrift();
   const listeners: (() => void)[] = [];
-  const conflictListeners: (() => void)[] = [];
+  const conflictListeners: ((named: boolean) => void)[] = [];
   const pumps: Pump[] = [];
   let worker: { process: WorkerProcess; spawn: number; gone: Promise<void> } | null = null;
   let lastPumps: Pump[] = [];
@@ -110,11 +116,23 @@ export function runSupervisor(context: RunContext): Running {
 
   async function firstSweep(): Promise<Ending | null> {
     // Before the look, not beside it: who makes the pipes has the token in its environment, and would be seen with it.
-    [setpriv] = await Promise.all([context.setpriv, preparePipes()]);
+    const [found, noGateway] = await Promise.all([context.setpriv, openGateway(), preparePipes()]);
+    setpriv = found;
+    if (noGateway) return noGateway;
     if (!guarding) return null;
     const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first());
     // The webhook took its time: what appeared meanwhile must not meet the worker.
     return blocked ?? (await guarding.sweeper.quick());
+  }
+
+  /** The first worker can't do without it; a later one can with that of the one before. */
+  async function openGateway(): Promise<Ending | null> {
+    try {
+      await gateway?.port.prepare();
+      return null;
+    } catch (error) {
+      return noGatewayEnding(error as NodeJS.ErrnoException, config.gatewayPort);
+    }
   }
 
   function laterSweep(): Ending | null | Promise<Ending | null> {
@@ -132,7 +150,11 @@ export function runSupervisor(context: RunContext): Running {
   const stopOptions = () => ({ stopTimeoutMs: config.stopTimeoutMs, now: killing.signal });
 
   function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
-    const env = workerEnv(config, process.env, context.run, number);
+    const env = workerEnv(config, process.env, context.run, number, {
+      apiRoot: gateway ? gateway.port.next() : config.apiRoot,
+      token: gateway ? gateway.token : config.token,
+    });
+    if (gateway && number === 1) sayGateway(env.TELEGRAM_API_ROOT ?? '');
     const found = findExecutable(command[0] ?? '', config.cwd, env.PATH);
     if (!found.ok) {
       report.line('worker', found.problem, 'error');
@@ -146,6 +168,7 @@ export function runSupervisor(context: RunContext): Running {
     const onExit = async (exit: WorkerExit, problem: string | null) => {
       guard.watch(null);
       worker = null;
+      gateway?.watch.ended();
       facts.lastExitAt = new Date().toISOString();
       if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
       // One that ended by itself may have said why; what a signal ended has nothing to say, and is replaced at once.
@@ -164,10 +187,15 @@ export function runSupervisor(context: RunContext): Running {
     );
     pipes = null;
     // Making them takes a process too: not beside the first steps of the worker, which should have the machine to itself.
-    setTimeout(() => void preparePipes(), PIPES_AFTER_MS).unref();
+    setTimeout(() => {
+      void preparePipes();
+      gateway?.port.prepare().catch(() => {});
+    }, PIPES_AFTER_MS).unref();
     if (!process_) return null;
     worker = { process: process_, spawn: number, gone };
     guard.watch(process_.pid);
+    gateway?.port.spawned(process_.pid);
+    gateway?.watch.spawned();
     facts.workerStartedAt = new Date().toISOString();
     lastPumps = [pump(process_.stdout, 1), pump(process_.stderr, 2)];
     pumps.push(...lastPumps);
@@ -177,6 +205,14 @@ export function runSupervisor(context: RunContext): Running {
       spawn: number,
     });
     return process_.pid;
+  }
+
+  function sayGateway(root: string): void {
+    report.line(
+      'gateway',
+      `open at ${root}: the worker's TELEGRAM_API_ROOT, and its only door to getUpdates`,
+      'good',
+    );
   }
 
   function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2): Pump {
@@ -211,13 +247,14 @@ export function runSupervisor(context: RunContext): Running {
         ).unref();
       }
       facts.lastConflictAtMs = performance.now();
-      for (const listener of conflictListeners) listener();
+      for (const listener of conflictListeners) listener(true);
     }
   }
 
   async function stopTree(done: (survivors: number) => void): Promise<void> {
     killing = new AbortController();
     const present = worker;
+    gateway?.port.release();
     const result = await tree.stop(present?.process.pid ?? null, stopOptions());
     stopped = result.targets.map(({ pid }) => pid);
     // The table hears of the leader's end first; an unkillable one must not keep it waiting for ever.
@@ -242,6 +279,8 @@ export function runSupervisor(context: RunContext): Running {
   async function exit(code: number, reason: string): Promise<void> {
     await Promise.all(pumps.map((it) => it.close(DRAIN_MS)));
     pipes?.discard();
+    gateway?.watch.stop();
+    gateway?.port.close();
     guard.release();
     finish({ code, reason });
   }
@@ -298,8 +337,22 @@ export function runSupervisor(context: RunContext): Running {
     },
     stopped: () => stopped,
     onStep: (listener) => void listeners.push(listener),
+    conflict() {
+      for (const listener of conflictListeners) listener(false);
+    },
     onConflict: (listener) => void conflictListeners.push(listener),
     ended,
+  };
+}
+
+function noGatewayEnding({ code, message }: NodeJS.ErrnoException, port: number | null): Ending {
+  const taken = code === 'EADDRINUSE' ? 'another program has it' : (code ?? message);
+  return {
+    code: EXIT.config,
+    reason:
+      port === null
+        ? `the gateway can't be opened on 127.0.0.1: ${taken}`
+        : `the gateway can't be opened at port ${port} of 127.0.0.1: ${taken}. Give another --gateway-port, or none: any free one`,
   };
 }
 

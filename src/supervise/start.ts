@@ -9,23 +9,26 @@ import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
+import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
 import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
-import { createReport, painter, type Report } from '../output/report.ts';
+import { painter } from '../output/paint.ts';
+import { createReport, type Report } from '../output/report.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
 import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
-import { newFacts } from './facts.ts';
+import { type Facts, newFacts } from './facts.ts';
 import { finderFor } from './finder.ts';
+import { watchGateway } from './gateway-watch.ts';
 import { identify } from './identify.ts';
 import { rememberStart } from './last-start.ts';
 import { type Rehearsal, rehearsal } from './rehearsal.ts';
-import { type Running, runSupervisor } from './run.ts';
+import { type RunContext, type Running, runSupervisor } from './run.ts';
 import { serve } from './serve.ts';
 import { listen } from './signals.ts';
 import { CONTROL_SOCKET, deploySocket } from './socket-names.ts';
@@ -64,12 +67,14 @@ export async function start(request: StartRequest): Promise<number> {
   const rehearse = request.config.sandbox ? await rehearsal(request.config, report) : null;
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
+  // Loaded beside the questions to the Bot API: it takes as long.
+  const gatewayModule = config.gateway && !config.dryRun ? import('../gateway/gateway.ts') : null;
   let botDir = '';
   try {
     checkCommand(config);
     // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
     if (!config.dryRun) botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
-    const startup = { ...request, config, report, rehearse, api, botDir, signal: boot.signal };
+    const startup = { ...request, config, report, rehearse, api, botDir, gatewayModule, signal: boot.signal };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
     sayConfiguration(startup);
     rehearse?.say();
@@ -99,6 +104,7 @@ interface Startup extends StartRequest {
   readonly api: BotApi | null;
   /** The state folder of this bot. */
   readonly botDir: string;
+  readonly gatewayModule: Promise<typeof import('../gateway/gateway.ts')> | null;
   readonly signal: AbortSignal;
 }
 
@@ -211,12 +217,21 @@ async function superviseLocked(
             keep: config.keepWebhook,
             dropPending: config.dropPending,
             signal: halt.signal,
-            onRefused: (ending) => running?.loop.send({ kind: 'blocked', ending }),
+            onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
           }),
         }
       : null;
   remember(botDir, startup, command);
+  const gateway = await openGateway(startup, facts, {
+    tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
+    onPolled: () => running?.loop.send({ kind: 'polled' }),
+    onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
+    onDeaf: (reason) => running?.loop.send({ kind: 'ask-restart', reason }),
+    onWebhook: () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared()),
+    onConflict: () => running?.conflict(),
+  });
   running = runSupervisor({
+    gateway,
     config,
     command,
     report,
@@ -271,10 +286,9 @@ async function superviseLocked(
         tree,
         ...guarding,
         heartbeatMs: config.heartbeatMs,
-        pollsVisible: rehearse !== null,
+        gateway: gateway !== null,
       })
     : () => {};
-  rehearse?.follow(running, facts);
 
   const ending = await running.ended;
   stopWatching();
@@ -283,6 +297,56 @@ async function superviseLocked(
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
   return ending.code;
+}
+
+interface GatewayAsks {
+  readonly tree: () => readonly number[];
+  readonly onPolled: () => void;
+  readonly onBlocked: (ending: Ending) => void;
+  readonly onDeaf: (reason: string) => void;
+  readonly onWebhook: () => void;
+  readonly onConflict: () => void;
+}
+
+async function openGateway(
+  { config, report, rehearse, gatewayModule }: Startup,
+  facts: Facts,
+  { tree, ...asks }: GatewayAsks,
+): Promise<RunContext['gateway']> {
+  if (!gatewayModule || config.token === null) return null;
+  const { createGateway } = await gatewayModule;
+  const token = config.sealed ? sealedToken(config.botId ?? 0) : config.token;
+  const gatewayWatch = watchGateway({
+    report,
+    facts,
+    policy: {
+      rivalAfterMs: config.rivalAfterMs,
+      incumbentAfterMs: (config.rivalAfterMs * 2) / 3,
+      onRival: config.onRival,
+    },
+    deafAfterMs: config.deafAfterMs,
+    requireGateway: config.requireGateway,
+    tokenSource: config.tokenSource ?? 'unknown',
+    apiRoot: config.apiRoot,
+    sayUpdates: rehearse !== null,
+    ...asks,
+  });
+  const port = await createGateway({
+    apiRoot: config.apiRoot,
+    token: config.token,
+    workerToken: token,
+    port: config.gatewayPort,
+    allowSetWebhook: config.allowSetWebhook,
+    tree,
+    onNews: gatewayWatch.news,
+  });
+  facts.pollers = port.pollers;
+  return { port, watch: gatewayWatch, token };
+}
+
+/** In the shape of a token, of this run only. */
+function sealedToken(botId: number): string {
+  return `${botId}:${randomBytes(27).toString('base64url').slice(0, 35)}`;
 }
 
 function remember(botDir: string, { config, flags, report }: Startup, command: readonly string[]): void {

@@ -7,6 +7,7 @@ import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/statu
 import type { Phase, State } from '../core/supervisor.ts';
 import { duration, howItEnded, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
+import { RIVAL_CURE, SECOND_CURE } from './gateway-words.ts';
 
 /** Problems of the recent past stay visible this long. */
 const RECENT_MS = 10 * 60_000;
@@ -54,12 +55,16 @@ export function statusDocument(
     },
     polling: facts.polling
       ? {
-          via: 'direct',
+          via: facts.via,
           polls: facts.polls,
           lastPollAt: facts.lastPollAt,
           offset: facts.offset,
           updates: facts.updates,
           conflicts: { ...facts.conflicts },
+          latencyMs: facts.latencyMs(),
+          pollers: facts.pollers(),
+          refused: facts.refused,
+          webhookAttempts: facts.webhookAttempts,
         }
       : null,
     webhook: facts.webhook,
@@ -100,7 +105,7 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
       message: `somebody set a webhook again; cleared ${facts.webhookSetAgain} ${facts.webhookSetAgain === 1 ? 'time' : 'times'} while running`,
       hint: 'find the program that calls setWebhook; singlepoll who',
     });
-  } else if (facts.webhook && facts.webhook.url !== '' && facts.polling) {
+  } else if (facts.webhook && facts.webhook.url !== '' && facts.polling && !facts.webhookOfWorker) {
     problems.push({
       code: 'webhook-set',
       message: `a webhook is set: ${facts.webhook.url}`,
@@ -116,6 +121,47 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
       hint: facts.rivalElsewhere ? RIVAL_ELSEWHERE : 'singlepoll who',
     });
   }
+  problems.push(...gatewayProblems(facts, nowMs));
   if (facts.apiProblem) problems.push({ code: 'api-unreachable', message: facts.apiProblem });
+  return problems;
+}
+
+/** What only the gateway sees. */
+function gatewayProblems(facts: Facts, nowMs: number): Problem[] {
+  const problems: Problem[] = [];
+  const pollers = facts.pollers();
+  const owner = pollers.find((it) => it.role === 'owner');
+  const held = pollers.filter((it) => it.role === 'held');
+  if (owner && held.length > 0) {
+    const others = held.map((it) => it.pid ?? 'another loop').join(', ');
+    problems.push({
+      code: 'second-poller',
+      message: `the worker polls more than once: pid ${owner.pid ?? 'unknown'} polls, ${others} ${held.length === 1 ? 'is' : 'are'} held and answered empty`,
+      hint: SECOND_CURE,
+    });
+  }
+  if (facts.overlap) {
+    const { isRival, kicks, sinceMs } = facts.overlap;
+    problems.push({
+      code: isRival ? 'rival' : 'conflict',
+      message: `${isRival ? 'a rival' : 'another poller'} takes the poll: ${kicks} ${kicks === 1 ? 'conflict' : 'conflicts'} (409) in ${duration(nowMs - sinceMs)}`,
+      hint: isRival ? RIVAL_CURE : 'singlepoll who    # an old run that is about to end goes away by itself',
+    });
+  }
+  const { lastWebhookAttemptAtMs: attemptAtMs } = facts;
+  if (attemptAtMs !== null && nowMs - attemptAtMs < RECENT_MS) {
+    problems.push({
+      code: 'worker-sets-webhook',
+      message: `the worker tries to set a webhook (${facts.webhookAttempts} so far, turned down)`,
+      hint: 'take setWebhook out of the bot, or: singlepoll start --allow-set-webhook',
+    });
+  }
+  if (facts.lastDeafAtMs !== null && nowMs - facts.lastDeafAtMs < RECENT_MS) {
+    problems.push({
+      code: 'deaf',
+      message: `the worker lived without polling and was replaced (${facts.deafReplaced} so far), the last time ${duration(nowMs - facts.lastDeafAtMs)} ago`,
+      hint: 'its own log says what it was doing; --deaf-after sets the patience',
+    });
+  }
   return problems;
 }

@@ -18,8 +18,8 @@ export interface WatchOptions {
   readonly sweeper: Sweeper;
   readonly webhook: WebhookWatch;
   readonly heartbeatMs: number;
-  /** Polls are seen as they happen (the built-in sandbox): connections need not be looked for. */
-  readonly pollsVisible: boolean;
+  /** Polls are seen there, so a connection to the API root is a sign only that the worker passes it by. */
+  readonly gateway: boolean;
 }
 
 const STRAYS_MIN_MS = 5_000;
@@ -36,6 +36,7 @@ const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
 const WEBHOOK_EVERY_MS = 60_000;
 /** Uptimes of a worker at which its connections are looked at, until one to the Bot API is seen. */
 const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
+const PAST_THE_GATEWAY_MS = [4_000];
 
 /** Starts watching; returns the way to stop it. */
 export function watch(options: WatchOptions): () => void {
@@ -77,12 +78,12 @@ export function watch(options: WatchOptions): () => void {
   }
 
   let conflictLookAtMs = Number.NEGATIVE_INFINITY;
-  running.onConflict(() => {
+  running.onConflict((named) => {
     if (performance.now() - conflictLookAtMs < CONFLICT_LOOK_EVERY_MS) return;
     conflictLookAtMs = performance.now();
     lookForStrays();
     // Said beside the worker's own line, not into the middle of it.
-    later(NOBODY_HERE_AFTER_MS, sayNobodyHere);
+    if (named) later(NOBODY_HERE_AFTER_MS, sayNobodyHere);
   });
 
   /** The search that a 409 has started found nobody: the one thing that can't be cured from here. */
@@ -124,17 +125,29 @@ export function watch(options: WatchOptions): () => void {
     later(options.heartbeatMs, heartbeat);
   }
 
+  function sayPast(): void {
+    if (facts.via === 'direct') return;
+    facts.via = 'direct';
+    report.line(
+      'gateway',
+      'the worker polls past the gateway: it does not use TELEGRAM_API_ROOT as its API root, so its polls are neither seen nor kept apart (one line in the bot; the README shows it for each library)',
+      'warn',
+    );
+  }
+
   /** A connection to the Bot API is the only sign of polling that can be seen from outside in direct mode. */
   function signOfPolling(spawn: number, step: number): void {
-    const at = SIGN_OF_POLLING_MS[step];
+    const times = options.gateway ? PAST_THE_GATEWAY_MS : SIGN_OF_POLLING_MS;
+    const at = times[step];
     if (at === undefined) return;
-    later(at - (SIGN_OF_POLLING_MS[step - 1] ?? 0), () => {
+    later(at - (times[step - 1] ?? 0), () => {
       const { state } = running.loop;
       if (state.spawn !== spawn || state.phase !== 'starting') return;
       options.tree.connected(state.pid).then(
         (yes) => {
-          if (yes && running.loop.state.spawn === spawn) running.loop.send({ kind: 'polled' });
-          else signOfPolling(spawn, step + 1);
+          if (!yes || running.loop.state.spawn !== spawn) return signOfPolling(spawn, step + 1);
+          if (options.gateway) sayPast();
+          running.loop.send({ kind: 'polled' });
         },
         () => {},
       );
@@ -145,7 +158,7 @@ export function watch(options: WatchOptions): () => void {
     const { state } = running.loop;
     if (state.phase !== 'starting' || state.pid === null || state.spawn === seenSpawn) return;
     seenSpawn = state.spawn;
-    if (!options.pollsVisible) signOfPolling(state.spawn, 0);
+    signOfPolling(state.spawn, 0);
     if (state.spawn === 1) {
       for (const ms of COMEBACK_LOOKS_MS) later(ms, () => void lookForStrays());
     }

@@ -20,8 +20,8 @@ export interface WebhookWatchOptions {
   readonly keep: boolean;
   readonly dropPending: boolean;
   readonly signal: AbortSignal;
-  /** The token was revoked while running. */
-  readonly onRefused: (ending: Ending) => void;
+  /** While running: the token was revoked, or a webhook set that is to be kept. */
+  readonly onBlocked: (ending: Ending) => void;
 }
 
 export interface WebhookWatch {
@@ -100,6 +100,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
   }
 
   function again(hurry = false): Promise<void> {
+    if (facts.webhookOfWorker) return Promise.resolve();
     if (busy) return busy;
     if (!hurry && performance.now() - lastMs < AGAIN_MIN_MS) return Promise.resolve();
     busy = look();
@@ -109,7 +110,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
   async function look(): Promise<void> {
     try {
       // A webhook that comes back is never a reason to drop what users have sent meanwhile.
-      const outcome = await clearWebhook(api, { keep: false, dropPending: false, token });
+      const outcome = await clearWebhook(api, { keep: options.keep, dropPending: false, token });
       lastMs = performance.now();
       if (outcome.kind !== 'failed' && outage) {
         outage = false;
@@ -139,10 +140,16 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       );
       return;
     }
-    if (outcome.kind !== 'failed') return;
+    if (outcome.kind === 'kept') {
+      options.onBlocked({
+        code: EXIT.config,
+        reason: `somebody set a webhook while we polled (${outcome.url}), and --keep-webhook was given: nobody can poll beside it`,
+      });
+      return;
+    }
     const { reply } = outcome;
     if (reply.kind === 'refused') {
-      options.onRefused({
+      options.onBlocked({
         code: EXIT.refused,
         reason: `${options.apiRoot} refuses the token from ${options.tokenSource} now: ${reply.status} ${reply.description}`,
       });

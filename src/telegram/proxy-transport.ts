@@ -1,6 +1,11 @@
 /** The same calls through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name: undici's work. */
-import { EnvHttpProxyAgent, request } from 'undici';
+import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici';
 import type { Transport } from './transport.ts';
+
+/** For the gateway: no time-outs of its own. */
+export function openProxyDispatcher(): Dispatcher {
+  return new EnvHttpProxyAgent({ headersTimeout: 0, bodyTimeout: 0 });
+}
 
 export function openProxyTransport(
   root: URL,

@@ -4,15 +4,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
-import { booleanArg, createArgs, integerArg } from '../../src/sandbox/args.ts';
+import { booleanArg, createArgs, integerArg } from '../../src/bot-api/args.ts';
+import { addFormParams } from '../../src/bot-api/form-params.ts';
+import { addJsonParams } from '../../src/bot-api/json-params.ts';
+import { UnreadableRequest } from '../../src/bot-api/multipart.ts';
+import { addBody } from '../../src/bot-api/request-body.ts';
+import { routeOf, splitTarget } from '../../src/bot-api/request-path.ts';
 import { CONSOLE_HELP, parseLine } from '../../src/sandbox/console.ts';
 import { createFaults, parseFault } from '../../src/sandbox/faults.ts';
-import { addFormParams } from '../../src/sandbox/form-params.ts';
-import { addJsonParams } from '../../src/sandbox/json-params.ts';
-import { UnreadableRequest } from '../../src/sandbox/multipart.ts';
-import { addBody } from '../../src/sandbox/request-body.ts';
 import { maxOpenPolls, type RequestRecord } from '../../src/sandbox/request-log.ts';
-import { routeOf, splitTarget } from '../../src/sandbox/request-path.ts';
 import { checkToken, randomToken } from '../../src/sandbox/token.ts';
 
 const SECRET = 'AAbcdefghijklmnopqrstuvwxyz01234567';

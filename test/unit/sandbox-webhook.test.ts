@@ -3,8 +3,8 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { createArgs } from '../../src/bot-api/args.ts';
 import type { Answer } from '../../src/sandbox/answer.ts';
-import { createArgs } from '../../src/sandbox/args.ts';
 import { CONFLICT, createBot } from '../../src/sandbox/bot.ts';
 import { judgeWebhook } from '../../src/sandbox/webhook-url.ts';
 import { manualClock } from '../support/manual-clock.ts';

@@ -1,0 +1,357 @@
+/**
+ * The door to getUpdates: of all polls that the worker's processes have open, one at a time goes to the Bot API. One poller
+ * owns the door; others are held and answered empty at their own timeout, and the next takes over when the owner is gone or
+ * has stopped polling. What goes wrong upstream is retried inside the worker's own timeout, so that it never sees it.
+ * Pure: events carry the time (ms, monotonic), effects come out as data.
+ *
+ * Invariants (test/simulation/door.ts): at most one flight is open; a flight is asked for only when none is; every poll is
+ * answered at most once, and at the latest at its timeout and a little; only the owner is ever given updates.
+ *
+ * Why an answer that could not be delivered needs no care: the Bot API keeps updates until a later offset confirms them.
+ */
+
+/** One getUpdates request that a process of the worker has open. */
+export interface Poll {
+  readonly id: number;
+  /** Which process polls; the same for all where the system does not tell, so that only connections tell loops apart. */
+  readonly poller: string;
+  readonly connection: number;
+  readonly askedAtMs: number;
+  /** As the server would clamp it: 0 … 50 s. */
+  readonly timeoutMs: number;
+}
+
+export interface Flight {
+  readonly attempt: number;
+  readonly poll: Poll;
+  readonly startedAtMs: number;
+  /** The API has taken it: it waits, and was not turned down. */
+  readonly accepted: boolean;
+  /** Given up; its connection is being closed, and nothing else goes out before that has happened. */
+  readonly aborting: boolean;
+}
+
+interface Owner {
+  readonly poller: string;
+  /** Of its latest poll; null when that has been closed. */
+  readonly connection: number | null;
+  /** When its latest poll ended. */
+  readonly sinceMs: number;
+}
+
+export interface Door {
+  readonly open: boolean;
+  /** In the order of their arrival. */
+  readonly polls: readonly Poll[];
+  readonly owner: Owner | null;
+  readonly flight: Flight | null;
+  readonly attempts: number;
+  /** No flight before this: a back-off, or what a 429 asked for. */
+  readonly notBeforeMs: number;
+  /** Flights in a row that had to be retried. */
+  readonly failures: number;
+  /** Connections of the owner's process with a loop of their own beside the owner's. */
+  readonly seconds: readonly number[];
+}
+
+/** How a flight ended. */
+export type Landing =
+  /** 200: goes to the worker. */
+  | { readonly kind: 'updates'; readonly count: number }
+  /** An error that is the worker's own business (400, 401 …): passed on unchanged. */
+  | { readonly kind: 'verdict' }
+  | { readonly kind: 'conflict' }
+  | { readonly kind: 'webhook' }
+  | { readonly kind: 'flood'; readonly retryAfterMs: number }
+  | { readonly kind: 'outage' };
+
+export type DoorEvent = { readonly atMs: number } & (
+  | { readonly kind: 'asked'; readonly poll: Poll }
+  /** The client's connection has ended; with it all its polls. */
+  | { readonly kind: 'closed'; readonly connection: number }
+  /** The process is dead. */
+  | { readonly kind: 'gone'; readonly poller: string }
+  /** `random` 0 … 1 spreads the retries. */
+  | { readonly kind: 'landed'; readonly attempt: number; readonly landing: Landing; readonly random: number }
+  /** What stood in the way is cleared (a webhook): retry now. */
+  | { readonly kind: 'cleared' }
+  | { readonly kind: 'due' }
+  | { readonly kind: 'opened' }
+  | { readonly kind: 'shut' }
+  /** The worker was asked to end: nobody need wait for a long poll any more. */
+  | { readonly kind: 'released' }
+);
+
+export type DoorEffect =
+  /** Ask the Bot API for this poll; `timeoutMs` null: as the worker asked. */
+  | {
+      readonly do: 'fly';
+      readonly attempt: number;
+      readonly poll: Poll;
+      readonly timeoutMs: number | null;
+    }
+  | { readonly do: 'abort'; readonly attempt: number }
+  /** Give this poll what its flight has brought. */
+  | { readonly do: 'pass'; readonly poll: Poll; readonly attempt: number }
+  | { readonly do: 'empty'; readonly poll: Poll; readonly why: 'held' | 'retrying' | 'shut' | 'released' }
+  | { readonly do: 'accepted'; readonly attempt: number }
+  /** A second poller in the worker has been made to wait. */
+  | { readonly do: 'held'; readonly poll: Poll; readonly owner: string }
+  | { readonly do: 'owner'; readonly poller: string; readonly before: string | null }
+  /** The one timer: `due` is wanted at this time; null: not at all. */
+  | { readonly do: 'wake'; readonly atMs: number | null };
+
+export interface DoorPolicy {
+  /** An owner that lives and has not polled for this long has stopped. Its handlers may take their time between two polls. */
+  readonly ownerIdleMs: number;
+  /** An answer may come this much after the poll's timeout. */
+  readonly graceMs: number;
+  /** A poll that has waited this long has not been turned down. */
+  readonly acceptedAfterMs: number;
+  /** A poll with a shorter timeout than this is not answered empty sooner: its loop would spin. */
+  readonly shortestMs: number;
+}
+
+export const DOOR_POLICY: DoorPolicy = {
+  ownerIdleMs: 30_000,
+  graceMs: 1_500,
+  acceptedAfterMs: 1_000,
+  shortestMs: 1_000,
+};
+
+export const closedDoor: Door = {
+  open: false,
+  polls: [],
+  owner: null,
+  flight: null,
+  attempts: 0,
+  notBeforeMs: 0,
+  failures: 0,
+  seconds: [],
+};
+
+export type DoorStep = readonly [Door, readonly DoorEffect[]];
+
+/** Decides: the next state, and what is to be done, in order. */
+export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
+  const effects: DoorEffect[] = [];
+  const taken = take(door, event, effects);
+  const settled = settle(taken, event.atMs, policy, effects);
+  effects.push({ do: 'wake', atMs: nextDueMs(settled, event.atMs, policy) });
+  return [settled, effects];
+}
+
+function take(door: Door, event: DoorEvent, effects: DoorEffect[]): Door {
+  switch (event.kind) {
+    case 'asked':
+      return asked(door, event.poll, effects);
+    case 'closed':
+      return closed(door, event.connection, event.atMs, effects);
+    case 'gone':
+      return door.owner?.poller === event.poller ? { ...door, owner: null, seconds: [] } : door;
+    case 'landed':
+      return landed(door, event, effects);
+    case 'cleared':
+      return { ...door, notBeforeMs: event.atMs };
+    case 'due':
+      return door;
+    case 'opened':
+      return { ...door, open: true };
+    case 'shut':
+      return answerAll({ ...door, open: false }, event.atMs, 'shut', effects);
+    case 'released':
+      return answerAll(door, event.atMs, 'released', effects);
+  }
+}
+
+function asked(door: Door, poll: Poll, effects: DoorEffect[]): Door {
+  const next = { ...door, polls: [...door.polls, poll] };
+  const { owner } = door;
+  if (!owner || !door.open) return next;
+  if (owner.poller !== poll.poller) {
+    effects.push({ do: 'held', poll, owner: owner.poller });
+    return next;
+  }
+  if (owner.connection === poll.connection || !busyElsewhere(door, poll)) {
+    // Between two polls of one loop, its client may take another connection of its pool.
+    return door.seconds.includes(poll.connection) &&
+      owner.connection !== null &&
+      owner.connection !== poll.connection
+      ? heldBeside(next, poll, effects)
+      : { ...next, owner: { ...owner, connection: poll.connection } };
+  }
+  return heldBeside(next, poll, effects);
+}
+
+/** Another connection of the same process has a poll open: this is a loop of its own. */
+function busyElsewhere(door: Door, poll: Poll): boolean {
+  return door.polls.some(
+    (it) =>
+      it.poller === poll.poller && it.connection !== poll.connection && !door.seconds.includes(it.connection),
+  );
+}
+
+function heldBeside(door: Door, poll: Poll, effects: DoorEffect[]): Door {
+  effects.push({ do: 'held', poll, owner: poll.poller });
+  if (door.seconds.includes(poll.connection)) return door;
+  return { ...door, seconds: [...door.seconds, poll.connection] };
+}
+
+function closed(door: Door, connection: number, atMs: number, effects: DoorEffect[]): Door {
+  const flying = door.flight?.poll.connection === connection;
+  const flight = flying ? aborted(door.flight, effects) : door.flight;
+  const owner =
+    door.owner?.connection === connection ? { ...door.owner, connection: null, sinceMs: atMs } : door.owner;
+  const left = {
+    ...door,
+    flight,
+    owner,
+    polls: door.polls.filter((it) => it.connection !== connection),
+    seconds: door.seconds.filter((it) => it !== connection),
+  };
+  // The loop that was held beside it may be the same one, which had given up waiting for its answer.
+  return owner && owner.connection === null ? { ...left, seconds: [] } : left;
+}
+
+function aborted(flight: Flight | null, effects: DoorEffect[]): Flight | null {
+  if (!flight || flight.aborting) return flight;
+  effects.push({ do: 'abort', attempt: flight.attempt });
+  return { ...flight, aborting: true };
+}
+
+function landed(door: Door, event: Extract<DoorEvent, { kind: 'landed' }>, effects: DoorEffect[]): Door {
+  const { flight } = door;
+  if (flight?.attempt !== event.attempt) return door;
+  const down = { ...door, flight: null };
+  // Nobody waits for it any more; how the API took it still says when to ask again.
+  const wanted = !flight.aborting && door.polls.some((it) => it.id === flight.poll.id);
+  const { landing, atMs } = event;
+  switch (landing.kind) {
+    case 'updates':
+    case 'verdict':
+      if (!wanted) return { ...down, failures: 0 };
+      effects.push({ do: 'pass', poll: flight.poll, attempt: event.attempt });
+      return { ...answered(down, flight.poll, atMs), failures: 0 };
+    case 'flood':
+      return { ...down, notBeforeMs: atMs + landing.retryAfterMs };
+    default: {
+      if (flight.aborting) return down;
+      const delayMs = retryMs(landing.kind, door.failures, event.random);
+      return { ...down, failures: door.failures + 1, notBeforeMs: atMs + delayMs };
+    }
+  }
+}
+
+/** The first wait, the factor, the longest. A rival that is only about to leave should not cost much; nor should an outage. */
+const RETRIES = {
+  conflict: [1_000, 1.5, 5_000],
+  // Normally the clearing tells; this is the net behind it.
+  webhook: [2_000, 1.5, 10_000],
+  outage: [250, 2, 5_000],
+} as const;
+
+/** Back-off before the next flight, spread by ±20 %. */
+export function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {
+  const [first, factor, longest] = RETRIES[kind];
+  return Math.round(Math.min(longest, first * factor ** Math.min(failures, 30)) * (0.8 + 0.4 * random));
+}
+
+function answered(door: Door, poll: Poll, atMs: number): Door {
+  const polls = door.polls.filter((it) => it.id !== poll.id);
+  const owner = door.owner?.poller === poll.poller ? { ...door.owner, sinceMs: atMs } : door.owner;
+  return { ...door, polls, owner };
+}
+
+function answerAll(door: Door, atMs: number, why: 'shut' | 'released', effects: DoorEffect[]): Door {
+  let next: Door = { ...door, flight: aborted(door.flight, effects) };
+  for (const poll of door.polls) {
+    effects.push({ do: 'empty', poll, why });
+    next = answered(next, poll, atMs);
+  }
+  return next;
+}
+
+/** Answers what is due, finds the owner, and sends the next poll on its way. */
+function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
+  let door = before;
+  for (const poll of door.polls) {
+    if (atMs < deadlineMs(door, poll, policy)) continue;
+    const flying = door.flight?.poll.id === poll.id;
+    if (flying) door = { ...door, flight: aborted(door.flight, effects) };
+    const mine = door.owner === null || isNext(door, poll);
+    effects.push({ do: 'empty', poll, why: !door.open ? 'shut' : flying || mine ? 'retrying' : 'held' });
+    door = answered(door, poll, atMs);
+  }
+  const { flight } = door;
+  if (flight && !flight.accepted && !flight.aborting && atMs >= flight.startedAtMs + policy.acceptedAfterMs) {
+    effects.push({ do: 'accepted', attempt: flight.attempt });
+    door = { ...door, flight: { ...flight, accepted: true } };
+  }
+  if (!door.open) return door;
+  door = findOwner(door, atMs, policy, effects);
+  const poll = door.polls.find((it) => isNext(door, it));
+  if (door.flight || !poll || atMs < door.notBeforeMs) return door;
+  return takeOff(door, poll, atMs, policy, effects);
+}
+
+function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
+  const { owner } = door;
+  if (owner) {
+    const polls = door.polls.some((it) => isNext(door, it)) || door.flight?.poll.poller === owner.poller;
+    if (polls || atMs < owner.sinceMs + policy.ownerIdleMs) return door;
+  }
+  const first = door.polls[0];
+  if (!first) return door;
+  if (first.poller !== owner?.poller)
+    effects.push({ do: 'owner', poller: first.poller, before: owner?.poller ?? null });
+  return {
+    ...door,
+    owner: { poller: first.poller, connection: first.connection, sinceMs: atMs },
+    seconds: [],
+  };
+}
+
+function isNext(door: Door, poll: Poll): boolean {
+  return door.owner?.poller === poll.poller && !door.seconds.includes(poll.connection);
+}
+
+function takeOff(door: Door, poll: Poll, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
+  const waitedMs = atMs - poll.askedAtMs;
+  const leftMs = Math.floor((poll.timeoutMs - waitedMs) / 1_000) * 1_000;
+  // The worker's own words, as long as they fit: a poll that was held up asks for what is left of its time only.
+  const fits = waitedMs < Math.min(1_000, policy.graceMs);
+  if (!fits && leftMs < 1_000 && poll.timeoutMs > 0) return door;
+  const attempt = door.attempts + 1;
+  effects.push({ do: 'fly', attempt, poll, timeoutMs: fits ? null : Math.max(0, leftMs) });
+  const flight: Flight = { attempt, poll, startedAtMs: atMs, accepted: false, aborting: false };
+  return { ...door, attempts: attempt, flight };
+}
+
+/** Polls that wait for another poller to stop, the oldest first. */
+export function heldPolls(door: Door): readonly Poll[] {
+  return door.owner === null ? [] : door.polls.filter((it) => !isNext(door, it));
+}
+
+/** When this poll is answered empty if nothing else has answered it. */
+function deadlineMs(door: Door, poll: Poll, policy: DoorPolicy): number {
+  const timeoutMs = Math.max(poll.timeoutMs, policy.shortestMs);
+  const flying = door.flight?.poll.id === poll.id && !door.flight.aborting;
+  // Timeouts below 3 s may become 3 s at the server (same offset again within that time).
+  const upstreamMs = flying ? Math.max(poll.timeoutMs, 3_000) + policy.graceMs : timeoutMs;
+  return poll.askedAtMs + upstreamMs;
+}
+
+function nextDueMs(door: Door, atMs: number, policy: DoorPolicy): number | null {
+  let next = Number.POSITIVE_INFINITY;
+  const at = (dueMs: number) => {
+    if (dueMs > atMs) next = Math.min(next, dueMs);
+  };
+  for (const poll of door.polls) at(deadlineMs(door, poll, policy));
+  if (door.flight && !door.flight.accepted && !door.flight.aborting)
+    at(door.flight.startedAtMs + policy.acceptedAfterMs);
+  if (door.polls.length > 0) {
+    at(door.notBeforeMs);
+    if (door.owner) at(door.owner.sinceMs + policy.ownerIdleMs);
+  }
+  return Number.isFinite(next) ? next : null;
+}

@@ -1,0 +1,96 @@
+/**
+ * One listening socket on 127.0.0.1, as careful as a local server has to be: heads are bounded in size and time, and when
+ * connections crowd, those from outside of the worker's tree go first, so that strangers can't shut the worker out.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+
+export interface Endpoint {
+  readonly port: number;
+  /** Ends all connections, too. */
+  close(): void;
+}
+
+export interface EndpointOptions {
+  /** 0: any free one. */
+  readonly port: number;
+  readonly handle: (request: IncomingMessage, response: ServerResponse, port: number) => void;
+  readonly onClosed: (connection: number) => void;
+  /** Ports of clients in the worker's tree; null where the system does not tell. */
+  readonly members: (port: number) => ReadonlySet<number> | null;
+}
+
+const HEAD_BYTES_MAX = 32 * 1024;
+const HEAD_MS_MAX = 10_000;
+const IDLE_MS_MAX = 75_000;
+const CHECK_EVERY_MS = 10_000;
+const CONNECTIONS_MAX = 1_024;
+/** From here on strangers are looked for, so often at most. */
+const CROWD = 96;
+const CROWD_LOOK_EVERY_MS = 250;
+
+const numbers = new WeakMap<Socket, number>();
+let lastNumber = 0;
+
+/** A number for the connection that a request came by; the same for all its requests. */
+export function connectionOf(socket: Socket): number {
+  let number = numbers.get(socket);
+  if (number === undefined) {
+    number = ++lastNumber;
+    numbers.set(socket, number);
+  }
+  return number;
+}
+
+/** Rejects with the system's error. */
+export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
+  const sockets = new Set<Socket>();
+  let lookedAtMs = Number.NEGATIVE_INFINITY;
+  const server: Server = createServer(
+    {
+      maxHeaderSize: HEAD_BYTES_MAX,
+      headersTimeout: HEAD_MS_MAX,
+      // An upload may take as long as it takes.
+      requestTimeout: 0,
+      keepAliveTimeout: IDLE_MS_MAX,
+      connectionsCheckingInterval: CHECK_EVERY_MS,
+      noDelay: true,
+    },
+    (request, response) => options.handle(request, response, (server.address() as AddressInfo).port),
+  );
+  server.maxConnections = CONNECTIONS_MAX;
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => {
+      sockets.delete(socket);
+      options.onClosed(connectionOf(socket));
+    });
+    if (sockets.size > CROWD) dropStrangers();
+  });
+
+  function dropStrangers(): void {
+    const nowMs = performance.now();
+    if (nowMs - lookedAtMs < CROWD_LOOK_EVERY_MS) return;
+    lookedAtMs = nowMs;
+    const members = options.members((server.address() as AddressInfo).port);
+    if (members === null) return;
+    for (const socket of sockets) if (!members.has(socket.remotePort ?? 0)) socket.destroy();
+  }
+
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host: '127.0.0.1', port: options.port, exclusive: true }, () => {
+      server.off('error', reject);
+      // EMFILE and the like: the next connection may fare better.
+      server.on('error', () => {});
+      const { port } = server.address() as AddressInfo;
+      resolve({
+        port,
+        close() {
+          server.close();
+          for (const socket of sockets) socket.destroy();
+        },
+      });
+    });
+  });
+}

@@ -1,0 +1,80 @@
+/** One getUpdates upstream: begun, read whole, or given up. */
+import type { Dispatcher } from 'undici';
+import type { Answer } from './landing.ts';
+
+export interface Flight {
+  /** Ends it: its connection is closed before `onEnd` is called with null. */
+  abort(): void;
+}
+
+export interface FlightRequest {
+  readonly path: string;
+  readonly body: string;
+  readonly userAgent: string | undefined;
+}
+
+/** A hundred updates have some hundred KB. */
+const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
+
+export function fly(
+  to: Pick<Dispatcher, 'dispatch'>,
+  { path, body, userAgent }: FlightRequest,
+  onEnd: (answer: (Answer & { readonly headers: readonly (string | Buffer)[] }) | Error | null) => void,
+): Flight {
+  let controller: Dispatcher.DispatchController | null = null;
+  let aborted = false;
+  let ended = false;
+  let status = 0;
+  let bytes = 0;
+  let headers: readonly (string | Buffer)[] = [];
+  const chunks: Buffer[] = [];
+
+  function end(answer: Parameters<typeof onEnd>[0]): void {
+    if (ended) return;
+    ended = true;
+    onEnd(aborted ? null : answer);
+  }
+
+  const request: Dispatcher.DispatchOptions = {
+    method: 'POST',
+    path,
+    headers: [
+      ...['content-type', 'application/x-www-form-urlencoded'],
+      ...(userAgent === undefined ? [] : ['user-agent', userAgent]),
+    ],
+    body,
+  };
+  try {
+    to.dispatch(request, {
+      onRequestStart(started) {
+        controller = started;
+        // Given up before it was sent: now it never is.
+        if (aborted) started.abort(new Error('given up'));
+      },
+      onResponseStart(started, code) {
+        status = code;
+        headers = (started as { rawHeaders?: readonly (string | Buffer)[] | null }).rawHeaders ?? [];
+      },
+      onResponseData(started, chunk) {
+        bytes += chunk.length;
+        if (bytes > ANSWER_BYTES_MAX) started.abort(new Error('an answer of more than 32 MiB'));
+        else chunks.push(chunk);
+      },
+      onResponseEnd: () => end({ status, body: Buffer.concat(chunks), headers }),
+      onResponseError: (_started, error) => end(error),
+    });
+  } catch (error) {
+    // The caller is still in the midst of deciding.
+    setImmediate(end, error as Error);
+  }
+
+  return {
+    abort() {
+      if (aborted || ended) return;
+      aborted = true;
+      if (controller) controller.abort(new Error('given up'));
+      // Not on its way yet, and never will be.
+      else setImmediate(end, null);
+    },
+  };
+}

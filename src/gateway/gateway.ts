@@ -1,0 +1,444 @@
+/**
+ * The worker's own Bot API endpoint, and its only door to getUpdates: every call is passed on, polls go through the door
+ * (core/door.ts), which this joins to sockets. Decides nothing about the supervisor: what happens is told as news.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Args } from '../bot-api/args.ts';
+import {
+  closedDoor,
+  type Door,
+  type DoorEffect,
+  type DoorEvent,
+  heldPolls,
+  type Poll,
+  stepDoor,
+} from '../core/door.ts';
+import { connectionOf, type Endpoint, openEndpoint } from './endpoint.ts';
+import { type Flight, fly } from './flight.ts';
+import { downstreamHeaders } from './headers.ts';
+import { landingOf } from './landing.ts';
+import { createPeers, descendants, lives, type Peer } from './peer.ts';
+import { pollBody, pollOffset, pollTimeoutMs, readArgs, readSmallBody, TooLarge } from './poll-request.ts';
+import { relay } from './relay.ts';
+import { answerError, answerJson, NO_UPDATES } from './reply.ts';
+import { type Target, targetOf } from './target.ts';
+import { openUpstream } from './upstream.ts';
+
+/** What the supervisor hears of. Pids are null where the system does not tell. */
+export type GatewayNews =
+  | { readonly kind: 'asked'; readonly pid: number | null; readonly offset: number | null }
+  | { readonly kind: 'answered' }
+  /** The Bot API has taken a poll: it waits, or has been answered. */
+  | { readonly kind: 'accepted' }
+  /** A poll has succeeded and its answer has gone out to the worker. */
+  | { readonly kind: 'completed'; readonly updates: number }
+  | { readonly kind: 'conflict'; readonly livedMs: number }
+  | { readonly kind: 'webhook' }
+  | { readonly kind: 'outage'; readonly problem: string }
+  | { readonly kind: 'flood'; readonly retryAfterMs: number }
+  | { readonly kind: 'refused'; readonly description: string }
+  /** A second poller of the worker is still made to wait for the first. */
+  | { readonly kind: 'second'; readonly owner: number | null; readonly held: number | null }
+  | { readonly kind: 'stranger'; readonly pid: number | null }
+  | { readonly kind: 'webhook-turned-down' }
+  /** The worker has set (or taken away) its own webhook, as it was allowed to. */
+  | { readonly kind: 'webhook-of-worker'; readonly set: boolean }
+  | { readonly kind: 'farewell'; readonly method: 'logout' | 'close' }
+  | { readonly kind: 'called'; readonly tookMs: number };
+
+export interface GatewayOptions {
+  readonly apiRoot: string;
+  readonly token: string;
+  /** What the worker has to name: the token, or one that is good here only. */
+  readonly workerToken: string;
+  /** Null: a fresh one for each worker. */
+  readonly port: number | null;
+  readonly allowSetWebhook: boolean;
+  /** Pids of the whole tree of the worker. */
+  readonly tree: () => readonly number[];
+  readonly onNews: (news: GatewayNews) => void;
+}
+
+export interface Poller {
+  readonly pid: number | null;
+  readonly role: 'owner' | 'held';
+}
+
+export interface Gateway {
+  /** Opens what the next worker will get; rejects with the system's error. */
+  prepare(): Promise<void>;
+  /** The API root of the next worker. What earlier ones had is closed. */
+  next(): string;
+  spawned(pid: number): void;
+  /** The worker is asked to end: its open polls are answered, later ones still go through. */
+  release(): void;
+  /** No poll goes out any more. */
+  shut(): void;
+  /** Nothing is in the way of polling any more. */
+  cleared(): void;
+  pollers(): readonly Poller[];
+  close(): void;
+}
+
+/** A request that is only on its way over from an ended connection of the same loop is not a second poller. */
+const SECOND_AFTER_MS = 500;
+/** A process is dead some time after its sockets are closed. */
+const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
+
+interface Waiting {
+  readonly response: ServerResponse;
+  readonly request: IncomingMessage;
+  readonly args: Args;
+  readonly environment: string;
+}
+
+export async function createGateway(options: GatewayOptions): Promise<Gateway> {
+  const { token, workerToken, onNews } = options;
+  const upstream = await openUpstream(options.apiRoot, process.env);
+  const waiting = new Map<number, Waiting>();
+  const pids = new Map<string, number>();
+  const pollersByConnection = new Map<number, string>();
+  const flights = new Map<number, Flight>();
+  const answers = new Map<number, { status: number; headers: string[]; body: Buffer; updates: number }>();
+  const queue: DoorEvent[] = [];
+  let door: Door = closedDoor;
+  let busy = false;
+  let timer: NodeJS.Timeout | null = null;
+  let lastPoll = 0;
+  let leader: number | null = null;
+  let present: Endpoint | null = null;
+  let coming: Endpoint | null = null;
+  let closed = false;
+
+  const peers = createPeers((thorough) => {
+    if (thorough) return options.tree();
+    return [...pids.values(), ...(leader === null ? [] : descendants(leader))];
+  });
+
+  type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
+  function send(event: Untimed<DoorEvent>): void {
+    if (closed) return;
+    queue.push({ ...event, atMs: performance.now() } as DoorEvent);
+    if (busy) return;
+    busy = true;
+    try {
+      for (let next = queue.shift(); next; next = queue.shift()) {
+        const [following, effects] = stepDoor(door, next);
+        door = following;
+        for (const effect of effects) perform(effect);
+      }
+    } finally {
+      busy = false;
+    }
+  }
+
+  function perform(effect: DoorEffect): void {
+    switch (effect.do) {
+      case 'fly':
+        return void takeOff(effect);
+      case 'abort':
+        flights.get(effect.attempt)?.abort();
+        return;
+      case 'pass':
+        return void pass(effect.poll, effect.attempt);
+      case 'empty': {
+        const response = take(effect.poll.id);
+        if (!response) return;
+        answerJson(response, 200, NO_UPDATES);
+        onNews({ kind: 'answered' });
+        return;
+      }
+      case 'accepted':
+        onNews({ kind: 'accepted' });
+        return;
+      case 'held':
+        setTimeout(() => sayHeld(effect.poll), SECOND_AFTER_MS).unref();
+        return;
+      case 'owner':
+        return;
+      case 'wake':
+        if (timer !== null) clearTimeout(timer);
+        timer =
+          effect.atMs === null
+            ? null
+            : // Rounded up: a timer that comes a fraction too early would only be set again.
+              setTimeout(() => send({ kind: 'due' }), Math.ceil(effect.atMs - performance.now()));
+    }
+  }
+
+  function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
+    const asked = waiting.get(poll.id);
+    const begunAtMs = performance.now();
+    const path = `${upstream.prefix}/bot${token}${asked?.environment ?? ''}/getUpdates`;
+    const request = {
+      path,
+      body: asked ? pollBody(asked.args, timeoutMs) : '',
+      userAgent: asked?.request.headers['user-agent'],
+    };
+    const flight = fly(upstream.polls, request, (answer) => {
+      flights.delete(attempt);
+      const land = (landing: Extract<DoorEvent, { kind: 'landed' }>['landing']) =>
+        send({ kind: 'landed', attempt, landing, random: Math.random() });
+      if (answer === null) return land({ kind: 'outage' });
+      if (answer instanceof Error) {
+        onNews({ kind: 'outage', problem: (answer as NodeJS.ErrnoException).code ?? answer.message });
+        return land({ kind: 'outage' });
+      }
+      const { landing, problem, refused } = landingOf(answer);
+      tell(landing, problem, refused, performance.now() - begunAtMs);
+      answers.set(attempt, {
+        status: answer.status,
+        headers: downstreamHeaders(answer.headers),
+        body: answer.body,
+        updates: landing.kind === 'updates' ? landing.count : 0,
+      });
+      land(landing);
+      answers.delete(attempt);
+    });
+    flights.set(attempt, flight);
+  }
+
+  function tell(
+    landing: Extract<DoorEvent, { kind: 'landed' }>['landing'],
+    problem: string | null,
+    refused: boolean,
+    livedMs: number,
+  ): void {
+    switch (landing.kind) {
+      case 'updates':
+        return void onNews({ kind: 'accepted' });
+      case 'verdict':
+        if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
+        return;
+      case 'conflict':
+        return void onNews({ kind: 'conflict', livedMs });
+      case 'webhook':
+        return void onNews({ kind: 'webhook' });
+      case 'flood':
+        return void onNews({ kind: 'flood', retryAfterMs: landing.retryAfterMs });
+      case 'outage':
+        return void onNews({ kind: 'outage', problem: problem ?? 'no answer' });
+    }
+  }
+
+  function pass(poll: Poll, attempt: number): void {
+    const response = take(poll.id);
+    const answer = answers.get(attempt);
+    if (!response || !answer) return;
+    const completed = answer.status === 200;
+    const { updates } = answer;
+    // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
+    response.once('finish', () => {
+      if (completed) onNews({ kind: 'completed', updates });
+      onNews({ kind: 'answered' });
+    });
+    response.sendDate = false;
+    response.writeHead(answer.status, answer.headers);
+    response.end(answer.body);
+  }
+
+  function take(id: number): ServerResponse | null {
+    const asked = waiting.get(id);
+    waiting.delete(id);
+    return asked && !asked.response.destroyed ? asked.response : null;
+  }
+
+  function sayHeld(poll: Poll): void {
+    if (!heldPolls(door).some((it) => it.id === poll.id) || !door.owner) return;
+    onNews({
+      kind: 'second',
+      owner: pids.get(door.owner.poller) ?? null,
+      held: pids.get(poll.poller) ?? null,
+    });
+  }
+
+  function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
+    response.on('error', () => {});
+    request.on('error', () => {});
+    const target = targetOf(
+      {
+        method: request.method ?? '',
+        target: request.url ?? '',
+        host: request.headers.host,
+        origin: request.headers.origin,
+      },
+      workerToken,
+      port,
+    );
+    if (target.kind === 'refused') return void answerError(response, target.status, target.description);
+    if (target.kind === 'file') {
+      const path = `${upstream.prefix}/file/bot${token}${target.environment}${target.rest}${target.query}`;
+      return void relay(request, response, { to: upstream.calls, path });
+    }
+    if (READ.has(target.method)) {
+      inspect(request, response, target, port).catch((error: unknown) => unreadable(response, error));
+      return;
+    }
+    forward(request, response, target, null);
+  }
+
+  function forward(
+    request: IncomingMessage,
+    response: ServerResponse,
+    target: Extract<Target, { kind: 'call' }>,
+    body: Buffer | null,
+    onStatus?: (status: number) => void,
+  ): void {
+    const begunAtMs = performance.now();
+    relay(request, response, {
+      to: upstream.calls,
+      path: `${upstream.prefix}/bot${token}${target.environment}${target.rest}${target.query}`,
+      ...(body ? { body } : {}),
+      onStatus(status, problem) {
+        if (problem === null) onNews({ kind: 'called', tookMs: performance.now() - begunAtMs });
+        onStatus?.(status);
+      },
+    });
+  }
+
+  /** Calls whose parameters have to be read before they are passed on. */
+  async function inspect(
+    request: IncomingMessage,
+    response: ServerResponse,
+    target: Extract<Target, { kind: 'call' }>,
+    port: number,
+  ): Promise<void> {
+    const body = await readSmallBody(request);
+    const args = readArgs(target.query, body, request.headers);
+    const method = target.method === '' ? args.get('method').toLowerCase() : target.method;
+    switch (method) {
+      case 'getupdates':
+        return ask(request, response, args, target.environment, port);
+      case 'setwebhook':
+      case 'deletewebhook': {
+        const sets = method === 'setwebhook' && args.get('url') !== '';
+        if (sets && !options.allowSetWebhook) {
+          onNews({ kind: 'webhook-turned-down' });
+          return void answerError(
+            response,
+            409,
+            'Conflict: singlepoll keeps this bot on getUpdates, so its worker cannot set a webhook; start with --allow-set-webhook to let it',
+          );
+        }
+        return forward(request, response, target, body, (status) => {
+          if (status === 200) onNews({ kind: 'webhook-of-worker', set: sets });
+        });
+      }
+      case 'logout':
+      case 'close':
+        onNews({ kind: 'farewell', method });
+    }
+    forward(request, response, target, body);
+  }
+
+  function ask(
+    request: IncomingMessage,
+    response: ServerResponse,
+    args: Args,
+    environment: string,
+    port: number,
+  ): void {
+    const { socket } = request;
+    const connection = connectionOf(socket);
+    if (socket.destroyed) return;
+    let poller = pollersByConnection.get(connection);
+    if (poller === undefined) {
+      const peer = peers.of(socket.remotePort ?? 0, port);
+      if (peer.kind === 'stranger') {
+        onNews({ kind: 'stranger', pid: peer.pid });
+        return void answerError(
+          response,
+          403,
+          'Forbidden: this is the gateway of a singlepoll worker, and only its own processes may poll through it',
+        );
+      }
+      poller = nameOf(peer);
+      pollersByConnection.set(connection, poller);
+    }
+    const id = ++lastPoll;
+    waiting.set(id, { request, response, args, environment });
+    onNews({ kind: 'asked', pid: pids.get(poller) ?? null, offset: pollOffset(args) });
+    response.once('close', () => {
+      if (waiting.delete(id)) onNews({ kind: 'answered' });
+    });
+    const poll = { id, poller, connection, askedAtMs: performance.now(), timeoutMs: pollTimeoutMs(args) };
+    send({ kind: 'asked', poll });
+  }
+
+  function nameOf(peer: Peer): string {
+    if (peer.kind !== 'member') return 'worker';
+    const name = `pid ${peer.pid}`;
+    pids.set(name, peer.pid);
+    return name;
+  }
+
+  function left(connection: number): void {
+    const poller = pollersByConnection.get(connection);
+    pollersByConnection.delete(connection);
+    if (poller === undefined) return;
+    send({ kind: 'closed', connection });
+    const pid = pids.get(poller);
+    if (pid !== undefined) for (const ms of DEATH_LOOKS_MS) setTimeout(seeDeath, ms, poller, pid).unref();
+  }
+
+  function seeDeath(poller: string, pid: number): void {
+    if (pids.get(poller) !== pid || lives(pid)) return;
+    pids.delete(poller);
+    send({ kind: 'gone', poller });
+  }
+
+  async function open(port: number): Promise<Endpoint> {
+    return await openEndpoint({ port, handle, onClosed: left, members: peers.members });
+  }
+
+  return {
+    async prepare() {
+      if (coming || closed) return;
+      if (options.port !== null && present) return;
+      const opened = await open(options.port ?? 0);
+      if (coming || closed) opened.close();
+      else coming = opened;
+    },
+    next() {
+      const before = present;
+      // Without a fresh one (no descriptors left) the old one goes on.
+      present = coming ?? present;
+      coming = null;
+      if (before !== present) before?.close();
+      if (door.owner) send({ kind: 'gone', poller: door.owner.poller });
+      pids.clear();
+      leader = null;
+      send({ kind: 'opened' });
+      return `http://127.0.0.1:${present?.port ?? 0}`;
+    },
+    spawned(pid) {
+      leader = pid;
+    },
+    release: () => send({ kind: 'released' }),
+    shut: () => send({ kind: 'shut' }),
+    cleared: () => send({ kind: 'cleared' }),
+    pollers() {
+      const held = new Set(heldPolls(door).map((it) => it.poller));
+      const rows: Poller[] = [...held].map((it) => ({ pid: pids.get(it) ?? null, role: 'held' }));
+      return door.owner ? [{ pid: pids.get(door.owner.poller) ?? null, role: 'owner' }, ...rows] : rows;
+    },
+    close() {
+      send({ kind: 'shut' });
+      closed = true;
+      if (timer !== null) clearTimeout(timer);
+      present?.close();
+      coming?.close();
+      upstream.close();
+    },
+  };
+}
+
+/** An empty method is named by a parameter. */
+const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);
+
+function unreadable(response: ServerResponse, error: unknown): void {
+  if (error instanceof TooLarge) return void answerError(response, 413, 'Request Entity Too Large');
+  const status = (error as { status?: unknown }).status;
+  if (typeof status === 'number') return void answerError(response, status, '');
+  response.destroy();
+}

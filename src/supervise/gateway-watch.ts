@@ -1,0 +1,272 @@
+/**
+ * Turns what the gateway tells into facts for `status`, lines for people, and asks to the supervisor: the first poll, a rival
+ * that stays, a refused token, a deaf worker. The judgement is in core/rivalry.ts and core/hearing.ts.
+ */
+import { readFileSync } from 'node:fs';
+import { deafAtMs, type Heard, type Hearing, hear, silence, slept, unheard } from '../core/hearing.ts';
+import {
+  atPeace,
+  interrupted,
+  kicked,
+  looked,
+  quietAtMs,
+  type Rivalry,
+  type RivalryPolicy,
+  type RivalryStep,
+  undisturbed,
+} from '../core/rivalry.ts';
+import type { Ending } from '../core/supervisor.ts';
+import { EXIT } from '../errors.ts';
+import type { GatewayNews } from '../gateway/gateway.ts';
+import { plainCommand } from '../output/plain.ts';
+import type { Report } from '../output/report.ts';
+import { duration } from '../output/words.ts';
+import type { Facts } from './facts.ts';
+import { rivalryWords, secondPollerWords } from './gateway-words.ts';
+
+export interface GatewayWatchOptions {
+  readonly report: Report;
+  readonly facts: Facts;
+  readonly policy: RivalryPolicy;
+  readonly deafAfterMs: number;
+  readonly requireGateway: boolean;
+  /** `TELEGRAM_BOT_TOKEN in .env`. */
+  readonly tokenSource: string;
+  readonly apiRoot: string;
+  /** Each batch of updates is a line: for a newcomer's eyes. */
+  readonly sayUpdates: boolean;
+  readonly onPolled: () => void;
+  readonly onBlocked: (ending: Ending) => void;
+  readonly onDeaf: (reason: string) => void;
+  /** A webhook is in the way. */
+  readonly onWebhook: () => void;
+  /** Another poller took ours. */
+  readonly onConflict: () => void;
+}
+
+export interface GatewayWatch {
+  readonly news: (news: GatewayNews) => void;
+  spawned(): void;
+  ended(): void;
+  stop(): void;
+}
+
+/** An API that fails this long is said to be out of reach; shorter trouble is nobody's business. */
+const OUTAGE_SAID_AFTER_MS = 5_000;
+/** A timer that comes this late was held up by a stop of our own process. */
+const LATE_MS = 2_000;
+const LATENCIES_KEPT = 31;
+
+export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
+  const { report, facts, policy } = options;
+  const said = new Set<string>();
+  const latencies: number[] = [];
+  let rivalry: Rivalry = atPeace;
+  let hearing: Hearing = unheard;
+  let outageSinceMs: number | null = null;
+  let quietTimer: NodeJS.Timeout | null = null;
+  let deafTimer: NodeJS.Timeout | null = null;
+  facts.latencyMs = () => {
+    const sorted = [...latencies].sort((a, b) => a - b);
+    const middle = sorted[Math.floor(sorted.length / 2)];
+    return middle === undefined ? null : Math.round(middle * 10) / 10;
+  };
+
+  function once(key: string, text: string): void {
+    if (said.has(key)) return;
+    // A flood of strangers must not fill our memory.
+    if (said.size < 1_000) said.add(key);
+    report.line('gateway', text, 'warn');
+  }
+
+  function follow([next, sayings]: RivalryStep): void {
+    rivalry = next;
+    facts.overlap = next.overlap && !next.overlap.over ? next.overlap : null;
+    facts.incumbent = next.incumbent;
+    for (const saying of sayings) {
+      const { text, level } = rivalryWords(saying);
+      report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, { ...saying });
+      if (saying.what === 'rival' && saying.yields) {
+        options.onBlocked({
+          code: EXIT.otherPoller,
+          reason: 'another machine polls this bot and does not go away: this newcomer yields',
+        });
+      }
+    }
+    if (quietTimer !== null) clearTimeout(quietTimer);
+    const dueMs = quietAtMs(rivalry);
+    const inMs = dueMs === null ? 0 : Math.ceil(dueMs - performance.now());
+    // One that is overdue waits for the next poll that goes undisturbed.
+    quietTimer = inMs > 0 ? setTimeout(look, inMs).unref() : null;
+  }
+
+  function look(): void {
+    follow(looked(rivalry, performance.now(), policy));
+  }
+
+  function note(heard: Heard): void {
+    hearing = hear(hearing, heard, performance.now());
+    armDeaf();
+  }
+
+  function armDeaf(): void {
+    if (deafTimer !== null) clearTimeout(deafTimer);
+    const dueMs = deafAtMs(hearing, options.deafAfterMs);
+    deafTimer = null;
+    if (dueMs === null) return;
+    deafTimer = setTimeout(
+      () => {
+        const nowMs = performance.now();
+        if (nowMs - dueMs > LATE_MS) {
+          hearing = slept(hearing, nowMs - dueMs + LATE_MS);
+          return armDeaf();
+        }
+        if (silence(hearing, nowMs) < options.deafAfterMs) return armDeaf();
+        sayDeaf();
+      },
+      Math.max(1, Math.ceil(dueMs - performance.now())),
+    ).unref();
+  }
+
+  function sayDeaf(): void {
+    const reason = `the worker has not completed a poll for ${duration(options.deafAfterMs)}`;
+    facts.deafReplaced += 1;
+    facts.lastDeafAtMs = performance.now();
+    report.line('deaf', `${reason}, though it lives and the Bot API answers: it is replaced`, 'error');
+    // Should it not be replaced at once (a stop is under way), the clock begins anew.
+    note({ kind: 'completed' });
+    options.onDeaf(reason);
+  }
+
+  function apiIsBack(): void {
+    if (outageSinceMs !== null && facts.apiProblem !== null) {
+      facts.apiProblem = null;
+      report.line(
+        'api',
+        `the Bot API answers again, after ${duration(performance.now() - outageSinceMs)}`,
+        'good',
+      );
+    }
+    outageSinceMs = null;
+    if (hearing.apiDown) note({ kind: 'api', down: false });
+  }
+
+  function outage(problem: string): void {
+    const nowMs = performance.now();
+    outageSinceMs ??= nowMs;
+    rivalry = interrupted(rivalry);
+    if (!hearing.apiDown) note({ kind: 'api', down: true });
+    if (facts.apiProblem !== null || nowMs - outageSinceMs < OUTAGE_SAID_AFTER_MS) return;
+    facts.apiProblem = `the Bot API is out of reach: ${problem}`;
+    report.line('api', `${facts.apiProblem}; polls are retried, the worker sees empty answers`, 'warn');
+  }
+
+  function news(it: GatewayNews): void {
+    switch (it.kind) {
+      case 'asked':
+        if (it.offset !== null) facts.offset = it.offset;
+        note({ kind: 'asked' });
+        return;
+      case 'answered':
+        note({ kind: 'answered' });
+        return;
+      case 'accepted':
+        rivalry = undisturbed(rivalry, performance.now());
+        if (rivalry.overlap !== null) look();
+        apiIsBack();
+        facts.via = 'gateway';
+        options.onPolled();
+        return;
+      case 'completed':
+        facts.polls += 1;
+        facts.updates += it.updates;
+        facts.lastPollAt = new Date().toISOString();
+        note({ kind: 'completed' });
+        if (options.sayUpdates && it.updates > 0)
+          report.line('poll', `${it.updates} ${it.updates === 1 ? 'update' : 'updates'} received`);
+        return;
+      case 'conflict':
+        apiIsBack();
+        facts.conflicts.poller += 1;
+        follow(kicked(rivalry, performance.now(), it.livedMs, policy));
+        options.onConflict();
+        return;
+      case 'webhook':
+        apiIsBack();
+        facts.conflicts.webhook += 1;
+        options.onWebhook();
+        return;
+      case 'outage':
+        outage(it.problem);
+        return;
+      case 'flood':
+        report.line(
+          'api',
+          `the Bot API asks for a pause of ${duration(it.retryAfterMs)} (429): nobody polls until then`,
+          'warn',
+        );
+        return;
+      case 'refused':
+        options.onBlocked({
+          code: EXIT.refused,
+          reason: `${options.apiRoot} refuses the token from ${options.tokenSource} now: 401 ${it.description}`,
+        });
+        return;
+      case 'second':
+        once(`second ${it.owner} ${it.held}`, secondPollerWords(it.owner, it.held));
+        return;
+      case 'stranger':
+        facts.refused += 1;
+        once(`stranger ${it.pid}`, `refused ${strangerName(it.pid)}: it is not in the worker's tree`);
+        return;
+      case 'webhook-turned-down':
+        facts.webhookAttempts += 1;
+        facts.lastWebhookAttemptAtMs = performance.now();
+        once('set-webhook', WEBHOOK_TURNED_DOWN);
+        return;
+      case 'webhook-of-worker':
+        facts.webhookOfWorker = it.set;
+        report.line(
+          'gateway',
+          it.set
+            ? 'the worker has set a webhook (--allow-set-webhook): it is left alone, and nobody polls'
+            : 'the worker has deleted the webhook',
+        );
+        return;
+      case 'farewell':
+        report.line('gateway', FAREWELLS[it.method], 'warn');
+        return;
+      case 'called':
+        latencies.push(it.tookMs);
+        if (latencies.length > LATENCIES_KEPT) latencies.shift();
+    }
+  }
+
+  return {
+    news,
+    spawned: () => note({ kind: 'spawned', required: options.requireGateway }),
+    ended: () => note({ kind: 'ended' }),
+    stop() {
+      if (quietTimer !== null) clearTimeout(quietTimer);
+      if (deafTimer !== null) clearTimeout(deafTimer);
+    },
+  };
+}
+
+const WEBHOOK_TURNED_DOWN =
+  'setWebhook of the worker was turned down (409): it would end its own polling; to let it: --allow-set-webhook';
+
+const FAREWELLS = {
+  logout: 'the worker calls logOut: this server will not know the bot any more',
+  close: 'the worker calls close: the bot leaves this server for a while',
+} as const;
+
+function strangerName(pid: number | null): string {
+  if (pid === null) return 'a process of this machine';
+  try {
+    const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').filter(Boolean);
+    return `pid ${pid} (${plainCommand(argv)})`;
+  } catch {
+    return `pid ${pid}`;
+  }
+}

@@ -1,0 +1,71 @@
+/** How the gateway's findings are told to people. Pure. */
+import type { Rhythm, RivalrySaying } from '../core/rivalry.ts';
+import type { Level } from '../output/paint.ts';
+import { duration } from '../output/words.ts';
+
+export function rivalryWords(saying: RivalrySaying): { text: string; level: Level } {
+  switch (saying.what) {
+    case 'overlap':
+      return {
+        level: 'warn',
+        text: saying.again
+          ? 'the other poller of this bot is back (409); polling again'
+          : 'another poller of this bot took the poll (409): polling again; the worker does not notice, and an old run that is about to end goes away by itself',
+      };
+    case 'overlap-over':
+      return {
+        level: 'good',
+        text: `the ${saying.wasRival ? 'rival' : 'other poller'} is gone after ${duration(saying.lastedMs)} (${times(saying.kicks, 'conflict')})`,
+      };
+    case 'rival':
+      return {
+        level: 'error',
+        text:
+          `a rival: another poller has taken the poll ${times(saying.kicks, 'time')} in ${duration(saying.lastedMs)}` +
+          `${saying.rhythm ? `, ${rhythmWords(saying.rhythm)}` : ''}. It was not found on this machine. ` +
+          `${saying.yields ? 'This newcomer yields' : saying.incumbent ? 'This run was here first: it insists' : 'It insists (--on-rival insist)'}. ` +
+          `${RIVAL_CURE}`,
+      };
+  }
+}
+
+export const RIVAL_CURE =
+  'Stop the other one (a laptop, an old server, another container), or revoke the token with @BotFather';
+
+/**
+ * Bot API: the loser of a fight hears of it at once or 3 s later, waits as its library does, and polls again. Waits of the
+ * libraries: pyTelegramBotAPI 0.25 s, python-telegram-bot and aiogram 1 s, growing to 5 and 30 s.
+ */
+export function rhythmWords({ everyMs, reactionMs }: Rhythm): string {
+  const waitMs = reactionMs >= 3_000 ? reactionMs - 3_000 : reactionMs;
+  const every = `about every ${seconds(everyMs)}`;
+  if (everyMs > 25_000)
+    return `${every}: as a bot that is restarted by something each time, or that is rarely up`;
+  if (waitMs < 700)
+    return `${every}: it polls again at once, as node-telegram-bot-api and pyTelegramBotAPI do`;
+  if (waitMs < 2_500) return `${every}: it waits about a second, as python-telegram-bot and aiogram do`;
+  return `${every}: it waits some ${seconds(waitMs)} before it polls again`;
+}
+
+export function secondPollerWords(owner: number | null, held: number | null): string {
+  if (owner !== null && owner === held) {
+    return `a second poller in the worker: process ${owner} polls in two loops; one polls, the other is held and answered empty. ${SECOND_CURE_LOOP}`;
+  }
+  const [first, other] = [
+    owner === null ? 'one process' : `pid ${owner}`,
+    held === null ? 'another' : `pid ${held}`,
+  ];
+  return `a second poller in the worker: ${first} polls, ${other} is held and answered empty. ${SECOND_CURE}`;
+}
+
+export const SECOND_CURE =
+  'Usual cure: one process that polls, so gunicorn --workers=1, no reloader, or the polling started in one worker only';
+const SECOND_CURE_LOOP = 'Usual cure: start polling once, not in each import or thread';
+
+function seconds(ms: number): string {
+  return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;
+}
+
+function times(count: number, word: string): string {
+  return `${count} ${word}${count === 1 ? '' : 's'}`;
+}
