@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { bed } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertSingleFlight, attacked, overlaps } from '../support/gateway-judge.ts';
@@ -53,7 +54,7 @@ test('slow-loris: heads that never end, bodies that never end', (t) =>
         socket.write(`GET /bot${gate.token}/getMe HTTP/1.1\r\nHost: ${gate.host}\r\n`);
         return trickle(socket, 'X-A: b\r\n');
       }),
-      ...Array.from({ length: 100 }, (_, index) => {
+      ...Array.from({ length: side === 'inside' ? 40 : 100 }, (_, index) => {
         const socket = gate.dial(side);
         const method = ['sendMessage', 'getUpdates', '', 'sendDocument'][index % 4];
         const framing = index % 8 < 4 ? 'Content-Length: 100000' : 'Transfer-Encoding: chunked';
@@ -65,7 +66,7 @@ test('slow-loris: heads that never end, bodies that never end', (t) =>
         return trickle(socket, index % 8 < 4 ? 'a=b&' : '1\r\na\r\n');
       }),
     ]);
-    await wellNow('with 400 slow connections');
+    await wellNow('with 340 slow connections');
     const begin = performance.now();
     const me = await ask(gate, { target: '/bot{token}/getMe' });
     assert.equal(me.status, 200);
@@ -110,7 +111,11 @@ test('2,000 connections that say nothing, or half a request', (t) =>
   attacked(
     t,
     async ({ gate, wellNow }) => {
-      for (const text of ['', `GET /bot${gate.token}/getUpdates?timeout=50 HTTP/1.1\r\nHost: `]) {
+      for (const text of [
+        '',
+        `GET /bot${gate.token}/getUpdates?timeout=50 HTTP/1.1\r\nHost: `,
+        `POST /bot${gate.token}/sendDocument HTTP/1.1\r\nHost: ${gate.host}\r\nContent-Length: 9999\r\n\r\nx`,
+      ]) {
         const sockets = Array.from({ length: 2000 }, () => gate.dial('outside'));
         await connected(sockets);
         for (const socket of sockets) socket.write(text);
@@ -336,6 +341,51 @@ test('getUpdates and nameless calls with bodies of 10 MB and without end', (t) =
       }
     }
     await wellNow('after bodies without end');
+  }));
+
+for (const side of SIDES) {
+  test(`bodies that unpack to 58 MB of parameters, from ${side} the tree`, (t) =>
+    attacked(t, async ({ gate, wellNow }) => {
+      const bytes = 58 * MB;
+      const bombs: [string, string][] = [
+        ['x-www-form-urlencoded', `method=getUpdates&timeout=1&x=${'x'.repeat(bytes)}`],
+        ['x-www-form-urlencoded', `x=${'%41'.repeat(bytes / 3)}`],
+        ['x-www-form-urlencoded', 'a&'.repeat(bytes / 2)],
+        ['json', `{"x":"${'\\n'.repeat(bytes / 2)}","method":"getUpdates"}`],
+        ['json', `{"a":${'['.repeat(bytes)}`],
+      ];
+      for (const [type, text] of bombs) {
+        for (const target of ['/bot{token}/getUpdates', '/bot{token}/']) {
+          const connection = wire(gate.dial(side));
+          const headers = [
+            ['Content-Type', `application/${type}`],
+            ['Content-Encoding', 'gzip'],
+          ] as const;
+          await connection.send(requestBytes(gate, { target, headers, body: gzipSync(text) }));
+          await wellNow(`with ${text.slice(0, 30)} for ${target}`);
+          connection.close();
+        }
+      }
+    }));
+}
+
+test('900 strangers with a poll of 1 MB each, nearly whole', (t) =>
+  attacked(t, async ({ gate, wellNow }) => {
+    const headers = [
+      ['Content-Type', 'application/x-www-form-urlencoded'],
+      ['Content-Length', String(MB)],
+    ] as const;
+    const head = requestBytes(gate, { method: 'POST', target: '/bot{token}/getUpdates', headers });
+    const body = Buffer.alloc(MB - 100, 'x');
+    const sockets = Array.from({ length: 900 }, () => {
+      const socket = gate.dial('outside');
+      socket.write(head);
+      socket.write(body);
+      return socket;
+    });
+    await wellNow('with 900 bodies');
+    await staysTrue('the supervisor lives', 1000, () => !gate.run.ended());
+    for (const socket of sockets) socket.destroy();
   }));
 
 test('other protocols and noise', (t) =>

@@ -210,7 +210,7 @@ test('answers: what belongs to the connection upstream stays there', async (t) =
     const body = '{"ok":true,"result":{}}';
     response.socket!.write(
       [
-        'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\nHTTP/1.1 200 Fine by me',
+        'HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\nHTTP/1.1 200 Fine by me',
         'Connection: close, X-Private',
         'X-Private: 1',
         'Keep-Alive: timeout=77',
@@ -240,6 +240,30 @@ test('answers: what belongs to the connection upstream stays there', async (t) =
     assert.doesNotMatch(header(answer, 'keep-alive') ?? '', /77/);
   }
   connection.close();
+});
+
+test('answers: reason phrases and statuses of any kind', async (t) => {
+  const { up, gate } = await onUpstream(t);
+  const body = '{"ok":true}';
+  let line = '';
+  up.on('getChat', (_response, _seen, request) => {
+    request.socket.write(Buffer.from(`${line}\r\nContent-Length: ${body.length}\r\n\r\n${body}`, 'latin1'));
+  });
+  for (line of [
+    'HTTP/1.1 200',
+    'HTTP/1.1 200 ',
+    'HTTP/1.1 200 Tout va tr\xe8s bien',
+    'HTTP/1.1 200 \xd0\x9e\xd0\x9a \xe2\x82\xac',
+    'HTTP/1.1 200 a\tb',
+    'HTTP/1.0 200 OK',
+    'HTTP/1.1 299 Odd',
+    'HTTP/1.1 599 Odder',
+    'HTTP/1.1 999 Oddest',
+  ]) {
+    const answer = await ask(gate, { target: '/bot{token}/getChat', ms: 5000 });
+    assert.equal(answer.status, Number(line.split(' ')[1]), line);
+    assert.equal(answer.body.toString(), body, line);
+  }
 });
 
 test('answers: one that breaks off is not passed as whole; bytes behind one are nobody’s answer', async (t) => {

@@ -201,6 +201,11 @@ const TRICKS: Trick[] = [
     name: 'trailers that look like headers',
     head: 'Transfer-Encoding: chunked\r\nTrailer: Content-Length\r\n',
     body: `3\r\na=b\r\n0\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\nHost: evil\r\n\r\n`,
+  },
+  {
+    name: 'trailers',
+    head: 'Transfer-Encoding: chunked\r\nTrailer: Host\r\n',
+    body: `3\r\na=b\r\n0\r\nHost: evil\r\nX-Trailer: 1\r\n\r\n`,
     body0: 'a=b',
   },
   { name: 'a bait in a body', head: `Content-Length: ${BAIT.length}\r\n`, body: BAIT, body0: BAIT },

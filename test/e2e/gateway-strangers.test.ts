@@ -247,6 +247,23 @@ test('getUpdates of a process outside the worker tree is refused, with its pid i
   assertNoToken(gate.run.stderr(), b.token);
 });
 
+test('a stranger that sends a poll and is gone before anybody looks: its offset confirms nothing', async (t) => {
+  const b = await bed(t);
+  const gate = await relay(b, { worker: ['--idle'] });
+  const id = b.sandbox.text('not to be lost');
+  const target = `/bot{token}/getUpdates?offset=${id + 1}&poller=stranger.1`;
+  for (let round = 0; round < 100; round++) {
+    const socket = gate.dial('outside');
+    await new Promise((resolve) => socket.end(requestBytes(gate, { target }), () => resolve(null)));
+    if (round % 2) socket.destroy();
+    else socket.resetAndDestroy();
+    // A call of the worker in between: when it is answered, what came before it has been looked at.
+    if (round % 5 === 0) await ask(gate, { target: '/bot{token}/getMe' });
+  }
+  await staysTrue('no poll of a stranger at the API', 500, () => b.sandbox.polls().length === 0);
+  assert.equal((await b.sandbox.webhookInfo()).pending_update_count, 1);
+});
+
 test('the gateway listens on 127.0.0.1 only', async (t) => {
   const b = await bed(t);
   const gate = await relay(b);
