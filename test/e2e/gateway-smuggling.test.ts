@@ -6,7 +6,8 @@ import { onUpstream } from '../support/gateway-bed.ts';
 import { until } from '../support/wait.ts';
 import { wire } from '../support/wire.ts';
 
-const BAIT = 'GET /bot1234567:smuggledsmuggledsmuggledsmuggled/bait HTTP/1.1\r\nHost: x\r\n\r\n';
+// HTTP/1.0 without Host: only its token turns it down.
+const BAIT = 'GET /bot1234567:smuggledsmuggledsmuggledsmuggled/bait HTTP/1.0\r\n\r\n';
 const FORM = 'Content-Type: application/x-www-form-urlencoded\r\n';
 
 interface Trick {
