@@ -45,6 +45,8 @@ export function connectionOf(socket: Socket): number {
 /** Rejects with the system's error. */
 export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
   const sockets = new Set<Socket>();
+  // Asking for it is a system call.
+  let ownPort = options.port;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
   const server: Server = createServer(
     {
@@ -56,7 +58,7 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
       connectionsCheckingInterval: CHECK_EVERY_MS,
       noDelay: true,
     },
-    (request, response) => options.handle(request, response, (server.address() as AddressInfo).port),
+    (request, response) => options.handle(request, response, ownPort),
   );
   server.maxConnections = CONNECTIONS_MAX;
   server.on('connection', (socket) => {
@@ -72,7 +74,7 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
     const nowMs = performance.now();
     if (nowMs - lookedAtMs < CROWD_LOOK_EVERY_MS) return;
     lookedAtMs = nowMs;
-    const members = options.members((server.address() as AddressInfo).port);
+    const members = options.members(ownPort);
     if (members === null) return;
     for (const socket of sockets) if (!members.has(socket.remotePort ?? 0)) socket.destroy();
   }
@@ -83,9 +85,9 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
       server.off('error', reject);
       // EMFILE and the like: the next connection may fare better.
       server.on('error', () => {});
-      const { port } = server.address() as AddressInfo;
+      ownPort = (server.address() as AddressInfo).port;
       resolve({
-        port,
+        port: ownPort,
         close() {
           server.close();
           for (const socket of sockets) socket.destroy();

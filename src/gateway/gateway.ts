@@ -28,8 +28,8 @@ import { openUpstream } from './upstream.ts';
 export type GatewayNews =
   | { readonly kind: 'asked'; readonly pid: number | null; readonly offset: number | null }
   | { readonly kind: 'answered' }
-  /** The Bot API has taken a poll: it waits, or has been answered. */
-  | { readonly kind: 'accepted' }
+  /** The Bot API has taken a poll: it has answered it, or lets it wait. */
+  | { readonly kind: 'accepted'; readonly answered: boolean }
   /** A poll has succeeded and its answer has gone out to the worker. */
   | { readonly kind: 'completed'; readonly updates: number }
   | { readonly kind: 'conflict'; readonly livedMs: number }
@@ -145,11 +145,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         const response = take(effect.poll.id);
         if (!response) return;
         answerJson(response, 200, NO_UPDATES);
-        onNews({ kind: 'answered' });
+        if (effect.why === 'overdue')
+          onNews({ kind: 'outage', problem: 'getUpdates was not answered in time' });
         return;
       }
       case 'accepted':
-        onNews({ kind: 'accepted' });
+        onNews({ kind: 'accepted', answered: false });
         return;
       case 'held':
         setTimeout(() => sayHeld(effect.poll), SECOND_AFTER_MS).unref();
@@ -206,7 +207,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   ): void {
     switch (landing.kind) {
       case 'updates':
-        return void onNews({ kind: 'accepted' });
+        return void onNews({ kind: 'accepted', answered: true });
       case 'verdict':
         if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
         return;
@@ -228,10 +229,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     const completed = answer.status === 200;
     const { updates } = answer;
     // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
-    response.once('finish', () => {
-      if (completed) onNews({ kind: 'completed', updates });
-      onNews({ kind: 'answered' });
-    });
+    if (completed) response.once('finish', () => onNews({ kind: 'completed', updates }));
     response.sendDate = false;
     response.writeHead(answer.status, answer.headers);
     response.end(answer.body);
@@ -346,11 +344,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       const peer = peers.of(socket.remotePort ?? 0, port);
       if (peer.kind === 'stranger') {
         onNews({ kind: 'stranger', pid: peer.pid });
-        return void answerError(
-          response,
-          403,
-          'Forbidden: this is the gateway of a singlepoll worker, and only its own processes may poll through it',
-        );
+        // Finding out has cost something: a loop that asks again at once is slowed down.
+        setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
+        return;
       }
       poller = nameOf(peer);
       pollersByConnection.set(connection, poller);
@@ -359,7 +355,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     waiting.set(id, { request, response, args, environment });
     onNews({ kind: 'asked', pid: pids.get(poller) ?? null, offset: pollOffset(args) });
     response.once('close', () => {
-      if (waiting.delete(id)) onNews({ kind: 'answered' });
+      waiting.delete(id);
+      onNews({ kind: 'answered' });
     });
     const poll = { id, poller, connection, askedAtMs: performance.now(), timeoutMs: pollTimeoutMs(args) };
     send({ kind: 'asked', poll });
@@ -405,6 +402,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       present = coming ?? present;
       coming = null;
       if (before !== present) before?.close();
+      // Not when the sockets tell: by then the next worker may have polled.
+      for (const connection of [...pollersByConnection.keys()]) left(connection);
       if (door.owner) send({ kind: 'gone', poller: door.owner.poller });
       pids.clear();
       leader = null;
@@ -432,6 +431,10 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     },
   };
 }
+
+const STRANGER_MS = 250;
+const STRANGER =
+  'Forbidden: this is the gateway of a singlepoll worker, and only its own processes may poll through it';
 
 /** An empty method is named by a parameter. */
 const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);

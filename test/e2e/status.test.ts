@@ -62,7 +62,8 @@ test('status: polling is 0, everything filled in', async (t) => {
   assert.equal(status.worker?.restarts, 0);
   assert.equal(status.worker?.lastExit, null);
   assert.equal(status.worker?.tree.length, 3, 'the worker and both of its children, sessions or not');
-  assert.equal(status.polling?.via, 'direct');
+  assert.equal(status.polling?.via, 'gateway');
+  assert.deepEqual(status.polling?.pollers, [{ pid, role: 'owner' }]);
   assert.equal(status.webhook?.url, '');
   assert.deepEqual(status.strays, []);
   assert.deepEqual(status.problems, []);

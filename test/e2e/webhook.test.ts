@@ -50,7 +50,7 @@ test('webhook: no update is dropped without being asked', async (t) => {
 
 test('webhook: set while the worker runs, it is cleared again before the next spawn and named', async (t) => {
   const b = await bed(t);
-  const run = await b.polling(['--backoff', '10ms,50ms', '--', ...node('ends-on-409.mjs')]);
+  const run = await b.polling(['--no-gateway', '--backoff', '10ms,50ms', '--', ...node('ends-on-409.mjs')]);
   const first = b.sandbox.polls()[0]?.pid ?? -1;
   await b.sandbox.setWebhook('https://thief.example.com/x');
   // setWebhook ends the waiting poll with 409, and this worker ends on 409.

@@ -38,6 +38,10 @@ export interface Status {
     lastPollAt: string | null;
     offset: number | null;
     updates: number | null;
+    latencyMs: number | null;
+    pollers: { pid: number | null; role: 'owner' | 'held' }[];
+    refused: number;
+    webhookAttempts: number;
     conflicts: { poller: number; webhook: number } | null;
   } | null;
   webhook: { url: string; pendingUpdates: number; lastError: unknown } | null;
