@@ -264,6 +264,7 @@ test('answers: reason phrases and statuses of any kind', async (t) => {
     assert.equal(answer.status, Number(line.split(' ')[1]), line);
     assert.equal(answer.body.toString(), body, line);
   }
+  assert.equal(gate.run.ended(), null, gate.run.seen());
 });
 
 test('answers: one that breaks off is not passed as whole; bytes behind one are nobody’s answer', async (t) => {

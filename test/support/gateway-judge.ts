@@ -10,7 +10,7 @@ import { alive } from './proc.ts';
 import { type Gate, type RelayOptions, relay } from './relay.ts';
 import { until } from './wait.ts';
 
-export const ATTACK_MEMORY_MB = 64;
+export const ATTACK_MEMORY_MB = 96;
 const STATUS_MS = 3000;
 const LOG_BYTES_MAX = 50_000;
 /** Kept-alive connections upstream may stay for a while. */
