@@ -22,7 +22,6 @@ export interface EndpointOptions {
 
 const HEAD_BYTES_MAX = 32 * 1024;
 const HEAD_MS_MAX = 10_000;
-const IDLE_MS_MAX = 75_000;
 const CHECK_EVERY_MS = 10_000;
 const CONNECTIONS_MAX = 1_024;
 /** From here on strangers are looked for, so often at most. */
@@ -54,7 +53,8 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
       headersTimeout: HEAD_MS_MAX,
       // An upload may take as long as it takes.
       requestTimeout: 0,
-      keepAliveTimeout: IDLE_MS_MAX,
+      // Never: closing would cross the worker's next call now and then, and the clock costs more than routing a call.
+      keepAliveTimeout: 0,
       connectionsCheckingInterval: CHECK_EVERY_MS,
       noDelay: true,
     },

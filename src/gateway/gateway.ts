@@ -251,8 +251,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   }
 
   function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
-    response.on('error', () => {});
-    request.on('error', () => {});
+    response.on('error', ignore);
+    request.on('error', ignore);
     const target = targetOf(
       {
         method: request.method ?? '',
@@ -431,6 +431,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     },
   };
 }
+
+/** Who is gone is noticed by other means. */
+function ignore(): void {}
 
 const STRANGER_MS = 250;
 const STRANGER =

@@ -70,7 +70,7 @@ class Carriage implements Dispatcher.DispatchHandler {
     private readonly response: ServerResponse,
     private readonly onStatus: RelayOptions['onStatus'],
   ) {
-    response.once('close', () => {
+    response.on('close', () => {
       if (this.over) return;
       this.over = true;
       this.controller?.abort(new Error('the worker left'));
