@@ -20,9 +20,9 @@ export interface EndpointOptions {
   readonly members: (port: number) => ReadonlySet<number> | null;
 }
 
-const HEAD_BYTES_MAX = 32 * 1024;
+/** As much as the Bot API server takes (tdlib/td HttpReader): a message of 4,096 letters in a query, percent-encoded. */
+const HEAD_BYTES_MAX = 256 * 1024;
 const HEAD_MS_MAX = 10_000;
-const IDLE_MS_MAX = 75_000;
 const CHECK_EVERY_MS = 10_000;
 const CONNECTIONS_MAX = 1_024;
 /** From here on strangers are looked for, so often at most. */
@@ -54,7 +54,8 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
       headersTimeout: HEAD_MS_MAX,
       // An upload may take as long as it takes.
       requestTimeout: 0,
-      keepAliveTimeout: IDLE_MS_MAX,
+      // Never: closing would cross the worker's next call now and then, and the clock costs more than routing a call.
+      keepAliveTimeout: 0,
       connectionsCheckingInterval: CHECK_EVERY_MS,
       noDelay: true,
     },
@@ -69,6 +70,9 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
     });
     if (sockets.size > CROWD) dropStrangers();
   });
+
+  // Too many at once: those are not even told of.
+  server.on('drop', dropStrangers);
 
   function dropStrangers(): void {
     const nowMs = performance.now();

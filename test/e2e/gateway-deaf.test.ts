@@ -5,9 +5,9 @@ import { bed, node, PYTHON, worker } from '../support/bed.ts';
 import { startRival } from '../support/elsewhere.ts';
 import { assertOnePoll, linesOf, ourPolls, troubles } from '../support/gateway.ts';
 import { starts } from '../support/judge.ts';
+import { openNetwork } from '../support/network.ts';
 import { alive } from '../support/proc.ts';
 import { puppets } from '../support/puppet.ts';
-import { openRelay } from '../support/relay.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const DEAF = ['--deaf-after', '3s', '--stop-timeout', '1s', '--backoff', '10ms,50ms'];
@@ -80,16 +80,16 @@ describe('gateway, deafness', { concurrency: 6 }, () => {
   for (const how of ['502', 'silent', 'down'] as const) {
     test(`deaf: not while the API is out of reach (${how})`, async (t) => {
       const b = await bed(t);
-      const relay = await openRelay(t, b.sandbox.port);
-      b.env.TELEGRAM_API_ROOT = relay.root;
+      const network = await openNetwork(t, b.sandbox.port);
+      b.env.TELEGRAM_API_ROOT = network.root;
       const run = await b.polling([...DEAF, '--', ...node('poll-every.mjs', '2', '0')]);
       await until('two polls', () => ourPolls(b).length >= 2, { seen: run.seen });
       if (how === '502') b.sandbox.raw.fault({ kind: 'html', count: 0 });
-      else if (how === 'down') await relay.down();
-      else relay.blackHole();
+      else if (how === 'down') await network.down();
+      else network.blackHole();
       await staysTrue('the worker lives', 10_000, () => starts(b.journal()).length === 1);
       b.sandbox.raw.clearFaults();
-      await relay.up();
+      await network.up();
       const before = ourPolls(b).length;
       await until('it polls on', () => ourPolls(b).length > before + 1, { ms: 30_000, seen: run.seen });
       await staysTrue('and is left alone', 4_000, () => starts(b.journal()).length === 1);

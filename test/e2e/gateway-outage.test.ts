@@ -6,8 +6,8 @@ import type { Fault } from '../../src/sandbox/faults.ts';
 import { bed, node } from '../support/bed.ts';
 import { allHandled, assertOnePoll, gatewayOf, ourPolls, problemOf, troubles } from '../support/gateway.ts';
 import { assertNoToken, starts } from '../support/judge.ts';
+import { openNetwork } from '../support/network.ts';
 import { type ApiAnswer, type Puppet, puppets } from '../support/puppet.ts';
-import { openRelay } from '../support/relay.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const TIMEOUT_S = 4;
@@ -135,10 +135,10 @@ describe('gateway, outages', { concurrency: 6 }, () => {
   for (const outage of ['down', 'blackHole'] as const) {
     test(`gateway: the network is away (${outage}): the worker sees nothing of it, status does`, async (t) => {
       const b = await bed(t);
-      const relay = await openRelay(t, b.sandbox.port);
-      b.env.TELEGRAM_API_ROOT = relay.root;
+      const network = await openNetwork(t, b.sandbox.port);
+      b.env.TELEGRAM_API_ROOT = network.root;
       const run = await b.polling(['--', ...node('poll-every.mjs', '2', '0')]);
-      await relay[outage]();
+      await network[outage]();
       await until('status to tell', async () => problemOf(await b.status(), 'api-unreachable'), {
         ms: 40_000,
         everyMs: 300,
@@ -146,7 +146,7 @@ describe('gateway, outages', { concurrency: 6 }, () => {
       });
       const id = b.sandbox.text('m');
       await staysTrue('it goes on', 5_000, () => run.ended() === null);
-      await relay.up();
+      await network.up();
       await allHandled(b, [id], run, 45_000);
       await until('status to be well again', async () => (await b.status()).problems.length === 0, {
         ms: 20_000,
