@@ -9,7 +9,7 @@ import { addFormParams } from '../bot-api/form-params.ts';
 import { addBody } from '../bot-api/request-body.ts';
 
 /** A getUpdates needs some hundred bytes; a setWebhook may bring a certificate. */
-export const READ_BYTES_MAX = 256 * 1024;
+export const READ_BYTES_MAX = 1024 * 1024;
 const READ_MS_MAX = 30_000;
 /** The server answers longer ones after 50 s (LONG_POLL_MAX_TIMEOUT). */
 const POLL_TIMEOUT_MAX_S = 50;
