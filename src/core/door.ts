@@ -52,6 +52,8 @@ export interface Door {
   readonly failures: number;
   /** Connections of the owner's process with a loop of their own beside the owner's. */
   readonly seconds: readonly number[];
+  /** When the timer was to come. */
+  readonly wakeAtMs: number | null;
 }
 
 /** How a flight ended. */
@@ -83,7 +85,7 @@ export type DoorEvent = { readonly atMs: number } & (
 );
 
 /** `overdue`: the Bot API took the poll and has not answered in time. */
-export type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released';
+export type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released' | 'gone';
 
 export type DoorEffect =
   /** Ask the Bot API for this poll; `timeoutMs` null: as the worker asked. */
@@ -131,6 +133,7 @@ export const closedDoor: Door = {
   notBeforeMs: 0,
   failures: 0,
   seconds: [],
+  wakeAtMs: null,
 };
 
 export type DoorStep = readonly [Door, readonly DoorEffect[]];
@@ -138,10 +141,20 @@ export type DoorStep = readonly [Door, readonly DoorEffect[]];
 /** Decides: the next state, and what is to be done, in order. */
 export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
   const effects: DoorEffect[] = [];
-  const taken = take(door, event, effects);
+  const taken = take(awake(door, event.atMs), event, effects);
   const settled = settle(taken, event.atMs, policy, effects);
-  effects.push({ do: 'wake', atMs: nextDueMs(settled, event.atMs, policy) });
-  return [settled, effects];
+  const wakeAtMs = nextDueMs(settled, event.atMs, policy);
+  effects.push({ do: 'wake', atMs: wakeAtMs });
+  return [{ ...settled, wakeAtMs }, effects];
+}
+
+/** A timer that comes so late was held up by a stop of our own process: what the owner has sent meanwhile is still unread. */
+const LATE_MS = 2_000;
+
+function awake(door: Door, atMs: number): Door {
+  const { owner, wakeAtMs } = door;
+  if (owner === null || wakeAtMs === null || atMs - wakeAtMs < LATE_MS) return door;
+  return { ...door, owner: { ...owner, sinceMs: owner.sinceMs + atMs - wakeAtMs + LATE_MS } };
 }
 
 function take(door: Door, event: DoorEvent, effects: DoorEffect[]): Door {
@@ -151,7 +164,7 @@ function take(door: Door, event: DoorEvent, effects: DoorEffect[]): Door {
     case 'closed':
       return closed(door, event.connection, event.atMs, effects);
     case 'gone':
-      return door.owner?.poller === event.poller ? { ...door, owner: null, seconds: [] } : door;
+      return gone(door, event.poller, event.atMs, effects);
     case 'landed':
       return landed(door, event, effects);
     case 'cleared':
@@ -212,8 +225,14 @@ function closed(door: Door, connection: number, atMs: number, effects: DoorEffec
     polls: door.polls.filter((it) => it.connection !== connection),
     seconds: door.seconds.filter((it) => it !== connection),
   };
-  // The loop that was held beside it may be the same one, which had given up waiting for its answer.
+  // The loop that was held beside it may be the same one, which had given up waiting for its answer: settle() finds out.
   return owner && owner.connection === null ? { ...left, seconds: [] } : left;
+}
+
+/** Its connections may end only later, or never: a child may have inherited them. */
+function gone(door: Door, poller: string, atMs: number, effects: DoorEffect[]): Door {
+  const left = answerAll(door, atMs, 'gone', effects, (it) => it.poller === poller);
+  return left.owner?.poller === poller ? { ...left, owner: null, seconds: [] } : left;
 }
 
 function aborted(flight: Flight | null, effects: DoorEffect[]): Flight | null {
@@ -261,13 +280,21 @@ export function retryMs(kind: keyof typeof RETRIES, failures: number, random: nu
 
 function answered(door: Door, poll: Poll, atMs: number): Door {
   const polls = door.polls.filter((it) => it.id !== poll.id);
-  const owner = door.owner?.poller === poll.poller ? { ...door.owner, sinceMs: atMs } : door.owner;
+  // A loop that is held beside the owner's must not keep the place of one that has stopped polling.
+  const owner = door.owner && isNext(door, poll) ? { ...door.owner, sinceMs: atMs } : door.owner;
   return { ...door, polls, owner };
 }
 
-function answerAll(door: Door, atMs: number, why: 'shut' | 'released', effects: DoorEffect[]): Door {
-  let next: Door = { ...door, flight: aborted(door.flight, effects) };
-  for (const poll of door.polls) {
+function answerAll(
+  door: Door,
+  atMs: number,
+  why: 'shut' | 'released' | 'gone',
+  effects: DoorEffect[],
+  which: (poll: Poll) => boolean = () => true,
+): Door {
+  const mine = door.flight !== null && which(door.flight.poll);
+  let next: Door = mine ? { ...door, flight: aborted(door.flight, effects) } : door;
+  for (const poll of door.polls.filter(which)) {
     effects.push({ do: 'empty', poll, why });
     next = answered(next, poll, atMs);
   }
@@ -293,7 +320,7 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
   }
   if (!door.open) return door;
   door = findOwner(door, atMs, policy, effects);
-  const poll = door.polls.find((it) => isNext(door, it));
+  const poll = door.polls.find((it) => isNext(door, it) && flightOf(it, atMs, policy));
   if (door.flight || !poll || atMs < door.notBeforeMs) return door;
   return takeOff(door, poll, atMs, policy, effects);
 }
@@ -301,17 +328,25 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
 function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
   const { owner } = door;
   if (owner) {
-    const polls = door.polls.some((it) => isNext(door, it)) || door.flight?.poll.poller === owner.poller;
-    if (polls || atMs < owner.sinceMs + policy.ownerIdleMs) return door;
+    const next = door.polls.find((it) => isNext(door, it));
+    if (next) return owner.connection === null ? ownedBy(door, next, owner.sinceMs) : door;
+    if (door.flight?.poll.poller === owner.poller || atMs < owner.sinceMs + policy.ownerIdleMs) return door;
   }
-  const first = door.polls[0];
+  // One that has no time left would only keep the others waiting.
+  const first = door.polls.find((it) => flightOf(it, atMs, policy));
   if (!first) return door;
   if (first.poller !== owner?.poller)
     effects.push({ do: 'owner', poller: first.poller, before: owner?.poller ?? null });
+  return ownedBy(door, first, atMs);
+}
+
+/** Other connections on which the same process polls at this moment belong to loops of their own. */
+function ownedBy(door: Door, { poller, connection }: Poll, sinceMs: number): Door {
+  const beside = door.polls.filter((it) => it.poller === poller && it.connection !== connection);
   return {
     ...door,
-    owner: { poller: first.poller, connection: first.connection, sinceMs: atMs },
-    seconds: [],
+    owner: { poller, connection, sinceMs },
+    seconds: [...new Set(beside.map((it) => it.connection))],
   };
 }
 
@@ -320,15 +355,22 @@ function isNext(door: Door, poll: Poll): boolean {
 }
 
 function takeOff(door: Door, poll: Poll, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
-  const waitedMs = atMs - poll.askedAtMs;
-  const leftMs = Math.floor((poll.timeoutMs - waitedMs) / 1_000) * 1_000;
-  // The worker's own words, as long as they fit: a poll that was held up asks for what is left of its time only.
-  const fits = waitedMs < Math.min(1_000, policy.graceMs);
-  if (!fits && leftMs < 1_000 && poll.timeoutMs > 0) return door;
   const attempt = door.attempts + 1;
-  effects.push({ do: 'fly', attempt, poll, timeoutMs: fits ? null : Math.max(0, leftMs) });
+  effects.push({ do: 'fly', attempt, poll, timeoutMs: flightOf(poll, atMs, policy)?.timeoutMs ?? null });
   const flight: Flight = { attempt, poll, startedAtMs: atMs, accepted: false, aborting: false };
   return { ...door, attempts: attempt, flight };
+}
+
+/** With which timeout this poll may still go out: the worker's own words (null), as long as they fit, else what is left. */
+function flightOf(
+  { askedAtMs, timeoutMs }: Poll,
+  atMs: number,
+  policy: DoorPolicy,
+): { readonly timeoutMs: number | null } | null {
+  const waitedMs = atMs - askedAtMs;
+  if (waitedMs < Math.min(1_000, policy.graceMs)) return { timeoutMs: null };
+  const leftMs = Math.floor((timeoutMs - waitedMs) / 1_000) * 1_000;
+  return leftMs < 1_000 ? null : { timeoutMs: leftMs };
 }
 
 /** Polls that wait for another poller to stop, the oldest first. */
@@ -353,9 +395,7 @@ function nextDueMs(door: Door, atMs: number, policy: DoorPolicy): number | null 
   for (const poll of door.polls) at(deadlineMs(door, poll, policy));
   if (door.flight && !door.flight.accepted && !door.flight.aborting)
     at(door.flight.startedAtMs + policy.acceptedAfterMs);
-  if (door.polls.length > 0) {
-    at(door.notBeforeMs);
-    if (door.owner) at(door.owner.sinceMs + policy.ownerIdleMs);
-  }
+  if (door.polls.length > 0) at(door.notBeforeMs);
+  if (door.owner) at(door.owner.sinceMs + policy.ownerIdleMs);
   return Number.isFinite(next) ? next : null;
 }

@@ -20,7 +20,8 @@ export interface EndpointOptions {
   readonly members: (port: number) => ReadonlySet<number> | null;
 }
 
-const HEAD_BYTES_MAX = 32 * 1024;
+/** As much as the Bot API server takes (tdlib/td HttpReader): a message of 4,096 letters in a query, percent-encoded. */
+const HEAD_BYTES_MAX = 256 * 1024;
 const HEAD_MS_MAX = 10_000;
 const CHECK_EVERY_MS = 10_000;
 const CONNECTIONS_MAX = 1_024;
@@ -69,6 +70,9 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
     });
     if (sockets.size > CROWD) dropStrangers();
   });
+
+  // Too many at once: those are not even told of.
+  server.on('drop', dropStrangers);
 
   function dropStrangers(): void {
     const nowMs = performance.now();

@@ -67,6 +67,8 @@ export interface Poller {
 export interface Gateway {
   /** Opens what the next worker will get; rejects with the system's error. */
   prepare(): Promise<void>;
+  /** `prepare` has done its work for the next worker. */
+  ready(): boolean;
   /** The API root of the next worker. What earlier ones had is closed. */
   next(): string;
   spawned(pid: number): void;
@@ -263,13 +265,17 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       workerToken,
       port,
     );
+    if (hosts(request) > 1) return void answerError(response, 400, 'Bad Request: more than one Host');
     if (target.kind === 'refused') return void answerError(response, target.status, target.description);
     if (target.kind === 'file') {
       const path = `${upstream.prefix}/file/bot${token}${target.environment}${target.rest}${target.query}`;
       return void relay(request, response, { to: upstream.calls, path });
     }
     if (READ.has(target.method)) {
-      inspect(request, response, target, port).catch((error: unknown) => unreadable(response, error));
+      // Before a byte of the body is read: strangers would fill our memory with them.
+      const asks = target.method === 'getupdates' || target.method === '';
+      if (asks && !admit(request, response, port)) return;
+      inspect(request, response, target).catch((error: unknown) => unreadable(response, error));
       return;
     }
     forward(request, response, target, null);
@@ -299,14 +305,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     request: IncomingMessage,
     response: ServerResponse,
     target: Extract<Target, { kind: 'call' }>,
-    port: number,
   ): Promise<void> {
     const body = await readSmallBody(request);
     const args = readArgs(target.query, body, request.headers);
     const method = target.method === '' ? args.get('method').toLowerCase() : target.method;
     switch (method) {
       case 'getupdates':
-        return ask(request, response, args, target.environment, port);
+        return ask(request, response, args, target.environment);
       case 'setwebhook':
       case 'deletewebhook': {
         const sets = method === 'setwebhook' && args.get('url') !== '';
@@ -329,28 +334,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     forward(request, response, target, body);
   }
 
-  function ask(
-    request: IncomingMessage,
-    response: ServerResponse,
-    args: Args,
-    environment: string,
-    port: number,
-  ): void {
-    const { socket } = request;
-    const connection = connectionOf(socket);
-    if (socket.destroyed) return;
-    let poller = pollersByConnection.get(connection);
-    if (poller === undefined) {
-      const peer = peers.of(socket.remotePort ?? 0, port);
-      if (peer.kind === 'stranger') {
-        onNews({ kind: 'stranger', pid: peer.pid });
-        // Finding out has cost something: a loop that asks again at once is slowed down.
-        setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
-        return;
-      }
-      poller = nameOf(peer);
-      pollersByConnection.set(connection, poller);
-    }
+  function ask(request: IncomingMessage, response: ServerResponse, args: Args, environment: string): void {
+    const connection = connectionOf(request.socket);
+    const poller = pollersByConnection.get(connection);
+    // It has hung up meanwhile.
+    if (poller === undefined) return;
     const id = ++lastPoll;
     waiting.set(id, { request, response, args, environment });
     onNews({ kind: 'asked', pid: pids.get(poller) ?? null, offset: pollOffset(args) });
@@ -360,6 +348,28 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     });
     const poll = { id, poller, connection, askedAtMs: performance.now(), timeoutMs: pollTimeoutMs(args) };
     send({ kind: 'asked', poll });
+  }
+
+  /** True for a process of the worker; anybody else has been answered. */
+  function admit(request: IncomingMessage, response: ServerResponse, port: number): boolean {
+    const { socket } = request;
+    const connection = connectionOf(socket);
+    if (socket.destroyed) return false;
+    if (!pollersByConnection.has(connection)) {
+      const peer = peers.of(socket.remotePort ?? 0, port);
+      if (peer.kind === 'stranger') {
+        onNews({ kind: 'stranger', pid: peer.pid });
+        // Finding out has cost something: a loop that asks again at once is slowed down.
+        setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
+        return false;
+      }
+      if (peer.kind === 'gone') {
+        response.destroy();
+        return false;
+      }
+      pollersByConnection.set(connection, nameOf(peer));
+    }
+    return true;
   }
 
   function nameOf(peer: Peer): string {
@@ -396,6 +406,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       if (coming || closed) opened.close();
       else coming = opened;
     },
+    ready: () => coming !== null || (options.port !== null && present !== null),
     next() {
       const before = present;
       // Without a fresh one (no descriptors left) the old one goes on.
@@ -441,6 +452,12 @@ const STRANGER =
 
 /** An empty method is named by a parameter. */
 const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);
+
+function hosts({ rawHeaders }: IncomingMessage): number {
+  let count = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]!.toLowerCase() === 'host') count++;
+  return count;
+}
 
 function unreadable(response: ServerResponse, error: unknown): void {
   if (error instanceof TooLarge) return void answerError(response, 413, 'Request Entity Too Large');

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { noteStreamed } from '../machine/garbage.ts';
 import { downstreamHeaders, upstreamHeaders } from './headers.ts';
-import { answerError } from './reply.ts';
+import { answerJson } from './reply.ts';
 
 export interface RelayOptions {
   readonly to: Pick<Dispatcher, 'dispatch'>;
@@ -25,10 +25,7 @@ export function relay(request: IncomingMessage, response: ServerResponse, option
   if (options.body || bytes === 0) {
     dispatch(request, response, options, options.body ?? null);
   } else if (bytes > WHOLE_BYTES_MAX) {
-    // Counted without being set flowing: that is undici's to do, once it has a connection.
-    request.pause();
-    request.on('data', (chunk: Buffer) => noteStreamed(chunk.length));
-    dispatch(request, response, options, request);
+    dispatch(request, response, options, pieces(request));
   } else {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -40,16 +37,17 @@ function dispatch(
   request: IncomingMessage,
   response: ServerResponse,
   options: RelayOptions,
-  body: Buffer | IncomingMessage | null,
+  body: Buffer | AsyncIterable<Buffer> | null,
 ): void {
-  const carriage = new Carriage(response, options.onStatus);
+  const carriage = new Carriage(request, response, options.onStatus);
   try {
     options.to.dispatch(
       {
         method: request.method as Dispatcher.HttpMethod,
         path: options.path,
         headers: upstreamHeaders(request.rawHeaders),
-        body,
+        // undici takes iterables as well; its typings do not know.
+        body: body as Buffer | null,
       },
       carriage,
     );
@@ -62,11 +60,12 @@ function dispatch(
 class Carriage implements Dispatcher.DispatchHandler {
   private controller: Dispatcher.DispatchController | null = null;
   private over = false;
-  private head: { status: number; text: string | undefined; headers: string[] } | null = null;
+  private head: { status: number; headers: string[] } | null = null;
   /** Of an answer that is kept until it is complete; null: it is streamed. */
   private chunks: Buffer[] | null = null;
 
   constructor(
+    private readonly request: IncomingMessage,
     private readonly response: ServerResponse,
     private readonly onStatus: RelayOptions['onStatus'],
   ) {
@@ -86,11 +85,10 @@ class Carriage implements Dispatcher.DispatchHandler {
     controller: Dispatcher.DispatchController,
     status: number,
     headers: Record<string, string | string[] | undefined>,
-    statusText?: string,
   ): void {
     if (status < 200) return;
     const raw = (controller as { rawHeaders?: readonly (string | Buffer)[] | null }).rawHeaders ?? [];
-    this.head = { status, text: statusText, headers: downstreamHeaders(raw) };
+    this.head = { status, headers: downstreamHeaders(raw) };
     this.onStatus?.(status, null);
     if (Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) <= WHOLE_BYTES_MAX) this.chunks = [];
     else this.writeHead();
@@ -118,12 +116,14 @@ class Carriage implements Dispatcher.DispatchHandler {
   }
 
   end(): void {
-    if (!this.chunks) {
-      this.response.end();
-      return;
-    }
-    this.writeHead();
-    this.response.end(joined(this.chunks));
+    if (this.chunks) this.writeHead();
+    this.response.end(this.chunks ? joined(this.chunks) : undefined);
+    this.drain();
+  }
+
+  /** An answer that came before the whole of an upload: closing now would lose it, so the rest is read and dropped. */
+  private drain(): void {
+    if (!this.request.complete) this.request.resume();
   }
 
   fail(error: Error): void {
@@ -132,16 +132,25 @@ class Carriage implements Dispatcher.DispatchHandler {
     // undici's errors name hosts and codes, never paths.
     const problem = (error as NodeJS.ErrnoException).code ?? error.message;
     this.onStatus?.(502, problem);
-    if (this.response.headersSent) this.response.destroy();
-    else answerError(this.response, 502, `Bad Gateway: singlepoll could not reach the Bot API (${problem})`);
+    if (this.response.headersSent) {
+      this.response.destroy();
+      return;
+    }
+    const description = `Bad Gateway: singlepoll could not reach the Bot API (${problem})`;
+    answerJson(this.response, 502, JSON.stringify({ ok: false, error_code: 502, description }));
+    this.drain();
+  }
+
+  drop(error: Error): void {
+    this.response.destroy(error);
   }
 
   private writeHead(): void {
     if (!this.head || this.response.destroyed) return;
-    const { status, text, headers } = this.head;
+    // Without the reason phrase, which nobody reads and which may hold any byte.
+    const { status, headers } = this.head;
     this.response.sendDate = false;
-    if (text === undefined) this.response.writeHead(status, headers);
-    else this.response.writeHead(status, text, headers);
+    this.response.writeHead(status, headers);
   }
 }
 
@@ -156,8 +165,23 @@ function endSoon(carriage: Carriage): void {
   setImmediate(() => {
     const all = ending;
     ending = [];
-    for (const each of all) each.end();
+    for (const each of all) {
+      try {
+        each.end();
+      } catch (error) {
+        // A header that Node does not write, for one: this answer is lost, not the others.
+        each.drop(error as Error);
+      }
+    }
   });
+}
+
+/** Of its own iterator, since undici destroys a stream that it has no more use for, and its connection with it. */
+async function* pieces(request: IncomingMessage): AsyncGenerator<Buffer> {
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    noteStreamed((chunk as Buffer).length);
+    yield chunk as Buffer;
+  }
 }
 
 /** Infinite where only its end will tell. */

@@ -139,9 +139,11 @@ export function runSupervisor(context: RunContext): Running {
     if (guarding) {
       const { webhook, sweeper } = guarding;
       const looked = webhook.again(true);
+      const opened = gateway && !gateway.port.ready() ? gateway.port.prepare().catch(() => {}) : null;
       // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
-      if (lastConflict !== 'webhook') return sweeper.quick();
-      return Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]).then(() => sweeper.quick());
+      const cleared = lastConflict === 'webhook' ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
+      if (!opened && !cleared) return sweeper.quick();
+      return Promise.all([opened, cleared]).then(() => sweeper.quick());
     }
     if (tree.list(null).length === 0) return null;
     return tree.stop(null, stopOptions()).then(() => null);

@@ -1,0 +1,290 @@
+/**
+ * The gateway without its sockets: performs what the door decides (as src/gateway/gateway.ts does), over a network with delays
+ * and troubles, and tells the judge everything.
+ */
+import {
+  closedDoor,
+  type Door,
+  type DoorEffect,
+  type DoorEvent,
+  type DoorPolicy,
+  heldPolls,
+  type Landing,
+  type Poll,
+  stepDoor,
+} from '../../src/core/door.ts';
+import type { Clock } from './clock.ts';
+import type { DoorJudge } from './door-judge.ts';
+import type { Reply, Telegram } from './door-telegram.ts';
+import type { DoorWatch } from './door-watch.ts';
+import type { Ask, SimProcess } from './door-worker.ts';
+import type { Random } from './random.ts';
+
+/** What lies between the gateway and the Bot API at the moment. */
+export type Weather = 'fine' | 'slow' | 'bad-gateway' | 'reset' | 'hang' | 'flood' | 'refused';
+
+export interface GatewayWorld {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telegram: Telegram;
+  readonly policy: DoorPolicy;
+  readonly judge: DoorJudge;
+  readonly watch: DoorWatch;
+  /** The system tells which process is at the other end of a connection. */
+  readonly pidsKnown: boolean;
+  /** Until the connection of a flight that was given up is closed. */
+  readonly abortMs: () => number;
+  readonly weather: () => Weather;
+  log(text: string): void;
+}
+
+export interface SimGateway {
+  ask(ask: Ask): void;
+  closed(connection: number): void;
+  /** Before a worker is spawned. */
+  next(): void;
+  release(): void;
+  shut(): void;
+  cleared(): void;
+  /** SIGSTOP and SIGCONT of the supervisor. */
+  sleep(): void;
+  wake(): void;
+  readonly asleep: boolean;
+}
+
+/** As in gateway.ts. */
+const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
+
+export function createSimGateway(world: GatewayWorld): SimGateway {
+  const { clock, random, telegram, policy, judge, watch } = world;
+  const asks = new Map<number, Ask>();
+  const pollers = new Map<number, string>();
+  const processes = new Map<string, SimProcess>();
+  const flights = new Map<number, { abort(): void }>();
+  const answers = new Map<number, { readonly ids: readonly number[] } | 'error'>();
+  const queue: DoorEvent[] = [];
+  let door: Door = closedDoor;
+  let busy = false;
+  let asleep = false;
+  let missed: { readonly isTimer: boolean; readonly todo: () => void }[] = [];
+  let cancelTimer = () => {};
+
+  /** By the supervisor's process: not while it is stopped. */
+  function act(todo: () => void, isTimer = false): void {
+    if (asleep) missed.push({ isTimer, todo });
+    else todo();
+  }
+
+  type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
+  function send(event: Untimed<DoorEvent>): void {
+    queue.push({ ...event, atMs: clock.now() } as DoorEvent);
+    if (busy) return;
+    busy = true;
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const before = door;
+      const [following, effects] = stepDoor(door, next, policy);
+      door = following;
+      judge.stepped(before, next, following, effects);
+      for (const effect of effects) perform(effect);
+    }
+    busy = false;
+  }
+
+  function perform(effect: DoorEffect): void {
+    switch (effect.do) {
+      case 'fly':
+        return takeOff(effect);
+      case 'abort':
+        world.log(`abort flight ${effect.attempt}`);
+        return flights.get(effect.attempt)?.abort();
+      case 'pass': {
+        const ask = take(effect.poll);
+        const answer = answers.get(effect.attempt);
+        if (!ask || !answer) return;
+        world.log(`pass ${answer === 'error' ? 'an error' : `[${answer.ids}]`} to ${name(ask)}`);
+        ask.reply(answer);
+        if (answer !== 'error') watch.completed();
+        return watch.answered();
+      }
+      case 'empty': {
+        const ask = take(effect.poll);
+        if (!ask) return;
+        world.log(`empty (${effect.why}) to ${name(ask)}`);
+        ask.reply({ ids: [] });
+        return watch.answered();
+      }
+      case 'accepted':
+        return watch.accepted();
+      case 'held':
+        return world.log(`poll ${effect.poll.id} is held beside ${effect.owner}`);
+      case 'owner':
+        return world.log(`${effect.poller} takes over from ${effect.before ?? 'nobody'}`);
+      case 'wake':
+        cancelTimer();
+        if (effect.atMs === null) return;
+        cancelTimer = arm(Math.ceil(effect.atMs - clock.now()));
+    }
+  }
+
+  /** A timer is never early, and sometimes late. */
+  function arm(ms: number): () => void {
+    let cancelled = false;
+    const due = () => {
+      if (!cancelled) send({ kind: 'due' });
+    };
+    const cancel = clock.after(ms + (random.chance(0.1) ? random.int(1, 20) : 0), () => act(due, true));
+    return () => {
+      cancelled = true;
+      cancel();
+    };
+  }
+
+  function take(poll: Poll): Ask | null {
+    const ask = asks.get(poll.id) ?? null;
+    asks.delete(poll.id);
+    return ask;
+  }
+
+  function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
+    const ask = asks.get(poll.id)!;
+    const begunMs = clock.now();
+    const weather = world.weather();
+    let over = false;
+    let aborted = false;
+    world.log(
+      `flight ${attempt} for ${name(ask)}: offset ${ask.offset}, timeout ${timeoutMs ?? ask.timeoutMs}`,
+    );
+
+    /** The connection has ended, or brought an answer. */
+    function land(landing: Landing, ids: readonly number[] = []): void {
+      if (over) return;
+      over = true;
+      act(() => {
+        flights.delete(attempt);
+        world.log(`flight ${attempt} lands: ${landing.kind}`);
+        const livedMs = clock.now() - begunMs;
+        if (landing.kind === 'updates') watch.accepted();
+        else if (landing.kind === 'conflict') watch.conflict(livedMs);
+        else if (landing.kind === 'webhook') watch.webhook();
+        else if (landing.kind === 'flood') watch.flood(landing.retryAfterMs);
+        else if (landing.kind === 'outage' && !aborted) watch.outage();
+        answers.set(attempt, landing.kind === 'verdict' ? 'error' : { ids });
+        send({ kind: 'landed', attempt, landing, random: random.next() });
+        answers.delete(attempt);
+      });
+    }
+
+    function receive(answer: (reply: Reply) => void): void {
+      telegram.receive({
+        from: `poll ${poll.id}`,
+        offset: ask.offset,
+        timeoutMs: timeoutMs ?? ask.timeoutMs,
+        answer,
+      });
+    }
+
+    flights.set(attempt, {
+      abort() {
+        aborted = true;
+        // Until then its answer may still come in.
+        clock.after(world.abortMs(), () => land({ kind: 'outage' }));
+      },
+    });
+    clock.after(random.int(1, 30), () => {
+      // Given up before it went out.
+      if (over) return;
+      const backMs = weather === 'slow' ? random.int(100, 2_500) : random.int(1, 30);
+      const failed = (landing: Landing) => clock.after(backMs, () => land(landing));
+      switch (weather) {
+        case 'fine':
+        case 'slow':
+          receive((reply) => {
+            clock.after(backMs, () => {
+              if (reply.kind === 'updates') land({ kind: 'updates', count: reply.ids.length }, reply.ids);
+              else land({ kind: reply.kind });
+            });
+          });
+          return;
+        case 'flood':
+          return void failed({ kind: 'flood', retryAfterMs: random.int(1, 12) * 1_000 });
+        case 'refused':
+          return void failed({ kind: 'verdict' });
+        case 'hang':
+          if (random.chance(0.5)) receive(() => {});
+          return;
+        default:
+          // It may have been carried out, or not.
+          if (random.chance(0.5)) receive(() => {});
+          failed({ kind: 'outage' });
+      }
+    });
+  }
+
+  function left(connection: number): void {
+    const poller = pollers.get(connection);
+    pollers.delete(connection);
+    if (poller === undefined) return;
+    for (const [id, ask] of asks) {
+      if (ask.connection !== connection) continue;
+      asks.delete(id);
+      watch.answered();
+    }
+    send({ kind: 'closed', connection });
+    for (const ms of DEATH_LOOKS_MS) clock.after(ms, () => act(() => seeDeath(poller)));
+  }
+
+  function seeDeath(poller: string): void {
+    const process = processes.get(poller);
+    if (!process || process.alive) return;
+    processes.delete(poller);
+    send({ kind: 'gone', poller });
+  }
+
+  function name(ask: Ask): string {
+    return `poll ${ask.id} (pid ${ask.process.pid} loop ${ask.loop} connection ${ask.connection})`;
+  }
+
+  return {
+    get asleep() {
+      return asleep;
+    },
+    ask(ask) {
+      act(() => {
+        const poller = world.pidsKnown ? `pid ${ask.process.pid}` : 'worker';
+        if (!pollers.has(ask.connection)) {
+          pollers.set(ask.connection, poller);
+          if (world.pidsKnown) processes.set(poller, ask.process);
+        }
+        asks.set(ask.id, ask);
+        watch.asked();
+        const { id, connection, timeoutMs } = ask;
+        const poll: Poll = { id, poller, connection, askedAtMs: clock.now(), timeoutMs };
+        judge.asked(poll, ask);
+        send({ kind: 'asked', poll });
+      });
+    },
+    closed: (connection) => act(() => left(connection)),
+    next() {
+      for (const connection of [...pollers.keys()]) left(connection);
+      if (door.owner) send({ kind: 'gone', poller: door.owner.poller });
+      processes.clear();
+      send({ kind: 'opened' });
+      if (heldPolls(door).length > 0) judge.fail('polls of an earlier worker are held');
+    },
+    release: () => act(() => send({ kind: 'released' })),
+    shut: () => act(() => send({ kind: 'shut' })),
+    cleared: () => act(() => send({ kind: 'cleared' })),
+    sleep() {
+      asleep = true;
+    },
+    wake() {
+      asleep = false;
+      const todo = missed;
+      missed = [];
+      // What the sockets have brought is seen before the timers, or after them.
+      const timersFirst = random.chance(0.5);
+      for (const each of todo) if (each.isTimer === timersFirst) each.todo();
+      for (const each of todo) if (each.isTimer !== timersFirst) each.todo();
+    },
+  };
+}

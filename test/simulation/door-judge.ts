@@ -1,0 +1,312 @@
+/**
+ * The judge of the door: keeps its own books of polls, flights and owners from what goes in and comes out, and holds every step
+ * against what must hold. Takes nothing from the door's own state.
+ */
+import type { Door, DoorEffect, DoorEvent, DoorPolicy, Poll } from '../../src/core/door.ts';
+import type { Clock } from './clock.ts';
+import type { Ask, SimProcess } from './door-worker.ts';
+
+export interface DoorJudge {
+  readonly violations: readonly string[];
+  readonly counts: { [name: string]: number };
+  asked(poll: Poll, ask: Ask): void;
+  stepped(before: Door, event: DoorEvent, after: Door, effects: readonly DoorEffect[]): void;
+  /** After every event of the world. */
+  always(asleep: boolean): void;
+  /** The supervisor was stopped for so long. */
+  slept(ms: number): void;
+  count(name: string): void;
+  fail(text: string): void;
+}
+
+interface OpenPoll {
+  readonly poll: Poll;
+  readonly ask: Ask;
+}
+
+interface OwnerBook {
+  readonly poller: string;
+  /** Null where the system does not tell. */
+  readonly process: SimProcess | null;
+  /** The loop that polls: the connection of its last flight; null before its first. */
+  active: number | null;
+  /** When that one's last poll ended, in waking time. */
+  endedMs: number;
+}
+
+/** Timers may come late, and times are rounded. */
+const LATE_MS = 25;
+/** The end of a connection is heard of so late at most. */
+const NOTICED_WITHIN_MS = 60;
+const LONGEST_WAIT_MS = { conflict: 6_000, webhook: 12_000, outage: 6_000 } as const;
+const SHORTEST_WAIT_MS = { conflict: 800, webhook: 1_600, outage: 200 } as const;
+/** More calls of the timer in a second than this: somebody spins. */
+const DUES_MAX = 25;
+/** The door may hold its own late timer for a sign that the supervisor was stopped. */
+const STOP_UNSEEN_MS = 2_000;
+
+export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boolean): DoorJudge {
+  const violations: string[] = [];
+  const counts: { [name: string]: number } = {};
+  const open = new Map<number, OpenPoll>();
+  const answeredPolls = new Set<number>();
+  const openConnections = new Set<number>();
+  /** Connections that were made to wait for another one. */
+  const heldOnce = new Set<number>();
+  let isOpen = false;
+  let owner: OwnerBook | null = null;
+  let flight: { readonly attempt: number; readonly poll: Poll; aborted: boolean } | null = null;
+  /** Of the present event, if that is a landing. */
+  let down: { readonly attempt: number; readonly poll: Poll } | null = null;
+  let mayFlyMs = 0;
+  let mustFlyMs = 0;
+  let sleptMs = 0;
+  let starvingSinceMs: number | null = null;
+  let dues = { second: 0, count: 0 };
+
+  const fail = (text: string) => void violations.push(`${clock.now()} ms: ${text}`);
+  const count = (name: string) => {
+    counts[name] = (counts[name] ?? 0) + 1;
+  };
+  const wakingMs = () => clock.now() - sleptMs;
+  const show = ({ id, poller, connection }: Poll) => `poll ${id} (${poller}, connection ${connection})`;
+
+  function latestMs({ id, askedAtMs, timeoutMs }: Poll): number {
+    return flight?.poll.id === id
+      ? askedAtMs + Math.max(timeoutMs, 3_000) + policy.graceMs
+      : askedAtMs + Math.max(timeoutMs, policy.shortestMs);
+  }
+
+  /** There is enough of its time left to ask for. */
+  function canFly({ askedAtMs, timeoutMs }: Poll): boolean {
+    const nowMs = clock.now();
+    return nowMs - askedAtMs < Math.min(1_000, policy.graceMs) || askedAtMs + timeoutMs - nowMs >= 1_000;
+  }
+
+  /** Every loop of its process keeps one connection: then connections tell them apart. */
+  function keepsConnections(poll: Poll): boolean {
+    const it = open.get(poll.id)!.ask.process;
+    return pidsKnown && it.habits.every(({ connections, abandons }) => connections === 'own' && !abandons);
+  }
+
+  function isOneLoop({ process }: OwnerBook): boolean {
+    return process !== null && process.habits.length === 1 && !process.habits[0]!.abandons;
+  }
+
+  function ended(poll: Poll): void {
+    open.delete(poll.id);
+    if (owner?.poller !== poll.poller) return;
+    if (owner.active === null || owner.active === poll.connection || isOneLoop(owner))
+      owner.endedMs = wakingMs();
+  }
+
+  function answered(poll: Poll, how: string): boolean {
+    if (answeredPolls.has(poll.id)) fail(`${show(poll)} is answered twice (${how})`);
+    else if (!open.has(poll.id)) fail(`${show(poll)} is answered (${how}) though it is not open`);
+    const was = open.has(poll.id);
+    answeredPolls.add(poll.id);
+    if (flight?.poll.id === poll.id && how !== 'pass' && !flight.aborted)
+      fail(`${show(poll)} is answered ${how} while its flight goes on`);
+    ended(poll);
+    return was;
+  }
+
+  function activeIsOpen(it: OwnerBook): boolean {
+    return [...open.values()].some(
+      ({ poll }) => poll.poller === it.poller && (poll.connection === it.active || isOneLoop(it)),
+    );
+  }
+
+  function isIdle(it: OwnerBook): boolean {
+    const idleMs = wakingMs() - it.endedMs;
+    // A stop of the supervisor that was too short to be noticed counts as idleness.
+    return !activeIsOpen(it) && idleMs >= policy.ownerIdleMs - (sleptMs > 0 ? STOP_UNSEEN_MS : 0);
+  }
+
+  function tookOver(poller: string): void {
+    const first = [...open.values()].find(({ poll }) => poll.poller === poller);
+    if (!first) return fail(`${poller} takes over without a poll`);
+    if (owner && owner.poller !== poller) {
+      count('takeovers');
+      const dead = owner.process !== null && !owner.process.alive;
+      if (!dead && !isIdle(owner)) fail(`${poller} takes over from ${owner.poller}, which polls`);
+    }
+    owner = {
+      poller,
+      process: pidsKnown ? first.ask.process : null,
+      active: null,
+      endedMs: wakingMs(),
+    };
+  }
+
+  function flew(effect: Extract<DoorEffect, { do: 'fly' }>): void {
+    const { attempt, poll, timeoutMs } = effect;
+    const nowMs = clock.now();
+    count('flights');
+    if (flight) fail(`flight ${attempt} while flight ${flight.attempt} is open`);
+    if (!isOpen) fail(`flight ${attempt} through a shut door`);
+    flight = { attempt, poll, aborted: false };
+    if (!open.has(poll.id)) return fail(`flight ${attempt} for ${show(poll)}, which is not open`);
+    if (nowMs < mayFlyMs) fail(`flight ${attempt} ${mayFlyMs - nowMs} ms before the pause is over`);
+    if (timeoutMs !== null) {
+      const leftMs = poll.askedAtMs + poll.timeoutMs - nowMs;
+      if (timeoutMs < 0 || timeoutMs % 1_000 !== 0 || timeoutMs > Math.max(0, leftMs))
+        fail(`flight ${attempt} asks for ${timeoutMs} ms of ${leftMs}`);
+    } else if (nowMs - poll.askedAtMs > policy.graceMs)
+      fail(`flight ${attempt} asks for time that has passed`);
+    if (!owner || owner.poller !== poll.poller)
+      return fail(`flight ${attempt} for ${show(poll)}, not the owner`);
+    const other = owner.active !== null && owner.active !== poll.connection;
+    if (other && openConnections.has(owner.active!) && heldOnce.has(poll.connection)) {
+      if (keepsConnections(poll) && !isIdle(owner))
+        fail(`flight ${attempt} for ${show(poll)}, held beside connection ${owner.active}`);
+    }
+    // Between two polls nobody can tell another connection of one loop from another loop: then either may be the loop's.
+    if (other) heldOnce.delete(owner.active!);
+    owner.active = poll.connection;
+  }
+
+  function landed(event: Extract<DoorEvent, { kind: 'landed' }>): void {
+    if (flight?.attempt !== event.attempt) return fail(`flight ${event.attempt} lands, unknown`);
+    const { landing } = event;
+    count(landing.kind);
+    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + landing.retryAfterMs;
+    else if (landing.kind !== 'updates' && landing.kind !== 'verdict' && !flight.aborted) {
+      mayFlyMs = clock.now() + SHORTEST_WAIT_MS[landing.kind];
+      mustFlyMs = clock.now() + LONGEST_WAIT_MS[landing.kind];
+    }
+    down = flight;
+    flight = null;
+  }
+
+  /** What happened, before the door has decided. */
+  function happened(event: DoorEvent): void {
+    switch (event.kind) {
+      case 'closed':
+        openConnections.delete(event.connection);
+        for (const { poll } of [...open.values()]) {
+          if (poll.connection !== event.connection) continue;
+          count('closed with an open poll');
+          ended(poll);
+        }
+        return;
+      case 'landed':
+        return landed(event);
+      case 'cleared':
+        mayFlyMs = 0;
+        mustFlyMs = Math.min(mustFlyMs, clock.now());
+        return;
+      case 'gone':
+        if (owner?.poller === event.poller) owner = null;
+        return;
+      case 'opened':
+        isOpen = true;
+        if (pidsKnown && owner && !owner.process?.alive) owner = null;
+        return;
+      case 'shut':
+        isOpen = false;
+        return;
+      case 'due': {
+        const second = Math.floor(clock.now() / 1_000);
+        dues = dues.second === second ? { second, count: dues.count + 1 } : { second, count: 1 };
+        if (dues.count === DUES_MAX) fail(`${DUES_MAX} calls of the timer within a second`);
+      }
+    }
+  }
+
+  function decided(event: DoorEvent, effect: DoorEffect): void {
+    switch (effect.do) {
+      case 'fly':
+        return flew(effect);
+      case 'abort':
+        if (flight?.attempt !== effect.attempt || flight.aborted) fail(`abort of flight ${effect.attempt}`);
+        if (flight) flight.aborted = true;
+        return;
+      case 'pass': {
+        if (down?.attempt !== effect.attempt || down.poll.id !== effect.poll.id)
+          fail(`${show(effect.poll)} is given what is not its own`);
+        if (owner?.poller !== effect.poll.poller) fail(`${show(effect.poll)} is held and given an answer`);
+        answered(effect.poll, 'pass');
+        return;
+      }
+      case 'empty': {
+        const { poll, why } = effect;
+        count(`empty: ${why}`);
+        heldOnce.add(poll.connection);
+        const sooner = clock.now() < poll.askedAtMs + Math.max(poll.timeoutMs, policy.shortestMs);
+        const asked = ['shut', 'released', 'opened', 'gone'].includes(event.kind);
+        if (sooner && !asked) fail(`${show(poll)} is answered empty (${why}) before its time`);
+        answered(poll, `empty: ${why}`);
+        return;
+      }
+      case 'held':
+        count('held');
+        if (!open.has(effect.poll.id)) fail(`${show(effect.poll)} is held and not open`);
+        heldOnce.add(effect.poll.connection);
+        return;
+      case 'owner':
+        return tookOver(effect.poller);
+    }
+  }
+
+  /** Why a poll ought to be on its way now; null: none ought. */
+  function starving(): string | null {
+    if (!isOpen || flight || clock.now() <= mustFlyMs) return null;
+    const able = [...open.values()].filter(({ poll }) => canFly(poll));
+    if (able.length === 0) return null;
+    if (!owner) return 'nobody owns the door';
+    const { poller } = owner;
+    if (isOneLoop(owner) && able.some(({ poll }) => poll.poller === poller)) return `${poller} polls`;
+    const longMs = policy.ownerIdleMs + (sleptMs > 0 ? 2 * STOP_UNSEEN_MS : 0);
+    return !activeIsOpen(owner) && wakingMs() - owner.endedMs > longMs
+      ? `${poller} has stopped polling`
+      : null;
+  }
+
+  function lookForStarvation(): void {
+    const why = starving();
+    if (why === null) starvingSinceMs = null;
+    else starvingSinceMs ??= clock.now();
+    if (starvingSinceMs !== null && clock.now() - starvingSinceMs > NOTICED_WITHIN_MS)
+      fail(`${why}, and none flies of ${[...open.values()].map(({ poll }) => show(poll)).join(', ')}`);
+  }
+
+  return {
+    violations,
+    counts,
+    count,
+    fail,
+    asked(poll, ask) {
+      count('polls');
+      open.set(poll.id, { poll, ask });
+      openConnections.add(poll.connection);
+    },
+    stepped(_before, event, _after, effects) {
+      down = null;
+      happened(event);
+      for (const effect of effects) decided(event, effect);
+      const wakes = effects.filter((it) => it.do === 'wake');
+      const [wake] = wakes;
+      if (wakes.length !== 1) fail(`${wakes.length} timers are wanted`);
+      if (wake && wake.atMs !== null && wake.atMs <= event.atMs) fail(`the timer is wanted in the past`);
+      if ((event.kind === 'shut' || event.kind === 'released') && open.size > 0)
+        fail(`${event.kind}, and ${open.size} polls stay open`);
+    },
+    always(asleep) {
+      if (asleep) {
+        starvingSinceMs = null;
+        return;
+      }
+      for (const { poll } of open.values()) {
+        const lateMs = clock.now() - latestMs(poll);
+        if (lateMs <= LATE_MS) continue;
+        fail(`${show(poll)} is not answered ${lateMs} ms after its time`);
+        open.delete(poll.id);
+      }
+      lookForStarvation();
+    },
+    slept(ms) {
+      sleptMs += ms;
+    },
+  };
+}

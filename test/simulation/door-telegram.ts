@@ -1,0 +1,104 @@
+/**
+ * Telegram's server as pollers see it: one queue, one long poll, the 409s with their 3 s hold, the rapid-repeat rule, webhooks.
+ * Source: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, do_get_updates, abort_long_poll, fail_query_conflict).
+ */
+import type { Clock } from './clock.ts';
+
+export type Reply =
+  | { readonly kind: 'updates'; readonly ids: readonly number[] }
+  | { readonly kind: 'conflict' }
+  | { readonly kind: 'webhook' };
+
+export interface GetUpdates {
+  readonly from: string;
+  readonly offset: number;
+  readonly timeoutMs: number;
+  /** Called once. The server does not notice that the client has gone. */
+  answer(reply: Reply): void;
+}
+
+export interface Telegram {
+  receive(request: GetUpdates): void;
+  /** A new update; its id. */
+  add(): number;
+  setWebhook(active: boolean): void;
+  readonly webhook: boolean;
+  /** Not confirmed yet, the oldest first. */
+  readonly queue: readonly number[];
+}
+
+const HOLD_MS = 3_000;
+const LIMIT = 100;
+
+export function createTelegram(
+  clock: Clock,
+  firstId: number,
+  onConfirmed: (id: number, from: string) => void,
+): Telegram {
+  let queue: number[] = [];
+  let lastId = firstId - 1;
+  let webhook = false;
+  let waiting: { readonly request: GetUpdates; readonly cancel: () => void } | null = null;
+  let previous = { offset: Number.NaN, atMs: Number.NEGATIVE_INFINITY };
+  let lastPromptMs = Number.NEGATIVE_INFINITY;
+
+  /** Each second one of a fight is held. */
+  function turnDown(request: GetUpdates, kind: 'conflict' | 'webhook'): void {
+    const held = clock.now() - lastPromptMs < HOLD_MS;
+    if (!held) lastPromptMs = clock.now();
+    clock.after(held ? HOLD_MS : 0, () => request.answer({ kind }));
+  }
+
+  function abortWaiting(kind: 'conflict' | 'webhook'): void {
+    if (!waiting) return;
+    waiting.cancel();
+    const { request } = waiting;
+    waiting = null;
+    turnDown(request, kind);
+  }
+
+  function read(offset: number): number[] {
+    return queue.filter((id) => id >= offset).slice(0, LIMIT);
+  }
+
+  function finish(): void {
+    if (!waiting) return;
+    waiting.cancel();
+    const { request } = waiting;
+    waiting = null;
+    request.answer({ kind: 'updates', ids: read(request.offset) });
+  }
+
+  return {
+    get queue() {
+      return queue;
+    },
+    get webhook() {
+      return webhook;
+    },
+    receive(request) {
+      if (webhook) return turnDown(request, 'webhook');
+      const nowMs = clock.now();
+      const { offset } = request;
+      const rapid =
+        offset === previous.offset && request.timeoutMs < HOLD_MS && nowMs - previous.atMs < HOLD_MS;
+      const timeoutMs = rapid ? HOLD_MS : request.timeoutMs;
+      previous = { offset, atMs: nowMs };
+      for (const id of queue) if (id < offset) onConfirmed(id, request.from);
+      queue = queue.filter((id) => id >= offset);
+      const ids = read(offset);
+      if (ids.length > 0 || timeoutMs === 0) return request.answer({ kind: 'updates', ids });
+      abortWaiting('conflict');
+      waiting = { request, cancel: clock.after(timeoutMs, finish) };
+    },
+    add() {
+      queue.push(++lastId);
+      clock.after(1, finish);
+      return lastId;
+    },
+    setWebhook(active) {
+      webhook = active;
+      if (active) abortWaiting('webhook');
+    },
+  };
+}

@@ -1,0 +1,123 @@
+/** What the supervisor makes of the gateway's news (as src/supervise/gateway-watch.ts does): rivals and deafness. */
+import { deafAtMs, type Heard, type Hearing, hear, silence, slept, unheard } from '../../src/core/hearing.ts';
+import {
+  atPeace,
+  interrupted,
+  kicked,
+  looked,
+  quietAtMs,
+  type Rivalry,
+  type RivalryPolicy,
+  type RivalrySaying,
+  type RivalryStep,
+  undisturbed,
+} from '../../src/core/rivalry.ts';
+import type { Clock } from './clock.ts';
+
+export interface DoorWatch {
+  asked(): void;
+  answered(): void;
+  completed(): void;
+  accepted(): void;
+  conflict(livedMs: number): void;
+  webhook(): void;
+  flood(retryAfterMs: number): void;
+  outage(): void;
+  spawned(): void;
+  ended(): void;
+  /** The supervisor itself was stopped so long. */
+  slept(ms: number): void;
+  readonly rivalry: Rivalry;
+  readonly hearing: Hearing;
+}
+
+export interface WatchWorld {
+  readonly clock: Clock;
+  readonly policy: RivalryPolicy;
+  readonly deafAfterMs: number;
+  /** The supervisor runs: its timers fire. */
+  readonly awake: () => boolean;
+  onSaying(saying: RivalrySaying): void;
+  onDeaf(): void;
+  onKick(livedMs: number): void;
+}
+
+export function createWatch({
+  clock,
+  policy,
+  deafAfterMs,
+  awake,
+  onSaying,
+  onDeaf,
+  onKick,
+}: WatchWorld): DoorWatch {
+  let rivalry: Rivalry = atPeace;
+  let hearing: Hearing = unheard;
+  let cancelQuiet = () => {};
+  let cancelDeaf = () => {};
+
+  function follow([next, sayings]: RivalryStep): void {
+    rivalry = next;
+    for (const saying of sayings) onSaying(saying);
+    cancelQuiet();
+    const dueMs = quietAtMs(rivalry);
+    if (dueMs !== null && dueMs > clock.now()) cancelQuiet = clock.after(dueMs - clock.now(), look);
+  }
+
+  function look(): void {
+    if (awake()) follow(looked(rivalry, clock.now(), policy));
+  }
+
+  function note(heard: Heard): void {
+    hearing = hear(hearing, heard, clock.now());
+    arm();
+  }
+
+  function arm(): void {
+    cancelDeaf();
+    const dueMs = deafAtMs(hearing, deafAfterMs);
+    if (dueMs === null) return;
+    cancelDeaf = clock.after(Math.max(1, dueMs - clock.now()), () => {
+      if (!awake()) return;
+      if (silence(hearing, clock.now()) < deafAfterMs) return arm();
+      note({ kind: 'completed' });
+      onDeaf();
+    });
+  }
+
+  return {
+    get rivalry() {
+      return rivalry;
+    },
+    get hearing() {
+      return hearing;
+    },
+    asked: () => note({ kind: 'asked' }),
+    answered: () => note({ kind: 'answered' }),
+    completed: () => note({ kind: 'completed' }),
+    accepted() {
+      rivalry = undisturbed(rivalry, clock.now());
+      if (rivalry.overlap !== null) follow(looked(rivalry, clock.now(), policy));
+      note({ kind: 'api', down: false });
+    },
+    conflict(livedMs) {
+      onKick(livedMs);
+      note({ kind: 'api', down: false });
+      follow(kicked(rivalry, clock.now(), livedMs, policy));
+    },
+    webhook: () => note({ kind: 'api', down: false }),
+    flood: () => {},
+    outage() {
+      rivalry = interrupted(rivalry);
+      note({ kind: 'api', down: true });
+    },
+    spawned: () => note({ kind: 'spawned', required: false }),
+    ended: () => note({ kind: 'ended' }),
+    slept(ms) {
+      hearing = slept(hearing, ms);
+      arm();
+      follow([rivalry, []]);
+      look();
+    },
+  };
+}
