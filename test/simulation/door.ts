@@ -58,6 +58,8 @@ function randomTraits(random: Random): Traits {
 
 /** After the last trouble: an owner that idles, a poll that hangs, the longest pauses, and some more. */
 const HEALED_WITHIN_MS = 150_000;
+/** Handlers that take longer than an owner may idle make the processes take turns. */
+const SLOW_MS = 300_000;
 const STOP_TIMEOUT_MS = 4_000;
 
 export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
@@ -71,7 +73,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     incumbentAfterMs: random.pick([4_000, 13_000, 60_000]),
     onRival: random.pick([null, null, 'yield', 'insist'] as const),
   };
-  const deafAfterMs = random.pick([20_000, 60_000, 180_000]);
+  const deafAfterMs = random.pick([20_000, 60_000, 180_000]) + (traits.slow ? 45_000 : 0);
   const log: string[] = [];
   const say = (text: string) => void log.push(`${String(clock.now()).padStart(7)} ${text}`);
   const judge = createDoorJudge(clock, policy, pidsKnown);
@@ -325,7 +327,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   });
 
   try {
-    await clock.run(troubleMs + HEALED_WITHIN_MS, () => {
+    await clock.run(troubleMs + HEALED_WITHIN_MS + (traits.slow ? SLOW_MS : 0), () => {
       judge.always(gateway.asleep);
       watchJudge.always(watch, gateway.asleep);
       if (clock.now() >= lastMs && telegram.queue.length === 0) finished = true;
