@@ -1,5 +1,5 @@
 // What a process takes, by the kernel's own count.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 
 /** In MiB: `rss`, `pss` (shared pages divided among their users), `private` (anonymous memory: nobody else's). */
 export function memoryOf(pids) {
@@ -12,6 +12,18 @@ export function memoryOf(pids) {
     sums.private += mib('Anonymous');
   }
   return sums;
+}
+
+/** Begins to watch the highest RSS of a process: returns a function that tells how many MiB it has grown at its peak since. */
+export function watchPeak(pid) {
+  const mib = (key) => {
+    const text = readFileSync(`/proc/${pid}/status`, 'utf8');
+    return Number(new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(text)[1]) / 1024;
+  };
+  // proc(5): sets the high water mark back to what is in memory now.
+  writeFileSync(`/proc/${pid}/clear_refs`, '5');
+  const before = mib('VmRSS');
+  return () => mib('VmHWM') - before;
 }
 
 /**

@@ -7,6 +7,10 @@ export const median = (values) => {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };
 
+/** The value that `share` (0 to 1) of all are below. */
+export const percentile = (values, share) =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))];
+
 /**
  * Runs the contestants in turns and returns their values by name. A first round is thrown away (cold caches), and the order
  * turns round each time, so that nobody always comes after the same one.
@@ -33,9 +37,10 @@ export const differences = (ours, theirs) => combine(ours, theirs, (a, b) => a -
 
 /**
  * One line of the table. `ours`, `theirs`: values taken in turns. `promise` (may be left out): `{ text, of, max }`, where
- * `of` says which median must not exceed `max`: 'ours', 'ratio' or 'difference'.
+ * `of` says which median must not exceed `max`: 'ours', 'ratio' or 'difference'; or, where more is better, `{ text, of, min }`.
  */
 export function line({ row, what, unit, ours, against = null, theirs = null, promise = null, note = null }) {
+  const best = promise?.min === undefined ? Math.min : Math.max;
   const ratio = theirs ? ratios(ours, theirs) : null;
   const difference = theirs ? differences(ours, theirs) : null;
   const judged = promise && { ours, ratio, difference }[promise.of];
@@ -51,19 +56,23 @@ export function line({ row, what, unit, ours, against = null, theirs = null, pro
       min: Math.min(...ratio),
       max: Math.max(...ratio),
       // Best against best: what a quiet machine would show.
-      best: Math.min(...ours) / Math.min(...theirs),
+      best: best(...ours) / best(...theirs),
     },
     difference: difference && median(difference),
     rounds: ours.length,
     promise: promise?.text ?? null,
-    kept: judged ? median(judged) <= promise.max : null,
+    kept: judged ? isKept(median(judged), promise) : null,
     note,
     values: { ours, theirs },
   };
 }
+
+const isKept = (value, { min = -Infinity, max = Infinity }) => value >= min && value <= max;
 
 /** The promise to be ahead of a peer. */
 export const AHEAD = { text: 'ahead', of: 'ratio', max: 1 };
 export const atMostTimes = (max) => ({ text: `≤ ${max} ×`, of: 'ratio', max });
 export const atMost = (max, unit) => ({ text: `≤ ${max} ${unit}`, of: 'ours', max });
 export const atMostMore = (max, unit) => ({ text: `≤ ${max} ${unit} more`, of: 'difference', max });
+/** More is better. */
+export const atLeastTimes = (min) => ({ text: `≥ ${min} ×`, of: 'ratio', min });

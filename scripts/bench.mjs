@@ -7,6 +7,9 @@
 import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { client } from '../bench/rows/client.mjs';
+import { gateway } from '../bench/rows/gateway.mjs';
+import { gatewayPoll } from '../bench/rows/gateway-poll.mjs';
+import { gatewayUpload } from '../bench/rows/gateway-upload.mjs';
 import { idle } from '../bench/rows/idle.mjs';
 import { output } from '../bench/rows/output.mjs';
 import { peers } from '../bench/rows/peers.mjs';
@@ -19,7 +22,10 @@ import { bareNodeMs, buildWhenStale } from '../bench/scene.mjs';
 import { median } from '../bench/statistics.mjs';
 import { table } from '../bench/table.mjs';
 
-const measurements = [status, help, restart, idle, start, peers, output, scan, client, spawn];
+const measurements = [
+  ...[status, help, restart, idle, start, peers, output],
+  ...[gateway, gatewayUpload, gatewayPoll, scan, client, spawn],
+];
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,
@@ -30,7 +36,7 @@ const unknown = names.filter((name) => !known.includes(name));
 const rounds = Number(options.rounds);
 if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
   console.error(`usage: npm run bench -- [--rounds N] [--json] [${known.join('|')}]…`);
-  for (const { name, about } of measurements) console.error(`  ${name.padEnd(8)} ${about}`);
+  for (const { name, about } of measurements) console.error(`  ${name.padEnd(14)} ${about}`);
   process.exit(64);
 }
 if (process.platform !== 'linux') {

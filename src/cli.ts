@@ -99,10 +99,15 @@ function build(): Command {
   command(
     program,
     'who',
-    'who polls this bot? evidence on this machine, graded, respawner named',
-    ['singlepoll who', "singlepoll who --json | jq '.strays[].pid'"],
+    'who polls this bot? evidence on this machine, graded, respawner named; on request a probe for others',
+    ['singlepoll who --probe=40', "singlepoll who --json | jq '.strays[].pid'"],
     () => import('./commands/who.ts'),
-  ).option('--json', 'print one JSON document (default: off)');
+  )
+    .option('--json', 'print one JSON document (default: off)')
+    .option(
+      '--probe [time]',
+      'also hold getUpdates for this long, 1s to 10m, to see who polls from elsewhere; it says first what that disturbs (default: off; 10s without a time)',
+    );
   command(
     program,
     'ping',

@@ -7,8 +7,8 @@ export const name = 'singlepoll';
 
 export const prepare = () => null;
 
-/** `env` holds the bot; `words` go to the worker; its output goes to the file `output`. */
-export function create({ home, env, words, output, options = [] }) {
+/** `env` holds the bot; `words` go to the worker, unless a whole `command` takes its place; its output goes to the file `output`. */
+export function create({ home, env, words = [], command = null, output, options = [] }) {
   const said = join(home, 'said');
   let child = null;
   let settledSpawns = 0;
@@ -25,8 +25,7 @@ export function create({ home, env, words, output, options = [] }) {
           'json',
           ...options,
           '--',
-          workerProgram(),
-          ...words,
+          ...(command ?? [workerProgram(), ...words]),
         ],
         { env, cwd: home, stdio: ['ignore', out, err] },
       );
@@ -39,6 +38,7 @@ export function create({ home, env, words, output, options = [] }) {
       const polling = () => readFileSync(said, 'utf8').split('"what":"polling"').length - 1;
       await until('singlepoll to see its worker poll', () => polling() >= settledSpawns, { everyMs: 20 });
     },
+    pid: () => child.pid,
     /** The supervisor and the guard beside it. */
     pids: () => [
       child.pid,

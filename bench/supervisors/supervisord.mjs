@@ -1,28 +1,14 @@
-// Debian's supervisord. As root it is installed by apt where it is missing; else the command is said.
+// Debian's supervisord.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { provide } from '../debian.mjs';
 import { adopt, endAndWait, until, workerProgram } from '../scene.mjs';
 
 export const name = 'supervisord';
-const COMMAND = 'apt-get update && apt-get install -y --no-install-recommends supervisor';
-
-const has = (program) => spawnSync('sh', ['-c', `command -v ${program}`], { stdio: 'ignore' }).status === 0;
 
 /** Null when it can be measured, else what is missing. */
-export function prepare() {
-  if (has('supervisord')) return null;
-  if (process.getuid() === 0 && has('apt-get')) {
-    console.error('installing supervisor');
-    // The package would start a daemon of its own, which nobody asked for.
-    const install = `printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d; ${COMMAND}; rm -f /usr/sbin/policy-rc.d`;
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-    if (existsSync('/usr/sbin/policy-rc.d')) spawnSync('sh', ['-c', COMMAND], { env, stdio: 'ignore' });
-    else spawnSync('sh', ['-c', install], { env, stdio: 'ignore' });
-    if (has('supervisord')) return null;
-  }
-  return `supervisord is missing: sudo sh -c '${COMMAND}'`;
-}
+export const prepare = () => provide('supervisord', 'supervisor');
 
 export function create({ home, env, words, output }) {
   const file = join(home, 'supervisord.conf');

@@ -24,10 +24,15 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** Adds the parameters of a body to `args`. Throws UnreadableRequest. */
-export function addBody(raw: Buffer, headers: IncomingMessage['headers'], args: Args): void {
+/** Adds the parameters of a body to `args`; `bytesMax` when unpacked. Throws UnreadableRequest. */
+export function addBody(
+  raw: Buffer,
+  headers: IncomingMessage['headers'],
+  args: Args,
+  bytesMax = BODY_BYTES_MAX,
+): void {
   if (raw.length === 0) return;
-  const body = decoded(raw, (headers['content-encoding'] ?? '').trim().toLowerCase());
+  const body = decoded(raw, (headers['content-encoding'] ?? '').trim().toLowerCase(), bytesMax);
   const type = headers['content-type'] ?? 'application/octet-stream';
   const lower = type.toLowerCase();
   if (lower.includes('multipart/form-data')) addMultipart(body, type, args);
@@ -35,12 +40,12 @@ export function addBody(raw: Buffer, headers: IncomingMessage['headers'], args: 
   else if (lower.includes('application/json')) addJsonParams(body.toString('utf8'), args);
 }
 
-function decoded(body: Buffer, encoding: string): Buffer {
+function decoded(body: Buffer, encoding: string, bytesMax: number): Buffer {
   if (encoding === '') return body;
   if (encoding !== 'gzip' && encoding !== 'deflate')
     throw new UnreadableRequest(415, 'unsupported content-encoding');
   try {
-    return unzipSync(body, { maxOutputLength: BODY_BYTES_MAX });
+    return unzipSync(body, { maxOutputLength: bytesMax });
   } catch (error) {
     throw new UnreadableRequest(400, String(error));
   }

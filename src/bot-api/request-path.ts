@@ -13,16 +13,26 @@ export type Route =
 export function percentDecode(text: string, plusIsSpace: boolean): string {
   const spaced = plusIsSpace ? text.replaceAll('+', ' ') : text;
   if (!spaced.includes('%')) return spaced;
-  const bytes: number[] = [];
   const raw = Buffer.from(spaced, 'utf8');
-  for (let i = 0; i < raw.length; i++) {
-    const hex = raw[i] === 0x25 ? raw.toString('latin1', i + 1, i + 3) : '';
-    if (/^[0-9a-f]{2}$/i.test(hex)) {
-      bytes.push(Number.parseInt(hex, 16));
-      i += 2;
-    } else bytes.push(raw[i] ?? 0);
+  // In place: what is decoded is never longer.
+  let to = 0;
+  for (let from = 0; from < raw.length; from++, to++) {
+    const high = raw[from] === 0x25 ? hexDigit(raw[from + 1]) : -1;
+    const low = high < 0 ? -1 : hexDigit(raw[from + 2]);
+    if (low < 0) raw[to] = raw[from]!;
+    else {
+      raw[to] = high * 16 + low;
+      from += 2;
+    }
   }
-  return Buffer.from(bytes).toString('utf8');
+  return raw.toString('utf8', 0, to);
+}
+
+function hexDigit(byte: number | undefined): number {
+  if (byte === undefined) return -1;
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const letter = byte | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
 }
 
 /** Splits a request target into its path (decoded) and its query (not decoded); a fragment ends the path only. */

@@ -33,15 +33,19 @@ export interface Located {
 
 /** Null: none runs. Throws 64 where several could be meant. */
 export async function locate(config: Config): Promise<Located | null> {
-  if (config.token && config.botId !== null) {
-    const holder = await lockHolder(lockKey(String(config.botId), config.token));
-    if (holder) return { control: holder.answers ? holder.control : null, holder };
-  }
+  const holder = await pollingSupervisor(config);
+  if (holder) return { control: holder.answers ? holder.control : null, holder };
   const state = findStateDir(process.env);
   if (!state) return null;
   const deploy = await findDeploy(state.path, config);
   if (deploy || config.token) return deploy;
   return await findOnly(state.path);
+}
+
+/** Who holds this bot's lock: a supervisor in polling mode, since deploy mode takes none. */
+export async function pollingSupervisor(config: Config): Promise<Holder | null> {
+  if (!config.token || config.botId === null) return null;
+  return await lockHolder(lockKey(String(config.botId), config.token));
 }
 
 async function findDeploy(statePath: string, config: Config): Promise<Located | null> {

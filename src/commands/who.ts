@@ -1,4 +1,7 @@
-/** `singlepoll who`: who polls this bot? Every trace on this machine, graded, with what keeps it alive. Stops nothing. */
+/**
+ * `singlepoll who`: who polls this bot? Every trace on this machine, graded, with what keeps it alive, and with --probe whether
+ * somebody elsewhere does. Stops nothing.
+ */
 
 import type { StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
@@ -10,20 +13,29 @@ import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
 import { isDenied, locate } from './locate.ts';
 import { survey } from './look-around.ts';
+import type { Probed } from './probe.ts';
 import { statusOf } from './status-of.ts';
 
 /** Long enough to catch a poller between two polls. */
 const SETTLE_MS = 1_500;
 
 export async function run(invocation: Invocation): Promise<number> {
+  const prober = invocation.own.probe === undefined ? null : await import('./probe.ts');
+  const probeMs = prober?.probeTime(invocation.own.probe) ?? null;
   const { config, warnings } = await configure(invocation);
   const json = invocation.own.json === true;
   if (!json) warn(warnings);
+  await prober?.refuseBesideWorker(config);
   const doc = await supervisorStatus(config);
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
   const found = await survey(config, null, SETTLE_MS);
   const strays = found.strays.filter(({ pid }) => !tree.has(pid));
   const others = strays.filter(({ grade }) => grade !== 'hint');
+  const paint = await painter(process.stdout, process.env);
+  // What was found here is shown while the probe is still out.
+  if (!json) process.stdout.write(screen(config.botId, doc, strays, found.uninspectable, paint));
+  const suspects = others.map(({ pid }) => pid);
+  const probed = prober && probeMs !== null ? await prober.probe(config, probeMs, suspects) : null;
   if (json) {
     const answer = {
       bot: { id: config.botId, username: doc?.bot?.username ?? null },
@@ -31,13 +43,20 @@ export async function run(invocation: Invocation): Promise<number> {
       worker: doc?.worker ?? null,
       strays: strays.map(toEntry),
       uninspectable: found.uninspectable,
+      probe: probed?.entry ?? null,
     };
     process.stdout.write(`${JSON.stringify(answer)}\n`);
-  } else {
-    const paint = await painter(process.stdout, process.env);
-    process.stdout.write(screen(config.botId, doc, strays, found.uninspectable, paint));
-  }
-  return others.length > 0 || fightsElsewhere(doc) ? 1 : 0;
+  } else if (probed) process.stdout.write(probeLines(probed, paint));
+  if (probed?.interruptedBy) return probed.interruptedBy === 'SIGINT' ? 130 : 143;
+  const somebody = others.length > 0 || fightsElsewhere(doc);
+  return somebody || (probed !== null && probed.entry.result !== 'none') ? 1 : 0;
+}
+
+const PROBE_LEVELS = { rival: 'error', none: 'good', 'cannot-tell': 'warn' } as const;
+
+function probeLines({ entry, hints }: Probed, paint: Paint): string {
+  const first = paint(PROBE_LEVELS[entry.result], `probe: ${entry.message}`);
+  return `${[first, ...hints.map((hint) => `  → ${hint}`)].join('\n')}\n`;
 }
 
 /** The worker has met conflicts lately: whoever causes them may be on another machine. */

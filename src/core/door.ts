@@ -84,6 +84,9 @@ export type DoorEvent = { readonly atMs: number } & (
   | { readonly kind: 'released' }
 );
 
+/** `overdue`: the Bot API took the poll and has not answered in time. */
+export type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released' | 'gone';
+
 export type DoorEffect =
   /** Ask the Bot API for this poll; `timeoutMs` null: as the worker asked. */
   | {
@@ -95,7 +98,7 @@ export type DoorEffect =
   | { readonly do: 'abort'; readonly attempt: number }
   /** Give this poll what its flight has brought. */
   | { readonly do: 'pass'; readonly poll: Poll; readonly attempt: number }
-  | { readonly do: 'empty'; readonly poll: Poll; readonly why: 'held' | 'retrying' | 'shut' | 'released' | 'gone' }
+  | { readonly do: 'empty'; readonly poll: Poll; readonly why: EmptyBecause }
   | { readonly do: 'accepted'; readonly attempt: number }
   /** A second poller in the worker has been made to wait. */
   | { readonly do: 'held'; readonly poll: Poll; readonly owner: string }
@@ -302,7 +305,8 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
     const flying = door.flight?.poll.id === poll.id;
     if (flying) door = { ...door, flight: aborted(door.flight, effects) };
     const mine = door.owner === null || isNext(door, poll);
-    effects.push({ do: 'empty', poll, why: !door.open ? 'shut' : flying || mine ? 'retrying' : 'held' });
+    const why = flying ? 'overdue' : mine ? 'retrying' : 'held';
+    effects.push({ do: 'empty', poll, why: door.open ? why : 'shut' });
     door = answered(door, poll, atMs);
   }
   const { flight } = door;

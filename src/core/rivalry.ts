@@ -68,6 +68,8 @@ export const atPeace: Rivalry = {
 };
 
 const KICKS_KEPT = 20;
+/** A kick so soon after an overlap that seemed over: it was the pause of a slow one. Back-offs of libraries end at 30 s. */
+const SAME_WITHIN_MS = 45_000;
 const QUIET_MIN_MS = 10_000;
 const QUIET_MAX_MS = 90_000;
 
@@ -78,7 +80,7 @@ export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: R
   const incumbent = before.incumbent || hasBeenCalm(before, atMs, policy);
   const sayings: RivalrySaying[] = [];
   let overlap = before.overlap;
-  if (overlap === null || (overlap.over && atMs - lastKick(overlap) > 2 * QUIET_MAX_MS)) {
+  if (overlap === null || (overlap.over && atMs - lastKick(overlap) > SAME_WITHIN_MS)) {
     overlap = { sinceMs: atMs, kicksAtMs: [], kicks: 0, livesMs: [], isRival: false, over: false };
     sayings.push({ what: 'overlap', again: false });
   } else if (overlap.over) {

@@ -20,9 +20,9 @@ export interface EndpointOptions {
   readonly members: (port: number) => ReadonlySet<number> | null;
 }
 
-const HEAD_BYTES_MAX = 32 * 1024;
+/** As much as the Bot API server takes (tdlib/td HttpReader): a message of 4,096 letters in a query, percent-encoded. */
+const HEAD_BYTES_MAX = 256 * 1024;
 const HEAD_MS_MAX = 10_000;
-const IDLE_MS_MAX = 75_000;
 const CHECK_EVERY_MS = 10_000;
 const CONNECTIONS_MAX = 1_024;
 /** From here on strangers are looked for, so often at most. */
@@ -45,6 +45,8 @@ export function connectionOf(socket: Socket): number {
 /** Rejects with the system's error. */
 export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
   const sockets = new Set<Socket>();
+  // Asking for it is a system call.
+  let ownPort = options.port;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
   const server: Server = createServer(
     {
@@ -52,11 +54,12 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
       headersTimeout: HEAD_MS_MAX,
       // An upload may take as long as it takes.
       requestTimeout: 0,
-      keepAliveTimeout: IDLE_MS_MAX,
+      // Never: closing would cross the worker's next call now and then, and the clock costs more than routing a call.
+      keepAliveTimeout: 0,
       connectionsCheckingInterval: CHECK_EVERY_MS,
       noDelay: true,
     },
-    (request, response) => options.handle(request, response, (server.address() as AddressInfo).port),
+    (request, response) => options.handle(request, response, ownPort),
   );
   server.maxConnections = CONNECTIONS_MAX;
   server.on('connection', (socket) => {
@@ -68,11 +71,14 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
     if (sockets.size > CROWD) dropStrangers();
   });
 
+  // Too many at once: those are not even told of.
+  server.on('drop', dropStrangers);
+
   function dropStrangers(): void {
     const nowMs = performance.now();
     if (nowMs - lookedAtMs < CROWD_LOOK_EVERY_MS) return;
     lookedAtMs = nowMs;
-    const members = options.members((server.address() as AddressInfo).port);
+    const members = options.members(ownPort);
     if (members === null) return;
     for (const socket of sockets) if (!members.has(socket.remotePort ?? 0)) socket.destroy();
   }
@@ -83,9 +89,9 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
       server.off('error', reject);
       // EMFILE and the like: the next connection may fare better.
       server.on('error', () => {});
-      const { port } = server.address() as AddressInfo;
+      ownPort = (server.address() as AddressInfo).port;
       resolve({
-        port,
+        port: ownPort,
         close() {
           server.close();
           for (const socket of sockets) socket.destroy();

@@ -28,8 +28,8 @@ import { openUpstream } from './upstream.ts';
 export type GatewayNews =
   | { readonly kind: 'asked'; readonly pid: number | null; readonly offset: number | null }
   | { readonly kind: 'answered' }
-  /** The Bot API has taken a poll: it waits, or has been answered. */
-  | { readonly kind: 'accepted' }
+  /** The Bot API has taken a poll: it has answered it, or lets it wait. */
+  | { readonly kind: 'accepted'; readonly answered: boolean }
   /** A poll has succeeded and its answer has gone out to the worker. */
   | { readonly kind: 'completed'; readonly updates: number }
   | { readonly kind: 'conflict'; readonly livedMs: number }
@@ -67,6 +67,8 @@ export interface Poller {
 export interface Gateway {
   /** Opens what the next worker will get; rejects with the system's error. */
   prepare(): Promise<void>;
+  /** `prepare` has done its work for the next worker. */
+  ready(): boolean;
   /** The API root of the next worker. What earlier ones had is closed. */
   next(): string;
   spawned(pid: number): void;
@@ -145,11 +147,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         const response = take(effect.poll.id);
         if (!response) return;
         answerJson(response, 200, NO_UPDATES);
-        onNews({ kind: 'answered' });
+        if (effect.why === 'overdue')
+          onNews({ kind: 'outage', problem: 'getUpdates was not answered in time' });
         return;
       }
       case 'accepted':
-        onNews({ kind: 'accepted' });
+        onNews({ kind: 'accepted', answered: false });
         return;
       case 'held':
         setTimeout(() => sayHeld(effect.poll), SECOND_AFTER_MS).unref();
@@ -206,7 +209,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   ): void {
     switch (landing.kind) {
       case 'updates':
-        return void onNews({ kind: 'accepted' });
+        return void onNews({ kind: 'accepted', answered: true });
       case 'verdict':
         if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
         return;
@@ -228,10 +231,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     const completed = answer.status === 200;
     const { updates } = answer;
     // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
-    response.once('finish', () => {
-      if (completed) onNews({ kind: 'completed', updates });
-      onNews({ kind: 'answered' });
-    });
+    if (completed) response.once('finish', () => onNews({ kind: 'completed', updates }));
     response.sendDate = false;
     response.writeHead(answer.status, answer.headers);
     response.end(answer.body);
@@ -253,8 +253,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   }
 
   function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
-    response.on('error', () => {});
-    request.on('error', () => {});
+    response.on('error', ignore);
+    request.on('error', ignore);
     const target = targetOf(
       {
         method: request.method ?? '',
@@ -265,13 +265,17 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       workerToken,
       port,
     );
+    if (hosts(request) > 1) return void answerError(response, 400, 'Bad Request: more than one Host');
     if (target.kind === 'refused') return void answerError(response, target.status, target.description);
     if (target.kind === 'file') {
       const path = `${upstream.prefix}/file/bot${token}${target.environment}${target.rest}${target.query}`;
       return void relay(request, response, { to: upstream.calls, path });
     }
     if (READ.has(target.method)) {
-      inspect(request, response, target, port).catch((error: unknown) => unreadable(response, error));
+      // Before a byte of the body is read: strangers would fill our memory with them.
+      const asks = target.method === 'getupdates' || target.method === '';
+      if (asks && !admit(request, response, port)) return;
+      inspect(request, response, target).catch((error: unknown) => unreadable(response, error));
       return;
     }
     forward(request, response, target, null);
@@ -301,14 +305,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     request: IncomingMessage,
     response: ServerResponse,
     target: Extract<Target, { kind: 'call' }>,
-    port: number,
   ): Promise<void> {
     const body = await readSmallBody(request);
     const args = readArgs(target.query, body, request.headers);
     const method = target.method === '' ? args.get('method').toLowerCase() : target.method;
     switch (method) {
       case 'getupdates':
-        return ask(request, response, args, target.environment, port);
+        return ask(request, response, args, target.environment);
       case 'setwebhook':
       case 'deletewebhook': {
         const sets = method === 'setwebhook' && args.get('url') !== '';
@@ -331,38 +334,42 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     forward(request, response, target, body);
   }
 
-  function ask(
-    request: IncomingMessage,
-    response: ServerResponse,
-    args: Args,
-    environment: string,
-    port: number,
-  ): void {
-    const { socket } = request;
-    const connection = connectionOf(socket);
-    if (socket.destroyed) return;
-    let poller = pollersByConnection.get(connection);
-    if (poller === undefined) {
-      const peer = peers.of(socket.remotePort ?? 0, port);
-      if (peer.kind === 'stranger') {
-        onNews({ kind: 'stranger', pid: peer.pid });
-        return void answerError(
-          response,
-          403,
-          'Forbidden: this is the gateway of a singlepoll worker, and only its own processes may poll through it',
-        );
-      }
-      poller = nameOf(peer);
-      pollersByConnection.set(connection, poller);
-    }
+  function ask(request: IncomingMessage, response: ServerResponse, args: Args, environment: string): void {
+    const connection = connectionOf(request.socket);
+    const poller = pollersByConnection.get(connection);
+    // It has hung up meanwhile.
+    if (poller === undefined) return;
     const id = ++lastPoll;
     waiting.set(id, { request, response, args, environment });
     onNews({ kind: 'asked', pid: pids.get(poller) ?? null, offset: pollOffset(args) });
     response.once('close', () => {
-      if (waiting.delete(id)) onNews({ kind: 'answered' });
+      waiting.delete(id);
+      onNews({ kind: 'answered' });
     });
     const poll = { id, poller, connection, askedAtMs: performance.now(), timeoutMs: pollTimeoutMs(args) };
     send({ kind: 'asked', poll });
+  }
+
+  /** True for a process of the worker; anybody else has been answered. */
+  function admit(request: IncomingMessage, response: ServerResponse, port: number): boolean {
+    const { socket } = request;
+    const connection = connectionOf(socket);
+    if (socket.destroyed) return false;
+    if (!pollersByConnection.has(connection)) {
+      const peer = peers.of(socket.remotePort ?? 0, port);
+      if (peer.kind === 'stranger') {
+        onNews({ kind: 'stranger', pid: peer.pid });
+        // Finding out has cost something: a loop that asks again at once is slowed down.
+        setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
+        return false;
+      }
+      if (peer.kind === 'gone') {
+        response.destroy();
+        return false;
+      }
+      pollersByConnection.set(connection, nameOf(peer));
+    }
+    return true;
   }
 
   function nameOf(peer: Peer): string {
@@ -399,6 +406,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       if (coming || closed) opened.close();
       else coming = opened;
     },
+    ready: () => coming !== null || (options.port !== null && present !== null),
     next() {
       const before = present;
       // Without a fresh one (no descriptors left) the old one goes on.
@@ -435,8 +443,21 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   };
 }
 
+/** Who is gone is noticed by other means. */
+function ignore(): void {}
+
+const STRANGER_MS = 250;
+const STRANGER =
+  'Forbidden: this is the gateway of a singlepoll worker, and only its own processes may poll through it';
+
 /** An empty method is named by a parameter. */
 const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);
+
+function hosts({ rawHeaders }: IncomingMessage): number {
+  let count = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]!.toLowerCase() === 'host') count++;
+  return count;
+}
 
 function unreadable(response: ServerResponse, error: unknown): void {
   if (error instanceof TooLarge) return void answerError(response, 413, 'Request Entity Too Large');

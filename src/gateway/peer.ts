@@ -11,6 +11,8 @@ export type Peer =
   | { readonly kind: 'member'; readonly pid: number }
   /** Not of the worker's tree; pid null where its descriptors may not be seen. */
   | { readonly kind: 'stranger'; readonly pid: number | null }
+  /** It has hung up already. */
+  | { readonly kind: 'gone' }
   /** The system does not tell. */
   | { readonly kind: 'unknown' };
 
@@ -50,8 +52,8 @@ export function createPeers(tree: (thorough: boolean) => readonly number[]): Pee
     of(remotePort, port) {
       if (process.platform !== 'linux') return { kind: 'unknown' };
       const inode = clients(port, remotePort).get(remotePort);
-      // It has gone already, or lives in another network namespace, from where nobody gets here.
-      if (inode === undefined) return { kind: 'unknown' };
+      // Its end is no process's any more. Who it was can't be told: a stranger must not get in by hanging up.
+      if (inode === undefined) return { kind: 'gone' };
       const wanted = `socket:[${inode}]`;
       let hidden = false;
       const seen = new Set<number>([process.pid]);

@@ -37,7 +37,7 @@ export async function readSmallBody(request: IncomingMessage): Promise<Buffer> {
 export function readArgs(query: string, body: Buffer, headers: IncomingMessage['headers']): Args {
   const args = createArgs();
   addFormParams(query.replace(/^\?/, ''), args);
-  addBody(body, headers, args);
+  addBody(body, headers, args, READ_BYTES_MAX);
   return args;
 }
 

@@ -1,8 +1,12 @@
-/** Carries one call of the worker to the Bot API and its answer back, streamed both ways, unchanged. */
+/**
+ * Carries one call of the worker to the Bot API and its answer back, unchanged. What is small goes whole, each way in one
+ * piece, which takes half the time; what is big or of unknown length is streamed.
+ */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
+import { noteStreamed } from '../machine/garbage.ts';
 import { downstreamHeaders, upstreamHeaders } from './headers.ts';
-import { answerError } from './reply.ts';
+import { answerJson } from './reply.ts';
 
 export interface RelayOptions {
   readonly to: Pick<Dispatcher, 'dispatch'>;
@@ -13,66 +17,179 @@ export interface RelayOptions {
   readonly onStatus?: (status: number, problem: string | null) => void;
 }
 
+/** More is streamed. */
+const WHOLE_BYTES_MAX = 64 * 1024;
+
 export function relay(request: IncomingMessage, response: ServerResponse, options: RelayOptions): void {
-  let controller: Dispatcher.DispatchController | null = null;
-  let over = false;
-  response.once('close', () => {
-    if (over) return;
-    over = true;
-    controller?.abort(new Error('the worker left'));
-  });
-
-  function failed(error: Error): void {
-    if (over) return;
-    over = true;
-    // undici's errors name hosts and codes, never paths.
-    const problem = (error as NodeJS.ErrnoException).code ?? error.message;
-    options.onStatus?.(502, problem);
-    if (response.headersSent) response.destroy();
-    else answerError(response, 502, `Bad Gateway: singlepoll could not reach the Bot API (${problem})`);
+  const bytes = bodyBytes(request);
+  if (options.body || bytes === 0) {
+    dispatch(request, response, options, options.body ?? null);
+  } else if (bytes > WHOLE_BYTES_MAX) {
+    dispatch(request, response, options, pieces(request));
+  } else {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => dispatch(request, response, options, joined(chunks)));
   }
+}
 
-  const handler: Dispatcher.DispatchHandler = {
-    onRequestStart(started) {
-      controller = started;
-      if (over) started.abort(new Error('the worker left'));
-    },
-    onResponseStart(started, status, _headers, statusText) {
-      if (status < 200) return;
-      const raw = (started as { rawHeaders?: readonly (string | Buffer)[] | null }).rawHeaders ?? [];
-      options.onStatus?.(status, null);
-      response.sendDate = false;
-      response.writeHead(status, statusText, downstreamHeaders(raw));
-    },
-    onResponseData(started, chunk) {
-      if (response.write(chunk) || over) return;
-      started.pause();
-      response.once('drain', () => started.resume());
-    },
-    onResponseEnd() {
-      if (over) return;
-      over = true;
-      response.end();
-    },
-    onResponseError(_started, error) {
-      failed(error);
-    },
-  };
+function dispatch(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: RelayOptions,
+  body: Buffer | AsyncIterable<Buffer> | null,
+): void {
+  const carriage = new Carriage(request, response, options.onStatus);
   try {
     options.to.dispatch(
       {
         method: request.method as Dispatcher.HttpMethod,
         path: options.path,
         headers: upstreamHeaders(request.rawHeaders),
-        body: options.body ?? (hasBody(request) ? request : null),
+        // undici takes iterables as well; its typings do not know.
+        body: body as Buffer | null,
       },
-      handler,
+      carriage,
     );
   } catch (error) {
-    failed(error as Error);
+    carriage.fail(error as Error);
   }
 }
 
-function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+/** The way back. */
+class Carriage implements Dispatcher.DispatchHandler {
+  private controller: Dispatcher.DispatchController | null = null;
+  private over = false;
+  private head: { status: number; headers: string[] } | null = null;
+  /** Of an answer that is kept until it is complete; null: it is streamed. */
+  private chunks: Buffer[] | null = null;
+
+  constructor(
+    private readonly request: IncomingMessage,
+    private readonly response: ServerResponse,
+    private readonly onStatus: RelayOptions['onStatus'],
+  ) {
+    response.on('close', () => {
+      if (this.over) return;
+      this.over = true;
+      this.controller?.abort(new Error('the worker left'));
+    });
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.controller = controller;
+    if (this.over) controller.abort(new Error('the worker left'));
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+  ): void {
+    if (status < 200) return;
+    const raw = (controller as { rawHeaders?: readonly (string | Buffer)[] | null }).rawHeaders ?? [];
+    this.head = { status, headers: downstreamHeaders(raw) };
+    this.onStatus?.(status, null);
+    if (Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) <= WHOLE_BYTES_MAX) this.chunks = [];
+    else this.writeHead();
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.chunks) {
+      this.chunks.push(chunk);
+      return;
+    }
+    noteStreamed(chunk.length);
+    if (this.response.write(chunk) || this.over) return;
+    controller.pause();
+    this.response.once('drain', () => controller.resume());
+  }
+
+  onResponseEnd(): void {
+    if (this.over) return;
+    this.over = true;
+    endSoon(this);
+  }
+
+  onResponseError(_controller: unknown, error: Error): void {
+    this.fail(error);
+  }
+
+  end(): void {
+    if (this.chunks) this.writeHead();
+    this.response.end(this.chunks ? joined(this.chunks) : undefined);
+    this.drain();
+  }
+
+  /** An answer that came before the whole of an upload: closing now would lose it, so the rest is read and dropped. */
+  private drain(): void {
+    if (!this.request.complete) this.request.resume();
+  }
+
+  fail(error: Error): void {
+    if (this.over) return;
+    this.over = true;
+    // undici's errors name hosts and codes, never paths.
+    const problem = (error as NodeJS.ErrnoException).code ?? error.message;
+    this.onStatus?.(502, problem);
+    if (this.response.headersSent) {
+      this.response.destroy();
+      return;
+    }
+    const description = `Bad Gateway: singlepoll could not reach the Bot API (${problem})`;
+    answerJson(this.response, 502, JSON.stringify({ ok: false, error_code: 502, description }));
+    this.drain();
+  }
+
+  drop(error: Error): void {
+    this.response.destroy(error);
+  }
+
+  private writeHead(): void {
+    if (!this.head || this.response.destroyed) return;
+    // Without the reason phrase, which nobody reads and which may hold any byte.
+    const { status, headers } = this.head;
+    this.response.sendDate = false;
+    this.response.writeHead(status, headers);
+  }
+}
+
+let ending: Carriage[] = [];
+
+/**
+ * Answers that arrive together leave together: the first write wakes the worker, which costs more than all else about it; the
+ * others find it awake.
+ */
+function endSoon(carriage: Carriage): void {
+  if (ending.push(carriage) > 1) return;
+  setImmediate(() => {
+    const all = ending;
+    ending = [];
+    for (const each of all) {
+      try {
+        each.end();
+      } catch (error) {
+        // A header that Node does not write, for one: this answer is lost, not the others.
+        each.drop(error as Error);
+      }
+    }
+  });
+}
+
+/** Of its own iterator, since undici destroys a stream that it has no more use for, and its connection with it. */
+async function* pieces(request: IncomingMessage): AsyncGenerator<Buffer> {
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    noteStreamed((chunk as Buffer).length);
+    yield chunk as Buffer;
+  }
+}
+
+/** Infinite where only its end will tell. */
+function bodyBytes({ headers }: IncomingMessage): number {
+  if (headers['transfer-encoding'] !== undefined) return Number.POSITIVE_INFINITY;
+  return Number(headers['content-length'] ?? 0);
+}
+
+function joined(chunks: readonly Buffer[]): Buffer {
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
 }

@@ -47,16 +47,21 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
     if (lastExit) row('last exit', `${howItEnded(lastExit)}, ${ago(lastExit.at, nowMs)}`);
   }
   if (doc.polling) {
-    const { via, polls, lastPollAt, offset, conflicts, updates } = doc.polling;
+    const { via, polls, lastPollAt, offset, conflicts, updates, latencyMs, pollers } = doc.polling;
     const seen = polls > 0 || lastPollAt !== null;
     const facts = seen
       ? `${count(polls, 'poll')}, last ${lastPollAt ? ago(lastPollAt, nowMs) : 'unknown'}, offset ${offset ?? 'none'}, ${count(updates, 'update')}`
-      : 'straight to the Bot API, so single polls are not seen';
+      : via === 'direct'
+        ? 'straight to the Bot API, so single polls are not seen'
+        : (pollers ?? []).some((it) => it.role === 'owner')
+          ? 'the first poll waits for updates'
+          : 'no poll yet';
     const fights = [
       conflicts.poller > 0 ? `${count(conflicts.poller, 'conflict')} with a poller` : '',
       conflicts.webhook > 0 ? `${count(conflicts.webhook, 'conflict')} with a webhook` : '',
     ].filter(Boolean);
-    row('polling', `${via}: ${facts}${fights.length > 0 ? `, ${fights.join(', ')}` : ''}`);
+    const latency = typeof latencyMs === 'number' ? `, API answers in ${latencyMs} ms` : '';
+    row('polling', `${via}: ${facts}${latency}${fights.length > 0 ? `, ${fights.join(', ')}` : ''}`);
   }
   if (doc.webhook) {
     const { url, pendingUpdates, lastError } = doc.webhook;

@@ -2,7 +2,7 @@
  * What bots send: messages, edits, files. Enough for a bot to believe it; sent messages and files are kept, bounded.
  * Errors use the server's words for the mistakes that bots make most.
  */
-
+import { createHash } from 'node:crypto';
 import type { Args, UploadedFile } from '../bot-api/args.ts';
 import { integerArg } from '../bot-api/args.ts';
 import { type Answer, failure, success } from './answer.ts';
@@ -11,6 +11,14 @@ import { fixedResult } from './methods.ts';
 
 const SENT_MAX = 1000;
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
+
+export interface SentFile {
+  readonly field: string;
+  readonly fileName: string;
+  readonly bytes: number;
+  /** Hex. */
+  readonly sha256: string;
+}
 
 export interface SentMessage {
   readonly bot: number;
@@ -21,6 +29,8 @@ export interface SentMessage {
   readonly text: string;
   readonly messageId: number;
   readonly params: Readonly<Record<string, string>>;
+  /** Files that came with the call. */
+  readonly uploads: readonly SentFile[];
   readonly atUnixMs: number;
 }
 
@@ -120,6 +130,12 @@ export function createChats(clock: Clock): Chats {
       text,
       messageId,
       params,
+      uploads: args.files.map(({ field, fileName, bytes }) => ({
+        field,
+        fileName,
+        bytes: bytes.length,
+        sha256: createHash('sha256').update(bytes).digest('hex'),
+      })),
       atUnixMs: clock.unixMs(),
     });
     if (sent.length > SENT_MAX) sent.splice(0, sent.length - SENT_MAX);

@@ -62,6 +62,8 @@ export interface Sandbox {
   onRequest(listener: (event: RequestEvent) => void): () => void;
   /** The largest number of getUpdates that were open at once, from the clients' side; optionally of some client ports. */
   overlap(token: string, ports?: Iterable<number>): number;
+  /** Resets every connection, as a network that breaks does; what the bots asked goes on, into the void. */
+  cutConnections(): void;
   /** Ends open polls at once (200 with what there is) and every connection. */
   close(): Promise<void>;
 }
@@ -170,6 +172,9 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     onRequest: (listener) => log.onRequest(listener),
     overlap: (token, ports) =>
       maxOpenPolls(log.records, Number(token.split(':')[0]), ports && new Set(ports)),
+    cutConnections() {
+      for (const socket of sockets) socket.resetAndDestroy();
+    },
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const { bot } of world.bots()) bot.endSession('shutdown');

@@ -54,6 +54,8 @@ export interface Announced {
 /** Step 2: deploy mode. Telegram is asked nothing. */
 export function sayGate({ config, report }: Announced): null {
   report.line('INIT', 'Polling disabled by env (POLLING_ENABLED!=1)', 'warn');
+  if (config.sealed)
+    report.line('INIT', '--sealed has no effect: without polling there is no gateway', 'warn');
   if (config.pollingLooksLikeYes) {
     report.line(
       'INIT',

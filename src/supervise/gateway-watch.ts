@@ -42,10 +42,14 @@ export interface GatewayWatchOptions {
   readonly onWebhook: () => void;
   /** Another poller took ours. */
   readonly onConflict: () => void;
+  /** A call of the worker went through; not a poll. */
+  readonly onCalled: () => void;
 }
 
 export interface GatewayWatch {
   readonly news: (news: GatewayNews) => void;
+  /** What others have seen of the Bot API: a worker that does not poll tells nothing of it. */
+  reached(yes: boolean): void;
   spawned(): void;
   ended(): void;
   stop(): void;
@@ -173,7 +177,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       case 'accepted':
         rivalry = undisturbed(rivalry, performance.now());
         if (rivalry.overlap !== null) look();
-        apiIsBack();
+        if (it.answered) apiIsBack();
         facts.via = 'gateway';
         options.onPolled();
         return;
@@ -239,11 +243,15 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       case 'called':
         latencies.push(it.tookMs);
         if (latencies.length > LATENCIES_KEPT) latencies.shift();
+        options.onCalled();
     }
   }
 
   return {
     news,
+    reached(yes) {
+      if (hearing.apiDown === yes) note({ kind: 'api', down: !yes });
+    },
     spawned: () => note({ kind: 'spawned', required: options.requireGateway }),
     ended: () => note({ kind: 'ended' }),
     stop() {

@@ -1,4 +1,5 @@
 /** How the gateway's findings are told to people. Pure. */
+import { hintOfRetry } from '../core/rival-hint.ts';
 import type { Rhythm, RivalrySaying } from '../core/rivalry.ts';
 import type { Level } from '../output/paint.ts';
 import { duration } from '../output/words.ts';
@@ -32,19 +33,10 @@ export function rivalryWords(saying: RivalrySaying): { text: string; level: Leve
 export const RIVAL_CURE =
   'Stop the other one (a laptop, an old server, another container), or revoke the token with @BotFather';
 
-/**
- * Bot API: the loser of a fight hears of it at once or 3 s later, waits as its library does, and polls again. Waits of the
- * libraries: pyTelegramBotAPI 0.25 s, python-telegram-bot and aiogram 1 s, growing to 5 and 30 s.
- */
+/** The loser of a fight hears of it at once or 3 s later, waits as its library does, and polls again. */
 export function rhythmWords({ everyMs, reactionMs }: Rhythm): string {
-  const waitMs = reactionMs >= 3_000 ? reactionMs - 3_000 : reactionMs;
-  const every = `about every ${seconds(everyMs)}`;
-  if (everyMs > 25_000)
-    return `${every}: as a bot that is restarted by something each time, or that is rarely up`;
-  if (waitMs < 700)
-    return `${every}: it polls again at once, as node-telegram-bot-api and pyTelegramBotAPI do`;
-  if (waitMs < 2_500) return `${every}: it waits about a second, as python-telegram-bot and aiogram do`;
-  return `${every}: it waits some ${seconds(waitMs)} before it polls again`;
+  const retryMs = reactionMs >= 3_000 ? reactionMs - 3_000 : reactionMs;
+  return `about every ${seconds(everyMs)}: it polls again ${seconds(retryMs)} after a 409, ${hintOfRetry(retryMs)}`;
 }
 
 export function secondPollerWords(owner: number | null, held: number | null): string {

@@ -8,7 +8,7 @@ import { EXIT } from '../errors.ts';
 import type { Gateway } from '../gateway/gateway.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { startGuard } from '../machine/guard.ts';
-import { startThrift } from '../machine/thrift.ts';
+import type { Thrift } from '../machine/thrift.ts';
 import { spawnWorker, type WorkerExit, type WorkerProcess } from '../machine/worker.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
@@ -44,6 +44,7 @@ export interface RunContext {
   readonly facts: Facts;
   readonly run: string;
   readonly tree: WorkerTree;
+  readonly thrift: Thrift;
   /** Null: the worker gets the API root itself. */
   readonly gateway: { readonly port: Gateway; readonly watch: GatewayWatch; readonly token: string } | null;
   /** Null in deploy mode: no stray is touched, no webhook looked at. */
@@ -73,10 +74,9 @@ export interface Running {
 
 /** Starts the loop at once; never rejects. */
 export function runSupervisor(context: RunContext): Running {
-  const { config, command, report, facts, tree, guarding, gateway } = context;
+  const { config, command, report, facts, tree, guarding, gateway, thrift } = context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
   const guard = startGuard();
-  const thrift = startThrift();
   const listeners: (() => void)[] = [];
   const conflictListeners: ((named: boolean) => void)[] = [];
   const pumps: Pump[] = [];
@@ -139,9 +139,11 @@ export function runSupervisor(context: RunContext): Running {
     if (guarding) {
       const { webhook, sweeper } = guarding;
       const looked = webhook.again(true);
+      const opened = gateway && !gateway.port.ready() ? gateway.port.prepare().catch(() => {}) : null;
       // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
-      if (lastConflict !== 'webhook') return sweeper.quick();
-      return Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]).then(() => sweeper.quick());
+      const cleared = lastConflict === 'webhook' ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
+      if (!opened && !cleared) return sweeper.quick();
+      return Promise.all([opened, cleared]).then(() => sweeper.quick());
     }
     if (tree.list(null).length === 0) return null;
     return tree.stop(null, stopOptions()).then(() => null);

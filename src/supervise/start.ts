@@ -12,6 +12,7 @@ import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
+import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
@@ -195,6 +196,7 @@ async function superviseLocked(
   });
   const halt = new AbortController();
   let running: Running | undefined;
+  let gateway: RunContext['gateway'] = null;
   const guarding =
     config.polling && api
       ? {
@@ -217,18 +219,21 @@ async function superviseLocked(
             keep: config.keepWebhook,
             dropPending: config.dropPending,
             signal: halt.signal,
+            onReached: (yes) => gateway?.watch.reached(yes),
             onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
           }),
         }
       : null;
   remember(botDir, startup, command);
-  const gateway = await openGateway(startup, facts, {
+  const thrift = startThrift();
+  gateway = await openGateway(startup, facts, {
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
     onPolled: () => running?.loop.send({ kind: 'polled' }),
     onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
     onDeaf: (reason) => running?.loop.send({ kind: 'ask-restart', reason }),
     onWebhook: () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared()),
     onConflict: () => running?.conflict(),
+    onCalled: () => thrift.called(performance.now()),
   });
   running = runSupervisor({
     gateway,
@@ -238,6 +243,7 @@ async function superviseLocked(
     facts,
     run,
     tree,
+    thrift,
     guarding,
     setpriv: findSetpriv(),
     folder: botDir,
@@ -306,6 +312,7 @@ interface GatewayAsks {
   readonly onDeaf: (reason: string) => void;
   readonly onWebhook: () => void;
   readonly onConflict: () => void;
+  readonly onCalled: () => void;
 }
 
 async function openGateway(

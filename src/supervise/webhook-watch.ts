@@ -20,6 +20,8 @@ export interface WebhookWatchOptions {
   readonly keep: boolean;
   readonly dropPending: boolean;
   readonly signal: AbortSignal;
+  /** Whether a look while running got an answer. */
+  readonly onReached: (yes: boolean) => void;
   /** While running: the token was revoked, or a webhook set that is to be kept. */
   readonly onBlocked: (ending: Ending) => void;
 }
@@ -112,6 +114,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       // A webhook that comes back is never a reason to drop what users have sent meanwhile.
       const outcome = await clearWebhook(api, { keep: options.keep, dropPending: false, token });
       lastMs = performance.now();
+      options.onReached(outcome.kind !== 'failed' || outcome.reply.kind !== 'outage');
       if (outcome.kind !== 'failed' && outage) {
         outage = false;
         facts.apiProblem = null;

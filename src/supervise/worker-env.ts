@@ -32,10 +32,29 @@ export function workerEnv(
   if (config.sandbox) for (const name of config.tokenVariables) own[name] = given.token ?? '';
   if (config.botId !== null) own.SINGLEPOLL_BOT = String(config.botId);
   const whole: Environment = { ...config.envFileVars, ...env, ...own };
+  passProxiesBy(whole, given.apiRoot);
   if (config.token === null || given.token === config.token) return whole;
   // Sealed: the real token is nowhere, whatever variable held it, and be it in the midst of a URL.
+  const [secret, sealed] = [secretOf(config.token), secretOf(given.token ?? '')];
   for (const [name, value] of Object.entries(whole)) {
-    if (value?.includes(config.token)) whole[name] = value.replaceAll(config.token, given.token ?? '');
+    // The secret alone, so that it does not matter how the colon is written.
+    if (value?.includes(secret)) whole[name] = value.replaceAll(secret, sealed);
   }
   return whole;
+}
+
+function secretOf(token: string): string {
+  return token.slice(token.indexOf(':') + 1);
+}
+
+/** A proxy of the user's can't reach the gateway: its loopback is another one. */
+function passProxiesBy(env: Environment, apiRoot: string): void {
+  if (!apiRoot.startsWith('http://127.0.0.1:')) return;
+  const proxied = ['http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'].some((name) => env[name]);
+  if (!proxied) return;
+  for (const name of ['no_proxy', 'NO_PROXY']) {
+    const hosts = env[name] ?? env.no_proxy ?? env.NO_PROXY ?? '';
+    if (hosts.split(',').some((it) => it.trim() === '127.0.0.1' || it.trim() === '*')) env[name] = hosts;
+    else env[name] = hosts === '' ? '127.0.0.1' : `${hosts},127.0.0.1`;
+  }
 }

@@ -1,5 +1,5 @@
 /**
- * The supervisor's own talk with the Bot API: getMe, getWebhookInfo, deleteWebhook, sendMessage. Never getUpdates.
+ * The program's own talk with the Bot API: getMe, getWebhookInfo, deleteWebhook, sendMessage; getUpdates of `who --probe` only.
  * No answer is taken for JSON unseen: front ends answer 502 with HTML.
  * Sources: tdlib/telegram-bot-api Query.cpp (error shapes, retry_after), Client.cpp (texts).
  */
@@ -124,6 +124,7 @@ const SHAPES: Readonly<Record<string, (result: Record<string, unknown>) => boole
     typeof id === 'number' && (username === undefined || /^\w{1,64}$/.test(String(username))),
   getWebhookInfo: ({ url, pending_update_count: pending }) =>
     typeof url === 'string' && typeof pending === 'number',
+  getUpdates: (result) => Array.isArray(result) && result.every((it) => typeof it?.update_id === 'number'),
   sendMessage: ({ message_id: id }) => typeof id === 'number',
 };
 

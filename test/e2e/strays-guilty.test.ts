@@ -143,7 +143,7 @@ test('guilty: a stray that appears while the worker runs is found and stopped', 
 
 test('guilty: a late stray kills a worker that ends on 409; it is stopped before the next spawn', async (t) => {
   const b = await bed(t);
-  const run = await b.polling(['--backoff', '10ms,100ms', '--', ...node('ends-on-409.mjs')]);
+  const run = await b.polling(['--no-gateway', '--backoff', '10ms,100ms', '--', ...node('ends-on-409.mjs')]);
   const first = polledBy(b, 'ends-on-409.mjs')[0];
   const stray = legacyPoller(b, 'late_bot.py');
   await until('a second worker', () => polledBy(b, 'ends-on-409.mjs').some((pid) => pid !== first), {
@@ -152,6 +152,16 @@ test('guilty: a late stray kills a worker that ends on 409; it is stopped before
   });
   assert.equal(alive(stray.pid), false, 'the stray was gone before the second worker polled');
   await staysTrue('the second worker stays', 1500, () => polledBy(b, 'ends-on-409.mjs').length === 2);
+});
+
+test('guilty: behind the gateway a late stray is found by its 409 and stopped, and the worker never notices', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--', ...node('ends-on-409.mjs')]);
+  const stray = legacyPoller(b, 'late_bot.py');
+  await until('the stray to be gone', () => !alive(stray.pid), { ms: 30_000, seen: run.seen });
+  const id = b.sandbox.text('after');
+  await until('the update', () => b.journal().some((entry) => entry.id === id), { seen: run.seen });
+  assert.equal(polledBy(b, 'ends-on-409.mjs').length, 1);
 });
 
 test('guilty: a child of a stray in another session goes with it', async (t) => {

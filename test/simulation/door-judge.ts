@@ -164,8 +164,10 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       const leftMs = poll.askedAtMs + poll.timeoutMs - nowMs;
       if (timeoutMs < 0 || timeoutMs % 1_000 !== 0 || timeoutMs > Math.max(0, leftMs))
         fail(`flight ${attempt} asks for ${timeoutMs} ms of ${leftMs}`);
-    } else if (nowMs - poll.askedAtMs > policy.graceMs) fail(`flight ${attempt} asks for time that has passed`);
-    if (!owner || owner.poller !== poll.poller) return fail(`flight ${attempt} for ${show(poll)}, not the owner`);
+    } else if (nowMs - poll.askedAtMs > policy.graceMs)
+      fail(`flight ${attempt} asks for time that has passed`);
+    if (!owner || owner.poller !== poll.poller)
+      return fail(`flight ${attempt} for ${show(poll)}, not the owner`);
     const other = owner.active !== null && owner.active !== poll.connection;
     if (other && openConnections.has(owner.active!) && heldOnce.has(poll.connection)) {
       if (keepsConnections(poll) && !isIdle(owner))

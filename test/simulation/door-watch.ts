@@ -18,7 +18,8 @@ export interface DoorWatch {
   asked(): void;
   answered(): void;
   completed(): void;
-  accepted(): void;
+  /** `answered`: not only waiting, which an API that hangs does as well. */
+  accepted(answered: boolean): void;
   conflict(livedMs: number): void;
   webhook(): void;
   flood(retryAfterMs: number): void;
@@ -95,10 +96,10 @@ export function createWatch({
     asked: () => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
     completed: () => note({ kind: 'completed' }),
-    accepted() {
+    accepted(answered) {
       rivalry = undisturbed(rivalry, clock.now());
       if (rivalry.overlap !== null) follow(looked(rivalry, clock.now(), policy));
-      note({ kind: 'api', down: false });
+      if (answered) note({ kind: 'api', down: false });
     },
     conflict(livedMs) {
       onKick(livedMs);

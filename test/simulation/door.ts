@@ -95,7 +95,8 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   const forRivals = new Set<number>();
 
   const telegram = createTelegram(clock, 1_000, (id, from) => {
-    if (!handledBy.has(id) && !forRivals.has(id)) judge.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
+    if (!handledBy.has(id) && !forRivals.has(id))
+      judge.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
   });
   const watchJudge = createWatchJudge({
     ...{ clock, judge, deafAfterMs },
@@ -156,10 +157,12 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   );
   // The same program in each, as gunicorn has it.
   const habits = random.chance(0.7) ? program.map(() => program[0]!) : program;
-  for (const loop of habits.flat()) if (loop.abandons || loop.handlerMs >= policy.ownerIdleMs) orderly = false;
+  for (const loop of habits.flat())
+    if (loop.abandons || loop.handlerMs >= policy.ownerIdleMs) orderly = false;
   if (habits.some((loops) => loops.length > 1)) orderly = false;
   // One that waits long after an error has stopped polling meanwhile.
-  for (const loop of habits.flat()) if (loop.pauseMs + loop.errorWaitMs + 500 >= policy.ownerIdleMs) orderly = false;
+  for (const loop of habits.flat())
+    if (loop.pauseMs + loop.errorWaitMs + 500 >= policy.ownerIdleMs) orderly = false;
 
   function begin(): void {
     spawn += 1;

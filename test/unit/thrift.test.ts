@@ -2,28 +2,39 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { FLOOD_CHARS, startThrift } from '../../src/machine/thrift.ts';
+import { FLOOD_CALLS, FLOOD_CHARS, startThrift } from '../../src/machine/thrift.ts';
 
 function recorded(): { flags: string[]; thrift: ReturnType<typeof startThrift> } {
   const flags: string[] = [];
   return { flags, thrift: startThrift((flag) => flags.push(flag)) };
 }
 
+const SAVING = ['--no-opt', '--liftoff-only'];
+
 test('a quiet worker never ends the thrift, however long it talks', () => {
   const { flags, thrift } = recorded();
   for (let second = 0; second < 1_000; second++) thrift.note(FLOOD_CHARS / 2, second * 1_001);
-  assert.deepEqual(flags, ['--no-opt', '--liftoff-only']);
+  assert.deepEqual(flags, SAVING);
+});
+
+test('so do calls through the gateway, when they are many', () => {
+  const { flags, thrift } = recorded();
+  for (let second = 0; second < 50; second++)
+    for (let i = 0; i < FLOOD_CALLS / 2; i++) thrift.called(second * 1_001);
+  assert.deepEqual(flags, SAVING);
+  for (let i = 0; i <= FLOOD_CALLS; i++) thrift.called(90_000 + i);
+  assert.deepEqual(flags, [...SAVING, '--opt']);
 });
 
 test('a flood ends it once', () => {
   const { flags, thrift } = recorded();
   for (let i = 0; i < 100; i++) thrift.note(FLOOD_CHARS / 16, 5_000 + i);
-  assert.deepEqual(flags, ['--no-opt', '--liftoff-only', '--opt', '--no-liftoff-only']);
+  assert.deepEqual(flags, [...SAVING, '--opt', '--no-liftoff-only']);
 });
 
 test('V8 does as it is told', () => {
   const script = `
-    import { FLOOD_CHARS, startThrift } from './src/machine/thrift.ts';
+    import { FLOOD_CALLS, FLOOD_CHARS, startThrift } from './src/machine/thrift.ts';
     const thrift = startThrift();
     function early(n) { let sum = 0; for (let i = 0; i < n; i++) sum += i % 7; return sum; }
     function late(n) { let sum = 0; for (let i = 0; i < n; i++) sum += i % 7; return sum; }

@@ -1,0 +1,370 @@
+// `who --probe`: rivals that no search of this machine finds, what it must not disturb, what it must not claim.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type Bed, bed, botFixture, type Finished, node, PYTHON } from '../support/bed.ts';
+import { assertNoToken } from '../support/judge.ts';
+import { startRival } from '../support/rival.ts';
+import { legacyPoller, polledBy } from '../support/strays.ts';
+import { until } from '../support/wait.ts';
+
+interface ProbeView {
+  seconds: number;
+  result: 'rival' | 'none' | 'cannot-tell';
+  reason: string | null;
+  afterSeconds: number | null;
+  rhythmSeconds: number | null;
+  retrySeconds: number | null;
+  quietSeconds: number;
+  message: string;
+}
+
+const NOTICE = /\[probe\] holding getUpdates of bot \d+ for .*409/;
+
+/** Every getUpdates that the program sent. */
+const ours = (b: Bed) =>
+  b.sandbox
+    .requests()
+    .filter(({ method, userAgent }) => method.toLowerCase() === 'getupdates' && userAgent === 'singlepoll');
+
+const entryOf = (result: Pick<Finished, 'stdout'>) =>
+  (JSON.parse(result.stdout) as { probe: ProbeView }).probe;
+
+/** Nothing was confirmed, and the kinds of updates were left as they were. */
+function assertAskedHarmlessly(b: Bed): void {
+  for (const { params } of ours(b)) assert.deepEqual(Object.keys(params).sort(), ['limit', 'timeout']);
+  for (const method of b.sandbox.methods().filter((name) => name !== 'getupdates')) {
+    assert.equal(method, 'getwebhookinfo');
+  }
+}
+
+async function probed(b: Bed, args: readonly string[], ms = 40_000) {
+  const result = await b.run(['who', '--json', ...args], { ms });
+  assert.notEqual(result.stdout, '', result.stderr);
+  assertNoToken(result.stdout + result.stderr, b.token);
+  return { ...result, probe: entryOf(result) };
+}
+
+const near = (actual: number | null, expected: number, within: number) =>
+  assert.ok(actual !== null && Math.abs(actual - expected) <= within, `${actual} is not about ${expected}`);
+
+const waitsHere = (b: Bed) => until('the probe to wait', () => ours(b).length > 0);
+
+describe('probe', { concurrency: 4 }, () => {
+  test('nobody: 0, held once for 10 s, what it disturbs said first', async (t) => {
+    const b = await bed(t);
+    const run = b.cli(['who', '--probe']);
+    await waitsHere(b);
+    assert.match(run.stderr(), NOTICE, 'said before the poll');
+    const exit = await run.exit();
+    assert.equal(exit.code, 0, run.seen());
+    assert.match(run.stdout(), /^probe: none seen in 10 s:/m);
+    assert.match(run.stdout(), /--probe=40/);
+    const polls = ours(b);
+    assert.equal(polls.length, 1);
+    assert.equal(polls[0]?.params.timeout, '10');
+    assert.ok((polls[0]?.endedAtMs ?? 0) - (polls[0]?.startedAtMs ?? 0) > 9_900);
+    assertAskedHarmlessly(b);
+    assertNoToken(run.seen(), b.token);
+  });
+
+  test('without --probe nothing is asked of Telegram, and the document says null', async (t) => {
+    const b = await bed(t);
+    const result = await b.run(['who', '--json']);
+    assert.equal(result.code, 0);
+    assert.equal(entryOf(result), null);
+    assert.deepEqual(b.sandbox.methods(), []);
+  });
+
+  test('times: seconds, 2s, 1m; what is none is 64 before anything is asked', async (t) => {
+    const b = await bed(t);
+    for (const [given, seconds] of [
+      ['2', 2],
+      ['2s', 2],
+      ['1500ms', 1.5],
+    ] as const) {
+      const { probe, code, ms } = await probed(b, [`--probe=${given}`]);
+      assert.deepEqual([probe.seconds, probe.result, code], [seconds, 'none', 0]);
+      assert.ok(ms < 12_000, `it took ${ms} ms`);
+    }
+    assert.equal(ours(b).at(-1)?.params.timeout, '2', 'whole seconds, as the API has them');
+    const asked = b.sandbox.requests().length;
+    for (const wrong of ['0', 'abc', '99999', '', '-5', '0.2', '11m', '5x']) {
+      const result = await b.run(['who', `--probe=${wrong}`]);
+      assert.equal(result.code, 64, `--probe=${wrong}: ${result.stdout}${result.stderr}`);
+      assert.match(result.stderr, /--probe=.*accepted: a time from 1s to 10m/);
+      assert.equal(result.stdout, '');
+    }
+    assert.equal(b.sandbox.requests().length, asked);
+    const minute = b.cli(['who', '--probe', '1m']);
+    await until('the poll of a minute', () => b.sandbox.requests().length === asked + 2, {
+      seen: minute.seen,
+    });
+    assert.equal(ours(b).at(-1)?.params.timeout, '50', 'the longest that the API holds');
+    minute.signal('SIGTERM');
+    assert.equal((await minute.exit()).code, 143);
+  });
+
+  for (const [retryMs, leastSeconds, hint] of [
+    [250, 3.2, /pyTelegramBotAPI/],
+    [1_000, 3.9, /python-telegram-bot and aiogram/],
+    [2_000, 4.9, /hand-written/],
+  ] as const) {
+    test(`a rival elsewhere that comes back ${retryMs} ms after a 409: 1, with its rhythm`, async (t) => {
+      const b = await bed(t);
+      const rival = startRival(t, b, { retryMs });
+      await until('the rival to poll', () => rival.polls > 0);
+      const { probe, code, stderr } = await probed(b, ['--probe']);
+      assert.equal(code, 1);
+      assert.deepEqual([probe.result, probe.reason, probe.seconds], ['rival', null, 10]);
+      // By the stand-in's own record; the rules make it at least this much.
+      const kicks = ours(b).filter(({ status }) => status === 409);
+      const ends = kicks.map(({ endedAtMs }) => (endedAtMs ?? 0) / 1000);
+      const rhythm = ((ends.at(-1) ?? 0) - (ends[0] ?? 0)) / (ends.length - 1);
+      near(probe.afterSeconds, (ends[0] ?? 0) - (kicks[0]?.startedAtMs ?? 0) / 1000, 0.5);
+      near(probe.rhythmSeconds, rhythm, 0.5);
+      near(probe.retrySeconds, rhythm - 3, 0.5);
+      assert.ok((probe.afterSeconds ?? 0) >= leastSeconds && (probe.rhythmSeconds ?? 0) >= leastSeconds);
+      assert.match(probe.message, /^rival seen after [\d.]+ s: .*about every [\d.]+ s/);
+      assert.match(probe.message, hint);
+      assert.match(stderr, NOTICE);
+      assertAskedHarmlessly(b);
+    });
+  }
+
+  test('a rival elsewhere, for people: what to do about it', async (t) => {
+    const b = await bed(t);
+    const rival = startRival(t, b, { retryMs: 300 });
+    await until('the rival to poll', () => rival.polls > 0);
+    const result = await b.run(['who', '--probe=5']);
+    assert.equal(result.code, 1);
+    assert.match(
+      result.stdout,
+      /nobody else on this machine.*\n(?:.*could not be inspected.*\n)?probe: rival seen after \d(\.\d)? s/,
+    );
+    assert.match(result.stdout, /polls from elsewhere/);
+    assert.match(result.stdout, /\/revoke/);
+    assert.match(result.stdout, /--probe=40 +# for its rhythm/);
+  });
+
+  test('a rival that ends at its 409: none seen, and that is said', async (t) => {
+    const b = await bed(t);
+    const rival = startRival(t, b);
+    await until('the rival to poll', () => rival.polls > 0);
+    const result = await b.run(['who', '--probe=6']);
+    assert.equal(result.code, 0, result.stderr);
+    assert.equal(rival.ended, true);
+    assert.match(result.stdout, /none seen in 6 s/);
+    assert.match(result.stdout, /not ruled out: one that ended at the 409/);
+  });
+
+  test('updates wait and nobody fetches them: cannot tell, and they still wait', async (t) => {
+    const b = await bed(t);
+    const ids = [b.sandbox.text('one'), b.sandbox.text('two'), b.sandbox.text('three')];
+    await b.sandbox.call('getUpdates', { allowed_updates: ['message'] });
+    const { probe, code } = await probed(b, ['--probe=4']);
+    assert.equal(code, 1);
+    assert.deepEqual([probe.result, probe.reason], ['cannot-tell', 'updates']);
+    assert.match(probe.message, /^cannot tell, updates are waiting/);
+    // From the first one on: an offset of its own, since a repeated one would be answered with one update.
+    const left = await b.sandbox.call<{ update_id: number }[]>('getUpdates', { offset: ids[0] });
+    assert.deepEqual(
+      left.map(({ update_id: id }) => id),
+      ids,
+    );
+    const info = (await b.sandbox.webhookInfo()) as { allowed_updates?: string[] };
+    assert.deepEqual(info.allowed_updates, ['message'], 'left as they were');
+    assert.ok(ours(b).length <= 5);
+  });
+
+  test('updates that come meanwhile: the rival gets every one of them', async (t) => {
+    const b = await bed(t);
+    const rival = startRival(t, b, { retryMs: 1_000 });
+    await until('the rival to poll', () => rival.polls > 0);
+    const run = b.cli(['who', '--json', '--probe=12']);
+    await waitsHere(b);
+    const ids: number[] = [];
+    const sending = setInterval(() => ids.push(b.sandbox.text('more')), 900);
+    t.after(() => clearInterval(sending));
+    const exit = await run.exit();
+    clearInterval(sending);
+    assert.equal(exit.code, 1, run.seen());
+    assert.equal(entryOf({ stdout: run.stdout() }).result, 'rival');
+    await until('the last one', () => rival.updates.includes(ids.at(-1) ?? 0));
+    assert.deepEqual([...new Set(rival.updates)], ids);
+    assertAskedHarmlessly(b);
+  });
+
+  test('a webhook is set: cannot tell, its host is named, its secret is not, nothing is polled', async (t) => {
+    const b = await bed(t);
+    await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
+    const { probe, code, stdout, stderr } = await probed(b, ['--probe']);
+    assert.equal(code, 1);
+    assert.deepEqual([probe.result, probe.reason], ['cannot-tell', 'webhook']);
+    assert.match(probe.message, /webhook is set \(https:\/\/hooks\.example\.com\/…\).*nobody can poll/);
+    assert.doesNotMatch(stdout + stderr, /4711/);
+    assert.equal(ours(b).length, 0);
+    assert.doesNotMatch(stderr, NOTICE, 'nothing is disturbed');
+    assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/s3cret-path-4711');
+  });
+
+  test('faults at the beginning are outlasted; a rival is found behind them', async (t) => {
+    const b = await bed(t);
+    b.sandbox.raw.fault({ kind: 'html', method: 'getWebhookInfo', status: 502, count: 1 });
+    b.sandbox.raw.fault({ kind: 'reset', method: 'getUpdates', count: 1 });
+    const nobody = await probed(b, ['--probe=8']);
+    assert.deepEqual([nobody.probe.result, nobody.code], ['none', 0], nobody.probe.message);
+    assert.ok(nobody.probe.quietSeconds >= 4 && nobody.probe.quietSeconds < 7.5);
+    assert.match(nobody.probe.message, new RegExp(`none seen in ${nobody.probe.quietSeconds} s`));
+    b.sandbox.raw.fault({ kind: 'retry-after', method: 'getWebhookInfo', retryAfter: 2, count: 1 });
+    const rival = startRival(t, b, { retryMs: 300 });
+    await until('the rival to poll', () => rival.polls > 0);
+    const somebody = await probed(b, ['--probe=8']);
+    assert.deepEqual([somebody.probe.result, somebody.code], ['rival', 1], somebody.probe.message);
+    assert.ok((somebody.probe.afterSeconds ?? 0) >= 5, '2 s as it was told, then 3.3 s');
+  });
+
+  for (const [kind, detail] of [
+    ['html', /HTTP 502/],
+    ['reset', /closed the connection/],
+    ['garbage', /HTTP 200/],
+    ['retry-after', /Too Many Requests/],
+  ] as const) {
+    test(`a Bot API that answers ${kind} all the time: cannot tell, with the reason`, async (t) => {
+      const b = await bed(t);
+      b.sandbox.raw.fault({ kind, method: 'getUpdates', count: 0, retryAfter: 60 });
+      const { probe, code, ms } = await probed(b, ['--probe=4']);
+      assert.equal(code, 1);
+      assert.deepEqual([probe.result, probe.reason], ['cannot-tell', 'api']);
+      assert.match(probe.message, /^cannot tell: the Bot API failed: /);
+      assert.match(probe.message, detail);
+      assert.ok(ms < 15_000, `it took ${ms} ms`);
+      assert.ok(ours(b).length <= 5, `${ours(b).length} polls`);
+    });
+  }
+
+  test('a poll that is never answered is not a quiet one', async (t) => {
+    const b = await bed(t);
+    b.sandbox.raw.fault({ kind: 'hang', method: 'getUpdates', count: 0 });
+    const { probe, code } = await probed(b, ['--probe=2']);
+    assert.deepEqual([probe.result, probe.reason, code], ['cannot-tell', 'api', 1]);
+    assert.match(probe.message, /did not answer in time/);
+  });
+
+  test('a refused token, an API out of reach: cannot tell', async (t) => {
+    const b = await bed(t);
+    const gone = await probed(b, ['--probe=2', '--api-root', 'http://127.0.0.1:1']);
+    assert.deepEqual([gone.probe.result, gone.probe.reason, gone.code], ['cannot-tell', 'api', 1]);
+    assert.match(gone.probe.message, /ECONNREFUSED/);
+    b.sandbox.raw.revoke(b.token);
+    const refused = await probed(b, ['--probe']);
+    assert.deepEqual([refused.probe.result, refused.probe.reason, refused.code], ['cannot-tell', 'token', 1]);
+    assert.match(refused.probe.message, /401/);
+  });
+
+  test('beside a worker of ours it refuses with 75, also where the supervisor hangs, and takes nothing', async (t) => {
+    const b = await bed(t);
+    const run = await b.polling(['--', ...node('polite.mjs')]);
+    const refused = await b.run(['who', '--probe', '--json']);
+    assert.equal(refused.code, 75, refused.stdout + refused.stderr);
+    assert.match(refused.stderr, new RegExp(`supervisor of this bot \\(pid ${run.pid}\\)`));
+    assert.match(refused.stderr, /→ singlepoll status/);
+    assert.equal(refused.stdout, '');
+    run.signal('SIGSTOP');
+    const hung = await b.run(['who', '--probe']);
+    run.signal('SIGCONT');
+    assert.equal(hung.code, 75, hung.stdout + hung.stderr);
+    assert.equal(ours(b).length, 0);
+    assert.ok(b.sandbox.polls().every(({ status }) => status !== 409));
+  });
+
+  test('a supervisor in deploy mode polls nothing: the probe goes on', async (t) => {
+    const b = await bed(t);
+    const run = b.cli(['start', '--', ...node('polite.mjs')], { env: { ...b.env, POLLING_ENABLED: '0' } });
+    await run.waitFor('polling off');
+    const { probe, code } = await probed(b, ['--probe=2']);
+    assert.deepEqual([probe.result, code], ['none', 0], run.seen());
+  });
+
+  test('a supervisor that starts meanwhile: cannot tell, and its worker polls on in peace', async (t) => {
+    const b = await bed(t);
+    const run = b.cli(['who', '--json', '--probe=30']);
+    await waitsHere(b);
+    const start = await b.polling(['--', ...node('retries-on-409.mjs')]);
+    const exit = await run.exit();
+    assert.equal(exit.code, 1, run.seen());
+    const probe = entryOf({ stdout: run.stdout() });
+    assert.deepEqual([probe.result, probe.reason], ['cannot-tell', 'supervisor']);
+    assert.match(probe.message, new RegExp(`pid ${start.pid}`));
+    assert.equal(ours(b).length, 1);
+    assert.ok(b.journal().every(({ ev }) => ev !== 'conflict'));
+  });
+
+  test('two probes at once: the second refuses, the first one is not disturbed', async (t) => {
+    const b = await bed(t);
+    const first = b.cli(['who', '--json', '--probe=4']);
+    await waitsHere(b);
+    const second = await b.run(['who', '--probe=4']);
+    assert.equal(second.code, 75, second.stdout + second.stderr);
+    assert.match(second.stderr, new RegExp(`another probe of this bot runs \\(pid ${first.pid}\\)`));
+    assert.equal((await first.exit()).code, 0, first.seen());
+    assert.equal(entryOf({ stdout: first.stdout() }).result, 'none');
+  });
+
+  test('SIGINT ends it at once with an answer; a rival that was seen before is told', async (t) => {
+    const b = await bed(t);
+    const quiet = b.cli(['who', '--probe=60']);
+    await waitsHere(b);
+    quiet.signal('SIGINT');
+    assert.equal((await quiet.exit(10_000)).code, 130, quiet.seen());
+    assert.match(quiet.stdout(), /probe: cannot tell: interrupted after/);
+    assert.doesNotMatch(quiet.stderr(), /a bug|Error/);
+    const rival = startRival(t, b, { retryMs: 5_000 });
+    await until('the rival to poll', () => rival.polls > 0);
+    const before = ours(b).length;
+    const seen = b.cli(['who', '--json', '--probe=60']);
+    await until('the second poll of this probe', () => ours(b).length === before + 2, { seen: seen.seen });
+    seen.signal('SIGINT');
+    assert.equal((await seen.exit(10_000)).code, 130, seen.seen());
+    assert.equal(entryOf({ stdout: seen.stdout() }).result, 'rival');
+  });
+
+  test('a local stray is shown as ever, and the probe tells below that it polls', async (t) => {
+    const b = await bed(t);
+    const stray = legacyPoller(b, 'production_polling_bot.py');
+    await until('it to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
+    const result = await b.run(['who', '--probe']);
+    assert.equal(result.code, 1);
+    assert.match(result.stdout, new RegExp(`^proven +pid ${stray.pid}\\b[^]*^probe: rival seen after`, 'm'));
+    assert.match(result.stdout, new RegExp(`it may be the process above \\(pid ${stray.pid}\\)`));
+    assert.doesNotMatch(result.stdout, /no other poller found/);
+  });
+
+  test('real libraries: those that retry are seen with their rhythm', async (t) => {
+    for (const [command, hint] of [
+      [[PYTHON, botFixture('ptb.py')], /python-telegram-bot/],
+      [[process.execPath, botFixture('ntba.mjs')], /node-telegram-bot-api/],
+    ] as const) {
+      const b = await bed(t);
+      const bot = b.spawn(command[0], [command[1]], {
+        env: { TELEGRAM_BOT_TOKEN: b.token, TELEGRAM_API_ROOT: b.sandbox.root },
+      });
+      await until('it to poll', () => b.sandbox.polls().length > 0, { seen: bot.seen, ms: 30_000 });
+      const { probe, code } = await probed(b, ['--probe=12']);
+      assert.deepEqual([probe.result, code], ['rival', 1], `${probe.message}\n${bot.seen()}`);
+      assert.match(probe.message, hint);
+      bot.signal('SIGKILL');
+      await bot.exit();
+    }
+  });
+
+  test('real libraries: those that end at a 409 do so, and none is seen', async (t) => {
+    const b = await bed(t);
+    const bot = b.spawn(process.execPath, [botFixture('grammy.mjs')], {
+      env: { TELEGRAM_BOT_TOKEN: b.token, TELEGRAM_API_ROOT: b.sandbox.root },
+    });
+    await until('it to poll', () => b.sandbox.polls().length > 0, { seen: bot.seen });
+    const { probe } = await probed(b, ['--probe=4']);
+    assert.equal(probe.result, 'none', probe.message);
+    assert.equal((await bot.exit()).code, 1);
+  });
+});

@@ -1,0 +1,107 @@
+// The gateway as seen from both sides of its fence: connections that a process of the worker's tree makes (through the
+// fixture worker relay.mjs, byte for byte), and connections of a stranger (the test itself).
+import { existsSync, readFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { type Bed, node } from './bed.ts';
+import type { Running } from './cli.ts';
+import { processesOfGateway } from './gateway-process.ts';
+import { until } from './wait.ts';
+
+/**
+ * Who connects, and what the far side sees when the caller's socket ends: `inside` a close, `half` only a FIN, `reset` an
+ * RST, each from the worker; `child` from a second process of its tree (with `--child`); `outside` from the test itself.
+ */
+export type Side = 'inside' | 'half' | 'reset' | 'child' | 'outside';
+
+/** What the worker was given. */
+export interface Told {
+  pid: number;
+  root: string;
+  env: Record<string, string>;
+  argv: string[];
+  execArgv: string[];
+}
+
+export interface Gate {
+  readonly run: Running;
+  readonly told: Told;
+  readonly port: number;
+  /** The token that the worker was given. */
+  readonly token: string;
+  /** `127.0.0.1:PORT`, for a Host header. */
+  readonly host: string;
+  /** Supervisor, and whoever listens at the port where that is another process. */
+  readonly pids: readonly number[];
+  /** A raw connection to the gateway. Errors are swallowed; `close` always comes. */
+  dial(side: Side): Socket;
+}
+
+const prefix = (b: Bed): string => join(b.dir, 'relay');
+
+/** What the present worker was given, null before it is ready. */
+export function toldBy(b: Bed, name = 'relay'): Told | null {
+  const path = `${join(b.dir, name)}.json`;
+  return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Told) : null;
+}
+
+export interface RelayOptions {
+  /** Of `start`, before the command. */
+  options?: readonly string[];
+  /** Of the worker: --idle, --child. */
+  worker?: readonly string[];
+  env?: Record<string, string>;
+  /** Waits for the first poll; default true unless idle. */
+  polled?: () => boolean;
+  /** Starts `singlepoll …args` in another way than the bed does. */
+  start?: (args: readonly string[], env: Record<string, string>) => Running;
+}
+
+/** `singlepoll start` with the relay as its worker; waits until it has polled (unless idle) and its sockets listen. */
+export async function relay(b: Bed, options: RelayOptions = {}): Promise<Gate> {
+  const { options: words = [], worker = [] } = options;
+  const env = { ...(options.env ?? b.env), SP_TEST_RELAY: prefix(b) };
+  const idle = worker.includes('--idle');
+  const polled = options.polled ?? (() => idle || b.sandbox.polls().length > 0);
+  const args = ['start', ...words, '--', ...node('relay.mjs', ...worker)];
+  const run = options.start ? options.start(args, env) : b.cli(args, { env });
+  await until(
+    'the relay to be ready and to have polled',
+    () => {
+      if (run.ended()) throw new Error(`ended before it polled\n${run.seen()}`);
+      return toldBy(b) && (!worker.includes('--child') || toldBy(b, 'relay-child')) && polled();
+    },
+    { ms: 20_000, seen: run.seen },
+  );
+  return gateOf(b, run);
+}
+
+/** The gateway of the present worker; after a restart call it again. */
+export function gateOf(b: Bed, run: Running): Gate {
+  const told = toldBy(b);
+  if (!told) throw new Error(`no relay yet\n${run.seen()}`);
+  const port = Number(new URL(told.root).port);
+  return {
+    run,
+    told,
+    port,
+    token: told.env.TELEGRAM_BOT_TOKEN ?? '',
+    host: `127.0.0.1:${port}`,
+    pids: processesOfGateway(run.pid, port),
+    dial(side) {
+      const path = {
+        inside: `${prefix(b)}.cut`,
+        half: `${prefix(b)}.half`,
+        reset: `${prefix(b)}.reset`,
+        child: `${prefix(b)}-child.cut`,
+        outside: '',
+      }[side];
+      const socket =
+        side === 'outside'
+          ? connect({ host: '127.0.0.1', port, allowHalfOpen: true, noDelay: true })
+          : connect({ path, allowHalfOpen: true });
+      socket.on('error', () => {});
+      return socket;
+    },
+  };
+}

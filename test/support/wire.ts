@@ -1,0 +1,210 @@
+// HTTP/1.x by hand: exact bytes out, exact bytes in. What a library would refuse to send or quietly repair is what
+// the tests are about. Source: RFC 9112.
+import type { Socket } from 'node:net';
+import type { Gate, Side } from './relay.ts';
+import { until } from './wait.ts';
+
+export interface Answer {
+  status: number;
+  reason: string;
+  version: string;
+  /** In order, names as sent, values as latin1. */
+  headers: [string, string][];
+  /** Without chunks. */
+  body: Buffer;
+  /** False where the connection ended before the body was whole. */
+  whole: boolean;
+}
+
+export const header = (answer: Pick<Answer, 'headers'>, name: string): string | undefined =>
+  answer.headers.find(([key]) => key.toLowerCase() === name.toLowerCase())?.[1];
+
+export const json = <T = { ok: boolean; error_code?: number; description?: string; result?: unknown }>(
+  answer: Answer,
+): T => JSON.parse(answer.body.toString('utf8')) as T;
+
+/** Splits what came over one connection into answers; informational ones (1xx) are among them. Bytes behind them: `rest`. */
+export function parseAnswers(bytes: Buffer, closed: boolean): { answers: Answer[]; rest: Buffer } {
+  const answers: Answer[] = [];
+  let at = 0;
+  for (;;) {
+    const end = bytes.indexOf('\r\n\r\n', at);
+    if (end === -1) break;
+    const [first = '', ...lines] = bytes.toString('latin1', at, end).split('\r\n');
+    const line = /^(HTTP\/1\.[01]) (\d{3})(?: (.*))?$/.exec(first);
+    if (!line) throw new Error(`no status line: ${JSON.stringify(first.slice(0, 200))}`);
+    const headers = lines.map((text): [string, string] => {
+      const colon = text.indexOf(':');
+      return [text.slice(0, colon), text.slice(colon + 1).trim()];
+    });
+    const status = Number(line[2]);
+    const answer: Answer = {
+      status,
+      reason: line[3] ?? '',
+      version: line[1]!,
+      headers,
+      body: Buffer.alloc(0),
+      whole: true,
+    };
+    const body = bodyAt(bytes, end + 4, answer, closed);
+    if (body === null) break;
+    answers.push(Object.assign(answer, { body: body.body, whole: body.whole }));
+    at = body.end;
+  }
+  return { answers, rest: bytes.subarray(at) };
+}
+
+/** The body that begins at `at`; null while it is not whole and may still come. */
+function bodyAt(
+  bytes: Buffer,
+  at: number,
+  answer: Answer,
+  closed: boolean,
+): { body: Buffer; end: number; whole: boolean } | null {
+  const empty = Buffer.alloc(0);
+  if (answer.status < 200 || answer.status === 204 || answer.status === 304)
+    return { body: empty, end: at, whole: true };
+  const partial = closed ? { body: bytes.subarray(at), end: bytes.length, whole: false } : null;
+  if (/chunked/i.test(header(answer, 'transfer-encoding') ?? '')) {
+    const chunks: Buffer[] = [];
+    for (let next = at; ; ) {
+      const line = bytes.indexOf('\r\n', next);
+      const size = line === -1 ? Number.NaN : Number.parseInt(bytes.toString('latin1', next, line), 16);
+      if (Number.isNaN(size) || bytes.length < line + 2 + size + 2)
+        return partial && { ...partial, body: Buffer.concat(chunks) };
+      if (size === 0) {
+        // Trailers up to an empty line.
+        const end = bytes.indexOf('\r\n\r\n', line);
+        if (end === -1) return partial && { ...partial, body: Buffer.concat(chunks) };
+        return { body: Buffer.concat(chunks), end: end + 4, whole: true };
+      }
+      chunks.push(bytes.subarray(line + 2, line + 2 + size));
+      next = line + 2 + size + 2;
+    }
+  }
+  const length = header(answer, 'content-length');
+  if (length === undefined)
+    return closed ? { body: bytes.subarray(at), end: bytes.length, whole: true } : null;
+  const end = at + Number(length);
+  if (bytes.length >= end) return { body: bytes.subarray(at, end), end, whole: true };
+  return partial;
+}
+
+export interface Wire {
+  readonly socket: Socket;
+  /** Resolves when the bytes have left this process; also when the connection has gone. */
+  send(bytes: string | Buffer): Promise<void>;
+  /** Everything received. */
+  bytes(): Buffer;
+  text(): string;
+  /** The far side has ended or the connection has gone. */
+  ended(): boolean;
+  answers(): Answer[];
+  /** Waits for `count` final answers (not 1xx). */
+  until(count: number, ms?: number): Promise<Answer[]>;
+  /** Waits for the end of the connection and gives the final answers before it. */
+  end(ms?: number): Promise<Answer[]>;
+  close(): void;
+}
+
+/** Takes a connection over and collects what comes back. */
+export function wire(socket: Socket): Wire {
+  const chunks: Buffer[] = [];
+  let ended = false;
+  const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+  for (const event of ['end', 'close', 'error']) {
+    socket.on(event, () => {
+      ended = true;
+    });
+  }
+  const bytes = () => {
+    if (chunks.length > 1) chunks.splice(0, chunks.length, Buffer.concat(chunks));
+    return chunks[0] ?? Buffer.alloc(0);
+  };
+  const answers = () => parseAnswers(bytes(), ended).answers;
+  const final = () => answers().filter(({ status }) => status >= 200);
+  const seen = () =>
+    `${ended ? 'closed after' : 'open, with'} ${bytes().length} bytes: ${JSON.stringify(bytes().toString('latin1').slice(0, 2000))}`;
+  return {
+    socket,
+    send: (data) =>
+      new Promise((resolve) => {
+        if (socket.destroyed || ended) return resolve();
+        void gone.then(resolve);
+        socket.write(typeof data === 'string' ? Buffer.from(data, 'latin1') : data, () => resolve());
+      }),
+    bytes,
+    text: () => bytes().toString('latin1'),
+    ended: () => ended,
+    answers,
+    until: (count, ms = 15_000) =>
+      until(
+        `${count} answers`,
+        () => {
+          const found = final();
+          if (found.length >= count) return found;
+          if (ended) throw new Error(`the connection ended before ${count} answers; ${seen()}`);
+          return null;
+        },
+        { ms, seen },
+      ),
+    async end(ms = 15_000) {
+      await until('the end of the connection', () => ended, { ms, seen });
+      return final();
+    },
+    close: () => socket.destroy(),
+  };
+}
+
+export interface Ask {
+  method?: string;
+  /** The target as it stands in the request line; `{token}` is replaced. */
+  target: string;
+  headers?: readonly (readonly [string, string])[];
+  body?: string | Buffer;
+  /** Without: 127.0.0.1 and the port; null: no such header. */
+  host?: string | null;
+  side?: Side;
+  version?: string;
+  ms?: number;
+}
+
+/** A request as bytes, with Host, Connection: close and, where there is a body and no Transfer-Encoding, Content-Length. */
+export function requestBytes(gate: Gate, ask: Ask): Buffer {
+  const { headers = [], body, host = gate.host, version = 'HTTP/1.1' } = ask;
+  const has = (name: string) => headers.some(([key]) => key.toLowerCase() === name);
+  const data = body === undefined ? null : typeof body === 'string' ? Buffer.from(body, 'utf8') : body;
+  const lines = [
+    `${ask.method ?? (data ? 'POST' : 'GET')} ${ask.target.replaceAll('{token}', gate.token)} ${version}`,
+    ...(host === null ? [] : [`Host: ${host}`]),
+    ...headers.map(([name, value]) => `${name}: ${value}`),
+    ...(has('connection') ? [] : ['Connection: close']),
+    ...(data && !has('content-length') && !has('transfer-encoding')
+      ? [`Content-Length: ${data.length}`]
+      : []),
+  ];
+  return Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), data ?? Buffer.alloc(0)]);
+}
+
+/** One request over a connection of its own; its final answer. From inside the tree unless told otherwise. */
+export async function ask(gate: Gate, what: Ask): Promise<Answer> {
+  const connection = wire(gate.dial(what.side ?? 'inside'));
+  try {
+    await connection.send(requestBytes(gate, what));
+    const [answer] = await connection.until(1, what.ms);
+    return answer!;
+  } finally {
+    connection.close();
+  }
+}
+
+/** Splits a body into chunks as chunked transfer coding has them, with the last one. */
+export function chunked(body: Buffer, size: number): Buffer {
+  const parts: Buffer[] = [];
+  for (let at = 0; at < body.length; at += size) {
+    const part = body.subarray(at, at + size);
+    parts.push(Buffer.from(`${part.length.toString(16)}\r\n`), part, Buffer.from('\r\n'));
+  }
+  return Buffer.concat([...parts, Buffer.from('0\r\n\r\n')]);
+}
