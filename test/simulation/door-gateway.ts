@@ -50,6 +50,7 @@ export interface SimGateway {
   sleep(): void;
   wake(): void;
   readonly asleep: boolean;
+  readonly openPolls: number;
 }
 
 /** As in gateway.ts. */
@@ -248,6 +249,9 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
   return {
     get asleep() {
       return asleep;
+    },
+    get openPolls() {
+      return asks.size;
     },
     ask(ask) {
       act(() => {

@@ -83,6 +83,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   let weather: Weather = 'fine';
   let processes: SimProcess[] = [];
   let spawn = 0;
+  let rivals = 0;
   let lastPid = 100;
   let lastPoll = 0;
   let lastConnection = 0;
@@ -101,7 +102,6 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   const watchJudge = createWatchJudge({
     ...{ clock, judge, deafAfterMs },
     policy: rivalryPolicy,
-    weather: () => weather,
     workerLives: () => processes.some(({ alive }) => alive),
   });
   const watch = createWatch({
@@ -110,15 +110,17 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     awake: () => !gateway.asleep,
     onSaying(saying: RivalrySaying) {
       say(JSON.stringify(saying));
-      watchJudge.said(saying, watch.rivalry);
+      watchJudge.said(saying);
     },
     onDeaf() {
       say('deaf: the worker is replaced');
-      watchJudge.deaf(watch.hearing);
+      watchJudge.deaf();
       orderly = false;
       if (!ending) respawn();
     },
-    onKick: (livedMs) => watchJudge.kicked(livedMs),
+    onKick: watchJudge.kicked,
+    onReached: (yes) => (yes ? watchJudge.answered() : watchJudge.failed()),
+    onCompleted: watchJudge.completed,
   });
   const slowAborts = random.chance(0.2);
   const gateway = createSimGateway({
@@ -227,7 +229,6 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     clock.after(forMs, () => {
       say('the supervisor goes on');
       judge.slept(forMs);
-      watchJudge.slept(forMs);
       gateway.wake();
       watch.slept(forMs);
     });
@@ -260,12 +261,12 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     const forMs = Math.min(random.int(500, 60_000), troubleMs - clock.now());
     if (forMs < 500) return;
     say(`a rival for ${forMs} ms`);
-    watchJudge.rivalBegins();
+    watchJudge.rivals(++rivals);
     startRival({ clock, random, telegram }, forMs, {
       handled: (id) => void forRivals.add(id),
       ended: () => {
         say('the rival is gone');
-        watchJudge.rivalEnds();
+        watchJudge.rivals(--rivals);
       },
     });
   }
@@ -332,7 +333,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   try {
     await clock.run(troubleMs + HEALED_WITHIN_MS + (traits.slow ? SLOW_MS : 0), () => {
       judge.always(gateway.asleep);
-      watchJudge.always(watch, gateway.asleep);
+      watchJudge.always(watch.rivalry, gateway.openPolls, gateway.asleep);
       if (clock.now() >= lastMs && telegram.queue.length === 0) finished = true;
       return !finished && judge.violations.length === 0;
     });
