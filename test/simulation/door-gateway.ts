@@ -50,6 +50,7 @@ export interface SimGateway {
   sleep(): void;
   wake(): void;
   readonly asleep: boolean;
+  readonly openPolls: number;
 }
 
 /** As in gateway.ts. */
@@ -111,10 +112,11 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         if (!ask) return;
         world.log(`empty (${effect.why}) to ${name(ask)}`);
         ask.reply({ ids: [] });
+        if (effect.why === 'overdue') watch.outage();
         return watch.answered();
       }
       case 'accepted':
-        return watch.accepted();
+        return watch.accepted(false);
       case 'held':
         return world.log(`poll ${effect.poll.id} is held beside ${effect.owner}`);
       case 'owner':
@@ -163,7 +165,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         flights.delete(attempt);
         world.log(`flight ${attempt} lands: ${landing.kind}`);
         const livedMs = clock.now() - begunMs;
-        if (landing.kind === 'updates') watch.accepted();
+        if (landing.kind === 'updates') watch.accepted(true);
         else if (landing.kind === 'conflict') watch.conflict(livedMs);
         else if (landing.kind === 'webhook') watch.webhook();
         else if (landing.kind === 'flood') watch.flood(landing.retryAfterMs);
@@ -247,6 +249,9 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
   return {
     get asleep() {
       return asleep;
+    },
+    get openPolls() {
+      return asks.size;
     },
     ask(ask) {
       act(() => {

@@ -30,8 +30,10 @@ interface OwnerBook {
   readonly process: SimProcess | null;
   /** The loop that polls: the connection of its last flight; null before its first. */
   active: number | null;
-  /** When that one's last poll ended, in waking time. */
+  /** When that one's last poll ended. */
   endedMs: number;
+  /** In waking time of the supervisor. */
+  endedWakingMs: number;
 }
 
 /** Timers may come late, and times are rounded. */
@@ -40,10 +42,12 @@ const LATE_MS = 25;
 const NOTICED_WITHIN_MS = 60;
 const LONGEST_WAIT_MS = { conflict: 6_000, webhook: 12_000, outage: 6_000 } as const;
 const SHORTEST_WAIT_MS = { conflict: 800, webhook: 1_600, outage: 200 } as const;
-/** More calls of the timer in a second than this: somebody spins. */
-const DUES_MAX = 25;
-/** The door may hold its own late timer for a sign that the supervisor was stopped. */
-const STOP_UNSEEN_MS = 2_000;
+/** More calls of the timer for nothing in a second than this: somebody spins. */
+const DUES_MAX = 6;
+/** A timer that is late by less is no sign that the supervisor was stopped. */
+const STOP_UNSEEN_MS = 100;
+/** From the end of a stop until all that came meanwhile is read, and more. */
+const READ_WITHIN_MS = 1_000;
 
 export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boolean): DoorJudge {
   const violations: string[] = [];
@@ -61,6 +65,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   let mayFlyMs = 0;
   let mustFlyMs = 0;
   let sleptMs = 0;
+  let wokenAtMs: number | null = null;
   let starvingSinceMs: number | null = null;
   let dues = { second: 0, count: 0 };
 
@@ -93,11 +98,12 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     return process !== null && process.habits.length === 1 && !process.habits[0]!.abandons;
   }
 
-  function ended(poll: Poll): void {
+  function ended(poll: Poll, retried = false): void {
     open.delete(poll.id);
     if (owner?.poller !== poll.poller) return;
-    if (owner.active === null || owner.active === poll.connection || isOneLoop(owner))
-      owner.endedMs = wakingMs();
+    if (!retried && owner.active !== null && owner.active !== poll.connection && !isOneLoop(owner)) return;
+    owner.endedMs = clock.now();
+    owner.endedWakingMs = wakingMs();
   }
 
   function answered(poll: Poll, how: string): boolean {
@@ -107,7 +113,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     answeredPolls.add(poll.id);
     if (flight?.poll.id === poll.id && how !== 'pass' && !flight.aborted)
       fail(`${show(poll)} is answered ${how} while its flight goes on`);
-    ended(poll);
+    ended(poll, how === 'empty: retrying');
     return was;
   }
 
@@ -118,9 +124,12 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   }
 
   function isIdle(it: OwnerBook): boolean {
-    const idleMs = wakingMs() - it.endedMs;
-    // A stop of the supervisor that was too short to be noticed counts as idleness.
-    return !activeIsOpen(it) && idleMs >= policy.ownerIdleMs - (sleptMs > 0 ? STOP_UNSEEN_MS : 0);
+    if (activeIsOpen(it)) return false;
+    // What came in a stop of the supervisor has to be read before anybody is called idle.
+    const stoppedNow = clock.now() === wokenAtMs;
+    return stoppedNow
+      ? wakingMs() - it.endedWakingMs >= policy.ownerIdleMs - STOP_UNSEEN_MS
+      : clock.now() - it.endedMs >= policy.ownerIdleMs;
   }
 
   function tookOver(poller: string): void {
@@ -135,8 +144,11 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       poller,
       process: pidsKnown ? first.ask.process : null,
       active: null,
-      endedMs: wakingMs(),
+      endedMs: clock.now(),
+      endedWakingMs: wakingMs(),
     };
+    heldOnce.clear();
+    for (const { poll } of open.values()) if (poll.poller === poller) heldOnce.add(poll.connection);
   }
 
   function flew(effect: Extract<DoorEffect, { do: 'fly' }>): void {
@@ -208,8 +220,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
         return;
       case 'due': {
         const second = Math.floor(clock.now() / 1_000);
-        dues = dues.second === second ? { second, count: dues.count + 1 } : { second, count: 1 };
-        if (dues.count === DUES_MAX) fail(`${DUES_MAX} calls of the timer within a second`);
+        if (dues.second !== second) dues = { second, count: 0 };
       }
     }
   }
@@ -257,10 +268,9 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     if (!owner) return 'nobody owns the door';
     const { poller } = owner;
     if (isOneLoop(owner) && able.some(({ poll }) => poll.poller === poller)) return `${poller} polls`;
-    const longMs = policy.ownerIdleMs + (sleptMs > 0 ? 2 * STOP_UNSEEN_MS : 0);
-    return !activeIsOpen(owner) && wakingMs() - owner.endedMs > longMs
-      ? `${poller} has stopped polling`
-      : null;
+    if (activeIsOpen(owner)) return null;
+    const longMs = policy.ownerIdleMs + (wokenAtMs === null ? 0 : READ_WITHIN_MS + STOP_UNSEEN_MS);
+    return wakingMs() - owner.endedWakingMs > longMs ? `${poller} has stopped polling` : null;
   }
 
   function lookForStarvation(): void {
@@ -285,6 +295,8 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       down = null;
       happened(event);
       for (const effect of effects) decided(event, effect);
+      if (event.kind === 'due' && effects.length === 1 && ++dues.count === DUES_MAX)
+        fail(`${DUES_MAX} calls of the timer for nothing within a second`);
       const wakes = effects.filter((it) => it.do === 'wake');
       const [wake] = wakes;
       if (wakes.length !== 1) fail(`${wakes.length} timers are wanted`);
@@ -307,6 +319,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     },
     slept(ms) {
       sleptMs += ms;
+      wokenAtMs = clock.now();
     },
   };
 }

@@ -18,7 +18,8 @@ export interface DoorWatch {
   asked(): void;
   answered(): void;
   completed(): void;
-  accepted(): void;
+  /** `answered`: not only waiting, which an API that hangs does as well. */
+  accepted(answered: boolean): void;
   conflict(livedMs: number): void;
   webhook(): void;
   flood(retryAfterMs: number): void;
@@ -39,7 +40,10 @@ export interface WatchWorld {
   readonly awake: () => boolean;
   onSaying(saying: RivalrySaying): void;
   onDeaf(): void;
-  onKick(livedMs: number): void;
+  onKick(): void;
+  /** The Bot API has answered; or has not. */
+  onReached(yes: boolean): void;
+  onCompleted(): void;
 }
 
 export function createWatch({
@@ -50,6 +54,8 @@ export function createWatch({
   onSaying,
   onDeaf,
   onKick,
+  onReached,
+  onCompleted,
 }: WatchWorld): DoorWatch {
   let rivalry: Rivalry = atPeace;
   let hearing: Hearing = unheard;
@@ -73,6 +79,11 @@ export function createWatch({
     arm();
   }
 
+  function reached(yes: boolean): void {
+    onReached(yes);
+    note({ kind: 'api', down: !yes });
+  }
+
   function arm(): void {
     cancelDeaf();
     const dueMs = deafAtMs(hearing, deafAfterMs);
@@ -94,22 +105,25 @@ export function createWatch({
     },
     asked: () => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
-    completed: () => note({ kind: 'completed' }),
-    accepted() {
+    completed() {
+      onCompleted();
+      note({ kind: 'completed' });
+    },
+    accepted(answered) {
       rivalry = undisturbed(rivalry, clock.now());
       if (rivalry.overlap !== null) follow(looked(rivalry, clock.now(), policy));
-      note({ kind: 'api', down: false });
+      if (answered) reached(true);
     },
     conflict(livedMs) {
-      onKick(livedMs);
-      note({ kind: 'api', down: false });
+      onKick();
+      reached(true);
       follow(kicked(rivalry, clock.now(), livedMs, policy));
     },
-    webhook: () => note({ kind: 'api', down: false }),
+    webhook: () => reached(true),
     flood: () => {},
     outage() {
       rivalry = interrupted(rivalry);
-      note({ kind: 'api', down: true });
+      reached(false);
     },
     spawned: () => note({ kind: 'spawned', required: false }),
     ended: () => note({ kind: 'ended' }),
