@@ -3,8 +3,8 @@
  * piece, which takes half the time; what is big or of unknown length is streamed.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
-import { noteStreamed } from '../machine/garbage.ts';
 import { downstreamHeaders, upstreamHeaders } from './headers.ts';
 import { answerJson } from './reply.ts';
 
@@ -15,6 +15,8 @@ export interface RelayOptions {
   readonly body?: Buffer;
   /** Called once, when the answer has begun (or the failure that took its place). */
   readonly onStatus?: (status: number, problem: string | null) => void;
+  /** Called with each piece of a big body, either way, when it has been passed on. */
+  readonly onStreamed: (bytes: number) => void;
 }
 
 /** More is streamed. */
@@ -25,7 +27,7 @@ export function relay(request: IncomingMessage, response: ServerResponse, option
   if (options.body || bytes === 0) {
     dispatch(request, response, options, options.body ?? null);
   } else if (bytes > WHOLE_BYTES_MAX) {
-    dispatch(request, response, options, pieces(request));
+    dispatch(request, response, options, pieces(request, options.onStreamed));
   } else {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -37,17 +39,16 @@ function dispatch(
   request: IncomingMessage,
   response: ServerResponse,
   options: RelayOptions,
-  body: Buffer | AsyncIterable<Buffer> | null,
+  body: Buffer | Readable | null,
 ): void {
-  const carriage = new Carriage(request, response, options.onStatus);
+  const carriage = new Carriage(request, response, options);
   try {
     options.to.dispatch(
       {
         method: request.method as Dispatcher.HttpMethod,
         path: options.path,
         headers: upstreamHeaders(request.rawHeaders),
-        // undici takes iterables as well; its typings do not know.
-        body: body as Buffer | null,
+        body,
       },
       carriage,
     );
@@ -67,7 +68,7 @@ class Carriage implements Dispatcher.DispatchHandler {
   constructor(
     private readonly request: IncomingMessage,
     private readonly response: ServerResponse,
-    private readonly onStatus: RelayOptions['onStatus'],
+    private readonly options: RelayOptions,
   ) {
     response.on('close', () => {
       if (this.over) return;
@@ -89,7 +90,7 @@ class Carriage implements Dispatcher.DispatchHandler {
     if (status < 200) return;
     const raw = (controller as { rawHeaders?: readonly (string | Buffer)[] | null }).rawHeaders ?? [];
     this.head = { status, headers: downstreamHeaders(raw) };
-    this.onStatus?.(status, null);
+    this.options.onStatus?.(status, null);
     if (Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) <= WHOLE_BYTES_MAX) this.chunks = [];
     else this.writeHead();
   }
@@ -99,7 +100,7 @@ class Carriage implements Dispatcher.DispatchHandler {
       this.chunks.push(chunk);
       return;
     }
-    noteStreamed(chunk.length);
+    this.options.onStreamed(chunk.length);
     if (this.response.write(chunk) || this.over) return;
     controller.pause();
     this.response.once('drain', () => controller.resume());
@@ -131,7 +132,7 @@ class Carriage implements Dispatcher.DispatchHandler {
     this.over = true;
     // undici's errors name hosts and codes, never paths.
     const problem = (error as NodeJS.ErrnoException).code ?? error.message;
-    this.onStatus?.(502, problem);
+    this.options.onStatus?.(502, problem);
     if (this.response.headersSent) {
       this.response.destroy();
       return;
@@ -176,12 +177,28 @@ function endSoon(carriage: Carriage): void {
   });
 }
 
-/** Of its own iterator, since undici destroys a stream that it has no more use for, and its connection with it. */
-async function* pieces(request: IncomingMessage): AsyncGenerator<Buffer> {
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    noteStreamed((chunk as Buffer).length);
-    yield chunk as Buffer;
-  }
+/** In a stream of its own, since undici destroys one that it has no more use for, and its connection with it. */
+function pieces(request: IncomingMessage, onStreamed: (bytes: number) => void): Readable {
+  const take = (chunk: Buffer) => {
+    onStreamed(chunk.length);
+    if (!body.push(chunk)) request.pause();
+  };
+  const body = new Readable({
+    read: () => void request.resume(),
+    destroy(error, done) {
+      request.off('data', take);
+      done(error);
+    },
+  });
+  body.on('error', () => {});
+  // Not yet: undici begins to read once it has a connection.
+  request.pause();
+  request.on('data', take);
+  request.on('end', () => body.push(null));
+  request.on('close', () => {
+    if (!request.complete) body.destroy(new Error('the worker left'));
+  });
+  return body;
 }
 
 /** Infinite where only its end will tell. */

@@ -44,6 +44,8 @@ export interface GatewayWatchOptions {
   readonly onConflict: () => void;
   /** A call of the worker went through; not a poll. */
   readonly onCalled: () => void;
+  /** A piece of a big body of the worker's, or for it. */
+  readonly onStreamed: (bytes: number) => void;
 }
 
 export interface GatewayWatch {
@@ -244,6 +246,9 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         latencies.push(it.tookMs);
         if (latencies.length > LATENCIES_KEPT) latencies.shift();
         options.onCalled();
+        return;
+      case 'streamed':
+        options.onStreamed(it.bytes);
     }
   }
 

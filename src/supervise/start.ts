@@ -234,6 +234,7 @@ async function superviseLocked(
     onWebhook: () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared()),
     onConflict: () => running?.conflict(),
     onCalled: () => thrift.called(performance.now()),
+    onStreamed: (bytes) => thrift.streamed(bytes, performance.now()),
   });
   running = runSupervisor({
     gateway,
@@ -313,6 +314,7 @@ interface GatewayAsks {
   readonly onWebhook: () => void;
   readonly onConflict: () => void;
   readonly onCalled: () => void;
+  readonly onStreamed: (bytes: number) => void;
 }
 
 async function openGateway(
