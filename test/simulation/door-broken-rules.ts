@@ -248,8 +248,15 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
     name: 'does not wait as a 429 asks',
     seed: 8,
     file: DOOR,
-    find: 'return { ...down, notBeforeMs: atMs + landing.retryAfterMs };',
+    find: 'return { ...down, notBeforeMs: atMs + Math.max(landing.retryAfterMs, FLOOD_MIN_MS) };',
     put: 'return down;',
+  },
+  {
+    name: 'asks again and again where a 429 asks for no pause',
+    seed: 1,
+    file: DOOR,
+    find: 'Math.max(landing.retryAfterMs, FLOOD_MIN_MS)',
+    put: 'landing.retryAfterMs',
   },
   {
     name: 'backs off without an end',

@@ -208,7 +208,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
           });
           return;
         case 'flood':
-          return void failed({ kind: 'flood', retryAfterMs: random.int(1, 12) * 1_000 });
+          return void failed({ kind: 'flood', retryAfterMs: random.int(0, 12) * 1_000 });
         case 'refused':
           return void failed({ kind: 'verdict' });
         case 'hang':

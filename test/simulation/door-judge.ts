@@ -182,7 +182,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     if (flight?.attempt !== event.attempt) return void fail(`flight ${event.attempt} lands, unknown`);
     const { landing } = event;
     count(landing.kind);
-    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + landing.retryAfterMs;
+    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + Math.max(1_000, landing.retryAfterMs);
     else if (landing.kind !== 'updates' && landing.kind !== 'verdict' && !flight.aborted) {
       mayFlyMs = clock.now() + SHORTEST_WAIT_MS[landing.kind];
       mustFlyMs = clock.now() + LONGEST_WAIT_MS[landing.kind];
