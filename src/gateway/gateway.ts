@@ -188,7 +188,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         return land({ kind: 'outage' });
       }
       const { landing, problem, refused } = landingOf(answer);
-      tell(landing, problem, refused, performance.now() - begunAtMs);
+      const livedMs = performance.now() - begunAtMs;
+      // A refusal ends the supervisor: the worker is to have it before that.
+      if (!refused) tell(landing, problem, livedMs);
       answers.set(attempt, {
         status: answer.status,
         headers: downstreamHeaders(answer.headers),
@@ -197,6 +199,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       });
       land(landing);
       answers.delete(attempt);
+      if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
     });
     flights.set(attempt, flight);
   }
@@ -204,14 +207,12 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   function tell(
     landing: Extract<DoorEvent, { kind: 'landed' }>['landing'],
     problem: string | null,
-    refused: boolean,
     livedMs: number,
   ): void {
     switch (landing.kind) {
       case 'updates':
         return void onNews({ kind: 'accepted', answered: true });
       case 'verdict':
-        if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
         return;
       case 'conflict':
         return void onNews({ kind: 'conflict', livedMs });

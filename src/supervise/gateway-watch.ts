@@ -93,7 +93,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       if (saying.what === 'rival' && saying.yields) {
         options.onBlocked({
           code: EXIT.otherPoller,
-          reason: 'another machine polls this bot and does not go away: this newcomer yields',
+          reason: 'somebody elsewhere polls this bot and does not go away; yielding',
         });
       }
     }
