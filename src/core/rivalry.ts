@@ -80,7 +80,7 @@ export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: R
   const incumbent = before.incumbent || hasBeenCalm(before, atMs, policy);
   const sayings: RivalrySaying[] = [];
   let overlap = before.overlap;
-  if (overlap === null || (overlap.over && atMs - lastKick(overlap) > SAME_WITHIN_MS)) {
+  if (overlap === null || atMs - lastKick(overlap) > (overlap.over ? SAME_WITHIN_MS : QUIET_MAX_MS)) {
     overlap = { sinceMs: atMs, kicksAtMs: [], kicks: 0, livesMs: [], isRival: false, over: false };
     sayings.push({ what: 'overlap', again: false });
   } else if (overlap.over) {
