@@ -82,6 +82,8 @@ export interface Gateway {
   /** Nothing is in the way of polling any more. */
   cleared(): void;
   pollers(): readonly Poller[];
+  /** For how long the poll that is open upstream has been; 0: none is. */
+  pollOpenMs(): number;
   close(): void;
 }
 
@@ -437,6 +439,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     release: () => send({ kind: 'released' }),
     shut: () => send({ kind: 'shut' }),
     cleared: () => send({ kind: 'cleared' }),
+    pollOpenMs: () => (door.flight === null ? 0 : performance.now() - door.flight.startedAtMs),
     pollers() {
       const held = new Set(heldPolls(door).map((it) => it.poller));
       const rows: Poller[] = [...held].map((it) => ({ pid: pids.get(it) ?? null, role: 'held' }));

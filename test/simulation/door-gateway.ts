@@ -94,10 +94,10 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
   function perform(effect: DoorEffect): void {
     switch (effect.do) {
       case 'fly':
-        return takeOff(effect);
+        return void takeOff(effect);
       case 'abort':
         world.log(`abort flight ${effect.attempt}`);
-        return flights.get(effect.attempt)?.abort();
+        return void flights.get(effect.attempt)?.abort();
       case 'pass': {
         const ask = take(effect.poll);
         const answer = answers.get(effect.attempt);
@@ -105,7 +105,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         world.log(`pass ${answer === 'error' ? 'an error' : `[${answer.ids}]`} to ${name(ask)}`);
         ask.reply(answer);
         if (answer !== 'error') watch.completed();
-        return watch.answered();
+        return void watch.answered();
       }
       case 'empty': {
         const ask = take(effect.poll);
@@ -113,14 +113,14 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         world.log(`empty (${effect.why}) to ${name(ask)}`);
         ask.reply({ ids: [] });
         if (effect.why === 'overdue') watch.outage();
-        return watch.answered();
+        return void watch.answered();
       }
       case 'accepted':
-        return watch.accepted(false);
+        return void watch.accepted(false);
       case 'held':
-        return world.log(`poll ${effect.poll.id} is held beside ${effect.owner}`);
+        return void world.log(`poll ${effect.poll.id} is held beside ${effect.owner}`);
       case 'owner':
-        return world.log(`${effect.poller} takes over from ${effect.before ?? 'nobody'}`);
+        return void world.log(`${effect.poller} takes over from ${effect.before ?? 'nobody'}`);
       case 'wake':
         cancelTimer();
         if (effect.atMs === null) return;
@@ -208,7 +208,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
           });
           return;
         case 'flood':
-          return void failed({ kind: 'flood', retryAfterMs: random.int(1, 12) * 1_000 });
+          return void failed({ kind: 'flood', retryAfterMs: random.int(0, 12) * 1_000 });
         case 'refused':
           return void failed({ kind: 'verdict' });
         case 'hang':

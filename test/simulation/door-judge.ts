@@ -134,7 +134,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
 
   function tookOver(poller: string): void {
     const first = [...open.values()].find(({ poll }) => poll.poller === poller);
-    if (!first) return fail(`${poller} takes over without a poll`);
+    if (!first) return void fail(`${poller} takes over without a poll`);
     if (owner && owner.poller !== poller) {
       count('takeovers');
       const dead = owner.process !== null && !owner.process.alive;
@@ -158,7 +158,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     if (flight) fail(`flight ${attempt} while flight ${flight.attempt} is open`);
     if (!isOpen) fail(`flight ${attempt} through a shut door`);
     flight = { attempt, poll, aborted: false };
-    if (!open.has(poll.id)) return fail(`flight ${attempt} for ${show(poll)}, which is not open`);
+    if (!open.has(poll.id)) return void fail(`flight ${attempt} for ${show(poll)}, which is not open`);
     if (nowMs < mayFlyMs) fail(`flight ${attempt} ${mayFlyMs - nowMs} ms before the pause is over`);
     if (timeoutMs !== null) {
       const leftMs = poll.askedAtMs + poll.timeoutMs - nowMs;
@@ -167,7 +167,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     } else if (nowMs - poll.askedAtMs > policy.graceMs)
       fail(`flight ${attempt} asks for time that has passed`);
     if (!owner || owner.poller !== poll.poller)
-      return fail(`flight ${attempt} for ${show(poll)}, not the owner`);
+      return void fail(`flight ${attempt} for ${show(poll)}, not the owner`);
     const other = owner.active !== null && owner.active !== poll.connection;
     if (other && openConnections.has(owner.active!) && heldOnce.has(poll.connection)) {
       if (keepsConnections(poll) && !isIdle(owner))
@@ -179,10 +179,10 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   }
 
   function landed(event: Extract<DoorEvent, { kind: 'landed' }>): void {
-    if (flight?.attempt !== event.attempt) return fail(`flight ${event.attempt} lands, unknown`);
+    if (flight?.attempt !== event.attempt) return void fail(`flight ${event.attempt} lands, unknown`);
     const { landing } = event;
     count(landing.kind);
-    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + landing.retryAfterMs;
+    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + Math.max(1_000, landing.retryAfterMs);
     else if (landing.kind !== 'updates' && landing.kind !== 'verdict' && !flight.aborted) {
       mayFlyMs = clock.now() + SHORTEST_WAIT_MS[landing.kind];
       mustFlyMs = clock.now() + LONGEST_WAIT_MS[landing.kind];
@@ -203,7 +203,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
         }
         return;
       case 'landed':
-        return landed(event);
+        return void landed(event);
       case 'cleared':
         mayFlyMs = 0;
         mustFlyMs = Math.min(mustFlyMs, clock.now());
@@ -228,7 +228,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   function decided(event: DoorEvent, effect: DoorEffect): void {
     switch (effect.do) {
       case 'fly':
-        return flew(effect);
+        return void flew(effect);
       case 'abort':
         if (flight?.attempt !== effect.attempt || flight.aborted) fail(`abort of flight ${effect.attempt}`);
         if (flight) flight.aborted = true;
@@ -256,7 +256,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
         heldOnce.add(effect.poll.connection);
         return;
       case 'owner':
-        return tookOver(effect.poller);
+        return void tookOver(effect.poller);
     }
   }
 

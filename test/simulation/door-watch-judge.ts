@@ -10,6 +10,8 @@ export interface WatchJudge {
   failed(): void;
   completed(): void;
   rivals(now: number): void;
+  /** The supervisor goes on after a stop: what it hears now is old. */
+  woken(): void;
   said(saying: RivalrySaying): void;
   deaf(): void;
   /** After every event of the world. */
@@ -61,6 +63,9 @@ export function createWatchJudge(world: {
       rivals = now;
       lastRivalMs = clock.now();
     },
+    woken() {
+      lastRivalMs = clock.now();
+    },
     said(saying) {
       const nowMs = clock.now();
       judge.count(saying.what);
@@ -69,7 +74,8 @@ export function createWatchJudge(world: {
           if (!saying.again) saidRival = false;
           return;
         case 'overlap-over':
-          if (nowMs - kicks.at(-1)! < QUIET_MIN_MS) judge.fail(`gone is said ${nowMs - kicks.at(-1)!} ms after a kick`);
+          if (nowMs - kicks.at(-1)! < QUIET_MIN_MS)
+            judge.fail(`gone is said ${nowMs - kicks.at(-1)!} ms after a kick`);
           return;
         case 'rival': {
           saidRival = true;

@@ -155,7 +155,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   };
 
   const program: Habits[][] = Array.from({ length: random.pick([1, 1, 1, 2, 2, 3, 4]) }, () =>
-    Array.from({ length: random.pick([1, 1, 1, 1, 2, 3]) }, () => randomHabits(random, traits)),
+    Array.from({ length: random.pick([1, 1, 1, 1, 1, 2, 3]) }, () => randomHabits(random, traits)),
   );
   // The same program in each, as gunicorn has it.
   const habits = random.chance(0.7) ? program.map(() => program[0]!) : program;
@@ -229,6 +229,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     clock.after(forMs, () => {
       say('the supervisor goes on');
       judge.slept(forMs);
+      watchJudge.woken();
       gateway.wake();
       watch.slept(forMs);
     });
@@ -347,7 +348,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     for (const id of added) {
       if (!handledBy.has(id) && !forRivals.has(id)) judge.fail(`update ${id} is lost`);
     }
-    if (orderly) judge.count('exactly once');
+    if (orderly) judge.count(habits.length > 1 ? 'exactly once, by several processes' : 'exactly once');
   }
   const queue = new Set(telegram.queue);
   for (const id of added)
