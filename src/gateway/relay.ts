@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { downstreamHeaders, upstreamHeaders } from './headers.ts';
-import { answerJson } from './reply.ts';
+import { endBehind } from './reply.ts';
 
 export interface RelayOptions {
   readonly to: Pick<Dispatcher, 'dispatch'>;
@@ -41,7 +41,7 @@ function dispatch(
   options: RelayOptions,
   body: Buffer | Readable | null,
 ): void {
-  const carriage = new Carriage(request, response, options);
+  const carriage = new Carriage(response, body, options);
   try {
     options.to.dispatch(
       {
@@ -66,8 +66,8 @@ class Carriage implements Dispatcher.DispatchHandler {
   private chunks: Buffer[] | null = null;
 
   constructor(
-    private readonly request: IncomingMessage,
     private readonly response: ServerResponse,
+    private readonly body: Buffer | Readable | null,
     private readonly options: RelayOptions,
   ) {
     response.on('close', () => {
@@ -118,13 +118,7 @@ class Carriage implements Dispatcher.DispatchHandler {
 
   end(): void {
     if (this.chunks) this.writeHead();
-    this.response.end(this.chunks ? joined(this.chunks) : undefined);
-    this.drain();
-  }
-
-  /** An answer that came before the whole of an upload: closing now would lose it, so the rest is read and dropped. */
-  private drain(): void {
-    if (!this.request.complete) this.request.resume();
+    this.endBehind(this.chunks ? joined(this.chunks) : '');
   }
 
   fail(error: Error): void {
@@ -138,8 +132,18 @@ class Carriage implements Dispatcher.DispatchHandler {
       return;
     }
     const description = `Bad Gateway: singlepoll could not reach the Bot API (${problem})`;
-    answerJson(this.response, 502, JSON.stringify({ ok: false, error_code: 502, description }));
-    this.drain();
+    const body = JSON.stringify({ ok: false, error_code: 502, description });
+    this.response.writeHead(502, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(body),
+    });
+    this.endBehind(body);
+  }
+
+  private endBehind(body: Buffer | string): void {
+    // What is left of an upload is not for undici any more.
+    if (this.body instanceof Readable) this.body.destroy();
+    endBehind(this.response, body);
   }
 
   drop(error: Error): void {
