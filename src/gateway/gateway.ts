@@ -468,7 +468,8 @@ const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout',
 
 function hosts({ rawHeaders }: IncomingMessage): number {
   let count = 0;
-  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]!.toLowerCase() === 'host') count++;
+  for (let i = 0; i < rawHeaders.length; i += 2)
+    if (rawHeaders[i]!.length === 4 && rawHeaders[i]!.toLowerCase() === 'host') count++;
   return count;
 }
 
