@@ -40,7 +40,8 @@ export type GatewayNews =
   | { readonly kind: 'refused'; readonly description: string }
   /** A second poller of the worker is still made to wait for the first. */
   | { readonly kind: 'second'; readonly owner: number | null; readonly held: number | null }
-  | { readonly kind: 'stranger'; readonly pid: number | null }
+  /** Pid undefined: one of a crowd, which it was not looked for in. */
+  | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
   | { readonly kind: 'webhook-turned-down' }
   /** The worker has set (or taken away) its own webhook, as it was allowed to. */
   | { readonly kind: 'webhook-of-worker'; readonly set: boolean }
