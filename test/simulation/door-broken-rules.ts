@@ -104,7 +104,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'does not answer what is open when it is shut',
-    seed: 131,
+    seed: 156,
     file: DOOR,
     find: "return answerAll({ ...door, open: false }, event.atMs, 'shut', effects);",
     put: 'return { ...door, open: false };',
@@ -182,7 +182,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'gives the door to what a dead process has left open',
-    seed: 48,
+    seed: 1070,
     file: DOOR,
     find: "const left = answerAll(door, atMs, 'gone', effects, (it) => it.poller === poller);",
     put: 'const left = door;',
@@ -212,12 +212,19 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
     name: 'holds for ever what polls on after a connection has ended',
     seed: 69,
     file: DOOR,
-    find: '{ ...door.owner, connection: null, sinceMs: atMs }',
-    put: '{ ...door.owner, sinceMs: atMs }',
+    find: '{ ...door.owner, connection: null, sinceMs: polled ? atMs : door.owner.sinceMs }',
+    put: '{ ...door.owner, sinceMs: polled ? atMs : door.owner.sinceMs }',
+  },
+  {
+    name: 'takes the end of an idle connection for polling',
+    seed: 5623,
+    file: DOOR,
+    find: 'sinceMs: polled ? atMs : door.owner.sinceMs }',
+    put: 'sinceMs: atMs }',
   },
   {
     name: 'hands over to a poll that has no time left',
-    seed: 1574,
+    seed: 287,
     file: DOOR,
     find: 'const first = door.polls.find((it) => flightOf(it, atMs, policy));',
     put: 'const first = door.polls[0];',
@@ -253,7 +260,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'asks again and again where a 429 asks for no pause',
-    seed: 1,
+    seed: 29,
     file: DOOR,
     find: 'Math.max(landing.retryAfterMs, FLOOD_MIN_MS)',
     put: 'landing.retryAfterMs',
@@ -303,7 +310,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'begins a new overlap with each conflict',
-    seed: 3,
+    seed: 5,
     file: RIVALRY,
     find: 'if (overlap === null ||',
     put: 'if (overlap !== undefined ||',
@@ -324,7 +331,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'never says that the other one is gone',
-    seed: 160,
+    seed: 179,
     file: RIVALRY,
     find: 'overlap: { ...overlap, over: true } }, [saying]]',
     put: 'overlap }, []]',
@@ -353,7 +360,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'never calls a worker deaf',
-    seed: 560,
+    seed: 68,
     file: HEARING,
     find: 'return { ...next, sinceMs: runs ? atMs : null };',
     put: 'return { ...next, sinceMs: null };',

@@ -126,10 +126,9 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   function isIdle(it: OwnerBook): boolean {
     if (activeIsOpen(it)) return false;
     // What came in a stop of the supervisor has to be read before anybody is called idle.
-    const stoppedNow = clock.now() === wokenAtMs;
-    return stoppedNow
-      ? wakingMs() - it.endedWakingMs >= policy.ownerIdleMs - STOP_UNSEEN_MS
-      : clock.now() - it.endedMs >= policy.ownerIdleMs;
+    const idleMs = clock.now() - it.endedMs;
+    const stopSeen = clock.now() === wokenAtMs && idleMs >= policy.ownerIdleMs + STOP_UNSEEN_MS;
+    return (stopSeen ? wakingMs() - it.endedWakingMs : idleMs) >= policy.ownerIdleMs;
   }
 
   function tookOver(poller: string): void {
@@ -173,9 +172,21 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       if (keepsConnections(poll) && !isIdle(owner))
         fail(`flight ${attempt} for ${show(poll)}, held beside connection ${owner.active}`);
     }
-    // Between two polls nobody can tell another connection of one loop from another loop: then either may be the loop's.
-    if (other) heldOnce.delete(owner.active!);
-    owner.active = poll.connection;
+    moved(owner, poll.connection);
+  }
+
+  /** A new connection, and none but held ones of its process has a poll open. */
+  function mayHaveMoved(it: OwnerBook, connection: number): void {
+    if (it.active === null || !openConnections.has(it.active) || heldOnce.has(connection)) return;
+    const mine = [...open.values()].map(({ poll }) => poll).filter(({ poller }) => poller === it.poller);
+    if (mine.every((poll) => heldOnce.has(poll.connection) && poll.connection !== it.active))
+      moved(it, connection);
+  }
+
+  /** Between two polls nobody can tell another connection of one loop from another loop: then either may be the loop's. */
+  function moved(it: OwnerBook, connection: number): void {
+    if (it.active !== null && it.active !== connection) heldOnce.delete(it.active);
+    it.active = connection;
   }
 
   function landed(event: Extract<DoorEvent, { kind: 'landed' }>): void {
@@ -243,7 +254,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       case 'empty': {
         const { poll, why } = effect;
         count(`empty: ${why}`);
-        heldOnce.add(poll.connection);
+        if (why === 'held') heldOnce.add(poll.connection);
         const sooner = clock.now() < poll.askedAtMs + Math.max(poll.timeoutMs, policy.shortestMs);
         const asked = ['shut', 'released', 'opened', 'gone'].includes(event.kind);
         if (sooner && !asked) fail(`${show(poll)} is answered empty (${why}) before its time`);
@@ -288,6 +299,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     fail,
     asked(poll, ask) {
       count('polls');
+      if (owner?.poller === poll.poller) mayHaveMoved(owner, poll.connection);
       open.set(poll.id, { poll, ask });
       openConnections.add(poll.connection);
     },
