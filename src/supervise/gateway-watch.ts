@@ -44,6 +44,8 @@ export interface GatewayWatchOptions {
   readonly onConflict: () => void;
   /** A call of the worker went through; not a poll. */
   readonly onCalled: () => void;
+  /** A piece of a big body of the worker's, or for it. */
+  readonly onStreamed: (bytes: number) => void;
 }
 
 export interface GatewayWatch {
@@ -59,6 +61,8 @@ export interface GatewayWatch {
 const OUTAGE_SAID_AFTER_MS = 5_000;
 /** A timer that comes this late was held up by a stop of our own process. */
 const LATE_MS = 2_000;
+/** The server holds back a 409 for 3 s at most (Client::fail_query_conflict). */
+const HELD_BACK_MS = 4_000;
 const LATENCIES_KEPT = 31;
 
 export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
@@ -100,11 +104,12 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     if (quietTimer !== null) clearTimeout(quietTimer);
     const dueMs = quietAtMs(rivalry);
     const inMs = dueMs === null ? 0 : Math.ceil(dueMs - performance.now());
-    // One that is overdue waits for the next poll that goes undisturbed.
-    quietTimer = inMs > 0 ? setTimeout(look, inMs).unref() : null;
+    // One that is overdue waits until a poll has gone undisturbed.
+    quietTimer = dueMs === null ? null : setTimeout(look, inMs > 0 ? inMs : HELD_BACK_MS).unref();
   }
 
   function look(): void {
+    if (facts.pollOpenMs() > HELD_BACK_MS) rivalry = undisturbed(rivalry, performance.now(), true);
     follow(looked(rivalry, performance.now(), policy));
   }
 
@@ -181,7 +186,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         note({ kind: 'answered' });
         return;
       case 'accepted':
-        rivalry = undisturbed(rivalry, performance.now());
+        rivalry = undisturbed(rivalry, performance.now(), it.answered);
         if (rivalry.overlap !== null) look();
         if (it.answered) apiIsBack();
         facts.via = 'gateway';
@@ -250,6 +255,9 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         latencies.push(it.tookMs);
         if (latencies.length > LATENCIES_KEPT) latencies.shift();
         options.onCalled();
+        return;
+      case 'streamed':
+        options.onStreamed(it.bytes);
     }
   }
 

@@ -110,7 +110,7 @@ export function createWatch({
       note({ kind: 'completed' });
     },
     accepted(answered) {
-      rivalry = undisturbed(rivalry, clock.now());
+      rivalry = undisturbed(rivalry, clock.now(), answered);
       if (rivalry.overlap !== null) follow(looked(rivalry, clock.now(), policy));
       if (answered) reached(true);
     },

@@ -28,7 +28,7 @@ function follow(policy = POLICY) {
     },
     kick: (atS: number, livedS = 4) => take(kicked(rivalry, atS * 1_000, livedS * 1_000, policy)),
     poll(atS: number) {
-      rivalry = undisturbed(rivalry, atS * 1_000);
+      rivalry = undisturbed(rivalry, atS * 1_000, true);
     },
     outage() {
       rivalry = interrupted(rivalry);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { FLOOD_CALLS, FLOOD_CHARS, startThrift } from '../../src/machine/thrift.ts';
+import { FLOOD_BYTES, FLOOD_CALLS, FLOOD_CHARS, startThrift } from '../../src/machine/thrift.ts';
 
 function recorded(): { flags: string[]; thrift: ReturnType<typeof startThrift> } {
   const flags: string[] = [];
@@ -24,6 +24,21 @@ test('so do calls through the gateway, when they are many', () => {
   assert.deepEqual(flags, SAVING);
   for (let i = 0; i <= FLOOD_CALLS; i++) thrift.called(90_000 + i);
   assert.deepEqual(flags, [...SAVING, '--opt']);
+});
+
+test('so do big bodies, when they are fast', () => {
+  const { flags, thrift } = recorded();
+  for (let i = 0; i < 1_000; i++) thrift.streamed(FLOOD_BYTES / 32, i * 100);
+  assert.deepEqual(flags, SAVING);
+  for (let i = 0; i <= 32; i++) thrift.streamed(FLOOD_BYTES / 32, 200_000 + i);
+  assert.deepEqual(flags, [...SAVING, '--opt']);
+});
+
+test('a flood of output after one of calls still brings all that it needs', () => {
+  const { flags, thrift } = recorded();
+  for (let i = 0; i <= FLOOD_CALLS; i++) thrift.called(1_000 + i);
+  thrift.note(FLOOD_CHARS, 5_000);
+  assert.deepEqual(flags, [...SAVING, '--opt', '--opt', '--no-liftoff-only']);
 });
 
 test('a flood ends it once', () => {
