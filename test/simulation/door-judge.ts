@@ -65,6 +65,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   let mayFlyMs = 0;
   let mustFlyMs = 0;
   let sleptMs = 0;
+  let stops = 0;
   let wokenAtMs: number | null = null;
   let starvingSinceMs: number | null = null;
   let dues = { second: 0, count: 0 };
@@ -255,6 +256,8 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
         const { poll, why } = effect;
         count(`empty: ${why}`);
         if (why === 'held') heldOnce.add(poll.connection);
+        // It was the loop that polls, although nothing could fly for it.
+        if (why === 'retrying') heldOnce.delete(poll.connection);
         const sooner = clock.now() < poll.askedAtMs + Math.max(poll.timeoutMs, policy.shortestMs);
         const asked = ['shut', 'released', 'opened', 'gone'].includes(event.kind);
         if (sooner && !asked) fail(`${show(poll)} is answered empty (${why}) before its time`);
@@ -280,7 +283,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     const { poller } = owner;
     if (isOneLoop(owner) && able.some(({ poll }) => poll.poller === poller)) return `${poller} polls`;
     if (activeIsOpen(owner)) return null;
-    const longMs = policy.ownerIdleMs + (wokenAtMs === null ? 0 : READ_WITHIN_MS + STOP_UNSEEN_MS);
+    const longMs = policy.ownerIdleMs + stops * (READ_WITHIN_MS + STOP_UNSEEN_MS);
     return wakingMs() - owner.endedWakingMs > longMs ? `${poller} has stopped polling` : null;
   }
 
@@ -331,6 +334,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     },
     slept(ms) {
       sleptMs += ms;
+      stops += 1;
       wokenAtMs = clock.now();
     },
   };

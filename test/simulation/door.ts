@@ -108,6 +108,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     ...{ clock, deafAfterMs },
     policy: rivalryPolicy,
     awake: () => !gateway.asleep,
+    flightOpenMs: () => gateway.flightOpenMs,
     onSaying(saying: RivalrySaying) {
       say(JSON.stringify(saying));
       watchJudge.said(saying);
