@@ -40,7 +40,8 @@ export type GatewayNews =
   | { readonly kind: 'refused'; readonly description: string }
   /** A second poller of the worker is still made to wait for the first. */
   | { readonly kind: 'second'; readonly owner: number | null; readonly held: number | null }
-  | { readonly kind: 'stranger'; readonly pid: number | null }
+  /** Pid undefined: one of a crowd, which it was not looked for in. */
+  | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
   | { readonly kind: 'webhook-turned-down' }
   /** The worker has set (or taken away) its own webhook, as it was allowed to. */
   | { readonly kind: 'webhook-of-worker'; readonly set: boolean }
@@ -468,7 +469,8 @@ const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout',
 
 function hosts({ rawHeaders }: IncomingMessage): number {
   let count = 0;
-  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]!.toLowerCase() === 'host') count++;
+  for (let i = 0; i < rawHeaders.length; i += 2)
+    if (rawHeaders[i]!.length === 4 && rawHeaders[i]!.toLowerCase() === 'host') count++;
   return count;
 }
 

@@ -31,7 +31,8 @@ export function startThrift(setFlag: (flag: string) => void = setFlagsFromString
   setFlag('--liftoff-only');
   const output = untilFlood(() => {
     setFlag('--opt');
-    setFlag('--no-liftoff-only');
+    // What the other flag has switched off with it comes back one by one.
+    for (const flag of ['--no-liftoff-only', '--wasm-tier-up', '--wasm-dynamic-tiering']) setFlag(flag);
   });
   const traffic = untilFlood(() => setFlag('--opt'));
   return {

@@ -232,7 +232,8 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         return;
       case 'stranger':
         facts.refused += 1;
-        once(`stranger ${it.pid}`, `refused ${strangerName(it.pid)}: it is not in the worker's tree`);
+        if (it.pid !== undefined)
+          once(`stranger ${it.pid}`, `refused ${strangerName(it.pid)}: it is not in the worker's tree`);
         return;
       case 'webhook-turned-down':
         facts.webhookAttempts += 1;

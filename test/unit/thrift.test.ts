@@ -10,6 +10,7 @@ function recorded(): { flags: string[]; thrift: ReturnType<typeof startThrift> }
 }
 
 const SAVING = ['--no-opt', '--liftoff-only'];
+const TIERS = ['--no-liftoff-only', '--wasm-tier-up', '--wasm-dynamic-tiering'];
 
 test('a quiet worker never ends the thrift, however long it talks', () => {
   const { flags, thrift } = recorded();
@@ -38,13 +39,13 @@ test('a flood of output after one of calls still brings all that it needs', () =
   const { flags, thrift } = recorded();
   for (let i = 0; i <= FLOOD_CALLS; i++) thrift.called(1_000 + i);
   thrift.note(FLOOD_CHARS, 5_000);
-  assert.deepEqual(flags, [...SAVING, '--opt', '--opt', '--no-liftoff-only']);
+  assert.deepEqual(flags, [...SAVING, '--opt', '--opt', ...TIERS]);
 });
 
 test('a flood ends it once', () => {
   const { flags, thrift } = recorded();
   for (let i = 0; i < 100; i++) thrift.note(FLOOD_CHARS / 16, 5_000 + i);
-  assert.deepEqual(flags, [...SAVING, '--opt', '--no-liftoff-only']);
+  assert.deepEqual(flags, [...SAVING, '--opt', ...TIERS]);
 });
 
 test('V8 does as it is told', () => {
