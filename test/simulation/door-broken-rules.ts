@@ -331,7 +331,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'never says that the other one is gone',
-    seed: 179,
+    seed: 221,
     file: RIVALRY,
     find: 'overlap: { ...overlap, over: true } }, [saying]]',
     put: 'overlap }, []]',
@@ -367,14 +367,14 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'adds silences up that a completed poll lies between',
-    seed: 117,
+    seed: 89,
     file: HEARING,
     find: 'return { ...it, silentMs: 0 };',
     put: 'return it;',
   },
   {
     name: 'takes the time of its own stop for silence',
-    seed: 2829,
+    seed: 89,
     file: HEARING,
     find: 'return it.sinceMs === null ? it : { ...it, sinceMs: it.sinceMs + ms };',
     put: 'return it;',
