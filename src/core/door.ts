@@ -214,8 +214,12 @@ function heldBeside(door: Door, poll: Poll, effects: DoorEffect[]): Door {
 function closed(door: Door, connection: number, atMs: number, effects: DoorEffect[]): Door {
   const flying = door.flight?.poll.connection === connection;
   const flight = flying ? aborted(door.flight, effects) : door.flight;
+  const polled = door.polls.some((it) => it.connection === connection);
   const owner =
-    door.owner?.connection === connection ? { ...door.owner, connection: null, sinceMs: atMs } : door.owner;
+    door.owner?.connection === connection
+      ? // The end of an idle connection is no sign of polling.
+        { ...door.owner, connection: null, sinceMs: polled ? atMs : door.owner.sinceMs }
+      : door.owner;
   return {
     ...door,
     flight,

@@ -114,8 +114,18 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   }
 
   function note(heard: Heard): void {
-    hearing = hear(hearing, heard, performance.now());
+    const nowMs = performance.now();
+    skipOwnStop(nowMs);
+    hearing = hear(hearing, heard, nowMs);
     armDeaf();
+  }
+
+  /** What our sockets have brought may be seen before the timer that is overdue. */
+  function skipOwnStop(nowMs: number): boolean {
+    const lateMs = nowMs - (deafAtMs(hearing, options.deafAfterMs) ?? nowMs);
+    if (lateMs <= LATE_MS) return false;
+    hearing = slept(hearing, lateMs + LATE_MS);
+    return true;
   }
 
   function armDeaf(): void {
@@ -126,11 +136,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     deafTimer = setTimeout(
       () => {
         const nowMs = performance.now();
-        if (nowMs - dueMs > LATE_MS) {
-          hearing = slept(hearing, nowMs - dueMs + LATE_MS);
-          return armDeaf();
-        }
-        if (silence(hearing, nowMs) < options.deafAfterMs) return armDeaf();
+        if (skipOwnStop(nowMs) || silence(hearing, nowMs) < options.deafAfterMs) return armDeaf();
         sayDeaf();
       },
       Math.max(1, Math.ceil(dueMs - performance.now())),

@@ -51,6 +51,7 @@ export interface SimGateway {
   wake(): void;
   readonly asleep: boolean;
   readonly openPolls: number;
+  readonly flightOpenMs: number;
 }
 
 /** As in gateway.ts. */
@@ -61,7 +62,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
   const asks = new Map<number, Ask>();
   const pollers = new Map<number, string>();
   const processes = new Map<string, SimProcess>();
-  const flights = new Map<number, { abort(): void }>();
+  const flights = new Map<number, { readonly begunMs: number; abort(): void }>();
   const answers = new Map<number, { readonly ids: readonly number[] } | 'error'>();
   const queue: DoorEvent[] = [];
   let door: Door = closedDoor;
@@ -118,7 +119,9 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
       case 'accepted':
         return void watch.accepted(false);
       case 'held':
-        return void world.log(`poll ${effect.poll.id} is held beside ${effect.owner}`);
+        return void world.log(
+          `${asks.has(effect.poll.id) ? name(asks.get(effect.poll.id)!) : effect.poll.id} is held beside ${effect.owner}`,
+        );
       case 'owner':
         return void world.log(`${effect.poller} takes over from ${effect.before ?? 'nobody'}`);
       case 'wake':
@@ -186,6 +189,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
     }
 
     flights.set(attempt, {
+      begunMs,
       abort() {
         aborted = true;
         // Until then its answer may still come in.
@@ -249,6 +253,10 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
   return {
     get asleep() {
       return asleep;
+    },
+    get flightOpenMs() {
+      const begunMs = [...flights.values()][0]?.begunMs;
+      return begunMs === undefined ? 0 : clock.now() - begunMs;
     },
     get openPolls() {
       return asks.size;

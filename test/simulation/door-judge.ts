@@ -65,6 +65,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   let mayFlyMs = 0;
   let mustFlyMs = 0;
   let sleptMs = 0;
+  let stops = 0;
   let wokenAtMs: number | null = null;
   let starvingSinceMs: number | null = null;
   let dues = { second: 0, count: 0 };
@@ -126,10 +127,9 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   function isIdle(it: OwnerBook): boolean {
     if (activeIsOpen(it)) return false;
     // What came in a stop of the supervisor has to be read before anybody is called idle.
-    const stoppedNow = clock.now() === wokenAtMs;
-    return stoppedNow
-      ? wakingMs() - it.endedWakingMs >= policy.ownerIdleMs - STOP_UNSEEN_MS
-      : clock.now() - it.endedMs >= policy.ownerIdleMs;
+    const idleMs = clock.now() - it.endedMs;
+    const stopSeen = clock.now() === wokenAtMs && idleMs >= policy.ownerIdleMs + STOP_UNSEEN_MS;
+    return (stopSeen ? wakingMs() - it.endedWakingMs : idleMs) >= policy.ownerIdleMs;
   }
 
   function tookOver(poller: string): void {
@@ -173,9 +173,21 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       if (keepsConnections(poll) && !isIdle(owner))
         fail(`flight ${attempt} for ${show(poll)}, held beside connection ${owner.active}`);
     }
-    // Between two polls nobody can tell another connection of one loop from another loop: then either may be the loop's.
-    if (other) heldOnce.delete(owner.active!);
-    owner.active = poll.connection;
+    moved(owner, poll.connection);
+  }
+
+  /** A new connection, and none but held ones of its process has a poll open. */
+  function mayHaveMoved(it: OwnerBook, connection: number): void {
+    if (it.active === null || !openConnections.has(it.active) || heldOnce.has(connection)) return;
+    const mine = [...open.values()].map(({ poll }) => poll).filter(({ poller }) => poller === it.poller);
+    if (mine.every((poll) => heldOnce.has(poll.connection) && poll.connection !== it.active))
+      moved(it, connection);
+  }
+
+  /** Between two polls nobody can tell another connection of one loop from another loop: then either may be the loop's. */
+  function moved(it: OwnerBook, connection: number): void {
+    if (it.active !== null && it.active !== connection) heldOnce.delete(it.active);
+    it.active = connection;
   }
 
   function landed(event: Extract<DoorEvent, { kind: 'landed' }>): void {
@@ -243,7 +255,9 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       case 'empty': {
         const { poll, why } = effect;
         count(`empty: ${why}`);
-        heldOnce.add(poll.connection);
+        if (why === 'held') heldOnce.add(poll.connection);
+        // It was the loop that polls, although nothing could fly for it.
+        if (why === 'retrying') heldOnce.delete(poll.connection);
         const sooner = clock.now() < poll.askedAtMs + Math.max(poll.timeoutMs, policy.shortestMs);
         const asked = ['shut', 'released', 'opened', 'gone'].includes(event.kind);
         if (sooner && !asked) fail(`${show(poll)} is answered empty (${why}) before its time`);
@@ -269,7 +283,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     const { poller } = owner;
     if (isOneLoop(owner) && able.some(({ poll }) => poll.poller === poller)) return `${poller} polls`;
     if (activeIsOpen(owner)) return null;
-    const longMs = policy.ownerIdleMs + (wokenAtMs === null ? 0 : READ_WITHIN_MS + STOP_UNSEEN_MS);
+    const longMs = policy.ownerIdleMs + stops * (READ_WITHIN_MS + STOP_UNSEEN_MS);
     return wakingMs() - owner.endedWakingMs > longMs ? `${poller} has stopped polling` : null;
   }
 
@@ -288,6 +302,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     fail,
     asked(poll, ask) {
       count('polls');
+      if (owner?.poller === poll.poller) mayHaveMoved(owner, poll.connection);
       open.set(poll.id, { poll, ask });
       openConnections.add(poll.connection);
     },
@@ -319,6 +334,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     },
     slept(ms) {
       sleptMs += ms;
+      stops += 1;
       wokenAtMs = clock.now();
     },
   };

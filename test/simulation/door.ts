@@ -108,6 +108,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     ...{ clock, deafAfterMs },
     policy: rivalryPolicy,
     awake: () => !gateway.asleep,
+    flightOpenMs: () => gateway.flightOpenMs,
     onSaying(saying: RivalrySaying) {
       say(JSON.stringify(saying));
       watchJudge.said(saying);
@@ -230,8 +231,8 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
       say('the supervisor goes on');
       judge.slept(forMs);
       watchJudge.woken();
-      gateway.wake();
       watch.slept(forMs);
+      gateway.wake();
     });
   }
 
@@ -305,7 +306,12 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     ending = true;
     say('the worker is asked to end');
     gateway.release();
-    for (const process of processes) process.end(() => say(`pid ${process.pid} has ended`));
+    for (const process of processes) {
+      process.end(() => {
+        say(`pid ${process.pid} has ended`);
+        if (processes.every(({ alive }) => !alive)) watch.ended();
+      });
+    }
     clock.after(STOP_TIMEOUT_MS, () => {
       for (const process of processes) process.die();
       watch.ended();
