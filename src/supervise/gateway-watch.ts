@@ -166,11 +166,16 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     if (hearing.apiDown) note({ kind: 'api', down: false });
   }
 
+  /** A poll that the Bot API does not let succeed: until one does, a worker is not deaf. */
+  function notItsFault(): void {
+    if (!hearing.apiDown) note({ kind: 'api', down: true });
+  }
+
   function outage(problem: string): void {
     const nowMs = performance.now();
     outageSinceMs ??= nowMs;
     rivalry = interrupted(rivalry);
-    if (!hearing.apiDown) note({ kind: 'api', down: true });
+    notItsFault();
     if (facts.apiProblem !== null || nowMs - outageSinceMs < OUTAGE_SAID_AFTER_MS) return;
     facts.apiProblem = `the Bot API is out of reach: ${problem}`;
     report.line('api', `${facts.apiProblem}; polls are retried, the worker sees empty answers`, 'warn');
@@ -202,12 +207,14 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         return;
       case 'conflict':
         apiIsBack();
+        notItsFault();
         facts.conflicts.poller += 1;
         follow(kicked(rivalry, performance.now(), it.livedMs, policy));
         options.onConflict();
         return;
       case 'webhook':
         apiIsBack();
+        notItsFault();
         facts.conflicts.webhook += 1;
         options.onWebhook();
         return;
@@ -215,6 +222,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         outage(it.problem);
         return;
       case 'flood':
+        notItsFault();
         report.line(
           'api',
           `the Bot API asks for a pause of ${duration(it.retryAfterMs)} (429): nobody polls until then`,
@@ -268,7 +276,11 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       if (hearing.apiDown === yes) note({ kind: 'api', down: !yes });
     },
     spawned: () => note({ kind: 'spawned', required: options.requireGateway }),
-    ended: () => note({ kind: 'ended' }),
+    ended() {
+      // Time without a worker is no calm.
+      rivalry = interrupted(rivalry);
+      note({ kind: 'ended' });
+    },
     stop() {
       if (quietTimer !== null) clearTimeout(quietTimer);
       if (deafTimer !== null) clearTimeout(deafTimer);
