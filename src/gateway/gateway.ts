@@ -1,57 +1,18 @@
 /**
  * The worker's own Bot API endpoint, and its only door to getUpdates: every call is passed on, polls go through the door
- * (core/door.ts), which this joins to sockets. Decides nothing about the supervisor: what happens is told as news.
+ * (polls.ts). Decides nothing about the supervisor: what happens is told as news.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Args } from '../bot-api/args.ts';
-import { splitTarget } from '../bot-api/request-path.ts';
-import {
-  closedDoor,
-  type Door,
-  type DoorEffect,
-  type DoorEvent,
-  heldPolls,
-  type Poll,
-  stepDoor,
-} from '../core/door.ts';
 import { noteStreamed } from '../machine/garbage.ts';
 import { connectionOf, type Endpoint, openEndpoint } from './endpoint.ts';
-import { type Flight, fly } from './flight.ts';
-import { downstreamHeaders } from './headers.ts';
-import { landingOf } from './landing.ts';
+import type { GatewayNews } from './news.ts';
 import { createPeers, descendants, lives, type Peer } from './peer.ts';
-import { pollBody, pollOffset, pollTimeoutMs, readArgs, readSmallBody, TooLarge } from './poll-request.ts';
+import { readArgs, readSmallBody, TooLarge } from './poll-request.ts';
+import { createPolls } from './polls.ts';
 import { relay } from './relay.ts';
-import { answerError, answerJson, NO_UPDATES } from './reply.ts';
+import { answerError } from './reply.ts';
 import { type Target, targetOf } from './target.ts';
 import { openUpstream } from './upstream.ts';
-
-/** What the supervisor hears of. Pids are null where the system does not tell. */
-export type GatewayNews =
-  | { readonly kind: 'asked'; readonly pid: number | null; readonly offset: number | null }
-  | { readonly kind: 'answered' }
-  /** The Bot API has taken a poll: it has answered it, or lets it wait. */
-  | { readonly kind: 'accepted'; readonly answered: boolean }
-  /** A poll has succeeded and its answer has gone out to the worker. */
-  | { readonly kind: 'completed'; readonly updates: number }
-  | { readonly kind: 'conflict'; readonly livedMs: number }
-  | { readonly kind: 'webhook' }
-  | { readonly kind: 'outage'; readonly problem: string }
-  | { readonly kind: 'flood'; readonly retryAfterMs: number }
-  | { readonly kind: 'refused'; readonly description: string }
-  /** A second poller of the worker is still made to wait for the first. */
-  | { readonly kind: 'second'; readonly owner: number | null; readonly held: number | null }
-  /** Pid undefined: one of a crowd, which it was not looked for in. */
-  | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
-  | { readonly kind: 'webhook-turned-down' }
-  /** The worker has set (or taken away) its own webhook, as it was allowed to. */
-  | { readonly kind: 'webhook-of-worker'; readonly url: string }
-  /** The worker was given a sealed token, and uses the real one all the same. */
-  | { readonly kind: 'unsealed' }
-  | { readonly kind: 'farewell'; readonly method: 'logout' | 'close' }
-  | { readonly kind: 'called'; readonly tookMs: number }
-  /** A piece of a big body, either way. */
-  | { readonly kind: 'streamed'; readonly bytes: number };
 
 export interface GatewayOptions {
   readonly apiRoot: string;
@@ -81,8 +42,6 @@ export interface Gateway {
   spawned(pid: number): void;
   /** The worker is asked to end: its open polls are answered, later ones still go through. */
   release(): void;
-  /** No poll goes out any more. */
-  shut(): void;
   /** Nothing is in the way of polling any more. */
   cleared(): void;
   pollers(): readonly Poller[];
@@ -91,31 +50,14 @@ export interface Gateway {
   close(): void;
 }
 
-/** A request that is only on its way over from an ended connection of the same loop is not a second poller. */
-const SECOND_AFTER_MS = 500;
 /** A process is dead some time after its sockets are closed. */
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
-
-interface Waiting {
-  readonly response: ServerResponse;
-  readonly request: IncomingMessage;
-  readonly args: Args;
-  readonly environment: string;
-}
 
 export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   const { token, workerToken, onNews } = options;
   const upstream = await openUpstream(options.apiRoot, process.env);
-  const waiting = new Map<number, Waiting>();
   const pids = new Map<string, number>();
   const pollersByConnection = new Map<number, string>();
-  const flights = new Map<number, Flight>();
-  const answers = new Map<number, { status: number; headers: string[]; body: Buffer; updates: number }>();
-  const queue: DoorEvent[] = [];
-  let door: Door = closedDoor;
-  let busy = false;
-  let timer: NodeJS.Timeout | null = null;
-  let lastPoll = 0;
   let leader: number | null = null;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
@@ -128,142 +70,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     return [...pids.values(), ...(leader === null ? [] : descendants(leader))];
   });
 
-  type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
-  function send(event: Untimed<DoorEvent>): void {
-    if (closed) return;
-    queue.push({ ...event, atMs: performance.now() } as DoorEvent);
-    if (busy) return;
-    busy = true;
-    try {
-      for (let next = queue.shift(); next; next = queue.shift()) {
-        const [following, effects] = stepDoor(door, next);
-        door = following;
-        for (const effect of effects) perform(effect);
-      }
-    } finally {
-      busy = false;
-    }
-  }
-
-  function perform(effect: DoorEffect): void {
-    switch (effect.do) {
-      case 'fly':
-        return void takeOff(effect);
-      case 'abort':
-        flights.get(effect.attempt)?.abort();
-        return;
-      case 'pass':
-        return void pass(effect.poll, effect.attempt);
-      case 'empty': {
-        const response = take(effect.poll.id);
-        if (!response) return;
-        answerJson(response, 200, NO_UPDATES);
-        if (effect.why === 'overdue')
-          onNews({ kind: 'outage', problem: 'getUpdates was not answered in time' });
-        return;
-      }
-      case 'accepted':
-        onNews({ kind: 'accepted', answered: false });
-        return;
-      case 'held':
-        setTimeout(() => sayHeld(effect.poll), SECOND_AFTER_MS).unref();
-        return;
-      case 'owner':
-        return;
-      case 'wake':
-        if (timer !== null) clearTimeout(timer);
-        timer =
-          effect.atMs === null
-            ? null
-            : // Rounded up: a timer that comes a fraction too early would only be set again.
-              setTimeout(() => send({ kind: 'due' }), Math.ceil(effect.atMs - performance.now()));
-    }
-  }
-
-  function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
-    const asked = waiting.get(poll.id);
-    const begunAtMs = performance.now();
-    const path = `${upstream.prefix}/bot${token}${asked?.environment ?? ''}/getUpdates`;
-    const request = {
-      path,
-      body: asked ? pollBody(asked.args, timeoutMs) : '',
-      userAgent: asked?.request.headers['user-agent'],
-    };
-    const flight = fly(upstream.polls, request, (answer) => {
-      flights.delete(attempt);
-      const land = (landing: Extract<DoorEvent, { kind: 'landed' }>['landing']) =>
-        send({ kind: 'landed', attempt, landing, random: Math.random() });
-      if (answer === null) return land({ kind: 'outage' });
-      if (answer instanceof Error) {
-        onNews({ kind: 'outage', problem: (answer as NodeJS.ErrnoException).code ?? answer.message });
-        return land({ kind: 'outage' });
-      }
-      const { landing: seen, problem, refused } = landingOf(answer);
-      const landing = seen.kind === 'webhook' && ownWebhook ? { kind: 'verdict' as const } : seen;
-      const livedMs = performance.now() - begunAtMs;
-      // A refusal ends the supervisor: the worker is to have it before that.
-      if (!refused) tell(landing, problem, livedMs);
-      answers.set(attempt, {
-        status: answer.status,
-        headers: downstreamHeaders(answer.headers),
-        body: answer.body,
-        updates: landing.kind === 'updates' ? landing.count : 0,
-      });
-      land(landing);
-      answers.delete(attempt);
-      if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
-    });
-    flights.set(attempt, flight);
-  }
-
-  function tell(
-    landing: Extract<DoorEvent, { kind: 'landed' }>['landing'],
-    problem: string | null,
-    livedMs: number,
-  ): void {
-    switch (landing.kind) {
-      case 'updates':
-        return void onNews({ kind: 'accepted', answered: true });
-      case 'verdict':
-        return;
-      case 'conflict':
-        return void onNews({ kind: 'conflict', livedMs });
-      case 'webhook':
-        return void onNews({ kind: 'webhook' });
-      case 'flood':
-        return void onNews({ kind: 'flood', retryAfterMs: landing.retryAfterMs });
-      case 'outage':
-        return void onNews({ kind: 'outage', problem: problem ?? 'no answer' });
-    }
-  }
-
-  function pass(poll: Poll, attempt: number): void {
-    const response = take(poll.id);
-    const answer = answers.get(attempt);
-    if (!response || !answer) return;
-    const completed = answer.status === 200;
-    const { updates } = answer;
-    // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
-    if (completed) response.once('finish', () => onNews({ kind: 'completed', updates }));
-    response.sendDate = false;
-    response.writeHead(answer.status, answer.headers);
-    response.end(answer.body);
-  }
-
-  function take(id: number): ServerResponse | null {
-    const asked = waiting.get(id);
-    waiting.delete(id);
-    return asked && !asked.response.destroyed ? asked.response : null;
-  }
-
-  function sayHeld(poll: Poll): void {
-    if (!heldPolls(door).some((it) => it.id === poll.id) || !door.owner) return;
-    onNews({
-      kind: 'second',
-      owner: pids.get(door.owner.poller) ?? null,
-      held: pids.get(poll.poller) ?? null,
-    });
-  }
+  const pidOf = (poller: string): number | null => pids.get(poller) ?? null;
+  const polls = createPolls({ upstream, token, pidOf, ownWebhook: () => ownWebhook, onNews });
 
   function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
     response.on('error', ignore);
@@ -279,9 +87,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       port,
     );
     if (hosts(request) > 1) return void answerError(response, 400, 'Bad Request: more than one Host');
-    if (target.kind === 'refused' && workerToken !== token && decodedTarget(request).includes(token))
-      onNews({ kind: 'unsealed' });
-    if (target.kind === 'refused') return void answerError(response, target.status, target.description);
+    if (target.kind === 'refused') {
+      if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
+      answerError(response, target.status, target.description);
+      return;
+    }
     if (target.kind === 'file') {
       const path = `${upstream.prefix}/file/bot${token}${target.environment}${target.rest}${target.query}`;
       return void relay(request, response, { to: upstream.calls, path, onStreamed });
@@ -331,8 +141,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     const args = readArgs(target.query, body, request.headers);
     const method = target.method === '' ? args.get('method').toLowerCase() : target.method;
     switch (method) {
-      case 'getupdates':
-        return ask(request, response, args, target.environment);
+      case 'getupdates': {
+        const poller = pollersByConnection.get(connectionOf(request.socket));
+        // None: it has hung up meanwhile.
+        if (poller !== undefined)
+          polls.ask({ request, response, args, environment: target.environment }, poller);
+        return;
+      }
       case 'setwebhook':
       case 'deletewebhook': {
         const sets = method === 'setwebhook' && args.get('url') !== '';
@@ -355,22 +170,6 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         onNews({ kind: 'farewell', method });
     }
     forward(request, response, target, body);
-  }
-
-  function ask(request: IncomingMessage, response: ServerResponse, args: Args, environment: string): void {
-    const connection = connectionOf(request.socket);
-    const poller = pollersByConnection.get(connection);
-    // It has hung up meanwhile.
-    if (poller === undefined) return;
-    const id = ++lastPoll;
-    waiting.set(id, { request, response, args, environment });
-    onNews({ kind: 'asked', pid: pids.get(poller) ?? null, offset: pollOffset(args) });
-    response.once('close', () => {
-      waiting.delete(id);
-      onNews({ kind: 'answered' });
-    });
-    const poll = { id, poller, connection, askedAtMs: performance.now(), timeoutMs: pollTimeoutMs(args) };
-    send({ kind: 'asked', poll });
   }
 
   /** True for a process of the worker; anybody else has been answered. */
@@ -406,7 +205,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     const poller = pollersByConnection.get(connection);
     pollersByConnection.delete(connection);
     if (poller === undefined) return;
-    send({ kind: 'closed', connection });
+    polls.tell({ kind: 'closed', connection });
     const pid = pids.get(poller);
     if (pid !== undefined) for (const ms of DEATH_LOOKS_MS) setTimeout(seeDeath, ms, poller, pid).unref();
   }
@@ -414,7 +213,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   function seeDeath(poller: string, pid: number): void {
     if (pids.get(poller) !== pid || lives(pid)) return;
     pids.delete(poller);
-    send({ kind: 'gone', poller });
+    polls.tell({ kind: 'gone', poller });
   }
 
   async function open(port: number): Promise<Endpoint> {
@@ -438,28 +237,29 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       if (before !== present) before?.close();
       // Not when the sockets tell: by then the next worker may have polled.
       for (const connection of [...pollersByConnection.keys()]) left(connection);
-      if (door.owner) send({ kind: 'gone', poller: door.owner.poller });
+      const owner = polls.owner();
+      if (owner !== null) polls.tell({ kind: 'gone', poller: owner });
       pids.clear();
       leader = null;
-      send({ kind: 'opened' });
+      polls.tell({ kind: 'opened' });
       return `http://127.0.0.1:${present?.port ?? 0}`;
     },
     spawned(pid) {
       leader = pid;
     },
-    release: () => send({ kind: 'released' }),
-    shut: () => send({ kind: 'shut' }),
-    cleared: () => send({ kind: 'cleared' }),
-    pollOpenMs: () => (door.flight === null ? 0 : performance.now() - door.flight.startedAtMs),
+    release: () => polls.tell({ kind: 'released' }),
+    cleared: () => polls.tell({ kind: 'cleared' }),
+    pollOpenMs: polls.openMs,
     pollers() {
-      const held = new Set(heldPolls(door).map((it) => it.poller));
-      const rows: Poller[] = [...held].map((it) => ({ pid: pids.get(it) ?? null, role: 'held' }));
-      return door.owner ? [{ pid: pids.get(door.owner.poller) ?? null, role: 'owner' }, ...rows] : rows;
+      const owner = polls.owner();
+      return [
+        ...(owner === null ? [] : [{ pid: pidOf(owner), role: 'owner' as const }]),
+        ...polls.held().map((it) => ({ pid: pidOf(it), role: 'held' as const })),
+      ];
     },
     close() {
-      send({ kind: 'shut' });
+      polls.close();
       closed = true;
-      if (timer !== null) clearTimeout(timer);
       present?.close();
       coming?.close();
       upstream.close();
@@ -476,10 +276,6 @@ const STRANGER =
 
 /** An empty method is named by a parameter. */
 const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);
-
-function decodedTarget({ url }: IncomingMessage): string {
-  return splitTarget(url ?? '').path;
-}
 
 function hosts({ rawHeaders }: IncomingMessage): number {
   let count = 0;

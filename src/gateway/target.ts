@@ -18,7 +18,13 @@ export type Target =
       readonly query: string;
     }
   | { readonly kind: 'file'; readonly environment: string; readonly rest: string; readonly query: string }
-  | { readonly kind: 'refused'; readonly status: number; readonly description: string };
+  | {
+      readonly kind: 'refused';
+      readonly status: number;
+      readonly description: string;
+      /** The wrong token that was named. */
+      readonly token?: string;
+    };
 
 export interface Head {
   readonly method: string;
@@ -39,7 +45,8 @@ export function targetOf({ method, target, host, origin }: Head, token: string, 
   const { path, query } = splitTarget(target);
   const route = routeOf(path);
   if (route.kind === 'none' || route.kind === 'control') return refused(404, 'Not Found');
-  if (route.token !== token) return refused(401, 'Unauthorized');
+  if (route.token !== token)
+    return { kind: 'refused', status: 401, description: 'Unauthorized', token: route.token };
   const rest = { environment: route.test ? '/test' : '', query: query === '' ? '' : `?${query}` };
   if (route.kind === 'file') {
     if (route.path.split('/').some((part) => part === '..' || part === '.')) return refused(404, 'Not Found');

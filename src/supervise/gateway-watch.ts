@@ -17,7 +17,7 @@ import {
 } from '../core/rivalry.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
-import type { GatewayNews } from '../gateway/gateway.ts';
+import type { GatewayNews } from '../gateway/news.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';

@@ -1,18 +1,9 @@
 /**
- * The gateway without its sockets: performs what the door decides (as src/gateway/gateway.ts does), over a network with delays
+ * The gateway without its sockets: performs what the door decides (as src/gateway/polls.ts does), over a network with delays
  * and troubles, and tells the judge everything.
  */
-import {
-  closedDoor,
-  type Door,
-  type DoorEffect,
-  type DoorEvent,
-  type DoorPolicy,
-  heldPolls,
-  type Landing,
-  type Poll,
-  stepDoor,
-} from '../../src/core/door.ts';
+import { type DoorEffect, type DoorPolicy, heldPolls, type Landing, type Poll } from '../../src/core/door.ts';
+import { createDoorLoop } from '../../src/gateway/door-loop.ts';
 import type { Clock } from './clock.ts';
 import type { DoorJudge } from './door-judge.ts';
 import type { Reply, Telegram } from './door-telegram.ts';
@@ -64,12 +55,8 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
   const processes = new Map<string, SimProcess>();
   const flights = new Map<number, { readonly begunMs: number; abort(): void }>();
   const answers = new Map<number, { readonly ids: readonly number[] } | 'error'>();
-  const queue: DoorEvent[] = [];
-  let door: Door = closedDoor;
-  let busy = false;
   let asleep = false;
   let missed: { readonly isTimer: boolean; readonly todo: () => void }[] = [];
-  let cancelTimer = () => {};
 
   /** By the supervisor's process: not while it is stopped. */
   function act(todo: () => void, isTimer = false): void {
@@ -77,22 +64,18 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
     else todo();
   }
 
-  type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
-  function send(event: Untimed<DoorEvent>): void {
-    queue.push({ ...event, atMs: clock.now() } as DoorEvent);
-    if (busy) return;
-    busy = true;
-    for (let next = queue.shift(); next; next = queue.shift()) {
-      const before = door;
-      const [following, effects] = stepDoor(door, next, policy);
-      door = following;
-      judge.stepped(before, next, following, effects);
-      for (const effect of effects) perform(effect);
-    }
-    busy = false;
-  }
+  const loop = createDoorLoop(
+    {
+      now: () => clock.now(),
+      timer: (atMs, due) => arm(Math.ceil(atMs - clock.now()), due),
+      perform,
+      stepped: (before, event, after, effects) => judge.stepped(before, event, after, effects),
+    },
+    policy,
+  );
+  const { send } = loop;
 
-  function perform(effect: DoorEffect): void {
+  function perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void {
     switch (effect.do) {
       case 'fly':
         return void takeOff(effect);
@@ -124,20 +107,16 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         );
       case 'owner':
         return void world.log(`${effect.poller} takes over from ${effect.before ?? 'nobody'}`);
-      case 'wake':
-        cancelTimer();
-        if (effect.atMs === null) return;
-        cancelTimer = arm(Math.ceil(effect.atMs - clock.now()));
     }
   }
 
   /** A timer is never early, and sometimes late. */
-  function arm(ms: number): () => void {
+  function arm(ms: number, due: () => void): () => void {
     let cancelled = false;
-    const due = () => {
-      if (!cancelled) send({ kind: 'due' });
+    const ring = () => {
+      if (!cancelled) due();
     };
-    const cancel = clock.after(ms + (random.chance(0.1) ? random.int(1, 20) : 0), () => act(due, true));
+    const cancel = clock.after(ms + (random.chance(0.1) ? random.int(1, 20) : 0), () => act(ring, true));
     return () => {
       cancelled = true;
       cancel();
@@ -279,10 +258,11 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
     closed: (connection) => act(() => left(connection)),
     next() {
       for (const connection of [...pollers.keys()]) left(connection);
-      if (door.owner) send({ kind: 'gone', poller: door.owner.poller });
+      const { owner } = loop.door;
+      if (owner) send({ kind: 'gone', poller: owner.poller });
       processes.clear();
       send({ kind: 'opened' });
-      if (heldPolls(door).length > 0) judge.fail('polls of an earlier worker are held');
+      if (heldPolls(loop.door).length > 0) judge.fail('polls of an earlier worker are held');
     },
     release: () => act(() => send({ kind: 'released' })),
     shut: () => act(() => send({ kind: 'shut' })),

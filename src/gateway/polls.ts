@@ -1,0 +1,227 @@
+/** Joins the door (core/door.ts) to the worker's open requests on this side and to the one poll upstream on the other. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Args } from '../bot-api/args.ts';
+import { type DoorEffect, type DoorEvent, heldPolls, type Landing, type Poll } from '../core/door.ts';
+import { createDoorLoop, type Untimed } from './door-loop.ts';
+import { connectionOf } from './endpoint.ts';
+import { type Flight, fly } from './flight.ts';
+import { downstreamHeaders } from './headers.ts';
+import { landingOf } from './landing.ts';
+import type { GatewayNews } from './news.ts';
+import { pollBody, pollOffset, pollTimeoutMs } from './poll-request.ts';
+import { answerJson, NO_UPDATES } from './reply.ts';
+import type { Upstream } from './upstream.ts';
+
+export interface PollsOptions {
+  readonly upstream: Upstream;
+  readonly token: string;
+  /** Of a poller's name; null where the system does not tell. */
+  readonly pidOf: (poller: string) => number | null;
+  /** The worker has set a webhook, as it may: then the 409 of its polls is its own affair. */
+  readonly ownWebhook: () => boolean;
+  readonly onNews: (news: GatewayNews) => void;
+}
+
+export interface Asked {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly args: Args;
+  /** `/test` or nothing. */
+  readonly environment: string;
+}
+
+export interface Polls {
+  ask(asked: Asked, poller: string): void;
+  /** What has happened around the polls. */
+  tell(
+    event: Extract<Untimed<DoorEvent>, { kind: 'closed' | 'gone' | 'opened' | 'released' | 'cleared' }>,
+  ): void;
+  /** Names: who polls, and who is made to wait. */
+  owner(): string | null;
+  held(): readonly string[];
+  /** For how long the poll that is open upstream has been; 0: none is. */
+  openMs(): number;
+  close(): void;
+}
+
+/** A request that is only on its way over from an ended connection of the same loop is not a second poller. */
+const SECOND_AFTER_MS = 500;
+
+/** The poll upstream, and what it has brought until that is passed on. */
+interface Flying {
+  readonly attempt: number;
+  readonly flight: Flight;
+  answer: {
+    readonly status: number;
+    readonly headers: string[];
+    readonly body: Buffer;
+    readonly updates: number;
+  } | null;
+}
+
+export function createPolls({ upstream, token, pidOf, ownWebhook, onNews }: PollsOptions): Polls {
+  const waiting = new Map<number, Asked>();
+  let flying: Flying | null = null;
+  let lastPoll = 0;
+  let closed = false;
+
+  const loop = createDoorLoop({
+    now: () => performance.now(),
+    timer(atMs, due) {
+      // Rounded up: a timer that comes a fraction too early would only be set again.
+      const timer = setTimeout(due, Math.ceil(atMs - performance.now()));
+      return () => clearTimeout(timer);
+    },
+    perform,
+  });
+
+  function send(event: Untimed<DoorEvent>): void {
+    if (!closed) loop.send(event);
+  }
+
+  function perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void {
+    switch (effect.do) {
+      case 'fly':
+        takeOff(effect);
+        break;
+      case 'abort':
+        if (flying?.attempt === effect.attempt) flying.flight.abort();
+        break;
+      case 'pass':
+        pass(effect.poll, effect.attempt);
+        break;
+      case 'empty': {
+        const response = take(effect.poll.id);
+        if (!response) break;
+        answerJson(response, 200, NO_UPDATES);
+        if (effect.why === 'overdue')
+          onNews({ kind: 'outage', problem: 'getUpdates was not answered in time' });
+        break;
+      }
+      case 'accepted':
+        onNews({ kind: 'accepted', answered: false });
+        break;
+      case 'held':
+        setTimeout(() => sayHeld(effect.poll), SECOND_AFTER_MS).unref();
+        break;
+      case 'owner':
+        // Told of by the simulation only; here it shows in `owner`.
+        break;
+    }
+  }
+
+  function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
+    const asked = waiting.get(poll.id);
+    const begunAtMs = performance.now();
+    const request = {
+      path: `${upstream.prefix}/bot${token}${asked?.environment ?? ''}/getUpdates`,
+      body: asked ? pollBody(asked.args, timeoutMs) : '',
+      userAgent: asked?.request.headers['user-agent'],
+    };
+    const flight = fly(upstream.polls, request, (answer) => {
+      const land = (landing: Landing) => send({ kind: 'landed', attempt, landing, random: Math.random() });
+      if (answer === null) {
+        land({ kind: 'outage' });
+        return;
+      }
+      if (answer instanceof Error) {
+        onNews({ kind: 'outage', problem: (answer as NodeJS.ErrnoException).code ?? answer.message });
+        land({ kind: 'outage' });
+        return;
+      }
+      const { landing: seen, problem, refused } = landingOf(answer);
+      const landing: Landing = seen.kind === 'webhook' && ownWebhook() ? { kind: 'verdict' } : seen;
+      // A refusal ends the supervisor: the worker is to have it before that.
+      if (!refused) sayLanding(landing, problem, performance.now() - begunAtMs);
+      if (flying?.attempt === attempt) {
+        flying.answer = {
+          status: answer.status,
+          headers: downstreamHeaders(answer.headers),
+          body: answer.body,
+          updates: landing.kind === 'updates' ? landing.count : 0,
+        };
+      }
+      land(landing);
+      if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
+    });
+    flying = { attempt, flight, answer: null };
+  }
+
+  function sayLanding(landing: Landing, problem: string | null, livedMs: number): void {
+    switch (landing.kind) {
+      case 'updates':
+        onNews({ kind: 'accepted', answered: true });
+        break;
+      case 'verdict':
+        break;
+      case 'conflict':
+        onNews({ kind: 'conflict', livedMs });
+        break;
+      case 'webhook':
+        onNews({ kind: 'webhook' });
+        break;
+      case 'flood':
+        onNews({ kind: 'flood', retryAfterMs: landing.retryAfterMs });
+        break;
+      case 'outage':
+        onNews({ kind: 'outage', problem: problem ?? 'no answer' });
+        break;
+    }
+  }
+
+  function pass(poll: Poll, attempt: number): void {
+    const response = take(poll.id);
+    if (flying?.attempt !== attempt) return;
+    const { answer } = flying;
+    flying.answer = null;
+    if (!response || !answer) return;
+    const { status, headers, body, updates } = answer;
+    // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
+    if (status === 200) response.once('finish', () => onNews({ kind: 'completed', updates }));
+    response.sendDate = false;
+    response.writeHead(status, headers);
+    response.end(body);
+  }
+
+  function take(id: number): ServerResponse | null {
+    const asked = waiting.get(id);
+    waiting.delete(id);
+    return asked && !asked.response.destroyed ? asked.response : null;
+  }
+
+  function sayHeld(poll: Poll): void {
+    const { door } = loop;
+    if (!heldPolls(door).some((it) => it.id === poll.id) || !door.owner) return;
+    onNews({ kind: 'second', owner: pidOf(door.owner.poller), held: pidOf(poll.poller) });
+  }
+
+  return {
+    ask(asked, poller) {
+      const { request, response, args } = asked;
+      const id = ++lastPoll;
+      waiting.set(id, asked);
+      onNews({ kind: 'asked', offset: pollOffset(args) });
+      response.once('close', () => {
+        waiting.delete(id);
+        onNews({ kind: 'answered' });
+      });
+      const poll = {
+        id,
+        poller,
+        connection: connectionOf(request.socket),
+        askedAtMs: performance.now(),
+        timeoutMs: pollTimeoutMs(args),
+      };
+      send({ kind: 'asked', poll });
+    },
+    tell: send,
+    owner: () => loop.door.owner?.poller ?? null,
+    held: () => [...new Set(heldPolls(loop.door).map((it) => it.poller))],
+    openMs: () => (loop.door.flight === null ? 0 : performance.now() - loop.door.flight.startedAtMs),
+    close() {
+      send({ kind: 'shut' });
+      closed = true;
+      loop.stop();
+    },
+  };
+}
