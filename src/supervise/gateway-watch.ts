@@ -25,18 +25,8 @@ import { maskWebhookUrl } from '../telegram/webhook.ts';
 import type { Facts } from './facts.ts';
 import { rivalryWords, secondPollerWords, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
 
-export interface GatewayWatchOptions {
-  readonly report: Report;
-  readonly facts: Facts;
-  readonly policy: RivalryPolicy;
-  readonly deafAfterMs: number;
-  readonly requireGateway: boolean;
-  readonly token: string;
-  /** `TELEGRAM_BOT_TOKEN in .env`. */
-  readonly tokenSource: string;
-  readonly apiRoot: string;
-  /** Each batch of updates is a line: for a newcomer's eyes. */
-  readonly sayUpdates: boolean;
+/** Who is to act on what it sees. */
+export interface GatewayListeners {
   readonly onPolled: () => void;
   readonly onBlocked: (ending: Ending) => void;
   readonly onDeaf: (reason: string) => void;
@@ -48,6 +38,20 @@ export interface GatewayWatchOptions {
   readonly onCalled: () => void;
   /** A piece of a big body of the worker's, or for it. */
   readonly onStreamed: (bytes: number) => void;
+}
+
+export interface GatewayWatchOptions extends GatewayListeners {
+  readonly report: Report;
+  readonly facts: Facts;
+  readonly policy: RivalryPolicy;
+  readonly deafAfterMs: number;
+  readonly requireGateway: boolean;
+  readonly token: string;
+  /** `TELEGRAM_BOT_TOKEN in .env`. */
+  readonly tokenSource: string;
+  readonly apiRoot: string;
+  /** Each batch of updates is a line: for a newcomer's eyes. */
+  readonly sayUpdates: boolean;
 }
 
 export interface GatewayWatch {

@@ -5,7 +5,6 @@
 import type { Config } from '../config/config.ts';
 import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
-import type { Gateway } from '../gateway/gateway.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { startGuard } from '../machine/guard.ts';
 import type { Thrift } from '../machine/thrift.ts';
@@ -18,8 +17,8 @@ import type { SinkNote } from '../output/sink.ts';
 import { duration, outputNote, words } from '../output/words.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
-import type { GatewayWatch } from './gateway-watch.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
+import type { GivenGateway } from './open-gateway.ts';
 import type { Sweeper } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 import { workerEnv } from './worker-env.ts';
@@ -46,7 +45,7 @@ export interface RunContext {
   readonly tree: WorkerTree;
   readonly thrift: Thrift;
   /** Null: the worker gets the API root itself. */
-  readonly gateway: { readonly port: Gateway; readonly watch: GatewayWatch; readonly token: string } | null;
+  readonly gateway: GivenGateway | null;
   /** Null in deploy mode: no stray is touched, no webhook looked at. */
   readonly guarding: { readonly sweeper: Sweeper; readonly webhook: WebhookWatch } | null;
   /** From findSetpriv; waited for at the first spawn only. */
@@ -116,7 +115,7 @@ export function runSupervisor(context: RunContext): Running {
 
   async function firstSweep(): Promise<Ending | null> {
     // Before the look, not beside it: who makes the pipes has the token in its environment, and would be seen with it.
-    const [found, noGateway] = await Promise.all([context.setpriv, openGateway(), preparePipes()]);
+    const [found, noGateway] = await Promise.all([context.setpriv, prepareGateway(), preparePipes()]);
     setpriv = found;
     if (noGateway) return noGateway;
     if (!guarding) return null;
@@ -126,7 +125,7 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   /** The first worker can't do without it; a later one can with that of the one before. */
-  async function openGateway(): Promise<Ending | null> {
+  async function prepareGateway(): Promise<Ending | null> {
     try {
       await gateway?.port.prepare();
       return null;

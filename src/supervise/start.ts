@@ -9,7 +9,6 @@ import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
-import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
 import { startThrift } from '../machine/thrift.ts';
@@ -23,13 +22,13 @@ import { VERSION } from '../version.ts';
 import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
-import { type Facts, newFacts } from './facts.ts';
+import { newFacts } from './facts.ts';
 import { finderFor } from './finder.ts';
-import { watchGateway } from './gateway-watch.ts';
 import { identify } from './identify.ts';
 import { rememberStart } from './last-start.ts';
+import { type GatewayModule, type GivenGateway, openGateway } from './open-gateway.ts';
 import { type Rehearsal, rehearsal } from './rehearsal.ts';
-import { type RunContext, type Running, runSupervisor } from './run.ts';
+import { type Running, runSupervisor } from './run.ts';
 import { serve } from './serve.ts';
 import { listen } from './signals.ts';
 import { CONTROL_SOCKET, deploySocket } from './socket-names.ts';
@@ -107,7 +106,7 @@ interface Startup extends StartRequest {
   readonly api: BotApi | null;
   /** The state folder of this bot. */
   readonly botDir: string;
-  readonly gatewayModule: Promise<typeof import('../gateway/gateway.ts')> | null;
+  readonly gatewayModule: Promise<GatewayModule> | null;
   readonly signal: AbortSignal;
 }
 
@@ -198,7 +197,7 @@ async function superviseLocked(
   });
   const halt = new AbortController();
   let running: Running | undefined;
-  let gateway: RunContext['gateway'] = null;
+  let gateway: GivenGateway | null = null;
   const guarding =
     config.polling && api
       ? {
@@ -229,7 +228,7 @@ async function superviseLocked(
   remember(botDir, startup, command);
   const thrift = startThrift();
   const clearAgain = () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared());
-  gateway = await openGateway(startup, facts, {
+  gateway = await openGateway(startup, facts, rehearse !== null, {
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
     onPolled: () => running?.loop.send({ kind: 'polled' }),
     onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
@@ -307,60 +306,6 @@ async function superviseLocked(
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
   return ending.code;
-}
-
-interface GatewayAsks {
-  readonly tree: () => readonly number[];
-  readonly onPolled: () => void;
-  readonly onBlocked: (ending: Ending) => void;
-  readonly onDeaf: (reason: string) => void;
-  readonly onWebhook: () => void;
-  readonly onConflict: () => void;
-  readonly onCalled: () => void;
-  readonly onStreamed: (bytes: number) => void;
-}
-
-async function openGateway(
-  { config, report, rehearse, gatewayModule }: Startup,
-  facts: Facts,
-  { tree, ...asks }: GatewayAsks,
-): Promise<RunContext['gateway']> {
-  if (!gatewayModule || config.token === null) return null;
-  const { createGateway } = await gatewayModule;
-  const token = config.sealed ? sealedToken(config.botId ?? 0) : config.token;
-  const gatewayWatch = watchGateway({
-    report,
-    facts,
-    policy: {
-      rivalAfterMs: config.rivalAfterMs,
-      incumbentAfterMs: (config.rivalAfterMs * 2) / 3,
-      onRival: config.onRival,
-    },
-    deafAfterMs: config.deafAfterMs,
-    requireGateway: config.requireGateway,
-    token: config.token,
-    tokenSource: config.tokenSource ?? 'unknown',
-    apiRoot: config.apiRoot,
-    sayUpdates: rehearse !== null,
-    ...asks,
-  });
-  const port = await createGateway({
-    apiRoot: config.apiRoot,
-    token: config.token,
-    workerToken: token,
-    port: config.gatewayPort,
-    allowSetWebhook: config.allowSetWebhook,
-    tree,
-    onNews: gatewayWatch.news,
-  });
-  facts.pollers = port.pollers;
-  facts.pollOpenMs = port.pollOpenMs;
-  return { port, watch: gatewayWatch, token };
-}
-
-/** In the shape of a token, of this run only. */
-function sealedToken(botId: number): string {
-  return `${botId}:${randomBytes(27).toString('base64url').slice(0, 35)}`;
 }
 
 function remember(botDir: string, { config, flags, report }: Startup, command: readonly string[]): void {

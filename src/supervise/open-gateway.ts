@@ -1,0 +1,73 @@
+/** Makes the gateway of a run, with its watch: what the worker is given of it, and who hears what it sees. */
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../config/config.ts';
+import type { Gateway } from '../gateway/gateway.ts';
+import type { Report } from '../output/report.ts';
+import type { Facts } from './facts.ts';
+import { type GatewayListeners, type GatewayWatch, watchGateway } from './gateway-watch.ts';
+
+export type GatewayModule = typeof import('../gateway/gateway.ts');
+
+export interface GivenGateway {
+  readonly port: Gateway;
+  readonly watch: GatewayWatch;
+  /** The worker's: the real one, or where it is sealed one of no other use. */
+  readonly token: string;
+}
+
+interface GatewayAsks extends GatewayListeners {
+  /** Pids of the whole tree of the worker. */
+  readonly tree: () => readonly number[];
+}
+
+interface Opening {
+  readonly config: Config;
+  readonly report: Report;
+  /** Null: no gateway was asked for. */
+  readonly gatewayModule: Promise<GatewayModule> | null;
+}
+
+/** Null: the worker gets the API root itself. */
+export async function openGateway(
+  { config, report, gatewayModule }: Opening,
+  facts: Facts,
+  sayUpdates: boolean,
+  { tree, ...listeners }: GatewayAsks,
+): Promise<GivenGateway | null> {
+  if (!gatewayModule || config.token === null) return null;
+  const { createGateway } = await gatewayModule;
+  const token = config.sealed ? sealedToken(config.botId ?? 0) : config.token;
+  const watch = watchGateway({
+    report,
+    facts,
+    policy: {
+      rivalAfterMs: config.rivalAfterMs,
+      incumbentAfterMs: (config.rivalAfterMs * 2) / 3,
+      onRival: config.onRival,
+    },
+    deafAfterMs: config.deafAfterMs,
+    requireGateway: config.requireGateway,
+    token: config.token,
+    tokenSource: config.tokenSource ?? 'unknown',
+    apiRoot: config.apiRoot,
+    sayUpdates,
+    ...listeners,
+  });
+  const port = await createGateway({
+    apiRoot: config.apiRoot,
+    token: config.token,
+    workerToken: token,
+    port: config.gatewayPort,
+    allowSetWebhook: config.allowSetWebhook,
+    tree,
+    onNews: watch.news,
+  });
+  facts.pollers = port.pollers;
+  facts.pollOpenMs = port.pollOpenMs;
+  return { port, watch, token };
+}
+
+/** In the shape of a token, of this run only. */
+function sealedToken(botId: number): string {
+  return `${botId}:${randomBytes(27).toString('base64url').slice(0, 35)}`;
+}
