@@ -4,8 +4,9 @@
  * Documentation/networking/proc_net_tcp.rst). Elsewhere nobody knows.
  */
 import { readdirSync } from 'node:fs';
-import { createBlockReader, readLink, readText } from '../machine/procfs.ts';
-import { hexAddresses } from '../machine/sockets.ts';
+import { createBlockReader, listPids, readStat, readText } from '../machine/procfs.ts';
+import { parseProcStat } from '../machine/procstat.ts';
+import { hexAddresses, hexPort, socketInodes, tcpRows } from '../machine/sockets.ts';
 
 export type Peer =
   | { readonly kind: 'member'; readonly pid: number }
@@ -39,16 +40,11 @@ export function createPeers(tree: (thorough: boolean) => readonly number[]): Pee
   function clients(port: number, only: number | null): Map<number, string> {
     const found = new Map<number, string>();
     const remotes = new Set(loopback.map((hex) => `${hex}:${hexPort(port)}`));
-    for (const table of ['tcp', 'tcp6']) {
-      const block = blocks.read(`/proc/self/net/${table}`, { mostBytes: TABLE_BYTES_MAX });
-      if (typeof block === 'string') continue;
-      for (const line of block.toString('latin1', 1).split('\n')) {
-        const fields = line.trim().split(/\s+/);
-        if (fields.length < 10 || !remotes.has(fields[2]!) || fields[9] === '0') continue;
-        const local = Number.parseInt(fields[1]!.slice(-4), 16);
-        if (only === null || local === only) found.set(local, fields[9]!);
-      }
-      if (only !== null && found.size > 0) break;
+    for (const { local, remote, inode } of tcpRows(blocks, 'self', TABLE_BYTES_MAX)) {
+      if (!remotes.has(remote) || inode === '0') continue;
+      const clientPort = Number.parseInt(local.slice(-4), 16);
+      if (only === null || clientPort === only) found.set(clientPort, inode);
+      if (clientPort === only) break;
     }
     return found;
   }
@@ -65,33 +61,28 @@ export function createPeers(tree: (thorough: boolean) => readonly number[]): Pee
       const inode = clients(port, remotePort).get(remotePort);
       // Its end is no process's any more. Who it was can't be told: a stranger must not get in by hanging up.
       if (inode === undefined) return { kind: 'gone' };
-      const wanted = `socket:[${inode}]`;
       let hidden = false;
       const seen = new Set<number>([process.pid]);
       for (const thorough of [false, true]) {
         for (const pid of thorough ? whole() : tree(false)) {
           if (seen.has(pid)) continue;
           seen.add(pid);
-          const has = holds(pid, wanted);
+          const has = holds(pid, inode);
           if (has) return { kind: 'member', pid };
           hidden ||= has === null;
         }
       }
       if (hidden) return { kind: 'unknown' };
       if (!naming.allows()) return { kind: 'stranger', pid: undefined };
-      for (const name of readdirSync('/proc')) {
-        const pid = Number(name);
-        if (Number.isInteger(pid) && !seen.has(pid) && holds(pid, wanted)) return { kind: 'stranger', pid };
-      }
+      for (const pid of listPids()) if (!seen.has(pid) && holds(pid, inode)) return { kind: 'stranger', pid };
       return { kind: 'stranger', pid: null };
     },
     members(port) {
       if (process.platform !== 'linux') return null;
       const inodes = new Set<string>();
-      for (const pid of tree(true)) for (const target of sockets(pid) ?? []) inodes.add(target);
+      for (const pid of tree(true)) for (const inode of socketInodes(pid) ?? []) inodes.add(inode);
       const ports = new Set<number>();
-      for (const [remote, inode] of clients(port, null))
-        if (inodes.has(`socket:[${inode}]`)) ports.add(remote);
+      for (const [remote, inode] of clients(port, null)) if (inodes.has(inode)) ports.add(remote);
       return ports;
     },
   };
@@ -114,29 +105,9 @@ function budget(perSecond: number): { allows(): boolean } {
   };
 }
 
-function hexPort(port: number): string {
-  return port.toString(16).toUpperCase().padStart(4, '0');
-}
-
 /** Null: its descriptors may not be seen. */
-function holds(pid: number, wanted: string): boolean | null {
-  const targets = sockets(pid);
-  return targets === null ? null : targets.includes(wanted);
-}
-
-function sockets(pid: number): string[] | null {
-  let names: string[];
-  try {
-    names = readdirSync(`/proc/${pid}/fd`);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EACCES' ? null : [];
-  }
-  const targets: string[] = [];
-  for (const name of names) {
-    const target = readLink(`/proc/${pid}/fd/${name}`);
-    if (target?.startsWith('socket:[')) targets.push(target);
-  }
-  return targets;
+function holds(pid: number, inode: string): boolean | null {
+  return socketInodes(pid)?.includes(inode) ?? null;
 }
 
 /** The leader and its descendants, by the kernel's lists of children: cheap, but those that have moved away are missing. */
@@ -159,8 +130,8 @@ export function descendants(leader: number): number[] {
 
 /** False as soon as a process is dead, a zombie included. */
 export function lives(pid: number): boolean {
-  const stat = readText(`/proc/${pid}/stat`);
-  if (stat === null) return process.platform !== 'linux';
-  const state = stat.slice(stat.lastIndexOf(')') + 2).charAt(0);
+  const text = readStat(pid);
+  if (text === null) return process.platform !== 'linux';
+  const state = parseProcStat(text)?.state;
   return state !== 'Z' && state !== 'X';
 }

@@ -8,7 +8,7 @@ import { lookup } from 'node:dns/promises';
 import { readdirSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { endianness } from 'node:os';
-import { createBlockReader, readLink } from './procfs.ts';
+import { type BlockReader, createBlockReader, readLink } from './procfs.ts';
 
 export interface ApiRoot {
   readonly host: string;
@@ -49,9 +49,8 @@ export function createConnectionFinder(
   const remotes = new Set<string>();
   const blocks = createBlockReader();
   let resolvedAtMs = Number.NEGATIVE_INFINITY;
-  const hexPort = root.port.toString(16).toUpperCase().padStart(4, '0');
   const add = (address: string) => {
-    for (const hex of hexAddresses(address)) remotes.add(`${hex}:${hexPort}`);
+    for (const hex of hexAddresses(address)) remotes.add(`${hex}:${hexPort(root.port)}`);
   };
   if (isIP(root.host)) {
     add(root.host);
@@ -64,22 +63,17 @@ export function createConnectionFinder(
   /** Socket inodes of one namespace whose remote end is the API root. */
   function inodesOf(pid: number): Set<string> {
     const inodes = new Set<string>();
-    for (const table of ['tcp', 'tcp6']) {
-      const block = blocks.read(`/proc/${pid}/net/${table}`, { mostBytes: TABLE_BYTES_MAX });
-      if (typeof block === 'string') continue;
-      for (const line of block.toString('latin1', 1).split('\n')) {
-        // "  12: 0100007F:1F90 0200007F:D431 01 …": slot, local, remote, state … the tenth field is the inode.
-        const fields = line.trim().split(/\s+/);
-        if (fields.length >= 10 && remotes.has(fields[2]!) && STATES.has(fields[3]!)) inodes.add(fields[9]!);
-      }
-    }
+    for (const row of tcpRows(blocks, pid, TABLE_BYTES_MAX))
+      if (remotes.has(row.remote) && STATES.has(row.state)) inodes.add(row.inode);
     inodes.delete('0');
     return inodes;
   }
 
   return {
     isApiRoot: (address, port) =>
-      port === root.port && isIP(address) !== 0 && remotes.has(`${hexAddresses(address)[0]}:${hexPort}`),
+      port === root.port &&
+      isIP(address) !== 0 &&
+      remotes.has(`${hexAddresses(address)[0]}:${hexPort(root.port)}`),
     async refresh() {
       if (performance.now() - resolvedAtMs < RESOLVE_EVERY_MS) return;
       resolvedAtMs = performance.now();
@@ -96,7 +90,7 @@ export function createConnectionFinder(
         if (!inodes) {
           inodes = inodesOf(pid);
           if (inodes.size > 0)
-            for (const one of known) for (const inode of socketInodes(one)) inodes.delete(inode);
+            for (const one of known) for (const inode of socketInodes(one) ?? []) inodes.delete(inode);
           tables.set(namespace, inodes);
         }
         return inodes;
@@ -105,11 +99,11 @@ export function createConnectionFinder(
       // candidates one table is cheaper than the descriptors of them all.
       const few = pids.length <= FEW;
       for (const pid of pids) {
-        let sockets = few ? socketInodes(pid) : null;
+        let sockets = few ? (socketInodes(pid) ?? []) : null;
         if (sockets?.length === 0) continue;
         const inodes = tableOf(pid);
         if (inodes.size === 0) continue;
-        sockets ??= socketInodes(pid);
+        sockets ??= socketInodes(pid) ?? [];
         if (sockets.some((inode) => inodes.has(inode))) found.add(pid);
       }
       return found;
@@ -117,12 +111,42 @@ export function createConnectionFinder(
   };
 }
 
-function socketInodes(pid: number): string[] {
+/** One row of a table of TCP sockets; addresses as `hexAddresses(…):hexPort(…)`. */
+export interface TcpRow {
+  readonly local: string;
+  readonly remote: string;
+  /** Two hex digits, as in the kernel's tcp_states.h. */
+  readonly state: string;
+  /** `0`: no process has it. */
+  readonly inode: string;
+}
+
+/** The sockets of the network namespace of a process (or `self`), tcp before tcp6. */
+export function* tcpRows(blocks: BlockReader, pid: number | 'self', mostBytes: number): Generator<TcpRow> {
+  for (const table of ['tcp', 'tcp6']) {
+    const block = blocks.read(`/proc/${pid}/net/${table}`, { mostBytes });
+    if (typeof block === 'string') continue;
+    for (const line of block.toString('latin1', 1).split('\n')) {
+      // "  12: 0100007F:1F90 0200007F:D431 01 …": slot, local, remote, state … the tenth field is the inode.
+      const fields = line.trim().split(/\s+/);
+      if (fields.length < 10) continue;
+      yield { local: fields[1]!, remote: fields[2]!, state: fields[3]!, inode: fields[9]! };
+    }
+  }
+}
+
+/** A port as it stands in those tables. */
+export function hexPort(port: number): string {
+  return port.toString(16).toUpperCase().padStart(4, '0');
+}
+
+/** Inodes of the sockets that a process has open; none where it has left, null where they may not be seen. */
+export function socketInodes(pid: number): string[] | null {
   let names: string[];
   try {
     names = readdirSync(`/proc/${pid}/fd`);
-  } catch {
-    return [];
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EACCES' ? null : [];
   }
   const inodes: string[] = [];
   for (const name of names) {
