@@ -4,6 +4,7 @@
  */
 import type { Landing } from '../core/door.ts';
 import { classify } from '../telegram/api.ts';
+import { isWebhookConflict } from '../telegram/conflict.ts';
 
 export interface Answer {
   readonly status: number;
@@ -33,7 +34,7 @@ export function landingOf({ status, body }: Answer): Landed {
       return land({ kind: 'outage' }, reply.description);
     case 'error':
       if (status !== 409) return land({ kind: 'verdict' }, reply.description);
-      return land({ kind: /webhook/i.test(reply.description) ? 'webhook' : 'conflict' }, reply.description);
+      return land({ kind: isWebhookConflict(reply.description) ? 'webhook' : 'conflict' }, reply.description);
   }
 }
 

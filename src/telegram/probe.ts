@@ -5,6 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ProbeEvent, type ProbeStep, startProbe, stepProbe, type Verdict } from '../core/probe.ts';
 import type { BotApi, Reply, WebhookInfo } from './api.ts';
+import { isWebhookConflict } from './conflict.ts';
 
 export interface ProbePorts {
   readonly api: BotApi;
@@ -86,10 +87,9 @@ export function afterPoll(
     return { kind: 'updates', sentAtMs, firstId: first.update_id, lasting: isLasting(first, nowS) };
   }
   if (reply.kind === 'error' && reply.status === 409) {
-    // "terminated by setWebhook request", "can't use getUpdates method while webhook is active".
-    const webhook =
-      /webhook/i.test(reply.description) && !/other getUpdates|long poll/i.test(reply.description);
-    return webhook ? { kind: 'webhook-conflict' } : { kind: 'conflict', sentAtMs };
+    return isWebhookConflict(reply.description)
+      ? { kind: 'webhook-conflict' }
+      : { kind: 'conflict', sentAtMs };
   }
   return failed(reply);
 }

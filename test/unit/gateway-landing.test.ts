@@ -20,6 +20,8 @@ test('409: another poller, or a webhook', () => {
   const other =
     'Conflict: terminated by other getUpdates request; make sure that only one bot instance is running';
   assert.equal(error(409, other).landing.kind, 'conflict');
+  const older = 'Conflict: terminated by other long poll or webhook';
+  assert.equal(error(409, older).landing.kind, 'conflict');
   for (const text of [
     'Conflict: terminated by setWebhook request',
     "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first",
