@@ -11,6 +11,8 @@
  *   was confirmed by somebody, unless it is of a kind that expires soon.
  */
 
+import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../bot-api/limits.ts';
+
 export type Reason =
   /** Updates wait, so that every poll was answered at once. */
   | 'updates'
@@ -99,12 +101,10 @@ export interface ProbeStep {
   readonly action: ProbeAction;
 }
 
-/** LONG_POLL_MAX_TIMEOUT of the server. */
-const LONGEST_POLL_S = 50;
 /** For less a new poll is not worth it. */
 const SHORTEST_POLL_MS = 500;
 /** The soonest that a rival can be seen to come back. */
-const SOONEST_RETURN_MS = 3_000;
+const SOONEST_RETURN_MS = CONFLICT_HOLD_MS;
 /** Between two polls that were answered at once: beyond the 0.5 s within which a repeated offset limits the answer to 1. */
 const PAUSE_MS = 1_000;
 const FAULT_PAUSE_MAX_MS = 4_000;
@@ -112,8 +112,6 @@ const FAULT_PAUSE_MAX_MS = 4_000;
 const EARLY_MS = 500;
 /** So many takings tell the rhythm; more would only annoy. */
 const CONFLICTS_ENOUGH = 3;
-/** The 409 is held for this, see above. */
-const HOLD_MS = 3_000;
 const SLACK_MS = 200;
 
 export function startProbe(askedMs: number, nowMs: number): ProbeStep {
@@ -203,7 +201,7 @@ function afterConflict(probe: Probe, nowMs: number): ProbeStep {
 function poll(probe: Probe, nowMs: number, afterMs: number): ProbeStep {
   const leftMs = probe.deadlineMs - nowMs - afterMs;
   if (leftMs < shortest(probe)) return end(probe, nowMs, false);
-  const timeoutS = Math.min(Math.ceil(leftMs / 1000), LONGEST_POLL_S);
+  const timeoutS = Math.min(Math.ceil(leftMs / 1000), LONG_POLL_MAX_S);
   return {
     probe: { ...probe, untouched: false, timeoutS, chained: false },
     action: { kind: 'poll', afterMs, timeoutS },
@@ -251,7 +249,10 @@ function judge(probe: Probe, nowMs: number, final: boolean): Verdict {
     conflicts: probe.conflicts,
     rhythmMs,
     // Faster than the API lets one rival be: there are several.
-    retryMs: rhythmMs === null || rhythmMs < HOLD_MS - SLACK_MS ? null : Math.max(0, rhythmMs - HOLD_MS),
+    retryMs:
+      rhythmMs === null || rhythmMs < CONFLICT_HOLD_MS - SLACK_MS
+        ? null
+        : Math.max(0, rhythmMs - CONFLICT_HOLD_MS),
     quietMs: probe.longestQuietMs,
     tookMs: nowMs - probe.startedAtMs,
   };

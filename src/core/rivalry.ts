@@ -6,6 +6,8 @@
  * each second 409 of a fight by 3 s (tdlib/telegram-bot-api Client::fail_query_conflict).
  */
 
+import { median } from './median.ts';
+
 export interface RivalryPolicy {
   /** An overlap that lasts longer than this is a rival. */
   readonly rivalAfterMs: number;
@@ -151,7 +153,7 @@ export function quietAtMs({ overlap }: Rivalry): number | null {
 export function rhythmOf({ kicksAtMs, livesMs }: Overlap): Rhythm | null {
   if (kicksAtMs.length < 2) return null;
   const gaps = kicksAtMs.slice(1).map((atMs, i) => atMs - kicksAtMs[i]!);
-  return { everyMs: median(gaps), reactionMs: median(livesMs) };
+  return { everyMs: median(gaps) ?? 0, reactionMs: median(livesMs) ?? 0 };
 }
 
 function hasBeenCalm({ calmSinceMs }: Rivalry, atMs: number, { incumbentAfterMs }: RivalryPolicy): boolean {
@@ -160,9 +162,4 @@ function hasBeenCalm({ calmSinceMs }: Rivalry, atMs: number, { incumbentAfterMs 
 
 function lastKick({ kicksAtMs, sinceMs }: Overlap): number {
   return kicksAtMs.at(-1) ?? sinceMs;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
 }

@@ -6,13 +6,12 @@
 import type { IncomingMessage } from 'node:http';
 import { type Args, createArgs, integerArg } from '../bot-api/args.ts';
 import { addFormParams } from '../bot-api/form-params.ts';
+import { LONG_POLL_MAX_S } from '../bot-api/limits.ts';
 import { addBody } from '../bot-api/request-body.ts';
 
 /** A getUpdates needs some hundred bytes; a setWebhook may bring a certificate. */
 export const READ_BYTES_MAX = 1024 * 1024;
 const READ_MS_MAX = 30_000;
-/** The server answers longer ones after 50 s (LONG_POLL_MAX_TIMEOUT). */
-const POLL_TIMEOUT_MAX_S = 50;
 
 export class TooLarge extends Error {}
 
@@ -42,7 +41,7 @@ export function readArgs(query: string, body: Buffer, headers: IncomingMessage['
 }
 
 export function pollTimeoutMs(args: Args): number {
-  return integerArg(args, 'timeout', 0, 0, POLL_TIMEOUT_MAX_S) * 1_000;
+  return integerArg(args, 'timeout', 0, 0, LONG_POLL_MAX_S) * 1_000;
 }
 
 /** The offset as it was asked with; null where there is none. */

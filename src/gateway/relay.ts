@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { downstreamHeaders, upstreamHeaders } from './headers.ts';
-import { endBehind } from './reply.ts';
+import { endBehind, errorBody, writeJsonHead } from './reply.ts';
 
 export interface RelayOptions {
   readonly to: Pick<Dispatcher, 'dispatch'>;
@@ -131,12 +131,8 @@ class Carriage implements Dispatcher.DispatchHandler {
       this.response.destroy();
       return;
     }
-    const description = `Bad Gateway: singlepoll could not reach the Bot API (${problem})`;
-    const body = JSON.stringify({ ok: false, error_code: 502, description });
-    this.response.writeHead(502, {
-      'content-type': 'application/json',
-      'content-length': Buffer.byteLength(body),
-    });
+    const body = errorBody(502, `Bad Gateway: singlepoll could not reach the Bot API (${problem})`);
+    writeJsonHead(this.response, 502, body);
     this.endBehind(body);
   }
 

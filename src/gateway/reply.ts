@@ -7,8 +7,12 @@ const LINGER_MS = 10_000;
 
 export function answerJson(response: ServerResponse, status: number, body: Buffer | string): void {
   if (response.headersSent || response.destroyed) return;
-  response.writeHead(status, { 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body) });
+  writeJsonHead(response, status, body);
   response.end(body);
+}
+
+export function writeJsonHead(response: ServerResponse, status: number, body: Buffer | string): void {
+  response.writeHead(status, { 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body) });
 }
 
 /** An empty description: no body at all, as the server answers what it does not read. */
@@ -21,7 +25,11 @@ export function answerError(response: ServerResponse, status: number, descriptio
     response.end();
     return;
   }
-  answerJson(response, status, JSON.stringify({ ok: false, error_code: status, description }));
+  answerJson(response, status, errorBody(status, description));
+}
+
+export function errorBody(status: number, description: string): string {
+  return JSON.stringify({ ok: false, error_code: status, description });
 }
 
 export const NO_UPDATES = '{"ok":true,"result":[]}';

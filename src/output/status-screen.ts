@@ -2,7 +2,7 @@
 import type { StatusDocument } from '../core/status.ts';
 import type { Paint } from './paint.ts';
 import { plain } from './plain.ts';
-import { duration, howItEnded } from './words.ts';
+import { count, duration, howItEnded } from './words.ts';
 
 const LABELS: Readonly<Record<StatusDocument['state'], string>> = {
   starting: 'starting',
@@ -92,10 +92,6 @@ function since(at: string | null, nowMs: number): string {
 
 function ago(at: string, nowMs: number): string {
   return `${duration(Math.max(0, nowMs - Date.parse(at)))} ago`;
-}
-
-function count(n: number, noun: string): string {
-  return `${n} ${noun}${n === 1 ? '' : 's'}`;
 }
 
 function cut(text: string, columns: number): string {

@@ -71,6 +71,11 @@ export function howItEnded(exit: { code: number | null; signal: string | null })
   return exit.signal === null ? `with code ${exit.code}` : `by ${exit.signal}`;
 }
 
+/** `1 conflict`, `3 conflicts`. */
+export function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`;
+}
+
 /** `350 ms`, `12 s`, `4 min`, `3 h 20 min`, `5 d`: for people. */
 export function duration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`;

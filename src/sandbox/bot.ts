@@ -6,6 +6,7 @@
  */
 
 import { type Args, integerArg } from '../bot-api/args.ts';
+import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../bot-api/limits.ts';
 import { failure, type Reply, success, tooManyRequests } from './answer.ts';
 import type { Clock } from './clock.ts';
 import { createQueue, type QueuedUpdate } from './queue.ts';
@@ -20,8 +21,6 @@ export const CONFLICT = {
   otherSetWebhook: 'Conflict: terminated by other setWebhook',
 } as const;
 
-const LONG_POLL_MAX_S = 50;
-const CONFLICT_HOLD_MS = 3000;
 const REPEAT_WAIT_MS = 3000;
 const REPEAT_LIMIT_MS = 500;
 const WAKE_AFTER_MS = 1;

@@ -37,7 +37,6 @@ export interface Facts {
   apiProblem: string | null;
   /** An overlap with another poller that goes on. */
   overlap: Overlap | null;
-  incumbent: boolean;
   /** Polls of processes outside of the worker's tree, turned away. */
   refused: number;
   /** setWebhook of the worker, turned down. */
@@ -93,7 +92,6 @@ export function newFacts(
     lastWebhookSetAtMs: null,
     apiProblem: null,
     overlap: null,
-    incumbent: false,
     refused: 0,
     webhookAttempts: 0,
     lastWebhookAttemptAtMs: null,

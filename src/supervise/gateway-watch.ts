@@ -3,7 +3,9 @@
  * that stays, a refused token, a deaf worker. The judgement is in core/rivalry.ts and core/hearing.ts.
  */
 import { readFileSync } from 'node:fs';
+import { CONFLICT_HOLD_MS } from '../bot-api/limits.ts';
 import { deafAtMs, type Heard, type Hearing, hear, silence, slept, unheard } from '../core/hearing.ts';
+import { median } from '../core/median.ts';
 import {
   atPeace,
   interrupted,
@@ -20,10 +22,11 @@ import { EXIT } from '../errors.ts';
 import type { GatewayNews } from '../gateway/news.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
-import { duration } from '../output/words.ts';
+import { count, duration } from '../output/words.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import type { Facts } from './facts.ts';
 import { rivalryWords, secondPollerWords, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
+import { tokenRefused } from './identify.ts';
 
 /** Who is to act on what it sees. */
 export interface GatewayListeners {
@@ -67,8 +70,8 @@ export interface GatewayWatch {
 const OUTAGE_SAID_AFTER_MS = 5_000;
 /** A timer that comes this late was held up by a stop of our own process. */
 const LATE_MS = 2_000;
-/** The server holds back a 409 for 3 s at most (Client::fail_query_conflict). */
-const HELD_BACK_MS = 4_000;
+/** By then a 409 that the server holds back has come. */
+const HELD_BACK_MS = CONFLICT_HOLD_MS + 1_000;
 const LATENCIES_KEPT = 31;
 
 export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
@@ -81,9 +84,8 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   let quietTimer: NodeJS.Timeout | null = null;
   let deafTimer: NodeJS.Timeout | null = null;
   facts.latencyMs = () => {
-    const sorted = [...latencies].sort((a, b) => a - b);
-    const middle = sorted[Math.floor(sorted.length / 2)];
-    return middle === undefined ? null : Math.round(middle * 10) / 10;
+    const middle = median(latencies);
+    return middle === null ? null : Math.round(middle * 10) / 10;
   };
 
   function once(key: string, text: string): void {
@@ -96,7 +98,6 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   function follow([next, sayings]: RivalryStep): void {
     rivalry = next;
     facts.overlap = next.overlap && !next.overlap.over ? next.overlap : null;
-    facts.incumbent = next.incumbent;
     for (const saying of sayings) {
       const { text, level } = rivalryWords(saying);
       report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, rounded(saying));
@@ -216,7 +217,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         facts.lastPollAt = new Date().toISOString();
         note({ kind: 'completed' });
         if (options.sayUpdates && it.updates > 0)
-          report.line('poll', `${it.updates} ${it.updates === 1 ? 'update' : 'updates'} received`);
+          report.line('poll', `${count(it.updates, 'update')} received`);
         return;
       case 'conflict':
         apiIsBack();
@@ -244,10 +245,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         );
         return;
       case 'refused':
-        options.onBlocked({
-          code: EXIT.refused,
-          reason: `${options.apiRoot} refuses the token from ${options.tokenSource} now: 401 ${it.description}`,
-        });
+        options.onBlocked(tokenRefused(options, { status: 401, description: it.description }));
         return;
       case 'second':
         once(`second ${it.owner} ${it.held}`, secondPollerWords(it.owner, it.held));

@@ -1,8 +1,9 @@
 /** How the gateway's findings are told to people. Pure. */
+import { CONFLICT_HOLD_MS } from '../bot-api/limits.ts';
 import { hintOfRetry } from '../core/rival-hint.ts';
 import type { Rhythm, RivalrySaying } from '../core/rivalry.ts';
 import type { Level } from '../output/paint.ts';
-import { duration } from '../output/words.ts';
+import { count, duration } from '../output/words.ts';
 
 export function rivalryWords(saying: RivalrySaying): { text: string; level: Level } {
   switch (saying.what) {
@@ -16,13 +17,13 @@ export function rivalryWords(saying: RivalrySaying): { text: string; level: Leve
     case 'overlap-over':
       return {
         level: 'good',
-        text: `the ${saying.wasRival ? 'rival' : 'other poller'} is gone after ${duration(saying.lastedMs)} (${times(saying.kicks, 'conflict')})`,
+        text: `the ${saying.wasRival ? 'rival' : 'other poller'} is gone after ${duration(saying.lastedMs)} (${count(saying.kicks, 'conflict')})`,
       };
     case 'rival':
       return {
         level: 'error',
         text:
-          `a rival: another poller has taken the poll ${times(saying.kicks, 'time')} in ${duration(saying.lastedMs)}` +
+          `a rival: another poller has taken the poll ${count(saying.kicks, 'time')} in ${duration(saying.lastedMs)}` +
           `${saying.rhythm ? `, ${rhythmWords(saying.rhythm)}` : ''}. It was not found on this machine. ` +
           `${saying.yields ? (saying.incumbent ? 'This run yields, as asked (--on-rival yield)' : 'This newcomer yields') : saying.incumbent ? 'This run was here first and insists' : 'This run insists, as asked (--on-rival insist)'}. ` +
           `${RIVAL_CURE}`,
@@ -35,7 +36,7 @@ export const RIVAL_CURE =
 
 /** The loser of a fight hears of it at once or 3 s later, waits as its library does, and polls again. */
 export function rhythmWords({ everyMs, reactionMs }: Rhythm): string {
-  const retryMs = reactionMs >= 3_000 ? reactionMs - 3_000 : reactionMs;
+  const retryMs = reactionMs >= CONFLICT_HOLD_MS ? reactionMs - CONFLICT_HOLD_MS : reactionMs;
   return `about every ${seconds(everyMs)}: it polls again ${seconds(retryMs)} after a 409, ${hintOfRetry(retryMs)}`;
 }
 
@@ -60,8 +61,4 @@ export const SECOND_CURE_LOOP = 'Usual cure: start polling once, not in each imp
 
 function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;
-}
-
-function times(count: number, word: string): string {
-  return `${count} ${word}${count === 1 ? '' : 's'}`;
 }

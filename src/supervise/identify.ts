@@ -2,6 +2,7 @@
  * Step 3 of `start`: getMe says who the bot is. Retried on outages for a time that is announced; a refused token ends at
  * once. Nothing has been stopped or cleared when this fails.
  */
+import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { duration } from '../output/words.ts';
 import type { BotApi, Me, Reply } from '../telegram/api.ts';
@@ -71,4 +72,15 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted) stop();
     else signal.addEventListener('abort', stop, { once: true });
   });
+}
+
+/** The end of a run whose token was good when it began. */
+export function tokenRefused(
+  { apiRoot, tokenSource }: { readonly apiRoot: string; readonly tokenSource: string },
+  { status, description }: { readonly status: number; readonly description: string },
+): Ending {
+  return {
+    code: EXIT.refused,
+    reason: `${apiRoot} refuses the token from ${tokenSource} now: ${status} ${description}`,
+  };
 }

@@ -5,7 +5,7 @@
 
 import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/status.ts';
 import type { Phase, State } from '../core/supervisor.ts';
-import { duration, howItEnded, RIVAL_ELSEWHERE } from '../output/words.ts';
+import { count, duration, howItEnded, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 import { RIVAL_CURE, SECOND_CURE, SECOND_CURE_LOOP, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
 
@@ -84,7 +84,7 @@ function runState(state: State, facts: Facts): RunState {
 
 function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
   const problems: Problem[] = [];
-  const recent = (atMs: number | null) => atMs !== null && nowMs - atMs < RECENT_MS;
+  const recent = (atMs: number | null) => isRecent(atMs, nowMs);
   const upMs = facts.workerStartedAt === null ? 0 : Date.now() - Date.parse(facts.workerStartedAt);
   if (facts.polling && state.phase === 'starting' && state.pid !== null && upMs > SLOW_START_MS) {
     problems.push({
@@ -137,9 +137,14 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
   return problems;
 }
 
+function isRecent(atMs: number | null, nowMs: number): boolean {
+  return atMs !== null && nowMs - atMs < RECENT_MS;
+}
+
 /** What only the gateway sees. */
 function gatewayProblems(facts: Facts, nowMs: number): Problem[] {
   const problems: Problem[] = [];
+  const recent = (atMs: number | null) => isRecent(atMs, nowMs);
   if (facts.webhookOfWorker) {
     problems.push({
       code: 'webhook-set',
@@ -147,8 +152,7 @@ function gatewayProblems(facts: Facts, nowMs: number): Problem[] {
       hint: 'singlepoll restart    # without --allow-set-webhook it could not',
     });
   }
-  if (facts.lastUnsealedAtMs !== null && nowMs - facts.lastUnsealedAtMs < RECENT_MS)
-    problems.push({ code: 'not-sealed', message: UNSEALED });
+  if (recent(facts.lastUnsealedAtMs)) problems.push({ code: 'not-sealed', message: UNSEALED });
   if (facts.pausedUntilMs > nowMs) {
     problems.push({
       code: 'api-pause',
@@ -173,22 +177,21 @@ function gatewayProblems(facts: Facts, nowMs: number): Problem[] {
     const { isRival, kicks, sinceMs } = facts.overlap;
     problems.push({
       code: isRival ? 'rival' : 'conflict',
-      message: `${isRival ? 'a rival' : 'another poller'} takes the poll: ${kicks} ${kicks === 1 ? 'conflict' : 'conflicts'} (409) in ${duration(nowMs - sinceMs)}`,
+      message: `${isRival ? 'a rival' : 'another poller'} takes the poll: ${count(kicks, 'conflict')} (409) in ${duration(nowMs - sinceMs)}`,
       hint: isRival ? RIVAL_CURE : 'singlepoll who    # an old run that is about to end goes away by itself',
     });
   }
-  const { lastWebhookAttemptAtMs: attemptAtMs } = facts;
-  if (attemptAtMs !== null && nowMs - attemptAtMs < RECENT_MS) {
+  if (recent(facts.lastWebhookAttemptAtMs)) {
     problems.push({
       code: 'worker-sets-webhook',
       message: `the worker tries to set a webhook (${facts.webhookAttempts} so far, turned down)`,
       hint: 'take setWebhook out of the bot, or: singlepoll start --allow-set-webhook',
     });
   }
-  if (facts.lastDeafAtMs !== null && nowMs - facts.lastDeafAtMs < RECENT_MS) {
+  if (recent(facts.lastDeafAtMs)) {
     problems.push({
       code: 'deaf',
-      message: `the worker lived without polling and was replaced (${facts.deafReplaced} so far), the last time ${duration(nowMs - facts.lastDeafAtMs)} ago`,
+      message: `the worker lived without polling and was replaced (${facts.deafReplaced} so far), the last time ${duration(nowMs - (facts.lastDeafAtMs ?? nowMs))} ago`,
       hint:
         facts.via === 'direct'
           ? 'it polls past the gateway: let it take its API root from TELEGRAM_API_ROOT (README: Frameworks)'

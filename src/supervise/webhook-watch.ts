@@ -8,7 +8,7 @@ import type { Report } from '../output/report.ts';
 import type { BotApi, Reply } from '../telegram/api.ts';
 import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
 import type { Facts } from './facts.ts';
-import { retrying } from './identify.ts';
+import { retrying, tokenRefused } from './identify.ts';
 
 export interface WebhookWatchOptions {
   readonly api: BotApi;
@@ -152,10 +152,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     }
     const { reply } = outcome;
     if (reply.kind === 'refused') {
-      options.onBlocked({
-        code: EXIT.refused,
-        reason: `${options.apiRoot} refuses the token from ${options.tokenSource} now: ${reply.status} ${reply.description}`,
-      });
+      options.onBlocked(tokenRefused(options, reply));
       return;
     }
     if (reply.kind === 'flood') return;
