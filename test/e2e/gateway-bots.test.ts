@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { type Bed, bed, botFixture, PYTHON, worker } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
-import { startRival } from '../support/elsewhere.ts';
 import { assertAnsweredOnce, assertOnePoll, gatewayOf, ourPolls } from '../support/gateway.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { alive, findByEnv } from '../support/proc.ts';
+import { startRival } from '../support/rival.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const RIVAL_MS = 20_000;
@@ -165,7 +165,7 @@ describe('gateway, real bots', { concurrency: BOTS.length * 2 }, () => {
       const rival = startRival(t, b);
       const texts = await messagesOver(scene, 'fight', 5, RIVAL_MS);
       await rival.leave();
-      assert.ok(rival.kicked() >= 2, `the rival was kicked ${rival.kicked()} times`);
+      assert.ok(rival.conflicts >= 2, `the rival was kicked ${rival.conflicts} times`);
       for (const text of echoes(texts)) await answered(text, 30_000);
       b.sandbox.text('peace');
       await answered('echo peace');

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { bed, node, PYTHON, worker } from '../support/bed.ts';
-import { startRival } from '../support/elsewhere.ts';
 import { assertOnePoll, linesOf, ourPolls, troubles } from '../support/gateway.ts';
 import { starts } from '../support/judge.ts';
 import { openNetwork } from '../support/network.ts';
 import { alive } from '../support/proc.ts';
 import { puppets } from '../support/puppet.ts';
+import { startRival } from '../support/rival.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const DEAF = ['--deaf-after', '3s', '--stop-timeout', '1s', '--backoff', '10ms,50ms'];

@@ -4,7 +4,6 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type Bed, bed, node } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
-import { startRival } from '../support/elsewhere.ts';
 import {
   allHandled,
   assertOnePoll,
@@ -19,6 +18,7 @@ import {
 } from '../support/gateway.ts';
 import { assertInOrder, assertNoToken, starts } from '../support/judge.ts';
 import { findByEnv } from '../support/proc.ts';
+import { startRival } from '../support/rival.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const WORKER = node('ends-on-409.mjs');
@@ -128,8 +128,8 @@ describe('gateway, 409', { concurrency: 6 }, () => {
     assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
     assertNoToken(run.stderr() + run.stdout(), b.token);
     // It keeps away: the rival is left alone afterwards.
-    const kicked = rival.kicked();
-    await staysTrue('the rival polls in peace', 4_000, () => rival.kicked() - kicked <= 1);
+    const kicked = rival.conflicts;
+    await staysTrue('the rival polls in peace', 4_000, () => rival.conflicts - kicked <= 1);
   });
 
   test('gateway: a rival that stays: an incumbent insists and reports, until the rival is gone', async (t) => {

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
-import { startRival } from '../support/elsewhere.ts';
 import { puppets } from '../support/puppet.ts';
+import { startRival } from '../support/rival.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const codes = (status: { problems: { code: string }[] }) => status.problems.map(({ code }) => code);

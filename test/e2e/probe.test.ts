@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type Bed, bed, botFixture, type Finished, node, PYTHON } from '../support/bed.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { startRival } from '../support/rival.ts';
+import { startRival, working } from '../support/rival.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -111,7 +111,7 @@ describe('probe', { concurrency: 4 }, () => {
   ] as const) {
     test(`a rival elsewhere that comes back ${retryMs} ms after a 409: 1, with its rhythm`, async (t) => {
       const b = await bed(t);
-      const rival = startRival(t, b, { retryMs });
+      const rival = startRival(t, b, working(retryMs));
       await until('the rival to poll', () => rival.polls > 0);
       const { probe, code, stderr } = await probed(b, ['--probe']);
       assert.equal(code, 1);
@@ -133,7 +133,7 @@ describe('probe', { concurrency: 4 }, () => {
 
   test('a rival elsewhere, for people: what to do about it', async (t) => {
     const b = await bed(t);
-    const rival = startRival(t, b, { retryMs: 300 });
+    const rival = startRival(t, b, working(300));
     await until('the rival to poll', () => rival.polls > 0);
     const result = await b.run(['who', '--probe=5']);
     assert.equal(result.code, 1);
@@ -148,7 +148,7 @@ describe('probe', { concurrency: 4 }, () => {
 
   test('a rival that ends at its 409: none seen, and that is said', async (t) => {
     const b = await bed(t);
-    const rival = startRival(t, b);
+    const rival = startRival(t, b, working(null));
     await until('the rival to poll', () => rival.polls > 0);
     const result = await b.run(['who', '--probe=6']);
     assert.equal(result.code, 0, result.stderr);
@@ -178,7 +178,7 @@ describe('probe', { concurrency: 4 }, () => {
 
   test('updates that come meanwhile: the rival gets every one of them', async (t) => {
     const b = await bed(t);
-    const rival = startRival(t, b, { retryMs: 1_000 });
+    const rival = startRival(t, b, working(1_000));
     await until('the rival to poll', () => rival.polls > 0);
     const run = b.cli(['who', '--json', '--probe=12']);
     await waitsHere(b);
@@ -216,7 +216,7 @@ describe('probe', { concurrency: 4 }, () => {
     assert.ok(nobody.probe.quietSeconds >= 4 && nobody.probe.quietSeconds < 7.5);
     assert.match(nobody.probe.message, new RegExp(`none seen in ${nobody.probe.quietSeconds} s`));
     b.sandbox.raw.fault({ kind: 'retry-after', method: 'getWebhookInfo', retryAfter: 2, count: 1 });
-    const rival = startRival(t, b, { retryMs: 300 });
+    const rival = startRival(t, b, working(300));
     await until('the rival to poll', () => rival.polls > 0);
     const somebody = await probed(b, ['--probe=8']);
     assert.deepEqual([somebody.probe.result, somebody.code], ['rival', 1], somebody.probe.message);
@@ -318,7 +318,7 @@ describe('probe', { concurrency: 4 }, () => {
     assert.equal((await quiet.exit(10_000)).code, 130, quiet.seen());
     assert.match(quiet.stdout(), /probe: cannot tell: interrupted after/);
     assert.doesNotMatch(quiet.stderr(), /a bug|Error/);
-    const rival = startRival(t, b, { retryMs: 5_000 });
+    const rival = startRival(t, b, working(5_000));
     await until('the rival to poll', () => rival.polls > 0);
     const before = ours(b).length;
     const seen = b.cli(['who', '--json', '--probe=60']);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { maxOpenPolls, type RequestRecord } from '../../src/sandbox/request-log.ts';
 import type { Bed } from './bed.ts';
 import type { Running } from './cli.ts';
-import { RIVAL } from './elsewhere.ts';
+import { RIVAL } from './rival.ts';
 import type { Status } from './status.ts';
 import { staysTrue, until } from './wait.ts';
 

@@ -1,63 +1,84 @@
 // A rival that no search of this machine finds: it polls from the test's own process, which has the token in no variable, no
 // argument and no file. To the program it is a poller elsewhere.
 import type { TestContext } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Bed } from './bed.ts';
 
+/** Its name in the stand-in's log, so that its polls are told from ours. */
+export const RIVAL = 'rival.0';
+
 export interface RivalOptions {
-  /** From a 409 to its next poll; absent: it ends at a 409, as grammY and Telegraf do. */
-  retryMs?: number;
   /** Of its long poll, seconds. */
   timeout?: number;
+  /** From the end of a poll to the next, milliseconds. */
+  pauseMs?: number;
+  /** The same from a 409; null: it ends there, as grammY and Telegraf do. Absent: as `pauseMs`. */
+  retryMs?: number | null;
+  /** Asks for what comes next, and so confirms what it got. */
+  confirms?: boolean;
 }
+
+/** A bot that works: it takes its updates, polls again at once, and knows a 409 only as `retryMs` says. */
+export const working = (retryMs: number | null): RivalOptions => ({
+  timeout: 30,
+  pauseMs: 0,
+  retryMs,
+  confirms: true,
+});
 
 export interface Rival {
   readonly polls: number;
+  /** 409s it got: how often it was kicked. */
   readonly conflicts: number;
   /** Ids of the updates it got, in order. */
   readonly updates: readonly number[];
-  /** It ended by itself. */
+  /** It asks no more. */
   readonly ended: boolean;
-  stop(): void;
+  /** Its connection is cut, as when its process is killed; resolves when it asks no more. */
+  leave(): Promise<void>;
 }
 
-/** Polls until it is stopped, at the latest when the test ends. */
-export function startRival(t: TestContext, b: Bed, { retryMs, timeout = 30 }: RivalOptions = {}): Rival {
-  const stopped = new AbortController();
-  const self = {
-    polls: 0,
-    conflicts: 0,
-    updates: [] as number[],
-    ended: false,
-    stop: () => stopped.abort(),
-  };
-  t.after(self.stop);
-  const url = `${b.sandbox.root}/bot${b.token}/getUpdates`;
-  const run = async () => {
-    let offset = 0;
-    while (!stopped.signal.aborted) {
-      self.polls += 1;
-      const response = await fetch(`${url}?offset=${offset}&timeout=${timeout}`, {
-        signal: stopped.signal,
-        headers: { 'user-agent': 'rival' },
-      });
-      const body = (await response.json()) as { ok: boolean; result: { update_id: number }[] };
-      if (body.ok) {
-        for (const update of body.result) {
-          self.updates.push(update.update_id);
-          offset = update.update_id + 1;
-        }
-        continue;
-      }
-      if (response.status === 409) self.conflicts += 1;
-      if (retryMs === undefined) {
-        self.ended = true;
-        return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, retryMs));
+/** Starts polling at once, straight at the stand-in; it leaves with the test at the latest. */
+export function startRival(t: TestContext, b: Bed, options: RivalOptions = {}): Rival {
+  const { timeout = 20, pauseMs = 1000, retryMs = pauseMs, confirms = false } = options;
+  const gone = new AbortController();
+  const { signal } = gone;
+  const self = { polls: 0, conflicts: 0, updates: [] as number[], ended: false, leave };
+  const url = `${b.sandbox.root}/bot${b.token}/getUpdates?timeout=${timeout}&poller=${RIVAL}`;
+  let offset = 0;
+
+  /** What it waits before the next poll; null: there is none. */
+  async function poll(): Promise<number | null> {
+    self.polls += 1;
+    const response = await fetch(confirms ? `${url}&offset=${offset}` : url, {
+      signal,
+      headers: { 'user-agent': 'rival' },
+    });
+    const body = (await response.json()) as { ok: boolean; result: { update_id: number }[] };
+    if (response.status === 409) self.conflicts += 1;
+    if (!body.ok) return retryMs;
+    for (const update of body.result) {
+      self.updates.push(update.update_id);
+      offset = update.update_id + 1;
     }
-  };
-  run().catch(() => {
-    // Stopped, or the stand-in is gone: the test is over.
-  });
+    return pauseMs;
+  }
+
+  async function loop(): Promise<void> {
+    while (!signal.aborted) {
+      // No answer: not at once again, whatever its habits.
+      const waitMs = await poll().catch(() => Math.max(pauseMs, 100));
+      if (waitMs === null) break;
+      await pause(waitMs, undefined, { signal }).catch(() => undefined);
+    }
+    self.ended = true;
+  }
+
+  const ended = loop();
+  async function leave(): Promise<void> {
+    gone.abort();
+    await ended;
+  }
+  t.after(leave);
   return self;
 }
