@@ -3,7 +3,6 @@ declare module '@redis/client/dist/lib/client/index.js' {
   import type { RedisClientOptions } from '@redis/client';
   /** What of the client is used here: any server's answers, without its list of commands. */
   export interface RedisClient {
-    readonly isOpen: boolean;
     connect(): Promise<unknown>;
     sendCommand<T>(command: string[]): Promise<T>;
     subscribe(channel: string, listener: () => void): Promise<void>;

@@ -42,17 +42,17 @@ export function dialRedis(url: LeaseUrl, onEnd: () => void = () => {}): RedisLin
     ...(url.password !== undefined && { password: url.password }),
   });
   client.on('error', () => {});
-  client.on('terminated', onEnd);
+  const end = (): void => {
+    cut.abort();
+    client.destroy();
+  };
+  client.on('terminated', () => {
+    end();
+    onEnd();
+  });
   const ready = client.connect().then(() => greet(client, url));
   ready.catch(() => {});
-  return {
-    client,
-    ready,
-    end() {
-      cut.abort();
-      client.destroy();
-    },
-  };
+  return { client, ready, end };
 }
 
 /** Who is there? A replica may show what is long past. Servers older than 6 do not say. */

@@ -30,10 +30,13 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
   let line: RedisLine | null = null;
   let closed = false;
 
+  function forget(gone: RedisLine): void {
+    if (line === gone) line = null;
+  }
+
   async function ask<T>(command: string[], ms: number): Promise<T> {
     if (closed) throw closedTrouble(url);
-    if (line && !line.client.isOpen) line = null;
-    const mine = line ?? dialRedis(url);
+    const mine: RedisLine = line ?? dialRedis(url, () => forget(mine));
     line = mine;
     let sent = false;
     let late = false;
@@ -48,7 +51,7 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
     } catch (error) {
       const answered = sent && error instanceof ErrorReply;
       if (!answered) {
-        if (line === mine) line = null;
+        forget(mine);
         mine.end();
       }
       if (late) throw lateTrouble(url, ms, sent);
