@@ -1,8 +1,9 @@
 /** `memory:` a record in this process, for tests; stores of the same name share it. */
 import { formatRecord, parseRecord } from '../core/lease-record.ts';
-import { type CasResult, LeaseIoError, type LeaseStore, type Seen } from './store.ts';
+import { type CasResult, LeaseConfigError, LeaseIoError, type LeaseStore, type Seen } from './store.ts';
 
-const records = new Map<string, string>();
+/** What stands there, by name: `memory:a` of bot 1 is `a/singlepoll/1`. */
+export const records = new Map<string, string>();
 const watchers = new Map<string, Set<() => void>>();
 
 export function openMemory(name: string): LeaseStore {
@@ -11,7 +12,10 @@ export function openMemory(name: string): LeaseStore {
   const look = (): Seen | null => {
     if (closed) throw new LeaseIoError('memory lease: closed', false);
     const text = records.get(name);
-    return text === undefined ? null : { rev: text, rec: parseRecord(text)! };
+    if (text === undefined) return null;
+    const rec = parseRecord(text);
+    if (!rec) throw new LeaseConfigError(`memory lease: ${name} holds ${text}; remove it`);
+    return { rev: text, rec };
   };
   return {
     kind: 'memory',

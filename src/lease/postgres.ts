@@ -53,6 +53,7 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
   }
 
   async function ask<T>(ms: number, work: (query: Query) => Promise<T>): Promise<T> {
+    let asked = false;
     let sent = false;
     let late = false;
     const timer = setTimeout(() => {
@@ -66,6 +67,7 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
       if (late) throw lateTrouble(url, ms, false);
       const { client } = await connected();
       const query: Query = async (text, values, write = false) => {
+        asked = true;
         sent = write;
         const { rows } = await client.query<Row>(text, values);
         sent = false;
@@ -88,7 +90,7 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
       return await result;
     } catch (error) {
       if (!isAnswer(error)) line?.end();
-      if (late) throw lateTrouble(url, ms, sent);
+      if (late) throw lateTrouble(url, ms, asked, sent);
       throw closed ? closedTrouble(url) : postgresTrouble(url, dialer.user, error as DatabaseError, sent);
     } finally {
       clearTimeout(timer);

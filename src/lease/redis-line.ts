@@ -47,7 +47,8 @@ export function dialRedis(url: LeaseUrl, onEnd: () => void = () => {}): RedisLin
     client.destroy();
   };
   client.on('terminated', () => {
-    end();
+    // Its own clean-up first: what was under way is to hear the reason.
+    queueMicrotask(end);
     onEnd();
   });
   const ready = client.connect().then(() => greet(client, url));

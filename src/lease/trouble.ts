@@ -30,11 +30,12 @@ export function socketTrouble(url: LeaseUrl, error: unknown, sent: boolean, inse
   return new LeaseIoError(`${place}: ${WORDS[code] ?? url.hide(message)}`, sent);
 }
 
-export function lateTrouble(url: LeaseUrl, ms: number, sent: boolean): LeaseIoError {
-  const what = sent ? 'no answer' : 'no connection';
+/** `asked`: it is the answer that is missing, not the connection. */
+export function lateTrouble(url: LeaseUrl, ms: number, asked: boolean, maybeApplied = asked): LeaseIoError {
+  const what = asked ? 'no answer' : 'no connection';
   return new LeaseIoError(
     `${url.scheme} lease at ${placeOf(url)}: ${what} within ${Math.round(ms)} ms`,
-    sent,
+    maybeApplied,
   );
 }
 

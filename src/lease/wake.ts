@@ -26,7 +26,7 @@ const AGAIN_MAX_MS = 64_000;
 const MISSED_MAX = 2;
 
 /**
- * `open` starts a watch for what comes after a revision and returns what ends it; it must not throw. What has not come up within
+ * `open` starts a watch for what comes after a revision and returns what ends it. What has not come up within
  * its milliseconds is ended.
  */
 export function createWake(open: (after: Rev | null, ms: number, bell: Bell) => () => void): Wake {
@@ -57,7 +57,7 @@ export function createWake(open: (after: Rev | null, ms: number, bell: Bell) => 
     notBefore = performance.now() + pauseMs;
     pauseMs = Math.min(pauseMs * 2, AGAIN_MAX_MS);
     end = stop;
-    cut = open(after, ms, {
+    const bell: Bell = {
       up() {
         if (over) return;
         isUp = true;
@@ -66,8 +66,14 @@ export function createWake(open: (after: Rev | null, ms: number, bell: Bell) => 
       },
       ring: () => over || ring(),
       down: () => over || stop(),
-    });
-    if (over) cut();
+    };
+    try {
+      cut = open(after, ms, bell);
+    } catch {
+      // What is wrong, reading tells too.
+      stop();
+    }
+    if (over) cut?.();
   }
 
   return {

@@ -6,12 +6,16 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 /** `up`: to the server; `down`: to the client. */
 export type Way = 'up' | 'down' | 'both';
 
-export interface Proxy {
+export interface BrokenLine {
   readonly port: number;
   freeze(way: Way): void;
   thaw(): void;
   /** Resets every connection; new ones are taken. */
   cut(): void;
+  /** The connections of this moment carry nothing any more, for good, and nobody is told; new ones work. */
+  strand(): void;
+  /** From now on and until `accept`: new connections are taken and reset at once. */
+  turnAway(): void;
   /** New connections are refused, from now on and until `accept`. Those that are there stay. */
   refuse(): Promise<void>;
   accept(): Promise<void>;
@@ -25,18 +29,19 @@ export interface Proxy {
 }
 
 interface Lane {
-  readonly way: 'up' | 'down';
+  stranded: boolean;
   flow(): void;
 }
 
 /** To `to` on loopback; `port`: any free one by default. */
-export async function openProxy(to: number, options: { port?: number } = {}): Promise<Proxy> {
+export async function openProxy(to: number, options: { port?: number } = {}): Promise<BrokenLine> {
   const frozen = { up: false, down: false };
   const lanes = new Set<Lane>();
   const clients = new Set<Socket>();
   const sockets = new Set<Socket>();
   const count = { up: 0, down: 0 };
   let accepted = 0;
+  let away = false;
   let port = options.port ?? 0;
   let server = createServer();
 
@@ -44,9 +49,9 @@ export async function openProxy(to: number, options: { port?: number } = {}): Pr
     const waiting: Buffer[] = [];
     let ended = false;
     const self: Lane = {
-      way,
+      stranded: false,
       flow() {
-        if (frozen[way]) return;
+        if (frozen[way] || self.stranded) return;
         for (const chunk of waiting.splice(0)) if (into.writable) into.write(chunk);
         if (ended && into.writable) into.end();
       },
@@ -68,6 +73,10 @@ export async function openProxy(to: number, options: { port?: number } = {}): Pr
 
   function take(client: Socket): void {
     accepted++;
+    if (away) {
+      client.resetAndDestroy();
+      return;
+    }
     const upstream = connect({ host: '127.0.0.1', port: to, allowHalfOpen: true, noDelay: true });
     clients.add(client);
     for (const socket of [client, upstream]) {
@@ -80,6 +89,8 @@ export async function openProxy(to: number, options: { port?: number } = {}): Pr
     }
     // A server that is not there is told to the client at once, as far as the way to it is open.
     upstream.on('error', () => frozen.down || client.resetAndDestroy());
+    // Whoever has gone away is not connected, whatever is still on its way from him.
+    client.on('end', () => clients.delete(client));
     client.setNoDelay(true);
     lane('up', client, upstream);
     lane('down', upstream, client);
@@ -109,11 +120,20 @@ export async function openProxy(to: number, options: { port?: number } = {}): Pr
     cut() {
       for (const socket of sockets) socket.resetAndDestroy();
     },
+    strand() {
+      for (const one of lanes) one.stranded = true;
+    },
+    turnAway() {
+      away = true;
+    },
     async refuse() {
       server.close();
       if (clients.size === 0) await once(server, 'close').catch(() => {});
     },
-    accept: listen,
+    async accept() {
+      away = false;
+      if (!server.listening) await listen();
+    },
     connections: () => clients.size,
     accepted: () => accepted,
     bytes: () => ({ ...count }),
