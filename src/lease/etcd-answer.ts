@@ -11,7 +11,7 @@ export interface EtcdAnswer {
   succeeded?: boolean;
   responses?: { response_range?: EtcdAnswer }[];
   token?: string;
-  result?: { created?: boolean; canceled?: boolean; events?: unknown[] };
+  result?: { created?: boolean; canceled?: boolean; compact_revision?: string; events?: unknown[] };
 }
 
 /** Codes of gRPC. */

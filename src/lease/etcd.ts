@@ -34,7 +34,8 @@ export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
         const { result } = parseEtcd(line) ?? {};
         if (result?.created && !result.canceled) bell.up();
         // Compacted: what came after `after` cannot be told any more, so something did.
-        if (result?.events || result?.canceled) bell.ring();
+        if (result?.events || result?.compact_revision) bell.ring();
+        if (result?.canceled) bell.down();
       },
       onEnd: bell.down,
     });

@@ -166,8 +166,8 @@ function testRecord(name: string, place: () => Place): void {
     const store = await storeOf(t, place().url(), botId);
     await write(store);
     await place().put(botId, 'a note of somebody else');
-    for (const call of [store.read(AMPLE_MS), store.cas(null, record(), AMPLE_MS)]) {
-      const result = await outcome(call);
+    for (const call of [() => store.read(AMPLE_MS), () => store.cas(null, record(), AMPLE_MS)]) {
+      const result = await outcome(call());
       assert.equal(result.kind, 'config');
       assert.match((result as { message: string }).message, /a note of somebody else.*remove it/);
     }

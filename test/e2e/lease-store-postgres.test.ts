@@ -39,8 +39,8 @@ describe('lease in postgres, its own ways', () => {
       ],
     ] as const) {
       const store = await storeOf(t, url, 1);
-      for (const call of [store.read(AMPLE_MS), store.cas(null, record(), AMPLE_MS)]) {
-        const result = await outcome(call);
+      for (const call of [() => store.read(AMPLE_MS), () => store.cas(null, record(), AMPLE_MS)]) {
+        const result = await outcome(call());
         assert.equal(result.kind, 'config', JSON.stringify(result));
         assert.match((result as { message: string }).message, words);
         assert.match((result as { message: string }).message, /:\/\/user:password@host\/database/);

@@ -50,8 +50,8 @@ describe('lease in redis, its own ways', () => {
     assert.equal(none.kind, 'config');
     assert.match((none as { message: string }).message, /NOAUTH.*redis:\/\/user:password@host/);
     const wrong = await storeOf(t, `redis://:wr0ngpassword@127.0.0.1:${port}`, 1);
-    for (const call of [wrong.read(AMPLE_MS), wrong.cas(null, record(), AMPLE_MS)]) {
-      const result = await outcome(call);
+    for (const call of [() => wrong.read(AMPLE_MS), () => wrong.cas(null, record(), AMPLE_MS)]) {
+      const result = await outcome(call());
       assert.equal(result.kind, 'config');
       assert.match((result as { message: string }).message, /WRONGPASS/);
       assert.doesNotMatch((result as { message: string }).message, /wr0ng/);
@@ -143,8 +143,8 @@ describe('lease in redis, its own ways', () => {
   it('says so where the key holds another type', async (t) => {
     await redisCommand(plain.port, 'RPUSH', 'singlepoll/42', 'a');
     const store = await storeOf(t, plain.url(), 42);
-    for (const call of [store.read(AMPLE_MS), store.cas(null, record(), AMPLE_MS)]) {
-      const result = await outcome(call);
+    for (const call of [() => store.read(AMPLE_MS), () => store.cas(null, record(), AMPLE_MS)]) {
+      const result = await outcome(call());
       assert.equal(result.kind, 'config');
       assert.match((result as { message: string }).message, /WRONGTYPE.*singlepoll\/42/);
     }

@@ -57,6 +57,7 @@ interface Watcher {
   matches(lease: Stored): boolean;
 }
 
+const HEAD = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' };
 const NAMESPACES = ['default', 'bots'];
 const PATH = /^\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/;
 
@@ -160,6 +161,7 @@ export async function openFakeKubernetes(
     const present = leases.get(id);
     const fresh = (): Stored => ({
       ...sent,
+      ...HEAD,
       metadata: { ...metadata, namespace: space, uid: randomUUID(), resourceVersion: '' },
     });
     if (method === 'POST') {
@@ -199,7 +201,11 @@ export async function openFakeKubernetes(
     send(
       response,
       200,
-      put('MODIFIED', { ...sent, metadata: { ...metadata, namespace: space, uid: present.metadata.uid } }),
+      put('MODIFIED', {
+        ...sent,
+        ...HEAD,
+        metadata: { ...metadata, namespace: space, uid: present.metadata.uid },
+      }),
     );
   }
 
