@@ -149,12 +149,13 @@ export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR
 }
 
 /** A timer that comes so late was held up by a stop of our own process: what the owner has sent meanwhile is still unread. */
-const LATE_MS = 2_000;
+const LATE_MS = 100;
+const READ_WITHIN_MS = 1_000;
 
 function awake(door: Door, atMs: number): Door {
   const { owner, wakeAtMs } = door;
   if (owner === null || wakeAtMs === null || atMs - wakeAtMs < LATE_MS) return door;
-  return { ...door, owner: { ...owner, sinceMs: owner.sinceMs + atMs - wakeAtMs + LATE_MS } };
+  return { ...door, owner: { ...owner, sinceMs: owner.sinceMs + atMs - wakeAtMs + READ_WITHIN_MS } };
 }
 
 function take(door: Door, event: DoorEvent, effects: DoorEffect[]): Door {
@@ -188,15 +189,12 @@ function asked(door: Door, poll: Poll, effects: DoorEffect[]): Door {
     effects.push({ do: 'held', poll, owner: owner.poller });
     return next;
   }
-  if (owner.connection === poll.connection || !busyElsewhere(door, poll)) {
-    // Between two polls of one loop, its client may take another connection of its pool.
-    return door.seconds.includes(poll.connection) &&
-      owner.connection !== null &&
-      owner.connection !== poll.connection
-      ? heldBeside(next, poll, effects)
-      : { ...next, owner: { ...owner, connection: poll.connection } };
-  }
-  return heldBeside(next, poll, effects);
+  // Its loop is about to be found again, see findOwner().
+  if (owner.connection === null || owner.connection === poll.connection) return next;
+  if (busyElsewhere(door, poll) || door.seconds.includes(poll.connection))
+    return heldBeside(next, poll, effects);
+  // Between two polls of one loop, its client may take another connection of its pool.
+  return { ...next, owner: { ...owner, connection: poll.connection } };
 }
 
 /** Another connection of the same process has a poll open: this is a loop of its own. */
@@ -216,17 +214,19 @@ function heldBeside(door: Door, poll: Poll, effects: DoorEffect[]): Door {
 function closed(door: Door, connection: number, atMs: number, effects: DoorEffect[]): Door {
   const flying = door.flight?.poll.connection === connection;
   const flight = flying ? aborted(door.flight, effects) : door.flight;
+  const polled = door.polls.some((it) => it.connection === connection);
   const owner =
-    door.owner?.connection === connection ? { ...door.owner, connection: null, sinceMs: atMs } : door.owner;
-  const left = {
+    door.owner?.connection === connection
+      ? // The end of an idle connection is no sign of polling.
+        { ...door.owner, connection: null, sinceMs: polled ? atMs : door.owner.sinceMs }
+      : door.owner;
+  return {
     ...door,
     flight,
     owner,
     polls: door.polls.filter((it) => it.connection !== connection),
     seconds: door.seconds.filter((it) => it !== connection),
   };
-  // The loop that was held beside it may be the same one, which had given up waiting for its answer: settle() finds out.
-  return owner && owner.connection === null ? { ...left, seconds: [] } : left;
 }
 
 /** Its connections may end only later, or never: a child may have inherited them. */
@@ -255,7 +255,7 @@ function landed(door: Door, event: Extract<DoorEvent, { kind: 'landed' }>, effec
       effects.push({ do: 'pass', poll: flight.poll, attempt: event.attempt });
       return { ...answered(down, flight.poll, atMs), failures: 0 };
     case 'flood':
-      return { ...down, notBeforeMs: atMs + landing.retryAfterMs };
+      return { ...down, notBeforeMs: atMs + Math.max(landing.retryAfterMs, FLOOD_MIN_MS) };
     default: {
       if (flight.aborting) return down;
       const delayMs = retryMs(landing.kind, door.failures, event.random);
@@ -271,6 +271,9 @@ const RETRIES = {
   webhook: [2_000, 1.5, 10_000],
   outage: [250, 2, 5_000],
 } as const;
+
+/** A front end may ask for a pause of nothing. */
+const FLOOD_MIN_MS = 1_000;
 
 /** Back-off before the next flight, spread by ±20 %. */
 export function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {
@@ -328,8 +331,10 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
 function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
   const { owner } = door;
   if (owner) {
-    const next = door.polls.find((it) => isNext(door, it));
-    if (next) return owner.connection === null ? ownedBy(door, next, owner.sinceMs) : door;
+    // The loop whose connection has ended may go on over one that was held beside it: it had given up waiting there.
+    const mine = door.polls.find((it) => it.poller === owner.poller && flightOf(it, atMs, policy));
+    if (owner.connection === null && mine) return ownedBy(door, mine, owner.sinceMs);
+    if (door.polls.some((it) => isNext(door, it))) return door;
     if (door.flight?.poll.poller === owner.poller || atMs < owner.sinceMs + policy.ownerIdleMs) return door;
   }
   // One that has no time left would only keep the others waiting.
@@ -340,14 +345,13 @@ function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEf
   return ownedBy(door, first, atMs);
 }
 
-/** Other connections on which the same process polls at this moment belong to loops of their own. */
+/** Other connections on which the same process polls at this moment belong to loops of their own, as they may have before. */
 function ownedBy(door: Door, { poller, connection }: Poll, sinceMs: number): Door {
-  const beside = door.polls.filter((it) => it.poller === poller && it.connection !== connection);
-  return {
-    ...door,
-    owner: { poller, connection, sinceMs },
-    seconds: [...new Set(beside.map((it) => it.connection))],
-  };
+  const before = door.owner?.poller === poller ? door.seconds : [];
+  const beside = door.polls.filter((it) => it.poller === poller).map((it) => it.connection);
+  const seconds = new Set([...before, ...beside]);
+  seconds.delete(connection);
+  return { ...door, owner: { poller, connection, sinceMs }, seconds: [...seconds] };
 }
 
 function isNext(door: Door, poll: Poll): boolean {

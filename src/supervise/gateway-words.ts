@@ -24,7 +24,7 @@ export function rivalryWords(saying: RivalrySaying): { text: string; level: Leve
         text:
           `a rival: another poller has taken the poll ${times(saying.kicks, 'time')} in ${duration(saying.lastedMs)}` +
           `${saying.rhythm ? `, ${rhythmWords(saying.rhythm)}` : ''}. It was not found on this machine. ` +
-          `${saying.yields ? 'This newcomer yields' : saying.incumbent ? 'This run was here first: it insists' : 'It insists (--on-rival insist)'}. ` +
+          `${saying.yields ? (saying.incumbent ? 'It yields, as asked (--on-rival yield)' : 'This newcomer yields') : saying.incumbent ? 'This run was here first: it insists' : 'It insists (--on-rival insist)'}. ` +
           `${RIVAL_CURE}`,
       };
   }

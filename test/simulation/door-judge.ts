@@ -30,8 +30,10 @@ interface OwnerBook {
   readonly process: SimProcess | null;
   /** The loop that polls: the connection of its last flight; null before its first. */
   active: number | null;
-  /** When that one's last poll ended, in waking time. */
+  /** When that one's last poll ended. */
   endedMs: number;
+  /** In waking time of the supervisor. */
+  endedWakingMs: number;
 }
 
 /** Timers may come late, and times are rounded. */
@@ -40,10 +42,12 @@ const LATE_MS = 25;
 const NOTICED_WITHIN_MS = 60;
 const LONGEST_WAIT_MS = { conflict: 6_000, webhook: 12_000, outage: 6_000 } as const;
 const SHORTEST_WAIT_MS = { conflict: 800, webhook: 1_600, outage: 200 } as const;
-/** More calls of the timer in a second than this: somebody spins. */
-const DUES_MAX = 25;
-/** The door may hold its own late timer for a sign that the supervisor was stopped. */
-const STOP_UNSEEN_MS = 2_000;
+/** More calls of the timer for nothing in a second than this: somebody spins. */
+const DUES_MAX = 6;
+/** A timer that is late by less is no sign that the supervisor was stopped. */
+const STOP_UNSEEN_MS = 100;
+/** From the end of a stop until all that came meanwhile is read, and more. */
+const READ_WITHIN_MS = 1_000;
 
 export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boolean): DoorJudge {
   const violations: string[] = [];
@@ -61,6 +65,8 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   let mayFlyMs = 0;
   let mustFlyMs = 0;
   let sleptMs = 0;
+  let stops = 0;
+  let wokenAtMs: number | null = null;
   let starvingSinceMs: number | null = null;
   let dues = { second: 0, count: 0 };
 
@@ -93,11 +99,12 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     return process !== null && process.habits.length === 1 && !process.habits[0]!.abandons;
   }
 
-  function ended(poll: Poll): void {
+  function ended(poll: Poll, retried = false): void {
     open.delete(poll.id);
     if (owner?.poller !== poll.poller) return;
-    if (owner.active === null || owner.active === poll.connection || isOneLoop(owner))
-      owner.endedMs = wakingMs();
+    if (!retried && owner.active !== null && owner.active !== poll.connection && !isOneLoop(owner)) return;
+    owner.endedMs = clock.now();
+    owner.endedWakingMs = wakingMs();
   }
 
   function answered(poll: Poll, how: string): boolean {
@@ -107,7 +114,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     answeredPolls.add(poll.id);
     if (flight?.poll.id === poll.id && how !== 'pass' && !flight.aborted)
       fail(`${show(poll)} is answered ${how} while its flight goes on`);
-    ended(poll);
+    ended(poll, how === 'empty: retrying');
     return was;
   }
 
@@ -118,14 +125,16 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   }
 
   function isIdle(it: OwnerBook): boolean {
-    const idleMs = wakingMs() - it.endedMs;
-    // A stop of the supervisor that was too short to be noticed counts as idleness.
-    return !activeIsOpen(it) && idleMs >= policy.ownerIdleMs - (sleptMs > 0 ? STOP_UNSEEN_MS : 0);
+    if (activeIsOpen(it)) return false;
+    // What came in a stop of the supervisor has to be read before anybody is called idle.
+    const idleMs = clock.now() - it.endedMs;
+    const stopSeen = clock.now() === wokenAtMs && idleMs >= policy.ownerIdleMs + STOP_UNSEEN_MS;
+    return (stopSeen ? wakingMs() - it.endedWakingMs : idleMs) >= policy.ownerIdleMs;
   }
 
   function tookOver(poller: string): void {
     const first = [...open.values()].find(({ poll }) => poll.poller === poller);
-    if (!first) return fail(`${poller} takes over without a poll`);
+    if (!first) return void fail(`${poller} takes over without a poll`);
     if (owner && owner.poller !== poller) {
       count('takeovers');
       const dead = owner.process !== null && !owner.process.alive;
@@ -135,8 +144,11 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       poller,
       process: pidsKnown ? first.ask.process : null,
       active: null,
-      endedMs: wakingMs(),
+      endedMs: clock.now(),
+      endedWakingMs: wakingMs(),
     };
+    heldOnce.clear();
+    for (const { poll } of open.values()) if (poll.poller === poller) heldOnce.add(poll.connection);
   }
 
   function flew(effect: Extract<DoorEffect, { do: 'fly' }>): void {
@@ -146,7 +158,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     if (flight) fail(`flight ${attempt} while flight ${flight.attempt} is open`);
     if (!isOpen) fail(`flight ${attempt} through a shut door`);
     flight = { attempt, poll, aborted: false };
-    if (!open.has(poll.id)) return fail(`flight ${attempt} for ${show(poll)}, which is not open`);
+    if (!open.has(poll.id)) return void fail(`flight ${attempt} for ${show(poll)}, which is not open`);
     if (nowMs < mayFlyMs) fail(`flight ${attempt} ${mayFlyMs - nowMs} ms before the pause is over`);
     if (timeoutMs !== null) {
       const leftMs = poll.askedAtMs + poll.timeoutMs - nowMs;
@@ -155,22 +167,34 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     } else if (nowMs - poll.askedAtMs > policy.graceMs)
       fail(`flight ${attempt} asks for time that has passed`);
     if (!owner || owner.poller !== poll.poller)
-      return fail(`flight ${attempt} for ${show(poll)}, not the owner`);
+      return void fail(`flight ${attempt} for ${show(poll)}, not the owner`);
     const other = owner.active !== null && owner.active !== poll.connection;
     if (other && openConnections.has(owner.active!) && heldOnce.has(poll.connection)) {
       if (keepsConnections(poll) && !isIdle(owner))
         fail(`flight ${attempt} for ${show(poll)}, held beside connection ${owner.active}`);
     }
-    // Between two polls nobody can tell another connection of one loop from another loop: then either may be the loop's.
-    if (other) heldOnce.delete(owner.active!);
-    owner.active = poll.connection;
+    moved(owner, poll.connection);
+  }
+
+  /** A new connection, and none but held ones of its process has a poll open. */
+  function mayHaveMoved(it: OwnerBook, connection: number): void {
+    if (it.active === null || !openConnections.has(it.active) || heldOnce.has(connection)) return;
+    const mine = [...open.values()].map(({ poll }) => poll).filter(({ poller }) => poller === it.poller);
+    if (mine.every((poll) => heldOnce.has(poll.connection) && poll.connection !== it.active))
+      moved(it, connection);
+  }
+
+  /** Between two polls nobody can tell another connection of one loop from another loop: then either may be the loop's. */
+  function moved(it: OwnerBook, connection: number): void {
+    if (it.active !== null && it.active !== connection) heldOnce.delete(it.active);
+    it.active = connection;
   }
 
   function landed(event: Extract<DoorEvent, { kind: 'landed' }>): void {
-    if (flight?.attempt !== event.attempt) return fail(`flight ${event.attempt} lands, unknown`);
+    if (flight?.attempt !== event.attempt) return void fail(`flight ${event.attempt} lands, unknown`);
     const { landing } = event;
     count(landing.kind);
-    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + landing.retryAfterMs;
+    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + Math.max(1_000, landing.retryAfterMs);
     else if (landing.kind !== 'updates' && landing.kind !== 'verdict' && !flight.aborted) {
       mayFlyMs = clock.now() + SHORTEST_WAIT_MS[landing.kind];
       mustFlyMs = clock.now() + LONGEST_WAIT_MS[landing.kind];
@@ -191,7 +215,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
         }
         return;
       case 'landed':
-        return landed(event);
+        return void landed(event);
       case 'cleared':
         mayFlyMs = 0;
         mustFlyMs = Math.min(mustFlyMs, clock.now());
@@ -208,8 +232,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
         return;
       case 'due': {
         const second = Math.floor(clock.now() / 1_000);
-        dues = dues.second === second ? { second, count: dues.count + 1 } : { second, count: 1 };
-        if (dues.count === DUES_MAX) fail(`${DUES_MAX} calls of the timer within a second`);
+        if (dues.second !== second) dues = { second, count: 0 };
       }
     }
   }
@@ -217,7 +240,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   function decided(event: DoorEvent, effect: DoorEffect): void {
     switch (effect.do) {
       case 'fly':
-        return flew(effect);
+        return void flew(effect);
       case 'abort':
         if (flight?.attempt !== effect.attempt || flight.aborted) fail(`abort of flight ${effect.attempt}`);
         if (flight) flight.aborted = true;
@@ -232,7 +255,9 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       case 'empty': {
         const { poll, why } = effect;
         count(`empty: ${why}`);
-        heldOnce.add(poll.connection);
+        if (why === 'held') heldOnce.add(poll.connection);
+        // It was the loop that polls, although nothing could fly for it.
+        if (why === 'retrying') heldOnce.delete(poll.connection);
         const sooner = clock.now() < poll.askedAtMs + Math.max(poll.timeoutMs, policy.shortestMs);
         const asked = ['shut', 'released', 'opened', 'gone'].includes(event.kind);
         if (sooner && !asked) fail(`${show(poll)} is answered empty (${why}) before its time`);
@@ -245,7 +270,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
         heldOnce.add(effect.poll.connection);
         return;
       case 'owner':
-        return tookOver(effect.poller);
+        return void tookOver(effect.poller);
     }
   }
 
@@ -257,10 +282,9 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     if (!owner) return 'nobody owns the door';
     const { poller } = owner;
     if (isOneLoop(owner) && able.some(({ poll }) => poll.poller === poller)) return `${poller} polls`;
-    const longMs = policy.ownerIdleMs + (sleptMs > 0 ? 2 * STOP_UNSEEN_MS : 0);
-    return !activeIsOpen(owner) && wakingMs() - owner.endedMs > longMs
-      ? `${poller} has stopped polling`
-      : null;
+    if (activeIsOpen(owner)) return null;
+    const longMs = policy.ownerIdleMs + stops * (READ_WITHIN_MS + STOP_UNSEEN_MS);
+    return wakingMs() - owner.endedWakingMs > longMs ? `${poller} has stopped polling` : null;
   }
 
   function lookForStarvation(): void {
@@ -278,6 +302,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     fail,
     asked(poll, ask) {
       count('polls');
+      if (owner?.poller === poll.poller) mayHaveMoved(owner, poll.connection);
       open.set(poll.id, { poll, ask });
       openConnections.add(poll.connection);
     },
@@ -285,6 +310,8 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       down = null;
       happened(event);
       for (const effect of effects) decided(event, effect);
+      if (event.kind === 'due' && effects.length === 1 && ++dues.count === DUES_MAX)
+        fail(`${DUES_MAX} calls of the timer for nothing within a second`);
       const wakes = effects.filter((it) => it.do === 'wake');
       const [wake] = wakes;
       if (wakes.length !== 1) fail(`${wakes.length} timers are wanted`);
@@ -307,6 +334,8 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     },
     slept(ms) {
       sleptMs += ms;
+      stops += 1;
+      wokenAtMs = clock.now();
     },
   };
 }

@@ -18,7 +18,8 @@ export interface DoorWatch {
   asked(): void;
   answered(): void;
   completed(): void;
-  accepted(): void;
+  /** `answered`: not only waiting, which an API that hangs does as well. */
+  accepted(answered: boolean): void;
   conflict(livedMs: number): void;
   webhook(): void;
   flood(retryAfterMs: number): void;
@@ -37,19 +38,30 @@ export interface WatchWorld {
   readonly deafAfterMs: number;
   /** The supervisor runs: its timers fire. */
   readonly awake: () => boolean;
+  /** How long the present flight has been open; 0 where there is none. */
+  readonly flightOpenMs: () => number;
   onSaying(saying: RivalrySaying): void;
   onDeaf(): void;
-  onKick(livedMs: number): void;
+  onKick(): void;
+  /** The Bot API has answered; or has not. */
+  onReached(yes: boolean): void;
+  onCompleted(): void;
 }
+
+/** The server holds back a 409 for 3 s at most. */
+const HELD_BACK_MS = 4_000;
 
 export function createWatch({
   clock,
   policy,
   deafAfterMs,
   awake,
+  flightOpenMs,
   onSaying,
   onDeaf,
   onKick,
+  onReached,
+  onCompleted,
 }: WatchWorld): DoorWatch {
   let rivalry: Rivalry = atPeace;
   let hearing: Hearing = unheard;
@@ -61,16 +73,25 @@ export function createWatch({
     for (const saying of sayings) onSaying(saying);
     cancelQuiet();
     const dueMs = quietAtMs(rivalry);
-    if (dueMs !== null && dueMs > clock.now()) cancelQuiet = clock.after(dueMs - clock.now(), look);
+    // One that is overdue waits until a poll has gone undisturbed.
+    const inMs = dueMs === null ? 0 : dueMs - clock.now();
+    if (dueMs !== null) cancelQuiet = clock.after(inMs > 0 ? inMs : HELD_BACK_MS, look);
   }
 
   function look(): void {
-    if (awake()) follow(looked(rivalry, clock.now(), policy));
+    if (!awake()) return;
+    if (flightOpenMs() > HELD_BACK_MS) rivalry = undisturbed(rivalry, clock.now(), true);
+    follow(looked(rivalry, clock.now(), policy));
   }
 
   function note(heard: Heard): void {
     hearing = hear(hearing, heard, clock.now());
     arm();
+  }
+
+  function reached(yes: boolean): void {
+    onReached(yes);
+    note({ kind: 'api', down: !yes });
   }
 
   function arm(): void {
@@ -94,22 +115,25 @@ export function createWatch({
     },
     asked: () => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
-    completed: () => note({ kind: 'completed' }),
-    accepted() {
-      rivalry = undisturbed(rivalry, clock.now());
+    completed() {
+      onCompleted();
+      note({ kind: 'completed' });
+    },
+    accepted(answered) {
+      rivalry = undisturbed(rivalry, clock.now(), answered);
       if (rivalry.overlap !== null) follow(looked(rivalry, clock.now(), policy));
-      note({ kind: 'api', down: false });
+      if (answered) reached(true);
     },
     conflict(livedMs) {
-      onKick(livedMs);
-      note({ kind: 'api', down: false });
+      onKick();
+      reached(true);
       follow(kicked(rivalry, clock.now(), livedMs, policy));
     },
-    webhook: () => note({ kind: 'api', down: false }),
+    webhook: () => reached(true),
     flood: () => {},
     outage() {
       rivalry = interrupted(rivalry);
-      note({ kind: 'api', down: true });
+      reached(false);
     },
     spawned: () => note({ kind: 'spawned', required: false }),
     ended: () => note({ kind: 'ended' }),

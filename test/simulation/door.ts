@@ -58,6 +58,8 @@ function randomTraits(random: Random): Traits {
 
 /** After the last trouble: an owner that idles, a poll that hangs, the longest pauses, and some more. */
 const HEALED_WITHIN_MS = 150_000;
+/** Handlers that take longer than an owner may idle make the processes take turns. */
+const SLOW_MS = 300_000;
 const STOP_TIMEOUT_MS = 4_000;
 
 export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
@@ -71,7 +73,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     incumbentAfterMs: random.pick([4_000, 13_000, 60_000]),
     onRival: random.pick([null, null, 'yield', 'insist'] as const),
   };
-  const deafAfterMs = random.pick([20_000, 60_000, 180_000]);
+  const deafAfterMs = random.pick([20_000, 60_000, 180_000]) + (traits.slow ? 45_000 : 0);
   const log: string[] = [];
   const say = (text: string) => void log.push(`${String(clock.now()).padStart(7)} ${text}`);
   const judge = createDoorJudge(clock, policy, pidsKnown);
@@ -81,6 +83,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   let weather: Weather = 'fine';
   let processes: SimProcess[] = [];
   let spawn = 0;
+  let rivals = 0;
   let lastPid = 100;
   let lastPoll = 0;
   let lastConnection = 0;
@@ -99,24 +102,26 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   const watchJudge = createWatchJudge({
     ...{ clock, judge, deafAfterMs },
     policy: rivalryPolicy,
-    weather: () => weather,
     workerLives: () => processes.some(({ alive }) => alive),
   });
   const watch = createWatch({
     ...{ clock, deafAfterMs },
     policy: rivalryPolicy,
     awake: () => !gateway.asleep,
+    flightOpenMs: () => gateway.flightOpenMs,
     onSaying(saying: RivalrySaying) {
       say(JSON.stringify(saying));
-      watchJudge.said(saying, watch.rivalry);
+      watchJudge.said(saying);
     },
     onDeaf() {
       say('deaf: the worker is replaced');
-      watchJudge.deaf(watch.hearing);
+      watchJudge.deaf();
       orderly = false;
       if (!ending) respawn();
     },
-    onKick: (livedMs) => watchJudge.kicked(livedMs),
+    onKick: watchJudge.kicked,
+    onReached: (yes) => (yes ? watchJudge.answered() : watchJudge.failed()),
+    onCompleted: watchJudge.completed,
   });
   const slowAborts = random.chance(0.2);
   const gateway = createSimGateway({
@@ -151,7 +156,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   };
 
   const program: Habits[][] = Array.from({ length: random.pick([1, 1, 1, 2, 2, 3, 4]) }, () =>
-    Array.from({ length: random.pick([1, 1, 1, 1, 2, 3]) }, () => randomHabits(random, traits)),
+    Array.from({ length: random.pick([1, 1, 1, 1, 1, 2, 3]) }, () => randomHabits(random, traits)),
   );
   // The same program in each, as gunicorn has it.
   const habits = random.chance(0.7) ? program.map(() => program[0]!) : program;
@@ -225,9 +230,9 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     clock.after(forMs, () => {
       say('the supervisor goes on');
       judge.slept(forMs);
-      watchJudge.slept(forMs);
-      gateway.wake();
+      watchJudge.woken();
       watch.slept(forMs);
+      gateway.wake();
     });
   }
 
@@ -258,12 +263,12 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     const forMs = Math.min(random.int(500, 60_000), troubleMs - clock.now());
     if (forMs < 500) return;
     say(`a rival for ${forMs} ms`);
-    watchJudge.rivalBegins();
+    watchJudge.rivals(++rivals);
     startRival({ clock, random, telegram }, forMs, {
       handled: (id) => void forRivals.add(id),
       ended: () => {
         say('the rival is gone');
-        watchJudge.rivalEnds();
+        watchJudge.rivals(--rivals);
       },
     });
   }
@@ -301,7 +306,12 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     ending = true;
     say('the worker is asked to end');
     gateway.release();
-    for (const process of processes) process.end(() => say(`pid ${process.pid} has ended`));
+    for (const process of processes) {
+      process.end(() => {
+        say(`pid ${process.pid} has ended`);
+        if (processes.every(({ alive }) => !alive)) watch.ended();
+      });
+    }
     clock.after(STOP_TIMEOUT_MS, () => {
       for (const process of processes) process.die();
       watch.ended();
@@ -328,9 +338,9 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   });
 
   try {
-    await clock.run(troubleMs + HEALED_WITHIN_MS, () => {
+    await clock.run(troubleMs + HEALED_WITHIN_MS + (traits.slow ? SLOW_MS : 0), () => {
       judge.always(gateway.asleep);
-      watchJudge.always(watch, gateway.asleep);
+      watchJudge.always(watch.rivalry, gateway.openPolls, gateway.asleep);
       if (clock.now() >= lastMs && telegram.queue.length === 0) finished = true;
       return !finished && judge.violations.length === 0;
     });
@@ -344,7 +354,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     for (const id of added) {
       if (!handledBy.has(id) && !forRivals.has(id)) judge.fail(`update ${id} is lost`);
     }
-    if (orderly) judge.count('exactly once');
+    if (orderly) judge.count(habits.length > 1 ? 'exactly once, by several processes' : 'exactly once');
   }
   const queue = new Set(telegram.queue);
   for (const id of added)

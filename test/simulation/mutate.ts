@@ -6,7 +6,6 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import type { BrokenRule } from './broken-rules.ts';
-import type { Outcome } from './world.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 
@@ -23,10 +22,11 @@ function broken(name: string, { file, find, put }: Pick<BrokenRule, 'file' | 'fi
   return parts.join(put);
 }
 
-export async function simulationWith(rule: BrokenRule): Promise<(seed: number) => Promise<Outcome>> {
+/** `entry` is a file of this folder. Returns what that file exports, with the rule broken. */
+export async function simulationWith<Module>(rule: BrokenRule, entry: string): Promise<Module> {
   const files = brokenFiles(rule);
   const { outputFiles } = await build({
-    entryPoints: [join(ROOT, 'test/simulation/world.ts')],
+    entryPoints: [join(ROOT, 'test/simulation', entry)],
     bundle: true,
     write: false,
     platform: 'node',
@@ -45,6 +45,5 @@ export async function simulationWith(rule: BrokenRule): Promise<(seed: number) =
     ],
   });
   const code = Buffer.from(outputFiles[0]!.contents).toString('base64');
-  const module = (await import(`data:text/javascript;base64,${code}`)) as typeof import('./world.ts');
-  return module.runSeed;
+  return (await import(`data:text/javascript;base64,${code}`)) as Module;
 }
