@@ -1,5 +1,7 @@
 // What etcd alone gets wrong, and what is said then.
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { type Engine, etcdCall, openEngine } from '../support/engines.ts';
 import { openFakeKubernetes } from '../support/fake-kubernetes.ts';
@@ -62,6 +64,21 @@ describe('lease in etcd, its own ways', () => {
       ms = await wait;
     }
     assert.ok(ms <= 350, 'it has noticed');
+  });
+
+  it('takes no revision of before a wipe for one after it, though they count alike', async (t) => {
+    const fresh = await openEngine('etcd');
+    t.after(() => fresh.close());
+    const store = await storeOf(t, fresh.url(), 1);
+    const old = await write(store, { holder: 'before' });
+    await fresh.kill();
+    rmSync(join(fresh.dir, 'data'), { recursive: true });
+    await fresh.start();
+    const other = await storeOf(t, fresh.url(), 1);
+    const now = await write(other, { holder: 'after' });
+    assert.equal(now.rev.split(' ')[0], old.rev.split(' ')[0], 'the counter stands where it stood');
+    await outcome(store.read(AMPLE_MS));
+    assert.deepEqual(await store.cas(old.rev, record(), AMPLE_MS), { ok: false, current: now });
   });
 
   it('says so where there is no etcd', async (t) => {

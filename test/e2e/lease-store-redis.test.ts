@@ -1,14 +1,19 @@
 // What Redis alone gets wrong, and what is said then.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { leanPackages } from '../../scripts/lean-packages.mjs';
+import { parseLeaseUrl } from '../../src/lease/url.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { type Engine, openEngine, redisCommand } from '../support/engines.ts';
-import { AMPLE_MS, newBot, outcome, record, storeOf, waited, write } from '../support/lease-bench.ts';
+import { AMPLE_MS, newBot, outcome, quiet, record, storeOf, waited, write } from '../support/lease-bench.ts';
 import { until } from '../support/wait.ts';
 
 async function redis(t: TestContext, ...settings: string[]): Promise<Engine> {
@@ -157,6 +162,35 @@ describe('lease in redis, its own ways', () => {
     const none = await outcome((await storeOf(t, `${plain.url()}/99`, 9)).read(AMPLE_MS));
     assert.equal(none.kind, 'config');
     assert.match((none as { message: string }).message, /DB index/);
+  });
+
+  it('does the same from the bundle, which leaves most of the client out', async (t) => {
+    const { port } = await redis(t, '--requirepass', 's3cret');
+    const dir = mkdtempSync(join(tmpdir(), 'sp-bundle-'));
+    t.after(() => rmSync(dir, { recursive: true }));
+    const outfile = join(dir, 'open.cjs');
+    const entry = fileURLToPath(new URL('../../src/lease/redis.ts', import.meta.url));
+    await build({
+      ...{ entryPoints: [entry], outfile, bundle: true, platform: 'node', format: 'cjs', logLevel: 'silent' },
+      plugins: leanPackages,
+    });
+    assert.ok(statSync(outfile).size < 600_000, 'the commands are left out');
+    const { openRedis } = createRequire(import.meta.url)(
+      outfile,
+    ) as typeof import('../../src/lease/redis.ts');
+    const open = (password: string) => {
+      const store = openRedis(parseLeaseUrl(`redis://:${password}@127.0.0.1:${port}/1`), 'singlepoll/1');
+      t.after(() => store.close());
+      return store;
+    };
+    const store = open('s3cret');
+    const seen = await write(store);
+    assert.deepEqual(await store.cas(null, record(), AMPLE_MS), { ok: false, current: seen });
+    await quiet(store);
+    const wait = waited(store, seen.rev, AMPLE_MS);
+    await write(store);
+    assert.ok((await wait) < 1_000);
+    assert.equal((await outcome(open('wrong').read(AMPLE_MS))).kind, 'config');
   });
 
   it('speaks TLS, and to servers whose certificate nobody knows only when told to', async (t) => {
