@@ -77,8 +77,8 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
         query(text, values, write).catch(async (error: DatabaseError) => {
           if (error.code !== '42P01') throw error;
           await query(TABLE).catch((second: DatabaseError) => {
-            // Somebody else has created it at the same moment.
-            if (!/^(?:42P07|23505|XX000)$/.test(second.code ?? '')) throw second;
+            // Somebody else has created it, or its type or index, at the same moment.
+            if (!/^(?:42P07|42710|23505|XX000)$/.test(second.code ?? '')) throw second;
           });
           return query(text, values, write);
         }),

@@ -83,19 +83,19 @@ export async function openEngine(name: EngineName, options: EngineOptions = {}):
     wipe: (botId) => kind.wipe(port, botId),
     async pause() {
       const pids = familyOf(self.pid);
-      for (const pid of pids) process.kill(pid, 'SIGSTOP');
+      signal(pids, 'SIGSTOP');
       await until(`${name} to stand still`, () =>
         pids.every((pid) => 'TtZ'.includes(readProc(pid)?.state ?? 'Z')),
       );
     },
     resume() {
-      for (const pid of familyOf(self.pid)) process.kill(pid, 'SIGCONT');
+      signal(familyOf(self.pid), 'SIGCONT');
     },
     async kill() {
       const ended = child;
       if (!ended) return;
       const pids = familyOf(self.pid);
-      for (const pid of pids) process.kill(pid, 'SIGKILL');
+      signal(pids, 'SIGKILL');
       await until(`${name} to be gone`, () =>
         pids.every((pid) => !'RSDTtW'.includes(readProc(pid)?.state ?? 'X')),
       );
@@ -149,6 +149,17 @@ function idsOf(user: string): { uid: number; gid: number } {
   const line = readFileSync('/etc/passwd', 'utf8').match(new RegExp(`^${user}:[^:]*:(\\d+):(\\d+):`, 'm'));
   if (!line) throw new Error(`no user ${user}: test/debian-packages.txt is not installed`);
   return { uid: Number(line[1]), gid: Number(line[2]) };
+}
+
+/** Some of them may have ended by themselves since they were listed. */
+function signal(pids: readonly number[], name: NodeJS.Signals): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, name);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
 }
 
 /** A process and all below it. */
