@@ -7,6 +7,7 @@ import path from 'node:path';
 import v8 from 'node:v8';
 import vm from 'node:vm';
 import { build } from 'esbuild';
+import { leanPackages } from './lean-packages.mjs';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 
@@ -35,32 +36,6 @@ const lazyBundles = {
   },
 };
 
-/** commander would use it for subcommands that are programs of their own, which we have none of; `--help` need not load it. */
-const noChildProcessInCommander = {
-  name: 'no-child-process-in-commander',
-  setup(builder) {
-    builder.onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
-      importer.includes('/node_modules/commander/')
-        ? { path: 'child_process', namespace: 'nothing' }
-        : undefined,
-    );
-    builder.onLoad({ filter: /.*/, namespace: 'nothing' }, () => ({ contents: 'module.exports = {};' }));
-  },
-};
-
-/** undici reads constants of HTTP/2, which is switched off; loading it costs an idle supervisor 1.5 MB. */
-const noHttp2InUndici = {
-  name: 'no-http2-in-undici',
-  setup(builder) {
-    builder.onResolve({ filter: /^node:http2$/ }, ({ importer }) =>
-      importer.includes('/node_modules/undici/') ? { path: 'http2', namespace: 'constants' } : undefined,
-    );
-    builder.onLoad({ filter: /.*/, namespace: 'constants' }, () => ({
-      contents: 'module.exports = { constants: {} };',
-    }));
-  },
-};
-
 rmSync('dist', { recursive: true, force: true });
 // The map is walked while it grows.
 for (const [name, source] of entries) {
@@ -81,7 +56,7 @@ for (const [name, source] of entries) {
     supported: { 'dynamic-import': false },
     legalComments: 'none',
     logLevel: 'warning',
-    plugins: [noChildProcessInCommander, noHttp2InUndici, lazyBundles],
+    plugins: [...leanPackages, lazyBundles],
   });
 }
 // What is started by hand gets its compiled code put beside it: for a status, compiling takes as long as asking.

@@ -1,0 +1,54 @@
+// What the bundles leave out of packages: parts that are never reached here, and cost an idle supervisor memory or a start time.
+import path from 'node:path';
+
+/** commander would use it for subcommands that are programs of their own, which we have none of; `--help` need not load it. */
+const noChildProcessInCommander = {
+  name: 'no-child-process-in-commander',
+  setup(builder) {
+    builder.onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
+      importer.includes('/node_modules/commander/')
+        ? { path: 'child_process', namespace: 'nothing' }
+        : undefined,
+    );
+    builder.onLoad({ filter: /.*/, namespace: 'nothing' }, () => ({ contents: 'module.exports = {};' }));
+  },
+};
+
+/** undici reads constants of HTTP/2, which is switched off; loading it costs an idle supervisor 1.5 MB. */
+const noHttp2InUndici = {
+  name: 'no-http2-in-undici',
+  setup(builder) {
+    builder.onResolve({ filter: /^node:http2$/ }, ({ importer }) =>
+      importer.includes('/node_modules/undici/') ? { path: 'http2', namespace: 'constants' } : undefined,
+    );
+    builder.onLoad({ filter: /.*/, namespace: 'constants' }, () => ({
+      contents: 'module.exports = { constants: {} };',
+    }));
+  },
+};
+
+/**
+ * The client of Redis comes with a method for each of 400 commands and a table about them, of which we use none: commands are sent
+ * as words. Only what it needs to sign in stays. That is 27 MB less.
+ */
+const fewCommandsInRedis = {
+  name: 'few-commands-in-redis',
+  setup(builder) {
+    const inClient = /[/\\\\]@redis[/\\\\]client[/\\\\]dist[/\\\\]lib[/\\\\]client[/\\\\]/;
+    builder.onResolve(
+      { filter: /^\.\.\/(?:commands|command-metadata)$/ },
+      ({ path: target, importer, resolveDir }) =>
+        inClient.test(importer)
+          ? { path: path.join(resolveDir, target), namespace: 'few-commands' }
+          : undefined,
+    );
+    builder.onLoad({ filter: /./, namespace: 'few-commands' }, ({ path: folder }) => ({
+      resolveDir: folder,
+      contents: folder.endsWith('commands')
+        ? "module.exports = { __esModule: true, default: { AUTH: require('./AUTH').default }, NON_STICKY_COMMANDS: {} };"
+        : 'module.exports = { isCacheable: () => false, defaultCommandMetadata: { lookup: () => undefined } };',
+    }));
+  },
+};
+
+export const leanPackages = [noChildProcessInCommander, noHttp2InUndici, fewCommandsInRedis];

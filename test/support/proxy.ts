@@ -1,0 +1,147 @@
+// A TCP proxy on loopback that breaks as networks do: it freezes one way or both (nobody is told, nothing is lost: what is under
+// way arrives after the thaw, also when the sender has gone meanwhile), it cuts (RST), it refuses.
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+
+/** `up`: to the server; `down`: to the client. */
+export type Way = 'up' | 'down' | 'both';
+
+export interface BrokenLine {
+  readonly port: number;
+  freeze(way: Way): void;
+  thaw(): void;
+  /** Resets every connection; new ones are taken. */
+  cut(): void;
+  /** The connections of this moment carry nothing any more, for good, and nobody is told; new ones work. */
+  strand(): void;
+  /** From now on and until `accept`: new connections are taken and reset at once. */
+  turnAway(): void;
+  /** New connections are refused, from now on and until `accept`. Those that are there stay. */
+  refuse(): Promise<void>;
+  accept(): Promise<void>;
+  /** Clients that are connected now. */
+  connections(): number;
+  /** Clients that have connected since the beginning. */
+  accepted(): number;
+  /** Bytes taken from clients and from the server so far. */
+  bytes(): { up: number; down: number };
+  close(): Promise<void>;
+}
+
+interface Lane {
+  stranded: boolean;
+  flow(): void;
+}
+
+/** To `to` on loopback; `port`: any free one by default. */
+export async function openProxy(to: number, options: { port?: number } = {}): Promise<BrokenLine> {
+  const frozen = { up: false, down: false };
+  const lanes = new Set<Lane>();
+  const clients = new Set<Socket>();
+  const sockets = new Set<Socket>();
+  const count = { up: 0, down: 0 };
+  let accepted = 0;
+  let away = false;
+  let port = options.port ?? 0;
+  let server = createServer();
+
+  function lane(way: 'up' | 'down', from: Socket, into: Socket): void {
+    const waiting: Buffer[] = [];
+    let ended = false;
+    const self: Lane = {
+      stranded: false,
+      flow() {
+        if (frozen[way] || self.stranded) return;
+        for (const chunk of waiting.splice(0)) if (into.writable) into.write(chunk);
+        if (ended && into.writable) into.end();
+      },
+    };
+    lanes.add(self);
+    from.on('data', (chunk) => {
+      count[way] += chunk.length;
+      waiting.push(chunk);
+      self.flow();
+    });
+    const end = (): void => {
+      ended = true;
+      self.flow();
+    };
+    from.on('end', end);
+    from.on('close', end);
+    into.on('close', () => lanes.delete(self));
+  }
+
+  function take(client: Socket): void {
+    accepted++;
+    if (away) {
+      client.resetAndDestroy();
+      return;
+    }
+    const upstream = connect({ host: '127.0.0.1', port: to, allowHalfOpen: true, noDelay: true });
+    clients.add(client);
+    for (const socket of [client, upstream]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        sockets.delete(socket);
+        clients.delete(socket);
+      });
+    }
+    // A server that is not there is told to the client at once, as far as the way to it is open.
+    upstream.on('error', () => frozen.down || client.resetAndDestroy());
+    // Whoever has gone away is not connected, whatever is still on its way from him.
+    client.on('end', () => clients.delete(client));
+    client.setNoDelay(true);
+    lane('up', client, upstream);
+    lane('down', upstream, client);
+  }
+
+  async function listen(): Promise<void> {
+    server = createServer({ allowHalfOpen: true }, take);
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    port = (server.address() as AddressInfo).port;
+  }
+
+  await listen();
+  return {
+    get port() {
+      return port;
+    },
+    freeze(way) {
+      if (way !== 'down') frozen.up = true;
+      if (way !== 'up') frozen.down = true;
+    },
+    thaw() {
+      frozen.up = false;
+      frozen.down = false;
+      for (const one of lanes) one.flow();
+    },
+    cut() {
+      for (const socket of sockets) socket.resetAndDestroy();
+    },
+    strand() {
+      for (const one of lanes) one.stranded = true;
+    },
+    turnAway() {
+      away = true;
+    },
+    async refuse() {
+      server.close();
+      if (clients.size === 0) await once(server, 'close').catch(() => {});
+    },
+    async accept() {
+      away = false;
+      if (!server.listening) await listen();
+    },
+    connections: () => clients.size,
+    accepted: () => accepted,
+    bytes: () => ({ ...count }),
+    async close() {
+      const closed = server.listening ? once(server, 'close') : Promise.resolve();
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    },
+  };
+}

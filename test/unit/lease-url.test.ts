@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { LeaseConfigError } from '../../src/lease/store.ts';
+import { maskLeaseUrl, parseLeaseUrl } from '../../src/lease/url.ts';
+
+describe('the lease URL', () => {
+  it('names engine, place, user and options', () => {
+    const url = parseLeaseUrl(' rediss://us%40er:p%2Fa%3Ass@h.example:6380/2?tls=insecure ');
+    const { kind, tls, hosts, user, password, path } = url;
+    assert.deepEqual(
+      { kind, tls, hosts, user, password, path },
+      {
+        kind: 'redis',
+        tls: true,
+        hosts: [{ host: 'h.example', port: 6380 }],
+        user: 'us@er',
+        password: 'p/a:ss',
+        path: '2',
+      },
+    );
+    assert.equal(url.options.get('tls'), 'insecure');
+  });
+
+  for (const [text, kind, hosts, path] of [
+    ['redis://h', 'redis', ['h:6379'], ''],
+    ['valkey://:pw@h', 'redis', ['h:6379'], ''],
+    ['valkeys://h:1', 'redis', ['h:1'], ''],
+    ['REDIS://[::1]:7', 'redis', ['::1:7'], ''],
+    ['postgres://u:p@h/db', 'postgres', ['h:5432'], 'db'],
+    ['postgresql://u:p@h/my%20db?sslmode=require&channel_binding=require', 'postgres', ['h:5432'], 'my db'],
+    ['etcd://a,b:3,c/x/y/', 'etcd', ['a:2379', 'b:3', 'c:2379'], 'x/y'],
+    ['etcds://a?ca-file=/ca', 'etcd', ['a:2379'], ''],
+    ['k8s:', 'kubernetes', [], ''],
+    ['k8s://bots/lease', 'kubernetes', ['bots:443'], 'lease'],
+    ['memory:', 'memory', [], ''],
+    ['memory:a', 'memory', [], 'a'],
+  ] as const)
+    it(`reads ${text}`, () => {
+      const url = parseLeaseUrl(text);
+      assert.equal(url.kind, kind);
+      assert.deepEqual(
+        url.hosts.map(({ host, port }) => `${host}:${port}`),
+        hosts,
+      );
+      assert.equal(url.path, path);
+    });
+
+  for (const [text, words] of [
+    ['', /no engine is named/],
+    ['localhost:6379', /no engine is called by localhost:/],
+    ['mysql://u:hunter2hunter@h/db', /no engine is called by mysql:/],
+    ['redis://', /names no host/],
+    ['redis:', /names no host/],
+    ['redis://u:hunter2/hunter@h', /write \/ as %2F/],
+    ['redis://u:hunter2#hunter@h', /# as %23/],
+    ['redis://u:hunter2/hunter@hunter@h', /@ as %40/],
+    ['redis://u:hunter2%hunter@h', /write it as %25/],
+    ['redis://u:hunter2hunter@h:99999', /no host with a port/],
+    ['redis://u:hunter2hunter@h:0', /no host with a port/],
+    ['redis://u:hunter2hunter@h1,h2', /more than one host/],
+    ['redis://u:hunter2hunter@h?tls=insecur', /tls=insecur is unknown/],
+    ['etcd://u:hunter2hunter@h?cafile=x', /option cafile, which etcd has not/],
+    ['k8s://ns?token=hunter2hunter', /option token, which kubernetes has not/],
+  ] as const)
+    it(`turns down ${JSON.stringify(text)} without showing the password`, () => {
+      assert.throws(
+        () => parseLeaseUrl(text),
+        (error: Error) => {
+          assert.ok(LeaseConfigError.is(error));
+          assert.match(error.message, words);
+          assert.doesNotMatch(error.message, /hunter/);
+          assert.match(error.message, /accepted: redis:/);
+          return true;
+        },
+      );
+    });
+
+  for (const [text, shown] of [
+    ['redis://h:1/2', 'redis://h:1/2'],
+    ['redis://user:pw@h', 'redis://user:…@h'],
+    ['redis://:pw@h', 'redis://:…@h'],
+    ['redis://onlyuser@h', 'redis://…@h'],
+    ['redis://u:p@ss@h', 'redis://u:…@h'],
+    [
+      'postgres://u:p/?#@h/db?sslmode=require&password=x&sslrootcert=/a',
+      'postgres://u:…@h/db?sslmode=require&password=…&sslrootcert=/a',
+    ],
+    ['k8s://ns?token-file=/a', 'k8s://ns?token-file=/a'],
+    ['mysql://u:p@h', 'mysql:…'],
+    ['just a secret', '…'],
+  ] as const)
+    it(`shows ${text} as ${shown}`, () => assert.equal(maskLeaseUrl(text), shown));
+
+  it('takes an @ in a password as it is', () => {
+    assert.equal(parseLeaseUrl('redis://u:a@b@h').password, 'a@b');
+  });
+
+  it('masks the password in what others say, as it is and encoded', () => {
+    const { hide } = parseLeaseUrl('postgres://u:p%2Fssw0rd@h/db');
+    assert.equal(hide('failed for u with p/ssw0rd at p%2Fssw0rd'), 'failed for u with … at …');
+  });
+});
