@@ -1,0 +1,83 @@
+/**
+ * The record in the shared engine that says who may poll: one per bot, changed by compare-and-set only, never deleted. A JSON
+ * object below 1 KiB. No time in it is ever compared with a clock: a record is told from an older one by `holder` and `seq`.
+ */
+
+export interface LeaseRecord {
+  v: 1;
+  /** '' = free; else the uuid of one start of a supervisor (never a host name). */
+  holder: string;
+  /** The fencing number: max(previous + 1, unix seconds); the same through one term. */
+  epoch: number;
+  /** Higher with every write of a holder, of an attempt too: no two of them write the same value. */
+  seq: number;
+  /** ms promised by the writer: a standby waits for the greater of its own and this one. */
+  ttl: number;
+  /** For people. */
+  host?: string;
+  /** Names what only one living supervisor of this machine can hold (its kernel lock). */
+  lock?: string;
+  /** Of the supervisor, for people. */
+  pid?: number;
+  /** ISO 8601, when the term began, for people. */
+  since?: string;
+  /** The uuid that asks for a hand-over. */
+  wants?: string;
+}
+
+/** A greater ttl is no promise but a mistake that nobody could outwait. */
+export const LONGEST_TTL_MS = 3_600_000;
+const TEXT_MAX = 4_096;
+const ID_MAX = 128;
+const HOST_MAX = 253;
+
+export function formatRecord(record: LeaseRecord): string {
+  const { v, holder, epoch, seq, ttl, host, lock, pid, since, wants } = record;
+  return JSON.stringify({
+    v,
+    holder,
+    epoch,
+    seq,
+    ttl,
+    host: host?.slice(0, HOST_MAX),
+    lock,
+    pid,
+    since,
+    wants,
+  });
+}
+
+/** Null: this is no record that we understand. Ignores what it does not know; drops what is only for people when it is malformed. */
+export function parseRecord(text: string): LeaseRecord | null {
+  const it = parseObject(text);
+  if (it?.v !== 1) return null;
+  const { holder, epoch, seq, ttl } = it;
+  if (typeof holder !== 'string' || holder.length > ID_MAX || !isCount(epoch) || !isCount(seq)) return null;
+  if (!isCount(ttl) || ttl === 0 || ttl > LONGEST_TTL_MS) return null;
+  return {
+    ...{ v: 1, holder, epoch, seq, ttl },
+    ...(isText(it.host, HOST_MAX) && { host: it.host }),
+    ...(isText(it.lock, ID_MAX) && { lock: it.lock }),
+    ...(isCount(it.pid) && { pid: it.pid }),
+    ...(isText(it.since, 40) && !Number.isNaN(Date.parse(it.since)) && { since: it.since }),
+    ...(isText(it.wants, ID_MAX) && { wants: it.wants }),
+  };
+}
+
+function parseObject(text: string): { [key: string]: unknown } | null {
+  if (text.length > TEXT_MAX) return null;
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as { [key: string]: unknown }) : null;
+  } catch {
+    return null;
+  }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isText(value: unknown, max: number): value is string {
+  return typeof value === 'string' && value.length > 0 && value.length <= max;
+}
