@@ -455,7 +455,7 @@ function absenceGapMs(timing: LeaseTiming): number {
 }
 
 /** From when on a standby may take the record; Infinity: it has to look first. */
-function takeFromMs({ sight, first }: Keeper, atMs: number, { timing, id, lock }: KeeperPolicy): number {
+export function takeFromMs({ sight, first }: Keeper, atMs: number, { timing, id, lock }: KeeperPolicy): number {
   if (sight === null) return Number.POSITIVE_INFINITY;
   const { seen, sinceMs, lastMs } = sight;
   if (seen === null) {
