@@ -517,9 +517,13 @@ function wishes({ wish, sight }: Keeper, { id }: KeeperPolicy): boolean {
 
 const CREDIT_MAX = 3;
 
-/** Hints may be wrong and come in swarms: a few at once, one for each poll interval in the long run. */
+/** Hints may be wrong and come in swarms: a few at once, somewhat more than a holder renews in the long run. */
 function creditOf({ credit }: Keeper, atMs: number, { timing }: KeeperPolicy): number {
-  return Math.min(CREDIT_MAX, credit.looks + (atMs - credit.atMs) / timing.pollMs);
+  return Math.min(CREDIT_MAX, credit.looks + (atMs - credit.atMs) / creditMs(timing));
+}
+
+function creditMs({ renewMs }: LeaseTiming): number {
+  return 0.8 * renewMs;
 }
 
 function send(keeper: Keeper, kind: RequestKind, ms: number, context: Context): Keeper {
@@ -573,7 +577,7 @@ function nextDueMs(keeper: Keeper, atMs: number, policy: KeeperPolicy): number |
   if (keeper.request === null && (role === 'leader' || role === 'standby')) {
     const wanted = [keeper.dueAtMs];
     if (role === 'standby') wanted.push(takeFromMs(keeper, atMs, policy));
-    if (keeper.hinted) wanted.push(atMs + (1 - creditOf(keeper, atMs, policy)) * policy.timing.pollMs);
+    if (keeper.hinted) wanted.push(atMs + (1 - creditOf(keeper, atMs, policy)) * creditMs(policy.timing));
     times.push(Math.max(Math.min(...wanted), keeper.notBeforeMs));
   }
   const next = Math.min(...times);

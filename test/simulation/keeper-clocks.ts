@@ -14,7 +14,7 @@ export interface SimClocks extends ClockSources {
   readonly standing: boolean;
   /** Sets the wall clock `ms` ahead. */
   setWall(ms: number): void;
-  /** Sets the wall clock right. */
+  /** Gives the wall clock the time that it has missed. */
   syncWall(): void;
   boottimeMs(): number;
 }
@@ -33,6 +33,7 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
   let suspendedMs = 0;
   let frozenMs = 0;
   let wallMs = skewMs;
+  let missedMs = 0;
   let since: { readonly atMs: number; readonly frozen: boolean } | null = null;
   const timers = new Set<Timer>();
 
@@ -55,7 +56,7 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
   return {
     monotonicMs,
     boottimeMs,
-    unixMs: () => Math.floor(EPOCH_MS + clock.now() + wallMs - standingMs(true)),
+    unixMs: () => Math.floor(EPOCH_MS + clock.now() + wallMs - missedMs - standingMs(true)),
     after(ms, act) {
       const timer: Timer = { dueMs: monotonicMs() + Math.max(0, ms), act, cancel: () => {} };
       timers.add(timer);
@@ -75,7 +76,7 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
       const forMs = clock.now() - since.atMs;
       if (since.frozen) {
         frozenMs += forMs;
-        wallMs -= forMs;
+        missedMs += forMs;
       } else suspendedMs += forMs;
       since = null;
       for (const timer of timers) arm(timer);
@@ -87,7 +88,7 @@ export function createSimClocks(clock: Clock, rate: number, skewMs: number, offs
       wallMs += ms;
     },
     syncWall() {
-      wallMs = skewMs;
+      missedMs = 0;
     },
   };
 }

@@ -87,7 +87,7 @@ interface Worker {
   flight: { aborted: boolean } | null;
 }
 
-const STOP_TIMEOUT_MS = 8_000;
+export const STOP_TIMEOUT_MS = 8_000;
 
 export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits): SimLeaseMachine {
   const { clock, random, store, judge } = world;
