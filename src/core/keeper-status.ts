@@ -47,7 +47,11 @@ export function leaseStatus(keeper: Keeper, atMs: number, policy: KeeperPolicy):
 function decisionOf(keeper: Keeper, atMs: number, policy: KeeperPolicy): LeaseStatus['decision'] {
   const { role } = keeper;
   const at =
-    role === 'leader' ? stopAtMs(keeper, policy) : role === 'standby' ? takeFromMs(keeper, atMs, policy) : null;
+    role === 'leader'
+      ? stopAtMs(keeper, policy)
+      : role === 'standby'
+        ? takeFromMs(keeper, atMs, policy)
+        : null;
   if (at === null || !Number.isFinite(at)) return null;
   return { what: role === 'leader' ? 'stop' : 'take', inMs: Math.max(0, Math.round(at - atMs)) };
 }

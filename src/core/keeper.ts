@@ -144,7 +144,9 @@ export type KeeperSaying =
   /** A standby sees another holder than before; null: the record is absent. */
   | { readonly what: 'sees'; readonly rec: LeaseRecord | null }
   /** The record was gone while we held it: written again. */
-  | { readonly what: 'vanished' };
+  | { readonly what: 'vanished' }
+  /** The engine has forgotten writes that it had acknowledged. */
+  | { readonly what: 'rolled-back' };
 
 export type KeeperEffect =
   | { readonly do: 'read'; readonly request: number; readonly ms: number }
@@ -237,10 +239,15 @@ function take(keeper: Keeper, event: KeeperEvent, context: Context): Keeper {
     case 'due':
       return keeper;
     case 'doubt':
-      return { ...keeper, doubtUpTo: keeper.requests, doubted: keeper.role === 'leader', dueAtMs: atMs };
+      return doubtful(keeper, atMs);
     case 'release':
       return release(keeper, context);
   }
+}
+
+/** Shuts the door until a write that is sent from now on has been acknowledged. */
+function doubtful(keeper: Keeper, atMs: number): Keeper {
+  return { ...keeper, doubtUpTo: keeper.requests, doubted: keeper.role === 'leader', dueAtMs: atMs };
 }
 
 /** Some engines tell the writer of its own write. What else changes in this moment, the next write finds. */
@@ -422,9 +429,12 @@ function recognise(keeper: Keeper, current: SeenRecord | null, context: Context)
   if (!isMine(current.rec, term, policy) || !write) return lose(keeper, 'taken', context);
   const wants = current.rec.wants ?? null;
   if (wants !== null && wants !== term.wants && wants !== policy.id) effects.push({ do: 'asked', by: wants });
-  // An answer from before the doubt must not shorten it.
-  const sentAtMs = keeper.doubted ? Math.min(term.sentAtMs, write.sentAtMs) : write.sentAtMs;
-  return { ...keeper, term: { ...term, seen: current, sentAtMs, wants } };
+  const shown = { ...keeper, term: { ...term, seen: current, wants } };
+  if (write.sentAtMs < term.sentAtMs) {
+    effects.push({ do: 'say', saying: { what: 'rolled-back' } });
+    return doubtful(shown, atMs);
+  }
+  return keeper.doubted ? shown : { ...shown, term: { ...shown.term, sentAtMs: write.sentAtMs } };
 }
 
 /** As a standby. A wish for a hand-over that somebody wrote into it makes it no other record: its holder's deadline stays. */
@@ -455,7 +465,11 @@ function absenceGapMs(timing: LeaseTiming): number {
 }
 
 /** From when on a standby may take the record; Infinity: it has to look first. */
-export function takeFromMs({ sight, first }: Keeper, atMs: number, { timing, id, lock }: KeeperPolicy): number {
+export function takeFromMs(
+  { sight, first }: Keeper,
+  atMs: number,
+  { timing, id, lock }: KeeperPolicy,
+): number {
   if (sight === null) return Number.POSITIVE_INFINITY;
   const { seen, sinceMs, lastMs } = sight;
   if (seen === null) {

@@ -69,7 +69,8 @@ export function createWatchJudge(world: {
           if (!saying.again) saidRival = false;
           return;
         case 'overlap-over':
-          if (nowMs - kicks.at(-1)! < QUIET_MIN_MS) judge.fail(`gone is said ${nowMs - kicks.at(-1)!} ms after a kick`);
+          if (nowMs - kicks.at(-1)! < QUIET_MIN_MS)
+            judge.fail(`gone is said ${nowMs - kicks.at(-1)!} ms after a kick`);
           return;
         case 'rival': {
           saidRival = true;

@@ -2,20 +2,25 @@
  * The judge of the lease: knows the real time and all machines, and holds every event against what must hold. Takes nothing from
  * a keeper but what it does.
  */
-import type { LeaseRecord } from '../../src/core/lease-record.ts';
+import type { LostBecause } from '../../src/core/keeper.ts';
+import { livesMs, stopAfterMs } from '../../src/core/lease-timing.ts';
 import type { Clock } from './clock.ts';
 import type { SimLeaseMachine } from './keeper-machine.ts';
+import type { Entry, SimStore } from './keeper-store.ts';
 
 export interface KeeperJudge {
   readonly violations: readonly string[];
   readonly counts: { [name: string]: number };
   /** Compare-and-set by `writer`. */
-  wrote(rec: LeaseRecord, writer: string): void;
+  wrote(entry: Entry): void;
+  /** There was trouble between this machine and the engine, or with itself; null: for all. */
+  rough(machine: SimLeaseMachine | null): void;
   won(machine: SimLeaseMachine, epoch: number): void;
   forwarded(machine: SimLeaseMachine): void;
   handed(machine: SimLeaseMachine): void;
   asked(machine: SimLeaseMachine, ms: number): void;
-  /** A write of it has reached the engine, which saw the latest it may be sent at. */
+  /** `leftMs` of the grace. */
+  lost(machine: SimLeaseMachine, why: LostBecause, leftMs: number): void;
   always(machines: readonly SimLeaseMachine[]): void;
   /** The engine has lost writes that it had acknowledged: two workers (not two doors) may overlap. */
   lostWrites(): void;
@@ -26,16 +31,22 @@ export interface KeeperJudge {
   readonly wrongPolls: number;
 }
 
+/** No clock of the simulation is slower than this. */
+const FAST = 1.0042;
+
 /** More requests of one machine than this in ten seconds: somebody spins. */
 const REQUESTS_MAX = 60;
 
 /** `limit`: in this world the rules cannot hold; what is broken is counted, not judged. */
-export function createKeeperJudge(clock: Clock, limit: boolean): KeeperJudge {
+export function createKeeperJudge(clock: Clock, store: () => SimStore, limit: boolean): KeeperJudge {
   const violations: string[] = [];
   const counts: { [name: string]: number } = {};
   const requests = new Map<string, number[]>();
   /** Whose the last taking or renewing write was. */
   let rightful = '';
+  /** When the writer of the latest write that took effect began to send it; by writer. */
+  const sentMs = new Map<string, number>();
+  const roughMs = new Map<SimLeaseMachine | null, number>();
   let lastEpoch = 0;
   let lostWritesMs = Number.NEGATIVE_INFINITY;
   let doublesSinceMs: number | null = null;
@@ -65,9 +76,11 @@ export function createKeeperJudge(clock: Clock, limit: boolean): KeeperJudge {
     get wrongPolls() {
       return wrongPolls;
     },
-    wrote(rec, writer) {
-      if (rec.holder === writer) rightful = writer;
-      else if (rec.holder === '') rightful = '';
+    wrote({ rec, writer, sentMs: sent }) {
+      if (rec.holder === writer) {
+        rightful = writer;
+        sentMs.set(writer, Math.max(sent, sentMs.get(writer) ?? 0));
+      } else if (rec.holder === '') rightful = '';
     },
     won(machine, epoch) {
       count('terms');
@@ -75,8 +88,13 @@ export function createKeeperJudge(clock: Clock, limit: boolean): KeeperJudge {
       lastEpoch = Math.max(lastEpoch, epoch);
       if (machine.workerLives) broken(`${machine.name} wins while its own worker lives`);
     },
+    rough: (machine) => void roughMs.set(machine, clock.now()),
     forwarded(machine) {
       count('polls');
+      const lateMs = clock.now() - sentMs.get(machine.id)! - FAST * stopAfterMs(machine.timing);
+      // A leap below a second goes unseen.
+      if (lateMs > (machine.disturbedInTerm ? 3_000 : 25))
+        broken(`${machine.name} forwards a poll ${lateMs} ms after its stop point`);
       polled(machine, 'forwards a poll');
     },
     handed: (machine) => polled(machine, 'hands an answer on'),
@@ -84,10 +102,25 @@ export function createKeeperJudge(clock: Clock, limit: boolean): KeeperJudge {
       count('requests');
       if (machine.outstanding > 1) fail(`${machine.name} has ${machine.outstanding} requests in flight`);
       if (!(ms >= 1)) fail(`${machine.name} gives a request ${ms} ms`);
+      if (ms > machine.leftMs() + 1) fail(`${machine.name} gives a request ${ms} ms, past its stop point`);
       const recent = (requests.get(machine.name) ?? []).filter((at) => at > clock.now() - 10_000);
       recent.push(clock.now());
       requests.set(machine.name, recent);
       if (recent.length > REQUESTS_MAX) fail(`${machine.name} sends ${recent.length} requests in 10 s`);
+    },
+    lost(machine, why, leftMs) {
+      count(`lost: ${why}`);
+      if (why === 'taken' && leftMs > 0)
+        fail(`${machine.name} leaves its worker ${leftMs} ms though another polls`);
+      const { graceMs, slackMs, ttlMs } = machine.timing;
+      const lostWritesLately = clock.now() < lostWritesMs + 2 * ttlMs;
+      if (why === 'taken' && !lostWritesLately && store().current?.rec.holder === machine.id)
+        broken(`${machine.name} gives up a record that names it`);
+      const { down, frozen } = store();
+      if (down || frozen || machine.link !== 'fine') roughMs.set(machine, clock.now());
+      const smoothMs = clock.now() - Math.max(roughMs.get(null) ?? 0, roughMs.get(machine) ?? 0);
+      if (why === 'deadline' && smoothMs > ttlMs) broken(`${machine.name} loses its term for no reason`);
+      if (leftMs > graceMs + slackMs) fail(`${machine.name} leaves its worker ${leftMs} ms`);
     },
     lostWrites() {
       lostWritesMs = clock.now();
@@ -102,6 +135,10 @@ export function createKeeperJudge(clock: Clock, limit: boolean): KeeperJudge {
         doublesSinceMs = null;
       }
       const workers = machines.filter((it) => it.workerLives);
+      for (const it of workers) {
+        const lateMs = clock.now() - sentMs.get(it.id)! - FAST * livesMs(it.timing);
+        if (lateMs > 25 && !it.disturbedInTerm) broken(`${it.name}'s worker lives ${lateMs} ms too long`);
+      }
       if (workers.length < 2) return;
       // One whose supervisor stood still could not be stopped in time: the door is what holds.
       const excused = workers.some((it) => it.disturbedInTerm) || clock.now() < lostWritesMs + 60_000;

@@ -11,6 +11,7 @@ import {
   newKeeper,
   type Outcome,
   stepKeeper,
+  stopAtMs,
 } from '../../src/core/keeper.ts';
 import type { LeaseRecord } from '../../src/core/lease-record.ts';
 import type { LeaseTiming } from '../../src/core/lease-timing.ts';
@@ -67,6 +68,10 @@ export interface SimLeaseMachine {
   readonly requests: number;
   link: Link;
   doorIsOpen(): boolean;
+  /** Until its stop point; Infinity: it has none. */
+  leftMs(): number;
+  /** Up, and waits for nothing but the end of another's term. */
+  standsBy(): boolean;
   start(options: { takeover: boolean; first: boolean }): void;
   stop(): void;
   crash(): void;
@@ -174,7 +179,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       case 'lost':
         losses += 1;
         world.log(`${name} has lost its term: ${effect.why}`);
-        judge.count(`lost: ${effect.why}`);
+        judge.lost(machine, effect.why, effect.killByMs - nowMs);
         if (worker?.flight) worker.flight.aborted = true;
         if (worker) endWorker(effect.killByMs - nowMs);
         else later(0, () => send({ kind: 'release' }));
@@ -271,7 +276,12 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   }
 
   function spawn(epoch: number): void {
-    if (keeper.role !== 'leader' || keeper.term?.epoch !== epoch || stopping || worker || !valid()) return;
+    if (keeper.role !== 'leader' || keeper.term?.epoch !== epoch || stopping || worker) return;
+    if (!valid()) {
+      // A doubt, which the next write settles.
+      later(50, () => spawn(epoch));
+      return;
+    }
     const made: Worker = { alive: true, ending: false, cancelKill: () => {}, flight: null };
     worker = made;
     judge.count('spawns');
@@ -416,6 +426,17 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       const nowMs = Math.max(monotonic, clocks.boottimeMs() - zero.boottime - 10);
       return clocks.unixMs() - nowMs - aheadMs <= 1_000 && holds(keeper, nowMs, policy);
     },
+    leftMs: () =>
+      keeper.role === 'leader'
+        ? stopAtMs(keeper, policy) - leaseClock.look().nowMs
+        : Number.POSITIVE_INFINITY,
+    standsBy: () =>
+      up &&
+      !stopping &&
+      keeper.role === 'standby' &&
+      keeper.reach?.ok === true &&
+      !keeper.wish &&
+      !keeper.uncertain,
     start({ takeover, first }) {
       up = true;
       run += 1;

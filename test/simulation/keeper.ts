@@ -30,7 +30,13 @@ export interface KeeperOutcome {
  * frees the record of a living holder. `wild-clocks`: clocks are off by far more than is allowed for. `wrong-dates`: the engine is
  * wiped, and the machines do not agree about the date.
  */
-export type Limit = 'unseen-freeze' | 'torn-poll' | 'rolled-back-take' | 'freed-by-hand' | 'wild-clocks' | 'wrong-dates';
+export type Limit =
+  | 'unseen-freeze'
+  | 'torn-poll'
+  | 'rolled-back-take'
+  | 'freed-by-hand'
+  | 'wild-clocks'
+  | 'wrong-dates';
 
 interface Traits {
   readonly crashes: boolean;
@@ -79,10 +85,10 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
   const traits = randomTraits(random, limit);
   const log: string[] = [];
   const say = (text: string) => void log.push(`${String(Math.round(clock.now())).padStart(7)} ${text}`);
-  const judge = createKeeperJudge(clock, limit !== null);
+  const judge = createKeeperJudge(clock, () => store, limit !== null);
   const watched = random.chance(0.7);
   const { fast, default: normal } = LEASE_PROFILES;
-  const mixed = random.chance(0.15);
+  const mixed = random.chance(0.25);
   const timing = random.chance(0.25) ? fast : normal;
   const troubleMs = random.int(20_000, 150_000);
   const healed = () => clock.now() >= troubleMs;
@@ -90,7 +96,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
 
   const store = createSimStore(clock, random.chance(0.5), (entry, byCas) => {
     say(entry === null ? 'the record is gone' : `record: ${show(entry.rec)}`);
-    if (byCas && entry) judge.wrote(entry.rec, entry.writer);
+    if (byCas && entry) judge.wrote(entry);
     if (!watched) return;
     for (const machine of machines)
       if (healed() || random.chance(0.95)) clock.after(random.int(1, 15), () => machine.hint());
@@ -179,13 +185,17 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     const machine = anyUp();
     if (!machine || machine.paused) return;
     machine.pause();
-    clock.after(spanMs(), () => machine.goOn());
+    clock.after(spanMs(), () => {
+      judge.rough(machine);
+      machine.goOn();
+    });
   });
   const stand = (frozen: boolean) => {
     const machine = anyUp();
     if (!machine || machine.paused) return;
     machine.stand(frozen);
     clock.after(spanMs(), () => {
+      judge.rough(machine);
       machine.wake(limit !== 'unseen-freeze');
       if (limit === 'unseen-freeze') clock.after(random.int(500, 8_000), () => machine.clocks.syncWall());
     });
@@ -213,6 +223,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     machine.link = link;
     clock.after(spanMs(), () => {
       machine.link = 'fine';
+      judge.rough(machine);
       say(`${machine.name}'s way to the engine: fine`);
     });
   });
@@ -224,6 +235,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     clock.after(spanMs(), () => {
       say('the engine is back');
       store[what] = false;
+      judge.rough(null);
     });
   });
   let lossAtMs = Number.NEGATIVE_INFINITY;
@@ -276,7 +288,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     say('somebody edits the record');
     store.edit({ ...rec, holder, seq: rec.seq + random.int(1, 3) });
   });
-  plan(traits.lies, random.pick([200, 2_000]), () => random.pick(machines).hint());
+  plan(traits.lies, random.pick([60, 2_000]), () => random.pick(machines).hint());
 
   /** After the last trouble: stops and closings under way, a whole wait, looks, requests, hand-overs on request. */
   const healedWithinMs =
@@ -297,11 +309,18 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     anybody();
     clock.after(STOP_TIMEOUT_MS + 1_000, anybody);
   });
-  if (limit === null) {
-    clock.after(troubleMs + healedWithinMs, () => {
-      finale = createFinale();
-    });
-  }
+  let over = false;
+  const whenCalm = () => {
+    const late = clock.now() >= troubleMs + healedWithinMs;
+    const leaders = machines.filter((it) => it.doorIsOpen() && it.workerLives);
+    const rest = machines.filter((it) => it.up && it.workerLives !== it.doorIsOpen());
+    const calm = leaders.length === 1 && rest.length === 0 && store.current?.rec.wants === undefined;
+    const settled = calm && machines.every((it) => !it.up || it === leaders[0] || it.standsBy());
+    if (settled || late) finale = createFinale();
+    else clock.after(1_000, whenCalm);
+  };
+  // Those that stop now are gone by then.
+  if (limit === null) clock.after(troubleMs + STOP_TIMEOUT_MS + 2_000, whenCalm);
 
   interface Finale {
     check(): void;
@@ -319,6 +338,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     const standbys = machines.filter((it) => it.up && it !== leader);
     const asked = standbys.map(({ requests }) => requests);
     let wantedBy: { readonly atMs: number; readonly what: string } | null = null;
+    let taker: SimLeaseMachine | null = null;
     const next = () => machines.find((it) => it !== leader && it.doorIsOpen());
     const expect = (what: string, ms: number) => {
       wantedBy = { atMs: clock.now() + ms, what };
@@ -332,9 +352,18 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
         if (it.timing === normal && leader.timing === normal && each < 1_800)
           judge.fail(`standby ${it.name} asks the engine every ${Math.round(each)} ms`);
       }
-      if (standbys.length === 0) return;
-      const crash = random.chance(0.5);
-      if (crash) {
+      over = standbys.length === 0;
+      if (over) return;
+      const how = random.pick(['crash', 'stop', 'takeover'] as const);
+      judge.count(`finale: ${how}`);
+      if (how === 'takeover') {
+        taker = random.pick(standbys);
+        taker.crash();
+        taker.start({ takeover: true, first: false });
+        // Where hints fail, the holder finds the wish when it writes.
+        const looks = longest.renewMs + 1.3 * longest.pollMs;
+        expect('a request to hand over', STOP_TIMEOUT_MS + longest.reapMs + looks + 200);
+      } else if (how === 'crash') {
         leader.crash();
         const ms =
           Math.max(longestWaitMs, waitMs(leader.timing, 0)) + (prompt ? 100 : 1.3 * longest.pollMs + 100);
@@ -351,8 +380,10 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     return {
       check() {
         if (!wantedBy || clock.now() < wantedBy.atMs) return;
-        if (!next()) judge.fail(`nobody has taken over in time after ${wantedBy.what}`);
-        wantedBy = null;
+        const now = next();
+        if (!now || (taker && now !== taker))
+          judge.fail(`${now?.name ?? 'nobody'} has taken over in time after ${wantedBy.what}`);
+        over = true;
       },
     };
   }
@@ -362,7 +393,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     await clock.run(untilMs, () => {
       judge.always(machines);
       finale?.check();
-      return judge.violations.length === 0;
+      return judge.violations.length === 0 && !over;
     });
   } catch (error) {
     judge.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));

@@ -24,9 +24,15 @@ function broken(name: string, { file, find, put }: Pick<BrokenRule, 'file' | 'fi
 }
 
 export async function simulationWith(rule: BrokenRule): Promise<(seed: number) => Promise<Outcome>> {
+  const module = (await bundleWith(rule, 'test/simulation/world.ts')) as typeof import('./world.ts');
+  return module.runSeed;
+}
+
+/** The module `entry`, with all that it imports, and the rule broken. */
+export async function bundleWith(rule: BrokenRule, entry: string): Promise<unknown> {
   const files = brokenFiles(rule);
   const { outputFiles } = await build({
-    entryPoints: [join(ROOT, 'test/simulation/world.ts')],
+    entryPoints: [join(ROOT, entry)],
     bundle: true,
     write: false,
     platform: 'node',
@@ -45,6 +51,5 @@ export async function simulationWith(rule: BrokenRule): Promise<(seed: number) =
     ],
   });
   const code = Buffer.from(outputFiles[0]!.contents).toString('base64');
-  const module = (await import(`data:text/javascript;base64,${code}`)) as typeof import('./world.ts');
-  return module.runSeed;
+  return import(`data:text/javascript;base64,${code}`);
 }
