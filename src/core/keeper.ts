@@ -53,7 +53,7 @@ export interface Held {
   readonly sentAtMs: number;
   /** ISO 8601. */
   readonly since: string;
-  /** The record names somebody else: nothing is left to free. */
+  /** The record names somebody else, or is gone: nothing is left to free. */
   readonly taken: boolean;
   /** Who asks for a hand-over, as far as it was told. */
   readonly wants: string | null;
@@ -270,7 +270,7 @@ function lose(keeper: Keeper, why: LostBecause, { atMs, policy, effects }: Conte
 
 function release(keeper: Keeper, { atMs, policy, effects }: Context): Keeper {
   if (keeper.role !== 'leader' && keeper.role !== 'closing') return keeper;
-  if (keeper.term?.taken) return released(keeper, false, effects);
+  if (keeper.term?.taken || keeper.term?.seen === null) return released(keeper, false, effects);
   return {
     ...keeper,
     role: 'releasing',
@@ -405,8 +405,9 @@ function shown(keeper: Keeper, request: Request, current: SeenRecord | null, con
     case 'closing':
     case 'releasing': {
       const term = keeper.term!;
-      if (current === null || isMine(current.rec, term, context.policy))
+      if (current !== null && isMine(current.rec, term, context.policy))
         return { ...keeper, term: { ...term, seen: current } };
+      // Another's, or gone. Where nothing is left, nothing is freed: it may have been another's meanwhile.
       const taken = { ...keeper, term: { ...term, taken: true } };
       return keeper.role === 'releasing' ? released(taken, false, context.effects) : taken;
     }
@@ -422,6 +423,8 @@ function recognise(keeper: Keeper, current: SeenRecord | null, context: Context)
   const { atMs, policy, effects } = context;
   const term = keeper.term!;
   if (current === null) {
+    // In doubt about the time, it may have been another's before it vanished.
+    if (keeper.doubted) return lose(keeper, 'taken', context);
     effects.push({ do: 'say', saying: { what: 'vanished' } });
     return { ...keeper, term: { ...term, seen: null }, dueAtMs: atMs };
   }
@@ -451,7 +454,13 @@ function observe(
     effects.push({ do: 'say', saying: { what: 'sees', rec: current?.rec ?? null } });
   const next: Sight = { seen: current, sinceMs: kept ? sight.sinceMs : atMs, lastMs: atMs };
   const rare = keeper.watched && current !== null;
-  const everyMs = rare ? 1.5 * policy.timing.renewMs : policy.timing.pollMs;
+  // One that was promised the lease does not let it wait.
+  const promised = current?.rec.wants === policy.id;
+  const everyMs = promised
+    ? 0.4 * policy.timing.pollMs
+    : rare
+      ? 1.5 * policy.timing.renewMs
+      : policy.timing.pollMs;
   return { ...keeper, sight: next, dueAtMs: atMs + everyMs * (0.8 + 0.4 * random) };
 }
 

@@ -115,13 +115,6 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
     put: 'if (false as boolean) return',
   },
   {
-    name: 'trusts an engine that has forgotten writes',
-    seed: 1,
-    file: KEEPER,
-    find: 'return doubtful(shown, atMs);',
-    put: 'return shown;',
-  },
-  {
     name: 'wins by an answer from before a leap',
     seed: 1,
     file: KEEPER,
@@ -156,6 +149,25 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
     file: KEEPER,
     find: '(lock !== null && seen.rec.lock === lock)',
     put: '(lock !== null && seen.rec.lock !== undefined)',
+  },
+  {
+    name: 'frees a record that has vanished',
+    seed: 2776,
+    file: KEEPER,
+    find: 'if (keeper.term?.taken || keeper.term?.seen === null) return released',
+    put: 'if (keeper.term?.taken) return released',
+    and: {
+      file: KEEPER,
+      find: 'if (current !== null && isMine(current.rec, term, context.policy))',
+      put: 'if (current === null || isMine(current.rec, term, context.policy))',
+    },
+  },
+  {
+    name: 'writes a vanished record again without knowing what time it is',
+    seed: 3199,
+    file: KEEPER,
+    find: "if (keeper.doubted) return lose(keeper, 'taken', context);",
+    put: '',
   },
   // Epochs.
   {
