@@ -251,8 +251,10 @@ function doubtful(keeper: Keeper, atMs: number): Keeper {
 }
 
 /** Some engines tell the writer of its own write. What else changes in this moment, the next write finds. */
-function isEcho({ role, ackedAtMs }: Keeper, { atMs, policy }: Context): boolean {
-  return role === 'leader' && atMs - ackedAtMs < policy.timing.pollMs / 10;
+function isEcho({ role, request, ackedAtMs }: Keeper, { atMs, policy }: Context): boolean {
+  if (role !== 'leader') return false;
+  const writing = request !== null && request.next !== null;
+  return writing || atMs - ackedAtMs < policy.timing.pollMs / 10;
 }
 
 /** Once the stop point has passed nothing extends the term, whatever answers come later. */
