@@ -56,6 +56,8 @@ export async function openGateway(root) {
     return JSON.parse(value ?? (await failed));
   };
   const { gateway } = await next();
+  if (gateway === root)
+    throw new Error('the worker was given the API itself: there is no gateway to measure');
   return {
     gateway,
     pid: supervisor.pid(),

@@ -152,12 +152,17 @@ export async function gather(count) {
     child.stdout.once('data', resolve);
     child.once('exit', () => reject(new Error('the crowd did not come together')));
   });
+  // It is a process group: should the benchmark fail, all of it is ended.
+  adopt(-child.pid);
   return () => endCrowd(child);
 }
 
 function endCrowd(child) {
   return new Promise((resolve) => {
-    child.once('exit', resolve);
+    child.once('exit', () => {
+      started.delete(-child.pid);
+      resolve();
+    });
     child.stdin.end();
   });
 }

@@ -43,7 +43,7 @@ static void poll_for_ever(void) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (connect(fd, (struct sockaddr *)&address, sizeof address)) exit(3);
   for (;;) {
-    int length = snprintf(bytes, sizeof bytes, "GET /bot%s/getUpdates?timeout=50 HTTP/1.1\r\nHost: bench\r\n\r\n", token);
+    int length = snprintf(bytes, sizeof bytes, "GET /bot%s/getUpdates?timeout=50 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", token);
     if (write(fd, bytes, length) != length || read(fd, bytes, sizeof bytes) <= 0) exit(4);
   }
 }

@@ -21,7 +21,7 @@ require Socket;
 socket(my $api, Socket::PF_INET(), Socket::SOCK_STREAM(), 0) or exit 3;
 connect($api, Socket::pack_sockaddr_in($port, Socket::INADDR_LOOPBACK())) or exit 3;
 while (1) {
-    syswrite($api, "GET /bot$ENV{TELEGRAM_BOT_TOKEN}/getUpdates?timeout=50 HTTP/1.1\r\nHost: bench\r\n\r\n") or exit 4;
+    syswrite($api, "GET /bot$ENV{TELEGRAM_BOT_TOKEN}/getUpdates?timeout=50 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") or exit 4;
     sysread($api, my $answer, 4096) or exit 4;
 }
 

@@ -4,7 +4,6 @@
  * Source: tdlib/td HttpReader::do_read_next.
  */
 import type { IncomingMessage } from 'node:http';
-import { unzipSync } from 'node:zlib';
 import type { Args } from './args.ts';
 import { addFormParams } from './form-params.ts';
 import { addJsonParams } from './json-params.ts';
@@ -45,6 +44,8 @@ function decoded(body: Buffer, encoding: string, bytesMax: number): Buffer {
   if (encoding !== 'gzip' && encoding !== 'deflate')
     throw new UnreadableRequest(415, 'unsupported content-encoding');
   try {
+    // Loaded for the first packed body only: hardly a bot sends one.
+    const { unzipSync } = process.getBuiltinModule('node:zlib');
     return unzipSync(body, { maxOutputLength: bytesMax });
   } catch (error) {
     throw new UnreadableRequest(400, String(error));

@@ -214,8 +214,12 @@ function heldBeside(door: Door, poll: Poll, effects: DoorEffect[]): Door {
 function closed(door: Door, connection: number, atMs: number, effects: DoorEffect[]): Door {
   const flying = door.flight?.poll.connection === connection;
   const flight = flying ? aborted(door.flight, effects) : door.flight;
+  const polled = door.polls.some((it) => it.connection === connection);
   const owner =
-    door.owner?.connection === connection ? { ...door.owner, connection: null, sinceMs: atMs } : door.owner;
+    door.owner?.connection === connection
+      ? // The end of an idle connection is no sign of polling.
+        { ...door.owner, connection: null, sinceMs: polled ? atMs : door.owner.sinceMs }
+      : door.owner;
   return {
     ...door,
     flight,
@@ -251,7 +255,7 @@ function landed(door: Door, event: Extract<DoorEvent, { kind: 'landed' }>, effec
       effects.push({ do: 'pass', poll: flight.poll, attempt: event.attempt });
       return { ...answered(down, flight.poll, atMs), failures: 0 };
     case 'flood':
-      return { ...down, notBeforeMs: atMs + landing.retryAfterMs };
+      return { ...down, notBeforeMs: atMs + Math.max(landing.retryAfterMs, FLOOD_MIN_MS) };
     default: {
       if (flight.aborting) return down;
       const delayMs = retryMs(landing.kind, door.failures, event.random);
@@ -267,6 +271,9 @@ const RETRIES = {
   webhook: [2_000, 1.5, 10_000],
   outage: [250, 2, 5_000],
 } as const;
+
+/** A front end may ask for a pause of nothing. */
+const FLOOD_MIN_MS = 1_000;
 
 /** Back-off before the next flight, spread by ±20 %. */
 export function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {

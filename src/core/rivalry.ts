@@ -80,7 +80,7 @@ export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: R
   const incumbent = before.incumbent || hasBeenCalm(before, atMs, policy);
   const sayings: RivalrySaying[] = [];
   let overlap = before.overlap;
-  if (overlap === null || (overlap.over && atMs - lastKick(overlap) > SAME_WITHIN_MS)) {
+  if (overlap === null || atMs - lastKick(overlap) > (overlap.over ? SAME_WITHIN_MS : QUIET_MAX_MS)) {
     overlap = { sinceMs: atMs, kicksAtMs: [], kicks: 0, livesMs: [], isRival: false, over: false };
     sayings.push({ what: 'overlap', again: false });
   } else if (overlap.over) {
@@ -107,9 +107,16 @@ export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: R
   return [{ overlap, polledSinceKick: false, calmSinceMs: null, incumbent }, sayings];
 }
 
-/** A poll of ours was accepted, or answered: nobody has taken it so far. */
-export function undisturbed(before: Rivalry, atMs: number): Rivalry {
-  return { ...before, polledSinceKick: true, calmSinceMs: before.calmSinceMs ?? atMs };
+/**
+ * A poll of ours goes undisturbed so far. `surely`: it was answered, or has waited for longer than the server holds back a
+ * 409; before that it may have been taken already.
+ */
+export function undisturbed(before: Rivalry, atMs: number, surely: boolean): Rivalry {
+  return {
+    ...before,
+    polledSinceKick: before.polledSinceKick || surely,
+    calmSinceMs: before.calmSinceMs ?? atMs,
+  };
 }
 
 /** Polling stands still for another reason (an outage): that is no calm. */

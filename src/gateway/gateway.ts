@@ -13,6 +13,7 @@ import {
   type Poll,
   stepDoor,
 } from '../core/door.ts';
+import { noteStreamed } from '../machine/garbage.ts';
 import { connectionOf, type Endpoint, openEndpoint } from './endpoint.ts';
 import { type Flight, fly } from './flight.ts';
 import { downstreamHeaders } from './headers.ts';
@@ -39,12 +40,15 @@ export type GatewayNews =
   | { readonly kind: 'refused'; readonly description: string }
   /** A second poller of the worker is still made to wait for the first. */
   | { readonly kind: 'second'; readonly owner: number | null; readonly held: number | null }
-  | { readonly kind: 'stranger'; readonly pid: number | null }
+  /** Pid undefined: one of a crowd, which it was not looked for in. */
+  | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
   | { readonly kind: 'webhook-turned-down' }
   /** The worker has set (or taken away) its own webhook, as it was allowed to. */
   | { readonly kind: 'webhook-of-worker'; readonly set: boolean }
   | { readonly kind: 'farewell'; readonly method: 'logout' | 'close' }
-  | { readonly kind: 'called'; readonly tookMs: number };
+  | { readonly kind: 'called'; readonly tookMs: number }
+  /** A piece of a big body, either way. */
+  | { readonly kind: 'streamed'; readonly bytes: number };
 
 export interface GatewayOptions {
   readonly apiRoot: string;
@@ -79,6 +83,8 @@ export interface Gateway {
   /** Nothing is in the way of polling any more. */
   cleared(): void;
   pollers(): readonly Poller[];
+  /** For how long the poll that is open upstream has been; 0: none is. */
+  pollOpenMs(): number;
   close(): void;
 }
 
@@ -270,7 +276,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     if (target.kind === 'refused') return void answerError(response, target.status, target.description);
     if (target.kind === 'file') {
       const path = `${upstream.prefix}/file/bot${token}${target.environment}${target.rest}${target.query}`;
-      return void relay(request, response, { to: upstream.calls, path });
+      return void relay(request, response, { to: upstream.calls, path, onStreamed });
     }
     if (READ.has(target.method)) {
       // Before a byte of the body is read: strangers would fill our memory with them.
@@ -280,6 +286,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       return;
     }
     forward(request, response, target, null);
+  }
+
+  function onStreamed(bytes: number): void {
+    noteStreamed(bytes);
+    onNews({ kind: 'streamed', bytes });
   }
 
   function forward(
@@ -294,6 +305,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       to: upstream.calls,
       path: `${upstream.prefix}/bot${token}${target.environment}${target.rest}${target.query}`,
       ...(body ? { body } : {}),
+      onStreamed,
       onStatus(status, problem) {
         if (problem === null) onNews({ kind: 'called', tookMs: performance.now() - begunAtMs });
         onStatus?.(status);
@@ -428,6 +440,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     release: () => send({ kind: 'released' }),
     shut: () => send({ kind: 'shut' }),
     cleared: () => send({ kind: 'cleared' }),
+    pollOpenMs: () => (door.flight === null ? 0 : performance.now() - door.flight.startedAtMs),
     pollers() {
       const held = new Set(heldPolls(door).map((it) => it.poller));
       const rows: Poller[] = [...held].map((it) => ({ pid: pids.get(it) ?? null, role: 'held' }));
@@ -456,7 +469,8 @@ const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout',
 
 function hosts({ rawHeaders }: IncomingMessage): number {
   let count = 0;
-  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]!.toLowerCase() === 'host') count++;
+  for (let i = 0; i < rawHeaders.length; i += 2)
+    if (rawHeaders[i]!.length === 4 && rawHeaders[i]!.toLowerCase() === 'host') count++;
   return count;
 }
 

@@ -32,14 +32,13 @@ function filtered(raw: readonly string[], without: ReadonlySet<string>): string[
   let named: string[] | null = null;
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i]!.toLowerCase();
-    if (without.has(name)) {
-      // A connection may name further headers of its own.
-      if (name === 'connection') named = [...(named ?? []), ...raw[i + 1]!.toLowerCase().split(/\s*,\s*/)];
-      continue;
+    if (!without.has(name)) kept.push(raw[i]!, raw[i + 1]!);
+    else if (name === 'connection' && !/^(keep-alive|close)$/i.test(raw[i + 1]!)) {
+      // It may name further headers of this connection only.
+      named = [...(named ?? []), ...raw[i + 1]!.toLowerCase().split(/\s*,\s*/)];
     }
-    kept.push(raw[i]!, raw[i + 1]!);
   }
-  const own = named?.filter((name) => name !== 'close' && name !== 'keep-alive');
-  if (!own || own.length === 0) return kept;
-  return kept.filter((_, i) => !own.includes(kept[i - (i % 2)]!.toLowerCase()));
+  if (named === null) return kept;
+  const own = new Set(named);
+  return kept.filter((_, i) => !own.has(kept[i - (i % 2)]!.toLowerCase()));
 }

@@ -9,8 +9,8 @@ import { hexAddresses } from '../machine/sockets.ts';
 
 export type Peer =
   | { readonly kind: 'member'; readonly pid: number }
-  /** Not of the worker's tree; pid null where its descriptors may not be seen. */
-  | { readonly kind: 'stranger'; readonly pid: number | null }
+  /** Not of the worker's tree; pid null where its descriptors may not be seen, undefined where there was no time to look. */
+  | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
   /** It has hung up already. */
   | { readonly kind: 'gone' }
   /** The system does not tell. */
@@ -23,11 +23,16 @@ export interface Peers {
   members(port: number): ReadonlySet<number> | null;
 }
 
+const NAMINGS_PER_S = 2;
+const LOOKS_PER_S = 20;
 const TABLE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** `tree`: pids of the worker's tree, the likely ones first; `thorough` also looks for those that have moved away. */
 export function createPeers(tree: (thorough: boolean) => readonly number[]): Peers {
   const blocks = createBlockReader();
+  const naming = budget(NAMINGS_PER_S);
+  const looking = budget(LOOKS_PER_S);
+  let known: readonly number[] = [];
   const loopback = hexAddresses('127.0.0.1').slice(0, 2);
 
   /** Inode by port of the clients that are connected to `port`. */
@@ -48,6 +53,12 @@ export function createPeers(tree: (thorough: boolean) => readonly number[]): Pee
     return found;
   }
 
+  /** Looking through all processes of the machine, many times a second, is what a crowd of strangers must not bring about. */
+  function whole(): readonly number[] {
+    if (looking.allows()) known = tree(true);
+    return known;
+  }
+
   return {
     of(remotePort, port) {
       if (process.platform !== 'linux') return { kind: 'unknown' };
@@ -58,7 +69,7 @@ export function createPeers(tree: (thorough: boolean) => readonly number[]): Pee
       let hidden = false;
       const seen = new Set<number>([process.pid]);
       for (const thorough of [false, true]) {
-        for (const pid of tree(thorough)) {
+        for (const pid of thorough ? whole() : tree(false)) {
           if (seen.has(pid)) continue;
           seen.add(pid);
           const has = holds(pid, wanted);
@@ -67,6 +78,7 @@ export function createPeers(tree: (thorough: boolean) => readonly number[]): Pee
         }
       }
       if (hidden) return { kind: 'unknown' };
+      if (!naming.allows()) return { kind: 'stranger', pid: undefined };
       for (const name of readdirSync('/proc')) {
         const pid = Number(name);
         if (Number.isInteger(pid) && !seen.has(pid) && holds(pid, wanted)) return { kind: 'stranger', pid };
@@ -81,6 +93,23 @@ export function createPeers(tree: (thorough: boolean) => readonly number[]): Pee
       for (const [remote, inode] of clients(port, null))
         if (inodes.has(`socket:[${inode}]`)) ports.add(remote);
       return ports;
+    },
+  };
+}
+
+/** Allows so many per second. */
+function budget(perSecond: number): { allows(): boolean } {
+  let sinceMs = Number.NEGATIVE_INFINITY;
+  let left = 0;
+  return {
+    allows() {
+      const nowMs = performance.now();
+      if (nowMs - sinceMs >= 1_000) {
+        sinceMs = nowMs;
+        left = perSecond;
+      }
+      left -= 1;
+      return left >= 0;
     },
   };
 }

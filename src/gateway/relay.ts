@@ -3,10 +3,10 @@
  * piece, which takes half the time; what is big or of unknown length is streamed.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
-import { noteStreamed } from '../machine/garbage.ts';
 import { downstreamHeaders, upstreamHeaders } from './headers.ts';
-import { answerJson } from './reply.ts';
+import { endBehind } from './reply.ts';
 
 export interface RelayOptions {
   readonly to: Pick<Dispatcher, 'dispatch'>;
@@ -15,6 +15,8 @@ export interface RelayOptions {
   readonly body?: Buffer;
   /** Called once, when the answer has begun (or the failure that took its place). */
   readonly onStatus?: (status: number, problem: string | null) => void;
+  /** Called with each piece of a big body, either way, when it has been passed on. */
+  readonly onStreamed: (bytes: number) => void;
 }
 
 /** More is streamed. */
@@ -25,7 +27,7 @@ export function relay(request: IncomingMessage, response: ServerResponse, option
   if (options.body || bytes === 0) {
     dispatch(request, response, options, options.body ?? null);
   } else if (bytes > WHOLE_BYTES_MAX) {
-    dispatch(request, response, options, pieces(request));
+    dispatch(request, response, options, pieces(request, options.onStreamed));
   } else {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -37,17 +39,16 @@ function dispatch(
   request: IncomingMessage,
   response: ServerResponse,
   options: RelayOptions,
-  body: Buffer | AsyncIterable<Buffer> | null,
+  body: Buffer | Readable | null,
 ): void {
-  const carriage = new Carriage(request, response, options.onStatus);
+  const carriage = new Carriage(response, body, options);
   try {
     options.to.dispatch(
       {
         method: request.method as Dispatcher.HttpMethod,
         path: options.path,
         headers: upstreamHeaders(request.rawHeaders),
-        // undici takes iterables as well; its typings do not know.
-        body: body as Buffer | null,
+        body,
       },
       carriage,
     );
@@ -65,9 +66,9 @@ class Carriage implements Dispatcher.DispatchHandler {
   private chunks: Buffer[] | null = null;
 
   constructor(
-    private readonly request: IncomingMessage,
     private readonly response: ServerResponse,
-    private readonly onStatus: RelayOptions['onStatus'],
+    private readonly body: Buffer | Readable | null,
+    private readonly options: RelayOptions,
   ) {
     response.on('close', () => {
       if (this.over) return;
@@ -89,7 +90,7 @@ class Carriage implements Dispatcher.DispatchHandler {
     if (status < 200) return;
     const raw = (controller as { rawHeaders?: readonly (string | Buffer)[] | null }).rawHeaders ?? [];
     this.head = { status, headers: downstreamHeaders(raw) };
-    this.onStatus?.(status, null);
+    this.options.onStatus?.(status, null);
     if (Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) <= WHOLE_BYTES_MAX) this.chunks = [];
     else this.writeHead();
   }
@@ -99,7 +100,7 @@ class Carriage implements Dispatcher.DispatchHandler {
       this.chunks.push(chunk);
       return;
     }
-    noteStreamed(chunk.length);
+    this.options.onStreamed(chunk.length);
     if (this.response.write(chunk) || this.over) return;
     controller.pause();
     this.response.once('drain', () => controller.resume());
@@ -117,13 +118,7 @@ class Carriage implements Dispatcher.DispatchHandler {
 
   end(): void {
     if (this.chunks) this.writeHead();
-    this.response.end(this.chunks ? joined(this.chunks) : undefined);
-    this.drain();
-  }
-
-  /** An answer that came before the whole of an upload: closing now would lose it, so the rest is read and dropped. */
-  private drain(): void {
-    if (!this.request.complete) this.request.resume();
+    this.endBehind(this.chunks ? joined(this.chunks) : '');
   }
 
   fail(error: Error): void {
@@ -131,14 +126,24 @@ class Carriage implements Dispatcher.DispatchHandler {
     this.over = true;
     // undici's errors name hosts and codes, never paths.
     const problem = (error as NodeJS.ErrnoException).code ?? error.message;
-    this.onStatus?.(502, problem);
+    this.options.onStatus?.(502, problem);
     if (this.response.headersSent) {
       this.response.destroy();
       return;
     }
     const description = `Bad Gateway: singlepoll could not reach the Bot API (${problem})`;
-    answerJson(this.response, 502, JSON.stringify({ ok: false, error_code: 502, description }));
-    this.drain();
+    const body = JSON.stringify({ ok: false, error_code: 502, description });
+    this.response.writeHead(502, {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(body),
+    });
+    this.endBehind(body);
+  }
+
+  private endBehind(body: Buffer | string): void {
+    // What is left of an upload is not for undici any more.
+    if (this.body instanceof Readable) this.body.destroy();
+    endBehind(this.response, body);
   }
 
   drop(error: Error): void {
@@ -176,12 +181,28 @@ function endSoon(carriage: Carriage): void {
   });
 }
 
-/** Of its own iterator, since undici destroys a stream that it has no more use for, and its connection with it. */
-async function* pieces(request: IncomingMessage): AsyncGenerator<Buffer> {
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    noteStreamed((chunk as Buffer).length);
-    yield chunk as Buffer;
-  }
+/** In a stream of its own, since undici destroys one that it has no more use for, and its connection with it. */
+function pieces(request: IncomingMessage, onStreamed: (bytes: number) => void): Readable {
+  const take = (chunk: Buffer) => {
+    onStreamed(chunk.length);
+    if (!body.push(chunk)) request.pause();
+  };
+  const body = new Readable({
+    read: () => void request.resume(),
+    destroy(error, done) {
+      request.off('data', take);
+      done(error);
+    },
+  });
+  body.on('error', () => {});
+  // Not yet: undici begins to read once it has a connection.
+  request.pause();
+  request.on('data', take);
+  request.on('end', () => body.push(null));
+  request.on('close', () => {
+    if (!request.complete) body.destroy(new Error('the worker left'));
+  });
+  return body;
 }
 
 /** Infinite where only its end will tell. */

@@ -2,6 +2,8 @@
 import type { ServerResponse } from 'node:http';
 
 const JSON_TYPE = 'application/json';
+/** How long the rest of an upload that has been answered already is read and dropped. */
+const LINGER_MS = 10_000;
 
 export function answerJson(response: ServerResponse, status: number, body: Buffer | string): void {
   if (response.headersSent || response.destroyed) return;
@@ -23,3 +25,26 @@ export function answerError(response: ServerResponse, status: number, descriptio
 }
 
 export const NO_UPDATES = '{"ok":true,"result":[]}';
+
+/**
+ * Ends an answer that may have come before the whole of its request: the rest is read and dropped. Before a connection is
+ * closed this has to be over, since the system resets one that has unread bytes, and a reset overtakes the answer.
+ */
+export function endBehind(response: ServerResponse, body: Buffer | string = ''): void {
+  const { req: request } = response;
+  if (request.complete || response.shouldKeepAlive) {
+    response.end(body);
+    if (!request.complete) request.resume();
+    return;
+  }
+  response.flushHeaders();
+  if (body.length > 0) response.write(body);
+  const end = () => {
+    clearTimeout(timer);
+    response.end();
+  };
+  const timer = setTimeout(end, LINGER_MS).unref();
+  request.once('end', end);
+  request.once('close', end);
+  request.resume();
+}

@@ -9,7 +9,8 @@ import { proxyFor } from '../telegram/transport.ts';
 
 /** Calls of the worker that can be under way at once; more wait their turn. */
 const CONNECTIONS_MAX = 64;
-const CONNECT_TIMEOUT_MS = 10_000;
+/** `highWaterMark` (bytes) goes to net.connect: with less, an upload is made to pause after every piece. */
+const CONNECT = { timeout: 10_000, highWaterMark: 512 * 1024 };
 /** Longer than most pauses between two polls, shorter than what servers grant an idle connection. */
 const KEEP_ALIVE_MS = 30_000;
 
@@ -44,7 +45,7 @@ export async function openUpstream(
       bodyTimeout: 0,
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      connect: { timeout: CONNECT_TIMEOUT_MS },
+      connect: CONNECT,
     });
   const calls = open(CONNECTIONS_MAX);
   const polls = open(1);

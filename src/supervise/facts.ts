@@ -50,6 +50,8 @@ export interface Facts {
   /** Of the worker's recent calls, the median. */
   latencyMs: () => number | null;
   pollers: () => readonly Poller[];
+  /** For how long the poll that is open upstream has been; 0: none is. */
+  pollOpenMs: () => number;
   strays: readonly StrayEntry[];
   uninspectable: number;
 }
@@ -96,6 +98,7 @@ export function newFacts(
     lastDeafAtMs: null,
     latencyMs: () => null,
     pollers: () => [],
+    pollOpenMs: () => 0,
     strays: [] as readonly StrayEntry[],
     uninspectable: 0,
   };

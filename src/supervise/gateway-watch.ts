@@ -44,6 +44,8 @@ export interface GatewayWatchOptions {
   readonly onConflict: () => void;
   /** A call of the worker went through; not a poll. */
   readonly onCalled: () => void;
+  /** A piece of a big body of the worker's, or for it. */
+  readonly onStreamed: (bytes: number) => void;
 }
 
 export interface GatewayWatch {
@@ -59,6 +61,8 @@ export interface GatewayWatch {
 const OUTAGE_SAID_AFTER_MS = 5_000;
 /** A timer that comes this late was held up by a stop of our own process. */
 const LATE_MS = 2_000;
+/** The server holds back a 409 for 3 s at most (Client::fail_query_conflict). */
+const HELD_BACK_MS = 4_000;
 const LATENCIES_KEPT = 31;
 
 export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
@@ -100,17 +104,28 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     if (quietTimer !== null) clearTimeout(quietTimer);
     const dueMs = quietAtMs(rivalry);
     const inMs = dueMs === null ? 0 : Math.ceil(dueMs - performance.now());
-    // One that is overdue waits for the next poll that goes undisturbed.
-    quietTimer = inMs > 0 ? setTimeout(look, inMs).unref() : null;
+    // One that is overdue waits until a poll has gone undisturbed.
+    quietTimer = dueMs === null ? null : setTimeout(look, inMs > 0 ? inMs : HELD_BACK_MS).unref();
   }
 
   function look(): void {
+    if (facts.pollOpenMs() > HELD_BACK_MS) rivalry = undisturbed(rivalry, performance.now(), true);
     follow(looked(rivalry, performance.now(), policy));
   }
 
   function note(heard: Heard): void {
-    hearing = hear(hearing, heard, performance.now());
+    const nowMs = performance.now();
+    skipOwnStop(nowMs);
+    hearing = hear(hearing, heard, nowMs);
     armDeaf();
+  }
+
+  /** What our sockets have brought may be seen before the timer that is overdue. */
+  function skipOwnStop(nowMs: number): boolean {
+    const lateMs = nowMs - (deafAtMs(hearing, options.deafAfterMs) ?? nowMs);
+    if (lateMs <= LATE_MS) return false;
+    hearing = slept(hearing, lateMs + LATE_MS);
+    return true;
   }
 
   function armDeaf(): void {
@@ -121,11 +136,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     deafTimer = setTimeout(
       () => {
         const nowMs = performance.now();
-        if (nowMs - dueMs > LATE_MS) {
-          hearing = slept(hearing, nowMs - dueMs + LATE_MS);
-          return armDeaf();
-        }
-        if (silence(hearing, nowMs) < options.deafAfterMs) return armDeaf();
+        if (skipOwnStop(nowMs) || silence(hearing, nowMs) < options.deafAfterMs) return armDeaf();
         sayDeaf();
       },
       Math.max(1, Math.ceil(dueMs - performance.now())),
@@ -155,11 +166,16 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     if (hearing.apiDown) note({ kind: 'api', down: false });
   }
 
+  /** A poll that the Bot API does not let succeed: until one does, a worker is not deaf. */
+  function notItsFault(): void {
+    if (!hearing.apiDown) note({ kind: 'api', down: true });
+  }
+
   function outage(problem: string): void {
     const nowMs = performance.now();
     outageSinceMs ??= nowMs;
     rivalry = interrupted(rivalry);
-    if (!hearing.apiDown) note({ kind: 'api', down: true });
+    notItsFault();
     if (facts.apiProblem !== null || nowMs - outageSinceMs < OUTAGE_SAID_AFTER_MS) return;
     facts.apiProblem = `the Bot API is out of reach: ${problem}`;
     report.line('api', `${facts.apiProblem}; polls are retried, the worker sees empty answers`, 'warn');
@@ -175,7 +191,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         note({ kind: 'answered' });
         return;
       case 'accepted':
-        rivalry = undisturbed(rivalry, performance.now());
+        rivalry = undisturbed(rivalry, performance.now(), it.answered);
         if (rivalry.overlap !== null) look();
         if (it.answered) apiIsBack();
         facts.via = 'gateway';
@@ -191,12 +207,14 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         return;
       case 'conflict':
         apiIsBack();
+        notItsFault();
         facts.conflicts.poller += 1;
         follow(kicked(rivalry, performance.now(), it.livedMs, policy));
         options.onConflict();
         return;
       case 'webhook':
         apiIsBack();
+        notItsFault();
         facts.conflicts.webhook += 1;
         options.onWebhook();
         return;
@@ -204,6 +222,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         outage(it.problem);
         return;
       case 'flood':
+        notItsFault();
         report.line(
           'api',
           `the Bot API asks for a pause of ${duration(it.retryAfterMs)} (429): nobody polls until then`,
@@ -221,7 +240,8 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         return;
       case 'stranger':
         facts.refused += 1;
-        once(`stranger ${it.pid}`, `refused ${strangerName(it.pid)}: it is not in the worker's tree`);
+        if (it.pid !== undefined)
+          once(`stranger ${it.pid}`, `refused ${strangerName(it.pid)}: it is not in the worker's tree`);
         return;
       case 'webhook-turned-down':
         facts.webhookAttempts += 1;
@@ -244,6 +264,9 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         latencies.push(it.tookMs);
         if (latencies.length > LATENCIES_KEPT) latencies.shift();
         options.onCalled();
+        return;
+      case 'streamed':
+        options.onStreamed(it.bytes);
     }
   }
 
@@ -253,7 +276,11 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       if (hearing.apiDown === yes) note({ kind: 'api', down: !yes });
     },
     spawned: () => note({ kind: 'spawned', required: options.requireGateway }),
-    ended: () => note({ kind: 'ended' }),
+    ended() {
+      // Time without a worker is no calm.
+      rivalry = interrupted(rivalry);
+      note({ kind: 'ended' });
+    },
     stop() {
       if (quietTimer !== null) clearTimeout(quietTimer);
       if (deafTimer !== null) clearTimeout(deafTimer);

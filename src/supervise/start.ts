@@ -45,6 +45,8 @@ export interface StartRequest {
 }
 
 const TREE_FRESH_MS = 1_000;
+/** The 409 comes when somebody begins to set a webhook: once it is set, it can be named. */
+const WEBHOOK_SETTLES_MS = 300;
 
 /** Asked to stop before there was a worker. */
 class Stopped extends Error {}
@@ -226,14 +228,16 @@ async function superviseLocked(
       : null;
   remember(botDir, startup, command);
   const thrift = startThrift();
+  const clearAgain = () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared());
   gateway = await openGateway(startup, facts, {
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
     onPolled: () => running?.loop.send({ kind: 'polled' }),
     onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
     onDeaf: (reason) => running?.loop.send({ kind: 'ask-restart', reason }),
-    onWebhook: () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared()),
+    onWebhook: () => void setTimeout(clearAgain, WEBHOOK_SETTLES_MS),
     onConflict: () => running?.conflict(),
     onCalled: () => thrift.called(performance.now()),
+    onStreamed: (bytes) => thrift.streamed(bytes, performance.now()),
   });
   running = runSupervisor({
     gateway,
@@ -313,6 +317,7 @@ interface GatewayAsks {
   readonly onWebhook: () => void;
   readonly onConflict: () => void;
   readonly onCalled: () => void;
+  readonly onStreamed: (bytes: number) => void;
 }
 
 async function openGateway(
@@ -348,6 +353,7 @@ async function openGateway(
     onNews: gatewayWatch.news,
   });
   facts.pollers = port.pollers;
+  facts.pollOpenMs = port.pollOpenMs;
   return { port, watch: gatewayWatch, token };
 }
 

@@ -51,6 +51,7 @@ export interface SimGateway {
   wake(): void;
   readonly asleep: boolean;
   readonly openPolls: number;
+  readonly flightOpenMs: number;
 }
 
 /** As in gateway.ts. */
@@ -61,7 +62,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
   const asks = new Map<number, Ask>();
   const pollers = new Map<number, string>();
   const processes = new Map<string, SimProcess>();
-  const flights = new Map<number, { abort(): void }>();
+  const flights = new Map<number, { readonly begunMs: number; abort(): void }>();
   const answers = new Map<number, { readonly ids: readonly number[] } | 'error'>();
   const queue: DoorEvent[] = [];
   let door: Door = closedDoor;
@@ -94,10 +95,10 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
   function perform(effect: DoorEffect): void {
     switch (effect.do) {
       case 'fly':
-        return takeOff(effect);
+        return void takeOff(effect);
       case 'abort':
         world.log(`abort flight ${effect.attempt}`);
-        return flights.get(effect.attempt)?.abort();
+        return void flights.get(effect.attempt)?.abort();
       case 'pass': {
         const ask = take(effect.poll);
         const answer = answers.get(effect.attempt);
@@ -105,7 +106,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         world.log(`pass ${answer === 'error' ? 'an error' : `[${answer.ids}]`} to ${name(ask)}`);
         ask.reply(answer);
         if (answer !== 'error') watch.completed();
-        return watch.answered();
+        return void watch.answered();
       }
       case 'empty': {
         const ask = take(effect.poll);
@@ -113,14 +114,16 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         world.log(`empty (${effect.why}) to ${name(ask)}`);
         ask.reply({ ids: [] });
         if (effect.why === 'overdue') watch.outage();
-        return watch.answered();
+        return void watch.answered();
       }
       case 'accepted':
-        return watch.accepted(false);
+        return void watch.accepted(false);
       case 'held':
-        return world.log(`poll ${effect.poll.id} is held beside ${effect.owner}`);
+        return void world.log(
+          `${asks.has(effect.poll.id) ? name(asks.get(effect.poll.id)!) : effect.poll.id} is held beside ${effect.owner}`,
+        );
       case 'owner':
-        return world.log(`${effect.poller} takes over from ${effect.before ?? 'nobody'}`);
+        return void world.log(`${effect.poller} takes over from ${effect.before ?? 'nobody'}`);
       case 'wake':
         cancelTimer();
         if (effect.atMs === null) return;
@@ -186,6 +189,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
     }
 
     flights.set(attempt, {
+      begunMs,
       abort() {
         aborted = true;
         // Until then its answer may still come in.
@@ -208,7 +212,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
           });
           return;
         case 'flood':
-          return void failed({ kind: 'flood', retryAfterMs: random.int(1, 12) * 1_000 });
+          return void failed({ kind: 'flood', retryAfterMs: random.int(0, 12) * 1_000 });
         case 'refused':
           return void failed({ kind: 'verdict' });
         case 'hang':
@@ -249,6 +253,10 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
   return {
     get asleep() {
       return asleep;
+    },
+    get flightOpenMs() {
+      const begunMs = [...flights.values()][0]?.begunMs;
+      return begunMs === undefined ? 0 : clock.now() - begunMs;
     },
     get openPolls() {
       return asks.size;

@@ -65,6 +65,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   let mayFlyMs = 0;
   let mustFlyMs = 0;
   let sleptMs = 0;
+  let stops = 0;
   let wokenAtMs: number | null = null;
   let starvingSinceMs: number | null = null;
   let dues = { second: 0, count: 0 };
@@ -126,15 +127,14 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   function isIdle(it: OwnerBook): boolean {
     if (activeIsOpen(it)) return false;
     // What came in a stop of the supervisor has to be read before anybody is called idle.
-    const stoppedNow = clock.now() === wokenAtMs;
-    return stoppedNow
-      ? wakingMs() - it.endedWakingMs >= policy.ownerIdleMs - STOP_UNSEEN_MS
-      : clock.now() - it.endedMs >= policy.ownerIdleMs;
+    const idleMs = clock.now() - it.endedMs;
+    const stopSeen = clock.now() === wokenAtMs && idleMs >= policy.ownerIdleMs + STOP_UNSEEN_MS;
+    return (stopSeen ? wakingMs() - it.endedWakingMs : idleMs) >= policy.ownerIdleMs;
   }
 
   function tookOver(poller: string): void {
     const first = [...open.values()].find(({ poll }) => poll.poller === poller);
-    if (!first) return fail(`${poller} takes over without a poll`);
+    if (!first) return void fail(`${poller} takes over without a poll`);
     if (owner && owner.poller !== poller) {
       count('takeovers');
       const dead = owner.process !== null && !owner.process.alive;
@@ -158,7 +158,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     if (flight) fail(`flight ${attempt} while flight ${flight.attempt} is open`);
     if (!isOpen) fail(`flight ${attempt} through a shut door`);
     flight = { attempt, poll, aborted: false };
-    if (!open.has(poll.id)) return fail(`flight ${attempt} for ${show(poll)}, which is not open`);
+    if (!open.has(poll.id)) return void fail(`flight ${attempt} for ${show(poll)}, which is not open`);
     if (nowMs < mayFlyMs) fail(`flight ${attempt} ${mayFlyMs - nowMs} ms before the pause is over`);
     if (timeoutMs !== null) {
       const leftMs = poll.askedAtMs + poll.timeoutMs - nowMs;
@@ -167,22 +167,34 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     } else if (nowMs - poll.askedAtMs > policy.graceMs)
       fail(`flight ${attempt} asks for time that has passed`);
     if (!owner || owner.poller !== poll.poller)
-      return fail(`flight ${attempt} for ${show(poll)}, not the owner`);
+      return void fail(`flight ${attempt} for ${show(poll)}, not the owner`);
     const other = owner.active !== null && owner.active !== poll.connection;
     if (other && openConnections.has(owner.active!) && heldOnce.has(poll.connection)) {
       if (keepsConnections(poll) && !isIdle(owner))
         fail(`flight ${attempt} for ${show(poll)}, held beside connection ${owner.active}`);
     }
-    // Between two polls nobody can tell another connection of one loop from another loop: then either may be the loop's.
-    if (other) heldOnce.delete(owner.active!);
-    owner.active = poll.connection;
+    moved(owner, poll.connection);
+  }
+
+  /** A new connection, and none but held ones of its process has a poll open. */
+  function mayHaveMoved(it: OwnerBook, connection: number): void {
+    if (it.active === null || !openConnections.has(it.active) || heldOnce.has(connection)) return;
+    const mine = [...open.values()].map(({ poll }) => poll).filter(({ poller }) => poller === it.poller);
+    if (mine.every((poll) => heldOnce.has(poll.connection) && poll.connection !== it.active))
+      moved(it, connection);
+  }
+
+  /** Between two polls nobody can tell another connection of one loop from another loop: then either may be the loop's. */
+  function moved(it: OwnerBook, connection: number): void {
+    if (it.active !== null && it.active !== connection) heldOnce.delete(it.active);
+    it.active = connection;
   }
 
   function landed(event: Extract<DoorEvent, { kind: 'landed' }>): void {
-    if (flight?.attempt !== event.attempt) return fail(`flight ${event.attempt} lands, unknown`);
+    if (flight?.attempt !== event.attempt) return void fail(`flight ${event.attempt} lands, unknown`);
     const { landing } = event;
     count(landing.kind);
-    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + landing.retryAfterMs;
+    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + Math.max(1_000, landing.retryAfterMs);
     else if (landing.kind !== 'updates' && landing.kind !== 'verdict' && !flight.aborted) {
       mayFlyMs = clock.now() + SHORTEST_WAIT_MS[landing.kind];
       mustFlyMs = clock.now() + LONGEST_WAIT_MS[landing.kind];
@@ -203,7 +215,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
         }
         return;
       case 'landed':
-        return landed(event);
+        return void landed(event);
       case 'cleared':
         mayFlyMs = 0;
         mustFlyMs = Math.min(mustFlyMs, clock.now());
@@ -228,7 +240,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   function decided(event: DoorEvent, effect: DoorEffect): void {
     switch (effect.do) {
       case 'fly':
-        return flew(effect);
+        return void flew(effect);
       case 'abort':
         if (flight?.attempt !== effect.attempt || flight.aborted) fail(`abort of flight ${effect.attempt}`);
         if (flight) flight.aborted = true;
@@ -243,7 +255,9 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
       case 'empty': {
         const { poll, why } = effect;
         count(`empty: ${why}`);
-        heldOnce.add(poll.connection);
+        if (why === 'held') heldOnce.add(poll.connection);
+        // It was the loop that polls, although nothing could fly for it.
+        if (why === 'retrying') heldOnce.delete(poll.connection);
         const sooner = clock.now() < poll.askedAtMs + Math.max(poll.timeoutMs, policy.shortestMs);
         const asked = ['shut', 'released', 'opened', 'gone'].includes(event.kind);
         if (sooner && !asked) fail(`${show(poll)} is answered empty (${why}) before its time`);
@@ -256,7 +270,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
         heldOnce.add(effect.poll.connection);
         return;
       case 'owner':
-        return tookOver(effect.poller);
+        return void tookOver(effect.poller);
     }
   }
 
@@ -269,7 +283,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     const { poller } = owner;
     if (isOneLoop(owner) && able.some(({ poll }) => poll.poller === poller)) return `${poller} polls`;
     if (activeIsOpen(owner)) return null;
-    const longMs = policy.ownerIdleMs + (wokenAtMs === null ? 0 : READ_WITHIN_MS + STOP_UNSEEN_MS);
+    const longMs = policy.ownerIdleMs + stops * (READ_WITHIN_MS + STOP_UNSEEN_MS);
     return wakingMs() - owner.endedWakingMs > longMs ? `${poller} has stopped polling` : null;
   }
 
@@ -288,6 +302,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     fail,
     asked(poll, ask) {
       count('polls');
+      if (owner?.poller === poll.poller) mayHaveMoved(owner, poll.connection);
       open.set(poll.id, { poll, ask });
       openConnections.add(poll.connection);
     },
@@ -319,6 +334,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     },
     slept(ms) {
       sleptMs += ms;
+      stops += 1;
       wokenAtMs = clock.now();
     },
   };

@@ -10,6 +10,8 @@ export interface WatchJudge {
   failed(): void;
   completed(): void;
   rivals(now: number): void;
+  /** The supervisor goes on after a stop: what it hears now is old. */
+  woken(): void;
   said(saying: RivalrySaying): void;
   deaf(): void;
   /** After every event of the world. */
@@ -40,6 +42,9 @@ export function createWatchJudge(world: {
   let hasPolled = false;
   let completedMs = Number.NEGATIVE_INFINITY;
   let silentSinceMs: number | null = null;
+  /** Silence since the last poll that was completed, with pauses. */
+  let silentMs = 0;
+  let lookedMs = 0;
 
   return {
     kicked() {
@@ -56,9 +61,13 @@ export function createWatchJudge(world: {
     },
     completed() {
       completedMs = clock.now();
+      silentMs = 0;
     },
     rivals(now) {
       rivals = now;
+      lastRivalMs = clock.now();
+    },
+    woken() {
       lastRivalMs = clock.now();
     },
     said(saying) {
@@ -89,11 +98,17 @@ export function createWatchJudge(world: {
       if (silentSinceMs === null) judge.fail('a worker is called deaf though its clock had to stand still');
       if (nowMs - completedMs < deafAfterMs)
         judge.fail(`a worker is called deaf ${nowMs - completedMs} ms after it has completed a poll`);
+      if (silentMs + clock.now() - lookedMs < deafAfterMs)
+        judge.fail(`a worker is called deaf after ${silentMs} ms of silence`);
       silentSinceMs = null;
+      silentMs = 0;
     },
     always(rivalry, openPolls, asleep) {
       const nowMs = clock.now();
       hasPolled ||= openPolls > 0;
+      if (silentSinceMs !== null) silentMs += nowMs - lookedMs;
+      if (!world.workerLives()) silentMs = 0;
+      lookedMs = nowMs;
       const silent = hasPolled && world.workerLives() && openPolls === 0 && !failing && !asleep;
       silentSinceMs = silent ? (silentSinceMs ?? nowMs) : null;
       if (silentSinceMs !== null && nowMs - silentSinceMs > deafAfterMs + LATE_MS)

@@ -38,6 +38,8 @@ export interface WatchWorld {
   readonly deafAfterMs: number;
   /** The supervisor runs: its timers fire. */
   readonly awake: () => boolean;
+  /** How long the present flight has been open; 0 where there is none. */
+  readonly flightOpenMs: () => number;
   onSaying(saying: RivalrySaying): void;
   onDeaf(): void;
   onKick(): void;
@@ -46,11 +48,15 @@ export interface WatchWorld {
   onCompleted(): void;
 }
 
+/** The server holds back a 409 for 3 s at most. */
+const HELD_BACK_MS = 4_000;
+
 export function createWatch({
   clock,
   policy,
   deafAfterMs,
   awake,
+  flightOpenMs,
   onSaying,
   onDeaf,
   onKick,
@@ -67,11 +73,15 @@ export function createWatch({
     for (const saying of sayings) onSaying(saying);
     cancelQuiet();
     const dueMs = quietAtMs(rivalry);
-    if (dueMs !== null && dueMs > clock.now()) cancelQuiet = clock.after(dueMs - clock.now(), look);
+    // One that is overdue waits until a poll has gone undisturbed.
+    const inMs = dueMs === null ? 0 : dueMs - clock.now();
+    if (dueMs !== null) cancelQuiet = clock.after(inMs > 0 ? inMs : HELD_BACK_MS, look);
   }
 
   function look(): void {
-    if (awake()) follow(looked(rivalry, clock.now(), policy));
+    if (!awake()) return;
+    if (flightOpenMs() > HELD_BACK_MS) rivalry = undisturbed(rivalry, clock.now(), true);
+    follow(looked(rivalry, clock.now(), policy));
   }
 
   function note(heard: Heard): void {
@@ -110,7 +120,7 @@ export function createWatch({
       note({ kind: 'completed' });
     },
     accepted(answered) {
-      rivalry = undisturbed(rivalry, clock.now());
+      rivalry = undisturbed(rivalry, clock.now(), answered);
       if (rivalry.overlap !== null) follow(looked(rivalry, clock.now(), policy));
       if (answered) reached(true);
     },

@@ -136,8 +136,8 @@ export function startProcess(
       return own;
     }
 
-    function poll(timeoutS = it.timeoutS): void {
-      if (over && timeoutS !== 0) return;
+    function poll(timeoutS = it.timeoutS, farewell = false): void {
+      if (over && !farewell) return;
       const connection = take();
       const id = world.nextPoll();
       connections.set(connection, true);
@@ -149,7 +149,7 @@ export function startProcess(
         connection,
         offset,
         timeoutMs: Math.min(50, timeoutS) * 1_000,
-        farewell: over,
+        farewell,
         reply: (answer) => act(() => answered(id, connection, answer)),
       });
       const { patienceMs } = it;
@@ -187,7 +187,7 @@ export function startProcess(
       // The open poll is given up with its connection, then comes the last word.
       for (const [connection, busy] of connections) if (busy && connection === own) close(connection);
       current = 0;
-      if (it.confirms && offset > 0) poll(0);
+      if (it.confirms && offset > 0) poll(0, true);
     };
   }
 

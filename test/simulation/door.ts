@@ -108,6 +108,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     ...{ clock, deafAfterMs },
     policy: rivalryPolicy,
     awake: () => !gateway.asleep,
+    flightOpenMs: () => gateway.flightOpenMs,
     onSaying(saying: RivalrySaying) {
       say(JSON.stringify(saying));
       watchJudge.said(saying);
@@ -155,7 +156,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   };
 
   const program: Habits[][] = Array.from({ length: random.pick([1, 1, 1, 2, 2, 3, 4]) }, () =>
-    Array.from({ length: random.pick([1, 1, 1, 1, 2, 3]) }, () => randomHabits(random, traits)),
+    Array.from({ length: random.pick([1, 1, 1, 1, 1, 2, 3]) }, () => randomHabits(random, traits)),
   );
   // The same program in each, as gunicorn has it.
   const habits = random.chance(0.7) ? program.map(() => program[0]!) : program;
@@ -229,8 +230,9 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     clock.after(forMs, () => {
       say('the supervisor goes on');
       judge.slept(forMs);
-      gateway.wake();
+      watchJudge.woken();
       watch.slept(forMs);
+      gateway.wake();
     });
   }
 
@@ -304,7 +306,12 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     ending = true;
     say('the worker is asked to end');
     gateway.release();
-    for (const process of processes) process.end(() => say(`pid ${process.pid} has ended`));
+    for (const process of processes) {
+      process.end(() => {
+        say(`pid ${process.pid} has ended`);
+        if (processes.every(({ alive }) => !alive)) watch.ended();
+      });
+    }
     clock.after(STOP_TIMEOUT_MS, () => {
       for (const process of processes) process.die();
       watch.ended();
@@ -347,7 +354,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     for (const id of added) {
       if (!handledBy.has(id) && !forRivals.has(id)) judge.fail(`update ${id} is lost`);
     }
-    if (orderly) judge.count('exactly once');
+    if (orderly) judge.count(habits.length > 1 ? 'exactly once, by several processes' : 'exactly once');
   }
   const queue = new Set(telegram.queue);
   for (const id of added)

@@ -6,33 +6,27 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import type { BrokenRule } from './broken-rules.ts';
-import type { Outcome } from './world.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 
 /** Path → broken text. Throws where a rule's text is not in its file exactly once. */
 function brokenFiles(rule: BrokenRule): Map<string, string> {
-  const breaks = rule.and ? [rule, rule.and] : [rule];
-  return new Map(breaks.map((it) => [join(ROOT, it.file), broken(rule.name, it)]));
+  const files = new Map<string, string>();
+  for (const { file, find, put } of rule.and ? [rule, rule.and] : [rule]) {
+    const path = join(ROOT, file);
+    const parts = (files.get(path) ?? readFileSync(path, 'utf8')).split(find);
+    if (parts.length !== 2)
+      throw new Error(`"${rule.name}": its text stands ${parts.length - 1} times in ${file}`);
+    files.set(path, parts.join(put));
+  }
+  return files;
 }
 
-function broken(name: string, { file, find, put }: Pick<BrokenRule, 'file' | 'find' | 'put'>): string {
-  const text = readFileSync(join(ROOT, file), 'utf8');
-  const parts = text.split(find);
-  if (parts.length !== 2) throw new Error(`"${name}": its text stands ${parts.length - 1} times in ${file}`);
-  return parts.join(put);
-}
-
-export async function simulationWith(rule: BrokenRule): Promise<(seed: number) => Promise<Outcome>> {
-  const module = (await bundleWith(rule, 'test/simulation/world.ts')) as typeof import('./world.ts');
-  return module.runSeed;
-}
-
-/** The module `entry`, with all that it imports, and the rule broken. */
-export async function bundleWith(rule: BrokenRule, entry: string): Promise<unknown> {
+/** `entry` is a file of this folder. Returns what that file exports, with the rule broken. */
+export async function simulationWith<Module>(rule: BrokenRule, entry: string): Promise<Module> {
   const files = brokenFiles(rule);
   const { outputFiles } = await build({
-    entryPoints: [join(ROOT, entry)],
+    entryPoints: [join(ROOT, 'test/simulation', entry)],
     bundle: true,
     write: false,
     platform: 'node',
@@ -51,5 +45,5 @@ export async function bundleWith(rule: BrokenRule, entry: string): Promise<unkno
     ],
   });
   const code = Buffer.from(outputFiles[0]!.contents).toString('base64');
-  return import(`data:text/javascript;base64,${code}`);
+  return (await import(`data:text/javascript;base64,${code}`)) as Module;
 }

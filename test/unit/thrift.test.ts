@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { FLOOD_CALLS, FLOOD_CHARS, startThrift } from '../../src/machine/thrift.ts';
+import { FLOOD_BYTES, FLOOD_CALLS, FLOOD_CHARS, startThrift } from '../../src/machine/thrift.ts';
 
 function recorded(): { flags: string[]; thrift: ReturnType<typeof startThrift> } {
   const flags: string[] = [];
@@ -10,6 +10,7 @@ function recorded(): { flags: string[]; thrift: ReturnType<typeof startThrift> }
 }
 
 const SAVING = ['--no-opt', '--liftoff-only'];
+const TIERS = ['--no-liftoff-only', '--wasm-tier-up', '--wasm-dynamic-tiering'];
 
 test('a quiet worker never ends the thrift, however long it talks', () => {
   const { flags, thrift } = recorded();
@@ -26,10 +27,25 @@ test('so do calls through the gateway, when they are many', () => {
   assert.deepEqual(flags, [...SAVING, '--opt']);
 });
 
+test('so do big bodies, when they are fast', () => {
+  const { flags, thrift } = recorded();
+  for (let i = 0; i < 1_000; i++) thrift.streamed(FLOOD_BYTES / 32, i * 100);
+  assert.deepEqual(flags, SAVING);
+  for (let i = 0; i <= 32; i++) thrift.streamed(FLOOD_BYTES / 32, 200_000 + i);
+  assert.deepEqual(flags, [...SAVING, '--opt']);
+});
+
+test('a flood of output after one of calls still brings all that it needs', () => {
+  const { flags, thrift } = recorded();
+  for (let i = 0; i <= FLOOD_CALLS; i++) thrift.called(1_000 + i);
+  thrift.note(FLOOD_CHARS, 5_000);
+  assert.deepEqual(flags, [...SAVING, '--opt', '--opt', ...TIERS]);
+});
+
 test('a flood ends it once', () => {
   const { flags, thrift } = recorded();
   for (let i = 0; i < 100; i++) thrift.note(FLOOD_CHARS / 16, 5_000 + i);
-  assert.deepEqual(flags, [...SAVING, '--opt', '--no-liftoff-only']);
+  assert.deepEqual(flags, [...SAVING, '--opt', ...TIERS]);
 });
 
 test('V8 does as it is told', () => {
