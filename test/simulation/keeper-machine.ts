@@ -316,6 +316,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       if (!world.tearsApart || random.chance(0.9)) goOut();
       // Everything stands still between the check and the send.
       else {
+        judge.count('torn');
         stand(random.chance(0.5));
         clock.after(random.int(5_000, 40_000), () => {
           wake(true);
