@@ -63,7 +63,7 @@ export interface Lease {
   status(): LeaseStatus;
   /** ms, includes suspend. */
   now(): number;
-  /** Does not release. Gives back what a last write may have won. */
+  /** Ends a wait; does not release a term, but gives back what a last write may have won. */
   close(): Promise<void>;
 }
 
@@ -256,6 +256,8 @@ export function createLease(options: LeaseOptions): Lease {
     status: () => leaseStatus(keeper, clock.look().nowMs, policy),
     now: () => clock.look().nowMs,
     async close() {
+      seeking?.reject(new Error('the lease was closed'));
+      seeking = null;
       if (keeper.role === 'standby') send({ kind: 'quit' });
       // A write under way may still win; the keeper then gives it back.
       const untilMs = performance.now() + 2 * (timing.requestMs + OVERTIME_MS);
