@@ -26,7 +26,8 @@ export interface LeaseStatus {
 
 export function leaseStatus(keeper: Keeper, atMs: number, policy: KeeperPolicy): LeaseStatus {
   const { role, term, sight, reach } = keeper;
-  const rec = (role === 'standby' ? sight?.seen?.rec : (term?.seen?.rec ?? null)) ?? null;
+  const known = (role === 'standby' ? sight?.seen?.rec : term?.seen?.rec) ?? null;
+  const rec = known?.vacant === undefined ? known : null;
   const knownSinceMs = term?.sentAtMs ?? sight?.sinceMs ?? atMs;
   return {
     role,
@@ -47,11 +48,7 @@ export function leaseStatus(keeper: Keeper, atMs: number, policy: KeeperPolicy):
 function decisionOf(keeper: Keeper, atMs: number, policy: KeeperPolicy): LeaseStatus['decision'] {
   const { role } = keeper;
   const at =
-    role === 'leader'
-      ? stopAtMs(keeper, policy)
-      : role === 'standby'
-        ? takeFromMs(keeper, atMs, policy)
-        : null;
+    role === 'leader' ? stopAtMs(keeper, policy) : role === 'standby' ? takeFromMs(keeper, policy) : null;
   if (at === null || !Number.isFinite(at)) return null;
   return { what: role === 'leader' ? 'stop' : 'take', inMs: Math.max(0, Math.round(at - atMs)) };
 }

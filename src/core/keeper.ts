@@ -41,8 +41,6 @@ export interface Sight {
   readonly seen: SeenRecord | null;
   /** When this state of it was first seen: after the answer. */
   readonly sinceMs: number;
-  /** When it was last seen. */
-  readonly lastMs: number;
 }
 
 export interface Held {
@@ -59,8 +57,8 @@ export interface Held {
   readonly wants: string | null;
 }
 
-/** `ask` writes our wish for a hand-over into the record of another. */
-export type RequestKind = 'read' | 'take' | 'renew' | 'ask' | 'free';
+/** `ask` writes our wish for a hand-over into the record of another; `mark` that there is none. */
+export type RequestKind = 'read' | 'take' | 'renew' | 'ask' | 'free' | 'mark';
 
 export interface Request {
   readonly number: number;
@@ -85,6 +83,8 @@ export interface Keeper {
   /** The greatest ever seen or used. */
   readonly seq: number;
   readonly epoch: number;
+  /** Promised by the last record that was seen; a holder may live by it still when the record has vanished. */
+  readonly ttlMs: number;
   /** A write may or may not have happened: read before the next one. */
   readonly uncertain: boolean;
   /** After a failure: nothing is sent before. */
@@ -179,6 +179,7 @@ export const newKeeper: Keeper = {
   writes: [],
   seq: 0,
   epoch: 0,
+  ttlMs: 0,
   uncertain: false,
   notBeforeMs: 0,
   dueAtMs: 0,
@@ -272,7 +273,7 @@ function lose(keeper: Keeper, why: LostBecause, { atMs, policy, effects }: Conte
 
 function release(keeper: Keeper, { atMs, policy, effects }: Context): Keeper {
   if (keeper.role !== 'leader' && keeper.role !== 'closing') return keeper;
-  if (keeper.term?.taken || keeper.term?.seen === null) return released(keeper, false, effects);
+  if (keeper.term?.taken || isGone(keeper.term?.seen ?? null)) return released(keeper, false, effects);
   return {
     ...keeper,
     role: 'releasing',
@@ -338,14 +339,20 @@ function failed(
 
 function remember(keeper: Keeper, current: SeenRecord | null): Keeper {
   if (current === null) return keeper;
-  const { seq, epoch } = current.rec;
-  return { ...keeper, first: false, seq: Math.max(keeper.seq, seq), epoch: Math.max(keeper.epoch, epoch) };
+  const { seq, epoch, ttl } = current.rec;
+  return {
+    ...keeper,
+    first: false,
+    seq: Math.max(keeper.seq, seq),
+    epoch: Math.max(keeper.epoch, epoch),
+    ttlMs: ttl,
+  };
 }
 
 function written(keeper: Keeper, request: Request, rev: string, context: Context): Keeper {
   const { atMs, policy, effects } = context;
   const seen: SeenRecord = { rev, rec: request.next! };
-  const acked = { ...keeper, ackedAtMs: atMs };
+  const acked = { ...remember(keeper, seen), ackedAtMs: atMs };
   switch (request.kind) {
     case 'take': {
       const usable =
@@ -379,6 +386,7 @@ function written(keeper: Keeper, request: Request, rev: string, context: Context
       return { ...acked, term: renewed, doubted: false, dueAtMs: nextWriteMs(request, policy) };
     }
     case 'ask':
+    case 'mark':
       return keeper.role === 'standby' ? observe(acked, seen, context) : acked;
     case 'free':
       if (keeper.role === 'releasing') return released({ ...acked, writes: [] }, true, effects);
@@ -416,6 +424,11 @@ function shown(keeper: Keeper, request: Request, current: SeenRecord | null, con
   }
 }
 
+/** Vanished, marked as such by a standby or not yet. */
+function isGone(seen: SeenRecord | null): boolean {
+  return seen === null || seen.rec.vacant !== undefined;
+}
+
 function isMine(rec: LeaseRecord, { epoch }: Held, { id }: KeeperPolicy): boolean {
   return rec.holder === id && rec.epoch === epoch;
 }
@@ -424,11 +437,11 @@ function isMine(rec: LeaseRecord, { epoch }: Held, { id }: KeeperPolicy): boolea
 function recognise(keeper: Keeper, current: SeenRecord | null, context: Context): Keeper {
   const { atMs, policy, effects } = context;
   const term = keeper.term!;
-  if (current === null) {
+  if (current === null || isGone(current)) {
     // In doubt about the time, it may have been another's before it vanished.
     if (keeper.doubted) return lose(keeper, 'taken', context);
     effects.push({ do: 'say', saying: { what: 'vanished' } });
-    return { ...keeper, term: { ...term, seen: null }, dueAtMs: atMs };
+    return { ...keeper, term: { ...term, seen: current }, dueAtMs: atMs };
   }
   const write = keeper.writes.find(({ seq }) => seq === current.rec.seq);
   if (!isMine(current.rec, term, policy) || !write) return lose(keeper, 'taken', context);
@@ -450,12 +463,10 @@ function observe(
 ): Keeper {
   const { sight } = keeper;
   const same = sight !== null && isSame(sight.seen?.rec ?? null, current?.rec ?? null);
-  // Absence has no number: only one that was looked at all the time is the same.
-  const kept = same && (current !== null || atMs - sight.lastMs <= absenceGapMs(policy.timing));
   if (sight === null || sight.seen?.rec.holder !== current?.rec.holder)
     effects.push({ do: 'say', saying: { what: 'sees', rec: current?.rec ?? null } });
-  const next: Sight = { seen: current, sinceMs: kept ? sight.sinceMs : atMs, lastMs: atMs };
-  const rare = keeper.watched && current !== null;
+  const next: Sight = { seen: current, sinceMs: same ? sight.sinceMs : atMs };
+  const rare = keeper.watched;
   // One that was promised the lease does not let it wait.
   const promised = current?.rec.wants === policy.id;
   const everyMs = promised
@@ -468,27 +479,16 @@ function observe(
 
 function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {
   if (a === null || b === null) return a === b;
-  return a.holder === b.holder && a.epoch === b.epoch && a.seq === b.seq;
+  return a.holder === b.holder && a.epoch === b.epoch && a.seq === b.seq && a.vacant === b.vacant;
 }
 
-function absenceGapMs(timing: LeaseTiming): number {
-  return 2 * timing.pollMs + timing.slackMs;
-}
-
-/** From when on a standby may take the record; Infinity: it has to look first. */
-export function takeFromMs(
-  { sight, first }: Keeper,
-  atMs: number,
-  { timing, id, lock }: KeeperPolicy,
-): number {
+/** From when on a standby may take the record; Infinity: it has to look, or to mark a vanished one, first. */
+export function takeFromMs({ sight, first }: Keeper, { timing, id, lock }: KeeperPolicy): number {
   if (sight === null) return Number.POSITIVE_INFINITY;
-  const { seen, sinceMs, lastMs } = sight;
-  if (seen === null) {
-    if (first) return sinceMs;
-    const unbroken = atMs - lastMs <= absenceGapMs(timing);
-    return unbroken ? sinceMs + waitMs(timing, 0) : Number.POSITIVE_INFINITY;
-  }
-  const { holder, ttl, wants } = seen.rec;
+  const { seen, sinceMs } = sight;
+  if (seen === null) return first ? sinceMs : Number.POSITIVE_INFINITY;
+  const { holder, ttl, wants, vacant } = seen.rec;
+  if (vacant !== undefined) return sinceMs + waitMs(timing, ttl);
   // Left for the one that asked for it; if that is gone, for all.
   if (holder === '') return wants === undefined || wants === id ? sinceMs : sinceMs + 2 * timing.pollMs;
   // Ours, and no worker of ours runs: an answer that was lost, or a supervisor of this machine that the kernel knows to be dead.
@@ -521,7 +521,8 @@ function nextKind(keeper: Keeper, { atMs, policy }: Context): RequestKind | null
       return null;
     case 'standby':
       if (keeper.sight === null || uncertain) return 'read';
-      if (atMs >= takeFromMs(keeper, atMs, policy)) return 'take';
+      if (atMs >= takeFromMs(keeper, policy)) return 'take';
+      if (keeper.sight.seen === null) return 'mark';
       if (wishes(keeper, policy)) return 'ask';
       break;
     case 'leader':
@@ -567,7 +568,7 @@ function send(keeper: Keeper, kind: RequestKind, ms: number, context: Context): 
     return { ...sent, hinted: false, credit: { looks: Math.max(0, looks), atMs } };
   }
   effects.push({ do: 'cas', request: number, prev, next, ms: limit });
-  if (kind === 'ask' || kind === 'free') return { ...sent, seq: Math.max(keeper.seq, next.seq) };
+  if (kind !== 'take' && kind !== 'renew') return { ...sent, seq: Math.max(keeper.seq, next.seq) };
   const young = keeper.writes.filter(({ sentAtMs }) => atMs - sentAtMs < livesMs(policy.timing));
   return { ...sent, seq: next.seq, writes: [...young, { seq: next.seq, sentAtMs: atMs }] };
 }
@@ -580,6 +581,11 @@ function nextRecord(keeper: Keeper, kind: RequestKind, { unixMs, policy }: Conte
     case 'ask':
       // Its number stays: the holder's deadline counts from the write that it names.
       return { ...keeper.sight!.seen!.rec, wants: id };
+    case 'mark':
+      return {
+        ...{ v: 1, holder: '', epoch: keeper.epoch, seq, vacant: id },
+        ttl: Math.max(timing.ttlMs, keeper.ttlMs),
+      };
     case 'take': {
       const epoch = Math.max(keeper.epoch + 1, Math.floor(unixMs / 1_000));
       return { ...base, holder: id, epoch, since: new Date(unixMs).toISOString() };
@@ -601,7 +607,7 @@ function nextDueMs(keeper: Keeper, atMs: number, policy: KeeperPolicy): number |
   if (role === 'releasing') times.push(keeper.releaseByMs);
   if (keeper.request === null && (role === 'leader' || role === 'standby')) {
     const wanted = [keeper.dueAtMs];
-    if (role === 'standby') wanted.push(takeFromMs(keeper, atMs, policy));
+    if (role === 'standby') wanted.push(takeFromMs(keeper, policy));
     if (keeper.hinted) wanted.push(atMs + (1 - creditOf(keeper, atMs, policy)) * creditMs(policy.timing));
     times.push(Math.max(Math.min(...wanted), keeper.notBeforeMs));
   }

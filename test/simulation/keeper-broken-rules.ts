@@ -34,15 +34,15 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
     name: 'does not wait anew when the record has changed',
     seed: 1,
     file: KEEPER,
-    find: 'const kept = same && (',
-    put: 'const kept = sight !== null && (true || ',
+    find: 'sinceMs: same ? sight.sinceMs : atMs',
+    put: 'sinceMs: sight ? sight.sinceMs : atMs',
   },
   {
     name: 'takes a record that has vanished at once',
     seed: 11,
     file: KEEPER,
-    find: 'if (first) return sinceMs;',
-    put: 'return sinceMs;',
+    find: 'if (seen === null) return first ? sinceMs : Number.POSITIVE_INFINITY;',
+    put: 'if (seen === null) return sinceMs;',
   },
   // Deadlines.
   {
@@ -151,10 +151,32 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
     put: '(lock !== null && seen.rec.lock !== undefined)',
   },
   {
+    name: 'takes one absence for another',
+    seed: 34016,
+    file: KEEPER,
+    find: 'if (seen === null) return first ? sinceMs : Number.POSITIVE_INFINITY;',
+    put: 'if (seen === null) return sinceMs + waitMs(timing, 0);',
+    and: { file: KEEPER, find: "if (keeper.sight.seen === null) return 'mark';", put: '' },
+  },
+  {
+    name: 'does not wait where a record has vanished and was marked',
+    seed: 1,
+    file: KEEPER,
+    find: 'if (vacant !== undefined) return sinceMs + waitMs(timing, ttl);',
+    put: '',
+  },
+  {
+    name: 'thinks itself the first ever again and again',
+    seed: 24656,
+    file: KEEPER,
+    find: '    first: false,\n    seq: Math.max(',
+    put: '    seq: Math.max(',
+  },
+  {
     name: 'frees a record that has vanished',
     seed: 7819,
     file: KEEPER,
-    find: 'if (keeper.term?.taken || keeper.term?.seen === null) return released',
+    find: 'if (keeper.term?.taken || isGone(keeper.term?.seen ?? null)) return released',
     put: 'if (keeper.term?.taken) return released',
     and: {
       file: KEEPER,

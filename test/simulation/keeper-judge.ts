@@ -80,7 +80,7 @@ export function createKeeperJudge(clock: Clock, store: () => SimStore, limit: bo
       if (rec.holder === writer) {
         rightful = writer;
         sentMs.set(writer, Math.max(sent, sentMs.get(writer) ?? 0));
-      } else if (rec.holder === '') rightful = '';
+      } else if (rec.holder === '' && rec.vacant === undefined) rightful = '';
     },
     won(machine, epoch) {
       count('terms');

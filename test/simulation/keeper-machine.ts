@@ -81,6 +81,8 @@ export interface SimLeaseMachine {
   stand(frozen: boolean): void;
   wake(wallIsRight: boolean): void;
   hint(): void;
+  /** Sets the wall clock; not while time passes unseen, which two such things at once would hide. */
+  setWall(ms: number): void;
 }
 
 type Untimed<E> = E extends unknown ? Omit<E, 'atMs' | 'unixMs' | 'random'> : never;
@@ -490,6 +492,12 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     wake(wallIsRight) {
       world.log(`${name} wakes`);
       wake(wallIsRight);
+    },
+    setWall(ms) {
+      if (!up || paused || clocks.standing) return;
+      send({ kind: 'due' });
+      clocks.setWall(ms);
+      send({ kind: 'due' });
     },
     hint() {
       if (up) act(() => send({ kind: 'hint' }));
