@@ -20,6 +20,10 @@
 #define MAXR 5      /* writes per run */
 #endif
 #define NONE 2
+#define VAC 3       /* marks an absence: nobody's, and waited for */
+#ifndef LOSSES
+#define LOSSES 1
+#endif
 #define UNK 15
 #ifdef BUG_BLIND
 #define MATCH(e) true
@@ -29,7 +33,8 @@
 /* rem: ticks left of the term; age: ticks since the record was first seen; sage: ticks since the request was sent;
    pk: the one request: 0 none, 2 take or renew, 3 free; prep: the register has handled it; z: a write that may land late */
 byte rem[2], age[2], sage[2], myrev[2], seen[2]=UNK, pexp[2], prev_[2], phold[2], zexp[2], pk[2];
-bool fr[2], prep[2], pok[2], z[2], slow, fast, lost, tmp;
+bool fr[2], prep[2], pok[2], z[2], slow, fast, tmp;
+byte lost;
 byte rrev=1, rhold=NONE, nrev=2;    /* the register; rrev 0 = record absent */
 #ifdef ASK
 /* A standby writes its wish for a hand-over into the record of the holder: a new revision, but no other record. */
@@ -55,6 +60,16 @@ byte orev=1, ohold=NONE; bool rolled;   /* the record before the last write, for
 #endif
 #define MIN(a,b) ((a)<(b) -> (a) : (b))
 #define SUB(a,b) ((a)>(b) -> (a)-(b) : 0)
+/* What has vanished is not taken: it is marked first. */
+#ifdef BUG_ABSENT
+#define RIPE(i) (fr[i] || age[i]>=T || seen[i]==0)
+#else
+#ifdef BUG_ABSENCE
+#define RIPE(i) (fr[i] || age[i]>=T)
+#else
+#define RIPE(i) (seen[i]!=0 && (fr[i] || age[i]>=T))
+#endif
+#endif
 inline write(e,h,okv){ if :: MATCH(e) && nrev<MAXR -> KEEP rrev=nrev; REBASE rhold=h; nrev++; okv=true :: else -> okv=false fi }
 inline forget(i){ seen[i]=UNK; age[i]=0; fr[i]=false }
 inline done(i){ pk[i]=0; prep[i]=false; pexp[i]=0; sage[i]=0; prev_[i]=0; phold[i]=0; pok[i]=false }
@@ -69,11 +84,11 @@ inline node(i){ if
 #endif
         :: else fi; LOOK(i)
         fr[i]=(rrev!=0 && (rhold==NONE || rhold==i))                          /* free, or our own write whose answer was lost */
-  :: !rem[i] && pk[i]==0 && seen[i]!=UNK && (fr[i] || age[i]>=T
-#ifdef BUG_ABSENT
-        || seen[i]==0
+#ifndef BUG_ABSENCE
+  :: !rem[i] && pk[i]==0 && seen[i]==0 && rrev==0 && nrev<MAXR ->             /* marks an absence before it waits */
+        KEEP rrev=nrev; REBASE rhold=VAC; nrev++
 #endif
-        ) -> pk[i]=2; sage[i]=0; pexp[i]=AT(i)                                /* take */
+  :: !rem[i] && pk[i]==0 && seen[i]!=UNK && RIPE(i) -> pk[i]=2; sage[i]=0; pexp[i]=AT(i)                                /* take */
   :: rem[i] && pk[i]==0 -> pk[i]=2; sage[i]=0; pexp[i]=myrev[i]               /* renew */
 #ifdef BUG_REAP
   :: rem[i] && pk[i]==0 -> pk[i]=3; pexp[i]=myrev[i]                          /* frees it while its worker lives */
@@ -92,7 +107,7 @@ inline node(i){ if
 #else
         :: pok[i] && sage[i]<D -> forget(i); rem[i]=D-sage[i]; myrev[i]=prev_[i]
 #endif
-        :: !pok[i] && rem[i] && (phold[i]==i || prev_[i]==0) -> myrev[i]=prev_[i]; /* own late write, a wish, or data loss: write again */
+        :: !pok[i] && rem[i] && (phold[i]==i || phold[i]==VAC || prev_[i]==0) -> myrev[i]=prev_[i]; /* own late write, a wish, or data loss: write again */
 #ifdef BUG_SIGHT
            if :: phold[i]==i -> rem[i]=D :: else fi                           /* counts from the sight of its own name */
 #endif
@@ -105,7 +120,7 @@ init { do
   :: atomic { node(0); assert(!(rem[0] && rem[1])) }
   :: atomic { node(1); assert(!(rem[0] && rem[1])) }
 #ifdef LOSS
-  :: atomic { !lost && rrev!=0 -> lost=true; rrev=0; UNBASE rhold=NONE }
+  :: atomic { lost<LOSSES && rrev!=0 -> lost++; rrev=0; UNBASE rhold=NONE }
 #endif
 #ifdef ROLL
   :: atomic { !rolled && rrev!=orev -> rolled=true; rrev=orev; rhold=ohold }

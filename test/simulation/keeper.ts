@@ -187,7 +187,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     if (!machine || machine.paused) return;
     machine.pause();
     clock.after(spanMs(), () => {
-      judge.rough(machine);
+      comesBack(machine);
       machine.goOn();
     });
   });
@@ -196,7 +196,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     if (!machine || machine.paused) return;
     machine.stand(frozen);
     clock.after(spanMs(), () => {
-      judge.rough(machine);
+      comesBack(machine);
       machine.wake(limit !== 'unseen-freeze');
       if (limit === 'unseen-freeze') clock.after(random.int(500, 8_000), () => machine.clocks.syncWall());
     });
@@ -241,14 +241,24 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
   });
   let lossAtMs = Number.NEGATIVE_INFINITY;
   plan(traits.losses, random.pick([5_000, 20_000]), () => {
-    if (clock.now() < lossAtMs + 3 * longestWaitMs) return;
-    if (limit === 'rolled-back-take') return forgetTake();
-    lossAtMs = clock.now();
-    if (random.chance(0.5)) {
-      judge.count('wiped');
-      store.wipe();
-    } else rollBack();
+    // It may forget everything again and again; the last writes only once in a while.
+    const again = clock.now() < lossAtMs + 3 * longestWaitMs;
+    if (limit === 'rolled-back-take') {
+      if (!again) forgetTake();
+    } else if (again || random.chance(0.5)) wipe();
+    else rollBack();
   });
+
+  function wipe(): void {
+    judge.count('wiped');
+    store.wipe();
+  }
+
+  /** The worst moment for a machine to come back. */
+  const comesBack = (machine: SimLeaseMachine) => {
+    judge.rough(machine);
+    if (traits.losses && limit === null && random.chance(0.15)) wipe();
+  };
 
   /** Up to two renewals of the present holder; no more than a gate on schedule can bear. */
   function rollBack(): void {
@@ -263,6 +273,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     );
     const stopMs = last.sentMs + 0.6 * last.rec.ttl;
     if (!same || stopMs > target.appliedMs + last.rec.ttl) return;
+    lossAtMs = clock.now();
     say(`the engine forgets ${forget} writes`);
     judge.count('rolled back');
     judge.lostWrites();
