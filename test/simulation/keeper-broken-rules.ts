@@ -11,7 +11,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   // The five that the model breaks as well (test/model/lease.pml).
   {
     name: 'counts its deadline from the answer',
-    seed: 44,
+    seed: 59,
     file: KEEPER,
     find: 'const renewed: Held = { ...term, seen, sentAtMs: request.sentAtMs };',
     put: 'const renewed: Held = { ...term, seen, sentAtMs: atMs };',
@@ -25,7 +25,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'leaves no margin before the ttl',
-    seed: 11,
+    seed: 26,
     file: TIMING,
     find: 'return killAfterMs(timing) - timing.graceMs;',
     put: 'return timing.ttlMs;',
@@ -39,7 +39,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'takes a record that has vanished at once',
-    seed: 11,
+    seed: 7,
     file: KEEPER,
     find: 'if (seen === null) return first ? sinceMs : Number.POSITIVE_INFINITY;',
     put: 'if (seen === null) return sinceMs;',
@@ -47,14 +47,14 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   // Deadlines.
   {
     name: 'counts its first deadline from the answer',
-    seed: 1197,
+    seed: 590,
     file: KEEPER,
     find: 'sentAtMs: request.sentAtMs,\n        since:',
     put: 'sentAtMs: atMs,\n        since:',
   },
   {
     name: 'goes on after its deadline, and renews',
-    seed: 2,
+    seed: 1,
     file: KEEPER,
     find: "if (keeper.role !== 'leader' || context.atMs < stopAtMs(keeper, context.policy) - 1) return keeper;",
     put: 'return keeper;',
@@ -66,14 +66,14 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'counts from its last write, although the record shows an earlier one',
-    seed: 242,
+    seed: 1187,
     file: KEEPER,
     find: 'sentAtMs: write.sentAtMs } };',
     put: 'sentAtMs: keeper.writes.at(-1)!.sentAtMs } };',
   },
   {
     name: 'lets a request outlive the stop point',
-    seed: 6,
+    seed: 1,
     file: KEEPER,
     find: 'Math.min(policy.timing.requestMs, limitMs - atMs)',
     put: 'policy.timing.requestMs',
@@ -87,7 +87,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'waits only for its own ttl',
-    seed: 143,
+    seed: 354,
     file: TIMING,
     find: 'Math.max(timing.ttlMs, ttlMs)',
     put: 'timing.ttlMs',
@@ -109,14 +109,14 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'takes an answer from before a leap for proof',
-    seed: 469,
+    seed: 504,
     file: KEEPER,
     find: 'if (request.number <= keeper.doubtUpTo) return',
     put: 'if (false as boolean) return',
   },
   {
     name: 'wins by an answer from before a leap',
-    seed: 504,
+    seed: 990,
     file: KEEPER,
     find: 'request.number > keeper.doubtUpTo && atMs',
     put: 'atMs',
@@ -131,7 +131,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'frees the record before the worker is gone',
-    seed: 17,
+    seed: 6,
     file: EDGES,
     find: 'if (worker) endWorker(effect.killByMs - nowMs);\n        else later',
     put: 'if (worker) endWorker(effect.killByMs - nowMs);\n        later',
@@ -152,7 +152,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'takes one absence for another',
-    seed: 34016,
+    seed: 50,
     file: KEEPER,
     find: 'if (seen === null) return first ? sinceMs : Number.POSITIVE_INFINITY;',
     put: 'if (seen === null) return sinceMs + waitMs(timing, 0);',
@@ -160,21 +160,21 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'does not wait where a record has vanished and was marked',
-    seed: 1,
+    seed: 6,
     file: KEEPER,
     find: 'if (vacant !== undefined) return sinceMs + waitMs(timing, ttl);',
     put: '',
   },
   {
     name: 'thinks itself the first ever again and again',
-    seed: 24656,
+    seed: 346,
     file: KEEPER,
     find: '    first: false,\n    seq: Math.max(',
     put: '    seq: Math.max(',
   },
   {
     name: 'frees a record that has vanished',
-    seed: 7819,
+    seed: 561,
     file: KEEPER,
     find: 'if (keeper.term?.taken || isGone(keeper.term?.seen ?? null)) return released',
     put: 'if (keeper.term?.taken) return released',
@@ -186,7 +186,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'writes a vanished record again without knowing what time it is',
-    seed: 3199,
+    seed: 2133,
     file: KEEPER,
     find: "if (keeper.doubted) return lose(keeper, 'taken', context);",
     put: '',
@@ -194,7 +194,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   // Epochs.
   {
     name: 'numbers its term by the date alone',
-    seed: 3,
+    seed: 1,
     file: KEEPER,
     find: 'Math.max(keeper.epoch + 1, Math.floor(unixMs / 1_000))',
     put: 'Math.floor(unixMs / 1_000)',
@@ -224,7 +224,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   // Always somebody, soon, and without wearing the engine out.
   {
     name: 'does not hear that the record has changed',
-    seed: 15,
+    seed: 6,
     file: KEEPER,
     find: 'return isEcho(keeper, context) ? keeper : { ...keeper, hinted: true };',
     put: 'return keeper;',
@@ -245,7 +245,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'does not free the record when it ends',
-    seed: 1,
+    seed: 2,
     file: KEEPER,
     find: "return uncertain ? 'read' : 'free';",
     put: 'return null;',
@@ -273,14 +273,14 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'stops when the record has vanished',
-    seed: 6,
+    seed: 7,
     file: KEEPER,
     find: "effects.push({ do: 'say', saying: { what: 'vanished' } });",
     put: "return lose(keeper, 'deadline', context);",
   },
   {
     name: 'takes its own write whose answer was lost for that of another',
-    seed: 6,
+    seed: 8,
     file: KEEPER,
     find: 'if (!isMine(current.rec, term, policy) || !write)',
     put: 'if (current.rec.seq !== term.seen?.rec.seq || !write)',

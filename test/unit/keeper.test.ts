@@ -132,29 +132,36 @@ test('a free record is taken at once; one that was left for another only after s
   }
 });
 
-test('a record that is absent is waited for, looked at all the time; the first machine ever need not', () => {
+test('where the record has vanished that is marked, and the mark is waited for like a record', () => {
   const it = drive();
   it.send(0, { kind: 'seek', takeover: false });
-  for (let at = 0; at <= 15_000; at += 2_500) {
-    if (at > 0) it.due(at);
-    it.seen(at, null);
-  }
+  it.seen(0, { ...THEIRS, ttl: 60_000 });
+  it.due(2_500);
+  it.seen(2_510, null);
+  const { prev, next } = it.one('cas');
+  assert.equal(prev, null);
+  // The holder may live by its own ttl still.
+  assert.deepEqual(next, { v: 1, holder: '', epoch: 9, seq: 5, ttl: 60_000, vacant: 'me' });
+  it.written(2_520);
   it.none('cas');
-  it.due(15_075);
-  assert.equal(it.one('cas').prev, null);
+  assert.deepEqual([it.status(2_520).holder, it.status(2_520).decision?.inMs], [null, 60_300]);
+  // Vanished once more: another absence.
+  it.due(60_000);
+  it.seen(60_000, null);
+  assert.equal(it.one('cas').next.seq, 6);
+  it.conflict(60_010, { ...next, vacant: 'third', ttl: 15_000 });
+  assert.equal(it.status(60_010).decision?.inMs, 15_075);
+  it.due(75_085);
+  assert.equal(it.one('cas').next.holder, 'me');
+});
 
-  const blind = drive();
-  blind.send(0, { kind: 'seek', takeover: false });
-  blind.seen(0, null);
-  blind.due(16_000);
-  blind.one('read');
-  blind.seen(16_000, null);
-  blind.none('cas');
-
-  const first = drive({ first: true });
-  first.send(0, { kind: 'seek', takeover: false });
-  first.seen(0, null);
-  first.one('cas');
+test('the first machine ever need not wait, once', () => {
+  const it = leader();
+  it.send(2_000, { kind: 'release' });
+  it.written(2_010);
+  it.send(3_000, { kind: 'seek', takeover: false });
+  it.seen(3_010, null);
+  assert.equal(it.one('cas').next.vacant, 'me');
 });
 
 test('its own record is taken back at once, and that of a dead supervisor whose kernel lock we hold', () => {
@@ -242,6 +249,12 @@ test('a record that has vanished is written again at once; never when time may h
   assert.equal(it.one('cas').prev, null);
   it.written(4_030);
   assert.ok(it.holds(12_000));
+
+  const marked = leader();
+  marked.due(4_000);
+  const vacancy: LeaseRecord = { v: 1, holder: '', epoch: 9, seq: 1, ttl: 15_000, vacant: 'third' };
+  marked.conflict(4_020, vacancy);
+  assert.equal(marked.one('cas').prev, text(vacancy));
 
   const doubtful = leader();
   doubtful.send(4_000, { kind: 'doubt' });

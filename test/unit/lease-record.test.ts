@@ -21,6 +21,10 @@ test('a record survives the engine, with and without what is only for people', (
   assert.deepEqual(parseRecord(formatRecord(FULL)), FULL);
   const bare: LeaseRecord = { v: 1, holder: '', epoch: 0, seq: 0, ttl: 1 };
   assert.deepEqual(parseRecord(formatRecord(bare)), bare);
+  const vacancy: LeaseRecord = { ...bare, ttl: 15_000, vacant: 'a-uuid' };
+  assert.deepEqual(parseRecord(formatRecord(vacancy)), vacancy);
+  // Where somebody holds it nothing is vacant.
+  assert.deepEqual(parseRecord(JSON.stringify({ ...FULL, vacant: 'a-uuid' })), FULL);
 });
 
 test('the same record is the same text, and short', () => {
