@@ -406,9 +406,9 @@ function shown(keeper: Keeper, request: Request, current: SeenRecord | null, con
     case 'idle':
       return keeper;
     case 'standby': {
-      const seen = observe(keeper, current, context);
-      if (request.kind !== 'read' || seen.sight?.sinceMs !== context.atMs) return seen;
-      return { ...seen, watched: request.hinted };
+      const changed = !isSame(keeper.sight?.seen?.rec ?? null, current?.rec ?? null);
+      const watched = changed && request.kind === 'read' ? request.hinted || keeper.hinted : keeper.watched;
+      return observe({ ...keeper, watched }, current, context);
     }
     case 'leader':
       return recognise(keeper, current, context);
