@@ -196,7 +196,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     if (!machine || machine.paused) return;
     machine.stand(frozen);
     clock.after(spanMs(), () => {
-      comesBack(machine);
+      comesBack(machine, frozen);
       machine.wake(limit !== 'unseen-freeze');
       if (limit === 'unseen-freeze') clock.after(random.int(500, 8_000), () => machine.clocks.syncWall());
     });
@@ -255,9 +255,9 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
   }
 
   /** The worst moment for a machine to come back. */
-  const comesBack = (machine: SimLeaseMachine) => {
+  const comesBack = (machine: SimLeaseMachine, frozen = false) => {
     judge.rough(machine);
-    if (traits.losses && limit === null && random.chance(0.15)) wipe();
+    if (traits.losses && limit === null && random.chance(frozen ? 0.4 : 0.15)) wipe();
   };
 
   /** Up to two renewals of the present holder; no more than a gate on schedule can bear. */

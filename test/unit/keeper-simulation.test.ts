@@ -14,7 +14,7 @@ const ONE = process.env.SP_SIM_SEED;
 const SEEDS = ONE === undefined ? Number(process.env.SP_SIM_SEEDS ?? 2_000) : 1;
 const FIRST = Number(ONE ?? 1);
 /** A broken rule whose own seed does not show it any more is looked for in this many. */
-const SEARCH = 4_000;
+const SEARCH = 6_000;
 
 function story({ seed, log, violations }: KeeperOutcome): string {
   const last = log.slice(-40).join('\n');
