@@ -3,7 +3,7 @@
  * somebody elsewhere does. Stops nothing.
  */
 
-import type { StatusDocument } from '../core/status.ts';
+import type { Problem, StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
 import type { Stray } from '../machine/strays.ts';
 import { type Paint, painter } from '../output/paint.ts';
@@ -41,6 +41,7 @@ export async function run(invocation: Invocation): Promise<number> {
       bot: { id: config.botId, username: doc?.bot?.username ?? null },
       supervisor: doc?.supervisor ?? null,
       worker: doc?.worker ?? null,
+      problems: doc?.problems.filter(isFight) ?? [],
       strays: strays.map(toEntry),
       uninspectable: found.uninspectable,
       probe: probed?.entry ?? null,
@@ -59,9 +60,11 @@ function probeLines({ entry, hints }: Probed, paint: Paint): string {
   return `${[first, ...hints.map((hint) => `  → ${hint}`)].join('\n')}\n`;
 }
 
+const isFight = ({ code }: Problem) => code === 'conflict' || code === 'rival';
+
 /** The worker has met conflicts lately: whoever causes them may be on another machine. */
 function fightsElsewhere(doc: StatusDocument | null): boolean {
-  return doc?.problems.some(({ code }) => code === 'conflict') ?? false;
+  return doc?.problems.some(isFight) ?? false;
 }
 
 async function supervisorStatus(config: Parameters<typeof locate>[0]): Promise<StatusDocument | null> {
@@ -96,8 +99,8 @@ function screen(
     }
   }
   for (const problem of doc?.problems ?? []) {
-    if (problem.code === 'conflict')
-      lines.push(`${paint('error', '!')} ${problem.message}`, `  → ${RIVAL_ELSEWHERE}`);
+    if (isFight(problem))
+      lines.push(`${paint('error', '!')} ${problem.message}`, `  → ${problem.hint ?? RIVAL_ELSEWHERE}`);
   }
   if (strays.length === 0) lines.push('nobody else on this machine holds its token or carries its name');
   if (uninspectable.count > 0) {

@@ -44,6 +44,20 @@ export function contradictions(values: OptionValues, whereSet: WhereSet): readon
 }
 
 export function doubts(values: OptionValues, whereSet: WhereSet): readonly string[] {
+  return [...withoutEffect(values, whereSet), ...endlessCrashLoop(values, whereSet)];
+}
+
+/** What only the gateway does. */
+function withoutEffect({ noGateway }: OptionValues, whereSet: WhereSet): readonly string[] {
+  const names = ['onRival', 'rivalAfter', 'deafAfter', 'allowSetWebhook'] as const;
+  return names
+    .filter((name) => noGateway && whereSet(name) !== null)
+    .map(
+      (name) => `${whereSet(name)} has no effect with ${whereSet('noGateway')}: only the gateway does that`,
+    );
+}
+
+function endlessCrashLoop(values: OptionValues, whereSet: WhereSet): readonly string[] {
   const { backoff, maxRestarts, restart } = values;
   const where = whereSet('backoff') ?? whereSet('maxRestarts');
   if (where === null || restart === 'never') return [];

@@ -20,7 +20,7 @@ export interface Policy {
   /** More unplanned exits than this within `maxRestartsPeriodMs` are a crash loop. */
   readonly maxRestarts: number;
   readonly maxRestartsPeriodMs: number;
-  /** A worker that has lived this long counts as good where its polls can't be seen. */
+  /** A worker that has lived this long counts as good where its polls can't be seen; Infinity where they can. */
   readonly goodAfterMs: number;
 }
 

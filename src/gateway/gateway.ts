@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Args } from '../bot-api/args.ts';
+import { splitTarget } from '../bot-api/request-path.ts';
 import {
   closedDoor,
   type Door,
@@ -44,7 +45,9 @@ export type GatewayNews =
   | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
   | { readonly kind: 'webhook-turned-down' }
   /** The worker has set (or taken away) its own webhook, as it was allowed to. */
-  | { readonly kind: 'webhook-of-worker'; readonly set: boolean }
+  | { readonly kind: 'webhook-of-worker'; readonly url: string }
+  /** The worker was given a sealed token, and uses the real one all the same. */
+  | { readonly kind: 'unsealed' }
   | { readonly kind: 'farewell'; readonly method: 'logout' | 'close' }
   | { readonly kind: 'called'; readonly tookMs: number }
   /** A piece of a big body, either way. */
@@ -116,6 +119,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   let leader: number | null = null;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
+  /** The worker has set a webhook, as it may: then the 409 of its polls is its own affair. */
+  let ownWebhook = false;
   let closed = false;
 
   const peers = createPeers((thorough) => {
@@ -193,7 +198,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         onNews({ kind: 'outage', problem: (answer as NodeJS.ErrnoException).code ?? answer.message });
         return land({ kind: 'outage' });
       }
-      const { landing, problem, refused } = landingOf(answer);
+      const { landing: seen, problem, refused } = landingOf(answer);
+      const landing = seen.kind === 'webhook' && ownWebhook ? { kind: 'verdict' as const } : seen;
       const livedMs = performance.now() - begunAtMs;
       // A refusal ends the supervisor: the worker is to have it before that.
       if (!refused) tell(landing, problem, livedMs);
@@ -273,6 +279,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       port,
     );
     if (hosts(request) > 1) return void answerError(response, 400, 'Bad Request: more than one Host');
+    if (target.kind === 'refused' && workerToken !== token && decodedTarget(request).includes(token))
+      onNews({ kind: 'unsealed' });
     if (target.kind === 'refused') return void answerError(response, target.status, target.description);
     if (target.kind === 'file') {
       const path = `${upstream.prefix}/file/bot${token}${target.environment}${target.rest}${target.query}`;
@@ -337,7 +345,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
           );
         }
         return forward(request, response, target, body, (status) => {
-          if (status === 200) onNews({ kind: 'webhook-of-worker', set: sets });
+          if (status !== 200) return;
+          ownWebhook = sets;
+          onNews({ kind: 'webhook-of-worker', url: sets ? args.get('url') : '' });
         });
       }
       case 'logout':
@@ -466,6 +476,10 @@ const STRANGER =
 
 /** An empty method is named by a parameter. */
 const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);
+
+function decodedTarget({ url }: IncomingMessage): string {
+  return splitTarget(url ?? '').path;
+}
 
 function hosts({ rawHeaders }: IncomingMessage): number {
   let count = 0;

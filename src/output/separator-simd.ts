@@ -4,22 +4,22 @@
  * SIMD). It is made at the first flood only, because the engine's machinery for it costs some megabytes. Null where it
  * can't be had; the plain scan then does the same.
  *
- *   (func (export "next") (param $at i32) (param $end i32) (result i32) …
- *     (loop                                       ;; `at` is five bytes before the sixteen that are looked at
- *       bytes  = v128.load offset=5 (at)
- *       marks  = bytes == ':' | bytes == '%'
- *       (if any_true(marks)                       ;; mostly not: then this was all
- *         window = bitmask(v128.load (at) - '0' <u 10) | bitmask(bytes - '0' <u 10) << 5
- *         found  = window & window>>1 & … & window>>4 & bitmask(marks)  ;; bit i: five digits before byte i
- *         (if found (return at + 5 + ctz(found))))
- *       at    += 16
+ *   (func (export "next") (param $at i32) (param $end i32) (result i32) (local $carry i32) …
+ *     (loop
+ *       digits   = bitmask(bytes[at..at+16] - '0' <u 10)
+ *       window   = digits << 5 | carry            ;; bit i+5: a digit at `at + i`
+ *       five     = window & window>>1 & … & window>>4  ;; bit i: digits at the five bytes before `at + i`
+ *       found    = five & bitmask(bytes == ':' or bytes == '%')
+ *       (if found (return at + ctz(found)))
+ *       carry    = digits >> 11                   ;; the last five
+ *       at      += 16
  *       (br_if at <u end)) -1)
  */
 
 export interface SeparatorScanner {
   /** Takes the bytes that `next` will look at; at most `maxBytes` of them. */
   load(bytes: Uint8Array): void;
-  /** As `nextSeparator(bytes, from)`. */
+  /** As `nextSeparator(bytes, from)`, but digits before `from` do not count. */
   next(from: number): number;
   readonly maxBytes: number;
 }
@@ -34,11 +34,8 @@ interface Wasm {
 type Next = (at: number, end: number) => number;
 
 const PAGES = 2;
+const MAX_BYTES = PAGES * 65_536 - 32;
 const LANES = 16;
-/** Where the bytes begin: before the first there are zeros to look back at. */
-const START = LANES;
-const MAX_BYTES = PAGES * 65_536 - START - LANES;
-const DIGITS_BEFORE = 5;
 
 let made: SeparatorScanner | null | undefined;
 
@@ -58,15 +55,11 @@ function make(): SeparatorScanner | null {
       maxBytes: MAX_BYTES,
       load(bytes) {
         end = bytes.length;
-        heap.set(bytes, START);
+        heap.set(bytes);
         // The last load of sixteen reads past the end; zeros are no separators.
-        heap.fill(0, START + end, START + end + LANES);
+        heap.fill(0, end, end + LANES);
       },
-      next(from) {
-        if (from >= end) return -1;
-        const found = next(START + from - DIGITS_BEFORE, START + end - DIGITS_BEFORE);
-        return found < 0 ? -1 : found - START;
-      },
+      next: (from) => (from < end ? next(from, end) : -1),
     };
   } catch {
     // No SIMD on this processor, or WebAssembly switched off.
@@ -94,7 +87,7 @@ function exported(name: string, kind: number): number[] {
 
 function assemble(): Uint8Array {
   const [I32, V128] = [0x7f, 0x7b];
-  const [AT, END, WINDOW, BYTES, MARKS] = [0, 1, 2, 3, 4];
+  const [AT, END, CARRY, DIGITS, WINDOW, BYTES] = [0, 1, 2, 3, 4, 5];
   const get = (local: number) => [0x20, local];
   const set = (local: number) => [0x21, local];
   const tee = (local: number) => [0x22, local];
@@ -102,32 +95,46 @@ function assemble(): Uint8Array {
   const constant = (value: number) => [0x41, value & 0x7f];
   const [add, and, or, shl, shrU, ctz, ltU] = [0x6a, 0x71, 0x72, 0x74, 0x76, 0x68, 0x49];
   const simd = (operation: number, ...immediate: number[]) => [0xfd, ...unsigned(operation), ...immediate];
-  const load = (offset: number) => simd(0x00, 0, offset);
+  const load = simd(0x00, 0, 0);
   const splat = (byte: number) => [...constant(byte), ...simd(0x0f)];
-  const [equal, lessU, subtract, either] = [simd(0x23), simd(0x26), simd(0x71), simd(0x50)];
-  const [anyTrue, bitmask] = [simd(0x53), simd(0x64)];
-  const is = (byte: number) => [...get(BYTES), ...splat(byte), ...equal];
-  const digits = [...splat(48), ...subtract, ...splat(10), ...lessU, ...bitmask];
-  const shiftedRight = (by: number) => [...get(WINDOW), ...constant(by), shrU];
+  const [equal, lessU, subtract, either, bitmask] = [
+    simd(0x23),
+    simd(0x26),
+    simd(0x71),
+    simd(0x50),
+    simd(0x64),
+  ];
+  const window = [...get(DIGITS), ...constant(5), shl, ...get(CARRY), or];
+  const shiftedRight = (local: number, by: number) => [...get(local), ...constant(by), shrU];
 
   const code = [
     ...[0x03, 0x40], // loop
-    ...[...get(AT), ...load(DIGITS_BEFORE), ...set(BYTES)],
-    ...[...is(0x3a), ...is(0x25), ...either, ...tee(MARKS), ...anyTrue],
-    ...[0x04, 0x40], // if
-    ...[...get(AT), ...load(0), ...digits],
-    ...[...get(BYTES), ...digits, ...constant(DIGITS_BEFORE), shl, or, ...set(WINDOW)],
-    ...[...get(WINDOW), ...shiftedRight(1), and, ...shiftedRight(2), and, ...shiftedRight(3), and],
-    ...[...shiftedRight(4), and, ...get(MARKS), ...bitmask, and, ...tee(WINDOW)],
-    ...[0x04, 0x40, ...get(AT), ...constant(DIGITS_BEFORE), add, ...get(WINDOW), ctz, add, 0x0f, 0x0b], // if … return … end
-    ...[0x0b], // end of the first if
+    ...[...get(AT), ...load, ...set(BYTES)],
+    ...[...get(BYTES), ...splat(48), ...subtract, ...splat(10), ...lessU, ...bitmask, ...set(DIGITS)],
+    // Three ands do the work of four: two digits, then four, then five.
+    ...[...window, ...tee(WINDOW), ...shiftedRight(WINDOW, 1), and, ...tee(WINDOW)],
+    ...[...shiftedRight(WINDOW, 2), and],
+    ...[...window, ...constant(4), shrU, and],
+    ...[
+      ...get(BYTES),
+      ...splat(0x3a),
+      ...equal,
+      ...get(BYTES),
+      ...splat(0x25),
+      ...equal,
+      ...either,
+      ...bitmask,
+    ],
+    ...[and, ...tee(WINDOW)],
+    ...[0x04, 0x40, ...get(AT), ...get(WINDOW), ctz, add, 0x0f, 0x0b], // if … return … end
+    ...[...shiftedRight(DIGITS, 11), ...set(CARRY)],
     ...[...get(AT), ...constant(LANES), add, ...tee(AT), ...get(END), ltU],
     ...[0x0d, 0, 0x0b], // br_if, end of loop
     ...[...constant(-1), 0x0b],
   ];
   const locals = vector([
-    [1, I32],
-    [2, V128],
+    [3, I32],
+    [1, V128],
   ]);
   const body = [...locals, ...code];
   return Uint8Array.from([

@@ -45,6 +45,10 @@ export interface Facts {
   lastWebhookAttemptAtMs: number | null;
   /** The worker has set a webhook of its own, as it was allowed to. */
   webhookOfWorker: boolean;
+  /** A 429 asked for a pause until then, elapsed ms. */
+  pausedUntilMs: number;
+  /** When the worker last used the real token in place of its sealed one. */
+  lastUnsealedAtMs: number | null;
   deafReplaced: number;
   lastDeafAtMs: number | null;
   /** Of the worker's recent calls, the median. */
@@ -94,6 +98,8 @@ export function newFacts(
     webhookAttempts: 0,
     lastWebhookAttemptAtMs: null,
     webhookOfWorker: false,
+    pausedUntilMs: 0,
+    lastUnsealedAtMs: null,
     deafReplaced: 0,
     lastDeafAtMs: null,
     latencyMs: () => null,

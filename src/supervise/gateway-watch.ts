@@ -21,8 +21,9 @@ import type { GatewayNews } from '../gateway/gateway.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
+import { maskWebhookUrl } from '../telegram/webhook.ts';
 import type { Facts } from './facts.ts';
-import { rivalryWords, secondPollerWords } from './gateway-words.ts';
+import { rivalryWords, secondPollerWords, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
 
 export interface GatewayWatchOptions {
   readonly report: Report;
@@ -30,6 +31,7 @@ export interface GatewayWatchOptions {
   readonly policy: RivalryPolicy;
   readonly deafAfterMs: number;
   readonly requireGateway: boolean;
+  readonly token: string;
   /** `TELEGRAM_BOT_TOKEN in .env`. */
   readonly tokenSource: string;
   readonly apiRoot: string;
@@ -93,7 +95,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     facts.incumbent = next.incumbent;
     for (const saying of sayings) {
       const { text, level } = rivalryWords(saying);
-      report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, { ...saying });
+      report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, rounded(saying));
       if (saying.what === 'rival' && saying.yields) {
         options.onBlocked({
           code: EXIT.otherPoller,
@@ -144,10 +146,17 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   }
 
   function sayDeaf(): void {
-    const reason = `the worker has not completed a poll for ${duration(options.deafAfterMs)}`;
+    const reason =
+      facts.via === 'direct'
+        ? 'the worker polls past the gateway, and --require-gateway was given'
+        : `the worker has not completed a poll for ${duration(options.deafAfterMs)}`;
     facts.deafReplaced += 1;
     facts.lastDeafAtMs = performance.now();
-    report.line('deaf', `${reason}, though it lives and the Bot API answers: it is replaced`, 'error');
+    report.line(
+      'deaf',
+      facts.via === 'direct' ? reason : `${reason}, though it lives and the Bot API answers`,
+      'error',
+    );
     // Should it not be replaced at once (a stop is under way), the clock begins anew.
     note({ kind: 'completed' });
     options.onDeaf(reason);
@@ -223,6 +232,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         return;
       case 'flood':
         notItsFault();
+        facts.pausedUntilMs = performance.now() + it.retryAfterMs;
         report.line(
           'api',
           `the Bot API asks for a pause of ${duration(it.retryAfterMs)} (429): nobody polls until then`,
@@ -249,13 +259,24 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         once('set-webhook', WEBHOOK_TURNED_DOWN);
         return;
       case 'webhook-of-worker':
-        facts.webhookOfWorker = it.set;
+        // Libraries delete a webhook at each start, where none is set.
+        if (it.url === '' && !facts.webhookOfWorker) return;
+        facts.webhookOfWorker = it.url !== '';
+        facts.webhook = {
+          url: it.url === '' ? '' : maskWebhookUrl(it.url, options.token),
+          pendingUpdates: 0,
+          lastError: null,
+        };
         report.line(
           'gateway',
-          it.set
-            ? 'the worker has set a webhook (--allow-set-webhook): it is left alone, and nobody polls'
-            : 'the worker has deleted the webhook',
+          it.url === ''
+            ? 'the worker has deleted its webhook'
+            : `${WORKERS_WEBHOOK}: it is left alone, and nobody polls`,
         );
+        return;
+      case 'unsealed':
+        facts.lastUnsealedAtMs = performance.now();
+        once('unsealed', `${UNSEALED}; its calls are answered 401`);
         return;
       case 'farewell':
         report.line('gateway', FAREWELLS[it.method], 'warn');
@@ -290,6 +311,13 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
 
 const WEBHOOK_TURNED_DOWN =
   'setWebhook of the worker was turned down (409): it would end its own polling; to let it: --allow-set-webhook';
+
+/** Whole milliseconds, for those who read JSON. */
+function rounded(saying: object): Record<string, unknown> {
+  return JSON.parse(
+    JSON.stringify(saying, (_key, value) => (typeof value === 'number' ? Math.round(value) : value)),
+  );
+}
 
 const FAREWELLS = {
   logout: 'the worker calls logOut: this server will not know the bot any more',

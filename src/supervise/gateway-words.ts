@@ -24,7 +24,7 @@ export function rivalryWords(saying: RivalrySaying): { text: string; level: Leve
         text:
           `a rival: another poller has taken the poll ${times(saying.kicks, 'time')} in ${duration(saying.lastedMs)}` +
           `${saying.rhythm ? `, ${rhythmWords(saying.rhythm)}` : ''}. It was not found on this machine. ` +
-          `${saying.yields ? (saying.incumbent ? 'It yields, as asked (--on-rival yield)' : 'This newcomer yields') : saying.incumbent ? 'This run was here first: it insists' : 'It insists (--on-rival insist)'}. ` +
+          `${saying.yields ? (saying.incumbent ? 'This run yields, as asked (--on-rival yield)' : 'This newcomer yields') : saying.incumbent ? 'This run was here first and insists' : 'This run insists, as asked (--on-rival insist)'}. ` +
           `${RIVAL_CURE}`,
       };
   }
@@ -50,9 +50,13 @@ export function secondPollerWords(owner: number | null, held: number | null): st
   return `a second poller in the worker: ${first} polls, ${other} is held and answered empty. ${SECOND_CURE}`;
 }
 
+export const WORKERS_WEBHOOK = 'the worker has set a webhook (--allow-set-webhook)';
+export const UNSEALED =
+  'the worker uses the real token, not the sealed one it was given: let the environment win over .env (no override in load_dotenv), or take the token out of .env';
+
 export const SECOND_CURE =
   'Usual cure: one process that polls, so gunicorn --workers=1, no reloader, or the polling started in one worker only';
-const SECOND_CURE_LOOP = 'Usual cure: start polling once, not in each import or thread';
+export const SECOND_CURE_LOOP = 'Usual cure: start polling once, not in each import or thread';
 
 function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;

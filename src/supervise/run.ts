@@ -100,7 +100,7 @@ export function runSupervisor(context: RunContext): Running {
     backoffMaxMs: config.backoffMaxMs,
     maxRestarts: config.maxRestarts,
     maxRestartsPeriodMs: config.maxRestartsPeriodMs,
-    goodAfterMs: GOOD_AFTER_MS,
+    goodAfterMs: gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
   };
 
   function preparePipes(): Promise<void> {
@@ -301,6 +301,8 @@ export function runSupervisor(context: RunContext): Running {
       killTree: () => killing.abort(),
       say,
       timer(atMs, due) {
+        // Never: where polls can be seen, only a poll makes a run good.
+        if (atMs === Number.POSITIVE_INFINITY) return () => {};
         const timer = setTimeout(due, Math.max(0, atMs - performance.now()));
         return () => clearTimeout(timer);
       },

@@ -338,6 +338,7 @@ async function openGateway(
     },
     deafAfterMs: config.deafAfterMs,
     requireGateway: config.requireGateway,
+    token: config.token,
     tokenSource: config.tokenSource ?? 'unknown',
     apiRoot: config.apiRoot,
     sayUpdates: rehearse !== null,

@@ -7,10 +7,13 @@ import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/statu
 import type { Phase, State } from '../core/supervisor.ts';
 import { duration, howItEnded, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
-import { RIVAL_CURE, SECOND_CURE } from './gateway-words.ts';
+import { RIVAL_CURE, SECOND_CURE, SECOND_CURE_LOOP, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
 
 /** Problems of the recent past stay visible this long. */
 const RECENT_MS = 10 * 60_000;
+
+/** A worker that has not polled for so long after its start deserves a look. */
+const SLOW_START_MS = 30_000;
 
 const PUBLIC_STATE: Readonly<Record<Phase, RunState>> = {
   sweeping: 'starting',
@@ -82,6 +85,14 @@ function runState(state: State, facts: Facts): RunState {
 function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
   const problems: Problem[] = [];
   const recent = (atMs: number | null) => atMs !== null && nowMs - atMs < RECENT_MS;
+  const upMs = facts.workerStartedAt === null ? 0 : Date.now() - Date.parse(facts.workerStartedAt);
+  if (facts.polling && state.phase === 'starting' && state.pid !== null && upMs > SLOW_START_MS) {
+    problems.push({
+      code: 'no-poll',
+      message: `the worker has not polled yet, ${duration(upMs)} after its start`,
+      hint: 'does it poll where POLLING_ENABLED is 1, and take its API root from TELEGRAM_API_ROOT? (README: Frameworks)',
+    });
+  }
   if (state.phase === 'backoff') {
     problems.push({
       code: 'crashing',
@@ -102,7 +113,7 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
   if (recent(facts.lastWebhookSetAtMs)) {
     problems.push({
       code: 'webhook-set',
-      message: `somebody set a webhook again; cleared ${facts.webhookSetAgain} ${facts.webhookSetAgain === 1 ? 'time' : 'times'} while running`,
+      message: `somebody set a webhook; cleared ${facts.webhookSetAgain} ${facts.webhookSetAgain === 1 ? 'time' : 'times'} while running`,
       hint: 'find the program that calls setWebhook; singlepoll who',
     });
   } else if (facts.webhook && facts.webhook.url !== '' && facts.polling && !facts.webhookOfWorker) {
@@ -129,15 +140,33 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
 /** What only the gateway sees. */
 function gatewayProblems(facts: Facts, nowMs: number): Problem[] {
   const problems: Problem[] = [];
+  if (facts.webhookOfWorker) {
+    problems.push({
+      code: 'webhook-set',
+      message: `nobody polls: ${WORKERS_WEBHOOK}`,
+      hint: 'singlepoll restart    # without --allow-set-webhook it could not',
+    });
+  }
+  if (facts.lastUnsealedAtMs !== null && nowMs - facts.lastUnsealedAtMs < RECENT_MS)
+    problems.push({ code: 'not-sealed', message: UNSEALED });
+  if (facts.pausedUntilMs > nowMs) {
+    problems.push({
+      code: 'api-pause',
+      message: `the Bot API asked for a pause (429): nobody polls for another ${duration(facts.pausedUntilMs - nowMs)}`,
+    });
+  }
   const pollers = facts.pollers();
   const owner = pollers.find((it) => it.role === 'owner');
   const held = pollers.filter((it) => it.role === 'held');
   if (owner && held.length > 0) {
     const others = held.map((it) => it.pid ?? 'another loop').join(', ');
+    const loops = held.every((it) => it.pid === owner.pid);
     problems.push({
       code: 'second-poller',
-      message: `the worker polls more than once: pid ${owner.pid ?? 'unknown'} polls, ${others} ${held.length === 1 ? 'is' : 'are'} held and answered empty`,
-      hint: SECOND_CURE,
+      message: loops
+        ? `the worker polls in two loops of process ${owner.pid ?? 'unknown'}: one polls, the other is held and answered empty`
+        : `the worker polls more than once: pid ${owner.pid ?? 'unknown'} polls, ${others} ${held.length === 1 ? 'is' : 'are'} held and answered empty`,
+      hint: loops ? SECOND_CURE_LOOP : SECOND_CURE,
     });
   }
   if (facts.overlap) {
@@ -160,7 +189,10 @@ function gatewayProblems(facts: Facts, nowMs: number): Problem[] {
     problems.push({
       code: 'deaf',
       message: `the worker lived without polling and was replaced (${facts.deafReplaced} so far), the last time ${duration(nowMs - facts.lastDeafAtMs)} ago`,
-      hint: 'its own log says what it was doing; --deaf-after sets the patience',
+      hint:
+        facts.via === 'direct'
+          ? 'it polls past the gateway: let it take its API root from TELEGRAM_API_ROOT (README: Frameworks)'
+          : 'its own log says what it was doing; --deaf-after sets the patience',
     });
   }
   return problems;

@@ -36,7 +36,7 @@ const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
 const WEBHOOK_EVERY_MS = 60_000;
 /** Uptimes of a worker at which its connections are looked at, until one to the Bot API is seen. */
 const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
-const PAST_THE_GATEWAY_MS = [4_000];
+const PAST_THE_GATEWAY_MS = [2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
 
 /** Starts watching; returns the way to stop it. */
 export function watch(options: WatchOptions): () => void {

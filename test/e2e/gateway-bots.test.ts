@@ -87,7 +87,7 @@ async function assertUntroubled(scene: Scene): Promise<void> {
   const status = await b.status();
   assert.equal(status.worker?.spawns, 1, 'not restarted');
   assert.equal(status.worker?.pid, pid);
-  assert.doesNotMatch(printed(), /409|conflict|502|bad gateway|ECONNRESET|timed out|error/i);
+  assert.doesNotMatch(printed(), /\b409\b|conflict|\b502\b|bad gateway|ECONNRESET|timed out|error/i);
   assertOnePoll(b);
 }
 
