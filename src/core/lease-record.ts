@@ -23,6 +23,11 @@ export interface LeaseRecord {
   since?: string;
   /** The uuid that asks for a hand-over. */
   wants?: string;
+  /**
+   * Stands where a record has vanished, so that its absence can be told from a later one: nobody's, and waited for like anybody's.
+   * The uuid of the standby that wrote it.
+   */
+  vacant?: string;
 }
 
 /** A greater ttl is no promise but a mistake that nobody could outwait. */
@@ -32,7 +37,7 @@ const ID_MAX = 128;
 const HOST_MAX = 253;
 
 export function formatRecord(record: LeaseRecord): string {
-  const { v, holder, epoch, seq, ttl, host, lock, pid, since, wants } = record;
+  const { v, holder, epoch, seq, ttl, host, lock, pid, since, wants, vacant } = record;
   return JSON.stringify({
     v,
     holder,
@@ -44,6 +49,7 @@ export function formatRecord(record: LeaseRecord): string {
     pid,
     since,
     wants,
+    vacant,
   });
 }
 
@@ -61,6 +67,7 @@ export function parseRecord(text: string): LeaseRecord | null {
     ...(isCount(it.pid) && { pid: it.pid }),
     ...(isText(it.since, 40) && !Number.isNaN(Date.parse(it.since)) && { since: it.since }),
     ...(isText(it.wants, ID_MAX) && { wants: it.wants }),
+    ...(holder === '' && isText(it.vacant, ID_MAX) && { vacant: it.vacant }),
   };
 }
 

@@ -11,15 +11,15 @@ const ROOT = join(import.meta.dirname, '..', '..');
 
 /** Path → broken text. Throws where a rule's text is not in its file exactly once. */
 function brokenFiles(rule: BrokenRule): Map<string, string> {
-  const breaks = rule.and ? [rule, rule.and] : [rule];
-  return new Map(breaks.map((it) => [join(ROOT, it.file), broken(rule.name, it)]));
-}
-
-function broken(name: string, { file, find, put }: Pick<BrokenRule, 'file' | 'find' | 'put'>): string {
-  const text = readFileSync(join(ROOT, file), 'utf8');
-  const parts = text.split(find);
-  if (parts.length !== 2) throw new Error(`"${name}": its text stands ${parts.length - 1} times in ${file}`);
-  return parts.join(put);
+  const files = new Map<string, string>();
+  for (const { file, find, put } of rule.and ? [rule, rule.and] : [rule]) {
+    const path = join(ROOT, file);
+    const parts = (files.get(path) ?? readFileSync(path, 'utf8')).split(find);
+    if (parts.length !== 2)
+      throw new Error(`"${rule.name}": its text stands ${parts.length - 1} times in ${file}`);
+    files.set(path, parts.join(put));
+  }
+  return files;
 }
 
 /** `entry` is a file of this folder. Returns what that file exports, with the rule broken. */

@@ -1,15 +1,32 @@
 /**
- * `npm run simulate -- [seeds] [first seed]` (20000, 1): many seeds, one line for each thousand, and the story of the first that fails.
- * `npm run simulate -- door [seeds] [first seed]` (10000, 1): the door to getUpdates instead of the supervisor.
- * `SP_SIM_SEED=n npm run simulate -- [door]` tells the whole story of one seed.
+ * `npm run simulate -- [WHAT] [--seeds N] [--first N]`: many seeds, one line for each thousand, and the story of the first that fails.
+ * WHAT: `supervisor` (20000 seeds), `door` to getUpdates (10000), `keeper` of the lease (20000).
+ * `SP_SIM_SEED=n npm run simulate -- [WHAT]` tells the whole story of one seed.
  */
+import { parseArgs } from 'node:util';
 import { runDoorSeed } from './door.ts';
+import { runKeeperSeed } from './keeper.ts';
 import { runSeed } from './world.ts';
 
-const words = process.argv.slice(2);
-const door = words[0] === 'door';
-if (door) words.shift();
-const run = door ? runDoorSeed : runSeed;
+interface Told {
+  readonly log: readonly string[];
+  readonly violations: readonly string[];
+  readonly virtualMs: number;
+}
+
+const WORLDS: { readonly [what: string]: readonly [(seed: number) => Promise<Told>, number] } = {
+  supervisor: [runSeed, 20_000],
+  door: [runDoorSeed, 10_000],
+  keeper: [runKeeperSeed, 20_000],
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seeds: { type: 'string' }, first: { type: 'string' } },
+});
+const named = Object.hasOwn(WORLDS, positionals[0] ?? '');
+const [run, usual] = WORLDS[named ? positionals[0]! : 'supervisor']!;
+const [seedsWord, firstWord] = named ? positionals.slice(1) : positionals;
 
 const one = process.env.SP_SIM_SEED;
 if (one !== undefined) {
@@ -17,8 +34,9 @@ if (one !== undefined) {
   console.log([...log, ...violations].join('\n'));
   process.exit(violations.length === 0 ? 0 : 1);
 }
-const seeds = Number(words[0] ?? process.env.SP_SIM_SEEDS ?? (door ? 10_000 : 20_000));
-const first = Number(words[1] ?? 1);
+const seeds = Number(values.seeds ?? seedsWord ?? process.env.SP_SIM_SEEDS ?? usual);
+const first = Number(values.first ?? firstWord ?? 1);
+if (!(seeds > 0) || !Number.isSafeInteger(first)) throw new Error('not a number of seeds');
 const startedMs = performance.now();
 let failed = 0;
 let virtualMs = 0;

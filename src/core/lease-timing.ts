@@ -1,0 +1,109 @@
+/**
+ * The times of a lease, and whether they fit together. All deadlines of a holder count from t0, read before its last acknowledged
+ * write was sent; a standby's wait counts from when it first saw the record, so after t0.
+ *
+ *   t0 ──────────────── S ─────────────── D−K−σ ────────── D │ W
+ *      polls             door shut, SIGTERM    SIGKILL   dead │ a standby takes over
+ */
+import { LONGEST_TTL_MS } from './lease-record.ts';
+
+export interface LeaseTiming {
+  /** T: what a standby waits for. */
+  readonly ttlMs: number;
+  /** R: a holder writes this often. */
+  readonly renewMs: number;
+  /** Q: the longest request. */
+  readonly requestMs: number;
+  /** A standby looks this often where nothing wakes it. */
+  readonly pollMs: number;
+  /** G: from SIGTERM to SIGKILL. */
+  readonly graceMs: number;
+  /** K: from SIGKILL to reaped. */
+  readonly reapMs: number;
+  /** σ: how late timers and the scheduler may be. */
+  readonly slackMs: number;
+}
+
+/** How far a machine's clock may run fast or slow; a quartz is within 0.02 %, a clock that is being set right within 0.05 %. */
+export const CLOCK_RATE = 0.005;
+
+export type LeaseProfile = 'fast' | 'default' | 'frugal';
+
+export const LEASE_PROFILES: Readonly<Record<LeaseProfile, LeaseTiming>> = {
+  fast: {
+    ...{ ttlMs: 6_000, renewMs: 1_000, requestMs: 800, pollMs: 1_000 },
+    ...{ graceMs: 1_500, reapMs: 500, slackMs: 300 },
+  },
+  default: {
+    ...{ ttlMs: 15_000, renewMs: 3_000, requestMs: 2_000, pollMs: 2_500 },
+    ...{ graceMs: 5_000, reapMs: 1_000, slackMs: 500 },
+  },
+  /** For engines that are paid by the request, or sleep when nobody asks. */
+  frugal: {
+    ...{ ttlMs: 60_000, renewMs: 12_000, requestMs: 8_000, pollMs: 10_000 },
+    ...{ graceMs: 20_000, reapMs: 4_000, slackMs: 2_000 },
+  },
+};
+
+/** What a busy machine needs, whatever the ttl. */
+const REAP_MIN_MS = 300;
+const SLACK_MIN_MS = 200;
+
+export type CheckedTiming =
+  | { readonly ok: true; readonly timing: LeaseTiming }
+  | { readonly ok: false; readonly problem: string };
+
+/** The profile's times, in proportion to `ttlMs` when that is given. A problem is a clause with the arithmetic, without a full stop. */
+export function leaseTiming(profile: LeaseProfile, ttlMs: number | null = null): CheckedTiming {
+  const base = LEASE_PROFILES[profile];
+  const scale = ttlMs === null ? 1 : ttlMs / base.ttlMs;
+  const timing: LeaseTiming = {
+    ttlMs: ttlMs ?? base.ttlMs,
+    renewMs: Math.round(base.renewMs * scale),
+    requestMs: Math.round(base.requestMs * scale),
+    pollMs: Math.round(base.pollMs * scale),
+    graceMs: Math.round(base.graceMs * scale),
+    reapMs: Math.max(REAP_MIN_MS, Math.round(base.reapMs * scale)),
+    slackMs: Math.max(SLACK_MIN_MS, Math.round(base.slackMs * scale)),
+  };
+  const problem = timingProblem(timing);
+  return problem === null ? { ok: true, timing } : { ok: false, problem };
+}
+
+/** Why this set can't keep two pollers apart, or a healthy one running; null: it can. */
+export function timingProblem(timing: LeaseTiming): string | null {
+  const { ttlMs, renewMs, requestMs, pollMs, graceMs, reapMs, slackMs } = timing;
+  for (const [name, ms] of Object.entries(timing))
+    if (!Number.isSafeInteger(ms) || ms < 1) return `${name} is ${ms}, not a whole number of ms above 0`;
+  if (ttlMs > LONGEST_TTL_MS) return `a ttl of ${ttlMs} ms is more than an hour`;
+  if (requestMs >= renewMs)
+    return `a request may take ${requestMs} ms and must be over before the next one, after ${renewMs} ms`;
+  if (pollMs >= ttlMs) return `a standby looks every ${pollMs} ms, and the ttl is ${ttlMs} ms`;
+  const stopMs = stopAfterMs(timing);
+  if (stopMs >= 2 * renewMs) return null;
+  return (
+    `a ttl of ${ttlMs} ms, less ${ttlMs - livesMs(timing)} ms for the clocks, ${graceMs} ms from SIGTERM to SIGKILL, ` +
+    `${reapMs} ms until the worker is gone and ${slackMs} ms for late timers, leaves ${stopMs} ms; ` +
+    `two renewals, one each ${renewMs} ms, need ${2 * renewMs} ms`
+  );
+}
+
+/** D: at t0 + this the worker must be dead, by the holder's clock. */
+export function livesMs({ ttlMs }: LeaseTiming): number {
+  return Math.floor(ttlMs * (1 - CLOCK_RATE));
+}
+
+/** S: at t0 + this the door shuts and SIGTERM is sent. */
+export function stopAfterMs(timing: LeaseTiming): number {
+  return killAfterMs(timing) - timing.graceMs;
+}
+
+/** At t0 + this SIGKILL is sent. */
+export function killAfterMs(timing: LeaseTiming): number {
+  return livesMs(timing) - timing.reapMs - timing.slackMs;
+}
+
+/** W: how long a standby waits after it has first seen a record whose writer promised `ttlMs`. */
+export function waitMs(timing: LeaseTiming, ttlMs: number): number {
+  return Math.ceil(Math.max(timing.ttlMs, ttlMs) * (1 + CLOCK_RATE));
+}

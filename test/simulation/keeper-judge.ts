@@ -1,0 +1,149 @@
+/**
+ * The judge of the lease: knows the real time and all machines, and holds every event against what must hold. Takes nothing from
+ * a keeper but what it does.
+ */
+import type { LostBecause } from '../../src/core/keeper.ts';
+import { livesMs, stopAfterMs } from '../../src/core/lease-timing.ts';
+import type { Clock } from './clock.ts';
+import type { SimLeaseMachine } from './keeper-machine.ts';
+import type { Entry, SimStore } from './keeper-store.ts';
+
+export interface KeeperJudge {
+  readonly violations: readonly string[];
+  readonly counts: { [name: string]: number };
+  /** Compare-and-set by `writer`. */
+  wrote(entry: Entry): void;
+  /** There was trouble between this machine and the engine, or with itself; null: for all. */
+  rough(machine: SimLeaseMachine | null): void;
+  won(machine: SimLeaseMachine, epoch: number): void;
+  forwarded(machine: SimLeaseMachine): void;
+  handed(machine: SimLeaseMachine): void;
+  asked(machine: SimLeaseMachine, ms: number): void;
+  /** `leftMs` of the grace. */
+  lost(machine: SimLeaseMachine, why: LostBecause, leftMs: number): void;
+  always(machines: readonly SimLeaseMachine[]): void;
+  /** The engine has lost writes that it had acknowledged: two workers (not two doors) may overlap. */
+  lostWrites(): void;
+  count(name: string, by?: number): void;
+  fail(text: string): void;
+  /** Real ms in which two doors stood open, or the wrong one. */
+  readonly openTwiceMs: number;
+  readonly wrongPolls: number;
+}
+
+/** No clock of the simulation is slower than this. */
+const FAST = 1.0042;
+
+/** More requests of one machine than this in ten seconds: somebody spins. */
+const REQUESTS_MAX = 60;
+
+/** `limit`: in this world the rules cannot hold; what is broken is counted, not judged. */
+export function createKeeperJudge(clock: Clock, store: () => SimStore, limit: boolean): KeeperJudge {
+  const violations: string[] = [];
+  const counts: { [name: string]: number } = {};
+  const requests = new Map<string, number[]>();
+  /** Whose the last taking or renewing write was. */
+  let rightful = '';
+  /** When the writer of the latest write that took effect began to send it; by writer. */
+  const sentMs = new Map<string, number>();
+  const roughMs = new Map<SimLeaseMachine | null, number>();
+  let lastEpoch = 0;
+  let lostWritesMs = Number.NEGATIVE_INFINITY;
+  let doublesSinceMs: number | null = null;
+  let openTwiceMs = 0;
+  let wrongPolls = 0;
+
+  const count = (name: string, by = 1) => {
+    counts[name] = (counts[name] ?? 0) + by;
+  };
+  const fail = (text: string) => void violations.push(`${Math.round(clock.now())} ms: ${text}`);
+  const broken = (text: string) => (limit ? count(`limit: ${text.replace(/[0-9]+/g, 'N')}`) : fail(text));
+
+  function polled(machine: SimLeaseMachine, what: string): void {
+    if (machine.id === rightful) return;
+    wrongPolls += 1;
+    broken(`${machine.name} ${what} outside its term (the record was written by ${rightful || 'nobody'})`);
+  }
+
+  return {
+    violations,
+    counts,
+    count,
+    fail,
+    get openTwiceMs() {
+      return openTwiceMs;
+    },
+    get wrongPolls() {
+      return wrongPolls;
+    },
+    wrote({ rec, writer, sentMs: sent }) {
+      if (rec.holder === writer) {
+        rightful = writer;
+        sentMs.set(writer, Math.max(sent, sentMs.get(writer) ?? 0));
+      } else if (rec.holder === '' && rec.vacant === undefined) rightful = '';
+    },
+    won(machine, epoch) {
+      count('terms');
+      if (epoch <= lastEpoch) broken(`${machine.name} starts term ${epoch} after ${lastEpoch}`);
+      lastEpoch = Math.max(lastEpoch, epoch);
+      if (machine.workerLives) broken(`${machine.name} wins while its own worker lives`);
+    },
+    rough: (machine) => void roughMs.set(machine, clock.now()),
+    forwarded(machine) {
+      count('polls');
+      const lateMs = clock.now() - sentMs.get(machine.id)! - FAST * stopAfterMs(machine.timing);
+      // A leap below a second goes unseen.
+      if (lateMs > (machine.disturbedInTerm ? 3_000 : 25))
+        broken(`${machine.name} forwards a poll ${lateMs} ms after its stop point`);
+      polled(machine, 'forwards a poll');
+    },
+    handed: (machine) => polled(machine, 'hands an answer on'),
+    asked(machine, ms) {
+      count('requests');
+      if (machine.outstanding > 1) fail(`${machine.name} has ${machine.outstanding} requests in flight`);
+      if (!(ms >= 1)) fail(`${machine.name} gives a request ${ms} ms`);
+      if (ms > machine.leftMs() + 1) fail(`${machine.name} gives a request ${ms} ms, past its stop point`);
+      const recent = (requests.get(machine.name) ?? []).filter((at) => at > clock.now() - 10_000);
+      recent.push(clock.now());
+      requests.set(machine.name, recent);
+      if (recent.length > REQUESTS_MAX) fail(`${machine.name} sends ${recent.length} requests in 10 s`);
+    },
+    lost(machine, why, leftMs) {
+      count(`lost: ${why}`);
+      if (why === 'taken' && leftMs > 0)
+        fail(`${machine.name} leaves its worker ${leftMs} ms though another polls`);
+      const { graceMs, slackMs, ttlMs } = machine.timing;
+      const lostWritesLately = clock.now() < lostWritesMs + 2 * ttlMs;
+      if (why === 'taken' && !lostWritesLately && store().current?.rec.holder === machine.id)
+        broken(`${machine.name} gives up a record that names it`);
+      const { down, frozen } = store();
+      if (down || frozen || machine.link !== 'fine') roughMs.set(machine, clock.now());
+      const smoothMs = clock.now() - Math.max(roughMs.get(null) ?? 0, roughMs.get(machine) ?? 0);
+      if (why === 'deadline' && smoothMs > ttlMs) broken(`${machine.name} loses its term for no reason`);
+      if (leftMs > graceMs + slackMs) fail(`${machine.name} leaves its worker ${leftMs} ms`);
+    },
+    lostWrites() {
+      lostWritesMs = clock.now();
+    },
+    always(machines) {
+      const open = machines.filter((it) => it.doorIsOpen());
+      if (open.length > 1) {
+        if (doublesSinceMs === null) broken(`two doors are open: ${open.map(({ name }) => name).join(', ')}`);
+        doublesSinceMs ??= clock.now();
+      } else if (doublesSinceMs !== null) {
+        openTwiceMs += clock.now() - doublesSinceMs;
+        doublesSinceMs = null;
+      }
+      const workers = machines.filter((it) => it.workerLives);
+      for (const it of workers) {
+        const lateMs = clock.now() - sentMs.get(it.id)! - FAST * livesMs(it.timing);
+        if (lateMs > 25 && !it.disturbedInTerm) broken(`${it.name}'s worker lives ${lateMs} ms too long`);
+      }
+      if (workers.length < 2) return;
+      // One whose supervisor stood still could not be stopped in time: the door is what holds.
+      const excused = workers.some((it) => it.disturbedInTerm) || clock.now() < lostWritesMs + 60_000;
+      if (excused) count('two workers, one behind a shut door');
+      else broken(`two workers live: ${workers.map(({ name }) => name).join(', ')}`);
+    },
+  };
+}

@@ -1,0 +1,514 @@
+/**
+ * One machine of the simulated lease: the keeper and its edge (as in src/lease/keep.ts), the door, a supervisor that sweeps, spawns,
+ * stops and kills with delays, and a worker that polls.
+ */
+import {
+  holds,
+  type Keeper,
+  type KeeperEffect,
+  type KeeperEvent,
+  type KeeperPolicy,
+  newKeeper,
+  type Outcome,
+  stepKeeper,
+  stopAtMs,
+} from '../../src/core/keeper.ts';
+import type { LeaseRecord } from '../../src/core/lease-record.ts';
+import type { LeaseTiming } from '../../src/core/lease-timing.ts';
+import { createLeaseClock, type LeaseClock } from '../../src/lease/clock.ts';
+import type { Clock } from './clock.ts';
+import type { SimClocks } from './keeper-clocks.ts';
+import type { KeeperJudge } from './keeper-judge.ts';
+import type { SimStore, StoreAnswer } from './keeper-store.ts';
+import type { Random } from './random.ts';
+
+/** Between a machine and the engine. */
+export type Link = 'fine' | 'slow' | 'cut' | 'requests lost' | 'answers lost' | 'refused' | 'odd';
+
+export interface MachineWorld {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly store: SimStore;
+  readonly judge: KeeperJudge;
+  /** The engine tells of changes. */
+  readonly watched: boolean;
+  /** Requests may arrive this late, at the latest. */
+  readonly lateMs: () => number;
+  /** All machines stop in the middle of what they do: between the check and the send. */
+  readonly tearsApart: boolean;
+  nextId(): string;
+  log(text: string): void;
+}
+
+export interface MachineTraits {
+  readonly name: string;
+  readonly timing: LeaseTiming;
+  readonly clocks: SimClocks;
+  readonly lock: string | null;
+  /** How a worker takes SIGTERM: ms until it is gone; null: ignores it. */
+  readonly termMs: () => number | null;
+}
+
+export interface SimLeaseMachine {
+  readonly name: string;
+  /** Of the present run. */
+  readonly id: string;
+  readonly timing: LeaseTiming;
+  readonly clocks: SimClocks;
+  readonly up: boolean;
+  readonly paused: boolean;
+  readonly keeper: Keeper;
+  readonly outstanding: number;
+  readonly workerLives: boolean;
+  /** Its supervisor or all of it stood still since its term began. */
+  readonly disturbedInTerm: boolean;
+  /** Polls that passed. */
+  readonly polls: number;
+  readonly losses: number;
+  readonly requests: number;
+  link: Link;
+  doorIsOpen(): boolean;
+  /** Until its stop point; Infinity: it has none. */
+  leftMs(): number;
+  /** Up, and waits for nothing but the end of another's term. */
+  standsBy(): boolean;
+  start(options: { takeover: boolean; first: boolean }): void;
+  stop(): void;
+  crash(): void;
+  /** SIGSTOP, SIGCONT of the supervisor. */
+  pause(): void;
+  goOn(): void;
+  stand(frozen: boolean): void;
+  wake(wallIsRight: boolean): void;
+  hint(): void;
+  /** Sets the wall clock; not while time passes unseen, which two such things at once would hide. */
+  setWall(ms: number): void;
+}
+
+type Untimed<E> = E extends unknown ? Omit<E, 'atMs' | 'unixMs' | 'random'> : never;
+
+interface Worker {
+  alive: boolean;
+  ending: boolean;
+  cancelKill: () => void;
+  flight: { aborted: boolean } | null;
+}
+
+export const STOP_TIMEOUT_MS = 8_000;
+
+export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits): SimLeaseMachine {
+  const { clock, random, store, judge } = world;
+  const { name, timing, clocks } = traits;
+  let run = 0;
+  let up = false;
+  let id = '';
+  let policy: KeeperPolicy;
+  let keeper: Keeper = newKeeper;
+  let leaseClock: LeaseClock;
+  /** As the clock saw it at its last look. */
+  let aheadMs = 0;
+  let paused = false;
+  let missed: { readonly isTimer: boolean; readonly todo: () => void }[] = [];
+  let cancelTimer = () => {};
+  let worker: Worker | null = null;
+  let stopping = false;
+  let disturbed = false;
+  let outstanding = 0;
+  let polls = 0;
+  let losses = 0;
+  let requests = 0;
+  let link: Link = 'fine';
+
+  /** By the supervisor's process: not while it stands still, not after its end. */
+  function act(todo: () => void, isTimer = false): void {
+    const mine = run;
+    const guarded = () => {
+      if (up && run === mine) todo();
+    };
+    if (paused || clocks.standing) missed.push({ isTimer, todo: guarded });
+    else guarded();
+  }
+
+  function catchUp(): void {
+    if (paused || clocks.standing) return;
+    const list = missed;
+    missed = [];
+    const timersFirst = random.chance(0.5);
+    const ordered = timersFirst
+      ? [...list.filter(({ isTimer }) => isTimer), ...list.filter(({ isTimer }) => !isTimer)]
+      : list;
+    for (const { todo } of ordered) todo();
+  }
+
+  function look() {
+    const seen = leaseClock.look();
+    aheadMs = seen.unixMs - seen.nowMs;
+    return seen;
+  }
+
+  function send(event: Untimed<KeeperEvent>): void {
+    const seen = look();
+    if (seen.leaped) step({ kind: 'doubt' }, seen);
+    step(event, seen);
+  }
+
+  function step(event: Untimed<KeeperEvent>, { nowMs, unixMs }: { nowMs: number; unixMs: number }): void {
+    const timed = { ...event, atMs: nowMs, unixMs, random: random.next() } as KeeperEvent;
+    const [next, effects] = stepKeeper(keeper, timed, policy);
+    keeper = next;
+    for (const effect of effects) perform(effect, nowMs);
+  }
+
+  function perform(effect: KeeperEffect, nowMs: number): void {
+    switch (effect.do) {
+      case 'read':
+        transmit(effect.request, effect.ms, () => store.read());
+        break;
+      case 'cas': {
+        const sentMs = clock.now();
+        const writer = id;
+        const text = effect.next;
+        transmit(effect.request, effect.ms, () => store.cas(effect.prev, text, writer, sentMs), text);
+        break;
+      }
+      case 'won': {
+        world.log(`${name} wins term ${effect.epoch}`);
+        judge.won(machine, effect.epoch);
+        disturbed = false;
+        later(random.int(2, 400), () => spawn(effect.epoch));
+        break;
+      }
+      case 'lost':
+        losses += 1;
+        world.log(`${name} has lost its term: ${effect.why}`);
+        judge.lost(machine, effect.why, effect.killByMs - nowMs);
+        if (worker?.flight) worker.flight.aborted = true;
+        if (worker) endWorker(effect.killByMs - nowMs);
+        else later(0, () => send({ kind: 'release' }));
+        break;
+      case 'asked':
+        world.log(`${name} is asked to hand over`);
+        judge.count('asked to hand over');
+        handOver();
+        break;
+      case 'released':
+        world.log(`${name} has ${effect.free ? 'freed the record' : 'not freed the record'}`);
+        if (effect.free) judge.count('freed');
+        later(random.int(0, 20), () => {
+          if (stopping) exit();
+          else send({ kind: 'seek', takeover: false });
+        });
+        break;
+      case 'refused':
+        judge.fail(`${name} is refused`);
+        break;
+      case 'say':
+        if (effect.saying.what === 'vanished') judge.count('rewritten');
+        break;
+      case 'wake': {
+        cancelTimer();
+        const { atMs } = effect;
+        if (atMs === null) break;
+        const lateMs = random.chance(0.05) ? random.int(1, timing.slackMs / 4) : 0;
+        const due = () => act(() => send({ kind: 'due' }), true);
+        // Node's timers have whole milliseconds, and may come one too early.
+        cancelTimer = clocks.after(Math.ceil(Math.max(0, atMs - nowMs)) + lateMs, due);
+        break;
+      }
+    }
+  }
+
+  function later(ms: number, todo: () => void): void {
+    const mine = run;
+    clocks.after(ms, () => {
+      if (run === mine) act(todo, true);
+    });
+  }
+
+  function delayMs(): number {
+    if (link === 'slow') return random.int(20, timing.requestMs * 0.6);
+    if (link === 'odd') return random.int(0, random.chance(0.3) ? world.lateMs() : timing.requestMs);
+    return random.int(0, 6);
+  }
+
+  function transmit(request: number, ms: number, carryOut: () => StoreAnswer, next?: LeaseRecord): void {
+    outstanding += 1;
+    requests += 1;
+    judge.asked(machine, ms);
+    let over = false;
+    const end = (outcome: Outcome) => {
+      if (over) return;
+      over = true;
+      cancelLimit();
+      outstanding -= 1;
+      send({ kind: 'answer', request, outcome });
+    };
+    const fail = (why: string, settled: boolean) => end({ kind: 'failed', why, settled, lasting: false });
+    const cancelLimit = clocks.after(Math.ceil(ms), () => act(() => fail('no answer', false), true));
+    const mine = run;
+    const back = (todo: () => void) => {
+      if (run === mine) act(todo);
+    };
+    if (link === 'refused' || store.down) {
+      clock.after(random.int(0, 3), () => back(() => fail('refused', true)));
+      return;
+    }
+    const lost = link === 'cut' || link === 'requests lost' || (link === 'odd' && random.chance(0.3));
+    // What a cut cable has swallowed may still come out of some buffer, long after.
+    if (lost && random.chance(0.7)) return;
+    const arrive = () => {
+      if (store.frozen) {
+        clock.after(50, arrive);
+        return;
+      }
+      if (store.down) return;
+      const answer = carryOut();
+      if (next && link === 'odd' && random.chance(0.2)) clock.after(random.int(1, world.lateMs()), carryOut);
+      if (link === 'cut' || link === 'answers lost' || (link === 'odd' && random.chance(0.3))) return;
+      clock.after(delayMs(), () => back(() => end(answer)));
+    };
+    clock.after(lost ? random.int(0, world.lateMs()) : delayMs(), arrive);
+  }
+
+  /** Asked before every poll and every answer. */
+  function valid(): boolean {
+    const seen = look();
+    if (seen.leaped) step({ kind: 'doubt' }, seen);
+    return holds(keeper, seen.nowMs, policy);
+  }
+
+  function spawn(epoch: number): void {
+    if (keeper.role !== 'leader' || keeper.term?.epoch !== epoch || stopping || worker) return;
+    if (!valid()) {
+      // A doubt, which the next write settles.
+      later(50, () => spawn(epoch));
+      return;
+    }
+    const made: Worker = { alive: true, ending: false, cancelKill: () => {}, flight: null };
+    worker = made;
+    judge.count('spawns');
+    world.log(`${name} spawns a worker`);
+    poll(made);
+  }
+
+  function poll(made: Worker): void {
+    if (!made.alive || made !== worker) return;
+    const again = (ms: number) => clocks.after(ms, () => poll(made));
+    act(() => {
+      if (!made.alive || made !== worker) return;
+      if (!valid()) {
+        again(random.int(300, 900));
+        return;
+      }
+      const flight = { aborted: false };
+      made.flight = flight;
+      const goOut = () => {
+        polls += 1;
+        judge.forwarded(machine);
+        clock.after(random.chance(0.3) ? random.int(500, 6_000) : random.int(2, 300), () => {
+          act(() => {
+            if (flight.aborted) judge.count('polls given up');
+            else if (valid()) judge.handed(machine);
+            else judge.count('answers dropped');
+            made.flight = null;
+          });
+          again(random.int(100, 900));
+        });
+      };
+      if (!world.tearsApart || random.chance(0.9)) goOut();
+      // Everything stands still between the check and the send.
+      else {
+        judge.count('torn');
+        stand(random.chance(0.5));
+        clock.after(random.int(5_000, 40_000), () => {
+          wake(true);
+          goOut();
+        });
+      }
+    });
+  }
+
+  /** SIGTERM now, SIGKILL in `killInMs`. */
+  function endWorker(killInMs: number): void {
+    const mine = worker!;
+    mine.cancelKill();
+    const kill = () => clock.after(random.int(0, timing.reapMs * 0.8), () => died(mine));
+    mine.cancelKill = clocks.after(Math.max(0, killInMs), () => act(kill, true));
+    if (mine.ending) return;
+    mine.ending = true;
+    const ms = traits.termMs();
+    if (ms !== null) clocks.after(ms, () => died(mine));
+  }
+
+  function died(mine: Worker): void {
+    if (!mine.alive) return;
+    mine.alive = false;
+    mine.cancelKill();
+    world.log(`${name}'s worker is gone`);
+    if (worker !== mine) return;
+    act(() => {
+      worker = null;
+      send({ kind: 'release' });
+    });
+  }
+
+  function handOver(): void {
+    if (worker) endWorker(STOP_TIMEOUT_MS);
+    else send({ kind: 'release' });
+  }
+
+  function exit(): void {
+    world.log(`${name} exits`);
+    halt();
+  }
+
+  function halt(): void {
+    up = false;
+    run += 1;
+    cancelTimer();
+    missed = [];
+    worker = null;
+    outstanding = 0;
+    keeper = newKeeper;
+  }
+
+  function wake(wallIsRight: boolean): void {
+    clocks.goOn();
+    if (wallIsRight) clocks.syncWall();
+    catchUp();
+  }
+
+  function stand(frozen: boolean): void {
+    disturbed = true;
+    clocks.stand(frozen);
+  }
+
+  const machine: SimLeaseMachine = {
+    name,
+    timing,
+    clocks,
+    get id() {
+      return id;
+    },
+    get up() {
+      return up;
+    },
+    get paused() {
+      return paused || clocks.standing;
+    },
+    get keeper() {
+      return keeper;
+    },
+    get outstanding() {
+      return outstanding;
+    },
+    get workerLives() {
+      return worker?.alive === true;
+    },
+    get disturbedInTerm() {
+      return disturbed;
+    },
+    get polls() {
+      return polls;
+    },
+    get losses() {
+      return losses;
+    },
+    get requests() {
+      return requests;
+    },
+    get link() {
+      return link;
+    },
+    set link(to) {
+      link = to;
+    },
+    doorIsOpen() {
+      if (!up || paused || clocks.standing || keeper.role !== 'leader') return false;
+      const monotonic = clocks.monotonicMs() - zero.monotonic;
+      const nowMs = Math.max(monotonic, clocks.boottimeMs() - zero.boottime - 10);
+      return clocks.unixMs() - nowMs - aheadMs <= 1_000 && holds(keeper, nowMs, policy);
+    },
+    leftMs: () =>
+      keeper.role === 'leader'
+        ? stopAtMs(keeper, policy) - leaseClock.look().nowMs
+        : Number.POSITIVE_INFINITY,
+    standsBy: () =>
+      up &&
+      !stopping &&
+      keeper.role === 'standby' &&
+      keeper.reach?.ok === true &&
+      !keeper.wish &&
+      !keeper.uncertain,
+    start({ takeover, first }) {
+      up = true;
+      run += 1;
+      id = world.nextId();
+      stopping = false;
+      policy = { timing, id, host: name, pid: run, lock: traits.lock };
+      keeper = { ...newKeeper, first };
+      zero = { monotonic: clocks.monotonicMs(), boottime: clocks.boottimeMs() };
+      leaseClock = createLeaseClock(clocks);
+      look();
+      world.log(`${name} starts as ${id}${takeover ? ' --takeover' : ''}`);
+      send({ kind: 'seek', takeover });
+    },
+    stop() {
+      if (!up) return;
+      act(() => {
+        if (stopping) return;
+        world.log(`${name} is asked to stop`);
+        stopping = true;
+        const { role } = keeper;
+        if (role === 'leader') handOver();
+        if (role === 'standby') send({ kind: 'quit' });
+        if (role === 'standby' || role === 'idle') linger();
+      });
+    },
+    crash() {
+      if (!up) return;
+      world.log(`${name} crashes`);
+      judge.count('crashes');
+      halt();
+    },
+    pause() {
+      if (paused || !up) return;
+      world.log(`${name}'s supervisor is stopped`);
+      judge.count('supervisor stopped');
+      paused = true;
+      disturbed = true;
+    },
+    goOn() {
+      if (!paused) return;
+      paused = false;
+      world.log(`${name}'s supervisor goes on`);
+      catchUp();
+    },
+    stand(frozen) {
+      world.log(`${name} ${frozen ? 'is frozen' : 'sleeps'}`);
+      judge.count(frozen ? 'frozen' : 'suspended');
+      stand(frozen);
+    },
+    wake(wallIsRight) {
+      world.log(`${name} wakes`);
+      wake(wallIsRight);
+    },
+    setWall(ms) {
+      if (!up || paused || clocks.standing) return;
+      send({ kind: 'due' });
+      clocks.setWall(ms);
+      send({ kind: 'due' });
+    },
+    hint() {
+      if (up) act(() => send({ kind: 'hint' }));
+    },
+  };
+  let zero = { monotonic: 0, boottime: 0 };
+
+  /** A write under way may still win: it is waited for, and freed. */
+  function linger(): void {
+    if (keeper.role === 'idle' && keeper.request === null) exit();
+    else later(20, linger);
+  }
+  return machine;
+}

@@ -1,0 +1,91 @@
+/**
+ * The engine of a lease without its sockets: one linearizable register, and what befalls it: it is away, it is wiped, it
+ * loses its last writes, somebody edits the record.
+ */
+import { formatRecord, type LeaseRecord, parseRecord } from '../../src/core/lease-record.ts';
+import type { Clock } from './clock.ts';
+
+export interface Entry {
+  readonly rev: string;
+  readonly rec: LeaseRecord;
+  readonly writer: string;
+  /** When its writer read t0, real time. */
+  readonly sentMs: number;
+  readonly appliedMs: number;
+}
+
+export type StoreAnswer =
+  | { readonly kind: 'seen'; readonly seen: { readonly rev: string; readonly rec: LeaseRecord } | null }
+  | { readonly kind: 'written'; readonly rev: string }
+  | {
+      readonly kind: 'conflict';
+      readonly current: { readonly rev: string; readonly rec: LeaseRecord } | null;
+    };
+
+export interface SimStore {
+  readonly current: Entry | null;
+  /** Refuses every connection. */
+  down: boolean;
+  /** Takes requests and does not answer until it goes on; then it carries them out. */
+  frozen: boolean;
+  read(): StoreAnswer;
+  cas(prev: string | null, next: LeaseRecord, writer: string, sentMs: number): StoreAnswer;
+  wipe(): void;
+  /** Forgets the last `count` writes. */
+  rollBack(count: number): void;
+  /** The last writes, the latest last. */
+  readonly history: readonly Entry[];
+  edit(rec: LeaseRecord): void;
+}
+
+/** `counted`: revisions are numbers that never repeat (etcd); else the value itself (redis). */
+export function createSimStore(
+  clock: Clock,
+  counted: boolean,
+  onChange: (entry: Entry | null, byCas: boolean) => void,
+): SimStore {
+  let history: Entry[] = [];
+  let current: Entry | null = null;
+  let revs = 0;
+
+  function set(rec: LeaseRecord, writer: string, sentMs: number, byCas: boolean): string {
+    // Through the text, as in every engine.
+    const text = formatRecord(rec);
+    const rev = counted ? String(++revs) : text;
+    current = { rev, rec: parseRecord(text)!, writer, sentMs, appliedMs: clock.now() };
+    history = [...history.slice(-5), current];
+    onChange(current, byCas);
+    return rev;
+  }
+
+  const show = () => (current === null ? null : { rev: current.rev, rec: current.rec });
+
+  return {
+    get current() {
+      return current;
+    },
+    get history() {
+      return history;
+    },
+    down: false,
+    frozen: false,
+    read: () => ({ kind: 'seen', seen: show() }),
+    cas(prev, next, writer, sentMs) {
+      if ((current?.rev ?? null) !== prev) return { kind: 'conflict', current: show() };
+      return { kind: 'written', rev: set(next, writer, sentMs, true) };
+    },
+    wipe() {
+      current = null;
+      history = [];
+      onChange(null, false);
+    },
+    rollBack(count) {
+      history = history.slice(0, history.length - count);
+      current = history.at(-1) ?? null;
+      onChange(current, false);
+    },
+    edit(rec) {
+      set(rec, 'operator', clock.now(), false);
+    },
+  };
+}

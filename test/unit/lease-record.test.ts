@@ -1,0 +1,58 @@
+/** The record of a lease: what is one, and what of it survives. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatRecord, type LeaseRecord, parseRecord } from '../../src/core/lease-record.ts';
+
+const FULL: LeaseRecord = {
+  ...{
+    v: 1,
+    holder: 'a-uuid',
+    epoch: 1_700_000_000,
+    seq: 7,
+    ttl: 15_000,
+    host: 'web-1',
+    lock: 'abc',
+    pid: 12,
+  },
+  ...{ since: '2026-01-02T03:04:05.000Z', wants: 'another-uuid' },
+};
+
+test('a record survives the engine, with and without what is only for people', () => {
+  assert.deepEqual(parseRecord(formatRecord(FULL)), FULL);
+  const bare: LeaseRecord = { v: 1, holder: '', epoch: 0, seq: 0, ttl: 1 };
+  assert.deepEqual(parseRecord(formatRecord(bare)), bare);
+  const vacancy: LeaseRecord = { ...bare, ttl: 15_000, vacant: 'a-uuid' };
+  assert.deepEqual(parseRecord(formatRecord(vacancy)), vacancy);
+  // Where somebody holds it nothing is vacant.
+  assert.deepEqual(parseRecord(JSON.stringify({ ...FULL, vacant: 'a-uuid' })), FULL);
+});
+
+test('the same record is the same text, and short', () => {
+  const { wants, holder, ...rest } = FULL;
+  assert.equal(formatRecord({ ...rest, wants: wants!, holder }), formatRecord(FULL));
+  assert.ok(formatRecord({ ...FULL, host: 'h'.repeat(5_000) }).length < 1_024);
+});
+
+test('what is no record is none, and never throws', () => {
+  const wrong: unknown[] = [
+    null,
+    1,
+    'x',
+    [],
+    {},
+    { ...FULL, v: 2 },
+    { ...FULL, holder: 3 },
+    { ...FULL, epoch: -1 },
+  ];
+  wrong.push({ ...FULL, seq: 1.5 }, { ...FULL, ttl: 0 }, { ...FULL, ttl: 1e12 }, { ...FULL, epoch: 2 ** 60 });
+  wrong.push({ ...FULL, holder: 'h'.repeat(500) });
+  for (const value of wrong) assert.equal(parseRecord(JSON.stringify(value)), null, JSON.stringify(value));
+  for (const text of ['', '{', 'OK', '\0', `${JSON.stringify(FULL)}x`, `{"pad":"${'x'.repeat(5_000)}"}`])
+    assert.equal(parseRecord(text), null);
+});
+
+test('unknown parts are ignored, and malformed ones that are only for people', () => {
+  const text = JSON.stringify({ ...FULL, more: { a: 1 }, host: 5, pid: 'x', since: 'yesterday' });
+  const { host, pid, since, ...rest } = FULL;
+  assert.deepEqual(parseRecord(text), rest);
+});
