@@ -12,15 +12,15 @@ interface Needs {
   readonly token: boolean;
 }
 
-const FULL: readonly OptionScope[] = ['bot', 'strays', 'run'];
+const FULL: readonly OptionScope[] = ['bot', 'strays', 'lease', 'run'];
 
 const NEEDS: Readonly<Record<CommandName, Needs>> = {
   start: { scopes: FULL, command: true, token: true },
   reset: { scopes: FULL, command: false, token: true },
   stop: { scopes: ['bot'], command: false, token: false },
   restart: { scopes: ['bot'], command: false, token: false },
-  status: { scopes: ['bot', 'strays'], command: false, token: false },
-  who: { scopes: ['bot', 'strays'], command: false, token: true },
+  status: { scopes: ['bot', 'strays', 'lease'], command: false, token: false },
+  who: { scopes: ['bot', 'strays', 'lease'], command: false, token: true },
   ping: { scopes: ['bot'], command: false, token: true },
   logs: { scopes: ['bot'], command: false, token: false },
 };

@@ -2,6 +2,7 @@
  * What one invocation of singlepoll was asked to do: plain data, frozen, made by load.ts and by nobody else.
  * `token` and `envFileVars` hold secrets: never print or store a Config as a whole.
  */
+import type { LeaseTiming } from '../core/lease-timing.ts';
 import type { OptionName, OptionValues } from './options.ts';
 
 export type CommandName = 'start' | 'reset' | 'stop' | 'restart' | 'status' | 'who' | 'ping' | 'logs';
@@ -20,6 +21,12 @@ export interface Setting {
   readonly value: string;
   /** `--backoff`, `SINGLEPOLL_BACKOFF in the environment`, `backoff in singlepoll.toml line 3`. */
   readonly from: string;
+}
+
+export interface LeaseConfig {
+  /** With its credentials: never print it. */
+  readonly url: string;
+  readonly timing: LeaseTiming;
 }
 
 export interface Config {
@@ -62,6 +69,10 @@ export interface Config {
   readonly keepWebhook: boolean;
   readonly takeover: boolean;
   readonly wait: boolean;
+  /** `--no-wait`: also not for a lease. */
+  readonly noWait: boolean;
+  /** Null: no other machine shares this bot. Always null in deploy mode. */
+  readonly lease: LeaseConfig | null;
   /** False: the worker gets the API root itself. Always false in deploy mode. */
   readonly gateway: boolean;
   readonly gatewayPort: number | null;

@@ -19,6 +19,12 @@ export function contradictions(values: OptionValues, whereSet: WhereSet): readon
     exclude('wait', 'takeover', 'the one waits until the holder leaves, the other asks it to leave');
   }
   if (values.noGateway) {
+    if (values.lease !== null)
+      exclude(
+        'noGateway',
+        'lease',
+        'only the gateway keeps a worker from polling when its lease has run out',
+      );
     if (values.sealed) exclude('noGateway', 'sealed', 'a sealed token is only good at the gateway');
     if (values.requireGateway)
       exclude('noGateway', 'requireGateway', 'without the gateway no worker can poll through it');

@@ -29,15 +29,19 @@ export function interpret(row: OptionRow, found: RawValue): Interpreted {
   }
   if (wrong.length > 0) return mistakes(row, found, wrong);
   const value = row.kind === 'list' ? values : values[0];
-  return { ok: true, value, shown: texts.value.map(showValue).join(' ') };
+  return { ok: true, value, shown: texts.value.map((text) => shown(row, text)).join(' ') };
 }
 
 function mistakes(row: OptionRow, found: RawValue, wrong: readonly [unknown, string][]): Interpreted {
   const errors = wrong.map(([raw, problem]) => ({
     where: found.where,
-    message: `${found.where} is ${showRaw(raw)}: ${problem}. Accepted: ${row.accepts}.`,
+    message: `${found.where} is ${typeof raw === 'string' ? shown(row, raw) : showRaw(raw)}: ${problem}. Accepted: ${row.accepts}.`,
   }));
   return { ok: false, errors };
+}
+
+function shown(row: OptionRow, text: string): string {
+  return showValue(row.kind === 'value' && row.show ? row.show(text) : text);
 }
 
 function showRaw(raw: unknown): string {

@@ -11,6 +11,7 @@ import type { ConfigError } from './config-error.ts';
 import { type Findings, readEnvFile, readToml } from './config-files.ts';
 import { contradictions, doubts } from './contradictions.ts';
 import { freezeDeep } from './freeze.ts';
+import { chooseLease } from './lease-option.ts';
 import type { OptionName, OptionValues } from './options.ts';
 import { pollingGate } from './polling-gate.ts';
 import { readOptions } from './read-options.ts';
@@ -68,6 +69,11 @@ export async function loadConfig(request: LoadRequest): Promise<Loaded> {
     { toml, envFile, cwd, filesRead, polling: gate.polling },
     findings,
   );
+  const leased: Findings = { errors: [], warnings: findings.warnings };
+  const lease = chooseLease(values, { environment: env, envFile, polling: gate.polling, whereSet }, leased);
+  if (lenient && found.get('lease')?.layer !== 'flag')
+    findings.warnings.push(...leased.errors.map(({ message }) => message));
+  else findings.errors.push(...leased.errors);
   const admin = findAdminChat(request, envFile, findings);
   const worker = lenient ? null : searchCommand(request, values, { toml, cwd, filesRead }, findings);
   if (findings.errors.length > 0) return { ok: false, errors: findings.errors, warnings: findings.warnings };
@@ -96,6 +102,8 @@ export async function loadConfig(request: LoadRequest): Promise<Loaded> {
     keepWebhook: values.keepWebhook,
     takeover: values.takeover,
     wait: values.wait,
+    noWait: !values.wait && found.has('wait'),
+    lease,
     gateway: gate.polling && !values.noGateway,
     gatewayPort: values.gatewayPort,
     sealed: values.sealed,

@@ -12,6 +12,7 @@ import {
   parseRate,
   type Rate,
 } from './duration.ts';
+import { parseLease, showLease } from './lease-option.ts';
 import { type Parsed, parsed, unparsed } from './parsed.ts';
 import { parseStrayPattern } from './stray-pattern.ts';
 
@@ -19,7 +20,7 @@ import { parseStrayPattern } from './stray-pattern.ts';
 export type Layer = 'flag' | 'environment' | 'envFile' | 'toml';
 
 /** What an option is about, and so which commands know it: see COMMAND_SCOPES in command-scope.ts. */
-export type OptionScope = 'bot' | 'strays' | 'run';
+export type OptionScope = 'bot' | 'strays' | 'lease' | 'run';
 
 interface Row {
   readonly short?: string;
@@ -45,6 +46,8 @@ export interface ValueRow<T> extends Row {
   readonly kind: 'value';
   readonly placeholder: string;
   readonly parse: (text: string) => Parsed<T>;
+  /** As it may be printed, where that is not what every value is masked by. */
+  readonly show?: (text: string) => string;
   readonly initial: T;
   /** The default as it is written in --help. */
   readonly defaultText: string;
@@ -180,7 +183,11 @@ export const OPTIONS = {
   dropPending: flag({ description: 'drop the updates that wait at Telegram', scope: 'run' }),
   keepWebhook: flag({ description: 'refuse to start (78) instead of clearing a webhook', scope: 'run' }),
   takeover: flag({ description: 'ask the holder to hand over, then take its place', scope: 'run' }),
-  wait: flag({ description: 'stand by until the holder leaves', scope: 'run' }),
+  wait: flag({
+    description:
+      'stand by until the holder leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
+    scope: 'run',
+  }),
   noGateway: flag({
     description: 'give the worker the API root itself: its polls are then neither seen nor kept apart',
     scope: 'run',
@@ -234,6 +241,32 @@ export const OPTIONS = {
   }),
   allowSetWebhook: flag({
     description: 'let the worker set a webhook, which ends its polling',
+    scope: 'run',
+  }),
+  lease: value<string | null>({
+    placeholder: 'url',
+    description:
+      'engine that several machines share, so that one of them polls and the others stand by: redis://, rediss://, valkey://, postgres://, etcd://, k8s:; env:NAME reads it from a variable',
+    accepts:
+      'env:NAME, or the URL of an engine, such as redis://[user:password@]host[:port][/db], postgres://user:password@host/database, etcd://host:2379, k8s: or k8s://namespace/name',
+    initial: null,
+    defaultText: 'none: one machine',
+    parse: parseLease,
+    show: showLease,
+    scope: 'lease',
+  }),
+  leaseProfile: choice(['fast', 'default', 'frugal'], 'default', {
+    description: 'times of the lease, all scaled together: another machine takes over after 6s, 15s or 60s',
+    scope: 'run',
+  }),
+  leaseTtl: value<number | null>({
+    placeholder: 'time',
+    description:
+      'when another machine takes over from one that is not heard of; all other times in proportion',
+    accepts: DURATION_ACCEPTED,
+    initial: null,
+    defaultText: 'of the profile, 15s',
+    parse: parseDuration,
     scope: 'run',
   }),
   restart: choice(['always', 'on-failure', 'never'], 'always', {

@@ -30,6 +30,28 @@ export interface TreeEntry {
   readonly command: string;
 }
 
+export interface LeaseEntry {
+  /** `redis`, `postgres`, `etcd`, `kubernetes`. */
+  readonly engine: string;
+  /** `host:pid` of the supervisor that may poll; null: nobody, or not known. */
+  readonly holder: string | null;
+  readonly mine: boolean;
+  /** The fencing number of the present or last term; null: not known. */
+  readonly epoch: number | null;
+  /** When another may take it, unless it is renewed before. */
+  readonly expiresAt: string | null;
+  /** Of this machine; `none`: no supervisor runs here. */
+  readonly role: 'holder' | 'standby' | 'none';
+  /** When the holder's term began. */
+  readonly since: string | null;
+  /** `stop`: polling ends here then, unless the lease can be renewed; `take`: taken over then, unless its holder renews it. */
+  readonly decision: { readonly what: 'stop' | 'take'; readonly at: string } | null;
+  /** Null: not asked yet. */
+  readonly reachable: boolean | null;
+  /** Why the engine is out of reach. */
+  readonly unreachable: string | null;
+}
+
 export interface StatusDocument {
   readonly bot: { readonly id: number | null; readonly username: string | null } | null;
   readonly state: RunState;
@@ -76,7 +98,7 @@ export interface StatusDocument {
     readonly lastError: string | null;
   } | null;
   readonly strays: readonly StrayEntry[];
-  readonly lease: null;
+  readonly lease: LeaseEntry | null;
 }
 
 /** `status` exits 0 healthy, 1 degraded, 3 not running. */

@@ -5,12 +5,14 @@
  * the question, and a stale one is dropped before the table: that is what keeps two workers from ever living at once.
  *
  * Invariants, checked by the simulation (test/unit/simulation.test.ts): a worker is spawned only right after a clean
- * sweep and only when none lives; after a stop was asked nothing is spawned; the exit effect is the last one.
+ * sweep and only when none lives; after a stop was asked nothing is spawned; the exit effect is the last one. With a lease:
+ * a worker is spawned only in a term of ours, and the term is given back only when no process of a worker is left.
  */
 
 import { constants } from 'node:os';
 
-export type Phase = 'sweeping' | 'starting' | 'polling' | 'stopping' | 'backoff' | 'exited';
+/** `standby`: another machine may poll, and we wait for the lease. */
+export type Phase = 'standby' | 'sweeping' | 'starting' | 'polling' | 'stopping' | 'backoff' | 'exited';
 
 /** The timings and limits that the decisions depend on; all in milliseconds. */
 export interface Policy {
@@ -22,6 +24,8 @@ export interface Policy {
   readonly maxRestartsPeriodMs: number;
   /** A worker that has lived this long counts as good where its polls can't be seen; Infinity where they can. */
   readonly goodAfterMs: number;
+  /** The right to poll is a lease, shared with other machines. */
+  readonly lease: boolean;
 }
 
 /** Why the supervisor itself ends, and with which code. */
@@ -30,7 +34,9 @@ export interface Ending {
   readonly reason: string;
 }
 
-export type Headed = { readonly to: 'respawn'; readonly reason: string } | ({ readonly to: 'exit' } & Ending);
+export type Headed =
+  | { readonly to: 'respawn' | 'standby'; readonly reason: string }
+  | ({ readonly to: 'exit' } & Ending);
 
 export interface Exit {
   readonly code: number | null;
@@ -40,12 +46,14 @@ export interface Exit {
 
 export interface State {
   readonly phase: Phase;
-  /** Id of the question that is open (sweep, tree stop); answers to others are dropped. */
+  /** Id of the question that is open (lease, sweep, tree stop); answers to others are dropped. */
   readonly question: number;
   /** What follows a clean sweep. */
   readonly next: 'spawn' | 'wait';
   /** How long `backoff` will last once the sweep is done. */
   readonly delayMs: number;
+  /** No worker was spawned yet since the start, or since the lease was won. */
+  readonly fresh: boolean;
   /** Number of the present or last spawn: 1, 2, 3 … within the run. */
   readonly spawn: number;
   /** Pid of the living worker. */
@@ -64,6 +72,10 @@ export interface State {
 
 export type Event = { readonly atMs: number } & (
   | { readonly kind: 'booted' }
+  /** This machine may poll. */
+  | { readonly kind: 'leased'; readonly question: number }
+  /** It may not any more, or is asked to let another one. */
+  | { readonly kind: 'unleased'; readonly reason: string }
   /** Strays were looked for and stopped; `blocked` when one of them may not or can't be stopped. */
   | { readonly kind: 'swept'; readonly question: number; readonly blocked: Ending | null }
   | { readonly kind: 'spawned'; readonly spawn: number; readonly pid: number }
@@ -92,6 +104,10 @@ export type Event = { readonly atMs: number } & (
 export type EventKind = Event['kind'];
 
 export type Effect =
+  /** Wait for the lease. */
+  | { readonly do: 'seek'; readonly question: number }
+  /** Give the lease back: nothing of the worker is left. */
+  | { readonly do: 'release' }
   | { readonly do: 'sweep'; readonly question: number; readonly first: boolean }
   | { readonly do: 'spawn'; readonly spawn: number }
   | { readonly do: 'stop-tree'; readonly question: number }
@@ -100,7 +116,8 @@ export type Effect =
   | { readonly do: 'good-timer'; readonly spawn: number; readonly atMs: number }
   | { readonly do: 'backoff-timer'; readonly question: number; readonly atMs: number }
   | { readonly do: 'say'; readonly say: Saying }
-  | { readonly do: 'exit'; readonly code: number; readonly reason: string };
+  /** `clean`: nothing of the worker is left, so that a lease may be given back. */
+  | { readonly do: 'exit'; readonly code: number; readonly reason: string; readonly clean: boolean };
 
 /** One transition that the user is told about. */
 export type Saying =
@@ -115,6 +132,7 @@ export type Saying =
   | { readonly what: 'polling'; readonly pid: number }
   | { readonly what: 'stopping'; readonly reason: string }
   | { readonly what: 'replacing'; readonly reason: string }
+  | { readonly what: 'yielding'; readonly reason: string }
   | { readonly what: 'killing' }
   | { readonly what: 'crash-loop'; readonly exits: number; readonly periodMs: number }
   | { readonly what: 'not-restarted'; readonly policy: Policy['restart'] }
@@ -127,6 +145,7 @@ export const initial: State = {
   question: 0,
   next: 'spawn',
   delayMs: 0,
+  fresh: true,
   spawn: 0,
   pid: null,
   good: false,
@@ -149,36 +168,48 @@ const never = (state: State, event: Event): never => {
 const ignore = (state: State): Step => [state, []];
 const say = (saying: Saying): Effect => ({ do: 'say', say: saying });
 
-const exit = (state: State, code: number, reason: string, before: readonly Effect[] = []): Step => [
+const exit = (state: State, code: number, reason: string): Step => [
   { ...state, phase: 'exited', headed: { to: 'exit', code, reason } },
-  [...before, { do: 'exit', code, reason }],
+  [{ do: 'exit', code, reason, clean: true }],
 ];
+
+/** Something of the worker can't be ended: the lease is kept until it runs out, and nothing is started beside that. */
+const exitUnclean = (state: State, count: number, reason: string): Step => [
+  { ...state, phase: 'exited', headed: { to: 'exit', code: 75, reason } },
+  [say({ what: 'survivors', count }), { do: 'exit', code: 75, reason, clean: false }],
+];
+
+function standBy(state: State, before: readonly Effect[] = []): Step {
+  const question = state.question + 1;
+  return [{ ...state, phase: 'standby', question, headed: null }, [...before, { do: 'seek', question }]];
+}
 
 /** Asks for strays and leftovers to be looked for and stopped. */
 function sweep(state: State, next: State['next'], delayMs: number, before: readonly Effect[] = []): Step {
   const question = state.question + 1;
   return [
     { ...state, phase: 'sweeping', question, next, delayMs },
-    [...before, { do: 'sweep', question, first: state.spawn === 0 }],
+    [...before, { do: 'sweep', question, first: state.fresh }],
   ];
 }
 
 function spawn(state: State): Step {
   const next = state.spawn + 1;
   return [
-    { ...state, phase: 'starting', spawn: next, good: false, headed: null },
+    { ...state, phase: 'starting', spawn: next, fresh: false, good: false, headed: null },
     [{ do: 'spawn', spawn: next }],
   ];
 }
 
 function stopTree(state: State, headed: Headed): Step {
   const question = state.question + 1;
-  const saying: Saying =
-    headed.to === 'exit'
-      ? { what: 'stopping', reason: headed.reason }
-      : { what: 'replacing', reason: headed.reason };
-  return [{ ...state, phase: 'stopping', question, headed }, [say(saying), { do: 'stop-tree', question }]];
+  return [
+    { ...state, phase: 'stopping', question, headed },
+    [say({ what: STOPPED_FOR[headed.to], reason: headed.reason }), { do: 'stop-tree', question }],
+  ];
 }
+
+const STOPPED_FOR = { exit: 'stopping', respawn: 'replacing', standby: 'yielding' } as const;
 
 /** The code that `start` passes on when the worker is the reason. */
 export function workerCode(exit: Pick<Exit, 'code' | 'signal'>): number {
@@ -239,12 +270,32 @@ const askedRestart: Cell<'ask-restart'> = (state, event) =>
   );
 const askedStop: Cell<'ask-stop'> = (state, event) =>
   stopTree(state, { to: 'exit', code: 0, reason: event.reason });
+const unleased: Cell<'unleased'> = (state, event) => stopTree(state, { to: 'standby', reason: event.reason });
 const blocked: Cell<'blocked'> = (state, event) => stopTree(state, { to: 'exit', ...event.ending });
 
 /** With no worker alive there may still be leftovers of the last one, so the stop goes over the tree as well. */
 const table: { readonly [P in Phase]: Row } = {
+  standby: {
+    booted: never,
+    leased: (state) => sweep({ ...state, fresh: true, failures: 0 }, 'spawn', 0),
+    // A term that was given back already.
+    unleased: ignore,
+    swept: ignore,
+    spawned: never,
+    polled: ignore,
+    'worker-exited': (state, event, policy) =>
+      state.pid === null ? lateExit(state, event, policy) : never(state, event),
+    'tree-stopped': never,
+    'ask-stop': askedStop,
+    'ask-restart': ignore,
+    blocked,
+    'good-due': ignore,
+    'backoff-due': ignore,
+  },
   sweeping: {
-    booted: (state) => sweep(state, 'spawn', 0),
+    booted: (state, _event, policy) => (policy.lease ? standBy(state) : sweep(state, 'spawn', 0)),
+    leased: never,
+    unleased,
     swept: (state, event) => {
       if (event.blocked) {
         const { code, reason } = event.blocked;
@@ -272,6 +323,8 @@ const table: { readonly [P in Phase]: Row } = {
   },
   starting: {
     booted: never,
+    leased: never,
+    unleased,
     swept: ignore,
     spawned: (state, event, policy) => [
       { ...state, pid: event.pid },
@@ -291,6 +344,8 @@ const table: { readonly [P in Phase]: Row } = {
   },
   polling: {
     booted: never,
+    leased: never,
+    unleased,
     swept: ignore,
     spawned: never,
     polled: ignore,
@@ -304,6 +359,14 @@ const table: { readonly [P in Phase]: Row } = {
   },
   stopping: {
     booted: never,
+    leased: never,
+    unleased: (state, event) =>
+      state.headed?.to === 'respawn'
+        ? [
+            { ...state, headed: { to: 'standby', reason: event.reason } },
+            [say({ what: 'yielding', reason: event.reason })],
+          ]
+        : ignore(state),
     swept: ignore,
     spawned: (state, event) => [{ ...state, pid: event.pid }, []],
     polled: ignore,
@@ -311,13 +374,23 @@ const table: { readonly [P in Phase]: Row } = {
     'worker-exited': lateExit,
     'tree-stopped': (state, event) => {
       const headed = state.headed ?? { to: 'exit', code: 0, reason: 'stopped' };
-      const told = event.survivors > 0 ? [say({ what: 'survivors', count: event.survivors })] : [];
-      if (headed.to === 'respawn') {
-        // Unkillable leftovers would be a second poller beside the new worker.
-        if (event.survivors > 0) return exit(state, 75, 'processes of the old worker survived SIGKILL', told);
-        return sweep({ ...state, pid: null, headed: null }, 'spawn', 0);
+      const { survivors } = event;
+      if (survivors > 0)
+        // Unkillable leftovers would be a second poller beside the next worker.
+        return exitUnclean(
+          state,
+          survivors,
+          headed.to === 'exit' ? headed.reason : 'processes of the old worker survived SIGKILL',
+        );
+      const left: State = { ...state, pid: null };
+      switch (headed.to) {
+        case 'respawn':
+          return sweep({ ...left, headed: null }, 'spawn', 0);
+        case 'standby':
+          return standBy(left, [{ do: 'release' }]);
+        case 'exit':
+          return exit(left, headed.code, headed.reason);
       }
-      return exit({ ...state, pid: null }, event.survivors > 0 ? 75 : headed.code, headed.reason, told);
     },
     'ask-stop': (state, event) =>
       state.headed?.to === 'exit'
@@ -336,6 +409,8 @@ const table: { readonly [P in Phase]: Row } = {
   },
   backoff: {
     booted: never,
+    leased: never,
+    unleased,
     swept: ignore,
     spawned: never,
     polled: ignore,
@@ -349,6 +424,8 @@ const table: { readonly [P in Phase]: Row } = {
   },
   exited: {
     booted: ignore,
+    leased: ignore,
+    unleased: ignore,
     swept: ignore,
     spawned: ignore,
     polled: ignore,
@@ -365,6 +442,7 @@ const table: { readonly [P in Phase]: Row } = {
 /** True for the answer to a question that is no longer open. */
 function stale(state: State, event: Event): boolean {
   switch (event.kind) {
+    case 'leased':
     case 'swept':
     case 'tree-stopped':
     case 'backoff-due':

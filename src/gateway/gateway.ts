@@ -22,6 +22,8 @@ export interface GatewayOptions {
   /** Null: a fresh one for each worker. */
   readonly port: number | null;
   readonly allowSetWebhook: boolean;
+  /** Whether polls may pass at this moment. */
+  readonly mayPoll: () => boolean;
   /** Pids of the whole tree of the worker. */
   readonly tree: () => readonly number[];
   readonly onNews: (news: GatewayNews) => void;
@@ -42,6 +44,8 @@ export interface Gateway {
   spawned(pid: number): void;
   /** The worker is asked to end: its open polls are answered, later ones still go through. */
   release(): void;
+  /** No poll passes, and none is answered with updates, until the next worker or until `mayPoll` says so again. */
+  shut(): void;
   /** Nothing is in the way of polling any more. */
   cleared(): void;
   pollers(): readonly Poller[];
@@ -71,7 +75,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   });
 
   const pidOf = (poller: string): number | null => pids.get(poller) ?? null;
-  const polls = createPolls({ upstream, token, pidOf, ownWebhook: () => ownWebhook, onNews });
+  const polls = createPolls({
+    ...{ upstream, token, pidOf, onNews },
+    mayPoll: options.mayPoll,
+    ownWebhook: () => ownWebhook,
+  });
 
   function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
     response.on('error', ignore);
@@ -248,6 +256,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       leader = pid;
     },
     release: () => polls.tell({ kind: 'released' }),
+    shut: polls.shut,
     cleared: () => polls.tell({ kind: 'cleared' }),
     pollOpenMs: polls.openMs,
     pollers() {

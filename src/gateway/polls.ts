@@ -17,6 +17,8 @@ export interface PollsOptions {
   readonly token: string;
   /** Of a poller's name; null where the system does not tell. */
   readonly pidOf: (poller: string) => number | null;
+  /** Asked before every poll that goes out and before every answer that is handed on. */
+  readonly mayPoll: () => boolean;
   /** The worker has set a webhook, as it may: then the 409 of its polls is its own affair. */
   readonly ownWebhook: () => boolean;
   readonly onNews: (news: GatewayNews) => void;
@@ -36,6 +38,8 @@ export interface Polls {
   tell(
     event: Extract<Untimed<DoorEvent>, { kind: 'closed' | 'gone' | 'opened' | 'released' | 'cleared' }>,
   ): void;
+  /** No poll passes any more, until it may again. */
+  shut(): void;
   /** Names: who polls, and who is made to wait. */
   owner(): string | null;
   held(): readonly string[];
@@ -44,6 +48,7 @@ export interface Polls {
   close(): void;
 }
 
+const REOPEN_LOOK_MS = 50;
 /** A request that is only on its way over from an ended connection of the same loop is not a second poller. */
 const SECOND_AFTER_MS = 500;
 
@@ -59,11 +64,14 @@ interface Flying {
   } | null;
 }
 
-export function createPolls({ upstream, token, pidOf, ownWebhook, onNews }: PollsOptions): Polls {
+export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNews }: PollsOptions): Polls {
   const waiting = new Map<number, Asked>();
   let flying: Flying | null = null;
   let lastPoll = 0;
   let closed = false;
+  /** Because polls may not pass. */
+  let shut = false;
+  let reopening: NodeJS.Timeout | undefined;
 
   const loop = createDoorLoop({
     now: () => performance.now(),
@@ -77,6 +85,29 @@ export function createPolls({ upstream, token, pidOf, ownWebhook, onNews }: Poll
 
   function send(event: Untimed<DoorEvent>): void {
     if (!closed) loop.send(event);
+  }
+
+  /** Shuts the door where polls may not pass. */
+  function passes(): boolean {
+    if (mayPoll()) return true;
+    shutDoor();
+    return false;
+  }
+
+  function shutDoor(): void {
+    if (shut) return;
+    shut = true;
+    send({ kind: 'shut' });
+  }
+
+  /** A doubt about the right to poll passes within moments; who waits meanwhile is looked after. */
+  function reopenSoon(): void {
+    clearTimeout(reopening);
+    if (!shut || closed) return;
+    if (mayPoll()) {
+      shut = false;
+      send({ kind: 'opened' });
+    } else if (waiting.size > 0) reopening = setTimeout(reopenSoon, REOPEN_LOOK_MS);
   }
 
   function perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void {
@@ -111,6 +142,7 @@ export function createPolls({ upstream, token, pidOf, ownWebhook, onNews }: Poll
   }
 
   function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
+    if (!passes()) return void send({ kind: 'landed', attempt, landing: { kind: 'outage' }, random: 0 });
     const asked = waiting.get(poll.id);
     const begunAtMs = performance.now();
     const request = {
@@ -175,6 +207,8 @@ export function createPolls({ upstream, token, pidOf, ownWebhook, onNews }: Poll
     const { answer } = flying;
     flying.answer = null;
     if (!response || !answer) return;
+    // Not confirmed, so whoever polls next is given them again.
+    if (!passes()) return void answerJson(response, 200, NO_UPDATES);
     const { status, headers, body, updates } = answer;
     // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
     if (status === 200) response.once('finish', () => onNews({ kind: 'completed', updates }));
@@ -213,14 +247,20 @@ export function createPolls({ upstream, token, pidOf, ownWebhook, onNews }: Poll
         timeoutMs: pollTimeoutMs(args),
       };
       send({ kind: 'asked', poll });
+      reopenSoon();
     },
-    tell: send,
+    tell(event) {
+      if (event.kind === 'opened') shut = false;
+      send(event);
+    },
+    shut: shutDoor,
     owner: () => loop.door.owner?.poller ?? null,
     held: () => [...new Set(heldPolls(loop.door).map((it) => it.poller))],
     openMs: () => (loop.door.flight === null ? 0 : performance.now() - loop.door.flight.startedAtMs),
     close() {
       send({ kind: 'shut' });
       closed = true;
+      clearTimeout(reopening);
       loop.stop();
     },
   };

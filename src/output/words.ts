@@ -36,6 +36,8 @@ export function words(say: Saying): Words {
       return { tag: 'stop', text: `stopping: ${say.reason}`, level: 'info' };
     case 'replacing':
       return { tag: 'worker', text: `replacing the worker: ${say.reason}`, level: 'info' };
+    case 'yielding':
+      return { tag: 'lease', text: `stopping the worker: ${say.reason}`, level: 'info' };
     case 'killing':
       return { tag: 'stop', text: 'asked again: killing now', level: 'warn' };
     case 'crash-loop':
@@ -87,4 +89,15 @@ export function duration(ms: number): string {
   const h = Math.floor(min / 60);
   if (h < 48) return min % 60 === 0 ? `${h} h` : `${h} h ${min % 60} min`;
   return `${Math.floor(h / 24)} d`;
+}
+
+/** Of a lease: `box-a:4711`. */
+export function holderText({
+  host,
+  pid,
+}: {
+  readonly host: string | null;
+  readonly pid: number | null;
+}): string {
+  return `${host ?? 'unknown'}:${pid ?? '?'}`;
 }

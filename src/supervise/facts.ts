@@ -1,7 +1,7 @@
 /** What the supervisor knows beside the state of its table; `status` is made of both. */
 import type { Config } from '../config/config.ts';
 import type { Overlap } from '../core/rivalry.ts';
-import type { StatusDocument, StrayEntry } from '../core/status.ts';
+import type { LeaseEntry, Problem, StatusDocument, StrayEntry } from '../core/status.ts';
 import type { Poller } from '../gateway/gateway.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Me } from '../telegram/api.ts';
@@ -55,6 +55,9 @@ export interface Facts {
   pollers: () => readonly Poller[];
   /** For how long the poll that is open upstream has been; 0: none is. */
   pollOpenMs: () => number;
+  /** Null: there is none. */
+  lease: () => LeaseEntry | null;
+  leaseProblem: () => Problem | null;
   strays: readonly StrayEntry[];
   uninspectable: number;
 }
@@ -103,6 +106,8 @@ export function newFacts(
     latencyMs: () => null,
     pollers: () => [],
     pollOpenMs: () => 0,
+    lease: () => null,
+    leaseProblem: () => null,
     strays: [] as readonly StrayEntry[],
     uninspectable: 0,
   };

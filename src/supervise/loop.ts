@@ -18,6 +18,10 @@ import {
 export interface Edges {
   /** Elapsed milliseconds, never going back. */
   now(): number;
+  /** Waits for the right to poll. Without a lease it is never asked for. */
+  seek(won: () => void): void;
+  /** Gives it back. */
+  release(): void;
   /** Looks for strays and leftovers, stops what has to go, then answers. */
   sweep(first: boolean, done: (blocked: Ending | null) => void): void;
   /** Spawns; later reports the exit, once. Null: could not be started (the exit is reported all the same). */
@@ -28,7 +32,8 @@ export interface Edges {
   killTree(): void;
   say(saying: Saying): void;
   timer(atMs: number, due: () => void): () => void;
-  exit(code: number, reason: string): void;
+  /** `clean`: nothing of the worker is left. */
+  exit(code: number, reason: string, clean: boolean): void;
   /** An invariant is broken: nothing more is decided. */
   broken(error: unknown): void;
 }
@@ -63,6 +68,14 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
 
   function perform(effect: Effect): void {
     switch (effect.do) {
+      case 'seek': {
+        const { question } = effect;
+        edges.seek(() => send({ kind: 'leased', question }));
+        break;
+      }
+      case 'release':
+        edges.release();
+        break;
       case 'sweep': {
         const { question } = effect;
         edges.sweep(effect.first, (blocked) => send({ kind: 'swept', question, blocked }));
@@ -97,7 +110,7 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
         break;
       case 'exit':
         for (const cancel of timers.values()) cancel();
-        edges.exit(effect.code, effect.reason);
+        edges.exit(effect.code, effect.reason, effect.clean);
         break;
     }
   }

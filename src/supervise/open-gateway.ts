@@ -18,6 +18,7 @@ export interface GivenGateway {
 interface GatewayAsks extends GatewayListeners {
   /** Pids of the whole tree of the worker. */
   readonly tree: () => readonly number[];
+  readonly mayPoll: () => boolean;
 }
 
 interface Opening {
@@ -32,7 +33,7 @@ export async function openGateway(
   { config, report, gatewayModule }: Opening,
   facts: Facts,
   sayUpdates: boolean,
-  { tree, ...listeners }: GatewayAsks,
+  { tree, mayPoll, ...listeners }: GatewayAsks,
 ): Promise<GivenGateway | null> {
   if (!gatewayModule || config.token === null) return null;
   const { createGateway } = await gatewayModule;
@@ -60,6 +61,7 @@ export async function openGateway(
     port: config.gatewayPort,
     allowSetWebhook: config.allowSetWebhook,
     tree,
+    mayPoll,
     onNews: watch.news,
   });
   facts.pollers = port.pollers;

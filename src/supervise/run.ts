@@ -19,6 +19,7 @@ import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
+import type { PollRight } from './poll-right.ts';
 import type { Sweeper } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 import { workerEnv } from './worker-env.ts';
@@ -46,6 +47,8 @@ export interface RunContext {
   readonly thrift: Thrift;
   /** Null: the worker gets the API root itself. */
   readonly gateway: GivenGateway | null;
+  /** Null: no other machine shares this bot. */
+  readonly right: PollRight | null;
   /** Null in deploy mode: no stray is touched, no webhook looked at. */
   readonly guarding: { readonly sweeper: Sweeper; readonly webhook: WebhookWatch } | null;
   /** From findSetpriv; waited for at the first spawn only. */
@@ -59,6 +62,8 @@ export interface Running {
   /** The worker that lives, as strays are told apart from it. */
   worker(): { pid: number; run: string; spawn: string } | null;
   forward(signal: NodeJS.Signals): void;
+  /** No grace any more for a tree that is being stopped. */
+  kill(): void;
   /** What the last stop of a tree ended, the leader first. */
   stopped(): readonly number[];
   /** Called after every step. */
@@ -73,7 +78,7 @@ export interface Running {
 
 /** Starts the loop at once; never rejects. */
 export function runSupervisor(context: RunContext): Running {
-  const { config, command, report, facts, tree, guarding, gateway, thrift } = context;
+  const { config, command, report, facts, tree, guarding, gateway, right, thrift } = context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
   const guard = startGuard();
   const listeners: (() => void)[] = [];
@@ -87,6 +92,7 @@ export function runSupervisor(context: RunContext): Running {
   let setpriv: string | null = null;
   // Made ahead of the spawn that will use them, so that a crash does not wait for them.
   let pipes: WorkerPipes | null = null;
+  let sweeping: Promise<void> | null = null;
   let preparing: Promise<void> | null = null;
   let finish!: (ending: Ending) => void;
   const ended = new Promise<Ending>((resolve) => {
@@ -100,6 +106,7 @@ export function runSupervisor(context: RunContext): Running {
     maxRestarts: config.maxRestarts,
     maxRestartsPeriodMs: config.maxRestartsPeriodMs,
     goodAfterMs: gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
+    lease: right !== null,
   };
 
   function preparePipes(): Promise<void> {
@@ -113,15 +120,44 @@ export function runSupervisor(context: RunContext): Running {
     });
   }
 
-  async function firstSweep(): Promise<Ending | null> {
+  /** What the first worker needs. As a standby it is made ahead. */
+  async function prepare(): Promise<Ending | null> {
     // Before the look, not beside it: who makes the pipes has the token in its environment, and would be seen with it.
     const [found, noGateway] = await Promise.all([context.setpriv, prepareGateway(), preparePipes()]);
     setpriv = found;
+    return noGateway;
+  }
+
+  async function firstSweep(): Promise<Ending | null> {
+    const noGateway = await prepare();
     if (noGateway) return noGateway;
     if (!guarding) return null;
-    const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first());
+    // Only where nobody can have polled since the start: what has come in while another machine left is to be answered.
+    const mayDrop = loop.state.spawn === 0 && (right?.wasFree() ?? true);
+    const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first(mayDrop));
     // The webhook took its time: what appeared meanwhile must not meet the worker.
     return blocked ?? (await guarding.sweeper.quick());
+  }
+
+  /** One at a time, also where a term ended during the last one, and answered only when polling is allowed or lost for good. */
+  function sweep(first: boolean, done: (blocked: Ending | null) => void): void {
+    const begin = () => (first ? firstSweep() : laterSweep());
+    const answer = sweeping ? sweeping.then(begin) : begin();
+    if (!(answer instanceof Promise)) {
+      const settled = right?.settled();
+      if (settled) void settled.then(() => done(answer));
+      else done(answer);
+      return;
+    }
+    const mine = answer.then(
+      async (blocked) => {
+        await right?.settled();
+        if (sweeping === mine) sweeping = null;
+        done(blocked);
+      },
+      (error: unknown) => broken(error),
+    );
+    sweeping = mine;
   }
 
   /** The first worker can't do without it; a later one can with that of the one before. */
@@ -154,6 +190,7 @@ export function runSupervisor(context: RunContext): Running {
     const env = workerEnv(config, process.env, context.run, number, {
       apiRoot: gateway ? gateway.port.next() : config.apiRoot,
       token: gateway ? gateway.token : config.token,
+      epoch: right?.epoch() ?? null,
     });
     if (gateway && number === 1) sayGateway(env.TELEGRAM_API_ROOT ?? '');
     const found = findExecutable(command[0] ?? '', config.cwd, env.PATH);
@@ -277,11 +314,12 @@ export function runSupervisor(context: RunContext): Running {
     }
   }
 
-  async function exit(code: number, reason: string): Promise<void> {
+  async function exit(code: number, reason: string, clean: boolean): Promise<void> {
     await Promise.all(pumps.map((it) => it.close(DRAIN_MS)));
     pipes?.discard();
     gateway?.watch.stop();
     gateway?.port.close();
+    await right?.end(clean);
     guard.release();
     finish({ code, reason });
   }
@@ -290,11 +328,13 @@ export function runSupervisor(context: RunContext): Running {
     policy,
     {
       now: () => performance.now(),
-      sweep(first, done) {
-        const answer = first ? firstSweep() : laterSweep();
-        if (answer instanceof Promise) answer.then(done, (error: unknown) => broken(error));
-        else done(answer);
+      seek(won) {
+        // Ahead of the moment in which every millisecond is one without a poller. What goes wrong shows again then.
+        prepare().catch(() => {});
+        right?.seek(won);
       },
+      release: () => right?.release(),
+      sweep,
       spawn,
       stopTree: (done) => void stopTree(done).catch(broken),
       killTree: () => killing.abort(),
@@ -305,7 +345,7 @@ export function runSupervisor(context: RunContext): Running {
         const timer = setTimeout(due, Math.max(0, atMs - performance.now()));
         return () => clearTimeout(timer);
       },
-      exit: (code, reason) => void exit(code, reason),
+      exit: (code, reason, clean) => void exit(code, reason, clean),
       broken,
     },
     () => {
@@ -338,6 +378,7 @@ export function runSupervisor(context: RunContext): Running {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
     },
+    kill: () => killing.abort(),
     stopped: () => stopped,
     onStep: (listener) => void listeners.push(listener),
     conflict() {

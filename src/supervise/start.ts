@@ -27,6 +27,7 @@ import { finderFor } from './finder.ts';
 import { identify } from './identify.ts';
 import { rememberStart } from './last-start.ts';
 import { type GatewayModule, type GivenGateway, openGateway } from './open-gateway.ts';
+import type { PollRight } from './poll-right.ts';
 import { type Rehearsal, rehearsal } from './rehearsal.ts';
 import { type Running, runSupervisor } from './run.ts';
 import { serve } from './serve.ts';
@@ -187,6 +188,9 @@ async function superviseLocked(
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
   const { config, report, rehearse, api, botDir, signal } = startup;
+  let running: Running | undefined;
+  let gateway: GivenGateway | null = null;
+  const right = await openRight(startup, () => ({ running, gateway }));
   const command = config.command?.argv ?? rehearse?.command ?? [];
   const facts = newFacts(config, me, command, startedAt);
   const run = randomBytes(8).toString('hex');
@@ -196,8 +200,6 @@ async function superviseLocked(
     apiRoot: config.polling ? config.apiRoot : null,
   });
   const halt = new AbortController();
-  let running: Running | undefined;
-  let gateway: GivenGateway | null = null;
   const guarding =
     config.polling && api
       ? {
@@ -228,7 +230,9 @@ async function superviseLocked(
   remember(botDir, startup, command);
   const thrift = startThrift();
   const clearAgain = () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared());
+  if (right) Object.assign(facts, { lease: right.status, leaseProblem: right.problem });
   gateway = await openGateway(startup, facts, rehearse !== null, {
+    mayPoll: right ? right.valid : () => true,
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
     onPolled: () => running?.loop.send({ kind: 'polled' }),
     onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
@@ -248,6 +252,7 @@ async function superviseLocked(
     tree,
     thrift,
     guarding,
+    right,
     setpriv: findSetpriv(),
     folder: botDir,
   });
@@ -300,12 +305,34 @@ async function superviseLocked(
     : () => {};
 
   const ending = await running.ended;
+  // After a bug nobody knows what lives: the lease runs out by itself.
+  await right?.end(false);
   stopWatching();
   served?.close();
   lock?.release();
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
   return ending.code;
+}
+
+/** Null: no lease was asked for. What it tells goes to the supervisor that is about to be. */
+async function openRight(
+  { config, report }: Startup,
+  parts: () => { readonly running: Running | undefined; readonly gateway: GivenGateway | null },
+): Promise<PollRight | null> {
+  const { lease, botId, token } = config;
+  if (!lease || botId === null || token === null) return null;
+  const { openPollRight } = await import('./poll-right.ts');
+  return await openPollRight({
+    ...{ url: lease.url, timing: lease.timing, botId, report },
+    lockName: lockKey(String(botId), token).name,
+    takeover: config.takeover,
+    noWait: config.noWait,
+    onShut: () => parts().gateway?.port.shut(),
+    onUnleased: (reason) => parts().running?.loop.send({ kind: 'unleased', reason }),
+    onKill: () => parts().running?.kill(),
+    onBlocked: (ending) => parts().running?.loop.send({ kind: 'blocked', ending }),
+  });
 }
 
 function remember(botDir: string, { config, flags, report }: Startup, command: readonly string[]): void {

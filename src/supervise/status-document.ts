@@ -16,6 +16,7 @@ const RECENT_MS = 10 * 60_000;
 const SLOW_START_MS = 30_000;
 
 const PUBLIC_STATE: Readonly<Record<Phase, RunState>> = {
+  standby: 'standby',
   sweeping: 'starting',
   starting: 'starting',
   polling: 'polling',
@@ -23,6 +24,8 @@ const PUBLIC_STATE: Readonly<Record<Phase, RunState>> = {
   backoff: 'backoff',
   exited: 'stopped',
 };
+
+const FINE: ReadonlySet<RunState> = new Set(['polling', 'standby', 'disabled', 'starting']);
 
 export function statusDocument(
   state: State,
@@ -32,7 +35,7 @@ export function statusDocument(
 ): StatusDocument {
   const publicState = runState(state, facts);
   const problems = findProblems(state, facts, nowMs);
-  const fine = publicState === 'polling' || publicState === 'disabled' || publicState === 'starting';
+  const fine = FINE.has(publicState);
   return {
     bot: facts.bot,
     state: publicState,
@@ -72,7 +75,7 @@ export function statusDocument(
       : null,
     webhook: facts.webhook,
     strays: facts.strays,
-    lease: null,
+    lease: facts.lease(),
   };
 }
 
@@ -132,6 +135,8 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
       hint: facts.rivalElsewhere ? RIVAL_ELSEWHERE : 'singlepoll who',
     });
   }
+  const lease = facts.leaseProblem();
+  if (lease) problems.push(lease);
   problems.push(...gatewayProblems(facts, nowMs));
   if (facts.apiProblem) problems.push({ code: 'api-unreachable', message: facts.apiProblem });
   return problems;

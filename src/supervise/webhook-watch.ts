@@ -27,8 +27,8 @@ export interface WebhookWatchOptions {
 }
 
 export interface WebhookWatch {
-  /** Step 6: retried on outages, verified. The reason to end, or null. */
-  first(): Promise<Ending | null>;
+  /** Step 6: retried on outages, verified. The reason to end, or null. `mayDrop`: waiting updates, where that was asked for. */
+  first(mayDrop: boolean): Promise<Ending | null>;
   /** A look while running; never two at once. `hurry`: sooner than 2 s after the last one, too. */
   again(hurry?: boolean): Promise<void>;
 }
@@ -47,10 +47,11 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     lastMs = performance.now();
   }
 
-  async function first(): Promise<Ending | null> {
+  async function first(mayDrop: boolean): Promise<Ending | null> {
+    const dropPending = options.dropPending && mayDrop;
     let outcome: WebhookOutcome | null = null;
     const ask = async (): Promise<Reply<true>> => {
-      outcome = await clearWebhook(api, { keep: options.keep, dropPending: options.dropPending, token });
+      outcome = await clearWebhook(api, { keep: options.keep, dropPending, token });
       if (outcome.kind === 'failed') return outcome.reply;
       return { kind: 'ok', result: true, description: null, tookMs: 0 };
     };

@@ -7,6 +7,8 @@ export type Environment = Record<string, string | undefined>;
 export interface Given {
   readonly apiRoot: string;
   readonly token: string | null;
+  /** The fencing number of the lease; null without one. */
+  readonly epoch: number | null;
 }
 
 /** `spawn` counts 1, 2, 3 …; `run` is one random id per supervisor run. */
@@ -27,6 +29,7 @@ export function workerEnv(
     SINGLEPOLL_RUN: run,
     SINGLEPOLL_SPAWN: String(spawn),
   };
+  if (given.epoch !== null) own.SINGLEPOLL_EPOCH = String(given.epoch);
   if (given.token !== null) own.TELEGRAM_BOT_TOKEN = given.token;
   // In the sandbox no name may lead the worker to the real bot.
   if (config.sandbox) for (const name of config.tokenVariables) own[name] = given.token ?? '';
