@@ -23,7 +23,7 @@ export interface PollRight {
   release(): void;
   /** Asked before every poll that goes out and every answer that is handed on. */
   valid(): boolean;
-  /** Resolves when it is valid, or when the term is over. At once where there is nothing to wait for: null. */
+  /** Resolves when it is valid, or when the term is over; null where there is nothing to wait for. */
   settled(): Promise<void> | null;
   /** The fencing number; null between two terms. */
   epoch(): number | null;
@@ -228,11 +228,12 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
   }
 
   const valid = () => present?.valid() ?? false;
+  /** Not lost, and not valid either: time may have passed unseen. */
+  const inDoubt = () => present !== null && present.remaining() > 0 && !present.valid();
 
   async function settle(): Promise<void> {
     const term = present;
-    while (term !== null && present === term && term.remaining() > 0 && !term.valid())
-      await new Promise((resolve) => setTimeout(resolve, SETTLE_LOOK_MS));
+    while (present === term && inDoubt()) await new Promise((resolve) => setTimeout(resolve, SETTLE_LOOK_MS));
   }
 
   async function end(clean: boolean): Promise<void> {
@@ -249,7 +250,7 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
     seek: (won) => void seek(won),
     release,
     valid,
-    settled: () => (valid() ? null : settle()),
+    settled: () => (inDoubt() ? settle() : null),
     epoch: () => present?.epoch ?? null,
     wasFree: () => wasFree,
     status() {

@@ -139,25 +139,31 @@ export function runSupervisor(context: RunContext): Running {
     return blocked ?? (await guarding.sweeper.quick());
   }
 
-  /** One at a time, also where a term ended during the last one, and answered only when polling is allowed or lost for good. */
+  /** One at a time, also where a term ended during the last one. */
   function sweep(first: boolean, done: (blocked: Ending | null) => void): void {
     const begin = () => (first ? firstSweep() : laterSweep());
     const answer = sweeping ? sweeping.then(begin) : begin();
-    if (!(answer instanceof Promise)) {
-      const settled = right?.settled();
-      if (settled) void settled.then(() => done(answer));
-      else done(answer);
-      return;
-    }
-    const mine = answer.then(
-      async (blocked) => {
-        await right?.settled();
-        if (sweeping === mine) sweeping = null;
-        done(blocked);
-      },
-      (error: unknown) => broken(error),
-    );
+    if (!(answer instanceof Promise) && !right?.settled()) return done(answer);
+    const mine = Promise.resolve(answer)
+      .then(settle)
+      .then(
+        (blocked) => {
+          if (sweeping === mine) sweeping = null;
+          done(blocked);
+        },
+        (error: unknown) => broken(error),
+      );
     sweeping = mine;
+  }
+
+  /** Answered only when polling is allowed, or lost for good: and then with a fresh look. */
+  async function settle(swept: Ending | null): Promise<Ending | null> {
+    let blocked = swept;
+    for (let doubt = right?.settled(); doubt && !blocked; doubt = right?.settled()) {
+      await doubt;
+      blocked = await (guarding?.sweeper.quick() ?? null);
+    }
+    return blocked;
   }
 
   /** The first worker can't do without it; a later one can with that of the one before. */

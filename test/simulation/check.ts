@@ -26,9 +26,13 @@ export interface Checker {
   exitHeard(sim: Sim, spawn: number, end: Ended & { readonly conflict: boolean }): void;
   stopAsked(sim: Sim): void;
   restartAsked(sim: Sim): void;
+  leased(sim: Sim): void;
+  /** Null: asked for, and still ours. */
+  unleased(sim: Sim, killByMs: number | null): void;
+  released(sim: Sim): void;
   /** A reason to end, from outside or from the look while running. */
   blocked(sim: Sim, ending: Ending, from: 'outside' | 'look'): void;
-  exited(sim: Sim, code: number, reason: string): void;
+  exited(sim: Sim, code: number, reason: string, clean: boolean): void;
   stepped(sim: Sim, cell: string): void;
   broken(sim: Sim, error: unknown): void;
   fail(text: string): void;
@@ -41,6 +45,8 @@ const KILL_WAIT_MS = 5_000;
 const SLACK_MS = 1_000;
 /** A look is fresh enough to spawn after it. */
 const FRESH_MS = 500;
+/** From the kill of a worker whose lease is lost to the end of the last of its children. */
+const UNLEASED_MS = 300;
 
 export function createChecker(clock: Clock, machine: Machine, timing: Timing): Checker {
   const violations: string[] = [];
@@ -94,6 +100,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         sweptMs: 0,
         spawns: 0,
         stopAskedMs: null,
+        leased: false,
+        killByMs: null,
         secondAskMs: null,
         exitMs: null,
       });
@@ -139,6 +147,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (book.endings.length > 0) fail(`a spawn after it was blocked: ${book.endings[0]!.reason}`);
       if (spawn !== book.spawns + 1) fail(`spawn ${spawn} after spawn ${book.spawns}`);
       if (sim.worker()) fail('a spawn while a worker lives');
+      if (timing.policy.lease && !(book.leased && sim.mayPoll())) fail('a spawn without the lease');
       if (nowMs - book.lookMs > FRESH_MS) fail(`a spawn ${nowMs - book.lookMs} ms after the last look`);
       for (const body of machine.living()) {
         const { life } = body;
@@ -174,12 +183,35 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     restartAsked(sim) {
       of(sim).restarts.asked(clock.now());
     },
+    leased(sim) {
+      count('leases');
+      const book = of(sim);
+      if (book.leased) fail('the lease is sought while it is held');
+      book.leased = true;
+      book.killByMs = null;
+      book.restarts.leased();
+    },
+    unleased(sim, killByMs) {
+      count(killByMs === null ? 'leases asked for' : 'leases lost');
+      const book = of(sim);
+      book.restarts.asked(clock.now());
+      if (killByMs === null) return;
+      book.leased = false;
+      book.killByMs = killByMs;
+    },
+    released(sim) {
+      const book = of(sim);
+      book.leased = false;
+      book.killByMs = null;
+      const left = machine.living().filter(({ life }) => life.run === sim.run);
+      for (const body of left) fail(`the lease is given back while ${show(body)} lives`);
+    },
     blocked(sim, ending, from) {
       const book = of(sim);
       book.restarts.asked(clock.now());
       if (from === 'outside' && book.exitMs === null) book.endings.push(ending);
     },
-    exited(sim, code, reason) {
+    exited(sim, code, reason, clean) {
       count(`exit ${code}`);
       const book = of(sim);
       if (book.exitMs !== null) fail('a second exit');
@@ -188,6 +220,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       for (const body of left) if (!mayStay(body)) fail(`exit ${code} (${reason}) leaves ${show(body)}`);
       if (code !== 75 && left.length > 0)
         fail(`exit ${code} (${reason}) although something of the worker survived`);
+      if (clean && left.length > 0) fail(`exit ${code} (${reason}) gives the lease back too early`);
       const wrong = wrongExit({ code, reason }, book, machine, clock.now(), left.length > 0);
       if (wrong) fail(`exit ${code} (${reason}): ${wrong}`);
     },
@@ -207,6 +240,11 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       const book = of(live);
       const leaders = machine.living().filter(({ life, reapedByUs }) => reapedByUs && life.run === run);
       if (leaders.length > 1) fail(`${leaders.length} workers live`);
+      const { killByMs } = book;
+      if (killByMs !== null && clock.now() > killByMs + UNLEASED_MS) {
+        const left = machine.living().find(({ life: it }) => it.kind === 'worker' && it.run === run);
+        if (left && !mayStay(left)) fail(`the lease is lost, and ${show(left)} lives`);
+      }
       if (book.exitMs !== null || book.stopAskedMs === null) return;
       const sinceMs = clock.now() - book.stopAskedMs;
       const stuckMs = machine.saw.survivor ? 2 * KILL_WAIT_MS : 0;

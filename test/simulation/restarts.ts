@@ -16,6 +16,8 @@ export interface Restarts {
   polled(): void;
   /** A stop, a restart or an ending was asked for: what ends now does so on request. */
   asked(nowMs: number): void;
+  /** The lease was won: what was before is forgotten. */
+  leased(): void;
   /** True when nobody had asked for it. */
   ended(nowMs: number, end: Ended & { readonly conflict: boolean }): boolean;
 }
@@ -78,6 +80,11 @@ export function createRestarts(policy: Policy): Restarts {
       due = null;
       if (!asked) count(good(nowMs));
       asked = true;
+    },
+    leased() {
+      due = null;
+      failures = 0;
+      sure = true;
     },
     ended(nowMs, end) {
       if (asked) return false;

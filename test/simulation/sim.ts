@@ -40,6 +40,9 @@ export interface SupervisorWorld {
   /** 1, 2, 3 … */
   nextRun(): number;
   planWorker(): WorkerPlan;
+  /** A generator of its own, so that worlds without a lease stay as they are. */
+  readonly leaseRandom: Random;
+  readonly healed: () => boolean;
   /** What the webhook's first look answers. */
   firstWebhook(): { readonly tookMs: number; readonly ending: Ending | null };
   /** The lock is free again. */
@@ -55,9 +58,12 @@ export interface Sim {
   /** Its process exists: it holds the lock. */
   readonly there: boolean;
   worker(): Body | null;
+  mayPoll(): boolean;
   /** By a signal, or over the control channel. */
   stop(by: 'signal' | 'control'): void;
   restart(): void;
+  /** Trouble with the lease; nothing where there is none. */
+  unlease(): void;
   block(ending: Ending): void;
   /** SIGKILL. */
   die(): void;

@@ -10,6 +10,7 @@ import { createSweeper } from '../../src/supervise/sweep.ts';
 import { handsOf, lookoutOf } from './instruments.ts';
 import { STRAY_PATTERN } from './lives.ts';
 import { BOT_ID, type Body, type Ended, PROJECT } from './machine.ts';
+import { createSimRight } from './right.ts';
 import type { Sim, SupervisorWorld } from './sim.ts';
 
 const SETTLE_MS = 1_000;
@@ -86,12 +87,14 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     { reader: { snapshot: machine.snapshot }, hands: handsOf('tree', instruments) },
   );
 
+  let webhookEnding: Ending | null = null;
+
   async function firstSweep(): Promise<Ending | null> {
     const blocked = await sweeper.thorough(SETTLE_MS);
     if (blocked) return blocked;
     const { tookMs, ending } = world.firstWebhook();
-    if (ending) check.blocked(sim, ending, 'outside');
     await pause(tookMs);
+    webhookEnding = ending;
     return ending ?? (await sweeper.quick());
   }
 
@@ -185,21 +188,71 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
 
   const broken = (error: unknown) => check.broken(sim, error);
 
+  const right = timing.policy.lease
+    ? createSimRight({
+        ...{ clock, random: world.leaseRandom, healed: world.healed, log: world.log },
+        graceMs: timing.stopTimeoutMs / 2,
+        onWon: () => check.leased(sim),
+        onUnleased(reason, killByMs) {
+          check.unleased(sim, killByMs);
+          loop.send({ kind: 'unleased', reason });
+          clock.stir();
+        },
+        onKill() {
+          killing.abort();
+          clock.stir();
+        },
+        onReleased: () => check.released(sim),
+      })
+    : null;
+  let sweeping: Promise<void> | null = null;
+
+  /** As in run.ts. */
+  function sweep(first: boolean, done: (blocked: Ending | null) => void): void {
+    const begin = () => (first ? firstSweep() : laterSweep());
+    check.sweepBegan(sim);
+    const { question } = loop.state;
+    const answer = sweeping ? sweeping.then(begin) : begin();
+    clock.stir();
+    if (!(answer instanceof Promise) && !right?.settled()) {
+      check.sweepEnded(sim);
+      return done(answer);
+    }
+    const mine = Promise.resolve(answer)
+      .then(settle)
+      .then((blocked) => {
+        if (dead) return;
+        if (sweeping === mine) sweeping = null;
+        // One that comes too late decides nothing; the next term's finds it again.
+        if (blocked && blocked === webhookEnding && loop.state.question === question)
+          check.blocked(sim, blocked, 'outside');
+        check.sweepEnded(sim);
+        done(blocked);
+      })
+      .catch(broken);
+    sweeping = mine;
+  }
+
+  async function settle(swept: Ending | null): Promise<Ending | null> {
+    let blocked = swept;
+    for (let doubt = right?.settled(); doubt && !blocked; doubt = right?.settled()) {
+      await doubt;
+      blocked = await sweeper.quick();
+    }
+    return blocked;
+  }
+
   const loop = createLoop(
     timing.policy,
     {
       now: clock.now,
-      sweep(first, done) {
-        check.sweepBegan(sim);
-        const answer = first ? firstSweep() : laterSweep();
-        clock.stir();
-        const tell = (blocked: Ending | null) => {
-          check.sweepEnded(sim);
-          done(blocked);
-        };
-        if (answer instanceof Promise) answer.then(tell).catch(broken);
-        else tell(answer);
+      seek(won) {
+        right?.seek(() => {
+          if (!dead) won();
+        });
       },
+      release: () => right?.release(),
+      sweep,
       spawn,
       stopTree: (done) => void stopTree(done).catch(broken),
       killTree() {
@@ -211,8 +264,9 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
         clock.after(atMs - clock.now(), () => {
           if (!dead) due();
         }),
-      exit(code, reason) {
-        check.exited(sim, code, reason);
+      exit(code, reason, clean) {
+        check.exited(sim, code, reason, clean);
+        right?.end();
         clock.after(random.int(0, 20), () => {
           if (dead) return;
           there = false;
@@ -261,6 +315,10 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       return there;
     },
     worker: () => worker?.body ?? null,
+    mayPoll: () => right?.valid() ?? true,
+    unlease() {
+      if (there) right?.trouble();
+    },
     stop(by) {
       if (!there) return;
       check.stopAsked(sim);
@@ -281,6 +339,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       if (!there) return;
       dead = true;
       there = false;
+      right?.end();
       const group = worker?.body.pid ?? null;
       machine.end(self, { code: null, signal: 'SIGKILL' });
       // A zombie that nobody reaps is reaped by init.

@@ -21,6 +21,10 @@ export interface Book {
   sweptMs: number;
   spawns: number;
   stopAskedMs: number | null;
+  /** In a term of ours, as far as the lease goes. */
+  leased: boolean;
+  /** The term is lost: everything of the worker has to be gone soon after. */
+  killByMs: number | null;
   secondAskMs: number | null;
   exitMs: number | null;
 }

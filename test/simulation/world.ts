@@ -22,7 +22,7 @@ export interface Outcome {
   readonly virtualMs: number;
 }
 
-function randomTiming(random: Random): Timing {
+function randomTiming(random: Random, leaseRandom: Random): Timing {
   const backoffMinMs = random.pick([50, 100, 500, 1_000]);
   const policy: Policy = {
     restart: random.pick(['always', 'always', 'always', 'always', 'on-failure', 'never'] as const),
@@ -31,6 +31,7 @@ function randomTiming(random: Random): Timing {
     maxRestarts: random.pick([1, 3, 5, 10, 100]),
     maxRestartsPeriodMs: random.pick([2_000, 20_000, 300_000]),
     goodAfterMs: random.pick([1_000, 5_000]),
+    lease: leaseRandom.chance(0.4),
   };
   return { policy, stopTimeoutMs: random.pick([100, 500, 1_500, 4_000]) };
 }
@@ -40,7 +41,8 @@ export async function runSeed(seed: number): Promise<Outcome> {
   const clock = createClock();
   const machine = createMachine(clock, random);
   machine.reuseChance = random.pick([0, 0, 0.5, 1]);
-  const timing = randomTiming(random);
+  const leaseRandom = createRandom(seed + 1_000_000);
+  const timing = randomTiming(random, leaseRandom);
   const check: Checker = createChecker(clock, machine, timing);
   const log: string[] = [];
   const say = (text: string) => void log.push(`${String(clock.now()).padStart(7)} ${text}`);
@@ -51,7 +53,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   const around: Surround = { clock, random, machine, healed, shellPid };
 
   const world: SupervisorWorld = {
-    ...{ clock, random, machine, check, shellPid, timing },
+    ...{ clock, random, leaseRandom, machine, check, shellPid, timing, healed },
     nextRun: () => ++runs,
     planWorker: () => planWorker(around, failChance),
     firstWebhook,
@@ -79,6 +81,10 @@ export async function runSeed(seed: number): Promise<Outcome> {
 
   /** Asks that come right after something else has happened, where the order matters most. */
   function stepped(at: Sim): void {
+    if (timing.policy.lease && !healed() && leaseRandom.chance(0.03))
+      clock.after(leaseRandom.pick([0, 0, 1, 60]), () => {
+        if (!healed() && at.there) at.unlease();
+      });
     if (!random.chance(nudges)) return;
     const what = random.pick(['restart', 'restart', 'stop', 'block', 'die'] as const);
     clock.after(random.pick([0, 0, 1, 20, 60]), () => {
@@ -145,6 +151,12 @@ export async function runSeed(seed: number): Promise<Outcome> {
         });
       }
     });
+  }
+  if (timing.policy.lease) {
+    for (let i = leaseRandom.pick([0, 1, 2, 4]); i > 0; i--)
+      clock.after(leaseRandom.int(0, troubleMs), () => {
+        if (!healed()) sim?.unlease();
+      });
   }
   if (random.chance(0.05)) {
     trouble(0, troubleMs, 'token refused', () =>

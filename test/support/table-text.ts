@@ -13,6 +13,7 @@ export const POLICY: Policy = {
   maxRestarts: 10,
   maxRestartsPeriodMs: 300_000,
   goodAfterMs: 5_000,
+  lease: false,
 };
 
 /** `maxRestarts=2 restart=never` over the defaults. */
@@ -23,7 +24,7 @@ export function parsePolicy(text: string): Policy {
     .map((word) => {
       const [name = '', value = ''] = word.split('=');
       if (!(name in POLICY)) throw new Error(`no such policy: ${name}`);
-      return [name, name === 'restart' ? value : Number(value)];
+      return [name, name === 'restart' ? value : name === 'lease' ? value === 'yes' : Number(value)];
     });
   return { ...POLICY, ...Object.fromEntries(entries) };
 }
@@ -39,6 +40,10 @@ export function parseEvent(atMs: number, text: string, state: State): Event {
     case 'booted':
     case 'polled':
       return { atMs, kind: word };
+    case 'leased':
+      return { atMs, kind: 'leased', question };
+    case 'unleased':
+      return { atMs, kind: 'unleased', reason: rest };
     case 'swept':
       return { atMs, kind: 'swept', question, blocked: rest === '' ? null : ending(rest) };
     case 'spawned':
@@ -91,6 +96,10 @@ export function showStep(state: State, effects: readonly Effect[]): string[] {
 
 function showEffect(effect: Effect): string {
   switch (effect.do) {
+    case 'seek':
+      return `seek #${effect.question}`;
+    case 'release':
+      return 'release';
     case 'sweep':
       return `sweep #${effect.question}${effect.first ? ', the first' : ''}`;
     case 'spawn':
@@ -106,6 +115,6 @@ function showEffect(effect: Effect): string {
     case 'say':
       return `say [${words(effect.say).tag}] ${words(effect.say).text}`;
     case 'exit':
-      return `exit ${effect.code}: ${effect.reason}`;
+      return `exit ${effect.code}: ${effect.reason}${effect.clean ? '' : ' (not clean)'}`;
   }
 }

@@ -16,6 +16,7 @@ import { POLICY, parseEvent, showStep } from '../support/table-text.ts';
 
 /** How each phase is come to. The last question is #1 while sweeping, starting and polling, then #2, #3; the spawn is #1. */
 const WAY: Readonly<Record<Phase, readonly string[]>> = {
+  standby: ['booted'],
   sweeping: ['booted'],
   starting: ['booted', 'swept', 'spawned 501'],
   polling: ['booted', 'swept', 'spawned 501', 'polled'],
@@ -23,6 +24,9 @@ const WAY: Readonly<Record<Phase, readonly string[]>> = {
   backoff: ['booted', 'swept', 'spawned 501', 'exited 1', 'swept'],
   exited: ['booted', 'ask-stop SIGTERM', 'tree-stopped'],
 };
+
+/** Only with a lease anybody stands by. */
+const policyOf = (phase: Phase) => (phase === 'standby' ? { ...POLICY, lease: true } : POLICY);
 
 function after(events: readonly string[], policy = POLICY): State {
   return events.reduce(
@@ -43,7 +47,43 @@ const stopping = ['say [stop] stopping: SIGTERM', 'stop-tree #2', '→ stopping'
 const refused = ['say [stop] stopping: token refused', 'stop-tree #2', '→ stopping'];
 const replacing = ['say [worker] replacing the worker: SIGHUP', 'stop-tree #2', '→ stopping'];
 
+const yielding = ['say [lease] stopping the worker: lost', 'stop-tree #2', '→ stopping'];
+
 const ROWS: readonly Row[] = [
+  ['standby', 'booted', 'it has booted long ago', 'a bug'],
+  ['standby', 'leased', 'this machine may poll: looks for strays', ['sweep #2, the first', '→ sweeping']],
+  ['standby', 'unleased lost', 'there is no term any more, nothing', nothing('standby')],
+  ['standby', 'swept', 'a late answer, nothing', nothing('standby')],
+  ['standby', 'spawned 501', 'nobody was to be spawned', 'a bug'],
+  ['standby', 'polled', 'a late sign of the last worker, nothing', nothing('standby')],
+  ['standby', 'exited 127', 'a late report of a failed start decides nothing', nothing('standby')],
+  ['standby', 'tree-stopped', 'no tree is being stopped', 'a bug'],
+  ['standby', 'ask-stop SIGTERM', 'heads for exit', stopping],
+  ['standby', 'ask-restart SIGHUP', 'there is nothing to restart', nothing('standby')],
+  ['standby', 'blocked 77 token refused', 'heads for exit', refused],
+  ['standby', 'good-due', 'the timer of a run that has ended, nothing', nothing('standby')],
+  ['standby', 'backoff-due', 'the timer of a wait that is over, nothing', nothing('standby')],
+
+  ['sweeping', 'leased', 'nobody waits for it', 'a bug'],
+  ['sweeping', 'unleased lost', 'stops what the last worker left, heads for standby', yielding],
+  ['starting', 'leased', 'nobody waits for it', 'a bug'],
+  ['starting', 'unleased lost', 'stops the tree, heads for standby', yielding],
+  ['polling', 'leased', 'nobody waits for it', 'a bug'],
+  ['polling', 'unleased lost', 'stops the tree, heads for standby', yielding],
+  ['stopping', 'leased', 'nobody waits for it', 'a bug'],
+  [
+    'stopping',
+    'unleased lost',
+    'heads for standby instead',
+    ['say [lease] stopping the worker: lost', '→ stopping'],
+  ],
+  ['backoff', 'leased', 'nobody waits for it', 'a bug'],
+  [
+    'backoff',
+    'unleased lost',
+    'stops what the last worker left, heads for standby',
+    ['say [lease] stopping the worker: lost', 'stop-tree #4', '→ stopping'],
+  ],
   ['sweeping', 'booted', 'looks for strays, again if need be', ['sweep #2, the first', '→ sweeping']],
   ['sweeping', 'swept', 'the way is free: spawns', ['spawn #1', '→ starting']],
   ['sweeping', 'spawned 501', 'there is nobody to be spawned', 'a bug'],
@@ -147,6 +187,8 @@ const ROWS: readonly Row[] = [
   ...(
     [
       'booted',
+      'leased',
+      'unleased lost',
       'swept',
       'spawned 501',
       'polled',
@@ -163,7 +205,7 @@ const ROWS: readonly Row[] = [
 
 for (const [phase, event, does, lines] of ROWS) {
   test(`${phase} × ${parseEvent(0, event, initial).kind}: ${does}`, () => {
-    const state = after(WAY[phase]);
+    const state = after(WAY[phase], policyOf(phase));
     assert.equal(state.phase, phase, 'the way leads there');
     if (lines === 'a bug') assert.throws(() => done(state, event), BrokenInvariant);
     else assert.deepEqual(done(state, event), lines);
@@ -173,6 +215,8 @@ for (const [phase, event, does, lines] of ROWS) {
 test('the rows above are the whole table', () => {
   const kinds: Readonly<Record<EventKind, true>> = {
     booted: true,
+    leased: true,
+    unleased: true,
     swept: true,
     spawned: true,
     polled: true,
@@ -192,8 +236,14 @@ test('the rows above are the whole table', () => {
 
 test('an answer to a question that is closed does nothing, wherever it arrives', () => {
   for (const phase of Object.keys(WAY) as Phase[]) {
-    const state = after(WAY[phase]);
-    for (const text of ['swept #99', 'swept #99 75 late', 'tree-stopped #99', 'backoff-due #99'])
+    const state = after(WAY[phase], policyOf(phase));
+    for (const text of [
+      'leased #99',
+      'swept #99',
+      'swept #99 75 late',
+      'tree-stopped #99',
+      'backoff-due #99',
+    ])
       assert.deepEqual(step(state, parseEvent(1_000, text, state), POLICY), [state, []]);
     for (const text of ['spawned #99 7', 'exited #99 1', 'good-due #99']) {
       assert.deepEqual(step(state, parseEvent(1_000, text, state), POLICY), [state, []]);
@@ -241,13 +291,31 @@ test('stopping × tree-stopped: exits with the code it headed for, with 75 where
   assert.deepEqual(done(state, 'tree-stopped'), ['exit 0: SIGINT', '→ exited']);
   assert.deepEqual(done(state, 'tree-stopped survivors=2'), [
     'say [stop] 2 processes of the worker survived SIGKILL',
-    'exit 75: SIGINT',
+    'exit 75: SIGINT (not clean)',
     '→ exited',
   ]);
   assert.deepEqual(done(after(WAY.stopping), 'tree-stopped survivors=1').slice(1), [
-    'exit 75: processes of the old worker survived SIGKILL',
+    'exit 75: processes of the old worker survived SIGKILL (not clean)',
     '→ exited',
   ]);
+});
+
+test('stopping × tree-stopped: on the way to standby the lease is given back, then sought again', () => {
+  const lost = after([...WAY.polling, 'unleased lost']);
+  assert.deepEqual(done(lost, 'tree-stopped'), ['release', 'seek #3', '→ standby']);
+  assert.deepEqual(done(lost, 'tree-stopped survivors=1').slice(1), [
+    'exit 75: processes of the old worker survived SIGKILL (not clean)',
+    '→ exited',
+  ]);
+});
+
+test('with a lease the first step is to stand by, and each term begins with a thorough look', () => {
+  const policy = { ...POLICY, lease: true };
+  assert.deepEqual(done(initial, 'booted', policy), ['seek #1', '→ standby']);
+  const again = ['booted', 'leased', 'swept', 'spawned 501', 'exited 1', 'unleased lost', 'tree-stopped'];
+  const state = after(again, policy);
+  assert.equal(state.phase, 'standby');
+  assert.deepEqual(done(state, 'leased', policy), ['sweep #6, the first', '→ sweeping']);
 });
 
 test('stopping × blocked: the first reason to end stands', () => {

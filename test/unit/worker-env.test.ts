@@ -13,7 +13,7 @@ const config = {
   sandbox: false,
   tokenVariables: ['BOT_TOKEN'],
 };
-const given = { apiRoot: 'http://127.0.0.1:1', token: TOKEN };
+const given = { apiRoot: 'http://127.0.0.1:1', token: TOKEN, epoch: null };
 
 test('everything that singlepoll got, the env file behind it, and its own names', () => {
   const env = workerEnv(config, { BOTH: 'environment', SINGLEPOLL_RUN: 'outer' }, 'run1', 3, given);
@@ -39,6 +39,12 @@ test('deploy mode says so, and needs no bot', () => {
   assert.equal(env.POLLING_ENABLED, '0');
   assert.equal('TELEGRAM_BOT_TOKEN' in env, false);
   assert.equal('SINGLEPOLL_BOT' in env, false);
+});
+
+test('in a term of a lease, its fencing number', () => {
+  const env = workerEnv(config, {}, 'r', 1, { ...given, epoch: 1_795_000_000 });
+  assert.equal(env.SINGLEPOLL_EPOCH, '1795000000');
+  assert.equal('SINGLEPOLL_EPOCH' in workerEnv(config, {}, 'r', 1, given), false);
 });
 
 test('in the sandbox no variable leads to the real bot', () => {
