@@ -3,7 +3,7 @@
  * gives Telegram two seconds.
  */
 import type { Config } from '../config/config.ts';
-import type { Problem, StatusDocument } from '../core/status.ts';
+import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
 import type { Holder } from '../machine/lock.ts';
 import type { Stray } from '../machine/strays.ts';
 import { finderFor } from '../supervise/finder.ts';
@@ -14,8 +14,17 @@ import { maskWebhookUrl } from '../telegram/webhook.ts';
 const API_TIMEOUT_MS = 2_000;
 
 export async function lookAround(config: Config, holder: Holder | null): Promise<StatusDocument> {
-  const [strays, telegram] = await Promise.all([lookForStrays(config), askTelegram(config)]);
+  const [strays, telegram, lease] = await Promise.all([
+    lookForStrays(config),
+    askTelegram(config),
+    lookForLease(config),
+  ]);
   const problems: Problem[] = [...telegram.problems];
+  if (lease?.unreachable)
+    problems.push({
+      code: 'lease-unreachable',
+      message: `${lease.engine} is out of reach: ${lease.unreachable}`,
+    });
   const pollers = strays.filter(({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared');
   if (pollers.length > 0) {
     problems.push({
@@ -49,8 +58,15 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
     polling: null,
     webhook: telegram.webhook,
     strays: strays.filter(({ grade }) => grade !== 'hint').map(toEntry),
-    lease: null,
+    lease,
   };
+}
+
+/** Null where none is configured here. */
+export async function lookForLease({ lease, botId }: Config): Promise<LeaseEntry | null> {
+  if (lease === null || botId === null) return null;
+  const { lookAtLease } = await import('../lease/look.ts');
+  return await lookAtLease(lease.url, botId);
 }
 
 /** Every graded process, hints too. `settleMs`: see StrayFinder.look. */

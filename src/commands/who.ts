@@ -3,16 +3,16 @@
  * somebody elsewhere does. Stops nothing.
  */
 
-import type { Problem, StatusDocument } from '../core/status.ts';
+import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
 import type { Stray } from '../machine/strays.ts';
 import { type Paint, painter } from '../output/paint.ts';
-import { RIVAL_ELSEWHERE } from '../output/words.ts';
+import { leaseWords, RIVAL_ELSEWHERE } from '../output/words.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
 import { isDenied, locate } from './locate.ts';
-import { survey } from './look-around.ts';
+import { lookForLease, survey } from './look-around.ts';
 import type { Probed } from './probe.ts';
 import { statusOf } from './status-of.ts';
 
@@ -28,12 +28,17 @@ export async function run(invocation: Invocation): Promise<number> {
   await prober?.refuseBesideWorker(config);
   const doc = await supervisorStatus(config);
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
-  const found = await survey(config, null, SETTLE_MS);
+  const [found, lease] = await Promise.all([
+    survey(config, null, SETTLE_MS),
+    doc ? doc.lease : lookForLease(config),
+  ]);
   const strays = found.strays.filter(({ pid }) => !tree.has(pid));
   const others = strays.filter(({ grade }) => grade !== 'hint');
   const paint = await painter(process.stdout, process.env);
   // What was found here is shown while the probe is still out.
-  if (!json) process.stdout.write(screen(config.botId, doc, strays, found.uninspectable, paint));
+  if (!json) {
+    process.stdout.write(screen(config.botId, doc, lease, strays, found.uninspectable, paint));
+  }
   const suspects = others.map(({ pid }) => pid);
   const probed = prober && probeMs !== null ? await prober.probe(config, probeMs, suspects) : null;
   if (json) {
@@ -42,6 +47,7 @@ export async function run(invocation: Invocation): Promise<number> {
       supervisor: doc?.supervisor ?? null,
       worker: doc?.worker ?? null,
       problems: doc?.problems.filter(isFight) ?? [],
+      lease,
       strays: strays.map(toEntry),
       uninspectable: found.uninspectable,
       probe: probed?.entry ?? null,
@@ -80,6 +86,7 @@ async function supervisorStatus(config: Parameters<typeof locate>[0]): Promise<S
 function screen(
   botId: number | null,
   doc: StatusDocument | null,
+  lease: LeaseEntry | null,
   strays: readonly Stray[],
   uninspectable: { count: number; users: Readonly<Record<string, number>>; hidden: boolean },
   paint: Paint,
@@ -88,6 +95,7 @@ function screen(
   const name = doc?.bot?.username ? `@${doc.bot.username} (${botId})` : `bot ${botId}`;
   if (doc?.worker?.pid) lines.push(`${name}: worker ${doc.worker.pid} of supervisor ${doc.supervisor?.pid}`);
   else lines.push(`${name}: no worker of singlepoll runs here`);
+  if (lease) lines.push(`lease: ${leaseWords(lease, Date.now())}`);
   for (const stray of strays) {
     const level = stray.grade === 'likely' ? 'warn' : stray.grade === 'hint' ? 'info' : 'error';
     lines.push(`${paint(level, stray.grade.padEnd(9))} pid ${stray.pid} (${stray.user})  ${stray.command}`);

@@ -2,7 +2,7 @@
 import type { StatusDocument } from '../core/status.ts';
 import type { Paint } from './paint.ts';
 import { plain } from './plain.ts';
-import { count, duration, howItEnded } from './words.ts';
+import { count, duration, howItEnded, leaseWords } from './words.ts';
 
 const LABELS: Readonly<Record<StatusDocument['state'], string>> = {
   starting: 'starting',
@@ -70,6 +70,7 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
       `${url === '' ? 'none' : url}, ${count(pendingUpdates, 'update')} waiting${lastError ? `, last error: ${plain(lastError, 120)}` : ''}`,
     );
   }
+  if (doc.lease) row('lease', leaseWords(doc.lease, nowMs));
   if (doc.strays.length === 0) row('strays', 'none found on this machine');
   for (const stray of doc.strays) {
     row('stray', `pid ${stray.pid} (${stray.user}) ${stray.grade}: ${plain(stray.command, 120)}`);

@@ -1,4 +1,5 @@
 /** The supervisor's transitions as sentences, and the small phrases that many places share. Pure. */
+import type { LeaseEntry } from '../core/status.ts';
 import type { Saying } from '../core/supervisor.ts';
 import type { Level } from './paint.ts';
 import type { SinkNote } from './sink.ts';
@@ -91,6 +92,10 @@ export function duration(ms: number): string {
   return `${Math.floor(h / 24)} d`;
 }
 
+/** Of a worker that goes around the gateway, where other machines wait to poll. */
+export const PAST_WITH_LEASE =
+  'should the lease be lost, only killing the worker ends its polling, so two may poll for as long as that takes';
+
 /** Of a lease: `box-a:4711`. */
 export function holderText({
   host,
@@ -100,4 +105,25 @@ export function holderText({
   readonly pid: number | null;
 }): string {
   return `${host ?? 'unknown'}:${pid ?? '?'}`;
+}
+
+/** The lease in one line: who may poll, and what comes next. `nowMs` is wall-clock time. */
+export function leaseWords(
+  { engine, holder, mine, role, epoch, since, decision, unreachable }: LeaseEntry,
+  nowMs: number,
+): string {
+  const number = epoch === null ? '' : `, epoch ${epoch}`;
+  const age = since === null ? '' : ` since ${duration(Math.max(0, nowMs - Date.parse(since)))}`;
+  const inMs = decision === null ? 0 : Math.max(0, Date.parse(decision.at) - nowMs);
+  const next =
+    decision === null
+      ? ''
+      : decision.what === 'stop'
+        ? `; good for ${duration(inMs)} without another renewal`
+        : `; takes over in ${duration(inMs)} unless it is heard of`;
+  if (unreachable !== null && !mine) return `${engine} is out of reach${next}`;
+  if (mine) return `ours${age}, in ${engine}${number}${next}`;
+  if (holder !== null) return `${holder} may poll${age}, in ${engine}${number}${next}`;
+  const free = role === 'none' ? 'nobody holds it' : 'nobody holds it yet';
+  return `${free}, in ${engine}${number}${next}`;
 }

@@ -143,7 +143,7 @@ export function runSupervisor(context: RunContext): Running {
   function sweep(first: boolean, done: (blocked: Ending | null) => void): void {
     const begin = () => (first ? firstSweep() : laterSweep());
     const answer = sweeping ? sweeping.then(begin) : begin();
-    if (!(answer instanceof Promise) && !right?.settled()) return done(answer);
+    if (!(answer instanceof Promise) && !right?.settled()) return void done(answer);
     const mine = Promise.resolve(answer)
       .then(settle)
       .then(

@@ -36,6 +36,11 @@ export async function serve(options: ServeOptions): Promise<Served> {
 
   function restart(): Promise<Answer> {
     const { state } = running.loop;
+    if (state.phase === 'standby' || state.headed?.to === 'standby')
+      return Promise.resolve({
+        ok: false,
+        error: 'it stands by: no worker runs here that could be replaced',
+      });
     if (state.headed?.to === 'exit') return Promise.resolve({ ok: false, error: 'it is stopping' });
     const answer = new Promise<Answer>((done) =>
       waitingForSpawn.push({ after: state.spawn, old: state.pid, done }),

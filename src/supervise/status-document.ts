@@ -5,7 +5,7 @@
 
 import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/status.ts';
 import type { Phase, State } from '../core/supervisor.ts';
-import { count, duration, howItEnded, RIVAL_ELSEWHERE } from '../output/words.ts';
+import { count, duration, howItEnded, PAST_WITH_LEASE, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 import { RIVAL_CURE, SECOND_CURE, SECOND_CURE_LOOP, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
 
@@ -137,6 +137,13 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
   }
   const lease = facts.leaseProblem();
   if (lease) problems.push(lease);
+  if (facts.lease()?.mine && facts.via === 'direct' && state.phase === 'polling') {
+    problems.push({
+      code: 'past-gateway',
+      message: `the worker polls past the gateway: ${PAST_WITH_LEASE}`,
+      hint: 'let it take its API root from TELEGRAM_API_ROOT (README: Frameworks)',
+    });
+  }
   problems.push(...gatewayProblems(facts, nowMs));
   if (facts.apiProblem) problems.push({ code: 'api-unreachable', message: facts.apiProblem });
   return problems;

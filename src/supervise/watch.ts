@@ -4,7 +4,7 @@
  */
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { Report } from '../output/report.ts';
-import { duration, RIVAL_ELSEWHERE } from '../output/words.ts';
+import { duration, leaseWords, PAST_WITH_LEASE, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
 import type { Sweeper } from './sweep.ts';
@@ -105,6 +105,9 @@ export function watch(options: WatchOptions): () => void {
 
   function heartbeat(): void {
     const { state } = running.loop;
+    const lease = facts.lease();
+    if (state.phase === 'standby' && lease)
+      report.line('hb', `standing by: ${leaseWords(lease, Date.now())}`, 'info', { lease });
     if (alive() && state.pid !== null) {
       const since = facts.workerStartedAt === null ? 0 : Date.now() - Date.parse(facts.workerStartedAt);
       const offset = facts.offset === null ? 'unknown' : String(facts.offset);
@@ -130,7 +133,7 @@ export function watch(options: WatchOptions): () => void {
     facts.via = 'direct';
     report.line(
       'gateway',
-      'the worker polls past the gateway: it does not use TELEGRAM_API_ROOT as its API root, so its polls are neither seen nor kept apart (one line in the bot; the README shows it for each library)',
+      `the worker polls past the gateway: it does not use TELEGRAM_API_ROOT as its API root, so its polls are neither seen nor kept apart${facts.lease() ? `; ${PAST_WITH_LEASE}` : ''} (one line in the bot; the README shows it for each library)`,
       'warn',
     );
   }

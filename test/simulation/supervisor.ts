@@ -216,7 +216,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     clock.stir();
     if (!(answer instanceof Promise) && !right?.settled()) {
       check.sweepEnded(sim);
-      return done(answer);
+      return void done(answer);
     }
     const mine = Promise.resolve(answer)
       .then(settle)
