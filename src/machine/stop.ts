@@ -52,6 +52,8 @@ export interface StopOptions extends LadderTimes {
   readonly now?: AbortSignal;
   /** Aborted: left as it is, with no further signal. */
   readonly halt?: AbortSignal | undefined;
+  /** Resolves when one of them has ended: looked at then, and not at the end of the pause. */
+  readonly ended?: Promise<void> | undefined;
   readonly hands?: Hands;
 }
 
@@ -76,6 +78,9 @@ export async function stopTargets(targets: readonly Target[], options: StopOptio
   const startedMs = hands.nowMs();
   let ladder = startLadder(targets, startedMs, options);
   let regrowths = 0;
+  let ended = options.ended?.then(() => {
+    ended = undefined;
+  });
   const regrow = () => {
     if (!options.grown || regrowths >= MOST_REGROWTHS) return;
     const before = ladder;
@@ -93,8 +98,9 @@ export async function stopTargets(targets: readonly Target[], options: StopOptio
     }
     if (ladder.phase === 'done') regrow();
     if (ladder.phase === 'done') break;
-    if (step.nextAtMs !== null)
-      await hands.pause(step.nextAtMs - hands.nowMs(), killNow ? undefined : options.now);
+    if (step.nextAtMs === null) continue;
+    const pause = hands.pause(step.nextAtMs - hands.nowMs(), killNow ? undefined : options.now);
+    await (ended ? Promise.race([pause, ended]) : pause);
   }
   return {
     targets: ladder.rungs.map(({ pid, startId }) => ({ pid, startId })),

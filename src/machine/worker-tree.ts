@@ -24,6 +24,8 @@ export interface WorkerTree {
 export interface WorkerStopOptions {
   readonly stopTimeoutMs: number;
   readonly now: AbortSignal;
+  /** Resolves when the leader has ended. */
+  readonly ended?: Promise<void> | undefined;
 }
 
 const KILL_WAIT_MS = 5_000;
@@ -77,7 +79,7 @@ export function createWorkerTree(
       await connections.refresh();
       return connections.connected(members(leader, []).map(({ pid }) => pid)).size > 0;
     },
-    stop: (leader, { stopTimeoutMs, now }) =>
+    stop: (leader, { stopTimeoutMs, now, ended }) =>
       stopTargets(members(leader, []), {
         stopTimeoutMs,
         killWaitMs: KILL_WAIT_MS,
@@ -85,6 +87,7 @@ export function createWorkerTree(
         grown: (listed) => members(null, listed),
         hands,
         now,
+        ended,
       }),
   };
 }

@@ -84,7 +84,13 @@ export function runSupervisor(context: RunContext): Running {
   const listeners: (() => void)[] = [];
   const conflictListeners: ((named: boolean) => void)[] = [];
   const pumps: Pump[] = [];
-  let worker: { process: WorkerProcess; spawn: number; gone: Promise<void> } | null = null;
+  /** `ended`: its leader has; `gone`: the table has heard of it. */
+  let worker: {
+    process: WorkerProcess;
+    spawn: number;
+    ended: Promise<void>;
+    gone: Promise<void>;
+  } | null = null;
   let lastPumps: Pump[] = [];
   let lastConflict: ConflictKind | null = null;
   let killing = new AbortController();
@@ -209,7 +215,12 @@ export function runSupervisor(context: RunContext): Running {
     const gone = new Promise<void>((resolve) => {
       left = resolve;
     });
+    let end!: () => void;
+    const leaderEnded = new Promise<void>((resolve) => {
+      end = resolve;
+    });
     const onExit = async (exit: WorkerExit, problem: string | null) => {
+      end();
       guard.watch(null);
       worker = null;
       gateway?.watch.ended();
@@ -236,7 +247,7 @@ export function runSupervisor(context: RunContext): Running {
       gateway?.port.prepare().catch(() => {});
     }, PIPES_AFTER_MS).unref();
     if (!process_) return null;
-    worker = { process: process_, spawn: number, gone };
+    worker = { process: process_, spawn: number, ended: leaderEnded, gone };
     guard.watch(process_.pid);
     gateway?.port.spawned(process_.pid);
     gateway?.watch.spawned();
@@ -299,7 +310,7 @@ export function runSupervisor(context: RunContext): Running {
     killing = new AbortController();
     const present = worker;
     gateway?.port.release();
-    const result = await tree.stop(present?.process.pid ?? null, stopOptions());
+    const result = await tree.stop(present?.process.pid ?? null, { ...stopOptions(), ended: present?.ended });
     stopped = result.targets.map(({ pid }) => pid);
     // The table hears of the leader's end first; an unkillable one must not keep it waiting for ever.
     if (present && result.survivors.length === 0) await present.gone;
