@@ -131,7 +131,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'frees the record before the worker is gone',
-    seed: 20,
+    seed: 7,
     file: 'src/core/supervisor.ts',
     find: "const unleased: Cell<'unleased'> = (state, event) => stopTree(state, { to: 'standby', reason: event.reason });",
     put: "const unleased: Cell<'unleased'> = (state, event) => { const [next, effects] = stopTree(state, { to: 'standby', reason: event.reason }); return [next, [{ do: 'release' }, ...effects]]; };",
