@@ -7,7 +7,7 @@
  *
  *   (func (export "next") (param $at i32) (param $end i32) (result i32) (local $digitsBefore $pairsBefore $fivesBefore i64) …
  *     (loop
- *       digits = bitmask(bytes[at..at+64] - '0' <u 10)         ;; bit i: a digit at `at + i`
+ *       digits = bitmask(bytes[at..at+64] - '0' <=u 9)         ;; bit i: a digit at `at + i`
  *       found  = bitmask(bytes == ':' or bytes == '%')
  *       pairs  = digits & shifted(digits, 1)                    ;; shifted: what stood before comes in from below
  *       fives  = pairs & shifted(pairs, 2) & shifted(digits, 4) ;; bit i: digits at the five bytes up to `at + i`
@@ -54,11 +54,11 @@ interface Wasm {
   };
 }
 
-/** What a pipe of Linux holds: no read brings more. */
-export const ROOM_BYTES = 64 * 1024;
+/** What a read may bring at most. */
+export const ROOM_BYTES = 256 * 1024;
 /** For what has to be looked at together with the next chunk: more than twice the longest token. */
 export const HEADROOM_BYTES = 512;
-const PAGES = 2;
+const PAGES = 5;
 const STEP = 64;
 const MAX_BYTES = HEADROOM_BYTES + ROOM_BYTES;
 /** `back` may look at bytes before the first. */
@@ -139,9 +139,9 @@ function assemble(): Uint8Array {
   const simd = (operation: number, ...immediate: number[]) => [0xfd, ...unsigned(operation), ...immediate];
   const load = (offset: number) => simd(0x00, 0, offset);
   const splat = (byte: number) => [...constant(byte), ...simd(0x0f)];
-  const [equal, lessU, subtract, either, bitmask] = [
+  const [equal, atMost, subtract, either, bitmask] = [
     simd(0x23),
-    simd(0x26),
+    simd(0x2a),
     simd(0x71),
     simd(0x50),
     simd(0x64),
@@ -151,7 +151,7 @@ function assemble(): Uint8Array {
     const [AT, END, DIGITS, PAIRS, FIVES, DIGITS_BEFORE, PAIRS_BEFORE, FIVES_BEFORE, FOUND] = [
       0, 1, 2, 3, 4, 5, 6, 7, 8,
     ];
-    const [BYTES, ZERO, TEN, PERCENT] = [9, 10, 11, 12];
+    const [BYTES, ZERO, NINE, TEN, PERCENT] = [9, 10, 11, 12, 13];
     const [add, ltU, extend, wrap] = [0x6a, 0x49, 0xad, 0xa7];
     const [and, or, shl, shrU, ctz, isZero, not] = [0x83, 0x84, 0x86, 0x88, 0x7a, 0x50, 0x45];
     /** Makes bits `by` to `by + 15` of `into` of a vector of yes and no. */
@@ -161,7 +161,8 @@ function assemble(): Uint8Array {
     ];
     const sixteen = (by: number) => [
       ...[...get(AT), ...load(by), ...get(ZERO), ...subtract, ...tee(BYTES)],
-      ...[...get(TEN), ...lessU, ...collect(DIGITS, by)],
+      // One instruction less than `< 10`.
+      ...[...get(NINE), ...atMost, ...collect(DIGITS, by)],
       // A colon is ten more than a zero.
       ...[...get(BYTES), ...get(TEN), ...equal, ...get(BYTES), ...get(PERCENT), ...equal, ...either],
       ...collect(FOUND, by),
@@ -171,7 +172,16 @@ function assemble(): Uint8Array {
       ...[...get(before), ...long(64 - by), shrU, or],
     ];
     const code = [
-      ...[...splat(48), ...set(ZERO), ...splat(10), ...set(TEN), ...splat(0x25 - 48 + 256), ...set(PERCENT)],
+      ...[
+        ...splat(48),
+        ...set(ZERO),
+        ...splat(9),
+        ...set(NINE),
+        ...splat(10),
+        ...set(TEN),
+        ...splat(0x25 - 48 + 256),
+        ...set(PERCENT),
+      ],
       ...loop,
       ...[0, 16, 32, 48].flatMap(sixteen),
       ...[...get(DIGITS), ...shifted(DIGITS, DIGITS_BEFORE, 1), and, ...tee(PAIRS)],
@@ -187,7 +197,7 @@ function assemble(): Uint8Array {
     return [
       ...vector([
         [7, I64],
-        [4, V128],
+        [5, V128],
       ]),
       ...code,
     ];

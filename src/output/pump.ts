@@ -6,11 +6,12 @@
  */
 import net from 'node:net';
 import type { Readable } from 'node:stream';
-import { HEADROOM_BYTES, ROOM_BYTES } from './flood-scanner.ts';
+import { HEADROOM_BYTES } from './flood-scanner.ts';
 import { createMasker } from './mask.ts';
 import { createSampler } from './sample.ts';
 import { openSink, type SinkNote, standardSink } from './sink.ts';
 import { createTail } from './tail.ts';
+import { widenPipe } from './widen-pipe.ts';
 
 export interface PumpOptions {
   /** The read end of a pipe, as a descriptor (which the pump then owns) or as a stream. A descriptor is faster. */
@@ -44,6 +45,8 @@ export interface Pump {
   close(withinMs: number): Promise<void>;
 }
 
+/** What a pipe of Linux holds, unless it is made wider. */
+const PIPE_BYTES = 64 * 1024;
 /** What could become a token waits so long for more bytes, then is printed: it may be a prompt. */
 const HOLD_MS = 1_000;
 
@@ -134,11 +137,14 @@ export function startPump(options: PumpOptions): Pump {
 
   function readDescriptor(fd: number): Input {
     // One buffer for every read: no allocation, and a worker's flood does not grow us.
-    let buffer: Buffer = Buffer.allocUnsafeSlow(HEADROOM_BYTES + ROOM_BYTES).subarray(HEADROOM_BYTES);
+    let buffer: Buffer = Buffer.allocUnsafeSlow(HEADROOM_BYTES + PIPE_BYTES).subarray(HEADROOM_BYTES);
     const onread: net.OnReadOpts = {
       // Asked for before each read.
       buffer: () => {
-        buffer = masker.scanner?.room ?? buffer;
+        if (masker.scanner !== null && masker.scanner.room !== buffer) {
+          buffer = masker.scanner.room;
+          widenPipe(fd);
+        }
         return buffer;
       },
       callback: (size) => take(buffer.subarray(0, size), HEADROOM_BYTES),
