@@ -271,16 +271,18 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2): Pump {
-    return startPump({ source, destinationFd, tokens, onText: heard, onNote: sayOutput });
+    return startPump({
+      source,
+      destinationFd,
+      tokens,
+      onText: noticeConflict,
+      onPassed: thrift.passed,
+      onNote: sayOutput,
+    });
   }
 
   function sayOutput(note: SinkNote): void {
     report.line('output', outputNote(note), note.kind === 'recovered' ? 'good' : 'warn');
-  }
-
-  function heard(text: string): void {
-    thrift.note(text.length, performance.now());
-    noticeConflict(text);
   }
 
   function noticeConflict(text: string): void {
