@@ -41,7 +41,11 @@ function build(): Command {
     .enablePositionalOptions()
     .showHelpAfterError('  → singlepoll --help')
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'singlepoll: ')) })
+    .configureOutput({
+      // `--help | head` is no reason to complain.
+      writeOut: (text) => void process.stdout.on('error', () => {}).write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, 'singlepoll: ')),
+    })
     .configureHelp({ showGlobalOptions: false })
     .addHelpText(
       'after',

@@ -7,6 +7,7 @@ import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
 import type { StrayFinder, Survey } from '../machine/strays.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
+import { leaseWords } from '../output/words.ts';
 import type { BotApi, WebhookInfo } from '../telegram/api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { describe } from './claim.ts';
@@ -47,6 +48,7 @@ export async function dryRun({
     else if (config.wait) report.line('lock', `would stand by until it leaves: ${describe(holder)}`);
     else report.line('lock', `would yield (75): ${describe(holder)}`, 'warn');
     if (stays) return over(EXIT.otherPoller);
+    if (!(await lease(config, report))) return over(EXIT.otherPoller);
     const sweeper = createSweeper({
       finder: holder ? without(finder, await treeOf(holder)) : finder,
       report,
@@ -63,6 +65,23 @@ export async function dryRun({
   }
   if (command) report.line('worker', `would start: ${plainCommand(command)}`);
   return over(EXIT.ok);
+}
+
+/** False: would end because of it. */
+async function lease({ lease: wanted, botId, takeover, noWait }: Config, report: Report): Promise<boolean> {
+  if (wanted === null || botId === null) return true;
+  const { lookAtLease } = await import('../lease/look.ts');
+  const seen = await lookAtLease(wanted.url, botId);
+  if (seen.unreachable !== null) {
+    report.line('lease', `would stand by: ${seen.engine} is out of reach: ${seen.unreachable}`, 'warn');
+    return true;
+  }
+  const now = leaseWords(seen, Date.now());
+  if (seen.holder === null) report.line('lease', `would take it: ${now}`);
+  else if (takeover) report.line('lease', `would ask to hand over: ${now}`);
+  else if (noWait) report.line('lease', `would yield (75): ${now}`, 'warn');
+  else report.line('lease', `would stand by, and do the rest once it is ours: ${now}`);
+  return seen.holder === null || takeover || !noWait;
 }
 
 /** The holder's worker goes with the holder: it is no stray. */

@@ -11,7 +11,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   // The five that the model breaks as well (test/model/lease.pml).
   {
     name: 'counts its deadline from the answer',
-    seed: 216,
+    seed: 179,
     file: KEEPER,
     find: 'const renewed: Held = { ...term, seen, sentAtMs: request.sentAtMs };',
     put: 'const renewed: Held = { ...term, seen, sentAtMs: atMs };',
@@ -47,14 +47,14 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   // Deadlines.
   {
     name: 'counts its first deadline from the answer',
-    seed: 590,
+    seed: 1121,
     file: KEEPER,
     find: 'sentAtMs: request.sentAtMs,\n        since:',
     put: 'sentAtMs: atMs,\n        since:',
   },
   {
     name: 'goes on after its deadline, and renews',
-    seed: 1,
+    seed: 2,
     file: KEEPER,
     find: "if (keeper.role !== 'leader' || context.atMs < stopAtMs(keeper, context.policy) - 1) return keeper;",
     put: 'return keeper;',
@@ -66,21 +66,21 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'counts from its last write, although the record shows an earlier one',
-    seed: 273,
+    seed: 334,
     file: KEEPER,
     find: 'sentAtMs: write.sentAtMs } };',
     put: 'sentAtMs: keeper.writes.at(-1)!.sentAtMs } };',
   },
   {
     name: 'lets a request outlive the stop point',
-    seed: 1,
+    seed: 5,
     file: KEEPER,
     find: 'Math.min(policy.timing.requestMs, limitMs - atMs)',
     put: 'policy.timing.requestMs',
   },
   {
     name: 'stops its worker politely when another has the lease',
-    seed: 20,
+    seed: 47,
     file: KEEPER,
     find: "const killByMs = why === 'taken' ? atMs :",
     put: 'const killByMs =',
@@ -95,28 +95,28 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   // Clocks.
   {
     name: 'measures with a clock that stands still in suspend',
-    seed: 6,
+    seed: 7,
     file: CLOCK,
     find: 'nowMs = Math.max(nowMs, sources.monotonicMs() - monotonic0, slept);',
     put: 'nowMs = Math.max(nowMs, sources.monotonicMs() - monotonic0);',
   },
   {
     name: 'does not listen to the wall clock',
-    seed: 10,
+    seed: 47,
     file: CLOCK,
     find: 'leaped: aheadMs - before > LEAP_MS',
     put: 'leaped: false',
   },
   {
     name: 'takes an answer from before a leap for proof',
-    seed: 504,
+    seed: 189,
     file: KEEPER,
     find: 'if (request.number <= keeper.doubtUpTo) return',
     put: 'if (false as boolean) return',
   },
   {
     name: 'wins by an answer from before a leap',
-    seed: 990,
+    seed: 6228,
     file: KEEPER,
     find: 'request.number > keeper.doubtUpTo && atMs',
     put: 'atMs',
@@ -131,10 +131,10 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'frees the record before the worker is gone',
-    seed: 20,
-    file: EDGES,
-    find: 'if (worker) endWorker(effect.killByMs - nowMs);\n        else later',
-    put: 'if (worker) endWorker(effect.killByMs - nowMs);\n        later',
+    seed: 7,
+    file: 'src/core/supervisor.ts',
+    find: "const unleased: Cell<'unleased'> = (state, event) => stopTree(state, { to: 'standby', reason: event.reason });",
+    put: "const unleased: Cell<'unleased'> = (state, event) => { const [next, effects] = stopTree(state, { to: 'standby', reason: event.reason }); return [next, [{ do: 'release' }, ...effects]]; };",
   },
   {
     name: 'takes its own record back while its worker lives',
@@ -167,14 +167,14 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'thinks itself the first ever again and again',
-    seed: 73,
+    seed: 13,
     file: KEEPER,
     find: '    first: false,\n    seq: Math.max(',
     put: '    seq: Math.max(',
   },
   {
     name: 'frees a record that has vanished',
-    seed: 561,
+    seed: 392,
     file: KEEPER,
     find: 'if (keeper.term?.taken || isGone(keeper.term?.seen ?? null)) return released',
     put: 'if (keeper.term?.taken) return released',
@@ -186,7 +186,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'writes a vanished record again without knowing what time it is',
-    seed: 2968,
+    seed: 400,
     file: KEEPER,
     find: "if (keeper.doubted) return lose(keeper, 'taken', context);",
     put: '',
@@ -194,7 +194,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   // Epochs.
   {
     name: 'numbers its term by the date alone',
-    seed: 1,
+    seed: 3,
     file: KEEPER,
     find: 'Math.max(keeper.epoch + 1, Math.floor(unixMs / 1_000))',
     put: 'Math.floor(unixMs / 1_000)',
@@ -216,7 +216,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'hands answers on without asking',
-    seed: 2,
+    seed: 3,
     file: EDGES,
     find: 'else if (valid()) judge.handed(machine);',
     put: 'else if (true as boolean) judge.handed(machine);',
@@ -224,7 +224,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   // Always somebody, soon, and without wearing the engine out.
   {
     name: 'does not hear that the record has changed',
-    seed: 6,
+    seed: 5,
     file: KEEPER,
     find: 'return isEcho(keeper, context) ? keeper : { ...keeper, hinted: true };',
     put: 'return keeper;',
@@ -238,7 +238,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'asks an engine that is away again and again',
-    seed: 8,
+    seed: 6,
     file: KEEPER,
     find: 'notBeforeMs: Math.max(atMs, request.sentAtMs + pauseMs),',
     put: 'notBeforeMs: atMs,',
@@ -252,21 +252,21 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'gives up its term when somebody asks for a hand-over',
-    seed: 2,
+    seed: 3,
     file: KEEPER,
     find: 'if (!isMine(current.rec, term, policy) || !write)',
     put: 'if (!isMine(current.rec, term, policy) || !write || current.rec.wants)',
   },
   {
     name: 'forgets who asked for the hand-over',
-    seed: 2,
+    seed: 13,
     file: KEEPER,
     find: "return { v: 1, holder: '', epoch, seq, ttl: timing.ttlMs, ...(wants !== undefined && { wants }) };",
     put: "return { v: 1, holder: '', epoch, seq, ttl: timing.ttlMs };",
   },
   {
     name: 'takes what was left for another',
-    seed: 2,
+    seed: 13,
     file: KEEPER,
     find: "if (holder === '') return wants === undefined || wants === id ?",
     put: "if (holder === '') return true ?",
@@ -280,7 +280,7 @@ export const KEEPER_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'takes its own write whose answer was lost for that of another',
-    seed: 1,
+    seed: 44,
     file: KEEPER,
     find: 'if (!isMine(current.rec, term, policy) || !write)',
     put: 'if (current.rec.seq !== term.seen?.rec.seq || !write)',

@@ -16,6 +16,7 @@ export interface KeeperJudge {
   /** There was trouble between this machine and the engine, or with itself; null: for all. */
   rough(machine: SimLeaseMachine | null): void;
   won(machine: SimLeaseMachine, epoch: number): void;
+  spawned(machine: SimLeaseMachine, valid: boolean): void;
   forwarded(machine: SimLeaseMachine): void;
   handed(machine: SimLeaseMachine): void;
   asked(machine: SimLeaseMachine, ms: number): void;
@@ -89,6 +90,9 @@ export function createKeeperJudge(clock: Clock, store: () => SimStore, limit: bo
       if (machine.workerLives) broken(`${machine.name} wins while its own worker lives`);
     },
     rough: (machine) => void roughMs.set(machine, clock.now()),
+    spawned(machine, valid) {
+      if (!valid) broken(`${machine.name} spawns a worker without the right to poll`);
+    },
     forwarded(machine) {
       count('polls');
       const lateMs = clock.now() - sentMs.get(machine.id)! - FAST * stopAfterMs(machine.timing);

@@ -1,6 +1,6 @@
 /**
- * One machine of the simulated lease: the keeper and its edge (as in src/lease/keep.ts), the door, a supervisor that sweeps, spawns,
- * stops and kills with delays, and a worker that polls.
+ * One machine of the simulated lease: the keeper and its edge (as in src/lease/keep.ts and supervise/poll-right.ts), the supervisor's
+ * own table and loop over a sweep, a worker and a stop that take their time, the door, and a worker that polls, and now and then dies.
  */
 import {
   holds,
@@ -15,7 +15,9 @@ import {
 } from '../../src/core/keeper.ts';
 import type { LeaseRecord } from '../../src/core/lease-record.ts';
 import type { LeaseTiming } from '../../src/core/lease-timing.ts';
+import type { Policy } from '../../src/core/supervisor.ts';
 import { createLeaseClock, type LeaseClock } from '../../src/lease/clock.ts';
+import { createLoop, type Loop, type WorkerEnd } from '../../src/supervise/loop.ts';
 import type { Clock } from './clock.ts';
 import type { SimClocks } from './keeper-clocks.ts';
 import type { KeeperJudge } from './keeper-judge.ts';
@@ -91,10 +93,19 @@ interface Worker {
   alive: boolean;
   ending: boolean;
   cancelKill: () => void;
+  killAtMs: number;
   flight: { aborted: boolean } | null;
+  readonly pid: number;
+  readonly exited: (end: WorkerEnd) => void;
 }
 
 export const STOP_TIMEOUT_MS = 8_000;
+
+const SUPERVISOR: Policy = {
+  restart: 'always',
+  ...{ backoffMinMs: 200, backoffMaxMs: 2_000, maxRestarts: 1_000, maxRestartsPeriodMs: 60_000 },
+  ...{ goodAfterMs: 1_000, lease: true },
+};
 
 export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits): SimLeaseMachine {
   const { clock, random, store, judge } = world;
@@ -111,7 +122,13 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   let missed: { readonly isTimer: boolean; readonly todo: () => void }[] = [];
   let cancelTimer = () => {};
   let worker: Worker | null = null;
-  let stopping = false;
+  let loop: Loop;
+  let takeover = false;
+  let won: (() => void) | null = null;
+  /** Waits for the end of a release. */
+  let seekLater: (() => void) | null = null;
+  let stopped: ((survivors: number) => void) | null = null;
+  let pids = 0;
   let disturbed = false;
   let outstanding = 0;
   let polls = 0;
@@ -175,7 +192,9 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         world.log(`${name} wins term ${effect.epoch}`);
         judge.won(machine, effect.epoch);
         disturbed = false;
-        later(random.int(2, 400), () => spawn(effect.epoch));
+        const tell = won;
+        won = null;
+        later(0, () => tell?.());
         break;
       }
       case 'lost':
@@ -183,20 +202,20 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         world.log(`${name} has lost its term: ${effect.why}`);
         judge.lost(machine, effect.why, effect.killByMs - nowMs);
         if (worker?.flight) worker.flight.aborted = true;
-        if (worker) endWorker(effect.killByMs - nowMs);
-        else later(0, () => send({ kind: 'release' }));
+        if (worker) killIn(worker, effect.killByMs - nowMs);
+        later(0, () => loop.send({ kind: 'unleased', reason: effect.why }));
         break;
       case 'asked':
         world.log(`${name} is asked to hand over`);
         judge.count('asked to hand over');
-        handOver();
+        later(0, () => loop.send({ kind: 'unleased', reason: 'asked' }));
         break;
       case 'released':
         world.log(`${name} has ${effect.free ? 'freed the record' : 'not freed the record'}`);
         if (effect.free) judge.count('freed');
         later(random.int(0, 20), () => {
-          if (stopping) exit();
-          else send({ kind: 'seek', takeover: false });
+          seekLater?.();
+          seekLater = null;
         });
         break;
       case 'refused':
@@ -277,18 +296,77 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     return holds(keeper, seen.nowMs, policy);
   }
 
-  function spawn(epoch: number): void {
-    if (keeper.role !== 'leader' || keeper.term?.epoch !== epoch || stopping || worker) return;
-    if (!valid()) {
-      // A doubt, which the next write settles.
-      later(50, () => spawn(epoch));
-      return;
-    }
-    const made: Worker = { alive: true, ending: false, cancelKill: () => {}, flight: null };
+  function supervise(): Loop {
+    const mine = run;
+    return createLoop(
+      SUPERVISOR,
+      {
+        now: () => clocks.monotonicMs(),
+        seek(done) {
+          won = done;
+          const seek = () => {
+            send({ kind: 'seek', takeover });
+            takeover = false;
+          };
+          if (keeper.role === 'idle') seek();
+          else seekLater = seek;
+        },
+        release: () => send({ kind: 'release' }),
+        sweep: (first, done) => later(random.int(2, first ? 400 : 20), () => settle(() => done(null))),
+        spawn,
+        stopTree(done) {
+          if (!worker) return done(0);
+          stopped = done;
+          endWorker(worker);
+        },
+        killTree: () => worker && killIn(worker, 0),
+        say: () => {},
+        timer(atMs, due) {
+          return clocks.after(Math.ceil(Math.max(0, atMs - clocks.monotonicMs())), () => {
+            if (run === mine) act(due, true);
+          });
+        },
+        exit(_code, _reason, clean) {
+          // In place of a search that waits for the end of a release.
+          seekLater = exit;
+          const held = keeper.role === 'leader' || keeper.role === 'closing';
+          if (clean && held) send({ kind: 'release' });
+          else if (keeper.role !== 'releasing') {
+            if (keeper.role === 'standby') send({ kind: 'quit' });
+            linger();
+          }
+        },
+        broken: (error) => judge.fail(`${name}: ${String(error)}`),
+      },
+      (state) => world.log(`${name}: ${loop.history().at(-1)} → ${state.phase}`),
+    );
+  }
+
+  /** A doubt, which the next write settles; where the term is over, nothing is left to wait for. */
+  function settle(done: () => void): void {
+    if (keeper.role !== 'leader' || valid()) done();
+    else later(50, () => settle(done));
+  }
+
+  function spawn(_number: number, exited: (end: WorkerEnd) => void): number {
+    pids += 1;
+    const made: Worker = {
+      ...{
+        alive: true,
+        ending: false,
+        cancelKill: () => {},
+        killAtMs: Number.POSITIVE_INFINITY,
+        flight: null,
+      },
+      ...{ pid: pids, exited },
+    };
     worker = made;
     judge.count('spawns');
+    judge.spawned(machine, valid());
     world.log(`${name} spawns a worker`);
     poll(made);
+    if (random.chance(0.1)) clocks.after(random.int(10, 30_000), () => died(made, 1));
+    return made.pid;
   }
 
   function poll(made: Worker): void {
@@ -328,19 +406,25 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     });
   }
 
-  /** SIGTERM now, SIGKILL in `killInMs`. */
-  function endWorker(killInMs: number): void {
-    const mine = worker!;
-    mine.cancelKill();
-    const kill = () => clock.after(random.int(0, timing.reapMs * 0.8), () => died(mine));
-    mine.cancelKill = clocks.after(Math.max(0, killInMs), () => act(kill, true));
+  function endWorker(mine: Worker): void {
+    killIn(mine, STOP_TIMEOUT_MS);
     if (mine.ending) return;
     mine.ending = true;
     const ms = traits.termMs();
-    if (ms !== null) clocks.after(ms, () => died(mine));
+    if (ms !== null) clocks.after(ms, () => died(mine, null));
   }
 
-  function died(mine: Worker): void {
+  /** At the earliest time that was asked for. */
+  function killIn(mine: Worker, ms: number): void {
+    const atMs = clocks.monotonicMs() + Math.max(0, ms);
+    if (atMs >= mine.killAtMs) return;
+    mine.cancelKill();
+    mine.killAtMs = atMs;
+    const kill = () => clock.after(random.int(0, timing.reapMs * 0.8), () => died(mine, null));
+    mine.cancelKill = clocks.after(Math.max(0, ms), () => act(kill, true));
+  }
+
+  function died(mine: Worker, code: number | null): void {
     if (!mine.alive) return;
     mine.alive = false;
     mine.cancelKill();
@@ -348,16 +432,16 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     if (worker !== mine) return;
     act(() => {
       worker = null;
-      send({ kind: 'release' });
+      const signal = code === null ? 'SIGKILL' : null;
+      mine.exited({ code, signal, conflict: false, random: random.next() });
+      const tell = stopped;
+      stopped = null;
+      tell?.(0);
     });
   }
 
-  function handOver(): void {
-    if (worker) endWorker(STOP_TIMEOUT_MS);
-    else send({ kind: 'release' });
-  }
-
   function exit(): void {
+    seekLater = null;
     world.log(`${name} exits`);
     halt();
   }
@@ -435,34 +519,33 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         : Number.POSITIVE_INFINITY,
     standsBy: () =>
       up &&
-      !stopping &&
+      loop.state.phase === 'standby' &&
       keeper.role === 'standby' &&
       keeper.reach?.ok === true &&
       !keeper.wish &&
       !keeper.uncertain,
-    start({ takeover, first }) {
+    start({ takeover: wish, first }) {
       up = true;
       run += 1;
       id = world.nextId();
-      stopping = false;
+      takeover = wish;
+      won = null;
+      seekLater = null;
+      stopped = null;
       policy = { timing, id, host: name, pid: run, lock: traits.lock };
       keeper = { ...newKeeper, first };
       zero = { monotonic: clocks.monotonicMs(), boottime: clocks.boottimeMs() };
       leaseClock = createLeaseClock(clocks);
       look();
-      world.log(`${name} starts as ${id}${takeover ? ' --takeover' : ''}`);
-      send({ kind: 'seek', takeover });
+      world.log(`${name} starts as ${id}${wish ? ' --takeover' : ''}`);
+      loop = supervise();
+      loop.send({ kind: 'booted' });
     },
     stop() {
       if (!up) return;
       act(() => {
-        if (stopping) return;
         world.log(`${name} is asked to stop`);
-        stopping = true;
-        const { role } = keeper;
-        if (role === 'leader') handOver();
-        if (role === 'standby') send({ kind: 'quit' });
-        if (role === 'standby' || role === 'idle') linger();
+        loop.send({ kind: 'ask-stop', reason: 'asked' });
       });
     },
     crash() {

@@ -84,6 +84,8 @@ describe('defaults', () => {
       gateway: true,
       gatewayPort: null,
       sealed: false,
+      lease: null,
+      noWait: false,
       onRival: null,
       rivalAfterMs: 90_000,
       deafAfterMs: 180_000,
