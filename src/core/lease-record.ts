@@ -32,6 +32,8 @@ export interface LeaseRecord {
 
 /** A greater ttl is no promise but a mistake that nobody could outwait. */
 export const LONGEST_TTL_MS = 3_600_000;
+/** A greater one could not rise for long: numbers end at 2^53. */
+const HIGHEST = 2 ** 52;
 const TEXT_MAX = 4_096;
 const ID_MAX = 128;
 const HOST_MAX = 253;
@@ -58,7 +60,8 @@ export function parseRecord(text: string): LeaseRecord | null {
   const it = parseObject(text);
   if (it?.v !== 1) return null;
   const { holder, epoch, seq, ttl } = it;
-  if (typeof holder !== 'string' || holder.length > ID_MAX || !isCount(epoch) || !isCount(seq)) return null;
+  if (typeof holder !== 'string' || holder.length > ID_MAX) return null;
+  if (!isCount(epoch) || !isCount(seq) || epoch > HIGHEST || seq > HIGHEST) return null;
   if (!isCount(ttl) || ttl === 0 || ttl > LONGEST_TTL_MS) return null;
   return {
     ...{ v: 1, holder, epoch, seq, ttl },

@@ -45,6 +45,8 @@ test('what is no record is none, and never throws', () => {
     { ...FULL, epoch: -1 },
   ];
   wrong.push({ ...FULL, seq: 1.5 }, { ...FULL, ttl: 0 }, { ...FULL, ttl: 1e12 }, { ...FULL, epoch: 2 ** 60 });
+  // Nothing could rise above them for long.
+  wrong.push({ ...FULL, epoch: Number.MAX_SAFE_INTEGER }, { ...FULL, seq: Number.MAX_SAFE_INTEGER });
   wrong.push({ ...FULL, holder: 'h'.repeat(500) });
   for (const value of wrong) assert.equal(parseRecord(JSON.stringify(value)), null, JSON.stringify(value));
   for (const text of ['', '{', 'OK', '\0', `${JSON.stringify(FULL)}x`, `{"pad":"${'x'.repeat(5_000)}"}`])
