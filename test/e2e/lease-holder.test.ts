@@ -189,7 +189,7 @@ describe('lease, holding', { concurrency: 6 }, () => {
     // The one who asked takes it.
     const other = await b.another({ epoch: ((await b.record())?.epoch ?? 0) + 1, holder: asker });
     other.live();
-    await staysTrue('it stands by', 1_500, () => workersOf(b).length === 1);
+    await staysTrue('it stands by', 2_500, () => workersOf(b).length === 1);
     const status = await stateIs(b, 'standby', run);
     assert.deepEqual([leaseOf(status).holder, status.healthy], [other.shown, true]);
     await other.free();

@@ -275,7 +275,9 @@ describe('lease, standing by', { concurrency: 6 }, () => {
     const freed = await other.free();
     const worker = await workerNumber(b, 1, run);
     const tookMs = performance.now() - freed;
-    assert.ok(tookMs < 2_500, `the worker began ${Math.round(tookMs)} ms after`);
+    // Some 100 ms on an idle machine.
+    assert.ok(tookMs < 1_000, `the worker began ${Math.round(tookMs)} ms after`);
+    t.diagnostic(`the worker began ${Math.round(tookMs)} ms after`);
     const rec = await b.record();
     assert.ok((rec?.epoch ?? 0) > ahead, `${rec?.epoch} after ${ahead}`);
     assert.ok(environOf(worker.pid)?.includes(`SINGLEPOLL_EPOCH=${rec?.epoch}`));
@@ -318,6 +320,17 @@ describe('lease, standing by', { concurrency: 6 }, () => {
     assert.equal(run.ended(), null);
     await other.free();
     await workerNumber(b, 1, run);
+  });
+
+  test('standby: a freed record is taken soon also where nothing tells of it', async (t) => {
+    const b = await leaseBed(t, engine);
+    await b.another();
+    const run = await b.standby();
+    await engine.put(b.botId, JSON.stringify(rest));
+    const freed = performance.now();
+    await workerNumber(b, 1, run);
+    const tookMs = performance.now() - freed;
+    assert.ok(tookMs < 3_000, `the worker began ${Math.round(tookMs)} ms after`);
   });
 
   test('standby: a holder of this host name on another machine is waited for', async (t) => {

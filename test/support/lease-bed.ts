@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { type Bed, bed, node } from './bed.ts';
 import type { Running } from './cli.ts';
-import type { Engine } from './engines.ts';
+import { type Engine, redisCommand } from './engines.ts';
 import { readProc } from './proc.ts';
 import type { Status } from './status.ts';
 import { until } from './wait.ts';
@@ -61,6 +61,7 @@ export interface LeaseBed extends Bed {
   readonly fast: readonly string[];
   text(): Promise<string | null>;
   record(): Promise<Rec | null>;
+  /** Writes a record as another machine does: who watches is woken. `engine.put` wakes nobody. */
   put(rec: Rec): Promise<void>;
   /** A record that nobody holds: it may be taken at once. */
   vacate(epoch?: number): Promise<void>;
@@ -82,7 +83,11 @@ export async function leaseBed(t: TestContext, engine: Engine): Promise<LeaseBed
     for (const other of others) await other.crash();
   });
   const text = () => engine.peek(botId);
-  const put = (rec: Rec) => engine.put(botId, JSON.stringify(rec));
+  const put = async (rec: Rec) => {
+    await engine.put(botId, JSON.stringify(rec));
+    // As every machine does that changes it there; etcd and Kubernetes tell of changes by themselves.
+    if (engine.name === 'redis') await redisCommand(engine.port, 'PUBLISH', `singlepoll/${botId}`, 'x');
+  };
   const fast = ['--lease', url, ...FAST];
   const polite = node('polite.mjs');
   const self: LeaseBed = Object.assign(b, {
@@ -199,6 +204,3 @@ export async function goneAt(pid: number, what: string, run: Running, ms = 10_00
   });
   return performance.now();
 }
-
-/** What the variable of a running process holds. */
-export { environOf } from './proc.ts';
