@@ -8,7 +8,7 @@ import { bed, node, type StartOptions } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import { type Engine, type EngineName, openEngine, redisCommand, sql } from '../support/engines.ts';
 import { starts } from '../support/judge.ts';
-import { FAST, leaseBed, leaseOf } from '../support/lease-bed.ts';
+import { FAST, leaseBed, leaseEngine, leaseOf } from '../support/lease-bed.ts';
 import { commandOf, environOf, findByEnv } from '../support/proc.ts';
 import { until } from '../support/wait.ts';
 
@@ -50,9 +50,8 @@ async function guarded(name: EngineName): Promise<{ engine: Engine; login: strin
       return { engine, login: 'alice', path: '' };
     }
     case 'postgres': {
-      const engine = await openEngine('postgres');
+      const engine = await leaseEngine('postgres');
       await sql(engine.port, `CREATE ROLE alice LOGIN PASSWORD '${PASSWORD.replaceAll("'", "''")}'`);
-      await sql(engine.port, 'CREATE TABLE singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)');
       await sql(engine.port, 'GRANT ALL ON singlepoll_lease TO alice');
       return { engine, login: 'alice', path: '/postgres' };
     }

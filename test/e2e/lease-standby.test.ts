@@ -3,13 +3,14 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { after, before, describe, test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
+import { node } from '../support/bed.ts';
 import { ENGINES, type Engine, type EngineName, openEngine } from '../support/engines.ts';
 import { assertInOrder, assertNeverTwo } from '../support/judge.ts';
 import {
   FAST_TTL_MS,
   type LeaseBed,
   leaseBed,
+  leaseEngine,
   leaseOf,
   stateIs,
   unixSeconds,
@@ -380,12 +381,7 @@ for (const name of ENGINES.filter((one) => one !== 'redis'))
 function wholeWay(name: EngineName): void {
   let engine: Engine;
   before(async () => {
-    engine = await openEngine(name);
-    // PostgreSQL's table is made by the first who asks.
-    if (name === 'postgres') {
-      const { sql } = await import('../support/engines.ts');
-      await sql(engine.port, 'CREATE TABLE singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)');
-    }
+    engine = await leaseEngine(name);
   });
   after(() => engine?.close());
 
@@ -439,6 +435,5 @@ function wholeWay(name: EngineName): void {
     );
     const who = await b.run(['who', '--json'], { env });
     assert.equal((JSON.parse(who.stdout) as { lease: { holder: string } }).lease.holder, other.shown);
-    await (await bed(t)).run(['stop']);
   });
 }

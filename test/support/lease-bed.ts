@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { type Bed, bed, node } from './bed.ts';
 import type { Running } from './cli.ts';
-import { type Engine, redisCommand } from './engines.ts';
+import { type Engine, type EngineName, openEngine, redisCommand, sql } from './engines.ts';
 import { readProc } from './proc.ts';
 import type { Status } from './status.ts';
 import { until } from './wait.ts';
@@ -72,6 +72,15 @@ export interface LeaseBed extends Bed {
   /** Frees the record, starts with `polite.mjs` and waits until its worker polls. */
   holding(args?: readonly string[], command?: readonly string[]): Promise<Running>;
   lease(): Promise<LeaseView>;
+}
+
+/** An engine in which records can be written before any program has asked for one. */
+export async function leaseEngine(name: EngineName): Promise<Engine> {
+  const engine = await openEngine(name);
+  // Elsewhere the place of a record needs no making.
+  if (name === 'postgres')
+    await sql(engine.port, 'CREATE TABLE singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)');
+  return engine;
 }
 
 export async function leaseBed(t: TestContext, engine: Engine): Promise<LeaseBed> {
