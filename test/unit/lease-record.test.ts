@@ -57,4 +57,8 @@ test('unknown parts are ignored, and malformed ones that are only for people', (
   const text = JSON.stringify({ ...FULL, more: { a: 1 }, host: 5, pid: 'x', since: 'yesterday' });
   const { host, pid, since, ...rest } = FULL;
   assert.deepEqual(parseRecord(text), rest);
+  for (const drawn of ['box\u001b[2J', 'two\nlines', 'two words', 'box\u202e'])
+    assert.equal(parseRecord(JSON.stringify({ ...FULL, host: drawn }))?.host, undefined, drawn);
+  for (const time of ['1 Jan 2026 (\u001b[2J)', '2026-13-01T00:00:00Z', '2026'])
+    assert.equal(parseRecord(JSON.stringify({ ...FULL, since: time }))?.since, undefined, time);
 });
