@@ -142,9 +142,12 @@ describe('lease, an engine in trouble', { concurrency: 6 }, () => {
     const run = await b.holding([], node('ignores-term.mjs'));
     const [first] = workersOf(b, 'ignores-term.mjs');
     const renewed = await justRenewed(b);
+    const pollsOf = () => b.journal().filter(({ ev, pid }) => ev === 'poll' && pid === first?.pid).length;
+    const polls = pollsOf();
     await b.engine.pause();
     await run.waitFor(/\[lease\] lost/i);
     const shut = Date.now();
+    await until('its open poll to be answered', () => pollsOf() > polls, { ms: 1_000, seen: run.seen });
     const text = b.sandbox.text('while nobody may poll');
     const gone = await goneAt(first?.pid ?? -1, 'the worker', run);
     assert.ok(gone - renewed < FAST_TTL_MS, `gone ${Math.round(gone - renewed)} ms after the last renewal`);
