@@ -33,8 +33,11 @@ interface Lane {
   flow(): void;
 }
 
-/** To `to` on loopback; `port`: any free one by default. */
-export async function openProxy(to: number, options: { port?: number } = {}): Promise<BrokenLine> {
+/** To `to` on loopback; `port`: any free one by default; `host`: where it listens, loopback by default. */
+export async function openProxy(
+  to: number,
+  options: { port?: number; host?: string } = {},
+): Promise<BrokenLine> {
   const frozen = { up: false, down: false };
   const lanes = new Set<Lane>();
   const clients = new Set<Socket>();
@@ -98,7 +101,7 @@ export async function openProxy(to: number, options: { port?: number } = {}): Pr
 
   async function listen(): Promise<void> {
     server = createServer({ allowHalfOpen: true }, take);
-    server.listen(port, '127.0.0.1');
+    server.listen(port, options.host ?? '127.0.0.1');
     await once(server, 'listening');
     port = (server.address() as AddressInfo).port;
   }

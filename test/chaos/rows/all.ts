@@ -1,0 +1,12 @@
+import type { Row } from '../row.ts';
+import { longFreeze, shortFreeze } from './engine.ts';
+import { restart, sigkill, sigkillSupervisor, sigterm } from './leave.ts';
+import { answersFrozen, cableCut, frozenBothWays, oneAnswerLost, reset } from './network.ts';
+import * as pauses from './pauses.ts';
+
+export const ROWS: readonly Row[] = [
+  ...[sigterm, sigkill, sigkillSupervisor, restart],
+  ...[frozenBothWays, cableCut, reset, oneAnswerLost, answersFrozen],
+  ...[pauses.supervisor, pauses.machine],
+  ...[shortFreeze, longFreeze],
+];
