@@ -50,6 +50,18 @@ describe('lease in postgres, its own ways', () => {
     }
   });
 
+  it('wakes whoever waits from its first moment on, where the server has no encryption', async (t) => {
+    const bot = newBot();
+    const writer = await storeOf(t, engine.url(), bot);
+    await write(writer);
+    const store = await storeOf(t, engine.url(), bot);
+    // Its first line is the one that asks for encryption in vain.
+    assert.ok((await waited(store, null, AMPLE_MS)) < AMPLE_MS / 2, 'the watch came up');
+    const woken = waited(store, null, AMPLE_MS);
+    await write(writer);
+    assert.ok((await woken) < AMPLE_MS / 2, 'and rings');
+  });
+
   it('makes its table once, though ten begin together', async (t) => {
     const url = await database('race');
     const stores = await Promise.all(Array.from({ length: 10 }, () => storeOf(t, url, 1)));
