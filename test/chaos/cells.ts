@@ -1,6 +1,6 @@
 // Runs cells (a row with an engine), each in a yard of its own, some of them side by side.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -29,6 +29,8 @@ export async function inYard<T>(
   ms = CELL_MS,
 ): Promise<{ value: T; talk: string }> {
   const dir = mkdtempSync(join(tmpdir(), 'sp-chaos-'));
+  // PostgreSQL runs as a user of its own.
+  chmodSync(dir, 0o755);
   const file = fileURLToPath(new URL(script, import.meta.url));
   const command = [
     ...IN_YARD.slice(1),

@@ -1,5 +1,5 @@
 // What workers have written down (worker.cjs). Times: ms of CLOCK_MONOTONIC, the same in all machines of a yard.
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 
 export interface Line {
   readonly ev: 'start' | 'update' | 'asked' | 'end';
@@ -16,13 +16,20 @@ export interface Line {
 
 export const nowMs = (): number => Number(process.hrtime.bigint()) / 1e6;
 
-export function readJournal(file: string): Line[] {
-  if (!existsSync(file)) return [];
-  const text = readFileSync(file, 'utf8');
-  // The last line may be half written.
-  return text
-    .slice(0, text.lastIndexOf('\n') + 1)
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as Line);
+/** Gives all lines so far; reads only what is new, so that looking often costs little. */
+export function openJournal(file: string): () => readonly Line[] {
+  closeSync(openSync(file, 'a'));
+  const fd = openSync(file, 'r');
+  const lines: Line[] = [];
+  const chunk = Buffer.alloc(65_536);
+  let rest = '';
+  return () => {
+    for (let read = readSync(fd, chunk); read > 0; read = readSync(fd, chunk))
+      rest += chunk.toString('latin1', 0, read);
+    // The last line may be half written.
+    const end = rest.lastIndexOf('\n') + 1;
+    for (const line of rest.slice(0, end).split('\n')) if (line) lines.push(JSON.parse(line) as Line);
+    rest = rest.slice(end);
+    return lines;
+  };
 }

@@ -54,6 +54,8 @@ export interface StartOptions {
   readonly env?: Record<string, string>;
   /** Without a lease. */
   readonly alone?: boolean;
+  /** Another program in singlepoll's place; the worker's command is put behind it. Its worker polls without a door. */
+  readonly rival?: readonly string[];
 }
 
 export interface MachineOptions {
@@ -82,6 +84,7 @@ export function createMachine(options: MachineOptions): Machine {
   const cwd = join(home, 'project');
   let run: Started | null = null;
   let frozen: number[] = [];
+  let doorless = false;
   let deafSince: number | null = null;
 
   const deafen = () => {
@@ -121,7 +124,18 @@ export function createMachine(options: MachineOptions): Machine {
       if (!run) throw new Error(`nothing was started on ${name}`);
       return run;
     },
-    async start({ args = [], worker = [process.execPath, WORKER], env: more = {}, alone = false } = {}) {
+    async start({
+      args = [],
+      worker = [process.execPath, WORKER],
+      env: more = {},
+      alone = false,
+      rival,
+    } = {}) {
+      doorless = rival !== undefined;
+      if (rival) {
+        run = await spawn([...rival, ...worker], more);
+        return run;
+      }
       const lease = alone ? [] : ['--lease', 'env:CHAOS_LEASE', '--lease-profile', options.profile];
       const command = [process.execPath, '--', PROGRAM, 'start', ...lease, ...args, '--', ...worker];
       run = await spawn(command, { CHAOS_LEASE: options.leaseUrl, ...more });
@@ -145,7 +159,7 @@ export function createMachine(options: MachineOptions): Machine {
       frozen = what === 'all' ? ground.pids() : [self.run.pid];
       // The supervisor last: it would notice that its worker stands still.
       for (const pid of frozen.toReversed()) process.kill(pid, 'SIGSTOP');
-      deafen();
+      if (what === 'all' || !doorless) deafen();
     },
     thaw() {
       hear();

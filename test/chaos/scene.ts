@@ -15,7 +15,7 @@ import { type Engine, type EngineName, openEngine, sql } from '../support/engine
 import { COOKIE_NAME, readProc } from '../support/proc.ts';
 import { openProxy } from '../support/proxy.ts';
 import { until } from '../support/wait.ts';
-import { type Line, nowMs, readJournal } from './journal.ts';
+import { type Line, nowMs, openJournal } from './journal.ts';
 import { createMachine, type Machine, type StartOptions } from './machine.ts';
 import {
   type Deaf,
@@ -54,7 +54,7 @@ export interface Scene {
   machine(name: string, options?: { port?: number }): Promise<Machine>;
   /** A polls, B stands by; updates come from now on. */
   pair(options?: PairOptions): Promise<{ a: Machine; b: Machine }>;
-  journal(): Line[];
+  journal(): readonly Line[];
   /** First line of a worker of this machine, later than `afterMs`. */
   workerOf(machine: Machine, afterMs?: number, ms?: number): Promise<Line>;
   /** The first poll of this machine at the API after `afterMs`; gives when. */
@@ -96,11 +96,12 @@ export async function openScene(
   const sandbox = await startSandbox({ tokens: [TOKEN], host: YARD_ADDRESS });
   const timing = LEASE_PROFILES[profile];
   const journalFile = join(dir, 'journal');
+  const journal = openJournal(journalFile);
   const skewMs = nowMs() - performance.now();
   const deaf: Deaf[] = [];
   const injected: number[] = [];
   const machines: Machine[] = [];
-  const lives = watchLives(() => readJournal(journalFile), machines);
+  const lives = watchLives(journal, machines);
   let faultAtMs: number | null = null;
   let numbers = 1;
   let flowing: NodeJS.Timeout | undefined;
@@ -156,12 +157,12 @@ export async function openScene(
       await self.served(12);
       return { a: a!, b: b! };
     },
-    journal: () => readJournal(journalFile),
+    journal,
     workerOf: (machine, afterMs = 0, ms = 20_000) =>
       until(
         `a worker on ${machine.name}`,
         () =>
-          readJournal(journalFile).find(
+          journal().find(
             (line) => line.ev === 'start' && !line.child && line.name === machine.name && line.at > afterMs,
           ),
         { ms, everyMs: 10, seen: () => machine.run.running.seen() },
@@ -236,7 +237,7 @@ export async function openScene(
 }
 
 /** Looks every 10 ms which workers run. A stopped one, or a zombie, does not. Gives what it has seen so far. */
-function watchLives(journal: () => Line[], machines: readonly Machine[]): () => LifeSpan[] {
+function watchLives(journal: () => readonly Line[], machines: readonly Machine[]): () => LifeSpan[] {
   interface Watched {
     readonly machine: string;
     readonly pid: number;

@@ -6,7 +6,8 @@ const startedAt = now();
 const { appendFileSync } = require('node:fs');
 const http = require('node:http');
 
-const { CHAOS_NAME: name, CHAOS_JOURNAL: journal, SINGLEPOLL_EPOCH: epoch = '0' } = process.env;
+const { CHAOS_NAME: name, CHAOS_JOURNAL: journal } = process.env;
+const epoch = process.env.SINGLEPOLL_EPOCH ?? process.env.ETCD_LOCK_REV ?? '0';
 const { TELEGRAM_API_ROOT: root, TELEGRAM_BOT_TOKEN: token } = process.env;
 const stubborn = process.argv.includes('stubborn');
 const child = process.argv.includes('child');
