@@ -19,7 +19,7 @@ export interface CellResult {
 async function main(id: string, engine: EngineName, profile: LeaseProfile, dir: string): Promise<CellResult> {
   const row = ROWS.find((one) => one.id === id);
   if (!row) throw new Error(`no row ${id}`);
-  const scene = await openScene(engine, profile, dir, row.settings?.[engine]);
+  const scene = await openScene(engine, profile, dir, row.setsClock);
   let verdict: Verdict | null = null;
   try {
     await row.run(scene);

@@ -73,22 +73,30 @@ export async function runCell({ row, engine, profile }: Cell): Promise<Ran> {
   }
 }
 
-/** At most `jobs` at a time, in the order given; `done` hears of each as it ends. */
-export async function runCells(
+/** At most `jobs` at a time, in the order given. */
+export async function sideBySide<T, R>(
+  items: readonly T[],
+  jobs: number,
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = [];
+  const queue = [...items.entries()];
+  const worker = async (): Promise<void> => {
+    for (let next = queue.shift(); next; next = queue.shift()) results[next[0]] = await work(next[1]);
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+  return results;
+}
+
+/** `done` hears of each as it ends. */
+export function runCells(
   cells: readonly Cell[],
   jobs: number,
-  done: (result: Ran) => void,
+  done: (result: Ran, index: number) => void,
 ): Promise<Ran[]> {
-  const results: Ran[] = [];
-  const queue = [...cells.entries()];
-  const work = async (): Promise<void> => {
-    for (let next = queue.shift(); next; next = queue.shift()) {
-      const [index, cell] = next;
-      const result = await runCell(cell);
-      results[index] = result;
-      done(result);
-    }
-  };
-  await Promise.all(Array.from({ length: jobs }, work));
-  return results;
+  return sideBySide([...cells.entries()], jobs, async ([index, cell]) => {
+    const result = await runCell(cell);
+    done(result, index);
+    return result;
+  });
 }

@@ -8,8 +8,8 @@ export interface Row {
   readonly fault: string;
   /** Only with these. */
   readonly engines?: readonly EngineName[];
-  /** More arguments of the engine's server. */
-  readonly settings?: Partial<Record<EngineName, readonly string[]>>;
+  /** The engine's wall clock can be set. */
+  readonly setsClock?: boolean;
   /** Documented limit: this many getUpdates may come late, and so much overlap come of it. Absent: none. */
   readonly limit?: { readonly stale: number; readonly overlapMs: number };
   /** The worker of a supervisor that stands still lives on, behind a door that stands still too. */

@@ -28,6 +28,7 @@ import {
   type Verdict,
   workerOverlap,
 } from './verdict.ts';
+import { makeWallClock, type WallClock } from './wall-clock.ts';
 import { layGround, openGround, YARD_ADDRESS } from './yard.ts';
 
 const TOKEN = '123456789:AAE_chaos_chaos_chaos_chaos_chaos_c';
@@ -41,6 +42,8 @@ export interface Check {
 
 export interface Scene {
   readonly engine: Engine;
+  /** The engine's wall clock; null where the row does not ask for it. */
+  readonly clock: WallClock | null;
   readonly profile: LeaseProfile;
   readonly timing: LeaseTiming;
   /** From the last acknowledged renewal to the shut door; from a record first seen to a take-over. */
@@ -79,20 +82,25 @@ export interface Scene {
 export interface PairOptions {
   readonly a?: StartOptions;
   readonly b?: StartOptions;
+  /** In A's place; was made before. */
+  readonly first?: Machine;
   /** More standbys than B. */
   readonly more?: number;
+  /** Of the engine, as the machines reach it. */
+  readonly port?: number;
 }
 
 export async function openScene(
   engineName: EngineName,
   profile: LeaseProfile,
   dir: string,
-  settings: readonly string[] = [],
+  setClock = false,
 ): Promise<Scene> {
   await layGround();
   process.env.TMPDIR = join(dir, 'tmp');
   mkdirSync(process.env.TMPDIR, { mode: 0o755 });
-  const engine = await openEngine(engineName, { settings });
+  const clock = setClock ? makeWallClock(dir) : null;
+  const engine = await openEngine(engineName, { ...(clock && { env: clock.env }) });
   const sandbox = await startSandbox({ tokens: [TOKEN], host: YARD_ADDRESS });
   const timing = LEASE_PROFILES[profile];
   const journalFile = join(dir, 'journal');
@@ -112,10 +120,11 @@ export async function openScene(
     await sql(engine.port, 'CREATE TABLE singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)');
   await engine.put(BOT, formatRecord({ v: 1, holder: '', epoch: 1, seq: 1, ttl: timing.ttlMs }));
 
-  const polls = () => pollSpans(sandbox.log, BOT, skewMs);
+  const polls = () => pollSpans(sandbox.log, BOT, skewMs, nowMs());
 
   const self: Scene = {
     engine,
+    clock,
     profile,
     timing,
     stopMs: stopAfterMs(timing),
@@ -143,10 +152,10 @@ export async function openScene(
       machines.push(made);
       return made;
     },
-    async pair({ a: optionsA = {}, b: optionsB = {}, more = 0 } = {}) {
+    async pair({ a: optionsA = {}, b: optionsB = {}, more = 0, port = engine.port, first } = {}) {
       const [a, b, ...others] = await Promise.all(
         ['A', 'B', ...Array.from({ length: more }, (_, index) => `C${index + 1}`)].map((name) =>
-          self.machine(name),
+          name === 'A' && first ? first : self.machine(name, { port }),
         ),
       );
       await a!.start(optionsA);

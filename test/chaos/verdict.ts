@@ -41,8 +41,13 @@ export interface Verdict {
   readonly workerOverlapMs: number;
 }
 
-/** `skewMs`: what the log's clock has to be moved by to be the workers'. */
-export function pollSpans(records: readonly RequestRecord[], bot: number, skewMs: number): PollSpan[] {
+/** `skewMs`: what the log's clock has to be moved by to be the workers'; `nowMs` by theirs: one that is open lasts until then. */
+export function pollSpans(
+  records: readonly RequestRecord[],
+  bot: number,
+  skewMs: number,
+  nowMs: number,
+): PollSpan[] {
   return records
     .filter((record) => record.bot === bot && record.method.toLowerCase() === 'getupdates')
     .map((record) => ({
@@ -50,11 +55,7 @@ export function pollSpans(records: readonly RequestRecord[], bot: number, skewMs
       epoch: Number(record.params.epoch ?? 0),
       status: record.status,
       fromMs: record.startedAtMs + skewMs,
-      toMs:
-        Math.min(
-          record.endedAtMs ?? Number.POSITIVE_INFINITY,
-          record.clientGoneAtMs ?? Number.POSITIVE_INFINITY,
-        ) + skewMs,
+      toMs: Math.min(nowMs, (record.endedAtMs ?? nowMs) + skewMs, (record.clientGoneAtMs ?? nowMs) + skewMs),
     }));
 }
 

@@ -1,4 +1,5 @@
 import type { Row } from '../row.ts';
+import { engineClock, pooler, supervisorClock, suspended } from './clocks.ts';
 import { longFreeze, shortFreeze } from './engine.ts';
 import * as forget from './forget.ts';
 import { restart, sigkill, sigkillSupervisor, sigterm } from './leave.ts';
@@ -12,5 +13,6 @@ export const ROWS: readonly Row[] = [
   ...[pauses.supervisor, pauses.machine],
   ...[shortFreeze, longFreeze],
   ...[forget.wiped, forget.emptySoon, forget.emptyLate, forget.rolledBack, forget.takingForgotten],
-  ...[stubbornLost, stubbornAsked, twoStandbys, tenStandbys, forget.edited],
+  ...[engineClock, supervisorClock, suspended, stubbornLost, stubbornAsked, twoStandbys, tenStandbys],
+  ...[pooler, forget.edited],
 ];
