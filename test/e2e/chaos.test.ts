@@ -8,7 +8,7 @@ import { yardProblem } from '../chaos/yard.ts';
 
 const EVERYWHERE = ['1', '2', '3'];
 /** Nearly all of a row is waiting. */
-const JOBS = 6;
+const JOBS = 8;
 
 const cells: Cell[] = [
   ...ROWS.map(({ id, engines }) => ({
