@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Exit, type LaunchOptions, launch, PROGRAM, type Running } from '../support/cli.ts';
 import type { BrokenLine } from '../support/proxy.ts';
-import type { Status } from '../support/status.ts';
 import { until } from '../support/wait.ts';
 import { nowMs } from './journal.ts';
 import type { Deaf } from './verdict.ts';
@@ -35,9 +34,8 @@ export interface Machine {
   readonly run: Started;
   /** `singlepoll start --lease … ARGS -- WORKER`. */
   start(options?: StartOptions): Promise<Started>;
-  /** Any command in it, with the environment of a worker. */
-  spawn(command: readonly string[], env?: Record<string, string>): Promise<Started>;
-  status(): Promise<Status>;
+  /** All that what was started there has said. */
+  said(): string;
   /** The cable. Nobody is told. */
   cut(): Promise<void>;
   mend(): Promise<void>;
@@ -141,12 +139,7 @@ export function createMachine(options: MachineOptions): Machine {
       run = await spawn(command, { CHAOS_LEASE: options.leaseUrl, ...more });
       return run;
     },
-    spawn,
-    async status() {
-      const running = (await spawn([process.execPath, '--', PROGRAM, 'status', '--json'])).running;
-      await running.exit();
-      return JSON.parse(running.stdout()) as Status;
-    },
+    said: () => `--- ${name}\n${run?.running.seen() ?? 'nothing was started'}`,
     async cut() {
       await ground.cut();
       deafen();

@@ -219,7 +219,7 @@ export async function openScene(
         {
           ms,
           everyMs: 50,
-          seen: () => machines.map((one) => one.run.running.seen()).join('\n'),
+          seen: () => self.said().join('\n'),
         },
       ).catch(() => {});
       settledAtMs = nowMs();
@@ -240,7 +240,7 @@ export async function openScene(
         workerOverlapMs: workerOverlap(lives()),
       };
     },
-    said: () => machines.map((one) => `--- ${one.name}\n${one.run.running.seen()}`),
+    said: () => machines.map((one) => one.said()),
   };
   return self;
 }

@@ -12,7 +12,14 @@ export const ROWS: readonly Row[] = [
   ...[frozenBothWays, cableCut, reset, oneAnswerLost, answersFrozen],
   ...[pauses.supervisor, pauses.machine],
   ...[shortFreeze, longFreeze],
-  ...[forget.wiped, forget.emptySoon, forget.emptyLate, forget.rolledBack, forget.takingForgotten],
+  ...[
+    forget.wiped,
+    forget.emptySoon,
+    forget.emptyLate,
+    forget.wipedUnseen,
+    forget.rolledBack,
+    forget.takingForgotten,
+  ],
   ...[engineClock, supervisorClock, suspended, stubbornLost, stubbornAsked, twoStandbys, tenStandbys],
   ...[pooler, forget.edited],
 ];

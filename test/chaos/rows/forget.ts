@@ -68,6 +68,26 @@ export const emptyLate: Row = {
   },
 };
 
+export const wipedUnseen: Row = {
+  id: '9d',
+  fault: 'the record deleted while the holder cannot reach the engine',
+  async run(scene) {
+    const { a, b } = await scene.pair();
+    // From the moment after a renewal: the holder may go on for long.
+    const before = await scene.engine.peek(BOT);
+    await until('a renewal', async () => (await scene.engine.peek(BOT)) !== before, { everyMs: 20 });
+    const struckAtMs = scene.fault();
+    a.line.freeze('both');
+    await scene.engine.wipe(BOT);
+    const { at } = await scene.workerOf(b, struckAtMs, 3 * scene.timing.ttlMs);
+    scene.figures.takeoverMs = at - struckAtMs;
+    scene.check('outwaited, not taken at once', at - struckAtMs >= scene.timing.ttlMs, at - struckAtMs);
+    await scene.pollOf(b, at);
+    a.line.thaw();
+    await pause(2 * scene.timing.renewMs);
+  },
+};
+
 export const rolledBack: Row = {
   id: '10a',
   fault: 'the last renewal forgotten (fail-over to an older copy)',
