@@ -22,6 +22,14 @@ export interface Ran extends CellResult {
 
 const CELL_MS = 300_000;
 
+/** Folders in use; they go with us, also when we are asked to end. */
+const folders = new Set<string>();
+const remove = (dir: string): void => {
+  rmSync(dir, { recursive: true, force: true });
+  folders.delete(dir);
+};
+process.once('exit', () => [...folders].forEach(remove));
+
 /** Runs a script in a yard with a folder that is removed afterwards; gives the JSON of its last line. */
 export async function inYard<T>(
   script: string,
@@ -29,6 +37,7 @@ export async function inYard<T>(
   ms = CELL_MS,
 ): Promise<{ value: T; talk: string }> {
   const dir = mkdtempSync(join(tmpdir(), 'sp-chaos-'));
+  folders.add(dir);
   // PostgreSQL runs as a user of its own.
   chmodSync(dir, 0o755);
   const file = fileURLToPath(new URL(script, import.meta.url));
@@ -59,7 +68,7 @@ export async function inYard<T>(
     return { value: JSON.parse(last) as T, talk };
   } finally {
     clearTimeout(timer);
-    rmSync(dir, { recursive: true, force: true });
+    remove(dir);
   }
 }
 

@@ -61,6 +61,8 @@ if (problem) {
   process.exit(69);
 }
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+
 let kept: boolean;
 if (command === 'handover') {
   const rounds = { rounds: Number(values.rounds), crashes: Number(values.crashes) };
