@@ -217,6 +217,7 @@ const twoPollers: Rule = {
     const groups = new Map<string, Launch[]>();
     for (const launch of facts.launches) {
       if (!SIDE_BY_SIDE.has(launch.manager) || launch.polls === null || launch.name === 'release') continue;
+      if (launch.runs.some(({ lease }) => lease)) continue;
       const group = groups.get(launch.file) ?? [];
       if (!group.some(({ name }) => name === launch.name)) group.push(launch);
       groups.set(launch.file, group);

@@ -6,7 +6,7 @@ import { isDevelopmentName, isEnvFile, languageOf } from '../project/kinds.ts';
 import type { Launch } from '../project/launches.ts';
 import type { Evidence } from '../project/polling.ts';
 import { pythonFile } from '../project/reach.ts';
-import { type Run, optionValue } from '../project/run.ts';
+import { optionValue, type Run } from '../project/run.ts';
 import { type Finding, place, type Rule } from './finding.ts';
 
 type Said = Omit<Finding, 'rule'>;
@@ -255,7 +255,7 @@ const watcher: Rule = {
     facts.launches.flatMap((launch) =>
       launch.runs.flatMap((run) => {
         if (run.watcher === null) return [];
-        const polls = run.target === null ? (facts.polls[0] ?? null) : facts.reach.polls(run.target, run.way);
+        const polls = run.target === null ? unnamed(facts, run) : facts.reach.polls(run.target, run.way);
         if (polls === null) return [];
         return [
           {
@@ -273,6 +273,13 @@ const watcher: Rule = {
       }),
     ),
 };
+
+/** nodemon alone, `air`, `cargo watch -x run`: what they start is the project itself. */
+function unnamed(facts: Facts, { words }: Run): Evidence | null {
+  const isOther = words.some((word) => /test|jest|vitest|mocha|lint|tsc|build|check/.test(word));
+  const isItself = /^(nodemon|air|gow|reflex|CompileDaemon|cargo)$/.test(words[0] ?? '');
+  return isItself && !isOther ? (facts.polls[0] ?? null) : null;
+}
 
 function plainly(run: Run, launch: Launch): string {
   const file = run.target ?? '';

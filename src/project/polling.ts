@@ -22,8 +22,8 @@ interface Sign {
 const BOT_NAME = String.raw`(?:this\.)?\w*(?:[bB]ot|[tT]elegraf|app)\w*`;
 
 const POLLS: readonly Sign[] = [
-  { language: 'python', pattern: /\.(run_polling|start_polling|infinity_polling)\s*\(/g },
-  { language: 'python', pattern: /\.(polling)\s*\(/g, beside: /\btelebot\b|TeleBot/ },
+  { language: 'python', pattern: /\.(run_polling|start_polling|infinity_polling)\b/g },
+  { language: 'python', pattern: /\.(polling)\s*[(,)]/g, beside: /\btelebot\b|TeleBot/ },
   { language: 'python', pattern: /\b(?<!def )(get_updates|getUpdates)\s*\(/g },
   { language: 'python', pattern: /["'/](getUpdates)\b/g },
   { language: 'python', pattern: /\b(MessageLoop)\s*\(/g, beside: /\btelepot\b/ },
