@@ -100,7 +100,12 @@ function programsOf(folder: string): Programs {
 function words(facts: Facts, command: readonly string[] | null, from: string | null): string {
   const lines: string[] = [];
   if (command) lines.push(`command: ${plainCommand(command)}   (${plain(from ?? '')})`);
-  else lines.push('no command was found: fill in `command`, or give it to singlepoll start -- …');
+  const program = command?.[0] ?? '/';
+  if (!program.includes('/') && !isProgramInPath(program, process.env)) {
+    lines.push(`  ${plain(program)} is not in PATH here: install it, or write its path`);
+  }
+  if (command === null)
+    lines.push('no command was found: fill in `command`, or give it to singlepoll start -- …');
   const { library } = facts;
   const ready = readsApiRoot(facts);
   if (ready !== null) lines.push(`TELEGRAM_API_ROOT: ${plain(ready)} reads it already`);

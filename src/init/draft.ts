@@ -127,6 +127,13 @@ function fromRun(run: Run, launch: Launch, programs: Programs): Choice | null {
   if (inFolder) return null;
   let words = run.watcher === null ? [...run.words] : plainly(run);
   let remark = run.watcher === null ? null : `Without ${run.watcher}: singlepoll starts it again by itself.`;
+  if (/^(gunicorn|uvicorn|hypercorn|granian)$/.test(run.program)) {
+    const single = oneWorker(words);
+    if (single.join(' ') !== words.join(' ')) {
+      words = single;
+      remark = 'One worker: each of several would poll.';
+    }
+  }
   if (words.some((word) => /^\$/.test(word) || /\$\{?\w/.test(word))) {
     words = [
       'sh',
@@ -134,13 +141,6 @@ function fromRun(run: Run, launch: Launch, programs: Programs): Choice | null {
       `exec ${words.map((word) => (/^[\w$./:=@%+,{}-]+$/.test(word) ? word : `'${word}'`)).join(' ')}`,
     ];
     return { command: words, from: source(launch), remark };
-  }
-  if (/^(gunicorn|uvicorn|hypercorn|granian)$/.test(run.program)) {
-    const single = oneWorker(words);
-    if (single.join(' ') !== words.join(' ')) {
-      words = single;
-      remark = 'One worker: each of several would poll.';
-    }
   }
   return { command: interpreted(words, run.target, programs), from: source(launch), remark };
 }

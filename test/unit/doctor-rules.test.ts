@@ -215,7 +215,7 @@ const CASES: Record<string, Case> = {
     files: {
       'bot.py': BOT_PY,
       'compose.yml':
-        'x-a: &a\n  deploy: {replicas: "${N:-3}"}\nservices:\n  a:\n    <<: *a\n    command: python bot.py\n',
+        'x-a: &a\n  deploy: {replicas: "\u0024{N:-3}"}\nservices:\n  a:\n    <<: *a\n    command: python bot.py\n',
     },
     at: 'compose.yml:4',
   },
