@@ -49,7 +49,10 @@ export function isAside(path: string): boolean {
   return (
     /(^|\/)(tests?|__tests__|spec|specs|e2e|examples?|docs?|documentation|fixtures|samples?|demos?)\//i.test(
       path,
-    ) || /(^|\/)(test_[^/]*|conftest)\.py$|[._-](test|tests|spec)\.[a-z]+$/i.test(path)
+    ) ||
+    // What a compiler made of the source.
+    /(^|\/)(dist|build|out)\/.*\.[cm]?jsx?$/.test(path) ||
+    /(^|\/)(test_[^/]*|conftest)\.py$|[._-](test|tests|spec)\.[a-z]+$/i.test(path)
   );
 }
 

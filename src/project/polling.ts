@@ -25,7 +25,7 @@ const POLLS: readonly Sign[] = [
   { language: 'python', pattern: /\.(run_polling|start_polling|infinity_polling)\b/g },
   { language: 'python', pattern: /\.(polling)\s*[(,)]/g, beside: /\btelebot\b|TeleBot/ },
   { language: 'python', pattern: /\b(?<!def )(get_updates|getUpdates)\s*\(/g },
-  { language: 'python', pattern: /["'/](getUpdates)\b/g },
+  { language: 'python', pattern: /(?:\(\s*["']|\/)(getUpdates)\b/g },
   { language: 'python', pattern: /\b(MessageLoop)\s*\(/g, beside: /\btelepot\b/ },
   {
     language: 'js',
@@ -41,7 +41,7 @@ const POLLS: readonly Sign[] = [
   },
   { language: 'js', pattern: /\.(startPolling)\s*\(/g },
   { language: 'js', pattern: /\b(?<!function )(getUpdates)\s*\((?!\s*\)\s*\{)/g },
-  { language: 'js', pattern: /["'`/](getUpdates)\b/g },
+  { language: 'js', pattern: /(?:\(\s*["'`]|\/)(getUpdates)\b/g },
   {
     language: 'other-code',
     pattern: /\.(GetUpdatesChan|UpdatesViaLongPolling|StartPolling|GetUpdates)\s*\(/g,
@@ -65,13 +65,13 @@ const WEBHOOKS: readonly Sign[] = [
     pattern: /(?<!def )(?<!def _)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\(/g,
     not: /^\s*(?:\)|["']{2}|url\s*=\s*["']{2}|None)/,
   },
-  { language: 'python', pattern: /["'/](setWebhook)\b/g },
+  { language: 'python', pattern: /(?:\(\s*["']|\/)(setWebhook)\b/g },
   {
     language: 'js',
     pattern: /\b(?<!function )(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\(/g,
     not: /^\s*(?:\)|["'`]{2})/,
   },
-  { language: 'js', pattern: /["'`/](setWebhook)\b(?!\?url=["'`&])/g },
+  { language: 'js', pattern: /(?:\(\s*["'`]|\/)(setWebhook)\b(?!\?url=["'`&])/g },
   { language: 'js', pattern: new RegExp(String.raw`\b${BOT_NAME}\.(launch)\s*\(\s*\{[^}]*\bwebhook\b`, 'g') },
   {
     language: 'other-code',

@@ -5,7 +5,7 @@
 import { type Dirent, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { readTextFile } from '../config/read-file.ts';
-import type { Project, ProjectFile } from './files.ts';
+import { isAside, type Project, type ProjectFile } from './files.ts';
 import { isLog } from './kinds.ts';
 import { readEnds } from './read-ends.ts';
 
@@ -157,7 +157,8 @@ function readOne(walk: Walk, path: string): void {
   const mode = Number(stat.mode) & 0o7777;
   const read = Number(stat.size) <= limits.fileBytes && !TELLS_NOTHING.test(path) ? readTextFile(full) : null;
   const text = read?.kind === 'text' && !read.text.includes('\0') ? read.text : null;
-  if (read === null && !TELLS_NOTHING.test(path)) walk.reached.add(`${path} is too big to be looked at`);
+  if (read === null && !TELLS_NOTHING.test(path) && !isAside(path))
+    walk.reached.add(`${path} is too big to be looked at`);
   if (read?.kind === 'unreadable') walk.reached.add(`${path}: ${read.problem}`);
   walk.bytes += text?.length ?? 0;
   walk.files.push({ path, text, mode });

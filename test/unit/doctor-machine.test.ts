@@ -128,7 +128,7 @@ test('lines of shell', () => {
       ],
     ],
     [
-      'tini -g -- gunicorn app:app -w ${N:-4} --bind :$PORT',
+      'tini -g -- gunicorn app:app -w \u0024{N:-4} --bind :$PORT',
       [['gunicorn', 'app:app', '-w', '4', '--bind', ':$PORT']],
     ],
     ['', []],

@@ -322,6 +322,19 @@ const CASES: Record<string, Case> = {
     },
     at: null,
   },
+  'setWebhook as a word, and in what a compiler made': {
+    rule: 'sets-webhook',
+    files: {
+      'bot.js': `${BOT_JS}const METHODS = ['getMe', 'setWebhook'];\n`,
+      'dist/bot.js': "bot.api.setWebhook('https://x.example');\n",
+    },
+    at: null,
+  },
+  'setWebhook as the method of a call': {
+    rule: 'sets-webhook',
+    files: { 'bot.js': `${BOT_JS}api.post('setWebhook', { url });\n` },
+    at: 'bot.js:4',
+  },
   'set_webhook in a function that a setting chooses': {
     rule: 'sets-webhook',
     files: {
