@@ -5,7 +5,7 @@ import { TOKEN_VARIABLES } from '../config/token.ts';
 import { tokensIn } from '../doctor/tokens.ts';
 import { withoutComments } from '../project/code.ts';
 import type { Facts } from '../project/facts.ts';
-import { baseOf, isExample } from '../project/files.ts';
+import { baseOf, folderOf, isExample } from '../project/files.ts';
 import { isEnvFile, languageOf } from '../project/kinds.ts';
 import type { Launch } from '../project/launches.ts';
 import type { Run } from '../project/run.ts';
@@ -196,7 +196,9 @@ function fromSource(facts: Facts, programs: Programs): Choice | null {
     .filter(({ entry }) => facts.reach.polls(entry, 'run') !== null)
     .sort((a, b) => weight(a.entry) - weight(b.entry));
   const found = entries[0]?.entry;
-  if (found === undefined) return null;
+  // Several packages that poll are several bots: which of them is meant can't be told.
+  if (found === undefined || new Set(entries.map(({ entry }) => packageOf(facts, entry))).size > 1)
+    return null;
   const words =
     languageOf(found) === 'python'
       ? ['python', found]
@@ -204,6 +206,19 @@ function fromSource(facts: Facts, programs: Programs): Choice | null {
         ? ['npx', 'tsx', found]
         : ['node', found];
   return { command: interpreted(words, found, programs), from: `${found}, which polls`, remark: null };
+}
+
+/** The folder with the manifest that a file belongs to. */
+function packageOf(facts: Facts, path: string): string {
+  for (let folder = folderOf(path); ; folder = folderOf(folder)) {
+    const manifest = /^(package\.json|pyproject\.toml|requirements\.txt)$/;
+    if (
+      folder === '' ||
+      facts.project.files.some((file) => folderOf(file.path) === folder && manifest.test(baseOf(file.path)))
+    ) {
+      return folder;
+    }
+  }
 }
 
 /** The program that imports the file that polls, where there is one. */
