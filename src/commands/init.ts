@@ -1,6 +1,6 @@
 /** `singlepoll init`: a commented singlepoll.toml for the project in the working folder. */
 import { accessSync, constants, lstatSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { showValue } from '../config/show-value.ts';
 import { isProgramInPath } from '../doctor/in-path.ts';
@@ -86,15 +86,23 @@ function write(path: string, toml: string, replace: boolean): void {
 }
 
 function programsOf(folder: string): Programs {
-  const venv = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find((path) => {
-    try {
-      accessSync(join(folder, path), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  return { venvPython: venv ?? null, has: (program) => isProgramInPath(program, process.env) };
+  const venv = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find((path) =>
+    isRunnable(join(folder, path)),
+  );
+  return {
+    venvPython: venv ?? null,
+    has: (program) =>
+      program.includes('/') ? isRunnable(resolve(folder, program)) : isProgramInPath(program, process.env),
+  };
+}
+
+function isRunnable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function words(facts: Facts, command: readonly string[] | null, from: string | null): string {

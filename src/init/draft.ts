@@ -20,6 +20,7 @@ export interface Draft {
 
 /** What the machine has, as far as the choice of a command depends on it. */
 export interface Programs {
+  /** In PATH; a path: there. */
   has(program: string): boolean;
   /** Path of the interpreter of the project's virtualenv, relative to it. */
   readonly venvPython: string | null;
@@ -173,7 +174,9 @@ function interpreted(words: readonly string[], target: string | null, programs: 
   const local = words.map((word) =>
     target !== null && word.startsWith('/') && word.endsWith(`/${target}`) ? target : word,
   );
-  const [program = '', ...rest] = local;
+  const [given = '', ...rest] = local;
+  // A unit file names the interpreter of another machine.
+  const program = given.startsWith('/') && !programs.has(given) ? baseOf(given) : given;
   if (/^(\/usr\/(local\/)?bin\/)?python[\d.]*$/.test(program)) {
     if (programs.venvPython !== null) return [programs.venvPython, ...rest];
     const name = baseOf(program);
@@ -183,7 +186,7 @@ function interpreted(words: readonly string[], target: string | null, programs: 
     return [programs.venvPython, '-m', program, ...rest];
   }
   if (!programs.has(program) && /^(tsx|ts-node|nodemon|bun)$/.test(program)) return ['npx', ...local];
-  return local;
+  return [program, ...rest];
 }
 
 /** Nothing says how it is started: the file that polls, if it can be told which. */
