@@ -120,6 +120,8 @@ function build(): Command {
     () => import('./commands/ping.ts'),
   ).argument('[text]', 'the message (default: /ping)');
   sandboxCommand(program);
+  doctorCommand(program);
+  initCommand(program);
   return program;
 }
 
@@ -137,6 +139,49 @@ function sandboxCommand(program: Command): void {
     )
     .action(async () => {
       const { run } = await import('./commands/sandbox.ts');
+      exitCode = await run(it.opts());
+    });
+}
+
+/** Neither needs a token or a configuration that can be read: they are for projects that have none yet. */
+function doctorCommand(program: Command): void {
+  const it = program
+    .command('doctor')
+    .summary(
+      'what will make a 409 here? causes in the project’s files, each with its cure; checks of the machine',
+    )
+    .description(
+      'Reads the files of a project and names the causes of a 409 before they happen, each with place, reason and cure; checks\nprocess list, state folder, permissions, DNS, Bot API and clock. Reads only. Exit code 0: nothing found, 1: findings.',
+    )
+    .argument('[folder]', 'the project (default: the working folder)')
+    .option('--json', 'print one JSON document (default: off)')
+    .option('--offline', 'leave out DNS, Bot API and clock (default: off)')
+    .showHelpAfterError('  → singlepoll doctor --help')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      "\nExamples:\n  singlepoll doctor\n  singlepoll doctor --offline --json /srv/bot | jq '.findings[].why'\n",
+    )
+    .action(async () => {
+      const { run } = await import('./commands/doctor.ts');
+      exitCode = await run(it.args[0] ?? null, it.opts());
+    });
+}
+
+function initCommand(program: Command): void {
+  const it = program
+    .command('init')
+    .summary('write a commented singlepoll.toml for the project in the working folder')
+    .description(
+      'Looks at the project in the working folder and writes a commented singlepoll.toml: the command it found, strays to look\nfor, a lease where one is near. Shows the line that points the bot at the gateway. Overwrites nothing unasked.',
+    )
+    .option('--force', 'overwrite the singlepoll.toml that is there (default: off)')
+    .option('--print', 'print it instead of writing it (default: off)')
+    .showHelpAfterError('  → singlepoll init --help')
+    .allowExcessArguments(false)
+    .addHelpText('after', '\nExamples:\n  singlepoll init\n  singlepoll init --print | less\n')
+    .action(async () => {
+      const { run } = await import('./commands/init.ts');
       exitCode = await run(it.opts());
     });
 }

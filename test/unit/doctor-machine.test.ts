@@ -1,0 +1,137 @@
+/** doctor's judgements of the machine and of git's output, and how far it walks. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { checkEnvFiles, judgeProc } from '../../src/doctor/environment.ts';
+import { judgeHistory } from '../../src/doctor/history.ts';
+import { judgeClock, judgeReach } from '../../src/doctor/network.ts';
+import { CUT, readEnds } from '../../src/project/read-ends.ts';
+import { commandsOf } from '../../src/project/shell-line.ts';
+import { readProject, WALK_LIMITS } from '../../src/project/walk.ts';
+import { randomToken } from '../support/bed.ts';
+
+const NOW = Date.parse('2026-01-01T00:00:00Z');
+const answer = (date: string | undefined, status = 302) =>
+  ({ kind: 'answer', status, date, tookMs: 5 }) as const;
+
+describe('machine', () => {
+  test('hidepid hides strays, but not from root', () => {
+    const proc = (options: string) => `sysfs /sys sysfs rw 0 0\nproc /proc proc ${options} 0 0\n`;
+    assert.equal(judgeProc(proc('rw,relatime'), false).ok, true);
+    for (const hidden of ['rw,hidepid=2', 'rw,hidepid=invisible,gid=5']) {
+      assert.equal(judgeProc(proc(hidden), false).ok, false);
+      assert.equal(judgeProc(proc(hidden), true).ok, true);
+    }
+  });
+  test('the clock: 30 s are let pass, no Date says nothing', () => {
+    const at = (offMs: number) => judgeClock(answer(new Date(NOW - offMs).toUTCString()), NOW).ok;
+    assert.deepEqual(
+      [at(0), at(29_000), at(-29_000), at(31_000), at(-31_000)],
+      [true, true, true, false, false],
+    );
+    assert.equal(judgeClock(answer(undefined), NOW).ok, null);
+    assert.equal(judgeClock(answer('yesterday'), NOW).ok, null);
+  });
+  test('reach: any answer below 500; a certificate has a cure of its own', () => {
+    assert.equal(judgeReach('http://x', answer(undefined, 404)).ok, true);
+    assert.equal(judgeReach('http://x', answer(undefined, 503)).ok, false);
+    const tls = judgeReach('https://x', { kind: 'failure', problem: 'SELF_SIGNED_CERT_IN_CHAIN' });
+    assert.match(tls.cure ?? '', /NODE_EXTRA_CA_CERTS/);
+  });
+  test('env files: what the group may read is nobody’s finding, what all may is; without a token nothing is', () => {
+    const file = (mode: number, path = '.env', text = `T=${randomToken()}`) =>
+      checkEnvFiles([{ path, text, mode }])[0]!.ok;
+    assert.deepEqual([file(0o600), file(0o640), file(0o644), file(0o660)], [true, true, false, false]);
+    assert.equal(file(0o644, '.env', 'A=1'), true);
+    assert.equal(file(0o644, '.env.example'), true);
+  });
+});
+
+describe('git history', () => {
+  const token = randomToken();
+  const log = (text: string) =>
+    `commit ${'a'.repeat(40)}\n\ndiff --git a/x y.py b/x y.py\n--- /dev/null\n+++ b/x y.py\t\n@@ -0,0 +4,2 @@\n+a\n+${text}\n`;
+  test('place, commit and bot; each token once', () => {
+    const found = judgeHistory(log(`T="${token}"`) + log(`U="${token}"`), null);
+    assert.deepEqual(
+      found.map(({ file, line }) => `${file}:${line}`),
+      ['x y.py:5'],
+    );
+    assert.match(found[0]!.why, /commit aaaaaaaaaa\b/);
+    assert.ok(!JSON.stringify(found).includes(token));
+  });
+  test('lines that went away, placeholders and revoked secrets of the present bot are none', () => {
+    assert.deepEqual(judgeHistory(log('x').replace('+x', `-${token}`), null), []);
+    assert.deepEqual(judgeHistory(log('123456:ABC-DEF1234ghIkl-zyx57W2v1u123ew11'), null), []);
+    assert.deepEqual(judgeHistory(log(token), randomToken(Number(token.split(':')[0]))), []);
+    assert.equal(judgeHistory(log(token), token).length, 1);
+  });
+});
+
+describe('walk', () => {
+  test('no more files, levels and bytes than the limits say, and it says so', (t) => {
+    const root = mkdtempSync(join(tmpdir(), 'sp-walk-'));
+    t.after(() => rmSync(root, { recursive: true, force: true }));
+    mkdirSync(join(root, 'a/b/c'), { recursive: true });
+    mkdirSync(join(root, 'odd-venv'));
+    for (const path of [
+      '1.py',
+      '2.py',
+      'a/3.py',
+      'a/b/4.py',
+      'a/b/c/5.py',
+      'odd-venv/pyvenv.cfg',
+      'odd-venv/x.py',
+      'image.png',
+    ]) {
+      writeFileSync(join(root, path), 'x = 1\n');
+    }
+    writeFileSync(join(root, 'zero.py'), 'x\0');
+    const read = (limits: object) => readProject(root, { ...WALK_LIMITS, ...limits });
+    const all = read({});
+    assert.deepEqual(all.files.map(({ path }) => path).sort(), [
+      '1.py',
+      '2.py',
+      'a/3.py',
+      'a/b/4.py',
+      'a/b/c/5.py',
+      'zero.py',
+    ]);
+    assert.equal(all.files.find(({ path }) => path === 'zero.py')?.text, null);
+    assert.deepEqual(all.limits, []);
+    assert.equal(read({ files: 2 }).files.length, 2);
+    assert.match(read({ files: 2 }).limits[0]!, /first 2 files/);
+    assert.match(read({ depth: 1 }).limits[0]!, /more than 1 deep/);
+    assert.match(read({ fileBytes: 3 }).limits[0]!, /too big/);
+    assert.match(read({ ms: -1 }).limits[0]!, /looking ended after 0 files/);
+  });
+  test('both ends of a long log', (t) => {
+    const root = mkdtempSync(join(tmpdir(), 'sp-walk-'));
+    t.after(() => rmSync(root, { recursive: true, force: true }));
+    writeFileSync(join(root, 'x.log'), `${'a'.repeat(100)}${'b'.repeat(100)}${'c'.repeat(100)}`);
+    assert.equal(readEnds(join(root, 'x.log'), 10), `${'a'.repeat(10)}${CUT}${'c'.repeat(10)}`);
+    assert.equal(readEnds(join(root, 'x.log'), 150)?.length, 300);
+    assert.equal(readEnds(root), null);
+  });
+});
+
+test('lines of shell', () => {
+  const cases: [string, string[][]][] = [
+    ['A=1 exec python -u "my bot.py" > log 2>&1', [['python', '-u', 'my bot.py']]],
+    [
+      'npm ci && node . # run',
+      [
+        ['npm', 'ci'],
+        ['node', '.'],
+      ],
+    ],
+    [
+      'tini -g -- gunicorn app:app -w \u0024{N:-4} --bind :$PORT',
+      [['gunicorn', 'app:app', '-w', '4', '--bind', ':$PORT']],
+    ],
+    ['', []],
+  ];
+  for (const [line, expected] of cases) assert.deepEqual(commandsOf(line), expected, line);
+});
