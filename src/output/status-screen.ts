@@ -71,6 +71,7 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
     );
   }
   if (doc.lease) row('lease', leaseWords(doc.lease, nowMs));
+  if (doc.log) row('log', plain(doc.log.path));
   if (doc.strays.length === 0) row('strays', 'none found on this machine');
   for (const stray of doc.strays) {
     row('stray', `pid ${stray.pid} (${stray.user}) ${stray.grade}: ${plain(stray.command, 120)}`);
