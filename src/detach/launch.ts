@@ -26,7 +26,11 @@ export async function launch({ flags, words, cwd }: LaunchRequest): Promise<numb
   // In a session of its own, without a terminal, a hang-up can only be meant: it restarts the worker.
   delete env[HUP_IGNORED];
   env[DETACHED_VARIABLE] = process.stderr.isTTY ? 'terminal' : 'plain';
-  const args = ['start', ...flagWords({ ...flags, detach: true }), '--', ...words];
+  const args = [
+    'start',
+    ...flagWords({ ...flags, detach: true }),
+    ...(words.length > 0 ? ['--', ...words] : []),
+  ];
   const child = spawn(process.execPath, [...process.execArgv, '--', process.argv[1] ?? '', ...args], {
     cwd,
     env,
