@@ -88,7 +88,7 @@ export function flagWords(flags: RawFlags): string[] {
     if (value === undefined) return [];
     const long = longFlag(name);
     if (value === true) return [long];
-    if (value === false) return [long.startsWith('--no-') ? `--${long.slice(5)}` : `--no-${long.slice(2)}`];
+    if (value === false) return long.startsWith('--no-') ? [] : [`--no-${long.slice(2)}`];
     return (typeof value === 'string' ? [value] : value).map((text) => `${long}=${text}`);
   });
 }
