@@ -12,6 +12,11 @@ import { VERSION } from './version.ts';
 /** What is left open after an error gets this long to end by itself. */
 const LINGER_MS = 1_000;
 
+const BOT_OPTION = [
+  '--bot <id|@username>',
+  'the bot, from any folder (default: the one whose token is configured here, else the only one that runs)',
+] as const;
+
 let exitCode: number = EXIT.ok;
 
 function command(
@@ -55,10 +60,10 @@ function build(): Command {
   command(
     program,
     'start',
-    'make this the only poller: lock, strays, webhook, worker; stays in the foreground',
+    'make this the only poller: lock, strays, webhook, worker; stays in the foreground, -d detaches',
     [
       'singlepoll start -- gunicorn app:app --workers=1',
-      "singlepoll start --stray 'old_bot\\.py' -- node bot.js",
+      "singlepoll start -d --stray 'old_bot\\.py' -- node bot.js",
     ],
     () => import('./commands/start.ts'),
   )
@@ -71,16 +76,16 @@ function build(): Command {
     program,
     'stop',
     'stop the supervisor of this bot and its whole worker tree',
-    ['singlepoll stop', 'singlepoll stop --env-file /srv/bot/.env'],
+    ['singlepoll stop', 'singlepoll stop --bot @my_bot'],
     () => import('./commands/stop.ts'),
-  );
+  ).option(...BOT_OPTION);
   command(
     program,
     'restart',
     'replace the worker in place, gracefully; the supervisor and its lock stay',
-    ['singlepoll restart', 'singlepoll restart --env-file /srv/bot/.env'],
+    ['singlepoll restart', 'singlepoll restart --bot 123456'],
     () => import('./commands/restart.ts'),
-  );
+  ).option(...BOT_OPTION);
   command(
     program,
     'reset',
@@ -95,9 +100,11 @@ function build(): Command {
     program,
     'status',
     'one screen: bot, supervisor, worker tree, polling, webhook, strays',
-    ['singlepoll status', 'singlepoll status --json'],
+    ['singlepoll status --json', 'singlepoll status --all'],
     () => import('./commands/status.ts'),
   )
+    .option(...BOT_OPTION)
+    .option('--all', 'list all bots that this user has run on this machine (default: off)')
     .option('--json', 'print one JSON document (default: off)')
     .option('--watch', 'show it again whenever it changes, until interrupted (default: off)');
   command(
@@ -112,6 +119,16 @@ function build(): Command {
       '--probe [time]',
       'also hold getUpdates for this long, 1s to 10m, to see who polls from elsewhere; it says first what that disturbs (default: off; 10s without a time)',
     );
+  command(
+    program,
+    'logs',
+    'output of a detached run, or of one with --log-file',
+    ['singlepoll logs -f', 'singlepoll logs -n 100 --bot @my_bot'],
+    () => import('./commands/logs.ts'),
+  )
+    .option(...BOT_OPTION)
+    .option('-f, --follow', 'go on as it grows, across rotations, ends and starts (default: off)')
+    .option('-n, --lines <number>', 'begin with this many of the last lines, or all (default: 10)');
   command(
     program,
     'ping',

@@ -5,6 +5,9 @@ import { configFailure } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Invocation } from './invocation.ts';
 
+/** Nothing is found there. */
+const NOWHERE = '/nonexistent';
+
 export interface Loaded {
   readonly config: Config;
   readonly warnings: readonly string[];
@@ -23,6 +26,20 @@ export async function configure(
   return loaded;
 }
 
+/** The bot as it was named by --bot; null: by the token that is configured here. */
+export function namedBot({ own }: Pick<Invocation, 'own'>): string | null {
+  return typeof own.bot === 'string' ? own.bot : null;
+}
+
+/** Like configure; but where --bot names the bot, nothing of this folder and environment counts. */
+export async function configureUnlessNamed(invocation: Invocation): Promise<Loaded> {
+  if (namedBot(invocation) === null) return await configure(invocation);
+  const { command } = invocation;
+  const loaded = await loadConfig({ command, flags: {}, argvCommand: [], env: {}, cwd: NOWHERE });
+  if (!loaded.ok) throw configFailure(loaded.errors);
+  return loaded;
+}
+
 /**
  * The working folder; one that was deleted under us (a shell in the folder of the release before) by the name that the
  * kernel gives it, at which nothing is found: enough for `stop` and `status`, and `start` says why it is not for a worker.
@@ -34,7 +51,7 @@ export function workingFolder(): string {
     try {
       return readlinkSync('/proc/self/cwd');
     } catch {
-      return '/nonexistent';
+      return NOWHERE;
     }
   }
 }

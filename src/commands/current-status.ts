@@ -9,7 +9,12 @@ import { statusOf } from './status-of.ts';
 /** An answer takes some milliseconds. Who is slower than this is asked again, with patience. */
 const USUAL_ANSWER_MS = 400;
 
-export async function currentStatus(config: Config): Promise<StatusDocument> {
+/** `bot`: as it was named by --bot, which goes before the one that is configured. */
+export async function currentStatus(config: Config, bot: string | null = null): Promise<StatusDocument> {
+  if (bot !== null) {
+    const { namedStatus } = await import('./named-status.ts');
+    return await namedStatus(bot);
+  }
   const word = await usualWord(config);
   if (word) return word;
   const { thoroughStatus } = await import('./thorough-status.ts');

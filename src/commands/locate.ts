@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { findStateDir } from '../config/state-dir.ts';
-import type { StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import {
   type Answer,
@@ -19,7 +18,8 @@ import {
 } from '../machine/control.ts';
 import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
 import { plain } from '../output/plain.ts';
-import { CONTROL_SOCKET, isDeploySocket } from '../supervise/socket-names.ts';
+import { isDeploySocket } from '../supervise/socket-names.ts';
+import { findNamed, livingRuns, severalBots } from './runs.ts';
 import { statusOf } from './status-of.ts';
 
 /** How long the socket of a supervisor that holds the lock is waited for: it looks every 5 s whether it is still there. */
@@ -31,15 +31,19 @@ export interface Located {
   readonly holder: Holder | null;
 }
 
-/** Null: none runs. Throws 64 where several could be meant. */
-export async function locate(config: Config): Promise<Located | null> {
+/** `bot`: as it was given by --bot. Null: none runs. Throws 64 where several could be meant. */
+export async function locate(config: Config, bot: string | null = null): Promise<Located | null> {
+  if (bot !== null) {
+    const { run } = await findNamed(bot);
+    return run && { control: run.control, holder: null };
+  }
   const holder = await pollingSupervisor(config);
   if (holder) return { control: holder.answers ? holder.control : null, holder };
   const state = findStateDir(process.env);
   if (!state) return null;
   const deploy = await findDeploy(state.path, config);
   if (deploy || config.token) return deploy;
-  return await findOnly(state.path);
+  return await findOnly();
 }
 
 /** Who holds this bot's lock: a supervisor in polling mode, since deploy mode takes none. */
@@ -61,24 +65,10 @@ async function findDeploy(statePath: string, config: Config): Promise<Located | 
   return null;
 }
 
-async function findOnly(statePath: string): Promise<Located | null> {
-  const found: { control: string; doc: StatusDocument }[] = [];
-  for (const bot of list(statePath)) {
-    if (!/^\d+$/.test(bot)) continue;
-    const control = join(statePath, bot, CONTROL_SOCKET);
-    const doc = await statusOf(control);
-    if (doc) found.push({ control, doc });
-  }
-  if (found.length > 1) {
-    const rows = found.map(
-      ({ doc }) => `  ${doc.bot?.id} @${doc.bot?.username}, from ${plain(doc.supervisor?.cwd ?? '')}`,
-    );
-    throw new SinglepollError(
-      EXIT.usage,
-      `several bots run on this machine, and none is named here (no token in the environment or .env):\n${rows.join('\n')}`,
-      'cd to the folder of the bot, or give --env-file',
-    );
-  }
+/** Where no token is known here. */
+async function findOnly(): Promise<Located | null> {
+  const found = await livingRuns();
+  if (found.length > 1) throw severalBots(found);
   return found[0] ? { control: found[0].control, holder: null } : null;
 }
 

@@ -59,6 +59,7 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
     webhook: telegram.webhook,
     strays: strays.filter(({ grade }) => grade !== 'hint').map(toEntry),
     lease,
+    log: null,
   };
 }
 

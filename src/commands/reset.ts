@@ -76,20 +76,29 @@ export async function run(invocation: Invocation): Promise<number> {
     process.stdout.write('reset: no supervisor, no worker, no stray, no webhook\n');
     return EXIT.ok;
   }
+  if (again.config.detach) {
+    const { launch } = await import('../detach/launch.ts');
+    return await launch({ ...again, cwd: again.config.cwd });
+  }
   if (again.config.cwd !== workingFolder()) process.chdir(again.config.cwd);
   process.exit(await start(again));
 }
 
 /** The command given here, or that of the last start with its folder and flags. */
-async function whatToStart(invocation: Invocation, here: Loaded): Promise<Loaded & { flags: RawFlags }> {
-  if (here.config.command && invocation.words.length > 0) return { ...here, flags: invocation.flags };
+async function whatToStart(
+  invocation: Invocation,
+  here: Loaded,
+): Promise<Loaded & { flags: RawFlags; words: readonly string[] }> {
+  const { words } = invocation;
+  if (here.config.command && words.length > 0) return { ...here, flags: invocation.flags, words };
   const last = recallStart(openBotDir(openStateDir(process.env), here.config.botId ?? 0));
   if (last) {
     const { command } = invocation;
     const flags = { ...last.flags, ...invocation.flags, wait: false, takeover: false };
-    return { ...(await configure({ command, flags, words: last.command }, last.cwd)), flags };
+    const again = { command, flags, words: last.command };
+    return { ...(await configure(again, last.cwd)), ...again };
   }
-  if (here.config.command) return { ...here, flags: invocation.flags };
+  if (here.config.command) return { ...here, flags: invocation.flags, words };
   throw new SinglepollError(
     EXIT.config,
     `nothing to start again: no last start of bot ${here.config.botId} is known to this user, and no command was given`,

@@ -2,16 +2,16 @@
 
 import { EXIT, SinglepollError } from '../errors.ts';
 import { NoSupervisor } from '../machine/control.ts';
-import { configure, warn } from './context.ts';
+import { configureUnlessNamed, namedBot, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
 import { askSupervisor, locate } from './locate.ts';
 
 const RESTART_WAIT_MS = 10 * 60_000;
 
 export async function run(invocation: Invocation): Promise<number> {
-  const { config, warnings } = await configure(invocation);
+  const { config, warnings } = await configureUnlessNamed(invocation);
   warn(warnings);
-  const located = await locate(config);
+  const located = await locate(config, namedBot(invocation));
   const none = () =>
     new SinglepollError(
       EXIT.notRunning,

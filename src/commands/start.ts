@@ -1,12 +1,20 @@
 /** `singlepoll start`. */
 
+import { DETACHED_VARIABLE } from '../detach/message.ts';
 import { start } from '../supervise/start.ts';
 import { configure } from './context.ts';
 import type { Invocation } from './invocation.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);
-  const code = await start({ config, warnings, flags: invocation.flags });
+  const { flags, words } = invocation;
+  const detached = DETACHED_VARIABLE in process.env;
+  if (config.detach && !config.dryRun && !detached) {
+    const { launch } = await import('../detach/launch.ts');
+    return await launch({ flags, words, cwd: config.cwd });
+  }
+  const link = detached ? await (await import('../detach/link.ts')).openLink() : null;
+  const code = await start({ config, warnings, flags, link });
   // Whatever a library still holds open must not keep an ended supervisor alive.
   process.exit(code);
 }

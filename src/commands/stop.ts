@@ -2,7 +2,7 @@
 
 import { EXIT, SinglepollError } from '../errors.ts';
 import { type Answer, NoSupervisor } from '../machine/control.ts';
-import { configure, warn } from './context.ts';
+import { configureUnlessNamed, namedBot, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
 import { askSupervisor, locate } from './locate.ts';
 
@@ -10,9 +10,9 @@ import { askSupervisor, locate } from './locate.ts';
 const STOP_WAIT_MS = 10 * 60_000;
 
 export async function run(invocation: Invocation): Promise<number> {
-  const { config, warnings } = await configure(invocation);
+  const { config, warnings } = await configureUnlessNamed(invocation);
   warn(warnings);
-  const located = await locate(config);
+  const located = await locate(config, namedBot(invocation));
   if (!located) {
     process.stdout.write('nothing to stop: no supervisor runs\n');
     return EXIT.ok;

@@ -10,10 +10,11 @@ import { currentStatus } from './current-status.ts';
 const EVERY_MS = 1_000;
 const CLEAR_SCREEN = '\x1b[H\x1b[2J\x1b[3J';
 
-/** `draw` renders for people; null prints documents. */
+/** `draw` renders for people; null prints documents. `bot`: of --bot. */
 export async function watchStatus(
   config: Config,
   draw: ((doc: StatusDocument) => string) | null,
+  bot: string | null = null,
 ): Promise<number> {
   let last = '';
   let over = false;
@@ -25,7 +26,7 @@ export async function watchStatus(
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, end);
   process.stdout.on('error', end);
   while (!over) {
-    const doc = await currentStatus(config);
+    const doc = await currentStatus(config, bot);
     const document = JSON.stringify(doc);
     if (draw === null) {
       if (document !== last) process.stdout.write(`${document}\n`);

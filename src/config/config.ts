@@ -89,6 +89,13 @@ export interface Config {
   readonly maxRestartsPeriodMs: number;
   readonly stopTimeoutMs: number;
   readonly heartbeatMs: number;
+  /** Return once it runs; what runs then has no terminal. */
+  readonly detach: boolean;
+  readonly startTimeoutMs: number;
+  /** Absolute; null: the default of a detached run. */
+  readonly logFile: string | null;
+  readonly logMaxBytes: number;
+  readonly logKeep: number;
   readonly logFormat: OptionValues['logFormat'];
   readonly sandbox: boolean;
   readonly settings: readonly Setting[];

@@ -8,7 +8,7 @@ import { DEFAULT_API_ROOT } from './api-root.ts';
 import { needs, optionsOf } from './command-scope.ts';
 import type { CommandName, Config, WorkerCommand } from './config.ts';
 import type { ConfigError } from './config-error.ts';
-import { type Findings, readEnvFile, readToml } from './config-files.ts';
+import { type Findings, readEnvFile, readToml, resolvePath } from './config-files.ts';
 import { contradictions, doubts } from './contradictions.ts';
 import { freezeDeep } from './freeze.ts';
 import { chooseLease } from './lease-option.ts';
@@ -119,6 +119,14 @@ export async function loadConfig(request: LoadRequest): Promise<Loaded> {
     maxRestartsPeriodMs: values.maxRestarts.periodMs,
     stopTimeoutMs: values.stopTimeout,
     heartbeatMs: values.heartbeat,
+    detach: values.detach,
+    startTimeoutMs: values.startTimeout,
+    logFile:
+      values.logFile === null
+        ? null
+        : resolvePath(values.logFile, found.get('logFile')?.layer ?? 'flag', cwd, toml),
+    logMaxBytes: values.logSize,
+    logKeep: values.logKeep,
     logFormat: values.logFormat,
     sandbox: values.sandbox,
     settings,

@@ -14,6 +14,7 @@ import {
 } from './duration.ts';
 import { parseLease, showLease } from './lease-option.ts';
 import { type Parsed, parsed, unparsed } from './parsed.ts';
+import { parseCount, parseSize, SIZE_ACCEPTED } from './size.ts';
 import { parseStrayPattern } from './stray-pattern.ts';
 
 /** Where a value may come from, strongest first. */
@@ -307,6 +308,48 @@ export const OPTIONS = {
     initial: 60_000,
     defaultText: '60s',
     parse: parseDuration,
+    scope: 'run',
+  }),
+  detach: flag({
+    short: 'd',
+    description: 'return once the worker has polled successfully (or stands by), or say why not',
+    scope: 'run',
+  }),
+  startTimeout: value<number>({
+    placeholder: 'time',
+    description: 'with --detach: a worker that has not polled for this long is stopped again',
+    accepts: DURATION_ACCEPTED,
+    initial: 90_000,
+    defaultText: '90s',
+    parse: parseDuration,
+    scope: 'run',
+  }),
+  logFile: value<string | null>({
+    placeholder: 'path',
+    description: 'where everything that is printed is also written, with time and stream; rotated',
+    accepts: 'the path of a file',
+    initial: null,
+    defaultText: 'of a detached run one in the state folder, else none',
+    parse: parsePath,
+    scope: 'run',
+    path: true,
+  }),
+  logSize: value<number>({
+    placeholder: 'size',
+    description: 'the log file is rotated before it grows beyond this',
+    accepts: SIZE_ACCEPTED,
+    initial: 10 * 1024 * 1024,
+    defaultText: '10MB',
+    parse: parseSize,
+    scope: 'run',
+  }),
+  logKeep: value<number>({
+    placeholder: 'n',
+    description: 'rotated log files that are kept, PATH.1 (the newest) to PATH.N',
+    accepts: 'a number from 0 to 999',
+    initial: 5,
+    defaultText: '5',
+    parse: parseCount,
     scope: 'run',
   }),
   logFormat: choice(['text', 'json'], 'text', { description: "singlepoll's own lines", scope: 'run' }),

@@ -99,6 +99,13 @@ export interface StatusDocument {
   } | null;
   readonly strays: readonly StrayEntry[];
   readonly lease: LeaseEntry | null;
+  /** Null: none is written. */
+  readonly log: {
+    readonly path: string;
+    /** Why nothing is written at present; null: all is well. */
+    readonly problem: string | null;
+    readonly droppedBytes: number;
+  } | null;
 }
 
 /** `status` exits 0 healthy, 1 degraded, 3 not running. */

@@ -6,6 +6,7 @@
  */
 import net from 'node:net';
 import type { Readable } from 'node:stream';
+import type { LogStream } from '../log/log.ts';
 import { HEADROOM_BYTES } from './flood-scanner.ts';
 import { createMasker } from './mask.ts';
 import { createSampler } from './sample.ts';
@@ -16,8 +17,10 @@ import { widenPipe } from './widen-pipe.ts';
 export interface PumpOptions {
   /** The read end of a pipe, as a descriptor (which the pump then owns) or as a stream. A descriptor is faster. */
   readonly source: Readable | number;
-  /** Ours; it is never closed. */
-  readonly destinationFd: number;
+  /** Ours; it is never closed. Null: nobody but `copy` gets it. */
+  readonly destinationFd: number | null;
+  /** Gets all that is printed, too; ended with the pump. */
+  readonly copy?: LogStream | null;
   /** Our own tokens, masked wherever they show. */
   readonly tokens: readonly string[];
   /** Gets whole lines of what is printed, at most some 256 KiB per second of them. */
@@ -53,9 +56,10 @@ const HOLD_MS = 1_000;
 type Input = Pick<Readable, 'pause' | 'resume' | 'destroy'>;
 
 export function startPump(options: PumpOptions): Pump {
-  const { source, destinationFd, tokens, onText, onPassed, onNote } = options;
-  const sink = destinationFd > 2 ? openSink(destinationFd) : standardSink(destinationFd);
-  if (onNote) sink.onNote = onNote;
+  const { source, destinationFd, copy = null, tokens, onText, onPassed, onNote } = options;
+  const sink =
+    destinationFd === null ? null : destinationFd > 2 ? openSink(destinationFd) : standardSink(destinationFd);
+  if (sink && onNote) sink.onNote = onNote;
   const masker = createMasker(tokens);
   const tail = createTail();
   const sampler = onText ? createSampler(onText) : null;
@@ -88,7 +92,8 @@ export function startPump(options: PumpOptions): Pump {
     if (out.length === 0) return;
     tail.add(out, masker.scanner);
     sampler?.offer(out, nowMs);
-    if (!sink.write(out, written)) pending++;
+    copy?.write(out);
+    if (sink && !sink.write(out, written)) pending++;
   }
 
   function written(): void {
@@ -120,7 +125,8 @@ export function startPump(options: PumpOptions): Pump {
     finished = true;
     // The caller may keep a pump for its last lines: the read buffer should not stay with it.
     input = null;
-    if (destinationFd > 2) sink.close();
+    if (destinationFd !== null && destinationFd > 2) sink?.close();
+    copy?.end();
     finish();
   }
 
@@ -172,7 +178,7 @@ export function startPump(options: PumpOptions): Pump {
   return {
     done,
     tail: tail.lines,
-    stats: () => ({ bytes, droppedBytes: sink.droppedBytes }),
+    stats: () => ({ bytes, droppedBytes: sink?.droppedBytes ?? 0 }),
     close,
   };
 }

@@ -4,7 +4,7 @@ import type { Paint } from './paint.ts';
 import { plain } from './plain.ts';
 import { count, duration, howItEnded, leaseWords } from './words.ts';
 
-const LABELS: Readonly<Record<StatusDocument['state'], string>> = {
+export const STATE_WORDS: Readonly<Record<StatusDocument['state'], string>> = {
   starting: 'starting',
   standby: 'standing by',
   polling: 'polling',
@@ -19,7 +19,7 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
   const lines: string[] = [];
   const row = (label: string, text: string) => lines.push(`${label.padEnd(11)}${cut(text, columns - 11)}`);
   const mark = doc.healthy ? paint('good', '●') : paint(doc.state === 'stopped' ? 'warn' : 'error', '●');
-  lines.push(`${mark} ${botName(doc)}: ${paint(doc.healthy ? 'good' : 'warn', LABELS[doc.state])}`);
+  lines.push(`${mark} ${botName(doc)}: ${paint(doc.healthy ? 'good' : 'warn', STATE_WORDS[doc.state])}`);
   for (const problem of doc.problems) {
     lines.push(...wrap(problem.message, `${paint('error', '!')} `, 2, columns));
     if (problem.hint) lines.push(...wrap(problem.hint, '  → ', 4, columns));
@@ -71,6 +71,7 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
     );
   }
   if (doc.lease) row('lease', leaseWords(doc.lease, nowMs));
+  if (doc.log) row('log', plain(doc.log.path));
   if (doc.strays.length === 0) row('strays', 'none found on this machine');
   for (const stray of doc.strays) {
     row('stray', `pid ${stray.pid} (${stray.user}) ${stray.grade}: ${plain(stray.command, 120)}`);

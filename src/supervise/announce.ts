@@ -39,6 +39,7 @@ function isFolder(path: string): boolean {
 /** Options that show in a line of their own. */
 const SAID_ELSEWHERE: ReadonlySet<OptionName> = new Set([
   'apiRoot',
+  'detach',
   'dryRun',
   'sandbox',
   'tokenEnv',

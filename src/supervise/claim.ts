@@ -19,6 +19,8 @@ export interface ClaimOptions {
   readonly stopTimeoutMs: number;
   readonly signal: AbortSignal;
   readonly say: (text: string) => void;
+  /** Told when it begins to stand by. */
+  readonly onWait?: () => void;
 }
 
 /** Returns the lock. Throws SinglepollError 75 when it stays another's; rejects when `signal` aborts. */
@@ -53,6 +55,7 @@ export async function claim(
       await pause(100, undefined, { signal }).catch(() => {});
     } else if (options.wait) {
       if (holder?.pid !== waitingFor) say(`standing by: ${describe(holder)}`);
+      if (waitingFor === undefined) options.onWait?.();
       waitingFor = holder?.pid;
       await lockReleased(key, signal);
       signal.throwIfAborted();

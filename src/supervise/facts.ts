@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts';
 import type { Overlap } from '../core/rivalry.ts';
 import type { LeaseEntry, Problem, StatusDocument, StrayEntry } from '../core/status.ts';
 import type { Poller } from '../gateway/gateway.ts';
+import type { LogFacts } from '../log/log.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Me } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
@@ -58,6 +59,8 @@ export interface Facts {
   /** Null: there is none. */
   lease: () => LeaseEntry | null;
   leaseProblem: () => Problem | null;
+  /** Null: none is written. */
+  log: () => LogFacts | null;
   strays: readonly StrayEntry[];
   uninspectable: number;
 }
@@ -108,6 +111,7 @@ export function newFacts(
     pollOpenMs: () => 0,
     lease: () => null,
     leaseProblem: () => null,
+    log: () => null,
     strays: [] as readonly StrayEntry[],
     uninspectable: 0,
   };

@@ -13,6 +13,8 @@ export interface LastStart {
   readonly cwd: string;
   readonly flags: RawFlags;
   readonly at: string;
+  /** Of the bot. */
+  readonly username?: string | null;
 }
 
 const FILE = 'last-start.json';
@@ -45,6 +47,7 @@ export function recallStart(botDir: string): LastStart | null {
       cwd: value.cwd,
       flags: value.flags ?? {},
       at: String(value.at ?? ''),
+      username: typeof value.username === 'string' ? value.username : null,
     };
   } catch {
     return null;

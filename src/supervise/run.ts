@@ -21,6 +21,7 @@ import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { PollRight } from './poll-right.ts';
 import type { Sweeper } from './sweep.ts';
+import type { Voice } from './voice.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 import { workerEnv } from './worker-env.ts';
 
@@ -41,6 +42,7 @@ export interface RunContext {
   readonly config: Config;
   readonly command: readonly string[];
   readonly report: Report;
+  readonly voice: Voice;
   readonly facts: Facts;
   readonly run: string;
   readonly tree: WorkerTree;
@@ -66,6 +68,8 @@ export interface Running {
   kill(): void;
   /** What the last stop of a tree ended, the leader first. */
   stopped(): readonly number[];
+  /** The last of what the worker printed; unless that was said already. */
+  sayLastLines(report: Report): void;
   /** Called after every step. */
   onStep(listener: () => void): void;
   /** Called at each 409 that another poller has caused; `named`: by the worker in its output, which nobody else saw. */
@@ -78,7 +82,7 @@ export interface Running {
 
 /** Starts the loop at once; never rejects. */
 export function runSupervisor(context: RunContext): Running {
-  const { config, command, report, facts, tree, guarding, gateway, right, thrift } = context;
+  const { config, command, report, voice, facts, tree, guarding, gateway, right, thrift } = context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
   const guard = createGuard();
   const listeners: (() => void)[] = [];
@@ -273,11 +277,9 @@ export function runSupervisor(context: RunContext): Running {
   function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2): Pump {
     return startPump({
       source,
-      destinationFd,
-      tokens,
-      onText: noticeConflict,
-      onPassed: thrift.passed,
-      onNote: sayOutput,
+      destinationFd: voice.printsOutput ? destinationFd : null,
+      copy: voice.logStream(destinationFd === 1 ? 'out' : 'err'),
+      ...{ tokens, onText: noticeConflict, onPassed: thrift.passed, onNote: sayOutput },
     });
   }
 
@@ -326,11 +328,16 @@ export function runSupervisor(context: RunContext): Running {
         ? `; up to ${duration(config.stopTimeoutMs)}, a second signal kills at once`
         : '';
     report.line(tag, text + hurry, level, { ...saying });
-    if (saying.what === 'crash-loop') {
-      const lines = lastPumps.flatMap((it) => it.tail()).slice(-20);
-      for (const line of lines) report.line('worker', `| ${line}`);
-      if (lines.length === 0) report.line('worker', '| (it printed nothing)');
-    }
+    if (saying.what === 'crash-loop') sayLastLines(report);
+  }
+
+  let saidLastLines = false;
+  function sayLastLines(to: Report): void {
+    if (saidLastLines) return;
+    saidLastLines = true;
+    const lines = lastPumps.flatMap((it) => it.tail()).slice(-20);
+    for (const line of lines) to.line('worker', `| ${line}`);
+    if (lines.length === 0) to.line('worker', '| (it printed nothing)');
   }
 
   async function exit(code: number, reason: string, clean: boolean): Promise<void> {
@@ -399,6 +406,7 @@ export function runSupervisor(context: RunContext): Running {
     },
     kill: () => killing.abort(),
     stopped: () => stopped,
+    sayLastLines,
     onStep: (listener) => void listeners.push(listener),
     conflict() {
       for (const listener of conflictListeners) listener(false);

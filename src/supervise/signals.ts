@@ -4,7 +4,8 @@
  */
 import { closeSync, openSync } from 'node:fs';
 
-const HUP_IGNORED = '_SINGLEPOLL_HUP_IGNORED';
+/** Set by our launcher where a hang-up was ignored when singlepoll began. */
+export const HUP_IGNORED = '_SINGLEPOLL_HUP_IGNORED';
 
 export interface Asks {
   stop(reason: string): void;

@@ -9,14 +9,16 @@ import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
+import type { Link } from '../detach/link.ts';
 import { EXIT } from '../errors.ts';
+import { logPath, rememberLog } from '../log/place.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
 import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
 import { painter } from '../output/paint.ts';
-import { createReport, type Report } from '../output/report.ts';
+import type { Report } from '../output/report.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
 import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
@@ -35,6 +37,8 @@ import { listen } from './signals.ts';
 import { CONTROL_SOCKET, deploySocket } from './socket-names.ts';
 import { statusDocument } from './status-document.ts';
 import { createSweeper } from './sweep.ts';
+import { standsBy, type UntilReady, untilReady } from './until-ready.ts';
+import { createVoice, type Voice } from './voice.ts';
 import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
 
@@ -42,6 +46,8 @@ export interface StartRequest {
   readonly config: Config;
   readonly warnings: readonly string[];
   readonly flags: RawFlags;
+  /** Of a detached run: to who started it. */
+  readonly link?: Link | null;
 }
 
 const TREE_FRESH_MS = 1_000;
@@ -51,7 +57,7 @@ const WEBHOOK_SETTLES_MS = 300;
 /** Asked to stop before there was a worker. */
 class Stopped extends Error {}
 
-/** Runs a supervisor in the foreground until it ends. Throws SinglepollError for its own reasons to end early. */
+/** Runs a supervisor in this process until it ends. Throws SinglepollError for its own reasons to end early. */
 export async function start(request: StartRequest): Promise<number> {
   const boot = new AbortController();
   const asks = {
@@ -64,9 +70,12 @@ export async function start(request: StartRequest): Promise<number> {
     restart: (reason) => asks.restart(reason),
     forward: (signal) => asks.forward(signal),
   });
-  const paint = await painter(process.stderr, process.env);
+  const link = request.link ?? null;
+  link?.onGone(() => asks.stop('who started it has gone before it was ready'));
   const tokens = request.config.token === null ? [] : [request.config.token];
-  const report = createReport(request.config.logFormat, tokens, paint);
+  const paint = link ? link.paint : await painter(process.stderr, process.env);
+  const voice = createVoice(request.config, tokens, link, paint);
+  const { report } = voice;
   const rehearse = request.config.sandbox ? await rehearsal(request.config, report) : null;
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
@@ -77,7 +86,11 @@ export async function start(request: StartRequest): Promise<number> {
     checkCommand(config);
     // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
     if (!config.dryRun) botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
-    const startup = { ...request, config, report, rehearse, api, botDir, gatewayModule, signal: boot.signal };
+    const startup = {
+      ...request,
+      ...{ link, config, voice, report, rehearse, api, botDir, gatewayModule },
+      signal: boot.signal,
+    };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
     sayConfiguration(startup);
     rehearse?.say();
@@ -102,6 +115,8 @@ export async function start(request: StartRequest): Promise<number> {
 }
 
 interface Startup extends StartRequest {
+  readonly link: Link | null;
+  readonly voice: Voice;
   readonly report: Report;
   readonly rehearse: Rehearsal | null;
   readonly api: BotApi | null;
@@ -145,7 +160,7 @@ type Asks = {
 
 /** Step 4, and the way back: whatever happens beyond it, the lock never outlives the supervisor. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, report, botDir, signal } = startup;
+  const { config, link, voice, report, botDir, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
@@ -164,14 +179,29 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
       stopTimeoutMs: config.stopTimeoutMs,
       signal,
       say: (text) => report.line('lock', text),
+      onWait: () => {
+        void openLog(startup).then(() => {
+          link?.ready(standsBy(config.botId));
+          voice.leaveStarter();
+        });
+      },
     });
     report.line('lock', `taken: the only supervisor of bot ${config.botId} on ${hostname()}`, 'good');
   }
   try {
+    await openLog(startup);
     return await superviseLocked(startup, me, asks, { lock, socketPath, startedAt });
   } finally {
     lock?.release();
   }
+}
+
+/** Not before: the log is that of the supervisor that holds the lock. */
+async function openLog({ config, voice, link, botDir, rehearse }: Startup): Promise<void> {
+  if (!link && config.logFile === null) return;
+  const path = config.logFile ?? logPath(botDir, config);
+  await voice.openLog(path);
+  if (!rehearse) rememberLog(botDir, path);
 }
 
 interface Place {
@@ -187,12 +217,13 @@ async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, report, rehearse, api, botDir, signal } = startup;
+  const { config, link, voice, report, rehearse, api, botDir, signal } = startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
   const right = await openRight(startup, () => ({ running, gateway }));
   const command = config.command?.argv ?? rehearse?.command ?? [];
   const facts = newFacts(config, me, command, startedAt);
+  facts.log = voice.logFacts;
   const run = randomBytes(8).toString('hex');
   const tree = createWorkerTree({
     run,
@@ -227,7 +258,7 @@ async function superviseLocked(
           }),
         }
       : null;
-  remember(botDir, startup, command);
+  remember(botDir, startup, command, me?.username ?? null);
   const thrift = startThrift();
   const clearAgain = () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared());
   if (right) Object.assign(facts, { lease: right.status, leaseProblem: right.problem });
@@ -247,6 +278,7 @@ async function superviseLocked(
     config,
     command,
     report,
+    voice,
     facts,
     run,
     tree,
@@ -265,6 +297,7 @@ async function superviseLocked(
   asks.restart = (reason) => loop.send({ kind: 'ask-restart', reason });
   asks.forward = (name) => running.forward(name);
   if (signal.aborted) asks.stop('asked to stop');
+  const start: UntilReady | null = link ? untilReady({ link, running, config, facts, report, voice }) : null;
 
   let listed = {
     pid: null as number | null,
@@ -305,6 +338,7 @@ async function superviseLocked(
     : () => {};
 
   const ending = await running.ended;
+  start?.end();
   // After a bug nobody knows what lives: the lease runs out by itself.
   await right?.end(false);
   stopWatching();
@@ -312,7 +346,7 @@ async function superviseLocked(
   lock?.release();
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
-  return ending.code;
+  return start?.code(ending) ?? ending.code;
 }
 
 /** Null: no lease was asked for. What it tells goes to the supervisor that is about to be. */
@@ -335,10 +369,16 @@ async function openRight(
   });
 }
 
-function remember(botDir: string, { config, flags, report }: Startup, command: readonly string[]): void {
+function remember(
+  botDir: string,
+  { config, flags, link, report }: Startup,
+  command: readonly string[],
+  username: string | null,
+): void {
   if (!config.polling || config.sandbox) return;
   try {
-    rememberStart(botDir, { command, cwd: config.cwd, flags, at: new Date().toISOString() });
+    const again = link ? { ...flags, detach: true } : flags;
+    rememberStart(botDir, { command, cwd: config.cwd, flags: again, username, at: new Date().toISOString() });
   } catch (error) {
     report.line('config', `\`reset\` will not know this command: ${(error as Error).message}`, 'warn');
   }

@@ -76,6 +76,7 @@ export function statusDocument(
     webhook: facts.webhook,
     strays: facts.strays,
     lease: facts.lease(),
+    log: facts.log(),
   };
 }
 
@@ -145,6 +146,14 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
     });
   }
   problems.push(...gatewayProblems(facts, nowMs));
+  const log = facts.log();
+  if (log?.problem) {
+    problems.push({
+      code: 'log',
+      message: `${log.problem}; polling goes on`,
+      hint: 'make room or let it be written: it goes on by itself',
+    });
+  }
   if (facts.apiProblem) problems.push({ code: 'api-unreachable', message: facts.apiProblem });
   return problems;
 }

@@ -32,6 +32,7 @@ describe('table', () => {
         ...['--keep-webhook', '--log-format', '--max-restarts', '--restart', '--sandbox', '--stop-timeout'],
         ...['--no-gateway', '--gateway-port', '--sealed', '--on-rival', '--rival-after', '--deaf-after'],
         ...['--require-gateway', '--allow-set-webhook', '--lease', '--lease-profile', '--lease-ttl'],
+        ...['--detach', '--start-timeout', '--log-file', '--log-size', '--log-keep'],
         ...['--stray', '--stray-scope', '--takeover', '--token-env', '--token-file', '--wait'],
       ].sort(),
     );

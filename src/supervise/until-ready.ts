@@ -1,0 +1,93 @@
+/** The start of a detached run as who started it sees it: ready, or what went wrong and the code for that. */
+import { constants } from 'node:os';
+import type { Config } from '../config/config.ts';
+import type { Ending, State } from '../core/supervisor.ts';
+import type { Link } from '../detach/link.ts';
+import { EXIT } from '../errors.ts';
+import type { Report } from '../output/report.ts';
+import { duration } from '../output/words.ts';
+import type { Facts } from './facts.ts';
+import type { Running } from './run.ts';
+import type { Voice } from './voice.ts';
+
+interface Parts {
+  readonly link: Link;
+  readonly running: Running;
+  readonly config: Config;
+  readonly facts: Facts;
+  readonly report: Report;
+  readonly voice: Voice;
+}
+
+export interface UntilReady {
+  /** The run has ended: an unready one shows what its worker said last. */
+  end(): void;
+  /** What `start` ends with. */
+  code(ending: Ending): number;
+}
+
+/** Watches from now on. */
+export function untilReady({ link, running, config, facts, report, voice }: Parts): UntilReady {
+  const { loop } = running;
+  let timer: NodeJS.Timeout | null = null;
+  let late = false;
+  /** How the worker had ended before, where it had. */
+  let last: State['lastExit'] = null;
+
+  function look(): void {
+    if (link.isReady) return;
+    const { phase, pid, headed } = loop.state;
+    if (headed?.to === 'exit') return;
+    if (phase === 'standby' || phase === 'polling') {
+      if (timer !== null) clearTimeout(timer);
+      const what =
+        phase === 'standby'
+          ? 'stands by'
+          : config.polling
+            ? 'polls'
+            : 'runs; nobody polls, as asked (POLLING_ENABLED!=1)';
+      const log = voice.logFacts();
+      const worker = phase === 'polling' ? `, worker ${pid}` : '';
+      link.ready(
+        `${name(facts)} ${what}: supervisor ${process.pid}${worker}${log ? `; log ${log.path}` : ''}`,
+      );
+      voice.leaveStarter();
+    } else if (pid !== null) timer ??= setTimeout(giveUp, config.startTimeoutMs);
+  }
+
+  function giveUp(): void {
+    late = true;
+    last = loop.state.lastExit;
+    report.line(
+      'start',
+      `the worker has not polled within ${duration(config.startTimeoutMs)} (--start-timeout); everything is stopped again`,
+      'error',
+    );
+    loop.send({ kind: 'ask-stop', reason: 'not started in time' });
+  }
+
+  running.onStep(look);
+  look();
+  return {
+    end() {
+      if (timer !== null) clearTimeout(timer);
+      if (!link.isReady && loop.state.spawn > 0) running.sayLastLines(report);
+    },
+    code(ending) {
+      if (!late) return ending.code;
+      const signal = last?.signal as keyof typeof constants.signals | undefined;
+      const code = signal ? 128 + constants.signals[signal] : (last?.code ?? 0);
+      return code === 0 ? EXIT.unreachable : code;
+    },
+  };
+}
+
+/** Before the lock is ours. */
+export function standsBy(botId: number | null): string {
+  return `bot ${botId} stands by until the present supervisor leaves: pid ${process.pid}; kill ${process.pid} ends it`;
+}
+
+function name({ bot }: Facts): string {
+  if (!bot) return 'the worker';
+  return bot.username ? `@${bot.username} (${bot.id})` : `bot ${bot.id}`;
+}

@@ -1,0 +1,172 @@
+// The log of a run: full and unwritable disks, rotation under a flood, the foreground, `logs` across ends and starts.
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { bed, node } from '../support/bed.ts';
+import { PROGRAM } from '../support/cli.ts';
+import { detach, logFile, logText, serves } from '../support/detach-bed.ts';
+import { assertNoToken } from '../support/judge.ts';
+import { polledBy } from '../support/strays.ts';
+import { until } from '../support/wait.ts';
+
+const TMPFS = ['-t', 'tmpfs', '-o', 'size=1m,mode=700', 'tmpfs'];
+
+/** Root may, but not in every container. */
+function mayMount(): boolean {
+  const folder = mkdtempSync(join(tmpdir(), 'sp-disk-'));
+  const may = spawnSync('mount', [...TMPFS, folder]).status === 0;
+  if (may) execFileSync('umount', [folder]);
+  rmdirSync(folder);
+  return may;
+}
+
+if (mayMount()) {
+  test('log: a disk that is full (tmpfs of 1 MB) stops the log, not the polls; status says so; it goes on by itself', async (t) => {
+    const disk = mkdtempSync(join(tmpdir(), 'sp-disk-'));
+    execFileSync('mount', [...TMPFS, disk]);
+    t.after(() => {
+      execFileSync('umount', ['-l', disk]);
+      rmdirSync(disk);
+    });
+    const b = await bed(t);
+    const file = join(disk, 'x.log');
+    const much = node('prints-much.mjs', '3');
+    await detach(b, ['--log-file', file, '--heartbeat', '100ms', '--', ...much]);
+    const status = await b.status();
+    assert.equal(status.state, 'polling');
+    assert.equal(status.healthy, false);
+    assert.match(
+      status.problems.find(({ code }) => code === 'log')?.message ?? '',
+      /disk is full \(ENOSPC\)/,
+    );
+    assert.ok((status.log?.droppedBytes ?? 0) > 1024 * 1024);
+    const screen = await b.run(['status']);
+    assert.equal(screen.code, 1);
+    assert.match(screen.stdout, /! nothing is logged: the disk is full/);
+    await serves(b, 'on a full disk');
+    writeFileSync(file, '');
+    await until('the log to go on', async () => (await b.status()).log?.problem === null);
+    await until('a line', () => /\[hb\] alive/.test(readFileSync(file, 'utf8')));
+    assert.match(readFileSync(file, 'utf8'), /\[log\] written again; \d+ bytes could not be written/);
+    assert.equal(new Set(polledBy(b, 'prints-much.mjs')).size, 1, 'the same worker');
+    assert.equal((await b.status()).healthy, true);
+  });
+}
+
+test('log: a device that is full (/dev/full) does no more harm, and is not renamed', async (t) => {
+  const b = await bed(t);
+  const { finished } = await detach(b, ['--log-file', '/dev/full', '--', ...node('polite.mjs')]);
+  assert.match(finished.stderr, /\[poll\] worker \d+ polls/);
+  assert.match((await b.status()).log?.problem ?? '', /ENOSPC/);
+  await serves(b, 'on /dev/full');
+  assert.ok(statSync('/dev/full').isCharacterDevice());
+});
+
+test('log: one that can’t be written is told at the start, and nothing else', async (t) => {
+  const b = await bed(t);
+  mkdirSync(join(b.project, 'folder.log'));
+  const { finished } = await detach(b, ['--log-file', 'folder.log', '--', ...node('polite.mjs')]);
+  assert.match(finished.stderr, /\[log\] nothing is logged: it is a folder/);
+  assert.equal((await b.status()).problems[0]?.code, 'log');
+  await serves(b, 'without a log');
+  rmSync(join(b.project, 'folder.log'), { recursive: true });
+  await b.run(['restart']);
+  await until('the log', () => logText(b, join(b.project, 'folder.log')).includes('written again'));
+});
+
+test('log: it is rotated while the worker floods it; nothing but what is rotated away is lost', async (t) => {
+  const b = await bed(t);
+  const file = b.file(
+    'counts.mjs',
+    `import { writeSync } from 'node:fs';
+for (let n = 0; n < 200_000; n++) {
+  const line = Buffer.from('line ' + n + ' ' + process.env.TELEGRAM_BOT_TOKEN + '\\n');
+  for (let at = 0; at < line.length; ) try { at += writeSync(1, line, at); } catch (e) { if (e.code !== 'EAGAIN') throw e; }
+}
+await import(${JSON.stringify(node('polite.mjs')[1])});`,
+  );
+  await detach(b, ['--log-size', '1M', '--log-keep', '3', '--', process.execPath, file]);
+  const folder = join(b.stateDir, String(b.botId));
+  const names = readdirSync(folder).filter((name) => name.includes('.log'));
+  assert.deepEqual(names.sort(), [
+    'singlepoll.log',
+    'singlepoll.log.1',
+    'singlepoll.log.2',
+    'singlepoll.log.3',
+  ]);
+  for (const name of names) assert.ok(statSync(join(folder, name)).size <= 1024 * 1024, name);
+  const text = [3, 2, 1].map((n) => logText(b, `${logFile(b)}.${n}`)).join('') + logText(b);
+  assertNoToken(text, b.token);
+  const numbers = [...text.matchAll(/^\S+ out line (\d+) \d+:…$/gm)].map(([, n]) => Number(n));
+  assert.ok(numbers.length > 40_000, `${numbers.length} lines`);
+  assert.deepEqual(
+    numbers,
+    numbers.map((_n, i) => 200_000 - numbers.length + i),
+  );
+  assert.ok((await b.run(['logs', '-n', 'all'])).stdout.startsWith(text), 'logs shows all files as one text');
+  await serves(b, 'after the flood');
+});
+
+test('log: in the foreground --log-file writes what is printed, too', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--log-file', 'x.log', '--', ...node('polite.mjs')]);
+  await run.waitFor('[poll]');
+  const path = join(b.project, 'x.log');
+  await until('the log', () => logText(b, path).includes('[poll]'));
+  assert.equal((await b.status()).log?.path, path);
+  assert.match((await b.run(['logs', '-n', '1000'])).stdout, /singlepoll \[lock\] taken/);
+  run.signal('SIGTERM');
+  await run.exit();
+  assert.match(logText(b, path), /\[stop\] .*have ended \(exit 0\)/);
+  for (const line of run.stdout().trim().split('\n'))
+    assert.ok(logText(b, path).includes(` out ${line}`), line);
+});
+
+test('logs: -n, and -f across the end and the next start of the run', async (t) => {
+  const b = await bed(t);
+  const none = await b.run(['logs']);
+  assert.equal(none.code, 78);
+  assert.match(none.stderr, /only a detached run writes one/);
+  await detach(b, ['--', ...node('polite.mjs')]);
+  assert.equal((await b.run(['logs', '-n', '3'])).stdout.split('\n').length, 4);
+  assert.equal((await b.run(['logs', '-n', 'x'])).code, 64);
+  const follow = b.cli(['logs', '-f', '-n', '0']);
+  await serves(b, 'beginning');
+  await b.run(['stop']);
+  await follow.waitFor(/have ended/);
+  await detach(b, ['--', ...node('polite.mjs')]);
+  await follow.waitFor(/\[lock\] taken/);
+  await b.run(['stop']);
+  await until('the second end', () => follow.stdout().match(/have ended/g)?.length === 2, {
+    seen: follow.seen,
+  });
+  await detach(b, ['--log-file', 'other.log', '--', ...node('polite.mjs')]);
+  await until('the other file', () => follow.stdout().match(/\[lock\] taken/g)?.length === 2, {
+    seen: follow.seen,
+  });
+  assert.match(follow.stderr(), /the log is .*other\.log now/);
+  follow.signal('SIGINT');
+  assert.equal((await follow.exit()).signal, 'SIGINT');
+});
+
+test('logs: a reader that leaves (| head) ends it without a word', async (t) => {
+  const b = await bed(t);
+  await detach(b, ['--', ...node('prints-much.mjs', '3')]);
+  const script = `set -o pipefail; ${process.execPath} ${PROGRAM} logs -n all | head -n 1`;
+  const run = b.spawn('bash', ['-c', script], { env: b.env });
+  assert.equal((await run.exit()).code, 0, run.seen());
+  assert.equal(run.stdout().split('\n').length, 2);
+  assert.equal(run.stderr(), '');
+});
