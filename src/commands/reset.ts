@@ -86,7 +86,9 @@ async function whatToStart(invocation: Invocation, here: Loaded): Promise<Loaded
   const last = recallStart(openBotDir(openStateDir(process.env), here.config.botId ?? 0));
   if (last) {
     const { command } = invocation;
-    const flags = { ...last.flags, ...invocation.flags, wait: false, takeover: false };
+    const { wait, ...others } = { ...last.flags, ...invocation.flags, takeover: false };
+    // The holder of the lock was ended just now. --no-wait is about a lease, and stays.
+    const flags = wait === false ? { ...others, wait } : others;
     return { ...(await configure({ command, flags, words: last.command }, last.cwd)), flags };
   }
   if (here.config.command) return { ...here, flags: invocation.flags };
