@@ -94,7 +94,9 @@ async function whatToStart(
   const last = recallStart(openBotDir(openStateDir(process.env), here.config.botId ?? 0));
   if (last) {
     const { command } = invocation;
-    const flags = { ...last.flags, ...invocation.flags, wait: false, takeover: false };
+    const { wait, ...others } = { ...last.flags, ...invocation.flags, takeover: false };
+    // The holder of the lock was ended just now. --no-wait is about a lease, and stays.
+    const flags = wait === false ? { ...others, wait } : others;
     const again = { command, flags, words: last.command };
     return { ...(await configure(again, last.cwd)), ...again };
   }

@@ -59,6 +59,18 @@ describe('lease, standing by', { concurrency: 6 }, () => {
     assert.equal(b.sandbox.polls().length, 0);
   });
 
+  test('reset: where another machine holds the lease, it stands by again', async (t) => {
+    const b = await leaseBed(t, engine);
+    const other = await b.another();
+    other.live();
+    const first = await b.standby();
+    const next = b.cli(['reset']);
+    await until('the first supervisor to end', () => first.ended() !== null);
+    await next.waitFor(/standing by/i);
+    await stateIs(b, 'standby', next);
+    assert.equal(workersOf(b).length, 0);
+  });
+
   test('standby: neither stray nor webhook is touched before the lease was won', async (t) => {
     const b = await leaseBed(t, engine);
     const other = await b.another();
