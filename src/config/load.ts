@@ -119,6 +119,8 @@ export async function loadConfig(request: LoadRequest): Promise<Loaded> {
     maxRestartsPeriodMs: values.maxRestarts.periodMs,
     stopTimeoutMs: values.stopTimeout,
     heartbeatMs: values.heartbeat,
+    http: values.http,
+    readyInStandby: values.readyInStandby === 'yes',
     logFormat: values.logFormat,
     sandbox: values.sandbox,
     settings,

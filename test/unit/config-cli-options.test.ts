@@ -32,6 +32,7 @@ describe('table', () => {
         ...['--keep-webhook', '--log-format', '--max-restarts', '--restart', '--sandbox', '--stop-timeout'],
         ...['--no-gateway', '--gateway-port', '--sealed', '--on-rival', '--rival-after', '--deaf-after'],
         ...['--require-gateway', '--allow-set-webhook', '--lease', '--lease-profile', '--lease-ttl'],
+        ...['--http', '--ready-in-standby'],
         ...['--stray', '--stray-scope', '--takeover', '--token-env', '--token-file', '--wait'],
       ].sort(),
     );

@@ -98,6 +98,8 @@ describe('defaults', () => {
       maxRestartsPeriodMs: 300_000,
       stopTimeoutMs: 15_000,
       heartbeatMs: 60_000,
+      http: null,
+      readyInStandby: true,
       logFormat: 'text',
       sandbox: false,
       settings: [],
