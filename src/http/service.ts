@@ -50,7 +50,7 @@ export interface HttpServiceOptions {
 /** A flood of readers gets the same answer for so long. */
 const SAME_ANSWER_MS = 250;
 /** The supervisor that was replaced closes its port before it frees the lock; another program may be about to end, too. */
-const INSIST_MS = 3_000;
+const INSIST_MS = 1_000;
 const INSIST_EVERY_MS = 100;
 
 /** Opens the port, where it is free. Throws SinglepollError 78 where it can't be had at all. */

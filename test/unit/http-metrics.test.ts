@@ -132,7 +132,7 @@ describe('metrics', () => {
     assert.ok(!dead.has('singlepoll_worker_start_time_seconds'));
     const early = series({ bot: null, worker: null, polling: null, webhook: null, state: 'starting' });
     assert.equal(early.get('singlepoll_up'), 0);
-    assert.ok(![...early.keys()].some((name) => /bot_info|worker|poll|webhook/.test(name)));
+    assert.ok(![...early.keys()].some((name) => /bot_info|_worker|_poll|webhook/.test(name)));
   });
 
   test('problems: how many, and each kind once', () => {
