@@ -91,10 +91,10 @@ ${groups(statusRows(doc, nowMs)).map(group).join('\n')}
 <span>as of ${utc(nowMs)}</span>
 ${
   refreshes
-    ? `<span>loads again every ${REFRESH_S} s</span> <a href="/?refresh=off">stand still</a>`
-    : '<a href="/">load again by itself</a>'
+    ? `<span>refreshes every ${REFRESH_S} s</span> <a href="?refresh=off">pause</a>`
+    : '<span>paused</span> <a href="./">refresh again</a>'
 }
-<a href="/metrics">metrics</a>
+<a href="metrics">metrics</a>
 </footer>
 </main>
 </body>
