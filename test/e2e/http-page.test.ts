@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { type Browser, openBrowser } from '../support/browser.ts';
-import { httpPort } from '../support/http.ts';
+import { get, httpPort } from '../support/http.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { until } from '../support/wait.ts';
 
@@ -64,11 +64,15 @@ test('page: trouble comes first; a hostile name is text', async (t) => {
     ...['start', '--http', '0', '--backoff', '20s,30s'],
     ...['--', ...node('exits.mjs', '4'), evil, 'x'.repeat(150)],
   ]);
-  const url = `http://127.0.0.1:${await httpPort(run)}/?refresh=off`;
-  await until('the crash in the status', async () => (await b.status()).problems.length > 0, {
-    everyMs: 200,
-    seen: run.seen,
-  });
+  const port = await httpPort(run);
+  const url = `http://127.0.0.1:${port}/?refresh=off`;
+  await until(
+    'the page to tell of the crash',
+    async () => (await get(port, '/')).body.includes('keeps ending'),
+    {
+      seen: run.seen,
+    },
+  );
   assert.equal(await browser.open(url), 200);
   assert.equal(await browser.evaluate('document.querySelectorAll("img,script").length'), 0);
   assert.match(await browser.evaluate('document.title'), /^1 problem, /);

@@ -70,7 +70,10 @@ export async function openBrowser(t: TestContext, hosts: readonly string[] = [])
   let loads = 0;
   wire.on('Network.requestWillBeSent', ({ request }) => requested.push((request as { url: string }).url));
   wire.on('Network.responseReceived', ({ type, response }) => {
-    if (type === 'Document') ({ status } = response as { status: number });
+    if (type !== 'Document') return;
+    ({ status } = response as { status: number });
+    // What has been loaded until now was the page before.
+    loads = 0;
   });
   wire.on('Page.loadEventFired', () => {
     loads += 1;
@@ -84,7 +87,7 @@ export async function openBrowser(t: TestContext, hosts: readonly string[] = [])
     async open(url) {
       [requested, complaints, status, loads] = [[], [], 0, 0];
       await call('Page.navigate', { url });
-      await until(`the page ${url}`, () => loads > 0, { ms: PATIENCE_MS });
+      await until(`the page ${url}`, () => status > 0 && loads > 0, { ms: PATIENCE_MS });
       return status;
     },
     async evaluate(expression) {
