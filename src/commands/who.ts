@@ -96,6 +96,7 @@ function screen(
   if (doc?.worker?.pid) lines.push(`${name}: worker ${doc.worker.pid} of supervisor ${doc.supervisor?.pid}`);
   else lines.push(`${name}: no worker of singlepoll runs here`);
   if (lease) lines.push(`lease: ${leaseWords(lease, Date.now())}`);
+  if (lease?.unreachable) lines.push(`  → ${lease.unreachable}`);
   for (const stray of strays) {
     const level = stray.grade === 'likely' ? 'warn' : stray.grade === 'hint' ? 'info' : 'error';
     lines.push(`${paint(level, stray.grade.padEnd(9))} pid ${stray.pid} (${stray.user})  ${stray.command}`);

@@ -32,9 +32,13 @@ export interface LeaseRecord {
 
 /** A greater ttl is no promise but a mistake that nobody could outwait. */
 export const LONGEST_TTL_MS = 3_600_000;
+/** A greater one could not rise for long: numbers end at 2^53. */
+const HIGHEST = 2 ** 52;
 const TEXT_MAX = 4_096;
 const ID_MAX = 128;
 const HOST_MAX = 253;
+/** Whoever may write to the engine could draw on our terminals otherwise. */
+const PLAIN_WORD = /^[^\p{C}\s]+$/u;
 
 export function formatRecord(record: LeaseRecord): string {
   const { v, holder, epoch, seq, ttl, host, lock, pid, since, wants, vacant } = record;
@@ -58,14 +62,15 @@ export function parseRecord(text: string): LeaseRecord | null {
   const it = parseObject(text);
   if (it?.v !== 1) return null;
   const { holder, epoch, seq, ttl } = it;
-  if (typeof holder !== 'string' || holder.length > ID_MAX || !isCount(epoch) || !isCount(seq)) return null;
+  if (typeof holder !== 'string' || holder.length > ID_MAX) return null;
+  if (!isCount(epoch) || !isCount(seq) || epoch > HIGHEST || seq > HIGHEST) return null;
   if (!isCount(ttl) || ttl === 0 || ttl > LONGEST_TTL_MS) return null;
   return {
     ...{ v: 1, holder, epoch, seq, ttl },
-    ...(isText(it.host, HOST_MAX) && { host: it.host }),
+    ...(isText(it.host, HOST_MAX) && PLAIN_WORD.test(it.host) && { host: it.host }),
     ...(isText(it.lock, ID_MAX) && { lock: it.lock }),
     ...(isCount(it.pid) && { pid: it.pid }),
-    ...(isText(it.since, 40) && !Number.isNaN(Date.parse(it.since)) && { since: it.since }),
+    ...(isText(it.since, 40) && isTime(it.since) && { since: it.since }),
     ...(isText(it.wants, ID_MAX) && { wants: it.wants }),
     ...(holder === '' && isText(it.vacant, ID_MAX) && { vacant: it.vacant }),
   };
@@ -83,6 +88,11 @@ function parseObject(text: string): { [key: string]: unknown } | null {
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** Date.parse alone takes any text in brackets along. */
+function isTime(text: string): boolean {
+  return /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(text) && !Number.isNaN(Date.parse(text));
 }
 
 function isText(value: unknown, max: number): value is string {

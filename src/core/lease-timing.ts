@@ -57,14 +57,16 @@ export type CheckedTiming =
 export function leaseTiming(profile: LeaseProfile, ttlMs: number | null = null): CheckedTiming {
   const base = LEASE_PROFILES[profile];
   const scale = ttlMs === null ? 1 : ttlMs / base.ttlMs;
+  // Never 0: of a ttl that is far too short the sum below says so, with the ttl in it.
+  const scaled = (ms: number) => Math.max(1, Math.round(ms * scale));
   const timing: LeaseTiming = {
     ttlMs: ttlMs ?? base.ttlMs,
-    renewMs: Math.round(base.renewMs * scale),
-    requestMs: Math.round(base.requestMs * scale),
-    pollMs: Math.round(base.pollMs * scale),
-    graceMs: Math.round(base.graceMs * scale),
-    reapMs: Math.max(REAP_MIN_MS, Math.round(base.reapMs * scale)),
-    slackMs: Math.max(SLACK_MIN_MS, Math.round(base.slackMs * scale)),
+    renewMs: scaled(base.renewMs),
+    requestMs: scaled(base.requestMs),
+    pollMs: scaled(base.pollMs),
+    graceMs: scaled(base.graceMs),
+    reapMs: Math.max(REAP_MIN_MS, scaled(base.reapMs)),
+    slackMs: Math.max(SLACK_MIN_MS, scaled(base.slackMs)),
   };
   const problem = timingProblem(timing);
   return problem === null ? { ok: true, timing } : { ok: false, problem };
@@ -76,16 +78,17 @@ export function timingProblem(timing: LeaseTiming): string | null {
   for (const [name, ms] of Object.entries(timing))
     if (!Number.isSafeInteger(ms) || ms < 1) return `${name} is ${ms}, not a whole number of ms above 0`;
   if (ttlMs > LONGEST_TTL_MS) return `a ttl of ${ttlMs} ms is more than an hour`;
+  const stopMs = stopAfterMs(timing);
+  if (stopMs < 2 * renewMs)
+    return (
+      `a ttl of ${ttlMs} ms, less ${ttlMs - livesMs(timing)} ms for the clocks, ${graceMs} ms from SIGTERM to SIGKILL, ` +
+      `${reapMs} ms until the worker is gone and ${slackMs} ms for late timers, leaves ${stopMs} ms; ` +
+      `two renewals, one each ${renewMs} ms, need ${2 * renewMs} ms`
+    );
   if (requestMs >= renewMs)
     return `a request may take ${requestMs} ms and must be over before the next one, after ${renewMs} ms`;
   if (pollMs >= ttlMs) return `a standby looks every ${pollMs} ms, and the ttl is ${ttlMs} ms`;
-  const stopMs = stopAfterMs(timing);
-  if (stopMs >= 2 * renewMs) return null;
-  return (
-    `a ttl of ${ttlMs} ms, less ${ttlMs - livesMs(timing)} ms for the clocks, ${graceMs} ms from SIGTERM to SIGKILL, ` +
-    `${reapMs} ms until the worker is gone and ${slackMs} ms for late timers, leaves ${stopMs} ms; ` +
-    `two renewals, one each ${renewMs} ms, need ${2 * renewMs} ms`
-  );
+  return null;
 }
 
 /** D: at t0 + this the worker must be dead, by the holder's clock. */

@@ -46,8 +46,11 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
       await mine.ready;
       return mine;
     } catch (error) {
+      const again = dialer.mayGoPlain(error);
+      // A watch that has been asked for goes on with the next line.
+      if (again && line === mine) line = null;
       mine.end();
-      if (!dialer.mayGoPlain(error)) throw error;
+      if (!again) throw error;
       return connected();
     }
   }

@@ -64,8 +64,11 @@ export function parseLeaseUrl(text: string): LeaseUrl {
     }
   };
   const colon = login?.indexOf(':') ?? -1;
-  const user = login === undefined ? '' : decode(colon < 0 ? login : login.slice(0, colon));
-  const password = login === undefined || colon < 0 ? '' : decode(login.slice(colon + 1));
+  // PostgreSQL's own URLs may carry both behind the question mark, where a + is a +.
+  const option = (name: string) =>
+    decode((engine.kind === 'postgres' && new RegExp(`(?:^|&)${name}=([^&]*)`).exec(query)?.[1]) || '');
+  const user = login ? decode(colon < 0 ? login : login.slice(0, colon)) : option('user');
+  const password = login !== undefined && colon >= 0 ? decode(login.slice(colon + 1)) : option('password');
 
   const hosts = hostText
     .split(',')

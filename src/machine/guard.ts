@@ -1,16 +1,19 @@
 /**
  * What ends the worker's process group when the supervisor dies without a chance to: a shell of its own session that
  * reads a pipe only the supervisor holds. Each line names the group to end; at the pipe's end (the kernel closes it with
- * the supervisor, however that died) the last named group gets SIGKILL. The kernel's parent-death signal covers the
- * worker's first process alone, and only where setpriv has it; children in groups of their own are found by the next
- * start through their SINGLEPOLL_RUN.
+ * the supervisor, however that died) the last named group gets SIGKILL.
+ *
+ * The kernel's parent-death signal (setpriv) ends the worker's first process alone, and for a worker that is one process that is
+ * all: the shell is there only when the worker has children, or where there is no such signal. Children in groups of their own are
+ * found by the next start through their SINGLEPOLL_RUN.
  */
 import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 
 export interface Guard {
   readonly pid: number | undefined;
-  /** Names the group that has to go if the supervisor dies; null: none. */
-  watch(pgid: number | null): void;
+  /** Names the group that has to go if the supervisor dies; null: none. `mortal`: the kernel ends its leader with us. */
+  watch(pgid: number | null, mortal?: boolean): void;
   /** Ends the guard itself; what it watched stays. */
   release(): void;
 }
@@ -18,8 +21,68 @@ export interface Guard {
 // dash takes no `kill -9 -- -PGID`; `-s KILL` works in dash, bash and busybox.
 const SCRIPT = 'p=;while read -r g;do p=$g;done;[ -n "$p" ]&&kill -s KILL -- "-$p"';
 
-/** Starts the guard; where there is no shell (a distroless image) there is none, and that is no error. */
-export function startGuard(): Guard {
+/** A worker that forks does so at its start, or it may at any time. */
+const LOOKS_MS = [50, 150, 400];
+const LOOK_EVERY_MS = 1_000;
+/** Looking at more threads than these would cost more than a shell. */
+const THREADS_MAX = 64;
+
+/** Where there is no shell (a distroless image) there is no guard, and that is no error. */
+export function createGuard(): Guard {
+  let shell: Guard | null = null;
+  let timer: NodeJS.Timeout | undefined;
+  let present: number | null = null;
+
+  function tell(): void {
+    shell ??= startShell();
+    shell.watch(present);
+  }
+
+  function look(pgid: number, turn: number): void {
+    if (present !== pgid || shell) return;
+    if (hasChildren(pgid)) tell();
+    else timer = setTimeout(look, LOOKS_MS[turn] ?? LOOK_EVERY_MS, pgid, turn + 1).unref();
+  }
+
+  return {
+    get pid() {
+      return shell?.pid;
+    },
+    watch(pgid, mortal = false) {
+      clearTimeout(timer);
+      present = pgid;
+      if (shell || (pgid !== null && !mortal)) tell();
+      else if (pgid !== null) timer = setTimeout(look, LOOKS_MS[0], pgid, 1).unref();
+    },
+    release() {
+      clearTimeout(timer);
+      present = null;
+      shell?.release();
+    },
+  };
+}
+
+/** True also where the kernel does not tell. */
+function hasChildren(pid: number): boolean {
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`);
+    if (threads.length > THREADS_MAX) return true;
+    return threads.some((tid) => readFileSync(`/proc/${pid}/task/${tid}/children`, 'latin1') !== '');
+  } catch {
+    return lives(pid);
+  }
+}
+
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function startShell(): Guard {
   const child = spawn('/bin/sh', ['-c', SCRIPT, 'singlepoll-guard'], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,

@@ -1,22 +1,25 @@
 /**
- * Memory or speed: V8's optimizing compiler. A supervisor that only waits runs little and gains nothing from it, but the
- * first small function that it optimizes brings 4 MB of the compiler into memory. So it is off until the worker floods its
- * output, which has to be masked fast, or the gateway; from then on it stays on, as what it took is
- * not given back.
+ * Memory or speed: V8's optimizing compilers. A supervisor that only waits runs little and gains nothing from them, but the
+ * first small function that is optimized brings 4 MB of the compiler into memory. So they are off until the worker floods the
+ * gateway, or its output, which has to be masked fast: that of WebAssembly for the search for tokens in big chunks, that of
+ * JavaScript only for what is searched by itself, in small chunks or where tokens abound, as its own work takes as long as
+ * 50 MB of output do. From then on each stays on, as what it took is not given back.
  * Never decides anything else; where V8 knows no such flag, nothing happens.
  */
 import { setFlagsFromString } from 'node:v8';
 
 /** So much output within a second is a flood. */
-export const FLOOD_CHARS = 64 * 1024;
+export const FLOOD_OUTPUT_BYTES = 64 * 1024;
+/** Or so much of it that was looked at in JavaScript, some 4 ms without the compiler. */
+export const FLOOD_TOIL_BYTES = 256 * 1024;
 /** Or so many calls. Without the compiler each takes half a millisecond. */
 export const FLOOD_CALLS = 100;
 /** Or so much of big bodies, which only an API nearby takes so fast. */
 export const FLOOD_BYTES = 16 * 1024 * 1024;
 
 export interface Thrift {
-  /** Tells of output that has passed. */
-  note(chars: number, nowMs: number): void;
+  /** Tells of output that has passed, and how much of it was looked at in JavaScript. */
+  passed(bytes: number, toilBytes: number, nowMs: number): void;
   /** Tells of a call of the worker that has been carried to the Bot API. */
   called(nowMs: number): void;
   /** Tells of a part of a big body, of the worker's or for it. */
@@ -30,13 +33,17 @@ export function startThrift(setFlag: (flag: string) => void = setFlagsFromString
   // be measured (`npm run bench -- gateway`): traffic leaves it off. The search for tokens in a flood of output does gain.
   setFlag('--liftoff-only');
   const output = untilFlood(() => {
-    setFlag('--opt');
-    // What the other flag has switched off with it comes back one by one.
+    // What the one flag has switched off comes back one by one.
     for (const flag of ['--no-liftoff-only', '--wasm-tier-up', '--wasm-dynamic-tiering']) setFlag(flag);
   });
-  const traffic = untilFlood(() => setFlag('--opt'));
+  const optimize = () => setFlag('--opt');
+  const toil = untilFlood(optimize);
+  const traffic = untilFlood(optimize);
   return {
-    note: (chars, nowMs) => output(chars / FLOOD_CHARS, nowMs),
+    passed(bytes, toilBytes, nowMs) {
+      output(bytes / FLOOD_OUTPUT_BYTES, nowMs);
+      toil(toilBytes / FLOOD_TOIL_BYTES, nowMs);
+    },
     called: (nowMs) => traffic(1 / FLOOD_CALLS, nowMs),
     streamed: (bytes, nowMs) => traffic(bytes / FLOOD_BYTES, nowMs),
   };

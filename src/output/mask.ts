@@ -5,6 +5,7 @@
  * dozens of bytes, and a secret that never ends is swallowed without being stored.
  * Reads no clock: who pumps decides when a hold has lasted too long and calls `release`.
  */
+import { createFloodScanner, type FloodScanner } from './flood-scanner.ts';
 import {
   beginningAtEnd,
   COLON_ELLIPSIS,
@@ -13,7 +14,6 @@ import {
   type Needle,
   needlesOf,
 } from './own-token.ts';
-import { separatorScanner } from './separator-simd.ts';
 import {
   CONTEXT_BYTES,
   contextStart,
@@ -28,20 +28,26 @@ export interface Masker {
   /**
    * Takes the next bytes and returns what may be written now. The argument becomes the masker's: the answer is mostly the
    * argument itself or a view of it, with tokens masked in place. The caller may use its memory again once the answer
-   * has been written.
+   * has been written. `headroom`: so many bytes right before the chunk, in its memory, are the masker's too.
    */
-  push(chunk: Buffer): Buffer;
+  push(chunk: Buffer, headroom?: number): Buffer;
   /** Gives up waiting: returns what is held, except eight or more bytes of one of our own secrets. */
   release(): Buffer;
   /** The stream has ended: returns the rest, with the beginning of an own secret (eight bytes or more) masked. */
   flush(): Buffer;
   /** Bytes held back at present. */
   readonly held: number;
+  /** From the first flood on: into its `room` chunks had better be read. */
+  readonly scanner: FloodScanner | null;
+  /** How much has been looked at in JavaScript so far, in bytes: with a scanner only what may be a token. */
+  readonly toil: number;
 }
 
-/** After so many chunks of this size it pays to get the scanner for floods. */
-const FLOOD_CHUNKS = 16;
+/** After so many chunks of this size it pays to get the scanner for floods. Each takes a millisecond until it is there. */
+const FLOOD_CHUNKS = 2;
 const FLOOD_CHUNK_BYTES = 16 * 1024;
+/** To judge one separator takes as long as to look for it in so many bytes. */
+const JUDGE_BYTES = 256;
 
 const EMPTY = Buffer.alloc(0);
 
@@ -70,8 +76,11 @@ export function createMasker(tokens: readonly string[]): Masker {
   let cuts: Cut[] = [];
   let holdFrom = 0;
   let floodChunks = 0;
+  let toil = 0;
+  /** Undefined: not needed yet. */
+  let scanner: FloodScanner | null | undefined;
 
-  function push(chunk: Buffer): Buffer {
+  function push(chunk: Buffer, headroom = 0): Buffer {
     let start = 0;
     if (swallowing) {
       start = runEnd(chunk, 0);
@@ -80,10 +89,20 @@ export function createMasker(tokens: readonly string[]): Masker {
       if (start === chunk.length) return EMPTY;
       swallowing = false;
     }
-    if (contextLength === 0 && held.length === 0) {
+    const lead = contextLength + held.length;
+    if (lead === 0) {
       examine(chunk, start, 'more');
       settle(chunk);
       return cutOut(chunk, start);
+    }
+    if (start === 0 && lead <= headroom) {
+      const joined = Buffer.from(chunk.buffer, chunk.byteOffset - lead, lead + chunk.length);
+      const joinedStart = contextLength;
+      context.copy(joined, 0, 0, contextLength);
+      if (held.length > 0) held.copy(joined, contextLength);
+      examine(joined, joinedStart, 'more');
+      settle(joined);
+      return cutOut(joined, joinedStart);
     }
     // Look at the seam in a small copy, up to a byte that no token reaches across, or where there is none nearby so far
     // that all that is still open there lies in this chunk; then at the rest in place.
@@ -134,6 +153,7 @@ export function createMasker(tokens: readonly string[]): Masker {
     const next = scannerFor(bytes);
     for (let at = next(contextStart(bytes, start)); at >= 0; ) {
       const found = judge(bytes, at);
+      toil += JUDGE_BYTES;
       if (found.verdict === 'token' && found.to > start) {
         const from = Math.max(found.from, start);
         const colonToo = found.encoded && from === found.from;
@@ -154,12 +174,13 @@ export function createMasker(tokens: readonly string[]): Masker {
 
   function scannerFor(bytes: Buffer): (from: number) => number {
     if (bytes.length >= FLOOD_CHUNK_BYTES && ++floodChunks > FLOOD_CHUNKS) {
-      const scanner = separatorScanner();
+      scanner ??= createFloodScanner();
       if (scanner !== null && bytes.length <= scanner.maxBytes) {
         scanner.load(bytes);
         return scanner.next;
       }
     }
+    toil += bytes.length;
     return (from) => nextSeparator(bytes, from);
   }
 
@@ -253,6 +274,12 @@ export function createMasker(tokens: readonly string[]): Masker {
     flush,
     get held() {
       return held.length;
+    },
+    get scanner() {
+      return scanner ?? null;
+    },
+    get toil() {
+      return toil;
     },
   };
 }

@@ -15,6 +15,8 @@ export const COLON_ELLIPSIS = Buffer.from(':…');
 export interface Needle {
   readonly bytes: Buffer;
   readonly skips: Uint8Array;
+  /** Where the byte stands that is met least in logs. */
+  readonly rareAt: number;
   /** Where the part begins that is not printed: the secret, or the `%` of a `%3A`, which becomes a colon. */
   readonly maskAt: number;
   readonly replacement: Buffer;
@@ -32,6 +34,7 @@ export function needlesOf(tokens: readonly string[]): Needle[] {
       needles.set(secret, {
         bytes: Buffer.from(secret),
         skips: skipsOf(Buffer.from(secret)),
+        rareAt: rarestOf(secret),
         maskAt: 0,
         replacement: ELLIPSIS,
         guardedBytes: GUARDED_BYTES,
@@ -44,6 +47,7 @@ export function needlesOf(tokens: readonly string[]): Needle[] {
       needles.set(id + separator + secret, {
         bytes: Buffer.from(id + separator + secret),
         skips: skipsOf(Buffer.from(id + separator + secret)),
+        rareAt: rarestOf(id + separator + secret),
         maskAt: encoded ? id.length : secretAt,
         replacement: encoded ? COLON_ELLIPSIS : ELLIPSIS,
         guardedBytes: secretAt + GUARDED_BYTES,
@@ -58,7 +62,7 @@ export function needlesOf(tokens: readonly string[]): Needle[] {
  * into native code for each, though faster for a long way, would cost more (Horspool's search).
  */
 export function indexOfNeedle(bytes: Buffer, from: number, needle: Needle, near: boolean): number {
-  if (!near) return bytes.indexOf(needle.bytes, from);
+  if (!near) return indexOfFar(bytes, from, needle);
   const { bytes: pattern, skips } = needle;
   const last = pattern.length - 1;
   const end = bytes.length;
@@ -73,6 +77,34 @@ export function indexOfNeedle(bytes: Buffer, from: number, needle: Needle, near:
     at += skips[byte]!;
   }
   return -1;
+}
+
+/**
+ * Node looks for a needle by its first byte, which takes up to twenty times as long where that is a frequent one. By its rarest
+ * byte it is as fast as can be in all that people and programs write; what is met too often is left to Node.
+ */
+function indexOfFar(bytes: Buffer, from: number, { bytes: pattern, rareAt }: Needle): number {
+  const rare = pattern[rareAt]!;
+  let at = from;
+  for (let tries = 0; tries < TRIES; tries++) {
+    const found = bytes.indexOf(rare, at + rareAt);
+    if (found < 0) return -1;
+    at = found - rareAt;
+    let i = 0;
+    while (i < pattern.length && bytes[at + i] === pattern[i]) i++;
+    if (i === pattern.length) return at;
+    at += 1;
+  }
+  return bytes.indexOf(pattern, at);
+}
+
+/** What tokens are made of, the rarest in logs first. */
+const BY_RARITY = 'QZXJYKVWHUGBFPMLDCNRSOAITEqzjxkvwybf975834601h2gpmu_cdlrs-noiate%:';
+const TRIES = 8;
+
+function rarestOf(pattern: string): number {
+  const ranks = [...pattern].map((letter) => BY_RARITY.indexOf(letter));
+  return ranks.indexOf(Math.min(...ranks));
 }
 
 /** For each byte, how far the pattern may move when that byte stands under its last one. */

@@ -6,10 +6,12 @@
  */
 import net from 'node:net';
 import type { Readable } from 'node:stream';
+import { HEADROOM_BYTES } from './flood-scanner.ts';
 import { createMasker } from './mask.ts';
 import { createSampler } from './sample.ts';
 import { openSink, type SinkNote, standardSink } from './sink.ts';
 import { createTail } from './tail.ts';
+import { widenPipe } from './widen-pipe.ts';
 
 export interface PumpOptions {
   /** The read end of a pipe, as a descriptor (which the pump then owns) or as a stream. A descriptor is faster. */
@@ -20,6 +22,8 @@ export interface PumpOptions {
   readonly tokens: readonly string[];
   /** Gets whole lines of what is printed, at most some 256 KiB per second of them. */
   readonly onText?: (sample: string) => void;
+  /** Told of each chunk: its size, and how much of it was looked at in JavaScript (see Masker.toil). */
+  readonly onPassed?: (bytes: number, toil: number, nowMs: number) => void;
   /** The destination stopped taking bytes, or takes them again. */
   readonly onNote?: (note: SinkNote) => void;
 }
@@ -41,15 +45,15 @@ export interface Pump {
   close(withinMs: number): Promise<void>;
 }
 
-/** What a pipe of Linux holds: no read brings more. */
-const READ_BYTES = 64 * 1024;
+/** What a pipe of Linux holds, unless it is made wider. */
+const PIPE_BYTES = 64 * 1024;
 /** What could become a token waits so long for more bytes, then is printed: it may be a prompt. */
 const HOLD_MS = 1_000;
 
 type Input = Pick<Readable, 'pause' | 'resume' | 'destroy'>;
 
 export function startPump(options: PumpOptions): Pump {
-  const { source, destinationFd, tokens, onText, onNote } = options;
+  const { source, destinationFd, tokens, onText, onPassed, onNote } = options;
   const sink = destinationFd > 2 ? openSink(destinationFd) : standardSink(destinationFd);
   if (onNote) sink.onNote = onNote;
   const masker = createMasker(tokens);
@@ -68,18 +72,22 @@ export function startPump(options: PumpOptions): Pump {
   let input: Input | null = typeof source === 'number' ? readDescriptor(source) : readStream(source);
 
   /** False: read no more until `resume`. */
-  function take(chunk: Buffer): boolean {
-    bytes += chunk.length;
-    print(masker.push(chunk));
+  function take(chunk: Buffer, headroom = 0): boolean {
+    const size = chunk.length;
+    const nowMs = performance.now();
+    const toil = masker.toil;
+    bytes += size;
+    print(masker.push(chunk, headroom), nowMs);
+    onPassed?.(size, masker.toil - toil, nowMs);
     if (holdTimer !== null) clearTimeout(holdTimer);
     holdTimer = masker.held > 0 ? setTimeout(letGo, HOLD_MS) : null;
     return pending === 0;
   }
 
-  function print(out: Buffer): void {
+  function print(out: Buffer, nowMs: number): void {
     if (out.length === 0) return;
-    tail.add(out);
-    sampler?.offer(out, performance.now());
+    tail.add(out, masker.scanner);
+    sampler?.offer(out, nowMs);
     if (!sink.write(out, written)) pending++;
   }
 
@@ -94,7 +102,7 @@ export function startPump(options: PumpOptions): Pump {
     // Behind a stalled reader a prompt is not seen anyway.
     holdTimer = pending > 0 ? setTimeout(letGo, HOLD_MS) : null;
     if (pending > 0) return;
-    print(masker.release());
+    print(masker.release(), performance.now());
     if (pending > 0) input?.pause();
   }
 
@@ -102,7 +110,7 @@ export function startPump(options: PumpOptions): Pump {
     if (ended) return;
     ended = true;
     if (holdTimer !== null) clearTimeout(holdTimer);
-    print(masker.flush());
+    print(masker.flush(), performance.now());
     sampler?.end();
     if (pending === 0) settle();
   }
@@ -128,10 +136,18 @@ export function startPump(options: PumpOptions): Pump {
   }
 
   function readDescriptor(fd: number): Input {
+    // One buffer for every read: no allocation, and a worker's flood does not grow us.
+    let buffer: Buffer = Buffer.allocUnsafeSlow(HEADROOM_BYTES + PIPE_BYTES).subarray(HEADROOM_BYTES);
     const onread: net.OnReadOpts = {
-      // One buffer for every read: no allocation, and a worker's flood does not grow us.
-      buffer: Buffer.allocUnsafeSlow(READ_BYTES),
-      callback: (size, buffer) => take(buffer.subarray(0, size) as Buffer),
+      // Asked for before each read.
+      buffer: () => {
+        if (masker.scanner !== null && masker.scanner.room !== buffer) {
+          buffer = masker.scanner.room;
+          widenPipe(fd);
+        }
+        return buffer;
+      },
+      callback: (size) => take(buffer.subarray(0, size), HEADROOM_BYTES),
     };
     // The typings know `onread` for connections only; the constructor takes it as well (node:net, new net.Socket).
     const settings: net.SocketConstructorOpts & { onread: net.OnReadOpts } = {

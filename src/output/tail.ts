@@ -4,12 +4,16 @@
  * slabs held) and decoded when asked for.
  */
 
+import type { FloodScanner } from './flood-scanner.ts';
+
 export interface Tail {
-  /** Takes the next bytes; keeps no reference to them. */
-  add(bytes: Buffer): void;
+  /** Takes the next bytes; keeps no reference to them. `scanner`: in a flood, where the bytes may lie in its memory. */
+  add(bytes: Buffer, scanner?: LineEnds | null): void;
   /** The last lines, oldest first, the unfinished one included; without line ends. */
   lines(): string[];
 }
+
+type LineEnds = Pick<FloodScanner, 'lineEndBefore'>;
 
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
@@ -24,26 +28,28 @@ export function createTail(maxLines = 20, maxLineBytes = 4096): Tail {
   /** How many bytes of the last line are in `pieces`. */
   let openBytes = 0;
 
-  function add(bytes: Buffer): void {
+  function add(bytes: Buffer, scanner: LineEnds | null = null): void {
     const end = bytes.length;
-    // Walk back over as many line ends as lines are kept, the end of the last line not counted.
-    let start = end - 1;
-    let found = 0;
-    while (found < maxLines && start > 0) {
-      const at = bytes.lastIndexOf(NEWLINE, start - 1);
-      if (at < 0) break;
-      start = at;
-      found++;
-    }
-    if (found === maxLines) {
+    // As many line ends as lines are kept, the end of the last line not counted.
+    const lineEnd = scanner?.lineEndBefore(bytes, end - 1, maxLines) ?? lineEndBefore(bytes, end - 1);
+    const start = lineEnd + 1;
+    if (start > 0) {
       pieces = [];
       size = 0;
       openBytes = 0;
-      start += 1;
-    } else start = 0;
+    }
     if (end - start <= maxLineBytes) keep(bytes, start, end);
     else keepLines(bytes, start, end);
     if (pieces.length > PIECES_MAX || size > PIECES_MAX_BYTES) join();
+  }
+
+  function lineEndBefore(bytes: Buffer, end: number): number {
+    let at = end;
+    for (let found = 0; found < maxLines; found++) {
+      at = at > 0 ? bytes.lastIndexOf(NEWLINE, at - 1) : -1;
+      if (at < 0) break;
+    }
+    return at;
   }
 
   /** A few short lines at once; what makes the last line too long is cut off later. */

@@ -73,6 +73,7 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
   let releasing: Promise<void> = Promise.resolve();
   let stopSeeking = new AbortController();
   let wasFree = false;
+  let metHolder = false;
   /** Said of the record. */
   let absent = false;
   let killTimer: NodeJS.Timeout | undefined;
@@ -124,6 +125,7 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
     }
     absent = false;
     if (rec.holder === '' || (rec.lock !== undefined && rec.lock === lock)) return;
+    metHolder = true;
     const who = holderText({ host: rec.host ?? null, pid: rec.pid ?? null });
     if (options.noWait) {
       options.onBlocked({
@@ -167,10 +169,12 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
     stopSeeking = new AbortController();
     const { signal } = stopSeeking;
     const beganMs = performance.now();
+    metHolder = false;
     try {
       const term = await lease.acquire(signal, { takeover });
       takeover = false;
-      wasFree = performance.now() - beganMs < FREE_WITHIN_MS;
+      // A holder may let go within the first moments too.
+      wasFree = !metHolder && performance.now() - beganMs < FREE_WITHIN_MS;
       begin(term);
       won();
     } catch (error) {

@@ -6,7 +6,7 @@ import type { Config } from '../config/config.ts';
 import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
-import { startGuard } from '../machine/guard.ts';
+import { createGuard } from '../machine/guard.ts';
 import type { Thrift } from '../machine/thrift.ts';
 import { spawnWorker, type WorkerExit, type WorkerProcess } from '../machine/worker.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
@@ -80,7 +80,7 @@ export interface Running {
 export function runSupervisor(context: RunContext): Running {
   const { config, command, report, facts, tree, guarding, gateway, right, thrift } = context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
-  const guard = startGuard();
+  const guard = createGuard();
   const listeners: (() => void)[] = [];
   const conflictListeners: ((named: boolean) => void)[] = [];
   const pumps: Pump[] = [];
@@ -248,7 +248,7 @@ export function runSupervisor(context: RunContext): Running {
     }, PIPES_AFTER_MS).unref();
     if (!process_) return null;
     worker = { process: process_, spawn: number, ended: leaderEnded, gone };
-    guard.watch(process_.pid);
+    guard.watch(process_.pid, setpriv !== null);
     gateway?.port.spawned(process_.pid);
     gateway?.watch.spawned();
     facts.workerStartedAt = new Date().toISOString();
@@ -271,16 +271,18 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2): Pump {
-    return startPump({ source, destinationFd, tokens, onText: heard, onNote: sayOutput });
+    return startPump({
+      source,
+      destinationFd,
+      tokens,
+      onText: noticeConflict,
+      onPassed: thrift.passed,
+      onNote: sayOutput,
+    });
   }
 
   function sayOutput(note: SinkNote): void {
     report.line('output', outputNote(note), note.kind === 'recovered' ? 'good' : 'warn');
-  }
-
-  function heard(text: string): void {
-    thrift.note(text.length, performance.now());
-    noticeConflict(text);
   }
 
   function noticeConflict(text: string): void {

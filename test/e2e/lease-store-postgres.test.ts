@@ -1,14 +1,14 @@
 // What PostgreSQL alone gets wrong, and what is said then.
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it, type TestContext } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { makeCertificate } from '../support/certificate.ts';
 import { type Engine, openEngine, PG_PASSWORD, pgBin, sql } from '../support/engines.ts';
 import { AMPLE_MS, newBot, outcome, record, storeOf, waited, write } from '../support/lease-bench.ts';
-import { freePort } from '../support/strays.ts';
+import { openPgbouncer } from '../support/pgbouncer.ts';
 import { until } from '../support/wait.ts';
 
 const password = encodeURIComponent(PG_PASSWORD);
@@ -48,6 +48,18 @@ describe('lease in postgres, its own ways', () => {
       }
       assert.ok((await waited(store, null, 150)) > 140);
     }
+  });
+
+  it('wakes whoever waits from its first moment on, where the server has no encryption', async (t) => {
+    const bot = newBot();
+    const writer = await storeOf(t, engine.url(), bot);
+    await write(writer);
+    const store = await storeOf(t, engine.url(), bot);
+    // Its first line is the one that asks for encryption in vain.
+    assert.ok((await waited(store, null, AMPLE_MS)) < AMPLE_MS / 2, 'the watch came up');
+    const woken = waited(store, null, AMPLE_MS);
+    await write(writer);
+    assert.ok((await woken) < AMPLE_MS / 2, 'and rings');
   });
 
   it('makes its table once, though ten begin together', async (t) => {
@@ -119,7 +131,8 @@ describe('lease in postgres, its own ways', () => {
   });
 
   it('works through pgbouncer in transaction mode, by polling', async (t) => {
-    const port = await pgbouncer(t, engine.port);
+    const { port, close } = await openPgbouncer(engine.port);
+    t.after(close);
     const botId = newBot();
     const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`;
     const stores = await Promise.all(Array.from({ length: 5 }, () => storeOf(t, url, botId)));
@@ -217,40 +230,3 @@ describe('lease in postgres, its own ways', () => {
     assert.match((none as { message: string }).message, /SSL.*sslmode=disable/);
   });
 });
-
-async function pgbouncer(t: TestContext, server: number): Promise<number> {
-  const dir = mkdtempSync(join(tmpdir(), 'sp-pgbouncer-'));
-  const port = await freePort();
-  writeFileSync(join(dir, 'users'), `"postgres" "${PG_PASSWORD}"\n`);
-  writeFileSync(
-    join(dir, 'pgbouncer.ini'),
-    `[databases]
-postgres = host=127.0.0.1 port=${server} dbname=postgres
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = ${port}
-unix_socket_dir =
-auth_type = scram-sha-256
-auth_file = ${dir}/users
-pool_mode = transaction
-default_pool_size = 3
-`,
-  );
-  const root = process.getuid?.() === 0;
-  if (root) execFileSync('chown', ['-R', 'postgres:', dir]);
-  const as = root ? ['--reuid=postgres', '--regid=postgres', '--clear-groups'] : [];
-  const child: ChildProcess = spawn(
-    'setpriv',
-    ['--pdeathsig', 'KILL', ...as, '--', 'pgbouncer', join(dir, 'pgbouncer.ini')],
-    {
-      stdio: 'ignore',
-    },
-  );
-  t.after(async () => {
-    child.kill('SIGKILL');
-    await until('pgbouncer to be gone', () => child.exitCode !== null || child.signalCode !== null);
-    rmSync(dir, { recursive: true, force: true });
-  });
-  await until('pgbouncer to answer', () => sql(port, 'SELECT 1').catch(() => ''));
-  return port;
-}

@@ -42,6 +42,8 @@ export interface Engine {
 export interface EngineOptions {
   /** More arguments, or settings `name=value` of PostgreSQL. */
   settings?: readonly string[];
+  /** More environment of its server. */
+  env?: Record<string, string>;
   /** Does not start it yet. */
   idle?: boolean;
 }
@@ -108,7 +110,7 @@ export async function openEngine(name: EngineName, options: EngineOptions = {}):
       child = spawn('setpriv', ['--pdeathsig', 'KILL', ...as, '--', file, ...args], {
         cwd: dir,
         stdio: ['ignore', 'pipe', 'pipe'],
-        env: { PATH: process.env.PATH ?? '/usr/bin:/bin', LANG: 'C.UTF-8' },
+        env: { PATH: process.env.PATH ?? '/usr/bin:/bin', LANG: 'C.UTF-8', ...options.env },
       });
       for (const stream of [child.stdout, child.stderr])
         stream?.on('data', (text: Buffer) => {

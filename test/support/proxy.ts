@@ -25,6 +25,8 @@ export interface BrokenLine {
   accepted(): number;
   /** Bytes taken from clients and from the server so far. */
   bytes(): { up: number; down: number };
+  /** Pieces taken from clients so far: as good as requests, where each is written at once. */
+  pieces(): number;
   close(): Promise<void>;
 }
 
@@ -33,13 +35,17 @@ interface Lane {
   flow(): void;
 }
 
-/** To `to` on loopback; `port`: any free one by default. */
-export async function openProxy(to: number, options: { port?: number } = {}): Promise<BrokenLine> {
+/** To `to` on loopback; `port`: any free one by default; `host`: where it listens, loopback by default. */
+export async function openProxy(
+  to: number,
+  options: { port?: number; host?: string } = {},
+): Promise<BrokenLine> {
   const frozen = { up: false, down: false };
   const lanes = new Set<Lane>();
   const clients = new Set<Socket>();
   const sockets = new Set<Socket>();
   const count = { up: 0, down: 0 };
+  let pieces = 0;
   let accepted = 0;
   let away = false;
   let port = options.port ?? 0;
@@ -59,6 +65,7 @@ export async function openProxy(to: number, options: { port?: number } = {}): Pr
     lanes.add(self);
     from.on('data', (chunk) => {
       count[way] += chunk.length;
+      if (way === 'up') pieces++;
       waiting.push(chunk);
       self.flow();
     });
@@ -98,7 +105,7 @@ export async function openProxy(to: number, options: { port?: number } = {}): Pr
 
   async function listen(): Promise<void> {
     server = createServer({ allowHalfOpen: true }, take);
-    server.listen(port, '127.0.0.1');
+    server.listen(port, options.host ?? '127.0.0.1');
     await once(server, 'listening');
     port = (server.address() as AddressInfo).port;
   }
@@ -137,6 +144,7 @@ export async function openProxy(to: number, options: { port?: number } = {}): Pr
     connections: () => clients.size,
     accepted: () => accepted,
     bytes: () => ({ ...count }),
+    pieces: () => pieces,
     async close() {
       const closed = server.listening ? once(server, 'close') : Promise.resolve();
       server.close();

@@ -45,6 +45,8 @@ test('what is no record is none, and never throws', () => {
     { ...FULL, epoch: -1 },
   ];
   wrong.push({ ...FULL, seq: 1.5 }, { ...FULL, ttl: 0 }, { ...FULL, ttl: 1e12 }, { ...FULL, epoch: 2 ** 60 });
+  // Nothing could rise above them for long.
+  wrong.push({ ...FULL, epoch: Number.MAX_SAFE_INTEGER }, { ...FULL, seq: Number.MAX_SAFE_INTEGER });
   wrong.push({ ...FULL, holder: 'h'.repeat(500) });
   for (const value of wrong) assert.equal(parseRecord(JSON.stringify(value)), null, JSON.stringify(value));
   for (const text of ['', '{', 'OK', '\0', `${JSON.stringify(FULL)}x`, `{"pad":"${'x'.repeat(5_000)}"}`])
@@ -55,4 +57,8 @@ test('unknown parts are ignored, and malformed ones that are only for people', (
   const text = JSON.stringify({ ...FULL, more: { a: 1 }, host: 5, pid: 'x', since: 'yesterday' });
   const { host, pid, since, ...rest } = FULL;
   assert.deepEqual(parseRecord(text), rest);
+  for (const drawn of ['box\u001b[2J', 'two\nlines', 'two words', 'box\u202e'])
+    assert.equal(parseRecord(JSON.stringify({ ...FULL, host: drawn }))?.host, undefined, drawn);
+  for (const time of ['1 Jan 2026 (\u001b[2J)', '2026-13-01T00:00:00Z', '2026'])
+    assert.equal(parseRecord(JSON.stringify({ ...FULL, since: time }))?.since, undefined, time);
 });

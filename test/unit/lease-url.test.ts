@@ -21,6 +21,14 @@ describe('the lease URL', () => {
     assert.equal(url.options.get('tls'), 'insecure');
   });
 
+  it("takes PostgreSQL's user and password from behind the question mark too, and hides them alike", () => {
+    const url = parseLeaseUrl('postgres://h/db?user=b%6Fb&password=p+%26w&sslmode=require');
+    assert.deepEqual([url.user, url.password], ['bob', 'p+&w']);
+    assert.equal(url.hide('no p+&w for you'), 'no … for you');
+    assert.equal(parseLeaseUrl('postgres://eve:x@h/db?user=bob&password=y').user, 'eve');
+    assert.equal(parseLeaseUrl('redis://h?password=y').password, undefined);
+  });
+
   for (const [text, kind, hosts, path] of [
     ['redis://h', 'redis', ['h:6379'], ''],
     ['valkey://:pw@h', 'redis', ['h:6379'], ''],

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { HEADROOM_BYTES, ROOM_BYTES } from '../../src/output/flood-scanner.ts';
 import { createMasker, maskText } from '../../src/output/mask.ts';
 
 const SECRET = 'AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1';
@@ -7,21 +8,34 @@ const OWN = `7312345678:${SECRET}`;
 const OWN_SECOND = '42:sealed_for-the-gateway';
 const FOREIGN = '987654321:BBExxq_abcdefghijklmnopqrstuvwxyz12';
 
-/** Everything that went through, the text cut at the given places. */
+/** Everything that went through, the text cut at the given places; the same with and without room before the chunks. */
 function through(text: string, cutsAt: readonly number[], tokens: readonly string[]): string {
+  const out = pushed(text, cutsAt, tokens, 0);
+  assert.ok(pushed(text, cutsAt, tokens, HEADROOM_BYTES) === out, 'the headroom makes a difference');
+  return out;
+}
+
+function pushed(
+  text: string,
+  cutsAt: readonly number[],
+  tokens: readonly string[],
+  headroom: number,
+): string {
   const masker = createMasker(tokens);
   const bytes = Buffer.from(text, 'latin1');
-  const reused = Buffer.alloc(bytes.length);
+  const ordinary = Buffer.alloc(headroom + bytes.length).subarray(headroom);
+  const room = () => (headroom > 0 ? (masker.scanner?.room ?? ordinary) : ordinary);
   const out: Buffer[] = [];
   let from = 0;
   for (const to of [...cutsAt, bytes.length]) {
     // The reader uses one buffer for all its reads: what is held must be a copy.
+    const reused = room().subarray(0, to - from);
     reused.fill(0x23);
     bytes.copy(reused, 0, from, to);
-    out.push(Buffer.from(masker.push(reused.subarray(0, to - from))));
+    out.push(Buffer.from(masker.push(reused, headroom)));
     from = to;
   }
-  reused.fill(0x23);
+  room().fill(0x23);
   out.push(Buffer.from(masker.flush()));
   assert.equal(masker.held, 0);
   return Buffer.concat(out).toString('latin1');
@@ -251,7 +265,7 @@ describe('a stream', () => {
     }
     const text = lines.join('\n');
     const cutsAt: number[] = [];
-    for (let at = 0; at < text.length; at += 10_000 + random(60_000)) cutsAt.push(at);
+    for (let at = 0; at < text.length; at += 10_000 + random(ROOM_BYTES - 9_999)) cutsAt.push(at);
     assert.ok(through(text, cutsAt, [OWN, OWN_SECOND]) === reference(text, [OWN, OWN_SECOND]));
   });
 });

@@ -64,3 +64,13 @@ test('a flood is shown on a budget, and the budget comes back', () => {
   for (let ms = 0; ms < 10_000; ms += 5) sampler.offer(chunk, ms);
   assert.ok(shown > 8 * SAMPLE_BYTES_PER_S && shown <= 11 * SAMPLE_BYTES_PER_S, `${shown}`);
 });
+
+test('so are chunks that are bigger than the budget: the last whole lines of them', () => {
+  const seen: string[] = [];
+  const sampler = createSampler((sample) => seen.push(sample));
+  const chunk = Buffer.from(`${'x'.repeat(99)}\n`.repeat(SAMPLE_BYTES_PER_S / 50));
+  for (let ms = 0; ms < 10_000; ms += 5) sampler.offer(chunk, ms);
+  const shown = seen.join('').length;
+  assert.ok(shown > 8 * SAMPLE_BYTES_PER_S && shown <= 11 * SAMPLE_BYTES_PER_S, `${shown}`);
+  assert.ok(seen.every((sample) => /^(x{99}\n)+$/.test(sample)));
+});

@@ -2,7 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { FLOOD_BYTES, FLOOD_CALLS, FLOOD_CHARS, startThrift } from '../../src/machine/thrift.ts';
+import {
+  FLOOD_BYTES,
+  FLOOD_CALLS,
+  FLOOD_OUTPUT_BYTES,
+  FLOOD_TOIL_BYTES,
+  startThrift,
+} from '../../src/machine/thrift.ts';
 
 function recorded(): { flags: string[]; thrift: ReturnType<typeof startThrift> } {
   const flags: string[] = [];
@@ -14,7 +20,8 @@ const TIERS = ['--no-liftoff-only', '--wasm-tier-up', '--wasm-dynamic-tiering'];
 
 test('a quiet worker never ends the thrift, however long it talks', () => {
   const { flags, thrift } = recorded();
-  for (let second = 0; second < 1_000; second++) thrift.note(FLOOD_CHARS / 2, second * 1_001);
+  for (let second = 0; second < 1_000; second++)
+    thrift.passed(FLOOD_OUTPUT_BYTES / 2, FLOOD_OUTPUT_BYTES / 2, second * 1_001);
   assert.deepEqual(flags, SAVING);
 });
 
@@ -38,24 +45,26 @@ test('so do big bodies, when they are fast', () => {
 test('a flood of output after one of calls still brings all that it needs', () => {
   const { flags, thrift } = recorded();
   for (let i = 0; i <= FLOOD_CALLS; i++) thrift.called(1_000 + i);
-  thrift.note(FLOOD_CHARS, 5_000);
-  assert.deepEqual(flags, [...SAVING, '--opt', '--opt', ...TIERS]);
+  thrift.passed(FLOOD_OUTPUT_BYTES, 0, 5_000);
+  assert.deepEqual(flags, [...SAVING, '--opt', ...TIERS]);
 });
 
-test('a flood ends it once', () => {
+test('a flood of output brings the vectors up to speed once, and JavaScript only when that has the work', () => {
   const { flags, thrift } = recorded();
-  for (let i = 0; i < 100; i++) thrift.note(FLOOD_CHARS / 16, 5_000 + i);
-  assert.deepEqual(flags, [...SAVING, '--opt', ...TIERS]);
+  for (let i = 0; i < 100; i++) thrift.passed(FLOOD_OUTPUT_BYTES / 16, 0, 5_000 + i);
+  assert.deepEqual(flags, [...SAVING, ...TIERS]);
+  for (let i = 0; i < 100; i++) thrift.passed(FLOOD_TOIL_BYTES / 16, FLOOD_TOIL_BYTES / 16, 6_000 + i);
+  assert.deepEqual(flags, [...SAVING, ...TIERS, '--opt']);
 });
 
 test('V8 does as it is told', () => {
   const script = `
-    import { FLOOD_CALLS, FLOOD_CHARS, startThrift } from './src/machine/thrift.ts';
+    import { FLOOD_TOIL_BYTES, startThrift } from './src/machine/thrift.ts';
     const thrift = startThrift();
     function early(n) { let sum = 0; for (let i = 0; i < n; i++) sum += i % 7; return sum; }
     function late(n) { let sum = 0; for (let i = 0; i < n; i++) sum += i % 7; return sum; }
     for (let i = 0; i < 300; i++) early(100_000);
-    thrift.note(FLOOD_CHARS, 0);
+    thrift.passed(FLOOD_TOIL_BYTES, FLOOD_TOIL_BYTES, 0);
     for (let i = 0; i < 300; i++) late(100_000);`;
   const { stdout, status } = spawnSync(
     process.execPath,

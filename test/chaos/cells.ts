@@ -1,0 +1,111 @@
+// Runs cells (a row with an engine), each in a yard of its own, some of them side by side.
+import { spawn } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { LeaseProfile } from '../../src/core/lease-timing.ts';
+import type { EngineName } from '../support/engines.ts';
+import type { CellResult } from './cell.ts';
+import { IN_YARD } from './yard.ts';
+
+export interface Cell {
+  readonly row: string;
+  readonly engine: EngineName;
+  readonly profile: LeaseProfile;
+}
+
+export interface Ran extends CellResult {
+  /** What its supervisors said, where it is not ok. */
+  readonly talk: string;
+}
+
+const CELL_MS = 300_000;
+
+/** Folders in use; they go with us, also when we are asked to end. */
+const folders = new Set<string>();
+const remove = (dir: string): void => {
+  rmSync(dir, { recursive: true, force: true });
+  folders.delete(dir);
+};
+process.once('exit', () => [...folders].forEach(remove));
+
+/** Runs a script in a yard with a folder that is removed afterwards; gives the JSON of its last line. */
+export async function inYard<T>(
+  script: string,
+  args: readonly string[],
+  ms = CELL_MS,
+): Promise<{ value: T; talk: string }> {
+  const dir = mkdtempSync(join(tmpdir(), 'sp-chaos-'));
+  folders.add(dir);
+  // PostgreSQL runs as a user of its own.
+  chmodSync(dir, 0o755);
+  const file = fileURLToPath(new URL(script, import.meta.url));
+  const command = [
+    ...IN_YARD.slice(1),
+    process.execPath,
+    '--import',
+    import.meta.resolve('tsx'),
+    file,
+    ...args,
+    dir,
+  ];
+  const child = spawn(IN_YARD[0], command, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let out = '';
+  let talk = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk;
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    talk = (talk + chunk).slice(-200_000);
+  });
+  const timer = setTimeout(() => child.kill('SIGKILL'), ms);
+  try {
+    await new Promise((resolve) => child.once('close', resolve));
+    const last = out.trim().split('\n').at(-1) ?? '';
+    if (!last.startsWith('{'))
+      throw new Error(`${script} ${args.join(' ')} gave no result:\n${out}\n${talk}`);
+    return { value: JSON.parse(last) as T, talk };
+  } finally {
+    clearTimeout(timer);
+    remove(dir);
+  }
+}
+
+export async function runCell({ row, engine, profile }: Cell): Promise<Ran> {
+  try {
+    const { value, talk } = await inYard<CellResult>('cell.ts', [row, engine, profile]);
+    return { ...value, talk };
+  } catch (error) {
+    const checks = [{ what: 'the cell gave a result', ok: false, seen: String(error) }];
+    return { row, engine, profile, verdict: null, figures: {}, checks, ok: false, talk: '' };
+  }
+}
+
+/** At most `jobs` at a time, in the order given. */
+export async function sideBySide<T, R>(
+  items: readonly T[],
+  jobs: number,
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
+  const results: R[] = [];
+  const queue = [...items.entries()];
+  const worker = async (): Promise<void> => {
+    for (let next = queue.shift(); next; next = queue.shift()) results[next[0]] = await work(next[1]);
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+  return results;
+}
+
+/** `done` hears of each as it ends. */
+export function runCells(
+  cells: readonly Cell[],
+  jobs: number,
+  done: (result: Ran, index: number) => void,
+): Promise<Ran[]> {
+  return sideBySide([...cells.entries()], jobs, async ([index, cell]) => {
+    const result = await runCell(cell);
+    done(result, index);
+    return result;
+  });
+}

@@ -1,0 +1,273 @@
+// The password of a lease's engine is nobody's business: not of the log, the screen, the state folder, the worker.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { bed, node, type StartOptions } from '../support/bed.ts';
+import type { Running } from '../support/cli.ts';
+import { type Engine, type EngineName, openEngine, redisCommand, sql } from '../support/engines.ts';
+import { starts } from '../support/judge.ts';
+import { FAST, leaseBed, leaseEngine, leaseOf } from '../support/lease-bed.ts';
+import { commandOf, environOf, findByEnv } from '../support/proc.ts';
+import { until } from '../support/wait.ts';
+
+/** Every character that a URL, a shell or a pattern could stumble over; its words may not stand anywhere, encoded or not. */
+const PASSWORD = `Gehe1m $&'()*+;=:/?#[]@ Wo%rt "ü`;
+const WORDS = /Gehe1m|Wo(?:%25|%)rt/i;
+const ENCODED = encodeURIComponent(PASSWORD);
+const SHOWN_ENV = node('prints-env.mjs');
+
+function assertNoSecret(text: string, where: string): void {
+  const found = WORDS.exec(text) ?? new RegExp(BASE64.join('|')).exec(text);
+  assert.equal(
+    found,
+    null,
+    `the password is in ${where}: ${text.slice(Math.max(0, (found?.index ?? 0) - 300), (found?.index ?? 0) + 100)}`,
+  );
+}
+
+/** As HTTP's Authorization would carry it. */
+const BASE64 = ['alice', 'root', 'postgres', ''].map((user) =>
+  Buffer.from(`${user}:${PASSWORD}`).toString('base64').slice(-30).replace(/[+/=]/g, '.'),
+);
+
+function filesUnder(folder: string): string[] {
+  return readdirSync(folder).flatMap((name) => {
+    const path = join(folder, name);
+    const stat = statSync(path);
+    return stat.isDirectory() ? filesUnder(path) : stat.isFile() ? [path] : [];
+  });
+}
+
+/** An engine that lets `alice` in, by the password; the test's own calls go on as they are. */
+async function guarded(name: EngineName): Promise<{ engine: Engine; login: string; path: string }> {
+  switch (name) {
+    case 'redis': {
+      const engine = await openEngine('redis');
+      const digest = sha256(PASSWORD);
+      await redisCommand(engine.port, 'ACL', 'SETUSER', 'alice', 'on', `#${digest}`, '~*', '&*', '+@all');
+      return { engine, login: 'alice', path: '' };
+    }
+    case 'postgres': {
+      const engine = await leaseEngine('postgres');
+      await sql(engine.port, `CREATE ROLE alice LOGIN PASSWORD '${PASSWORD.replaceAll("'", "''")}'`);
+      await sql(engine.port, 'GRANT ALL ON singlepoll_lease TO alice');
+      return { engine, login: 'alice', path: '/postgres' };
+    }
+    default: {
+      const engine = await openEngine('etcd');
+      const call = (path: string, body: object, token?: string) =>
+        fetch(`http://127.0.0.1:${engine.port}/v3/${path}`, {
+          method: 'POST',
+          body: JSON.stringify(body),
+          ...(token && { headers: { authorization: token } }),
+        }).then((answer) => answer.json() as Promise<{ token?: string }>);
+      await call('auth/user/add', { name: 'root', password: PASSWORD });
+      await call('auth/role/add', { name: 'root' });
+      await call('auth/user/grant', { user: 'root', role: 'root' });
+      await call('auth/enable', {});
+      const { token } = await call('auth/authenticate', { name: 'root', password: PASSWORD });
+      const base64 = (text: string) => Buffer.from(text).toString('base64');
+      const put = async (botId: number, text: string) => {
+        await call('kv/put', { key: base64(`singlepoll/${botId}`), value: base64(text) }, token);
+      };
+      return { engine: Object.assign(Object.create(engine) as Engine, { put }), login: 'root', path: '' };
+    }
+  }
+}
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+for (const name of ['redis', 'postgres', 'etcd'] as const) {
+  describe(`secrets of a lease in ${name}`, { concurrency: 3 }, () => {
+    let place: Awaited<ReturnType<typeof guarded>>;
+    before(async () => {
+      place = await guarded(name);
+    });
+    after(() => place?.engine.close());
+    const urlOf = (password: string, port = place.engine.port) =>
+      `${name}://${place.login}:${password}@127.0.0.1:${port}${place.path}`;
+
+    test(`${name}: the password is nowhere, and the worker gets none`, async (t) => {
+      const b = await leaseBed(t, place.engine);
+      await b.vacate();
+      const env = { ...b.env, SHARED_URL: urlOf(ENCODED) };
+      const inFile: StartOptions = { env: b.env };
+      b.file('singlepoll.toml', `lease = "${urlOf(ENCODED)}"\n`);
+      const run = await b.polling(
+        ['--log-format', 'json', '--heartbeat', '100ms', ...FAST, '--', ...SHOWN_ENV],
+        inFile,
+      );
+      await until('heartbeats', () => run.stderr().split('\n').length > 12, { seen: run.seen });
+      const worker = starts(b.journal())[0]?.pid ?? -1;
+      const answers = await Promise.all(
+        [['status'], ['status', '--json'], ['who'], ['who', '--json']].map((args) => b.run(args, inFile)),
+      );
+      for (const answer of answers) assertNoSecret(answer.stdout + answer.stderr, 'an answer');
+      assert.equal(leaseOf(await b.status()).engine, name);
+      // One that meets a running one says whom.
+      const second = await b.run(['start', ...FAST, '--', ...SHOWN_ENV], inFile);
+      assert.equal(second.code, 75, second.stderr);
+      assertNoSecret(second.stdout + second.stderr, 'a refusal');
+      for (const pid of findByEnv('SP_TEST_COOKIE', b.cookie)) {
+        assertNoSecret(commandOf(pid), `the arguments of pid ${pid}`);
+        assertNoSecret((environOf(pid) ?? []).join('\n'), `the environment of pid ${pid}`);
+      }
+      assertNoSecret((environOf(worker) ?? []).join('\n'), 'the environment of the worker');
+      run.signal('SIGTERM');
+      assert.equal((await run.exit()).code, 0, run.seen());
+      assertNoSecret(run.stdout() + run.stderr(), 'the output');
+      // What was there before stays: the variable is the user's.
+      const again = await b.polling(['--lease', 'env:SHARED_URL', ...FAST, '--', ...SHOWN_ENV], { env });
+      await again.waitFor('ENV ');
+      assert.ok(again.stdout().includes('SHARED_URL'), 'everything that singlepoll got');
+      assertNoSecret(again.stderr(), 'the talk');
+      again.signal('SIGTERM');
+      await again.exit();
+      for (const path of filesUnder(b.stateDir)) assertNoSecret(readFileSync(path, 'latin1'), path);
+    });
+
+    test(`${name}: a wrong password is 78 at the first look, and shown neither`, async (t) => {
+      const b = await bed(t);
+      const result = await b.run(['start', '--lease', 'env:SHARED_URL', ...FAST, '--', ...SHOWN_ENV], {
+        env: { ...b.env, SHARED_URL: urlOf(encodeURIComponent(`${PASSWORD}2`)) },
+        ms: 10_000,
+      });
+      assert.equal(result.code, 78, result.stderr);
+      assert.match(result.stderr, /password|credential|authenti|WRONGPASS/i);
+      assertNoSecret(result.stdout + result.stderr, 'the error');
+      assert.equal(starts(b.journal()).length, 0);
+      for (const args of [['status'], ['status', '--json'], ['who'], ['who', '--json']]) {
+        const answer = await b.run([...args], {
+          env: { ...b.env, SINGLEPOLL_LEASE: urlOf(encodeURIComponent(`${PASSWORD}2`)) },
+          ms: 10_000,
+        });
+        assertNoSecret(answer.stdout + answer.stderr, args.join(' '));
+        assert.match(answer.stdout, /password|credential|authenti|WRONGPASS/i, args.join(' '));
+      }
+    });
+
+    test(`${name}: out of reach, the password is not shown`, async (t) => {
+      const b = await bed(t);
+      const run = b.cli(['start', '--lease', 'env:SHARED_URL', ...FAST, '--', ...SHOWN_ENV], {
+        env: { ...b.env, SHARED_URL: urlOf(ENCODED, 1) },
+      });
+      await run.waitFor(/out of reach/i);
+      const status = await b.run(['status', '--json']);
+      assert.match(status.stdout, /lease-unreachable/);
+      const words = await b.run(['status']);
+      assertNoSecret(run.stderr() + run.stdout() + status.stdout + words.stdout, 'the complaint');
+    });
+  });
+}
+
+describe('secrets on the command line', { concurrency: 2 }, () => {
+  let engine: Engine;
+  before(async () => {
+    engine = (await guarded('redis')).engine;
+  });
+  after(() => engine?.close());
+  const WARNING = /password.*process lists.*env:NAME/i;
+
+  const places: {
+    what: string;
+    args(url: string): string[];
+    env?(url: string): Record<string, string>;
+    warns: boolean;
+  }[] = [
+    { what: 'as a flag', args: (url) => ['--lease', url], warns: true },
+    { what: 'as --lease=URL', args: (url) => [`--lease=${url}`], warns: true },
+    {
+      what: 'in a variable',
+      args: () => ['--lease', 'env:SHARED_URL'],
+      env: (url) => ({ SHARED_URL: url }),
+      warns: false,
+    },
+    { what: 'in the twin', args: () => [], env: (url) => ({ SINGLEPOLL_LEASE: url }), warns: false },
+  ];
+  for (const { what, args, env, warns } of places)
+    test(`a password ${what} is ${warns ? 'warned of' : 'nothing to warn of'}, and shown nowhere`, async (t) => {
+      const b = await leaseBed(t, engine);
+      await b.vacate();
+      const url = `redis://alice:${ENCODED}@127.0.0.1:${engine.port}`;
+      const run = await b.polling([...args(url), ...FAST, '--', ...SHOWN_ENV], {
+        env: { ...b.env, ...env?.(url) },
+      });
+      assert.equal(WARNING.test(run.stderr()), warns, run.stderr());
+      const status = await b.run(['status', '--json']);
+      run.signal('SIGTERM');
+      await run.exit();
+      assertNoSecret(run.stderr() + status.stdout, 'the talk');
+      for (const path of filesUnder(b.stateDir)) assertNoSecret(readFileSync(path, 'latin1'), path);
+      if (warns) {
+        const reset = await b.run(['reset'], { ms: 20_000 });
+        assert.equal(reset.code, 78, 'what holds a secret was not remembered');
+        assertNoSecret(reset.stdout + reset.stderr, 'reset');
+      }
+    });
+
+  for (const url of [
+    'postgres://127.0.0.1:1/db?user=u&password=Gehe1m',
+    'redis://:Gehe1m@127.0.0.1:1',
+    'etcd://u:Gehe1m@127.0.0.1:1',
+    'k8s://bots?server=http://u:Gehe1m@127.0.0.1:1',
+  ])
+    test(`a password in ${url.replace('Gehe1m', '…')} is warned of and masked`, async (t) => {
+      const b = await bed(t);
+      const run = b.cli(['start', '--lease', url, ...FAST, '--', ...SHOWN_ENV]);
+      await until('it to say something of the lease', () => run.ended() ?? /\[lease\]/.exec(run.stderr()), {
+        seen: run.seen,
+      });
+      const { code } = run.ended() ?? { code: null };
+      assertNoSecret(run.stdout() + run.stderr(), 'the talk');
+      if (code === null) assert.match(run.stderr(), WARNING, 'also where it stands in the query');
+      else assert.equal(code, 78, run.seen());
+    });
+
+  test('a password that is changed while holding: told, not shown, and good again when it is back', async (t) => {
+    const b = await leaseBed(t, engine);
+    await b.vacate();
+    const digest = sha256(PASSWORD);
+    const user = `bob${b.botId}`;
+    const acl = (...rules: string[]) => redisCommand(engine.port, 'ACL', 'SETUSER', user, ...rules);
+    await acl('on', `#${digest}`, '~*', '&*', '+@all');
+    const env = { ...b.env, SHARED_URL: `redis://${user}:${ENCODED}@127.0.0.1:${engine.port}` };
+    const run: Running = await b.polling(
+      ['--lease', 'env:SHARED_URL', ...FAST, '--', ...node('polite.mjs')],
+      { env },
+    );
+    await acl('resetpass', '>other');
+    await redisCommand(engine.port, 'CLIENT', 'KILL', 'USER', user);
+    const problem = await until(
+      'the problem',
+      async () => {
+        const { problems } = await b.status();
+        return problems.find(({ code }) => code === 'lease-unreachable');
+      },
+      { everyMs: 100, seen: run.seen },
+    );
+    assert.match(problem.message, /password|WRONGPASS|credential/i);
+    await acl('resetpass', `#${digest}`);
+    await run.waitFor(/answers again/i);
+    assert.equal(run.ended(), null);
+    await until('healthy', async () => (await b.status()).healthy, { everyMs: 100, seen: run.seen });
+    assertNoSecret(run.stdout() + run.stderr() + problem.message, 'the talk');
+  });
+
+  test('an engine that may only be read: told as that, and nobody polls', async (t) => {
+    const replica = await openEngine('redis');
+    t.after(() => replica.close());
+    const b = await leaseBed(t, replica);
+    await b.vacate();
+    await redisCommand(replica.port, 'REPLICAOF', '127.0.0.1', '1');
+    const run = b.cli(['start', ...b.fast, '--', ...SHOWN_ENV]);
+    await run.waitFor(/read.?only|replica/i);
+    assert.equal(starts(b.journal()).length, 0);
+    if (run.ended()) assert.equal(run.ended()?.code, 78, run.seen());
+    else {
+      await redisCommand(replica.port, 'REPLICAOF', 'NO', 'ONE');
+      await until('its worker', () => starts(b.journal()).length === 1, { ms: 12_000, seen: run.seen });
+    }
+  });
+});

@@ -1,0 +1,215 @@
+// A bed whose program shares a real engine with other machines. The test is the other machines: it writes their records.
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import type { TestContext } from 'node:test';
+import { type Bed, bed, node } from './bed.ts';
+import type { Running } from './cli.ts';
+import { type Engine, type EngineName, openEngine, redisCommand, sql } from './engines.ts';
+import { readProc } from './proc.ts';
+import type { Status } from './status.ts';
+import { until } from './wait.ts';
+
+/** The times of `--lease-profile fast`, ms: the ttl, and when a holder that cannot renew shuts its door, after its last renewal. */
+export const FAST = ['--lease-profile', 'fast', '--backoff', '10ms,50ms'];
+export const FAST_TTL_MS = 6_000;
+export const FAST_RENEW_MS = 1_000;
+export const FAST_STOP_MS = 3_670;
+
+/** What a test reads of a record; unknown parts are kept as they are. */
+export interface Rec {
+  v: number;
+  holder: string;
+  epoch: number;
+  seq: number;
+  ttl: number;
+  host?: string;
+  lock?: string;
+  pid?: number;
+  since?: string;
+  wants?: string;
+  vacant?: string;
+}
+
+export interface LeaseView {
+  engine: string;
+  holder: string | null;
+  mine: boolean;
+  epoch: number | null;
+  expiresAt: string | null;
+}
+
+/** Another machine that holds the lease, and writes its record as often as it is told. */
+export interface OtherMachine {
+  readonly name: string;
+  /** As `status` and messages show it. */
+  readonly shown: string;
+  readonly rec: Rec;
+  /** A renewal, at once; gives performance.now() from before it was written. */
+  renew(more?: Partial<Rec>): Promise<number>;
+  /** Renews by itself from now on. */
+  live(everyMs?: number): void;
+  /** Crashes: renews no more. */
+  crash(): Promise<void>;
+  /** Lets go, as a machine does that stops. */
+  free(): Promise<number>;
+}
+
+export interface LeaseBed extends Bed {
+  readonly engine: Engine;
+  readonly url: string;
+  /** `--lease URL` with the fast profile. */
+  readonly fast: readonly string[];
+  text(): Promise<string | null>;
+  record(): Promise<Rec | null>;
+  /** Writes a record as another machine does: who watches is woken. `engine.put` wakes nobody. */
+  put(rec: Rec): Promise<void>;
+  /** A record that nobody holds: it may be taken at once. */
+  vacate(epoch?: number): Promise<void>;
+  /** Another machine takes the lease; `more` changes its record. */
+  another(more?: Partial<Rec>): Promise<OtherMachine>;
+  /** Starts with `polite.mjs` and waits until it stands by. */
+  standby(args?: readonly string[], command?: readonly string[]): Promise<Running>;
+  /** Frees the record, starts with `polite.mjs` and waits until its worker polls. */
+  holding(args?: readonly string[], command?: readonly string[]): Promise<Running>;
+  lease(): Promise<LeaseView>;
+}
+
+/** An engine in which records can be written before any program has asked for one. */
+export async function leaseEngine(name: EngineName): Promise<Engine> {
+  const engine = await openEngine(name);
+  // Elsewhere the place of a record needs no making.
+  if (name === 'postgres')
+    await sql(engine.port, 'CREATE TABLE singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)');
+  return engine;
+}
+
+export async function leaseBed(t: TestContext, engine: Engine): Promise<LeaseBed> {
+  const b = await bed(t);
+  const url = engine.url();
+  const { botId } = b;
+  const others: OtherMachine[] = [];
+  t.after(async () => {
+    for (const other of others) await other.crash();
+  });
+  const text = () => engine.peek(botId);
+  const put = async (rec: Rec) => {
+    await engine.put(botId, JSON.stringify(rec));
+    // As every machine does that changes it there; etcd and Kubernetes tell of changes by themselves.
+    if (engine.name === 'redis') await redisCommand(engine.port, 'PUBLISH', `singlepoll/${botId}`, 'x');
+  };
+  const fast = ['--lease', url, ...FAST];
+  const polite = node('polite.mjs');
+  const self: LeaseBed = Object.assign(b, {
+    engine,
+    url,
+    fast,
+    text,
+    put,
+    async record() {
+      const found = await text();
+      return found === null ? null : (JSON.parse(found) as Rec);
+    },
+    vacate: (epoch = unixSeconds()) => put({ v: 1, holder: '', epoch, seq: 1, ttl: FAST_TTL_MS }),
+    async another(more: Partial<Rec> = {}) {
+      const other = otherMachine(put, more);
+      others.push(other);
+      await other.renew();
+      return other;
+    },
+    async standby(args: readonly string[] = [], command: readonly string[] = polite) {
+      const run = b.cli(['start', ...fast, ...args, '--', ...command]);
+      await run.waitFor(/standing by/i);
+      return run;
+    },
+    async holding(args: readonly string[] = [], command: readonly string[] = polite) {
+      await self.vacate();
+      return await b.polling([...fast, ...args, '--', ...command]);
+    },
+    lease: async () => leaseOf(await b.status()),
+  });
+  return self;
+}
+
+function otherMachine(put: (rec: Rec) => Promise<void>, more: Partial<Rec>): OtherMachine {
+  let timer: NodeJS.Timeout | undefined;
+  let writing: Promise<unknown> = Promise.resolve();
+  const rec: Rec = {
+    ...{ v: 1, holder: randomUUID(), epoch: unixSeconds(), seq: 100, ttl: FAST_TTL_MS },
+    ...{ host: 'box-b.example', pid: 4711, since: new Date().toISOString(), lock: 'b'.repeat(32) },
+    ...more,
+  };
+  const write = async (change: Partial<Rec>) => {
+    Object.assign(rec, { seq: rec.seq + 1 }, change);
+    const at = performance.now();
+    writing = put(rec);
+    await writing;
+    return at;
+  };
+  const crash = async () => {
+    clearInterval(timer);
+    await writing.catch(() => {});
+  };
+  return {
+    name: rec.host ?? '',
+    shown: `${rec.host}:${rec.pid}`,
+    rec,
+    renew: (change = {}) => write(change),
+    live(everyMs = 500) {
+      clearInterval(timer);
+      timer = setInterval(() => void write({}).catch(() => {}), everyMs);
+    },
+    crash,
+    async free() {
+      await crash();
+      return await write({ holder: '' });
+    },
+  };
+}
+
+export const unixSeconds = (): number => Math.floor(Date.now() / 1000);
+
+/** The lease part of `status --json`, its shape checked. */
+export function leaseOf(status: Status): LeaseView {
+  const lease = status.lease as LeaseView | null;
+  assert.ok(lease, `status has a lease part: ${JSON.stringify(status)}`);
+  for (const key of ['engine', 'holder', 'mine', 'epoch', 'expiresAt'])
+    assert.ok(key in lease, `lease lacks ${key}: ${JSON.stringify(lease)}`);
+  assert.equal(typeof lease.engine, 'string');
+  assert.equal(typeof lease.mine, 'boolean');
+  if (lease.holder !== null) assert.match(lease.holder, /^\S+:(\d+|\?)$/);
+  if (lease.epoch !== null) assert.ok(Number.isSafeInteger(lease.epoch) && lease.epoch > 0);
+  if (lease.expiresAt !== null) {
+    assert.match(lease.expiresAt, /^\d{4}-\d\d-\d\dT/);
+    assert.ok(!Number.isNaN(Date.parse(lease.expiresAt)));
+  }
+  return lease;
+}
+
+/** Fixture workers of the name that have ever begun. */
+export const workersOf = (b: Bed, name = 'polite.mjs') =>
+  b.journal().filter((entry) => entry.ev === 'start' && entry.name === name);
+
+/** The first worker of `name` that begins after `count` others have. */
+export const workerNumber = (b: Bed, count: number, run: Running, ms = 15_000, name = 'polite.mjs') =>
+  until(`worker number ${count}`, () => workersOf(b, name)[count - 1], { ms, everyMs: 5, seen: run.seen });
+
+/** Waits until the program has another state, by `status --json`. */
+export const stateIs = (b: Bed, state: Status['state'], run: Running, ms = 10_000) =>
+  until(
+    `state ${state}`,
+    async () => {
+      const status = await b.status();
+      return status.state === state ? status : null;
+    },
+    { ms, everyMs: 100, seen: run.seen },
+  );
+
+/** Waits for a process to end; gives performance.now() of the moment. */
+export async function goneAt(pid: number, what: string, run: Running, ms = 10_000): Promise<number> {
+  await until(`${what} to be gone`, () => 'ZX'.includes(readProc(pid)?.state ?? 'X'), {
+    ms,
+    everyMs: 2,
+    seen: run.seen,
+  });
+  return performance.now();
+}
