@@ -3,6 +3,7 @@
  * `token` and `envFileVars` hold secrets: never print or store a Config as a whole.
  */
 import type { LeaseTiming } from '../core/lease-timing.ts';
+import type { HttpAddress } from './http-address.ts';
 import type { OptionName, OptionValues } from './options.ts';
 
 export type CommandName = 'start' | 'reset' | 'stop' | 'restart' | 'status' | 'who' | 'ping' | 'logs';
@@ -96,6 +97,9 @@ export interface Config {
   readonly logFile: string | null;
   readonly logMaxBytes: number;
   readonly logKeep: number;
+  /** Null: no health endpoint. */
+  readonly http: HttpAddress | null;
+  readonly readyInStandby: boolean;
   readonly logFormat: OptionValues['logFormat'];
   readonly sandbox: boolean;
   readonly settings: readonly Setting[];

@@ -50,7 +50,11 @@ export function contradictions(values: OptionValues, whereSet: WhereSet): readon
 }
 
 export function doubts(values: OptionValues, whereSet: WhereSet): readonly string[] {
-  return [...withoutEffect(values, whereSet), ...endlessCrashLoop(values, whereSet)];
+  return [
+    ...withoutEffect(values, whereSet),
+    ...withoutHttp(values, whereSet),
+    ...endlessCrashLoop(values, whereSet),
+  ];
 }
 
 /** What only the gateway does. */
@@ -61,6 +65,11 @@ function withoutEffect({ noGateway }: OptionValues, whereSet: WhereSet): readonl
     .map(
       (name) => `${whereSet(name)} has no effect with ${whereSet('noGateway')}: only the gateway does that`,
     );
+}
+
+function withoutHttp({ http }: OptionValues, whereSet: WhereSet): readonly string[] {
+  const from = whereSet('readyInStandby');
+  return http === null && from !== null ? [`${from} has no effect without --http`] : [];
 }
 
 function endlessCrashLoop(values: OptionValues, whereSet: WhereSet): readonly string[] {

@@ -127,6 +127,8 @@ export async function loadConfig(request: LoadRequest): Promise<Loaded> {
         : resolvePath(values.logFile, found.get('logFile')?.layer ?? 'flag', cwd, toml),
     logMaxBytes: values.logSize,
     logKeep: values.logKeep,
+    http: values.http,
+    readyInStandby: values.readyInStandby === 'yes',
     logFormat: values.logFormat,
     sandbox: values.sandbox,
     settings,

@@ -12,6 +12,7 @@ import {
   parseRate,
   type Rate,
 } from './duration.ts';
+import { HTTP_ACCEPTED, type HttpAddress, parseHttpAddress } from './http-address.ts';
 import { parseLease, showLease } from './lease-option.ts';
 import { type Parsed, parsed, unparsed } from './parsed.ts';
 import { parseCount, parseSize, SIZE_ACCEPTED } from './size.ts';
@@ -350,6 +351,20 @@ export const OPTIONS = {
     initial: 5,
     defaultText: '5',
     parse: parseCount,
+    scope: 'run',
+  }),
+  http: value<HttpAddress | null>({
+    placeholder: 'addr',
+    description:
+      'health (/healthz), readiness (/readyz), Prometheus metrics (/metrics) and a status page at this port or IP:PORT; a port alone is on 127.0.0.1',
+    accepts: HTTP_ACCEPTED,
+    initial: null,
+    defaultText: 'off',
+    parse: parseHttpAddress,
+    scope: 'run',
+  }),
+  readyInStandby: choice(['yes', 'no'], 'yes', {
+    description: 'what /readyz says while another copy polls and this one stands by: yes is 200, no is 503',
     scope: 'run',
   }),
   logFormat: choice(['text', 'json'], 'text', { description: "singlepoll's own lines", scope: 'run' }),

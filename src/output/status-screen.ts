@@ -4,6 +4,7 @@ import type { Paint } from './paint.ts';
 import { plain } from './plain.ts';
 import { count, duration, howItEnded, leaseWords } from './words.ts';
 
+/** What a state is called. */
 export const STATE_WORDS: Readonly<Record<StatusDocument['state'], string>> = {
   starting: 'starting',
   standby: 'standing by',
@@ -14,10 +15,17 @@ export const STATE_WORDS: Readonly<Record<StatusDocument['state'], string>> = {
   stopped: 'not running',
 };
 
+/** One fact; without a label it goes on about the row above. */
+export interface StatusRow {
+  readonly label: string;
+  readonly text: string;
+}
+
+const LABEL_COLUMNS = 11;
+
 /** `nowMs` is wall-clock time; `columns` cuts long lines. */
 export function statusScreen(doc: StatusDocument, nowMs: number, columns: number, paint: Paint): string {
   const lines: string[] = [];
-  const row = (label: string, text: string) => lines.push(`${label.padEnd(11)}${cut(text, columns - 11)}`);
   const mark = doc.healthy ? paint('good', '●') : paint(doc.state === 'stopped' ? 'warn' : 'error', '●');
   lines.push(`${mark} ${botName(doc)}: ${paint(doc.healthy ? 'good' : 'warn', STATE_WORDS[doc.state])}`);
   for (const problem of doc.problems) {
@@ -25,6 +33,15 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
     if (problem.hint) lines.push(...wrap(problem.hint, '  → ', 4, columns));
   }
   lines.push('');
+  for (const { label, text } of statusRows(doc, nowMs))
+    lines.push(`${label.padEnd(LABEL_COLUMNS)}${cut(text, columns - LABEL_COLUMNS)}`);
+  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
+}
+
+/** Everything but the problems, in the order in which it is read. */
+export function statusRows(doc: StatusDocument, nowMs: number): StatusRow[] {
+  const rows: StatusRow[] = [];
+  const row = (label: string, text: string) => rows.push({ label, text });
   if (doc.supervisor) {
     const { pid, startedAt, version, cwd } = doc.supervisor;
     row(
@@ -78,10 +95,11 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
     row('', `  ${stray.proof.join(', ')}${stray.cwd ? `, in ${plain(stray.cwd, 120)}` : ''}`);
     if (stray.respawner) row('', `  kept alive by ${stray.respawner.kind}: ${stray.respawner.stopCommand}`);
   }
-  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
+  return rows;
 }
 
-function botName(doc: StatusDocument): string {
+/** `@my_bot (123456)`. */
+export function botName(doc: StatusDocument): string {
   if (!doc.bot) return 'singlepoll';
   const { username, id } = doc.bot;
   if (username) return `@${plain(username, 64)}${id === null ? '' : ` (${id})`}`;

@@ -50,6 +50,9 @@ export interface Facts {
   /** When the worker last used the real token in place of its sealed one. */
   lastUnsealedAtMs: number | null;
   deafReplaced: number;
+  straysStopped: number;
+  /** At the start and while running. */
+  webhooksCleared: number;
   lastDeafAtMs: number | null;
   /** Of the worker's recent calls, the median. */
   latencyMs: () => number | null;
@@ -105,6 +108,8 @@ export function newFacts(
     pausedUntilMs: 0,
     lastUnsealedAtMs: null,
     deafReplaced: 0,
+    straysStopped: 0,
+    webhooksCleared: 0,
     lastDeafAtMs: null,
     latencyMs: () => null,
     pollers: () => [],

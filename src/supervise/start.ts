@@ -11,6 +11,7 @@ import type { RawFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import type { Link } from '../detach/link.ts';
 import { EXIT } from '../errors.ts';
+import type { HttpService } from '../http/service.ts';
 import { logPath, rememberLog } from '../log/place.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
 import { startThrift } from '../machine/thrift.ts';
@@ -82,17 +83,20 @@ export async function start(request: StartRequest): Promise<number> {
   // Loaded beside the questions to the Bot API: it takes as long.
   const gatewayModule = config.gateway && !config.dryRun ? import('../gateway/gateway.ts') : null;
   let botDir = '';
+  let http: HttpService | null = null;
   try {
     checkCommand(config);
     // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
     if (!config.dryRun) botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
+    http = await openHttp(config, report);
     const startup = {
       ...request,
-      ...{ link, config, voice, report, rehearse, api, botDir, gatewayModule },
+      ...{ link, config, voice, report, rehearse, api, botDir, gatewayModule, http },
       signal: boot.signal,
     };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
     sayConfiguration(startup);
+    http?.announce();
     rehearse?.say();
     if (config.dryRun) {
       const command = config.command?.argv ?? rehearse?.command ?? [];
@@ -106,6 +110,7 @@ export async function start(request: StartRequest): Promise<number> {
     return EXIT.ok;
   } finally {
     api?.close();
+    http?.close();
     await rehearse?.close();
     // The sandbox's bot is gone for ever; so should be its folder.
     if (rehearse && botDir !== '') rmSync(botDir, { recursive: true, force: true });
@@ -123,7 +128,15 @@ interface Startup extends StartRequest {
   /** The state folder of this bot. */
   readonly botDir: string;
   readonly gatewayModule: Promise<GatewayModule> | null;
+  /** Null: no health endpoint was asked for. */
+  readonly http: HttpService | null;
   readonly signal: AbortSignal;
+}
+
+async function openHttp(config: Config, report: Report): Promise<HttpService | null> {
+  if (!config.http || config.dryRun) return null;
+  const { openHttpService } = await import('../http/service.ts');
+  return await openHttpService({ config, address: config.http, report });
 }
 
 /** Step 3. Nothing is stopped or cleared before this has succeeded. */
@@ -160,7 +173,7 @@ type Asks = {
 
 /** Step 4, and the way back: whatever happens beyond it, the lock never outlives the supervisor. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, link, voice, report, botDir, signal } = startup;
+  const { config, link, voice, report, botDir, http, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
@@ -178,7 +191,10 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
       takeover: config.takeover,
       stopTimeoutMs: config.stopTimeoutMs,
       signal,
-      say: (text) => report.line('lock', text),
+      say(text) {
+        http?.boots('standby');
+        report.line('lock', text);
+      },
       onWait: () => {
         void openLog(startup).then(() => {
           link?.ready(standsBy(config.botId));
@@ -186,10 +202,12 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
         });
       },
     });
+    http?.boots('starting');
     report.line('lock', `taken: the only supervisor of bot ${config.botId} on ${hostname()}`, 'good');
   }
   try {
     await openLog(startup);
+    await http?.insists(signal);
     return await superviseLocked(startup, me, asks, { lock, socketPath, startedAt });
   } finally {
     lock?.release();
@@ -217,7 +235,7 @@ async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, link, voice, report, rehearse, api, botDir, signal } = startup;
+  const { config, link, voice, report, rehearse, api, botDir, http, signal } = startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
   const right = await openRight(startup, () => ({ running, gateway }));
@@ -241,6 +259,9 @@ async function superviseLocked(
             dryRun: false,
             worker: () => running?.worker() ?? null,
             onSurvey: (strays, uninspectable) => Object.assign(facts, { strays, uninspectable }),
+            onStopped: (strays) => {
+              facts.straysStopped += strays;
+            },
             signal: halt.signal,
           }),
           webhook: createWebhookWatch({
@@ -314,6 +335,14 @@ async function superviseLocked(
       listed = { pid, atMs: nowMs, rows: tree.list(pid) };
     return statusDocument(loop.state, facts, listed.rows, nowMs);
   };
+  http?.shows({
+    brief: () => statusDocument(loop.state, facts, [], performance.now()),
+    status,
+    counts: () => {
+      const { straysStopped, webhooksCleared, deafReplaced } = facts;
+      return { straysStopped, webhooksCleared, deafReplaced };
+    },
+  });
   const makeFolder = () => void openBotDir(openStateDir(process.env), config.botId ?? 0);
   const served = await serve({ socketPath, running, status, makeFolder }).catch(
     (error: NodeJS.ErrnoException) => {
@@ -343,6 +372,8 @@ async function superviseLocked(
   await right?.end(false);
   stopWatching();
   served?.close();
+  // Before the lock: who waits for that may want the same port.
+  http?.close();
   lock?.release();
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));

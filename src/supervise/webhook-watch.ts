@@ -80,6 +80,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
         return null;
       case 'cleared':
         note(outcome);
+        facts.webhooksCleared += 1;
         report.line(
           'webhook',
           `was set to ${outcome.url}: cleared and verified; ${outcome.dropped ? 'waiting updates dropped, as asked' : `${waiting(outcome.pending)}, kept`}`,
@@ -94,6 +95,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       case 'set-again':
         report.line('webhook', `somebody sets it again as soon as it is cleared: ${outcome.url}`, 'error');
         facts.webhook = { url: outcome.url, pendingUpdates: 0, lastError: null };
+        facts.webhooksCleared += 1;
         facts.webhookSetAgain += 1;
         facts.lastWebhookSetAtMs = performance.now();
         return null;
@@ -133,6 +135,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       return;
     }
     if (outcome.kind === 'cleared' || outcome.kind === 'set-again') {
+      facts.webhooksCleared += 1;
       facts.webhookSetAgain += 1;
       facts.lastWebhookSetAtMs = performance.now();
       if (outcome.kind === 'cleared') note(outcome);

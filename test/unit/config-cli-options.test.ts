@@ -33,6 +33,7 @@ describe('table', () => {
         ...['--no-gateway', '--gateway-port', '--sealed', '--on-rival', '--rival-after', '--deaf-after'],
         ...['--require-gateway', '--allow-set-webhook', '--lease', '--lease-profile', '--lease-ttl'],
         ...['--detach', '--start-timeout', '--log-file', '--log-size', '--log-keep'],
+        ...['--http', '--ready-in-standby'],
         ...['--stray', '--stray-scope', '--takeover', '--token-env', '--token-file', '--wait'],
       ].sort(),
     );

@@ -103,6 +103,8 @@ describe('defaults', () => {
       logFile: null,
       logMaxBytes: 10 * 1024 * 1024,
       logKeep: 5,
+      http: null,
+      readyInStandby: true,
       logFormat: 'text',
       sandbox: false,
       settings: [],
