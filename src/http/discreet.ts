@@ -18,6 +18,7 @@ export function discreet(doc: StatusDocument): StatusDocument {
       tree: worker.tree.map((it) => ({ ...it, command: programName(it.command) })),
     },
     strays: doc.strays.map((it) => ({ ...it, command: programName(it.command), cwd: null })),
+    log: null,
   };
 }
 

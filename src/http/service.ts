@@ -190,5 +190,6 @@ function bootDocument(config: Config, state: RunState, startedAtMs: number): Sta
     webhook: null,
     strays: [],
     lease: null,
+    log: null,
   };
 }

@@ -65,5 +65,6 @@ export const sampleStatus = (more: Partial<StatusDocument> = {}): StatusDocument
   webhook: { url: '', pendingUpdates: 8, lastError: null },
   strays: [],
   lease: null,
+  log: null,
   ...more,
 });
