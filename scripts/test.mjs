@@ -18,7 +18,7 @@ if (files.length === 0) {
 
 bringPackages(files.some((path) => !path.includes('/unit/')));
 buildWhenStale();
-// Most of an end-to-end test is waiting, but its deadlines are real: two cores bear three files at a time.
+// Most of an end-to-end test is waiting, but its deadlines are real: two cores bear two files at a time.
 const run = spawnSync(
   process.execPath,
   [
@@ -26,7 +26,7 @@ const run = spawnSync(
     'tsx',
     '--test',
     '--test-reporter=spec',
-    `--test-concurrency=${availableParallelism() + 1}`,
+    `--test-concurrency=${Math.max(2, availableParallelism())}`,
     '--test-timeout=600000',
     ...files,
   ],
