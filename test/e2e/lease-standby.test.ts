@@ -71,6 +71,21 @@ describe('lease, standing by', { concurrency: 6 }, () => {
     assert.equal(workersOf(b).length, 0);
   });
 
+  test('start -d: returns when it stands by, and takes over from there', async (t) => {
+    const b = await leaseBed(t, engine);
+    const other = await b.another();
+    other.live();
+    const { code, stdout, stderr } = await b.run(['start', '-d', ...b.fast, '--', ...node('polite.mjs')]);
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /stands by/);
+    const { supervisor, state } = await b.status();
+    assert.equal(state, 'standby');
+    t.after(() => b.run(['stop']));
+    await other.free();
+    await until('the detached worker to poll', async () => (await b.status()).state === 'polling');
+    assert.equal((await b.status()).supervisor?.pid, supervisor?.pid);
+  });
+
   test('standby: neither stray nor webhook is touched before the lease was won', async (t) => {
     const b = await leaseBed(t, engine);
     const other = await b.another();
