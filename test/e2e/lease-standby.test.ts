@@ -78,12 +78,15 @@ describe('lease, standing by', { concurrency: 6 }, () => {
     const { code, stdout, stderr } = await b.run(['start', '-d', ...b.fast, '--', ...node('polite.mjs')]);
     assert.equal(code, 0, stderr);
     assert.match(stdout, /stands by/);
-    const { supervisor, state } = await b.status();
-    assert.equal(state, 'standby');
-    t.after(() => b.run(['stop']));
-    await other.free();
-    await until('the detached worker to poll', async () => (await b.status()).state === 'polling');
-    assert.equal((await b.status()).supervisor?.pid, supervisor?.pid);
+    try {
+      const { supervisor, state } = await b.status();
+      assert.equal(state, 'standby');
+      await other.free();
+      await until('the detached worker to poll', async () => (await b.status()).state === 'polling');
+      assert.equal((await b.status()).supervisor?.pid, supervisor?.pid);
+    } finally {
+      await b.run(['stop']);
+    }
   });
 
   test('standby: neither stray nor webhook is touched before the lease was won', async (t) => {
