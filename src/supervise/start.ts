@@ -10,6 +10,7 @@ import type { Config } from '../config/config.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT } from '../errors.ts';
+import { isThere } from '../machine/is-there.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
 import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
@@ -341,14 +342,5 @@ function remember(botDir: string, { config, flags, report }: Startup, command: r
     rememberStart(botDir, { command, cwd: config.cwd, flags, at: new Date().toISOString() });
   } catch (error) {
     report.line('config', `\`reset\` will not know this command: ${(error as Error).message}`, 'warn');
-  }
-}
-
-function isThere(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
