@@ -61,7 +61,7 @@ function isProgram(name) {
 export function buildWhenStale() {
   const built = existsSync('dist/cli.cjs') ? statSync('dist/cli.cjs').mtimeMs : 0;
   const newest = Math.max(
-    ...[...listFiles('src'), 'package.json', 'package-lock.json', 'scripts/build.mjs'].map(
+    ...[...listFiles('src'), ...listFiles('scripts'), 'package.json', 'package-lock.json'].map(
       (path) => statSync(path).mtimeMs,
     ),
   );

@@ -9,6 +9,7 @@
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
+import { isThere } from './is-there.ts';
 
 export interface Guard {
   readonly pid: number | undefined;
@@ -69,16 +70,7 @@ function hasChildren(pid: number): boolean {
     if (threads.length > THREADS_MAX) return true;
     return threads.some((tid) => readFileSync(`/proc/${pid}/task/${tid}/children`, 'latin1') !== '');
   } catch {
-    return lives(pid);
-  }
-}
-
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
+    return isThere(pid);
   }
 }
 

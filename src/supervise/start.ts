@@ -13,6 +13,7 @@ import type { Link } from '../detach/link.ts';
 import { EXIT } from '../errors.ts';
 import type { HttpService } from '../http/service.ts';
 import { logPath, rememberLog } from '../log/place.ts';
+import { isThere } from '../machine/is-there.ts';
 import { type Lock, lockKey } from '../machine/lock.ts';
 import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
@@ -412,14 +413,5 @@ function remember(
     rememberStart(botDir, { command, cwd: config.cwd, flags: again, username, at: new Date().toISOString() });
   } catch (error) {
     report.line('config', `\`reset\` will not know this command: ${(error as Error).message}`, 'warn');
-  }
-}
-
-function isThere(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

@@ -14,6 +14,7 @@ import {
   leaseBed,
   leaseEngine,
   leaseOf,
+  type Rec,
   stateIs,
   workerNumber,
   workersOf,
@@ -197,12 +198,7 @@ describe('lease, an engine in trouble', { concurrency: 6 }, () => {
       everyMs: 50,
       seen: run.seen,
     });
-    await staysTrue(
-      'one worker',
-      1_000,
-      () => workersOf(b).length === 1 && alive(workersOf(b)[0]?.pid ?? -1),
-    );
-    assert.equal((await b.record())?.epoch, rec?.epoch);
+    await assertUndisturbed(b, rec);
   });
 
   test('outage: an engine that dies and comes back empty, within the margin: written again, nothing happens', async (t) => {
@@ -217,12 +213,7 @@ describe('lease, an engine in trouble', { concurrency: 6 }, () => {
       everyMs: 50,
       seen: run.seen,
     });
-    await staysTrue(
-      'one worker',
-      1_000,
-      () => workersOf(b).length === 1 && alive(workersOf(b)[0]?.pid ?? -1),
-    );
-    assert.equal((await b.record())?.epoch, rec?.epoch);
+    await assertUndisturbed(b, rec);
   });
 
   for (const name of ['redis', 'postgres', 'etcd', 'kubernetes'] as const)
@@ -311,3 +302,9 @@ describe('lease, an engine in trouble', { concurrency: 6 }, () => {
     }
   });
 });
+
+/** One worker, and still the term of `rec`. */
+async function assertUndisturbed(b: LeaseBed, rec: Rec | null): Promise<void> {
+  await staysTrue('one worker', 1_000, () => workersOf(b).length === 1 && alive(workersOf(b)[0]?.pid ?? -1));
+  assert.equal((await b.record())?.epoch, rec?.epoch);
+}

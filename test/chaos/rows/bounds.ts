@@ -6,3 +6,11 @@ export const takenWithinMs = (scene: Scene): number => scene.timing.ttlMs + 500;
 
 /** A rule that is late by more than this is broken; for what no promise names. */
 export const ROOM_MS = 1_000;
+
+/** `at`: the first instruction of the worker that took over. */
+export function checkTakeover(scene: Scene, killedAtMs: number, at: number): void {
+  const tookMs = at - killedAtMs;
+  const limitMs = takenWithinMs(scene);
+  scene.figures.takeoverMs = tookMs;
+  scene.check(`taken over within ${limitMs} ms`, tookMs <= limitMs, tookMs);
+}

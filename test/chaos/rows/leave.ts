@@ -1,7 +1,7 @@
 // Holders that go: asked to, or not.
 import { nowMs } from '../journal.ts';
 import type { Row } from '../row.ts';
-import { takenWithinMs } from './bounds.ts';
+import { checkTakeover } from './bounds.ts';
 
 /** The promise is 100 ms, which `handover` measures on a quiet machine; a standby that nothing wakes needs most of a second and more. */
 const HANDOVER_MS = 500;
@@ -35,13 +35,7 @@ export const sigkill: Row = {
     const killedAtMs = scene.fault();
     a.crash();
     const { at } = await scene.workerOf(b, killedAtMs);
-    scene.figures.takeoverMs = at - killedAtMs;
-    const limitMs = takenWithinMs(scene);
-    scene.check(
-      `taken over within ${limitMs} ms`,
-      scene.figures.takeoverMs <= limitMs,
-      scene.figures.takeoverMs,
-    );
+    checkTakeover(scene, killedAtMs, at);
     await scene.pollOf(b, at);
   },
 };
@@ -54,13 +48,7 @@ export const sigkillSupervisor: Row = {
     const killedAtMs = scene.fault();
     a.run.signal('SIGKILL');
     const { at } = await scene.workerOf(b, killedAtMs);
-    scene.figures.takeoverMs = at - killedAtMs;
-    const limitMs = takenWithinMs(scene);
-    scene.check(
-      `taken over within ${limitMs} ms`,
-      scene.figures.takeoverMs <= limitMs,
-      scene.figures.takeoverMs,
-    );
+    checkTakeover(scene, killedAtMs, at);
     await scene.pollOf(b, at);
   },
 };

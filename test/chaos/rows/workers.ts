@@ -3,7 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { nowMs } from '../journal.ts';
 import { WORKER } from '../machine.ts';
 import type { Row } from '../row.ts';
-import { takenWithinMs } from './bounds.ts';
+import { checkTakeover } from './bounds.ts';
 
 const stubborn = { worker: [process.execPath, WORKER, 'stubborn'] };
 
@@ -53,13 +53,7 @@ const manyStandbys = (id: string, standbys: number): Row => ({
       }
     };
     const { at } = await started();
-    scene.figures.takeoverMs = at - killedAtMs;
-    const limitMs = takenWithinMs(scene);
-    scene.check(
-      `taken over within ${limitMs} ms`,
-      scene.figures.takeoverMs <= limitMs,
-      scene.figures.takeoverMs,
-    );
+    checkTakeover(scene, killedAtMs, at);
     await pause(2 * scene.timing.renewMs);
     const workers = scene.journal().filter(({ ev, at: when }) => ev === 'start' && when > killedAtMs);
     scene.check(
