@@ -24,6 +24,7 @@ import type { Report } from '../output/report.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
 import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
+import { type Changes, createChanges } from './changes.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
 import { newFacts } from './facts.ts';
@@ -77,7 +78,14 @@ export async function start(request: StartRequest): Promise<number> {
   const tokens = request.config.token === null ? [] : [request.config.token];
   const paint = link ? link.paint : await painter(process.stderr, process.env);
   const voice = createVoice(request.config, tokens, link, paint);
-  const { report } = voice;
+  const changes = createChanges();
+  const report: Report = {
+    line(...said) {
+      voice.report.line(...said);
+      changes.touch();
+    },
+    drained: voice.report.drained,
+  };
   const rehearse = request.config.sandbox ? await rehearsal(request.config, report) : null;
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
@@ -92,7 +100,7 @@ export async function start(request: StartRequest): Promise<number> {
     http = await openHttp(config, report);
     const startup = {
       ...request,
-      ...{ link, config, voice, report, rehearse, api, botDir, gatewayModule, http },
+      ...{ link, config, voice, report, changes, rehearse, api, botDir, gatewayModule, http },
       signal: boot.signal,
     };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
@@ -124,6 +132,7 @@ interface Startup extends StartRequest {
   readonly link: Link | null;
   readonly voice: Voice;
   readonly report: Report;
+  readonly changes: Changes;
   readonly rehearse: Rehearsal | null;
   readonly api: BotApi | null;
   /** The state folder of this bot. */
@@ -236,7 +245,7 @@ async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, link, voice, report, rehearse, api, botDir, http, signal } = startup;
+  const { config, link, voice, report, changes, rehearse, api, botDir, http, signal } = startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
   const right = await openRight(startup, () => ({ running, gateway }));
@@ -311,6 +320,7 @@ async function superviseLocked(
     folder: botDir,
   });
   const { loop } = running;
+  running.onStep(changes.touch);
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   running.onStep(() => {
     if (loop.state.headed?.to === 'exit') halt.abort(new Stopped());
