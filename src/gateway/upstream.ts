@@ -1,22 +1,24 @@
 /**
- * The way to the Bot API: undici's kept-alive connections, those of the polls apart from all others, so that nothing can take
- * a poll's place. Only the parts of undici that this needs are loaded: the whole costs an idle supervisor 10 MB more
- * (`npm run bench -- client`).
+ * The way to the Bot API: kept-alive connections, those of the polls apart from all others, so that nothing can take a poll's
+ * place. Few and small calls go by Node's own client; the first traffic brings undici, once and for good.
  */
 import type { Dispatcher } from 'undici';
-import Pool from 'undici/lib/dispatcher/pool.js';
 import { proxyFor } from '../telegram/transport.ts';
+import { openQuietClient } from './quiet-client.ts';
 
 /** Calls of the worker that can be under way at once; more wait their turn. */
 const CONNECTIONS_MAX = 64;
-/** `highWaterMark` (bytes) goes to net.connect: with less, an upload is made to pause after every piece. */
-const CONNECT = { timeout: 10_000, highWaterMark: 512 * 1024 };
+const CONNECT_MS = 10_000;
 /** Longer than most pauses between two polls, shorter than what servers grant an idle connection. */
 const KEEP_ALIVE_MS = 30_000;
+/** More calls within a second are traffic. */
+const QUIET_CALLS_MAX = 20;
+
+type Client = Pick<Dispatcher, 'dispatch'>;
 
 export interface Upstream {
-  readonly calls: Pick<Dispatcher, 'dispatch'>;
-  readonly polls: Pick<Dispatcher, 'dispatch'>;
+  readonly calls: Client;
+  readonly polls: Client;
   /** What stands before `/bot<token>`: the path of the API root. */
   readonly prefix: string;
   close(): void;
@@ -26,35 +28,69 @@ export async function openUpstream(
   apiRoot: string,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<Upstream> {
-  const url = new URL(apiRoot);
-  const prefix = url.pathname.replace(/\/+$/, '');
-  if (proxyFor(url, env)) {
+  const root = new URL(apiRoot);
+  const prefix = root.pathname.replace(/\/+$/, '');
+  if (proxyFor(root, env)) {
     const { openProxyDispatcher } = await import('../telegram/proxy-transport.ts');
     const dispatcher = openProxyDispatcher();
-    const through: Pick<Dispatcher, 'dispatch'> = {
-      dispatch: (options, handler) => dispatcher.dispatch({ ...options, origin: url.origin }, handler),
+    const through: Client = {
+      dispatch: (options, handler) => dispatcher.dispatch({ ...options, origin: root.origin }, handler),
     };
     return { calls: through, polls: through, prefix, close: () => void dispatcher.destroy() };
   }
-  const open = (connections: number) =>
-    new Pool(url.origin, {
-      connections,
-      pipelining: 1,
-      // Its timers would tick twice a second as long as a poll is open. Who waits for an answer has a time-out of its own.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      connect: CONNECT,
+  const options = { root, connectMs: CONNECT_MS, keepAliveMs: KEEP_ALIVE_MS };
+  const polls = await openQuietClient({ ...options, connections: 1 });
+  const quiet = await openQuietClient({ ...options, connections: CONNECTIONS_MAX });
+  let busy: Pick<Dispatcher, 'dispatch' | 'destroy'> | null = null;
+  let loading: Promise<Client> | null = null;
+  let closed = false;
+  let sinceMs = 0;
+  let calls = 0;
+
+  const load = () => {
+    loading ??= import('./busy-client.ts').then(({ openBusyClient }) => {
+      busy = openBusyClient({ ...options, connections: CONNECTIONS_MAX });
+      quiet.retire();
+      if (closed) busy.destroy();
+      return busy;
     });
-  const calls = open(CONNECTIONS_MAX);
-  const polls = open(1);
+    return loading;
+  };
+  const isTraffic = (nowMs: number) => {
+    if (nowMs - sinceMs > 1_000) {
+      sinceMs = nowMs;
+      calls = 0;
+    }
+    calls += 1;
+    return calls > QUIET_CALLS_MAX;
+  };
+
   return {
-    calls,
     polls,
+    calls: {
+      dispatch(request, handler) {
+        if (busy) return busy.dispatch(request, handler);
+        const { body } = request;
+        const inMemory =
+          body === null || body === undefined || typeof body === 'string' || Buffer.isBuffer(body);
+        if (inMemory) {
+          // The calls that are there do not wait for what the next ones will use.
+          if (isTraffic(performance.now())) load();
+          return quiet.dispatch(request, handler);
+        }
+        load().then(
+          (client) => client.dispatch(request, handler),
+          (error: Error) => handler.onResponseError?.(null as never, error),
+        );
+        return true;
+      },
+    },
     prefix,
     close() {
-      for (const pool of [calls, polls]) pool.destroy().catch(() => {});
+      closed = true;
+      polls.close();
+      quiet.close();
+      busy?.destroy().catch(() => {});
     },
   };
 }

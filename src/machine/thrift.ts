@@ -29,6 +29,9 @@ export interface Thrift {
 /** Starts to save memory at once. */
 export function startThrift(setFlag: (flag: string) => void = setFlagsFromString): Thrift {
   setFlag('--no-opt');
+  // The compiler that optimizes nothing is small, and what follows a crash of the worker has seldom run before: some 10 % of the
+  // time until the next one (`npm run bench -- restart`), for 1 MB.
+  setFlag('--always-sparkplug');
   // The HTTP parser of the gateway's client is WebAssembly. Its own optimizing compiler takes 10 MB, and gains nothing that can
   // be measured (`npm run bench -- gateway`): traffic leaves it off. The search for tokens in a flood of output does gain.
   setFlag('--liftoff-only');

@@ -6,6 +6,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import type { WorkerPipes } from '../output/pipes.ts';
+import { findExecutable } from './executable.ts';
 
 export interface WorkerProcess {
   readonly pid: number;
@@ -69,14 +70,16 @@ export function spawnWorker(
   };
 }
 
-/** Resolves to `setpriv` where it knows --pdeathsig (util-linux; busybox's does not), else null. */
+/** Resolves to the path of `setpriv` where it knows --pdeathsig (util-linux; busybox's does not), else null. */
 export function findSetpriv(): Promise<string | null> {
   if (process.platform !== 'linux') return Promise.resolve(null);
+  const found = findExecutable('setpriv', '/', process.env.PATH);
+  if (!found.ok) return Promise.resolve(null);
   return new Promise((resolve) => {
     // Without the token: a look for strays may meet it.
     const env = { PATH: process.env.PATH };
-    execFile('setpriv', ['--pdeathsig', 'KILL', '--', 'true'], { timeout: 2_000, env }, (error) => {
-      resolve(error ? null : 'setpriv');
+    execFile(found.path, ['--pdeathsig', 'KILL', '--', 'true'], { timeout: 2_000, env }, (error) => {
+      resolve(error ? null : found.path);
     });
   });
 }

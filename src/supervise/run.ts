@@ -100,6 +100,8 @@ export function runSupervisor(context: RunContext): Running {
   let killing = new AbortController();
   let stopped: readonly number[] = [];
   let setpriv: string | null = null;
+  // Read once: asking the system for a hundred variables takes longer than to copy them.
+  const environment = { ...process.env };
   // Made ahead of the spawn that will use them, so that a crash does not wait for them.
   let pipes: WorkerPipes | null = null;
   let sweeping: Promise<void> | null = null;
@@ -203,7 +205,7 @@ export function runSupervisor(context: RunContext): Running {
   const stopOptions = () => ({ stopTimeoutMs: config.stopTimeoutMs, now: killing.signal });
 
   function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
-    const env = workerEnv(config, process.env, context.run, number, {
+    const env = workerEnv(config, environment, context.run, number, {
       apiRoot: gateway ? gateway.port.next() : config.apiRoot,
       token: gateway ? gateway.token : config.token,
       epoch: right?.epoch() ?? null,

@@ -1,0 +1,110 @@
+/**
+ * Node's own HTTP client behind the interface of undici's `dispatch`, for a gateway that has little to carry: it is there already
+ * (the supervisor's own calls, the gateway's server), where undici takes 4 MB more (`npm run bench -- idle`). For bodies that are
+ * in memory; each call takes two to three times what it takes undici.
+ */
+import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
+import type { Dispatcher } from 'undici';
+
+export interface QuietClientOptions {
+  readonly root: URL;
+  /** Calls that can be under way at once; more wait their turn. */
+  readonly connections: number;
+  readonly connectMs: number;
+  /** An idle connection is closed after this, or when the server's own limit nears. */
+  readonly keepAliveMs: number;
+}
+
+export interface QuietClient extends Pick<Dispatcher, 'dispatch'> {
+  /** What is under way goes on; no connection is kept for later. */
+  retire(): void;
+  close(): void;
+}
+
+type Handler = Dispatcher.DispatchHandler;
+
+/** Opens nothing yet. Headers of a call are flat, [name, value, name …]; its body is a Buffer, a string, or null. */
+export async function openQuietClient(options: QuietClientOptions): Promise<QuietClient> {
+  const { root, connections, connectMs, keepAliveMs } = options;
+  const secure = root.protocol === 'https:';
+  const { request, Agent: HttpAgent } = secure ? await import('node:https') : await import('node:http');
+  // Its time-out ends idle connections only: nobody listens to that of a call.
+  const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: keepAliveMs });
+
+  return {
+    dispatch({ method, path, headers, body }, handler) {
+      const asked = request({
+        agent,
+        method,
+        path,
+        host: root.hostname.replace(/^\[|\]$/g, ''),
+        port: root.port || (secure ? 443 : 80),
+        headers: withLength(headers as readonly string[], root.host, body as Buffer | string | null),
+        setHost: false,
+      } as unknown as RequestOptions);
+      limitConnecting(asked, secure ? 'secureConnect' : 'connect', connectMs);
+      carry(asked, handler);
+      asked.end(body ?? undefined);
+      return true;
+    },
+    retire() {
+      agent.maxFreeSockets = 0;
+      for (const socket of Object.values(agent.freeSockets).flat()) socket?.destroy();
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+function withLength(headers: readonly string[], host: string, body: Buffer | string | null): string[] {
+  const all = ['host', host, ...headers];
+  const named = headers.some((it, i) => i % 2 === 0 && it.toLowerCase() === 'content-length');
+  if (body !== null && !named) all.push('content-length', String(Buffer.byteLength(body)));
+  return all;
+}
+
+function limitConnecting(asked: ClientRequest, done: string, ms: number): void {
+  asked.once('socket', (socket) => {
+    if (!socket.connecting) return;
+    const late = () =>
+      asked.destroy(Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' }));
+    const timer = setTimeout(late, ms).unref();
+    const clear = () => clearTimeout(timer);
+    socket.once(done, clear);
+    socket.once('close', clear);
+  });
+}
+
+/** Tells the handler of an answer, and of its end or failure once. */
+function carry(asked: ClientRequest, handler: Handler): void {
+  let answer: IncomingMessage | null = null;
+  let over = false;
+  const controller = {
+    abort: (reason: Error) => void asked.destroy(reason),
+    pause: () => void answer?.pause(),
+    resume: () => void answer?.resume(),
+    get rawHeaders() {
+      return answer?.rawHeaders ?? null;
+    },
+  } as unknown as Dispatcher.DispatchController;
+  const fail = (error: Error) => {
+    if (over) return;
+    over = true;
+    handler.onResponseError?.(controller, error);
+  };
+  asked.on('error', fail);
+  // Told before the connection is there, so that who gives up meanwhile can say so.
+  handler.onRequestStart?.(controller, {});
+  asked.on('response', (response) => {
+    answer = response;
+    response.on('error', fail);
+    handler.onResponseStart?.(controller, response.statusCode ?? 0, response.headers, response.statusMessage);
+    response.on('data', (chunk: Buffer) => {
+      if (!over) handler.onResponseData?.(controller, chunk);
+    });
+    response.on('end', () => {
+      if (over) return;
+      over = true;
+      handler.onResponseEnd?.(controller, {});
+    });
+  });
+}
