@@ -74,21 +74,27 @@ export function liveScreen(
 
 function title(doc: StatusDocument, nowMs: number, columns: number, paint: Paint): string {
   const level = doc.healthy ? 'good' : doc.state === 'stopped' ? 'warn' : 'error';
-  const state = isSilent(doc) ? 'not answering' : (STATE_WORDS[doc.state] ?? doc.state);
-  const clock = columns >= 40 ? clockTime(nowMs) : '';
-  const name = cut(`${botName(doc)}: `, columns - 2 - clock.length);
-  const room = columns - 2 - width(name) - (clock === '' ? 0 : clock.length + 1);
-  const words = cut(state, Math.max(0, room));
+  // The state is never cut while there is something else to cut.
+  const words = cut(stateWords(doc), Math.max(0, columns - 2));
+  const clock = columns - 2 - words.length >= 26 ? clockTime(nowMs) : '';
+  const room = columns - 2 - width(words) - 2 - (clock === '' ? 0 : clock.length + 1);
+  const name = room < 4 ? '' : `${cut(botName(doc), room)}: `;
   const gap = ' '.repeat(Math.max(0, columns - 2 - width(name) - width(words) - clock.length));
   return `${paint(level, '●')} ${name}${paint(level, words)}${clock === '' ? '' : gap + paint('tag', clock)}`;
 }
 
-function isSilent(doc: StatusDocument): boolean {
-  return doc.problems.some(({ code }) => code === 'supervisor-hung');
+function stateWords({ state, problems }: StatusDocument): string {
+  if (problems.some(({ code }) => code === 'supervisor-hung')) return 'not answering';
+  const words = STATE_WORDS[state].split(':')[0] ?? state;
+  return problems.length === 0 || state === 'stopped'
+    ? words
+    : `${words}, ${count(problems.length, 'problem')}`;
 }
 
 /** Whole problems as long as there is room; of the first one at least the beginning. */
 function problems(doc: StatusDocument, columns: number, rows: number, paint: Paint): string[] {
+  if (doc.state === 'stopped' && doc.problems.length === 0)
+    return [cut('  → singlepoll start -- COMMAND    # is shown here', columns)];
   const lines: string[] = [];
   let left = doc.problems.length;
   for (const { message, hint } of doc.problems) {
@@ -110,19 +116,22 @@ function facts(view: LiveView, nowMs: number): Fact[] {
   const all: Fact[] = [];
   const fact = (label: string, rank: number, ...parts: (Part | string | null | false)[]) =>
     all.push({ label, rank, parts: parts.map((it) => (typeof it === 'string' ? { text: it } : it || null)) });
-  const age = (at: string) => duration(Math.max(0, nowMs - Date.parse(at)));
+  const age = (at: string) => span(nowMs - Date.parse(at));
   const ago = (at: string) => `${age(at)} ago`;
 
   const { worker, polling, lease, supervisor, webhook, strays } = doc;
-  if (worker) {
+  const standby = doc.state === 'standby';
+  if (lease && standby) fact('lease', 0, ...leaseParts(lease, nowMs, doc.state));
+  if (worker && standby) fact('worker', 4, 'none here while it stands by');
+  else if (worker) {
     const { pid, startedAt, lastExit, tree } = worker;
     const others = tree.filter((it) => it.pid !== pid).length;
     fact(
       'worker',
       1,
-      pid === null ? { text: 'none alive', level: doc.state === 'standby' ? 'info' : 'error' } : `pid ${pid}`,
+      pid === null ? { text: 'none alive', level: 'error' } : `pid ${pid}`,
       pid !== null && startedAt !== null && `up ${age(startedAt)}`,
-      others > 0 && `${count(others, 'child').replace('childs', 'children')}`,
+      others > 0 && (others === 1 ? '1 child' : `${others} children`),
     );
     if (polling) heartbeat(fact, view, polling, nowMs);
     fact(
@@ -137,7 +146,7 @@ function facts(view: LiveView, nowMs: number): Fact[] {
       lastExit && ago(lastExit.at),
     );
   }
-  if (lease) fact('lease', doc.state === 'standby' ? 0 : 3, ...leaseParts(lease, nowMs, doc.state));
+  if (lease && !standby) fact('lease', 3, ...leaseParts(lease, nowMs, doc.state));
   if (webhook) {
     const set = webhook.url !== '';
     fact(
@@ -184,14 +193,14 @@ function heartbeat(
       'heartbeat',
       0,
       {
-        text: `polled ${duration(silentMs)} ago`,
+        text: `polled ${span(silentMs)} ago`,
         level: doc.state === 'polling' && silentMs > STALE_MS ? 'warn' : 'info',
       },
       open && 'next poll open',
       offset !== null && `offset ${offset}`,
       count(polls, 'poll'),
     );
-  } else if (doc.state !== 'standby') {
+  } else {
     fact(
       'heartbeat',
       0,
@@ -235,9 +244,9 @@ function leaseParts(
     decision === null
       ? null
       : decision.what === 'stop'
-        ? `good for ${duration(inMs)}`
-        : `ours in ${duration(inMs)} if not heard of`,
-    since === null ? null : `since ${duration(Math.max(0, nowMs - Date.parse(since)))}`,
+        ? `good for ${span(inMs)}`
+        : `ours in ${span(inMs)} if not heard of`,
+    since === null ? null : `since ${span(nowMs - Date.parse(since))}`,
     `in ${engine}`,
     epoch === null ? null : `epoch ${epoch}`,
   ];
@@ -292,11 +301,20 @@ function logLine({ at, tag, level, text }: LiveLine, columns: number, paint: Pai
 }
 
 function keysLine({ keys, message, doc }: LiveView, columns: number, paint: Paint): string {
-  const words = keys ? (doc.worker === null ? 'q leave' : 'r restart   q leave') : 'Ctrl-C leave';
+  const words = keys
+    ? doc.worker === null || doc.state === 'standby'
+      ? 'q leave'
+      : 'r restart   q leave'
+    : 'Ctrl-C leave';
   const line = cut(words, columns);
   const room = columns - line.length - 3;
   if (!message || room < 5) return paint('tag', line);
   return `${paint('tag', line)}   ${colour(message.level, cut(message.text, room), paint)}`;
+}
+
+/** In whole seconds: what is drawn once a second must not show less. */
+function span(ms: number): string {
+  return ms < 1_000 ? '0 s' : duration(Math.floor(ms / 1_000) * 1_000);
 }
 
 /** Of the reader's own zone. */

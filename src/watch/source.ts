@@ -28,6 +28,8 @@ const LOOK_AROUND_EVERY_MS = 5_000;
 /** Calls `show` whenever there may be something new. */
 export function followStatus(config: Config, bot: string | null, show: (live: LiveDocument) => void): Source {
   const over = new AbortController();
+  /** Of --bot, or the only one that ran when the watching began: no other is followed later. */
+  let name = bot;
   let control: string | null = null;
   let looking: Promise<void> | null = null;
   let shown = false;
@@ -38,6 +40,7 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
   });
   const showStatus = (status: StatusDocument) => {
     if (over.signal.aborted) return;
+    if (config.token === null && status.bot?.id) name ??= String(status.bot.id);
     shown = true;
     show({ status, lines });
   };
@@ -69,7 +72,7 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
 
   async function lookAround(): Promise<void> {
     try {
-      const status = await currentStatus(config, bot);
+      const status = await currentStatus(config, name);
       if (control === null) showStatus(status);
     } catch (error) {
       if (!shown) throw error;
@@ -81,7 +84,7 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
   /** Null: none runs, or it says nothing. */
   async function find(): Promise<Located | null> {
     try {
-      return await locate(config, bot);
+      return await locate(config, name);
     } catch (error) {
       // The status itself finds the words for a supervisor that hangs, or is another user's.
       if (SinglepollError.is(error) && !shown) throw error;
