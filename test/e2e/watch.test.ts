@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { type Bed, bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { findByEnv, readProc } from '../support/proc.ts';
+import { commandOf, findByEnv } from '../support/proc.ts';
 import { assertStatusShape, type Status } from '../support/status.ts';
 import { openTmux, type Tmux } from '../support/tmux.ts';
 import { until } from '../support/wait.ts';
@@ -31,8 +31,8 @@ async function untilModes(tmux: Tmux, modes: typeof OURS): Promise<void> {
 
 const watcher = (b: Bed): number => {
   const found = findByEnv('SP_TEST_COOKIE', b.cookie).find((pid) => {
-    const argv = readProc(pid)?.argv ?? [];
-    return argv.includes('--watch') && !argv.includes('--json');
+    const command = commandOf(pid);
+    return command.endsWith('status --watch');
   });
   assert.ok(found, 'a watcher');
   return found;
@@ -49,7 +49,7 @@ test('watch: a real terminal, from the first frame to the last, through every ch
   // 60 columns: everything is there, nothing is wider.
   tmux.type(WATCH);
   await tmux.until(
-    /: polling .*\n\nworker +pid \d+[^]*heartbeat[^]*updates[^]*conflicts[^]*restarts[^]*── last lines/,
+    /: polling [^\n]*\n\nworker +pid \d+.*heartbeat.*updates.*conflicts.*restarts.*── last lines/s,
   );
   await tmux.until(/red {4}token \d+:…/);
   let rows = tmux.rows();
@@ -102,7 +102,7 @@ test('watch: a real terminal, from the first frame to the last, through every ch
   await tmux.until(/: not running/);
   assert.match(tmux.seen(), /ended \(exit 0\)/);
   const second = await b.polling(['--', ...node('polite.mjs')]);
-  await tmux.until(new RegExp(`: polling[^]*supervisor +pid ${second.pid},`), 2_500);
+  await tmux.until(new RegExp(`: polling.*supervisor +pid ${second.pid},`, 's'), 2_500);
 
   // Leaving by key, and by signals: the terminal is as it was.
   const asBefore = async (code: number) => {

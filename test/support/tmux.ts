@@ -19,13 +19,13 @@ export interface Tmux {
   until(pattern: RegExp, ms?: number): Promise<void>;
 }
 
-/** The shell's prompt is `$ `. Ends with the test: its server carries the cookie. */
+/** The shell is bash. Ends with the test: its server carries the cookie. */
 export async function openTmux(b: Bed, columns: number, rows: number): Promise<Tmux> {
   const socket = join(b.dir, 'tmux-terminal');
   const tmux = (...args: string[]): string => {
     const { stdout, stderr, status } = spawnSync('tmux', ['-u', '-S', socket, '-f', '/dev/null', ...args], {
       cwd: b.project,
-      env: { ...b.env, TERM: 'xterm-256color', PS1: '$ ' },
+      env: { ...b.env, TERM: 'xterm-256color' },
       encoding: 'utf8',
     });
     if (status !== 0) throw new Error(`tmux ${args.join(' ')}: ${stderr}`);
@@ -62,6 +62,6 @@ export async function openTmux(b: Bed, columns: number, rows: number): Promise<T
     until: async (pattern, ms = 10_000) =>
       void (await until(`${pattern} on the screen`, () => pattern.test(seen()), { ms, everyMs: 40, seen })),
   };
-  await self.until(/^\$ /m);
+  await self.until(/^bash\S*[#$]/m);
   return self;
 }
