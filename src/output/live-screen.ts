@@ -101,13 +101,14 @@ function problems(doc: StatusDocument, columns: number, rows: number, paint: Pai
     const own = wrap(plain(message, 1_000), '! ', columns).map((line) => paint('error', line));
     const help = hint ? wrap(plain(hint, 1_000), '  → ', columns) : [];
     // The last row may be needed to say that there is more.
-    const room = rows - lines.length - (left > 1 ? 1 : 0);
-    if (own.length > room && lines.length > 0) break;
+    const room = Math.max(lines.length === 0 ? 1 : 0, rows - lines.length - (left > 1 ? 1 : 0));
+    if (lines.length > 0 && own.length > room) break;
     lines.push(...own.slice(0, room));
     if (own.length + help.length <= room) lines.push(...help);
     left -= 1;
   }
-  if (left > 0) lines.push(paint('error', cut(`! ${left} more: singlepoll status`, columns)));
+  if (left > 0 && lines.length < rows)
+    lines.push(paint('error', cut(`! ${left} more: singlepoll status`, columns)));
   return lines;
 }
 
