@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { type Bed, bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { commandOf, findByEnv } from '../support/proc.ts';
+import { alive, commandOf, findByEnv } from '../support/proc.ts';
 import { assertStatusShape, type Status } from '../support/status.ts';
 import { openTmux, type Tmux } from '../support/tmux.ts';
 import { until } from '../support/wait.ts';
@@ -122,11 +122,24 @@ test('watch: a real terminal, from the first frame to the last, through every ch
     await asBefore(0);
   }
 
+  // A bug: said on the screen that the user knows.
+  b.file('bug.cjs', "setTimeout(() => { throw new Error('made by the test'); }, 600);\n");
+  tmux.type(`NODE_OPTIONS='--require ./bug.cjs' ${WATCH}`);
+  await tmux.until(/a bug in singlepoll.*made by the test/s);
+  await asBefore(70);
+
   // No keys where stdin is no terminal.
   tmux.type(`${WATCH} < /dev/null`);
   await tmux.until(/^Ctrl-C leave/m);
   tmux.press('C-c');
   await asBefore(0);
+
+  // A terminal that goes away takes the watcher with it.
+  tmux.type(WATCH);
+  await tmux.until(/: polling/);
+  const orphan = watcher(b);
+  tmux.end();
+  await until('the watcher to be gone', () => !alive(orphan));
 
   // What the same run was to a program.
   json.signal('SIGINT');

@@ -15,6 +15,8 @@ export interface Tmux {
   seen(): string;
   /** What the programs in it have made of it. */
   modes(): { alternate: boolean; cursor: boolean; wraps: boolean };
+  /** Closes the terminal, as one closes a window. */
+  end(): void;
   /** Waits until the screen matches. */
   until(pattern: RegExp, ms?: number): Promise<void>;
 }
@@ -59,6 +61,7 @@ export async function openTmux(b: Bed, columns: number, rows: number): Promise<T
         .map((it) => it === '1');
       return { alternate: alternate === true, cursor: cursor === true, wraps: wraps === true };
     },
+    end: () => void tmux('kill-server'),
     until: async (pattern, ms = 10_000) =>
       void (await until(`${pattern} on the screen`, () => pattern.test(seen()), { ms, everyMs: 40, seen })),
   };
