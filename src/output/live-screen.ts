@@ -78,14 +78,17 @@ function title(doc: StatusDocument, nowMs: number, columns: number, paint: Paint
   const words = cut(stateWords(doc), Math.max(0, columns - 2));
   const clock = columns - 2 - words.length >= 26 ? clockTime(nowMs) : '';
   const room = columns - 2 - width(words) - 2 - (clock === '' ? 0 : clock.length + 1);
-  const name = room < 4 ? '' : `${cut(botName(doc), room)}: `;
+  const whole = botName(doc);
+  // Rather the name without its number than half of both.
+  const fitting = width(whole) <= room ? whole : whole.replace(/ \(\d+\)$/, '');
+  const name = room < 4 ? '' : `${cut(fitting, room)}: `;
   const gap = ' '.repeat(Math.max(0, columns - 2 - width(name) - width(words) - clock.length));
   return `${paint(level, '●')} ${name}${paint(level, words)}${clock === '' ? '' : gap + paint('tag', clock)}`;
 }
 
 function stateWords({ state, problems }: StatusDocument): string {
   if (problems.some(({ code }) => code === 'supervisor-hung')) return 'not answering';
-  const words = STATE_WORDS[state].split(':')[0] ?? state;
+  const words = state === 'backoff' ? 'waiting to restart' : (STATE_WORDS[state].split(':')[0] ?? state);
   return problems.length === 0 || state === 'stopped'
     ? words
     : `${words}, ${count(problems.length, 'problem')}`;

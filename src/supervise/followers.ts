@@ -36,12 +36,14 @@ export function createFollowers({
   look,
   onWatched,
   beatMs = BEAT_MS,
+  stalledMs = STALLED_MS,
 }: {
   readonly changes: Pick<Changes, 'listen'>;
   readonly look: () => LiveDocument;
   /** Somebody watches; nobody does any more. */
   readonly onWatched: (yes: boolean) => void;
   readonly beatMs?: number;
+  readonly stalledMs?: number;
 }): Followers {
   const all = new Set<Follower>();
   let leave: (() => void) | null = null;
@@ -73,7 +75,7 @@ export function createFollowers({
     const nowMs = performance.now();
     for (const it of all) {
       if (it.waitingSinceMs === null) push(it, BEAT);
-      else if (nowMs - it.waitingSinceMs > STALLED_MS) it.asker.drop();
+      else if (nowMs - it.waitingSinceMs > stalledMs) it.asker.drop();
     }
   }
 

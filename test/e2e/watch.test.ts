@@ -122,6 +122,15 @@ test('watch: a real terminal, from the first frame to the last, through every ch
     await asBefore(0);
   }
 
+  // Without colour nothing is drawn over: screens one below the other.
+  tmux.type(`NO_COLOR=1 ${WATCH}`);
+  await tmux.until(/: polling\n/);
+  assert.deepEqual(tmux.modes(), THEIRS);
+  tmux.press('C-c');
+  await tmux.until(/\^Cbash\S*[#$]/);
+  tmux.type('clear; echo mar""ker; true');
+  await until('a clean screen', () => tmux.rows()[0] === 'marker', { seen: tmux.seen });
+
   // A bug: said on the screen that the user knows.
   b.file('bug.cjs', "setTimeout(() => { throw new Error('made by the test'); }, 600);\n");
   tmux.type(`NODE_OPTIONS='--require ./bug.cjs' ${WATCH}`);

@@ -29,7 +29,7 @@ function reader(quick: boolean) {
   return { asker, got, offsets, leave: () => gone.abort(), take: () => untaken.shift()?.() };
 }
 
-function world(beatMs = 60_000) {
+function world(beatMs = 60_000, stalledMs = 60_000) {
   const listeners = new Set<() => void>();
   const watched: boolean[] = [];
   const it = { offset: 1, looks: 0 };
@@ -47,6 +47,7 @@ function world(beatMs = 60_000) {
     },
     onWatched: (yes) => watched.push(yes),
     beatMs,
+    stalledMs,
   });
   const change = (offset: number) => {
     it.offset = offset;
@@ -102,6 +103,19 @@ test('beats between documents, while there is a reader', async () => {
   const { looks } = it;
   await new Promise((resolve) => setTimeout(resolve, 30));
   assert.equal(it.looks, looks);
+});
+
+test('who takes nothing any more loses the connection', async () => {
+  const { followers } = world(5, 50);
+  const stopped = reader(false);
+  const quick = reader(true);
+  void followers.follow(quick.asker);
+  const answer = followers.follow(stopped.asker);
+  await until('it to be dropped', () => stopped.asker.gone.aborted);
+  assert.equal((await answer).ok, false);
+  assert.equal(stopped.got.length, 1);
+  assert.equal(quick.asker.gone.aborted, false);
+  followers.end();
 });
 
 test('not more than 16 at a time', async () => {
