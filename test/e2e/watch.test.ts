@@ -94,6 +94,7 @@ test('watch: a real terminal, from the first frame to the last, through every ch
   // A supervisor that hangs, and wakes up.
   process.kill(first.pid, 'SIGSTOP');
   await tmux.until(/not answering.*\n! the supervisor \(pid \d+\) does not answer/);
+  await json.waitFor(/supervisor-hung/);
   process.kill(first.pid, 'SIGCONT');
   await tmux.until(/: polling/);
 

@@ -135,7 +135,7 @@ test('stopped: how to start it; hung: not answering, whatever it said last', () 
 
 test('the state is cut last; what a key did is told beside the keys', () => {
   assert.equal(draw(DOCS.trouble, 32, 10)[0], '● @my_bot: polling, 2 problems');
-  assert.match(draw(DOCS.trouble, 28, 10)[0] ?? '', /^● @my….*: polling, 2 problems$/);
+  assert.match(draw(DOCS.trouble, 28, 10)[0] ?? '', /^● @my_…: polling, 2 problems$/);
   const message = { text: 'restarted: worker 12 in place of 11', level: 'good' as const };
   assert.equal(draw(DOCS.fine, 60, 10, { message }).at(-1), `r restart   q leave   ${message.text}`);
   assert.equal(draw(DOCS.fine, 30, 10, { message }).at(-1), 'r restart   q leave   restart…');
