@@ -100,13 +100,16 @@ function build(): Command {
     program,
     'status',
     'one screen: bot, supervisor, worker tree, polling, webhook, strays',
-    ['singlepoll status --json', 'singlepoll status --all'],
+    ['singlepoll status --watch', 'singlepoll status --all --json'],
     () => import('./commands/status.ts'),
   )
     .option(...BOT_OPTION)
     .option('--all', 'list all bots that this user has run on this machine (default: off)')
     .option('--json', 'print one JSON document (default: off)')
-    .option('--watch', 'show it again whenever it changes, until interrupted (default: off)');
+    .option(
+      '--watch',
+      'show it live, with the last lines: r restarts the worker, q leaves; not on a terminal, or with --json: print it at each change (default: off)',
+    );
   command(
     program,
     'who',

@@ -4,7 +4,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { configureUnlessNamed, namedBot, warn } from './context.ts';
 import { currentStatus } from './current-status.ts';
 import type { Invocation } from './invocation.ts';
-import { screen, showStatus } from './show-status.ts';
+import { showStatus } from './show-status.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { all, watch, json: asJson } = invocation.own;
@@ -23,7 +23,7 @@ export async function run(invocation: Invocation): Promise<number> {
   if (!json) warn(warnings);
   if (watch === true) {
     const { watchStatus } = await import('./watch-status.ts');
-    return await watchStatus(config, json ? null : await screen(process.stdout), bot);
+    return await watchStatus(config, json, bot);
   }
   const doc = await currentStatus(config, bot);
   await showStatus(doc, json);

@@ -14,7 +14,18 @@ export interface Request {
   readonly [key: string]: unknown;
 }
 export type Answer = { readonly ok: boolean; readonly error?: string; readonly [key: string]: unknown };
-export type Handler = (request: Request, say: (line: string) => void, gone: AbortSignal) => Promise<Answer>;
+
+/** Who has asked. */
+export interface Asker {
+  /** Aborts when the connection is gone. */
+  readonly gone: AbortSignal;
+  /** Sends one more line, of JSON; calls `taken` once the system has all of it: what is pushed before is kept in memory. */
+  push(line: string, taken: () => void): void;
+  /** Ends the connection, whatever has not been taken. */
+  drop(): void;
+}
+
+export type Handler = (request: Request, say: (line: string) => void, asker: Asker) => Promise<Answer>;
 
 export interface ControlServer {
   readonly path: string;
@@ -85,9 +96,11 @@ function serveOne(socket: net.Socket, handle: Handler): void {
   let bytes = 0;
   let asked = false;
   const timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT_MS);
-  const write = (value: object) => {
-    if (!socket.destroyed) socket.write(`${JSON.stringify(value)}\n`);
+  const push: Asker['push'] = (line, taken) => {
+    if (!socket.destroyed) socket.write(`${line}\n`, taken);
   };
+  const write = (value: object) => push(JSON.stringify(value), () => {});
+  const asker: Asker = { gone: gone.signal, push, drop: () => void socket.destroy() };
   socket.on('error', () => {});
   socket.on('close', () => {
     clearTimeout(timer);
@@ -109,7 +122,7 @@ function serveOne(socket: net.Socket, handle: Handler): void {
     }
     // Tells soon that somebody is awake here; the work itself may take as long as a worker needs to stop.
     const awake = setTimeout(() => write({ say: '' }), AWAKE_MS);
-    handle(request, (say) => write({ say }), gone.signal)
+    handle(request, (say) => write({ say }), asker)
       .catch((error: unknown) => ({
         ok: false,
         error: error instanceof Error ? error.message : String(error),
@@ -191,7 +204,7 @@ export function askControl(
 }
 
 /** Gives `use` a path that fits a socket address; Linux reaches long ones through the folder's descriptor. */
-function withShortPath(socketPath: string, use: (short: string, done: () => void) => void): void {
+export function withShortPath(socketPath: string, use: (short: string, done: () => void) => void): void {
   if (Buffer.byteLength(socketPath) <= PATH_BYTES_MAX || process.platform !== 'linux') {
     use(socketPath, () => {});
     return;

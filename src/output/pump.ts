@@ -43,6 +43,8 @@ export interface Pump {
   readonly done: Promise<void>;
   /** The last 20 lines as printed, each at most 4 KiB. */
   tail(): string[];
+  /** When the last of it came, as performance.now(). */
+  lastMs(): number;
   stats(): PumpStats;
   /** Waits for the end, at most this long (a grandchild may hold the pipe open, a reader may stall), then ends it. */
   close(withinMs: number): Promise<void>;
@@ -64,6 +66,7 @@ export function startPump(options: PumpOptions): Pump {
   const tail = createTail();
   const sampler = onText ? createSampler(onText) : null;
   let bytes = 0;
+  let lastMs = performance.now();
   /** Writes that the sink has not finished. */
   let pending = 0;
   let ended = false;
@@ -81,6 +84,7 @@ export function startPump(options: PumpOptions): Pump {
     const nowMs = performance.now();
     const toil = masker.toil;
     bytes += size;
+    lastMs = nowMs;
     print(masker.push(chunk, headroom), nowMs);
     onPassed?.(size, masker.toil - toil, nowMs);
     if (holdTimer !== null) clearTimeout(holdTimer);
@@ -178,6 +182,7 @@ export function startPump(options: PumpOptions): Pump {
   return {
     done,
     tail: tail.lines,
+    lastMs: () => lastMs,
     stats: () => ({ bytes, droppedBytes: sink?.droppedBytes ?? 0 }),
     close,
   };

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/config.ts';
 import type { Gateway } from '../gateway/gateway.ts';
 import type { Report } from '../output/report.ts';
+import type { Changes } from './changes.ts';
 import type { Facts } from './facts.ts';
 import { type GatewayListeners, type GatewayWatch, watchGateway } from './gateway-watch.ts';
 
@@ -24,13 +25,14 @@ interface GatewayAsks extends GatewayListeners {
 interface Opening {
   readonly config: Config;
   readonly report: Report;
+  readonly changes: Changes;
   /** Null: no gateway was asked for. */
   readonly gatewayModule: Promise<GatewayModule> | null;
 }
 
 /** Null: the worker gets the API root itself. */
 export async function openGateway(
-  { config, report, gatewayModule }: Opening,
+  { config, report, changes, gatewayModule }: Opening,
   facts: Facts,
   sayUpdates: boolean,
   { tree, mayPoll, ...listeners }: GatewayAsks,
@@ -62,7 +64,10 @@ export async function openGateway(
     allowSetWebhook: config.allowSetWebhook,
     tree,
     mayPoll,
-    onNews: watch.news,
+    onNews(news) {
+      watch.news(news);
+      changes.touch();
+    },
   });
   facts.pollers = port.pollers;
   facts.pollOpenMs = port.pollOpenMs;

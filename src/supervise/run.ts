@@ -15,11 +15,13 @@ import { type Pump, startPump } from '../output/pump.ts';
 import type { Report } from '../output/report.ts';
 import type { SinkNote } from '../output/sink.ts';
 import { duration, outputNote, words } from '../output/words.ts';
+import type { Changes } from './changes.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { PollRight } from './poll-right.ts';
+import type { OutputName, Recent } from './recent.ts';
 import type { Sweeper } from './sweep.ts';
 import type { Voice } from './voice.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
@@ -44,6 +46,8 @@ export interface RunContext {
   readonly report: Report;
   readonly voice: Voice;
   readonly facts: Facts;
+  readonly recent: Recent;
+  readonly changes: Changes;
   readonly run: string;
   readonly tree: WorkerTree;
   readonly thrift: Thrift;
@@ -82,12 +86,13 @@ export interface Running {
 
 /** Starts the loop at once; never rejects. */
 export function runSupervisor(context: RunContext): Running {
-  const { config, command, report, voice, facts, tree, guarding, gateway, right, thrift } = context;
+  const { config, command, report, voice, facts, recent, changes, tree, guarding, gateway, right, thrift } =
+    context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
   const guard = createGuard();
   const listeners: (() => void)[] = [];
   const conflictListeners: ((named: boolean) => void)[] = [];
-  const pumps: Pump[] = [];
+  const pumps: (Pump & { readonly from: OutputName })[] = [];
   /** `ended`: its leader has; `gone`: the table has heard of it. */
   let worker: {
     process: WorkerProcess;
@@ -95,7 +100,7 @@ export function runSupervisor(context: RunContext): Running {
     ended: Promise<void>;
     gone: Promise<void>;
   } | null = null;
-  let lastPumps: Pump[] = [];
+  let lastPumps: typeof pumps = [];
   let lastConflict: ConflictKind | null = null;
   let killing = new AbortController();
   let stopped: readonly number[] = [];
@@ -276,13 +281,20 @@ export function runSupervisor(context: RunContext): Running {
     );
   }
 
-  function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2): Pump {
-    return startPump({
+  function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2) {
+    const from = destinationFd === 1 ? 'out' : 'err';
+    const onText = (text: string) => {
+      noticeConflict(text);
+      recent.printed(from, text);
+      changes.touch();
+    };
+    const it = startPump({
       source,
       destinationFd: voice.printsOutput ? destinationFd : null,
-      copy: voice.logStream(destinationFd === 1 ? 'out' : 'err'),
-      ...{ tokens, onText: noticeConflict, onPassed: thrift.passed, onNote: sayOutput },
+      copy: voice.logStream(from),
+      ...{ tokens, onText, onPassed: thrift.passed, onNote: sayOutput },
     });
+    return { ...it, from } as const;
   }
 
   function sayOutput(note: SinkNote): void {
@@ -351,6 +363,8 @@ export function runSupervisor(context: RunContext): Running {
     guard.release();
     finish({ code, reason });
   }
+
+  recent.before(() => pumps.map(({ from, lastMs, tail }) => ({ from, lastMs: lastMs(), lines: tail() })));
 
   const loop = createLoop(
     policy,

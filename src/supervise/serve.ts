@@ -1,13 +1,20 @@
-/** The control channel's commands: status, stop, restart, handover. Answers when the thing is done, not when it is begun. */
+/** The control channel's commands: status, watch, stop, restart, handover. Answers when the thing is done, not when it is begun. */
 import { existsSync } from 'node:fs';
+import type { LiveDocument } from '../core/live.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { type Answer, type Handler, serveControl } from '../machine/control.ts';
+import type { Changes } from './changes.ts';
+import type { Followers } from './followers.ts';
 import type { Running } from './run.ts';
 
 export interface ServeOptions {
   readonly socketPath: string;
   readonly running: Running;
   readonly status: () => StatusDocument;
+  /** For those who watch. */
+  readonly live: () => LiveDocument;
+  readonly changes: Changes;
+  readonly onWatched: (yes: boolean) => void;
   /** Makes the folder of the socket anew where it is gone. Throws. */
   readonly makeFolder: () => void;
 }
@@ -26,6 +33,14 @@ export async function serve(options: ServeOptions): Promise<Served> {
   const { running } = options;
   const waitingForEnd: ((answer: Answer) => void)[] = [];
   const waitingForSpawn: { after: number; old: number | null; done: (answer: Answer) => void }[] = [];
+
+  let followers: Promise<Followers> | null = null;
+  const follow = () => {
+    followers ??= import('./followers.ts').then(({ createFollowers }) =>
+      createFollowers({ changes: options.changes, look: options.live, onWatched: options.onWatched }),
+    );
+    return followers;
+  };
 
   const end = (reason: string): Promise<Answer> => {
     const answer = new Promise<Answer>((resolve) => waitingForEnd.push(resolve));
@@ -62,10 +77,12 @@ export async function serve(options: ServeOptions): Promise<Served> {
     }
   });
 
-  const handler: Handler = async (request, say) => {
+  const handler: Handler = async (request, say, asker) => {
     switch (request.cmd) {
       case 'status':
         return { ok: true, status: options.status() };
+      case 'watch':
+        return await (await follow()).follow(asker);
       case 'stop':
         return await end('asked to by singlepoll stop');
       case 'handover':
@@ -103,6 +120,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     async tellEnd(stopped) {
       for (const done of waitingForEnd) done({ ok: true, stopped });
       for (const waiting of waitingForSpawn) waiting.done({ ok: false, error: 'the supervisor has ended' });
+      (await followers)?.end();
       await server.drained(300);
     },
   };

@@ -33,6 +33,7 @@ import { identify } from './identify.ts';
 import { rememberStart } from './last-start.ts';
 import { type GatewayModule, type GivenGateway, openGateway } from './open-gateway.ts';
 import type { PollRight } from './poll-right.ts';
+import { createRecent, type Recent } from './recent.ts';
 import { type Rehearsal, rehearsal } from './rehearsal.ts';
 import { type Running, runSupervisor } from './run.ts';
 import { serve } from './serve.ts';
@@ -54,6 +55,7 @@ export interface StartRequest {
 }
 
 const TREE_FRESH_MS = 1_000;
+const TREE_WATCHED_MS = 5_000;
 /** The 409 comes when somebody begins to set a webhook: once it is set, it can be named. */
 const WEBHOOK_SETTLES_MS = 300;
 
@@ -79,9 +81,11 @@ export async function start(request: StartRequest): Promise<number> {
   const paint = link ? link.paint : await painter(process.stderr, process.env);
   const voice = createVoice(request.config, tokens, link, paint);
   const changes = createChanges();
+  const recent = createRecent(() => tokens);
   const report: Report = {
     line(...said) {
       voice.report.line(...said);
+      recent.said(said[0], said[1], said[2]);
       changes.touch();
     },
     drained: voice.report.drained,
@@ -100,7 +104,7 @@ export async function start(request: StartRequest): Promise<number> {
     http = await openHttp(config, report);
     const startup = {
       ...request,
-      ...{ link, config, voice, report, changes, rehearse, api, botDir, gatewayModule, http },
+      ...{ link, config, voice, report, changes, recent, rehearse, api, botDir, gatewayModule, http },
       signal: boot.signal,
     };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
@@ -133,6 +137,7 @@ interface Startup extends StartRequest {
   readonly voice: Voice;
   readonly report: Report;
   readonly changes: Changes;
+  readonly recent: Recent;
   readonly rehearse: Rehearsal | null;
   readonly api: BotApi | null;
   /** The state folder of this bot. */
@@ -245,7 +250,7 @@ async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, link, voice, report, changes, rehearse, api, botDir, http, signal } = startup;
+  const { config, link, voice, report, changes, recent, rehearse, api, botDir, http, signal } = startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
   const right = await openRight(startup, () => ({ running, gateway }));
@@ -311,6 +316,8 @@ async function superviseLocked(
     report,
     voice,
     facts,
+    recent,
+    changes,
     run,
     tree,
     thrift,
@@ -336,35 +343,37 @@ async function superviseLocked(
     atMs: Number.NEGATIVE_INFINITY,
     rows: [] as ReturnType<typeof tree.list>,
   };
-  const status = () => {
+  const status = (treeFreshMs = TREE_FRESH_MS) => {
     // The periodic look may be a minute old: what has ended since is not shown any more.
     facts.strays = facts.strays.filter(({ pid }) => isThere(pid));
     const { pid } = loop.state;
     const nowMs = performance.now();
-    // Listing goes over every process of the machine: a second question within a second gets the same list.
-    if (listed.pid !== pid || nowMs - listed.atMs > TREE_FRESH_MS)
+    // Listing goes over every process of the machine: a second question within a second gets the same list, and who watches one for longer.
+    if (listed.pid !== pid || nowMs - listed.atMs > treeFreshMs)
       listed = { pid, atMs: nowMs, rows: tree.list(pid) };
     return statusDocument(loop.state, facts, listed.rows, nowMs);
   };
   http?.shows({
     brief: () => statusDocument(loop.state, facts, [], performance.now()),
-    status,
+    status: () => status(),
     counts: () => {
       const { straysStopped, webhooksCleared, deafReplaced } = facts;
       return { straysStopped, webhooksCleared, deafReplaced };
     },
   });
   const makeFolder = () => void openBotDir(openStateDir(process.env), config.botId ?? 0);
-  const served = await serve({ socketPath, running, status, makeFolder }).catch(
-    (error: NodeJS.ErrnoException) => {
-      report.line(
-        'control',
-        `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`,
-        'warn',
-      );
-      return null;
-    },
-  );
+  const served = await serve({
+    ...{ socketPath, running, status, makeFolder, changes },
+    live: () => ({ status: status(TREE_WATCHED_MS), lines: recent.lines() }),
+    onWatched: recent.watched,
+  }).catch((error: NodeJS.ErrnoException) => {
+    report.line(
+      'control',
+      `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`,
+      'warn',
+    );
+    return null;
+  });
   const stopWatching = guarding
     ? watch({
         running,

@@ -1,0 +1,52 @@
+/** Text by the columns that it takes on a terminal, where an emoji or a Chinese character takes two. Pure. */
+import { stripVTControlCharacters } from 'node:util';
+import stringWidth from 'string-width';
+import { plain } from './plain.ts';
+
+const characters = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+const PLAIN_ASCII = /^[\x20-\x7e]*$/;
+/** Joiners and selectors: terminals disagree about the width of what they make, so it is shown in its parts. */
+const JOINERS = /[\u200d\ufe0e\ufe0f]/g;
+
+export function width(text: string): number {
+  return PLAIN_ASCII.test(text) ? text.length : stringWidth(text);
+}
+
+/** At most `columns` wide, the last of them `…` where something was cut off. */
+export function cut(text: string, columns: number): string {
+  if (width(text) <= columns) return text;
+  let taken = 0;
+  let kept = '';
+  for (const { segment } of characters.segment(text)) {
+    taken += width(segment);
+    if (taken > columns - 1) break;
+    kept += segment;
+  }
+  return columns > 0 ? `${kept}…` : '';
+}
+
+/** At spaces; a word that is too long for a line is cut into pieces. `first` begins the first line, the others are indented as far. */
+export function wrap(text: string, first: string, columns: number): string[] {
+  const indent = width(first);
+  const room = Math.max(10, columns - indent);
+  const lines: string[] = [];
+  let line = '';
+  for (let word of text.split(' ')) {
+    if (line !== '' && width(line) + 1 + width(word) > room) {
+      lines.push(line);
+      line = '';
+    }
+    for (; width(word) > room; word = word.slice(cut(word, room).length - 1))
+      lines.push(cut(word, room).slice(0, -1));
+    line = line === '' ? word : `${line} ${word}`;
+  }
+  lines.push(line);
+  return lines.map((it, index) => (index === 0 ? first : ' '.repeat(indent)) + it);
+}
+
+/** A line of another program as one line of a screen: no control sequences, tabs as spaces, of a progress bar the last state. */
+export function oneLine(text: string): string {
+  const bare = stripVTControlCharacters(text).replace(/\r+$/, '');
+  const last = bare.slice(bare.lastIndexOf('\r') + 1);
+  return plain(last.replace(/\t/g, '    ').replace(JOINERS, ''), 400);
+}

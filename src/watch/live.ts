@@ -1,0 +1,112 @@
+/** `status --watch` on a terminal: draws what the source shows, once a second for the ages in it, and obeys the keys. */
+import type { Config } from '../config/config.ts';
+import type { LiveDocument } from '../core/live.ts';
+import { EXIT } from '../errors.ts';
+import { type ControlStream, openControlStream } from '../machine/control-stream.ts';
+import { type LiveView, liveScreen } from '../output/live-screen.ts';
+import { painter } from '../output/paint.ts';
+import { type Counted, counted, nothingCounted, rate } from './rate.ts';
+import { followStatus } from './source.ts';
+import { openTerminal, type Terminal } from './terminal.ts';
+
+const CTRL_C = '\x03';
+const CTRL_D = '\x04';
+const ESCAPE = '\x1b';
+/** More at once was not typed but pasted. */
+const TYPED_MAX = 4;
+const MESSAGE_MS = 8_000;
+
+/** `bot`: of --bot. Throws what `status` throws, before anything is drawn. */
+export async function watchLive(config: Config, bot: string | null): Promise<number> {
+  const paint = await painter(process.stdout, process.env);
+  const keys = process.stdin.isTTY === true;
+  let live: LiveDocument | null = null;
+  let count: Counted = nothingCounted;
+  let message: (LiveView['message'] & { readonly untilMs: number }) | null = null;
+  let restart: ControlStream | null = null;
+  let terminal: Terminal | null = null;
+  let over!: () => void;
+  let fail!: (error: unknown) => void;
+  const ended = new Promise<void>((resolve, reject) => {
+    over = resolve;
+    fail = reject;
+  });
+
+  function draw(): void {
+    if (!live || !terminal) return;
+    const nowMs = Date.now();
+    if (message && nowMs > message.untilMs) message = null;
+    const { columns, rows } = terminal.size();
+    const view = { doc: live.status, lines: live.lines, rate: rate(count, nowMs), message, keys };
+    terminal.draw(liveScreen(view, nowMs, columns, rows, paint));
+  }
+
+  function show(it: LiveDocument): void {
+    live = it;
+    const { supervisor, polling } = it.status;
+    const beganMs = Date.parse(supervisor?.startedAt ?? '');
+    count =
+      supervisor && polling && !Number.isNaN(beganMs)
+        ? counted(count, `${supervisor.pid} ${beganMs}`, beganMs, polling.updates, Date.now())
+        : nothingCounted;
+    // Only now: a mistake in the command is said on the screen that the user knows.
+    terminal ??= openTerminal({ onKeys, onRedraw: draw, onEnd: over }, keys);
+    draw();
+  }
+
+  function say(text: string, level: 'info' | 'good' | 'error', ms = MESSAGE_MS): void {
+    message = { text, level, untilMs: Date.now() + ms };
+    draw();
+  }
+
+  function onKeys(typed: string): void {
+    if (typed.includes(CTRL_C)) over();
+    if (typed.startsWith(ESCAPE) || typed.length > TYPED_MAX) return;
+    for (const key of typed) {
+      if (key === 'q' || key === 'Q' || key === CTRL_D) over();
+      else if (key === 'r' || key === 'R') askRestart();
+    }
+  }
+
+  function askRestart(): void {
+    if (restart) return;
+    const control = source.control();
+    if (control === null) {
+      say('nothing to restart: no supervisor runs', 'error');
+      return;
+    }
+    say('restarting the worker…', 'info', Number.POSITIVE_INFINITY);
+    const done = (text: string, level: 'good' | 'error') => {
+      restart?.close();
+      restart = null;
+      say(text, level);
+    };
+    restart = openControlStream(
+      control,
+      { cmd: 'restart' },
+      {
+        ended: () => done('not restarted: the supervisor has ended', 'error'),
+        heard({ ok, restarted, error }) {
+          if (ok === true) done(`restarted: ${String(restarted)}`, 'good');
+          else if (ok === false) done(`not restarted: ${String(error)}`, 'error');
+        },
+      },
+    );
+  }
+
+  process.once('uncaughtException', fail);
+  process.once('unhandledRejection', fail);
+  const source = followStatus(config, bot, show);
+  const clock = setInterval(draw, 1_000);
+  try {
+    await Promise.race([ended, source.failed]);
+    return EXIT.ok;
+  } finally {
+    process.removeListener('uncaughtException', fail);
+    process.removeListener('unhandledRejection', fail);
+    clearInterval(clock);
+    source.close();
+    (restart as ControlStream | null)?.close();
+    (terminal as Terminal | null)?.close();
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * What there is to watch: the supervisor's own word as it comes, and where none runs or it hangs, what can be seen from here. Survives the
+ * end of a supervisor and follows the next.
+ */
+import { currentStatus } from '../commands/current-status.ts';
+import { type Located, locate } from '../commands/locate.ts';
+import type { Config } from '../config/config.ts';
+import type { LiveDocument, LiveLine } from '../core/live.ts';
+import type { StatusDocument } from '../core/status.ts';
+import { SinglepollError } from '../errors.ts';
+import { openControlStream } from '../machine/control-stream.ts';
+
+export interface Source {
+  /** Where the supervisor listens that is watched now. */
+  control(): string | null;
+  close(): void;
+  /** Rejects with what ends the watching: a SinglepollError of the first look, or a bug. */
+  readonly failed: Promise<never>;
+}
+
+/** A supervisor beats once a second. */
+const SILENT_MS = 3_000;
+const LISTEN_EVERY_MS = 500;
+/** Where none runs, it is looked for so often; and whatever else there is to be seen (strays, the webhook) more rarely. */
+const LOOK_EVERY_MS = 400;
+const LOOK_AROUND_EVERY_MS = 5_000;
+
+/** Calls `show` whenever there may be something new. */
+export function followStatus(config: Config, bot: string | null, show: (live: LiveDocument) => void): Source {
+  const over = new AbortController();
+  /** Of --bot, or the only one that ran when the watching began: no other is followed later. */
+  let name = bot;
+  let control: string | null = null;
+  let looking: Promise<void> | null = null;
+  let shown = false;
+  let lines: readonly LiveLine[] = [];
+  let fail!: (error: unknown) => void;
+  const failed = new Promise<never>((_resolve, reject) => {
+    fail = reject;
+  });
+  const showStatus = (status: StatusDocument) => {
+    if (over.signal.aborted) return;
+    if (config.token === null && status.bot?.id) name ??= String(status.bot.id);
+    shown = true;
+    show({ status, lines });
+  };
+
+  async function follow(): Promise<void> {
+    let lookedAtMs = Number.NEGATIVE_INFINITY;
+    while (!over.signal.aborted) {
+      const located = await find();
+      if (located?.control) {
+        control = located.control;
+        const heard = await listen(control);
+        control = null;
+        // One that has ended tells so with its last document; what is left there is to be seen at once.
+        if (heard) {
+          lookedAtMs = Number.NEGATIVE_INFINITY;
+          continue;
+        }
+      }
+      if (over.signal.aborted) return;
+      if (!looking && performance.now() - lookedAtMs > LOOK_AROUND_EVERY_MS) {
+        lookedAtMs = performance.now();
+        looking = lookAround();
+        // The first look may end the watching; later ones must not keep the next supervisor waiting.
+        if (!shown) await looking;
+      }
+      await pause(LOOK_EVERY_MS);
+    }
+  }
+
+  async function lookAround(): Promise<void> {
+    try {
+      const status = await currentStatus(config, name);
+      if (control === null) showStatus(status);
+    } catch (error) {
+      if (!shown) throw error;
+    } finally {
+      looking = null;
+    }
+  }
+
+  /** Null: none runs, or it says nothing. */
+  async function find(): Promise<Located | null> {
+    try {
+      return await locate(config, name);
+    } catch (error) {
+      // The status itself finds the words for a supervisor that hangs, or is another user's.
+      if (SinglepollError.is(error) && !shown) throw error;
+      return null;
+    }
+  }
+
+  /** True: it has told something before it ended. */
+  function listen(socketPath: string): Promise<boolean> {
+    return new Promise((resolve) => {
+      let last: StatusDocument | null = null;
+      let hung = false;
+      let heardMs = performance.now();
+      let tickMs = heardMs;
+      const end = () => {
+        clearInterval(timer);
+        over.signal.removeEventListener('abort', close);
+        resolve(last !== null);
+      };
+      const stream = openControlStream(
+        socketPath,
+        { cmd: 'watch' },
+        {
+          ended: end,
+          heard(value) {
+            heardMs = performance.now();
+            if (value.ok !== undefined) return close();
+            if (isLive(value)) {
+              last = value.status;
+              lines = value.lines;
+            }
+            if (last && (hung || isLive(value))) showStatus(last);
+            hung = false;
+          },
+        },
+      );
+      function close(): void {
+        stream.close();
+        end();
+      }
+      const timer = setInterval(() => {
+        const nowMs = performance.now();
+        const late = nowMs - tickMs > 3 * LISTEN_EVERY_MS;
+        tickMs = nowMs;
+        // It is we who have slept: what it has sent meanwhile comes next.
+        if (late) heardMs = nowMs;
+        if (hung || nowMs - heardMs < SILENT_MS) return;
+        if (!last) return close();
+        hung = true;
+        showStatus(silent(last));
+      }, LISTEN_EVERY_MS);
+      over.signal.addEventListener('abort', close, { once: true });
+    });
+  }
+
+  function pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, ms);
+      function done(): void {
+        clearTimeout(timer);
+        over.signal.removeEventListener('abort', done);
+        resolve();
+      }
+      over.signal.addEventListener('abort', done, { once: true });
+    });
+  }
+
+  follow().catch(fail);
+  return { control: () => control, close: () => over.abort(), failed };
+}
+
+function isLive(value: object): value is LiveDocument {
+  return 'status' in value && 'lines' in value;
+}
+
+/** The last that it said is what it was before it hung. */
+function silent(doc: StatusDocument): StatusDocument {
+  const message = `the supervisor (pid ${doc.supervisor?.pid ?? 'unknown'}) does not answer: hung or stopped; below is the last it said`;
+  const hint = 'singlepoll reset    # ends it, if need be with SIGKILL, and starts again';
+  return {
+    ...doc,
+    healthy: false,
+    problems: [{ code: 'supervisor-hung', message, hint }, ...doc.problems],
+  };
+}

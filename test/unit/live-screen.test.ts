@@ -1,0 +1,187 @@
+// The screen of `status --watch`: at every size within its bounds, what is wrong first, the keys always there.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import stringWidth from 'string-width';
+import type { LiveLine } from '../../src/core/live.ts';
+import type { StatusDocument } from '../../src/core/status.ts';
+import { cut, oneLine, wrap } from '../../src/output/cells.ts';
+import { type LiveView, liveScreen } from '../../src/output/live-screen.ts';
+import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
+
+const rival = {
+  code: 'rival',
+  message: 'a rival takes the poll: 4 conflicts (409) in 2 min',
+  hint: 'it polls from elsewhere (another machine, user or container). Stop it there, or revoke the token (@BotFather, /revoke)',
+};
+const webhookSet = {
+  code: 'webhook-set',
+  message: 'somebody set a webhook; cleared 2 times while running',
+  hint: 'find the program that calls setWebhook; singlepoll who',
+};
+const idle = sampleStatus().polling as NonNullable<StatusDocument['polling']>;
+const DOCS = {
+  fine: sampleStatus({
+    lease: sampleLease,
+    log: { path: '/var/log/bot.log', problem: null, droppedBytes: 0 },
+  }),
+  trouble: sampleStatus({ healthy: false, problems: [rival, webhookSet], strays: [sampleStray] }),
+  standby: sampleStatus({
+    state: 'standby',
+    worker: { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] },
+    polling: { ...idle, polls: 0, lastPollAt: null, offset: null, updates: 0, pollers: [] },
+    lease: {
+      ...sampleLease,
+      mine: false,
+      role: 'standby',
+      decision: { what: 'take', at: '2026-11-21T12:00:09Z' },
+    },
+  }),
+  stopped: sampleStatus({ state: 'stopped', healthy: false, supervisor: null, worker: null, polling: null }),
+} as const;
+
+const LINES = Array.from({ length: 40 }, (_, i): LiveLine => {
+  const at = i < 5 ? null : new Date(SAMPLE_NOW_MS - (40 - i) * 1_000).toISOString();
+  if (i === 38) return { at, from: 'singlepoll', tag: 'poll', level: 'warn', text: 'said by singlepoll' };
+  return { at, from: 'out', tag: null, level: 'info', text: `line ${i} 👨‍👩‍👧 你好 ${'❤️ wide '.repeat(40)}` };
+});
+const plainly = (_level: string, text: string) => text;
+
+function draw(doc: StatusDocument, columns: number, rows: number, more: Partial<LiveView> = {}): string[] {
+  const view = { doc, lines: LINES, rate: { perMinute: 3, exact: true }, message: null, keys: true, ...more };
+  return liveScreen(view, SAMPLE_NOW_MS, columns, rows, plainly);
+}
+
+const row = (screen: readonly string[], label: string) =>
+  screen.find((it) => it.startsWith(`${label} `)) ?? '';
+
+test('within its bounds at every size; title first, problem next, keys last', () => {
+  for (const columns of [20, 59, 60, 79, 80, 140]) {
+    for (const rows of [1, 3, 5, 10, 24, 50]) {
+      for (const [name, doc] of Object.entries(DOCS)) {
+        const screen = draw(doc, columns, rows);
+        const seen = `${name} ${columns}x${rows}\n${screen.join('\n')}`;
+        assert.equal(screen.length, rows, seen);
+        for (const line of screen) assert.ok(stringWidth(line) <= columns, `${line}\n${seen}`);
+        assert.match(screen.at(-1) ?? '', /q leave$/, seen);
+        if (rows > 1) assert.match(screen[0] ?? '', /^● /, seen);
+        if (rows >= 5 && name === 'trouble') assert.match(screen[1] ?? '', /^! a rival takes/, seen);
+      }
+    }
+  }
+});
+
+test('60 columns, 20 rows: everything that the live screen is for', () => {
+  const screen = draw(DOCS.fine, 60, 20);
+  assert.match(screen[0] ?? '', /^● @my_bot \(123456\): polling {5,}\d\d:\d\d:00$/);
+  assert.equal(row(screen, 'worker'), 'worker     pid 11, up 60 s, 1 child');
+  assert.equal(row(screen, 'heartbeat'), 'heartbeat  polled 30 s ago, next poll open, offset 42');
+  assert.equal(row(screen, 'updates'), 'updates    3 a minute, 7 since the start');
+  assert.equal(row(screen, 'conflicts'), 'conflicts  4 with another poller, 1 with a webhook');
+  assert.equal(row(screen, 'restarts'), 'restarts   2, last exit with code 1, 61 s ago');
+  assert.equal(row(screen, 'lease'), 'lease      ours, good for 6 s, since 60 min, in redis');
+  assert.equal(screen.filter((it) => it.startsWith('── last lines ─')).length, 1);
+  assert.equal(screen.at(-3), '[poll] said by singlepoll');
+  assert.match(screen.at(-2) ?? '', /^line 39 👨👩👧 你好 ❤ wide .*…$/u);
+  assert.equal(screen.at(-1), 'r restart   q leave');
+});
+
+test('with more room more is told, and lines have their times', () => {
+  const screen = draw(DOCS.fine, 140, 50);
+  assert.equal(row(screen, 'lease'), 'lease      ours, good for 6 s, since 60 min, in redis, epoch 7');
+  assert.match(row(screen, 'command'), /bot\.py/);
+  assert.match(row(screen, 'log'), /bot\.log/);
+  assert.match(screen.at(-3) ?? '', /^\d\d:\d\d:58 {2}\[poll\] said by singlepoll$/);
+  const unknown = draw(DOCS.fine, 140, 80).find((it) => it.includes('line 3 '));
+  assert.match(unknown ?? '', /^ {10}line 3 /);
+});
+
+test('few rows: the problems with their cures stay, what matters less goes', () => {
+  const screen = draw(DOCS.trouble, 60, 10);
+  const text = screen.join('\n');
+  assert.match(screen[0] ?? '', /: polling, 2 problems /);
+  assert.match(text, /^! a rival takes the poll: 4 conflicts \(409\) in 2 min$/m);
+  assert.match(text, /^ {4}\(@BotFather, \/revoke\)$/m);
+  assert.match(text, /^! somebody set a webhook/m);
+  assert.ok(row(screen, 'worker') && row(screen, 'heartbeat'), text);
+  assert.equal(row(screen, 'supervisor') + row(screen, 'command') + row(screen, '──'), '', text);
+  assert.match(row(draw(DOCS.trouble, 60, 24), 'stray'), /pid 99, proven, of alice/);
+  // What does not fit is at least counted.
+  const many = { ...DOCS.trouble, problems: Array.from({ length: 9 }, () => rival) };
+  const crowded = draw(many, 60, 10);
+  assert.match(crowded.join('\n'), /^! \d more: singlepoll status$/m);
+  assert.ok(row(crowded, 'heartbeat'), crowded.join('\n'));
+});
+
+test('standby: the lease first; nothing that only a worker has', () => {
+  const screen = draw(DOCS.standby, 60, 20);
+  assert.match(screen[0] ?? '', /: standing by /);
+  assert.equal(screen[2], 'lease      box-a:4711 may poll, ours in 9 s if not heard of');
+  assert.equal(row(screen, 'heartbeat') + row(screen, 'restarts'), '');
+  assert.equal(screen.at(-1), 'q leave');
+  const alone = { ...sampleLease, mine: false, decision: null, unreachable: 'connection refused' };
+  const cut_off = draw({ ...DOCS.standby, lease: alone }, 60, 20);
+  assert.equal(row(cut_off, 'lease'), 'lease      redis is out of reach');
+});
+
+test('stopped: how to start it; hung: not answering, whatever it said last', () => {
+  const screen = draw(DOCS.stopped, 60, 20);
+  assert.match(screen[0] ?? '', /: not running /);
+  assert.match(screen[1] ?? '', /^ {2}→ singlepoll start -- COMMAND/);
+  assert.equal(screen.at(-1), 'q leave');
+  const problem = { code: 'supervisor-hung', message: 'the supervisor (pid 10) does not answer' };
+  const hung = draw(sampleStatus({ healthy: false, problems: [problem] }), 60, 20);
+  assert.match(hung[0] ?? '', /: not answering /);
+});
+
+test('the state is cut last; what a key did is told beside the keys', () => {
+  assert.equal(draw(DOCS.trouble, 32, 10)[0], '● @my_bot: polling, 2 problems');
+  assert.match(draw(DOCS.trouble, 28, 10)[0] ?? '', /^● @my_…: polling, 2 problems$/);
+  const message = { text: 'restarted: worker 12 in place of 11', level: 'good' as const };
+  assert.equal(draw(DOCS.fine, 60, 10, { message }).at(-1), `r restart   q leave   ${message.text}`);
+  assert.equal(draw(DOCS.fine, 30, 10, { message }).at(-1), 'r restart   q leave   restart…');
+  assert.equal(draw(DOCS.fine, 60, 10, { keys: false }).at(-1), 'Ctrl-C leave');
+});
+
+test('updates a minute: unknown, reckoned, counted', () => {
+  const updates = (rate: LiveView['rate']) => row(draw(DOCS.fine, 60, 20, { rate }), 'updates');
+  assert.match(updates(null), /– a minute,/);
+  assert.match(updates({ perMinute: 4, exact: false }), /about 4 a minute,/);
+  assert.match(updates({ perMinute: 4, exact: true }), / {3}4 a minute,/);
+});
+
+test('colour says how bad it is', () => {
+  const marked = (doc: StatusDocument) => {
+    const view = { doc, lines: LINES, rate: null, message: null, keys: true };
+    return liveScreen(view, SAMPLE_NOW_MS, 80, 24, (level, text) => `<${level}>${text}</>`);
+  };
+  assert.match(marked(DOCS.fine)[0] ?? '', /^<good>●<\/> .*<good>polling<\/>/);
+  const trouble = marked(DOCS.trouble).join('\n');
+  assert.match(trouble, /^<error>●<\/>.*<error>polling, 2 problems<\/>/);
+  assert.match(trouble, /^<error>! a rival/m);
+  assert.match(trouble, /<warn>4 with another poller<\/>/);
+  assert.match(trouble, /<tag>\d\d:\d\d:\d\d {2}\[poll\] <\/><warn>said by singlepoll<\/>/);
+});
+
+test('foreign lines: no control sequence, no token, the last state of a progress bar', () => {
+  assert.equal(oneLine('\x1b[31mred\x1b[0m\tend'), 'red    end');
+  assert.equal(oneLine('10%\r55%\r'), '55%');
+  assert.equal(oneLine('a\x07b\u202ec'), 'a\\x07b\\u202ec');
+  assert.equal(oneLine(`token 123456789:${'A'.repeat(35)}`), 'token 123456789:…');
+});
+
+test('cutting and wrapping go by columns, not by characters', () => {
+  assert.equal(cut('你好世界', 8), '你好世界');
+  assert.equal(cut('你好世界', 7), '你好世…');
+  assert.equal(cut('你好世界', 6), '你好…');
+  assert.equal(cut('abc', 0), '');
+  assert.deepEqual(wrap('one two three', '! ', 12), ['! one two', '  three']);
+  const long = wrap(`see ${'x'.repeat(25)} there`, '  → ', 14);
+  assert.deepEqual(long, [
+    '  → see',
+    `    ${'x'.repeat(9)}`,
+    `    ${'x'.repeat(9)}`,
+    `    ${'x'.repeat(7)}`,
+    '    there',
+  ]);
+  assert.equal(wrap('你好世界'.repeat(5), '', 10).join(''), '你好世界'.repeat(5));
+});
