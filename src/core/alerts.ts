@@ -94,7 +94,8 @@ export function stepAlerts(
   let { owed } = before;
   let wellSinceMs = well ? (before.wellSinceMs ?? atMs) : null;
   const out: Alert[] = [];
-  const cools = (kind: AlertKind) => atMs - (kinds[kind]?.sentAtMs ?? Number.NEGATIVE_INFINITY) < policy.cooldownMs;
+  const cools = (kind: AlertKind) =>
+    atMs - (kinds[kind]?.sentAtMs ?? Number.NEGATIVE_INFINITY) < policy.cooldownMs;
   const give = (happening: Happening, more: number, owes: boolean) => {
     const { kind } = happening;
     const sinceMs = kinds[kind]?.heldSinceMs ?? atMs;
@@ -194,7 +195,10 @@ export function saveAlerts({ kinds, owed }: Alerts, nowMs: number, unixMs: numbe
 
 /** Of what a file says; anything in it that makes no sense is passed over. */
 export function restoreAlerts(saved: unknown, nowMs: number, unixMs: number, policy: AlertPolicy): Alerts {
-  const { kinds, owed } = (saved ?? {}) as { kinds?: Record<string, unknown>; owed?: Record<string, unknown> | null };
+  const { kinds, owed } = (saved ?? {}) as {
+    kinds?: Record<string, unknown>;
+    owed?: Record<string, unknown> | null;
+  };
   const ageOf = (at: unknown) => (typeof at === 'number' ? unixMs - at : Number.NaN);
   const restored: { [K in AlertKind]?: Kept } = {};
   for (const kind of ALERT_KINDS) {
@@ -207,7 +211,9 @@ export function restoreAlerts(saved: unknown, nowMs: number, unixMs: number, pol
     restored[kind] = { sentAtMs, held: count, heldSinceMs: sentAtMs, latest: null };
   }
   const ageMs = ageOf(owed?.since);
-  const owedKinds = Array.isArray(owed?.kinds) ? ALERT_KINDS.filter((it) => (owed.kinds as unknown[]).includes(it)) : [];
+  const owedKinds = Array.isArray(owed?.kinds)
+    ? ALERT_KINDS.filter((it) => (owed.kinds as unknown[]).includes(it))
+    : [];
   const isOwed = ageMs >= 0 && ageMs < OWED_FOR_MS && owedKinds.length > 0;
   return {
     kinds: restored,

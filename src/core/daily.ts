@@ -55,7 +55,9 @@ function zoneOffset(zone: string): (unixMs: number) => number {
   });
   return (unixMs) => {
     const whole = Math.floor(unixMs / 1_000) * 1_000;
-    const part = Object.fromEntries(format.formatToParts(whole).map(({ type, value }) => [type, Number(value)]));
+    const part = Object.fromEntries(
+      format.formatToParts(whole).map(({ type, value }) => [type, Number(value)]),
+    );
     const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = part;
     return Date.UTC(year, month - 1, day, hour, minute, second) - whole;
   };

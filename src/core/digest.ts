@@ -1,5 +1,5 @@
 /** The daily digest: what was counted since the last one, as lines for people. Pure. */
-import { count, duration, leaseWords } from '../output/words.ts';
+import { count, duration, leaseWords, ON_REQUEST } from '../output/words.ts';
 import type { Look } from './happenings.ts';
 
 export interface DigestEnd extends Look {
@@ -42,7 +42,8 @@ export function digestLines(since: Look, now: DigestEnd): string[] {
       ? 'problems now: none'
       : `problems now: ${doc.problems.map(({ message }) => message).join('; ')}`,
   );
-  if (doc.alerts) lines.push(`alerts since the start: ${doc.alerts.sent} delivered, ${doc.alerts.failed} failed`);
+  if (doc.alerts)
+    lines.push(`alerts since the start: ${doc.alerts.sent} delivered, ${doc.alerts.failed} failed`);
   lines.push(`singlepoll ${doc.supervisor?.version ?? 'unknown'}, Node ${now.nodeVersion.replace(/^v/, '')}`);
   return lines;
 }
@@ -69,6 +70,3 @@ function restarts(since: Look, { doc, tally }: Look): string {
   if (deaf > 0) why.push(`${deaf} replaced as deaf`);
   return `${times}${why.length > 0 ? ` (workers: ${why.join(', ')})` : ''}`;
 }
-
-/** A worker that was stopped, to be replaced. */
-export const ON_REQUEST = 'on request';

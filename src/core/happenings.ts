@@ -44,7 +44,9 @@ const IN_THE_WAY: ReadonlySet<string> = new Set([
 /** True where the bot is polled as asked (by another machine, where this one stands by), and nothing is in the way. */
 export function isWell({ doc, tally }: Look): boolean {
   const running =
-    doc.state === 'polling' || doc.state === 'disabled' || (doc.state === 'standby' && doc.lease?.holder != null);
+    doc.state === 'polling' ||
+    doc.state === 'disabled' ||
+    (doc.state === 'standby' && doc.lease?.holder != null);
   return (
     running &&
     !tally.contested &&
@@ -64,13 +66,19 @@ export function happenings(before: Look, after: Look, otherHolder: string | null
   const strays = risen('straysStopped');
   if (strays > 0) {
     const which = after.tally.lastStray ? `: ${after.tally.lastStray}` : '';
-    const text = strays === 1 ? `a stray poller was stopped${which}` : `${strays} stray pollers were stopped${which} …`;
+    const text =
+      strays === 1 ? `a stray poller was stopped${which}` : `${strays} stray pollers were stopped${which} …`;
     tell('stray-stopped', text, 'singlepoll who    # who had started it?');
   }
   if (risen('webhookSetAgain') > 0) {
     const url = after.tally.lastWebhook ? ` to ${after.tally.lastWebhook}` : '';
-    const end = (after.doc.webhook?.url ?? '') === '' ? 'cleared again, updates kept' : 'it comes back at once';
-    tell('webhook-set', `somebody set a webhook${url} while we polled; ${end}`, 'find the program that calls setWebhook: singlepoll who');
+    const end =
+      (after.doc.webhook?.url ?? '') === '' ? 'cleared again, updates kept' : 'it comes back at once';
+    tell(
+      'webhook-set',
+      `somebody set a webhook${url} while we polled; ${end}`,
+      'find the program that calls setWebhook: singlepoll who',
+    );
   }
   if (risen('deafReplaced') > 0)
     tell('deaf', 'the worker lived without polling and was replaced', 'its own log says what it was doing');
@@ -80,7 +88,11 @@ export function happenings(before: Look, after: Look, otherHolder: string | null
     if (rival) tell('rival', rival.text, rival.hint);
   }
   if (risen('leasesLost') > 0)
-    tell('lease-lost', `the lease was lost: ${after.tally.lastLeaseLoss ?? 'unknown why'}`, 'singlepoll status');
+    tell(
+      'lease-lost',
+      `the lease was lost: ${after.tally.lastLeaseLoss ?? 'unknown why'}`,
+      'singlepoll status',
+    );
   const { lease } = after.doc;
   if (lease?.mine && !before.doc.lease?.mine && otherHolder !== null) {
     const epoch = lease.epoch === null ? '' : ` (epoch ${lease.epoch})`;

@@ -10,6 +10,8 @@ export interface Outbox<T> {
   /** Tries of the first one that failed. */
   readonly tries: number;
   readonly notBeforeMs: number;
+  /** The receiver has asked to wait until then. */
+  readonly asked: boolean;
   readonly sent: number;
   readonly failed: number;
   /** Tries that failed since the last success. */
@@ -39,6 +41,7 @@ export function emptyOutbox<T>(): Outbox<T> {
     busy: false,
     tries: 0,
     notBeforeMs: Number.NEGATIVE_INFINITY,
+    asked: false,
     sent: 0,
     failed: 0,
     failuresInRow: 0,
@@ -74,7 +77,7 @@ export function answered<T>(box: Outbox<T>, delivery: Delivery, nowMs: number): 
         ...idle,
         waiting: box.waiting.slice(1),
         sent: box.sent + 1,
-        ...{ tries: 0, notBeforeMs: nowMs, failuresInRow: 0, gaveUp: false },
+        ...{ tries: 0, notBeforeMs: nowMs, asked: false, failuresInRow: 0, gaveUp: false },
       };
     case 'never':
       return without({ ...idle, failuresInRow: box.failuresInRow + 1 }, 0, delivery.error);
@@ -85,10 +88,16 @@ export function answered<T>(box: Outbox<T>, delivery: Delivery, nowMs: number): 
         tries: box.tries + 1,
         failuresInRow: box.failuresInRow + 1,
         notBeforeMs: nowMs + Math.max(waitMs, delivery.afterMs ?? 0),
+        asked: delivery.afterMs !== null,
         lastError: delivery.error,
       };
     }
   }
+}
+
+/** There is no time left: the next try is now, unless the receiver has asked for a pause. */
+export function hurry<T>(box: Outbox<T>, nowMs: number): Outbox<T> {
+  return box.asked ? box : { ...box, notBeforeMs: Math.min(box.notBeforeMs, nowMs) };
 }
 
 /** When to take again; null: nothing waits, or one is being sent. */

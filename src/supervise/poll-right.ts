@@ -50,6 +50,8 @@ export interface PollRightOptions {
   /** No poll may pass any more. */
   onShut(): void;
   onUnleased(reason: string): void;
+  /** Just before: it was not asked for, it was lost. */
+  onLost(reason: string): void;
   /** Whatever is left of the worker has to be killed now. */
   onKill(): void;
   onBlocked(ending: Ending): void;
@@ -210,6 +212,7 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
         ? `the lease is another's now`
         : `the lease ran out: ${engine} has not taken a renewal in time`;
     line(`lost: ${reason}; the gateway is shut, the worker goes before anybody else may start`, 'error');
+    options.onLost(reason);
     options.onUnleased(reason);
     killAt(killBy);
   }

@@ -34,6 +34,7 @@ describe('table', () => {
         ...['--require-gateway', '--allow-set-webhook', '--lease', '--lease-profile', '--lease-ttl'],
         ...['--detach', '--start-timeout', '--log-file', '--log-size', '--log-keep'],
         ...['--http', '--ready-in-standby'],
+        ...['--no-alerts', '--alert-url', '--alert-format', '--alert-cooldown', '--digest', '--digest-zone'],
         ...['--stray', '--stray-scope', '--takeover', '--token-env', '--token-file', '--wait'],
       ].sort(),
     );

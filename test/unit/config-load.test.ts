@@ -105,6 +105,7 @@ describe('defaults', () => {
       logKeep: 5,
       http: null,
       readyInStandby: true,
+      alerts: null,
       logFormat: 'text',
       sandbox: false,
       settings: [],
