@@ -71,6 +71,8 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
   const cut = new AbortController();
   let state = restoreAlerts(recallAlerts(botDir), performance.now(), Date.now(), policy);
   let deliveries: Promise<Deliveries> | null = null;
+  /** Messages are on their way to the senders. */
+  let telling: Promise<unknown> = Promise.resolve();
   let opened: Deliveries | null = null;
   let timer: NodeJS.Timeout | null = null;
   let digestTimer: NodeJS.Timeout | null = null;
@@ -124,7 +126,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
     );
     state = next;
     if (found.length > 0 || out.length > 0) rememberAlerts(botDir, saveAlerts(state, nowMs, after.unixMs));
-    if (out.length > 0) void tell(out);
+    if (out.length > 0) telling = Promise.all([telling, tell(out)]);
     arm(nowMs);
   }
 
@@ -255,7 +257,10 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
       tellEnd(ending);
       if (timer !== null) clearTimeout(timer);
       if (digestTimer !== null) clearTimeout(digestTimer);
-      if (ending.code !== EXIT.ok && deliveries) await (await deliveries).finish(LAST_WORD_MS, cut.signal);
+      if (ending.code !== EXIT.ok && deliveries) {
+        await telling;
+        await (await deliveries).finish(LAST_WORD_MS, cut.signal);
+      }
       opened?.close();
     },
     cut: () => cut.abort(),

@@ -116,4 +116,5 @@ export function assertStrayShape(stray: StrayView): void {
   hasKeys(stray, ['pid', 'user', 'command', 'cwd', 'startedAt', 'grade', 'proof', 'respawner'], 'stray');
   assert.ok(['own', 'proven', 'declared', 'likely', 'hint'].includes(stray.grade), stray.grade);
   assert.ok(Array.isArray(stray.proof));
+  alerts: { sent: number; failed: number; waiting: number; lastError: string | null } | null;
 }

@@ -100,7 +100,10 @@ describe('commander', () => {
       const line = help.split('\n').find((text) => text.includes(`${longFlag(name)} `));
       assert.ok(line?.includes('(default: '), longFlag(name));
     }
-    assert.doesNotMatch(help.replace('--no-gateway', '').replace('unless --no-wait is given', ''), /--no-/);
+    assert.doesNotMatch(
+      help.replace('--no-gateway', '').replace('--no-alerts', '').replace('unless --no-wait is given', ''),
+      /--no-/,
+    );
     assert.match(help, /--stop-timeout <time>.*\(default: 15s\)/);
   });
 });
