@@ -79,7 +79,6 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
   let endTold = false;
   let pollingMs = 0;
   let pollingSinceMs: number | null = null;
-  let otherHolder: string | null = null;
 
   facts.alerts = () => ({ entry: entry(), failing: opened?.failing() ?? false });
 
@@ -98,7 +97,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
         straysStopped: facts.straysStopped,
         webhookSetAgain: facts.webhookSetAgain,
         deafReplaced: facts.deafReplaced,
-        leasesLost: facts.leasesLost,
+        ...{ leasesTaken: facts.leasesTaken, leasesLost: facts.leasesLost, lastHolder: facts.lastHolder },
         ends: { ...facts.ends },
         pollingMs: pollingMs + (pollingSinceMs === null ? 0 : nowMs - pollingSinceMs),
         ...{ lastStray: facts.lastStray, lastWebhook: facts.lastWebhook, lastLeaseLoss: facts.lastLeaseLoss },
@@ -113,10 +112,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
 
   function observe(more: readonly Happening[] = []): void {
     const after = look();
-    const found = [...happenings(before, after, otherHolder), ...more];
-    const { lease } = after.doc;
-    if (lease?.mine) otherHolder = null;
-    else if (lease?.holder) otherHolder = lease.holder;
+    const found = [...happenings(before, after), ...more];
     before = after;
     const nowMs = performance.now();
     const [next, out] = stepAlerts(

@@ -9,6 +9,8 @@ export interface Tally {
   readonly straysStopped: number;
   readonly webhookSetAgain: number;
   readonly deafReplaced: number;
+  /** Terms of the lease that were won from another machine. */
+  readonly leasesTaken: number;
   /** Terms of the lease that ended against our will. */
   readonly leasesLost: number;
   /** How each worker ended, and how often: `with code 1`, `by SIGKILL`, `on request`. */
@@ -18,6 +20,7 @@ export interface Tally {
   /** Of the last one each, for people; null: there was none. */
   readonly lastStray: string | null;
   readonly lastWebhook: string | null;
+  readonly lastHolder: string | null;
   readonly lastLeaseLoss: string | null;
   /** Another poller takes the poll, or was met by the worker within the last minute. */
   readonly contested: boolean;
@@ -55,12 +58,11 @@ export function isWell({ doc, tally }: Look): boolean {
   );
 }
 
-/** `otherHolder`: who was last seen to hold the lease while it was not ours. */
-export function happenings(before: Look, after: Look, otherHolder: string | null): Happening[] {
+export function happenings(before: Look, after: Look): Happening[] {
   const found: Happening[] = [];
   const tell = (kind: AlertKind, text: string, hint: string | null, atUnixMs = after.unixMs) =>
     void found.push({ kind, text, hint, lines: [], atUnixMs });
-  const risen = (name: 'straysStopped' | 'webhookSetAgain' | 'deafReplaced' | 'leasesLost') =>
+  const risen = (name: 'straysStopped' | 'webhookSetAgain' | 'deafReplaced' | 'leasesTaken' | 'leasesLost') =>
     Math.max(0, after.tally[name] - before.tally[name]);
 
   const strays = risen('straysStopped');
@@ -93,10 +95,10 @@ export function happenings(before: Look, after: Look, otherHolder: string | null
       `the lease was lost: ${after.tally.lastLeaseLoss ?? 'unknown why'}`,
       'singlepoll status',
     );
-  const { lease } = after.doc;
-  if (lease?.mine && !before.doc.lease?.mine && otherHolder !== null) {
-    const epoch = lease.epoch === null ? '' : ` (epoch ${lease.epoch})`;
-    tell('lease-taken', `the lease was taken over from ${otherHolder}${epoch}: this machine polls now`, null);
+  if (risen('leasesTaken') > 0) {
+    const epoch = after.doc.lease?.epoch ? ` (epoch ${after.doc.lease.epoch})` : '';
+    const from = after.tally.lastHolder ?? 'another machine';
+    tell('lease-taken', `the lease was taken over from ${from}${epoch}: this machine polls now`, null);
   }
   return found;
 }

@@ -72,6 +72,9 @@ export interface Facts {
   lastStray: string | null;
   /** The last webhook that somebody set while we polled, masked. */
   lastWebhook: string | null;
+  /** From other machines, and of which one the last. */
+  leasesTaken: number;
+  lastHolder: string | null;
   leasesLost: number;
   lastLeaseLoss: string | null;
   /** Exits within a period; null: no crash loop. */
@@ -133,6 +136,8 @@ export function newFacts(
     ends: {},
     lastStray: null,
     lastWebhook: null,
+    leasesTaken: 0,
+    lastHolder: null,
     leasesLost: 0,
     lastLeaseLoss: null,
     crashLoop: null,

@@ -425,6 +425,11 @@ async function openRight(
     takeover: config.takeover,
     noWait: config.noWait,
     onShut: () => parts().gateway?.port.shut(),
+    onTaken(from) {
+      const { facts } = parts();
+      facts.leasesTaken += 1;
+      facts.lastHolder = from;
+    },
     onLost(reason) {
       const { facts } = parts();
       facts.leasesLost += 1;

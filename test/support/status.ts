@@ -47,6 +47,7 @@ export interface Status {
   webhook: { url: string; pendingUpdates: number; lastError: unknown } | null;
   strays: StrayView[] | null;
   lease: unknown;
+  alerts: { sent: number; failed: number; waiting: number; lastError: string | null } | null;
   log: { path: string; problem: string | null; droppedBytes: number } | null;
 }
 
@@ -116,5 +117,4 @@ export function assertStrayShape(stray: StrayView): void {
   hasKeys(stray, ['pid', 'user', 'command', 'cwd', 'startedAt', 'grade', 'proof', 'respawner'], 'stray');
   assert.ok(['own', 'proven', 'declared', 'likely', 'hint'].includes(stray.grade), stray.grade);
   assert.ok(Array.isArray(stray.proof));
-  alerts: { sent: number; failed: number; waiting: number; lastError: string | null } | null;
 }

@@ -136,16 +136,30 @@ test('answers of a URL: what is tried again, after how long, and what never work
 });
 
 const TALLY: Tally = {
-  ...{ straysStopped: 0, webhookSetAgain: 0, deafReplaced: 0, leasesLost: 0, ends: {}, pollingMs: 0 },
-  ...{ lastStray: null, lastWebhook: null, lastLeaseLoss: null, contested: false, rivalElsewhere: false },
+  ...{
+    straysStopped: 0,
+    webhookSetAgain: 0,
+    deafReplaced: 0,
+    leasesTaken: 0,
+    leasesLost: 0,
+    ends: {},
+    pollingMs: 0,
+  },
+  ...{
+    lastStray: null,
+    lastWebhook: null,
+    lastLeaseLoss: null,
+    lastHolder: null,
+    contested: false,
+    rivalElsewhere: false,
+  },
 };
 const look = (tally: Partial<Tally> = {}, doc: Parameters<typeof sampleStatus>[0] = {}): Look => ({
   doc: sampleStatus(doc),
   tally: { ...TALLY, ...tally },
   unixMs: SAMPLE_NOW_MS,
 });
-const kinds = (before: Look, after: Look, other: string | null = null) =>
-  happenings(before, after, other).map(({ kind }) => kind);
+const kinds = (before: Look, after: Look) => happenings(before, after).map(({ kind }) => kind);
 const RIVAL = {
   problems: [{ code: 'rival', message: 'a rival takes the poll: 3 conflicts', hint: 'stop it' }],
 };
@@ -162,7 +176,7 @@ describe('what has happened', () => {
       lastStray: 'pid 9 (x)',
     });
     assert.deepEqual(kinds(look(), after), ['stray-stopped', 'webhook-set', 'deaf', 'lease-lost']);
-    assert.match(happenings(look(), after, null)[0]?.text ?? '', /^a stray poller was stopped: pid 9 \(x\)$/);
+    assert.match(happenings(look(), after)[0]?.text ?? '', /^a stray poller was stopped: pid 9 \(x\)$/);
   });
   test('a rival: once, also without a gateway; not where the end tells of it', () => {
     assert.deepEqual(kinds(look(), look({}, RIVAL)), ['rival']);
@@ -171,12 +185,10 @@ describe('what has happened', () => {
     assert.deepEqual(kinds(look(), look({}, CONFLICT)), []);
     assert.deepEqual(kinds(look(), look({}, { ...RIVAL, state: 'stopping' })), []);
   });
-  test("a lease that was another's; a free one is no news", () => {
-    const standby = look({}, { lease: { ...sampleLease, mine: false, holder: 'box-b:1' } });
-    const mine = look({}, { lease: sampleLease });
-    assert.deepEqual(kinds(standby, mine, 'box-b:1'), ['lease-taken']);
-    assert.match(happenings(standby, mine, 'box-b:1')[0]?.text ?? '', /from box-b:1 \(epoch 7\)/);
-    assert.deepEqual(kinds(look({}, { lease: { ...sampleLease, mine: false, holder: null } }), mine), []);
+  test("a lease that was another's", () => {
+    const taken = look({ leasesTaken: 1, lastHolder: 'box-b:1' }, { lease: sampleLease });
+    assert.deepEqual(kinds(look(), taken), ['lease-taken']);
+    assert.match(happenings(look(), taken)[0]?.text ?? '', /from box-b:1 \(epoch 7\)/);
   });
   test('what is well', () => {
     assert.equal(isWell(look()), true);
