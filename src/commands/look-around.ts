@@ -60,6 +60,7 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
     strays: strays.filter(({ grade }) => grade !== 'hint').map(toEntry),
     lease,
     log: null,
+    alerts: null,
   };
 }
 

@@ -14,6 +14,7 @@ export function stopped(bot: StatusDocument['bot']): StatusDocument {
     strays: [],
     lease: null,
     log: null,
+    alerts: null,
   };
 }
 

@@ -3,6 +3,7 @@
  * `token` and `envFileVars` hold secrets: never print or store a Config as a whole.
  */
 import type { LeaseTiming } from '../core/lease-timing.ts';
+import type { AlertConfig } from './alert-option.ts';
 import type { HttpAddress } from './http-address.ts';
 import type { OptionName, OptionValues } from './options.ts';
 
@@ -100,6 +101,8 @@ export interface Config {
   /** Null: no health endpoint. */
   readonly http: HttpAddress | null;
   readonly readyInStandby: boolean;
+  /** Null: nothing is sent to anybody. */
+  readonly alerts: AlertConfig | null;
   readonly logFormat: OptionValues['logFormat'];
   readonly sandbox: boolean;
   readonly settings: readonly Setting[];

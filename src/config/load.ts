@@ -4,6 +4,7 @@
  */
 import { resolve } from 'node:path';
 import { findAdminChat } from './admin-chat.ts';
+import { chooseAlerts } from './alert-choice.ts';
 import { DEFAULT_API_ROOT } from './api-root.ts';
 import { needs, optionsOf } from './command-scope.ts';
 import type { CommandName, Config, WorkerCommand } from './config.ts';
@@ -75,6 +76,16 @@ export async function loadConfig(request: LoadRequest): Promise<Loaded> {
     findings.warnings.push(...leased.errors.map(({ message }) => message));
   else findings.errors.push(...leased.errors);
   const admin = findAdminChat(request, envFile, findings);
+  const pathOf = (name: OptionName, path: string) =>
+    resolvePath(path, found.get(name)?.layer ?? 'flag', cwd, toml);
+  const alerts = chooseAlerts(
+    values,
+    {
+      ...{ environment: env, envFile, cwd, whereSet, resolve: pathOf },
+      ...{ adminChatId: admin, hasToken: token.found !== null || values.sandbox, polling: gate.polling },
+    },
+    findings,
+  );
   const worker = lenient ? null : searchCommand(request, values, { toml, cwd, filesRead }, findings);
   if (findings.errors.length > 0) return { ok: false, errors: findings.errors, warnings: findings.warnings };
 
@@ -121,14 +132,12 @@ export async function loadConfig(request: LoadRequest): Promise<Loaded> {
     heartbeatMs: values.heartbeat,
     detach: values.detach,
     startTimeoutMs: values.startTimeout,
-    logFile:
-      values.logFile === null
-        ? null
-        : resolvePath(values.logFile, found.get('logFile')?.layer ?? 'flag', cwd, toml),
+    logFile: values.logFile === null ? null : pathOf('logFile', values.logFile),
     logMaxBytes: values.logSize,
     logKeep: values.logKeep,
     http: values.http,
     readyInStandby: values.readyInStandby === 'yes',
+    alerts,
     logFormat: values.logFormat,
     sandbox: values.sandbox,
     settings,

@@ -3,6 +3,15 @@
  * it: a new option is one row here and one field in config.ts. Names come from the key: `stopTimeout` is `--stop-timeout`,
  * `SINGLEPOLL_STOP_TIMEOUT` and `stopTimeout` in singlepoll.toml.
  */
+import {
+  ALERT_FORMAT_ACCEPTED,
+  ALERT_URL_ACCEPTED,
+  parseAlertFormat,
+  parseAlertUrl,
+  parseTimeOfDay,
+  parseZone,
+  showAlertUrl,
+} from './alert-option.ts';
 import { DEFAULT_API_ROOT, parseApiRoot } from './api-root.ts';
 import {
   DURATION_ACCEPTED,
@@ -365,6 +374,56 @@ export const OPTIONS = {
   }),
   readyInStandby: choice(['yes', 'no'], 'yes', {
     description: 'what /readyz says while another copy polls and this one stands by: yes is 200, no is 503',
+    scope: 'run',
+  }),
+  noAlerts: flag({
+    description: 'send no alerts and no digest to the admin chat (ASSISTANT_ADMIN_TELEGRAM_ID)',
+    scope: 'run',
+  }),
+  alertUrl: value<string | null>({
+    placeholder: 'url',
+    description: 'where alerts are posted, beside the admin chat; env:NAME reads it from a variable',
+    accepts: ALERT_URL_ACCEPTED,
+    initial: null,
+    defaultText: 'none',
+    parse: parseAlertUrl,
+    show: showAlertUrl,
+    scope: 'run',
+  }),
+  alertFormat: value<string | null>({
+    placeholder: 'format',
+    description: 'body for --alert-url: json, slack, discord, ntfy, or the path of a template',
+    accepts: ALERT_FORMAT_ACCEPTED,
+    initial: null,
+    defaultText: 'by the host of the URL, else json',
+    parse: parseAlertFormat,
+    scope: 'run',
+  }),
+  alertCooldown: value<number>({
+    placeholder: 'time',
+    description: 'alerts of one kind are at least this far apart; what comes between is counted in the next',
+    accepts: DURATION_ACCEPTED,
+    initial: 900_000,
+    defaultText: '15m',
+    parse: parseDuration,
+    scope: 'run',
+  }),
+  digest: value<{ readonly hour: number; readonly minute: number } | null>({
+    placeholder: 'hh:mm',
+    description: 'send a digest of the day at this time, where alerts go',
+    accepts: 'a time of day, such as 09:00',
+    initial: null,
+    defaultText: 'off',
+    parse: parseTimeOfDay,
+    scope: 'run',
+  }),
+  digestZone: value<string | null>({
+    placeholder: 'zone',
+    description: 'time zone of --digest',
+    accepts: 'the name of a time zone, such as Europe/Berlin or UTC',
+    initial: null,
+    defaultText: 'that of the machine',
+    parse: parseZone,
     scope: 'run',
   }),
   logFormat: choice(['text', 'json'], 'text', { description: "singlepoll's own lines", scope: 'run' }),

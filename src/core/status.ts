@@ -52,6 +52,17 @@ export interface LeaseEntry {
   readonly unreachable: string | null;
 }
 
+/** Messages, each counted once for each place that it goes to. */
+export interface AlertsEntry {
+  readonly sent: number;
+  /** Given up. */
+  readonly failed: number;
+  /** Not delivered yet. */
+  readonly waiting: number;
+  /** Why the last try that failed did; null: none has. */
+  readonly lastError: string | null;
+}
+
 export interface StatusDocument {
   readonly bot: { readonly id: number | null; readonly username: string | null } | null;
   readonly state: RunState;
@@ -106,6 +117,8 @@ export interface StatusDocument {
     readonly problem: string | null;
     readonly droppedBytes: number;
   } | null;
+  /** Null: none are sent to anybody. */
+  readonly alerts: AlertsEntry | null;
 }
 
 /** `status` exits 0 healthy, 1 degraded, 3 not running. */

@@ -19,6 +19,7 @@ export function discreet(doc: StatusDocument): StatusDocument {
     },
     strays: doc.strays.map((it) => ({ ...it, command: programName(it.command), cwd: null })),
     log: null,
+    alerts: doc.alerts && { ...doc.alerts, lastError: null },
   };
 }
 

@@ -135,6 +135,13 @@ export function metricsText(doc: StatusDocument, figures: Figures): string {
     );
   }
 
+  if (doc.alerts) {
+    counter('alerts', 'Alerts and digests, by what became of them at each place they go to.', [
+      [{ result: 'sent' }, doc.alerts.sent],
+      [{ result: 'failed' }, doc.alerts.failed],
+    ]);
+  }
+
   if (lease) {
     const { engine } = lease;
     gauge('lease_info', 'Always 1: the engine that several machines share.', [[{ engine }, 1]]);

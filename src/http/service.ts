@@ -191,5 +191,6 @@ function bootDocument(config: Config, state: RunState, startedAtMs: number): Sta
     strays: [],
     lease: null,
     log: null,
+    alerts: null,
   };
 }

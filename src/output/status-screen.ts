@@ -89,6 +89,11 @@ export function statusRows(doc: StatusDocument, nowMs: number): StatusRow[] {
   }
   if (doc.lease) row('lease', leaseWords(doc.lease, nowMs));
   if (doc.log) row('log', plain(doc.log.path));
+  const { alerts } = doc;
+  if (alerts && (alerts.failed > 0 || alerts.lastError !== null)) {
+    const why = alerts.lastError === null ? '' : `, last error: ${plain(alerts.lastError, 160)}`;
+    row('alerts', `${alerts.sent} delivered, ${alerts.failed} given up, ${alerts.waiting} waiting${why}`);
+  }
   if (doc.strays.length === 0) row('strays', 'none found on this machine');
   for (const stray of doc.strays) {
     row('stray', `pid ${stray.pid} (${stray.user}) ${stray.grade}: ${plain(stray.command, 120)}`);

@@ -74,6 +74,9 @@ export function howItEnded(exit: { code: number | null; signal: string | null })
   return exit.signal === null ? `with code ${exit.code}` : `by ${exit.signal}`;
 }
 
+/** How a worker ended that was stopped, beside what `howItEnded` says of those that ended by themselves. */
+export const ON_REQUEST = 'on request';
+
 /** `1 conflict`, `3 conflicts`. */
 export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;

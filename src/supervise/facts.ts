@@ -1,7 +1,7 @@
 /** What the supervisor knows beside the state of its table; `status` is made of both. */
 import type { Config } from '../config/config.ts';
 import type { Overlap } from '../core/rivalry.ts';
-import type { LeaseEntry, Problem, StatusDocument, StrayEntry } from '../core/status.ts';
+import type { AlertsEntry, LeaseEntry, Problem, StatusDocument, StrayEntry } from '../core/status.ts';
 import type { Poller } from '../gateway/gateway.ts';
 import type { LogFacts } from '../log/log.ts';
 import { plainCommand } from '../output/plain.ts';
@@ -64,6 +64,21 @@ export interface Facts {
   leaseProblem: () => Problem | null;
   /** Null: none is written. */
   log: () => LogFacts | null;
+  /** Null: none are sent. */
+  alerts: () => { readonly entry: AlertsEntry; readonly failing: boolean } | null;
+  /** How workers ended, and how often: see Tally in core/happenings.ts. */
+  readonly ends: Record<string, number>;
+  /** Of the last one that was stopped. */
+  lastStray: string | null;
+  /** The last webhook that somebody set while we polled, masked. */
+  lastWebhook: string | null;
+  /** From other machines, and of which one the last. */
+  leasesTaken: number;
+  lastHolder: string | null;
+  leasesLost: number;
+  lastLeaseLoss: string | null;
+  /** Exits within a period; null: no crash loop. */
+  crashLoop: { readonly exits: number; readonly periodMs: number } | null;
   strays: readonly StrayEntry[];
   uninspectable: number;
 }
@@ -117,6 +132,15 @@ export function newFacts(
     lease: () => null,
     leaseProblem: () => null,
     log: () => null,
+    alerts: () => null,
+    ends: {},
+    lastStray: null,
+    lastWebhook: null,
+    leasesTaken: 0,
+    lastHolder: null,
+    leasesLost: 0,
+    lastLeaseLoss: null,
+    crashLoop: null,
     strays: [] as readonly StrayEntry[],
     uninspectable: 0,
   };

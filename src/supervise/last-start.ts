@@ -1,9 +1,10 @@
 /**
  * What `reset` needs to start again: the command, folder and flags of the last start of a bot, in its state folder (0600).
- * Never a secret: a command that holds a token, or a lease URL with credentials, is not remembered.
+ * Never a secret: a command that holds a token, a lease URL with credentials or an alert URL, is not remembered.
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { showAlertUrl } from '../config/alert-option.ts';
 import { showLease } from '../config/lease-option.ts';
 import { holdsTokenShape } from '../config/show-value.ts';
 import type { RawFlags } from '../config/sources.ts';
@@ -25,9 +26,11 @@ export function rememberStart(botDir: string, start: LastStart): void {
   const fresh = `${file}.${process.pid}`;
   try {
     if (start.command.some(holdsTokenShape)) throw new Error('it holds a bot token');
-    const { lease } = start.flags;
+    const { lease, alertUrl } = start.flags;
     if (typeof lease === 'string' && showLease(lease) !== lease.trim())
       throw new Error('--lease holds credentials; --lease env:NAME does not');
+    if (typeof alertUrl === 'string' && showAlertUrl(alertUrl) !== alertUrl.trim())
+      throw new Error('--alert-url holds a secret; --alert-url env:NAME does not');
     writeFileSync(fresh, `${JSON.stringify(start, null, 2)}\n`, { mode: 0o600 });
     renameSync(fresh, file);
   } catch (error) {

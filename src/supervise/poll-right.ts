@@ -50,6 +50,10 @@ export interface PollRightOptions {
   /** No poll may pass any more. */
   onShut(): void;
   onUnleased(reason: string): void;
+  /** Won from another machine, which let go or was not heard of. */
+  onTaken(from: string): void;
+  /** Just before onUnleased: it was not asked for, it was lost. */
+  onLost(reason: string): void;
   /** Whatever is left of the worker has to be killed now. */
   onKill(): void;
   onBlocked(ending: Ending): void;
@@ -73,7 +77,8 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
   let releasing: Promise<void> = Promise.resolve();
   let stopSeeking = new AbortController();
   let wasFree = false;
-  let metHolder = false;
+  /** Another machine, that was seen to hold it since it is sought. */
+  let metHolder: string | null = null;
   /** Said of the record. */
   let absent = false;
   let killTimer: NodeJS.Timeout | undefined;
@@ -125,8 +130,8 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
     }
     absent = false;
     if (rec.holder === '' || (rec.lock !== undefined && rec.lock === lock)) return;
-    metHolder = true;
     const who = holderText({ host: rec.host ?? null, pid: rec.pid ?? null });
+    metHolder = who;
     if (options.noWait) {
       options.onBlocked({
         code: EXIT.otherPoller,
@@ -169,13 +174,14 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
     stopSeeking = new AbortController();
     const { signal } = stopSeeking;
     const beganMs = performance.now();
-    metHolder = false;
+    metHolder = null;
     try {
       const term = await lease.acquire(signal, { takeover });
       takeover = false;
       // A holder may let go within the first moments too.
-      wasFree = !metHolder && performance.now() - beganMs < FREE_WITHIN_MS;
+      wasFree = metHolder === null && performance.now() - beganMs < FREE_WITHIN_MS;
       begin(term);
+      if (metHolder !== null) options.onTaken(metHolder);
       won();
     } catch (error) {
       if (signal.aborted || ended) return;
@@ -210,6 +216,7 @@ export async function openPollRight(options: PollRightOptions): Promise<PollRigh
         ? `the lease is another's now`
         : `the lease ran out: ${engine} has not taken a renewal in time`;
     line(`lost: ${reason}; the gateway is shut, the worker goes before anybody else may start`, 'error');
+    options.onLost(reason);
     options.onUnleased(reason);
     killAt(killBy);
   }

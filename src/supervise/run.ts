@@ -14,7 +14,7 @@ import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
 import { type Pump, startPump } from '../output/pump.ts';
 import type { Report } from '../output/report.ts';
 import type { SinkNote } from '../output/sink.ts';
-import { duration, outputNote, words } from '../output/words.ts';
+import { duration, howItEnded, ON_REQUEST, outputNote, words } from '../output/words.ts';
 import type { Changes } from './changes.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
@@ -72,7 +72,9 @@ export interface Running {
   kill(): void;
   /** What the last stop of a tree ended, the leader first. */
   stopped(): readonly number[];
-  /** The last of what the worker printed; unless that was said already. */
+  /** The last of what the worker printed. */
+  lastLines(): readonly string[];
+  /** The same, said; unless that was done already. */
   sayLastLines(report: Report): void;
   /** Called after every step. */
   onStep(listener: () => void): void;
@@ -236,6 +238,8 @@ export function runSupervisor(context: RunContext): Running {
       worker = null;
       gateway?.watch.ended();
       facts.lastExitAt = new Date().toISOString();
+      const how = loop.state.headed ? ON_REQUEST : howItEnded(exit);
+      facts.ends[how] = (facts.ends[how] ?? 0) + 1;
       if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
       // One that ended by itself may have said why; what a signal ended has nothing to say, and is replaced at once.
       if (exit.signal === null)
@@ -342,14 +346,18 @@ export function runSupervisor(context: RunContext): Running {
         ? `; up to ${duration(config.stopTimeoutMs)}, a second signal kills at once`
         : '';
     report.line(tag, text + hurry, level, { ...saying });
-    if (saying.what === 'crash-loop') sayLastLines(report);
+    if (saying.what !== 'crash-loop') return;
+    facts.crashLoop = { exits: saying.exits, periodMs: saying.periodMs };
+    sayLastLines(report);
   }
+
+  const lastLines = () => lastPumps.flatMap((it) => it.tail()).slice(-20);
 
   let saidLastLines = false;
   function sayLastLines(to: Report): void {
     if (saidLastLines) return;
     saidLastLines = true;
-    const lines = lastPumps.flatMap((it) => it.tail()).slice(-20);
+    const lines = lastLines();
     for (const line of lines) to.line('worker', `| ${line}`);
     if (lines.length === 0) to.line('worker', '| (it printed nothing)');
   }
@@ -422,6 +430,7 @@ export function runSupervisor(context: RunContext): Running {
     },
     kill: () => killing.abort(),
     stopped: () => stopped,
+    lastLines,
     sayLastLines,
     onStep: (listener) => void listeners.push(listener),
     conflict() {

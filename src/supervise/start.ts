@@ -6,9 +6,11 @@ import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { AlertService } from '../alert/service.ts';
 import type { Config } from '../config/config.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
+import type { StrayEntry } from '../core/status.ts';
 import type { Link } from '../detach/link.ts';
 import { EXIT } from '../errors.ts';
 import type { HttpService } from '../http/service.ts';
@@ -20,6 +22,7 @@ import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
 import { painter } from '../output/paint.ts';
+import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
@@ -27,7 +30,7 @@ import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './an
 import { type Changes, createChanges } from './changes.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
-import { newFacts } from './facts.ts';
+import { type Facts, newFacts } from './facts.ts';
 import { finderFor } from './finder.ts';
 import { identify } from './identify.ts';
 import { rememberStart } from './last-start.ts';
@@ -95,6 +98,7 @@ export async function start(request: StartRequest): Promise<number> {
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
   // Loaded beside the questions to the Bot API: it takes as long.
   const gatewayModule = config.gateway && !config.dryRun ? import('../gateway/gateway.ts') : null;
+  const alertModule = config.alerts && !config.dryRun ? import('../alert/service.ts') : null;
   let botDir = '';
   let http: HttpService | null = null;
   try {
@@ -104,7 +108,20 @@ export async function start(request: StartRequest): Promise<number> {
     http = await openHttp(config, report);
     const startup = {
       ...request,
-      ...{ link, config, voice, report, changes, recent, rehearse, api, botDir, gatewayModule, http },
+      ...{
+        link,
+        config,
+        voice,
+        report,
+        changes,
+        recent,
+        rehearse,
+        api,
+        botDir,
+        gatewayModule,
+        alertModule,
+        http,
+      },
       signal: boot.signal,
     };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
@@ -132,6 +149,8 @@ export async function start(request: StartRequest): Promise<number> {
   }
 }
 
+type AlertModule = typeof import('../alert/service.ts');
+
 interface Startup extends StartRequest {
   readonly link: Link | null;
   readonly voice: Voice;
@@ -143,6 +162,8 @@ interface Startup extends StartRequest {
   /** The state folder of this bot. */
   readonly botDir: string;
   readonly gatewayModule: Promise<GatewayModule> | null;
+  /** Null: nobody is to be told anything. */
+  readonly alertModule: Promise<AlertModule> | null;
   /** Null: no health endpoint was asked for. */
   readonly http: HttpService | null;
   readonly signal: AbortSignal;
@@ -253,9 +274,9 @@ async function superviseLocked(
   const { config, link, voice, report, changes, recent, rehearse, api, botDir, http, signal } = startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
-  const right = await openRight(startup, () => ({ running, gateway }));
   const command = config.command?.argv ?? rehearse?.command ?? [];
   const facts = newFacts(config, me, command, startedAt);
+  const right = await openRight(startup, () => ({ running, gateway, facts }));
   facts.log = voice.logFacts;
   const run = randomBytes(8).toString('hex');
   const tree = createWorkerTree({
@@ -275,7 +296,8 @@ async function superviseLocked(
             worker: () => running?.worker() ?? null,
             onSurvey: (strays, uninspectable) => Object.assign(facts, { strays, uninspectable }),
             onStopped: (strays) => {
-              facts.straysStopped += strays;
+              facts.straysStopped += strays.length;
+              facts.lastStray = strayName(strays);
             },
             signal: halt.signal,
           }),
@@ -309,6 +331,7 @@ async function superviseLocked(
     onCalled: () => thrift.called(performance.now()),
     onStreamed: (bytes) => thrift.streamed(bytes, performance.now()),
   });
+  const alertModule = await startup.alertModule;
   running = runSupervisor({
     gateway,
     config,
@@ -331,6 +354,10 @@ async function superviseLocked(
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   running.onStep(() => {
     if (loop.state.headed?.to === 'exit') halt.abort(new Stopped());
+  });
+  const alerts = openAlerts(startup, alertModule, {
+    ...{ facts, running, gateway },
+    isStray: (reason) => guarding?.sweeper.hasSaid(reason) ?? false,
   });
   asks.stop = (reason) => loop.send({ kind: 'ask-stop', reason });
   asks.restart = (reason) => loop.send({ kind: 'ask-restart', reason });
@@ -397,13 +424,19 @@ async function superviseLocked(
   lock?.release();
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
+  asks.stop = () => alerts?.cut();
+  await alerts?.finish(ending);
   return start?.code(ending) ?? ending.code;
 }
 
 /** Null: no lease was asked for. What it tells goes to the supervisor that is about to be. */
 async function openRight(
   { config, report }: Startup,
-  parts: () => { readonly running: Running | undefined; readonly gateway: GivenGateway | null },
+  parts: () => {
+    readonly running: Running | undefined;
+    readonly gateway: GivenGateway | null;
+    readonly facts: Facts;
+  },
 ): Promise<PollRight | null> {
   const { lease, botId, token } = config;
   if (!lease || botId === null || token === null) return null;
@@ -414,10 +447,48 @@ async function openRight(
     takeover: config.takeover,
     noWait: config.noWait,
     onShut: () => parts().gateway?.port.shut(),
+    onTaken(from) {
+      const { facts } = parts();
+      facts.leasesTaken += 1;
+      facts.lastHolder = from;
+    },
+    onLost(reason) {
+      const { facts } = parts();
+      facts.leasesLost += 1;
+      facts.lastLeaseLoss = reason;
+    },
     onUnleased: (reason) => parts().running?.loop.send({ kind: 'unleased', reason }),
     onKill: () => parts().running?.kill(),
     onBlocked: (ending) => parts().running?.loop.send({ kind: 'blocked', ending }),
   });
+}
+
+/** Null: nobody is to be told anything. */
+function openAlerts(
+  { config, report, changes, botDir }: Startup,
+  module: AlertModule | null,
+  parts: {
+    readonly facts: Facts;
+    readonly running: Running;
+    readonly gateway: GivenGateway | null;
+    readonly isStray: (reason: string) => boolean;
+  },
+): AlertService | null {
+  const { alerts, apiRoot, token } = config;
+  if (!alerts || !module) return null;
+  const { facts, running, gateway, isStray } = parts;
+  report.line('alert', `problems are told ${module.alertsText(alerts)}`);
+  return module.openAlerts({
+    ...{ alerts, apiRoot, token, report, facts, changes, running, botDir, isStray },
+    secrets: [token, gateway?.token].filter((it) => typeof it === 'string'),
+    doc: () => statusDocument(running.loop.state, facts, [], performance.now()),
+  });
+}
+
+function strayName([first, ...more]: readonly StrayEntry[]): string | null {
+  if (!first) return null;
+  const others = more.length > 0 ? ` and ${more.length} more` : '';
+  return `pid ${first.pid} (${plain(first.command, 120)})${others}`;
 }
 
 function remember(

@@ -77,6 +77,7 @@ export function statusDocument(
     strays: facts.strays,
     lease: facts.lease(),
     log: facts.log(),
+    alerts: facts.alerts()?.entry ?? null,
   };
 }
 
@@ -152,6 +153,14 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
       code: 'log',
       message: `${log.problem}; polling goes on`,
       hint: 'make room or let it be written: it goes on by itself',
+    });
+  }
+  const alerts = facts.alerts();
+  if (alerts?.failing) {
+    problems.push({
+      code: 'alerts',
+      message: `alerts are not delivered: ${alerts.entry.lastError ?? 'unknown why'}; polling goes on`,
+      hint: 'singlepoll ping    # for the admin chat; for a URL: check --alert-url and --alert-format',
     });
   }
   if (facts.apiProblem) problems.push({ code: 'api-unreachable', message: facts.apiProblem });

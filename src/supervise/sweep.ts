@@ -20,8 +20,8 @@ export interface SweeperOptions {
   readonly worker: () => NonNullable<LookOptions['worker']> | null;
   /** What was found and is still there, for `status`. */
   readonly onSurvey: (strays: readonly StrayEntry[], uninspectable: number) => void;
-  /** Verified gone; of each its whole tree. */
-  readonly onStopped?: (strays: number) => void;
+  /** Verified gone; of each its whole tree. Never empty. */
+  readonly onStopped?: (strays: readonly StrayEntry[]) => void;
   /** Aborted once the supervisor heads for its end: the strays are the next one's then. */
   readonly signal: AbortSignal;
   /** Elapsed time; the simulation puts its own in. */
@@ -113,7 +113,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     stopped.push(...livesOf(suspects, seen.strays, atMs));
     if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
     const ending = concludeStop(result);
-    if (!ending) options.onStopped?.(strays.length);
+    if (!ending) options.onStopped?.(strays.map(toEntry));
     return ending;
   }
 

@@ -97,6 +97,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
         facts.webhook = { url: outcome.url, pendingUpdates: 0, lastError: null };
         facts.webhooksCleared += 1;
         facts.webhookSetAgain += 1;
+        facts.lastWebhook = outcome.url;
         facts.lastWebhookSetAtMs = performance.now();
         return null;
       case 'failed':
@@ -137,6 +138,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     if (outcome.kind === 'cleared' || outcome.kind === 'set-again') {
       facts.webhooksCleared += 1;
       facts.webhookSetAgain += 1;
+      facts.lastWebhook = outcome.url;
       facts.lastWebhookSetAtMs = performance.now();
       if (outcome.kind === 'cleared') note(outcome);
       const end = outcome.kind === 'cleared' ? 'cleared again, updates kept' : 'it comes back at once';

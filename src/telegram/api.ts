@@ -128,7 +128,8 @@ const SHAPES: Readonly<Record<string, (result: Record<string, unknown>) => boole
   sendMessage: ({ message_id: id }) => typeof id === 'number',
 };
 
-function explain(error: unknown, url: URL): string {
+/** Names the host and nothing else of the URL, which may hold secrets. */
+export function explain(error: unknown, url: URL): string {
   const at = url.host;
   const { code, name, message } = error as NodeJS.ErrnoException;
   if (name === 'TimeoutError') return `${at} did not answer in time`;

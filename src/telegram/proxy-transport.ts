@@ -28,7 +28,11 @@ export function openProxyTransport(
         text += chunk as string;
         if (text.length > bodyBytesMax) throw new Error('an answer of more than 4 MiB');
       }
-      return { status: answer.statusCode, text };
+      const retryAfter = answer.headers['retry-after'];
+      return {
+        ...{ status: answer.statusCode, text },
+        retryAfter: typeof retryAfter === 'string' ? retryAfter : null,
+      };
     },
     close: () => void dispatcher.destroy(),
   };

@@ -8,10 +8,12 @@ import type { Agent, IncomingMessage, RequestOptions } from 'node:http';
 export interface Answer {
   readonly status: number;
   readonly text: string;
+  /** The header Retry-After, as it came. */
+  readonly retryAfter: string | null;
 }
 
 export interface Transport {
-  /** POSTs JSON. Rejects with the system's error, or the signal's reason. */
+  /** POSTs. Rejects with the system's error, or the signal's reason. */
   post(path: string, body: string, signal: AbortSignal): Promise<Answer>;
   close(): void;
 }
@@ -19,14 +21,16 @@ export interface Transport {
 const BODY_BYTES_MAX = 4 * 1024 * 1024;
 const HEADERS = { 'content-type': 'application/json', 'user-agent': 'singlepoll' };
 
-/** Opens nothing yet. */
+/** Opens nothing yet. `headers`: in place of those for JSON, or beside them. */
 export async function openTransport(
   root: URL,
   env: Readonly<Record<string, string | undefined>>,
+  more: Readonly<Record<string, string>> = {},
 ): Promise<Transport> {
+  const headers = { ...HEADERS, ...more };
   if (proxyFor(root, env)) {
     const { openProxyTransport } = await import('./proxy-transport.ts');
-    return openProxyTransport(root, HEADERS, BODY_BYTES_MAX);
+    return openProxyTransport(root, headers, BODY_BYTES_MAX);
   }
   const { request, Agent: HttpAgent } = root.protocol === 'https:' ? await secure() : await clear();
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: 4, timeout: 30_000 });
@@ -35,14 +39,18 @@ export async function openTransport(
       new Promise((resolve, reject) => {
         const options: RequestOptions = {
           method: 'POST',
-          headers: { ...HEADERS, 'content-length': Buffer.byteLength(body) },
+          headers: { ...headers, 'content-length': Buffer.byteLength(body) },
           agent,
           path,
           signal,
         };
         const asked = request(root, options, (response) => {
           readAll(response).then(
-            (text) => resolve({ status: response.statusCode ?? 0, text }),
+            (text) =>
+              resolve({
+                ...{ status: response.statusCode ?? 0, text },
+                retryAfter: response.headers['retry-after'] ?? null,
+              }),
             (error: unknown) => reject(signal.aborted ? signal.reason : error),
           );
         });

@@ -66,5 +66,6 @@ export const sampleStatus = (more: Partial<StatusDocument> = {}): StatusDocument
   strays: [],
   lease: null,
   log: null,
+  alerts: null,
   ...more,
 });

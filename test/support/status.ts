@@ -47,6 +47,7 @@ export interface Status {
   webhook: { url: string; pendingUpdates: number; lastError: unknown } | null;
   strays: StrayView[] | null;
   lease: unknown;
+  alerts: { sent: number; failed: number; waiting: number; lastError: string | null } | null;
   log: { path: string; problem: string | null; droppedBytes: number } | null;
 }
 

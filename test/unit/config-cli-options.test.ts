@@ -34,6 +34,7 @@ describe('table', () => {
         ...['--require-gateway', '--allow-set-webhook', '--lease', '--lease-profile', '--lease-ttl'],
         ...['--detach', '--start-timeout', '--log-file', '--log-size', '--log-keep'],
         ...['--http', '--ready-in-standby'],
+        ...['--no-alerts', '--alert-url', '--alert-format', '--alert-cooldown', '--digest', '--digest-zone'],
         ...['--stray', '--stray-scope', '--takeover', '--token-env', '--token-file', '--wait'],
       ].sort(),
     );
@@ -99,7 +100,10 @@ describe('commander', () => {
       const line = help.split('\n').find((text) => text.includes(`${longFlag(name)} `));
       assert.ok(line?.includes('(default: '), longFlag(name));
     }
-    assert.doesNotMatch(help.replace('--no-gateway', '').replace('unless --no-wait is given', ''), /--no-/);
+    assert.doesNotMatch(
+      help.replace('--no-gateway', '').replace('--no-alerts', '').replace('unless --no-wait is given', ''),
+      /--no-/,
+    );
     assert.match(help, /--stop-timeout <time>.*\(default: 15s\)/);
   });
 });

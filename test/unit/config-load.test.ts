@@ -105,6 +105,7 @@ describe('defaults', () => {
       logKeep: 5,
       http: null,
       readyInStandby: true,
+      alerts: null,
       logFormat: 'text',
       sandbox: false,
       settings: [],
@@ -628,5 +629,77 @@ describe('admin chat', () => {
     const env = { ASSISTANT_ADMIN_TELEGRAM_ID: 'me' };
     assert.match((await good({ env })).warnings.join(), /neither a chat id/);
     assert.match((await mistakes({ env, command: 'ping' }))[0]!, /neither a chat id/);
+  });
+});
+
+describe('alerts', () => {
+  const CHAT = { ASSISTANT_ADMIN_TELEGRAM_ID: '42' };
+  const SECRET = 'https://alice:pa55@hooks.slack.com/services/T000/B000/s3cret?k=s3cret';
+
+  test('to the admin chat, unless taken back; not in deploy mode', async () => {
+    assert.deepEqual((await good({ env: CHAT })).alerts, {
+      ...{ chat: '42', url: null, cooldownMs: 900_000, digest: null },
+    });
+    assert.equal((await good({ env: CHAT, flags: { noAlerts: true } })).alerts, null);
+    assert.equal((await good({ env: { ...CHAT, SINGLEPOLL_NO_ALERTS: '1' } })).alerts, null);
+    assert.equal((await good({ env: { ...CHAT, POLLING_ENABLED: '0' } })).alerts, null);
+    const url = { alertUrl: 'http://127.0.0.1:9/' };
+    assert.equal((await good({ env: { ...CHAT, POLLING_ENABLED: '0' }, flags: url })).alerts?.chat, null);
+  });
+  test('the URL from a variable or the config file; the format by its host', async () => {
+    const format = async (url: string) => {
+      const { alerts, warnings } = await good({ env: { HOOK: url }, flags: { alertUrl: 'env:HOOK' } });
+      assert.deepEqual(warnings, []);
+      return alerts?.url?.format;
+    };
+    assert.equal(await format('https://hooks.slack.com/services/T/B/x'), 'slack');
+    assert.equal(await format('https://discord.com/api/webhooks/1/x'), 'discord');
+    assert.equal(await format('https://ntfy.sh/my-topic'), 'ntfy');
+    assert.equal(await format('https://discord.com.example.com/api/webhooks/1/x'), 'json');
+    const toml =
+      'alertUrl = "https://push.example.com/t"\nalertFormat = "ntfy"\ndigest = "07:30"\ndigestZone = "Asia/Tokyo"';
+    const { alerts } = await good({ files: { 'singlepoll.toml': toml } });
+    assert.deepEqual(alerts, {
+      ...{ chat: null, cooldownMs: 900_000, url: { url: 'https://push.example.com/t', format: 'ntfy' } },
+      digest: { hour: 7, minute: 30, zone: 'Asia/Tokyo' },
+    });
+  });
+  test('nothing of the URL but its host is shown', async () => {
+    const loaded = await good({ flags: { alertUrl: SECRET } });
+    const shown = JSON.stringify([loaded.settings, loaded.warnings]);
+    assert.match(shown, /hooks\.slack\.com\/…/);
+    assert.match(shown, /shows in process lists/);
+    assert.doesNotMatch(shown, /pa55|s3cret|B000/);
+    const wrong = await mistakes({ flags: { alertUrl: SECRET.replace('https', 'ftp') } });
+    assert.match(wrong.join(), /neither http nor https/);
+    assert.doesNotMatch(wrong.join(), /pa55|s3cret|B000/);
+  });
+  test('a template is read where it was named, and checked', async () => {
+    const files = { 'conf/x.toml': 'alertUrl = "http://localhost/x"\nalertFormat = "body.json"' };
+    const flags = { config: 'conf/x.toml' };
+    const { alerts } = await good({ files: { ...files, 'conf/body.json': '{"a": "{{text}}"}' }, flags });
+    assert.deepEqual(alerts?.url?.format, { text: '{"a": "{{text}}"}', json: true });
+    const wrong = await mistakes({ files: { ...files, 'conf/body.json': '{"a": "{{txt}}"}' }, flags });
+    assert.match(wrong.join(), /conf\/body\.json .*\{\{txt\}\} is no placeholder; there are text,/);
+    assert.match((await mistakes({ files, flags })).join(), /neither json, slack, discord, ntfy nor a file/);
+  });
+  for (const [name, flags, pattern] of [
+    ['a variable that is not there', { alertUrl: 'env:NOPE' }, /NOPE is not set/],
+    ['no URL', { alertUrl: 'hooks.slack.com' }, /is no URL/],
+    ['ntfy without a topic', { alertUrl: 'https://ntfy.sh/' }, /without a topic/],
+    ['no time', { digest: '25:00' }, /no such time/],
+    ['no zone', { digestZone: 'Mars/Olympus' }, /no such time zone/],
+    ['no cooldown', { alertCooldown: '0' }, /zero/],
+  ] as const) {
+    test(name, async () => assert.match((await mistakes({ flags })).join(), pattern));
+  }
+  test('what has no effect is said', async () => {
+    const { warnings } = await good({ flags: { digest: '09:00', digestZone: 'UTC', alertFormat: 'json' } });
+    assert.match(warnings.join(), /--alert-format has no effect without --alert-url/);
+    assert.match(warnings.join(), /--digest has no effect: there is neither an admin chat/);
+    assert.match(
+      (await good({ env: CHAT, flags: { digestZone: 'UTC' } })).warnings.join(),
+      /without --digest/,
+    );
   });
 });

@@ -135,6 +135,15 @@ describe('metrics', () => {
     assert.ok(![...early.keys()].some((name) => /bot_info|_worker|_poll|webhook/.test(name)));
   });
 
+  test('alerts: by what became of them; absent where none are sent', () => {
+    const seen = series({
+      alerts: { sent: 3, failed: 1, waiting: 2, lastError: 'hooks.example.com: HTTP 500' },
+    });
+    assert.equal(seen.get('singlepoll_alerts_total{result="sent"}'), 3);
+    assert.equal(seen.get('singlepoll_alerts_total{result="failed"}'), 1);
+    assert.ok(![...series().keys()].some((name) => name.includes('alerts')));
+  });
+
   test('problems: how many, and each kind once', () => {
     const problem = (code: string) => ({ code, message: 'x' });
     const seen = series({

@@ -1,0 +1,44 @@
+// The other end of --alert-url: keeps what was posted, and behaves as badly as the test wants.
+import { createServer, type IncomingHttpHeaders } from 'node:http';
+import type { TestContext } from 'node:test';
+
+export interface HookPost {
+  method: string;
+  path: string;
+  headers: IncomingHttpHeaders;
+  body: string;
+}
+
+export interface Hook {
+  readonly url: string;
+  readonly posts: readonly HookPost[];
+  json(index: number): Record<string, unknown>;
+}
+
+/** `answer`: the status that it gives; null: none ever. */
+export async function openHook(t: TestContext, answer: () => number | null = () => 200): Promise<Hook> {
+  const posts: HookPost[] = [];
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('error', () => {});
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      const { method = '', url = '', headers } = request;
+      posts.push({ method, path: url, headers, body: Buffer.concat(chunks).toString() });
+      const status = answer();
+      if (status !== null) response.writeHead(status).end(`no such hook: ${url}`);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : 0;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    posts,
+    json: (index) => JSON.parse(posts[index]?.body ?? 'null') as Record<string, unknown>,
+  };
+}
