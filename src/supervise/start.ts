@@ -21,13 +21,14 @@ import { createWorkerTree } from '../machine/worker-tree.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
 import { painter } from '../output/paint.ts';
 import type { Report } from '../output/report.ts';
+import type { Service } from '../service/notify.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
 import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
 import { type Changes, createChanges } from './changes.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
-import { newFacts } from './facts.ts';
+import { newFacts, seenBy } from './facts.ts';
 import { finderFor } from './finder.ts';
 import { identify } from './identify.ts';
 import { rememberStart } from './last-start.ts';
@@ -93,14 +94,16 @@ export async function start(request: StartRequest): Promise<number> {
   const gatewayModule = config.gateway && !config.dryRun ? import('../gateway/gateway.ts') : null;
   let botDir = '';
   let http: HttpService | null = null;
+  let service: Service | null = null;
   try {
+    service = await openServiceOf(config, report);
     checkCommand(config);
     // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
     if (!config.dryRun) botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
     http = await openHttp(config, report);
     const startup = {
       ...request,
-      ...{ link, config, voice, report, changes, rehearse, api, botDir, gatewayModule, http },
+      ...{ link, config, voice, report, changes, rehearse, api, botDir, gatewayModule, http, service },
       signal: boot.signal,
     };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
@@ -120,6 +123,7 @@ export async function start(request: StartRequest): Promise<number> {
   } finally {
     api?.close();
     http?.close();
+    await service?.end();
     await rehearse?.close();
     // The sandbox's bot is gone for ever; so should be its folder.
     if (rehearse && botDir !== '') rmSync(botDir, { recursive: true, force: true });
@@ -140,7 +144,16 @@ interface Startup extends StartRequest {
   readonly gatewayModule: Promise<GatewayModule> | null;
   /** Null: no health endpoint was asked for. */
   readonly http: HttpService | null;
+  /** Null: no service manager wants to be told. */
+  readonly service: Service | null;
   readonly signal: AbortSignal;
+}
+
+async function openServiceOf(config: Config, report: Report): Promise<Service | null> {
+  if (!('NOTIFY_SOCKET' in process.env)) return null;
+  const { openService } = await import('../service/notify.ts');
+  const service = openService(process.env, { report, deafAfterMs: config.deafAfterMs });
+  return config.dryRun ? null : service;
 }
 
 async function openHttp(config: Config, report: Report): Promise<HttpService | null> {
@@ -183,7 +196,7 @@ type Asks = {
 
 /** Step 4, and the way back: whatever happens beyond it, the lock never outlives the supervisor. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, link, voice, report, botDir, http, signal } = startup;
+  const { config, link, voice, report, botDir, http, service, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
@@ -206,6 +219,7 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
         report.line('lock', text);
       },
       onWait: () => {
+        service?.standsBy();
         void openLog(startup).then(() => {
           link?.ready(standsBy(config.botId));
           voice.leaveStarter();
@@ -245,7 +259,7 @@ async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, link, voice, report, changes, rehearse, api, botDir, http, signal } = startup;
+  const { config, link, voice, report, changes, rehearse, api, botDir, http, service, signal } = startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
   const right = await openRight(startup, () => ({ running, gateway }));
@@ -323,7 +337,9 @@ async function superviseLocked(
   running.onStep(changes.touch);
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   running.onStep(() => {
-    if (loop.state.headed?.to === 'exit') halt.abort(new Stopped());
+    if (loop.state.headed?.to !== 'exit') return;
+    halt.abort(new Stopped());
+    service?.stopping();
   });
   asks.stop = (reason) => loop.send({ kind: 'ask-stop', reason });
   asks.restart = (reason) => loop.send({ kind: 'ask-restart', reason });
@@ -353,6 +369,11 @@ async function superviseLocked(
       const { straysStopped, webhooksCleared, deafReplaced } = facts;
       return { straysStopped, webhooksCleared, deafReplaced };
     },
+  });
+  service?.follow({
+    listen: changes.listen,
+    seen: () => seenBy(loop.state.phase, facts),
+    status: () => statusDocument(loop.state, facts, [], performance.now()),
   });
   const makeFolder = () => void openBotDir(openStateDir(process.env), config.botId ?? 0);
   const served = await serve({ socketPath, running, status, makeFolder }).catch(
