@@ -87,6 +87,7 @@ export async function start(request: StartRequest): Promise<number> {
     },
     drained: voice.report.drained,
   };
+  const service = await openServiceOf(request.config, report);
   const rehearse = request.config.sandbox ? await rehearsal(request.config, report) : null;
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
@@ -94,9 +95,7 @@ export async function start(request: StartRequest): Promise<number> {
   const gatewayModule = config.gateway && !config.dryRun ? import('../gateway/gateway.ts') : null;
   let botDir = '';
   let http: HttpService | null = null;
-  let service: Service | null = null;
   try {
-    service = await openServiceOf(config, report);
     checkCommand(config);
     // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
     if (!config.dryRun) botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
