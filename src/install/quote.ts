@@ -38,7 +38,7 @@ export function systemdText(text: string): string {
 /** One word of POSIX sh. */
 export function shellWord(word: string): string {
   if (word.includes('\0')) throw refused('a NUL', word);
-  return PLAIN.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+  return PLAIN.test(word) ? word : `"${word.replace(/[\\"$`]/g, '\\$&')}"`;
 }
 
 /** What cron gives to sh: a bare percent sign would end it, and nothing can put a line break into it. */

@@ -54,7 +54,18 @@ test('install: a real unit is started, reloaded, stopped, brought back, yields, 
 async function scene({ b, as, systemctl, show }: World): Promise<void> {
   const odd = 'a "b" $HOME `id` \\n 100% \'c\'\nsecond line  ';
   as.env.ODD = odd;
-  const install = ['install', '--with-env', 'ODD', '--kind', 'systemd', '--user', '--name', 'a-bot', '--stop-timeout', '5s'];
+  const install = [
+    'install',
+    '--with-env',
+    'ODD',
+    '--kind',
+    'systemd',
+    '--user',
+    '--name',
+    'a-bot',
+    '--stop-timeout',
+    '5s',
+  ];
   const command = ['--', ...node('polite.mjs', 'a b', '100% $HOME "q"', "it's")];
 
   // Installed and started: the return says that it polls.
