@@ -132,6 +132,16 @@ async function scene({ b, as, systemctl, show }: World): Promise<void> {
   await until('the unit to be down', async () => (await show('SubState')) === 'dead');
   assert.equal(await show('Result'), 'success');
 
+  // `reset` does not fight it, and says how to start it where it was.
+  assert.equal((await systemctl('start', UNIT)).code, 0);
+  const reset = await b.run(['reset', '--no-start'], as);
+  assert.equal(reset.code, 0, reset.stderr);
+  assert.match(
+    reset.stderr,
+    /the unit a-bot\.service, which stays down; to start it again: systemctl start a-bot\.service/,
+  );
+  await until('the unit to be down', async () => (await show('SubState')) === 'dead');
+
   // Away with it, while it runs.
   assert.equal((await systemctl('start', UNIT)).code, 0);
   const pid = Number(await show('MainPID'));
