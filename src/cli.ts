@@ -156,6 +156,7 @@ function installCommands(program: Command): void {
     ],
     () => import('./commands/install.ts'),
   )
+    .optionsGroup('Options of install:')
     .addOption(
       new Option(
         '--kind <kind>',
@@ -176,10 +177,7 @@ function installCommands(program: Command): void {
     .option('--print', 'print what would be installed, without secrets; change nothing (default: off)')
     .argument('[command...]', 'the worker, as for start')
     .passThroughOptions();
-  it.addHelpText(
-    'after',
-    '\nToken and options from the environment go into a file (0600) beside it, never into the unit.\n',
-  );
+  it.addHelpText('after', '\nWhat the environment says goes into a file (0600), never into the unit.\n');
   program
     .command('uninstall')
     .summary('stop what install has made to start at boot, and remove it')
