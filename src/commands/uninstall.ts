@@ -50,7 +50,8 @@ function installed(): Found[] {
     for (const system of [true, false]) {
       for (const path of filesOf(dirname(unitPath(kind, system, 'any', process.env)))) {
         const there = /\.(?:service|plist)$/.test(path) ? present(path) : { kind: 'none' as const };
-        if (there.kind === 'ours')
+        // A copy under another name is its maker's.
+        if (there.kind === 'ours' && path === unitPath(kind, system, there.made.name, process.env))
           found.push({ kind, system, name: there.made.name, path, made: there.made });
       }
     }

@@ -1,13 +1,14 @@
 // `install` with a real systemd (a user's, in namespaces of its own): ready, reloaded, stopped, yielding, brought back, removed.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type Bed, bed, node, type StartOptions } from '../support/bed.ts';
 import { leftovers, serves } from '../support/detach-bed.ts';
 import { assertNeverTwo } from '../support/judge.ts';
 import { alive, environOf } from '../support/proc.ts';
+import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 const systemdScript = fileURLToPath(new URL('../fixtures/user-systemd.sh', import.meta.url));
@@ -141,6 +142,29 @@ async function scene({ b, as, systemctl, show }: World): Promise<void> {
     /the unit a-bot\.service, which stays down; to start it again: systemctl start a-bot\.service/,
   );
   await until('the unit to be down', async () => (await show('SubState')) === 'dead');
+
+  // The hardening of a system unit, under the user's systemd of root: it blinds nobody.
+  const shown = await b.run(
+    [...install.filter((it) => it !== '--user'), '--system', '--print', ...command],
+    as,
+  );
+  // A user's systemd can change no user, and has no nodes to hide /dev/kmsg and /proc/kcore behind.
+  const hardened = shown.stdout.replace(/^(?:User|ProtectKernelLogs|ProtectKernelTunables)=.*\n/gm, '');
+  assert.match(hardened, /^ProtectSystem=full$/m);
+  writeFileSync(join(dirname(unitPath), 'hard.service'), hardened);
+  const stray = legacyPoller(b, 'production_polling_bot.py', { cwd: b.dir });
+  await until('the stray to poll', () => polledBy(b, 'production_polling_bot.py').length > 0, {
+    seen: stray.seen,
+  });
+  assert.equal((await systemctl('daemon-reload')).code, 0);
+  const started = await systemctl('start', 'hard.service');
+  assert.equal(started.code, 0, (await systemctl('status', 'hard.service')).text);
+  assert.ok(!alive(stray.pid), 'found by its environment and its connection, and stopped');
+  assert.ok(
+    existsSync(`/proc/${(await b.status()).worker?.pid}`),
+    'and the control socket is found from outside',
+  );
+  assert.equal((await systemctl('stop', 'hard.service')).code, 0);
 
   // Away with it, while it runs.
   assert.equal((await systemctl('start', UNIT)).code, 0);
