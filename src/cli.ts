@@ -2,7 +2,7 @@
  * The command line: commands, options, help; the only place that sets the exit code. Each command's code is loaded when it
  * is run, so that `--help` and `status` stay instant.
  */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import type { Run } from './commands/invocation.ts';
 import { addOptions, OPTIONS_EPILOGUE, readFlags } from './config/cli-options.ts';
 import type { CommandName } from './config/config.ts';
@@ -29,7 +29,8 @@ function command(
   const it = program.command(name).summary(summary).description(summary);
   it.showHelpAfterError(`  → singlepoll ${name} --help`);
   addOptions(it, name);
-  const epilogue = name === 'start' || name === 'reset' ? `\n${OPTIONS_EPILOGUE}\n` : '';
+  const epilogue =
+    name === 'start' || name === 'reset' || name === 'install' ? `\n${OPTIONS_EPILOGUE}\n` : '';
   it.addHelpText('after', `${epilogue}\nExamples:\n${examples.map((line) => `  ${line}\n`).join('')}`);
   it.action(async () => {
     const { run } = await load();
@@ -96,6 +97,7 @@ function build(): Command {
     .option('--no-start', 'stop and clean up only (default: start again with the command of the last start)')
     .argument('[command...]', 'the worker to start instead of the last one')
     .passThroughOptions();
+  installCommands(program);
   command(
     program,
     'status',
@@ -143,6 +145,58 @@ function build(): Command {
   doctorCommand(program);
   initCommand(program);
   return program;
+}
+
+function installCommands(program: Command): void {
+  const kinds = ['systemd', 'launchd', 'cron'];
+  const it = command(
+    program,
+    'install',
+    'start at boot, as a service of systemd or launchd, or by cron; takes the options of start',
+    [
+      'singlepoll install --print -- python bot.py    # shows it, changes nothing',
+      'sudo singlepoll install --now --run-as bot -- /srv/bot/venv/bin/python bot.py',
+    ],
+    () => import('./commands/install.ts'),
+  )
+    .optionsGroup('Options of install:')
+    .addOption(
+      new Option(
+        '--kind <kind>',
+        'what starts it (default: systemd where it runs, launchd on macOS, else cron)',
+      ).choices(kinds),
+    )
+    .option('--system', 'for the whole machine, as root (default: for root)')
+    .option('--user', 'for this user (default: for others)')
+    .option('--run-as <user>', 'the user of a system unit of systemd (default: root)')
+    .option('--name <name>', 'of the unit (default: singlepoll- and the name of the working folder)')
+    .option(
+      '--with-env <name>',
+      'also keep this variable of the present environment; may be given many times (default: only those that are read)',
+      (name: string, before: readonly string[] = []) => [...before, name],
+    )
+    .option('--now', 'also start it, or start it anew (default: off)')
+    .option('--force', 'overwrite what install has not made (default: off)')
+    .option('--print', 'print what would be installed, without secrets; change nothing (default: off)')
+    .argument('[command...]', 'the worker, as for start')
+    .passThroughOptions();
+  it.addHelpText('after', '\nWhat the environment says goes into a file (0600), never into the unit.\n');
+  program
+    .command('uninstall')
+    .summary('stop what install has made to start at boot, and remove it')
+    .description('Stops what install has made to start at boot, and removes that and nothing else.')
+    .option('--name <name>', 'of the unit (default: singlepoll- and the name of the working folder)')
+    .option('--print', 'print what would be removed; change nothing (default: off)')
+    .showHelpAfterError('  → singlepoll uninstall --help')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  singlepoll uninstall --print\n  sudo singlepoll uninstall --name my-bot\n',
+    )
+    .action(async (own: Record<string, unknown>) => {
+      const { run } = await import('./commands/uninstall.ts');
+      exitCode = await run(own);
+    });
 }
 
 /** Not in the option table: the sandbox belongs to no bot and reads no configuration. */

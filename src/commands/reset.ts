@@ -13,6 +13,7 @@ import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../machi
 import { linuxHands, stopTargets } from '../machine/stop.ts';
 import { painter } from '../output/paint.ts';
 import { createReport, type Report } from '../output/report.ts';
+import { unitOf } from '../service/unit-of.ts';
 import { checkCommand } from '../supervise/announce.ts';
 import { describe } from '../supervise/claim.ts';
 import { dryRun } from '../supervise/dry-run.ts';
@@ -49,7 +50,7 @@ export async function run(invocation: Invocation): Promise<number> {
       const command = again?.config.command?.argv ?? null;
       return await dryRun({ config, api, report, finder, signal, ending: true, command });
     }
-    const lock = await seize(config, report);
+    const lock = await seize(config, report, again !== null);
     try {
       const sweeper = createSweeper({
         finder,
@@ -109,11 +110,14 @@ async function whatToStart(
 }
 
 /** Ends whoever holds the lock and takes it, so that nobody starts a worker while we clean up. */
-async function seize(config: Config, report: Report): Promise<Lock> {
+async function seize(config: Config, report: Report, starts: boolean): Promise<Lock> {
   const key = lockKey(String(config.botId), config.token as string);
   for (let attempt = 0; attempt < 5; attempt++) {
     const holder = await lockHolder(key);
-    if (holder) await end(holder, config, report);
+    if (holder) {
+      sayUnit(holder, report, starts);
+      await end(holder, config, report);
+    }
     const claimed = await claimLock(key, {
       pid: process.pid,
       uid: process.getuid?.() ?? null,
@@ -133,6 +137,17 @@ async function seize(config: Config, report: Report): Promise<Lock> {
     `supervisors keep taking the lock: ${describe(holder)}`,
     'singlepoll who',
   );
+}
+
+/** One that systemd runs stays down after its end in order; only systemd can start it again where it was. */
+function sayUnit({ pid }: Holder, report: Report, starts: boolean): void {
+  const own = unitOf(process.pid);
+  const unit = unitOf(pid);
+  if (!unit || unit.name === own?.name) return;
+  const text = starts
+    ? `the supervisor is the unit ${unit.name}: what is started again runs here, outside of it. In the unit: singlepoll reset --no-start && ${unit.startCommand}`
+    : `the supervisor is the unit ${unit.name}, which stays down; to start it again: ${unit.startCommand}`;
+  report.line('stop', text, 'warn');
 }
 
 async function end(holder: Holder, config: Config, report: Report): Promise<void> {

@@ -17,6 +17,7 @@ const FULL: readonly OptionScope[] = ['bot', 'strays', 'lease', 'run'];
 const NEEDS: Readonly<Record<CommandName, Needs>> = {
   start: { scopes: FULL, command: true, token: true },
   reset: { scopes: FULL, command: false, token: true },
+  install: { scopes: FULL, command: true, token: true },
   stop: { scopes: ['bot'], command: false, token: false },
   restart: { scopes: ['bot'], command: false, token: false },
   status: { scopes: ['bot', 'strays', 'lease'], command: false, token: false },

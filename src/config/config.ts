@@ -7,7 +7,16 @@ import type { AlertConfig } from './alert-option.ts';
 import type { HttpAddress } from './http-address.ts';
 import type { OptionName, OptionValues } from './options.ts';
 
-export type CommandName = 'start' | 'reset' | 'stop' | 'restart' | 'status' | 'who' | 'ping' | 'logs';
+export type CommandName =
+  | 'start'
+  | 'reset'
+  | 'install'
+  | 'stop'
+  | 'restart'
+  | 'status'
+  | 'who'
+  | 'ping'
+  | 'logs';
 
 export interface WorkerCommand {
   /** Never empty. */

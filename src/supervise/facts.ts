@@ -1,7 +1,9 @@
 /** What the supervisor knows beside the state of its table; `status` is made of both. */
 import type { Config } from '../config/config.ts';
+import type { Seen } from '../core/pulse.ts';
 import type { Overlap } from '../core/rivalry.ts';
 import type { AlertsEntry, LeaseEntry, Problem, StatusDocument, StrayEntry } from '../core/status.ts';
+import type { Phase } from '../core/supervisor.ts';
 import type { Poller } from '../gateway/gateway.ts';
 import type { LogFacts } from '../log/log.ts';
 import { plainCommand } from '../output/plain.ts';
@@ -143,5 +145,23 @@ export function newFacts(
     crashLoop: null,
     strays: [] as readonly StrayEntry[],
     uninspectable: 0,
+  };
+}
+
+/** What feeds a watchdog. */
+export function seenBy(phase: Phase, facts: Facts): Seen {
+  const seen = facts.polling && facts.via === 'gateway';
+  const lease = facts.lease();
+  // An engine out of reach is no fault of the keeper's.
+  const plannedAt = lease?.decision && lease.reachable ? Date.parse(lease.decision.at) : Number.NaN;
+  return {
+    phase,
+    polls: seen ? facts.polls : null,
+    helpless:
+      facts.apiProblem !== null ||
+      facts.overlap !== null ||
+      facts.webhookOfWorker ||
+      facts.pausedUntilMs > performance.now(),
+    keeperLateMs: Number.isNaN(plannedAt) ? 0 : Math.max(0, Date.now() - plannedAt),
   };
 }

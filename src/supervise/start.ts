@@ -24,13 +24,14 @@ import { leaveGoneTerminal } from '../output/hangup.ts';
 import { painter } from '../output/paint.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
+import type { Service } from '../service/notify.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
 import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
 import { type Changes, createChanges } from './changes.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
-import { type Facts, newFacts } from './facts.ts';
+import { type Facts, newFacts, seenBy } from './facts.ts';
 import { finderFor } from './finder.ts';
 import { identify } from './identify.ts';
 import { rememberStart } from './last-start.ts';
@@ -93,6 +94,7 @@ export async function start(request: StartRequest): Promise<number> {
     },
     drained: voice.report.drained,
   };
+  const service = await openServiceOf(request.config, report);
   const rehearse = request.config.sandbox ? await rehearsal(request.config, report) : null;
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
@@ -121,6 +123,7 @@ export async function start(request: StartRequest): Promise<number> {
         gatewayModule,
         alertModule,
         http,
+        service,
       },
       signal: boot.signal,
     };
@@ -141,6 +144,7 @@ export async function start(request: StartRequest): Promise<number> {
   } finally {
     api?.close();
     http?.close();
+    await service?.end();
     await rehearse?.close();
     // The sandbox's bot is gone for ever; so should be its folder.
     if (rehearse && botDir !== '') rmSync(botDir, { recursive: true, force: true });
@@ -166,7 +170,16 @@ interface Startup extends StartRequest {
   readonly alertModule: Promise<AlertModule> | null;
   /** Null: no health endpoint was asked for. */
   readonly http: HttpService | null;
+  /** Null: no service manager wants to be told. */
+  readonly service: Service | null;
   readonly signal: AbortSignal;
+}
+
+async function openServiceOf(config: Config, report: Report): Promise<Service | null> {
+  if (!('NOTIFY_SOCKET' in process.env)) return null;
+  const { openService } = await import('../service/notify.ts');
+  const service = openService(process.env, { report, deafAfterMs: config.deafAfterMs });
+  return config.dryRun ? null : service;
 }
 
 async function openHttp(config: Config, report: Report): Promise<HttpService | null> {
@@ -209,7 +222,7 @@ type Asks = {
 
 /** Step 4, and the way back: whatever happens beyond it, the lock never outlives the supervisor. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, link, voice, report, botDir, http, signal } = startup;
+  const { config, link, voice, report, botDir, http, service, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
@@ -232,6 +245,7 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
         report.line('lock', text);
       },
       onWait: () => {
+        service?.standsBy();
         void openLog(startup).then(() => {
           link?.ready(standsBy(config.botId));
           voice.leaveStarter();
@@ -271,7 +285,8 @@ async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, link, voice, report, changes, recent, rehearse, api, botDir, http, signal } = startup;
+  const { config, link, voice, report, changes, recent, rehearse, api, botDir, http, service, signal } =
+    startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
   const command = config.command?.argv ?? rehearse?.command ?? [];
@@ -353,7 +368,9 @@ async function superviseLocked(
   running.onStep(changes.touch);
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   running.onStep(() => {
-    if (loop.state.headed?.to === 'exit') halt.abort(new Stopped());
+    if (loop.state.headed?.to !== 'exit') return;
+    halt.abort(new Stopped());
+    service?.stopping();
   });
   const alerts = openAlerts(startup, alertModule, {
     ...{ facts, running, gateway },
@@ -387,6 +404,11 @@ async function superviseLocked(
       const { straysStopped, webhooksCleared, deafReplaced } = facts;
       return { straysStopped, webhooksCleared, deafReplaced };
     },
+  });
+  service?.follow({
+    listen: changes.listen,
+    seen: () => seenBy(loop.state.phase, facts),
+    status: () => statusDocument(loop.state, facts, [], performance.now()),
   });
   const makeFolder = () => void openBotDir(openStateDir(process.env), config.botId ?? 0);
   const served = await serve({

@@ -1,0 +1,158 @@
+/** `singlepoll uninstall`: stops what `install` has made to start at boot, and takes away that and nothing else. */
+import { readdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { isProgramInPath } from '../doctor/in-path.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { linesOf, withoutLine } from '../install/crontab.ts';
+import { readCrontab, tool, writeCrontab } from '../install/hands.ts';
+import { launchdLabel } from '../install/launchd.ts';
+import type { Made } from '../install/marker.ts';
+import { chooseName, present, privateFolder, unitPath } from '../install/place.ts';
+import { askControl } from '../machine/control.ts';
+import { plain } from '../output/plain.ts';
+import { workingFolder } from './context.ts';
+import { livingRuns, type Run } from './runs.ts';
+
+/** More than any --stop-timeout that somebody waits for by hand. */
+const STOP_WAIT_MS = 10 * 60_000;
+
+interface Found {
+  readonly kind: 'systemd' | 'launchd' | 'cron';
+  readonly system: boolean;
+  readonly name: string;
+  /** Of the unit or property list, of cron that of the script. */
+  readonly path: string;
+  /** Null: cron's script is gone. */
+  readonly made: Made | null;
+}
+
+export async function run(own: Readonly<Record<string, unknown>>): Promise<number> {
+  const name = chooseName(own.name, workingFolder());
+  const all = installed();
+  const found = all.filter((it) => it.name === name);
+  if (found.length === 0) {
+    process.stdout.write(`nothing to uninstall: ${name} is not installed\n`);
+    const others = [...new Set(all.map((it) => it.name))];
+    if (others.length > 0) process.stdout.write(`installed are: ${others.join(', ')} (--name)\n`);
+    return EXIT.ok;
+  }
+  for (const it of found) {
+    if (own.print === true) sayPlan(it);
+    else await remove(it);
+  }
+  return EXIT.ok;
+}
+
+/** All that this user may see. */
+function installed(): Found[] {
+  const found: Found[] = [];
+  for (const kind of ['systemd', 'launchd'] as const) {
+    for (const system of [true, false]) {
+      for (const path of filesOf(dirname(unitPath(kind, system, 'any', process.env)))) {
+        const there = /\.(?:service|plist)$/.test(path) ? present(path) : { kind: 'none' as const };
+        // A copy under another name is its maker's.
+        if (there.kind === 'ours' && path === unitPath(kind, system, there.made.name, process.env))
+          found.push({ kind, system, name: there.made.name, path, made: there.made });
+      }
+    }
+  }
+  if (!isProgramInPath('crontab', process.env)) return found;
+  for (const { name } of linesOf(readCrontab())) {
+    const path = join(privateFolder(process.env, false), `${name}.sh`);
+    const there = present(path);
+    found.push({ kind: 'cron', system: false, name, path, made: there.kind === 'ours' ? there.made : null });
+  }
+  return found;
+}
+
+function filesOf(folder: string): string[] {
+  try {
+    return readdirSync(folder).map((name) => join(folder, name));
+  } catch {
+    return [];
+  }
+}
+
+/** Only what lies in the folder of such files: a marker that somebody has changed must not lead elsewhere. */
+function filesToRemove({ kind, path, made, name }: Found): string[] {
+  const own = (made?.files ?? []).filter(
+    (it) => it.endsWith(`/install/${name}.env`) || it.endsWith(`/install/${name}.sh`),
+  );
+  const log = own[0] === undefined || kind !== 'launchd' ? [] : [join(dirname(own[0]), `${name}.log`)];
+  return [...new Set([path, ...own, ...log])];
+}
+
+function sayPlan(found: Found): void {
+  const how = found.kind === 'cron' ? 'the line of the crontab' : 'the service';
+  process.stdout.write(`would stop and remove ${how} ${found.name}\n`);
+  for (const path of filesToRemove(found)) process.stdout.write(`would remove ${plain(path)}\n`);
+}
+
+async function remove(found: Found): Promise<void> {
+  const { kind, system, name } = found;
+  if (system && process.getuid?.() !== 0)
+    throw new SinglepollError(
+      EXIT.refused,
+      `${name} is installed for the whole machine: only root may remove it`,
+      `sudo singlepoll uninstall --name ${name}`,
+    );
+  if (kind === 'systemd') stopUnit(found);
+  else if (kind === 'launchd')
+    tool('launchctl', [
+      'bootout',
+      `${system ? 'system' : `gui/${process.getuid?.()}`}/${launchdLabel(name)}`,
+    ]);
+  else {
+    // First: a reboot in between must not start it again.
+    const before = readCrontab();
+    writeCrontab(withoutLine(before, name));
+    process.stdout.write(`removed: the line of ${name} in the crontab\n`);
+    for (const it of await runsOf(found.made)) await stop(it);
+  }
+  for (const path of filesToRemove(found)) {
+    rmSync(path, { force: true });
+    process.stdout.write(`removed: ${plain(path)}\n`);
+  }
+  if (kind === 'systemd') tool('systemctl', [...scopeOf(system), 'daemon-reload']);
+  for (const it of kind === 'cron' ? [] : await runsOf(found.made))
+    process.stdout.write(
+      `a supervisor of this bot still runs (pid ${it.doc?.supervisor?.pid ?? 'unknown'}): singlepoll stop\n`,
+    );
+}
+
+function stopUnit({ system, name }: Found): void {
+  const unit = `${name}.service`;
+  const { code, stderr } = tool('systemctl', [...scopeOf(system), 'disable', '--now', unit]);
+  if (code === 0) {
+    process.stdout.write(`stopped and disabled: ${unit}\n`);
+    tool('systemctl', [...scopeOf(system), 'reset-failed', unit]);
+    return;
+  }
+  throw new SinglepollError(
+    EXIT.config,
+    `nothing was removed: systemctl can’t stop ${unit}: ${stderr.trim().split('\n')[0] ?? ''}`,
+    system ? undefined : 'the user’s systemd must run: log in as this user (not by su or sudo)',
+  );
+}
+
+function scopeOf(system: boolean): string[] {
+  return system ? [] : ['--user'];
+}
+
+/** Of the bot, or in deploy mode without a token of the folder. */
+async function runsOf(made: Made | null): Promise<Run[]> {
+  if (!made) return [];
+  const runs = await livingRuns();
+  return runs.filter(({ botId, doc }) => botId === (made.bot ?? 0) && doc?.supervisor?.cwd === made.cwd);
+}
+
+async function stop({ control }: Run): Promise<void> {
+  const answer = await askControl(control, { cmd: 'stop' }, { timeoutMs: STOP_WAIT_MS });
+  if (!answer.ok)
+    throw new SinglepollError(
+      EXIT.otherPoller,
+      `not stopped: ${answer.error}`,
+      'singlepoll reset --no-start',
+    );
+  process.stdout.write(`stopped: ${String(answer.stopped)}\n`);
+}

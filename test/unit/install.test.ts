@@ -1,0 +1,208 @@
+// What install writes: quoting, the crontab, markers, names, which variables go along.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { parseEnvFile } from '../../src/config/envfile.ts';
+import { cronLine, linesOf, withLine, withoutLine } from '../../src/install/crontab.ts';
+import { envFileText, variablesToKeep } from '../../src/install/env-file.ts';
+import { markerText, readMarker } from '../../src/install/marker.ts';
+import { chooseName } from '../../src/install/place.ts';
+import type { Plan } from '../../src/install/plan.ts';
+import {
+  cronCommand,
+  envLine,
+  shellWord,
+  systemdPath,
+  systemdWord,
+  xmlText,
+} from '../../src/install/quote.ts';
+import { systemdUnit } from '../../src/install/systemd.ts';
+
+const ODD = [
+  '',
+  'a b',
+  '$HOME',
+  `\${X}`,
+  '`id`',
+  '100%',
+  '"q"',
+  "it's",
+  'back\\',
+  '\\n',
+  'two\nlines',
+  ' x ',
+  '#c',
+  'é',
+  '~',
+  '*',
+];
+
+const PLAN: Plan = {
+  kind: 'systemd',
+  made: { name: 'a-bot', bot: 123456, cwd: '/srv/bot', files: ['/state/install/a-bot.env'] },
+  system: true,
+  runAs: 'root',
+  cwd: '/srv/bot',
+  words: ['/usr/bin/node', '--', '/opt/singlepoll.cjs', 'start', '--', 'python', 'bot.py'],
+  env: {},
+  envPath: '/state/install/a-bot.env',
+  wrapperPath: '/state/install/a-bot.sh',
+  logPath: '/state/install/a-bot.log',
+  stopTimeoutMs: 15_000,
+  startTimeoutMs: 90_000,
+};
+
+test('install: words and variables come out of sh, and of our own env file, as they went in', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sp-install-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const env = Object.fromEntries(ODD.map((value, index) => [`ODD_${index}`, value]));
+  const text = envFileText('a-bot', env);
+  assert.deepEqual(parseEnvFile(text, {}).vars, env);
+  assert.deepEqual(parseEnvFile(text, {}).problems, []);
+  const file = join(folder, 'env');
+  writeFileSync(file, text);
+  const names = Object.keys(env).map((name) => `"$${name}"`);
+  const script = `. ${file}; printf '%s\\0' ${names.join(' ')} ${ODD.map(shellWord).join(' ')}`;
+  const { stdout } = spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8' });
+  assert.deepEqual(stdout.split('\0').slice(0, -1), [...ODD, ...ODD]);
+});
+
+test('install: words in a unit', () => {
+  const words = ODD.map((word) => systemdWord(word));
+  assert.deepEqual(words, [
+    '""',
+    '"a b"',
+    '"$$HOME"',
+    '"$${X}"',
+    '"`id`"',
+    '"100%%"',
+    '"\\"q\\""',
+    `"it's"`,
+    '"back\\\\"',
+    '"\\\\n"',
+    '"two\\x0alines"',
+    '" x "',
+    '"#c"',
+    '"é"',
+    '"~"',
+    '"*"',
+  ]);
+  assert.equal(systemdWord(';'), '";"', 'not the end of a command');
+  assert.equal(systemdWord('/a/$b', false), '"/a/$b"', 'the program itself: no variables there');
+  assert.equal(systemdPath('/a b/100%/"$c"'), '/a b/100%%/"$c"');
+});
+
+test('install: what a language can’t hold is refused', () => {
+  const tries = [
+    () => systemdWord('a\0b'),
+    () => systemdPath('/a\nb'),
+    () => systemdPath('/a '),
+    () => shellWord('\0'),
+    () => cronCommand('a\nb'),
+    () => xmlText('\x01'),
+    () => envLine('X', 'a\rb'),
+  ];
+  for (const it of tries) assert.throws(it, { name: 'SinglepollError', exitCode: 78 });
+});
+
+test('install: the crontab: one line of ours, every other byte stays', () => {
+  const line = cronLine({ ...PLAN, wrapperPath: '/a b/100%/a-bot.sh' });
+  assert.equal(line, '@reboot /bin/sh "/a b/100\\%/a-bot.sh" # singlepoll install a-bot');
+  const other = '@reboot /bin/sh /x.sh # singlepoll install a-bot-2';
+  for (const table of ['', '#\n', ' \n\n* * * * * x\n', 'MAILTO=me', `${other}\n`, 'a\r\nb\n']) {
+    const added = withLine(table, 'a-bot', line);
+    assert.ok(
+      added.startsWith(table) && added.endsWith(`${line}\n`),
+      'cron refuses a table without a last newline',
+    );
+    assert.equal(withLine(added, 'a-bot', line), added, 'twice is once');
+    assert.equal(
+      withLine(added, 'a-bot', `${line} `).split('\n').length,
+      added.split('\n').length,
+      'in its place',
+    );
+    assert.equal(withoutLine(added, 'a-bot'), table === 'MAILTO=me' ? 'MAILTO=me\n' : table);
+    assert.equal(linesOf(added).at(-1)?.name, 'a-bot');
+  }
+  const notOurs = '# @reboot x # singlepoll install a-bot\n5 * * * * x # singlepoll install a-bot\n';
+  assert.equal(withoutLine(notOurs, 'a-bot'), notOurs);
+});
+
+test('install: a marker names what was made, also within XML; other files have none', () => {
+  const made = { ...PLAN.made, cwd: '/srv/a -- b {x} "y"\n<!--' };
+  const text = markerText(made);
+  assert.doesNotMatch(text, /--|\n/);
+  assert.deepEqual(readMarker(`# first\n# ${text}\nrest`), made);
+  assert.deepEqual(readMarker(`<!-- ${text} -->`), made);
+  for (const it of [
+    '',
+    '[Unit]\n',
+    '# Made by singlepoll install: {',
+    '# Made by singlepoll install: {"name":1}',
+  ])
+    assert.equal(readMarker(it), null);
+});
+
+test('install: names', () => {
+  assert.equal(chooseName(undefined, '/srv/My Bot_2'), 'singlepoll-my-bot-2');
+  assert.equal(chooseName(undefined, '/'), 'singlepoll-bot');
+  assert.equal(chooseName(undefined, '/srv/бот'), 'singlepoll-bot');
+  assert.equal(chooseName('x.service', '/'), 'x');
+  for (const name of ['', '../x', 'a b', 'a/b', '-x', '.', 'x%i', 'a@b', 'x'.repeat(65)])
+    assert.throws(() => chooseName(name, '/'), { exitCode: 64 }, name);
+});
+
+test('install: what configuration reads goes along, the rest of the shell only on request', () => {
+  const env = {
+    PATH: '/bin',
+    BOT_TOKEN: 't',
+    MY_TOKEN: 'm',
+    SINGLEPOLL_HTTP: '8080',
+    SINGLEPOLL_RUN: 'of a worker',
+    POLLING_ENABLED: '1',
+    HTTPS_PROXY: 'p',
+    DATABASE_URL: 'd',
+    AWS_SECRET: 'no',
+    NOTIFY_SOCKET: 'no',
+  };
+  const kept = variablesToKeep(env, { tokenVariables: ['BOT_TOKEN', 'MY_TOKEN'] }, ['DATABASE_URL']);
+  assert.deepEqual(Object.keys(kept).sort(), [
+    'BOT_TOKEN',
+    'DATABASE_URL',
+    'HTTPS_PROXY',
+    'MY_TOKEN',
+    'PATH',
+    'POLLING_ENABLED',
+    'SINGLEPOLL_HTTP',
+  ]);
+});
+
+test('install: the unit: timeouts that leave room for our own, a yield that stays down, nothing that blinds the look for strays', () => {
+  const value = (unit: string, name: string) => new RegExp(`^${name}=(.*)$`, 'm').exec(unit)?.[1] ?? null;
+  const unit = systemdUnit({ ...PLAN, stopTimeoutMs: 120_500, startTimeoutMs: 600_000 });
+  assert.equal(value(unit, 'TimeoutStopSec'), '136s');
+  assert.equal(value(unit, 'TimeoutStartSec'), '781s');
+  assert.ok(Number.parseInt(value(unit, 'WatchdogSec') ?? '', 10) >= 781);
+  assert.equal(value(systemdUnit(PLAN), 'WatchdogSec'), '300s');
+  assert.equal(value(unit, 'RestartPreventExitStatus'), '64 75 77 78');
+  assert.equal(value(unit, 'Type'), 'notify');
+  assert.equal(value(unit, 'User'), 'root');
+  assert.equal(value(unit, 'WantedBy'), 'multi-user.target');
+  const user = systemdUnit({ ...PLAN, system: false, runAs: null });
+  assert.equal(value(user, 'WantedBy'), 'default.target');
+  for (const it of [unit, user])
+    for (const name of [
+      'ProtectProc',
+      'ProcSubset',
+      'PrivatePIDs',
+      'PrivateUsers',
+      'PrivateNetwork',
+      'PrivateTmp',
+      'MemoryDenyWriteExecute',
+    ])
+      assert.equal(value(it, name), null);
+  assert.doesNotMatch(user, /^Protect/m);
+});
