@@ -21,6 +21,7 @@ import { createWorkerTree } from '../machine/worker-tree.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
 import { painter } from '../output/paint.ts';
 import type { Report } from '../output/report.ts';
+import type { Owner } from '../owner/link.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
 import { checkCommand, sayConfiguration, sayEnd, sayGate, whatEnded } from './announce.ts';
@@ -38,7 +39,7 @@ import { type Running, runSupervisor } from './run.ts';
 import { serve } from './serve.ts';
 import { listen } from './signals.ts';
 import { CONTROL_SOCKET, deploySocket } from './socket-names.ts';
-import { statusDocument } from './status-document.ts';
+import { runState, statusDocument } from './status-document.ts';
 import { createSweeper } from './sweep.ts';
 import { standsBy, type UntilReady, untilReady } from './until-ready.ts';
 import { createVoice, type Voice } from './voice.ts';
@@ -51,8 +52,11 @@ export interface StartRequest {
   readonly flags: RawFlags;
   /** Of a detached run: to who started it. */
   readonly link?: Link | null;
+  /** The program that it belongs to. */
+  readonly owner?: Owner | null;
 }
 
+const OWNER_GONE = 'the program that it belongs to has gone';
 const TREE_FRESH_MS = 1_000;
 /** The 409 comes when somebody begins to set a webhook: once it is set, it can be named. */
 const WEBHOOK_SETTLES_MS = 300;
@@ -75,6 +79,8 @@ export async function start(request: StartRequest): Promise<number> {
   });
   const link = request.link ?? null;
   link?.onGone(() => asks.stop('who started it has gone before it was ready'));
+  const owner = request.owner ?? null;
+  owner?.onGone(() => asks.stop(OWNER_GONE));
   const tokens = request.config.token === null ? [] : [request.config.token];
   const paint = link ? link.paint : await painter(process.stderr, process.env);
   const voice = createVoice(request.config, tokens, link, paint);
@@ -100,7 +106,7 @@ export async function start(request: StartRequest): Promise<number> {
     http = await openHttp(config, report);
     const startup = {
       ...request,
-      ...{ link, config, voice, report, changes, rehearse, api, botDir, gatewayModule, http },
+      ...{ link, owner, config, voice, report, changes, rehearse, api, botDir, gatewayModule, http },
       signal: boot.signal,
     };
     const me = api ? await sayBot(startup, api) : sayGate(startup);
@@ -116,6 +122,7 @@ export async function start(request: StartRequest): Promise<number> {
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     report.line('stop', 'stopped before a worker was started');
+    await owner?.end('stopped before a worker was started');
     return EXIT.ok;
   } finally {
     api?.close();
@@ -130,6 +137,7 @@ export async function start(request: StartRequest): Promise<number> {
 
 interface Startup extends StartRequest {
   readonly link: Link | null;
+  readonly owner: Owner | null;
   readonly voice: Voice;
   readonly report: Report;
   readonly changes: Changes;
@@ -183,7 +191,7 @@ type Asks = {
 
 /** Step 4, and the way back: whatever happens beyond it, the lock never outlives the supervisor. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, link, voice, report, botDir, http, signal } = startup;
+  const { config, link, owner, voice, report, botDir, http, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
@@ -206,6 +214,8 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
         report.line('lock', text);
       },
       onWait: () => {
+        owner?.tell({ state: 'standby' });
+        owner?.ready(standsBy(config.botId));
         void openLog(startup).then(() => {
           link?.ready(standsBy(config.botId));
           voice.leaveStarter();
@@ -213,6 +223,7 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
       },
     });
     http?.boots('starting');
+    owner?.tell({ state: 'starting' });
     report.line('lock', `taken: the only supervisor of bot ${config.botId} on ${hostname()}`, 'good');
   }
   try {
@@ -245,7 +256,7 @@ async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, link, voice, report, changes, rehearse, api, botDir, http, signal } = startup;
+  const { config, link, owner, voice, report, changes, rehearse, api, botDir, http, signal } = startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
   const right = await openRight(startup, () => ({ running, gateway }));
@@ -329,7 +340,12 @@ async function superviseLocked(
   asks.restart = (reason) => loop.send({ kind: 'ask-restart', reason });
   asks.forward = (name) => running.forward(name);
   if (signal.aborted) asks.stop('asked to stop');
-  const start: UntilReady | null = link ? untilReady({ link, running, config, facts, report, voice }) : null;
+  const tellState = () => owner?.tell({ state: runState(loop.state, facts) });
+  running.onStep(tellState);
+  owner?.onGone(() => {
+    // A second ask to stop would mean: at once.
+    if (loop.state.headed?.to !== 'exit') asks.stop(OWNER_GONE);
+  });
 
   let listed = {
     pid: null as number | null,
@@ -365,6 +381,12 @@ async function superviseLocked(
       return null;
     },
   );
+  if (served) owner?.tell({ control: socketPath });
+  tellState();
+  const waits = link ?? owner;
+  const start: UntilReady | null = waits
+    ? untilReady({ link: waits, running, config, facts, report, voice })
+    : null;
   const stopWatching = guarding
     ? watch({
         running,
@@ -388,6 +410,7 @@ async function superviseLocked(
   lock?.release();
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
+  await owner?.end(ending.reason);
   return start?.code(ending) ?? ending.code;
 }
 
