@@ -9,7 +9,8 @@ export function notices(inputs) {
     const { name, version, license } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8'));
     const file = readdirSync(folder).find((entry) => /^licen[cs]e(?:\.(?:md|txt))?$/i.test(entry));
     if (file === undefined && license === undefined) throw new Error(`${name} has no licence`);
-    const text = file === undefined ? `Licence: ${license}` : readFileSync(path.join(folder, file), 'utf8').trim();
+    const text =
+      file === undefined ? `Licence: ${license}` : readFileSync(path.join(folder, file), 'utf8').trim();
     return `${name} ${version}\n\n${text}\n`;
   });
   const line = `\n${'-'.repeat(80)}\n\n`;

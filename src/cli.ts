@@ -7,6 +7,7 @@ import type { Run } from './commands/invocation.ts';
 import { addOptions, OPTIONS_EPILOGUE, readFlags } from './config/cli-options.ts';
 import type { CommandName } from './config/config.ts';
 import { EXIT, SinglepollError } from './errors.ts';
+import { OWNED_VARIABLE } from './owner/message.ts';
 import { VERSION } from './version.ts';
 
 /** What is left open after an error gets this long to end by itself. */
@@ -42,7 +43,11 @@ function build(): Command {
   const program = new Command('singlepoll');
   program
     .description('Guarantees that exactly one process polls a Telegram bot.')
-    .version(VERSION, '-V, --version', 'print the version')
+    .version(
+      `${VERSION} (node ${process.version}, ${process.platform} ${process.arch})`,
+      '-V, --version',
+      'print the version, and those of node and platform',
+    )
     .enablePositionalOptions()
     .showHelpAfterError('  → singlepoll --help')
     .exitOverride()
@@ -148,6 +153,7 @@ function sandboxCommand(program: Command): void {
     .command('sandbox')
     .summary('a local Bot API stand-in for development and rehearsal')
     .description('A local Bot API stand-in for development and rehearsal; prints its root and a token.')
+    .showHelpAfterError('  → singlepoll sandbox --help')
     .option('--port <number>', 'port on 127.0.0.1 (default: any free one)')
     .option('--bots <number>', 'how many bots, each with a token (default: 1)')
     .addHelpText(
@@ -223,7 +229,14 @@ async function main(argv: readonly string[]): Promise<number> {
     await program.parseAsync([...argv]);
     return exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.ok;
+      if (OWNED_VARIABLE in process.env) {
+        const { openOwner } = await import('./owner/link.ts');
+        await openOwner().end(error.message.replace(/^error: /, ''));
+      }
+      return EXIT.usage;
+    }
     // Whatever went into a message, a token does not come out with it.
     const { maskText } = await import('./output/mask.ts');
     if (SinglepollError.is(error)) {

@@ -66,6 +66,7 @@ export function start(options: StartOptions = {}): Promise<Supervisor> {
     stdio: ['ignore', output, output, 'pipe'],
   });
   let state: RunState = 'starting';
+  let stopAsked = false;
   let control: string | null = null;
   let told: { reason: string; hint?: string | undefined } | null = null;
 
@@ -104,8 +105,9 @@ export function start(options: StartOptions = {}): Promise<Supervisor> {
       },
       async stop() {
         // A second signal would mean: at once.
-        if (state !== 'stopped' && state !== 'stopping') {
+        if (!stopAsked && state !== 'stopped') {
           move('stopping');
+          stopAsked = true;
           child.kill('SIGTERM');
         }
         return await ended;
@@ -124,7 +126,7 @@ export function start(options: StartOptions = {}): Promise<Supervisor> {
 
   function move(next: RunState): void {
     // What is said after stop() was called was said before it.
-    if (state === 'stopping' && next !== 'stopped') return;
+    if (stopAsked && next !== 'stopped') return;
     const changed = next !== state;
     state = next;
     if (changed) options.onState?.(next);

@@ -29,7 +29,7 @@ export function openOwner(): Owner {
     socket.destroy();
     gone();
   };
-  socket.on('end', leave).on('close', leave).on('error', leave).resume();
+  socket.on('end', leave).on('close', leave).on('error', leave).resume().unref();
   const tell = (message: Message, onSent = () => {}) => {
     if (isGone) onSent();
     else socket.write(`${maskText(JSON.stringify(message), [])}\n`, () => onSent());
