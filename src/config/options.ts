@@ -218,7 +218,7 @@ export const OPTIONS = {
     accepts: 'yield or insist',
     initial: null,
     defaultText: 'a newcomer yields, an incumbent insists',
-    parse: (text) => parseChoice(['yield', 'insist'], text),
+    parse: (text) => parseChoice<'yield' | 'insist'>(['yield', 'insist'], text),
     scope: 'run',
   }),
   rivalAfter: value<number>({
