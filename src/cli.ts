@@ -2,7 +2,7 @@
  * The command line: commands, options, help; the only place that sets the exit code. Each command's code is loaded when it
  * is run, so that `--help` and `status` stay instant.
  */
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError } from 'commander';
 import type { Run } from './commands/invocation.ts';
 import { addOptions, OPTIONS_EPILOGUE, readFlags } from './config/cli-options.ts';
 import type { CommandName } from './config/config.ts';
@@ -144,6 +144,7 @@ function build(): Command {
   sandboxCommand(program);
   doctorCommand(program);
   initCommand(program);
+  completionCommand(program);
   return program;
 }
 
@@ -206,6 +207,29 @@ function initCommand(program: Command): void {
     .action(async () => {
       const { run } = await import('./commands/init.ts');
       exitCode = await run(it.opts());
+    });
+}
+
+function completionCommand(program: Command): void {
+  program
+    .command('completion')
+    .summary('print the script that completes commands and options in a shell')
+    .description('Prints the script that completes commands, options and their values in bash, zsh or fish.')
+    .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
+    .showHelpAfterError('  → singlepoll completion --help')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  echo 'source <(singlepoll completion bash)' >> ~/.bashrc
+  singlepoll completion zsh > "\${fpath[1]}/_singlepoll"     # or, behind compinit in ~/.zshrc: source <(singlepoll completion zsh)
+  singlepoll completion fish > ~/.config/fish/completions/singlepoll.fish
+`,
+    )
+    .action(async (shell: 'bash' | 'zsh' | 'fish') => {
+      const { run } = await import('./commands/completion.ts');
+      exitCode = run(shell, program);
     });
 }
 
