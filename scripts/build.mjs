@@ -6,8 +6,10 @@ import Module from 'node:module';
 import path from 'node:path';
 import v8 from 'node:v8';
 import vm from 'node:vm';
+import { generateDtsBundle } from 'dts-bundle-generator';
 import { build } from 'esbuild';
 import { leanPackages } from './lean-packages.mjs';
+import { notices } from './notices.mjs';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 
@@ -36,10 +38,14 @@ const lazyBundles = {
   },
 };
 
+/** Every file that went into a bundle. */
+const inputs = new Set();
+
 rmSync('dist', { recursive: true, force: true });
 // The map is walked while it grows.
 for (const [name, source] of entries) {
-  await build({
+  const { metafile } = await build({
+    metafile: true,
     entryPoints: { [name]: source },
     outdir: 'dist',
     bundle: true,
@@ -58,7 +64,25 @@ for (const [name, source] of entries) {
     logLevel: 'warning',
     plugins: [...leanPackages, lazyBundles],
   });
+  for (const input of Object.keys(metafile.inputs)) inputs.add(input);
 }
+// For `import {start} from 'singlepoll'`: a module of its own, and its types.
+await build({
+  entryPoints: { index: 'src/api/index.ts' },
+  outdir: 'dist',
+  bundle: true,
+  platform: 'node',
+  target: 'node20.20',
+  format: 'esm',
+  legalComments: 'none',
+  logLevel: 'warning',
+});
+const [types] = generateDtsBundle(
+  [{ filePath: 'src/api/index.ts', output: { noBanner: true, exportReferencedTypes: false } }],
+  { preferredConfigPath: 'tsconfig.json' },
+);
+writeFileSync('dist/index.d.ts', types);
+writeFileSync('dist/THIRD-PARTY-NOTICES.txt', notices([...inputs]));
 // What is started by hand gets its compiled code put beside it: for a status, compiling takes as long as asking.
 for (const name of ['cli', 'quick-status']) writeCodeCache(`dist/${name}.cjs`);
 chmodSync('bin/singlepoll.cjs', 0o755);

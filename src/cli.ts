@@ -2,11 +2,12 @@
  * The command line: commands, options, help; the only place that sets the exit code. Each command's code is loaded when it
  * is run, so that `--help` and `status` stay instant.
  */
-import { Command, CommanderError, Option } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import type { Run } from './commands/invocation.ts';
 import { addOptions, OPTIONS_EPILOGUE, readFlags } from './config/cli-options.ts';
 import type { CommandName } from './config/config.ts';
 import { EXIT, SinglepollError } from './errors.ts';
+import { OWNED_VARIABLE } from './owner/message.ts';
 import { VERSION } from './version.ts';
 
 /** What is left open after an error gets this long to end by itself. */
@@ -43,7 +44,11 @@ function build(): Command {
   const program = new Command('singlepoll');
   program
     .description('Guarantees that exactly one process polls a Telegram bot.')
-    .version(VERSION, '-V, --version', 'print the version')
+    .version(
+      `${VERSION} (node ${process.version}, ${process.platform} ${process.arch})`,
+      '-V, --version',
+      'print the version, and those of node and platform',
+    )
     .enablePositionalOptions()
     .showHelpAfterError('  → singlepoll --help')
     .exitOverride()
@@ -144,6 +149,7 @@ function build(): Command {
   sandboxCommand(program);
   doctorCommand(program);
   initCommand(program);
+  completionCommand(program);
   return program;
 }
 
@@ -205,6 +211,7 @@ function sandboxCommand(program: Command): void {
     .command('sandbox')
     .summary('a local Bot API stand-in for development and rehearsal')
     .description('A local Bot API stand-in for development and rehearsal; prints its root and a token.')
+    .showHelpAfterError('  → singlepoll sandbox --help')
     .option('--port <number>', 'port on 127.0.0.1 (default: any free one)')
     .option('--bots <number>', 'how many bots, each with a token (default: 1)')
     .addHelpText(
@@ -260,6 +267,29 @@ function initCommand(program: Command): void {
     });
 }
 
+function completionCommand(program: Command): void {
+  program
+    .command('completion')
+    .summary('print the script that completes commands and options in a shell')
+    .description('Prints the script that completes commands, options and their values in bash, zsh or fish.')
+    .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
+    .showHelpAfterError('  → singlepoll completion --help')
+    .allowExcessArguments(false)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  echo 'source <(singlepoll completion bash)' >> ~/.bashrc
+  singlepoll completion zsh > "\${fpath[1]}/_singlepoll"     # or, behind compinit in ~/.zshrc: source <(singlepoll completion zsh)
+  singlepoll completion fish > ~/.config/fish/completions/singlepoll.fish
+`,
+    )
+    .action(async (shell: 'bash' | 'zsh' | 'fish') => {
+      const { run } = await import('./commands/completion.ts');
+      exitCode = run(shell, program);
+    });
+}
+
 /**
  * Others (the look for strays of another singlepoll, `reset`) know us by our name in the process list, which a symlink or
  * a copy of another name would hide.
@@ -280,7 +310,14 @@ async function main(argv: readonly string[]): Promise<number> {
     await program.parseAsync([...argv]);
     return exitCode;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return EXIT.ok;
+      if (OWNED_VARIABLE in process.env) {
+        const { openOwner } = await import('./owner/link.ts');
+        await openOwner().end(error.message.replace(/^error: /, ''));
+      }
+      return EXIT.usage;
+    }
     // Whatever went into a message, a token does not come out with it.
     const { maskText } = await import('./output/mask.ts');
     if (SinglepollError.is(error)) {

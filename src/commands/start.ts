@@ -1,11 +1,23 @@
 /** `singlepoll start`. */
 
 import { DETACHED_VARIABLE } from '../detach/message.ts';
+import type { Owner } from '../owner/link.ts';
+import { OWNED_VARIABLE } from '../owner/message.ts';
 import { start } from '../supervise/start.ts';
 import { configure } from './context.ts';
 import type { Invocation } from './invocation.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
+  const owner = OWNED_VARIABLE in process.env ? (await import('../owner/link.ts')).openOwner() : null;
+  try {
+    return await startFor(invocation, owner);
+  } catch (error) {
+    await owner?.end(error);
+    throw error;
+  }
+}
+
+async function startFor(invocation: Invocation, owner: Owner | null): Promise<number> {
   const { config, warnings } = await configure(invocation);
   const { flags, words } = invocation;
   const detached = DETACHED_VARIABLE in process.env;
@@ -14,7 +26,7 @@ export async function run(invocation: Invocation): Promise<number> {
     return await launch({ flags, words, cwd: config.cwd });
   }
   const link = detached ? await (await import('../detach/link.ts')).openLink() : null;
-  const code = await start({ config, warnings, flags, link });
+  const code = await start({ config, warnings, flags, link, owner });
   // Whatever a library still holds open must not keep an ended supervisor alive.
   process.exit(code);
 }

@@ -26,6 +26,7 @@ import { parseLease, showLease } from './lease-option.ts';
 import { type Parsed, parsed, unparsed } from './parsed.ts';
 import { parseCount, parseSize, SIZE_ACCEPTED } from './size.ts';
 import { parseStrayPattern } from './stray-pattern.ts';
+import { suggest } from './suggest.ts';
 
 /** Where a value may come from, strongest first. */
 export type Layer = 'flag' | 'environment' | 'envFile' | 'toml';
@@ -96,11 +97,15 @@ function choice<T extends string>(
     accepts: `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`,
     initial,
     defaultText: initial,
-    parse: (text) => {
-      const found = choices.find((candidate) => candidate === text.trim());
-      return found === undefined ? unparsed('it is none of the choices') : parsed(found);
-    },
+    parse: (text) => parseChoice(choices, text),
   });
+}
+
+function parseChoice<T extends string>(choices: readonly T[], text: string): Parsed<T> {
+  const found = choices.find((candidate) => candidate === text.trim());
+  if (found !== undefined) return parsed(found);
+  const close = suggest(text.trim(), choices);
+  return unparsed(`it is none of the choices${close === null ? '' : `; did you mean ${close}?`}`);
 }
 
 function parsePath(text: string): Parsed<string | null> {
@@ -222,10 +227,7 @@ export const OPTIONS = {
     accepts: 'yield or insist',
     initial: null,
     defaultText: 'a newcomer yields, an incumbent insists',
-    parse: (text) => {
-      const found = (['yield', 'insist'] as const).find((choice) => choice === text.trim());
-      return found === undefined ? unparsed('it is none of the choices') : parsed(found);
-    },
+    parse: (text) => parseChoice<'yield' | 'insist'>(['yield', 'insist'], text),
     scope: 'run',
   }),
   rivalAfter: value<number>({

@@ -24,6 +24,7 @@ import { leaveGoneTerminal } from '../output/hangup.ts';
 import { painter } from '../output/paint.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
+import type { Owner } from '../owner/link.ts';
 import type { Service } from '../service/notify.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
 import { VERSION } from '../version.ts';
@@ -43,7 +44,7 @@ import { type Running, runSupervisor } from './run.ts';
 import { serve } from './serve.ts';
 import { listen } from './signals.ts';
 import { CONTROL_SOCKET, deploySocket } from './socket-names.ts';
-import { statusDocument } from './status-document.ts';
+import { runState, statusDocument } from './status-document.ts';
 import { createSweeper } from './sweep.ts';
 import { standsBy, type UntilReady, untilReady } from './until-ready.ts';
 import { createVoice, type Voice } from './voice.ts';
@@ -56,8 +57,11 @@ export interface StartRequest {
   readonly flags: RawFlags;
   /** Of a detached run: to who started it. */
   readonly link?: Link | null;
+  /** The program that it belongs to. */
+  readonly owner?: Owner | null;
 }
 
+const OWNER_GONE = 'the program that it belongs to has gone';
 const TREE_FRESH_MS = 1_000;
 const TREE_WATCHED_MS = 5_000;
 /** The 409 comes when somebody begins to set a webhook: once it is set, it can be named. */
@@ -81,6 +85,8 @@ export async function start(request: StartRequest): Promise<number> {
   });
   const link = request.link ?? null;
   link?.onGone(() => asks.stop('who started it has gone before it was ready'));
+  const owner = request.owner ?? null;
+  owner?.onGone(() => asks.stop(OWNER_GONE));
   const tokens = request.config.token === null ? [] : [request.config.token];
   const paint = link ? link.paint : await painter(process.stderr, process.env);
   const voice = createVoice(request.config, tokens, link, paint);
@@ -112,6 +118,7 @@ export async function start(request: StartRequest): Promise<number> {
       ...request,
       ...{
         link,
+        owner,
         config,
         voice,
         report,
@@ -140,6 +147,7 @@ export async function start(request: StartRequest): Promise<number> {
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     report.line('stop', 'stopped before a worker was started');
+    await owner?.end('stopped before a worker was started');
     return EXIT.ok;
   } finally {
     api?.close();
@@ -157,6 +165,7 @@ type AlertModule = typeof import('../alert/service.ts');
 
 interface Startup extends StartRequest {
   readonly link: Link | null;
+  readonly owner: Owner | null;
   readonly voice: Voice;
   readonly report: Report;
   readonly changes: Changes;
@@ -222,7 +231,7 @@ type Asks = {
 
 /** Step 4, and the way back: whatever happens beyond it, the lock never outlives the supervisor. */
 async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<number> {
-  const { config, link, voice, report, botDir, http, service, signal } = startup;
+  const { config, link, owner, voice, report, botDir, http, service, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
   const identity = {
@@ -246,6 +255,8 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
       },
       onWait: () => {
         service?.standsBy();
+        owner?.tell({ state: 'standby' });
+        owner?.ready(standsBy(config.botId));
         void openLog(startup).then(() => {
           link?.ready(standsBy(config.botId));
           voice.leaveStarter();
@@ -253,6 +264,7 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
       },
     });
     http?.boots('starting');
+    owner?.tell({ state: 'starting' });
     report.line('lock', `taken: the only supervisor of bot ${config.botId} on ${hostname()}`, 'good');
   }
   try {
@@ -285,8 +297,21 @@ async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, link, voice, report, changes, recent, rehearse, api, botDir, http, service, signal } =
-    startup;
+  const {
+    config,
+    link,
+    owner,
+    voice,
+    report,
+    changes,
+    recent,
+    rehearse,
+    api,
+    botDir,
+    http,
+    service,
+    signal,
+  } = startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
   const command = config.command?.argv ?? rehearse?.command ?? [];
@@ -380,7 +405,12 @@ async function superviseLocked(
   asks.restart = (reason) => loop.send({ kind: 'ask-restart', reason });
   asks.forward = (name) => running.forward(name);
   if (signal.aborted) asks.stop('asked to stop');
-  const start: UntilReady | null = link ? untilReady({ link, running, config, facts, report, voice }) : null;
+  const tellState = () => owner?.tell({ state: runState(loop.state, facts) });
+  running.onStep(tellState);
+  owner?.onGone(() => {
+    // A second ask to stop would mean: at once.
+    if (loop.state.headed?.to !== 'exit') asks.stop(OWNER_GONE);
+  });
 
   let listed = {
     pid: null as number | null,
@@ -423,6 +453,12 @@ async function superviseLocked(
     );
     return null;
   });
+  if (served) owner?.tell({ control: socketPath });
+  tellState();
+  const waits = link ?? owner;
+  const start: UntilReady | null = waits
+    ? untilReady({ link: waits, running, config, facts, report, voice })
+    : null;
   const stopWatching = guarding
     ? watch({
         running,
@@ -448,6 +484,7 @@ async function superviseLocked(
   await served?.tellEnd(whatEnded(running.stopped()));
   asks.stop = () => alerts?.cut();
   await alerts?.finish(ending);
+  await owner?.end(ending.reason);
   return start?.code(ending) ?? ending.code;
 }
 

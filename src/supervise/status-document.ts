@@ -81,7 +81,7 @@ export function statusDocument(
   };
 }
 
-function runState(state: State, facts: Facts): RunState {
+export function runState(state: State, facts: Facts): RunState {
   const own = PUBLIC_STATE[state.phase];
   if (facts.polling) return own;
   return own === 'polling' || own === 'starting' ? 'disabled' : own;

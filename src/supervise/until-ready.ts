@@ -2,7 +2,6 @@
 import { constants } from 'node:os';
 import type { Config } from '../config/config.ts';
 import type { Ending, State } from '../core/supervisor.ts';
-import type { Link } from '../detach/link.ts';
 import { EXIT } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
@@ -11,7 +10,8 @@ import type { Running } from './run.ts';
 import type { Voice } from './voice.ts';
 
 interface Parts {
-  readonly link: Link;
+  /** Who waits for it. */
+  readonly link: { readonly isReady: boolean; ready(text: string): void };
   readonly running: Running;
   readonly config: Config;
   readonly facts: Facts;
@@ -71,7 +71,8 @@ export function untilReady({ link, running, config, facts, report, voice }: Part
   return {
     end() {
       if (timer !== null) clearTimeout(timer);
-      if (!link.isReady && loop.state.spawn > 0) running.sayLastLines(report);
+      // What has been printed already is not said again.
+      if (!link.isReady && loop.state.spawn > 0 && !voice.printsOutput) running.sayLastLines(report);
     },
     code(ending) {
       if (!late) return ending.code;

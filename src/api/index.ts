@@ -1,0 +1,187 @@
+/**
+ * singlepoll from code. The supervisor stays the program that it is, a process of its own (it takes over signals and output, and
+ * blocks for nobody), which belongs to the process that called: it ends its worker and itself when that one goes, however it goes.
+ */
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { statusOf } from '../commands/status-of.ts';
+import { stopped } from '../commands/without-word.ts';
+import type { RunState, StatusDocument } from '../core/status.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
+import { type Message, OWNED_VARIABLE, OWNER_FD } from '../owner/message.ts';
+import type { StartOptions } from './options.ts';
+import { startWords } from './words.ts';
+
+export type { RunState, StatusDocument } from '../core/status.ts';
+export type { StartOptions, Time } from './options.ts';
+export { SinglepollError };
+
+/** How a supervisor ended. */
+export interface End {
+  /** As the exit codes of `singlepoll start`: 0 is asked to stop and stopped. */
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** A supervisor that runs. */
+export interface Supervisor {
+  /** Its process id. */
+  readonly pid: number;
+  /** As it was last told. */
+  readonly state: RunState;
+  /** What `singlepoll status --json` shows. */
+  status(): Promise<StatusDocument>;
+  /** Replaces the worker gracefully; resolves with the new worker's pid once it runs. */
+  restart(): Promise<number>;
+  /** Stops worker and supervisor; resolves once both are gone. */
+  stop(): Promise<End>;
+  /** Resolves when the supervisor has ended, for whatever reason. Never rejects. */
+  readonly ended: Promise<End>;
+}
+
+/** Which bot `status()` means. */
+export interface Which {
+  /** Id or @username; without it the bot whose token is configured in `cwd`. */
+  readonly bot?: number | string;
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+}
+
+const PROGRAM = fileURLToPath(new URL('../bin/singlepoll.cjs', import.meta.url));
+const STATUS_WAIT_MS = 5_000;
+const RESTART_WAIT_MS = 10 * 60_000;
+
+/**
+ * Starts a supervisor and resolves once its worker has polled, or it stands by. Rejects with a SinglepollError that has the exit
+ * code and hint of the command; nothing runs then.
+ */
+export function start(options: StartOptions = {}): Promise<Supervisor> {
+  const output = options.output ?? 'inherit';
+  const child = spawn(process.execPath, ['--', PROGRAM, ...startWords(options)], {
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    env: { ...process.env, ...options.env, [OWNED_VARIABLE]: '1' },
+    stdio: ['ignore', output, output, 'pipe'],
+  });
+  let state: RunState = 'starting';
+  let stopAsked = false;
+  let control: string | null = null;
+  let told: { reason: string; hint?: string | undefined } | null = null;
+
+  return new Promise((resolve, reject) => {
+    const ended = new Promise<End>((done) => {
+      child.on('error', (error) => {
+        // Not a failed kill(): that has a process.
+        if (child.pid !== undefined) return;
+        reject(new SinglepollError(EXIT.config, `can't start singlepoll: ${error.message}`));
+      });
+      child.on('close', (code, signal) => {
+        move('stopped');
+        const how = signal ? 128 + constants.signals[signal] : (code ?? EXIT.bug);
+        const reason = told?.reason ?? (signal ? `ended by ${signal}` : `ended with code ${how}`);
+        // After it was ready this changes nothing.
+        reject(new SinglepollError(how, reason, told?.hint));
+        done({ code: how, reason });
+      });
+    });
+    const supervisor: Supervisor = {
+      pid: child.pid ?? -1,
+      get state() {
+        return state;
+      },
+      async status() {
+        const doc = control === null ? null : await statusOf(control, STATUS_WAIT_MS).catch(translate);
+        return doc ?? { ...stopped(null), state };
+      },
+      async restart() {
+        if (control === null || state === 'stopped') throw notThere(state);
+        const answer = await askControl(control, { cmd: 'restart' }, { timeoutMs: RESTART_WAIT_MS }).catch(
+          translate,
+        );
+        if (!answer.ok) throw new SinglepollError(EXIT.otherPoller, `not restarted: ${answer.error}`);
+        return Number(answer.pid);
+      },
+      async stop() {
+        // A second signal would mean: at once.
+        if (!stopAsked && state !== 'stopped') {
+          move('stopping');
+          stopAsked = true;
+          child.kill('SIGTERM');
+        }
+        return await ended;
+      },
+      ended,
+    };
+
+    onLines(child.stdio[OWNER_FD] as Readable | null, (line) => {
+      const message = JSON.parse(line) as Message;
+      if ('state' in message) move(message.state);
+      else if ('control' in message) control = message.control;
+      else if ('end' in message) told = message.end;
+      else resolve(supervisor);
+    });
+  });
+
+  function move(next: RunState): void {
+    // What is said after stop() was called was said before it.
+    if (stopAsked && next !== 'stopped') return;
+    const changed = next !== state;
+    state = next;
+    if (changed) options.onState?.(next);
+  }
+}
+
+/**
+ * The status of a bot on this machine, whoever supervises it: what `singlepoll status --json` prints. Rejects with a
+ * SinglepollError where that ends with an error.
+ */
+export async function status(which: Which = {}): Promise<StatusDocument> {
+  const bot = which.bot === undefined ? [] : [`--bot=${which.bot}`];
+  const child = spawn(process.execPath, ['--', PROGRAM, 'status', '--json', ...bot], {
+    ...(which.cwd === undefined ? {} : { cwd: which.cwd }),
+    env: { ...process.env, ...which.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const [out, err, code] = await Promise.all([
+    textOf(child.stdout),
+    textOf(child.stderr),
+    new Promise<number>((resolve, reject) => {
+      child.on('error', reject).on('close', (exit) => resolve(exit ?? EXIT.bug));
+    }),
+  ]);
+  if (out !== '') return JSON.parse(out) as StatusDocument;
+  const lines = err.trimEnd().split('\n');
+  const hints = lines.filter((line) => line.startsWith('  → ')).map((line) => line.slice(4));
+  const message = lines.filter((line) => !line.startsWith('  → ')).join('\n');
+  throw new SinglepollError(code, message.replace(/^singlepoll: /, ''), hints.join('\n') || undefined);
+}
+
+function translate(error: unknown): never {
+  if (error instanceof NoSupervisor || error instanceof WentAway) throw notThere('stopped');
+  if (error instanceof NoAnswer) throw new SinglepollError(EXIT.otherPoller, error.message);
+  throw error;
+}
+
+function notThere(state: RunState): SinglepollError {
+  return new SinglepollError(EXIT.notRunning, `no worker that could be replaced: ${state}`);
+}
+
+function onLines(stream: Readable | null, onLine: (line: string) => void): void {
+  let open = '';
+  stream?.setEncoding('utf8');
+  stream?.on('data', (text: string) => {
+    const parts = (open + text).split('\n');
+    open = parts.pop() ?? '';
+    for (const line of parts) onLine(line);
+  });
+  stream?.on('error', () => {});
+}
+
+async function textOf(stream: Readable): Promise<string> {
+  stream.setEncoding('utf8');
+  let text = '';
+  for await (const part of stream) text += part;
+  return text;
+}

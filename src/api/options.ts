@@ -1,0 +1,83 @@
+/**
+ * The options of `start()`: those of the command, in camelCase, with the values that singlepoll.toml takes. This is what a user
+ * of the package sees of them, so it is written out; the check at the end holds it against the option table.
+ */
+import type { RunState } from '../core/status.ts';
+
+/** Seconds, or a text such as `500ms`, `15s`, `1m30s`. */
+export type Time = number | string;
+
+/** The options of `singlepoll start`. What is left out comes from environment, env file and singlepoll.toml, as there. */
+export interface StartOptions {
+  /** The worker: a program and its arguments. Default: `command` of singlepoll.toml, else the Procfile. */
+  command?: readonly string[];
+  /** Working folder of supervisor and worker. Default: that of this process. */
+  cwd?: string;
+  /** Added to the environment of this process, for supervisor and worker; undefined takes a variable out. The token goes in here. */
+  env?: Readonly<Record<string, string | undefined>>;
+  /** Where the worker's output and singlepoll's own lines go: to ours, nowhere, or (both) to an open file descriptor. Default: `inherit`. */
+  output?: 'inherit' | 'ignore' | number;
+  /** Called with the present state and whenever it changes. */
+  onState?: (state: RunState) => void;
+
+  /** TOML file. */
+  config?: string;
+  /** Variables for singlepoll and the worker. */
+  envFile?: string;
+  /** File whose first line is the token. */
+  tokenFile?: string;
+  /** Variable that holds the token. */
+  tokenEnv?: string;
+  apiRoot?: string;
+  /** Regular expressions for legacy bot programs to stop. */
+  stray?: string | readonly string[];
+  strayScope?: 'project' | 'any';
+  dropPending?: boolean;
+  keepWebhook?: boolean;
+  takeover?: boolean;
+  /** True: stand by until the holder leaves. False: end with 75 rather than stand by. */
+  wait?: boolean;
+  noGateway?: boolean;
+  gatewayPort?: number;
+  sealed?: boolean;
+  onRival?: 'yield' | 'insist';
+  rivalAfter?: Time;
+  deafAfter?: Time;
+  requireGateway?: boolean;
+  allowSetWebhook?: boolean;
+  /** URL of the engine that several machines share, or `env:NAME` (better: arguments show in process lists). */
+  lease?: string;
+  leaseProfile?: 'fast' | 'default' | 'frugal';
+  leaseTtl?: Time;
+  restart?: 'always' | 'on-failure' | 'never';
+  /** `MIN,MAX`. */
+  backoff?: string;
+  /** `N/PERIOD`. */
+  maxRestarts?: string;
+  stopTimeout?: Time;
+  heartbeat?: Time;
+  /** A worker that has not polled for this long is stopped again, and `start()` rejects. */
+  startTimeout?: Time;
+  logFile?: string;
+  logSize?: number | string;
+  logKeep?: number;
+  /** Port, or IP:PORT. */
+  http?: number | string;
+  readyInStandby?: 'yes' | 'no';
+  logFormat?: 'text' | 'json';
+  /** No alerts and no digest to the admin chat. */
+  noAlerts?: boolean;
+  /** Where alerts are posted, or `env:NAME` (better: arguments show in process lists). */
+  alertUrl?: string;
+  /** `json`, `slack`, `discord`, `ntfy`, or the path of a template. */
+  alertFormat?: string;
+  alertCooldown?: Time;
+  /** `HH:MM`. */
+  digest?: string;
+  /** `Area/City`. */
+  digestZone?: string;
+  sandbox?: boolean;
+}
+
+/** Not options of the command. */
+export const OWN_OPTIONS = ['command', 'cwd', 'env', 'output', 'onState'] as const;

@@ -1,0 +1,117 @@
+// The completion scripts, in the shells that they are for.
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { longFlag, OPTION_NAMES } from '../../src/config/options.ts';
+import { PROGRAM } from '../support/cli.ts';
+import { until } from '../support/wait.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'sp-completion-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const states = join(folder, 'states');
+for (const id of ['12345', '678', 'other']) mkdirSync(join(states, id), { recursive: true });
+symlinkSync(PROGRAM, join(folder, 'singlepoll'));
+const env = {
+  PATH: `${folder}:${process.env.PATH}`,
+  HOME: folder,
+  SINGLEPOLL_DIR: states,
+  LANG: 'C.UTF-8',
+  TERM: 'screen',
+};
+const script = (shell: string): string => {
+  const path = join(folder, `completion.${shell}`);
+  writeFileSync(path, execFileSync(process.execPath, ['--', PROGRAM, 'completion', shell]));
+  return path;
+};
+const scripts = { bash: script('bash'), zsh: script('zsh'), fish: script('fish') };
+
+/** A line, and what is offered for its last word, in the order of the alphabet. */
+const LINES: [string, string[]][] = [
+  ['singlepoll sta', ['start', 'status']],
+  ['singlepoll start --restart ', ['always', 'never', 'on-failure']],
+  ['singlepoll start --restart always --seal', ['--sealed']],
+  ['singlepoll status --bot ', ['12345', '678']],
+  ['singlepoll completion ', ['bash', 'fish', 'zsh']],
+  [`singlepoll start --config ${folder}/completion.b`, [`${folder}/completion.bash`]],
+  [`singlepoll start -- cat ${folder}/completion.z`, [`${folder}/completion.zsh`]],
+  ['singlepoll stop --sealed', []],
+];
+
+test('every command and option of the table is in each script', () => {
+  for (const [shell, path] of Object.entries(scripts)) {
+    const text = readFileSync(path, 'utf8');
+    for (const name of OPTION_NAMES) {
+      const long = longFlag(name);
+      assert.ok(text.includes(shell === 'fish' ? ` -l ${long.slice(2)} ` : long), `${shell}: ${long}`);
+    }
+    for (const name of ['restart', 'doctor', 'completion']) assert.match(text, new RegExp(`\\b${name}\\b`));
+  }
+});
+
+test('shellcheck has nothing to say about the one for bash; the others are read without an error', () => {
+  const checked = spawnSync('shellcheck', [scripts.bash], { encoding: 'utf8' });
+  assert.equal(checked.status, 0, checked.stdout + checked.stderr);
+  for (const shell of ['zsh', 'fish'] as const)
+    assert.equal(spawnSync(shell, ['-n', scripts[shell]]).status, 0, shell);
+});
+
+test('bash', () => {
+  const ask = (words: string[]): string[] => {
+    const text = `source ${scripts.bash}; compopt() { :; }; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _singlepoll; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const { stdout, stderr } = spawnSync('bash', ['--norc', '-c', text, 'bash', ...words], {
+      env,
+      encoding: 'utf8',
+    });
+    assert.equal(stderr, '');
+    return stdout.split('\n').filter(Boolean).sort();
+  };
+  for (const [line, offered] of LINES) assert.deepEqual(ask(line.split(' ')), offered, line);
+  // As bash itself takes such a word apart.
+  assert.deepEqual(ask(['singlepoll', 'start', '--restart', '=', 'on']), ['on-failure']);
+  assert.deepEqual(ask(['singlepoll', 'start', '--restart', '=', 'never', '--seal']), ['--sealed']);
+});
+
+test('fish', () => {
+  for (const [line, offered] of LINES) {
+    const text = `source ${scripts.fish}; complete -C ${JSON.stringify(line)}`;
+    const { stdout } = spawnSync('fish', ['--no-config', '-c', text], { env, encoding: 'utf8' });
+    const words = stdout
+      .split('\n')
+      .filter(Boolean)
+      .map((it) => it.split('\t')[0] ?? '');
+    assert.deepEqual(words.sort(), offered, line);
+  }
+});
+
+test('TAB in a real terminal, zsh and bash', async (t) => {
+  const socket = join(folder, 'tmux');
+  const tmux = (...args: string[]) =>
+    execFileSync('tmux', ['-S', socket, '-f', '/dev/null', ...args], { env, encoding: 'utf8' });
+  t.after(() => spawnSync('tmux', ['-S', socket, 'kill-server']));
+  const shells = {
+    zsh: ['zsh -f', `PS1='> '; autoload -U compinit; compinit -u; source ${scripts.zsh}; clear`],
+    bash: ['bash --norc', `PS1='> '; source ${scripts.bash}; clear`],
+  };
+  for (const [name, [command, setup]] of Object.entries(shells)) {
+    tmux('new-session', '-d', '-s', name, '-x', '90', '-y', '30', command ?? '');
+    const screen = () => tmux('capture-pane', '-p', '-t', name).trimEnd();
+    const shows = (pattern: RegExp) =>
+      until(`${name} to show ${pattern}`, () => pattern.test(screen()), { seen: screen });
+    tmux('send-keys', '-t', name, setup ?? '', 'Enter');
+    await shows(/^> $|^>$/);
+    for (const [typed, shown] of [
+      ['singlepoll sand', /^> singlepoll sandbox\s*$/],
+      [' --po', /^> singlepoll sandbox +--port/],
+    ] as const) {
+      tmux('send-keys', '-t', name, typed, 'Tab');
+      await shows(shown);
+    }
+    tmux('send-keys', '-t', name, 'C-u', 'singlepoll start --restart=al', 'Tab');
+    await shows(/> singlepoll start --restart=always/);
+    tmux('send-keys', '-t', name, 'C-u', 'singlepoll status --bot 1', 'Tab');
+    await shows(/> singlepoll status --bot 12345/);
+  }
+});

@@ -1,0 +1,153 @@
+// The package as its users get it: what is in the tarball, and that it installs and runs on every Node that is supported.
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { type Bed, bed, worker } from '../support/bed.ts';
+import { nodeBuild } from '../support/node-builds.ts';
+import { findByEnv } from '../support/proc.ts';
+import { until } from '../support/wait.ts';
+
+const MB = 1024 * 1024;
+const folder = mkdtempSync(join(tmpdir(), 'sp-package-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Packed {
+  filename: string;
+  size: number;
+  unpackedSize: number;
+  files: { path: string; mode: number }[];
+}
+// What `npm test` has built is packed as it is.
+const packing = JSON.parse(
+  execFileSync(
+    'npm',
+    ['pack', '--json', '--ignore-scripts', '--loglevel=error', '--pack-destination', folder],
+    {
+      encoding: 'utf8',
+    },
+  ),
+) as Packed[] | Record<string, Packed>;
+const packed = Object.values(packing)[0] as Packed;
+const TARBALL = join(folder, packed.filename);
+const { version, dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as {
+  version: string;
+  dependencies?: object;
+};
+
+/** A project with nothing but the package in it, installed by the npm of this machine run by the Node in `programs`. */
+function install(b: Bed, programs: string): Record<string, string> {
+  const { TELEGRAM_BOT_TOKEN: _, TELEGRAM_API_ROOT: __, ...rest } = b.env;
+  const env = { ...rest, PATH: `${programs}:${rest.PATH}` };
+  b.file('package.json', '{"type": "module", "private": true}');
+  const done = spawnSync(
+    'npm',
+    ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', TARBALL],
+    { cwd: b.project, env, encoding: 'utf8' },
+  );
+  assert.equal(done.status, 0, done.stderr);
+  return env;
+}
+
+test('the tarball holds what runs, and nothing else', () => {
+  const allowed =
+    /^(?:bin\/singlepoll\.cjs|dist\/[\w-]+\.cjs(?:\.cache)?|dist\/index\.(?:js|d\.ts)|dist\/THIRD-PARTY-NOTICES\.txt|README\.md|LICENSE|CHANGELOG\.md|package\.json)$/;
+  assert.deepEqual(
+    packed.files.map(({ path }) => path).filter((path) => !allowed.test(path)),
+    [],
+  );
+  const built = readdirSync('dist').map((name) => `dist/${name}`);
+  assert.deepEqual(
+    built.filter((path) => !packed.files.some((file) => file.path === path)),
+    [],
+  );
+  const program = packed.files.find(({ path }) => path === 'bin/singlepoll.cjs');
+  assert.ok(program && (program.mode & 0o111) === 0o111);
+  assert.ok(packed.size < 2.5 * MB, `${packed.size} bytes packed`);
+  assert.ok(packed.unpackedSize < 8 * MB, `${packed.unpackedSize} bytes unpacked`);
+  // Everything is in the bundles: --offline below would not find a dependency.
+  assert.equal(dependencies, undefined);
+  const notices = readFileSync('dist/THIRD-PARTY-NOTICES.txt', 'utf8');
+  for (const name of ['commander', 'undici', 'pg', 'yaml', 'chalk'])
+    assert.match(notices, new RegExp(`^${name} \\d`, 'm'));
+});
+
+describe('installed', { concurrency: 2 }, () => {
+  for (const wanted of ['20', '22', '24', 'latest']) {
+    test(`npx singlepoll on Node ${wanted}`, async (t) => {
+      const b = await bed(t);
+      const ours = wanted === '20' && process.version.startsWith('v20.');
+      const programs = ours ? dirname(process.execPath) : nodeBuild(wanted);
+      const env = install(b, programs);
+      const npx = (...args: string[]) =>
+        b.spawn('npx', ['--offline', 'singlepoll', ...args], { env, detached: true });
+      const node = execFileSync(join(programs, 'node'), ['--version'], { encoding: 'utf8' }).trim();
+      if (wanted !== 'latest') assert.equal(node.split('.')[0], `v${wanted}`);
+
+      // A start, a look from outside, a stop: all by npx.
+      const run = npx('start', '--sandbox');
+      const shown = npx('--version');
+      assert.equal((await shown.exit()).code, 0, shown.seen());
+      assert.equal(shown.stdout(), `${version} (node ${node}, ${process.platform} ${process.arch})\n`);
+      await run.waitFor(/\[poll\] 3 updates received/, 30_000);
+      const stopping = npx('stop');
+      assert.equal((await stopping.exit()).code, 0, stopping.seen());
+      assert.match(stopping.stdout(), /^stopped: /);
+      assert.equal((await run.exit()).code, 0, run.seen());
+      assert.doesNotMatch(run.stderr(), /Warning|bug in singlepoll/);
+      await until('nothing to be left', () => findByEnv('SP_TEST_COOKIE', b.cookie).length === 0);
+
+      const loads = `const a = require('singlepoll'); import('singlepoll').then((b) => console.log(typeof a.start, typeof b.status))`;
+      const loaded = spawnSync('node', ['-e', loads], { cwd: b.project, env, encoding: 'utf8' });
+      assert.equal(loaded.stdout, 'function function\n', loaded.stderr);
+    });
+  }
+});
+
+test('the example of the README: its types, strictly, and that it runs', async (t) => {
+  const b = await bed(t);
+  install(b, dirname(process.execPath));
+  const example = /## From code.*?```js\n(.*?)```/s.exec(readFileSync('README.md', 'utf8'))?.[1] ?? '';
+  assert.match(example, /from 'singlepoll'/);
+  const main = b.file('main.ts', `${example}\nexport {};\n`);
+  const js = b.file('main.js', example);
+  b.file('bot.js', `await import(${JSON.stringify(worker('polite.mjs'))});\n`);
+  // Without Node's types, too: a program that has none can still be checked against ours.
+  b.file(
+    'none.ts',
+    `import { start, status, type StartOptions, SinglepollError } from 'singlepoll';
+    const options: StartOptions = { restart: 'never', wait: false, stray: ['a'] };
+    // @ts-expect-error
+    const wrong: StartOptions = { restart: 'sometimes' };
+    // @ts-expect-error
+    const unknown: StartOptions = { stopTimout: 3 };
+    export const all = [start(options), status({ bot: 1 }), new SinglepollError(1, 'x').hint, wrong, unknown] as const;\n`,
+  );
+  const check = (name: string, module: string, resolution: string, files: string[], types: string[]) => {
+    const config = b.file(
+      `${name}.json`,
+      JSON.stringify({
+        compilerOptions: {
+          ...{ module, moduleResolution: resolution, target: 'ES2022', lib: ['ES2023'] },
+          ...{ strict: true, noEmit: true, skipLibCheck: false, exactOptionalPropertyTypes: true },
+          ...{ types, typeRoots: [join(process.cwd(), 'node_modules/@types')] },
+        },
+        files,
+      }),
+    );
+    const checked = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', config], {
+      encoding: 'utf8',
+    });
+    assert.equal(checked.stdout, '', name);
+  };
+  check('nodenext', 'nodenext', 'nodenext', [main], ['node']);
+  check('bundler', 'esnext', 'bundler', ['none.ts'], []);
+
+  const program = b.spawn(process.execPath, [js], { env: { ...b.env, MY_TOKEN: b.token } });
+  await program.waitFor(/^worker \d+, 0 updates$/m);
+  program.signal('SIGTERM');
+  assert.equal((await program.exit()).code, 0, program.seen());
+  assert.match(program.stdout(), /^the bot is polling\n.*^the bot is stopping\n.*^ended: SIGTERM\n/ms);
+});

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startWords } from '../../src/api/words.ts';
+
+const words = (options: Parameters<typeof startWords>[0]) => startWords(options).slice(3);
+
+test('options are the flags of the command line, each with its value in the same word', () => {
+  assert.deepEqual(words({ stopTimeout: 20, strayScope: 'any', logFile: '-x' }), [
+    '--stop-timeout=20',
+    '--stray-scope=any',
+    '--log-file=-x',
+  ]);
+  assert.deepEqual(words({ stray: ['a b', 'c'] }), ['--stray=a b', '--stray=c']);
+  assert.deepEqual(words({ stray: 'a' }), ['--stray=a']);
+});
+
+test('yes and no; what is undefined is not said', () => {
+  assert.deepEqual(words({ sealed: true, wait: false, noGateway: true }), [
+    '--sealed',
+    '--no-wait',
+    '--no-gateway',
+  ]);
+  assert.deepEqual(words({ noGateway: false, lease: undefined } as never), []);
+});
+
+test('the command comes last, behind --; what is not an option of the command is no word', () => {
+  assert.deepEqual(words({ command: ['node', '--x'], cwd: '/', env: {}, output: 'ignore', onState() {} }), [
+    '--',
+    'node',
+    '--x',
+  ]);
+  assert.deepEqual(startWords({}), ['start', '--no-detach', '--no-dry-run']);
+});
