@@ -15,7 +15,7 @@ function recorded(): { flags: string[]; thrift: ReturnType<typeof startThrift> }
   return { flags, thrift: startThrift((flag) => flags.push(flag)) };
 }
 
-const SAVING = ['--no-opt', '--liftoff-only'];
+const SAVING = ['--no-opt', '--always-sparkplug', '--liftoff-only'];
 const TIERS = ['--no-liftoff-only', '--wasm-tier-up', '--wasm-dynamic-tiering'];
 
 test('a quiet worker never ends the thrift, however long it talks', () => {
