@@ -1,0 +1,76 @@
+/** Shows a run to whoever asks or wants to be told: control channel, health endpoint, service manager, the program that owns it. */
+import { openBotDir, openStateDir } from '../config/state-dir.ts';
+import type { StatusDocument } from '../core/status.ts';
+import { isThere } from '../machine/is-there.ts';
+import type { WorkerTree } from '../machine/worker-tree.ts';
+import { type Facts, seenBy } from './facts.ts';
+import type { Running } from './run.ts';
+import { type Served, serve } from './serve.ts';
+import type { Startup } from './startup.ts';
+import { runState, statusDocument } from './status-document.ts';
+
+const TREE_FRESH_MS = 1_000;
+const TREE_WATCHED_MS = 5_000;
+
+export interface ShownRun {
+  readonly running: Running;
+  readonly facts: Facts;
+  readonly tree: WorkerTree;
+  readonly socketPath: string;
+}
+
+/** Null: the control channel could not be opened, which is said. */
+export async function showRun(startup: Startup, run: ShownRun): Promise<Served | null> {
+  const { config, owner, report, changes, recent, http, service } = startup;
+  const { running, facts, socketPath } = run;
+  const { loop } = running;
+  const status = statusOf(run);
+  const brief = () => statusDocument(loop.state, facts, [], performance.now());
+  const tellState = () => owner?.tell({ state: runState(loop.state, facts) });
+  running.onStep(tellState);
+  http?.shows({
+    brief,
+    status: () => status(TREE_FRESH_MS),
+    counts: () => {
+      const { straysStopped, webhooksCleared, deafReplaced } = facts;
+      return { straysStopped, webhooksCleared, deafReplaced };
+    },
+  });
+  service?.follow({ listen: changes.listen, seen: () => seenBy(loop.state.phase, facts), status: brief });
+  const served = await serve({
+    ...{ socketPath, running, changes },
+    status: () => status(TREE_FRESH_MS),
+    makeFolder: () => void openBotDir(openStateDir(process.env), config.botId ?? 0),
+    live: () => ({ status: status(TREE_WATCHED_MS), lines: recent.lines() }),
+    onWatched: recent.watched,
+  }).catch((error: NodeJS.ErrnoException) => {
+    report.line(
+      'control',
+      `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`,
+      'warn',
+    );
+    return null;
+  });
+  if (served) owner?.tell({ control: socketPath });
+  tellState();
+  return served;
+}
+
+/** Listing the tree goes over every process of the machine: a question within `treeFreshMs` of another gets the same list. */
+function statusOf({ running, facts, tree }: ShownRun): (treeFreshMs: number) => StatusDocument {
+  const { loop } = running;
+  let listed = {
+    pid: null as number | null,
+    atMs: Number.NEGATIVE_INFINITY,
+    rows: [] as ReturnType<typeof tree.list>,
+  };
+  return (treeFreshMs) => {
+    // The periodic look may be a minute old: what has ended since is not shown any more.
+    facts.strays = facts.strays.filter(({ pid }) => isThere(pid));
+    const { pid } = loop.state;
+    const nowMs = performance.now();
+    if (listed.pid !== pid || nowMs - listed.atMs > treeFreshMs)
+      listed = { pid, atMs: nowMs, rows: tree.list(pid) };
+    return statusDocument(loop.state, facts, listed.rows, nowMs);
+  };
+}

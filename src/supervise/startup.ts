@@ -1,0 +1,73 @@
+/** What the steps of `start` hand on to each other, and what is opened for some runs only. */
+import type { Config } from '../config/config.ts';
+import type { RawFlags } from '../config/sources.ts';
+import type { Link } from '../detach/link.ts';
+import type { HttpService } from '../http/service.ts';
+import type { Report } from '../output/report.ts';
+import type { Owner } from '../owner/link.ts';
+import type { Service } from '../service/notify.ts';
+import type { BotApi } from '../telegram/api.ts';
+import type { AlertModule } from './alerting.ts';
+import type { Changes } from './changes.ts';
+import type { GatewayModule } from './open-gateway.ts';
+import type { Recent } from './recent.ts';
+import type { Rehearsal } from './rehearsal.ts';
+import type { Voice } from './voice.ts';
+
+export interface StartRequest {
+  readonly config: Config;
+  readonly warnings: readonly string[];
+  readonly flags: RawFlags;
+  /** Of a detached run: to who started it. */
+  readonly link?: Link | null;
+  /** The program that it belongs to. */
+  readonly owner?: Owner | null;
+}
+
+/** What signals ask for; what answers changes as `start` goes on. */
+export type Asks = {
+  stop: (reason: string) => void;
+  restart: (reason: string) => void;
+  forward: (signal: NodeJS.Signals) => void;
+};
+
+export const OWNER_GONE = 'the program that it belongs to has gone';
+
+/** Asked to stop before there was a worker. */
+export class Stopped extends Error {}
+
+export interface Startup extends StartRequest {
+  readonly link: Link | null;
+  readonly owner: Owner | null;
+  readonly voice: Voice;
+  readonly report: Report;
+  readonly changes: Changes;
+  readonly recent: Recent;
+  readonly rehearse: Rehearsal | null;
+  readonly api: BotApi | null;
+  /** The state folder of this bot. */
+  readonly botDir: string;
+  readonly gatewayModule: Promise<GatewayModule> | null;
+  /** Null: nobody is to be told anything. */
+  readonly alertModule: Promise<AlertModule> | null;
+  /** Null: no health endpoint was asked for. */
+  readonly http: HttpService | null;
+  /** Null: no service manager wants to be told. */
+  readonly service: Service | null;
+  readonly signal: AbortSignal;
+}
+
+/** Null: no service manager wants to be told. */
+export async function openServiceOf(config: Config, report: Report): Promise<Service | null> {
+  if (!('NOTIFY_SOCKET' in process.env)) return null;
+  const { openService } = await import('../service/notify.ts');
+  const service = openService(process.env, { report, deafAfterMs: config.deafAfterMs });
+  return config.dryRun ? null : service;
+}
+
+/** Null: no health endpoint was asked for. */
+export async function openHttp(config: Config, report: Report): Promise<HttpService | null> {
+  if (!config.http || config.dryRun) return null;
+  const { openHttpService } = await import('../http/service.ts');
+  return await openHttpService({ config, address: config.http, report });
+}

@@ -1,0 +1,194 @@
+/** Steps 5 to 8 of `start`, with the lock held: what they need is put together here, and taken down again in the reverse order. */
+import { randomBytes } from 'node:crypto';
+import type { StrayEntry } from '../core/status.ts';
+import type { Lock } from '../machine/lock.ts';
+import { startThrift } from '../machine/thrift.ts';
+import { findSetpriv } from '../machine/worker.ts';
+import { createWorkerTree } from '../machine/worker-tree.ts';
+import { plain } from '../output/plain.ts';
+import type { Me } from '../telegram/api.ts';
+import { openAlerts } from './alerting.ts';
+import { sayEnd, whatEnded } from './announce.ts';
+import { newFacts } from './facts.ts';
+import { finderFor } from './finder.ts';
+import { rememberStart } from './last-start.ts';
+import { type GivenGateway, openGateway } from './open-gateway.ts';
+import { openRight } from './open-right.ts';
+import { type Running, runSupervisor } from './run.ts';
+import { showRun } from './shown.ts';
+import { type Asks, OWNER_GONE, type Startup, Stopped } from './startup.ts';
+import { createSweeper } from './sweep.ts';
+import { type UntilReady, untilReady } from './until-ready.ts';
+import { watch } from './watch.ts';
+import { createWebhookWatch } from './webhook-watch.ts';
+
+/** The 409 comes when somebody begins to set a webhook: once it is set, it can be named. */
+const WEBHOOK_SETTLES_MS = 300;
+
+export interface Place {
+  readonly lock: Lock | null;
+  readonly socketPath: string;
+  readonly startedAt: string;
+}
+
+/** Runs it until it ends; the exit code. Gives the lock back as soon as nothing of the worker is left. */
+export async function superviseLocked(
+  startup: Startup,
+  me: Me | null,
+  asks: Asks,
+  { lock, socketPath, startedAt }: Place,
+): Promise<number> {
+  const { config, link, owner, voice, report, changes, recent, rehearse, api, botDir, http, service } =
+    startup;
+  let running: Running | undefined;
+  let gateway: GivenGateway | null = null;
+  const command = config.command?.argv ?? rehearse?.command ?? [];
+  const facts = newFacts(config, me, command, startedAt);
+  const right = await openRight(startup, () => ({ running, gateway, facts }));
+  facts.log = voice.logFacts;
+  const run = randomBytes(8).toString('hex');
+  const tree = createWorkerTree({
+    run,
+    botId: String(config.botId ?? ''),
+    apiRoot: config.polling ? config.apiRoot : null,
+  });
+  const halt = new AbortController();
+  const guarding =
+    config.polling && api
+      ? {
+          sweeper: createSweeper({
+            finder: finderFor(config),
+            report,
+            stopTimeoutMs: config.stopTimeoutMs,
+            dryRun: false,
+            worker: () => running?.worker() ?? null,
+            onSurvey: (strays, uninspectable) => Object.assign(facts, { strays, uninspectable }),
+            onStopped: (strays) => {
+              facts.straysStopped += strays.length;
+              facts.lastStray = strayName(strays);
+            },
+            signal: halt.signal,
+          }),
+          webhook: createWebhookWatch({
+            api,
+            report,
+            facts,
+            token: config.token as string,
+            tokenSource: config.tokenSource ?? 'unknown',
+            apiRoot: config.apiRoot,
+            keep: config.keepWebhook,
+            dropPending: config.dropPending,
+            signal: halt.signal,
+            onReached: (yes) => gateway?.watch.reached(yes),
+            onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
+          }),
+        }
+      : null;
+  remember(botDir, startup, command, me?.username ?? null);
+  const thrift = startThrift();
+  const clearAgain = () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared());
+  if (right) Object.assign(facts, { lease: right.status, leaseProblem: right.problem });
+  gateway = await openGateway(startup, facts, rehearse !== null, {
+    mayPoll: right ? right.valid : () => true,
+    tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
+    onPolled: () => running?.loop.send({ kind: 'polled' }),
+    onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
+    onDeaf: (reason) => running?.loop.send({ kind: 'ask-restart', reason }),
+    onWebhook: () => void setTimeout(clearAgain, WEBHOOK_SETTLES_MS),
+    onConflict: () => running?.conflict(),
+    onCalled: () => thrift.called(performance.now()),
+    onStreamed: (bytes) => thrift.streamed(bytes, performance.now()),
+  });
+  const alertModule = await startup.alertModule;
+  running = runSupervisor({
+    gateway,
+    config,
+    command,
+    report,
+    voice,
+    facts,
+    recent,
+    changes,
+    run,
+    tree,
+    thrift,
+    guarding,
+    right,
+    setpriv: findSetpriv(),
+    folder: botDir,
+  });
+  const { loop } = running;
+  running.onStep(changes.touch);
+  // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
+  running.onStep(() => {
+    if (loop.state.headed?.to !== 'exit') return;
+    halt.abort(new Stopped());
+    service?.stopping();
+  });
+  const alerts = openAlerts(startup, alertModule, {
+    ...{ facts, running, gateway },
+    isStray: (reason) => guarding?.sweeper.hasSaid(reason) ?? false,
+  });
+  asks.stop = (reason) => loop.send({ kind: 'ask-stop', reason });
+  asks.restart = (reason) => loop.send({ kind: 'ask-restart', reason });
+  asks.forward = (name) => running.forward(name);
+  if (startup.signal.aborted) asks.stop('asked to stop');
+  owner?.onGone(() => {
+    // A second ask to stop would mean: at once.
+    if (loop.state.headed?.to !== 'exit') asks.stop(OWNER_GONE);
+  });
+
+  const served = await showRun(startup, { running, facts, tree, socketPath });
+  const waits = link ?? owner;
+  const start: UntilReady | null = waits
+    ? untilReady({ link: waits, running, config, facts, report, voice })
+    : null;
+  const stopWatching = guarding
+    ? watch({
+        running,
+        report,
+        facts,
+        tree,
+        ...guarding,
+        heartbeatMs: config.heartbeatMs,
+        gateway: gateway !== null,
+      })
+    : () => {};
+
+  const ending = await running.ended;
+  start?.end();
+  // After a bug nobody knows what lives: the lease runs out by itself.
+  await right?.end(false);
+  stopWatching();
+  served?.close();
+  // Before the lock: who waits for that may want the same port.
+  http?.close();
+  lock?.release();
+  sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
+  await served?.tellEnd(whatEnded(running.stopped()));
+  asks.stop = () => alerts?.cut();
+  await alerts?.finish(ending);
+  await owner?.end(ending.reason);
+  return start?.code(ending) ?? ending.code;
+}
+
+function strayName([first, ...more]: readonly StrayEntry[]): string | null {
+  if (!first) return null;
+  const others = more.length > 0 ? ` and ${more.length} more` : '';
+  return `pid ${first.pid} (${plain(first.command, 120)})${others}`;
+}
+
+function remember(
+  botDir: string,
+  { config, flags, link, report }: Startup,
+  command: readonly string[],
+  username: string | null,
+): void {
+  if (!config.polling || config.sandbox) return;
+  try {
+    const again = link ? { ...flags, detach: true } : flags;
+    rememberStart(botDir, { command, cwd: config.cwd, flags: again, username, at: new Date().toISOString() });
+  } catch (error) {
+    report.line('config', `\`reset\` will not know this command: ${(error as Error).message}`, 'warn');
+  }
+}
