@@ -2,11 +2,15 @@
  * What can be seen of a bot without its supervisor: strays on this machine, the webhook, its name. Changes nothing, and
  * gives Telegram two seconds.
  */
+import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
+import { findStateDir } from '../config/state-dir.ts';
 import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
 import type { Holder } from '../machine/lock.ts';
 import type { Stray } from '../machine/strays.ts';
+import { duration } from '../output/words.ts';
 import { finderFor } from '../supervise/finder.ts';
+import { recallEnd } from '../supervise/last-end.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { type Me, openBotApi, type WebhookInfo } from '../telegram/api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
@@ -19,7 +23,7 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
     askTelegram(config),
     lookForLease(config),
   ]);
-  const problems: Problem[] = [...telegram.problems];
+  const problems: Problem[] = [...(holder ? [] : lastEnd(config)), ...telegram.problems];
   if (lease?.unreachable)
     problems.push({
       code: 'lease-unreachable',
@@ -62,6 +66,21 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
     log: null,
     alerts: null,
   };
+}
+
+/** Why nobody runs, where the last one had a reason of its own to end. */
+function lastEnd({ botId }: Config): Problem[] {
+  const state = botId === null ? null : findStateDir(process.env);
+  const end = state && recallEnd(join(state.path, String(botId)));
+  if (!end) return [];
+  const { code, reason, at } = end;
+  return [
+    {
+      code: 'ended',
+      message: `the last supervisor ended ${duration(Math.max(0, Date.now() - Date.parse(at)))} ago: ${reason} (exit ${code})`,
+      hint: 'singlepoll reset    # ends what is in the way, and starts again with the same command',
+    },
+  ];
 }
 
 /** Null where none is configured here. */

@@ -34,6 +34,9 @@ export interface Ending {
   readonly reason: string;
 }
 
+/** The reason of an end that may well have code 0: the worker's own. */
+export const CRASH_LOOP = 'crash loop';
+
 export type Headed =
   | { readonly to: 'respawn' | 'standby'; readonly reason: string }
   | ({ readonly to: 'exit' } & Ending);
@@ -243,7 +246,7 @@ const unplannedExit: Cell<'worker-exited'> = (state, event, policy) => {
     return [next, [said, say({ what: 'not-restarted', policy: policy.restart }), ...effects.slice(1)]];
   }
   if (exitsAtMs.length > policy.maxRestarts) {
-    const [next, effects] = stopTree(base, { to: 'exit', code: status, reason: 'crash loop' });
+    const [next, effects] = stopTree(base, { to: 'exit', code: status, reason: CRASH_LOOP });
     const loop = say({ what: 'crash-loop', exits: exitsAtMs.length, periodMs: policy.maxRestartsPeriodMs });
     return [next, [said, loop, ...effects.slice(1)]];
   }

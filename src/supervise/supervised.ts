@@ -1,6 +1,8 @@
 /** Steps 5 to 8 of `start`, with the lock held: what they need is put together here, and taken down again in the reverse order. */
 import { randomBytes } from 'node:crypto';
 import type { StrayEntry } from '../core/status.ts';
+import { CRASH_LOOP } from '../core/supervisor.ts';
+import { EXIT } from '../errors.ts';
 import type { Lock } from '../machine/lock.ts';
 import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
@@ -11,6 +13,7 @@ import { openAlerts } from './alerting.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { newFacts } from './facts.ts';
 import { finderFor } from './finder.ts';
+import { forgetEnd, rememberEnd } from './last-end.ts';
 import { rememberStart } from './last-start.ts';
 import { type GivenGateway, openGateway } from './open-gateway.ts';
 import { openRight } from './open-right.ts';
@@ -163,6 +166,8 @@ export async function superviseLocked(
   served?.close();
   // Before the lock: who waits for that may want the same port.
   http?.close();
+  if (keepsMemory(startup) && (ending.code !== EXIT.ok || ending.reason === CRASH_LOOP))
+    rememberEnd(botDir, ending);
   lock?.release();
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
@@ -178,13 +183,20 @@ function strayName([first, ...more]: readonly StrayEntry[]): string | null {
   return `pid ${first.pid} (${plain(first.command, 120)})${others}`;
 }
 
+/** The sandbox's bot is gone with it; without polling there is no bot. */
+function keepsMemory({ config }: Startup): boolean {
+  return config.polling && !config.sandbox;
+}
+
 function remember(
   botDir: string,
-  { config, flags, link, report }: Startup,
+  startup: Startup,
   command: readonly string[],
   username: string | null,
 ): void {
-  if (!config.polling || config.sandbox) return;
+  if (!keepsMemory(startup)) return;
+  const { config, flags, link, report } = startup;
+  forgetEnd(botDir);
   try {
     const again = link ? { ...flags, detach: true } : flags;
     rememberStart(botDir, { command, cwd: config.cwd, flags: again, username, at: new Date().toISOString() });

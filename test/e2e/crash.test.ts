@@ -31,6 +31,27 @@ test('crash loop: gives up after --max-restarts with the code of the worker and 
   assertNeverTwo(b);
 });
 
+test('status tells why the last supervisor ended, until one is stopped as asked', async (t) => {
+  const b = await bed(t);
+  for (const code of [3, 0]) {
+    await b.run(['start', ...FAST, '--max-restarts', '1/1m', '--', ...node('exits.mjs', String(code))]);
+    const { state, healthy, problems } = await b.status();
+    assert.deepEqual({ state, healthy }, { state: 'stopped', healthy: false });
+    assert.match(
+      problems.find((it) => it.code === 'ended')?.message ?? '',
+      new RegExp(`^the last supervisor ended \\d.* ago: crash loop \\(exit ${code}\\)$`),
+    );
+  }
+  const run = b.cli(['start', '--', ...node('polls-then-exits.mjs', '60000', '0')]);
+  await until('a worker', () => run.stderr().includes('] started, pid'), { seen: run.seen });
+  await b.run(['stop']);
+  await run.exit();
+  assert.deepEqual(
+    (await b.status()).problems.filter((it) => it.code === 'ended'),
+    [],
+  );
+});
+
 for (const [signal, code] of [
   ['SIGKILL', 137],
   ['SIGSEGV', 139],
