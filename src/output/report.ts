@@ -23,23 +23,11 @@ export function createReport(
   sink: Sink = standardSink(2),
 ): Report {
   let waiting = 0;
-  let turn: string[] = [];
-  /** What is said in one turn leaves in one piece behind it: who restarts a worker does not wait for its own words. */
   function write(text: string): void {
     // Behind a reader that has stopped reading our own words are not worth the memory.
-    if (waiting + turn.length >= WAITING_MAX) return;
-    if (turn.push(text) === 1) process.nextTick(flush);
-  }
-  function flush(): void {
-    const lines = turn.length;
-    if (lines === 0) return;
-    const bytes = Buffer.from(turn.join(''));
-    turn = [];
-    waiting += lines;
-    const free = () => {
-      waiting -= lines;
-    };
-    if (sink.write(bytes, free)) free();
+    if (waiting >= WAITING_MAX) return;
+    waiting += 1;
+    if (sink.write(Buffer.from(text), () => (waiting -= 1))) waiting -= 1;
   }
   return {
     line(tag, text, level = 'info', fields = {}) {
@@ -53,7 +41,6 @@ export function createReport(
       write(`${paint('tag', `[${tag}]`)} ${paint(level, clean)}\n`);
     },
     drained(ms) {
-      flush();
       return new Promise((resolve) => {
         const timer = setTimeout(resolve, ms);
         const left = () => {
