@@ -2,7 +2,8 @@
 import { realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
-import { showLease } from '../config/lease-option.ts';
+import { envTwin } from '../config/options.ts';
+import { secretFlags } from '../config/secret-flags.ts';
 import { holdsTokenShape } from '../config/show-value.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { flagWords } from '../detach/launch.ts';
@@ -114,9 +115,11 @@ function startWords(flags: RawFlags, kind: Kind, config: Config): string[] {
 
 /** What may not stand in a unit goes into the env file, by the twin of its option. */
 function withoutSecrets(flags: RawFlags): { given: RawFlags; secrets: Record<string, string> } {
-  const { lease, ...others } = flags;
-  if (typeof lease !== 'string' || showLease(lease) === lease.trim()) return { given: flags, secrets: {} };
-  return { given: others, secrets: { SINGLEPOLL_LEASE: lease } };
+  const found = secretFlags(flags);
+  const given = Object.fromEntries(
+    Object.entries(flags).filter(([name]) => !found.some((it) => it.name === name)),
+  );
+  return { given, secrets: Object.fromEntries(found.map(({ name, value }) => [envTwin(name), value])) };
 }
 
 function namesToKeep(given: unknown, config: Config): readonly string[] {

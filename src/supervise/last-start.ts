@@ -4,8 +4,8 @@
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { showAlertUrl } from '../config/alert-option.ts';
-import { showLease } from '../config/lease-option.ts';
+import { longFlag } from '../config/options.ts';
+import { secretFlags } from '../config/secret-flags.ts';
 import { holdsTokenShape } from '../config/show-value.ts';
 import type { RawFlags } from '../config/sources.ts';
 
@@ -26,11 +26,9 @@ export function rememberStart(botDir: string, start: LastStart): void {
   const fresh = `${file}.${process.pid}`;
   try {
     if (start.command.some(holdsTokenShape)) throw new Error('it holds a bot token');
-    const { lease, alertUrl } = start.flags;
-    if (typeof lease === 'string' && showLease(lease) !== lease.trim())
-      throw new Error('--lease holds credentials; --lease env:NAME does not');
-    if (typeof alertUrl === 'string' && showAlertUrl(alertUrl) !== alertUrl.trim())
-      throw new Error('--alert-url holds a secret; --alert-url env:NAME does not');
+    const [secret] = secretFlags(start.flags);
+    if (secret)
+      throw new Error(`${longFlag(secret.name)} holds a secret; ${longFlag(secret.name)} env:NAME does not`);
     writeFileSync(fresh, `${JSON.stringify(start, null, 2)}\n`, { mode: 0o600 });
     renameSync(fresh, file);
   } catch (error) {
