@@ -58,11 +58,13 @@ test('install --print: units that systemd-analyze verifies, without secrets; not
   };
   for (const scope of ['--system', '--user']) {
     const lease = 'redis://user:geheim@127.0.0.1/1';
-    const { stdout } = await print('--kind', 'systemd', scope, '--name', 'x', '--lease', lease);
+    const hook = 'https://hooks.slack.com/services/geheim';
+    const secret = ['--lease', lease, '--alert-url', hook];
+    const { stdout } = await print('--kind', 'systemd', scope, '--name', 'x', ...secret);
     assert.doesNotMatch(stdout, /geheim/);
     assert.match(
       stdout,
-      /^# \S+\/x\.service\n# .*x\.env \(0600\) would hold: .*TELEGRAM_BOT_TOKEN.*SINGLEPOLL_LEASE/,
+      /^# \S+\/x\.service\n# .*x\.env \(0600\) would hold: .*TELEGRAM_BOT_TOKEN.*SINGLEPOLL_LEASE, SINGLEPOLL_ALERT_URL/,
     );
     const path = b.file('x.service', stdout);
     assert.deepEqual(analyze(b, ['verify', ...(scope === '--user' ? ['--user'] : []), path]), {
