@@ -3,10 +3,8 @@ import type { AlertService } from '../alert/service.ts';
 import type { Facts } from './facts.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { Running } from './run.ts';
-import type { Startup } from './startup.ts';
+import type { AlertModule, Startup } from './startup.ts';
 import { statusDocument } from './status-document.ts';
-
-export type AlertModule = typeof import('../alert/service.ts');
 
 /** Null: nobody is to be told anything. */
 export function openAlerts(

@@ -7,7 +7,6 @@ import type { Report } from '../output/report.ts';
 import type { Owner } from '../owner/link.ts';
 import type { Service } from '../service/notify.ts';
 import type { BotApi } from '../telegram/api.ts';
-import type { AlertModule } from './alerting.ts';
 import type { Changes } from './changes.ts';
 import type { GatewayModule } from './open-gateway.ts';
 import type { Recent } from './recent.ts';
@@ -35,6 +34,8 @@ export const OWNER_GONE = 'the program that it belongs to has gone';
 
 /** Asked to stop before there was a worker. */
 export class Stopped extends Error {}
+
+export type AlertModule = typeof import('../alert/service.ts');
 
 export interface Startup extends StartRequest {
   readonly link: Link | null;
