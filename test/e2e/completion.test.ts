@@ -10,7 +10,8 @@ import { PROGRAM } from '../support/cli.ts';
 import { until } from '../support/wait.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sp-completion-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
+// fish may still write into its HOME behind us.
+after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
 const states = join(folder, 'states');
 for (const id of ['12345', '678', 'other']) mkdirSync(join(states, id), { recursive: true });
 symlinkSync(PROGRAM, join(folder, 'singlepoll'));

@@ -172,10 +172,13 @@ describe('lease, an engine in trouble', { concurrency: 6 }, () => {
     const run = await b.holding();
     const [first] = workersOf(b);
     await justRenewed(b);
+    const epoch = ((await b.record())?.epoch ?? 0) + 1;
     await b.engine.pause();
     await goneAt(first?.pid ?? -1, 'the worker', run);
+    // Written before the engine goes on: to a record that is still its own it would come back.
+    const taking = b.another({ epoch });
     b.engine.resume();
-    const other = await b.another({ epoch: ((await b.record())?.epoch ?? 0) + 1 });
+    const other = await taking;
     other.live();
     await until('it to name the other one', async () => leaseOf(await b.status()).holder === other.shown, {
       everyMs: 100,
