@@ -288,7 +288,11 @@ test('3,000 processes: a look takes at most 250 ms', async () => {
     const { strays: found } = await strays.look();
     const { user, system } = process.cpuUsage(before);
     times.push((user + system) / 1000);
-    assert.deepEqual(found, []);
+    // Other tests have processes of such names, too, in folders of their own.
+    assert.deepEqual(
+      found.filter(({ command }) => command.includes('os.fork')),
+      [],
+    );
   }
   child.stdin!.end();
   await until(() => child.exitCode !== null, 'the crowd has gone');
