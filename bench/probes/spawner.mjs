@@ -1,4 +1,4 @@
-// Spawns the worker with node:child_process or execa, several times; tells its parent the median of ms from the call to the
+// Spawns the worker with node:child_process (by setpriv, too) or execa, several times; tells its parent the median of ms from the call to the
 // first byte of output. The module is loaded only after the choice: its memory is measured too.
 const [spawner, program, ...words] = process.argv.slice(2);
 
@@ -6,6 +6,11 @@ const spawners = {
   async spawn() {
     const { spawn } = await import('node:child_process');
     return () => spawn(program, words, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  },
+  async setpriv() {
+    const { spawn } = await import('node:child_process');
+    const all = ['--pdeathsig', 'KILL', '--', program, ...words];
+    return () => spawn('/usr/bin/setpriv', all, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   },
   async execa() {
     const { execa } = await import('execa');

@@ -1,5 +1,5 @@
 // What it costs to start a worker: node:child_process against execa. Backs the choice in src/machine/worker.ts.
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { memoryOf } from '../memory.mjs';
 import { newFolder, probe, workerProgram } from '../scene.mjs';
@@ -7,7 +7,8 @@ import { inTurns, line } from '../statistics.mjs';
 
 export const spawn = {
   name: 'spawn',
-  about: 'time to the first byte and memory: node:child_process and execa',
+  about:
+    'time to the first byte and memory: node:child_process and execa; what the parent-death signal takes',
   async run({ rounds }) {
     const home = newFolder('spawn');
     const word = join(home, 'word');
@@ -17,7 +18,23 @@ export const spawn = {
         ms: Number(said),
         ...memoryOf([pid]),
       }));
-    const found = await inTurns(rounds, { spawn: measure('spawn'), execa: measure('execa') });
+    const found = await inTurns(rounds, {
+      spawn: measure('spawn'),
+      ...(existsSync('/usr/bin/setpriv') ? { setpriv: measure('setpriv') } : {}),
+      execa: measure('execa'),
+    });
+    const deathSignal = found.setpriv
+      ? [
+          line({
+            row: 'spawn',
+            what: 'with the parent-death signal, by setpriv: to the first byte',
+            unit: 'ms',
+            ours: found.setpriv.map((it) => it.ms),
+            against: 'without it',
+            theirs: found.spawn.map((it) => it.ms),
+          }),
+        ]
+      : [];
     const compare = (what, unit, key) =>
       line({
         row: 'spawn',
@@ -31,6 +48,7 @@ export const spawn = {
       compare('to the first byte', 'ms', 'ms'),
       compare('RSS after 12', 'MiB', 'rss'),
       compare('private', 'MiB', 'private'),
+      ...deathSignal,
     ];
   },
 };
