@@ -130,9 +130,11 @@ function namesToKeep(given: unknown, config: Config): readonly string[] {
       EXIT.config,
       `--with-env: not set here: ${missing.map((it) => plain(it, 64)).join(', ')}`,
     );
-  const lease = config.settings.find(({ option }) => option === 'lease')?.value;
-  const variable = /^env:([A-Za-z_]\w*)$/.exec(lease ?? '')?.[1];
-  return variable === undefined ? asked : [...asked, variable];
+  // Options may name a variable in place of a value (`env:NAME`); settings hold them as they are shown, in quotes.
+  const named = config.settings
+    .map(({ value }) => /^"?env:([A-Za-z_]\w*)"?$/.exec(value)?.[1])
+    .filter((name) => name !== undefined && process.env[name] !== undefined) as string[];
+  return [...asked, ...named];
 }
 
 /** Said, not refused. */
@@ -178,7 +180,23 @@ async function check(plan: Plan, force: boolean): Promise<boolean> {
       `${made.name} is installed already, for ${plain(there.made.cwd)}; nothing was changed`,
       'singlepoll install --name ANOTHER    # or, to replace it: --force',
     );
+  if (kind === 'systemd' && !systemdAnswers(plan.system))
+    throw new SinglepollError(
+      EXIT.config,
+      plan.system
+        ? 'systemd does not run here; nothing was changed'
+        : 'the systemd of this user does not answer; nothing was changed',
+      plan.system
+        ? 'singlepoll install --kind cron …    # or, to see the unit: --kind systemd --print'
+        : 'log in as this user (not by su or sudo), or set XDG_RUNTIME_DIR=/run/user/$(id -u)',
+    );
   return there.kind === 'ours';
+}
+
+/** Degraded is an answer, too. */
+function systemdAnswers(system: boolean): boolean {
+  const { stdout } = tool('systemctl', [...(system ? [] : ['--user']), 'is-system-running']);
+  return !['', 'offline', 'unknown'].includes(stdout.trim());
 }
 
 async function installUnit(plan: Plan, { update, now, config }: How & { config: Config }): Promise<void> {
