@@ -13,6 +13,8 @@ export interface FlightRequest {
   readonly userAgent: string | undefined;
 }
 
+/** Normally it takes no time at all. */
+const ABORT_TOLD_MS = 1_000;
 /** A hundred updates have some hundred KB. */
 const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
 
@@ -72,7 +74,11 @@ export function fly(
     abort() {
       if (aborted || ended) return;
       aborted = true;
-      if (controller) controller.abort(new Error('given up'));
+      if (controller) {
+        controller.abort(new Error('given up'));
+        // Its connection is closed now. Should nobody say so, the polls must go on all the same.
+        setTimeout(end, ABORT_TOLD_MS, null).unref();
+      }
       // Not on its way yet, and never will be.
       else setImmediate(end, null);
     },

@@ -75,6 +75,8 @@ export function createPeers(tree: (thorough: boolean) => readonly number[]): Pee
       if (hidden) return { kind: 'unknown' };
       if (!naming.allows()) return { kind: 'stranger', pid: undefined };
       for (const pid of listPids()) if (!seen.has(pid) && holds(pid, inode)) return { kind: 'stranger', pid };
+      // One that has ended since belonged to nobody when it was looked for: a worker that is stopped while it connects.
+      if (clients(port, remotePort).get(remotePort) !== inode) return { kind: 'gone' };
       return { kind: 'stranger', pid: null };
     },
     members(port) {

@@ -92,11 +92,15 @@ function carry(asked: ClientRequest, handler: Handler): void {
     handler.onResponseError?.(controller, error);
   };
   asked.on('error', fail);
+  // Nothing is left to hope for: also where an answer that changes the protocol (101), or an end of ours, is no error to Node.
+  asked.on('close', () => fail(cutOff()));
+  asked.on('upgrade', (_response, socket) => void socket.destroy());
   // Told before the connection is there, so that who gives up meanwhile can say so.
   handler.onRequestStart?.(controller, {});
   asked.on('response', (response) => {
     answer = response;
     response.on('error', fail);
+    response.on('close', () => fail(cutOff()));
     handler.onResponseStart?.(controller, response.statusCode ?? 0, response.headers, response.statusMessage);
     response.on('data', (chunk: Buffer) => {
       if (!over) handler.onResponseData?.(controller, chunk);
@@ -107,4 +111,8 @@ function carry(asked: ClientRequest, handler: Handler): void {
       handler.onResponseEnd?.(controller, {});
     });
   });
+}
+
+function cutOff(): Error {
+  return Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' });
 }

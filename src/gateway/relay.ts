@@ -87,6 +87,7 @@ class Carriage implements Dispatcher.DispatchHandler {
     status: number,
     headers: Record<string, string | string[] | undefined>,
   ): void {
+    if (status < 100) return void controller.abort(new Error(`no HTTP status: ${status}`));
     if (status < 200) return;
     const raw = (controller as { rawHeaders?: readonly (string | Buffer)[] | null }).rawHeaders ?? [];
     this.head = { status, headers: downstreamHeaders(raw) };

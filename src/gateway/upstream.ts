@@ -48,12 +48,19 @@ export async function openUpstream(
   let calls = 0;
 
   const load = () => {
-    loading ??= import('./busy-client.ts').then(({ openBusyClient }) => {
-      busy = openBusyClient({ ...options, connections: CONNECTIONS_MAX });
-      quiet.retire();
-      if (closed) busy.destroy();
-      return busy;
-    });
+    loading ??= import('./busy-client.ts').then(
+      ({ openBusyClient }) => {
+        busy = openBusyClient({ ...options, connections: CONNECTIONS_MAX });
+        quiet.retire();
+        if (closed) busy.destroy();
+        return busy;
+      },
+      (error: unknown) => {
+        // No descriptor free, or an upgrade that has taken our files away: the next one that needs it tries again.
+        loading = null;
+        throw error;
+      },
+    );
     return loading;
   };
   const isTraffic = (nowMs: number) => {
@@ -75,13 +82,12 @@ export async function openUpstream(
           body === null || body === undefined || typeof body === 'string' || Buffer.isBuffer(body);
         if (inMemory) {
           // The calls that are there do not wait for what the next ones will use.
-          if (isTraffic(performance.now())) load();
+          if (isTraffic(performance.now())) load().catch(() => {});
           return quiet.dispatch(request, handler);
         }
-        load().then(
-          (client) => client.dispatch(request, handler),
-          (error: Error) => handler.onResponseError?.(null as never, error),
-        );
+        load()
+          .then((client) => client.dispatch(request, handler))
+          .catch((error: Error) => handler.onResponseError?.(null as never, error));
         return true;
       },
     },

@@ -14,6 +14,8 @@ import { VERSION } from '../version.ts';
 export interface Facts {
   readonly bot: StatusDocument['bot'];
   readonly polling: boolean;
+  /** See --deaf-after. */
+  readonly deafAfterMs: number;
   readonly pid: number;
   readonly version: string;
   readonly command: readonly string[];
@@ -98,6 +100,7 @@ export function newFacts(
         ? null
         : { id: config.botId, username: null },
     polling: config.polling,
+    deafAfterMs: config.deafAfterMs,
     pid: process.pid,
     version: VERSION,
     command: command.map((word) => plainCommand([word])),

@@ -81,6 +81,8 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   let rivalry: Rivalry = atPeace;
   let hearing: Hearing = unheard;
   let outageSinceMs: number | null = null;
+  let lastOutage = '';
+  let outageTimer: NodeJS.Timeout | null = null;
   let quietTimer: NodeJS.Timeout | null = null;
   let deafTimer: NodeJS.Timeout | null = null;
   facts.latencyMs = () => {
@@ -190,8 +192,23 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     outageSinceMs ??= nowMs;
     rivalry = interrupted(rivalry);
     notItsFault();
-    if (facts.apiProblem !== null || nowMs - outageSinceMs < OUTAGE_SAID_AFTER_MS) return;
-    facts.apiProblem = `the Bot API is out of reach: ${problem}`;
+    lastOutage = problem;
+    if (facts.apiProblem !== null) return;
+    if (nowMs - outageSinceMs >= OUTAGE_SAID_AFTER_MS) sayOutage();
+    // Should nothing more be told of it: a poll that never comes back tells nothing.
+    else outageTimer ??= setTimeout(lookAtOutage, OUTAGE_SAID_AFTER_MS).unref();
+  }
+
+  function lookAtOutage(): void {
+    outageTimer = null;
+    if (outageSinceMs === null || facts.apiProblem !== null) return;
+    // A poll that is open as polls are may yet succeed.
+    if (facts.pollOpenMs() > 0) outageTimer = setTimeout(lookAtOutage, OUTAGE_SAID_AFTER_MS).unref();
+    else sayOutage();
+  }
+
+  function sayOutage(): void {
+    facts.apiProblem = `the Bot API is out of reach: ${lastOutage}`;
     report.line('api', `${facts.apiProblem}; polls are retried, the worker sees empty answers`, 'warn');
   }
 
@@ -307,6 +324,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     stop() {
       if (quietTimer !== null) clearTimeout(quietTimer);
       if (deafTimer !== null) clearTimeout(deafTimer);
+      if (outageTimer !== null) clearTimeout(outageTimer);
     },
   };
 }

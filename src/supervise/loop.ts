@@ -51,6 +51,8 @@ export type Ask = Plain<Event>;
 export interface Loop {
   readonly state: State;
   send(event: Ask): void;
+  /** Nothing is decided any more, whatever happens. */
+  halt(): void;
   /** The last events with the phases they met, oldest first: for a bug report. */
   history(): readonly string[];
 }
@@ -121,6 +123,7 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
   }
 
   function send(event: Ask): void {
+    if (isBroken) return;
     queue.push(event);
     if (busy) return;
     busy = true;
@@ -147,6 +150,10 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
       return state;
     },
     send,
+    halt() {
+      isBroken = true;
+      for (const cancel of timers.values()) cancel();
+    },
     history: () => past,
   };
 }

@@ -403,17 +403,29 @@ export function runSupervisor(context: RunContext): Running {
     },
   );
 
-  /** A bug: no more decisions. The worker must not go on unsupervised. */
+  let isBroken = false;
+  /** A bug: no more decisions. The worker must not go on unsupervised, and nobody may follow it. */
   function broken(error: unknown): void {
     report.line('bug', `${error instanceof Error ? (error.stack ?? error.message) : String(error)}`, 'error');
+    if (isBroken) return;
+    isBroken = true;
     for (const line of loop?.history() ?? []) report.line('bug', line);
     report.line('bug', 'this is a bug in singlepoll; please report the lines above', 'error');
-    killing.abort();
-    const present = worker?.process.pid ?? null;
-    tree
-      .stop(present, { stopTimeoutMs: 1_000, now: killing.signal })
+    loop?.halt();
+    endBroken()
+      // Whatever could not be ended in order: the guard, or the kernel, ends it with us.
       .catch(() => worker?.process.signal('SIGKILL'))
-      .then(() => finish({ code: EXIT.bug, reason: 'a bug' }));
+      .finally(() => finish({ code: EXIT.bug, reason: 'a bug' }));
+  }
+
+  async function endBroken(): Promise<void> {
+    killing.abort();
+    gateway?.watch.stop();
+    gateway?.port.close();
+    const present = worker?.process.pid ?? null;
+    const { survivors } = await tree.stop(present, { stopTimeoutMs: 1_000, now: killing.signal });
+    if (survivors.length === 0) guard.release();
+    pipes?.discard();
   }
 
   process.on('uncaughtException', broken);

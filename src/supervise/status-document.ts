@@ -12,6 +12,8 @@ import { RIVAL_CURE, SECOND_CURE, SECOND_CURE_LOOP, UNSEALED, WORKERS_WEBHOOK } 
 /** Problems of the recent past stay visible this long. */
 const RECENT_MS = 10 * 60_000;
 
+/** A deaf worker has been replaced by then. */
+const UNNOTICED_MS = 90_000;
 /** A worker that has not polled for so long after its start deserves a look. */
 const SLOW_START_MS = 30_000;
 
@@ -96,6 +98,19 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
       code: 'no-poll',
       message: `the worker has not polled yet, ${duration(upMs)} after its start`,
       hint: 'does it poll where POLLING_ENABLED is 1, and take its API root from TELEGRAM_API_ROOT? (README: Frameworks)',
+    });
+  }
+  const silentMs = facts.lastPollAt === null ? 0 : Date.now() - Date.parse(facts.lastPollAt);
+  if (
+    facts.polling &&
+    facts.via === 'gateway' &&
+    state.phase === 'polling' &&
+    silentMs > facts.deafAfterMs + UNNOTICED_MS
+  ) {
+    problems.push({
+      code: 'no-poll',
+      message: `no poll has succeeded for ${duration(silentMs)}`,
+      hint: 'singlepoll restart    # if that does not help: singlepoll reset',
     });
   }
   if (state.phase === 'backoff') {

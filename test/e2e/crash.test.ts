@@ -1,10 +1,14 @@
 // A worker that ends: policy, backoff, crash loop with its last lines and its code, commands that cannot run.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { chmodSync, mkdirSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
+import { alive } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
@@ -28,6 +32,32 @@ test('crash loop: gives up after --max-restarts with the code of the worker and 
   assert.equal(shown(30), 5, result.stderr);
   assert.equal(shown(11), 5);
   assert.equal(shown(10), 4);
+  assertNeverTwo(b);
+});
+
+test('a bug: 70, the worker is gone, and nobody follows it while the end is told', async (t) => {
+  const b = await bed(t);
+  const server = createServer(() => {}).listen(0, '127.0.0.1');
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const boom = b.file(
+    'boom.cjs',
+    "if (process.argv[2] === 'start') setTimeout(() => { for (const it of [1, 2]) Promise.reject(new Error('boom ' + it)); }, 1500);",
+  );
+  const run = b.cli(
+    ['start', '--alert-url', `http://127.0.0.1:${port}/hook`, ...FAST, '--', ...node('polite.mjs')],
+    { env: { ...b.env, NODE_OPTIONS: `--require ${boom}` } },
+  );
+  const { code } = await run.exit();
+  assert.equal(code, 70, run.stderr());
+  assert.match(run.stderr(), /\[bug\] Error: boom 1[\s\S]*please report/);
+  const workers = starts(b.journal());
+  assert.equal(workers.length, 1, run.stderr());
+  assert.ok(!alive(workers[0]?.pid ?? 0));
   assertNeverTwo(b);
 });
 
