@@ -158,8 +158,9 @@ export async function superviseLocked(
       })
     : () => {};
 
-  const ending = await running.ended;
+  const ended = await running.ended;
   start?.end();
+  const ending = { ...ended, code: start?.code(ended) ?? ended.code };
   // After a bug nobody knows what lives: the lease runs out by itself.
   await right?.end(false);
   stopWatching();
@@ -172,9 +173,9 @@ export async function superviseLocked(
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
   asks.stop = () => alerts?.cut();
-  await alerts?.finish(ending);
+  await alerts?.finish(ended);
   await owner?.end(ending.reason);
-  return start?.code(ending) ?? ending.code;
+  return ending.code;
 }
 
 function strayName([first, ...more]: readonly StrayEntry[]): string | null {

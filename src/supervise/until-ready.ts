@@ -9,6 +9,9 @@ import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
 import type { Voice } from './voice.ts';
 
+/** Who waits wants to know soon: one that cannot start ends at once, some 7 s in all with the usual --backoff. */
+const FAILURES_MAX = 4;
+
 interface Parts {
   /** Who waits for it. */
   readonly link: { readonly isReady: boolean; ready(text: string): void };
@@ -36,7 +39,7 @@ export function untilReady({ link, running, config, facts, report, voice }: Part
 
   function look(): void {
     if (link.isReady) return;
-    const { phase, pid, headed } = loop.state;
+    const { phase, pid, headed, failures } = loop.state;
     if (headed?.to === 'exit') return;
     if (phase === 'standby' || phase === 'polling') {
       if (timer !== null) clearTimeout(timer);
@@ -52,17 +55,21 @@ export function untilReady({ link, running, config, facts, report, voice }: Part
         `${name(facts)} ${what}: supervisor ${process.pid}${worker}${log ? `; log ${log.path}` : ''}`,
       );
       voice.leaveStarter();
-    } else if (pid !== null) timer ??= setTimeout(giveUp, config.startTimeoutMs);
+    } else if (phase === 'backoff' && failures >= FAILURES_MAX)
+      giveUp(`the worker has ended ${failures} times in a row without a poll`);
+    else if (pid !== null)
+      timer ??= setTimeout(
+        giveUp,
+        config.startTimeoutMs,
+        `the worker has not polled within ${duration(config.startTimeoutMs)} (--start-timeout)`,
+      );
   }
 
-  function giveUp(): void {
+  function giveUp(why: string): void {
+    if (late) return;
     late = true;
     last = loop.state.lastExit;
-    report.line(
-      'start',
-      `the worker has not polled within ${duration(config.startTimeoutMs)} (--start-timeout); everything is stopped again`,
-      'error',
-    );
+    report.line('start', `${why}; everything is stopped again`, 'error');
     loop.send({ kind: 'ask-stop', reason: 'not started in time' });
   }
 
