@@ -232,7 +232,7 @@ function doctorCommand(program: Command): void {
       'what will make a 409 here? causes in the project’s files, each with its cure; checks of the machine',
     )
     .description(
-      'Reads the files of a project and names the causes of a 409 before they happen, each with place, reason and cure; checks\nprocess list, state folder, permissions, DNS, Bot API and clock. Reads only. Exit code 0: nothing found, 1: findings.',
+      'Reads the files of a project and names the causes of a 409 before they happen, each with place, reason and cure; checks process list, state folder, permissions, DNS, Bot API and clock. Reads only. Exit code 0: nothing found, 1: findings.',
     )
     .argument('[folder]', 'the project (default: the working folder)')
     .option('--json', 'print one JSON document (default: off)')
@@ -254,7 +254,7 @@ function initCommand(program: Command): void {
     .command('init')
     .summary('write a commented singlepoll.toml for the project in the working folder')
     .description(
-      'Looks at the project in the working folder and writes a commented singlepoll.toml: the command it found, strays to look\nfor, a lease where one is near. Shows the line that points the bot at the gateway. Overwrites nothing unasked.',
+      'Looks at the project in the working folder and writes a commented singlepoll.toml: the command it found, strays to look for, a lease where one is near. Shows the line that points the bot at the gateway. Overwrites nothing unasked.',
     )
     .option('--force', 'overwrite the singlepoll.toml that is there (default: off)')
     .option('--print', 'print it instead of writing it (default: off)')

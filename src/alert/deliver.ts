@@ -257,8 +257,10 @@ function withoutSecrets(text: string, target: string): string {
   const secrets = [...pathname.split('/'), ...search.slice(1).split(/[&=]/), username, password];
   return secrets
     .filter((it) => it.length > 3)
+    .flatMap((it) => [it, decode(it), encodeURIComponent(it), encodeURIComponent(decode(it))])
     .sort((a, b) => b.length - a.length)
-    .reduce((rest, secret) => rest.replaceAll(secret, '…').replaceAll(decode(secret), '…'), text);
+    .map((it) => new RegExp(it.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'), 'gi'))
+    .reduce((rest, secret) => rest.replace(secret, '…'), text);
 }
 
 function decode(text: string): string {

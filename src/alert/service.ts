@@ -204,7 +204,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
       const { lastExit } = loop.state;
       const last = lastExit ? `, the last ${howItEnded(lastExit)}` : '';
       const text = `${count(exits, 'exit')} of the worker within ${duration(periodMs)}${last}; singlepoll has given up (exit ${code})`;
-      const hint = `${facts.log() ? 'singlepoll logs -n 50, then: ' : ''}singlepoll start`;
+      const hint = `${facts.log() ? 'singlepoll logs -n 50, then: ' : ''}singlepoll reset    # starts it again with the same command`;
       return { kind: 'crash-loop', text, hint, lines: tail(), atUnixMs };
     }
     if (options.isStray(reason))

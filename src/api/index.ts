@@ -58,7 +58,7 @@ const RESTART_WAIT_MS = 10 * 60_000;
  * Starts a supervisor and resolves once its worker has polled, or it stands by. Rejects with a SinglepollError that has the exit
  * code and hint of the command; nothing runs then.
  */
-export function start(options: StartOptions = {}): Promise<Supervisor> {
+export async function start(options: StartOptions = {}): Promise<Supervisor> {
   const output = options.output ?? 'inherit';
   const child = spawn(process.execPath, ['--', PROGRAM, ...startWords(options)], {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),

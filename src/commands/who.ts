@@ -115,7 +115,7 @@ function screen(
   if (uninspectable.count > 0) {
     const users = Object.entries(uninspectable.users).map(([user, count]) => `${count} of ${user}`);
     lines.push(
-      `${uninspectable.count} processes could not be inspected (${users.join(', ')}); sudo sees them`,
+      `${uninspectable.count} ${uninspectable.count === 1 ? 'process' : 'processes'} could not be inspected (${users.join(', ')})${process.getuid?.() === 0 ? '' : '; sudo sees them'}`,
     );
   }
   if (uninspectable.hidden) lines.push('/proc hides other users’ processes (hidepid); sudo sees them');

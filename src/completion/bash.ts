@@ -27,8 +27,12 @@ _${name}_paths() {
 
 _${name}_bots() {
   local folder ids=''
-  for folder in "\${SINGLEPOLL_DIR:-$HOME/.local/state/singlepoll}"/[1-9]*; do ids+=" \${folder##*/}"; done
-  _${name}_offer -W "\${ids//\\*/}"
+  for folder in "\${SINGLEPOLL_DIR:-$HOME/.local/state/singlepoll}"/[1-9]*; do
+    folder=\${folder##*/}
+    # compgen expands its words: nothing but a number may get there.
+    [[ $folder == *[!0-9]* ]] || ids+=" $folder"
+  done
+  _${name}_offer -W "$ids"
 }
 
 _${name}() {

@@ -8,6 +8,7 @@ export function zsh({ name, options, commands }: Grammar): string {
 _${name}_bots() {
   local -a bots
   bots=(\${SINGLEPOLL_DIR:-$HOME/.local/state/singlepoll}/[1-9]*(N:t))
+  bots=(\${bots:#*[^0-9]*})
   compadd -a bots
 }
 

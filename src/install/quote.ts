@@ -20,11 +20,17 @@ export function systemdWord(word: string, expandsVariables = true): string {
   return `"${escaped}"`;
 }
 
-/** A setting that is one path as it stands: WorkingDirectory=, EnvironmentFile=. */
+/** A setting that is one path as it stands: WorkingDirectory=. */
 export function systemdPath(path: string): string {
   if (CONTROL.test(path) || path.endsWith(' ') || path.endsWith('\\'))
     throw refused('what a unit file can’t hold', path);
   return path.replaceAll('%', '%%');
+}
+
+/** EnvironmentFile= takes "an absolute filename or wildcard expression": what would mean several files is refused. */
+export function systemdFile(path: string): string {
+  if (/[\\*?[]/.test(path)) throw refused('a wildcard of systemd (\\ * ? [)', path);
+  return systemdPath(path);
 }
 
 /** Text for people within a unit. */

@@ -1,7 +1,7 @@
 /** The unit, system or user. Pure. Every setting that is not obvious says in a comment why it is so. Facts: systemd.service(5), .exec(5). */
 import { markerText } from './marker.ts';
 import type { Plan } from './plan.ts';
-import { systemdPath, systemdText, systemdWord } from './quote.ts';
+import { systemdFile, systemdPath, systemdText, systemdWord } from './quote.ts';
 
 /** Longer than all that singlepoll needs to cure itself (--deaf-after, a worker that does not end). */
 const WATCHDOG_MIN_S = 300;
@@ -37,7 +37,7 @@ export function systemdUnit(plan: Plan): string {
     'ExecReload=/bin/kill -HUP $MAINPID',
     `WorkingDirectory=${systemdPath(cwd)}`,
     '# Token, options and PATH of the shell in which it was installed (0600).',
-    `EnvironmentFile=${systemdPath(plan.envPath)}`,
+    `EnvironmentFile=${systemdFile(plan.envPath)}`,
     ...(runAs === null ? [] : [`User=${runAs}`]),
     'Restart=on-failure',
     'RestartSec=10s',

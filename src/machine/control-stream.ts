@@ -1,6 +1,6 @@
 /** A request on the control channel that is answered by many lines, or that may be given up: see control.ts. */
 import net from 'node:net';
-import { type Request, withShortPath } from './control.ts';
+import { parseObject, type Request, withShortPath } from './control.ts';
 
 export interface ControlStream {
   close(): void;
@@ -40,9 +40,10 @@ export function openControlStream(
         text += chunk;
         if (text.length > LINE_MAX) return end();
         for (let at = text.indexOf('\n'); at >= 0 && !over; at = text.indexOf('\n')) {
-          const value: unknown = JSON.parse(text.slice(0, at));
+          const value = parseObject(text.slice(0, at));
           text = text.slice(at + 1);
-          if (typeof value === 'object' && value !== null) heard(value as Record<string, unknown>);
+          if (value === null) return end();
+          heard(value);
         }
       });
       it.on('error', end);

@@ -136,11 +136,15 @@ function serveOne(socket: net.Socket, handle: Handler): void {
 }
 
 function parseRequest(text: string): Request | null {
+  const value = parseObject(text.slice(0, text.indexOf('\n')));
+  return typeof value?.cmd === 'string' ? (value as Request) : null;
+}
+
+/** One line of the channel; null: not an object of JSON. */
+export function parseObject(line: string): Record<string, unknown> | null {
   try {
-    const value: unknown = JSON.parse(text.slice(0, text.indexOf('\n')));
-    if (typeof value !== 'object' || value === null || typeof (value as Request).cmd !== 'string')
-      return null;
-    return value as Request;
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
   } catch {
     return null;
   }
@@ -176,8 +180,14 @@ export function askControl(
         text += chunk;
         if (text.length > ANSWER_BYTES_MAX) return silent();
         for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
-          const value = JSON.parse(text.slice(0, end)) as Answer & { say?: string };
+          const value = parseObject(text.slice(0, end)) as (Answer & { say?: string }) | null;
           text = text.slice(end + 1);
+          if (value === null) {
+            clearTimeout(timer);
+            socket.destroy();
+            reject(new NoAnswer('what listens there does not answer as a supervisor does'));
+            return;
+          }
           if (typeof value.say === 'string' && value.ok === undefined) {
             if (value.say !== '') options.say?.(value.say);
           } else {

@@ -11,14 +11,16 @@ export interface Owner {
   ready(text: string): void;
   /** Told when the program has gone; the present listener alone, at once where it has gone before. */
   onGone(listener: () => void): void;
-  /** Tells why it ends; resolves when that has left. Only the first time counts. */
+  /** Tells why it ends; resolves when that has left, or was not taken within half a second. Only the first time counts. */
   end(why: unknown): Promise<void>;
 }
 
+/** A program that does not read its end must not keep its supervisor from ending. */
+const END_MS = 500;
+
 /** To be called once, in a process that src/api has started. */
-export function openOwner(): Owner {
+export function openOwner(socket = new net.Socket({ fd: OWNER_FD, readable: true, writable: true })): Owner {
   delete process.env[OWNED_VARIABLE];
-  const socket = new net.Socket({ fd: OWNER_FD, readable: true, writable: true });
   let isReady = false;
   let isGone = false;
   let hasEnded = false;
@@ -30,9 +32,27 @@ export function openOwner(): Owner {
     gone();
   };
   socket.on('end', leave).on('close', leave).on('error', leave).resume().unref();
+  // Nobody reads: of the states only the newest is worth memory. What else is told is told once.
+  let unsaid: Message | null = null;
+  const write = (message: Message, onSent = () => {}) => {
+    socket.write(`${maskText(JSON.stringify(message), [])}\n`, () => {
+      onSent();
+      if (socket.writableLength === 0) sayState();
+    });
+  };
+  const sayState = () => {
+    const message = unsaid;
+    unsaid = null;
+    if (message && !isGone) write(message);
+  };
   const tell = (message: Message, onSent = () => {}) => {
-    if (isGone) onSent();
-    else socket.write(`${maskText(JSON.stringify(message), [])}\n`, () => onSent());
+    if (isGone) return onSent();
+    if ('state' in message && socket.writableLength > 0) {
+      unsaid = message;
+      return;
+    }
+    sayState();
+    write(message, onSent);
   };
   return {
     get isReady() {
@@ -53,7 +73,17 @@ export function openOwner(): Owner {
       hasEnded = true;
       const hint = SinglepollError.is(why) ? why.hint : undefined;
       const reason = why instanceof Error ? why.message : String(why);
-      return new Promise((resolve) => tell({ end: { reason, hint } }, resolve));
+      return new Promise((resolve) => {
+        const timer = setTimeout(() => {
+          isGone = true;
+          socket.destroy();
+          resolve();
+        }, END_MS);
+        tell({ end: { reason, hint } }, () => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
     },
   };
 }

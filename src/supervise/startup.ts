@@ -58,12 +58,25 @@ export interface Startup extends StartRequest {
   readonly signal: AbortSignal;
 }
 
-/** Null: no service manager wants to be told. */
-export async function openServiceOf(config: Config, report: Report): Promise<Service | null> {
-  if (!('NOTIFY_SOCKET' in process.env)) return null;
-  const { openService } = await import('../service/notify.ts');
-  const service = openService(process.env, { report, deafAfterMs: config.deafAfterMs });
-  return config.dryRun ? null : service;
+/** What service managers say to this process alone (sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3)). */
+const SERVICE_VARIABLES = [
+  ...['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'],
+  ...['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES'],
+];
+
+/** Takes them out of the environment: neither the worker nor a tool may speak for us. Null: no service manager wants to be told. */
+export async function openServiceOf(
+  config: Pick<Config, 'deafAfterMs' | 'dryRun'>,
+  report: Report,
+): Promise<Service | null> {
+  try {
+    if (!('NOTIFY_SOCKET' in process.env)) return null;
+    const { openService } = await import('../service/notify.ts');
+    const service = openService(process.env, { report, deafAfterMs: config.deafAfterMs });
+    return config.dryRun ? null : service;
+  } finally {
+    for (const name of SERVICE_VARIABLES) delete process.env[name];
+  }
 }
 
 /** Null: no health endpoint was asked for. */

@@ -145,7 +145,7 @@ describe('alerts', { concurrency: 4 }, () => {
     const [text = ''] = told(b);
     assert.match(
       text,
-      /^crash loop: @\w+ on \S+\n2 exits of the worker within 60 s, the last with code 3; singlepoll has given up \(exit 3\)\nat .*\nits last lines:\n\| last words 1 of 3\n\| last words 2 of 3\n\| last words 3 of 3\nnext: singlepoll start$/,
+      /^crash loop: @\w+ on \S+\n2 exits of the worker within 60 s, the last with code 3; singlepoll has given up \(exit 3\)\nat .*\nits last lines:\n\| last words 1 of 3\n\| last words 2 of 3\n\| last words 3 of 3\nnext: singlepoll reset {4}# starts it again with the same command$/,
     );
     assert.equal(hook.posts.length, 5);
     for (const { method, headers } of hook.posts) {

@@ -13,7 +13,9 @@ const folder = mkdtempSync(join(tmpdir(), 'sp-completion-'));
 // fish may still write into its HOME behind us.
 after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
 const states = join(folder, 'states');
-for (const id of ['12345', '678', 'other']) mkdirSync(join(states, id), { recursive: true });
+// A shell that expanded the last would offer 799.
+for (const id of ['12345', '678', 'other', '7$(echo 99)', '9x'])
+  mkdirSync(join(states, id), { recursive: true });
 symlinkSync(PROGRAM, join(folder, 'singlepoll'));
 const env = {
   PATH: `${folder}:${process.env.PATH}`,

@@ -31,3 +31,11 @@ test('the command comes last, behind --; what is not an option of the command is
   ]);
   assert.deepEqual(startWords({}), ['start', '--no-detach', '--no-dry-run']);
 });
+
+test('what start() does not have is refused by name, whatever a command line would make of it', () => {
+  for (const name of ['detach', 'dryRun', 'stopTimout', 'toString'])
+    assert.throws(() => startWords({ [name]: true } as never), {
+      ...{ name: 'SinglepollError', exitCode: 64 },
+      message: `"${name}" is not an option of start()`,
+    });
+});

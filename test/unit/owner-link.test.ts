@@ -1,0 +1,57 @@
+// What a supervisor tells the program that it belongs to, when that does not read.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { openOwner } from '../../src/owner/link.ts';
+
+/** More than a socket keeps for its reader. */
+const MUCH = 'x'.repeat(4 << 20);
+
+async function link(t: TestContext) {
+  const folder = mkdtempSync(join(tmpdir(), 'sp-owner-'));
+  const server = net.createServer({ pauseOnConnect: true }).listen(join(folder, 's'));
+  await once(server, 'listening');
+  const ours = net.connect(join(folder, 's'));
+  const [[theirs]] = (await Promise.all([once(server, 'connection'), once(ours, 'connect')])) as [
+    [net.Socket],
+    unknown,
+  ];
+  t.after(() => {
+    for (const it of [ours, theirs]) it.destroy();
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+  return { owner: openOwner(ours), ours, theirs };
+}
+
+test('a program that does not read does not keep its supervisor from ending', async (t) => {
+  const { owner, ours } = await link(t);
+  await owner.end(MUCH);
+  assert.equal(ours.destroyed, true);
+});
+
+test('a program that did not read for a while hears the newest state, and all else in its order', async (t) => {
+  const { owner, theirs } = await link(t);
+  owner.tell({ control: MUCH });
+  for (let i = 0; i < 100; i++) owner.tell({ state: i % 2 === 0 ? 'backoff' : 'starting' });
+  owner.tell({ state: 'polling' });
+  owner.ready('');
+  owner.tell({ state: 'stopping' });
+  owner.tell({ state: 'stopped' });
+  let text = '';
+  theirs.setEncoding('utf8').on('data', (part: string) => {
+    text += part;
+    if (text.endsWith('"stopped"}\n')) theirs.destroy();
+  });
+  theirs.resume();
+  await once(theirs, 'close');
+  assert.deepEqual(text.trimEnd().split('\n').slice(1), [
+    '{"state":"polling"}',
+    '{"ready":true}',
+    '{"state":"stopped"}',
+  ]);
+});
