@@ -109,8 +109,10 @@ function isTrusted(path: string): boolean {
 }
 
 function sayPlan(found: Found): void {
-  const how = found.kind === 'cron' ? 'the line of the crontab' : 'the service';
-  process.stdout.write(`would stop and remove ${how} ${found.name}\n`);
+  const { kind, name } = found;
+  const what =
+    kind === 'cron' ? `remove the line of ${name} in the crontab` : `stop and remove the service ${name}`;
+  process.stdout.write(`would ${what}\n`);
   for (const path of filesToRemove(found)) process.stdout.write(`would remove ${plain(path)}\n`);
 }
 
