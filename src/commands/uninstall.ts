@@ -1,6 +1,6 @@
 /** `singlepoll uninstall`: stops what `install` has made to start at boot, and takes away that and nothing else. */
-import { readdirSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { lstatSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { isProgramInPath } from '../doctor/in-path.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { linesOf, withoutLine } from '../install/crontab.ts';
@@ -51,7 +51,11 @@ function installed(): Found[] {
       for (const path of filesOf(dirname(unitPath(kind, system, 'any', process.env)))) {
         const there = /\.(?:service|plist)$/.test(path) ? present(path) : { kind: 'none' as const };
         // A copy under another name is its maker's.
-        if (there.kind === 'ours' && path === unitPath(kind, system, there.made.name, process.env))
+        if (
+          there.kind === 'ours' &&
+          isTrusted(path) &&
+          path === unitPath(kind, system, there.made.name, process.env)
+        )
           found.push({ kind, system, name: there.made.name, path, made: there.made });
       }
     }
@@ -76,15 +80,39 @@ function filesOf(folder: string): string[] {
 /** Only what lies in the folder of such files: a marker that somebody has changed must not lead elsewhere. */
 function filesToRemove({ kind, path, made, name }: Found): string[] {
   const own = (made?.files ?? []).filter(
-    (it) => it.endsWith(`/install/${name}.env`) || it.endsWith(`/install/${name}.sh`),
+    (it) => ['.env', '.sh'].some((ending) => basename(it) === `${name}${ending}`) && isPrivate(dirname(it)),
   );
   const log = own[0] === undefined || kind !== 'launchd' ? [] : [join(dirname(own[0]), `${name}.log`)];
   return [...new Set([path, ...own, ...log])];
 }
 
+/** Our folder of such files, or one of another state folder that nobody else can have made or led us to. */
+function isPrivate(folder: string): boolean {
+  if (folder === privateFolder(process.env, false)) return true;
+  try {
+    const { uid, mode } = lstatSync(folder);
+    const isOurs = uid === process.getuid?.() && (mode & 0o777) === 0o700;
+    return isOurs && basename(folder) === 'install' && realpathSync(folder) === folder;
+  } catch {
+    return false;
+  }
+}
+
+/** As root: what others have written says nothing. */
+function isTrusted(path: string): boolean {
+  if (process.getuid?.() !== 0) return true;
+  try {
+    return lstatSync(path).uid === 0 && statSync(path).uid === 0;
+  } catch {
+    return false;
+  }
+}
+
 function sayPlan(found: Found): void {
-  const how = found.kind === 'cron' ? 'the line of the crontab' : 'the service';
-  process.stdout.write(`would stop and remove ${how} ${found.name}\n`);
+  const { kind, name } = found;
+  const what =
+    kind === 'cron' ? `remove the line of ${name} in the crontab` : `stop and remove the service ${name}`;
+  process.stdout.write(`would ${what}\n`);
   for (const path of filesToRemove(found)) process.stdout.write(`would remove ${plain(path)}\n`);
 }
 
