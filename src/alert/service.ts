@@ -221,7 +221,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
     return {
       kind: 'ended',
       text: `${worker ? 'the worker ended and is not started again' : reason} (exit ${code})`,
-      hint: 'singlepoll start',
+      hint: 'singlepoll reset    # starts it again with the same command',
       lines: worker ? tail() : [],
       atUnixMs,
     };

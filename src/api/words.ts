@@ -11,50 +11,7 @@ type Wanted = Exclude<OptionName, NotOffered>;
 type Differing = Exclude<Offered, Wanted> | Exclude<Wanted, Offered>;
 const complete: Differing extends never ? true : Differing = true;
 
-/** All of them, for those who call without types; the option table itself would bring half of the program in. */
-const OFFERED: Readonly<Record<Wanted, true>> = {
-  config: true,
-  envFile: true,
-  tokenFile: true,
-  tokenEnv: true,
-  apiRoot: true,
-  stray: true,
-  strayScope: true,
-  dropPending: true,
-  keepWebhook: true,
-  takeover: true,
-  wait: true,
-  noGateway: true,
-  gatewayPort: true,
-  sealed: true,
-  onRival: true,
-  rivalAfter: true,
-  deafAfter: true,
-  requireGateway: true,
-  allowSetWebhook: true,
-  lease: true,
-  leaseProfile: true,
-  leaseTtl: true,
-  restart: true,
-  backoff: true,
-  maxRestarts: true,
-  stopTimeout: true,
-  heartbeat: true,
-  startTimeout: true,
-  logFile: true,
-  logSize: true,
-  logKeep: true,
-  http: true,
-  readyInStandby: true,
-  logFormat: true,
-  noAlerts: true,
-  alertUrl: true,
-  alertFormat: true,
-  alertCooldown: true,
-  digest: true,
-  digestZone: true,
-  sandbox: true,
-};
+const NOT_OFFERED: ReadonlySet<string> = new Set<NotOffered>(['dryRun', 'detach']);
 
 /** Throws 64 for what is no option of `start()`. */
 export function startWords(options: StartOptions): string[] {
@@ -68,10 +25,11 @@ export function startWords(options: StartOptions): string[] {
   return ['start', ...ours, ...words, ...(command.length > 0 ? ['--', ...command] : [])];
 }
 
+/** Names that are no option at all are answered by the command, which knows what was meant. */
 function checked(option: [string, unknown]): [string, unknown] {
-  const name = option[0];
-  if (Object.hasOwn(OFFERED, name)) return option;
-  throw new SinglepollError(EXIT.usage, `${JSON.stringify(name.slice(0, 64))} is not an option of start()`);
+  const [name] = option;
+  if (!NOT_OFFERED.has(name)) return option;
+  throw new SinglepollError(EXIT.usage, `${name} is not an option of start()`);
 }
 
 function flagOf(name: string): string {

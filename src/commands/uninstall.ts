@@ -37,7 +37,7 @@ export async function run(own: Readonly<Record<string, unknown>>): Promise<numbe
     return EXIT.ok;
   }
   for (const it of found) {
-    if (own.print === true) sayPlan(it);
+    if (own.print === true) await sayPlan(it);
     else await remove(it);
   }
   return EXIT.ok;
@@ -108,11 +108,15 @@ function isTrusted(path: string): boolean {
   }
 }
 
-function sayPlan(found: Found): void {
+async function sayPlan(found: Found): Promise<void> {
   const { kind, name } = found;
   const what =
     kind === 'cron' ? `remove the line of ${name} in the crontab` : `stop and remove the service ${name}`;
   process.stdout.write(`would ${what}\n`);
+  for (const { doc } of found.kind === 'cron' ? await runsOf(found.made) : [])
+    process.stdout.write(
+      `would stop supervisor ${doc?.supervisor?.pid ?? 'unknown'}, worker ${doc?.worker?.pid ?? 'none'}, whoever started them\n`,
+    );
   for (const path of filesToRemove(found)) process.stdout.write(`would remove ${plain(path)}\n`);
 }
 
