@@ -193,10 +193,9 @@ async function check(plan: Plan, force: boolean): Promise<boolean> {
   return there.kind === 'ours';
 }
 
-/** Degraded is an answer, too. */
 function systemdAnswers(system: boolean): boolean {
-  const { stdout } = tool('systemctl', [...(system ? [] : ['--user']), 'is-system-running']);
-  return !['', 'offline', 'unknown'].includes(stdout.trim());
+  const words = [...(system ? [] : ['--user']), 'show', '-p', 'Version', '--value'];
+  return tool('systemctl', words).stdout.trim() !== '';
 }
 
 async function installUnit(plan: Plan, { update, now, config }: How & { config: Config }): Promise<void> {

@@ -11,7 +11,15 @@ import { until } from '../support/wait.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sp-completion-'));
 // fish may still write into its HOME behind us.
-after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 }));
+after(() => until('fish to leave the folder alone', () => removed(folder)));
+function removed(path: string): boolean {
+  try {
+    rmSync(path, { recursive: true, force: true });
+    return true;
+  } catch {
+    return false;
+  }
+}
 const states = join(folder, 'states');
 // A shell that expanded the last would offer 799.
 for (const id of ['12345', '678', 'other', '7$(echo 99)', '9x'])
