@@ -11,6 +11,8 @@ export interface FlightRequest {
   readonly path: string;
   readonly body: string;
   readonly userAgent: string | undefined;
+  /** Asked when the connection is there, which may be long after it was begun (a machine that slept). */
+  readonly mayGo: () => boolean;
 }
 
 /** Normally it takes no time at all. */
@@ -20,7 +22,7 @@ const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
 
 export function fly(
   to: Pick<Dispatcher, 'dispatch'>,
-  { path, body, userAgent }: FlightRequest,
+  { path, body, userAgent, mayGo }: FlightRequest,
   onEnd: (answer: (Answer & { readonly headers: readonly (string | Buffer)[] }) | Error | null) => void,
 ): Flight {
   let controller: Dispatcher.DispatchController | null = null;
@@ -50,6 +52,7 @@ export function fly(
     to.dispatch(request, {
       onRequestStart(started) {
         controller = started;
+        if (!mayGo()) aborted = true;
         // Given up before it was sent: now it never is.
         if (aborted) started.abort(new Error('given up'));
       },

@@ -149,6 +149,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
       path: `${upstream.prefix}/bot${token}${asked?.environment ?? ''}/getUpdates`,
       body: asked ? pollBody(asked.args, timeoutMs) : '',
       userAgent: asked?.request.headers['user-agent'],
+      mayGo: mayPoll,
     };
     const flight = fly(upstream.polls, request, (answer) => {
       const land = (landing: Landing) => send({ kind: 'landed', attempt, landing, random: Math.random() });

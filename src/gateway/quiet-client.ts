@@ -42,9 +42,12 @@ export async function openQuietClient(options: QuietClientOptions): Promise<Quie
         headers: withLength(headers as readonly string[], root.host, body as Buffer | string | null),
         setHost: false,
       } as unknown as RequestOptions);
-      limitConnecting(asked, secure ? 'secureConnect' : 'connect', connectMs);
-      carry(asked, handler);
-      asked.end(body ?? undefined);
+      const controller = carry(asked, handler);
+      whenConnected(asked, secure ? 'secureConnect' : 'connect', connectMs, () => {
+        // The last moment to think better of it: until then not a byte has left.
+        handler.onRequestStart?.(controller, {});
+        if (!asked.destroyed) asked.end(body ?? undefined);
+      });
       return true;
     },
     retire() {
@@ -62,20 +65,22 @@ function withLength(headers: readonly string[], host: string, body: Buffer | str
   return all;
 }
 
-function limitConnecting(asked: ClientRequest, done: string, ms: number): void {
+function whenConnected(asked: ClientRequest, done: string, ms: number, go: () => void): void {
   asked.once('socket', (socket) => {
-    if (!socket.connecting) return;
+    if (!socket.connecting) return go();
     const late = () =>
       asked.destroy(Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' }));
     const timer = setTimeout(late, ms).unref();
-    const clear = () => clearTimeout(timer);
-    socket.once(done, clear);
-    socket.once('close', clear);
+    socket.once(done, () => {
+      clearTimeout(timer);
+      go();
+    });
+    socket.once('close', () => clearTimeout(timer));
   });
 }
 
 /** Tells the handler of an answer, and of its end or failure once. */
-function carry(asked: ClientRequest, handler: Handler): void {
+function carry(asked: ClientRequest, handler: Handler): Dispatcher.DispatchController {
   let answer: IncomingMessage | null = null;
   let over = false;
   const controller = {
@@ -95,8 +100,6 @@ function carry(asked: ClientRequest, handler: Handler): void {
   // Nothing is left to hope for: also where an answer that changes the protocol (101), or an end of ours, is no error to Node.
   asked.on('close', () => fail(cutOff()));
   asked.on('upgrade', (_response, socket) => void socket.destroy());
-  // Told before the connection is there, so that who gives up meanwhile can say so.
-  handler.onRequestStart?.(controller, {});
   asked.on('response', (response) => {
     answer = response;
     response.on('error', fail);
@@ -111,6 +114,7 @@ function carry(asked: ClientRequest, handler: Handler): void {
       handler.onResponseEnd?.(controller, {});
     });
   });
+  return controller;
 }
 
 function cutOff(): Error {

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { openQuietClient } from '../../src/gateway/quiet-client.ts';
+import { until } from '../support/wait.ts';
 
 async function client(t: TestContext, answer: (socket: Socket) => void) {
   const sockets: Socket[] = [];
@@ -91,6 +92,28 @@ test('quiet client: a call that is given up frees the connection for the next', 
   assert.equal(await call(quiet), '200 ok');
   assert.equal(sockets.length, 2);
   assert.ok(sockets[0]?.destroyed || sockets[0]?.readableEnded, 'the first is closed');
+});
+
+test('quiet client: a call that is thought better of when its connection is there leaves without a byte', async (t) => {
+  let asked = 0;
+  const { quiet, sockets } = await client(t, () => {
+    asked += 1;
+  });
+  const error = await new Promise<Error>((resolve) =>
+    quiet.dispatch(
+      { method: 'POST', path: '/', headers: [], body: 'timeout=1' },
+      {
+        onRequestStart: (controller) => controller.abort(new Error('too late')),
+        onResponseError: (_controller, why) => resolve(why),
+      },
+    ),
+  );
+  assert.equal(error.message, 'too late');
+  await until(
+    'the connection to be seen and closed',
+    () => sockets[0]?.readableEnded || sockets[0]?.destroyed,
+  );
+  assert.equal(asked, 0);
 });
 
 test('quiet client: nobody listens', async (t) => {
