@@ -1,25 +1,17 @@
 // The completion scripts, in the shells that they are for.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { longFlag, OPTION_NAMES } from '../../src/config/options.ts';
 import { PROGRAM } from '../support/cli.ts';
-import { until } from '../support/wait.ts';
+import { isRemoved, until } from '../support/wait.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sp-completion-'));
 // fish may still write into its HOME behind us.
-after(() => until('fish to leave the folder alone', () => removed(folder)));
-function removed(path: string): boolean {
-  try {
-    rmSync(path, { recursive: true, force: true });
-    return true;
-  } catch {
-    return false;
-  }
-}
+after(() => until('fish to leave the folder alone', () => isRemoved(folder)));
 const states = join(folder, 'states');
 // A shell that expanded the last would offer 799.
 for (const id of ['12345', '678', 'other', '7$(echo 99)', '9x'])

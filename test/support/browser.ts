@@ -1,12 +1,12 @@
 // Headless Chromium, driven over a pipe by its DevTools protocol (chromedevtools.github.io/devtools-protocol): what a page
 // looks like and does for a person, at a width, in the dark, without scripts.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
-import { until, within } from './wait.ts';
+import { isRemoved, until, within } from './wait.ts';
 
 interface Message {
   id?: number;
@@ -53,7 +53,7 @@ export async function openBrowser(t: TestContext, hosts: readonly string[] = [])
     child.kill('SIGKILL');
     await until('the browser to end', () => child.exitCode !== null || child.signalCode !== null);
     // Its helpers may still be writing for a moment.
-    rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+    await until('the profile to be removed', () => isRemoved(profile));
   });
   const wire = speak(child);
   const { targetInfos } = (await wire.call('Target.getTargets')) as {

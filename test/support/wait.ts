@@ -1,5 +1,6 @@
 // Waiting for a condition with a deadline: the only way the tests spend time. Never a bare sleep: where a test
 // must show that something does NOT happen, `staysTrue` looks at the condition for the whole while.
+import { rmSync } from 'node:fs';
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
@@ -64,5 +65,15 @@ export async function within<T>(
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** Removes a folder; false while somebody still writes into it. */
+export function isRemoved(folder: string): boolean {
+  try {
+    rmSync(folder, { recursive: true, force: true });
+    return true;
+  } catch {
+    return false;
   }
 }
