@@ -21,7 +21,7 @@ test('http: a polling run is alive, ready and measured; nothing of it holds a to
   b.sandbox.text('hello');
   const run = await b.polling(['--http', '0', '--stray', 'production_polling_bot', ...POLITE]);
   // The stray polls, too: that alone says nothing of the run.
-  await run.waitFor(/\n/);
+  await run.waitFor(/^\[bot\] .*\n/m);
   assert.match(run.stderr().split('\n')[0] ?? '', new RegExp(`${b.botId}`), 'the first line names the bot');
   const port = await httpPort(run);
   await until('readiness', async () => (await code(port, '/readyz')) === 200, { seen: run.seen });
