@@ -1,11 +1,12 @@
 /** `singlepoll init`: a commented singlepoll.toml for the project in the working folder. */
-import { accessSync, constants, lstatSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { showValue } from '../config/show-value.ts';
-import { isProgramInPath } from '../doctor/in-path.ts';
+import { exists } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { chooseCommand, draft, type Programs, readsApiRoot } from '../init/draft.ts';
+import { findExecutable, isProgramInPath } from '../machine/executable.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import { type Facts, studyProject } from '../project/facts.ts';
 import { commandsOf } from '../project/shell-line.ts';
@@ -23,7 +24,7 @@ export async function run(own: Readonly<Record<string, unknown>>): Promise<numbe
   const overwrites = print || own.force === true;
   if (
     !overwrites &&
-    isThere(path) &&
+    exists(path) &&
     !(asks && (await yes(`${NAME} is there already. Overwrite it? [y/N] `)))
   ) {
     throw new SinglepollError(
@@ -36,7 +37,7 @@ export async function run(own: Readonly<Record<string, unknown>>): Promise<numbe
   const typed = asks && chooseCommand(facts, programs) === null ? await askCommand() : null;
   const { toml, command, commandFrom } = draft(facts, programs, typed);
   if (print) process.stdout.write(toml);
-  else write(path, toml, overwrites || isThere(path));
+  else write(path, toml, overwrites || exists(path));
   const talk = print ? process.stderr : process.stdout;
   talk.write(`${print ? '' : `${NAME} written\n`}${words(facts, command, commandFrom)}`);
   return EXIT.ok;
@@ -51,16 +52,6 @@ function read(folder: string): ReturnType<typeof readProject> {
       `${showValue(folder)} can’t be read: ${(error as NodeJS.ErrnoException).code}`,
       'cd to the folder of the project',
     );
-  }
-}
-
-/** A symlink to nothing counts: writing through it would make a file elsewhere. */
-function isThere(path: string): boolean {
-  try {
-    lstatSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }
 
@@ -86,23 +77,13 @@ function write(path: string, toml: string, replace: boolean): void {
 }
 
 function programsOf(folder: string): Programs {
-  const venv = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find((path) =>
-    isRunnable(join(folder, path)),
+  const venv = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find(
+    (path) => findExecutable(path, folder, '').ok,
   );
   return {
     venvPython: venv ?? null,
-    has: (program) =>
-      program.includes('/') ? isRunnable(resolve(folder, program)) : isProgramInPath(program, process.env),
+    has: (program) => findExecutable(program, folder, process.env.PATH).ok,
   };
-}
-
-function isRunnable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function words(facts: Facts, command: readonly string[] | null, from: string | null): string {
@@ -114,16 +95,16 @@ function words(facts: Facts, command: readonly string[] | null, from: string | n
   }
   if (command === null)
     lines.push('no command was found: fill in `command`, or give it to singlepoll start -- …');
-  const { library } = facts;
+  const { library: found } = facts;
   const ready = readsApiRoot(facts);
   if (ready !== null) lines.push(`TELEGRAM_API_ROOT: ${plain(ready)} reads it already`);
-  else if (library?.library.apiRoot) {
+  else if (found?.library.apiRoot) {
     lines.push(
-      `${library.library.name} (${plain(library.file)}:${library.line}): this line lets it poll through singlepoll’s gateway, which keeps every 409 away:`,
-      `  ${library.library.apiRoot}`,
+      `${found.library.name} (${plain(found.file)}:${found.line}): this line lets it poll through singlepoll’s gateway, which keeps every 409 away:`,
+      `  ${found.library.apiRoot}`,
     );
-  } else if (library) {
-    lines.push(`${library.library.name} speaks MTProto, not the Bot API: the gateway does not see it`);
+  } else if (found) {
+    lines.push(`${found.library.name} speaks MTProto, not the Bot API: the gateway does not see it`);
   } else
     lines.push('no Telegram library was recognized: let the bot take its API root from TELEGRAM_API_ROOT');
   lines.push('next: singlepoll doctor, singlepoll start --dry-run');

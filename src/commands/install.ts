@@ -7,7 +7,6 @@ import { secretFlags } from '../config/secret-flags.ts';
 import { holdsTokenShape } from '../config/show-value.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { flagWords } from '../detach/launch.ts';
-import { isProgramInPath } from '../doctor/in-path.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { cronLine, LONGEST_COMMAND, withLine } from '../install/crontab.ts';
 import { envFileText, variablesToKeep } from '../install/env-file.ts';
@@ -17,6 +16,7 @@ import { chooseName, findKind, present, privateFolder, unitPath } from '../insta
 import type { Kind, Plan } from '../install/plan.ts';
 import { systemdUnit } from '../install/systemd.ts';
 import { wrapperScript } from '../install/wrapper.ts';
+import { isProgramInPath } from '../machine/executable.ts';
 import { plain } from '../output/plain.ts';
 import { checkCommand } from '../supervise/announce.ts';
 import { configure, warn } from './context.ts';

@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { findStateDir } from '../config/state-dir.ts';
-import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
+import { bareStatus, type LeaseEntry, type Problem, type StatusDocument } from '../core/status.ts';
 import type { Holder } from '../machine/lock.ts';
 import type { Stray } from '../machine/strays.ts';
 import { duration } from '../output/words.ts';
@@ -45,9 +45,10 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
     });
   }
   return {
-    bot: config.botId === null ? null : { id: config.botId, username: telegram.username },
-    state: 'stopped',
-    healthy: false,
+    ...bareStatus(
+      config.botId === null ? null : { id: config.botId, username: telegram.username },
+      'stopped',
+    ),
     problems,
     supervisor: holder
       ? {
@@ -58,13 +59,9 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
           cwd: holder.cwd,
         }
       : null,
-    worker: null,
-    polling: null,
     webhook: telegram.webhook,
     strays: strays.filter(({ grade }) => grade !== 'hint').map(toEntry),
     lease,
-    log: null,
-    alerts: null,
   };
 }
 

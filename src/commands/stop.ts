@@ -1,13 +1,11 @@
 /** `singlepoll stop`: asks the supervisor to end its worker tree and itself, and says what was stopped. */
 
-import { EXIT, SinglepollError } from '../errors.ts';
+import { EXIT } from '../errors.ts';
 import { type Answer, NoSupervisor } from '../machine/control.ts';
 import { configureUnlessNamed, namedBot, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
 import { askSupervisor, locate } from './locate.ts';
-
-/** More than any --stop-timeout that somebody waits for by hand. */
-const STOP_WAIT_MS = 10 * 60_000;
+import { STOP_WAIT_MS, tellStopped } from './stopped.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configureUnlessNamed(invocation);
@@ -25,12 +23,6 @@ export async function run(invocation: Invocation): Promise<number> {
     process.stdout.write(`nothing to stop: ${error.message}\n`);
     return EXIT.ok;
   }
-  if (!answer.ok)
-    throw new SinglepollError(
-      EXIT.otherPoller,
-      `not stopped: ${answer.error}`,
-      'singlepoll reset --no-start',
-    );
-  process.stdout.write(`stopped: ${String(answer.stopped)}\n`);
+  tellStopped(answer);
   return EXIT.ok;
 }

@@ -1,7 +1,6 @@
 /** `singlepoll uninstall`: stops what `install` has made to start at boot, and takes away that and nothing else. */
 import { lstatSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { isProgramInPath } from '../doctor/in-path.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { linesOf, withoutLine } from '../install/crontab.ts';
 import { readCrontab, tool, writeCrontab } from '../install/hands.ts';
@@ -9,12 +8,11 @@ import { launchdLabel } from '../install/launchd.ts';
 import type { Made } from '../install/marker.ts';
 import { chooseName, present, privateFolder, unitPath } from '../install/place.ts';
 import { askControl } from '../machine/control.ts';
+import { isProgramInPath } from '../machine/executable.ts';
 import { plain } from '../output/plain.ts';
 import { workingFolder } from './context.ts';
 import { livingRuns, type Run } from './runs.ts';
-
-/** More than any --stop-timeout that somebody waits for by hand. */
-const STOP_WAIT_MS = 10 * 60_000;
+import { STOP_WAIT_MS, tellStopped } from './stopped.ts';
 
 interface Found {
   readonly kind: 'systemd' | 'launchd' | 'cron';
@@ -179,12 +177,5 @@ async function runsOf(made: Made | null): Promise<Run[]> {
 }
 
 async function stop({ control }: Run): Promise<void> {
-  const answer = await askControl(control, { cmd: 'stop' }, { timeoutMs: STOP_WAIT_MS });
-  if (!answer.ok)
-    throw new SinglepollError(
-      EXIT.otherPoller,
-      `not stopped: ${answer.error}`,
-      'singlepoll reset --no-start',
-    );
-  process.stdout.write(`stopped: ${String(answer.stopped)}\n`);
+  tellStopped(await askControl(control, { cmd: 'stop' }, { timeoutMs: STOP_WAIT_MS }));
 }

@@ -64,7 +64,8 @@ function homeUsable(passwdHome: string): boolean {
   return false;
 }
 
-function exists(path: string): boolean {
+/** Also of a symlink that leads nowhere. */
+export function exists(path: string): boolean {
   try {
     lstatSync(path);
     return true;

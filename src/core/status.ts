@@ -121,6 +121,24 @@ export interface StatusDocument {
   readonly alerts: AlertsEntry | null;
 }
 
+/** Of which nothing is known but the bot and the state. */
+export function bareStatus(bot: StatusDocument['bot'], state: RunState): StatusDocument {
+  return {
+    bot,
+    state,
+    healthy: false,
+    problems: [],
+    supervisor: null,
+    worker: null,
+    polling: null,
+    webhook: null,
+    strays: [],
+    lease: null,
+    log: null,
+    alerts: null,
+  };
+}
+
 /** `status` exits 0 healthy, 1 degraded, 3 not running. */
 export function statusExitCode(doc: Pick<StatusDocument, 'state' | 'healthy'>): 0 | 1 | 3 {
   if (doc.state === 'stopped') return 3;

@@ -1,14 +1,14 @@
 /** The machine: can singlepoll see processes, keep its state, trust the clock, and reach the Bot API? Looks only. */
-import { accessSync, constants, lstatSync, readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { findStateDir, stateDirPath } from '../config/state-dir.ts';
+import { exists, findStateDir, stateDirPath } from '../config/state-dir.ts';
 import { SinglepollError } from '../errors.ts';
+import { isProgramInPath } from '../machine/executable.ts';
 import { hasProcfs } from '../machine/procfs.ts';
 import type { ProjectFile } from '../project/files.ts';
 import { isExample } from '../project/files.ts';
 import { isEnvFile } from '../project/kinds.ts';
 import type { Finding } from './finding.ts';
-import { isProgramInPath } from './in-path.ts';
 import { tokensIn } from './tokens.ts';
 
 export interface Check {
@@ -93,15 +93,6 @@ export function checkStateFolder(env: Environment): Check {
       `the state folder ${path} can’t be written (${(error as NodeJS.ErrnoException).code})`,
       'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder',
     );
-  }
-}
-
-function exists(path: string): boolean {
-  try {
-    lstatSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }
 

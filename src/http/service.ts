@@ -5,7 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { type HttpAddress, isLoopback, showHttpAddress } from '../config/http-address.ts';
-import type { RunState, StatusDocument } from '../core/status.ts';
+import { bareStatus, type RunState, type StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';
 import type { Report } from '../output/report.ts';
@@ -174,10 +174,8 @@ function notOpened(address: HttpAddress, { code, message }: NodeJS.ErrnoExceptio
 
 function bootDocument(config: Config, state: RunState, startedAtMs: number): StatusDocument {
   return {
-    bot: config.botId === null ? null : { id: config.botId, username: null },
-    state,
+    ...bareStatus(config.botId === null ? null : { id: config.botId, username: null }, state),
     healthy: true,
-    problems: [],
     supervisor: {
       pid: process.pid,
       startedAt: new Date(startedAtMs).toISOString(),
@@ -185,12 +183,5 @@ function bootDocument(config: Config, state: RunState, startedAtMs: number): Sta
       command: [],
       cwd: config.cwd,
     },
-    worker: null,
-    polling: null,
-    webhook: null,
-    strays: [],
-    lease: null,
-    log: null,
-    alerts: null,
   };
 }

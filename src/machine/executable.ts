@@ -37,3 +37,8 @@ export function findExecutable(program: string, cwd: string, searchPath: string 
     problem: program.includes('/') ? `${program} does not exist` : `${program} was not found in PATH`,
   };
 }
+
+/** `name` is one without a slash. */
+export function isProgramInPath(name: string, env: Readonly<Record<string, string | undefined>>): boolean {
+  return findExecutable(name, '.', env.PATH).ok;
+}

@@ -30,14 +30,14 @@ export function studyProject(project: Project): Facts {
   const code = project.files.filter(({ path, text }) => text !== null && !isAside(path));
   const polls = code.flatMap(({ path, text }) => pollsIn(path, text!));
   const webhooks = code.flatMap(({ path, text }) => webhooksIn(path, text!));
-  const library = findLibrary(project);
-  const mtproto = library !== null && isMtproto(library.library) && polls.length === 0;
+  const found = findLibrary(project);
+  const mtproto = found !== null && isMtproto(found.library) && polls.length === 0;
   const texts = new Map(code.map(({ path, text }) => [path, text!]));
   return {
     project,
     reach,
     runs,
-    library,
+    library: found,
     polls,
     webhooks,
     takesUpdates: polls.length > 0 ? 'polling' : webhooks.length > 0 || mtproto ? 'webhook' : 'unknown',

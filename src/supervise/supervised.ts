@@ -87,7 +87,7 @@ export async function superviseLocked(
           }),
         }
       : null;
-  remember(botDir, startup, command, me?.username ?? null);
+  remember(startup, command, me?.username ?? null);
   const thrift = startThrift();
   const clearAgain = () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared());
   if (right) Object.assign(facts, { lease: right.status, leaseProblem: right.problem });
@@ -189,14 +189,9 @@ function keepsMemory({ config }: Startup): boolean {
   return config.polling && !config.sandbox;
 }
 
-function remember(
-  botDir: string,
-  startup: Startup,
-  command: readonly string[],
-  username: string | null,
-): void {
+function remember(startup: Startup, command: readonly string[], username: string | null): void {
   if (!keepsMemory(startup)) return;
-  const { config, flags, link, report } = startup;
+  const { config, flags, link, report, botDir } = startup;
   forgetEnd(botDir);
   try {
     const again = link ? { ...flags, detach: true } : flags;
