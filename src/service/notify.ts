@@ -61,7 +61,8 @@ export function openService(env: NodeJS.ProcessEnv, { report, deafAfterMs }: Ser
   let shown = '';
 
   const say = (line: string, more: Message = {}) => {
-    const changed = line === shown ? {} : { STATUS: line };
+    // Who is told that we are ready is told what that means, also where the tick of the watchdog has said it already.
+    const changed = line === shown && !more.READY ? {} : { STATUS: line };
     shown = line;
     sender.send({ ...changed, ...more });
   };
