@@ -4,7 +4,10 @@
  * in memory; each call takes two to three times what it takes undici.
  */
 import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
+import { connect, type Socket, type TcpNetConnectOpts } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import { forget } from './forget.ts';
 
 export interface QuietClientOptions {
   readonly root: URL;
@@ -30,6 +33,7 @@ export async function openQuietClient(options: QuietClientOptions): Promise<Quie
   const { request, Agent: HttpAgent } = secure ? await import('node:https') : await import('node:http');
   // Its time-out ends idle connections only: nobody listens to that of a call.
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: keepAliveMs });
+  if (secure) keepBelow(agent as unknown as Connecting, connectMs);
 
   return {
     dispatch({ method, path, headers, body }, handler) {
@@ -43,7 +47,7 @@ export async function openQuietClient(options: QuietClientOptions): Promise<Quie
         setHost: false,
       } as unknown as RequestOptions);
       const controller = carry(asked, handler);
-      whenConnected(asked, secure ? 'secureConnect' : 'connect', connectMs, () => {
+      whenConnected(asked, connectMs, () => {
         // The last moment to think better of it: until then not a byte has left.
         handler.onRequestStart?.(controller, {});
         if (!asked.destroyed) asked.end(body ?? undefined);
@@ -58,6 +62,41 @@ export async function openQuietClient(options: QuietClientOptions): Promise<Quie
   };
 }
 
+/** By TLS connection, which hides it: Node can reset only a TCP connection. */
+const below = new WeakMap<Duplex, Socket>();
+
+interface Connecting {
+  createConnection(
+    options: TcpNetConnectOpts & { socket?: Socket },
+    done: (error: Error | null, socket?: Duplex) => void,
+  ): Duplex | undefined;
+}
+
+/** A call is given its connection when that is secure. */
+function keepBelow(agent: Connecting, ms: number): void {
+  const { createConnection } = agent;
+  agent.createConnection = (options, done) => {
+    const socket = connect(options);
+    const timer = setTimeout(() => socket.destroy(late()), ms).unref();
+    const end = (error: Error | null, secured?: Duplex) => {
+      clearTimeout(timer);
+      done(error, secured);
+    };
+    socket.once('error', end).once('connect', () => {
+      socket.off('error', end);
+      const secured = createConnection.call(agent, { ...options, socket }, () => {}) as Duplex;
+      below.set(secured, socket);
+      secured.once('error', end).once('secureConnect', () => {
+        secured.off('error', end);
+        end(null, secured);
+      });
+    });
+    return undefined;
+  };
+}
+
+const belowOf = (socket: Socket): Socket => below.get(socket) ?? socket;
+
 function withLength(headers: readonly string[], host: string, body: Buffer | string | null): string[] {
   const all = ['host', host, ...headers];
   const named = headers.some((it, i) => i % 2 === 0 && it.toLowerCase() === 'content-length');
@@ -65,13 +104,13 @@ function withLength(headers: readonly string[], host: string, body: Buffer | str
   return all;
 }
 
-function whenConnected(asked: ClientRequest, done: string, ms: number, go: () => void): void {
+const late = (): Error => Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' });
+
+function whenConnected(asked: ClientRequest, ms: number, go: () => void): void {
   asked.once('socket', (socket) => {
     if (!socket.connecting) return go();
-    const late = () =>
-      asked.destroy(Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' }));
-    const timer = setTimeout(late, ms).unref();
-    socket.once(done, () => {
+    const timer = setTimeout(() => asked.destroy(late()), ms).unref();
+    socket.once('connect', () => {
       clearTimeout(timer);
       go();
     });
@@ -83,8 +122,13 @@ function whenConnected(asked: ClientRequest, done: string, ms: number, go: () =>
 function carry(asked: ClientRequest, handler: Handler): Dispatcher.DispatchController {
   let answer: IncomingMessage | null = null;
   let over = false;
+  let givenUp: Error | null = null;
   const controller = {
-    abort: (reason: Error) => void asked.destroy(reason),
+    abort(reason: Error) {
+      givenUp ??= reason;
+      if (asked.socket) forget(belowOf(asked.socket));
+      asked.destroy(reason);
+    },
     pause: () => void answer?.pause(),
     resume: () => void answer?.resume(),
     get rawHeaders() {
@@ -94,7 +138,7 @@ function carry(asked: ClientRequest, handler: Handler): Dispatcher.DispatchContr
   const fail = (error: Error) => {
     if (over) return;
     over = true;
-    handler.onResponseError?.(controller, error);
+    handler.onResponseError?.(controller, givenUp ?? error);
   };
   asked.on('error', fail);
   // Nothing is left to hope for: also where an answer that changes the protocol (101), or an end of ours, is no error to Node.

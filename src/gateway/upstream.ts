@@ -2,8 +2,10 @@
  * The way to the Bot API: kept-alive connections, those of the polls apart from all others, so that nothing can take a poll's
  * place. Few and small calls go by Node's own client; the first traffic brings undici, once and for good.
  */
+import type { Socket } from 'node:net';
 import type { Dispatcher } from 'undici';
 import { proxyFor } from '../telegram/transport.ts';
+import { forget } from './forget.ts';
 import { openQuietClient } from './quiet-client.ts';
 
 /** Calls of the worker that can be under way at once; more wait their turn. */
@@ -24,6 +26,23 @@ export interface Upstream {
   close(): void;
 }
 
+/** A poll that is given up takes its connection to the proxy with it. */
+function forgetful(
+  handler: Dispatcher.DispatchHandler,
+  sockets: ReadonlySet<Socket>,
+): Dispatcher.DispatchHandler {
+  return {
+    ...handler,
+    onRequestStart(controller, context) {
+      const abort = (reason: Error) => {
+        for (const socket of sockets) forget(socket);
+        controller.abort(reason);
+      };
+      handler.onRequestStart?.({ abort } as Dispatcher.DispatchController, context);
+    },
+  };
+}
+
 export async function openUpstream(
   apiRoot: string,
   env: Readonly<Record<string, string | undefined>>,
@@ -32,11 +51,22 @@ export async function openUpstream(
   const prefix = root.pathname.replace(/\/+$/, '');
   if (proxyFor(root, env)) {
     const { openProxyDispatcher } = await import('../telegram/proxy-transport.ts');
-    const dispatcher = openProxyDispatcher();
-    const through: Client = {
-      dispatch: (options, handler) => dispatcher.dispatch({ ...options, origin: root.origin }, handler),
+    const calls = openProxyDispatcher();
+    const sockets = new Set<Socket>();
+    const onSocket = (socket: Socket) => {
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
     };
-    return { calls: through, polls: through, prefix, close: () => void dispatcher.destroy() };
+    const polls = openProxyDispatcher({ connections: 1, onSocket });
+    return {
+      calls: { dispatch: (call, handler) => calls.dispatch({ ...call, origin: root.origin }, handler) },
+      polls: {
+        dispatch: (poll, handler) =>
+          polls.dispatch({ ...poll, origin: root.origin }, forgetful(handler, sockets)),
+      },
+      prefix,
+      close: () => [calls, polls].forEach((it) => void it.destroy()),
+    };
   }
   const options = { root, connectMs: CONNECT_MS, keepAliveMs: KEEP_ALIVE_MS };
   const polls = await openQuietClient({ ...options, connections: 1 });

@@ -1,10 +1,29 @@
 /** The same calls through the proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name: undici's work. */
-import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici';
+import type { Socket } from 'node:net';
+import { buildConnector, type Dispatcher, EnvHttpProxyAgent, Pool, request } from 'undici';
 import type { Transport } from './transport.ts';
 
+export interface ProxyOptions {
+  /** Calls that can be under way at once; as many as there are, by default. */
+  readonly connections?: number;
+  /** Hears of every connection to the proxy. */
+  readonly onSocket?: (socket: Socket) => void;
+}
+
 /** For the gateway: no time-outs of its own. */
-export function openProxyDispatcher(): Dispatcher {
-  return new EnvHttpProxyAgent({ headersTimeout: 0, bodyTimeout: 0 });
+export function openProxyDispatcher({ connections, onSocket }: ProxyOptions = {}): Dispatcher {
+  const connect = buildConnector({});
+  return new EnvHttpProxyAgent({
+    ...{ headersTimeout: 0, bodyTimeout: 0, ...(connections && { connections }) },
+    clientFactory: (proxy) =>
+      new Pool(proxy, {
+        connect: (options, done) =>
+          connect(options, (...[error, socket]) => {
+            if (socket) onSocket?.(socket);
+            done(...([error, socket] as Parameters<typeof done>));
+          }),
+      }),
+  });
 }
 
 export function openProxyTransport(

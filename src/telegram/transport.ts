@@ -75,10 +75,20 @@ async function readAll(response: IncomingMessage): Promise<string> {
   return text;
 }
 
-/** True where the environment names a proxy for this root (loopback never goes through one). */
+/** True where the environment names a proxy for this root (loopback never goes through one). NO_PROXY is read as undici reads it. */
 export function proxyFor(root: URL, env: Readonly<Record<string, string | undefined>>): boolean {
   const host = root.hostname;
   if (host === 'localhost' || host === '[::1]' || /^127\./.test(host)) return false;
   const secureRoot = root.protocol === 'https:';
-  return Boolean(secureRoot ? (env.HTTPS_PROXY ?? env.https_proxy) : (env.HTTP_PROXY ?? env.http_proxy));
+  const proxy = secureRoot ? (env.https_proxy ?? env.HTTPS_PROXY) : undefined;
+  if (!(proxy || (env.http_proxy ?? env.HTTP_PROXY))) return false;
+  const exempt = env.no_proxy ?? env.NO_PROXY ?? '';
+  const port = root.port || (secureRoot ? '443' : '80');
+  return exempt.trim() !== '*' && !exempt.split(/[,\s]/).some((entry) => isExempt(entry, host, port));
+}
+
+function isExempt(entry: string, host: string, port: string): boolean {
+  const [, name = '', onlyPort = port] = /^(.+?)(?::(\d+))?$/.exec(entry.toLowerCase()) ?? [];
+  const domain = name.replace(/^\*?\./, '');
+  return domain !== '' && onlyPort === port && (host === domain || host.endsWith(`.${domain}`));
 }

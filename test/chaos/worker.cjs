@@ -1,5 +1,6 @@
 // A polling bot that writes down what it does and when, by the clock that all machines of a yard share. Its first line is its first
-// instruction. Words: `stubborn` ignores SIGTERM and has a child in a session of its own that polls as well.
+// instruction. Words: `stubborn` ignores SIGTERM and has a child in a session of its own that polls as well; `brisk` asks again and again
+// instead of waiting for updates.
 const { hrtime } = process;
 const now = () => Number(hrtime.bigint()) / 1e6;
 const startedAt = now();
@@ -11,6 +12,8 @@ const epoch = process.env.SINGLEPOLL_EPOCH ?? process.env.ETCD_LOCK_REV ?? '0';
 const { TELEGRAM_API_ROOT: root, TELEGRAM_BOT_TOKEN: token } = process.env;
 const stubborn = process.argv.includes('stubborn');
 const child = process.argv.includes('child');
+const brisk = process.argv.includes('brisk');
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const write = (ev, more) =>
   appendFileSync(
     journal,
@@ -33,7 +36,7 @@ const agent = new http.Agent({ keepAlive: true });
 let offset = 0;
 
 function poll() {
-  const ask = `timeout=4&offset=${offset}&poller=${name}.${process.pid}&epoch=${epoch}`;
+  const ask = `timeout=${brisk ? 0 : 4}&offset=${offset}&poller=${name}.${process.pid}&epoch=${epoch}`;
   return new Promise((resolve, reject) => {
     const request = http.get(`${root}/bot${token}/getUpdates?${ask}`, { agent }, (response) => {
       let text = '';
@@ -57,8 +60,9 @@ async function main() {
         write('update', { id });
         offset = id + 1;
       }
+      if (brisk) await pause(20);
     } catch {
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await pause(100);
     }
   }
 }

@@ -1,8 +1,8 @@
 // Ways that are cut or frozen.
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Machine } from '../machine.ts';
+import { type Machine, WORKER } from '../machine.ts';
 import type { Row } from '../row.ts';
-import type { Scene } from '../scene.ts';
+import type { PairOptions, Scene } from '../scene.ts';
 import { ROOM_MS } from './bounds.ts';
 
 /** The holder loses its way to the engine: stopped in time, taken over by B, a standby again when the way is mended. */
@@ -10,8 +10,9 @@ async function partition(
   scene: Scene,
   cut: (a: Machine) => unknown,
   mend: (a: Machine) => unknown,
+  options: PairOptions = {},
 ): Promise<void> {
-  const { a, b } = await scene.pair();
+  const { a, b } = await scene.pair(options);
   const cutAtMs = scene.fault();
   await cut(a);
   const { at } = await scene.workerOf(b, cutAtMs);
@@ -55,6 +56,19 @@ export const cableCut: Row = {
       scene,
       (a) => a.cut(),
       (a) => a.mend(),
+    ),
+};
+
+/** What the kernel still has to deliver of a poll that was given up must not leave when the way is mended. */
+export const cableCutBetweenPolls: Row = {
+  id: '3c',
+  fault: 'cable of the holder cut between two polls, mended later',
+  run: (scene) =>
+    partition(
+      scene,
+      (a) => a.cut(),
+      (a) => a.mend(),
+      { a: { worker: [process.execPath, WORKER, 'brisk'] } },
     ),
 };
 
