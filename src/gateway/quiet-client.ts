@@ -125,6 +125,8 @@ function carry(asked: ClientRequest, handler: Handler): Dispatcher.DispatchContr
   let givenUp: Error | null = null;
   const controller = {
     abort(reason: Error) {
+      // Its connection may be another call's by now.
+      if (over) return;
       givenUp ??= reason;
       if (asked.socket) forget(belowOf(asked.socket));
       asked.destroy(reason);

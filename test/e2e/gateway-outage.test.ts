@@ -145,7 +145,7 @@ describe('gateway, outages', { concurrency: 6 }, () => {
         seen: run.seen,
       });
       const id = b.sandbox.text('m');
-      await staysTrue('it goes on', 5_000, () => run.ended() === null);
+      await staysTrue('it goes on', 5_000, () => run.ended() === null, run.seen);
       await network.up();
       await allHandled(b, [id], run, 45_000);
       await until('status to be well again', async () => (await b.status()).problems.length === 0, {

@@ -26,6 +26,8 @@ export async function openNetwork(t: TestContext, targetPort: number): Promise<N
   };
   let swallow = false;
   let server: Server | null = null;
+  // While it is down its port is free: on an address of its own nobody else's server comes to answer there.
+  const host = `127.${1 + Math.floor(Math.random() * 254)}.${Math.floor(Math.random() * 255)}.2`;
   const listen = (port: number) =>
     new Promise<number>((resolve, reject) => {
       const opened = createServer((socket) => {
@@ -37,7 +39,7 @@ export async function openNetwork(t: TestContext, targetPort: number): Promise<N
         up.once('close', () => socket.destroy());
       });
       opened.once('error', reject);
-      opened.listen(port, '127.0.0.1', () => {
+      opened.listen(port, host, () => {
         server = opened;
         resolve((opened.address() as { port: number }).port);
       });
@@ -52,7 +54,7 @@ export async function openNetwork(t: TestContext, targetPort: number): Promise<N
   const port = await listen(0);
   t.after(stop);
   return {
-    root: `http://127.0.0.1:${port}`,
+    root: `http://${host}:${port}`,
     down: stop,
     blackHole() {
       swallow = true;

@@ -36,10 +36,12 @@ export async function staysTrue(
   what: string,
   ms: number,
   probe: () => unknown | Promise<unknown>,
+  seen?: () => string,
 ): Promise<void> {
   const end = performance.now() + ms;
   while (performance.now() < end) {
-    if (!(await probe())) throw new Error(`no longer true: ${what}`);
+    if (!(await probe()))
+      throw new Error(`no longer true: ${what}${seen ? `; seen instead:\n${seen()}` : ''}`);
     await pause(20);
   }
 }
