@@ -39,10 +39,10 @@ export function create({ home, env, words = [], command = null, output, options 
       await until('singlepoll to see its worker poll', () => polling() >= settledSpawns, { everyMs: 20 });
     },
     pid: () => child.pid,
-    /** The supervisor and the guard beside it. */
+    /** The supervisor, and the shells beside it: the guard, and the one that waits to become the next worker. */
     pids: () => [
       child.pid,
-      ...childrenOf(child.pid).filter((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'sh\n'),
+      ...childrenOf(child.pid).filter((pid) => /^(?:sh|dash)\n$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'))),
     ],
     status: [program, ['status']],
     said: () => readFileSync(said, 'utf8'),

@@ -7,6 +7,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import type { WorkerPipes } from '../output/pipes.ts';
 import { findExecutable } from './executable.ts';
+import type { Launcher } from './launcher.ts';
 
 export interface WorkerProcess {
   readonly pid: number;
@@ -30,6 +31,8 @@ export interface SpawnRequest {
   readonly setpriv: string | null;
   /** Real pipes for its output, used up by the spawn; null: sockets, as Node makes them. */
   readonly pipes: WorkerPipes | null;
+  /** Waits with these pipes to become the worker; used up as well. */
+  readonly launcher: Launcher | null;
 }
 
 /** Spawns; `onExit` is called once, also (with `problem`) when the program could not be started at all. */
@@ -37,20 +40,18 @@ export function spawnWorker(
   request: SpawnRequest,
   onExit: (exit: WorkerExit, problem: string | null) => void,
 ): WorkerProcess | null {
-  const { argv, cwd, env, setpriv, pipes } = request;
-  const [program, ...args] = setpriv
-    ? [setpriv, '--pdeathsig', 'KILL', '--', ...argv]
-    : ([...argv] as [string, ...string[]]);
-  let child: ChildProcess;
+  const { pipes, launcher } = request;
+  let child: ChildProcess | null = launcher?.become(request) ?? null;
+  if (!child) launcher?.drop();
   try {
-    const [out, err] = pipes?.writeFds ?? (['pipe', 'pipe'] as const);
-    child = spawn(program as string, args, { cwd, env, stdio: ['ignore', out, err], detached: true });
+    child ??= spawnAnew(request);
   } catch (error) {
     pipes?.discard();
     // E2BIG, EMFILE and the like: thrown rather than emitted.
     setImmediate(onExit, { code: 126, signal: null }, (error as Error).message);
     return null;
   }
+  const started = child;
   const [stdout, stderr] = pipes?.readFds ?? [child.stdout, child.stderr];
   if (child.pid === undefined || stdout === null || stderr === null) {
     pipes?.discard();
@@ -66,8 +67,14 @@ export function spawnWorker(
     pid: child.pid,
     stdout,
     stderr,
-    signal: (name) => child.exitCode === null && child.signalCode === null && child.kill(name),
+    signal: (name) => started.exitCode === null && started.signalCode === null && started.kill(name),
   };
+}
+
+function spawnAnew({ argv, cwd, env, setpriv, pipes }: SpawnRequest): ChildProcess {
+  const [program = '', ...args] = setpriv ? [setpriv, '--pdeathsig', 'KILL', '--', ...argv] : argv;
+  const [out, err] = pipes?.writeFds ?? (['pipe', 'pipe'] as const);
+  return spawn(program, args, { cwd, env, stdio: ['ignore', out, err], detached: true });
 }
 
 /** Resolves to the path of `setpriv` where it knows --pdeathsig (util-linux; busybox's does not), else null. */

@@ -13,19 +13,22 @@ export interface WorkerPipes {
   readonly writeFds: readonly [stdout: number, stderr: number];
   /** To be given to the pumps, which close them. */
   readonly readFds: readonly [stdout: number, stderr: number];
-  /** Closes our copies of the worker's ends: once it is spawned, so that its death is seen as the end. */
+  /** One more pipe, for what a launcher (machine/launcher.ts) is told. */
+  readonly gate: { readonly readFd: number; readonly writeFd: number };
+  /** Closes the gate, and our copies of the worker's ends: once it is spawned, so that its death is seen as the end. */
   closeWriteEnds(): void;
   /** Closes all: no worker will be spawned with them. */
   discard(): void;
 }
 
 /**
- * Makes two pipes, by way of files in `folder` (which must be private to us) that are gone when this resolves. Null where
+ * Makes the pipes, by way of files in `folder` (which must be private to us) that are gone when this resolves. Null where
  * that is not possible: no mkfifo, a read-only folder, a file system without FIFOs.
  */
 export async function openWorkerPipes(folder: string): Promise<WorkerPipes | null> {
   const name = randomBytes(8).toString('hex');
-  const paths = [join(folder, `.out-${name}`), join(folder, `.err-${name}`)] as const;
+  const paths = ['out', 'err', 'gate'].map((it) => join(folder, `.${it}-${name}`));
+  const gatePath = paths[2];
   const made = await new Promise<boolean>((resolve) => {
     execFile('mkfifo', ['-m', '600', '--', ...paths], { timeout: 2_000 }, (error) => resolve(error === null));
   });
@@ -34,18 +37,25 @@ export async function openWorkerPipes(folder: string): Promise<WorkerPipes | nul
     if (!made) return null;
     const { O_RDONLY, O_NONBLOCK, O_WRONLY } = fs.constants;
     // The reader first: a writer would wait for it.
-    for (const path of paths) fds.push(fs.openSync(path, O_RDONLY | O_NONBLOCK), fs.openSync(path, O_WRONLY));
+    for (const path of paths) {
+      fds.push(fs.openSync(path, O_RDONLY | O_NONBLOCK));
+      fds.push(fs.openSync(path, path === gatePath ? O_WRONLY | O_NONBLOCK : O_WRONLY));
+    }
   } catch {
     closeAll(fds);
     return null;
   } finally {
     for (const path of paths) remove(path);
   }
-  const [outRead, outWrite, errRead, errWrite] = fds as [number, number, number, number];
+  const [outRead, outWrite, errRead, errWrite, readFd, writeFd] = fds as [
+    ...[number, number, number, number],
+    ...[number, number],
+  ];
   return {
     readFds: [outRead, errRead],
     writeFds: [outWrite, errWrite],
-    closeWriteEnds: () => closeAll([outWrite, errWrite]),
+    gate: { readFd, writeFd },
+    closeWriteEnds: () => closeAll([outWrite, errWrite, readFd, writeFd]),
     discard: () => closeAll(fds),
   };
 }

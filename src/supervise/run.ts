@@ -7,6 +7,7 @@ import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { createGuard } from '../machine/guard.ts';
+import { findLauncherShell, type Launcher, openLauncher } from '../machine/launcher.ts';
 import type { Thrift } from '../machine/thrift.ts';
 import { spawnWorker, type WorkerExit, type WorkerProcess } from '../machine/worker.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
@@ -31,8 +32,8 @@ import { workerEnv } from './worker-env.ts';
 export const GOOD_AFTER_MS = 5_000;
 /** Holders of the token without a connection are watched this long before the first worker is started. */
 const SETTLE_MS = 1_000;
-/** The next worker's pipes are made this long after a spawn: well before a run can count as good and its death be answered at once. */
-const PIPES_AFTER_MS = 350;
+/** What the next worker needs is made this long after a spawn: well before a run can count as good and its death be answered at once. */
+const NEXT_AFTER_MS = 350;
 /** What is left in the pipes of a dead worker gets this long to come out. */
 const DRAIN_MS = 1_000;
 /** How long the last words of a worker that ended by itself are waited for. */
@@ -111,6 +112,8 @@ export function runSupervisor(context: RunContext): Running {
   const environment = { ...process.env };
   // Made ahead of the spawn that will use them, so that a crash does not wait for them.
   let pipes: WorkerPipes | null = null;
+  let launcher: Launcher | null = null;
+  let over = false;
   let sweeping: Promise<void> | null = null;
   let preparing: Promise<void> | null = null;
   let finish!: (ending: Ending) => void;
@@ -137,6 +140,22 @@ export function runSupervisor(context: RunContext): Running {
     return preparing.finally(() => {
       preparing = null;
     });
+  }
+
+  /** What the worker after the present one needs. */
+  async function prepareNext(): Promise<void> {
+    gateway?.port.prepare().catch(() => {});
+    await preparePipes();
+    const shell = setpriv && pipes && !launcher ? findLauncherShell() : null;
+    if (shell && setpriv && pipes && !over) launcher = openLauncher(shell, setpriv, pipes);
+  }
+
+  function discardNext(): void {
+    over = true;
+    launcher?.drop();
+    pipes?.discard();
+    launcher = null;
+    pipes = null;
   }
 
   /** What the first worker needs. As a standby it is made ahead. */
@@ -252,15 +271,13 @@ export function runSupervisor(context: RunContext): Running {
       left();
     };
     const process_ = spawnWorker(
-      { argv: command, cwd: config.cwd, env, setpriv, pipes },
+      { argv: command, cwd: config.cwd, env, setpriv, pipes, launcher },
       (exit, problem) => void onExit(exit, problem).catch(broken),
     );
     pipes = null;
-    // Making them takes a process too: not beside the first steps of the worker, which should have the machine to itself.
-    setTimeout(() => {
-      void preparePipes();
-      gateway?.port.prepare().catch(() => {});
-    }, PIPES_AFTER_MS).unref();
+    launcher = null;
+    // That takes processes too: not beside the first steps of the worker, which should have the machine to itself.
+    setTimeout(() => void prepareNext(), NEXT_AFTER_MS).unref();
     if (!process_) return null;
     worker = { process: process_, spawn: number, ended: leaderEnded, gone };
     guard.watch(process_.pid, setpriv !== null);
@@ -364,7 +381,7 @@ export function runSupervisor(context: RunContext): Running {
 
   async function exit(code: number, reason: string, clean: boolean): Promise<void> {
     await Promise.all(pumps.map((it) => it.close(DRAIN_MS)));
-    pipes?.discard();
+    discardNext();
     gateway?.watch.stop();
     gateway?.port.close();
     await right?.end(clean);
@@ -425,7 +442,7 @@ export function runSupervisor(context: RunContext): Running {
     const present = worker?.process.pid ?? null;
     const { survivors } = await tree.stop(present, { stopTimeoutMs: 1_000, now: killing.signal });
     if (survivors.length === 0) guard.release();
-    pipes?.discard();
+    discardNext();
   }
 
   process.on('uncaughtException', broken);

@@ -1,0 +1,109 @@
+/**
+ * A shell that waits to become the next worker: with the kernel's parent-death signal set already, in a session of its own, holding
+ * the pipes. Told what to run it only has to exec, and the crash of a worker does not wait for a fork of our 50 MB, an exec of setpriv,
+ * and its loading (`npm run bench -- spawn`). It knows nothing before: neither the token nor the command, so nobody takes it for a
+ * worker. When we die it does; when it does, or what it is to become can't be said in its language, the worker is spawned as usual.
+ *
+ * That shell is dash, the smallest there is (1.7 MB, nearly all of it shared); others add to the environment, or read bytewise.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, statSync, writeSync } from 'node:fs';
+import type { WorkerPipes } from '../output/pipes.ts';
+
+export interface Launcher {
+  /** Null, and nothing has happened: it can't. */
+  become(what: Command): ChildProcess | null;
+  /** Ends it; for what follows the pipes are as they were. */
+  drop(): void;
+}
+
+export interface Command {
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Null where there is none. */
+export function findLauncherShell(): string | null {
+  return ['/bin/dash', '/usr/bin/dash'].find((path) => existsSync(path)) ?? null;
+}
+
+/** Null where it can't be started. `setpriv`: from findSetpriv. */
+export function openLauncher(shell: string, setpriv: string, pipes: WorkerPipes): Launcher | null {
+  const { gate, writeFds } = pipes;
+  const script = '[ "$PPID" = "$1" ]&&. /dev/fd/0';
+  const words = ['-c', script, 'singlepoll-next-worker', String(process.pid)];
+  let child: ChildProcess;
+  try {
+    child = spawn(setpriv, ['--pdeathsig', 'KILL', '--', shell, ...words], {
+      // Opened by name it is a description of its own, which blocks as a shell expects; that would wait for a writer, so it has one.
+      stdio: [gate.readFd, ...writeFds, gate.writeFd],
+      detached: true,
+      cwd: '/',
+      env: {},
+    });
+  } catch {
+    return null;
+  }
+  child.on('error', () => {});
+  if (child.pid === undefined) return null;
+  child.unref();
+  const isThere = () => child.exitCode === null && child.signalCode === null;
+  return {
+    become(what) {
+      const script = isThere() ? launchScript(what) : null;
+      if (script === null || !tell(gate.writeFd, script)) return null;
+      child.ref();
+      return child;
+    },
+    drop() {
+      if (isThere()) child.kill('SIGKILL');
+    },
+  };
+}
+
+/** Less than a pipe holds. */
+const SCRIPT_BYTES_MAX = 60 * 1024;
+
+function tell(fd: number, script: string): boolean {
+  try {
+    const bytes = Buffer.from(script);
+    return writeSync(fd, bytes) === bytes.length;
+  } catch {
+    return false;
+  }
+}
+
+/** Names that a shell can carry, and of those the ones that it neither sets nor reads itself. */
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+const OWN_NAMES = new Set(['OPTIND', 'LINENO', 'PPID', 'IFS', 'MAIL', 'MAILPATH', 'PS1', 'PS2', 'PS4', '_']);
+
+/** Null: not to be said in dash's language without a change. Exported for its test. */
+export function launchScript({ argv, cwd, env }: Command): string | null {
+  const names = Object.keys(env).filter((name) => env[name] !== undefined);
+  const [program = ''] = argv;
+  const isPlain =
+    Boolean(env.PATH) &&
+    program !== '' &&
+    !program.startsWith('-') &&
+    names.every((name) => NAME.test(name) && !OWN_NAMES.has(name)) &&
+    [...argv, cwd, ...names.map((name) => env[name])].every((it) => !it?.includes('\0'));
+  if (!isPlain || !isFolder(cwd)) return null;
+  // In braces: half of it is nothing that dash would begin to do.
+  const script = [
+    '{',
+    'exec </dev/null 3>&-',
+    `cd ${quoted(cwd)}||exit 126`,
+    'unset PWD OLDPWD',
+    ...names.map((name) => `export ${name}=${quoted(env[name] ?? '')}`),
+    `exec ${argv.map(quoted).join(' ')}`,
+    '}\n',
+  ].join('\n');
+  return Buffer.byteLength(script) <= SCRIPT_BYTES_MAX ? script : null;
+}
+
+const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
