@@ -74,9 +74,8 @@ function tell(fd: number, script: string): boolean {
   }
 }
 
-/** Names that a shell can carry, and of those the ones that it neither sets nor reads itself. */
-const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
-const OWN_NAMES = new Set(['OPTIND', 'LINENO', 'PPID', 'IFS', 'MAIL', 'MAILPATH', 'PS1', 'PS2', 'PS4', '_']);
+/** Names that a shell can carry, but for two to which dash gives a value of its own. */
+const NAME = /^(?!(?:OPTIND|LINENO)$)[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** Null: not to be said in dash's language without a change. Exported for its test. */
 export function launchScript({ argv, cwd, env }: Command): string | null {
@@ -86,7 +85,7 @@ export function launchScript({ argv, cwd, env }: Command): string | null {
     Boolean(env.PATH) &&
     program !== '' &&
     !program.startsWith('-') &&
-    names.every((name) => NAME.test(name) && !OWN_NAMES.has(name)) &&
+    names.every((name) => NAME.test(name)) &&
     [...argv, cwd, ...names.map((name) => env[name])].every((it) => !it?.includes('\0'));
   if (!isPlain || !isFolder(cwd)) return null;
   // In braces: half of it is nothing that dash would begin to do.

@@ -1,0 +1,223 @@
+// The shell that waits to become the next worker, with real processes: what it becomes has exactly what a spawn would have given it.
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, type TestContext, test } from 'node:test';
+import {
+  type Command,
+  findLauncherShell,
+  type Launcher,
+  launchScript,
+  openLauncher,
+} from '../../src/machine/launcher.ts';
+import { findSetpriv } from '../../src/machine/worker.ts';
+import { openWorkerPipes, type WorkerPipes } from '../../src/output/pipes.ts';
+import { alive, commandOf, environOf, readProc } from '../support/proc.ts';
+import { until, within } from '../support/wait.ts';
+
+const folder = fs.mkdtempSync(join(tmpdir(), 'launcher-'));
+after(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+const shell = findLauncherShell();
+const setpriv = await findSetpriv();
+
+/** Tells all that a process got: arguments, environment, folder, session, descriptors. */
+const TELL = `const fs = require('node:fs');
+const fds = fs.readdirSync('/proc/self/fd').map((fd) => { try { return [fd, fs.readlinkSync('/proc/self/fd/' + fd)]; } catch { return null; } });
+const environ = fs.readFileSync('/proc/self/environ', 'latin1').split('\\0').filter(Boolean).sort();
+const stat = fs.readFileSync('/proc/self/stat', 'latin1').split(') ')[1].split(' ');
+const status = fs.readFileSync('/proc/self/status', 'utf8');
+process.stdout.write(JSON.stringify({
+  argv: process.argv, environ, cwd: process.cwd(), leads: stat[2] === String(process.pid) && stat[3] === String(process.pid),
+  ignored: /SigIgn:\\s*(\\w+)/.exec(status)[1], blocked: /SigBlk:\\s*(\\w+)/.exec(status)[1],
+  fds: fds.filter((it) => it && /pipe|\\.(?:out|err|gate)-|null/.test(it[1])).map(([fd, to]) => [fd, to.replace(/-[0-9a-f]{16}.*|\\[\\d+\\]/, '')]),
+}) + '\\n');`;
+const tell = join(folder, 'tell.js');
+fs.writeFileSync(tell, TELL);
+
+interface Waiting {
+  readonly launcher: Launcher;
+  readonly pipes: WorkerPipes;
+  readonly pid: number;
+  /** What has come since. */
+  read(): string;
+}
+
+const chunk = Buffer.alloc(64 * 1024);
+function readNow(fd: number): string {
+  try {
+    return chunk.toString('utf8', 0, fs.readSync(fd, chunk));
+  } catch {
+    return '';
+  }
+}
+
+async function waiting(t: TestContext): Promise<Waiting> {
+  assert.ok(shell && setpriv, 'dash and setpriv are here');
+  const pipes = await openWorkerPipes(folder);
+  assert.ok(pipes);
+  const before = new Set(ours());
+  const launcher = openLauncher(shell, setpriv, pipes);
+  assert.ok(launcher);
+  const pid = await until('the shell', () =>
+    ours().find((it) => !before.has(it) && commandOf(it).includes('singlepoll-next-worker')),
+  );
+  t.after(() => launcher.drop());
+  return {
+    ...{ launcher, pipes, pid },
+    read: () => readNow(pipes.readFds[0]),
+  };
+}
+
+const ours = () =>
+  fs.readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'latin1').split(' ').map(Number);
+
+const PLAIN: Command = {
+  argv: [process.execPath, tell],
+  cwd: folder,
+  env: { PATH: process.env.PATH, LANG: 'C.UTF-8' },
+};
+
+async function saidBy(child: ChildProcess, read: () => string): Promise<Record<string, unknown>> {
+  let text = '';
+  await until('what it has to tell', () => {
+    text += read();
+    return text.includes('\n');
+  });
+  if (child.exitCode === null) await within('its exit', once(child, 'exit'), 5_000);
+  return JSON.parse(text);
+}
+
+async function spawned(command: Command): Promise<Record<string, unknown>> {
+  const pipes = await openWorkerPipes(folder);
+  assert.ok(pipes && setpriv);
+  const child = spawn(setpriv, ['--pdeathsig', 'KILL', '--', ...command.argv], {
+    ...{ cwd: command.cwd, env: command.env as NodeJS.ProcessEnv, detached: true },
+    stdio: ['ignore', ...pipes.writeFds],
+  });
+  pipes.closeWriteEnds();
+  return saidBy(child, () => readNow(pipes.readFds[0]));
+}
+
+const HOSTILE: Record<string, string> = {
+  QUOTES: `'"\`$(touch /tmp/never)\\'' ''`,
+  LINES: 'one\ntwo\r\n\n}\nexit 3\n',
+  DOLLAR: '$HOME $(id) $1 $@ !! ~ * ?',
+  BYTES: 'ä €\u0081\u0082\u0085 \u{1f600} \x01\x7f',
+  EMPTY: '',
+  SPACES: '  a  b  ',
+  PWD: '/not/there',
+  OLDPWD: 'neither',
+  CDPATH: '/etc',
+  ENV: '/etc/profile',
+  HOME: '/nowhere',
+  TERM: 'no-such',
+  HISTSIZE: 'x',
+  SHLVL: '7',
+  ...{
+    _: '/bin/x',
+    MAIL: '/var/mail/x',
+    MAILPATH: '?',
+    IFS: "e'",
+    PS1: '$(',
+    PS2: '',
+    PS4: '`',
+    PPID: 'none',
+  },
+  PERL5OPT: '-w',
+  LD_LIBRARY_PATH: '',
+  LONG: 'x'.repeat(20_000),
+};
+
+for (const [what, command] of [
+  ['an ordinary command', PLAIN],
+  ['a hostile environment', { ...PLAIN, env: { ...PLAIN.env, ...HOSTILE } }],
+  ['an environment of its own', { ...PLAIN, env: process.env }],
+  ['no PWD', { ...PLAIN, cwd: '/' }],
+  ['arguments', { ...PLAIN, argv: [process.execPath, tell, ...Object.values(HOSTILE), '-c', '--', ''] }],
+  ['a program of PATH', { ...PLAIN, argv: ['node', tell], env: { PATH: '/nowhere:/usr/bin:/bin' } }],
+  ['undefined variables', { ...PLAIN, env: { ...PLAIN.env, GONE: undefined } }],
+] as const)
+  test(`launcher: becomes what a spawn would have made: ${what}`, async (t) => {
+    const it = await waiting(t);
+    const child = it.launcher.become(command);
+    it.pipes.closeWriteEnds();
+    assert.ok(child, 'it can');
+    assert.equal(child.pid, it.pid);
+    const got = await saidBy(child, it.read);
+    assert.deepEqual(got, await spawned(command));
+    assert.equal(child.exitCode, 0);
+    assert.equal((got.argv as string[]).length, command.argv.length);
+  });
+
+test('launcher: while it waits it has neither the environment nor the command, and leads a session', async (t) => {
+  const { pid } = await waiting(t);
+  assert.deepEqual(
+    environOf(pid)?.filter((it) => !it.startsWith('PWD=')),
+    [],
+  );
+  // Before that setpriv, with the same words.
+  await until('the shell itself', () => /^\S*dash -c .* singlepoll-next-worker \d+$/.test(commandOf(pid)));
+  const proc = readProc(pid);
+  assert.deepEqual([proc?.pgid, proc?.session], [pid, pid]);
+  assert.equal(fs.readlinkSync(`/proc/${pid}/cwd`), '/');
+});
+
+test('launcher: told at once, before it has begun to read, it still becomes the worker', async (t) => {
+  assert.ok(shell && setpriv);
+  for (let i = 0; i < 20; i += 1) {
+    const pipes = await openWorkerPipes(folder);
+    assert.ok(pipes);
+    const launcher = openLauncher(shell, setpriv, pipes);
+    t.after(() => launcher?.drop());
+    const child = launcher?.become({ ...PLAIN, argv: ['/bin/true'] });
+    pipes.closeWriteEnds();
+    assert.ok(child);
+    const [code] = await within('its exit', once(child, 'exit'), 5_000);
+    assert.equal(code, 0);
+    for (const fd of pipes.readFds) fs.closeSync(fd);
+  }
+});
+
+test('launcher: the codes of a shell where the program can not be run after all', async (t) => {
+  for (const [argv, code] of [
+    [['/not/there'], 127],
+    [['/etc/passwd'], 126],
+  ] as const) {
+    const { launcher } = await waiting(t);
+    const child = launcher.become({ ...PLAIN, argv });
+    assert.ok(child);
+    const [got] = await within('its exit', once(child, 'exit'), 5_000);
+    assert.equal(got, code);
+  }
+});
+
+for (const [what, change] of [
+  ['a name that a shell can not carry', { env: { ...PLAIN.env, 'BASH_FUNC_x%%': '() { :; }' } }],
+  ['a name that begins with a digit', { env: { ...PLAIN.env, '1A': 'x' } }],
+  ['a name that the shell sets itself', { env: { ...PLAIN.env, OPTIND: 'x' } }],
+  ['no PATH', { env: { LANG: 'C' } }],
+  ['a folder that is not there', { cwd: join(folder, 'gone') }],
+  ['a folder that is a file', { cwd: tell }],
+  ['a program that looks like an option', { argv: ['-a', 'x'] }],
+  ['nothing to run', { argv: [] }],
+  ['more than a pipe holds', { env: { ...PLAIN.env, A: 'x'.repeat(70_000) } }],
+] as const)
+  test(`launcher: null for ${what}`, () => {
+    assert.ok(launchScript({ ...PLAIN, ...change }) === null);
+  });
+
+test('launcher: one that has died, or was dropped, becomes nothing', async (t) => {
+  const dead = await waiting(t);
+  process.kill(dead.pid, 'SIGKILL');
+  await until('its death to be known', () => readProc(dead.pid) === null);
+  assert.equal(dead.launcher.become(PLAIN), null);
+  const dropped = await waiting(t);
+  dropped.launcher.drop();
+  await until('it to be gone', () => !alive(dropped.pid));
+  await until('its death to be known', () => readProc(dropped.pid) === null);
+  assert.equal(dropped.launcher.become(PLAIN), null);
+});
