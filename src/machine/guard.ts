@@ -23,8 +23,9 @@ export interface Guard {
 const SCRIPT = 'p=;while read -r g;do p=$g;done;[ -n "$p" ]&&kill -s KILL -- "-$p"';
 
 /** A worker that forks does so at its start, or it may at any time. */
-const LOOKS_MS = [50, 150, 400];
-const LOOK_EVERY_MS = 1_000;
+const LOOKS_MS = [50, 150, 400, 1_000];
+/** Half a millisecond each, which is most of what an idle supervisor does. */
+const LOOK_EVERY_MS = 2_000;
 /** Looking at more threads than these would cost more than a shell. */
 const THREADS_MAX = 64;
 
