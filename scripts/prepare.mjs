@@ -59,7 +59,9 @@ function isProgram(name) {
 
 /** Builds dist/ when it is missing or older than a source. */
 export function buildWhenStale() {
-  const built = existsSync('dist/cli.cjs') ? statSync('dist/cli.cjs').mtimeMs : 0;
+  // What the build writes last.
+  const last = 'dist/quick-status.cjs.cache';
+  const built = existsSync(last) ? statSync(last).mtimeMs : 0;
   const newest = Math.max(
     ...[...listFiles('src'), ...listFiles('scripts'), 'package.json', 'package-lock.json'].map(
       (path) => statSync(path).mtimeMs,
