@@ -42,7 +42,9 @@ export function create({ home, env, words = [], command = null, output, options 
     /** The supervisor, and the shells beside it: the guard, and the one that waits to become the next worker. */
     pids: () => [
       child.pid,
-      ...childrenOf(child.pid).filter((pid) => /^(?:sh|dash)\n$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'))),
+      ...childrenOf(child.pid).filter((pid) =>
+        /^(?:sh|dash)\n$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8')),
+      ),
     ],
     status: [program, ['status']],
     said: () => readFileSync(said, 'utf8'),
