@@ -298,6 +298,9 @@ function showName(script: string): void {
   if (!/(?:^|\/)singlepoll(?:\.c?js)?$/.test(script)) process.title = 'singlepoll';
 }
 
+/** `logs -20`, as `tail -20`. */
+const asTail = (word: string): string => word.replace(/^-(\d+)$/, '-n$1');
+
 /** Parses and runs; returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
   showName(argv[1] ?? '');
@@ -309,7 +312,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return EXIT.usage;
   }
   try {
-    await program.parseAsync([...argv]);
+    await program.parseAsync(argv[2] === 'logs' ? argv.map(asTail) : [...argv]);
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) {

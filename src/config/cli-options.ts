@@ -8,14 +8,19 @@ import type { CommandName } from './config.ts';
 import { longFlag, OPTION_NAMES, type OptionName, optionRow } from './options.ts';
 import type { RawFlags } from './sources.ts';
 
+/** Taken by install, which gives them a meaning of its own, or none: not worth a line there. */
+const NOT_FOR_INSTALL: readonly OptionName[] = ['dryRun', 'detach', 'startTimeout'];
+
 /** Adds every option that `name` has; flags also get a hidden `--no-…`, to take back what a file or variable says. */
 export function addOptions(command: Command, name: CommandName): Command {
   for (const option of optionsOf(name)) {
     const row = optionRow(option);
+    const hidden = name === 'install' && NOT_FOR_INSTALL.includes(option);
     const short = row.short === undefined ? '' : `-${row.short}, `;
     const long = longFlag(option);
     if (row.kind === 'flag') {
-      command.addOption(command.createOption(`${short}${long}`, `${row.description} (default: off)`));
+      const flag = command.createOption(`${short}${long}`, `${row.description} (default: off)`);
+      command.addOption(hidden ? flag.hideHelp() : flag);
       if (!long.startsWith('--no-')) {
         command.addOption(
           command
@@ -33,7 +38,7 @@ export function addOptions(command: Command, name: CommandName): Command {
     if (row.kind === 'list') {
       described.argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), text]);
     }
-    command.addOption(described);
+    command.addOption(hidden ? described.hideHelp() : described);
   }
   return command;
 }

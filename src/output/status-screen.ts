@@ -32,6 +32,8 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
     lines.push(...wrap(problem.message, `${paint('error', '!')} `, 2, columns));
     if (problem.hint) lines.push(...wrap(problem.hint, '  → ', 4, columns));
   }
+  if (doc.state === 'stopped' && !doc.problems.some(({ hint }) => hint))
+    lines.push('  → singlepoll start -- COMMAND');
   lines.push('');
   for (const { label, text } of statusRows(doc, nowMs))
     lines.push(`${label.padEnd(LABEL_COLUMNS)}${cut(text, columns - LABEL_COLUMNS)}`);

@@ -4,13 +4,15 @@ import type { Config } from '../config/config.ts';
 import type { Ending, State } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import type { Report } from '../output/report.ts';
-import { duration } from '../output/words.ts';
+import { duration, leaseWords } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
 import type { Voice } from './voice.ts';
 
 /** Who waits wants to know soon: one that cannot start ends at once, some 7 s in all with the usual --backoff. */
 const FAILURES_MAX = 4;
+/** What the lease engine says of others comes outside of the table. */
+const LEASE_LOOK_MS = 50;
 
 interface Parts {
   /** Who waits for it. */
@@ -41,11 +43,16 @@ export function untilReady({ link, running, config, facts, report, voice }: Part
     if (link.isReady) return;
     const { phase, pid, headed, failures } = loop.state;
     if (headed?.to === 'exit') return;
+    const standby = phase === 'standby' ? reasonToStandBy(facts) : null;
+    if (phase === 'standby' && standby === null) {
+      setTimeout(look, LEASE_LOOK_MS).unref();
+      return;
+    }
     if (phase === 'standby' || phase === 'polling') {
       if (timer !== null) clearTimeout(timer);
       const what =
         phase === 'standby'
-          ? 'stands by'
+          ? `stands by (${standby})`
           : config.polling
             ? 'polls'
             : 'runs; nobody polls, as asked (POLLING_ENABLED!=1)';
@@ -88,6 +95,13 @@ export function untilReady({ link, running, config, facts, report, voice }: Part
       return code === 0 ? EXIT.unreachable : code;
     },
   };
+}
+
+/** Null: nobody else is known to have the lease, so it may be ours soon. */
+function reasonToStandBy(facts: Facts): string | null {
+  const lease = facts.lease();
+  if (!lease || lease.mine || (lease.holder === null && lease.unreachable === null)) return null;
+  return leaseWords(lease, Date.now());
 }
 
 /** Before the lock is ours. */

@@ -140,7 +140,8 @@ test('logs: -n, and -f across the end and the next start of the run', async (t) 
   assert.equal(none.code, 78);
   assert.match(none.stderr, /only a detached run writes one/);
   await detach(b, ['--', ...node('polite.mjs')]);
-  assert.equal((await b.run(['logs', '-n', '3'])).stdout.split('\n').length, 4);
+  for (const words of [['-n', '3'], ['-n3'], ['-3']])
+    assert.equal((await b.run(['logs', ...words])).stdout.split('\n').length, 4, words.join(' '));
   assert.equal((await b.run(['logs', '-n', 'x'])).code, 64);
   const follow = b.cli(['logs', '-f', '-n', '0']);
   await serves(b, 'beginning');

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { after, before, describe, test } from 'node:test';
 import { node } from '../support/bed.ts';
+import { detach } from '../support/detach-bed.ts';
 import { ENGINES, type Engine, type EngineName, openEngine } from '../support/engines.ts';
 import { assertInOrder, assertNeverTwo } from '../support/judge.ts';
 import {
@@ -30,6 +31,22 @@ describe('lease, standing by', { concurrency: 6 }, () => {
     engine = await openEngine('redis');
   });
   after(() => engine?.close());
+
+  test('standby: start -d returns once it polls, or once another is known to hold the lease, and names it', async (t) => {
+    const b = await leaseBed(t, engine);
+    const words = [...b.fast, '--', ...node('polite.mjs')];
+    await b.vacate();
+    const free = await detach(b, words);
+    assert.match(free.finished.stdout, /polls: supervisor \d+, worker \d+/);
+    assert.ok(b.sandbox.polls().length > 0, 'it has polled before the return');
+    assert.equal((await b.run(['stop'])).code, 0);
+    const other = await b.another({ epoch: unixSeconds() + 5 });
+    other.live();
+    const held = await detach(b, words);
+    assert.match(held.finished.stdout, /stands by \(.* may poll.*\): supervisor \d+/);
+    assert.ok(held.finished.stdout.includes(other.shown), held.finished.stdout);
+    assert.equal((await b.run(['stop'])).code, 0);
+  });
 
   test('standby: healthy, without a worker, and status names the holder', async (t) => {
     const b = await leaseBed(t, engine);

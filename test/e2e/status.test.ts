@@ -34,6 +34,7 @@ test('status: stopped is 3, with bot and webhook all the same', async (t) => {
   assert.equal(status.webhook?.pendingUpdates, 1);
   const plain = await b.run(['status']);
   assert.equal(plain.code, 3);
+  assert.match(plain.stdout, /not running\n {2}→ singlepoll start -- COMMAND\n/);
   assertNoControls(plain.stdout);
 });
 
