@@ -1,7 +1,7 @@
 /** DNS, reach of the API root and the clock against its Date header. No token is sent; each step has its time. */
 import { lookup } from 'node:dns/promises';
 import type { IncomingHttpHeaders } from 'node:http';
-import { proxyFor } from '../telegram/transport.ts';
+import { proxyOf } from '../telegram/proxy.ts';
 import type { Check } from './environment.ts';
 
 export interface NetworkLimits {
@@ -30,7 +30,7 @@ export async function checkNetwork(
   limits: NetworkLimits = NETWORK_LIMITS,
 ): Promise<Check[]> {
   const root = new URL(apiRoot);
-  const proxied = proxyFor(root, env);
+  const proxied = proxyOf(root, env) !== null;
   // Behind a proxy it is the proxy that asks the DNS.
   const dns = proxied ? null : await resolves(root.hostname, limits.dnsMs);
   if (dns?.ok === false) {

@@ -158,7 +158,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
         return;
       }
       if (answer instanceof Error) {
-        onNews({ kind: 'outage', problem: (answer as NodeJS.ErrnoException).code ?? answer.message });
+        onNews({ kind: 'outage', problem: upstream.explain(answer) });
         land({ kind: 'outage' });
         return;
       }

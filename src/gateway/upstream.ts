@@ -4,7 +4,8 @@
  */
 import type { Socket } from 'node:net';
 import type { Dispatcher } from 'undici';
-import { proxyFor } from '../telegram/transport.ts';
+import { explain } from '../telegram/explain.ts';
+import { proxyOf } from '../telegram/proxy.ts';
 import { forget } from './forget.ts';
 import { openQuietClient } from './quiet-client.ts';
 
@@ -23,6 +24,8 @@ export interface Upstream {
   readonly polls: Client;
   /** What stands before `/bot<token>`: the path of the API root. */
   readonly prefix: string;
+  /** Why a call has failed, for people. */
+  explain(error: Error): string;
   close(): void;
 }
 
@@ -49,7 +52,8 @@ export async function openUpstream(
 ): Promise<Upstream> {
   const root = new URL(apiRoot);
   const prefix = root.pathname.replace(/\/+$/, '');
-  if (proxyFor(root, env)) {
+  const why = (error: Error) => explain(error, root, env);
+  if (proxyOf(root, env)) {
     const { openProxyDispatcher } = await import('../telegram/proxy-transport.ts');
     const calls = openProxyDispatcher();
     const sockets = new Set<Socket>();
@@ -64,7 +68,7 @@ export async function openUpstream(
         dispatch: (poll, handler) =>
           polls.dispatch({ ...poll, origin: root.origin }, forgetful(handler, sockets)),
       },
-      prefix,
+      ...{ prefix, explain: why },
       close: () => [calls, polls].forEach((it) => void it.destroy()),
     };
   }
@@ -121,7 +125,7 @@ export async function openUpstream(
         return true;
       },
     },
-    prefix,
+    ...{ prefix, explain: why },
     close() {
       closed = true;
       polls.close();

@@ -5,6 +5,7 @@
  */
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
+import { explain } from './explain.ts';
 import { openTransport, type Transport } from './transport.ts';
 
 /** What an answer means for a supervisor. */
@@ -127,19 +128,3 @@ const SHAPES: Readonly<Record<string, (result: Record<string, unknown>) => boole
   getUpdates: (result) => Array.isArray(result) && result.every((it) => typeof it?.update_id === 'number'),
   sendMessage: ({ message_id: id }) => typeof id === 'number',
 };
-
-/** Names the host and nothing else of the URL, which may hold secrets. */
-export function explain(error: unknown, url: URL): string {
-  const at = url.host;
-  const { code, name, message } = error as NodeJS.ErrnoException;
-  if (name === 'TimeoutError') return `${at} did not answer in time`;
-  const causes: Record<string, string> = {
-    ECONNREFUSED: `nothing listens at ${at} (ECONNREFUSED)`,
-    ENOTFOUND: `no such host: ${url.hostname} (ENOTFOUND)`,
-    EAI_AGAIN: `the name ${url.hostname} could not be looked up (EAI_AGAIN)`,
-    ECONNRESET: `${at} closed the connection (ECONNRESET)`,
-    UND_ERR_SOCKET: `${at} closed the connection`,
-    UND_ERR_CONNECT_TIMEOUT: `${at} could not be reached in time`,
-  };
-  return (code && causes[code]) || `${at}: ${code ?? message}`;
-}

@@ -4,6 +4,7 @@
  * set for this root, undici's does it, loaded then only.
  */
 import type { Agent, IncomingMessage, RequestOptions } from 'node:http';
+import { proxyOf } from './proxy.ts';
 
 export interface Answer {
   readonly status: number;
@@ -28,7 +29,7 @@ export async function openTransport(
   more: Readonly<Record<string, string>> = {},
 ): Promise<Transport> {
   const headers = { ...HEADERS, ...more };
-  if (proxyFor(root, env)) {
+  if (proxyOf(root, env)) {
     const { openProxyTransport } = await import('./proxy-transport.ts');
     return openProxyTransport(root, headers, BODY_BYTES_MAX);
   }
@@ -73,22 +74,4 @@ async function readAll(response: IncomingMessage): Promise<string> {
     if (text.length > BODY_BYTES_MAX) throw new Error('an answer of more than 4 MiB');
   }
   return text;
-}
-
-/** True where the environment names a proxy for this root (loopback never goes through one). NO_PROXY is read as undici reads it. */
-export function proxyFor(root: URL, env: Readonly<Record<string, string | undefined>>): boolean {
-  const host = root.hostname;
-  if (host === 'localhost' || host === '[::1]' || /^127\./.test(host)) return false;
-  const secureRoot = root.protocol === 'https:';
-  const proxy = secureRoot ? (env.https_proxy ?? env.HTTPS_PROXY) : undefined;
-  if (!(proxy || (env.http_proxy ?? env.HTTP_PROXY))) return false;
-  const exempt = env.no_proxy ?? env.NO_PROXY ?? '';
-  const port = root.port || (secureRoot ? '443' : '80');
-  return exempt.trim() !== '*' && !exempt.split(/[,\s]/).some((entry) => isExempt(entry, host, port));
-}
-
-function isExempt(entry: string, host: string, port: string): boolean {
-  const [, name = '', onlyPort = port] = /^(.+?)(?::(\d+))?$/.exec(entry.toLowerCase()) ?? [];
-  const domain = name.replace(/^\*?\./, '');
-  return domain !== '' && onlyPort === port && (host === domain || host.endsWith(`.${domain}`));
 }

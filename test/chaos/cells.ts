@@ -77,7 +77,7 @@ export async function runCell({ row, engine, profile }: Cell): Promise<Ran> {
     const { value, talk } = await inYard<CellResult>('cell.ts', [row, engine, profile]);
     return { ...value, talk };
   } catch (error) {
-    const checks = [{ what: 'the cell gave a result', ok: false, seen: String(error) }];
+    const checks = [{ what: 'the cell gave a result', ok: false, seen: String(error), speed: false }];
     return { row, engine, profile, verdict: null, figures: {}, checks, ok: false, talk: '' };
   }
 }

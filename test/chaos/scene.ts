@@ -38,6 +38,8 @@ export interface Check {
   readonly what: string;
   readonly ok: boolean;
   readonly seen: string;
+  /** How long something took, which what else runs on the machine may change; no promise of safety. */
+  readonly speed: boolean;
 }
 
 export interface Scene {
@@ -68,6 +70,8 @@ export interface Scene {
   /** The time without a poller is measured from here. */
   fault(): number;
   check(what: string, ok: boolean, seen?: unknown): void;
+  /** Checks that it took no longer than `limitMs`. */
+  takes(what: string, ms: number, limitMs: number): void;
   /** So many updates more have been handled. */
   served(more: number): Promise<void>;
   /** Updates begin to come. */
@@ -194,7 +198,15 @@ export async function openScene(
       ).then(() => {}),
     fault: () => (faultAtMs = nowMs()),
     check(what, ok, seen = '') {
-      self.checks.push({ what, ok, seen: String(seen) });
+      self.checks.push({ what, ok, seen: String(seen), speed: false });
+    },
+    takes(what, ms, limitMs) {
+      self.checks.push({
+        what: `${what} within ${limitMs} ms`,
+        ok: ms <= limitMs,
+        seen: String(ms),
+        speed: true,
+      });
     },
     async served(more) {
       const count = () => self.journal().filter(({ ev }) => ev === 'update').length;

@@ -1,7 +1,7 @@
 // The rows of the chaos table (test/chaos), with the fast profile: all with Redis, the first ones with every engine.
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { type Cell, type Ran, runCells } from '../chaos/cells.ts';
+import { type Cell, type Ran, runCell, runCells } from '../chaos/cells.ts';
 import { ROWS } from '../chaos/rows/all.ts';
 import { sentence } from '../chaos/table.ts';
 import { yardProblem } from '../chaos/yard.ts';
@@ -29,13 +29,25 @@ function deferred() {
   return { promise, resolve };
 }
 
+const isSlow = ({ ok, checks }: Ran): boolean => !ok && checks.every((check) => check.ok || check.speed);
+
 describe('several machines', { concurrency: true }, () => {
   const waiting = cells.map(() => deferred());
 
   before(async () => {
     const problem = await yardProblem();
     assert.equal(problem, '', problem);
-    void runCells(cells, JOBS, (result, index) => waiting[index]!.resolve(result));
+    const slow: number[] = [];
+    const all = runCells(cells, JOBS, (result, index) => {
+      if (isSlow(result)) slow.push(index);
+      else waiting[index]!.resolve(result);
+    });
+    void all.then(again);
+
+    // The times are promised to a machine that has nothing else to do than one row. All that concerns safety was judged beside others.
+    async function again(): Promise<void> {
+      for (const index of slow) waiting[index]!.resolve(await runCell(cells[index]!));
+    }
   });
 
   for (const [index, { row, engine }] of cells.entries()) {

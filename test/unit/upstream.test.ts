@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { TLSSocket } from 'node:tls';
 import { openUpstream, type Upstream } from '../../src/gateway/upstream.ts';
-import { proxyFor } from '../../src/telegram/transport.ts';
+import { proxyOf } from '../../src/telegram/proxy.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { within } from '../support/wait.ts';
 
@@ -155,7 +155,7 @@ test('upstream: by TLS, a certificate that nobody vouches for', async (t) => {
 });
 
 test('a proxy: which roots go through it', () => {
-  const proxied = (root: string, env: Record<string, string>) => proxyFor(new URL(root), env);
+  const proxied = (root: string, env: Record<string, string>) => proxyOf(new URL(root), env) !== null;
   const proxy = 'http://proxy.test:3128';
   for (const [root, env, expected] of [
     ['https://api.telegram.org', {}, false],

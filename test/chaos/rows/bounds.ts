@@ -12,5 +12,5 @@ export function checkTakeover(scene: Scene, killedAtMs: number, at: number): voi
   const tookMs = at - killedAtMs;
   const limitMs = takenWithinMs(scene);
   scene.figures.takeoverMs = tookMs;
-  scene.check(`taken over within ${limitMs} ms`, tookMs <= limitMs, tookMs);
+  scene.takes('taken over', tookMs, limitMs);
 }

@@ -90,11 +90,7 @@ export const pooler: Row = {
     scene.figures.handoverMs = at - askedAtMs;
     // Nothing wakes a standby here: it looks.
     const limitMs = 1.2 * scene.timing.pollMs + ROOM_MS;
-    scene.check(
-      `hand-over within ${limitMs} ms`,
-      scene.figures.handoverMs < limitMs,
-      scene.figures.handoverMs,
-    );
+    scene.takes('hand-over', scene.figures.handoverMs, limitMs);
     await a.run.exit();
     await a.start();
     await a.run.waitFor(/standing by/);
@@ -104,10 +100,6 @@ export const pooler: Row = {
     const taken = await scene.workerOf(a, killedAtMs);
     scene.figures.takeoverMs = taken.at - killedAtMs;
     const within = takenWithinMs(scene) + 1.2 * scene.timing.pollMs;
-    scene.check(
-      `taken over within ${within} ms`,
-      scene.figures.takeoverMs <= within,
-      scene.figures.takeoverMs,
-    );
+    scene.takes('taken over', scene.figures.takeoverMs, within);
   },
 };

@@ -60,11 +60,7 @@ export const emptyLate: Row = {
     await Promise.any([scene.pollOf(a, backAtMs, ms), scene.pollOf(b, backAtMs, ms)]);
     scene.figures.resumedMs = nowMs() - backAtMs;
     const limitMs = scene.waitMs + scene.timing.pollMs + ROOM_MS;
-    scene.check(
-      `polls again within ${limitMs} ms`,
-      scene.figures.resumedMs <= limitMs,
-      scene.figures.resumedMs,
-    );
+    scene.takes('polls again', scene.figures.resumedMs, limitMs);
   },
 };
 

@@ -17,11 +17,7 @@ export const sigterm: Row = {
     const end = scene.journal().find(({ ev, name }) => ev === 'end' && name === 'A');
     const { code } = await a.run.exit();
     scene.figures.handoverMs = at - (end?.at ?? askedAtMs);
-    scene.check(
-      `hand-over within ${HANDOVER_MS} ms`,
-      scene.figures.handoverMs <= HANDOVER_MS,
-      scene.figures.handoverMs,
-    );
+    scene.takes('hand-over', scene.figures.handoverMs, HANDOVER_MS);
     scene.check('the holder ends with 0', code === 0, code);
     await scene.pollOf(b, at);
   },
@@ -65,7 +61,7 @@ export const restart: Row = {
     await a.start();
     const { at } = await scene.workerOf(a, startedAtMs);
     scene.figures.takeoverMs = at - killedAtMs;
-    scene.check('taken back without waiting', at - startedAtMs < 2_000, at - startedAtMs);
+    scene.takes('taken back', at - startedAtMs, 2_000);
     await scene.pollOf(a, at);
   },
 };

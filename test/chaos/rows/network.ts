@@ -19,11 +19,7 @@ async function partition(
   await scene.pollOf(b, at);
   scene.figures.takeoverMs = at - cutAtMs;
   const limitMs = scene.waitMs + scene.timing.renewMs + ROOM_MS;
-  scene.check(
-    `taken over within ${limitMs} ms`,
-    scene.figures.takeoverMs <= limitMs,
-    scene.figures.takeoverMs,
-  );
+  scene.takes('taken over', scene.figures.takeoverMs, limitMs);
   await pause(scene.timing.renewMs);
   const standingBy = a.run.stderr().length;
   await mend(a);

@@ -12,11 +12,7 @@ async function paused(scene: Scene, what: 'supervisor' | 'all'): Promise<void> {
   await scene.pollOf(b, at);
   scene.figures.takeoverMs = at - frozenAtMs;
   const limitMs = scene.waitMs + ROOM_MS;
-  scene.check(
-    `taken over within ${limitMs} ms`,
-    scene.figures.takeoverMs <= limitMs,
-    scene.figures.takeoverMs,
-  );
+  scene.takes('taken over', scene.figures.takeoverMs, limitMs);
   await pause(2 * scene.timing.renewMs);
   const standingBy = a.run.stderr().length;
   a.thaw();
