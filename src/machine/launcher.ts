@@ -104,5 +104,9 @@ export function launchScript({ argv, cwd, env }: Command): string | null {
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }

@@ -38,6 +38,9 @@ process.stdout.write(JSON.stringify({
 const tell = join(folder, 'tell.js');
 fs.writeFileSync(tell, TELL);
 
+const circle = join(folder, 'circle');
+fs.symlinkSync(circle, circle);
+
 interface Waiting {
   readonly launcher: Launcher;
   readonly pipes: WorkerPipes;
@@ -202,6 +205,7 @@ for (const [what, change] of [
   ['no PATH', { env: { LANG: 'C' } }],
   ['a folder that is not there', { cwd: join(folder, 'gone') }],
   ['a folder that is a file', { cwd: tell }],
+  ['a folder that leads round in circles', { cwd: circle }],
   ['a program that looks like an option', { argv: ['-a', 'x'] }],
   ['nothing to run', { argv: [] }],
   ['more than a pipe holds', { env: { ...PLAIN.env, A: 'x'.repeat(70_000) } }],
