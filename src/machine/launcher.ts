@@ -77,7 +77,7 @@ function tell(fd: number, script: string): boolean {
 /** Names that a shell can carry, but for two to which dash gives a value of its own. */
 const NAME = /^(?!(?:OPTIND|LINENO)$)[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** Null: not to be said in dash's language without a change. Exported for its test. */
+/** Null: not to be said in dash's language without a change. */
 export function launchScript({ argv, cwd, env }: Command): string | null {
   const names = Object.keys(env).filter((name) => env[name] !== undefined);
   const [program = ''] = argv;

@@ -7,7 +7,7 @@ import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { createGuard } from '../machine/guard.ts';
-import { findLauncherShell, type Launcher, openLauncher } from '../machine/launcher.ts';
+import { findLauncherShell, type Launcher, launchScript, openLauncher } from '../machine/launcher.ts';
 import type { Thrift } from '../machine/thrift.ts';
 import { spawnWorker, type WorkerExit, type WorkerProcess } from '../machine/worker.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
@@ -146,7 +146,9 @@ export function runSupervisor(context: RunContext): Running {
   async function prepareNext(): Promise<void> {
     gateway?.port.prepare().catch(() => {});
     await preparePipes();
-    const shell = setpriv && pipes && !launcher ? findLauncherShell() : null;
+    // Also a rehearsal: what is run for the first time takes V8 ten times as long, and then it would be at a crash.
+    const canBeSaid = launchScript({ argv: command, cwd: config.cwd, env: environment }) !== null;
+    const shell = setpriv && pipes && !launcher && canBeSaid ? findLauncherShell() : null;
     if (shell && setpriv && pipes && !over) launcher = openLauncher(shell, setpriv, pipes);
   }
 
