@@ -66,7 +66,8 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
     sockets.add(socket);
     socket.on('close', () => {
       sockets.delete(socket);
-      options.onClosed(connectionOf(socket));
+      // A worker's end shows here first, and its successor is started before anything is done about the connections it had.
+      setImmediate(options.onClosed, connectionOf(socket));
     });
     if (sockets.size > CROWD) dropStrangers();
   });

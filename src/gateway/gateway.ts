@@ -39,8 +39,9 @@ export interface Gateway {
   prepare(): Promise<void>;
   /** `prepare` has done its work for the next worker. */
   ready(): boolean;
-  /** The API root of the next worker. What earlier ones had is closed. */
+  /** The API root of the next worker. */
   next(): string;
+  /** The next worker runs: what earlier ones had is closed, none of them polls. In the same turn as `next`, before it can ask. */
   spawned(pid: number): void;
   /** The worker is asked to end: its open polls are answered, later ones still go through. */
   release(): void;
@@ -65,6 +66,8 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   let leader: number | null = null;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
+  /** Of workers that have ended. */
+  const past: Endpoint[] = [];
   /** The worker has set a webhook, as it may: then the 409 of its polls is its own affair. */
   let ownWebhook = false;
   let closed = false;
@@ -238,22 +241,21 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     },
     ready: () => coming !== null || (options.port !== null && present !== null),
     next() {
-      const before = present;
+      if (present && coming) past.push(present);
       // Without a fresh one (no descriptors left) the old one goes on.
       present = coming ?? present;
       coming = null;
-      if (before !== present) before?.close();
+      return `http://127.0.0.1:${present?.port ?? 0}`;
+    },
+    spawned(pid) {
+      for (const it of past.splice(0)) it.close();
       // Not when the sockets tell: by then the next worker may have polled.
       for (const connection of [...pollersByConnection.keys()]) left(connection);
       const owner = polls.owner();
       if (owner !== null) polls.tell({ kind: 'gone', poller: owner });
       pids.clear();
-      leader = null;
-      polls.tell({ kind: 'opened' });
-      return `http://127.0.0.1:${present?.port ?? 0}`;
-    },
-    spawned(pid) {
       leader = pid;
+      polls.tell({ kind: 'opened' });
     },
     release: () => polls.tell({ kind: 'released' }),
     shut: polls.shut,
@@ -269,8 +271,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     close() {
       polls.close();
       closed = true;
-      present?.close();
-      coming?.close();
+      for (const it of [...past, present, coming]) it?.close();
       upstream.close();
     },
   };
