@@ -188,21 +188,6 @@ export async function openSandbox(count) {
   return { apiRoot, tokens, close: () => endAndWait(child.pid) };
 }
 
-/** Builds dist/ where it is missing or older than a source. */
-export function buildWhenStale() {
-  const built = join(root, 'dist/cli.cjs');
-  const builtMs = existsSync(built) ? statSync(built).mtimeMs : 0;
-  const sources = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
-  const newestMs = Math.max(
-    ...[...sources, join(root, 'scripts/build.mjs')].map((path) => statSync(path).mtimeMs),
-  );
-  if (builtMs >= newestMs) return;
-  const build = spawnSync(process.execPath, ['scripts/build.mjs'], { cwd: root, stdio: 'inherit' });
-  if (build.status !== 0) throw new Error('the build failed');
-}
-
 /** A cache folder that outlives the run. */
 export function cacheFolder(name) {
   const path = join(root, 'node_modules/.cache/singlepoll-bench', name);

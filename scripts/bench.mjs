@@ -18,9 +18,10 @@ import { scan } from '../bench/rows/scan.mjs';
 import { spawn } from '../bench/rows/spawn.mjs';
 import { start } from '../bench/rows/start.mjs';
 import { help, status } from '../bench/rows/start-up.mjs';
-import { bareNodeMs, buildWhenStale } from '../bench/scene.mjs';
+import { bareNodeMs } from '../bench/scene.mjs';
 import { median } from '../bench/statistics.mjs';
 import { table } from '../bench/table.mjs';
+import { buildWhenStale } from './prepare.mjs';
 
 const measurements = [
   ...[status, help, restart, idle, start, peers, output],
@@ -29,12 +30,15 @@ const measurements = [
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,
+  // What it does not know is answered with the usage, as --help is.
+  strict: false,
   options: { rounds: { type: 'string', default: '7' }, json: { type: 'boolean', default: false } },
 });
+const strange = Object.keys(options).filter((name) => name !== 'rounds' && name !== 'json');
 const known = measurements.map(({ name }) => name);
 const unknown = names.filter((name) => !known.includes(name));
 const rounds = Number(options.rounds);
-if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
+if (unknown.length > 0 || strange.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
   console.error(`usage: npm run bench -- [--rounds N] [--json] [${known.join('|')}]…`);
   for (const { name, about } of measurements) console.error(`  ${name.padEnd(14)} ${about}`);
   process.exit(64);
