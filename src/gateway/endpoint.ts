@@ -25,9 +25,10 @@ const HEAD_BYTES_MAX = 256 * 1024;
 const HEAD_MS_MAX = 10_000;
 const CHECK_EVERY_MS = 10_000;
 const CONNECTIONS_MAX = 1_024;
-/** From here on strangers are looked for, so often at most. */
+/** From here on strangers are looked for, so often at most; or when so many have come since: well before the worker would be shut out. */
 const CROWD = 96;
 const CROWD_LOOK_EVERY_MS = 250;
+const CROWD_LOOK_EVERY = 256;
 
 const numbers = new WeakMap<Socket, number>();
 let lastNumber = 0;
@@ -48,6 +49,7 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
   // Asking for it is a system call.
   let ownPort = options.port;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
+  let cameSince = 0;
   const server: Server = createServer(
     {
       maxHeaderSize: HEAD_BYTES_MAX,
@@ -64,6 +66,7 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
   server.maxConnections = CONNECTIONS_MAX;
   server.on('connection', (socket) => {
     sockets.add(socket);
+    cameSince += 1;
     socket.on('close', () => {
       sockets.delete(socket);
       // A worker's end shows here first, and its successor is started before anything is done about the connections it had.
@@ -77,8 +80,9 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
 
   function dropStrangers(): void {
     const nowMs = performance.now();
-    if (nowMs - lookedAtMs < CROWD_LOOK_EVERY_MS) return;
+    if (nowMs - lookedAtMs < CROWD_LOOK_EVERY_MS && cameSince < CROWD_LOOK_EVERY) return;
     lookedAtMs = nowMs;
+    cameSince = 0;
     const members = options.members(ownPort);
     if (members === null) return;
     for (const socket of sockets) if (!members.has(socket.remotePort ?? 0)) socket.destroy();
