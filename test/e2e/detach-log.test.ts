@@ -143,7 +143,9 @@ test('logs: -n, and -f across the end and the next start of the run', async (t) 
   for (const words of [['-n', '3'], ['-n3'], ['-3']])
     assert.equal((await b.run(['logs', ...words])).stdout.split('\n').length, 4, words.join(' '));
   assert.equal((await b.run(['logs', '-n', 'x'])).code, 64);
-  const follow = b.cli(['logs', '-f', '-n', '0']);
+  const follow = b.cli(['logs', '-f', '-n', '1']);
+  // It is there: what comes from now on it shows.
+  await until('the last line', () => follow.stdout() !== '', { seen: follow.seen });
   await serves(b, 'beginning');
   await b.run(['stop']);
   await follow.waitFor(/have ended/);

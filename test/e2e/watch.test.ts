@@ -29,11 +29,11 @@ async function untilModes(tmux: Tmux, modes: typeof OURS): Promise<void> {
   await until(`a terminal ${JSON.stringify(modes)}`, is, { seen: tmux.seen });
 }
 
+const findWatcher = (b: Bed): number | undefined =>
+  findByEnv('SP_TEST_COOKIE', b.cookie).find((pid) => commandOf(pid).endsWith('status --watch'));
+
 const watcher = (b: Bed): number => {
-  const found = findByEnv('SP_TEST_COOKIE', b.cookie).find((pid) => {
-    const command = commandOf(pid);
-    return command.endsWith('status --watch');
-  });
+  const found = findWatcher(b);
   assert.ok(found, 'a watcher');
   return found;
 };
@@ -107,6 +107,8 @@ test('watch: a real terminal, from the first frame to the last, through every ch
 
   // Leaving by key, and by signals: the terminal is as it was.
   const asBefore = async (code: number) => {
+    // Until then what is typed is typed to it.
+    await until('the watcher to be gone', () => findWatcher(b) === undefined);
     tmux.type('echo "code $?" $(stty -g | cmp - before && echo same modes)');
     await tmux.until(new RegExp(`code ${code} same modes`));
     await untilModes(tmux, THEIRS);
