@@ -142,13 +142,15 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
   }
 
   function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
-    if (!passes()) return void send({ kind: 'landed', attempt, landing: { kind: 'outage' }, random: 0 });
     const asked = waiting.get(poll.id);
+    // A client that has hung up takes its parameters with it: without them the poll would ask the wrong environment.
+    if (!asked || !passes())
+      return void send({ kind: 'landed', attempt, landing: { kind: 'outage' }, random: 0 });
     const begunAtMs = performance.now();
     const request = {
-      path: `${upstream.prefix}/bot${token}${asked?.environment ?? ''}/getUpdates`,
-      body: asked ? pollBody(asked.args, timeoutMs) : '',
-      userAgent: asked?.request.headers['user-agent'],
+      path: `${upstream.prefix}/bot${token}${asked.environment}/getUpdates`,
+      body: pollBody(asked.args, timeoutMs),
+      userAgent: asked.request.headers['user-agent'],
       mayGo: mayPoll,
     };
     const flight = fly(upstream.polls, request, (answer) => {
