@@ -1,0 +1,37 @@
+// A client that hangs up between its request and its turn: its poll must never go upstream.
+import assert from 'node:assert/strict';
+import { EventEmitter } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { test } from 'node:test';
+import { createArgs } from '../../src/bot-api/args.ts';
+import { createPolls } from '../../src/gateway/polls.ts';
+import type { Upstream } from '../../src/gateway/upstream.ts';
+
+/** Asks once while the door is shut, then opens it; the paths that went upstream. */
+function pathsSent(hangsUp: boolean): string[] {
+  const sent: string[] = [];
+  const upstream = { prefix: '', polls: { dispatch: ({ path }: { path: string }) => sent.push(path) } };
+  const polls = createPolls({
+    upstream: upstream as unknown as Upstream,
+    token: '123:abc',
+    pidOf: () => null,
+    mayPoll: () => true,
+    ownWebhook: () => false,
+    onNews: () => {},
+  });
+  const response = Object.assign(new EventEmitter(), { destroyed: true }) as unknown as ServerResponse;
+  const request = { headers: {}, socket: {} } as unknown as IncomingMessage;
+  polls.ask({ request, response, args: createArgs(), environment: '/test' }, 'pid 1');
+  if (hangsUp) response.emit('close');
+  polls.tell({ kind: 'opened' });
+  polls.close();
+  return sent;
+}
+
+test('a poll whose client hung up before its turn is not sent', () => {
+  assert.deepEqual(pathsSent(true), []);
+});
+
+test('a poll whose client waits goes to its own environment', () => {
+  assert.deepEqual(pathsSent(false), ['/bot123:abc/test/getUpdates']);
+});
