@@ -4,11 +4,12 @@
  */
 import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
+import { readStat } from '../machine/procfs.ts';
+import { parseProcStat } from '../machine/procstat.ts';
 import type { ApiAddresses } from './api-addresses.ts';
 import {
   type Counters,
   endOfWindows,
-  HELD_MS,
   isHeld,
   type Poke,
   type Reaction,
@@ -18,14 +19,21 @@ import {
 } from './reactions.ts';
 import { followDestroyed, listeningPorts, listSockets, type TcpSocket } from './sockets.ts';
 
+/** A process for certain, and the one above it: what asks with one process a poll is known by that one. */
+export interface Owner {
+  readonly pid: number;
+  readonly startId: string;
+  readonly parent: { readonly pid: number; readonly startId: string } | null;
+}
+
 /** Somebody else's connection to the API root. */
 export interface Client {
   /** Names the connection in every listing: namespace and both ends. */
   readonly key: string;
   readonly uid: number;
   readonly cgroup: string | null;
-  /** Null: its process can't be seen from here. */
-  readonly pid: number | null;
+  /** Whose it is; null where its process can't be seen from here. */
+  readonly owner: Owner | null;
   /** A request of it is being held now. */
   readonly isHeld: boolean;
 }
@@ -94,8 +102,8 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     places.set(place.name, { place, ports });
     const { uid, cgroup } = socket;
     // Children have it from whoever opened it, and are stopped with it.
-    const pid = pids.length === 0 ? null : Math.min(...pids);
-    clients.push({ key: keyOf(place, socket), uid, cgroup, pid, isHeld: isHeld(socket) });
+    const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids));
+    clients.push({ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket) });
   }
   const accepted = await acceptedByClients();
   const gone = new Map<string, { readonly atMs: number; readonly counters: Counters }>();
@@ -112,7 +120,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
 
   /** Connections that came to a client's own listening port: who passes our 409 on to one of them is a relay. */
   async function acceptedByClients(): Promise<Map<number, { key: string; localPort: number }[]>> {
-    const pids = new Set(clients.flatMap(({ pid }) => pid ?? []));
+    const pids = new Set(clients.flatMap(({ owner }) => owner?.pid ?? []));
     const found = new Map<number, { key: string; localPort: number }[]>();
     for (const { place, ports } of places.values()) {
       if (pids.size === 0 || ports.size === 0) continue;
@@ -168,7 +176,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   /** The same process received our 409 and passed about as much on: the poller is behind it. */
   function isRelayed(client: Client, bytes: number | null, base: Sample): boolean {
     const last = samples.at(-1);
-    return (accepted.get(client.pid ?? -1) ?? []).some(({ key }) => {
+    return (accepted.get(client.owner?.pid ?? -1) ?? []).some(({ key }) => {
       const before = base.sockets.get(key);
       const now = last?.sockets.get(key);
       if (!before) return false;
@@ -184,18 +192,26 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     async poked(poke, onSeen, signal) {
       if (clients.length === 0) return;
       const told = new Set<string>();
+      /** Seen in one listing: what a relay passes on shows in the next one for certain. */
+      const pending = new Set<string>();
       const endMs = endOfWindows(poke) + MISSING_MS;
       while (!signal.aborted && performance.now() < endMs) {
         samples.push(await list(samples.at(-1)));
         const base = samples.filter((it) => it.atMs <= poke.sentAtMs).at(-1);
         for (const reaction of reactionsTo(poke, samples)) {
           const client = clients.find(({ key }) => key === reaction.socket);
-          if (!client || !base || told.has(`${client.key} ${reaction.bytes}`)) continue;
-          told.add(`${client.key} ${reaction.bytes}`);
+          const id = `${reaction.socket} ${reaction.bytes}`;
+          if (!client || !base || told.has(id)) continue;
+          if (accepted.has(client.owner?.pid ?? -1) && !pending.has(id)) {
+            pending.add(id);
+            continue;
+          }
+          told.add(id);
           if (!isRelayed(client, reaction.bytes, base))
             onSeen({ client, reaction, holdsAnother: holdsAnother(client, base) });
         }
-        if (clients.every(({ key }) => isSettled(key, poke, base))) return;
+        // Whoever held no request then can't react.
+        if (!clients.some(({ key }) => isHeldIn(base, key))) return;
         await pause(paceAt(performance.now(), poke), undefined, { signal }).catch(() => {});
       }
     },
@@ -205,18 +221,16 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   };
 
   function holdsAnother(client: Client, base: Sample): boolean {
-    return clients.some(({ key, pid }) => {
+    return clients.some(({ key, owner }) => {
       const counters = base.sockets.get(key);
-      return (
-        key !== client.key && pid !== null && pid === client.pid && counters && isHeld(counters, HELD_MS)
-      );
+      const isSame = owner !== null && owner.pid === client.owner?.pid;
+      return key !== client.key && isSame && counters !== undefined && isHeld(counters);
     });
   }
 
-  /** Nothing that comes can make a reaction of it. */
-  function isSettled(key: string, _poke: Poke, base: Sample | undefined): boolean {
-    const counters = base?.sockets.get(key);
-    return !counters || !isHeld(counters);
+  function isHeldIn(sample: Sample | undefined, key: string): boolean {
+    const counters = sample?.sockets.get(key);
+    return counters !== undefined && isHeld(counters);
   }
 }
 
@@ -228,6 +242,17 @@ function paceAt(nowMs: number, poke: Poke): number {
     if (nowMs < toMs) return DENSE_MS;
   }
   return SPARSE_MS;
+}
+
+function ownerOf(pid: number): Owner | null {
+  const own = parseProcStat(readStat(pid) ?? '');
+  if (!own) return null;
+  const above = parseProcStat(readStat(own.ppid) ?? '');
+  return {
+    pid,
+    startId: own.startId,
+    parent: above && own.ppid > 1 ? { pid: own.ppid, startId: above.startId } : null,
+  };
 }
 
 /** Ours, and as root all others in which somebody lives: a container's connections show only there. */
