@@ -29,9 +29,8 @@ export interface Ledger {
   /** Reactions that prove nothing yet. */
   isOpen(): boolean;
   unseen(): readonly Unseen[];
-  /** Somebody of this machine reacted since the last `forget`. */
-  hasReaction(): boolean;
-  forget(): void;
+  /** How many reactions were noted so far. */
+  count(): number;
 }
 
 type Entry = { readonly poke: number; reaction: Reaction };
@@ -51,6 +50,7 @@ export function createLedger(): Ledger {
   const parents = new Map<string, Account>();
   const unseen = new Map<string, Unseen>();
   let connected: readonly Owner[] = [];
+  let noted = 0;
 
   function note(
     book: Map<string, Account>,
@@ -75,6 +75,7 @@ export function createLedger(): Ledger {
     },
     reacted(poke, seen) {
       const { owner, uid, cgroup } = seen.client;
+      noted += 1;
       if (!owner) {
         unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
         return;
@@ -103,11 +104,6 @@ export function createLedger(): Ledger {
     },
     isOpen: () => [...accounts.values()].some(({ entries }) => strengthOf(entries) !== 'twice'),
     unseen: () => [...unseen.values()],
-    hasReaction: () => accounts.size + unseen.size > 0,
-    forget() {
-      accounts.clear();
-      parents.clear();
-      unseen.clear();
-    },
+    count: () => noted,
   };
 }
