@@ -16,6 +16,17 @@ export interface Suspect {
   readonly respawner: Respawner | null;
   /** Who started its tree; null when that is gone. */
   readonly parent: { readonly pid: number; readonly command: string } | null;
+  /** The living supervisor that it belongs to, one that does not share our lock: another network namespace, another user. */
+  readonly supervisor: { readonly pid: number } | null;
+  /** Other bots that this process polls as well. */
+  readonly silences: readonly string[];
+}
+
+export interface StrayPolicy {
+  /** Other bots may fall silent with a stray: --takeover, reset. */
+  readonly silencesOthers: boolean;
+  /** It is the lease that decides between two supervisors, wherever they run. */
+  readonly leased: boolean;
 }
 
 export type Verdict<S extends Suspect> =
@@ -49,13 +60,24 @@ export function judge<S extends Suspect>(
   strays: readonly S[],
   stopped: readonly StoppedStray[],
   nowMs: number,
+  policy: StrayPolicy,
 ): Verdict<S> {
+  const incumbent = policy.leased ? undefined : strays.find(({ supervisor }) => supervisor !== null);
+  if (incumbent) {
+    const { pid, command, supervisor } = incumbent;
+    const reason = `another supervisor on this machine runs this bot: pid ${supervisor?.pid}, with its worker pid ${pid} (${command}). It does not share the lock with this run (another network namespace, container or user), and is not fought. Stop it there: kill ${supervisor?.pid}`;
+    return { kind: 'blocked', ending: { code: 75, reason } };
+  }
   const guilty = strays.filter(({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared');
   if (guilty.length === 0) return { kind: 'free' };
   for (const stray of guilty) {
     const { respawner } = stray;
     if (respawner) {
       const reason = `a stray poller (pid ${stray.pid}: ${stray.command}) is kept alive by ${respawner.kind} (${respawner.name}), which would bring it back. Stop it there: ${respawner.stopCommand}`;
+      return { kind: 'blocked', ending: { code: 75, reason } };
+    }
+    if (stray.silences.length > 0 && !policy.silencesOthers) {
+      const reason = `a stray poller (pid ${stray.pid}: ${stray.command}) polls ${silenceWords(stray.silences)} as well, which would fall silent with it. To stop it all the same: singlepoll start --takeover, or singlepoll reset`;
       return { kind: 'blocked', ending: { code: 75, reason } };
     }
     // An own leftover has no other starter than a supervisor, and that one is dead: we hold its lock.
@@ -78,4 +100,9 @@ export function judge<S extends Suspect>(
     }
   }
   return { kind: 'stop', strays: guilty };
+}
+
+/** `bot 42`, `bots 42 and 43`. */
+export function silenceWords(bots: readonly string[]): string {
+  return bots.length === 1 ? `bot ${bots[0]}` : `bots ${bots.slice(0, -1).join(', ')} and ${bots.at(-1)}`;
 }

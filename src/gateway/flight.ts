@@ -13,6 +13,8 @@ export interface FlightRequest {
   readonly userAgent: string | undefined;
   /** Asked when the connection is there, which may be long after it was begun (a machine that slept). */
   readonly mayGo: () => boolean;
+  /** It goes out now: from here on whoever polls too loses the poll. */
+  readonly onSent: () => void;
 }
 
 /** Normally it takes no time at all. */
@@ -22,7 +24,7 @@ const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
 
 export function fly(
   to: Pick<Dispatcher, 'dispatch'>,
-  { path, body, userAgent, mayGo }: FlightRequest,
+  { path, body, userAgent, mayGo, onSent }: FlightRequest,
   onEnd: (answer: (Answer & { readonly headers: readonly (string | Buffer)[] }) | Error | null) => void,
 ): Flight {
   let controller: Dispatcher.DispatchController | null = null;
@@ -55,6 +57,7 @@ export function fly(
         if (!mayGo()) aborted = true;
         // Given up before it was sent: now it never is.
         if (aborted) started.abort(new Error('given up'));
+        else onSent();
       },
       onResponseStart(started, code) {
         status = code;

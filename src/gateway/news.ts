@@ -2,6 +2,8 @@
 export type GatewayNews =
   | { readonly kind: 'asked'; readonly offset: number | null }
   | { readonly kind: 'answered' }
+  /** A poll goes out to the Bot API. */
+  | { readonly kind: 'sent' }
   /** The Bot API has taken a poll: it has answered it, or lets it wait. */
   | { readonly kind: 'accepted'; readonly answered: boolean }
   /** A poll has succeeded and its answer has gone out to the worker. */

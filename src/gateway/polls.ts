@@ -152,6 +152,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
       body: pollBody(asked.args, timeoutMs),
       userAgent: asked.request.headers['user-agent'],
       mayGo: mayPoll,
+      onSent: () => onNews({ kind: 'sent' }),
     };
     const flight = fly(upstream.polls, request, (answer) => {
       const land = (landing: Landing) => send({ kind: 'landed', attempt, landing, random: Math.random() });

@@ -49,6 +49,8 @@ export interface Seen {
 export interface Observation {
   /** Who is connected, without ourselves. */
   readonly clients: readonly Client[];
+  /** Lists once more, where the poll that is waited for takes its time. */
+  refresh(): Promise<void>;
   /** A getUpdates has just been sent. `onSeen` is called at each reaction; resolves when nobody more can react, or `signal` ends it. */
   poked(poke: Poke, onSeen: (seen: Seen) => void, signal: AbortSignal): Promise<void>;
   stop(): void;
@@ -169,6 +171,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
 
   const missingSince = new Map<string, number>();
   const samples: Sample[] = [];
+  let isPoked = false;
   const wait = readyAtMs - performance.now();
   if (clients.length > 0 && wait > 0) await pause(wait);
   if (clients.length > 0) samples.push(await list(undefined));
@@ -189,8 +192,14 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
 
   return {
     clients,
+    async refresh() {
+      if (clients.length === 0) return;
+      const next = await list(samples.at(-1));
+      samples.splice(isPoked ? samples.length : 0, samples.length, next);
+    },
     async poked(poke, onSeen, signal) {
       if (clients.length === 0) return;
+      isPoked = true;
       const told = new Set<string>();
       /** Seen in one listing: what a relay passes on shows in the next one for certain. */
       const pending = new Set<string>();
@@ -208,7 +217,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
           }
           told.add(id);
           if (!isRelayed(client, reaction.bytes, base))
-            onSeen({ client, reaction, holdsAnother: holdsAnother(client, base) });
+            onSeen({ client, reaction, holdsAnother: holdsAnother(client) });
         }
         // Whoever held no request then can't react.
         if (!clients.some(({ key }) => isHeldIn(base, key))) return;
@@ -220,11 +229,10 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     },
   };
 
-  function holdsAnother(client: Client, base: Sample): boolean {
+  function holdsAnother(client: Client): boolean {
     return clients.some(({ key, owner }) => {
-      const counters = base.sockets.get(key);
       const isSame = owner !== null && owner.pid === client.owner?.pid;
-      return key !== client.key && isSame && counters !== undefined && isHeld(counters);
+      return key !== client.key && isSame && samples.some((sample) => isHeldIn(sample, key));
     });
   }
 

@@ -18,6 +18,8 @@ export type Outcome =
   | { readonly kind: 'updates' }
   /** Our poll was taken away, or a reaction was seen, and it is not enough to say by whom. */
   | { readonly kind: 'disturbed' }
+  /** Our poll was taken away, and ss, which would show by whom, does not work here. */
+  | { readonly kind: 'blind' }
   /** `isEnough` said so. */
   | { readonly kind: 'convicted' }
   /** Somebody has set a webhook meanwhile. */
@@ -29,14 +31,16 @@ export interface ExperimentOptions {
   /** Null where ss does not work: then nobody can be seen to react, and only a 409 of our own tells of a rival. */
   readonly observe: () => Promise<Observation | null>;
   readonly ledger: Ledger;
-  /** Called before the first question, as it disturbs whoever polls. */
-  readonly beforeFirst: (clients: readonly Client[] | null) => void;
+  /** How many processes may poll, as far as other signs tell: what counts where ss does not work. */
+  readonly holders: number;
+  /** Called before the first question, as it disturbs whoever polls; with the number of processes that are connected. */
+  readonly beforeFirst: (processes: number) => void;
   /** Something was seen: is it enough to act on? */
   readonly isEnough: () => Promise<boolean>;
   /** What is seen after the experiment has ended: a 409 that the server held back. */
   readonly onLate?: () => void;
-  /** Ask also where nobody seems to be connected. */
-  readonly always?: boolean;
+  /** Told before each question; the usual answer time, and how long a 409 is on the wire. */
+  readonly onMeasured?: (measured: { readonly rttMs: number; readonly conflictBytes: number | null }) => void;
   readonly signal: AbortSignal;
   readonly random?: () => number;
 }
@@ -64,13 +68,13 @@ export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => nu
   for (let round = 1; ; round++) {
     const measured = await measure(api, signal);
     if (measured.kind !== 'ok') return measured;
+    options.onMeasured?.(measured);
     const observation = await options.observe();
     if (signal.aborted) return stopAll(observation, { kind: 'failed', description: 'given up' });
     if (observation) ledger.connected(observation.clients);
-    const isAlone = observation?.clients.length === 0;
-    if (isAlone && !options.always)
-      return stopAll(observation, { kind: isDisturbed ? 'disturbed' : 'nobody' });
-    if (round === 1) options.beforeFirst(observation?.clients ?? null);
+    const others = observation ? processesOf(observation.clients) : options.holders;
+    if (others === 0) return stopAll(observation, { kind: isDisturbed ? 'disturbed' : 'nobody' });
+    if (round === 1) options.beforeFirst(others);
     const poke = {
       sentAtMs: performance.now(),
       rttMs: measured.rttMs,
@@ -84,6 +88,7 @@ export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => nu
       if (answer.kind !== 'error' || answer.status !== 409)
         return { kind: 'failed', description: answer.description };
       if (isWebhookConflict(answer.description)) return { kind: 'webhook' };
+      if (!observation) return { kind: 'blind' };
       isDisturbed = true;
     } else if (!isDisturbed && !ledger.isOpen()) return { kind: 'undisturbed' };
     const [least, most] = GAP_MS;
@@ -92,6 +97,11 @@ export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => nu
     // What the server holds back may convict somebody meanwhile.
     if (await enoughUntil(options, nextMs)) return { kind: 'convicted' };
   }
+}
+
+/** One whose process can't be seen counts for its connection. */
+function processesOf(clients: readonly Client[]): number {
+  return new Set(clients.map(({ key, owner }) => owner?.pid ?? key)).size;
 }
 
 function stopAll(observation: Observation | null, outcome: Outcome): Outcome {

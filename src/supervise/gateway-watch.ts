@@ -37,6 +37,8 @@ export interface GatewayListeners {
   readonly onWebhook: () => void;
   /** Another poller took ours. */
   readonly onConflict: () => void;
+  /** A poll goes out: who polls too on this machine reacts to it. */
+  readonly onSent: () => void;
   /** A call of the worker went through; not a poll. */
   readonly onCalled: () => void;
   /** A piece of a big body of the worker's, or for it. */
@@ -220,6 +222,9 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         return;
       case 'answered':
         note({ kind: 'answered' });
+        return;
+      case 'sent':
+        options.onSent();
         return;
       case 'accepted':
         rivalry = undisturbed(rivalry, performance.now(), it.answered);

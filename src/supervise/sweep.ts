@@ -1,38 +1,59 @@
 /**
- * Steps 5 and 6 of `start`, and the look before every later spawn: find strays, stop those that the proof allows, never
- * fight what starts them again, see that no webhook is set. Answers with the reason to end, or null: the way is free.
+ * Looks for strays, stops those that the proof allows, never fights what starts them again. Before the first worker it asks who
+ * polls; while the worker runs it acts on what the polls have shown. Answers with the reason to end, or null: the way is free.
  */
-import { judge, livesOf, type Suspect } from '../core/clearance.ts';
+import { judge, livesOf, silenceWords, type Suspect } from '../core/clearance.ts';
 import type { StoppedStray } from '../core/comeback.ts';
 import type { StrayEntry } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
-import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../machine/strays.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
+import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
+import { isStopped } from '../strays/grade.ts';
+import type { Prover } from '../strays/prover.ts';
 
 export interface SweeperOptions {
   readonly finder: StrayFinder;
+  /** Null: nobody is asked (a dry run). */
+  readonly prover: Pick<Prover, 'experiment' | 'evidence' | 'unseen'> | null;
   readonly report: Report;
   readonly stopTimeoutMs: number;
   readonly dryRun: boolean;
+  /** A process that polls another bot as well is stopped all the same. */
+  readonly silencesOthers: boolean;
+  /** It is the lease that decides between two supervisors, wherever they run. */
+  readonly leased: boolean;
   /** The present worker, so that it is never taken for a stray; null between two. */
   readonly worker: () => NonNullable<LookOptions['worker']> | null;
   /** What was found and is still there, for `status`. */
   readonly onSurvey: (strays: readonly StrayEntry[], uninspectable: number) => void;
   /** Verified gone; of each its whole tree. Never empty. */
   readonly onStopped?: (strays: readonly StrayEntry[]) => void;
+  /** Somebody reacted after the question was answered: look again, beside the worker. */
+  readonly onLate?: () => void;
   /** Aborted once the supervisor heads for its end: the strays are the next one's then. */
   readonly signal: AbortSignal;
   /** Elapsed time; the simulation puts its own in. */
   readonly nowMs?: () => number;
 }
 
+/** What came of the look before the first worker. */
+export interface FirstSweep {
+  readonly ending: Ending | null;
+  /** Somebody was asked, or stopped: what he leaves behind (a webhook) is to be looked at once more. */
+  readonly disturbed: boolean;
+}
+
 export interface Sweeper {
-  /** A thorough look, with a wait for connections to be seen; stops what it may. */
-  thorough(settleMs: number): Promise<Ending | null>;
-  /** The look before a respawn: at once (not a promise) where nothing is to be stopped. */
-  quick(): Ending | null | Promise<Ending | null>;
+  /** Before the first worker: own leftovers and declared ones go, then whoever reacts when we ask. */
+  first(abandoned: AbortSignal): Promise<FirstSweep>;
+  /** Before a later worker: at once (not a promise) where no leftover of our own is in the way. */
+  quick(abandoned: AbortSignal): Ending | null | Promise<Ending | null>;
+  /** While the worker runs: whoever is convicted by now is stopped. The reason why one can't be, or null. */
+  again(abandoned: AbortSignal): Promise<Ending | null>;
+  /** Beside a new worker: what an earlier one has left somewhere else. */
+  leftovers(abandoned: AbortSignal): Promise<void>;
   /** Elapsed time of the last stop of a stray; -Infinity where there was none. */
   lastStopAtMs(): number;
   /** A reason to end that was told when it was found. */
@@ -41,39 +62,64 @@ export interface Sweeper {
 
 /** How often a sweep that stopped something looks again before it calls the rest a survivor. */
 const ROUNDS_MAX = 6;
+/** Several strays take turns: each is asked for as long as there is time. */
+const ASK_FOR_MS = 10_000;
 const DOUBTFUL_LINES_MAX = 4;
 const MEMBER_LINES_MAX = 6;
 
 export function createSweeper(options: SweeperOptions): Sweeper {
-  const { finder, report, dryRun, signal, nowMs = () => performance.now() } = options;
+  const { finder, prover, report, dryRun, signal, nowMs = () => performance.now() } = options;
   const stopped: StoppedStray[] = [];
   const told = new Set<string>();
   const endings = new Set<string>();
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
-  let clearing: Promise<Ending | null> | null = null;
+  let clearing: Promise<unknown> = Promise.resolve();
+  let isClearing = false;
 
-  const lookOptions = (): LookOptions => ({ worker: options.worker(), signal });
+  function lookOptions(abandoned: AbortSignal): LookOptions {
+    const evidence = prover?.evidence();
+    return {
+      worker: options.worker(),
+      signal: AbortSignal.any([signal, abandoned]),
+      ...(evidence ? { evidence } : {}),
+    };
+  }
 
-  /** Never two at once. Aborted, it ends without a verdict and without a further signal. */
-  function sweep(look: Promise<Survey>): Promise<Ending | null> {
-    const mine = look
-      .then((survey) => {
-        publish(survey);
-        return clear(survey);
-      })
-      .finally(() => {
-        clearing = null;
-      });
-    clearing = mine;
+  async function look(abandoned: AbortSignal): Promise<Survey> {
+    const survey = await finder.look(lookOptions(abandoned));
+    publish(survey);
+    return survey;
+  }
+
+  /** Never two at once. */
+  function inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const mine = clearing.then(
+      () => {
+        isClearing = true;
+        return act();
+      },
+    );
+    clearing = mine.then(
+      () => {},
+      () => {},
+    ).then(() => {
+      isClearing = false;
+    });
     return mine;
   }
 
-  async function clear(survey: Survey): Promise<Ending | null> {
+  /** Stops what may be stopped, until a look shows nobody. Aborted, it ends without a verdict and without a further signal. */
+  async function clear(
+    survey: Survey,
+    abandoned: AbortSignal,
+    among: (stray: Stray) => boolean = () => true,
+  ): Promise<Ending | null> {
     let current = survey;
     for (let round = 0; round < ROUNDS_MAX; round++) {
-      if (signal.aborted) return null;
+      if (signal.aborted || abandoned.aborted) return null;
       tellOfDoubtful(current);
-      const verdict = judge(current.strays.map(toSuspect), stopped, nowMs());
+      const suspects = current.strays.filter(among).map(toSuspect);
+      const verdict = judge(suspects, stopped, nowMs(), options);
       if (verdict.kind === 'blocked') return tellEnding(verdict.ending);
       if (verdict.kind === 'free') return null;
       const { strays } = verdict;
@@ -81,16 +127,19 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         tellPlan(strays.map(({ stray }) => stray));
         return null;
       }
-      const ending = await stop(strays, current);
-      if (ending || signal.aborted) return ending;
+      const ending = await stop(strays, current, abandoned);
+      if (ending || signal.aborted || abandoned.aborted) return ending;
       // What answers to one signal may have started another: only a clean look counts.
-      current = await finder.look(lookOptions());
-      publish(current);
+      current = await look(abandoned);
     }
     return { code: EXIT.otherPoller, reason: 'strays keep appearing faster than they can be stopped' };
   }
 
-  async function stop(suspects: readonly StraySuspect[], seen: Survey): Promise<Ending | null> {
+  async function stop(
+    suspects: readonly StraySuspect[],
+    seen: Survey,
+    abandoned: AbortSignal,
+  ): Promise<Ending | null> {
     const strays = suspects.map(({ stray }) => stray);
     for (const stray of strays) {
       const { pid, grade, proof } = stray;
@@ -100,11 +149,16 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         grade,
         proof,
       });
+      if (stray.silences?.length)
+        report.line('stray', `  ${silenceWords(stray.silences)} falls silent with it`, 'warn');
       tellMembers(stray);
     }
     const atMs = nowMs();
-    const result = await finder.stop(strays, { ...lookOptions(), stopTimeoutMs: options.stopTimeoutMs });
-    if (signal.aborted) return null;
+    const result = await finder.stop(strays, {
+      ...lookOptions(abandoned),
+      stopTimeoutMs: options.stopTimeoutMs,
+    });
+    if (signal.aborted || abandoned.aborted) return null;
     if (result.targets.length === 0) {
       // Not a life that was ended here: should it come again, that is the first time.
       report.line('stray', 'gone already, by itself', 'good');
@@ -139,6 +193,42 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return null;
   }
 
+  /** Asks who polls, as long as somebody else is connected, and stops those who react. */
+  async function ask(
+    by: Pick<Prover, 'experiment' | 'evidence' | 'unseen'>,
+    before: Survey,
+    abandoned: AbortSignal,
+  ): Promise<FirstSweep> {
+    const untilMs = nowMs() + ASK_FOR_MS;
+    let survey = before;
+    let disturbed = false;
+    while (!abandoned.aborted && nowMs() < untilMs) {
+      const outcome = await by.experiment({
+        signal: AbortSignal.any([signal, abandoned]),
+        holders: before.strays.length,
+        beforeFirst(count) {
+          report.line('stray', askingWords(count));
+          disturbed = true;
+        },
+        async isEnough() {
+          survey = await look(abandoned);
+          return survey.strays.some(({ grade, supervisor }) => isStopped(grade) || supervisor);
+        },
+        onLate: () => options.onLate?.(),
+      });
+      if (outcome.kind === 'convicted') {
+        const ending = await clear(survey, abandoned);
+        if (ending) return { ending, disturbed };
+        continue;
+      }
+      if (outcome.kind === 'blind') return { ending: tellEnding(blindEnding(survey)), disturbed };
+      if (outcome.kind === 'failed' && !abandoned.aborted)
+        report.line('stray', `could not ask who polls: ${outcome.description}`, 'warn');
+      break;
+    }
+    return { ending: null, disturbed };
+  }
+
   /** Those that may poll, but not on proof: said once each, never stopped; many of them in one line. */
   function tellOfDoubtful(survey: Survey): void {
     const fresh = survey.strays.filter((stray) => stray.grade === 'likely' && !told.has(idOf(stray)));
@@ -164,19 +254,23 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     }
   }
 
-  /** The end of step 5, with what it could not know. */
-  function tellResult(survey: Survey): void {
-    const { count, users, hidden } = survey.uninspectable;
+  /** The end of the first look, with what it could not know. */
+  function tellResult({ uninspectable: { count, users, hidden, stuck = 0 } }: Survey): void {
     const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
+    const held = stuck > 0 ? `, ${stuck} of them because reading them does not end` : '';
     const blind = hidden
       ? '; /proc hides the processes of other users (hidepid)'
       : count > 0
-        ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')})`
+        ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')}${held})`
         : '';
+    const unseen = prover?.unseen() ?? [];
+    for (const one of unseen) report.line('stray', unseenWords(one), 'warn');
     const result = dryRun
       ? 'nothing else would be stopped'
       : 'no other proven poller of this bot on this machine';
-    report.line('stray', `${result}${blind}`, blind === '' ? 'good' : 'warn', { uninspectable: count });
+    report.line('stray', `${result}${blind}`, blind === '' && unseen.length === 0 ? 'good' : 'warn', {
+      uninspectable: count,
+    });
   }
 
   function tellPlan(strays: readonly Stray[]): void {
@@ -209,29 +303,36 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   function tellEnding(ending: Ending): Ending {
+    if (!endings.has(ending.reason)) report.line('stray', ending.reason, 'error');
     endings.add(ending.reason);
-    report.line('stray', ending.reason, 'error');
     return ending;
   }
+
+  const isOwn = ({ grade }: Stray) => grade === 'own';
 
   return {
     hasSaid: (reason) => endings.has(reason),
     lastStopAtMs: () => stopped.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY,
-    async thorough(settleMs) {
-      const look = finder.look({ ...lookOptions(), settleMs });
-      const ending = await sweep(look);
-      if (!ending && !signal.aborted) tellResult(await look);
-      return ending;
+    first: (abandoned) =>
+      inTurn(async () => {
+        const before = await look(abandoned);
+        const ending = await clear(before, abandoned);
+        if (ending || abandoned.aborted) return { ending, disturbed: false };
+        const result =
+          prover === null ? { ending: null, disturbed: false } : await ask(prover, before, abandoned);
+        if (!result.ending && !signal.aborted && !abandoned.aborted) tellResult(await look(abandoned));
+        return result;
+      }),
+    quick(abandoned) {
+      if (signal.aborted || abandoned.aborted) return null;
+      if (isClearing) return clearing.then(() => this.quick(abandoned));
+      const survey = finder.quickLook(lookOptions(abandoned));
+      if (!survey.strays.some(isOwn)) return null;
+      return inTurn(async () => await clear(survey, abandoned, isOwn));
     },
-    quick() {
-      if (signal.aborted) return null;
-      if (clearing) return clearing.then((ending) => ending ?? this.quick());
-      const survey = finder.quickLook(lookOptions());
-      publish(survey);
-      const verdict = judge(survey.strays.map(toSuspect), stopped, nowMs());
-      if (verdict.kind === 'free') return null;
-      // Something is there: look properly, with the respawner named, before anything is done about it.
-      return sweep(finder.look(lookOptions()));
+    again: (abandoned) => inTurn(async () => await clear(await look(abandoned), abandoned)),
+    async leftovers(abandoned) {
+      await inTurn(async () => await clear(await look(abandoned), abandoned, isOwn));
     },
   };
 }
@@ -241,8 +342,12 @@ interface StraySuspect extends Suspect {
 }
 
 function toSuspect(stray: Stray): StraySuspect {
-  const { pid, startId, command, cwd, grade, respawner, parent } = stray;
-  return { pid, startId, command, cwd, grade, respawner, parent, stray };
+  const { pid, startId, command, cwd, grade, respawner, parent, supervisor, silences } = stray;
+  return {
+    ...{ pid, startId, command, cwd, grade, respawner, parent, stray },
+    supervisor: supervisor ?? null,
+    silences: silences ?? [],
+  };
 }
 
 export function toEntry(stray: Stray): StrayEntry {
@@ -256,4 +361,19 @@ function where(stray: Stray): string {
 
 function idOf(stray: Stray): string {
   return `${stray.pid} ${stray.startId}`;
+}
+
+/** Said before anybody is disturbed: some libraries end at the 409 that they may get now. */
+function askingWords(processes: number): string {
+  const others = processes === 1 ? 'another process is' : `${processes} other processes are`;
+  return `${others} connected to the Bot API here: asking getUpdates once, to see who polls; whoever does gets a 409, and some libraries end at one`;
+}
+
+function blindEnding({ strays }: Survey): Ending {
+  const pids = strays.map(({ pid, command }) => `pid ${pid} (${command})`);
+  const suspects = pids.length > 0 ? `; it may be ${pids.slice(0, 4).join(', ')}` : '';
+  return {
+    code: EXIT.otherPoller,
+    reason: `somebody took the poll from us, and without a working ss nobody can be shown to be the one${suspects}. Install iproute2: apt-get install iproute2`,
+  };
 }

@@ -113,6 +113,7 @@ async function ask(
         if (observation) observations.push(observation);
         return observation;
       },
+      holders: 0,
       beforeFirst: () => {},
       isEnough: async () => isEnough(of),
       signal: new AbortController().signal,
