@@ -7,7 +7,7 @@ import type { StoppedStray } from '../core/comeback.ts';
 import type { StrayEntry } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
-import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../machine/strays.ts';
+import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
 
@@ -29,8 +29,8 @@ export interface SweeperOptions {
 }
 
 export interface Sweeper {
-  /** A thorough look, with a wait for connections to be seen; stops what it may. */
-  thorough(settleMs: number): Promise<Ending | null>;
+  /** A thorough look; stops what it may. */
+  thorough(): Promise<Ending | null>;
   /** The look before a respawn: at once (not a promise) where nothing is to be stopped. */
   quick(): Ending | null | Promise<Ending | null>;
   /** Elapsed time of the last stop of a stray; -Infinity where there was none. */
@@ -217,8 +217,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   return {
     hasSaid: (reason) => endings.has(reason),
     lastStopAtMs: () => stopped.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY,
-    async thorough(settleMs) {
-      const look = finder.look({ ...lookOptions(), settleMs });
+    async thorough() {
+      const look = finder.look(lookOptions());
       const ending = await sweep(look);
       if (!ending && !signal.aborted) tellResult(await look);
       return ending;
