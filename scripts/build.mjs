@@ -18,6 +18,7 @@ const entries = new Map([
   ['cli', 'src/cli.ts'],
   ['quick-status', 'src/quick-status.ts'],
   ['sample-bot', 'src/sandbox/sample-bot.ts'],
+  ['inspector-child', 'src/strays/inspector-child.ts'],
   ['legacy-polling-bot', 'src/sandbox/sample-stray.ts'],
 ]);
 

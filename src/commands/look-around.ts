@@ -7,7 +7,7 @@ import type { Config } from '../config/config.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import { bareStatus, type LeaseEntry, type Problem, type StatusDocument } from '../core/status.ts';
 import type { Holder } from '../machine/lock.ts';
-import type { Stray } from '../machine/strays.ts';
+import type { Stray } from '../strays/finder.ts';
 import { duration } from '../output/words.ts';
 import { finderFor } from '../supervise/finder.ts';
 import { recallEnd } from '../supervise/last-end.ts';
@@ -87,22 +87,16 @@ export async function lookForLease({ lease, botId }: Config): Promise<LeaseEntry
   return await lookAtLease(lease.url, botId);
 }
 
-/** Every graded process, hints too. `settleMs`: see StrayFinder.look. */
+/** Every graded process, hints too. */
 export async function lookForStrays(
   config: Config,
   worker: { pid: number; run: string; spawn: string } | null = null,
-  settleMs = 0,
 ): Promise<readonly Stray[]> {
-  return config.token === null ? [] : (await survey(config, worker, settleMs)).strays;
+  return config.token === null ? [] : (await survey(config, worker)).strays;
 }
 
-export function survey(
-  config: Config,
-  worker: { pid: number; run: string; spawn: string } | null,
-  settleMs: number,
-) {
-  const finder = finderFor(config);
-  return finder.look({ worker, settleMs });
+export function survey(config: Config, worker: { pid: number; run: string; spawn: string } | null) {
+  return finderFor(config).look({ worker });
 }
 
 async function askTelegram(config: Config): Promise<{

@@ -10,7 +10,7 @@ import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl } from '../machine/control.ts';
 import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../machine/lock.ts';
-import { linuxHands, stopTargets } from '../machine/stop.ts';
+import { linuxHands, stopTargets } from '../strays/stop.ts';
 import { painter } from '../output/paint.ts';
 import { createReport, type Report } from '../output/report.ts';
 import { unitOf } from '../service/unit-of.ts';
@@ -29,7 +29,6 @@ import type { Invocation } from './invocation.ts';
 
 /** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
 const PATIENCE_MS = 3_000;
-const SETTLE_MS = 1_000;
 
 export async function run(invocation: Invocation): Promise<number> {
   const here = await configure(invocation);
@@ -61,7 +60,7 @@ export async function run(invocation: Invocation): Promise<number> {
         onSurvey: () => {},
         signal: new AbortController().signal,
       });
-      const blocked = await sweeper.thorough(SETTLE_MS);
+      const blocked = await sweeper.thorough();
       if (blocked)
         throw new SinglepollError(blocked.code, 'not reset: see the line above; nothing was started');
       report.line('stray', 'none left, verified', 'good');

@@ -5,7 +5,7 @@
 
 import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
-import type { Stray } from '../machine/strays.ts';
+import type { Stray } from '../strays/finder.ts';
 import { type Paint, painter } from '../output/paint.ts';
 import { leaseWords, RIVAL_ELSEWHERE } from '../output/words.ts';
 import { toEntry } from '../supervise/sweep.ts';
@@ -15,9 +15,6 @@ import { isDenied, locate } from './locate.ts';
 import { lookForLease, survey } from './look-around.ts';
 import type { Probed } from './probe.ts';
 import { statusOf } from './status-of.ts';
-
-/** Long enough to catch a poller between two polls. */
-const SETTLE_MS = 1_500;
 
 export async function run(invocation: Invocation): Promise<number> {
   const prober = invocation.own.probe === undefined ? null : await import('./probe.ts');
@@ -29,7 +26,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const doc = await supervisorStatus(config);
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
   const [found, lease] = await Promise.all([
-    survey(config, null, SETTLE_MS),
+    survey(config, null),
     doc ? doc.lease : lookForLease(config),
   ]);
   const strays = found.strays.filter(({ pid }) => !tree.has(pid));

@@ -2,7 +2,7 @@
  * What is to be done about the strays that were found. Pure. Only the three grades that carry proof are ever stopped; what a
  * service manager or anything else keeps starting again is not fought, since that would lose messages for ever.
  */
-import type { Grade, Respawner } from '../machine/process.ts';
+import type { Grade, Respawner } from '../strays/process.ts';
 import { comesBack, type StoppedStray } from './comeback.ts';
 import type { Ending } from './supervisor.ts';
 

@@ -2,7 +2,7 @@
  * The answer of `status`: its shape (a contract, see the README), and what of it is a problem. Pure.
  * Times are ISO 8601; ages are the reader's to compute.
  */
-import type { Grade, Respawner } from '../machine/process.ts';
+import type { Grade, Respawner } from '../strays/process.ts';
 
 export type RunState = 'starting' | 'standby' | 'polling' | 'backoff' | 'stopping' | 'disabled' | 'stopped';
 

@@ -2,15 +2,15 @@
  * The worker's own tree: its descendants, and whatever else carries this run's SINGLEPOLL_RUN, wherever it has moved to.
  * Looks at it, sees whether it talks to the Bot API, stops it whole.
  */
-import { surroundings } from '../core/family.ts';
+import { leftBy, surroundings } from '../strays/family.ts';
 import type { Target } from '../core/ladder.ts';
-import { gather } from '../core/tree.ts';
+import { gather } from '../strays/tree.ts';
 import { plainCommand } from '../output/plain.ts';
-import { createProcReader, type ProcReader } from './proc.ts';
-import type { Proc, Snapshot } from './process.ts';
+import type { Proc, Snapshot } from '../strays/process.ts';
+import type { Processes } from '../strays/processes.ts';
 import { apiRootOf, createConnectionFinder } from './sockets.ts';
-import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts';
-import type { TreeRow } from './strays.ts';
+import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
+import type { TreeRow } from '../strays/finder.ts';
 
 export interface WorkerTree {
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
@@ -29,25 +29,27 @@ export interface WorkerStopOptions {
 }
 
 const KILL_WAIT_MS = 5_000;
+/** For the details of processes that are new; a stop waits no longer for them. */
+const DETAILS_MS = 1_000;
 
 /** What it sees and acts with; the simulation puts its own in. */
 export interface WorkerTreeInstruments {
-  readonly reader: Pick<ProcReader, 'snapshot'>;
-  readonly hands: Hands;
+  readonly processes: Processes;
+  readonly hands?: Hands;
 }
 
 /** `run` is the random id of this supervisor run, in the environment of all that belongs to it. */
 export function createWorkerTree(
   options: { run: string; botId: string; apiRoot: string | null },
-  { reader, hands }: WorkerTreeInstruments = {
-    reader: createProcReader({ tokens: [], botId: options.botId }),
-    hands: linuxHands,
-  },
+  { processes, hands = linuxHands }: WorkerTreeInstruments,
 ): WorkerTree {
   const connections = options.apiRoot === null ? null : createConnectionFinder(apiRootOf(options.apiRoot));
 
-  function members(leader: number | null, listed: readonly Target[]): Proc[] {
-    const snapshot: Snapshot = reader.snapshot();
+  /** Everybody who was seen to belong to it: who loses cookie and parent later stays one of it. */
+  let remembered = new Map<string, Proc>();
+  let lastLeader: number | null = null;
+
+  function members(snapshot: Snapshot, leader: number | null, listed: readonly Target[]): Proc[] {
     const place = { botId: options.botId, selfPid: process.pid, worker: null, helperPids: new Set<number>() };
     const around = surroundings(snapshot, place);
     const before = new Map(listed.map((it) => [it.pid, it.startId]));
@@ -56,20 +58,31 @@ export function createWorkerTree(
       const proc = snapshot.procs.get(it.pid);
       if (!proc || proc.state === 'Z') former.add(it.pid);
     }
+    const left = lastLeader === null ? [] : leftBy(snapshot, lastLeader, around);
+    if (leader !== null) lastLeader = leader;
+    else if (left.length === 0) lastLeader = null;
     const roots = [...snapshot.procs.values()].filter(
       (proc) =>
         proc.state !== 'Z' &&
         proc.pid !== process.pid &&
-        (proc.pid === leader || proc.env?.run === options.run || before.get(proc.pid) === proc.startId),
+        (proc.pid === leader ||
+          proc.env?.run === options.run ||
+          remembered.has(keyOf(proc)) ||
+          left.includes(proc) ||
+          before.get(proc.pid) === proc.startId),
     );
     // The leader first: it is the one to hear of the stop before its children vanish under it.
     roots.sort((a, b) => Number(b.pid === leader) - Number(a.pid === leader));
-    return gather(snapshot, roots, former, place, around);
+    const found = gather(snapshot, roots, former, place, around);
+    remembered = new Map(found.map((proc) => [keyOf(proc), proc]));
+    // Known by its stat line only: the next time it will have a name.
+    if (found.some(({ argv }) => argv.length === 0)) void processes.snapshot();
+    return found;
   }
 
   return {
     list: (leader) =>
-      members(leader, []).map(({ pid, ppid, argv, comm }) => ({
+      members(processes.quick(), leader, []).map(({ pid, ppid, argv, comm }) => ({
         pid,
         ppid,
         command: plainCommand(argv.length > 0 ? argv : [comm]),
@@ -77,17 +90,28 @@ export function createWorkerTree(
     async connected(leader) {
       if (!connections) return false;
       await connections.refresh();
-      return connections.connected(members(leader, []).map(({ pid }) => pid)).size > 0;
+      const tree = members(await processes.snapshot(), leader, []);
+      return connections.connected(tree.map(({ pid }) => pid)).size > 0;
     },
-    stop: (leader, { stopTimeoutMs, now, ended }) =>
-      stopTargets(members(leader, []), {
+    stop(leader, { stopTimeoutMs, now, ended }) {
+      // Under way while the first signals work: who has moved away is known by its environment only.
+      const moved = processes.snapshot({ timeoutMs: DETAILS_MS });
+      return stopTargets(members(processes.quick(), leader, []), {
         stopTimeoutMs,
         killWaitMs: KILL_WAIT_MS,
         // The leader is listed by now: its bare number would also name whoever gets its pid next.
-        grown: (listed) => members(null, listed),
+        grown: async (listed) => {
+          await moved;
+          return members(await processes.snapshot({ timeoutMs: DETAILS_MS }), null, listed);
+        },
         hands,
         now,
         ended,
-      }),
+      });
+    },
   };
+}
+
+function keyOf({ pid, startId }: Target): string {
+  return `${pid} ${startId}`;
 }

@@ -4,7 +4,7 @@ import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
 import { askControl } from '../machine/control.ts';
 import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
-import type { StrayFinder, Survey } from '../machine/strays.ts';
+import type { StrayFinder, Survey } from '../strays/finder.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
@@ -58,7 +58,7 @@ export async function dryRun({
       onSurvey: () => {},
       signal,
     });
-    const blocked = await sweeper.thorough(1_000);
+    const blocked = await sweeper.thorough();
     if (blocked) return over(blocked.code);
     const code = await webhook(config, api, report);
     if (code !== EXIT.ok) return over(code);

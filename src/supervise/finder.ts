@@ -1,18 +1,26 @@
-/** A stray finder as the configuration asks for it, with service managers named: for `start`, `reset`, `status` and `who`. */
-import { basename } from 'node:path';
+/** Eyes and a stray finder as the configuration asks for them: for `start`, `reset`, `status` and `who`. */
+import { realpathSync } from 'node:fs';
 import type { Config } from '../config/config.ts';
-import { findRespawner, linuxRespawnerContext } from '../machine/respawner/index.ts';
-import { createStrayFinder, type StrayFinder } from '../machine/strays.ts';
+import { type Eyes, openEyes, openFinder, type StrayFinder } from '../strays/finder.ts';
 
-export function finderFor(config: Config): StrayFinder {
-  return createStrayFinder({
+export function eyesFor(config: Config): Eyes {
+  return openEyes({
     token: config.token,
     botId: String(config.botId ?? ''),
-    apiRoot: config.apiRoot,
     patterns: config.stray.map((source) => new RegExp(source)),
     scope: config.strayScope,
-    projectDir: config.cwd,
-    envFileNames: config.envFile === null ? [] : [basename(config.envFile)],
-    findRespawner: (top, stray, snapshot) => findRespawner(top, stray, linuxRespawnerContext(snapshot.procs)),
+    projectDir: realFolder(config.cwd),
   });
+}
+
+export function finderFor(config: Config, eyes = eyesFor(config)): StrayFinder {
+  return openFinder({ botId: String(config.botId ?? ''), eyes });
+}
+
+function realFolder(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }

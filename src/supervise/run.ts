@@ -30,8 +30,6 @@ import { workerEnv } from './worker-env.ts';
 
 /** A worker that lived this long counts as good where its polls can't be seen. */
 export const GOOD_AFTER_MS = 5_000;
-/** Holders of the token without a connection are watched this long before the first worker is started. */
-const SETTLE_MS = 1_000;
 /** What the next worker needs is made this long after a spawn: well before a run can count as good and its death be answered at once. */
 const NEXT_AFTER_MS = 350;
 /** What is left in the pipes of a dead worker gets this long to come out. */
@@ -174,7 +172,7 @@ export function runSupervisor(context: RunContext): Running {
     if (!guarding) return null;
     // Only where nobody can have polled since the start: what has come in while another machine left is to be answered.
     const mayDrop = loop.state.spawn === 0 && (right?.wasFree() ?? true);
-    const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first(mayDrop));
+    const blocked = (await guarding.sweeper.thorough()) ?? (await guarding.webhook.first(mayDrop));
     // The webhook took its time: what appeared meanwhile must not meet the worker.
     return blocked ?? (await guarding.sweeper.quick());
   }

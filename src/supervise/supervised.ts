@@ -12,7 +12,7 @@ import type { Me } from '../telegram/api.ts';
 import { openAlerts } from './alerting.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { newFacts } from './facts.ts';
-import { finderFor } from './finder.ts';
+import { eyesFor, finderFor } from './finder.ts';
 import { forgetEnd, rememberEnd } from './last-end.ts';
 import { rememberStart } from './last-start.ts';
 import { type GivenGateway, openGateway } from './open-gateway.ts';
@@ -50,17 +50,17 @@ export async function superviseLocked(
   const right = await openRight(startup, () => ({ running, gateway, facts }));
   facts.log = voice.logFacts;
   const run = randomBytes(8).toString('hex');
-  const tree = createWorkerTree({
-    run,
-    botId: String(config.botId ?? ''),
-    apiRoot: config.polling ? config.apiRoot : null,
-  });
+  const eyes = eyesFor(config);
+  const tree = createWorkerTree(
+    { run, botId: String(config.botId ?? ''), apiRoot: config.polling ? config.apiRoot : null },
+    eyes,
+  );
   const halt = new AbortController();
   const guarding =
     config.polling && api
       ? {
           sweeper: createSweeper({
-            finder: finderFor(config),
+            finder: finderFor(config, eyes),
             report,
             stopTimeoutMs: config.stopTimeoutMs,
             dryRun: false,

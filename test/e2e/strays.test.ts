@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { createStrayFinder, isStopped, type Stray } from '../../src/machine/strays.ts';
+import { isStopped, openEyes, openFinder, type Stray } from '../../src/strays/finder.ts';
+import type { Evidence } from '../../src/strays/grade.ts';
 import { createStrayWorld, isAlive, PYTHON, type StrayWorld, until } from '../support/stray-world.ts';
 
 let world: StrayWorld;
@@ -15,14 +16,15 @@ afterEach(() => world.close());
 const STOP = { stopTimeoutMs: 1_500, killWaitMs: 3_000 };
 
 function finder(patterns: readonly RegExp[] = [], scope: 'project' | 'any' = 'project') {
-  return createStrayFinder({
-    token: world.token,
-    botId: world.botId,
-    apiRoot: world.apiRoot,
-    patterns,
-    scope,
-    projectDir: world.project,
-  });
+  const { token, botId, project } = world;
+  const eyes = openEyes({ token, botId, patterns, scope, projectDir: project });
+  return openFinder({ botId, eyes, managers: false });
+}
+
+/** What the experiment would show: whoever polls reacts. */
+function evidence(): Evidence {
+  const pids = [...world.polling()];
+  return { connected: new Set(pids), reactions: new Map(pids.map((pid) => [pid, 'once'])) };
 }
 
 function gradeOf(strays: readonly Stray[], pid: number): string | undefined {
@@ -86,12 +88,12 @@ test('innocents, all at once: none is graded as to be stopped, and none is stopp
   await until(() => world.polling().size >= 3, 'the other bots poll');
 
   const strays = finder([/production_polling_bot\.py/, /gunicorn/], 'any');
-  const { strays: found } = await strays.look({ settleMs: 200 });
+  const { strays: found } = await strays.look({ evidence: { connected: world.polling(), reactions: new Map() } });
   for (const [name, pid] of innocents) {
     const stray = found.find((one) => one.pid === pid);
     assert.ok(!stray || !isStopped(stray.grade), `${name}: ${stray?.grade} ${stray?.proof}`);
   }
-  assert.equal(gradeOf(found, innocents.get('cron-like sleeper')!), 'likely');
+  assert.equal(gradeOf(found, innocents.get('cron-like sleeper')!), 'hint');
   const guilty = found.filter((one) => isStopped(one.grade));
   assert.deepEqual(guilty, []);
   await strays.stop(guilty, STOP);
@@ -114,7 +116,7 @@ test('guilty: legacy pollers, a stubborn one, a daemon, one from another folder,
   const pollers = [...world.polling()];
 
   const strays = finder();
-  const { strays: found } = await strays.look({ settleMs: 500 });
+  const { strays: found } = await strays.look({ evidence: evidence() });
   for (const pid of pollers) assert.equal(gradeOf(found, pid), 'proven', `pid ${pid}`);
   const guilty = found.filter((one) => isStopped(one.grade));
   const daemon = guilty.find((one) => one.command.includes('daemon_bot.py'))!;
@@ -131,23 +133,6 @@ test('guilty: legacy pollers, a stubborn one, a daemon, one from another folder,
     (await strays.look()).strays.filter((one) => isStopped(one.grade)),
     [],
   );
-});
-
-test('a token from .env is found by the file of the working folder', async () => {
-  writeFileSync(join(world.project, '.env'), `# bot\nTELEGRAM_BOT_TOKEN="${world.token}"\n`);
-  const child = world.start(PYTHON, ['simple_polling_bot.py']);
-  const bystander = world.start('tail', ['-f', '/dev/null']);
-  await until(() => world.polling().has(child.pid), 'it polls');
-  const strays = finder();
-  const { strays: found } = await strays.look();
-  const stray = found.find((one) => one.pid === child.pid)!;
-  assert.equal(stray.grade, 'proven');
-  assert.deepEqual(stray.proof, ['token in .env of its working folder', 'connected to api root']);
-  assert.equal(gradeOf(found, bystander.pid), undefined);
-  await strays.stop([stray], STOP);
-  assert.ok(!isAlive(child.pid));
-  assert.ok(isAlive(bystander.pid));
-  writeFileSync(join(world.project, '.env'), '');
 });
 
 test('own: what an earlier worker left behind is found by its cookie, in another session, with its relatives', async () => {
@@ -214,31 +199,6 @@ test('declared by a pattern: the script, in scope; a wrapper shell and npm-like 
   assert.ok(isAlive(outside.pid));
 });
 
-test('a shell script that polls with a new client each time is caught while one of them runs', async () => {
-  const poll = `${PYTHON} -c 'import os,urllib.request as u; u.urlopen(u.Request(os.environ["ROOT"]+"/x", headers={"X-Pid": str(os.getpid())}), timeout=0.25)'`;
-  const script = join(world.project, 'poll.sh');
-  writeFileSync(script, `while true; do ${poll} 2>/dev/null; sleep 0.1; done\n`);
-  const env = { ...withToken(), ROOT: world.apiRoot };
-  const shell = world.start('sh', [script], { env, detached: true });
-  const idle = world.start('sh', ['-c', 'read line; true'], {
-    env,
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  });
-  await until(() => world.polling().size > 0, 'it polls');
-  const strays = finder();
-  const { strays: found } = await strays.look({ settleMs: 1_500 });
-  const guilty = found.filter((one) => isStopped(one.grade));
-  assert.ok(guilty.length > 0);
-  assert.ok(
-    guilty.every((one) => strays.planOf(one)[0]?.pid === shell.pid),
-    'planned from the script on',
-  );
-  await strays.stop(guilty, STOP);
-  assert.ok(!isAlive(shell.pid));
-  assert.ok(isAlive(idle.pid));
-});
-
 test('gunicorn with two workers, orphaned: all of it goes; the same of another bot stays', async () => {
   const app =
     'import os,threading\nfrom poller import poll_for_ever\nthreading.Thread(target=poll_for_ever,daemon=True).start()\ndef app(e,s):\n    s("200 OK",[])\n    return [b"ok"]\n';
@@ -251,8 +211,8 @@ test('gunicorn with two workers, orphaned: all of it goes; the same of another b
     env: { ...world.bareEnv, TELEGRAM_BOT_TOKEN: world.otherToken },
   });
   await until(() => world.polling().size === 4, 'four workers poll', 30_000);
-  const strays = finder([/gunicorn/]);
-  const guilty = (await strays.look({ settleMs: 300 })).strays.filter((one) => isStopped(one.grade));
+  const strays = finder();
+  const guilty = (await strays.look({ evidence: evidence() })).strays.filter((one) => isStopped(one.grade));
   const gone = new Set(guilty.flatMap((one) => strays.planOf(one).map((row) => row.pid)));
   assert.equal(gone.size, 3, 'a master and two workers');
   const result = await strays.stop(guilty, { ...STOP, stopTimeoutMs: 10_000 });

@@ -24,13 +24,13 @@ const LOOP = 'src/supervise/loop.ts';
 const CLEARANCE = 'src/core/clearance.ts';
 const COMEBACK = 'src/core/comeback.ts';
 const LADDER = 'src/core/ladder.ts';
-const GRADE = 'src/core/grade.ts';
-const TREE = 'src/core/tree.ts';
-const FAMILY = 'src/core/family.ts';
+const GRADE = 'src/strays/grade.ts';
+const TREE = 'src/strays/tree.ts';
+const FAMILY = 'src/strays/family.ts';
 const SWEEP = 'src/supervise/sweep.ts';
-const STOP = 'src/machine/stop.ts';
-const STRAYS = 'src/machine/strays.ts';
+const STOP = 'src/strays/stop.ts';
 const WORKER_TREE = 'src/machine/worker-tree.ts';
+const INSTRUMENTS = 'test/simulation/instruments.ts';
 const EDGES = 'test/simulation/supervisor.ts';
 
 export const BROKEN_RULES: readonly BrokenRule[] = [
@@ -95,9 +95,9 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
   {
     name: 'forgets a proof as soon as the connection pauses',
     seed: 3,
-    file: STRAYS,
-    find: "if (grade === 'proven') proven.add(identity(proc));",
-    put: '{}',
+    file: INSTRUMENTS,
+    find: 'if (body.reacts && machine.connected(body)) reacted.add(key);',
+    put: 'reacted.delete(key); if (body.reacts && machine.connected(body)) reacted.add(key);',
   },
   {
     name: 'sweeps while another sweep is under way',
@@ -132,28 +132,35 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     name: 'takes the token alone for proof',
     seed: 1,
     file: GRADE,
-    find: 'if (holds && connected && !unclear)',
-    put: 'if (holds && !unclear)',
+    find: "const polls = reaction === 'twice'",
+    put: "const polls = holds || reaction === 'twice'",
+  },
+  {
+    name: 'takes a connection for a poll',
+    seed: 1,
+    file: GRADE,
+    find: "const polls = reaction === 'twice'",
+    put: "const polls = (holds && facts.connected.has(proc.pid)) || reaction === 'twice'",
   },
   {
     name: "takes another bot's worker for its own",
     seed: 1,
     file: GRADE,
-    find: 'if (carried === facts.botId) {',
-    put: 'if (carried !== null) {',
+    find: 'if (carried === facts.botId || isLeft) {',
+    put: 'if (carried !== null || isLeft) {',
   },
   {
     name: 'takes a pattern out of scope for proof',
     seed: 1,
     file: GRADE,
-    find: "if (facts.scope === 'any') return true;",
-    put: 'return true;',
+    find: 'if (inScope === false) doubts',
+    put: 'if (false as boolean) doubts',
   },
   {
     name: 'stops editors and shells that hold the token',
     seed: 7,
     file: GRADE,
-    find: 'const kind = bystander(program, proc.comm);',
+    find: 'const kind = bystander(readProgram(proc.argv, proc.comm), proc.comm);',
     put: 'const kind = null as ReturnType<typeof bystander>;',
   },
   {
@@ -181,8 +188,8 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     name: "names the worker's leader by its pid alone",
     seed: 1,
     file: WORKER_TREE,
-    find: 'grown: (listed) => members(null, listed),',
-    put: 'grown: (listed) => members(leader, listed),',
+    find: '{ timeoutMs: DETAILS_MS }), null, listed);',
+    put: '{ timeoutMs: DETAILS_MS }), leader, listed);',
   },
   {
     name: 'goes on with a sweep after the end',

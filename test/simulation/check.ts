@@ -16,7 +16,6 @@ export interface Checker {
   readonly cells: ReadonlyMap<string, number>;
   began(sim: Sim): void;
   looked(sim: Sim, stoppable: ReadonlySet<number>): void;
-  sawConnection(body: Body): void;
   signalled(sim: Sim, by: 'sweep' | 'tree', body: Body, signal: string): void;
   sweepBegan(sim: Sim): void;
   sweepEnded(sim: Sim): void;
@@ -40,7 +39,7 @@ export interface Checker {
   always(): void;
 }
 
-/** From SIGKILL to giving up, as in machine/stop and strays. */
+/** From SIGKILL to giving up, as in strays/stop and strays/finder. */
 const KILL_WAIT_MS = 5_000;
 const SLACK_MS = 1_000;
 /** A look is fresh enough to spawn after it. */
@@ -116,9 +115,6 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         if (stoppable.has(body.pid)) book.seen.add(body.life);
         if (proof || stoppable.has(body.pid)) book.shown.add(body);
       }
-    },
-    sawConnection(body) {
-      if (provable(body, machine)) body.life.provenMs ??= clock.now();
     },
     signalled(sim, by, body, signal) {
       count(signal);

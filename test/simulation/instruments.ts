@@ -1,12 +1,11 @@
 /** What a simulated supervisor sees the machine with and acts on it with, in place of /proc and kill(2). */
-import { surroundings } from '../../src/core/family.ts';
-import { isStopped, survey } from '../../src/core/grade.ts';
-import { identity, type Lookout } from '../../src/machine/lookout.ts';
-import type { Hands } from '../../src/machine/stop.ts';
+import type { LookOptions, StrayFinder } from '../../src/strays/finder.ts';
+import { type Evidence, isStopped, survey } from '../../src/strays/grade.ts';
+import type { Processes } from '../../src/strays/processes.ts';
+import type { Hands } from '../../src/strays/stop.ts';
 import type { Checker } from './check.ts';
 import type { Clock } from './clock.ts';
-import { STRAY_PATTERN } from './lives.ts';
-import { BOT_ID, type Machine, PROJECT } from './machine.ts';
+import { BOT_ID, type Machine } from './machine.ts';
 import type { Random } from './random.ts';
 import type { Sim } from './sim.ts';
 
@@ -38,49 +37,51 @@ export function handsOf(by: 'sweep' | 'tree', { machine, check, clock, pause, si
   };
 }
 
-/** Looks as machine/lookout.ts does, at the simulated machine, and grades with the real rules. */
-export function lookoutOf({ machine, check, random, pause, sim }: Instruments): Lookout {
-  const lookout: Lookout = {
-    refresh: () => pause(random.chance(0.9) ? 0 : random.int(1, 40)),
-    list(names) {
+/** The processes of the simulated machine; what is new takes the inspector a while now and then. */
+export function processesOf({ machine, random, pause }: Instruments): Processes {
+  return {
+    async snapshot() {
+      if (random.chance(0.1)) await pause(random.int(1, 40));
+      return machine.snapshot();
+    },
+    quick: machine.snapshot,
+  };
+}
+
+/**
+ * A finder whose every look is given what an experiment would show at that moment: a poller reacts when it is poked, and
+ * whoever reacted once is remembered.
+ */
+export function withEvidence(
+  finder: StrayFinder,
+  worker: () => NonNullable<LookOptions['worker']> | null,
+  { machine, check, sim }: Instruments,
+): StrayFinder {
+  const reacted = new Set<string>();
+  const evidence: Evidence = {
+    get connected() {
+      const bodies = machine.living().filter(machine.connected);
+      return new Set(bodies.map(({ pid }) => pid));
+    },
+    /** Asked for when a snapshot is graded: the same moment. */
+    get reactions() {
+      const found = new Map<number, 'once' | 'twice'>();
+      for (const body of machine.living()) {
+        const key = `${body.pid} ${body.startId}`;
+        if (body.reacts && machine.connected(body)) reacted.add(key);
+        if (reacted.has(key)) found.set(body.pid, body.env.holdsToken ? 'once' : 'twice');
+      }
       const snapshot = machine.snapshot();
-      const place = { botId: BOT_ID, selfPid: process.pid, ...names };
-      return { snapshot, place, around: surroundings(snapshot, place) };
-    },
-    see(names, _fresh, proven = new Set()) {
-      const { snapshot, place, around } = lookout.list(names);
-      const connected = new Set<number>();
-      const envFiles = new Map<number, { token: 'ours'; name: string }>();
-      for (const body of machine.bodies.values()) {
-        if (body.state === 'Z') continue;
-        if (body.envFile) envFiles.set(body.pid, { token: 'ours', name: '.env' });
-        if (!body.env.holdsToken && !body.envFile) continue;
-        if (machine.connected(body) || proven.has(identity(body))) connected.add(body.pid);
-      }
-      const facts = {
-        ...place,
-        uid: 1000,
-        patterns: [STRAY_PATTERN],
-        scope: 'project' as const,
-        projectDir: PROJECT,
-        envFiles,
-        connected,
-        elsewhere: new Set<number>(),
-      };
-      const graded = survey(snapshot, facts, around);
+      const place = { botId: BOT_ID, selfPid: process.pid, worker: worker(), helperPids: new Set<number>() };
+      const others = { uid: 1000, leftovers: new Set<number>(), connected: new Set<number>() };
+      const graded = survey(snapshot, { ...place, ...others, reactions: found });
       check.looked(sim(), new Set(graded.filter((it) => isStopped(it.grade)).map((it) => it.proc.pid)));
-      return { snapshot, place, around, graded };
-    },
-    connected(pids) {
-      const found = new Set<number>();
-      for (const pid of pids) {
-        const body = machine.bodies.get(pid);
-        if (!body || body.state === 'Z' || !machine.connected(body)) continue;
-        found.add(pid);
-        check.sawConnection(body);
-      }
       return found;
     },
   };
-  return lookout;
+  return {
+    ...finder,
+    look: (options) => finder.look({ ...options, evidence }),
+    quickLook: (options) => finder.quickLook({ ...options, evidence }),
+  };
 }

@@ -19,7 +19,7 @@ export interface Surround {
 /** One stray program; it may live several times. */
 export interface StrayProgram {
   readonly name: string;
-  readonly proof: 'always' | 'now and then' | 'declared' | 'env file';
+  readonly proof: 'always' | 'now and then' | 'declared' | 'hidden';
   readonly shape: 'alone' | 'two' | 'master' | 'npm';
   readonly from: 'shell' | 'daemon' | 'runner' | 'manager' | 'cron';
   readonly stubborn: boolean;
@@ -33,14 +33,12 @@ export interface StrayProgram {
   runnerPid: number | null;
 }
 
-export const STRAY_PATTERN = /old_bot\d*\.py/;
-
 export function randomProgram(number: number, { random }: Surround): StrayProgram {
   const rare = (probability: number) => random.chance(probability);
   const from = random.pick(['shell', 'shell', 'daemon', 'daemon', 'runner', 'manager', 'cron'] as const);
   return {
     name: `poller${number}`,
-    proof: random.pick(['always', 'always', 'now and then', 'now and then', 'declared', 'env file'] as const),
+    proof: random.pick(['always', 'always', 'now and then', 'now and then', 'declared', 'hidden'] as const),
     shape: random.pick(['alone', 'alone', 'two', 'master', 'npm'] as const),
     from,
     stubborn: rare(0.25),
@@ -97,8 +95,7 @@ function shape(program: StrayProgram, life: Life, ppid: number, phaseMs: number,
   const common = {
     life,
     cwd: declared ? PROJECT : '/srv/old',
-    env: { holdsToken: program.proof !== 'declared' && program.proof !== 'env file' },
-    envFile: program.proof === 'env file',
+    env: { holdsToken: program.proof !== 'declared' && program.proof !== 'hidden' },
     termMs: program.stubborn || program.unkillable ? null : random.pick([0, 1, 30]),
     killMs: program.unkillable ? null : random.pick([0, 0, 2]),
     ...(program.denied ? { denied: true, uid: 2000 } : {}),
@@ -131,14 +128,13 @@ function arm(body: Body, program: StrayProgram, life: Life, { machine }: Surroun
   body.onTerm = () => {
     if (done) return;
     done = true;
-    const { argv, cwd, env, envFile, polls } = body;
+    const { argv, cwd, env, polls } = body;
     const child = machine.start({
       life,
       ppid: body.pid,
       argv,
       cwd,
       env,
-      envFile,
       polls,
       termMs: program.stubborn ? null : 5,
     });
@@ -162,12 +158,13 @@ export function startInnocents({ machine, random, shellPid }: Surround): void {
     () => innocent('out of scope', ['/usr/bin/python3', '/srv/other/old_bot7.py'], { cwd: '/srv/other' }),
     () =>
       innocent('other bot', ['/usr/bin/python3', '/srv/other/bot.py'], {
-        env: { otherToken: true },
+        otherBots: ['999'],
         polls: { everyMs: 10, onMs: 10, phaseMs: 0 },
       }),
     () =>
       innocent('other worker', ['node', '/srv/other/worker.js'], {
-        env: { otherToken: true, bot: '999', run: 'elsewhere', spawn: '1' },
+        otherBots: ['999'],
+        env: { bot: '999', run: 'elsewhere', spawn: '1' },
         polls: { everyMs: 10, onMs: 10, phaseMs: 0 },
       }),
     () =>
@@ -175,6 +172,13 @@ export function startInnocents({ machine, random, shellPid }: Surround): void {
         env: { holdsToken: true, bot: '999', run: 'elsewhere', spawn: '2' },
         polls: { everyMs: 10, onMs: 10, phaseMs: 0 },
       }),
+    () =>
+      innocent('sender', ['/usr/bin/python3', '/srv/shop/orders.py'], {
+        env: { holdsToken: true },
+        polls: { everyMs: 700, onMs: 600, phaseMs: 0 },
+      }),
+    () =>
+      innocent('proxy', ['squid', '-N'], { reacts: true, polls: { everyMs: 10, onMs: 10, phaseMs: 0 } }),
     () => innocent('cron job', ['/bin/sleep', '300'], { env: { holdsToken: true } }),
   ];
   for (const start of all) if (random.chance(0.35)) start();

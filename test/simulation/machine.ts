@@ -2,7 +2,7 @@
  * The simulated machine: processes with parents, groups, sessions and start times; signals; pids that are used again as
  * soon as they are free. It knows the truth about every process (its `life`); the program under test never sees that.
  */
-import type { Proc, ProcEnv, Snapshot } from '../../src/machine/process.ts';
+import type { Proc, ProcEnv, Snapshot } from '../../src/strays/process.ts';
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
@@ -50,8 +50,9 @@ export interface Body {
   readonly argv: readonly string[];
   readonly cwd: string;
   readonly env: ProcEnv;
-  /** The env file of its working folder holds our token. */
-  readonly envFile: boolean;
+  readonly otherBots: readonly string[];
+  /** Polls our bot, however its token is hidden, whenever it is connected. */
+  readonly reacts: boolean;
   readonly life: Life;
   /** From SIGTERM to its end; null: it is ignored. */
   termMs: number | null;
@@ -82,7 +83,8 @@ export interface Birth {
   readonly cwd?: string;
   readonly uid?: number;
   readonly env?: Partial<ProcEnv>;
-  readonly envFile?: boolean;
+  readonly reacts?: boolean;
+  readonly otherBots?: readonly string[];
   /** Group and session; default: those of the parent. */
   readonly own?: 'session' | 'group';
   readonly termMs?: number | null;
@@ -94,9 +96,11 @@ export interface Birth {
 }
 
 export const PROJECT = '/srv/bot';
+/** What `--stray` is given. */
+export const STRAY_PATTERN = /old_bot\d*\.py$/;
 export const BOT_ID = '123456';
 
-const BARE: ProcEnv = { holdsToken: false, bot: null, run: null, spawn: null, otherToken: false, marks: {} };
+const BARE: ProcEnv = { holdsToken: false, bot: null, run: null, spawn: null, marks: {} };
 
 export interface Machine {
   readonly bodies: ReadonlyMap<number, Body>;
@@ -118,6 +122,7 @@ export interface Machine {
 function show(body: Body): Proc {
   const { pid, ppid, pgid, sid, startId, state, comm } = body;
   const dead = state === 'Z';
+  const names = STRAY_PATTERN.test(body.argv[1] ?? '') && body.argv[0]!.endsWith('python3');
   return {
     pid,
     ppid,
@@ -131,6 +136,8 @@ function show(body: Body): Proc {
     argv: dead ? [] : body.argv,
     cwd: dead ? null : body.cwd,
     env: dead ? null : body.env,
+    otherBots: body.otherBots,
+    match: dead || !names ? null : { pattern: STRAY_PATTERN.source, names, inScope: body.cwd === PROJECT },
   };
 }
 
@@ -162,7 +169,8 @@ export function createMachine(clock: Clock, random: Random): Machine {
         argv: birth.argv,
         cwd: birth.cwd ?? '/',
         env: { ...BARE, ...birth.env },
-        envFile: birth.envFile ?? false,
+        otherBots: birth.otherBots ?? [],
+        reacts: birth.reacts ?? birth.life.kind !== 'innocent',
         life: birth.life,
         termMs: birth.termMs === undefined ? 1 : birth.termMs,
         killMs: birth.killMs === undefined ? 0 : birth.killMs,
@@ -225,7 +233,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
         if (body.shown?.ppid !== body.ppid || body.shown.state !== body.state) body.shown = show(body);
         procs.set(body.pid, body.shown);
       }
-      return { procs, uninspectable: { count: 0, byUid: new Map(), hidden: false }, atMs: clock.now() };
+      return { procs, uninspectable: { count: 0, stuck: 0, byUid: new Map(), hidden: false }, atMs: clock.now() };
     },
     living: () => [...bodies.values()].filter((body) => body.state !== 'Z'),
     connected({ polls }) {

@@ -3,17 +3,15 @@
  * machine. What is written here again is what `supervise/run.ts`, `start.ts` and `watch.ts` do around them.
  */
 import type { Ending } from '../../src/core/supervisor.ts';
-import { createStrayFinder } from '../../src/machine/strays.ts';
+import { createStrayFinder } from '../../src/strays/finder.ts';
 import { createWorkerTree } from '../../src/machine/worker-tree.ts';
 import { createLoop } from '../../src/supervise/loop.ts';
 import { createSweeper } from '../../src/supervise/sweep.ts';
-import { handsOf, lookoutOf } from './instruments.ts';
-import { STRAY_PATTERN } from './lives.ts';
+import { handsOf, processesOf, withEvidence } from './instruments.ts';
 import { BOT_ID, type Body, type Ended, PROJECT } from './machine.ts';
 import { createSimRight } from './right.ts';
 import type { Sim, SupervisorWorld } from './sim.ts';
 
-const SETTLE_MS = 1_000;
 const STRAYS_EVERY_MS = 5_000;
 const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
 const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
@@ -57,11 +55,11 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   }
 
   const instruments = { clock, random, machine, check, pause, sim: () => sim };
-  const lookout = lookoutOf(instruments);
-  const finder = createStrayFinder(
-    {
-      ...{ token: 'the token', botId: BOT_ID, apiRoot: 'http://127.0.0.1:1', scope: 'project' },
-      ...{ projectDir: PROJECT, patterns: [STRAY_PATTERN] },
+  const processes = processesOf(instruments);
+  const finder = withEvidence(
+    createStrayFinder(BOT_ID, {
+      processes,
+      hands: handsOf('sweep', instruments),
       async findRespawner(top) {
         if (random.chance(0.2)) await pause(random.int(1, 60));
         const { life: it } = machine.bodies.get(top.pid) ?? {};
@@ -69,8 +67,9 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
           ? { kind: 'supervisord', name: it.program, stopCommand: 'supervisorctl stop x' }
           : null;
       },
-    },
-    { lookout, hands: handsOf('sweep', instruments) },
+    }),
+    who,
+    instruments,
   );
   const sweeper = createSweeper({
     finder,
@@ -84,13 +83,13 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   });
   const tree = createWorkerTree(
     { run, botId: BOT_ID, apiRoot: null },
-    { reader: { snapshot: machine.snapshot }, hands: handsOf('tree', instruments) },
+    { processes, hands: handsOf('tree', instruments) },
   );
 
   let webhookEnding: Ending | null = null;
 
   async function firstSweep(): Promise<Ending | null> {
-    const blocked = await sweeper.thorough(SETTLE_MS);
+    const blocked = await sweeper.thorough();
     if (blocked) return blocked;
     const { tookMs, ending } = world.firstWebhook();
     await pause(tookMs);

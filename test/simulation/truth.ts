@@ -40,7 +40,7 @@ export function provable(body: Body, machine: Machine): boolean {
   if (body.life.kind === 'worker') return true;
   if (body.life.kind !== 'stray') return false;
   if (/\/old_bot\d*\.py$/.test(body.argv[1] ?? '')) return true;
-  return (body.env.holdsToken || body.envFile) && machine.connected(body);
+  return body.reacts && machine.connected(body);
 }
 
 /** Nobody could have ended it. */

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Proc } from '../../src/machine/process.ts';
+import type { Proc } from '../../src/strays/process.ts';
 import {
   findRespawner,
   linuxRespawnerContext,

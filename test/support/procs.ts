@@ -1,9 +1,9 @@
 /** Made-up processes for tests of pure decisions. */
-import type { Proc, ProcEnv, Snapshot } from '../../src/machine/process.ts';
+import type { Proc, ProcEnv, Snapshot } from '../../src/strays/process.ts';
 
 /** An environment with nothing in it but what is given. */
 export function env(facts: Partial<ProcEnv> = {}): ProcEnv {
-  return { holdsToken: false, bot: null, run: null, spawn: null, otherToken: false, marks: {}, ...facts };
+  return { holdsToken: false, bot: null, run: null, spawn: null, marks: {}, ...facts };
 }
 
 /** A process; `command` is split at spaces. */
@@ -29,7 +29,7 @@ export function proc(pid: number, ppid: number, command: string, facts: Partial<
 export function snapshot(...procs: readonly Proc[]): Snapshot {
   return {
     procs: new Map(procs.map((one) => [one.pid, one])),
-    uninspectable: { count: 0, byUid: new Map(), hidden: false },
+    uninspectable: { count: 0, stuck: 0, byUid: new Map(), hidden: false },
     atMs: 0,
   };
 }

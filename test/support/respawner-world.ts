@@ -1,5 +1,5 @@
 /** A machine on paper for the respawner tests: processes as short literals, tools and files as tables. */
-import type { Proc } from '../../src/machine/process.ts';
+import type { Proc } from '../../src/strays/process.ts';
 import { findRespawner, type RespawnerContext } from '../../src/machine/respawner/index.ts';
 
 export interface PaperProc {
@@ -48,7 +48,7 @@ export function proc(paper: PaperProc): Proc {
     env:
       marks === null
         ? null
-        : { holdsToken: true, bot: null, run: null, spawn: null, otherToken: false, marks },
+        : { holdsToken: true, bot: null, run: null, spawn: null, marks },
   };
 }
 

@@ -1,6 +1,6 @@
 /** A plain reader of /proc for tests that need real processes; slow and simple on purpose. Linux only. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import type { Proc } from '../../src/machine/process.ts';
+import type { Proc } from '../../src/strays/process.ts';
 
 const MARKS = [
   'pm_id',
@@ -49,7 +49,7 @@ function readProc(pid: number): Proc | null {
               bot: null,
               run: null,
               spawn: null,
-              otherToken: false,
+             
               marks: marksOf(environment),
             },
     };

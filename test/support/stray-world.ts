@@ -107,9 +107,13 @@ export function isAlive(pid: number): boolean {
 }
 
 /** Waits for a condition; fails with `what` when it does not come true in time. */
-export async function until(condition: () => boolean, what: string, deadlineMs = 15_000): Promise<void> {
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  deadlineMs = 15_000,
+): Promise<void> {
   const endMs = performance.now() + deadlineMs;
-  while (!condition()) {
+  while (!(await condition())) {
     if (performance.now() > endMs) throw new Error(`waited ${deadlineMs} ms in vain: ${what}`);
     await sleep(10);
   }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { judge, livesOf, type Suspect } from '../../src/core/clearance.ts';
 import { COMEBACK_WINDOW_MS, type StoppedStray } from '../../src/core/comeback.ts';
-import type { Grade } from '../../src/machine/process.ts';
+import type { Grade } from '../../src/strays/process.ts';
 
 function stray(pid: number, more: Partial<Suspect> = {}): Suspect {
   return {

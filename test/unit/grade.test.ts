@@ -1,8 +1,8 @@
 /** Every line of the table of grades, and everything that is never touched. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Facts, survey } from '../../src/core/grade.ts';
-import type { Proc } from '../../src/machine/process.ts';
+import { type Facts, survey } from '../../src/strays/grade.ts';
+import type { Proc } from '../../src/strays/process.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
 const FACTS: Facts = {
@@ -11,12 +11,9 @@ const FACTS: Facts = {
   worker: null,
   helperPids: new Set(),
   uid: 1000,
-  patterns: [],
-  scope: 'project',
-  projectDir: '/srv/bot',
-  envFiles: new Map(),
+  leftovers: new Set(),
   connected: new Set(),
-  elsewhere: new Set(),
+  reactions: new Map(),
 };
 const AROUND = [
   proc(1, 0, '/sbin/init'),
@@ -24,110 +21,92 @@ const AROUND = [
   proc(50, 40, 'node /usr/bin/singlepoll start'),
 ];
 const ours = env({ holdsToken: true });
-const byPattern = (...patterns: RegExp[]) => ({ patterns });
-const seen = { connected: new Set([100]) };
-const fromFile = (token: 'ours' | 'other' | 'both') => ({
-  envFiles: new Map([[100, { token, name: '.env' }]]),
+const connected = { connected: new Set([100]) };
+const reacted = (how: 'once' | 'twice') => ({ ...connected, reactions: new Map([[100, how]]) });
+const named = (inScope: boolean | null = true) => ({
+  match: { pattern: 'polling_bot', names: true, inScope },
 });
+const POLLS = 'polls: it received the answer to our getUpdates';
 
 function gradeOf(stray: Proc, facts: Partial<Facts> = {}, others: readonly Proc[] = []) {
   const found = survey(snapshot(...AROUND, stray, ...others), { ...FACTS, ...facts });
   const one = found.find(({ proc: { pid } }) => pid === stray.pid);
-  return one ? { grade: one.grade, proof: one.proof } : null;
+  return one ? { grade: one.grade, proof: one.proof, supervisor: one.supervisor } : null;
 }
 
 const py = (facts: Partial<Proc> = {}, command = 'python3 production_polling_bot.py') =>
   proc(100, 1, command, facts);
-const PATTERN = byPattern(/production_polling_bot\.py/);
+const cookie = env({ bot: '111111', run: 'r', spawn: '1' });
 
 for (const [name, stray, facts, grade, proof] of [
+  ['cookie', py({ env: cookie }), {}, 'own', ['SINGLEPOLL_BOT in environment']],
   [
-    'cookie',
-    py({ env: env({ bot: '111111', run: 'r', spawn: '1' }) }),
-    {},
+    'left behind without a cookie',
+    py(),
+    { leftovers: new Set([100]) },
     'own',
-    ['SINGLEPOLL_BOT in environment'],
+    ['left behind by an earlier worker'],
   ],
+  ["a leftover proxy is its worker's", py({ env: cookie }, 'cloudflared tunnel'), {}, 'own', null],
   [
     'a worker in deploy mode, which sends but does not poll',
-    py({ env: env({ bot: '111111', run: 'r', spawn: '1', deploy: true, holdsToken: true }) }),
-    seen,
+    py({ env: { ...cookie, deploy: true, holdsToken: true } }),
+    connected,
     'hint',
     null,
   ],
   [
-    'token and connection',
+    'token, reacted once',
     py({ env: ours }),
-    seen,
+    reacted('once'),
     'proven',
-    ['token in environment', 'connected to api root'],
+    ['holds the token', 'connected', POLLS],
   ],
-  ['token only', py({ env: ours }), {}, 'likely', ['token in environment']],
+  ['token in the arguments, reacted once', py({ tokenInArgs: true }), reacted('once'), 'proven', null],
+  ['hidden token, reacted once', py(), reacted('once'), 'likely', null],
+  ['hidden token, reacted twice', py(), reacted('twice'), 'proven', ['connected', POLLS]],
+  ['environment closed to us, reacted twice', py({ env: null }), reacted('twice'), 'proven', null],
   [
-    'token in the arguments',
-    py({ tokenInArgs: true }),
-    seen,
-    'proven',
-    ['token in its arguments', 'connected to api root'],
+    'two tokens, reacted once',
+    py({ env: ours, otherBots: ['222222'] }),
+    reacted('once'),
+    'likely',
+    ['holds the token', 'connected', 'also holds the token of bot 222222', 'received something when we polled, once'],
   ],
-  [
-    'env file and connection',
-    py(),
-    { ...seen, ...fromFile('ours') },
-    'proven',
-    ['token in .env of its working folder', 'connected to api root'],
-  ],
-  ['env file only', py(), fromFile('ours'), 'likely', ['token in .env of its working folder']],
-  ['connection alone', py(), seen, null, null],
+  ['two tokens, reacted twice', py({ env: ours, otherBots: ['222222'] }), reacted('twice'), 'proven', null],
+  ["another bot's token only, reacted once", py({ otherBots: ['222222'] }), reacted('once'), 'likely', null],
+  ['token and connection', py({ env: ours }), connected, 'likely', ['holds the token', 'connected']],
+  ['token only', py({ env: ours }), {}, 'hint', ['holds the token']],
+  ['connection alone', py(), connected, null, null],
   ['nothing', py(), {}, null, null],
-  ['pattern in scope', py(), PATTERN, 'declared', ['script matches --stray production_polling_bot\\.py']],
-  [
-    'pattern in a folder below',
-    py({ cwd: '/srv/bot/old' }),
-    PATTERN,
-    'declared',
-    ['script matches --stray production_polling_bot\\.py'],
-  ],
+  ['pattern in scope', py(named()), {}, 'declared', ['script matches --stray polling_bot']],
   [
     'pattern and token',
-    py({ env: ours }),
-    PATTERN,
+    py({ ...named(), env: ours }),
+    {},
     'declared',
-    ['script matches --stray production_polling_bot\\.py', 'token in environment'],
+    ['script matches --stray polling_bot', 'holds the token'],
   ],
-  ['pattern out of scope', py({ cwd: '/srv/botany' }), PATTERN, 'likely', null],
-  ['pattern, folder unknown', py({ cwd: null }), PATTERN, 'likely', null],
-  ['pattern, folder of a container', py(), { ...PATTERN, elsewhere: new Set([100]) }, 'likely', null],
-  ['pattern, scope any', py({ cwd: '/' }), { ...PATTERN, scope: 'any' as const }, 'declared', null],
-  ['pattern, folder deleted', py({ cwd: '/srv/bot (deleted)' }), PATTERN, 'declared', null],
-  ['pattern, of another user, as root', py({ uid: 33 }), { ...PATTERN, uid: 0 }, 'likely', null],
-  ['pattern, of another user, not as root', py({ uid: 33 }), { ...PATTERN, uid: 1000 }, 'declared', null],
-  ["pattern, another bot's token", py({ env: env({ otherToken: true }) }), PATTERN, 'hint', null],
-  ["pattern, another bot's token in the file", py(), { ...PATTERN, ...fromFile('other') }, 'hint', null],
-  ["pattern, both bots' tokens in the file", py(), { ...PATTERN, ...fromFile('both') }, 'declared', null],
+  ['pattern out of scope', py(named(false)), {}, 'likely', null],
+  ['pattern, place unseen', py(named(null)), {}, 'likely', null],
+  ['pattern, of another user, as root', py({ ...named(), uid: 33 }), { uid: 0 }, 'likely', null],
+  ['pattern, of another user, not as root', py({ ...named(), uid: 33 }), {}, 'declared', null],
+  ["pattern, another bot's token", py({ ...named(), otherBots: ['222222'] }), {}, 'hint', null],
+  ["pattern, both bots' tokens", py({ ...named(), env: ours, otherBots: ['2'] }), {}, 'declared', null],
   [
-    "token and connection, but given another bot's token",
-    py({ env: env({ holdsToken: true, otherToken: true }) }),
-    seen,
-    'likely',
-    null,
-  ],
-  ["file with both bots' tokens and connection", py(), { ...seen, ...fromFile('both') }, 'likely', null],
-  [
-    "env file, but another bot's token in environment",
-    py({ env: env({ otherToken: true }) }),
-    { ...seen, ...fromFile('ours') },
-    null,
+    'a word of the command line',
+    py({ match: { pattern: 'polling_bot', names: false, inScope: true } }),
+    {},
+    'hint',
     null,
   ],
   [
-    'token of ours in environment beats the file',
-    py({ env: ours }),
-    { ...seen, ...fromFile('other') },
-    'proven',
+    'a word of the command line, out of scope',
+    py({ match: { pattern: 'polling_bot', names: false, inScope: false } }),
+    {},
+    null,
     null,
   ],
-  ['a word of the command line', py({}, 'python3 -m pdb production_polling_bot.py'), PATTERN, 'hint', null],
 ] as const satisfies readonly (readonly [
   string,
   Proc,
@@ -142,7 +121,7 @@ for (const [name, stray, facts, grade, proof] of [
   });
 }
 
-const GUILTY = { env: ours };
+const GUILTY = { env: ours, ...named() };
 for (const [name, stray, facts] of [
   ['tail', py(GUILTY, 'tail -f production_polling_bot.log'), {}],
   ['less', py(GUILTY, '/usr/bin/less production_polling_bot.py'), {}],
@@ -156,6 +135,12 @@ for (const [name, stray, facts] of [
   ['the PM2 daemon', py({ ...GUILTY, argv: ['PM2 v5.3.0: God Daemon (/root/.pm2)'] }), {}],
   ['singlepoll of another bot', py(GUILTY, 'node /opt/singlepoll/dist/cli.cjs start'), {}],
   ['singlepoll by its title', py({ ...GUILTY, argv: ['singlepoll start'] }), {}],
+  ['squid', py(GUILTY, 'squid -N'), {}],
+  ['a server of the Bot API', py(GUILTY, '/usr/bin/telegram-bot-api --local'), {}],
+  ['docker-proxy', py(GUILTY, '/usr/bin/docker-proxy -proto tcp'), {}],
+  ['ssh -D', py(GUILTY, 'ssh -D 1080 host'), {}],
+  ['socat', py(GUILTY, 'socat TCP-LISTEN:1 TCP:a:443'), {}],
+  ['redis', py({ ...GUILTY, argv: ['redis-server *:6379'] }), {}],
   ["another bot's worker", py({ env: env({ holdsToken: true, bot: '222222', run: 'q', spawn: '1' }) }), {}],
   ['a zombie', py({ ...GUILTY, state: 'Z' }), {}],
   ['a helper of ours', py(GUILTY), { helperPids: new Set([100]) }],
@@ -167,12 +152,8 @@ for (const [name, stray, facts] of [
   ],
 ] as const satisfies readonly (readonly [string, Proc, Partial<Facts>])[]) {
   test(`never stopped: ${name}`, () => {
-    const found = gradeOf(stray, {
-      ...seen,
-      patterns: [/production_polling_bot/, /singlepoll|tmux|supervisord|PM2/],
-      ...facts,
-    });
-    assert.ok(found === null || found.grade === 'hint', `${found?.grade}: ${found?.proof.join(', ')}`);
+    const found = gradeOf(stray, { ...reacted('twice'), ...facts });
+    assert.ok(found === null || ['hint', 'likely'].includes(found.grade), `${found?.grade}: ${found?.proof.join(', ')}`);
   });
 }
 
@@ -185,7 +166,7 @@ test('never stopped: ourselves and those above us, whatever they hold', () => {
   const found = survey(snapshot(...above), {
     ...FACTS,
     connected: new Set([1, 40, 50]),
-    patterns: [/deploy/],
+    reactions: new Map([1, 40, 50].map((pid) => [pid, 'twice'])),
   });
   assert.deepEqual(found, []);
 });
@@ -193,7 +174,7 @@ test('never stopped: ourselves and those above us, whatever they hold', () => {
 test('never stopped: a supervisor that is called otherwise, known by its child', () => {
   const odd = py({ ...GUILTY }, 'node renamed.js');
   const child = proc(101, 100, 'python3 bot.py', { env: env({ bot: '222222', run: 'q', spawn: '1' }) });
-  assert.equal(gradeOf(odd, seen, [child]), null);
+  assert.equal(gradeOf(odd, reacted('twice'), [child]), null);
 });
 
 test('an earlier spawn of the same run is own, also between two workers', () => {
@@ -205,7 +186,7 @@ test('an earlier spawn of the same run is own, also between two workers', () => 
 test('descendants of the worker are its tree, also when their environment is wiped', () => {
   const worker = proc(99, 50, 'gunicorn app:app', { env: ours });
   const child = py({ ppid: 99, env: null });
-  assert.equal(gradeOf(child, { ...PATTERN, worker: { pid: 99, run: 'r', spawn: '2' } }, [worker]), null);
+  assert.equal(gradeOf({ ...child, ...named() }, { ...reacted('twice'), worker: { pid: 99, run: 'r', spawn: '2' } }, [worker]), null);
 });
 
 test('a shell of a person with the cookie is a hint; a shell with a script is own', () => {
@@ -215,14 +196,75 @@ test('a shell of a person with the cookie is a hint; a shell with a script is ow
   assert.equal(gradeOf(py(cookie, 'tail -f log'))?.grade, 'hint');
 });
 
+const OTHER = [
+  proc(60, 1, 'node /opt/singlepoll/dist/cli.cjs start'),
+  proc(61, 60, 'sh run.sh', { env: env({ bot: '111111', run: 'theirs', spawn: '1' }) }),
+];
+
+for (const [name, stray, facts] of [
+  ['its worker', proc(100, 60, 'python3 bot.py', { env: cookie }), {}],
+  ['a child of its worker', proc(100, 61, 'python3 bot.py', { env: cookie }), {}],
+  ['a child that lost its environment, and polls', proc(100, 61, 'python3 bot.py'), reacted('twice')],
+  ['what a pattern names', proc(100, 61, 'python3 bot.py', named()), {}],
+] as const) {
+  test(`under a living supervisor it is likely, and that one is named: ${name}`, () => {
+    const found = gradeOf(stray, facts, OTHER);
+    assert.equal(found?.grade, 'likely');
+    assert.equal(found?.supervisor, 60);
+    assert.equal(found?.proof.at(-1), 'belongs to the supervisor with pid 60');
+  });
+}
+
+test('a supervisor known by its child only is one, too', () => {
+  const odd = [proc(60, 1, 'node renamed.js'), OTHER[1]!];
+  assert.equal(gradeOf(proc(100, 61, 'python3 bot.py', { env: cookie }), {}, odd)?.supervisor, 60);
+});
+
+test('our own child outside of the worker is own, whoever we are', () => {
+  assert.equal(gradeOf(proc(100, 50, 'python3 bot.py', { env: cookie }))?.grade, 'own');
+});
+
+test("another bot's worker that polls this bot is likely, with its supervisor", () => {
+  const stray = proc(100, 60, 'python3 bot.py', { env: env({ holdsToken: true, bot: '222222', run: 'q' }) });
+  const found = gradeOf(stray, reacted('twice'), OTHER);
+  assert.deepEqual([found?.grade, found?.supervisor], ['likely', 60]);
+});
+
+test('who holds the token and runs the same command as a proven one shares its verdict', () => {
+  const twin = (pid: number, facts: Partial<Proc> = {}) =>
+    proc(pid, 1, 'python3 production_polling_bot.py', { env: ours, ...facts });
+  const others = [
+    twin(101),
+    twin(102, { cwd: '/srv/else' }),
+    twin(103, { env: env() }),
+    proc(104, 1, 'python3 sender.py', { env: ours }),
+    { ...twin(105), ppid: 60 },
+    ...OTHER,
+  ];
+  const all = (pid: number) =>
+    survey(snapshot(...AROUND, py({ env: ours }), ...others), { ...FACTS, ...reacted('once') }).find(
+      (one) => one.proc.pid === pid,
+    );
+  assert.equal(all(101)?.grade, 'proven');
+  assert.deepEqual(all(101)?.proof, ['holds the token', 'runs the same command as pid 100, which polls']);
+  assert.equal(all(102)?.grade, 'hint', 'another folder');
+  assert.equal(all(103), undefined, 'no token');
+  assert.equal(all(104)?.grade, 'hint', 'another command');
+  assert.equal(all(105)?.grade, 'hint', 'under a living supervisor');
+});
+
 test('strongest first, then by pid', () => {
   const procs = [
-    proc(103, 1, 'sleep 9', { env: ours }),
+    proc(103, 1, 'python3 c.py', { env: ours }),
     proc(102, 1, 'python3 a.py', { env: ours }),
     proc(101, 1, 'bash', { env: ours }),
     proc(104, 1, 'python3 b.py', { env: env({ bot: '111111', run: 'r', spawn: '1' }) }),
   ];
-  const found = survey(snapshot(...AROUND, ...procs), { ...FACTS, connected: new Set([102]) });
+  const found = survey(snapshot(...AROUND, ...procs), {
+    ...FACTS,
+    connected: new Set([102, 103]),
+    reactions: new Map([[102, 'once']]),
+  });
   assert.deepEqual(
     found.map((one) => [one.proc.pid, one.grade]),
     [
@@ -232,14 +274,4 @@ test('strongest first, then by pid', () => {
       [101, 'hint'],
     ],
   );
-});
-
-test('only what a connection would prove is worth watching', () => {
-  const open = (command: string, facts: Partial<Facts> = {}) =>
-    survey(snapshot(...AROUND, py({ env: ours }, command)), { ...FACTS, ...facts })[0]?.open;
-  assert.equal(open('python3 bot.py'), true);
-  assert.equal(open('sleep 1000'), false);
-  assert.equal(open('bash'), false);
-  assert.equal(open('bash poll.sh'), true);
-  assert.equal(open('python3 bot.py', seen), false);
 });

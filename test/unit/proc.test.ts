@@ -1,20 +1,27 @@
 /** The process list of this machine: real processes, also hostile ones. */
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, symlinkSync } from 'node:fs';
+import { copyFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { createProcReader } from '../../src/machine/proc.ts';
-import type { Proc } from '../../src/machine/process.ts';
+import { createInspector, type Inspector } from '../../src/strays/inspector.ts';
+import type { Proc } from '../../src/strays/process.ts';
+import { createProcesses } from '../../src/strays/processes.ts';
 import { parseProcStat } from '../../src/machine/procstat.ts';
 import { createStrayWorld, PYTHON, type StrayWorld, until } from '../support/stray-world.ts';
 
 let world: StrayWorld;
+let inspector: Inspector;
 beforeEach(async () => {
   world = await createStrayWorld();
+  const { token, botId, project } = world;
+  inspector = createInspector({ token, botId, patterns: [], scope: 'project', projectDir: project });
 });
-afterEach(() => world.close());
+afterEach(() => {
+  inspector.close();
+  return world.close();
+});
 
-const reader = () => createProcReader({ tokens: [world.token], botId: world.botId });
+const reader = () => createProcesses(inspector);
 const SLEEP = 'import time; time.sleep(1000)';
 
 /** Starts a process and waits until it has become the program that it should be. */
@@ -27,8 +34,8 @@ async function started(
   const { pid } = world.start(command, args, options);
   const list = reader();
   let proc: Proc | null = null;
-  await until(() => {
-    proc = list.snapshot().procs.get(pid) ?? null;
+  await until(async () => {
+    proc = (await list.snapshot()).procs.get(pid) ?? null;
     return proc !== null && proc.comm !== 'node' && proc.argv.length > 0 && ready(proc);
   }, `${command} runs`);
   return proc as unknown as Proc;
@@ -59,7 +66,6 @@ test('the facts of a process', async () => {
     bot: '7',
     run: 'r',
     spawn: '2',
-    otherToken: false,
     marks: { pm_id: '0', INVOCATION_ID: 'i', name: 'app' },
   });
 });
@@ -88,13 +94,13 @@ for (const [name, value, holds] of [
   });
 }
 
-test("another bot's token counts in well-known variables only, the first of them", async () => {
-  const other = async (env: Record<string, string>) =>
-    (await started('sleep', ['1000'], { env })).env?.otherToken;
-  assert.equal(await other({ BOT_TOKEN: world.otherToken }), true);
-  assert.equal(await other({ MY_OTHER_BOT: world.otherToken }), false);
-  assert.equal(await other({ BOT_TOKEN: world.otherToken, TELEGRAM_BOT_TOKEN: world.token }), false);
-  assert.equal(await other({ BOT_TOKEN: world.token, TELEGRAM_BOT_TOKEN: world.otherToken }), true);
+test('the tokens of other bots are named by their ids, wherever they stand', async () => {
+  const others = async (env: Record<string, string>, ...args: string[]) =>
+    (await started(PYTHON, ['-c', SLEEP, ...args], { env })).otherBots;
+  const other = world.otherToken.split(':')[0]!;
+  assert.deepEqual(await others({ MY_OTHER_BOT: `x${world.otherToken}`, T: world.token }), [other]);
+  assert.deepEqual(await others({}, `--token=${world.otherToken}`), [other]);
+  assert.deepEqual(await others({ T: world.token, HASH: `sha256:${'a'.repeat(64)}` }), []);
 });
 
 test('hostile: newlines, escapes and invalid UTF-8 in arguments and environment', async () => {
@@ -133,44 +139,27 @@ test('a known process that executes another program is read again', async () => 
     env: { T: world.token },
   });
   const child = world.start('sleep', ['1000']);
-  await until(() => list.snapshot().procs.get(pid)?.comm === 'sh', 'the shell runs');
-  const before = list.snapshot().procs.get(pid)!;
+  await until(async () => (await list.snapshot()).procs.get(pid)?.comm === 'sh', 'the shell runs');
+  const before = (await list.snapshot()).procs.get(pid)!;
   assert.equal(before.env?.holdsToken, true);
   world.feed(pid, '\n');
-  await until(() => list.snapshot().procs.get(pid)?.argv[0] === 'sleep', 'it became sleep');
-  const now = list.snapshot().procs.get(pid)!;
+  await until(async () => (await list.snapshot()).procs.get(pid)?.argv[0] === 'sleep', 'it became sleep');
+  const now = (await list.snapshot()).procs.get(pid)!;
   assert.equal(now.startId, before.startId);
   assert.equal(now.env?.holdsToken, false);
   assert.equal(now.env?.bot, '7');
-  assert.ok(list.snapshot().procs.has(child.pid));
+  assert.ok((await list.snapshot()).procs.has(child.pid));
 });
 
 test('a known process that moves to a session of its own is told anew', async () => {
   const list = reader();
   const code = `import os,sys\nsys.stdin.readline()\nos.setsid()\n${SLEEP}`;
   const { pid } = world.start(PYTHON, ['-c', code], { stdio: ['pipe', 'ignore', 'inherit'] });
-  const before = list.snapshot().procs.get(pid)!;
+  const before = (await list.snapshot()).procs.get(pid)!;
   assert.notEqual(before.sid, pid);
   world.feed(pid, '\n');
-  await until(() => list.snapshot().procs.get(pid)?.sid === pid, 'its session is its own');
+  await until(async () => (await list.snapshot()).procs.get(pid)?.sid === pid, 'its session is its own');
   assert.notEqual(before.sid, pid);
-});
-
-test('the working folder: as it is now in a fresh snapshot; a deleted one says so', async () => {
-  const list = reader();
-  mkdirSync(join(world.project, 'sub'));
-  const { pid } = world.start(
-    PYTHON,
-    ['-c', `import os; input(); os.chdir("sub"); os.rmdir(os.getcwd()); ${SLEEP}`],
-    { stdio: ['pipe', 'ignore', 'ignore'] },
-  );
-  await until(() => list.snapshot().procs.get(pid)?.argv[0] === PYTHON, 'it runs');
-  assert.equal(list.snapshot().procs.get(pid)?.cwd, world.project);
-  world.feed(pid, '\n');
-  await until(
-    () => list.snapshot({ fresh: true }).procs.get(pid)?.cwd === join(world.project, 'sub (deleted)'),
-    'it moved',
-  );
 });
 
 test('a zombie is listed as one; threads of the kernel are not listed', async () => {
@@ -180,8 +169,8 @@ test('a zombie is listed as one; threads of the kernel are not listed', async ()
     parent.stdout!.once('data', (data) => done([data])),
   )) as [Buffer];
   const list = reader();
-  await until(() => list.snapshot().procs.get(Number(line.toString()))?.state === 'Z', 'a zombie');
-  const { procs, uninspectable } = list.snapshot();
+  await until(async () => (await list.snapshot()).procs.get(Number(line.toString()))?.state === 'Z', 'a zombie');
+  const { procs, uninspectable } = (await list.snapshot());
   assert.deepEqual(procs.get(Number(line.toString()))?.argv, []);
   assert.ok([...procs.values()].every((proc) => proc.pid !== 2 && proc.ppid !== 2));
   assert.ok(uninspectable.count < procs.size);
@@ -202,7 +191,7 @@ test('a program that wrote over its environment cannot be inspected, and is coun
     env: { T: world.token },
   });
   await new Promise((done) => child.stdout!.once('data', done));
-  const { procs, uninspectable } = list.snapshot();
+  const { procs, uninspectable } = (await list.snapshot());
   assert.equal(procs.get(child.pid)?.env, null);
   assert.ok(uninspectable.byUid.get(process.getuid!())! >= 1);
 });

@@ -1,8 +1,8 @@
 /** What a command line runs, and whether a pattern means it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bystander, isInteractiveShell, isSinglepoll } from '../../src/core/bystander.ts';
-import { matchesProgram, readProgram } from '../../src/core/program.ts';
+import { bystander, isInteractiveShell, isSinglepoll } from '../../src/strays/bystander.ts';
+import { matchesProgram, readProgram } from '../../src/strays/program.ts';
 
 for (const [command, scripts] of [
   ['python3 bot.py', ['bot.py']],

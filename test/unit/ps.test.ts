@@ -1,8 +1,8 @@
 /** The process list without /proc, with the tools of this machine. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseLsof, parsePsEnvironments, peerOf, psHands, scanPsText } from '../../src/machine/ps.ts';
-import { createStrayFinder, isStopped } from '../../src/machine/strays.ts';
+import { parseLsof, parsePsEnvironments, psHands, scanPsText } from '../../src/strays/ps.ts';
+import { isStopped, openEyes, openFinder } from '../../src/strays/finder.ts';
 import { createStrayWorld, isAlive, PYTHON, until } from '../support/stray-world.ts';
 
 const OURS = '111111111:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw';
@@ -22,24 +22,18 @@ test('what the tools print', () => {
       [20, ['/a', '/b']],
     ],
   );
-  assert.deepEqual(peerOf('10.0.0.1:5000->149.154.166.110:443 (ESTABLISHED)'), [
-    { address: '149.154.166.110', port: 443 },
-  ]);
-  assert.deepEqual(peerOf('[::1]:5000->[::1]:8081'), [{ address: '::1', port: 8081 }]);
-  assert.deepEqual(peerOf('*:8081'), []);
 });
 
 test('an environment behind a command line', () => {
   const text = `python bot.py HOME=/ TELEGRAM_BOT_TOKEN=${OURS} SINGLEPOLL_BOT=111111111 SINGLEPOLL_RUN=r SINGLEPOLL_SPAWN=3`;
-  assert.deepEqual(scanPsText(text, [OURS], '111111111'), {
+  assert.deepEqual(scanPsText(text, [OURS]), {
     holdsToken: true,
     bot: '111111111',
     run: 'r',
     spawn: '3',
-    otherToken: false,
     marks: {},
   });
-  assert.equal(scanPsText(text, ['222222222:x'], '222222222').otherToken, true);
+  assert.equal(scanPsText(text, ['222222222:x']).holdsToken, false);
 });
 
 test('one process before a signal: start time and state; nobody is null', () => {
@@ -48,27 +42,28 @@ test('one process before a signal: start time and state; nobody is null', () => 
   assert.equal(psHands.look(4_000_000), null);
 });
 
-test('a stray is found, proven and stopped without /proc', async () => {
+test('a declared stray and an own leftover are found and stopped without /proc', async () => {
   const world = await createStrayWorld();
   try {
     const env = { ...world.bareEnv, TELEGRAM_BOT_TOKEN: world.token };
-    const stray = world.start(PYTHON, ['simple_polling_bot.py'], { env });
+    const stray = world.start(PYTHON, ['simple_polling_bot.py'], { env: world.bareEnv });
     const sleeper = world.start('sleep', ['1000'], { env });
+    const cookies = { SINGLEPOLL_BOT: world.botId, SINGLEPOLL_RUN: 'old', SINGLEPOLL_SPAWN: '1' };
+    const left = world.start('sleep', ['1001'], { env: { ...world.bareEnv, ...cookies } });
     await until(() => world.polling().has(stray.pid), 'it polls');
-    const finder = createStrayFinder({
-      token: world.token,
-      botId: world.botId,
-      apiRoot: world.apiRoot,
-      patterns: [],
-      scope: 'project',
-      projectDir: world.project,
-      procfs: false,
+    const { processes, inspector } = openEyes({
+      ...{ token: world.token, botId: world.botId, patterns: [/simple_polling/] },
+      ...{ scope: 'project', projectDir: world.project, procfs: false },
     });
+    const finder = openFinder({ botId: world.botId, eyes: { processes, inspector }, managers: false });
     const { strays } = await finder.look();
     const guilty = strays.filter((one) => isStopped(one.grade));
     assert.deepEqual(
       guilty.map((one) => [one.pid, one.grade, one.cwd]),
-      [[stray.pid, 'proven', world.project]],
+      [
+        [left.pid, 'own', world.project],
+        [stray.pid, 'declared', world.project],
+      ],
     );
     assert.ok(guilty[0]!.startedAt);
     await finder.stop(guilty, { stopTimeoutMs: 3_000 });

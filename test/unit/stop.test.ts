@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import type { Look, Signal, Target } from '../../src/core/ladder.ts';
-import { type Hands, linuxHands, stopTargets } from '../../src/machine/stop.ts';
+import { type Hands, linuxHands, stopTargets } from '../../src/strays/stop.ts';
 import { createStrayWorld, isAlive, PYTHON, type StrayWorld, startIdOf } from '../support/stray-world.ts';
 
 let world: StrayWorld;

@@ -1,7 +1,7 @@
 /** The sweep with a finder that is told what to find: what it joins, what it remembers, when it stops stopping. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Stray, StrayFinder, StrayStop, Survey } from '../../src/machine/strays.ts';
+import type { Stray, StrayFinder, StrayStop, Survey } from '../../src/strays/finder.ts';
 import { createSweeper } from '../../src/supervise/sweep.ts';
 
 function stray(pid: number): Stray {

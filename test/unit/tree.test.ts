@@ -1,9 +1,9 @@
 /** What is stopped together with a stray: how far up, what else, and what never. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Place } from '../../src/core/family.ts';
-import { gather, planTree } from '../../src/core/tree.ts';
-import type { Proc } from '../../src/machine/process.ts';
+import type { Place } from '../../src/strays/family.ts';
+import { gather, planTree } from '../../src/strays/tree.ts';
+import type { Proc } from '../../src/strays/process.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
 const PLACE: Place = { botId: '111111', selfPid: 50, worker: null, helperPids: new Set() };

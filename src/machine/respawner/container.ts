@@ -3,7 +3,7 @@
  * Only the container's main process counts: what was started in it by hand (`docker exec`) may die without the
  * engine caring. Facts: docker restart policies, compose labels, podman-systemd labels, kubelet's container labels.
  */
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 import { type ContainerEngine, type Layer, layersOf } from './cgroup.ts';
 import {
   accountOf,

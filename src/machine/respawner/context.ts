@@ -4,7 +4,7 @@
  * their own, so that no token of ours ever lands in a daemon that one of them might start.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 
 export interface RespawnerContext {
   /** Snapshot of the machine. */

@@ -3,7 +3,7 @@
  * cron daemon. A line that runs once at boot does not bring anything back before that, nor does at(1).
  * Facts: crontab(5), cron(8), run-parts(8).
  */
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 import { accountOf, ask, type Inquiry, respawner, typed, type Verdict } from './inquiry.ts';
 import { type Lineage, nearestAbove, programOf } from './lineage.ts';
 import { type Account, printable, shellQuote } from './shell.ts';

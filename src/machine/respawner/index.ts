@@ -3,7 +3,7 @@
  * Looks only: nothing is stopped, no manager is started, no file is written. Programs that exist only to run the
  * stray (reloaders, masters, `npm start`, shell loops) belong to its tree and are never named here.
  */
-import type { Proc, Respawner } from '../process.ts';
+import type { Proc, Respawner } from '../../strays/process.ts';
 import type { Layer } from './cgroup.ts';
 import {
   type ContainerSuspicion,

@@ -2,7 +2,7 @@
  * What every family of managers needs to turn a suspicion into an answer: the stray's line and cgroup layers,
  * our own account, and questions to the managers' tools with a time limit. Asks only, changes nothing.
  */
-import type { Proc, Respawner } from '../process.ts';
+import type { Proc, Respawner } from '../../strays/process.ts';
 import { foreignLayers, type Layer, layersOf } from './cgroup.ts';
 import type { RespawnerContext } from './context.ts';
 import { type Lineage, lineageOf } from './lineage.ts';

@@ -3,7 +3,7 @@
  * reach ends. A shell that somebody types into, a terminal or a login ends it: what was started by hand from
  * there is not brought back by the manager that runs the terminal. Pure.
  */
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 
 export interface Lineage {
   readonly stray: Proc;

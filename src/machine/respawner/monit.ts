@@ -3,7 +3,7 @@
  * configuration: a `check process` with a pid file of the stray, or a pattern that matches it, and a start program.
  * Facts: monit(1), sections "Process", "Service methods", "Service mode".
  */
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 import type { RespawnerContext } from './context.ts';
 import { accountOf, ask, type Inquiry, respawner, typed, type Verdict } from './inquiry.ts';
 import { baseName, optionOf, programOf, resolveIn } from './lineage.ts';

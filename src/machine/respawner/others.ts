@@ -3,7 +3,7 @@
  * process-compose, overmind, daemon(1), OpenRC's supervise-daemon, and another user's singlepoll.
  * Those that start nothing again (foreman, honcho, nf, a bare concurrently) are not here.
  */
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 import { iniSections } from './ini.ts';
 import { accountOf, ask, type Inquiry, respawner, type Verdict } from './inquiry.ts';
 import { type Found, type Lineage, markOf, nearestAbove, optionOf, programOf, resolveIn } from './lineage.ts';

@@ -3,7 +3,7 @@
  * the parent of that server's control client. It starts again only what `--auto-restart` names.
  * Facts: DarthSim/overmind start/command.go, start/tmux.go (v2).
  */
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 import { accountOf, type Inquiry, respawner, type Verdict } from './inquiry.ts';
 import { type Lineage, optionOf, programOf, resolveIn } from './lineage.ts';
 

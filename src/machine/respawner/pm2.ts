@@ -3,7 +3,7 @@
  * The daemon is only asked where it is seen to run: `pm2` starts one where there is none.
  * Facts: pm2 7 lib/Daemon.js (process title), lib/God/ForkMode.js (environment marks), `pm2 jlist`.
  */
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 import {
   accountOf,
   askAs,

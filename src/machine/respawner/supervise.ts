@@ -4,7 +4,7 @@
  * Stopped for good means down now and a `down` file for the next time the supervisor itself is started.
  * Facts: runsv(8), sv(8), s6-supervise, s6-svc and s6-svstat pages, supervise(8) of daemontools.
  */
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 import { accountOf, ask, type Inquiry, respawner, type Verdict } from './inquiry.ts';
 import { baseName, type Lineage, nearestAbove, programOf, resolveIn } from './lineage.ts';
 

@@ -3,7 +3,7 @@
  * status, and `supervisorctl` with the options that reach that very daemon.
  * Facts: supervisord.org configuration, supervisor 4.2 options.py (search path), process.py (environment).
  */
-import type { Proc } from '../process.ts';
+import type { Proc } from '../../strays/process.ts';
 import { iniSections } from './ini.ts';
 import { accountOf, ask, type Inquiry, respawner, type Verdict } from './inquiry.ts';
 import { type Lineage, markOf, nearestAbove, optionOf, programOf, resolveIn } from './lineage.ts';

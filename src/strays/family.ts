@@ -2,7 +2,9 @@
  * Who descends from whom in one snapshot, and which processes stand around singlepoll. PURE.
  * Shared by grading (who is never a stray) and by the kill plan (who is never signalled).
  */
-import type { Proc, Snapshot } from '../machine/process.ts';
+import { isSinglepoll } from './bystander.ts';
+import type { Proc, Snapshot } from './process.ts';
+import { readProgram } from './program.ts';
 
 /** What is known about this supervisor when strays are looked for. */
 export interface Place {
@@ -20,6 +22,8 @@ export interface Surroundings {
   readonly workerTree: ReadonlySet<number>;
   /** Supervisors found by what they do: they started a process with a run id that they do not carry themselves. */
   readonly supervisors: ReadonlySet<number>;
+  /** Pid → the nearest living supervisor above it that is not this one. */
+  readonly supervised: ReadonlyMap<number, number>;
   readonly children: ReadonlyMap<number, readonly Proc[]>;
 }
 
@@ -79,5 +83,40 @@ export function surroundings(snapshot: Snapshot, place: Place): Surroundings {
     // Pid 1 and other reapers inherit orphans; they are not marked by it, as nothing stops them anyway.
     if (parent && parent.pid > 1 && parent.env && parent.env.run !== run) supervisors.add(parent.pid);
   }
-  return { ancestors, workerTree, supervisors, children };
+  const supervised = supervisedBy(snapshot, place.selfPid, supervisors);
+  return { ancestors, workerTree, supervisors, supervised, children };
+}
+
+/** Pid 1 counts for nobody: orphans of all kinds end there, also where it is a singlepoll (in a container). */
+function supervisedBy(
+  snapshot: Snapshot,
+  selfPid: number,
+  supervisors: ReadonlySet<number>,
+): Map<number, number> {
+  const found = new Map<number, number>();
+  const isOne = ({ pid, state, argv, comm }: Proc) =>
+    pid > 1 &&
+    pid !== selfPid &&
+    state !== 'Z' &&
+    (supervisors.has(pid) || isSinglepoll(readProgram(argv, comm)));
+  const ones = new Set([...snapshot.procs.values()].filter(isOne).map(({ pid }) => pid));
+  if (ones.size === 0) return found;
+  for (const { pid } of snapshot.procs.values()) {
+    const above = ancestorsOf(snapshot, pid).find((it) => ones.has(it));
+    if (above !== undefined) found.set(pid, above);
+  }
+  return found;
+}
+
+/**
+ * What is left of the session and the group that a worker led which has ended. Its number is given to nobody else as long as they
+ * live, so a process of that number is a sign that they are gone.
+ */
+export function leftBy(snapshot: Snapshot, worker: number, around: Surroundings): Proc[] {
+  const heir = snapshot.procs.get(worker);
+  if (worker <= 1 || around.workerTree.has(worker) || (heir && heir.state !== 'Z')) return [];
+  return [...snapshot.procs.values()].filter(
+    ({ pid, sid, pgid, state }) =>
+      (sid === worker || pgid === worker) && pid !== worker && state !== 'Z' && !around.workerTree.has(pid),
+  );
 }

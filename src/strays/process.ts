@@ -21,10 +21,24 @@ export interface Proc {
   readonly argv: readonly string[];
   /** This bot's token stands in the arguments (`curl …/bot<token>/getUpdates`, `--token=…`). */
   readonly tokenInArgs?: boolean;
+  /** Ids of other bots whose token stands in its environment or arguments. */
+  readonly otherBots?: readonly string[];
+  /** The `--stray` pattern that matches it. */
+  readonly match?: PatternMatch | null;
   /** Working folder, null where it may not be read. */
   readonly cwd: string | null;
   /** What of the environment matters here; null where the environment may not be read. */
   readonly env: ProcEnv | null;
+}
+
+/** A `--stray` pattern and where it matches. */
+export interface PatternMatch {
+  /** Source of the regular expression. */
+  readonly pattern: string;
+  /** It names the program or its script; false: some other word of the command line only. */
+  readonly names: boolean;
+  /** Its script or working folder lies in the project, or any place will do. Null: could not be seen. */
+  readonly inScope: boolean | null;
 }
 
 /** The few facts taken from an environment block; the block itself, and so any token, is never kept. */
@@ -37,11 +51,13 @@ export interface ProcEnv {
   readonly spawn: string | null;
   /** Started by singlepoll in deploy mode: told not to poll, so never a stray for what it is. */
   readonly deploy?: boolean;
-  /** The first well-known token variable that is set holds another bot's token. */
-  readonly otherToken: boolean;
   /** PM2, supervisord, systemd leave marks (pm_id, SUPERVISOR_PROCESS_NAME, INVOCATION_ID …): name → value. */
   readonly marks: Readonly<Record<string, string>>;
 }
+
+/** What is read of a process beside its stat line. Changes only when it executes another program, as far as it matters. */
+export type ProcDetails = Pick<Proc, 'uid' | 'argv' | 'cwd' | 'env'> &
+  Required<Pick<Proc, 'tokenInArgs' | 'otherBots' | 'match'>>;
 
 /** Every process that could be seen at one moment; threads of the kernel are left out. */
 export interface Snapshot {
@@ -54,6 +70,8 @@ export interface Snapshot {
 
 export interface Uninspectable {
   readonly count: number;
+  /** Of `count`: whoever reads them is held up (by a file system that does not answer, say), so they were left out. */
+  readonly stuck: number;
   /** User id → how many of `count`. */
   readonly byUid: ReadonlyMap<number, number>;
   /** /proc is mounted with hidepid: processes of other users may exist that are not even listed. */

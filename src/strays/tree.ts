@@ -4,7 +4,7 @@
  * beyond them: what a person types into, a process manager, singlepoll. Downwards and sideways: everything that
  * belongs to them, also when it has moved to another session, group or parent.
  */
-import type { Proc, Snapshot } from '../machine/process.ts';
+import type { Proc, Snapshot } from './process.ts';
 import { bystander, isInteractiveShell } from './bystander.ts';
 import { descend, type Place, type Surroundings, surroundings } from './family.ts';
 import { isUntouchable } from './grade.ts';
@@ -156,7 +156,7 @@ export function cookieOf(proc: Proc, place: Pick<Place, 'botId'>): string | null
 
 function standsBy(proc: Proc): boolean {
   const kind = bystander(readProgram(proc.argv, proc.comm), proc.comm);
-  return kind !== null && !(kind === 'shell' && !isInteractiveShell(proc.argv));
+  return kind !== null && kind !== 'proxy' && !(kind === 'shell' && !isInteractiveShell(proc.argv));
 }
 
 /** False for what no plan may hold: ourselves, those above us, our worker, other bots' workers, terminals, people's shells. */

@@ -16,8 +16,8 @@ import {
   survivors,
   type Target,
 } from '../core/ladder.ts';
-import { readStat } from './procfs.ts';
-import { parseProcStat } from './procstat.ts';
+import { readStat } from '../machine/procfs.ts';
+import { parseProcStat } from '../machine/procstat.ts';
 
 /** How processes are looked at and signalled, and how time passes; the simulation puts its own in. */
 export interface Hands {
@@ -47,7 +47,7 @@ export const linuxHands: Hands = {
 
 export interface StopOptions extends LadderTimes {
   /** Finds what the tree has grown since, given the listed members; asked before SIGKILL and when all seem gone. */
-  readonly grown?: (members: readonly Target[]) => readonly Target[];
+  readonly grown?: (members: readonly Target[]) => readonly Target[] | Promise<readonly Target[]>;
   /** Aborted: no more waiting, SIGKILL at once. */
   readonly now?: AbortSignal;
   /** Aborted: left as it is, with no further signal. */
@@ -81,22 +81,25 @@ export async function stopTargets(targets: readonly Target[], options: StopOptio
   let ended = options.ended?.then(() => {
     ended = undefined;
   });
-  const regrow = () => {
+  const regrow = async () => {
     if (!options.grown || regrowths >= MOST_REGROWTHS) return;
     const before = ladder;
-    ladder = addTargets(ladder, options.grown(ladder.rungs));
+    ladder = addTargets(ladder, await options.grown(ladder.rungs));
     if (ladder !== before) regrowths += 1;
   };
   while (!options.halt?.aborted) {
     const killNow = options.now?.aborted === true;
     const nowMs = hands.nowMs();
-    if (ladder.phase === 'term' && (killNow || nowMs >= ladder.killAtMs)) regrow();
+    if (ladder.phase === 'term' && (killNow || nowMs >= ladder.killAtMs)) {
+      await regrow();
+      if (options.halt?.aborted) break;
+    }
     const step = climb(ladder, nowMs, lookAll(ladder, hands), killNow);
     ladder = step.ladder;
     for (const { pid, startId, signal } of step.signals) {
       if (send(pid, startId, signal, hands) === 'denied') ladder = markDenied(ladder, pid);
     }
-    if (ladder.phase === 'done') regrow();
+    if (ladder.phase === 'done') await regrow();
     if (ladder.phase === 'done') break;
     if (step.nextAtMs === null) continue;
     const pause = hands.pause(step.nextAtMs - hands.nowMs(), killNow ? undefined : options.now);

@@ -1,11 +1,11 @@
 /**
  * Programs that are never strays, whatever stands in their environment or arguments, by exact name. PURE.
  * Shells, editors, pagers, log followers, terminals belong to people; init systems and process managers belong to
- * the machine: one above a stray is named (its respawner), never stopped.
+ * the machine: one above a stray is named (its respawner), never stopped. Proxies and stores carry other people's words.
  */
 import { baseName, isShellName, type Program } from './program.ts';
 
-export type Bystander = 'shell' | 'editor' | 'reader' | 'terminal' | 'manager' | 'singlepoll';
+export type Bystander = 'shell' | 'editor' | 'reader' | 'terminal' | 'manager' | 'proxy' | 'singlepoll';
 
 function set(text: string): ReadonlySet<string> {
   return new Set(text.split(/\s+/).filter(Boolean));
@@ -26,9 +26,16 @@ const TERMINALS =
 const MANAGERS =
   set(`init systemd systemd-executor launchd openrc supervise-daemon supervisord runit runsvdir runsv s6-svscan s6-supervise
   s6-linux-init-shutdownd s6-rc-oneshot-run cron crond anacron atd fcron dcron busybox-crond docker dockerd containerd
-  containerd-shim containerd-shim-runc-v2 docker-init docker-proxy conmon podman runc crun tini tini-static dumb-init catatonit
+  containerd-shim containerd-shim-runc-v2 docker-init conmon podman runc crun tini tini-static dumb-init catatonit
   kubelet crio lxc-start pm2 pm2-runtime PM2 monit god bluepill circusd forever immortal process-compose overmind nomad consul
   process_api daemontools supervise svscan upstart unitd`);
+
+/** They carry or store what others say, so they receive something whenever a poller does. */
+const PROXIES =
+  set(`squid squid3 nginx haproxy envoy traefik caddy apache2 httpd varnishd tinyproxy privoxy polipo sockd danted 3proxy stunnel
+  stunnel4 socat ncat nc cloudflared frpc frps ngrok tor v2ray xray sing-box ss-local sslocal redsocks mitmdump mitmproxy mitmweb
+  docker-proxy rootlesskit slirp4netns passt pasta gost chisel wstunnel telegram-bot-api redis-server valkey-server keydb-server memcached
+  mongod mysqld mariadbd postgres rsyslogd syslog-ng vector fluent-bit fluentd filebeat promtail otelcol`);
 
 /** Managers that are scripts; few, as a bot may be called `init.py` too. */
 const SCRIPT_MANAGERS = set('supervisord pm2 pm2-runtime circusd');
@@ -41,22 +48,17 @@ export function bystander(program: Program, comm: string): Bystander | null {
   if (EDITORS.has(name)) return 'editor';
   if (READERS.has(name)) return 'reader';
   if (TERMINALS.has(name) || comm.startsWith('tmux:')) return 'terminal';
+  if (PROXIES.has(name)) return 'proxy';
   if (MANAGERS.has(name)) return 'manager';
   // An interpreter that runs one of them: `python3 /usr/bin/supervisord`, `node …/bin/pm2`.
   const script = program.scripts[0];
   if (script !== undefined) {
     const base = baseName(script).replace(/\.(?:[cm]?js|py|rb)$/, '');
+    if (PROXIES.has(base)) return 'proxy';
     if (SCRIPT_MANAGERS.has(base)) return 'manager';
     if (/\/\.?(?:vscode|cursor)(?:-server|-remote)?\//.test(script)) return 'editor';
   }
   return null;
-}
-
-/** Programs that never talk to anybody: no use in waiting for a connection of theirs. */
-const INERT = set('sleep yes true false cat wait pause sort uniq cut tr wc dd mkfifo');
-
-export function isInert(program: Program): boolean {
-  return INERT.has(program.name);
 }
 
 /** True for any command of singlepoll, of whichever bot. */
@@ -65,7 +67,7 @@ export function isSinglepoll(program: Program): boolean {
   return program.scripts.some(
     (script) =>
       /(?:^|\/)singlepoll(?:\.c?js)?$/.test(script) ||
-      /(?:^|\/)singlepoll\/(?:dist|bin|src)\/cli\.(?:cjs|js|ts)$/.test(script),
+      /(?:^|\/)singlepoll\/(?:dist|bin|src|src\/strays)\/(?:cli|inspector-child)\.(?:cjs|js|ts)$/.test(script),
   );
 }
 

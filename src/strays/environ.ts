@@ -4,9 +4,6 @@
  */
 import type { ProcEnv } from './process.ts';
 
-/** Names that programs commonly read a Bot API token from, in singlepoll's own order of preference. */
-export const TOKEN_NAMES = ['TELEGRAM_BOT_TOKEN', 'BOT_TOKEN', 'TELEGRAM_TOKEN'] as const;
-
 const COOKIES = ['SINGLEPOLL_BOT', 'SINGLEPOLL_RUN', 'SINGLEPOLL_SPAWN'] as const;
 /** What process managers leave behind in the environment of what they start. */
 const MARKS = [
@@ -20,7 +17,6 @@ const MARKS = [
   'container',
 ] as const;
 const MARK_BYTES_MAX = 512;
-const TOKEN_SHAPE = /^(\d{5,}):[A-Za-z0-9_-]{20,}$/;
 
 const needles = new Map<string, Buffer>();
 function needle(name: string): Buffer {
@@ -69,6 +65,15 @@ function isTokenByte(byte: number | undefined): boolean {
 }
 
 const ANY_TOKEN = /(\d{5,}):[A-Za-z0-9_-]{20,}/g;
+const WHOLE_TOKEN = /(?<!\d)(\d{5,16}):[A-Za-z0-9_-]{30,}/g;
+
+/** Ids of the bots, other than `botId`, whose token stands in a block of text. */
+export function otherBotsIn(block: Buffer, botId: string): string[] {
+  if (!block.includes(0x3a)) return [];
+  const ids = new Set<string>();
+  for (const [, id] of block.toString('latin1').matchAll(WHOLE_TOKEN)) if (id !== botId) ids.add(id!);
+  return [...ids];
+}
 
 /** `text` with the secret part of every token cut out, as it may be shown and kept. */
 export function maskTokens(text: string): string {
@@ -81,16 +86,15 @@ const EMPTY: ProcEnv = Object.freeze({
   bot: null,
   run: null,
   spawn: null,
-  otherToken: false,
   marks: NO_MARKS,
 });
 
 /**
  * The facts of an environment block. `block` must begin with one NUL byte put before the first variable, so that
- * every name is found by `NUL name =` in one search. `botId` is this bot's id, its tokens are `tokens`.
+ * every name is found by `NUL name =` in one search.
  * Null when the block was overwritten: a program that sets its own title may use the room for it.
  */
-export function scanEnviron(block: Buffer, tokens: readonly Buffer[], botId: string): ProcEnv | null {
+export function scanEnviron(block: Buffer, tokens: readonly Buffer[]): ProcEnv | null {
   if (block.length > 1 && !block.includes(0x3d)) return null;
   let bot: string | null = null;
   let run: string | null = null;
@@ -102,15 +106,6 @@ export function scanEnviron(block: Buffer, tokens: readonly Buffer[], botId: str
     run = variable(block, COOKIES[1]);
     spawn = variable(block, COOKIES[2]);
     if (run !== null) deploy = (variable(block, 'POLLING_ENABLED') ?? '1') !== '1';
-  }
-  let otherToken = false;
-  if (block.includes('TOKEN=')) {
-    for (const name of TOKEN_NAMES) {
-      const id = TOKEN_SHAPE.exec(variable(block, name) ?? '')?.[1];
-      if (id === undefined) continue;
-      otherToken = id !== botId;
-      break;
-    }
   }
   let marks: Record<string, string> | null = null;
   for (const name of MARKS) {
@@ -125,13 +120,12 @@ export function scanEnviron(block: Buffer, tokens: readonly Buffer[], botId: str
     if (name !== null) marks.name = name;
   }
   const holdsToken = tokens.some((token) => holdsWholeToken(block, token));
-  if (!holdsToken && bot === null && run === null && !otherToken && marks === null) return EMPTY;
+  if (!holdsToken && bot === null && run === null && marks === null) return EMPTY;
   return {
     holdsToken,
     bot,
     run,
     spawn,
-    otherToken,
     marks: marks ?? NO_MARKS,
     ...(deploy ? { deploy } : {}),
   };

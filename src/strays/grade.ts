@@ -1,0 +1,162 @@
+/**
+ * Grades a process: is it a stray of this bot, and on what proof? PURE: one snapshot and the facts in, grades out.
+ * The rules are the table "Grades of a stray" of the README. Only `own`, `proven` and `declared` are ever stopped: our own
+ * leftovers, those that were seen to poll this bot, and those that the user named. Everything else is only reported.
+ */
+import { bystander, isInteractiveShell } from './bystander.ts';
+import { type Place, type Surroundings, surroundings } from './family.ts';
+import type { Grade, Proc, Snapshot } from './process.ts';
+import { readProgram } from './program.ts';
+
+/** What the experiment showed: who is connected to the API root, and who received the answer to our own poll. */
+export interface Evidence {
+  /** Pids with a client connection to the API root. */
+  readonly connected: ReadonlySet<number>;
+  /** Pid → it reacted to our getUpdates as a poller does; `twice`: two reactions that agree. */
+  readonly reactions: ReadonlyMap<number, 'once' | 'twice'>;
+}
+
+export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map() };
+
+/** What is known beyond the snapshot itself. */
+export interface Facts extends Place, Evidence {
+  /** User id that singlepoll runs as. */
+  readonly uid: number;
+  /** Left behind by an earlier worker of ours, whether or not it still carries our cookie. */
+  readonly leftovers: ReadonlySet<number>;
+}
+
+export interface Graded {
+  readonly proc: Proc;
+  readonly grade: Grade;
+  /** Sentences for people, strongest first. */
+  readonly proof: readonly string[];
+  /** Pid of the living supervisor that it belongs to: it is never stopped over that one's head. */
+  readonly supervisor: number | null;
+}
+
+/** True for grades that `start` and `reset` stop. */
+export function isStopped(grade: Grade): boolean {
+  return grade === 'own' || grade === 'proven' || grade === 'declared';
+}
+
+const ORDER: Readonly<Record<Grade, number>> = { own: 0, proven: 1, declared: 2, likely: 3, hint: 4 };
+const HOLDS = 'holds the token';
+const REACTED = 'polls: it received the answer to our getUpdates';
+
+/** Every graded process of a snapshot, strongest grade first, then by pid. */
+export function survey(snapshot: Snapshot, facts: Facts, around = surroundings(snapshot, facts)): Graded[] {
+  const found: Graded[] = [];
+  for (const proc of snapshot.procs.values()) {
+    const graded = grade(proc, facts, around);
+    if (graded) found.push(graded);
+  }
+  return shareVerdicts(found, around).sort((a, b) => ORDER[a.grade] - ORDER[b.grade] || a.proc.pid - b.proc.pid);
+}
+
+/**
+ * Of several copies of one poller only one holds the poll, and the others wait and can't react. So whoever holds the token
+ * and runs the same command as a proven one is proven, too.
+ */
+function shareVerdicts(found: readonly Graded[], around: Surroundings): Graded[] {
+  const proven = new Map<string, number>();
+  for (const { proc, grade } of found) if (grade === 'proven') proven.set(commandKey(proc), proc.pid);
+  return found.map((one) => {
+    const twin = proven.get(commandKey(one.proc));
+    const shares = twin !== undefined && !around.supervised.has(one.proc.pid) && one.proof[0] === HOLDS;
+    if (!shares || isStopped(one.grade) || standsBy(one.proc)) return one;
+    return { ...one, grade: 'proven', proof: [HOLDS, `runs the same command as pid ${twin}, which polls`] };
+  });
+}
+
+function commandKey(proc: Proc): string {
+  return JSON.stringify([proc.cwd, proc.argv]);
+}
+
+function standsBy(proc: Proc): boolean {
+  return bystander(readProgram(proc.argv, proc.comm), proc.comm) !== null;
+}
+
+/** True for what is out of question by who it is: never graded, never signalled. */
+export function isUntouchable(proc: Proc, place: Place, around: Surroundings): boolean {
+  return (
+    proc.pid <= 1 ||
+    proc.pid === place.selfPid ||
+    around.ancestors.has(proc.pid) ||
+    around.workerTree.has(proc.pid) ||
+    around.supervisors.has(proc.pid) ||
+    place.helperPids.has(proc.pid)
+  );
+}
+
+/** Grades one process; null when nothing speaks against it. */
+export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
+  if (proc.state === 'Z' || proc.state === 'X' || isUntouchable(proc, facts, around)) return null;
+  const carried = proc.env?.bot ?? null;
+  const holds = holdsToken(proc);
+  const reaction = facts.reactions.get(proc.pid);
+  const match = proc.match ?? null;
+  const isLeft = carried === null && facts.leftovers.has(proc.pid);
+  if (carried === null && !holds && !reaction && !match && !isLeft) return null;
+  const kind = bystander(readProgram(proc.argv, proc.comm), proc.comm);
+  if (kind === 'singlepoll') return null;
+
+  const others = proc.otherBots ?? [];
+  const supervisor = around.supervised.get(proc.pid) ?? null;
+  const traces: string[] = [];
+  if (holds) traces.push(HOLDS);
+  if (facts.connected.has(proc.pid)) traces.push('connected');
+  if (others.length > 0) traces.push(`also holds the token of ${names(others)}`);
+  const result = (level: Grade, ...proof: string[]): Graded => ({ proc, grade: level, proof, supervisor: null });
+  /** What would be stopped, were it not for a supervisor that lives. */
+  const guilty = (level: Grade, ...proof: string[]): Graded =>
+    supervisor === null
+      ? result(level, ...proof)
+      : { ...result('likely', ...proof, `belongs to the supervisor with pid ${supervisor}`), supervisor };
+
+  const isTool = kind !== null && kind !== 'proxy' && !(kind === 'shell' && !isInteractiveShell(proc.argv));
+  if (carried === facts.botId || isLeft) {
+    const mark = isLeft ? 'left behind by an earlier worker' : 'SINGLEPOLL_BOT in environment';
+    if (proc.env?.deploy) return result('hint', mark, ...traces, 'but started in deploy mode: told not to poll');
+    return isTool ? result('hint', mark, ...traces, `but a ${kind}`) : guilty('own', mark, ...traces);
+  }
+  const polls = reaction === 'twice' || (reaction === 'once' && holds && others.length === 0);
+  if (carried !== null) {
+    const proof = [...traces, ...(polls ? [REACTED] : []), `but a worker of bot ${carried}`];
+    if (polls && kind === null) return { ...result('likely', ...proof), supervisor };
+    return holds && facts.connected.has(proc.pid) ? result('hint', ...proof) : null;
+  }
+  // A shell that runs a script goes with the child that is proven.
+  if (kind !== null) return holds || reaction ? result('hint', ...traces, `but a ${kind}`) : null;
+  if (polls) return guilty('proven', ...traces, REACTED);
+
+  if (match?.names) {
+    const proof = [`script matches --stray ${match.pattern}`, ...traces];
+    if (others.length > 0 && !holds) return result('hint', ...proof);
+    const doubts = doubtsAboutMatch(proc, match.inScope, facts);
+    return doubts.length === 0 ? guilty('declared', ...proof) : result('likely', ...proof, ...doubts);
+  }
+  if (reaction) return { ...result('likely', ...traces, 'received something when we polled, once'), supervisor };
+  if (holds) return result(facts.connected.has(proc.pid) ? 'likely' : 'hint', ...traces);
+  return match?.inScope
+    ? result('hint', `a word of its command line matches --stray ${match.pattern}`, ...traces)
+    : null;
+}
+
+export function holdsToken(proc: Proc): boolean {
+  return proc.env?.holdsToken === true || proc.tokenInArgs === true;
+}
+
+/** Why a matching name alone is not enough; empty when it is. */
+function doubtsAboutMatch(proc: Proc, inScope: boolean | null, facts: Facts): string[] {
+  const doubts: string[] = [];
+  if (inScope === false) doubts.push('but out of scope: neither its script nor its folder is in the project');
+  if (inScope === null) doubts.push('but its script and its folder could not be seen');
+  // A name is weak proof: root, who could, does not stop another user's process on it. Others can't, and say so (77).
+  if (facts.uid === 0 && proc.uid !== 0 && proc.uid !== -1) doubts.push('but it belongs to another user');
+  return doubts;
+}
+
+function names(bots: readonly string[]): string {
+  return bots.length === 1 ? `bot ${bots[0]}` : `${bots.length} other bots`;
+}
