@@ -102,7 +102,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
         pollingMs: pollingMs + (pollingSinceMs === null ? 0 : nowMs - pollingSinceMs),
         ...{ lastStray: facts.lastStray, lastWebhook: facts.lastWebhook, lastLeaseLoss: facts.lastLeaseLoss },
         contested: facts.overlap !== null || conflictMs < CONTESTED_MS,
-        rivalElsewhere: facts.rivalElsewhere,
+        rivalElsewhere: facts.rivalElsewhere !== null,
       },
     };
   }

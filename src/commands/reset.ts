@@ -10,14 +10,14 @@ import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl } from '../machine/control.ts';
 import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../machine/lock.ts';
-import { linuxHands, stopTargets } from '../strays/stop.ts';
 import { painter } from '../output/paint.ts';
 import { createReport, type Report } from '../output/report.ts';
 import { unitOf } from '../service/unit-of.ts';
+import { linuxHands, stopTargets } from '../strays/stop.ts';
 import { checkCommand } from '../supervise/announce.ts';
 import { describe } from '../supervise/claim.ts';
 import { dryRun } from '../supervise/dry-run.ts';
-import { finderFor } from '../supervise/finder.ts';
+import { eyesFor, finderFor, proverFor } from '../supervise/finder.ts';
 import { recallStart } from '../supervise/last-start.ts';
 import { start } from '../supervise/start.ts';
 import { createSweeper } from '../supervise/sweep.ts';
@@ -26,6 +26,7 @@ import { clearWebhook } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
 import { configure, type Loaded, workingFolder } from './context.ts';
 import type { Invocation } from './invocation.ts';
+import { lookForLease } from './look-around.ts';
 
 /** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
 const PATIENCE_MS = 3_000;
@@ -41,35 +42,46 @@ export async function run(invocation: Invocation): Promise<number> {
   const again = invocation.own.start === false ? null : await whatToStart(invocation, here);
   // What could not be started again is said before anything is stopped for it.
   if (again) checkCommand(again.config);
-  const finder = finderFor(config);
+  const eyes = eyesFor(config);
+  const finder = finderFor(config, eyes);
   const api = openBotApi(config.apiRoot, config.token as string);
+  const { signal } = new AbortController();
   try {
     if (config.dryRun) {
-      const { signal } = new AbortController();
       const command = again?.config.command?.argv ?? null;
       return await dryRun({ config, api, report, finder, signal, ending: true, command });
     }
+    const botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
     const lock = await seize(config, report, again !== null);
     try {
+      // Whoever holds the lease polls by right: the poll is not taken from that one.
       const sweeper = createSweeper({
         finder,
         report,
         stopTimeoutMs: config.stopTimeoutMs,
         dryRun: false,
+        prover: (await lookForLease(config))?.holder
+          ? null
+          : proverFor(config, eyes, api, botDir, () => false),
+        silencesOthers: true,
+        leased: config.lease !== null,
         worker: () => null,
         onSurvey: () => {},
-        signal: new AbortController().signal,
+        signal,
       });
-      const blocked = await sweeper.thorough();
+      // Nobody can hold a poll while a webhook is set: it goes first, and is looked at again where somebody was asked.
+      await clear(config, report, api);
+      const { ending: blocked, disturbed } = await sweeper.first(signal);
       if (blocked)
         throw new SinglepollError(blocked.code, 'not reset: see the line above; nothing was started');
       report.line('stray', 'none left, verified', 'good');
-      await clear(config, report, api);
+      if (disturbed) await clear(config, report, api);
     } finally {
       lock.release();
     }
   } finally {
     api.close();
+    eyes.inspector.close();
     await report.drained(1_000);
   }
   if (!again) {

@@ -2,17 +2,9 @@
  * What the polls of ours have shown of each process, over several of them: a ledger that only remembers. The grade is given in
  * grade.ts.
  */
+import type { Evidence } from './grade.ts';
 import type { Client, Owner, Seen } from './observer.ts';
 import { type Reaction, type Strength, strengthOf } from './reactions.ts';
-
-/** As grade.ts takes it: by pid, of processes that live now. */
-export interface Evidence {
-  /** Who has a connection to the API root. */
-  readonly connected: ReadonlySet<number>;
-  readonly reactions: ReadonlyMap<number, Strength>;
-  /** Those of `reactions` that hold a second request at the API root. */
-  readonly holdsAnother: ReadonlySet<number>;
-}
 
 /** Somebody reacted whose process can't be seen from here. */
 export interface Unseen {

@@ -29,8 +29,8 @@ export interface Stray {
   readonly respawner: Respawner | null;
   /** Who started the top of its tree: the one to ask when it comes back. Null where that is gone or pid 1. */
   readonly parent: { readonly pid: number; readonly command: string } | null;
-  /** Other bots whose token it holds as well: they fall silent with it. */
-  readonly otherBots?: readonly string[];
+  /** Other bots that it polls as well, as far as its tokens can be read: they fall silent with it. */
+  readonly silences?: readonly string[];
   /** The living supervisor that it belongs to: it is `likely` at most then, and never stopped. */
   readonly supervisor?: { readonly pid: number } | null;
 }
@@ -157,7 +157,11 @@ export interface FinderOptions {
   readonly managers?: boolean;
 }
 
-export function openFinder({ botId, eyes: { inspector, processes }, managers = true }: FinderOptions): StrayFinder {
+export function openFinder({
+  botId,
+  eyes: { inspector, processes },
+  managers = true,
+}: FinderOptions): StrayFinder {
   const findRespawner: RespawnerFinder | null = managers
     ? (top, stray) => (hasProcfs() ? inspector.manager(top, stray) : null)
     : null;
@@ -229,6 +233,7 @@ export function createStrayFinder(
     seen: Seen,
     startedAt: (startId: string) => string | null,
     respawner: Respawner | null,
+    look: LookOptions,
   ): Stray {
     const { proc } = one;
     const top = one.grade === 'hint' ? proc : treeTop(seen.snapshot, proc, seen.place, seen.around);
@@ -247,7 +252,7 @@ export function createStrayFinder(
         parent && parent.pid > 1
           ? { pid: parent.pid, command: plainCommand(parent.argv.length > 0 ? parent.argv : [parent.comm]) }
           : null,
-      otherBots: proc.otherBots ?? [],
+      silences: look.evidence?.holdsAnother.has(proc.pid) ? (proc.otherBots ?? []) : [],
       supervisor: one.supervisor === null ? null : { pid: one.supervisor },
     };
     // Planned only when somebody asks: in the look before a respawn nobody does.
@@ -305,7 +310,7 @@ export function createStrayFinder(
           const found = await findRespawner(top, one.proc, snapshot);
           if (found !== 'unseen') respawner = found;
         }
-        strays.push(toStray(one, seen, startedAt, respawner));
+        strays.push(toStray(one, seen, startedAt, respawner, look));
       }
       return report(seen, strays, startedMs);
     },
@@ -313,7 +318,7 @@ export function createStrayFinder(
       const startedMs = hands.nowMs();
       const seen = see(processes.quick(), look);
       const startedAt = startClock();
-      const strays = seen.graded.map((one) => toStray(one, seen, startedAt, null));
+      const strays = seen.graded.map((one) => toStray(one, seen, startedAt, null, look));
       return report(seen, strays, startedMs);
     },
     planOf(stray) {

@@ -14,9 +14,11 @@ export interface Evidence {
   readonly connected: ReadonlySet<number>;
   /** Pid → it reacted to our getUpdates as a poller does; `twice`: two reactions that agree. */
   readonly reactions: ReadonlyMap<number, 'once' | 'twice'>;
+  /** Those of `reactions` that hold a second request at the API root: they may poll a second bot. */
+  readonly holdsAnother: ReadonlySet<number>;
 }
 
-export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map() };
+export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map(), holdsAnother: new Set() };
 
 /** What is known beyond the snapshot itself. */
 export interface Facts extends Place, Evidence {
@@ -51,7 +53,9 @@ export function survey(snapshot: Snapshot, facts: Facts, around = surroundings(s
     const graded = grade(proc, facts, around);
     if (graded) found.push(graded);
   }
-  return shareVerdicts(found, around).sort((a, b) => ORDER[a.grade] - ORDER[b.grade] || a.proc.pid - b.proc.pid);
+  return shareVerdicts(found, around).sort(
+    (a, b) => ORDER[a.grade] - ORDER[b.grade] || a.proc.pid - b.proc.pid,
+  );
 }
 
 /**
@@ -107,7 +111,12 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   if (holds) traces.push(HOLDS);
   if (facts.connected.has(proc.pid)) traces.push('connected');
   if (others.length > 0) traces.push(`also holds the token of ${names(others)}`);
-  const result = (level: Grade, ...proof: string[]): Graded => ({ proc, grade: level, proof, supervisor: null });
+  const result = (level: Grade, ...proof: string[]): Graded => ({
+    proc,
+    grade: level,
+    proof,
+    supervisor: null,
+  });
   /** What would be stopped, were it not for a supervisor that lives. */
   const guilty = (level: Grade, ...proof: string[]): Graded =>
     supervisor === null
@@ -117,7 +126,8 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   const isTool = kind !== null && kind !== 'proxy' && !(kind === 'shell' && !isInteractiveShell(proc.argv));
   if (carried === facts.botId || isLeft) {
     const mark = isLeft ? 'left behind by an earlier worker' : 'SINGLEPOLL_BOT in environment';
-    if (proc.env?.deploy) return result('hint', mark, ...traces, 'but started in deploy mode: told not to poll');
+    if (proc.env?.deploy)
+      return result('hint', mark, ...traces, 'but started in deploy mode: told not to poll');
     return isTool ? result('hint', mark, ...traces, `but a ${kind}`) : guilty('own', mark, ...traces);
   }
   const polls = reaction === 'twice' || (reaction === 'once' && holds && others.length === 0);
@@ -126,8 +136,10 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     if (polls && kind === null) return { ...result('likely', ...proof), supervisor };
     return holds && facts.connected.has(proc.pid) ? result('hint', ...proof) : null;
   }
-  // A shell that runs a script goes with the child that is proven.
-  if (kind !== null) return holds || reaction ? result('hint', ...traces, `but a ${kind}`) : null;
+  // A script of the shell that asks with one curl after another is known by what these do.
+  const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
+  if (kind !== null && !(isScript && polls))
+    return holds || reaction ? result('hint', ...traces, `but a ${kind}`) : null;
   if (polls) return guilty('proven', ...traces, REACTED);
 
   if (match?.names) {
@@ -136,7 +148,8 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     const doubts = doubtsAboutMatch(proc, match.inScope, facts);
     return doubts.length === 0 ? guilty('declared', ...proof) : result('likely', ...proof, ...doubts);
   }
-  if (reaction) return { ...result('likely', ...traces, 'received something when we polled, once'), supervisor };
+  if (reaction)
+    return { ...result('likely', ...traces, 'received something when we polled, once'), supervisor };
   if (holds) return result(facts.connected.has(proc.pid) ? 'likely' : 'hint', ...traces);
   return match?.inScope
     ? result('hint', `a word of its command line matches --stray ${match.pattern}`, ...traces)

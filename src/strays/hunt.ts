@@ -13,7 +13,9 @@ export interface HuntOptions {
   /** The Bot API's usual answer time, and the length of a 409, as last measured. */
   readonly measured: () => { readonly rttMs: number; readonly conflictBytes: number | null };
   /** Without a gateway: sends one getUpdates, called right after a 409, so that it is not the worker that loses by it. */
-  readonly ask: (() => Promise<void>) | null;
+  readonly ask: () => Promise<void>;
+  /** It has to be asked: nobody sees the polls go out. */
+  readonly asks: () => boolean;
   /** Somebody of this machine reacted: is it enough to act on? */
   readonly onReaction: () => void;
   /** A poll of ours was watched to its end, and nobody here reacted. `blind`: ss does not work. */
@@ -46,9 +48,10 @@ export function createHunt(options: HuntOptions): Hunt {
     ledger.connected(observation.clients);
     ready?.observation.stop();
     ready = { observation, atMs: performance.now() };
-    if (options.ask) {
+    if (options.asks()) {
       watch();
       await options.ask();
+      return;
     }
     // What the poll that goes out next is compared with must be fresh: our rival has begun its own poll only now.
     while (ready?.observation === observation && performance.now() - ready.atMs < STALE_MS) {

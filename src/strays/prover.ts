@@ -7,7 +7,8 @@ import { readStat } from '../machine/procfs.ts';
 import { parseProcStat } from '../machine/procstat.ts';
 import type { BotApi } from '../telegram/api.ts';
 import { findApiAddresses } from './api-addresses.ts';
-import { createLedger, type Evidence, type Unseen } from './evidence.ts';
+import { createLedger, type Unseen } from './evidence.ts';
+import type { Evidence } from './grade.ts';
 import { createHunt, type Hunt, type HuntOptions } from './hunt.ts';
 import { type Observation, observe } from './observer.ts';
 import { askWhoPolls, createPokeNumbers, type ExperimentOptions, type Outcome } from './prove.ts';
@@ -27,7 +28,7 @@ export interface Prover {
   experiment(
     asks: Pick<ExperimentOptions, 'beforeFirst' | 'isEnough' | 'onLate' | 'holders' | 'signal'>,
   ): Promise<Outcome>;
-  hunt(asks: Pick<HuntOptions, 'onReaction' | 'onNobody' | 'onError'> & { readonly asks: boolean }): Hunt;
+  hunt(asks: Pick<HuntOptions, 'asks' | 'onReaction' | 'onNobody' | 'onError'>): Hunt;
   /** Who is connected now, and who of them reacts to a poll that goes out; null: ss does not work here. */
   observe(): Promise<Observation | null>;
   /** What was seen so far, of processes that live now. */
@@ -65,19 +66,17 @@ export function createProver(options: ProverOptions): Prover {
         },
         nextPoke,
       ),
-    hunt: ({ asks, ...listeners }) =>
+    hunt: (asks) =>
       createHunt({
-        ...listeners,
+        ...asks,
         observe: look,
         ledger,
         nextPoke,
         measured: () => measured,
-        ask: asks
-          ? async () => {
-              const params = { timeout: HUNT_POLL_S, limit: 1 };
-              await api.call('getUpdates', params, { timeoutMs: (HUNT_POLL_S + 5) * 1_000 });
-            }
-          : null,
+        async ask() {
+          const params = { timeout: HUNT_POLL_S, limit: 1 };
+          await api.call('getUpdates', params, { timeoutMs: (HUNT_POLL_S + 5) * 1_000 });
+        },
       }),
     evidence: () => ledger.evidence(isAlive),
     unseen: () => ledger.unseen(),

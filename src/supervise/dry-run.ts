@@ -4,10 +4,10 @@ import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
 import { askControl } from '../machine/control.ts';
 import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
-import type { StrayFinder, Survey } from '../strays/finder.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
+import type { StrayFinder, Survey } from '../strays/finder.ts';
 import type { BotApi, WebhookInfo } from '../telegram/api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { describe } from './claim.ts';
@@ -54,11 +54,18 @@ export async function dryRun({
       report,
       stopTimeoutMs: config.stopTimeoutMs,
       dryRun: true,
+      prover: null,
+      silencesOthers: config.takeover || ending,
+      leased: config.lease !== null,
       worker: () => null,
       onSurvey: () => {},
       signal,
     });
-    const blocked = await sweeper.thorough();
+    const { ending: blocked } = await sweeper.first(signal);
+    report.line(
+      'stray',
+      'start asks getUpdates once where another process is connected to the Bot API, and stops whoever reacts; a dry run asks nobody',
+    );
     if (blocked) return over(blocked.code);
     const code = await webhook(config, api, report);
     if (code !== EXIT.ok) return over(code);

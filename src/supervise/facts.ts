@@ -33,8 +33,10 @@ export interface Facts {
   conflicts: { poller: number; webhook: number };
   /** When the worker last named a 409 of another poller, elapsed ms. */
   lastConflictAtMs: number | null;
-  /** A 409 was named, and nobody was found on this machine. */
-  rivalElsewhere: boolean;
+  /** What is said of a rival that was not found on this machine; null: nothing yet. */
+  rivalElsewhere: string | null;
+  /** What is known of one that was found here and can't be stopped from here. */
+  rivalHere: string | null;
   webhook: StatusDocument['webhook'];
   webhookSetAgain: number;
   lastWebhookSetAtMs: number | null;
@@ -115,7 +117,8 @@ export function newFacts(
     updates: 0,
     conflicts: { poller: 0, webhook: 0 },
     lastConflictAtMs: null,
-    rivalElsewhere: false,
+    rivalElsewhere: null,
+    rivalHere: null,
     webhook: null,
     webhookSetAgain: 0,
     lastWebhookSetAtMs: null,

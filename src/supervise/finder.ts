@@ -1,7 +1,10 @@
-/** Eyes and a stray finder as the configuration asks for them: for `start`, `reset`, `status` and `who`. */
+/** Eyes, a stray finder and a prover as the configuration asks for them: for `start`, `reset`, `status` and `who`. */
 import { realpathSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { type Eyes, openEyes, openFinder, type StrayFinder } from '../strays/finder.ts';
+import { createProver, type Prover } from '../strays/prover.ts';
+import type { BotApi } from '../telegram/api.ts';
 
 export function eyesFor(config: Config): Eyes {
   return openEyes({
@@ -16,6 +19,26 @@ export function eyesFor(config: Config): Eyes {
 export function finderFor(config: Config, eyes = eyesFor(config)): StrayFinder {
   return openFinder({ botId: String(config.botId ?? ''), eyes });
 }
+
+/** `botDir`: the bot's state folder; null where there is none. `isOurs`: pids whose connections are not a stranger's. */
+export function proverFor(
+  config: Config,
+  eyes: Eyes,
+  api: BotApi,
+  botDir: string | null,
+  isOurs: (pid: number) => boolean,
+): Prover {
+  return createProver({
+    api,
+    apiRoot: config.apiRoot,
+    env: process.env,
+    addressFile: botDir === null ? null : join(botDir, ADDRESS_FILE),
+    ownersOf: async (inodes) => (await eyes.inspector.ownersOfSockets(inodes)).owners,
+    isOurs: (pid) => pid === process.pid || isOurs(pid),
+  });
+}
+
+const ADDRESS_FILE = 'api-addresses.json';
 
 function realFolder(path: string): string {
   try {

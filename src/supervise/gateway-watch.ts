@@ -65,6 +65,8 @@ export interface GatewayWatch {
   reached(yes: boolean): void;
   spawned(): void;
   ended(): void;
+  /** This run polled undisturbed for long enough before the other one came. */
+  isIncumbent(): boolean;
   stop(): void;
 }
 
@@ -103,12 +105,12 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     rivalry = next;
     facts.overlap = next.overlap && !next.overlap.over ? next.overlap : null;
     for (const saying of sayings) {
-      const { text, level } = rivalryWords(saying);
+      const { text, level } = rivalryWords(saying, facts.rivalHere);
       report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, rounded(saying));
       if (saying.what === 'rival' && saying.yields) {
         options.onBlocked({
           code: EXIT.otherPoller,
-          reason: 'somebody elsewhere polls this bot and does not go away; yielding',
+          reason: facts.rivalHere ?? 'somebody elsewhere polls this bot and does not go away; yielding',
         });
       }
     }
@@ -320,6 +322,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     reached(yes) {
       if (hearing.apiDown === yes) note({ kind: 'api', down: !yes });
     },
+    isIncumbent: () => rivalry.incumbent,
     spawned: () => note({ kind: 'spawned', required: options.requireGateway }),
     ended() {
       // Time without a worker is no calm.

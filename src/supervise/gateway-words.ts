@@ -3,9 +3,10 @@ import { CONFLICT_HOLD_MS } from '../bot-api/limits.ts';
 import { hintOfRetry } from '../core/rival-hint.ts';
 import type { Rhythm, RivalrySaying } from '../core/rivalry.ts';
 import type { Level } from '../output/paint.ts';
-import { count, duration } from '../output/words.ts';
+import { count, duration, RIVAL_ELSEWHERE } from '../output/words.ts';
 
-export function rivalryWords(saying: RivalrySaying): { text: string; level: Level } {
+/** `here`: what is known of it, where it was found on this machine. */
+export function rivalryWords(saying: RivalrySaying, here: string | null): { text: string; level: Level } {
   switch (saying.what) {
     case 'overlap':
       return {
@@ -24,11 +25,20 @@ export function rivalryWords(saying: RivalrySaying): { text: string; level: Leve
         level: 'error',
         text:
           `a rival: another poller has taken the poll ${count(saying.kicks, 'time')} in ${duration(saying.lastedMs)}` +
-          `${saying.rhythm ? `, ${rhythmWords(saying.rhythm)}` : ''}. It was not found on this machine. ` +
+          `${saying.rhythm ? `, ${rhythmWords(saying.rhythm)}` : ''}. ${here ?? 'It was not found on this machine'}. ` +
           `${saying.yields ? (saying.incumbent ? 'This run yields, as asked (--on-rival yield)' : 'This newcomer yields') : saying.incumbent ? 'This run was here first and insists' : 'This run insists, as asked (--on-rival insist)'}. ` +
-          `${RIVAL_CURE}`,
+          `${here === null ? RIVAL_CURE : ''}`.trimEnd(),
       };
   }
+}
+
+/** A poll of ours was taken, and nobody who can be seen here reacted to the next one. */
+export function nobodyHereWords(isBlind: boolean, isRoot: boolean): string {
+  if (isBlind)
+    return `nobody can be shown to poll from this machine, as ss does not work here: apt-get install iproute2. ${RIVAL_ELSEWHERE}`;
+  if (!isRoot)
+    return `nobody among the processes that this user can see reacts; other users' and containers' connections can't be seen: sudo singlepoll who --probe. If it is nobody here: ${RIVAL_ELSEWHERE}`;
+  return RIVAL_ELSEWHERE;
 }
 
 export const RIVAL_CURE =

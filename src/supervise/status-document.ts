@@ -5,7 +5,7 @@
 
 import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/status.ts';
 import type { Phase, State } from '../core/supervisor.ts';
-import { count, duration, howItEnded, PAST_WITH_LEASE, RIVAL_ELSEWHERE } from '../output/words.ts';
+import { count, duration, howItEnded, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 import { RIVAL_CURE, SECOND_CURE, SECOND_CURE_LOOP, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
 
@@ -149,7 +149,7 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
     problems.push({
       code: 'conflict',
       message: `somebody else polls this bot: the worker met ${count} ${count === 1 ? 'conflict' : 'conflicts'} (409), the last ${duration(lastMs)} ago`,
-      hint: facts.rivalElsewhere ? RIVAL_ELSEWHERE : 'singlepoll who',
+      hint: facts.rivalHere ?? facts.rivalElsewhere ?? 'singlepoll who',
     });
   }
   const lease = facts.leaseProblem();

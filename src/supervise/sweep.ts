@@ -2,13 +2,16 @@
  * Looks for strays, stops those that the proof allows, never fights what starts them again. Before the first worker it asks who
  * polls; while the worker runs it acts on what the polls have shown. Answers with the reason to end, or null: the way is free.
  */
-import { judge, livesOf, silenceWords, type Suspect } from '../core/clearance.ts';
+import { judge, livesOf, type Suspect, silenceWords } from '../core/clearance.ts';
 import type { StoppedStray } from '../core/comeback.ts';
 import type { StrayEntry } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
+import { userName } from '../machine/users.ts';
+import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
+import type { Unseen } from '../strays/evidence.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import type { Prover } from '../strays/prover.ts';
@@ -93,18 +96,18 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   /** Never two at once. */
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const mine = clearing.then(
-      () => {
-        isClearing = true;
-        return act();
-      },
-    );
-    clearing = mine.then(
-      () => {},
-      () => {},
-    ).then(() => {
-      isClearing = false;
+    const mine = clearing.then(() => {
+      isClearing = true;
+      return act();
     });
+    clearing = mine
+      .then(
+        () => {},
+        () => {},
+      )
+      .then(() => {
+        isClearing = false;
+      });
     return mine;
   }
 
@@ -367,6 +370,12 @@ function idOf(stray: Stray): string {
 function askingWords(processes: number): string {
   const others = processes === 1 ? 'another process is' : `${processes} other processes are`;
   return `${others} connected to the Bot API here: asking getUpdates once, to see who polls; whoever does gets a 409, and some libraries end at one`;
+}
+
+/** Somebody whose socket reacts, and whose process this user may not see. */
+export function unseenWords({ uid, cgroup }: Unseen): string {
+  const unit = cgroup && cgroup !== '/' ? `, in ${plain(cgroup, 120)}` : '';
+  return `a process of user ${plain(userName(uid), 40)}${unit} polls this bot here, and this user may not see which: sudo singlepoll who --probe`;
 }
 
 function blindEnding({ strays }: Survey): Ending {

@@ -1,13 +1,17 @@
 /**
- * What is looked at while the worker runs: late strays, the webhook, signs of polling, the heartbeat. All of it cheap: the
- * look for strays is spaced so that it takes less than a thousandth of one core however many processes there are.
+ * What is looked at while the worker runs: the webhook, signs of polling, the heartbeat, and after a 409 who on this machine
+ * caused it. Without a 409 nobody is looked for.
  */
+import type { Ending } from '../core/supervisor.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { Report } from '../output/report.ts';
-import { duration, leaseWords, PAST_WITH_LEASE, RIVAL_ELSEWHERE } from '../output/words.ts';
+import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
+import type { Unseen } from '../strays/evidence.ts';
+import type { Prover } from '../strays/prover.ts';
 import type { Facts } from './facts.ts';
+import { nobodyHereWords } from './gateway-words.ts';
 import type { Running } from './run.ts';
-import type { Sweeper } from './sweep.ts';
+import { type Sweeper, unseenWords } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 
 export interface WatchOptions {
@@ -16,31 +20,34 @@ export interface WatchOptions {
   readonly facts: Facts;
   readonly tree: WorkerTree;
   readonly sweeper: Sweeper;
+  readonly prover: Prover;
   readonly webhook: WebhookWatch;
   readonly heartbeatMs: number;
   /** Polls are seen there, so a connection to the API root is a sign only that the worker passes it by. */
   readonly gateway: boolean;
+  /** A rival of this machine was named, and can't be stopped from here. */
+  readonly onLocalRival: (ending: Ending) => void;
 }
 
-const STRAYS_MIN_MS = 5_000;
-const STRAYS_MAX_MS = 60_000;
-/** Share of one core that looking for strays may take: 1/4000. */
-const STRAYS_COST_FACTOR = 4_000;
-/** A worker in a fight names a 409 every few seconds; looking at each is enough. */
-const CONFLICT_LOOK_EVERY_MS = 2_000;
-const NOBODY_HERE_AFTER_MS = 1_500;
+export interface Watch {
+  /** A poll of the worker's goes out through the gateway. */
+  sent(): void;
+  /** Somebody has reacted to a poll of ours. */
+  reacted(): void;
+  /** Looks who reacts to the poll that goes out next, without waiting for a 409. */
+  lookNow(): void;
+  stop(): void;
+}
+
 /** A 409 may be the echo of a stray that was stopped this short a time ago (the server holds one for 3 s). */
 const STOPPED_LATELY_MS = 5_000;
-/** What was stopped comes back within seconds, if it does. */
-const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
 const WEBHOOK_EVERY_MS = 60_000;
 /** Uptimes of a worker at which its connections are looked at, until one to the Bot API is seen. */
 const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
 const PAST_THE_GATEWAY_MS = [2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
 
-/** Starts watching; returns the way to stop it. */
-export function watch(options: WatchOptions): () => void {
-  const { running, report, facts } = options;
+export function watch(options: WatchOptions): Watch {
+  const { running, report, facts, sweeper } = options;
   const timers = new Set<NodeJS.Timeout>();
   let stopped = false;
   let seenSpawn = 0;
@@ -56,47 +63,51 @@ export function watch(options: WatchOptions): () => void {
 
   const alive = () => ['starting', 'polling'].includes(running.loop.state.phase);
 
-  /** Returns what the look itself cost, in milliseconds of processor time; what was stopped then goes on beside it. */
-  function lookForStrays(): number {
-    if (stopped || !alive()) return 0;
-    const before = process.cpuUsage();
-    const answer = options.sweeper.quick();
-    const { user, system } = process.cpuUsage(before);
-    Promise.resolve(answer)
-      .then((blocked) => {
-        if (blocked && alive()) running.loop.send({ kind: 'blocked', ending: blocked });
-      })
-      .catch((error: unknown) =>
-        report.line('stray', `the look for strays failed: ${String(error)}`, 'error'),
-      );
-    return (user + system) / 1_000;
-  }
-
-  function strays(): void {
-    const costMs = lookForStrays();
-    later(Math.min(STRAYS_MAX_MS, Math.max(STRAYS_MIN_MS, costMs * STRAYS_COST_FACTOR)), strays);
-  }
-
-  let conflictLookAtMs = Number.NEGATIVE_INFINITY;
-  running.onConflict((named) => {
-    if (performance.now() - conflictLookAtMs < CONFLICT_LOOK_EVERY_MS) return;
-    conflictLookAtMs = performance.now();
-    lookForStrays();
-    // Said beside the worker's own line, not into the middle of it.
-    if (named) later(NOBODY_HERE_AFTER_MS, sayNobodyHere);
+  const hunt = options.prover.hunt({
+    // Polls that do not pass the gateway are not seen to go out.
+    asks: () => !options.gateway || facts.via === 'direct',
+    onReaction: reacted,
+    onNobody: sayNobodyHere,
+    onError: failed,
   });
+  running.onConflict(() => hunt.conflict());
 
-  /** The search that a 409 has started found nobody: the one thing that can't be cured from here. */
-  function sayNobodyHere(): void {
-    const guilty = facts.strays.some(
-      ({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared',
-    );
-    if (guilty || performance.now() - strayStoppedAtMs() < STOPPED_LATELY_MS) return;
-    if (!facts.rivalElsewhere) report.line('conflict', RIVAL_ELSEWHERE, 'error');
-    facts.rivalElsewhere = true;
+  let acting: Promise<void> | null = null;
+  let isDue = false;
+
+  /** Whoever is convicted by now is stopped, or named. */
+  function reacted(): void {
+    isDue = true;
+    acting ??= act()
+      .catch(failed)
+      .finally(() => {
+        acting = null;
+      });
   }
 
-  const strayStoppedAtMs = () => options.sweeper.lastStopAtMs();
+  async function act(): Promise<void> {
+    while (isDue && !stopped && alive()) {
+      isDue = false;
+      const ending = await sweeper.again(running.loop.abandoned);
+      if (!ending || stopped || !alive()) continue;
+      facts.rivalElsewhere = null;
+      facts.rivalHere = ending.reason;
+      options.onLocalRival(ending);
+    }
+  }
+
+  function failed(error: unknown): void {
+    report.line('stray', `the look for strays failed: ${String(error)}`, 'error');
+  }
+
+  /** A poll of ours was watched, and nobody here reacted: the one thing that can't be cured from here. */
+  function sayNobodyHere({ blind, unseen }: { blind: boolean; unseen: readonly Unseen[] }): void {
+    if (performance.now() - sweeper.lastStopAtMs() < STOPPED_LATELY_MS || facts.rivalHere !== null) return;
+    const text = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, process.geteuid?.() === 0);
+    if (facts.rivalElsewhere === text) return;
+    facts.rivalElsewhere = text;
+    report.line('conflict', text, 'error');
+  }
 
   function webhook(): void {
     if (alive()) void options.webhook.again();
@@ -162,15 +173,19 @@ export function watch(options: WatchOptions): () => void {
     if (state.phase !== 'starting' || state.pid === null || state.spawn === seenSpawn) return;
     seenSpawn = state.spawn;
     signOfPolling(state.spawn, 0);
-    if (state.spawn === 1) {
-      for (const ms of COMEBACK_LOOKS_MS) later(ms, () => void lookForStrays());
-    }
+    // Before the spawn there was no time to ask for more than stat lines.
+    if (state.spawn > 1) sweeper.leftovers(running.loop.abandoned).catch(failed);
   });
-  later(STRAYS_MIN_MS, strays);
   later(WEBHOOK_EVERY_MS, webhook);
   later(options.heartbeatMs, heartbeat);
-  return () => {
-    stopped = true;
-    for (const timer of timers) clearTimeout(timer);
+  return {
+    sent: () => hunt.sent(),
+    reacted,
+    lookNow: () => hunt.conflict(),
+    stop() {
+      stopped = true;
+      hunt.stop();
+      for (const timer of timers) clearTimeout(timer);
+    },
   };
 }
