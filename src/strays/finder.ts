@@ -117,18 +117,24 @@ export interface Instruments {
   readonly processes: Processes;
   readonly hands: Hands;
   readonly findRespawner: RespawnerFinder | null;
+  /** User id that we run as. */
+  readonly uid?: number;
+  /** False: signals are sent by what ps says of start times. */
+  readonly procfs?: boolean;
 }
 
 /** The instruments of this machine. One inspector serves all who look for the same bot. */
 export interface Eyes {
   readonly inspector: Inspector;
   readonly processes: Processes;
+  /** Processes are read from /proc, and signalled by what stands there. */
+  readonly procfs: boolean;
 }
 
 export function openEyes(sought: Sought & { readonly procfs?: boolean }): Eyes {
   const inspector = createInspector(sought);
-  const withProcfs = sought.procfs ?? hasProcfs();
-  return { inspector, processes: withProcfs ? createProcesses(inspector) : processesOfPs(sought) };
+  const procfs = sought.procfs ?? hasProcfs();
+  return { inspector, processes: procfs ? createProcesses(inspector) : processesOfPs(sought), procfs };
 }
 
 /** Without /proc (macOS, BSD) the list is asked of ps; the quick look has the last one. */
@@ -157,23 +163,17 @@ export interface FinderOptions {
   readonly managers?: boolean;
 }
 
-export function openFinder({
-  botId,
-  eyes: { inspector, processes },
-  managers = true,
-}: FinderOptions): StrayFinder {
-  const findRespawner: RespawnerFinder | null = managers
-    ? (top, stray) => (hasProcfs() ? inspector.manager(top, stray) : null)
-    : null;
-  return createStrayFinder(botId, { processes, hands: linuxHands, findRespawner });
+export function openFinder({ botId, eyes, managers = true }: FinderOptions): StrayFinder {
+  const { inspector, processes, procfs } = eyes;
+  const findRespawner: RespawnerFinder | null =
+    managers && procfs ? (top, stray) => inspector.manager(top, stray) : null;
+  return createStrayFinder(botId, { processes, procfs, hands: linuxHands, findRespawner });
 }
 
-export function createStrayFinder(
-  botId: string,
-  { processes, hands, findRespawner }: Instruments,
-): StrayFinder {
+export function createStrayFinder(botId: string, instruments: Instruments): StrayFinder {
+  const { processes, hands, findRespawner, procfs = true } = instruments;
+  const uid = instruments.uid ?? process.geteuid?.() ?? -1;
   const plans = new WeakMap<Stray, () => TreePlan>();
-  const uid = process.geteuid?.() ?? -1;
   /** Who was seen in a worker's tree, and in which worker's; also what has lost its cookie and its parent since. */
   let members = new Map<string, string>();
   let formerPid: number | null = null;
@@ -330,7 +330,6 @@ export function createStrayFinder(
       }));
     },
     async stop(strays, stop) {
-      const withoutProcfs = hands === linuxHands && !hasProcfs();
       const planned = new Map(strays.map((stray) => [stray, plans.get(stray)?.()]));
       const trees = strays.flatMap((stray) => planned.get(stray) ?? []);
       const cookies = cookiesOf(trees);
@@ -341,7 +340,7 @@ export function createStrayFinder(
         grown: async (rungs) =>
           grow(await processes.snapshot({ timeoutMs: GROWN_WAIT_MS }), rungs, cookies, stop),
         halt: stop.signal,
-        hands: withoutProcfs ? (await import('./ps.ts')).psHands : hands,
+        hands: procfs ? hands : (await import('./ps.ts')).psHands,
         ...(stop.now ? { now: stop.now } : {}),
       });
       const alive = new Set(result.survivors.map(identity));

@@ -60,6 +60,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     createStrayFinder(BOT_ID, {
       processes,
       hands: handsOf('sweep', instruments),
+      uid: 1000,
       async findRespawner(top) {
         if (random.chance(0.2)) await pause(random.int(1, 60));
         const { life: it } = machine.bodies.get(top.pid) ?? {};

@@ -196,14 +196,15 @@ test('a shell of a person with the cookie is a hint; a shell with a script is ow
   assert.equal(gradeOf(py(cookie, 'tail -f log'))?.grade, 'hint');
 });
 
+const theirs = env({ bot: '111111', run: 'theirs', spawn: '1' });
 const OTHER = [
   proc(60, 1, 'node /opt/singlepoll/dist/cli.cjs start'),
-  proc(61, 60, 'sh run.sh', { env: env({ bot: '111111', run: 'theirs', spawn: '1' }) }),
+  proc(61, 60, 'sh run.sh', { env: theirs }),
 ];
 
 for (const [name, stray, facts] of [
-  ['its worker', proc(100, 60, 'python3 bot.py', { env: cookie }), {}],
-  ['a child of its worker', proc(100, 61, 'python3 bot.py', { env: cookie }), {}],
+  ['its worker', proc(100, 60, 'python3 bot.py', { env: theirs }), {}],
+  ['a child of its worker', proc(100, 61, 'python3 bot.py', { env: theirs }), {}],
   ['a child that lost its environment, and polls', proc(100, 61, 'python3 bot.py'), reacted('twice')],
   ['what a pattern names', proc(100, 61, 'python3 bot.py', named()), {}],
 ] as const) {
@@ -217,7 +218,7 @@ for (const [name, stray, facts] of [
 
 test('a supervisor known by its child only is one, too', () => {
   const odd = [proc(60, 1, 'node renamed.js'), OTHER[1]!];
-  assert.equal(gradeOf(proc(100, 61, 'python3 bot.py', { env: cookie }), {}, odd)?.supervisor, 60);
+  assert.equal(gradeOf(proc(100, 61, 'python3 bot.py', { env: theirs }), {}, odd)?.supervisor, 60);
 });
 
 test('our own child outside of the worker is own, whoever we are', () => {

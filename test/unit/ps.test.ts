@@ -51,11 +51,11 @@ test('a declared stray and an own leftover are found and stopped without /proc',
     const cookies = { SINGLEPOLL_BOT: world.botId, SINGLEPOLL_RUN: 'old', SINGLEPOLL_SPAWN: '1' };
     const left = world.start('sleep', ['1001'], { env: { ...world.bareEnv, ...cookies } });
     await until(() => world.polling().has(stray.pid), 'it polls');
-    const { processes, inspector } = openEyes({
+    const eyes = openEyes({
       ...{ token: world.token, botId: world.botId, patterns: [/simple_polling/] },
       ...{ scope: 'project', projectDir: world.project, procfs: false },
     });
-    const finder = openFinder({ botId: world.botId, eyes: { processes, inspector }, managers: false });
+    const finder = openFinder({ botId: world.botId, eyes, managers: false });
     const { strays } = await finder.look();
     const guilty = strays.filter((one) => isStopped(one.grade));
     assert.deepEqual(
