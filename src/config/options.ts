@@ -288,7 +288,8 @@ export const OPTIONS = {
   }),
   backoff: value<DurationRange>({
     placeholder: 'min,max',
-    description: 'wait before a restart, doubling with jitter; none after a good run',
+    description:
+      'wait before a restart, doubling with jitter; the first exit within five minutes is answered at once, whatever the run was',
     accepts: `MIN,MAX such as 1s,30s, each ${DURATION_ACCEPTED}`,
     initial: { minMs: 1_000, maxMs: 30_000 },
     defaultText: '1s,30s',

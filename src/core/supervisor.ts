@@ -63,8 +63,10 @@ export interface State {
   readonly pid: number | null;
   /** The present run has shown that it is good (it polled, or lived long enough). */
   readonly good: boolean;
-  /** Unplanned exits in a row since the last good run; a run is known to be good only when it has ended. */
+  /** Unplanned exits in a row after the first, which is forgiven; a good run or a calm of CALM_MS begins a new row. */
   readonly failures: number;
+  /** When the last unplanned exit was. */
+  readonly unplannedAtMs: number | null;
   /** Times of unplanned exits within the period. */
   readonly exitsAtMs: readonly number[];
   /** Unplanned restarts plus asked ones, over the whole run. */
@@ -153,6 +155,7 @@ export const initial: State = {
   pid: null,
   good: false,
   failures: 0,
+  unplannedAtMs: null,
   exitsAtMs: [],
   restarts: 0,
   lastExit: null,
@@ -221,7 +224,10 @@ export function workerCode(exit: Pick<Exit, 'code' | 'signal'>): number {
     : 128 + (constants.signals[exit.signal as NodeJS.Signals] ?? 0);
 }
 
-/** Back-off before a restart: none after a good run, then MIN, doubling, spread by ±20 %, never above MAX. */
+/** After this long without an unplanned exit the next one is answered at once, whatever the run was. */
+const CALM_MS = 5 * 60_000;
+
+/** Back-off before a restart: none after the first exit of a row, then MIN, doubling, spread by ±20 %, never above MAX. */
 export function backoffMs(failures: number, random: number, policy: Policy): number {
   if (failures === 0) return 0;
   const doubled = Math.min(policy.backoffMaxMs, policy.backoffMinMs * 2 ** Math.min(failures - 1, 40));
@@ -233,10 +239,18 @@ const unplannedExit: Cell<'worker-exited'> = (state, event, policy) => {
   const { code, signal, conflict } = event;
   const last: Exit = { code, signal, atMs: event.atMs };
   const good = state.good && !conflict;
+  const calm = state.unplannedAtMs === null || event.atMs - state.unplannedAtMs > CALM_MS;
   const exitsAtMs = [...state.exitsAtMs, event.atMs].filter(
     (at) => at > event.atMs - policy.maxRestartsPeriodMs,
   );
-  const base: State = { ...state, pid: null, lastExit: last, exitsAtMs, good: false };
+  const base: State = {
+    ...state,
+    pid: null,
+    lastExit: last,
+    unplannedAtMs: event.atMs,
+    exitsAtMs,
+    good: false,
+  };
   const said = say({ what: 'exited', code, signal, conflict, pid: state.pid });
   const status = workerCode(last);
   // `--restart` decides on what the process said of itself; a conflict that ends with 0 is still a failure.
@@ -250,9 +264,8 @@ const unplannedExit: Cell<'worker-exited'> = (state, event, policy) => {
     const loop = say({ what: 'crash-loop', exits: exitsAtMs.length, periodMs: policy.maxRestartsPeriodMs });
     return [next, [said, loop, ...effects.slice(1)]];
   }
-  const failures = good ? 0 : state.failures + 1;
+  const failures = good || calm ? 0 : state.failures + 1;
   const delayMs = backoffMs(failures, event.random, policy);
-  // After a good run the next exit in a row is the first failure, so that the doubling starts at MIN.
   const counted: State = { ...base, failures, restarts: state.restarts + 1 };
   return sweep(counted, delayMs === 0 ? 'spawn' : 'wait', delayMs, [
     said,
@@ -280,7 +293,7 @@ const blocked: Cell<'blocked'> = (state, event) => stopTree(state, { to: 'exit',
 const table: { readonly [P in Phase]: Row } = {
   standby: {
     booted: never,
-    leased: (state) => sweep({ ...state, fresh: true, failures: 0 }, 'spawn', 0),
+    leased: (state) => sweep({ ...state, fresh: true, failures: 0, unplannedAtMs: null }, 'spawn', 0),
     // A term that was given back already.
     unleased: ignore,
     swept: ignore,

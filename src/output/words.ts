@@ -28,7 +28,7 @@ export function words(say: Saying): Words {
         text:
           say.inMs === 0
             ? 'starting it again at once'
-            : `starting it again in ${duration(say.inMs)} (failure ${say.failures} in a row)`,
+            : `starting it again in ${duration(say.inMs)} (${say.failures + 1} exits in a row)`,
         level: 'info',
       };
     case 'polling':

@@ -116,7 +116,7 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
   if (state.phase === 'backoff') {
     problems.push({
       code: 'crashing',
-      message: `the worker keeps ending: ${state.failures} in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
+      message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
       hint: 'read its last lines in the output of `singlepoll start`, then: singlepoll restart',
     });
   }

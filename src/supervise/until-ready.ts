@@ -10,7 +10,7 @@ import type { Running } from './run.ts';
 import type { Voice } from './voice.ts';
 
 /** Who waits wants to know soon: one that cannot start ends at once, some 7 s in all with the usual --backoff. */
-const FAILURES_MAX = 4;
+const EXITS_MAX = 5;
 /** What the lease engine says of others comes outside of the table. */
 const LEASE_LOOK_MS = 50;
 
@@ -62,8 +62,8 @@ export function untilReady({ link, running, config, facts, report, voice }: Part
         `${name(facts)} ${what}: supervisor ${process.pid}${worker}${log ? `; log ${log.path}` : ''}`,
       );
       voice.leaveStarter();
-    } else if (phase === 'backoff' && failures >= FAILURES_MAX)
-      giveUp(`the worker has ended ${failures} times in a row without a poll`);
+    } else if (phase === 'backoff' && failures + 1 >= EXITS_MAX)
+      giveUp(`the worker has ended ${failures + 1} times in a row without a poll`);
     else if (pid !== null)
       timer ??= setTimeout(
         giveUp,

@@ -138,6 +138,16 @@ test('--restart never passes on the code; on-failure ends at 0 and restarts at 1
   assert.equal(starts(b.journal()).length - before, 3);
 });
 
+test('backoff: the first exit is answered at once although the worker never polled, the second waits', async (t) => {
+  const b = await bed(t);
+  const run = b.cli(['start', '--backoff', '60s,90s', '--', ...node('exits.mjs', '1')]);
+  await until('the wait', () => /starting it again in /.test(run.stderr()), { seen: run.seen });
+  assert.equal(starts(b.journal()).length, 2, run.stderr());
+  assert.match(run.stderr(), /starting it again at once[\s\S]*\(2 exits in a row\)/);
+  run.signal('SIGTERM');
+  assert.equal((await run.exit()).code, 0);
+});
+
 test('backoff: waits double up to the maximum', async (t) => {
   const b = await bed(t);
   const result = await b.run(
@@ -148,9 +158,9 @@ test('backoff: waits double up to the maximum', async (t) => {
   const at = starts(b.journal()).map((entry) => entry.at);
   const gaps = at.slice(1).map((time, index) => time - (at[index] ?? 0));
   assert.equal(gaps.length, 5, String(gaps));
-  assert.ok((gaps[3] ?? 0) > (gaps[0] ?? 0), `waits grow: ${gaps}`);
+  assert.ok((gaps[4] ?? 0) > (gaps[1] ?? 0), `waits grow: ${gaps}`);
   assert.ok(
-    gaps.every((gap) => gap >= 90 && gap < 3000),
+    gaps.slice(1).every((gap) => gap >= 90 && gap < 3000),
     `within bounds: ${gaps}`,
   );
   assert.ok((gaps[3] ?? 0) + (gaps[4] ?? 0) >= 900, `doubling: ${gaps}`);

@@ -163,7 +163,7 @@ test('detach: a worker that ends again and again is not waited for until --start
   const words = ['--backoff', '10ms,20ms', '--', 'sh', '-c', 'echo no module; exit 9'];
   const { code, stderr } = await b.run(['start', '-d', ...words]);
   assert.equal(code, 9, stderr);
-  assert.match(stderr, /has ended 4 times in a row without a poll/);
+  assert.match(stderr, /has ended 5 times in a row without a poll/);
   assert.match(stderr, /\| no module/);
   assert.match(stderr, /ended \(exit 9\)/);
   assert.deepEqual(leftovers(b), []);

@@ -380,8 +380,22 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     name: 'never forgets failures',
     seed: 2,
     file: TABLE,
-    find: 'const failures = good ? 0 : state.failures + 1;',
-    put: 'const failures = state.failures + 1;',
+    find: 'const failures = good || calm ? 0 : state.failures + 1;',
+    put: 'const failures = calm ? 0 : state.failures + 1;',
+  },
+  {
+    name: 'lets the first exit in a while wait',
+    seed: 2,
+    file: TABLE,
+    find: 'const failures = good || calm ? 0 : state.failures + 1;',
+    put: 'const failures = good ? 0 : state.failures + 1;',
+  },
+  {
+    name: 'answers the second exit in a row at once as well',
+    seed: 2,
+    file: TABLE,
+    find: '> CALM_MS;',
+    put: '> 100;',
   },
 
   // With a lease: no worker outside of a term, and no term given back beside a worker.

@@ -28,6 +28,8 @@ export function createRestarts(policy: Policy): Restarts {
   let polled = false;
   let asked = false;
   let failures = 0;
+  /** The last end that nobody had asked for: after five minutes the next is a first one again. */
+  let lastEndMs: number | null = null;
   /** False after an end in the very moment in which a run became good: either order of the two is right. */
   let sure = true;
   /** What has to follow the last end. */
@@ -84,6 +86,7 @@ export function createRestarts(policy: Policy): Restarts {
     leased() {
       due = null;
       failures = 0;
+      lastEndMs = null;
       sure = true;
     },
     ended(nowMs, end) {
@@ -93,14 +96,21 @@ export function createRestarts(policy: Policy): Restarts {
       const code = end.signal === null ? end.code! : 128 + constants.signals[end.signal as 'SIGKILL'];
       const failed = end.code !== 0 || end.conflict;
       const wasGood = end.conflict ? false : good(nowMs);
+      const isFirst = lastEndMs === null || nowMs - lastEndMs > 300_000;
+      lastEndMs = nowMs;
       spawnMs = null;
       if (policy.restart === 'never' || (policy.restart === 'on-failure' && !failed)) {
         ends = { code, reason: 'policy' };
       } else if (recent > policy.maxRestarts) {
         ends = { code, reason: 'crash loop' };
       } else {
-        failures += 1;
-        count(wasGood);
+        if (isFirst) {
+          failures = 0;
+          sure = true;
+        } else {
+          failures += 1;
+          count(wasGood);
+        }
         due = sure ? wait(nowMs) : null;
       }
       return true;

@@ -14,14 +14,15 @@ import {
 } from '../../src/core/supervisor.ts';
 import { POLICY, parseEvent, showStep } from '../support/table-text.ts';
 
-/** How each phase is come to. The last question is #1 while sweeping, starting and polling, then #2, #3; the spawn is #1. */
+/** How each phase is come to. The last question is #1 while sweeping, starting and polling, then #2, and #4 in the back-off;
+ * the spawn is #1, in the back-off #2. */
 const WAY: Readonly<Record<Phase, readonly string[]>> = {
   standby: ['booted'],
   sweeping: ['booted'],
   starting: ['booted', 'swept', 'spawned 501'],
   polling: ['booted', 'swept', 'spawned 501', 'polled'],
   stopping: ['booted', 'swept', 'spawned 501', 'polled', 'ask-restart SIGHUP'],
-  backoff: ['booted', 'swept', 'spawned 501', 'exited 1', 'swept'],
+  backoff: ['booted', 'swept', 'spawned 501', 'exited 1', 'swept', 'spawned 502', 'exited 1', 'swept'],
   exited: ['booted', 'ask-stop SIGTERM', 'tree-stopped'],
 };
 
@@ -82,7 +83,7 @@ const ROWS: readonly Row[] = [
     'backoff',
     'unleased lost',
     'stops what the last worker left, heads for standby',
-    ['say [lease] stopping the worker: lost', 'stop-tree #4', '→ stopping'],
+    ['say [lease] stopping the worker: lost', 'stop-tree #5', '→ stopping'],
   ],
   ['sweeping', 'booted', 'looks for strays, again if need be', ['sweep #2, the first', '→ sweeping']],
   ['sweeping', 'swept', 'the way is free: spawns', ['spawn #1', '→ starting']],
@@ -108,10 +109,10 @@ const ROWS: readonly Row[] = [
   [
     'starting',
     'exited 1',
-    'looks for strays, then waits',
+    'looks for strays, then starts the next at once: it is the first exit in a while',
     [
       'say [worker] pid 501 ended with code 1',
-      'say [worker] starting it again in 1 s (failure 1 in a row)',
+      'say [worker] starting it again at once',
       'sweep #2',
       '→ sweeping',
     ],
@@ -164,7 +165,7 @@ const ROWS: readonly Row[] = [
 
   ['backoff', 'booted', 'it has booted long ago', 'a bug'],
   ['backoff', 'swept', 'a second answer, nothing', nothing('backoff')],
-  ['backoff', 'spawned 502', 'there is nobody to be spawned', 'a bug'],
+  ['backoff', 'spawned 503', 'there is nobody to be spawned', 'a bug'],
   ['backoff', 'polled', 'a late sign of the last worker, nothing', nothing('backoff')],
   ['backoff', 'exited 1', 'there is nobody to end', 'a bug'],
   ['backoff', 'tree-stopped', 'no tree is being stopped', 'a bug'],
@@ -172,17 +173,17 @@ const ROWS: readonly Row[] = [
     'backoff',
     'ask-stop SIGTERM',
     'stops what the last worker left, heads for exit',
-    ['say [stop] stopping: SIGTERM', 'stop-tree #4', '→ stopping'],
+    ['say [stop] stopping: SIGTERM', 'stop-tree #5', '→ stopping'],
   ],
-  ['backoff', 'ask-restart SIGHUP', 'no more waiting', ['sweep #4', '→ sweeping']],
+  ['backoff', 'ask-restart SIGHUP', 'no more waiting', ['sweep #5', '→ sweeping']],
   [
     'backoff',
     'blocked 77 token refused',
     'stops what the last worker left, heads for exit',
-    ['say [stop] stopping: token refused', 'stop-tree #4', '→ stopping'],
+    ['say [stop] stopping: token refused', 'stop-tree #5', '→ stopping'],
   ],
   ['backoff', 'good-due', 'the timer of a run that has ended, nothing', nothing('backoff')],
-  ['backoff', 'backoff-due', 'looks for strays once more', ['sweep #4', '→ sweeping']],
+  ['backoff', 'backoff-due', 'looks for strays once more', ['sweep #5', '→ sweeping']],
 
   ...(
     [
@@ -263,10 +264,10 @@ test('sweeping × swept: blocked at the first look ends at once, later the lefto
 });
 
 test('sweeping × swept: with a back-off due it waits first', () => {
-  const state = after(['booted', 'swept', 'spawned 501', 'exited 1']);
-  assert.deepEqual(done(state, 'swept'), ['backoff-timer #3 at 2000', '→ backoff']);
-  const asked = after(['booted', 'swept', 'spawned 501', 'exited 1', 'ask-restart SIGHUP']);
-  assert.deepEqual(done(asked, 'swept'), ['spawn #2', '→ starting']);
+  const sweeping = WAY.backoff.slice(0, -1);
+  assert.deepEqual(done(after(sweeping), 'swept'), ['backoff-timer #4 at 2000', '→ backoff']);
+  const asked = after([...sweeping, 'ask-restart SIGHUP']);
+  assert.deepEqual(done(asked, 'swept'), ['spawn #3', '→ starting']);
 });
 
 test('sweeping × worker-exited: with a pid it would be a second worker, and a bug', () => {
@@ -356,7 +357,24 @@ test('--restart: on-failure and never leave a worker ended, but exit 0 on a conf
   assert.equal(left('exited 1', 'never'), true);
 });
 
-test('back-off: none after a good run, then MIN, doubling, ±20 %, never above MAX', () => {
+test('the first unplanned exit in five minutes is answered at once, whatever the run was; the second in a row waits', () => {
+  const exitAt = (state: State, atMs: number) => {
+    const swept = ['swept', 'spawned 502'].reduce(
+      (it, text) => step(it, parseEvent(atMs - 1, text, it), POLICY)[0],
+      state,
+    );
+    return step(swept, parseEvent(atMs, 'exited 1', swept), POLICY)[0];
+  };
+  const first = after(['booted', 'swept', 'spawned 501', 'exited 1 conflict']);
+  assert.equal(first.delayMs, 0);
+  assert.equal(exitAt(first, 100_000).delayMs, 1_000);
+  assert.equal(exitAt(first, 300_003).delayMs, 1_000);
+  assert.equal(exitAt(first, 300_004).delayMs, 0);
+  const leased = { ...first, phase: 'standby' as const };
+  assert.equal(step(leased, parseEvent(5, 'leased', leased), POLICY)[0].unplannedAtMs, null);
+});
+
+test('back-off: none after the first exit of a row, then MIN, doubling, ±20 %, never above MAX', () => {
   assert.equal(backoffMs(0, 0.5, POLICY), 0);
   assert.deepEqual(
     [1, 2, 3, 4, 5, 6, 60, 6_000].map((failures) => backoffMs(failures, 0.5, POLICY)),
