@@ -1,7 +1,7 @@
 /** Steps 5 to 8 of `start`, with the lock held: what they need is put together here, and taken down again in the reverse order. */
 import { randomBytes } from 'node:crypto';
 import type { StrayEntry } from '../core/status.ts';
-import { CRASH_LOOP } from '../core/supervisor.ts';
+import { CRASH_LOOP, type Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import type { Lock } from '../machine/lock.ts';
 import { startThrift } from '../machine/thrift.ts';
@@ -11,18 +11,19 @@ import { plain } from '../output/plain.ts';
 import type { Me } from '../telegram/api.ts';
 import { openAlerts } from './alerting.ts';
 import { sayEnd, whatEnded } from './announce.ts';
+import { createApiReach } from './api-reach.ts';
 import { newFacts } from './facts.ts';
-import { eyesFor, finderFor } from './finder.ts';
+import { eyesFor, finderFor, proverFor } from './finder.ts';
 import { forgetEnd, rememberEnd } from './last-end.ts';
 import { rememberStart } from './last-start.ts';
-import { type GivenGateway, openGateway } from './open-gateway.ts';
+import { type GivenGateway, incumbentAfterMs, openGateway } from './open-gateway.ts';
 import { openRight } from './open-right.ts';
 import { type Running, runSupervisor } from './run.ts';
 import { showRun } from './shown.ts';
 import { type Asks, OWNER_GONE, type Startup, Stopped } from './startup.ts';
 import { createSweeper } from './sweep.ts';
 import { type UntilReady, untilReady } from './until-ready.ts';
-import { watch } from './watch.ts';
+import { type Watch, watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
 
 /** The 409 comes when somebody begins to set a webhook: once it is set, it can be named. */
@@ -56,14 +57,34 @@ export async function superviseLocked(
     eyes,
   );
   const halt = new AbortController();
-  const guarding =
+  const reach =
     config.polling && api
+      ? createApiReach({
+          api,
+          report,
+          facts,
+          consequence: config.gateway
+            ? 'polls are retried, the worker sees empty answers'
+            : 'what becomes of the polls is up to the worker',
+          onChange: (out) => gateway?.watch.reached(!out),
+        })
+      : null;
+  let watching: Watch | null = null;
+  const isWorker = (pid: number) => tree.list(running?.worker()?.pid ?? null).some((it) => it.pid === pid);
+  const prover = config.polling && api ? proverFor(config, eyes, api, botDir, isWorker) : null;
+  const guarding =
+    config.polling && api && prover
       ? {
+          prover,
           sweeper: createSweeper({
             finder: finderFor(config, eyes),
+            prover,
             report,
             stopTimeoutMs: config.stopTimeoutMs,
             dryRun: false,
+            silencesOthers: config.takeover,
+            leased: right !== null,
+            onLate: () => watching?.reacted(),
             worker: () => running?.worker() ?? null,
             onSurvey: (strays, uninspectable) => Object.assign(facts, { strays, uninspectable }),
             onStopped: (strays) => {
@@ -81,17 +102,24 @@ export async function superviseLocked(
             apiRoot: config.apiRoot,
             keep: config.keepWebhook,
             dropPending: config.dropPending,
-            signal: halt.signal,
-            onReached: (yes) => gateway?.watch.reached(yes),
+            onReached(problem) {
+              if (problem === null) reach?.answered();
+              else reach?.failed(problem);
+              gateway?.watch.reached(problem === null);
+            },
             onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
           }),
         }
       : null;
   remember(startup, command, me?.username ?? null);
   const thrift = startThrift();
-  const clearAgain = () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared());
+  const clearAgain = () => {
+    if (!running || !guarding) return;
+    void guarding.webhook.again(running.loop.abandoned, true).then(() => gateway?.port.cleared());
+  };
   if (right) Object.assign(facts, { lease: right.status, leaseProblem: right.problem });
   gateway = await openGateway(startup, facts, rehearse !== null, {
+    reach,
     mayPoll: right ? right.valid : () => true,
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
     onPolled: () => running?.loop.send({ kind: 'polled' }),
@@ -99,6 +127,7 @@ export async function superviseLocked(
     onDeaf: (reason) => running?.loop.send({ kind: 'ask-restart', reason }),
     onWebhook: () => void setTimeout(clearAgain, WEBHOOK_SETTLES_MS),
     onConflict: () => running?.conflict(),
+    onSent: () => watching?.sent(),
     onCalled: () => thrift.called(performance.now()),
     onStreamed: (bytes) => thrift.streamed(bytes, performance.now()),
   });
@@ -116,6 +145,7 @@ export async function superviseLocked(
     tree,
     thrift,
     guarding,
+    reach,
     right,
     setpriv: findSetpriv(),
     folder: botDir,
@@ -146,7 +176,7 @@ export async function superviseLocked(
   const start: UntilReady | null = waits
     ? untilReady({ link: waits, running, config, facts, report, voice })
     : null;
-  const stopWatching = guarding
+  watching = guarding
     ? watch({
         running,
         report,
@@ -155,15 +185,41 @@ export async function superviseLocked(
         ...guarding,
         heartbeatMs: config.heartbeatMs,
         gateway: gateway !== null,
+        onLocalRival: (ending) => giveWay(ending),
       })
-    : () => {};
+    : null;
+
+  let firstPolledAtMs: number | null = null;
+  running.onStep(() => {
+    if (loop.state.phase === 'polling') firstPolledAtMs ??= performance.now();
+  });
+
+  /** A rival of this machine that can't be stopped from here: who was here first goes on, unless told otherwise. */
+  function giveWay(ending: Ending): void {
+    const sinceMs = firstPolledAtMs === null ? 0 : performance.now() - firstPolledAtMs;
+    const isIncumbent = gateway?.watch.isIncumbent() ?? sinceMs >= incumbentAfterMs(config);
+    const insists = config.onRival === null ? isIncumbent : config.onRival === 'insist';
+    if (!insists) loop.send({ kind: 'blocked', ending });
+    else if (!insisted.has(ending.reason)) {
+      insisted.add(ending.reason);
+      const why = config.onRival === 'insist' ? 'as asked (--on-rival insist)' : 'as it was here first';
+      report.line(
+        'rival',
+        `this run goes on, ${why}: the two poll by turns until the other one is stopped`,
+        'warn',
+      );
+    }
+  }
+  const insisted = new Set<string>();
 
   const ended = await running.ended;
   start?.end();
   const ending = { ...ended, code: start?.code(ended) ?? ended.code };
   // After a bug nobody knows what lives: the lease runs out by itself.
   await right?.end(false);
-  stopWatching();
+  watching?.stop();
+  eyes.inspector.close();
+  reach?.stop();
   served?.close();
   // Before the lock: who waits for that may want the same port.
   http?.close();

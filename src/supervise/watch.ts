@@ -72,16 +72,18 @@ export function watch(options: WatchOptions): Watch {
   });
   running.onConflict(() => hunt.conflict());
 
-  let acting: Promise<void> | null = null;
+  let isActing = false;
   let isDue = false;
 
   /** Whoever is convicted by now is stopped, or named. */
   function reacted(): void {
     isDue = true;
-    acting ??= act()
+    if (isActing) return;
+    isActing = true;
+    act()
       .catch(failed)
       .finally(() => {
-        acting = null;
+        isActing = false;
       });
   }
 
@@ -110,7 +112,7 @@ export function watch(options: WatchOptions): Watch {
   }
 
   function webhook(): void {
-    if (alive()) void options.webhook.again();
+    if (alive()) void options.webhook.again(running.loop.abandoned);
     later(WEBHOOK_EVERY_MS, webhook);
   }
 

@@ -66,6 +66,8 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
       try {
         transport ??= openTransport(url, process.env);
         const { post } = await transport;
+        // Whoever has given up meanwhile must not act any more.
+        options.signal?.throwIfAborted();
         const { status, text, headerBytes } = await post(
           base + method,
           JSON.stringify(params),
