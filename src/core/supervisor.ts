@@ -47,12 +47,19 @@ export interface Exit {
   readonly atMs: number;
 }
 
+export interface UnplannedExit {
+  readonly atMs: number;
+  readonly random: number;
+  /** The run had shown that it is good. */
+  readonly good: boolean;
+}
+
 export interface State {
   readonly phase: Phase;
   /** Id of the question that is open (lease, sweep, tree stop); answers to others are dropped. */
   readonly question: number;
-  /** What follows a clean sweep. */
-  readonly next: 'spawn' | 'wait';
+  /** What follows a clean sweep: a spawn, the back-off, or the question whether the Bot API can be reached at all. */
+  readonly next: 'spawn' | 'wait' | 'probe';
   /** How long `backoff` will last once the sweep is done. */
   readonly delayMs: number;
   /** No worker was spawned yet since the start, or since the lease was won. */
@@ -67,6 +74,8 @@ export interface State {
   readonly failures: number;
   /** When the last unplanned exit was. */
   readonly unplannedAtMs: number | null;
+  /** The last unplanned exit, as long as it is not known whether the Bot API was out of reach: then it does not count. */
+  readonly unjudged: UnplannedExit | null;
   /** Times of unplanned exits within the period. */
   readonly exitsAtMs: readonly number[];
   /** Unplanned restarts plus asked ones, over the whole run. */
@@ -93,9 +102,13 @@ export type Event = { readonly atMs: number } & (
       readonly signal: string | null;
       /** Its last words name a 409: the other poller is the reason, so the run was not good. */
       readonly conflict: boolean;
+      /** The last call to the Bot API that ended has not reached it: that may be the reason. */
+      readonly apiInDoubt: boolean;
       /** 0 … 1, spreads the back-off. */
       readonly random: number;
     }
+  /** The Bot API answers; `wasOut`: it did not at first. */
+  | { readonly kind: 'probed'; readonly question: number; readonly wasOut: boolean }
   /** The whole tree of the worker is gone, or `survivors` could not be killed. */
   | { readonly kind: 'tree-stopped'; readonly question: number; readonly survivors: number }
   | { readonly kind: 'ask-stop'; readonly reason: string }
@@ -115,6 +128,8 @@ export type Effect =
   | { readonly do: 'release' }
   | { readonly do: 'sweep'; readonly question: number; readonly first: boolean }
   | { readonly do: 'spawn'; readonly spawn: number }
+  /** Ask the Bot API until it answers. */
+  | { readonly do: 'probe'; readonly question: number }
   | { readonly do: 'stop-tree'; readonly question: number }
   /** A second ask: no more waiting. */
   | { readonly do: 'kill-tree' }
@@ -156,6 +171,7 @@ export const initial: State = {
   good: false,
   failures: 0,
   unplannedAtMs: null,
+  unjudged: null,
   exitsAtMs: [],
   restarts: 0,
   lastExit: null,
@@ -202,7 +218,7 @@ function sweep(state: State, next: State['next'], delayMs: number, before: reado
 function spawn(state: State): Step {
   const next = state.spawn + 1;
   return [
-    { ...state, phase: 'starting', spawn: next, fresh: false, good: false, headed: null },
+    { ...state, phase: 'starting', spawn: next, fresh: false, good: false, unjudged: null, headed: null },
     [{ do: 'spawn', spawn: next }],
   ];
 }
@@ -239,39 +255,48 @@ const unplannedExit: Cell<'worker-exited'> = (state, event, policy) => {
   const { code, signal, conflict } = event;
   const last: Exit = { code, signal, atMs: event.atMs };
   const good = state.good && !conflict;
-  const calm = state.unplannedAtMs === null || event.atMs - state.unplannedAtMs > CALM_MS;
-  const exitsAtMs = [...state.exitsAtMs, event.atMs].filter(
-    (at) => at > event.atMs - policy.maxRestartsPeriodMs,
-  );
-  const base: State = {
-    ...state,
-    pid: null,
-    lastExit: last,
-    unplannedAtMs: event.atMs,
-    exitsAtMs,
-    good: false,
-  };
+  const base: State = { ...state, pid: null, lastExit: last, good: false };
   const said = say({ what: 'exited', code, signal, conflict, pid: state.pid });
-  const status = workerCode(last);
   // `--restart` decides on what the process said of itself; a conflict that ends with 0 is still a failure.
   const failed = code !== 0 || conflict;
   if (policy.restart === 'never' || (policy.restart === 'on-failure' && !failed)) {
-    const [next, effects] = stopTree(base, { to: 'exit', code: status, reason: 'the worker ended' });
+    const ending = { code: workerCode(last), reason: 'the worker ended' };
+    const [next, effects] = stopTree(base, { to: 'exit', ...ending });
     return [next, [said, say({ what: 'not-restarted', policy: policy.restart }), ...effects.slice(1)]];
   }
+  const exit: UnplannedExit = { atMs: event.atMs, random: event.random, good };
+  // A 409 is an answer. What the worker has left behind is stopped before the Bot API is asked: that may take long.
+  if (event.apiInDoubt && !conflict) return sweep({ ...base, unjudged: exit }, 'probe', 0, [said]);
+  return judge(base, exit, policy, [said]);
+};
+
+/** The exit was the worker's own affair: it counts. */
+function judge(state: State, exit: UnplannedExit, policy: Policy, before: readonly Effect[]): Step {
+  const exitsAtMs = [...state.exitsAtMs, exit.atMs].filter(
+    (at) => at > exit.atMs - policy.maxRestartsPeriodMs,
+  );
+  const calm = state.unplannedAtMs === null || exit.atMs - state.unplannedAtMs > CALM_MS;
+  const base: State = { ...state, unjudged: null, unplannedAtMs: exit.atMs, exitsAtMs };
   if (exitsAtMs.length > policy.maxRestarts) {
+    const status = workerCode(state.lastExit ?? { code: null, signal: null });
     const [next, effects] = stopTree(base, { to: 'exit', code: status, reason: CRASH_LOOP });
     const loop = say({ what: 'crash-loop', exits: exitsAtMs.length, periodMs: policy.maxRestartsPeriodMs });
-    return [next, [said, loop, ...effects.slice(1)]];
+    return [next, [...before, loop, ...effects.slice(1)]];
   }
-  const failures = good || calm ? 0 : state.failures + 1;
-  const delayMs = backoffMs(failures, event.random, policy);
+  const failures = exit.good || calm ? 0 : state.failures + 1;
+  const delayMs = backoffMs(failures, exit.random, policy);
   const counted: State = { ...base, failures, restarts: state.restarts + 1 };
   return sweep(counted, delayMs === 0 ? 'spawn' : 'wait', delayMs, [
-    said,
+    ...before,
     say({ what: 'restarting', inMs: delayMs, failures }),
   ]);
-};
+}
+
+/** The worker ended because the Bot API was out of reach, as it may: that is no crash, and the next one finds it back. */
+const afterOutage = (state: State): Step =>
+  sweep({ ...state, unjudged: null, restarts: state.restarts + 1 }, 'spawn', 0, [
+    say({ what: 'restarting', inMs: 0, failures: state.failures }),
+  ]);
 
 /** An exit that decides nothing any more. */
 const lateExit: Cell<'worker-exited'> = (state, { code, signal, atMs }) => [
@@ -301,6 +326,7 @@ const table: { readonly [P in Phase]: Row } = {
     polled: ignore,
     'worker-exited': (state, event, policy) =>
       state.pid === null ? lateExit(state, event, policy) : never(state, event),
+    probed: never,
     'tree-stopped': never,
     'ask-stop': askedStop,
     'ask-restart': ignore,
@@ -320,6 +346,8 @@ const table: { readonly [P in Phase]: Row } = {
       }
       if (state.next === 'spawn') return spawn(state);
       const question = state.question + 1;
+      if (state.next === 'probe')
+        return [{ ...state, phase: 'backoff', question }, [{ do: 'probe', question }]];
       return [
         { ...state, phase: 'backoff', question },
         [{ do: 'backoff-timer', question, atMs: event.atMs + state.delayMs }],
@@ -330,9 +358,10 @@ const table: { readonly [P in Phase]: Row } = {
     // A start that failed may be reported after a restart was asked for and nothing was there to stop.
     'worker-exited': (state, event, policy) =>
       state.pid === null ? lateExit(state, event, policy) : never(state, event),
+    probed: never,
     'tree-stopped': never,
     'ask-stop': askedStop,
-    'ask-restart': (state) => [{ ...state, next: 'spawn' }, []],
+    'ask-restart': (state) => [{ ...state, next: 'spawn', unjudged: null }, []],
     blocked,
     'good-due': ignore,
     'backoff-due': ignore,
@@ -351,6 +380,7 @@ const table: { readonly [P in Phase]: Row } = {
         ? ignore(state)
         : [{ ...state, phase: 'polling', good: true }, [say({ what: 'polling', pid: state.pid })]],
     'worker-exited': unplannedExit,
+    probed: never,
     'tree-stopped': never,
     'ask-stop': askedStop,
     'ask-restart': askedRestart,
@@ -366,6 +396,7 @@ const table: { readonly [P in Phase]: Row } = {
     spawned: never,
     polled: ignore,
     'worker-exited': unplannedExit,
+    probed: never,
     'tree-stopped': never,
     'ask-stop': askedStop,
     'ask-restart': askedRestart,
@@ -388,6 +419,7 @@ const table: { readonly [P in Phase]: Row } = {
     polled: ignore,
     // Its leader went; the tree answers for itself with tree-stopped.
     'worker-exited': lateExit,
+    probed: never,
     'tree-stopped': (state, event) => {
       const headed = state.headed ?? { to: 'exit', code: 0, reason: 'stopped' };
       const { survivors } = event;
@@ -431,9 +463,11 @@ const table: { readonly [P in Phase]: Row } = {
     spawned: never,
     polled: ignore,
     'worker-exited': never,
+    probed: (state, event, policy) =>
+      event.wasOut || state.unjudged === null ? afterOutage(state) : judge(state, state.unjudged, policy, []),
     'tree-stopped': never,
     'ask-stop': askedStop,
-    'ask-restart': (state) => sweep(state, 'spawn', 0),
+    'ask-restart': (state) => sweep({ ...state, unjudged: null }, 'spawn', 0),
     blocked,
     'good-due': ignore,
     'backoff-due': (state) => sweep(state, 'spawn', 0),
@@ -446,6 +480,7 @@ const table: { readonly [P in Phase]: Row } = {
     spawned: ignore,
     polled: ignore,
     'worker-exited': ignore,
+    probed: ignore,
     'tree-stopped': ignore,
     'ask-stop': ignore,
     'ask-restart': ignore,
@@ -460,6 +495,7 @@ function stale(state: State, event: Event): boolean {
   switch (event.kind) {
     case 'leased':
     case 'swept':
+    case 'probed':
     case 'tree-stopped':
     case 'backoff-due':
       return event.question !== state.question;

@@ -136,7 +136,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
       ...(body ? { body } : {}),
       onStreamed,
       onStatus(status, problem) {
-        if (problem === null) onNews({ kind: 'called', tookMs: performance.now() - begunAtMs });
+        if (problem === null && !FRONT_ENDS.has(status))
+          onNews({ kind: 'called', tookMs: performance.now() - begunAtMs });
+        // An upload that its sender broke off says nothing of the Bot API.
+        else if (problem === null || request.complete)
+          onNews({ kind: 'call-failed', problem: problem ?? `HTTP ${status}` });
         onStatus?.(status);
       },
     });
@@ -279,6 +283,9 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
 
 /** Who is gone is noticed by other means. */
 function ignore(): void {}
+
+/** What stands in front of the Bot API says that it can't be reached. */
+const FRONT_ENDS = new Set([502, 503, 504]);
 
 const STRANGER_MS = 250;
 const STRANGER =

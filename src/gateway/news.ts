@@ -22,5 +22,7 @@ export type GatewayNews =
   | { readonly kind: 'unsealed' }
   | { readonly kind: 'farewell'; readonly method: 'logout' | 'close' }
   | { readonly kind: 'called'; readonly tookMs: number }
+  /** A call of the worker has not reached the Bot API. */
+  | { readonly kind: 'call-failed'; readonly problem: string }
   /** A piece of a big body, either way. */
   | { readonly kind: 'streamed'; readonly bytes: number };

@@ -24,6 +24,7 @@ import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration } from '../output/words.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
+import type { ApiReach } from './api-reach.ts';
 import type { Facts } from './facts.ts';
 import { rivalryWords, secondPollerWords, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
 import { tokenRefused } from './identify.ts';
@@ -53,6 +54,7 @@ export interface GatewayWatchOptions extends GatewayListeners {
   /** `TELEGRAM_BOT_TOKEN in .env`. */
   readonly tokenSource: string;
   readonly apiRoot: string;
+  readonly reach: Pick<ApiReach, 'answered' | 'failed' | 'askNow'>;
   /** Each batch of updates is a line: for a newcomer's eyes. */
   readonly sayUpdates: boolean;
 }
@@ -66,8 +68,6 @@ export interface GatewayWatch {
   stop(): void;
 }
 
-/** An API that fails this long is said to be out of reach; shorter trouble is nobody's business. */
-const OUTAGE_SAID_AFTER_MS = 5_000;
 /** A timer that comes this late was held up by a stop of our own process. */
 const LATE_MS = 2_000;
 /** By then a 409 that the server holds back has come. */
@@ -75,14 +75,11 @@ const HELD_BACK_MS = CONFLICT_HOLD_MS + 1_000;
 const LATENCIES_KEPT = 31;
 
 export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
-  const { report, facts, policy } = options;
+  const { report, facts, policy, reach } = options;
   const said = new Set<string>();
   const latencies: number[] = [];
   let rivalry: Rivalry = atPeace;
   let hearing: Hearing = unheard;
-  let outageSinceMs: number | null = null;
-  let lastOutage = '';
-  let outageTimer: NodeJS.Timeout | null = null;
   let quietTimer: NodeJS.Timeout | null = null;
   let deafTimer: NodeJS.Timeout | null = null;
   facts.latencyMs = () => {
@@ -170,15 +167,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   }
 
   function apiIsBack(): void {
-    if (outageSinceMs !== null && facts.apiProblem !== null) {
-      facts.apiProblem = null;
-      report.line(
-        'api',
-        `the Bot API answers again, after ${duration(performance.now() - outageSinceMs)}`,
-        'good',
-      );
-    }
-    outageSinceMs = null;
+    reach.answered();
     if (hearing.apiDown) note({ kind: 'api', down: false });
   }
 
@@ -188,28 +177,9 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   }
 
   function outage(problem: string): void {
-    const nowMs = performance.now();
-    outageSinceMs ??= nowMs;
     rivalry = interrupted(rivalry);
     notItsFault();
-    lastOutage = problem;
-    if (facts.apiProblem !== null) return;
-    if (nowMs - outageSinceMs >= OUTAGE_SAID_AFTER_MS) sayOutage();
-    // Should nothing more be told of it: a poll that never comes back tells nothing.
-    else outageTimer ??= setTimeout(lookAtOutage, OUTAGE_SAID_AFTER_MS).unref();
-  }
-
-  function lookAtOutage(): void {
-    outageTimer = null;
-    if (outageSinceMs === null || facts.apiProblem !== null) return;
-    // A poll that is open as polls are may yet succeed.
-    if (facts.pollOpenMs() > 0) outageTimer = setTimeout(lookAtOutage, OUTAGE_SAID_AFTER_MS).unref();
-    else sayOutage();
-  }
-
-  function sayOutage(): void {
-    facts.apiProblem = `the Bot API is out of reach: ${lastOutage}`;
-    report.line('api', `${facts.apiProblem}; polls are retried, the worker sees empty answers`, 'warn');
+    reach.failed(problem);
   }
 
   function news(it: GatewayNews): void {
@@ -225,6 +195,8 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         rivalry = undisturbed(rivalry, performance.now(), it.answered);
         if (rivalry.overlap !== null) look();
         if (it.answered) apiIsBack();
+        // A poll that is open as polls are: the outage may be over long before it is answered.
+        else reach.askNow();
         facts.via = 'gateway';
         options.onPolled();
         return;
@@ -253,6 +225,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         outage(it.problem);
         return;
       case 'flood':
+        reach.answered();
         notItsFault();
         facts.pausedUntilMs = performance.now() + it.retryAfterMs;
         report.line(
@@ -300,7 +273,11 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       case 'farewell':
         report.line('gateway', FAREWELLS[it.method], 'warn');
         return;
+      case 'call-failed':
+        reach.failed(it.problem);
+        return;
       case 'called':
+        reach.answered();
         latencies.push(it.tookMs);
         if (latencies.length > LATENCIES_KEPT) latencies.shift();
         options.onCalled();
@@ -324,7 +301,6 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     stop() {
       if (quietTimer !== null) clearTimeout(quietTimer);
       if (deafTimer !== null) clearTimeout(deafTimer);
-      if (outageTimer !== null) clearTimeout(outageTimer);
     },
   };
 }

@@ -22,8 +22,10 @@ export interface Edges {
   seek(won: () => void): void;
   /** Gives it back. */
   release(): void;
-  /** Looks for strays and leftovers, stops what has to go, then answers. */
-  sweep(first: boolean, done: (blocked: Ending | null) => void): void;
+  /** Looks for strays and leftovers, stops what has to go, then answers. `abandoned`: nobody wants the answer any more, so nothing may be done. */
+  sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void;
+  /** Asks the Bot API until it answers; `wasOut`: it did not at first. */
+  probe(abandoned: AbortSignal, done: (wasOut: boolean) => void): void;
   /** Spawns; later reports the exit, once. Null: could not be started (the exit is reported all the same). */
   spawn(spawn: number, exited: (exit: WorkerEnd) => void): number | null;
   /** Stops the whole tree of the worker; answers with the number of processes that could not be ended. */
@@ -42,6 +44,7 @@ export interface WorkerEnd {
   readonly code: number | null;
   readonly signal: string | null;
   readonly conflict: boolean;
+  readonly apiInDoubt: boolean;
   readonly random: number;
 }
 
@@ -50,6 +53,8 @@ export type Ask = Plain<Event>;
 
 export interface Loop {
   readonly state: State;
+  /** Aborted with the next question, and for good at the end: who acts for the present one looks at it before each effect. */
+  readonly abandoned: AbortSignal;
   send(event: Ask): void;
   /** Nothing is decided any more, whatever happens. */
   halt(): void;
@@ -67,6 +72,14 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
   const queue: Ask[] = [];
   const past: string[] = [];
   const timers = new Map<string, () => void>();
+  let asking = new AbortController();
+
+  /** What was begun for the question before must not act any more. */
+  function abandon(before: State): void {
+    if (state.question === before.question && state.phase !== 'exited') return;
+    asking.abort();
+    if (state.phase !== 'exited') asking = new AbortController();
+  }
 
   function perform(effect: Effect): void {
     switch (effect.do) {
@@ -80,7 +93,12 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
         break;
       case 'sweep': {
         const { question } = effect;
-        edges.sweep(effect.first, (blocked) => send({ kind: 'swept', question, blocked }));
+        edges.sweep(effect.first, asking.signal, (blocked) => send({ kind: 'swept', question, blocked }));
+        break;
+      }
+      case 'probe': {
+        const { question } = effect;
+        edges.probe(asking.signal, (wasOut) => send({ kind: 'probed', question, wasOut }));
         break;
       }
       case 'spawn': {
@@ -133,7 +151,9 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
         past.push(`${state.phase} × ${next.kind}`);
         if (past.length > HISTORY_MAX) past.shift();
         const [following, effects] = step(state, { ...next, atMs: edges.now() } as Event, policy);
+        const before = state;
         state = following;
+        abandon(before);
         for (const effect of effects) perform(effect);
         onStep(state);
       }
@@ -149,9 +169,13 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
     get state() {
       return state;
     },
+    get abandoned() {
+      return asking.signal;
+    },
     send,
     halt() {
       isBroken = true;
+      asking.abort();
       for (const cancel of timers.values()) cancel();
     },
     history: () => past,

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/config.ts';
 import type { Gateway } from '../gateway/gateway.ts';
 import type { Report } from '../output/report.ts';
+import type { ApiReach } from './api-reach.ts';
 import type { Changes } from './changes.ts';
 import type { Facts } from './facts.ts';
 import { type GatewayListeners, type GatewayWatch, watchGateway } from './gateway-watch.ts';
@@ -20,6 +21,8 @@ interface GatewayAsks extends GatewayListeners {
   /** Pids of the whole tree of the worker. */
   readonly tree: () => readonly number[];
   readonly mayPoll: () => boolean;
+  /** Null only where there is no gateway either. */
+  readonly reach: ApiReach | null;
 }
 
 interface Opening {
@@ -35,9 +38,9 @@ export async function openGateway(
   { config, report, changes, gatewayModule }: Opening,
   facts: Facts,
   sayUpdates: boolean,
-  { tree, mayPoll, ...listeners }: GatewayAsks,
+  { tree, mayPoll, reach, ...listeners }: GatewayAsks,
 ): Promise<GivenGateway | null> {
-  if (!gatewayModule || config.token === null) return null;
+  if (!gatewayModule || !reach || config.token === null) return null;
   const { createGateway } = await gatewayModule;
   const token = config.sealed ? sealedToken(config.botId ?? 0) : config.token;
   const watch = watchGateway({
@@ -54,6 +57,7 @@ export async function openGateway(
     tokenSource: config.tokenSource ?? 'unknown',
     apiRoot: config.apiRoot,
     sayUpdates,
+    reach,
     ...listeners,
   });
   const port = await createGateway({

@@ -16,6 +16,7 @@ import { type Pump, startPump } from '../output/pump.ts';
 import type { Report } from '../output/report.ts';
 import type { SinkNote } from '../output/sink.ts';
 import { duration, howItEnded, ON_REQUEST, outputNote, words } from '../output/words.ts';
+import type { ApiReach } from './api-reach.ts';
 import type { Changes } from './changes.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
@@ -58,6 +59,8 @@ export interface RunContext {
   readonly right: PollRight | null;
   /** Null in deploy mode: no stray is touched, no webhook looked at. */
   readonly guarding: { readonly sweeper: Sweeper; readonly webhook: WebhookWatch } | null;
+  /** Null in deploy mode: the Bot API is no affair of ours. */
+  readonly reach: ApiReach | null;
   /** From findSetpriv; waited for at the first spawn only. */
   readonly setpriv: Promise<string | null>;
   /** A private folder, for the moment in which pipes are made. */
@@ -91,6 +94,7 @@ export interface Running {
 export function runSupervisor(context: RunContext): Running {
   const { config, command, report, voice, facts, recent, changes, tree, guarding, gateway, right, thrift } =
     context;
+  const { reach } = context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
   const guard = createGuard();
   const listeners: (() => void)[] = [];
@@ -168,24 +172,26 @@ export function runSupervisor(context: RunContext): Running {
     return noGateway;
   }
 
-  async function firstSweep(): Promise<Ending | null> {
+  async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
     const noGateway = await prepare();
     if (noGateway) return noGateway;
     if (!guarding) return null;
     // Only where nobody can have polled since the start: what has come in while another machine left is to be answered.
     const mayDrop = loop.state.spawn === 0 && (right?.wasFree() ?? true);
-    const blocked = (await guarding.sweeper.thorough(SETTLE_MS)) ?? (await guarding.webhook.first(mayDrop));
+    const blocked =
+      (await guarding.sweeper.thorough(SETTLE_MS, abandoned)) ??
+      (await guarding.webhook.first(mayDrop, abandoned));
     // The webhook took its time: what appeared meanwhile must not meet the worker.
-    return blocked ?? (await guarding.sweeper.quick());
+    return blocked ?? (await guarding.sweeper.quick(abandoned));
   }
 
   /** One at a time, also where a term ended during the last one. */
-  function sweep(first: boolean, done: (blocked: Ending | null) => void): void {
-    const begin = () => (first ? firstSweep() : laterSweep());
+  function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
+    const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
     const answer = sweeping ? sweeping.then(begin) : begin();
     if (!(answer instanceof Promise) && !right?.settled()) return void done(answer);
     const mine = Promise.resolve(answer)
-      .then(settle)
+      .then((swept) => settle(swept, abandoned))
       .then(
         (blocked) => {
           if (sweeping === mine) sweeping = null;
@@ -197,11 +203,11 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   /** Answered only when polling is allowed, or lost for good: and then with a fresh look. */
-  async function settle(swept: Ending | null): Promise<Ending | null> {
+  async function settle(swept: Ending | null, abandoned: AbortSignal): Promise<Ending | null> {
     let blocked = swept;
-    for (let doubt = right?.settled(); doubt && !blocked; doubt = right?.settled()) {
+    for (let doubt = right?.settled(); doubt && !blocked && !abandoned.aborted; doubt = right?.settled()) {
       await doubt;
-      blocked = await (guarding?.sweeper.quick() ?? null);
+      blocked = await (guarding?.sweeper.quick(abandoned) ?? null);
     }
     return blocked;
   }
@@ -216,15 +222,15 @@ export function runSupervisor(context: RunContext): Running {
     }
   }
 
-  function laterSweep(): Ending | null | Promise<Ending | null> {
+  function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
     if (guarding) {
       const { webhook, sweeper } = guarding;
-      const looked = webhook.again(true);
+      const looked = webhook.again(abandoned, true);
       const opened = gateway && !gateway.port.ready() ? gateway.port.prepare().catch(() => {}) : null;
       // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
       const cleared = lastConflict === 'webhook' ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
-      if (!opened && !cleared) return sweeper.quick();
-      return Promise.all([opened, cleared]).then(() => sweeper.quick());
+      if (!opened && !cleared) return sweeper.quick(abandoned);
+      return Promise.all([opened, cleared]).then(() => sweeper.quick(abandoned));
     }
     if (tree.list(null).length === 0) return null;
     return tree.stop(null, stopOptions()).then(() => null);
@@ -242,7 +248,13 @@ export function runSupervisor(context: RunContext): Running {
     const found = findExecutable(command[0] ?? '', config.cwd, env.PATH);
     if (!found.ok) {
       report.line('worker', found.problem, 'error');
-      setImmediate(exited, { code: found.code, signal: null, conflict: false, random: Math.random() });
+      setImmediate(exited, {
+        code: found.code,
+        signal: null,
+        conflict: false,
+        apiInDoubt: false,
+        random: Math.random(),
+      });
       return null;
     }
     let left!: () => void;
@@ -268,7 +280,12 @@ export function runSupervisor(context: RunContext): Running {
       lastConflict = lastPumps
         .flatMap((it) => it.tail())
         .reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
-      exited({ ...exit, conflict: lastConflict !== null, random: Math.random() });
+      exited({
+        ...exit,
+        conflict: lastConflict !== null,
+        apiInDoubt: reach?.inDoubt() ?? false,
+        random: Math.random(),
+      });
       // Only now: a tree stop that waits for this must not be answered before the table knows of the exit.
       left();
     };
@@ -328,7 +345,7 @@ export function runSupervisor(context: RunContext): Running {
     const kind = conflictIn(text);
     if (!kind || !guarding) return;
     facts.conflicts[kind] += 1;
-    if (kind === 'webhook') void guarding.webhook.again();
+    if (kind === 'webhook') void guarding.webhook.again(loop.abandoned);
     else {
       if (facts.lastConflictAtMs === null) {
         // Not into the middle of the worker's own line: Python prints a text and its end apart.
@@ -404,6 +421,10 @@ export function runSupervisor(context: RunContext): Running {
       },
       release: () => right?.release(),
       sweep,
+      probe(abandoned, done) {
+        const answered = reach?.whenBack(abandoned) ?? Promise.resolve(false);
+        answered.then(done, (error) => abandoned.aborted || broken(error));
+      },
       spawn,
       stopTree: (done) => void stopTree(done).catch(broken),
       killTree: () => killing.abort(),

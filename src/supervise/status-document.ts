@@ -113,7 +113,8 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
       hint: 'singlepoll restart    # if that does not help: singlepoll reset',
     });
   }
-  if (state.phase === 'backoff') {
+  // While the Bot API is out of reach, that is the problem: see below.
+  if (state.phase === 'backoff' && state.next !== 'probe') {
     problems.push({
       code: 'crashing',
       message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
@@ -178,7 +179,11 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
       hint: 'singlepoll ping    # for the admin chat; for a URL: check --alert-url and --alert-format',
     });
   }
-  if (facts.apiProblem) problems.push({ code: 'api-unreachable', message: facts.apiProblem });
+  if (facts.apiProblem) {
+    const waits = state.phase === 'backoff' && state.next === 'probe';
+    const message = `${facts.apiProblem}${waits ? '; the next worker is started once it answers' : ''}`;
+    problems.push({ code: 'api-unreachable', message });
+  }
   return problems;
 }
 

@@ -11,6 +11,7 @@ import { plain } from '../output/plain.ts';
 import type { Me } from '../telegram/api.ts';
 import { openAlerts } from './alerting.ts';
 import { sayEnd, whatEnded } from './announce.ts';
+import { createApiReach } from './api-reach.ts';
 import { newFacts } from './facts.ts';
 import { finderFor } from './finder.ts';
 import { forgetEnd, rememberEnd } from './last-end.ts';
@@ -56,6 +57,18 @@ export async function superviseLocked(
     apiRoot: config.polling ? config.apiRoot : null,
   });
   const halt = new AbortController();
+  const reach =
+    config.polling && api
+      ? createApiReach({
+          api,
+          report,
+          facts,
+          consequence: config.gateway
+            ? 'polls are retried, the worker sees empty answers'
+            : 'what becomes of the polls is up to the worker',
+          onChange: (out) => gateway?.watch.reached(!out),
+        })
+      : null;
   const guarding =
     config.polling && api
       ? {
@@ -81,17 +94,24 @@ export async function superviseLocked(
             apiRoot: config.apiRoot,
             keep: config.keepWebhook,
             dropPending: config.dropPending,
-            signal: halt.signal,
-            onReached: (yes) => gateway?.watch.reached(yes),
+            onReached(problem) {
+              if (problem === null) reach?.answered();
+              else reach?.failed(problem);
+              gateway?.watch.reached(problem === null);
+            },
             onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
           }),
         }
       : null;
   remember(startup, command, me?.username ?? null);
   const thrift = startThrift();
-  const clearAgain = () => void guarding?.webhook.again(true).then(() => gateway?.port.cleared());
+  const clearAgain = () => {
+    if (!running || !guarding) return;
+    void guarding.webhook.again(running.loop.abandoned, true).then(() => gateway?.port.cleared());
+  };
   if (right) Object.assign(facts, { lease: right.status, leaseProblem: right.problem });
   gateway = await openGateway(startup, facts, rehearse !== null, {
+    reach,
     mayPoll: right ? right.valid : () => true,
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
     onPolled: () => running?.loop.send({ kind: 'polled' }),
@@ -116,6 +136,7 @@ export async function superviseLocked(
     tree,
     thrift,
     guarding,
+    reach,
     right,
     setpriv: findSetpriv(),
     folder: botDir,
@@ -164,6 +185,7 @@ export async function superviseLocked(
   // After a bug nobody knows what lives: the lease runs out by itself.
   await right?.end(false);
   stopWatching();
+  reach?.stop();
   served?.close();
   // Before the lock: who waits for that may want the same port.
   http?.close();

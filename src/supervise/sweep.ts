@@ -30,9 +30,9 @@ export interface SweeperOptions {
 
 export interface Sweeper {
   /** A thorough look, with a wait for connections to be seen; stops what it may. */
-  thorough(settleMs: number): Promise<Ending | null>;
+  thorough(settleMs: number, abandoned?: AbortSignal): Promise<Ending | null>;
   /** The look before a respawn: at once (not a promise) where nothing is to be stopped. */
-  quick(): Ending | null | Promise<Ending | null>;
+  quick(abandoned?: AbortSignal): Ending | null | Promise<Ending | null>;
   /** Elapsed time of the last stop of a stray; -Infinity where there was none. */
   lastStopAtMs(): number;
   /** A reason to end that was told when it was found. */
@@ -45,21 +45,22 @@ const DOUBTFUL_LINES_MAX = 4;
 const MEMBER_LINES_MAX = 6;
 
 export function createSweeper(options: SweeperOptions): Sweeper {
-  const { finder, report, dryRun, signal, nowMs = () => performance.now() } = options;
+  const { finder, report, dryRun, signal: halt, nowMs = () => performance.now() } = options;
   const stopped: StoppedStray[] = [];
   const told = new Set<string>();
   const endings = new Set<string>();
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
   let clearing: Promise<Ending | null> | null = null;
 
-  const lookOptions = (): LookOptions => ({ worker: options.worker(), signal });
+  const lookOptions = (signal: AbortSignal): LookOptions => ({ worker: options.worker(), signal });
+  const either = (abandoned?: AbortSignal) => (abandoned ? AbortSignal.any([halt, abandoned]) : halt);
 
   /** Never two at once. Aborted, it ends without a verdict and without a further signal. */
-  function sweep(look: Promise<Survey>): Promise<Ending | null> {
+  function sweep(look: Promise<Survey>, signal: AbortSignal): Promise<Ending | null> {
     const mine = look
       .then((survey) => {
         publish(survey);
-        return clear(survey);
+        return clear(survey, signal);
       })
       .finally(() => {
         clearing = null;
@@ -68,7 +69,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return mine;
   }
 
-  async function clear(survey: Survey): Promise<Ending | null> {
+  async function clear(survey: Survey, signal: AbortSignal): Promise<Ending | null> {
     let current = survey;
     for (let round = 0; round < ROUNDS_MAX; round++) {
       if (signal.aborted) return null;
@@ -84,7 +85,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       const ending = await stop(strays, current);
       if (ending || signal.aborted) return ending;
       // What answers to one signal may have started another: only a clean look counts.
-      current = await finder.look(lookOptions());
+      current = await finder.look(lookOptions(signal));
       publish(current);
     }
     return { code: EXIT.otherPoller, reason: 'strays keep appearing faster than they can be stopped' };
@@ -103,8 +104,12 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       tellMembers(stray);
     }
     const atMs = nowMs();
-    const result = await finder.stop(strays, { ...lookOptions(), stopTimeoutMs: options.stopTimeoutMs });
-    if (signal.aborted) return null;
+    // What was begun is finished, also where the question is abandoned meanwhile: half a stop would be of no use to anybody.
+    const result = await finder.stop(strays, {
+      ...lookOptions(halt),
+      stopTimeoutMs: options.stopTimeoutMs,
+    });
+    if (halt.aborted) return null;
     if (result.targets.length === 0) {
       // Not a life that was ended here: should it come again, that is the first time.
       report.line('stray', 'gone already, by itself', 'good');
@@ -217,21 +222,23 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   return {
     hasSaid: (reason) => endings.has(reason),
     lastStopAtMs: () => stopped.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY,
-    async thorough(settleMs) {
-      const look = finder.look({ ...lookOptions(), settleMs });
-      const ending = await sweep(look);
+    async thorough(settleMs, abandoned) {
+      const signal = either(abandoned);
+      const look = finder.look({ ...lookOptions(signal), settleMs });
+      const ending = await sweep(look, signal);
       if (!ending && !signal.aborted) tellResult(await look);
       return ending;
     },
-    quick() {
+    quick(abandoned) {
+      const signal = either(abandoned);
       if (signal.aborted) return null;
-      if (clearing) return clearing.then((ending) => ending ?? this.quick());
-      const survey = finder.quickLook(lookOptions());
+      if (clearing) return clearing.then((ending) => ending ?? this.quick(abandoned));
+      const survey = finder.quickLook(lookOptions(signal));
       publish(survey);
       const verdict = judge(survey.strays.map(toSuspect), stopped, nowMs());
       if (verdict.kind === 'free') return null;
       // Something is there: look properly, with the respawner named, before anything is done about it.
-      return sweep(finder.look(lookOptions()));
+      return sweep(finder.look(lookOptions(signal)), signal);
     },
   };
 }

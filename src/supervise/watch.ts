@@ -99,7 +99,7 @@ export function watch(options: WatchOptions): () => void {
   const strayStoppedAtMs = () => options.sweeper.lastStopAtMs();
 
   function webhook(): void {
-    if (alive()) void options.webhook.again();
+    if (alive()) void options.webhook.again(running.loop.abandoned);
     later(WEBHOOK_EVERY_MS, webhook);
   }
 

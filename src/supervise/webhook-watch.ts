@@ -19,27 +19,25 @@ export interface WebhookWatchOptions {
   readonly apiRoot: string;
   readonly keep: boolean;
   readonly dropPending: boolean;
-  readonly signal: AbortSignal;
-  /** Whether a look while running got an answer. */
-  readonly onReached: (yes: boolean) => void;
+  /** How a look while running has ended: null: with an answer. */
+  readonly onReached: (problem: string | null) => void;
   /** While running: the token was revoked, or a webhook set that is to be kept. */
   readonly onBlocked: (ending: Ending) => void;
 }
 
 export interface WebhookWatch {
   /** Step 6: retried on outages, verified. The reason to end, or null. `mayDrop`: waiting updates, where that was asked for. */
-  first(mayDrop: boolean): Promise<Ending | null>;
+  first(mayDrop: boolean, abandoned: AbortSignal): Promise<Ending | null>;
   /** A look while running; never two at once. `hurry`: sooner than 2 s after the last one, too. */
-  again(hurry?: boolean): Promise<void>;
+  again(abandoned: AbortSignal, hurry?: boolean): Promise<void>;
 }
 
 const AGAIN_MIN_MS = 2_000;
 
 export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
   const { api, report, facts, token } = options;
-  let busy: Promise<void> | null = null;
+  let busy: { readonly look: Promise<void>; readonly abandoned: AbortSignal } | null = null;
   let lastMs = Number.NEGATIVE_INFINITY;
-  let outage = false;
 
   function note(outcome: Extract<WebhookOutcome, { pending: number }>): void {
     const lastError = outcome.kind === 'clear' ? outcome.lastError : null;
@@ -47,11 +45,11 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     lastMs = performance.now();
   }
 
-  async function first(mayDrop: boolean): Promise<Ending | null> {
+  async function first(mayDrop: boolean, signal: AbortSignal): Promise<Ending | null> {
     const dropPending = options.dropPending && mayDrop;
     let outcome: WebhookOutcome | null = null;
     const ask = async (): Promise<Reply<true>> => {
-      outcome = await clearWebhook(api, { keep: options.keep, dropPending, token });
+      outcome = await clearWebhook(api, { keep: options.keep, dropPending, token, signal });
       if (outcome.kind === 'failed') return outcome.reply;
       return { kind: 'ok', result: true, description: null, tookMs: 0 };
     };
@@ -60,12 +58,12 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
         what: 'webhook',
         apiRoot: options.apiRoot,
         tokenSource: options.tokenSource,
-        signal: options.signal,
+        signal,
         say: (text) => report.line('webhook', text, 'warn'),
       });
     } catch (error) {
-      // Asked to stop meanwhile: nobody waits for the answer.
-      if (options.signal.aborted) return null;
+      // Nobody waits for the answer.
+      if (signal.aborted) return null;
       if (!SinglepollError.is(error)) throw error;
       return { code: error.exitCode, reason: error.message };
     }
@@ -105,29 +103,26 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     }
   }
 
-  function again(hurry = false): Promise<void> {
-    if (facts.webhookOfWorker) return Promise.resolve();
-    if (busy) return busy;
+  function again(abandoned: AbortSignal, hurry = false): Promise<void> {
+    if (facts.webhookOfWorker || abandoned.aborted) return Promise.resolve();
+    // One that was abandoned does nothing more: it is begun anew.
+    if (busy && !busy.abandoned.aborted) return busy.look;
     if (!hurry && performance.now() - lastMs < AGAIN_MIN_MS) return Promise.resolve();
-    busy = look();
-    return busy;
+    const mine = { look: look(abandoned), abandoned };
+    busy = mine;
+    return mine.look.finally(() => {
+      if (busy === mine) busy = null;
+    });
   }
 
-  async function look(): Promise<void> {
-    try {
-      // A webhook that comes back is never a reason to drop what users have sent meanwhile.
-      const outcome = await clearWebhook(api, { keep: options.keep, dropPending: false, token });
-      lastMs = performance.now();
-      options.onReached(outcome.kind !== 'failed' || outcome.reply.kind !== 'outage');
-      if (outcome.kind !== 'failed' && outage) {
-        outage = false;
-        facts.apiProblem = null;
-        report.line('api', 'the Bot API answers again', 'good');
-      }
-      sayAgain(outcome);
-    } finally {
-      busy = null;
-    }
+  async function look(signal: AbortSignal): Promise<void> {
+    // A webhook that comes back is never a reason to drop what users have sent meanwhile.
+    const outcome = await clearWebhook(api, { keep: options.keep, dropPending: false, token, signal });
+    if (signal.aborted) return;
+    lastMs = performance.now();
+    const isOut = outcome.kind === 'failed' && outcome.reply.kind === 'outage';
+    options.onReached(isOut ? outcome.reply.description : null);
+    sayAgain(outcome);
   }
 
   function sayAgain(outcome: WebhookOutcome): void {
@@ -156,15 +151,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       });
       return;
     }
-    const { reply } = outcome;
-    if (reply.kind === 'refused') {
-      options.onBlocked(tokenRefused(options, reply));
-      return;
-    }
-    if (reply.kind === 'flood') return;
-    facts.apiProblem = `the Bot API is out of reach: ${reply.description}`;
-    if (!outage) report.line('api', facts.apiProblem, 'warn');
-    outage = true;
+    if (outcome.reply.kind === 'refused') options.onBlocked(tokenRefused(options, outcome.reply));
   }
 
   return { first, again };

@@ -59,6 +59,8 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
       try {
         transport ??= openTransport(url, process.env);
         const { post } = await transport;
+        // Whoever has given up meanwhile must not act any more.
+        options.signal?.throwIfAborted();
         const { status, text } = await post(base + method, JSON.stringify(params), AbortSignal.any(signals));
         const reply = classify<T>(status, text, performance.now() - startedAt);
         // What comes from outside may hold anything: the path that was asked for (so the token), or control characters.

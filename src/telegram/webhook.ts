@@ -15,12 +15,16 @@ export type WebhookOutcome =
   | { readonly kind: 'set-again'; readonly url: string }
   | { readonly kind: 'failed'; readonly reply: Exclude<Reply, { kind: 'ok' }> };
 
-/** Looks, clears where asked to, verifies. At most six calls; no retries on outages (the caller knows for how long). */
+/**
+ * Looks, clears where asked to, verifies. At most six calls; no retries on outages (the caller knows for how long). Once the
+ * signal aborts nothing more is sent; what was sent by then may still arrive.
+ */
 export async function clearWebhook(
   api: BotApi,
-  options: { keep: boolean; dropPending: boolean; token: string },
+  options: { keep: boolean; dropPending: boolean; token: string; signal?: AbortSignal },
 ): Promise<WebhookOutcome> {
-  const before = await api.call<WebhookInfo>('getWebhookInfo');
+  const giveUp = options.signal ? { signal: options.signal } : {};
+  const before = await api.call<WebhookInfo>('getWebhookInfo', {}, giveUp);
   if (before.kind !== 'ok') return { kind: 'failed', reply: before };
   const url = before.result.url;
   const shown = maskWebhookUrl(url, options.token);
@@ -36,9 +40,10 @@ export async function clearWebhook(
     const deleted = await api.call(
       'deleteWebhook',
       options.dropPending ? { drop_pending_updates: true } : {},
+      giveUp,
     );
     if (deleted.kind !== 'ok') return { kind: 'failed', reply: deleted };
-    const after = await api.call<WebhookInfo>('getWebhookInfo');
+    const after = await api.call<WebhookInfo>('getWebhookInfo', {}, giveUp);
     if (after.kind !== 'ok') return { kind: 'failed', reply: after };
     if (after.result.url === '') {
       const pending = after.result.pending_update_count;

@@ -5,7 +5,7 @@
 import type { Ending } from '../../src/core/supervisor.ts';
 import { createStrayFinder } from '../../src/machine/strays.ts';
 import { createWorkerTree } from '../../src/machine/worker-tree.ts';
-import { createLoop } from '../../src/supervise/loop.ts';
+import { createLoop, type WorkerEnd } from '../../src/supervise/loop.ts';
 import { createSweeper } from '../../src/supervise/sweep.ts';
 import { handsOf, lookoutOf } from './instruments.ts';
 import { STRAY_PATTERN } from './lives.ts';
@@ -34,6 +34,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   });
   let there = true;
   let dead = false;
+  /** Of the worker that ended last. */
+  let outMs: number | null = null;
   let worker: { body: Body; spawn: number; gone: Promise<void> } | null = null;
   let killing = new AbortController();
   const halt = new AbortController();
@@ -89,28 +91,34 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
 
   let webhookEnding: Ending | null = null;
 
-  async function firstSweep(): Promise<Ending | null> {
-    const blocked = await sweeper.thorough(SETTLE_MS);
-    if (blocked) return blocked;
+  async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
+    const blocked = await sweeper.thorough(SETTLE_MS, abandoned);
+    if (blocked || abandoned.aborted) return blocked;
     const { tookMs, ending } = world.firstWebhook();
-    await pause(tookMs);
+    await pause(tookMs, abandoned);
+    if (abandoned.aborted) return null;
     webhookEnding = ending;
-    return ending ?? (await sweeper.quick());
+    return ending ?? (await sweeper.quick(abandoned));
   }
 
-  function laterSweep(): Ending | null | Promise<Ending | null> {
+  function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
     // A webhook was named in the last words: that is looked at first.
-    return random.chance(0.1) ? pause(random.int(0, 400)).then(() => sweeper.quick()) : sweeper.quick();
+    return random.chance(0.1)
+      ? pause(random.int(0, 400), abandoned).then(() => sweeper.quick(abandoned))
+      : sweeper.quick(abandoned);
   }
 
-  function spawn(
-    number: number,
-    exited: (end: Ended & { conflict: boolean; random: number }) => void,
-  ): number | null {
+  function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
     check.spawning(sim, number);
     const plan = world.planWorker();
     const tell = (ended: Ended) => {
-      const end = { ...ended, conflict: plan.conflict, random: random.next() };
+      outMs = plan.outMs;
+      const end = {
+        ...ended,
+        conflict: plan.conflict,
+        apiInDoubt: outMs !== null,
+        random: random.next(),
+      };
       check.exitHeard(sim, number, end);
       exited(end);
     };
@@ -208,8 +216,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   let sweeping: Promise<void> | null = null;
 
   /** As in run.ts. */
-  function sweep(first: boolean, done: (blocked: Ending | null) => void): void {
-    const begin = () => (first ? firstSweep() : laterSweep());
+  function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
+    const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
     check.sweepBegan(sim);
     const { question } = loop.state;
     const answer = sweeping ? sweeping.then(begin) : begin();
@@ -219,7 +227,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       return void done(answer);
     }
     const mine = Promise.resolve(answer)
-      .then(settle)
+      .then((swept) => settle(swept, abandoned))
       .then((blocked) => {
         if (dead) return;
         if (sweeping === mine) sweeping = null;
@@ -233,11 +241,11 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     sweeping = mine;
   }
 
-  async function settle(swept: Ending | null): Promise<Ending | null> {
+  async function settle(swept: Ending | null, abandoned: AbortSignal): Promise<Ending | null> {
     let blocked = swept;
-    for (let doubt = right?.settled(); doubt && !blocked; doubt = right?.settled()) {
+    for (let doubt = right?.settled(); doubt && !blocked && !abandoned.aborted; doubt = right?.settled()) {
       await doubt;
-      blocked = await sweeper.quick();
+      blocked = await sweeper.quick(abandoned);
     }
     return blocked;
   }
@@ -253,6 +261,14 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       },
       release: () => right?.release(),
       sweep,
+      probe(abandoned, done) {
+        const forMs = outMs ?? 0;
+        clock.after(forMs + random.int(0, 20), () => {
+          if (dead || abandoned.aborted) return;
+          check.probed(sim, forMs > 0);
+          done(forMs > 0);
+        });
+      },
       spawn,
       stopTree: (done) => void stopTree(done).catch(broken),
       killTree() {

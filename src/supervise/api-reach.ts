@@ -1,0 +1,121 @@
+/**
+ * The one owner of "the Bot API is out of reach". Every call that ends tells it how: polls and calls of the worker through the
+ * gateway, looks at the webhook, questions of its own. Any answer ends an outage. It never decides about the worker.
+ */
+import type { Report } from '../output/report.ts';
+import { duration } from '../output/words.ts';
+import type { BotApi } from '../telegram/api.ts';
+import type { Facts } from './facts.ts';
+import { pause } from './identify.ts';
+
+export interface ApiReach {
+  /** The Bot API has answered, whatever it said. */
+  answered(): void;
+  /** A call has not reached it. */
+  failed(problem: string): void;
+  /** The last call that ended has not reached it. */
+  inDoubt(): boolean;
+  /** Asks until it answers; true when it did not at first. Rejects when the signal aborts. */
+  whenBack(abandoned: AbortSignal): Promise<boolean>;
+  /** Something waits that may as well be lost: asks now whether the outage is over. */
+  askNow(): void;
+  stop(): void;
+}
+
+export interface ApiReachOptions {
+  readonly api: BotApi;
+  readonly report: Report;
+  readonly facts: Pick<Facts, 'apiProblem'>;
+  /** What follows for the worker, said with an outage. */
+  readonly consequence: string;
+  /** An outage has begun (true), or is over. */
+  readonly onChange: (out: boolean) => void;
+}
+
+/** An API that fails this long is said to be out of reach; shorter trouble is nobody's business. */
+const SAID_AFTER_MS = 5_000;
+/** Polls are repeated more often than this: so long without word of a failure, and nobody asks, or a poll is open. */
+const SILENT_MS = 7_000;
+const ASK_TIMEOUT_MS = 4_000;
+/** Between two questions of a start that waits. The longest bounds how late the bot is back. */
+const WAIT_MIN_MS = 500;
+const WAIT_MAX_MS = 3_000;
+
+export function createApiReach({ api, report, facts, consequence, onChange }: ApiReachOptions): ApiReach {
+  let downSinceMs: number | null = null;
+  let lastProblem = '';
+  let timer: NodeJS.Timeout | undefined;
+  let asking: Promise<boolean> | null = null;
+  const over = new AbortController();
+
+  function answered(): void {
+    if (downSinceMs === null) return;
+    const outMs = performance.now() - downSinceMs;
+    downSinceMs = null;
+    clearTimeout(timer);
+    if (facts.apiProblem !== null) {
+      facts.apiProblem = null;
+      report.line('api', `the Bot API answers again, after ${duration(outMs)}`, 'good');
+    }
+    onChange(false);
+  }
+
+  function failed(problem: string): void {
+    if (over.signal.aborted) return;
+    const nowMs = performance.now();
+    const isNew = downSinceMs === null;
+    downSinceMs ??= nowMs;
+    lastProblem = problem;
+    if (nowMs - downSinceMs >= SAID_AFTER_MS) say(consequence);
+    clearTimeout(timer);
+    timer = setTimeout(askNow, isNew ? SAID_AFTER_MS : SILENT_MS);
+    timer.unref();
+    if (isNew) onChange(true);
+  }
+
+  function say(what: string): void {
+    if (facts.apiProblem === null)
+      report.line('api', `the Bot API is out of reach: ${lastProblem}; ${what}`, 'warn');
+    facts.apiProblem = `the Bot API is out of reach: ${lastProblem}`;
+  }
+
+  /** True: it answers. One question at a time; the answer is everybody's. */
+  function ask(): Promise<boolean> {
+    asking ??= api
+      .call('getMe', {}, { timeoutMs: ASK_TIMEOUT_MS, signal: over.signal })
+      .then((reply) => {
+        if (reply.kind === 'outage') failed(reply.description);
+        else answered();
+        return reply.kind !== 'outage';
+      })
+      .finally(() => {
+        asking = null;
+      });
+    return asking;
+  }
+
+  function askNow(): void {
+    if (downSinceMs !== null && !over.signal.aborted) void ask();
+  }
+
+  return {
+    answered,
+    failed,
+    inDoubt: () => downSinceMs !== null,
+    async whenBack(abandoned) {
+      for (let attempt = 0; ; attempt++) {
+        const isBack = await ask();
+        abandoned.throwIfAborted();
+        if (isBack) return attempt > 0;
+        say('the next worker is started once it answers');
+        const waitMs = Math.min(WAIT_MAX_MS, WAIT_MIN_MS * 2 ** attempt) * (0.8 + 0.2 * Math.random());
+        await pause(waitMs, abandoned);
+      }
+    },
+    askNow,
+    stop() {
+      over.abort();
+      clearTimeout(timer);
+    },
+  };
+}
