@@ -252,7 +252,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
         parent && parent.pid > 1
           ? { pid: parent.pid, command: plainCommand(parent.argv.length > 0 ? parent.argv : [parent.comm]) }
           : null,
-      silences: look.evidence?.holdsAnother.has(proc.pid) ? (proc.otherBots ?? []) : [],
+      silences: look.evidence?.holdsAnother?.has(proc.pid) ? (proc.otherBots ?? []) : [],
       supervisor: one.supervisor === null ? null : { pid: one.supervisor },
     };
     // Planned only when somebody asks: in the look before a respawn nobody does.

@@ -15,10 +15,10 @@ export interface Evidence {
   /** Pid → it reacted to our getUpdates as a poller does; `twice`: two reactions that agree. */
   readonly reactions: ReadonlyMap<number, 'once' | 'twice'>;
   /** Those of `reactions` that hold a second request at the API root: they may poll a second bot. */
-  readonly holdsAnother: ReadonlySet<number>;
+  readonly holdsAnother?: ReadonlySet<number>;
 }
 
-export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map(), holdsAnother: new Set() };
+export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map() };
 
 /** What is known beyond the snapshot itself. */
 export interface Facts extends Place, Evidence {

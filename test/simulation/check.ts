@@ -22,7 +22,13 @@ export interface Checker {
   spawning(sim: Sim, spawn: number): void;
   stillborn(sim: Sim): void;
   polled(sim: Sim, spawn: number): void;
-  exitHeard(sim: Sim, spawn: number, end: Ended & { readonly conflict: boolean }): void;
+  exitHeard(
+    sim: Sim,
+    spawn: number,
+    end: Ended & { readonly conflict: boolean; readonly apiInDoubt: boolean },
+  ): void;
+  /** The Bot API answers, after an outage or not. */
+  probed(sim: Sim, wasOut: boolean): void;
   stopAsked(sim: Sim): void;
   restartAsked(sim: Sim): void;
   leased(sim: Sim): void;
@@ -171,6 +177,13 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       const book = of(sim);
       if (spawn !== book.spawns || !book.restarts.ended(clock.now(), end)) return;
       count('unplanned exits');
+      if (book.restarts.ends?.reason === 'crash loop') count('crash loops');
+      book.sweptMs = 0;
+    },
+    probed(sim, wasOut) {
+      const book = of(sim);
+      count(wasOut ? 'exits in an outage' : 'exits in doubt');
+      book.restarts.probed(clock.now(), wasOut);
       if (book.restarts.ends?.reason === 'crash loop') count('crash loops');
       book.sweptMs = 0;
     },

@@ -312,7 +312,9 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
           else seekLater = seek;
         },
         release: () => send({ kind: 'release' }),
-        sweep: (first, done) => later(random.int(2, first ? 400 : 20), () => settle(() => done(null))),
+        probe: () => {},
+        sweep: (first, _abandoned, done) =>
+          later(random.int(2, first ? 400 : 20), () => settle(() => done(null))),
         spawn,
         stopTree(done) {
           if (!worker) return done(0);
@@ -433,7 +435,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     act(() => {
       worker = null;
       const signal = code === null ? 'SIGKILL' : null;
-      mine.exited({ code, signal, conflict: false, random: random.next() });
+      mine.exited({ code, signal, conflict: false, apiInDoubt: false, random: random.next() });
       const tell = stopped;
       stopped = null;
       tell?.(0);

@@ -19,7 +19,9 @@ export interface Restarts {
   /** The lease was won: what was before is forgotten. */
   leased(): void;
   /** True when nobody had asked for it. */
-  ended(nowMs: number, end: Ended & { readonly conflict: boolean }): boolean;
+  ended(nowMs: number, end: Ended & { readonly conflict: boolean; readonly apiInDoubt: boolean }): boolean;
+  /** The Bot API answers: an exit that waited for this does not count where it was out of reach. */
+  probed(nowMs: number, wasOut: boolean): void;
 }
 
 export function createRestarts(policy: Policy): Restarts {
@@ -32,6 +34,8 @@ export function createRestarts(policy: Policy): Restarts {
   let lastEndMs: number | null = null;
   /** False after an end in the very moment in which a run became good: either order of the two is right. */
   let sure = true;
+  /** An end that may have had the Bot API for its reason: nobody is started before it answers. */
+  let doubtful: { atMs: number; code: number; wasGood: boolean | 'unclear' } | null = null;
   /** What has to follow the last end. */
   let due: { atMs: number; leastMs: number; mostMs: number } | null = null;
   let ends: Restarts['ends'] = null;
@@ -55,6 +59,26 @@ export function createRestarts(policy: Policy): Restarts {
     if (wasGood !== false) sure = wasGood === true;
   }
 
+  /** An end that counts, known since `sinceMs`. */
+  function counts(atMs: number, code: number, wasGood: boolean | 'unclear', sinceMs: number): void {
+    exitsAtMs.push(atMs);
+    const recent = exitsAtMs.filter((it) => it > atMs - policy.maxRestartsPeriodMs).length;
+    const isFirst = lastEndMs === null || atMs - lastEndMs > 300_000;
+    lastEndMs = atMs;
+    if (recent > policy.maxRestarts) {
+      ends = { code, reason: 'crash loop' };
+      return;
+    }
+    if (isFirst) {
+      failures = 0;
+      sure = true;
+    } else {
+      failures += 1;
+      count(wasGood);
+    }
+    due = sure ? wait(sinceMs) : null;
+  }
+
   return {
     get ends() {
       return ends;
@@ -65,6 +89,7 @@ export function createRestarts(policy: Policy): Restarts {
       spawnMs = nowMs;
       polled = false;
       asked = false;
+      if (doubtful) return 'before the Bot API was seen to answer';
       if (ends) return `where the supervisor had to end (${ends.reason})`;
       if (!last) return null;
       const waitedMs = nowMs - last.atMs;
@@ -80,6 +105,7 @@ export function createRestarts(policy: Policy): Restarts {
     },
     asked(nowMs) {
       due = null;
+      doubtful = null;
       if (!asked) count(good(nowMs));
       asked = true;
     },
@@ -91,29 +117,22 @@ export function createRestarts(policy: Policy): Restarts {
     },
     ended(nowMs, end) {
       if (asked) return false;
-      exitsAtMs.push(nowMs);
-      const recent = exitsAtMs.filter((at) => at > nowMs - policy.maxRestartsPeriodMs).length;
       const code = end.signal === null ? end.code! : 128 + constants.signals[end.signal as 'SIGKILL'];
       const failed = end.code !== 0 || end.conflict;
       const wasGood = end.conflict ? false : good(nowMs);
-      const isFirst = lastEndMs === null || nowMs - lastEndMs > 300_000;
-      lastEndMs = nowMs;
       spawnMs = null;
-      if (policy.restart === 'never' || (policy.restart === 'on-failure' && !failed)) {
+      if (policy.restart === 'never' || (policy.restart === 'on-failure' && !failed))
         ends = { code, reason: 'policy' };
-      } else if (recent > policy.maxRestarts) {
-        ends = { code, reason: 'crash loop' };
-      } else {
-        if (isFirst) {
-          failures = 0;
-          sure = true;
-        } else {
-          failures += 1;
-          count(wasGood);
-        }
-        due = sure ? wait(nowMs) : null;
-      }
+      else if (end.apiInDoubt && !end.conflict) doubtful = { atMs: nowMs, code, wasGood };
+      else counts(nowMs, code, wasGood, nowMs);
       return true;
+    },
+    probed(nowMs, wasOut) {
+      const end = doubtful;
+      doubtful = null;
+      if (!end) return;
+      if (wasOut) due = { atMs: nowMs, leastMs: 0, mostMs: 1 };
+      else counts(end.atMs, end.code, end.wasGood, nowMs);
     },
   };
 }

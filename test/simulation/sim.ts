@@ -13,6 +13,8 @@ export interface WorkerPlan {
   readonly livesMs: number | null;
   readonly ended: Ended;
   readonly conflict: boolean;
+  /** It ends while the Bot API is in doubt: so long it is out of reach; 0: it is not. Null: nobody doubts it. */
+  readonly outMs: number | null;
   /** From its start to its first poll; null: its polls can't be seen. */
   readonly pollsAfterMs: number | null;
   /** From its end to the moment in which the supervisor hears of it. */

@@ -5,7 +5,7 @@
 import type { Ending } from '../../src/core/supervisor.ts';
 import { createStrayFinder } from '../../src/strays/finder.ts';
 import { createWorkerTree } from '../../src/machine/worker-tree.ts';
-import { createLoop } from '../../src/supervise/loop.ts';
+import { createLoop, type WorkerEnd } from '../../src/supervise/loop.ts';
 import { createSweeper } from '../../src/supervise/sweep.ts';
 import { handsOf, processesOf, withEvidence } from './instruments.ts';
 import { BOT_ID, type Body, type Ended, PROJECT } from './machine.ts';
@@ -32,6 +32,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   });
   let there = true;
   let dead = false;
+  /** Of the worker that ended last. */
+  let outMs: number | null = null;
   let worker: { body: Body; spawn: number; gone: Promise<void> } | null = null;
   let killing = new AbortController();
   const halt = new AbortController();
@@ -74,6 +76,10 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   );
   const sweeper = createSweeper({
     finder,
+    // Whoever polls reacts at each look of this world: nobody has to be asked.
+    prover: null,
+    silencesOthers: false,
+    leased: false,
     report: { line: (_tag, text) => world.log(`  ${text}`), drained: async () => {} },
     stopTimeoutMs: timing.stopTimeoutMs,
     dryRun: false,
@@ -89,28 +95,34 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
 
   let webhookEnding: Ending | null = null;
 
-  async function firstSweep(): Promise<Ending | null> {
-    const blocked = await sweeper.thorough();
-    if (blocked) return blocked;
+  async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
+    const { ending: blocked } = await sweeper.first(abandoned);
+    if (blocked || abandoned.aborted) return blocked;
     const { tookMs, ending } = world.firstWebhook();
-    await pause(tookMs);
+    await pause(tookMs, abandoned);
+    if (abandoned.aborted) return null;
     webhookEnding = ending;
-    return ending ?? (await sweeper.quick());
+    return ending ?? (await sweeper.quick(abandoned));
   }
 
-  function laterSweep(): Ending | null | Promise<Ending | null> {
+  function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
     // A webhook was named in the last words: that is looked at first.
-    return random.chance(0.1) ? pause(random.int(0, 400)).then(() => sweeper.quick()) : sweeper.quick();
+    return random.chance(0.1)
+      ? pause(random.int(0, 400), abandoned).then(() => sweeper.quick(abandoned))
+      : sweeper.quick(abandoned);
   }
 
-  function spawn(
-    number: number,
-    exited: (end: Ended & { conflict: boolean; random: number }) => void,
-  ): number | null {
+  function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
     check.spawning(sim, number);
     const plan = world.planWorker();
     const tell = (ended: Ended) => {
-      const end = { ...ended, conflict: plan.conflict, random: random.next() };
+      outMs = plan.outMs;
+      const end = {
+        ...ended,
+        conflict: plan.conflict,
+        apiInDoubt: outMs !== null,
+        random: random.next(),
+      };
       check.exitHeard(sim, number, end);
       exited(end);
     };
@@ -208,8 +220,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   let sweeping: Promise<void> | null = null;
 
   /** As in run.ts. */
-  function sweep(first: boolean, done: (blocked: Ending | null) => void): void {
-    const begin = () => (first ? firstSweep() : laterSweep());
+  function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
+    const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
     check.sweepBegan(sim);
     const { question } = loop.state;
     const answer = sweeping ? sweeping.then(begin) : begin();
@@ -219,7 +231,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       return void done(answer);
     }
     const mine = Promise.resolve(answer)
-      .then(settle)
+      .then((swept) => settle(swept, abandoned))
       .then((blocked) => {
         if (dead) return;
         if (sweeping === mine) sweeping = null;
@@ -233,11 +245,11 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     sweeping = mine;
   }
 
-  async function settle(swept: Ending | null): Promise<Ending | null> {
+  async function settle(swept: Ending | null, abandoned: AbortSignal): Promise<Ending | null> {
     let blocked = swept;
-    for (let doubt = right?.settled(); doubt && !blocked; doubt = right?.settled()) {
+    for (let doubt = right?.settled(); doubt && !blocked && !abandoned.aborted; doubt = right?.settled()) {
       await doubt;
-      blocked = await sweeper.quick();
+      blocked = await sweeper.quick(abandoned);
     }
     return blocked;
   }
@@ -253,6 +265,14 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       },
       release: () => right?.release(),
       sweep,
+      probe(abandoned, done) {
+        const forMs = outMs ?? 0;
+        clock.after(forMs + random.int(0, 20), () => {
+          if (dead || abandoned.aborted) return;
+          check.probed(sim, forMs > 0);
+          done(forMs > 0);
+        });
+      },
       spawn,
       stopTree: (done) => void stopTree(done).catch(broken),
       killTree() {
@@ -292,7 +312,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   function lookForStrays(): void {
     if (!alive()) return;
     clock.stir();
-    Promise.resolve(sweeper.quick())
+    sweeper
+      .again(loop.abandoned)
       .then((blocked) => {
         if (!blocked || !alive()) return;
         check.blocked(sim, blocked, 'look');

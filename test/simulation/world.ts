@@ -42,6 +42,8 @@ export async function runSeed(seed: number): Promise<Outcome> {
   const machine = createMachine(clock, random);
   machine.reuseChance = random.pick([0, 0, 0.5, 1]);
   const leaseRandom = createRandom(seed + 1_000_000);
+  // A generator of its own, so that what does not depend on the Bot API stays as it is.
+  const apiRandom = createRandom(seed + 2_000_000);
   const timing = randomTiming(random, leaseRandom);
   const check: Checker = createChecker(clock, machine, timing);
   const log: string[] = [];
@@ -55,7 +57,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   const world: SupervisorWorld = {
     ...{ clock, random, leaseRandom, machine, check, shellPid, timing, healed },
     nextRun: () => ++runs,
-    planWorker: () => planWorker(around, failChance),
+    planWorker: () => planWorker(around, failChance, apiRandom),
     firstWebhook,
     stepped,
     log: say,
@@ -210,7 +212,11 @@ export async function runSeed(seed: number): Promise<Outcome> {
 }
 
 /** How the next worker will behave: at random in times of trouble, well afterwards. */
-function planWorker({ random, machine, clock, healed }: Surround, failChance: number): WorkerPlan {
+function planWorker(
+  { random, machine, clock, healed }: Surround,
+  failChance: number,
+  apiRandom: Random,
+): WorkerPlan {
   const calm = healed();
   const lives = calm ? null : random.pick([null, null, 0, 30, 400, 3_000, 9_000]);
   const ended = random.pick([
@@ -227,6 +233,7 @@ function planWorker({ random, machine, clock, healed }: Surround, failChance: nu
     livesMs: lives === null ? null : Math.max(1, Math.round(lives * (0.5 + random.next()))),
     ended,
     conflict: !calm && random.chance(0.25),
+    outMs: !calm && apiRandom.chance(0.2) ? apiRandom.pick([0, 0, 30, 2_000, 9_000]) : null,
     pollsAfterMs: random.pick([null, 100, 2_000]),
     heardMs: random.pick([0, 0, 2, 50, fails ? 2_000 : 50]),
     wordsMs: random.pick([0, 0, 3, 200]),

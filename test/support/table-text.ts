@@ -1,6 +1,6 @@
 /**
  * Events and effects of the supervisor's table as lines of text, for the tests that read like a protocol.
- * `swept`, `tree-stopped`, `backoff-due` answer the question that was asked last, `exited`, `spawned`, `good-due` mean the last
+ * `swept`, `probed`, `tree-stopped`, `backoff-due` answer the question that was asked last, `exited`, `spawned`, `good-due` mean the last
  * spawn; `#n` after the word names another one.
  */
 import type { Effect, Event, Policy, State } from '../../src/core/supervisor.ts';
@@ -44,6 +44,8 @@ export function parseEvent(atMs: number, text: string, state: State): Event {
       return { atMs, kind: 'leased', question };
     case 'unleased':
       return { atMs, kind: 'unleased', reason: rest };
+    case 'probed':
+      return { atMs, kind: 'probed', question, wasOut: rest === 'out' };
     case 'swept':
       return { atMs, kind: 'swept', question, blocked: rest === '' ? null : ending(rest) };
     case 'spawned':
@@ -78,13 +80,14 @@ function ending(text: string) {
   return { code: Number(code), reason };
 }
 
-/** `1`, `SIGKILL`, then `conflict` and `random=0.5` where they matter. */
+/** `1`, `SIGKILL`, then `conflict`, `in-doubt` and `random=0.5` where they matter. */
 function exit([how = '', ...rest]: readonly string[]) {
   const random = rest.find((word) => word.startsWith('random='))?.slice(7);
   return {
     code: /^\d+$/.test(how) ? Number(how) : null,
     signal: /^SIG/.test(how) ? how : null,
     conflict: rest.includes('conflict'),
+    apiInDoubt: rest.includes('in-doubt'),
     random: Number(random ?? 0.5),
   };
 }
@@ -104,6 +107,8 @@ function showEffect(effect: Effect): string {
       return `sweep #${effect.question}${effect.first ? ', the first' : ''}`;
     case 'spawn':
       return `spawn #${effect.spawn}`;
+    case 'probe':
+      return `probe #${effect.question}`;
     case 'stop-tree':
       return `stop-tree #${effect.question}`;
     case 'kill-tree':

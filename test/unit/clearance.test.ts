@@ -14,22 +14,26 @@ function stray(pid: number, more: Partial<Suspect> = {}): Suspect {
     grade: 'proven',
     respawner: null,
     parent: null,
+    supervisor: null,
+    silences: [],
     ...more,
   };
 }
+
+const ALONE = { silencesOthers: false, leased: false };
 
 const shell = { pid: 70, command: 'bash run.sh' };
 
 /** What `judge` says, in one word. */
 function verdict(strays: readonly Suspect[], stopped: readonly StoppedStray[] = [], nowMs = 0): string {
-  const it = judge(strays, stopped, nowMs);
+  const it = judge(strays, stopped, nowMs, ALONE);
   return it.kind === 'blocked' ? `${it.ending.code} ${it.ending.reason}` : it.kind;
 }
 
 test('only own, proven and declared strays are stopped', () => {
   const grades: readonly Grade[] = ['own', 'proven', 'declared', 'likely', 'hint'];
   const all = grades.map((grade, index) => stray(10 + index, { grade }));
-  const it = judge(all, [], 0);
+  const it = judge(all, [], 0, ALONE);
   assert.equal(it.kind, 'stop');
   assert.deepEqual(it.kind === 'stop' && it.strays.map(({ pid }) => pid), [10, 11, 12]);
   assert.equal(verdict(all.slice(3)), 'free');
@@ -84,4 +88,16 @@ test('an own leftover does not count as coming back: whoever started it is dead'
   const own = [10, 11, 12, 13].map((pid) => stray(pid, { grade: 'own' }));
   const stopped = own.flatMap((it, index) => livesOf([it], [it], index));
   assert.equal(verdict([stray(14, { grade: 'own' })], stopped, 10), 'stop');
+});
+
+test("a living supervisor's worker is named and not touched; with a lease that one decides", () => {
+  const worker = stray(10, { grade: 'likely', supervisor: { pid: 9 } });
+  assert.match(verdict([worker, stray(11)]), /^75 .*pid 9, with its worker pid 10.*kill 9$/);
+  assert.equal(judge([worker], [], 0, { ...ALONE, leased: true }).kind, 'free');
+});
+
+test('one that polls another bot as well ends it with 75, unless that was asked for', () => {
+  const both = stray(10, { silences: ['42'] });
+  assert.match(verdict([both]), /^75 .*polls bot 42 as well.*singlepoll start --takeover/);
+  assert.equal(judge([both], [], 0, { ...ALONE, silencesOthers: true }).kind, 'stop');
 });

@@ -32,7 +32,16 @@ test(`${SEEDS} schedules from seed ${FIRST} on: one worker, no strays beside it,
   }
   if (SEEDS < 1_000) return;
   // A simulation in which nothing happens would pass as well.
-  const much = ['spawns', 'unplanned exits', 'strays stopped', 'SIGTERM', 'SIGKILL', 'crash loops'];
+  const much = [
+    'spawns',
+    'unplanned exits',
+    'strays stopped',
+    'SIGTERM',
+    'SIGKILL',
+    'crash loops',
+    'exits in an outage',
+    'exits in doubt',
+  ];
   const ends = ['exit 0', 'exit 1', 'exit 69', 'exit 75', 'exit 77', 'exit 127', 'exit 139'];
   for (const name of [...much, ...ends]) assert.ok((counts[name] ?? 0) > 20, `${name}: ${counts[name] ?? 0}`);
   const phases = ['sweeping', 'starting', 'polling', 'stopping', 'backoff'];

@@ -58,6 +58,7 @@ const ROWS: readonly Row[] = [
   ['standby', 'spawned 501', 'nobody was to be spawned', 'a bug'],
   ['standby', 'polled', 'a late sign of the last worker, nothing', nothing('standby')],
   ['standby', 'exited 127', 'a late report of a failed start decides nothing', nothing('standby')],
+  ['standby', 'probed out', 'nobody has asked', 'a bug'],
   ['standby', 'tree-stopped', 'no tree is being stopped', 'a bug'],
   ['standby', 'ask-stop SIGTERM', 'heads for exit', stopping],
   ['standby', 'ask-restart SIGHUP', 'there is nothing to restart', nothing('standby')],
@@ -90,6 +91,7 @@ const ROWS: readonly Row[] = [
   ['sweeping', 'spawned 501', 'there is nobody to be spawned', 'a bug'],
   ['sweeping', 'polled', 'a late sign of the last worker, nothing', nothing('sweeping')],
   ['sweeping', 'exited 127', 'a late report of a failed start decides nothing', nothing('sweeping')],
+  ['sweeping', 'probed out', 'nobody has asked', 'a bug'],
   ['sweeping', 'tree-stopped', 'no tree is being stopped', 'a bug'],
   ['sweeping', 'ask-stop SIGTERM', 'stops what the last worker left, heads for exit', stopping],
   ['sweeping', 'ask-restart SIGHUP', 'no back-off after this sweep', nothing('sweeping')],
@@ -117,6 +119,7 @@ const ROWS: readonly Row[] = [
       '→ sweeping',
     ],
   ],
+  ['starting', 'probed out', 'nobody has asked', 'a bug'],
   ['starting', 'tree-stopped', 'no tree is being stopped', 'a bug'],
   ['starting', 'ask-stop SIGTERM', 'stops the tree, heads for exit', stopping],
   ['starting', 'ask-restart SIGHUP', 'stops the tree, heads for the next spawn', replacing],
@@ -139,6 +142,7 @@ const ROWS: readonly Row[] = [
       '→ sweeping',
     ],
   ],
+  ['polling', 'probed out', 'nobody has asked', 'a bug'],
   ['polling', 'tree-stopped', 'no tree is being stopped', 'a bug'],
   ['polling', 'ask-stop SIGTERM', 'stops the tree, heads for exit', stopping],
   ['polling', 'ask-restart SIGHUP', 'stops the tree, heads for the next spawn', replacing],
@@ -151,6 +155,7 @@ const ROWS: readonly Row[] = [
   ['stopping', 'spawned 501', 'its pid comes late; it goes with the tree', nothing('stopping')],
   ['stopping', 'polled', 'its last poll, nothing', nothing('stopping')],
   ['stopping', 'exited SIGTERM', 'the leader has gone, the tree is waited for', nothing('stopping')],
+  ['stopping', 'probed out', 'nobody has asked', 'a bug'],
   [
     'stopping',
     'tree-stopped',
@@ -168,6 +173,12 @@ const ROWS: readonly Row[] = [
   ['backoff', 'spawned 503', 'there is nobody to be spawned', 'a bug'],
   ['backoff', 'polled', 'a late sign of the last worker, nothing', nothing('backoff')],
   ['backoff', 'exited 1', 'there is nobody to end', 'a bug'],
+  [
+    'backoff',
+    'probed out',
+    'the Bot API answers again: looks for strays once more',
+    ['say [worker] starting it again at once', 'sweep #5', '→ sweeping'],
+  ],
   ['backoff', 'tree-stopped', 'no tree is being stopped', 'a bug'],
   [
     'backoff',
@@ -191,6 +202,7 @@ const ROWS: readonly Row[] = [
       'leased',
       'unleased lost',
       'swept',
+      'probed',
       'spawned 501',
       'polled',
       'exited 1',
@@ -219,6 +231,7 @@ test('the rows above are the whole table', () => {
     leased: true,
     unleased: true,
     swept: true,
+    probed: true,
     spawned: true,
     polled: true,
     'worker-exited': true,
@@ -241,6 +254,7 @@ test('an answer to a question that is closed does nothing, wherever it arrives',
     for (const text of [
       'leased #99',
       'swept #99',
+      'probed #99',
       'swept #99 75 late',
       'tree-stopped #99',
       'backoff-due #99',
@@ -372,6 +386,41 @@ test('the first unplanned exit in five minutes is answered at once, whatever the
   assert.equal(exitAt(first, 300_004).delayMs, 0);
   const leased = { ...first, phase: 'standby' as const };
   assert.equal(step(leased, parseEvent(5, 'leased', leased), POLICY)[0].unplannedAtMs, null);
+});
+
+test('an exit while the Bot API is in doubt: it is asked once the leftovers are gone', () => {
+  const policy = { ...POLICY, maxRestarts: 1 };
+  const early = ['booted', 'swept', 'spawned 501', 'exited 1', 'swept', 'spawned 502'];
+  const doubtful = after([...early, 'exited 3 in-doubt'], policy);
+  assert.equal(doubtful.phase, 'sweeping');
+  const asked = after([...early, 'exited 3 in-doubt', 'swept'], policy);
+  assert.deepEqual([asked.phase, asked.exitsAtMs.length], ['backoff', 1]);
+  assert.deepEqual(done(doubtful, 'swept', policy), ['probe #4', '→ backoff']);
+  // Out of reach: the exit does not count, however many there were.
+  assert.deepEqual(done(asked, 'probed out', policy), [
+    'say [worker] starting it again at once',
+    'sweep #5',
+    '→ sweeping',
+  ]);
+  const [next] = step(asked, parseEvent(9, 'probed out', asked), policy);
+  assert.deepEqual([next.exitsAtMs.length, next.failures, next.delayMs], [1, 0, 0]);
+  // It answers at once: the exit was the worker's own affair.
+  assert.deepEqual(done(asked, 'probed', policy), [
+    'say [worker] crash loop: 2 exits within 5 min; giving up. Its last lines:',
+    'stop-tree #5',
+    '→ stopping',
+  ]);
+  assert.deepEqual(done(asked, 'probed'), [
+    'say [worker] starting it again in 1 s (2 exits in a row)',
+    'sweep #5',
+    '→ sweeping',
+  ]);
+  // A 409 is an answer, and --restart decides before anybody is asked.
+  const state = after(early);
+  assert.ok(done(state, 'exited 3 conflict in-doubt').includes('sweep #3'));
+  assert.equal(after([...early, 'exited 3 conflict in-doubt']).next, 'wait');
+  assert.ok(done(state, 'exited 3 in-doubt', { ...POLICY, restart: 'never' }).includes('stop-tree #3'));
+  assert.deepEqual(done(asked, 'ask-restart SIGHUP'), ['sweep #5', '→ sweeping']);
 });
 
 test('back-off: none after the first exit of a row, then MIN, doubling, ±20 %, never above MAX', () => {

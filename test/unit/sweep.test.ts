@@ -46,6 +46,9 @@ function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<
     report: { line: (_tag, text) => void lines.push(text), drained: async () => {} },
     stopTimeoutMs: 1_000,
     dryRun: false,
+    prover: null,
+    silencesOthers: false,
+    leased: false,
     worker: () => null,
     onSurvey: () => {},
     signal: halt.signal,
@@ -54,20 +57,22 @@ function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<
   return { sweeper, lines, stops, halt, there };
 }
 
+const NEVER = new AbortController().signal;
+
 test('with nobody there the way is free at once, without a promise', () => {
   const { sweeper, stops } = sweeperOn([]);
-  assert.equal(sweeper.quick(), null);
+  assert.equal(sweeper.quick(NEVER), null);
   assert.deepEqual(stops, []);
 });
 
 test('two sweeps at once are one: the same stray is stopped once and counts as one life', async () => {
   const { sweeper, stops, there } = sweeperOn([stray(10)]);
-  assert.deepEqual(await Promise.all([sweeper.quick(), sweeper.quick()]), [null, null]);
+  assert.deepEqual(await Promise.all([sweeper.again(NEVER), sweeper.again(NEVER)]), [null, null]);
   assert.deepEqual(stops, [[10]]);
   there.push(stray(11));
-  assert.equal(await sweeper.quick(), null, 'the second life is late, not coming back');
+  assert.equal(await sweeper.again(NEVER), null, 'the second life is late, not coming back');
   there.push(stray(12));
-  assert.equal((await sweeper.quick())?.code, 75);
+  assert.equal((await sweeper.again(NEVER))?.code, 75);
   assert.deepEqual(stops, [[10], [11]]);
 });
 
@@ -75,21 +80,21 @@ test('a stray that had left before the first signal was not stopped: no life of 
   const { sweeper, lines, there } = sweeperOn([stray(10)], async (strays) =>
     stopOf(strays, strays[0]!.pid === 10 ? [] : undefined),
   );
-  assert.equal(await sweeper.quick(), null);
+  assert.equal(await sweeper.again(NEVER), null);
   assert.ok(lines.includes('gone already, by itself'), lines.join('\n'));
   for (const pid of [11, 12]) {
     there.push(stray(pid));
-    assert.equal(await sweeper.quick(), null, `pid ${pid}`);
+    assert.equal(await sweeper.again(NEVER), null, `pid ${pid}`);
   }
   there.push(stray(13));
-  assert.equal((await sweeper.quick())?.code, 75);
+  assert.equal((await sweeper.again(NEVER))?.code, 75);
 });
 
 test('aborted, it starts nothing and gives no verdict', async () => {
   const { sweeper, stops, halt } = sweeperOn([stray(10)]);
-  const under = sweeper.quick();
+  const under = sweeper.again(NEVER);
   halt.abort();
   assert.equal(await under, null);
-  assert.equal(sweeper.quick(), null);
+  assert.equal(await sweeper.again(NEVER), null);
   assert.deepEqual(stops, []);
 });
