@@ -5,9 +5,9 @@
 
 import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
-import type { Stray } from '../strays/finder.ts';
 import { type Paint, painter } from '../output/paint.ts';
 import { leaseWords, RIVAL_ELSEWHERE } from '../output/words.ts';
+import type { Stray } from '../strays/finder.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
@@ -25,10 +25,7 @@ export async function run(invocation: Invocation): Promise<number> {
   await prober?.refuseBesideWorker(config);
   const doc = await supervisorStatus(config);
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
-  const [found, lease] = await Promise.all([
-    survey(config, null),
-    doc ? doc.lease : lookForLease(config),
-  ]);
+  const [found, lease] = await Promise.all([survey(config, null), doc ? doc.lease : lookForLease(config)]);
   const strays = found.strays.filter(({ pid }) => !tree.has(pid));
   const others = strays.filter(({ grade }) => grade !== 'hint');
   const paint = await painter(process.stdout, process.env);

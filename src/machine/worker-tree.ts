@@ -2,15 +2,16 @@
  * The worker's own tree: its descendants, and whatever else carries this run's SINGLEPOLL_RUN, wherever it has moved to.
  * Looks at it, sees whether it talks to the Bot API, stops it whole.
  */
-import { leftBy, surroundings } from '../strays/family.ts';
+
 import type { Target } from '../core/ladder.ts';
-import { gather } from '../strays/tree.ts';
 import { plainCommand } from '../output/plain.ts';
+import { leftBy, surroundings } from '../strays/family.ts';
+import type { TreeRow } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
-import { apiRootOf, createConnectionFinder } from './sockets.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
-import type { TreeRow } from '../strays/finder.ts';
+import { gather } from '../strays/tree.ts';
+import { apiRootOf, createConnectionFinder } from './sockets.ts';
 
 export interface WorkerTree {
   /** The leader (null when it has ended) and all that belongs to it, parents first. */

@@ -67,7 +67,9 @@ export function isSinglepoll(program: Program): boolean {
   return program.scripts.some(
     (script) =>
       /(?:^|\/)singlepoll(?:\.c?js)?$/.test(script) ||
-      /(?:^|\/)singlepoll\/(?:dist|bin|src|src\/strays)\/(?:cli|inspector-child)\.(?:cjs|js|ts)$/.test(script),
+      /(?:^|\/)singlepoll\/(?:dist|bin|src|src\/strays)\/(?:cli|inspector-child)\.(?:cjs|js|ts)$/.test(
+        script,
+      ),
   );
 }
 

@@ -51,7 +51,9 @@ export function survey(snapshot: Snapshot, facts: Facts, around = surroundings(s
     const graded = grade(proc, facts, around);
     if (graded) found.push(graded);
   }
-  return shareVerdicts(found, around).sort((a, b) => ORDER[a.grade] - ORDER[b.grade] || a.proc.pid - b.proc.pid);
+  return shareVerdicts(found, around).sort(
+    (a, b) => ORDER[a.grade] - ORDER[b.grade] || a.proc.pid - b.proc.pid,
+  );
 }
 
 /**
@@ -107,7 +109,12 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   if (holds) traces.push(HOLDS);
   if (facts.connected.has(proc.pid)) traces.push('connected');
   if (others.length > 0) traces.push(`also holds the token of ${names(others)}`);
-  const result = (level: Grade, ...proof: string[]): Graded => ({ proc, grade: level, proof, supervisor: null });
+  const result = (level: Grade, ...proof: string[]): Graded => ({
+    proc,
+    grade: level,
+    proof,
+    supervisor: null,
+  });
   /** What would be stopped, were it not for a supervisor that lives. */
   const guilty = (level: Grade, ...proof: string[]): Graded =>
     supervisor === null
@@ -117,7 +124,8 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   const isTool = kind !== null && kind !== 'proxy' && !(kind === 'shell' && !isInteractiveShell(proc.argv));
   if (carried === facts.botId || isLeft) {
     const mark = isLeft ? 'left behind by an earlier worker' : 'SINGLEPOLL_BOT in environment';
-    if (proc.env?.deploy) return result('hint', mark, ...traces, 'but started in deploy mode: told not to poll');
+    if (proc.env?.deploy)
+      return result('hint', mark, ...traces, 'but started in deploy mode: told not to poll');
     return isTool ? result('hint', mark, ...traces, `but a ${kind}`) : guilty('own', mark, ...traces);
   }
   const polls = reaction === 'twice' || (reaction === 'once' && holds && others.length === 0);
@@ -136,7 +144,8 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     const doubts = doubtsAboutMatch(proc, match.inScope, facts);
     return doubts.length === 0 ? guilty('declared', ...proof) : result('likely', ...proof, ...doubts);
   }
-  if (reaction) return { ...result('likely', ...traces, 'received something when we polled, once'), supervisor };
+  if (reaction)
+    return { ...result('likely', ...traces, 'received something when we polled, once'), supervisor };
   if (holds) return result(facts.connected.has(proc.pid) ? 'likely' : 'hint', ...traces);
   return match?.inScope
     ? result('hint', `a word of its command line matches --stray ${match.pattern}`, ...traces)

@@ -4,10 +4,11 @@
  * beyond them: what a person types into, a process manager, singlepoll. Downwards and sideways: everything that
  * belongs to them, also when it has moved to another session, group or parent.
  */
-import type { Proc, Snapshot } from './process.ts';
+
 import { bystander, isInteractiveShell } from './bystander.ts';
 import { descend, type Place, type Surroundings, surroundings } from './family.ts';
 import { isUntouchable } from './grade.ts';
+import type { Proc, Snapshot } from './process.ts';
 import { baseName, type Program, readProgram } from './program.ts';
 
 export interface TreePlan {

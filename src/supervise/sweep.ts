@@ -7,9 +7,9 @@ import type { StoppedStray } from '../core/comeback.ts';
 import type { StrayEntry } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
-import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
+import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 
 export interface SweeperOptions {
   readonly finder: StrayFinder;
