@@ -65,6 +65,7 @@ export async function superviseLocked(
             stopTimeoutMs: config.stopTimeoutMs,
             dryRun: false,
             worker: () => running?.worker() ?? null,
+            former: () => running?.former() ?? null,
             onSurvey: (strays, uninspectable) => Object.assign(facts, { strays, uninspectable }),
             onStopped: (strays) => {
               facts.straysStopped += strays.length;

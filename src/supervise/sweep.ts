@@ -18,6 +18,8 @@ export interface SweeperOptions {
   readonly dryRun: boolean;
   /** The present worker, so that it is never taken for a stray; null between two. */
   readonly worker: () => NonNullable<LookOptions['worker']> | null;
+  /** Pid of the worker before; null where there was none. */
+  readonly former?: () => number | null;
   /** What was found and is still there, for `status`. */
   readonly onSurvey: (strays: readonly StrayEntry[], uninspectable: number) => void;
   /** Verified gone; of each its whole tree. Never empty. */
@@ -33,6 +35,8 @@ export interface Sweeper {
   thorough(): Promise<Ending | null>;
   /** The look before a respawn: at once (not a promise) where nothing is to be stopped. */
   quick(): Ending | null | Promise<Ending | null>;
+  /** The look beside a running worker, which may take its time. */
+  beside(): Promise<Ending | null>;
   /** Elapsed time of the last stop of a stray; -Infinity where there was none. */
   lastStopAtMs(): number;
   /** A reason to end that was told when it was found. */
@@ -52,7 +56,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
   let clearing: Promise<Ending | null> | null = null;
 
-  const lookOptions = (): LookOptions => ({ worker: options.worker(), signal });
+  const lookOptions = (): LookOptions => {
+    const worker = options.worker();
+    return { worker, former: worker ? null : (options.former?.() ?? null), signal };
+  };
 
   /** Never two at once. Aborted, it ends without a verdict and without a further signal. */
   function sweep(look: Promise<Survey>): Promise<Ending | null> {
@@ -223,6 +230,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       if (!ending && !signal.aborted) tellResult(await look);
       return ending;
     },
+    async beside() {
+      if (signal.aborted) return null;
+      if (clearing) return (await clearing) ?? this.beside();
+      return sweep(finder.look(lookOptions()));
+    },
     quick() {
       if (signal.aborted) return null;
       if (clearing) return clearing.then((ending) => ending ?? this.quick());
@@ -230,7 +242,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       publish(survey);
       const verdict = judge(survey.strays.map(toSuspect), stopped, nowMs());
       if (verdict.kind === 'free') return null;
-      // Something is there: look properly, with the respawner named, before anything is done about it.
+      // What our own worker left behind has no other starter: it is stopped at once.
+      if (verdict.kind === 'stop' && verdict.strays.every(({ grade }) => grade === 'own'))
+        return sweep(Promise.resolve(survey));
+      // Something else is there: look properly, with the respawner named, before anything is done about it.
       return sweep(finder.look(lookOptions()));
     },
   };

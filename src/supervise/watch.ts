@@ -1,6 +1,5 @@
 /**
- * What is looked at while the worker runs: late strays, the webhook, signs of polling, the heartbeat. All of it cheap: the
- * look for strays is spaced so that it takes less than a thousandth of one core however many processes there are.
+ * What is looked at while the worker runs: strays at its start and at a 409, the webhook, signs of polling, the heartbeat.
  */
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { Report } from '../output/report.ts';
@@ -22,10 +21,8 @@ export interface WatchOptions {
   readonly gateway: boolean;
 }
 
-const STRAYS_MIN_MS = 5_000;
-const STRAYS_MAX_MS = 60_000;
-/** Share of one core that looking for strays may take: 1/4000. */
-const STRAYS_COST_FACTOR = 4_000;
+/** What an earlier worker left behind and has moved to a session of its own is looked for beside the next one. */
+const MOVED_AWAY_LOOK_MS = 100;
 /** A worker in a fight names a 409 every few seconds; looking at each is enough. */
 const CONFLICT_LOOK_EVERY_MS = 2_000;
 const NOBODY_HERE_AFTER_MS = 1_500;
@@ -56,25 +53,16 @@ export function watch(options: WatchOptions): () => void {
 
   const alive = () => ['starting', 'polling'].includes(running.loop.state.phase);
 
-  /** Returns what the look itself cost, in milliseconds of processor time; what was stopped then goes on beside it. */
-  function lookForStrays(): number {
-    if (stopped || !alive()) return 0;
-    const before = process.cpuUsage();
-    const answer = options.sweeper.quick();
-    const { user, system } = process.cpuUsage(before);
-    Promise.resolve(answer)
+  function lookForStrays(): void {
+    if (stopped || !alive()) return;
+    options.sweeper
+      .beside()
       .then((blocked) => {
         if (blocked && alive()) running.loop.send({ kind: 'blocked', ending: blocked });
       })
       .catch((error: unknown) =>
         report.line('stray', `the look for strays failed: ${String(error)}`, 'error'),
       );
-    return (user + system) / 1_000;
-  }
-
-  function strays(): void {
-    const costMs = lookForStrays();
-    later(Math.min(STRAYS_MAX_MS, Math.max(STRAYS_MIN_MS, costMs * STRAYS_COST_FACTOR)), strays);
   }
 
   let conflictLookAtMs = Number.NEGATIVE_INFINITY;
@@ -162,11 +150,8 @@ export function watch(options: WatchOptions): () => void {
     if (state.phase !== 'starting' || state.pid === null || state.spawn === seenSpawn) return;
     seenSpawn = state.spawn;
     signOfPolling(state.spawn, 0);
-    if (state.spawn === 1) {
-      for (const ms of COMEBACK_LOOKS_MS) later(ms, () => void lookForStrays());
-    }
+    for (const ms of state.spawn === 1 ? COMEBACK_LOOKS_MS : [MOVED_AWAY_LOOK_MS]) later(ms, lookForStrays);
   });
-  later(STRAYS_MIN_MS, strays);
   later(WEBHOOK_EVERY_MS, webhook);
   later(options.heartbeatMs, heartbeat);
   return () => {
