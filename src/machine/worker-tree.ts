@@ -14,6 +14,8 @@ import { gather } from '../strays/tree.ts';
 import { apiRootOf, createConnectionFinder } from './sockets.ts';
 
 export interface WorkerTree {
+  /** A worker has begun: its session belongs to the tree, also once it has ended. */
+  led(leader: number): void;
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly TreeRow[];
   /** Some process of the tree has a connection to the Bot API now. */
@@ -82,6 +84,9 @@ export function createWorkerTree(
   }
 
   return {
+    led(leader) {
+      lastLeader = leader;
+    },
     list: (leader) =>
       members(processes.quick(), leader, []).map(({ pid, ppid, argv, comm }) => ({
         pid,

@@ -69,6 +69,8 @@ export interface Running {
   readonly loop: Loop;
   /** The worker that lives, as strays are told apart from it. */
   worker(): { pid: number; run: string; spawn: string } | null;
+  /** Pid of the last worker, also once it has ended: what is left of its session is ours. */
+  former(): number | null;
   forward(signal: NodeJS.Signals): void;
   /** No grace any more for a tree that is being stopped. */
   kill(): void;
@@ -99,6 +101,7 @@ export function runSupervisor(context: RunContext): Running {
   const conflictListeners: ((named: boolean) => void)[] = [];
   const pumps: (Pump & { readonly from: OutputName })[] = [];
   /** `ended`: its leader has; `gone`: the table has heard of it. */
+  let former: number | null = null;
   let worker: {
     process: WorkerProcess;
     spawn: number;
@@ -298,6 +301,8 @@ export function runSupervisor(context: RunContext): Running {
     setTimeout(() => void prepareNext(), NEXT_AFTER_MS).unref();
     if (!process_) return null;
     worker = { process: process_, spawn: number, ended: leaderEnded, gone };
+    former = process_.pid;
+    tree.led(process_.pid);
     guard.watch(process_.pid, setpriv !== null);
     gateway?.port.spawned(process_.pid);
     gateway?.watch.spawned();
@@ -475,6 +480,7 @@ export function runSupervisor(context: RunContext): Running {
     loop,
     worker: () =>
       worker ? { pid: worker.process.pid, run: context.run, spawn: String(worker.spawn) } : null,
+    former: () => former,
     forward(signal) {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);

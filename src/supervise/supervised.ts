@@ -86,6 +86,7 @@ export async function superviseLocked(
             leased: right !== null,
             onLate: () => watching?.reacted(),
             worker: () => running?.worker() ?? null,
+            former: () => running?.former() ?? null,
             onSurvey: (strays, uninspectable) => Object.assign(facts, { strays, uninspectable }),
             onStopped: (strays) => {
               facts.straysStopped += strays.length;

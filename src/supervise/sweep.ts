@@ -29,6 +29,8 @@ export interface SweeperOptions {
   readonly leased: boolean;
   /** The present worker, so that it is never taken for a stray; null between two. */
   readonly worker: () => NonNullable<LookOptions['worker']> | null;
+  /** Pid of the worker before; null where there was none. */
+  readonly former?: () => number | null;
   /** What was found and is still there, for `status`. */
   readonly onSurvey: (strays: readonly StrayEntry[], uninspectable: number) => void;
   /** Verified gone; of each its whole tree. Never empty. */
@@ -81,8 +83,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   function lookOptions(abandoned: AbortSignal): LookOptions {
     const evidence = prover?.evidence();
+    const worker = options.worker();
     return {
-      worker: options.worker(),
+      worker,
+      former: worker ? null : (options.former?.() ?? null),
       signal: AbortSignal.any([signal, abandoned]),
       ...(evidence ? { evidence } : {}),
     };

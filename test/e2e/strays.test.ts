@@ -88,7 +88,9 @@ test('innocents, all at once: none is graded as to be stopped, and none is stopp
   await until(() => world.polling().size >= 3, 'the other bots poll');
 
   const strays = finder([/production_polling_bot\.py/, /gunicorn/], 'any');
-  const { strays: found } = await strays.look({ evidence: { connected: world.polling(), reactions: new Map() } });
+  const { strays: found } = await strays.look({
+    evidence: { connected: world.polling(), reactions: new Map() },
+  });
   for (const [name, pid] of innocents) {
     const stray = found.find((one) => one.pid === pid);
     assert.ok(!stray || !isStopped(stray.grade), `${name}: ${stray?.grade} ${stray?.proof}`);

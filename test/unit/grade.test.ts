@@ -71,7 +71,12 @@ for (const [name, stray, facts, grade, proof] of [
     py({ env: ours, otherBots: ['222222'] }),
     reacted('once'),
     'likely',
-    ['holds the token', 'connected', 'also holds the token of bot 222222', 'received something when we polled, once'],
+    [
+      'holds the token',
+      'connected',
+      'also holds the token of bot 222222',
+      'received something when we polled, once',
+    ],
   ],
   ['two tokens, reacted twice', py({ env: ours, otherBots: ['222222'] }), reacted('twice'), 'proven', null],
   ["another bot's token only, reacted once", py({ otherBots: ['222222'] }), reacted('once'), 'likely', null],
@@ -153,7 +158,10 @@ for (const [name, stray, facts] of [
 ] as const satisfies readonly (readonly [string, Proc, Partial<Facts>])[]) {
   test(`never stopped: ${name}`, () => {
     const found = gradeOf(stray, { ...reacted('twice'), ...facts });
-    assert.ok(found === null || ['hint', 'likely'].includes(found.grade), `${found?.grade}: ${found?.proof.join(', ')}`);
+    assert.ok(
+      found === null || ['hint', 'likely'].includes(found.grade),
+      `${found?.grade}: ${found?.proof.join(', ')}`,
+    );
   });
 }
 
@@ -186,7 +194,12 @@ test('an earlier spawn of the same run is own, also between two workers', () => 
 test('descendants of the worker are its tree, also when their environment is wiped', () => {
   const worker = proc(99, 50, 'gunicorn app:app', { env: ours });
   const child = py({ ppid: 99, env: null });
-  assert.equal(gradeOf({ ...child, ...named() }, { ...reacted('twice'), worker: { pid: 99, run: 'r', spawn: '2' } }, [worker]), null);
+  assert.equal(
+    gradeOf({ ...child, ...named() }, { ...reacted('twice'), worker: { pid: 99, run: 'r', spawn: '2' } }, [
+      worker,
+    ]),
+    null,
+  );
 });
 
 test('a shell of a person with the cookie is a hint; a shell with a script is own', () => {
