@@ -1,11 +1,13 @@
 /**
- * The worker's own tree: its descendants, and whatever else carries this run's SINGLEPOLL_RUN, wherever it has moved to.
+ * The worker's own tree: its descendants, whatever else carries this run's SINGLEPOLL_RUN, wherever it has moved to, and what was
+ * noted as its offspring before.
  * Looks at it, sees whether it talks to the Bot API, stops it whole.
  */
 import { surroundings } from '../core/family.ts';
 import type { Target } from '../core/ladder.ts';
-import { gather } from '../core/tree.ts';
+import { gather, maySignal } from '../core/tree.ts';
 import { plainCommand } from '../output/plain.ts';
+import { createOffspring, type Offspring } from './offspring.ts';
 import { createProcReader, type ProcReader } from './proc.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { apiRootOf, createConnectionFinder } from './sockets.ts';
@@ -13,6 +15,8 @@ import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts'
 import type { TreeRow } from './strays.ts';
 
 export interface WorkerTree {
+  /** Looked at by the guard while the worker lives. */
+  readonly offspring: Offspring;
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly TreeRow[];
   /** Some process of the tree has a connection to the Bot API now. */
@@ -46,6 +50,8 @@ export function createWorkerTree(
 ): WorkerTree {
   const connections = options.apiRoot === null ? null : createConnectionFinder(apiRootOf(options.apiRoot));
 
+  const offspring = createOffspring();
+
   function members(leader: number | null, listed: readonly Target[]): Proc[] {
     const snapshot: Snapshot = reader.snapshot();
     const place = { botId: options.botId, selfPid: process.pid, worker: null, helperPids: new Set<number>() };
@@ -56,11 +62,16 @@ export function createWorkerTree(
       const proc = snapshot.procs.get(it.pid);
       if (!proc || proc.state === 'Z') former.add(it.pid);
     }
+    const noted = new Map(offspring.list().map((it) => [it.pid, it.startId]));
+    const isNoted = (proc: Proc) => noted.get(proc.pid) === proc.startId && maySignal(proc, place, around);
     const roots = [...snapshot.procs.values()].filter(
       (proc) =>
         proc.state !== 'Z' &&
         proc.pid !== process.pid &&
-        (proc.pid === leader || proc.env?.run === options.run || before.get(proc.pid) === proc.startId),
+        (proc.pid === leader ||
+          proc.env?.run === options.run ||
+          before.get(proc.pid) === proc.startId ||
+          isNoted(proc)),
     );
     // The leader first: it is the one to hear of the stop before its children vanish under it.
     roots.sort((a, b) => Number(b.pid === leader) - Number(a.pid === leader));
@@ -68,6 +79,7 @@ export function createWorkerTree(
   }
 
   return {
+    offspring,
     list: (leader) =>
       members(leader, []).map(({ pid, ppid, argv, comm }) => ({
         pid,
