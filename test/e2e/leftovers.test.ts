@@ -1,12 +1,12 @@
 // What the kernel's death signal and the run's id don't reach: a worker that changes its user, children that dropped the id and
 // took a session of their own, and whose parents have ended.
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { allGone, type Bed, bed, node, worker } from '../support/bed.ts';
-import type { Running } from '../support/cli.ts';
-import { alive, readProc } from '../support/proc.ts';
+import { PROGRAM, type Running } from '../support/cli.ts';
+import { alive, allPids, commandOf, readProc } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
@@ -27,6 +27,27 @@ for (const [how, command] of [
     await allGone([pid], 5_000);
   });
 }
+
+test('kill -9: a set-user-id worker goes with a supervisor that is not root', async (t) => {
+  const b = await bed(t);
+  const sleep = join(b.project, 'sleep');
+  copyFileSync('/bin/sleep', sleep);
+  chownSync(sleep, 65532, 65532);
+  chmodSync(sleep, 0o4755);
+  chownSync(b.stateDir, 65533, 65533);
+  const user = ['--reuid=65533', '--regid=65533', '--clear-groups', process.execPath, '--', PROGRAM];
+  const run = b.spawn('setpriv', [...user, 'start', '--', sleep, '1000'], { env: b.env });
+  await run.waitFor(/started, pid \d+/);
+  const pid = Number(/started, pid (\d+)/.exec(run.stderr())?.[1]);
+  b.own(pid);
+  await until('the worker to be another user', () => statSync(`/proc/${pid}`).uid === 65532);
+  const children = () => allPids().filter((it) => readProc(it)?.ppid === run.pid);
+  await until('the guard', () => children().some((it) => commandOf(it).endsWith('singlepoll-guard')), {
+    seen: run.seen,
+  });
+  run.signal('SIGKILL');
+  await allGone([pid], 5_000);
+});
 
 const pidIn = (b: Bed, name: string): number => Number(readFileSync(join(b.project, name), 'utf8'));
 
