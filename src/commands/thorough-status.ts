@@ -5,10 +5,12 @@
 import type { Config } from '../config/config.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
+import { requireProcesses } from './context.ts';
 import { isDenied, type Located, locate, unreachable } from './locate.ts';
 import { statusOf } from './status-of.ts';
 
 export async function thoroughStatus(config: Config): Promise<StatusDocument> {
+  requireProcesses();
   let located: Located | null = null;
   try {
     located = await locate(config);

@@ -6,7 +6,10 @@ import type { Level } from '../output/paint.ts';
 import { count, duration, RIVAL_ELSEWHERE } from '../output/words.ts';
 
 /** `here`: what is known of it, where it was found on this machine. */
-export function rivalryWords(saying: RivalrySaying, here: string | null = null): { text: string; level: Level } {
+export function rivalryWords(
+  saying: RivalrySaying,
+  here: string | null = null,
+): { text: string; level: Level } {
   switch (saying.what) {
     case 'overlap':
       return {

@@ -96,7 +96,7 @@ export function runSupervisor(context: RunContext): Running {
     context;
   const { reach } = context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
-  const guard = createGuard();
+  const guard = createGuard(tree.offspring);
   const listeners: (() => void)[] = [];
   const conflictListeners: ((named: boolean) => void)[] = [];
   const pumps: (Pump & { readonly from: OutputName })[] = [];
@@ -225,6 +225,17 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
+    const swept = sweepAgain(abandoned);
+    return swept instanceof Promise ? swept.then(stopLost) : stopLost(swept);
+  }
+
+  /** A child of the last worker without a trace of this run is no stray to a sweep. */
+  function stopLost(blocked: Ending | null): Ending | null | Promise<Ending | null> {
+    if (blocked || tree.offspring.list().length === 0) return blocked;
+    return tree.stop(null, stopOptions()).then(() => null);
+  }
+
+  function sweepAgain(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
     if (guarding) {
       const { webhook, sweeper } = guarding;
       const looked = webhook.again(abandoned, true);
