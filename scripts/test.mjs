@@ -2,9 +2,9 @@
 //   npm test                      everything
 //   npm test -- unit              only files whose path contains "unit"; several words: any of them
 // Longer chaos: SP_TEST_LOCK_ROUNDS=1000 SP_TEST_KILL_ROUNDS=200 SP_TEST_BIG_MB=2048 npm test -- e2e
-import { spawnSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { bringPackages, buildWhenStale, listFiles } from './prepare.mjs';
+import { runTestFiles } from './test-files.mjs';
 
 const words = process.argv.slice(2);
 const files = listFiles('test')
@@ -26,11 +26,4 @@ const batches = [
   { names: files.filter(isPunctual), atOnce: cores },
   { names: files.filter((path) => !isPunctual(path)), atOnce: cores + 1 },
 ];
-for (const { names, atOnce } of batches) {
-  if (names.length === 0) continue;
-  const options = ['--import', 'tsx', '--test', '--test-reporter=spec', '--test-timeout=600000'];
-  const run = spawnSync(process.execPath, [...options, `--test-concurrency=${atOnce}`, ...names], {
-    stdio: 'inherit',
-  });
-  if (run.status !== 0) process.exitCode = run.status ?? 1;
-}
+if (!(await runTestFiles(batches))) process.exitCode = 1;

@@ -6,6 +6,7 @@ import { surroundings } from '../core/family.ts';
 import type { Target } from '../core/ladder.ts';
 import { gather } from '../core/tree.ts';
 import { plainCommand } from '../output/plain.ts';
+import { holdsRequest } from './held-request.ts';
 import { createProcReader, type ProcReader } from './proc.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { apiRootOf, createConnectionFinder } from './sockets.ts';
@@ -15,6 +16,8 @@ import type { TreeRow } from './strays.ts';
 export interface WorkerTree {
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly TreeRow[];
+  /** Some process of the tree waits for an answer of the Bot API, as a poller does; null: the system does not tell. */
+  holdsRequest(leader: number | null): Promise<boolean | null>;
   /** Some process of the tree has a connection to the Bot API now. */
   connected(leader: number | null): Promise<boolean>;
   /** Stops everything; `now` aborted means no more grace. */
@@ -74,6 +77,11 @@ export function createWorkerTree(
         ppid,
         command: plainCommand(argv.length > 0 ? argv : [comm]),
       })),
+    async holdsRequest(leader) {
+      if (options.apiRoot === null) return false;
+      const pids = members(leader, []).map(({ pid }) => pid);
+      return await holdsRequest(options.apiRoot, pids);
+    },
     async connected(leader) {
       if (!connections) return false;
       await connections.refresh();

@@ -132,6 +132,7 @@ export function runSupervisor(context: RunContext): Running {
     maxRestarts: config.maxRestarts,
     maxRestartsPeriodMs: config.maxRestartsPeriodMs,
     goodAfterMs: gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
+    readyWhenGood: !config.polling,
     lease: right !== null,
   };
 

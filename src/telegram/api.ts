@@ -10,7 +10,14 @@ import { openTransport, type Transport } from './transport.ts';
 
 /** What an answer means for a supervisor. */
 export type Reply<T = unknown> =
-  | { readonly kind: 'ok'; readonly result: T; readonly description: string | null; readonly tookMs: number }
+  | {
+      readonly kind: 'ok';
+      readonly result: T;
+      readonly description: string | null;
+      readonly tookMs: number;
+      /** How long a 409 of this server is on the wire; null where that can't be known. */
+      readonly conflictBytes?: number | null;
+    }
   /** 401, or 404: the token (or the API root) is wrong; asking again won't help. */
   | { readonly kind: 'refused'; readonly status: number; readonly description: string }
   | { readonly kind: 'flood'; readonly retryAfterMs: number; readonly description: string }
@@ -61,8 +68,17 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
         const { post } = await transport;
         // Whoever has given up meanwhile must not act any more.
         options.signal?.throwIfAborted();
-        const { status, text } = await post(base + method, JSON.stringify(params), AbortSignal.any(signals));
-        const reply = classify<T>(status, text, performance.now() - startedAt);
+        const { status, text, headerBytes } = await post(
+          base + method,
+          JSON.stringify(params),
+          AbortSignal.any(signals),
+        );
+        const reply = classify<T>(
+          status,
+          text,
+          performance.now() - startedAt,
+          conflictBytesOf(headerBytes, url),
+        );
         // What comes from outside may hold anything: the path that was asked for (so the token), or control characters.
         if (reply.kind !== 'ok') return { ...reply, description: said(reply.description, tokens) };
         return checked(method, reply, tokens);
@@ -77,8 +93,13 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
   };
 }
 
-/** Sorts an answer; pure. `tookMs` is only passed through. */
-export function classify<T>(status: number, text: string, tookMs: number): Reply<T> {
+/** Sorts an answer; pure. `tookMs` and `conflictBytes` are only passed through. */
+export function classify<T>(
+  status: number,
+  text: string,
+  tookMs: number,
+  conflictBytes: number | null = null,
+): Reply<T> {
   let body: Record<string, unknown> | null = null;
   try {
     const value: unknown = JSON.parse(text);
@@ -93,6 +114,7 @@ export function classify<T>(status: number, text: string, tookMs: number): Reply
       result: body.result as T,
       description: typeof body.description === 'string' ? body.description : null,
       tookMs,
+      conflictBytes,
     };
   }
   if (status === 429) {
@@ -102,6 +124,18 @@ export function classify<T>(status: number, text: string, tookMs: number): Reply
   if (status === 401 || status === 404) return { kind: 'refused', status, description };
   if (body?.ok === false && status < 500) return { kind: 'error', status, description };
   return { kind: 'outage', description };
+}
+
+/** `{"ok":false,"error_code":409,"description":"Conflict: terminated by other getUpdates request; make sure …"}` (Query.cpp). */
+const CONFLICT_BODY_BYTES = 143;
+/** One record of TLS 1.3 around it. */
+const TLS_BYTES = 22;
+
+/** How long a 409 of this server is on the wire, from the headers of another answer. */
+function conflictBytesOf(headerBytes: number | null, { protocol }: URL): number | null {
+  if (headerBytes === null) return null;
+  const status = 'Conflict'.length - 'OK'.length;
+  return headerBytes + status + CONFLICT_BODY_BYTES + (protocol === 'https:' ? TLS_BYTES : 0);
 }
 
 function said(text: string, tokens: readonly string[]): string {

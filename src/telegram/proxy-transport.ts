@@ -51,6 +51,7 @@ export function openProxyTransport(
       return {
         ...{ status: answer.statusCode, text },
         retryAfter: typeof retryAfter === 'string' ? retryAfter : null,
+        headerBytes: null,
       };
     },
     close: () => void dispatcher.destroy(),

@@ -11,6 +11,8 @@ export interface Answer {
   readonly text: string;
   /** The header Retry-After, as it came. */
   readonly retryAfter: string | null;
+  /** Status line and headers on the wire; null where they went through a proxy's client. */
+  readonly headerBytes: number | null;
 }
 
 export interface Transport {
@@ -51,6 +53,7 @@ export async function openTransport(
               resolve({
                 ...{ status: response.statusCode ?? 0, text },
                 retryAfter: response.headers['retry-after'] ?? null,
+                headerBytes: headerBytesOf(response),
               }),
             (error: unknown) => reject(signal.aborted ? signal.reason : error),
           );
@@ -60,6 +63,12 @@ export async function openTransport(
       }),
     close: () => agent.destroy(),
   };
+}
+
+/** `HTTP/1.1 200 OK`, then `name: value` each with its line's end, then an empty line. */
+function headerBytesOf({ statusMessage, rawHeaders }: IncomingMessage): number {
+  const status = 'HTTP/1.1 200 '.length + (statusMessage ?? '').length + 2;
+  return rawHeaders.reduce((sum, text) => sum + Buffer.byteLength(text, 'latin1') + 2, status) + 2;
 }
 
 // Each is loaded only for its own protocol: TLS alone is 1 MB.

@@ -1,0 +1,97 @@
+/**
+ * The addresses and the port behind which the API root, or the proxy in front of it, is reached. A poller keeps the connection
+ * that it opened to an older address of the same name, so those of the last day are remembered in the state folder.
+ */
+import { lookup } from 'node:dns/promises';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { proxyOf } from '../telegram/proxy.ts';
+import { shortAddress } from './sockets.ts';
+
+export interface ApiAddresses {
+  readonly port: number;
+  /** True for an address, in short form, of the API root. */
+  has(address: string): boolean;
+}
+
+export interface AddressOptions {
+  readonly apiRoot: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Where older addresses are kept; null: nowhere. */
+  readonly file: string | null;
+}
+
+const DAY_MS = 24 * 3600 * 1000;
+const RESOLVE_WAIT_MS = 2_000;
+const REMEMBERED_MAX = 64;
+
+/** Never throws: without an answer of the resolver the remembered ones are all. */
+export async function findApiAddresses({ apiRoot, env, file }: AddressOptions): Promise<ApiAddresses> {
+  const root = new URL(apiRoot);
+  const proxy = proxyOf(root, env);
+  const target = proxy ? new URL(proxy) : root;
+  const port = Number(target.port || (target.protocol === 'https:' ? 443 : 80));
+  const host = target.hostname.replace(/^\[|\]$/g, '');
+  const found = new Set<string>(await resolve(host));
+  const remembered = file && !isIP(host) ? remember(file, `${host}:${port}`, found) : found;
+  const local = localAddresses();
+  const isHere = [...found].some((address) => isLoopback(address) || local.has(address));
+  return {
+    port,
+    // A server of this machine is reached under each of its addresses.
+    has: (address) => remembered.has(address) || (isHere && (isLoopback(address) || local.has(address))),
+  };
+}
+
+async function resolve(host: string): Promise<string[]> {
+  if (host === 'localhost' || host.endsWith('.localhost')) return ['127.0.0.1', '::1'];
+  const literal = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : shortAddress(host);
+  if (literal !== null) return [literal];
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never[]>((done) => {
+    timer = setTimeout(done, RESOLVE_WAIT_MS, []);
+  });
+  try {
+    const answer = lookup(host, { all: true }).then((all) =>
+      all.flatMap(({ address }) => shortAddress(address) ?? []),
+    );
+    return await Promise.race([answer, late]);
+  } catch {
+    return [];
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Adds what was found to the file, drops what is older than a day; all that stands in it then. */
+function remember(file: string, key: string, found: ReadonlySet<string>): Set<string> {
+  const nowMs = Date.now();
+  const seen: Record<string, number> = {};
+  try {
+    const known = JSON.parse(readFileSync(file, 'utf8'))?.[key] as Record<string, unknown> | undefined;
+    for (const [address, atMs] of Object.entries(known ?? {}).slice(0, REMEMBERED_MAX))
+      if (shortAddress(address) === address && typeof atMs === 'number' && nowMs - atMs < DAY_MS)
+        seen[address] = atMs;
+  } catch {
+    // The first time, or not ours to read: the resolver's answer is all.
+  }
+  for (const address of found) seen[address] = nowMs;
+  try {
+    const part = `${file}.${process.pid}`;
+    writeFileSync(part, JSON.stringify({ [key]: seen }), { mode: 0o600 });
+    renameSync(part, file);
+  } catch {
+    // A full disk costs the memory of older addresses, nothing else.
+  }
+  return new Set(Object.keys(seen));
+}
+
+function localAddresses(): Set<string> {
+  const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+  return new Set(all.flatMap(({ address }) => shortAddress(address) ?? []));
+}
+
+function isLoopback(address: string): boolean {
+  return address === '::1' || /^127\./.test(address);
+}

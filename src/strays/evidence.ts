@@ -1,0 +1,109 @@
+/**
+ * What the polls of ours have shown of each process, over several of them: a ledger that only remembers. The grade is given in
+ * grade.ts.
+ */
+import type { Client, Owner, Seen } from './observer.ts';
+import { type Reaction, type Strength, strengthOf } from './reactions.ts';
+
+/** As grade.ts takes it: by pid, of processes that live now. */
+export interface Evidence {
+  /** Who has a connection to the API root. */
+  readonly connected: ReadonlySet<number>;
+  readonly reactions: ReadonlyMap<number, Strength>;
+  /** Those of `reactions` that hold a second request at the API root. */
+  readonly holdsAnother: ReadonlySet<number>;
+}
+
+/** Somebody reacted whose process can't be seen from here. */
+export interface Unseen {
+  readonly uid: number;
+  readonly cgroup: string | null;
+}
+
+export interface Ledger {
+  connected(clients: readonly Client[]): void;
+  /** `poke`: a number of its own for each poll of ours. */
+  reacted(poke: number, seen: Seen): void;
+  /** `isAlive` compares the start time, too. */
+  evidence(isAlive: (process: Pick<Owner, 'pid' | 'startId'>) => boolean): Evidence;
+  /** Reactions that prove nothing yet. */
+  isOpen(): boolean;
+  unseen(): readonly Unseen[];
+  /** How many reactions were noted so far. */
+  count(): number;
+}
+
+type Entry = { readonly poke: number; reaction: Reaction };
+
+interface Account {
+  readonly owner: Owner;
+  readonly entries: Entry[];
+  holdsAnother: boolean;
+}
+
+const nameOf = ({ pid, startId }: Pick<Owner, 'pid' | 'startId'>) => `${pid} ${startId}`;
+const ACCOUNTS_MAX = 1_000;
+
+export function createLedger(): Ledger {
+  const accounts = new Map<string, Account>();
+  /** What one parent's children did: a shell that asks with one curl after another has a new process for each poll. */
+  const parents = new Map<string, Account>();
+  const unseen = new Map<string, Unseen>();
+  let connected: readonly Owner[] = [];
+  let noted = 0;
+
+  function note(
+    book: Map<string, Account>,
+    owner: Owner,
+    poke: number,
+    { client, reaction, holdsAnother }: Seen,
+  ): void {
+    const account = book.get(nameOf(owner)) ?? { owner, entries: [], holdsAnother: false };
+    if (book.size > ACCOUNTS_MAX) book.clear();
+    book.set(nameOf(owner), account);
+    account.holdsAnother ||= holdsAnother;
+    const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
+    // The rest of the same answer.
+    if (known) known.reaction = reaction;
+    else account.entries.push({ poke, reaction });
+    if (account.entries.length > 20) account.entries.shift();
+  }
+
+  return {
+    connected(clients) {
+      connected = clients.flatMap(({ owner }) => owner ?? []);
+    },
+    reacted(poke, seen) {
+      const { owner, uid, cgroup } = seen.client;
+      noted += 1;
+      if (!owner) {
+        unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
+        return;
+      }
+      note(accounts, owner, poke, seen);
+      if (owner.parent) note(parents, { ...owner.parent, parent: null }, poke, seen);
+    },
+    evidence(isAlive) {
+      const reactions = new Map<number, Strength>();
+      const holdsAnother = new Set<number>();
+      const put = ({ owner, entries, ...rest }: Account) => {
+        const strength = strengthOf(entries);
+        if (strength === null || reactions.get(owner.pid) === 'twice') return;
+        reactions.set(owner.pid, strength);
+        if (rest.holdsAnother) holdsAnother.add(owner.pid);
+      };
+      for (const account of accounts.values()) {
+        if (isAlive(account.owner)) put(account);
+        else {
+          const parent = account.owner.parent && parents.get(nameOf(account.owner.parent));
+          if (parent && isAlive(parent.owner)) put(parent);
+        }
+      }
+      const living = connected.filter(isAlive).map(({ pid }) => pid);
+      return { connected: new Set(living), reactions, holdsAnother };
+    },
+    isOpen: () => [...accounts.values()].some(({ entries }) => strengthOf(entries) !== 'twice'),
+    unseen: () => [...unseen.values()],
+    count: () => noted,
+  };
+}

@@ -1,0 +1,173 @@
+/**
+ * The TCP sockets of a network namespace, as `ss` of iproute2 lists them: byte counters, the time since the last data in each
+ * direction, owner and inode, whatever is inside the TLS, also for an ordinary user. Owns how ss is called and read; what
+ * the numbers mean is decided elsewhere.
+ * Sources: ss(8); linux/tcp.h `struct tcp_info` (bytes_sent, bytes_received; tcpi_last_data_sent and _recv in ms). A field that is
+ * zero is not printed.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { isIP } from 'node:net';
+
+export interface TcpSocket {
+  /** `address:port` of this end and of the other one; addresses in short form, IPv4-mapped ones as IPv4. */
+  readonly local: string;
+  readonly localPort: number;
+  readonly remote: string;
+  readonly remotePort: number;
+  /** The owner's user id; 0 also where the kernel does not tell (a destroyed socket). */
+  readonly uid: number;
+  /** 0: no process has it any more. */
+  readonly inode: number;
+  /** Path of the control group, which names the unit or container; null where it is not told. */
+  readonly cgroup: string | null;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  /** Milliseconds since data was last sent or received; the kernel counts in ticks of 1 to 10 ms. */
+  readonly lastSendMs: number;
+  readonly lastReceiveMs: number;
+}
+
+export interface ListOptions {
+  /** Only connections to this port of the other end, and those of these ports of this end. */
+  readonly remotePort?: number;
+  readonly localPorts?: readonly number[];
+  /** Path of another network namespace, `/proc/PID/ns/net`; only root may look there. */
+  readonly namespace?: string;
+}
+
+const TIMEOUT_MS = 2_000;
+/** 100,000 connections. */
+const LISTING_BYTES_MAX = 64 * 1024 * 1024;
+
+/** The connected sockets now; null where ss is missing, too old, or may not look. */
+export async function listSockets(options: ListOptions = {}): Promise<readonly TcpSocket[] | null> {
+  const text = await runSs(['-tineHO', 'state', 'connected', ...filterOf(options)], options.namespace);
+  return text === null ? null : parseSockets(text);
+}
+
+/** The ports on which somebody listens; null as above. */
+export async function listeningPorts(namespace?: string): Promise<ReadonlySet<number> | null> {
+  const text = await runSs(['-tlnHO'], namespace);
+  if (text === null) return null;
+  const ports = new Set<number>();
+  for (const line of text.split('\n')) {
+    const local = line.split(/\s+/)[3];
+    if (local !== undefined) ports.add(Number(local.slice(local.lastIndexOf(':') + 1)));
+  }
+  return ports;
+}
+
+/**
+ * Tells of each socket to `remotePort` that is destroyed, with its last counters: a client that closes at its answer is gone
+ * before any listing sees the answer. ss fills a pipe before it writes, so stdbuf of coreutils makes it write each line;
+ * without it nothing is told. Returns the way to stop it.
+ */
+export function followDestroyed(
+  { remotePort, namespace }: { readonly remotePort: number; readonly namespace?: string },
+  onSocket: (socket: TcpSocket) => void,
+): () => void {
+  const [file, args] = commandOf(['-oL', 'ss', '-EtinHO', ...filterOf({ remotePort })], namespace, 'stdbuf');
+  let child: ChildProcess | null = null;
+  try {
+    child = spawn(file, args, { stdio: ['ignore', 'pipe', 'ignore'], env: environment() });
+  } catch {
+    return () => {};
+  }
+  let rest = '';
+  child.on('error', () => {});
+  child.stdout?.setEncoding('latin1').on('data', (text: string) => {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) for (const socket of parseSockets(line)) onSocket(socket);
+  });
+  child.unref();
+  (child.stdout as { unref?: () => void } | null)?.unref?.();
+  return () => void child?.kill('SIGKILL');
+}
+
+/** Reads a listing. Sockets that wait for their end (TIME-WAIT) carry no counters and are left out. */
+export function parseSockets(text: string): TcpSocket[] {
+  const sockets: TcpSocket[] = [];
+  for (const line of text.split('\n')) {
+    const match = LINE.exec(line);
+    if (!match || match[1] === 'TIME-WAIT') continue;
+    const local = endOf(match[2]!);
+    const remote = endOf(match[3]!);
+    if (!local || !remote) continue;
+    const rest = match[4]!;
+    const number = (name: string) => Number(new RegExp(`(?:^|\\s)${name}:(\\d+)`).exec(rest)?.[1] ?? 0);
+    sockets.push({
+      local: local.text,
+      localPort: local.port,
+      remote: remote.text,
+      remotePort: remote.port,
+      uid: number('uid'),
+      inode: number('ino'),
+      cgroup: /\scgroup:(\S+)/.exec(rest)?.[1] ?? null,
+      bytesSent: number('bytes_sent'),
+      bytesReceived: number('bytes_received'),
+      lastSendMs: number('lastsnd'),
+      lastReceiveMs: number('lastrcv'),
+    });
+  }
+  return sockets;
+}
+
+/** State, two queues, this end, the other end, the rest. `Netid` is left out by ss as only TCP is asked for. */
+const LINE = /^\s*([A-Z][A-Z0-9-]+)\s+\d+\s+\d+\s+(\S+)\s+(\S+)(.*)$/;
+
+function endOf(text: string): { text: string; port: number } | null {
+  const at = text.lastIndexOf(':');
+  const port = Number(text.slice(at + 1));
+  const address = shortAddress(text.slice(0, at));
+  return address === null || !Number.isInteger(port) ? null : { text: `${address}:${port}`, port };
+}
+
+/** An address as it is compared: without brackets and interface, IPv4-mapped as IPv4, IPv6 in its short form; null: none. */
+export function shortAddress(text: string): string | null {
+  const bare = text.replace(/^\[|\]$/g, '').replace(/%.*$/, '');
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(bare)?.[1];
+  if (mapped !== undefined) return mapped;
+  const version = isIP(bare);
+  if (version === 4) return bare;
+  return version === 6 ? new URL(`http://[${bare}]/`).hostname.slice(1, -1) : null;
+}
+
+function filterOf({ remotePort, localPorts = [] }: ListOptions): string[] {
+  if (remotePort === undefined) return [];
+  const terms = [`dport = :${remotePort}`, ...localPorts.map((port) => `sport = :${port}`)];
+  return [`( ${terms.join(' or ')} )`];
+}
+
+function commandOf(
+  args: readonly string[],
+  namespace: string | undefined,
+  program = 'ss',
+): [string, string[]] {
+  return namespace === undefined
+    ? [program, [...args]]
+    : ['nsenter', [`--net=${namespace}`, program, ...args]];
+}
+
+/** No token goes along. ss lies in a folder that cron and slim images leave out of the path. */
+function environment(): NodeJS.ProcessEnv {
+  return { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`, LC_ALL: 'C' };
+}
+
+function runSs(args: readonly string[], namespace: string | undefined): Promise<string | null> {
+  const [file, all] = commandOf(args, namespace);
+  return new Promise((resolve) => {
+    execFile(
+      file,
+      all,
+      {
+        encoding: 'latin1',
+        timeout: TIMEOUT_MS,
+        killSignal: 'SIGKILL',
+        maxBuffer: LISTING_BYTES_MAX,
+        env: environment(),
+      },
+      (error, stdout) => resolve(error ? null : stdout),
+    );
+  });
+}

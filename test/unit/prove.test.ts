@@ -1,0 +1,211 @@
+// Real pollers, senders and relays against the Bot API stand-in: who reacts to a getUpdates of ours, as the kernel's counters show it.
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync, readlinkSync } from 'node:fs';
+import { after, test } from 'node:test';
+import { findApiAddresses } from '../../src/strays/api-addresses.ts';
+import { createLedger } from '../../src/strays/evidence.ts';
+import { type Observation, observe } from '../../src/strays/observer.ts';
+import { askWhoPolls, createPokeNumbers } from '../../src/strays/prove.ts';
+import { openBotApi } from '../../src/telegram/api.ts';
+import { openSandbox, type TestSandbox } from '../support/sandbox.ts';
+
+const TOKEN = '110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw';
+const OTHER = '220201543:BBHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw';
+const children = new Set<ChildProcess>();
+after(() => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+function run(source: string, args: readonly string[]): number {
+  const child = spawn('python3', ['-c', source, ...args], { stdio: 'ignore' });
+  children.add(child);
+  return child.pid as number;
+}
+
+const CLIENT = `
+import http.client, sys, time, json
+host, port, token = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+def ask(c, method, body, close=False):
+    headers = {'Content-Type': 'application/json'}
+    if close: headers['Connection'] = 'close'
+    c.request('POST', '/bot%s/%s' % (token, method), json.dumps(body), headers)
+    r = c.getresponse(); return r.status, json.loads(r.read())
+`;
+const KEPT_POLLER = `${CLIENT}
+c = http.client.HTTPConnection(host, port)
+while True:
+    status, _ = ask(c, 'getUpdates', {'timeout': 30})
+    if status != 200: time.sleep(float(sys.argv[4]))
+`;
+const CLOSING_POLLER = `${CLIENT}
+while True:
+    c = http.client.HTTPConnection(host, port)
+    status, _ = ask(c, 'getUpdates', {'timeout': 30}, close=True)
+    c.close()
+    if status != 200: time.sleep(float(sys.argv[4]))
+`;
+const SENDER = `${CLIENT}
+c = http.client.HTTPConnection(host, port)
+while True:
+    ask(c, sys.argv[4], {'chat_id': 1, 'text': 'order'})
+    time.sleep(float(sys.argv[5]))
+`;
+const RELAY = `
+import socket, sys, threading
+s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); print(s.getsockname()[1], flush=True)
+def pump(a, b):
+    while True:
+        d = a.recv(65536)
+        if not d: break
+        b.sendall(d)
+    try: b.shutdown(1)
+    except OSError: pass
+while True:
+    a, _ = s.accept(); b = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+    threading.Thread(target=pump, args=(a, b), daemon=True).start()
+    threading.Thread(target=pump, args=(b, a), daemon=True).start()
+`;
+
+async function runRelay(port: number): Promise<[pid: number, port: number]> {
+  const child = spawn('python3', ['-c', RELAY, '127.0.0.1', String(port)], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  children.add(child);
+  const line = await new Promise<string>((done) => child.stdout.once('data', (data) => done(String(data))));
+  return [child.pid as number, Number(line)];
+}
+
+/** Who of these pids has a socket: the kernel's own answer. */
+async function ownersOf(inodes: readonly number[]) {
+  const owners = new Map<number, number[]>();
+  for (const pid of [process.pid, ...[...children].map((it) => it.pid as number)]) {
+    let names: string[] = [];
+    try {
+      names = readdirSync(`/proc/${pid}/fd`);
+    } catch {}
+    for (const name of names) {
+      try {
+        const inode = Number(/socket:\[(\d+)\]/.exec(readlinkSync(`/proc/${pid}/fd/${name}`))?.[1]);
+        if (inodes.includes(inode)) owners.set(inode, [...(owners.get(inode) ?? []), pid]);
+      } catch {}
+    }
+  }
+  return owners;
+}
+
+/** The experiment, with `isEnough` asked of what is known of each pid. */
+async function ask(
+  root: string,
+  isEnough: (of: (pid: number) => string | undefined) => boolean = () => false,
+) {
+  const api = openBotApi(root, TOKEN);
+  const addresses = await findApiAddresses({ apiRoot: root, env: {}, file: null });
+  const ledger = createLedger();
+  const of = (pid: number) => ledger.evidence(() => true).reactions.get(pid);
+  const observations: Observation[] = [];
+  const outcome = await askWhoPolls(
+    {
+      api,
+      ledger,
+      observe: async () => {
+        const observation = await observe({ addresses, isOurs: (pid) => pid === process.pid, ownersOf });
+        if (observation) observations.push(observation);
+        return observation;
+      },
+      beforeFirst: () => {},
+      isEnough: async () => isEnough(of),
+      signal: new AbortController().signal,
+    },
+    createPokeNumbers(),
+  );
+  api.close();
+  for (const observation of observations) observation.stop();
+  return { outcome: outcome.kind, of, clients: observations[0]?.clients ?? [] };
+}
+
+async function until(what: () => boolean): Promise<void> {
+  const endMs = performance.now() + 20_000;
+  while (!what()) {
+    assert.ok(performance.now() < endMs, `never: ${what}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
+/** A poll of somebody has been waiting for long enough to be one that is held. */
+function isHeld(sandbox: TestSandbox): boolean {
+  const last = sandbox.polls().at(-1);
+  return last !== undefined && Date.now() - last.at > 700;
+}
+
+for (const [name, source] of [
+  ['keeps its connection', KEPT_POLLER],
+  ['closes at each answer', CLOSING_POLLER],
+] as const) {
+  test(`a poller that ${name} reacts to each question; senders beside it do not`, async (t) => {
+    const sandbox = await openSandbox(TOKEN);
+    t.after(() => sandbox.close());
+    sandbox.raw.addBot(OTHER);
+    const at = ['127.0.0.1', String(sandbox.port)];
+    const poller = run(source, [...at, TOKEN, '0.3']);
+    const senders = [
+      run(SENDER, [...at, TOKEN, 'sendMessage', '0.05']),
+      run(SENDER, [...at, TOKEN, 'getMe', '1']),
+      run(KEPT_POLLER, [...at, OTHER, '0.3']),
+    ];
+    await until(() => isHeld(sandbox));
+    const steps: unknown[] = [];
+    const twice = await ask(sandbox.root, (of) => {
+      steps.push(of(poller));
+      return of(poller) === 'twice';
+    });
+    assert.equal(twice.outcome, 'convicted', JSON.stringify(steps));
+    assert.ok(steps.includes('once'), 'the first 409 was as long as a 409 is');
+    for (const pid of senders) assert.equal(twice.of(pid), undefined);
+    assert.ok(twice.clients.length >= 3, 'they were all there to be seen');
+  });
+}
+
+test('a relay passes our 409 on: it is no poller, and the one behind it is not seen', async (t) => {
+  const sandbox = await openSandbox(TOKEN);
+  t.after(() => sandbox.close());
+  const [relay, port] = await runRelay(sandbox.port);
+  run(KEPT_POLLER, ['127.0.0.1', String(port), TOKEN, '0.3']);
+  await until(() => isHeld(sandbox));
+  const { outcome, of, clients } = await ask(sandbox.root);
+  // The poller's return shows by a 409 of ours that the server holds back for longer than we wait.
+  assert.notEqual(outcome, 'convicted');
+  assert.equal(of(relay), undefined);
+  assert.ok(clients.some(({ owner }) => owner?.pid === relay));
+});
+
+test('nobody else is connected: nothing is asked', async (t) => {
+  const sandbox = await openSandbox(TOKEN);
+  t.after(() => sandbox.close());
+  assert.equal((await ask(sandbox.root)).outcome, 'nobody');
+  assert.equal(sandbox.polls().length, 0);
+});
+
+test('only others are connected: one question, held undisturbed', async (t) => {
+  const sandbox = await openSandbox(TOKEN);
+  t.after(() => sandbox.close());
+  sandbox.raw.addBot(OTHER);
+  const other = run(KEPT_POLLER, ['127.0.0.1', String(sandbox.port), OTHER, '0.3']);
+  await until(() => sandbox.requests().some(({ method }) => method === 'getUpdates'));
+  const { outcome, of } = await ask(sandbox.root);
+  assert.equal(outcome, 'undisturbed');
+  assert.equal(sandbox.polls().length, 1);
+  assert.equal(of(other), undefined);
+});
+
+test('updates wait: nothing is concluded, and none is confirmed', async (t) => {
+  const sandbox = await openSandbox(TOKEN);
+  t.after(() => sandbox.close());
+  sandbox.raw.addBot(OTHER);
+  run(KEPT_POLLER, ['127.0.0.1', String(sandbox.port), OTHER, '0.3']);
+  await until(() => sandbox.requests().some(({ method }) => method === 'getUpdates'));
+  sandbox.text('first');
+  sandbox.text('second');
+  assert.equal((await ask(sandbox.root)).outcome, 'updates');
+  assert.equal((await sandbox.webhookInfo()).pending_update_count, 2);
+});
