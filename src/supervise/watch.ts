@@ -63,7 +63,7 @@ export function watch(options: WatchOptions): () => void {
   function lookForStrays(): number {
     if (stopped || !alive()) return 0;
     const before = process.cpuUsage();
-    const answer = options.sweeper.quick();
+    const answer = options.sweeper.quick(running.loop.abandoned);
     const { user, system } = process.cpuUsage(before);
     Promise.resolve(answer)
       .then((blocked) => {
@@ -112,7 +112,7 @@ export function watch(options: WatchOptions): () => void {
     if (state.phase === 'standby' && lease)
       report.line('hb', `standing by: ${leaseWords(lease, Date.now())}`, 'info', { lease });
     if (alive() && state.pid !== null) {
-      const since = facts.workerStartedAt === null ? 0 : Date.now() - Date.parse(facts.workerStartedAt);
+      const since = facts.workerStartedAtMs === null ? 0 : performance.now() - facts.workerStartedAtMs;
       const offset = facts.offset === null ? 'unknown' : String(facts.offset);
       report.line(
         'hb',

@@ -308,7 +308,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   function lookForStrays(): void {
     if (!alive()) return;
     clock.stir();
-    Promise.resolve(sweeper.quick())
+    Promise.resolve(sweeper.quick(loop.abandoned))
       .then((blocked) => {
         if (!blocked || !alive()) return;
         check.blocked(sim, blocked, 'look');
