@@ -143,9 +143,10 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
 
   function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
     const asked = waiting.get(poll.id);
-    // A client that has hung up takes its parameters with it: without them the poll would ask the wrong environment.
-    if (!asked || !passes())
-      return void send({ kind: 'landed', attempt, landing: { kind: 'outage' }, random: 0 });
+    // A client that has hung up takes its parameters with it: without them the poll would ask the wrong environment. It
+    // counts as answered: that its connection has ended is told a turn later, and nobody else has to wait for that.
+    if (!asked) return void send({ kind: 'landed', attempt, landing: { kind: 'verdict' }, random: 0 });
+    if (!passes()) return void send({ kind: 'landed', attempt, landing: { kind: 'outage' }, random: 0 });
     const begunAtMs = performance.now();
     const request = {
       path: `${upstream.prefix}/bot${token}${asked.environment}/getUpdates`,

@@ -12,6 +12,7 @@ import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
 import { gather, maySignal } from '../strays/tree.ts';
+import { holdsRequest } from './held-request.ts';
 import { createOffspring, type Offspring } from './offspring.ts';
 import { apiRootOf, createConnectionFinder } from './sockets.ts';
 
@@ -22,6 +23,8 @@ export interface WorkerTree {
   readonly offspring: Offspring;
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly TreeRow[];
+  /** Some process of the tree waits for an answer of the Bot API, as a poller does; null: the system does not tell. */
+  holdsRequest(leader: number | null): Promise<boolean | null>;
   /** Some process of the tree has a connection to the Bot API now. */
   connected(leader: number | null): Promise<boolean>;
   /** Stops everything; `now` aborted means no more grace. */
@@ -98,6 +101,11 @@ export function createWorkerTree(
         ppid,
         command: plainCommand(argv.length > 0 ? argv : [comm]),
       })),
+    async holdsRequest(leader) {
+      if (options.apiRoot === null) return false;
+      const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
+      return await holdsRequest(options.apiRoot, pids);
+    },
     async connected(leader) {
       if (!connections) return false;
       await connections.refresh();

@@ -22,12 +22,16 @@ export interface Facts {
   readonly cwd: string;
   readonly startedAt: string;
   workerStartedAt: string | null;
+  /** The same, elapsed ms: ages come from the clock that nobody sets. */
+  workerStartedAtMs: number | null;
   lastExitAt: string | null;
   /** How the worker polls, as far as it has been seen. */
   via: 'gateway' | 'direct';
   /** Polls that were answered through the gateway. */
   polls: number;
   lastPollAt: string | null;
+  /** The same, elapsed ms. */
+  lastPollAtMs: number | null;
   offset: number | null;
   updates: number;
   conflicts: { poller: number; webhook: number };
@@ -109,10 +113,12 @@ export function newFacts(
     cwd: config.cwd,
     startedAt,
     workerStartedAt: null,
+    workerStartedAtMs: null,
     lastExitAt: null,
     via: config.gateway ? 'gateway' : 'direct',
     polls: 0,
     lastPollAt: null,
+    lastPollAtMs: null,
     offset: null,
     updates: 0,
     conflicts: { poller: 0, webhook: 0 },

@@ -211,6 +211,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         facts.polls += 1;
         facts.updates += it.updates;
         facts.lastPollAt = new Date().toISOString();
+        facts.lastPollAtMs = performance.now();
         note({ kind: 'completed' });
         if (options.sayUpdates && it.updates > 0)
           report.line('poll', `${count(it.updates, 'update')} received`);

@@ -20,6 +20,7 @@ import type { ApiReach } from './api-reach.ts';
 import type { Changes } from './changes.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
+import { createListeners } from './listeners.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { PollRight } from './poll-right.ts';
@@ -97,8 +98,8 @@ export function runSupervisor(context: RunContext): Running {
   const { reach } = context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
   const guard = createGuard(tree.offspring);
-  const listeners: (() => void)[] = [];
-  const conflictListeners: ((named: boolean) => void)[] = [];
+  const listeners = createListeners<[]>('one that follows the run', report);
+  const conflictListeners = createListeners<[named: boolean]>('the answer to a 409', report);
   const pumps: (Pump & { readonly from: OutputName })[] = [];
   /** `ended`: its leader has; `gone`: the table has heard of it. */
   let former: number | null = null;
@@ -133,6 +134,7 @@ export function runSupervisor(context: RunContext): Running {
     maxRestarts: config.maxRestarts,
     maxRestartsPeriodMs: config.maxRestartsPeriodMs,
     goodAfterMs: gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
+    readyWhenGood: !config.polling,
     lease: right !== null,
   };
 
@@ -318,6 +320,7 @@ export function runSupervisor(context: RunContext): Running {
     gateway?.port.spawned(process_.pid);
     gateway?.watch.spawned();
     facts.workerStartedAt = new Date().toISOString();
+    facts.workerStartedAtMs = performance.now();
     lastPumps = [pump(process_.stdout, 1), pump(process_.stderr, 2)];
     pumps.push(...lastPumps);
     if (pumps.length > 8) pumps.splice(0, pumps.length - 8);
@@ -375,7 +378,7 @@ export function runSupervisor(context: RunContext): Running {
         ).unref();
       }
       facts.lastConflictAtMs = performance.now();
-      for (const listener of conflictListeners) listener(true);
+      conflictListeners.tell(true);
     }
   }
 
@@ -453,9 +456,7 @@ export function runSupervisor(context: RunContext): Running {
       exit: (code, reason, clean) => void exit(code, reason, clean),
       broken,
     },
-    () => {
-      for (const listener of listeners) listener();
-    },
+    listeners.tell,
   );
 
   let isBroken = false;
@@ -500,11 +501,11 @@ export function runSupervisor(context: RunContext): Running {
     stopped: () => stopped,
     lastLines,
     sayLastLines,
-    onStep: (listener) => void listeners.push(listener),
+    onStep: (listener) => void listeners.add(listener),
     conflict() {
-      for (const listener of conflictListeners) listener(false);
+      conflictListeners.tell(false);
     },
-    onConflict: (listener) => void conflictListeners.push(listener),
+    onConflict: (listener) => void conflictListeners.add(listener),
     ended,
   };
 }

@@ -54,7 +54,7 @@ export async function start(request: StartRequest): Promise<number> {
   const tokens = request.config.token === null ? [] : [request.config.token];
   const paint = link ? link.paint : await painter(process.stderr, process.env);
   const voice = createVoice(request.config, tokens, link, paint);
-  const changes = createChanges();
+  const changes = createChanges(voice.report);
   const recent = createRecent(() => tokens);
   const report: Report = {
     line(...said) {

@@ -92,7 +92,7 @@ export function runState(state: State, facts: Facts): RunState {
 function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
   const problems: Problem[] = [];
   const recent = (atMs: number | null) => isRecent(atMs, nowMs);
-  const upMs = facts.workerStartedAt === null ? 0 : Date.now() - Date.parse(facts.workerStartedAt);
+  const upMs = facts.workerStartedAtMs === null ? 0 : nowMs - facts.workerStartedAtMs;
   if (facts.polling && state.phase === 'starting' && state.pid !== null && upMs > SLOW_START_MS) {
     problems.push({
       code: 'no-poll',
@@ -100,7 +100,11 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
       hint: 'does it poll where POLLING_ENABLED is 1, and take its API root from TELEGRAM_API_ROOT? (README: Frameworks)',
     });
   }
-  const silentMs = facts.lastPollAt === null ? 0 : Date.now() - Date.parse(facts.lastPollAt);
+  // What came before the present worker is not its silence, and neither is a poll that is open.
+  const silentMs =
+    facts.lastPollAtMs === null || facts.pollOpenMs() > 0
+      ? 0
+      : Math.min(nowMs - facts.lastPollAtMs, Math.max(0, upMs));
   if (
     facts.polling &&
     facts.via === 'gateway' &&

@@ -171,7 +171,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       report.line('stray', 'gone already, by itself', 'good');
       return null;
     }
-    stopped.push(...livesOf(suspects, seen.strays, atMs));
+    // What survived has not ended: seen again it has not come back.
+    const ended = suspects.filter(({ stray }) => result.gone.includes(stray));
+    stopped.push(...livesOf(ended, seen.strays, atMs));
     if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
     const ending = concludeStop(result);
     if (!ending) options.onStopped?.(strays.map(toEntry));
