@@ -6,7 +6,7 @@
  */
 import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { decide } from '../core/lock-election.ts';
+import { type Candidate, decide, elect } from '../core/lock-election.ts';
 import { type Holder, lookAt, type Squatter } from './lock-look.ts';
 import { addressOf, type LockKey } from './lock-names.ts';
 import { pidNamespace } from './lock-process.ts';
@@ -39,40 +39,15 @@ const FIRST_NAME_EVERY_MS = 1_000;
 /** Tries to take the lock; waits for nobody who holds it. Not held: says who holds it. */
 export async function claimLock(key: LockKey, taker: Taker): Promise<Claim> {
   const giveUpAtMs = performance.now() + PATIENCE_MS;
-  // Nobody else is there in everyday life: bound first, looked afterwards.
-  let bound = await bind(key, 0, taker);
-  try {
-    for (let round = 0; ; round++) {
-      const { shown, holders, squatters } = await lookAt(key, bound?.index ?? null);
-      const decision = decide(bound?.index ?? null, shown);
-      const late = performance.now() > giveUpAtMs;
-      switch (decision.kind) {
-        case 'hold': {
-          const lock = bound as Bound;
-          lock.hold();
-          bound = null;
-          return { held: true, lock };
-        }
-        case 'yield':
-          return { held: false, holder: holders[decision.to] ?? null, squatters };
-        case 'squatted':
-          return { held: false, holder: null, squatters };
-        case 'bind':
-          bound = await bind(key, decision.name, taker);
-          break;
-        case 'step-back':
-          bound?.release();
-          bound = null;
-          break;
-        case 'wait':
-          if (late) return { held: false, holder: holders.find((it) => it !== null) ?? null, squatters };
-          await pause(Math.min(50, 2 + 2 * round));
-      }
-      if (late && !bound) return { held: false, holder: null, squatters };
-    }
-  } finally {
-    bound?.release();
-  }
+  const { held, look, to } = await elect({
+    bind: (name) => bind(key, name, taker),
+    look: (mine) => lookAt(key, mine),
+    pause: (round) => pause(Math.min(50, 2 + 2 * round)),
+    late: () => performance.now() > giveUpAtMs,
+  });
+  if (held) return { held: true, lock: held };
+  const holder = to === null ? look.holders.find((it) => it !== null) : look.holders[to];
+  return { held: false, holder: holder ?? null, squatters: look.squatters };
 }
 
 /** Who holds the lock now; null when nobody does. Waits at most some seconds for a holder that doesn't answer. */
@@ -117,14 +92,8 @@ export async function lockReleased(key: LockKey, signal: AbortSignal): Promise<v
   });
 }
 
-interface Bound extends Lock {
-  readonly index: number;
-  /** The election is over: from now on it is the holder. */
-  hold(): void;
-}
-
 /** Null: somebody else has the name. */
-async function bind(key: LockKey, index: number, taker: Taker): Promise<Bound | null> {
+async function bind(key: LockKey, index: number, taker: Taker): Promise<Candidate | null> {
   const identity = { ...whoWeAre(), ...taker };
   const open = new Set<net.Socket>();
   let holds = false;
@@ -149,7 +118,7 @@ async function bind(key: LockKey, index: number, taker: Taker): Promise<Bound | 
     if (released) first.close();
   };
   return {
-    index,
+    name: index,
     hold() {
       holds = true;
       if (index > 0) retry = setInterval(takeFirst, FIRST_NAME_EVERY_MS).unref();
