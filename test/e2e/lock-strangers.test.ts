@@ -1,7 +1,7 @@
 // The lock's names show while they are bound, so anybody may take one next and lie, stay silent, or flood. Nobody is believed, nobody
 // is signalled on his word, and a start ends with its worker or with the command that helps.
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Bed, bed, node } from '../support/bed.ts';
@@ -60,6 +60,19 @@ test('strangers: liars at all names: 75 with the pid and the kill, which helps',
   assert.equal((await again.exit()).code, 0);
   await liar.exit();
   await b.polling(['--', ...node('polite.mjs')]);
+});
+
+test('strangers: liars of a user whose processes may not be seen are named by user, and by pid where the kernel tells it', async (t) => {
+  const b = await bed(t);
+  const liar = await squat(b, 'lie', padded(b));
+  const state = join(b.dir, 'theirs');
+  mkdirSync(state, { mode: 0o700 });
+  chownSync(state, NOBODY, NOBODY);
+  const env = { ...b.env, SINGLEPOLL_DIR: state };
+  const result = await b.run(['start', '--', ...node('polite.mjs')], { env, uid: NOBODY, cwd: '/' });
+  assert.equal(result.code, 75, result.stderr);
+  assert.match(result.stderr, /of root/);
+  assert.equal(cureOf(result.stderr), `sudo kill ${liar.pid}`, result.stderr);
 });
 
 for (const mode of ['mute', 'bind'] as const) {
