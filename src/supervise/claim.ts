@@ -47,7 +47,8 @@ export async function claim(
     const claimed = await claimBoth(key, taker);
     if (claimed.lock) return claimed.lock;
     signal.throwIfAborted();
-    const { holder, squatters } = claimed;
+    const { squatters } = claimed;
+    const holder = await knownBetter(claimed.holder, control);
     if (!holder && squatters.length > 0) throw squatted(key.botId, squatters);
     if (options.takeover) {
       const pid = holder?.pid ?? null;
@@ -97,6 +98,15 @@ async function claimBoth(key: LockKey, taker: Taker & { readonly control: string
   }
   if (holder) claimed.lock.release();
   return { lock: holder ? null : claimed.lock, holder, squatters: [], byControl: true };
+}
+
+/** An older release tells nothing of itself with its lock, but does at its control socket, where it is in our folder. */
+async function knownBetter(holder: Holder | null, socketPath: string): Promise<Holder | null> {
+  if (holder?.kind !== 'old') return holder;
+  const here = await supervisorAt(socketPath).catch(() => null);
+  if (!here?.answers || here.pid !== holder.pid) return holder;
+  const { startedAt, cwd, version, control } = here;
+  return { ...holder, startedAt, cwd, version, control };
 }
 
 /** False: nobody listens at its control socket yet. Throws what can't be changed by asking again. */
