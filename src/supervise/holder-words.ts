@@ -62,9 +62,7 @@ export function squatted(botId: string, squatters: readonly Squatter[]): Singlep
   const unseen = pids.length === 0;
   return new SinglepollError(
     EXIT.otherPoller,
-    unseen && squatters.length === 0
-      ? `the lock of bot ${botId} changes hands too fast to tell who has it`
-      : `all names of the lock of bot ${botId} are held by somebody who is no supervisor of it: ${[...new Set(rows)].join(', ')}`,
+    `all names of the lock of bot ${botId} are held by somebody who is no supervisor of it: ${[...new Set(rows)].join(', ')}`,
     unseen
       ? `sudo ss -xlpH | grep -a singlepoll/${botId}/    # shows the pids to kill`
       : `${squatters.some(({ uid }) => isForeign(uid)) ? sudo() : ''}kill ${pids.join(' ')}`,
@@ -106,25 +104,24 @@ export function cure(holder: Holder | null, control: string | null): string {
   if (holder.pid === null && holder.kind !== 'supervisor')
     return 'sudo singlepoll reset    # as root its process can be seen';
   if (isNoSinglepoll(holder)) return `${isForeign(holder.uid) ? sudo() : ''}kill ${holder.pid}`;
-  if (isForeign(holder.uid))
-    return holder.kind === 'supervisor'
-      ? `sudo -u '#${holder.uid}' singlepoll stop`
-      : `${sudo()}kill ${holder.pid}    # ends it in order`;
+  const folder = holder.control === null ? '' : dirname(dirname(holder.control));
+  const named = /^[\w./@%+,:-]+$/.test(folder) ? `SINGLEPOLL_DIR=${folder} ` : null;
+  if (isForeign(holder.uid)) {
+    if (holder.kind !== 'supervisor') return `${sudo()}kill ${holder.pid}    # ends it in order`;
+    const env = named && !folder.endsWith('/.local/state/singlepoll') ? `env ${named}` : '';
+    return `sudo -u '#${holder.uid}' ${env}singlepoll stop`;
+  }
+  if (isReachable(holder, control)) return 'singlepoll stop';
   if (holder.kind === 'old') return `kill ${holder.pid}    # ends it in order; then start again`;
   if (holder.kind === 'silent')
     return 'singlepoll reset    # ends it, if need be with SIGKILL, and starts again';
-  if (isReachable(holder, control)) return 'singlepoll stop';
-  const folder = holder.control === null ? null : dirname(dirname(holder.control));
-  return folder !== null && /^[\w./@%+,:-]+$/.test(folder)
-    ? `SINGLEPOLL_DIR=${folder} singlepoll stop    # its state folder`
-    : `kill ${holder.pid}    # ends it in order`;
+  return named ? `${named}singlepoll stop    # its state folder` : `kill ${holder.pid}    # ends it in order`;
 }
 
 /** It listens where this user's commands go. */
 function isReachable(holder: Holder | null, control: string | null): boolean {
-  return (
-    holder?.kind === 'supervisor' && holder.control === control && !isForeign(holder.uid) && !holder.elsewhere
-  );
+  if (holder === null || holder.kind === 'silent' || holder.control === null) return false;
+  return holder.control === control && !isForeign(holder.uid) && !holder.elsewhere;
 }
 
 /** Said only of what is known. */

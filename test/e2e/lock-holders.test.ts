@@ -185,7 +185,8 @@ test('holders: of another user: root says how to stop it, reset ends it; an ordi
   const holder = await b.polling(['--', ...node('polite.mjs')], theirs);
   const stop = await b.run(['stop']);
   assert.equal(stop.code, 77, stop.stderr);
-  assert.deepEqual(hintsOf(stop.stderr), [`sudo -u '#${NOBODY}' singlepoll stop`]);
+  const cure = `sudo -u '#${NOBODY}' env SINGLEPOLL_DIR=${join(b.dir, 'theirs')} singlepoll stop`;
+  assert.deepEqual(hintsOf(stop.stderr), [cure]);
   const reset = await b.run(['reset', '--no-start']);
   assert.equal(reset.code, 0, reset.stderr);
   assert.equal((await holder.exit()).code, 0, holder.seen());
