@@ -212,8 +212,11 @@ export async function askControl(
     try {
       return await askOnce(socketPath, request, options);
     } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // The folder of a long path.
+      if (code === 'ENOENT' || code === 'ENOTDIR') throw new NoSupervisor('no supervisor runs');
       // Its queue of connections is full: it is busy with others, or stopped.
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
+      if (code !== 'EAGAIN') throw error;
       if (performance.now() > giveUpAtMs) throw new NoAnswer('the supervisor does not answer');
       await pause(20);
     }

@@ -115,7 +115,9 @@ export function cure(holder: Holder | null, control: string | null): string {
   if (holder.kind === 'old') return `kill ${holder.pid}    # ends it in order; then start again`;
   if (holder.kind === 'silent')
     return 'singlepoll reset    # ends it, if need be with SIGKILL, and starts again';
-  return named ? `${named}singlepoll stop    # its state folder` : `kill ${holder.pid}    # ends it in order`;
+  return named
+    ? `${named}singlepoll stop    # in its own state folder\nsinglepoll reset    # or end it by signals, and start again`
+    : `kill ${holder.pid}    # ends it in order`;
 }
 
 /** It listens where this user's commands go. */

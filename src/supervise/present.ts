@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { findStateDir } from '../config/state-dir.ts';
+import { findStateDir, stateDirPath } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
 import {
   type Answer,
@@ -21,10 +21,12 @@ import { CONTROL_SOCKET } from './socket-names.ts';
 const ANSWER_MS = 2_000;
 const WENT_AWAY_TRIES = 20;
 
-/** Where the polling supervisor of a bot listens; null: without a state folder nobody does. Throws 78 where it can't be trusted. */
+/** Where the polling supervisor of a bot listens or would. Throws 78 where the state folder can't be trusted. */
 export function controlPath(botId: number | null): string | null {
-  const state = botId === null ? null : findStateDir(process.env);
-  return state && join(state.path, String(botId), CONTROL_SOCKET);
+  if (botId === null) return null;
+  // A supervisor makes a folder anew that somebody has cleaned away.
+  const folder = findStateDir(process.env)?.path ?? stateDirPath(process.env);
+  return join(folder, String(botId), CONTROL_SOCKET);
 }
 
 /** Null: nobody supervises it in polling mode. */
