@@ -156,17 +156,10 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
   const { config, link, owner, voice, report, botDir, http, service, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
-  const identity = {
-    pid: process.pid,
-    uid: process.getuid?.() ?? null,
-    startedAt,
-    cwd: config.cwd,
-    version: VERSION,
-    control: socketPath,
-  };
+  const taker = { startedAt, cwd: config.cwd, version: VERSION, control: socketPath };
   let lock: Lock | null = null;
   if (config.polling) {
-    lock = await claim(lockKey(String(config.botId), config.token as string), identity, {
+    lock = await claim(lockKey(String(config.botId), config.token as string), taker, {
       wait: config.wait,
       takeover: config.takeover,
       stopTimeoutMs: config.stopTimeoutMs,
