@@ -3,6 +3,7 @@
  * (polls.ts). Decides nothing about the supervisor: what happens is told as news.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { booleanArg } from '../bot-api/args.ts';
 import { noteStreamed } from '../machine/garbage.ts';
 import { connectionOf, type Endpoint, openEndpoint } from './endpoint.ts';
 import type { GatewayNews } from './news.ts';
@@ -173,6 +174,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         return forward(request, response, target, body, (status) => {
           if (status !== 200) return;
           ownWebhook = sets;
+          if (sets || booleanArg(args, 'drop_pending_updates')) polls.dropped();
           onNews({ kind: 'webhook-of-worker', url: sets ? args.get('url') : '' });
         });
       }

@@ -83,6 +83,7 @@ export async function superviseLocked(
             dropPending: config.dropPending,
             signal: halt.signal,
             onReached: (yes) => gateway?.watch.reached(yes),
+            onSetAgain: () => gateway?.port.cleared(),
             onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
           }),
         }

@@ -22,6 +22,8 @@ export interface WebhookWatchOptions {
   readonly signal: AbortSignal;
   /** Whether a look while running got an answer. */
   readonly onReached: (yes: boolean) => void;
+  /** While running, a webhook was found: it may have been given updates. */
+  readonly onSetAgain: () => void;
   /** While running: the token was revoked, or a webhook set that is to be kept. */
   readonly onBlocked: (ending: Ending) => void;
 }
@@ -140,6 +142,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       facts.webhookSetAgain += 1;
       facts.lastWebhook = outcome.url;
       facts.lastWebhookSetAtMs = performance.now();
+      options.onSetAgain();
       if (outcome.kind === 'cleared') note(outcome);
       const end = outcome.kind === 'cleared' ? 'cleared again, updates kept' : 'it comes back at once';
       report.line(
