@@ -20,12 +20,13 @@ export interface Ledger {
     readonly lookedAtMs: number;
     /** So soon after one with the same offset that the server may have answered with one update only. */
     readonly repeats: boolean;
+    /** What it brings may have been read before ids went another way. */
+    readonly unsure: boolean;
   } | null;
   readonly conflictAtMs: number;
 }
 
-export type LedgerEvent = { readonly atMs: number } & /** A poll goes out, as the server reads it. */
-(
+export type LedgerEvent = { readonly atMs: number } /** A poll goes out, as the server reads it. */ & (
   | { readonly kind: 'asked'; readonly offset: number; readonly limit: number }
   /** Sent every LOOK_EVERY_MS while a poll is open: one that comes late shows that our own process stood still. */
   | { readonly kind: 'looked' }
@@ -69,7 +70,7 @@ export function stepLedger(ledger: Ledger, event: LedgerEvent): readonly [Ledger
       const skips = offset < 0 || (last !== null && offset > last.id + 1);
       const old = last !== null && atMs - last.atMs > SILENCE_MS;
       const repeats = poll?.offset === offset && atMs - poll.sinceMs < REPEAT_MS;
-      const next = { offset, limit, sinceMs: atMs, seenAtMs: atMs, lookedAtMs: atMs, repeats };
+      const next = { offset, limit, sinceMs: atMs, seenAtMs: atMs, lookedAtMs: atMs, repeats, unsure: false };
       return [{ ...ledger, last: skips || old ? null : last, poll: next }, 0];
     }
     case 'looked': {
@@ -84,7 +85,7 @@ export function stepLedger(ledger: Ledger, event: LedgerEvent): readonly [Ledger
     case 'conflict':
       return [{ ...ledger, conflictAtMs: atMs }, 0];
     case 'unsure':
-      return [{ ...ledger, last: null }, 0];
+      return [{ ...ledger, last: null, poll: poll && { ...poll, unsure: true } }, 0];
   }
 }
 
@@ -100,7 +101,7 @@ function passed(
   const next = { ...ledger, last: known, emptyAtMs: all ? poll.seenAtMs : emptyAtMs };
   const [first] = ids;
   if (first === undefined) return [next, 0];
-  if (!ids.every(Number.isSafeInteger)) return [{ ...next, last: null }, 0];
+  if (poll.unsure || !ids.every(Number.isSafeInteger)) return [{ ...next, last: null }, 0];
   const highest = { id: ids.at(-1)!, atMs };
   if (known === null || first < Math.max(poll.offset, known.id - BACK_MAX))
     return [{ ...next, last: highest }, 0];

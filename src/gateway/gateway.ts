@@ -171,10 +171,13 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
             'Conflict: singlepoll keeps this bot on getUpdates, so its worker cannot set a webhook; start with --allow-set-webhook to let it',
           );
         }
+        // Before it is done and after: an answer may come in between.
+        const drops = sets || booleanArg(args, 'drop_pending_updates');
+        if (drops) polls.dropped();
         return forward(request, response, target, body, (status) => {
+          if (drops) polls.dropped();
           if (status !== 200) return;
           ownWebhook = sets;
-          if (sets || booleanArg(args, 'drop_pending_updates')) polls.dropped();
           onNews({ kind: 'webhook-of-worker', url: sets ? args.get('url') : '' });
         });
       }
