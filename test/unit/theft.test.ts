@@ -178,10 +178,15 @@ describe('no theft', () => {
   });
 
   test('a server that numbers anew, further on or further back; then it is counted from there', () => {
-    for (const id of [900_000_000, 5]) {
-      const it = after10();
+    for (const [id, offset] of [
+      [900_000_000, 11],
+      [5, 11],
+      [600_000_000, 0],
+    ] as const) {
+      const it = gateway();
+      it.poll([id === 600_000_000 ? 700_000_000 : 10]);
       it.pause(3 * S);
-      assert.equal(it.poll([id], { offset: 11 }), 0);
+      assert.equal(it.poll([id], { offset }), 0);
       it.pause(3 * S);
       assert.equal(it.poll([id + 2], { offset: id + 1 }), 1);
     }
@@ -235,6 +240,12 @@ describe('no theft', () => {
     it.ask(11);
     it.pause(40 * S);
     assert.equal(it.pass([13]), 0);
+    const looked = after10();
+    looked.ask(11);
+    looked.pause(40 * S);
+    looked.look();
+    looked.wait(20 * S);
+    assert.equal(looked.pass([13]), 0);
   });
 
   test('ids that are none', () => {
