@@ -3,6 +3,7 @@
  * (polls.ts). Decides nothing about the supervisor: what happens is told as news.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { booleanArg } from '../bot-api/args.ts';
 import { noteStreamed } from '../machine/garbage.ts';
 import { connectionOf, type Endpoint, openEndpoint } from './endpoint.ts';
 import type { GatewayNews } from './news.ts';
@@ -174,7 +175,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
             'Conflict: singlepoll keeps this bot on getUpdates, so its worker cannot set a webhook; start with --allow-set-webhook to let it',
           );
         }
+        // Before it is done and after: an answer may come in between.
+        const drops = sets || booleanArg(args, 'drop_pending_updates');
+        if (drops) polls.dropped();
         return forward(request, response, target, body, (status) => {
+          if (drops) polls.dropped();
           if (status !== 200) return;
           ownWebhook = sets;
           onNews({ kind: 'webhook-of-worker', url: sets ? args.get('url') : '' });

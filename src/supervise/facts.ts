@@ -34,6 +34,9 @@ export interface Facts {
   lastPollAtMs: number | null;
   offset: number | null;
   updates: number;
+  /** Updates that somebody else has taken, and when the last. */
+  stolen: number;
+  lastStolenAtMs: number | null;
   conflicts: { poller: number; webhook: number };
   /** When the worker last named a 409 of another poller, elapsed ms. */
   lastConflictAtMs: number | null;
@@ -121,6 +124,8 @@ export function newFacts(
     lastPollAtMs: null,
     offset: null,
     updates: 0,
+    stolen: 0,
+    lastStolenAtMs: null,
     conflicts: { poller: 0, webhook: 0 },
     lastConflictAtMs: null,
     rivalElsewhere: null,

@@ -47,6 +47,13 @@ export function nobodyHereWords(isBlind: boolean, isRoot: boolean): string {
 export const RIVAL_CURE =
   'Stop the other one (a laptop, an old server, another container), or revoke the token with @BotFather';
 
+export function stolenWords(updates: number): string {
+  return `${count(updates, 'update')} ${updates === 1 ? 'was' : 'were'} probably taken by somebody who polls without waiting`;
+}
+
+export const STOLEN_CURE =
+  'find the script that calls getUpdates (cron, a health check, a second consumer) and stop it, or revoke the token with @BotFather';
+
 /** The loser of a fight hears of it at once or 3 s later, waits as its library does, and polls again. */
 export function rhythmWords({ everyMs, reactionMs }: Rhythm): string {
   const retryMs = reactionMs >= CONFLICT_HOLD_MS ? reactionMs - CONFLICT_HOLD_MS : reactionMs;

@@ -7,7 +7,15 @@ import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/statu
 import type { Phase, State } from '../core/supervisor.ts';
 import { count, duration, howItEnded, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
-import { RIVAL_CURE, SECOND_CURE, SECOND_CURE_LOOP, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
+import {
+  RIVAL_CURE,
+  SECOND_CURE,
+  SECOND_CURE_LOOP,
+  STOLEN_CURE,
+  stolenWords,
+  UNSEALED,
+  WORKERS_WEBHOOK,
+} from './gateway-words.ts';
 
 /** Problems of the recent past stay visible this long. */
 const RECENT_MS = 10 * 60_000;
@@ -68,6 +76,7 @@ export function statusDocument(
           lastPollAt: facts.lastPollAt,
           offset: facts.offset,
           updates: facts.updates,
+          stolen: facts.stolen,
           conflicts: { ...facts.conflicts },
           latencyMs: facts.latencyMs(),
           pollers: facts.pollers(),
@@ -233,6 +242,13 @@ function gatewayProblems(facts: Facts, nowMs: number): Problem[] {
       code: isRival ? 'rival' : 'conflict',
       message: `${isRival ? 'a rival' : 'another poller'} takes the poll: ${count(kicks, 'conflict')} (409) in ${duration(nowMs - sinceMs)}`,
       hint: isRival ? RIVAL_CURE : 'singlepoll who    # an old run that is about to end goes away by itself',
+    });
+  }
+  if (recent(facts.lastStolenAtMs)) {
+    problems.push({
+      code: 'stolen',
+      message: `${stolenWords(facts.stolen)}, the last ${duration(nowMs - (facts.lastStolenAtMs ?? nowMs))} ago`,
+      hint: STOLEN_CURE,
     });
   }
   if (recent(facts.lastWebhookAttemptAtMs)) {

@@ -108,6 +108,7 @@ export async function superviseLocked(
               else reach?.failed(problem);
               gateway?.watch.reached(problem === null);
             },
+            onSetAgain: () => gateway?.port.cleared(),
             onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
           }),
         }
