@@ -265,7 +265,8 @@ async function judge(t: TestContext, b: Bed, lives: Map<string, Living[]>, phase
   for (const [what, those] of lives) {
     await t.test(`${what} lives through ${phase}`, () => {
       assert.ok(those.length > 0, what);
-      assert.deepEqual(harmed(b, those), [], said.slice(-3000));
+      const named = said.split('\n').filter((line) => those.some(({ pid }) => line.includes(`pid ${pid} `)));
+      assert.deepEqual(harmed(b, those), [], named.join('\n'));
     });
   }
 }
