@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { type Bed, bed, PYTHON } from '../support/bed.ts';
+import { RIVAL_AFTER } from '../support/gateway.ts';
 import { alive } from '../support/proc.ts';
 import {
   askedBy,
@@ -52,6 +53,10 @@ async function managedStray(b: Bed, name: string, args: readonly string[] = []) 
   return { ...manager, pids };
 }
 
+/** A 409 may be held for 3 s: the least that tells a rival that stays from one that goes. */
+const SOON = '9s';
+const ELSEWHERE = /elsewhere|another machine|not found on this machine/;
+
 const TYPED = /(supervisorctl -c \S+ stop \S+)/;
 
 describe('managed', { concurrency: 4 }, () => {
@@ -87,6 +92,7 @@ describe('managed', { concurrency: 4 }, () => {
   ] as const) {
     test(`while running, --on-rival ${choice}: the managed one is named with the command and ${ends ? 'gets the bot' : 'does not get the worker'}`, async (t) => {
       const b = await bed(t);
+      b.env[RIVAL_AFTER] = SOON;
       const run = startWorker(b, '--on-rival', choice);
       const worker = await workerWorks(b, run);
       const stray = await managedStray(b, 'late');
@@ -104,7 +110,7 @@ describe('managed', { concurrency: 4 }, () => {
         assert.equal(await workerWorks(b, run), worker);
       }
       assert.deepEqual(harmed(b, those), [], run.seen());
-      assert.doesNotMatch(run.stderr(), /elsewhere/);
+      assert.doesNotMatch(run.stderr(), ELSEWHERE);
     });
   }
 
@@ -151,24 +157,26 @@ describe('managed', { concurrency: 4 }, () => {
 describe('elsewhere', { concurrency: 4 }, () => {
   test('a rival that shows on this machine nowhere: a newcomer says elsewhere, and yields with 75', async (t) => {
     const b = await bed(t);
+    b.env[RIVAL_AFTER] = SOON;
     const rival = await startRemoteRival(t, b);
     await until('it to poll', () => rival.polls > 0);
     const run = startWorker(b);
     assert.equal((await run.exit(LONG_MS)).code, 75, run.seen());
-    assert.match(run.stderr(), /elsewhere/);
+    assert.match(run.stderr(), ELSEWHERE);
     assert.doesNotMatch(run.stderr(), /\[stray\] stopping/);
   });
 
   test('the same beside senders: none of them is blamed, and elsewhere is said', async (t) => {
     const b = await bed(t);
-    const run = startWorker(b);
+    b.env[RIVAL_AFTER] = SOON;
+    const run = startWorker(b, '--on-rival', 'insist');
     const worker = await workerWorks(b, run);
     const holder = b.spawn(PYTHON, [proofFixture('holder.py'), 'monitor'], {
       env: { ...withToken(b), SP_NAME: 'monitor' },
     });
     await until('the monitor to ask', () => askedBy(b, 'monitor', 'getMe').length > 0, { ms: LONG_MS });
     const rival = await startRemoteRival(t, b);
-    await run.waitFor(/elsewhere/, LONG_MS);
+    await run.waitFor(ELSEWHERE, LONG_MS);
     await rival.leave();
     assert.deepEqual(harmed(b, living([holder.pid])), [], run.seen());
     assert.doesNotMatch(run.stderr(), /\[stray\] stopping/);
@@ -185,7 +193,7 @@ describe('elsewhere', { concurrency: 4 }, () => {
     await until('it to poll', () => rival.polls > 0);
     const result = await b.run(['who', '--probe'], { ms: LONG_MS });
     assert.equal(result.code, 1, result.stderr);
-    assert.match(result.stdout, /elsewhere/);
+    assert.match(result.stdout, ELSEWHERE);
     assert.doesNotMatch(result.stdout, new RegExp(`^proven.*pid ${holder.pid}\\b`, 'm'));
     assert.ok(alive(holder.pid));
   });
