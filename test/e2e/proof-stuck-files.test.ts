@@ -20,7 +20,7 @@ import {
   workerWorks,
 } from '../support/proof-bed.ts';
 import { startRemoteRival } from '../support/proof-rival.ts';
-import { until } from '../support/wait.ts';
+import { randomMoment, until } from '../support/wait.ts';
 
 /** Mounting needs root; the tests of processes and pages do not. */
 const ROOT = process.getuid?.() === 0;
@@ -140,14 +140,7 @@ async function control(b: Bed): Promise<string> {
 const gatewayUrl = (run: Running): string =>
   /\[gateway\] open at (http:\S+?):?\s/.exec(run.stderr())?.[1] ?? '';
 const healthUrl = (run: Running): string =>
-  `${
-    /(http:\/\/\S+?)\/?(?:[\s,;]|$)/.exec(
-      run
-        .stderr()
-        .split('\n')
-        .find((line) => line.startsWith('[http]')) ?? '',
-    )?.[1]
-  }/healthz`;
+  `${/^\[http\] open at (http:\/\/[\d.]+:\d+)/m.exec(run.stderr())?.[1]}/healthz`;
 
 /** A 409 makes the supervisor look at the machine; meanwhile each place must answer at once. */
 async function answersWhileItLooks(t: TestContext, b: Bed, run: Running): Promise<void> {
@@ -165,7 +158,7 @@ async function answersWhileItLooks(t: TestContext, b: Bed, run: Running): Promis
 
 async function endsAtOnce(run: Running): Promise<void> {
   run.signal('SIGINT');
-  assert.equal((await run.exit(LONG_MS)).code, 130, run.seen());
+  assert.equal((await run.exit(30_000)).code, 0, run.seen());
 }
 
 describe('stuck files', { concurrency: 2 }, () => {
@@ -175,7 +168,7 @@ describe('stuck files', { concurrency: 2 }, () => {
       const b = await bed(t);
       b.env[RIVAL_AFTER] = '9s';
       const those = living(await start(b));
-      const seen = await b.run(['who', '--json'], { ms: LONG_MS });
+      const seen = await b.run(['who', '--json'], { ms: 30_000 });
       assert.ok(seen.code === 0 || seen.code === 1, seen.stderr);
       const run = startWorker(b, '--on-rival', 'insist', '--http', '0');
       const worker = await workerWorks(b, run);
@@ -192,9 +185,12 @@ describe('stuck files', { concurrency: 2 }, () => {
   }, async (t) => {
     const b = await bed(t);
     const pid = await deadMount(b, 'cwd');
-    const run = startWorker(b);
-    await run.waitFor('[lock] taken', LONG_MS);
-    await endsAtOnce(run);
+    for (let round = 0; round < 4; round++) {
+      const run = startWorker(b);
+      await run.waitFor('[lock] taken', LONG_MS);
+      await randomMoment(1000);
+      await endsAtOnce(run);
+    }
     assert.ok(alive(pid));
     await workerWorks(b, startWorker(b));
   });
