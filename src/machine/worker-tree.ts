@@ -16,6 +16,8 @@ import { apiRootOf, createConnectionFinder } from './sockets.ts';
 export interface WorkerTree {
   /** A worker has begun: its session belongs to the tree, also once it has ended. */
   led(leader: number): void;
+  /** Finds out about new processes: who has moved away is known by its environment only. */
+  learn(): Promise<void>;
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly TreeRow[];
   /** Some process of the tree has a connection to the Bot API now. */
@@ -86,6 +88,9 @@ export function createWorkerTree(
   return {
     led(leader) {
       lastLeader = leader;
+    },
+    async learn() {
+      await processes.snapshot({ timeoutMs: DETAILS_MS });
     },
     list: (leader) =>
       members(processes.quick(), leader, []).map(({ pid, ppid, argv, comm }) => ({

@@ -19,6 +19,7 @@ export interface GivenGateway {
 interface GatewayAsks extends GatewayListeners {
   /** Pids of the whole tree of the worker. */
   readonly tree: () => readonly number[];
+  readonly learnTree: () => Promise<unknown>;
   readonly mayPoll: () => boolean;
 }
 
@@ -35,7 +36,7 @@ export async function openGateway(
   { config, report, changes, gatewayModule }: Opening,
   facts: Facts,
   sayUpdates: boolean,
-  { tree, mayPoll, ...listeners }: GatewayAsks,
+  { tree, learnTree, mayPoll, ...listeners }: GatewayAsks,
 ): Promise<GivenGateway | null> {
   if (!gatewayModule || config.token === null) return null;
   const { createGateway } = await gatewayModule;
@@ -63,6 +64,7 @@ export async function openGateway(
     port: config.gatewayPort,
     allowSetWebhook: config.allowSetWebhook,
     tree,
+    learnTree,
     mayPoll,
     onNews(news) {
       watch.news(news);
