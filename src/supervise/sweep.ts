@@ -173,13 +173,19 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   /** The end of step 5, with what it could not know. */
   function tellResult(survey: Survey): void {
-    const { count, users, hidden } = survey.uninspectable;
+    const { count, stuck = 0, unmatched = 0, users, hidden } = survey.uninspectable;
     const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
     const blind = hidden
       ? '; /proc hides the processes of other users (hidepid)'
       : count > 0
-        ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')})`
+        ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')})${stuck > 0 ? `, ${stuck} of them because reading them takes for ever` : ''}`
         : '';
+    if (unmatched > 0)
+      report.line(
+        'stray',
+        `--stray: gave up on ${unmatched} command lines, the pattern takes too long on them`,
+        'warn',
+      );
     const result = dryRun
       ? 'nothing else would be stopped'
       : 'no other proven poller of this bot on this machine';
