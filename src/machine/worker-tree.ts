@@ -21,6 +21,8 @@ export interface WorkerTree {
   led(leader: number): void;
   /** Looked at by the guard while the worker lives. */
   readonly offspring: Offspring;
+  /** Finds out about new processes: who has moved away is known by its environment only. */
+  learn(): Promise<void>;
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly TreeRow[];
   /** Some process of the tree waits for an answer of the Bot API, as a poller does; null: the system does not tell. */
@@ -95,6 +97,9 @@ export function createWorkerTree(
       lastLeader = leader;
     },
     offspring,
+    async learn() {
+      await processes.snapshot({ timeoutMs: DETAILS_MS });
+    },
     list: (leader) =>
       members(processes.quick(), leader, []).map(({ pid, ppid, argv, comm }) => ({
         pid,

@@ -124,6 +124,7 @@ export async function superviseLocked(
     reach,
     mayPoll: right ? right.valid : () => true,
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
+    learnTree: tree.learn,
     onPolled: () => running?.loop.send({ kind: 'polled' }),
     onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
     onDeaf: (reason) => running?.loop.send({ kind: 'ask-restart', reason }),

@@ -264,7 +264,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   /** The end of the first look, with what it could not know. */
-  function tellResult({ uninspectable: { count, users, hidden, stuck = 0 } }: Survey): void {
+  function tellResult({ uninspectable: { count, users, hidden, stuck = 0, unmatched = 0 } }: Survey): void {
     const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
     const held = stuck > 0 ? `, ${stuck} of them because reading them does not end` : '';
     const blind = hidden
@@ -274,6 +274,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         : '';
     const unseen = prover?.unseen() ?? [];
     for (const one of unseen) report.line('stray', unseenWords(one), 'warn');
+    if (unmatched > 0) {
+      const lines = unmatched === 1 ? 'one command line' : `${unmatched} command lines`;
+      report.line('stray', `--stray: gave up on ${lines}, as the pattern takes too long on it`, 'warn');
+    }
     const result = dryRun
       ? 'nothing else would be stopped'
       : 'no other proven poller of this bot on this machine';
