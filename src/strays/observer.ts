@@ -10,6 +10,7 @@ import type { ApiAddresses } from './api-addresses.ts';
 import {
   type Counters,
   endOfWindows,
+  HELD_MS,
   isHeld,
   type Poke,
   type Reaction,
@@ -70,6 +71,7 @@ const SPARSE_MS = 200;
 const MISSING_MS = 120;
 /** A fork of ours follows what is destroyed only after it has started. */
 const FOLLOW_READY_MS = 30;
+const YOUNG_MS = 50;
 const NAMESPACES_MAX = 32;
 /** What a relay passes on is longer or shorter by this at most: another header, another record. */
 const RELAYED_SHARE = 0.25;
@@ -175,6 +177,15 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   const wait = readyAtMs - performance.now();
   if (clients.length > 0 && wait > 0) await pause(wait);
   if (clients.length > 0) samples.push(await list(undefined));
+  // A request that has just gone out is known to be held only after a while.
+  for (
+    let waited = 0;
+    waited < HELD_MS && clients.some(({ key }) => isYoung(samples.at(-1), key));
+    waited += YOUNG_MS
+  ) {
+    await pause(YOUNG_MS);
+    samples.splice(0, samples.length, await list(samples.at(-1)));
+  }
 
   /** The same process received our 409 and passed about as much on: the poller is behind it. */
   function isRelayed(client: Client, bytes: number | null, base: Sample): boolean {
@@ -234,6 +245,11 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
       const isSame = owner !== null && owner.pid === client.owner?.pid;
       return key !== client.key && isSame && samples.some((sample) => isHeldIn(sample, key));
     });
+  }
+
+  function isYoung(sample: Sample | undefined, key: string): boolean {
+    const counters = sample?.sockets.get(key);
+    return counters !== undefined && isHeld(counters, 0) && !isHeld(counters);
   }
 
   function isHeldIn(sample: Sample | undefined, key: string): boolean {

@@ -109,12 +109,12 @@ function stopAll(observation: Observation | null, outcome: Outcome): Outcome {
   return outcome;
 }
 
-type Measured =
+export type Measured =
   | { readonly kind: 'ok'; readonly rttMs: number; readonly conflictBytes: number | null }
   | Extract<Outcome, { kind: 'failed' }>;
 
 /** Also opens the connection on which the question goes out at once. */
-async function measure(api: BotApi, signal: AbortSignal): Promise<Measured> {
+export async function measure(api: BotApi, signal: AbortSignal): Promise<Measured> {
   const reply = await api.call('getMe', {}, { signal });
   if (reply.kind !== 'ok') return { kind: 'failed', description: reply.description };
   return { kind: 'ok', rttMs: reply.tookMs, conflictBytes: reply.conflictBytes ?? null };

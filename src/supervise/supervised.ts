@@ -3,16 +3,18 @@ import { randomBytes } from 'node:crypto';
 import type { StrayEntry } from '../core/status.ts';
 import { CRASH_LOOP, type Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
+import type { Answer } from '../machine/control.ts';
 import type { Lock } from '../machine/lock.ts';
 import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
 import { plain } from '../output/plain.ts';
+import { leaseWords } from '../output/words.ts';
 import type { Me } from '../telegram/api.ts';
 import { openAlerts } from './alerting.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { createApiReach } from './api-reach.ts';
-import { newFacts } from './facts.ts';
+import { type Facts, newFacts } from './facts.ts';
 import { eyesFor, finderFor, proverFor } from './finder.ts';
 import { forgetEnd, rememberEnd } from './last-end.ts';
 import { rememberStart } from './last-start.ts';
@@ -174,7 +176,19 @@ export async function superviseLocked(
     if (loop.state.headed?.to !== 'exit') asks.stop(OWNER_GONE);
   });
 
-  const served = await showRun(startup, { running, facts, tree, socketPath });
+  const question = async (): Promise<Answer> => {
+    if (right) return { ok: true, text: leaseText(facts) };
+    if (!gateway || !watching || facts.via === 'direct')
+      return {
+        ok: false,
+        error: 'its polls do not pass a gateway, so asking would take the poll from its own worker',
+      };
+    const text = await watching.question(gateway.port.renewPoll);
+    return text === null
+      ? { ok: false, error: 'no poll went out, or ss of iproute2 does not work here' }
+      : { ok: true, text, ...(facts.rivalElsewhere === null ? {} : { elsewhere: facts.rivalElsewhere }) };
+  };
+  const served = await showRun(startup, { running, facts, tree, socketPath, question });
   const waits = link ?? owner;
   const start: UntilReady | null = waits
     ? untilReady({ link: waits, running, config, facts, report, voice })
@@ -241,6 +255,12 @@ function strayName([first, ...more]: readonly StrayEntry[]): string | null {
   if (!first) return null;
   const others = more.length > 0 ? ` and ${more.length} more` : '';
   return `pid ${first.pid} (${plain(first.command, 120)})${others}`;
+}
+
+/** The lease says who polls, on whichever machine: nobody has to be asked. */
+function leaseText(facts: Facts): string {
+  const lease = facts.lease();
+  return lease ? `the lease tells who polls: ${leaseWords(lease, Date.now())}` : 'the lease is not known yet';
 }
 
 /** The sandbox's bot is gone with it; without polling there is no bot. */
