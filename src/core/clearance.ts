@@ -3,7 +3,9 @@
  * service manager or anything else keeps starting again is not fought, since that would lose messages for ever.
  */
 import type { Grade, Respawner } from '../machine/process.ts';
+import { isInteractiveShell } from './bystander.ts';
 import { comesBack, type StoppedStray } from './comeback.ts';
+import { baseName, isShellName } from './program.ts';
 import type { Ending } from './supervisor.ts';
 
 /** The parts of a stray that the decision depends on. */
@@ -70,12 +72,18 @@ export function judge<S extends Suspect>(
       const by = stray.parent
         ? `started again by pid ${stray.parent.pid} (${stray.parent.command})`
         : 'something starts it again';
-      const cure = stray.parent
-        ? `Stop that first: kill ${stray.parent.pid}`
-        : 'Find what starts it: singlepoll who';
+      const cure = stray.parent ? cureOf(stray.parent) : 'Find what starts it: singlepoll who';
       const reason = `a stray poller comes back after it was stopped (pid ${stray.pid}: ${stray.command}): ${by}. ${cure}`;
       return { kind: 'blocked', ending: { code: 75, reason } };
     }
   }
   return { kind: 'stop', strays: guilty };
+}
+
+/** A shell that somebody types into ignores SIGTERM, and goes on with its loop; a hang-up ends it, as closing its window does. */
+function cureOf({ pid, command }: NonNullable<Suspect['parent']>): string {
+  const argv = command.split(' ');
+  const isShell = isShellName(baseName((argv[0] ?? '').replace(/^-/, '')));
+  if (!isShell || !isInteractiveShell(argv)) return `Stop that first: kill ${pid}`;
+  return `Press Ctrl-C in that shell, or end it: kill -HUP ${pid}`;
 }
