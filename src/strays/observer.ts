@@ -25,6 +25,8 @@ export interface Owner {
   readonly pid: number;
   readonly startId: string;
   readonly parent: { readonly pid: number; readonly startId: string } | null;
+  /** The same for all lives of one program under one parent; null where its command line could not be seen. */
+  readonly program: string | null;
 }
 
 /** Somebody else's connection to the API root. */
@@ -63,6 +65,8 @@ export interface ObserverOptions {
   readonly isOurs: (pid: number) => boolean;
   /** Which processes have these sockets open. */
   readonly ownersOf: (inodes: readonly number[]) => Promise<ReadonlyMap<number, readonly number[]>>;
+  /** What processes run, to compare; null where that can't be seen. */
+  readonly commands: () => Promise<(pid: number) => string | null>;
 }
 
 const DENSE_MS = 8;
@@ -98,6 +102,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     for (const socket of clients) if (!ports.has(socket.localPort)) listed.push({ place, socket, ports });
   }
   const owners = await ownersIn(listed.map(({ socket }) => socket.inode));
+  const commandOf = owners.size > 0 ? await options.commands() : () => null;
   const clients: Client[] = [];
   const places = new Map<string, { place: Place; ports: ReadonlySet<number> }>();
   for (const { place, socket, ports } of listed) {
@@ -106,7 +111,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     places.set(place.name, { place, ports });
     const { uid, cgroup } = socket;
     // Children have it from whoever opened it, and are stopped with it.
-    const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids));
+    const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids), commandOf);
     clients.push({ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket) });
   }
   const accepted = await acceptedByClients();
@@ -268,14 +273,16 @@ function paceAt(nowMs: number, poke: Poke): number {
   return SPARSE_MS;
 }
 
-function ownerOf(pid: number): Owner | null {
+function ownerOf(pid: number, commandOf: (pid: number) => string | null): Owner | null {
   const own = parseProcStat(readStat(pid) ?? '');
   if (!own) return null;
+  const command = commandOf(pid);
   const above = parseProcStat(readStat(own.ppid) ?? '');
   return {
     pid,
     startId: own.startId,
     parent: above && own.ppid > 1 ? { pid: own.ppid, startId: above.startId } : null,
+    program: command === null ? null : `${own.ppid} ${above?.startId} ${command}`,
   };
 }
 

@@ -31,6 +31,7 @@ export interface ExperimentOptions {
   /** Null where ss does not work: then nobody can be seen to react, and only a 409 of our own tells of a rival. */
   readonly observe: () => Promise<Observation | null>;
   readonly ledger: Ledger;
+  readonly isAlive: (process: { readonly pid: number; readonly startId: string }) => boolean;
   /** How many processes may poll, as far as other signs tell: what counts where ss does not work. */
   readonly holders: number;
   /** Called before the first question, as it disturbs whoever polls; with the number of processes that are connected. */
@@ -90,7 +91,7 @@ export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => nu
       if (isWebhookConflict(answer.description)) return { kind: 'webhook' };
       if (!observation) return { kind: 'blind' };
       isDisturbed = true;
-    } else if (!isDisturbed && !ledger.isOpen()) return { kind: 'undisturbed' };
+    } else if (!isDisturbed && !ledger.isOpen(options.isAlive)) return { kind: 'undisturbed' };
     const [least, most] = GAP_MS;
     const nextMs = poke.sentAtMs + least + random() * (most - least);
     if (nextMs + UNDISTURBED_MS > untilMs) return { kind: 'disturbed' };

@@ -20,6 +20,8 @@ export interface ProverOptions {
   /** Where older addresses of the API root are kept; null: nowhere. */
   readonly addressFile: string | null;
   readonly ownersOf: (inodes: readonly number[]) => Promise<ReadonlyMap<number, readonly number[]>>;
+  /** What processes run, to compare. */
+  readonly commands: () => Promise<(pid: number) => string | null>;
   /** Whose connections are ours: this process, the worker's tree. */
   readonly isOurs: (pid: number) => boolean;
 }
@@ -55,8 +57,8 @@ export function createProver(options: ProverOptions): Prover {
   }
 
   async function look(): Promise<Observation | null> {
-    const { apiRoot, env, addressFile: file, isOurs, ownersOf } = options;
-    return await observe({ addresses: await findApiAddresses({ apiRoot, env, file }), isOurs, ownersOf });
+    const { apiRoot, env, addressFile: file, ...eyes } = options;
+    return await observe({ addresses: await findApiAddresses({ apiRoot, env, file }), ...eyes });
   }
 
   return {
@@ -88,6 +90,7 @@ export function createProver(options: ProverOptions): Prover {
           api,
           ledger,
           observe: look,
+          isAlive,
           onMeasured: (it) => {
             measured = it;
           },
