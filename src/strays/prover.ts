@@ -28,7 +28,10 @@ export interface ProverOptions {
 
 export interface Prover {
   experiment(
-    asks: Pick<ExperimentOptions, 'beforeFirst' | 'isEnough' | 'onLate' | 'holders' | 'signal'>,
+    asks: Pick<
+      ExperimentOptions,
+      'beforeFirst' | 'isEnough' | 'isSuspect' | 'onLate' | 'holders' | 'totalMs' | 'signal'
+    >,
   ): Promise<Outcome>;
   hunt(asks: Pick<HuntOptions, 'asks' | 'onReaction' | 'onNobody' | 'onError'>): Hunt;
   /** Notes who is connected now. Null: ss does not work here. */

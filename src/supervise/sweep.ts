@@ -215,6 +215,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       const outcome = await by.experiment({
         signal: AbortSignal.any([signal, abandoned]),
         holders: before.strays.length,
+        totalMs: untilMs - nowMs(),
+        isSuspect: (pid) => survey.strays.some((it) => it.pid === pid && it.holdsToken === true),
         beforeFirst(count) {
           report.line('stray', askingWords(count));
           disturbed = true;

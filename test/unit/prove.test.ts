@@ -122,6 +122,7 @@ async function ask(
         return observation;
       },
       holders: 0,
+      isSuspect: () => false,
       beforeFirst: () => {},
       isEnough: async () => isEnough(of),
       signal: new AbortController().signal,
