@@ -207,7 +207,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   }
 
   return {
-    clients,
+    clients: clients.map((client) => ({ ...client, isHeld: isHeldIn(samples.at(-1), client.key) })),
     async refresh() {
       if (clients.length === 0) return;
       const next = await list(samples.at(-1));
