@@ -15,7 +15,7 @@ import { openAlerts } from './alerting.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { createApiReach } from './api-reach.ts';
 import { type Facts, newFacts } from './facts.ts';
-import { eyesFor, finderFor, proverFor } from './finder.ts';
+import { finderFor, proverFor } from './finder.ts';
 import { forgetEnd, rememberEnd } from './last-end.ts';
 import { rememberStart } from './last-start.ts';
 import { type GivenGateway, incumbentAfterMs, openGateway } from './open-gateway.ts';
@@ -44,7 +44,7 @@ export async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, link, owner, voice, report, changes, recent, rehearse, api, botDir, http, service } =
+  const { config, link, owner, voice, report, changes, recent, rehearse, api, botDir, eyes, http, service } =
     startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
@@ -53,7 +53,6 @@ export async function superviseLocked(
   const right = await openRight(startup, () => ({ running, gateway, facts }));
   facts.log = voice.logFacts;
   const run = randomBytes(8).toString('hex');
-  const eyes = eyesFor(config);
   const tree = createWorkerTree(
     { run, botId: String(config.botId ?? ''), apiRoot: config.polling ? config.apiRoot : null },
     eyes,
@@ -235,7 +234,6 @@ export async function superviseLocked(
   // After a bug nobody knows what lives: the lease runs out by itself.
   await right?.end(false);
   watching?.stop();
-  eyes.inspector.close();
   reach?.stop();
   served?.close();
   // Before the lock: who waits for that may want the same port.

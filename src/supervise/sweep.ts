@@ -335,7 +335,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         if (ending || abandoned.aborted) return { ending, disturbed: false };
         const result =
           prover === null ? { ending: null, disturbed: false } : await ask(prover, before, abandoned);
-        if (!result.ending && !signal.aborted && !abandoned.aborted) tellResult(await look(abandoned));
+        if (!result.ending && !signal.aborted && !abandoned.aborted)
+          tellResult(result.disturbed ? await look(abandoned) : before);
         return result;
       }),
     quick(abandoned) {
