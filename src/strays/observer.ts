@@ -87,13 +87,24 @@ interface Place {
   readonly path: string | undefined;
 }
 
-/** Looks who is connected, and gets ready to see who reacts. Null: ss does not work here, nobody can be judged. */
-export async function observe(options: ObserverOptions): Promise<Observation | null> {
+type Places = ReadonlyMap<string, { readonly place: Place; readonly ports: ReadonlySet<number> }>;
+
+/** Who is connected now, without ourselves. Null: ss does not work here. */
+export async function listClients(options: ObserverOptions): Promise<readonly Client[] | null> {
+  return (await lookAround(options))?.clients ?? null;
+}
+
+async function lookAround(options: ObserverOptions): Promise<{ clients: Client[]; places: Places } | null> {
   const { addresses, isOurs, ownersOf } = options;
   const { port: remotePort } = addresses;
   const listed: { place: Place; socket: TcpSocket; ports: ReadonlySet<number> }[] = [];
-  for (const place of namespaces()) {
-    const sockets = await listSockets({ remotePort, ...where(place) });
+  const all = await Promise.all(
+    namespaces().map(async (place) => ({
+      place,
+      sockets: await listSockets({ remotePort, ...where(place) }),
+    })),
+  );
+  for (const { place, sockets } of all) {
     if (sockets === null && place.path === undefined) return null;
     const clients = (sockets ?? []).filter((it) => it.inode !== 0 && addresses.has(addressOf(it.remote)));
     if (clients.length === 0) continue;
@@ -101,7 +112,8 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     // The server's own end of a connection has the API root's port on this side, and it listens there.
     for (const socket of clients) if (!ports.has(socket.localPort)) listed.push({ place, socket, ports });
   }
-  const owners = await ownersIn(listed.map(({ socket }) => socket.inode));
+  const inodes = listed.map(({ socket }) => socket.inode);
+  const owners = inodes.length === 0 ? new Map<number, readonly number[]>() : await ownersOf(inodes);
   const commandOf = owners.size > 0 ? await options.commands() : () => null;
   const clients: Client[] = [];
   const places = new Map<string, { place: Place; ports: ReadonlySet<number> }>();
@@ -114,6 +126,15 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids), commandOf);
     clients.push({ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket) });
   }
+  return { clients, places };
+}
+
+/** Looks who is connected, and gets ready to see who reacts. Null: ss does not work here, nobody can be judged. */
+export async function observe(options: ObserverOptions): Promise<Observation | null> {
+  const around = await lookAround(options);
+  if (!around) return null;
+  const { clients, places } = around;
+  const { port: remotePort } = options.addresses;
   const accepted = await acceptedByClients();
   const gone = new Map<string, { readonly atMs: number; readonly counters: Counters }>();
   const followers = [...places.values()].map(({ place }) =>
@@ -124,7 +145,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   const readyAtMs = performance.now() + FOLLOW_READY_MS;
 
   function ownersIn(inodes: readonly number[]): Promise<ReadonlyMap<number, readonly number[]>> {
-    return inodes.length === 0 ? Promise.resolve(new Map()) : ownersOf(inodes);
+    return inodes.length === 0 ? Promise.resolve(new Map()) : options.ownersOf(inodes);
   }
 
   /** Connections that came to a client's own listening port: who passes our 409 on to one of them is a relay. */

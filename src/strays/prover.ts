@@ -10,7 +10,7 @@ import { findApiAddresses } from './api-addresses.ts';
 import { createLedger, type Unseen } from './evidence.ts';
 import type { Evidence } from './grade.ts';
 import { createHunt, type Hunt, type HuntOptions } from './hunt.ts';
-import { type Observation, observe } from './observer.ts';
+import { listClients, type Observation, observe } from './observer.ts';
 import { askWhoPolls, createPokeNumbers, type ExperimentOptions, measure, type Outcome } from './prove.ts';
 
 export interface ProverOptions {
@@ -66,10 +66,13 @@ export function createProver(options: ProverOptions): Prover {
 
   return {
     async look() {
-      const observation = await look();
-      observation?.stop();
-      if (observation) ledger.connected(observation.clients);
-      return observation && { connected: observation.clients.length };
+      const { apiRoot, env, addressFile: file, ...eyes } = options;
+      const clients = await listClients({
+        addresses: await findApiAddresses({ apiRoot, env, file }),
+        ...eyes,
+      });
+      if (clients) ledger.connected(clients);
+      return clients && { connected: clients.length };
     },
     async spy() {
       await ping();
