@@ -71,10 +71,24 @@ for (const [name, stray, facts, grade, proof] of [
     py({ env: ours, otherBots: ['222222'] }),
     reacted('once'),
     'likely',
-    ['holds the token', 'connected', 'also holds the token of bot 222222', 'received something when we polled, once'],
+    [
+      'holds the token',
+      'connected',
+      'also holds the token of bot 222222',
+      'received something when we polled, once',
+    ],
   ],
   ['two tokens, reacted twice', py({ env: ours, otherBots: ['222222'] }), reacted('twice'), 'proven', null],
   ["another bot's token only, reacted once", py({ otherBots: ['222222'] }), reacted('once'), 'likely', null],
+  [
+    'a shell with a script, which asks with one curl after another, reacted once',
+    py({ env: ours }, 'bash poll.sh'),
+    reacted('once'),
+    'proven',
+    ['holds the token', 'connected', POLLS],
+  ],
+  ['a shell with a script, token and connection', py({ env: ours }, 'bash poll.sh'), connected, 'hint', null],
+  ['an interactive shell, reacted twice', py({ env: ours }, 'bash -i'), reacted('twice'), 'hint', null],
   ['token and connection', py({ env: ours }), connected, 'likely', ['holds the token', 'connected']],
   ['token only', py({ env: ours }), {}, 'hint', ['holds the token']],
   ['connection alone', py(), connected, null, null],
@@ -129,7 +143,7 @@ for (const [name, stray, facts] of [
   ['grep', py(GUILTY, 'grep -r production_polling_bot.py .'), {}],
   ['a login shell', py(GUILTY, '-bash'), {}],
   ['an interactive shell', py(GUILTY, '/bin/zsh -i'), {}],
-  ['a shell with a script', py(GUILTY, 'bash production_polling_bot.py'), {}],
+  ['an interactive shell with a script', py(GUILTY, 'bash -i production_polling_bot.py'), {}],
   ['tmux', py({ ...GUILTY, comm: 'tmux: server' }, 'tmux new -s bot'), {}],
   ['supervisord', py(GUILTY, 'python3 /usr/bin/supervisord -n'), {}],
   ['the PM2 daemon', py({ ...GUILTY, argv: ['PM2 v5.3.0: God Daemon (/root/.pm2)'] }), {}],
@@ -153,7 +167,10 @@ for (const [name, stray, facts] of [
 ] as const satisfies readonly (readonly [string, Proc, Partial<Facts>])[]) {
   test(`never stopped: ${name}`, () => {
     const found = gradeOf(stray, { ...reacted('twice'), ...facts });
-    assert.ok(found === null || ['hint', 'likely'].includes(found.grade), `${found?.grade}: ${found?.proof.join(', ')}`);
+    assert.ok(
+      found === null || ['hint', 'likely'].includes(found.grade),
+      `${found?.grade}: ${found?.proof.join(', ')}`,
+    );
   });
 }
 
@@ -186,7 +203,12 @@ test('an earlier spawn of the same run is own, also between two workers', () => 
 test('descendants of the worker are its tree, also when their environment is wiped', () => {
   const worker = proc(99, 50, 'gunicorn app:app', { env: ours });
   const child = py({ ppid: 99, env: null });
-  assert.equal(gradeOf({ ...child, ...named() }, { ...reacted('twice'), worker: { pid: 99, run: 'r', spawn: '2' } }, [worker]), null);
+  assert.equal(
+    gradeOf({ ...child, ...named() }, { ...reacted('twice'), worker: { pid: 99, run: 'r', spawn: '2' } }, [
+      worker,
+    ]),
+    null,
+  );
 });
 
 test('a shell of a person with the cookie is a hint; a shell with a script is own', () => {
