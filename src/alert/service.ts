@@ -25,6 +25,7 @@ import { count, duration, howItEnded } from '../output/words.ts';
 import type { Changes } from '../supervise/changes.ts';
 import type { Facts } from '../supervise/facts.ts';
 import { RIVAL_CURE } from '../supervise/gateway-words.ts';
+import { createListeners } from '../supervise/listeners.ts';
 import type { Running } from '../supervise/run.ts';
 import type { Deliveries } from './deliver.ts';
 import { recallAlerts, rememberAlerts } from './memory.ts';
@@ -109,6 +110,8 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
 
   let before = look();
   let digestSince = before;
+  const observing = createListeners<[]>('the look for what is to be alerted of', options.report);
+  observing.add(() => observe());
 
   function observe(more: readonly Happening[] = []): void {
     const after = look();
@@ -133,7 +136,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
     timer =
       endTold || inMs === Number.POSITIVE_INFINITY
         ? null
-        : setTimeout(observe, Math.min(TIMER_MAX_MS, Math.max(1, Math.ceil(inMs)))).unref();
+        : setTimeout(observing.tell, Math.min(TIMER_MAX_MS, Math.max(1, Math.ceil(inMs)))).unref();
   }
 
   function open(): Promise<Deliveries> {

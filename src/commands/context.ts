@@ -1,8 +1,10 @@
 /** What every command does first: read the configuration, say its warnings, end with all its mistakes at once. */
 import { readlinkSync } from 'node:fs';
-import type { Config } from '../config/config.ts';
+import type { CommandName, Config } from '../config/config.ts';
 import { configFailure } from '../config/config-error.ts';
 import { loadConfig } from '../config/load.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { hasProcfs } from '../machine/procfs.ts';
 import type { Invocation } from './invocation.ts';
 
 /** Nothing is found there. */
@@ -13,11 +15,25 @@ export interface Loaded {
   readonly warnings: readonly string[];
 }
 
+/** `status` needs it only where no supervisor answers. */
+const NEED_PROCESSES: readonly CommandName[] = ['start', 'stop', 'restart', 'reset', 'who'];
+
+/** Throws SinglepollError 78 where the kernel's process list can't be read (a container or chroot without /proc). */
+export function requireProcesses(): void {
+  if (process.platform !== 'linux' || hasProcfs()) return;
+  throw new SinglepollError(
+    EXIT.config,
+    '/proc is not mounted here, or shows no processes: without it nobody can tell who polls this bot',
+    'mount -t proc proc /proc    # as root, in this container or chroot',
+  );
+}
+
 /** Throws SinglepollError 78 with every mistake. Warnings are the caller's to show. */
 export async function configure(
   { command, flags, words }: Pick<Invocation, 'command' | 'flags' | 'words'>,
   cwd = workingFolder(),
 ): Promise<Loaded> {
+  if (NEED_PROCESSES.includes(command)) requireProcesses();
   const loaded = await loadConfig({ command, flags, argvCommand: words, env: process.env, cwd });
   if (!loaded.ok) {
     warn(loaded.warnings);
@@ -35,6 +51,7 @@ export function namedBot({ own }: Pick<Invocation, 'own'>): string | null {
 export async function configureUnlessNamed(invocation: Invocation): Promise<Loaded> {
   if (namedBot(invocation) === null) return await configure(invocation);
   const { command } = invocation;
+  if (NEED_PROCESSES.includes(command)) requireProcesses();
   const loaded = await loadConfig({ command, flags: {}, argvCommand: [], env: {}, cwd: NOWHERE });
   if (!loaded.ok) throw configFailure(loaded.errors);
   return loaded;

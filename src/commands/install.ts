@@ -19,9 +19,9 @@ import { wrapperScript } from '../install/wrapper.ts';
 import { isProgramInPath } from '../machine/executable.ts';
 import { plain } from '../output/plain.ts';
 import { checkCommand } from '../supervise/announce.ts';
+import { presentSupervisor } from '../supervise/present.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
-import { pollingSupervisor } from './locate.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);
@@ -208,12 +208,12 @@ async function installUnit(plan: Plan, { update, now, config }: How & { config: 
   for (const verb of [['daemon-reload'], ['enable', unit]]) systemctl([...scope, ...verb]);
   told(plan, update, `unit  ${path}`);
   if (now) {
-    const holder = await pollingSupervisor(config);
+    const holder = await presentSupervisor(config);
     const isUnits = tool('systemctl', [...scope, 'is-active', '--quiet', unit]).code === 0;
     if (holder && !isUnits)
       throw new SinglepollError(
         EXIT.otherPoller,
-        `not started: a supervisor of this bot runs already (pid ${holder.pid})`,
+        `not started: a supervisor of this bot runs already (pid ${holder.pid ?? 'unknown'})`,
         `singlepoll stop && ${shown}start ${made.name}`,
       );
     const { code, stderr } = tool('systemctl', [...scope, 'restart', unit]);

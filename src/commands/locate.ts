@@ -1,32 +1,34 @@
 /**
- * Finds the supervisor that a command means: by the lock of the configured bot, whatever folder or state folder it was
- * started with; else a deploy-mode one of this bot or folder; else, where no token is known here, the only one that runs.
+ * Finds the supervisor that a command means: by the control socket in the folder of the configured bot, whatever token it was
+ * started with; else by the lock of the token that is known here, to say who it is and how to reach it; else a deploy-mode one of
+ * this bot or folder; else, where no token is known here, the only one that runs. Orders go to sockets of the own state folder.
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { findStateDir } from '../config/state-dir.ts';
-import { EXIT, SinglepollError } from '../errors.ts';
 import {
   type Answer,
   askControl,
+  controlSockets,
   NoAnswer,
   NoSupervisor,
   type Request,
   WentAway,
 } from '../machine/control.ts';
 import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
-import { plain } from '../output/plain.ts';
+import { unreachable } from '../supervise/holder-words.ts';
+import { controlPath, supervisorAt } from '../supervise/present.ts';
 import { isDeploySocket } from '../supervise/socket-names.ts';
 import { findNamed, livingRuns, severalBots } from './runs.ts';
 import { statusOf } from './status-of.ts';
 
-/** How long the socket of a supervisor that holds the lock is waited for: it looks every 5 s whether it is still there. */
+/** How long a supervisor is waited for that holds the lock and has no socket: it looks every 5 s whether it is still there. */
 const NO_CONTROL_MS = 8_000;
 
 export interface Located {
-  /** Null where it holds the lock but tells nothing (hung, or another user's). */
+  /** In the own state folder. Null where it is not there or tells nothing (hung, another user's, another state folder). */
   readonly control: string | null;
   readonly holder: Holder | null;
 }
@@ -37,8 +39,12 @@ export async function locate(config: Config, bot: string | null = null): Promise
     const { run } = await findNamed(bot);
     return run && { control: run.control, holder: null };
   }
-  const holder = await pollingSupervisor(config);
-  if (holder) return { control: holder.answers ? holder.control : null, holder };
+  const control = controlPath(config.botId);
+  const here = control && (await supervisorAt(control));
+  if (here) return { control: here.answers ? control : null, holder: here };
+  const holder = await holderOf(config);
+  // One that has only just begun is about to listen here.
+  if (holder) return { control: isHere(holder, control) ? control : null, holder };
   const state = findStateDir(process.env);
   if (!state) return null;
   const deploy = await findDeploy(state.path, config);
@@ -46,10 +52,15 @@ export async function locate(config: Config, bot: string | null = null): Promise
   return await findOnly();
 }
 
-/** Who holds this bot's lock: a supervisor in polling mode, since deploy mode takes none. */
-export async function pollingSupervisor(config: Config): Promise<Holder | null> {
+/** Who holds the lock of the configured token. */
+async function holderOf(config: Config): Promise<Holder | null> {
   if (!config.token || config.botId === null) return null;
   return await lockHolder(lockKey(String(config.botId), config.token));
+}
+
+/** It says that it listens in our folder, or is of a release that does not say. */
+function isHere(holder: Holder, control: string | null): boolean {
+  return holder.answers && (holder.kind === 'old' || holder.control === control) && !holder.elsewhere;
 }
 
 async function findDeploy(statePath: string, config: Config): Promise<Located | null> {
@@ -84,28 +95,37 @@ export async function askSupervisor(
   timeoutMs: number,
 ): Promise<Answer> {
   const giveUpAtMs = performance.now() + NO_CONTROL_MS;
-  let current = holder;
-  let socket = control;
+  const own = controlPath(config.botId);
+  if (!control) throw unreachable(holder, own);
+  const sockets = controlSockets(control);
   for (;;) {
-    if (!socket) throw unreachable(current);
     try {
-      return await askControl(socket, request, {
+      return await askControl(control, request, {
         timeoutMs,
         say: (line) => process.stderr.write(`${line}\n`),
       });
     } catch (error) {
-      if (error instanceof NoAnswer || isDenied(error)) throw unreachable(current);
+      if (error instanceof NoAnswer || isDenied(error)) throw unreachable(holder, own);
       if (!(error instanceof NoSupervisor || error instanceof WentAway)) throw error;
       const ended = new NoSupervisor(error instanceof WentAway ? 'it has ended meanwhile' : error.message);
-      if (!current || !config.token || config.botId === null) throw ended;
-      current = await lockHolder(lockKey(String(config.botId), config.token));
-      // Another one has taken its place: not the one that was meant.
-      if (!current || current.pid !== holder?.pid) throw ended;
-      if (performance.now() > giveUpAtMs) throw unreachable(current);
-      socket = current.answers ? current.control : null;
+      if (!(await isStillThere(config, control, sockets, holder))) throw ended;
+      if (performance.now() > giveUpAtMs) throw unreachable(holder, own);
       await pause(50);
     }
   }
+}
+
+/** The same supervisor, not the next one that has taken its place. */
+async function isStillThere(
+  config: Config,
+  control: string,
+  sockets: readonly number[],
+  holder: Holder | null,
+): Promise<boolean> {
+  // It has ended our connection only to serve others.
+  if (controlSockets(control).some((inode) => sockets.includes(inode))) return true;
+  const now = holder && (await holderOf(config));
+  return now !== null && now.pid !== null && now.pid === holder?.pid;
 }
 
 /** The control socket is in the folder of another user. */
@@ -119,23 +139,4 @@ function list(folder: string): string[] {
   } catch {
     return [];
   }
-}
-
-/** The error of a supervisor that holds the lock and does not answer, or may not be asked. */
-export function unreachable(holder: Holder | null): SinglepollError {
-  const who = holder ? `the supervisor (pid ${holder.pid})` : 'the supervisor';
-  if (holder && holder.uid !== null && holder.uid !== process.getuid?.()) {
-    return new SinglepollError(
-      EXIT.refused,
-      `${who} belongs to another user (uid ${holder.uid})`,
-      `sudo -u '#${holder.uid}' singlepoll stop`,
-    );
-  }
-  return new SinglepollError(
-    EXIT.otherPoller,
-    holder?.answers
-      ? `${who} runs, but can't be reached at its control socket ${plain(holder.control ?? '')}`
-      : `${who} does not answer: hung or stopped`,
-    'singlepoll reset    # ends it, if need be with SIGKILL, and starts again',
-  );
 }

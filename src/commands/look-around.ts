@@ -50,7 +50,7 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
       'stopped',
     ),
     problems,
-    supervisor: holder
+    supervisor: holder?.pid
       ? {
           pid: holder.pid,
           startedAt: holder.startedAt,

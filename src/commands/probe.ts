@@ -10,11 +10,11 @@ import { claimLock, lockKey } from '../machine/lock.ts';
 import { painter } from '../output/paint.ts';
 import { probeNotice, probeWords } from '../output/probe-words.ts';
 import { createReport } from '../output/report.ts';
+import { presentSupervisor } from '../supervise/present.ts';
 import { openBotApi } from '../telegram/api.ts';
 import { runProbe } from '../telegram/probe.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
-import { pollingSupervisor } from './locate.ts';
 
 const DEFAULT_MS = 10_000;
 const SHORTEST_MS = 1_000;
@@ -68,11 +68,11 @@ export function probeTime(value: unknown): number | null {
 
 /** Throws 75 where a worker of this bot may poll on this machine: a probe would take the poll from it. */
 export async function refuseBesideWorker(config: Config): Promise<void> {
-  const holder = await pollingSupervisor(config);
+  const holder = await presentSupervisor(config);
   if (!holder) return;
   throw new SinglepollError(
     EXIT.otherPoller,
-    `no probe: a supervisor of this bot (pid ${holder.pid}) runs here, and a probe would take the poll from its own worker`,
+    `no probe: a supervisor of this bot (pid ${holder.pid ?? 'unknown'}) runs here, and a probe would take the poll from its own worker`,
     'singlepoll status    # it tells of conflicts with others; to probe all the same, first: singlepoll stop',
   );
 }
@@ -81,9 +81,8 @@ export async function refuseBesideWorker(config: Config): Promise<void> {
 export async function probe(config: Config, askedMs: number, suspects: readonly number[]): Promise<Probed> {
   const token = config.token as string;
   const report = createReport('text', [token], await painter(process.stderr, process.env));
-  const claim = await claimLock(probeKey(config), {
-    pid: process.pid,
-    uid: process.getuid?.() ?? null,
+  // A lock beside that of `start`, which a probe must not hold.
+  const claim = await claimLock(lockKey(String(config.botId), token, 'probe'), {
     startedAt: new Date().toISOString(),
     cwd: config.cwd,
     version: VERSION,
@@ -92,7 +91,7 @@ export async function probe(config: Config, askedMs: number, suspects: readonly 
   if (!claim.held) {
     throw new SinglepollError(
       EXIT.otherPoller,
-      `another probe of this bot runs${claim.holder ? ` (pid ${claim.holder.pid})` : ''}: two would take each other for a rival`,
+      `another probe of this bot runs${claim.holder?.pid ? ` (pid ${claim.holder.pid})` : ''}: two would take each other for a rival`,
       'singlepoll who --probe    # again, when it has ended',
     );
   }
@@ -102,7 +101,7 @@ export async function probe(config: Config, askedMs: number, suspects: readonly 
     const verdict = await runProbe(askedMs, {
       api,
       signal: interrupt.signal,
-      supervisor: async () => (await pollingSupervisor(config))?.pid ?? null,
+      supervisor: async () => (await presentSupervisor(config))?.pid ?? null,
       beforeFirstPoll: () => report.line('probe', probeNotice(config.botId, askedMs)),
     });
     const { message, hints } = probeWords(verdict, askedMs, suspects, (url) => maskWebhookUrl(url, token));
@@ -112,12 +111,6 @@ export async function probe(config: Config, askedMs: number, suspects: readonly 
     api.close();
     claim.lock.release();
   }
-}
-
-/** A lock beside that of `start`, which a probe must not hold. */
-function probeKey(config: Config) {
-  const { botId, name } = lockKey(String(config.botId), config.token as string);
-  return { botId, name: `${name}/probe` };
 }
 
 function toEntry(verdict: Verdict, askedMs: number, message: string): ProbeEntry {

@@ -2,34 +2,24 @@
  * `singlepoll reset`: the emergency. Ends the supervisor (by asking, else by signals, also one that hangs or is stopped), the
  * worker and the strays, verifies that none is left, clears the webhook, and starts again.
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { askControl } from '../machine/control.ts';
-import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../machine/lock.ts';
 import { painter } from '../output/paint.ts';
 import { createReport, type Report } from '../output/report.ts';
-import { unitOf } from '../service/unit-of.ts';
-import { linuxHands, stopTargets } from '../strays/stop.ts';
 import { checkCommand } from '../supervise/announce.ts';
-import { describe } from '../supervise/claim.ts';
 import { dryRun } from '../supervise/dry-run.ts';
 import { eyesFor, finderFor, proverFor } from '../supervise/finder.ts';
 import { recallStart } from '../supervise/last-start.ts';
+import { seizeLock } from '../supervise/seize.ts';
 import { start } from '../supervise/start.ts';
 import { createSweeper } from '../supervise/sweep.ts';
 import { openBotApi } from '../telegram/api.ts';
 import { clearWebhook } from '../telegram/webhook.ts';
-import { VERSION } from '../version.ts';
 import { configure, type Loaded, workingFolder } from './context.ts';
 import type { Invocation } from './invocation.ts';
 import { lookForLease } from './look-around.ts';
-
-/** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
-const PATIENCE_MS = 3_000;
 
 export async function run(invocation: Invocation): Promise<number> {
   const here = await configure(invocation);
@@ -52,7 +42,7 @@ export async function run(invocation: Invocation): Promise<number> {
       return await dryRun({ config, api, report, finder, signal, ending: true, command });
     }
     const botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
-    const lock = await seize(config, report, again !== null);
+    const lock = await seizeLock(config, report, again !== null);
     try {
       // Whoever holds the lease polls by right: the poll is not taken from that one.
       const sweeper = createSweeper({
@@ -118,100 +108,6 @@ async function whatToStart(
     `nothing to start again: no last start of bot ${here.config.botId} is known to this user, and no command was given`,
     'singlepoll reset -- COMMAND      # or, to stop and clean up only:\nsinglepoll reset --no-start',
   );
-}
-
-/** Ends whoever holds the lock and takes it, so that nobody starts a worker while we clean up. */
-async function seize(config: Config, report: Report, starts: boolean): Promise<Lock> {
-  const key = lockKey(String(config.botId), config.token as string);
-  for (let attempt = 0; attempt < 5; attempt++) {
-    const holder = await lockHolder(key);
-    if (holder) {
-      sayUnit(holder, report, starts);
-      await end(holder, config, report);
-    }
-    const claimed = await claimLock(key, {
-      pid: process.pid,
-      uid: process.getuid?.() ?? null,
-      startedAt: new Date().toISOString(),
-      cwd: workingFolder(),
-      version: VERSION,
-      control: null,
-    });
-    if (claimed.held) {
-      if (!holder && attempt === 0) report.line('lock', 'no supervisor runs');
-      return claimed.lock;
-    }
-  }
-  const holder = await lockHolder(key);
-  throw new SinglepollError(
-    EXIT.otherPoller,
-    `supervisors keep taking the lock: ${describe(holder)}`,
-    'singlepoll who',
-  );
-}
-
-/** One that systemd runs stays down after its end in order; only systemd can start it again where it was. */
-function sayUnit({ pid }: Holder, report: Report, starts: boolean): void {
-  const own = unitOf(process.pid);
-  const unit = unitOf(pid);
-  if (!unit || unit.name === own?.name) return;
-  const text = starts
-    ? `the supervisor is the unit ${unit.name}: what is started again runs here, outside of it. In the unit: singlepoll reset --no-start && ${unit.startCommand}`
-    : `the supervisor is the unit ${unit.name}, which stays down; to start it again: ${unit.startCommand}`;
-  report.line('stop', text, 'warn');
-}
-
-async function end(holder: Holder, config: Config, report: Report): Promise<void> {
-  report.line('stop', `ending the supervisor: ${describe(holder)}`);
-  const look = linuxHands.look(holder.pid);
-  if (holder.control && holder.answers) {
-    const asked = await askControl(
-      holder.control,
-      { cmd: 'stop' },
-      { timeoutMs: config.stopTimeoutMs + PATIENCE_MS },
-    ).catch(() => null);
-    if (asked?.ok) {
-      report.line('stop', `stopped: ${String(asked.stopped)}`, 'good');
-      return;
-    }
-  }
-  if (!look) return;
-  // The lock itself proved that this pid is the supervisor; the start time that it is still the same process.
-  if (!holdsTheLock(holder.pid)) {
-    throw new SinglepollError(
-      EXIT.otherPoller,
-      `pid ${holder.pid} holds the lock but is no singlepoll`,
-      'singlepoll who',
-    );
-  }
-  const result = await stopTargets([{ pid: holder.pid, startId: look.startId }], {
-    stopTimeoutMs: PATIENCE_MS,
-    killWaitMs: PATIENCE_MS,
-  });
-  if (result.denied.length > 0) {
-    throw new SinglepollError(
-      EXIT.refused,
-      `the supervisor belongs to another user: ${describe(holder)}`,
-      `sudo kill ${holder.pid}`,
-    );
-  }
-  if (result.survivors.length > 0) {
-    throw new SinglepollError(EXIT.otherPoller, `the supervisor (pid ${holder.pid}) survived SIGKILL`);
-  }
-  report.line(
-    'stop',
-    `ended pid ${holder.pid}${result.killed > 0 ? ' by SIGKILL: it did not answer' : ''}`,
-    'warn',
-  );
-}
-
-/** What answers on the lock could lie about its pid: only a node process is ended on its word. */
-function holdsTheLock(pid: number): boolean {
-  try {
-    return /singlepoll/.test(readFileSync(join('/proc', String(pid), 'cmdline'), 'latin1'));
-  } catch {
-    return process.platform !== 'linux';
-  }
 }
 
 async function clear(config: Config, report: Report, api: ReturnType<typeof openBotApi>): Promise<void> {

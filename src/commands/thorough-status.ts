@@ -5,10 +5,14 @@
 import type { Config } from '../config/config.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
-import { isDenied, type Located, locate, unreachable } from './locate.ts';
+import { unreachable } from '../supervise/holder-words.ts';
+import { controlPath } from '../supervise/present.ts';
+import { requireProcesses } from './context.ts';
+import { isDenied, type Located, locate } from './locate.ts';
 import { statusOf } from './status-of.ts';
 
 export async function thoroughStatus(config: Config): Promise<StatusDocument> {
+  requireProcesses();
   let located: Located | null = null;
   try {
     located = await locate(config);
@@ -22,7 +26,7 @@ export async function thoroughStatus(config: Config): Promise<StatusDocument> {
   const { lookAround } = await import('./look-around.ts');
   const seen = await lookAround(config, located?.holder ?? null);
   if (!located) return seen;
-  const { message, hint } = unreachable(located.holder);
+  const { message, hint } = unreachable(located.holder, controlPath(config.botId));
   const problem = { code: 'supervisor-hung', message, ...(hint ? { hint } : {}) };
   return { ...seen, state: 'starting', healthy: false, problems: [problem, ...seen.problems] };
 }

@@ -12,6 +12,7 @@ export const ALERT_KINDS = [
   'stray-back',
   'webhook-set',
   'deaf',
+  'stolen',
   'lease-taken',
   'lease-lost',
   'ended',
@@ -19,7 +20,7 @@ export const ALERT_KINDS = [
 ] as const;
 export type AlertKind = (typeof ALERT_KINDS)[number];
 
-/** A stray that was stopped and a lease that was taken over are news, and over. */
+/** A stray that was stopped, updates that are gone and a lease that was taken over are news, and over. */
 const PROBLEMS: ReadonlySet<AlertKind> = new Set([
   'crash-loop',
   'rival',
@@ -154,6 +155,7 @@ const CALLED: Readonly<Record<AlertKind, string>> = {
   'stray-back': 'stray that stays',
   'webhook-set': 'webhook set again',
   deaf: 'deaf worker',
+  stolen: 'updates taken',
   'lease-taken': 'lease taken over',
   'lease-lost': 'lease lost',
   ended: 'ended',

@@ -30,6 +30,8 @@ export function digestLines(since: Look, now: DigestEnd): string[] {
     const poller = doc.polling.conflicts.poller - (before?.poller ?? 0);
     const webhook = doc.polling.conflicts.webhook - (before?.webhook ?? 0);
     lines.push(`conflicts (409): ${poller} with another poller, ${webhook} with a webhook`);
+    const stolen = doc.polling.stolen - (since.doc.polling?.stolen ?? 0);
+    if (stolen > 0) lines.push(`updates taken by somebody else: ${stolen}`);
     lines.push(`strays stopped: ${tally.straysStopped - since.tally.straysStopped}`);
     const set = count(tally.webhookSetAgain - since.tally.webhookSetAgain, 'time');
     const url = doc.webhook?.url ?? '';

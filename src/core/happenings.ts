@@ -84,6 +84,13 @@ export function happenings(before: Look, after: Look): Happening[] {
   }
   if (risen('deafReplaced') > 0)
     tell('deaf', 'the worker lived without polling and was replaced', 'its own log says what it was doing');
+  const stolen = (after.doc.polling?.stolen ?? 0) - (before.doc.polling?.stolen ?? 0);
+  if (stolen > 0) {
+    const problem = after.doc.problems.find(({ code }) => code === 'stolen');
+    const updates = stolen === 1 ? '1 update was' : `${stolen} updates were`;
+    const text = `${updates} probably taken by somebody who polls without waiting; nobody got a 409`;
+    tell('stolen', text, problem?.hint ?? null);
+  }
   // Where it ends because of the rival, the end tells of it.
   if (!rivalOf(before) && after.doc.state !== 'stopping' && after.doc.state !== 'stopped') {
     const rival = rivalOf(after);

@@ -24,6 +24,8 @@ export interface Policy {
   readonly maxRestartsPeriodMs: number;
   /** A worker that has lived this long counts as good where its polls can't be seen; Infinity where they can. */
   readonly goodAfterMs: number;
+  /** Nobody is to poll (deploy mode): a worker that has lived `goodAfterMs` is all there is to see. Otherwise only a poll counts as polling. */
+  readonly readyWhenGood: boolean;
   /** The right to poll is a lease, shared with other machines. */
   readonly lease: boolean;
 }
@@ -385,7 +387,10 @@ const table: { readonly [P in Phase]: Row } = {
     'ask-stop': askedStop,
     'ask-restart': askedRestart,
     blocked,
-    'good-due': (state) => [{ ...state, phase: 'polling', good: true }, []],
+    'good-due': (state, _event, { readyWhenGood }) => [
+      { ...state, phase: readyWhenGood ? 'polling' : state.phase, good: true },
+      [],
+    ],
     'backoff-due': ignore,
   },
   polling: {

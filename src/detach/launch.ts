@@ -9,7 +9,7 @@ import { longFlag, OPTION_NAMES } from '../config/options.ts';
 import type { RawFlags } from '../config/sources.ts';
 import { EXIT } from '../errors.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
-import { HUP_IGNORED } from '../supervise/signals.ts';
+import { HUP_IGNORED, hangupIgnored } from '../supervise/signals.ts';
 import { DETACHED_VARIABLE, LINK_FD, readyText } from './message.ts';
 
 export interface LaunchRequest {
@@ -21,10 +21,9 @@ export interface LaunchRequest {
 
 /** Returns the exit code: 0 once it is ready. */
 export async function launch({ flags, words, cwd }: LaunchRequest): Promise<number> {
-  const hangupIgnored = process.env[HUP_IGNORED] === '1';
-  const env: NodeJS.ProcessEnv = { ...process.env };
+  const isHangupIgnored = hangupIgnored();
   // In a session of its own, without a terminal, a hang-up can only be meant: it restarts the worker.
-  delete env[HUP_IGNORED];
+  const env: NodeJS.ProcessEnv = { ...process.env, [HUP_IGNORED]: '0' };
   env[DETACHED_VARIABLE] = process.stderr.isTTY ? 'terminal' : 'plain';
   const args = [
     'start',
@@ -45,7 +44,7 @@ export async function launch({ flags, words, cwd }: LaunchRequest): Promise<numb
       child.kill('SIGTERM');
     };
     process.on('SIGINT', stop).on('SIGTERM', stop);
-    process.on('SIGHUP', hangupIgnored ? () => {} : stop);
+    process.on('SIGHUP', isHangupIgnored ? () => {} : stop);
 
     const raw = child.stderr as Readable;
     const link = child.stdio[LINK_FD] as Readable;

@@ -34,11 +34,18 @@ export function checkProcesses(env: Environment): Check {
   if (hasProcfs()) {
     return judgeProc(mounts(), process.geteuid?.() === 0);
   }
+  if (process.platform === 'linux')
+    return {
+      check: 'processes',
+      ok: false,
+      message: '/proc is not mounted, or shows no processes: singlepoll can’t see who polls',
+      cure: 'mount -t proc proc /proc    # as root',
+    };
   const ps = isProgramInPath('ps', env);
   return {
     check: 'processes',
     ok: ps,
-    message: ps ? 'ps lists the processes' : 'there is neither /proc nor ps: strays can’t be seen',
+    message: ps ? 'ps lists the processes' : 'there is no ps: strays can’t be seen',
     cure: ps ? null : 'install ps (Debian: apt-get install procps)',
   };
 }

@@ -3,6 +3,7 @@
  * (polls.ts). Decides nothing about the supervisor: what happens is told as news.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { booleanArg } from '../bot-api/args.ts';
 import { noteStreamed } from '../machine/garbage.ts';
 import { connectionOf, type Endpoint, openEndpoint } from './endpoint.ts';
 import type { GatewayNews } from './news.ts';
@@ -26,6 +27,8 @@ export interface GatewayOptions {
   readonly mayPoll: () => boolean;
   /** Pids of the whole tree of the worker. */
   readonly tree: () => readonly number[];
+  /** Finds out about processes that are new: those that have moved away are known by their environment only. */
+  readonly learnTree?: () => Promise<unknown>;
   readonly onNews: (news: GatewayNews) => void;
 }
 
@@ -110,8 +113,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     if (READ.has(target.method)) {
       // Before a byte of the body is read: strangers would fill our memory with them.
       const asks = target.method === 'getupdates' || target.method === '';
-      if (asks && !admit(request, response, port)) return;
-      inspect(request, response, target).catch((error: unknown) => unreadable(response, error));
+      const read = () =>
+        inspect(request, response, target).catch((error: unknown) => unreadable(response, error));
+      const admitted = !asks || admit(request, response, port);
+      if (admitted === true) void read();
+      else if (admitted) void admitted.then((yes) => (yes ? read() : undefined));
       return;
     }
     forward(request, response, target, null);
@@ -174,7 +180,11 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
             'Conflict: singlepoll keeps this bot on getUpdates, so its worker cannot set a webhook; start with --allow-set-webhook to let it',
           );
         }
+        // Before it is done and after: an answer may come in between.
+        const drops = sets || booleanArg(args, 'drop_pending_updates');
+        if (drops) polls.dropped();
         return forward(request, response, target, body, (status) => {
+          if (drops) polls.dropped();
           if (status !== 200) return;
           ownWebhook = sets;
           onNews({ kind: 'webhook-of-worker', url: sets ? args.get('url') : '' });
@@ -187,13 +197,19 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     forward(request, response, target, body);
   }
 
+  let learning: Promise<unknown> | null = null;
+
   /** True for a process of the worker; anybody else has been answered. */
-  function admit(request: IncomingMessage, response: ServerResponse, port: number): boolean {
+  function admit(
+    request: IncomingMessage,
+    response: ServerResponse,
+    port: number,
+  ): boolean | Promise<boolean> {
     const { socket } = request;
     const connection = connectionOf(socket);
     if (socket.destroyed) return false;
-    if (!pollersByConnection.has(connection)) {
-      const peer = peers.of(socket.remotePort ?? 0, port);
+    if (pollersByConnection.has(connection)) return true;
+    const judge = (peer: Peer): boolean => {
       if (peer.kind === 'stranger') {
         onNews({ kind: 'stranger', pid: peer.pid });
         // Finding out has cost something: a loop that asks again at once is slowed down.
@@ -205,8 +221,23 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         return false;
       }
       pollersByConnection.set(connection, nameOf(peer));
-    }
-    return true;
+      return true;
+    };
+    const find = () => peers.of(socket.remotePort ?? 0, port);
+    const peer = find();
+    if (peer.kind !== 'stranger' || !options.learnTree) return judge(peer);
+    // It may be one of the worker's that is new and has moved away from it. Many at once share the answer.
+    learning ??= options.learnTree().finally(() => {
+      learning = null;
+    });
+    return learning.then(
+      () => {
+        if (socket.destroyed) return false;
+        const again = find();
+        return judge(again.kind === 'stranger' && again.pid === undefined ? peer : again);
+      },
+      () => judge(peer),
+    );
   }
 
   function nameOf(peer: Peer): string {

@@ -13,6 +13,8 @@ export interface Answer {
 
 export interface Landed {
   readonly landing: Landing;
+  /** Ids of the updates that a 200 brings; null: it is none. */
+  readonly updates: readonly number[] | null;
   /** For a person, where something went wrong; may hold what came from outside. */
   readonly problem: string | null;
   /** The token is refused. */
@@ -24,7 +26,7 @@ export function landingOf({ status, body }: Answer): Landed {
   switch (reply.kind) {
     case 'ok':
       return Array.isArray(reply.result)
-        ? land({ kind: 'updates', count: reply.result.length })
+        ? { ...land({ kind: 'updates', count: reply.result.length }), updates: idsOf(reply.result) }
         : land({ kind: 'outage' }, 'an answer that is none to getUpdates');
     case 'refused':
       return { ...land({ kind: 'verdict' }, reply.description), refused: status === 401 };
@@ -39,5 +41,9 @@ export function landingOf({ status, body }: Answer): Landed {
 }
 
 function land(landing: Landing, problem: string | null = null): Landed {
-  return { landing, problem, refused: false };
+  return { landing, updates: null, problem, refused: false };
+}
+
+function idsOf(updates: readonly unknown[]): number[] {
+  return updates.map((it) => Number((it as { update_id?: unknown } | null)?.update_id));
 }

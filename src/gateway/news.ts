@@ -8,6 +8,8 @@ export type GatewayNews =
   | { readonly kind: 'accepted'; readonly answered: boolean }
   /** A poll has succeeded and its answer has gone out to the worker. */
   | { readonly kind: 'completed'; readonly updates: number }
+  /** Updates that were taken by somebody else while no poll of ours was open: core/theft.ts. */
+  | { readonly kind: 'stolen'; readonly updates: number }
   | { readonly kind: 'conflict'; readonly livedMs: number }
   | { readonly kind: 'webhook' }
   | { readonly kind: 'outage'; readonly problem: string }

@@ -44,6 +44,10 @@ export function pollTimeoutMs(args: Args): number {
   return integerArg(args, 'timeout', 0, 0, LONG_POLL_MAX_S) * 1_000;
 }
 
+export function pollLimit(args: Args): number {
+  return integerArg(args, 'limit', 100, 1, 100);
+}
+
 /** The offset as it was asked with; null where there is none. */
 export function pollOffset(args: Args): number | null {
   return args.get('offset') === '' ? null : integerArg(args, 'offset', 0);

@@ -8,8 +8,9 @@ import { type Flight, fly } from './flight.ts';
 import { downstreamHeaders } from './headers.ts';
 import { landingOf } from './landing.ts';
 import type { GatewayNews } from './news.ts';
-import { pollBody, pollOffset, pollTimeoutMs } from './poll-request.ts';
+import { pollBody, pollLimit, pollOffset, pollTimeoutMs } from './poll-request.ts';
 import { answerJson, NO_UPDATES } from './reply.ts';
+import { watchThefts } from './theft-watch.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface PollsOptions {
@@ -40,6 +41,8 @@ export interface Polls {
   ): void;
   /** No poll passes any more, until it may again. */
   shut(): void;
+  /** The worker has dropped updates, or let them go another way. */
+  dropped(): void;
   /** Names: who polls, and who is made to wait. */
   owner(): string | null;
   held(): readonly string[];
@@ -60,7 +63,7 @@ interface Flying {
     readonly status: number;
     readonly headers: string[];
     readonly body: Buffer;
-    readonly updates: number;
+    readonly updates: readonly number[] | null;
   } | null;
 }
 
@@ -72,6 +75,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
   /** Because polls may not pass. */
   let shut = false;
   let reopening: NodeJS.Timeout | undefined;
+  const thefts = watchThefts((updates) => onNews({ kind: 'stolen', updates }));
 
   const loop = createDoorLoop({
     now: () => performance.now(),
@@ -97,6 +101,8 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
   function shutDoor(): void {
     if (shut) return;
     shut = true;
+    // Another machine may poll meanwhile.
+    thefts.tell({ kind: 'unsure' });
     send({ kind: 'shut' });
   }
 
@@ -143,9 +149,10 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
 
   function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
     const asked = waiting.get(poll.id);
-    // A client that has hung up takes its parameters with it: without them the poll would ask the wrong environment.
-    if (!asked || !passes())
-      return void send({ kind: 'landed', attempt, landing: { kind: 'outage' }, random: 0 });
+    // A client that has hung up takes its parameters with it: without them the poll would ask the wrong environment. It
+    // counts as answered: that its connection has ended is told a turn later, and nobody else has to wait for that.
+    if (!asked) return void send({ kind: 'landed', attempt, landing: { kind: 'verdict' }, random: 0 });
+    if (!passes()) return void send({ kind: 'landed', attempt, landing: { kind: 'outage' }, random: 0 });
     const begunAtMs = performance.now();
     const request = {
       path: `${upstream.prefix}/bot${token}${asked.environment}/getUpdates`,
@@ -155,17 +162,19 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
       onSent: () => onNews({ kind: 'sent' }),
     };
     const flight = fly(upstream.polls, request, (answer) => {
+      thefts.ended();
       const land = (landing: Landing) => send({ kind: 'landed', attempt, landing, random: Math.random() });
       if (answer === null) {
         land({ kind: 'outage' });
         return;
       }
       if (answer instanceof Error) {
+        thefts.tell({ kind: 'unsure' });
         onNews({ kind: 'outage', problem: upstream.explain(answer) });
         land({ kind: 'outage' });
         return;
       }
-      const { landing: seen, problem, refused } = landingOf(answer);
+      const { landing: seen, updates, problem, refused } = landingOf(answer);
       const landing: Landing = seen.kind === 'webhook' && ownWebhook() ? { kind: 'verdict' } : seen;
       // A refusal ends the supervisor: the worker is to have it before that.
       if (!refused) sayLanding(landing, problem, performance.now() - begunAtMs);
@@ -174,13 +183,15 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
           status: answer.status,
           headers: downstreamHeaders(answer.headers),
           body: answer.body,
-          updates: landing.kind === 'updates' ? landing.count : 0,
+          updates,
         };
       }
       land(landing);
       if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
     });
     flying = { attempt, flight, answer: null };
+    const { args, environment } = asked;
+    thefts.asked({ offset: pollOffset(args) ?? 0, limit: pollLimit(args), environment });
   }
 
   function sayLanding(landing: Landing, problem: string | null, livedMs: number): void {
@@ -191,15 +202,18 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
       case 'verdict':
         break;
       case 'conflict':
+        thefts.tell({ kind: 'conflict' });
         onNews({ kind: 'conflict', livedMs });
         break;
       case 'webhook':
+        thefts.tell({ kind: 'unsure' });
         onNews({ kind: 'webhook' });
         break;
       case 'flood':
         onNews({ kind: 'flood', retryAfterMs: landing.retryAfterMs });
         break;
       case 'outage':
+        thefts.tell({ kind: 'unsure' });
         onNews({ kind: 'outage', problem: problem ?? 'no answer' });
         break;
     }
@@ -215,7 +229,10 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
     if (!passes()) return void answerJson(response, 200, NO_UPDATES);
     const { status, headers, body, updates } = answer;
     // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
-    if (status === 200) response.once('finish', () => onNews({ kind: 'completed', updates }));
+    if (updates !== null) {
+      response.once('finish', () => onNews({ kind: 'completed', updates: updates.length }));
+      thefts.tell({ kind: 'passed', ids: updates, bytes: body.length });
+    }
     response.sendDate = false;
     response.writeHead(status, headers);
     response.end(body);
@@ -255,9 +272,12 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
     },
     tell(event) {
       if (event.kind === 'opened') shut = false;
+      // A webhook that stood in the way had taken updates.
+      if (event.kind === 'cleared') thefts.tell({ kind: 'unsure' });
       send(event);
     },
     shut: shutDoor,
+    dropped: () => thefts.tell({ kind: 'unsure' }),
     owner: () => loop.door.owner?.poller ?? null,
     held: () => [...new Set(heldPolls(loop.door).map((it) => it.poller))],
     openMs: () => (loop.door.flight === null ? 0 : performance.now() - loop.door.flight.startedAtMs),
@@ -265,6 +285,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
       send({ kind: 'shut' });
       closed = true;
       clearTimeout(reopening);
+      thefts.ended();
       loop.stop();
     },
   };

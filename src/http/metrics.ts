@@ -83,6 +83,11 @@ export function metricsText(doc: StatusDocument, figures: Figures): string {
     const seen = polling.via === 'gateway' || polling.polls > 0;
     counter('polls', 'Polls (getUpdates) of the worker that were answered.', seen ? polling.polls : null);
     counter('updates', 'Updates that the worker has received.', seen ? polling.updates : null);
+    counter(
+      'updates_stolen',
+      'Updates that were probably taken by somebody who polls without waiting.',
+      seen ? polling.stolen : null,
+    );
     gauge(
       'last_poll_success_timestamp_seconds',
       'When a poll of the worker was last answered.',

@@ -3,11 +3,16 @@
  * state folder (0700, socket 0600), so only its user and root can. One JSON object per line: a request, then answers:
  * any number of `{"say": "…"}` for the person who waits, last `{"ok": true, …}` or `{"ok": false, "error": "…"}`.
  * Everything is bounded (line length, connections, time), since anything may come in. Only the holder of the lock may
- * replace the socket.
+ * replace the socket, and only where nobody listens at it.
+ * The folder is what makes the socket trustworthy: nobody but its user and root can have put it there. So orders go to the
+ * socket of the own state folder only, never to a path that somebody else has given.
  */
-import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
+import { chmodSync, closeSync, constants, openSync, realpathSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { readLink } from './procfs.ts';
+import { boundSockets } from './unix-sockets.ts';
 
 export interface Request {
   readonly cmd: string;
@@ -37,7 +42,10 @@ export interface ControlServer {
 
 const REQUEST_BYTES_MAX = 16 * 1024;
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
-const CONNECTIONS_MAX = 64;
+/** The oldest one makes room for a new one. */
+const CONNECTIONS_MAX = 256;
+/** How long a connection to a socket whose queue is full is tried again. */
+const CONNECT_MS = 2_000;
 const REQUEST_TIMEOUT_MS = 3_000;
 /** An answer that is there sooner is the only thing sent. */
 const AWAKE_MS = 20;
@@ -47,39 +55,75 @@ const PATH_BYTES_MAX = 100;
 /** Listens on `socketPath`, replacing what a dead supervisor left. Rejects with the system's error. */
 export function serveControl(socketPath: string, handle: Handler): Promise<ControlServer> {
   removeSocket(socketPath);
-  const server = net.createServer((socket) => serveOne(socket, handle));
-  server.maxConnections = CONNECTIONS_MAX;
+  const open = new Set<net.Socket>();
+  const server = net.createServer((socket) => {
+    open.add(socket);
+    socket.on('close', () => open.delete(socket));
+    // Many connections must not keep the next one from being heard; one that is ended for it asks again.
+    if (open.size > CONNECTIONS_MAX) for (const oldest of [...open].slice(0, 1)) oldest.destroy();
+    serveOne(socket, handle);
+  });
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    withShortPath(socketPath, (short, done) => {
-      server.once('error', done);
-      server.listen(short, () => {
-        done();
-        chmodSync(socketPath, 0o600);
-        server.removeAllListeners('error');
-        server.on('error', () => {});
-        resolve({
-          path: socketPath,
-          close() {
-            server.close();
-            removeSocket(socketPath);
-          },
-          drained: (ms) =>
-            new Promise<void>((done) => {
-              const timer = setTimeout(done, ms);
-              server.getConnections((_error, count) => {
-                if (count === 0) finish();
-                else server.once('close', finish);
-              });
-              function finish() {
-                clearTimeout(timer);
-                done();
-              }
-            }),
-        });
+    const short = shortPath(socketPath);
+    server.once('error', (error) => {
+      short.done();
+      reject(error);
+    });
+    server.listen(short.path, () => {
+      chmodSync(socketPath, 0o600);
+      server.removeAllListeners('error');
+      server.on('error', () => {});
+      // The folder of a long path stays open as long as we listen: it shows whose socket this is (controlSockets).
+      server.on('close', short.done);
+      resolve({
+        path: socketPath,
+        close() {
+          server.close();
+          removeSocket(socketPath);
+        },
+        drained: (ms) =>
+          new Promise<void>((done) => {
+            const timer = setTimeout(done, ms);
+            server.getConnections((_error, count) => {
+              if (count === 0) finish();
+              else server.once('close', finish);
+            });
+            function finish() {
+              clearTimeout(timer);
+              done();
+            }
+          }),
       });
     });
   });
+}
+
+/**
+ * Inodes of the sockets that listen at this path, by the kernel's word. A stranger can make a row that looks the same, in a root
+ * folder of his own: whoever acts on this asks whose the process is. Empty where it listens in another network namespace.
+ */
+export function controlSockets(socketPath: string): number[] {
+  if (process.platform !== 'linux') return [];
+  const folder = path.dirname(socketPath);
+  const name = path.basename(socketPath);
+  const paths = new Set([socketPath, path.join(realPath(folder), name)]);
+  const isOurs = (shown: string) => {
+    if (paths.has(Buffer.from(shown, 'latin1').toString())) return true;
+    const [, pid, fd] = /^\/proc\/(\d+)\/fd\/(\d+)\/[^/]+$/.exec(shown) ?? [];
+    if (pid === undefined || path.basename(shown) !== name) return false;
+    return readLink(`/proc/${pid}/fd/${fd}`) === realPath(folder);
+  };
+  return boundSockets(isOurs)
+    .filter(({ listening }) => listening)
+    .map(({ inode }) => inode);
+}
+
+function realPath(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch {
+    return folder;
+  }
 }
 
 function removeSocket(socketPath: string): void {
@@ -158,7 +202,28 @@ export class NoAnswer extends Error {}
 export class WentAway extends Error {}
 
 /** Sends one request and waits for its last answer. Throws NoSupervisor, NoAnswer or WentAway. */
-export function askControl(
+export async function askControl(
+  socketPath: string,
+  request: Request,
+  options: { timeoutMs: number; say?: (line: string) => void },
+): Promise<Answer> {
+  const giveUpAtMs = performance.now() + Math.min(options.timeoutMs, CONNECT_MS);
+  for (;;) {
+    try {
+      return await askOnce(socketPath, request, options);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // The folder of a long path.
+      if (code === 'ENOENT' || code === 'ENOTDIR') throw new NoSupervisor('no supervisor runs');
+      // Its queue of connections is full: it is busy with others, or stopped.
+      if (code !== 'EAGAIN') throw error;
+      if (performance.now() > giveUpAtMs) throw new NoAnswer('the supervisor does not answer');
+      await pause(20);
+    }
+  }
+}
+
+function askOnce(
   socketPath: string,
   request: Request,
   options: { timeoutMs: number; say?: (line: string) => void },
@@ -213,16 +278,23 @@ export function askControl(
   });
 }
 
-/** Gives `use` a path that fits a socket address; Linux reaches long ones through the folder's descriptor. */
+/** Gives `use` a path that fits a socket address, and a call for when it is not needed any more. */
 export function withShortPath(socketPath: string, use: (short: string, done: () => void) => void): void {
-  if (Buffer.byteLength(socketPath) <= PATH_BYTES_MAX || process.platform !== 'linux') {
-    use(socketPath, () => {});
-    return;
-  }
+  const { path: short, done } = shortPath(socketPath);
+  use(short, done);
+}
+
+/** Linux reaches a long path through the folder's descriptor. It names our pid, so that the row in /proc/net/unix does, too. */
+function shortPath(socketPath: string): { readonly path: string; done(): void } {
+  if (Buffer.byteLength(socketPath) <= PATH_BYTES_MAX || process.platform !== 'linux')
+    return { path: socketPath, done() {} };
   const folder = openSync(path.dirname(socketPath), constants.O_RDONLY | constants.O_DIRECTORY);
   let open = true;
-  use(`/proc/self/fd/${folder}/${path.basename(socketPath)}`, () => {
-    if (open) closeSync(folder);
-    open = false;
-  });
+  return {
+    path: `/proc/${process.pid}/fd/${folder}/${path.basename(socketPath)}`,
+    done() {
+      if (open) closeSync(folder);
+      open = false;
+    },
+  };
 }

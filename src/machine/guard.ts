@@ -1,15 +1,17 @@
 /**
- * What ends the worker's process group when the supervisor dies without a chance to: a shell of its own session that
- * reads a pipe only the supervisor holds. Each line names the group to end; at the pipe's end (the kernel closes it with
- * the supervisor, however that died) the last named group gets SIGKILL.
+ * What ends the worker when the supervisor dies without a chance to: a shell of its own session that reads a pipe only the
+ * supervisor holds. Each line names the process group to end, and processes that have left it (pid:start time). At the pipe's end
+ * (the kernel closes it with the supervisor, however that died) what the last line names gets SIGKILL.
  *
- * The kernel's parent-death signal (setpriv) ends the worker's first process alone, and for a worker that is one process that is
- * all: the shell is there only when the worker has children, or where there is no such signal. Children in groups of their own are
- * found by the next start through their SINGLEPOLL_RUN.
+ * The kernel's parent-death signal (setpriv) ends the worker's first process alone, and only as long as that keeps its user: a change of
+ * user (setpriv, gosu, setuid) takes the signal away. So the shell is there when the worker has children, runs as another user or
+ * can become one (we are root), or where there is no such signal. Children outside of the group that still carry SINGLEPOLL_RUN
+ * are left to the next start, which can tell what they are.
  */
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
 import { isThere } from './is-there.ts';
+import type { Offspring } from './offspring.ts';
+import { ownerOf } from './procfs.ts';
 
 export interface Guard {
   readonly pid: number | undefined;
@@ -19,31 +21,48 @@ export interface Guard {
   release(): void;
 }
 
-// dash takes no `kill -9 -- -PGID`; `-s KILL` works in dash, bash and busybox.
-const SCRIPT = 'p=;while read -r g;do p=$g;done;[ -n "$p" ]&&kill -s KILL -- "-$p"';
+interface Shell {
+  readonly pid: number | undefined;
+  tell(line: string): void;
+  end(): void;
+}
+
+// dash takes no `kill -9 -- -PGID`; `-s KILL` works in dash, bash and busybox. Field 22 of stat is the 20th behind the name.
+const SCRIPT = `p=-;while read -r g k;do p=$g q=$k;done
+[ "$p" = - ]||kill -s KILL -- "-$p"
+for i in $q;do
+read -r s <"/proc/\${i%:*}/stat"||continue
+set -- \${s##*) };[ "\${20}" = "\${i#*:}" ]||continue
+grep -q SINGLEPOLL_RUN= "/proc/\${i%:*}/environ";[ $? = 1 ]&&kill -s KILL "\${i%:*}"
+done`;
 
 /** A worker that forks does so at its start, or it may at any time. */
 const LOOKS_MS = [50, 150, 400, 1_000];
 /** Half a millisecond each, which is most of what an idle supervisor does. */
 const LOOK_EVERY_MS = 2_000;
-/** Looking at more threads than these would cost more than a shell. */
-const THREADS_MAX = 64;
 
 /** Where there is no shell (a distroless image) there is no guard, and that is no error. */
-export function createGuard(): Guard {
-  let shell: Guard | null = null;
+export function createGuard(offspring: Offspring): Guard {
+  const user = process.geteuid?.();
+  let shell: Shell | null = null;
   let timer: NodeJS.Timeout | undefined;
   let present: number | null = null;
+  let told = '';
 
   function tell(): void {
     shell ??= startShell();
-    shell.watch(present);
+    const escaped = offspring.escaped().map(({ pid, startId }) => ` ${pid}:${startId}`);
+    const line = `${present ?? '-'}${escaped.join('')}`;
+    if (line !== told) shell.tell(line);
+    told = line;
   }
 
-  function look(pgid: number, turn: number): void {
-    if (present !== pgid || shell) return;
-    if (hasChildren(pgid)) tell();
-    else timer = setTimeout(look, LOOKS_MS[turn] ?? LOOK_EVERY_MS, pgid, turn + 1).unref();
+  function look(turn: number): void {
+    if (present === null) return;
+    const isListed = offspring.look(present);
+    const isMortal = isListed ? offspring.list().length === 0 : !isThere(present);
+    if (shell || !isMortal || ownerOf(`/proc/${present}`) !== user) tell();
+    timer = setTimeout(look, LOOKS_MS[turn] ?? LOOK_EVERY_MS, turn + 1).unref();
   }
 
   return {
@@ -53,29 +72,18 @@ export function createGuard(): Guard {
     watch(pgid, mortal = false) {
       clearTimeout(timer);
       present = pgid;
-      if (shell || (pgid !== null && !mortal)) tell();
-      else if (pgid !== null) timer = setTimeout(look, LOOKS_MS[0], pgid, 1).unref();
+      if (shell || (pgid !== null && (!mortal || user === 0))) tell();
+      if (pgid !== null) timer = setTimeout(look, LOOKS_MS[0], 1).unref();
     },
     release() {
       clearTimeout(timer);
       present = null;
-      shell?.release();
+      shell?.end();
     },
   };
 }
 
-/** True also where the kernel does not tell. */
-function hasChildren(pid: number): boolean {
-  try {
-    const threads = readdirSync(`/proc/${pid}/task`);
-    if (threads.length > THREADS_MAX) return true;
-    return threads.some((tid) => readFileSync(`/proc/${pid}/task/${tid}/children`, 'latin1') !== '');
-  } catch {
-    return isThere(pid);
-  }
-}
-
-function startShell(): Guard {
+function startShell(): Shell {
   const child = spawn('/bin/sh', ['-c', SCRIPT, 'singlepoll-guard'], {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
@@ -93,11 +101,7 @@ function startShell(): Guard {
     get pid() {
       return child.pid;
     },
-    watch(pgid) {
-      stdin?.write(`${pgid ?? ''}\n`);
-    },
-    release() {
-      stdin?.end('\n');
-    },
+    tell: (line) => void stdin?.write(`${line}\n`),
+    end: () => void stdin?.end('-\n'),
   };
 }

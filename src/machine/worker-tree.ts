@@ -1,5 +1,6 @@
 /**
- * The worker's own tree: its descendants, and whatever else carries this run's SINGLEPOLL_RUN, wherever it has moved to.
+ * The worker's own tree: its descendants, whatever else carries this run's SINGLEPOLL_RUN, wherever it has moved to, and what was
+ * noted as its offspring before.
  * Looks at it, sees whether it talks to the Bot API, stops it whole.
  */
 
@@ -10,12 +11,22 @@ import type { TreeRow } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
-import { gather } from '../strays/tree.ts';
+import { gather, maySignal } from '../strays/tree.ts';
+import { holdsRequest } from './held-request.ts';
+import { createOffspring, type Offspring } from './offspring.ts';
 import { apiRootOf, createConnectionFinder } from './sockets.ts';
 
 export interface WorkerTree {
+  /** A worker has begun: its session belongs to the tree, also once it has ended. */
+  led(leader: number): void;
+  /** Looked at by the guard while the worker lives. */
+  readonly offspring: Offspring;
+  /** Finds out about new processes: who has moved away is known by its environment only. */
+  learn(): Promise<void>;
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly TreeRow[];
+  /** Some process of the tree waits for an answer of the Bot API, as a poller does; null: the system does not tell. */
+  holdsRequest(leader: number | null): Promise<boolean | null>;
   /** Some process of the tree has a connection to the Bot API now. */
   connected(leader: number | null): Promise<boolean>;
   /** Stops everything; `now` aborted means no more grace. */
@@ -46,8 +57,7 @@ export function createWorkerTree(
 ): WorkerTree {
   const connections = options.apiRoot === null ? null : createConnectionFinder(apiRootOf(options.apiRoot));
 
-  /** Everybody who was seen to belong to it: who loses cookie and parent later stays one of it. */
-  let remembered = new Map<string, Proc>();
+  const offspring = createOffspring();
   let lastLeader: number | null = null;
 
   function members(snapshot: Snapshot, leader: number | null, listed: readonly Target[]): Proc[] {
@@ -62,32 +72,45 @@ export function createWorkerTree(
     const left = lastLeader === null ? [] : leftBy(snapshot, lastLeader, around);
     if (leader !== null) lastLeader = leader;
     else if (left.length === 0) lastLeader = null;
+    const noted = new Map(offspring.list().map((it) => [it.pid, it.startId]));
+    const isNoted = (proc: Proc) => noted.get(proc.pid) === proc.startId && maySignal(proc, place, around);
     const roots = [...snapshot.procs.values()].filter(
       (proc) =>
         proc.state !== 'Z' &&
         proc.pid !== process.pid &&
         (proc.pid === leader ||
           proc.env?.run === options.run ||
-          remembered.has(keyOf(proc)) ||
           left.includes(proc) ||
-          before.get(proc.pid) === proc.startId),
+          before.get(proc.pid) === proc.startId ||
+          isNoted(proc)),
     );
     // The leader first: it is the one to hear of the stop before its children vanish under it.
     roots.sort((a, b) => Number(b.pid === leader) - Number(a.pid === leader));
     const found = gather(snapshot, roots, former, place, around);
-    remembered = new Map(found.map((proc) => [keyOf(proc), proc]));
     // Known by its stat line only: the next time it will have a name.
     if (found.some(({ argv }) => argv.length === 0)) void processes.snapshot();
     return found;
   }
 
   return {
+    led(leader) {
+      lastLeader = leader;
+    },
+    offspring,
+    async learn() {
+      await processes.snapshot({ timeoutMs: DETAILS_MS });
+    },
     list: (leader) =>
       members(processes.quick(), leader, []).map(({ pid, ppid, argv, comm }) => ({
         pid,
         ppid,
         command: plainCommand(argv.length > 0 ? argv : [comm]),
       })),
+    async holdsRequest(leader) {
+      if (options.apiRoot === null) return false;
+      const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
+      return await holdsRequest(options.apiRoot, pids);
+    },
     async connected(leader) {
       if (!connections) return false;
       await connections.refresh();
@@ -111,8 +134,4 @@ export function createWorkerTree(
       });
     },
   };
-}
-
-function keyOf({ pid, startId }: Target): string {
-  return `${pid} ${startId}`;
 }

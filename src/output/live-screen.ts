@@ -189,7 +189,7 @@ function heartbeat(
   polling: NonNullable<StatusDocument['polling']>,
   nowMs: number,
 ): void {
-  const { via, lastPollAt, offset, updates, conflicts, latencyMs, pollers, polls } = polling;
+  const { via, lastPollAt, offset, updates, stolen, conflicts, latencyMs, pollers, polls } = polling;
   const open = pollers.some(({ role }) => role === 'owner');
   const silentMs = lastPollAt === null ? 0 : Math.max(0, nowMs - Date.parse(lastPollAt));
   if (lastPollAt !== null) {
@@ -225,6 +225,7 @@ function heartbeat(
           ? `${rate.perMinute} a minute`
           : `about ${rate.perMinute} a minute`,
       `${updates} since the start`,
+      stolen > 0 && { text: `${stolen} taken by somebody else`, level: 'warn' },
       latencyMs !== null && `API answers in ${latencyMs} ms`,
     );
   const some = conflicts.poller + conflicts.webhook > 0;

@@ -66,7 +66,7 @@ export function statusRows(doc: StatusDocument, nowMs: number): StatusRow[] {
     if (lastExit) row('last exit', `${howItEnded(lastExit)}, ${ago(lastExit.at, nowMs)}`);
   }
   if (doc.polling) {
-    const { via, polls, lastPollAt, offset, conflicts, updates, latencyMs, pollers } = doc.polling;
+    const { via, polls, lastPollAt, offset, conflicts, updates, stolen, latencyMs, pollers } = doc.polling;
     const seen = polls > 0 || lastPollAt !== null;
     const facts = seen
       ? `${count(polls, 'poll')}, last ${lastPollAt ? ago(lastPollAt, nowMs) : 'unknown'}, offset ${offset ?? 'none'}, ${count(updates, 'update')}`
@@ -76,6 +76,7 @@ export function statusRows(doc: StatusDocument, nowMs: number): StatusRow[] {
           ? 'the first poll waits for updates'
           : 'no poll yet';
     const fights = [
+      stolen > 0 ? `${count(stolen, 'update')} taken by somebody else` : '',
       conflicts.poller > 0 ? `${count(conflicts.poller, 'conflict')} with a poller` : '',
       conflicts.webhook > 0 ? `${count(conflicts.webhook, 'conflict')} with a webhook` : '',
     ].filter(Boolean);

@@ -12,6 +12,7 @@ import type { StatusDocument } from '../core/status.ts';
 import { toolEnvironment } from '../machine/respawner/context.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
+import { createListeners } from '../supervise/listeners.ts';
 import { statusLine } from './status-line.ts';
 
 export interface View {
@@ -92,7 +93,9 @@ export function openService(env: NodeJS.ProcessEnv, { report, deafAfterMs }: Ser
       say(statusLine(view.status()), fed ? { WATCHDOG: '1' } : {});
     };
     const everyMs = watchdogMs > 0 ? watchdogMs / TICKS_PER_TIMEOUT : STATUS_EVERY_MS;
-    const timer = setInterval(tick, Math.max(100, Math.min(STATUS_EVERY_MS, everyMs))).unref();
+    const ticks = createListeners<[]>('what is told to systemd', report);
+    ticks.add(tick);
+    const timer = setInterval(ticks.tell, Math.max(100, Math.min(STATUS_EVERY_MS, everyMs))).unref();
     leave.push(() => clearInterval(timer), view.listen(look));
     look();
   }

@@ -42,6 +42,8 @@ export interface Survey {
     readonly count: number;
     /** Of `count`: could not be read in time, as something holds up whoever reads them. */
     readonly stuck?: number;
+    /** Processes on which the `--stray` patterns took longer than 50 ms and were given up. */
+    readonly unmatched?: number;
     readonly users: Readonly<Record<string, number>>;
     readonly hidden: boolean;
   };
@@ -263,8 +265,12 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
   function report(seen: Seen, strays: readonly Stray[], startedMs: number): Survey {
     const users: Record<string, number> = {};
     for (const [owner, count] of seen.snapshot.uninspectable.byUid) users[plain(userName(owner), 40)] = count;
-    const { count, stuck, hidden } = seen.snapshot.uninspectable;
-    return { strays, uninspectable: { count, stuck, users, hidden }, tookMs: hands.nowMs() - startedMs };
+    const { count, stuck, unmatched = 0, hidden } = seen.snapshot.uninspectable;
+    return {
+      strays,
+      uninspectable: { count, stuck, unmatched, users, hidden },
+      tookMs: hands.nowMs() - startedMs,
+    };
   }
 
   function cookiesOf(trees: readonly TreePlan[]): string[] {

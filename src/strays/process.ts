@@ -72,6 +72,8 @@ export interface Uninspectable {
   readonly count: number;
   /** Of `count`: whoever reads them is held up (by a file system that does not answer, say), so they were left out. */
   readonly stuck: number;
+  /** Processes on which the `--stray` patterns took too long. */
+  readonly unmatched?: number;
   /** User id → how many of `count`. */
   readonly byUid: ReadonlyMap<number, number>;
   /** /proc is mounted with hidepid: processes of other users may exist that are not even listed. */

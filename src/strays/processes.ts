@@ -24,6 +24,7 @@ type Remembered = ProcDetails & { readonly startId: string; readonly imageId: st
 
 export function createProcesses(inspector: Pick<Inspector, 'inspect'>): Processes {
   const known = new Map<number, Remembered>();
+  const unmatched = new Set<number>();
   /** As they were last told; told again as long as nothing has changed. */
   let told = new Map<number, Proc>();
   /** The kernel's own, a third and more of all pids: not read again as long as the kernel lists them as its children. */
@@ -60,7 +61,11 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect'>): Processe
   async function learn(asked: readonly ProcessKey[], options: InspectOptions): Promise<number> {
     if (asked.length === 0) return 0;
     const { seen, stuck } = await inspector.inspect(asked, options);
-    for (const { pid, startId, imageId, details } of seen) known.set(pid, { ...details, startId, imageId });
+    for (const { pid, startId, imageId, details, gaveUp } of seen) {
+      known.set(pid, { ...details, startId, imageId });
+      if (gaveUp) unmatched.add(pid);
+      else unmatched.delete(pid);
+    }
     return stuck.length;
   }
 
@@ -73,6 +78,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect'>): Processe
     }
     told = procs;
     for (const pid of known.keys()) if (!stats.has(pid)) known.delete(pid);
+    for (const pid of unmatched) if (!stats.has(pid)) unmatched.delete(pid);
     return { procs, uninspectable, atMs };
   }
 
@@ -109,7 +115,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect'>): Processe
       count += 1;
       byUid.set(uid, (byUid.get(uid) ?? 0) + 1);
     }
-    return { count, stuck, byUid, hidden };
+    return { count, stuck, unmatched: unmatched.size, byUid, hidden };
   }
 
   return {

@@ -93,6 +93,8 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
 }
 
 function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly Sample[]): Reaction | null {
+  // Within one tick of the kernel's clock nobody can say which came first: a server nearby answers a message as quickly.
+  const isUnclear = base.bytesReceived > 0 && base.lastSendMs === base.lastReceiveMs;
   let bytes: number | null = null;
   for (const [index, sample] of after.entries()) {
     const now = sample.sockets.get(socket);
@@ -110,6 +112,8 @@ function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly 
       if (!now.isGone) continue;
     }
     if (bytes === null) {
+      // Then only an answer without a new request before it is one to the request that was held.
+      if (isUnclear && now.bytesSent > base.bytesSent) return null;
       const atMs = sample.atMs - now.lastReceiveMs - poke.sentAtMs;
       if (!isInWindow(poke, now.isGone && received <= 0 ? sample.atMs - poke.sentAtMs : atMs)) return null;
     }

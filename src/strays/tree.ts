@@ -161,7 +161,7 @@ function standsBy(proc: Proc): boolean {
 }
 
 /** False for what no plan may hold: ourselves, those above us, our worker, other bots' workers, terminals, people's shells. */
-function maySignal(proc: Proc, place: Place, around: Surroundings): boolean {
+export function maySignal(proc: Proc, place: Place, around: Surroundings): boolean {
   if (proc.state === 'Z' || isUntouchable(proc, place, around)) return false;
   if (proc.env?.bot != null && proc.env.bot !== place.botId) return false;
   const program = readProgram(proc.argv, proc.comm);

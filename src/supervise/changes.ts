@@ -3,6 +3,9 @@
  * the status document is the one source of that. Many changes within `PAUSE_MS` are told once; without a listener nothing runs.
  */
 
+import type { Report } from '../output/report.ts';
+import { createListeners } from './listeners.ts';
+
 export interface Changes {
   /** Something may have changed: a step of the table, a line that was said. Cheap. */
   touch(): void;
@@ -13,22 +16,22 @@ export interface Changes {
 /** As often as a person can follow. */
 export const PAUSE_MS = 100;
 
-export function createChanges(): Changes {
-  const listeners = new Set<() => void>();
+export function createChanges(report: Pick<Report, 'line'>): Changes {
+  const listeners = createListeners('one that follows the status', report);
   let timer: NodeJS.Timeout | null = null;
   const tell = () => {
     timer = null;
-    for (const listener of listeners) listener();
+    listeners.tell();
   };
   return {
     touch() {
-      if (listeners.size > 0 && timer === null) timer = setTimeout(tell, PAUSE_MS).unref();
+      if (listeners.count > 0 && timer === null) timer = setTimeout(tell, PAUSE_MS).unref();
     },
     listen(listener) {
-      listeners.add(listener);
+      const leave = listeners.add(listener);
       return () => {
-        listeners.delete(listener);
-        if (listeners.size > 0 || timer === null) return;
+        leave();
+        if (listeners.count > 0 || timer === null) return;
         clearTimeout(timer);
         timer = null;
       };

@@ -3,14 +3,15 @@ import type { Config } from '../config/config.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
 import { askControl } from '../machine/control.ts';
-import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
+import type { Holder } from '../machine/lock.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
 import type { StrayFinder, Survey } from '../strays/finder.ts';
 import type { BotApi, WebhookInfo } from '../telegram/api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
-import { describe } from './claim.ts';
+import { describe } from './holder-words.ts';
+import { controlPath, presentSupervisor } from './present.ts';
 import { createSweeper } from './sweep.ts';
 
 export interface DryRun {
@@ -39,7 +40,7 @@ export async function dryRun({
     return code;
   };
   if (api && config.token !== null) {
-    const holder = await lockHolder(lockKey(String(config.botId), config.token));
+    const holder = await presentSupervisor(config);
     const stays = holder !== null && !ending && !config.takeover && !config.wait;
     if (!holder) report.line('lock', 'free: would take it');
     else if (ending) report.line('lock', `would end the supervisor and its worker: ${describe(holder)}`);
@@ -50,7 +51,7 @@ export async function dryRun({
     if (stays) return over(EXIT.otherPoller);
     if (!(await lease(config, report))) return over(EXIT.otherPoller);
     const sweeper = createSweeper({
-      finder: holder ? without(finder, await treeOf(holder)) : finder,
+      finder: holder ? without(finder, await treeOf(holder, config.botId)) : finder,
       report,
       stopTimeoutMs: config.stopTimeoutMs,
       dryRun: true,
@@ -92,9 +93,10 @@ async function lease({ lease: wanted, botId, takeover, noWait }: Config, report:
 }
 
 /** The holder's worker goes with the holder: it is no stray. */
-async function treeOf(holder: Holder): Promise<ReadonlySet<number>> {
-  if (!holder.control) return new Set();
-  const answer = await askControl(holder.control, { cmd: 'status' }, { timeoutMs: 2_000 }).catch(() => null);
+async function treeOf(holder: Holder, botId: number | null): Promise<ReadonlySet<number>> {
+  const control = controlPath(botId);
+  if (!control || holder.control !== control) return new Set();
+  const answer = await askControl(control, { cmd: 'status' }, { timeoutMs: 2_000 }).catch(() => null);
   const status = answer?.status as StatusDocument | undefined;
   return new Set(status?.worker?.tree.map(({ pid }) => pid) ?? []);
 }

@@ -22,14 +22,21 @@ export interface Facts {
   readonly cwd: string;
   readonly startedAt: string;
   workerStartedAt: string | null;
+  /** The same, elapsed ms: ages come from the clock that nobody sets. */
+  workerStartedAtMs: number | null;
   lastExitAt: string | null;
   /** How the worker polls, as far as it has been seen. */
   via: 'gateway' | 'direct';
   /** Polls that were answered through the gateway. */
   polls: number;
   lastPollAt: string | null;
+  /** The same, elapsed ms. */
+  lastPollAtMs: number | null;
   offset: number | null;
   updates: number;
+  /** Updates that somebody else has taken, and when the last. */
+  stolen: number;
+  lastStolenAtMs: number | null;
   conflicts: { poller: number; webhook: number };
   /** When the worker last named a 409 of another poller, elapsed ms. */
   lastConflictAtMs: number | null;
@@ -109,12 +116,16 @@ export function newFacts(
     cwd: config.cwd,
     startedAt,
     workerStartedAt: null,
+    workerStartedAtMs: null,
     lastExitAt: null,
     via: config.gateway ? 'gateway' : 'direct',
     polls: 0,
     lastPollAt: null,
+    lastPollAtMs: null,
     offset: null,
     updates: 0,
+    stolen: 0,
+    lastStolenAtMs: null,
     conflicts: { poller: 0, webhook: 0 },
     lastConflictAtMs: null,
     rivalElsewhere: null,

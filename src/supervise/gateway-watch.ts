@@ -26,7 +26,14 @@ import { count, duration } from '../output/words.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import type { ApiReach } from './api-reach.ts';
 import type { Facts } from './facts.ts';
-import { rivalryWords, secondPollerWords, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
+import {
+  rivalryWords,
+  STOLEN_CURE,
+  secondPollerWords,
+  stolenWords,
+  UNSEALED,
+  WORKERS_WEBHOOK,
+} from './gateway-words.ts';
 import { tokenRefused } from './identify.ts';
 
 /** Who is to act on what it sees. */
@@ -211,9 +218,20 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         facts.polls += 1;
         facts.updates += it.updates;
         facts.lastPollAt = new Date().toISOString();
+        facts.lastPollAtMs = performance.now();
         note({ kind: 'completed' });
         if (options.sayUpdates && it.updates > 0)
           report.line('poll', `${count(it.updates, 'update')} received`);
+        return;
+      case 'stolen':
+        facts.stolen += it.updates;
+        facts.lastStolenAtMs = performance.now();
+        report.line(
+          'gateway',
+          `${stolenWords(it.updates)}: their ids are missing, and nobody got a 409 (${facts.stolen} so far). Usual cure: ${STOLEN_CURE}`,
+          'warn',
+          { updates: it.updates, stolen: facts.stolen },
+        );
         return;
       case 'conflict':
         apiIsBack();

@@ -6,7 +6,10 @@ import type { Level } from '../output/paint.ts';
 import { count, duration, RIVAL_ELSEWHERE } from '../output/words.ts';
 
 /** `here`: what is known of it, where it was found on this machine. */
-export function rivalryWords(saying: RivalrySaying, here: string | null = null): { text: string; level: Level } {
+export function rivalryWords(
+  saying: RivalrySaying,
+  here: string | null = null,
+): { text: string; level: Level } {
   switch (saying.what) {
     case 'overlap':
       return {
@@ -43,6 +46,13 @@ export function nobodyHereWords(isBlind: boolean, isRoot: boolean): string {
 
 export const RIVAL_CURE =
   'Stop the other one (a laptop, an old server, another container), or revoke the token with @BotFather';
+
+export function stolenWords(updates: number): string {
+  return `${count(updates, 'update')} ${updates === 1 ? 'was' : 'were'} probably taken by somebody who polls without waiting`;
+}
+
+export const STOLEN_CURE =
+  'find the script that calls getUpdates (cron, a health check, a second consumer) and stop it, or revoke the token with @BotFather';
 
 /** The loser of a fight hears of it at once or 3 s later, waits as its library does, and polls again. */
 export function rhythmWords({ everyMs, reactionMs }: Rhythm): string {

@@ -20,6 +20,7 @@ export interface GivenGateway {
 interface GatewayAsks extends GatewayListeners {
   /** Pids of the whole tree of the worker. */
   readonly tree: () => readonly number[];
+  readonly learnTree: () => Promise<unknown>;
   readonly mayPoll: () => boolean;
   /** Null only where there is no gateway either. */
   readonly reach: ApiReach | null;
@@ -38,7 +39,7 @@ export async function openGateway(
   { config, report, changes, gatewayModule }: Opening,
   facts: Facts,
   sayUpdates: boolean,
-  { tree, mayPoll, reach, ...listeners }: GatewayAsks,
+  { tree, learnTree, mayPoll, reach, ...listeners }: GatewayAsks,
 ): Promise<GivenGateway | null> {
   if (!gatewayModule || !reach || config.token === null) return null;
   const { createGateway } = await gatewayModule;
@@ -67,6 +68,7 @@ export async function openGateway(
     port: config.gatewayPort,
     allowSetWebhook: config.allowSetWebhook,
     tree,
+    learnTree,
     mayPoll,
     onNews(news) {
       watch.news(news);

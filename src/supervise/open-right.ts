@@ -20,7 +20,7 @@ export async function openRight(
   const { openPollRight } = await import('./poll-right.ts');
   return await openPollRight({
     ...{ url: lease.url, timing: lease.timing, botId, report },
-    lockName: lockKey(String(botId), token).name,
+    lockName: lockKey(String(botId), token).names[0]!,
     takeover: config.takeover,
     noWait: config.noWait,
     onShut: () => parts().gateway?.port.shut(),

@@ -20,6 +20,7 @@ import type { ApiReach } from './api-reach.ts';
 import type { Changes } from './changes.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
+import { createListeners } from './listeners.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { PollRight } from './poll-right.ts';
@@ -69,6 +70,8 @@ export interface Running {
   readonly loop: Loop;
   /** The worker that lives, as strays are told apart from it. */
   worker(): { pid: number; run: string; spawn: string } | null;
+  /** Pid of the last worker, also once it has ended: what is left of its session is ours. */
+  former(): number | null;
   forward(signal: NodeJS.Signals): void;
   /** No grace any more for a tree that is being stopped. */
   kill(): void;
@@ -94,11 +97,12 @@ export function runSupervisor(context: RunContext): Running {
     context;
   const { reach } = context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
-  const guard = createGuard();
-  const listeners: (() => void)[] = [];
-  const conflictListeners: ((named: boolean) => void)[] = [];
+  const guard = createGuard(tree.offspring);
+  const listeners = createListeners<[]>('one that follows the run', report);
+  const conflictListeners = createListeners<[named: boolean]>('the answer to a 409', report);
   const pumps: (Pump & { readonly from: OutputName })[] = [];
   /** `ended`: its leader has; `gone`: the table has heard of it. */
+  let former: number | null = null;
   let worker: {
     process: WorkerProcess;
     spawn: number;
@@ -130,6 +134,7 @@ export function runSupervisor(context: RunContext): Running {
     maxRestarts: config.maxRestarts,
     maxRestartsPeriodMs: config.maxRestartsPeriodMs,
     goodAfterMs: gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
+    readyWhenGood: !config.polling,
     lease: right !== null,
   };
 
@@ -222,6 +227,17 @@ export function runSupervisor(context: RunContext): Running {
   }
 
   function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
+    const swept = sweepAgain(abandoned);
+    return swept instanceof Promise ? swept.then(stopLost) : stopLost(swept);
+  }
+
+  /** A child of the last worker without a trace of this run is no stray to a sweep. */
+  function stopLost(blocked: Ending | null): Ending | null | Promise<Ending | null> {
+    if (blocked || tree.offspring.list().length === 0) return blocked;
+    return tree.stop(null, stopOptions()).then(() => null);
+  }
+
+  function sweepAgain(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
     if (guarding) {
       const { webhook, sweeper } = guarding;
       const looked = webhook.again(abandoned, true);
@@ -298,10 +314,13 @@ export function runSupervisor(context: RunContext): Running {
     setTimeout(() => void prepareNext(), NEXT_AFTER_MS).unref();
     if (!process_) return null;
     worker = { process: process_, spawn: number, ended: leaderEnded, gone };
+    former = process_.pid;
+    tree.led(process_.pid);
     guard.watch(process_.pid, setpriv !== null);
     gateway?.port.spawned(process_.pid);
     gateway?.watch.spawned();
     facts.workerStartedAt = new Date().toISOString();
+    facts.workerStartedAtMs = performance.now();
     lastPumps = [pump(process_.stdout, 1), pump(process_.stderr, 2)];
     pumps.push(...lastPumps);
     if (pumps.length > 8) pumps.splice(0, pumps.length - 8);
@@ -359,7 +378,7 @@ export function runSupervisor(context: RunContext): Running {
         ).unref();
       }
       facts.lastConflictAtMs = performance.now();
-      for (const listener of conflictListeners) listener(true);
+      conflictListeners.tell(true);
     }
   }
 
@@ -437,9 +456,7 @@ export function runSupervisor(context: RunContext): Running {
       exit: (code, reason, clean) => void exit(code, reason, clean),
       broken,
     },
-    () => {
-      for (const listener of listeners) listener();
-    },
+    listeners.tell,
   );
 
   let isBroken = false;
@@ -475,6 +492,7 @@ export function runSupervisor(context: RunContext): Running {
     loop,
     worker: () =>
       worker ? { pid: worker.process.pid, run: context.run, spawn: String(worker.spawn) } : null,
+    former: () => former,
     forward(signal) {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
@@ -483,11 +501,11 @@ export function runSupervisor(context: RunContext): Running {
     stopped: () => stopped,
     lastLines,
     sayLastLines,
-    onStep: (listener) => void listeners.push(listener),
+    onStep: (listener) => void listeners.add(listener),
     conflict() {
-      for (const listener of conflictListeners) listener(false);
+      conflictListeners.tell(false);
     },
-    onConflict: (listener) => void conflictListeners.push(listener),
+    onConflict: (listener) => void conflictListeners.add(listener),
     ended,
   };
 }

@@ -2,9 +2,9 @@
  * Signals as asks: TERM and INT stop, HUP restarts the worker (or stops, when it means that the terminal has gone), QUIT,
  * USR1 and USR2 go to the worker. A hang-up that was ignored when singlepoll started (nohup) stays ignored.
  */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node:fs';
 
-/** Set by our launcher where a hang-up was ignored when singlepoll began. */
+/** Set by our launcher: 1 where a hang-up was ignored when singlepoll began, else 0. */
 export const HUP_IGNORED = '_SINGLEPOLL_HUP_IGNORED';
 
 export interface Asks {
@@ -40,10 +40,25 @@ function hasTerminal(): boolean {
   }
 }
 
-/** Node sets every signal to its default when it begins; our launcher (bin/singlepoll.cjs) has looked before. */
-function hangupIgnored(): boolean {
-  const ignored = process.env[HUP_IGNORED] === '1';
+/**
+ * Node sets every signal to its default when it begins: what was ignored before is known to our launcher (bin/singlepoll.cjs), which has
+ * looked. Without it (`nohup node …/singlepoll.cjs start &`) nohup itself is recognised.
+ */
+export function hangupIgnored(): boolean {
+  const ignored = process.env[HUP_IGNORED];
   // Not for the worker, which may be another singlepoll.
   delete process.env[HUP_IGNORED];
-  return ignored;
+  return ignored === undefined ? beganUnderNohup() : ignored === '1';
+}
+
+/** GNU's nohup puts a stdin that can't be read in the place of a terminal; shells name the program that they start in `_`. */
+function beganUnderNohup(): boolean {
+  if (/(?:^|\/)nohup$/.test(process.env._ ?? '')) return true;
+  try {
+    const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync('/proc/self/fdinfo/0', 'latin1'))?.[1] ?? '0';
+    const isForWriting = (Number.parseInt(flags, 8) & 3) === constants.O_WRONLY;
+    return isForWriting && readlinkSync('/proc/self/fd/0') === '/dev/null';
+  } catch {
+    return false;
+  }
 }

@@ -54,7 +54,7 @@ export async function start(request: StartRequest): Promise<number> {
   const tokens = request.config.token === null ? [] : [request.config.token];
   const paint = link ? link.paint : await painter(process.stderr, process.env);
   const voice = createVoice(request.config, tokens, link, paint);
-  const changes = createChanges();
+  const changes = createChanges(voice.report);
   const recent = createRecent(() => tokens);
   const report: Report = {
     line(...said) {
@@ -156,17 +156,10 @@ async function supervise(startup: Startup, me: Me | null, asks: Asks): Promise<n
   const { config, link, owner, voice, report, botDir, http, service, signal } = startup;
   const startedAt = new Date().toISOString();
   const socketPath = join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid));
-  const identity = {
-    pid: process.pid,
-    uid: process.getuid?.() ?? null,
-    startedAt,
-    cwd: config.cwd,
-    version: VERSION,
-    control: socketPath,
-  };
+  const taker = { startedAt, cwd: config.cwd, version: VERSION, control: socketPath };
   let lock: Lock | null = null;
   if (config.polling) {
-    lock = await claim(lockKey(String(config.botId), config.token as string), identity, {
+    lock = await claim(lockKey(String(config.botId), config.token as string), taker, {
       wait: config.wait,
       takeover: config.takeover,
       stopTimeoutMs: config.stopTimeoutMs,

@@ -7,7 +7,15 @@ import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/statu
 import type { Phase, State } from '../core/supervisor.ts';
 import { count, duration, howItEnded, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
-import { RIVAL_CURE, SECOND_CURE, SECOND_CURE_LOOP, UNSEALED, WORKERS_WEBHOOK } from './gateway-words.ts';
+import {
+  RIVAL_CURE,
+  SECOND_CURE,
+  SECOND_CURE_LOOP,
+  STOLEN_CURE,
+  stolenWords,
+  UNSEALED,
+  WORKERS_WEBHOOK,
+} from './gateway-words.ts';
 
 /** Problems of the recent past stay visible this long. */
 const RECENT_MS = 10 * 60_000;
@@ -68,6 +76,7 @@ export function statusDocument(
           lastPollAt: facts.lastPollAt,
           offset: facts.offset,
           updates: facts.updates,
+          stolen: facts.stolen,
           conflicts: { ...facts.conflicts },
           latencyMs: facts.latencyMs(),
           pollers: facts.pollers(),
@@ -92,7 +101,7 @@ export function runState(state: State, facts: Facts): RunState {
 function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
   const problems: Problem[] = [];
   const recent = (atMs: number | null) => isRecent(atMs, nowMs);
-  const upMs = facts.workerStartedAt === null ? 0 : Date.now() - Date.parse(facts.workerStartedAt);
+  const upMs = facts.workerStartedAtMs === null ? 0 : nowMs - facts.workerStartedAtMs;
   if (facts.polling && state.phase === 'starting' && state.pid !== null && upMs > SLOW_START_MS) {
     problems.push({
       code: 'no-poll',
@@ -100,7 +109,11 @@ function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
       hint: 'does it poll where POLLING_ENABLED is 1, and take its API root from TELEGRAM_API_ROOT? (README: Frameworks)',
     });
   }
-  const silentMs = facts.lastPollAt === null ? 0 : Date.now() - Date.parse(facts.lastPollAt);
+  // What came before the present worker is not its silence, and neither is a poll that is open.
+  const silentMs =
+    facts.lastPollAtMs === null || facts.pollOpenMs() > 0
+      ? 0
+      : Math.min(nowMs - facts.lastPollAtMs, Math.max(0, upMs));
   if (
     facts.polling &&
     facts.via === 'gateway' &&
@@ -229,6 +242,13 @@ function gatewayProblems(facts: Facts, nowMs: number): Problem[] {
       code: isRival ? 'rival' : 'conflict',
       message: `${isRival ? 'a rival' : 'another poller'} takes the poll: ${count(kicks, 'conflict')} (409) in ${duration(nowMs - sinceMs)}`,
       hint: isRival ? RIVAL_CURE : 'singlepoll who    # an old run that is about to end goes away by itself',
+    });
+  }
+  if (recent(facts.lastStolenAtMs)) {
+    problems.push({
+      code: 'stolen',
+      message: `${stolenWords(facts.stolen)}, the last ${duration(nowMs - (facts.lastStolenAtMs ?? nowMs))} ago`,
+      hint: STOLEN_CURE,
     });
   }
   if (recent(facts.lastWebhookAttemptAtMs)) {

@@ -86,6 +86,7 @@ export async function superviseLocked(
             leased: right !== null,
             onLate: () => watching?.reacted(),
             worker: () => running?.worker() ?? null,
+            former: () => running?.former() ?? null,
             onSurvey: (strays, uninspectable) => Object.assign(facts, { strays, uninspectable }),
             onStopped: (strays) => {
               facts.straysStopped += strays.length;
@@ -107,6 +108,7 @@ export async function superviseLocked(
               else reach?.failed(problem);
               gateway?.watch.reached(problem === null);
             },
+            onSetAgain: () => gateway?.port.cleared(),
             onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
           }),
         }
@@ -122,6 +124,7 @@ export async function superviseLocked(
     reach,
     mayPoll: right ? right.valid : () => true,
     tree: () => tree.list(running?.worker()?.pid ?? null).map(({ pid }) => pid),
+    learnTree: tree.learn,
     onPolled: () => running?.loop.send({ kind: 'polled' }),
     onBlocked: (ending) => running?.loop.send({ kind: 'blocked', ending }),
     onDeaf: (reason) => running?.loop.send({ kind: 'ask-restart', reason }),

@@ -29,6 +29,8 @@ export interface SweeperOptions {
   readonly leased: boolean;
   /** The present worker, so that it is never taken for a stray; null between two. */
   readonly worker: () => NonNullable<LookOptions['worker']> | null;
+  /** Pid of the worker before; null where there was none. */
+  readonly former?: () => number | null;
   /** What was found and is still there, for `status`. */
   readonly onSurvey: (strays: readonly StrayEntry[], uninspectable: number) => void;
   /** Verified gone; of each its whole tree. Never empty. */
@@ -81,8 +83,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   function lookOptions(abandoned: AbortSignal): LookOptions {
     const evidence = prover?.evidence();
+    const worker = options.worker();
     return {
-      worker: options.worker(),
+      worker,
+      former: worker ? null : (options.former?.() ?? null),
       signal: AbortSignal.any([signal, abandoned]),
       ...(evidence ? { evidence } : {}),
     };
@@ -167,7 +171,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       report.line('stray', 'gone already, by itself', 'good');
       return null;
     }
-    stopped.push(...livesOf(suspects, seen.strays, atMs));
+    // What survived has not ended: seen again it has not come back.
+    const ended = suspects.filter(({ stray }) => result.gone.includes(stray));
+    stopped.push(...livesOf(ended, seen.strays, atMs));
     if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
     const ending = concludeStop(result);
     if (!ending) options.onStopped?.(strays.map(toEntry));
@@ -258,7 +264,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   /** The end of the first look, with what it could not know. */
-  function tellResult({ uninspectable: { count, users, hidden, stuck = 0 } }: Survey): void {
+  function tellResult({ uninspectable: { count, users, hidden, stuck = 0, unmatched = 0 } }: Survey): void {
     const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
     const held = stuck > 0 ? `, ${stuck} of them because reading them does not end` : '';
     const blind = hidden
@@ -268,6 +274,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         : '';
     const unseen = prover?.unseen() ?? [];
     for (const one of unseen) report.line('stray', unseenWords(one), 'warn');
+    if (unmatched > 0) {
+      const lines = unmatched === 1 ? 'one command line' : `${unmatched} command lines`;
+      report.line('stray', `--stray: gave up on ${lines}, as the pattern takes too long on it`, 'warn');
+    }
     const result = dryRun
       ? 'nothing else would be stopped'
       : 'no other proven poller of this bot on this machine';

@@ -42,9 +42,12 @@ export interface Watch {
 /** A 409 may be the echo of a stray that was stopped this short a time ago (the server holds one for 3 s). */
 const STOPPED_LATELY_MS = 5_000;
 const WEBHOOK_EVERY_MS = 60_000;
-/** Uptimes of a worker at which its connections are looked at, until one to the Bot API is seen. */
-const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
-const PAST_THE_GATEWAY_MS = [2_000, 4_000, 8_000, 15_000, 30_000, 60_000];
+/** Uptimes of a worker at which it is looked at whether it waits for an answer of the Bot API, until it does. */
+const SIGN_OF_POLLING_MS = [
+  3_200, 4_000, 5_000, 6_500, 8_000, 10_000, 13_000, 17_000, 22_000, 30_000, 45_000, 60_000,
+];
+/** From then on, where its polls can't be seen otherwise. */
+const SIGN_OF_POLLING_EVERY_MS = 15_000;
 
 export function watch(options: WatchOptions): Watch {
   const { running, report, facts, sweeper } = options;
@@ -122,7 +125,7 @@ export function watch(options: WatchOptions): Watch {
     if (state.phase === 'standby' && lease)
       report.line('hb', `standing by: ${leaseWords(lease, Date.now())}`, 'info', { lease });
     if (alive() && state.pid !== null) {
-      const since = facts.workerStartedAt === null ? 0 : Date.now() - Date.parse(facts.workerStartedAt);
+      const since = facts.workerStartedAtMs === null ? 0 : performance.now() - facts.workerStartedAtMs;
       const offset = facts.offset === null ? 'unknown' : String(facts.offset);
       report.line(
         'hb',
@@ -151,23 +154,27 @@ export function watch(options: WatchOptions): Watch {
     );
   }
 
-  /** A connection to the Bot API is the only sign of polling that can be seen from outside in direct mode. */
-  function signOfPolling(spawn: number, step: number): void {
-    const times = options.gateway ? PAST_THE_GATEWAY_MS : SIGN_OF_POLLING_MS;
-    const at = times[step];
-    if (at === undefined) return;
-    later(at - (times[step - 1] ?? 0), () => {
-      const { state } = running.loop;
-      if (state.spawn !== spawn || state.phase !== 'starting') return;
-      options.tree.connected(state.pid).then(
-        (yes) => {
-          if (!yes || running.loop.state.spawn !== spawn) return signOfPolling(spawn, step + 1);
-          if (options.gateway) sayPast();
-          running.loop.send({ kind: 'polled' });
-        },
-        () => {},
-      );
-    });
+  /**
+   * Past the gateway a poll can be seen from outside only: a request that waits for its answer. Where the system does not
+   * tell (no ss of iproute2), a connection to the API root that is there at two looks has to do.
+   */
+  function signOfPolling(spawn: number, step: number, wasConnected = false): void {
+    const at = SIGN_OF_POLLING_MS[step];
+    if (at === undefined && options.gateway) return;
+    const waitMs = at === undefined ? SIGN_OF_POLLING_EVERY_MS : at - (SIGN_OF_POLLING_MS[step - 1] ?? 0);
+    later(waitMs, () => void lookForSign(spawn, step, wasConnected));
+  }
+
+  async function lookForSign(spawn: number, step: number, wasConnected: boolean): Promise<void> {
+    const isPresent = () => running.loop.state.spawn === spawn && running.loop.state.phase === 'starting';
+    if (!isPresent()) return;
+    const { pid } = running.loop.state;
+    const holds = await options.tree.holdsRequest(pid).catch(() => false);
+    const isConnected = holds === null && (await options.tree.connected(pid).catch(() => false));
+    if (stopped || !isPresent()) return;
+    if (!holds && !(isConnected && wasConnected)) return signOfPolling(spawn, step + 1, isConnected);
+    if (options.gateway) sayPast();
+    running.loop.send({ kind: 'polled' });
   }
 
   running.onStep(() => {

@@ -21,6 +21,8 @@ export interface WebhookWatchOptions {
   readonly dropPending: boolean;
   /** How a look while running has ended: null: with an answer. */
   readonly onReached: (problem: string | null) => void;
+  /** While running, a webhook was found: it may have been given updates. */
+  readonly onSetAgain: () => void;
   /** While running: the token was revoked, or a webhook set that is to be kept. */
   readonly onBlocked: (ending: Ending) => void;
 }
@@ -135,6 +137,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       facts.webhookSetAgain += 1;
       facts.lastWebhook = outcome.url;
       facts.lastWebhookSetAtMs = performance.now();
+      options.onSetAgain();
       if (outcome.kind === 'cleared') note(outcome);
       const end = outcome.kind === 'cleared' ? 'cleared again, updates kept' : 'it comes back at once';
       report.line(

@@ -1,7 +1,7 @@
 /** Strays with real processes: every innocent stays, every guilty one goes with its tree. */
 import assert from 'node:assert/strict';
-import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { isStopped, openEyes, openFinder, type Stray } from '../../src/strays/finder.ts';
 import type { Evidence } from '../../src/strays/grade.ts';
@@ -88,7 +88,9 @@ test('innocents, all at once: none is graded as to be stopped, and none is stopp
   await until(() => world.polling().size >= 3, 'the other bots poll');
 
   const strays = finder([/production_polling_bot\.py/, /gunicorn/], 'any');
-  const { strays: found } = await strays.look({ evidence: { connected: world.polling(), reactions: new Map() } });
+  const { strays: found } = await strays.look({
+    evidence: { connected: world.polling(), reactions: new Map() },
+  });
   for (const [name, pid] of innocents) {
     const stray = found.find((one) => one.pid === pid);
     assert.ok(!stray || !isStopped(stray.grade), `${name}: ${stray?.grade} ${stray?.proof}`);
@@ -197,6 +199,21 @@ test('declared by a pattern: the script, in scope; a wrapper shell and npm-like 
   await strays.stop(guilty, STOP);
   assert.ok(!isAlive(wrapper.pid));
   assert.ok(isAlive(outside.pid));
+});
+
+test('declared wherever its script lies in the project: started by cron in / or $HOME, through a link too', async () => {
+  const pattern = /production_polling_bot\.py/;
+  const script = join(world.project, 'production_polling_bot.py');
+  symlinkSync(script, join(world.elsewhere, 'linked_production_polling_bot.py'));
+  const cron = world.start(PYTHON, [script], { cwd: '/' });
+  const home = world.start(PYTHON, ['project/production_polling_bot.py'], { cwd: dirname(world.project) });
+  const link = world.start(PYTHON, [join(world.elsewhere, 'linked_production_polling_bot.py')], { cwd: '/' });
+  const outside = world.start(PYTHON, [join(world.elsewhere, 'production_polling_bot.py')], { cwd: '/' });
+  await until(() => world.polling().size === 4, 'all run');
+  const { strays } = await finder([pattern]).look();
+  for (const [name, pid] of Object.entries({ cron: cron.pid, home: home.pid, link: link.pid }))
+    assert.equal(gradeOf(strays, pid), 'declared', name);
+  assert.equal(gradeOf(strays, outside.pid), 'likely');
 });
 
 test('gunicorn with two workers, orphaned: all of it goes; the same of another bot stays', async () => {

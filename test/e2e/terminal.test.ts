@@ -67,6 +67,33 @@ for (const command of ['quiet', 'chatty'] as const) {
   });
 }
 
+const nohup = ['nohup', process.execPath, '--', PROGRAM, 'start', '--', ...node('polite.mjs')];
+for (const [how, command] of [
+  // bash names the program in `_`, and gives a background job an empty stdin.
+  ['nohup node … & in bash', ['bash', '-c', '"$@" & wait', 'bash', ...nohup]],
+  // dash does not; nohup takes the terminal away from stdin.
+  ['nohup node … in dash', ['dash', '-c', '"$@"; exit', 'dash', ...nohup]],
+  ['nohup singlepoll … & in bash', ['bash', '-c', '"$@" & wait', 'bash', 'nohup', ...nohup.slice(3)]],
+] as const) {
+  test(`terminal: hang-up of \`${how}\`: supervisor and worker go on`, async (t) => {
+    const b = await bed(t);
+    const hangup = join(b.dir, 'hangup');
+    const terminal = b.spawn(PYTHON, [inPty, '--hangup-file', hangup, ...command], {
+      env: { ...b.env, TERM: 'xterm' },
+    });
+    await until('a poll', () => b.sandbox.polls().length > 0, { seen: terminal.seen });
+    const shell = Number(/pty (\d+)/.exec(terminal.stdout())?.[1]);
+    writeFileSync(hangup, '');
+    await until('the shell to be hung up', () => !alive(shell));
+    await stillServes(b, 'after the hang-up', terminal.seen);
+    await staysTrue('the worker stays', 1_000, () => polledBy(b, 'polite.mjs').some(alive));
+    assert.equal(polledBy(b, 'polite.mjs').length, 1);
+    const stop = await b.run(['stop']);
+    assert.equal(stop.code, 0, stop.stderr);
+    rmSync(hangup);
+  });
+}
+
 test('output: the reader of both streams goes away (EPIPE)', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--heartbeat', '100ms', '--', ...chatty(b)]);

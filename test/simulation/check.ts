@@ -123,7 +123,9 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       }
       // Whoever runs the same program as a proven one, with our token, shares its verdict.
       const strays = machine.living().filter(({ life }) => life.kind === 'stray');
-      const proven = new Set(strays.filter(({ life }) => life.provenMs !== null).map((it) => it.life.program));
+      const proven = new Set(
+        strays.filter(({ life }) => life.provenMs !== null).map((it) => it.life.program),
+      );
       for (const { pid, env, life } of strays)
         if (stoppable.has(pid) && env.holdsToken && proven.has(life.program)) life.provenMs ??= clock.now();
     },

@@ -7,6 +7,7 @@ import type { BrokenRule } from './broken-rules.ts';
 const DOOR = 'src/core/door.ts';
 const RIVALRY = 'src/core/rivalry.ts';
 const HEARING = 'src/core/hearing.ts';
+const THEFT = 'src/core/theft.ts';
 
 export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   // Single flight.
@@ -331,7 +332,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'never says that the other one is gone',
-    seed: 221,
+    seed: 196,
     file: RIVALRY,
     find: 'overlap: { ...overlap, over: true } }, [saying]]',
     put: 'overlap }, []]',
@@ -346,7 +347,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'calls a worker deaf while the API is out of reach',
-    seed: 547,
+    seed: 1079,
     file: HEARING,
     find: ' && !next.apiDown;',
     put: ';',
@@ -367,16 +368,80 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   },
   {
     name: 'adds silences up that a completed poll lies between',
-    seed: 89,
+    seed: 149,
     file: HEARING,
     find: 'return { ...it, silentMs: 0 };',
     put: 'return it;',
   },
   {
     name: 'takes the time of its own stop for silence',
-    seed: 89,
+    seed: 149,
     file: HEARING,
     find: 'return it.sinceMs === null ? it : { ...it, sinceMs: it.sinceMs + ms };',
     put: 'return it;',
+  },
+  // Updates that somebody else takes.
+  {
+    name: 'never tells of a theft',
+    seed: 67,
+    file: THEFT,
+    find: 'return [{ ...next, last: highest.id > known.id ? highest : known }, theft ? missing : 0];',
+    put: 'return [{ ...next, last: highest.id > known.id ? highest : known }, 0];',
+  },
+  {
+    name: 'tells of a theft and counts from the same update again',
+    seed: 84,
+    file: THEFT,
+    find: 'last: highest.id > known.id ? highest : known }',
+    put: 'last: known }',
+  },
+  {
+    name: 'calls expired updates stolen',
+    seed: 1889,
+    file: THEFT,
+    find: 'sinceMs - emptyAtMs < FRESH_MS ? last',
+    put: 'sinceMs - emptyAtMs < 4 * FRESH_MS ? last',
+  },
+  {
+    name: 'calls what a rival has taken a theft',
+    seed: 5,
+    file: THEFT,
+    find: 'missing <= TAKEN_MAX && conflictAtMs < emptyAtMs - RIVAL_MS',
+    put: 'missing <= TAKEN_MAX',
+  },
+  {
+    name: 'calls updates stolen that the worker has skipped',
+    seed: 67,
+    file: THEFT,
+    find: 'const skips = offset < 0 ||',
+    put: 'const skips =',
+  },
+  {
+    name: 'calls new numbers a theft',
+    seed: 285,
+    file: THEFT,
+    find: 'missing <= TAKEN_MAX &&',
+    put: 'true &&',
+  },
+  {
+    name: 'calls dropped updates stolen',
+    seed: 173,
+    file: THEFT,
+    find: 'return [{ ...ledger, last: null, poll: poll && { ...poll, unsure: true } }, 0];',
+    put: 'return [ledger, 0];',
+  },
+  {
+    name: 'counts from an answer that is older than the drop',
+    seed: 762,
+    file: THEFT,
+    find: 'if (poll.unsure || !ids',
+    put: 'if (!ids',
+  },
+  {
+    name: 'counts again what was given before',
+    seed: 136,
+    file: THEFT,
+    find: 'last: highest.id > known.id ? highest : known }',
+    put: 'last: highest }',
   },
 ];

@@ -3,10 +3,12 @@
  * and troubles, and tells the judge everything.
  */
 import { type DoorEffect, type DoorPolicy, heldPolls, type Landing, type Poll } from '../../src/core/door.ts';
-import { createDoorLoop } from '../../src/gateway/door-loop.ts';
+import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from '../../src/core/theft.ts';
+import { createDoorLoop, type Untimed } from '../../src/gateway/door-loop.ts';
 import type { Clock } from './clock.ts';
 import type { DoorJudge } from './door-judge.ts';
 import type { Reply, Telegram } from './door-telegram.ts';
+import type { TheftJudge } from './door-theft-judge.ts';
 import type { DoorWatch } from './door-watch.ts';
 import type { Ask, SimProcess } from './door-worker.ts';
 import type { Random } from './random.ts';
@@ -21,6 +23,7 @@ export interface GatewayWorld {
   readonly policy: DoorPolicy;
   readonly judge: DoorJudge;
   readonly watch: DoorWatch;
+  readonly thefts: TheftJudge;
   /** The system tells which process is at the other end of a connection. */
   readonly pidsKnown: boolean;
   /** Until the connection of a flight that was given up is closed. */
@@ -37,6 +40,8 @@ export interface SimGateway {
   release(): void;
   shut(): void;
   cleared(): void;
+  /** Its worker has dropped what waited. */
+  dropped(): void;
   /** SIGSTOP and SIGCONT of the supervisor. */
   sleep(): void;
   wake(): void;
@@ -49,7 +54,7 @@ export interface SimGateway {
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
 
 export function createSimGateway(world: GatewayWorld): SimGateway {
-  const { clock, random, telegram, policy, judge, watch } = world;
+  const { clock, random, telegram, policy, judge, watch, thefts } = world;
   const asks = new Map<number, Ask>();
   const pollers = new Map<number, string>();
   const processes = new Map<string, SimProcess>();
@@ -74,6 +79,29 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
     policy,
   );
   const { send } = loop;
+  let ledger = emptyLedger;
+
+  /** As in src/gateway/theft-watch.ts. */
+  function note(event: Untimed<LedgerEvent>): void {
+    const [next, taken] = stepLedger(ledger, { ...event, atMs: clock.now() } as LedgerEvent);
+    ledger = next;
+    if (taken > 0) world.log(`${taken} updates were taken by somebody else`);
+    thefts.noted(event, taken);
+  }
+
+  function look(attempt: number): void {
+    clock.after(LOOK_EVERY_MS, () => {
+      act(() => {
+        if (!flights.has(attempt)) return;
+        note({ kind: 'looked' });
+        look(attempt);
+      }, true);
+    });
+  }
+
+  function unsure(): void {
+    note({ kind: 'unsure' });
+  }
 
   function perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void {
     switch (effect.do) {
@@ -87,6 +115,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         const answer = answers.get(effect.attempt);
         if (!ask || !answer) return;
         world.log(`pass ${answer === 'error' ? 'an error' : `[${answer.ids}]`} to ${name(ask)}`);
+        if (answer !== 'error') note({ kind: 'passed', ids: answer.ids, bytes: 0 });
         ask.reply(answer);
         if (answer !== 'error') watch.completed();
         return void watch.answered();
@@ -147,6 +176,8 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         flights.delete(attempt);
         world.log(`flight ${attempt} lands: ${landing.kind}`);
         const livedMs = clock.now() - begunMs;
+        if (landing.kind === 'conflict') note({ kind: 'conflict' });
+        else if (landing.kind === 'webhook' || (landing.kind === 'outage' && !aborted)) unsure();
         if (landing.kind === 'updates') watch.accepted(true);
         else if (landing.kind === 'conflict') watch.conflict(livedMs);
         else if (landing.kind === 'webhook') watch.webhook();
@@ -175,6 +206,8 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         clock.after(world.abortMs(), () => land({ kind: 'outage' }));
       },
     });
+    note({ kind: 'asked', offset: ask.offset, limit: 100 });
+    look(attempt);
     clock.after(random.int(1, 30), () => {
       // Given up before it went out.
       if (over) return;
@@ -186,7 +219,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
           receive((reply) => {
             clock.after(backMs, () => {
               if (reply.kind === 'updates') land({ kind: 'updates', count: reply.ids.length }, reply.ids);
-              else land({ kind: reply.kind });
+              else land({ kind: reply.kind === 'reset' ? 'outage' : reply.kind });
             });
           });
           return;
@@ -266,7 +299,12 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
     },
     release: () => act(() => send({ kind: 'released' })),
     shut: () => act(() => send({ kind: 'shut' })),
-    cleared: () => act(() => send({ kind: 'cleared' })),
+    cleared: () =>
+      act(() => {
+        unsure();
+        send({ kind: 'cleared' });
+      }),
+    dropped: () => act(unsure),
     sleep() {
       asleep = true;
     },

@@ -10,6 +10,8 @@ import { createSimGateway, type Weather } from './door-gateway.ts';
 import { createDoorJudge } from './door-judge.ts';
 import { startRival } from './door-rival.ts';
 import { createTelegram } from './door-telegram.ts';
+import { createTheftJudge } from './door-theft-judge.ts';
+import { createThieves, FIRST_ID } from './door-thief.ts';
 import { createWatch } from './door-watch.ts';
 import { createWatchJudge } from './door-watch-judge.ts';
 import { type Habits, randomHabits, type SimProcess, startProcess, type WorkerWorld } from './door-worker.ts';
@@ -95,10 +97,25 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   const handledBy = new Map<number, SimProcess[]>();
   const forRivals = new Set<number>();
 
-  const telegram = createTelegram(clock, 1_000, (id, from) => {
-    if (!handledBy.has(id) && !forRivals.has(id))
-      judge.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
-  });
+  /** Expired in the queue, dropped, or lost by the server. */
+  const forgotten = new Set<number>();
+  const thefts = createTheftJudge(clock, judge);
+
+  const telegram = createTelegram(
+    clock,
+    FIRST_ID,
+    (id, from) => {
+      thefts.confirmed(id, from);
+      if (!handledBy.has(id) && !forRivals.has(id))
+        judge.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
+    },
+    (id) => {
+      forgotten.add(id);
+      say(`update ${id} is forgotten`);
+    },
+  );
+  const thieves = createThieves(seed, { clock, telegram, thefts, log: say });
+  const isLost = (id: number) => !handledBy.has(id) && !forRivals.has(id) && !forgotten.has(id);
   const watchJudge = createWatchJudge({
     ...{ clock, judge, deafAfterMs },
     policy: rivalryPolicy,
@@ -125,7 +142,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   });
   const slowAborts = random.chance(0.2);
   const gateway = createSimGateway({
-    ...{ clock, random, telegram, policy, judge, pidsKnown, watch },
+    ...{ clock, random, telegram, policy, judge, pidsKnown, watch, thefts },
     abortMs: () => (slowAborts && random.chance(0.5) ? random.int(500, 8_000) : random.int(0, 20)),
     weather: () => weather,
     log: say,
@@ -145,6 +162,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     },
     nextPoll: () => ++lastPoll,
     nextConnection: () => ++lastConnection,
+    firstOffset: thieves.firstOffset,
     handled(process, id) {
       say(`pid ${process.pid} handles update ${id}`);
       const before = handledBy.get(id) ?? [];
@@ -231,6 +249,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
       say('the supervisor goes on');
       judge.slept(forMs);
       watchJudge.woken();
+      thefts.disturbed();
       watch.slept(forMs);
       gateway.wake();
     });
@@ -274,7 +293,8 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   }
 
   function addUpdate(): void {
-    const id = telegram.add();
+    if (thieves.filtered()) return;
+    const id = telegram.add(thieves.lifeMs());
     added.push(id);
     say(`update ${id}`);
   }
@@ -298,6 +318,12 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   plan(traits.weather, random.pick([2_000, 15_000, 40_000]), changeWeather);
   plan(traits.rivals, random.pick([10_000, 60_000]), rival);
   plan(traits.webhooks, random.pick([6_000, 40_000]), setWebhook);
+  thieves.start(plan, gateway, {
+    // A call that the server makes wait is a rival's.
+    begins: () => watchJudge.rivals(++rivals),
+    steals: (id) => void forRivals.add(id),
+    ends: () => watchJudge.rivals(--rivals),
+  });
   begin();
 
   /** A planned stop: the door stays open until the worker is gone, then it is shut. */
@@ -352,13 +378,12 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     judge.count('lived to the end');
     if (telegram.queue.length > 0) judge.fail(`updates ${telegram.queue} are not confirmed in the end`);
     for (const id of added) {
-      if (!handledBy.has(id) && !forRivals.has(id)) judge.fail(`update ${id} is lost`);
+      if (isLost(id)) judge.fail(`update ${id} is lost`);
     }
     if (orderly) judge.count(habits.length > 1 ? 'exactly once, by several processes' : 'exactly once');
   }
   const queue = new Set(telegram.queue);
-  for (const id of added)
-    if (!handledBy.has(id) && !forRivals.has(id) && !queue.has(id)) judge.fail(`update ${id} is lost`);
+  for (const id of added) if (isLost(id) && !queue.has(id)) judge.fail(`update ${id} is lost`);
   const { violations, counts } = judge;
   return { seed, violations, log, counts, virtualMs: clock.now() };
 }

@@ -177,8 +177,7 @@ export function startInnocents({ machine, random, shellPid }: Surround): void {
         env: { holdsToken: true },
         polls: { everyMs: 700, onMs: 600, phaseMs: 0 },
       }),
-    () =>
-      innocent('proxy', ['squid', '-N'], { reacts: true, polls: { everyMs: 10, onMs: 10, phaseMs: 0 } }),
+    () => innocent('proxy', ['squid', '-N'], { reacts: true, polls: { everyMs: 10, onMs: 10, phaseMs: 0 } }),
     () => innocent('cron job', ['/bin/sleep', '300'], { env: { holdsToken: true } }),
   ];
   for (const start of all) if (random.chance(0.35)) start();

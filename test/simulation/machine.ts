@@ -233,7 +233,11 @@ export function createMachine(clock: Clock, random: Random): Machine {
         if (body.shown?.ppid !== body.ppid || body.shown.state !== body.state) body.shown = show(body);
         procs.set(body.pid, body.shown);
       }
-      return { procs, uninspectable: { count: 0, stuck: 0, byUid: new Map(), hidden: false }, atMs: clock.now() };
+      return {
+        procs,
+        uninspectable: { count: 0, stuck: 0, byUid: new Map(), hidden: false },
+        atMs: clock.now(),
+      };
     },
     living: () => [...bodies.values()].filter((body) => body.state !== 'Z'),
     connected({ polls }) {

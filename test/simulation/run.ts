@@ -1,11 +1,12 @@
 /**
  * `npm run simulate -- [WHAT] [--seeds N] [--first N]`: many seeds, one line for each thousand, and the story of the first that fails.
- * WHAT: `supervisor` (20000 seeds), `door` to getUpdates (10000), `keeper` of the lease (20000).
+ * WHAT: `supervisor` (20000 seeds), `door` to getUpdates (10000), `keeper` of the lease (20000), `lock` (20000).
  * `SP_SIM_SEED=n npm run simulate -- [WHAT]` tells the whole story of one seed.
  */
 import { parseArgs } from 'node:util';
 import { runDoorSeed } from './door.ts';
 import { runKeeperSeed } from './keeper.ts';
+import { runLockSeed } from './lock.ts';
 import { runSeed } from './world.ts';
 
 interface Told {
@@ -18,6 +19,7 @@ const WORLDS: { readonly [what: string]: readonly [(seed: number) => Promise<Tol
   supervisor: [runSeed, 20_000],
   door: [runDoorSeed, 10_000],
   keeper: [runKeeperSeed, 20_000],
+  lock: [runLockSeed, 20_000],
 };
 
 const { values, positionals } = parseArgs({

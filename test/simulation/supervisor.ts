@@ -3,8 +3,8 @@
  * machine. What is written here again is what `supervise/run.ts`, `start.ts` and `watch.ts` do around them.
  */
 import type { Ending } from '../../src/core/supervisor.ts';
-import { createStrayFinder } from '../../src/strays/finder.ts';
 import { createWorkerTree } from '../../src/machine/worker-tree.ts';
+import { createStrayFinder } from '../../src/strays/finder.ts';
 import { createLoop, type WorkerEnd } from '../../src/supervise/loop.ts';
 import { createSweeper } from '../../src/supervise/sweep.ts';
 import { handsOf, processesOf, withEvidence } from './instruments.ts';

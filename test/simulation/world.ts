@@ -31,6 +31,7 @@ function randomTiming(random: Random, leaseRandom: Random): Timing {
     maxRestarts: random.pick([1, 3, 5, 10, 100]),
     maxRestartsPeriodMs: random.pick([2_000, 20_000, 300_000]),
     goodAfterMs: random.pick([1_000, 5_000]),
+    readyWhenGood: leaseRandom.chance(0.5),
     lease: leaseRandom.chance(0.4),
   };
   return { policy, stopTimeoutMs: random.pick([100, 500, 1_500, 4_000]) };

@@ -17,6 +17,7 @@ export interface GatewayPolling {
   lastPollAt: string | null;
   offset: number | null;
   updates: number;
+  stolen: number;
   conflicts: { poller: number; webhook: number };
   latencyMs: number | null;
   pollers: { pid: number | null; role: 'owner' | 'held' }[];

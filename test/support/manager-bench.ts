@@ -9,12 +9,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Proc } from '../../src/strays/process.ts';
 import {
   findRespawner,
   linuxRespawnerContext,
   type RespawnerContext,
 } from '../../src/machine/respawner/index.ts';
+import type { Proc } from '../../src/strays/process.ts';
 import { snapshot } from './snapshot.ts';
 
 export interface Bench {

@@ -1,6 +1,7 @@
 /** A machine on paper for the respawner tests: processes as short literals, tools and files as tables. */
-import type { Proc } from '../../src/strays/process.ts';
+
 import { findRespawner, type RespawnerContext } from '../../src/machine/respawner/index.ts';
+import type { Proc } from '../../src/strays/process.ts';
 
 export interface PaperProc {
   readonly pid: number;
@@ -45,10 +46,7 @@ export function proc(paper: PaperProc): Proc {
     comm: paper.comm ?? (argv[0] ?? '').replace(/^.*\//, '').slice(0, 15),
     argv,
     cwd,
-    env:
-      marks === null
-        ? null
-        : { holdsToken: true, bot: null, run: null, spawn: null, marks },
+    env: marks === null ? null : { holdsToken: true, bot: null, run: null, spawn: null, marks },
   };
 }
 

@@ -49,7 +49,7 @@ function readProc(pid: number): Proc | null {
               bot: null,
               run: null,
               spawn: null,
-             
+
               marks: marksOf(environment),
             },
     };

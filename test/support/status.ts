@@ -38,6 +38,7 @@ export interface Status {
     lastPollAt: string | null;
     offset: number | null;
     updates: number | null;
+    stolen: number;
     latencyMs: number | null;
     pollers: { pid: number | null; role: 'owner' | 'held' }[];
     refused: number;

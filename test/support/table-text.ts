@@ -13,6 +13,7 @@ export const POLICY: Policy = {
   maxRestarts: 10,
   maxRestartsPeriodMs: 300_000,
   goodAfterMs: 5_000,
+  readyWhenGood: true,
   lease: false,
 };
 
@@ -24,7 +25,14 @@ export function parsePolicy(text: string): Policy {
     .map((word) => {
       const [name = '', value = ''] = word.split('=');
       if (!(name in POLICY)) throw new Error(`no such policy: ${name}`);
-      return [name, name === 'restart' ? value : name === 'lease' ? value === 'yes' : Number(value)];
+      return [
+        name,
+        name === 'restart'
+          ? value
+          : name === 'lease' || name === 'readyWhenGood'
+            ? value === 'yes'
+            : Number(value),
+      ];
     });
   return { ...POLICY, ...Object.fromEntries(entries) };
 }

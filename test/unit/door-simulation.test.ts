@@ -37,6 +37,8 @@ test(`${SEEDS} schedules from seed ${FIRST} on: one flight at a time, each poll 
     'closed with an open poll',
     'exactly once',
     'exactly once, by several processes',
+    'thefts told',
+    'missing, and no theft told',
   ];
   const said = ['overlap', 'overlap-over', 'rival', 'deaf'];
   for (const name of [...landings, ...answers, ...others, ...said])

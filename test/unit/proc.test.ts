@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { copyFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
+import { parseProcStat } from '../../src/machine/procstat.ts';
 import { createInspector, type Inspector } from '../../src/strays/inspector.ts';
 import type { Proc } from '../../src/strays/process.ts';
 import { createProcesses } from '../../src/strays/processes.ts';
-import { parseProcStat } from '../../src/machine/procstat.ts';
 import { createStrayWorld, PYTHON, type StrayWorld, until } from '../support/stray-world.ts';
 
 let world: StrayWorld;
@@ -169,8 +169,11 @@ test('a zombie is listed as one; threads of the kernel are not listed', async ()
     parent.stdout!.once('data', (data) => done([data])),
   )) as [Buffer];
   const list = reader();
-  await until(async () => (await list.snapshot()).procs.get(Number(line.toString()))?.state === 'Z', 'a zombie');
-  const { procs, uninspectable } = (await list.snapshot());
+  await until(
+    async () => (await list.snapshot()).procs.get(Number(line.toString()))?.state === 'Z',
+    'a zombie',
+  );
+  const { procs, uninspectable } = await list.snapshot();
   assert.deepEqual(procs.get(Number(line.toString()))?.argv, []);
   assert.ok([...procs.values()].every((proc) => proc.pid !== 2 && proc.ppid !== 2));
   assert.ok(uninspectable.count < procs.size);
@@ -191,7 +194,7 @@ test('a program that wrote over its environment cannot be inspected, and is coun
     env: { T: world.token },
   });
   await new Promise((done) => child.stdout!.once('data', done));
-  const { procs, uninspectable } = (await list.snapshot());
+  const { procs, uninspectable } = await list.snapshot();
   assert.equal(procs.get(child.pid)?.env, null);
   assert.ok(uninspectable.byUid.get(process.getuid!())! >= 1);
 });

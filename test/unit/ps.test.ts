@@ -1,8 +1,8 @@
 /** The process list without /proc, with the tools of this machine. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseLsof, parsePsEnvironments, psHands, scanPsText } from '../../src/strays/ps.ts';
 import { isStopped, openEyes, openFinder } from '../../src/strays/finder.ts';
+import { parseLsof, parsePsEnvironments, psHands, scanPsText } from '../../src/strays/ps.ts';
 import { createStrayWorld, isAlive, PYTHON, until } from '../support/stray-world.ts';
 
 const OURS = '111111111:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw';

@@ -288,6 +288,14 @@ test('sweeping × worker-exited: with a pid it would be a second worker, and a b
   assert.throws(() => done({ ...after(['booted']), pid: 501 }, 'exited 1'), BrokenInvariant);
 });
 
+test('starting × good-due: where polls are expected, a worker that only lives is good and does not poll', () => {
+  const policy = { ...POLICY, readyWhenGood: false };
+  const state = after(WAY.starting, policy);
+  const [next] = step(state, parseEvent(6_000, 'good-due', state), policy);
+  assert.deepEqual([next.phase, next.good], ['starting', true]);
+  assert.equal(step(next, parseEvent(6_001, 'polled', next), policy)[0].phase, 'polling');
+});
+
 test('starting × polled: before the pid is known nobody can have polled', () => {
   assert.deepEqual(done(after(['booted', 'swept']), 'polled'), ['→ starting']);
 });

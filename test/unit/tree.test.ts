@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Place } from '../../src/strays/family.ts';
-import { gather, planTree } from '../../src/strays/tree.ts';
 import type { Proc } from '../../src/strays/process.ts';
+import { gather, planTree } from '../../src/strays/tree.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
 const PLACE: Place = { botId: '111111', selfPid: 50, worker: null, helperPids: new Set() };

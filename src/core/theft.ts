@@ -1,0 +1,112 @@
+/**
+ * Updates that somebody else has taken while our worker was busy, by a poll that does not wait: nobody gets a 409 for it. The Bot
+ * API numbers updates one by one as they enter its queue. One leaves it when an offset confirms it, or by its age, after 30 s at
+ * the earliest. So ids that are missing before an answer, and cannot have been in the queue for so long, were confirmed by somebody
+ * else. Pure: events carry the time (ms, of a clock that goes on while the machine is suspended).
+ * Source: tdlib/td TQueue.cpp, tdlib/telegram-bot-api Client.cpp (add_update_impl, get_webhook_unix_time, do_get_updates).
+ */
+export interface Ledger {
+  /** The highest id that the worker was given, and when; null: which one comes next is not known. */
+  readonly last: { readonly id: number; readonly atMs: number } | null;
+  /** What has a higher id than that entered the queue after this. */
+  readonly emptyAtMs: number;
+  /** The latest poll that went out. */
+  readonly poll: {
+    readonly offset: number;
+    readonly limit: number;
+    readonly sinceMs: number;
+    /** The answer had not come at this time, or we would have read it. */
+    readonly seenAtMs: number;
+    readonly lookedAtMs: number;
+    /** So soon after one with the same offset that the server may have answered with one update only. */
+    readonly repeats: boolean;
+    /** What it brings may have been read before ids went another way. */
+    readonly unsure: boolean;
+  } | null;
+  readonly conflictAtMs: number;
+}
+
+export type LedgerEvent = { readonly atMs: number } /** A poll goes out, as the server reads it. */ & (
+  | { readonly kind: 'asked'; readonly offset: number; readonly limit: number }
+  /** Sent every LOOK_EVERY_MS while a poll is open: one that comes late shows that our own process stood still. */
+  | { readonly kind: 'looked' }
+  /** Its answer is given to the worker. One that is not is in the queue still. */
+  | { readonly kind: 'passed'; readonly ids: readonly number[]; readonly bytes: number }
+  | { readonly kind: 'conflict' }
+  /** Ids may have gone another way: an outage (the server may begin elsewhere), a webhook, updates that were dropped. */
+  | { readonly kind: 'unsure' }
+);
+
+export const emptyLedger: Ledger = {
+  last: null,
+  emptyAtMs: Number.NEGATIVE_INFINITY,
+  poll: null,
+  conflictAtMs: Number.NEGATIVE_INFINITY,
+};
+
+export const LOOK_EVERY_MS = 5_000;
+const LOOK_LATE_MS = 7_000;
+/** An inline query leaves the queue after 30 s; an answer may have been under way for some of them. */
+const FRESH_MS = 25_000;
+/** Before and after a 409, what is missing was taken by the rival, which is told of as such. */
+const RIVAL_MS = 10_000;
+/** After a week without an update the next id is random. */
+const SILENCE_MS = 6 * 86_400_000;
+/** Nobody takes so many within FRESH_MS: the numbers begin elsewhere. */
+const TAKEN_MAX = 10_000;
+/** The server's queue holds no more than this, so a repeated update is not further back. */
+const BACK_MAX = 100_000;
+/** Answers stop growing at 4 MiB: one that is nearly so long may not be all. */
+const BYTES_MAX = 3 * 1024 * 1024;
+const REPEAT_MS = 3_000;
+
+/** The next state, and how many updates somebody else has taken since the answer before. */
+export function stepLedger(ledger: Ledger, event: LedgerEvent): readonly [Ledger, number] {
+  const { atMs } = event;
+  const { poll, last } = ledger;
+  switch (event.kind) {
+    case 'asked': {
+      const { offset, limit } = event;
+      const skips = offset < 0 || (last !== null && offset > last.id + 1);
+      const old = last !== null && atMs - last.atMs > SILENCE_MS;
+      const repeats = poll?.offset === offset && atMs - poll.sinceMs < REPEAT_MS;
+      const next = { offset, limit, sinceMs: atMs, seenAtMs: atMs, lookedAtMs: atMs, repeats, unsure: false };
+      return [{ ...ledger, last: skips || old ? null : last, poll: next }, 0];
+    }
+    case 'looked': {
+      if (!poll) return [ledger, 0];
+      // After a stop, what came meanwhile is read only after this; and who knows whether the poll had left before it.
+      const late = atMs - poll.lookedAtMs > LOOK_LATE_MS;
+      const seen = late ? { sinceMs: atMs } : { seenAtMs: atMs };
+      return [{ ...ledger, poll: { ...poll, ...seen, lookedAtMs: atMs } }, 0];
+    }
+    case 'passed':
+      return passed(ledger, event);
+    case 'conflict':
+      return [{ ...ledger, conflictAtMs: atMs }, 0];
+    case 'unsure':
+      return [{ ...ledger, last: null, poll: poll && { ...poll, unsure: true } }, 0];
+  }
+}
+
+function passed(
+  ledger: Ledger,
+  { atMs, ids, bytes }: Extract<LedgerEvent, { kind: 'passed' }>,
+): readonly [Ledger, number] {
+  const { poll, last, emptyAtMs, conflictAtMs } = ledger;
+  if (!poll) return [ledger, 0];
+  const sinceMs = atMs - poll.lookedAtMs > LOOK_LATE_MS ? atMs : poll.sinceMs;
+  const known = sinceMs - emptyAtMs < FRESH_MS ? last : null;
+  const all = ids.length < poll.limit && bytes < BYTES_MAX && !(poll.repeats && ids.length === 1);
+  const next = { ...ledger, last: known, emptyAtMs: all ? poll.seenAtMs : emptyAtMs };
+  const [first] = ids;
+  if (first === undefined) return [next, 0];
+  if (poll.unsure || !ids.every(Number.isSafeInteger)) return [{ ...next, last: null }, 0];
+  const highest = { id: ids.at(-1)!, atMs };
+  if (known === null || first < Math.max(poll.offset, known.id - BACK_MAX))
+    return [{ ...next, last: highest }, 0];
+  // Behind an update that is still there nothing can have been confirmed: what is missing within an answer has expired.
+  const missing = Math.max(0, first - known.id - 1);
+  const theft = missing <= TAKEN_MAX && conflictAtMs < emptyAtMs - RIVAL_MS;
+  return [{ ...next, last: highest.id > known.id ? highest : known }, theft ? missing : 0];
+}

@@ -1,0 +1,202 @@
+/**
+ * Looks at the names of a lock: who has bound which, and what each can prove. The verdict on a name counts only if the same socket
+ * was bound to it before and after the question, since a name may change hands at any moment.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Shown } from '../core/lock-election.ts';
+import type { LockKey } from './lock-names.ts';
+import {
+  listenerOf,
+  pidNamespace,
+  processesOf,
+  processOf,
+  runsSinglepoll,
+  type SocketProcess,
+} from './lock-process.ts';
+import { type Answer, challenge } from './lock-proof.ts';
+import { type BoundSocket, boundSockets } from './unix-sockets.ts';
+
+/** Who keeps the lock from us. */
+export interface Holder {
+  /** `supervisor`: it has proven itself. `old`: of a release that can't. `silent`: it does not answer. */
+  readonly kind: 'supervisor' | 'old' | 'silent';
+  /** As seen from here; null: not to be seen from here. */
+  readonly pid: number | null;
+  /** With the pid it names one process for ever; null: the kernel does not show that this pid has the socket. */
+  readonly startId: string | null;
+  readonly uid: number | null;
+  /** In another pid namespace: its pid, even where it is known, is nobody that we would signal. */
+  readonly elsewhere: boolean;
+  /** Null: not to be told. */
+  readonly runsSinglepoll: boolean | null;
+  readonly comm: string | null;
+  /** ISO 8601. */
+  readonly startedAt: string | null;
+  readonly cwd: string | null;
+  readonly version: string | null;
+  /** Where it says that its control socket is: to be shown to people, never to be connected to. */
+  readonly control: string | null;
+  /** One that is stopped (SIGSTOP) or hangs does not. */
+  readonly answers: boolean;
+}
+
+/** Who has bound a name and gives wrong answers. */
+export interface Squatter {
+  readonly pid: number | null;
+  readonly uid: number | null;
+  readonly comm: string | null;
+}
+
+export interface Look {
+  readonly shown: readonly Shown[];
+  /** Of each name that is held by somebody to reckon with. */
+  readonly holders: readonly (Holder | null)[];
+  readonly squatters: readonly Squatter[];
+}
+
+const SILENT_MS = 2_000;
+const CLOSED_TRIES = 10;
+
+/** `mine` is not looked at. */
+export async function lookAt(key: LockKey, mine: number | null): Promise<Look> {
+  const bound = socketsOf(key.names);
+  const seen = await Promise.all(
+    key.names.map(async (name, index): Promise<Verdict> => {
+      if (index === mine) return { shown: 'holder' };
+      return bound.some((socket) => socket.path === shownPath(name)) ? await examine(key, name) : FREE;
+    }),
+  );
+  return {
+    shown: seen.map(({ shown }) => shown),
+    holders: seen.map(({ holder }) => holder ?? null),
+    squatters: seen.map(({ squatter }) => squatter).filter((it) => it !== undefined),
+  };
+}
+
+interface Verdict {
+  readonly shown: Shown;
+  readonly holder?: Holder;
+  readonly squatter?: Squatter;
+}
+
+const FREE: Verdict = { shown: 'free' };
+
+/** As /proc/net/unix shows it: every zero byte is an @. */
+function shownPath(name: string): string {
+  return `@${name}`.padEnd(108, '@');
+}
+
+/**
+ * The sockets that are bound to these names, and those that only look so: a stranger may bind a name with @ where ours has zero
+ * bytes. What answers at the name is the right one; which row is its own, only its owner tells.
+ */
+function socketsOf(names: readonly string[]): BoundSocket[] {
+  const paths = new Set(names.map(shownPath));
+  if (process.platform === 'linux') return boundSockets((path) => paths.has(path));
+  return [...paths].map((path) => ({ inode: 0, listening: true, path }));
+}
+
+/**
+ * A wrong answer proves that at the moment of the connection the name was a liar's, and no supervisor's: that is all that the
+ * election needs, whoever has the name by now.
+ */
+async function examine(key: LockKey, name: string): Promise<Verdict> {
+  const giveUpAtMs = performance.now() + SILENT_MS;
+  for (let closed = 0; ; ) {
+    const reply = await challenge(key, name, SILENT_MS);
+    const sockets = socketsOf([name]);
+    switch (reply.kind) {
+      case 'proven':
+        return await proven(reply.answer, sockets);
+      case 'unproven':
+        return await unproven(reply.pid, name, sockets);
+      case 'wrong':
+        return { shown: 'liar', squatter: await squatter(name, sockets) };
+      case 'silent':
+        return await silent(name, sockets);
+      case 'nobody': {
+        // Bound, and nobody listens: for a moment, or for ever.
+        const opening = sockets.filter(({ listening }) => !listening);
+        if (opening.length === 0) return FREE;
+        if (performance.now() > giveUpAtMs) return await silent(name, opening);
+        await pause(5);
+        break;
+      }
+      case 'closed':
+        // One that is leaving, or has too many connections, ends them unanswered.
+        closed += 1;
+        if (closed === CLOSED_TRIES) return await silent(name, sockets);
+        await pause(10 * closed);
+    }
+  }
+}
+
+/** A right answer counts for the process that the kernel names, and for no other: else it was passed on. */
+async function proven(answer: Answer, sockets: readonly BoundSocket[]): Promise<Verdict> {
+  const shown = answer.holds ? 'holder' : 'contender';
+  const said = { kind: 'supervisor' as const, answers: true, runsSinglepoll: true, comm: null, ...answer };
+  const holder = { ...said, elsewhere: answer.pidNamespace !== (pidNamespace() ?? '') };
+  const found = await processesOf(inodesOf(sockets), [answer.pid]);
+  const it = [...found.values()].flat().find((process) => isFrom(process, answer));
+  if (it) return { shown, holder: { ...holder, pid: it.pid, startId: it.startId, uid: it.uid } };
+  // Of another user, or in a pid namespace above ours: not to be seen, and not to be signalled.
+  if (sockets.some(({ inode }) => !found.has(inode))) return { shown, holder: { ...holder, startId: null } };
+  const [liar] = [...found.values()].flat();
+  return liar ? { shown: 'liar', squatter: liar } : { shown, holder: { ...holder, startId: null } };
+}
+
+const inodesOf = (sockets: readonly BoundSocket[]) =>
+  sockets.map(({ inode }) => inode).filter((inode) => inode !== 0);
+
+function isFrom(it: SocketProcess, answer: Answer): boolean {
+  if (it.innerPid !== answer.pid) return false;
+  if (it.pidNamespace !== null && it.pidNamespace !== answer.pidNamespace) return false;
+  // Start times count from the boot of the reader's time namespace, which a container may have of its own.
+  return answer.pidNamespace !== pidNamespace() || it.startId === answer.startId;
+}
+
+/** What releases before this protocol say proves nothing; that they run singlepoll does. */
+async function unproven(saidPid: number, name: string, sockets: readonly BoundSocket[]): Promise<Verdict> {
+  const it = await behind(name, sockets, [saidPid]);
+  if (it.runsSinglepoll === false) return { shown: 'liar', squatter: it };
+  return { shown: 'old', holder: { ...UNTOLD, ...it, kind: 'old', answers: true } };
+}
+
+async function silent(name: string, sockets: readonly BoundSocket[]): Promise<Verdict> {
+  return { shown: 'silent', holder: { ...UNTOLD, ...(await behind(name, sockets, [])), kind: 'silent' } };
+}
+
+async function squatter(name: string, sockets: readonly BoundSocket[]): Promise<Squatter> {
+  const { pid, uid, comm } = await behind(name, sockets, []);
+  return { pid, uid, comm };
+}
+
+const UNTOLD = { startedAt: null, cwd: null, version: null, control: null, answers: false };
+
+type Behind = Pick<Holder, 'pid' | 'uid' | 'comm' | 'startId' | 'elsewhere' | 'runsSinglepoll'>;
+
+/** The process behind a name, by the kernel's word; where several sockets look alike, rather one of this user. */
+async function behind(
+  name: string,
+  sockets: readonly BoundSocket[],
+  hintPids: readonly number[],
+): Promise<Behind> {
+  const found = [...(await processesOf(inodesOf(sockets), hintPids)).values()].flat();
+  const it = found.find(({ uid }) => uid === process.geteuid?.()) ?? found[0];
+  if (it) {
+    const elsewhere = it.pidNamespace !== null && it.pidNamespace !== pidNamespace();
+    const { pid, uid, comm, startId } = it;
+    return { pid, uid, comm, startId, elsewhere, runsSinglepoll: await runsSinglepoll(pid) };
+  }
+  // Without a start id: that it has the socket now is not shown.
+  const listener = process.platform === 'linux' ? await listenerOf(name) : null;
+  const other = listener && listener.pid > 0 ? processOf(listener.pid) : null;
+  return {
+    pid: other?.pid ?? null,
+    uid: listener?.uid ?? null,
+    comm: other?.comm ?? null,
+    startId: null,
+    elsewhere: listener?.pid === 0,
+    runsSinglepoll: other && (await runsSinglepoll(other.pid)),
+  };
+}

@@ -1,0 +1,119 @@
+/**
+ * What the kernel says of the process behind a socket: never what that process writes. Descriptors are asked of strays/inspector.ts;
+ * the arguments of a stranger are read by a child with a time limit, since that read can be made to block for ever.
+ */
+import { execFile } from 'node:child_process';
+import { isSinglepoll } from '../strays/bystander.ts';
+import { createInspector } from '../strays/inspector.ts';
+import { readProgram } from '../strays/program.ts';
+import { ownerOf, readLink, readStat, readText } from './procfs.ts';
+import { parseProcStat } from './procstat.ts';
+
+export interface SocketProcess {
+  readonly pid: number;
+  readonly uid: number;
+  /** Field 22 of its /proc/PID/stat: with the pid it names one process for ever. */
+  readonly startId: string;
+  /** Its own pid in its own pid namespace. */
+  readonly innerPid: number;
+  /** Null: may not be seen. */
+  readonly pidNamespace: string | null;
+  /** Kernel's short name of its program. */
+  readonly comm: string;
+}
+
+const READ_MS = 1_500;
+const PEER_MS = 2_000;
+
+/** Of each socket the processes that have it open; one without a process that this user may see is left out. */
+export async function processesOf(
+  inodes: readonly number[],
+  hintPids: readonly number[] = [],
+): Promise<Map<number, SocketProcess[]>> {
+  if (inodes.length === 0) return new Map();
+  const inspector = createInspector({ token: null, botId: '', patterns: [], scope: 'any', projectDir: '/' });
+  const { owners } = await inspector.ownersOfSockets(inodes, { hintPids });
+  inspector.close();
+  const found = new Map<number, SocketProcess[]>();
+  for (const [inode, pids] of owners) {
+    const processes = pids.map(processOf).filter((it) => it !== null);
+    if (processes.length > 0) found.set(inode, processes);
+  }
+  return found;
+}
+
+/** Null: it has gone. Everything here is readable whoever owns the process, but for the namespace. */
+export function processOf(pid: number): SocketProcess | null {
+  const stat = parseProcStat(readStat(pid) ?? '');
+  if (!stat) return null;
+  const inner = /^NSpid:.*?(\d+)$/m.exec(readText(`/proc/${pid}/status`) ?? '')?.[1];
+  return {
+    pid,
+    uid: ownerOf(`/proc/${pid}`),
+    startId: stat.startId,
+    innerPid: Number(inner ?? pid),
+    pidNamespace: readLink(`/proc/${pid}/ns/pid`),
+    comm: stat.comm,
+  };
+}
+
+/** Null: the arguments can't be read in time. */
+export async function runsSinglepoll(pid: number): Promise<boolean | null> {
+  const argv = await argumentsOf(pid);
+  return argv && isSinglepoll(readProgram(argv));
+}
+
+function argumentsOf(pid: number): Promise<string[] | null> {
+  const script = `process.stdout.write(require('fs').readFileSync('/proc/${pid}/cmdline').subarray(0, 65536))`;
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      ['-e', script],
+      { env: {}, maxBuffer: 256 * 1024 },
+      (error, stdout) => {
+        clearTimeout(timer);
+        resolve(error ? null : stdout.replace(/\0+$/, '').split('\0'));
+      },
+    );
+    // A child that is stuck in the kernel does not end when it is killed: it is not waited for.
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      child.unref();
+      resolve(null);
+    }, READ_MS);
+  });
+}
+
+/**
+ * Who called listen(2) on an abstract socket, as SO_PEERCRED tells everybody who connects: for a process of another user, whose
+ * descriptors may not be read. Node can't ask for it; perl and python can, where one of them is there. Null: neither is, or no
+ * answer in time. Only for words to people and for what may be read of the process: the socket may be another's by now.
+ */
+export async function listenerOf(name: string): Promise<{ pid: number; uid: number } | null> {
+  const hex = Buffer.from(`\0${name}`.padEnd(108, '\0'), 'latin1').toString('hex');
+  const perl =
+    'socket(S,1,1,0)&&connect(S,pack("S",1).pack("H*",$ARGV[0]))&&print join" ",unpack("l3",getsockopt(S,1,17))';
+  const python =
+    'import socket,struct,sys;s=socket.socket(1,1);s.connect(bytes.fromhex(sys.argv[1]));print(*struct.unpack("3i",s.getsockopt(1,17,12)))';
+  const asks: [string, string[]][] = [
+    ['perl', ['-e', perl, hex]],
+    ['python3', ['-Ic', python, hex]],
+  ];
+  for (const [program, args] of asks) {
+    const text = await new Promise<string>((resolve) => {
+      const options = { timeout: PEER_MS, killSignal: 'SIGKILL' as const };
+      execFile(program, args, options, (_error, stdout) => resolve(stdout));
+    });
+    const [, pid, uid] = /^(\d+) (\d+) \d+\s*$/.exec(text) ?? [];
+    // 0: the process is in a pid namespace that can't be seen from here.
+    if (pid !== undefined) return { pid: Number(pid), uid: Number(uid) };
+  }
+  return null;
+}
+
+/** The pid namespace of this process; null where there is none. */
+export function pidNamespace(): string | null {
+  return readLink('/proc/self/ns/pid');
+}

@@ -1,0 +1,133 @@
+/**
+ * How the holder of a lock proves that it is a supervisor of this bot. Who asks sends a line with a nonce; the holder answers one
+ * line of JSON whose `mac` only somebody with the token can make. The mac covers the name that was asked at, the nonce, and the
+ * pid, start time and pid namespace of who answers, so that an answer can neither be kept for later nor be passed on by another
+ * process: the asker compares these with what the kernel says of the process that listens.
+ * The connection stays open after the answer: its end tells that the holder is gone.
+ */
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import net from 'node:net';
+import { addressOf, type LockKey } from './lock-names.ts';
+
+/** What a holder says of itself. */
+export interface Identity {
+  readonly pid: number;
+  /** Field 22 of its /proc/PID/stat; empty where there is none. */
+  readonly startId: string;
+  /** The link of its /proc/PID/ns/pid; empty where there is none. */
+  readonly pidNamespace: string;
+  readonly uid: number | null;
+  /** ISO 8601. */
+  readonly startedAt: string | null;
+  readonly cwd: string | null;
+  readonly version: string | null;
+  /** Where its control socket is; null: it has none. To be shown, never to be connected to. */
+  readonly control: string | null;
+}
+
+export interface Answer extends Identity {
+  readonly holds: boolean;
+}
+
+/** What came back. */
+export type Reply =
+  | { readonly kind: 'proven'; readonly answer: Answer }
+  /** A line as releases before this protocol send it, unasked. It proves nothing. */
+  | { readonly kind: 'unproven'; readonly pid: number }
+  | { readonly kind: 'wrong' }
+  | { readonly kind: 'silent' }
+  /** The connection was ended without a line. */
+  | { readonly kind: 'closed' }
+  | { readonly kind: 'nobody' };
+
+const GREETING = 'singlepoll lock v2';
+const QUESTION = /^singlepoll lock v2 ([0-9a-f]{32})\n$/;
+const QUESTION_BYTES = GREETING.length + 34;
+const LINE_MAX = 8192;
+
+/** The line that answers a question; null: the question is none. */
+export function answerTo(question: string, key: LockKey, name: string, answer: Answer): string | null {
+  const nonce = QUESTION.exec(question)?.[1];
+  if (nonce === undefined) return null;
+  return `${JSON.stringify({ v: 2, ...answer, mac: macOf(key, name, nonce, answer) })}\n`;
+}
+
+/** A question has this many bytes at most: whoever sends more asks something else. */
+export const QUESTION_MAX = QUESTION_BYTES;
+
+function macOf(key: LockKey, name: string, nonce: string, answer: Answer): string {
+  const { holds, pid, startId, pidNamespace, uid, startedAt, cwd, version, control } = answer;
+  // A JSON array of strings and numbers is read in one way only: no two lists of fields give the same text.
+  const fields = [GREETING, name, nonce, pid, startId, pidNamespace, holds];
+  const text = JSON.stringify([...fields, uid, startedAt, cwd, version, control]);
+  return createHmac('sha256', key.secret).update(text).digest('hex');
+}
+
+/** Asks whoever listens at `name`. Never rejects; takes at most `timeoutMs`. */
+export function challenge(key: LockKey, name: string, timeoutMs: number): Promise<Reply> {
+  const nonce = randomBytes(16).toString('hex');
+  return new Promise((resolve) => {
+    let text = '';
+    const socket = net.connect(addressOf(name));
+    const settle = (reply: Reply) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(reply);
+    };
+    const timer = setTimeout(() => settle({ kind: 'silent' }), timeoutMs);
+    socket.setEncoding('utf8');
+    socket.on('connect', () => socket.write(`${GREETING} ${nonce}\n`));
+    socket.on('data', (chunk: string) => {
+      text += chunk;
+      const end = text.indexOf('\n');
+      if (end >= 0) settle(readReply(text.slice(0, end), key, name, nonce));
+      else if (text.length > LINE_MAX) settle({ kind: 'wrong' });
+    });
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => {
+      if (code === 'ECONNREFUSED' || code === 'ENOENT') settle({ kind: 'nobody' });
+      // EAGAIN: its queue of connections is full for now.
+      else settle({ kind: 'closed' });
+    });
+    socket.on('close', () => settle({ kind: 'closed' }));
+  });
+}
+
+function readReply(line: string, key: LockKey, name: string, nonce: string): Reply {
+  const raw = parse(line);
+  if (!raw) return { kind: 'wrong' };
+  if (raw.v === undefined && typeof raw.pid === 'number' && raw.name === key.names[0])
+    return { kind: 'unproven', pid: raw.pid };
+  const answer = toAnswer(raw);
+  if (!answer || typeof raw.mac !== 'string') return { kind: 'wrong' };
+  const right = Buffer.from(macOf(key, name, nonce, answer));
+  const given = Buffer.from(raw.mac);
+  if (given.length !== right.length || !timingSafeEqual(given, right)) return { kind: 'wrong' };
+  return { kind: 'proven', answer };
+}
+
+function toAnswer(raw: Record<string, unknown>): Answer | null {
+  const { pid, startId, pidNamespace, holds } = raw;
+  if (typeof pid !== 'number' || typeof holds !== 'boolean') return null;
+  if (typeof startId !== 'string' || typeof pidNamespace !== 'string') return null;
+  const text = (value: unknown) => (typeof value === 'string' ? value : null);
+  return {
+    holds,
+    pid,
+    startId,
+    pidNamespace,
+    uid: typeof raw.uid === 'number' ? raw.uid : null,
+    startedAt: text(raw.startedAt),
+    cwd: text(raw.cwd),
+    version: text(raw.version),
+    control: text(raw.control),
+  };
+}
+
+function parse(line: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * `reset`: ends the present supervisors of a bot, by asking, else by signals, and takes the lock so that nobody starts a worker
+ * meanwhile. Signalled is only a process that the kernel names as the owner of the socket, that runs singlepoll, belongs to this
+ * user (root: to anybody), and lives in this pid namespace. What answers at the socket has no say in that.
+ */
+import type { Config } from '../config/config.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { askControl } from '../machine/control.ts';
+import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../machine/lock.ts';
+import { runsSinglepoll } from '../machine/lock-process.ts';
+import type { Report } from '../output/report.ts';
+import { unitOf } from '../service/unit-of.ts';
+import { stopTargets } from '../strays/stop.ts';
+import { VERSION } from '../version.ts';
+import { cure, describe, squatted } from './holder-words.ts';
+import { controlPath, supervisorAt } from './present.ts';
+
+/** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
+const PATIENCE_MS = 3_000;
+const ROUNDS = 5;
+
+/** `starts`: something is started again afterwards. Throws SinglepollError. */
+export async function seizeLock(config: Config, report: Report, starts: boolean): Promise<Lock> {
+  const key = lockKey(String(config.botId), config.token as string);
+  const control = controlPath(config.botId);
+  let found = false;
+  const endOne = async (holder: Holder | null) => {
+    if (!holder) return;
+    found = true;
+    sayUnit(holder, report, starts);
+    await end(holder, control, config, report);
+  };
+  const endByControl = async () => endOne(control ? await supervisorAt(control) : null);
+  let holder: Holder | null = null;
+  for (let round = 0; round < ROUNDS; round++) {
+    await endByControl();
+    await endOne(await lockHolder(key));
+    const startedAt = new Date().toISOString();
+    const claimed = await claimLock(key, { startedAt, cwd: config.cwd, version: VERSION, control: null });
+    if (!claimed.held) {
+      holder = claimed.holder;
+      if (!holder && claimed.squatters.length > 0) throw squatted(key.botId, claimed.squatters);
+      continue;
+    }
+    try {
+      // Nobody that was started meanwhile with another token of this bot.
+      await endByControl();
+    } catch (error) {
+      claimed.lock.release();
+      throw error;
+    }
+    if (!found) report.line('lock', 'no supervisor runs');
+    return claimed.lock;
+  }
+  throw new SinglepollError(
+    EXIT.otherPoller,
+    `supervisors keep taking the lock: ${describe(holder)}`,
+    'singlepoll who',
+  );
+}
+
+/** One that systemd runs stays down after its end in order; only systemd can start it again where it was. */
+function sayUnit({ pid, elsewhere }: Holder, report: Report, starts: boolean): void {
+  const own = unitOf(process.pid);
+  const unit = pid === null || elsewhere ? null : unitOf(pid);
+  if (!unit || unit.name === own?.name) return;
+  const text = starts
+    ? `the supervisor is the unit ${unit.name}: what is started again runs here, outside of it. In the unit: singlepoll reset --no-start && ${unit.startCommand}`
+    : `the supervisor is the unit ${unit.name}, which stays down; to start it again: ${unit.startCommand}`;
+  report.line('stop', text, 'warn');
+}
+
+async function end(holder: Holder, control: string | null, config: Config, report: Report): Promise<void> {
+  report.line('stop', `ending the supervisor: ${describe(holder)}`);
+  if (control && holder.answers && (holder.control === control || holder.kind === 'old')) {
+    const timeoutMs = config.stopTimeoutMs + PATIENCE_MS;
+    const asked = await askControl(control, { cmd: 'stop' }, { timeoutMs }).catch(() => null);
+    if (asked?.ok) {
+      report.line('stop', `stopped: ${String(asked.stopped)}`, 'good');
+      return;
+    }
+  }
+  const target = await targetOf(holder, control);
+  const result = await stopTargets([target], {
+    // One that answers is asked by SIGTERM, and stops its worker first.
+    stopTimeoutMs: holder.answers ? config.stopTimeoutMs + PATIENCE_MS : PATIENCE_MS,
+    killWaitMs: PATIENCE_MS,
+  });
+  if (result.denied.length > 0)
+    throw refusal(EXIT.refused, 'may not be signalled by this user', holder, control);
+  if (result.survivors.length > 0)
+    throw new SinglepollError(EXIT.otherPoller, `the supervisor (pid ${target.pid}) survived SIGKILL`);
+  const how = result.killed > 0 ? ' by SIGKILL: it did not answer' : '';
+  report.line('stop', `ended pid ${target.pid}${how}`, 'warn');
+}
+
+/** Throws where it must not be signalled. */
+async function targetOf(holder: Holder, control: string | null): Promise<{ pid: number; startId: string }> {
+  const { pid, startId, uid, elsewhere } = holder;
+  if (elsewhere) throw refusal(EXIT.otherPoller, 'runs in another container', holder, control);
+  const uidNow = process.geteuid?.();
+  if (uidNow !== 0 && uid !== null && uid !== uidNow)
+    throw refusal(EXIT.refused, 'belongs to another user', holder, control);
+  // Without a start id the kernel does not show that this process has the socket.
+  if (pid === null || startId === null)
+    throw refusal(EXIT.otherPoller, 'can’t be seen from here', holder, control);
+  if (!(await runsSinglepoll(pid)))
+    throw refusal(EXIT.otherPoller, 'is no singlepoll, so it is not signalled', holder, control);
+  return { pid, startId };
+}
+
+function refusal(code: number, why: string, holder: Holder, control: string | null): SinglepollError {
+  return new SinglepollError(code, `who holds the lock ${why}: ${describe(holder)}`, cure(holder, control));
+}

@@ -1,0 +1,217 @@
+// Nothing that a stranger's files do holds the supervisor up: a mount that never answers, as the stranger's folder or behind a symlink
+// there, a `.env` made to burn time, arguments that cannot be read; and thousands of processes. `start`, `status`, `who`, the gateway and
+// Ctrl-C work as ever. The dead mounts live in mount namespaces of their own and go with the test.
+import assert from 'node:assert/strict';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { type Bed, bed, PYTHON } from '../support/bed.ts';
+import type { Running } from '../support/cli.ts';
+import { RIVAL_AFTER } from '../support/gateway.ts';
+import { alive } from '../support/proc.ts';
+import {
+  fixture,
+  harmed,
+  LONG_MS,
+  living,
+  proofFixture,
+  startWorker,
+  withToken,
+  workerWorks,
+} from '../support/proof-bed.ts';
+import { startRemoteRival } from '../support/proof-rival.ts';
+import { randomMoment, until } from '../support/wait.ts';
+
+/** Mounting needs root; the tests of processes and pages do not. */
+const ROOT = process.getuid?.() === 0;
+const AT_ONCE_MS = 200;
+
+/** Starts a sleeper on a file system that answers no more; gives its pid. */
+async function deadMount(b: Bed, how: 'cwd' | 'args', env: Record<string, string> = {}): Promise<number> {
+  const folder = join(b.dir, `mount-${how}`);
+  mkdirSync(folder);
+  const run = b.spawn(PYTHON, [proofFixture('dead_mount.py'), folder, how], {
+    env: { ...env, SP_CONNECT: String(b.sandbox.port) },
+  });
+  await run.waitFor(/dead \d+/, LONG_MS);
+  return Number(/dead (\d+)/.exec(run.stdout())?.[1]);
+}
+
+/** A sleeper without our token, connected to the API root, in a folder of its own. */
+async function connectedIn(b: Bed, folder: string): Promise<Running> {
+  const program =
+    'import socket, sys\nline = socket.create_connection(("127.0.0.1", int(sys.argv[1])))\nprint("connected", flush=True)\nline.recv(1)\n';
+  const path = join(folder, 'app.py');
+  writeFileSync(path, program);
+  const run = b.spawn(PYTHON, [path, String(b.sandbox.port)], { cwd: folder });
+  await run.waitFor('connected', LONG_MS);
+  return run;
+}
+
+interface Row {
+  what: string;
+  needsRoot: boolean;
+  /** Gives the pids that stand about, and live on. */
+  start(b: Bed): Promise<number[]>;
+}
+
+const ROWS: readonly Row[] = [
+  {
+    what: 'a stranger with our token whose folder is a dead mount',
+    needsRoot: true,
+    start: async (b) => [await deadMount(b, 'cwd', withToken(b))],
+  },
+  {
+    what: 'a stranger whose folder is a dead mount',
+    needsRoot: true,
+    start: async (b) => [await deadMount(b, 'cwd')],
+  },
+  {
+    what: 'a stranger whose .env is a symlink into a dead mount',
+    needsRoot: true,
+    async start(b) {
+      const pid = await deadMount(b, 'cwd');
+      const folder = join(b.dir, 'linked');
+      mkdirSync(folder);
+      // The way into the other mount namespace.
+      symlinkSync(`/proc/${pid}/cwd/settings`, join(folder, '.env'));
+      return [pid, (await connectedIn(b, folder)).pid];
+    },
+  },
+  {
+    what: 'a stranger whose .env is 300 KB of blanks',
+    needsRoot: false,
+    async start(b) {
+      const folder = join(b.dir, 'blanks');
+      mkdirSync(folder);
+      writeFileSync(join(folder, '.env'), `TELEGRAM_BOT_TOKEN${' '.repeat(300_000)}x`);
+      return [(await connectedIn(b, folder)).pid];
+    },
+  },
+  {
+    what: 'a stranger with our token whose arguments cannot be read',
+    needsRoot: true,
+    start: async (b) => [await deadMount(b, 'args', withToken(b))],
+  },
+];
+
+/** Asks a URL; gives the milliseconds. */
+async function timed(url: string): Promise<number> {
+  const began = performance.now();
+  const response = await fetch(url, { signal: AbortSignal.timeout(LONG_MS) });
+  await response.arrayBuffer();
+  return performance.now() - began;
+}
+
+/** Asks each place again and again until told to stop; gives the longest answer of each, milliseconds. */
+function watch(urls: readonly string[]): { stop(): Promise<number[]>; asked(): number } {
+  let on = true;
+  let count = 0;
+  const longest = Promise.all(
+    urls.map(async (url) => {
+      let most = 0;
+      while (on) {
+        most = Math.max(most, await timed(url).catch(() => LONG_MS));
+        count += 1;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      return most;
+    }),
+  );
+  return {
+    stop() {
+      on = false;
+      return longest;
+    },
+    asked: () => count,
+  };
+}
+
+/** A server that does nothing else: how long the machine itself takes at the moment. */
+async function control(b: Bed): Promise<string> {
+  const run = b.spawn(process.execPath, [
+    '-e',
+    "const s = require('http').createServer((_, r) => r.end('ok')).listen(0, '127.0.0.1', () => console.log('port ' + s.address().port))",
+  ]);
+  await run.waitFor(/port \d+/, LONG_MS);
+  return `http://127.0.0.1:${/port (\d+)/.exec(run.stdout())?.[1]}/`;
+}
+
+const gatewayUrl = (run: Running): string =>
+  /\[gateway\] open at (http:\S+?):?\s/.exec(run.stderr())?.[1] ?? '';
+const healthUrl = (run: Running): string =>
+  `${/^\[http\] open at (http:\/\/[\d.]+:\d+)/m.exec(run.stderr())?.[1]}/healthz`;
+
+/** A 409 makes the supervisor look at the machine; meanwhile each place must answer at once. */
+async function answersWhileItLooks(t: TestContext, b: Bed, run: Running): Promise<void> {
+  const places = [`${gatewayUrl(run)}/bot${b.token}/getMe`, healthUrl(run), await control(b)];
+  const watched = watch(places);
+  const rival = await startRemoteRival(t, b);
+  await until('conflicts', () => rival.conflicts >= 3, { ms: LONG_MS, seen: run.seen });
+  await until('answers', () => watched.asked() >= 60, { ms: LONG_MS });
+  await rival.leave();
+  const [gateway = 0, health = 0, machine = 0] = await watched.stop();
+  const most = AT_ONCE_MS + machine;
+  assert.ok(gateway < most, `the gateway took ${gateway} ms (an idle server ${machine})\n${run.seen()}`);
+  assert.ok(health < most, `/healthz took ${health} ms (an idle server ${machine})\n${run.seen()}`);
+}
+
+async function endsAtOnce(run: Running): Promise<void> {
+  run.signal('SIGINT');
+  assert.equal((await run.exit(30_000)).code, 0, run.seen());
+}
+
+describe('stuck files', { concurrency: 2 }, () => {
+  for (const { what, needsRoot, start } of ROWS) {
+    const skip = needsRoot && !ROOT ? 'mounting needs root' : false;
+    test(what, { skip }, async (t) => {
+      const b = await bed(t);
+      b.env[RIVAL_AFTER] = '9s';
+      const those = living(await start(b));
+      const seen = await b.run(['who', '--json'], { ms: 30_000 });
+      assert.ok(seen.code === 0 || seen.code === 1, seen.stderr);
+      const run = startWorker(b, '--on-rival', 'insist', '--http', '0');
+      const worker = await workerWorks(b, run);
+      assert.equal((await b.status({ env: b.env })).worker?.pid, worker);
+      await answersWhileItLooks(t, b, run);
+      assert.equal(await workerWorks(b, run), worker);
+      await endsAtOnce(run);
+      assert.deepEqual(harmed(b, those), [], run.seen());
+    });
+  }
+
+  test('Ctrl-C while the machine is looked at ends start, whatever stands there', {
+    skip: ROOT ? false : 'mounting needs root',
+  }, async (t) => {
+    const b = await bed(t);
+    const pid = await deadMount(b, 'cwd');
+    for (let round = 0; round < 4; round++) {
+      const run = startWorker(b);
+      await run.waitFor('[lock] taken', LONG_MS);
+      await randomMoment(1000);
+      await endsAtOnce(run);
+    }
+    assert.ok(alive(pid));
+    await workerWorks(b, startWorker(b));
+  });
+});
+
+test('three thousand processes: /healthz and the gateway answer at once while they are looked at', async (t) => {
+  const b = await bed(t);
+  b.env[RIVAL_AFTER] = '9s';
+  const many = b.spawn(PYTHON, [fixture('many.py'), '3000'], { env: { LEGACY_ROOT: b.sandbox.root } });
+  await many.waitFor('ready', LONG_MS);
+  const run = startWorker(b, '--on-rival', 'insist', '--http', '0');
+  await run.waitFor(/^\[http\] /m, LONG_MS);
+  const watched = watch([healthUrl(run), await control(b)]);
+  await workerWorks(b, run);
+  const [health = 0, machine = 0] = await watched.stop();
+  assert.ok(
+    health < AT_ONCE_MS + machine,
+    `/healthz took ${health} ms while start looked (an idle server ${machine})`,
+  );
+  await answersWhileItLooks(t, b, run);
+  await endsAtOnce(run);
+  many.signal('SIGKILL');
+  await many.exit();
+});

@@ -1,0 +1,107 @@
+/** Those who follow a run can't end it, whatever goes wrong with them. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createChanges } from '../../src/supervise/changes.ts';
+import { newFacts } from '../../src/supervise/facts.ts';
+import { createListeners } from '../../src/supervise/listeners.ts';
+import { createLoop, type Edges } from '../../src/supervise/loop.ts';
+import { statusDocument } from '../../src/supervise/status-document.ts';
+import { POLICY } from '../support/table-text.ts';
+import { until } from '../support/wait.ts';
+
+function lines() {
+  const said: string[] = [];
+  return { said, report: { line: (tag: string, text: string) => void said.push(`[${tag}] ${text}`) } };
+}
+
+test('a listener that throws is reported once, the others are told, and the loop goes on', () => {
+  const { said, report } = lines();
+  const listeners = createListeners<[]>('one that follows the run', report);
+  let told = 0;
+  listeners.add(() => {
+    throw new Error('boom');
+  });
+  listeners.add(() => void told++);
+  const broken: unknown[] = [];
+  const edges = {
+    now: () => 0,
+    sweep: (_first: boolean, _abandoned: AbortSignal, done: (blocked: null) => void) => done(null),
+    spawn: () => 501,
+    say: () => {},
+    timer: () => () => {},
+    broken: (error: unknown) => void broken.push(error),
+  } as unknown as Edges;
+  const loop = createLoop(POLICY, edges, listeners.tell);
+  loop.send({ kind: 'booted' });
+  loop.send({ kind: 'polled' });
+  assert.equal(loop.state.phase, 'polling');
+  assert.deepEqual(broken, []);
+  assert.equal(told, 4);
+  assert.equal(said.length, 1);
+  assert.match(said[0] ?? '', /^\[bug\] one that follows the run failed, the worker goes on: Error: boom/);
+});
+
+test('one that follows the status and throws is said, and the next change is told again', async () => {
+  const { said, report } = lines();
+  const changes = createChanges(report);
+  let told = 0;
+  changes.listen(() => {
+    told += 1;
+    throw new Error('boom');
+  });
+  changes.touch();
+  await until('the first', () => told === 1);
+  changes.touch();
+  await until('the second', () => told === 2);
+  assert.equal(said.length, 1);
+});
+
+test('a question that is not asked any more is abandoned: at the next one, and at the end', () => {
+  const signals: AbortSignal[] = [];
+  const edges = {
+    now: () => 0,
+    sweep: (_first: boolean, abandoned: AbortSignal) => void signals.push(abandoned),
+    stopTree: (done: (survivors: number) => void) => done(0),
+    say: () => {},
+    timer: () => () => {},
+    exit: () => {},
+  } as unknown as Edges;
+  const loop = createLoop(POLICY, edges, () => {});
+  loop.send({ kind: 'booted' });
+  assert.equal(signals[0]?.aborted, false);
+  assert.equal(loop.abandoned, signals[0]);
+  loop.send({ kind: 'ask-stop', reason: 'SIGTERM' });
+  assert.equal(loop.state.phase, 'exited');
+  assert.equal(signals[0]?.aborted, true);
+  assert.equal(loop.abandoned.aborted, true, 'nothing is begun after the end');
+});
+
+test('a wall clock that is set ahead makes nobody unhealthy', (t) => {
+  const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
+  const facts = newFacts(config as Parameters<typeof newFacts>[0], null, [], new Date().toISOString());
+  const nowMs = performance.now();
+  Object.assign(facts, {
+    workerStartedAt: new Date().toISOString(),
+    workerStartedAtMs: nowMs,
+    lastPollAt: new Date().toISOString(),
+    lastPollAtMs: nowMs,
+  });
+  const real = Date.now();
+  t.mock.method(Date, 'now', () => real + 3_600_000);
+  const state = (phase: 'starting' | 'polling') => ({
+    ...createLoop(POLICY, {} as Edges, () => {}).state,
+    phase,
+    pid: 501,
+  });
+  assert.deepEqual(statusDocument(state('starting'), facts, [], nowMs + 1_000).problems, []);
+  assert.deepEqual(statusDocument(state('polling'), facts, [], nowMs + 1_000).problems, []);
+  const silent = () => statusDocument(state('polling'), facts, [], nowMs + 200_000).problems[0]?.message;
+  assert.match(silent() ?? '', /^no poll has succeeded for/);
+  // One that is open is no silence.
+  facts.pollOpenMs = () => 20_000;
+  assert.equal(silent(), undefined);
+  // Nor is the time before the present worker.
+  facts.pollOpenMs = () => 0;
+  facts.workerStartedAtMs = nowMs + 195_000;
+  assert.equal(silent(), undefined);
+});
