@@ -29,6 +29,8 @@ type Entry = { readonly poke: number; reaction: Reaction };
 
 interface Account {
   readonly owner: Owner;
+  /** Of a parent: which of its children reacted. */
+  readonly children: Set<string>;
   readonly entries: Entry[];
   holdsAnother: boolean;
 }
@@ -50,7 +52,10 @@ export function createLedger(): Ledger {
     poke: number,
     { client, reaction, holdsAnother }: Seen,
   ): void {
-    const account = book.get(nameOf(owner)) ?? { owner, entries: [], holdsAnother: false };
+    const account = book.get(nameOf(owner)) ?? {
+      ...{ owner, children: new Set<string>(), entries: [], holdsAnother: false },
+    };
+    if (book === parents) account.children.add(nameOf(client.owner!));
     if (book.size > ACCOUNTS_MAX) book.clear();
     book.set(nameOf(owner), account);
     account.holdsAnother ||= holdsAnother;
@@ -78,6 +83,7 @@ export function createLedger(): Ledger {
     evidence(isAlive) {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
+      const byChildren = new Set<number>();
       const put = ({ owner, entries, ...rest }: Account) => {
         const strength = strengthOf(entries);
         if (strength === null || reactions.get(owner.pid) === 'twice') return;
@@ -88,11 +94,14 @@ export function createLedger(): Ledger {
         if (isAlive(account.owner)) put(account);
         else {
           const parent = account.owner.parent && parents.get(nameOf(account.owner.parent));
-          if (parent && isAlive(parent.owner)) put(parent);
+          // Whoever has started one poller does not poll because that one did, and has ended.
+          if (!parent || parent.children.size < 2 || !isAlive(parent.owner)) continue;
+          if (!reactions.has(parent.owner.pid)) byChildren.add(parent.owner.pid);
+          put(parent);
         }
       }
       const living = connected.filter(isAlive).map(({ pid }) => pid);
-      return { connected: new Set(living), reactions, holdsAnother };
+      return { connected: new Set(living), reactions, holdsAnother, byChildren };
     },
     isOpen: () => [...accounts.values()].some(({ entries }) => strengthOf(entries) !== 'twice'),
     unseen: () => [...unseen.values()],

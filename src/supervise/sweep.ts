@@ -13,7 +13,7 @@ import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
-import { isStopped } from '../strays/grade.ts';
+import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
 import type { Prover } from '../strays/prover.ts';
 
 export interface SweeperOptions {
@@ -81,14 +81,19 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   let clearing: Promise<unknown> = Promise.resolve();
   let isClearing = false;
 
+  /** Getters: whose a pid is has to be known for the moment in which the processes are listed. */
   function lookOptions(abandoned: AbortSignal): LookOptions {
-    const evidence = prover?.evidence();
-    const worker = options.worker();
     return {
-      worker,
-      former: worker ? null : (options.former?.() ?? null),
+      get worker() {
+        return options.worker();
+      },
+      get former() {
+        return options.worker() ? null : (options.former?.() ?? null);
+      },
+      get evidence() {
+        return prover?.evidence() ?? NO_EVIDENCE;
+      },
       signal: AbortSignal.any([signal, abandoned]),
-      ...(evidence ? { evidence } : {}),
     };
   }
 
@@ -115,11 +120,15 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return mine;
   }
 
-  /** Stops what may be stopped, until a look shows nobody. Aborted, it ends without a verdict and without a further signal. */
+  /**
+   * Stops what may be stopped, until a look shows nobody. Aborted, it ends without a verdict and without a further signal.
+   * `goesOn`: a worker runs, and may go on beside one that can't be stopped.
+   */
   async function clear(
     survey: Survey,
     abandoned: AbortSignal,
     among: (stray: Stray) => boolean = () => true,
+    goesOn = false,
   ): Promise<Ending | null> {
     let current = survey;
     for (let round = 0; round < ROUNDS_MAX; round++) {
@@ -127,9 +136,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       tellOfDoubtful(current);
       const suspects = current.strays.filter(among).map(toSuspect);
       const verdict = judge(suspects, stopped, nowMs(), options);
-      if (verdict.kind === 'blocked') return tellEnding(verdict.ending);
       if (verdict.kind === 'free') return null;
-      const { strays } = verdict;
+      // Beside a worker that may go on, one that can't be stopped does not shield the others.
+      const strays = verdict.kind === 'stop' ? verdict.strays : goesOn ? verdict.others : [];
+      if (verdict.kind === 'blocked') {
+        for (const ending of goesOn ? verdict.endings : [verdict.ending]) tellEnding(ending);
+        if (strays.length === 0) return verdict.ending;
+      }
       if (dryRun) {
         tellPlan(strays.map(({ stray }) => stray));
         return null;
@@ -165,16 +178,18 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       ...lookOptions(abandoned),
       stopTimeoutMs: options.stopTimeoutMs,
     });
-    if (signal.aborted || abandoned.aborted) return null;
-    if (result.targets.length === 0) {
+    const isGivenUp = signal.aborted || abandoned.aborted;
+    if (result.targets.length === 0 && !isGivenUp) {
       // Not a life that was ended here: should it come again, that is the first time.
       report.line('stray', 'gone already, by itself', 'good');
       return null;
     }
-    // What survived has not ended: seen again it has not come back.
-    const ended = suspects.filter(({ stray }) => result.gone.includes(stray));
-    stopped.push(...livesOf(ended, seen.strays, atMs));
+    // What survived has not ended: seen again it has not come back. What was asked to end and left alone then may have.
+    const ended = suspects.filter(({ stray }) => isGivenUp || result.gone.includes(stray));
+    const copies = seen.copiesOf?.(ended.map(({ stray }) => stray)) ?? [];
+    stopped.push(...livesOf(ended, [...seen.strays, ...copies], atMs));
     if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
+    if (isGivenUp) return null;
     const ending = concludeStop(result);
     if (!ending) options.onStopped?.(strays.map(toEntry));
     return ending;
@@ -206,9 +221,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   async function ask(
     by: Pick<Prover, 'experiment' | 'evidence' | 'unseen'>,
     before: Survey,
+    untilMs: number,
     abandoned: AbortSignal,
   ): Promise<FirstSweep> {
-    const untilMs = nowMs() + ASK_FOR_MS;
     let survey = before;
     let disturbed = false;
     while (!abandoned.aborted && nowMs() < untilMs) {
@@ -221,7 +236,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         },
         async isEnough() {
           survey = await look(abandoned);
-          return survey.strays.some(({ grade, supervisor }) => isStopped(grade) || supervisor);
+          return survey.strays.some(isInTheWay);
         },
         onLate: () => options.onLate?.(),
       });
@@ -322,6 +337,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   const isOwn = ({ grade }: Stray) => grade === 'own';
+  const isInTheWay = ({ grade, supervisor }: Stray) =>
+    isStopped(grade) || (!options.leased && supervisor != null);
 
   return {
     hasSaid: (reason) => endings.has(reason),
@@ -331,10 +348,21 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         const before = await look(abandoned);
         const ending = await clear(before, abandoned);
         if (ending || abandoned.aborted) return { ending, disturbed: false };
-        const result =
-          prover === null ? { ending: null, disturbed: false } : await ask(prover, before, abandoned);
-        if (!result.ending && !signal.aborted && !abandoned.aborted) tellResult(await look(abandoned));
-        return result;
+        const untilMs = nowMs() + ASK_FOR_MS;
+        for (let disturbed = false; ; ) {
+          const asked = prover && (await ask(prover, before, untilMs, abandoned));
+          disturbed ||= asked?.disturbed === true;
+          if (asked?.ending || signal.aborted || abandoned.aborted)
+            return { ending: asked?.ending ?? null, disturbed };
+          // Who has come or reacted meanwhile has not been stopped yet.
+          const last = await look(abandoned);
+          if (dryRun || !last.strays.some(isInTheWay)) {
+            tellResult(last);
+            return { ending: null, disturbed };
+          }
+          const late = await clear(last, abandoned);
+          if (late || signal.aborted || abandoned.aborted) return { ending: late, disturbed };
+        }
       }),
     quick(abandoned) {
       if (signal.aborted || abandoned.aborted) return null;
@@ -343,7 +371,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       if (!survey.strays.some(isOwn)) return null;
       return inTurn(async () => await clear(survey, abandoned, isOwn));
     },
-    again: (abandoned) => inTurn(async () => await clear(await look(abandoned), abandoned)),
+    again: (abandoned) => inTurn(async () => await clear(await look(abandoned), abandoned, () => true, true)),
     async leftovers(abandoned) {
       await inTurn(async () => await clear(await look(abandoned), abandoned, isOwn));
     },

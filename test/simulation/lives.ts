@@ -87,11 +87,12 @@ function shape(program: StrayProgram, life: Life, ppid: number, phaseMs: number,
   const { machine, random } = around;
   const declared = program.proof === 'declared';
   const script = declared ? `${PROJECT}/old_bot${program.name.slice(6)}.py` : `/srv/old/${program.name}.py`;
-  const polls: Polls | null = declared
-    ? null
-    : program.proof === 'now and then'
-      ? { everyMs: 2_700, onMs: 900, phaseMs }
-      : { everyMs: 1_000, onMs: 1_000, phaseMs };
+  const polls: Polls | null =
+    declared && random.chance(0.5)
+      ? null
+      : program.proof === 'now and then'
+        ? { everyMs: 2_700, onMs: 900, phaseMs }
+        : { everyMs: 1_000, onMs: 1_000, phaseMs };
   const common = {
     life,
     cwd: declared ? PROJECT : '/srv/old',

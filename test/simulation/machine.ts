@@ -21,8 +21,6 @@ export interface Life {
   readonly startedBy?: number;
   /** It has no connection most of the time: it may stay unseen for long. */
   readonly shy?: boolean;
-  /** When a look showed proof against it; null before. */
-  provenMs: number | null;
   /** Called when its last process has gone. */
   onGone?: () => void;
 }
@@ -104,7 +102,7 @@ const BARE: ProcEnv = { holdsToken: false, bot: null, run: null, spawn: null, ma
 
 export interface Machine {
   readonly bodies: ReadonlyMap<number, Body>;
-  newLife(life: Omit<Life, 'id' | 'bornMs' | 'provenMs'>): Life;
+  newLife(life: Omit<Life, 'id' | 'bornMs'>): Life;
   start(birth: Birth): Body;
   /** Throws like process.kill: ESRCH, EPERM. */
   signal(pid: number, signal: string): void;
@@ -153,7 +151,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
     bodies,
     reuseChance: 0,
     saw: { survivor: false, refusal: false },
-    newLife: (life) => ({ ...life, id: ++lives, bornMs: clock.now(), provenMs: null }),
+    newLife: (life) => ({ ...life, id: ++lives, bornMs: clock.now() }),
     start(birth) {
       const pid = birth.pid ?? ++lastPid;
       const parent = bodies.get(birth.ppid);
