@@ -40,6 +40,8 @@ export type Verdict<S extends Suspect> =
       readonly others: readonly S[];
     };
 
+const LIVES_KEPT = 200;
+
 /** Two processes with this in common are lives of the same program. */
 function strayKey(stray: Pick<Suspect, 'command' | 'cwd'>): string {
   return `${stray.cwd ?? ''}\n${stray.command}`;
@@ -57,9 +59,17 @@ export function livesOf(
 ): StoppedStray[] {
   const beside = new Set([...seen].map(identityOf));
   return [...new Set(stopped.map(strayKey))].map((key) => {
-    const ppids = stopped.filter((stray) => strayKey(stray) === key).map((stray) => stray.parent?.pid ?? 0);
-    return { key, ppids, atMs, beside };
+    const same = stopped.filter((stray) => strayKey(stray) === key);
+    const ppids = same.map((stray) => stray.parent?.pid ?? 0);
+    return { key, ppids, atMs, processes: new Set(same.map(identityOf)), beside };
   });
+}
+
+/** Adds lives that were ended now. A process ends once: one that is stopped again had not ended before. */
+export function remember(before: readonly StoppedStray[], now: readonly StoppedStray[]): StoppedStray[] {
+  const again = (it: StoppedStray) =>
+    now.some(({ processes }) => [...processes].some((one) => it.processes.has(one)));
+  return [...before.filter((it) => !again(it)), ...now].slice(-LIVES_KEPT);
 }
 
 export function judge<S extends Suspect>(

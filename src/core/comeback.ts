@@ -10,6 +10,8 @@ export interface StoppedStray {
   /** Who had started it; several where several copies were stopped together. */
   readonly ppids: readonly number[];
   readonly atMs: number;
+  /** Identities of its processes that were stopped. */
+  readonly processes: ReadonlySet<string>;
   /** Identities of those seen at the same time: copies of it that were there already did not come back. */
   readonly beside: ReadonlySet<string>;
 }

@@ -2,7 +2,7 @@
  * Looks for strays, stops those that the proof allows, never fights what starts them again. Before the first worker it asks who
  * polls; while the worker runs it acts on what the polls have shown. Answers with the reason to end, or null: the way is free.
  */
-import { judge, livesOf, type Suspect, silenceWords } from '../core/clearance.ts';
+import { judge, livesOf, remember, type Suspect, silenceWords } from '../core/clearance.ts';
 import type { StoppedStray } from '../core/comeback.ts';
 import type { StrayEntry } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
@@ -74,7 +74,7 @@ const MEMBER_LINES_MAX = 6;
 
 export function createSweeper(options: SweeperOptions): Sweeper {
   const { finder, prover, report, dryRun, signal, nowMs = () => performance.now() } = options;
-  const stopped: StoppedStray[] = [];
+  let stopped: readonly StoppedStray[] = [];
   const told = new Set<string>();
   const endings = new Set<string>();
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
@@ -187,8 +187,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     // What survived has not ended: seen again it has not come back. What was asked to end and left alone then may have.
     const ended = suspects.filter(({ stray }) => isGivenUp || result.gone.includes(stray));
     const copies = seen.copiesOf?.(ended.map(({ stray }) => stray)) ?? [];
-    stopped.push(...livesOf(ended, [...seen.strays, ...copies], atMs));
-    if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
+    stopped = remember(stopped, livesOf(ended, [...seen.strays, ...copies], atMs));
     if (isGivenUp) return null;
     const ending = concludeStop(result);
     if (!ending) options.onStopped?.(strays.map(toEntry));
