@@ -12,6 +12,8 @@ export interface Suspect {
   readonly startId: string;
   readonly command: string;
   readonly cwd: string | null;
+  /** Where its tree begins; what one that was there all the time has forked did not come back. */
+  readonly top?: { readonly pid: number; readonly startId: string };
   readonly grade: Grade;
   readonly respawner: Respawner | null;
   /** Who started its tree; null when that is gone. */
@@ -116,7 +118,12 @@ function whyNot(
   if (
     stray.grade === 'own' ||
     !comesBack(
-      { key: strayKey(stray), ppid: stray.parent?.pid ?? 0, identity: identityOf(stray) },
+      {
+        key: strayKey(stray),
+        ppid: stray.parent?.pid ?? 0,
+        identity: identityOf(stray),
+        top: identityOf(stray.top ?? stray),
+      },
       stopped,
       nowMs,
     )

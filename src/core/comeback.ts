@@ -26,12 +26,16 @@ const LIVES_MAX = 2;
  * parent did it twice, else at the third life within a minute.
  */
 export function comesBack(
-  stray: { readonly key: string; readonly ppid: number; readonly identity: string },
+  stray: { readonly key: string; readonly ppid: number; readonly identity: string; readonly top: string },
   stopped: readonly StoppedStray[],
   nowMs: number,
 ): boolean {
   const lives = stopped.filter(
-    (it) => it.key === stray.key && nowMs - it.atMs < COMEBACK_WINDOW_MS && !it.beside.has(stray.identity),
+    (it) =>
+      it.key === stray.key &&
+      nowMs - it.atMs < COMEBACK_WINDOW_MS &&
+      !it.beside.has(stray.identity) &&
+      !it.beside.has(stray.top),
   );
   return lives.length >= LIVES_MAX || (stray.ppid > 1 && lives.some((it) => it.ppids.includes(stray.ppid)));
 }

@@ -90,15 +90,14 @@ export function createLedger(): Ledger {
         reactions.set(owner.pid, strength);
         if (rest.holdsAnother) holdsAnother.add(owner.pid);
       };
-      for (const account of accounts.values()) {
-        if (isAlive(account.owner)) put(account);
-        else {
-          const parent = account.owner.parent && parents.get(nameOf(account.owner.parent));
-          // Whoever has started one poller does not poll because that one did, and has ended.
-          if (!parent || parent.children.size < 2 || !isAlive(parent.owner)) continue;
-          if (!reactions.has(parent.owner.pid)) byChildren.add(parent.owner.pid);
-          put(parent);
-        }
+      for (const account of accounts.values()) if (isAlive(account.owner)) put(account);
+      for (const { owner } of accounts.values()) {
+        const parent = owner.parent && !isAlive(owner) && parents.get(nameOf(owner.parent));
+        // Whoever has started one poller does not poll because that one did, and has ended.
+        if (!parent || parent.children.size < 2 || !isAlive(parent.owner)) continue;
+        if (reactions.has(parent.owner.pid)) continue;
+        put(parent);
+        byChildren.add(parent.owner.pid);
       }
       const living = connected.filter(isAlive).map(({ pid }) => pid);
       return { connected: new Set(living), reactions, holdsAnother, byChildren };

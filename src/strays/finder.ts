@@ -27,6 +27,8 @@ export interface Stray {
   readonly grade: Grade;
   readonly proof: readonly string[];
   readonly respawner: Respawner | null;
+  /** Where its tree begins: itself, or what exists only to run it. */
+  readonly top?: Target;
   /** Who started the top of its tree: the one to ask when it comes back. Null where that is gone or pid 1. */
   readonly parent: { readonly pid: number; readonly command: string } | null;
   /** Other bots that it polls as well, as far as its tokens can be read: they fall silent with it. */
@@ -254,6 +256,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       grade: one.grade,
       proof: one.proof.map((text) => plain(text)),
       respawner,
+      top: { pid: top.pid, startId: top.startId },
       parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
       silences: seen.evidence.holdsAnother?.has(proc.pid) ? (proc.otherBots ?? []) : [],
       supervisor: one.supervisor === null ? null : { pid: one.supervisor },

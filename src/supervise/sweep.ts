@@ -385,6 +385,7 @@ function toSuspect(stray: Stray): StraySuspect {
   const { pid, startId, command, cwd, grade, respawner, parent, supervisor, silences } = stray;
   return {
     ...{ pid, startId, command, cwd, grade, respawner, parent, stray },
+    top: stray.top ?? { pid, startId },
     supervisor: supervisor ?? null,
     silences: silences ?? [],
   };

@@ -28,9 +28,10 @@ const GRADE = 'src/strays/grade.ts';
 const TREE = 'src/strays/tree.ts';
 const FAMILY = 'src/strays/family.ts';
 const SWEEP = 'src/supervise/sweep.ts';
+const EVIDENCE = 'src/strays/evidence.ts';
+const REACTIONS = 'src/strays/reactions.ts';
 const STOP = 'src/strays/stop.ts';
 const WORKER_TREE = 'src/machine/worker-tree.ts';
-const INSTRUMENTS = 'test/simulation/instruments.ts';
 const EDGES = 'test/simulation/supervisor.ts';
 
 export const BROKEN_RULES: readonly BrokenRule[] = [
@@ -82,8 +83,127 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     name: 'calls a sweep done after its first round',
     seed: 36,
     file: SWEEP,
-    find: 'current = await finder.look(lookOptions(signal));',
+    find: 'current = await look(abandoned);\n    }',
+    put: 'return null;\n    }',
+  },
+  {
+    name: 'stops strays while it stops others',
+    seed: 7,
+    file: SWEEP,
+    find: 'const mine = clearing.then(() => {',
+    put: 'const mine = Promise.resolve().then(() => {',
+  },
+  {
+    name: 'starts a worker while a stop is under way',
+    seed: 7,
+    file: SWEEP,
+    find: 'if (isClearing) return clearing.then(() => this.quick(abandoned));',
+    put: '',
+  },
+  {
+    name: 'does not look for own leftovers before a later worker',
+    seed: 7,
+    file: SWEEP,
+    find: 'if (!survey.strays.some(isOwn)) return null;',
     put: 'return null;',
+  },
+  {
+    name: 'lets a respawn wait until strays are gone',
+    seed: 7,
+    file: SWEEP,
+    find: 'if (!survey.strays.some(isOwn)) return null;\n      return inTurn(async () => await clear(survey, abandoned, isOwn));',
+    put: 'return inTurn(async () => await clear(survey, abandoned));',
+  },
+  {
+    name: 'stops whoever it likes beside a new worker, without a 409',
+    seed: 7,
+    file: SWEEP,
+    find: 'await inTurn(async () => await clear(await look(abandoned), abandoned, isOwn));',
+    put: 'await inTurn(async () => await clear(await look(abandoned), abandoned));',
+  },
+  {
+    name: 'does not look for what an earlier worker has left somewhere else',
+    seed: 7,
+    file: SWEEP,
+    find: 'await inTurn(async () => await clear(await look(abandoned), abandoned, isOwn));',
+    put: '',
+  },
+  {
+    name: 'does not ask again after a stop',
+    seed: 7,
+    file: SWEEP,
+    find: 'if (ending) return { ending, disturbed };\n        continue;',
+    put: 'return { ending, disturbed };',
+  },
+  {
+    name: 'does not act on the last look before the first worker',
+    seed: 7,
+    file: SWEEP,
+    find: 'if (dryRun || !last.strays.some(isInTheWay)) {',
+    put: 'if (true as boolean) {',
+  },
+  {
+    name: 'asks nobody before the first worker',
+    seed: 7,
+    file: SWEEP,
+    find: "if (outcome.kind === 'convicted') {",
+    put: 'if (false as boolean) {',
+  },
+  {
+    name: 'goes on with a sweep that nobody wants any more',
+    seed: 7,
+    file: SWEEP,
+    find: 'signal: AbortSignal.any([signal, abandoned]),\n    };',
+    put: 'signal,\n    };',
+  },
+  {
+    name: 'lets one stray that it can’t stop shield all others',
+    seed: 7,
+    file: SWEEP,
+    find: "const strays = verdict.kind === 'stop' ? verdict.strays : goesOn ? verdict.others : [];",
+    put: "const strays = verdict.kind === 'stop' ? verdict.strays : [];",
+  },
+  {
+    name: 'names one of several strays that it can’t stop',
+    seed: 7,
+    file: SWEEP,
+    find: 'for (const ending of goesOn ? verdict.endings : [verdict.ending])',
+    put: 'for (const ending of [verdict.ending])',
+  },
+  {
+    name: 'forgets whom it asked to end when a stop is given up',
+    seed: 7,
+    file: SWEEP,
+    find: 'isGivenUp || result.gone.includes(stray)',
+    put: '!isGivenUp && result.gone.includes(stray)',
+  },
+  {
+    name: 'takes a copy that nothing spoke against yet for a comeback',
+    seed: 49,
+    file: SWEEP,
+    find: '[...seen.strays, ...copies]',
+    put: 'seen.strays',
+  },
+  {
+    name: 'counts one life twice when it had to be stopped twice',
+    seed: 49,
+    file: CLEARANCE,
+    find: 'before.filter((it) => !again(it))',
+    put: 'before',
+  },
+  {
+    name: 'matches pids with reactions before the processes are listed',
+    seed: 49,
+    file: SWEEP,
+    find: 'get evidence() {\n        return prover?.evidence() ?? NO_EVIDENCE;\n      },',
+    put: 'evidence: prover?.evidence() ?? NO_EVIDENCE,',
+  },
+  {
+    name: 'matches pids with the worker before the processes are listed',
+    seed: 49,
+    file: SWEEP,
+    find: 'get worker() {\n        return options.worker();\n      },',
+    put: 'worker: options.worker(),',
   },
   {
     name: 'goes on where strays survived',
@@ -91,20 +211,6 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     file: SWEEP,
     find: 'if (result.survivors.length > 0) {',
     put: 'if (false) {',
-  },
-  {
-    name: 'forgets a proof as soon as the connection pauses',
-    seed: 227,
-    file: INSTRUMENTS,
-    find: 'if (body.reacts && machine.connected(body)) reacted.add(key);',
-    put: 'reacted.delete(key); if (body.reacts && machine.connected(body)) reacted.add(key);',
-  },
-  {
-    name: 'sweeps while another sweep is under way',
-    seed: 7,
-    file: SWEEP,
-    find: 'if (clearing) return clearing.then((ending) => ending ?? this.quick(abandoned));',
-    put: '',
   },
   {
     name: 'does not look for what a dead group has left behind',
@@ -134,6 +240,48 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     file: GRADE,
     find: "const polls = reaction === 'twice'",
     put: "const polls = holds || reaction === 'twice'",
+  },
+  {
+    name: 'takes one reaction for proof where no token is seen',
+    seed: 1,
+    file: GRADE,
+    find: "const polls = reaction === 'twice' || (reaction === 'once' && holds && others.length === 0);",
+    put: 'const polls = reaction !== undefined;',
+  },
+  {
+    name: 'does not count a reaction to each question once',
+    seed: 1,
+    file: EVIDENCE,
+    find: 'if (known) known.reaction = reaction;\n    else account',
+    put: 'account',
+  },
+  {
+    name: 'takes whoever starts pollers for one',
+    seed: 1,
+    file: GRADE,
+    find: 'isScript || !facts.byChildren?.has(proc.pid) ? seen : undefined',
+    put: 'seen',
+  },
+  {
+    name: 'takes the reaction of a process for that of the next with its pid',
+    seed: 1,
+    file: EVIDENCE,
+    find: 'for (const account of accounts.values()) if (isAlive(account.owner)) put(account);',
+    put: 'for (const account of accounts.values()) put(account);',
+  },
+  {
+    name: 'takes every answer for a 409',
+    seed: 1,
+    file: REACTIONS,
+    find: "return reactions.some(({ reaction }) => reaction.isConflict) ? 'once' : null;",
+    put: "return reactions.length > 0 ? 'once' : null;",
+  },
+  {
+    name: 'takes any two answers for those of a poller',
+    seed: 1,
+    file: REACTIONS,
+    find: 'return a === null || b === null ? a === b : Math.abs(a - b) <= AGREE_BYTES;',
+    put: 'return true;',
   },
   {
     name: 'takes a connection for a poll',
@@ -210,8 +358,8 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     name: 'fights a service manager',
     seed: 16,
     file: CLEARANCE,
-    find: 'if (respawner) {',
-    put: 'if (false as boolean && respawner) {',
+    find: '  if (respawner)\n',
+    put: '  if (false as boolean && respawner)\n',
   },
   {
     name: 'never sees that a stray comes back',
@@ -288,8 +436,8 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     name: 'leaves the leftovers of a worker that is not started again',
     seed: 13,
     file: TABLE,
-    find: "const [next, effects] = stopTree(base, { to: 'exit', code: status, reason: 'the worker ended' });",
-    put: "const [next, effects] = exit(base, status, 'the worker ended', [said]);",
+    find: "const [next, effects] = stopTree(base, { to: 'exit', ...ending });\n    return [next, [said,",
+    put: "const [next, effects] = exit(base, ending.code, ending.reason);\n    return [{ ...next, phase: 'exited' }, [said, ...effects,",
   },
   {
     name: 'says 0 where processes survived',
@@ -345,7 +493,7 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     name: 'counts exits that are long past',
     seed: 83,
     file: TABLE,
-    find: '(at) => at > event.atMs - policy.maxRestartsPeriodMs,',
+    find: '(at) => at > exit.atMs - policy.maxRestartsPeriodMs,',
     put: '() => true,',
   },
   {

@@ -83,7 +83,7 @@ const RESPAWN_WITH_LEASE_MS = 4_000;
 /** From a reaction to the first signal because of it. */
 const ACT_MS = 2_000;
 /** Who reacts is asked for this long before the first worker. */
-const ASK_MS = 10_000;
+const ASK_MS = 9_800;
 /** From the kill of a worker whose lease is lost to the end of the last of its children. */
 const UNLEASED_MS = 300;
 

@@ -110,6 +110,8 @@ export interface Machine {
   reap(body: Body): void;
   snapshot(): Snapshot;
   living(): Body[];
+  /** Of all that ever had this pid. */
+  livesOf(pid: number): readonly Life[];
   connected(body: Body): boolean;
   /** A freed pid is given away at once with this chance. */
   reuseChance: number;
@@ -141,6 +143,7 @@ function show(body: Body): Proc {
 
 export function createMachine(clock: Clock, random: Random): Machine {
   const bodies = new Map<number, Body>();
+  const everybody = new Map<number, Life[]>();
   const members = new Map<number, number>();
   let lives = 0;
   // Above the kernel's largest pid: the supervisor itself runs under the pid of this very process.
@@ -181,6 +184,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
         shown: null,
       };
       bodies.set(pid, body);
+      everybody.set(pid, [...(everybody.get(pid) ?? []), birth.life]);
       members.set(birth.life.id, (members.get(birth.life.id) ?? 0) + 1);
       return body;
     },
@@ -237,6 +241,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
         atMs: clock.now(),
       };
     },
+    livesOf: (pid) => everybody.get(pid) ?? [],
     living: () => [...bodies.values()].filter((body) => body.state !== 'Z'),
     connected({ polls }) {
       if (!polls) return false;
