@@ -79,7 +79,6 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   const endings = new Set<string>();
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
   let clearing: Promise<unknown> = Promise.resolve();
-  let isClearing = false;
 
   /** Getters: whose a pid is has to be known for the moment in which the processes are listed. */
   function lookOptions(abandoned: AbortSignal): LookOptions {
@@ -105,18 +104,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   /** Never two at once. */
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const mine = clearing.then(() => {
-      isClearing = true;
-      return act();
-    });
-    clearing = mine
-      .then(
-        () => {},
-        () => {},
-      )
-      .then(() => {
-        isClearing = false;
-      });
+    const mine = clearing.then(act);
+    clearing = mine.catch(() => {});
     return mine;
   }
 
@@ -365,7 +354,6 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       }),
     quick(abandoned) {
       if (signal.aborted || abandoned.aborted) return null;
-      if (isClearing) return clearing.then(() => this.quick(abandoned));
       const survey = finder.quickLook(lookOptions(abandoned));
       if (!survey.strays.some(isOwn)) return null;
       return inTurn(async () => await clear(survey, abandoned, isOwn));

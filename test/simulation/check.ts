@@ -35,7 +35,8 @@ export interface Checker {
   /** This process received something when we polled. */
   reacted(sim: Sim, body: Body, poke: number, isConflict: boolean): void;
   stopBegan(sim: Sim): void;
-  stopEnded(sim: Sim): void;
+  /** Of these, by their start ids. */
+  stopEnded(sim: Sim, startIds: ReadonlySet<string>): void;
   signalled(sim: Sim, by: 'sweep' | 'tree', body: Body, signal: string): void;
   sweepBegan(sim: Sim, first: boolean): void;
   sweepEnded(sim: Sim): void;
@@ -100,6 +101,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     counts[name] = (counts[name] ?? 0) + 1;
   };
   const of = (sim: Sim) => books.get(sim)!;
+  const isThere = (body: Body) => body.state !== 'Z' && machine.bodies.get(body.pid) === body;
   const show = (body: Body) =>
     `pid ${body.pid} (${body.argv.join(' ')}, ${body.life.kind} "${body.life.program}")`;
 
@@ -124,7 +126,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       fail(`${signal} beside the worker, and nobody has reacted: ${show(body)}`);
     if (life.managed) fail(`${signal} to a stray that a manager keeps alive: ${show(body)}`);
     if (book.stopped.has(life)) return;
-    if (comesBack(life, book, clock.now())) fail(`a stray that comes back is fought: ${show(body)}`);
+    if (comesBack(life, book, clock.now(), machine.living()))
+      fail(`a stray that comes back is fought: ${show(body)}`);
     book.stopped.set(life, clock.now());
     if (body.orphan) book.remains.add(life);
     count('strays stopped');
@@ -149,7 +152,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (isLate && life.kind === 'worker' && life !== sim.worker()?.life && !body.orphan)
         fail(`a leftover of an earlier worker lives ${nowMs - book.spawnMs} ms after a spawn: ${show(body)}`);
       const sinceMs = book.owed.get(life);
-      if (sinceMs !== undefined && !body.orphan && nowMs - sinceMs > boundMs())
+      const isGuilty = isDeclared(body) || isProven(body, book.pokes.get(body));
+      if (isGuilty && sinceMs !== undefined && !body.orphan && nowMs - sinceMs > boundMs())
         fail(
           `a stray lives ${nowMs - sinceMs} ms after somebody reacted, neither gone nor named: ${show(body)}`,
         );
@@ -181,6 +185,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         stoppedMs: Number.NEGATIVE_INFINITY,
         polledMs: null,
         blinded: false,
+        lastStop: new Set(),
         isFirst: true,
         sweepsFirst: true,
         stoppedOwn: false,
@@ -205,7 +210,10 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       count('looks');
       const book = of(sim);
       book.lookMs = atMs;
-      const strays = machine.living().filter(({ life }) => life.kind === 'stray');
+      // Who has ended since was shown all the same.
+      const strays = [...machine.everybody()].filter(
+        (body) => body.life.kind === 'stray' && (stoppable.has(body.startId) || isThere(body)),
+      );
       // Whoever runs the same program as a proven one, with our token, shares its verdict.
       const proven = new Set([...book.guilty.keys()].map(({ program }) => program));
       for (const body of strays) {
@@ -246,7 +254,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       of(sim).stops += 1;
       if (of(sim).stops > 1) fail('strays are stopped while strays are being stopped');
     },
-    stopEnded(sim) {
+    stopEnded(sim, startIds) {
+      of(sim).lastStop = startIds;
       of(sim).stops -= 1;
       of(sim).stoppedMs = clock.now();
     },
@@ -296,12 +305,11 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       }
       if (
         isFirst &&
-        book.convictedMs > book.askedMs &&
-        book.convictedMs <= book.lookMs &&
+        book.stoppedMs > book.askedMs &&
         book.convictedMs >= book.sweepBeganMs &&
-        Math.max(book.convictedMs, book.stoppedMs) - book.sweepBeganMs < ASK_MS
+        book.stoppedMs - book.sweepBeganMs < ASK_MS
       )
-        fail('a first worker, and after the last one that reacted nobody was asked again');
+        fail('a first worker, and after the last stop nobody was asked again');
       if (isFirst) count('first spawns');
       book.isFirst = false;
       book.spawnMs = nowMs;
@@ -384,6 +392,9 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         fail(`gives way to nobody who polls: ${ending.reason}`);
     },
     said(sim, text) {
+      const { lastStop } = of(sim);
+      const left = /; verified$/.test(text) && machine.living().find((it) => lastStop.has(it.startId));
+      if (left) fail(`says "${text}", and ${show(left)} lives`);
       if (!/may not be stopped|survived SIGKILL|is kept alive by|comes back after/.test(text)) return;
       const book = of(sim);
       for (const life of namesGuilty(text, book, machine)) {

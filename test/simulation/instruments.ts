@@ -90,7 +90,7 @@ export function witnessed(finder: StrayFinder, { clock, check, sim }: Instrument
     async stop(strays, options) {
       check.stopBegan(sim());
       const result = await finder.stop(strays, options);
-      check.stopEnded(sim());
+      check.stopEnded(sim(), new Set(strays.map(({ startId }) => startId)));
       return result;
     },
   };

@@ -21,6 +21,8 @@ export interface Life {
   readonly startedBy?: number;
   /** It has no connection most of the time: it may stay unseen for long. */
   readonly shy?: boolean;
+  /** A process of it ends at its n-th 409. */
+  readonly conflictsMax?: number;
   /** Called when its last process has gone. */
   onGone?: () => void;
 }
@@ -110,6 +112,8 @@ export interface Machine {
   reap(body: Body): void;
   snapshot(): Snapshot;
   living(): Body[];
+  /** Also those that have ended. */
+  everybody(): readonly Body[];
   /** Of all that ever had this pid. */
   livesOf(pid: number): readonly Life[];
   connected(body: Body): boolean;
@@ -143,7 +147,7 @@ function show(body: Body): Proc {
 
 export function createMachine(clock: Clock, random: Random): Machine {
   const bodies = new Map<number, Body>();
-  const everybody = new Map<number, Life[]>();
+  const everybody: Body[] = [];
   const members = new Map<number, number>();
   let lives = 0;
   // Above the kernel's largest pid: the supervisor itself runs under the pid of this very process.
@@ -184,7 +188,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
         shown: null,
       };
       bodies.set(pid, body);
-      everybody.set(pid, [...(everybody.get(pid) ?? []), birth.life]);
+      everybody.push(body);
       members.set(birth.life.id, (members.get(birth.life.id) ?? 0) + 1);
       return body;
     },
@@ -241,7 +245,8 @@ export function createMachine(clock: Clock, random: Random): Machine {
         atMs: clock.now(),
       };
     },
-    livesOf: (pid) => everybody.get(pid) ?? [],
+    everybody: () => everybody,
+    livesOf: (pid) => everybody.filter((body) => body.pid === pid).map(({ life }) => life),
     living: () => [...bodies.values()].filter((body) => body.state !== 'Z'),
     connected({ polls }) {
       if (!polls) return false;

@@ -22,6 +22,7 @@ export interface SimProverOptions extends Instruments {
 }
 
 const CONFLICT_BYTES = 420;
+const COINCIDENCES_MAX = 4;
 const HELD_BACK_MS = 3_000;
 const UNDISTURBED_MS = 1_500;
 const TOTAL_MS = 10_000;
@@ -29,7 +30,8 @@ const TOTAL_MS = 10_000;
 export function createSimProver(options: SimProverOptions): SimProver {
   const { clock, random, machine, check, pause, sim, healed, isOurs, isDead } = options;
   const ledger = createLedger();
-  const coincided = new Set<Body>();
+  const coincidences = new Map<Body, number>();
+  const conflicts = new Map<Body, number>();
   let pokes = 0;
 
   const isAlive = ({ pid, startId }: { readonly pid: number; readonly startId: string }) =>
@@ -54,6 +56,12 @@ export function createSimProver(options: SimProverOptions): SimProver {
       reaction: { socket: client.key, bytes, isConflict },
       holdsAnother: false,
     });
+    // Some libraries end at a 409.
+    const { conflictsMax } = body.life;
+    if (conflictsMax === undefined) return;
+    conflicts.set(body, (conflicts.get(body) ?? 0) + 1);
+    if (conflicts.get(body)! < conflictsMax) return;
+    clock.after(random.int(0, 20), () => machine.end(body, { code: 1, signal: null }));
   }
 
   /** Our poll goes out now; `onSeen` at each reaction. Returns whether somebody lost the poll to it. */
@@ -77,10 +85,12 @@ export function createSimProver(options: SimProverOptions): SimProver {
       if (body.life.kind !== 'innocent') continue;
       // What passes our own poll on.
       if (body.reacts) tell(body, rttMs, CONFLICT_BYTES, true);
-      else if (!coincided.has(body) && random.chance(0.3)) {
-        coincided.add(body);
-        // Something else comes in just then: once as long as a 409 is for one whose token is not seen, else of another length.
-        tell(body, rttMs, CONFLICT_BYTES + 50 + (body.pid % 7), !body.env.holdsToken);
+      else if (random.chance(0.3)) {
+        const before = coincidences.get(body) ?? 0;
+        coincidences.set(body, before + 1);
+        // Something else comes in just then: as long as a 409 is now and then, but never the same twice.
+        const isConflict = !body.env.holdsToken && before < COINCIDENCES_MAX;
+        tell(body, rttMs, isConflict ? CONFLICT_BYTES - 30 + 20 * before : 1_000 + 20 * before, isConflict);
       }
     }
     return pollers.length > 0;

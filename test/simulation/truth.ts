@@ -38,6 +38,8 @@ export interface Book {
   /** When a worker of this run polled for the first time. */
   polledMs: number | null;
   blinded: boolean;
+  /** Start ids of the strays that it stopped last. */
+  lastStop: ReadonlySet<string>;
   /** The next worker is the first, since the start or in a term. */
   isFirst: boolean;
   sweepsFirst: boolean;
@@ -96,11 +98,13 @@ export function mayStay(body: Body): boolean {
 }
 
 /** A life that has to be left alone: the third of its program within a minute, or the second by the same parent. */
-export function comesBack(life: Life, book: Book, nowMs: number): boolean {
+export function comesBack(life: Life, book: Book, nowMs: number, living: readonly Body[]): boolean {
+  // What has survived was not ended.
+  const alive = new Set(living.map((body) => body.life));
   let lives = 0;
   let endMs = Number.NEGATIVE_INFINITY;
   for (const [it, atMs] of book.stopped) {
-    if (it.program !== life.program || book.remains.has(it)) continue;
+    if (it.program !== life.program || book.remains.has(it) || alive.has(it)) continue;
     if (atMs >= life.bornMs || nowMs - atMs > COMEBACK_MS) continue;
     if (life.startedBy !== undefined && it.startedBy === life.startedBy) return true;
     // Copies that were stopped together are one life.
