@@ -101,6 +101,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     counts[name] = (counts[name] ?? 0) + 1;
   };
   const of = (sim: Sim) => books.get(sim)!;
+  const isGuilty = (book: Book, body: Body) =>
+    body.life.kind === 'stray' && (isDeclared(body) || isProven(body, book.pokes.get(body)));
   const isThere = (body: Body) => body.state !== 'Z' && machine.bodies.get(body.pid) === body;
   const show = (body: Body) =>
     `pid ${body.pid} (${body.argv.join(' ')}, ${body.life.kind} "${body.life.program}")`;
@@ -151,9 +153,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (mayStay(body) || life.bornMs > nowMs - boundMs()) continue;
       if (isLate && life.kind === 'worker' && life !== sim.worker()?.life && !body.orphan)
         fail(`a leftover of an earlier worker lives ${nowMs - book.spawnMs} ms after a spawn: ${show(body)}`);
-      const sinceMs = book.owed.get(life);
-      const isGuilty = isDeclared(body) || isProven(body, book.pokes.get(body));
-      if (isGuilty && sinceMs !== undefined && !body.orphan && nowMs - sinceMs > boundMs())
+      const sinceMs = book.owed.get(body);
+      if (sinceMs !== undefined && !body.orphan && nowMs - sinceMs > boundMs())
         fail(
           `a stray lives ${nowMs - sinceMs} ms after somebody reacted, neither gone nor named: ${show(body)}`,
         );
@@ -246,9 +247,9 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       }
       const { phase } = sim.loop.state;
       if (phase !== 'starting' && phase !== 'polling') return;
-      for (const { life } of machine.living())
-        if (book.guilty.has(life) && !book.named.has(life) && !book.owed.has(life))
-          book.owed.set(life, clock.now());
+      for (const it of machine.living())
+        if (isGuilty(book, it) && !book.named.has(it.life) && !book.owed.has(it))
+          book.owed.set(it, clock.now());
     },
     stopBegan(sim) {
       of(sim).stops += 1;
@@ -399,7 +400,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       const book = of(sim);
       for (const life of namesGuilty(text, book, machine)) {
         book.named.add(life);
-        book.owed.delete(life);
+        for (const body of book.owed.keys()) if (body.life === life) book.owed.delete(body);
       }
     },
     hasNamed: (sim, life) => of(sim).named.has(life),

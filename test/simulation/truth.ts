@@ -22,8 +22,8 @@ export interface Book {
   readonly inspected: Set<string>;
   /** Lives that it said it can't stop. */
   readonly named: Set<Life>;
-  /** Lives that have to be gone soon, or named: since when. */
-  readonly owed: Map<Life, number>;
+  /** Processes that have to be gone soon, or named: since when. */
+  readonly owed: Map<Body, number>;
   readonly restarts: Restarts;
   /** Reasons to end that came from outside. */
   readonly endings: Ending[];
