@@ -14,6 +14,8 @@ export interface Suspect {
   readonly startId: string;
   readonly command: string;
   readonly cwd: string | null;
+  /** Where its tree begins; what one that was there all the time has forked did not come back. */
+  readonly top?: { readonly pid: number; readonly startId: string };
   readonly grade: Grade;
   readonly respawner: Respawner | null;
   /** Who started its tree; null when that is gone. */
@@ -34,7 +36,15 @@ export interface StrayPolicy {
 export type Verdict<S extends Suspect> =
   | { readonly kind: 'free' }
   | { readonly kind: 'stop'; readonly strays: readonly S[] }
-  | { readonly kind: 'blocked'; readonly ending: Ending };
+  /** Some may not be stopped, each for one of `endings` (`ending` is the first); `others` may. */
+  | {
+      readonly kind: 'blocked';
+      readonly ending: Ending;
+      readonly endings: readonly Ending[];
+      readonly others: readonly S[];
+    };
+
+const LIVES_KEPT = 200;
 
 /** Two processes with this in common are lives of the same program. */
 function strayKey(stray: Pick<Suspect, 'command' | 'cwd'>): string {
@@ -48,14 +58,22 @@ function identityOf(stray: Pick<Suspect, 'pid' | 'startId'>): string {
 /** What to remember of strays that were stopped together: one life of each program, however many processes it had. */
 export function livesOf(
   stopped: readonly Suspect[],
-  seen: readonly Pick<Suspect, 'pid' | 'startId'>[],
+  seen: Iterable<Pick<Suspect, 'pid' | 'startId'>>,
   atMs: number,
 ): StoppedStray[] {
-  const beside = new Set(seen.map(identityOf));
+  const beside = new Set([...seen].map(identityOf));
   return [...new Set(stopped.map(strayKey))].map((key) => {
-    const ppids = stopped.filter((stray) => strayKey(stray) === key).map((stray) => stray.parent?.pid ?? 0);
-    return { key, ppids, atMs, beside };
+    const same = stopped.filter((stray) => strayKey(stray) === key);
+    const ppids = same.map((stray) => stray.parent?.pid ?? 0);
+    return { key, ppids, atMs, processes: new Set(same.map(identityOf)), beside };
   });
+}
+
+/** Adds lives that were ended now. A process ends once: one that is stopped again had not ended before. */
+export function remember(before: readonly StoppedStray[], now: readonly StoppedStray[]): StoppedStray[] {
+  const again = (it: StoppedStray) =>
+    now.some(({ processes }) => [...processes].some((one) => it.processes.has(one)));
+  return [...before.filter((it) => !again(it)), ...now].slice(-LIVES_KEPT);
 }
 
 export function judge<S extends Suspect>(
@@ -68,38 +86,56 @@ export function judge<S extends Suspect>(
   if (incumbent) {
     const { pid, command, supervisor } = incumbent;
     const reason = `another supervisor on this machine runs this bot: pid ${supervisor?.pid}, with its worker pid ${pid} (${command}). It does not share the lock with this run (another network namespace, container or user), and is not fought. Stop it there: kill ${supervisor?.pid}`;
-    return { kind: 'blocked', ending: { code: 75, reason } };
+    return blocked([{ code: 75, reason }], []);
   }
   const guilty = strays.filter(({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared');
   if (guilty.length === 0) return { kind: 'free' };
+  const endings: Ending[] = [];
+  const others: S[] = [];
   for (const stray of guilty) {
-    const { respawner } = stray;
-    if (respawner) {
-      const reason = `a stray poller (pid ${stray.pid}: ${stray.command}) is kept alive by ${respawner.kind} (${respawner.name}), which would bring it back. Stop it there: ${respawner.stopCommand}`;
-      return { kind: 'blocked', ending: { code: 75, reason } };
-    }
-    if (stray.silences.length > 0 && !policy.silencesOthers) {
-      const reason = `a stray poller (pid ${stray.pid}: ${stray.command}) polls ${silenceWords(stray.silences)} as well, which would fall silent with it. To stop it all the same: singlepoll start --takeover, or singlepoll reset`;
-      return { kind: 'blocked', ending: { code: 75, reason } };
-    }
-    // An own leftover has no other starter than a supervisor, and that one is dead: we hold its lock.
-    if (
-      stray.grade !== 'own' &&
-      comesBack(
-        { key: strayKey(stray), ppid: stray.parent?.pid ?? 0, identity: identityOf(stray) },
-        stopped,
-        nowMs,
-      )
-    ) {
-      const by = stray.parent
-        ? `started again by pid ${stray.parent.pid} (${stray.parent.command})`
-        : 'something starts it again';
-      const cure = stray.parent ? cureOf(stray.parent) : 'Find what starts it: singlepoll who';
-      const reason = `a stray poller comes back after it was stopped (pid ${stray.pid}: ${stray.command}): ${by}. ${cure}`;
-      return { kind: 'blocked', ending: { code: 75, reason } };
-    }
+    const reason = whyNot(stray, stopped, nowMs, policy);
+    if (reason === null) others.push(stray);
+    else endings.push({ code: 75, reason });
   }
-  return { kind: 'stop', strays: guilty };
+  return endings.length > 0 ? blocked(endings, others) : { kind: 'stop', strays: guilty };
+}
+
+function blocked<S extends Suspect>(endings: readonly Ending[], others: readonly S[]): Verdict<S> {
+  return { kind: 'blocked', ending: endings[0]!, endings, others };
+}
+
+/** Why a stray is not stopped although there is proof against it; null: nothing speaks against it. */
+function whyNot(
+  stray: Suspect,
+  stopped: readonly StoppedStray[],
+  nowMs: number,
+  policy: StrayPolicy,
+): string | null {
+  const { respawner } = stray;
+  if (respawner)
+    return `a stray poller (pid ${stray.pid}: ${stray.command}) is kept alive by ${respawner.kind} (${respawner.name}), which would bring it back. Stop it there: ${respawner.stopCommand}`;
+  if (stray.silences.length > 0 && !policy.silencesOthers)
+    return `a stray poller (pid ${stray.pid}: ${stray.command}) polls ${silenceWords(stray.silences)} as well, which would fall silent with it. To stop it all the same: singlepoll start --takeover, or singlepoll reset`;
+  // An own leftover has no other starter than a supervisor, and that one is dead: we hold its lock.
+  if (
+    stray.grade === 'own' ||
+    !comesBack(
+      {
+        key: strayKey(stray),
+        ppid: stray.parent?.pid ?? 0,
+        identity: identityOf(stray),
+        top: identityOf(stray.top ?? stray),
+      },
+      stopped,
+      nowMs,
+    )
+  )
+    return null;
+  const by = stray.parent
+    ? `started again by pid ${stray.parent.pid} (${stray.parent.command})`
+    : 'something starts it again';
+  const cure = stray.parent ? cureOf(stray.parent) : 'Find what starts it: singlepoll who';
+  return `a stray poller comes back after it was stopped (pid ${stray.pid}: ${stray.command}): ${by}. ${cure}`;
 }
 
 /** `bot 42`, `bots 42 and 43`. */

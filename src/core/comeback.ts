@@ -10,6 +10,8 @@ export interface StoppedStray {
   /** Who had started it; several where several copies were stopped together. */
   readonly ppids: readonly number[];
   readonly atMs: number;
+  /** Identities of its processes that were stopped. */
+  readonly processes: ReadonlySet<string>;
   /** Identities of those seen at the same time: copies of it that were there already did not come back. */
   readonly beside: ReadonlySet<string>;
 }
@@ -24,12 +26,16 @@ const LIVES_MAX = 2;
  * parent did it twice, else at the third life within a minute.
  */
 export function comesBack(
-  stray: { readonly key: string; readonly ppid: number; readonly identity: string },
+  stray: { readonly key: string; readonly ppid: number; readonly identity: string; readonly top: string },
   stopped: readonly StoppedStray[],
   nowMs: number,
 ): boolean {
   const lives = stopped.filter(
-    (it) => it.key === stray.key && nowMs - it.atMs < COMEBACK_WINDOW_MS && !it.beside.has(stray.identity),
+    (it) =>
+      it.key === stray.key &&
+      nowMs - it.atMs < COMEBACK_WINDOW_MS &&
+      !it.beside.has(stray.identity) &&
+      !it.beside.has(stray.top),
   );
   return lives.length >= LIVES_MAX || (stray.ppid > 1 && lives.some((it) => it.ppids.includes(stray.ppid)));
 }

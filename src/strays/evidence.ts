@@ -29,6 +29,8 @@ type Entry = { readonly poke: number; reaction: Reaction };
 
 interface Account {
   readonly owner: Owner;
+  /** Of a parent: which of its children reacted. */
+  readonly children: Set<string>;
   readonly entries: Entry[];
   holdsAnother: boolean;
 }
@@ -53,7 +55,10 @@ export function createLedger(): Ledger {
     poke: number,
     { client, reaction, holdsAnother }: Seen,
   ): void {
-    const account = book.get(key) ?? { owner, entries: [], holdsAnother: false };
+    const account = book.get(key) ?? {
+      ...{ owner, children: new Set<string>(), entries: [], holdsAnother: false },
+    };
+    if (book === parents) account.children.add(nameOf(client.owner!));
     if (book.size > ACCOUNTS_MAX) book.clear();
     book.set(key, account);
     account.holdsAnother ||= holdsAnother;
@@ -83,25 +88,28 @@ export function createLedger(): Ledger {
     evidence(isAlive) {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
+      const byChildren = new Set<number>();
       const put = ({ entries, ...rest }: Account, owner = rest.owner) => {
         const strength = strengthOf(entries);
         if (strength === null || reactions.get(owner.pid) === 'twice') return;
         reactions.set(owner.pid, strength);
         if (rest.holdsAnother) holdsAnother.add(owner.pid);
       };
-      for (const account of accounts.values()) {
-        if (isAlive(account.owner)) put(account);
-        else {
-          const parent = account.owner.parent && parents.get(nameOf(account.owner.parent));
-          if (parent && isAlive(parent.owner)) put(parent);
-        }
+      for (const account of accounts.values()) if (isAlive(account.owner)) put(account);
+      for (const { owner } of accounts.values()) {
+        const parent = owner.parent && !isAlive(owner) && parents.get(nameOf(owner.parent));
+        // Whoever has started one poller does not poll because that one did, and has ended.
+        if (!parent || parent.children.size < 2 || !isAlive(parent.owner)) continue;
+        if (reactions.has(parent.owner.pid)) continue;
+        put(parent);
+        byChildren.add(parent.owner.pid);
       }
       const living = connected.filter(isAlive);
       for (const owner of living) {
         const program = owner.program === null ? undefined : programs.get(owner.program);
         if (program) put(program, owner);
       }
-      return { connected: new Set(living.map(({ pid }) => pid)), reactions, holdsAnother };
+      return { connected: new Set(living.map(({ pid }) => pid)), reactions, holdsAnother, byChildren };
     },
     isOpen: (isAlive) =>
       [...accounts.values()].some(({ owner, entries }) => isAlive(owner) && strengthOf(entries) !== 'twice'),

@@ -27,6 +27,8 @@ export interface Stray {
   readonly grade: Grade;
   readonly proof: readonly string[];
   readonly respawner: Respawner | null;
+  /** Where its tree begins: itself, or what exists only to run it. */
+  readonly top?: Target;
   /** Who started the top of its tree: the one to ask when it comes back. Null where that is gone or pid 1. */
   readonly parent: { readonly pid: number; readonly command: string } | null;
   /** Other bots that it polls as well, as far as its tokens can be read: they fall silent with it. */
@@ -50,6 +52,8 @@ export interface Survey {
     readonly hidden: boolean;
   };
   readonly tookMs: number;
+  /** Who ran the same commands in the same folders then, proven or not. */
+  readonly copiesOf?: (strays: readonly Stray[]) => readonly Target[];
 }
 
 /** Names the process manager that would bring a stray back, or null; `unseen`: not found out in time. */
@@ -59,6 +63,7 @@ export type RespawnerFinder = (
   snapshot: Snapshot,
 ) => Respawner | null | 'unseen' | Promise<Respawner | null | 'unseen'>;
 
+/** Read once the processes are listed, so that getters may tell what is true then: a pid may have gone to somebody else meanwhile. */
 export interface LookOptions {
   /** The worker that lives now; null between two workers. */
   readonly worker?: Place['worker'];
@@ -114,6 +119,7 @@ interface Seen {
   readonly place: Place;
   readonly around: Surroundings;
   readonly graded: readonly Graded[];
+  readonly evidence: Evidence;
 }
 
 /** What a finder sees and acts with; the simulation puts its own in. */
@@ -194,8 +200,9 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
   function see(snapshot: Snapshot, look: LookOptions): Seen {
     const { place, around } = stand(snapshot, look);
     const leftovers = leftoversIn(snapshot, place, around, look.former ?? null);
-    const facts = { ...place, uid, leftovers, ...(look.evidence ?? NO_EVIDENCE) };
-    return { snapshot, place, around, graded: survey(snapshot, facts, around) };
+    const evidence = look.evidence ?? NO_EVIDENCE;
+    const graded = survey(snapshot, { ...place, uid, leftovers, ...evidence }, around);
+    return { snapshot, place, around, graded, evidence };
   }
 
   /** What earlier workers have left behind, whatever it carries: their sessions, and those that were seen in their trees. */
@@ -237,7 +244,6 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
     seen: Seen,
     startedAt: (startId: string) => string | null,
     respawner: Respawner | null,
-    look: LookOptions,
   ): Stray {
     const { proc } = one;
     const top = one.grade === 'hint' ? proc : treeTop(seen.snapshot, proc, seen.place, seen.around);
@@ -246,18 +252,16 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       pid: proc.pid,
       startId: proc.startId,
       user: plain(userName(proc.uid), 40),
-      command: plainCommand(proc.argv.length > 0 ? proc.argv : [proc.comm]),
+      command: commandOf(proc),
       cwd: proc.cwd === null ? null : plain(proc.cwd),
       startedAt: startedAt(proc.startId),
       grade: one.grade,
       proof: one.proof.map((text) => plain(text)),
       respawner,
-      parent:
-        parent && parent.pid > 1
-          ? { pid: parent.pid, command: plainCommand(parent.argv.length > 0 ? parent.argv : [parent.comm]) }
-          : null,
+      top: { pid: top.pid, startId: top.startId },
+      parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
       holdsToken: holdsToken(proc) && (proc.otherBots ?? []).length === 0,
-      silences: look.evidence?.holdsAnother?.has(proc.pid) ? (proc.otherBots ?? []) : [],
+      silences: seen.evidence.holdsAnother?.has(proc.pid) ? (proc.otherBots ?? []) : [],
       supervisor: one.supervisor === null ? null : { pid: one.supervisor },
     };
     // Planned only when somebody asks: in the look before a respawn nobody does.
@@ -273,6 +277,12 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       strays,
       uninspectable: { count, stuck, unmatched, users, hidden },
       tookMs: hands.nowMs() - startedMs,
+      copiesOf(originals) {
+        const keys = new Set(originals.map(({ command, cwd }) => `${cwd}\n${command}`));
+        return [...seen.snapshot.procs.values()].filter((proc) =>
+          keys.has(`${proc.cwd === null ? null : plain(proc.cwd)}\n${commandOf(proc)}`),
+        );
+      },
     };
   }
 
@@ -319,7 +329,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
           const found = await findRespawner(top, one.proc, snapshot);
           if (found !== 'unseen') respawner = found;
         }
-        strays.push(toStray(one, seen, startedAt, respawner, look));
+        strays.push(toStray(one, seen, startedAt, respawner));
       }
       return report(seen, strays, startedMs);
     },
@@ -327,7 +337,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       const startedMs = hands.nowMs();
       const seen = see(processes.quick(), look);
       const startedAt = startClock();
-      const strays = seen.graded.map((one) => toStray(one, seen, startedAt, null, look));
+      const strays = seen.graded.map((one) => toStray(one, seen, startedAt, null));
       return report(seen, strays, startedMs);
     },
     planOf(stray) {
@@ -359,6 +369,10 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       return { ...result, gone: strays.filter((stray) => !left.includes(stray)), left };
     },
   };
+}
+
+function commandOf({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): string {
+  return plainCommand(argv.length > 0 ? argv : [comm]);
 }
 
 /** A process for certain, where a pid may be reused. */

@@ -16,6 +16,8 @@ export interface Evidence {
   readonly reactions: ReadonlyMap<number, 'once' | 'twice'>;
   /** Those of `reactions` that hold a second request at the API root: they may poll a second bot. */
   readonly holdsAnother?: ReadonlySet<number>;
+  /** Those of `reactions` whose children reacted, one after another, each of which has ended. */
+  readonly byChildren?: ReadonlySet<number>;
 }
 
 export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map() };
@@ -100,12 +102,15 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   if (proc.state === 'Z' || proc.state === 'X' || isUntouchable(proc, facts, around)) return null;
   const carried = proc.env?.bot ?? null;
   const holds = holdsToken(proc);
-  const reaction = facts.reactions.get(proc.pid);
+  const seen = facts.reactions.get(proc.pid);
   const match = proc.match ?? null;
   const isLeft = carried === null && facts.leftovers.has(proc.pid);
-  if (carried === null && !holds && !reaction && !match && !isLeft) return null;
+  if (carried === null && !holds && !seen && !match && !isLeft) return null;
   const kind = bystander(readProgram(proc.argv, proc.comm), proc.comm);
   if (kind === 'singlepoll') return null;
+  const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
+  // A script of the shell polls with one curl after another. Any other program that starts pollers is not one for that.
+  const reaction = isScript || !facts.byChildren?.has(proc.pid) ? seen : undefined;
 
   const others = proc.otherBots ?? [];
   const supervisor = around.supervised.get(proc.pid) ?? null;
@@ -125,7 +130,7 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
       ? result(level, ...proof)
       : { ...result('likely', ...proof, `belongs to the supervisor with pid ${supervisor}`), supervisor };
 
-  const isTool = kind !== null && kind !== 'proxy' && !(kind === 'shell' && !isInteractiveShell(proc.argv));
+  const isTool = kind !== null && kind !== 'proxy' && !isScript;
   if (carried === facts.botId || isLeft) {
     const mark = isLeft ? 'left behind by an earlier worker' : 'SINGLEPOLL_BOT in environment';
     if (proc.env?.deploy)
@@ -138,8 +143,6 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     if (polls && kind === null) return { ...result('likely', ...proof), supervisor };
     return holds && facts.connected.has(proc.pid) ? result('hint', ...proof) : null;
   }
-  // A script of the shell that asks with one curl after another is known by what these do.
-  const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
   if (kind !== null && !(isScript && polls))
     return holds || reaction ? result('hint', ...traces, `but a ${kind}`) : null;
   if (polls) return guilty('proven', ...traces, REACTED);

@@ -2,7 +2,7 @@
  * Looks for strays, stops those that the proof allows, never fights what starts them again. Before the first worker it asks who
  * polls; while the worker runs it acts on what the polls have shown. Answers with the reason to end, or null: the way is free.
  */
-import { judge, livesOf, type Suspect, silenceWords } from '../core/clearance.ts';
+import { judge, livesOf, remember, type Suspect, silenceWords } from '../core/clearance.ts';
 import type { StoppedStray } from '../core/comeback.ts';
 import type { StrayEntry } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
@@ -13,7 +13,7 @@ import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
-import { isStopped } from '../strays/grade.ts';
+import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
 import type { Prover } from '../strays/prover.ts';
 
 export interface SweeperOptions {
@@ -83,21 +83,25 @@ const MEMBER_LINES_MAX = 6;
 
 export function createSweeper(options: SweeperOptions): Sweeper {
   const { finder, prover, report, dryRun, signal, nowMs = () => performance.now() } = options;
-  const stopped: StoppedStray[] = [];
+  let stopped: readonly StoppedStray[] = [];
   const told = new Set<string>();
   const endings = new Set<string>();
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
   let clearing: Promise<unknown> = Promise.resolve();
-  let isClearing = false;
 
+  /** Getters: whose a pid is has to be known for the moment in which the processes are listed. */
   function lookOptions(abandoned: AbortSignal): LookOptions {
-    const evidence = prover?.evidence();
-    const worker = options.worker();
     return {
-      worker,
-      former: worker ? null : (options.former?.() ?? null),
+      get worker() {
+        return options.worker();
+      },
+      get former() {
+        return options.worker() ? null : (options.former?.() ?? null);
+      },
+      get evidence() {
+        return prover?.evidence() ?? NO_EVIDENCE;
+      },
       signal: AbortSignal.any([signal, abandoned]),
-      ...(evidence ? { evidence } : {}),
     };
   }
 
@@ -109,26 +113,20 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   /** Never two at once. */
   function inTurn<T>(act: () => Promise<T>): Promise<T> {
-    const mine = clearing.then(() => {
-      isClearing = true;
-      return act();
-    });
-    clearing = mine
-      .then(
-        () => {},
-        () => {},
-      )
-      .then(() => {
-        isClearing = false;
-      });
+    const mine = clearing.then(act);
+    clearing = mine.catch(() => {});
     return mine;
   }
 
-  /** Stops what may be stopped, until a look shows nobody. Aborted, it ends without a verdict and without a further signal. */
+  /**
+   * Stops what may be stopped, until a look shows nobody. Aborted, it ends without a verdict and without a further signal.
+   * `goesOn`: a worker runs, and may go on beside one that can't be stopped.
+   */
   async function clear(
     survey: Survey,
     abandoned: AbortSignal,
     among: (stray: Stray) => boolean = () => true,
+    goesOn = false,
   ): Promise<Ending | null> {
     let current = survey;
     for (let round = 0; round < ROUNDS_MAX; round++) {
@@ -136,9 +134,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       tellOfDoubtful(current);
       const suspects = current.strays.filter(among).map(toSuspect);
       const verdict = judge(suspects, stopped, nowMs(), options);
-      if (verdict.kind === 'blocked') return tellEnding(verdict.ending);
       if (verdict.kind === 'free') return null;
-      const { strays } = verdict;
+      // Beside a worker that may go on, one that can't be stopped does not shield the others.
+      const strays = verdict.kind === 'stop' ? verdict.strays : goesOn ? verdict.others : [];
+      if (verdict.kind === 'blocked') {
+        for (const ending of goesOn ? verdict.endings : [verdict.ending]) tellEnding(ending);
+        if (strays.length === 0) return verdict.ending;
+      }
       if (dryRun) {
         tellPlan(strays.map(({ stray }) => stray));
         return null;
@@ -174,16 +176,17 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       ...lookOptions(abandoned),
       stopTimeoutMs: options.stopTimeoutMs,
     });
-    if (signal.aborted || abandoned.aborted) return null;
-    if (result.targets.length === 0) {
+    const isGivenUp = signal.aborted || abandoned.aborted;
+    if (result.targets.length === 0 && !isGivenUp) {
       // Not a life that was ended here: should it come again, that is the first time.
       report.line('stray', 'gone already, by itself', 'good');
       return null;
     }
-    // What survived has not ended: seen again it has not come back.
-    const ended = suspects.filter(({ stray }) => result.gone.includes(stray));
-    stopped.push(...livesOf(ended, seen.strays, atMs));
-    if (stopped.length > 200) stopped.splice(0, stopped.length - 200);
+    // What survived has not ended: seen again it has not come back. What was asked to end and left alone then may have.
+    const ended = suspects.filter(({ stray }) => isGivenUp || result.gone.includes(stray));
+    const copies = seen.copiesOf?.(ended.map(({ stray }) => stray)) ?? [];
+    stopped = remember(stopped, livesOf(ended, [...seen.strays, ...copies], atMs));
+    if (isGivenUp) return null;
     const ending = concludeStop(result);
     if (!ending) options.onStopped?.(strays.map(toEntry));
     return ending;
@@ -215,9 +218,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   async function ask(
     by: Pick<Prover, 'experiment' | 'evidence' | 'unseen'>,
     before: Survey,
+    untilMs: number,
     abandoned: AbortSignal,
   ): Promise<FirstSweep> {
-    const untilMs = nowMs() + ASK_FOR_MS;
     let survey = before;
     let disturbed = false;
     while (!abandoned.aborted && nowMs() < untilMs) {
@@ -232,7 +235,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         },
         async isEnough() {
           survey = await look(abandoned);
-          return survey.strays.some(({ grade, supervisor }) => isStopped(grade) || supervisor);
+          return survey.strays.some(isInTheWay);
         },
         onLate: () => options.onLate?.(),
       });
@@ -338,6 +341,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   const isOwn = ({ grade }: Stray) => grade === 'own';
+  const isInTheWay = ({ grade, supervisor }: Stray) =>
+    isStopped(grade) || (!options.leased && supervisor != null);
 
   return {
     hasSaid: (reason) => endings.has(reason),
@@ -348,22 +353,30 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         const { survey: before, isAlone } = await peeked;
         const ending = await clear(before, abandoned);
         if (ending || abandoned.aborted) return { ending, disturbed: false };
-        const result =
-          prover === null || isAlone
-            ? { ending: null, disturbed: false }
-            : await ask(prover, before, abandoned);
-        if (!result.ending && !signal.aborted && !abandoned.aborted)
-          tellResult(result.disturbed ? await look(abandoned) : before);
-        return result;
+        const isQuiet = isAlone && !before.strays.some(isInTheWay);
+        const untilMs = nowMs() + ASK_FOR_MS;
+        for (let disturbed = false; ; ) {
+          const asked = prover && !isAlone ? await ask(prover, before, untilMs, abandoned) : null;
+          disturbed ||= asked?.disturbed === true;
+          if (asked?.ending || signal.aborted || abandoned.aborted)
+            return { ending: asked?.ending ?? null, disturbed };
+          // Who has come or reacted meanwhile has not been stopped yet.
+          const last = isQuiet ? before : await look(abandoned);
+          if (dryRun || !last.strays.some(isInTheWay)) {
+            tellResult(last);
+            return { ending: null, disturbed };
+          }
+          const late = await clear(last, abandoned);
+          if (late || signal.aborted || abandoned.aborted) return { ending: late, disturbed };
+        }
       }),
     quick(abandoned) {
       if (signal.aborted || abandoned.aborted) return null;
-      if (isClearing) return clearing.then(() => this.quick(abandoned));
       const survey = finder.quickLook(lookOptions(abandoned));
       if (!survey.strays.some(isOwn)) return null;
       return inTurn(async () => await clear(survey, abandoned, isOwn));
     },
-    again: (abandoned) => inTurn(async () => await clear(await look(abandoned), abandoned)),
+    again: (abandoned) => inTurn(async () => await clear(await look(abandoned), abandoned, () => true, true)),
     async leftovers(abandoned) {
       await inTurn(async () => await clear(await look(abandoned), abandoned, isOwn));
     },
@@ -378,6 +391,7 @@ function toSuspect(stray: Stray): StraySuspect {
   const { pid, startId, command, cwd, grade, respawner, parent, supervisor, silences } = stray;
   return {
     ...{ pid, startId, command, cwd, grade, respawner, parent, stray },
+    top: stray.top ?? { pid, startId },
     supervisor: supervisor ?? null,
     silences: silences ?? [],
   };

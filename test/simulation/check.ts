@@ -4,10 +4,19 @@
  */
 import type { Ending } from '../../src/core/supervisor.ts';
 import type { Clock } from './clock.ts';
-import type { Body, Ended, Machine } from './machine.ts';
+import type { Body, Ended, Life, Machine } from './machine.ts';
 import { createRestarts } from './restarts.ts';
 import type { Sim, Timing } from './sim.ts';
-import { type Book, comesBack, mayStay, provable, wrongExit } from './truth.ts';
+import {
+  type Book,
+  comesBack,
+  isDeclared,
+  isNewcomer,
+  isProven,
+  mayStay,
+  namesGuilty,
+  wrongExit,
+} from './truth.ts';
 
 export interface Checker {
   readonly violations: readonly string[];
@@ -15,11 +24,24 @@ export interface Checker {
   /** `phase × event` → how often. */
   readonly cells: ReadonlyMap<string, number>;
   began(sim: Sim): void;
-  looked(sim: Sim, stoppable: ReadonlySet<number>): void;
+  /** Details of these processes (their start ids) are known to it from now on. */
+  inspected(sim: Sim, startIds: ReadonlySet<string>): void;
+  /** A look that began at `atMs` has shown these (their start ids) as ones to stop. */
+  looked(sim: Sim, what: 'all' | 'stat lines', stoppable: ReadonlySet<string>, atMs: number): void;
+  /** It is about to ask getUpdates, where somebody is connected. */
+  asked(sim: Sim): void;
+  /** It can't see who takes the poll away from it. */
+  blinded(sim: Sim): void;
+  /** This process received something when we polled. */
+  reacted(sim: Sim, body: Body, poke: number, isConflict: boolean): void;
+  stopBegan(sim: Sim): void;
+  /** Of these, by their start ids. */
+  stopEnded(sim: Sim, startIds: ReadonlySet<string>): void;
   signalled(sim: Sim, by: 'sweep' | 'tree', body: Body, signal: string): void;
-  sweepBegan(sim: Sim): void;
+  sweepBegan(sim: Sim, first: boolean): void;
   sweepEnded(sim: Sim): void;
   spawning(sim: Sim, spawn: number): void;
+  spawned(sim: Sim, leader: Body): void;
   stillborn(sim: Sim): void;
   polled(sim: Sim, spawn: number): void;
   exitHeard(
@@ -35,8 +57,13 @@ export interface Checker {
   /** Null: asked for, and still ours. */
   unleased(sim: Sim, killByMs: number | null): void;
   released(sim: Sim): void;
-  /** A reason to end, from outside or from the look while running. */
-  blocked(sim: Sim, ending: Ending, from: 'outside' | 'look'): void;
+  /** A reason to end that came from outside. */
+  blocked(sim: Sim, ending: Ending): void;
+  /** A local rival was named that can't be stopped; whether this run gives way to it. */
+  rivalNamed(sim: Sim, ending: Ending, yields: boolean): void;
+  /** It told the user this. */
+  said(sim: Sim, text: string): void;
+  hasNamed(sim: Sim, life: Life): boolean;
   exited(sim: Sim, code: number, reason: string, clean: boolean): void;
   stepped(sim: Sim, cell: string): void;
   broken(sim: Sim, error: unknown): void;
@@ -48,8 +75,16 @@ export interface Checker {
 /** From SIGKILL to giving up, as in strays/stop and strays/finder. */
 const KILL_WAIT_MS = 5_000;
 const SLACK_MS = 1_000;
-/** A look is fresh enough to spawn after it. */
+/** A look is fresh enough to spawn after it; before the first worker the webhook is looked at once more. */
 const FRESH_MS = 500;
+const FIRST_FRESH_MS = 2_100;
+/** How long others than our own leftovers may hold up a respawn: a webhook, a look that is given up. */
+const RESPAWN_MS = 700;
+const RESPAWN_WITH_LEASE_MS = 4_000;
+/** From a reaction to the first signal because of it. */
+const ACT_MS = 2_000;
+/** Who reacts is asked for this long before the first worker. */
+const ASK_MS = 9_800;
 /** From the kill of a worker whose lease is lost to the end of the last of its children. */
 const UNLEASED_MS = 300;
 
@@ -66,24 +101,64 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     counts[name] = (counts[name] ?? 0) + 1;
   };
   const of = (sim: Sim) => books.get(sim)!;
+  const isGuilty = (book: Book, body: Body) =>
+    body.life.kind === 'stray' && (isDeclared(body) || isProven(body, book.pokes.get(body)));
+  const isThere = (body: Body) => body.state !== 'Z' && machine.bodies.get(body.pid) === body;
   const show = (body: Body) =>
     `pid ${body.pid} (${body.argv.join(' ')}, ${body.life.kind} "${body.life.program}")`;
+
+  const boundMs = () => 3 * timing.stopTimeoutMs + (machine.saw.survivor ? 3 * KILL_WAIT_MS : 0) + 3_000;
 
   /** By the sweep; the worker's own stop has its own rules. */
   function sweepSignalled(sim: Sim, body: Body, signal: string): void {
     const book = of(sim);
     const { life } = body;
+    const { phase } = sim.loop.state;
+    const isRunning = phase === 'starting' || phase === 'polling';
+    if (phase !== 'sweeping' && !isRunning) fail(`the sweep sends ${signal} to ${show(body)} while ${phase}`);
     if (life.kind === 'worker') {
+      book.stoppedOwn = true;
       if (sim.worker()?.life === life) fail(`the sweep sends ${signal} to the present worker: ${show(body)}`);
       return;
     }
-    if (life.provenMs === null) fail(`${signal} without proof to ${show(body)}`);
+    if (!book.guilty.has(life)) fail(`${signal} without proof to ${show(body)}`);
+    if (phase === 'sweeping' && !book.sweepsFirst)
+      fail(`a respawn waits for a stray: ${signal} to ${show(body)}`);
+    if (isRunning && clock.now() - book.reactedMs > ACT_MS + boundMs())
+      fail(`${signal} beside the worker, and nobody has reacted: ${show(body)}`);
     if (life.managed) fail(`${signal} to a stray that a manager keeps alive: ${show(body)}`);
     if (book.stopped.has(life)) return;
-    if (comesBack(life, book, clock.now())) fail(`a stray that comes back is fought: ${show(body)}`);
+    if (comesBack(life, book, clock.now(), machine.living()))
+      fail(`a stray that comes back is fought: ${show(body)}`);
     book.stopped.set(life, clock.now());
     if (body.orphan) book.remains.add(life);
     count('strays stopped');
+    if (isRunning) count('strays stopped beside a worker');
+  }
+
+  /** Of our own, and nobody else's to stop: does the supervisor know what it needs to see it? */
+  function showsInStatLines(book: Book, { startId, sid, pgid }: Body): boolean {
+    return book.inspected.has(startId) || sid === book.leaderPid || pgid === book.leaderPid;
+  }
+
+  /** While a worker runs: what an earlier one has left goes soon, and so does whoever was seen to poll. */
+  function besideTheWorker(sim: Sim, book: Book): void {
+    const { phase } = sim.loop.state;
+    if ((phase !== 'starting' && phase !== 'polling') || !sim.worker()) return;
+    const nowMs = clock.now();
+    const isLate = nowMs - book.spawnMs > boundMs();
+    if (!isLate && book.owed.size === 0) return;
+    for (const body of machine.living()) {
+      const { life } = body;
+      if (mayStay(body) || life.bornMs > nowMs - boundMs()) continue;
+      if (isLate && life.kind === 'worker' && life !== sim.worker()?.life && !body.orphan)
+        fail(`a leftover of an earlier worker lives ${nowMs - book.spawnMs} ms after a spawn: ${show(body)}`);
+      const sinceMs = book.owed.get(body);
+      if (sinceMs !== undefined && !body.orphan && nowMs - sinceMs > boundMs())
+        fail(
+          `a stray lives ${nowMs - sinceMs} ms after somebody reacted, neither gone nor named: ${show(body)}`,
+        );
+    }
   }
 
   return {
@@ -98,6 +173,24 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         remains: new Set(),
         seen: new Set(),
         shown: new Set(),
+        guilty: new Map(),
+        pokes: new Map(),
+        inspected: new Set(),
+        named: new Set(),
+        owed: new Map(),
+        leaderPid: 0,
+        spawnMs: 0,
+        reactedMs: Number.NEGATIVE_INFINITY,
+        askedMs: Number.NEGATIVE_INFINITY,
+        convictedMs: Number.NEGATIVE_INFINITY,
+        stoppedMs: Number.NEGATIVE_INFINITY,
+        polledMs: null,
+        blinded: false,
+        lastStop: new Set(),
+        isFirst: true,
+        sweepsFirst: true,
+        stoppedOwn: false,
+        stops: 0,
         restarts: createRestarts(timing.policy),
         endings: [],
         lookMs: Number.NEGATIVE_INFINITY,
@@ -111,23 +204,61 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         exitMs: null,
       });
     },
-    looked(sim, stoppable) {
+    inspected(sim, startIds) {
+      for (const startId of startIds) of(sim).inspected.add(startId);
+    },
+    looked(sim, what, stoppable, atMs) {
       count('looks');
       const book = of(sim);
-      book.lookMs = clock.now();
-      for (const body of machine.living()) {
-        const proof = provable(body, machine);
-        if (proof) body.life.provenMs ??= clock.now();
-        if (stoppable.has(body.pid)) book.seen.add(body.life);
-        if (proof || stoppable.has(body.pid)) book.shown.add(body);
-      }
-      // Whoever runs the same program as a proven one, with our token, shares its verdict.
-      const strays = machine.living().filter(({ life }) => life.kind === 'stray');
-      const proven = new Set(
-        strays.filter(({ life }) => life.provenMs !== null).map((it) => it.life.program),
+      book.lookMs = atMs;
+      // Who has ended since was shown all the same.
+      const strays = [...machine.everybody()].filter(
+        (body) => body.life.kind === 'stray' && (stoppable.has(body.startId) || isThere(body)),
       );
-      for (const { pid, env, life } of strays)
-        if (stoppable.has(pid) && env.holdsToken && proven.has(life.program)) life.provenMs ??= clock.now();
+      // Whoever runs the same program as a proven one, with our token, shares its verdict.
+      const proven = new Set([...book.guilty.keys()].map(({ program }) => program));
+      for (const body of strays) {
+        const { life, startId, env } = body;
+        const isShown = stoppable.has(startId);
+        if (isDeclared(body) || (isShown && env.holdsToken && proven.has(life.program)))
+          if (!book.guilty.has(life)) book.guilty.set(life, atMs);
+        if (isShown) book.seen.add(life);
+        if (what === 'stat lines') continue;
+        if (isShown || (isProven(body, book.pokes.get(body)) && book.guilty.get(life)! <= atMs))
+          book.shown.add(body);
+      }
+    },
+    asked(sim) {
+      of(sim).askedMs = clock.now();
+    },
+    blinded(sim) {
+      of(sim).blinded = true;
+    },
+    reacted(sim, body, poke, isConflict) {
+      const book = of(sim);
+      book.reactedMs = clock.now();
+      if (!isConflict || body.life.kind !== 'stray') return;
+      count('reactions');
+      const pokes = book.pokes.get(body) ?? new Set();
+      book.pokes.set(body, pokes.add(poke));
+      if (isProven(body, book.pokes.get(body)) && !book.guilty.has(body.life)) {
+        book.guilty.set(body.life, clock.now());
+        book.convictedMs = clock.now();
+      }
+      const { phase } = sim.loop.state;
+      if (phase !== 'starting' && phase !== 'polling') return;
+      for (const it of machine.living())
+        if (isGuilty(book, it) && !book.named.has(it.life) && !book.owed.has(it))
+          book.owed.set(it, clock.now());
+    },
+    stopBegan(sim) {
+      of(sim).stops += 1;
+      if (of(sim).stops > 1) fail('strays are stopped while strays are being stopped');
+    },
+    stopEnded(sim, startIds) {
+      of(sim).lastStop = startIds;
+      of(sim).stops -= 1;
+      of(sim).stoppedMs = clock.now();
     },
     signalled(sim, by, body, signal) {
       count(signal);
@@ -140,11 +271,16 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (life.run !== sim.run) fail(`the worker's stop sends ${signal} to ${show(body)}`);
       if (phase !== 'stopping') fail(`${signal} to ${show(body)} while ${phase}`);
     },
-    sweepBegan(sim) {
-      of(sim).sweepBeganMs = clock.now();
+    sweepBegan(sim, first) {
+      Object.assign(of(sim), { sweepBeganMs: clock.now(), sweepsFirst: first, stoppedOwn: false });
     },
     sweepEnded(sim) {
-      of(sim).sweptMs += clock.now() - of(sim).sweepBeganMs;
+      const book = of(sim);
+      const tookMs = clock.now() - book.sweepBeganMs;
+      book.sweptMs += tookMs;
+      const mostMs = timing.policy.lease ? RESPAWN_WITH_LEASE_MS : RESPAWN_MS;
+      if (!book.sweepsFirst && !book.stoppedOwn && tookMs > mostMs)
+        fail(`a respawn was held up for ${tookMs} ms, and not by a leftover of ours`);
     },
     spawning(sim, spawn) {
       count('spawns');
@@ -157,23 +293,42 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (spawn !== book.spawns + 1) fail(`spawn ${spawn} after spawn ${book.spawns}`);
       if (sim.worker()) fail('a spawn while a worker lives');
       if (timing.policy.lease && !(book.leased && sim.mayPoll())) fail('a spawn without the lease');
-      if (nowMs - book.lookMs > FRESH_MS) fail(`a spawn ${nowMs - book.lookMs} ms after the last look`);
+      const { isFirst } = book;
+      if (nowMs - book.lookMs > (isFirst ? FIRST_FRESH_MS : FRESH_MS))
+        fail(`a spawn ${nowMs - book.lookMs} ms after the last look`);
       for (const body of machine.living()) {
         const { life } = body;
-        if (life.kind === 'worker' && life.bornMs <= book.lookMs)
+        if (life.kind === 'worker' && life.bornMs <= book.lookMs && (isFirst || showsInStatLines(book, body)))
           fail(`a spawn while a leftover lives: ${show(body)}`);
-        if (life.kind === 'stray' && (book.shown.has(body) || (book.seen.has(life) && !body.orphan)))
-          fail(`a spawn while a stray lives that a look has shown: ${show(body)}`);
+        if (!isFirst || life.kind !== 'stray') continue;
+        if (book.shown.has(body) || (book.seen.has(life) && !body.orphan))
+          fail(`a first worker beside a stray that a look has shown: ${show(body)}`);
       }
+      if (
+        isFirst &&
+        book.stoppedMs > book.askedMs &&
+        book.convictedMs >= book.sweepBeganMs &&
+        book.stoppedMs - book.sweepBeganMs < ASK_MS
+      )
+        fail('a first worker, and after the last stop nobody was asked again');
+      if (isFirst) count('first spawns');
+      book.isFirst = false;
+      book.spawnMs = nowMs;
+      book.owed.clear();
       const wrong = book.restarts.spawned(nowMs, book.sweptMs);
       if (wrong) fail(`a spawn ${wrong}`);
       book.spawns = spawn;
+    },
+    spawned(sim, leader) {
+      of(sim).leaderPid = leader.pid;
     },
     stillborn(sim) {
       of(sim).restarts.stillborn();
     },
     polled(sim, spawn) {
-      if (of(sim).spawns === spawn) of(sim).restarts.polled();
+      const book = of(sim);
+      if (book.spawns !== spawn) return;
+      book.restarts.polled();
     },
     exitHeard(sim, spawn, end) {
       const book = of(sim);
@@ -204,6 +359,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       const book = of(sim);
       if (book.leased) fail('the lease is sought while it is held');
       book.leased = true;
+      book.isFirst = true;
       book.killByMs = null;
       book.restarts.leased();
     },
@@ -222,11 +378,32 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       const left = machine.living().filter(({ life }) => life.run === sim.run);
       for (const body of left) fail(`the lease is given back while ${show(body)} lives`);
     },
-    blocked(sim, ending, from) {
+    blocked(sim, ending) {
       const book = of(sim);
       book.restarts.asked(clock.now());
-      if (from === 'outside' && book.exitMs === null) book.endings.push(ending);
+      if (book.exitMs === null) book.endings.push(ending);
     },
+    rivalNamed(sim, ending, yields) {
+      count(yields ? 'yields' : 'insists');
+      const book = of(sim);
+      if (yields) book.restarts.asked(clock.now());
+      if (yields !== isNewcomer(timing, book, clock.now()))
+        fail(yields ? `an incumbent yields: ${ending.reason}` : `a newcomer insists: ${ending.reason}`);
+      if (namesGuilty(ending.reason, book, machine).length === 0)
+        fail(`gives way to nobody who polls: ${ending.reason}`);
+    },
+    said(sim, text) {
+      const { lastStop } = of(sim);
+      const left = /; verified$/.test(text) && machine.living().find((it) => lastStop.has(it.startId));
+      if (left) fail(`says "${text}", and ${show(left)} lives`);
+      if (!/may not be stopped|survived SIGKILL|is kept alive by|comes back after/.test(text)) return;
+      const book = of(sim);
+      for (const life of namesGuilty(text, book, machine)) {
+        book.named.add(life);
+        for (const body of book.owed.keys()) if (body.life === life) book.owed.delete(body);
+      }
+    },
+    hasNamed: (sim, life) => of(sim).named.has(life),
     exited(sim, code, reason, clean) {
       count(`exit ${code}`);
       const book = of(sim);
@@ -243,6 +420,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     stepped(sim, cell) {
       cells.set(cell, (cells.get(cell) ?? 0) + 1);
       const { phase } = sim.loop.state;
+      if (phase !== 'starting' && phase !== 'polling') of(sim).owed.clear();
+      if (phase === 'polling') of(sim).polledMs ??= clock.now();
       const worker = sim.worker();
       if (worker && !mayStay(worker) && (phase === 'backoff' || phase === 'exited'))
         fail(`the worker lives while ${phase}`);
@@ -256,6 +435,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       const book = of(live);
       const leaders = machine.living().filter(({ life, reapedByUs }) => reapedByUs && life.run === run);
       if (leaders.length > 1) fail(`${leaders.length} workers live`);
+      besideTheWorker(live, book);
       const { killByMs } = book;
       if (killByMs !== null && clock.now() > killByMs + UNLEASED_MS) {
         const left = machine.living().find(({ life: it }) => it.kind === 'worker' && it.run === run);

@@ -1,11 +1,12 @@
 /** What a simulated supervisor sees the machine with and acts on it with, in place of /proc and kill(2). */
-import type { LookOptions, StrayFinder } from '../../src/strays/finder.ts';
-import { type Evidence, isStopped, survey } from '../../src/strays/grade.ts';
+import type { StrayFinder, Survey } from '../../src/strays/finder.ts';
+import { isStopped } from '../../src/strays/grade.ts';
+import type { Proc, Snapshot } from '../../src/strays/process.ts';
 import type { Processes } from '../../src/strays/processes.ts';
 import type { Hands } from '../../src/strays/stop.ts';
 import type { Checker } from './check.ts';
 import type { Clock } from './clock.ts';
-import { BOT_ID, type Machine } from './machine.ts';
+import type { Machine } from './machine.ts';
 import type { Random } from './random.ts';
 import type { Sim } from './sim.ts';
 
@@ -37,51 +38,60 @@ export function handsOf(by: 'sweep' | 'tree', { machine, check, clock, pause, si
   };
 }
 
-/** The processes of the simulated machine; what is new takes the inspector a while now and then. */
-export function processesOf({ machine, random, pause }: Instruments): Processes {
+/** The processes of the simulated machine; what is new takes the inspector a while now and then, and is a stat line before. */
+export function processesOf({ machine, random, pause, check, sim }: Instruments): Processes {
+  const known = new Set<string>();
+  const stats = new WeakMap<Proc, Proc>();
+
+  function statOf(proc: Proc): Proc {
+    const { pid, ppid, pgid, sid, startId, state, comm, tty } = proc;
+    const stat = stats.get(proc) ?? {
+      ...{ pid, ppid, pgid, sid, startId, state, comm, tty },
+      ...{ uid: -1, argv: [], cwd: null, env: null },
+    };
+    stats.set(proc, stat);
+    return stat;
+  }
+
   return {
     async snapshot() {
       if (random.chance(0.1)) await pause(random.int(1, 40));
-      return machine.snapshot();
+      const snapshot = machine.snapshot();
+      for (const { startId } of snapshot.procs.values()) known.add(startId);
+      check.inspected(sim(), known);
+      return snapshot;
     },
-    quick: machine.snapshot,
+    quick(): Snapshot {
+      const snapshot = machine.snapshot();
+      const procs = new Map<number, Proc>();
+      for (const [pid, proc] of snapshot.procs) procs.set(pid, known.has(proc.startId) ? proc : statOf(proc));
+      return { ...snapshot, procs };
+    },
   };
 }
 
-/**
- * A finder whose every look is given what an experiment would show at that moment: a poller reacts when it is poked, and
- * whoever reacted once is remembered.
- */
-export function withEvidence(
-  finder: StrayFinder,
-  worker: () => NonNullable<LookOptions['worker']> | null,
-  { machine, check, sim }: Instruments,
-): StrayFinder {
-  const reacted = new Set<string>();
-  const evidence: Evidence = {
-    get connected() {
-      const bodies = machine.living().filter(machine.connected);
-      return new Set(bodies.map(({ pid }) => pid));
-    },
-    /** Asked for when a snapshot is graded: the same moment. */
-    get reactions() {
-      const found = new Map<number, 'once' | 'twice'>();
-      for (const body of machine.living()) {
-        const key = `${body.pid} ${body.startId}`;
-        if (body.reacts && machine.connected(body)) reacted.add(key);
-        if (reacted.has(key)) found.set(body.pid, body.env.holdsToken ? 'once' : 'twice');
-      }
-      const snapshot = machine.snapshot();
-      const place = { botId: BOT_ID, selfPid: process.pid, worker: worker(), helperPids: new Set<number>() };
-      const others = { uid: 1000, leftovers: new Set<number>(), connected: new Set<number>() };
-      const graded = survey(snapshot, { ...place, ...others, reactions: found });
-      check.looked(sim(), new Set(graded.filter((it) => isStopped(it.grade)).map((it) => it.proc.pid)));
-      return found;
-    },
-  };
+/** The finder, with the judge as a witness of each look and each stop. */
+export function witnessed(finder: StrayFinder, { clock, check, sim }: Instruments): StrayFinder {
+  const shown = ({ strays }: Survey) =>
+    new Set(strays.filter(({ grade }) => isStopped(grade)).map(({ startId }) => startId));
   return {
     ...finder,
-    look: (options) => finder.look({ ...options, evidence }),
-    quickLook: (options) => finder.quickLook({ ...options, evidence }),
+    async look(options) {
+      const atMs = clock.now();
+      const survey = await finder.look(options);
+      check.looked(sim(), 'all', shown(survey), atMs);
+      return survey;
+    },
+    quickLook(options) {
+      const survey = finder.quickLook(options);
+      check.looked(sim(), 'stat lines', shown(survey), clock.now());
+      return survey;
+    },
+    async stop(strays, options) {
+      check.stopBegan(sim());
+      const result = await finder.stop(strays, options);
+      check.stopEnded(sim(), new Set(strays.map(({ startId }) => startId)));
+      return result;
+    },
   };
 }

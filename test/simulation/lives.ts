@@ -25,6 +25,8 @@ export interface StrayProgram {
   readonly stubborn: boolean;
   readonly unkillable: boolean;
   readonly denied: boolean;
+  /** It ends at its n-th 409. */
+  readonly conflictsMax: number | null;
   readonly forksOnTerm: boolean;
   /** How often `runner`, `manager` and `cron` start it again, and after how long. */
   readonly returns: number;
@@ -44,6 +46,7 @@ export function randomProgram(number: number, { random }: Surround): StrayProgra
     stubborn: rare(0.25),
     unkillable: rare(0.04),
     denied: rare(0.04),
+    conflictsMax: random.pick([null, null, null, 1, 2]),
     forksOnTerm: rare(0.1),
     returns: from === 'cron' ? random.int(1, 5) : from === 'runner' || from === 'manager' ? 1_000 : 0,
     returnMs: random.pick([0, 20, 300, 2_000, 9_000]),
@@ -74,6 +77,7 @@ function bear(program: StrayProgram, around: Surround, returns: number, phaseMs:
     managed: program.from === 'manager',
     shy: program.proof === 'now and then',
     ...(ppid > 1 ? { startedBy: ppid } : {}),
+    ...(program.conflictsMax === null ? {} : { conflictsMax: program.conflictsMax }),
   });
   if (returns > 0) {
     life.onGone = () => {
@@ -87,11 +91,12 @@ function shape(program: StrayProgram, life: Life, ppid: number, phaseMs: number,
   const { machine, random } = around;
   const declared = program.proof === 'declared';
   const script = declared ? `${PROJECT}/old_bot${program.name.slice(6)}.py` : `/srv/old/${program.name}.py`;
-  const polls: Polls | null = declared
-    ? null
-    : program.proof === 'now and then'
-      ? { everyMs: 2_700, onMs: 900, phaseMs }
-      : { everyMs: 1_000, onMs: 1_000, phaseMs };
+  const polls: Polls | null =
+    declared && random.chance(0.5)
+      ? null
+      : program.proof === 'now and then'
+        ? { everyMs: 2_700, onMs: 900, phaseMs }
+        : { everyMs: 1_000, onMs: 1_000, phaseMs };
   const common = {
     life,
     cwd: declared ? PROJECT : '/srv/old',

@@ -21,8 +21,8 @@ export interface Life {
   readonly startedBy?: number;
   /** It has no connection most of the time: it may stay unseen for long. */
   readonly shy?: boolean;
-  /** When a look showed proof against it; null before. */
-  provenMs: number | null;
+  /** A process of it ends at its n-th 409. */
+  readonly conflictsMax?: number;
   /** Called when its last process has gone. */
   onGone?: () => void;
 }
@@ -104,7 +104,7 @@ const BARE: ProcEnv = { holdsToken: false, bot: null, run: null, spawn: null, ma
 
 export interface Machine {
   readonly bodies: ReadonlyMap<number, Body>;
-  newLife(life: Omit<Life, 'id' | 'bornMs' | 'provenMs'>): Life;
+  newLife(life: Omit<Life, 'id' | 'bornMs'>): Life;
   start(birth: Birth): Body;
   /** Throws like process.kill: ESRCH, EPERM. */
   signal(pid: number, signal: string): void;
@@ -112,6 +112,10 @@ export interface Machine {
   reap(body: Body): void;
   snapshot(): Snapshot;
   living(): Body[];
+  /** Also those that have ended. */
+  everybody(): readonly Body[];
+  /** Of all that ever had this pid. */
+  livesOf(pid: number): readonly Life[];
   connected(body: Body): boolean;
   /** A freed pid is given away at once with this chance. */
   reuseChance: number;
@@ -143,6 +147,7 @@ function show(body: Body): Proc {
 
 export function createMachine(clock: Clock, random: Random): Machine {
   const bodies = new Map<number, Body>();
+  const everybody: Body[] = [];
   const members = new Map<number, number>();
   let lives = 0;
   // Above the kernel's largest pid: the supervisor itself runs under the pid of this very process.
@@ -153,7 +158,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
     bodies,
     reuseChance: 0,
     saw: { survivor: false, refusal: false },
-    newLife: (life) => ({ ...life, id: ++lives, bornMs: clock.now(), provenMs: null }),
+    newLife: (life) => ({ ...life, id: ++lives, bornMs: clock.now() }),
     start(birth) {
       const pid = birth.pid ?? ++lastPid;
       const parent = bodies.get(birth.ppid);
@@ -183,6 +188,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
         shown: null,
       };
       bodies.set(pid, body);
+      everybody.push(body);
       members.set(birth.life.id, (members.get(birth.life.id) ?? 0) + 1);
       return body;
     },
@@ -239,6 +245,8 @@ export function createMachine(clock: Clock, random: Random): Machine {
         atMs: clock.now(),
       };
     },
+    everybody: () => everybody,
+    livesOf: (pid) => everybody.filter((body) => body.pid === pid).map(({ life }) => life),
     living: () => [...bodies.values()].filter((body) => body.state !== 'Z'),
     connected({ polls }) {
       if (!polls) return false;

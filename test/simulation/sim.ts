@@ -30,6 +30,9 @@ export interface WorkerPlan {
 export interface Timing {
   readonly policy: Policy;
   readonly stopTimeoutMs: number;
+  readonly onRival: 'yield' | 'insist' | null;
+  /** Who has polled for so long is an incumbent. */
+  readonly incumbentAfterMs: number;
 }
 
 export interface SupervisorWorld {

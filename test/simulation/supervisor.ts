@@ -7,13 +7,16 @@ import { createWorkerTree } from '../../src/machine/worker-tree.ts';
 import { createStrayFinder } from '../../src/strays/finder.ts';
 import { createLoop, type WorkerEnd } from '../../src/supervise/loop.ts';
 import { createSweeper } from '../../src/supervise/sweep.ts';
-import { handsOf, processesOf, withEvidence } from './instruments.ts';
+import { handsOf, processesOf, witnessed } from './instruments.ts';
 import { BOT_ID, type Body, type Ended, PROJECT } from './machine.ts';
+import { createSimProver } from './prover.ts';
 import { createSimRight } from './right.ts';
 import type { Sim, SupervisorWorld } from './sim.ts';
 
-const STRAYS_EVERY_MS = 5_000;
-const COMEBACK_LOOKS_MS = [250, 500, 1_000, 2_000];
+/** From a poll that another poller has taken away to the next one, which is watched. */
+const NEXT_POLL_MS = [5, 60, 400, 2_500] as const;
+/** How often it shows that somebody else polls, too: a back-off of theirs, or of ours. */
+const CONFLICT_MS = [100, 3_000] as const;
 const SIGN_OF_POLLING_MS = [1_000, 1_500, 2_500, 4_000];
 
 export function startSimSupervisor(world: SupervisorWorld): Sim {
@@ -37,7 +40,11 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   let worker: { body: Body; spawn: number; gone: Promise<void> } | null = null;
   let killing = new AbortController();
   const halt = new AbortController();
-  let watchedFirst = false;
+  let former: number | null = null;
+  let isHunting = false;
+  let isActing = false;
+  let isDue = false;
+  let firstPolledMs: number | null = null;
 
   const who = () => (worker ? { pid: worker.body.pid, run, spawn: String(worker.spawn) } : null);
 
@@ -58,7 +65,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
 
   const instruments = { clock, random, machine, check, pause, sim: () => sim };
   const processes = processesOf(instruments);
-  const finder = withEvidence(
+  const finder = witnessed(
     createStrayFinder(BOT_ID, {
       processes,
       hands: handsOf('sweep', instruments),
@@ -71,16 +78,28 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
           : null;
       },
     }),
-    who,
     instruments,
   );
+  const prover = createSimProver({
+    ...instruments,
+    healed: world.healed,
+    isOurs: ({ life }) => life === worker?.body.life || life.program === 'singlepoll',
+    isDead: () => dead,
+  });
   const sweeper = createSweeper({
     finder,
-    // Whoever polls reacts at each look of this world: nobody has to be asked.
-    prover: null,
+    prover,
+    onLate: reacted,
+    former: () => former,
     silencesOthers: false,
     leased: false,
-    report: { line: (_tag, text) => world.log(`  ${text}`), drained: async () => {} },
+    report: {
+      line(_tag, text) {
+        world.log(`  ${text}`);
+        check.said(sim, text);
+      },
+      drained: async () => {},
+    },
     stopTimeoutMs: timing.stopTimeoutMs,
     dryRun: false,
     worker: who,
@@ -96,13 +115,18 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   let webhookEnding: Ending | null = null;
 
   async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
-    const { ending: blocked } = await sweeper.first(abandoned);
+    const blocked = await firstWebhook(abandoned);
     if (blocked || abandoned.aborted) return blocked;
+    const { ending, disturbed } = await sweeper.first(abandoned);
+    return ending ?? (disturbed ? await firstWebhook(abandoned) : null);
+  }
+
+  async function firstWebhook(abandoned: AbortSignal): Promise<Ending | null> {
     const { tookMs, ending } = world.firstWebhook();
     await pause(tookMs, abandoned);
     if (abandoned.aborted) return null;
     webhookEnding = ending;
-    return ending ?? (await sweeper.quick(abandoned));
+    return ending;
   }
 
   function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
@@ -147,6 +171,9 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       left = resolve;
     });
     worker = { body, spawn: number, gone };
+    former = body.pid;
+    tree.led(body.pid);
+    check.spawned(sim, body);
     body.onEnd = (ended) => {
       if (dead) {
         machine.reap(body);
@@ -163,8 +190,6 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
           clock.stir();
         });
       });
-      // Its last words name a 409: a look at once.
-      if (plan.conflict) lookForStrays();
       world.stepped(sim);
     };
     plan.furnish(body);
@@ -222,7 +247,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   /** As in run.ts. */
   function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
     const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
-    check.sweepBegan(sim);
+    check.sweepBegan(sim, first);
     const { question } = loop.state;
     const answer = sweeping ? sweeping.then(begin) : begin();
     clock.stir();
@@ -237,7 +262,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
         if (sweeping === mine) sweeping = null;
         // One that comes too late decides nothing; the next term's finds it again.
         if (blocked && blocked === webhookEnding && loop.state.question === question)
-          check.blocked(sim, blocked, 'outside');
+          check.blocked(sim, blocked);
         check.sweepEnded(sim);
         done(blocked);
       })
@@ -301,32 +326,57 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       world.log(`${loop.history().at(-1)} → ${state.phase}`);
       check.stepped(sim, loop.history().at(-1)!);
       world.stepped(sim);
-      if (state.phase !== 'starting' || state.pid === null || watchedFirst) return;
-      watchedFirst = true;
-      for (const ms of COMEBACK_LOOKS_MS) clock.after(ms, lookForStrays);
+      if (state.phase === 'polling') firstPolledMs ??= clock.now();
+      if (state.phase !== 'starting' || state.pid === null || state.spawn === seenSpawn) return;
+      seenSpawn = state.spawn;
+      if (state.spawn > 1) sweeper.leftovers(loop.abandoned).catch(broken);
     },
   );
+  let seenSpawn = 0;
 
   const alive = () => !dead && ['starting', 'polling'].includes(loop.state.phase);
 
-  function lookForStrays(): void {
-    if (!alive()) return;
-    clock.stir();
-    sweeper
-      .again(loop.abandoned)
-      .then((blocked) => {
-        if (!blocked || !alive()) return;
-        check.blocked(sim, blocked, 'look');
-        loop.send({ kind: 'blocked', ending: blocked });
-      })
-      .catch(broken);
+  /** As in watch.ts. */
+  function reacted(): void {
+    isDue = true;
+    if (isActing) return;
+    isActing = true;
+    act()
+      .catch(broken)
+      .finally(() => {
+        isActing = false;
+      });
   }
 
-  function watchStrays(): void {
+  async function act(): Promise<void> {
+    while (isDue && alive()) {
+      isDue = false;
+      clock.stir();
+      const ending = await sweeper.again(loop.abandoned);
+      if (ending && alive()) giveWay(ending);
+    }
+  }
+
+  /** As in supervised.ts. */
+  function giveWay(ending: Ending): void {
+    const { onRival, incumbentAfterMs } = timing;
+    const isIncumbent = firstPolledMs !== null && clock.now() - firstPolledMs >= incumbentAfterMs;
+    const insists = onRival === null ? isIncumbent : onRival === 'insist';
+    check.rivalNamed(sim, ending, !insists);
+    if (!insists) loop.send({ kind: 'blocked', ending });
+  }
+
+  /** A poll of the worker's is taken away where somebody else polls, too: then the next one is watched. */
+  function meetConflicts(): void {
     if (dead || loop.state.phase === 'exited') return;
-    lookForStrays();
-    // Looks cost time, so that they never keep step with a poller's pauses.
-    clock.after(STRAYS_EVERY_MS + random.int(0, 400), watchStrays);
+    if (alive() && !isHunting && prover.isDisturbed()) {
+      isHunting = true;
+      clock.after(random.pick(NEXT_POLL_MS), () => {
+        isHunting = false;
+        if (alive()) prover.hunt(reacted);
+      });
+    }
+    clock.after(random.int(...CONFLICT_MS), meetConflicts);
   }
 
   const sim: Sim = {
@@ -353,7 +403,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     },
     block(ending) {
       if (!there) return;
-      check.blocked(sim, ending, 'outside');
+      check.blocked(sim, ending);
       loop.send({ kind: 'blocked', ending });
     },
     die() {
@@ -390,6 +440,6 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
 
   check.began(sim);
   loop.send({ kind: 'booted' });
-  clock.after(STRAYS_EVERY_MS, watchStrays);
+  clock.after(random.int(...CONFLICT_MS), meetConflicts);
   return sim;
 }

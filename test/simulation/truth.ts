@@ -2,6 +2,7 @@
 import type { Ending } from '../../src/core/supervisor.ts';
 import type { Body, Life, Machine } from './machine.ts';
 import type { Restarts } from './restarts.ts';
+import type { Timing } from './sim.ts';
 
 /** What the judge keeps about one supervisor's dealings with strays, and about its end. */
 export interface Book {
@@ -13,10 +14,38 @@ export interface Book {
   readonly seen: Set<Life>;
   /** Processes that were shown as stoppable, or that a look could have proven. */
   readonly shown: Set<Body>;
+  /** Lives that may be stopped: since when there is proof. */
+  readonly guilty: Map<Life, number>;
+  /** To which of our polls a process reacted as one that polls. */
+  readonly pokes: Map<Body, Set<number>>;
+  /** Start ids of the processes whose details it knows. */
+  readonly inspected: Set<string>;
+  /** Lives that it said it can't stop. */
+  readonly named: Set<Life>;
+  /** Processes that have to be gone soon, or named: since when. */
+  readonly owed: Map<Body, number>;
   readonly restarts: Restarts;
   /** Reasons to end that came from outside. */
   readonly endings: Ending[];
   lookMs: number;
+  /** The leader of the last worker. */
+  leaderPid: number;
+  spawnMs: number;
+  reactedMs: number;
+  askedMs: number;
+  convictedMs: number;
+  stoppedMs: number;
+  /** When a worker of this run polled for the first time. */
+  polledMs: number | null;
+  blinded: boolean;
+  /** Start ids of the strays that it stopped last. */
+  lastStop: ReadonlySet<string>;
+  /** The next worker is the first, since the start or in a term. */
+  isFirst: boolean;
+  sweepsFirst: boolean;
+  /** The sweep that is under way has met leftovers of ours. */
+  stoppedOwn: boolean;
+  stops: number;
   sweepBeganMs: number;
   sweptMs: number;
   spawns: number;
@@ -35,12 +64,32 @@ const LOOK_TO_STOP_MS = 200;
 const COMEBACK_MS = 59_000;
 const COMEBACK_EXIT_MS = 80_000;
 
-/** Stopping it is allowed: the machine shows proof at this moment. */
-export function provable(body: Body, machine: Machine): boolean {
-  if (body.life.kind === 'worker') return true;
-  if (body.life.kind !== 'stray') return false;
-  if (/\/old_bot\d*\.py$/.test(body.argv[1] ?? '')) return true;
-  return body.reacts && machine.connected(body);
+/** The user has named it. */
+export function isDeclared(body: Body): boolean {
+  return /\/old_bot\d*\.py$/.test(body.argv[1] ?? '');
+}
+
+/** Its reactions say for certain that it polls: one where our token is seen with it, else two. */
+export function isProven(body: Body, pokes: ReadonlySet<number> | undefined): boolean {
+  const enough = body.env.holdsToken && body.otherBots.length === 0 ? 1 : 2;
+  return pokes !== undefined && pokes.size >= enough;
+}
+
+/** Who gives way to a rival that can't be stopped. */
+export function isNewcomer(
+  { onRival, incumbentAfterMs }: Timing,
+  { polledMs }: Book,
+  nowMs: number,
+): boolean {
+  if (onRival !== null) return onRival === 'yield';
+  return polledMs === null || nowMs - polledMs < incumbentAfterMs;
+}
+
+/** The lives that a sentence names by their pids, as far as they may be stopped at all. */
+export function namesGuilty(text: string, { guilty }: Book, machine: Machine): Life[] {
+  const pids = (/pid ([\d, ]+)/.exec(text)?.[1] ?? '').split(', ').map(Number);
+  const lives = pids.flatMap(machine.livesOf);
+  return lives.filter((life) => guilty.has(life) || life.kind === 'worker');
 }
 
 /** Nobody could have ended it. */
@@ -49,11 +98,13 @@ export function mayStay(body: Body): boolean {
 }
 
 /** A life that has to be left alone: the third of its program within a minute, or the second by the same parent. */
-export function comesBack(life: Life, book: Book, nowMs: number): boolean {
+export function comesBack(life: Life, book: Book, nowMs: number, living: readonly Body[]): boolean {
+  // What has survived was not ended.
+  const alive = new Set(living.map((body) => body.life));
   let lives = 0;
   let endMs = Number.NEGATIVE_INFINITY;
   for (const [it, atMs] of book.stopped) {
-    if (it.program !== life.program || book.remains.has(it)) continue;
+    if (it.program !== life.program || book.remains.has(it) || alive.has(it)) continue;
     if (atMs >= life.bornMs || nowMs - atMs > COMEBACK_MS) continue;
     if (life.startedBy !== undefined && it.startedBy === life.startedBy) return true;
     // Copies that were stopped together are one life.
@@ -98,8 +149,11 @@ export function wrongExit(
   if (code === 0) return book.stopAskedMs !== null ? null : 'nobody asked';
   if (code === 77) return machine.saw.refusal ? null : 'nothing was denied';
   if (code !== 75) return 'no such reason';
+  if (/without a working ss/.test(reason)) return book.blinded ? null : 'everybody can be seen';
   if (/kept alive by/.test(reason))
-    return [...book.seen].some((life) => life.managed) ? null : 'no manager keeps one alive';
+    return [...book.seen].some((life) => life.managed && book.guilty.has(life))
+      ? null
+      : 'no manager keeps one alive';
   if (/comes back/.test(reason)) return someCameBack(book, nowMs) ? null : 'nothing came back';
   return 'no such reason';
 }
