@@ -166,13 +166,20 @@ export async function superviseLocked(
     ...{ facts, running, gateway },
     isStray: (reason) => guarding?.sweeper.hasSaid(reason) ?? false,
   });
-  asks.stop = (reason) => loop.send({ kind: 'ask-stop', reason });
+  // Ctrl-C reaches the program and us, and its end may be seen before our own signal: together they are one ask to stop.
+  let isStoppedByOwner = false;
+  asks.stop = (reason) => {
+    if (!isStoppedByOwner) loop.send({ kind: 'ask-stop', reason });
+    isStoppedByOwner = false;
+  };
   asks.restart = (reason) => loop.send({ kind: 'ask-restart', reason });
   asks.forward = (name) => running.forward(name);
   if (startup.signal.aborted) asks.stop('asked to stop');
   owner?.onGone(() => {
     // A second ask to stop would mean: at once.
-    if (loop.state.headed?.to !== 'exit') asks.stop(OWNER_GONE);
+    if (loop.state.headed?.to === 'exit') return;
+    loop.send({ kind: 'ask-stop', reason: OWNER_GONE });
+    isStoppedByOwner = true;
   });
 
   const question = async (): Promise<Answer> => {
