@@ -90,10 +90,13 @@ export function judge<S extends Suspect>(
   }
   const guilty = strays.filter(({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared');
   if (guilty.length === 0) return { kind: 'free' };
+  // What was asked to end and is still here has not come back, nor has anything like it.
+  const present = new Set(strays.map(identityOf));
+  const ended = stopped.filter(({ processes }) => ![...processes].some((one) => present.has(one)));
   const endings: Ending[] = [];
   const others: S[] = [];
   for (const stray of guilty) {
-    const reason = whyNot(stray, stopped, nowMs, policy);
+    const reason = whyNot(stray, ended, nowMs, policy);
     if (reason === null) others.push(stray);
     else endings.push({ code: 75, reason });
   }

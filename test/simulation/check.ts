@@ -127,7 +127,13 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     if (isRunning && clock.now() - book.reactedMs > ACT_MS + boundMs())
       fail(`${signal} beside the worker, and nobody has reacted: ${show(body)}`);
     if (life.managed) fail(`${signal} to a stray that a manager keeps alive: ${show(body)}`);
-    if (book.stopped.has(life)) return;
+    // The signal is refused: it ends by itself, if at all.
+    if (body.denied) return;
+    // It has survived an earlier stop that was given up.
+    const isAgain = book.stopped.has(life);
+    if (isAgain && book.stoppedIn.get(life) !== book.stopNumber) book.stopped.set(life, clock.now());
+    book.stoppedIn.set(life, book.stopNumber);
+    if (isAgain) return;
     if (comesBack(life, book, clock.now(), machine.living()))
       fail(`a stray that comes back is fought: ${show(body)}`);
     book.stopped.set(life, clock.now());
@@ -191,6 +197,8 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         sweepsFirst: true,
         stoppedOwn: false,
         stops: 0,
+        stopNumber: 0,
+        stoppedIn: new Map(),
         restarts: createRestarts(timing.policy),
         endings: [],
         lookMs: Number.NEGATIVE_INFINITY,
@@ -253,6 +261,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     },
     stopBegan(sim) {
       of(sim).stops += 1;
+      of(sim).stopNumber += 1;
       if (of(sim).stops > 1) fail('strays are stopped while strays are being stopped');
     },
     stopEnded(sim, startIds) {
@@ -301,8 +310,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
         if (life.kind === 'worker' && life.bornMs <= book.lookMs && (isFirst || showsInStatLines(book, body)))
           fail(`a spawn while a leftover lives: ${show(body)}`);
         if (!isFirst || life.kind !== 'stray') continue;
-        if (book.shown.has(body) || (book.seen.has(life) && !body.orphan))
-          fail(`a first worker beside a stray that a look has shown: ${show(body)}`);
+        if (book.shown.has(body)) fail(`a first worker beside a stray that a look has shown: ${show(body)}`);
       }
       if (
         isFirst &&
@@ -394,7 +402,11 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
     },
     said(sim, text) {
       const { lastStop } = of(sim);
-      const left = /; verified$/.test(text) && machine.living().find((it) => lastStop.has(it.startId));
+      const stopped = machine.everybody().filter(({ startId }) => lastStop.has(startId));
+      const lives = new Set(stopped.map((it) => it.life).filter((life) => life.kind === 'stray'));
+      const left =
+        /; verified$/.test(text) &&
+        machine.living().find((it) => lastStop.has(it.startId) || (lives.has(it.life) && !it.orphan));
       if (left) fail(`says "${text}", and ${show(left)} lives`);
       if (!/may not be stopped|survived SIGKILL|is kept alive by|comes back after/.test(text)) return;
       const book = of(sim);

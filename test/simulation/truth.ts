@@ -46,6 +46,9 @@ export interface Book {
   /** The sweep that is under way has met leftovers of ours. */
   stoppedOwn: boolean;
   stops: number;
+  /** Number of the last stop, and in which one each life was met last. */
+  stopNumber: number;
+  readonly stoppedIn: Map<Life, number>;
   sweepBeganMs: number;
   sweptMs: number;
   spawns: number;

@@ -1,7 +1,7 @@
 /** What is done about strays: stop, leave, or end because something would bring them back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { judge, livesOf, type Suspect } from '../../src/core/clearance.ts';
+import { judge, livesOf, remember, type Suspect } from '../../src/core/clearance.ts';
 import { COMEBACK_WINDOW_MS, type StoppedStray } from '../../src/core/comeback.ts';
 import type { Grade } from '../../src/strays/process.ts';
 
@@ -108,4 +108,34 @@ test('one that polls another bot as well ends it with 75, unless that was asked 
   const both = stray(10, { silences: ['42'] });
   assert.match(verdict([both]), /^75 .*polls bot 42 as well.*singlepoll start --takeover/);
   assert.equal(judge([both], [], 0, { ...ALONE, silencesOthers: true }).kind, 'stop');
+});
+
+test('one that may not be stopped does not hide the others: each reason, and who may be stopped', () => {
+  const respawner = { kind: 'pm2', name: 'old-bot', stopCommand: 'pm2 delete old-bot' };
+  const it = judge([stray(10, { respawner }), stray(11), stray(12, { respawner })], [], 0, ALONE);
+  assert.ok(it.kind === 'blocked');
+  assert.deepEqual(
+    [it.endings.length, it.ending === it.endings[0], it.others.map(({ pid }) => pid)],
+    [2, true, [11]],
+  );
+});
+
+test('a copy that ran beside the stopped one, unproven then, has not come back; nor what a copy has forked', () => {
+  const stopped = livesOf([stray(10, { parent: shell })], [stray(10), stray(11)], 1_000);
+  assert.equal(verdict([stray(11, { parent: shell })], stopped, 2_000), 'stop');
+  const top = { pid: 11, startId: 'start of 11' };
+  assert.equal(verdict([stray(12, { parent: shell, top })], stopped, 2_000), 'stop');
+});
+
+test('as long as the one that was asked to end is here, nothing like it has come back', () => {
+  const stopped = livesOf([stray(10, { parent: shell })], [stray(10)], 1_000);
+  assert.equal(verdict([stray(10, { parent: shell }), stray(11, { parent: shell })], stopped, 2_000), 'stop');
+});
+
+test('a process ends once: stopped again, it counts for one life', () => {
+  const once = livesOf([stray(10)], [stray(10)], 0);
+  const again = remember(once, livesOf([stray(10)], [stray(10)], 1_000));
+  assert.equal(again.length, 1);
+  assert.equal(verdict([stray(11)], again, 2_000), 'stop');
+  assert.equal(remember(again, livesOf([stray(11)], [stray(11)], 3_000)).length, 2);
 });

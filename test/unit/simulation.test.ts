@@ -20,7 +20,7 @@ function story({ seed, log, violations }: Outcome): string {
   return `seed ${seed} failed; again: SP_SIM_SEED=${seed} node --import tsx --test test/unit/simulation.test.ts\n${last}\n${violations.join('\n')}`;
 }
 
-test(`${SEEDS} schedules from seed ${FIRST} on: one worker, no strays beside it, no signal without proof, an exit after stop, a worker after trouble`, async () => {
+test(`${SEEDS} schedules from seed ${FIRST} on: one worker, no stray beside a first one that a look has shown, none for long beside any that was seen to poll, no signal without proof, an exit after stop, a worker after trouble`, async () => {
   const counts: { [name: string]: number } = {};
   const cells = new Set<string>();
   for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
@@ -36,6 +36,11 @@ test(`${SEEDS} schedules from seed ${FIRST} on: one worker, no strays beside it,
     'spawns',
     'unplanned exits',
     'strays stopped',
+    'strays stopped beside a worker',
+    'first spawns',
+    'reactions',
+    'yields',
+    'insists',
     'SIGTERM',
     'SIGKILL',
     'crash loops',

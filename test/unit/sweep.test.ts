@@ -98,3 +98,30 @@ test('aborted, it starts nothing and gives no verdict', async () => {
   assert.equal(await sweeper.again(NEVER), null);
   assert.deepEqual(stops, []);
 });
+
+test('beside a worker, one that can’t be stopped shields nobody: the others go, and it is named', async () => {
+  const respawner = { kind: 'pm2', name: 'old', stopCommand: 'pm2 delete old' };
+  const { sweeper, stops, lines, there } = sweeperOn(
+    [{ ...stray(10), respawner }, stray(11)],
+    async (strays) => {
+      queueMicrotask(() => there.push({ ...stray(10), respawner }));
+      return stopOf(strays);
+    },
+  );
+  assert.match((await sweeper.again(NEVER))?.reason ?? '', /pid 10.*pm2 delete old/);
+  assert.deepEqual(stops, [[11]]);
+  assert.equal(lines.filter((line) => line.includes('pm2 delete old')).length, 1);
+});
+
+test('before a later worker only leftovers of our own are stopped; before the first everybody with proof', async () => {
+  const { sweeper, stops, there } = sweeperOn([stray(10), { ...stray(11), grade: 'declared' }]);
+  assert.equal(sweeper.quick(NEVER), null, 'at once');
+  there.push({ ...stray(12), grade: 'own' });
+  assert.equal(await sweeper.quick(NEVER), null);
+  assert.deepEqual(stops, [[12]]);
+  there.push(stray(13));
+  await sweeper.leftovers(NEVER);
+  assert.deepEqual(stops, [[12]]);
+  assert.equal((await sweeper.first(NEVER)).ending, null);
+  assert.deepEqual(stops, [[12], [13]]);
+});

@@ -1,0 +1,56 @@
+/** The ledger of reactions: what is said of a process, of the next one with its pid, and of whoever started it. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createLedger } from '../../src/strays/evidence.ts';
+import type { Owner, Seen } from '../../src/strays/observer.ts';
+
+const parent = { pid: 50, startId: '1' };
+
+function seen(pid: number, startId = String(pid)): Seen {
+  const owner: Owner = { pid, startId, parent };
+  return {
+    client: { key: `${pid} ${startId}`, uid: 1000, cgroup: null, owner, isHeld: true },
+    reaction: { socket: `${pid} ${startId}`, bytes: 420, isConflict: true },
+    holdsAnother: false,
+  };
+}
+
+/** `alive`: pids; each has the start time that `seen` gives it. */
+const among =
+  (...alive: readonly number[]) =>
+  (it: { readonly pid: number; readonly startId: string }) =>
+    alive.includes(it.pid) && it.startId === (it.pid === 50 ? '1' : String(it.pid));
+
+test('two reactions to different polls of ours count twice, two to one poll once', () => {
+  const ledger = createLedger();
+  ledger.reacted(1, seen(60));
+  ledger.reacted(1, seen(60));
+  assert.deepEqual([...ledger.evidence(among(60)).reactions], [[60, 'once']]);
+  ledger.reacted(2, seen(60));
+  assert.deepEqual([...ledger.evidence(among(60)).reactions], [[60, 'twice']]);
+});
+
+test('the next process with the pid of one that reacted has not reacted', () => {
+  const ledger = createLedger();
+  ledger.reacted(1, seen(60, 'earlier'));
+  assert.equal(ledger.evidence(among(60)).reactions.size, 0);
+});
+
+test('whoever has started one poller, which has ended, does not poll; with a second one after it that is said', () => {
+  const ledger = createLedger();
+  ledger.reacted(1, seen(60));
+  assert.equal(ledger.evidence(among(50)).reactions.size, 0);
+  ledger.reacted(2, seen(61));
+  const { reactions, byChildren } = ledger.evidence(among(50));
+  assert.deepEqual([...reactions], [[50, 'twice']]);
+  assert.deepEqual([...(byChildren ?? [])], [50]);
+});
+
+test('as long as they live, children answer for themselves', () => {
+  const ledger = createLedger();
+  ledger.reacted(1, seen(60));
+  ledger.reacted(2, seen(61));
+  const { reactions, byChildren } = ledger.evidence(among(50, 60, 61));
+  assert.deepEqual([...reactions.keys()], [60, 61]);
+  assert.equal(byChildren?.size, 0);
+});
