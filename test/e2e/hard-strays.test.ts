@@ -63,7 +63,7 @@ test('stray: brought back by something that is not its parent: 75, no worker lef
   assert.ok(alive(manager.pid), 'what holds no token is not touched');
 });
 
-test('stray: a short poller that is seldom connected is reported at least, and `who` knows it', async (t) => {
+test('stray: one that asks without waiting is never stopped, and `who` shows it', async (t) => {
   const b = await bed(t);
   const short = b.file(
     'short.py',
@@ -79,13 +79,10 @@ while True:
   const stray = b.spawn(PYTHON, [short], { env: { LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root } });
   await until('it to poll', () => polledBy(b, 'short').length > 0, { seen: stray.seen });
   const who = await b.run(['who', '--json']);
-  assert.equal(who.code, 1);
   assert.match(who.stdout, new RegExp(`\\b${stray.pid}\\b`));
   const run = b.cli(['start', '--', ...node('polite.mjs')]);
   await until('the worker', () => polledBy(b, 'polite.mjs').length > 0, { ms: 30_000, seen: run.seen });
-  await until('a word about it', () => new RegExp(`\\b${stray.pid}\\b`).test(run.stderr()), {
-    seen: run.seen,
-  });
+  assert.equal(alive(stray.pid), true, run.seen());
 });
 
 test('without `ps` and `setpriv` (only node in PATH): strays are found, the dead one leaves no second worker', async (t) => {
@@ -107,12 +104,10 @@ test('without `ps` and `setpriv` (only node in PATH): strays are found, the dead
   }
 });
 
-test('stray: forty at once go in one sweep', async (t) => {
+test('stray: forty lives of one program share the verdict of the one that holds the poll', async (t) => {
   const b = await bed(t);
-  const strays = Array.from({ length: 40 }, (_, index) => legacyPoller(b, `bot_${index}.py`));
-  await until('all to poll', () => strays.every((_, index) => polledBy(b, `bot_${index}.py`).length > 0), {
-    ms: 60_000,
-  });
+  const strays = Array.from({ length: 40 }, () => legacyPoller(b, 'old_bot.py'));
+  await until('all to poll', () => polledBy(b, 'old_bot.py').length === strays.length, { ms: 60_000 });
   const run = b.cli(['start', '--', ...node('polite.mjs')]);
   await until('the worker', () => polledBy(b, 'polite.mjs').length === 1, { ms: 60_000, seen: run.seen });
   await allGone(
