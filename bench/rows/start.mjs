@@ -78,5 +78,7 @@ async function beginStray({ apiRoot, token }) {
     detached: true,
   });
   await stamps.next('the stray');
+  // It has polled for a while: the server holds a 409 back where another one was answered within 3 s, the last contestant's too.
+  await new Promise((done) => setTimeout(done, 3_300));
   return stray;
 }

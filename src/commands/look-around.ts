@@ -8,11 +8,12 @@ import { findStateDir } from '../config/state-dir.ts';
 import { bareStatus, type LeaseEntry, type Problem, type StatusDocument } from '../core/status.ts';
 import type { Holder } from '../machine/lock.ts';
 import { duration } from '../output/words.ts';
-import type { Stray } from '../strays/finder.ts';
-import { finderFor } from '../supervise/finder.ts';
+import type { Eyes, Stray } from '../strays/finder.ts';
+import type { Prover } from '../strays/prover.ts';
+import { eyesFor, finderFor, proverFor } from '../supervise/finder.ts';
 import { recallEnd } from '../supervise/last-end.ts';
 import { toEntry } from '../supervise/sweep.ts';
-import { type Me, openBotApi, type WebhookInfo } from '../telegram/api.ts';
+import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 
 const API_TIMEOUT_MS = 2_000;
@@ -95,8 +96,35 @@ export async function lookForStrays(
   return config.token === null ? [] : (await survey(config, worker)).strays;
 }
 
-export function survey(config: Config, worker: { pid: number; run: string; spawn: string } | null) {
-  return finderFor(config).look({ worker });
+/** One look with all that can be seen without asking anybody; with `prover` what its questions have shown as well. */
+export async function survey(
+  config: Config,
+  worker: { pid: number; run: string; spawn: string } | null,
+  tools: Tools | null = openTools(config, []),
+) {
+  if (!tools) return await finderFor(config).look({ worker });
+  try {
+    await tools.prover.look();
+    return await finderFor(config, tools.eyes).look({ worker, evidence: tools.prover.evidence() });
+  } finally {
+    tools.eyes.inspector.close();
+  }
+}
+
+export interface Tools {
+  readonly eyes: Eyes;
+  readonly prover: Prover;
+  readonly api: BotApi;
+}
+
+/** Opens no connection yet. Null: without a token nobody can be asked. `ours`: pids of the worker's tree. */
+export function openTools(config: Config, ours: readonly number[]): Tools | null {
+  if (config.token === null) return null;
+  const eyes = eyesFor(config);
+  const api = openBotApi(config.apiRoot, config.token);
+  const state = config.botId === null ? null : findStateDir(process.env);
+  const botDir = state && join(state.path, String(config.botId));
+  return { eyes, api, prover: proverFor(config, eyes, api, botDir, (pid) => ours.includes(pid)) };
 }
 
 async function askTelegram(config: Config): Promise<{

@@ -1,24 +1,31 @@
 /**
- * `who --probe`: holds getUpdates for a while to learn whether somebody polls from elsewhere. Refuses where a worker of ours
- * polls, and where another probe runs, since two would take each other for a rival. Changes nothing at Telegram.
+ * `who --probe`: holds getUpdates for a while to learn whether somebody polls, and who of this machine it is. Beside a supervisor
+ * that one renews its own poll instead; with a lease nobody is asked. Refuses where another probe runs, since two would take
+ * each other for a rival. Changes nothing at Telegram.
  */
 import type { Config } from '../config/config.ts';
 import { formatDuration, parseDuration } from '../config/duration.ts';
 import type { Verdict } from '../core/probe.ts';
+import type { LeaseEntry } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { claimLock, lockKey } from '../machine/lock.ts';
+import { askControl } from '../machine/control.ts';
+import { claimLock, type Holder, lockKey } from '../machine/lock.ts';
 import { painter } from '../output/paint.ts';
 import { probeNotice, probeWords } from '../output/probe-words.ts';
 import { createReport } from '../output/report.ts';
+import { leaseWords } from '../output/words.ts';
 import { presentSupervisor } from '../supervise/present.ts';
-import { openBotApi } from '../telegram/api.ts';
+import { unseenWords } from '../supervise/sweep.ts';
 import { runProbe } from '../telegram/probe.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
+import type { Tools } from './look-around.ts';
 
 const DEFAULT_MS = 10_000;
 const SHORTEST_MS = 1_000;
 const LONGEST_MS = 10 * 60_000;
+/** For a poll to go out and its time to react. */
+const RENEWED_MS = 12_000;
 
 /** `probe` of `who --json`. */
 export interface ProbeEntry {
@@ -66,19 +73,55 @@ export function probeTime(value: unknown): number | null {
   );
 }
 
-/** Throws 75 where a worker of this bot may poll on this machine: a probe would take the poll from it. */
-export async function refuseBesideWorker(config: Config): Promise<void> {
+export interface ProbeAround {
+  readonly tools: Tools;
+  /** Where one is configured or known. */
+  readonly lease: LeaseEntry | null;
+}
+
+/** Throws 75 where another probe of this bot runs, or a worker that nobody may take the poll from. */
+export async function probe(config: Config, askedMs: number, around: ProbeAround): Promise<Probed> {
+  if (around.lease?.holder)
+    return answered(askedMs, `the lease tells who polls: ${leaseWords(around.lease, Date.now())}`);
   const holder = await presentSupervisor(config);
-  if (!holder) return;
+  return holder ? await askSupervisor(config, askedMs, holder) : await ask(config, askedMs, around.tools);
+}
+
+/** Beside a supervisor: it renews its own poll, which disturbs nobody but a rival, and sees who loses it. */
+async function askSupervisor(config: Config, askedMs: number, holder: Holder): Promise<Probed> {
+  const control = holder.answers ? holder.control : null;
+  const answer = control ? await askControl(control, { cmd: 'probe' }, { timeoutMs: RENEWED_MS }) : null;
+  if (answer?.ok) {
+    const text = String(answer.text ?? '');
+    if (text !== '') return answered(askedMs, text, text.startsWith('the lease') ? 'none' : 'rival');
+    const elsewhere = typeof answer.elsewhere === 'string' ? answer.elsewhere : null;
+    return elsewhere
+      ? answered(
+          askedMs,
+          `nobody on this machine reacted when the supervisor renewed its poll; ${elsewhere}`,
+          'rival',
+        )
+      : answered(
+          askedMs,
+          'nobody on this machine reacted when the supervisor renewed its poll, and it holds the poll',
+        );
+  }
   throw new SinglepollError(
     EXIT.otherPoller,
-    `no probe: a supervisor of this bot (pid ${holder.pid ?? 'unknown'}) runs here, and a probe would take the poll from its own worker`,
+    `no probe: a supervisor of bot ${config.botId} (pid ${holder.pid ?? 'unknown'}) runs here: ${answer ? String(answer.error) : 'it does not answer'}`,
     'singlepoll status    # it tells of conflicts with others; to probe all the same, first: singlepoll stop',
   );
 }
 
-/** `suspects`: pids found on this machine that may be what the probe meets. Throws 75 where another probe of this bot runs. */
-export async function probe(config: Config, askedMs: number, suspects: readonly number[]): Promise<Probed> {
+function answered(askedMs: number, message: string, result: Verdict['result'] = 'none'): Probed {
+  const entry: ProbeEntry = {
+    ...{ seconds: askedMs / 1000, result, reason: null, afterSeconds: null },
+    ...{ rhythmSeconds: null, retrySeconds: null, quietSeconds: 0, message },
+  };
+  return { entry, hints: [], interruptedBy: null };
+}
+
+async function ask(config: Config, askedMs: number, { api, prover }: Tools): Promise<Probed> {
   const token = config.token as string;
   const report = createReport('text', [token], await painter(process.stderr, process.env));
   // A lock beside that of `start`, which a probe must not hold.
@@ -95,20 +138,30 @@ export async function probe(config: Config, askedMs: number, suspects: readonly 
       'singlepoll who --probe    # again, when it has ended',
     );
   }
-  const api = openBotApi(config.apiRoot, token);
   const interrupt = interruption();
+  const watched: Promise<void>[] = [];
   try {
     const verdict = await runProbe(askedMs, {
       api,
       signal: interrupt.signal,
       supervisor: async () => (await presentSupervisor(config))?.pid ?? null,
       beforeFirstPoll: () => report.line('probe', probeNotice(config.botId, askedMs)),
+      async beforePoll() {
+        const sent = await prover.spy();
+        return (atMs) => void watched.push(sent(atMs));
+      },
     });
+    await Promise.all(watched);
+    const suspects = [...prover.evidence().reactions.keys()];
     const { message, hints } = probeWords(verdict, askedMs, suspects, (url) => maskWebhookUrl(url, token));
-    return { entry: toEntry(verdict, askedMs, message), hints, interruptedBy: interrupt.by() };
+    const unseen = prover.unseen().map((one) => unseenWords(one));
+    return {
+      entry: toEntry(verdict, askedMs, message),
+      hints: [...unseen, ...hints],
+      interruptedBy: interrupt.by(),
+    };
   } finally {
     interrupt.restore();
-    api.close();
     claim.lock.release();
   }
 }

@@ -8,11 +8,12 @@ import { NoAnswer } from '../machine/control.ts';
 import { type Paint, painter } from '../output/paint.ts';
 import { leaseWords, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Stray } from '../strays/finder.ts';
+import { isStopped } from '../strays/grade.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
 import { isDenied, locate } from './locate.ts';
-import { lookForLease, survey } from './look-around.ts';
+import { lookForLease, openTools, survey } from './look-around.ts';
 import type { Probed } from './probe.ts';
 import { statusOf } from './status-of.ts';
 
@@ -22,19 +23,27 @@ export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);
   const json = invocation.own.json === true;
   if (!json) warn(warnings);
-  await prober?.refuseBesideWorker(config);
   const doc = await supervisorStatus(config);
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
-  const [found, lease] = await Promise.all([survey(config, null), doc ? doc.lease : lookForLease(config)]);
-  const strays = found.strays.filter(({ pid }) => !tree.has(pid));
-  const others = strays.filter(({ grade }) => grade !== 'hint');
+  const tools = openTools(config, [...tree, ...(doc?.supervisor ? [doc.supervisor.pid] : [])]);
+  const [found, lease] = await Promise.all([
+    survey(config, null, tools),
+    doc ? doc.lease : lookForLease(config),
+  ]);
+  let strays = found.strays.filter(({ pid }) => !tree.has(pid));
   const paint = await painter(process.stdout, process.env);
   // What was found here is shown while the probe is still out.
   if (!json) {
     process.stdout.write(screen(config.botId, doc, lease, strays, found.uninspectable, paint));
   }
-  const suspects = others.map(({ pid }) => pid);
-  const probed = prober && probeMs !== null ? await prober.probe(config, probeMs, suspects) : null;
+  const probed =
+    prober && probeMs !== null && tools ? await prober.probe(config, probeMs, { tools, lease }) : null;
+  if (probed) {
+    const after = await survey(config, null, tools);
+    strays = after.strays.filter(({ pid }) => !tree.has(pid));
+    if (!json) process.stdout.write(verdictLines(strays, probed, paint));
+  }
+  tools?.api.close();
   if (json) {
     const answer = {
       bot: { id: config.botId, username: doc?.bot?.username ?? null },
@@ -49,15 +58,33 @@ export async function run(invocation: Invocation): Promise<number> {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
   } else if (probed) process.stdout.write(probeLines(probed, paint));
   if (probed?.interruptedBy) return probed.interruptedBy === 'SIGINT' ? 130 : 143;
-  const somebody = others.length > 0 || fightsElsewhere(doc);
-  return somebody || (probed !== null && probed.entry.result !== 'none') ? 1 : 0;
+  // Who was asked and did not react does not poll.
+  const suspects = strays.filter(({ grade }) => (probed ? isStopped(grade) : grade !== 'hint'));
+  if (probed) return suspects.length > 0 || probed.entry.result !== 'none' ? 1 : 0;
+  return suspects.length > 0 || fightsElsewhere(doc) ? 1 : 0;
 }
 
+const ASK = 'singlepoll who --probe tells whether it polls';
 const PROBE_LEVELS = { rival: 'error', none: 'good', 'cannot-tell': 'warn' } as const;
 
 function probeLines({ entry, hints }: Probed, paint: Paint): string {
   const first = paint(PROBE_LEVELS[entry.result], `probe: ${entry.message}`);
   return `${[first, ...hints.map((hint) => `  → ${hint}`)].join('\n')}\n`;
+}
+
+/** What the probe has shown of each process here. */
+function verdictLines(strays: readonly Stray[], { entry }: Probed, paint: Paint): string {
+  const lines = strays.flatMap((stray) => {
+    const name = `pid ${stray.pid} (${stray.user})  ${stray.command}${stray.cwd ? `, in ${stray.cwd}` : ''}`;
+    if (isStopped(stray.grade)) {
+      const cure = stray.respawner
+        ? `kept alive by ${stray.respawner.kind} (${stray.respawner.name}): ${stray.respawner.stopCommand}`
+        : `stop it: kill ${stray.pid}, or singlepoll start -- COMMAND`;
+      return [`${paint('error', stray.grade)} ${name}`, `  → ${stray.proof.join(', ')}; ${cure}`];
+    }
+    return stray.grade === 'likely' && entry.result !== 'cannot-tell' ? [`does not poll: ${name}`] : [];
+  });
+  return lines.map((line) => `${line}\n`).join('');
 }
 
 const isFight = ({ code }: Problem) => code === 'conflict' || code === 'rival';
@@ -94,7 +121,8 @@ function screen(
   for (const stray of strays) {
     const level = stray.grade === 'likely' ? 'warn' : stray.grade === 'hint' ? 'info' : 'error';
     lines.push(`${paint(level, stray.grade.padEnd(9))} pid ${stray.pid} (${stray.user})  ${stray.command}`);
-    lines.push(`          ${stray.proof.join(', ')}${stray.cwd ? `; in ${stray.cwd}` : ''}`);
+    const ask = stray.grade === 'likely' ? `; ${ASK}` : '';
+    lines.push(`          ${stray.proof.join(', ')}${ask}${stray.cwd ? `; in ${stray.cwd}` : ''}`);
     if (stray.respawner) {
       lines.push(
         `          kept alive by ${stray.respawner.kind} (${stray.respawner.name}): ${stray.respawner.stopCommand}`,

@@ -2,7 +2,9 @@
  * What is to be done about the strays that were found. Pure. Only the three grades that carry proof are ever stopped; what a
  * service manager or anything else keeps starting again is not fought, since that would lose messages for ever.
  */
+import { isInteractiveShell } from '../strays/bystander.ts';
 import type { Grade, Respawner } from '../strays/process.ts';
+import { baseName, isShellName } from '../strays/program.ts';
 import { comesBack, type StoppedStray } from './comeback.ts';
 import type { Ending } from './supervisor.ts';
 
@@ -135,13 +137,19 @@ function whyNot(
   const by = stray.parent
     ? `started again by pid ${stray.parent.pid} (${stray.parent.command})`
     : 'something starts it again';
-  const cure = stray.parent
-    ? `Stop that first: kill ${stray.parent.pid}`
-    : 'Find what starts it: singlepoll who';
+  const cure = stray.parent ? cureOf(stray.parent) : 'Find what starts it: singlepoll who';
   return `a stray poller comes back after it was stopped (pid ${stray.pid}: ${stray.command}): ${by}. ${cure}`;
 }
 
 /** `bot 42`, `bots 42 and 43`. */
 export function silenceWords(bots: readonly string[]): string {
   return bots.length === 1 ? `bot ${bots[0]}` : `bots ${bots.slice(0, -1).join(', ')} and ${bots.at(-1)}`;
+}
+
+/** A shell that somebody types into ignores SIGTERM, and goes on with its loop; a hang-up ends it, as closing its window does. */
+function cureOf({ pid, command }: NonNullable<Suspect['parent']>): string {
+  const argv = command.split(' ');
+  const isShell = isShellName(baseName((argv[0] ?? '').replace(/^-/, '')));
+  if (!isShell || !isInteractiveShell(argv)) return `Stop that first: kill ${pid}`;
+  return `Press Ctrl-C in that shell, or end it: kill -HUP ${pid}`;
 }

@@ -3,7 +3,7 @@
  * API numbers updates one by one as they enter its queue. One leaves it when an offset confirms it, or by its age, after 30 s at
  * the earliest. So ids that are missing before an answer, and cannot have been in the queue for so long, were confirmed by somebody
  * else. Pure: events carry the time (ms, of a clock that goes on while the machine is suspended).
- * Source: tdlib/td TQueue.cpp, tdlib/telegram-bot-api Client.cpp (add_update_impl, get_webhook_unix_time, do_get_updates).
+ * Source: tdlib/td TQueue.cpp, tdlib/telegram-bot-api Client.cpp (add_update_impl, do_get_updates).
  */
 export interface Ledger {
   /** The highest id that the worker was given, and when; null: which one comes next is not known. */

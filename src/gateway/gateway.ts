@@ -55,6 +55,8 @@ export interface Gateway {
   pollers(): readonly Poller[];
   /** For how long the poll that is open upstream has been; 0: none is. */
   pollOpenMs(): number;
+  /** Asks the poll that is open upstream anew: who polls too loses the poll to it. */
+  renewPoll(): void;
   close(): void;
 }
 
@@ -296,6 +298,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     shut: polls.shut,
     cleared: () => polls.tell({ kind: 'cleared' }),
     pollOpenMs: polls.openMs,
+    renewPoll: polls.renew,
     pollers() {
       const owner = polls.owner();
       return [

@@ -48,6 +48,8 @@ export interface Polls {
   held(): readonly string[];
   /** For how long the poll that is open upstream has been; 0: none is. */
   openMs(): number;
+  /** Asks the poll that is open upstream anew. */
+  renew(): void;
   close(): void;
 }
 
@@ -280,6 +282,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
     dropped: () => thefts.tell({ kind: 'unsure' }),
     owner: () => loop.door.owner?.poller ?? null,
     held: () => [...new Set(heldPolls(loop.door).map((it) => it.poller))],
+    renew: () => flying?.flight.abort(),
     openMs: () => (loop.door.flight === null ? 0 : performance.now() - loop.door.flight.startedAtMs),
     close() {
       send({ kind: 'shut' });

@@ -18,8 +18,8 @@ export interface Ledger {
   reacted(poke: number, seen: Seen): void;
   /** `isAlive` compares the start time, too. */
   evidence(isAlive: (process: Pick<Owner, 'pid' | 'startId'>) => boolean): Evidence;
-  /** Reactions that prove nothing yet. */
-  isOpen(): boolean;
+  /** Somebody who lives has reacted, and that proves nothing yet. */
+  isOpen(isAlive: (process: Pick<Owner, 'pid' | 'startId'>) => boolean): boolean;
   unseen(): readonly Unseen[];
   /** How many reactions were noted so far. */
   count(): number;
@@ -42,22 +42,25 @@ export function createLedger(): Ledger {
   const accounts = new Map<string, Account>();
   /** What one parent's children did: a shell that asks with one curl after another has a new process for each poll. */
   const parents = new Map<string, Account>();
+  /** What one program did, over all its lives: one that ends at each 409 and is started again has one reaction a life. */
+  const programs = new Map<string, Account>();
   const unseen = new Map<string, Unseen>();
   let connected: readonly Owner[] = [];
   let noted = 0;
 
   function note(
     book: Map<string, Account>,
+    key: string,
     owner: Owner,
     poke: number,
     { client, reaction, holdsAnother }: Seen,
   ): void {
-    const account = book.get(nameOf(owner)) ?? {
+    const account = book.get(key) ?? {
       ...{ owner, children: new Set<string>(), entries: [], holdsAnother: false },
     };
     if (book === parents) account.children.add(nameOf(client.owner!));
     if (book.size > ACCOUNTS_MAX) book.clear();
-    book.set(nameOf(owner), account);
+    book.set(key, account);
     account.holdsAnother ||= holdsAnother;
     const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
     // The rest of the same answer.
@@ -77,14 +80,16 @@ export function createLedger(): Ledger {
         unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
         return;
       }
-      note(accounts, owner, poke, seen);
-      if (owner.parent) note(parents, { ...owner.parent, parent: null }, poke, seen);
+      note(accounts, nameOf(owner), owner, poke, seen);
+      if (owner.parent)
+        note(parents, nameOf(owner.parent), { ...owner.parent, parent: null, program: null }, poke, seen);
+      if (owner.program !== null) note(programs, owner.program, owner, poke, seen);
     },
     evidence(isAlive) {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
       const byChildren = new Set<number>();
-      const put = ({ owner, entries, ...rest }: Account) => {
+      const put = ({ entries, ...rest }: Account, owner = rest.owner) => {
         const strength = strengthOf(entries);
         if (strength === null || reactions.get(owner.pid) === 'twice') return;
         reactions.set(owner.pid, strength);
@@ -99,10 +104,15 @@ export function createLedger(): Ledger {
         put(parent);
         byChildren.add(parent.owner.pid);
       }
-      const living = connected.filter(isAlive).map(({ pid }) => pid);
-      return { connected: new Set(living), reactions, holdsAnother, byChildren };
+      const living = connected.filter(isAlive);
+      for (const owner of living) {
+        const program = owner.program === null ? undefined : programs.get(owner.program);
+        if (program) put(program, owner);
+      }
+      return { connected: new Set(living.map(({ pid }) => pid)), reactions, holdsAnother, byChildren };
     },
-    isOpen: () => [...accounts.values()].some(({ entries }) => strengthOf(entries) !== 'twice'),
+    isOpen: (isAlive) =>
+      [...accounts.values()].some(({ owner, entries }) => isAlive(owner) && strengthOf(entries) !== 'twice'),
     unseen: () => [...unseen.values()],
     count: () => noted,
   };

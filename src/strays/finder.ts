@@ -8,7 +8,7 @@ import { hasProcfs, readText } from '../machine/procfs.ts';
 import { userName } from '../machine/users.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import { leftBy, type Place, type Surroundings, surroundings } from './family.ts';
-import { type Evidence, type Graded, isStopped, NO_EVIDENCE, survey } from './grade.ts';
+import { type Evidence, type Graded, holdsToken, isStopped, NO_EVIDENCE, survey } from './grade.ts';
 import { createInspector, type Inspector, type Sought } from './inspector.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
 import { createProcesses, type Processes } from './processes.ts';
@@ -33,6 +33,8 @@ export interface Stray {
   readonly parent: { readonly pid: number; readonly command: string } | null;
   /** Other bots that it polls as well, as far as its tokens can be read: they fall silent with it. */
   readonly silences?: readonly string[];
+  /** It holds the token of this bot and of no other. */
+  readonly holdsToken?: boolean;
   /** The living supervisor that it belongs to: it is `likely` at most then, and never stopped. */
   readonly supervisor?: { readonly pid: number } | null;
 }
@@ -258,6 +260,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       respawner,
       top: { pid: top.pid, startId: top.startId },
       parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
+      holdsToken: holdsToken(proc) && (proc.otherBots ?? []).length === 0,
       silences: seen.evidence.holdsAnother?.has(proc.pid) ? (proc.otherBots ?? []) : [],
       supervisor: one.supervisor === null ? null : { pid: one.supervisor },
     };

@@ -69,7 +69,9 @@ function shareVerdicts(found: readonly Graded[], around: Surroundings): Graded[]
   for (const { proc, grade } of found) if (grade === 'proven') proven.set(commandKey(proc), proc.pid);
   return found.map((one) => {
     const twin = proven.get(commandKey(one.proc));
-    const shares = twin !== undefined && !around.supervised.has(one.proc.pid) && one.proof[0] === HOLDS;
+    const isSingle = (one.proc.otherBots ?? []).length === 0;
+    const shares =
+      twin !== undefined && isSingle && !around.supervised.has(one.proc.pid) && one.proof[0] === HOLDS;
     if (!shares || isStopped(one.grade) || standsBy(one.proc)) return one;
     return { ...one, grade: 'proven', proof: [HOLDS, `runs the same command as pid ${twin}, which polls`] };
   });

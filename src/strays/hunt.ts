@@ -28,18 +28,23 @@ export interface Hunt {
   conflict(): void;
   /** A poll of ours goes out. */
   sent(): void;
+  /** Watches the poll that `renew` sends; resolves when nobody more can react to it. False: none went out, or ss does not work. */
+  question(renew: () => void): Promise<boolean>;
   stop(): void;
 }
 
 /** Who was connected this long ago may be gone, and others may have come. */
 const STALE_MS = 20_000;
 const REFRESH_MS = 200;
+/** For the poll to go out, and for its windows. */
+const QUESTION_MS = 8_000;
 
 export function createHunt(options: HuntOptions): Hunt {
   const { ledger } = options;
   const end = new AbortController();
   let ready: { readonly observation: Observation; readonly atMs: number } | null = null;
   let isLooking = false;
+  const asked = new Set<() => void>();
 
   async function look(): Promise<void> {
     const observation = await options.observe();
@@ -86,7 +91,11 @@ export function createHunt(options: HuntOptions): Hunt {
         if (!reacted && !end.signal.aborted) options.onNobody({ blind: false, unseen: ledger.unseen() });
       })
       .catch(options.onError)
-      .finally(() => observation.stop());
+      .finally(() => {
+        observation.stop();
+        for (const over of asked) over();
+        asked.clear();
+      });
   }
 
   return {
@@ -102,6 +111,16 @@ export function createHunt(options: HuntOptions): Hunt {
         });
     },
     sent: watch,
+    async question(renew) {
+      const observation = await options.observe();
+      if (!observation) return false;
+      ledger.connected(observation.clients);
+      ready?.observation.stop();
+      ready = { observation, atMs: performance.now() };
+      const over = new Promise<boolean>((done) => asked.add(() => done(true)));
+      renew();
+      return await Promise.race([over, pause(QUESTION_MS, false, { signal: end.signal, ref: false })]);
+    },
     stop() {
       end.abort();
       ready?.observation.stop();

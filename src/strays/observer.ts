@@ -10,6 +10,7 @@ import type { ApiAddresses } from './api-addresses.ts';
 import {
   type Counters,
   endOfWindows,
+  HELD_MS,
   isHeld,
   type Poke,
   type Reaction,
@@ -24,6 +25,8 @@ export interface Owner {
   readonly pid: number;
   readonly startId: string;
   readonly parent: { readonly pid: number; readonly startId: string } | null;
+  /** The same for all lives of one program under one parent; null where its command line could not be seen. */
+  readonly program: string | null;
 }
 
 /** Somebody else's connection to the API root. */
@@ -62,6 +65,8 @@ export interface ObserverOptions {
   readonly isOurs: (pid: number) => boolean;
   /** Which processes have these sockets open. */
   readonly ownersOf: (inodes: readonly number[]) => Promise<ReadonlyMap<number, readonly number[]>>;
+  /** What processes run, to compare; null where that can't be seen. */
+  readonly commands: () => Promise<(pid: number) => string | null>;
 }
 
 const DENSE_MS = 8;
@@ -70,6 +75,7 @@ const SPARSE_MS = 200;
 const MISSING_MS = 120;
 /** A fork of ours follows what is destroyed only after it has started. */
 const FOLLOW_READY_MS = 30;
+const YOUNG_MS = 50;
 const NAMESPACES_MAX = 32;
 /** What a relay passes on is longer or shorter by this at most: another header, another record. */
 const RELAYED_SHARE = 0.25;
@@ -81,13 +87,24 @@ interface Place {
   readonly path: string | undefined;
 }
 
-/** Looks who is connected, and gets ready to see who reacts. Null: ss does not work here, nobody can be judged. */
-export async function observe(options: ObserverOptions): Promise<Observation | null> {
+type Places = ReadonlyMap<string, { readonly place: Place; readonly ports: ReadonlySet<number> }>;
+
+/** Who is connected now, without ourselves. Null: ss does not work here. */
+export async function listClients(options: ObserverOptions): Promise<readonly Client[] | null> {
+  return (await lookAround(options))?.clients ?? null;
+}
+
+async function lookAround(options: ObserverOptions): Promise<{ clients: Client[]; places: Places } | null> {
   const { addresses, isOurs, ownersOf } = options;
   const { port: remotePort } = addresses;
   const listed: { place: Place; socket: TcpSocket; ports: ReadonlySet<number> }[] = [];
-  for (const place of namespaces()) {
-    const sockets = await listSockets({ remotePort, ...where(place) });
+  const all = await Promise.all(
+    namespaces().map(async (place) => ({
+      place,
+      sockets: await listSockets({ remotePort, ...where(place) }),
+    })),
+  );
+  for (const { place, sockets } of all) {
     if (sockets === null && place.path === undefined) return null;
     const clients = (sockets ?? []).filter((it) => it.inode !== 0 && addresses.has(addressOf(it.remote)));
     if (clients.length === 0) continue;
@@ -95,7 +112,9 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     // The server's own end of a connection has the API root's port on this side, and it listens there.
     for (const socket of clients) if (!ports.has(socket.localPort)) listed.push({ place, socket, ports });
   }
-  const owners = await ownersIn(listed.map(({ socket }) => socket.inode));
+  const inodes = listed.map(({ socket }) => socket.inode);
+  const owners = inodes.length === 0 ? new Map<number, readonly number[]>() : await ownersOf(inodes);
+  const commandOf = owners.size > 0 ? await options.commands() : () => null;
   const clients: Client[] = [];
   const places = new Map<string, { place: Place; ports: ReadonlySet<number> }>();
   for (const { place, socket, ports } of listed) {
@@ -104,9 +123,18 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     places.set(place.name, { place, ports });
     const { uid, cgroup } = socket;
     // Children have it from whoever opened it, and are stopped with it.
-    const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids));
+    const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids), commandOf);
     clients.push({ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket) });
   }
+  return { clients, places };
+}
+
+/** Looks who is connected, and gets ready to see who reacts. Null: ss does not work here, nobody can be judged. */
+export async function observe(options: ObserverOptions): Promise<Observation | null> {
+  const around = await lookAround(options);
+  if (!around) return null;
+  const { clients, places } = around;
+  const { port: remotePort } = options.addresses;
   const accepted = await acceptedByClients();
   const gone = new Map<string, { readonly atMs: number; readonly counters: Counters }>();
   const followers = [...places.values()].map(({ place }) =>
@@ -117,7 +145,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   const readyAtMs = performance.now() + FOLLOW_READY_MS;
 
   function ownersIn(inodes: readonly number[]): Promise<ReadonlyMap<number, readonly number[]>> {
-    return inodes.length === 0 ? Promise.resolve(new Map()) : ownersOf(inodes);
+    return inodes.length === 0 ? Promise.resolve(new Map()) : options.ownersOf(inodes);
   }
 
   /** Connections that came to a client's own listening port: who passes our 409 on to one of them is a relay. */
@@ -175,6 +203,15 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   const wait = readyAtMs - performance.now();
   if (clients.length > 0 && wait > 0) await pause(wait);
   if (clients.length > 0) samples.push(await list(undefined));
+  // A request that has just gone out is known to be held only after a while.
+  for (
+    let waited = 0;
+    waited < HELD_MS && clients.some(({ key }) => isYoung(samples.at(-1), key));
+    waited += YOUNG_MS
+  ) {
+    await pause(YOUNG_MS);
+    samples.splice(0, samples.length, await list(samples.at(-1)));
+  }
 
   /** The same process received our 409 and passed about as much on: the poller is behind it. */
   function isRelayed(client: Client, bytes: number | null, base: Sample): boolean {
@@ -191,7 +228,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   }
 
   return {
-    clients,
+    clients: clients.map((client) => ({ ...client, isHeld: isHeldIn(samples.at(-1), client.key) })),
     async refresh() {
       if (clients.length === 0) return;
       const next = await list(samples.at(-1));
@@ -236,6 +273,11 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     });
   }
 
+  function isYoung(sample: Sample | undefined, key: string): boolean {
+    const counters = sample?.sockets.get(key);
+    return counters !== undefined && isHeld(counters, 0) && !isHeld(counters);
+  }
+
   function isHeldIn(sample: Sample | undefined, key: string): boolean {
     const counters = sample?.sockets.get(key);
     return counters !== undefined && isHeld(counters);
@@ -252,14 +294,16 @@ function paceAt(nowMs: number, poke: Poke): number {
   return SPARSE_MS;
 }
 
-function ownerOf(pid: number): Owner | null {
+function ownerOf(pid: number, commandOf: (pid: number) => string | null): Owner | null {
   const own = parseProcStat(readStat(pid) ?? '');
   if (!own) return null;
+  const command = commandOf(pid);
   const above = parseProcStat(readStat(own.ppid) ?? '');
   return {
     pid,
     startId: own.startId,
     parent: above && own.ppid > 1 ? { pid: own.ppid, startId: above.startId } : null,
+    program: command === null ? null : `${own.ppid} ${above?.startId} ${command}`,
   };
 }
 

@@ -91,15 +91,19 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect'>): Processe
       await nextTurn();
       turnMs = performance.now();
     }
-    const asked: ProcessKey[] = [];
-    for (const [pid, stat] of stats)
-      if (stat.state !== 'Z' && !detailsOf(pid, stat))
-        asked.push({ pid, startId: stat.startId, imageId: stat.imageId });
-    const stuck = await learn(asked, options);
-    // Who was executing a program just then is another one now.
-    for (const { pid } of asked) {
-      stats.delete(pid);
-      readOne(pid, stats);
+    let stuck = 0;
+    // Who was executing a program just then is another one now, and is asked for once more.
+    for (let tries = 0; tries < 2; tries++) {
+      const asked: ProcessKey[] = [];
+      for (const [pid, stat] of stats)
+        if (stat.state !== 'Z' && !detailsOf(pid, stat))
+          asked.push({ pid, startId: stat.startId, imageId: stat.imageId });
+      if (asked.length === stuck) break;
+      stuck = await learn(asked, options);
+      for (const { pid } of asked) {
+        stats.delete(pid);
+        readOne(pid, stats);
+      }
     }
     const snapshot = join(stats, atMs);
     uninspectable = countClosed(snapshot.procs, stuck);

@@ -7,7 +7,7 @@ import type { BotApi, Reply } from '../telegram/api.ts';
 import { isWebhookConflict } from '../telegram/conflict.ts';
 import type { Ledger } from './evidence.ts';
 import type { Client, Observation, Seen } from './observer.ts';
-import type { Poke } from './reactions.ts';
+import { endOfWindows, type Poke } from './reactions.ts';
 
 export type Outcome =
   /** Nobody else is connected to the API root: nothing was asked. */
@@ -31,8 +31,13 @@ export interface ExperimentOptions {
   /** Null where ss does not work: then nobody can be seen to react, and only a 409 of our own tells of a rival. */
   readonly observe: () => Promise<Observation | null>;
   readonly ledger: Ledger;
+  readonly isAlive: (process: { readonly pid: number; readonly startId: string }) => boolean;
   /** How many processes may poll, as far as other signs tell: what counts where ss does not work. */
   readonly holders: number;
+  /** It holds the token: where a request of it is held as well, the question waits for a 409 that the server holds back. */
+  readonly isSuspect: (pid: number) => boolean;
+  /** For all questions together; default 10 s. */
+  readonly totalMs?: number;
   /** Called before the first question, as it disturbs whoever polls; with the number of processes that are connected. */
   readonly beforeFirst: (processes: number) => void;
   /** Something was seen: is it enough to act on? */
@@ -50,6 +55,8 @@ export const UNDISTURBED_MS = 1_500;
 /** Where nobody can be seen to react, a rival shows by our own 409 only: its retry, and 3 s that the server holds it back. */
 const BLIND_MS = 5_500;
 const TOTAL_MS = 10_000;
+/** For the listing that shows it. */
+const LATE_MS = 100;
 /** Between two questions; random, so that nothing periodic reacts to both. */
 const GAP_MS = [3_300, 4_500] as const;
 const POLL_TIMEOUT_S = 8;
@@ -63,7 +70,7 @@ export function createPokeNumbers(): () => number {
 
 export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => number): Promise<Outcome> {
   const { api, ledger, signal, random = Math.random } = options;
-  const untilMs = performance.now() + TOTAL_MS;
+  const untilMs = performance.now() + (options.totalMs ?? TOTAL_MS);
   let isDisturbed = false;
   for (let round = 1; ; round++) {
     const measured = await measure(api, signal);
@@ -90,7 +97,7 @@ export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => nu
       if (isWebhookConflict(answer.description)) return { kind: 'webhook' };
       if (!observation) return { kind: 'blind' };
       isDisturbed = true;
-    } else if (!isDisturbed && !ledger.isOpen()) return { kind: 'undisturbed' };
+    } else if (!isDisturbed && !ledger.isOpen(options.isAlive)) return { kind: 'undisturbed' };
     const [least, most] = GAP_MS;
     const nextMs = poke.sentAtMs + least + random() * (most - least);
     if (nextMs + UNDISTURBED_MS > untilMs) return { kind: 'disturbed' };
@@ -109,12 +116,12 @@ function stopAll(observation: Observation | null, outcome: Outcome): Outcome {
   return outcome;
 }
 
-type Measured =
+export type Measured =
   | { readonly kind: 'ok'; readonly rttMs: number; readonly conflictBytes: number | null }
   | Extract<Outcome, { kind: 'failed' }>;
 
 /** Also opens the connection on which the question goes out at once. */
-async function measure(api: BotApi, signal: AbortSignal): Promise<Measured> {
+export async function measure(api: BotApi, signal: AbortSignal): Promise<Measured> {
   const reply = await api.call('getMe', {}, { signal });
   if (reply.kind !== 'ok') return { kind: 'failed', description: reply.description };
   return { kind: 'ok', rttMs: reply.tookMs, conflictBytes: reply.conflictBytes ?? null };
@@ -151,7 +158,14 @@ async function poll(
     };
     void observation?.poked(poke, onSeen, signal).finally(() => observation.stop());
   });
-  const heldMs = observation ? UNDISTURBED_MS : BLIND_MS;
+  const suspects = observation?.clients.some(
+    ({ isHeld, owner }) => isHeld && owner && options.isSuspect(owner.pid),
+  );
+  const heldMs = !observation
+    ? BLIND_MS
+    : suspects
+      ? endOfWindows(poke) - poke.sentAtMs + LATE_MS
+      : UNDISTURBED_MS;
   const held = pause(heldMs, 'held' as const, { signal: end.signal }).catch(() => 'held' as const);
   const first = await Promise.race([answered, enough, held]);
   // A reaction that came with our own answer is looked at before the answer counts.

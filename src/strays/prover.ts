@@ -10,8 +10,8 @@ import { findApiAddresses } from './api-addresses.ts';
 import { createLedger, type Unseen } from './evidence.ts';
 import type { Evidence } from './grade.ts';
 import { createHunt, type Hunt, type HuntOptions } from './hunt.ts';
-import { type Observation, observe } from './observer.ts';
-import { askWhoPolls, createPokeNumbers, type ExperimentOptions, type Outcome } from './prove.ts';
+import { listClients, type Observation, observe } from './observer.ts';
+import { askWhoPolls, createPokeNumbers, type ExperimentOptions, measure, type Outcome } from './prove.ts';
 
 export interface ProverOptions {
   readonly api: BotApi;
@@ -20,17 +20,24 @@ export interface ProverOptions {
   /** Where older addresses of the API root are kept; null: nowhere. */
   readonly addressFile: string | null;
   readonly ownersOf: (inodes: readonly number[]) => Promise<ReadonlyMap<number, readonly number[]>>;
+  /** What processes run, to compare. */
+  readonly commands: () => Promise<(pid: number) => string | null>;
   /** Whose connections are ours: this process, the worker's tree. */
   readonly isOurs: (pid: number) => boolean;
 }
 
 export interface Prover {
   experiment(
-    asks: Pick<ExperimentOptions, 'beforeFirst' | 'isEnough' | 'onLate' | 'holders' | 'signal'>,
+    asks: Pick<
+      ExperimentOptions,
+      'beforeFirst' | 'isEnough' | 'isSuspect' | 'onLate' | 'holders' | 'totalMs' | 'signal'
+    >,
   ): Promise<Outcome>;
   hunt(asks: Pick<HuntOptions, 'asks' | 'onReaction' | 'onNobody' | 'onError'>): Hunt;
-  /** Who is connected now, and who of them reacts to a poll that goes out; null: ss does not work here. */
-  observe(): Promise<Observation | null>;
+  /** Notes who is connected now. Null: ss does not work here. */
+  look(): Promise<{ readonly connected: number } | null>;
+  /** Watches one poll after another that somebody else sends. */
+  spy(): Promise<(sentAtMs: number) => Promise<void>>;
   /** What was seen so far, of processes that live now. */
   evidence(): Evidence;
   unseen(): readonly Unseen[];
@@ -39,6 +46,7 @@ export interface Prover {
 /** Until something was measured: a front end far away. */
 const RTT_MS = 200;
 const HUNT_POLL_S = 5;
+const PING_MS = 3_000;
 
 export function createProver(options: ProverOptions): Prover {
   const { api } = options;
@@ -46,13 +54,41 @@ export function createProver(options: ProverOptions): Prover {
   const nextPoke = createPokeNumbers();
   let measured = { rttMs: RTT_MS, conflictBytes: null as number | null };
 
+  async function ping(): Promise<void> {
+    const answer = await measure(api, AbortSignal.timeout(PING_MS));
+    if (answer.kind === 'ok') measured = answer;
+  }
+
   async function look(): Promise<Observation | null> {
-    const { apiRoot, env, addressFile: file, isOurs, ownersOf } = options;
-    return await observe({ addresses: await findApiAddresses({ apiRoot, env, file }), isOurs, ownersOf });
+    const { apiRoot, env, addressFile: file, ...eyes } = options;
+    return await observe({ addresses: await findApiAddresses({ apiRoot, env, file }), ...eyes });
   }
 
   return {
-    observe: look,
+    async look() {
+      const { apiRoot, env, addressFile: file, ...eyes } = options;
+      const clients = await listClients({
+        addresses: await findApiAddresses({ apiRoot, env, file }),
+        ...eyes,
+      });
+      if (clients) ledger.connected(clients);
+      return clients && { connected: clients.length };
+    },
+    async spy() {
+      await ping();
+      const observation = await look();
+      if (observation) ledger.connected(observation.clients);
+      return async (sentAtMs) => {
+        const number = nextPoke();
+        await observation
+          ?.poked(
+            { sentAtMs, ...measured },
+            (seen) => ledger.reacted(number, seen),
+            new AbortController().signal,
+          )
+          .finally(() => observation.stop());
+      };
+    },
     experiment: (asks) =>
       askWhoPolls(
         {
@@ -60,6 +96,7 @@ export function createProver(options: ProverOptions): Prover {
           api,
           ledger,
           observe: look,
+          isAlive,
           onMeasured: (it) => {
             measured = it;
           },
@@ -69,7 +106,10 @@ export function createProver(options: ProverOptions): Prover {
     hunt: (asks) =>
       createHunt({
         ...asks,
-        observe: look,
+        async observe() {
+          if (measured.conflictBytes === null) await ping();
+          return await look();
+        },
         ledger,
         nextPoke,
         measured: () => measured,

@@ -40,6 +40,10 @@ export interface Reaction {
   readonly bytes: number | null;
   /** As long as a 409 is. */
   readonly isConflict: boolean;
+  /** Longer than a 409 can be: the answer to something else. */
+  readonly isTooLong: boolean;
+  /** The next request may have been before the answer: a message may have been sent just then. */
+  readonly isUnclear: boolean;
 }
 
 /** A request that has waited this long is held by the server; the answer to a message or an upload does not take that long. */
@@ -53,6 +57,12 @@ const TOLERANCE_MS = 25;
 /** Less: `Connection: close` in place of keep-alive. More: TLS records, one header more. An empty answer and the shortest update are outside. */
 const SHORTER_BYTES = 24;
 const LONGER_BYTES = 56;
+/** A 409 has a body of 143 bytes, compressed some 120. */
+const LEAST_BYTES = 100;
+/** A server further away does not answer within one tick of the kernel's clock (10 ms at most). */
+const ONE_TICK_MS = 12;
+/** So often something unclear must agree: a sender would have to send in each of these short windows, and never beside them. */
+const UNCLEAR_TIMES = 3;
 /** Two reactions of one poller differ by a digit of the date, or a record. */
 export const AGREE_BYTES = 16;
 
@@ -94,7 +104,9 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
 
 function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly Sample[]): Reaction | null {
   // Within one tick of the kernel's clock nobody can say which came first: a server nearby answers a message as quickly.
-  const isUnclear = base.bytesReceived > 0 && base.lastSendMs === base.lastReceiveMs;
+  const mayBeIdle =
+    poke.rttMs < ONE_TICK_MS && base.bytesReceived > 0 && base.lastSendMs === base.lastReceiveMs;
+  let isUnclear = false;
   let bytes: number | null = null;
   for (const [index, sample] of after.entries()) {
     const now = sample.sockets.get(socket);
@@ -102,7 +114,7 @@ function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly 
       // Vanished without a word: known only to within two listings.
       const fromMs = (after[index - 1]?.atMs ?? poke.sentAtMs) - poke.sentAtMs;
       return isInWindow(poke, fromMs) || isInWindow(poke, sample.atMs - poke.sentAtMs)
-        ? judged(socket, bytes, poke)
+        ? judged(socket, bytes, isUnclear || mayBeIdle, poke)
         : null;
     }
     const received = now.bytesReceived - base.bytesReceived;
@@ -112,8 +124,8 @@ function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly 
       if (!now.isGone) continue;
     }
     if (bytes === null) {
-      // Then only an answer without a new request before it is one to the request that was held.
-      if (isUnclear && now.bytesSent > base.bytesSent) return null;
+      // Then only an answer that comes before a new request is one to the request that was held.
+      isUnclear = mayBeIdle && now.bytesSent > base.bytesSent;
       const atMs = sample.atMs - now.lastReceiveMs - poke.sentAtMs;
       if (!isInWindow(poke, now.isGone && received <= 0 ? sample.atMs - poke.sentAtMs : atMs)) return null;
     }
@@ -121,20 +133,21 @@ function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly 
     // Complete: the next request, the end, or as long as it must be.
     if (now.bytesSent > base.bytesSent || now.isGone) break;
   }
-  return bytes === null ? null : judged(socket, bytes, poke);
+  return bytes === null ? null : judged(socket, bytes, isUnclear, poke);
 }
 
 function isInWindow(poke: Poke, ms: number): boolean {
   return windowsOf(poke).some(([from, to]) => ms >= from - TOLERANCE_MS && ms <= to + TOLERANCE_MS);
 }
 
-function judged(socket: string, bytes: number | null, { conflictBytes }: Poke): Reaction {
+function judged(socket: string, bytes: number | null, isUnclear: boolean, { conflictBytes }: Poke): Reaction {
   const isConflict =
     bytes !== null &&
     conflictBytes !== null &&
     bytes >= conflictBytes - SHORTER_BYTES &&
     bytes <= conflictBytes + LONGER_BYTES;
-  return { socket, bytes, isConflict };
+  const isTooLong = bytes !== null && conflictBytes !== null && bytes > conflictBytes + LONGER_BYTES;
+  return { socket, bytes, isConflict, isTooLong, isUnclear };
 }
 
 /** `once`: one answer as long as a 409; `twice`: two, to different polls of ours, that agree. */
@@ -144,13 +157,18 @@ export type Strength = 'once' | 'twice';
 export function strengthOf(
   reactions: readonly { readonly poke: number; readonly reaction: Reaction }[],
 ): Strength | null {
-  const agree = reactions.some((one) =>
-    reactions.some((other) => {
-      if (other.poke <= one.poke) return false;
-      const [a, b] = [one.reaction.bytes, other.reaction.bytes];
-      return a === null || b === null ? a === b : Math.abs(a - b) <= AGREE_BYTES;
-    }),
+  const answers = reactions.filter(
+    ({ reaction: { bytes, isTooLong } }) => !isTooLong && (bytes === null || bytes >= LEAST_BYTES),
   );
-  if (agree) return 'twice';
-  return reactions.some(({ reaction }) => reaction.isConflict) ? 'once' : null;
+  for (const one of answers) {
+    const agreeing = answers.filter(({ reaction }) => agree(reaction, one.reaction));
+    const clear = new Set(agreeing.filter(({ reaction }) => !reaction.isUnclear).map(({ poke }) => poke));
+    const all = new Set(agreeing.map(({ poke }) => poke));
+    if (clear.size >= 2 || (all.size >= UNCLEAR_TIMES && one.reaction.isConflict)) return 'twice';
+  }
+  return answers.some(({ reaction }) => reaction.isConflict && !reaction.isUnclear) ? 'once' : null;
+}
+
+function agree({ bytes: a }: Reaction, { bytes: b }: Reaction): boolean {
+  return a === null || b === null ? a === b : Math.abs(a - b) <= AGREE_BYTES;
 }

@@ -34,6 +34,13 @@ export function proverFor(
     env: process.env,
     addressFile: botDir === null ? null : join(botDir, ADDRESS_FILE),
     ownersOf: async (inodes) => (await eyes.inspector.ownersOfSockets(inodes)).owners,
+    async commands() {
+      const { procs } = await eyes.processes.snapshot();
+      return (pid) => {
+        const it = procs.get(pid);
+        return it && it.argv.length > 0 ? JSON.stringify([it.cwd, it.argv]) : null;
+      };
+    },
     isOurs: (pid) => pid === process.pid || isOurs(pid),
   });
 }

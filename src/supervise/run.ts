@@ -182,9 +182,12 @@ export function runSupervisor(context: RunContext): Running {
     // Only where nobody can have polled since the start: what has come in while another machine left is to be answered.
     const mayDrop = loop.state.spawn === 0 && (right?.wasFree() ?? true);
     // Nobody can hold a poll while a webhook is set.
+    const peek = guarding.sweeper.peek(abandoned);
+    // What goes wrong shows when it is asked for.
+    peek.catch(() => {});
     const blocked = await guarding.webhook.first(mayDrop, abandoned);
     if (blocked) return blocked;
-    const { ending, disturbed } = await guarding.sweeper.first(abandoned);
+    const { ending, disturbed } = await guarding.sweeper.first(abandoned, peek);
     // Some libraries set their webhook when they lose the poll.
     return ending ?? (disturbed ? await guarding.webhook.first(false, abandoned) : null);
   }

@@ -15,6 +15,8 @@ export interface ServeOptions {
   readonly live: () => LiveDocument;
   readonly changes: Changes;
   readonly onWatched: (yes: boolean) => void;
+  /** Renews the poll, and tells who of this machine lost it. */
+  readonly question: () => Promise<Answer>;
   /** Makes the folder of the socket anew where it is gone. Throws. */
   readonly makeFolder: () => void;
 }
@@ -88,6 +90,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
       case 'handover':
         say(`pid ${process.pid} hands over`);
         return await end(`handing over to pid ${Number(request.to) || 'unknown'}`);
+      case 'probe':
+        return await options.question();
       case 'restart':
         return await restart();
       default:

@@ -1,6 +1,7 @@
 /** Shows a run to whoever asks or wants to be told: control channel, health endpoint, service manager, the program that owns it. */
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
+import type { Answer } from '../machine/control.ts';
 import { isThere } from '../machine/is-there.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import { type Facts, seenBy } from './facts.ts';
@@ -17,6 +18,7 @@ export interface ShownRun {
   readonly facts: Facts;
   readonly tree: WorkerTree;
   readonly socketPath: string;
+  readonly question: () => Promise<Answer>;
 }
 
 /** Null: the control channel could not be opened, which is said. */
@@ -43,6 +45,7 @@ export async function showRun(startup: Startup, run: ShownRun): Promise<Served |
     makeFolder: () => void openBotDir(openStateDir(process.env), config.botId ?? 0),
     live: () => ({ status: status(TREE_WATCHED_MS), lines: recent.lines() }),
     onWatched: recent.watched,
+    question: run.question,
   }).catch((error: NodeJS.ErrnoException) => {
     report.line(
       'control',

@@ -15,7 +15,7 @@ import { checkCommand, sayConfiguration, sayGate } from './announce.ts';
 import { createChanges } from './changes.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
-import { finderFor } from './finder.ts';
+import { eyesFor, finderFor } from './finder.ts';
 import { identify } from './identify.ts';
 import { createRecent } from './recent.ts';
 import { rehearsal } from './rehearsal.ts';
@@ -36,6 +36,10 @@ import { createVoice } from './voice.ts';
 
 /** Runs a supervisor in this process until it ends. Throws SinglepollError for its own reasons to end early. */
 export async function start(request: StartRequest): Promise<number> {
+  const early = eyesFor(request.config);
+  // Beside all that comes before the look, which takes as long: who is new by then is read then.
+  if (request.config.polling && request.config.token !== null && !request.config.dryRun)
+    early.processes.snapshot().catch(() => {});
   const boot = new AbortController();
   const asks = {
     stop: (_reason: string) => boot.abort(new Stopped()),
@@ -68,7 +72,7 @@ export async function start(request: StartRequest): Promise<number> {
   const rehearse = request.config.sandbox ? await rehearsal(request.config, report) : null;
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
-  // Loaded beside the questions to the Bot API: it takes as long.
+  const eyes = rehearse ? eyesFor(config) : early;
   const gatewayModule = config.gateway && !config.dryRun ? import('../gateway/gateway.ts') : null;
   const alertModule = config.alerts && !config.dryRun ? import('../alert/service.ts') : null;
   let botDir = '';
@@ -91,6 +95,7 @@ export async function start(request: StartRequest): Promise<number> {
         rehearse,
         api,
         botDir,
+        eyes,
         gatewayModule,
         alertModule,
         http,
@@ -104,7 +109,7 @@ export async function start(request: StartRequest): Promise<number> {
     rehearse?.say();
     if (config.dryRun) {
       const command = config.command?.argv ?? rehearse?.command ?? [];
-      const finder = finderFor(config);
+      const finder = finderFor(config, eyes);
       return await dryRun({ config, api, report, finder, signal: boot.signal, ending: false, command });
     }
     return await supervise(startup, me, asks);
@@ -115,6 +120,7 @@ export async function start(request: StartRequest): Promise<number> {
     return EXIT.ok;
   } finally {
     api?.close();
+    eyes.inspector.close();
     http?.close();
     await service?.end();
     await rehearse?.close();

@@ -6,6 +6,7 @@ import type { HttpService } from '../http/service.ts';
 import type { Report } from '../output/report.ts';
 import type { Owner } from '../owner/link.ts';
 import type { Service } from '../service/notify.ts';
+import type { Eyes } from '../strays/finder.ts';
 import type { BotApi } from '../telegram/api.ts';
 import type { Changes } from './changes.ts';
 import type { GatewayModule } from './open-gateway.ts';
@@ -46,6 +47,8 @@ export interface Startup extends StartRequest {
   readonly recent: Recent;
   readonly rehearse: Rehearsal | null;
   readonly api: BotApi | null;
+  /** Sees the processes of this machine. */
+  readonly eyes: Eyes;
   /** The state folder of this bot. */
   readonly botDir: string;
   readonly gatewayModule: Promise<GatewayModule> | null;

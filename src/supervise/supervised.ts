@@ -3,17 +3,19 @@ import { randomBytes } from 'node:crypto';
 import type { StrayEntry } from '../core/status.ts';
 import { CRASH_LOOP, type Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
+import type { Answer } from '../machine/control.ts';
 import type { Lock } from '../machine/lock.ts';
 import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
 import { plain } from '../output/plain.ts';
+import { leaseWords } from '../output/words.ts';
 import type { Me } from '../telegram/api.ts';
 import { openAlerts } from './alerting.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { createApiReach } from './api-reach.ts';
-import { newFacts } from './facts.ts';
-import { eyesFor, finderFor, proverFor } from './finder.ts';
+import { type Facts, newFacts } from './facts.ts';
+import { finderFor, proverFor } from './finder.ts';
 import { forgetEnd, rememberEnd } from './last-end.ts';
 import { rememberStart } from './last-start.ts';
 import { type GivenGateway, incumbentAfterMs, openGateway } from './open-gateway.ts';
@@ -42,7 +44,7 @@ export async function superviseLocked(
   asks: Asks,
   { lock, socketPath, startedAt }: Place,
 ): Promise<number> {
-  const { config, link, owner, voice, report, changes, recent, rehearse, api, botDir, http, service } =
+  const { config, link, owner, voice, report, changes, recent, rehearse, api, botDir, eyes, http, service } =
     startup;
   let running: Running | undefined;
   let gateway: GivenGateway | null = null;
@@ -51,7 +53,6 @@ export async function superviseLocked(
   const right = await openRight(startup, () => ({ running, gateway, facts }));
   facts.log = voice.logFacts;
   const run = randomBytes(8).toString('hex');
-  const eyes = eyesFor(config);
   const tree = createWorkerTree(
     { run, botId: String(config.botId ?? ''), apiRoot: config.polling ? config.apiRoot : null },
     eyes,
@@ -165,16 +166,35 @@ export async function superviseLocked(
     ...{ facts, running, gateway },
     isStray: (reason) => guarding?.sweeper.hasSaid(reason) ?? false,
   });
-  asks.stop = (reason) => loop.send({ kind: 'ask-stop', reason });
+  // Ctrl-C reaches the program and us, and its end may be seen before our own signal: together they are one ask to stop.
+  let isStoppedByOwner = false;
+  asks.stop = (reason) => {
+    if (!isStoppedByOwner) loop.send({ kind: 'ask-stop', reason });
+    isStoppedByOwner = false;
+  };
   asks.restart = (reason) => loop.send({ kind: 'ask-restart', reason });
   asks.forward = (name) => running.forward(name);
   if (startup.signal.aborted) asks.stop('asked to stop');
   owner?.onGone(() => {
     // A second ask to stop would mean: at once.
-    if (loop.state.headed?.to !== 'exit') asks.stop(OWNER_GONE);
+    if (loop.state.headed?.to === 'exit') return;
+    loop.send({ kind: 'ask-stop', reason: OWNER_GONE });
+    isStoppedByOwner = true;
   });
 
-  const served = await showRun(startup, { running, facts, tree, socketPath });
+  const question = async (): Promise<Answer> => {
+    if (right) return { ok: true, text: leaseText(facts) };
+    if (!gateway || !watching || facts.via === 'direct')
+      return {
+        ok: false,
+        error: 'its polls do not pass a gateway, so asking would take the poll from its own worker',
+      };
+    const text = await watching.question(gateway.port.renewPoll);
+    return text === null
+      ? { ok: false, error: 'no poll went out, or ss of iproute2 does not work here' }
+      : { ok: true, text, ...(facts.rivalElsewhere === null ? {} : { elsewhere: facts.rivalElsewhere }) };
+  };
+  const served = await showRun(startup, { running, facts, tree, socketPath, question });
   const waits = link ?? owner;
   const start: UntilReady | null = waits
     ? untilReady({ link: waits, running, config, facts, report, voice })
@@ -221,7 +241,6 @@ export async function superviseLocked(
   // After a bug nobody knows what lives: the lease runs out by itself.
   await right?.end(false);
   watching?.stop();
-  eyes.inspector.close();
   reach?.stop();
   served?.close();
   // Before the lock: who waits for that may want the same port.
@@ -241,6 +260,12 @@ function strayName([first, ...more]: readonly StrayEntry[]): string | null {
   if (!first) return null;
   const others = more.length > 0 ? ` and ${more.length} more` : '';
   return `pid ${first.pid} (${plain(first.command, 120)})${others}`;
+}
+
+/** The lease says who polls, on whichever machine: nobody has to be asked. */
+function leaseText(facts: Facts): string {
+  const lease = facts.lease();
+  return lease ? `the lease tells who polls: ${leaseWords(lease, Date.now())}` : 'the lease is not known yet';
 }
 
 /** The sandbox's bot is gone with it; without polling there is no bot. */

@@ -19,7 +19,7 @@ import type { Prover } from '../strays/prover.ts';
 export interface SweeperOptions {
   readonly finder: StrayFinder;
   /** Null: nobody is asked (a dry run). */
-  readonly prover: Pick<Prover, 'experiment' | 'evidence' | 'unseen'> | null;
+  readonly prover: Pick<Prover, 'look' | 'experiment' | 'evidence' | 'unseen'> | null;
   readonly report: Report;
   readonly stopTimeoutMs: number;
   readonly dryRun: boolean;
@@ -50,9 +50,18 @@ export interface FirstSweep {
   readonly disturbed: boolean;
 }
 
+/** What there is to be seen without asking anybody. */
+export interface Peek {
+  readonly survey: Survey;
+  /** Nobody else is connected to the Bot API. */
+  readonly isAlone: boolean;
+}
+
 export interface Sweeper {
+  /** Looks and does nothing: beside the look for a webhook, which takes as long. */
+  peek(abandoned: AbortSignal): Promise<Peek>;
   /** Before the first worker: own leftovers and declared ones go, then whoever reacts when we ask. */
-  first(abandoned: AbortSignal): Promise<FirstSweep>;
+  first(abandoned: AbortSignal, peek?: Promise<Peek>): Promise<FirstSweep>;
   /** Before a later worker: at once (not a promise) where no leftover of our own is in the way. */
   quick(abandoned: AbortSignal): Ending | null | Promise<Ending | null>;
   /** While the worker runs: whoever is convicted by now is stopped. The reason why one can't be, or null. */
@@ -218,6 +227,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       const outcome = await by.experiment({
         signal: AbortSignal.any([signal, abandoned]),
         holders: before.strays.length,
+        totalMs: untilMs - nowMs(),
+        isSuspect: (pid) => survey.strays.some((it) => it.pid === pid && it.holdsToken === true),
         beforeFirst(count) {
           report.line('stray', askingWords(count));
           disturbed = true;
@@ -324,6 +335,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return ending;
   }
 
+  async function peek(abandoned: AbortSignal): Promise<Peek> {
+    const seen = await prover?.look();
+    return { survey: await look(abandoned), isAlone: seen?.connected === 0 };
+  }
+
   const isOwn = ({ grade }: Stray) => grade === 'own';
   const isInTheWay = ({ grade, supervisor }: Stray) =>
     isStopped(grade) || (!options.leased && supervisor != null);
@@ -331,19 +347,21 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   return {
     hasSaid: (reason) => endings.has(reason),
     lastStopAtMs: () => stopped.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY,
-    first: (abandoned) =>
+    peek,
+    first: (abandoned, peeked = peek(abandoned)) =>
       inTurn(async () => {
-        const before = await look(abandoned);
+        const { survey: before, isAlone } = await peeked;
         const ending = await clear(before, abandoned);
         if (ending || abandoned.aborted) return { ending, disturbed: false };
+        const isQuiet = isAlone && !before.strays.some(isInTheWay);
         const untilMs = nowMs() + ASK_FOR_MS;
         for (let disturbed = false; ; ) {
-          const asked = prover && (await ask(prover, before, untilMs, abandoned));
+          const asked = prover && !isAlone ? await ask(prover, before, untilMs, abandoned) : null;
           disturbed ||= asked?.disturbed === true;
           if (asked?.ending || signal.aborted || abandoned.aborted)
             return { ending: asked?.ending ?? null, disturbed };
           // Who has come or reacted meanwhile has not been stopped yet.
-          const last = await look(abandoned);
+          const last = isQuiet ? before : await look(abandoned);
           if (dryRun || !last.strays.some(isInTheWay)) {
             tellResult(last);
             return { ending: null, disturbed };

@@ -34,13 +34,15 @@ export interface Watch {
   sent(): void;
   /** Somebody has reacted to a poll of ours. */
   reacted(): void;
-  /** Looks who reacts to the poll that goes out next, without waiting for a 409. */
-  lookNow(): void;
+  /** Renews the poll and sees who of this machine loses it. The answer in words; null: it can't be asked. */
+  question(renew: () => void): Promise<string | null>;
   stop(): void;
 }
 
 /** A 409 may be the echo of a stray that was stopped this short a time ago (the server holds one for 3 s). */
 const STOPPED_LATELY_MS = 5_000;
+/** Of several that take turns here, not each reacts to each poll. */
+const SILENT_POLLS = 2;
 const WEBHOOK_EVERY_MS = 60_000;
 /** Uptimes of a worker at which it is looked at whether it waits for an answer of the Bot API, until it does. */
 const SIGN_OF_POLLING_MS = [
@@ -77,10 +79,13 @@ export function watch(options: WatchOptions): Watch {
 
   let isActing = false;
   let isDue = false;
+  /** Polls of ours in a row that were watched, and to which nobody here reacted. */
+  let silentPolls = 0;
 
   /** Whoever is convicted by now is stopped, or named. */
   function reacted(): void {
     isDue = true;
+    silentPolls = 0;
     if (isActing) return;
     isActing = true;
     act()
@@ -108,6 +113,8 @@ export function watch(options: WatchOptions): Watch {
   /** A poll of ours was watched, and nobody here reacted: the one thing that can't be cured from here. */
   function sayNobodyHere({ blind, unseen }: { blind: boolean; unseen: readonly Unseen[] }): void {
     if (performance.now() - sweeper.lastStopAtMs() < STOPPED_LATELY_MS || facts.rivalHere !== null) return;
+    silentPolls += 1;
+    if (!blind && silentPolls < SILENT_POLLS) return;
     const text = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, process.geteuid?.() === 0);
     if (facts.rivalElsewhere === text) return;
     facts.rivalElsewhere = text;
@@ -190,7 +197,15 @@ export function watch(options: WatchOptions): Watch {
   return {
     sent: () => hunt.sent(),
     reacted,
-    lookNow: () => hunt.conflict(),
+    async question(renew) {
+      const before = facts.straysStopped;
+      if (!(await hunt.question(renew))) return null;
+      while (isActing) await new Promise((done) => setTimeout(done, 50));
+      if (facts.straysStopped > before)
+        return `somebody else polled here and was stopped: ${facts.lastStray}`;
+      const guilty = facts.strays.find(({ grade }) => grade === 'proven');
+      return facts.rivalHere ?? (guilty ? `pid ${guilty.pid} (${guilty.command}) polls, too` : '');
+    },
     stop() {
       stopped = true;
       hunt.stop();

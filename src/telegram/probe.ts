@@ -11,6 +11,8 @@ export interface ProbePorts {
   readonly api: BotApi;
   /** The pid of a supervisor of this bot on this machine that may poll; null: none. */
   readonly supervisor: () => Promise<number | null>;
+  /** Gets ready to see who reacts to the next poll; what it gives is called when that goes out. */
+  readonly beforePoll?: () => Promise<(sentAtMs: number) => void>;
   /** Called once, before anything is disturbed. */
   readonly beforeFirstPoll: () => void;
   /** Ends the probe with what is known by then. */
@@ -40,7 +42,7 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
 
 async function carryOut(
   action: Exclude<ProbeStep['action'], { kind: 'end' }>,
-  { api, supervisor, signal }: ProbePorts,
+  { api, supervisor, signal, beforePoll }: ProbePorts,
 ): Promise<ProbeEvent> {
   try {
     if (action.afterMs > 0) await pause(action.afterMs, undefined, { signal });
@@ -55,7 +57,9 @@ async function carryOut(
     // Its worker must not be disturbed, nor be taken for a rival.
     const before = await supervisor();
     if (before !== null) return { kind: 'supervisor', pid: before };
+    const onSent = await beforePoll?.();
     const sentAtMs = performance.now();
+    onSent?.(sentAtMs);
     const params = { timeout: action.timeoutS, limit: 1 };
     const options = { timeoutMs: action.timeoutS * 1000 + POLL_GRACE_MS, signal };
     event = afterPoll(await api.call<Update[]>('getUpdates', params, options), sentAtMs);

@@ -24,16 +24,22 @@ test('who: nobody is 0, the worker alone is 0, a stray is 1 with grade and proof
   assert.deepEqual(straysOf(JSON.parse(nobody.stdout)), []);
   const stray = legacyPoller(b, 'production_polling_bot.py');
   await until('it to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
-  const one = await b.run(['who', '--json']);
-  assert.equal(one.code, 1, one.stderr);
-  const strays = straysOf(JSON.parse(one.stdout));
-  for (const shown of strays) assertStrayShape(shown);
-  assert.equal(strays.find(({ pid }) => pid === stray.pid)?.grade, 'proven');
-  assertNoToken(one.stdout + one.stderr, b.token);
-  const plain = await b.run(['who']);
-  assert.equal(plain.code, 1);
-  assert.match(plain.stdout, new RegExp(`\\b${stray.pid}\\b`));
-  assert.match(plain.stdout, /proven/);
+  // Who only reads knows that it is connected; that it polls is known once it was asked.
+  for (const [args, grade] of [
+    [[], 'likely'],
+    [['--probe'], 'proven'],
+  ] as const) {
+    const one = await b.run(['who', '--json', ...args]);
+    assert.equal(one.code, 1, one.stderr);
+    const strays = straysOf(JSON.parse(one.stdout));
+    for (const shown of strays) assertStrayShape(shown);
+    assert.equal(strays.find(({ pid }) => pid === stray.pid)?.grade, grade);
+    assertNoToken(one.stdout + one.stderr, b.token);
+    const plain = await b.run(['who', ...args]);
+    assert.equal(plain.code, 1);
+    assert.match(plain.stdout, new RegExp(`\\b${stray.pid}\\b`));
+    assert.match(plain.stdout, new RegExp(`\\b${grade}\\b`));
+  }
   const run = await b.polling(['--', ...node('polite.mjs')]);
   await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0);
   const alone = await b.run(['who']);

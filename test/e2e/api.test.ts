@@ -119,20 +119,38 @@ test('whoever kills the program: supervisor and worker go with it, gracefully', 
   assert.match(running.stderr(), /the program that it belongs to has gone/);
 });
 
-test('Ctrl-C means both, and gives the worker the time that it needs', async (t) => {
-  const b = await bed(t);
-  const slow = b.file(
+/** Takes 700 ms to end. */
+const slowWorker = (b: Bed) =>
+  b.file(
     'slow.mjs',
     `import { note, poll } from ${JSON.stringify(worker('poll.mjs'))};
      process.on('SIGTERM', () => setTimeout(() => { note({ ev: 'end' }); process.exit(0); }, 700));
      await poll();`,
   );
-  const { running, pid } = await program(b, `command: ['node', ${JSON.stringify(slow)}]`, true);
+
+const hasEnded = (b: Bed) => b.journal().some(({ ev }) => ev === 'end');
+
+test('Ctrl-C means both, and gives the worker the time that it needs', async (t) => {
+  const b = await bed(t);
+  const { running, pid } = await program(b, `command: ['node', ${JSON.stringify(slowWorker(b))}]`, true);
   process.kill(-running.pid, 'SIGINT');
   await until('the supervisor to be gone', () => !alive(pid), { seen: running.seen });
   assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);
-  assert.ok(
-    b.journal().some(({ ev }) => ev === 'end'),
-    running.stderr(),
-  );
+  assert.ok(hasEnded(b), running.stderr());
+});
+
+test('Ctrl-C that ends the program first is one ask; only another one kills', async (t) => {
+  for (const signals of [1, 2]) {
+    const b = await bed(t);
+    const { running, pid } = await program(b, `command: ['node', ${JSON.stringify(slowWorker(b))}]`);
+    running.signal('SIGKILL');
+    await running.waitFor('[stop] stopping: the program that it belongs to has gone');
+    // Signals that wait together are one.
+    process.kill(pid, 'SIGINT');
+    if (signals === 2) process.kill(pid, 'SIGTERM');
+    await until('the supervisor to be gone', () => !alive(pid), { seen: running.seen });
+    assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);
+    assert.equal(hasEnded(b), signals === 1, running.stderr());
+    assert.equal(running.stderr().includes('asked again: killing now'), signals === 2, running.stderr());
+  }
 });

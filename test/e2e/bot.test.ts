@@ -71,7 +71,8 @@ test('bot: trouble that passes is lived through: 502 pages, resets, 429, garbage
   b.sandbox.raw.fault({ kind: 'retry-after', method: 'getMe', retryAfter: 1, count: 1 });
   b.sandbox.raw.fault({ kind: 'garbage', method: 'getMe', count: 1 });
   const run = await b.polling(['--', ...node('polite.mjs')], { ms: 60_000 });
-  assert.equal(b.sandbox.methods().filter((name) => name === 'getme').length, 5);
+  const first = b.sandbox.methods().findIndex((name) => name !== 'getme');
+  assert.equal(first, 5, 'asked until it was answered, and nothing else before');
   assertNoToken(run.stderr(), b.token);
 });
 

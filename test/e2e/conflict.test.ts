@@ -1,11 +1,36 @@
 // 409 as the server does it: old pollers of every kind fight; after `start` every getUpdates is the worker's.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bed, botFixture, node, PYTHON, worker } from '../support/bed.ts';
+import { type Bed, bed, botFixture, node, PYTHON, worker } from '../support/bed.ts';
+import type { Running } from '../support/cli.ts';
 import { handled } from '../support/judge.ts';
 import { alive } from '../support/proc.ts';
 import { orphanedGunicorn, polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
+
+/** Until now a 409 of theirs may be on its way. */
+async function goneAt(b: Bed, strays: readonly { readonly pid: number }[], run: Running): Promise<void> {
+  await until('the old ones to be gone', () => strays.every(({ pid }) => !alive(pid)), {
+    ms: 40_000,
+    seen: () => `${run.seen()}\n${strays.map(({ pid }) => `${pid} ${alive(pid)}`).join(', ')}`,
+  });
+  const polls = b.sandbox.polls().length;
+  await until('a poll after that', () => b.sandbox.polls().length > polls, { ms: 60_000, seen: run.seen });
+}
+
+/** Longer than the 3 s for which the server holds a conflict. */
+async function pollsAlone(b: Bed, pid: number | undefined, first: number, run: Running): Promise<void> {
+  await staysTrue(
+    'every getUpdates comes from the one worker',
+    4_000,
+    () =>
+      b.sandbox
+        .polls()
+        .slice(first)
+        .every((poll) => poll.pid === pid && poll.status !== 409),
+    run.seen,
+  );
+}
 
 test('conflict: old and new pollers together; after start one process polls, all updates are delivered', async (t) => {
   const b = await bed(t);
@@ -20,20 +45,15 @@ test('conflict: old and new pollers together; after start one process polls, all
     ms: 30_000,
   });
   for (let index = 0; index < 20; index++) ids.push(b.sandbox.text(`m${index}`));
-  const run = await b.polling(['--', ...node('ends-on-409.mjs')], { ms: 40_000 });
-  await until('the worker', () => polledBy(b, 'ends-on-409.mjs').length > 0, { seen: run.seen });
-  for (const stray of old) assert.equal(alive(stray.pid), false, stray.seen());
+  const run = b.cli(['start', '--', ...node('ends-on-409.mjs')]);
+  await until('the worker', () => polledBy(b, 'ends-on-409.mjs').length > 0, { ms: 40_000, seen: run.seen });
+  // One of them holds the poll, the others wait: each goes at its own next poll, while the worker runs.
+  await goneAt(b, old, run);
+  const first = b.sandbox.polls().length;
   const [pid] = polledBy(b, 'ends-on-409.mjs');
-  const first = b.sandbox.polls().findIndex((poll) => poll.pid === pid);
   for (let index = 0; index < 5; index++) ids.push(b.sandbox.text(`n${index}`));
   await until('every update', () => ids.every((id) => handled(b.journal()).has(id)), { seen: run.seen });
-  // Longer than the 3 s for which the server holds a conflict.
-  await staysTrue('every getUpdates comes from the one worker', 4000, () =>
-    b.sandbox
-      .polls()
-      .slice(first)
-      .every((poll) => poll.pid === pid && poll.status !== 409),
-  );
+  await pollsAlone(b, pid, first, run);
   assert.equal(polledBy(b, 'ends-on-409.mjs').length, 1, 'it never met a conflict');
 });
 
@@ -45,17 +65,13 @@ test('conflict: real libraries as strays: grammY, NTBA and python-telegram-bot g
   await until('both to poll', () => new Set(b.sandbox.polls().map((poll) => poll.userAgent)).size >= 2, {
     ms: 30_000,
   });
-  const run = await b.polling(['--', ...node('polite.mjs')], { ms: 60_000 });
+  const run = b.cli(['start', '--', ...node('polite.mjs')]);
   await until('the worker', () => polledBy(b, 'polite.mjs').length > 0, { ms: 60_000, seen: run.seen });
-  for (const stray of [ntba, ptb]) assert.equal(alive(stray.pid), false, stray.seen());
+  await goneAt(b, [ntba, ptb], run);
+  const first = b.sandbox.polls().length;
   const [pid] = polledBy(b, 'polite.mjs');
-  const first = b.sandbox.polls().findIndex((poll) => poll.pid === pid);
-  await staysTrue('only the worker polls', 3500, () =>
-    b.sandbox
-      .polls()
-      .slice(first)
-      .every((poll) => poll.pid === pid),
-  );
+  await pollsAlone(b, pid, first, run);
+  assert.equal(polledBy(b, 'polite.mjs').length, 1, 'it never met a conflict');
 });
 
 test('conflict: a gunicorn with two polling workers gives way to one with one', async (t) => {
@@ -68,13 +84,12 @@ test('conflict: a gunicorn with two polling workers gives way to one with one', 
     ms: 40_000,
     seen: run.seen,
   });
-  for (const pid of pids) assert.equal(alive(pid), false);
-  const pid = polledBy(b, 'app.py').find((other) => !old.includes(other));
-  const first = b.sandbox.polls().findIndex((poll) => poll.pid === pid);
-  await staysTrue('only the new worker polls', 3500, () =>
-    b.sandbox
-      .polls()
-      .slice(first)
-      .every((poll) => poll.pid === pid && poll.status !== 409),
+  await goneAt(
+    b,
+    pids.map((pid) => ({ pid })),
+    run,
   );
+  const first = b.sandbox.polls().length;
+  const pid = polledBy(b, 'app.py').find((other) => !old.includes(other));
+  await pollsAlone(b, pid, first, run);
 });

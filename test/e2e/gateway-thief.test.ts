@@ -78,7 +78,11 @@ describe('gateway, thieves', { concurrency: 3 }, () => {
     assert.equal(stolen, 3);
     assert.deepEqual(conflicts, { poller: 0, webhook: 0 });
     assert.match(problemOf(status, 'stolen') ?? '', /^3 updates were probably taken/);
-    assert.equal(status.healthy, true, 'the bot itself works');
+    assert.deepEqual(
+      [status.state, status.healthy],
+      ['polling', false],
+      'shown, and nothing is ended for it',
+    );
     assert.match((await b.run(['status'])).stdout, /3 updates taken by somebody else/);
     assert.doesNotMatch(run.stdout(), /handles [abc]$/m);
     const told = await until('the alert', () =>

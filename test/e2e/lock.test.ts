@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
 import { alive } from '../support/proc.ts';
+import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 test('lock: two dozen starters race, exactly one wins, the others yield with 75 and say to whom', async (t) => {
@@ -24,7 +25,7 @@ test('lock: two dozen starters race, exactly one wins, the others yield with 75 
     assert.ok(run.stderr().includes(b.project), `its folder:\n${run.stderr()}`);
     assert.match(run.stderr(), /--takeover|--wait|singlepoll stop/, 'commands that would change it');
   }
-  await until('the winner to poll', () => b.sandbox.polls().length > 0, { seen: winner.seen });
+  await until('the winner to poll', () => polledBy(b, 'polite.mjs').length > 0, { seen: winner.seen });
   assert.equal(starts(b.journal()).length, 1, 'one worker ever');
 });
 

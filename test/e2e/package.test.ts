@@ -91,7 +91,10 @@ describe('installed', { concurrency: 2 }, () => {
       const shown = npx('--version');
       assert.equal((await shown.exit()).code, 0, shown.seen());
       assert.equal(shown.stdout(), `${version} (node ${node}, ${process.platform} ${process.arch})\n`);
-      await run.waitFor(/\[poll\] 3 updates received/, 30_000);
+      await run.waitFor(/\[poll\] \d updates? received/, 30_000);
+      await until('its stray to be gone', () => run.stderr().includes('[stray] gone: 1 process'), {
+        ...{ ms: 45_000, seen: run.seen },
+      });
       const stopping = npx('stop');
       assert.equal((await stopping.exit()).code, 0, stopping.seen());
       assert.match(stopping.stdout(), /^stopped: /);

@@ -10,6 +10,7 @@ import { assertNoToken } from '../support/judge.ts';
 import { npmPrograms } from '../support/manager-bench.ts';
 import { alive } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
+import { openTmux } from '../support/tmux.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 interface Who {
@@ -41,7 +42,7 @@ async function givesWay(b: Bed, kind: string, command: RegExp): Promise<void> {
   assert.equal(named?.kind, kind);
   assert.ok(shown.stdout.includes(stop), shown.stdout);
   assertNoToken(refused.stderr, b.token);
-  const typed = spawnSync('bash', ['-c', stop], { encoding: 'utf8', timeout: 20_000 });
+  const typed = spawnSync('sh', ['-c', stop], { encoding: 'utf8', timeout: 20_000 });
   assert.equal(typed.status, 0, `${stop}\n${typed.stdout}${typed.stderr}`);
   await until('the stray to be gone', () => !alive(pid));
   const run = await b.polling(['--', ...node('polite.mjs')]);
@@ -111,3 +112,41 @@ test('nodemon is no manager to be asked: it belongs to the stray, which is stopp
   await staysTrue('no stray polls any more', 1500, () => polledBy(b, 'poller.py').length === before);
   assert.equal(run.ended(), null, run.seen());
 });
+
+const keepsOn = `while :; do ${PYTHON} ${worker('poller.py')}; sleep 0.1; done`;
+for (const [how, lines, again] of [
+  ['bash in tmux', [keepsOn], /^kill -HUP \d+$/],
+  ['bash in tmux, in the background', [`${keepsOn} &`], /^kill -HUP \d+$/],
+  ['zsh', ['exec zsh -f', keepsOn], /^kill -HUP \d+$/],
+  ['dash', ['exec dash -i', keepsOn], /^kill -HUP \d+$/],
+  [
+    'fish',
+    ['exec fish --no-config', `while true; ${PYTHON} ${worker('poller.py')}; sleep 0.1; end`],
+    /^kill -HUP \d+$/,
+  ],
+  // Here the loop has something else to run too, so that it is not stopped with its poller.
+  ['a script', [`sh loop.sh`], /^kill \d+$/],
+] as const) {
+  test(`a loop of ${how}: the printed cure ends it`, async (t) => {
+    const b = await bed(t);
+    b.file('loop.sh', `sleep 1000 & ${keepsOn}\n`);
+    const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
+    const tmux = await openTmux({ ...b, env }, 80, 24);
+    for (const line of lines) {
+      tmux.type(line);
+      if (line.startsWith('exec')) await tmux.until(/[>%#$]\s*$/);
+    }
+    await until('the stray to poll', () => polledBy(b, 'poller.py').length > 0, { seen: tmux.seen });
+    const refused = await b.run(['start', '--', ...node('polite.mjs')]);
+    assert.equal(refused.code, 75, refused.stderr);
+    const cure = /started again by .*(kill .*)$/m.exec(refused.stderr)?.[1] ?? '';
+    assert.match(cure, again, refused.stderr);
+    const typed = spawnSync('sh', ['-c', cure], { encoding: 'utf8', timeout: 20_000 });
+    assert.equal(typed.status, 0, `${cure}\n${typed.stdout}${typed.stderr}`);
+    const run = await b.polling(['--', ...node('polite.mjs')]);
+    await until('the stray to be gone', () => polledBy(b, 'poller.py').every((pid) => !alive(pid)));
+    const before = polledBy(b, 'poller.py').length;
+    await staysTrue('no stray polls any more', 1500, () => polledBy(b, 'poller.py').length === before);
+    assert.equal(run.ended(), null, run.seen());
+  });
+}

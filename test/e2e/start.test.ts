@@ -1,9 +1,10 @@
 // The steps of `start` in order, what is said of each, and what the worker gets.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bed, node, PYTHON, worker } from '../support/bed.ts';
+import { allGone, bed, node } from '../support/bed.ts';
 import { assertInOrder, assertNeverTwo, assertNoToken, handled } from '../support/judge.ts';
 import { alive } from '../support/proc.ts';
+import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 interface ShownEnv {
@@ -25,22 +26,19 @@ function shownEnv(stdout: string): ShownEnv {
   return JSON.parse(line.slice(4)) as ShownEnv;
 }
 
-test('start: bot, lock, stray, webhook, worker in this order, updates kept, no token said', async (t) => {
+test('start: bot, lock, webhook, worker in this order, updates kept, no token said', async (t) => {
   const b = await bed(t);
   await b.sandbox.setWebhook('https://hooks.example.com/hidden-path-4711/x?key=k-4711');
   const ids = ['one', 'two', 'three'].map((text) => b.sandbox.text(text));
-  const stray = b.spawn(PYTHON, [worker('poller.py')], {
-    env: { LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root },
-  });
+  const stray = legacyPoller(b, 'stray_bot.py');
   await until('the stray to try', () => b.sandbox.polls().length > 0);
   const run = b.cli(['start', '--', ...node('polite.mjs')]);
-  await until(
-    'every update to be handled by the worker',
-    () => ids.every((id) => handled(b.journal()).has(id)),
-    {
-      seen: run.seen,
-    },
-  );
+  // While the webhook is set nobody can poll: the stray is seen once it takes the poll from the worker.
+  await allGone([stray.pid], 30_000);
+  await until('every update to be handled', () => ids.every((id) => handled(b.journal()).has(id)), {
+    seen: run.seen,
+  });
+  await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, { seen: run.seen });
 
   const me = await b.sandbox.call<{ username: string }>('getMe');
   const text = run.stderr();
@@ -48,20 +46,31 @@ test('start: bot, lock, stray, webhook, worker in this order, updates kept, no t
   assert.match(first, new RegExp(`@${me.username}`));
   assert.match(first, new RegExp(String(b.botId)));
   assert.match(first, /TELEGRAM_BOT_TOKEN/);
-  assertInOrder(text, [
-    new RegExp(`@${me.username}`),
-    /lock/i,
-    new RegExp(`\\b${stray.pid}\\b`),
-    /hooks\.example\.com/,
-    /worker/i,
-  ]);
+  assertInOrder(text, [new RegExp(`@${me.username}`), /lock/i, /hooks\.example\.com/, /worker/i]);
+  assert.match(text, new RegExp(`stopping pid ${stray.pid} `));
   assert.ok(!text.includes('4711'), `the secret of the webhook's path is shown:\n${text}`);
   assertNoToken(text + run.stdout(), b.token);
-  assert.equal(alive(stray.pid), false, 'the stray is gone');
   const info = await b.sandbox.webhookInfo();
   assert.equal(info.url, '');
   run.signal('SIGTERM');
   assert.deepEqual(await run.exit(), { code: 0, signal: null }, run.seen());
+});
+
+test('start: a stray that holds the poll is asked for and stopped after the lock and before the worker', async (t) => {
+  const b = await bed(t);
+  const stray = legacyPoller(b, 'stray_bot.py');
+  await until('the stray to poll', () => b.sandbox.polls().length > 0);
+  const run = b.cli(['start', '--', ...node('polite.mjs')]);
+  await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, { seen: run.seen });
+  assert.equal(alive(stray.pid), false, 'the stray is gone');
+  assertInOrder(run.stderr(), [
+    /lock/i,
+    /connected to the Bot API here: asking getUpdates once/,
+    new RegExp(`stopping pid ${stray.pid} \\(.*proven`),
+    /gone: 1 process/,
+    /\[worker\]/,
+  ]);
+  assertNeverTwo(b, 'polite.mjs');
 });
 
 test('start: what the worker is given', async (t) => {
@@ -113,17 +122,14 @@ test('start: a new SINGLEPOLL_RUN in each run, SINGLEPOLL_SPAWN counts within it
 
 test('start: dry run prints the strays with their proof and changes nothing', async (t) => {
   const b = await bed(t);
-  const stray = b.spawn(PYTHON, [worker('poller.py')], {
-    env: { LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root },
-  });
+  const stray = legacyPoller(b, 'stray_bot.py');
   await until('the stray to poll', () => b.sandbox.polls().length > 0);
   await b.sandbox.setWebhook('https://hooks.example.com/hook');
   b.sandbox.text('kept');
-  const result = await b.run(['start', '--dry-run', '--', ...node('polite.mjs')]);
+  const result = await b.run(['start', '--dry-run', '--stray', 'stray_bot', '--', ...node('polite.mjs')]);
   assert.equal(result.code, 0, result.stderr);
   const text = result.stdout + result.stderr;
-  assert.match(text, new RegExp(`\\b${stray.pid}\\b`));
-  assert.match(text, /token/i, 'the proof');
+  assert.match(text, new RegExp(`would stop pid ${stray.pid} .*declared.*holds the token`));
   assert.match(text, /hooks\.example\.com/);
   assertNoToken(text, b.token);
   assert.equal(alive(stray.pid), true);

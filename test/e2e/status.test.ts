@@ -111,7 +111,7 @@ test('status: a stray beside nobody is shown with its grade and proof', async (t
   assert.equal(code, 3);
   const shown = status.strays?.find(({ pid }) => pid === stray.pid);
   assert.ok(shown, JSON.stringify(status.strays));
-  assert.equal(shown.grade, 'proven');
+  assert.equal(shown.grade, 'likely', 'nobody was asked whether it polls');
   assert.ok(shown.proof.length >= 2, String(shown.proof));
   assert.equal(shown.cwd, b.project);
   assert.match(shown.command, /production_polling_bot\.py/);

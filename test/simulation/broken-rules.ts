@@ -259,7 +259,7 @@ export const BROKEN_RULES: readonly BrokenRule[] = [
     name: 'takes every answer for a 409',
     seed: 3,
     file: REACTIONS,
-    find: "return reactions.some(({ reaction }) => reaction.isConflict) ? 'once' : null;",
+    find: "return answers.some(({ reaction }) => reaction.isConflict && !reaction.isUnclear) ? 'once' : null;",
     put: "return reactions.length > 0 ? 'once' : null;",
   },
   {

@@ -8,7 +8,7 @@ import type { Prover } from '../../src/strays/prover.ts';
 import type { Instruments } from './instruments.ts';
 import type { Body } from './machine.ts';
 
-export interface SimProver extends Pick<Prover, 'experiment' | 'evidence' | 'unseen'> {
+export interface SimProver extends Pick<Prover, 'look' | 'experiment' | 'evidence' | 'unseen'> {
   /** A poll of the worker's was taken away: the next one that goes out is watched. */
   hunt(onReaction: () => void): void;
   /** Somebody else has the poll now, or wants it. */
@@ -44,7 +44,7 @@ export function createSimProver(options: SimProverOptions): SimProver {
     const parent = machine.bodies.get(body.ppid);
     return {
       ...{ key: `${body.pid} ${body.startId}`, uid: body.uid, cgroup: null, isHeld: true },
-      owner: { ...ownerOf(body), parent: parent && parent.pid > 1 ? ownerOf(parent) : null },
+      owner: { ...ownerOf(body), parent: parent && parent.pid > 1 ? ownerOf(parent) : null, program: null },
     };
   }
 
@@ -53,7 +53,7 @@ export function createSimProver(options: SimProverOptions): SimProver {
     check.reacted(sim(), body, poke, isConflict);
     ledger.reacted(poke, {
       client,
-      reaction: { socket: client.key, bytes, isConflict },
+      reaction: { socket: client.key, bytes, isConflict, isTooLong: false, isUnclear: false },
       holdsAnother: false,
     });
     // Some libraries end at a 409.
@@ -97,6 +97,8 @@ export function createSimProver(options: SimProverOptions): SimProver {
   }
 
   return {
+    // Whether somebody is connected is asked anew each time.
+    look: async () => null,
     evidence: () => ledger.evidence(isAlive),
     unseen: () => [],
     isDisturbed: () => clients().some(wantsPoll),
@@ -140,7 +142,7 @@ export function createSimProver(options: SimProverOptions): SimProver {
         isDisturbed = poke(onSeen) || isDisturbed;
         if (await enoughAfter(90)) return over({ kind: 'convicted' });
         if (signal.aborted) return over(failed);
-        if (!isDisturbed && !ledger.isOpen()) {
+        if (!isDisturbed && !ledger.isOpen(isAlive)) {
           if (await enoughAfter(UNDISTURBED_MS - 90)) return over({ kind: 'convicted' });
           return over(signal.aborted ? failed : { kind: 'undisturbed' });
         }

@@ -143,7 +143,7 @@ export async function staysAway(world: Bench, quietMs: number): Promise<void> {
 
 /** Types a command into a shell, as a user would. */
 export function paste(command: string): void {
-  const ended = spawnSync('bash', ['-c', command], { encoding: 'utf8', timeout: WAIT_MS });
+  const ended = spawnSync('sh', ['-c', command], { encoding: 'utf8', timeout: WAIT_MS });
   assert.equal(ended.status, 0, `${command}\n${ended.stdout}${ended.stderr}`);
 }
 

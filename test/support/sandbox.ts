@@ -2,6 +2,7 @@
 // Webhook calls go over HTTP like anybody's; the record names fixture pollers by their parameter `poller`.
 import type { RequestRecord } from '../../src/sandbox/request-log.ts';
 import { startSandbox } from '../../src/sandbox/server.ts';
+import { until } from './wait.ts';
 
 export interface Poll {
   /** Of a fixture poller; null for a library. */
@@ -73,14 +74,16 @@ export async function openSandbox(token: string): Promise<TestSandbox> {
     requests: () => raw.log,
     call,
     async setWebhook(url) {
-      // The program's own deleteWebhook may still be under way, and throws it out, as on the real server.
-      for (;;) {
+      // The program's own deleteWebhook may still be under way, and throws it out, or was a moment ago, and one a second is allowed, as on the real server.
+      await until('setWebhook to be accepted', async () => {
         try {
-          return void (await call('setWebhook', { url }));
+          await call('setWebhook', { url });
+          return true;
         } catch (error) {
-          if (!String(error).includes('terminated by other setWebhook')) throw error;
+          if (/terminated by other setWebhook|Too Many Requests/.test(String(error))) return false;
+          throw error;
         }
-      }
+      });
     },
     webhookInfo: () => call('getWebhookInfo'),
     text: (text) => raw.injectText(token, text),

@@ -56,7 +56,7 @@ export const sampleStatus = (more: Partial<StatusDocument> = {}): StatusDocument
     lastPollAt: '2026-11-21T11:59:30Z',
     offset: 42,
     updates: 7,
-    stolen: 0,
+    stolen: 9,
     conflicts: { poller: 4, webhook: 1 },
     latencyMs: 12.5,
     pollers: [{ pid: 11, role: 'owner' }],

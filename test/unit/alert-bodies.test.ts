@@ -178,6 +178,11 @@ describe('what has happened', () => {
     assert.deepEqual(kinds(look(), after), ['stray-stopped', 'webhook-set', 'deaf', 'lease-lost']);
     assert.match(happenings(look(), after)[0]?.text ?? '', /^a stray poller was stopped: pid 9 \(x\)$/);
   });
+  test('updates that somebody else has taken: as many as are new', () => {
+    const polling = { ...look().doc.polling!, stolen: 12 };
+    assert.deepEqual(kinds(look(), look()), []);
+    assert.match(happenings(look(), look({}, { polling }))[0]?.text ?? '', /^3 updates were probably taken/);
+  });
   test('a rival: once, also without a gateway; not where the end tells of it', () => {
     assert.deepEqual(kinds(look(), look({}, RIVAL)), ['rival']);
     assert.deepEqual(kinds(look({}, RIVAL), look({}, RIVAL)), []);

@@ -59,6 +59,14 @@ test('started again by the same living parent: at once', () => {
   assert.equal(verdict([stray(11)], stopped, 2_000), 'stop');
 });
 
+test('started again from a shell that somebody types into: it ignores SIGTERM, and is hung up', () => {
+  for (const command of ['bash', '-bash', '/usr/bin/zsh -f', 'fish', 'dash -i', 'bash --norc --noprofile']) {
+    const parent = { pid: 70, command };
+    const stopped = livesOf([stray(10, { parent })], [stray(10)], 1_000);
+    assert.match(verdict([stray(11, { parent })], stopped, 2_000), /Ctrl-C in that shell, .*: kill -HUP 70$/);
+  }
+});
+
 test('started again by nobody who can be seen: at the third life within a minute', () => {
   const one = livesOf([stray(10)], [stray(10)], 0);
   const two = [...one, ...livesOf([stray(11)], [stray(11)], 20_000)];

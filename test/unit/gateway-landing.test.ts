@@ -13,6 +13,8 @@ test('200: updates, also none', () => {
     kind: 'updates',
     count: 2,
   });
+  assert.deepEqual(answer(200, { ok: true, result: [{ update_id: 7 }, { update_id: 9 }] }).updates, [7, 9]);
+  assert.equal(answer(502, '<html>').updates, null);
   assert.deepEqual(answer(200, { ok: true, result: [] }).landing, { kind: 'updates', count: 0 });
 });
 
@@ -39,6 +41,7 @@ test('429: the pause that it names; a second where it names none', () => {
 test('401 is passed on and ends the supervisor; 400 and 404 are passed on', () => {
   assert.deepEqual(error(401, 'Unauthorized'), {
     landing: { kind: 'verdict' },
+    updates: null,
     problem: 'Unauthorized',
     refused: true,
   });

@@ -57,6 +57,7 @@ describe('metrics', () => {
       ['singlepoll_worker_last_exit_timestamp_seconds', Date.parse('2026-11-21T11:58:59Z') / 1000],
       ['singlepoll_polls_total', 40],
       ['singlepoll_updates_total', 7],
+      ['singlepoll_updates_stolen_total', 9],
       ['singlepoll_last_poll_success_timestamp_seconds', Date.parse('2026-11-21T11:59:30Z') / 1000],
       ['singlepoll_conflicts_total{kind="poller"}', 4],
       ['singlepoll_conflicts_total{kind="webhook"}', 1],

@@ -76,6 +76,8 @@ async function runRelay(port: number): Promise<[pid: number, port: number]> {
   return [child.pid as number, Number(line)];
 }
 
+const commands = async () => () => null;
+
 /** Who of these pids has a socket: the kernel's own answer. */
 async function ownersOf(inodes: readonly number[]) {
   const owners = new Map<number, number[]>();
@@ -108,12 +110,19 @@ async function ask(
     {
       api,
       ledger,
+      isAlive: () => true,
       observe: async () => {
-        const observation = await observe({ addresses, isOurs: (pid) => pid === process.pid, ownersOf });
+        const observation = await observe({
+          addresses,
+          isOurs: (pid) => pid === process.pid,
+          ownersOf,
+          commands,
+        });
         if (observation) observations.push(observation);
         return observation;
       },
       holders: 0,
+      isSuspect: () => false,
       beforeFirst: () => {},
       isEnough: async () => isEnough(of),
       signal: new AbortController().signal,

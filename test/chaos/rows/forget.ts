@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseRecord } from '../../../src/core/lease-record.ts';
 import { redisCommand } from '../../support/engines.ts';
+import { alive } from '../../support/proc.ts';
 import { until } from '../../support/wait.ts';
 import { nowMs } from '../journal.ts';
 import type { Row } from '../row.ts';
@@ -149,6 +150,8 @@ export const edited: Row = {
   fault: 'another holder written into the record by hand',
   async run(scene) {
     const { a } = await scene.pair();
+    const inner = await until('the worker', () => /\[worker\] started, pid (\d+)/.exec(a.run.stderr())?.[1]);
+    const worker = await until('its process', () => a.ground.outer(Number(inner)));
     const text = await scene.engine.peek(BOT);
     const other = {
       ...parseRecord(text ?? '')!,
@@ -165,7 +168,7 @@ export const edited: Row = {
     });
     const limitMs = scene.timing.renewMs + scene.timing.requestMs + 200;
     await a.run.waitFor(/lost: .*another's/, limitMs + ROOM_MS);
-    await until('the worker to be gone', () => a.ground.pids().length <= 2, { ms: limitMs + ROOM_MS });
+    await until('the worker to be gone', () => !alive(worker), { ms: limitMs + ROOM_MS });
     scene.figures.stoppedMs = nowMs() - struckAtMs;
     scene.check(
       `stopped within R + Q, ${limitMs} ms`,
