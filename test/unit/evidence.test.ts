@@ -7,10 +7,16 @@ import type { Owner, Seen } from '../../src/strays/observer.ts';
 const parent = { pid: 50, startId: '1' };
 
 function seen(pid: number, startId = String(pid)): Seen {
-  const owner: Owner = { pid, startId, parent };
+  const owner: Owner = { pid, startId, parent, program: null };
   return {
     client: { key: `${pid} ${startId}`, uid: 1000, cgroup: null, owner, isHeld: true },
-    reaction: { socket: `${pid} ${startId}`, bytes: 420, isConflict: true },
+    reaction: {
+      socket: `${pid} ${startId}`,
+      bytes: 420,
+      isConflict: true,
+      isTooLong: false,
+      isUnclear: false,
+    },
     holdsAnother: false,
   };
 }

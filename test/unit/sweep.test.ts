@@ -25,7 +25,7 @@ function stopOf(
   return { targets, survivors: [], denied: [], killed: 0, tookMs: 1, gone: strays, left: [] };
 }
 
-/** `there` is what a look finds; a stop empties it. */
+/** `there` is what a look finds; a stop takes those that it stopped out of it. */
 function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<StrayStop>) {
   const lines: string[] = [];
   const stops: number[][] = [];
@@ -37,7 +37,8 @@ function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<
     async stop(strays) {
       stops.push(strays.map(({ pid }) => pid));
       const result = await (stop?.(strays) ?? stopOf(strays));
-      there.splice(0);
+      const left = there.filter(({ pid }) => !strays.some((it) => it.pid === pid));
+      there.splice(0, there.length, ...left);
       return result;
     },
   };
@@ -101,13 +102,7 @@ test('aborted, it starts nothing and gives no verdict', async () => {
 
 test('beside a worker, one that can’t be stopped shields nobody: the others go, and it is named', async () => {
   const respawner = { kind: 'pm2', name: 'old', stopCommand: 'pm2 delete old' };
-  const { sweeper, stops, lines, there } = sweeperOn(
-    [{ ...stray(10), respawner }, stray(11)],
-    async (strays) => {
-      queueMicrotask(() => there.push({ ...stray(10), respawner }));
-      return stopOf(strays);
-    },
-  );
+  const { sweeper, stops, lines } = sweeperOn([{ ...stray(10), respawner }, stray(11)]);
   assert.match((await sweeper.again(NEVER))?.reason ?? '', /pid 10.*pm2 delete old/);
   assert.deepEqual(stops, [[11]]);
   assert.equal(lines.filter((line) => line.includes('pm2 delete old')).length, 1);
@@ -123,5 +118,5 @@ test('before a later worker only leftovers of our own are stopped; before the fi
   await sweeper.leftovers(NEVER);
   assert.deepEqual(stops, [[12]]);
   assert.equal((await sweeper.first(NEVER)).ending, null);
-  assert.deepEqual(stops, [[12], [13]]);
+  assert.deepEqual(stops, [[12], [10, 11, 13]]);
 });
