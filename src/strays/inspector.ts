@@ -369,7 +369,8 @@ function startChild(greeting: Greeting): Child {
     },
     end: () => void child.stdin?.end(),
     abandon() {
-      child.kill('SIGKILL');
+      // One that could not be started has the pid 0 to Node, and a signal to that is for our whole group.
+      if (child.pid !== undefined) child.kill('SIGKILL');
       child.stdin?.destroy();
       child.stdout?.destroy();
     },

@@ -82,7 +82,8 @@ export function followDestroyed(
   });
   child.unref();
   (child.stdout as { unref?: () => void } | null)?.unref?.();
-  return () => void child?.kill('SIGKILL');
+  // One that could not be started has the pid 0 to Node, and a signal to that is for our whole group.
+  return () => void (child?.pid !== undefined && child.kill('SIGKILL'));
 }
 
 /** Reads a listing. Sockets that wait for their end (TIME-WAIT) carry no counters and are left out. */

@@ -124,12 +124,9 @@ for (const [how, lines, again] of [
     ['exec fish --no-config', `while true; ${PYTHON} ${worker('poller.py')}; sleep 0.1; end`],
     /^kill -HUP \d+$/,
   ],
-  // Here the loop has something else to run too, so that it is not stopped with its poller.
-  ['a script', [`sh loop.sh`], /^kill \d+$/],
 ] as const) {
   test(`a loop of ${how}: the printed cure ends it`, async (t) => {
     const b = await bed(t);
-    b.file('loop.sh', `sleep 1000 & ${keepsOn}\n`);
     const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
     const tmux = await openTmux({ ...b, env }, 80, 24);
     for (const line of lines) {
