@@ -35,7 +35,7 @@ export interface Hunt {
 
 /** Who was connected this long ago may be gone, and others may have come. */
 const STALE_MS = 20_000;
-const REFRESH_MS = 200;
+const REFRESH_MS = 150;
 /** For the poll to go out, and for its windows. */
 const QUESTION_MS = 8_000;
 
@@ -58,10 +58,19 @@ export function createHunt(options: HuntOptions): Hunt {
       await options.ask();
       return;
     }
-    // What the poll that goes out next is compared with must be fresh: our rival has begun its own poll only now.
-    while (ready?.observation === observation && performance.now() - ready.atMs < STALE_MS) {
+    // What the poll that goes out next is compared with must be fresh: our rival has begun its own poll only now, and may
+    // have a new connection for it.
+    const untilMs = performance.now() + STALE_MS;
+    let current: Observation = observation;
+    while (ready?.observation === current && performance.now() < untilMs) {
       await pause(REFRESH_MS, undefined, { signal: end.signal });
-      await observation.refresh();
+      const next = await options.observe();
+      if (!next) return;
+      if (end.signal.aborted || ready?.observation !== current) return void next.stop();
+      ledger.connected(next.clients);
+      current.stop();
+      current = next;
+      ready = { observation: next, atMs: performance.now() };
     }
   }
 

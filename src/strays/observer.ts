@@ -10,7 +10,7 @@ import type { ApiAddresses } from './api-addresses.ts';
 import {
   type Counters,
   endOfWindows,
-  HELD_MS,
+  HELD_LEAST_MS,
   isHeld,
   type Poke,
   type Reaction,
@@ -52,8 +52,6 @@ export interface Seen {
 export interface Observation {
   /** Who is connected, without ourselves. */
   readonly clients: readonly Client[];
-  /** Lists once more, where the poll that is waited for takes its time. */
-  refresh(): Promise<void>;
   /** A getUpdates has just been sent. `onSeen` is called at each reaction; resolves when nobody more can react, or `signal` ends it. */
   poked(poke: Poke, onSeen: (seen: Seen) => void, signal: AbortSignal): Promise<void>;
   stop(): void;
@@ -124,7 +122,7 @@ async function lookAround(options: ObserverOptions): Promise<{ clients: Client[]
     const { uid, cgroup } = socket;
     // Children have it from whoever opened it, and are stopped with it.
     const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids), commandOf);
-    clients.push({ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket) });
+    clients.push({ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket, HELD_LEAST_MS) });
   }
   return { clients, places };
 }
@@ -199,14 +197,13 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
 
   const missingSince = new Map<string, number>();
   const samples: Sample[] = [];
-  let isPoked = false;
   const wait = readyAtMs - performance.now();
   if (clients.length > 0 && wait > 0) await pause(wait);
   if (clients.length > 0) samples.push(await list(undefined));
   // A request that has just gone out is known to be held only after a while.
   for (
     let waited = 0;
-    waited < HELD_MS && clients.some(({ key }) => isYoung(samples.at(-1), key));
+    waited < HELD_LEAST_MS && clients.some(({ key }) => isYoung(samples.at(-1), key));
     waited += YOUNG_MS
   ) {
     await pause(YOUNG_MS);
@@ -229,14 +226,8 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
 
   return {
     clients: clients.map((client) => ({ ...client, isHeld: isHeldIn(samples.at(-1), client.key) })),
-    async refresh() {
-      if (clients.length === 0) return;
-      const next = await list(samples.at(-1));
-      samples.splice(isPoked ? samples.length : 0, samples.length, next);
-    },
     async poked(poke, onSeen, signal) {
       if (clients.length === 0) return;
-      isPoked = true;
       const told = new Set<string>();
       /** Seen in one listing: what a relay passes on shows in the next one for certain. */
       const pending = new Set<string>();
@@ -275,12 +266,12 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
 
   function isYoung(sample: Sample | undefined, key: string): boolean {
     const counters = sample?.sockets.get(key);
-    return counters !== undefined && isHeld(counters, 0) && !isHeld(counters);
+    return counters !== undefined && isHeld(counters, 0) && !isHeld(counters, HELD_LEAST_MS);
   }
 
   function isHeldIn(sample: Sample | undefined, key: string): boolean {
     const counters = sample?.sockets.get(key);
-    return counters !== undefined && isHeld(counters);
+    return counters !== undefined && isHeld(counters, HELD_LEAST_MS);
   }
 }
 

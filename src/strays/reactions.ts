@@ -48,6 +48,10 @@ export interface Reaction {
 
 /** A request that has waited this long is held by the server; the answer to a message or an upload does not take that long. */
 export const HELD_MS = 500;
+/** An answer that is as long as a 409 counts from here on: several that take turns hold the poll for a moment each. */
+export const HELD_LEAST_MS = 150;
+/** A message is answered sooner than this many round trips. */
+const HELD_ROUND_TRIPS = 4;
 /** The server's answer is late by this much at most beside its usual time. */
 const WINDOW_MS = 100;
 /** tdlib/telegram-bot-api: FailQueryConflictSleepActor. */
@@ -95,9 +99,9 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
   const after = samples.filter((it) => it.atMs > poke.sentAtMs);
   const found: Reaction[] = [];
   for (const [socket, base] of before.sockets) {
-    if (!isHeld(base)) continue;
+    if (!isHeld(base, Math.max(HELD_LEAST_MS, HELD_ROUND_TRIPS * poke.rttMs))) continue;
     const reaction = reactionOf(socket, base, poke, after);
-    if (reaction) found.push(reaction);
+    if (reaction && (reaction.isConflict || isHeld(base))) found.push(reaction);
   }
   return found;
 }

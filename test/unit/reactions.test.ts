@@ -42,6 +42,13 @@ test('no reaction: outside of the windows, nothing held, or held for too short a
   assert.equal(seen(HELD, [[20, { bytesSent: 600, lastSendMs: 5 }]]), undefined, 'it sends, and waits on');
 });
 
+test('held for a moment only: as long as a 409 it is one, else nothing; less than four round trips never', () => {
+  const brief = { ...HELD, lastSendMs: 200, lastReceiveMs: 5_000 };
+  assert.equal(seen(brief, [answer(450)])?.isConflict, true);
+  assert.equal(seen(brief, [answer(330)]), undefined);
+  assert.equal(seen(brief, [answer(450)], { ...POKE, rttMs: 60 }), undefined);
+});
+
 test('an empty answer and an update are no 409', () => {
   assert.equal(seen(HELD, [answer(330)])?.isConflict, false);
   assert.equal(seen(HELD, [answer(512)])?.isConflict, false);
