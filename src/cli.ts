@@ -127,7 +127,7 @@ function build(): Command {
     .option('--json', 'print one JSON document (default: off)')
     .option(
       '--probe [time]',
-      'also hold getUpdates for this long, 1s to 10m, to see who polls from elsewhere; it says first what that disturbs (default: off; 10s without a time)',
+      'also hold getUpdates for this long, 1s to 10m, to see who polls, here or elsewhere; it says first what that disturbs (default: off; 10s without a time)',
     );
   command(
     program,

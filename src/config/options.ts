@@ -189,11 +189,13 @@ export const OPTIONS = {
     scope: 'strays',
   }),
   strayScope: choice(['project', 'any'], 'project', {
-    description: 'where a process must run for a pattern alone to count: in the project, or anywhere',
+    description:
+      'where the script or the folder of a process must lie for a pattern alone to count: in the project, or anywhere',
     scope: 'strays',
   }),
   dryRun: flag({
-    description: 'print every step and every kill with its proof; change nothing',
+    description:
+      'print every step, what it would ask, and whom it would stop as own or declared; change and ask nothing',
     scope: 'run',
   }),
   dropPending: flag({ description: 'drop the updates that wait at Telegram', scope: 'run' }),
