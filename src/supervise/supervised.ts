@@ -247,6 +247,8 @@ export async function superviseLocked(
   http?.close();
   if (keepsMemory(startup) && (ending.code !== EXIT.ok || ending.reason === CRASH_LOOP))
     rememberEnd(botDir, ending);
+  // Whoever takes the lock next asks only where somebody else is connected: this run has nothing to ask any more.
+  api?.close();
   lock?.release();
   sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
   await served?.tellEnd(whatEnded(running.stopped()));
