@@ -84,7 +84,6 @@ export interface Probe {
   readonly chained: boolean;
   readonly seenAtMs: number | null;
   readonly conflicts: number;
-  readonly lastConflictAtMs: number;
   readonly intervalsMs: readonly number[];
   /** Undisturbed up to now without a break, and the longest such time. */
   readonly quietMs: number;
@@ -123,7 +122,6 @@ export function startProbe(askedMs: number, nowMs: number): ProbeStep {
     chained: false,
     seenAtMs: null,
     conflicts: 0,
-    lastConflictAtMs: 0,
     intervalsMs: [],
     quietMs: 0,
     longestQuietMs: 0,
@@ -153,7 +151,11 @@ export function stepProbe(probe: Probe, event: ProbeEvent, nowMs: number): Probe
       return poll({ ...spoiled(seen, 'updates', ''), waiting }, nowMs, PAUSE_MS);
     }
     case 'conflict':
-      return afterConflict(withoutWaiting(heldUntil(probe, event.sentAtMs, nowMs), nowMs), nowMs);
+      return afterConflict(
+        withoutWaiting(heldUntil(probe, event.sentAtMs, nowMs), nowMs),
+        event.sentAtMs,
+        nowMs,
+      );
     case 'webhook-conflict':
       // One that is turned down or being deleted ends the poll, too: by then it is settled.
       return { probe: spoiled(probe, 'webhook', ''), action: { kind: 'look', afterMs: PAUSE_MS } };
@@ -178,16 +180,16 @@ function afterEmpty(probe: Probe, sentAtMs: number, nowMs: number): ProbeStep {
   return poll(spoiled(seen, 'api', 'it answered at once instead of holding the poll'), nowMs, PAUSE_MS);
 }
 
-function afterConflict(probe: Probe, nowMs: number): ProbeStep {
+function afterConflict(probe: Probe, sentAtMs: number, nowMs: number): ProbeStep {
   const intervalsMs = probe.chained
-    ? [...probe.intervalsMs, nowMs - probe.lastConflictAtMs]
+    ? // From our poll on: it takes a moment to get ready to see who reacts to it.
+      [...probe.intervalsMs, nowMs - sentAtMs]
     : probe.intervalsMs;
   const conflicts = probe.conflicts + 1;
   const next: Probe = {
     ...probe,
     seenAtMs: probe.seenAtMs ?? nowMs,
     conflicts,
-    lastConflictAtMs: nowMs,
     intervalsMs,
     quietMs: 0,
     trouble: null,

@@ -106,7 +106,10 @@ test('without `ps` and `setpriv` (only node in PATH): strays are found, the dead
 
 test('stray: forty lives of one program share the verdict of the one that holds the poll', async (t) => {
   const b = await bed(t);
-  const strays = Array.from({ length: 40 }, () => legacyPoller(b, 'old_bot.py'));
+  const first = legacyPoller(b, 'old_bot.py');
+  const env = { LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
+  const again = () => b.spawn(PYTHON, ['old_bot.py'], { cwd: b.project, env });
+  const strays = [first, ...Array.from({ length: 39 }, again)];
   await until('all to poll', () => polledBy(b, 'old_bot.py').length === strays.length, { ms: 60_000 });
   const run = b.cli(['start', '--', ...node('polite.mjs')]);
   await until('the worker', () => polledBy(b, 'polite.mjs').length === 1, { ms: 60_000, seen: run.seen });
