@@ -44,6 +44,8 @@ export interface Facts {
   rivalElsewhere: string | null;
   /** What is known of one that was found here and can't be stopped from here. */
   rivalHere: string | null;
+  /** One of this machine that has reacted to a poll of ours, which is no proof yet. */
+  rivalSuspect: string | null;
   webhook: StatusDocument['webhook'];
   webhookSetAgain: number;
   lastWebhookSetAtMs: number | null;
@@ -130,6 +132,7 @@ export function newFacts(
     lastConflictAtMs: null,
     rivalElsewhere: null,
     rivalHere: null,
+    rivalSuspect: null,
     webhook: null,
     webhookSetAgain: 0,
     lastWebhookSetAtMs: null,

@@ -83,6 +83,8 @@ export interface GatewayWatch {
 const LATE_MS = 2_000;
 /** By then a 409 that the server holds back has come. */
 const HELD_BACK_MS = CONFLICT_HOLD_MS + 1_000;
+/** Two polls of ours, each with the time in which a 409 is held back. */
+const SUSPECT_MS = 15_000;
 const LATENCIES_KEPT = 31;
 
 export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
@@ -93,6 +95,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   let hearing: Hearing = unheard;
   let quietTimer: NodeJS.Timeout | null = null;
   let deafTimer: NodeJS.Timeout | null = null;
+  let suspectTimer: NodeJS.Timeout | null = null;
   facts.latencyMs = () => {
     const middle = median(latencies);
     return middle === null ? null : Math.round(middle * 10) / 10;
@@ -109,20 +112,24 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     rivalry = next;
     facts.overlap = next.overlap && !next.overlap.over ? next.overlap : null;
     for (const saying of sayings) {
-      const { text, level } = rivalryWords(saying, facts.rivalHere);
+      const { text, level } = rivalryWords(saying, facts.rivalHere ?? facts.rivalSuspect);
       report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, rounded(saying));
-      if (saying.what === 'rival' && saying.yields) {
-        options.onBlocked({
-          code: EXIT.otherPoller,
-          reason: facts.rivalHere ?? 'somebody elsewhere polls this bot and does not go away; yielding',
-        });
-      }
+      if (saying.what !== 'rival' || !saying.yields) continue;
+      // One of this machine that is under suspicion is proven, named or stopped by the next polls.
+      if (facts.rivalSuspect === null || facts.rivalHere !== null) giveWay();
+      else suspectTimer ??= setTimeout(() => facts.rivalSuspect !== null && giveWay(), SUSPECT_MS).unref();
     }
     if (quietTimer !== null) clearTimeout(quietTimer);
     const dueMs = quietAtMs(rivalry);
     const inMs = dueMs === null ? 0 : Math.ceil(dueMs - performance.now());
     // One that is overdue waits until a poll has gone undisturbed.
     quietTimer = dueMs === null ? null : setTimeout(look, inMs > 0 ? inMs : HELD_BACK_MS).unref();
+  }
+
+  function giveWay(): void {
+    const reason =
+      facts.rivalHere ?? facts.rivalSuspect ?? 'somebody elsewhere polls this bot and does not go away';
+    options.onBlocked({ code: EXIT.otherPoller, reason: facts.rivalHere ?? `${reason}; yielding` });
   }
 
   function look(): void {
@@ -327,6 +334,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     stop() {
       if (quietTimer !== null) clearTimeout(quietTimer);
       if (deafTimer !== null) clearTimeout(deafTimer);
+      if (suspectTimer !== null) clearTimeout(suspectTimer);
     },
   };
 }

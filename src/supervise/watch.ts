@@ -99,11 +99,21 @@ export function watch(options: WatchOptions): Watch {
     while (isDue && !stopped && alive()) {
       isDue = false;
       const ending = await sweeper.again(running.loop.abandoned);
+      facts.rivalSuspect = suspectWords();
       if (!ending || stopped || !alive()) continue;
       facts.rivalElsewhere = null;
       facts.rivalHere = ending.reason;
       options.onLocalRival(ending);
     }
+  }
+
+  /** Who has reacted and is still there. */
+  function suspectWords(): string | null {
+    const { reactions } = options.prover.evidence();
+    const suspect = facts.strays.find(({ pid }) => reactions.has(pid));
+    return suspect
+      ? `It may be pid ${suspect.pid} of this machine (${suspect.command}), which has reacted to a poll of ours; that is no proof yet`
+      : null;
   }
 
   function failed(error: unknown): void {
