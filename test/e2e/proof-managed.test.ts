@@ -107,7 +107,8 @@ describe('managed', { concurrency: 4 }, () => {
         const more = () => b.sandbox.polls().filter(({ status }) => status === 409).length - before;
         await until('the fight to go on', () => more() >= 4, { ms: LONG_MS, seen: run.seen });
         assert.equal(run.ended(), null, run.seen());
-        assert.equal(await workerWorks(b, run), worker);
+        // It keeps its worker; which of the two an update goes to is chance.
+        assert.ok(alive(worker), run.seen());
       }
       assert.deepEqual(harmed(b, those), [], run.seen());
       assert.doesNotMatch(run.stderr(), ELSEWHERE);
