@@ -27,6 +27,7 @@ import { maskWebhookUrl } from '../telegram/webhook.ts';
 import type { ApiReach } from './api-reach.ts';
 import type { Facts } from './facts.ts';
 import {
+  RIVAL_CURE,
   rivalryWords,
   STOLEN_CURE,
   secondPollerWords,
@@ -112,7 +113,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     rivalry = next;
     facts.overlap = next.overlap && !next.overlap.over ? next.overlap : null;
     for (const saying of sayings) {
-      const { text, level } = rivalryWords(saying, facts.rivalHere ?? facts.rivalSuspect);
+      const { text, level } = rivalryWords(saying, whereabouts());
       report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, rounded(saying));
       if (saying.what !== 'rival' || !saying.yields) continue;
       // One of this machine that is under suspicion is proven, named or stopped by the next polls.
@@ -124,6 +125,13 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     const inMs = dueMs === null ? 0 : Math.ceil(dueMs - performance.now());
     // One that is overdue waits until a poll has gone undisturbed.
     quietTimer = dueMs === null ? null : setTimeout(look, inMs > 0 ? inMs : HELD_BACK_MS).unref();
+  }
+
+  /** Null: nobody of this machine reacted to polls of ours that were watched. */
+  function whereabouts(): string | null {
+    const known = facts.rivalHere ?? facts.rivalSuspect;
+    if (known !== null || facts.rivalElsewhere !== null) return known;
+    return `Whether it polls from this machine is not known yet. ${RIVAL_CURE}`;
   }
 
   function giveWay(): void {
