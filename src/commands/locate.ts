@@ -43,7 +43,7 @@ export async function locate(config: Config, bot: string | null = null): Promise
   const here = control && (await supervisorAt(control));
   if (here) return { control: here.answers ? control : null, holder: here };
   const holder = await holderOf(config);
-  // One that has only just begun is about to listen here.
+  // A supervisor that has just begun will listen here in a moment.
   if (holder) return { control: isHere(holder, control) ? control : null, holder };
   const state = findStateDir(process.env);
   if (!state) return null;
@@ -52,7 +52,7 @@ export async function locate(config: Config, bot: string | null = null): Promise
   return await findOnly();
 }
 
-/** Who holds the lock of the configured token. */
+/** Finds the holder of the lock of the configured token. */
 async function holderOf(config: Config): Promise<Holder | null> {
   if (!config.token || config.botId === null) return null;
   return await lockHolder(lockKey(String(config.botId), config.token));

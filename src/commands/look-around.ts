@@ -96,7 +96,7 @@ export async function lookForStrays(
   return config.token === null ? [] : (await survey(config, worker)).strays;
 }
 
-/** One look with all that can be seen without asking anybody; with `prover` what its questions have shown as well. */
+/** Looks once, without asking anybody. `tools` add who is connected, and what their questions have shown so far. */
 export async function survey(
   config: Config,
   worker: { pid: number; run: string; spawn: string } | null,

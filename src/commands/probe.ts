@@ -75,7 +75,7 @@ export function probeTime(value: unknown): number | null {
 
 export interface ProbeAround {
   readonly tools: Tools;
-  /** Where one is configured or known. */
+  /** Null: none is configured here, and no supervisor tells of one. */
   readonly lease: LeaseEntry | null;
 }
 

@@ -58,7 +58,7 @@ export async function run(invocation: Invocation): Promise<number> {
     process.stdout.write(`${JSON.stringify(answer)}\n`);
   } else if (probed) process.stdout.write(probeLines(probed, paint));
   if (probed?.interruptedBy) return probed.interruptedBy === 'SIGINT' ? 130 : 143;
-  // Who was asked and did not react does not poll.
+  // A process that did not react to our question does not poll.
   const suspects = strays.filter(({ grade }) => (probed ? isStopped(grade) : grade !== 'hint'));
   if (probed) return suspects.length > 0 || probed.entry.result !== 'none' ? 1 : 0;
   return suspects.length > 0 || fightsElsewhere(doc) ? 1 : 0;
@@ -72,7 +72,7 @@ function probeLines({ entry, hints }: Probed, paint: Paint): string {
   return `${[first, ...hints.map((hint) => `  → ${hint}`)].join('\n')}\n`;
 }
 
-/** What the probe has shown of each process here. */
+/** Tells of each process here what the probe has shown. */
 function verdictLines(strays: readonly Stray[], { entry }: Probed, paint: Paint): string {
   const lines = strays.flatMap((stray) => {
     const name = `pid ${stray.pid} (${stray.user})  ${stray.command}${stray.cwd ? `, in ${stray.cwd}` : ''}`;

@@ -14,7 +14,7 @@ export interface Suspect {
   readonly startId: string;
   readonly command: string;
   readonly cwd: string | null;
-  /** Where its tree begins; what one that was there all the time has forked did not come back. */
+  /** The top of its tree. A fork of a stray that was there all the time has not come back. */
   readonly top?: { readonly pid: number; readonly startId: string };
   readonly grade: Grade;
   readonly respawner: Respawner | null;
@@ -90,7 +90,7 @@ export function judge<S extends Suspect>(
   }
   const guilty = strays.filter(({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared');
   if (guilty.length === 0) return { kind: 'free' };
-  // What was asked to end and is still here has not come back, nor has anything like it.
+  // A process that was asked to end and still lives has not come back, and neither has its copy.
   const present = new Set(strays.map(identityOf));
   const ended = stopped.filter(({ processes }) => ![...processes].some((one) => present.has(one)));
   const endings: Ending[] = [];

@@ -2,9 +2,9 @@
  * Sees from outside whether a process polls, also through TLS: it has sent a request to the API root and waits for the answer.
  * A connection alone proves nothing: whoever sends messages or asks getMe has one as well, but gets its answer at once.
  */
-import { readdirSync, readlinkSync } from 'node:fs';
 import { findApiAddresses } from '../strays/api-addresses.ts';
-import { listSockets, type TcpSocket } from '../strays/sockets.ts';
+import { addressOf, listSockets, type TcpSocket } from '../strays/sockets.ts';
+import { socketInodes } from './sockets.ts';
 
 /** Answers to anything but a long poll come sooner. */
 export const HELD_MS = 3_000;
@@ -14,10 +14,10 @@ export async function holdsRequest(apiRoot: string, pids: readonly number[]): Pr
   const addresses = await findApiAddresses({ apiRoot, env: process.env, file: null });
   const sockets = await listSockets({ remotePort: addresses.port });
   if (sockets === null) return null;
-  const own = new Set(pids.flatMap(socketsOf));
+  const own = new Set(pids.flatMap((pid) => socketInodes(pid) ?? []));
   return sockets.some(
     (it) =>
-      own.has(it.inode) &&
+      own.has(String(it.inode)) &&
       it.remotePort === addresses.port &&
       addresses.has(addressOf(it.remote)) &&
       isHeld(it),
@@ -32,21 +32,4 @@ export function isHeld(socket: TcpSocket): boolean {
   const remote = addressOf(socket.remote);
   const isLocal = remote === addressOf(socket.local) || remote.startsWith('127.');
   return isLocal ? socket.lastSendMs < socket.lastReceiveMs : socket.lastSendMs <= socket.lastReceiveMs;
-}
-
-const addressOf = (end: string): string => end.slice(0, end.lastIndexOf(':'));
-
-function socketsOf(pid: number): number[] {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-      try {
-        const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
-        return inode === undefined ? [] : [Number(inode)];
-      } catch {
-        return [];
-      }
-    });
-  } catch {
-    return [];
-  }
 }

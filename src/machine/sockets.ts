@@ -30,8 +30,6 @@ export interface ConnectionFinder {
    * worker's) do not count; naming them also saves looking through everybody else's where nobody else has any.
    */
   connected(pids: readonly number[], known?: Iterable<number>): Set<number>;
-  /** True for an address and port of the API root, as far as its name has been resolved. */
-  isApiRoot(address: string, port: number): boolean;
 }
 
 /** A busy server's table: 400,000 connections. */
@@ -70,10 +68,6 @@ export function createConnectionFinder(
   }
 
   return {
-    isApiRoot: (address, port) =>
-      port === root.port &&
-      isIP(address) !== 0 &&
-      remotes.has(`${hexAddresses(address)[0]}:${hexPort(root.port)}`),
     async refresh() {
       if (performance.now() - resolvedAtMs < RESOLVE_EVERY_MS) return;
       resolvedAtMs = performance.now();

@@ -18,7 +18,7 @@ import {
   type Sample,
   windowsOf,
 } from './reactions.ts';
-import { followDestroyed, listeningPorts, listSockets, type TcpSocket } from './sockets.ts';
+import { addressOf, followDestroyed, listeningPorts, listSockets, type TcpSocket } from './sockets.ts';
 
 /** A process for certain, and the one above it: what asks with one process a poll is known by that one. */
 export interface Owner {
@@ -327,8 +327,4 @@ function where({ path }: Place): { namespace?: string } {
 
 function keyOf({ name }: Place, { local, remote }: TcpSocket): string {
   return `${name} ${local} ${remote}`;
-}
-
-function addressOf(end: string): string {
-  return end.slice(0, end.lastIndexOf(':'));
 }

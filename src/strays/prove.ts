@@ -47,7 +47,6 @@ export interface ExperimentOptions {
   /** Told before each question; the usual answer time, and how long a 409 is on the wire. */
   readonly onMeasured?: (measured: { readonly rttMs: number; readonly conflictBytes: number | null }) => void;
   readonly signal: AbortSignal;
-  readonly random?: () => number;
 }
 
 /** Held for so long, a poll is undisturbed. */
@@ -69,7 +68,7 @@ export function createPokeNumbers(): () => number {
 }
 
 export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => number): Promise<Outcome> {
-  const { api, ledger, signal, random = Math.random } = options;
+  const { api, ledger, signal } = options;
   const untilMs = performance.now() + (options.totalMs ?? TOTAL_MS);
   let isDisturbed = false;
   for (let round = 1; ; round++) {
@@ -82,11 +81,8 @@ export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => nu
     const others = observation ? processesOf(observation.clients) : options.holders;
     if (others === 0) return stopAll(observation, { kind: isDisturbed ? 'disturbed' : 'nobody' });
     if (round === 1) options.beforeFirst(others);
-    const poke = {
-      sentAtMs: performance.now(),
-      rttMs: measured.rttMs,
-      conflictBytes: measured.conflictBytes,
-    };
+    const { rttMs, conflictBytes } = measured;
+    const poke = { sentAtMs: performance.now(), rttMs, conflictBytes };
     const answer = await poll(options, observation, poke, nextPoke());
     if (answer === 'enough') return { kind: 'convicted' };
     if (signal.aborted) return { kind: 'failed', description: 'given up' };
@@ -99,7 +95,7 @@ export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => nu
       isDisturbed = true;
     } else if (!isDisturbed && !ledger.isOpen(options.isAlive)) return { kind: 'undisturbed' };
     const [least, most] = GAP_MS;
-    const nextMs = poke.sentAtMs + least + random() * (most - least);
+    const nextMs = poke.sentAtMs + least + Math.random() * (most - least);
     if (nextMs + UNDISTURBED_MS > untilMs) return { kind: 'disturbed' };
     // What the server holds back may convict somebody meanwhile.
     if (await enoughUntil(options, nextMs)) return { kind: 'convicted' };

@@ -6,11 +6,11 @@
 import { readStat } from '../machine/procfs.ts';
 import { parseProcStat } from '../machine/procstat.ts';
 import type { BotApi } from '../telegram/api.ts';
-import { findApiAddresses } from './api-addresses.ts';
+import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { createLedger, type Unseen } from './evidence.ts';
 import type { Evidence } from './grade.ts';
 import { createHunt, type Hunt, type HuntOptions } from './hunt.ts';
-import { listClients, type Observation, observe } from './observer.ts';
+import { listClients, type Observation, type ObserverOptions, observe } from './observer.ts';
 import { askWhoPolls, createPokeNumbers, type ExperimentOptions, measure, type Outcome } from './prove.ts';
 
 export interface ProverOptions {
@@ -47,11 +47,13 @@ export interface Prover {
 const RTT_MS = 200;
 const HUNT_POLL_S = 5;
 const PING_MS = 3_000;
+const RESOLVE_EVERY_MS = 60_000;
 
 export function createProver(options: ProverOptions): Prover {
   const { api } = options;
   const ledger = createLedger();
   const nextPoke = createPokeNumbers();
+  let resolved: { readonly addresses: ApiAddresses; readonly atMs: number } | null = null;
   let measured = { rttMs: RTT_MS, conflictBytes: null as number | null };
 
   async function ping(): Promise<void> {
@@ -59,18 +61,23 @@ export function createProver(options: ProverOptions): Prover {
     if (answer.kind === 'ok') measured = answer;
   }
 
-  async function look(): Promise<Observation | null> {
+  /** Resolved and remembered once in a while: a hunt looks several times a second. */
+  async function observerOptions(): Promise<ObserverOptions> {
     const { apiRoot, env, addressFile: file, ...eyes } = options;
-    return await observe({ addresses: await findApiAddresses({ apiRoot, env, file }), ...eyes });
+    if (!resolved || performance.now() - resolved.atMs > RESOLVE_EVERY_MS) {
+      const addresses = await findApiAddresses({ apiRoot, env, file });
+      resolved = { addresses, atMs: performance.now() };
+    }
+    return { addresses: resolved.addresses, ...eyes };
+  }
+
+  async function look(): Promise<Observation | null> {
+    return await observe(await observerOptions());
   }
 
   return {
     async look() {
-      const { apiRoot, env, addressFile: file, ...eyes } = options;
-      const clients = await listClients({
-        addresses: await findApiAddresses({ apiRoot, env, file }),
-        ...eyes,
-      });
+      const clients = await listClients(await observerOptions());
       if (clients) ledger.connected(clients);
       return clients && { connected: clients.length };
     },

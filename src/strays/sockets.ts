@@ -124,6 +124,11 @@ function endOf(text: string): { text: string; port: number } | null {
   return address === null || !Number.isInteger(port) ? null : { text: `${address}:${port}`, port };
 }
 
+/** The address of an `address:port`. */
+export function addressOf(end: string): string {
+  return end.slice(0, end.lastIndexOf(':'));
+}
+
 /** An address as it is compared: without brackets and interface, IPv4-mapped as IPv4, IPv6 in its short form; null: none. */
 export function shortAddress(text: string): string | null {
   const bare = text.replace(/^\[|\]$/g, '').replace(/%.*$/, '');
