@@ -6,10 +6,10 @@ import Module from 'node:module';
 import path from 'node:path';
 import v8 from 'node:v8';
 import vm from 'node:vm';
-import { generateDtsBundle } from 'dts-bundle-generator';
 import { build } from 'esbuild';
 import { leanPackages } from './lean-packages.mjs';
 import { notices } from './notices.mjs';
+import { emitTypes } from './types.mjs';
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 
@@ -78,11 +78,7 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
 });
-const [types] = generateDtsBundle(
-  [{ filePath: 'src/api/index.ts', output: { noBanner: true, exportReferencedTypes: false } }],
-  { preferredConfigPath: 'tsconfig.json' },
-);
-writeFileSync('dist/index.d.ts', types);
+emitTypes('dist/types', 'api/index.d.ts');
 writeFileSync('dist/THIRD-PARTY-NOTICES.txt', notices([...inputs]));
 // What is started by hand gets its compiled code put beside it: for a status, compiling takes as long as asking.
 for (const name of ['cli', 'quick-status']) writeCodeCache(`dist/${name}.cjs`);

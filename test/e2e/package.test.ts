@@ -53,12 +53,14 @@ function install(b: Bed, programs: string): Record<string, string> {
 
 test('the tarball holds what runs, and nothing else', () => {
   const allowed =
-    /^(?:bin\/singlepoll\.cjs|dist\/[\w-]+\.cjs(?:\.cache)?|dist\/index\.(?:js|d\.ts)|dist\/THIRD-PARTY-NOTICES\.txt|README\.md|LICENSE|CHANGELOG\.md|package\.json)$/;
+    /^(?:bin\/singlepoll\.cjs|dist\/[\w-]+\.cjs(?:\.cache)?|dist\/index\.js|dist\/types\/[\w/]+\.d\.ts|dist\/THIRD-PARTY-NOTICES\.txt|README\.md|LICENSE|CHANGELOG\.md|package\.json)$/;
   assert.deepEqual(
     packed.files.map(({ path }) => path).filter((path) => !allowed.test(path)),
     [],
   );
-  const built = readdirSync('dist').map((name) => `dist/${name}`);
+  const built = readdirSync('dist')
+    .filter((name) => name !== 'types')
+    .map((name) => `dist/${name}`);
   assert.deepEqual(
     built.filter((path) => !packed.files.some((file) => file.path === path)),
     [],
