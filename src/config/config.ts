@@ -2,7 +2,7 @@
  * What one invocation of singlepoll was asked to do: plain data, frozen, made by load.ts and by nobody else.
  * `token` and `envFileVars` hold secrets: never print or store a Config as a whole.
  */
-import type { LeaseTiming } from '../core/lease-timing.ts';
+import type { LeaseTiming } from '../lease/timing.ts';
 import type { AlertConfig } from './alert-option.ts';
 import type { HttpAddress } from './http-address.ts';
 import type { OptionName, OptionValues } from './options.ts';

@@ -1,6 +1,7 @@
 /** `--lease`: a URL, or `env:NAME` for the variable that holds it. Whatever is printed of it has the credentials masked. */
-import { leaseTiming } from '../core/lease-timing.ts';
+
 import { LeaseConfigError } from '../lease/store.ts';
+import { leaseTiming } from '../lease/timing.ts';
 import { maskLeaseUrl, parseLeaseUrl } from '../lease/url.ts';
 import type { LeaseConfig } from './config.ts';
 import type { ConfigError } from './config-error.ts';

@@ -3,9 +3,10 @@
  * left out. No leases of etcd: their renewals do not go through its log.
  * https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
  */
-import { formatRecord, parseRecord } from '../core/lease-record.ts';
+
 import { type EtcdAnswer, judgeEtcd, parseEtcd } from './etcd-answer.ts';
 import { type Http, type HttpAnswer, openHttp } from './http.ts';
+import { formatRecord, parseRecord } from './record.ts';
 import type { CasResult, LeaseStore, Rev, Seen } from './store.ts';
 import { lateTrouble, strangerTrouble } from './trouble.ts';
 import { type LeaseUrl, tlsOf } from './url.ts';

@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
+import { type ClockLook, createLeaseClock, type LeaseClock } from './clock.ts';
 import {
   holds,
   type Keeper,
@@ -15,11 +16,10 @@ import {
   type Outcome,
   stepKeeper,
   stopAtMs,
-} from '../core/keeper.ts';
-import { type LeaseStatus, leaseStatus } from '../core/keeper-status.ts';
-import type { LeaseTiming } from '../core/lease-timing.ts';
-import { type ClockLook, createLeaseClock, type LeaseClock } from './clock.ts';
+} from './keeper.ts';
+import { type LeaseStatus, leaseStatus } from './keeper-status.ts';
 import { LeaseConfigError, LeaseIoError, type LeaseStore } from './store.ts';
+import type { LeaseTiming } from './timing.ts';
 
 export interface LeaseOptions {
   readonly store: LeaseStore;

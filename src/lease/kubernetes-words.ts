@@ -1,6 +1,7 @@
 /** The objects of the Kubernetes API that a lease needs, and what its errors mean. */
-import type { LeaseRecord } from '../core/lease-record.ts';
+
 import type { KubernetesPlace } from './kubernetes-place.ts';
+import type { LeaseRecord } from './record.ts';
 import { LeaseConfigError, LeaseIoError } from './store.ts';
 
 /** A Lease, or the Status object that stands in its place. */

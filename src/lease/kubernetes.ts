@@ -3,10 +3,11 @@
  * In a pod the service account's files and variables say where and as whom; the URL may name others. The token is read again for
  * each request: it is renewed every hour or so.
  */
-import { formatRecord, parseRecord } from '../core/lease-record.ts';
+
 import { type Http, openHttp } from './http.ts';
 import { findKubernetes } from './kubernetes-place.ts';
 import { kubernetesTrouble, type Lease, parseLease, specOf } from './kubernetes-words.ts';
+import { formatRecord, parseRecord } from './record.ts';
 import { type CasResult, LeaseIoError, type LeaseStore, type Rev, type Seen } from './store.ts';
 import { strangerTrouble } from './trouble.ts';
 import { type LeaseUrl, readNamedFile } from './url.ts';

@@ -1,5 +1,5 @@
 /** `memory:` a record in this process, for tests; stores of the same name share it. */
-import { formatRecord, parseRecord } from '../core/lease-record.ts';
+import { formatRecord, parseRecord } from './record.ts';
 import { type CasResult, LeaseConfigError, LeaseIoError, type LeaseStore, type Seen } from './store.ts';
 
 /** What stands there, by name: `memory:a` of bot 1 is `a/singlepoll/1`. */

@@ -3,9 +3,9 @@
  * of the server's. NOTIFY wakes the others; through a pooler in transaction mode it does not arrive, and polling serves.
  */
 import type { DatabaseError } from 'pg';
-import { formatRecord, parseRecord } from '../core/lease-record.ts';
 import { type PostgresLine, postgresDialer } from './postgres-line.ts';
 import { isAnswer, postgresTrouble, TABLE } from './postgres-trouble.ts';
+import { formatRecord, parseRecord } from './record.ts';
 import { type CasResult, LeaseIoError, type LeaseStore, type Rev, type Seen } from './store.ts';
 import { closedTrouble, lateTrouble, placeOf, strangerTrouble } from './trouble.ts';
 import type { LeaseUrl } from './url.ts';

@@ -3,7 +3,7 @@
  * a script, whose PUBLISH wakes the others. The client's queue for hard times and its reconnecting are off.
  */
 import { ErrorReply } from '@redis/client/dist/lib/errors.js';
-import { formatRecord, parseRecord } from '../core/lease-record.ts';
+import { formatRecord, parseRecord } from './record.ts';
 import { dialRedis, type RedisLine } from './redis-line.ts';
 import { redisTrouble } from './redis-trouble.ts';
 import { type CasResult, LeaseConfigError, type LeaseStore, type Rev, type Seen } from './store.ts';

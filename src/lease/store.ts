@@ -2,7 +2,7 @@
  * What an engine must be able to do: keep one small record and change it by compare-and-set. No engine knows about time: who
  * may act and until when is decided elsewhere, by clocks of its own.
  */
-import type { LeaseRecord } from '../core/lease-record.ts';
+import type { LeaseRecord } from './record.ts';
 
 export type { LeaseRecord };
 

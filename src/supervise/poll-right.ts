@@ -1,17 +1,17 @@
 /**
  * The right to poll of this run, as a lease that all machines share: seeks it, says what becomes of it, tells the table when it is
- * lost or asked for, and when no worker may live any more. Who may poll until when is decided in core/keeper.ts.
+ * lost or asked for, and when no worker may live any more. Who may poll until when is decided in lease/keeper.ts.
  */
 import { hostname } from 'node:os';
-import type { KeeperSaying } from '../core/keeper.ts';
-import type { LeaseRecord } from '../core/lease-record.ts';
-import { type LeaseTiming, livesMs, stopAfterMs } from '../core/lease-timing.ts';
 import type { LeaseEntry, Problem } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { createLease, type Lost, type Term } from '../lease/keep.ts';
+import type { KeeperSaying } from '../lease/keeper.ts';
 import { openStore } from '../lease/open.ts';
+import type { LeaseRecord } from '../lease/record.ts';
 import { LeaseConfigError, type LeaseStore } from '../lease/store.ts';
+import { type LeaseTiming, livesMs, stopAfterMs } from '../lease/timing.ts';
 import { kernelLockId } from '../machine/lock-id.ts';
 import type { Report } from '../output/report.ts';
 import { duration, holderText } from '../output/words.ts';

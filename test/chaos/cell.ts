@@ -1,5 +1,5 @@
 // One row with one engine, in a yard of its own: `cell.ts ROW ENGINE PROFILE FOLDER`. Its last line on stdout is the result as JSON.
-import type { LeaseProfile } from '../../src/core/lease-timing.ts';
+import type { LeaseProfile } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
 import type { Row } from './row.ts';
 import { ROWS } from './rows/all.ts';

@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { LeaseProfile } from '../../src/core/lease-timing.ts';
+import type { LeaseProfile } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
 import type { CellResult } from './cell.ts';
 import { IN_YARD } from './yard.ts';

@@ -1,7 +1,7 @@
 // The time of a hand-over, again and again: `handover.ts ENGINE PROFILE ROUNDS CRASHES FOLDER`, in a yard. SIGTERM to the holder; from
 // the end of its worker to the first instruction of the next one, and to its first line of JavaScript, which comes after the start of
 // Node. SIGKILL of supervisor and worker: from the signal to the next worker's first line. Last line on stdout: JSON.
-import type { LeaseProfile } from '../../src/core/lease-timing.ts';
+import type { LeaseProfile } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
 import { randomMoment } from '../support/wait.ts';
 import { nowMs } from './journal.ts';

@@ -1,7 +1,7 @@
 // The commands of `npm run chaos` that measure: each prints a table of Markdown and says whether its promise is kept.
 import { spawnSync } from 'node:child_process';
-import type { LeaseProfile } from '../../src/core/lease-timing.ts';
-import { LEASE_PROFILES } from '../../src/core/lease-timing.ts';
+import type { LeaseProfile } from '../../src/lease/timing.ts';
+import { LEASE_PROFILES } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
 import { inYard, sideBySide } from './cells.ts';
 import { COMMON_FAULTS, type CommonFault, PROGRAMS } from './common-faults.ts';

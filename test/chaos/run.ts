@@ -8,7 +8,7 @@
 //   npm run chaos -- standby                          what a standby costs; --engines
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { LEASE_PROFILES, type LeaseProfile } from '../../src/core/lease-timing.ts';
+import { LEASE_PROFILES, type LeaseProfile } from '../../src/lease/timing.ts';
 import { ENGINES, type EngineName } from '../support/engines.ts';
 import { type Cell, runCells } from './cells.ts';
 import { measureEtcdctl, measureHandovers, measureStandbys } from './measure.ts';

@@ -2,14 +2,14 @@
 // a watch over the workers, and the verdict at the end.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { formatRecord } from '../../src/core/lease-record.ts';
+import { formatRecord } from '../../src/lease/record.ts';
 import {
   LEASE_PROFILES,
   type LeaseProfile,
   type LeaseTiming,
   stopAfterMs,
   waitMs,
-} from '../../src/core/lease-timing.ts';
+} from '../../src/lease/timing.ts';
 import { type Sandbox, startSandbox } from '../../src/sandbox/server.ts';
 import { type Engine, type EngineName, openEngine, sql } from '../support/engines.ts';
 import { COOKIE_NAME, readProc } from '../support/proc.ts';

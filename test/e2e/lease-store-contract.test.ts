@@ -10,7 +10,7 @@ import { type BrokenLine, openProxy } from '../support/proxy.ts';
 import { until, within } from '../support/wait.ts';
 
 const LIMIT_MS = 250;
-/** Above a limit: what a busy machine may add. Less than what a lease allows for late timers (core/lease-timing.ts, slackMs). */
+/** Above a limit: what a busy machine may add. Less than what a lease allows for late timers (lease/timing.ts, slackMs). */
 const LATE_MS = 400;
 
 /** The engine in memory has no process and no network. */

@@ -1,5 +1,5 @@
 /*
- * The lease of src/core/keeper.ts as a model for spin: two machines, one register that is changed by compare-and-set, requests and
+ * The lease of src/lease/keeper.ts as a model for spin: two machines, one register that is changed by compare-and-set, requests and
  * answers that are lost, writes that land late, a clock tick that one machine misses and one that it counts twice, an engine that
  * forgets. Asserted in every state: not both workers run. The worker of machine i runs while rem[i] > 0.
  *

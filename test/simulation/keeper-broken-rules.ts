@@ -1,8 +1,8 @@
 /** Rules of the lease, each broken on purpose; the simulation has to catch every one (see broken-rules.ts). */
 import type { BrokenRule } from './broken-rules.ts';
 
-const KEEPER = 'src/core/keeper.ts';
-const TIMING = 'src/core/lease-timing.ts';
+const KEEPER = 'src/lease/keeper.ts';
+const TIMING = 'src/lease/timing.ts';
 const CLOCK = 'src/lease/clock.ts';
 const EDGES = 'test/simulation/keeper-machine.ts';
 const STORE = 'test/simulation/keeper-store.ts';

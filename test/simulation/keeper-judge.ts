@@ -2,8 +2,8 @@
  * The judge of the lease: knows the real time and all machines, and holds every event against what must hold. Takes nothing from
  * a keeper but what it does.
  */
-import type { LostBecause } from '../../src/core/keeper.ts';
-import { livesMs, stopAfterMs } from '../../src/core/lease-timing.ts';
+import type { LostBecause } from '../../src/lease/keeper.ts';
+import { livesMs, stopAfterMs } from '../../src/lease/timing.ts';
 import type { Clock } from './clock.ts';
 import type { SimLeaseMachine } from './keeper-machine.ts';
 import type { Entry, SimStore } from './keeper-store.ts';

@@ -3,7 +3,7 @@
  * a schedule of troubles that ends. Then one machine has to poll, keep polling, and hand over when it stops. Judged at every
  * step (keeper-judge.ts). `npm run simulate -- keeper --seeds 100000`, `SP_SIM_SEED=n npm run simulate -- keeper`.
  */
-import { LEASE_PROFILES, type LeaseTiming, waitMs } from '../../src/core/lease-timing.ts';
+import { LEASE_PROFILES, type LeaseTiming, waitMs } from '../../src/lease/timing.ts';
 import { createClock } from './clock.ts';
 import { createSimClocks } from './keeper-clocks.ts';
 import { createKeeperJudge } from './keeper-judge.ts';

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { randomInt, randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
-import type { LeaseRecord } from '../../src/core/lease-record.ts';
 import { openStore } from '../../src/lease/open.ts';
+import type { LeaseRecord } from '../../src/lease/record.ts';
 import { LeaseConfigError, LeaseIoError, type LeaseStore, type Seen } from '../../src/lease/store.ts';
 
 /** Longer than any engine here needs for an answer. */

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LEASE_PROFILES, stopAfterMs } from '../../src/core/lease-timing.ts';
+import { LEASE_PROFILES, stopAfterMs } from '../../src/lease/timing.ts';
 import { type KeeperOutcome, type Limit, runKeeperSeed } from '../simulation/keeper.ts';
 import { KEEPER_BROKEN_RULES } from '../simulation/keeper-broken-rules.ts';
 import { simulationWith } from '../simulation/mutate.ts';

@@ -1,4 +1,4 @@
-/** The keeper's decisions, one rule at a time (src/core/keeper.ts); all together they are in the simulation. */
+/** The keeper's decisions, one rule at a time (src/lease/keeper.ts); all together they are in the simulation. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -10,10 +10,10 @@ import {
   newKeeper,
   type Outcome,
   stepKeeper,
-} from '../../src/core/keeper.ts';
-import { leaseStatus } from '../../src/core/keeper-status.ts';
-import type { LeaseRecord } from '../../src/core/lease-record.ts';
-import { LEASE_PROFILES } from '../../src/core/lease-timing.ts';
+} from '../../src/lease/keeper.ts';
+import { leaseStatus } from '../../src/lease/keeper-status.ts';
+import type { LeaseRecord } from '../../src/lease/record.ts';
+import { LEASE_PROFILES } from '../../src/lease/timing.ts';
 
 const UNIX_MS = 1_700_000_000_000;
 const POLICY: KeeperPolicy = {

@@ -1,12 +1,12 @@
 /** The lease at work (src/lease/keep.ts): real timers, short times, a store in memory that can be troubled. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { KeeperSaying } from '../../src/core/keeper.ts';
-import { formatRecord, type LeaseRecord } from '../../src/core/lease-record.ts';
-import { LEASE_PROFILES, type LeaseTiming, timingProblem } from '../../src/core/lease-timing.ts';
 import { createLeaseClock, type LeaseClock, systemSources } from '../../src/lease/clock.ts';
 import { createLease, type Lease } from '../../src/lease/keep.ts';
+import type { KeeperSaying } from '../../src/lease/keeper.ts';
+import { formatRecord, type LeaseRecord } from '../../src/lease/record.ts';
 import { LeaseConfigError, LeaseIoError, type LeaseStore } from '../../src/lease/store.ts';
+import { LEASE_PROFILES, type LeaseTiming, timingProblem } from '../../src/lease/timing.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const TIMING: LeaseTiming = {

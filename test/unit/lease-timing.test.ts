@@ -10,7 +10,7 @@ import {
   stopAfterMs,
   timingProblem,
   waitMs,
-} from '../../src/core/lease-timing.ts';
+} from '../../src/lease/timing.ts';
 
 const { default: normal } = LEASE_PROFILES;
 

@@ -7,8 +7,8 @@
  * the write was sent; one request is in flight; the record is written by compare-and-set only, and not at all after its release;
  * nothing is taken while a worker of ours may live.
  */
-import type { LeaseRecord } from './lease-record.ts';
-import { killAfterMs, type LeaseTiming, livesMs, stopAfterMs, waitMs } from './lease-timing.ts';
+import type { LeaseRecord } from './record.ts';
+import { killAfterMs, type LeaseTiming, livesMs, stopAfterMs, waitMs } from './timing.ts';
 
 /** What one look at the engine has shown; the types of src/lease/store.ts. */
 export interface SeenRecord {

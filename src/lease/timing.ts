@@ -5,7 +5,7 @@
  *   t0 ──────────────── S ─────────────── D−K−σ ────────── D │ W
  *      polls             door shut, SIGTERM    SIGKILL   dead │ a standby takes over
  */
-import { LONGEST_TTL_MS } from './lease-record.ts';
+import { LONGEST_TTL_MS } from './record.ts';
 
 export interface LeaseTiming {
   /** T: what a standby waits for. */
