@@ -6,6 +6,7 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { readStat } from '../machine/procfs.ts';
 import { parseProcStat } from '../machine/procstat.ts';
+import { socketInodes } from '../machine/sockets.ts';
 import type { ApiAddresses } from './api-addresses.ts';
 import {
   type Counters,
@@ -95,6 +96,8 @@ export async function listClients(options: ObserverOptions): Promise<readonly Cl
 async function lookAround(options: ObserverOptions): Promise<{ clients: Client[]; places: Places } | null> {
   const { addresses, isOurs, ownersOf } = options;
   const { port: remotePort } = addresses;
+  // Left out at once: where nobody else is connected, one listing is enough to know it.
+  const own = new Set((socketInodes(process.pid) ?? []).map(Number));
   const listed: { place: Place; socket: TcpSocket; ports: ReadonlySet<number> }[] = [];
   const all = await Promise.all(
     namespaces().map(async (place) => ({
@@ -104,7 +107,9 @@ async function lookAround(options: ObserverOptions): Promise<{ clients: Client[]
   );
   for (const { place, sockets } of all) {
     if (sockets === null && place.path === undefined) return null;
-    const clients = (sockets ?? []).filter((it) => it.inode !== 0 && addresses.has(addressOf(it.remote)));
+    const clients = (sockets ?? []).filter(
+      (it) => it.inode !== 0 && !own.has(it.inode) && addresses.has(addressOf(it.remote)),
+    );
     if (clients.length === 0) continue;
     const ports = (await listeningPorts(place.path)) ?? new Set<number>();
     // The server's own end of a connection has the API root's port on this side, and it listens there.

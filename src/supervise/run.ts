@@ -169,22 +169,21 @@ export function runSupervisor(context: RunContext): Running {
 
   /** What the first worker needs. As a standby it is made ahead. */
   async function prepare(): Promise<Ending | null> {
-    // Before the look, not beside it: who makes the pipes has the token in its environment, and would be seen with it.
     const [found, noGateway] = await Promise.all([context.setpriv, prepareGateway(), preparePipes()]);
     setpriv = found;
     return noGateway;
   }
 
   async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
-    const noGateway = await prepare();
-    if (noGateway) return noGateway;
-    if (!guarding) return null;
+    const prepared = prepare();
+    // Nobody can hold a poll while a webhook is set.
+    const peek = guarding?.sweeper.peek(abandoned, prepared);
+    // What goes wrong shows when it is asked for.
+    peek?.catch(() => {});
+    const noGateway = await prepared;
+    if (noGateway || !guarding) return noGateway;
     // Only where nobody can have polled since the start: what has come in while another machine left is to be answered.
     const mayDrop = loop.state.spawn === 0 && (right?.wasFree() ?? true);
-    // Nobody can hold a poll while a webhook is set.
-    const peek = guarding.sweeper.peek(abandoned);
-    // What goes wrong shows when it is asked for.
-    peek.catch(() => {});
     const blocked = await guarding.webhook.first(mayDrop, abandoned);
     if (blocked) return blocked;
     const { ending, disturbed } = await guarding.sweeper.first(abandoned, peek);

@@ -58,8 +58,11 @@ export interface Peek {
 }
 
 export interface Sweeper {
-  /** Looks and does nothing: beside the look for a webhook, which takes as long. */
-  peek(abandoned: AbortSignal): Promise<Peek>;
+  /**
+   * Looks and does nothing: beside the look for a webhook, which takes as long. Lists connections at once, and processes once
+   * `prepared` is settled: what a supervisor starts while it prepares has the token in its environment.
+   */
+  peek(abandoned: AbortSignal, prepared?: Promise<unknown>): Promise<Peek>;
   /** Before the first worker: own leftovers and declared ones go, then whoever reacts when we ask. */
   first(abandoned: AbortSignal, peek?: Promise<Peek>): Promise<FirstSweep>;
   /** Before a later worker: at once (not a promise) where no leftover of our own is in the way. */
@@ -335,8 +338,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return ending;
   }
 
-  async function peek(abandoned: AbortSignal): Promise<Peek> {
-    const seen = await prover?.look();
+  async function peek(abandoned: AbortSignal, prepared?: Promise<unknown>): Promise<Peek> {
+    const [seen] = await Promise.all([prover?.look(), prepared]);
     return { survey: await look(abandoned), isAlone: seen?.connected === 0 };
   }
 
