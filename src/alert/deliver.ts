@@ -18,7 +18,7 @@ import type { AlertsEntry } from '../core/status.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration } from '../output/words.ts';
-import { openBotApi } from '../telegram/api.ts';
+import { openBotApi } from '../telegram/bot-api.ts';
 import { explain } from '../telegram/explain.ts';
 import { openTransport, type Transport } from '../telegram/transport.ts';
 import { postOf, wholeText } from './bodies.ts';

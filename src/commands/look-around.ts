@@ -13,7 +13,7 @@ import type { Prover } from '../strays/prover.ts';
 import { eyesFor, finderFor, proverFor } from '../supervise/finder.ts';
 import { recallEnd } from '../supervise/last-end.ts';
 import { toEntry } from '../supervise/sweep.ts';
-import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/api.ts';
+import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 
 const API_TIMEOUT_MS = 2_000;

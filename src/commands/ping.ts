@@ -1,7 +1,7 @@
 /** `singlepoll ping [text]`: a message to the admin chat; proves token, chat and way, not that the worker polls. */
 
 import { EXIT, SinglepollError } from '../errors.ts';
-import { openBotApi } from '../telegram/api.ts';
+import { openBotApi } from '../telegram/bot-api.ts';
 import { configure, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';
 

@@ -5,7 +5,6 @@
  */
 import type { Config } from '../config/config.ts';
 import { formatDuration, parseDuration } from '../config/duration.ts';
-import type { Verdict } from '../core/probe.ts';
 import type { LeaseEntry } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl } from '../machine/control.ts';
@@ -17,6 +16,7 @@ import { leaseWords } from '../output/words.ts';
 import { presentSupervisor } from '../supervise/present.ts';
 import { unseenWords } from '../supervise/sweep.ts';
 import { runProbe } from '../telegram/probe.ts';
+import type { Verdict } from '../telegram/probe-table.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
 import type { Tools } from './look-around.ts';

@@ -15,7 +15,7 @@ import { recallStart } from '../supervise/last-start.ts';
 import { seizeLock } from '../supervise/seize.ts';
 import { start } from '../supervise/start.ts';
 import { createSweeper } from '../supervise/sweep.ts';
-import { openBotApi } from '../telegram/api.ts';
+import { openBotApi } from '../telegram/bot-api.ts';
 import { clearWebhook } from '../telegram/webhook.ts';
 import { configure, type Loaded, workingFolder } from './context.ts';
 import type { Invocation } from './invocation.ts';

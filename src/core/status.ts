@@ -93,7 +93,7 @@ export interface StatusDocument {
     readonly lastPollAt: string | null;
     readonly offset: number | null;
     readonly updates: number;
-    /** Updates that somebody else has taken by polls that do not wait; see core/theft.ts. */
+    /** Updates that somebody else has taken by polls that do not wait; see gateway/theft.ts. */
     readonly stolen: number;
     readonly conflicts: { readonly poller: number; readonly webhook: number };
     /** Of the worker's recent calls through the gateway, the median; null before any. */

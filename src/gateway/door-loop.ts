@@ -1,5 +1,5 @@
 /**
- * Runs the door (core/door.ts): one event after the other, their effects in order, one timer. What performs the effects is the
+ * Runs the door (door.ts): one event after the other, their effects in order, one timer. What performs the effects is the
  * caller's: sockets here, the simulation's there.
  */
 import {
@@ -10,7 +10,7 @@ import {
   type DoorEvent,
   type DoorPolicy,
   stepDoor,
-} from '../core/door.ts';
+} from './door.ts';
 
 export type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
 

@@ -2,9 +2,9 @@
  * What an answer to getUpdates means for the door. Pure. No answer is taken for JSON unseen. Texts and codes:
  * tdlib/telegram-bot-api Client.cpp (fail_query_conflict, process_get_updates_query), Query.cpp (retry_after).
  */
-import type { Landing } from '../core/door.ts';
-import { classify } from '../telegram/api.ts';
-import { isWebhookConflict } from '../telegram/conflict.ts';
+
+import { classify, isWebhookConflict } from '../telegram/bot-api.ts';
+import type { PollResult } from './door.ts';
 
 export interface Answer {
   readonly status: number;
@@ -12,7 +12,7 @@ export interface Answer {
 }
 
 export interface Landed {
-  readonly landing: Landing;
+  readonly result: PollResult;
   /** Ids of the updates that a 200 brings; null: it is none. */
   readonly updates: readonly number[] | null;
   /** For a person, where something went wrong; may hold what came from outside. */
@@ -40,8 +40,8 @@ export function landingOf({ status, body }: Answer): Landed {
   }
 }
 
-function land(landing: Landing, problem: string | null = null): Landed {
-  return { landing, updates: null, problem, refused: false };
+function land(result: PollResult, problem: string | null = null): Landed {
+  return { result, updates: null, problem, refused: false };
 }
 
 function idsOf(updates: readonly unknown[]): number[] {

@@ -8,7 +8,7 @@ export type GatewayNews =
   | { readonly kind: 'accepted'; readonly answered: boolean }
   /** A poll has succeeded and its answer has gone out to the worker. */
   | { readonly kind: 'completed'; readonly updates: number }
-  /** Updates that were taken by somebody else while no poll of ours was open: core/theft.ts. */
+  /** Updates that were taken by somebody else while no poll of ours was open: theft.ts. */
   | { readonly kind: 'stolen'; readonly updates: number }
   | { readonly kind: 'conflict'; readonly livedMs: number }
   | { readonly kind: 'webhook' }

@@ -4,10 +4,8 @@
  * Source: tdlib/telegram-bot-api Client::process_get_updates_query, Query::arg.
  */
 import type { IncomingMessage } from 'node:http';
-import { type Args, createArgs, integerArg } from '../bot-api/args.ts';
-import { addFormParams } from '../bot-api/form-params.ts';
-import { LONG_POLL_MAX_S } from '../bot-api/limits.ts';
-import { addBody } from '../bot-api/request-body.ts';
+import { LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
+import { type Args, addBody, addFormParams, createArgs, integerArg } from './params.ts';
 
 /** A getUpdates needs some hundred bytes; a setWebhook may bring a certificate. */
 export const READ_BYTES_MAX = 1024 * 1024;

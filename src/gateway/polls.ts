@@ -1,13 +1,13 @@
-/** Joins the door (core/door.ts) to the worker's open requests on this side and to the one poll upstream on the other. */
+/** Joins the door (door.ts) to the worker's open requests on this side and to the one poll upstream on the other. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Args } from '../bot-api/args.ts';
-import { type DoorEffect, type DoorEvent, heldPolls, type Landing, type Poll } from '../core/door.ts';
+import { type DoorEffect, type DoorEvent, heldPolls, type Poll, type PollResult } from './door.ts';
 import { createDoorLoop, type Untimed } from './door-loop.ts';
 import { connectionOf } from './endpoint.ts';
 import { type Flight, fly } from './flight.ts';
 import { downstreamHeaders } from './headers.ts';
 import { landingOf } from './landing.ts';
 import type { GatewayNews } from './news.ts';
+import type { Args } from './params.ts';
 import { pollBody, pollLimit, pollOffset, pollTimeoutMs } from './poll-request.ts';
 import { answerJson, NO_UPDATES } from './reply.ts';
 import { watchThefts } from './theft-watch.ts';
@@ -120,7 +120,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
 
   function perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void {
     switch (effect.do) {
-      case 'fly':
+      case 'send':
         takeOff(effect);
         break;
       case 'abort':
@@ -149,12 +149,12 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
     }
   }
 
-  function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
+  function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'send' }>): void {
     const asked = waiting.get(poll.id);
     // A client that has hung up takes its parameters with it: without them the poll would ask the wrong environment. It
     // counts as answered: that its connection has ended is told a turn later, and nobody else has to wait for that.
-    if (!asked) return void send({ kind: 'landed', attempt, landing: { kind: 'verdict' }, random: 0 });
-    if (!passes()) return void send({ kind: 'landed', attempt, landing: { kind: 'outage' }, random: 0 });
+    if (!asked) return void send({ kind: 'ended', attempt, result: { kind: 'verdict' }, random: 0 });
+    if (!passes()) return void send({ kind: 'ended', attempt, result: { kind: 'outage' }, random: 0 });
     const begunAtMs = performance.now();
     const request = {
       path: `${upstream.prefix}/bot${token}${asked.environment}/getUpdates`,
@@ -165,7 +165,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
     };
     const flight = fly(upstream.polls, request, (answer) => {
       thefts.ended();
-      const land = (landing: Landing) => send({ kind: 'landed', attempt, landing, random: Math.random() });
+      const land = (result: PollResult) => send({ kind: 'ended', attempt, result, random: Math.random() });
       if (answer === null) {
         land({ kind: 'outage' });
         return;
@@ -176,10 +176,10 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
         land({ kind: 'outage' });
         return;
       }
-      const { landing: seen, updates, problem, refused } = landingOf(answer);
-      const landing: Landing = seen.kind === 'webhook' && ownWebhook() ? { kind: 'verdict' } : seen;
+      const { result: seen, updates, problem, refused } = landingOf(answer);
+      const result: PollResult = seen.kind === 'webhook' && ownWebhook() ? { kind: 'verdict' } : seen;
       // A refusal ends the supervisor: the worker is to have it before that.
-      if (!refused) sayLanding(landing, problem, performance.now() - begunAtMs);
+      if (!refused) sayLanding(result, problem, performance.now() - begunAtMs);
       if (flying?.attempt === attempt) {
         flying.answer = {
           status: answer.status,
@@ -188,7 +188,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
           updates,
         };
       }
-      land(landing);
+      land(result);
       if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
     });
     flying = { attempt, flight, answer: null };
@@ -196,8 +196,8 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
     thefts.asked({ offset: pollOffset(args) ?? 0, limit: pollLimit(args), environment });
   }
 
-  function sayLanding(landing: Landing, problem: string | null, livedMs: number): void {
-    switch (landing.kind) {
+  function sayLanding(result: PollResult, problem: string | null, livedMs: number): void {
+    switch (result.kind) {
       case 'updates':
         onNews({ kind: 'accepted', answered: true });
         break;
@@ -212,7 +212,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
         onNews({ kind: 'webhook' });
         break;
       case 'flood':
-        onNews({ kind: 'flood', retryAfterMs: landing.retryAfterMs });
+        onNews({ kind: 'flood', retryAfterMs: result.retryAfterMs });
         break;
       case 'outage':
         thefts.tell({ kind: 'unsure' });
@@ -283,7 +283,7 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
     owner: () => loop.door.owner?.poller ?? null,
     held: () => [...new Set(heldPolls(loop.door).map((it) => it.poller))],
     renew: () => flying?.flight.abort(),
-    openMs: () => (loop.door.flight === null ? 0 : performance.now() - loop.door.flight.startedAtMs),
+    openMs: () => (loop.door.upstream === null ? 0 : performance.now() - loop.door.upstream.startedAtMs),
     close() {
       send({ kind: 'shut' });
       closed = true;

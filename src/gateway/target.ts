@@ -3,7 +3,7 @@
  * that the Bot API server knows, and only from programs (a web page that has found the port names itself by Host or Origin).
  * Pure. Paths are decoded first, as the server does, and written anew for upstream, so that no spelling passes unseen.
  */
-import { routeOf, splitTarget } from '../bot-api/request-path.ts';
+import { routeOf, splitTarget } from './params.ts';
 
 export type Target =
   | {

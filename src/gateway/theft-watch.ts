@@ -1,7 +1,7 @@
-/** Keeps the ledger of update ids (core/theft.ts): its clock, and its looks while a poll is open. */
+/** Keeps the ledger of update ids (theft.ts): its clock, and its looks while a poll is open. */
 import { uptime } from 'node:os';
-import { emptyLedger, type Ledger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from '../core/theft.ts';
 import type { Untimed } from './door-loop.ts';
+import { emptyLedger, type Ledger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
 
 export interface TheftWatch {
   tell(event: Exclude<Untimed<LedgerEvent>, { kind: 'asked' | 'looked' }>): void;

@@ -1,6 +1,7 @@
 /** The active probe in sentences: what it disturbs, what it found, what to do about it. Pure. */
-import type { Verdict } from '../core/probe.ts';
-import { hintOfRetry } from '../core/rival-hint.ts';
+
+import { hintOfRetry } from '../gateway/rivals.ts';
+import type { Verdict } from '../telegram/probe-table.ts';
 import { RIVAL_ELSEWHERE } from './words.ts';
 
 export interface ProbeWords {

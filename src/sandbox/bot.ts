@@ -5,8 +5,8 @@
  * abort_long_poll, fail_query_conflict, get_closing_error); Client.h for the constants.
  */
 
-import { type Args, integerArg } from '../bot-api/args.ts';
-import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../bot-api/limits.ts';
+import { type Args, integerArg } from '../gateway/params.ts';
+import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
 import { failure, type Reply, success, tooManyRequests } from './answer.ts';
 import type { Clock } from './clock.ts';
 import { createQueue, type QueuedUpdate } from './queue.ts';

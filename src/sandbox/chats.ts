@@ -3,8 +3,8 @@
  * Errors use the server's words for the mistakes that bots make most.
  */
 import { createHash } from 'node:crypto';
-import type { Args, UploadedFile } from '../bot-api/args.ts';
-import { integerArg } from '../bot-api/args.ts';
+import type { Args, UploadedFile } from '../gateway/params.ts';
+import { integerArg } from '../gateway/params.ts';
 import { type Answer, failure, success } from './answer.ts';
 import type { Clock } from './clock.ts';
 import { fixedResult } from './methods.ts';

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createArgs } from '../bot-api/args.ts';
+import { createArgs } from '../gateway/params.ts';
 import { type Sandbox, startSandbox } from './server.ts';
 
 const OLD_WEBHOOK = 'https://old-host.example/telegram/hook';

@@ -4,10 +4,8 @@
  * Source: tdlib/telegram-bot-api HttpConnection::handle.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Args, createArgs, integerArg } from '../bot-api/args.ts';
-import { addFormParams } from '../bot-api/form-params.ts';
-import { addBody, readBody } from '../bot-api/request-body.ts';
-import type { Route } from '../bot-api/request-path.ts';
+import type { Route } from '../gateway/params.ts';
+import { type Args, addBody, addFormParams, createArgs, integerArg, readBody } from '../gateway/params.ts';
 import { type Answer, failure } from './answer.ts';
 import type { Clock } from './clock.ts';
 import type { Fault, Faults } from './faults.ts';

@@ -2,7 +2,7 @@
  * Carries out what was typed at a sandbox and says what came of it. The only console file with effects.
  */
 import { createInterface } from 'node:readline';
-import { createArgs } from '../bot-api/args.ts';
+import { createArgs } from '../gateway/params.ts';
 import { createApiClient } from './api-client.ts';
 import { type Action, CONSOLE_HELP, parseLine } from './console.ts';
 import type { RequestRecord } from './request-log.ts';

@@ -6,10 +6,8 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import type { Args } from '../bot-api/args.ts';
-import { UnreadableRequest } from '../bot-api/multipart.ts';
-import { readBody } from '../bot-api/request-body.ts';
-import { routeOf, splitTarget } from '../bot-api/request-path.ts';
+import type { Args } from '../gateway/params.ts';
+import { readBody, routeOf, splitTarget, UnreadableRequest } from '../gateway/params.ts';
 import type { Answer } from './answer.ts';
 import type { SentMessage } from './chats.ts';
 import { type Clock, systemClock } from './clock.ts';

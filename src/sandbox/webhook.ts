@@ -4,7 +4,7 @@
  * JsonWebhookInfo) and WebhookActor.cpp.
  */
 
-import { type Args, booleanArg, integerArg } from '../bot-api/args.ts';
+import { type Args, booleanArg, integerArg } from '../gateway/params.ts';
 import { type Answer, failure, type Reply, success, tooManyRequests } from './answer.ts';
 import type { Clock } from './clock.ts';
 import { judgeWebhook } from './webhook-url.ts';

@@ -3,7 +3,7 @@
  * Source of the order: tdlib/telegram-bot-api ClientManager::send, Client::on_cmd.
  */
 import { randomInt } from 'node:crypto';
-import type { Args } from '../bot-api/args.ts';
+import type { Args } from '../gateway/params.ts';
 import { failure, type Reply, success } from './answer.ts';
 import { type Bot, createBot } from './bot.ts';
 import { type Chats, createChats } from './chats.ts';

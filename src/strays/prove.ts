@@ -3,8 +3,8 @@
  * and when enough is known; whom to stop is decided elsewhere. It confirms no update: no offset, no allowed_updates.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { BotApi, Reply } from '../telegram/api.ts';
-import { isWebhookConflict } from '../telegram/conflict.ts';
+import type { BotApi, Reply } from '../telegram/bot-api.ts';
+import { isWebhookConflict } from '../telegram/bot-api.ts';
 import type { Ledger } from './evidence.ts';
 import type { Client, Observation, Seen } from './observer.ts';
 import { endOfWindows, type Poke } from './reactions.ts';

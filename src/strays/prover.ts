@@ -5,7 +5,7 @@
 
 import { readStat } from '../machine/procfs.ts';
 import { parseProcStat } from '../machine/procstat.ts';
-import type { BotApi } from '../telegram/api.ts';
+import type { BotApi } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { createLedger, type Unseen } from './evidence.ts';
 import type { Evidence } from './grade.ts';

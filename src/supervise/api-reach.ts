@@ -4,7 +4,7 @@
  */
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
-import type { BotApi } from '../telegram/api.ts';
+import type { BotApi } from '../telegram/bot-api.ts';
 import type { Facts } from './facts.ts';
 import { pause } from './identify.ts';
 

@@ -8,7 +8,7 @@ import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
 import type { StrayFinder, Survey } from '../strays/finder.ts';
-import type { BotApi, WebhookInfo } from '../telegram/api.ts';
+import type { BotApi, WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { describe } from './holder-words.ts';
 import { controlPath, presentSupervisor } from './present.ts';

@@ -1,13 +1,13 @@
 /** What the supervisor knows beside the state of its table; `status` is made of both. */
 import type { Config } from '../config/config.ts';
 import type { Seen } from '../core/pulse.ts';
-import type { Overlap } from '../core/rivalry.ts';
 import type { AlertsEntry, LeaseEntry, Problem, StatusDocument, StrayEntry } from '../core/status.ts';
 import type { Phase } from '../core/supervisor.ts';
-import type { Poller } from '../gateway/gateway.ts';
+import type { Overlap } from '../gateway/rivals.ts';
+import type { Poller } from '../gateway/server.ts';
 import type { LogFacts } from '../log/log.ts';
 import { plainCommand } from '../output/plain.ts';
-import type { Me } from '../telegram/api.ts';
+import type { Me } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';
 
 /** What the supervisor knows beside the state of its table. Wall-clock times are ISO 8601. */

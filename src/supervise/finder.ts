@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { type Eyes, openEyes, openFinder, type StrayFinder } from '../strays/finder.ts';
 import { createProver, type Prover } from '../strays/prover.ts';
-import type { BotApi } from '../telegram/api.ts';
+import type { BotApi } from '../telegram/bot-api.ts';
 
 export function eyesFor(config: Config): Eyes {
   return openEyes({

@@ -5,7 +5,7 @@
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { duration } from '../output/words.ts';
-import type { BotApi, Me, Reply } from '../telegram/api.ts';
+import type { BotApi, Me, Reply } from '../telegram/bot-api.ts';
 
 export const RETRY_FOR_MS = 30_000;
 const RETRY_MIN_MS = 500;

@@ -1,14 +1,14 @@
 /** Makes the gateway of a run, with its watch: what the worker is given of it, and who hears what it sees. */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/config.ts';
-import type { Gateway } from '../gateway/gateway.ts';
+import { type GatewayListeners, type GatewayWatch, watchGateway } from '../gateway/events.ts';
+import type { Gateway } from '../gateway/server.ts';
 import type { Report } from '../output/report.ts';
 import type { ApiReach } from './api-reach.ts';
 import type { Changes } from './changes.ts';
 import type { Facts } from './facts.ts';
-import { type GatewayListeners, type GatewayWatch, watchGateway } from './gateway-watch.ts';
 
-export type GatewayModule = typeof import('../gateway/gateway.ts');
+export type GatewayModule = typeof import('../gateway/server.ts');
 
 export interface GivenGateway {
   readonly port: Gateway;

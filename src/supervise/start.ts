@@ -9,7 +9,7 @@ import { type Lock, lockKey } from '../machine/lock.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
 import { painter } from '../output/paint.ts';
 import type { Report } from '../output/report.ts';
-import { type BotApi, type Me, openBotApi } from '../telegram/api.ts';
+import { type BotApi, type Me, openBotApi } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';
 import { checkCommand, sayConfiguration, sayGate } from './announce.ts';
 import { createChanges } from './changes.ts';
@@ -73,7 +73,7 @@ export async function start(request: StartRequest): Promise<number> {
   const config = rehearse?.config ?? request.config;
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
   const eyes = rehearse ? eyesFor(config) : early;
-  const gatewayModule = config.gateway && !config.dryRun ? import('../gateway/gateway.ts') : null;
+  const gatewayModule = config.gateway && !config.dryRun ? import('../gateway/server.ts') : null;
   const alertModule = config.alerts && !config.dryRun ? import('../alert/service.ts') : null;
   let botDir = '';
   let http: HttpService | null = null;

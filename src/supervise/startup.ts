@@ -7,7 +7,7 @@ import type { Report } from '../output/report.ts';
 import type { Owner } from '../owner/link.ts';
 import type { Service } from '../service/notify.ts';
 import type { Eyes } from '../strays/finder.ts';
-import type { BotApi } from '../telegram/api.ts';
+import type { BotApi } from '../telegram/bot-api.ts';
 import type { Changes } from './changes.ts';
 import type { GatewayModule } from './open-gateway.ts';
 import type { Recent } from './recent.ts';

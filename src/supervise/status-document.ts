@@ -5,8 +5,6 @@
 
 import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/status.ts';
 import type { Phase, State } from '../core/supervisor.ts';
-import { count, duration, howItEnded, PAST_WITH_LEASE } from '../output/words.ts';
-import type { Facts } from './facts.ts';
 import {
   RIVAL_CURE,
   SECOND_CURE,
@@ -15,7 +13,9 @@ import {
   stolenWords,
   UNSEALED,
   WORKERS_WEBHOOK,
-} from './gateway-words.ts';
+} from '../gateway/words.ts';
+import { count, duration, howItEnded, PAST_WITH_LEASE } from '../output/words.ts';
+import type { Facts } from './facts.ts';
 
 /** Problems of the recent past stay visible this long. */
 const RECENT_MS = 10 * 60_000;

@@ -10,7 +10,7 @@ import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
 import { plain } from '../output/plain.ts';
 import { leaseWords } from '../output/words.ts';
-import type { Me } from '../telegram/api.ts';
+import type { Me } from '../telegram/bot-api.ts';
 import { openAlerts } from './alerting.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { createApiReach } from './api-reach.ts';

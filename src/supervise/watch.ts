@@ -3,13 +3,13 @@
  * caused it. Without a 409 nobody is looked for.
  */
 import type { Ending } from '../core/supervisor.ts';
+import { nobodyHereWords } from '../gateway/words.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { Report } from '../output/report.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { Prover } from '../strays/prover.ts';
 import type { Facts } from './facts.ts';
-import { nobodyHereWords } from './gateway-words.ts';
 import type { Running } from './run.ts';
 import { type Sweeper, unseenWords } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';

@@ -5,7 +5,7 @@
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
-import type { BotApi, Reply } from '../telegram/api.ts';
+import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
 import type { Facts } from './facts.ts';
 import { retrying, tokenRefused } from './identify.ts';

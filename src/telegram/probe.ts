@@ -3,9 +3,9 @@
  * updates without an offset and looks at no more of them than the oldest one's id and date.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { type ProbeEvent, type ProbeStep, startProbe, stepProbe, type Verdict } from '../core/probe.ts';
-import type { BotApi, Reply, WebhookInfo } from './api.ts';
-import { isWebhookConflict } from './conflict.ts';
+import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
+import { isWebhookConflict } from './bot-api.ts';
+import { type ProbeEvent, type ProbeStep, startProbe, stepProbe, type Verdict } from './probe-table.ts';
 
 export interface ProbePorts {
   readonly api: BotApi;

@@ -4,7 +4,7 @@
  * (do_set_webhook: deleting is idempotent and leaves a waiting long poll alone).
  */
 import { maskText } from '../output/mask.ts';
-import type { BotApi, Reply, WebhookInfo } from './api.ts';
+import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
 
 export type WebhookOutcome =
   | { readonly kind: 'clear'; readonly pending: number; readonly lastError: string | null }

@@ -4,10 +4,10 @@
  */
 import type { BrokenRule } from './broken-rules.ts';
 
-const DOOR = 'src/core/door.ts';
-const RIVALRY = 'src/core/rivalry.ts';
-const HEARING = 'src/core/hearing.ts';
-const THEFT = 'src/core/theft.ts';
+const DOOR = 'src/gateway/door.ts';
+const RIVALRY = 'src/gateway/rivals.ts';
+const DEAFNESS = 'src/gateway/deafness.ts';
+const THEFT = 'src/gateway/theft.ts';
 
 export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   // Single flight.
@@ -15,21 +15,21 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
     name: 'flies while a flight is open',
     seed: 1,
     file: DOOR,
-    find: 'if (door.flight || !poll ||',
+    find: 'if (door.upstream || !poll ||',
     put: 'if (!poll ||',
   },
   {
     name: 'flies again before the flight that was given up has landed',
     seed: 1,
     file: DOOR,
-    find: 'if (door.flight || !poll ||',
-    put: 'if ((door.flight && !door.flight.aborting) || !poll ||',
+    find: 'if (door.upstream || !poll ||',
+    put: 'if ((door.upstream && !door.upstream.aborting) || !poll ||',
   },
   {
     name: 'takes any landing for its own',
     seed: 1,
     file: DOOR,
-    find: "effects.push({ do: 'abort', attempt: flight.attempt });",
+    find: "effects.push({ do: 'abort', attempt: upstream.attempt });",
     put: 'return null;',
   },
   {
@@ -43,8 +43,8 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
     name: 'leaves the flight open whose client has gone',
     seed: 79,
     file: DOOR,
-    find: 'const flight = flying ? aborted(door.flight, effects) : door.flight;',
-    put: 'const flight = door.flight;',
+    find: 'const upstream = isOut ? aborted(door.upstream, effects) : door.upstream;',
+    put: 'const upstream = door.upstream;',
   },
   {
     name: 'keeps the polls of a connection that has ended',
@@ -65,15 +65,15 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
     name: 'never answers a poll whose flight does not land',
     seed: 8,
     file: DOOR,
-    find: 'const flying = door.flight?.poll.id === poll.id && !door.flight.aborting;',
-    put: 'const flying = door.flight?.poll.id === poll.id && !door.flight.aborting;\n  if (flying) return Number.POSITIVE_INFINITY;',
+    find: 'const isOut = door.upstream?.poll.id === poll.id && !door.upstream.aborting;',
+    put: 'const isOut = door.upstream?.poll.id === poll.id && !door.upstream.aborting;\n  if (isOut) return Number.POSITIVE_INFINITY;',
   },
   {
     name: 'answers a flying poll empty at its timeout, when the API may still answer',
     seed: 1,
     file: DOOR,
-    find: 'const upstreamMs = flying ? Math.max(poll.timeoutMs, 3_000) + policy.graceMs : timeoutMs;',
-    put: 'const upstreamMs = flying ? timeoutMs : timeoutMs;\n  if (flying && poll.timeoutMs > 3_000) return poll.askedAtMs + 3_000;',
+    find: 'const dueMs = isOut ? Math.max(poll.timeoutMs, 3_000) + policy.graceMs : timeoutMs;',
+    put: 'const dueMs = isOut ? timeoutMs : timeoutMs;\n  if (isOut && poll.timeoutMs > 3_000) return poll.askedAtMs + 3_000;',
   },
   {
     name: 'answers a poll with a timeout of 0 at once, so that its loop spins',
@@ -128,8 +128,8 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
     name: 'lets an empty answer pass for one that has landed',
     seed: 1,
     file: DOOR,
-    find: "effects.push({ do: 'pass', poll: flight.poll, attempt: event.attempt });",
-    put: "effects.push({ do: 'empty', poll: flight.poll, why: 'retrying' });",
+    find: "effects.push({ do: 'pass', poll: upstream.poll, attempt: event.attempt });",
+    put: "effects.push({ do: 'empty', poll: upstream.poll, why: 'retrying' });",
   },
   // One owner; the others are held, and the next takes over when it has stopped.
   {
@@ -227,7 +227,7 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
     name: 'hands over to a poll that has no time left',
     seed: 287,
     file: DOOR,
-    find: 'const first = door.polls.find((it) => flightOf(it, atMs, policy));',
+    find: 'const first = door.polls.find((it) => timeLeft(it, atMs, policy));',
     put: 'const first = door.polls[0];',
   },
   {
@@ -256,15 +256,15 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
     name: 'does not wait as a 429 asks',
     seed: 8,
     file: DOOR,
-    find: 'return { ...down, notBeforeMs: atMs + Math.max(landing.retryAfterMs, FLOOD_MIN_MS) };',
+    find: 'return { ...down, notBeforeMs: atMs + Math.max(result.retryAfterMs, FLOOD_MIN_MS) };',
     put: 'return down;',
   },
   {
     name: 'asks again and again where a 429 asks for no pause',
     seed: 29,
     file: DOOR,
-    find: 'Math.max(landing.retryAfterMs, FLOOD_MIN_MS)',
-    put: 'landing.retryAfterMs',
+    find: 'Math.max(result.retryAfterMs, FLOOD_MIN_MS)',
+    put: 'result.retryAfterMs',
   },
   {
     name: 'backs off without an end',
@@ -341,42 +341,42 @@ export const DOOR_BROKEN_RULES: readonly BrokenRule[] = [
   {
     name: 'calls a worker deaf whose poll is open',
     seed: 10,
-    file: HEARING,
+    file: DEAFNESS,
     find: 'next.expected && next.alive && next.openPolls === 0 && !next.apiDown',
     put: 'next.expected && next.alive && !next.apiDown',
   },
   {
     name: 'calls a worker deaf while the API is out of reach',
     seed: 1079,
-    file: HEARING,
+    file: DEAFNESS,
     find: ' && !next.apiDown;',
     put: ';',
   },
   {
     name: 'calls a dead worker deaf',
     seed: 9,
-    file: HEARING,
+    file: DEAFNESS,
     find: 'next.expected && next.alive &&',
     put: 'next.expected &&',
   },
   {
     name: 'never calls a worker deaf',
     seed: 68,
-    file: HEARING,
+    file: DEAFNESS,
     find: 'return { ...next, sinceMs: runs ? atMs : null };',
     put: 'return { ...next, sinceMs: null };',
   },
   {
     name: 'adds silences up that a completed poll lies between',
     seed: 149,
-    file: HEARING,
+    file: DEAFNESS,
     find: 'return { ...it, silentMs: 0 };',
     put: 'return it;',
   },
   {
     name: 'takes the time of its own stop for silence',
     seed: 149,
-    file: HEARING,
+    file: DEAFNESS,
     find: 'return it.sinceMs === null ? it : { ...it, sinceMs: it.sinceMs + ms };',
     put: 'return it;',
   },

@@ -2,9 +2,15 @@
  * The gateway without its sockets: performs what the door decides (as src/gateway/polls.ts does), over a network with delays
  * and troubles, and tells the judge everything.
  */
-import { type DoorEffect, type DoorPolicy, heldPolls, type Landing, type Poll } from '../../src/core/door.ts';
-import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from '../../src/core/theft.ts';
+import {
+  type DoorEffect,
+  type DoorPolicy,
+  heldPolls,
+  type Poll,
+  type PollResult,
+} from '../../src/gateway/door.ts';
 import { createDoorLoop, type Untimed } from '../../src/gateway/door-loop.ts';
+import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from '../../src/gateway/theft.ts';
 import type { Clock } from './clock.ts';
 import type { DoorJudge } from './door-judge.ts';
 import type { Reply, Telegram } from './door-telegram.ts';
@@ -105,7 +111,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
 
   function perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void {
     switch (effect.do) {
-      case 'fly':
+      case 'send':
         return void takeOff(effect);
       case 'abort':
         world.log(`abort flight ${effect.attempt}`);
@@ -158,7 +164,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
     return ask;
   }
 
-  function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'fly' }>): void {
+  function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'send' }>): void {
     const ask = asks.get(poll.id)!;
     const begunMs = clock.now();
     const weather = world.weather();
@@ -169,22 +175,22 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
     );
 
     /** The connection has ended, or brought an answer. */
-    function land(landing: Landing, ids: readonly number[] = []): void {
+    function land(result: PollResult, ids: readonly number[] = []): void {
       if (over) return;
       over = true;
       act(() => {
         flights.delete(attempt);
-        world.log(`flight ${attempt} lands: ${landing.kind}`);
+        world.log(`flight ${attempt} lands: ${result.kind}`);
         const livedMs = clock.now() - begunMs;
-        if (landing.kind === 'conflict') note({ kind: 'conflict' });
-        else if (landing.kind === 'webhook' || (landing.kind === 'outage' && !aborted)) unsure();
-        if (landing.kind === 'updates') watch.accepted(true);
-        else if (landing.kind === 'conflict') watch.conflict(livedMs);
-        else if (landing.kind === 'webhook') watch.webhook();
-        else if (landing.kind === 'flood') watch.flood(landing.retryAfterMs);
-        else if (landing.kind === 'outage' && !aborted) watch.outage();
-        answers.set(attempt, landing.kind === 'verdict' ? 'error' : { ids });
-        send({ kind: 'landed', attempt, landing, random: random.next() });
+        if (result.kind === 'conflict') note({ kind: 'conflict' });
+        else if (result.kind === 'webhook' || (result.kind === 'outage' && !aborted)) unsure();
+        if (result.kind === 'updates') watch.accepted(true);
+        else if (result.kind === 'conflict') watch.conflict(livedMs);
+        else if (result.kind === 'webhook') watch.webhook();
+        else if (result.kind === 'flood') watch.flood(result.retryAfterMs);
+        else if (result.kind === 'outage' && !aborted) watch.outage();
+        answers.set(attempt, result.kind === 'verdict' ? 'error' : { ids });
+        send({ kind: 'ended', attempt, result, random: random.next() });
         answers.delete(attempt);
       });
     }
@@ -212,7 +218,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
       // Given up before it went out.
       if (over) return;
       const backMs = weather === 'slow' ? random.int(100, 2_500) : random.int(1, 30);
-      const failed = (landing: Landing) => clock.after(backMs, () => land(landing));
+      const failed = (result: PollResult) => clock.after(backMs, () => land(result));
       switch (weather) {
         case 'fine':
         case 'slow':

@@ -2,7 +2,7 @@
  * The judge of the door: keeps its own books of polls, flights and owners from what goes in and comes out, and holds every step
  * against what must hold. Takes nothing from the door's own state.
  */
-import type { Door, DoorEffect, DoorEvent, DoorPolicy, Poll } from '../../src/core/door.ts';
+import type { Door, DoorEffect, DoorEvent, DoorPolicy, Poll } from '../../src/gateway/door.ts';
 import type { Clock } from './clock.ts';
 import type { Ask, SimProcess } from './door-worker.ts';
 
@@ -60,7 +60,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   let isOpen = false;
   let owner: OwnerBook | null = null;
   let flight: { readonly attempt: number; readonly poll: Poll; aborted: boolean } | null = null;
-  /** Of the present event, if that is a landing. */
+  /** Of the present event, if that is a result. */
   let down: { readonly attempt: number; readonly poll: Poll } | null = null;
   let mayFlyMs = 0;
   let mustFlyMs = 0;
@@ -151,7 +151,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     for (const { poll } of open.values()) if (poll.poller === poller) heldOnce.add(poll.connection);
   }
 
-  function flew(effect: Extract<DoorEffect, { do: 'fly' }>): void {
+  function flew(effect: Extract<DoorEffect, { do: 'send' }>): void {
     const { attempt, poll, timeoutMs } = effect;
     const nowMs = clock.now();
     count('flights');
@@ -190,14 +190,14 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
     it.active = connection;
   }
 
-  function landed(event: Extract<DoorEvent, { kind: 'landed' }>): void {
+  function pollEnded(event: Extract<DoorEvent, { kind: 'ended' }>): void {
     if (flight?.attempt !== event.attempt) return void fail(`flight ${event.attempt} lands, unknown`);
-    const { landing } = event;
-    count(landing.kind);
-    if (landing.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + Math.max(1_000, landing.retryAfterMs);
-    else if (landing.kind !== 'updates' && landing.kind !== 'verdict' && !flight.aborted) {
-      mayFlyMs = clock.now() + SHORTEST_WAIT_MS[landing.kind];
-      mustFlyMs = clock.now() + LONGEST_WAIT_MS[landing.kind];
+    const { result } = event;
+    count(result.kind);
+    if (result.kind === 'flood') mayFlyMs = mustFlyMs = clock.now() + Math.max(1_000, result.retryAfterMs);
+    else if (result.kind !== 'updates' && result.kind !== 'verdict' && !flight.aborted) {
+      mayFlyMs = clock.now() + SHORTEST_WAIT_MS[result.kind];
+      mustFlyMs = clock.now() + LONGEST_WAIT_MS[result.kind];
     }
     down = flight;
     flight = null;
@@ -214,8 +214,8 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
           ended(poll);
         }
         return;
-      case 'landed':
-        return void landed(event);
+      case 'ended':
+        return void pollEnded(event);
       case 'cleared':
         mayFlyMs = 0;
         mustFlyMs = Math.min(mustFlyMs, clock.now());
@@ -239,7 +239,7 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
 
   function decided(event: DoorEvent, effect: DoorEffect): void {
     switch (effect.do) {
-      case 'fly':
+      case 'send':
         return void flew(effect);
       case 'abort':
         if (flight?.attempt !== effect.attempt || flight.aborted) fail(`abort of flight ${effect.attempt}`);

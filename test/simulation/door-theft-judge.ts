@@ -2,8 +2,9 @@
  * The judge of thefts: knows who has confirmed each update. What is told must be true to the update, and a theft must be told with
  * the next answer where nothing stands in the way of seeing it.
  */
-import type { LedgerEvent } from '../../src/core/theft.ts';
+
 import type { Untimed } from '../../src/gateway/door-loop.ts';
+import type { LedgerEvent } from '../../src/gateway/theft.ts';
 import type { Clock } from './clock.ts';
 import type { DoorJudge } from './door-judge.ts';
 

@@ -1,5 +1,5 @@
 /** Judges what is said of rivals and of deafness against what is so: keeps its own books of kicks, answers and silence. */
-import type { Rivalry, RivalryPolicy, RivalrySaying } from '../../src/core/rivalry.ts';
+import type { Rivalry, RivalryPolicy, RivalrySaying } from '../../src/gateway/rivals.ts';
 import type { Clock } from './clock.ts';
 import type { DoorJudge } from './door-judge.ts';
 

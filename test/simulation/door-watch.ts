@@ -1,5 +1,13 @@
 /** What the supervisor makes of the gateway's news (as src/supervise/gateway-watch.ts does): rivals and deafness. */
-import { deafAtMs, type Heard, type Hearing, hear, silence, slept, unheard } from '../../src/core/hearing.ts';
+import {
+  deafAtMs,
+  noSilence,
+  type PollSilence,
+  type SilenceEvent,
+  silenceMs,
+  slept,
+  stepSilence,
+} from '../../src/gateway/deafness.ts';
 import {
   atPeace,
   interrupted,
@@ -11,7 +19,7 @@ import {
   type RivalrySaying,
   type RivalryStep,
   undisturbed,
-} from '../../src/core/rivalry.ts';
+} from '../../src/gateway/rivals.ts';
 import type { Clock } from './clock.ts';
 
 export interface DoorWatch {
@@ -29,7 +37,7 @@ export interface DoorWatch {
   /** The supervisor itself was stopped so long. */
   slept(ms: number): void;
   readonly rivalry: Rivalry;
-  readonly hearing: Hearing;
+  readonly pollSilence: PollSilence;
 }
 
 export interface WatchWorld {
@@ -64,7 +72,7 @@ export function createWatch({
   onCompleted,
 }: WatchWorld): DoorWatch {
   let rivalry: Rivalry = atPeace;
-  let hearing: Hearing = unheard;
+  let pollSilence: PollSilence = noSilence;
   let cancelQuiet = () => {};
   let cancelDeaf = () => {};
 
@@ -84,8 +92,8 @@ export function createWatch({
     follow(looked(rivalry, clock.now(), policy));
   }
 
-  function note(heard: Heard): void {
-    hearing = hear(hearing, heard, clock.now());
+  function note(event: SilenceEvent): void {
+    pollSilence = stepSilence(pollSilence, event, clock.now());
     arm();
   }
 
@@ -96,11 +104,11 @@ export function createWatch({
 
   function arm(): void {
     cancelDeaf();
-    const dueMs = deafAtMs(hearing, deafAfterMs);
+    const dueMs = deafAtMs(pollSilence, deafAfterMs);
     if (dueMs === null) return;
     cancelDeaf = clock.after(Math.max(1, dueMs - clock.now()), () => {
       if (!awake()) return;
-      if (silence(hearing, clock.now()) < deafAfterMs) return arm();
+      if (silenceMs(pollSilence, clock.now()) < deafAfterMs) return arm();
       note({ kind: 'completed' });
       onDeaf();
     });
@@ -110,8 +118,8 @@ export function createWatch({
     get rivalry() {
       return rivalry;
     },
-    get hearing() {
-      return hearing;
+    get pollSilence() {
+      return pollSilence;
     },
     asked: () => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
@@ -138,7 +146,7 @@ export function createWatch({
     spawned: () => note({ kind: 'spawned', required: false }),
     ended: () => note({ kind: 'ended' }),
     slept(ms) {
-      hearing = slept(hearing, ms);
+      pollSilence = slept(pollSilence, ms);
       arm();
       follow([rivalry, []]);
       look();

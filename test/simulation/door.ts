@@ -3,8 +3,8 @@
  * schedule of troubles that ends. Then all updates have to come through. Judged at every step (door-judge.ts).
  * `npm run simulate -- door [seeds] [first seed]`, `SP_SIM_SEED=n npm run simulate -- door`.
  */
-import { DOOR_POLICY, type DoorPolicy } from '../../src/core/door.ts';
-import type { RivalryPolicy, RivalrySaying } from '../../src/core/rivalry.ts';
+import { DOOR_POLICY, type DoorPolicy } from '../../src/gateway/door.ts';
+import type { RivalryPolicy, RivalrySaying } from '../../src/gateway/rivals.ts';
 import { createClock } from './clock.ts';
 import { createSimGateway, type Weather } from './door-gateway.ts';
 import { createDoorJudge } from './door-judge.ts';

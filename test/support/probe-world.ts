@@ -1,18 +1,18 @@
 // The probe's decisions against the stand-in's own rules of getUpdates, on a virtual clock: rivals with retry delays of their
 // own, faults, updates, a webhook. What the program's edge does with sockets is done here with plain calls.
 
-import { createArgs } from '../../src/bot-api/args.ts';
+import { createArgs } from '../../src/gateway/params.ts';
+import { type Answer, failure, success } from '../../src/sandbox/answer.ts';
+import { createBot } from '../../src/sandbox/bot.ts';
+import { classify } from '../../src/telegram/bot-api.ts';
+import { afterLook, afterPoll } from '../../src/telegram/probe.ts';
 import {
   type ProbeAction,
   type ProbeEvent,
   startProbe,
   stepProbe,
   type Verdict,
-} from '../../src/core/probe.ts';
-import { type Answer, failure, success } from '../../src/sandbox/answer.ts';
-import { createBot } from '../../src/sandbox/bot.ts';
-import { classify } from '../../src/telegram/api.ts';
-import { afterLook, afterPoll } from '../../src/telegram/probe.ts';
+} from '../../src/telegram/probe-table.ts';
 import { manualClock } from './manual-clock.ts';
 
 /** What the updates of this world are dated with, seconds since 1970. */

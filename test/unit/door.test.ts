@@ -7,11 +7,11 @@ import {
   type DoorEffect,
   type DoorEvent,
   heldPolls,
-  type Landing,
   type Poll,
+  type PollResult,
   retryMs,
   stepDoor,
-} from '../../src/core/door.ts';
+} from '../../src/gateway/door.ts';
 
 type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
 
@@ -23,7 +23,7 @@ function openDoor() {
 
   function words(effect: DoorEffect): string[] {
     switch (effect.do) {
-      case 'fly':
+      case 'send':
         return [`fly ${effect.poll.id}${effect.timeoutMs === null ? '' : ` for ${effect.timeoutMs}`}`];
       case 'abort':
         return ['abort'];
@@ -63,17 +63,17 @@ function openDoor() {
       polls.set(id, poll);
       return send(atMs, { kind: 'asked', poll });
     },
-    land(atMs: number, landing: Landing, random = 0.5) {
-      return send(atMs, { kind: 'landed', attempt: door.attempts, landing, random });
+    land(atMs: number, result: PollResult, random = 0.5) {
+      return send(atMs, { kind: 'ended', attempt: door.attempts, result, random });
     },
     due: (atMs: number) => send(atMs, { kind: 'due' }),
     close: (atMs: number, connection: number) => send(atMs, { kind: 'closed', connection }),
   };
 }
 
-const UPDATES: Landing = { kind: 'updates', count: 1 };
-const CONFLICT: Landing = { kind: 'conflict' };
-const OUTAGE: Landing = { kind: 'outage' };
+const UPDATES: PollResult = { kind: 'updates', count: 1 };
+const CONFLICT: PollResult = { kind: 'conflict' };
+const OUTAGE: PollResult = { kind: 'outage' };
 
 test('one poll goes through, with the words of the worker, and its answer comes back', () => {
   const door = openDoor();

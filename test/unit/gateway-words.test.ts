@@ -1,8 +1,8 @@
 /** How the gateway's findings are told: plainly, with what to do. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RivalrySaying } from '../../src/core/rivalry.ts';
-import { rhythmWords, rivalryWords, secondPollerWords } from '../../src/supervise/gateway-words.ts';
+import type { RivalrySaying } from '../../src/gateway/rivals.ts';
+import { rhythmWords, rivalryWords, secondPollerWords } from '../../src/gateway/words.ts';
 
 const RIVAL: Extract<RivalrySaying, { what: 'rival' }> = {
   what: 'rival',

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { test } from 'node:test';
-import { createArgs } from '../../src/bot-api/args.ts';
+import { createArgs } from '../../src/gateway/params.ts';
 import { createPolls } from '../../src/gateway/polls.ts';
 import type { Upstream } from '../../src/gateway/upstream.ts';
 

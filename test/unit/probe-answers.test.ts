@@ -1,11 +1,11 @@
 /** What the Bot API's answers mean to the probe, and how its verdict is told. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Verdict } from '../../src/core/probe.ts';
 import { probeNotice, probeWords } from '../../src/output/probe-words.ts';
 import { CONFLICT } from '../../src/sandbox/bot.ts';
-import { classify } from '../../src/telegram/api.ts';
+import { classify } from '../../src/telegram/bot-api.ts';
 import { afterLook, afterPoll } from '../../src/telegram/probe.ts';
+import type { Verdict } from '../../src/telegram/probe-table.ts';
 
 const NOW_S = 1_800_000_000;
 

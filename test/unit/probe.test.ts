@@ -1,9 +1,9 @@
 /** The active probe against the rules of getUpdates, on a virtual clock: what it finds, and what it must never claim. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { startProbe, stepProbe, type Verdict } from '../../src/core/probe.ts';
-import { hintOfRetry } from '../../src/core/rival-hint.ts';
+import { hintOfRetry } from '../../src/gateway/rivals.ts';
 import { tooManyRequests } from '../../src/sandbox/answer.ts';
+import { startProbe, stepProbe, type Verdict } from '../../src/telegram/probe-table.ts';
 import { NOW_S, type Outcome, probeWorld } from '../support/probe-world.ts';
 
 const near = (actual: number | null, expected: number, within = 120) =>

@@ -7,7 +7,7 @@ import { findApiAddresses } from '../../src/strays/api-addresses.ts';
 import { createLedger } from '../../src/strays/evidence.ts';
 import { type Observation, observe } from '../../src/strays/observer.ts';
 import { askWhoPolls, createPokeNumbers } from '../../src/strays/prove.ts';
-import { openBotApi } from '../../src/telegram/api.ts';
+import { openBotApi } from '../../src/telegram/bot-api.ts';
 import { openSandbox, type TestSandbox } from '../support/sandbox.ts';
 
 const TOKEN = '110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw';

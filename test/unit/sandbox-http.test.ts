@@ -7,7 +7,7 @@ import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:ht
 import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { createArgs } from '../../src/bot-api/args.ts';
+import { createArgs } from '../../src/gateway/params.ts';
 import type { RequestRecord } from '../../src/sandbox/request-log.ts';
 import { type Sandbox, startSandbox } from '../../src/sandbox/server.ts';
 

@@ -4,12 +4,17 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
-import { booleanArg, createArgs, integerArg } from '../../src/bot-api/args.ts';
-import { addFormParams } from '../../src/bot-api/form-params.ts';
-import { addJsonParams } from '../../src/bot-api/json-params.ts';
-import { UnreadableRequest } from '../../src/bot-api/multipart.ts';
-import { addBody } from '../../src/bot-api/request-body.ts';
-import { routeOf, splitTarget } from '../../src/bot-api/request-path.ts';
+import {
+  addBody,
+  addFormParams,
+  addJsonParams,
+  booleanArg,
+  createArgs,
+  integerArg,
+  routeOf,
+  splitTarget,
+  UnreadableRequest,
+} from '../../src/gateway/params.ts';
 import { CONSOLE_HELP, parseLine } from '../../src/sandbox/console.ts';
 import { createFaults, parseFault } from '../../src/sandbox/faults.ts';
 import { maxOpenPolls, type RequestRecord } from '../../src/sandbox/request-log.ts';

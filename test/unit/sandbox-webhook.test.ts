@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createArgs } from '../../src/bot-api/args.ts';
+import { createArgs } from '../../src/gateway/params.ts';
 import type { Answer } from '../../src/sandbox/answer.ts';
 import { CONFLICT, createBot } from '../../src/sandbox/bot.ts';
 import { judgeWebhook } from '../../src/sandbox/webhook-url.ts';

@@ -1,8 +1,8 @@
 /** Which missing ids of updates were taken by somebody else, and which have another reason. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from '../../src/core/theft.ts';
 import type { Untimed } from '../../src/gateway/door-loop.ts';
+import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from '../../src/gateway/theft.ts';
 
 const S = 1_000;
 const DAY = 86_400 * S;

@@ -12,7 +12,7 @@ import {
   type RivalrySaying,
   rhythmOf,
   undisturbed,
-} from '../../src/core/rivalry.ts';
+} from '../../src/gateway/rivals.ts';
 
 const POLICY: RivalryPolicy = { rivalAfterMs: 90_000, incumbentAfterMs: 60_000, onRival: null };
 

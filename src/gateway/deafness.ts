@@ -3,7 +3,7 @@
  * while one of its polls is open, not while the Bot API is out of reach, and only where polls are to be expected. Pure.
  */
 
-export interface Hearing {
+export interface PollSilence {
   /** Polls through the gateway are to be expected: the worker has polled in this run, or was told that it must. */
   readonly expected: boolean;
   readonly alive: boolean;
@@ -15,7 +15,7 @@ export interface Hearing {
   readonly sinceMs: number | null;
 }
 
-export const unheard: Hearing = {
+export const noSilence: PollSilence = {
   expected: false,
   alive: false,
   openPolls: 0,
@@ -24,7 +24,7 @@ export const unheard: Hearing = {
   sinceMs: null,
 };
 
-export type Heard =
+export type SilenceEvent =
   | { readonly kind: 'spawned'; readonly required: boolean }
   | { readonly kind: 'ended' }
   | { readonly kind: 'asked' }
@@ -33,17 +33,17 @@ export type Heard =
   | { readonly kind: 'completed' }
   | { readonly kind: 'api'; readonly down: boolean };
 
-export function hear(before: Hearing, heard: Heard, atMs: number): Hearing {
-  const silentMs = silence(before, atMs);
-  const next = change({ ...before, silentMs }, heard);
+export function stepSilence(before: PollSilence, event: SilenceEvent, atMs: number): PollSilence {
+  const silentMs = silenceMs(before, atMs);
+  const next = change({ ...before, silentMs }, event);
   const runs = next.expected && next.alive && next.openPolls === 0 && !next.apiDown;
   return { ...next, sinceMs: runs ? atMs : null };
 }
 
-function change(it: Hearing, heard: Heard): Hearing {
-  switch (heard.kind) {
+function change(it: PollSilence, event: SilenceEvent): PollSilence {
+  switch (event.kind) {
     case 'spawned':
-      return { ...it, alive: true, openPolls: 0, silentMs: 0, expected: it.expected || heard.required };
+      return { ...it, alive: true, openPolls: 0, silentMs: 0, expected: it.expected || event.required };
     case 'ended':
       return { ...it, alive: false, openPolls: 0 };
     case 'asked':
@@ -53,21 +53,21 @@ function change(it: Hearing, heard: Heard): Hearing {
     case 'completed':
       return { ...it, silentMs: 0 };
     case 'api':
-      return { ...it, apiDown: heard.down };
+      return { ...it, apiDown: event.down };
   }
 }
 
 /** For how long the worker has completed no poll although it could have. */
-export function silence({ silentMs, sinceMs }: Hearing, atMs: number): number {
+export function silenceMs({ silentMs, sinceMs }: PollSilence, atMs: number): number {
   return silentMs + (sinceMs === null ? 0 : Math.max(0, atMs - sinceMs));
 }
 
 /** When the worker will have been silent for `deafAfterMs`; null while the clock stands still. */
-export function deafAtMs(it: Hearing, deafAfterMs: number): number | null {
+export function deafAtMs(it: PollSilence, deafAfterMs: number): number | null {
   return it.sinceMs === null ? null : it.sinceMs + deafAfterMs - it.silentMs;
 }
 
 /** We were stopped ourselves for a while (SIGSTOP): that time is nobody's silence. */
-export function slept(it: Hearing, ms: number): Hearing {
+export function slept(it: PollSilence, ms: number): PollSilence {
   return it.sinceMs === null ? it : { ...it, sinceMs: it.sinceMs + ms };
 }

@@ -11,7 +11,7 @@
  *   was confirmed by somebody, unless it is of a kind that expires soon.
  */
 
-import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../bot-api/limits.ts';
+import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from './bot-api.ts';
 
 export type Reason =
   /** Updates wait, so that every poll was answered at once. */

@@ -3,11 +3,11 @@
  * (polls.ts). Decides nothing about the supervisor: what happens is told as news.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { booleanArg } from '../bot-api/args.ts';
 import { noteStreamed } from '../machine/garbage.ts';
 import { connectionOf, type Endpoint, openEndpoint } from './endpoint.ts';
 import type { GatewayNews } from './news.ts';
-import { createPeers, descendants, lives, type Peer } from './peer.ts';
+import { booleanArg } from './params.ts';
+import { createPeers, descendants, lives, type Peer } from './peers.ts';
 import { readArgs, readSmallBody, TooLarge } from './poll-request.ts';
 import { createPolls } from './polls.ts';
 import { relay } from './relay.ts';

@@ -49,6 +49,11 @@ export interface WebhookInfo {
   readonly last_error_message?: string;
 }
 
+/** A longer timeout of getUpdates is answered after this (tdlib/telegram-bot-api Client.h, LONG_POLL_MAX_TIMEOUT). */
+export const LONG_POLL_MAX_S = 50;
+/** A 409 within this time of the last one is held back for as long (Client::fail_query_conflict). */
+export const CONFLICT_HOLD_MS = 3_000;
+
 const TIMEOUT_MS = 10_000;
 
 /** Opens nothing yet: the first call connects. */
@@ -164,3 +169,11 @@ const SHAPES: Readonly<Record<string, (result: Record<string, unknown>) => boole
   getUpdates: (result) => Array.isArray(result) && result.every((it) => typeof it?.update_id === 'number'),
   sendMessage: ({ message_id: id }) => typeof id === 'number',
 };
+
+/**
+ * True: a webhook is active, being set or deleted. False: another poller took the poll (years ago that read "terminated by other
+ * long poll or webhook").
+ */
+export function isWebhookConflict(description: string): boolean {
+  return /webhook/i.test(description) && !/other getUpdates|long poll/i.test(description);
+}

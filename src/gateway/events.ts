@@ -1,31 +1,40 @@
 /**
  * Turns what the gateway tells into facts for `status`, lines for people, and asks to the supervisor: the first poll, a rival
- * that stays, a refused token, a deaf worker. The judgement is in core/rivalry.ts and core/hearing.ts.
+ * that stays, a refused token, a deaf worker. The judgement is in rivals.ts and core/pollSilence.ts.
  */
 import { readFileSync } from 'node:fs';
-import { CONFLICT_HOLD_MS } from '../bot-api/limits.ts';
-import { deafAtMs, type Heard, type Hearing, hear, silence, slept, unheard } from '../core/hearing.ts';
-import { median } from '../core/median.ts';
+import type { Ending } from '../core/supervisor.ts';
+import { EXIT } from '../errors.ts';
+import { plainCommand } from '../output/plain.ts';
+import type { Report } from '../output/report.ts';
+import { count, duration } from '../output/words.ts';
+import type { ApiReach } from '../supervise/api-reach.ts';
+import type { Facts } from '../supervise/facts.ts';
+import { tokenRefused } from '../supervise/identify.ts';
+import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
+import { maskWebhookUrl } from '../telegram/webhook.ts';
+import {
+  deafAtMs,
+  noSilence,
+  type PollSilence,
+  type SilenceEvent,
+  silenceMs,
+  slept,
+  stepSilence,
+} from './deafness.ts';
+import type { GatewayNews } from './news.ts';
 import {
   atPeace,
   interrupted,
   kicked,
   looked,
+  median,
   quietAtMs,
   type Rivalry,
   type RivalryPolicy,
   type RivalryStep,
   undisturbed,
-} from '../core/rivalry.ts';
-import type { Ending } from '../core/supervisor.ts';
-import { EXIT } from '../errors.ts';
-import type { GatewayNews } from '../gateway/news.ts';
-import { plainCommand } from '../output/plain.ts';
-import type { Report } from '../output/report.ts';
-import { count, duration } from '../output/words.ts';
-import { maskWebhookUrl } from '../telegram/webhook.ts';
-import type { ApiReach } from './api-reach.ts';
-import type { Facts } from './facts.ts';
+} from './rivals.ts';
 import {
   RIVAL_CURE,
   rivalryWords,
@@ -34,8 +43,7 @@ import {
   stolenWords,
   UNSEALED,
   WORKERS_WEBHOOK,
-} from './gateway-words.ts';
-import { tokenRefused } from './identify.ts';
+} from './words.ts';
 
 /** Who is to act on what it sees. */
 export interface GatewayListeners {
@@ -93,7 +101,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   const said = new Set<string>();
   const latencies: number[] = [];
   let rivalry: Rivalry = atPeace;
-  let hearing: Hearing = unheard;
+  let pollSilence: PollSilence = noSilence;
   let quietTimer: NodeJS.Timeout | null = null;
   let deafTimer: NodeJS.Timeout | null = null;
   let suspectTimer: NodeJS.Timeout | null = null;
@@ -145,30 +153,30 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     follow(looked(rivalry, performance.now(), policy));
   }
 
-  function note(heard: Heard): void {
+  function note(event: SilenceEvent): void {
     const nowMs = performance.now();
     skipOwnStop(nowMs);
-    hearing = hear(hearing, heard, nowMs);
+    pollSilence = stepSilence(pollSilence, event, nowMs);
     armDeaf();
   }
 
   /** What our sockets have brought may be seen before the timer that is overdue. */
   function skipOwnStop(nowMs: number): boolean {
-    const lateMs = nowMs - (deafAtMs(hearing, options.deafAfterMs) ?? nowMs);
+    const lateMs = nowMs - (deafAtMs(pollSilence, options.deafAfterMs) ?? nowMs);
     if (lateMs <= LATE_MS) return false;
-    hearing = slept(hearing, lateMs + LATE_MS);
+    pollSilence = slept(pollSilence, lateMs + LATE_MS);
     return true;
   }
 
   function armDeaf(): void {
     if (deafTimer !== null) clearTimeout(deafTimer);
-    const dueMs = deafAtMs(hearing, options.deafAfterMs);
+    const dueMs = deafAtMs(pollSilence, options.deafAfterMs);
     deafTimer = null;
     if (dueMs === null) return;
     deafTimer = setTimeout(
       () => {
         const nowMs = performance.now();
-        if (skipOwnStop(nowMs) || silence(hearing, nowMs) < options.deafAfterMs) return armDeaf();
+        if (skipOwnStop(nowMs) || silenceMs(pollSilence, nowMs) < options.deafAfterMs) return armDeaf();
         sayDeaf();
       },
       Math.max(1, Math.ceil(dueMs - performance.now())),
@@ -194,12 +202,12 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
 
   function apiIsBack(): void {
     reach.answered();
-    if (hearing.apiDown) note({ kind: 'api', down: false });
+    if (pollSilence.apiDown) note({ kind: 'api', down: false });
   }
 
   /** A poll that the Bot API does not let succeed: until one does, a worker is not deaf. */
   function notItsFault(): void {
-    if (!hearing.apiDown) note({ kind: 'api', down: true });
+    if (!pollSilence.apiDown) note({ kind: 'api', down: true });
   }
 
   function outage(problem: string): void {
@@ -330,7 +338,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   return {
     news,
     reached(yes) {
-      if (hearing.apiDown === yes) note({ kind: 'api', down: !yes });
+      if (pollSilence.apiDown === yes) note({ kind: 'api', down: !yes });
     },
     isIncumbent: () => rivalry.incumbent,
     spawned: () => note({ kind: 'spawned', required: options.requireGateway }),

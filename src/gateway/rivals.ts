@@ -6,8 +6,6 @@
  * each second 409 of a fight by 3 s (tdlib/telegram-bot-api Client::fail_query_conflict).
  */
 
-import { median } from './median.ts';
-
 export interface RivalryPolicy {
   /** An overlap that lasts longer than this is a rival. */
   readonly rivalAfterMs: number;
@@ -162,4 +160,35 @@ function hasBeenCalm({ calmSinceMs }: Rivalry, atMs: number, { incumbentAfterMs 
 
 function lastKick({ kicksAtMs, sinceMs }: Overlap): number {
   return kicksAtMs.at(-1) ?? sinceMs;
+}
+
+/** The upper one of two in the middle; null of none. */
+export function median(values: readonly number[]): number | null {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? null;
+}
+
+interface Band {
+  /** Delays below this, milliseconds. */
+  readonly belowMs: number;
+  readonly hint: string;
+}
+
+const BANDS: readonly Band[] = [
+  { belowMs: 150, hint: 'as node-telegram-bot-api (0.x, 1.x) does, or a hand-written loop' },
+  {
+    belowMs: 350,
+    hint: 'as pyTelegramBotAPI and node-telegram-bot-api (0.x, 1.x) do, or a hand-written loop',
+  },
+  { belowMs: 900, hint: 'as pyTelegramBotAPI does, or a hand-written loop' },
+  { belowMs: 2_700, hint: 'as python-telegram-bot and aiogram do, or a hand-written loop' },
+  {
+    belowMs: Number.POSITIVE_INFINITY,
+    hint: 'as a hand-written loop does, a library that backs off, or a program that ends at the conflict and is started again',
+  },
+];
+
+/** A clause that goes on after "it polls again … after a 409, ". */
+export function hintOfRetry(retryMs: number): string {
+  return (BANDS.find(({ belowMs }) => retryMs < belowMs) ?? BANDS.at(-1)!).hint;
 }

@@ -1,9 +1,10 @@
 /** How the gateway's findings are told to people. Pure. */
-import { CONFLICT_HOLD_MS } from '../bot-api/limits.ts';
-import { hintOfRetry } from '../core/rival-hint.ts';
-import type { Rhythm, RivalrySaying } from '../core/rivalry.ts';
+
 import type { Level } from '../output/paint.ts';
 import { count, duration, RIVAL_ELSEWHERE } from '../output/words.ts';
+import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
+import type { Rhythm, RivalrySaying } from './rivals.ts';
+import { hintOfRetry } from './rivals.ts';
 
 /** `here`: what is known of it, where it was found on this machine. */
 export function rivalryWords(

@@ -4,7 +4,7 @@
  * has stopped polling. What goes wrong upstream is retried inside the worker's own timeout, so that it never sees it.
  * Pure: events carry the time (ms, monotonic), effects come out as data.
  *
- * Invariants (test/simulation/door.ts): at most one flight is open; a flight is asked for only when none is; every poll is
+ * Invariants (test/simulation/door.ts): at most one poll is open upstream; one is sent only when none is; every poll is
  * answered at most once, and at the latest at its timeout and a little; only the owner is ever given updates.
  *
  * Why an answer that could not be delivered needs no care: the Bot API keeps updates until a later offset confirms them.
@@ -21,7 +21,7 @@ export interface Poll {
   readonly timeoutMs: number;
 }
 
-export interface Flight {
+export interface UpstreamPoll {
   readonly attempt: number;
   readonly poll: Poll;
   readonly startedAtMs: number;
@@ -44,11 +44,11 @@ export interface Door {
   /** In the order of their arrival. */
   readonly polls: readonly Poll[];
   readonly owner: Owner | null;
-  readonly flight: Flight | null;
+  readonly upstream: UpstreamPoll | null;
   readonly attempts: number;
-  /** No flight before this: a back-off, or what a 429 asked for. */
+  /** Nothing is sent before this: a back-off, or what a 429 asked for. */
   readonly notBeforeMs: number;
-  /** Flights in a row that had to be retried. */
+  /** Attempts in a row that had to be retried. */
   readonly failures: number;
   /** Connections of the owner's process with a loop of their own beside the owner's. */
   readonly seconds: readonly number[];
@@ -56,8 +56,8 @@ export interface Door {
   readonly wakeAtMs: number | null;
 }
 
-/** How a flight ended. */
-export type Landing =
+/** How the poll upstream ended. */
+export type PollResult =
   /** 200: goes to the worker. */
   | { readonly kind: 'updates'; readonly count: number }
   /** An error that is the worker's own business (400, 401 …): passed on unchanged. */
@@ -74,7 +74,7 @@ export type DoorEvent = { readonly atMs: number } & (
   /** The process is dead. */
   | { readonly kind: 'gone'; readonly poller: string }
   /** `random` 0 … 1 spreads the retries. */
-  | { readonly kind: 'landed'; readonly attempt: number; readonly landing: Landing; readonly random: number }
+  | { readonly kind: 'ended'; readonly attempt: number; readonly result: PollResult; readonly random: number }
   /** What stood in the way is cleared (a webhook): retry now. */
   | { readonly kind: 'cleared' }
   | { readonly kind: 'due' }
@@ -90,13 +90,13 @@ export type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released'
 export type DoorEffect =
   /** Ask the Bot API for this poll; `timeoutMs` null: as the worker asked. */
   | {
-      readonly do: 'fly';
+      readonly do: 'send';
       readonly attempt: number;
       readonly poll: Poll;
       readonly timeoutMs: number | null;
     }
   | { readonly do: 'abort'; readonly attempt: number }
-  /** Give this poll what its flight has brought. */
+  /** Give this poll the answer that came from upstream. */
   | { readonly do: 'pass'; readonly poll: Poll; readonly attempt: number }
   | { readonly do: 'empty'; readonly poll: Poll; readonly why: EmptyBecause }
   | { readonly do: 'accepted'; readonly attempt: number }
@@ -128,7 +128,7 @@ export const closedDoor: Door = {
   open: false,
   polls: [],
   owner: null,
-  flight: null,
+  upstream: null,
   attempts: 0,
   notBeforeMs: 0,
   failures: 0,
@@ -166,8 +166,8 @@ function take(door: Door, event: DoorEvent, effects: DoorEffect[]): Door {
       return closed(door, event.connection, event.atMs, effects);
     case 'gone':
       return gone(door, event.poller, event.atMs, effects);
-    case 'landed':
-      return landed(door, event, effects);
+    case 'ended':
+      return ended(door, event, effects);
     case 'cleared':
       return { ...door, notBeforeMs: event.atMs };
     case 'due':
@@ -212,8 +212,8 @@ function heldBeside(door: Door, poll: Poll, effects: DoorEffect[]): Door {
 }
 
 function closed(door: Door, connection: number, atMs: number, effects: DoorEffect[]): Door {
-  const flying = door.flight?.poll.connection === connection;
-  const flight = flying ? aborted(door.flight, effects) : door.flight;
+  const isOut = door.upstream?.poll.connection === connection;
+  const upstream = isOut ? aborted(door.upstream, effects) : door.upstream;
   const polled = door.polls.some((it) => it.connection === connection);
   const owner =
     door.owner?.connection === connection
@@ -222,7 +222,7 @@ function closed(door: Door, connection: number, atMs: number, effects: DoorEffec
       : door.owner;
   return {
     ...door,
-    flight,
+    upstream,
     owner,
     polls: door.polls.filter((it) => it.connection !== connection),
     seconds: door.seconds.filter((it) => it !== connection),
@@ -235,30 +235,30 @@ function gone(door: Door, poller: string, atMs: number, effects: DoorEffect[]): 
   return left.owner?.poller === poller ? { ...left, owner: null, seconds: [] } : left;
 }
 
-function aborted(flight: Flight | null, effects: DoorEffect[]): Flight | null {
-  if (!flight || flight.aborting) return flight;
-  effects.push({ do: 'abort', attempt: flight.attempt });
-  return { ...flight, aborting: true };
+function aborted(upstream: UpstreamPoll | null, effects: DoorEffect[]): UpstreamPoll | null {
+  if (!upstream || upstream.aborting) return upstream;
+  effects.push({ do: 'abort', attempt: upstream.attempt });
+  return { ...upstream, aborting: true };
 }
 
-function landed(door: Door, event: Extract<DoorEvent, { kind: 'landed' }>, effects: DoorEffect[]): Door {
-  const { flight } = door;
-  if (flight?.attempt !== event.attempt) return door;
-  const down = { ...door, flight: null };
+function ended(door: Door, event: Extract<DoorEvent, { kind: 'ended' }>, effects: DoorEffect[]): Door {
+  const { upstream } = door;
+  if (upstream?.attempt !== event.attempt) return door;
+  const down = { ...door, upstream: null };
   // Nobody waits for it any more; how the API took it still says when to ask again.
-  const wanted = !flight.aborting && door.polls.some((it) => it.id === flight.poll.id);
-  const { landing, atMs } = event;
-  switch (landing.kind) {
+  const wanted = !upstream.aborting && door.polls.some((it) => it.id === upstream.poll.id);
+  const { result, atMs } = event;
+  switch (result.kind) {
     case 'updates':
     case 'verdict':
       if (!wanted) return { ...down, failures: 0 };
-      effects.push({ do: 'pass', poll: flight.poll, attempt: event.attempt });
-      return { ...answered(down, flight.poll, atMs), failures: 0 };
+      effects.push({ do: 'pass', poll: upstream.poll, attempt: event.attempt });
+      return { ...answered(down, upstream.poll, atMs), failures: 0 };
     case 'flood':
-      return { ...down, notBeforeMs: atMs + Math.max(landing.retryAfterMs, FLOOD_MIN_MS) };
+      return { ...down, notBeforeMs: atMs + Math.max(result.retryAfterMs, FLOOD_MIN_MS) };
     default: {
-      if (flight.aborting) return down;
-      const delayMs = retryMs(landing.kind, door.failures, event.random);
+      if (upstream.aborting) return down;
+      const delayMs = retryMs(result.kind, door.failures, event.random);
       return { ...down, failures: door.failures + 1, notBeforeMs: atMs + delayMs };
     }
   }
@@ -275,7 +275,7 @@ const RETRIES = {
 /** A front end may ask for a pause of nothing. */
 const FLOOD_MIN_MS = 1_000;
 
-/** Back-off before the next flight, spread by ±20 %. */
+/** Back-off before the next attempt, spread by ±20 %. */
 export function retryMs(kind: keyof typeof RETRIES, failures: number, random: number): number {
   const [first, factor, longest] = RETRIES[kind];
   return Math.round(Math.min(longest, first * factor ** Math.min(failures, 30)) * (0.8 + 0.4 * random));
@@ -295,8 +295,8 @@ function answerAll(
   effects: DoorEffect[],
   which: (poll: Poll) => boolean = () => true,
 ): Door {
-  const mine = door.flight !== null && which(door.flight.poll);
-  let next: Door = mine ? { ...door, flight: aborted(door.flight, effects) } : door;
+  const mine = door.upstream !== null && which(door.upstream.poll);
+  let next: Door = mine ? { ...door, upstream: aborted(door.upstream, effects) } : door;
   for (const poll of door.polls.filter(which)) {
     effects.push({ do: 'empty', poll, why });
     next = answered(next, poll, atMs);
@@ -309,36 +309,41 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
   let door = before;
   for (const poll of door.polls) {
     if (atMs < deadlineMs(door, poll, policy)) continue;
-    const flying = door.flight?.poll.id === poll.id;
-    if (flying) door = { ...door, flight: aborted(door.flight, effects) };
+    const isOut = door.upstream?.poll.id === poll.id;
+    if (isOut) door = { ...door, upstream: aborted(door.upstream, effects) };
     const mine = door.owner === null || isNext(door, poll);
-    const why = flying ? 'overdue' : mine ? 'retrying' : 'held';
+    const why = isOut ? 'overdue' : mine ? 'retrying' : 'held';
     effects.push({ do: 'empty', poll, why: door.open ? why : 'shut' });
     door = answered(door, poll, atMs);
   }
-  const { flight } = door;
-  if (flight && !flight.accepted && !flight.aborting && atMs >= flight.startedAtMs + policy.acceptedAfterMs) {
-    effects.push({ do: 'accepted', attempt: flight.attempt });
-    door = { ...door, flight: { ...flight, accepted: true } };
+  const { upstream } = door;
+  if (
+    upstream &&
+    !upstream.accepted &&
+    !upstream.aborting &&
+    atMs >= upstream.startedAtMs + policy.acceptedAfterMs
+  ) {
+    effects.push({ do: 'accepted', attempt: upstream.attempt });
+    door = { ...door, upstream: { ...upstream, accepted: true } };
   }
   if (!door.open) return door;
   door = findOwner(door, atMs, policy, effects);
-  const poll = door.polls.find((it) => isNext(door, it) && flightOf(it, atMs, policy));
-  if (door.flight || !poll || atMs < door.notBeforeMs) return door;
-  return takeOff(door, poll, atMs, policy, effects);
+  const poll = door.polls.find((it) => isNext(door, it) && timeLeft(it, atMs, policy));
+  if (door.upstream || !poll || atMs < door.notBeforeMs) return door;
+  return sendPoll(door, poll, atMs, policy, effects);
 }
 
 function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
   const { owner } = door;
   if (owner) {
     // The loop whose connection has ended may go on over one that was held beside it: it had given up waiting there.
-    const mine = door.polls.find((it) => it.poller === owner.poller && flightOf(it, atMs, policy));
+    const mine = door.polls.find((it) => it.poller === owner.poller && timeLeft(it, atMs, policy));
     if (owner.connection === null && mine) return ownedBy(door, mine, owner.sinceMs);
     if (door.polls.some((it) => isNext(door, it))) return door;
-    if (door.flight?.poll.poller === owner.poller || atMs < owner.sinceMs + policy.ownerIdleMs) return door;
+    if (door.upstream?.poll.poller === owner.poller || atMs < owner.sinceMs + policy.ownerIdleMs) return door;
   }
   // One that has no time left would only keep the others waiting.
-  const first = door.polls.find((it) => flightOf(it, atMs, policy));
+  const first = door.polls.find((it) => timeLeft(it, atMs, policy));
   if (!first) return door;
   if (first.poller !== owner?.poller)
     effects.push({ do: 'owner', poller: first.poller, before: owner?.poller ?? null });
@@ -358,15 +363,15 @@ function isNext(door: Door, poll: Poll): boolean {
   return door.owner?.poller === poll.poller && !door.seconds.includes(poll.connection);
 }
 
-function takeOff(door: Door, poll: Poll, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
+function sendPoll(door: Door, poll: Poll, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
   const attempt = door.attempts + 1;
-  effects.push({ do: 'fly', attempt, poll, timeoutMs: flightOf(poll, atMs, policy)?.timeoutMs ?? null });
-  const flight: Flight = { attempt, poll, startedAtMs: atMs, accepted: false, aborting: false };
-  return { ...door, attempts: attempt, flight };
+  effects.push({ do: 'send', attempt, poll, timeoutMs: timeLeft(poll, atMs, policy)?.timeoutMs ?? null });
+  const upstream: UpstreamPoll = { attempt, poll, startedAtMs: atMs, accepted: false, aborting: false };
+  return { ...door, attempts: attempt, upstream };
 }
 
 /** With which timeout this poll may still go out: the worker's own words (null), as long as they fit, else what is left. */
-function flightOf(
+function timeLeft(
   { askedAtMs, timeoutMs }: Poll,
   atMs: number,
   policy: DoorPolicy,
@@ -385,10 +390,10 @@ export function heldPolls(door: Door): readonly Poll[] {
 /** When this poll is answered empty if nothing else has answered it. */
 function deadlineMs(door: Door, poll: Poll, policy: DoorPolicy): number {
   const timeoutMs = Math.max(poll.timeoutMs, policy.shortestMs);
-  const flying = door.flight?.poll.id === poll.id && !door.flight.aborting;
+  const isOut = door.upstream?.poll.id === poll.id && !door.upstream.aborting;
   // Timeouts below 3 s may become 3 s at the server (same offset again within that time).
-  const upstreamMs = flying ? Math.max(poll.timeoutMs, 3_000) + policy.graceMs : timeoutMs;
-  return poll.askedAtMs + upstreamMs;
+  const dueMs = isOut ? Math.max(poll.timeoutMs, 3_000) + policy.graceMs : timeoutMs;
+  return poll.askedAtMs + dueMs;
 }
 
 function nextDueMs(door: Door, atMs: number, policy: DoorPolicy): number | null {
@@ -397,8 +402,8 @@ function nextDueMs(door: Door, atMs: number, policy: DoorPolicy): number | null 
     if (dueMs > atMs) next = Math.min(next, dueMs);
   };
   for (const poll of door.polls) at(deadlineMs(door, poll, policy));
-  if (door.flight && !door.flight.accepted && !door.flight.aborting)
-    at(door.flight.startedAtMs + policy.acceptedAfterMs);
+  if (door.upstream && !door.upstream.accepted && !door.upstream.aborting)
+    at(door.upstream.startedAtMs + policy.acceptedAfterMs);
   if (door.polls.length > 0) at(door.notBeforeMs);
   if (door.owner) at(door.owner.sinceMs + policy.ownerIdleMs);
   return Number.isFinite(next) ? next : null;
