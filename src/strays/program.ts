@@ -1,7 +1,7 @@
 /**
  * Reads a command line the way a person does: which program runs, and which script it runs. PURE.
  * `tail -f bot.py` runs tail; `python3 -u bot.py` runs bot.py; `python -m gunicorn app:app` runs gunicorn.
- * Options that take a value are listed per interpreter, as a script is the first word that is none of them.
+ * The script is the first word that is neither an option nor the value of one, so the options that take a value are listed.
  */
 
 /** What a command line runs. */
@@ -26,159 +26,102 @@ interface Interpreter {
   readonly names: RegExp;
   /** Options whose value is the next word. */
   readonly valued: ReadonlySet<string>;
-  /** Options after which no script follows: the program text stands in the arguments. */
+  /** Options after which the program text follows, and no script. */
   readonly inline: ReadonlySet<string>;
-  /** Option whose value is the script, and whether that is a module name. */
-  readonly names_script: ReadonlyMap<string, 'module' | 'file'>;
-  /** Words before the script that are commands of the interpreter (`deno run`, `bun run`). */
+  /** The option whose value is the script, and the one whose value is a module's name. */
+  readonly file?: ReadonlySet<string>;
+  readonly module?: string;
+  /** Words before the script that are commands of the interpreter (`deno run`). */
   readonly commands: ReadonlySet<string>;
-  /** Letters of a bundle like `-um` that end it with a value. */
-  readonly letters: string;
+  /** The command must be there: `uv run …`, and `uv sync` runs nothing. */
+  readonly needsCommand?: boolean;
 }
 
 function words(text: string): ReadonlySet<string> {
-  return new Set(text.split(' ').filter(Boolean));
+  return new Set(text.split(/\s+/).filter(Boolean));
 }
 
-const NONE: ReadonlySet<string> = new Set();
-
-const INTERPRETERS: readonly Interpreter[] = [
-  {
-    family: 'python',
-    names: /^(?:python|pypy)[\d.]*[a-z]?(?:-\w+)?$/i,
-    valued: words('-W -X --check-hash-based-pycs -Q'),
-    inline: words('-c'),
-    names_script: new Map([['-m', 'module']]),
-    commands: NONE,
-    letters: 'mcWX',
-  },
-  {
-    family: 'node',
-    names: /^(?:node|nodejs|iojs)(?:-?v?\d[\d.]*)?$|^MainThread$/,
-    valued: words(
-      '-r --require --import --loader --experimental-loader -C --conditions --title --icu-data-dir ' +
-        '--openssl-config --diagnostic-dir --redirect-warnings --trace-event-categories --input-type --env-file ' +
-        '--env-file-if-exists --stack-trace-limit --unhandled-rejections --dns-result-order --watch-path ' +
-        '--test-reporter --max-http-header-size --tls-keylog --report-dir --report-directory --inspect-port',
-    ),
-    inline: words('-e --eval -p --print -pe'),
-    names_script: new Map(),
-    commands: words('inspect watch'),
-    letters: '',
-  },
-  {
-    family: 'node',
-    names:
-      /^(?:tsx|ts-node|ts-node-esm|ts-node-dev|tsnd|babel-node|swc-node|esno|jiti|nodemon|node-dev|supervisor)(?:\.[cm]?js)?$/,
-    valued: words(
-      '--tsconfig -P --project -O --compiler-options -r --require --import --loader --include --exclude --ignore -i -w ' +
-        '--watch -e --ext -d --delay -x --exec -s --signal --config -C --cwd --env-file',
-    ),
-    inline: words('--eval -p --print'),
-    names_script: new Map(),
-    commands: words('watch'),
-    letters: '',
-  },
-  {
-    family: 'deno',
-    names: /^deno$/,
-    valued: words(
-      '-c --config --import-map --cert --location --seed -L --log-level --ext --node-modules-dir',
-    ),
-    inline: words('eval'),
-    names_script: new Map(),
-    commands: words('run serve watch'),
-    letters: '',
-  },
-  {
-    family: 'bun',
-    names: /^bunx?$/,
-    valued: words('-r --preload --require --import -c --config --cwd --env-file --define -d --loader -l'),
-    inline: words('-e --eval -p --print'),
-    names_script: new Map(),
-    commands: words('run watch x'),
-    letters: '',
-  },
-  {
-    family: 'ruby',
-    names: /^j?ruby[\d.]*$/,
-    valued: words('-I -r -C -E -F -K'),
-    inline: words('-e'),
-    names_script: new Map(),
-    commands: NONE,
-    letters: 'eIrCE',
-  },
-  {
-    family: 'perl',
-    names: /^perl[\d.]*$/,
-    valued: words('-I'),
-    inline: words('-e -E'),
-    names_script: new Map(),
-    commands: NONE,
-    letters: 'eE',
-  },
-  {
-    family: 'php',
-    names: /^php(?:-cli|-cgi)?[\d.]*$/,
-    valued: words('-d -c -z --define --php-ini -S -t'),
-    inline: words('-r -B -R --run'),
-    names_script: new Map([
-      ['-f', 'file'],
-      ['--file', 'file'],
-      ['-F', 'file'],
-    ]),
-    commands: NONE,
-    letters: '',
-  },
-  {
-    family: 'java',
-    names: /^java$/,
-    valued: words(
-      '-cp -classpath --class-path -p --module-path --add-modules --add-opens --add-exports --add-reads',
-    ),
-    inline: NONE,
-    names_script: new Map([
-      ['-jar', 'file'],
-      ['-m', 'file'],
-      ['--module', 'file'],
-    ]),
-    commands: NONE,
-    letters: '',
-  },
-  {
-    family: 'dotnet',
-    names: /^dotnet$/,
-    valued: words('--project --runtimeconfig --depsfile --fx-version --additionalprobingpath'),
-    inline: NONE,
-    names_script: new Map(),
-    commands: words('exec run watch'),
-    letters: '',
-  },
-  {
-    family: 'lua',
-    names: /^lua(?:jit)?[\d.]*$/,
-    valued: words('-l'),
-    inline: words('-e'),
-    names_script: new Map(),
-    commands: NONE,
-    letters: 'el',
-  },
-];
-
-/** Runners that take a command after their own words: the script they run is found behind them. */
-const RUN_COMMANDS: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+/** Family, names, options with a value, options with program text, commands, and what only some have. */
+const INTERPRETERS: readonly Interpreter[] = (
   [
-    'uv',
-    words(
-      '--with --python -p --project --directory --env-file --package --group --extra --with-requirements',
-    ),
-  ],
-  ['poetry', words('-C --directory -P --project')],
-  ['pipenv', words('--python')],
-  ['pdm', words('-p --project -s --site-packages')],
-  ['rye', NONE],
-  ['hatch', words('-e --env')],
-]);
+    [
+      'python',
+      /^(?:python|pypy)[\d.]*[a-z]?(?:-\w+)?$/i,
+      '-W -X --check-hash-based-pycs',
+      '-c',
+      '',
+      { module: '-m' },
+    ],
+    [
+      'node',
+      /^(?:node|nodejs)(?:-?v?\d[\d.]*)?$|^MainThread$/,
+      `-r --require --import --loader --experimental-loader -C --conditions --title --env-file --env-file-if-exists
+       --stack-trace-limit --unhandled-rejections --dns-result-order --watch-path --inspect-port`,
+      '-e --eval -p --print -pe',
+      'inspect watch',
+      {},
+    ],
+    [
+      'node',
+      /^(?:tsx|ts-node|ts-node-esm|ts-node-dev|tsnd|babel-node|swc-node|nodemon|node-dev)(?:\.[cm]?js)?$/,
+      `--tsconfig -P --project -O --compiler-options -r --require --import --loader --include --exclude --ignore -i -w
+       --watch -e --ext -d --delay -x --exec -s --signal --config -C --cwd --env-file`,
+      '--eval -p --print',
+      'watch',
+      {},
+    ],
+    [
+      'deno',
+      /^deno$/,
+      '-c --config --import-map --cert --location -L --log-level --ext',
+      'eval',
+      'run serve watch',
+      {},
+    ],
+    [
+      'bun',
+      /^bunx?$/,
+      '-r --preload --require --import -c --config --cwd --env-file -d --define',
+      '-e --eval -p --print',
+      'run watch x',
+      {},
+    ],
+    ['ruby', /^j?ruby[\d.]*$/, '-I -r -C -E -F', '-e', '', {}],
+    ['perl', /^perl[\d.]*$/, '-I', '-e -E', '', {}],
+    [
+      'php',
+      /^php(?:-cli|-cgi)?[\d.]*$/,
+      '-d -c -z --define --php-ini',
+      '-r -B -R --run',
+      '',
+      { file: words('-f --file') },
+    ],
+    [
+      'java',
+      /^java$/,
+      '-cp -classpath --class-path -p --module-path --add-modules --add-opens --add-exports --add-reads',
+      '',
+      '',
+      { file: words('-jar -m --module') },
+    ],
+    ['dotnet', /^dotnet$/, '--project --runtimeconfig --depsfile', '', 'exec run watch', {}],
+    [
+      'runner',
+      /^(?:uv|poetry|pipenv|pdm|rye|hatch)$/,
+      '--with --python -p --project --directory --env-file --package --group --extra --with-requirements -C -P -e --env',
+      '',
+      'run',
+      { needsCommand: true },
+    ],
+  ] as const
+).map(([family, names, valued, inline, commands, more]) => ({
+  family,
+  names,
+  valued: words(valued),
+  inline: words(inline),
+  commands: words(commands),
+  ...more,
+}));
 
 const SHELLS =
   /^(?:ba|da|z|k|mk|pdk|a|c|tc|fi|ya|r)?sh$|^(?:busybox|nu|pwsh|xonsh|elvish|osh|ion)$|^bash[\d.]+$/;
@@ -198,51 +141,34 @@ interface Found {
 
 /** Index of the script among `argv`, from `from` on, for an interpreter. */
 function findScript(argv: readonly string[], from: number, kind: Interpreter): Found | null {
+  const at = (index: number, module = false) => (index < argv.length ? { at: index, module } : null);
   let commandSeen = false;
   for (let i = from; i < argv.length; i++) {
     const arg = argv[i]!;
-    if (kind.inline.has(arg)) return null;
-    const named = kind.names_script.get(arg);
-    if (named) return i + 1 < argv.length ? { at: i + 1, module: named === 'module' } : null;
-    if (kind.valued.has(arg)) {
-      i += 1;
-      continue;
-    }
-    if (arg === '--') return i + 1 < argv.length ? { at: i + 1, module: false } : null;
-    if (arg === '-') return null;
-    if (arg.startsWith('-')) {
-      const bundled = bundle(arg, kind);
-      if (bundled === 'inline') return null;
-      if (bundled === 'module-next') return i + 1 < argv.length ? { at: i + 1, module: true } : null;
-      if (bundled === 'value-next') i += 1;
-      continue;
-    }
-    if (!commandSeen && kind.commands.has(arg)) {
-      commandSeen = true;
-      continue;
-    }
-    return { at: i, module: false };
+    const option = optionOf(arg, kind);
+    if (kind.inline.has(option) || arg === '-') return null;
+    if (option === kind.module) return at(i + 1, true);
+    if (kind.file?.has(option)) return at(i + 1);
+    if (arg === '--') return at(i + 1);
+    if (kind.valued.has(option)) i += 1;
+    else if (arg.startsWith('-')) continue;
+    else if (!commandSeen && kind.commands.has(arg)) commandSeen = true;
+    else return kind.needsCommand && !commandSeen ? null : { at: i, module: false };
   }
   return null;
 }
 
-/** What a bundle of one-letter options like `-um` means for the words after it. */
-function bundle(arg: string, kind: Interpreter): 'inline' | 'module-next' | 'value-next' | 'alone' {
-  if (kind.letters === '' || arg.startsWith('--')) return 'alone';
-  for (let j = 1; j < arg.length; j++) {
-    const letter = arg[j]!;
-    if (!kind.letters.includes(letter)) continue;
-    const option = `-${letter}`;
-    if (kind.inline.has(option)) return 'inline';
-    const valueHere = j + 1 < arg.length;
-    if (kind.names_script.has(option)) return valueHere ? 'alone' : 'module-next';
-    return valueHere ? 'alone' : 'value-next';
+/** In `-um` it is the last letter that takes the next word, unless the first takes the rest as its value (`-Wignore`). */
+function optionOf(arg: string, kind: Interpreter): string {
+  if (!/^-[^-]{2,}$/.test(arg) || kind.inline.has(arg) || kind.file?.has(arg) || kind.valued.has(arg))
+    return arg;
+  const takesValue = (option: string) =>
+    kind.valued.has(option) || kind.inline.has(option) || option === kind.module;
+  for (let i = 1; i < arg.length; i++) {
+    const option = `-${arg[i]}`;
+    if (takesValue(option)) return i === arg.length - 1 || kind.inline.has(option) ? option : arg;
   }
-  return 'alone';
-}
-
-function interpreterOf(name: string): Interpreter | null {
-  return INTERPRETERS.find((kind) => kind.names.test(name)) ?? null;
+  return arg;
 }
 
 const readings = new WeakMap<readonly string[], Program>();
@@ -274,11 +200,10 @@ function read(argv: readonly string[], comm: string): Program {
   let inner = name;
   // An interpreter may run a launcher that is one itself (`node …/tsx watch bot.ts`); three deep is plenty.
   for (let depth = 0; depth < 3; depth++) {
-    const runner = RUN_COMMANDS.get(inner);
-    const kind = runner ? null : interpreterOf(inner);
-    if (!runner && !kind) break;
-    if (depth === 0) family = kind?.family ?? inner;
-    const found = runner ? findRun(argv, from, runner) : findScript(argv, from, kind!);
+    const kind = INTERPRETERS.find(({ names }) => names.test(inner));
+    if (!kind) break;
+    if (depth === 0) family = kind.family;
+    const found = findScript(argv, from, kind);
     if (!found) break;
     const script = argv[found.at]!;
     scripts.push(script);
@@ -287,21 +212,6 @@ function read(argv: readonly string[], comm: string): Program {
     inner = baseName(script);
   }
   return { name, path, family, scripts, module };
-}
-
-/** Index of the command behind `uv run …`, `poetry run …`. */
-function findRun(argv: readonly string[], from: number, valued: ReadonlySet<string>): Found | null {
-  let running = false;
-  for (let i = from; i < argv.length; i++) {
-    const arg = argv[i]!;
-    if (valued.has(arg)) i += 1;
-    else if (arg === '--' && running) return i + 1 < argv.length ? { at: i + 1, module: false } : null;
-    else if (arg.startsWith('-')) continue;
-    else if (running) return { at: i, module: false };
-    else if (arg === 'run') running = true;
-    else return null;
-  }
-  return null;
 }
 
 /**
