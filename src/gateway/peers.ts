@@ -6,7 +6,7 @@
 import { readdirSync } from 'node:fs';
 import { createBlockReader, listPids, readStat, readText } from '../machine/procfs.ts';
 import { parseProcStat } from '../machine/procstat.ts';
-import { hexAddresses, hexPort, socketInodes, tcpRows } from '../machine/sockets.ts';
+import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 
 export type Peer =
   | { readonly kind: 'member'; readonly pid: number }
@@ -26,7 +26,6 @@ export interface Peers {
 
 const NAMINGS_PER_S = 2;
 const LOOKS_PER_S = 20;
-const TABLE_BYTES_MAX = 16 * 1024 * 1024;
 
 /** `tree`: pids of the worker's tree, the likely ones first; `thorough` also looks for those that have moved away. */
 export function createPeers(tree: (thorough: boolean) => readonly number[]): Peers {
@@ -34,15 +33,12 @@ export function createPeers(tree: (thorough: boolean) => readonly number[]): Pee
   const naming = budget(NAMINGS_PER_S);
   const looking = budget(LOOKS_PER_S);
   let known: readonly number[] = [];
-  const loopback = hexAddresses('127.0.0.1').slice(0, 2);
 
   /** Inode by port of the clients that are connected to `port`. */
   function clients(port: number, only: number | null): Map<number, string> {
     const found = new Map<number, string>();
-    const remotes = new Set(loopback.map((hex) => `${hex}:${hexPort(port)}`));
-    for (const { local, remote, inode } of tcpRows(blocks, 'self', TABLE_BYTES_MAX)) {
-      if (!remotes.has(remote) || inode === '0') continue;
-      const clientPort = Number.parseInt(local.slice(-4), 16);
+    for (const { localPort: clientPort, remote, remotePort, inode } of tcpRows(blocks)) {
+      if (remotePort !== port || remote !== '127.0.0.1' || inode === '0') continue;
       if (only === null || clientPort === only) found.set(clientPort, inode);
       if (clientPort === only) break;
     }

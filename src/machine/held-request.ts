@@ -4,7 +4,7 @@
  */
 import { findApiAddresses } from '../strays/api-addresses.ts';
 import { addressOf, listSockets, type TcpSocket } from '../strays/sockets.ts';
-import { socketInodes } from './sockets.ts';
+import { socketInodes, tcpRows } from './tcp-table.ts';
 
 /** Answers to anything but a long poll come sooner. */
 export const HELD_MS = 3_000;
@@ -21,6 +21,16 @@ export async function holdsRequest(apiRoot: string, pids: readonly number[]): Pr
       it.remotePort === addresses.port &&
       addresses.has(addressOf(it.remote)) &&
       isHeld(it),
+  );
+}
+
+/** True where one of `pids` has a connection to the API root: the weaker sign, for where `ss` is missing. */
+export async function isConnected(apiRoot: string, pids: readonly number[]): Promise<boolean> {
+  const addresses = await findApiAddresses({ apiRoot, env: process.env, file: null });
+  const own = new Set(pids.flatMap((pid) => socketInodes(pid) ?? []));
+  return [...tcpRows()].some(
+    ({ remote, remotePort, inode }) =>
+      own.has(inode) && remotePort === addresses.port && addresses.has(remote),
   );
 }
 

@@ -12,9 +12,8 @@ import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
 import { gather, maySignal } from '../strays/tree.ts';
-import { holdsRequest } from './held-request.ts';
+import { holdsRequest, isConnected } from './held-request.ts';
 import { createOffspring, type Offspring } from './offspring.ts';
-import { apiRootOf, createConnectionFinder } from './sockets.ts';
 
 export interface WorkerTree {
   /** A worker has begun: its session belongs to the tree, also once it has ended. */
@@ -55,8 +54,6 @@ export function createWorkerTree(
   options: { run: string; botId: string; apiRoot: string | null },
   { processes, hands = linuxHands }: WorkerTreeInstruments,
 ): WorkerTree {
-  const connections = options.apiRoot === null ? null : createConnectionFinder(apiRootOf(options.apiRoot));
-
   const offspring = createOffspring();
   let lastLeader: number | null = null;
 
@@ -112,10 +109,9 @@ export function createWorkerTree(
       return await holdsRequest(options.apiRoot, pids);
     },
     async connected(leader) {
-      if (!connections) return false;
-      await connections.refresh();
-      const tree = members(await processes.snapshot(), leader, []);
-      return connections.connected(tree.map(({ pid }) => pid)).size > 0;
+      if (options.apiRoot === null) return false;
+      const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
+      return await isConnected(options.apiRoot, pids);
     },
     stop(leader, { stopTimeoutMs, now, ended }) {
       // Under way while the first signals work: who has moved away is known by its environment only.

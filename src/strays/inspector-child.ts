@@ -4,7 +4,7 @@
  */
 import { readdirSync, writeSync } from 'node:fs';
 import { findRespawner, linuxRespawnerContext } from '../machine/respawner/index.ts';
-import { socketInodes } from '../machine/sockets.ts';
+import { socketInodes } from '../machine/tcp-table.ts';
 import type { FromChild, Greeting, ToChild } from './inspector.ts';
 import { isInProject, matchPatterns } from './match.ts';
 import { createProcReader, type ProcReader } from './proc-reader.ts';

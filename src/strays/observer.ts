@@ -6,7 +6,7 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { readStat } from '../machine/procfs.ts';
 import { parseProcStat } from '../machine/procstat.ts';
-import { socketInodes } from '../machine/sockets.ts';
+import { socketInodes } from '../machine/tcp-table.ts';
 import type { ApiAddresses } from './api-addresses.ts';
 import {
   type Counters,

@@ -1,0 +1,73 @@
+/**
+ * The TCP sockets of this network namespace as the kernel lists them in /proc/net/tcp and tcp6, with the inode by which a
+ * process's descriptors lead to it (format: the kernel's Documentation/networking/proc_net_tcp.rst). For what must be answered
+ * at once, and where `ss` is missing; byte counters are only told by `ss` (strays/sockets.ts).
+ */
+import { readdirSync } from 'node:fs';
+import { endianness } from 'node:os';
+import { shortAddress } from '../strays/sockets.ts';
+import { createBlockReader, readLink } from './procfs.ts';
+
+export interface TcpRow {
+  readonly localPort: number;
+  readonly remote: string;
+  readonly remotePort: number;
+  /** Two hex digits: 01 established, 0A listening. */
+  readonly state: string;
+  readonly inode: string;
+}
+
+/** A busy server's table: 100,000 connections. */
+const TABLE_BYTES_MAX = 16 * 1024 * 1024;
+const LITTLE = endianness() === 'LE';
+
+/** `blocks` may be kept by who asks often. */
+export function* tcpRows(blocks = createBlockReader()): Generator<TcpRow> {
+  for (const table of ['tcp', 'tcp6']) {
+    const block = blocks.read(`/proc/self/net/${table}`, { mostBytes: TABLE_BYTES_MAX });
+    if (typeof block === 'string') continue;
+    for (const line of block.toString('latin1', 1).split('\n')) {
+      // "  12: 0100007F:1F90 0200007F:D431 01 …": slot, local, remote, state … the tenth field is the inode.
+      const [, local, remote, state, , , , , , inode] = line.trim().split(/\s+/);
+      if (inode === undefined || !remote!.includes(':')) continue;
+      const [address, port] = remote!.split(':') as [string, string];
+      yield {
+        localPort: portOf(local!.slice(-4)),
+        remote: addressOfHex(address),
+        remotePort: portOf(port),
+        state: state!,
+        inode,
+      };
+    }
+  }
+}
+
+const portOf = (hex: string) => Number.parseInt(hex, 16);
+
+/** 32-bit words in the machine's byte order; IPv4-mapped addresses come out as IPv4. */
+export function addressOfHex(hex: string, little = LITTLE): string {
+  const bytes = [...hex.matchAll(/../g)].map(([byte]) => portOf(byte));
+  if (little)
+    for (let i = 0; i < bytes.length; i += 4) bytes.splice(i, 4, ...bytes.slice(i, i + 4).reverse());
+  if (bytes.length === 4) return bytes.join('.');
+  if (bytes.slice(0, 10).every((it) => it === 0) && bytes[10] === 0xff && bytes[11] === 0xff)
+    return bytes.slice(12).join('.');
+  const groups = Array.from({ length: 8 }, (_, i) => ((bytes[2 * i]! << 8) | bytes[2 * i + 1]!).toString(16));
+  return shortAddress(groups.join(':')) ?? hex;
+}
+
+/** Inodes of the sockets that a process has open; none where it has left, null where they may not be seen. */
+export function socketInodes(pid: number): string[] | null {
+  let names: string[];
+  try {
+    names = readdirSync(`/proc/${pid}/fd`);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EACCES' ? null : [];
+  }
+  const inodes: string[] = [];
+  for (const name of names) {
+    const target = readLink(`/proc/${pid}/fd/${name}`);
+    if (target?.startsWith('socket:[')) inodes.push(target.slice(8, -1));
+  }
+  return inodes;
+}
