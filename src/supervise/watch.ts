@@ -100,9 +100,10 @@ export function watch(options: WatchOptions): Watch {
       isDue = false;
       const ending = await sweeper.again(running.loop.abandoned);
       facts.rivalSuspect = suspectWords();
-      if (!ending || stopped || !alive()) continue;
+      if (stopped || !alive()) continue;
+      facts.rivalHere = ending?.reason ?? null;
+      if (!ending) continue;
       facts.rivalElsewhere = null;
-      facts.rivalHere = ending.reason;
       options.onLocalRival(ending);
     }
   }
@@ -122,7 +123,9 @@ export function watch(options: WatchOptions): Watch {
 
   /** A poll of ours was watched, and nobody here reacted: the one thing that can't be cured from here. */
   function sayNobodyHere({ blind, unseen }: { blind: boolean; unseen: readonly Unseen[] }): void {
-    if (performance.now() - sweeper.lastStopAtMs() < STOPPED_LATELY_MS || facts.rivalHere !== null) return;
+    if (performance.now() - sweeper.lastStopAtMs() < STOPPED_LATELY_MS) return;
+    // The one that was named may have gone since, and another machine's may be the cause now.
+    if (facts.rivalHere !== null) return reacted();
     silentPolls += 1;
     if (!blind && silentPolls < SILENT_POLLS) return;
     const text = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, process.geteuid?.() === 0);

@@ -112,6 +112,12 @@ describe('managed', { concurrency: 4 }, () => {
       }
       assert.deepEqual(harmed(b, those), [], run.seen());
       assert.doesNotMatch(run.stderr(), ELSEWHERE);
+      if (ends) return;
+      spawnSync('bash', ['-c', TYPED.exec(run.stderr())?.[1] ?? 'false'], { timeout: 20_000 });
+      await until('it to be gone', () => stray.pids().every((pid) => !alive(pid)));
+      const rival = await startRemoteRival(t, b);
+      await run.waitFor(ELSEWHERE, LONG_MS);
+      await rival.leave();
     });
   }
 
