@@ -143,9 +143,12 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   }
 
   function giveWay(): void {
-    const reason =
-      facts.rivalHere ?? facts.rivalSuspect ?? 'somebody elsewhere polls this bot and does not go away';
-    options.onBlocked({ code: EXIT.otherPoller, reason: facts.rivalHere ?? `${reason}; yielding` });
+    const where =
+      facts.rivalElsewhere === null
+        ? 'another poller of this bot does not go away, and whether it is on this machine is not known yet (singlepoll who --probe tells)'
+        : 'somebody elsewhere polls this bot and does not go away';
+    const reason = facts.rivalHere ?? `${facts.rivalSuspect ?? where}; yielding`;
+    options.onBlocked({ code: EXIT.otherPoller, reason });
   }
 
   function look(): void {

@@ -125,7 +125,10 @@ export function watch(options: WatchOptions): Watch {
   function sayNobodyHere({ blind, unseen }: { blind: boolean; unseen: readonly Unseen[] }): void {
     if (performance.now() - sweeper.lastStopAtMs() < STOPPED_LATELY_MS) return;
     // The one that was named may have gone since, and another machine's may be the cause now.
-    if (facts.rivalHere !== null) return reacted();
+    if (facts.rivalHere !== null) {
+      reacted();
+      return;
+    }
     silentPolls += 1;
     if (!blind && silentPolls < SILENT_POLLS) return;
     const text = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, process.geteuid?.() === 0);
