@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export const root = join(import.meta.dirname, '..');
-export const program = join(root, 'bin/singlepoll.cjs');
+export const program = join(root, 'bin/singlepoll.js');
 const folder = mkdtempSync(join(tmpdir(), 'singlepoll-bench-'));
 const started = new Set();
 

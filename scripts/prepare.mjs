@@ -60,7 +60,7 @@ function isProgram(name) {
 /** Builds dist/ when it is missing or older than a source. */
 export function buildWhenStale() {
   // What the build writes last.
-  const last = 'dist/quick-status.cjs.cache';
+  const last = 'dist/types/api/index.d.ts';
   const built = existsSync(last) ? statSync(last).mtimeMs : 0;
   const newest = Math.max(
     ...[...listFiles('src'), ...listFiles('scripts'), 'package.json', 'package-lock.json'].map(

@@ -304,8 +304,6 @@ const asTail = (word: string): string => word.replace(/^-(\d+)$/, '-n$1');
 /** Parses and runs; returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
   showName(argv[1] ?? '');
-  // What stays saves memory (machine/thrift.ts), from before the first function that would bring the optimizing compiler in.
-  if (argv[2] === 'start' || argv[2] === 'reset') (await import('node:v8')).setFlagsFromString('--no-opt');
   const program = build();
   if (argv.length <= 2) {
     program.outputHelp({ error: true });

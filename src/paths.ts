@@ -1,7 +1,7 @@
-/** Where the other bundles of the program lie: beside this one. */
-import { join } from 'node:path';
+/** Where the other programs of the build lie: beside this file's bundle. */
+import { fileURLToPath } from 'node:url';
 
 /** Absolute path of a file in dist/. */
 export function distFile(name: string): string {
-  return join(typeof __dirname === 'string' ? __dirname : process.cwd(), name);
+  return fileURLToPath(new URL(name, import.meta.url));
 }

@@ -50,7 +50,7 @@ export interface Which {
   readonly env?: Readonly<Record<string, string | undefined>>;
 }
 
-const PROGRAM = fileURLToPath(new URL('../bin/singlepoll.cjs', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('../bin/singlepoll.js', import.meta.url));
 const STATUS_WAIT_MS = 5_000;
 const RESTART_WAIT_MS = 10 * 60_000;
 

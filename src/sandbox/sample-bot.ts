@@ -1,5 +1,5 @@
 /**
- * The built-in sample worker, a program of its own (dist/sample-bot.cjs): a well-behaved polling bot.
+ * The built-in sample worker, a program of its own (dist/sample-bot.js): a well-behaved polling bot.
  * Polls when POLLING_ENABLED is 1, prints a line per update, answers messages, retries a 409 after 1 s, and on SIGTERM
  * confirms what it has handled and exits 0. Otherwise it idles.
  */

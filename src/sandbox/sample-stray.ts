@@ -1,5 +1,5 @@
 /**
- * The stray of the demo, a program of its own (dist/legacy-polling-bot.cjs): an old poller that somebody forgot. It keeps
+ * The stray of the demo, a program of its own (dist/legacy-polling-bot.js): an old poller that somebody forgot. It keeps
  * its connection, retries every second on any 409, and ends on SIGTERM, after 120 s, or 5 s after its API went away, so
  * that a demo never leaves an orphan.
  */

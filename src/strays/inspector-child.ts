@@ -1,5 +1,5 @@
 /**
- * The inspector's child, a program of its own (dist/inspector-child.cjs): reads what strangers' processes are, one line of JSON for
+ * The inspector's child, a program of its own (dist/inspector-child.js): reads what strangers' processes are, one line of JSON for
  * each, so that whoever hangs here hangs alone. It is given the tokens on standard input and tells facts only. Ends with its input.
  */
 import { readdirSync, writeSync } from 'node:fs';

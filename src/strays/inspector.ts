@@ -388,7 +388,7 @@ function launch(): ChildProcess {
   const loader = source ? ['--import', createRequire(import.meta.url).resolve('tsx')] : [];
   const child = spawn(
     process.execPath,
-    [...loader, source ? source.pathname : distFile('inspector-child.cjs')],
+    [...loader, source ? source.pathname : distFile('inspector-child.js')],
     {
       // Shows as what it is, so that no supervisor takes it for a stray.
       argv0: 'singlepoll',

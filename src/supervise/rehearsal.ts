@@ -18,9 +18,9 @@ export interface Rehearsal {
 
 export async function rehearsal(config: Config, report: Report): Promise<Rehearsal> {
   const { prepareDemo } = await import('../sandbox/demo.ts');
-  const demo = await prepareDemo({ strayScript: distFile('legacy-polling-bot.cjs') });
+  const demo = await prepareDemo({ strayScript: distFile('legacy-polling-bot.js') });
   const { root, token } = demo;
-  const sample = { argv: [process.execPath, distFile('sample-bot.cjs')], source: 'the built-in sample bot' };
+  const sample = { argv: [process.execPath, distFile('sample-bot.js')], source: 'the built-in sample bot' };
   const own: Config = Object.freeze({
     ...config,
     token,

@@ -41,8 +41,8 @@ function hasTerminal(): boolean {
 }
 
 /**
- * Node sets every signal to its default when it begins: what was ignored before is known to our launcher (bin/singlepoll.cjs), which has
- * looked. Without it (`nohup node …/singlepoll.cjs start &`) nohup itself is recognised.
+ * Node sets every signal to its default when it begins: what was ignored before is known to our launcher (bin/singlepoll.js), which has
+ * looked. Without it (`nohup node …/singlepoll.js start &`) nohup itself is recognised.
  */
 export function hangupIgnored(): boolean {
   const ignored = process.env[HUP_IGNORED];

@@ -285,7 +285,7 @@ describe('alerts', { concurrency: 4 }, () => {
       '-f',
       '@2026-11-21 23:59:54',
       process.execPath,
-      join(import.meta.dirname, '../../bin/singlepoll.cjs'),
+      join(import.meta.dirname, '../../bin/singlepoll.js'),
     ];
     const env = { ...b.env, TZ: 'UTC', FAKETIME_DONT_FAKE_MONOTONIC: '1' };
     b.spawn(

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Bed, bed, node, randomToken } from '../support/bed.ts';
-import { PROGRAM } from '../support/cli.ts';
+import { COMMAND } from '../support/cli.ts';
 import { assertNoToken, starts } from '../support/judge.ts';
 import { until } from '../support/wait.ts';
 
@@ -113,7 +113,7 @@ test('env file: given to the worker too, the environment wins, another one by --
   assert.match(await firstLine(b, ['--env-file', path], withoutToken(b)), /bot\.env/);
   // As a user runs it, by its first line: Node 20 itself looks for --env-file among the arguments of a script and
   // ends with 9 when that file is missing, unless a `--` stands before the script.
-  const missing = b.spawn(PROGRAM, ['start', '--env-file', '/no/such.env', '--', 'true'], { env: b.env });
+  const missing = b.spawn(COMMAND, ['start', '--env-file', '/no/such.env', '--', 'true'], { env: b.env });
   assert.equal((await missing.exit()).code, 78, missing.seen());
   assert.match(missing.stderr(), /\/no\/such\.env/);
 });

@@ -1,6 +1,8 @@
 // --http: health, readiness and metrics of a real run in every state, and who gets the port.
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
@@ -11,6 +13,7 @@ import { openNetwork } from '../support/network.ts';
 import { freePort, legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
+const DIST = join(import.meta.dirname, '../../dist');
 const POLITE = ['--', ...node('polite.mjs')];
 
 test('http: a polling run is alive, ready and measured; nothing of it holds a token', async (t) => {
@@ -245,8 +248,11 @@ test('http: seen from outside only when asked, and then without arguments and fo
 
 test('http: nothing listens, and nothing is loaded for it, where it was not asked for', async (t) => {
   const b = await bed(t);
-  const env = { ...b.env, NODE_OPTIONS: '--trace-warnings', NODE_DEBUG: 'module' };
-  const loaded = (text: string) => /http-service\.cjs/.test(text);
+  const env = { ...b.env, NODE_DEBUG: 'esm' };
+  const bundles = readdirSync(DIST).filter((name) => name.startsWith('service-'));
+  const [bundle = ''] = bundles.filter((name) => readFileSync(join(DIST, name), 'utf8').includes('/healthz'));
+  const loaded = (text: string) => text.includes(bundle);
+  assert.notEqual(bundle, '');
   const without = await b.polling(POLITE, { env });
   assert.equal(loaded(without.stderr()), false);
   without.signal('SIGTERM');

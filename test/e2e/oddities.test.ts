@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
-import { PROGRAM } from '../support/cli.ts';
+import { COMMAND, PROGRAM } from '../support/cli.ts';
 import { copyProgram } from '../support/program-copy.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -31,7 +31,7 @@ test('a working folder that was deleted: status and stop serve, start says so wi
   const b = await bed(t);
   const gone = join(b.dir, 'gone');
   const there = (args: string) =>
-    b.spawn('/bin/sh', ['-c', `mkdir ${gone}; cd ${gone}; rmdir ${gone}; exec "$0" ${args}`, PROGRAM], {
+    b.spawn('/bin/sh', ['-c', `mkdir ${gone}; cd ${gone}; rmdir ${gone}; exec "$0" ${args}`, COMMAND], {
       env: b.env,
     });
   const run = await b.polling(['--', ...node('polite.mjs')]);
@@ -123,7 +123,7 @@ test('nohup: a hang-up that was ignored at the start stays ignored, and the work
   const b = await bed(t);
   const run = b.spawn(
     '/bin/sh',
-    ['-c', 'trap "" HUP; exec "$0" start -- "$@"', PROGRAM, ...node('prints-env.mjs')],
+    ['-c', 'trap "" HUP; exec "$0" start -- "$@"', COMMAND, ...node('prints-env.mjs')],
     { env: b.env },
   );
   await run.waitFor(/\[worker\] started/);

@@ -28,7 +28,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     // The code under test knows itself by the pid of this very process.
     pid: process.pid,
     ppid: world.shellPid,
-    argv: ['node', '/usr/lib/node_modules/singlepoll/bin/singlepoll.cjs', 'start'],
+    argv: ['node', '/usr/lib/node_modules/singlepoll/bin/singlepoll.js', 'start'],
     env: { holdsToken: true },
     own: 'group',
     cwd: PROJECT,

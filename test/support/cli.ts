@@ -1,10 +1,12 @@
 // The built program as a child: what it printed, how it ended, and waiting for either. Black box: only
-// `bin/singlepoll.cjs`, its arguments, environment, streams, signals and exit code.
+// `bin/singlepoll.js`, its arguments, environment, streams, signals and exit code.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { until, within } from './wait.ts';
 
-export const PROGRAM = fileURLToPath(new URL('../../bin/singlepoll.cjs', import.meta.url));
+export const PROGRAM = fileURLToPath(new URL('../../bin/singlepoll.js', import.meta.url));
+/** What `singlepoll` is in a shell. */
+export const COMMAND = fileURLToPath(new URL('../../bin/entry.sh', import.meta.url));
 
 export interface Exit {
   code: number | null;

@@ -11,5 +11,5 @@ export function copyProgram(folder: string): string {
   spawnSync('cp', ['-r', PROGRAM, join(folder, 'bin/')]);
   spawnSync('cp', ['-r', join(root, 'dist'), join(root, 'package.json'), folder]);
   spawnSync('chmod', ['-R', 'a+rX', folder]);
-  return join(folder, 'bin/singlepoll.cjs');
+  return join(folder, 'bin/singlepoll.js');
 }
