@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs
 import { dirname } from 'node:path';
 import { showValue } from '../config/show-value.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { toolEnvironment } from '../machine/respawner/context.ts';
+import { toolEnvironment } from '../tools.ts';
 
 export interface Ran {
   /** Null: not installed, or killed. */

@@ -9,10 +9,10 @@
 import { execFile } from 'node:child_process';
 import { createPulse, type Seen } from '../core/pulse.ts';
 import type { StatusDocument } from '../core/status.ts';
-import { toolEnvironment } from '../machine/respawner/context.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
 import { createListeners } from '../supervise/listeners.ts';
+import { toolEnvironment } from '../tools.ts';
 import { statusLine } from './status-line.ts';
 
 export interface View {

@@ -1,7 +1,6 @@
 /** The systemd unit that a supervisor runs in, by its cgroup. */
 import { readFileSync } from 'node:fs';
-import { layersOf } from '../machine/respawner/cgroup.ts';
-import { suspectUnit } from '../machine/respawner/systemd.ts';
+import { layersOf, unitIn } from '../strays/cgroup.ts';
 
 export interface OwnUnit {
   /** `a-bot.service`. */
@@ -18,10 +17,10 @@ export function unitOf(pid: number): OwnUnit | null {
   } catch {
     return null;
   }
-  const found = suspectUnit(layersOf(cgroup));
-  if (!found || found.machine) return null;
+  const found = unitIn(layersOf(cgroup));
+  if (!found) return null;
   return {
-    name: found.unit,
-    startCommand: `systemctl ${found.userUid === null ? '' : '--user '}start ${found.unit}`,
+    name: found.name,
+    startCommand: `systemctl ${found.userUid === null ? '' : '--user '}start ${found.name}`,
   };
 }

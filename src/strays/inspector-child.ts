@@ -3,9 +3,10 @@
  * each, so that whoever hangs here hangs alone. It is given the tokens on standard input and tells facts only. Ends with its input.
  */
 import { readdirSync, writeSync } from 'node:fs';
-import { findRespawner, linuxRespawnerContext } from '../machine/respawner/index.ts';
 import { socketInodes } from '../machine/tcp-table.ts';
 import type { FromChild, Greeting, ToChild } from './inspector.ts';
+import { linuxEdges } from './manager-search.ts';
+import { findManager } from './managers.ts';
 import { isInProject, matchPatterns } from './match.ts';
 import { createProcReader, type ProcReader } from './proc-reader.ts';
 import type { Proc } from './process.ts';
@@ -55,9 +56,13 @@ function serve(greeting: Greeting): (request: ToChild) => Promise<void> {
         return tell({ done: findOwners(new Set(request.inodes), request.pids) });
       case 'manager': {
         const procs = readAll(reader, new Set(request.skip));
-        const [top, stray] = [procs.get(request.top), procs.get(request.stray)];
+        // Who has just ended is told by what was seen of it: its manager is there still.
+        const [top, stray] = [request.top, request.stray].map((it) => procs.get(it.pid) ?? it) as [
+          Proc,
+          Proc,
+        ];
         const alive = setInterval(() => tell({ at: 0 }), ALIVE_EVERY_MS);
-        const found = top && stray ? await findRespawner(top, stray, linuxRespawnerContext(procs)) : null;
+        const found = await findManager(top, stray, linuxEdges(procs));
         clearInterval(alive);
         return tell({ done: found });
       }

@@ -7,8 +7,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { listPids, readStat } from '../machine/procfs.ts';
 import { parseProcStat } from '../machine/procstat.ts';
-import { toolEnvironment } from '../machine/respawner/context.ts';
 import { distFile } from '../paths.ts';
+import { toolEnvironment } from '../tools.ts';
 import type { Proc, ProcDetails, Respawner } from './process.ts';
 
 /** What to look for. */
@@ -36,8 +36,8 @@ export type ToChild =
   | { readonly do: 'sockets'; readonly inodes: readonly string[]; readonly pids: readonly number[] }
   | {
       readonly do: 'manager';
-      readonly top: number;
-      readonly stray: number;
+      readonly top: Proc;
+      readonly stray: Proc;
       readonly skip: readonly number[];
     };
 
@@ -268,8 +268,8 @@ export function createInspector(sought: Sought): Inspector {
               ? null
               : {
                   do: 'manager',
-                  top: top.pid,
-                  stray: stray.pid,
+                  top,
+                  stray,
                   skip: [...stuck.values()].map(({ pid }) => pid).filter(isStuck),
                 },
           take(line) {

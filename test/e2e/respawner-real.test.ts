@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, utimesSync } from 'node:fs';
+import { existsSync, readFileSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import {
@@ -52,37 +52,6 @@ describe('service managers', { concurrency: 4 }, () => {
     await proveComeback(world, { kind: 'pm2', name: 'bot', command: /^PM2_HOME=\S+ pm2 delete bot$/ });
   });
 
-  test('supervisord', async (t) => {
-    needs('supervisord', 'supervisor');
-    const world = bench(t);
-    const config = (name: string) => `[unix_http_server]
-file=%(here)s/s
-[supervisord]
-logfile=%(here)s/log
-pidfile=%(here)s/pid
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
-[supervisorctl]
-serverurl=unix://%(here)s/s
-[program:${name}]
-command=${NODE} ${world.poller}
-startsecs=0
-`;
-    world.file('s.conf', `${config('worker')}[group:bots]\nprograms=worker\n`);
-    world.start('supervisord', ['-n', '-c', 's.conf']);
-    const command = /^supervisorctl -c \S+\/s\.conf stop bots:worker$/;
-    await proveComeback(world, { kind: 'supervisord', name: 'bots:worker', command });
-  });
-
-  test('runit', async (t) => {
-    needs('runsvdir', 'runit');
-    const world = bench(t);
-    world.file('sv/my bot/run', `#!/bin/sh\nexec ${NODE} ${world.poller}\n`, 0o755);
-    world.start('runsvdir', ['-P', join(world.folder, 'sv')]);
-    const command = /^sv down '.*\/sv\/my bot' && touch '.*\/sv\/my bot\/down'$/;
-    await proveComeback(world, { kind: 'runit', name: join(world.folder, 'sv/my bot'), command });
-  });
-
   test('s6', async (t) => {
     needs('s6-svscan', 's6');
     const world = bench(t);
@@ -90,55 +59,6 @@ startsecs=0
     world.start('s6-svscan', [join(world.folder, 'sv')]);
     const command = /^s6-svc -d \S+\/sv\/bot && touch \S+\/sv\/bot\/down$/;
     await proveComeback(world, { kind: 's6', name: join(world.folder, 'sv/bot'), command });
-  });
-
-  test('daemontools', async (t) => {
-    needs('svscan', 'daemontools');
-    const world = bench(t);
-    world.file('sv/bot/run', `#!/bin/sh\nexec ${NODE} ${world.poller}\n`, 0o755);
-    world.start('svscan', [join(world.folder, 'sv')]);
-    const command = /^svc -d \S+\/sv\/bot && touch \S+\/sv\/bot\/down$/;
-    await proveComeback(world, { kind: 'daemontools', name: join(world.folder, 'sv/bot'), command });
-  });
-
-  test('daemon --respawn', async (t) => {
-    needs('daemon', 'daemon');
-    const world = bench(t);
-    const args = [
-      '--foreground',
-      '--respawn',
-      `--name=bot`,
-      `--pidfiles=${world.folder}`,
-      '--',
-      NODE,
-      world.poller,
-    ];
-    world.start('daemon', args);
-    const command = /^daemon --name=bot --pidfiles=\S+ --stop$/;
-    await proveComeback(world, { kind: 'daemon', name: 'bot', command });
-  });
-
-  test('monit', async (t) => {
-    needs('monit', 'monit');
-    const world = bench(t);
-    const start = `#!/bin/sh\nsetsid sh -c 'echo $$ > ${world.folder}/pid; exec ${NODE} ${world.poller}' > /dev/null 2>&1 &\n`;
-    const startPath = world.file('start', start, 0o755);
-    const stopPath = world.file('stop', `#!/bin/sh\nkill $(cat ${world.folder}/pid)\n`, 0o755);
-    const text = `set daemon 1
-set idfile ${world.folder}/id
-set statefile ${world.folder}/state
-set pidfile ${world.folder}/monit.pid
-set httpd unixsocket ${world.folder}/socket
-  allow root:x
-check process bot with pidfile ${world.folder}/pid
-  start program = "${startPath}" with timeout 5 seconds
-  stop program = "${stopPath}" with timeout 5 seconds
-`;
-    const configPath = world.file('monitrc', text);
-    chmodSync(configPath, 0o600);
-    world.start('monit', ['-I', '-c', configPath]);
-    const command = /^monit -c \S+\/monitrc stop bot$/;
-    await proveComeback(world, { kind: 'monit', name: 'bot', command }, { quietMs: 2500 });
   });
 
   test('cron', async (t) => {
@@ -171,13 +91,13 @@ LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1) exec cron -f`;
       });
     const stray = await until('a job of cron', () => world.pollers()[0] ?? null);
     const search = () =>
-      respawnerOf(stray, (ctx) => ({
-        ...ctx,
-        run: async (command, args) => {
+      respawnerOf(stray, (edges) => ({
+        ...edges,
+        async run(command, args) {
           const { status, stdout } = inside([command, ...args]);
           return { code: status, stdout };
         },
-        readText: () => '',
+        readText: () => null,
         listFolder: () => [],
       }));
     const found = await search();

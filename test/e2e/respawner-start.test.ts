@@ -53,11 +53,11 @@ async function givesWay(b: Bed, kind: string, command: RegExp): Promise<void> {
 
 test('runit', async (t) => {
   const b = await bed(t);
-  mkdirSync(join(b.project, 'sv/bot'), { recursive: true });
-  b.file('sv/bot/run', `#!/bin/sh\nexec ${PYTHON} ${worker('poller.py')}\n`, 0o755);
+  mkdirSync(join(b.project, 'sv/my bot'), { recursive: true });
+  b.file('sv/my bot/run', `#!/bin/sh\nexec ${PYTHON} ${worker('poller.py')}\n`, 0o755);
   const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
   b.spawn('runsvdir', ['-P', join(b.project, 'sv')], { env });
-  await givesWay(b, 'runit', /^sv down \S+\/sv\/bot && touch \S+\/down$/);
+  await givesWay(b, 'runit', /^sv down '\S+\/sv\/my bot' && touch '.+\/my bot\/down'$/);
 });
 
 test('supervisord', async (t) => {
@@ -71,13 +71,15 @@ pidfile=%(here)s/pid
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [supervisorctl]
 serverurl=unix://%(here)s/s
-[program:bot]
+[program:worker]
 command=${PYTHON} ${worker('poller.py')}
+[group:bots]
+programs=worker
 `;
   const path = b.file('supervisord.conf', config);
   const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
   b.spawn('supervisord', ['-n', '-c', path], { env });
-  await givesWay(b, 'supervisord', /^supervisorctl -c \S+ stop bot$/);
+  await givesWay(b, 'supervisord', /^supervisorctl -c \S+ stop bots:worker$/);
 });
 
 test('pm2', async (t) => {

@@ -9,11 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import {
-  findRespawner,
-  linuxRespawnerContext,
-  type RespawnerContext,
-} from '../../src/machine/respawner/index.ts';
+import { linuxEdges, type ManagerEdges } from '../../src/strays/manager-search.ts';
+import { findManager } from '../../src/strays/managers.ts';
 import type { Proc } from '../../src/strays/process.ts';
 import { snapshot } from './snapshot.ts';
 
@@ -99,33 +96,27 @@ export async function until<T>(
 /** The real search for a real stray. */
 export async function respawnerOf(
   stray: Proc,
-  change: (ctx: RespawnerContext) => RespawnerContext = (ctx) => ctx,
+  change: (edges: ManagerEdges) => ManagerEdges = (edges) => edges,
 ) {
-  return findRespawner(stray, stray, change(linuxRespawnerContext(snapshot())));
+  return findManager(stray, stray, change(linuxEdges(snapshot())));
 }
 
 /** The whole proof: it comes back when killed; it is named; the named command ends it; it stays away; nobody is named then. */
 export async function proveComeback(
   world: Bench,
-  expected: { kind: string; name: string | RegExp; command: RegExp },
-  options: {
-    quietMs?: number;
-    shell?: (command: string) => void;
-    change?: (ctx: RespawnerContext) => RespawnerContext;
-  } = {},
+  expected: { kind: string; name: string; command: RegExp },
 ): Promise<void> {
   const first = await world.poller1();
   process.kill(first.pid, 'SIGKILL');
   const stray = await world.poller1(first.pid);
-  const found = await respawnerOf(stray, options.change);
+  const found = await respawnerOf(stray);
   assert.ok(found !== null, 'nobody was named');
   assert.equal(found.kind, expected.kind);
-  if (typeof expected.name === 'string') assert.equal(found.name, expected.name);
-  else assert.match(found.name, expected.name);
+  assert.equal(found.name, expected.name);
   assert.match(found.stopCommand, expected.command);
-  (options.shell ?? paste)(found.stopCommand);
+  paste(found.stopCommand);
   await until('the poller is gone', () => (world.pollers().length === 0 ? true : null));
-  await staysAway(world, options.quietMs ?? 1500);
+  await staysAway(world, 1500);
 }
 
 /** Looks all the while that no stand-in appears again. */

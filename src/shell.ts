@@ -1,7 +1,6 @@
 /**
- * Writes commands that a user can paste: quoting, joining, and whose account they must be typed as.
- * What comes from other processes (names, paths) may hold anything; no control character, bidirectional
- * override or line break ever leaves this file unescaped.
+ * Writes commands that a user can paste: quoting, joining, and whose account must run them. PURE. Names and paths of other
+ * processes may hold anything: no control character, bidirectional override or line break leaves this file unescaped.
  */
 
 /** Control and invisible format characters: what must never reach a terminal as it is. */
@@ -12,9 +11,14 @@ const PLAIN_WORD = /^[A-Za-z0-9_/:@%+.,-][A-Za-z0-9_/:=@%+.,-]*$/;
 /** Quotes one word for POSIX shells; words with control characters become `$'…'`, which bash, zsh and ksh read. */
 export function shellQuote(word: string): string {
   if (PLAIN_WORD.test(word)) return word;
-  if (!UNPRINTABLE.test(word)) return `'${word.replaceAll("'", "'\\''")}'`;
+  if (!UNPRINTABLE.test(word)) return singleQuote(word);
   const escaped = word.replace(/[\\']/g, '\\$&').replace(UNPRINTABLE_ALL, escapeCharacter);
   return `$'${escaped}'`;
+}
+
+/** For any POSIX shell, with every character as it is. */
+export function singleQuote(word: string): string {
+  return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 function escapeCharacter(character: string): string {
@@ -25,25 +29,21 @@ function escapeCharacter(character: string): string {
     : `\\U${code.toString(16).padStart(8, '0')}`;
 }
 
-/** Makes a name safe to show: unprintable characters escaped, at most `maxLength` characters. */
-export function printable(text: string, maxLength = 200): string {
-  const shown = text.replace(UNPRINTABLE_ALL, escapeCharacter);
-  return shown.length <= maxLength ? shown : `${shown.slice(0, maxLength - 1)}…`;
-}
-
 /** One program to run: its words, and environment variables that it needs. */
 export interface Step {
   readonly words: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Who types a command, and who must run it. `name` is the account's name, or its number where unknown. */
 export interface Account {
   readonly uid: number;
+  /** `#1000` where it has no name. */
   readonly name: string;
 }
 
-/** Joins steps with `&&`, with `sudo` or `su` in front of them where another account than ours must run them. */
+export const ROOT: Account = { uid: 0, name: 'root' };
+
+/** Joins steps with `&&`, behind `sudo` or `su` where another account than ours must run them; null: whoever types it. */
 export function commandLine(steps: readonly Step[], ownUid: number, account: Account | null): string {
   const plain = steps.map((step) => stepLine(step)).join(' && ');
   if (account === null || account.uid < 0 || account.uid === ownUid) return plain;
@@ -52,15 +52,8 @@ export function commandLine(steps: readonly Step[], ownUid: number, account: Acc
   return steps.map((step) => stepLine(step, prefix)).join(' && ');
 }
 
-function stepLine(step: Step, prefix: readonly string[] = []): string {
-  const settings = Object.entries(step.env ?? {}).map(([name, value]) => `${name}=${shellQuote(value)}`);
-  const words = step.words.map(shellQuote);
-  if (prefix.length === 0) return [...settings, ...words].join(' ');
-  const through = settings.length > 0 ? ['env', ...settings] : [];
-  return [...prefix.map(shellQuote), ...through, ...words].join(' ');
-}
-
-/** Hides the secret half of every bot token in a text. */
-export function masked(text: string): string {
-  return text.replace(/(\d{5,}):[A-Za-z0-9_-]{20,}/g, '$1:…');
+function stepLine({ words, env = {} }: Step, prefix: readonly string[] = []): string {
+  const settings = Object.entries(env).map(([name, value]) => `${name}=${shellQuote(value)}`);
+  const through = prefix.length > 0 && settings.length > 0 ? ['env'] : [];
+  return [...prefix.map(shellQuote), ...through, ...settings, ...words.map(shellQuote)].join(' ');
 }

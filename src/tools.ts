@@ -1,0 +1,76 @@
+/**
+ * The programs of the system that singlepoll asks (systemctl, pm2, crontab, systemd-notify …), each with a time limit. They get a
+ * small environment of their own, so that no token lands in a daemon that one of them might start.
+ */
+
+export interface ToolAnswer {
+  /** Null: not installed, killed, or too slow. */
+  readonly code: number | null;
+  readonly stdout: string;
+  /** What it said against it; also why it could not be started. */
+  readonly stderr: string;
+  readonly isMissing: boolean;
+}
+
+export interface ToolOptions {
+  readonly timeoutMs: number;
+  readonly input?: string;
+  /** Beside what every tool gets. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+const OUTPUT_MAX = 8 << 20;
+const PASSED_ON = [
+  'HOME',
+  'USER',
+  'LOGNAME',
+  'DBUS_SESSION_BUS_ADDRESS',
+  'DOCKER_HOST',
+  'DOCKER_CONTEXT',
+  'DOCKER_CONFIG',
+  'CONTAINER_HOST',
+  'KUBECONFIG',
+];
+
+/** Runs a tool to its end. Never throws. */
+export async function runTool(
+  command: string,
+  args: readonly string[],
+  { timeoutMs, input, env }: ToolOptions,
+): Promise<ToolAnswer> {
+  // Loaded when needed: a run without a service manager never needs it.
+  const { execa } = await import('execa');
+  const answer = await execa(command, args, {
+    env: { ...toolEnvironment(process.env), ...env },
+    extendEnv: false,
+    cwd: '/',
+    ...(input === undefined ? { stdin: 'ignore' } : { input }),
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+    reject: false,
+    stripFinalNewline: false,
+    maxBuffer: OUTPUT_MAX,
+  });
+  const { exitCode, stdout = '', stderr = '', code, shortMessage } = answer;
+  return {
+    code: exitCode ?? null,
+    stdout: String(stdout),
+    stderr: String(stderr) || (answer.failed && exitCode === undefined ? String(shortMessage) : ''),
+    isMissing: code === 'ENOENT',
+  };
+}
+
+/** What the tools need of our environment; everything else, tokens above all, stays here. */
+export function toolEnvironment(own: NodeJS.ProcessEnv): Record<string, string> {
+  const environment: Record<string, string> = {
+    PATH: `${own.PATH ?? ''}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`.replace(/^:/, ''),
+    LC_ALL: 'C',
+    XDG_RUNTIME_DIR: own.XDG_RUNTIME_DIR ?? `/run/user/${process.getuid?.() ?? 0}`,
+    SYSTEMD_PAGER: '',
+  };
+  for (const name of PASSED_ON) {
+    const value = own[name];
+    if (value !== undefined) environment[name] = value;
+  }
+  return environment;
+}

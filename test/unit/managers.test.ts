@@ -1,0 +1,796 @@
+// Who starts a stray again, and the command that stops it there: each kind of manager on a machine of paper.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { describe, test } from 'node:test';
+import { commandLine, ROOT, shellQuote } from '../../src/shell.ts';
+import { layersOf } from '../../src/strays/cgroup.ts';
+import { parseCrontab } from '../../src/strays/cron.ts';
+import { findManager } from '../../src/strays/managers.ts';
+import type { Proc } from '../../src/strays/process.ts';
+import { toolEnvironment } from '../../src/tools.ts';
+
+interface PaperProc {
+  readonly argv: readonly string[] | string;
+  readonly comm?: string;
+  readonly uid?: number;
+  readonly tty?: number;
+  readonly cwd?: string | null;
+  readonly marks?: Readonly<Record<string, string>> | null;
+}
+
+interface PaperMachine {
+  /** From pid 1 down to the stray: pids 1, 10, 20 …; words of a line are split at spaces. */
+  readonly line: readonly (PaperProc | string)[];
+  /** Beside the line, as children of pid 1; pids from 500 on. */
+  readonly others?: readonly (PaperProc | string)[];
+  readonly ppid?: number;
+  readonly cgroup?: string;
+  readonly cgroups?: Readonly<Record<number, string>>;
+  readonly ownCgroup?: string;
+  readonly ownUid?: number;
+  /** Answers of tools by their whole command line; everything else is not installed. */
+  readonly tools?: Readonly<Record<string, string>>;
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+/** Nobody, or kind, name and command. */
+type Expected = null | readonly [kind: string, name: string, stopCommand: string];
+
+function proc(paper: PaperProc | string, pid: number, ppid: number): Proc {
+  const it = typeof paper === 'string' ? { argv: paper } : paper;
+  const argv = typeof it.argv === 'string' ? it.argv.split(' ') : it.argv;
+  const {
+    uid = 0,
+    tty = 0,
+    cwd = '/srv/bot',
+    marks = {},
+    comm = argv[0]!.replace(/^.*\//, '').slice(0, 15),
+  } = it;
+  const env = marks === null ? null : { holdsToken: true, bot: null, run: null, spawn: null, marks };
+  const ids = { pid, ppid, pgid: pid, sid: pid, uid, tty };
+  return { ...ids, state: 'S', startId: `${pid}00`, comm, argv, cwd, env };
+}
+
+async function search(machine: PaperMachine) {
+  const line = machine.line.map((it, at) => proc(it, at * 10 || 1, at === 0 ? 0 : (at - 1) * 10 || 1));
+  const last = { ...line.at(-1)!, ...(machine.ppid === undefined ? {} : { ppid: machine.ppid }) };
+  const all = [...line.slice(0, -1), last, ...(machine.others ?? []).map((it, at) => proc(it, 500 + at, 1))];
+  const asked: string[] = [];
+  const SESSION = '/user.slice/user-0.slice/session-1.scope';
+  const text = (path = SESSION) => (path.includes(':') ? path : `0::${path}\n`);
+  const found = await findManager(last, last, {
+    procs: new Map(all.map((it) => [it.pid, it])),
+    ownUid: machine.ownUid ?? 0,
+    cgroupOf: (pid) =>
+      pid === 'self'
+        ? text(machine.ownCgroup)
+        : text(pid === last.pid ? machine.cgroup : machine.cgroups?.[pid]),
+    async run(command, args) {
+      const words = [command, ...args].join(' ');
+      asked.push(words);
+      const stdout = machine.tools?.[words];
+      return { code: stdout === undefined ? null : 0, stdout: stdout ?? '' };
+    },
+    readText: (path) => machine.files?.[path] ?? null,
+    listFolder: (folder) =>
+      Object.keys(machine.files ?? {})
+        .filter((path) => path.startsWith(`${folder}/`))
+        .map((path) => path.slice(folder.length + 1)),
+    nameOf: (uid) => (uid === 1000 ? 'alice' : String(uid)),
+  });
+  return { found, asked };
+}
+
+function table(kind: string, cases: readonly (readonly [string, PaperMachine, Expected])[]): void {
+  describe(kind, () => {
+    for (const [title, machine, expected] of cases) {
+      test(title, async () => {
+        const { found } = await search(machine);
+        assert.deepEqual(found && [found.kind, found.name, found.stopCommand], expected);
+      });
+    }
+  });
+}
+
+const INIT = '/sbin/init';
+const BOT = 'python3 bot.py';
+const ID = 'c0ffee12'.repeat(8);
+const POD = '5f1e7a3c-0c1b-4f4e-9a51-0123456789ab';
+
+const SHOW =
+  'show --no-pager -p Id,LoadState,ActiveState,MainPID,Restart,UnitFileState,Transient,TriggeredBy,FragmentPath,SourcePath -- bot.service';
+const shown = (changes: Record<string, string> = {}) =>
+  Object.entries({
+    Id: 'bot.service',
+    LoadState: 'loaded',
+    ActiveState: 'active',
+    MainPID: '10',
+    Restart: 'on-failure',
+    UnitFileState: 'enabled',
+    ...changes,
+  })
+    .map(([name, value]) => `${name}=${value}\n`)
+    .join('');
+const unit = (changes: Record<string, string>, more: Partial<PaperMachine> = {}): PaperMachine => ({
+  line: [INIT, BOT],
+  cgroup: '/system.slice/bot.service',
+  tools: { [`systemctl ${SHOW}`]: shown(changes) },
+  ...more,
+});
+const STOP: Expected = ['systemd', 'bot.service', 'systemctl disable --now bot.service'];
+const stopWith = (command: string): Expected => ['systemd', 'bot.service', command];
+const USER = '/user.slice/user-1000.slice/user@1000.service';
+
+table('systemd', [
+  ['systemctl not there', unit({}, { tools: {} }), STOP],
+  ['confirmed', unit({}), STOP],
+  ['typed by a user', unit({}, { ownUid: 1000 }), stopWith('sudo systemctl disable --now bot.service')],
+  ['not restarted', unit({ Restart: 'no' }), null],
+  ['restarted by the watchdog only', unit({ Restart: 'on-watchdog' }), null],
+  ['being stopped', unit({ ActiveState: 'deactivating' }), null],
+  [
+    'started again by a timer',
+    unit({ Restart: 'no', TriggeredBy: 'bot.timer' }),
+    stopWith('systemctl disable --now bot.timer bot.service'),
+  ],
+  ['its main process is elsewhere', unit({ MainPID: '500' }, { others: ['web'] }), null],
+  ['without a known main process', unit({ MainPID: '0' }), STOP],
+  ['its main process is above the stray', unit({}, { line: [INIT, 'npm start', BOT] }), STOP],
+  [
+    'a shell in it, in which somebody started the bot',
+    unit({}, { line: [INIT, 'host', { argv: '-bash', tty: 9 }, BOT] }),
+    null,
+  ],
+  [
+    'the same, without systemctl',
+    unit({}, { line: [INIT, 'host', { argv: '-bash', tty: 9 }, BOT], tools: {} }),
+    null,
+  ],
+  [
+    'an alias goes by its own name',
+    unit({ Id: 'real.service' }),
+    ['systemd', 'real.service', 'systemctl disable --now real.service'],
+  ],
+  [
+    'a transient one has nothing to disable',
+    unit({ Transient: 'yes' }),
+    stopWith('systemctl stop bot.service'),
+  ],
+  [
+    'a generated one is masked',
+    unit({ UnitFileState: 'generated' }),
+    stopWith('systemctl mask --now bot.service'),
+  ],
+  [
+    'escapes in its name',
+    { line: [INIT, BOT], cgroup: '/system.slice/system-tg\\x2dbot.slice/tg\\x2dbot@main.service' },
+    ['systemd', 'tg\\x2dbot@main.service', "systemctl disable --now 'tg\\x2dbot@main.service'"],
+  ],
+  [
+    'a group below the unit (Delegate=)',
+    { line: [INIT, BOT], cgroup: '/system.slice/bot.service/supervised' },
+    STOP,
+  ],
+  [
+    'hybrid hierarchies: the named one tells',
+    {
+      line: [INIT, BOT],
+      cgroup: '12:memory:/system.slice/x\n1:name=systemd:/system.slice/bot.service\n0::/\n',
+    },
+    STOP,
+  ],
+  ['one that we run in too', unit({}, { ownCgroup: '/system.slice/bot.service' }), null],
+  [
+    'our own user unit',
+    {
+      line: [INIT, BOT],
+      cgroup: `${USER}/app.slice/bot.service`,
+      ownCgroup: `${USER}/app.slice/vte-spawn-1.scope`,
+      ownUid: 1000,
+      tools: { [`systemctl --user ${SHOW}`]: shown() },
+    },
+    ['systemd --user', 'bot.service', 'systemctl --user disable --now bot.service'],
+  ],
+  [
+    "another user's unit, typed by root",
+    { line: [INIT, BOT], cgroup: `${USER}/app.slice/bot.service` },
+    ['systemd --user', 'bot.service', 'systemctl --user -M alice@ disable --now bot.service'],
+  ],
+  [
+    'beside us in a container that we share',
+    {
+      line: [INIT, BOT],
+      cgroup: `${USER}/docker-${ID}.scope/system.slice/bot.service`,
+      ownCgroup: `${USER}/docker-${ID}.scope/system.slice/shell.service`,
+    },
+    STOP,
+  ],
+  [
+    'of another system (nspawn): not ours to ask',
+    {
+      line: [INIT, BOT],
+      cgroup: '/machine.slice/systemd-nspawn@web.service/payload/system.slice/bot.service',
+    },
+    null,
+  ],
+  ...[
+    '/user.slice/user-1000.slice/session-3.scope',
+    `${USER}/app.slice/app-org.gnome.Terminal.slice/vte-spawn-5.scope`,
+    `${USER}/init.scope`,
+    `${USER}/app.slice/gnome-terminal-server.service`,
+    '/system.slice/ssh.service',
+    '/system.slice/system-getty.slice/getty@tty1.service',
+    '/system.slice/cron.service',
+    '/system.slice/docker.service',
+    '/system.slice/actions.runner.acme.service',
+    '/',
+  ].map(
+    (cgroup) =>
+      [
+        `hosts what it does not watch: ${cgroup}`,
+        { line: [INIT, BOT], cgroup, ownCgroup: '/' },
+        null,
+      ] as const,
+  ),
+]);
+
+const SHIM = { argv: `/usr/bin/containerd-shim-runc-v2 -id ${ID}`, comm: 'containerd-shim' };
+const CONMON = { argv: '/usr/bin/conmon', comm: 'conmon' };
+const IN_DOCKER = `/system.slice/docker-${ID}.scope`;
+const inspected = ({
+  policy = 'always',
+  labels = {},
+  pid = 20,
+}: {
+  policy?: string;
+  labels?: object;
+  pid?: number;
+}) =>
+  JSON.stringify([
+    {
+      Name: '/tg-bot',
+      State: { Pid: pid },
+      HostConfig: { RestartPolicy: { Name: policy } },
+      Config: { Labels: labels },
+    },
+  ]);
+const docker = (facts: Parameters<typeof inspected>[0], more: Partial<PaperMachine> = {}): PaperMachine => ({
+  line: [INIT, SHIM, BOT],
+  cgroup: IN_DOCKER,
+  tools: { [`docker inspect ${ID}`]: inspected(facts) },
+  ...more,
+});
+const DOCKER: Expected = ['docker', 'tg-bot', 'docker update --restart=no tg-bot && docker stop tg-bot'];
+const IN_POD = `/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod${POD.replaceAll('-', '_')}.slice/cri-containerd-${ID}.scope`;
+
+table('containers', [
+  ['docker, confirmed', docker({}), DOCKER],
+  [
+    'docker that we may not ask',
+    docker({}, { tools: {}, ownUid: 1000 }),
+    [
+      'docker',
+      'c0ffee12c0ff',
+      'sudo docker update --restart=no c0ffee12c0ff && sudo docker stop c0ffee12c0ff',
+    ],
+  ],
+  ['the cgroupfs driver', docker({}, { cgroup: `3:cpu:/docker/${ID}\n2:pids:/docker/${ID}\n` }), DOCKER],
+  ['restart policy no', docker({ policy: 'no' }), null],
+  ['our own container', docker({}, { ownCgroup: IN_DOCKER }), null],
+  ['started by hand in a container', docker({ pid: 71 }), null],
+  [
+    'the same, where the engine does not answer',
+    docker({}, { tools: {}, line: [INIT, SHIM, { argv: 'bash', tty: 7 }, BOT] }),
+    null,
+  ],
+  [
+    'docker compose',
+    docker({ labels: { 'com.docker.compose.project': 'shop', 'com.docker.compose.service': 'bot' } }),
+    ['docker compose', 'shop/bot', 'docker compose -p shop stop bot'],
+  ],
+  [
+    'docker swarm',
+    docker({ policy: 'no', labels: { 'com.docker.swarm.service.name': 'shop_bot' } }),
+    ['docker swarm', 'shop_bot', 'docker service scale shop_bot=0'],
+  ],
+  [
+    'a unit that runs `docker run` in its foreground',
+    docker(
+      { policy: 'no' },
+      {
+        others: ['/usr/bin/docker run --rm --name tg-bot image'],
+        cgroups: { 500: '/system.slice/bot.service' },
+      },
+    ),
+    STOP,
+  ],
+  [
+    'supervisord in a container that we are not in',
+    docker(
+      { pid: 20 },
+      {
+        line: [
+          INIT,
+          SHIM,
+          { argv: 'python3 /usr/bin/supervisord -n', cwd: '/' },
+          { argv: BOT, uid: 1000, marks: { SUPERVISOR_PROCESS_NAME: 'bot' } },
+        ],
+      },
+    ),
+    ['supervisord', 'bot', "docker exec tg-bot sh -c 'supervisorctl stop bot'"],
+  ],
+  [
+    'systemd in a container that we are not in',
+    docker({}, { cgroup: `${IN_DOCKER}/system.slice/bot.service` }),
+    stopWith("docker exec tg-bot sh -c 'systemctl disable --now bot.service'"),
+  ],
+  [
+    'rootless podman of another user',
+    {
+      line: [INIT, { ...CONMON, uid: 1000 }, BOT],
+      cgroup: `${USER}/user.slice/libpod-${ID}.scope/container`,
+      tools: { [`su -s /bin/sh alice -c podman inspect ${ID}`]: inspected({}) },
+    },
+    ['podman', 'tg-bot', "su -s /bin/sh alice -c 'podman stop tg-bot'"],
+  ],
+  [
+    'a quadlet: podman under a generated unit',
+    {
+      line: [INIT, CONMON, BOT],
+      cgroup: `/system.slice/bot.service/libpod-payload-${ID}`,
+      tools: {
+        [`env podman inspect ${ID}`]: inspected({
+          policy: '',
+          labels: { PODMAN_SYSTEMD_UNIT: 'bot.service' },
+        }),
+        [`systemctl ${SHOW}`]: shown({ UnitFileState: 'generated' }),
+      },
+    },
+    stopWith('systemctl mask --now bot.service'),
+  ],
+  [
+    'podman without a label under a unit',
+    {
+      line: [INIT, CONMON, BOT],
+      cgroup: `/system.slice/bot.service/libpod-payload-${ID}`,
+      tools: { [`env podman inspect ${ID}`]: inspected({ policy: '' }), [`systemctl ${SHOW}`]: shown() },
+    },
+    STOP,
+  ],
+  [
+    'a pod, named by crictl: its deployment',
+    {
+      line: [INIT, SHIM, BOT],
+      cgroup: IN_POD,
+      tools: {
+        [`crictl inspect ${ID}`]: `{"status":{"labels":{"io.kubernetes.pod.name":"bot-7d9f8b6c5d-x2x4z","io.kubernetes.pod.namespace":"prod"}}}`,
+      },
+    },
+    ['kubernetes', 'prod/bot-7d9f8b6c5d-x2x4z', 'kubectl -n prod scale deployment/bot --replicas=0'],
+  ],
+]);
+
+test('a pod that nobody here can name: the command finds it', async () => {
+  const { found } = await search({
+    line: [INIT, SHIM, BOT],
+    cgroup: `9:pids:/kubepods/besteffort/pod${POD}/${ID}\n`,
+  });
+  assert.deepEqual([found?.kind, found?.name], ['kubernetes', `pod ${POD}`]);
+  assert.match(found!.stopCommand, new RegExp(`^kubectl get pods -A -o 'jsonpath=.*${POD}`));
+});
+
+const GOD = { argv: ['PM2 v7.0.4: God Daemon (/srv/alice/.pm2)'], comm: 'PM2 v7.0.4: God' };
+const PM2_MARKS = { pm_id: '3', name: 'bot', PM2_HOME: '/srv/alice/.pm2' };
+const NODE_BOT = { argv: 'node /srv/bot/bot.js', marks: PM2_MARKS };
+const jlist = (app: object) => JSON.stringify([{ pid: 99, name: 'else', pm_id: 0, pm2_env: {} }, app]);
+const HOME = '/srv/alice/.pm2';
+const deletes = (target: string) => `PM2_HOME=${HOME} pm2 delete ${target}`;
+
+table('pm2', [
+  [
+    'name and home from the marks',
+    { line: [INIT, GOD, NODE_BOT] },
+    ['pm2', 'bot', `${deletes('bot')} && PM2_HOME=${HOME} pm2 save --force`],
+  ],
+  [
+    'never saved, so nothing to forget; the name is quoted',
+    {
+      line: [INIT, GOD, { ...NODE_BOT, marks: { ...PM2_MARKS, name: "my bot's" } }],
+      files: { [`${HOME}/pm2.pid`]: '1' },
+    },
+    ['pm2', "my bot's", deletes("'my bot'\\''s'")],
+  ],
+  [
+    'a number as a name would be read as an id, so the id is used',
+    {
+      line: [INIT, GOD, { ...NODE_BOT, marks: { ...PM2_MARKS, name: '0' } }],
+      files: { [`${HOME}/pm2.pid`]: '1' },
+    },
+    ['pm2', '0', deletes('3')],
+  ],
+  [
+    'of another user, typed by root; the list gives the name that the environment does not show',
+    {
+      line: [INIT, { ...GOD, uid: 1000 }, { ...NODE_BOT, uid: 1000, marks: null }],
+      files: { [`${HOME}/rpc.sock`]: '' },
+      tools: {
+        [`su -s /bin/sh alice -c PM2_HOME=${HOME} pm2 jlist`]: `>>>> In-memory PM2 is out-of-date\n${jlist({ pid: 20, name: 'listed', pm_id: 3, pm2_env: { status: 'online' } })}`,
+      },
+    },
+    ['pm2', 'listed', "su -s /bin/sh alice -c 'PM2_HOME=/srv/alice/.pm2 pm2 delete listed'"],
+  ],
+  [
+    'one that has just ended, without a readable environment: by its script',
+    {
+      line: [INIT, GOD, { ...NODE_BOT, marks: null }],
+      files: { [`${HOME}/rpc.sock`]: '' },
+      tools: {
+        [`env PM2_HOME=${HOME} pm2 jlist`]: jlist({
+          pid: 0,
+          name: 'listed',
+          pm_id: 3,
+          pm2_env: { pm_exec_path: '/srv/bot/bot.js' },
+        }),
+      },
+    },
+    ['pm2', 'listed', deletes('listed')],
+  ],
+  [
+    'of another user, typed by a third',
+    {
+      line: [INIT, { ...GOD, uid: 1000 }, { ...NODE_BOT, uid: 1000 }],
+      ownUid: 1001,
+      files: { [`${HOME}/dump.pm2`]: '[{"name":"other"}]' },
+    },
+    ['pm2', 'bot', 'sudo -u alice env PM2_HOME=/srv/alice/.pm2 pm2 delete bot'],
+  ],
+  [
+    'autorestart off',
+    {
+      line: [INIT, GOD, NODE_BOT],
+      files: { [`${HOME}/rpc.sock`]: '' },
+      tools: {
+        [`env PM2_HOME=${HOME} pm2 jlist`]: jlist({ pid: 20, name: 'bot', pm2_env: { autorestart: false } }),
+      },
+    },
+    null,
+  ],
+  ['marks of an orphan whose daemon is dead', { line: [INIT, NODE_BOT] }, null],
+  [
+    'pm2-runtime as pid 1 of our own container',
+    {
+      line: [
+        'node /usr/local/bin/pm2-runtime start bot.js',
+        { argv: 'node bot.js', marks: { pm_id: '0', name: 'bot' } },
+      ],
+    },
+    ['pm2', 'bot', 'pm2 delete bot && pm2 save --force'],
+  ],
+]);
+
+test('PM2 is not asked where its daemon or its socket is not seen: pm2 would start one', async () => {
+  for (const machine of [
+    { line: [INIT, NODE_BOT] },
+    { line: [INIT, GOD, NODE_BOT], files: { [`${HOME}/pm2.pid`]: '' } },
+  ])
+    assert.deepEqual((await search(machine)).asked, []);
+});
+
+const SUPERVISORD = {
+  argv: '/usr/bin/python3 /usr/bin/supervisord -n -c conf/supervisord.conf',
+  comm: 'supervisord',
+  cwd: '/srv',
+};
+const MARKS = { SUPERVISOR_PROCESS_NAME: 'poller', SUPERVISOR_GROUP_NAME: 'bots' };
+const PROGRAM = { argv: BOT, marks: MARKS };
+const CONF = '/srv/conf/supervisord.conf';
+const CONFIGURED = `[supervisorctl]\nserverurl=x\n[program:web]\ncommand=python3 web.py\n[program:poller]\ncommand = python3  "bot.py"\n`;
+const ctl = (words: string) => `supervisorctl -c ${CONF} ${words}`;
+
+table('supervisord', [
+  [
+    'group and process from the marks, -c made absolute',
+    { line: [INIT, SUPERVISORD, PROGRAM] },
+    ['supervisord', 'bots:poller', ctl('stop bots:poller')],
+  ],
+  [
+    'its own status where the environment cannot be read',
+    {
+      line: [INIT, SUPERVISORD, { ...PROGRAM, marks: null }],
+      tools: {
+        [ctl('status')]:
+          'web RUNNING   pid 7, uptime 0:00:01\nbot       RUNNING   pid 20, uptime 1 day, 0:00:03\n',
+      },
+    },
+    ['supervisord', 'bot', ctl('stop bot')],
+  ],
+  [
+    'one that has just ended, without a readable environment: by its command',
+    {
+      line: [INIT, SUPERVISORD, { ...PROGRAM, marks: null }],
+      tools: { [ctl('status')]: 'web RUNNING   pid 7, uptime 0:00:01\npoller   STARTING\n' },
+      files: { [CONF]: CONFIGURED },
+    },
+    ['supervisord', 'poller', ctl('stop poller')],
+  ],
+  [
+    'the same in a group, several processes of it',
+    {
+      line: [INIT, SUPERVISORD, { ...PROGRAM, marks: null }],
+      files: {
+        [CONF]: `${CONFIGURED}numprocs=2\nprocess_name=%(process_num)d\n[group:bots]\nprograms=x, poller\n`,
+      },
+    },
+    ['supervisord', 'bots:*', ctl('stop bots:*').replace('bots:*', "'bots:*'")],
+  ],
+  [
+    'a name that nothing tells: no command that would stop others',
+    { line: [INIT, SUPERVISORD, { ...PROGRAM, marks: null }] },
+    ['supervisord', 'bot.py', `${ctl('status')}   # shows its name there; then: ${ctl('stop NAME')}`],
+  ],
+  [
+    'without -c: the server that the environment names',
+    {
+      line: [
+        INIT,
+        { ...SUPERVISORD, argv: '/usr/bin/python3 /usr/bin/supervisord -n' },
+        { argv: BOT, marks: { SUPERVISOR_PROCESS_NAME: 'bot', SUPERVISOR_SERVER_URL: 'unix:///run/s.sock' } },
+      ],
+    },
+    ['supervisord', 'bot', 'supervisorctl -s unix:///run/s.sock stop bot'],
+  ],
+  [
+    'autorestart=false in an included file',
+    {
+      line: [INIT, SUPERVISORD, PROGRAM],
+      files: {
+        [CONF]: '[supervisorctl]\nserverurl=x\n[include]\nfiles = conf.d/*.conf\n',
+        '/srv/conf/conf.d/bot.conf':
+          '[group:bots]\nprograms=poller\n[program:poller]\nautorestart = false ; once\n',
+      },
+    },
+    null,
+  ],
+  [
+    'of root, typed by a user',
+    { line: [INIT, SUPERVISORD, PROGRAM], ownUid: 1000 },
+    ['supervisord', 'bots:poller', `sudo ${ctl('stop bots:poller')}`],
+  ],
+  ...['/bin/bash -i', '/bin/bash --init-file /x/integration.sh', 'zsh -i', '-sh', 'bash'].map(
+    (argv) =>
+      [
+        `what is typed into ${argv} below it is not its own`,
+        {
+          line: [
+            INIT,
+            SUPERVISORD,
+            { argv: 'node /usr/bin/code-server', marks: MARKS },
+            { argv, tty: 34816 },
+            { ...PROGRAM, tty: 34816 },
+          ],
+        },
+        null,
+      ] as const,
+  ),
+]);
+
+table('runit and s6', [
+  [
+    'runit: the folder is the working folder of runsv',
+    { line: [INIT, 'runsvdir -P /etc/service', { argv: 'runsv bot', cwd: '/etc/sv/bot' }, BOT] },
+    ['runit', '/etc/sv/bot', 'sv down /etc/sv/bot && touch /etc/sv/bot/down'],
+  ],
+  [
+    'runit of another user: the folder follows from runsvdir',
+    {
+      line: [INIT, 'runsvdir -P /etc/service log: ....', { argv: 'runsv bot', cwd: null }, BOT],
+      ownUid: 1000,
+    },
+    ['runit', '/etc/service/bot', 'sudo sv down /etc/service/bot && sudo touch /etc/service/bot/down'],
+  ],
+  [
+    'runit that was told to stop it already',
+    {
+      line: [INIT, { argv: 'runsv bot', cwd: '/etc/sv/bot' }, BOT],
+      tools: { 'sv status /etc/sv/bot': 'run: /etc/sv/bot: (pid 12) 9s, got TERM, want down\n' },
+    },
+    null,
+  ],
+  [
+    's6',
+    {
+      line: [
+        's6-svscan /run/service',
+        { argv: 's6-supervise bot', cwd: '/run/service/bot' },
+        'sh ./run',
+        BOT,
+      ],
+    },
+    ['s6', '/run/service/bot', 's6-svc -d /run/service/bot && touch /run/service/bot/down'],
+  ],
+  [
+    's6-rc keeps account of what is up, so it has to be told',
+    { line: [INIT, { argv: 's6-supervise bot', cwd: '/run/s6-rc:s6-rc-init:AbC/servicedirs/bot' }, BOT] },
+    ['s6', 'bot', 's6-rc -d change bot'],
+  ],
+  [
+    'the nearest manager wins: runit inside supervisord',
+    { line: [INIT, SUPERVISORD, { argv: 'runsv bot', cwd: '/etc/sv/bot', marks: MARKS }, PROGRAM] },
+    ['runit', '/etc/sv/bot', 'sv down /etc/sv/bot && touch /etc/sv/bot/down'],
+  ],
+]);
+
+const LINE = '*/5 * * * * cd /srv/bot && flock -n /tmp/l python3 bot.py --at 50\\% # keep';
+const JOB = ['/bin/sh', '-c', 'cd /srv/bot && flock -n /tmp/l python3 bot.py --at 50% # keep'];
+const CRON = ['/usr/sbin/cron -f', { argv: '/usr/sbin/CRON -f', comm: 'cron' }];
+const job = (uid = 0) => [
+  INIT,
+  ...CRON,
+  { argv: JOB, uid },
+  { argv: 'flock -n /tmp/l python3 bot.py --at 50%', uid },
+  { argv: 'python3 bot.py --at 50%', uid },
+];
+const removes = (line: string, command = 'crontab -e'): Expected => [
+  'cron',
+  line,
+  `${command}   # remove the line "${line}"`,
+];
+const IN_SYSTEM = LINE.replace('cd', 'root cd');
+
+table('cron', [
+  [
+    'the line of our own table',
+    { line: job(), tools: { 'crontab -l': `MAILTO=x\n@reboot other\n${LINE}\n` } },
+    removes(LINE),
+  ],
+  [
+    'the line of another user, typed by root',
+    { line: job(1000), tools: { 'crontab -u alice -l': `${LINE}\n` } },
+    removes(LINE, 'crontab -u alice -e'),
+  ],
+  [
+    'a shell that became the command itself',
+    {
+      line: [INIT, ...CRON, { argv: ['python3', '/srv/my bot.py'] }],
+      tools: { 'crontab -l': "@daily python3 /srv/else.py\n@hourly python3 '/srv/my bot.py'\n" },
+    },
+    removes("@hourly python3 '/srv/my bot.py'"),
+  ],
+  [
+    'a line of a system table',
+    {
+      line: job(),
+      tools: { 'crontab -l': '' },
+      files: { '/etc/crontab': 'SHELL=/bin/sh\n17 * * * * root cd /\n', '/etc/cron.d/bot': IN_SYSTEM },
+    },
+    removes(IN_SYSTEM, 'vi /etc/cron.d/bot'),
+  ],
+  ['a line that is gone from every table', { line: job(), tools: { 'crontab -l': '' } }, null],
+  [
+    'a table that we may not read',
+    { line: [INIT, ...CRON, { argv: ['/bin/sh', '-c', BOT], uid: 1000 }], ownUid: 1001 },
+    removes(BOT, 'sudo crontab -u alice -e'),
+  ],
+  ['only at boot', { line: job(), tools: { 'crontab -l': LINE.replace('*/5 * * * *', '@reboot') } }, null],
+  ['at(1) runs once', { line: [INIT, '/usr/sbin/atd -f', { argv: JOB }] }, null],
+  [
+    'run-parts: the script of a periodic folder',
+    {
+      line: [INIT, ...CRON, 'run-parts --report /etc/cron.daily', '/bin/sh /etc/cron.daily/bot', BOT],
+      ownUid: 1000,
+    },
+    ['cron', '/etc/cron.daily/bot', 'sudo chmod a-x /etc/cron.daily/bot'],
+  ],
+  ['an orphan of a cron job', { line: [INIT, BOT], others: CRON, tools: { 'crontab -l': LINE } }, null],
+]);
+
+test('crontab lines: settings, comments, fields, percent signs', () => {
+  const text = '# x\nPATH=/bin\n A = b\n\n1 2 3 4 5\n* * * * mon echo a%b\n@reboot  run\t\nnonsense\n';
+  const read = (it: string, isSystem: boolean) =>
+    parseCrontab(it, isSystem).map((line) => [line.command, line.atBoot]);
+  assert.deepEqual(read(text, false), [
+    ['echo a', false],
+    ['run', true],
+  ]);
+  assert.deepEqual(read('1 2 3 4 5 root echo hi\n1 2 3 4 5 root\n', true), [['echo hi', false]]);
+});
+
+const SINGLEPOLL = { argv: 'node /usr/bin/singlepoll start', uid: 1000 };
+table('singlepoll', [
+  [
+    "another user's",
+    { line: [INIT, SINGLEPOLL, { argv: BOT, uid: 1000 }], ownUid: 1001 },
+    ['singlepoll', 'bot.py', 'sudo -u alice kill 10'],
+  ],
+  ['one of our own speaks for itself', { line: [INIT, SINGLEPOLL, BOT], ownUid: 1000 }, null],
+]);
+
+describe('not a manager', () => {
+  for (const argv of [
+    '/usr/bin/python3 /usr/bin/gunicorn app:app',
+    'node /srv/node_modules/.bin/nodemon bot.js',
+    'npm start',
+    'uv run bot.py',
+    '/bin/sh -c python3',
+    'timeout 1d python3 bot.py',
+    'sudo -u bot python3 bot.py',
+    'tini -- python3 bot.py',
+    'ruby /usr/bin/foreman start',
+    '/usr/bin/python3 /usr/bin/circusd circus.ini',
+  ]) {
+    test(argv, async () => {
+      assert.equal((await search({ line: [INIT, argv, BOT] })).found, null);
+      // Nor does it hide the manager above it.
+      assert.equal((await search({ line: [INIT, SUPERVISORD, argv, PROGRAM] })).found?.kind, 'supervisord');
+    });
+  }
+  for (const argv of ['tini -- bot', '/sbin/docker-init', 'bash', INIT])
+    test(`pid 1: ${argv}`, async () => assert.equal((await search({ line: [argv, BOT] })).found, null));
+  test('a circle of parents', async () =>
+    assert.equal((await search({ line: ['a', 'b'], ppid: 10 })).found, null));
+});
+
+test('layers of a path, from the machine inwards', () => {
+  assert.deepEqual(layersOf(`0::/../../user.slice/user@5.service/x.slice/docker-${ID}.scope/init.scope\n`), [
+    { type: 'user', uid: 5 },
+    { type: 'container', tool: 'docker', id: ID },
+    { type: 'scope', name: 'init.scope' },
+  ]);
+  assert.deepEqual(layersOf('0::/system.slice/_cpu.service\n'), [{ type: 'unit', name: 'cpu.service' }]);
+  assert.deepEqual(layersOf('garbage\n\n7:::\n'), []);
+  assert.deepEqual(layersOf(null), []);
+});
+
+test('every word comes out of a shell as it went in', () => {
+  const words =
+    "bot|my bot|it's|$(touch /tmp/x)|`id`||-rf|a=b|~root|foo\\x2dbar|a;b&c|*|ünï|!!|\"|'; rm -rf /; '|=ls".split(
+      '|',
+    );
+  for (const word of words) {
+    const echoed = execFileSync('/bin/sh', ['-c', `printf %s ${shellQuote(word)}`], { encoding: 'utf8' });
+    assert.equal(echoed, word);
+  }
+  for (const word of [
+    'a\nb',
+    '\u001b[31mred',
+    "tab\t'quote'\\",
+    'left\u202eright',
+    '\u009b1m',
+    '\u{e0041}x',
+  ]) {
+    const quoted = shellQuote(word);
+    assert.doesNotMatch(quoted, /[\p{Cc}\p{Cf}]/u);
+    const env = { ...process.env, LC_ALL: 'C.UTF-8' };
+    assert.equal(execFileSync('bash', ['-c', `printf %s ${quoted}`], { encoding: 'utf8', env }), word);
+  }
+});
+
+test('a command is written for the account that has to run it', () => {
+  const steps = [{ words: ['a', 'b c'], env: { HOME: '/x y' } }, { words: ['d'] }];
+  const alice = { uid: 1000, name: 'alice' };
+  assert.equal(commandLine(steps, 1000, alice), "HOME='/x y' a 'b c' && d");
+  assert.equal(commandLine(steps, 1001, alice), "sudo -u alice env HOME='/x y' a 'b c' && sudo -u alice d");
+  assert.equal(commandLine(steps, 1001, ROOT), "sudo env HOME='/x y' a 'b c' && sudo d");
+  assert.equal(commandLine([{ words: ['d', 'e f'] }], 0, alice), "su -s /bin/sh alice -c 'd '\\''e f'\\'''");
+});
+
+test('no token and no control character of others passes', async () => {
+  const token = `123456:${'A'.repeat(35)}`;
+  const line = [INIT, ...CRON, { argv: ['/bin/sh', '-c', `BOT_TOKEN=${token} node bot.js`] }, 'node bot.js'];
+  const kept = await search({ line, tools: { 'crontab -l': `* * * * * BOT_TOKEN=${token} node bot.js\n` } });
+  assert.equal(kept.found?.name, '* * * * * BOT_TOKEN=123456:… node bot.js');
+  assert.doesNotMatch(kept.found.stopCommand, /AAAA/);
+  const odd = await search({ line: [INIT, { argv: ['runsv', 'x'], cwd: '/etc/sv/x\u001b[2J\n' }, BOT] });
+  assert.doesNotMatch(odd.found!.name + odd.found!.stopCommand, /\p{Cc}/u);
+  assert.match(odd.found!.stopCommand, /^sv down \$'\/etc\/sv\/x\\x1b\[2J\\x0a' && touch /);
+});
+
+test("the managers' tools get no token of ours", () => {
+  const environment = toolEnvironment({
+    HOME: '/h',
+    PATH: '/p',
+    TELEGRAM_BOT_TOKEN: '1:x',
+    SINGLEPOLL_BOT: '1',
+  });
+  assert.deepEqual(Object.keys(environment), ['PATH', 'LC_ALL', 'XDG_RUNTIME_DIR', 'SYSTEMD_PAGER', 'HOME']);
+});
