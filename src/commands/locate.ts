@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/config.ts';
 import { findStateDir } from '../config/state-dir.ts';
+import { type Holder, lockHolder, lockKey } from '../lock/lock.ts';
 import {
   type Answer,
   askControl,
@@ -17,7 +18,6 @@ import {
   type Request,
   WentAway,
 } from '../machine/control.ts';
-import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
 import { unreachable } from '../supervise/holder-words.ts';
 import { controlPath, supervisorAt } from '../supervise/present.ts';
 import { isDeploySocket } from '../supervise/socket-names.ts';

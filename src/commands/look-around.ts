@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import { bareStatus, type LeaseEntry, type Problem, type StatusDocument } from '../core/status.ts';
-import type { Holder } from '../machine/lock.ts';
+import type { Holder } from '../lock/lock.ts';
 import { duration } from '../output/words.ts';
 import type { Eyes, Stray } from '../strays/finder.ts';
 import type { Prover } from '../strays/prover.ts';

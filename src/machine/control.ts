@@ -11,8 +11,8 @@ import { chmodSync, closeSync, constants, openSync, realpathSync, rmSync } from 
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { boundSockets } from '../lock/unix-sockets.ts';
 import { readLink } from './procfs.ts';
-import { boundSockets } from './unix-sockets.ts';
 
 export interface Request {
   readonly cmd: string;

@@ -5,7 +5,6 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
 import {
   claimLock,
   type Holder,
@@ -14,7 +13,8 @@ import {
   lockReleased,
   type Squatter,
   type Taker,
-} from '../machine/lock.ts';
+} from '../lock/lock.ts';
+import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
 import { cannotAsk, cure, describe, held, squatted } from './holder-words.ts';
 import { supervisorAt } from './present.ts';
 

@@ -2,8 +2,8 @@
 import type { Config } from '../config/config.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
+import type { Holder } from '../lock/lock.ts';
 import { askControl } from '../machine/control.ts';
-import type { Holder } from '../machine/lock.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';

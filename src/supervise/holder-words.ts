@@ -2,7 +2,7 @@
 import { userInfo } from 'node:os';
 import { dirname } from 'node:path';
 import { EXIT, SinglepollError } from '../errors.ts';
-import type { Holder, Squatter } from '../machine/lock.ts';
+import type { Holder, Squatter } from '../lock/lock.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
 

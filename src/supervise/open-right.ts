@@ -1,5 +1,5 @@
 /** The right to poll of a run with a lease: asked for here, told to the supervisor that is about to be. */
-import { lockKey } from '../machine/lock.ts';
+import { lockKey } from '../lock/lock.ts';
 import type { Facts } from './facts.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { PollRight } from './poll-right.ts';

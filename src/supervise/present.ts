@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { findStateDir, stateDirPath } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
+import { type Holder, lockHolder, lockKey } from '../lock/lock.ts';
+import { pidNamespace, processesOf, runsSinglepoll } from '../lock/process.ts';
 import {
   type Answer,
   askControl,
@@ -14,8 +16,6 @@ import {
   NoSupervisor,
   WentAway,
 } from '../machine/control.ts';
-import { type Holder, lockHolder, lockKey } from '../machine/lock.ts';
-import { pidNamespace, processesOf, runsSinglepoll } from '../machine/lock-process.ts';
 import { CONTROL_SOCKET } from './socket-names.ts';
 
 const ANSWER_MS = 2_000;

@@ -5,9 +5,9 @@
  */
 import type { Config } from '../config/config.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../lock/lock.ts';
+import { runsSinglepoll } from '../lock/process.ts';
 import { askControl } from '../machine/control.ts';
-import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../machine/lock.ts';
-import { runsSinglepoll } from '../machine/lock-process.ts';
 import type { Report } from '../output/report.ts';
 import { unitOf } from '../service/unit-of.ts';
 import { stopTargets } from '../strays/stop.ts';

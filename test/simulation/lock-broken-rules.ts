@@ -1,7 +1,7 @@
 /** Rules of the lock's election, each broken on purpose; the simulation has to catch every one (see broken-rules.ts). */
 import type { BrokenRule } from './broken-rules.ts';
 
-const ELECTION = 'src/core/lock-election.ts';
+const ELECTION = 'src/lock/election.ts';
 const EDGES = 'test/simulation/lock.ts';
 
 export const LOCK_BROKEN_RULES: readonly BrokenRule[] = [

@@ -1,9 +1,9 @@
 /**
- * The election of the lock (src/core/lock-election.ts) among starters that freeze, die, end and come again, with a squatter that
+ * The election of the lock (src/lock/election.ts) among starters that freeze, die, end and come again, with a squatter that
  * comes and goes, and a holder of an old release. Every effect is one step of a process, and a seeded generator picks whose step is
  * next; after each the judge counts the supervisors. At the end all trouble stops, and somebody has to get the lock.
  */
-import { type Candidate, elect, type Shown } from '../../src/core/lock-election.ts';
+import { type Candidate, elect, type Shown } from '../../src/lock/election.ts';
 import { createRandom } from './random.ts';
 
 export interface LockOutcome {

@@ -7,7 +7,7 @@
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import net from 'node:net';
-import { addressOf, type LockKey } from './lock-names.ts';
+import { addressOf, type LockKey } from './names.ts';
 
 /** What a holder says of itself. */
 export interface Identity {

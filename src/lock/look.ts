@@ -3,8 +3,8 @@
  * was bound to it before and after the question, since a name may change hands at any moment.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Shown } from '../core/lock-election.ts';
-import type { LockKey } from './lock-names.ts';
+import type { Shown } from './election.ts';
+import type { LockKey } from './names.ts';
 import {
   listenerOf,
   pidNamespace,
@@ -12,8 +12,8 @@ import {
   processOf,
   runsSinglepoll,
   type SocketProcess,
-} from './lock-process.ts';
-import { type Answer, challenge } from './lock-proof.ts';
+} from './process.ts';
+import { type Answer, challenge } from './proof.ts';
 import { type BoundSocket, boundSockets } from './unix-sockets.ts';
 
 /** Who keeps the lock from us. */

@@ -2,20 +2,20 @@
  * One supervisor per bot on this machine, held by the kernel: a listening socket with an abstract name (Linux), which vanishes at
  * the instant its process dies, however it dies. No pid file, nothing to clean up. It spans one network namespace.
  * Who binds a name must prove itself to whoever asks, and looks at the other three names before it calls the lock its own
- * (core/lock-election.ts decides, lock-proof.ts proves, lock-look.ts looks).
+ * (election.ts decides, proof.ts proves, look.ts looks).
  */
 import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Candidate, decide, elect } from '../core/lock-election.ts';
-import { type Holder, lookAt, type Squatter } from './lock-look.ts';
-import { addressOf, type LockKey } from './lock-names.ts';
-import { pidNamespace } from './lock-process.ts';
-import { answerTo, type Identity, QUESTION_MAX } from './lock-proof.ts';
-import { readStat } from './procfs.ts';
-import { parseProcStat } from './procstat.ts';
+import { readStat } from '../machine/procfs.ts';
+import { parseProcStat } from '../machine/procstat.ts';
+import { type Candidate, decide, elect } from './election.ts';
+import { type Holder, lookAt, type Squatter } from './look.ts';
+import { addressOf, type LockKey } from './names.ts';
+import { pidNamespace } from './process.ts';
+import { answerTo, type Identity, QUESTION_MAX } from './proof.ts';
 
-export type { Holder, Squatter } from './lock-look.ts';
-export { type LockKey, lockKey } from './lock-names.ts';
+export type { Holder, Squatter } from './look.ts';
+export { type LockKey, lockKey } from './names.ts';
 
 export interface Lock {
   /** Lets go at once; the next taker may have it from now on. */

@@ -1,13 +1,13 @@
 /**
- * What the kernel says of the process behind a socket: never what that process writes. Descriptors are asked of strays/inspector.ts;
- * the arguments of a stranger are read by a child with a time limit, since that read can be made to block for ever.
+ * What the kernel says of the process behind a socket: never what that process writes. Descriptors and arguments are read by
+ * strays/inspector.ts, since a stranger can make those reads block for ever.
  */
 import { execFile } from 'node:child_process';
+import { ownerOf, readLink, readStat, readText } from '../machine/procfs.ts';
+import { parseProcStat } from '../machine/procstat.ts';
 import { isSinglepoll } from '../strays/bystander.ts';
 import { createInspector } from '../strays/inspector.ts';
 import { readProgram } from '../strays/program.ts';
-import { ownerOf, readLink, readStat, readText } from './procfs.ts';
-import { parseProcStat } from './procstat.ts';
 
 export interface SocketProcess {
   readonly pid: number;
@@ -31,7 +31,7 @@ export async function processesOf(
   hintPids: readonly number[] = [],
 ): Promise<Map<number, SocketProcess[]>> {
   if (inodes.length === 0) return new Map();
-  const inspector = createInspector({ token: null, botId: '', patterns: [], scope: 'any', projectDir: '/' });
+  const inspector = openInspector();
   const { owners } = await inspector.ownersOfSockets(inodes, { hintPids });
   inspector.close();
   const found = new Map<number, SocketProcess[]>();
@@ -59,31 +59,16 @@ export function processOf(pid: number): SocketProcess | null {
 
 /** Null: the arguments can't be read in time. */
 export async function runsSinglepoll(pid: number): Promise<boolean | null> {
-  const argv = await argumentsOf(pid);
-  return argv && isSinglepoll(readProgram(argv));
+  const stat = parseProcStat(readStat(pid) ?? '');
+  if (!stat) return null;
+  const inspector = openInspector();
+  const { seen } = await inspector.inspect([{ pid, ...stat }], { timeoutMs: READ_MS });
+  inspector.close();
+  return seen[0] ? isSinglepoll(readProgram(seen[0].details.argv)) : null;
 }
 
-function argumentsOf(pid: number): Promise<string[] | null> {
-  const script = `process.stdout.write(require('fs').readFileSync('/proc/${pid}/cmdline').subarray(0, 65536))`;
-  return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      ['-e', script],
-      { env: {}, maxBuffer: 256 * 1024 },
-      (error, stdout) => {
-        clearTimeout(timer);
-        resolve(error ? null : stdout.replace(/\0+$/, '').split('\0'));
-      },
-    );
-    // A child that is stuck in the kernel does not end when it is killed: it is not waited for.
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL');
-      child.stdout?.destroy();
-      child.stderr?.destroy();
-      child.unref();
-      resolve(null);
-    }, READ_MS);
-  });
+function openInspector() {
+  return createInspector({ token: null, botId: '', patterns: [], scope: 'any', projectDir: '/' });
 }
 
 /**
