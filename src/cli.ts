@@ -154,11 +154,11 @@ function build(): Command {
 }
 
 function installCommands(program: Command): void {
-  const kinds = ['systemd', 'launchd', 'cron'];
+  const kinds = ['systemd', 'cron'];
   const it = command(
     program,
     'install',
-    'start at boot, as a service of systemd or launchd, or by cron; takes the options of start',
+    'start at boot, as a service of systemd, or by cron; takes the options of start',
     [
       'singlepoll install --print -- python bot.py    # shows it, changes nothing',
       'sudo singlepoll install --now --run-as bot -- /srv/bot/venv/bin/python bot.py',
@@ -167,10 +167,9 @@ function installCommands(program: Command): void {
   )
     .optionsGroup('Options of install:')
     .addOption(
-      new Option(
-        '--kind <kind>',
-        'what starts it (default: systemd where it runs, launchd on macOS, else cron)',
-      ).choices(kinds),
+      new Option('--kind <kind>', 'what starts it (default: systemd where it runs, else cron)').choices(
+        kinds,
+      ),
     )
     .option('--system', 'for the whole machine, as root (default: for root)')
     .option('--user', 'for this user (default: for others)')

@@ -2,23 +2,21 @@
 import { lstatSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { linesOf, withoutLine } from '../install/crontab.ts';
-import { readCrontab, tool, writeCrontab } from '../install/hands.ts';
-import { launchdLabel } from '../install/launchd.ts';
-import type { Made } from '../install/marker.ts';
-import { chooseName, present, privateFolder, unitPath } from '../install/place.ts';
+import { namesIn, readCrontab, withoutLine, writeCrontab } from '../install/cron.ts';
+import { chooseName, type Kind, type Made, present, privateFolder, unitPath } from '../install/plan.ts';
 import { askControl } from '../machine/control.ts';
 import { isProgramInPath } from '../machine/executable.ts';
 import { plain } from '../output/plain.ts';
+import { runTool } from '../tools.ts';
 import { workingFolder } from './context.ts';
 import { livingRuns, type Run } from './runs.ts';
 import { STOP_WAIT_MS, tellStopped } from './stopped.ts';
 
 interface Found {
-  readonly kind: 'systemd' | 'launchd' | 'cron';
+  readonly kind: Kind;
   readonly system: boolean;
   readonly name: string;
-  /** Of the unit or property list, of cron that of the script. */
+  /** Of the unit; with cron that of the script. */
   readonly path: string;
   /** Null: cron's script is gone. */
   readonly made: Made | null;
@@ -26,7 +24,7 @@ interface Found {
 
 export async function run(own: Readonly<Record<string, unknown>>): Promise<number> {
   const name = chooseName(own.name, workingFolder());
-  const all = installed();
+  const all = await installed();
   const found = all.filter((it) => it.name === name);
   if (found.length === 0) {
     process.stdout.write(`nothing to uninstall: ${name} is not installed\n`);
@@ -42,27 +40,21 @@ export async function run(own: Readonly<Record<string, unknown>>): Promise<numbe
 }
 
 /** All that this user may see. */
-function installed(): Found[] {
+async function installed(): Promise<Found[]> {
   const found: Found[] = [];
-  for (const kind of ['systemd', 'launchd'] as const) {
-    for (const system of [true, false]) {
-      for (const path of filesOf(dirname(unitPath(kind, system, 'any', process.env)))) {
-        const there = /\.(?:service|plist)$/.test(path) ? present(path) : { kind: 'none' as const };
-        // A copy under another name is its maker's.
-        if (
-          there.kind === 'ours' &&
-          isTrusted(path) &&
-          path === unitPath(kind, system, there.made.name, process.env)
-        )
-          found.push({ kind, system, name: there.made.name, path, made: there.made });
-      }
+  for (const system of [true, false]) {
+    for (const path of filesOf(dirname(unitPath(system, 'any', process.env)))) {
+      const made = path.endsWith('.service') ? present(path) : null;
+      // A copy under another name is its maker's.
+      if (made === null || made === 'nothing' || path !== unitPath(system, made.name, process.env)) continue;
+      if (isTrusted(path)) found.push({ kind: 'systemd', system, name: made.name, path, made });
     }
   }
   if (!isProgramInPath('crontab', process.env)) return found;
-  for (const { name } of linesOf(readCrontab())) {
+  for (const name of namesIn(await readCrontab())) {
     const path = join(privateFolder(process.env, false), `${name}.sh`);
-    const there = present(path);
-    found.push({ kind: 'cron', system: false, name, path, made: there.kind === 'ours' ? there.made : null });
+    const made = present(path);
+    found.push({ kind: 'cron', system: false, name, path, made: made === 'nothing' ? null : made });
   }
   return found;
 }
@@ -76,12 +68,11 @@ function filesOf(folder: string): string[] {
 }
 
 /** Only what lies in the folder of such files: a marker that somebody has changed must not lead elsewhere. */
-function filesToRemove({ kind, path, made, name }: Found): string[] {
+function filesToRemove({ path, made, name }: Found): string[] {
   const own = (made?.files ?? []).filter(
-    (it) => ['.env', '.sh'].some((ending) => basename(it) === `${name}${ending}`) && isPrivate(dirname(it)),
+    (it) => [`${name}.env`, `${name}.sh`].includes(basename(it)) && isPrivate(dirname(it)),
   );
-  const log = own[0] === undefined || kind !== 'launchd' ? [] : [join(dirname(own[0]), `${name}.log`)];
-  return [...new Set([path, ...own, ...log])];
+  return [...new Set([path, ...own])];
 }
 
 /** Our folder of such files, or one of another state folder that nobody else can have made or led us to. */
@@ -126,16 +117,10 @@ async function remove(found: Found): Promise<void> {
       `${name} is installed for the whole machine: only root may remove it`,
       `sudo singlepoll uninstall --name ${name}`,
     );
-  if (kind === 'systemd') stopUnit(found);
-  else if (kind === 'launchd')
-    tool('launchctl', [
-      'bootout',
-      `${system ? 'system' : `gui/${process.getuid?.()}`}/${launchdLabel(name)}`,
-    ]);
+  if (kind === 'systemd') await stopUnit(found);
   else {
     // First: a reboot in between must not start it again.
-    const before = readCrontab();
-    writeCrontab(withoutLine(before, name));
+    await writeCrontab(withoutLine(await readCrontab(), name));
     process.stdout.write(`removed: the line of ${name} in the crontab\n`);
     for (const it of await runsOf(found.made)) await stop(it);
   }
@@ -143,19 +128,19 @@ async function remove(found: Found): Promise<void> {
     rmSync(path, { force: true });
     process.stdout.write(`removed: ${plain(path)}\n`);
   }
-  if (kind === 'systemd') tool('systemctl', [...scopeOf(system), 'daemon-reload']);
+  if (kind === 'systemd') await systemctl(system, 'daemon-reload');
   for (const it of kind === 'cron' ? [] : await runsOf(found.made))
     process.stdout.write(
       `a supervisor of this bot still runs (pid ${it.doc?.supervisor?.pid ?? 'unknown'}): singlepoll stop\n`,
     );
 }
 
-function stopUnit({ system, name }: Found): void {
+async function stopUnit({ system, name }: Found): Promise<void> {
   const unit = `${name}.service`;
-  const { code, stderr } = tool('systemctl', [...scopeOf(system), 'disable', '--now', unit]);
+  const { code, stderr } = await systemctl(system, 'disable', '--now', unit);
   if (code === 0) {
     process.stdout.write(`stopped and disabled: ${unit}\n`);
-    tool('systemctl', [...scopeOf(system), 'reset-failed', unit]);
+    await systemctl(system, 'reset-failed', unit);
     return;
   }
   throw new SinglepollError(
@@ -165,8 +150,8 @@ function stopUnit({ system, name }: Found): void {
   );
 }
 
-function scopeOf(system: boolean): string[] {
-  return system ? [] : ['--user'];
+function systemctl(system: boolean, ...words: string[]) {
+  return runTool('systemctl', [...(system ? [] : ['--user']), ...words], { timeoutMs: STOP_WAIT_MS });
 }
 
 /** Of the bot, or in deploy mode without a token of the folder. */

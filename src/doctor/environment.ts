@@ -3,6 +3,7 @@ import { accessSync, constants, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { exists, findStateDir, stateDirPath } from '../config/state-dir.ts';
 import { SinglepollError } from '../errors.ts';
+import { isOpenToOthers, modeText } from '../files.ts';
 import { isProgramInPath } from '../machine/executable.ts';
 import { hasProcfs } from '../machine/procfs.ts';
 import type { ProjectFile } from '../project/files.ts';
@@ -110,7 +111,7 @@ export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
       text !== null &&
       isEnvFile(path) &&
       !isExample(path) &&
-      (mode & 0o027) !== 0 &&
+      isOpenToOthers(mode) &&
       tokensIn(text).length > 0,
   );
   if (open.length === 0) {
@@ -127,7 +128,7 @@ export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
     check: 'env-permissions',
     ok: false,
     file: path,
-    message: `${path} holds a token and is open to other users (mode ${mode.toString(8).padStart(4, '0')})`,
+    message: `${path} holds a token and is open to other users (mode ${modeText(mode)})`,
     cure: `chmod 600 ${path}`,
   }));
 }

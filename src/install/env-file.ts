@@ -1,7 +1,7 @@
 /** Which variables of the shell go along, and the file that keeps them. Pure. */
 import type { Config } from '../config/config.ts';
 import { envTwin, OPTION_NAMES } from '../config/options.ts';
-import { envLine } from './quote.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -46,4 +46,11 @@ export function envFileText(name: string, env: Readonly<Record<string, string>>)
   ];
   const lines = Object.entries(env).map(([key, value]) => envLine(key, value));
   return `${[...head, ...lines].join('\n')}\n`;
+}
+
+/** `NAME="value"`, read alike by systemd (EnvironmentFile=), POSIX sh and our own --env-file. */
+export function envLine(name: string, value: string): string {
+  if (/[\0\r]/.test(value))
+    throw new SinglepollError(EXIT.config, `${name} holds a NUL or a carriage return: no file can keep it`);
+  return `${name}="${value.replace(/[\\"$`]/g, '\\$&')}"`;
 }

@@ -1,7 +1,10 @@
-/** The unit, system or user. Pure. Every setting that is not obvious says in a comment why it is so. Facts: systemd.service(5), .exec(5). */
-import { markerText } from './marker.ts';
-import type { Plan } from './plan.ts';
-import { systemdFile, systemdPath, systemdText, systemdWord } from './quote.ts';
+/**
+ * The unit, system or user, and the language of unit files. Every setting that is not obvious says in a comment why it is so.
+ * Facts: systemd.service(5) "Command lines", systemd.exec(5) EnvironmentFile=, systemd.unit(5) "Specifiers", systemd.syntax(7).
+ */
+import { showValue } from '../config/show-value.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { markerText, type Plan } from './plan.ts';
 
 /** Longer than all that singlepoll needs to cure itself (--deaf-after, a worker that does not end). */
 const WATCHDOG_MIN_S = 300;
@@ -90,4 +93,42 @@ function userHardening(): string[] {
     '# ProtectSystem and its like are left out: in a user’s unit they bring PrivateUsers with them.',
     'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK',
   ];
+}
+
+/** One word of ExecStart=, or of a list of paths (there without variables). */
+export function systemdWord(word: string, expandsVariables = true): string {
+  const literal = word.replaceAll('%', '%%');
+  const whole = expandsVariables ? literal.replaceAll('$', '$$$$') : literal;
+  if (/^[A-Za-z0-9_@+=:,./-]+$/.test(word)) return whole;
+  const escaped = whole.replace(/[\\"]/g, '\\$&').replace(/[\x00-\x1f\x7f]/g, (it) => {
+    if (it === '\0') throw refused('a NUL', word);
+    return `\\x${it.charCodeAt(0).toString(16).padStart(2, '0')}`;
+  });
+  return `"${escaped}"`;
+}
+
+/** A setting that is one path as it stands: WorkingDirectory=. */
+export function systemdPath(path: string): string {
+  if (/[\x00-\x1f\x7f]/.test(path) || path.endsWith(' ') || path.endsWith('\\'))
+    throw refused('what a unit file can’t hold', path);
+  return path.replaceAll('%', '%%');
+}
+
+/** EnvironmentFile= takes "an absolute filename or wildcard expression": what would mean several files is refused. */
+export function systemdFile(path: string): string {
+  if (/[\\*?[]/.test(path)) throw refused('a wildcard of systemd (\\ * ? [)', path);
+  return systemdPath(path);
+}
+
+/** Text for people within a unit. */
+export function systemdText(text: string): string {
+  return text
+    .replace(/[\x00-\x1f\x7f]/g, '?')
+    .replaceAll('%', '%%')
+    .replace(/\\$/, '');
+}
+
+/** What the language of a file can't hold. */
+export function refused(what: string, where: string): SinglepollError {
+  return new SinglepollError(EXIT.config, `there is ${what} in ${showValue(where)}: that can’t be installed`);
 }

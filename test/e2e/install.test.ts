@@ -1,4 +1,4 @@
-// `install` and `uninstall`: what is shown and written, checked by the tools that read it; cron and launchd as far as they run here.
+// `install` and `uninstall`: what is shown and written, checked by the tools that read it, and run by cron's shell.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
@@ -16,7 +16,7 @@ import { test } from 'node:test';
 import { type Bed, bed, type Finished, node, PYTHON, type StartOptions } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { leftovers, serves } from '../support/detach-bed.ts';
-import { alive, environOf } from '../support/proc.ts';
+import { environOf } from '../support/proc.ts';
 import { until } from '../support/wait.ts';
 
 const secretOf = (b: Bed): string => b.token.split(':')[1] ?? '?';
@@ -42,7 +42,7 @@ function python(b: Bed, program: string, input: string): unknown {
 }
 
 function shellcheck(path: string): void {
-  const ran = spawnSync('shellcheck', [path], { encoding: 'utf8' });
+  const ran = spawnSync('shellcheck', ['-S', 'warning', path], { encoding: 'utf8' });
   assert.equal(ran.status, 0, ran.stdout);
 }
 
@@ -76,11 +76,6 @@ test('install --print: units that systemd-analyze verifies, without secrets; not
     );
     assert.ok(exposure < 9, `exposure ${exposure}: 9.6 is that of a unit without hardening`);
   }
-  const { stdout: plist } = await print('--kind', 'launchd', '--user');
-  const read = 'import json,plistlib,sys; print(json.dumps(plistlib.loads(sys.stdin.buffer.read())))';
-  const job = python(b, read, plist) as Record<string, unknown>;
-  assert.equal(job.WorkingDirectory, options.cwd);
-  assert.deepEqual(job.KeepAlive, { SuccessfulExit: false });
   assert.match((await print('--kind', 'cron')).stdout, /^@reboot /m);
   assert.deepEqual(readdirSync(options.cwd), []);
 });
@@ -181,38 +176,4 @@ print(json.dumps([[job.is_valid(), str(job.slices), job.command] for job in jobs
   assert.equal(await table(), others, 'every other byte as it was');
   assert.deepEqual(readdirSync(join(oddFolder(b), 's/install')), []);
   await until('all to be gone', () => leftovers(b).length === 0);
-});
-
-test('install: launchd: the script passes signals on, and a yield is no failure', async (t) => {
-  const b = await bed(t);
-  const bin = join(b.dir, 'bin');
-  mkdirSync(bin);
-  writeFileSync(join(bin, 'launchctl'), `#!/bin/sh\necho "$*" >> ${join(b.dir, 'asked')}\n`, { mode: 0o755 });
-  const options = { cwd: oddFolder(b), env: { ...b.env, PATH: `${bin}:${b.env.PATH}` } };
-  const install = ['install', '--kind', 'launchd', '--user', '--name', 'a-bot', '--now', '--'];
-  const installed = await b.run([...install, ...node('polite.mjs')], options);
-  assert.equal(installed.code, 0, installed.stderr);
-  const plist = join(b.dir, 'home/Library/LaunchAgents/singlepoll.a-bot.plist');
-  assert.match(readFileSync(join(b.dir, 'asked'), 'utf8'), new RegExp(`bootstrap gui/\\d+ ${plist}`));
-  const script = join(b.stateDir, 'install/a-bot.sh');
-  shellcheck(script);
-
-  const job = () => b.spawn('/bin/sh', [script], { cwd: '/', env: { PATH: '/usr/bin:/bin', HOME: '/' } });
-  const first = job();
-  await until('the worker to poll', () => b.sandbox.polls().length > 0, { seen: first.seen });
-  const { supervisor, worker } = await b.status();
-  const second = job();
-  assert.equal((await second.exit()).code, 0, 'it yields, and launchd leaves it');
-  assert.match(second.stderr(), /singlepoll ended with 75: not started again/);
-  first.signal('SIGHUP');
-  await until('a new worker', async () => ![worker?.pid, null].includes((await b.status()).worker?.pid));
-  assert.equal((await b.status()).supervisor?.pid, supervisor?.pid);
-  first.signal('SIGTERM');
-  assert.equal((await first.exit()).code, 0);
-  assert.ok(!alive(supervisor?.pid ?? 0));
-
-  const gone = await b.run(['uninstall', '--name', 'a-bot'], options);
-  assert.equal(gone.code, 0, gone.stderr);
-  assert.match(readFileSync(join(b.dir, 'asked'), 'utf8'), /bootout gui\/\d+\/singlepoll\.a-bot\n$/);
-  assert.ok(!existsSync(plist) && !existsSync(script));
 });

@@ -6,21 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseEnvFile } from '../../src/config/envfile.ts';
-import { cronLine, linesOf, withLine, withoutLine } from '../../src/install/crontab.ts';
-import { envFileText, variablesToKeep } from '../../src/install/env-file.ts';
-import { markerText, readMarker } from '../../src/install/marker.ts';
-import { chooseName } from '../../src/install/place.ts';
-import type { Plan } from '../../src/install/plan.ts';
-import {
-  cronCommand,
-  envLine,
-  shellWord,
-  systemdFile,
-  systemdPath,
-  systemdWord,
-  xmlText,
-} from '../../src/install/quote.ts';
-import { systemdUnit } from '../../src/install/systemd.ts';
+import { isOpenToOthers } from '../../src/files.ts';
+import { cronLine, namesIn, withLine, withoutLine } from '../../src/install/cron.ts';
+import { envFileText, envLine, variablesToKeep } from '../../src/install/env-file.ts';
+import { chooseName, markerText, type Plan, readMarker } from '../../src/install/plan.ts';
+import { systemdFile, systemdPath, systemdUnit, systemdWord } from '../../src/install/systemd.ts';
+import { singleQuote } from '../../src/shell.ts';
 
 const ODD = [
   '',
@@ -50,8 +41,7 @@ const PLAN: Plan = {
   words: ['/usr/bin/node', '--', '/opt/singlepoll.cjs', 'start', '--', 'python', 'bot.py'],
   env: {},
   envPath: '/state/install/a-bot.env',
-  wrapperPath: '/state/install/a-bot.sh',
-  logPath: '/state/install/a-bot.log',
+  scriptPath: '/state/install/a-bot.sh',
   stopTimeoutMs: 15_000,
   startTimeoutMs: 90_000,
 };
@@ -66,7 +56,7 @@ test('install: words and variables come out of sh, and of our own env file, as t
   const file = join(folder, 'env');
   writeFileSync(file, text);
   const names = Object.keys(env).map((name) => `"$${name}"`);
-  const script = `. ${file}; printf '%s\\0' ${names.join(' ')} ${ODD.map(shellWord).join(' ')}`;
+  const script = `. ${file}; printf '%s\\0' ${names.join(' ')} ${ODD.map(singleQuote).join(' ')}`;
   const { stdout } = spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8' });
   assert.deepEqual(stdout.split('\0').slice(0, -1), [...ODD, ...ODD]);
 });
@@ -102,17 +92,16 @@ test('install: what a language can’t hold is refused', () => {
     () => systemdPath('/a\nb'),
     () => systemdPath('/a '),
     ...['/a\\b', '/a*', '/a?', '/[a]'].map((path) => () => systemdFile(path)),
-    () => shellWord('\0'),
-    () => cronCommand('a\nb'),
-    () => xmlText('\x01'),
+    () => cronLine({ ...PLAN, scriptPath: '/a\nb' }),
+    () => cronLine({ ...PLAN, scriptPath: `/${'x'.repeat(1000)}` }),
     () => envLine('X', 'a\rb'),
   ];
   for (const it of tries) assert.throws(it, { name: 'SinglepollError', exitCode: 78 });
 });
 
 test('install: the crontab: one line of ours, every other byte stays', () => {
-  const line = cronLine({ ...PLAN, wrapperPath: '/a b/100%/a-bot.sh' });
-  assert.equal(line, '@reboot /bin/sh "/a b/100\\%/a-bot.sh" # singlepoll install a-bot');
+  const line = cronLine({ ...PLAN, scriptPath: '/a b/100%/a-bot.sh' });
+  assert.equal(line, `@reboot /bin/sh '/a b/100\\%/a-bot.sh' # singlepoll install a-bot`);
   const other = '@reboot /bin/sh /x.sh # singlepoll install a-bot-2';
   for (const table of ['', '#\n', ' \n\n* * * * * x\n', 'MAILTO=me', `${other}\n`, 'a\r\nb\n']) {
     const added = withLine(table, 'a-bot', line);
@@ -127,18 +116,16 @@ test('install: the crontab: one line of ours, every other byte stays', () => {
       'in its place',
     );
     assert.equal(withoutLine(added, 'a-bot'), table === 'MAILTO=me' ? 'MAILTO=me\n' : table);
-    assert.equal(linesOf(added).at(-1)?.name, 'a-bot');
+    assert.equal(namesIn(added).at(-1), 'a-bot');
   }
   const notOurs = '# @reboot x # singlepoll install a-bot\n5 * * * * x # singlepoll install a-bot\n';
   assert.equal(withoutLine(notOurs, 'a-bot'), notOurs);
 });
 
-test('install: a marker names what was made, also within XML; other files have none', () => {
+test('install: a marker names what was made; other files have none', () => {
   const made = { ...PLAN.made, cwd: '/srv/a -- b {x} "y"\n<!--' };
   const text = markerText(made);
-  assert.doesNotMatch(text, /--|\n/);
   assert.deepEqual(readMarker(`# first\n# ${text}\nrest`), made);
-  assert.deepEqual(readMarker(`<!-- ${text} -->`), made);
   for (const it of [
     '',
     '[Unit]\n',
@@ -146,6 +133,11 @@ test('install: a marker names what was made, also within XML; other files have n
     '# Made by singlepoll install: {"name":1}',
   ])
     assert.equal(readMarker(it), null);
+});
+
+test('a file that others may read or its group may write is open; 0640 is not', () => {
+  const open = [0o600, 0o640, 0o400, 0o644, 0o660, 0o666, 0o604].filter(isOpenToOthers);
+  assert.deepEqual(open, [0o644, 0o660, 0o666, 0o604]);
 });
 
 test('install: names', () => {

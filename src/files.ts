@@ -1,0 +1,26 @@
+/** Files of our own: written as a whole or not at all; and who else may read one. */
+import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+
+/** Never through a symlink, never seen half. Throws what the system says. */
+export function writeWhole(path: string, text: string, mode = 0o600): void {
+  const fresh = `${path}.${process.pid}.tmp`;
+  try {
+    writeFileSync(fresh, text, { flag: 'wx', mode });
+    // The umask may have taken more away than wanted.
+    chmodSync(fresh, mode);
+    renameSync(fresh, path);
+  } catch (error) {
+    rmSync(fresh, { force: true });
+    throw error;
+  }
+}
+
+/** Whether others than the owner may write a file with secrets, or others than its group read it: 0640 is private enough. */
+export function isOpenToOthers(mode: number): boolean {
+  return (mode & 0o027) !== 0;
+}
+
+/** `0640` */
+export function modeText(mode: number): string {
+  return (mode & 0o7777).toString(8).padStart(4, '0');
+}
