@@ -15,6 +15,7 @@ import {
   stepAlerts,
 } from '../core/alerts.ts';
 import { nextDaily } from '../core/daily.ts';
+import { digestLines } from '../core/digest.ts';
 import { happenings, isWell, type Look } from '../core/happenings.ts';
 import type { AlertsEntry, StatusDocument } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
@@ -27,9 +28,9 @@ import type { Changes } from '../supervise/changes.ts';
 import type { Facts } from '../supervise/facts.ts';
 import { createListeners } from '../supervise/listeners.ts';
 import type { Running } from '../supervise/run.ts';
-import type { Deliveries } from './deliver.ts';
+import { type Deliveries, openDeliveries } from './deliver.ts';
 import { recallAlerts, rememberAlerts } from './memory.ts';
-import type { From, Message } from './message.ts';
+import { alertMessage, digestMessage, type From, type Message } from './message.ts';
 
 export interface AlertService {
   /** The run has ended for this reason: waits a moment for what is still to be told, not after an asked stop. */
@@ -71,7 +72,6 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
   const { loop } = running;
   const cut = new AbortController();
   let state = restoreAlerts(recallAlerts(botDir), performance.now(), Date.now(), policy);
-  let deliveries: Promise<Deliveries> | null = null;
   /** Messages are on their way to the senders. */
   let telling: Promise<unknown> = Promise.resolve();
   let opened: Deliveries | null = null;
@@ -139,17 +139,13 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
         : setTimeout(observing.tell, Math.min(TIMER_MAX_MS, Math.max(1, Math.ceil(inMs)))).unref();
   }
 
-  function open(): Promise<Deliveries> {
-    deliveries ??= import('./deliver.ts').then(({ openDeliveries }) => {
-      opened = openDeliveries(options);
-      return opened;
-    });
-    return deliveries;
+  function open(): Deliveries {
+    opened ??= openDeliveries(options);
+    return opened;
   }
 
   async function tell(out: readonly Alert[]): Promise<void> {
-    const [to, { alertMessage }] = await Promise.all([open(), import('./message.ts')]);
-    for (const alert of out) to.post(alertMessage(alert, from()));
+    for (const alert of out) open().post(alertMessage(alert, from()));
   }
 
   function from(): From {
@@ -165,17 +161,12 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
     // Of several machines, the one that polls tells.
     const polled = now.tally.pollingMs > since.tally.pollingMs;
     if (now.doc.state === 'standby' && !polled) return;
-    const [to, { digestMessage }, { digestLines }] = await Promise.all([
-      open(),
-      import('./message.ts'),
-      import('../core/digest.ts'),
-    ]);
     const message: Message = digestMessage(
       digestLines(since, { ...now, nodeVersion: process.version }),
       now.unixMs,
       from(),
     );
-    to.post(message);
+    open().post(message);
   }
 
   function armDigest(atUnixMs: number): void {
@@ -256,9 +247,9 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
       tellEnd(ending);
       if (timer !== null) clearTimeout(timer);
       if (digestTimer !== null) clearTimeout(digestTimer);
-      if (ending.code !== EXIT.ok && deliveries) {
+      if (ending.code !== EXIT.ok && opened) {
         await telling;
-        await (await deliveries).finish(LAST_WORD_MS, cut.signal);
+        await opened.finish(LAST_WORD_MS, cut.signal);
       }
       opened?.close();
     },

@@ -4,7 +4,7 @@ import type { LiveDocument } from '../core/live.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { type Answer, type Handler, serveControl } from '../machine/control.ts';
 import type { Changes } from './changes.ts';
-import type { Followers } from './followers.ts';
+import { createFollowers, type Followers } from './followers.ts';
 import type { Running } from './run.ts';
 
 export interface ServeOptions {
@@ -36,11 +36,13 @@ export async function serve(options: ServeOptions): Promise<Served> {
   const waitingForEnd: ((answer: Answer) => void)[] = [];
   const waitingForSpawn: { after: number; old: number | null; done: (answer: Answer) => void }[] = [];
 
-  let followers: Promise<Followers> | null = null;
+  let followers: Followers | null = null;
   const follow = () => {
-    followers ??= import('./followers.ts').then(({ createFollowers }) =>
-      createFollowers({ changes: options.changes, look: options.live, onWatched: options.onWatched }),
-    );
+    followers ??= createFollowers({
+      changes: options.changes,
+      look: options.live,
+      onWatched: options.onWatched,
+    });
     return followers;
   };
 
@@ -84,7 +86,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
       case 'status':
         return { ok: true, status: options.status() };
       case 'watch':
-        return await (await follow()).follow(asker);
+        return await follow().follow(asker);
       case 'stop':
         return await end('asked to by singlepoll stop');
       case 'handover':
@@ -124,7 +126,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     async tellEnd(stopped) {
       for (const done of waitingForEnd) done({ ok: true, stopped });
       for (const waiting of waitingForSpawn) waiting.done({ ok: false, error: 'the supervisor has ended' });
-      (await followers)?.end();
+      followers?.end();
       await server.drained(300);
     },
   };
