@@ -4,8 +4,7 @@
  */
 import { Argument, Command, CommanderError, Option } from 'commander';
 import type { Run } from './commands/invocation.ts';
-import { addOptions, OPTIONS_EPILOGUE, readFlags } from './config/cli-options.ts';
-import type { CommandName } from './config/config.ts';
+import { addOptions, type CommandName, OPTIONS_EPILOGUE, readFlags } from './config/options.ts';
 import { EXIT, SinglepollError } from './errors.ts';
 import { OWNED_VARIABLE } from './owner/message.ts';
 import { VERSION } from './version.ts';

@@ -7,9 +7,8 @@
  * - ntfy, publish as JSON: POST to the root of the server, the topic in the body; JSON sent to a topic's own URL would be shown as it is
  *   (docs.ntfy.sh/publish/#publish-as-json). A message of more than 4096 bytes becomes a file.
  */
-import { type AlertUrl, topicOf } from '../config/alert-option.ts';
+import { type AlertUrl, topicOf } from '../config/targets.ts';
 import type { Message } from './message.ts';
-import { fill, type Placeholder } from './template.ts';
 
 export interface Post {
   readonly url: URL;
@@ -31,12 +30,6 @@ export function postOf(message: Message, { url: text, format }: AlertUrl): Post 
   const url = new URL(text);
   const json = (body: unknown): Post => ({ url, contentType: JSON_TYPE, body: JSON.stringify(body) });
   const whole = wholeText(message);
-  if (typeof format === 'object')
-    return {
-      url,
-      contentType: format.json ? JSON_TYPE : 'text/plain; charset=utf-8',
-      body: fill(format, (name) => placed(message, name)),
-    };
   switch (format) {
     case 'json':
       return json({ ...message, text: whole });
@@ -59,11 +52,6 @@ export function postOf(message: Message, { url: text, format }: AlertUrl): Post 
 /** Also what a chat is sent. */
 export function wholeText({ title, message }: Message): string {
   return `${title}\n${message}`;
-}
-
-function placed(message: Message, name: Placeholder): string {
-  if (name === 'text') return wholeText(message);
-  return String(message[name] ?? '');
 }
 
 function escapeSlack(text: string): string {

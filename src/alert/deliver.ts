@@ -2,7 +2,7 @@
  * Brings messages to the admin chat, by the real API root and token and never through the gateway, and to --alert-url. Each place has a
  * queue of its own: one that hangs or fails keeps nobody else waiting. Loaded with the first message.
  */
-import type { AlertConfig, AlertUrl } from '../config/alert-option.ts';
+import type { AlertConfig, AlertUrl } from '../config/targets.ts';
 import {
   answered,
   type Delivery,

@@ -3,7 +3,7 @@
  * loaded then only. Nothing of the supervision waits for any of it.
  */
 import { hostname } from 'node:os';
-import type { AlertConfig } from '../config/alert-option.ts';
+import type { AlertConfig } from '../config/targets.ts';
 import {
   type Alert,
   type AlertPolicy,

@@ -37,6 +37,9 @@ export interface StartOptions {
   takeover?: boolean;
   /** True: stand by until the holder leaves. False: end with 75 rather than stand by. */
   wait?: boolean;
+  /** False: the worker gets the API root itself. */
+  gateway?: boolean;
+  /** The opposite of `gateway`. */
   noGateway?: boolean;
   gatewayPort?: number;
   sealed?: boolean;
@@ -65,12 +68,13 @@ export interface StartOptions {
   http?: number | string;
   readyInStandby?: 'yes' | 'no';
   logFormat?: 'text' | 'json';
-  /** No alerts and no digest to the admin chat. */
+  /** False: no alerts and no digest to the admin chat. */
+  alerts?: boolean;
+  /** The opposite of `alerts`. */
   noAlerts?: boolean;
   /** Where alerts are posted, or `env:NAME` (better: arguments show in process lists). */
   alertUrl?: string;
-  /** `json`, `slack`, `discord`, `ntfy`, or the path of a template. */
-  alertFormat?: string;
+  alertFormat?: 'json' | 'slack' | 'discord' | 'ntfy';
   alertCooldown?: Time;
   /** `HH:MM`. */
   digest?: string;

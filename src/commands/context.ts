@@ -1,8 +1,8 @@
 /** What every command does first: read the configuration, say its warnings, end with all its mistakes at once. */
 import { readlinkSync } from 'node:fs';
-import type { CommandName, Config } from '../config/config.ts';
-import { configFailure } from '../config/config-error.ts';
-import { loadConfig } from '../config/load.ts';
+import { type Config, loadConfig } from '../config/load.ts';
+import { configFailure } from '../config/messages.ts';
+import type { CommandName } from '../config/options.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { hasProcfs } from '../machine/procfs.ts';
 import type { Invocation } from './invocation.ts';

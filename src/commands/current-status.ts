@@ -1,6 +1,6 @@
 /** The status of a bot now: the supervisor's own word where one runs and answers, else what can be seen from here. */
 import { join } from 'node:path';
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { CONTROL_SOCKET } from '../supervise/socket-names.ts';

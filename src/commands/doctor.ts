@@ -1,7 +1,7 @@
 /** `singlepoll doctor`: names the causes of a 409 before they happen. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { showValue } from '../config/show-value.ts';
+import { showValue } from '../config/messages.ts';
 import { examine } from '../doctor/examine.ts';
 import { screen, toDocument } from '../doctor/screen.ts';
 import { EXIT, SinglepollError } from '../errors.ts';

@@ -2,7 +2,7 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { showValue } from '../config/show-value.ts';
+import { showValue } from '../config/messages.ts';
 import { exists } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { chooseCommand, draft, type Programs, readsApiRoot } from '../init/draft.ts';

@@ -1,12 +1,10 @@
 /** `singlepoll install`: what starts at boot, made of the configuration that `start` would run with now. */
 import { mkdirSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Config } from '../config/config.ts';
-import { envTwin } from '../config/options.ts';
-import { secretFlags } from '../config/secret-flags.ts';
-import { holdsTokenShape } from '../config/show-value.ts';
-import type { RawFlags } from '../config/sources.ts';
-import { flagWords } from '../detach/launch.ts';
+import type { Config } from '../config/load.ts';
+import { envTwin, flagWords, type RawFlags } from '../config/options.ts';
+import { secretFlags } from '../config/targets.ts';
+import { holdsTokenShape } from '../config/token.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { isOpenToOthers, modeText, writeWhole } from '../files.ts';
 import { cronLine, cronScript, readCrontab, withLine, writeCrontab } from '../install/cron.ts';
@@ -135,9 +133,9 @@ function namesToKeep(given: unknown, config: Config): readonly string[] {
       EXIT.config,
       `--with-env: not set here: ${missing.map((it) => plain(it, 64)).join(', ')}`,
     );
-  // Options may name a variable in place of a value (`env:NAME`); settings hold them as they are shown, in quotes.
+  // Options may name a variable in place of a value (`env:NAME`); settings hold them as they are shown.
   const named = config.settings
-    .map(({ value }) => /^"?env:([A-Za-z_]\w*)"?$/.exec(value)?.[1])
+    .map(({ words }) => / "env:(\w+)"$/.exec(words)?.[1])
     .filter((name) => name !== undefined && process.env[name] !== undefined) as string[];
   return [...asked, ...named];
 }

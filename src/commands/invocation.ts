@@ -1,6 +1,5 @@
 /** What a command's code gets: what was typed, and nothing read yet. */
-import type { CommandName } from '../config/config.ts';
-import type { RawFlags } from '../config/sources.ts';
+import type { CommandName, RawFlags } from '../config/options.ts';
 
 export interface Invocation {
   readonly command: CommandName;

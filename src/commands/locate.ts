@@ -6,7 +6,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import { type Holder, lockHolder, lockKey } from '../lock/lock.ts';
 import {

@@ -3,7 +3,7 @@
  * gives Telegram two seconds.
  */
 import { join } from 'node:path';
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import { bareStatus, type LeaseEntry, type Problem, type StatusDocument } from '../core/status.ts';
 import type { Holder } from '../lock/lock.ts';

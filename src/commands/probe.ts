@@ -3,8 +3,8 @@
  * that one renews its own poll instead; with a lease nobody is asked. Refuses where another probe runs, since two would take
  * each other for a rival. Changes nothing at Telegram.
  */
-import type { Config } from '../config/config.ts';
-import { formatDuration, parseDuration } from '../config/duration.ts';
+import type { Config } from '../config/load.ts';
+import { formatDuration, parseDuration } from '../config/values.ts';
 import type { LeaseEntry } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, lockKey } from '../lock/lock.ts';

@@ -2,8 +2,10 @@
  * `singlepoll reset`: the emergency. Ends the supervisor (by asking, else by signals, also one that hangs or is stopped), the
  * worker and the strays, verifies that none is left, clears the webhook, and starts again.
  */
-import type { Config } from '../config/config.ts';
-import type { RawFlags } from '../config/sources.ts';
+
+import { absoluteFlags } from '../config/layers.ts';
+import type { Config } from '../config/load.ts';
+import { positiveFlags, type RawFlags } from '../config/options.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { painter } from '../output/paint.ts';
@@ -96,7 +98,9 @@ async function whatToStart(
   const last = recallStart(openBotDir(openStateDir(process.env), here.config.botId ?? 0));
   if (last) {
     const { command } = invocation;
-    const { wait, ...others } = { ...last.flags, ...invocation.flags, takeover: false };
+    // What was typed now means files of this folder, though the start is in another.
+    const typed = absoluteFlags(invocation.flags, here.config.cwd);
+    const { wait, ...others } = { ...positiveFlags(last.flags), ...typed, takeover: false };
     // The holder of the lock was ended just now. --no-wait is about a lease, and stays.
     const flags = wait === false ? { ...others, wait } : others;
     const again = { command, flags, words: last.command };

@@ -2,7 +2,7 @@
  * The status of a bot now, by the lock: the word of the supervisor that holds it, wherever its socket is, else what can be seen
  * from here. Loaded only where the supervisor does not answer at the usual place.
  */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
 import { unreachable } from '../supervise/holder-words.ts';

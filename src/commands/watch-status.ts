@@ -1,5 +1,5 @@
 /** `status --watch`: live on a terminal; elsewhere, and with --json, again at each change. */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 
 /** `bot`: of --bot. */
 export async function watchStatus(config: Config, json: boolean, bot: string | null): Promise<number> {

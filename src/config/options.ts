@@ -1,472 +1,391 @@
 /**
- * The one table of the options of `start` and `reset`. Help text, environment twins, TOML keys and validation derive from
- * it: a new option is one row here and one field in config.ts. Names come from the key: `stopTimeout` is `--stop-timeout`,
- * `SINGLEPOLL_STOP_TIMEOUT` and `stopTimeout` in singlepoll.toml.
+ * The one table of the options of `start` and `reset`. Flags, help, environment twins, TOML keys, validation and the fields
+ * of Config derive from it: a new option is one row here. Names come from the key: `stopTimeout` is `--stop-timeout`,
+ * `SINGLEPOLL_STOP_TIMEOUT`, `stopTimeout` in singlepoll.toml and, with its unit, `config.stopTimeoutMs`.
  */
+import type { Command } from 'commander';
+import { ALERT_PRESETS, ALERT_URL, LEASE_URL } from './targets.ts';
 import {
-  ALERT_FORMAT_ACCEPTED,
-  ALERT_URL_ACCEPTED,
-  parseAlertFormat,
-  parseAlertUrl,
-  parseTimeOfDay,
-  parseZone,
-  showAlertUrl,
-} from './alert-option.ts';
-import { DEFAULT_API_ROOT, parseApiRoot } from './api-root.ts';
-import {
-  DURATION_ACCEPTED,
-  type DurationRange,
-  parseDuration,
-  parseDurationRange,
-  parseRate,
-  type Rate,
-} from './duration.ts';
-import { HTTP_ACCEPTED, type HttpAddress, parseHttpAddress } from './http-address.ts';
-import { parseLease, showLease } from './lease-option.ts';
-import { type Parsed, parsed, unparsed } from './parsed.ts';
-import { parseCount, parseSize, SIZE_ACCEPTED } from './size.ts';
-import { parseStrayPattern } from './stray-pattern.ts';
-import { suggest } from './suggest.ts';
+  API_ROOT,
+  COUNT,
+  choice,
+  DEFAULT_API_ROOT,
+  HTTP_ADDRESS,
+  PORT,
+  path,
+  RATE,
+  SIZE,
+  STRAY_PATTERN,
+  TIME,
+  TIME_OF_DAY,
+  TIME_RANGE,
+  TIME_ZONE,
+  VARIABLE_NAME,
+  type ValueType,
+  YES_NO,
+} from './values.ts';
 
 /** Where a value may come from, strongest first. */
 export type Layer = 'flag' | 'environment' | 'envFile' | 'toml';
 
-/** What an option is about, and so which commands know it: see COMMAND_SCOPES in command-scope.ts. */
+/** What an option is about, and so which commands have it: see NEEDS. */
 export type OptionScope = 'bot' | 'strays' | 'lease' | 'run';
 
-interface Row {
-  readonly short?: string;
-  /** Said in --help, without the default. */
-  readonly description: string;
-  /** Said in an error after "accepted:". */
-  readonly accepts: string;
-  readonly scope: OptionScope;
-  /** Layers that cannot hold it, because it decides where they are. */
-  readonly notIn?: readonly Layer[];
-  /** Further names of its environment variable, weaker than the twin. */
-  readonly alsoEnv?: readonly string[];
-  /** A path: relative to the working folder, in a TOML file to the folder of that file. */
-  readonly path?: true;
-}
-
-export interface FlagRow extends Row {
-  readonly kind: 'flag';
-  readonly initial: false;
-}
-
-export interface ValueRow<T> extends Row {
-  readonly kind: 'value';
-  readonly placeholder: string;
-  readonly parse: (text: string) => Parsed<T>;
-  /** As it may be printed, where that is not what every value is masked by. */
-  readonly show?: (text: string) => string;
+export interface OptionRow<T = unknown, Unit extends string = string> extends ValueType<unknown> {
+  readonly kind: 'flag' | 'value' | 'list';
   readonly initial: T;
   /** The default as it is written in --help. */
   readonly defaultText: string;
+  /** Said in --help, without the default; of a flag that is on by default, about its `--no-` form. */
+  readonly help: string;
+  /** The end of the name of its field in Config. */
+  readonly unit: Unit;
+  readonly scope: OptionScope;
+  readonly short?: string;
+  /** Layers that cannot hold it, because it decides where they are. */
+  readonly notIn?: readonly Layer[];
+  /** A further name of its environment variable, weaker than the twin. */
+  readonly alsoEnv?: string;
 }
 
-export interface ListRow<T> extends Row {
-  readonly kind: 'list';
-  readonly placeholder: string;
-  /** Parses one element. */
-  readonly parse: (text: string) => Parsed<T>;
-  readonly initial: readonly T[];
-  readonly defaultText: string;
+type More = Partial<Pick<OptionRow, 'scope' | 'short' | 'notIn' | 'alsoEnv'>>;
+
+function row<T, Unit extends string>(
+  type: ValueType<unknown>,
+  rest: Pick<OptionRow<T, Unit>, 'kind' | 'initial' | 'defaultText' | 'help' | 'unit'>,
+  more: More,
+): OptionRow<T, Unit> {
+  return { ...type, scope: 'run', ...rest, ...more };
 }
 
-function flag(row: Omit<FlagRow, 'kind' | 'initial' | 'accepts'>): FlagRow {
-  return { ...row, kind: 'flag', initial: false, accepts: '1, true, yes, on or 0, false, no, off' };
+function initialOf<T>(type: ValueType<T>, text: string): T {
+  const answer = type.parse(text);
+  if (!answer.ok) throw new Error(`the default ${text}: ${answer.problem}`);
+  return answer.value;
 }
 
-function value<T>(row: Omit<ValueRow<T>, 'kind'>): ValueRow<T> {
-  return { ...row, kind: 'value' };
+/** Off by default. */
+function flag(help: string, more: More = {}): OptionRow<boolean, ''> {
+  return row(YES_NO, { kind: 'flag', initial: false, defaultText: 'off', help, unit: '' }, more);
 }
 
-function list<T>(row: Omit<ListRow<T>, 'kind'>): ListRow<T> {
-  return { ...row, kind: 'list' };
+/** On by default: what people type is `--no-…`, and that is what `help` is about. */
+function onFlag(help: string): OptionRow<boolean, ''> {
+  return row(YES_NO, { kind: 'flag', initial: true, defaultText: 'off', help, unit: '' }, {});
 }
 
-function choice<T extends string>(
-  choices: readonly T[],
-  initial: T,
-  row: Omit<ValueRow<T>, 'kind' | 'parse' | 'initial' | 'defaultText' | 'accepts' | 'placeholder'>,
-): ValueRow<T> {
-  return value<T>({
-    ...row,
-    placeholder: choices.join('|'),
-    accepts: `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`,
-    initial,
-    defaultText: initial,
-    parse: (text) => parseChoice(choices, text),
-  });
+function value<T>(type: ValueType<T>, initial: string, help: string, more: More = {}): OptionRow<T, ''> {
+  const rest = { initial: initialOf(type, initial), defaultText: initial, help };
+  return row(type, { kind: 'value', ...rest, unit: '' }, more);
 }
 
-function parseChoice<T extends string>(choices: readonly T[], text: string): Parsed<T> {
-  const found = choices.find((candidate) => candidate === text.trim());
-  if (found !== undefined) return parsed(found);
-  const close = suggest(text.trim(), choices);
-  return unparsed(`it is none of the choices${close === null ? '' : `; did you mean ${close}?`}`);
+function optional<T>(
+  type: ValueType<T>,
+  defaultText: string,
+  help: string,
+  more: More = {},
+): OptionRow<T | null, ''> {
+  return row(type, { kind: 'value', initial: null, defaultText, help, unit: '' }, more);
 }
 
-function parsePath(text: string): Parsed<string | null> {
-  if (text.trim() === '') return unparsed('it is empty');
-  if (text.includes('\0')) return unparsed('it holds a NUL');
-  return parsed(text);
-}
-
-function parsePort(text: string): Parsed<number | null> {
-  const port = Number(text);
-  if (!/^\s*\d+\s*$/.test(text)) return unparsed('it is not a number');
-  return port >= 1 && port <= 65_535 ? parsed(port) : unparsed('there is no such port');
-}
-
-function parseVariableName(text: string): Parsed<string | null> {
-  if (/^\d+:/.test(text.trim())) return unparsed('it is a token, not the name of a variable that holds one');
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(text.trim())) return unparsed('it is not the name of a variable');
-  return parsed(text.trim());
+function time(initial: string, help: string): OptionRow<number, 'Ms'> {
+  return { ...value(TIME, initial, help), unit: 'Ms' };
 }
 
 export const OPTIONS = {
-  config: value<string | null>({
-    short: 'c',
-    placeholder: 'path',
-    description: 'TOML file; keys are the long options in camelCase, plus command (array)',
-    accepts: 'the path of a TOML file',
-    initial: null,
-    defaultText: 'singlepoll.toml in the working folder if there',
-    parse: parsePath,
-    scope: 'bot',
-    notIn: ['envFile', 'toml'],
-    path: true,
-  }),
-  envFile: value<string | null>({
-    placeholder: 'path',
-    description: 'variables for singlepoll and the worker; the environment wins',
-    accepts: 'the path of a file with NAME=value lines',
-    initial: null,
-    defaultText: '.env in the working folder if there',
-    parse: parsePath,
-    scope: 'bot',
-    notIn: ['envFile'],
-    path: true,
-  }),
-  tokenFile: value<string | null>({
-    placeholder: 'path',
-    description: 'file whose first line is the bot token',
-    accepts: 'the path of a file whose first line is the bot token',
-    initial: null,
-    defaultText: 'TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment, then in the env file',
-    parse: parsePath,
-    scope: 'bot',
-    path: true,
-  }),
-  tokenEnv: value<string | null>({
-    placeholder: 'name',
-    description: 'variable that holds the bot token',
-    accepts: 'the name of a variable that holds the bot token, such as MY_BOT_TOKEN',
-    initial: null,
-    defaultText: 'see --token-file',
-    parse: parseVariableName,
+  config: optional(
+    path('a TOML file'),
+    'singlepoll.toml in the working folder if there',
+    'TOML file; keys are the long options in camelCase, plus command (array)',
+    { scope: 'bot', short: 'c', notIn: ['envFile', 'toml'] },
+  ),
+  envFile: optional(
+    path('a file with NAME=value lines'),
+    '.env in the working folder if there',
+    'variables for singlepoll and the worker; the environment wins',
+    { scope: 'bot', notIn: ['envFile'] },
+  ),
+  tokenFile: optional(
+    path('a file whose first line is the bot token'),
+    'TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment, then in the env file',
+    'file whose first line is the bot token',
+    { scope: 'bot' },
+  ),
+  tokenEnv: optional(VARIABLE_NAME, 'see --token-file', 'variable that holds the bot token', {
     scope: 'bot',
   }),
-  apiRoot: value<string>({
-    placeholder: 'url',
-    description: 'Bot API root; TELEGRAM_API_ROOT is also read',
-    accepts: 'an http or https URL without credentials and query, such as https://api.telegram.org',
-    initial: DEFAULT_API_ROOT,
-    defaultText: DEFAULT_API_ROOT,
-    parse: parseApiRoot,
+  apiRoot: value(API_ROOT, DEFAULT_API_ROOT, 'Bot API root; TELEGRAM_API_ROOT is also read', {
     scope: 'bot',
-    alsoEnv: ['TELEGRAM_API_ROOT'],
+    alsoEnv: 'TELEGRAM_API_ROOT',
   }),
-  stray: list<string>({
-    placeholder: 'pattern',
-    description: 'regular expression for legacy bot programs to stop; may be given many times',
-    accepts: 'a regular expression that matches some programs only, such as old_bot\\.py',
-    initial: [],
-    defaultText: 'none',
-    parse: parseStrayPattern,
-    scope: 'strays',
-  }),
-  strayScope: choice(['project', 'any'], 'project', {
-    description:
-      'where the script or the folder of a process must lie for a pattern alone to count: in the project, or anywhere',
-    scope: 'strays',
-  }),
-  dryRun: flag({
-    description:
-      'print every step, what it would ask, and whom it would stop as own or declared; change and ask nothing',
-    scope: 'run',
-  }),
-  dropPending: flag({ description: 'drop the updates that wait at Telegram', scope: 'run' }),
-  keepWebhook: flag({ description: 'refuse to start (78) instead of clearing a webhook', scope: 'run' }),
-  takeover: flag({ description: 'ask the holder to hand over, then take its place', scope: 'run' }),
-  wait: flag({
-    description:
-      'stand by until the holder leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
-    scope: 'run',
-  }),
-  noGateway: flag({
-    description: 'give the worker the API root itself: its polls are then neither seen nor kept apart',
-    scope: 'run',
-  }),
-  gatewayPort: value<number | null>({
-    placeholder: 'n',
-    description: 'port of the gateway on 127.0.0.1',
-    accepts: 'a port from 1 to 65535',
-    initial: null,
-    defaultText: 'any free port, a fresh one for each worker',
-    parse: parsePort,
-    scope: 'run',
-  }),
-  sealed: flag({
-    description: 'give the worker a token that is only good at the gateway',
-    scope: 'run',
-  }),
-  onRival: value<'yield' | 'insist' | null>({
-    placeholder: 'yield|insist',
-    description: 'what to do about a poller elsewhere that does not go away',
-    accepts: 'yield or insist',
-    initial: null,
-    defaultText: 'a newcomer yields, an incumbent insists',
-    parse: (text) => parseChoice<'yield' | 'insist'>(['yield', 'insist'], text),
-    scope: 'run',
-  }),
-  rivalAfter: value<number>({
-    placeholder: 'time',
-    description: 'how long a poller elsewhere may overlap with ours before it counts as a rival',
-    accepts: DURATION_ACCEPTED,
-    initial: 90_000,
-    defaultText: '90s',
-    parse: parseDuration,
-    scope: 'run',
-  }),
-  deafAfter: value<number>({
-    placeholder: 'time',
-    description: 'a worker that has not completed a poll for this long is replaced',
-    accepts: DURATION_ACCEPTED,
-    initial: 180_000,
-    defaultText: '3m',
-    parse: parseDuration,
-    scope: 'run',
-  }),
-  requireGateway: flag({
-    description: 'count a worker as deaf also where it has never polled through the gateway',
-    scope: 'run',
-  }),
-  allowSetWebhook: flag({
-    description: 'let the worker set a webhook, which ends its polling',
-    scope: 'run',
-  }),
-  lease: value<string | null>({
-    placeholder: 'url',
-    description:
-      'engine that several machines share, so that one of them polls and the others stand by: redis://, rediss://, valkey://, postgres://, etcd://, k8s:; env:NAME reads it from a variable',
-    accepts:
-      'env:NAME, or the URL of an engine, such as redis://[user:password@]host[:port][/db], postgres://user:password@host/database, etcd://host:2379, k8s: or k8s://namespace/name',
-    initial: null,
-    defaultText: 'none: one machine',
-    parse: parseLease,
-    show: showLease,
-    scope: 'lease',
-  }),
-  leaseProfile: choice(['fast', 'default', 'frugal'], 'default', {
-    description: 'times of the lease, all scaled together: another machine takes over after 6s, 15s or 60s',
-    scope: 'run',
-  }),
-  leaseTtl: value<number | null>({
-    placeholder: 'time',
-    description:
-      'when another machine takes over from one that is not heard of; all other times in proportion',
-    accepts: DURATION_ACCEPTED,
-    initial: null,
-    defaultText: 'of the profile, 15s',
-    parse: parseDuration,
-    scope: 'run',
-  }),
-  restart: choice(['always', 'on-failure', 'never'], 'always', {
-    description: 'when the worker is started again after it exits',
-    scope: 'run',
-  }),
-  backoff: value<DurationRange>({
-    placeholder: 'min,max',
-    description:
-      'wait before a restart, doubling with jitter; the first exit within five minutes is answered at once, whatever the run was',
-    accepts: `MIN,MAX such as 1s,30s, each ${DURATION_ACCEPTED}`,
-    initial: { minMs: 1_000, maxMs: 30_000 },
-    defaultText: '1s,30s',
-    parse: parseDurationRange,
-    scope: 'run',
-  }),
-  maxRestarts: value<Rate>({
-    placeholder: 'n/period',
-    description: "more than this is a crash loop: give up with the worker's code",
-    accepts: `N/PERIOD such as 10/5m, PERIOD ${DURATION_ACCEPTED}`,
-    initial: { count: 10, periodMs: 300_000 },
-    defaultText: '10/5m',
-    parse: parseRate,
-    scope: 'run',
-  }),
-  stopTimeout: value<number>({
-    placeholder: 'time',
-    description: 'time between SIGTERM and SIGKILL, for the whole tree',
-    accepts: DURATION_ACCEPTED,
-    initial: 15_000,
-    defaultText: '15s',
-    parse: parseDuration,
-    scope: 'run',
-  }),
-  heartbeat: value<number>({
-    placeholder: 'time',
-    description: 'interval of the [hb] line',
-    accepts: DURATION_ACCEPTED,
-    initial: 60_000,
-    defaultText: '60s',
-    parse: parseDuration,
-    scope: 'run',
-  }),
-  detach: flag({
+  stray: row<readonly string[], ''>(
+    STRAY_PATTERN,
+    {
+      kind: 'list',
+      initial: [],
+      defaultText: 'none',
+      help: 'regular expression for legacy bot programs to stop; may be given many times',
+      unit: '',
+    },
+    { scope: 'strays' },
+  ),
+  strayScope: value(
+    choice('project', 'any'),
+    'project',
+    'where the script or the folder of a process must lie for a pattern alone to count: in the project, or anywhere',
+    { scope: 'strays' },
+  ),
+  dryRun: flag(
+    'print every step, what it would ask, and whom it would stop as own or declared; change and ask nothing',
+  ),
+  dropPending: flag('drop the updates that wait at Telegram'),
+  keepWebhook: flag('refuse to start (78) instead of clearing a webhook'),
+  takeover: flag('ask the holder to hand over, then take its place'),
+  wait: flag(
+    'stand by until the holder leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
+  ),
+  gateway: onFlag('give the worker the API root itself: its polls are then neither seen nor kept apart'),
+  gatewayPort: optional(
+    PORT,
+    'any free port, a fresh one for each worker',
+    'port of the gateway on 127.0.0.1',
+  ),
+  sealed: flag('give the worker a token that is only good at the gateway'),
+  onRival: optional(
+    choice('yield', 'insist'),
+    'a newcomer yields, an incumbent insists',
+    'what to do about a poller elsewhere that does not go away',
+  ),
+  rivalAfter: time('90s', 'how long a poller elsewhere may overlap with ours before it counts as a rival'),
+  deafAfter: time('3m', 'a worker that has not completed a poll for this long is replaced'),
+  requireGateway: flag('count a worker as deaf also where it has never polled through the gateway'),
+  allowSetWebhook: flag('let the worker set a webhook, which ends its polling'),
+  lease: optional(
+    LEASE_URL,
+    'none: one machine',
+    'engine that several machines share, so that one of them polls and the others stand by: redis://, rediss://, valkey://, postgres://, etcd://, k8s:; env:NAME reads it from a variable',
+    { scope: 'lease' },
+  ),
+  leaseProfile: value(
+    choice('fast', 'default', 'frugal'),
+    'default',
+    'times of the lease, all scaled together: another machine takes over after 6s, 15s or 60s',
+  ),
+  leaseTtl: optional(
+    TIME,
+    'of the profile, 15s',
+    'when another machine takes over from one that is not heard of; all other times in proportion',
+  ),
+  restart: value(
+    choice('always', 'on-failure', 'never'),
+    'always',
+    'when the worker is started again after it exits',
+  ),
+  backoff: value(
+    TIME_RANGE,
+    '1s,30s',
+    'wait before a restart, doubling with jitter; the first exit within five minutes is answered at once, whatever the run was',
+  ),
+  maxRestarts: value(RATE, '10/5m', "more than this is a crash loop: give up with the worker's code"),
+  stopTimeout: time('15s', 'time between SIGTERM and SIGKILL, for the whole tree'),
+  heartbeat: time('60s', 'interval of the [hb] line'),
+  detach: flag('return once the worker has polled successfully (or stands by), or say why not', {
     short: 'd',
-    description: 'return once the worker has polled successfully (or stands by), or say why not',
-    scope: 'run',
   }),
-  startTimeout: value<number>({
-    placeholder: 'time',
-    description: 'with --detach: a worker that has not polled for this long is stopped again',
-    accepts: DURATION_ACCEPTED,
-    initial: 90_000,
-    defaultText: '90s',
-    parse: parseDuration,
-    scope: 'run',
-  }),
-  logFile: value<string | null>({
-    placeholder: 'path',
-    description: 'where everything that is printed is also written, with time and stream; rotated',
-    accepts: 'the path of a file',
-    initial: null,
-    defaultText: 'of a detached run one in the state folder, else none',
-    parse: parsePath,
-    scope: 'run',
-    path: true,
-  }),
-  logSize: value<number>({
-    placeholder: 'size',
-    description: 'the log file is rotated before it grows beyond this',
-    accepts: SIZE_ACCEPTED,
-    initial: 10 * 1024 * 1024,
-    defaultText: '10MB',
-    parse: parseSize,
-    scope: 'run',
-  }),
-  logKeep: value<number>({
-    placeholder: 'n',
-    description: 'rotated log files that are kept, PATH.1 (the newest) to PATH.N',
-    accepts: 'a number from 0 to 999',
-    initial: 5,
-    defaultText: '5',
-    parse: parseCount,
-    scope: 'run',
-  }),
-  http: value<HttpAddress | null>({
-    placeholder: 'addr',
-    description:
-      'health (/healthz), readiness (/readyz), Prometheus metrics (/metrics) and a status page at this port or IP:PORT; a port alone is on 127.0.0.1',
-    accepts: HTTP_ACCEPTED,
-    initial: null,
-    defaultText: 'off',
-    parse: parseHttpAddress,
-    scope: 'run',
-  }),
-  readyInStandby: choice(['yes', 'no'], 'yes', {
-    description: 'what /readyz says while another copy polls and this one stands by: yes is 200, no is 503',
-    scope: 'run',
-  }),
-  noAlerts: flag({
-    description: 'send no alerts and no digest to the admin chat (ASSISTANT_ADMIN_TELEGRAM_ID)',
-    scope: 'run',
-  }),
-  alertUrl: value<string | null>({
-    placeholder: 'url',
-    description: 'where alerts are posted, beside the admin chat; env:NAME reads it from a variable',
-    accepts: ALERT_URL_ACCEPTED,
-    initial: null,
-    defaultText: 'none',
-    parse: parseAlertUrl,
-    show: showAlertUrl,
-    scope: 'run',
-  }),
-  alertFormat: value<string | null>({
-    placeholder: 'format',
-    description: 'body for --alert-url: json, slack, discord, ntfy, or the path of a template',
-    accepts: ALERT_FORMAT_ACCEPTED,
-    initial: null,
-    defaultText: 'by the host of the URL, else json',
-    parse: parseAlertFormat,
-    scope: 'run',
-  }),
-  alertCooldown: value<number>({
-    placeholder: 'time',
-    description: 'alerts of one kind are at least this far apart; what comes between is counted in the next',
-    accepts: DURATION_ACCEPTED,
-    initial: 900_000,
-    defaultText: '15m',
-    parse: parseDuration,
-    scope: 'run',
-  }),
-  digest: value<{ readonly hour: number; readonly minute: number } | null>({
-    placeholder: 'hh:mm',
-    description: 'send a digest of the day at this time, where alerts go',
-    accepts: 'a time of day, such as 09:00',
-    initial: null,
-    defaultText: 'off',
-    parse: parseTimeOfDay,
-    scope: 'run',
-  }),
-  digestZone: value<string | null>({
-    placeholder: 'zone',
-    description: 'time zone of --digest',
-    accepts: 'the name of a time zone, such as Europe/Berlin or UTC',
-    initial: null,
-    defaultText: 'that of the machine',
-    parse: parseZone,
-    scope: 'run',
-  }),
-  logFormat: choice(['text', 'json'], 'text', { description: "singlepoll's own lines", scope: 'run' }),
-  sandbox: flag({
-    description:
-      'use a built-in Bot API stand-in (no token, no network) and, without a command, a sample bot',
-    scope: 'run',
-  }),
+  startTimeout: time('90s', 'with --detach: a worker that has not polled for this long is stopped again'),
+  logFile: optional(
+    path('a file'),
+    'of a detached run one in the state folder, else none',
+    'where everything that is printed is also written, with time and stream; rotated',
+  ),
+  logSize: value(SIZE, '10MB', 'the log file is rotated before it grows beyond this'),
+  logKeep: value(COUNT, '5', 'rotated log files that are kept, PATH.1 (the newest) to PATH.N'),
+  http: optional(
+    HTTP_ADDRESS,
+    'off',
+    'health (/healthz), readiness (/readyz), Prometheus metrics (/metrics) and a status page at this port or IP:PORT; a port alone is on 127.0.0.1',
+  ),
+  readyInStandby: value(
+    YES_NO,
+    'yes',
+    'what /readyz says while another copy polls and this one stands by: yes is 200, no is 503',
+  ),
+  alerts: onFlag('send no alerts and no digest to the admin chat (ASSISTANT_ADMIN_TELEGRAM_ID)'),
+  alertUrl: optional(
+    ALERT_URL,
+    'none',
+    'where alerts are posted, beside the admin chat; env:NAME reads it from a variable',
+  ),
+  alertFormat: optional(
+    choice(...ALERT_PRESETS),
+    'by the host of the URL, else json',
+    'body for --alert-url',
+  ),
+  alertCooldown: time(
+    '15m',
+    'alerts of one kind are at least this far apart; what comes between is counted in the next',
+  ),
+  digest: optional(TIME_OF_DAY, 'off', 'send a digest of the day at this time, where alerts go'),
+  digestZone: optional(TIME_ZONE, 'that of the machine', 'time zone of --digest'),
+  logFormat: value(choice('text', 'json'), 'text', "singlepoll's own lines"),
+  sandbox: flag(
+    'use a built-in Bot API stand-in (no token, no network) and, without a command, a sample bot',
+  ),
 } as const;
 
 export type OptionName = keyof typeof OPTIONS;
 
-type ValueOf<R> = R extends FlagRow
-  ? boolean
-  : R extends ValueRow<infer T>
-    ? T
-    : R extends ListRow<infer T>
-      ? readonly T[]
-      : never;
+type Rows = typeof OPTIONS;
 
-/** The parsed value of every option. */
-export type OptionValues = { readonly [K in OptionName]: ValueOf<(typeof OPTIONS)[K]> };
-
-/** The row of an option, for code that walks over all of them. */
-export type OptionRow = FlagRow | ValueRow<unknown> | ListRow<unknown>;
+/** The parsed value of every option, by the name of its field. */
+export type OptionValues = {
+  readonly [K in OptionName as `${K}${Rows[K]['unit']}`]: Rows[K]['initial'];
+};
 
 export const OPTION_NAMES = Object.keys(OPTIONS) as readonly OptionName[];
 
 export function optionRow(name: OptionName): OptionRow {
-  return OPTIONS[name] as OptionRow;
+  return OPTIONS[name];
+}
+
+/** One way to name an option: every flag has two, `gateway` and `noGateway`. */
+export interface Spelling {
+  readonly key: string;
+  readonly negated: boolean;
+}
+
+/** The usual one comes first. */
+export function spellingsOf(name: OptionName): readonly Spelling[] {
+  const plain = { key: name, negated: false };
+  if (optionRow(name).kind !== 'flag') return [plain];
+  const negative = { key: `no${name[0]!.toUpperCase()}${name.slice(1)}`, negated: true };
+  return optionRow(name).initial === true ? [negative, plain] : [plain, negative];
 }
 
 /** `stopTimeout` → `--stop-timeout`. */
-export function longFlag(name: OptionName): string {
-  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+export function flagOf(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 /** `stopTimeout` → `SINGLEPOLL_STOP_TIMEOUT`. */
-export function envTwin(name: OptionName): string {
-  return `SINGLEPOLL_${longFlag(name).slice(2).replaceAll('-', '_').toUpperCase()}`;
+export function twinOf(key: string): string {
+  return `SINGLEPOLL_${flagOf(key).slice(2).replaceAll('-', '_').toUpperCase()}`;
 }
+
+/** As people type it: `--stop-timeout`, `--no-gateway`. */
+export function longFlag(name: OptionName): string {
+  return flagOf(spellingsOf(name)[0]!.key);
+}
+
+/** `SINGLEPOLL_STOP_TIMEOUT`, `SINGLEPOLL_NO_GATEWAY`. */
+export function envTwin(name: OptionName): string {
+  return twinOf(spellingsOf(name)[0]!.key);
+}
+
+/** Every variable that can set the option, strongest first. */
+export function variablesOf(name: OptionName): readonly { name: string; negated: boolean }[] {
+  const { alsoEnv } = optionRow(name);
+  const twins = spellingsOf(name).map(({ key, negated }) => ({ name: twinOf(key), negated }));
+  return alsoEnv === undefined ? twins : [...twins, { name: alsoEnv, negated: false }];
+}
+
+export type CommandName =
+  | 'start'
+  | 'reset'
+  | 'install'
+  | 'stop'
+  | 'restart'
+  | 'status'
+  | 'who'
+  | 'ping'
+  | 'logs';
+
+export interface Needs {
+  readonly scopes: readonly OptionScope[];
+  /** A command to run as the worker; `reset` can take that of the last start. */
+  readonly command: boolean;
+  readonly token: boolean;
+}
+
+const ALL_SCOPES: readonly OptionScope[] = ['bot', 'strays', 'lease', 'run'];
+
+/** Which commands have which options, and what they cannot do without. */
+export const NEEDS: Readonly<Record<CommandName, Needs>> = {
+  start: { scopes: ALL_SCOPES, command: true, token: true },
+  reset: { scopes: ALL_SCOPES, command: false, token: true },
+  install: { scopes: ALL_SCOPES, command: true, token: true },
+  stop: { scopes: ['bot'], command: false, token: false },
+  restart: { scopes: ['bot'], command: false, token: false },
+  status: { scopes: ['bot', 'strays', 'lease'], command: false, token: false },
+  who: { scopes: ['bot', 'strays', 'lease'], command: false, token: true },
+  ping: { scopes: ['bot'], command: false, token: true },
+  logs: { scopes: ['bot'], command: false, token: false },
+};
+
+/** The options that a command has, in the order of the table. */
+export function optionsOf(command: CommandName): readonly OptionName[] {
+  return OPTION_NAMES.filter((name) => NEEDS[command].scopes.includes(optionRow(name).scope));
+}
+
+/** Flags as they were typed, unparsed: a text, a list of texts, or true/false. */
+export type RawFlags = { readonly [K in OptionName]?: string | readonly string[] | boolean | undefined };
+
+/** `install` gives these a meaning of its own, or none: they are not worth a line in its help. */
+const NOT_FOR_INSTALL: readonly OptionName[] = ['dryRun', 'detach', 'startTimeout'];
+
+/** Adds every option of the command. A flag has its other form, too, but hidden: it takes back what a file or variable says. */
+export function addOptions(command: Command, name: CommandName): Command {
+  for (const option of optionsOf(name)) {
+    const { kind, short, placeholder, help, defaultText } = optionRow(option);
+    const takes = kind === 'flag' ? '' : ` <${placeholder}>`;
+    for (const [index, { key }] of spellingsOf(option).entries()) {
+      const shortText = short === undefined || index > 0 ? '' : `-${short}, `;
+      const it = command.createOption(
+        `${shortText}${flagOf(key)}${takes}`,
+        `${help} (default: ${defaultText})`,
+      );
+      if (kind === 'list')
+        it.argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), text]);
+      const isHidden = index > 0 || (name === 'install' && NOT_FOR_INSTALL.includes(option));
+      command.addOption(isHidden ? it.hideHelp() : it);
+    }
+  }
+  return command;
+}
+
+/** The flags that were typed. Values are not parsed here, so that a wrong one is told together with every other mistake. */
+export function readFlags(command: Command): RawFlags {
+  const typed = OPTION_NAMES.filter((name) => command.getOptionValueSource(name) === 'cli');
+  return Object.fromEntries(typed.map((name) => [name, command.getOptionValue(name)]));
+}
+
+/** `noGateway: true` as `gateway: false`: so it comes from code, and from the last start of an older version. */
+export function positiveFlags(flags: Readonly<Record<string, unknown>>): RawFlags {
+  const negative = new Map(
+    OPTION_NAMES.flatMap((name) =>
+      spellingsOf(name)
+        .filter(({ negated }) => negated)
+        .map(({ key }) => [key, name] as const),
+    ),
+  );
+  const entries = Object.entries(flags).map(([key, value]) => {
+    const name = negative.get(key);
+    return name !== undefined && typeof value === 'boolean' ? [name, !value] : [key, value];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The flags as words that mean the same. A name that is no option is kept: the command line tells what was meant. */
+export function flagWords(flags: RawFlags): string[] {
+  return Object.entries(flags).flatMap(([name, value]) => {
+    if (value === undefined) return [];
+    if (typeof value === 'boolean') return [value ? flagOf(name) : `--no-${flagOf(name).slice(2)}`];
+    return (Array.isArray(value) ? value : [value]).map((one) => `${flagOf(name)}=${String(one)}`);
+  });
+}
+
+/** Said below the options in --help. */
+export const OPTIONS_EPILOGUE = `Times: 500ms, 15s, 1m30s, 2h; a number alone is seconds.
+Every long option has a twin in the environment and the env file (--stop-timeout: SINGLEPOLL_STOP_TIMEOUT) and in
+singlepoll.toml (stopTimeout). The command line wins over the environment, the env file, the TOML file, the default.
+A repeatable option is not merged: the strongest place counts; in a variable, one value per line.`;

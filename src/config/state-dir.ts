@@ -5,11 +5,20 @@
  * What lies in it is trusted (control sockets, commands to run again), so a folder that another user could have
  * written is refused, not repaired.
  */
-import { accessSync, chmodSync, constants, lstatSync, mkdirSync, type Stats, statSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { showValue } from './show-value.ts';
+import { showValue } from './messages.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -103,6 +112,8 @@ function ensurePrivateDir(path: string, user: User): void {
   if (stat === null) throw refusal(path, 'vanished while it was being made', undefined);
   refuseUntrusted(path, stat, user);
   try {
+    // Made by hand: nothing lies in it yet, and nobody else could have put anything there.
+    if ((stat.mode & 0o077) !== 0) chmodSync(path, 0o700);
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
@@ -155,16 +166,23 @@ function refuseUntrusted(path: string, stat: Stats, user: User): void {
   if (stat.uid !== user.uid) {
     throw refusal(path, `belongs to another user (uid ${stat.uid}, this is ${user.uid})`, elsewhere());
   }
-  if ((stat.mode & 0o077) !== 0) {
-    const mode = (stat.mode & 0o7777).toString(8).padStart(4, '0');
-    throw refusal(path, `is open to other users (mode ${mode})`, closing(path, stat));
-  }
+  if ((stat.mode & 0o077) === 0) return;
+  // A folder that others use, such as /tmp, /var or a shared one with a sticky bit, must not be closed.
+  const isShared = (stat.mode & 0o1000) !== 0 || path === '/' || dirname(path) === '/';
+  if (!isShared && (stat.mode & 0o022) === 0 && isEmpty(path)) return;
+  const mode = (stat.mode & 0o7777).toString(8).padStart(4, '0');
+  const hint = isShared
+    ? `SINGLEPOLL_DIR=${join(path, 'singlepoll')}, a folder of its own`
+    : `chmod 700 ${path}`;
+  throw refusal(path, `is open to other users (mode ${mode})`, hint);
 }
 
-/** `chmod 700` is the wrong advice for a folder that others use: /tmp, /var, a shared one with a sticky bit. */
-function closing(path: string, stat: Stats): string {
-  const shared = (stat.mode & 0o1000) !== 0 || path === '/' || dirname(path) === '/';
-  return shared ? `SINGLEPOLL_DIR=${join(path, 'singlepoll')}, a folder of its own` : `chmod 700 ${path}`;
+function isEmpty(path: string): boolean {
+  try {
+    return readdirSync(path).length === 0;
+  } catch {
+    return false;
+  }
 }
 
 function elsewhere(): string {

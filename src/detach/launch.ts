@@ -5,8 +5,7 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
-import { longFlag, OPTION_NAMES } from '../config/options.ts';
-import type { RawFlags } from '../config/sources.ts';
+import { flagWords, type RawFlags } from '../config/options.ts';
 import { EXIT } from '../errors.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
 import { HUP_IGNORED, hangupIgnored } from '../supervise/signals.ts';
@@ -77,18 +76,6 @@ export async function launch({ flags, words, cwd }: LaunchRequest): Promise<numb
       leaveGoneTerminal();
       resolve(code);
     }
-  });
-}
-
-/** The flags as words that mean the same. */
-export function flagWords(flags: RawFlags): string[] {
-  return OPTION_NAMES.flatMap((name) => {
-    const value = flags[name];
-    if (value === undefined) return [];
-    const long = longFlag(name);
-    if (value === true) return [long];
-    if (value === false) return long.startsWith('--no-') ? [] : [`--no-${long.slice(2)}`];
-    return (typeof value === 'string' ? [value] : value).map((text) => `${long}=${text}`);
   });
 }
 

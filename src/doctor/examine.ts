@@ -1,7 +1,6 @@
 /** One examination: files, history, environment, and what of it is a finding. Reads, never writes. */
-import type { Config } from '../config/config.ts';
-import { type ConfigError, configFailure } from '../config/config-error.ts';
-import { loadConfig } from '../config/load.ts';
+import { type Config, loadConfig } from '../config/load.ts';
+import { configFailure } from '../config/messages.ts';
 import { type Facts, studyProject } from '../project/facts.ts';
 import { readProject } from '../project/walk.ts';
 import { type Check, checkEnvFiles, checkProcesses, checkStateFolder, failures } from './environment.ts';
@@ -58,11 +57,11 @@ export async function examine(
 async function configure(
   folder: string,
   env: Readonly<Record<string, string | undefined>>,
-): Promise<{ config: Config | null; errors: readonly ConfigError[] }> {
+): Promise<{ config: Config | null; errors: readonly string[] }> {
   const request = { flags: {}, env, cwd: folder };
   const strict = await loadConfig({ ...request, command: 'start', argvCommand: ['bot'] });
   if (strict.ok) return { config: strict.config, errors: [] };
-  const errors = strict.errors.filter(({ message }) => !message.startsWith('no bot token:'));
+  const errors = strict.errors.filter((message) => !message.startsWith('no bot token:'));
   const lenient = await loadConfig({ ...request, command: 'status', argvCommand: [] });
   return { config: lenient.ok ? lenient.config : null, errors };
 }
@@ -85,7 +84,7 @@ const skipped = (offline: boolean): Check[] =>
   );
 
 /** What `start` would refuse (two tokens, a broken file) is found here, too. */
-function configuration(errors: readonly ConfigError[]): Finding {
+function configuration(errors: readonly string[]): Finding {
   const failure = configFailure(errors);
   return {
     rule: 'configuration',

@@ -1,5 +1,5 @@
 /** One token in two places: each of them is a second poller in waiting. Nothing here shows a token. */
-import { parseEnvFile } from '../config/envfile.ts';
+import { parseEnvFile } from '../config/files.ts';
 import type { Facts } from '../project/facts.ts';
 import { isAside, isExample, lineAt } from '../project/files.ts';
 import { isEnvFile, isLog } from '../project/kinds.ts';

@@ -5,7 +5,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import type { HttpAddress } from '../config/http-address.ts';
+import type { HttpAddress } from '../config/values.ts';
 import type { Answered, Asked } from './respond.ts';
 
 export interface Listening {

@@ -3,8 +3,8 @@
  * says of itself. Decides nothing, and is told nothing of what happens to its readers.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Config } from '../config/config.ts';
-import { type HttpAddress, isLoopback, showHttpAddress } from '../config/http-address.ts';
+import type { Config } from '../config/load.ts';
+import { type HttpAddress, isLoopback, showHttpAddress } from '../config/values.ts';
 import { bareStatus, type RunState, type StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';

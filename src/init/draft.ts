@@ -1,7 +1,8 @@
 /** From what is known of a project to the text of its singlepoll.toml. Pure. */
-import { parseEnvFile } from '../config/envfile.ts';
-import { parseStrayPattern } from '../config/stray-pattern.ts';
+
+import { parseEnvFile } from '../config/files.ts';
 import { TOKEN_VARIABLES } from '../config/token.ts';
+import { STRAY_PATTERN } from '../config/values.ts';
 import { tokensIn } from '../doctor/tokens.ts';
 import { withoutComments } from '../project/code.ts';
 import type { Facts } from '../project/facts.ts';
@@ -289,7 +290,7 @@ export function strayPatterns(facts: Facts, command: readonly string[]): string[
     .filter((file) => facts.reach.polls(file, 'run') !== null)
     .filter((file) => !/^(index|main|app|__init__|__main__)\.\w+$/.test(baseOf(file)))
     .map((file) => `${baseOf(file).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`)
-    .filter((pattern) => parseStrayPattern(pattern).ok)
+    .filter((pattern) => STRAY_PATTERN.parse(pattern).ok)
     .slice(0, 8);
 }
 

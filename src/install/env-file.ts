@@ -1,6 +1,6 @@
 /** Which variables of the shell go along, and the file that keeps them. Pure. */
-import type { Config } from '../config/config.ts';
-import { envTwin, OPTION_NAMES } from '../config/options.ts';
+import type { Config } from '../config/load.ts';
+import { OPTION_NAMES, variablesOf } from '../config/options.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -30,7 +30,12 @@ export function variablesToKeep(
   config: Pick<Config, 'tokenVariables'>,
   extra: readonly string[],
 ): Record<string, string> {
-  const names = new Set([...ALWAYS, ...OPTION_NAMES.map(envTwin), ...config.tokenVariables, ...extra]);
+  const names = new Set([
+    ...ALWAYS,
+    ...OPTION_NAMES.flatMap((option) => variablesOf(option).map((it) => it.name)),
+    ...config.tokenVariables,
+    ...extra,
+  ]);
   const kept: Record<string, string> = {};
   for (const name of names) {
     const value = env[name];

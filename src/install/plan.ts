@@ -1,7 +1,7 @@
 /** What is to be installed, under which name and where; and the line that tells our own files from those of others. */
 import { existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { showValue } from '../config/show-value.ts';
+import { showValue } from '../config/messages.ts';
 import { currentUser, openStateDir, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { isProgramInPath } from '../machine/executable.ts';

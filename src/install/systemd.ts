@@ -2,7 +2,7 @@
  * The unit, system or user, and the language of unit files. Every setting that is not obvious says in a comment why it is so.
  * Facts: systemd.service(5) "Command lines", systemd.exec(5) EnvironmentFile=, systemd.unit(5) "Specifiers", systemd.syntax(7).
  */
-import { showValue } from '../config/show-value.ts';
+import { showValue } from '../config/messages.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { markerText, type Plan } from './plan.ts';
 

@@ -4,7 +4,7 @@
  */
 import { type Dirent, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { join, sep } from 'node:path';
-import { readTextFile } from '../config/read-file.ts';
+import { readTextFile } from '../config/files.ts';
 import { isAside, type Project, type ProjectFile } from './files.ts';
 import { isLog } from './kinds.ts';
 import { readEnds } from './read-ends.ts';

@@ -1,7 +1,7 @@
 /** What `start` says of itself on the way in and on the way out: gate, configuration, the end. */
 import { accessSync, constants, statSync } from 'node:fs';
-import type { Config } from '../config/config.ts';
-import { longFlag, type OptionName } from '../config/options.ts';
+import type { Config } from '../config/load.ts';
+import type { OptionName } from '../config/options.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
@@ -57,13 +57,7 @@ export function sayGate({ config, report }: Announced): null {
   report.line('INIT', 'Polling disabled by env (POLLING_ENABLED!=1)', 'warn');
   if (config.sealed)
     report.line('INIT', '--sealed has no effect: without polling there is no gateway', 'warn');
-  if (config.pollingLooksLikeYes) {
-    report.line(
-      'INIT',
-      `${config.pollingSource ?? 'POLLING_ENABLED'} is "${config.pollingValue}", which reads like a yes, but only 1 enables polling`,
-      'warn',
-    );
-  }
+  if (config.pollingDoubt !== null) report.line('INIT', config.pollingDoubt, 'warn');
   return null;
 }
 
@@ -72,8 +66,8 @@ export function sayConfiguration({ config, warnings, report }: Announced): void 
   const { command, settings } = config;
   if (command) {
     const set = settings
-      .filter(({ option, value }) => !SAID_ELSEWHERE.has(option) && value !== 'false')
-      .map((it) => `${longFlag(it.option)}${it.value === 'true' ? '' : ` ${it.value}`} (${it.from})`);
+      .filter(({ option }) => !SAID_ELSEWHERE.has(option))
+      .map(({ words, from }) => `${words} (${from})`);
     report.line(
       'config',
       `worker: ${plainCommand(command.argv)} (${command.source})${set.length > 0 ? `; ${set.join(', ')}` : ''}`,

@@ -1,5 +1,5 @@
 /** `start --dry-run`: every step and every kill with its proof, and nothing changed. Returns the code that `start` would. */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
 import type { Holder } from '../lock/lock.ts';

@@ -1,5 +1,5 @@
 /** What the supervisor knows beside the state of its table; `status` is made of both. */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { Seen } from '../core/pulse.ts';
 import type { AlertsEntry, LeaseEntry, Problem, StatusDocument, StrayEntry } from '../core/status.ts';
 import type { Phase } from '../core/supervisor.ts';

@@ -1,7 +1,7 @@
 /** Eyes, a stray finder and a prover as the configuration asks for them: for `start`, `reset`, `status` and `who`. */
 import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import { type Eyes, openEyes, openFinder, type StrayFinder } from '../strays/finder.ts';
 import { createProver, type Prover } from '../strays/prover.ts';
 import type { BotApi } from '../telegram/bot-api.ts';

@@ -4,10 +4,9 @@
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { longFlag } from '../config/options.ts';
-import { secretFlags } from '../config/secret-flags.ts';
-import { holdsTokenShape } from '../config/show-value.ts';
-import type { RawFlags } from '../config/sources.ts';
+import { longFlag, type RawFlags } from '../config/options.ts';
+import { secretFlags } from '../config/targets.ts';
+import { holdsTokenShape } from '../config/token.ts';
 
 export interface LastStart {
   readonly command: readonly string[];

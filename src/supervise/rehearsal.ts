@@ -2,7 +2,7 @@
  * `start --sandbox`: the built-in Bot API with a bot in trouble (webhook set, updates waiting, a forgotten poller), and,
  * without a command, a sample worker.
  */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { Report } from '../output/report.ts';
 import { distFile } from '../paths.ts';
 

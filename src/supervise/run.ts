@@ -2,7 +2,7 @@
  * The only place where anything happens: builds the real edges around the table, runs the loop, answers the control
  * channel, and returns the exit code once everything is gone. Boot (configuration, bot, lock) is in start.ts.
  */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
@@ -129,10 +129,10 @@ export function runSupervisor(context: RunContext): Running {
 
   const policy: Policy = {
     restart: config.restart,
-    backoffMinMs: config.backoffMinMs,
-    backoffMaxMs: config.backoffMaxMs,
-    maxRestarts: config.maxRestarts,
-    maxRestartsPeriodMs: config.maxRestartsPeriodMs,
+    backoffMinMs: config.backoff.minMs,
+    backoffMaxMs: config.backoff.maxMs,
+    maxRestarts: config.maxRestarts.count,
+    maxRestartsPeriodMs: config.maxRestarts.periodMs,
     goodAfterMs: gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
     readyWhenGood: !config.polling,
     lease: right !== null,

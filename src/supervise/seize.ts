@@ -3,7 +3,7 @@
  * meanwhile. Signalled is only a process that the kernel names as the owner of the socket, that runs singlepoll, belongs to this
  * user (root: to anybody), and lives in this pid namespace. What answers at the socket has no say in that.
  */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../lock/lock.ts';
 import { runsSinglepoll } from '../lock/process.ts';

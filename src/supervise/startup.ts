@@ -1,6 +1,6 @@
 /** What the steps of `start` hand on to each other, and what is opened for some runs only. */
-import type { Config } from '../config/config.ts';
-import type { RawFlags } from '../config/sources.ts';
+import type { Config } from '../config/load.ts';
+import type { RawFlags } from '../config/options.ts';
 import type { Link } from '../detach/link.ts';
 import type { HttpService } from '../http/service.ts';
 import type { Report } from '../output/report.ts';

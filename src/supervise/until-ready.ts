@@ -1,6 +1,6 @@
 /** The start of a detached run as who started it sees it: ready, or what went wrong and the code for that. */
 import { constants } from 'node:os';
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { Ending, State } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import type { Report } from '../output/report.ts';

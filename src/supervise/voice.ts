@@ -2,7 +2,7 @@
  * Where a run's own words and its worker's output go: to our stdout and stderr, to a log file, or to both; of a detached run to the
  * log, and its words also to who started it, until it is ready. Without a log file nothing of this is loaded.
  */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { Log, LogFacts, LogStream } from '../log/log.ts';
 import type { StreamName } from '../log/stamp.ts';
 import type { Paint } from '../output/paint.ts';
@@ -32,7 +32,7 @@ type Format = Config['logFormat'];
 
 /** `starter`: who waits for a detached run; null in the foreground, where `paint` is for our stderr. */
 export function createVoice(
-  { logFormat, logFile, logMaxBytes, logKeep }: Config,
+  { logFormat, logFile, logSize, logKeep }: Config,
   tokens: readonly string[],
   starter: Starter | null,
   paint: Paint,
@@ -65,7 +65,7 @@ export function createVoice(
     async openLog(path) {
       if (log) return;
       const { openLog } = await import('../log/log.ts');
-      log = openLog({ path, maxBytes: logMaxBytes, keep: logKeep });
+      log = openLog({ path, maxBytes: logSize, keep: logKeep });
       logged.begin(log.stream('singlepoll'));
       const { problem } = log.facts();
       if (problem !== null) present?.line('log', problem, 'warn');

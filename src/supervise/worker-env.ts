@@ -1,5 +1,5 @@
 /** The environment that the worker gets: everything singlepoll got, plus what it needs to know. Pure. */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 
 export type Environment = Record<string, string | undefined>;
 

@@ -1,5 +1,5 @@
 /** `status --watch` on a terminal: draws what the source shows, once a second for the ages in it, and obeys the keys. */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { LiveDocument } from '../core/live.ts';
 import { EXIT } from '../errors.ts';
 import { type ControlStream, openControlStream } from '../machine/control-stream.ts';

@@ -4,7 +4,7 @@
  */
 import { currentStatus } from '../commands/current-status.ts';
 import { type Located, locate } from '../commands/locate.ts';
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { LiveDocument, LiveLine } from '../core/live.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { SinglepollError } from '../errors.ts';

@@ -1,5 +1,5 @@
 /** `status --watch` where there is no screen to draw on: a screen or a document again at each change. */
-import type { Config } from '../config/config.ts';
+import type { Config } from '../config/load.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
 import { followStatus } from './source.ts';

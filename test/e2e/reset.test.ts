@@ -1,5 +1,7 @@
 // `reset`: the emergency. Survives a supervisor that hangs and one that died, takes strays, verifies, starts again.
 import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { allGone, bed, node } from '../support/bed.ts';
 import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
@@ -78,12 +80,15 @@ test('reset: without a last start and without a command it is 78 and shows how',
   assert.equal(result.code, 78, result.stderr);
 });
 
-test('reset: from another folder the last command runs in its own folder again', async (t) => {
+test('reset: from another folder the last command runs in its own folder again; flags mean files of this folder', async (t) => {
   const b = await bed(t);
   const old = await b.polling(['--', ...node('prints-env.mjs')]);
   old.signal('SIGKILL');
-  const next = b.cli(['reset'], { cwd: b.dir });
+  writeFileSync(join(b.dir, 'here.env'), 'FROM_HERE=yes\n');
+  const next = b.cli(['reset', '--env-file', 'here.env', '--log-file', 'here.log'], { cwd: b.dir });
   await until('the worker', () => next.stdout().includes('ENV '), { ms: 40_000, seen: next.seen });
-  const shown = JSON.parse(next.stdout().split('ENV ')[1]?.split('\n')[0] ?? '') as { cwd: string };
-  assert.equal(shown.cwd, b.project);
+  const shown = next.stdout().split('ENV ')[1]?.split('\n')[0] ?? '';
+  assert.equal(JSON.parse(shown).cwd, b.project);
+  assert.match(shown, /"FROM_HERE":"yes"/);
+  assert.ok(existsSync(join(b.dir, 'here.log')));
 });

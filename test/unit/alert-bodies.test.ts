@@ -1,11 +1,10 @@
-/** What people and services get: text, bodies by preset, templates, the difference that makes an alert, and the digest. */
+/** What people and services get: text, bodies by preset, the difference that makes an alert, and the digest. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { postOf } from '../../src/alert/bodies.ts';
 import { judge } from '../../src/alert/deliver.ts';
 import { alertMessage, digestMessage, type Message } from '../../src/alert/message.ts';
-import { fill, parseTemplate } from '../../src/alert/template.ts';
-import type { AlertPreset } from '../../src/config/alert-option.ts';
+import type { AlertPreset } from '../../src/config/targets.ts';
 import { digestLines } from '../../src/core/digest.ts';
 import { happenings, isWell, type Look, type Tally } from '../../src/core/happenings.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus } from '../support/status-sample.ts';
@@ -83,33 +82,6 @@ describe('bodies', () => {
     const long = { ...MESSAGE, message: 'ü'.repeat(5_000) };
     const cut = String(body('ntfy', 'https://ntfy.sh/t', long).json.message);
     assert.ok(Buffer.byteLength(cut) <= 4_000 && /^ü+…$/.test(cut));
-  });
-  test('a template: escaped where it is JSON, as it is where it is text', () => {
-    const json = parseTemplate('{"msg": "{{title}}: {{ message }}", "n": {{more}}, "id": "{{botId}}"}');
-    assert.ok(json.ok && json.template.json);
-    const post = postOf(MESSAGE, { url: 'https://example.com/', format: json.template });
-    assert.deepEqual(JSON.parse(post.body), {
-      ...{ msg: `${MESSAGE.title}: ${MESSAGE.message}`, n: 2, id: '123456' },
-    });
-    const text = parseTemplate('{{event}}\n{{text}}');
-    assert.ok(text.ok && !text.template.json);
-    assert.match(
-      postOf(MESSAGE, { url: 'https://example.com/', format: text.template }).contentType,
-      /^text\/plain/,
-    );
-    assert.equal(
-      fill(text.template, (name) => `<${name}>`),
-      '<event>\n<text>',
-    );
-  });
-  test('templates that can not work are named', () => {
-    const problem = (text: string) => {
-      const it = parseTemplate(text);
-      return it.ok ? '' : it.problem;
-    };
-    assert.match(problem('{"a": "{{texxt}}"}'), /\{\{texxt\}\} is no placeholder; there are text, title/);
-    assert.match(problem('{"a": "{{text}}"'), /begins like JSON/);
-    assert.match(problem(' \n'), /empty/);
   });
 });
 

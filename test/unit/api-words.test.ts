@@ -20,7 +20,11 @@ test('yes and no; what is undefined is not said', () => {
     '--no-wait',
     '--no-gateway',
   ]);
-  assert.deepEqual(words({ noGateway: false, lease: undefined } as never), []);
+  assert.deepEqual(words({ gateway: false, alerts: true, lease: undefined } as never), [
+    '--no-gateway',
+    '--alerts',
+  ]);
+  assert.deepEqual(words({ noGateway: false }), ['--gateway']);
 });
 
 test('the command comes last, behind --; what is not an option of the command is no word', () => {

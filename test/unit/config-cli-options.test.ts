@@ -2,10 +2,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Command } from 'commander';
-import { addOptions, readFlags } from '../../src/config/cli-options.ts';
-import type { CommandName } from '../../src/config/config.ts';
-import { envTwin, longFlag, OPTION_NAMES, optionRow } from '../../src/config/options.ts';
-import type { RawFlags } from '../../src/config/sources.ts';
+import {
+  addOptions,
+  type CommandName,
+  envTwin,
+  longFlag,
+  OPTION_NAMES,
+  optionRow,
+  type RawFlags,
+  readFlags,
+} from '../../src/config/options.ts';
 
 function parse(args: readonly string[], name: CommandName = 'start'): { flags: RawFlags; words: string[] } {
   const command = addOptions(new Command().exitOverride().configureOutput({ writeErr: () => {} }), name)

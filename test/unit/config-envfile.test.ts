@@ -7,8 +7,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { parseEnvFile } from '../../src/config/envfile.ts';
-import { LARGEST_FILE_BYTES, readTextFile } from '../../src/config/read-file.ts';
+import { LARGEST_FILE_BYTES, parseEnvFile, readTextFile } from '../../src/config/files.ts';
 
 describe('format', () => {
   const cases: [string, string, Record<string, string>][] = [

@@ -177,6 +177,7 @@ describe('opening', () => {
       'readable for others',
       (path) => {
         mkdirSync(path);
+        writeFileSync(join(path, 'x'), '');
         chmodSync(path, 0o755);
       },
       uid,
@@ -227,6 +228,15 @@ describe('opening', () => {
       }
     });
   }
+  test('closes one that was made by hand: our own, empty, and not writable for others', () => {
+    mkdirSync(at('by-hand'));
+    chmodSync(at('by-hand'), 0o755);
+    const env = { SINGLEPOLL_DIR: at('by-hand') };
+    assert.deepEqual(findStateDir(env, user(null)), { path: at('by-hand') });
+    assert.equal(mode(at('by-hand')), '755', 'a look changes nothing');
+    openStateDir(env, user(null));
+    assert.equal(mode(at('by-hand')), '700');
+  });
   test('refuses a bot folder just so', () => {
     const state = openStateDir({ SINGLEPOLL_DIR: at('bots') }, user(null));
     symlinkSync(dir, join(state.path, '5'));

@@ -6,8 +6,10 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { readTextFile } from '../../src/config/files.ts';
 import { findToken, readToken, type TokenPlaces, type TokenSearch } from '../../src/config/token.ts';
 
+type TokenFile = ReturnType<typeof readTextFile>;
 const secret = (letter: string): string => letter.repeat(35);
 const ONE = `111111:${secret('A')}`;
 const ONE_RENEWED = `111111:${secret('B')}`;
@@ -111,7 +113,7 @@ describe('two tokens', () => {
       const { found, errors } = search(places);
       assert.equal(found, null);
       assert.equal(errors.length, 1);
-      assert.match(errors[0]!.message, message);
+      assert.match(errors[0]!, message);
     });
   }
   test('of one bot: the first counts, with a warning', () => {
@@ -152,10 +154,7 @@ describe('two tokens', () => {
   test('a malformed one in the strongest place is not passed over', () => {
     const { found, errors } = search({ environment: { TELEGRAM_BOT_TOKEN: 'nonsense1', BOT_TOKEN: ONE } });
     assert.equal(found, null);
-    assert.match(
-      errors[0]!.message,
-      /^TELEGRAM_BOT_TOKEN in the environment is no bot token: there is no colon/,
-    );
+    assert.match(errors[0]!, /^TELEGRAM_BOT_TOKEN in the environment is no bot token: there is no colon/);
   });
 });
 
@@ -193,7 +192,7 @@ describe('shape', () => {
     test(`${String(problem)}`, () => {
       const { found, errors } = search({ environment: { BOT_TOKEN: text } });
       assert.equal(found, null);
-      assert.match(errors[0]!.message, problem);
+      assert.match(errors[0]!, problem);
     });
   }
   test('a real secret that happens to hold such a word is a token', () => {
@@ -240,7 +239,7 @@ describe('token file', () => {
     const path = join(dir, 'token');
     writeFileSync(path, text);
     chmodSync(path, mode);
-    return { path, shown: 'secrets/token', where: '--token-file' };
+    return { file: readTextFile(path), shown: 'secrets/token', where: '--token-file' };
   };
 
   test('first line, trimmed; before everything else', () => {
@@ -254,7 +253,7 @@ describe('token file', () => {
   test('another bot than the variable', () => {
     const { errors } = search({ tokenFile: inFile(ONE), environment: { BOT_TOKEN: TWO } });
     assert.match(
-      errors[0]!.message,
+      errors[0]!,
       /the file secrets\/token is bot 111111, BOT_TOKEN in the environment is bot 222222/,
     );
   });
@@ -265,20 +264,20 @@ describe('token file', () => {
       assert.match(warnings.join(), new RegExp(`mode 0${mode.toString(8)}\\): chmod 600 secrets/token`));
     });
   }
-  const bad: [string, () => string, RegExp][] = [
-    ['missing', () => join(dir, 'nothing'), /--token-file: the token file T is not there/],
-    ['folder', () => dir, /it is a folder/],
-    ['empty', () => inFile('').path, /is empty/],
-    ['blank lines', () => inFile(' \n\n').path, /is empty/],
-    ['empty first line', () => inFile(`\n${ONE}`).path, /empty first line/],
-    ['nonsense', () => inFile('nonsense1').path, /the file T is no bot token: there is no colon/],
-    ['BOT_TOKEN=…', () => inFile(`BOT_TOKEN=${ONE}`).path, /NAME=value/],
+  const bad: [string, () => TokenFile, RegExp][] = [
+    ['missing', () => readTextFile(join(dir, 'nothing')), /--token-file: the token file T is not there/],
+    ['folder', () => readTextFile(dir), /it is a folder/],
+    ['empty', () => inFile('').file, /is empty/],
+    ['blank lines', () => inFile(' \n\n').file, /is empty/],
+    ['empty first line', () => inFile(`\n${ONE}`).file, /empty first line/],
+    ['nonsense', () => inFile('nonsense1').file, /the file T is no bot token: there is no colon/],
+    ['BOT_TOKEN=…', () => inFile(`BOT_TOKEN=${ONE}`).file, /NAME=value/],
   ];
-  for (const [title, path, message] of bad) {
+  for (const [title, file, message] of bad) {
     test(`${title} is an error`, () => {
-      const { found, errors } = search({ tokenFile: { path: path(), shown: 'T', where: '--token-file' } });
+      const { found, errors } = search({ tokenFile: { file: file(), shown: 'T', where: '--token-file' } });
       assert.equal(found, null);
-      assert.match(errors[0]!.message, message);
+      assert.match(errors[0]!, message);
     });
   }
 });
@@ -286,7 +285,7 @@ describe('token file', () => {
 test('--token-env with a variable that is not set', () => {
   const tokenEnv = { name: 'MINE', where: '--token-env' };
   assert.match(
-    search({ tokenEnv, file: {} }).errors[0]!.message,
+    search({ tokenEnv, file: {} }).errors[0]!,
     /--token-env: the variable MINE is not set in the environment nor in \.env/,
   );
   const { found, errors } = search({ tokenEnv, environment: { BOT_TOKEN: ONE } });

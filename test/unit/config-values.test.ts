@@ -1,11 +1,16 @@
 /** Single values: times, rates, API roots, stray patterns, and how values are shown. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { parseApiRoot } from '../../src/config/api-root.ts';
-import { formatDuration, parseDuration, parseDurationRange, parseRate } from '../../src/config/duration.ts';
-import { holdsTokenShape, maskSecrets, showValue } from '../../src/config/show-value.ts';
-import { parseStrayPattern } from '../../src/config/stray-pattern.ts';
-import { suggest } from '../../src/config/suggest.ts';
+import { maskSecrets, showValue, suggest } from '../../src/config/messages.ts';
+import { holdsTokenShape } from '../../src/config/token.ts';
+import {
+  API_ROOT,
+  formatDuration,
+  parseDuration,
+  RATE,
+  STRAY_PATTERN,
+  TIME_RANGE,
+} from '../../src/config/values.ts';
 
 const TOKEN = `123456:${'A'.repeat(35)}`;
 
@@ -66,9 +71,9 @@ describe('duration', () => {
 
 describe('MIN,MAX and N/PERIOD', () => {
   test('a range, with white space and mixed units', () => {
-    assert.deepEqual(parseDurationRange('1s, 30s'), { ok: true, value: { minMs: 1_000, maxMs: 30_000 } });
-    assert.deepEqual(parseDurationRange('500ms,1m'), { ok: true, value: { minMs: 500, maxMs: 60_000 } });
-    assert.deepEqual(parseDurationRange('2,2'), { ok: true, value: { minMs: 2_000, maxMs: 2_000 } });
+    assert.deepEqual(TIME_RANGE.parse('1s, 30s'), { ok: true, value: { minMs: 1_000, maxMs: 30_000 } });
+    assert.deepEqual(TIME_RANGE.parse('500ms,1m'), { ok: true, value: { minMs: 500, maxMs: 60_000 } });
+    assert.deepEqual(TIME_RANGE.parse('2,2'), { ok: true, value: { minMs: 2_000, maxMs: 2_000 } });
   });
   const badRanges: [string, RegExp][] = [
     ['5s,1s', /MIN is greater than MAX/],
@@ -79,11 +84,11 @@ describe('MIN,MAX and N/PERIOD', () => {
     ['1s,x', /MAX is wrong/],
   ];
   for (const [text, problem] of badRanges) {
-    test(`range "${text}" is refused`, () => assert.match(problemOf(parseDurationRange(text)), problem));
+    test(`range "${text}" is refused`, () => assert.match(problemOf(TIME_RANGE.parse(text)), problem));
   }
   test('a rate', () => {
-    assert.deepEqual(parseRate('10/5m'), { ok: true, value: { count: 10, periodMs: 300_000 } });
-    assert.deepEqual(parseRate(' 3 / 60 '), { ok: true, value: { count: 3, periodMs: 60_000 } });
+    assert.deepEqual(RATE.parse('10/5m'), { ok: true, value: { count: 10, periodMs: 300_000 } });
+    assert.deepEqual(RATE.parse(' 3 / 60 '), { ok: true, value: { count: 3, periodMs: 60_000 } });
   });
   const badRates: [string, RegExp][] = [
     ['10', /slash/],
@@ -97,7 +102,7 @@ describe('MIN,MAX and N/PERIOD', () => {
     ['9999999/1s', /999999/],
   ];
   for (const [text, problem] of badRates) {
-    test(`rate "${text}" is refused`, () => assert.match(problemOf(parseRate(text)), problem));
+    test(`rate "${text}" is refused`, () => assert.match(problemOf(RATE.parse(text)), problem));
   }
 });
 
@@ -113,7 +118,7 @@ describe('API root', () => {
     [' http://host ', 'http://host'],
   ];
   for (const [text, root] of good) {
-    test(`"${text}" is ${root}`, () => assert.deepEqual(parseApiRoot(text), { ok: true, value: root }));
+    test(`"${text}" is ${root}`, () => assert.deepEqual(API_ROOT.parse(text), { ok: true, value: root }));
   }
   const bad: [string, RegExp][] = [
     ['', /empty/],
@@ -134,14 +139,14 @@ describe('API root', () => {
     ['http://host:99999', /not a URL/],
   ];
   for (const [text, problem] of bad) {
-    test(`"${maskSecrets(text)}" is refused`, () => assert.match(problemOf(parseApiRoot(text)), problem));
+    test(`"${maskSecrets(text)}" is refused`, () => assert.match(problemOf(API_ROOT.parse(text)), problem));
   }
 });
 
 describe('stray pattern', () => {
   for (const text of ['production_polling_bot\\.py', 'gunicorn', '^bot', 'a|b_bot', '(?<name>bot)']) {
     test(`${text} is kept as it is`, () =>
-      assert.deepEqual(parseStrayPattern(text), { ok: true, value: text }));
+      assert.deepEqual(STRAY_PATTERN.parse(text), { ok: true, value: text }));
   }
   const bad: [string, RegExp][] = [
     ['', /every process/],
@@ -159,7 +164,7 @@ describe('stray pattern', () => {
     ['*bot', /Nothing to repeat/],
   ];
   for (const [text, problem] of bad) {
-    test(`"${text}" is refused`, () => assert.match(problemOf(parseStrayPattern(text)), problem));
+    test(`"${text}" is refused`, () => assert.match(problemOf(STRAY_PATTERN.parse(text)), problem));
   }
 });
 

@@ -2,17 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Command } from 'commander';
-import { addOptions, readFlags } from '../../src/config/cli-options.ts';
-import { parseCount, parseSize } from '../../src/config/size.ts';
-import type { RawFlags } from '../../src/config/sources.ts';
-import { flagWords } from '../../src/detach/launch.ts';
+import { addOptions, flagWords, type RawFlags, readFlags } from '../../src/config/options.ts';
+import { COUNT, SIZE } from '../../src/config/values.ts';
 import { readyLine, readyText } from '../../src/detach/message.ts';
 
 test('flags as words are read back as the same flags', () => {
   const all: RawFlags[] = [
     {},
     { detach: true, wait: false, takeover: false },
-    { stray: ['a b', '--x', '-y'], noGateway: true, config: 'x y.toml', tokenFile: '' },
+    { stray: ['a b', '--x', '-y'], gateway: false, config: 'x y.toml', tokenFile: '' },
     { heartbeat: '5s', logFile: '-', sandbox: true, lease: 'env:REDIS_URL' },
   ];
   for (const flags of all) {
@@ -32,7 +30,7 @@ test('ready is told apart from what is to be shown', () => {
 
 test('sizes and counts', () => {
   const size = (text: string) => {
-    const answer = parseSize(text);
+    const answer = SIZE.parse(text);
     return answer.ok ? answer.value : answer.problem;
   };
   assert.equal(size('10MB'), 10 * 1024 * 1024);
@@ -43,7 +41,7 @@ test('sizes and counts', () => {
   for (const text of ['', 'x', '-1M', '1T', '1MBB'])
     assert.match(String(size(text)), /empty|not a size/, text);
   assert.match(String(size('100')), /smaller than 4K/);
-  assert.deepEqual(parseCount('0'), { ok: true, value: 0 });
-  assert.equal(parseCount('1000').ok, false);
-  assert.equal(parseCount('-1').ok, false);
+  assert.deepEqual(COUNT.parse('0'), { ok: true, value: 0 });
+  assert.equal(COUNT.parse('1000').ok, false);
+  assert.equal(COUNT.parse('-1').ok, false);
 });

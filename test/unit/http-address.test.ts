@@ -1,7 +1,7 @@
 /** `--http`: what is an address, and that being seen from outside has to be asked for. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { isLoopback, parseHttpAddress, showHttpAddress } from '../../src/config/http-address.ts';
+import { HTTP_ADDRESS, isLoopback, showHttpAddress } from '../../src/config/values.ts';
 
 describe('an address', () => {
   const good: [string, string, number, boolean][] = [
@@ -20,7 +20,7 @@ describe('an address', () => {
   ];
   for (const [text, host, port, loopback] of good) {
     test(`"${text}"`, () => {
-      const answer = parseHttpAddress(text);
+      const answer = HTTP_ADDRESS.parse(text);
       assert.deepEqual(answer, { ok: true, value: { host, port } });
       assert.equal(isLoopback({ host, port }), loopback);
     });
@@ -43,7 +43,7 @@ describe('an address', () => {
   ];
   for (const [text, problem] of bad) {
     test(`"${text}" is none`, () => {
-      const answer = parseHttpAddress(text);
+      const answer = HTTP_ADDRESS.parse(text);
       assert.ok(!answer.ok);
       assert.match(answer.problem, problem);
     });

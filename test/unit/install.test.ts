@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { parseEnvFile } from '../../src/config/envfile.ts';
+import { parseEnvFile } from '../../src/config/files.ts';
 import { isOpenToOthers } from '../../src/files.ts';
 import { cronLine, namesIn, withLine, withoutLine } from '../../src/install/cron.ts';
 import { envFileText, envLine, variablesToKeep } from '../../src/install/env-file.ts';

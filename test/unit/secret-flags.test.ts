@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { secretFlags } from '../../src/config/secret-flags.ts';
+import { secretFlags } from '../../src/config/targets.ts';
 
 test('secret flags: a lease with a password, the URL of an alert; not a variable’s name, nor a URL without', () => {
   const lease = 'redis://:geheim@10.0.0.1';
