@@ -5,7 +5,7 @@ import { showValue } from '../config/messages.ts';
 import { examine } from '../doctor/examine.ts';
 import { screen, toDocument } from '../doctor/screen.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { painter } from '../output/paint.ts';
+import { painter } from '../output/words.ts';
 import { workingFolder } from './context.ts';
 
 /** `folder`: null for the working folder. */

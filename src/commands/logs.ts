@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { findStateDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { followLog } from '../log/follow.ts';
-import { recallLog } from '../log/place.ts';
+import { recallLog } from '../output/log.ts';
+import { followLog } from '../output/log-follow.ts';
 import { plain } from '../output/plain.ts';
 import { configureUnlessNamed, namedBot, warn } from './context.ts';
 import type { Invocation } from './invocation.ts';

@@ -2,8 +2,8 @@
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { StatusDocument } from '../core/status.ts';
-import { painter } from '../output/paint.ts';
 import { statusScreen } from '../output/status-screen.ts';
+import { painter } from '../output/words.ts';
 
 /** How a status looks on this stream now. */
 export async function screen(stream: {

@@ -5,8 +5,7 @@
 
 import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
 import { NoAnswer } from '../machine/control.ts';
-import { type Paint, painter } from '../output/paint.ts';
-import { leaseWords, RIVAL_ELSEWHERE } from '../output/words.ts';
+import { leaseWords, type Paint, painter, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import { toEntry } from '../supervise/sweep.ts';

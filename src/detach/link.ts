@@ -1,9 +1,9 @@
 /** The detached process's end of the link to who started it: its words until it is ready, then nothing any more. */
 import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
-import { painter } from '../output/paint.ts';
+import type { Starter } from '../output/run-output.ts';
 import type { Sink } from '../output/sink.ts';
-import type { Starter } from '../supervise/voice.ts';
+import { painter } from '../output/words.ts';
 import { DETACHED_VARIABLE, LINK_FD, readyLine } from './message.ts';
 
 export interface Link extends Starter {

@@ -1,7 +1,7 @@
 /** The examination as people read it. Control characters and tokens of file names and code never get through. */
 import { maskText } from '../output/mask.ts';
-import type { Paint } from '../output/paint.ts';
 import { plain } from '../output/plain.ts';
+import type { Paint } from '../output/words.ts';
 import { count } from '../output/words.ts';
 import type { Examination } from './examine.ts';
 import type { Finding } from './finding.ts';

@@ -1,6 +1,6 @@
 /** How the gateway's findings are told to people. Pure. */
 
-import type { Level } from '../output/paint.ts';
+import type { Level } from '../output/words.ts';
 import { count, duration, RIVAL_ELSEWHERE } from '../output/words.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
 import type { Rhythm, RivalrySaying } from './rivals.ts';

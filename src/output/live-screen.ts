@@ -6,9 +6,9 @@ import type { LiveLine } from '../core/live.ts';
 import type { StatusDocument } from '../core/status.ts';
 import type { Rate } from '../watch/rate.ts';
 import { cut, oneLine, width, wrap } from './cells.ts';
-import type { Level, Paint } from './paint.ts';
 import { plain } from './plain.ts';
 import { botName, STATE_WORDS } from './status-screen.ts';
+import type { Level, Paint } from './words.ts';
 import { count, duration, howItEnded } from './words.ts';
 
 export interface LiveView {

@@ -1,310 +1,228 @@
 /**
- * Masks bot tokens in a stream of bytes, or in one text. Everything else passes byte for byte. What is masked:
- * any `<digits>:<secret>` of a token's shape (see token-scan.ts), our own tokens whatever their shape's lengths, and our
- * own secrets alone. Tokens may be split over writes at any byte: what could become one is held back, at most some
- * dozens of bytes, and a secret that never ends is swallowed without being stored.
- * Reads no clock: who pumps decides when a hold has lasted too long and calls `release`.
+ * Masks bot tokens in a stream of bytes, or in one text: `123456:…`. Everything else passes byte for byte. What is masked: any token
+ * of the usual shape, also with `%3A` for the colon, our own tokens whatever their lengths, and our own secrets alone. A token may
+ * be split over writes at any byte: what could become one is held back, at most some dozens of bytes, and a secret that never
+ * ends is swallowed without being stored. Reads no clock: the caller decides when a hold has lasted too long and calls `release`.
  */
-import { createFloodScanner, type FloodScanner } from './flood-scanner.ts';
-import {
-  beginningAtEnd,
-  COLON_ELLIPSIS,
-  ELLIPSIS,
-  indexOfNeedle,
-  type Needle,
-  needlesOf,
-} from './own-token.ts';
-import {
-  CONTEXT_BYTES,
-  contextStart,
-  endOfReach,
-  hasEncodedColonBefore,
-  judge,
-  nextSeparator,
-  runEnd,
-} from './token-scan.ts';
+import { BOT_SECRET_MIN, partsOf, SECRET_MIN } from '../config/token-shape.ts';
 
 export interface Masker {
-  /**
-   * Takes the next bytes and returns what may be written now. The argument becomes the masker's: the answer is mostly the
-   * argument itself or a view of it, with tokens masked in place. The caller may use its memory again once the answer
-   * has been written. `headroom`: so many bytes right before the chunk, in its memory, are the masker's too.
-   */
-  push(chunk: Buffer, headroom?: number): Buffer;
+  /** Takes the next bytes and returns what may be written now: mostly the argument itself, or a view of it. */
+  push(chunk: Buffer): Buffer;
   /** Gives up waiting: returns what is held, except eight or more bytes of one of our own secrets. */
   release(): Buffer;
   /** The stream has ended: returns the rest, with the beginning of an own secret (eight bytes or more) masked. */
   flush(): Buffer;
   /** Bytes held back at present. */
   readonly held: number;
-  /** From the first flood on: into its `room` chunks had better be read. */
-  readonly scanner: FloodScanner | null;
-  /** How much has been looked at in JavaScript so far, in bytes: with a scanner only what may be a token. */
-  readonly toil: number;
 }
 
-/** After so many chunks of this size it pays to get the scanner for floods. Each takes a millisecond until it is there. */
-const FLOOD_CHUNKS = 2;
-const FLOOD_CHUNK_BYTES = 16 * 1024;
-/** To judge one separator takes as long as to look for it in so many bytes. */
-const JUDGE_BYTES = 256;
-
-const EMPTY = Buffer.alloc(0);
-
-/** Bytes `from` to `to` are printed as `replacement`. */
+/** Characters `from` to `to` are not printed; a separator of id and secret at `from` shows as a colon. */
 interface Cut {
   readonly from: number;
   readonly to: number;
-  readonly replacement: Buffer;
+  /** More of the secret may follow, and is not printed either. */
+  readonly isOpen: boolean;
+}
+
+/** One of our own tokens as a text to look for. */
+interface Own {
+  readonly text: string;
+  /** Where the part begins that is not printed. */
+  readonly maskAt: number;
+  /** A beginning of this length is never let go. */
+  readonly guarded: number;
 }
 
 /** `more`: bytes may follow; `release`: they may, but do not wait for them; `end`: none will. */
 type Outlook = 'more' | 'release' | 'end';
 
+const ELLIPSIS = '…';
+/** `…` in UTF-8, as streams are read as latin1: a character for each byte. */
+const ELLIPSIS_BYTES = Buffer.from(ELLIPSIS).toString('latin1');
+const EMPTY = Buffer.alloc(0);
+
+/** An own secret alone is masked from this length on; shorter ones only behind their id. */
+const ALONE_MIN = 16;
+const GUARDED = 8;
+/** No token of the usual shape reaches further back than this from a byte that may still belong to it. */
+const CONTEXT = 64;
+
+// Five digits by name are found at some 2 GB/s, by their number (`{5}`) at a fifth of that.
+const TOKEN = new RegExp(`[0-9][0-9][0-9][0-9][0-9](?::|%3[Aa])([\\w-]{${BOT_SECRET_MIN},})`, 'g');
+const ID_BYTES = 5;
+const BOT_ID_BEFORE = /bot\d{5,24}$/;
+const ENCODED_BEFORE = /\d{5}%3[Aa]$/;
+/** At the end of a text: behind an id, a separator or part of one, and a secret that may go on. */
+const UNFINISHED = /(?<=\d{5})(?:%(?:3(?:[Aa][\w-]*)?)?|:[\w-]*)$/;
+/** All at the end of a text that a token can reach across. */
+const REACH = /[\w:%-]*$/;
+const SECRET_GOES_ON = /^[\w-]*/;
+
 /** Makes a masker for one stream. `tokens`: our own, as `<digits>:<secret>`; anything else in the list is ignored. */
 export function createMasker(tokens: readonly string[]): Masker {
-  const needles = needlesOf(tokens);
-  const longestNeedle = Math.max(0, ...needles.map((needle) => needle.bytes.length));
-  const seamBytes = 4 * CONTEXT_BYTES + longestNeedle;
-  /** The last bytes that went out, as they came, as far as a token can reach across them. */
-  const context = Buffer.alloc(CONTEXT_BYTES);
-  let contextLength = 0;
-  let held: Buffer = EMPTY;
+  const owns = ownsOf(tokens);
+  const contextMax = Math.max(CONTEXT, ...owns.map(({ text }) => text.length));
+  /** The last of the stream that a token can reach across, the part that is held back included. */
+  let last = '';
+  let held = 0;
   /** Inside a secret whose mask is written already. */
   let swallowing = false;
 
-  let cuts: Cut[] = [];
-  let holdFrom = 0;
-  let floodChunks = 0;
-  let toil = 0;
-  /** Undefined: not needed yet. */
-  let scanner: FloodScanner | null | undefined;
-
-  function push(chunk: Buffer, headroom = 0): Buffer {
-    let start = 0;
-    if (swallowing) {
-      start = runEnd(chunk, 0);
-      if (start < CONTEXT_BYTES) remember(joinContext(chunk.subarray(0, start)), contextLength + start);
-      else remember(chunk, start);
-      if (start === chunk.length) return EMPTY;
-      swallowing = false;
+  function push(chunk: Buffer): Buffer {
+    const added = chunk.toString('latin1');
+    const skipped = swallowing ? (SECRET_GOES_ON.exec(added)?.[0].length ?? 0) : 0;
+    const start = last.length - held + skipped;
+    const text = last + added;
+    if (skipped === added.length && swallowing) {
+      last = text.slice(-contextMax);
+      return EMPTY;
     }
-    const lead = contextLength + held.length;
-    if (lead === 0) {
-      examine(chunk, start, 'more');
-      settle(chunk);
-      return cutOut(chunk, start);
-    }
-    if (start === 0 && lead <= headroom) {
-      const joined = Buffer.from(chunk.buffer, chunk.byteOffset - lead, lead + chunk.length);
-      const joinedStart = contextLength;
-      context.copy(joined, 0, 0, contextLength);
-      if (held.length > 0) held.copy(joined, contextLength);
-      examine(joined, joinedStart, 'more');
-      settle(joined);
-      return cutOut(joined, joinedStart);
-    }
-    // Look at the seam in a small copy, up to a byte that no token reaches across, or where there is none nearby so far
-    // that all that is still open there lies in this chunk; then at the rest in place.
-    const seam = endOfReach(chunk, start, Math.min(chunk.length, start + seamBytes));
-    const first = chunk.subarray(start, seam);
-    const joined = joinContext(held.length === 0 ? first : Buffer.concat([held, first]));
-    const joinedStart = contextLength;
-    examine(joined, joinedStart, 'more');
-    const open = joined.length - holdFrom;
-    const untouched = held.length === 0 && cuts.length === 0;
-    settle(joined);
-    const head = untouched ? EMPTY : cutOut(joined, joinedStart);
-    if (seam === chunk.length) return untouched ? chunk.subarray(start, seam - open) : head;
-    held = EMPTY;
-    const restAt = swallowing ? runEnd(chunk, seam) : seam - open;
-    if (swallowing && restAt === chunk.length) {
-      remember(chunk, restAt);
-      return head;
-    }
-    examine(chunk, restAt, 'more');
-    settle(chunk);
-    const rest = cutOut(chunk, untouched ? start : restAt);
-    return head.length === 0 ? rest : Buffer.concat([head, rest]);
-  }
-
-  function flush(): Buffer {
-    const out = letGo('end');
-    contextLength = 0;
-    held = EMPTY;
-    swallowing = false;
-    return out;
+    const before = last.length;
+    const { cuts, end } = pass(text, start, 'more');
+    if (cuts.length === 0 && start >= before)
+      return chunk.subarray(start - before, Math.max(start, end) - before);
+    return Buffer.from(withoutCuts(text, start, end, cuts, ELLIPSIS_BYTES), 'latin1');
   }
 
   function letGo(outlook: Outlook): Buffer {
-    if (held.length === 0) return EMPTY;
-    const joined = joinContext(held);
-    const start = contextLength;
-    examine(joined, start, outlook);
-    settle(joined);
-    return cutOut(joined, start);
+    if (held === 0) return EMPTY;
+    const text = last;
+    const start = text.length - held;
+    const { cuts, end } = pass(text, start, outlook);
+    return Buffer.from(withoutCuts(text, start, end, cuts, ELLIPSIS_BYTES), 'latin1');
   }
 
-  /** Sets `cuts` and `holdFrom` for bytes[start..]; what stands before is context that went out already. */
-  function examine(bytes: Buffer, start: number, outlook: Outlook): void {
-    cuts = [];
-    holdFrom = bytes.length;
-    swallowing = false;
-    const next = scannerFor(bytes);
-    for (let at = next(contextStart(bytes, start)); at >= 0; ) {
-      const found = judge(bytes, at);
-      toil += JUDGE_BYTES;
-      if (found.verdict === 'token' && found.to > start) {
-        const from = Math.max(found.from, start);
-        const colonToo = found.encoded && from === found.from;
-        cuts.push({ from, to: found.to, replacement: colonToo ? COLON_ELLIPSIS : ELLIPSIS });
-        swallowing = found.to === bytes.length;
-      } else if (found.verdict === 'open' && outlook === 'more') {
-        holdFrom = Math.max(found.from, start);
-      }
-      // A number at the end of this run may stand before a separator of its own.
-      at = next(Math.max(at + 1, found.to - 5));
+  /** Decides about text[start..], of which what stands before has gone out, and remembers what the next call needs. */
+  function pass(text: string, start: number, outlook: Outlook): { cuts: Cut[]; end: number } {
+    const found = cutsIn(text, owns, outlook === 'end').filter(({ to }) => to > start);
+    let end = outlook === 'end' ? text.length : openFrom(text, outlook, found.at(-1));
+    // What may still become a longer token decides how one of our own within it shows.
+    const cuts = found.filter((cut) => {
+      if (cut.to > end) end = Math.min(end, secretAt(text, cut.from));
+      return cut.to <= end;
+    });
+    end = Math.max(start, end);
+    const final = cuts.at(-1);
+    swallowing = final?.isOpen === true && final.to === text.length;
+    held = text.length - end;
+    const context = REACH.exec(text.slice(Math.max(0, end - contextMax), end))?.[0] ?? '';
+    last = context + text.slice(end);
+    return { cuts, end };
+  }
+
+  /** Where that begins which may become a token, if it does. `final`: the last that is one already. */
+  function openFrom(text: string, outlook: Outlook, final: Cut | undefined): number {
+    let from = text.length;
+    const isSwallowing = final?.isOpen === true && final.to === text.length;
+    if (outlook === 'more' && !isSwallowing) {
+      const found = UNFINISHED.exec(text.slice(-CONTEXT));
+      if (found) from = secretAt(text, Math.max(0, text.length - CONTEXT) + found.index);
     }
-    if (needles.length > 0) examineOwn(bytes, start, outlook);
-    if (holdFrom < bytes.length) {
-      for (const cut of cuts) if (cut.to > holdFrom) holdFrom = Math.min(holdFrom, cut.from);
-      cuts = cuts.filter((cut) => cut.from < holdFrom);
+    for (const own of owns) {
+      const size = beginningAtEnd(text, own);
+      const at = secretAt(text, text.length - size + own.maskAt);
+      const isHeld = outlook === 'more' || size >= own.guarded;
+      if (isHeld && size > own.maskAt && at >= (final?.to ?? 0)) from = Math.min(from, at);
     }
-  }
-
-  function scannerFor(bytes: Buffer): (from: number) => number {
-    if (bytes.length >= FLOOD_CHUNK_BYTES && ++floodChunks > FLOOD_CHUNKS) {
-      scanner ??= createFloodScanner();
-      if (scanner !== null && bytes.length <= scanner.maxBytes) {
-        scanner.load(bytes);
-        return scanner.next;
-      }
-    }
-    toil += bytes.length;
-    return (from) => nextSeparator(bytes, from);
-  }
-
-  function examineOwn(bytes: Buffer, start: number, outlook: Outlook): void {
-    // An id has gone out before its secret comes; of a secret, a few bytes may have been released.
-    const reach = Math.max(0, start - longestNeedle);
-    const shapes = cuts;
-    for (const needle of needles) {
-      let next = 0;
-      for (let at = indexOfNeedle(bytes, reach, needle, shapes.length > 0); at >= 0; ) {
-        const to = at + needle.bytes.length;
-        while (next < shapes.length && shapes[next]!.to <= at + needle.maskAt) next++;
-        const covered = next < shapes.length && shapes[next]!.from < to;
-        if (to > start && !covered) {
-          if (cuts === shapes) cuts = shapes.slice();
-          cuts.push(ownCut(bytes, at, to, start, needle));
-        }
-        at = indexOfNeedle(bytes, to, needle, true);
-      }
-    }
-    if (cuts !== shapes) cuts = withoutOverlaps(cuts);
-    const free = cuts.at(-1)?.to ?? 0;
-    for (const needle of needles) {
-      const size = beginningAtEnd(bytes, reach, needle.bytes);
-      const at = bytes.length - size;
-      if (size <= needle.maskAt || at + needle.maskAt < free) continue;
-      const guarded = size >= needle.guardedBytes;
-      if (outlook === 'end' && guarded) {
-        cuts.push(ownCut(bytes, at, bytes.length, start, needle));
-        return;
-      }
-      if (outlook === 'more' || (outlook === 'release' && guarded))
-        holdFrom = Math.min(holdFrom, Math.max(at + needle.maskAt, start));
-    }
-  }
-
-  /** What of bytes[start..holdFrom] is printed; `bytes` are spoilt, so `settle` comes first. */
-  function cutOut(bytes: Buffer, start: number): Buffer {
-    if (cuts.length === 0)
-      return start === 0 && holdFrom === bytes.length ? bytes : bytes.subarray(start, holdFrom);
-    let grows = false;
-    for (const cut of cuts) grows ||= cut.replacement.length > cut.to - cut.from;
-    return grows ? rebuild(bytes, start) : shorten(bytes, start);
-  }
-
-  /** In place: bytes after a cut move down. */
-  function shorten(bytes: Buffer, start: number): Buffer {
-    let read = start;
-    let write = start;
-    for (const { from, to, replacement } of cuts) {
-      if (write !== read) bytes.copyWithin(write, read, from);
-      write += from - read;
-      for (let i = 0; i < replacement.length; i++) bytes[write++] = replacement[i]!;
-      read = to;
-    }
-    bytes.copyWithin(write, read, holdFrom);
-    return bytes.subarray(start, write + holdFrom - read);
-  }
-
-  /** Only secrets of one or two bytes are shorter than their mask. */
-  function rebuild(bytes: Buffer, start: number): Buffer {
-    const parts: Buffer[] = [];
-    let read = start;
-    for (const { from, to, replacement } of cuts) {
-      parts.push(bytes.subarray(read, from), replacement);
-      read = to;
-    }
-    parts.push(bytes.subarray(read, holdFrom));
-    return Buffer.concat(parts);
-  }
-
-  /** Keeps for the next call what is needed of bytes that are examined and printed. */
-  function settle(bytes: Buffer): void {
-    held = holdFrom < bytes.length ? Buffer.from(bytes.subarray(holdFrom)) : EMPTY;
-    remember(bytes, holdFrom);
-  }
-
-  function remember(bytes: Buffer, end: number): void {
-    const from = contextStart(bytes, end);
-    contextLength = end - from;
-    if (contextLength > 0) bytes.copy(context, 0, from, end);
-  }
-
-  function joinContext(bytes: Buffer): Buffer {
-    return contextLength === 0 ? bytes : Buffer.concat([context.subarray(0, contextLength), bytes]);
+    return from;
   }
 
   return {
     push,
     release: () => letGo('release'),
-    flush,
+    flush() {
+      const out = letGo('end');
+      last = '';
+      swallowing = false;
+      return out;
+    },
     get held() {
-      return held.length;
-    },
-    get scanner() {
-      return scanner ?? null;
-    },
-    get toil() {
-      return toil;
+      return held;
     },
   };
 }
 
 /** Masks tokens in a text of ours: a message, an error, an argument. */
 export function maskText(text: string, tokens: readonly string[]): string {
-  const masker = createMasker(tokens);
-  const bytes = Buffer.from(text);
-  const masked = Buffer.concat([masker.push(bytes), masker.flush()]);
-  return masked.equals(bytes) ? text : masked.toString();
+  const cuts = cutsIn(text, ownsOf(tokens), true);
+  return cuts.length === 0 ? text : withoutCuts(text, 0, text.length, cuts, ELLIPSIS);
 }
 
-function ownCut(bytes: Buffer, at: number, to: number, start: number, needle: Needle): Cut {
-  const from = at + needle.maskAt;
-  if (from < start) return { from: start, to, replacement: ELLIPSIS };
-  const encoded = needle.maskAt === 0 && at - 3 >= start && hasEncodedColonBefore(bytes, at);
-  return encoded
-    ? { from: at - 3, to, replacement: COLON_ELLIPSIS }
-    : { from, to, replacement: needle.replacement };
+function ownsOf(tokens: readonly string[]): Own[] {
+  return tokens.flatMap((token): Own[] => {
+    const parts = partsOf(token);
+    if (!parts) return [];
+    const { id, secret } = parts;
+    if (secret.length >= ALONE_MIN) return [{ text: secret, maskAt: 0, guarded: GUARDED }];
+    return [':', '%3A', '%3a'].map((separator) => ({
+      text: id + separator + secret,
+      maskAt: id.length,
+      guarded: id.length + separator.length + GUARDED,
+    }));
+  });
 }
 
-/** In order; of two that overlap the one that begins first, of two that begin together the longer. */
-function withoutOverlaps(cuts: Cut[]): Cut[] {
-  const kept: Cut[] = [];
-  for (const cut of cuts.sort((a, b) => a.from - b.from || b.to - a.to))
-    if (cut.from >= (kept.at(-1)?.to ?? 0)) kept.push(cut);
-  return kept;
+/** In order, none overlapping another. `ended`: a beginning of an own secret at the end will not go on. */
+function cutsIn(text: string, owns: readonly Own[], ended: boolean): Cut[] {
+  const cuts: Cut[] = [];
+  TOKEN.lastIndex = 0;
+  for (let found = TOKEN.exec(text); found; found = TOKEN.exec(text)) {
+    const to = TOKEN.lastIndex;
+    const from = found.index + ID_BYTES;
+    const isToken =
+      (found[1]?.length ?? 0) >= SECRET_MIN || BOT_ID_BEFORE.test(text.slice(Math.max(0, from - 27), from));
+    if (isToken) cuts.push({ from, to, isOpen: true });
+    // The end of one secret may be the id of the next.
+    TOKEN.lastIndex = to - ID_BYTES;
+  }
+  for (const own of owns) {
+    for (let at = text.indexOf(own.text); at >= 0; at = text.indexOf(own.text, at + own.text.length))
+      cuts.push(ownCut(text, at, own, own.text.length));
+    const size = ended ? beginningAtEnd(text, own) : 0;
+    if (size >= own.guarded) cuts.push(ownCut(text, text.length - size, own, size));
+  }
+  if (cuts.length < 2) return cuts;
+  cuts.sort((a, b) => a.from - b.from || b.to - a.to);
+  let free = 0;
+  return cuts.filter(({ from, to }) => {
+    if (from < free) return false;
+    free = to;
+    return true;
+  });
+}
+
+function ownCut(text: string, at: number, { maskAt }: Own, size: number): Cut {
+  const isEncoded = maskAt === 0 && ENCODED_BEFORE.test(text.slice(Math.max(0, at - 8), at));
+  return { from: isEncoded ? at - 3 : at + maskAt, to: at + size, isOpen: false };
+}
+
+/** The first character that is not printed: a colon is, while `%3A` becomes one. */
+function secretAt(text: string, at: number): number {
+  return text[at] === ':' ? at + 1 : at;
+}
+
+/** Length of the longest proper beginning of our own that the text ends with. */
+function beginningAtEnd(text: string, own: Own): number {
+  let size = Math.min(own.text.length - 1, text.length);
+  while (size > 0 && !text.endsWith(own.text.slice(0, size))) size--;
+  return size;
+}
+
+/** What of text[start..end] is printed. */
+function withoutCuts(
+  text: string,
+  start: number,
+  end: number,
+  cuts: readonly Cut[],
+  ellipsis: string,
+): string {
+  let printed = '';
+  let at = start;
+  for (const { from, to } of cuts) {
+    const isSeparator = from >= start && (text[from] === ':' || text[from] === '%');
+    printed += `${text.slice(at, Math.max(at, from))}${isSeparator ? ':' : ''}${ellipsis}`;
+    at = to;
+  }
+  return printed + text.slice(at, end);
 }

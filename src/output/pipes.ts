@@ -7,6 +7,7 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { isThere } from '../machine/is-there.ts';
 
 export interface WorkerPipes {
   /** To be given to the worker. */
@@ -26,7 +27,8 @@ export interface WorkerPipes {
  * that is not possible: no mkfifo, a read-only folder, a file system without FIFOs.
  */
 export async function openWorkerPipes(folder: string): Promise<WorkerPipes | null> {
-  const name = randomBytes(8).toString('hex');
+  removeLeft(folder);
+  const name = `${process.pid}-${randomBytes(4).toString('hex')}`;
   const paths = ['out', 'err', 'gate'].map((it) => join(folder, `.${it}-${name}`));
   const gatePath = paths[2];
   const made = await new Promise<boolean>((resolve) => {
@@ -58,6 +60,18 @@ export async function openWorkerPipes(folder: string): Promise<WorkerPipes | nul
     closeWriteEnds: () => closeAll([outWrite, errWrite, readFd, writeFd]),
     discard: () => closeAll(fds),
   };
+}
+
+/** Files of a supervisor that was killed while it made its pipes. */
+function removeLeft(folder: string): void {
+  try {
+    for (const name of fs.readdirSync(folder)) {
+      const pid = /^\.(?:out|err|gate)-(\d+)-[0-9a-f]+$/.exec(name)?.[1];
+      if (pid !== undefined && !isThere(Number(pid))) remove(join(folder, name));
+    }
+  } catch {
+    // No such folder: mkfifo will tell.
+  }
 }
 
 function remove(path: string): void {

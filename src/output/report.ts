@@ -4,9 +4,9 @@
  * stderr is never an error: the worker matters more than our words.
  */
 import { maskText } from './mask.ts';
-import type { Level, Paint } from './paint.ts';
 import { plain } from './plain.ts';
-import { type Sink, standardSink } from './sink.ts';
+import { openSink, type Sink } from './sink.ts';
+import type { Level, Paint } from './words.ts';
 
 export interface Report {
   line(tag: string, text: string, level?: Level, fields?: Readonly<Record<string, unknown>>): void;
@@ -20,7 +20,7 @@ export function createReport(
   format: 'text' | 'json',
   tokens: readonly string[],
   paint: Paint,
-  sink: Sink = standardSink(2),
+  sink: Sink = openSink(2),
 ): Report {
   let waiting = 0;
   function write(text: string): void {

@@ -47,17 +47,6 @@ interface Waiting {
   readonly onFree: () => void;
 }
 
-const standard = new Map<number, Sink>();
-
-/** The one sink of our stdout or stderr, which outlives every worker; opened at the first use. */
-export function standardSink(fd: number): Sink {
-  const known = standard.get(fd);
-  if (known) return known;
-  const opened = openSink(fd);
-  standard.set(fd, opened);
-  return opened;
-}
-
 /** Opens the way to a descriptor of ours; never throws. `writeSync` is replaced by tests of full disks and slow terminals. */
 export function openSink(fd: number, writeSync: WriteSync = fs.writeSync): Sink {
   const queue: Waiting[] = [];

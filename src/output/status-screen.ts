@@ -1,7 +1,7 @@
 /** `status` for people: one screen, problem first with the command that helps. Pure: document in, text out. */
 import type { StatusDocument } from '../core/status.ts';
-import type { Paint } from './paint.ts';
 import { plain } from './plain.ts';
+import type { Paint } from './words.ts';
 import { count, duration, howItEnded, leaseWords } from './words.ts';
 
 /** What a state is called. */

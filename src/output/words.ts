@@ -1,8 +1,25 @@
-/** The supervisor's transitions as sentences, and the small phrases that many places share. Pure. */
+/** The supervisor's transitions as sentences, the small phrases that many places share, and colour by what a text means. */
 import type { LeaseEntry } from '../core/status.ts';
 import type { Saying } from '../core/supervisor.ts';
-import type { Level } from './paint.ts';
 import type { SinkNote } from './sink.ts';
+
+export type Level = 'info' | 'good' | 'warn' | 'error';
+
+/** Colours a piece of text by level; the identity where colour is off. */
+export type Paint = (level: Level | 'tag', text: string) => string;
+
+/** chalk is loaded only where it is used: a service's log has no colour, and so no chalk. */
+export async function painter(
+  stream: { readonly isTTY?: boolean },
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<Paint> {
+  const colour = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb';
+  if (!colour) return (_level, text) => text;
+  const { Chalk } = await import('chalk');
+  const chalk = new Chalk({ level: 1 });
+  const paints = { tag: chalk.dim, good: chalk.green, warn: chalk.yellow, error: chalk.red, info: null };
+  return (level, text) => paints[level]?.(text) ?? text;
+}
 
 /** What is left to do about a poller that is not on this machine. */
 export const RIVAL_ELSEWHERE =

@@ -5,7 +5,7 @@ import type { AlertsEntry, LeaseEntry, Problem, StatusDocument, StrayEntry } fro
 import type { Phase } from '../core/supervisor.ts';
 import type { Overlap } from '../gateway/rivals.ts';
 import type { Poller } from '../gateway/server.ts';
-import type { LogFacts } from '../log/log.ts';
+import type { LogFacts } from '../output/log.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';

@@ -34,14 +34,11 @@ interface Follower {
 export function createFollowers({
   changes,
   look,
-  onWatched,
   beatMs = BEAT_MS,
   stalledMs = STALLED_MS,
 }: {
   readonly changes: Pick<Changes, 'listen'>;
   readonly look: () => LiveDocument;
-  /** Somebody watches; nobody does any more. */
-  readonly onWatched: (yes: boolean) => void;
   readonly beatMs?: number;
   readonly stalledMs?: number;
 }): Followers {
@@ -80,7 +77,6 @@ export function createFollowers({
   }
 
   function begin(): void {
-    onWatched(true);
     leave = changes.listen(tell);
     beat = setInterval(beats, beatMs).unref();
   }
@@ -93,7 +89,6 @@ export function createFollowers({
     if (beat !== null) clearInterval(beat);
     beat = null;
     leave = null;
-    onWatched(false);
   }
 
   return {

@@ -8,12 +8,13 @@ import { EXIT } from '../errors.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { createGuard } from '../machine/guard.ts';
 import { findLauncherShell, type Launcher, launchScript, openLauncher } from '../machine/launcher.ts';
-import type { Thrift } from '../machine/thrift.ts';
 import { spawnWorker, type WorkerExit, type WorkerProcess } from '../machine/worker.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
+import type { LastLines, OutputName, StreamLines } from '../output/last-lines.ts';
 import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
 import { type Pump, startPump } from '../output/pump.ts';
 import type { Report } from '../output/report.ts';
+import type { RunOutput } from '../output/run-output.ts';
 import type { SinkNote } from '../output/sink.ts';
 import { duration, howItEnded, ON_REQUEST, outputNote, words } from '../output/words.ts';
 import type { ApiReach } from './api-reach.ts';
@@ -24,9 +25,7 @@ import { createListeners } from './listeners.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { PollRight } from './poll-right.ts';
-import type { OutputName, Recent } from './recent.ts';
 import type { Sweeper } from './sweep.ts';
-import type { Voice } from './voice.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 import { workerEnv } from './worker-env.ts';
 
@@ -45,13 +44,12 @@ export interface RunContext {
   readonly config: Config;
   readonly command: readonly string[];
   readonly report: Report;
-  readonly voice: Voice;
+  readonly voice: RunOutput;
   readonly facts: Facts;
-  readonly recent: Recent;
+  readonly recent: LastLines;
   readonly changes: Changes;
   readonly run: string;
   readonly tree: WorkerTree;
-  readonly thrift: Thrift;
   /** Null: the worker gets the API root itself. */
   readonly gateway: GivenGateway | null;
   /** Null: no other machine shares this bot. */
@@ -93,14 +91,13 @@ export interface Running {
 
 /** Starts the loop at once; never rejects. */
 export function runSupervisor(context: RunContext): Running {
-  const { config, command, report, voice, facts, recent, changes, tree, guarding, gateway, right, thrift } =
-    context;
+  const { config, command, report, voice, facts, recent, changes, tree, guarding, gateway, right } = context;
   const { reach } = context;
   const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
   const guard = createGuard(tree.offspring);
   const listeners = createListeners<[]>('one that follows the run', report);
   const conflictListeners = createListeners<[named: boolean]>('the answer to a 409', report);
-  const pumps: (Pump & { readonly from: OutputName })[] = [];
+  const pumps: (Pump & { readonly lines: StreamLines })[] = [];
   /** `ended`: its leader has; `gone`: the table has heard of it. */
   let former: number | null = null;
   let worker: {
@@ -295,7 +292,7 @@ export function runSupervisor(context: RunContext): Running {
       if (exit.signal === null)
         await Promise.race([Promise.all(lastPumps.map((it) => it.done)), pause(LAST_WORDS_MS)]);
       lastConflict = lastPumps
-        .flatMap((it) => it.tail())
+        .flatMap(({ lines }) => lines.texts())
         .reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
       exited({
         ...exit,
@@ -323,7 +320,7 @@ export function runSupervisor(context: RunContext): Running {
     gateway?.watch.spawned();
     facts.workerStartedAt = new Date().toISOString();
     facts.workerStartedAtMs = performance.now();
-    lastPumps = [pump(process_.stdout, 1), pump(process_.stderr, 2)];
+    lastPumps = [pump(process_.stdout, 'out'), pump(process_.stderr, 'err')];
     pumps.push(...lastPumps);
     if (pumps.length > 8) pumps.splice(0, pumps.length - 8);
     report.line('worker', `started, pid ${process_.pid}${number > 1 ? `, spawn ${number}` : ''}`, 'info', {
@@ -341,20 +338,15 @@ export function runSupervisor(context: RunContext): Running {
     );
   }
 
-  function pump(source: WorkerProcess['stdout'], destinationFd: 1 | 2) {
-    const from = destinationFd === 1 ? 'out' : 'err';
-    const onText = (text: string) => {
-      noticeConflict(text);
-      recent.printed(from, text);
+  function pump(source: WorkerProcess['stdout'], from: OutputName) {
+    const lines = recent.stream(from);
+    const onLines = (ended: readonly string[]) => {
+      noticeConflict(ended.join('\n'));
       changes.touch();
     };
-    const it = startPump({
-      source,
-      destinationFd: voice.printsOutput ? destinationFd : null,
-      copy: voice.logStream(from),
-      ...{ tokens, onText, onPassed: thrift.passed, onNote: sayOutput },
-    });
-    return { ...it, from } as const;
+    const sink = voice.sinks?.[from] ?? null;
+    if (sink) sink.onNote = sayOutput;
+    return { ...startPump({ source, sink, log: voice.logStream(from), tokens, lines, onLines }), lines };
   }
 
   function sayOutput(note: SinkNote): void {
@@ -407,7 +399,7 @@ export function runSupervisor(context: RunContext): Running {
     sayLastLines(report);
   }
 
-  const lastLines = () => lastPumps.flatMap((it) => it.tail()).slice(-20);
+  const lastLines = () => lastPumps.flatMap(({ lines }) => lines.texts().slice(-20)).slice(-20);
 
   let saidLastLines = false;
   function sayLastLines(to: Report): void {
@@ -420,6 +412,8 @@ export function runSupervisor(context: RunContext): Running {
 
   async function exit(code: number, reason: string, clean: boolean): Promise<void> {
     await Promise.all(pumps.map((it) => it.close(DRAIN_MS)));
+    // Files are made for the next worker's pipes, and are to be gone before we are.
+    await preparing;
     discardNext();
     gateway?.watch.stop();
     gateway?.port.close();
@@ -427,8 +421,6 @@ export function runSupervisor(context: RunContext): Running {
     guard.release();
     finish({ code, reason });
   }
-
-  recent.before(() => pumps.map(({ from, lastMs, tail }) => ({ from, lastMs: lastMs(), lines: tail() })));
 
   const loop = createLoop(
     policy,

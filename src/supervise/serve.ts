@@ -14,7 +14,6 @@ export interface ServeOptions {
   /** For those who watch. */
   readonly live: () => LiveDocument;
   readonly changes: Changes;
-  readonly onWatched: (yes: boolean) => void;
   /** Renews the poll, and tells who of this machine lost it. */
   readonly question: () => Promise<Answer>;
   /** Makes the folder of the socket anew where it is gone. Throws. */
@@ -41,7 +40,6 @@ export async function serve(options: ServeOptions): Promise<Served> {
     followers ??= createFollowers({
       changes: options.changes,
       look: options.live,
-      onWatched: options.onWatched,
     });
     return followers;
   };

@@ -44,7 +44,6 @@ export async function showRun(startup: Startup, run: ShownRun): Promise<Served |
     status: () => status(TREE_FRESH_MS),
     makeFolder: () => void openBotDir(openStateDir(process.env), config.botId ?? 0),
     live: () => ({ status: status(TREE_WATCHED_MS), lines: recent.lines() }),
-    onWatched: recent.watched,
     question: run.question,
   }).catch((error: NodeJS.ErrnoException) => {
     report.line(

@@ -5,10 +5,12 @@ import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT } from '../errors.ts';
 import type { HttpService } from '../http/service.ts';
 import { type Lock, lockKey } from '../lock/lock.ts';
-import { logPath, rememberLog } from '../log/place.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
-import { painter } from '../output/paint.ts';
+import { createLastLines } from '../output/last-lines.ts';
+import { logPath, rememberLog } from '../output/log.ts';
 import type { Report } from '../output/report.ts';
+import { openRunOutput } from '../output/run-output.ts';
+import { painter } from '../output/words.ts';
 import { type BotApi, type Me, openBotApi } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';
 import { checkCommand, sayConfiguration, sayGate } from './announce.ts';
@@ -17,7 +19,6 @@ import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
 import { eyesFor, finderFor } from './finder.ts';
 import { identify } from './identify.ts';
-import { createRecent } from './recent.ts';
 import { rehearsal } from './rehearsal.ts';
 import { listen } from './signals.ts';
 import { CONTROL_SOCKET, deploySocket } from './socket-names.ts';
@@ -32,7 +33,6 @@ import {
 } from './startup.ts';
 import { superviseLocked } from './supervised.ts';
 import { standsBy } from './until-ready.ts';
-import { createVoice } from './voice.ts';
 
 /** Runs a supervisor in this process until it ends. Throws SinglepollError for its own reasons to end early. */
 export async function start(request: StartRequest): Promise<number> {
@@ -57,9 +57,9 @@ export async function start(request: StartRequest): Promise<number> {
   owner?.onGone(() => asks.stop(OWNER_GONE));
   const tokens = request.config.token === null ? [] : [request.config.token];
   const paint = link ? link.paint : await painter(process.stderr, process.env);
-  const voice = createVoice(request.config, tokens, link, paint);
+  const voice = openRunOutput(request.config, tokens, link, paint);
   const changes = createChanges(voice.report);
-  const recent = createRecent(() => tokens);
+  const recent = createLastLines(() => tokens);
   const report: Report = {
     line(...said) {
       voice.report.line(...said);

@@ -3,16 +3,16 @@ import type { Config } from '../config/load.ts';
 import type { RawFlags } from '../config/options.ts';
 import type { Link } from '../detach/link.ts';
 import type { HttpService } from '../http/service.ts';
+import type { LastLines } from '../output/last-lines.ts';
 import type { Report } from '../output/report.ts';
+import type { RunOutput } from '../output/run-output.ts';
 import type { Owner } from '../owner/link.ts';
 import type { Service } from '../service/notify.ts';
 import type { Eyes } from '../strays/finder.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
 import type { Changes } from './changes.ts';
 import type { GatewayModule } from './open-gateway.ts';
-import type { Recent } from './recent.ts';
 import type { Rehearsal } from './rehearsal.ts';
-import type { Voice } from './voice.ts';
 
 export interface StartRequest {
   readonly config: Config;
@@ -41,10 +41,10 @@ export type AlertModule = typeof import('../alert/service.ts');
 export interface Startup extends StartRequest {
   readonly link: Link | null;
   readonly owner: Owner | null;
-  readonly voice: Voice;
+  readonly voice: RunOutput;
   readonly report: Report;
   readonly changes: Changes;
-  readonly recent: Recent;
+  readonly recent: LastLines;
   readonly rehearse: Rehearsal | null;
   readonly api: BotApi | null;
   /** Sees the processes of this machine. */

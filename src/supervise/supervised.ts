@@ -147,7 +147,6 @@ export async function superviseLocked(
     changes,
     run,
     tree,
-    thrift,
     guarding,
     reach,
     right,

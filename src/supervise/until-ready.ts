@@ -4,10 +4,10 @@ import type { Config } from '../config/load.ts';
 import type { Ending, State } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import type { Report } from '../output/report.ts';
+import type { RunOutput } from '../output/run-output.ts';
 import { duration, leaseWords } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
-import type { Voice } from './voice.ts';
 
 /** Who waits wants to know soon: one that cannot start ends at once, some 7 s in all with the usual --backoff. */
 const EXITS_MAX = 5;
@@ -21,7 +21,7 @@ interface Parts {
   readonly config: Config;
   readonly facts: Facts;
   readonly report: Report;
-  readonly voice: Voice;
+  readonly voice: RunOutput;
 }
 
 export interface UntilReady {
@@ -86,7 +86,7 @@ export function untilReady({ link, running, config, facts, report, voice }: Part
     end() {
       if (timer !== null) clearTimeout(timer);
       // What has been printed already is not said again.
-      if (!link.isReady && loop.state.spawn > 0 && !voice.printsOutput) running.sayLastLines(report);
+      if (!link.isReady && loop.state.spawn > 0 && !voice.sinks) running.sayLastLines(report);
     },
     code(ending) {
       if (!late) return ending.code;

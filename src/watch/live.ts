@@ -4,7 +4,7 @@ import type { LiveDocument } from '../core/live.ts';
 import { EXIT } from '../errors.ts';
 import { type ControlStream, openControlStream } from '../machine/control-stream.ts';
 import { type LiveView, liveScreen } from '../output/live-screen.ts';
-import { painter } from '../output/paint.ts';
+import { painter } from '../output/words.ts';
 import { type Counted, counted, nothingCounted, rate } from './rate.ts';
 import { followStatus } from './source.ts';
 import { openTerminal, type Terminal } from './terminal.ts';

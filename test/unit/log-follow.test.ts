@@ -4,8 +4,8 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { followLog } from '../../src/log/follow.ts';
-import { openRotatedFile } from '../../src/log/rotated-file.ts';
+import { openRotatedFile } from '../../src/output/log-file.ts';
+import { followLog } from '../../src/output/log-follow.ts';
 import { until } from '../support/wait.ts';
 
 function bench(t: TestContext) {

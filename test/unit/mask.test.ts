@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { HEADROOM_BYTES, ROOM_BYTES } from '../../src/output/flood-scanner.ts';
 import { createMasker, maskText } from '../../src/output/mask.ts';
 
 const SECRET = 'AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1';
@@ -8,35 +7,21 @@ const OWN = `7312345678:${SECRET}`;
 const OWN_SECOND = '42:sealed_for-the-gateway';
 const FOREIGN = '987654321:BBExxq_abcdefghijklmnopqrstuvwxyz12';
 
-/** Everything that went through, the text cut at the given places; the same with and without room before the chunks. */
+/** Everything that went through, the text cut at the given places. */
 function through(text: string, cutsAt: readonly number[], tokens: readonly string[]): string {
-  const out = pushed(text, cutsAt, tokens, 0);
-  assert.ok(pushed(text, cutsAt, tokens, HEADROOM_BYTES) === out, 'the headroom makes a difference');
-  return out;
-}
-
-function pushed(
-  text: string,
-  cutsAt: readonly number[],
-  tokens: readonly string[],
-  headroom: number,
-): string {
   const masker = createMasker(tokens);
   const bytes = Buffer.from(text, 'latin1');
-  const ordinary = Buffer.alloc(headroom + bytes.length).subarray(headroom);
-  const room = () => (headroom > 0 ? (masker.scanner?.room ?? ordinary) : ordinary);
+  // The reader uses one buffer for all its reads: what is held must be a copy.
+  const reused = Buffer.alloc(bytes.length);
   const out: Buffer[] = [];
   let from = 0;
   for (const to of [...cutsAt, bytes.length]) {
-    // The reader uses one buffer for all its reads: what is held must be a copy.
-    const reused = room().subarray(0, to - from);
     reused.fill(0x23);
     bytes.copy(reused, 0, from, to);
-    out.push(Buffer.from(masker.push(reused, headroom)));
+    out.push(Buffer.from(masker.push(reused.subarray(0, to - from))));
     from = to;
   }
-  room().fill(0x23);
-  out.push(Buffer.from(masker.flush()));
+  out.push(masker.flush());
   assert.equal(masker.held, 0);
   return Buffer.concat(out).toString('latin1');
 }
@@ -150,7 +135,7 @@ describe('a stream', () => {
   test('nothing to mask: the very buffer comes back, and nothing is held', () => {
     const masker = createMasker([OWN]);
     const chunk = Buffer.from('2024-05-05 12:34:56 update 1234567 handled\n');
-    assert.equal(masker.push(chunk), chunk);
+    assert.deepEqual([masker.push(chunk).buffer, masker.push(chunk).length], [chunk.buffer, chunk.length]);
     assert.equal(masker.held, 0);
   });
 
@@ -210,7 +195,7 @@ describe('a stream', () => {
     pieces.push('Zz_-09', 'abcdefghijklmnopqrst', ' ', '\n', '\u00e2', '\u0000', '12:34:56 ', '7312345678');
     pieces.push('7312345678:', '42:', '1'.repeat(30), 'bot7312345678%3A', 'sealed_for-the');
     const tokenSets = [[OWN, OWN_SECOND, '12345:TEST'], [OWN], [], ['12345:TEST'], ['5:1a', OWN]];
-    const rounds = Number(process.env.MASK_ROUNDS ?? 20_000);
+    const rounds = 5_000;
     for (let seed = 1; seed <= rounds; seed++) {
       const random = randomFrom(seed);
       let text = '';
@@ -230,42 +215,5 @@ describe('a stream', () => {
         `seed ${seed}: ${JSON.stringify({ text, cutsAt, tokens })}`,
       );
     }
-  });
-
-  test('so does a flood, which is scanned in another way', () => {
-    const random = randomFrom(4711);
-    const pieces = [
-      '12:34:56 INFO ',
-      'update 123456789 ',
-      ' ',
-      '\n',
-      OWN,
-      FOREIGN,
-      SECRET,
-      `bot${OWN}`,
-      'abcdefghijklmnopqrst',
-    ];
-    pieces.push(
-      'a1:',
-      '12345:',
-      '%3A',
-      SECRET.slice(0, 12),
-      '7312345678%3a',
-      OWN_SECOND,
-      '{"time":1714900000123}',
-    );
-    const lines: string[] = [];
-    let size = 0;
-    while (size < 3_000_000) {
-      let line = '';
-      for (let n = random(12); n >= 0; n--) line += pieces[random(pieces.length)];
-      if (random(200) === 0) line = line.repeat(200);
-      lines.push(line);
-      size += line.length;
-    }
-    const text = lines.join('\n');
-    const cutsAt: number[] = [];
-    for (let at = 0; at < text.length; at += 10_000 + random(ROOM_BYTES - 9_999)) cutsAt.push(at);
-    assert.ok(through(text, cutsAt, [OWN, OWN_SECOND]) === reference(text, [OWN, OWN_SECOND]));
   });
 });

@@ -1,10 +1,11 @@
-/** A rotated file: sizes, numbers kept, full disks, files that others move or remove. */
+/** A log: whole stamped lines in a rotated file; full disks, files that others move or remove. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { openRotatedFile, type RotatedFileOptions } from '../../src/log/rotated-file.ts';
+import { LINE_BYTES_MAX, stampedStream } from '../../src/output/log.ts';
+import { openRotatedFile, type RotatedFileOptions } from '../../src/output/log-file.ts';
 
 function bench(t: TestContext, options: Partial<RotatedFileOptions> = {}) {
   const dir = fs.mkdtempSync(join(tmpdir(), 'sp-log-'));
@@ -151,4 +152,40 @@ test('rotated file: where it may not be rotated it grows on, and says so', (t) =
   assert.match(file.problem ?? '', /can't be rotated/);
   assert.equal(b.read().match(/line/g)?.length, 5);
   assert.equal(file.droppedBytes, 0);
+});
+
+const STAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z out /;
+
+function stamped(...chunks: (string | Buffer)[]): string[] {
+  const emitted: string[] = [];
+  const stream = stampedStream('out', (lines) => emitted.push(lines.toString()));
+  for (const chunk of chunks) {
+    const reused = Buffer.from(chunk as string);
+    stream.write(reused);
+    reused.fill('#');
+  }
+  stream.end();
+  for (const text of emitted)
+    assert.ok(text.endsWith('\n') && text.length < 80 * 1024, 'whole lines, in parts');
+  const lines = emitted.join('').split('\n').slice(0, -1);
+  for (const line of lines) assert.match(line, STAMP);
+  return lines.map((line) => line.replace(STAMP, ''));
+}
+
+test('stamps: whole lines, however the bytes are cut; an unfinished one at the end', () => {
+  const bytes = Buffer.from('first\n\nzweite Zeile mit Ümlaut\r\n…\nlast');
+  const whole = ['first', '', 'zweite Zeile mit Ümlaut\r', '…', 'last'];
+  for (let at = 0; at <= bytes.length; at++)
+    assert.deepEqual(stamped(bytes.subarray(0, at), bytes.subarray(at)), whole, `cut at ${at}`);
+  assert.deepEqual(stamped(...[...bytes].map((byte) => Buffer.from([byte]))), whole);
+  assert.deepEqual([stamped(), stamped('x\n')], [[], ['x']]);
+});
+
+test('stamps: a line without an end is broken; a flood of empty lines is handed on in parts', () => {
+  const lines = stamped('x'.repeat(LINE_BYTES_MAX), 'y'.repeat(LINE_BYTES_MAX * 2 + 5), '\nz');
+  assert.deepEqual(
+    lines.map((line) => line.length),
+    [LINE_BYTES_MAX, LINE_BYTES_MAX, LINE_BYTES_MAX, 5, 1],
+  );
+  assert.equal(stamped('\n'.repeat(64 * 1024)).length, 64 * 1024);
 });

@@ -1,0 +1,194 @@
+/** Reads a rotated log, of which PATH.2, PATH.1, PATH are one text: its last lines and, if wanted, what follows, like `tail -F`. */
+import fs from 'node:fs';
+import { dirname } from 'node:path';
+
+export interface FollowOptions {
+  /** Where the log is now: the next run may write another. */
+  readonly path: () => string;
+  readonly lines: number;
+  readonly follow: boolean;
+  /** Resolves when it has gone out; false: nobody reads any more. The bytes may be reused then. */
+  readonly write: (bytes: Buffer) => Promise<boolean>;
+  /** What went wrong on the way. */
+  readonly say: (text: string) => void;
+}
+
+interface OpenFile {
+  readonly fd: number;
+  readonly inode: number;
+  readonly device: number;
+  /** Where the next byte is read. */
+  at: number;
+}
+
+const BLOCK_BYTES = 64 * 1024;
+const NEWLINE = 0x0a;
+/** The net behind the system's events, which some file systems don't have. */
+const LOOK_MS = 500;
+/** More than --log-keep allows. */
+const ROTATED_MAX = 1_000;
+
+/** False: there is no log (never with `follow`, which waits for one). */
+export async function followLog({ path, lines, follow, write, say }: FollowOptions): Promise<boolean> {
+  let at = path();
+  let current: OpenFile | null = null;
+  const block = Buffer.alloc(BLOCK_BYTES);
+  const files = openLastLines(at, lines);
+  if (files.length === 0 && !follow) return false;
+  if (files.length === 0) say(`no log yet at ${at}: waiting for it`);
+  if (!(await readAll(files))) return true;
+  while (follow) {
+    const begun = Date.now();
+    if (current) {
+      const moved = !isSame(current, statOf(at));
+      // What was written between the last read and the move.
+      if (!(await readOn(current))) return true;
+      if (moved && !(await readAll(openAfter(at, current)))) return true;
+    } else current = openFile(at);
+    const next = path();
+    if (next !== at) {
+      if (current) fs.closeSync(current.fd);
+      at = next;
+      current = openFile(at);
+      say(`the log is ${at} now`);
+    } else if (Date.now() - begun < LOOK_MS) await change(at);
+  }
+  return true;
+
+  /** The last of them is the current one then; false: nobody reads any more. */
+  async function readAll(opened: readonly OpenFile[]): Promise<boolean> {
+    for (const file of opened) {
+      if (!(await readOn(file))) return false;
+      if (current) fs.closeSync(current.fd);
+      current = file;
+    }
+    return true;
+  }
+
+  /** To its end as it is now. */
+  async function readOn(file: OpenFile): Promise<boolean> {
+    if (fs.fstatSync(file.fd).size < file.at) {
+      say('the log was cut off: from its beginning');
+      file.at = 0;
+    }
+    for (;;) {
+      const got = fs.readSync(file.fd, block, 0, BLOCK_BYTES, file.at);
+      if (got === 0) return true;
+      file.at += got;
+      if (!(await write(block.subarray(0, got)))) return false;
+    }
+  }
+
+  /** Those that came after `last`, which is not PATH any more; where it can't be found, those that were written to later. */
+  function openAfter(log: string, last: OpenFile): OpenFile[] {
+    const { mtimeMs } = fs.fstatSync(last.fd);
+    let isFound = false;
+    const after = openBack(log, (file) => {
+      const stat = fs.fstatSync(file.fd);
+      isFound = isSame(last, stat);
+      return !isFound && stat.mtimeMs >= mtimeMs;
+    });
+    if (after.length > 0 && !isFound) say('the log was rotated faster than it could be read, or replaced');
+    return after;
+  }
+}
+
+/** PATH and the rotated files before it, for as long as they are `wanted`; oldest first. */
+function openBack(path: string, wanted: (file: OpenFile) => boolean): OpenFile[] {
+  const files: OpenFile[] = [];
+  for (let n = 0; n <= ROTATED_MAX; n++) {
+    const file = openFile(n === 0 ? path : `${path}.${n}`);
+    if (!file && n > 0) break;
+    if (!file) continue;
+    // Rotated between two looks: it is the one that was opened before.
+    const isKnown = files.some((it) => isSame(it, { ino: file.inode, dev: file.device }));
+    if (!isKnown && wanted(file)) files.unshift(file);
+    else {
+      fs.closeSync(file.fd);
+      if (!isKnown) break;
+    }
+  }
+  return files;
+}
+
+/** As many files as the last `count` lines need, each set to where they begin. Empty: there is no log. */
+function openLastLines(path: string, count: number): OpenFile[] {
+  let missing = count;
+  let isFirst = true;
+  return openBack(path, (file) => {
+    if (missing <= 0 && !isFirst) return false;
+    isFirst = false;
+    const found = findLastLines(file.fd, missing);
+    file.at = found.at;
+    missing -= found.lines;
+    return true;
+  });
+}
+
+/** Where the last `count` lines begin; fewer `lines` where the file has no more. */
+function findLastLines(fd: number, count: number): { at: number; lines: number } {
+  const { size } = fs.fstatSync(fd);
+  if (count === 0) return { at: size, lines: 0 };
+  const block = Buffer.alloc(BLOCK_BYTES);
+  let lines = 0;
+  for (let end = size; end > 0 && count < Number.POSITIVE_INFINITY; ) {
+    const start = Math.max(0, end - BLOCK_BYTES);
+    const got = fs.readSync(fd, block, 0, end - start, start);
+    for (let i = got - 1; i >= 0; i--) {
+      // The end of the last line begins no other.
+      if (block[i] !== NEWLINE || start + i === size - 1) continue;
+      lines += 1;
+      if (lines === count) return { at: start + i + 1, lines };
+    }
+    end = start;
+  }
+  return { at: 0, lines: size === 0 ? 0 : lines + 1 };
+}
+
+/** Null where nothing regular is there (yet). Throws the system's error where it may not be read. */
+function openFile(path: string): OpenFile | null {
+  let fd: number;
+  try {
+    // A FIFO would wait for its writer otherwise.
+    fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw error;
+  }
+  const stat = fs.fstatSync(fd);
+  if (stat.isFile()) return { fd, inode: stat.ino, device: stat.dev, at: 0 };
+  fs.closeSync(fd);
+  return null;
+}
+
+function statOf(path: string): fs.Stats | null {
+  try {
+    return fs.statSync(path);
+  } catch {
+    return null;
+  }
+}
+
+function isSame(file: OpenFile, other: Pick<fs.Stats, 'ino' | 'dev'> | null): boolean {
+  return file.inode === other?.ino && file.device === other.dev;
+}
+
+/** Resolves soon after something in the folder has changed, and in any case before long. */
+function change(path: string): Promise<void> {
+  return new Promise((resolve) => {
+    let watcher: fs.FSWatcher | null = null;
+    const done = () => {
+      clearTimeout(timer);
+      watcher?.close();
+      resolve();
+    };
+    const timer = setTimeout(done, LOOK_MS);
+    try {
+      watcher = fs.watch(dirname(path), done);
+      watcher.on('error', done);
+    } catch {
+      // No such folder yet, or no more watches for this user: the timer is enough.
+    }
+  });
+}
