@@ -1,12 +1,13 @@
 /** `singlepoll sandbox`: the Bot API stand-in by itself; lines on stdin are messages and faults. */
 import { EXIT, SinglepollError } from '../errors.ts';
-import { rehearse } from '../sandbox/rehearse.ts';
-import { startSandbox } from '../sandbox/server.ts';
+import { serveConsole } from '../sandbox/actions.ts';
+import { randomToken, startSandbox } from '../sandbox/server.ts';
 
 export async function run(options: Record<string, unknown>): Promise<number> {
   const port = whole(options.port, '--port', 0, 65_535) ?? 0;
   const bots = whole(options.bots, '--bots', 1, 100) ?? 1;
-  const sandbox = await startSandbox({ port, bots: 0 }).catch((error: NodeJS.ErrnoException) => {
+  const tokens = Array.from({ length: bots }, randomToken);
+  const sandbox = await startSandbox({ port, tokens }).catch((error: NodeJS.ErrnoException) => {
     throw new SinglepollError(
       EXIT.unreachable,
       error.code === 'EADDRINUSE'
@@ -15,7 +16,6 @@ export async function run(options: Record<string, unknown>): Promise<number> {
       'singlepoll sandbox    # takes any free port',
     );
   });
-  const tokens = Array.from({ length: bots }, () => sandbox.addBot());
   // The form of an env file, so that it can be one.
   process.stdout.write(`TELEGRAM_API_ROOT=${sandbox.root}\nTELEGRAM_BOT_TOKEN=${tokens[0]}\n`);
   for (const [index, token] of tokens.slice(1).entries()) {
@@ -30,7 +30,7 @@ export async function run(options: Record<string, unknown>): Promise<number> {
   process.stdout.on('error', () => {});
   process.stderr.on('error', () => {});
   // The end of stdin is no reason to stop: under nohup or in a container there is none.
-  void rehearse(sandbox, process.stdin, (line) => process.stderr.write(`${line}\n`));
+  void serveConsole(sandbox, process.stdin, (line) => process.stderr.write(`${line}\n`));
   await stop;
   await sandbox.close();
   process.stdin.destroy();

@@ -1,6 +1,8 @@
 /**
- * Faults on request: which calls go wrong, how, and how often. Pure bookkeeping; the server acts them out.
+ * Faults on request: which calls go wrong, how, and how often, and what some of them answer.
  */
+import type { ServerResponse } from 'node:http';
+import { failure, tooManyRequests } from './bot.ts';
 
 export const FAULT_KINDS = [
   'status',
@@ -40,15 +42,15 @@ export interface Faults {
   clear(): void;
   /** The fault that strikes this call, used up by one; null for none. The oldest that matches wins. */
   strike(method: string, bot: number): Fault | null;
+  /** With the calls that are left as `count`. */
   list(): readonly Fault[];
 }
 
 export function createFaults(): Faults {
-  let active: { fault: Fault; left: number }[] = [];
+  let active: { readonly fault: Fault; left: number }[] = [];
   return {
     add(fault) {
-      const count = fault.count ?? 1;
-      active.push({ fault, left: count === 0 ? Number.POSITIVE_INFINITY : count });
+      active.push({ fault, left: fault.count === 0 ? Number.POSITIVE_INFINITY : (fault.count ?? 1) });
     },
     clear() {
       active = [];
@@ -64,30 +66,47 @@ export function createFaults(): Faults {
       active = active.filter(({ left }) => left > 0);
       return hit.fault;
     },
-    list: () =>
-      active.map(({ fault, left }) => ({ ...fault, count: left === Number.POSITIVE_INFINITY ? 0 : left })),
+    list: () => active.map(({ fault, left }) => ({ ...fault, count: Number.isFinite(left) ? left : 0 })),
   };
 }
 
-/** Reads a fault that came as JSON; a string says what is wrong with it. */
-export function parseFault(value: unknown): Fault | string {
-  if (typeof value !== 'object' || value === null) return 'a JSON object is needed';
-  const given = value as Record<string, unknown>;
-  const kind = given.kind;
-  if (!FAULT_KINDS.includes(kind as FaultKind)) return `kind must be one of ${FAULT_KINDS.join(', ')}`;
+/** Checks a fault that came as JSON; returns what is wrong with it, or null. */
+export function problemOfFault(given: Readonly<Record<string, unknown>>): string | null {
+  if (!FAULT_KINDS.includes(given.kind as FaultKind)) return `kind must be one of ${FAULT_KINDS.join(', ')}`;
   for (const name of ['bot', 'status', 'retryAfter', 'ms', 'count'])
     if (given[name] !== undefined && !(Number.isInteger(given[name]) && (given[name] as number) >= 0))
       return `${name} must be a whole number, 0 or more`;
   if (given.method !== undefined && typeof given.method !== 'string') return 'method must be a string';
-  const status = given.status as number | undefined;
-  if (status !== undefined && (status < 200 || status > 599)) return 'status must be from 200 to 599';
-  return {
-    kind: kind as FaultKind,
-    method: given.method as string | undefined,
-    bot: given.bot as number | undefined,
-    status,
-    retryAfter: given.retryAfter as number | undefined,
-    ms: given.ms as number | undefined,
-    count: given.count as number | undefined,
+  const { status = 502 } = given as { status?: number };
+  return status < 200 || status > 599 ? 'status must be from 200 to 599' : null;
+}
+
+const REASONS: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'Not Found',
+  409: 'Conflict: terminated by other getUpdates request; make sure that only one bot instance is running',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+  504: 'Gateway Timeout',
+};
+
+/** Answers a `status`, `html`, `garbage` or `retry-after` fault; returns the HTTP status. */
+export function answerFault(response: ServerResponse, fault: Fault): number {
+  const { kind, status = 502, retryAfter = 1 } = fault;
+  const send = (code: number, type: string, body: string, headers = {}): number => {
+    const length = Buffer.byteLength(body);
+    response.writeHead(code, { 'Content-Type': type, 'Content-Length': length, ...headers }).end(body);
+    return code;
   };
+  if (kind === 'html')
+    return send(status, 'text/html', `<html>\r\n<head><title>${status}</title></head>\r\n</html>\r\n`);
+  if (kind === 'garbage') return send(200, 'application/json', '{"ok":true,"result":[{"update_id":\u0000');
+  if (kind === 'retry-after')
+    return send(429, 'application/json', JSON.stringify(tooManyRequests(retryAfter).body), {
+      'Retry-After': retryAfter,
+    });
+  const { body } = failure(status, REASONS[status] ?? 'Internal Server Error');
+  return send(status, 'application/json', JSON.stringify(body));
 }

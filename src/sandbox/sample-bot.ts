@@ -3,93 +3,106 @@
  * Polls when POLLING_ENABLED is 1, prints a line per update, answers messages, retries a 409 after 1 s, and on SIGTERM
  * confirms what it has handled and exits 0. Otherwise it idles.
  */
-import { setTimeout } from 'node:timers/promises';
-import { type ApiReply, createApiClient } from './api-client.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const POLL_TIMEOUT_S = 25;
 const RETRY_MS = 1000;
+const IDLE_MS = 3_600_000;
 
 interface Update {
   readonly update_id: number;
   readonly message?: { readonly text?: string; readonly chat: { readonly id: number } };
 }
 
-function say(line: string): void {
+interface Reply {
+  readonly ok: boolean;
+  readonly result?: unknown;
+  readonly error_code?: number;
+  readonly description?: string;
+  readonly parameters?: { readonly retry_after?: number };
+}
+
+const { TELEGRAM_BOT_TOKEN: token = '', TELEGRAM_API_ROOT, POLLING_ENABLED } = process.env;
+const root = (TELEGRAM_API_ROOT || 'https://api.telegram.org').replace(/\/+$/, '');
+
+function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
+async function call(method: string, params: object, timeoutMs: number, stop?: AbortSignal): Promise<Reply> {
+  const response = await fetch(`${root}/bot${token}/${method}`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(params),
+    signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(stop ? [stop] : [])]),
+  });
+  // A front end answers in HTML; the status says enough.
+  return response.json().catch(() => ({ ok: false, error_code: response.status })) as Promise<Reply>;
+}
+
+/** What went wrong; fetch hides the reason in `cause`. */
+function reason(error: unknown): string {
+  const { message, cause } = error as Error;
+  return cause instanceof Error ? cause.message : message;
+}
+
+async function handle({ update_id: id, message }: Update): Promise<void> {
+  const text = message?.text;
+  print(`update ${id}: ${text ?? 'no text'}`);
+  if (!message || text === undefined) return;
+  const answer = { chat_id: message.chat.id, text: text === '/ping' ? 'pong' : text };
+  await call('sendMessage', answer, 10_000).catch((error) => print(`sendMessage failed: ${reason(error)}`));
+}
+
+/** Polls until the signal or a refused token; returns the offset to confirm. */
+async function poll(stop: AbortSignal): Promise<number> {
+  let offset = 0;
+  while (!stop.aborted) {
+    let retryMs = RETRY_MS;
+    try {
+      const params = { offset, timeout: POLL_TIMEOUT_S };
+      const reply = await call('getUpdates', params, (POLL_TIMEOUT_S + 10) * 1000, stop);
+      if (reply.ok) {
+        for (const update of reply.result as Update[]) {
+          await handle(update);
+          offset = update.update_id + 1;
+        }
+        continue;
+      }
+      print(`getUpdates: ${reply.error_code} ${reply.description ?? ''}`);
+      if (reply.error_code === 401) {
+        process.exitCode = 1;
+        break;
+      }
+      retryMs = Math.max((reply.parameters?.retry_after ?? 0) * 1000, RETRY_MS);
+    } catch (error) {
+      if (!stop.aborted) print(`getUpdates failed: ${reason(error)}`);
+    }
+    await sleep(retryMs, undefined, { signal: stop }).catch(() => undefined);
+  }
+  return offset;
+}
+
 async function main(): Promise<void> {
-  const token = process.env.TELEGRAM_BOT_TOKEN ?? '';
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
-
-  if (process.env.POLLING_ENABLED !== '1') {
-    say('sample bot: polling is off (POLLING_ENABLED is not 1), idle');
-    await untilAborted(stop.signal);
+  if (POLLING_ENABLED !== '1') {
+    print('sample bot: polling is off (POLLING_ENABLED is not 1), idle');
+    while (!stop.signal.aborted)
+      await sleep(IDLE_MS, undefined, { signal: stop.signal }).catch(() => undefined);
     return;
   }
   if (token === '') {
-    say('sample bot: TELEGRAM_BOT_TOKEN is missing');
+    print('sample bot: TELEGRAM_BOT_TOKEN is missing');
     process.exitCode = 1;
     return;
   }
-  const client = createApiClient(process.env.TELEGRAM_API_ROOT || 'https://api.telegram.org', token);
-  say(`sample bot ${token.split(':')[0]}: polling`);
-  let offset = 0;
-
-  const handle = async (update: Update): Promise<void> => {
-    const text = update.message?.text;
-    say(`update ${update.update_id}: ${text ?? 'no text'}`);
-    if (update.message && text !== undefined)
-      await client
-        .call(
-          'sendMessage',
-          { chat_id: update.message.chat.id, text: text === '/ping' ? 'pong' : text },
-          10_000,
-        )
-        .catch((error: Error) => say(`sendMessage failed: ${error.message}`));
-    offset = update.update_id + 1;
-  };
-
-  while (!stop.signal.aborted) {
-    let reply: ApiReply;
-    try {
-      const params = { offset, timeout: POLL_TIMEOUT_S };
-      reply = await client.call('getUpdates', params, (POLL_TIMEOUT_S + 10) * 1000, stop.signal);
-    } catch (error) {
-      if (stop.signal.aborted) break;
-      say(`getUpdates failed: ${(error as Error).message}`);
-      await pause(RETRY_MS, stop.signal);
-      continue;
-    }
-    if (reply.ok) {
-      for (const update of reply.result as Update[]) await handle(update);
-      continue;
-    }
-    say(`getUpdates: ${reply.status} ${reply.description}`);
-    if (reply.status === 401) {
-      process.exitCode = 1;
-      break;
-    }
-    await pause(Math.max(reply.retryAfter * 1000, RETRY_MS), stop.signal);
-  }
+  print(`sample bot ${token.split(':')[0]}: polling`);
+  const offset = await poll(stop.signal);
   // The offset is taken when the request arrives, so the answer (which the server may hold for 3 s) need not be awaited long.
-  if (offset > 0)
-    await client.call('getUpdates', { offset, limit: 1, timeout: 0 }, 1000).catch(() => undefined);
-  client.close();
-  say('sample bot: stopped');
+  if (offset > 0) await call('getUpdates', { offset, limit: 1, timeout: 0 }, 1000).catch(() => undefined);
+  print('sample bot: stopped');
+  process.exit();
 }
 
-/** Resolves after `ms`, or as soon as the signal aborts. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await setTimeout(ms, undefined, { signal }).catch(() => undefined);
-}
-
-async function untilAborted(signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) await pause(3_600_000, signal);
-}
-
-main().catch((error: unknown) => {
-  say(`sample bot: ${String(error)}`);
-  process.exitCode = 1;
-});
+void main();

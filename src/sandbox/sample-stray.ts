@@ -3,36 +3,32 @@
  * its connection, retries every second on any 409, and ends on SIGTERM, after 120 s, or 5 s after its API went away, so
  * that a demo never leaves an orphan.
  */
-import { createApiClient } from './api-client.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const LIFE_MS = 120_000;
 const API_GONE_MS = 5000;
 const RETRY_MS = 1000;
-const POLL_TIMEOUT_S = 10;
+
+const { TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root } = process.env;
 
 async function main(): Promise<void> {
-  const { TELEGRAM_BOT_TOKEN: token = '', TELEGRAM_API_ROOT: root = '' } = process.env;
-  if (token === '' || root === '') {
-    process.stderr.write('legacy polling bot: TELEGRAM_BOT_TOKEN and TELEGRAM_API_ROOT are needed\n');
-    process.exitCode = 1;
-    return;
-  }
   process.on('SIGTERM', () => process.exit(0));
   setTimeout(() => process.exit(0), LIFE_MS).unref();
-  const client = createApiClient(root, token);
   let offset = 0;
   let lastAnswerMs = performance.now();
   while (performance.now() - lastAnswerMs < API_GONE_MS) {
     try {
-      const reply = await client.call('getUpdates', { offset, timeout: POLL_TIMEOUT_S }, 30_000);
+      const response = await fetch(`${root}/bot${token}/getUpdates?timeout=10&offset=${offset}`);
+      const reply = (await response.json()) as { ok: boolean; result: { update_id: number }[] };
       lastAnswerMs = performance.now();
-      const updates = reply.ok ? (reply.result as { update_id: number }[]) : [];
-      offset = (updates.at(-1)?.update_id ?? offset - 1) + 1;
-      if (reply.ok) continue;
+      if (reply.ok) {
+        offset = (reply.result.at(-1)?.update_id ?? offset - 1) + 1;
+        continue;
+      }
     } catch {
       // Gone for now; the loop counts how long.
     }
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    await sleep(RETRY_MS);
   }
   process.exit(0);
 }

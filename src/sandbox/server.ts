@@ -1,31 +1,55 @@
 /**
- * The sandbox: a stand-in for the Bot API on one HTTP port. This file owns the port and its sockets; a request's way is in
- * exchange.ts, what a call means in world.ts and bot.ts. Not imitated: the limit of 20 new bots a minute from one address
- * (the server spares local ones), flood limits, deliveries to webhooks.
- * Source: tdlib/telegram-bot-api HttpServer.h; tdlib/td HttpReader.cpp (501, unreadable requests).
+ * The sandbox: a stand-in for the Bot API on one HTTP port. Owns the port, the bots and a request's way from its bytes to
+ * its answer; what a call means is in bot.ts and chats.ts. A poll is never ended because its client went away: the real
+ * server does not notice either. Not imitated: flood limits and deliveries to webhooks.
+ * Source: tdlib/telegram-bot-api HttpConnection::handle, ClientManager::send, Client::on_cmd.
  */
+import { randomBytes, randomInt } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import type { Args } from '../gateway/params.ts';
-import { readBody, routeOf, splitTarget, UnreadableRequest } from '../gateway/params.ts';
-import type { Answer } from './answer.ts';
-import type { SentMessage } from './chats.ts';
-import { type Clock, systemClock } from './clock.ts';
-import { control } from './control.ts';
-import { createExchange } from './exchange.ts';
-import { createFaults, type Fault } from './faults.ts';
-import { createRequestLog, maxOpenPolls, type RequestEvent, type RequestRecord } from './request-log.ts';
-import { textUpdate } from './text-update.ts';
-import { send, sendEmpty } from './wire.ts';
-import { createWorld } from './world.ts';
+import {
+  type Args,
+  addBody,
+  addFormParams,
+  createArgs,
+  readBody,
+  routeOf,
+  splitTarget,
+  UnreadableRequest,
+} from '../gateway/params.ts';
+import { control } from './actions.ts';
+import {
+  type Answer,
+  type Bot,
+  type Clock,
+  createBot,
+  failure,
+  type Reply,
+  success,
+  systemClock,
+} from './bot.ts';
+import { createChats, type SentMessage } from './chats.ts';
+import { answerFault, createFaults, type Fault } from './faults.ts';
+import { createRequestLog, type RequestEvent, type RequestRecord } from './log.ts';
 
 const KEEP_ALIVE_MS = 500_000;
 const HEADER_BYTES_MAX = 1 << 18;
-
-const CLIENT_ERRORS: Record<string, string> = {
-  HPE_INVALID_METHOD: '501 Not Implemented',
-  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+const TOKEN_SHAPE = /^[1-9]\d{0,15}:[A-Za-z0-9_-]{24,64}$/;
+const ABILITIES = {
+  can_join_groups: true,
+  can_read_all_group_messages: false,
+  supports_inline_queries: false,
+  can_connect_to_business: false,
+  has_main_web_app: false,
 };
+
+export interface SandboxBot extends Bot {
+  readonly id: number;
+  readonly token: string;
+  /** Of the test environment (`/bot<token>/test/…`). */
+  readonly test: boolean;
+  readonly username: string;
+}
 
 export interface Sandbox {
   /** `http://127.0.0.1:PORT` */
@@ -33,33 +57,27 @@ export interface Sandbox {
   readonly port: number;
   /** Token of the first bot. */
   readonly token: string;
-  /**
-   * Registers a bot and returns its token (random when absent). A known one starts anew, with an empty queue. With
-   * `test`, a bot of the test environment (`/bot<token>/test/…`). Throws on a malformed token.
-   */
+  /** Registers a bot and returns its token; a known one starts anew, with an empty queue. Throws on a malformed token. */
   addBot(token?: string, test?: boolean): string;
+  /** In the order they were added. */
+  bots(): readonly SandboxBot[];
   /** From now on the token is refused with 401; a waiting poll is answered. */
   revoke(token: string): void;
-  /** Queues an update (`update_id` optional); returns its id, 0 where `allowed_updates` keeps it out. */
+  /** Queues an update; returns its id, 0 where `allowed_updates` keeps it out. */
   inject(token: string, update: object): number;
   /** Queues a text message from a user with the id 1000. */
   injectText(token: string, text: string): number;
-  /** The bots, in the order they were added, with their tokens. */
-  bots(): readonly { readonly id: number; readonly token: string; readonly username: string }[];
-  /** A Bot API call from inside, not through HTTP and not in the log; resolves with its answer. */
-  call(token: string, method: string, args: Args): Promise<Answer>;
-  /** Makes getWebhookInfo report a failed delivery. */
-  noteWebhookError(token: string, message: string): void;
+  /** A Bot API call from inside, not through HTTP and not in the log. */
+  call(token: string, method: string, params: Record<string, string>): Promise<Answer>;
   fault(fault: Fault): void;
   clearFaults(): void;
+  faults(): readonly Fault[];
   /** Every Bot API request, oldest first, bounded. */
   readonly log: readonly RequestRecord[];
   /** Everything bots have sent, oldest first, bounded. */
   readonly sent: readonly SentMessage[];
   /** Called when a request arrives and when it ends; returns the way to stop that. */
   onRequest(listener: (event: RequestEvent) => void): () => void;
-  /** The largest number of getUpdates that were open at once, from the clients' side; optionally of some client ports. */
-  overlap(token: string, ports?: Iterable<number>): number;
   /** Resets every connection, as a network that breaks does; what the bots asked goes on, into the void. */
   cutConnections(): void;
   /** Ends open polls at once (200 with what there is) and every connection. */
@@ -69,8 +87,7 @@ export interface Sandbox {
 export interface SandboxOptions {
   /** 0 or absent: any free port. */
   readonly port?: number;
-  /** How many bots with random tokens; default 1, or 0 where `tokens` are given. */
-  readonly bots?: number;
+  /** Absent: one bot with a random token. */
   readonly tokens?: readonly string[];
   /** Default 127.0.0.1. */
   readonly host?: string;
@@ -79,47 +96,106 @@ export interface SandboxOptions {
   readonly clock?: Clock;
 }
 
+/** A token that looks real (id of 9 or 10 digits, secret of 35) and belongs to nobody. */
+export function randomToken(): string {
+  return `${randomInt(100_000_000, 9_999_999_999)}:AA${randomBytes(25).toString('base64url').slice(0, 33)}`;
+}
+
 /** Starts a sandbox. Rejects when the port is taken or a token is malformed. */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
-  const clock = options.clock ?? systemClock;
-  const world = createWorld(clock);
+  const { clock = systemClock, host = '127.0.0.1' } = options;
+  const bots = new Map<string, SandboxBot>();
+  const chats = createChats();
   const log = createRequestLog(options.logLimit ?? 20_000);
   const faults = createFaults();
-  const sockets = new Set<Socket>();
-  const exchange = createExchange({ clock, world, log, faults });
   let lastTextId = 0;
 
-  const tokens = [...(options.tokens ?? [])].map((token) => world.addBot(token));
-  const randomCount = options.bots ?? (tokens.length === 0 ? 1 : 0);
-  for (let i = 0; i < randomCount; i++) tokens.push(world.addBot());
-
-  const botOf = (token: string) => {
-    const known = world.find(token) ?? world.find(token, true);
-    if (!known) throw new Error('no such bot in this sandbox');
-    return known.bot;
+  const keyOf = (token: string, test: boolean): string => `${token}${test ? '/test' : ''}`;
+  const botOf = (token: string): SandboxBot => {
+    const bot = bots.get(token) ?? bots.get(keyOf(token, true));
+    if (!bot) throw new Error('no such bot in this sandbox');
+    return bot;
   };
 
+  function addBot(token = randomToken(), test = false): string {
+    if (!TOKEN_SHAPE.test(token))
+      throw new Error('not the shape of a bot token: digits, a colon, at least 24 characters');
+    const id = Number(token.split(':')[0]);
+    const bot = createBot(clock, randomInt(200_001, 1_000_000_000));
+    bots.get(keyOf(token, test))?.end('shutdown');
+    bots.set(keyOf(token, test), { ...bot, id, token, test, username: `sandbox_${id}_bot` });
+    return token;
+  }
+
+  function carryOut(bot: SandboxBot | undefined, method: string, args: Args, reply: Reply): void {
+    if (!bot) {
+      reply(failure(401, 'Unauthorized'));
+      return;
+    }
+    if (bot.call(method, args, reply)) return;
+    const user = { id: bot.id, is_bot: true, first_name: 'Sandbox bot', username: bot.username };
+    const isGetMe = method.toLowerCase() === 'getme';
+    reply(isGetMe ? success({ ...user, ...ABILITIES }) : chats.call({ id: bot.id, user }, method, args));
+  }
+
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const startedAtMs = performance.now();
     const { path, query } = splitTarget(request.url ?? '/');
     const route = routeOf(path);
     if (route.kind === 'control') {
       const body = (await readBody(request)).toString('utf8');
-      const answer = control(
-        controlPorts,
-        request.method ?? '',
-        route.path,
-        new URLSearchParams(query),
-        body,
-      );
-      return send(response, answer.status, JSON.stringify(answer.body));
+      const answer = await control(sandbox, `${request.method} ${route.path}`, query, body);
+      return sendJson(response, answer.status, answer.body);
     }
     if (request.method !== 'GET' && request.method !== 'POST') return sendEmpty(response, 501);
-    return exchange({ request, response, route, query, startedAtMs });
+    const args = createArgs();
+    addFormParams(query, args);
+    addBody(await readBody(request), request.headers, args);
+    if (route.kind === 'none') return sendJson(response, 404, failure(404, route.description).body);
+    const bot = bots.get(keyOf(route.token, route.test));
+    if (route.kind === 'file') {
+      const bytes = bot ? chats.file(route.path) : null;
+      if (bytes) return sendBytes(response, bytes);
+      return sendJson(response, 404, failure(404, 'Not Found').body);
+    }
+    const method = route.method === '' ? args.get('method') : route.method;
+    const record = log.start(response, bot?.id ?? 0, method, args);
+    const fault = faults.strike(method, record.bot);
+    record.fault = fault?.kind ?? null;
+    answerCall((reply) => carryOut(bot, method, args, reply), fault, record, response);
   }
 
+  /** Lets the call be carried out and answered, unless a fault strikes it. */
+  function answerCall(
+    call: (reply: Reply) => void,
+    fault: Fault | null,
+    record: RequestRecord,
+    response: ServerResponse,
+  ): void {
+    const deliver = ({ status, body, retryAfter, delivered = [], waited = false }: Answer): void => {
+      const { description = null } = body as { description?: string };
+      log.end(record, { status, delivered, waited, error: status === 200 ? null : description });
+      sendJson(response, status, body, retryAfter);
+    };
+    const breakOff = (error: string): void => {
+      log.end(record, { error });
+      response.req.socket.resetAndDestroy();
+    };
+    if (fault === null) call(deliver);
+    else if (fault.kind === 'slow') call((answer) => clock.after(fault.ms ?? 1000, () => deliver(answer)));
+    else if (fault.kind === 'gone') call(() => breakOff('answer lost'));
+    else if (fault.kind === 'reset') breakOff('connection reset');
+    else if (fault.kind !== 'hang')
+      log.end(record, { status: answerFault(response, fault), error: `fault ${fault.kind}` });
+  }
+
+  const tokens = (options.tokens ?? [randomToken()]).map((token) => addBot(token));
   const server = createServer(
-    { requireHostHeader: false, keepAliveTimeout: KEEP_ALIVE_MS, maxHeaderSize: HEADER_BYTES_MAX },
+    {
+      requireHostHeader: false,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: HEADER_BYTES_MAX,
+      noDelay: true,
+    },
     (request, response) => {
       handle(request, response).catch((error: unknown) => {
         if (error instanceof UnreadableRequest) return sendEmpty(response, error.status);
@@ -127,21 +203,14 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       });
     },
   );
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  // A hanging request is one of the things that are rehearsed.
   server.requestTimeout = 0;
   server.headersTimeout = 0;
-  server.on('connection', (socket) => {
-    sockets.add(socket);
-    socket.setNoDelay(true);
-    socket.once('close', () => sockets.delete(socket));
-    socket.on('error', () => {});
-  });
-  // Verbs that Node itself does not know arrive here; the real server answers them like any other it does not serve.
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    const status = CLIENT_ERRORS[error.code ?? ''] ?? '400 Bad Request';
-    if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
-  });
-
-  const host = options.host ?? '127.0.0.1';
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(options.port ?? 0, host, () => {
@@ -156,38 +225,67 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     port,
     token: tokens[0] ?? '',
     log: log.records,
-    sent: world.chats.sent,
-    addBot: (token, test) => world.addBot(token, test),
-    revoke: (token) => botOf(token).endSession('revoked'),
+    sent: chats.sent,
+    addBot,
+    bots: () => [...bots.values()],
+    revoke: (token) => botOf(token).end('revoked'),
     inject: (token, update) => botOf(token).push(update),
     injectText: (token, text) => botOf(token).push(textUpdate(++lastTextId, text)),
-    bots: () => world.bots(),
-    call: (token, method, args) =>
-      new Promise((resolve) => world.call(token, world.find(token) === null, method, args, resolve)),
-    noteWebhookError: (token, message) => botOf(token).noteWebhookError(message),
+    call: (token, method, params) =>
+      new Promise((resolve) => carryOut(botOf(token), method, createArgs(params), resolve)),
     fault: (fault) => faults.add(fault),
     clearFaults: () => faults.clear(),
+    faults: () => faults.list(),
     onRequest: (listener) => log.onRequest(listener),
-    overlap: (token, ports) =>
-      maxOpenPolls(log.records, Number(token.split(':')[0]), ports && new Set(ports)),
     cutConnections() {
       for (const socket of sockets) socket.resetAndDestroy();
     },
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const { bot } of world.bots()) bot.endSession('shutdown');
+      for (const bot of bots.values()) bot.end('shutdown');
       // One turn for the answers to leave, then nothing is waited for.
       await new Promise((resolve) => setImmediate(resolve));
       for (const socket of sockets) socket.destroy();
       await closed;
     },
   };
-  const controlPorts = {
-    sandbox,
-    bots: () => world.bots(),
-    faults: () => faults.list(),
-    clearFaults: () => faults.clear(),
-    records: () => log.records,
-  };
   return sandbox;
+}
+
+/** An answer of the Bot API; `retryAfter` in seconds. */
+function sendJson(response: ServerResponse, status: number, body: unknown, retryAfter?: number): void {
+  const text = JSON.stringify(body);
+  response.writeHead(status, {
+    'Content-Type': 'application/json',
+    'Content-Length': Buffer.byteLength(text),
+    // Said by us, or Node adds a Keep-Alive header, and an answer has another length than the server's.
+    Connection: response.req.headers.connection?.toLowerCase() === 'close' ? 'close' : 'keep-alive',
+    ...(retryAfter !== undefined && { 'Retry-After': retryAfter }),
+  });
+  response.end(text);
+}
+
+function sendBytes(response: ServerResponse, bytes: Buffer): void {
+  response.writeHead(200, { 'Content-Type': 'application/octet-stream', 'Content-Length': bytes.length });
+  response.end(bytes);
+}
+
+/** What the server does with a request that it cannot read: a bare status, and the connection ends. */
+function sendEmpty(response: ServerResponse, status: number): void {
+  response.writeHead(status, { 'Content-Length': 0, Connection: 'close' }).end();
+}
+
+/** A text message from a user; a leading slash is marked as a command, as Telegram does. */
+function textUpdate(messageId: number, text: string): object {
+  const command = text.startsWith('/') ? (text.split(/\s/, 1)[0]?.length ?? 0) : 0;
+  return {
+    message: {
+      message_id: messageId,
+      from: { id: 1000, is_bot: false, first_name: 'User', language_code: 'en' },
+      chat: { id: 1000, first_name: 'User', type: 'private' },
+      date: Math.floor(Date.now() / 1000),
+      text,
+      ...(command > 0 && { entities: [{ type: 'bot_command', offset: 0, length: command }] }),
+    },
+  };
 }

@@ -2,7 +2,7 @@
 // never two polls at the API, memory and descriptors bounded, status quick, the log short and without tokens.
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
-import type { RequestRecord } from '../../src/sandbox/request-log.ts';
+import type { RequestRecord } from '../../src/sandbox/log.ts';
 import { type Bed, bed } from './bed.ts';
 import { descriptors, watchMemory } from './gateway-process.ts';
 import { assertNoControls, assertNoToken, handled } from './judge.ts';

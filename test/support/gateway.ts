@@ -1,9 +1,10 @@
 // What the tests of the gateway share: its time limits shortened, and the judge of "one poll at any time", the stand-in's log.
 import assert from 'node:assert/strict';
-import { maxOpenPolls, type RequestRecord } from '../../src/sandbox/request-log.ts';
+import type { RequestRecord } from '../../src/sandbox/log.ts';
 import type { Bed } from './bed.ts';
 import type { Running } from './cli.ts';
 import { RIVAL } from './rival.ts';
+import { maxOpenPolls } from './sandbox.ts';
 import type { Status } from './status.ts';
 import { staysTrue, until } from './wait.ts';
 

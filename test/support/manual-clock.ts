@@ -1,7 +1,7 @@
 /**
  * A clock whose hands the test turns: timers run in order of time, then of creation, and see the time they were set for.
  */
-import type { Clock } from '../../src/sandbox/clock.ts';
+import type { Clock } from '../../src/sandbox/bot.ts';
 
 export interface ManualClock extends Clock {
   /** Moves on by `ms`, running every timer that falls due on the way. */
@@ -16,7 +16,6 @@ export function manualClock(startMs = 1_000_000): ManualClock {
   let timers: { atMs: number; order: number; run: () => void }[] = [];
   return {
     nowMs: () => nowMs,
-    unixMs: () => 1_700_000_000_000 + nowMs,
     pending: () => timers.length,
     after(delayMs, run) {
       const timer = { atMs: nowMs + delayMs, order: made++, run };

@@ -2,8 +2,7 @@
 // own, faults, updates, a webhook. What the program's edge does with sockets is done here with plain calls.
 
 import { createArgs } from '../../src/gateway/params.ts';
-import { type Answer, failure, success } from '../../src/sandbox/answer.ts';
-import { createBot } from '../../src/sandbox/bot.ts';
+import { type Answer, createBot, failure } from '../../src/sandbox/bot.ts';
 import { classify } from '../../src/telegram/bot-api.ts';
 import { afterLook, afterPoll } from '../../src/telegram/probe.ts';
 import {
@@ -41,7 +40,7 @@ export interface Outcome {
 
 export function probeWorld() {
   const clock = manualClock();
-  const bot = createBot({ clock, firstUpdateId: 500_000, webhookStepMs: 2 });
+  const bot = createBot(clock, 500_000);
   const startMs = clock.nowMs();
   const faults: { answer: Answer | null; method: 'getUpdates' | 'getWebhookInfo' | null; untilMs: number }[] =
     [];
@@ -49,7 +48,7 @@ export function probeWorld() {
 
   function call(params: Record<string, number>, reply: (answer: Answer) => void): void {
     const texts = Object.entries(params).map(([name, value]) => [name, String(value)]);
-    bot.getUpdates(createArgs(Object.fromEntries(texts)), reply);
+    bot.call('getUpdates', createArgs(Object.fromEntries(texts)), reply);
   }
 
   function rival(options: RivalOptions = {}) {
@@ -134,8 +133,8 @@ export function probeWorld() {
         );
         return;
       }
-      if (isLook) return answered(success(bot.webhookInfo()));
-      call({ timeout: (wanted as { timeoutS: number }).timeoutS, limit: 1 }, answered);
+      if (isLook) bot.call('getWebhookInfo', createArgs(), answered);
+      else call({ timeout: (wanted as { timeoutS: number }).timeoutS, limit: 1 }, answered);
     };
     interfere((ms, act) => clock.after(ms, act));
     begin();
@@ -153,8 +152,8 @@ export function probeWorld() {
     probe,
     /** Adds a message; gives its id. */
     text: (date = NOW_S) => bot.push({ message: { text: 'x', date } }),
-    setWebhook: (url: string) => bot.setWebhook('setwebhook', createArgs({ url }), () => {}),
-    deleteWebhook: () => bot.setWebhook('deletewebhook', createArgs(), () => {}),
+    setWebhook: (url: string) => bot.call('setWebhook', createArgs({ url }), () => {}),
+    deleteWebhook: () => bot.call('deleteWebhook', createArgs(), () => {}),
     badGateway: failure(502, 'Bad Gateway'),
     sinceStartMs: () => clock.nowMs() - startMs,
   };

@@ -1,6 +1,6 @@
 // The Bot API stand-in in the test's own process, as the tests use it: who polled, what was sent, webhooks, faults.
 // Webhook calls go over HTTP like anybody's; the record names fixture pollers by their parameter `poller`.
-import type { RequestRecord } from '../../src/sandbox/request-log.ts';
+import type { RequestRecord } from '../../src/sandbox/log.ts';
 import { startSandbox } from '../../src/sandbox/server.ts';
 import { until } from './wait.ts';
 
@@ -97,4 +97,34 @@ export function pollerSequence(polls: readonly Poll[]): (number | null)[] {
   const sequence: (number | null)[] = [];
   for (const poll of polls) if (sequence.at(-1) !== poll.pid) sequence.push(poll.pid);
   return sequence;
+}
+
+/**
+ * The largest number of getUpdates of a bot that were open at the same time, seen from the clients: from arrival until
+ * the answer or until the client hung up, whichever came first. With `ports`, only requests from these client ports.
+ */
+export function maxOpenPolls(
+  records: readonly RequestRecord[],
+  bot: number,
+  ports?: ReadonlySet<number>,
+): number {
+  const edges: { atMs: number; step: 1 | -1 }[] = [];
+  for (const record of records) {
+    if (record.bot !== bot || record.method.toLowerCase() !== 'getupdates') continue;
+    if (ports && !ports.has(record.remotePort)) continue;
+    const endMs = Math.min(
+      record.endedAtMs ?? Number.POSITIVE_INFINITY,
+      record.clientGoneAtMs ?? Number.POSITIVE_INFINITY,
+    );
+    edges.push({ atMs: record.startedAtMs, step: 1 }, { atMs: endMs, step: -1 });
+  }
+  // At one instant, ends come first: a poll that begins the moment another ends does not overlap it.
+  edges.sort((a, b) => a.atMs - b.atMs || a.step - b.step);
+  let open = 0;
+  let most = 0;
+  for (const { step } of edges) {
+    open += step;
+    most = Math.max(most, open);
+  }
+  return most;
 }

@@ -1,8 +1,9 @@
 /** The active probe against the rules of getUpdates, on a virtual clock: what it finds, and what it must never claim. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { createArgs } from '../../src/gateway/params.ts';
 import { hintOfRetry } from '../../src/gateway/rivals.ts';
-import { tooManyRequests } from '../../src/sandbox/answer.ts';
+import { tooManyRequests } from '../../src/sandbox/bot.ts';
 import { startProbe, stepProbe, type Verdict } from '../../src/telegram/probe-table.ts';
 import { NOW_S, type Outcome, probeWorld } from '../support/probe-world.ts';
 
@@ -162,7 +163,7 @@ describe('updates that wait', () => {
     for (let index = 0; index < 3; index++) world.text();
     const outcome = world.probe(10_000);
     assertResult(outcome.verdict, 'cannot-tell', 'updates');
-    assert.equal(world.bot.pendingCount(), 3);
+    assert.equal(world.bot.state().pendingUpdates, 3);
     assert.ok(polls(outcome).length <= 11, `${polls(outcome).length} polls`);
     assert.ok(outcome.atMs > 8_500 && outcome.atMs <= 10_000);
   });
@@ -180,17 +181,7 @@ describe('updates that wait', () => {
     const world = probeWorld();
     const first = world.text();
     world.text();
-    const confirm = () =>
-      world.bot.getUpdates(
-        {
-          get: (name: string) => (name === 'offset' ? String(first + 1) : ''),
-          has: () => true,
-          add: () => {},
-          entries: () => [],
-          files: [],
-        },
-        () => {},
-      );
+    const confirm = () => world.bot.call('getUpdates', createArgs({ offset: String(first + 1) }), () => {});
     const { verdict, atMs } = world.probe(10_000, (at) => at(2_500, confirm));
     assertResult(verdict, 'rival');
     near(verdict.afterMs, 3_000, 300);
@@ -205,7 +196,7 @@ describe('updates that wait', () => {
     const { verdict } = world.probe(10_000);
     // 2 s before the probe and 148 s of age: it goes 2 s into it.
     assert.notEqual(verdict.result, 'rival');
-    assert.equal(world.bot.pendingCount(), 0);
+    assert.equal(world.bot.state().pendingUpdates, 0);
   });
 
   test('an old message that expires was fetched by nobody', () => {
@@ -214,7 +205,7 @@ describe('updates that wait', () => {
     world.clock.advance(24 * 3_600_000 - 7_000);
     const { verdict } = world.probe(20_000);
     assert.notEqual(verdict.result, 'rival');
-    assert.equal(world.bot.pendingCount(), 0);
+    assert.equal(world.bot.state().pendingUpdates, 0);
   });
 
   test('one that comes while the poll is held and stays: what was quiet before counts, when it is half', () => {
@@ -226,7 +217,7 @@ describe('updates that wait', () => {
       const { verdict } = world.probe(10_000, (at) => at(ms, () => world.text()));
       assertResult(verdict, result, reason);
       if (result === 'none') near(verdict.quietMs, ms);
-      assert.equal(world.bot.pendingCount(), 1);
+      assert.equal(world.bot.state().pendingUpdates, 1);
     }
   });
 

@@ -1,5 +1,5 @@
 /**
- * How a request is read: paths, tokens, parameters, bodies; and the lines typed at a sandbox. All pure.
+ * How a Bot API request is read, by gateway and sandbox: paths, parameters, bodies.
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
@@ -15,12 +15,6 @@ import {
   splitTarget,
   UnreadableRequest,
 } from '../../src/gateway/params.ts';
-import { CONSOLE_HELP, parseLine } from '../../src/sandbox/console.ts';
-import { createFaults, parseFault } from '../../src/sandbox/faults.ts';
-import { maxOpenPolls, type RequestRecord } from '../../src/sandbox/request-log.ts';
-import { checkToken, randomToken } from '../../src/sandbox/token.ts';
-
-const SECRET = 'AAbcdefghijklmnopqrstuvwxyz01234567';
 
 describe('path', () => {
   const notFound = { kind: 'none', description: 'Not Found' };
@@ -55,46 +49,6 @@ describe('path', () => {
   it('leaves broken escapes alone and decodes UTF-8', () => {
     assert.equal(splitTarget('/%zz%4%C3%A4%').path, '/%zz%4ä%');
     assert.deepEqual(splitTarget('/a+b?c+d=%20#e'), { path: '/a+b', query: 'c+d=%20#e' });
-  });
-});
-
-describe('token', () => {
-  const invalid = { ok: false, status: 401, description: 'Unauthorized: invalid token specified' };
-  const unallowed = {
-    ok: false,
-    status: 421,
-    description: 'Misdirected Request: unallowed token specified',
-  };
-  const unauthorized = { ok: false, status: 401, description: 'Unauthorized' };
-  for (const [token, expected] of [
-    [`123:${SECRET}`, { ok: true, botId: 123 }],
-    [`0123:${SECRET}`, invalid],
-    [`123:${'a'.repeat(77)}`, invalid],
-    [`123:${'a'.repeat(76)}`, { ok: true, botId: 123 }],
-    [`123:a/${SECRET}`, invalid],
-    ['123', invalid],
-    ['', invalid],
-    [`abc:${SECRET}`, unallowed],
-    [`:${SECRET}`, unallowed],
-    [`12a:${SECRET}`, unallowed],
-    [`+12:${SECRET}`, unallowed],
-    [`-12:${SECRET}`, invalid],
-    [`${2n ** 54n}:${SECRET}`, invalid],
-    ['123:short', unauthorized],
-    [`123:${'a'.repeat(23)}`, unauthorized],
-    [`123:${'a'.repeat(24)}`, { ok: true, botId: 123 }],
-    [`123:${SECRET.slice(1)}!`, unauthorized],
-    ['0x:/', invalid],
-    ['abc:short', unallowed],
-  ] as const)
-    it(`${token.slice(0, 12)} (${token.length})`, () => assert.deepEqual(checkToken(token), expected));
-
-  it('random ones are well formed and look real', () => {
-    for (let i = 0; i < 200; i++) {
-      const token = randomToken();
-      assert.match(token, /^[1-9]\d{8,9}:[A-Za-z0-9_-]{35}$/);
-      assert.ok(checkToken(token).ok);
-    }
   });
 });
 
@@ -236,133 +190,5 @@ describe('body', () => {
     unreadable(() => multipart(part, 'b', 'multipart/form-data; boundary='), 400);
     unreadable(() => multipart(part, 'b'.repeat(71)), 400);
     unreadable(() => multipart('--b\nContent-Disposition: form-data\n\n1\n--b--'), 400);
-  });
-});
-
-describe('faults', () => {
-  it('strike by method and bot, in order, as often as asked', () => {
-    const faults = createFaults();
-    faults.add({ kind: 'hang', method: 'GETUPDATES', bot: 5, count: 2 });
-    faults.add({ kind: 'reset', count: 0 });
-    assert.equal(faults.strike('getUpdates', 6)?.kind, 'reset');
-    assert.equal(faults.strike('getUpdates', 5)?.kind, 'hang');
-    assert.equal(faults.strike('getMe', 5)?.kind, 'reset');
-    assert.equal(faults.strike('getUpdates', 5)?.kind, 'hang');
-    assert.equal(faults.strike('getUpdates', 5)?.kind, 'reset');
-    assert.deepEqual(
-      faults.list().map(({ kind, count }) => [kind, count]),
-      [['reset', 0]],
-    );
-    faults.clear();
-    assert.equal(faults.strike('getMe', 5), null);
-  });
-
-  it('strike once by default', () => {
-    const faults = createFaults();
-    faults.add({ kind: 'status' });
-    assert.ok(faults.strike('x', 1));
-    assert.equal(faults.strike('x', 1), null);
-  });
-
-  it('are checked when they come as JSON', () => {
-    for (const bad of [null, 5, {}, { kind: 'x' }, { kind: 'hang', count: -1 }, { kind: 'hang', method: 5 }])
-      assert.equal(typeof parseFault(bad), 'string', JSON.stringify(bad));
-    assert.equal(typeof parseFault({ kind: 'status', status: 999 }), 'string');
-    assert.equal(typeof parseFault({ kind: 'slow', ms: '5' }), 'string');
-    assert.equal(typeof parseFault({ kind: 'slow', ms: 5, bot: 7 }), 'object');
-  });
-});
-
-describe('console', () => {
-  const fault = (wanted: object) => ({
-    kind: 'fault',
-    fault: { method: undefined, bot: undefined, ...wanted },
-  });
-  for (const [line, expected] of [
-    ['', { kind: 'nothing' }],
-    ['   ', { kind: 'nothing' }],
-    ['hello there', { kind: 'text', bot: null, text: 'hello there' }],
-    ['/ping', { kind: 'text', bot: null, text: '/ping' }],
-    ['@77 /ping', { kind: 'text', bot: 77, text: '/ping' }],
-    ['@somebody hi', { kind: 'text', bot: null, text: '@somebody hi' }],
-    ['!!x', { kind: 'text', bot: null, text: '!x' }],
-    ['{"message":{}}', { kind: 'update', bot: null, update: { message: {} } }],
-    ['!502 getUpdates 5', fault({ kind: 'status', status: 502, method: 'getUpdates', count: 5 })],
-    ['!500', fault({ kind: 'status', status: 500, count: 1 })],
-    ['!401 getMe *', fault({ kind: 'status', status: 401, method: 'getMe', count: 0 })],
-    ['!429 3', fault({ kind: 'retry-after', retryAfter: 3 })],
-    ['!429 sendMessage 7', fault({ kind: 'retry-after', retryAfter: 7, method: 'sendMessage' })],
-    ['!hang', fault({ kind: 'hang', count: 1 })],
-    ['@77 !reset getUpdates', fault({ kind: 'reset', method: 'getUpdates', bot: 77, count: 1 })],
-    ['!garbage 2', fault({ kind: 'garbage', count: 2 })],
-    ['!gone deleteWebhook', fault({ kind: 'gone', method: 'deleteWebhook', count: 1 })],
-    ['!html *', fault({ kind: 'html', count: 0 })],
-    ['!slow 250 getMe', fault({ kind: 'slow', ms: 250, method: 'getMe' })],
-    ['!clear', { kind: 'clear' }],
-    ['!webhook https://a.example/x', { kind: 'webhook', bot: null, url: 'https://a.example/x' }],
-    ['!webhook', { kind: 'webhook', bot: null, url: '' }],
-    ['!rival 20', { kind: 'rival', bot: null, seconds: 20 }],
-    ['!RIVAL', { kind: 'rival', bot: null, seconds: 10 }],
-    ['@5 !revoke', { kind: 'revoke', bot: 5 }],
-    ['!log', { kind: 'log', count: 10 }],
-    ['!sent 3', { kind: 'sent', count: 3 }],
-    ['!bots', { kind: 'bots' }],
-    ['!bot', { kind: 'add-bot' }],
-    ['!help', { kind: 'help' }],
-  ] as const)
-    it(`'${line}'`, () => assert.deepEqual(parseLine(line), expected));
-
-  it('says what it does not understand', () => {
-    for (const line of ['!nonsense', '!200', '!700', '!', '{broken', '!502 get-Updates'])
-      assert.equal(parseLine(line).kind, 'error', line);
-  });
-
-  it('explains every command that it knows', () => {
-    for (const [, name] of CONSOLE_HELP.matchAll(/!([a-z0-9]+)/g))
-      assert.notEqual(parseLine(`!${name}`).kind, 'error', name);
-  });
-});
-
-describe('overlap', () => {
-  const record = (from: number, to: number | null, extra: Partial<RequestRecord> = {}): RequestRecord => ({
-    id: 1,
-    bot: 5,
-    method: 'getUpdates',
-    params: {},
-    offset: 0,
-    userAgent: '',
-    remotePort: 1,
-    startedAtMs: from,
-    startedAtUnixMs: 0,
-    endedAtMs: to,
-    clientGoneAtMs: null,
-    status: 200,
-    error: null,
-    delivered: [],
-    waited: false,
-    fault: null,
-    ...extra,
-  });
-
-  it('counts polls that are open at the same time', () => {
-    assert.equal(maxOpenPolls([], 5), 0);
-    assert.equal(maxOpenPolls([record(0, 10), record(10, 20)], 5), 1);
-    assert.equal(maxOpenPolls([record(0, 10), record(9.9, 20)], 5), 2);
-    assert.equal(maxOpenPolls([record(0, null), record(5, null), record(6, 7)], 5), 3);
-  });
-
-  it('ends a poll when its client hung up, though the server goes on', () => {
-    assert.equal(maxOpenPolls([record(0, 50, { clientGoneAtMs: 4 }), record(5, 9)], 5), 1);
-  });
-
-  it('counts one bot, getUpdates only, and given ports only', () => {
-    const records = [
-      record(0, 9, { bot: 6 }),
-      record(0, 9, { method: 'getMe' }),
-      record(0, 9, { method: 'GETUPDATES' }),
-      record(1, 9, { remotePort: 2 }),
-    ];
-    assert.equal(maxOpenPolls(records, 5), 2);
-    assert.equal(maxOpenPolls(records, 5, new Set([2])), 1);
   });
 });

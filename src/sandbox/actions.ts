@@ -1,0 +1,275 @@
+/**
+ * What can be asked of a running sandbox: one list of actions behind the lines typed at it and its HTTP surface under
+ * /sandbox (JSON in, JSON out). A token leaves only in the answer that creates it.
+ */
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FAULT_KINDS, type Fault, problemOfFault } from './faults.ts';
+import { describeRequest } from './log.ts';
+import type { Sandbox, SandboxBot } from './server.ts';
+
+type Input = Readonly<Record<string, unknown>>;
+
+/** An action can't be carried out; the message says why. */
+class Refused extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+interface Action {
+  /** Verb and path below /sandbox. */
+  readonly http: string;
+  /** HTTP status of success; default 200. */
+  readonly status?: number;
+  /** The result is JSON, over HTTP and on the terminal. */
+  run(sandbox: Sandbox, input: Input): unknown;
+}
+
+const ACTIONS = {
+  overview: {
+    http: 'GET ',
+    run: (sandbox) => ({
+      root: sandbox.root,
+      bots: sandbox.bots().map((bot) => ({ id: bot.id, username: bot.username, ...bot.state() })),
+      requests: sandbox.log.at(-1)?.id ?? 0,
+      sent: sandbox.sent.length,
+      faults: sandbox.faults().length,
+    }),
+  },
+  addBot: {
+    http: 'POST /bots',
+    status: 201,
+    run(sandbox, { token }) {
+      if (token !== undefined && typeof token !== 'string') throw new Refused(400, 'token must be a string');
+      try {
+        const added = sandbox.addBot(token);
+        return { id: Number(added.split(':')[0]), token: added };
+      } catch (error) {
+        throw new Refused(400, (error as Error).message);
+      }
+    },
+  },
+  update: {
+    http: 'POST /updates',
+    status: 201,
+    run(sandbox, { text, update, ...input }) {
+      const { token } = botOf(sandbox, input);
+      if (typeof update === 'object' && update !== null) return { update_id: sandbox.inject(token, update) };
+      if (typeof text === 'string') return { update_id: sandbox.injectText(token, text) };
+      throw new Refused(400, 'text (a string) or update (an object) is needed');
+    },
+  },
+  faults: { http: 'GET /faults', run: (sandbox) => sandbox.faults() },
+  fault: {
+    http: 'POST /faults',
+    status: 201,
+    run(sandbox, input) {
+      const problem = problemOfFault(input);
+      if (problem !== null) throw new Refused(400, problem);
+      sandbox.fault(input as unknown as Fault);
+      return sandbox.faults();
+    },
+  },
+  clear: {
+    http: 'DELETE /faults',
+    run(sandbox) {
+      sandbox.clearFaults();
+      return sandbox.faults();
+    },
+  },
+  webhook: {
+    http: 'POST /webhook',
+    run: async (sandbox, input) =>
+      (await sandbox.call(botOf(sandbox, input).token, 'setWebhook', { url: String(input.url ?? '') })).body,
+  },
+  rival: {
+    http: 'POST /rival',
+    run: (sandbox, input) =>
+      playRival(sandbox.root, botOf(sandbox, input).token, Number(input.seconds ?? 10)),
+  },
+  revoke: {
+    http: 'POST /revoke',
+    run(sandbox, input) {
+      const { id, token } = botOf(sandbox, input);
+      sandbox.revoke(token);
+      return { id, revoked: true };
+    },
+  },
+  log: { http: 'GET /log', run: (sandbox, input) => selected(sandbox.log, input) },
+  sent: { http: 'GET /sent', run: (sandbox, input) => selected(sandbox.sent, input) },
+} satisfies Record<string, Action>;
+export type ActionName = keyof typeof ACTIONS;
+
+function botOf(sandbox: Sandbox, { bot }: Input): SandboxBot {
+  const found = sandbox.bots().find(({ id }) => bot === undefined || id === Number(bot));
+  if (!found) throw new Refused(404, `no bot ${bot ?? ''} here (try !bots, !bot)`);
+  return found;
+}
+
+function selected<Item extends { readonly bot: number; readonly id?: number }>(
+  items: readonly Item[],
+  { bot, since = 0, last = 0 }: Input,
+): readonly Item[] {
+  return items
+    .filter((item) => bot === undefined || item.bot === Number(bot))
+    .filter((item) => item.id === undefined || item.id > Number(since))
+    .slice(-Number(last));
+}
+
+/** Polls as a stubborn poller elsewhere would: long polls, repeated 1 s after any error. */
+async function playRival(root: string, token: string, seconds: number) {
+  const signal = AbortSignal.timeout(seconds * 1000);
+  let polls = 0;
+  let conflicts = 0;
+  while (!signal.aborted) {
+    polls += 1;
+    try {
+      const response = await fetch(`${root}/bot${token}/getUpdates?timeout=30`, { signal });
+      await response.text();
+      if (response.status === 409) conflicts += 1;
+    } catch {
+      // The end, or a fault that was asked for.
+    }
+    await sleep(1000, undefined, { signal }).catch(() => undefined);
+  }
+  return { polls, conflicts };
+}
+
+/** Answers one request under /sandbox. `target` is verb and path below it, `body` the text of the request. */
+export async function control(
+  sandbox: Sandbox,
+  target: string,
+  query: string,
+  body: string,
+): Promise<{ status: number; body: unknown }> {
+  const actions: readonly Action[] = Object.values(ACTIONS);
+  const action = actions.find(({ http }) => http === target.replace(/\/$/, ''));
+  try {
+    if (!action)
+      throw new Refused(404, `there are ${actions.map(({ http }) => http.replace(' ', ' /sandbox'))}`);
+    const input = { ...Object.fromEntries(new URLSearchParams(query)), ...jsonObject(body || '{}') };
+    return { status: action.status ?? 200, body: await action.run(sandbox, input) };
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    return { status: error.status, body: { error: error.message } };
+  }
+}
+
+function jsonObject(text: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new Refused(400, `not JSON: ${(error as Error).message}`);
+  }
+  if (typeof value !== 'object' || value === null) throw new Refused(400, 'a JSON object is needed');
+  return value as Record<string, unknown>;
+}
+
+export const CONSOLE_HELP = `Type a line:
+  any text                   a message to the bot          {"message": …}   an update as JSON
+  !502 [method] [count]      that status (400 to 599), once or count times; * = until !clear
+  !html [method] [count]     502 with an HTML page
+  !429 [seconds] [method]    too many requests, retry after so long
+  !reset  !gone  !hang  !garbage  [method] [count]
+                             reset before the call is carried out · carried out, answer lost · no answer · no JSON
+  !slow [ms] [method]        carried out at once, answered later
+  !clear                     no more faults
+  !webhook [url]             set a webhook as somebody else would; without url: delete it
+  !rival [seconds]           poll the bot as a rival elsewhere would (default 10)
+  !revoke                    the token is refused from now on
+  !log [n]  !sent [n]        the last requests · the last messages that bots sent
+  !bots  !bot                list the bots · add one
+  !help                      this
+  @ID in front of a line means the bot with that id; a text that begins with ! is typed with two`;
+
+/** What a typed line asks for: an action and its input, or just something to show. */
+export type Line = { readonly action: ActionName; readonly input: Input } | { readonly text: string } | null;
+
+/** Understands one line; never throws. Null: there is nothing to do. */
+export function parseLine(line: string): Line {
+  const [, id, addressed] = /^@(\d+)(?:\s+|$)(.*)$/s.exec(line.trim()) ?? [];
+  const bot = id === undefined ? {} : { bot: Number(id) };
+  const rest = (addressed ?? line).trim();
+  if (rest === '') return null;
+  try {
+    if (rest.startsWith('!!')) return { action: 'update', input: { ...bot, text: rest.slice(1) } };
+    if (rest.startsWith('!')) return parseCommand(rest.slice(1).trim().split(/\s+/), bot);
+    const input = rest.startsWith('{') ? { update: jsonObject(rest) } : { text: rest };
+    return { action: 'update', input: { ...bot, ...input } };
+  } catch (error) {
+    return { text: (error as Error).message };
+  }
+}
+
+function parseCommand([name = '', ...words]: string[], bot: Input): Line {
+  const command = name.toLowerCase();
+  const number = words.find((word) => /^\d+$/.test(word));
+  const method = words.find((word) => /^[A-Za-z]+$/.test(word));
+  const fault = (input: Input): Line => {
+    const odd = words.find((word) => !/^(\*|\d+|[A-Za-z]+)$/.test(word));
+    if (odd !== undefined)
+      return { text: `not understood: ${odd} (a method name or a number is meant here)` };
+    return { action: 'fault', input: { ...bot, ...(method && { method }), ...input } };
+  };
+  const count = words.includes('*') ? 0 : Number(number ?? 1);
+  if (command === '429') return fault({ kind: 'retry-after', retryAfter: Number(number ?? 1) });
+  if (/^[45]\d\d$/.test(command)) return fault({ kind: 'status', status: Number(command), count });
+  if (command === 'slow') return fault({ kind: 'slow', ms: Number(number ?? 1000) });
+  if (FAULT_KINDS.some((kind) => kind === command && kind !== 'status'))
+    return fault({ kind: command, count });
+  switch (command) {
+    case 'help':
+      return { text: CONSOLE_HELP };
+    case 'bots':
+      return { action: 'overview', input: {} };
+    case 'bot':
+      return { action: 'addBot', input: {} };
+    case 'webhook':
+      return { action: 'webhook', input: { ...bot, url: words[0] ?? '' } };
+    case 'rival':
+      return { action: 'rival', input: { ...bot, seconds: Number(number ?? 10) } };
+    case 'log':
+    case 'sent':
+      return { action: command, input: { ...bot, last: Number(number ?? 10) } };
+    case 'clear':
+    case 'revoke':
+      return { action: command, input: bot };
+    default:
+      return { text: `no such command: !${name} (try !help)` };
+  }
+}
+
+/** Carries out a typed line and shows what came of it. Never rejects. */
+async function perform(sandbox: Sandbox, line: string, show: (line: string) => void): Promise<void> {
+  const parsed = parseLine(line);
+  if (parsed === null) return;
+  if ('text' in parsed) return show(parsed.text);
+  const { action, input } = parsed;
+  try {
+    if (action === 'log') for (const record of selected(sandbox.log, input)) show(describeRequest(record));
+    else show(JSON.stringify(await ACTIONS[action].run(sandbox, input)));
+  } catch (error) {
+    show((error as Error).message);
+  }
+}
+
+/** Reads lines until the input ends and carries each out; `show` gets every line to print. */
+export async function serveConsole(
+  sandbox: Sandbox,
+  input: NodeJS.ReadableStream,
+  show: (line: string) => void,
+): Promise<void> {
+  try {
+    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+      // Not awaited: a rival polls for a while, and the next line need not wait for it.
+      void perform(sandbox, line, show);
+    }
+  } catch {
+    // A terminal that goes away ends the typing, not the sandbox.
+  }
+}

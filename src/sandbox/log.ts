@@ -1,0 +1,124 @@
+/**
+ * The record of every Bot API request, bounded, without tokens: who polled, when, and what came back.
+ */
+import type { ServerResponse } from 'node:http';
+import { type Args, integerArg } from '../gateway/params.ts';
+
+const PARAM_CHARS_MAX = 1024;
+const TOKEN = /\d{5,}:[A-Za-z0-9_-]{24,}/g;
+
+export interface RequestRecord {
+  /** Rises by one with every request. */
+  readonly id: number;
+  /** 0 where the token names no bot. */
+  readonly bot: number;
+  /** As sent (any case); `''` where there was none. */
+  readonly method: string;
+  readonly params: Readonly<Record<string, string>>;
+  /** Raw `offset` of a getUpdates; null elsewhere. */
+  readonly offset: number | null;
+  readonly userAgent: string;
+  /** The client's port: the same for all requests of one kept-alive connection. */
+  readonly remotePort: number;
+  /** performance.now() of the sandbox when the request arrived. */
+  readonly startedAtMs: number;
+  /** The same moment, milliseconds since 1970. */
+  readonly startedAtUnixMs: number;
+  /** performance.now() when it was answered, or given up (reset, lost); null while it is open. */
+  endedAtMs: number | null;
+  /** performance.now() when the client closed the connection before the answer; null otherwise. The Bot API does not care. */
+  clientGoneAtMs: number | null;
+  /** HTTP status; 0 where nothing was sent (reset, hang, lost answer). */
+  status: number;
+  error: string | null;
+  /** Ids of the updates in a getUpdates answer. */
+  delivered: readonly number[];
+  /** It became the bot's long poll, or was a 409 held for 3 s. */
+  waited: boolean;
+  /** The fault that struck it. */
+  fault: string | null;
+}
+
+export interface RequestEvent {
+  readonly type: 'start' | 'end';
+  readonly request: RequestRecord;
+}
+
+export interface RequestLog {
+  /** Oldest first. */
+  readonly records: RequestRecord[];
+  /** Notes a request that has arrived, and when its client leaves. */
+  start(response: ServerResponse, bot: number, method: string, args: Args): RequestRecord;
+  /** Notes how it ended. */
+  end(record: RequestRecord, outcome: Partial<RequestRecord>): void;
+  /** Called at each start and end; returns the way to stop that. */
+  onRequest(listener: (event: RequestEvent) => void): () => void;
+}
+
+export function createRequestLog(limit: number): RequestLog {
+  const records: RequestRecord[] = [];
+  const listeners = new Set<(event: RequestEvent) => void>();
+  let lastId = 0;
+  const announce = (type: RequestEvent['type'], request: RequestRecord): void => {
+    for (const listener of [...listeners]) listener({ type, request });
+  };
+  return {
+    records,
+    start(response, bot, method, args) {
+      const { headers, socket } = response.req;
+      const startedAtMs = performance.now();
+      const record: RequestRecord = {
+        id: ++lastId,
+        bot,
+        method: shown(method),
+        params: Object.fromEntries([...args.entries()].map(([name, value]) => [name, shown(value)])),
+        offset: method.toLowerCase() === 'getupdates' ? integerArg(args, 'offset', 0) : null,
+        userAgent: headers['user-agent'] ?? '',
+        remotePort: socket.remotePort ?? 0,
+        startedAtMs,
+        startedAtUnixMs: Math.round(performance.timeOrigin + startedAtMs),
+        endedAtMs: null,
+        clientGoneAtMs: null,
+        status: 0,
+        error: null,
+        delivered: [],
+        waited: false,
+        fault: null,
+      };
+      response.once('close', () => {
+        if (record.endedAtMs === null) record.clientGoneAtMs = performance.now();
+      });
+      records.push(record);
+      if (records.length > limit * 1.1) records.splice(0, records.length - limit);
+      announce('start', record);
+      return record;
+    },
+    end(record, outcome) {
+      Object.assign(record, outcome, { endedAtMs: performance.now() });
+      announce('end', record);
+    },
+    onRequest(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+function shown(text: string): string {
+  return text.slice(0, PARAM_CHARS_MAX).replace(TOKEN, (token) => `${token.split(':')[0]}:…`);
+}
+
+/** One request as a line: method, what it asked, what came back, how long it took. */
+export function describeRequest(record: RequestRecord): string {
+  const { bot, remotePort, method, params, status, error, startedAtMs, endedAtMs, delivered } = record;
+  const time = new Date(record.startedAtUnixMs).toISOString().slice(11, 23);
+  const asked = Object.entries(params)
+    .map(([name, value]) => ` ${name}=${value.length > 40 ? `${value.slice(0, 40)}…` : value}`)
+    .join('');
+  const outcome =
+    endedAtMs === null
+      ? `open${record.clientGoneAtMs === null ? '' : ', client gone'}`
+      : `${status || 'no answer'}${error ? ` ${error}` : ''} after ${Math.round(endedAtMs - startedAtMs)} ms`;
+  const updates = delivered.length === 0 ? '' : `, ${delivered.length} updates`;
+  return `${time} ${bot} port ${remotePort} ${method}${asked} → ${outcome}${updates}`;
+}
