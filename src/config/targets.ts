@@ -2,7 +2,6 @@
  * The two URLs that may hold secrets, `--lease` and `--alert-url`: each typed as it is or as `env:NAME` for the variable that holds
  * it, and shown without its secrets. Also what they mean together with the options around them.
  */
-import { type Daily, ownZone } from '../core/daily.ts';
 import { LeaseConfigError } from '../lease/store.ts';
 import { type LeaseTiming, leaseTiming } from '../lease/timing.ts';
 import { maskLeaseUrl, parseLeaseUrl } from '../lease/url.ts';
@@ -159,6 +158,13 @@ export interface AlertUrl {
   readonly format: AlertPreset;
 }
 
+/** A time of day in a zone of the IANA database, such as Europe/Berlin. */
+export interface Daily {
+  readonly hour: number;
+  readonly minute: number;
+  readonly zone: string;
+}
+
 export interface AlertConfig {
   /** Null: nothing goes to a chat. */
   readonly chat: string | null;
@@ -205,7 +211,7 @@ export function chooseAlerts(
     chat,
     url,
     cooldownMs: alertCooldownMs,
-    digest: digest && { ...digest, zone: digestZone ?? ownZone() },
+    digest: digest && { ...digest, zone: digestZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone },
   };
 }
 

@@ -81,7 +81,7 @@ export interface Facts {
   log: () => LogFacts | null;
   /** Null: none are sent. */
   alerts: () => { readonly entry: AlertsEntry; readonly failing: boolean } | null;
-  /** How workers ended, and how often: see Tally in core/happenings.ts. */
+  /** How workers ended, and how often: see Tally in alerts/events.ts. */
   readonly ends: Record<string, number>;
   /** Of the last one that was stopped. */
   lastStray: string | null;

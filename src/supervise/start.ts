@@ -74,7 +74,7 @@ export async function start(request: StartRequest): Promise<number> {
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
   const eyes = rehearse ? eyesFor(config) : early;
   const gatewayModule = config.gateway && !config.dryRun ? import('../gateway/server.ts') : null;
-  const alertModule = config.alerts && !config.dryRun ? import('../alert/service.ts') : null;
+  const alertModule = config.alerts && !config.dryRun ? import('../alerts/service.ts') : null;
   let botDir = '';
   let http: HttpService | null = null;
   try {

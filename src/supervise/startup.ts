@@ -36,7 +36,7 @@ export const OWNER_GONE = 'the program that it belongs to has gone';
 /** Asked to stop before there was a worker. */
 export class Stopped extends Error {}
 
-export type AlertModule = typeof import('../alert/service.ts');
+export type AlertModule = typeof import('../alerts/service.ts');
 
 export interface Startup extends StartRequest {
   readonly link: Link | null;

@@ -11,7 +11,6 @@ import { createWorkerTree } from '../machine/worker-tree.ts';
 import { plain } from '../output/plain.ts';
 import { leaseWords } from '../output/words.ts';
 import type { Me } from '../telegram/bot-api.ts';
-import { openAlerts } from './alerting.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { createApiReach } from './api-reach.ts';
 import { type Facts, newFacts } from './facts.ts';
@@ -23,6 +22,7 @@ import { openRight } from './open-right.ts';
 import { type Running, runSupervisor } from './run.ts';
 import { showRun } from './shown.ts';
 import { type Asks, OWNER_GONE, type Startup, Stopped } from './startup.ts';
+import { statusDocument } from './status-document.ts';
 import { createSweeper } from './sweep.ts';
 import { type UntilReady, untilReady } from './until-ready.ts';
 import { type Watch, watch } from './watch.ts';
@@ -161,10 +161,16 @@ export async function superviseLocked(
     halt.abort(new Stopped());
     service?.stopping();
   });
-  const alerts = openAlerts(startup, alertModule, {
-    ...{ facts, running, gateway },
-    isStray: (reason) => guarding?.sweeper.hasSaid(reason) ?? false,
-  });
+  const { alerts: told, apiRoot, token } = config;
+  const alerts =
+    told && alertModule
+      ? alertModule.openAlerts({
+          ...{ alerts: told, apiRoot, token, report, facts, changes, running, botDir },
+          secrets: [token, gateway?.token].filter((it) => typeof it === 'string'),
+          doc: () => statusDocument(loop.state, facts, [], performance.now()),
+          isStray: (reason) => guarding?.sweeper.hasSaid(reason) ?? false,
+        })
+      : null;
   // Ctrl-C reaches the program and us, and its end may be seen before our own signal: together they are one ask to stop.
   let isStoppedByOwner = false;
   asks.stop = (reason) => {

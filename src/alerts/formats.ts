@@ -1,5 +1,5 @@
 /**
- * What is posted to --alert-url. Pure. Sources:
+ * What is posted to --alert-url. Takes no decision. Sources:
  * - Slack, incoming webhooks: `{"text": …}`, with &, < and > as entities (api.slack.com/docs/message-formatting, "How to escape
  *   characters"); `mrkdwn: false` leaves every other sign as it is (docs.slack.dev, ChatPostMessageArguments).
  * - Discord, execute webhook: `{"content": …}` of at most 2000 characters; `allowed_mentions: {parse: []}` pings nobody
@@ -8,15 +8,8 @@
  *   (docs.ntfy.sh/publish/#publish-as-json). A message of more than 4096 bytes becomes a file.
  */
 import { type AlertUrl, topicOf } from '../config/targets.ts';
-import type { Message } from './message.ts';
+import { type Message, wholeText } from './message.ts';
 
-export interface Post {
-  readonly url: URL;
-  readonly contentType: string;
-  readonly body: string;
-}
-
-const JSON_TYPE = 'application/json';
 const DISCORD_MAX = 2_000;
 const NTFY_BYTES_MAX = 4_000;
 const NTFY_LOOKS: Readonly<Record<Message['level'], { priority: number; tags: string[] }>> = {
@@ -26,32 +19,27 @@ const NTFY_LOOKS: Readonly<Record<Message['level'], { priority: number; tags: st
   digest: { priority: 2, tags: ['bar_chart'] },
 };
 
-export function postOf(message: Message, { url: text, format }: AlertUrl): Post {
+/** The JSON to post, and where. */
+export function postOf(message: Message, { url: text, format }: AlertUrl): { url: URL; body: string } {
   const url = new URL(text);
-  const json = (body: unknown): Post => ({ url, contentType: JSON_TYPE, body: JSON.stringify(body) });
   const whole = wholeText(message);
-  switch (format) {
-    case 'json':
-      return json({ ...message, text: whole });
-    case 'slack':
-      return json({ text: escapeSlack(whole), mrkdwn: false });
-    case 'discord':
-      return json({ content: forDiscord(whole), allowed_mentions: { parse: [] } });
-    case 'ntfy': {
-      const topic = topicOf(url);
-      url.pathname = url.pathname.replace(/\/+$/, '').replace(/[^/]*$/, '');
-      const { priority, tags } = NTFY_LOOKS[message.level];
-      return json({
-        ...{ topic, title: message.title, message: cutBytes(message.message, NTFY_BYTES_MAX) },
-        ...{ priority, tags },
-      });
+  const body = (): unknown => {
+    switch (format) {
+      case 'json':
+        return { ...message, text: whole };
+      case 'slack':
+        return { text: escapeSlack(whole), mrkdwn: false };
+      case 'discord':
+        return { content: forDiscord(whole), allowed_mentions: { parse: [] } };
+      case 'ntfy': {
+        const { title, level } = message;
+        const cut = cutBytes(message.message, NTFY_BYTES_MAX);
+        return { topic: topicOf(new URL(text)), title, message: cut, ...NTFY_LOOKS[level] };
+      }
     }
-  }
-}
-
-/** Also what a chat is sent. */
-export function wholeText({ title, message }: Message): string {
-  return `${title}\n${message}`;
+  };
+  if (format === 'ntfy') url.pathname = url.pathname.replace(/\/+$/, '').replace(/[^/]*$/, '');
+  return { url, body: JSON.stringify(body()) };
 }
 
 function escapeSlack(text: string): string {
@@ -62,10 +50,8 @@ function forDiscord(text: string): string {
   const escaped = text.replace(/[\\*_~`|>#[\]<-]/g, '\\$&');
   if (escaped.length <= DISCORD_MAX) return escaped;
   // Not half of an escape, nor of a character of two units.
-  return `${escaped
-    .slice(0, DISCORD_MAX - 1)
-    .replace(/(^|[^\\])((?:\\\\)*)\\$/, '$1$2')
-    .replace(/[\ud800-\udbff]$/, '')}…`;
+  const cut = escaped.slice(0, DISCORD_MAX - 1).replace(/(^|[^\\])((?:\\\\)*)\\$/, '$1$2');
+  return `${cut.replace(/[\ud800-\udbff]$/, '')}…`;
 }
 
 function cutBytes(text: string, max: number): string {

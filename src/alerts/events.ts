@@ -1,8 +1,8 @@
 /**
- * What has happened between two looks at a run: the difference of two status documents and of what only counts. Pure.
+ * What has happened between two looks at a run: the difference of two status documents and of what is only counted. PURE.
  */
-import type { AlertKind, Happening } from './alerts.ts';
-import type { StatusDocument } from './status.ts';
+import type { StatusDocument } from '../core/status.ts';
+import type { AlertEvent, AlertKind } from './gate.ts';
 
 /** What the status document does not say. All but the last ones only rise. */
 export interface Tally {
@@ -58,10 +58,10 @@ export function isWell({ doc, tally }: Look): boolean {
   );
 }
 
-export function happenings(before: Look, after: Look): Happening[] {
-  const found: Happening[] = [];
-  const tell = (kind: AlertKind, text: string, hint: string | null, atUnixMs = after.unixMs) =>
-    void found.push({ kind, text, hint, lines: [], atUnixMs });
+export function eventsBetween(before: Look, after: Look): AlertEvent[] {
+  const found: AlertEvent[] = [];
+  const tell = (kind: AlertKind, text: string, hint: string | null) =>
+    void found.push({ kind, text, hint, lines: [], atMs: after.unixMs });
   const risen = (name: 'straysStopped' | 'webhookSetAgain' | 'deafReplaced' | 'leasesTaken' | 'leasesLost') =>
     Math.max(0, after.tally[name] - before.tally[name]);
 

@@ -1,0 +1,230 @@
+/**
+ * Alerts and the daily digest of one run: looks when something may have changed, and hands what is to be told to the senders. Nothing
+ * of the supervision waits for any of it.
+ */
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { Cron } from 'croner';
+import type { AlertConfig } from '../config/targets.ts';
+import type { StatusDocument } from '../core/status.ts';
+import type { Ending } from '../core/supervisor.ts';
+import { EXIT } from '../errors.ts';
+import { writeWhole } from '../files.ts';
+import { RIVAL_CURE } from '../gateway/words.ts';
+import type { Report } from '../output/report.ts';
+import { botName } from '../output/status-screen.ts';
+import { count, duration, howItEnded } from '../output/words.ts';
+import type { Changes } from '../supervise/changes.ts';
+import type { Facts } from '../supervise/facts.ts';
+import { createListeners } from '../supervise/listeners.ts';
+import type { Running } from '../supervise/run.ts';
+import { openDeliveries } from './deliver.ts';
+import { eventsBetween, isWell, type Look } from './events.ts';
+import { type AlertEvent, createAlertGate } from './gate.ts';
+import { alertMessage, digestMessage, type Sender } from './message.ts';
+
+export interface AlertService {
+  /** The run has ended for this reason: waits a moment for what is still to be told, not after an asked stop. */
+  finish(ending: Ending): Promise<void>;
+  /** Whoever waits for the end has waited long enough. */
+  cut(): void;
+}
+
+export interface AlertServiceOptions {
+  readonly alerts: AlertConfig;
+  readonly apiRoot: string;
+  readonly token: string | null;
+  /** Never to be shown. */
+  readonly secrets: readonly string[];
+  readonly report: Report;
+  readonly facts: Facts;
+  readonly changes: Changes;
+  readonly running: Running;
+  readonly doc: () => StatusDocument;
+  /** The state folder of the bot. */
+  readonly botDir: string;
+  /** A stray is the reason. */
+  readonly isStray: (reason: string) => boolean;
+}
+
+/** An ending waits this long for its alert. */
+const LAST_WORD_MS = 3_000;
+const LAST_LINES = 3;
+/** While a "recovered" is owed, what becomes well silently is seen so soon. */
+const OWED_LOOK_MS = 5_000;
+const CONTESTED_MS = 60_000;
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+export function openAlerts(options: AlertServiceOptions): AlertService {
+  const { alerts, facts, running, report } = options;
+  const { loop } = running;
+  const file = join(options.botDir, 'alerts.json');
+  const gate = createAlertGate(alerts.cooldownMs, readSaved(file), Date.now());
+  const deliveries = openDeliveries(options);
+  const cut = new AbortController();
+  let timer: NodeJS.Timeout | null = null;
+  let endTold = false;
+  let pollingMs = 0;
+  let pollingSinceMs: number | null = null;
+  let before = look();
+  let digestSince = before;
+
+  report.line('alert', `problems are told ${alertsText(alerts)}`);
+  facts.alerts = () => ({ entry: deliveries.entry(), failing: deliveries.isFailing() });
+
+  function look(): Look {
+    const nowMs = performance.now();
+    const conflictAtMs = facts.lastConflictAtMs ?? Number.NEGATIVE_INFINITY;
+    const { straysStopped, webhookSetAgain, deafReplaced, leasesTaken, leasesLost } = facts;
+    const { lastStray, lastWebhook, lastHolder, lastLeaseLoss } = facts;
+    return {
+      doc: options.doc(),
+      unixMs: Date.now(),
+      tally: {
+        ...{ straysStopped, webhookSetAgain, deafReplaced, leasesTaken, leasesLost },
+        ...{ lastStray, lastWebhook, lastHolder, lastLeaseLoss },
+        ends: { ...facts.ends },
+        pollingMs: pollingMs + (pollingSinceMs === null ? 0 : nowMs - pollingSinceMs),
+        contested: facts.overlap !== null || nowMs - conflictAtMs < CONTESTED_MS,
+        rivalElsewhere: facts.rivalElsewhere !== null,
+      },
+    };
+  }
+
+  function observe(more: readonly AlertEvent[] = []): void {
+    const after = look();
+    const events = [...eventsBetween(before, after), ...more];
+    before = after;
+    const out = gate.step(after.unixMs, events, isWell(after));
+    if (events.length > 0 || out.length > 0) save(file, gate.saved());
+    for (const alert of out) deliveries.post(alertMessage(alert, sender()));
+    arm();
+  }
+
+  const observing = createListeners<[]>('the look for what is to be alerted of', report);
+  observing.add(() => observe());
+
+  function arm(): void {
+    if (timer !== null) clearTimeout(timer);
+    const dueMs = (gate.dueMs() ?? Number.POSITIVE_INFINITY) - Date.now();
+    const inMs = Math.min(dueMs, gate.isOwed() ? OWED_LOOK_MS : Number.POSITIVE_INFINITY);
+    timer =
+      endTold || inMs === Number.POSITIVE_INFINITY
+        ? null
+        : setTimeout(observing.tell, Math.min(TIMER_MAX_MS, Math.max(1, Math.ceil(inMs)))).unref();
+  }
+
+  function sender(): Sender {
+    const { bot } = before.doc;
+    const name = bot?.username ? `@${bot.username}` : botName(before.doc);
+    return { bot: name, botId: bot?.id ?? null, host: hostname(), secrets: options.secrets };
+  }
+
+  function tellDigest(): void {
+    const since = digestSince;
+    digestSince = look();
+    // Of several machines, the one that polls tells.
+    const hasPolled = digestSince.tally.pollingMs > since.tally.pollingMs;
+    if (digestSince.doc.state !== 'standby' || hasPolled)
+      deliveries.post(digestMessage(since, digestSince, sender()));
+  }
+
+  function openDigest(): Cron | null {
+    if (!alerts.digest) return null;
+    const { hour, minute, zone } = alerts.digest;
+    const telling = createListeners<[]>('the daily digest', report);
+    telling.add(tellDigest);
+    return new Cron(`${minute} ${hour} * * *`, { timezone: zone, unref: true }, () => telling.tell());
+  }
+
+  /** Sent beside the stop of the worker, which does not wait for it. */
+  function tellEnd(ending: Ending): void {
+    if (endTold || ending.code === EXIT.ok) return;
+    endTold = true;
+    observe([eventOf(ending)]);
+  }
+
+  function eventOf({ code, reason }: Ending): AlertEvent {
+    const event = { hint: 'singlepoll reset    # starts it again with the same command', atMs: Date.now() };
+    const tail = () => running.lastLines().slice(-LAST_LINES);
+    const text = `${reason} (exit ${code})`;
+    if (facts.crashLoop) {
+      const { exits, periodMs } = facts.crashLoop;
+      const { lastExit } = loop.state;
+      const last = lastExit ? `, the last ${howItEnded(lastExit)}` : '';
+      return {
+        ...{ ...event, kind: 'crash-loop', lines: tail() },
+        text: `${count(exits, 'exit')} of the worker within ${duration(periodMs)}${last}; singlepoll has given up (exit ${code})`,
+        hint: `${facts.log() ? 'singlepoll logs -n 50, then: ' : ''}${event.hint}`,
+      };
+    }
+    if (options.isStray(reason))
+      return { ...event, kind: 'stray-back', text, hint: 'singlepoll who', lines: [] };
+    if (code === EXIT.otherPoller && facts.overlap?.isRival)
+      return { ...event, kind: 'rival', text, hint: RIVAL_CURE, lines: [] };
+    if (reason !== 'the worker ended') return { ...event, kind: 'ended', text, lines: [] };
+    const ended = `the worker ended and is not started again (exit ${code})`;
+    return { ...event, kind: 'ended', text: ended, lines: tail() };
+  }
+
+  function step(): void {
+    const { phase, headed, pid } = loop.state;
+    const polls = facts.polling ? phase === 'polling' : pid !== null;
+    if (polls) pollingSinceMs ??= performance.now();
+    else if (pollingSinceMs !== null) {
+      pollingMs += performance.now() - pollingSinceMs;
+      pollingSinceMs = null;
+    }
+    if (headed?.to === 'exit') tellEnd(headed);
+  }
+
+  running.onStep(step);
+  const leave = options.changes.listen(() => {
+    if (!endTold) observe();
+  });
+  const digest = openDigest();
+  step();
+  arm();
+
+  return {
+    async finish(ending) {
+      leave();
+      // A bug is told of nowhere else.
+      tellEnd(ending);
+      if (timer !== null) clearTimeout(timer);
+      digest?.stop();
+      if (ending.code !== EXIT.ok) await deliveries.finish(LAST_WORD_MS, cut.signal);
+      deliveries.close();
+    },
+    cut: () => cut.abort(),
+  };
+}
+
+function readSaved(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    return null;
+  }
+}
+
+/** A supervisor that is started again and again must not tell the same each time. What can't be written is done without. */
+function save(file: string, saved: unknown): void {
+  try {
+    writeWhole(file, `${JSON.stringify(saved)}\n`);
+  } catch {
+    // The next one may tell the same again.
+  }
+}
+
+/** Where alerts go, for the line at the start. */
+function alertsText({ chat, url, digest }: AlertConfig): string {
+  const places = [
+    ...(chat === null ? [] : [`to chat ${chat}`]),
+    ...(url === null ? [] : [`to ${new URL(url.url).host}`]),
+  ];
+  const two = (n: number) => String(n).padStart(2, '0');
+  const at = digest ? `; digest at ${two(digest.hour)}:${two(digest.minute)} ${digest.zone}` : '';
+  return places.join(' and ') + at;
+}
