@@ -5,8 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { Cron } from 'croner';
-import type { AlertConfig } from '../config/targets.ts';
+import type { AlertConfig, Daily } from '../config/targets.ts';
 import type { StatusDocument } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
@@ -19,6 +18,7 @@ import type { Changes } from '../supervise/changes.ts';
 import type { Facts } from '../supervise/facts.ts';
 import { createListeners } from '../supervise/listeners.ts';
 import type { Running } from '../supervise/run.ts';
+import { createDaily } from './daily.ts';
 import { openDeliveries } from './deliver.ts';
 import { eventsBetween, isWell, type Look } from './events.ts';
 import { type AlertEvent, createAlertGate } from './gate.ts';
@@ -54,6 +54,7 @@ const LAST_LINES = 3;
 /** While a "recovered" is owed, what becomes well silently is seen so soon. */
 const OWED_LOOK_MS = 5_000;
 const CONTESTED_MS = 60_000;
+const MINUTE_MS = 60_000;
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
 export function openAlerts(options: AlertServiceOptions): AlertService {
@@ -64,6 +65,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
   const deliveries = openDeliveries(options);
   const cut = new AbortController();
   let timer: NodeJS.Timeout | null = null;
+  let digestTimer: NodeJS.Timeout | null = null;
   let endTold = false;
   let pollingMs = 0;
   let pollingSinceMs: number | null = null;
@@ -130,12 +132,21 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
       deliveries.post(digestMessage(since, digestSince, sender()));
   }
 
-  function openDigest(): Cron | null {
-    if (!alerts.digest) return null;
-    const { hour, minute, zone } = alerts.digest;
+  /** Looks at each full minute. */
+  function openDigest(daily: Daily): void {
+    const isDue = createDaily(daily, Date.now());
     const telling = createListeners<[]>('the daily digest', report);
-    telling.add(tellDigest);
-    return new Cron(`${minute} ${hour} * * *`, { timezone: zone, unref: true }, () => telling.tell());
+    telling.add(() => void (isDue(Date.now()) && tellDigest()));
+    const wait = (): void => {
+      digestTimer = setTimeout(
+        () => {
+          telling.tell();
+          wait();
+        },
+        MINUTE_MS - (Date.now() % MINUTE_MS),
+      ).unref();
+    };
+    wait();
   }
 
   /** Sent beside the stop of the worker, which does not wait for it. */
@@ -183,7 +194,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
   const leave = options.changes.listen(() => {
     if (!endTold) observe();
   });
-  const digest = openDigest();
+  if (alerts.digest) openDigest(alerts.digest);
   step();
   arm();
 
@@ -193,7 +204,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
       // A bug is told of nowhere else.
       tellEnd(ending);
       if (timer !== null) clearTimeout(timer);
-      digest?.stop();
+      if (digestTimer !== null) clearTimeout(digestTimer);
       if (ending.code !== EXIT.ok) await deliveries.finish(LAST_WORD_MS, cut.signal);
       deliveries.close();
     },

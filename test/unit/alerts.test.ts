@@ -1,6 +1,7 @@
 /** What becomes an alert and when, its text and bodies, and its way to one place: all with times that are given. */
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
+import { createDaily } from '../../src/alerts/daily.ts';
 import { judge } from '../../src/alerts/deliver.ts';
 import { eventsBetween, isWell, type Look, type Tally } from '../../src/alerts/events.ts';
 import { postOf } from '../../src/alerts/formats.ts';
@@ -491,4 +492,55 @@ test('the digest counts since the last one', () => {
     `singlepoll 1.2.3, Node ${process.version.slice(1)}`,
   ]);
   assert.match(digestMessage(since, now, FROM).title, /^daily digest: @my_bot on box$/);
+});
+
+describe('the time of the digest', () => {
+  /** The moments of three days, looked at every minute. */
+  const moments = (time: string, zone: string, from: string): string => {
+    const [hour = 0, minute = 0] = time.split(':').map(Number);
+    const startMs = Date.parse(`${from}Z`);
+    const isDue = createDaily({ hour, minute, zone }, startMs);
+    const found: string[] = [];
+    for (let ms = startMs; ms < startMs + 3 * 86_400_000; ms += MINUTE)
+      if (isDue(ms)) found.push(new Date(ms).toISOString().slice(5, 16));
+    return found.join(' ');
+  };
+  for (const [title, time, zone, from, expected] of [
+    [
+      'today where it is still to come',
+      '09:00',
+      'UTC',
+      '2026-11-22T08:59',
+      '11-22T09:00 11-23T09:00 11-24T09:00',
+    ],
+    ['else tomorrow', '09:00', 'UTC', '2026-11-22T09:00', '11-23T09:00 11-24T09:00'],
+    ['midnight', '00:00', 'Asia/Tokyo', '2026-11-22T14:00', '11-22T15:00 11-23T15:00 11-24T15:00'],
+    [
+      'skipped: at the jump',
+      '02:30',
+      'Europe/Berlin',
+      '2026-03-28T00:00',
+      '03-28T01:30 03-29T01:00 03-30T00:30',
+    ],
+    ['twice: the first', '02:30', 'Europe/Berlin', '2026-10-24T00:00', '10-24T00:30 10-25T00:30 10-26T01:30'],
+    [
+      'half an hour',
+      '02:15',
+      'Australia/Lord_Howe',
+      '2026-10-02T16:00',
+      '10-03T15:30 10-04T15:15 10-05T15:15',
+    ],
+    ['no midnight', '00:00', 'Asia/Beirut', '2026-03-27T23:00', '03-28T22:00 03-29T21:00 03-30T21:00'],
+    ['no such day', '12:00', 'Pacific/Apia', '2011-12-28T23:00', '12-29T22:00 12-30T22:00 12-31T22:00'],
+  ] as const)
+    test(title, () => assert.equal(moments(time, zone, from), expected));
+  test('a clock that is set back tells no day again, a machine that slept tells the last one once', () => {
+    const at = (text: string) => Date.parse(text);
+    const isDue = createDaily({ hour: 9, minute: 0, zone: 'UTC' }, at('2026-01-01T08:00Z'));
+    const asked = ['01T09:00', '01T08:00', '01T09:00', '04T12:00', '04T12:01', '05T08:59'];
+    assert.deepEqual(
+      asked.map((text) => isDue(at(`2026-01-${text}Z`))),
+      [true, false, false, true, false, false],
+    );
+  });
 });
