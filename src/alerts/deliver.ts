@@ -5,8 +5,7 @@ import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count } from '../output/words.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
-import { explain } from '../telegram/explain.ts';
-import { openTransport, type Transport } from '../telegram/transport.ts';
+import { explain, type HttpClient, openHttpClient } from '../telegram/http-client.ts';
 import { postOf } from './formats.ts';
 import { type Message, wholeText } from './message.ts';
 import { type Counts, createQueue, type Delivery, type Place } from './queue.ts';
@@ -30,6 +29,7 @@ export interface DeliveriesOptions {
 /** 4096 is what a message may have. */
 const CHAT_TEXT_MAX = 4_000;
 const TIMEOUT_MS = 10_000;
+const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
 const ASKED_MAX_MS = 3_600_000;
 
 export function openDeliveries({ alerts, apiRoot, token, report }: DeliveriesOptions): Deliveries {
@@ -100,28 +100,34 @@ function chatPlace(apiRoot: string, token: string, chat: string): Place {
 }
 
 function urlPlace(target: AlertUrl): Place {
-  let transport: Promise<Transport> | null = null;
+  let client: HttpClient | null = null;
   return {
     name: new URL(target.url).host,
     async send(message) {
       const { url, body } = postOf(message, target);
       const { username, password, pathname, search } = url;
       const pair = Buffer.from(`${decode(username)}:${decode(password)}`).toString('base64');
-      const headers = username === '' && password === '' ? {} : { authorization: `Basic ${pair}` };
+      const credentials = username === '' && password === '' ? [] : ['authorization', `Basic ${pair}`];
       url.username = '';
       url.password = '';
       try {
-        transport ??= openTransport(url, process.env, headers);
-        const { post } = await transport;
-        const answer = await post(pathname + search, body, AbortSignal.timeout(TIMEOUT_MS));
-        return judge(answer.status, withoutSecrets(answer.text, target.url), answer.retryAfter);
+        client ??= openHttpClient({ root: url, connections: 1 });
+        const answer = await client.ask({
+          path: pathname + search,
+          headers: ['content-type', 'application/json', 'user-agent', 'singlepoll', ...credentials],
+          body,
+          answerBytesMax: ANSWER_BYTES_MAX,
+          signal: AbortSignal.timeout(TIMEOUT_MS),
+        });
+        const text = withoutSecrets(answer.body.toString('utf8'), target.url);
+        return judge(answer.status, text, answer.headers['retry-after'] ?? null);
       } catch (error) {
         return { kind: 'later', error: explain(error, url), afterMs: null };
       }
     },
     rest() {
-      transport?.then((it) => it.close()).catch(() => {});
-      transport = null;
+      client?.close();
+      client = null;
     },
   };
 }

@@ -1,7 +1,6 @@
 /** DNS, reach of the API root and the clock against its Date header. No token is sent; each step has its time. */
 import { lookup } from 'node:dns/promises';
-import type { IncomingHttpHeaders } from 'node:http';
-import { proxyOf } from '../telegram/proxy.ts';
+import { openHttpClient, proxyOf } from '../telegram/http-client.ts';
 import type { Check } from './environment.ts';
 
 export interface NetworkLimits {
@@ -13,6 +12,10 @@ export const NETWORK_LIMITS: NetworkLimits = { dnsMs: 5_000, answerMs: 8_000 };
 
 /** More than this between our clock and the API's is worth a finding. The Date header has a resolution of 1 s. */
 const CLOCK_OFF_MS = 30_000;
+
+const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
+
+type Env = Readonly<Record<string, string | undefined>>;
 
 /** What was seen when the API root was asked. */
 export type Answer =
@@ -26,7 +29,7 @@ export type Answer =
 
 export async function checkNetwork(
   apiRoot: string,
-  env: Readonly<Record<string, string | undefined>>,
+  env: Env,
   limits: NetworkLimits = NETWORK_LIMITS,
 ): Promise<Check[]> {
   const root = new URL(apiRoot);
@@ -40,7 +43,7 @@ export async function checkNetwork(
       unseen('clock', 'the clock was not compared'),
     ];
   }
-  const answer = await ask(root, proxied, limits.answerMs);
+  const answer = await ask(root, env, limits.answerMs);
   const checks = [judgeReach(apiRoot, answer), judgeClock(answer, Date.now())];
   return dns ? [dns, ...checks] : checks;
 }
@@ -78,14 +81,21 @@ async function resolves(hostname: string, ms: number): Promise<Check | null> {
   }
 }
 
-async function ask(root: URL, proxied: boolean, ms: number): Promise<Answer> {
+async function ask(root: URL, env: Env, ms: number): Promise<Answer> {
+  const client = openHttpClient({ root, env, connections: 1 });
   const begin = performance.now();
   try {
-    const { status, headers } = await (proxied ? throughProxy : directly)(root, AbortSignal.timeout(ms));
+    const { status, headers } = await client.ask({
+      method: 'GET',
+      path: root.pathname + root.search,
+      headers: ['user-agent', 'singlepoll'],
+      answerBytesMax: ANSWER_BYTES_MAX,
+      signal: AbortSignal.timeout(ms),
+    });
     return {
       kind: 'answer',
       status,
-      date: first(headers.date),
+      date: headers.date,
       tookMs: Math.round(performance.now() - begin),
     };
   } catch (error) {
@@ -97,45 +107,8 @@ async function ask(root: URL, proxied: boolean, ms: number): Promise<Answer> {
           ? `no answer within ${ms / 1_000} s`
           : (code ?? message),
     };
-  }
-}
-
-const first = (value: string | readonly string[] | undefined): string | undefined =>
-  typeof value === 'string' ? value : value?.[0];
-
-interface Head {
-  readonly status: number;
-  readonly headers: IncomingHttpHeaders;
-}
-
-async function directly(root: URL, signal: AbortSignal): Promise<Head> {
-  const { request } = await (root.protocol === 'https:' ? import('node:https') : import('node:http'));
-  return new Promise((resolve, reject) => {
-    const asked = request(
-      root,
-      { signal, headers: { 'user-agent': 'singlepoll' }, agent: false },
-      (response) => {
-        resolve({ status: response.statusCode ?? 0, headers: response.headers });
-        response.destroy();
-      },
-    );
-    asked.on('error', (error) => reject(signal.aborted ? signal.reason : error));
-    asked.end();
-  });
-}
-
-async function throughProxy(root: URL, signal: AbortSignal): Promise<Head> {
-  const [{ request }, { openProxyDispatcher }] = await Promise.all([
-    import('undici'),
-    import('../telegram/proxy-transport.ts'),
-  ]);
-  const dispatcher = openProxyDispatcher();
-  try {
-    const { statusCode, headers, body } = await request(root, { signal, dispatcher });
-    body.destroy();
-    return { status: statusCode, headers };
   } finally {
-    void dispatcher.destroy();
+    client.close();
   }
 }
 

@@ -2,7 +2,7 @@
  * One listening socket on 127.0.0.1, as careful as a local server has to be: heads are bounded in size and time, and when
  * connections crowd, those from outside of the worker's tree go first, so that strangers can't shut the worker out.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 
 export interface Endpoint {
@@ -15,7 +15,7 @@ export interface EndpointOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly handle: (request: IncomingMessage, response: ServerResponse, port: number) => void;
-  readonly onClosed: (connection: number) => void;
+  readonly onClosed: (socket: Socket) => void;
   /** Ports of clients in the worker's tree; null where the system does not tell. */
   readonly members: (port: number) => ReadonlySet<number> | null;
 }
@@ -30,27 +30,25 @@ const CROWD = 96;
 const CROWD_LOOK_EVERY_MS = 250;
 const CROWD_LOOK_EVERY = 256;
 
-const numbers = new WeakMap<Socket, number>();
-let lastNumber = 0;
-
-/** A number for the connection that a request came by; the same for all its requests. */
-export function connectionOf(socket: Socket): number {
-  let number = numbers.get(socket);
-  if (number === undefined) {
-    number = ++lastNumber;
-    numbers.set(socket, number);
-  }
-  return number;
-}
-
 /** Rejects with the system's error. */
-export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
+export async function openEndpoint({ port, handle, onClosed, members }: EndpointOptions): Promise<Endpoint> {
   const sockets = new Set<Socket>();
   // Asking for it is a system call.
-  let ownPort = options.port;
+  let ownPort = port;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
   let cameSince = 0;
-  const server: Server = createServer(
+
+  function dropStrangers(): void {
+    const nowMs = performance.now();
+    if (nowMs - lookedAtMs < CROWD_LOOK_EVERY_MS && cameSince < CROWD_LOOK_EVERY) return;
+    lookedAtMs = nowMs;
+    cameSince = 0;
+    const known = members(ownPort);
+    if (known === null) return;
+    for (const socket of sockets) if (!known.has(socket.remotePort ?? 0)) socket.destroy();
+  }
+
+  const server = createServer(
     {
       maxHeaderSize: HEAD_BYTES_MAX,
       headersTimeout: HEAD_MS_MAX,
@@ -61,7 +59,7 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
       connectionsCheckingInterval: CHECK_EVERY_MS,
       noDelay: true,
     },
-    (request, response) => options.handle(request, response, ownPort),
+    (request, response) => handle(request, response, ownPort),
   );
   server.maxConnections = CONNECTIONS_MAX;
   server.on('connection', (socket) => {
@@ -69,39 +67,26 @@ export function openEndpoint(options: EndpointOptions): Promise<Endpoint> {
     cameSince += 1;
     socket.on('close', () => {
       sockets.delete(socket);
-      // A worker's end shows here first, and its successor is started before anything is done about the connections it had.
-      setImmediate(options.onClosed, connectionOf(socket));
+      onClosed(socket);
     });
     if (sockets.size > CROWD) dropStrangers();
   });
-
   // Too many at once: those are not even told of.
   server.on('drop', dropStrangers);
 
-  function dropStrangers(): void {
-    const nowMs = performance.now();
-    if (nowMs - lookedAtMs < CROWD_LOOK_EVERY_MS && cameSince < CROWD_LOOK_EVERY) return;
-    lookedAtMs = nowMs;
-    cameSince = 0;
-    const members = options.members(ownPort);
-    if (members === null) return;
-    for (const socket of sockets) if (!members.has(socket.remotePort ?? 0)) socket.destroy();
-  }
-
-  return new Promise((resolve, reject) => {
+  await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host: '127.0.0.1', port: options.port, exclusive: true }, () => {
-      server.off('error', reject);
-      // EMFILE and the like: the next connection may fare better.
-      server.on('error', () => {});
-      ownPort = (server.address() as AddressInfo).port;
-      resolve({
-        port: ownPort,
-        close() {
-          server.close();
-          for (const socket of sockets) socket.destroy();
-        },
-      });
-    });
+    server.listen({ host: '127.0.0.1', port, exclusive: true }, resolve);
   });
+  server.removeAllListeners('error');
+  // EMFILE and the like: the next connection may fare better.
+  server.on('error', () => {});
+  ownPort = (server.address() as AddressInfo).port;
+  return {
+    port: ownPort,
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
 }

@@ -22,7 +22,7 @@ import {
   slept,
   stepSilence,
 } from './deafness.ts';
-import type { GatewayNews } from './news.ts';
+import type { GatewayNews } from './polls.ts';
 import {
   atPeace,
   interrupted,
@@ -58,8 +58,6 @@ export interface GatewayListeners {
   readonly onSent: () => void;
   /** A call of the worker went through; not a poll. */
   readonly onCalled: () => void;
-  /** A piece of a big body of the worker's, or for it. */
-  readonly onStreamed: (bytes: number) => void;
 }
 
 export interface GatewayWatchOptions extends GatewayListeners {
@@ -332,9 +330,6 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         latencies.push(it.tookMs);
         if (latencies.length > LATENCIES_KEPT) latencies.shift();
         options.onCalled();
-        return;
-      case 'streamed':
-        options.onStreamed(it.bytes);
     }
   }
 

@@ -1,20 +1,48 @@
-/** Joins the door (door.ts) to the worker's open requests on this side and to the one poll upstream on the other. */
+/** Joins the door (door.ts) to the worker's open requests on one side and to the one poll upstream on the other. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { uptime } from 'node:os';
+import { explain, type HttpClient, type WholeAnswer } from '../telegram/http-client.ts';
 import { type DoorEffect, type DoorEvent, heldPolls, type Poll, type PollResult } from './door.ts';
 import { createDoorLoop, type Untimed } from './door-loop.ts';
-import { connectionOf } from './endpoint.ts';
-import { type Flight, fly } from './flight.ts';
-import { downstreamHeaders } from './headers.ts';
-import { landingOf } from './landing.ts';
-import type { GatewayNews } from './news.ts';
 import type { Args } from './params.ts';
-import { pollBody, pollLimit, pollOffset, pollTimeoutMs } from './poll-request.ts';
-import { answerJson, NO_UPDATES } from './reply.ts';
-import { watchThefts } from './theft-watch.ts';
-import type { Upstream } from './upstream.ts';
+import { answerJson, downstreamHeaders, NO_UPDATES } from './relay.ts';
+import { pollBody, readPoll, readPollAnswer } from './request.ts';
+import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
+
+/** What the supervisor is told of the gateway. Pids are null where the system does not tell. */
+export type GatewayNews =
+  | { readonly kind: 'asked'; readonly offset: number | null }
+  | { readonly kind: 'answered' }
+  /** A poll goes out to the Bot API. */
+  | { readonly kind: 'sent' }
+  /** The Bot API has taken a poll: it has answered it, or lets it wait. */
+  | { readonly kind: 'accepted'; readonly answered: boolean }
+  /** A poll has succeeded and its answer has gone out to the worker. */
+  | { readonly kind: 'completed'; readonly updates: number }
+  /** Somebody else has taken updates while no poll of ours was open: theft.ts. */
+  | { readonly kind: 'stolen'; readonly updates: number }
+  | { readonly kind: 'conflict'; readonly livedMs: number }
+  | { readonly kind: 'webhook' }
+  | { readonly kind: 'outage'; readonly problem: string }
+  | { readonly kind: 'flood'; readonly retryAfterMs: number }
+  | { readonly kind: 'refused'; readonly description: string }
+  /** A second poller of the worker is still made to wait for the first. */
+  | { readonly kind: 'second'; readonly owner: number | null; readonly held: number | null }
+  /** Pid undefined: one of a crowd, which it was not looked for in. */
+  | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
+  | { readonly kind: 'webhook-turned-down' }
+  /** The worker has set (or taken away) its own webhook, as it was allowed to. */
+  | { readonly kind: 'webhook-of-worker'; readonly url: string }
+  /** The worker was given a sealed token, and uses the real one all the same. */
+  | { readonly kind: 'unsealed' }
+  | { readonly kind: 'farewell'; readonly method: 'logout' | 'close' }
+  | { readonly kind: 'called'; readonly tookMs: number }
+  /** A call of the worker has not reached the Bot API. */
+  | { readonly kind: 'call-failed'; readonly problem: string };
 
 export interface PollsOptions {
-  readonly upstream: Upstream;
+  readonly client: HttpClient;
+  readonly root: URL;
   readonly token: string;
   /** Of a poller's name; null where the system does not tell. */
   readonly pidOf: (poller: string) => number | null;
@@ -34,7 +62,7 @@ export interface Asked {
 }
 
 export interface Polls {
-  ask(asked: Asked, poller: string): void;
+  ask(asked: Asked, poller: string, connection: number): void;
   /** What has happened around the polls. */
   tell(
     event: Extract<Untimed<DoorEvent>, { kind: 'closed' | 'gone' | 'opened' | 'released' | 'cleared' }>,
@@ -53,31 +81,31 @@ export interface Polls {
   close(): void;
 }
 
+interface SentPoll {
+  readonly attempt: number;
+  readonly abort: AbortController;
+  /** `updates`: their ids; null: it brings none. */
+  answer: (WholeAnswer & { readonly updates: readonly number[] | null }) | null;
+}
+
 const REOPEN_LOOK_MS = 50;
 /** A request that is only on its way over from an ended connection of the same loop is not a second poller. */
 const SECOND_AFTER_MS = 500;
+/** A hundred updates have some hundred KB. */
+const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
 
-/** The poll upstream, and what it has brought until that is passed on. */
-interface Flying {
-  readonly attempt: number;
-  readonly flight: Flight;
-  answer: {
-    readonly status: number;
-    readonly headers: string[];
-    readonly body: Buffer;
-    readonly updates: readonly number[] | null;
-  } | null;
-}
-
-export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNews }: PollsOptions): Polls {
+export function createPolls(options: PollsOptions): Polls {
+  const { client, root, token, pidOf, mayPoll, ownWebhook, onNews } = options;
+  const prefix = `${root.pathname.replace(/\/+$/, '')}/bot${token}`;
   const waiting = new Map<number, Asked>();
-  let flying: Flying | null = null;
+  /** The poll upstream, and its answer until that is passed on. */
+  let sent: SentPoll | null = null;
   let lastPoll = 0;
   let closed = false;
-  /** Because polls may not pass. */
-  let shut = false;
   let reopening: NodeJS.Timeout | undefined;
-  const thefts = watchThefts((updates) => onNews({ kind: 'stolen', updates }));
+  let ledger = emptyLedger;
+  let ledgerLooks: NodeJS.Timeout | undefined;
+  let environmentBefore = '';
 
   const loop = createDoorLoop({
     now: () => performance.now(),
@@ -93,150 +121,165 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
     if (!closed) loop.send(event);
   }
 
+  function end(attempt: number, result: PollResult): void {
+    send({ kind: 'ended', attempt, result, random: Math.random() });
+  }
+
+  function note(event: Untimed<LedgerEvent>): void {
+    // Unlike performance.now(), it goes on while the machine is suspended: so does the age of updates.
+    const [next, taken] = stepLedger(ledger, { ...event, atMs: uptime() * 1_000 } as LedgerEvent);
+    ledger = next;
+    if (taken > 0) onNews({ kind: 'stolen', updates: taken });
+  }
+
   /** Shuts the door where polls may not pass. */
   function passes(): boolean {
     if (mayPoll()) return true;
-    shutDoor();
+    shut();
     return false;
   }
 
-  function shutDoor(): void {
-    if (shut) return;
-    shut = true;
+  function shut(): void {
+    if (!loop.door.open) return;
     // Another machine may poll meanwhile.
-    thefts.tell({ kind: 'unsure' });
+    note({ kind: 'unsure' });
     send({ kind: 'shut' });
   }
 
-  /** A doubt about the right to poll passes within moments; who waits meanwhile is looked after. */
+  /** A doubt about the right to poll passes within moments; polls that wait meanwhile go on then. */
   function reopenSoon(): void {
     clearTimeout(reopening);
-    if (!shut || closed) return;
-    if (mayPoll()) {
-      shut = false;
-      send({ kind: 'opened' });
-    } else if (waiting.size > 0) reopening = setTimeout(reopenSoon, REOPEN_LOOK_MS);
+    if (loop.door.open || closed) return;
+    if (mayPoll()) send({ kind: 'opened' });
+    else if (waiting.size > 0) reopening = setTimeout(reopenSoon, REOPEN_LOOK_MS);
   }
 
   function perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void {
     switch (effect.do) {
       case 'send':
-        takeOff(effect);
-        break;
+        return void sendPoll(effect);
       case 'abort':
-        if (flying?.attempt === effect.attempt) flying.flight.abort();
-        break;
+        if (sent?.attempt === effect.attempt) sent.abort.abort();
+        return;
       case 'pass':
-        pass(effect.poll, effect.attempt);
-        break;
+        return void pass(effect.poll, effect.attempt);
       case 'empty': {
         const response = take(effect.poll.id);
-        if (!response) break;
+        if (!response) return;
         answerJson(response, 200, NO_UPDATES);
         if (effect.why === 'overdue')
           onNews({ kind: 'outage', problem: 'getUpdates was not answered in time' });
-        break;
+        return;
       }
       case 'accepted':
-        onNews({ kind: 'accepted', answered: false });
-        break;
+        return void onNews({ kind: 'accepted', answered: false });
       case 'held':
-        setTimeout(() => sayHeld(effect.poll), SECOND_AFTER_MS).unref();
-        break;
+        setTimeout(() => tellHeld(effect.poll), SECOND_AFTER_MS).unref();
+        return;
       case 'owner':
-        // Told of by the simulation only; here it shows in `owner`.
-        break;
+        // `owner()` tells.
+        return;
     }
   }
 
-  function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'send' }>): void {
+  function sendPoll({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'send' }>): void {
     const asked = waiting.get(poll.id);
     // A client that has hung up takes its parameters with it: without them the poll would ask the wrong environment. It
     // counts as answered: that its connection has ended is told a turn later, and nobody else has to wait for that.
-    if (!asked) return void send({ kind: 'ended', attempt, result: { kind: 'verdict' }, random: 0 });
-    if (!passes()) return void send({ kind: 'ended', attempt, result: { kind: 'outage' }, random: 0 });
-    const begunAtMs = performance.now();
-    const request = {
-      path: `${upstream.prefix}/bot${token}${asked.environment}/getUpdates`,
-      body: pollBody(asked.args, timeoutMs),
-      userAgent: asked.request.headers['user-agent'],
-      mayGo: mayPoll,
-      onSent: () => onNews({ kind: 'sent' }),
-    };
-    const flight = fly(upstream.polls, request, (answer) => {
-      thefts.ended();
-      const land = (result: PollResult) => send({ kind: 'ended', attempt, result, random: Math.random() });
-      if (answer === null) {
-        land({ kind: 'outage' });
-        return;
-      }
-      if (answer instanceof Error) {
-        thefts.tell({ kind: 'unsure' });
-        onNews({ kind: 'outage', problem: upstream.explain(answer) });
-        land({ kind: 'outage' });
-        return;
-      }
-      const { result: seen, updates, problem, refused } = landingOf(answer);
-      const result: PollResult = seen.kind === 'webhook' && ownWebhook() ? { kind: 'verdict' } : seen;
-      // A refusal ends the supervisor: the worker is to have it before that.
-      if (!refused) sayLanding(result, problem, performance.now() - begunAtMs);
-      if (flying?.attempt === attempt) {
-        flying.answer = {
-          status: answer.status,
-          headers: downstreamHeaders(answer.headers),
-          body: answer.body,
-          updates,
-        };
-      }
-      land(result);
-      if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
-    });
-    flying = { attempt, flight, answer: null };
-    const { args, environment } = asked;
-    thefts.asked({ offset: pollOffset(args) ?? 0, limit: pollLimit(args), environment });
+    if (!asked) return void end(attempt, { kind: 'verdict' });
+    if (!passes()) return void end(attempt, { kind: 'outage' });
+    const { args, environment, request } = asked;
+    const abort = new AbortController();
+    sent = { attempt, abort, answer: null };
+    noteSent(args, environment);
+    const sentAtMs = performance.now();
+    const userAgent = request.headers['user-agent'];
+    client
+      .ask({
+        path: `${prefix}${environment}/getUpdates`,
+        headers: [
+          'content-type',
+          'application/x-www-form-urlencoded',
+          ...(userAgent === undefined ? [] : ['user-agent', userAgent]),
+        ],
+        body: pollBody(args, timeoutMs),
+        answerBytesMax: ANSWER_BYTES_MAX,
+        signal: abort.signal,
+        mayGo() {
+          if (!mayPoll()) abort.abort();
+          return !abort.signal.aborted;
+        },
+        onSent: () => onNews({ kind: 'sent' }),
+      })
+      .finally(() => clearInterval(ledgerLooks))
+      .then(
+        (answer) => receive(attempt, answer, performance.now() - sentAtMs),
+        (error: unknown) => {
+          if (!abort.signal.aborted) {
+            note({ kind: 'unsure' });
+            onNews({ kind: 'outage', problem: explain(error, root) });
+          }
+          end(attempt, { kind: 'outage' });
+        },
+      );
   }
 
-  function sayLanding(result: PollResult, problem: string | null, livedMs: number): void {
+  /** Each environment of a bot has a queue of its own. */
+  function noteSent(args: Args, environment: string): void {
+    if (environment !== environmentBefore) note({ kind: 'unsure' });
+    environmentBefore = environment;
+    const { offset, limit } = readPoll(args);
+    note({ kind: 'asked', offset: offset ?? 0, limit });
+    clearInterval(ledgerLooks);
+    ledgerLooks = setInterval(note, LOOK_EVERY_MS, { kind: 'looked' }).unref();
+  }
+
+  function receive(attempt: number, answer: WholeAnswer, livedMs: number): void {
+    const { result: read, updates, problem, refused } = readPollAnswer(answer.status, answer.body);
+    const result: PollResult = read.kind === 'webhook' && ownWebhook() ? { kind: 'verdict' } : read;
+    if (sent?.attempt === attempt) sent.answer = { ...answer, updates };
+    if (!refused) tellResult(result, problem, livedMs);
+    end(attempt, result);
+    // A refusal ends the supervisor: the worker is to have it before that.
+    if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
+  }
+
+  function tellResult(result: PollResult, problem: string | null, livedMs: number): void {
     switch (result.kind) {
       case 'updates':
-        onNews({ kind: 'accepted', answered: true });
-        break;
+        return void onNews({ kind: 'accepted', answered: true });
       case 'verdict':
-        break;
+        return;
       case 'conflict':
-        thefts.tell({ kind: 'conflict' });
-        onNews({ kind: 'conflict', livedMs });
-        break;
+        note({ kind: 'conflict' });
+        return void onNews({ kind: 'conflict', livedMs });
       case 'webhook':
-        thefts.tell({ kind: 'unsure' });
-        onNews({ kind: 'webhook' });
-        break;
+        note({ kind: 'unsure' });
+        return void onNews({ kind: 'webhook' });
       case 'flood':
-        onNews({ kind: 'flood', retryAfterMs: result.retryAfterMs });
-        break;
+        return void onNews({ kind: 'flood', retryAfterMs: result.retryAfterMs });
       case 'outage':
-        thefts.tell({ kind: 'unsure' });
-        onNews({ kind: 'outage', problem: problem ?? 'no answer' });
-        break;
+        note({ kind: 'unsure' });
+        return void onNews({ kind: 'outage', problem: problem ?? 'no answer' });
     }
   }
 
   function pass(poll: Poll, attempt: number): void {
     const response = take(poll.id);
-    if (flying?.attempt !== attempt) return;
-    const { answer } = flying;
-    flying.answer = null;
+    if (sent?.attempt !== attempt) return;
+    const { answer } = sent;
+    sent.answer = null;
     if (!response || !answer) return;
     // Not confirmed, so whoever polls next is given them again.
     if (!passes()) return void answerJson(response, 200, NO_UPDATES);
-    const { status, headers, body, updates } = answer;
+    const { status, rawHeaders, body, updates } = answer;
     // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
     if (updates !== null) {
       response.once('finish', () => onNews({ kind: 'completed', updates: updates.length }));
-      thefts.tell({ kind: 'passed', ids: updates, bytes: body.length });
+      note({ kind: 'passed', ids: updates, bytes: body.length });
     }
     response.sendDate = false;
-    response.writeHead(status, headers);
+    response.writeHead(status, downstreamHeaders(rawHeaders));
     response.end(body);
   }
 
@@ -246,49 +289,41 @@ export function createPolls({ upstream, token, pidOf, mayPoll, ownWebhook, onNew
     return asked && !asked.response.destroyed ? asked.response : null;
   }
 
-  function sayHeld(poll: Poll): void {
+  function tellHeld(poll: Poll): void {
     const { door } = loop;
     if (!heldPolls(door).some((it) => it.id === poll.id) || !door.owner) return;
     onNews({ kind: 'second', owner: pidOf(door.owner.poller), held: pidOf(poll.poller) });
   }
 
   return {
-    ask(asked, poller) {
-      const { request, response, args } = asked;
+    ask(asked, poller, connection) {
       const id = ++lastPoll;
+      const { offset, timeoutMs } = readPoll(asked.args);
       waiting.set(id, asked);
-      onNews({ kind: 'asked', offset: pollOffset(args) });
-      response.once('close', () => {
+      onNews({ kind: 'asked', offset });
+      asked.response.once('close', () => {
         waiting.delete(id);
         onNews({ kind: 'answered' });
       });
-      const poll = {
-        id,
-        poller,
-        connection: connectionOf(request.socket),
-        askedAtMs: performance.now(),
-        timeoutMs: pollTimeoutMs(args),
-      };
-      send({ kind: 'asked', poll });
+      send({ kind: 'asked', poll: { id, poller, connection, askedAtMs: performance.now(), timeoutMs } });
       reopenSoon();
     },
     tell(event) {
-      if (event.kind === 'opened') shut = false;
       // A webhook that stood in the way had taken updates.
-      if (event.kind === 'cleared') thefts.tell({ kind: 'unsure' });
+      if (event.kind === 'cleared') note({ kind: 'unsure' });
       send(event);
     },
-    shut: shutDoor,
-    dropped: () => thefts.tell({ kind: 'unsure' }),
+    shut,
+    dropped: () => note({ kind: 'unsure' }),
     owner: () => loop.door.owner?.poller ?? null,
     held: () => [...new Set(heldPolls(loop.door).map((it) => it.poller))],
-    renew: () => flying?.flight.abort(),
+    renew: () => sent?.abort.abort(),
     openMs: () => (loop.door.upstream === null ? 0 : performance.now() - loop.door.upstream.startedAtMs),
     close() {
       send({ kind: 'shut' });
       closed = true;
       clearTimeout(reopening);
-      thefts.ended();
+      clearInterval(ledgerLooks);
       loop.stop();
     },
   };

@@ -1,205 +1,93 @@
 /**
- * Carries one call of the worker to the Bot API and its answer back, unchanged. What is small goes whole, each way in one
- * piece, which takes half the time; what is big or of unknown length is streamed.
+ * Carries one call of the worker to the Bot API and its answer back, unchanged, piece by piece. Also what the gateway answers
+ * itself, in the Bot API's own shape (Query.cpp: ok, error_code, description).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Readable } from 'node:stream';
-import type { Dispatcher } from 'undici';
-import { downstreamHeaders, upstreamHeaders } from './headers.ts';
-import { endBehind, errorBody, writeJsonHead } from './reply.ts';
+import type { HttpClient } from '../telegram/http-client.ts';
 
 export interface RelayOptions {
-  readonly to: Pick<Dispatcher, 'dispatch'>;
+  readonly client: HttpClient;
   readonly path: string;
   /** The request's body where it has been read already. */
   readonly body?: Buffer;
   /** Called once, when the answer has begun (or the failure that took its place). */
   readonly onStatus?: (status: number, problem: string | null) => void;
-  /** Called with each piece of a big body, either way, when it has been passed on. */
-  readonly onStreamed: (bytes: number) => void;
 }
 
-/** More is streamed. */
+/** More is streamed. What is small is read first, so that a sender who dawdles takes no connection to the Bot API from the others. */
 const WHOLE_BYTES_MAX = 64 * 1024;
 
 export function relay(request: IncomingMessage, response: ServerResponse, options: RelayOptions): void {
-  const bytes = bodyBytes(request);
-  if (options.body || bytes === 0) {
-    dispatch(request, response, options, options.body ?? null);
-  } else if (bytes > WHOLE_BYTES_MAX) {
-    dispatch(request, response, options, pieces(request, options.onStreamed));
-  } else {
-    const chunks: Buffer[] = [];
-    request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', () => dispatch(request, response, options, joined(chunks)));
-  }
+  if (options.body || bodyBytes(request) === 0 || bodyBytes(request) > WHOLE_BYTES_MAX)
+    return void carry(request, response, options);
+  const chunks: Buffer[] = [];
+  request.on('data', (chunk: Buffer) => chunks.push(chunk));
+  request.on('end', () => carry(request, response, { ...options, body: Buffer.concat(chunks) }));
 }
 
-function dispatch(
+function carry(
   request: IncomingMessage,
   response: ServerResponse,
-  options: RelayOptions,
-  body: Buffer | Readable | null,
+  { client, path, body, onStatus }: RelayOptions,
 ): void {
-  const carriage = new Carriage(response, body, options);
-  try {
-    options.to.dispatch(
-      {
-        method: request.method as Dispatcher.HttpMethod,
-        path: options.path,
-        headers: upstreamHeaders(request.rawHeaders),
-        body,
-      },
-      carriage,
-    );
-  } catch (error) {
-    carriage.fail(error as Error);
-  }
-}
+  const headers = framed(upstreamHeaders(request.rawHeaders), request, body);
+  const asked = client.begin(request.method ?? 'GET', path, headers);
+  /** The worker has its answer, or has left. */
+  let isOver = false;
+  let isAnswered = false;
 
-/** The way back. */
-class Carriage implements Dispatcher.DispatchHandler {
-  private controller: Dispatcher.DispatchController | null = null;
-  private over = false;
-  private head: { status: number; headers: string[] } | null = null;
-  /** Of an answer that is kept until it is complete; null: it is streamed. */
-  private chunks: Buffer[] | null = null;
-
-  constructor(
-    private readonly response: ServerResponse,
-    private readonly body: Buffer | Readable | null,
-    private readonly options: RelayOptions,
-  ) {
-    response.on('close', () => {
-      if (this.over) return;
-      this.over = true;
-      this.controller?.abort(new Error('the worker left'));
-    });
+  function finish(): void {
+    isOver = true;
+    request.unpipe(asked);
+    // An answer may come before the whole of an upload: the rest is not sent.
+    if (!asked.writableFinished) asked.destroy();
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.controller = controller;
-    if (this.over) controller.abort(new Error('the worker left'));
-  }
-
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Record<string, string | string[] | undefined>,
-  ): void {
-    if (status < 100) return void controller.abort(new Error(`no HTTP status: ${status}`));
-    if (status < 200) return;
-    const raw = (controller as { rawHeaders?: readonly (string | Buffer)[] | null }).rawHeaders ?? [];
-    this.head = { status, headers: downstreamHeaders(raw) };
-    this.options.onStatus?.(status, null);
-    if (Number(headers['content-length'] ?? Number.POSITIVE_INFINITY) <= WHOLE_BYTES_MAX) this.chunks = [];
-    else this.writeHead();
-  }
-
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.chunks) {
-      this.chunks.push(chunk);
-      return;
-    }
-    this.options.onStreamed(chunk.length);
-    if (this.response.write(chunk) || this.over) return;
-    controller.pause();
-    this.response.once('drain', () => controller.resume());
-  }
-
-  onResponseEnd(): void {
-    if (this.over) return;
-    this.over = true;
-    endSoon(this);
-  }
-
-  onResponseError(_controller: unknown, error: Error): void {
-    this.fail(error);
-  }
-
-  end(): void {
-    if (this.chunks) this.writeHead();
-    this.endBehind(this.chunks ? joined(this.chunks) : '');
-  }
-
-  fail(error: Error): void {
-    if (this.over) return;
-    this.over = true;
-    // undici's errors name hosts and codes, never paths.
+  function fail(error: Error): void {
+    if (isOver) return;
+    finish();
+    // Errors of the system name hosts and codes, never paths.
     const problem = (error as NodeJS.ErrnoException).code ?? error.message;
-    this.options.onStatus?.(502, problem);
-    if (this.response.headersSent) {
-      this.response.destroy();
-      return;
+    onStatus?.(502, problem);
+    if (response.headersSent) return void response.destroy();
+    const text = errorBody(502, `Bad Gateway: singlepoll could not reach the Bot API (${problem})`);
+    writeJsonHead(response, 502, text);
+    endBehind(response, text);
+  }
+
+  /** Once the answer has begun, it says itself how it ends. */
+  function failUnanswered(error: Error): void {
+    if (!isAnswered) fail(error);
+  }
+
+  asked.on('error', failUnanswered);
+  asked.on('close', () => failUnanswered(new Error('the connection was closed')));
+  asked.on('response', (answer) => {
+    isAnswered = true;
+    answer.on('error', fail);
+    try {
+      response.sendDate = false;
+      // Without the reason phrase, which nobody reads and which may hold any byte.
+      response.writeHead(answer.statusCode ?? 0, downstreamHeaders(answer.rawHeaders));
+    } catch (error) {
+      // A status or a header that Node does not write.
+      return fail(error as Error);
     }
-    const body = errorBody(502, `Bad Gateway: singlepoll could not reach the Bot API (${problem})`);
-    writeJsonHead(this.response, 502, body);
-    this.endBehind(body);
-  }
-
-  private endBehind(body: Buffer | string): void {
-    // What is left of an upload is not for undici any more.
-    if (this.body instanceof Readable) this.body.destroy();
-    endBehind(this.response, body);
-  }
-
-  drop(error: Error): void {
-    this.response.destroy(error);
-  }
-
-  private writeHead(): void {
-    if (!this.head || this.response.destroyed) return;
-    // Without the reason phrase, which nobody reads and which may hold any byte.
-    const { status, headers } = this.head;
-    this.response.sendDate = false;
-    this.response.writeHead(status, headers);
-  }
-}
-
-let ending: Carriage[] = [];
-
-/**
- * Answers that arrive together leave together: the first write wakes the worker, which costs more than all else about it; the
- * others find it awake.
- */
-function endSoon(carriage: Carriage): void {
-  if (ending.push(carriage) > 1) return;
-  setImmediate(() => {
-    const all = ending;
-    ending = [];
-    for (const each of all) {
-      try {
-        each.end();
-      } catch (error) {
-        // A header that Node does not write, for one: this answer is lost, not the others.
-        each.drop(error as Error);
-      }
-    }
+    onStatus?.(response.statusCode, null);
+    answer.on('end', () => {
+      if (isOver) return;
+      finish();
+      endBehind(response);
+    });
+    answer.pipe(response, { end: false });
   });
-}
-
-/** In a stream of its own, since undici destroys one that it has no more use for, and its connection with it. */
-function pieces(request: IncomingMessage, onStreamed: (bytes: number) => void): Readable {
-  const take = (chunk: Buffer) => {
-    onStreamed(chunk.length);
-    if (!body.push(chunk)) request.pause();
-  };
-  const body = new Readable({
-    read: () => void request.resume(),
-    destroy(error, done) {
-      request.off('data', take);
-      done(error);
-    },
+  response.on('close', () => {
+    if (isOver) return;
+    isOver = true;
+    client.giveUp(asked, new Error('the worker left'));
   });
-  body.on('error', () => {});
-  // Not yet: undici begins to read once it has a connection.
-  request.pause();
-  request.on('data', take);
-  request.on('end', () => body.push(null));
-  request.on('close', () => {
-    if (!request.complete) body.destroy(new Error('the worker left'));
-  });
-  return body;
+  if (body === undefined && bodyBytes(request) > 0) request.pipe(asked);
+  else asked.end(body);
 }
 
 /** Infinite where only its end will tell. */
@@ -208,6 +96,101 @@ function bodyBytes({ headers }: IncomingMessage): number {
   return Number(headers['content-length'] ?? 0);
 }
 
-function joined(chunks: readonly Buffer[]): Buffer {
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+/** Says how long the body is in exactly one way, since Node's client adds nothing to a flat list of headers. */
+function framed(headers: string[], request: IncomingMessage, body: Buffer | undefined): string[] {
+  if (headers.some((it, i) => i % 2 === 0 && it.toLowerCase() === 'content-length')) return headers;
+  if (body === undefined && bodyBytes(request) > 0) return [...headers, 'transfer-encoding', 'chunked'];
+  if (body === undefined && request.method === 'GET') return headers;
+  return [...headers, 'content-length', String(body?.length ?? 0)];
+}
+
+/** They belong to one connection only (RFC 9110, section 7.6.1). */
+const OF_ONE_CONNECTION = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+/** `expect`: Node has answered it already. */
+const NOT_UPSTREAM = new Set([...OF_ONE_CONNECTION, 'host', 'expect']);
+
+/** Of a request, as [name, value, name, value …]. */
+export function upstreamHeaders(raw: readonly string[]): string[] {
+  return filtered(raw, NOT_UPSTREAM);
+}
+
+/** Of an answer. */
+export function downstreamHeaders(raw: readonly string[]): string[] {
+  return filtered(raw, OF_ONE_CONNECTION);
+}
+
+function filtered(raw: readonly string[], without: ReadonlySet<string>): string[] {
+  const kept: string[] = [];
+  // `Connection` may name further headers of this connection.
+  const named = new Set<string>();
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i]!.toLowerCase();
+    if (!without.has(name)) kept.push(raw[i]!, raw[i + 1]!);
+    else if (name === 'connection')
+      for (const it of raw[i + 1]!.toLowerCase().split(/\s*,\s*/)) named.add(it);
+  }
+  return kept.filter((_, i) => !named.has(kept[i - (i % 2)]!.toLowerCase()));
+}
+
+const JSON_TYPE = 'application/json';
+/** How long the rest of an upload that has been answered already is read and dropped. */
+const LINGER_MS = 10_000;
+
+export const NO_UPDATES = '{"ok":true,"result":[]}';
+
+export function answerJson(response: ServerResponse, status: number, body: string): void {
+  if (response.headersSent || response.destroyed) return;
+  writeJsonHead(response, status, body);
+  response.end(body);
+}
+
+/** An empty description: no body at all, as the server answers what it does not read. */
+export function answerError(response: ServerResponse, status: number, description: string): void {
+  if (response.headersSent || response.destroyed) return;
+  // What is still to come of this request is not read: the connection is of no more use.
+  if (!response.req.complete || description === '') response.setHeader('connection', 'close');
+  if (description !== '') return void answerJson(response, status, errorBody(status, description));
+  response.writeHead(status, { 'content-length': 0 });
+  response.end();
+}
+
+function writeJsonHead(response: ServerResponse, status: number, body: string): void {
+  response.writeHead(status, { 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body) });
+}
+
+function errorBody(status: number, description: string): string {
+  return JSON.stringify({ ok: false, error_code: status, description });
+}
+
+/**
+ * Ends an answer that may have come before the whole of its request: the rest is read and dropped. That has to be over before a
+ * connection is closed, since the system resets one that has unread bytes, and a reset overtakes the answer.
+ */
+function endBehind(response: ServerResponse, body = ''): void {
+  const { req: request } = response;
+  if (request.complete || response.shouldKeepAlive) {
+    response.end(body);
+    if (!request.complete) request.resume();
+    return;
+  }
+  response.flushHeaders();
+  if (body !== '') response.write(body);
+  const end = () => {
+    clearTimeout(timer);
+    response.end();
+  };
+  const timer = setTimeout(end, LINGER_MS).unref();
+  request.once('end', end);
+  request.once('close', end);
+  request.resume();
 }

@@ -1,19 +1,16 @@
 /**
- * The worker's own Bot API endpoint, and its only door to getUpdates: every call is passed on, polls go through the door
+ * The worker's own Bot API endpoint, and its only door to getUpdates: every call is passed on (relay.ts), polls go through the door
  * (polls.ts). Decides nothing about the supervisor: what happens is told as news.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { noteStreamed } from '../machine/garbage.ts';
-import { connectionOf, type Endpoint, openEndpoint } from './endpoint.ts';
-import type { GatewayNews } from './news.ts';
-import { booleanArg } from './params.ts';
-import { createPeers, descendants, lives, type Peer } from './peers.ts';
-import { readArgs, readSmallBody, TooLarge } from './poll-request.ts';
-import { createPolls } from './polls.ts';
-import { relay } from './relay.ts';
-import { answerError } from './reply.ts';
-import { type Target, targetOf } from './target.ts';
-import { openUpstream } from './upstream.ts';
+import type { Socket } from 'node:net';
+import { openHttpClient } from '../telegram/http-client.ts';
+import { type Endpoint, openEndpoint } from './endpoint.ts';
+import { booleanArg, UnreadableRequest } from './params.ts';
+import { type Caller, createCallers } from './peers.ts';
+import { createPolls, type GatewayNews } from './polls.ts';
+import { answerError, relay } from './relay.ts';
+import { readArgs, readSmallBody, type Target, TooLarge, targetOf } from './request.ts';
 
 export interface GatewayOptions {
   readonly apiRoot: string;
@@ -60,15 +57,18 @@ export interface Gateway {
   close(): void;
 }
 
-/** A process is dead some time after its sockets are closed. */
-const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
+/** Calls of the worker that can be under way at once; more wait their turn. */
+const CALLS_MAX = 64;
 
-export async function createGateway(options: GatewayOptions): Promise<Gateway> {
+export function createGateway(options: GatewayOptions): Gateway {
   const { token, workerToken, onNews } = options;
-  const upstream = await openUpstream(options.apiRoot, process.env);
-  const pids = new Map<string, number>();
-  const pollersByConnection = new Map<number, string>();
-  let leader: number | null = null;
+  const root = new URL(options.apiRoot);
+  const prefix = root.pathname.replace(/\/+$/, '');
+  // Apart from all other calls, so that nothing can take a poll's place.
+  const pollClient = openHttpClient({ root, connections: 1 });
+  const callClient = openHttpClient({ root, connections: CALLS_MAX });
+  const connections = new WeakMap<Socket, number>();
+  let lastConnection = 0;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
   /** Of workers that have ended. */
@@ -77,72 +77,80 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   let ownWebhook = false;
   let closed = false;
 
-  const peers = createPeers((thorough) => {
-    if (thorough) return options.tree();
-    return [...pids.values(), ...(leader === null ? [] : descendants(leader))];
+  const callers = createCallers({
+    tree: options.tree,
+    ...(options.learnTree ? { learnTree: options.learnTree } : {}),
+    connectionOf,
+    onDeath: (poller) => polls.tell({ kind: 'gone', poller }),
   });
-
-  const pidOf = (poller: string): number | null => pids.get(poller) ?? null;
   const polls = createPolls({
-    ...{ upstream, token, pidOf, onNews },
+    client: pollClient,
+    root,
+    token,
+    pidOf: callers.pidOf,
     mayPoll: options.mayPoll,
     ownWebhook: () => ownWebhook,
+    onNews,
   });
 
-  function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
-    response.on('error', ignore);
-    request.on('error', ignore);
-    const target = targetOf(
-      {
-        method: request.method ?? '',
-        target: request.url ?? '',
-        host: request.headers.host,
-        origin: request.headers.origin,
-      },
-      workerToken,
-      port,
-    );
-    if (hosts(request) > 1) return void answerError(response, 400, 'Bad Request: more than one Host');
-    if (target.kind === 'refused') {
-      if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
-      answerError(response, target.status, target.description);
-      return;
+  /** A number for the connection that a request came by; the same for all its requests. */
+  function connectionOf(socket: Socket): number {
+    let number = connections.get(socket);
+    if (number === undefined) {
+      number = ++lastConnection;
+      connections.set(socket, number);
     }
-    if (target.kind === 'file') {
-      const path = `${upstream.prefix}/file/bot${token}${target.environment}${target.rest}${target.query}`;
-      return void relay(request, response, { to: upstream.calls, path, onStreamed });
-    }
-    if (READ.has(target.method)) {
-      // Before a byte of the body is read: strangers would fill our memory with them.
-      const asks = target.method === 'getupdates' || target.method === '';
-      const read = () =>
-        inspect(request, response, target).catch((error: unknown) => unreadable(response, error));
-      const admitted = !asks || admit(request, response, port);
-      if (admitted === true) void read();
-      else if (admitted) void admitted.then((yes) => (yes ? read() : undefined));
-      return;
-    }
-    forward(request, response, target, null);
+    return number;
   }
 
-  function onStreamed(bytes: number): void {
-    noteStreamed(bytes);
-    onNews({ kind: 'streamed', bytes });
+  function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
+    // A client that has gone is noticed by the end of its connection.
+    response.on('error', ignore);
+    request.on('error', ignore);
+    const target = targetOf(request, workerToken, port);
+    if (target.kind === 'refused') {
+      if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
+      return void answerError(response, target.status, target.description);
+    }
+    if (target.kind === 'file') {
+      const path = `${prefix}/file/bot${token}${target.environment}${target.rest}${target.query}`;
+      return void relay(request, response, { client: callClient, path });
+    }
+    if (!INSPECTED.has(target.method)) return void forward(request, response, target);
+    // Before a byte of the body is read: strangers would fill our memory with them.
+    const caller: Caller | Promise<Caller> = mayAskUpdates(target)
+      ? callers.find(request.socket, port)
+      : { kind: 'poller' };
+    const go = (it: Caller) => {
+      if (admitted(it, response))
+        inspect(request, response, target).catch((error: unknown) => unreadable(response, error));
+    };
+    if (caller instanceof Promise) void caller.then(go);
+    else go(caller);
+  }
+
+  function admitted(caller: Caller, response: ServerResponse): boolean {
+    if (caller.kind === 'gone') response.destroy();
+    if (caller.kind === 'stranger') {
+      onNews({ kind: 'stranger', pid: caller.pid });
+      // Finding out has cost something: a loop that asks again at once is slowed down.
+      setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
+    }
+    return caller.kind === 'poller';
   }
 
   function forward(
     request: IncomingMessage,
     response: ServerResponse,
-    target: Extract<Target, { kind: 'call' }>,
-    body: Buffer | null,
+    target: CallTarget,
+    body?: Buffer,
     onStatus?: (status: number) => void,
   ): void {
     const begunAtMs = performance.now();
     relay(request, response, {
-      to: upstream.calls,
-      path: `${upstream.prefix}/bot${token}${target.environment}${target.rest}${target.query}`,
+      client: callClient,
+      path: `${prefix}/bot${token}${target.environment}${target.rest}${target.query}`,
       ...(body ? { body } : {}),
-      onStreamed,
       onStatus(status, problem) {
         if (problem === null && !FRONT_ENDS.has(status))
           onNews({ kind: 'called', tookMs: performance.now() - begunAtMs });
@@ -158,17 +166,18 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
   async function inspect(
     request: IncomingMessage,
     response: ServerResponse,
-    target: Extract<Target, { kind: 'call' }>,
+    target: CallTarget,
   ): Promise<void> {
     const body = await readSmallBody(request);
     const args = readArgs(target.query, body, request.headers);
     const method = target.method === '' ? args.get('method').toLowerCase() : target.method;
     switch (method) {
       case 'getupdates': {
-        const poller = pollersByConnection.get(connectionOf(request.socket));
+        const connection = connectionOf(request.socket);
+        const poller = callers.nameOf(connection);
         // None: it has hung up meanwhile.
         if (poller !== undefined)
-          polls.ask({ request, response, args, environment: target.environment }, poller);
+          polls.ask({ request, response, args, environment: target.environment }, poller, connection);
         return;
       }
       case 'setwebhook':
@@ -176,11 +185,7 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
         const sets = method === 'setwebhook' && args.get('url') !== '';
         if (sets && !options.allowSetWebhook) {
           onNews({ kind: 'webhook-turned-down' });
-          return void answerError(
-            response,
-            409,
-            'Conflict: singlepoll keeps this bot on getUpdates, so its worker cannot set a webhook; start with --allow-set-webhook to let it',
-          );
+          return answerError(response, 409, NO_WEBHOOK);
         }
         // Before it is done and after: an answer may come in between.
         const drops = sets || booleanArg(args, 'drop_pending_updates');
@@ -199,80 +204,23 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     forward(request, response, target, body);
   }
 
-  let learning: Promise<unknown> | null = null;
-
-  /** True for a process of the worker; anybody else has been answered. */
-  function admit(
-    request: IncomingMessage,
-    response: ServerResponse,
-    port: number,
-  ): boolean | Promise<boolean> {
-    const { socket } = request;
-    const connection = connectionOf(socket);
-    if (socket.destroyed) return false;
-    if (pollersByConnection.has(connection)) return true;
-    const judge = (peer: Peer): boolean => {
-      if (peer.kind === 'stranger') {
-        onNews({ kind: 'stranger', pid: peer.pid });
-        // Finding out has cost something: a loop that asks again at once is slowed down.
-        setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
-        return false;
-      }
-      if (peer.kind === 'gone') {
-        response.destroy();
-        return false;
-      }
-      pollersByConnection.set(connection, nameOf(peer));
-      return true;
-    };
-    const find = () => peers.of(socket.remotePort ?? 0, port);
-    const peer = find();
-    if (peer.kind !== 'stranger' || !options.learnTree) return judge(peer);
-    // It may be one of the worker's that is new and has moved away from it. Many at once share the answer.
-    learning ??= options.learnTree().finally(() => {
-      learning = null;
-    });
-    return learning.then(
-      () => {
-        if (socket.destroyed) return false;
-        const again = find();
-        return judge(again.kind === 'stranger' && again.pid === undefined ? peer : again);
-      },
-      () => judge(peer),
-    );
-  }
-
-  function nameOf(peer: Peer): string {
-    if (peer.kind !== 'member') return 'worker';
-    const name = `pid ${peer.pid}`;
-    pids.set(name, peer.pid);
-    return name;
-  }
-
   function left(connection: number): void {
-    const poller = pollersByConnection.get(connection);
-    pollersByConnection.delete(connection);
-    if (poller === undefined) return;
-    polls.tell({ kind: 'closed', connection });
-    const pid = pids.get(poller);
-    if (pid !== undefined) for (const ms of DEATH_LOOKS_MS) setTimeout(seeDeath, ms, poller, pid).unref();
+    if (callers.left(connection)) polls.tell({ kind: 'closed', connection });
   }
 
-  function seeDeath(poller: string, pid: number): void {
-    if (pids.get(poller) !== pid || lives(pid)) return;
-    pids.delete(poller);
-    polls.tell({ kind: 'gone', poller });
-  }
-
-  async function open(port: number): Promise<Endpoint> {
-    return await openEndpoint({ port, handle, onClosed: left, members: peers.members });
-  }
+  /** A worker's end shows by its sockets first, and its successor is started before anything is done about the connections it had. */
+  const onClosed = (socket: Socket) => void setImmediate(left, connectionOf(socket));
 
   return {
     async prepare() {
       if (coming || closed) return;
       if (options.port !== null && present) return;
-      const opened = await open(options.port ?? 0);
+      const opened = await openEndpoint({
+        port: options.port ?? 0,
+        handle,
+        onClosed,
+        members: callers.members,
+      });
       if (coming || closed) opened.close();
       else coming = opened;
     },
@@ -287,11 +235,10 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     spawned(pid) {
       for (const it of past.splice(0)) it.close();
       // Not when the sockets tell: by then the next worker may have polled.
-      for (const connection of [...pollersByConnection.keys()]) left(connection);
+      for (const connection of callers.connections()) left(connection);
       const owner = polls.owner();
       if (owner !== null) polls.tell({ kind: 'gone', poller: owner });
-      pids.clear();
-      leader = pid;
+      callers.restart(pid);
       polls.tell({ kind: 'opened' });
     },
     release: () => polls.tell({ kind: 'released' }),
@@ -302,20 +249,20 @@ export async function createGateway(options: GatewayOptions): Promise<Gateway> {
     pollers() {
       const owner = polls.owner();
       return [
-        ...(owner === null ? [] : [{ pid: pidOf(owner), role: 'owner' as const }]),
-        ...polls.held().map((it) => ({ pid: pidOf(it), role: 'held' as const })),
+        ...(owner === null ? [] : [{ pid: callers.pidOf(owner), role: 'owner' as const }]),
+        ...polls.held().map((it) => ({ pid: callers.pidOf(it), role: 'held' as const })),
       ];
     },
     close() {
       polls.close();
       closed = true;
       for (const it of [...past, present, coming]) it?.close();
-      upstream.close();
+      pollClient.close();
+      callClient.close();
     },
   };
 }
 
-/** Who is gone is noticed by other means. */
 function ignore(): void {}
 
 /** What stands in front of the Bot API says that it can't be reached. */
@@ -324,20 +271,20 @@ const FRONT_ENDS = new Set([502, 503, 504]);
 const STRANGER_MS = 250;
 const STRANGER =
   'Forbidden: this is the gateway of a singlepoll worker, and only its own processes may poll through it';
+const NO_WEBHOOK =
+  'Conflict: singlepoll keeps this bot on getUpdates, so its worker cannot set a webhook; start with --allow-set-webhook to let it';
+
+type CallTarget = Extract<Target, { kind: 'call' }>;
 
 /** An empty method is named by a parameter. */
-const READ = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);
+const INSPECTED = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);
 
-function hosts({ rawHeaders }: IncomingMessage): number {
-  let count = 0;
-  for (let i = 0; i < rawHeaders.length; i += 2)
-    if (rawHeaders[i]!.length === 4 && rawHeaders[i]!.toLowerCase() === 'host') count++;
-  return count;
+function mayAskUpdates({ method }: CallTarget): boolean {
+  return method === 'getupdates' || method === '';
 }
 
 function unreadable(response: ServerResponse, error: unknown): void {
-  if (error instanceof TooLarge) return void answerError(response, 413, 'Request Entity Too Large');
-  const status = (error as { status?: unknown }).status;
-  if (typeof status === 'number') return void answerError(response, status, '');
-  response.destroy();
+  if (error instanceof TooLarge) answerError(response, 413, 'Request Entity Too Large');
+  else if (error instanceof UnreadableRequest) answerError(response, error.status, '');
+  else response.destroy();
 }

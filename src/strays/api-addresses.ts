@@ -6,7 +6,7 @@ import { lookup } from 'node:dns/promises';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { proxyOf } from '../telegram/proxy.ts';
+import { proxyOf } from '../telegram/http-client.ts';
 import { shortAddress } from './sockets.ts';
 
 export interface ApiAddresses {

@@ -61,7 +61,7 @@ export async function openGateway(
     reach,
     ...listeners,
   });
-  const port = await createGateway({
+  const port = createGateway({
     apiRoot: config.apiRoot,
     token: config.token,
     workerToken: token,

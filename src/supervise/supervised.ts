@@ -133,7 +133,6 @@ export async function superviseLocked(
     onConflict: () => running?.conflict(),
     onSent: () => watching?.sent(),
     onCalled: () => thrift.called(performance.now()),
-    onStreamed: (bytes) => thrift.streamed(bytes, performance.now()),
   });
   const alertModule = await startup.alertModule;
   running = runSupervisor({

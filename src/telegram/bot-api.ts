@@ -5,8 +5,7 @@
  */
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
-import { explain } from './explain.ts';
-import { openTransport, type Transport } from './transport.ts';
+import { explain, type HttpClient, openHttpClient, type WholeAnswer } from './http-client.ts';
 
 /** What an answer means for a supervisor. */
 export type Reply<T = unknown> =
@@ -55,45 +54,47 @@ export const LONG_POLL_MAX_S = 50;
 export const CONFLICT_HOLD_MS = 3_000;
 
 const TIMEOUT_MS = 10_000;
+const CONNECTIONS_MAX = 4;
+const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
+const HEADERS = ['content-type', 'application/json', 'user-agent', 'singlepoll'];
 
 /** Opens nothing yet: the first call connects. */
 export function openBotApi(apiRoot: string, token: string): BotApi {
   const url = new URL(apiRoot);
   const base = `${url.pathname.replace(/\/+$/, '')}/bot${token}/`;
   const tokens = [token];
-  let transport: Promise<Transport> | null = null;
+  let client: HttpClient | null = null;
 
   return {
     async call<T>(method: string, params: Record<string, unknown> = {}, options: CallOptions = {}) {
-      const startedAt = performance.now();
+      const startedAtMs = performance.now();
       const signals = [AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS)];
       if (options.signal) signals.push(options.signal);
+      client ??= openHttpClient({ root: url, connections: CONNECTIONS_MAX });
       try {
-        transport ??= openTransport(url, process.env);
-        const { post } = await transport;
-        // Whoever has given up meanwhile must not act any more.
-        options.signal?.throwIfAborted();
-        const { status, text, headerBytes } = await post(
-          base + method,
-          JSON.stringify(params),
-          AbortSignal.any(signals),
-        );
+        const answer = await client.ask({
+          path: base + method,
+          headers: HEADERS,
+          body: JSON.stringify(params),
+          answerBytesMax: ANSWER_BYTES_MAX,
+          signal: AbortSignal.any(signals),
+        });
         const reply = classify<T>(
-          status,
-          text,
-          performance.now() - startedAt,
-          conflictBytesOf(headerBytes, url),
+          answer.status,
+          answer.body.toString('utf8'),
+          performance.now() - startedAtMs,
+          client.proxied ? null : conflictBytes(answer, url),
         );
         // What comes from outside may hold anything: the path that was asked for (so the token), or control characters.
-        if (reply.kind !== 'ok') return { ...reply, description: said(reply.description, tokens) };
+        if (reply.kind !== 'ok') return { ...reply, description: clean(reply.description, tokens) };
         return checked(method, reply, tokens);
       } catch (error) {
         return { kind: 'outage', description: maskText(explain(error, url), tokens) };
       }
     },
     close() {
-      transport?.then((it) => it.close()).catch(() => {});
-      transport = null;
+      client?.close();
+      client = null;
     },
   };
 }
@@ -137,13 +138,14 @@ const CONFLICT_BODY_BYTES = 143;
 const TLS_BYTES = 22;
 
 /** How long a 409 of this server is on the wire, from the headers of another answer. */
-function conflictBytesOf(headerBytes: number | null, { protocol }: URL): number | null {
-  if (headerBytes === null) return null;
-  const status = 'Conflict'.length - 'OK'.length;
-  return headerBytes + status + CONFLICT_BODY_BYTES + (protocol === 'https:' ? TLS_BYTES : 0);
+function conflictBytes({ statusMessage, rawHeaders }: WholeAnswer, { protocol }: URL): number {
+  // `HTTP/1.1 409 Conflict`, then `name: value` each with its line's end, then an empty line.
+  const status = 'HTTP/1.1 409 '.length + 'Conflict'.length - 'OK'.length + statusMessage.length + 2;
+  const head = rawHeaders.reduce((sum, text) => sum + Buffer.byteLength(text, 'latin1') + 2, status) + 2;
+  return head + CONFLICT_BODY_BYTES + (protocol === 'https:' ? TLS_BYTES : 0);
 }
 
-function said(text: string, tokens: readonly string[]): string {
+function clean(text: string, tokens: readonly string[]): string {
   return plain(maskText(text, tokens), 300);
 }
 
@@ -158,7 +160,7 @@ function checked<T>(
   if (shape && !shape(result)) return { kind: 'outage', description: `an answer that is none to ${method}` };
   const lastError = result.last_error_message;
   if (typeof lastError !== 'string') return reply;
-  return { ...reply, result: { ...reply.result, last_error_message: said(lastError, tokens) } };
+  return { ...reply, result: { ...reply.result, last_error_message: clean(lastError, tokens) } };
 }
 
 const SHAPES: Readonly<Record<string, (result: Record<string, unknown>) => boolean>> = {

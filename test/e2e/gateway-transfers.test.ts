@@ -11,9 +11,9 @@ import { staysTrue, until } from '../support/wait.ts';
 import { ask, header, json, requestBytes, wire } from '../support/wire.ts';
 
 const MB = 1 << 20;
-const UPLOAD_MB = Number(process.env.SP_TEST_BIG_MB ?? 50);
-const DOWNLOAD_MB = Number(process.env.SP_TEST_BIG_MB ?? 30);
-const MORE_MEMORY_MB = 20;
+const UPLOAD_MB = Number(process.env.SP_TEST_BIG_MB ?? 100);
+const DOWNLOAD_MB = UPLOAD_MB;
+const MORE_MEMORY_MB = 45;
 const PIECE = randomBytes(256 * 1024);
 
 /** Loads the code of the way that is measured: what a first call costs once is not the transfer's memory. */

@@ -5,24 +5,32 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { test } from 'node:test';
 import { createArgs } from '../../src/gateway/params.ts';
 import { createPolls } from '../../src/gateway/polls.ts';
-import type { Upstream } from '../../src/gateway/upstream.ts';
+import type { HttpClient } from '../../src/telegram/http-client.ts';
 
 /** Asks once while the door is shut, then opens it; the paths that went upstream. */
 function pathsSent(hangsUp: boolean): string[] {
   const sent: string[] = [];
-  const upstream = { prefix: '', polls: { dispatch: ({ path }: { path: string }) => sent.push(path) } };
+  let mayPoll = false;
+  const client = {
+    ask({ path }: { path: string }) {
+      sent.push(path);
+      return new Promise(() => {});
+    },
+  };
   const polls = createPolls({
-    upstream: upstream as unknown as Upstream,
+    client: client as unknown as HttpClient,
+    root: new URL('http://127.0.0.1'),
     token: '123:abc',
     pidOf: () => null,
-    mayPoll: () => true,
+    mayPoll: () => mayPoll,
     ownWebhook: () => false,
     onNews: () => {},
   });
   const response = Object.assign(new EventEmitter(), { destroyed: true }) as unknown as ServerResponse;
   const request = { headers: {}, socket: {} } as unknown as IncomingMessage;
-  polls.ask({ request, response, args: createArgs(), environment: '/test' }, 'pid 1');
+  polls.ask({ request, response, args: createArgs(), environment: '/test' }, 'pid 1', 1);
   if (hangsUp) response.emit('close');
+  mayPoll = true;
   polls.tell({ kind: 'opened' });
   polls.close();
   return sent;
