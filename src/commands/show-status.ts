@@ -2,7 +2,7 @@
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { StatusDocument } from '../core/status.ts';
-import { statusScreen } from '../output/status-screen.ts';
+import { statusScreen } from '../output/screen.ts';
 import { painter } from '../output/words.ts';
 
 /** How a status looks on this stream now. */

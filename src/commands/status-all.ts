@@ -3,7 +3,7 @@ import type { StatusDocument } from '../core/status.ts';
 import { statusExitCode } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
 import { plain } from '../output/plain.ts';
-import { STATE_WORDS } from '../output/status-screen.ts';
+import { STATE_WORDS } from '../output/screen.ts';
 import { count, duration, type Paint, painter } from '../output/words.ts';
 import { type KnownBot, knownBots, livingRuns, type Run, usernameOf } from './runs.ts';
 import { hung, stopped } from './without-word.ts';

@@ -22,7 +22,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configureUnlessNamed(invocation);
   if (!json) warn(warnings);
   if (watch === true) {
-    const { watchStatus } = await import('./watch-status.ts');
+    const { watchStatus } = await import('./watch.ts');
     return await watchStatus(config, json, bot);
   }
   const doc = await currentStatus(config, bot);

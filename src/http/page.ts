@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { StatusDocument } from '../core/status.ts';
 import { plain } from '../output/plain.ts';
-import { botName, STATE_WORDS, type StatusRow, statusRows } from '../output/status-screen.ts';
+import { botName, rowText, STATE_WORDS, type StatusRow, statusRows } from '../output/screen.ts';
 import { count } from '../output/words.ts';
 
 export interface PageOptions {
@@ -85,7 +85,7 @@ export function statusPage(doc: StatusDocument, { nowMs, refreshes }: PageOption
 <span class="state ${tone}">${escaped(state)}</span>
 </header>
 ${problems(doc)}<dl>
-${groups(statusRows(doc, nowMs)).map(group).join('\n')}
+${rowsOf(doc, nowMs).join('\n')}
 </dl>
 <footer>
 <span>as of ${utc(nowMs)}</span>
@@ -116,32 +116,17 @@ function problems({ problems }: StatusDocument): string {
   return `<ul class="problems" aria-label="problems">\n${items.join('\n')}\n</ul>\n`;
 }
 
-interface Group {
-  readonly label: string;
-  readonly text: string;
-  readonly rest: readonly string[];
+function rowsOf(doc: StatusDocument, nowMs: number): string[] {
+  const rows = statusRows(doc, nowMs).map(entry);
+  if (rows.length <= LINES_MAX) return rows;
+  const more = `and ${rows.length - LINES_MAX} more; singlepoll status shows them`;
+  return [...rows.slice(0, LINES_MAX), `<div><dt></dt><dd>${more}</dd></div>`];
 }
 
-/** Rows without a label belong to the one above. */
-function groups(rows: readonly StatusRow[]): Group[] {
-  const all: { label: string; text: string; rest: string[] }[] = [];
-  for (const { label, text } of rows) {
-    const last = all.at(-1);
-    if (label !== '' || !last) all.push({ label, text, rest: [] });
-    else last.rest.push(text);
-  }
-  if (all.length <= LINES_MAX) return all;
-  const more = all.length - LINES_MAX;
-  return [
-    ...all.slice(0, LINES_MAX),
-    { label: '', text: `and ${more} more; singlepoll status shows them`, rest: [] },
-  ];
-}
-
-function group({ label, text, rest }: Group): string {
-  const lines = rest.slice(0, LINES_MAX).map(escaped).join('\n');
+function entry(row: StatusRow): string {
+  const lines = row.rest.slice(0, LINES_MAX).map(escaped).join('\n');
   const more = lines === '' ? '' : `<div class="rest">${lines}</div>`;
-  return `<div><dt>${escaped(label)}</dt><dd>${escaped(text)}${more}</dd></div>`;
+  return `<div><dt>${escaped(row.label)}</dt><dd>${escaped(rowText(row))}${more}</dd></div>`;
 }
 
 function icon(tone: Tone): string {

@@ -1,6 +1,7 @@
 /** The supervisor's transitions as sentences, the small phrases that many places share, and colour by what a text means. */
 import type { LeaseEntry } from '../core/status.ts';
 import type { Saying } from '../core/supervisor.ts';
+import { plain } from './plain.ts';
 import type { SinkNote } from './sink.ts';
 
 export type Level = 'info' | 'good' | 'warn' | 'error';
@@ -112,6 +113,11 @@ export function duration(ms: number): string {
   return `${Math.floor(h / 24)} d`;
 }
 
+/** In whole seconds: what is drawn once a second must not show less. */
+export function span(ms: number): string {
+  return ms < 1_000 ? '0 s' : duration(Math.floor(ms / 1_000) * 1_000);
+}
+
 /** Of a worker that goes around the gateway, where other machines wait to poll. */
 export const PAST_WITH_LEASE =
   'should the lease be lost, only killing the worker ends its polling, so two may poll for as long as that takes';
@@ -127,23 +133,39 @@ export function holderText({
   return `${host ?? 'unknown'}:${pid ?? '?'}`;
 }
 
-/** The lease in one line: who may poll, and what comes next. `nowMs` is wall-clock time. */
-export function leaseWords(
+/** A piece of a row, which is left out or cut as a whole. */
+export interface Part {
+  readonly text: string;
+  readonly level?: Level;
+}
+
+/** The lease: who may poll, what comes next, and the rest in the order in which it matters. `nowMs` is wall-clock time. */
+export function leaseParts(
   { engine, holder, mine, role, epoch, since, decision, unreachable }: LeaseEntry,
   nowMs: number,
-): string {
-  const number = epoch === null ? '' : `, epoch ${epoch}`;
-  const age = since === null ? '' : ` since ${duration(Math.max(0, nowMs - Date.parse(since)))}`;
-  const inMs = decision === null ? 0 : Math.max(0, Date.parse(decision.at) - nowMs);
-  const next =
-    decision === null
-      ? ''
-      : decision.what === 'stop'
-        ? `; good for ${duration(inMs)} without another renewal`
-        : `; takes over in ${duration(inMs)} unless it is heard of`;
-  if (unreachable !== null && !mine) return `${engine} is out of reach${next}`;
-  if (mine) return `ours${age}, in ${engine}${number}${next}`;
-  if (holder !== null) return `${holder} may poll${age}, in ${engine}${number}${next}`;
-  const free = role === 'none' ? 'nobody holds it' : 'nobody holds it yet';
-  return `${free}, in ${engine}${number}${next}`;
+): Part[] {
+  const parts: Part[] = [];
+  const add = (text: string, level: Level = 'info') => void parts.push({ text, level });
+  if (mine) add('ours', 'good');
+  if (unreachable !== null) add(`${engine} is out of reach`, 'error');
+  if (!mine && unreachable === null) {
+    const nobody = role === 'none' ? 'nobody holds it' : 'nobody holds it yet';
+    add(holder === null ? nobody : `${plain(holder)} may poll`);
+  }
+  if (decision !== null) {
+    const left = span(Date.parse(decision.at) - nowMs);
+    add(decision.what === 'stop' ? `good for ${left}` : `ours in ${left} if not heard of`);
+  }
+  if (!mine && unreachable !== null) return parts;
+  if (since !== null) add(`since ${span(nowMs - Date.parse(since))}`);
+  add(`in ${engine}`);
+  if (epoch !== null) add(`epoch ${epoch}`);
+  return parts;
+}
+
+/** The same in one line. */
+export function leaseWords(lease: LeaseEntry, nowMs: number): string {
+  return leaseParts(lease, nowMs)
+    .map(({ text }) => text)
+    .join(', ');
 }

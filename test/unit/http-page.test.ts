@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import type { StatusDocument } from '../../src/core/status.ts';
 import { discreet } from '../../src/http/discreet.ts';
 import { PAGE_POLICY, statusPage } from '../../src/http/page.ts';
-import { statusRows } from '../../src/output/status-screen.ts';
+import { rowText, statusRows } from '../../src/output/screen.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const page = (more: Partial<StatusDocument> = {}, refreshes = true): string =>
@@ -28,7 +28,7 @@ describe('page', () => {
     const text = shown(statusPage(doc, { nowMs: SAMPLE_NOW_MS, refreshes: true }));
     for (const row of statusRows(doc, SAMPLE_NOW_MS)) {
       assert.ok(text.includes(row.label), row.label);
-      assert.ok(text.includes(row.text.trim()), row.text);
+      for (const line of [rowText(row), ...row.rest]) assert.ok(text.includes(line), line);
     }
     assert.match(text, /@my_bot \(123456\)/);
     assert.match(text, /as of 2026-11-21 12:00:00 UTC/);

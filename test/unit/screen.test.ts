@@ -5,7 +5,7 @@ import stringWidth from 'string-width';
 import type { LiveLine } from '../../src/core/live.ts';
 import type { StatusDocument } from '../../src/core/status.ts';
 import { cut, oneLine, wrap } from '../../src/output/cells.ts';
-import { type LiveView, liveScreen } from '../../src/output/live-screen.ts';
+import { type LiveView, liveScreen } from '../../src/output/screen.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const rival = {

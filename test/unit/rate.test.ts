@@ -1,7 +1,7 @@
 // Updates a minute, from the counters that a watcher has seen.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Counted, counted, nothingCounted, rate } from '../../src/watch/rate.ts';
+import { type Counted, counted, nothingCounted, rate } from '../../src/output/rate.ts';
 
 const S = 1_000;
 const OLD = -1_000 * S;

@@ -2,13 +2,14 @@
  * What there is to watch: the supervisor's own word as it comes, and where none runs or it hangs, what can be seen from here. Survives the
  * end of a supervisor and follows the next.
  */
-import { currentStatus } from '../commands/current-status.ts';
-import { type Located, locate } from '../commands/locate.ts';
+
 import type { Config } from '../config/load.ts';
 import type { LiveDocument, LiveLine } from '../core/live.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { SinglepollError } from '../errors.ts';
 import { openControlStream } from '../machine/control-stream.ts';
+import { currentStatus } from './current-status.ts';
+import { type Located, locate } from './locate.ts';
 
 export interface Source {
   /** Where the supervisor listens that is watched now. */

@@ -1,13 +1,18 @@
-/** `status --watch` on a terminal: draws what the source shows, once a second for the ages in it, and obeys the keys. */
+/**
+ * `status --watch`: on a terminal it draws what the source shows, once a second for the ages in it, and obeys the keys; elsewhere,
+ * and with --json, it prints a screen or a document again at each change.
+ */
 import type { Config } from '../config/load.ts';
 import type { LiveDocument } from '../core/live.ts';
+import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
 import { type ControlStream, openControlStream } from '../machine/control-stream.ts';
-import { type LiveView, liveScreen } from '../output/live-screen.ts';
+import { type Counted, counted, nothingCounted, rate } from '../output/rate.ts';
+import { type LiveView, liveScreen } from '../output/screen.ts';
+import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
-import { type Counted, counted, nothingCounted, rate } from './rate.ts';
-import { followStatus } from './source.ts';
-import { openTerminal, type Terminal } from './terminal.ts';
+import { screen } from './show-status.ts';
+import { followStatus } from './status-source.ts';
 
 const CTRL_C = '\x03';
 const CTRL_D = '\x04';
@@ -16,8 +21,14 @@ const ESCAPE = '\x1b';
 const TYPED_MAX = 4;
 const MESSAGE_MS = 8_000;
 
-/** `bot`: of --bot. Throws what `status` throws, before anything is drawn. */
-export async function watchLive(config: Config, bot: string | null): Promise<number> {
+/** `bot`: of --bot. Throws what `status` throws, before anything is shown. */
+export async function watchStatus(config: Config, json: boolean, bot: string | null): Promise<number> {
+  const { NO_COLOR, TERM } = process.env;
+  if (!json && process.stdout.isTTY && !NO_COLOR && TERM !== 'dumb') return await watchLive(config, bot);
+  return await watchStream(config, bot, json ? JSON.stringify : await screen(process.stdout));
+}
+
+async function watchLive(config: Config, bot: string | null): Promise<number> {
   const paint = await painter(process.stdout, process.env);
   const keys = process.stdin.isTTY === true;
   let live: LiveDocument | null = null;
@@ -108,5 +119,44 @@ export async function watchLive(config: Config, bot: string | null): Promise<num
     source.close();
     (restart as ControlStream | null)?.close();
     (terminal as Terminal | null)?.close();
+  }
+}
+
+async function watchStream(
+  config: Config,
+  bot: string | null,
+  render: (doc: StatusDocument) => string,
+): Promise<number> {
+  let last = '';
+  let full = false;
+  let newest: StatusDocument | null = null;
+  let over!: () => void;
+  const ended = new Promise<void>((resolve) => {
+    over = resolve;
+  });
+
+  function print(): void {
+    const document = JSON.stringify(newest);
+    // A reader that is slower than the changes gets the newest.
+    if (newest === null || full || document === last) return;
+    last = document;
+    full = !process.stdout.write(`${render(newest)}\n`);
+  }
+
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, over);
+  process.stdout.on('error', over);
+  process.stdout.on('drain', () => {
+    full = false;
+    print();
+  });
+  const source = followStatus(config, bot, ({ status }) => {
+    newest = status;
+    print();
+  });
+  try {
+    await Promise.race([ended, source.failed]);
+    return EXIT.ok;
+  } finally {
+    source.close();
   }
 }
