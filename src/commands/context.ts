@@ -1,20 +1,33 @@
 /** What every command does first: read the configuration, say its warnings, end with all its mistakes at once. */
 import { readlinkSync } from 'node:fs';
+import type { Command } from 'commander';
 import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
-import type { CommandName } from '../config/options.ts';
+import type { CommandName, RawFlags } from '../config/options.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { hasProcfs } from '../machine/procfs.ts';
-import type { Invocation } from './invocation.ts';
 
-/** Nothing is found there. */
-const NOWHERE = '/nonexistent';
+/** What a command's code gets: what was typed, and nothing read yet. */
+export interface Invocation {
+  readonly command: CommandName;
+  readonly flags: RawFlags;
+  /** Options of the command itself, beside those of the option table. */
+  readonly own: Readonly<Record<string, unknown>>;
+  readonly words: readonly string[];
+  /** All that can be typed. */
+  readonly program: Command;
+}
+
+/** Resolves to the exit code; throws SinglepollError for what ends it early. */
+export type Run = (invocation: Invocation) => Promise<number> | number;
 
 export interface Loaded {
   readonly config: Config;
   readonly warnings: readonly string[];
 }
 
+/** Nothing is found there. */
+const NOWHERE = '/nonexistent';
 /** `status` needs it only where no supervisor answers. */
 const NEED_PROCESSES: readonly CommandName[] = ['start', 'stop', 'restart', 'reset', 'who'];
 
@@ -28,18 +41,19 @@ export function requireProcesses(): void {
   );
 }
 
+type Typed = Pick<Invocation, 'command' | 'flags' | 'words'>;
+
 /** Throws SinglepollError 78 with every mistake. Warnings are the caller's to show. */
 export async function configure(
-  { command, flags, words }: Pick<Invocation, 'command' | 'flags' | 'words'>,
+  { command, flags, words }: Typed,
   cwd = workingFolder(),
+  env: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<Loaded> {
   if (NEED_PROCESSES.includes(command)) requireProcesses();
-  const loaded = await loadConfig({ command, flags, argvCommand: words, env: process.env, cwd });
-  if (!loaded.ok) {
-    warn(loaded.warnings);
-    throw configFailure(loaded.errors);
-  }
-  return loaded;
+  const loaded = await loadConfig({ command, flags, argvCommand: words, env, cwd });
+  if (loaded.ok) return loaded;
+  warn(loaded.warnings);
+  throw configFailure(loaded.errors);
 }
 
 /** The bot as it was named by --bot; null: by the token that is configured here. */
@@ -50,11 +64,7 @@ export function namedBot({ own }: Pick<Invocation, 'own'>): string | null {
 /** Like configure; but where --bot names the bot, nothing of this folder and environment counts. */
 export async function configureUnlessNamed(invocation: Invocation): Promise<Loaded> {
   if (namedBot(invocation) === null) return await configure(invocation);
-  const { command } = invocation;
-  if (NEED_PROCESSES.includes(command)) requireProcesses();
-  const loaded = await loadConfig({ command, flags: {}, argvCommand: [], env: {}, cwd: NOWHERE });
-  if (!loaded.ok) throw configFailure(loaded.errors);
-  return loaded;
+  return await configure({ command: invocation.command, flags: {}, words: [] }, NOWHERE, {});
 }
 
 /**

@@ -24,8 +24,7 @@ import { plain } from '../output/plain.ts';
 import { checkCommand } from '../supervise/announce.ts';
 import { presentSupervisor } from '../supervise/present.ts';
 import { runTool } from '../tools.ts';
-import { configure, warn } from './context.ts';
-import type { Invocation } from './invocation.ts';
+import { configure, type Invocation, warn } from './context.ts';
 
 const TOOL_MS = 20_000;
 /** Its script tries for ten minutes where the Bot API is out of reach. */

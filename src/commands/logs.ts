@@ -5,9 +5,8 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { recallLog } from '../output/log.ts';
 import { followLog } from '../output/log-follow.ts';
 import { plain } from '../output/plain.ts';
-import { configureUnlessNamed, namedBot, warn } from './context.ts';
-import type { Invocation } from './invocation.ts';
-import { findNamed, type KnownBot, knownBots, livingRuns, severalBots } from './runs.ts';
+import { configureUnlessNamed, type Invocation, namedBot, warn } from './context.ts';
+import { findNamed, onlyFolder } from './find.ts';
 
 const DEFAULT_LINES = 10;
 
@@ -43,31 +42,12 @@ async function folderOf(invocation: Invocation): Promise<string> {
   const { config, warnings } = await configureUnlessNamed(invocation);
   warn(warnings);
   const state = findStateDir(process.env);
-  if (!state) throw noneRun();
-  if (config.botId !== null) return join(state.path, String(config.botId));
-  const runs = await livingRuns();
-  const ids = [...new Set(runs.map(({ botId }) => botId))];
-  if (ids.length > 1) throw severalBots(runs);
-  const bots = knownBots();
-  const only = ids.length === 1 ? bots.find(({ id }) => id === ids[0]) : bots[0];
-  if (!only) throw noneRun();
-  if (ids.length === 0 && bots.length > 1) throw severalKnown(bots);
-  return only.folder;
-}
-
-function noneRun(): SinglepollError {
-  return new SinglepollError(
+  const folder = state && config.botId !== null ? join(state.path, String(config.botId)) : await onlyFolder();
+  if (folder !== null) return folder;
+  throw new SinglepollError(
     EXIT.config,
     'no log: no bot has been run by this user on this machine',
     'singlepoll start -d -- COMMAND',
-  );
-}
-
-function severalKnown(bots: readonly KnownBot[]): SinglepollError {
-  return new SinglepollError(
-    EXIT.usage,
-    `several bots have been run on this machine, none runs, and none is named here: ${bots.map(({ id }) => id).join(', ')}`,
-    'cd to the folder of the bot, or name it: --bot ID or --bot @username',
   );
 }
 

@@ -2,8 +2,7 @@
 
 import { EXIT, SinglepollError } from '../errors.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
-import { configure, warn } from './context.ts';
-import type { Invocation } from './invocation.ts';
+import { configure, type Invocation, warn } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);

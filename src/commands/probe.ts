@@ -18,7 +18,7 @@ import { runProbe } from '../telegram/probe.ts';
 import type { Verdict } from '../telegram/probe-table.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
-import type { Tools } from './look-around.ts';
+import type { Tools } from './look.ts';
 
 const DEFAULT_MS = 10_000;
 const SHORTEST_MS = 1_000;

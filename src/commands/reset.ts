@@ -19,9 +19,8 @@ import { start } from '../supervise/start.ts';
 import { createSweeper } from '../supervise/sweep.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
 import { clearWebhook } from '../telegram/webhook.ts';
-import { configure, type Loaded, workingFolder } from './context.ts';
-import type { Invocation } from './invocation.ts';
-import { lookForLease } from './look-around.ts';
+import { configure, type Invocation, type Loaded, workingFolder } from './context.ts';
+import { lookForLease } from './look.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const here = await configure(invocation);

@@ -4,8 +4,7 @@ import { DETACHED_VARIABLE } from '../detach/message.ts';
 import type { Owner } from '../owner/link.ts';
 import { OWNED_VARIABLE } from '../owner/message.ts';
 import { start } from '../supervise/start.ts';
-import { configure } from './context.ts';
-import type { Invocation } from './invocation.ts';
+import { configure, type Invocation } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const owner = OWNED_VARIABLE in process.env ? (await import('../owner/link.ts')).openOwner() : null;

@@ -9,7 +9,7 @@ import type { StatusDocument } from '../core/status.ts';
 import { SinglepollError } from '../errors.ts';
 import { openControlStream } from '../machine/control-stream.ts';
 import { currentStatus } from './current-status.ts';
-import { type Located, locate } from './locate.ts';
+import { type Located, locate } from './find.ts';
 
 export interface Source {
   /** Where the supervisor listens that is watched now. */

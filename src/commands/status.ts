@@ -1,31 +1,100 @@
-/** `singlepoll status`: the supervisor's own word where one runs, else what can be seen from here. */
-import { statusExitCode } from '../core/status.ts';
+/** `singlepoll status`: of one bot or of all, once or live. */
+import { writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { type StatusDocument, statusExitCode } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { configureUnlessNamed, namedBot, warn } from './context.ts';
+import { plain } from '../output/plain.ts';
+import { STATE_WORDS, statusScreen } from '../output/screen.ts';
+import { count, duration, type Paint, painter } from '../output/words.ts';
+import { hung, stopped } from './answers.ts';
+import { configureUnlessNamed, type Invocation, namedBot, warn } from './context.ts';
 import { currentStatus } from './current-status.ts';
-import type { Invocation } from './invocation.ts';
-import { showStatus } from './show-status.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
-  const { all, watch, json: asJson } = invocation.own;
-  const json = asJson === true;
+  const { all, watch } = invocation.own;
+  const json = invocation.own.json === true;
   const bot = namedBot(invocation);
   if (all === true) {
-    if (watch === true || bot !== null)
-      throw new SinglepollError(
-        EXIT.usage,
-        `--all and ${bot === null ? '--watch' : '--bot'} exclude each other`,
-      );
-    const { statusAll } = await import('./status-all.ts');
-    return await statusAll(json);
+    if (watch !== true && bot === null) return await statusOfAll(json);
+    const other = bot === null ? '--watch' : '--bot';
+    throw new SinglepollError(EXIT.usage, `--all and ${other} exclude each other`);
   }
   const { config, warnings } = await configureUnlessNamed(invocation);
   if (!json) warn(warnings);
   if (watch === true) {
     const { watchStatus } = await import('./watch.ts');
-    return await watchStatus(config, json, bot);
+    return await watchStatus(config, bot, json ? JSON.stringify : await screen(process.stdout), json);
   }
   const doc = await currentStatus(config, bot);
-  await showStatus(doc, json);
+  // Node's own stream is loaded only for a terminal: it takes as long as the supervisor's answer.
+  const show = json ? null : await screen(isatty(1) ? process.stdout : {});
+  print(`${show ? show(doc).trimEnd() : JSON.stringify(doc)}\n`);
   return statusExitCode(doc);
+}
+
+/** How a status looks on this stream now. */
+async function screen(stream: {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}): Promise<(doc: StatusDocument) => string> {
+  const paint = await painter(stream, process.env);
+  return (doc) => statusScreen(doc, Date.now(), stream.columns ?? 100_000, paint);
+}
+
+function print(text: string): void {
+  const bytes = Buffer.from(text);
+  let at = 0;
+  try {
+    while (at < bytes.length) at += writeSync(1, bytes, at);
+  } catch {
+    // A pipe that is full for now, or a reader that left: Node's stream knows what to do.
+    process.stdout.write(bytes.subarray(at));
+  }
+}
+
+/** `--all`: every bot that this user has run here. 0: all that run are well; 1: one is not; 3: none runs. */
+async function statusOfAll(json: boolean): Promise<number> {
+  const { knownBots, livingRuns, usernameOf } = await import('./find.ts');
+  const bots = knownBots();
+  const runs = await livingRuns(bots);
+  const docs = bots.flatMap((bot): StatusDocument[] => {
+    const who = bot.id === 0 ? null : { id: bot.id, username: usernameOf(bot, runs) };
+    const mine = runs.filter(({ botId }) => botId === bot.id);
+    if (mine.length > 0) return mine.map(({ doc }) => doc ?? hung(who));
+    // What ran without a token has no name by which it could be started again.
+    return who ? [stopped(who)] : [];
+  });
+  const paint = await painter(process.stdout, process.env);
+  process.stdout.write(json ? `${JSON.stringify(docs)}\n` : table(docs, paint));
+  const codes = docs.map(statusExitCode).filter((code) => code !== EXIT.notRunning);
+  return codes.length === 0 ? EXIT.notRunning : Math.max(...codes);
+}
+
+function table(docs: readonly StatusDocument[], paint: Paint): string {
+  if (docs.length === 0) return 'no bot has been run by this user on this machine\n';
+  const head = ['BOT', 'STATE', 'PID', 'UP', 'RESTARTS', 'UPDATES', 'PROBLEMS OR FOLDER'];
+  const rows = [head, ...docs.map(cells)];
+  const widths = head.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  const marks = docs.map(({ state, healthy }) =>
+    state === 'stopped' ? paint('tag', '○') : paint(healthy ? 'good' : 'error', '●'),
+  );
+  const lines = rows.map((row, index) => {
+    const line = row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ');
+    return `${index === 0 ? ' ' : marks[index - 1]} ${line.trimEnd()}\n`;
+  });
+  return lines.join('');
+}
+
+function cells({ bot, state, supervisor, worker, polling, problems }: StatusDocument): string[] {
+  const name = bot?.username ? `@${plain(bot.username, 64)} (${bot.id})` : bot?.id && String(bot.id);
+  const upMs = supervisor?.startedAt ? Math.max(0, Date.now() - Date.parse(supervisor.startedAt)) : null;
+  return [
+    name || '(no token)',
+    STATE_WORDS[state].split(':')[0] ?? state,
+    supervisor ? String(supervisor.pid) : '',
+    upMs === null ? '' : duration(upMs),
+    worker ? count(worker.restarts, 'restart') : '',
+    polling ? count(polling.updates, 'update') : '',
+    problems.map(({ code }) => code).join(' ') || (supervisor?.cwd ? plain(supervisor.cwd) : ''),
+  ];
 }

@@ -9,8 +9,8 @@ import { isProgramInPath } from '../machine/executable.ts';
 import { plain } from '../output/plain.ts';
 import { runTool } from '../tools.ts';
 import { workingFolder } from './context.ts';
-import { livingRuns, type Run } from './runs.ts';
-import { STOP_WAIT_MS, tellStopped } from './stopped.ts';
+import { livingRuns, type Run } from './find.ts';
+import { ORDER_WAIT_MS, tellStopped } from './orders.ts';
 
 interface Found {
   readonly kind: Kind;
@@ -151,7 +151,7 @@ async function stopUnit({ system, name }: Found): Promise<void> {
 }
 
 function systemctl(system: boolean, ...words: string[]) {
-  return runTool('systemctl', [...(system ? [] : ['--user']), ...words], { timeoutMs: STOP_WAIT_MS });
+  return runTool('systemctl', [...(system ? [] : ['--user']), ...words], { timeoutMs: ORDER_WAIT_MS });
 }
 
 /** Of the bot, or in deploy mode without a token of the folder. */
@@ -162,5 +162,5 @@ async function runsOf(made: Made | null): Promise<Run[]> {
 }
 
 async function stop({ control }: Run): Promise<void> {
-  tellStopped(await askControl(control, { cmd: 'stop' }, { timeoutMs: STOP_WAIT_MS }));
+  tellStopped(await askControl(control, { cmd: 'stop' }, { timeoutMs: ORDER_WAIT_MS }));
 }

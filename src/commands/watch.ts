@@ -11,7 +11,6 @@ import { type Counted, counted, nothingCounted, rate } from '../output/rate.ts';
 import { type LiveView, liveScreen } from '../output/screen.ts';
 import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
-import { screen } from './show-status.ts';
 import { followStatus } from './status-source.ts';
 
 const CTRL_C = '\x03';
@@ -22,10 +21,15 @@ const TYPED_MAX = 4;
 const MESSAGE_MS = 8_000;
 
 /** `bot`: of --bot. Throws what `status` throws, before anything is shown. */
-export async function watchStatus(config: Config, json: boolean, bot: string | null): Promise<number> {
+export async function watchStatus(
+  config: Config,
+  bot: string | null,
+  render: (doc: StatusDocument) => string,
+  json: boolean,
+): Promise<number> {
   const { NO_COLOR, TERM } = process.env;
   if (!json && process.stdout.isTTY && !NO_COLOR && TERM !== 'dumb') return await watchLive(config, bot);
-  return await watchStream(config, bot, json ? JSON.stringify : await screen(process.stdout));
+  return await watchStream(config, bot, render);
 }
 
 async function watchLive(config: Config, bot: string | null): Promise<number> {

@@ -4,17 +4,13 @@
  */
 
 import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
-import { NoAnswer } from '../machine/control.ts';
 import { leaseWords, type Paint, painter, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import { toEntry } from '../supervise/sweep.ts';
-import { configure, warn } from './context.ts';
-import type { Invocation } from './invocation.ts';
-import { isDenied, locate } from './locate.ts';
-import { lookForLease, openTools, survey } from './look-around.ts';
+import { configure, type Invocation, warn } from './context.ts';
+import { lookForLease, openTools, supervisorOf, survey } from './look.ts';
 import type { Probed } from './probe.ts';
-import { statusOf } from './status-of.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const prober = invocation.own.probe === undefined ? null : await import('./probe.ts');
@@ -22,13 +18,10 @@ export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);
   const json = invocation.own.json === true;
   if (!json) warn(warnings);
-  const doc = await supervisorStatus(config);
+  const { doc } = await supervisorOf(config);
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
   const tools = openTools(config, [...tree, ...(doc?.supervisor ? [doc.supervisor.pid] : [])]);
-  const [found, lease] = await Promise.all([
-    survey(config, null, tools),
-    doc ? doc.lease : lookForLease(config),
-  ]);
+  const [found, lease] = await Promise.all([survey(config, tools), doc ? doc.lease : lookForLease(config)]);
   let strays = found.strays.filter(({ pid }) => !tree.has(pid));
   const paint = await painter(process.stdout, process.env);
   // What was found here is shown while the probe is still out.
@@ -38,7 +31,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const probed =
     prober && probeMs !== null && tools ? await prober.probe(config, probeMs, { tools, lease }) : null;
   if (probed) {
-    const after = await survey(config, null, tools);
+    const after = await survey(config, tools);
     strays = after.strays.filter(({ pid }) => !tree.has(pid));
     if (!json) process.stdout.write(verdictLines(strays, probed, paint));
   }
@@ -91,16 +84,6 @@ const isFight = ({ code }: Problem) => code === 'conflict' || code === 'rival';
 /** The worker has met conflicts lately: whoever causes them may be on another machine. */
 function fightsElsewhere(doc: StatusDocument | null): boolean {
   return doc?.problems.some(isFight) ?? false;
-}
-
-async function supervisorStatus(config: Parameters<typeof locate>[0]): Promise<StatusDocument | null> {
-  try {
-    const located = await locate(config);
-    return located?.control ? await statusOf(located.control) : null;
-  } catch (error) {
-    if (error instanceof NoAnswer || isDenied(error)) return null;
-    throw error;
-  }
 }
 
 function screen(

@@ -1,26 +1,66 @@
 /**
- * What can be seen of a bot without its supervisor: strays on this machine, the webhook, its name. Changes nothing, and
- * gives Telegram two seconds.
+ * What can be said of a bot whose supervisor does not answer at the usual place: the word of the one that holds its lock, else what
+ * can be seen from here: strays on this machine, the webhook, its name. Changes nothing, and gives Telegram two seconds.
  */
 import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
-import { bareStatus, type LeaseEntry, type Problem, type StatusDocument } from '../core/status.ts';
+import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
 import type { Holder } from '../lock/lock.ts';
+import { NoAnswer } from '../machine/control.ts';
 import { duration } from '../output/words.ts';
-import type { Eyes, Stray } from '../strays/finder.ts';
+import type { Eyes } from '../strays/finder.ts';
+import { isStopped } from '../strays/grade.ts';
 import type { Prover } from '../strays/prover.ts';
 import { eyesFor, finderFor, proverFor } from '../supervise/finder.ts';
+import { unreachable } from '../supervise/holder-words.ts';
 import { recallEnd } from '../supervise/last-end.ts';
+import { controlPath } from '../supervise/present.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
+import { hung, statusOf, stopped } from './answers.ts';
+import { requireProcesses } from './context.ts';
+import { findNamed, isDenied, type Located, locate, usernameOf } from './find.ts';
 
 const API_TIMEOUT_MS = 2_000;
 
-export async function lookAround(config: Config, holder: Holder | null): Promise<StatusDocument> {
-  const [strays, telegram, lease] = await Promise.all([
-    lookForStrays(config),
+/** Of a bot that --bot names: without its token only its supervisor can tell. */
+export async function namedStatus(name: string): Promise<StatusDocument> {
+  const { bot, run } = await findNamed(name);
+  const who = bot.id === 0 ? null : { id: bot.id, username: usernameOf(bot, run ? [run] : []) };
+  return run ? (run.doc ?? hung(who)) : stopped(who);
+}
+
+/** Of the configured bot, wherever its supervisor listens. */
+export async function thoroughStatus(config: Config): Promise<StatusDocument> {
+  requireProcesses();
+  const { doc, located } = await supervisorOf(config);
+  if (doc) return doc;
+  const seen = await lookAround(config, located?.holder ?? null);
+  if (!located) return seen;
+  const { message, hint } = unreachable(located.holder, controlPath(config.botId));
+  const problem = { code: 'supervisor-hung', message, ...(hint ? { hint } : {}) };
+  return { ...seen, state: 'starting', healthy: false, problems: [problem, ...seen.problems] };
+}
+
+/** The supervisor of the configured bot and its own word; neither where none runs. */
+export async function supervisorOf(
+  config: Config,
+): Promise<{ readonly doc: StatusDocument | null; readonly located: Located | null }> {
+  let located: Located | null = null;
+  try {
+    located = await locate(config);
+    return { doc: located?.control ? await statusOf(located.control) : null, located };
+  } catch (error) {
+    if (!(error instanceof NoAnswer) && !isDenied(error)) throw error;
+    return { doc: null, located };
+  }
+}
+
+async function lookAround(config: Config, holder: Holder | null): Promise<StatusDocument> {
+  const [{ strays }, telegram, lease] = await Promise.all([
+    config.token === null ? { strays: [] } : survey(config),
     askTelegram(config),
     lookForLease(config),
   ]);
@@ -30,7 +70,7 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
       code: 'lease-unreachable',
       message: `${lease.engine} is out of reach: ${lease.unreachable}`,
     });
-  const pollers = strays.filter(({ grade }) => grade === 'own' || grade === 'proven' || grade === 'declared');
+  const pollers = strays.filter(({ grade }) => isStopped(grade));
   if (pollers.length > 0) {
     problems.push({
       code: 'stray',
@@ -45,11 +85,9 @@ export async function lookAround(config: Config, holder: Holder | null): Promise
       hint: 'cd to the folder of the bot, or give --env-file or --token-env',
     });
   }
+  const bot = config.botId === null ? null : { id: config.botId, username: telegram.username };
   return {
-    ...bareStatus(
-      config.botId === null ? null : { id: config.botId, username: telegram.username },
-      'stopped',
-    ),
+    ...stopped(bot),
     problems,
     supervisor: holder?.pid
       ? {
@@ -88,24 +126,12 @@ export async function lookForLease({ lease, botId }: Config): Promise<LeaseEntry
   return await lookAtLease(lease.url, botId);
 }
 
-/** Every graded process, hints too. */
-export async function lookForStrays(
-  config: Config,
-  worker: { pid: number; run: string; spawn: string } | null = null,
-): Promise<readonly Stray[]> {
-  return config.token === null ? [] : (await survey(config, worker)).strays;
-}
-
-/** Looks once, without asking anybody. `tools` add who is connected, and what their questions have shown so far. */
-export async function survey(
-  config: Config,
-  worker: { pid: number; run: string; spawn: string } | null,
-  tools: Tools | null = openTools(config, []),
-) {
-  if (!tools) return await finderFor(config).look({ worker });
+/** Every graded process, hints too, without asking anybody. `tools` add who is connected, and what their questions have shown. */
+export async function survey(config: Config, tools: Tools | null = openTools(config, [])) {
+  if (!tools) return await finderFor(config).look({ worker: null });
   try {
     await tools.prover.look();
-    return await finderFor(config, tools.eyes).look({ worker, evidence: tools.prover.evidence() });
+    return await finderFor(config, tools.eyes).look({ worker: null, evidence: tools.prover.evidence() });
   } finally {
     tools.eyes.inspector.close();
   }
@@ -135,18 +161,17 @@ async function askTelegram(config: Config): Promise<{
   if (config.token === null || !config.polling) return { username: null, webhook: null, problems: [] };
   const api = openBotApi(config.apiRoot, config.token);
   const options = { timeoutMs: API_TIMEOUT_MS };
-  const problems: Problem[] = [];
   try {
     const me = await api.call<Me>('getMe', {}, options);
     if (me.kind !== 'ok') {
-      const refused = me.kind === 'refused';
-      problems.push({
-        code: refused ? 'token-refused' : 'api-unreachable',
-        message: refused
-          ? `the token from ${config.tokenSource} is refused: ${me.description}`
-          : `the Bot API is out of reach: ${me.description}`,
-      });
-      return { username: null, webhook: null, problems };
+      const problem =
+        me.kind === 'refused'
+          ? {
+              code: 'token-refused',
+              message: `the token from ${config.tokenSource} is refused: ${me.description}`,
+            }
+          : { code: 'api-unreachable', message: `the Bot API is out of reach: ${me.description}` };
+      return { username: null, webhook: null, problems: [problem] };
     }
     const info = await api.call<WebhookInfo>('getWebhookInfo', {}, options);
     const webhook =
@@ -157,7 +182,7 @@ async function askTelegram(config: Config): Promise<{
             lastError: info.result.last_error_message ?? null,
           }
         : null;
-    return { username: me.result.username ?? null, webhook, problems };
+    return { username: me.result.username ?? null, webhook, problems: [] };
   } finally {
     api.close();
   }
