@@ -8,8 +8,8 @@ export const TOKEN_VARIABLES = ['TELEGRAM_BOT_TOKEN', 'BOT_TOKEN', 'TELEGRAM_TOK
 /** Real secrets have 35 characters; shorter than this nothing is a token. */
 const SHORTEST_SECRET = 24;
 const SHAPE = '123456:ABC-DEF…, the bot id, a colon and a secret of 35 letters, digits, - and _';
-/** Wider than a token: what might be one is masked, too. */
-const TOKEN_LIKE = /(\d{3,20}):[A-Za-z0-9_-]{16,}/g;
+/** Wider than a token, also as in a URL: what might be one is masked, too. */
+const TOKEN_LIKE = /(\d{3,20})(?::|%3a)[\w-]{16,}/gi;
 
 /** True where the text holds something shaped like a bot token. */
 export function holdsTokenShape(text: string): boolean {

@@ -1,6 +1,7 @@
 // `who`, `ping`, `sandbox` and `start --sandbox`: answers on stdout, talk on stderr, exit codes.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
@@ -44,6 +45,47 @@ test('who: nobody is 0, the worker alone is 0, a stray is 1 with grade and proof
   await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0);
   const alone = await b.run(['who']);
   assert.equal(alone.code, 0, alone.stdout + alone.stderr + run.seen());
+});
+
+test('a reader that has gone, as with `| true`, changes no exit code and is no error', async (t) => {
+  const b = await bed(t);
+  for (const [words, code] of [
+    ['status', 3],
+    ['status --json', 3],
+    ['who', 0],
+    ['completion bash', 0],
+    ['start --help', 0],
+  ] as const) {
+    // The reader has closed its end before anything is written.
+    const child = spawn(
+      'bash',
+      ['-c', `(sleep 0.05; "$0" "$1" ${words}; echo "exit $?" >&2) | true`, process.execPath, PROGRAM],
+      {
+        cwd: b.project,
+        env: b.env,
+      },
+    );
+    b.own(child.pid ?? -1);
+    let err = '';
+    child.stderr.on('data', (chunk) => {
+      err += chunk;
+    });
+    await once(child, 'close');
+    assert.equal(err, `exit ${code}\n`, words);
+  }
+});
+
+test('what is thrown past every catch is told without its token, and ends with 70', async (t) => {
+  const b = await bed(t);
+  for (const how of ['throw', 'Promise.reject']) {
+    const bomb = `setTimeout(() => { ${how}(new Error('at https://x/bot${b.token}/getMe')) }, 300)`;
+    const { code, stderr } = await b.run(['sandbox'], {
+      env: { ...b.env, NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(bomb)}` },
+    });
+    assert.equal(code, 70, stderr);
+    assert.match(stderr, /a bug in singlepoll .*please report this:\nError: at https:\/\/x\/bot\d+:…/);
+    assertNoToken(stderr, b.token);
+  }
 });
 
 test('ping: sends to the admin chat, prints the message id and the round trip', async (t) => {
