@@ -4,7 +4,7 @@
  * performed in order by `src/run.ts`. Every answer to a question (a sweep, a spawn, a tree stop) carries the id of
  * the question, and a stale one is dropped before the table: that is what keeps two workers from ever living at once.
  *
- * Invariants, checked by the simulation (test/unit/simulation.test.ts): a worker is spawned only right after a clean
+ * Invariants, checked by the simulation (test/simulation): a worker is spawned only right after a clean
  * sweep and only when none lives; after a stop was asked nothing is spawned; the exit effect is the last one. With a lease:
  * a worker is spawned only in a term of ours, and the term is given back only when no process of a worker is left.
  */

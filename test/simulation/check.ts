@@ -7,6 +7,7 @@ import type { Clock } from './clock.ts';
 import type { Body, Ended, Life, Machine } from './machine.ts';
 import { createRestarts } from './restarts.ts';
 import type { Sim, Timing } from './sim.ts';
+import type { Story } from './story.ts';
 import {
   type Book,
   comesBack,
@@ -19,10 +20,6 @@ import {
 } from './truth.ts';
 
 export interface Checker {
-  readonly violations: readonly string[];
-  readonly counts: Readonly<Record<string, number>>;
-  /** `phase × event` → how often. */
-  readonly cells: ReadonlyMap<string, number>;
   began(sim: Sim): void;
   /** Details of these processes (their start ids) are known to it from now on. */
   inspected(sim: Sim, startIds: ReadonlySet<string>): void;
@@ -67,7 +64,6 @@ export interface Checker {
   exited(sim: Sim, code: number, reason: string, clean: boolean): void;
   stepped(sim: Sim, cell: string): void;
   broken(sim: Sim, error: unknown): void;
-  fail(text: string): void;
   /** After every event. */
   always(): void;
 }
@@ -88,18 +84,16 @@ const ASK_MS = 9_800;
 /** From the kill of a worker whose lease is lost to the end of the last of its children. */
 const UNLEASED_MS = 300;
 
-export function createChecker(clock: Clock, machine: Machine, timing: Timing): Checker {
-  const violations: string[] = [];
-  const counts: { [name: string]: number } = {};
-  const cells = new Map<string, number>();
+export function createChecker(
+  { fail, count }: Story,
+  clock: Clock,
+  machine: Machine,
+  timing: Timing,
+): Checker {
   const books = new Map<Sim, Book>();
   /** The one that holds the lock. */
   let live: Sim | null = null;
 
-  const fail = (text: string) => void violations.push(`${clock.now()} ms: ${text}`);
-  const count = (name: string) => {
-    counts[name] = (counts[name] ?? 0) + 1;
-  };
   const of = (sim: Sim) => books.get(sim)!;
   const isGuilty = (book: Book, body: Body) =>
     body.life.kind === 'stray' && (isDeclared(body) || isProven(body, book.pokes.get(body)));
@@ -168,10 +162,6 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
   }
 
   return {
-    violations,
-    counts,
-    cells,
-    fail,
     began(sim) {
       live = sim;
       books.set(sim, {
@@ -430,7 +420,7 @@ export function createChecker(clock: Clock, machine: Machine, timing: Timing): C
       if (wrong) fail(`exit ${code} (${reason}): ${wrong}`);
     },
     stepped(sim, cell) {
-      cells.set(cell, (cells.get(cell) ?? 0) + 1);
+      count(cell);
       const { phase } = sim.loop.state;
       if (phase !== 'starting' && phase !== 'polling') of(sim).owed.clear();
       if (phase === 'polling') of(sim).polledMs ??= clock.now();

@@ -18,6 +18,7 @@ import type { TheftJudge } from './door-theft-judge.ts';
 import type { DoorWatch } from './door-watch.ts';
 import type { Ask, SimProcess } from './door-worker.ts';
 import type { Random } from './random.ts';
+import type { Story } from './story.ts';
 
 /** What lies between the gateway and the Bot API at the moment. */
 export type Weather = 'fine' | 'slow' | 'bad-gateway' | 'reset' | 'hang' | 'flood' | 'refused';
@@ -27,6 +28,7 @@ export interface GatewayWorld {
   readonly random: Random;
   readonly telegram: Telegram;
   readonly policy: DoorPolicy;
+  readonly story: Story;
   readonly judge: DoorJudge;
   readonly watch: DoorWatch;
   readonly thefts: TheftJudge;
@@ -60,7 +62,7 @@ export interface SimGateway {
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
 
 export function createSimGateway(world: GatewayWorld): SimGateway {
-  const { clock, random, telegram, policy, judge, watch, thefts } = world;
+  const { clock, random, telegram, policy, story, judge, watch, thefts } = world;
   const asks = new Map<number, Ask>();
   const pollers = new Map<number, string>();
   const processes = new Map<string, SimProcess>();
@@ -301,7 +303,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
       if (owner) send({ kind: 'gone', poller: owner.poller });
       processes.clear();
       send({ kind: 'opened' });
-      if (heldPolls(loop.door).length > 0) judge.fail('polls of an earlier worker are held');
+      if (heldPolls(loop.door).length > 0) story.fail('polls of an earlier worker are held');
     },
     release: () => act(() => send({ kind: 'released' })),
     shut: () => act(() => send({ kind: 'shut' })),

@@ -5,18 +5,15 @@
 import type { Door, DoorEffect, DoorEvent, DoorPolicy, Poll } from '../../src/gateway/door.ts';
 import type { Clock } from './clock.ts';
 import type { Ask, SimProcess } from './door-worker.ts';
+import type { Story } from './story.ts';
 
 export interface DoorJudge {
-  readonly violations: readonly string[];
-  readonly counts: { [name: string]: number };
   asked(poll: Poll, ask: Ask): void;
   stepped(before: Door, event: DoorEvent, after: Door, effects: readonly DoorEffect[]): void;
   /** After every event of the world. */
   always(asleep: boolean): void;
   /** The supervisor was stopped for so long. */
   slept(ms: number): void;
-  count(name: string): void;
-  fail(text: string): void;
 }
 
 interface OpenPoll {
@@ -49,9 +46,12 @@ const STOP_UNSEEN_MS = 100;
 /** From the end of a stop until all that came meanwhile is read, and more. */
 const READ_WITHIN_MS = 1_000;
 
-export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boolean): DoorJudge {
-  const violations: string[] = [];
-  const counts: { [name: string]: number } = {};
+export function createDoorJudge(
+  { fail, count }: Story,
+  clock: Clock,
+  policy: DoorPolicy,
+  pidsKnown: boolean,
+): DoorJudge {
   const open = new Map<number, OpenPoll>();
   const answeredPolls = new Set<number>();
   const openConnections = new Set<number>();
@@ -70,10 +70,6 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   let starvingSinceMs: number | null = null;
   let dues = { second: 0, count: 0 };
 
-  const fail = (text: string) => void violations.push(`${clock.now()} ms: ${text}`);
-  const count = (name: string) => {
-    counts[name] = (counts[name] ?? 0) + 1;
-  };
   const wakingMs = () => clock.now() - sleptMs;
   const show = ({ id, poller, connection }: Poll) => `poll ${id} (${poller}, connection ${connection})`;
 
@@ -296,10 +292,6 @@ export function createDoorJudge(clock: Clock, policy: DoorPolicy, pidsKnown: boo
   }
 
   return {
-    violations,
-    counts,
-    count,
-    fail,
     asked(poll, ask) {
       count('polls');
       if (owner?.poller === poll.poller) mayHaveMoved(owner, poll.connection);

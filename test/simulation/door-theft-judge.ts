@@ -6,7 +6,7 @@
 import type { Untimed } from '../../src/gateway/door-loop.ts';
 import type { LedgerEvent } from '../../src/gateway/theft.ts';
 import type { Clock } from './clock.ts';
-import type { DoorJudge } from './door-judge.ts';
+import type { Story } from './story.ts';
 
 export interface TheftJudge {
   confirmed(id: number, from: string): void;
@@ -20,7 +20,7 @@ const MUST_BE_SEEN_MS = 18_000;
 const RIVAL_MS = 10_000;
 const REPEAT_MS = 3_000;
 
-export function createTheftJudge(clock: Clock, judge: DoorJudge): TheftJudge {
+export function createTheftJudge({ fail, count }: Story, clock: Clock): TheftJudge {
   const taken = new Set<number>();
   let last: number | null = null;
   let emptyMs = Number.NEGATIVE_INFINITY;
@@ -46,17 +46,15 @@ export function createTheftJudge(clock: Clock, judge: DoorJudge): TheftJudge {
       (_, i) => begin + i,
     );
     if (told > 0) {
-      judge.count('thefts told');
-      if (told !== missing.length)
-        judge.fail(`${told} updates are called taken of ${missing.length} missing`);
-      for (const id of missing)
-        if (!taken.has(id)) judge.fail(`update ${id} is called taken, and nobody took it`);
-      if (nowMs - conflictMs < RIVAL_MS) judge.fail('a theft is told though a rival polls');
+      count('thefts told');
+      if (told !== missing.length) fail(`${told} updates are called taken of ${missing.length} missing`);
+      for (const id of missing) if (!taken.has(id)) fail(`update ${id} is called taken, and nobody took it`);
+      if (nowMs - conflictMs < RIVAL_MS) fail('a theft is told though a rival polls');
     } else if (missing.length > 0) {
       const inPeace = emptyMs - conflictMs > RIVAL_MS + MUST_BE_SEEN_MS;
       if (clear && inPeace && missing.every((id) => taken.has(id)))
-        judge.fail(`the theft of ${missing} is not told`);
-      judge.count('missing, and no theft told');
+        fail(`the theft of ${missing} is not told`);
+      count('missing, and no theft told');
     }
     if (ids.length < 100 && !(asked.repeats && ids.length === 1)) emptyMs = nowMs;
     if (first === undefined) return;

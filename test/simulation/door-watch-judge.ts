@@ -1,7 +1,7 @@
 /** Judges what is said of rivals and of deafness against what is so: keeps its own books of kicks, answers and silence. */
 import type { Rivalry, RivalryPolicy, RivalrySaying } from '../../src/gateway/rivals.ts';
 import type { Clock } from './clock.ts';
-import type { DoorJudge } from './door-judge.ts';
+import type { Story } from './story.ts';
 
 export interface WatchJudge {
   kicked(): void;
@@ -26,12 +26,13 @@ const LATE_MS = 2_000;
 
 export function createWatchJudge(world: {
   readonly clock: Clock;
-  readonly judge: DoorJudge;
+  readonly story: Story;
   readonly policy: RivalryPolicy;
   readonly deafAfterMs: number;
   readonly workerLives: () => boolean;
 }): WatchJudge {
-  const { clock, judge, policy, deafAfterMs } = world;
+  const { clock, policy, deafAfterMs } = world;
+  const { fail, count } = world.story;
   const kicks: number[] = [];
   /** Of kicks without a quiet between them. */
   let chainSinceMs = 0;
@@ -72,34 +73,34 @@ export function createWatchJudge(world: {
     },
     said(saying) {
       const nowMs = clock.now();
-      judge.count(saying.what);
+      count(saying.what);
       switch (saying.what) {
         case 'overlap':
           if (!saying.again) saidRival = false;
           return;
         case 'overlap-over':
           if (nowMs - kicks.at(-1)! < QUIET_MIN_MS)
-            judge.fail(`gone is said ${nowMs - kicks.at(-1)!} ms after a kick`);
+            fail(`gone is said ${nowMs - kicks.at(-1)!} ms after a kick`);
           return;
         case 'rival': {
           saidRival = true;
-          if (kicks[0]! > nowMs - policy.rivalAfterMs) judge.fail('a rival is said too early');
+          if (kicks[0]! > nowMs - policy.rivalAfterMs) fail('a rival is said too early');
           // Its last 409 may have been held, and have been on its way.
-          if (rivals === 0 && nowMs - lastRivalMs > 10_000) judge.fail('a rival is said where none is');
+          if (rivals === 0 && nowMs - lastRivalMs > 10_000) fail('a rival is said where none is');
           const yields = policy.onRival === 'yield' || (policy.onRival === null && !saying.incumbent);
-          if (saying.yields !== yields) judge.fail(`yields: ${saying.yields} against ${policy.onRival}`);
+          if (saying.yields !== yields) fail(`yields: ${saying.yields} against ${policy.onRival}`);
         }
       }
     },
     deaf() {
-      judge.count('deaf');
+      count('deaf');
       const nowMs = clock.now();
-      if (!world.workerLives()) judge.fail('a dead worker is called deaf');
-      if (silentSinceMs === null) judge.fail('a worker is called deaf though its clock had to stand still');
+      if (!world.workerLives()) fail('a dead worker is called deaf');
+      if (silentSinceMs === null) fail('a worker is called deaf though its clock had to stand still');
       if (nowMs - completedMs < deafAfterMs)
-        judge.fail(`a worker is called deaf ${nowMs - completedMs} ms after it has completed a poll`);
+        fail(`a worker is called deaf ${nowMs - completedMs} ms after it has completed a poll`);
       if (silentMs + clock.now() - lookedMs < deafAfterMs)
-        judge.fail(`a worker is called deaf after ${silentMs} ms of silence`);
+        fail(`a worker is called deaf after ${silentMs} ms of silence`);
       silentSinceMs = null;
       silentMs = 0;
     },
@@ -112,14 +113,14 @@ export function createWatchJudge(world: {
       const silent = hasPolled && world.workerLives() && openPolls === 0 && !failing && !asleep;
       silentSinceMs = silent ? (silentSinceMs ?? nowMs) : null;
       if (silentSinceMs !== null && nowMs - silentSinceMs > deafAfterMs + LATE_MS)
-        judge.fail(`a worker silent for ${nowMs - silentSinceMs} ms is not called deaf`);
+        fail(`a worker silent for ${nowMs - silentSinceMs} ms is not called deaf`);
       const last = kicks.at(-1);
       if (last === undefined || asleep) return;
       if (last === nowMs && !saidRival && nowMs - chainSinceMs > policy.rivalAfterMs)
-        judge.fail(`kicked for ${nowMs - chainSinceMs} ms, and no rival is said`);
+        fail(`kicked for ${nowMs - chainSinceMs} ms, and no rival is said`);
       const open = rivalry.overlap !== null && !rivalry.overlap.over;
       if (open && rivalry.polledSinceKick && nowMs - last > QUIET_MAX_MS)
-        judge.fail('the other poller has been gone for long, and that is not said');
+        fail('the other poller has been gone for long, and that is not said');
     },
   };
 }

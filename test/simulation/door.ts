@@ -1,7 +1,7 @@
 /**
  * One simulated gateway from a seed: a worker of several processes and loops, Telegram's server, a network between them, and a
  * schedule of troubles that ends. Then all updates have to come through. Judged at every step (door-judge.ts).
- * `npm run simulate -- door [seeds] [first seed]`, `SP_SIM_SEED=n npm run simulate -- door`.
+ * `npm run simulate -- door`, `npm run simulate -- door --seed 17`.
  */
 import { DOOR_POLICY, type DoorPolicy } from '../../src/gateway/door.ts';
 import type { RivalryPolicy, RivalrySaying } from '../../src/gateway/rivals.ts';
@@ -16,16 +16,7 @@ import { createWatch } from './door-watch.ts';
 import { createWatchJudge } from './door-watch-judge.ts';
 import { type Habits, randomHabits, type SimProcess, startProcess, type WorkerWorld } from './door-worker.ts';
 import { createRandom, type Random } from './random.ts';
-
-export interface DoorOutcome {
-  readonly seed: number;
-  /** Empty: all held. */
-  readonly violations: readonly string[];
-  /** What happened, oldest first, with virtual times. */
-  readonly log: readonly string[];
-  readonly counts: Readonly<Record<string, number>>;
-  readonly virtualMs: number;
-}
+import { createStory, type Outcome } from './story.ts';
 
 /** Which troubles a world knows. */
 interface Traits {
@@ -64,7 +55,7 @@ const HEALED_WITHIN_MS = 150_000;
 const SLOW_MS = 300_000;
 const STOP_TIMEOUT_MS = 4_000;
 
-export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
+export async function runSeed(seed: number): Promise<Outcome> {
   const random = createRandom(seed);
   const clock = createClock();
   const traits = randomTraits(random);
@@ -76,9 +67,9 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     onRival: random.pick([null, null, 'yield', 'insist'] as const),
   };
   const deafAfterMs = random.pick([20_000, 60_000, 180_000]) + (traits.slow ? 45_000 : 0);
-  const log: string[] = [];
-  const say = (text: string) => void log.push(`${String(clock.now()).padStart(7)} ${text}`);
-  const judge = createDoorJudge(clock, policy, pidsKnown);
+  const story = createStory(clock.now);
+  const { say } = story;
+  const judge = createDoorJudge(story, clock, policy, pidsKnown);
   const troubleMs = random.int(20_000, 120_000);
   const healed = () => clock.now() >= troubleMs;
 
@@ -99,7 +90,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
 
   /** Expired in the queue, dropped, or lost by the server. */
   const forgotten = new Set<number>();
-  const thefts = createTheftJudge(clock, judge);
+  const thefts = createTheftJudge(story, clock);
 
   const telegram = createTelegram(
     clock,
@@ -107,7 +98,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
     (id, from) => {
       thefts.confirmed(id, from);
       if (!handledBy.has(id) && !forRivals.has(id))
-        judge.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
+        story.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
     },
     (id) => {
       forgotten.add(id);
@@ -117,7 +108,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   const thieves = createThieves(seed, { clock, telegram, thefts, log: say });
   const isLost = (id: number) => !handledBy.has(id) && !forRivals.has(id) && !forgotten.has(id);
   const watchJudge = createWatchJudge({
-    ...{ clock, judge, deafAfterMs },
+    ...{ story, clock, deafAfterMs },
     policy: rivalryPolicy,
     workerLives: () => processes.some(({ alive }) => alive),
   });
@@ -142,7 +133,7 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
   });
   const slowAborts = random.chance(0.2);
   const gateway = createSimGateway({
-    ...{ clock, random, telegram, policy, judge, pidsKnown, watch, thefts },
+    ...{ clock, random, telegram, policy, story, judge, pidsKnown, watch, thefts },
     abortMs: () => (slowAborts && random.chance(0.5) ? random.int(500, 8_000) : random.int(0, 20)),
     weather: () => weather,
     log: say,
@@ -168,8 +159,8 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
       const before = handledBy.get(id) ?? [];
       handledBy.set(id, [...before, process]);
       if (before.length === 0) return;
-      judge.count('handled again');
-      if (orderly) judge.fail(`pid ${process.pid} handles update ${id}, which pid ${before[0]!.pid} had`);
+      story.count('handled again');
+      if (orderly) story.fail(`pid ${process.pid} handles update ${id}, which pid ${before[0]!.pid} had`);
     },
   };
 
@@ -368,22 +359,21 @@ export async function runDoorSeed(seed: number): Promise<DoorOutcome> {
       judge.always(gateway.asleep);
       watchJudge.always(watch.rivalry, gateway.openPolls, gateway.asleep);
       if (clock.now() >= lastMs && telegram.queue.length === 0) finished = true;
-      return !finished && judge.violations.length === 0;
+      return !finished && story.violations.length === 0;
     });
   } catch (error) {
-    judge.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    story.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
 
-  if (judge.violations.length === 0 && !ending) {
-    judge.count('lived to the end');
-    if (telegram.queue.length > 0) judge.fail(`updates ${telegram.queue} are not confirmed in the end`);
+  if (story.violations.length === 0 && !ending) {
+    story.count('lived to the end');
+    if (telegram.queue.length > 0) story.fail(`updates ${telegram.queue} are not confirmed in the end`);
     for (const id of added) {
-      if (isLost(id)) judge.fail(`update ${id} is lost`);
+      if (isLost(id)) story.fail(`update ${id} is lost`);
     }
-    if (orderly) judge.count(habits.length > 1 ? 'exactly once, by several processes' : 'exactly once');
+    if (orderly) story.count(habits.length > 1 ? 'exactly once, by several processes' : 'exactly once');
   }
   const queue = new Set(telegram.queue);
-  for (const id of added) if (isLost(id) && !queue.has(id)) judge.fail(`update ${id} is lost`);
-  const { violations, counts } = judge;
-  return { seed, violations, log, counts, virtualMs: clock.now() };
+  for (const id of added) if (isLost(id) && !queue.has(id)) story.fail(`update ${id} is lost`);
+  return story.outcome(seed);
 }

@@ -7,10 +7,9 @@ import { livesMs, stopAfterMs } from '../../src/lease/timing.ts';
 import type { Clock } from './clock.ts';
 import type { SimLeaseMachine } from './keeper-machine.ts';
 import type { Entry, SimStore } from './keeper-store.ts';
+import type { Story } from './story.ts';
 
 export interface KeeperJudge {
-  readonly violations: readonly string[];
-  readonly counts: { [name: string]: number };
   /** Compare-and-set by `writer`. */
   wrote(entry: Entry): void;
   /** There was trouble between this machine and the engine, or with itself; null: for all. */
@@ -25,8 +24,6 @@ export interface KeeperJudge {
   always(machines: readonly SimLeaseMachine[]): void;
   /** The engine has lost writes that it had acknowledged: two workers (not two doors) may overlap. */
   lostWrites(): void;
-  count(name: string, by?: number): void;
-  fail(text: string): void;
   /** Real ms in which two doors stood open, or the wrong one. */
   readonly openTwiceMs: number;
   readonly wrongPolls: number;
@@ -39,9 +36,12 @@ const FAST = 1.0042;
 const REQUESTS_MAX = 60;
 
 /** `limit`: in this world the rules cannot hold; what is broken is counted, not judged. */
-export function createKeeperJudge(clock: Clock, store: () => SimStore, limit: boolean): KeeperJudge {
-  const violations: string[] = [];
-  const counts: { [name: string]: number } = {};
+export function createKeeperJudge(
+  { fail, count }: Story,
+  clock: Clock,
+  store: () => SimStore,
+  limit: boolean,
+): KeeperJudge {
   const requests = new Map<string, number[]>();
   /** Whose the last taking or renewing write was. */
   let rightful = '';
@@ -54,10 +54,6 @@ export function createKeeperJudge(clock: Clock, store: () => SimStore, limit: bo
   let openTwiceMs = 0;
   let wrongPolls = 0;
 
-  const count = (name: string, by = 1) => {
-    counts[name] = (counts[name] ?? 0) + by;
-  };
-  const fail = (text: string) => void violations.push(`${Math.round(clock.now())} ms: ${text}`);
   const broken = (text: string) => (limit ? count(`limit: ${text.replace(/[0-9]+/g, 'N')}`) : fail(text));
 
   function polled(machine: SimLeaseMachine, what: string): void {
@@ -67,10 +63,6 @@ export function createKeeperJudge(clock: Clock, store: () => SimStore, limit: bo
   }
 
   return {
-    violations,
-    counts,
-    count,
-    fail,
     get openTwiceMs() {
       return openTwiceMs;
     },

@@ -24,6 +24,7 @@ import type { SimClocks } from './keeper-clocks.ts';
 import type { KeeperJudge } from './keeper-judge.ts';
 import type { SimStore, StoreAnswer } from './keeper-store.ts';
 import type { Random } from './random.ts';
+import type { Story } from './story.ts';
 
 /** Between a machine and the engine. */
 export type Link = 'fine' | 'slow' | 'cut' | 'requests lost' | 'answers lost' | 'refused' | 'odd';
@@ -32,6 +33,7 @@ export interface MachineWorld {
   readonly clock: Clock;
   readonly random: Random;
   readonly store: SimStore;
+  readonly story: Story;
   readonly judge: KeeperJudge;
   /** The engine tells of changes. */
   readonly watched: boolean;
@@ -109,7 +111,7 @@ const SUPERVISOR: Policy = {
 };
 
 export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits): SimLeaseMachine {
-  const { clock, random, store, judge } = world;
+  const { clock, random, store, story, judge } = world;
   const { name, timing, clocks } = traits;
   let run = 0;
   let up = false;
@@ -208,22 +210,22 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         break;
       case 'asked':
         world.log(`${name} is asked to hand over`);
-        judge.count('asked to hand over');
+        story.count('asked to hand over');
         later(0, () => loop.send({ kind: 'unleased', reason: 'asked' }));
         break;
       case 'released':
         world.log(`${name} has ${effect.free ? 'freed the record' : 'not freed the record'}`);
-        if (effect.free) judge.count('freed');
+        if (effect.free) story.count('freed');
         later(random.int(0, 20), () => {
           seekLater?.();
           seekLater = null;
         });
         break;
       case 'refused':
-        judge.fail(`${name} is refused`);
+        story.fail(`${name} is refused`);
         break;
       case 'say':
-        if (effect.saying.what === 'vanished') judge.count('rewritten');
+        if (effect.saying.what === 'vanished') story.count('rewritten');
         break;
       case 'wake': {
         cancelTimer();
@@ -339,7 +341,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
             linger();
           }
         },
-        broken: (error) => judge.fail(`${name}: ${String(error)}`),
+        broken: (error) => story.fail(`${name}: ${String(error)}`),
       },
       (state) => world.log(`${name}: ${loop.history().at(-1)} → ${state.phase}`),
     );
@@ -364,7 +366,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       ...{ pid: pids, exited },
     };
     worker = made;
-    judge.count('spawns');
+    story.count('spawns');
     judge.spawned(machine, valid());
     world.log(`${name} spawns a worker`);
     poll(made);
@@ -388,9 +390,9 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         judge.forwarded(machine);
         clock.after(random.chance(0.3) ? random.int(500, 6_000) : random.int(2, 300), () => {
           act(() => {
-            if (flight.aborted) judge.count('polls given up');
+            if (flight.aborted) story.count('polls given up');
             else if (valid()) judge.handed(machine);
-            else judge.count('answers dropped');
+            else story.count('answers dropped');
             made.flight = null;
           });
           again(random.int(100, 900));
@@ -399,7 +401,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       if (!world.tearsApart || random.chance(0.9)) goOut();
       // Everything stands still between the check and the send.
       else {
-        judge.count('torn');
+        story.count('torn');
         stand(random.chance(0.5));
         clock.after(random.int(5_000, 40_000), () => {
           wake(true);
@@ -554,13 +556,13 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     crash() {
       if (!up) return;
       world.log(`${name} crashes`);
-      judge.count('crashes');
+      story.count('crashes');
       halt();
     },
     pause() {
       if (paused || !up) return;
       world.log(`${name}'s supervisor is stopped`);
-      judge.count('supervisor stopped');
+      story.count('supervisor stopped');
       paused = true;
       disturbed = true;
     },
@@ -572,7 +574,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     },
     stand(frozen) {
       world.log(`${name} ${frozen ? 'is frozen' : 'sleeps'}`);
-      judge.count(frozen ? 'frozen' : 'suspended');
+      story.count(frozen ? 'frozen' : 'suspended');
       stand(frozen);
     },
     wake(wallIsRight) {

@@ -1,7 +1,7 @@
 /**
  * One simulated lease from a seed: machines that start `singlepoll` on the same bot, one engine, clocks that are not quite right, and
  * a schedule of troubles that ends. Then one machine has to poll, keep polling, and hand over when it stops. Judged at every
- * step (keeper-judge.ts). `npm run simulate -- keeper --seeds 100000`, `SP_SIM_SEED=n npm run simulate -- keeper`.
+ * step (keeper-judge.ts). `npm run simulate -- keeper --seeds 100000`, `npm run simulate -- keeper --seed 17`.
  */
 import { LEASE_PROFILES, type LeaseTiming, waitMs } from '../../src/lease/timing.ts';
 import { createClock } from './clock.ts';
@@ -10,15 +10,9 @@ import { createKeeperJudge } from './keeper-judge.ts';
 import { createSimLeaseMachine, type Link, type SimLeaseMachine, STOP_TIMEOUT_MS } from './keeper-machine.ts';
 import { createSimStore } from './keeper-store.ts';
 import { createRandom, type Random } from './random.ts';
+import { createStory, type Outcome } from './story.ts';
 
-export interface KeeperOutcome {
-  readonly seed: number;
-  /** Empty: all held. */
-  readonly violations: readonly string[];
-  /** What happened, oldest first, with virtual times. */
-  readonly log: readonly string[];
-  readonly counts: Readonly<Record<string, number>>;
-  readonly virtualMs: number;
+export interface KeeperOutcome extends Outcome {
   readonly openTwiceMs: number;
   readonly wrongPolls: number;
 }
@@ -79,13 +73,13 @@ function randomTraits(random: Random, limit: Limit | null): Traits {
 /** Twice what the allowance is would break the workers' deadline; within it nothing may. */
 const RATE = 0.004;
 
-export async function runKeeperSeed(seed: number, limit: Limit | null = null): Promise<KeeperOutcome> {
+export async function runSeed(seed: number, limit: Limit | null = null): Promise<KeeperOutcome> {
   const random = createRandom(seed);
   const clock = createClock();
   const traits = randomTraits(random, limit);
-  const log: string[] = [];
-  const say = (text: string) => void log.push(`${String(Math.round(clock.now())).padStart(7)} ${text}`);
-  const judge = createKeeperJudge(clock, () => store, limit !== null);
+  const story = createStory(clock.now);
+  const { say } = story;
+  const judge = createKeeperJudge(story, clock, () => store, limit !== null);
   const watched = random.chance(0.7);
   const { fast, default: normal } = LEASE_PROFILES;
   // Where the record vanishes, nobody knows what its holder lives by.
@@ -110,7 +104,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     const clocks = createSimClocks(clock, rate, random.int(-2_000, 2_000), random.int(0, 5_000_000));
     return createSimLeaseMachine(
       {
-        ...{ clock, random, store, judge, watched },
+        ...{ clock, random, store, story, judge, watched },
         log: say,
         lateMs: () => Math.max(1, Math.min(3 * timing.ttlMs, troubleMs - clock.now())),
         tearsApart: limit === 'torn-poll',
@@ -250,7 +244,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
   });
 
   function wipe(): void {
-    judge.count('wiped');
+    story.count('wiped');
     store.wipe();
   }
 
@@ -275,7 +269,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     if (!same || stopMs > target.appliedMs + last.rec.ttl) return;
     lossAtMs = clock.now();
     say(`the engine forgets ${forget} writes`);
-    judge.count('rolled back');
+    story.count('rolled back');
     judge.lostWrites();
     store.rollBack(forget);
   }
@@ -287,7 +281,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     if (!last || !before || last.rec.holder === '' || before.rec.holder === last.rec.holder) return;
     lossAtMs = clock.now();
     say('the engine forgets the taking write');
-    judge.count('takes rolled back');
+    story.count('takes rolled back');
     store.rollBack(1);
   }
 
@@ -296,7 +290,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     if (!rec || clock.now() < lossAtMs + 3 * longestWaitMs) return;
     lossAtMs = clock.now();
     const holder = limit === 'freed-by-hand' ? '' : 'operator';
-    judge.count('edited');
+    story.count('edited');
     say('somebody edits the record');
     store.edit({ ...rec, holder, seq: rec.seq + random.int(1, 3) });
   });
@@ -343,7 +337,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     const open = machines.filter((it) => it.doorIsOpen());
     const leader = open[0];
     if (!leader || open.length !== 1) {
-      judge.fail(`${open.length} doors are open when all has been well for ${Math.round(healedWithinMs)} ms`);
+      story.fail(`${open.length} doors are open when all has been well for ${Math.round(healedWithinMs)} ms`);
       return { check() {} };
     }
     const before = { polls: leader.polls, losses: leader.losses };
@@ -357,17 +351,17 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     };
     clock.after(calmMs, () => {
       if (!leader.doorIsOpen() || leader.losses !== before.losses)
-        judge.fail(`${leader.name} has lost its term although all was well`);
-      if (leader.polls < before.polls + 2) judge.fail(`${leader.name} holds the lease and does not poll`);
+        story.fail(`${leader.name} has lost its term although all was well`);
+      if (leader.polls < before.polls + 2) story.fail(`${leader.name} holds the lease and does not poll`);
       for (const [index, it] of standbys.entries()) {
         const each = (calmMs / (it.requests - asked[index]!)) * (15_000 / it.timing.ttlMs);
         if (it.timing === normal && leader.timing === normal && each < 1_800)
-          judge.fail(`standby ${it.name} asks the engine every ${Math.round(each)} ms`);
+          story.fail(`standby ${it.name} asks the engine every ${Math.round(each)} ms`);
       }
       over = standbys.length === 0;
       if (over) return;
       const how = random.pick(['crash', 'stop', 'takeover'] as const);
-      judge.count(`finale: ${how}`);
+      story.count(`finale: ${how}`);
       if (how === 'takeover') {
         taker = random.pick(standbys);
         taker.crash();
@@ -394,7 +388,7 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
         if (!wantedBy || clock.now() < wantedBy.atMs) return;
         const now = next();
         if (!now || (taker && now !== taker))
-          judge.fail(`${now?.name ?? 'nobody'} has taken over in time after ${wantedBy.what}`);
+          story.fail(`${now?.name ?? 'nobody'} has taken over in time after ${wantedBy.what}`);
         over = true;
       },
     };
@@ -405,13 +399,13 @@ export async function runKeeperSeed(seed: number, limit: Limit | null = null): P
     await clock.run(untilMs, () => {
       judge.always(machines);
       finale?.check();
-      return judge.violations.length === 0 && !over;
+      return story.violations.length === 0 && !over;
     });
   } catch (error) {
-    judge.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    story.fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
-  const { violations, counts, openTwiceMs, wrongPolls } = judge;
-  return { seed, violations, log, counts, virtualMs: clock.now(), openTwiceMs, wrongPolls };
+  const { openTwiceMs, wrongPolls } = judge;
+  return { ...story.outcome(seed), openTwiceMs, wrongPolls };
 }
 
 function show(rec: { holder: string; epoch: number; seq: number; wants?: string }): string {

@@ -5,14 +5,7 @@
  */
 import { type Candidate, elect, type Shown } from '../../src/lock/election.ts';
 import { createRandom } from './random.ts';
-
-export interface LockOutcome {
-  readonly seed: number;
-  readonly log: readonly string[];
-  readonly violations: readonly string[];
-  readonly counts: { readonly [name: string]: number };
-  readonly virtualMs: number;
-}
+import { createStory, type Outcome } from './story.ts';
 
 const NAMES = 4;
 const SILENT_MS = 2_000;
@@ -42,22 +35,15 @@ interface Step {
   readonly run: () => void;
 }
 
-export async function runLockSeed(seed: number): Promise<LockOutcome> {
+export async function runSeed(seed: number): Promise<Outcome> {
   const random = createRandom(seed);
-  const log: string[] = [];
-  const violations: string[] = [];
-  const counts: { [name: string]: number } = {};
+  const { say, count, fail, violations, outcome } = createStory(() => nowMs);
   const names: (Socket | null)[] = Array.from({ length: NAMES }, () => null);
   const processes: Process[] = [];
   let steps: Step[] = [];
   let nowMs = 0;
 
-  const count = (name: string) => {
-    counts[name] = (counts[name] ?? 0) + 1;
-  };
-  const tell = (by: Process, text: string) => {
-    log.push(`${nowMs} ms  ${by.title} ${text}`);
-  };
+  const tell = (by: Process, text: string) => say(`${by.title} ${text}`);
   const soon = () => random.int(0, random.chance(0.1) ? 400 : 4);
 
   function spawn(title: string, kind: Process['kind']): Process {
@@ -183,7 +169,7 @@ export async function runLockSeed(seed: number): Promise<LockOutcome> {
   async function start(by: Process): Promise<'held' | 'left' | 'lost'> {
     const outcome = await elect(portsOf(by, nowMs + PATIENCE_MS));
     if (outcome.held) return 'held';
-    if (by.sockets.size > 0) violations.push(`${nowMs} ms: ${by.title} yields and keeps a name`);
+    if (by.sockets.size > 0) fail(`${by.title} yields and keeps a name`);
     const what = outcome.to === null ? null : outcome.look.shown[outcome.to];
     count(what ? `left to ${what}` : 'nobody to leave it to');
     tell(by, `yields: ${what ?? 'nobody'}`);
@@ -215,8 +201,7 @@ export async function runLockSeed(seed: number): Promise<LockOutcome> {
 
   function judge(): void {
     const running = processes.filter(({ runs, alive }) => runs && alive);
-    if (running.length > 1)
-      violations.push(`${nowMs} ms: two supervisors: ${running.map(({ title }) => title).join(', ')}`);
+    if (running.length > 1) fail(`two supervisors: ${running.map(({ title }) => title).join(', ')}`);
   }
 
   /** One step of somebody; false: nothing is left to happen. */
@@ -292,9 +277,9 @@ export async function runLockSeed(seed: number): Promise<LockOutcome> {
   const winners = results.filter((it) => it === 'held').length;
   const right = results.length === last.length && winners === 1 && !results.includes('lost');
   if (violations.length === 0 && !right)
-    violations.push(`${last.length} start at last, and this comes of it: ${results.join(', ')}`);
+    fail(`${last.length} start at last, and this comes of it: ${results.join(', ')}`);
   count(last.length === 1 ? 'alone at last' : 'several at last');
-  return { seed, log, violations, counts, virtualMs: nowMs };
+  return outcome(seed);
 }
 
 /** What was resolved has run as far as it gets. */

@@ -3,24 +3,14 @@
  * that ends. Then a worker has to live, alone.
  */
 import type { Ending, Policy } from '../../src/core/supervisor.ts';
-import { type Checker, createChecker } from './check.ts';
+import { createChecker } from './check.ts';
 import { createClock } from './clock.ts';
 import { randomProgram, type Surround, startInnocents, startStray, startSystem } from './lives.ts';
 import { BOT_ID, type Body, createMachine, PROJECT } from './machine.ts';
 import { createRandom, type Random } from './random.ts';
 import type { Sim, SupervisorWorld, Timing, WorkerPlan } from './sim.ts';
+import { createStory, type Outcome } from './story.ts';
 import { startSimSupervisor } from './supervisor.ts';
-
-export interface Outcome {
-  readonly seed: number;
-  /** Empty: all held. */
-  readonly violations: readonly string[];
-  /** What happened, oldest first, with virtual times. */
-  readonly log: readonly string[];
-  readonly counts: Readonly<Record<string, number>>;
-  readonly cells: ReadonlyMap<string, number>;
-  readonly virtualMs: number;
-}
 
 function randomTiming(random: Random, leaseRandom: Random): Timing {
   const backoffMinMs = random.pick([50, 100, 500, 1_000]);
@@ -51,9 +41,9 @@ export async function runSeed(seed: number): Promise<Outcome> {
   // A generator of its own, so that what does not depend on the Bot API stays as it is.
   const apiRandom = createRandom(seed + 2_000_000);
   const timing = randomTiming(random, leaseRandom);
-  const check: Checker = createChecker(clock, machine, timing);
-  const log: string[] = [];
-  const say = (text: string) => void log.push(`${String(clock.now()).padStart(7)} ${text}`);
+  const story = createStory(clock.now);
+  const { say } = story;
+  const check = createChecker(story, clock, machine, timing);
   const troubleMs = random.int(3_000, 40_000);
   const healed = () => clock.now() >= troubleMs;
   let sim: Sim | null = null;
@@ -69,7 +59,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     log: say,
     onGone(gone) {
       if (sim === gone) sim = null;
-      if (check.violations.length > 0) return;
+      if (story.violations.length > 0) return;
       // Somebody, a service manager or a waiting --takeover starts the next one.
       if (nextAtOnce) begin();
       else clock.after(healed() ? 500 : random.int(0, 8_000), begin);
@@ -174,10 +164,10 @@ export async function runSeed(seed: number): Promise<Outcome> {
 
   const look = () => {
     check.always();
-    return check.violations.length === 0;
+    return story.violations.length === 0;
   };
   const run = (untilMs: number) =>
-    clock.run(untilMs, look).catch((error: Error) => check.fail(error.message));
+    clock.run(untilMs, look).catch((error: Error) => story.fail(error.message));
   await run(troubleMs);
   say('* the trouble ends');
   heal(machine.living());
@@ -203,19 +193,18 @@ export async function runSeed(seed: number): Promise<Outcome> {
 
   function demandWorker(): void {
     if (!works()) {
-      check.fail(
+      story.fail(
         `no worker ${boundMs} ms after the trouble ended (${sim?.loop.state.phase ?? 'no supervisor'})`,
       );
     }
     for (const body of machine.living()) {
       const { life } = body;
       if (life.kind === 'stray' && body.polls && !life.shy && !(sim && check.hasNamed(sim, life)))
-        check.fail(`a stray still polls long after the trouble: pid ${body.pid} ${body.argv.join(' ')}`);
+        story.fail(`a stray still polls long after the trouble: pid ${body.pid} ${body.argv.join(' ')}`);
     }
   }
 
-  const { violations, counts, cells } = check;
-  return { seed, violations, log, counts, cells, virtualMs: clock.now() };
+  return story.outcome(seed);
 }
 
 /** How the next worker will behave: at random in times of trouble, well afterwards. */
