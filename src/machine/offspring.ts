@@ -4,7 +4,7 @@
  * only, for these never wait for the process.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Target } from '../core/ladder.ts';
+import type { Target } from '../strays/stop-plan.ts';
 import { readStat } from './procfs.ts';
 import { type ProcStat, parseProcStat } from './procstat.ts';
 

@@ -4,13 +4,13 @@
  * Looks at it, sees whether it talks to the Bot API, stops it whole.
  */
 
-import type { Target } from '../core/ladder.ts';
 import { plainCommand } from '../output/plain.ts';
 import { leftBy, surroundings } from '../strays/family.ts';
 import type { TreeRow } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
+import type { Target } from '../strays/stop-plan.ts';
 import { gather, maySignal } from '../strays/tree.ts';
 import { holdsRequest, isConnected } from './held-request.ts';
 import { createOffspring, type Offspring } from './offspring.ts';

@@ -3,7 +3,7 @@
  * and carries the plan out. `look` waits for the details of new processes, `quickLook` costs one small read per process
  * and is for the moment before a respawn.
  */
-import type { Target } from '../core/ladder.ts';
+
 import { hasProcfs, readText } from '../machine/procfs.ts';
 import { userName } from '../machine/users.ts';
 import { plain, plainCommand } from '../output/plain.ts';
@@ -13,6 +13,7 @@ import { createInspector, type Inspector, type Sought } from './inspector.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
 import { createProcesses, type Processes } from './processes.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts';
+import type { Target } from './stop-plan.ts';
 import { cookieOf, gather, planTree, type TreePlan, treeTop } from './tree.ts';
 
 /** A graded process as `status` and `who` show it; every text is safe to print. */
@@ -356,8 +357,8 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       const result = await stopTargets(grow(processes.quick(), listed, cookies, stop), {
         stopTimeoutMs: stop.stopTimeoutMs,
         killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
-        grown: async (rungs) =>
-          grow(await processes.snapshot({ timeoutMs: GROWN_WAIT_MS }), rungs, cookies, stop),
+        grown: async (entries) =>
+          grow(await processes.snapshot({ timeoutMs: GROWN_WAIT_MS }), entries, cookies, stop),
         halt: stop.signal,
         hands: procfs ? hands : (await import('./ps.ts')).psHands,
         ...(stop.now ? { now: stop.now } : {}),

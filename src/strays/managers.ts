@@ -1,7 +1,7 @@
 /**
  * Names the service manager that would bring a stray back, and the command that stops it there for good. Looks only: nothing is
  * stopped, no manager is started. Programs that exist only to run the stray (reloaders, masters, `npm start`, shell loops) belong to
- * its tree and are never named here; any other that starts it again is told by pid once it has done so (core/comeback.ts).
+ * its tree and are never named here; any other that starts it again is told by pid once it has done so (strays/policy.ts).
  */
 import { insideContainer, nameByCgroup } from './cgroup-managers.ts';
 import { nameCron } from './cron.ts';

@@ -6,12 +6,12 @@
 import { execFileSync } from 'node:child_process';
 // Not lazy: this file is, and is loaded only where there is no /proc.
 import psList from 'ps-list';
-import type { Look } from '../core/ladder.ts';
 import { maskTokens, otherBotsIn } from './environ.ts';
 import type { Sought } from './inspector.ts';
 import { isBelow, matchPatterns } from './match.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { type Hands, linuxHands } from './stop.ts';
+import type { Look } from './stop-plan.ts';
 
 /** A tool that hangs must not hang us. */
 const TOOL_WAIT_MS = 10_000;

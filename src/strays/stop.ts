@@ -1,23 +1,23 @@
 /**
- * Stops process trees with real signals, up the ladder of `core/ladder.ts`. The one place that signals a process which
+ * Stops process trees with real signals, up the plan of `core/plan.ts`. The one place that signals a process which
  * singlepoll did not start. Right before every signal the start time is read again and compared, so that a pid that
  * was reused since it was listed is left alone. Waiting is by looking: a stray that leaves at once costs a few ms.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  addTargets,
-  climb,
-  type Ladder,
-  type LadderTimes,
-  type Look,
-  markDenied,
-  type Signal,
-  startLadder,
-  survivors,
-  type Target,
-} from '../core/ladder.ts';
 import { readStat } from '../machine/procfs.ts';
 import { parseProcStat } from '../machine/procstat.ts';
+import {
+  addTargets,
+  type Look,
+  markDenied,
+  nextStep,
+  type Signal,
+  type StopPlan,
+  type StopTimes,
+  startPlan,
+  survivors,
+  type Target,
+} from './stop-plan.ts';
 
 /** How processes are looked at and signalled, and how time passes; the simulation puts its own in. */
 export interface Hands {
@@ -45,7 +45,7 @@ export const linuxHands: Hands = {
   },
 };
 
-export interface StopOptions extends LadderTimes {
+export interface StopOptions extends StopTimes {
   /** Finds what the tree has grown since, given the listed members; asked before SIGKILL and when all seem gone. */
   readonly grown?: (members: readonly Target[]) => readonly Target[] | Promise<readonly Target[]>;
   /** Aborted: no more waiting, SIGKILL at once. */
@@ -76,50 +76,50 @@ const MOST_REGROWTHS = 20;
 export async function stopTargets(targets: readonly Target[], options: StopOptions): Promise<StopResult> {
   const hands = options.hands ?? linuxHands;
   const startedMs = hands.nowMs();
-  let ladder = startLadder(targets, startedMs, options);
+  let plan = startPlan(targets, startedMs, options);
   let regrowths = 0;
   let ended = options.ended?.then(() => {
     ended = undefined;
   });
   const regrow = async () => {
     if (!options.grown || regrowths >= MOST_REGROWTHS) return;
-    const before = ladder;
-    ladder = addTargets(ladder, await options.grown(ladder.rungs));
-    if (ladder !== before) regrowths += 1;
+    const before = plan;
+    plan = addTargets(plan, await options.grown(plan.entries));
+    if (plan !== before) regrowths += 1;
   };
   while (!options.halt?.aborted) {
     const killNow = options.now?.aborted === true;
     const nowMs = hands.nowMs();
-    if (ladder.phase === 'term' && (killNow || nowMs >= ladder.killAtMs)) {
+    if (plan.phase === 'term' && (killNow || nowMs >= plan.killAtMs)) {
       await regrow();
       if (options.halt?.aborted) break;
     }
-    const step = climb(ladder, nowMs, lookAll(ladder, hands), killNow);
-    ladder = step.ladder;
+    const step = nextStep(plan, nowMs, lookAll(plan, hands), killNow);
+    plan = step.plan;
     for (const { pid, startId, signal } of step.signals) {
-      if (send(pid, startId, signal, hands) === 'denied') ladder = markDenied(ladder, pid);
+      if (send(pid, startId, signal, hands) === 'denied') plan = markDenied(plan, pid);
     }
-    if (ladder.phase === 'done') await regrow();
-    if (ladder.phase === 'done') break;
+    if (plan.phase === 'done') await regrow();
+    if (plan.phase === 'done') break;
     if (step.nextAtMs === null) continue;
     const pause = hands.pause(step.nextAtMs - hands.nowMs(), killNow ? undefined : options.now);
     await (ended ? Promise.race([pause, ended]) : pause);
   }
   return {
-    targets: ladder.rungs.map(({ pid, startId }) => ({ pid, startId })),
-    survivors: survivors(ladder),
-    denied: ladder.rungs.filter((rung) => rung.denied && !rung.gone),
-    killed: ladder.rungs.filter((rung) => rung.killed).length,
+    targets: plan.entries.map(({ pid, startId }) => ({ pid, startId })),
+    survivors: survivors(plan),
+    denied: plan.entries.filter((entry) => entry.denied && !entry.gone),
+    killed: plan.entries.filter((entry) => entry.killed).length,
     tookMs: hands.nowMs() - startedMs,
   };
 }
 
-function lookAll(ladder: Ladder, hands: Hands): Map<number, Look> {
+function lookAll(plan: StopPlan, hands: Hands): Map<number, Look> {
   const looks = new Map<number, Look>();
-  for (const rung of ladder.rungs) {
-    if (rung.gone) continue;
-    const look = hands.look(rung.pid);
-    if (look) looks.set(rung.pid, look);
+  for (const entry of plan.entries) {
+    if (entry.gone) continue;
+    const look = hands.look(entry.pid);
+    if (look) looks.set(entry.pid, look);
   }
   return looks;
 }

@@ -2,8 +2,7 @@
  * Looks for strays, stops those that the proof allows, never fights what starts them again. Before the first worker it asks who
  * polls; while the worker runs it acts on what the polls have shown. Answers with the reason to end, or null: the way is free.
  */
-import { judge, livesOf, remember, type Suspect, silenceWords } from '../core/clearance.ts';
-import type { StoppedStray } from '../core/comeback.ts';
+
 import type { StrayEntry } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
@@ -14,6 +13,8 @@ import { duration } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
+import type { StoppedStray } from '../strays/policy.ts';
+import { judge, livesOf, remember, type Suspect, silenceWords } from '../strays/policy.ts';
 import type { Prover } from '../strays/prover.ts';
 
 export interface SweeperOptions {

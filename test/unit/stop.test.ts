@@ -1,8 +1,8 @@
 /** Stopping with real signals: reused pids, refused signals, regrowth, impatience. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import type { Look, Signal, Target } from '../../src/core/ladder.ts';
 import { type Hands, linuxHands, stopTargets } from '../../src/strays/stop.ts';
+import type { Look, Signal, Target } from '../../src/strays/stop-plan.ts';
 import { createStrayWorld, isAlive, PYTHON, type StrayWorld, startIdOf } from '../support/stray-world.ts';
 
 let world: StrayWorld;

@@ -1,8 +1,14 @@
 /** What is done about strays: stop, leave, or end because something would bring them back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { judge, livesOf, remember, type Suspect } from '../../src/core/clearance.ts';
-import { COMEBACK_WINDOW_MS, type StoppedStray } from '../../src/core/comeback.ts';
+import {
+  COMEBACK_WINDOW_MS,
+  judge,
+  livesOf,
+  remember,
+  type StoppedStray,
+  type Suspect,
+} from '../../src/strays/policy.ts';
 import type { Grade } from '../../src/strays/process.ts';
 
 function stray(pid: number, more: Partial<Suspect> = {}): Suspect {

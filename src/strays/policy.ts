@@ -1,12 +1,25 @@
 /**
- * What is to be done about the strays that were found. Pure. Only the three grades that carry proof are ever stopped; what a
- * service manager or anything else keeps starting again is not fought, since that would lose messages for ever.
+ * Decides what is done about the strays that were found. PURE. Only the three grades that carry proof are ever stopped. What a
+ * service manager or anything else keeps starting again is not fought, since killing every life of it would lose messages for ever.
  */
-import { isInteractiveShell } from '../strays/bystander.ts';
-import type { Grade, Respawner } from '../strays/process.ts';
-import { baseName, isShellName } from '../strays/program.ts';
-import { comesBack, type StoppedStray } from './comeback.ts';
-import type { Ending } from './supervisor.ts';
+
+import type { Ending } from '../core/supervisor.ts';
+import { isInteractiveShell } from './bystander.ts';
+import type { Grade, Respawner } from './process.ts';
+import { baseName, isShellName } from './program.ts';
+
+/** One life of a program, however many processes it had. */
+export interface StoppedStray {
+  /** What makes two processes the same program: command line and folder. */
+  readonly key: string;
+  /** Who had started it; several where several copies were stopped together. */
+  readonly ppids: readonly number[];
+  readonly atMs: number;
+  /** Identities of its processes that were stopped. */
+  readonly processes: ReadonlySet<string>;
+  /** Identities of those seen at the same time: copies of it that were there already did not come back. */
+  readonly beside: ReadonlySet<string>;
+}
 
 /** The parts of a stray that the decision depends on. */
 export interface Suspect {
@@ -152,4 +165,28 @@ function cureOf({ pid, command }: NonNullable<Suspect['parent']>): string {
   const isShell = isShellName(baseName((argv[0] ?? '').replace(/^-/, '')));
   if (!isShell || !isInteractiveShell(argv)) return `Stop that first: kill ${pid}`;
   return `Press Ctrl-C in that shell, or end it: kill -HUP ${pid}`;
+}
+
+/** A stray seen again after this long is a new event, not a comeback. */
+export const COMEBACK_WINDOW_MS = 60_000;
+/** Lives of one program that are ended within the window before it counts as coming back. */
+const LIVES_MAX = 2;
+
+/**
+ * True when a stray like this was stopped so recently that something must be starting it: at once when the same living
+ * parent did it twice, else at the third life within a minute.
+ */
+export function comesBack(
+  stray: { readonly key: string; readonly ppid: number; readonly identity: string; readonly top: string },
+  stopped: readonly StoppedStray[],
+  nowMs: number,
+): boolean {
+  const lives = stopped.filter(
+    (it) =>
+      it.key === stray.key &&
+      nowMs - it.atMs < COMEBACK_WINDOW_MS &&
+      !it.beside.has(stray.identity) &&
+      !it.beside.has(stray.top),
+  );
+  return lives.length >= LIVES_MAX || (stray.ppid > 1 && lives.some((it) => it.ppids.includes(stray.ppid)));
 }
