@@ -1,82 +1,153 @@
-// Runs test files, each in a process of its own. Whether a change is good must not depend on how busy the machine is: a file
-// that fails beside others is run once more, alone, and only that result counts.
+// Runs jobs of test files, each job in a process of its own. Whether a change is good must not depend on how busy the machine is: a
+// file that fails beside others is run once more, alone, and only that result counts. Leaves no process, however it ends.
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
-const FILE_TIMEOUT_MS = 600_000;
+const FILE_TIMEOUT_MS = 1_500_000;
+const TOGETHER = join(import.meta.dirname, '../test/support/together.ts');
 
-/** Batches run one after the other, each with so many files at once. Resolves to false when a file failed twice. */
-export async function runTestFiles(batches, print = console.log) {
-  const results = [];
-  for (const { names, atOnce } of batches) results.push(...(await runTogether(names, atOnce, print)));
-  const again = results.filter((it) => !it.ok);
-  const failed = [];
-  for (const { name } of again) {
-    print(`\n${name} failed; it is run again alone`);
-    const result = await runFile(name);
-    report(result, print);
-    if (!result.ok) failed.push(name);
-  }
-  const rescued = again.map((it) => it.name).filter((name) => !failed.includes(name));
-  print('');
-  for (const name of rescued) print(`passed only when run alone: ${name}`);
-  for (const name of failed) print(`failed twice: ${name}`);
-  print(`${results.length - failed.length} passed, ${failed.length} failed, ${again.length} run again alone`);
-  return failed.length === 0;
-}
-
-async function runTogether(names, atOnce, print) {
-  const results = [];
-  const waiting = [...names];
-  async function worker() {
-    for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
-      const result = await runFile(name);
-      report(result, print);
-      results.push(result);
+/**
+ * Each of `jobs` is a list of files that share a process; `slots`: tests with supervisors at once (test/support/slots.ts).
+ * Resolves to false when a file failed twice. `signal`: all ends at once.
+ */
+export async function runTestFiles({ jobs, atOnce, slots, print = console.log, env = {}, signal }) {
+  const run = randomUUID();
+  const room = await openSlots(slots);
+  const context = {
+    print,
+    signal,
+    // Without the mark of `node --test`, where these tests are themselves run by it.
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...env, SP_TEST_RUN: run, SP_TEST_SLOTS: room.path },
+  };
+  try {
+    const results = [];
+    const waiting = [...jobs];
+    const worker = async () => {
+      while (waiting.length > 0 && !signal?.aborted) results.push(await runJob(waiting.shift(), context));
+    };
+    await Promise.all(Array.from({ length: atOnce }, worker));
+    const again = results.flatMap((it) => it.failed);
+    const failed = [];
+    for (const file of again) {
+      if (signal?.aborted) return false;
+      print(`\n${file} failed; it is run again alone`);
+      const { failed: still } = await runJob([file], context);
+      failed.push(...still);
     }
+    print('');
+    for (const file of again) if (!failed.includes(file)) print(`passed only when run alone: ${file}`);
+    for (const file of failed) print(`failed twice: ${file}`);
+    const count = jobs.flat().length;
+    print(`${count - failed.length} passed, ${failed.length} failed, ${again.length} run again alone`);
+    return failed.length === 0 && !signal?.aborted;
+  } finally {
+    room.close();
+    endAll(run);
   }
-  await Promise.all(Array.from({ length: Math.min(atOnce, names.length) }, worker));
-  return results;
 }
 
-/** Its output comes in one piece when it has ended: of several files at once it would be mixed. */
-function runFile(name) {
-  const begun = Date.now();
+/** Its output comes in one piece when it has ended: that of several at once would be mixed. */
+function runJob(files, { print, signal, env }) {
+  const begun = performance.now();
+  const script = files.length === 1 ? files : [TOGETHER, ...files];
+  const options = ['--import', 'tsx', '--test-reporter=spec', '--test-reporter-destination=stdout'];
+  // A group of its own: what belongs to it ends with it.
+  const child = spawn(process.execPath, [...options, ...script], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env,
+    detached: true,
+  });
+  const chunks = [];
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => chunks.push(chunk));
+  let why = null;
+  const stop = (reason) => {
+    why ??= reason;
+    signalGroup(child.pid, 'SIGKILL');
+  };
+  const timer = setTimeout(stop, FILE_TIMEOUT_MS, `no end after ${FILE_TIMEOUT_MS / 1000} s`);
+  const onAbort = () => stop('the run was ended');
+  signal?.addEventListener('abort', onAbort, { once: true });
   return new Promise((resolve) => {
-    const options = ['--import', 'tsx', '--test-reporter=spec', '--test-reporter-destination=stdout'];
-    const child = spawn(process.execPath, [...options, name], { stdio: ['ignore', 'pipe', 'pipe'] });
-    const chunks = [];
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => chunks.push(chunk));
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      child.kill('SIGKILL');
-    }, FILE_TIMEOUT_MS);
-    const end = (ok, ending) => {
+    const end = (ending) => {
       clearTimeout(timer);
-      const output = Buffer.concat(chunks).toString();
+      signal?.removeEventListener('abort', onAbort);
       // What it started may live on and hold the pipes.
       for (const stream of [child.stdout, child.stderr]) stream?.destroy();
-      resolve({ name, ok, ending, output, ms: Date.now() - begun });
+      signalGroup(child.pid, 'SIGKILL');
+      const output = Buffer.concat(chunks).toString();
+      const ok = ending === 'exit code 0';
+      report({ files, ok, ending, output, seconds: (performance.now() - begun) / 1000 }, print);
+      const named = files.filter((file) => output.includes(`✖ ${file} (`));
+      resolve({ failed: ok ? [] : named.length > 0 ? named : files });
     };
-    child.once('error', (error) => end(false, error.message));
-    child.once('exit', (code, signal) => {
-      const ending = late
-        ? `no end after ${FILE_TIMEOUT_MS / 1000} s`
-        : signal
-          ? `ended by ${signal}`
-          : `exit code ${code}`;
-      const close = () => end(code === 0 && !late, ending);
+    child.once('error', (error) => end(error.message));
+    child.once('exit', (code, name) => {
+      const close = () => end(why ?? (name ? `ended by ${name}` : `exit code ${code}`));
       child.once('close', close);
       setTimeout(close, 1_000).unref();
     });
   });
 }
 
-function report({ name, ok, ending, output, ms }, print) {
-  const seconds = `${(ms / 1000).toFixed(1)} s`;
+function report({ files, ok, ending, output, seconds }, print) {
+  const name = files.length === 1 ? files[0] : `${files.length} files in one process`;
   const count = (word) => Number(new RegExp(`^ℹ ${word} (\\d+)$`, 'm').exec(output)?.[1] ?? 0);
-  if (ok) {
-    const skipped = count('skipped') + count('todo');
-    print(`✔ ${name}  ${count('tests')} tests, ${skipped > 0 ? `${skipped} skipped, ` : ''}${seconds}`);
-  } else print(`\n${output.trimEnd()}\n✖ ${name}  ${ending}, ${seconds}\n`);
+  const skipped = count('skipped') + count('todo');
+  const tests = `${count('tests')} tests, ${skipped > 0 ? `${skipped} skipped, ` : ''}`;
+  if (ok) print(`✔ ${name}  ${tests}${seconds.toFixed(1)} s`);
+  else print(`\n${output.trimEnd()}\n✖ ${name}  ${ending}, ${seconds.toFixed(1)} s\n`);
+}
+
+/** Whoever connects gets a byte when there is room for it, and holds its slot until the connection ends. */
+async function openSlots(count) {
+  const path = join(tmpdir(), `sp-slots-${randomUUID()}`);
+  const waiting = [];
+  let free = count;
+  const grant = () => {
+    for (; free > 0 && waiting.length > 0; free -= 1) waiting.shift().write('.');
+  };
+  const server = createServer((socket) => {
+    waiting.push(socket);
+    socket.on('error', () => {});
+    socket.resume().once('close', () => {
+      const at = waiting.indexOf(socket);
+      if (at < 0) free += 1;
+      else waiting.splice(at, 1);
+      grant();
+    });
+    grant();
+  });
+  await new Promise((resolve) => server.listen(path, resolve));
+  return {
+    path,
+    close() {
+      server.close();
+      rmSync(path, { force: true });
+    },
+  };
+}
+
+/** Ends every process that the tests of this run have left: they carry its id in their environment. */
+function endAll(run) {
+  const mark = `SP_TEST_RUN=${run}`;
+  for (const pid of process.platform === 'linux' ? readdirSync('/proc').filter(Number) : []) {
+    try {
+      const environment = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
+      if (environment.includes(mark)) process.kill(Number(pid), 'SIGKILL');
+    } catch {
+      // It has ended, or is not ours.
+    }
+  }
+}
+
+function signalGroup(pid, name) {
+  try {
+    if (pid !== undefined) process.kill(-pid, name);
+  } catch {
+    // Nobody is left in it.
+  }
 }

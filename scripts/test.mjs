@@ -1,29 +1,46 @@
-// `npm test`: brings what the tests need (Debian packages where it may, the built program), then runs them.
-//   npm test                      everything
+// `npm test`, `npm run test:thorough`: brings what the tests need, then runs them.
+//   npm test                      everything but the thorough ones
 //   npm test -- unit              only files whose path contains "unit"; several words: any of them
-// Longer chaos: SP_TEST_LOCK_ROUNDS=1000 SP_TEST_KILL_ROUNDS=200 SP_TEST_BIG_MB=2048 npm test -- e2e
+//   npm run test:thorough         test/thorough, and what does more with SP_TEST_THOROUGH=1
+import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { bringPackages, buildWhenStale, listFiles } from './prepare.mjs';
+import { buildWhenStale, listFiles } from './prepare.mjs';
 import { runTestFiles } from './test-files.mjs';
+import { bringPackages, bringPrograms } from './test-setup.mjs';
 
-const words = process.argv.slice(2);
+const thorough = process.argv.includes('--thorough');
+const words = process.argv.slice(2).filter((word) => word !== '--thorough');
+/** Besides test/thorough: their tests depend on SP_TEST_THOROUGH. */
+const THOROUGH_TOO = /[/\\]package\.test\.ts$/;
+const isThorough = (path) => /[/\\]thorough[/\\]/.test(path);
+const isUnit = (path) => /[/\\]unit[/\\]/.test(path);
+
 const files = listFiles('test')
   .filter((path) => path.endsWith('.test.ts'))
-  .filter((path) => words.length === 0 || words.some((word) => path.includes(word)))
-  .sort();
+  .filter((path) => (thorough ? isThorough(path) || THOROUGH_TOO.test(path) : !isThorough(path)))
+  .filter((path) => words.length === 0 || words.some((word) => path.includes(word)));
 if (files.length === 0) {
   console.error(`npm test: no test file matches ${words.join(' ')}`);
   process.exit(1);
 }
-
-bringPackages(files.some((path) => !path.includes('/unit/')));
+// Unit tests need nothing but Node, and what runs alone is brought by nobody.
+if (!files.every(isUnit)) bringPackages();
+if (thorough) bringPrograms();
 buildWhenStale();
-// Most of an end-to-end test is waiting: two cores bear three files at a time. But leases give up in fractions of a second, and
-// where their tests begin it must not be a busy machine that decides.
+
 const cores = Math.max(2, availableParallelism());
-const isPunctual = (path) => /[/\\](?:chaos|lease-)[^/\\]*$/.test(path);
-const batches = [
-  { names: files.filter(isPunctual), atOnce: cores },
-  { names: files.filter((path) => !isPunctual(path)), atOnce: cores + 1 },
-];
-if (!(await runTestFiles(batches))) process.exitCode = 1;
+// The biggest file first: one that takes long must not be left for the end.
+const size = (path) => statSync(path).size;
+const alone = files.filter((path) => thorough || !isUnit(path)).sort((a, b) => size(b) - size(a));
+const together = files.filter((path) => !alone.includes(path)).sort();
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => stop.abort());
+const isGood = await runTestFiles({
+  jobs: [...(together.length > 0 ? [together] : []), ...alone.map((path) => [path])],
+  // Most of an end-to-end test is waiting.
+  atOnce: cores * 2 + 1,
+  slots: cores * 2,
+  env: thorough ? { SP_TEST_THOROUGH: '1' } : {},
+  signal: stop.signal,
+});
+process.exit(isGood ? 0 : 1);

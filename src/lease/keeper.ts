@@ -3,7 +3,7 @@
  * writes the record again and again; a standby takes it after it has seen the same one for a whole ttl of its own clock, or at
  * once when it is free. Pure: events carry the time (ms of the clock that includes suspend), effects come out as data.
  *
- * Invariants (test/simulation/keeper.ts, test/model/lease.pml): of all machines one at most may poll; deadlines count from before
+ * Invariants (test/simulation/keeper.ts, test/thorough/lease.pml): of all machines one at most may poll; deadlines count from before
  * the write was sent; one request is in flight; the record is written by compare-and-set only, and not at all after its release;
  * nothing is taken while a worker of ours may live.
  */

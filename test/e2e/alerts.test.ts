@@ -26,7 +26,7 @@ const toldOf = (b: Bed, pattern: RegExp) =>
     seen: () => told(b).join('\n--\n'),
   });
 
-describe('alerts', { concurrency: 4 }, () => {
+describe('alerts', () => {
   test('alerts: a stray is stopped, a webhook set again, and all is well again; each told once, and counted', async (t) => {
     const b = await bed(t);
     b.env[CHAT] = '42';

@@ -13,7 +13,7 @@ import { staysTrue, until } from '../support/wait.ts';
 const DEAF = ['--deaf-after', '3s', '--stop-timeout', '1s', '--backoff', '10ms,50ms'];
 const LINE = /\[deaf\].*not completed a poll/i;
 
-describe('gateway, deafness', { concurrency: 6 }, () => {
+describe('gateway, deafness', () => {
   test('deaf: a worker that stops polling is replaced after --deaf-after, with the reason', async (t) => {
     const b = await bed(t);
     const strings = await puppets(t, b);

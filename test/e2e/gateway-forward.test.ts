@@ -53,7 +53,7 @@ function multipart(parts: [string, string | Buffer][]): { type: string; body: Bu
   };
 }
 
-describe('gateway, forwarding', { concurrency: 4 }, () => {
+describe('gateway, forwarding', () => {
   test('gateway: GET and POST, query, form, JSON, multipart, gzip: the API reads what the worker wrote', async (t) => {
     const b = await bed(t);
     const strings = await puppets(t, b);

@@ -41,7 +41,7 @@ const FAULTS: [string, Fault][] = [
   ['409 that never ends', { kind: 'status', status: 409, count: 0 }],
 ];
 
-describe('gateway, outages', { concurrency: 6 }, () => {
+describe('gateway, outages', () => {
   for (const [name, fault] of FAULTS) {
     test(`gateway: getUpdates, ${name}: empty at the worker's timeout, then all is delivered`, async (t) => {
       const b = await bed(t);
@@ -305,7 +305,7 @@ const FORMS: [string, (token: string, url: string) => Parameters<Puppet['request
   ],
 ];
 
-describe('gateway, webhooks of the worker', { concurrency: 4 }, () => {
+describe('gateway, webhooks of the worker', () => {
   test('gateway: setWebhook of the worker is turned down in every form it may have, and counted', async (t) => {
     const b = await bed(t);
     const strings = await puppets(t, b);

@@ -43,7 +43,7 @@ function assertNothingSeen(b: Bed): void {
   assertOnePoll(b);
 }
 
-describe('gateway, 409', { concurrency: 6 }, () => {
+describe('gateway, 409', () => {
   for (const { name, options, ms } of [
     { name: 'that retries after 1 s', options: { pauseMs: 1000 }, ms: 8_000 },
     { name: 'that retries at once', options: { pauseMs: 5 }, ms: 6_000 },

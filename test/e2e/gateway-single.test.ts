@@ -40,7 +40,7 @@ function gunicorn(b: Bed, workers: number): string[] {
   return ['gunicorn', 'app:app', `--workers=${workers}`, '--bind', '127.0.0.1:0'];
 }
 
-describe('gateway, single flight', { concurrency: 4 }, () => {
+describe('gateway, single flight', () => {
   test('gateway: gunicorn with 4 polling workers: one poll at any time, each update exactly once', async (t) => {
     const b = await bed(t);
     const run = await b.polling(['--', ...gunicorn(b, 4)]);

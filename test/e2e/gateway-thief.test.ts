@@ -60,7 +60,7 @@ async function steal(b: Bed, script: string, offset = 0): Promise<void> {
   await b.spawn(PYTHON, ['thief.py']).waitFor('done', 30_000);
 }
 
-describe('gateway, thieves', { concurrency: 3 }, () => {
+describe('gateway, thieves', () => {
   test('gateway: three updates go to a consumer that does not wait: told with the next answer', async (t) => {
     const b = await bed(t);
     b.env.ASSISTANT_ADMIN_TELEGRAM_ID = '42';

@@ -28,7 +28,7 @@ async function workerPid(b: Bed): Promise<number> {
   return (await b.status()).worker?.pid ?? -1;
 }
 
-describe('gateway, updates', { concurrency: 5 }, () => {
+describe('gateway, updates', () => {
   test('gateway: a worker killed between the answer of the API and its own reading: the next one gets them', async (t) => {
     const b = await bed(t);
     const run = await b.polling([...RESTART, '--', ...node('polite.mjs')]);

@@ -246,7 +246,7 @@ async function refused(b: Bed, wrong: Wrong): Promise<void> {
   assert.equal(starts(b.journal()).length, 0, 'no worker was started');
 }
 
-describe('lease, what is refused', { concurrency: 2 }, () => {
+describe('lease, what is refused', () => {
   for (const [what, list] of Object.entries({
     URL: WRONG_URLS,
     variable: WRONG_NAMES,
@@ -258,7 +258,7 @@ describe('lease, what is refused', { concurrency: 2 }, () => {
         await refused(await bed(t), wrong));
 });
 
-describe('lease, where it stands', { concurrency: 3 }, () => {
+describe('lease, where it stands', () => {
   let engine: Engine;
   before(async () => {
     engine = await openEngine('redis');

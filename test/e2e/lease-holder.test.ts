@@ -17,7 +17,7 @@ import {
 import { alive, environOf } from '../support/proc.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
-describe('lease, holding', { concurrency: 6 }, () => {
+describe('lease, holding', () => {
   let engine: Engine;
   before(async () => {
     engine = await openEngine('redis');

@@ -11,7 +11,7 @@ interface Who {
   lease: { engine: string; holder: string | null; mine: boolean; epoch: number | null } | null;
 }
 
-describe('lease, looked at', { concurrency: 6 }, () => {
+describe('lease, looked at', () => {
   let engine: Engine;
   before(async () => {
     engine = await openEngine('redis');

@@ -56,7 +56,7 @@ function noPollAfter(b: LeaseBed, at: number): void {
   );
 }
 
-describe('lease, an engine in trouble', { concurrency: 6 }, () => {
+describe('lease, an engine in trouble', () => {
   // The longest first.
   test('outage: --no-wait and an engine that stays out of reach: 69 after the half minute that it announced', async (t) => {
     const engine = await openEngine('redis', { idle: true });

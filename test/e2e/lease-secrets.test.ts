@@ -80,7 +80,7 @@ async function guarded(name: EngineName): Promise<{ engine: Engine; login: strin
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 for (const name of ['redis', 'postgres', 'etcd'] as const) {
-  describe(`secrets of a lease in ${name}`, { concurrency: 3 }, () => {
+  describe(`secrets of a lease in ${name}`, () => {
     let place: Awaited<ReturnType<typeof guarded>>;
     before(async () => {
       place = await guarded(name);
@@ -162,7 +162,7 @@ for (const name of ['redis', 'postgres', 'etcd'] as const) {
   });
 }
 
-describe('secrets on the command line', { concurrency: 2 }, () => {
+describe('secrets on the command line', () => {
   let engine: Engine;
   before(async () => {
     engine = (await guarded('redis')).engine;

@@ -25,7 +25,7 @@ import { staysTrue, until } from '../support/wait.ts';
 /** A take-over waits for a whole ttl and the clocks' allowance; a busy machine adds to that. */
 const LATEST_MS = 9_000;
 
-describe('lease, standing by', { concurrency: 6 }, () => {
+describe('lease, standing by', () => {
   let engine: Engine;
   before(async () => {
     engine = await openEngine('redis');
@@ -423,7 +423,7 @@ describe('lease, standing by', { concurrency: 6 }, () => {
 });
 
 for (const name of ENGINES.filter((one) => one !== 'redis'))
-  describe(`lease in ${name}, the whole way`, { concurrency: 3 }, () => wholeWay(name));
+  describe(`lease in ${name}, the whole way`, () => wholeWay(name));
 
 function wholeWay(name: EngineName): void {
   let engine: Engine;

@@ -8,7 +8,7 @@ import { until } from '../support/wait.ts';
 
 const PATIENCE = ['--start-timeout', '12s'];
 
-describe('ready', { concurrency: 3 }, () => {
+describe('ready', () => {
   for (const [name, args, everyMs] of [
     ['past the gateway, calls now and then', [], '700'],
     ['past the gateway, calls seldom, over a connection that is kept', [], '60000'],

@@ -13,7 +13,7 @@ import { staysTrue, until } from '../support/wait.ts';
 
 const failed = (b: Bed) => b.journal().filter(({ ev }) => (ev as string) === 'no getMe').length;
 
-describe('outages and starts', { concurrency: 4 }, () => {
+describe('outages and starts', () => {
   // Without the gateway the first exit shows it: what a worker meets is not seen there.
   for (const [args, rounds] of [
     [[], 4],
@@ -121,7 +121,7 @@ describe('outages and starts', { concurrency: 4 }, () => {
 
 const waits = (stderr: string) => stderr.split('the next worker is started once it answers').length - 1;
 
-describe('abandoned questions', { concurrency: 3 }, () => {
+describe('abandoned questions', () => {
   let engine: Engine;
   before(async () => {
     engine = await openEngine('redis');

@@ -48,7 +48,7 @@ const near = (actual: number | null, expected: number, within: number) =>
 
 const waitsHere = (b: Bed) => until('the probe to wait', () => ours(b).length > 0);
 
-describe('probe', { concurrency: 4 }, () => {
+describe('probe', () => {
   test('nobody: 0, held once for 10 s, what it disturbs said first', async (t) => {
     const b = await bed(t);
     const run = b.cli(['who', '--probe']);

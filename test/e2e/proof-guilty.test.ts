@@ -101,7 +101,7 @@ async function endsItself(b: Bed, stray: Hidden): Promise<void> {
   assert.equal(run.ended(), null, run.seen());
 }
 
-describe('guilty: no token to be read', { concurrency: 4 }, () => {
+describe('guilty: no token to be read', () => {
   for (const [index, { what, goneMs, endsItself: ends, ...options }] of ROWS.entries()) {
     test(what, async (t) => {
       const b = await bed(t);
@@ -206,7 +206,7 @@ async function twoBots(b: Bed) {
   return { run, otherId: other.split(':')[0] ?? '' };
 }
 
-describe('guilty: one process that polls two bots', { concurrency: 3 }, () => {
+describe('guilty: one process that polls two bots', () => {
   test('start: 75, says which other bot would fall silent, and touches nothing', async (t) => {
     const b = await bed(t);
     const { run: both, otherId } = await twoBots(b);
@@ -252,7 +252,7 @@ function sleeper(
   return b.spawn(PYTHON, [path], options);
 }
 
-describe('guilty: by the word of the user', { concurrency: 3 }, () => {
+describe('guilty: by the word of the user', () => {
   for (const [what, place] of [
     ['/', () => '/'],
     ['$HOME', (b: Bed) => b.env.HOME ?? '/'],

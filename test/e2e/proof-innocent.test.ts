@@ -271,7 +271,7 @@ async function judge(t: TestContext, b: Bed, lives: Map<string, Living[]>, phase
   }
 }
 
-describe('innocent', { concurrency: 3 }, () => {
+describe('innocent', () => {
   test('all of them at once: start, conflicts with somebody elsewhere, a new worker, reset', async (t) => {
     const b = await bed(t);
     const collector = await startPipe(b, ['collector'], withToken(b));

@@ -59,7 +59,7 @@ const ELSEWHERE = /elsewhere|another machine|not found on this machine/;
 
 const TYPED = /(supervisorctl -c \S+ stop \S+)/;
 
-describe('managed', { concurrency: 4 }, () => {
+describe('managed', () => {
   test('a hidden poller under supervisord: 75 with the command, which works; nothing was fought', async (t) => {
     const b = await bed(t);
     const stray = await managedStray(b, 'kept');
@@ -161,7 +161,7 @@ describe('managed', { concurrency: 4 }, () => {
   });
 });
 
-describe('elsewhere', { concurrency: 4 }, () => {
+describe('elsewhere', () => {
   test('a rival that shows on this machine nowhere: a newcomer says elsewhere, and yields with 75', async (t) => {
     const b = await bed(t);
     b.env[RIVAL_AFTER] = SOON;

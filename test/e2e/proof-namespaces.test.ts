@@ -80,7 +80,7 @@ const ROWS: readonly { what: string; first: Words; second: Words; named: boolean
   { what: 'one with a process list of its own, one here', first: ownPids, second: here, named: true },
 ];
 
-describe('two supervisors', { concurrency: 4, skip }, () => {
+describe('two supervisors', { skip }, () => {
   for (const { what, first, second, named } of ROWS) {
     test(`${what}: the newcomer ends with 75, the incumbent works on`, async (t) => {
       const b = await bed(t);
@@ -124,7 +124,7 @@ function startAsNobody(b: Bed): Running {
   return b.spawn(process.execPath, args, { env, uid: NOBODY });
 }
 
-describe('what is seen', { concurrency: 4, skip }, () => {
+describe('what is seen', { skip }, () => {
   test('a poller in another network, its token in its environment: root names it, and it goes or start ends with 75', async (t) => {
     const b = await bed(t);
     const { enter } = await openNetworkNamespace(t, b);

@@ -161,7 +161,7 @@ async function endsAtOnce(run: Running): Promise<void> {
   assert.equal((await run.exit(30_000)).code, 0, run.seen());
 }
 
-describe('stuck files', { concurrency: 2 }, () => {
+describe('stuck files', () => {
   for (const { what, needsRoot, start } of ROWS) {
     const skip = needsRoot && !ROOT ? 'mounting needs root' : false;
     test(what, { skip }, async (t) => {

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { type Exit, type LaunchOptions, launch, PROGRAM, type Running } from './cli.ts';
 import { alive, COOKIE_NAME, killByCookie, readProc } from './proc.ts';
 import { openSandbox, type TestSandbox } from './sandbox.ts';
+import { takeSlot } from './slots.ts';
 import type { Status } from './status.ts';
 import { until } from './wait.ts';
 
@@ -73,8 +74,13 @@ export const node = (name: string, ...args: string[]): string[] => [process.exec
 export const randomToken = (botId = randomInt(100_000_000, 2_000_000_000)): string =>
   `${botId}:AA${randomBytes(24).toString('base64url').slice(0, 33)}`;
 
+/** Tests that hold a slot: one is enough, however many worlds they have. */
+const slotted = new WeakSet<TestContext>();
+
 /** Builds the world and registers its end with the test. */
 export async function bed(t: TestContext): Promise<Bed> {
+  const leaveSlot = slotted.has(t) ? () => {} : await takeSlot();
+  slotted.add(t);
   const dir = mkdtempSync(join(tmpdir(), 'sp-e2e-'));
   chmodSync(dir, 0o755);
   const project = join(dir, 'project');
@@ -94,6 +100,8 @@ export async function bed(t: TestContext): Promise<Bed> {
     LANG: 'C.UTF-8',
     [COOKIE_NAME]: cookie,
     SP_TEST_JOURNAL: journalFile,
+    // By it the runner finds what a test leaves behind.
+    SP_TEST_RUN: process.env.SP_TEST_RUN ?? cookie,
   };
   const env: Record<string, string> = {
     ...base,
@@ -112,6 +120,7 @@ export async function bed(t: TestContext): Promise<Bed> {
     } finally {
       await sandbox.close();
       rmSync(dir, { recursive: true, force: true });
+      leaveSlot();
     }
   });
 

@@ -61,14 +61,13 @@ export function launch(file: string, args: readonly string[], options: LaunchOpt
   child.once('error', (error) => {
     failure = error;
   });
-  // 'exit', not 'close': a grandchild that keeps a pipe must not hide that the program has ended. One more
-  // turn of the loop lets what is in the pipes arrive.
+  // 'close' comes when the pipes are drained. A grandchild that keeps one must not hide for ever that the program has ended.
   child.once('exit', (code, signal) => {
     const done = () => {
       ended ??= { code, signal };
     };
     child.once('close', done);
-    setTimeout(done, 500).unref();
+    setTimeout(done, 10_000).unref();
   });
   const stdout = () => Buffer.concat(out).toString('utf8');
   const stderr = () => Buffer.concat(err).toString('utf8');

@@ -3,8 +3,8 @@
  * of it is known by the folder's path in its arguments, and is ended by pid when the test ends, however it ends.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -147,32 +147,6 @@ export function needs(program: string, debianPackage: string): void {
 /** Our environment with the folders of system programs on its PATH. */
 export function withSbin(): NodeJS.ProcessEnv {
   return { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
-}
-
-/** Installs an npm package once, outside of the project's own dependencies; returns its folder of programs. */
-export function npmPrograms(name: string, version: string): string {
-  const cache = join(process.cwd(), 'node_modules/.cache/singlepoll-test');
-  const target = join(cache, `${name}-${version}`);
-  if (!existsSync(target)) {
-    mkdirSync(cache, { recursive: true });
-    const half = mkdtempSync(join(cache, 'half-'));
-    execFileSync('npm', [
-      'install',
-      '--prefix',
-      half,
-      '--no-audit',
-      '--no-fund',
-      '--loglevel=error',
-      `${name}@${version}`,
-    ]);
-    try {
-      renameSync(half, target);
-    } catch {
-      // Another test was faster; its copy serves.
-      rmSync(half, { recursive: true, force: true });
-    }
-  }
-  return join(target, 'node_modules/.bin');
 }
 
 function mentions(proc: Proc, folder: string): boolean {

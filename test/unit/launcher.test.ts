@@ -33,7 +33,7 @@ const status = fs.readFileSync('/proc/self/status', 'utf8');
 process.stdout.write(JSON.stringify({
   argv: process.argv, environ, cwd: process.cwd(), leads: stat[2] === String(process.pid) && stat[3] === String(process.pid),
   ignored: /SigIgn:\\s*(\\w+)/.exec(status)[1], blocked: /SigBlk:\\s*(\\w+)/.exec(status)[1],
-  fds: fds.filter((it) => it && /pipe|\\.(?:out|err|gate)-|null/.test(it[1])).map(([fd, to]) => [fd, to.replace(/-[0-9a-f]{16}.*|\\[\\d+\\]/, '')]),
+  fds: fds.filter((it) => it && /pipe|\\.(?:out|err|gate)-|null/.test(it[1])).map(([fd, to]) => [fd, to.replace(/-\\d+-[0-9a-f]{8}.*|\\[\\d+\\]/, '')]),
 }) + '\\n');`;
 const tell = join(folder, 'tell.js');
 fs.writeFileSync(tell, TELL);

@@ -1,26 +1,32 @@
 // The runner of these tests: a file that fails beside others gets a second run alone, and only that one counts.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 // @ts-expect-error a script without types
 import { runTestFiles } from '../../scripts/test-files.mjs';
+import { findByEnv } from '../support/proc.ts';
+import { until } from '../support/wait.ts';
 
 function files(t: { after(work: () => void): void }) {
   const folder = mkdtempSync(join(tmpdir(), 'singlepoll-runner-'));
   t.after(() => rmSync(folder, { recursive: true }));
-  return (name: string, body: string): string => {
+  return (name: string, body: string, before = ''): string => {
     const path = join(folder, `${name}.mts`);
-    const head = "import { test } from 'node:test'; import { existsSync, writeFileSync } from 'node:fs';";
-    writeFileSync(path, `${head}\ntest('${name}', () => {\n${body}\n});\n`);
+    const head = `import { spawn } from 'node:child_process'; import { test } from 'node:test';
+      import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
+      import { setTimeout as pause } from 'node:timers/promises'; ${before}`;
+    writeFileSync(path, `${head}\ntest('${name}', async () => {\n${body}\n});\n`);
     return path;
   };
 }
 
 async function run(names: string[]): Promise<{ ok: boolean; lines: string[] }> {
   const lines: string[] = [];
-  const ok = await runTestFiles([{ names, atOnce: 3 }], (text: string) => lines.push(text));
+  const jobs = names.map((name) => [name]);
+  const ok = await runTestFiles({ jobs, atOnce: 3, slots: 1, print: (text: string) => lines.push(text) });
   return { ok, lines };
 }
 
@@ -52,4 +58,65 @@ test('a file that fails again fails the run, and so does one that ends by a sign
   assert.equal(lines.at(-1), '1 passed, 2 failed, 2 run again alone');
   assert.ok(lines.includes(`failed twice: ${bad}`) && lines.includes(`failed twice: ${killed}`));
   assert.match(lines.join('\n'), /ended by SIGKILL/);
+});
+
+test('files in one process: hooks stay in their file, and only the file that failed is run again', async (t) => {
+  const file = files(t);
+  const hooks = "const { beforeEach } = await import('node:test');";
+  const bad = file('bad', "throw new Error('wrong');", `${hooks} beforeEach(() => console.log('a hook'));`);
+  const good = file('good', "console.log('a test');");
+  const lines: string[] = [];
+  const print = (text: string) => lines.push(text);
+  assert.equal(await runTestFiles({ jobs: [[bad, good]], atOnce: 1, slots: 1, print }), false);
+  assert.equal(lines.at(-1), '1 passed, 1 failed, 1 run again alone');
+  assert.equal(lines[0]?.match(/a hook/g)?.length, 1, lines[0]);
+});
+
+test('slots: never more tests at once than there are, over all processes', async (t) => {
+  const file = files(t);
+  const slots = JSON.stringify(join(import.meta.dirname, '../support/slots.ts'));
+  const log = join(mkdtempSync(join(tmpdir(), 'singlepoll-slots-')), 'log');
+  t.after(() => rmSync(join(log, '..'), { recursive: true }));
+  const body = `const leave = await (await import(${slots})).takeSlot();
+    appendFileSync(${JSON.stringify(log)}, '+'); await pause(100); appendFileSync(${JSON.stringify(log)}, '-'); leave();`;
+  const { ok, lines } = await run(['a', 'b', 'c'].map((name) => file(name, body)));
+  assert.ok(ok, lines.join('\n'));
+  assert.equal(readFileSync(log, 'utf8'), '+-+-+-');
+});
+
+test('a run that is ended takes with it what its tests have started, wherever that has gone', async (t) => {
+  const file = files(t);
+  const left = "spawn('setsid', ['sleep', '1000'], { stdio: 'ignore', detached: true });";
+  const slow = file('slow', `${left} console.error('begun'); await pause(60_000);`);
+  const stop = new AbortController();
+  const jobs = [[slow]];
+  const ended = runTestFiles({
+    jobs,
+    atOnce: 1,
+    slots: 1,
+    print: () => {},
+    env: { SP_MARK: slow },
+    signal: stop.signal,
+  });
+  const there = () => findByEnv('SP_MARK', slow);
+  await until('the test and what it started', () => there().length === 2, { seen: () => there().join(' ') });
+  stop.abort();
+  assert.equal(await ended, false);
+  await until('nobody to be left', () => there().length === 0);
+});
+
+test('unit tests are run without a look at packages', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'singlepoll-bare-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  for (const name of ['apt-get', 'dpkg-query', 'npm']) {
+    writeFileSync(join(folder, name), `#!/bin/sh\ntouch ${join(folder, 'asked')}\nexit 1\n`);
+    chmodSync(join(folder, name), 0o755);
+  }
+  const script = join(import.meta.dirname, '../../scripts/test.mjs');
+  const child = spawn(process.execPath, [script, 'unit/secret-flags'], {
+    env: { ...process.env, PATH: `${folder}:${process.env.PATH}` },
+    stdio: 'ignore',
+  });
+  assert.equal(await new Promise((done) => child.once('exit', done)), 0);
+  assert.equal(existsSync(join(folder, 'asked')), false);
 });

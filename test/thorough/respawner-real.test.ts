@@ -10,7 +10,6 @@ import { describe, test } from 'node:test';
 import {
   bench,
   needs,
-  npmPrograms,
   paste,
   proveComeback,
   respawnerOf,
@@ -18,13 +17,14 @@ import {
   until,
   withSbin,
 } from '../support/manager-bench.ts';
+import { npmPrograms } from '../support/programs.ts';
 
 const NODE = process.execPath;
 
 // Both the search and the pasted command look for pm2 on the PATH.
 process.env.PATH = `${npmPrograms('pm2', '7.0.4')}:${process.env.PATH}`;
 
-describe('service managers', { concurrency: 4 }, () => {
+describe('service managers', () => {
   test('pm2', async (t) => {
     const world = bench(t);
     const home = join(world.folder, 'pm2 home');

@@ -5,7 +5,7 @@
  *
  *   spin -a lease.pml && gcc -O2 -DSAFETY -DCOLLAPSE -DNOREDUCE -w -o pan pan.c && ./pan -m20000
  *
- * test/model/lease.test.ts runs it, and breaks one rule at a time (-DBUG_…), which must give an error each: a model that cannot fail
+ * test/thorough/lease-model.test.ts runs it, and breaks one rule at a time (-DBUG_…), which must give an error each: a model that cannot fail
  * proves nothing. The same names stand in test/simulation/rules/keeper.txt.
  */
 #ifndef T

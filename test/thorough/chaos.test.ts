@@ -31,7 +31,7 @@ function deferred() {
 
 const isSlow = ({ ok, checks }: Ran): boolean => !ok && checks.every((check) => check.ok || check.speed);
 
-describe('several machines', { concurrency: true }, () => {
+describe('several machines', () => {
   const waiting = cells.map(() => deferred());
 
   before(async () => {

@@ -1,0 +1,79 @@
+// `npm run test:setup`: brings the programs that tests start, once and never while tests run: Debian's packages of
+// test/debian-packages.txt where it may install them, and a few from npm.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Where test/support/programs.ts looks for them: FOLDER/NAME-VERSION/node_modules. */
+const FOLDER = 'node_modules/.cache/singlepoll-test';
+const NODE = `node-${process.platform}-${process.arch}`;
+const PROGRAMS = [
+  ['pm2', '7.0.4'],
+  ['nodemon', '3.1.14'],
+  [NODE, '22'],
+  [NODE, '24'],
+  [NODE, 'latest'],
+];
+
+/** Installs the missing Debian packages, or says which command would. */
+export function bringPackages() {
+  const wanted = readFileSync('test/debian-packages.txt', 'utf8').split('\n').filter(Boolean);
+  const missing = wanted.filter((name) => !isInstalled(name));
+  if (missing.length === 0) return;
+  const command = `apt-get update && apt-get install -y --no-install-recommends ${missing.join(' ')}`;
+  const isAble = process.getuid?.() === 0 && spawnSync('apt-get', ['--version']).status === 0;
+  if (!isAble) {
+    console.error(`note: tests of real programs need packages that are missing; install them:\n  ${command}`);
+    return;
+  }
+  console.error(`installing ${missing.join(', ')}`);
+  withoutServices(() => run('sh', ['-c', command], { DEBIAN_FRONTEND: 'noninteractive' }));
+}
+
+/** Installs what npm has of PROGRAMS. */
+export function bringPrograms() {
+  for (const [name, version] of PROGRAMS) {
+    const folder = path.join(FOLDER, `${name}-${version}`);
+    if (existsSync(folder)) continue;
+    console.error(`installing ${name} ${version}`);
+    const half = `${folder}.half`;
+    mkdirSync(half, { recursive: true });
+    run('npm', ['install', '--prefix', half, '--no-audit', '--no-fund', `${name}@${version}`]);
+    // Of a Node only the program is wanted: headers and manuals are a third of it.
+    for (const part of ['include', 'share', 'lib'])
+      if (name === NODE)
+        rmSync(path.join(half, 'node_modules', name, part), { recursive: true, force: true });
+    run('mv', ['-T', half, folder]);
+  }
+}
+
+/** The tests start what they need themselves; Debian asks this file whether a package may start its service (invoke-rc.d(8)). */
+function withoutServices(work) {
+  const policy = '/usr/sbin/policy-rc.d';
+  if (existsSync(policy)) return work();
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    work();
+  } finally {
+    rmSync(policy);
+  }
+}
+
+function isInstalled(name) {
+  const query = spawnSync('dpkg-query', ['-W', `-f=\${db:Status-Status}`, name], { encoding: 'utf8' });
+  return query.status === 0 && query.stdout === 'installed';
+}
+
+function run(command, args, env = {}) {
+  const done = spawnSync(command, args, {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...env },
+  });
+  if (done.status !== 0) throw new Error(`failed: ${command} ${args.join(' ')}`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  bringPackages();
+  bringPrograms();
+}

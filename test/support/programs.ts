@@ -1,0 +1,15 @@
+/** Programs from npm, outside of the project's own dependencies; `npm run test:setup` (scripts/test-setup.mjs) brings them. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** The folder of the programs of a package. */
+export function npmPrograms(name: string, version: string): string {
+  const folder = join('node_modules/.cache/singlepoll-test', `${name}-${version}`, 'node_modules/.bin');
+  assert.ok(existsSync(folder), `${name} ${version} is missing: npm run test:setup`);
+  return join(process.cwd(), folder);
+}
+
+/** The folder with the program `node` of a version such as `22`, or `latest`. */
+export const nodeBuild = (version: string): string =>
+  npmPrograms(`node-${process.platform}-${process.arch}`, version);
