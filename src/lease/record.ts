@@ -40,21 +40,11 @@ const HOST_MAX = 253;
 /** Whoever may write to the engine could draw on our terminals otherwise. */
 const PLAIN_WORD = /^[^\p{C}\s]+$/u;
 
+/** Of the fields in the text, so that the same record is the same text. */
+const ORDER = ['v', 'holder', 'epoch', 'seq', 'ttl', 'host', 'lock', 'pid', 'since', 'wants', 'vacant'];
+
 export function formatRecord(record: LeaseRecord): string {
-  const { v, holder, epoch, seq, ttl, host, lock, pid, since, wants, vacant } = record;
-  return JSON.stringify({
-    v,
-    holder,
-    epoch,
-    seq,
-    ttl,
-    host: host?.slice(0, HOST_MAX),
-    lock,
-    pid,
-    since,
-    wants,
-    vacant,
-  });
+  return JSON.stringify({ ...record, host: record.host?.slice(0, HOST_MAX) }, ORDER);
 }
 
 /** Null: this is no record that we understand. Ignores what it does not know; drops what is only for people when it is malformed. */

@@ -1,6 +1,7 @@
 /**
- * The times of a lease, and whether they fit together. All deadlines of a holder count from t0, read before its last acknowledged
- * write was sent; a standby's wait counts from when it first saw the record, so after t0.
+ * The times of a lease, whether they fit together, and the clock that measures them. Pure: the clock reads what it is given. All
+ * deadlines of a holder count from t0, read before its last acknowledged write was sent; a standby's wait counts from when it first
+ * saw the record, so after t0.
  *
  *   t0 ──────────────── S ─────────────── D−K−σ ────────── D │ W
  *      polls             door shut, SIGTERM    SIGKILL   dead │ a standby takes over
@@ -24,26 +25,23 @@ export interface LeaseTiming {
   readonly slackMs: number;
 }
 
-/** How far a machine's clock may run fast or slow; a quartz is within 0.02 %, a clock that is being set right within 0.05 %. */
+/** How far a machine's clock may run fast or slow. A quartz is within 0.02 %, a clock that is being corrected within 0.05 %. */
 export const CLOCK_RATE = 0.005;
 
 export type LeaseProfile = 'fast' | 'default' | 'frugal';
 
 export const LEASE_PROFILES: Readonly<Record<LeaseProfile, LeaseTiming>> = {
-  fast: {
-    ...{ ttlMs: 6_000, renewMs: 1_000, requestMs: 800, pollMs: 1_000 },
-    ...{ graceMs: 1_500, reapMs: 500, slackMs: 300 },
-  },
-  default: {
-    ...{ ttlMs: 15_000, renewMs: 3_000, requestMs: 2_000, pollMs: 2_500 },
-    ...{ graceMs: 5_000, reapMs: 1_000, slackMs: 500 },
-  },
+  fast: timesOf(6_000, 1_000, 800, 1_000, 1_500, 500, 300),
+  default: timesOf(15_000, 3_000, 2_000, 2_500, 5_000, 1_000, 500),
   /** For engines that are paid by the request, or sleep when nobody asks. */
-  frugal: {
-    ...{ ttlMs: 60_000, renewMs: 12_000, requestMs: 8_000, pollMs: 10_000 },
-    ...{ graceMs: 20_000, reapMs: 4_000, slackMs: 2_000 },
-  },
+  frugal: timesOf(60_000, 12_000, 8_000, 10_000, 20_000, 4_000, 2_000),
 };
+
+/** T, R, Q, how often to look, G, K, σ. */
+function timesOf(...ms: readonly [number, number, number, number, number, number, number]): LeaseTiming {
+  const [ttlMs, renewMs, requestMs, pollMs, graceMs, reapMs, slackMs] = ms;
+  return { ttlMs, renewMs, requestMs, pollMs, graceMs, reapMs, slackMs };
+}
 
 /** What a busy machine needs, whatever the ttl. */
 const REAP_MIN_MS = 300;
@@ -109,4 +107,50 @@ export function killAfterMs(timing: LeaseTiming): number {
 /** W: how long a standby waits after it has first seen a record whose writer promised `ttlMs`. */
 export function waitMs(timing: LeaseTiming, ttlMs: number): number {
   return Math.ceil(Math.max(timing.ttlMs, ttlMs) * (1 + CLOCK_RATE));
+}
+
+export interface ClockSources {
+  monotonicMs(): number;
+  /** Counts suspend too. Null: there is none, or none to be trusted. */
+  boottimeMs(): number | null;
+  unixMs(): number;
+}
+
+export interface ClockLook {
+  /** Since the clock was made. Never goes back. */
+  readonly nowMs: number;
+  readonly unixMs: number;
+  /** The wall clock ran ahead of `nowMs` since the last look: time may have passed that we did not see. */
+  readonly leaped: boolean;
+}
+
+export interface LeaseClock {
+  look(): ClockLook;
+}
+
+const BOOTTIME_STEP_MS = 10;
+const LEAP_MS = 1_000;
+
+/**
+ * The clock of a lease includes the time in which the machine was suspended, and nobody can set it: the greater of the monotonic
+ * time, which stands still in suspend, and the boot time, which does not. A virtual machine that was frozen may see neither move;
+ * then the wall clock, once it is set right, is the witness: `leaped`.
+ */
+export function createLeaseClock(sources: ClockSources): LeaseClock {
+  const monotonic0 = sources.monotonicMs();
+  const boottime0 = sources.boottimeMs();
+  let nowMs = 0;
+  /** How far the wall clock was ahead of `nowMs` at the last look. */
+  let aheadMs = sources.unixMs();
+  return {
+    look() {
+      const boottime = sources.boottimeMs();
+      const slept = boottime === null || boottime0 === null ? 0 : boottime - boottime0 - BOOTTIME_STEP_MS;
+      nowMs = Math.max(nowMs, sources.monotonicMs() - monotonic0, slept);
+      const unixMs = sources.unixMs();
+      const before = aheadMs;
+      aheadMs = unixMs - nowMs;
+      return { nowMs, unixMs, leaped: aheadMs - before > LEAP_MS };
+    },
+  };
 }

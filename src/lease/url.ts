@@ -1,25 +1,25 @@
-/**
- * `--lease URL`: which engine, where, and as whom. Everything that leaves this file in a message has the credentials masked.
- */
+/** `--lease URL`: which engine, where, and as whom. Everything that leaves this file in a message has the credentials masked. */
 import { readFileSync } from 'node:fs';
 import { LeaseConfigError } from './store.ts';
 
-export type EngineKind = 'redis' | 'postgres' | 'etcd' | 'kubernetes' | 'memory';
+export type EngineKind = 'redis' | 'postgres' | 'etcd' | 'kubernetes';
 
 export interface LeaseUrl {
   readonly kind: EngineKind;
   readonly scheme: string;
   /** The URL with its credentials masked. */
   readonly shown: string;
+  /** For messages: the scheme and where it leads. */
+  readonly label: string;
   readonly tls: boolean;
-  /** `port` as the engine's default where none is given. IPv6 without brackets. */
+  /** `port` is the engine's default where none is given. IPv6 without brackets. */
   readonly hosts: readonly { readonly host: string; readonly port: number }[];
   readonly user: string | undefined;
   readonly password: string | undefined;
   /** Without the slashes at its ends. */
   readonly path: string;
   readonly options: URLSearchParams;
-  /** Masks the password in a text, a server's answer for example. */
+  /** Masks the password in a text, for example in a server's answer. */
   hide(text: string): string;
 }
 
@@ -33,10 +33,9 @@ const SCHEMES: Readonly<Record<string, { kind: EngineKind; tls: boolean; port: n
   etcd: { kind: 'etcd', tls: false, port: 2379 },
   etcds: { kind: 'etcd', tls: true, port: 2379 },
   k8s: { kind: 'kubernetes', tls: true, port: 443 },
-  memory: { kind: 'memory', tls: false, port: 0 },
 };
 
-/** What the URLs of hosts carry besides is their clients' business; of what only we read, a typing error is told. */
+/** A typing error is told where only we read the options; other engines' URLs carry options of other clients too. */
 const OPTIONS: Readonly<Partial<Record<EngineKind, readonly string[]>>> = {
   etcd: ['tls', 'ca-file', 'cert-file', 'key-file'],
   kubernetes: ['server', 'token-file', 'ca-file', 'tls'],
@@ -48,27 +47,29 @@ const EXAMPLES =
 /** Throws LeaseConfigError: with what is wrong, the value (masked) and what is accepted. */
 export function parseLeaseUrl(text: string): LeaseUrl {
   const trimmed = text.trim();
+  const shown = maskLeaseUrl(trimmed);
   const wrong = (problem: string) =>
-    new LeaseConfigError(`the lease URL ${maskLeaseUrl(trimmed)}: ${problem}; accepted: ${EXAMPLES}`);
+    new LeaseConfigError(`the lease URL ${shown}: ${problem}; accepted: ${EXAMPLES}`);
   const [, scheme = '', rest = ''] = /^([a-z0-9]+):(.*)$/is.exec(trimmed) ?? [];
   const engine = SCHEMES[scheme.toLowerCase()];
   if (!engine) throw wrong(scheme === '' ? 'no engine is named' : `no engine is called by ${scheme}:`);
+  const { kind } = engine;
+  // Stricter than WHATWG's URL, which would read a password with a bare / or # as a host and a path.
   const parts = /^(?:\/\/(?:([^/?#]*)@)?([^/?#@]*))?(\/?[^?#@]*)(?:\?([^#@]*))?$/.exec(rest);
   if (!parts) throw wrong('in a user name or password write / as %2F, ? as %3F, # as %23 and @ as %40');
-  const [, login, hostText = '', path = '', query = ''] = parts;
-  const decode = (part: string): string => {
+  const [, login = '', hostText = '', path = '', query = ''] = parts;
+  const decode = (part = ''): string | undefined => {
     try {
-      return decodeURIComponent(part);
+      return decodeURIComponent(part) || undefined;
     } catch {
       throw wrong('a % in it does not begin an encoded character; write it as %25');
     }
   };
-  const colon = login?.indexOf(':') ?? -1;
-  // PostgreSQL's own URLs may carry both behind the question mark, where a + is a +.
+  // PostgreSQL's own URLs may carry user and password behind the question mark, where a + is a +.
   const option = (name: string) =>
-    decode((engine.kind === 'postgres' && new RegExp(`(?:^|&)${name}=([^&]*)`).exec(query)?.[1]) || '');
-  const user = login ? decode(colon < 0 ? login : login.slice(0, colon)) : option('user');
-  const password = login !== undefined && colon >= 0 ? decode(login.slice(colon + 1)) : option('password');
+    kind === 'postgres' ? new RegExp(`(?:^|&)${name}=([^&]*)`).exec(query)?.[1] : undefined;
+  const [user, ...password] = login.split(':');
+  const secret = decode(password.join(':') || option('password'));
 
   const hosts = hostText
     .split(',')
@@ -76,35 +77,35 @@ export function parseLeaseUrl(text: string): LeaseUrl {
     .map((one) => {
       const found = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/i.exec(one);
       const port = Number(found?.[3] ?? engine.port);
-      if (!found || port > 65_535 || (found[3] && port === 0))
+      if (!found || port === 0 || port > 65_535)
         throw wrong(`${one} is no host with a port (IPv6 as [::1]:6379)`);
       return { host: found[1] ?? found[2]!, port };
     });
-  const local = engine.kind === 'kubernetes' || engine.kind === 'memory';
-  if (hosts.length === 0 && !local) throw wrong('it names no host');
-  if (hosts.length > 1 && engine.kind !== 'etcd')
-    throw wrong('it names more than one host, which only etcd has');
+  if (hosts.length === 0 && kind !== 'kubernetes') throw wrong('it names no host');
+  if (hosts.length > 1 && kind !== 'etcd') throw wrong('it names more than one host, which only etcd has');
 
   const options = new URLSearchParams(query);
-  const known = OPTIONS[engine.kind];
+  const known = OPTIONS[kind];
   for (const name of options.keys())
     if (known && !known.includes(name))
-      throw wrong(`it has an option ${name}, which ${engine.kind} has not (it has ${known.join(', ')})`);
-  const tlsOption = options.get('tls');
-  if (tlsOption !== null && tlsOption !== 'insecure' && engine.kind !== 'postgres')
+      throw wrong(`it has an option ${name}, which ${kind} has not (it has ${known.join(', ')})`);
+  const tlsOption = options.get('tls') ?? 'insecure';
+  if (tlsOption !== 'insecure' && kind !== 'postgres')
     throw wrong(`tls=${tlsOption} is unknown; tls=insecure takes any certificate`);
 
+  const places = hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`);
   return {
-    kind: engine.kind,
+    kind,
     scheme: scheme.toLowerCase(),
-    shown: maskLeaseUrl(trimmed),
+    shown,
+    label: `${scheme.toLowerCase()} lease at ${places.join(', ') || shown}`,
     tls: engine.tls,
     hosts,
-    user: user === '' ? undefined : user,
-    password: password === '' ? undefined : password,
-    path: decode(path.replace(/^\/+|\/+$/g, '')),
+    user: decode(user || option('user')),
+    password: secret,
+    path: decode(path.replace(/^\/+|\/+$/g, '')) ?? '',
     options,
-    hide: (message) => hideSecret(message, password),
+    hide: (message) => hideSecret(message, secret ?? ''),
   };
 }
 
@@ -120,11 +121,8 @@ export function maskLeaseUrl(text: string): string {
   const user = /^(?:\/\/)?([^:@/?#]*):/.exec(rest)?.[1];
   const login = at < 0 ? '' : user === undefined ? '…@' : `${user}:…@`;
   const place = rest.slice(at < 0 ? slashes.length : at + 1);
+  const hideValue = (whole: string, name: string) => (name.endsWith('-file=') ? whole : `${name}…`);
   return `${scheme}${slashes}${login}${place.replace(/([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*/gi, hideValue)}`;
-}
-
-function hideValue(whole: string, name: string): string {
-  return name.endsWith('-file=') ? whole : `${name}…`;
 }
 
 function hideSecret(text: string, secret: string): string {
@@ -140,13 +138,13 @@ export interface LeaseTls {
   key?: string;
 }
 
-/** The files that the URL names are read at each call: certificates are renewed. */
-export function tlsOf(url: LeaseUrl): LeaseTls {
+/** The files that the URL names are read at each call, because certificates are renewed. */
+export function tlsOf({ options, shown }: LeaseUrl): LeaseTls {
   const tls: LeaseTls = {};
-  if (url.options.get('tls') === 'insecure') tls.rejectUnauthorized = false;
+  if (options.get('tls') === 'insecure') tls.rejectUnauthorized = false;
   for (const name of ['ca', 'cert', 'key'] as const) {
-    const path = url.options.get(`${name}-file`);
-    if (path) tls[name] = readNamedFile(path, `${name}-file of the lease URL ${url.shown}`);
+    const path = options.get(`${name}-file`);
+    if (path) tls[name] = readNamedFile(path, `${name}-file of the lease URL ${shown}`);
   }
   return tls;
 }

@@ -5,6 +5,7 @@
 import type { Config } from '../config/load.ts';
 import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
+import type { Lease } from '../lease/lease.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { createGuard } from '../machine/guard.ts';
 import { findLauncherShell, type Launcher, launchScript, openLauncher } from '../machine/launcher.ts';
@@ -24,7 +25,6 @@ import type { Facts } from './facts.ts';
 import { createListeners } from './listeners.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
-import type { PollRight } from './poll-right.ts';
 import type { Sweeper } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 import { workerEnv } from './worker-env.ts';
@@ -53,7 +53,7 @@ export interface RunContext {
   /** Null: the worker gets the API root itself. */
   readonly gateway: GivenGateway | null;
   /** Null: no other machine shares this bot. */
-  readonly right: PollRight | null;
+  readonly right: Lease | null;
   /** Null in deploy mode: no stray is touched, no webhook looked at. */
   readonly guarding: { readonly sweeper: Sweeper; readonly webhook: WebhookWatch } | null;
   /** Null in deploy mode: the Bot API is no affair of ours. */

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import type { StrayEntry } from '../core/status.ts';
 import { CRASH_LOOP, type Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
-import type { Lock } from '../lock/lock.ts';
+import type { Lease, LeaseEvent } from '../lease/lease.ts';
+import { type Lock, lockKey } from '../lock/lock.ts';
 import type { Answer } from '../machine/control.ts';
 import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
@@ -18,7 +19,6 @@ import { finderFor, proverFor } from './finder.ts';
 import { forgetEnd, rememberEnd } from './last-end.ts';
 import { rememberStart } from './last-start.ts';
 import { type GivenGateway, incumbentAfterMs, openGateway } from './open-gateway.ts';
-import { openRight } from './open-right.ts';
 import { type Running, runSupervisor } from './run.ts';
 import { showRun } from './shown.ts';
 import { type Asks, OWNER_GONE, type Startup, Stopped } from './startup.ts';
@@ -50,7 +50,20 @@ export async function superviseLocked(
   let gateway: GivenGateway | null = null;
   const command = config.command?.argv ?? rehearse?.command ?? [];
   const facts = newFacts(config, me, command, startedAt);
-  const right = await openRight(startup, () => ({ running, gateway, facts }));
+  const right = await openLease(startup, (event) => {
+    if (event.kind === 'taken') {
+      facts.leasesTaken += 1;
+      facts.lastHolder = event.from;
+      return;
+    }
+    if (event.kind === 'kill-due') return running?.kill();
+    if (event.kind === 'unleased' && event.lost) {
+      gateway?.port.shut();
+      facts.leasesLost += 1;
+      facts.lastLeaseLoss = event.reason;
+    }
+    running?.loop.send(event);
+  });
   facts.log = voice.logFacts;
   const run = randomBytes(8).toString('hex');
   const tree = createWorkerTree(
@@ -260,6 +273,18 @@ export async function superviseLocked(
   await alerts?.finish(ended);
   await owner?.end(ending.reason);
   return ending.code;
+}
+
+/** Null: no lease was asked for. */
+async function openLease(
+  { config, report }: Startup,
+  onEvent: (event: LeaseEvent) => void,
+): Promise<Lease | null> {
+  const { lease, botId, token, takeover, noWait } = config;
+  if (!lease || botId === null || token === null) return null;
+  const { openLease: open } = await import('../lease/lease.ts');
+  const lockName = lockKey(String(botId), token).names[0]!;
+  return await open(lease.url, botId, lockName, { timing: lease.timing, takeover, noWait, report, onEvent });
 }
 
 function strayName([first, ...more]: readonly StrayEntry[]): string | null {

@@ -13,7 +13,7 @@ import { studyProject } from '../../src/project/facts.ts';
 import { bed, node, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { openFakeKubernetes } from '../support/fake-kubernetes.ts';
-import { storeOf, waited, write } from '../support/lease-bench.ts';
+import { storeOf, watching, write } from '../support/lease-bench.ts';
 import { alive } from '../support/proc.ts';
 import { projectOf } from '../support/project.ts';
 import { freePort } from '../support/strays.ts';
@@ -148,7 +148,7 @@ test('the Role allows what a lease asks of Kubernetes, and nothing more', async 
   const store = await storeOf(t, `k8s://bots/singlepoll-123456?server=http://127.0.0.1:${fake.port}`, 1);
   await write(store);
   await write(store);
-  await waited(store, (await store.read(5_000))?.rev ?? '', 50);
+  await watching(t, store);
   const verbs: Record<string, string> = { GET: 'get', POST: 'create', PUT: 'update' };
   const used = fake.requests.map(({ method, url }) => (url.includes('watch=1') ? 'watch' : verbs[method]));
   const { rules } = ofKind('Role');

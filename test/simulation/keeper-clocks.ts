@@ -2,7 +2,7 @@
  * The clocks of one simulated machine: a quartz that is a little fast or slow, suspend, a hypervisor that freezes everything, a wall
  * clock that is set. Timers run on the monotonic clock, as libuv's do.
  */
-import type { ClockSources } from '../../src/lease/clock.ts';
+import type { ClockSources } from '../../src/lease/timing.ts';
 import type { Clock } from './clock.ts';
 
 export interface SimClocks extends ClockSources {

@@ -1,10 +1,9 @@
 /**
- * One machine of the simulated lease: the keeper and its edge (as in src/lease/keep.ts and supervise/poll-right.ts), the supervisor's
+ * One machine of the simulated lease: the keeper and its edge (as in src/lease/lease.ts), the supervisor's
  * own table and loop over a sweep, a worker and a stop that take their time, the door, and a worker that polls, and now and then dies.
  */
 
 import type { Policy } from '../../src/core/supervisor.ts';
-import { createLeaseClock, type LeaseClock } from '../../src/lease/clock.ts';
 import {
   holds,
   type Keeper,
@@ -18,6 +17,7 @@ import {
 } from '../../src/lease/keeper.ts';
 import type { LeaseRecord } from '../../src/lease/record.ts';
 import type { LeaseTiming } from '../../src/lease/timing.ts';
+import { createLeaseClock, type LeaseClock } from '../../src/lease/timing.ts';
 import { createLoop, type Loop, type WorkerEnd } from '../../src/supervise/loop.ts';
 import type { Clock } from './clock.ts';
 import type { SimClocks } from './keeper-clocks.ts';

@@ -2,9 +2,16 @@
 import assert from 'node:assert/strict';
 import { randomInt, randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
-import { openStore } from '../../src/lease/open.ts';
+import { openStore } from '../../src/lease/lease.ts';
 import type { LeaseRecord } from '../../src/lease/record.ts';
-import { LeaseConfigError, LeaseIoError, type LeaseStore, type Seen } from '../../src/lease/store.ts';
+import {
+  LeaseConfigError,
+  LeaseIoError,
+  type LeaseStore,
+  type Rev,
+  type Seen,
+} from '../../src/lease/store.ts';
+import { until } from './wait.ts';
 
 /** Longer than any engine here needs for an answer. */
 export const AMPLE_MS = 5_000;
@@ -37,43 +44,71 @@ export async function write(store: LeaseStore, more: Partial<LeaseRecord> = {}):
   return { rev: done.rev, rec };
 }
 
-export type Outcome =
-  | { kind: 'done'; value: unknown; ms: number }
-  | { kind: 'io'; maybeApplied: boolean; message: string; ms: number }
-  | { kind: 'config'; message: string; ms: number };
+/** `config`: waiting does not heal it. `refused`: surely not applied. `unclear`: it may have been applied. */
+export type Fault = 'config' | 'refused' | 'unclear';
 
 /** How a call ended; any other error than the two that a store may throw fails the test. */
-export async function outcome(call: Promise<unknown>): Promise<Outcome> {
-  const begin = performance.now();
-  const since = (): number => performance.now() - begin;
+export async function faultOf(call: Promise<unknown>): Promise<{ fault: Fault | null; message: string }> {
   try {
-    return { kind: 'done', value: await call, ms: since() };
+    await call;
+    return { fault: null, message: '' };
   } catch (error) {
     const { message } = error as Error;
-    if (LeaseIoError.is(error)) return { kind: 'io', maybeApplied: error.maybeApplied, message, ms: since() };
-    if (LeaseConfigError.is(error)) return { kind: 'config', message, ms: since() };
+    if (LeaseConfigError.is(error)) return { fault: 'config', message };
+    if (LeaseIoError.is(error)) return { fault: error.maybeApplied ? 'unclear' : 'refused', message };
     throw error;
   }
 }
 
-/** A wait that is measured. */
-export async function waited(
-  store: LeaseStore,
-  after: string | null,
-  ms: number,
-  stop: AbortSignal = new AbortController().signal,
-): Promise<number> {
-  const begin = performance.now();
-  await store.changed(after, ms, stop);
-  return performance.now() - begin;
+/** The call fails with this fault and these words, and shows none of `secrets`. */
+export async function fails(
+  call: Promise<unknown>,
+  fault: Fault,
+  words: RegExp = /./,
+  secrets: RegExp = /hunter2/,
+): Promise<void> {
+  const found = await faultOf(call);
+  assert.equal(found.fault, fault, found.message || 'it did not fail');
+  assert.match(found.message, words);
+  assert.doesNotMatch(found.message, secrets);
 }
 
-/** Waits until the store's watch is established: then waits take their whole time. */
-export async function quiet(store: LeaseStore): Promise<void> {
-  const end = performance.now() + 15_000;
-  for (;;) {
-    const seen = await store.read(AMPLE_MS);
-    if ((await waited(store, seen?.rev ?? null, 250)) > 240) return;
-    if (performance.now() > end) throw new Error('its waits return again and again, though nothing changes');
-  }
+/** Both calls of a store fail alike. */
+export async function failsWhole(store: LeaseStore, words: RegExp, secrets?: RegExp): Promise<void> {
+  await fails(store.read(AMPLE_MS), 'config', words, secrets);
+  await fails(store.cas(null, record(), AMPLE_MS), 'config', words, secrets);
+}
+
+/** What a watch has told so far. */
+export interface Told {
+  changed: number;
+  ended: number;
+}
+
+export function watch(t: TestContext, store: LeaseStore, after: Rev | null = null): Told {
+  const told: Told = { changed: 0, ended: 0 };
+  const end = store.watch(after, {
+    changed: () => {
+      told.changed += 1;
+    },
+    ended: () => {
+      told.ended += 1;
+    },
+  });
+  t.after(end);
+  return told;
+}
+
+/** A watch that is established. */
+export async function watching(t: TestContext, store: LeaseStore, after: Rev | null = null): Promise<Told> {
+  const told = watch(t, store, after);
+  await until('the watch to be established', () => told.changed > 0);
+  return told;
+}
+
+/** What `change` does is told. */
+export async function wakes(told: Told, change: () => Promise<unknown>): Promise<void> {
+  const before = told.changed;
+  await change();
+  await until('the watch to tell of it', () => told.changed > before);
 }

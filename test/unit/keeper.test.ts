@@ -10,8 +10,9 @@ import {
   newKeeper,
   type Outcome,
   stepKeeper,
+  takeFromMs,
 } from '../../src/lease/keeper.ts';
-import { leaseStatus } from '../../src/lease/keeper-status.ts';
+import { leaseEntry } from '../../src/lease/lease.ts';
 import type { LeaseRecord } from '../../src/lease/record.ts';
 import { LEASE_PROFILES } from '../../src/lease/timing.ts';
 
@@ -54,7 +55,8 @@ function drive(start: Partial<Keeper> = {}, policy = POLICY) {
         undefined,
       ),
     holds: (atMs: number) => holds(keeper, atMs, policy),
-    status: (atMs: number) => leaseStatus(keeper, atMs, policy),
+    takesInMs: (atMs: number) => takeFromMs(keeper, policy) - atMs,
+    entry: (nowMs: number) => leaseEntry('redis', keeper, { nowMs, unixMs: UNIX_MS + nowMs }, policy),
     get keeper() {
       return keeper;
     },
@@ -102,7 +104,7 @@ test('a record that changes is waited for anew, and the greater ttl counts', () 
   it.seen(0, THEIRS);
   it.due(14_000);
   it.seen(14_000, { ...THEIRS, seq: 5, ttl: 60_000 });
-  assert.equal(it.status(14_000).decision?.inMs, 60_300);
+  assert.equal(it.takesInMs(14_000), 60_300);
 });
 
 test('a wish that somebody writes into it makes it no other record', () => {
@@ -144,13 +146,13 @@ test('where the record has vanished that is marked, and the mark is waited for l
   assert.deepEqual(next, { v: 1, holder: '', epoch: 9, seq: 5, ttl: 60_000, vacant: 'me' });
   it.written(2_520);
   it.none('cas');
-  assert.deepEqual([it.status(2_520).holder, it.status(2_520).decision?.inMs], [null, 60_300]);
+  assert.deepEqual([it.entry(2_520).holder, it.takesInMs(2_520)], [null, 60_300]);
   // Vanished once more: another absence.
   it.due(60_000);
   it.seen(60_000, null);
   assert.equal(it.one('cas').next.seq, 6);
   it.conflict(60_010, { ...next, vacant: 'third', ttl: 15_000 });
-  assert.equal(it.status(60_010).decision?.inMs, 15_075);
+  assert.equal(it.takesInMs(60_010), 15_075);
   it.due(75_085);
   assert.equal(it.one('cas').next.holder, 'me');
 });
@@ -428,14 +430,14 @@ test('an engine out of reach: a standby goes on asking at its own pace, and says
   it.failed(10, true);
   assert.deepEqual(it.one('say').saying, { what: 'unreachable', why: 'away' });
   assert.equal(it.one('wake').atMs, 2_500);
-  const { reachable, unreachable } = it.status(1_010);
-  assert.deepEqual([reachable, unreachable], [false, { why: 'away', forMs: 1_000 }]);
+  const { reachable, unreachable } = it.entry(1_010);
+  assert.deepEqual([reachable, unreachable], [false, 'away']);
   it.due(2_500);
   it.failed(2_510, true);
   it.none('say');
   it.due(5_000);
   it.seen(5_010, THEIRS);
-  assert.deepEqual(it.status(5_010).reachable, true);
+  assert.equal(it.entry(5_010).reachable, true);
 });
 
 test('an engine that turns the first look down for good ends it; later it is only out of reach', () => {
@@ -469,23 +471,17 @@ test('one that seeks no more gives back what its last write has won', () => {
   assert.equal(it.one('cas').next.holder, '');
 });
 
-test('status of a standby and of a leader', () => {
+test('what status shows of a standby, and of a holder, whose stop point lies before the end of its term', () => {
   const it = drive();
+  const at = (ms: number) => new Date(UNIX_MS + ms).toISOString();
   it.send(0, { kind: 'seek', takeover: false });
   it.seen(100, { ...THEIRS, since: '2026-01-02T03:04:05.000Z' });
-  assert.deepEqual(it.status(1_100), {
-    ...{
-      role: 'standby',
-      holder: 'them',
-      host: 'there',
-      pid: 77,
-      since: '2026-01-02T03:04:05.000Z',
-      mine: false,
-    },
-    ...{ epoch: 9, seenForMs: 1_000, decision: { what: 'take', inMs: 14_075 }, wanted: false },
+  assert.deepEqual(it.entry(1_100), {
+    ...{ engine: 'redis', holder: 'there:77', since: '2026-01-02T03:04:05.000Z', mine: false, epoch: 9 },
+    ...{ role: 'standby', expiresAt: at(15_175), decision: { what: 'take', at: at(15_175) } },
     ...{ reachable: true, unreachable: null },
   });
-  const held = leader().status(2_000);
-  assert.deepEqual([held.role, held.mine, held.host, held.pid], ['leader', true, 'here', 4]);
-  assert.deepEqual(held.decision, { what: 'stop', inMs: 7_425 });
+  const { role, mine, holder, decision, expiresAt } = leader().entry(2_000);
+  assert.deepEqual([role, mine, holder], ['holder', true, 'here:4']);
+  assert.deepEqual([decision, expiresAt], [{ what: 'stop', at: at(9_425) }, at(1_000 + 14_925)]);
 });

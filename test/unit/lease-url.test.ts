@@ -40,8 +40,6 @@ describe('the lease URL', () => {
     ['etcds://a?ca-file=/ca', 'etcd', ['a:2379'], ''],
     ['k8s:', 'kubernetes', [], ''],
     ['k8s://bots/lease', 'kubernetes', ['bots:443'], 'lease'],
-    ['memory:', 'memory', [], ''],
-    ['memory:a', 'memory', [], 'a'],
   ] as const)
     it(`reads ${text}`, () => {
       const url = parseLeaseUrl(text);

@@ -1,0 +1,283 @@
+/** The lease at work (src/lease/lease.ts): real timers, short times, an engine in memory that can be troubled. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { createLease, type Lease, type LeaseEvent, systemSources } from '../../src/lease/lease.ts';
+import { formatRecord, type LeaseRecord } from '../../src/lease/record.ts';
+import { LeaseConfigError, LeaseIoError, type LeaseStore } from '../../src/lease/store.ts';
+import {
+  createLeaseClock,
+  type LeaseClock,
+  type LeaseTiming,
+  timingProblem,
+} from '../../src/lease/timing.ts';
+import { until } from '../support/wait.ts';
+
+const TIMING: LeaseTiming = {
+  ...{ ttlMs: 1_200, renewMs: 150, requestMs: 100, pollMs: 120 },
+  ...{ graceMs: 200, reapMs: 100, slackMs: 100 },
+};
+const FREE: LeaseRecord = { v: 1, holder: '', epoch: 1, seq: 1, ttl: 1_200 };
+const THEIRS: LeaseRecord = { ...FREE, holder: 'other', host: 'there', pid: 7, ttl: 60_000 };
+
+class MemoryEngine {
+  rec: LeaseRecord | null = FREE;
+  trouble: 'refuses' | 'hangs' | 'denies' | null = null;
+  calls = 0;
+  closed = 0;
+  /** Writes wait for it. */
+  held: Promise<void> | null = null;
+  readonly watchers = new Set<() => void>();
+
+  current = () => this.rec && { rev: formatRecord(this.rec), rec: this.rec };
+
+  change(rec: LeaseRecord | null): void {
+    this.rec = rec;
+    for (const changed of this.watchers) changed();
+  }
+
+  async pass(): Promise<void> {
+    this.calls += 1;
+    await new Promise(setImmediate);
+    if (this.trouble === 'refuses') throw new LeaseIoError('connection refused', false);
+    if (this.trouble === 'denies') throw new LeaseConfigError('wrong password');
+    if (this.trouble === 'hangs') await new Promise(() => {});
+  }
+
+  store(): LeaseStore {
+    return {
+      kind: 'test',
+      read: () => this.pass().then(this.current),
+      cas: async (prev, next) => {
+        await this.pass();
+        await this.held;
+        const current = this.current();
+        if ((current?.rev ?? null) !== prev) return { ok: false, current };
+        this.change(next);
+        return { ok: true, rev: formatRecord(next) };
+      },
+      watch: (_after, { changed }) => {
+        this.watchers.add(changed);
+        return () => void this.watchers.delete(changed);
+      },
+      close: async () => {
+        this.closed += 1;
+      },
+    };
+  }
+}
+
+interface Machine {
+  readonly lease: Lease;
+  readonly events: LeaseEvent[];
+  readonly lines: string[];
+  /** Resolves when it may poll. */
+  won(): Promise<void>;
+  event<K extends LeaseEvent['kind']>(kind: K): Promise<Extract<LeaseEvent, { kind: K }>>;
+}
+
+interface Traits {
+  readonly timing?: LeaseTiming;
+  readonly takeover?: boolean;
+  readonly noWait?: boolean;
+  readonly clock?: LeaseClock;
+}
+
+function open(t: TestContext, engine: MemoryEngine, id: string, traits: Traits = {}): Machine {
+  const events: LeaseEvent[] = [];
+  const lines: string[] = [];
+  const lease = createLease(engine.store(), {
+    ...{ timing: TIMING, takeover: false, noWait: false, lock: null, id, ...traits },
+    report: { line: (_tag, text) => void lines.push(text), drained: async () => {} },
+    onEvent: (event) => void events.push(event),
+  });
+  t.after(() => lease.end(true));
+  return {
+    ...{ lease, events, lines },
+    won: () => new Promise((resolve) => lease.seek(resolve)),
+    async event(kind) {
+      await until(`${id} to tell ${kind}`, () => events.some((it) => it.kind === kind));
+      return events.find((it) => it.kind === kind) as never;
+    },
+  };
+}
+
+test('the times of these tests hold', () => assert.equal(timingProblem(TIMING), null));
+
+test('wins a free lease, holds it by renewing, and frees it', async (t) => {
+  const engine = new MemoryEngine();
+  const { lease, won, events } = open(t, engine, 'a');
+  assert.deepEqual([lease.valid(), lease.epoch()], [false, null]);
+  await won();
+  assert.ok(lease.valid() && lease.wasFree());
+  assert.equal(engine.rec!.holder, 'a');
+  const epoch = lease.epoch()!;
+  assert.equal(epoch, engine.rec!.epoch);
+  assert.deepEqual([lease.status().role, lease.status().decision?.what], ['holder', 'stop']);
+  const { seq } = engine.rec!;
+  await until('three renewals', () => engine.rec!.seq >= seq + 3);
+  assert.ok(lease.valid());
+  lease.release();
+  assert.equal(lease.valid(), false);
+  // Sought again at once: it waits for the end of the release.
+  await won();
+  assert.ok(lease.epoch()! > epoch);
+  await lease.end(true);
+  assert.deepEqual([engine.rec!.holder, engine.closed, events], ['', 1, []]);
+});
+
+test('a standby is woken by the release of the holder', async (t) => {
+  const engine = new MemoryEngine();
+  // Looks of its own come too late to be meant.
+  const timing = { ...TIMING, ttlMs: 3_600_000, pollMs: 3_000_000 };
+  const holder = open(t, engine, 'a', { timing });
+  const standby = open(t, engine, 'b', { timing });
+  await holder.won();
+  const next = standby.won();
+  await until('the standby to see the holder', () => standby.lease.status().holder !== null);
+  assert.equal(standby.lease.status().decision?.what, 'take');
+  holder.lease.release();
+  await next;
+  assert.ok(standby.lease.valid() && !standby.lease.wasFree());
+  assert.equal(
+    (await standby.event('taken')).from,
+    holder.lease.status().holder ?? standby.lease.status().holder,
+  );
+});
+
+test('an engine that is away: lost at the stop point, killed when the grace is over, won again when it is back', async (t) => {
+  const engine = new MemoryEngine();
+  const { lease, won, event, events, lines } = open(t, engine, 'a');
+  await won();
+  const epoch = lease.epoch()!;
+  engine.trouble = 'refuses';
+  await until('the loss to be foreseen', () => lease.problem() !== null);
+  assert.match(lease.problem()!.message, /connection refused.*polling ends in/);
+  const { lost, reason } = await event('unleased');
+  assert.deepEqual([lost, lease.valid(), events.length], [true, false, 1], 'and nothing is killed yet');
+  assert.match(reason, /ran out/);
+  await event('kill-due');
+  lease.release();
+  const again = won();
+  engine.trouble = null;
+  await again;
+  assert.ok(lease.epoch()! > epoch);
+  assert.deepEqual(
+    lines.filter((text) => /out of reach|answers again/.test(text)).map((text) => text.slice(0, 14)),
+    ['test is out of', 'test answers a'],
+  );
+});
+
+test('a release in time takes the kill back', async (t) => {
+  const engine = new MemoryEngine();
+  const { lease, won, event, events } = open(t, engine, 'a');
+  await won();
+  engine.trouble = 'refuses';
+  await event('unleased');
+  lease.release();
+  engine.trouble = null;
+  const calls = engine.calls;
+  await open(t, engine, 'b').won();
+  assert.ok(engine.calls > calls);
+  assert.ok(events.every(({ kind }) => kind !== 'kill-due'));
+});
+
+test('a record that names another ends the term and kills at once, and is left alone', async (t) => {
+  const engine = new MemoryEngine();
+  const { lease, won, events, event } = open(t, engine, 'a');
+  await won();
+  engine.change({ ...engine.rec!, holder: 'operator' });
+  await event('kill-due');
+  assert.deepEqual(
+    events.map(({ kind }) => kind),
+    ['unleased', 'kill-due'],
+  );
+  await lease.end(true);
+  assert.equal(engine.rec!.holder, 'operator');
+});
+
+test('a request to hand over reaches the holder, and the lease the one that asked', async (t) => {
+  const engine = new MemoryEngine();
+  const holder = open(t, engine, 'a');
+  await holder.won();
+  void open(t, engine, 'b').won();
+  const next = open(t, engine, 'c', { takeover: true }).won();
+  assert.equal((await holder.event('unleased')).lost, false);
+  assert.ok(holder.lease.valid());
+  holder.lease.release();
+  await next;
+  assert.equal(engine.rec!.holder, 'c');
+});
+
+test('blocked: an engine that denies the first look; another holder where nobody wants to wait', async (t) => {
+  const engine = new MemoryEngine();
+  engine.trouble = 'denies';
+  const denied = open(t, engine, 'a');
+  void denied.won();
+  assert.deepEqual((await denied.event('blocked')).ending, { code: 78, reason: 'wrong password' });
+  engine.trouble = null;
+  await denied.won();
+  const impatient = open(t, engine, 'b', { noWait: true });
+  void impatient.won();
+  const { ending } = await impatient.event('blocked');
+  assert.equal(ending.code, 75);
+  assert.match(ending.reason, /another machine holds the lease: .*--takeover/);
+  // A holder treats it as an engine that is out of reach.
+  engine.trouble = 'denies';
+  assert.ok((await denied.event('unleased')).lost);
+});
+
+test('a store that never answers does not hold the lease up for ever', async (t) => {
+  const engine = new MemoryEngine();
+  engine.trouble = 'hangs';
+  const { lease, won } = open(t, engine, 'a');
+  const next = won();
+  await until('it to be noticed', () => lease.status().reachable === false);
+  engine.trouble = null;
+  await next;
+});
+
+test('time that has passed unseen shuts the door until the next write, whoever notices it', async (t) => {
+  const engine = new MemoryEngine();
+  let aheadMs = 0;
+  const clock = createLeaseClock({ ...systemSources, unixMs: () => Date.now() + aheadMs });
+  const { lease, won } = open(t, engine, 'a', { clock });
+  await won();
+  for (const notice of [() => lease.valid(), () => lease.status(), () => lease.problem()]) {
+    assert.equal(lease.settled(), null);
+    const { seq } = engine.rec!;
+    aheadMs += 5_000;
+    notice();
+    assert.equal(lease.valid(), false);
+    await lease.settled();
+    assert.ok(lease.valid() && engine.rec!.seq > seq);
+  }
+});
+
+test('the end gives back what a last write has won, and closes the store', async (t) => {
+  const engine = new MemoryEngine();
+  const { lease, won, events } = open(t, engine, 'a');
+  let letGo = () => {};
+  engine.held = new Promise((resolve) => {
+    letGo = resolve;
+  });
+  let hasWon = false;
+  void won().then(() => {
+    hasWon = true;
+  });
+  await until('the first write to be under way', () => engine.calls === 2);
+  const over = lease.end(true);
+  letGo();
+  await over;
+  assert.deepEqual([engine.rec?.holder, engine.closed, engine.watchers.size], ['', 1, 0]);
+  assert.deepEqual([hasWon, events], [false, []]);
+});
+
+test('the end of a run whose worker may live leaves the record to run out', async (t) => {
+  const engine = new MemoryEngine();
+  engine.change({ ...THEIRS, holder: '' });
+  const { lease, won } = open(t, engine, 'a');
+  await won();
+  await lease.end(false);
+  await lease.end(true);
+  assert.equal(engine.rec!.holder, 'a');
+});
