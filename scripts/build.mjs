@@ -35,6 +35,8 @@ const { metafile } = await build({
   },
   legalComments: 'none',
   logLevel: 'warning',
+  // Of @redis/client and pg: what they use only where it is installed.
+  external: ['@node-rs/xxhash', 'pg-native'],
   plugins: leanPackages,
 });
 writeFileSync('dist/THIRD-PARTY-NOTICES.txt', notices(Object.keys(metafile.inputs)));

@@ -1,6 +1,4 @@
 // What the bundles leave out of packages: parts that are never reached here, and cost an idle supervisor memory or a start time.
-import path from 'node:path';
-
 /** commander would use it for subcommands that are programs of their own, which we have none of; `--help` need not load it. */
 const noChildProcessInCommander = {
   name: 'no-child-process-in-commander',
@@ -27,28 +25,4 @@ const noHttp2InUndici = {
   },
 };
 
-/**
- * The client of Redis comes with a method for each of 400 commands and a table about them, of which we use none: commands are sent
- * as words. Only what it needs to sign in stays. That is 27 MB less.
- */
-const fewCommandsInRedis = {
-  name: 'few-commands-in-redis',
-  setup(builder) {
-    const inClient = /[/\\\\]@redis[/\\\\]client[/\\\\]dist[/\\\\]lib[/\\\\]client[/\\\\]/;
-    builder.onResolve(
-      { filter: /^\.\.\/(?:commands|command-metadata)$/ },
-      ({ path: target, importer, resolveDir }) =>
-        inClient.test(importer)
-          ? { path: path.join(resolveDir, target), namespace: 'few-commands' }
-          : undefined,
-    );
-    builder.onLoad({ filter: /./, namespace: 'few-commands' }, ({ path: folder }) => ({
-      resolveDir: folder,
-      contents: folder.endsWith('commands')
-        ? "module.exports = { __esModule: true, default: { AUTH: require('./AUTH').default }, NON_STICKY_COMMANDS: {} };"
-        : 'module.exports = { isCacheable: () => false, defaultCommandMetadata: { lookup: () => undefined } };',
-    }));
-  },
-};
-
-export const leanPackages = [noChildProcessInCommander, noHttp2InUndici, fewCommandsInRedis];
+export const leanPackages = [noChildProcessInCommander, noHttp2InUndici];

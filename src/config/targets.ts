@@ -41,7 +41,7 @@ export const LEASE_URL = target(
       parseLeaseUrl(text);
       return parsed(text);
     } catch (error) {
-      if (!LeaseConfigError.is(error)) throw error;
+      if (!(error instanceof LeaseConfigError)) throw error;
       // The caller says which value it is, and the row of the table what is accepted.
       return unparsed(error.message.replace(/^the lease URL \S*: /, '').replace(/; accepted: .*/s, ''));
     }

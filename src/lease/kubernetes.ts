@@ -130,7 +130,7 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
       if (status < 300) return { ok: true, rev: seenIn(lease)!.rev };
       if (status === 404) return { ok: false, current: null };
       const current = await read(Math.max(1, endMs - performance.now())).catch((error) => {
-        throw LeaseIoError.is(error) ? new LeaseIoError(error.message, false) : error;
+        throw error instanceof LeaseIoError ? new LeaseIoError(error.message, false) : error;
       });
       return { ok: false, current };
     },

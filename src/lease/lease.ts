@@ -8,9 +8,8 @@ import { hostname, uptime } from 'node:os';
 import type { LeaseEntry, Problem } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import type { Level } from '../output/paint.ts';
 import type { Report } from '../output/report.ts';
-import { duration, holderText } from '../output/words.ts';
+import { duration, holderText, type Level } from '../output/words.ts';
 import {
   holds,
   type Keeper,
@@ -111,7 +110,7 @@ export async function openLease(
   options: Omit<LeaseOptions, 'lock'>,
 ): Promise<Lease> {
   const store = await openStore(url, botId).catch((error: Error) => {
-    throw LeaseConfigError.is(error) ? new SinglepollError(EXIT.config, error.message) : error;
+    throw error instanceof LeaseConfigError ? new SinglepollError(EXIT.config, error.message) : error;
   });
   return createLease(store, { ...options, lock: kernelLockId(lockName) });
 }
@@ -414,8 +413,8 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
 
 function failure(error: unknown): Outcome {
   const why = error instanceof Error ? error.message : String(error);
-  const settled = LeaseConfigError.is(error) || (LeaseIoError.is(error) && !error.maybeApplied);
-  return { kind: 'failed', why, settled, lasting: LeaseConfigError.is(error) };
+  const settled = error instanceof LeaseConfigError || (error instanceof LeaseIoError && !error.maybeApplied);
+  return { kind: 'failed', why, settled, lasting: error instanceof LeaseConfigError };
 }
 
 const NOBODY = { holder: null, mine: false, epoch: null, expiresAt: null, since: null, decision: null };

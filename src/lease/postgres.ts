@@ -151,7 +151,7 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
       return await result;
     } catch (error) {
       const { severity = '', code = '', message = '' } = error as Partial<DatabaseError>;
-      const isOurs = LeaseIoError.is(error) || LeaseConfigError.is(error);
+      const isOurs = error instanceof LeaseIoError || error instanceof LeaseConfigError;
       // After an error the session goes on; after anything else it is not to be trusted.
       if (!isOurs && severity !== 'ERROR') present?.end();
       if (late) throw trouble.late(ms, asked, sent);

@@ -46,26 +46,11 @@ export class LeaseIoError extends Error {
     readonly maybeApplied: boolean,
   ) {
     super(message);
-    this.name = 'LeaseIoError';
-  }
-
-  /** Each lazily loaded part of the program may carry its own copy of this class, so instanceof would be too narrow. */
-  static is(error: unknown): error is LeaseIoError {
-    return error instanceof Error && error.name === 'LeaseIoError';
   }
 }
 
 /** Credentials, rights, a wrong type, a bad URL. At the start it ends the run; a holder treats it like LeaseIoError. Never applied. */
-export class LeaseConfigError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = 'LeaseConfigError';
-  }
-
-  static is(error: unknown): error is LeaseConfigError {
-    return error instanceof Error && error.name === 'LeaseConfigError';
-  }
-}
+export class LeaseConfigError extends Error {}
 
 /**
  * What an engine's own error means: `config`: waiting does not heal it; `refused`: the write was surely not applied; `unclear`:
@@ -111,7 +96,7 @@ export function createTrouble(label: string, hide: (text: string) => string): Tr
       return fault === 'config' ? config(text) : io(text, write && fault === 'unclear');
     },
     socket(error, sent, insecure = '?tls=insecure') {
-      if (LeaseIoError.is(error) || LeaseConfigError.is(error)) return error;
+      if (error instanceof LeaseIoError || error instanceof LeaseConfigError) return error;
       const { code = '', message = String(error) } = error as NodeJS.ErrnoException;
       if (BAD_CERTIFICATE.test(code))
         return config(

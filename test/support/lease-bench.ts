@@ -54,8 +54,8 @@ export async function faultOf(call: Promise<unknown>): Promise<{ fault: Fault | 
     return { fault: null, message: '' };
   } catch (error) {
     const { message } = error as Error;
-    if (LeaseConfigError.is(error)) return { fault: 'config', message };
-    if (LeaseIoError.is(error)) return { fault: error.maybeApplied ? 'unclear' : 'refused', message };
+    if (error instanceof LeaseConfigError) return { fault: 'config', message };
+    if (error instanceof LeaseIoError) return { fault: error.maybeApplied ? 'unclear' : 'refused', message };
     throw error;
   }
 }

@@ -72,7 +72,7 @@ describe('the lease URL', () => {
       assert.throws(
         () => parseLeaseUrl(text),
         (error: Error) => {
-          assert.ok(LeaseConfigError.is(error));
+          assert.ok(error instanceof LeaseConfigError);
           assert.match(error.message, words);
           assert.doesNotMatch(error.message, /hunter/);
           assert.match(error.message, /accepted: redis:/);
