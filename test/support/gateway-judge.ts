@@ -11,7 +11,6 @@ import { type Gate, type RelayOptions, relay } from './relay.ts';
 import { until } from './wait.ts';
 
 export const ATTACK_MEMORY_MB = 96;
-const STATUS_MS = 3000;
 const LOG_BYTES_MAX = 50_000;
 /** Kept-alive connections upstream may stay for a while. */
 const DESCRIPTORS_MORE = 100;
@@ -70,7 +69,6 @@ export async function attacked(
     const shown = JSON.parse(status.stdout);
     assert.equal(shown.supervisor?.pid, gate.run.pid, what);
     assert.equal(shown.worker?.pid, gate.told.pid, `${what}: the worker was replaced`);
-    assert.ok(status.ms < STATUS_MS, `${what}: status took ${Math.round(status.ms)} ms`);
     assertNoToken(status.stdout + status.stderr, b.token);
   };
   const wellNow = async (what: string) => {

@@ -116,7 +116,9 @@ export async function openUpstream(t: TestContext, botId: number, path = ''): Pr
     socket.on('error', () => {});
   });
   server.on('clientError', (error, socket) => {
-    unreadable.push(`${error.message}: ${(error as { rawPacket?: Buffer }).rawPacket?.toString('latin1')}`);
+    const { rawPacket } = error as { rawPacket?: Buffer };
+    // Without bytes it is a request that was broken off.
+    if (rawPacket) unreadable.push(`${error.message}: ${rawPacket.toString('latin1')}`);
     socket.destroy();
   });
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
