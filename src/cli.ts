@@ -64,7 +64,7 @@ function addCommand(program: Command, row: CommandRow, exit: (code: number) => v
     .showHelpAfterError(`  → singlepoll ${name} --help`)
     .action(async () => {
       const flags = scopes.length > 0 ? readFlags(it) : {};
-      exit(await row.run({ command: name as CommandName, flags, own: it.opts(), words: it.args, program }));
+      exit(await row.run({ command: name as CommandName, flags, own: it.opts(), words: it.args }));
     });
 }
 
@@ -91,6 +91,8 @@ async function main(argv: readonly string[]): Promise<number> {
     return EXIT.usage;
   }
   try {
+    if (argv[2] === '__complete')
+      return await (await import('./commands/completion.ts')).complete(program, argv.slice(3));
     await program.parseAsync(argv[2] === 'logs' ? argv.map(asTail) : [...argv]);
     return exitCode;
   } catch (error) {

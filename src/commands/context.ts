@@ -1,6 +1,5 @@
 /** What every command does first: read the configuration, say its warnings, end with all its mistakes at once. */
 import { readlinkSync } from 'node:fs';
-import type { Command } from 'commander';
 import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
 import type { CommandName, RawFlags } from '../config/options.ts';
@@ -14,8 +13,6 @@ export interface Invocation {
   /** Options of the command itself, beside those of the option table. */
   readonly own: Readonly<Record<string, unknown>>;
   readonly words: readonly string[];
-  /** All that can be typed. */
-  readonly program: Command;
 }
 
 /** Resolves to the exit code; throws SinglepollError for what ends it early. */

@@ -194,7 +194,6 @@ export const COMMANDS: readonly CommandRow[] = [
       'singlepoll completion zsh > "${fpath[1]}/_singlepoll"     # or, behind compinit in ~/.zshrc: source <(singlepoll completion zsh)',
       'singlepoll completion fish > ~/.config/fish/completions/singlepoll.fish',
     ],
-    run: async ({ words, program }) =>
-      (await import('./completion.ts')).run(words[0] as 'bash' | 'zsh' | 'fish', program),
+    run: async ({ words }) => (await import('./completion.ts')).run(words[0] as 'bash' | 'zsh' | 'fish'),
   },
 ];

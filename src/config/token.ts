@@ -11,6 +11,20 @@ const SHAPE = '123456:ABC-DEF…, the bot id, a colon and a secret of 35 letters
 /** Wider than a token, also as in a URL: what might be one is masked, too. */
 const TOKEN_LIKE = /(\d{3,20})(?::|%3a)[\w-]{16,}/gi;
 
+/** What passes for a token in the output of others: so much of a secret behind an id of five digits or more. */
+export const SECRET_MIN = 20;
+/** The same in a path of the API, where `bot` stands before the id. */
+export const BOT_SECRET_MIN = 8;
+export const FOREIGN_TOKEN = /(\d{5,}):[A-Za-z0-9_-]{20,}/g;
+/** A token as @BotFather gives them, rather than something that only might be one. */
+export const WHOLE_TOKEN = /(?<!\d)(\d{5,16}):[A-Za-z0-9_-]{30,}/g;
+
+/** The parts of one of our own tokens, whatever its lengths; null: it is none. */
+export function partsOf(token: string): { readonly id: string; readonly secret: string } | null {
+  const [, id, secret] = /^(\d+):([A-Za-z0-9_-]+)$/.exec(token) ?? [];
+  return id === undefined || secret === undefined ? null : { id, secret };
+}
+
 /** True where the text holds something shaped like a bot token. */
 export function holdsTokenShape(text: string): boolean {
   return text.search(TOKEN_LIKE) >= 0;

@@ -1,8 +1,9 @@
 /**
  * Turns what the gateway tells into facts for `status`, lines for people, and asks to the supervisor: the first poll, a rival
- * that stays, a refused token, a deaf worker. The judgement is in rivals.ts and core/pollSilence.ts.
+ * that stays, a refused token, a deaf worker. The judgement is in rivals.ts and deafness.ts.
  */
 import { readFileSync } from 'node:fs';
+import type { Config } from '../config/load.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { plainCommand } from '../output/plain.ts';
@@ -56,20 +57,15 @@ export interface GatewayListeners {
   readonly onConflict: () => void;
   /** A poll goes out: who polls too on this machine reacts to it. */
   readonly onSent: () => void;
-  /** A call of the worker went through; not a poll. */
-  readonly onCalled: () => void;
 }
 
 export interface GatewayWatchOptions extends GatewayListeners {
   readonly report: Report;
   readonly facts: Facts;
-  readonly policy: RivalryPolicy;
-  readonly deafAfterMs: number;
-  readonly requireGateway: boolean;
-  readonly token: string;
-  /** `TELEGRAM_BOT_TOKEN in .env`. */
-  readonly tokenSource: string;
-  readonly apiRoot: string;
+  readonly config: Pick<
+    Config,
+    'rivalAfterMs' | 'onRival' | 'deafAfterMs' | 'requireGateway' | 'token' | 'tokenSource' | 'apiRoot'
+  >;
   readonly reach: Pick<ApiReach, 'answered' | 'failed' | 'askNow'>;
   /** Each batch of updates is a line: for a newcomer's eyes. */
   readonly sayUpdates: boolean;
@@ -93,25 +89,34 @@ const HELD_BACK_MS = CONFLICT_HOLD_MS + 1_000;
 /** Two polls of ours, each with the time in which a 409 is held back. */
 const SUSPECT_MS = 15_000;
 const LATENCIES_KEPT = 31;
+/** A flood of strangers must not fill our memory. */
+const SAID_MAX = 1_000;
+
+type Handlers = { [K in GatewayNews['kind']]: (news: Extract<GatewayNews, { kind: K }>) => void };
 
 export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
-  const { report, facts, policy, reach } = options;
+  const { report, facts, config, reach } = options;
+  const { deafAfterMs, requireGateway } = config;
+  const policy: RivalryPolicy = {
+    rivalAfterMs: config.rivalAfterMs,
+    incumbentAfterMs: incumbentAfterMs(config),
+    onRival: config.onRival,
+  };
   const said = new Set<string>();
   const latencies: number[] = [];
   let rivalry: Rivalry = atPeace;
   let pollSilence: PollSilence = noSilence;
-  let quietTimer: NodeJS.Timeout | null = null;
-  let deafTimer: NodeJS.Timeout | null = null;
-  let suspectTimer: NodeJS.Timeout | null = null;
+  let quietTimer: NodeJS.Timeout | undefined;
+  let deafTimer: NodeJS.Timeout | undefined;
+  let suspectTimer: NodeJS.Timeout | undefined;
   facts.latencyMs = () => {
     const middle = median(latencies);
     return middle === null ? null : Math.round(middle * 10) / 10;
   };
 
-  function once(key: string, text: string): void {
+  function warnOnce(key: string, text: string): void {
     if (said.has(key)) return;
-    // A flood of strangers must not fill our memory.
-    if (said.size < 1_000) said.add(key);
+    if (said.size < SAID_MAX) said.add(key);
     report.line('gateway', text, 'warn');
   }
 
@@ -126,11 +131,12 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       if (facts.rivalSuspect === null || facts.rivalHere !== null) giveWay();
       else suspectTimer ??= setTimeout(() => facts.rivalSuspect !== null && giveWay(), SUSPECT_MS).unref();
     }
-    if (quietTimer !== null) clearTimeout(quietTimer);
+    clearTimeout(quietTimer);
     const dueMs = quietAtMs(rivalry);
-    const inMs = dueMs === null ? 0 : Math.ceil(dueMs - performance.now());
+    if (dueMs === null) return;
+    const inMs = Math.ceil(dueMs - performance.now());
     // One that is overdue waits until a poll has gone undisturbed.
-    quietTimer = dueMs === null ? null : setTimeout(look, inMs > 0 ? inMs : HELD_BACK_MS).unref();
+    quietTimer = setTimeout(look, inMs > 0 ? inMs : HELD_BACK_MS).unref();
   }
 
   /** Null: nobody of this machine reacted to polls of ours that were watched. */
@@ -163,194 +169,159 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
 
   /** What our sockets have brought may be seen before the timer that is overdue. */
   function skipOwnStop(nowMs: number): boolean {
-    const lateMs = nowMs - (deafAtMs(pollSilence, options.deafAfterMs) ?? nowMs);
+    const lateMs = nowMs - (deafAtMs(pollSilence, deafAfterMs) ?? nowMs);
     if (lateMs <= LATE_MS) return false;
     pollSilence = slept(pollSilence, lateMs + LATE_MS);
     return true;
   }
 
   function armDeaf(): void {
-    if (deafTimer !== null) clearTimeout(deafTimer);
-    const dueMs = deafAtMs(pollSilence, options.deafAfterMs);
-    deafTimer = null;
+    clearTimeout(deafTimer);
+    const dueMs = deafAtMs(pollSilence, deafAfterMs);
     if (dueMs === null) return;
-    deafTimer = setTimeout(
-      () => {
-        const nowMs = performance.now();
-        if (skipOwnStop(nowMs) || silenceMs(pollSilence, nowMs) < options.deafAfterMs) return armDeaf();
-        sayDeaf();
-      },
-      Math.max(1, Math.ceil(dueMs - performance.now())),
-    ).unref();
+    const inMs = Math.max(1, Math.ceil(dueMs - performance.now()));
+    deafTimer = setTimeout(() => {
+      const nowMs = performance.now();
+      if (skipOwnStop(nowMs) || silenceMs(pollSilence, nowMs) < deafAfterMs) armDeaf();
+      else replaceDeaf();
+    }, inMs).unref();
   }
 
-  function sayDeaf(): void {
-    const reason =
-      facts.via === 'direct'
-        ? 'the worker polls past the gateway, and --require-gateway was given'
-        : `the worker has not completed a poll for ${duration(options.deafAfterMs)}`;
+  function replaceDeaf(): void {
+    const isPast = facts.via === 'direct';
+    const reason = isPast
+      ? 'the worker polls past the gateway, and --require-gateway was given'
+      : `the worker has not completed a poll for ${duration(deafAfterMs)}`;
     facts.deafReplaced += 1;
     facts.lastDeafAtMs = performance.now();
-    report.line(
-      'deaf',
-      facts.via === 'direct' ? reason : `${reason}, though it lives and the Bot API answers`,
-      'error',
-    );
+    report.line('deaf', isPast ? reason : `${reason}, though it lives and the Bot API answers`, 'error');
     // Should it not be replaced at once (a stop is under way), the clock begins anew.
     note({ kind: 'completed' });
     options.onDeaf(reason);
   }
 
-  function apiIsBack(): void {
-    reach.answered();
-    if (pollSilence.apiDown) note({ kind: 'api', down: false });
+  /** Until a poll succeeds, a worker is not deaf where the Bot API does not let it. */
+  function apiLetsPoll(yes: boolean): void {
+    if (pollSilence.apiDown === yes) note({ kind: 'api', down: !yes });
   }
 
-  /** A poll that the Bot API does not let succeed: until one does, a worker is not deaf. */
-  function notItsFault(): void {
-    if (!pollSilence.apiDown) note({ kind: 'api', down: true });
-  }
-
-  function outage(problem: string): void {
-    rivalry = interrupted(rivalry);
-    notItsFault();
-    reach.failed(problem);
-  }
-
-  function news(it: GatewayNews): void {
-    switch (it.kind) {
-      case 'asked':
-        if (it.offset !== null) facts.offset = it.offset;
-        note({ kind: 'asked' });
-        return;
-      case 'answered':
-        note({ kind: 'answered' });
-        return;
-      case 'sent':
-        options.onSent();
-        return;
-      case 'accepted':
-        rivalry = undisturbed(rivalry, performance.now(), it.answered);
-        if (rivalry.overlap !== null) look();
-        if (it.answered) apiIsBack();
-        // A poll that is open as polls are: the outage may be over long before it is answered.
-        else reach.askNow();
-        facts.via = 'gateway';
-        options.onPolled();
-        return;
-      case 'completed':
-        facts.polls += 1;
-        facts.updates += it.updates;
-        facts.lastPollAt = new Date().toISOString();
-        facts.lastPollAtMs = performance.now();
-        note({ kind: 'completed' });
-        if (options.sayUpdates && it.updates > 0)
-          report.line('poll', `${count(it.updates, 'update')} received`);
-        return;
-      case 'stolen':
-        facts.stolen += it.updates;
-        facts.lastStolenAtMs = performance.now();
-        report.line(
-          'gateway',
-          `${stolenWords(it.updates)}: their ids are missing, and nobody got a 409 (${facts.stolen} so far). Usual cure: ${STOLEN_CURE}`,
-          'warn',
-          { updates: it.updates, stolen: facts.stolen },
-        );
-        return;
-      case 'conflict':
-        apiIsBack();
-        notItsFault();
-        facts.conflicts.poller += 1;
-        follow(kicked(rivalry, performance.now(), it.livedMs, policy));
-        options.onConflict();
-        return;
-      case 'webhook':
-        apiIsBack();
-        notItsFault();
-        facts.conflicts.webhook += 1;
-        options.onWebhook();
-        return;
-      case 'outage':
-        outage(it.problem);
-        return;
-      case 'flood':
+  const handlers: Handlers = {
+    asked({ offset }) {
+      if (offset !== null) facts.offset = offset;
+      note({ kind: 'asked' });
+    },
+    answered: () => note({ kind: 'answered' }),
+    sent: () => options.onSent(),
+    accepted({ answered }) {
+      rivalry = undisturbed(rivalry, performance.now(), answered);
+      if (rivalry.overlap !== null) look();
+      if (answered) {
         reach.answered();
-        notItsFault();
-        facts.pausedUntilMs = performance.now() + it.retryAfterMs;
-        report.line(
-          'api',
-          `the Bot API asks for a pause of ${duration(it.retryAfterMs)} (429): nobody polls until then`,
-          'warn',
-        );
-        return;
-      case 'refused':
-        options.onBlocked(tokenRefused(options, { status: 401, description: it.description }));
-        return;
-      case 'second':
-        once(`second ${it.owner} ${it.held}`, secondPollerWords(it.owner, it.held));
-        return;
-      case 'stranger':
-        facts.refused += 1;
-        if (it.pid !== undefined)
-          once(`stranger ${it.pid}`, `refused ${strangerName(it.pid)}: it is not in the worker's tree`);
-        return;
-      case 'webhook-turned-down':
-        facts.webhookAttempts += 1;
-        facts.lastWebhookAttemptAtMs = performance.now();
-        once('set-webhook', WEBHOOK_TURNED_DOWN);
-        return;
-      case 'webhook-of-worker':
-        // Libraries delete a webhook at each start, where none is set.
-        if (it.url === '' && !facts.webhookOfWorker) return;
-        facts.webhookOfWorker = it.url !== '';
-        facts.webhook = {
-          url: it.url === '' ? '' : maskWebhookUrl(it.url, options.token),
-          pendingUpdates: 0,
-          lastError: null,
-        };
-        report.line(
-          'gateway',
-          it.url === ''
-            ? 'the worker has deleted its webhook'
-            : `${WORKERS_WEBHOOK}: it is left alone, and nobody polls`,
-        );
-        return;
-      case 'unsealed':
-        facts.lastUnsealedAtMs = performance.now();
-        once('unsealed', `${UNSEALED}; its calls are answered 401`);
-        return;
-      case 'farewell':
-        report.line('gateway', FAREWELLS[it.method], 'warn');
-        return;
-      case 'call-failed':
-        reach.failed(it.problem);
-        return;
-      case 'called':
-        reach.answered();
-        latencies.push(it.tookMs);
-        if (latencies.length > LATENCIES_KEPT) latencies.shift();
-        options.onCalled();
-    }
-  }
+        apiLetsPoll(true);
+      }
+      // A poll that is open as polls are: the outage may be over long before it is answered.
+      else reach.askNow();
+      facts.via = 'gateway';
+      options.onPolled();
+    },
+    completed({ updates }) {
+      facts.polls += 1;
+      facts.updates += updates;
+      facts.lastPollAt = new Date().toISOString();
+      facts.lastPollAtMs = performance.now();
+      note({ kind: 'completed' });
+      if (options.sayUpdates && updates > 0) report.line('poll', `${count(updates, 'update')} received`);
+    },
+    stolen({ updates }) {
+      facts.stolen += updates;
+      facts.lastStolenAtMs = performance.now();
+      const text = `${stolenWords(updates)}: their ids are missing, and nobody got a 409 (${facts.stolen} so far). Usual cure: ${STOLEN_CURE}`;
+      report.line('gateway', text, 'warn', { updates, stolen: facts.stolen });
+    },
+    conflict({ livedMs }) {
+      reach.answered();
+      apiLetsPoll(false);
+      facts.conflicts.poller += 1;
+      follow(kicked(rivalry, performance.now(), livedMs, policy));
+      options.onConflict();
+    },
+    webhook() {
+      reach.answered();
+      apiLetsPoll(false);
+      facts.conflicts.webhook += 1;
+      options.onWebhook();
+    },
+    outage({ problem }) {
+      rivalry = interrupted(rivalry);
+      apiLetsPoll(false);
+      reach.failed(problem);
+    },
+    flood({ retryAfterMs }) {
+      reach.answered();
+      apiLetsPoll(false);
+      facts.pausedUntilMs = performance.now() + retryAfterMs;
+      const text = `the Bot API asks for a pause of ${duration(retryAfterMs)} (429): nobody polls until then`;
+      report.line('api', text, 'warn');
+    },
+    refused: ({ description }) =>
+      options.onBlocked(
+        tokenRefused(
+          { tokenSource: config.tokenSource ?? 'unknown', apiRoot: config.apiRoot },
+          { status: 401, description },
+        ),
+      ),
+    second: ({ owner, held }) => warnOnce(`second ${owner} ${held}`, secondPollerWords(owner, held)),
+    stranger({ pid }) {
+      facts.refused += 1;
+      if (pid !== undefined)
+        warnOnce(`stranger ${pid}`, `refused ${strangerName(pid)}: it is not in the worker's tree`);
+    },
+    'webhook-turned-down'() {
+      facts.webhookAttempts += 1;
+      facts.lastWebhookAttemptAtMs = performance.now();
+      warnOnce('set-webhook', WEBHOOK_TURNED_DOWN);
+    },
+    'webhook-of-worker'({ url }) {
+      // Libraries delete a webhook at each start, where none is set.
+      if (url === '' && !facts.webhookOfWorker) return;
+      facts.webhookOfWorker = url !== '';
+      const shown = url === '' ? '' : maskWebhookUrl(url, config.token ?? '');
+      facts.webhook = { url: shown, pendingUpdates: 0, lastError: null };
+      const set = `${WORKERS_WEBHOOK}: it is left alone, and nobody polls`;
+      report.line('gateway', url === '' ? 'the worker has deleted its webhook' : set);
+    },
+    unsealed() {
+      facts.lastUnsealedAtMs = performance.now();
+      warnOnce('unsealed', `${UNSEALED}; its calls are answered 401`);
+    },
+    farewell: ({ method }) => report.line('gateway', FAREWELLS[method], 'warn'),
+    called({ tookMs }) {
+      reach.answered();
+      latencies.push(tookMs);
+      if (latencies.length > LATENCIES_KEPT) latencies.shift();
+    },
+    'call-failed': ({ problem }) => reach.failed(problem),
+  };
 
   return {
-    news,
-    reached(yes) {
-      if (pollSilence.apiDown === yes) note({ kind: 'api', down: !yes });
-    },
+    news: (news) => (handlers[news.kind] as (news: GatewayNews) => void)(news),
+    reached: apiLetsPoll,
     isIncumbent: () => rivalry.incumbent,
-    spawned: () => note({ kind: 'spawned', required: options.requireGateway }),
+    spawned: () => note({ kind: 'spawned', required: requireGateway }),
     ended() {
       // Time without a worker is no calm.
       rivalry = interrupted(rivalry);
       note({ kind: 'ended' });
     },
     stop() {
-      if (quietTimer !== null) clearTimeout(quietTimer);
-      if (deafTimer !== null) clearTimeout(deafTimer);
-      if (suspectTimer !== null) clearTimeout(suspectTimer);
+      for (const timer of [quietTimer, deafTimer, suspectTimer]) clearTimeout(timer);
     },
   };
+}
+
+/** Who has polled undisturbed for so long was here first. */
+export function incumbentAfterMs({ rivalAfterMs }: Pick<Config, 'rivalAfterMs'>): number {
+  return (rivalAfterMs * 2) / 3;
 }
 
 const WEBHOOK_TURNED_DOWN =

@@ -1,202 +1,146 @@
 /**
- * `/metrics`: the status document in Prometheus' text format, version 0.0.4
- * (prometheus.io/docs/instrumenting/exposition_formats), names by prometheus.io/docs/practices/naming. Pure.
- * What is not known has no sample: a zero would be a claim.
+ * `/metrics`: the status document in Prometheus' text format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats),
+ * names by prometheus.io/docs/practices/naming. PURE. What is not known has no sample: a zero would be a claim.
  */
-import type { RunState, StatusDocument } from '../core/status.ts';
+import type { StatusDocument } from '../core/status.ts';
 import { plain } from '../output/plain.ts';
-import type { Figures } from './figures.ts';
-import { readiness } from './ready.ts';
+import { readiness } from './view.ts';
 
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-type Labels = Readonly<Record<string, string>>;
-type Sample = readonly [Labels, number];
-type Value = number | boolean | null | readonly Sample[];
+/** What is told beyond the status document. */
+export interface Figures {
+  readonly straysStopped: number;
+  readonly webhooksCleared: number;
+  readonly deafReplaced: number;
+  readonly nodeVersion: string;
+  /** Of the supervisor itself; seconds since 1970. */
+  readonly startedAtSeconds: number;
+  /** Processor time, user and system. */
+  readonly cpuSeconds: number;
+  readonly residentBytes: number;
+}
 
-const STATES: readonly RunState[] = [
-  'starting',
-  'standby',
-  'polling',
-  'backoff',
-  'stopping',
-  'disabled',
-  'stopped',
-];
+type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
+/** Null and undefined: not known. */
+type Value = number | boolean | null | undefined | readonly Sample[];
+
+const STATES = ['starting', 'standby', 'polling', 'backoff', 'stopping', 'disabled', 'stopped'] as const;
 const GRADES = ['own', 'proven', 'declared', 'likely'] as const;
 const ROLES = ['holder', 'standby', 'none'] as const;
 
+/** Name, type and help, in the order of the page. */
+const FAMILIES = `
+singlepoll_up gauge 1 while the worker polls, in deploy mode while it runs; 0 otherwise, also in standby.
+singlepoll_healthy gauge 1 while status shows no problem.
+singlepoll_build_info gauge Always 1: which singlepoll this is, on which Node.
+singlepoll_bot_info gauge Always 1: which bot this is.
+singlepoll_state gauge 1 for the state that the supervisor is in, 0 for the others.
+singlepoll_problems gauge Number of problems that status shows.
+singlepoll_problem gauge 1 for each kind of problem that status shows; kinds that do not apply are absent.
+singlepoll_worker_alive gauge 1 while the worker process lives.
+singlepoll_worker_processes gauge Number of processes in the tree of the worker.
+singlepoll_worker_start_time_seconds gauge When the present worker was started.
+singlepoll_worker_spawns_total counter Workers started.
+singlepoll_worker_restarts_total counter Workers started again, after their end or as asked.
+singlepoll_worker_last_exit_timestamp_seconds gauge When a worker last ended.
+singlepoll_polls_total counter Polls (getUpdates) of the worker that were answered.
+singlepoll_updates_total counter Updates that the worker has received.
+singlepoll_updates_stolen_total counter Updates that were probably taken by somebody who polls without waiting.
+singlepoll_last_poll_success_timestamp_seconds gauge When a poll of the worker was last answered.
+singlepoll_conflicts_total counter Answers 409 to getUpdates, by what was in the way: another poller, or a webhook.
+singlepoll_via_gateway gauge 1 while the worker polls through the gateway, 0 past it.
+singlepoll_polls_refused_total counter Polls of processes outside of the tree of the worker, turned away.
+singlepoll_worker_webhook_attempts_total counter Tries of the worker to set a webhook, turned down.
+singlepoll_deaf_replacements_total counter Workers replaced because they lived without polling.
+singlepoll_api_latency_seconds gauge How long the Bot API took to answer recent calls, the median.
+singlepoll_strays_stopped_total counter Stray pollers of this machine that were stopped.
+singlepoll_strays gauge Stray pollers that live on this machine, by grade of proof.
+singlepoll_webhooks_cleared_total counter Webhooks that were in the way and were deleted.
+singlepoll_webhook_set gauge 1 while a webhook is set, so that nobody can poll.
+singlepoll_pending_updates gauge Updates that waited at the Bot API when it was last asked.
+singlepoll_alerts_total counter Alerts and digests, by what became of them at each place they go to.
+singlepoll_lease_info gauge Always 1: the engine that several machines share.
+singlepoll_lease_role gauge 1 for what this machine is in the lease, 0 for the others.
+singlepoll_lease_epoch gauge Fencing number of the present or last term.
+singlepoll_lease_expiry_timestamp_seconds gauge When another machine may take the lease, unless it is renewed before.
+singlepoll_lease_reachable gauge 1 while the engine of the lease answers.
+process_start_time_seconds gauge When the supervisor was started, in seconds since the epoch.
+process_cpu_seconds_total counter Processor time of the supervisor, user and system, in seconds.
+process_resident_memory_bytes gauge Memory of the supervisor.`
+  .trim()
+  .split('\n')
+  .map((line) => /^(\S+) (\S+) (.*)$/.exec(line)!.slice(1) as [string, string, string]);
+
 export function metricsText(doc: StatusDocument, figures: Figures): string {
-  const families: string[] = [];
-  const family = (type: 'gauge' | 'counter', name: string, help: string, value: Value) => {
-    const samples = toSamples(value);
-    if (samples.length === 0) return;
-    const lines = samples.map(([labels, number]) => `${name}${labelText(labels)} ${numberText(number)}`);
-    families.push([`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines].join('\n'));
-  };
-  const gauge = (name: string, help: string, value: Value) =>
-    family('gauge', `singlepoll_${name}`, help, value);
-  const counter = (name: string, help: string, value: Value) =>
-    family('counter', `singlepoll_${name}_total`, help, value);
-
-  const { bot, worker, polling, webhook, lease } = doc;
-  const up = doc.state !== 'standby' && readiness(doc, false).ready;
-  gauge('up', '1 while the worker polls, in deploy mode while it runs; 0 otherwise, also in standby.', up);
-  gauge('healthy', '1 while status shows no problem.', doc.healthy);
-  gauge('build_info', 'Always 1: which singlepoll this is, on which Node.', [
-    [{ version: doc.supervisor?.version ?? 'unknown', node_version: figures.nodeVersion }, 1],
-  ]);
-  const id = bot?.id ?? null;
-  gauge(
-    'bot_info',
-    'Always 1: which bot this is.',
-    id === null ? null : [[{ bot_id: String(id), username: bot?.username ?? '' }, 1]],
-  );
-  gauge(
-    'state',
-    '1 for the state that the supervisor is in, 0 for the others.',
-    STATES.map((state) => [{ state }, Number(state === doc.state)]),
-  );
-  gauge('problems', 'Number of problems that status shows.', doc.problems.length);
-  gauge(
-    'problem',
-    '1 for each kind of problem that status shows; kinds that do not apply are absent.',
-    [...new Set(doc.problems.map((it) => it.code))].map((code) => [{ code }, 1]),
-  );
-
-  if (worker) {
-    gauge('worker_alive', '1 while the worker process lives.', worker.pid !== null);
-    gauge('worker_processes', 'Number of processes in the tree of the worker.', worker.tree.length);
-    gauge('worker_start_time_seconds', 'When the present worker was started.', seconds(worker.startedAt));
-    counter('worker_spawns', 'Workers started.', worker.spawns);
-    counter('worker_restarts', 'Workers started again, after their end or as asked.', worker.restarts);
-    gauge(
-      'worker_last_exit_timestamp_seconds',
-      'When a worker last ended.',
-      seconds(worker.lastExit?.at ?? null),
-    );
-  }
-
-  if (polling) {
-    const { conflicts } = polling;
-    // Past the gateway single polls are not seen.
-    const seen = polling.via === 'gateway' || polling.polls > 0;
-    counter('polls', 'Polls (getUpdates) of the worker that were answered.', seen ? polling.polls : null);
-    counter('updates', 'Updates that the worker has received.', seen ? polling.updates : null);
-    counter(
-      'updates_stolen',
-      'Updates that were probably taken by somebody who polls without waiting.',
-      seen ? polling.stolen : null,
-    );
-    gauge(
-      'last_poll_success_timestamp_seconds',
-      'When a poll of the worker was last answered.',
-      seconds(polling.lastPollAt),
-    );
-    counter('conflicts', 'Answers 409 to getUpdates, by what was in the way: another poller, or a webhook.', [
-      [{ kind: 'poller' }, conflicts.poller],
-      [{ kind: 'webhook' }, conflicts.webhook],
-    ]);
-    gauge(
-      'via_gateway',
-      '1 while the worker polls through the gateway, 0 past it.',
-      polling.via === 'gateway',
-    );
-    counter(
-      'polls_refused',
-      'Polls of processes outside of the tree of the worker, turned away.',
-      polling.refused,
-    );
-    counter(
-      'worker_webhook_attempts',
-      'Tries of the worker to set a webhook, turned down.',
-      polling.webhookAttempts,
-    );
-    counter(
-      'deaf_replacements',
-      'Workers replaced because they lived without polling.',
-      figures.deafReplaced,
-    );
-    gauge(
-      'api_latency_seconds',
-      'How long the Bot API took to answer recent calls, the median.',
-      polling.latencyMs === null ? null : polling.latencyMs / 1_000,
-    );
-    counter('strays_stopped', 'Stray pollers of this machine that were stopped.', figures.straysStopped);
-    gauge(
-      'strays',
-      'Stray pollers that live on this machine, by grade of proof.',
-      GRADES.map((grade) => [{ grade }, doc.strays.filter((it) => it.grade === grade).length]),
-    );
-    counter('webhooks_cleared', 'Webhooks that were in the way and were deleted.', figures.webhooksCleared);
-  }
-
-  if (webhook) {
-    gauge('webhook_set', '1 while a webhook is set, so that nobody can poll.', webhook.url !== '');
-    gauge(
-      'pending_updates',
-      'Updates that waited at the Bot API when it was last asked.',
-      webhook.pendingUpdates,
-    );
-  }
-
-  if (doc.alerts) {
-    counter('alerts', 'Alerts and digests, by what became of them at each place they go to.', [
-      [{ result: 'sent' }, doc.alerts.sent],
-      [{ result: 'failed' }, doc.alerts.failed],
-    ]);
-  }
-
-  if (lease) {
-    const { engine } = lease;
-    gauge('lease_info', 'Always 1: the engine that several machines share.', [[{ engine }, 1]]);
-    gauge(
-      'lease_role',
-      '1 for what this machine is in the lease, 0 for the others.',
-      ROLES.map((role) => [{ role }, Number(role === lease.role)]),
-    );
-    gauge('lease_epoch', 'Fencing number of the present or last term.', lease.epoch);
-    gauge(
-      'lease_expiry_timestamp_seconds',
-      'When another machine may take the lease, unless it is renewed before.',
-      seconds(lease.expiresAt),
-    );
-    gauge('lease_reachable', '1 while the engine of the lease answers.', lease.reachable);
-  }
-
-  family(
-    'gauge',
-    'process_start_time_seconds',
-    'When the supervisor was started, in seconds since the epoch.',
-    figures.startedAtSeconds,
-  );
-  family(
-    'counter',
-    'process_cpu_seconds_total',
-    'Processor time of the supervisor, user and system, in seconds.',
-    figures.cpuSeconds,
-  );
-  family('gauge', 'process_resident_memory_bytes', 'Memory of the supervisor.', figures.residentBytes);
-  return `${families.join('\n')}\n`;
+  const values = valuesOf(doc, figures);
+  const lines = FAMILIES.flatMap(([name, type, help]) => {
+    const value = values[name.replace(/^singlepoll_/, '').replace(/_total$/, '')];
+    const one: readonly Sample[] = value == null || typeof value === 'object' ? [] : [[{}, Number(value)]];
+    const samples = Array.isArray(value) ? (value as readonly Sample[]) : one;
+    if (samples.length === 0) return [];
+    const texts = samples.map(([labels, number]) => `${name}${labelText(labels)} ${number}`);
+    return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...texts];
+  });
+  return `${lines.join('\n')}\n`;
 }
 
-function toSamples(value: Value): readonly Sample[] {
-  if (value === null) return [];
-  return typeof value === 'object' ? value : [[{}, Number(value)]];
+function valuesOf(doc: StatusDocument, figures: Figures): Readonly<Record<string, Value>> {
+  const { bot, state, problems, strays, supervisor, worker, polling, webhook, lease, alerts } = doc;
+  // Past the gateway single polls are not seen.
+  const seen = polling && (polling.via === 'gateway' || polling.polls > 0) ? polling : null;
+  return {
+    up: state !== 'standby' && readiness(doc, false).ready,
+    healthy: doc.healthy,
+    build_info: [[{ version: supervisor?.version ?? 'unknown', node_version: figures.nodeVersion }, 1]],
+    bot_info: bot?.id == null ? null : [[{ bot_id: String(bot.id), username: bot.username ?? '' }, 1]],
+    state: STATES.map((it) => [{ state: it }, Number(it === state)]),
+    problems: problems.length,
+    problem: [...new Set(problems.map(({ code }) => code))].map((code) => [{ code }, 1]),
+    worker_alive: worker && worker.pid !== null,
+    worker_processes: worker?.tree.length,
+    worker_start_time_seconds: seconds(worker?.startedAt),
+    worker_spawns: worker?.spawns,
+    worker_restarts: worker?.restarts,
+    worker_last_exit_timestamp_seconds: seconds(worker?.lastExit?.at),
+    polls: seen?.polls,
+    updates: seen?.updates,
+    updates_stolen: seen?.stolen,
+    last_poll_success_timestamp_seconds: seconds(polling?.lastPollAt),
+    conflicts: byLabel('kind', polling && { ...polling.conflicts }),
+    via_gateway: polling && polling.via === 'gateway',
+    polls_refused: polling?.refused,
+    worker_webhook_attempts: polling?.webhookAttempts,
+    deaf_replacements: polling && figures.deafReplaced,
+    api_latency_seconds: polling?.latencyMs == null ? null : polling.latencyMs / 1_000,
+    strays_stopped: polling && figures.straysStopped,
+    strays: polling && GRADES.map((grade) => [{ grade }, strays.filter((it) => it.grade === grade).length]),
+    webhooks_cleared: polling && figures.webhooksCleared,
+    webhook_set: webhook && webhook.url !== '',
+    pending_updates: webhook?.pendingUpdates,
+    alerts: byLabel('result', alerts && { sent: alerts.sent, failed: alerts.failed }),
+    lease_info: lease && [[{ engine: lease.engine }, 1]],
+    lease_role: lease && ROLES.map((role) => [{ role }, Number(role === lease.role)]),
+    lease_epoch: lease?.epoch,
+    lease_expiry_timestamp_seconds: seconds(lease?.expiresAt),
+    lease_reachable: lease?.reachable,
+    process_start_time_seconds: figures.startedAtSeconds,
+    process_cpu_seconds: figures.cpuSeconds,
+    process_resident_memory_bytes: figures.residentBytes,
+  };
+}
+
+function byLabel(label: string, values: Readonly<Record<string, number>> | null): Value {
+  return values && Object.entries(values).map(([name, value]) => [{ [label]: name }, value]);
 }
 
 /** Seconds since 1970; null where there is no time. */
-function seconds(at: string | null): number | null {
-  const ms = at === null ? Number.NaN : Date.parse(at);
+function seconds(at: string | null | undefined): number | null {
+  const ms = at == null ? Number.NaN : Date.parse(at);
   return Number.isNaN(ms) ? null : ms / 1_000;
 }
 
-function numberText(value: number): string {
-  if (Number.isNaN(value)) return 'NaN';
-  return Number.isFinite(value) ? String(value) : value > 0 ? '+Inf' : '-Inf';
-}
-
-function labelText(labels: Labels): string {
+function labelText(labels: Readonly<Record<string, string>>): string {
   const pairs = Object.entries(labels).map(([name, value]) => `${name}="${labelValue(value)}"`);
   return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
 }

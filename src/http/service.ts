@@ -7,16 +7,16 @@ import type { Config } from '../config/load.ts';
 import { type HttpAddress, isLoopback, showHttpAddress } from '../config/values.ts';
 import { bareStatus, type RunState, type StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { hasProcfs, listPids, readText } from '../machine/procfs.ts';
+import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { maskText } from '../output/mask.ts';
+import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { VERSION } from '../version.ts';
-import { discreet } from './discreet.ts';
-import type { Figures } from './figures.ts';
-import { type Listening, listenHttp } from './listen.ts';
-import { metricsText } from './metrics.ts';
+import { type Figures, metricsText } from './metrics.ts';
 import { statusPage } from './page.ts';
-import { readiness } from './ready.ts';
-import { type Asked, respond, type Site } from './respond.ts';
+import { type Listening, listenHttp, respond, type Site } from './server.ts';
+import { discreet, readiness } from './view.ts';
 
 /** What a running supervisor tells. */
 export interface HttpSource {
@@ -52,6 +52,8 @@ const SAME_ANSWER_MS = 250;
 /** The supervisor that was replaced closes its port before it frees the lock; another program may be about to end, too. */
 const INSIST_MS = 1_000;
 const INSIST_EVERY_MS = 100;
+/** The state of such a row in the kernel's table. */
+const LISTENING = '0A';
 
 /** Opens the port, where it is free. Throws SinglepollError 78 where it can't be had at all. */
 export async function openHttpService(options: HttpServiceOptions): Promise<HttpService> {
@@ -90,15 +92,13 @@ export async function openHttpService(options: HttpServiceOptions): Promise<Http
     loopback: isLoopback(address),
     readiness: () => readiness(source?.brief() ?? boot, config.readyInStandby),
     metrics: () => keep('metrics', () => metricsText(seen(), figures())),
-    page: (refreshes) =>
-      keep(`page ${refreshes}`, () => statusPage(seen(), { nowMs: Date.now(), refreshes })),
+    page: (refreshes) => keep(`page ${refreshes}`, () => statusPage(seen(), Date.now(), refreshes)),
   };
-  const answer = (asked: Asked) => respond(asked, site);
 
   /** False: somebody has the port. */
   async function open(): Promise<boolean> {
     try {
-      listening = await listenHttp(address, answer);
+      listening = await listenHttp(address, (asked) => respond(asked, site));
       return true;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return false;
@@ -137,7 +137,7 @@ export async function openHttpService(options: HttpServiceOptions): Promise<Http
         if (performance.now() > untilMs)
           throw new SinglepollError(
             EXIT.config,
-            `the health endpoint can't be opened: ${await taken(address)}`,
+            `the health endpoint can't be opened: port ${address.port} (--http ${showHttpAddress(address)}) is taken by ${portHolder(address.port) ?? 'another program'}`,
             'singlepoll start --http PORT …    # another port, or stop what has this one',
           );
         await pause(INSIST_EVERY_MS, undefined, { signal }).catch(() => {});
@@ -153,9 +153,15 @@ export async function openHttpService(options: HttpServiceOptions): Promise<Http
   return service;
 }
 
-async function taken(address: HttpAddress): Promise<string> {
-  const { portHolder } = await import('./port-holder.ts');
-  return `port ${address.port} (--http ${showHttpAddress(address)}) is taken by ${portHolder(address.port) ?? 'another program'}`;
+/** `pid 4711 (nginx -g …)`; null where the system does not tell. */
+function portHolder(port: number): string | null {
+  if (!hasProcfs()) return null;
+  const rows = [...tcpRows()].filter((row) => row.state === LISTENING && row.localPort === port);
+  const inodes = new Set(rows.map(({ inode }) => inode));
+  const pid = listPids().find((it) => socketInodes(it)?.some((inode) => inodes.has(inode)));
+  if (pid === undefined) return null;
+  const argv = (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').filter(Boolean);
+  return argv.length === 0 ? `pid ${pid}` : `pid ${pid} (${plainCommand(argv)})`;
 }
 
 function notOpened(address: HttpAddress, { code, message }: NodeJS.ErrnoException): SinglepollError {

@@ -4,7 +4,7 @@
  * be split over writes at any byte: what could become one is held back, at most some dozens of bytes, and a secret that never
  * ends is swallowed without being stored. Reads no clock: the caller decides when a hold has lasted too long and calls `release`.
  */
-import { BOT_SECRET_MIN, partsOf, SECRET_MIN } from '../config/token-shape.ts';
+import { BOT_SECRET_MIN, partsOf, SECRET_MIN } from '../config/token.ts';
 
 export interface Masker {
   /** Takes the next bytes and returns what may be written now: mostly the argument itself, or a view of it. */

@@ -2,8 +2,8 @@
  * Makes foreign text (arguments, folders, names of other processes) safe to show on a terminal and in a log line.
  * What a stray is called must never move the cursor, recolour the screen, forge a line of ours or show a token.
  */
+import { FOREIGN_TOKEN } from '../config/token.ts';
 
-const TOKEN = /(\d{5,}):[A-Za-z0-9_-]{20,}/g;
 // C0, DEL, C1, line and paragraph separators, and the marks that reorder or hide text (bidi, zero width, BOM).
 const UNSAFE =
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
@@ -21,7 +21,7 @@ function visible(character: string): string {
 
 /** A cut may have left too little of a token for its shape. */
 function masked(text: string, cut: boolean): string {
-  const whole = text.replace(TOKEN, '$1:…');
+  const whole = text.replace(FOREIGN_TOKEN, '$1:…');
   return cut ? whole.replace(/(\d{5,}):[A-Za-z0-9_-]*$/, '$1:…') : whole;
 }
 

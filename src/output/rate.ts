@@ -1,15 +1,15 @@
 /** Updates a minute, from the counter in successive documents. Pure. */
 
-/** What the counter of one supervisor's run stood at. */
-export interface Sample {
+interface Sample {
   readonly atMs: number;
   readonly updates: number;
 }
 
+/** What the counter of one supervisor's run stood at. */
 export interface Counted {
   /** Tells one run of a supervisor from the next; null: none is known. */
   readonly run: string | null;
-  /** In the order of time; the first may be older than the window. */
+  /** In the order of time; only the first may be older than the window. */
   readonly samples: readonly Sample[];
 }
 
@@ -34,30 +34,30 @@ export function counted(
   nowMs: number,
 ): Counted {
   const last = before.samples.at(-1);
-  const same = before.run === run && last !== undefined && last.updates <= updates;
-  const known = same
-    ? before.samples
-    : nowMs - startedAtMs < WINDOW_MS && startedAtMs <= nowMs
-      ? [{ atMs: startedAtMs, updates: 0 }]
-      : [];
+  const isSameRun = before.run === run && last !== undefined && last.updates <= updates;
+  const isYoung = startedAtMs <= nowMs && nowMs - startedAtMs < WINDOW_MS;
+  const known = isSameRun ? before.samples : isYoung ? [{ atMs: startedAtMs, updates: 0 }] : [];
   // The counter stands still between two samples: those of the same height tell nothing new.
   const samples = known.at(-1)?.updates === updates ? known : [...known, { atMs: nowMs, updates }];
-  return { run, samples: samples.slice(Math.max(0, indexAt(samples, nowMs - WINDOW_MS))) };
+  return { run, samples: samples.slice(firstInWindow(samples, nowMs)) };
 }
 
 /** Null: not known yet. */
 export function rate({ samples }: Counted, nowMs: number): Rate | null {
+  const first = samples[firstInWindow(samples, nowMs)];
   const last = samples.at(-1);
-  const begin = samples[Math.max(0, indexAt(samples, nowMs - WINDOW_MS))];
-  if (!last || !begin) return null;
-  const grown = last.updates - begin.updates;
-  const spanMs = nowMs - begin.atMs;
+  if (!last || !first) return null;
+  const grown = last.updates - first.updates;
+  const spanMs = nowMs - first.atMs;
   if (spanMs >= WINDOW_MS) return { perMinute: grown, exact: true };
   if (spanMs < KNOWN_AFTER_MS) return null;
   return { perMinute: Math.round((grown * WINDOW_MS) / spanMs), exact: false };
 }
 
-/** Of the sample that was valid at that time; -1: none was yet. */
-function indexAt(samples: readonly Sample[], atMs: number): number {
-  return samples.findLastIndex((it) => it.atMs <= atMs);
+/** The one that was valid when the window began. */
+function firstInWindow(samples: readonly Sample[], nowMs: number): number {
+  return Math.max(
+    0,
+    samples.findLastIndex(({ atMs }) => atMs <= nowMs - WINDOW_MS),
+  );
 }

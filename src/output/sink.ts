@@ -34,87 +34,88 @@ const RETRY_FAILING_MS = 1_000;
 const RETRY_BUSY_MIN_MS = 5;
 const RETRY_BUSY_MAX_MS = 100;
 
-/** How a destination is written to. */
-type Route =
-  | { readonly by: 'fd'; readonly fd: number; readonly own: boolean; readonly device: Device }
-  | { readonly by: 'stream'; readonly stream: NodeJS.WritableStream };
-type Device = 'pipe' | 'terminal' | 'file';
-
 type WriteSync = (fd: number, bytes: Buffer, offset: number, length: number) => number;
-
-interface Waiting {
-  bytes: Buffer;
-  readonly onFree: () => void;
-}
 
 /** Opens the way to a descriptor of ours; never throws. `writeSync` is replaced by tests of full disks and slow terminals. */
 export function openSink(fd: number, writeSync: WriteSync = fs.writeSync): Sink {
-  const queue: Waiting[] = [];
+  try {
+    const stat = fs.fstatSync(fd);
+    if (stat.isFIFO()) {
+      const own = reopen(fd);
+      return streamSink(
+        own === null ? streamTo(fd) : new net.Socket({ fd: own, readable: false, writable: true }),
+      );
+    }
+    if (stat.isSocket()) return streamSink(streamTo(fd));
+    if (stat.isCharacterDevice() && tty.isatty(fd)) return descriptorSink(fd, reopen(fd), true, writeSync);
+  } catch {
+    // A descriptor that is not open (`>&-`) shows at the first write.
+  }
+  return descriptorSink(fd, null, false, writeSync);
+}
+
+/** Of a pipe or a socket. */
+function streamSink(stream: NodeJS.WritableStream & { destroy(): void }): Sink {
+  let closed = false;
+  let droppedBytes = 0;
+  const sink: Sink = {
+    write(bytes, onFree) {
+      if (closed) {
+        droppedBytes += bytes.length;
+        return true;
+      }
+      stream.write(bytes, (error) => {
+        if (error) droppedBytes += bytes.length;
+        if (error) shut(error);
+        onFree();
+      });
+      return false;
+    },
+    onNote: () => {},
+    get droppedBytes() {
+      return droppedBytes;
+    },
+    close() {
+      closed = true;
+      if (stream !== process.stdout && stream !== process.stderr) stream.destroy();
+    },
+  };
+  function shut(error: NodeJS.ErrnoException): void {
+    if (closed) return;
+    closed = true;
+    sink.onNote({ kind: 'closed', code: error.code ?? 'EPIPE' });
+  }
+  stream.on('error', shut);
+  return sink;
+}
+
+/** Of a file, a device or a terminal. `own`: the same, opened here; null: it could not be. */
+function descriptorSink(fd: number, own: number | null, isTerminal: boolean, writeSync: WriteSync): Sink {
+  const queue: { bytes: Buffer; readonly onFree: () => void }[] = [];
   let closed = false;
   let failing = false;
   let retryAtMs = 0;
   let droppedBytes = 0;
   let droppedBefore = 0;
   let busyWaitMs = RETRY_BUSY_MIN_MS;
-  let timer: NodeJS.Timeout | null = null;
-  let socket: net.Socket | null = null;
-  const route = routeTo(fd);
-  if (route.by === 'stream') route.stream.on('error', shut);
+  let timer: NodeJS.Timeout | undefined;
 
-  const sink: Sink = {
-    write,
-    onNote: () => {},
-    get droppedBytes() {
-      return droppedBytes;
-    },
-    close,
-  };
-  return sink;
-
-  function write(bytes: Buffer, onFree: () => void): boolean {
-    if (closed) {
-      droppedBytes += bytes.length;
-      return true;
-    }
-    if (queue.length > 0) {
-      queue.push({ bytes, onFree });
-      return false;
-    }
-    const written = route.by === 'fd' ? attempt(route.fd, route.device, bytes) : 0;
-    if (written === bytes.length) return true;
-    queue.push({ bytes: bytes.subarray(written), onFree });
-    wait();
-    return false;
-  }
-
-  /** Writes what can be written now; returns how many bytes are dealt with, dropped ones included. */
-  function attempt(to: number, device: Device, bytes: Buffer): number {
-    const size = bytes.length;
-    if (failing && performance.now() < retryAtMs) return drop(size);
-    let at = 0;
-    while (at < size) {
+  /** How many bytes are dealt with, dropped ones included; less than all: it is busy. */
+  function attempt(bytes: Buffer): number {
+    if (closed || (failing && performance.now() < retryAtMs)) return drop(bytes, 0);
+    for (let at = 0; at < bytes.length; ) {
       try {
-        const written = writeSync(to, bytes, at, size - at);
-        at += written;
-        // A pipe that took a part is full: asking again would only raise EAGAIN, an exception, which is dear.
-        if (device === 'pipe' && at < size && written > 0) return at;
+        at += writeSync(own ?? fd, bytes, at, bytes.length - at);
       } catch (error) {
         const code = (error as NodeJS.ErrnoException).code ?? 'EIO';
         if (code === 'EINTR') continue;
         if (code === 'EAGAIN') return at;
-        if (device === 'file' && code !== 'EBADF' && code !== 'EPIPE') {
-          retryAtMs = performance.now() + RETRY_FAILING_MS;
-          if (!failing) {
-            failing = true;
-            droppedBefore = droppedBytes;
-            sink.onNote({ kind: 'failing', code });
-          }
-          drop(size - at);
-          return size;
-        }
-        drop(size - at);
-        shut(error as NodeJS.ErrnoException);
-        return size;
+        drop(bytes, at);
+        if (isTerminal || code === 'EBADF' || code === 'EPIPE') {
+          sink.close();
+          sink.onNote({ kind: 'closed', code });
+        } else fail(code, bytes.length - at);
+        return bytes.length;
       }
     }
     busyWaitMs = RETRY_BUSY_MIN_MS;
@@ -122,93 +123,65 @@ export function openSink(fd: number, writeSync: WriteSync = fs.writeSync): Sink 
       failing = false;
       sink.onNote({ kind: 'recovered', droppedBytes: droppedBytes - droppedBefore });
     }
-    return size;
+    return bytes.length;
   }
 
-  function drop(size: number): number {
-    droppedBytes += size;
-    return size;
+  function fail(code: string, justDropped: number): void {
+    retryAtMs = performance.now() + RETRY_FAILING_MS;
+    if (failing) return;
+    failing = true;
+    droppedBefore = droppedBytes - justDropped;
+    sink.onNote({ kind: 'failing', code });
   }
 
-  /** Has the rest of the queue written when that is possible again. */
-  function wait(): void {
-    const { bytes } = queue[0]!;
-    if (route.by === 'stream' || route.device === 'pipe') {
-      const stream = route.by === 'stream' ? route.stream : pollable(route.fd);
-      // On an error Node has closed the descriptor already: its number may be another file's by now.
-      stream.write(bytes, (error) => (error ? shut(error) : written(bytes.length)));
-    } else {
-      timer = setTimeout(() => {
-        timer = null;
-        if (closed || queue.length === 0) return;
-        written(attempt(route.fd, route.device, queue[0]!.bytes));
-      }, busyWaitMs);
-      busyWaitMs = Math.min(RETRY_BUSY_MAX_MS, busyWaitMs * 2);
-    }
+  function drop(bytes: Buffer, from: number): number {
+    droppedBytes += bytes.length - from;
+    return bytes.length;
   }
 
-  /** The first `size` bytes of the queue's head are dealt with. */
-  function written(size: number): void {
-    while (!closed && queue.length > 0) {
-      const head = queue[0]!;
-      if (size < head.bytes.length) {
-        head.bytes = head.bytes.subarray(size);
+  function writeWaiting(): void {
+    for (let head = queue[0]; head; head = queue[0]) {
+      const written = attempt(head.bytes);
+      if (written < head.bytes.length) {
+        head.bytes = head.bytes.subarray(written);
         wait();
         return;
       }
-      queue.shift();
+      // It is gone where the sink was closed meanwhile.
+      if (queue[0] === head) queue.shift();
+      else return;
       head.onFree();
-      const next = queue[0];
-      if (next === undefined || closed) return;
-      size = route.by === 'fd' ? attempt(route.fd, route.device, next.bytes) : 0;
     }
   }
 
-  /** Only to be told when a pipe has room; as long as it has, writing directly is faster. */
-  function pollable(pipe: number): net.Socket {
-    if (socket === null) {
-      socket = new net.Socket({ fd: pipe, readable: false, writable: true });
-      socket.on('error', shut);
-    }
-    return socket;
+  function wait(): void {
+    timer = setTimeout(writeWaiting, busyWaitMs);
+    busyWaitMs = Math.min(RETRY_BUSY_MAX_MS, busyWaitMs * 2);
   }
 
-  function shut(error: NodeJS.ErrnoException): void {
-    if (closed) return;
-    close();
-    sink.onNote({ kind: 'closed', code: error.code ?? 'EPIPE' });
-  }
-
-  function close(): void {
-    if (closed) return;
-    closed = true;
-    if (timer !== null) clearTimeout(timer);
-    // A socket owns its descriptor.
-    if (socket !== null) socket.destroy();
-    else if (route.by === 'fd' && route.own) closeQuietly(route.fd);
-    for (const { bytes, onFree } of queue.splice(0)) {
-      drop(bytes.length);
-      onFree();
-    }
-  }
-}
-
-function routeTo(fd: number): Route {
-  try {
-    const stat = fs.fstatSync(fd);
-    if (stat.isFIFO()) {
-      const own = reopen(fd);
-      return own === null ? streamTo(fd) : { by: 'fd', fd: own, own: true, device: 'pipe' };
-    }
-    if (stat.isSocket()) return streamTo(fd);
-    if (stat.isCharacterDevice() && tty.isatty(fd)) {
-      const own = reopen(fd);
-      return { by: 'fd', fd: own ?? fd, own: own !== null, device: 'terminal' };
-    }
-  } catch {
-    // A descriptor that is not open (`>&-`) shows at the first write.
-  }
-  return { by: 'fd', fd, own: false, device: 'file' };
+  const sink: Sink = {
+    write(bytes, onFree) {
+      const written = queue.length > 0 ? 0 : attempt(bytes);
+      if (written === bytes.length) return true;
+      if (queue.push({ bytes: bytes.subarray(written), onFree }) === 1) wait();
+      return false;
+    },
+    onNote: () => {},
+    get droppedBytes() {
+      return droppedBytes;
+    },
+    close() {
+      if (closed) return;
+      closed = true;
+      clearTimeout(timer);
+      if (own !== null) fs.closeSync(own);
+      for (const { bytes, onFree } of queue.splice(0)) {
+        drop(bytes, 0);
+        onFree();
+      }
+    },
+  };
+  return sink;
 }
 
 /** The same pipe or terminal with flags of its own; null where there is no such thing, or another user owns it. */
@@ -223,16 +196,9 @@ function reopen(fd: number): number | null {
   }
 }
 
-function streamTo(fd: number): Route {
-  // Node keeps these two from closing their descriptors, which another file would then get.
-  const ours = fd === 1 ? process.stdout : fd === 2 ? process.stderr : null;
-  return { by: 'stream', stream: ours ?? new net.Socket({ fd, readable: false, writable: true }) };
-}
-
-function closeQuietly(fd: number): void {
-  try {
-    fs.closeSync(fd);
-  } catch {
-    // It is gone either way.
-  }
+/** Node keeps its own two streams from closing their descriptors, which another file would then get. */
+function streamTo(fd: number): net.Socket | tty.WriteStream {
+  if (fd === 1) return process.stdout as tty.WriteStream;
+  if (fd === 2) return process.stderr as tty.WriteStream;
+  return new net.Socket({ fd, readable: false, writable: true });
 }

@@ -2,6 +2,7 @@
  * Looks through an environment block (bytes, as in /proc/PID/environ) for the few facts that matter.
  * It must never return, keep or copy out a token: the block stays with the caller, who overwrites it.
  */
+import { FOREIGN_TOKEN, WHOLE_TOKEN } from '../config/token.ts';
 import type { ProcEnv } from './process.ts';
 
 const COOKIES = ['SINGLEPOLL_BOT', 'SINGLEPOLL_RUN', 'SINGLEPOLL_SPAWN'] as const;
@@ -64,9 +65,6 @@ function isTokenByte(byte: number | undefined): boolean {
   );
 }
 
-const ANY_TOKEN = /(\d{5,}):[A-Za-z0-9_-]{20,}/g;
-const WHOLE_TOKEN = /(?<!\d)(\d{5,16}):[A-Za-z0-9_-]{30,}/g;
-
 /** Ids of the bots, other than `botId`, whose token stands in a block of text. */
 export function otherBotsIn(block: Buffer, botId: string): string[] {
   if (!block.includes(0x3a)) return [];
@@ -77,7 +75,7 @@ export function otherBotsIn(block: Buffer, botId: string): string[] {
 
 /** `text` with the secret part of every token cut out, as it may be shown and kept. */
 export function maskTokens(text: string): string {
-  return text.includes(':') ? text.replace(ANY_TOKEN, '$1:…') : text;
+  return text.includes(':') ? text.replace(FOREIGN_TOKEN, '$1:…') : text;
 }
 
 const NO_MARKS: Readonly<Record<string, string>> = Object.freeze({});

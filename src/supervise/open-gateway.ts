@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/load.ts';
 import { type GatewayListeners, type GatewayWatch, watchGateway } from '../gateway/events.ts';
-import type { Gateway } from '../gateway/server.ts';
+import type { Gateway, GatewayOptions } from '../gateway/server.ts';
 import type { Report } from '../output/report.ts';
 import type { ApiReach } from './api-reach.ts';
 import type { Changes } from './changes.ts';
@@ -17,11 +17,9 @@ export interface GivenGateway {
   readonly token: string;
 }
 
-interface GatewayAsks extends GatewayListeners {
-  /** Pids of the whole tree of the worker. */
-  readonly tree: () => readonly number[];
-  readonly learnTree: () => Promise<unknown>;
-  readonly mayPoll: () => boolean;
+interface GatewayAsks
+  extends GatewayListeners,
+    Required<Pick<GatewayOptions, 'tree' | 'learnTree' | 'mayPoll'>> {
   /** Null only where there is no gateway either. */
   readonly reach: ApiReach | null;
 }
@@ -43,30 +41,15 @@ export async function openGateway(
 ): Promise<GivenGateway | null> {
   if (!gatewayModule || !reach || config.token === null) return null;
   const { createGateway } = await gatewayModule;
-  const token = config.sealed ? sealedToken(config.botId ?? 0) : config.token;
-  const watch = watchGateway({
-    report,
-    facts,
-    policy: {
-      rivalAfterMs: config.rivalAfterMs,
-      incumbentAfterMs: incumbentAfterMs(config),
-      onRival: config.onRival,
-    },
-    deafAfterMs: config.deafAfterMs,
-    requireGateway: config.requireGateway,
-    token: config.token,
-    tokenSource: config.tokenSource ?? 'unknown',
-    apiRoot: config.apiRoot,
-    sayUpdates,
-    reach,
-    ...listeners,
-  });
+  const { apiRoot, token, allowSetWebhook, gatewayPort } = config;
+  const workerToken = config.sealed ? sealedToken(config.botId ?? 0) : token;
+  const watch = watchGateway({ report, facts, config, sayUpdates, reach, ...listeners });
   const port = createGateway({
-    apiRoot: config.apiRoot,
-    token: config.token,
-    workerToken: token,
-    port: config.gatewayPort,
-    allowSetWebhook: config.allowSetWebhook,
+    apiRoot,
+    token,
+    workerToken,
+    port: gatewayPort,
+    allowSetWebhook,
     tree,
     learnTree,
     mayPoll,
@@ -77,12 +60,7 @@ export async function openGateway(
   });
   facts.pollers = port.pollers;
   facts.pollOpenMs = port.pollOpenMs;
-  return { port, watch, token };
-}
-
-/** Who has polled undisturbed for so long was here first. */
-export function incumbentAfterMs({ rivalAfterMs }: Pick<Config, 'rivalAfterMs'>): number {
-  return (rivalAfterMs * 2) / 3;
+  return { port, watch, token: workerToken };
 }
 
 /** In the shape of a token, of this run only. */

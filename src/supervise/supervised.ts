@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto';
 import type { StrayEntry } from '../core/status.ts';
 import { CRASH_LOOP, type Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
+import { incumbentAfterMs } from '../gateway/events.ts';
 import type { Lease, LeaseEvent } from '../lease/lease.ts';
 import { type Lock, lockKey } from '../lock/lock.ts';
 import type { Answer } from '../machine/control.ts';
-import { startThrift } from '../machine/thrift.ts';
 import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree } from '../machine/worker-tree.ts';
 import { plain } from '../output/plain.ts';
@@ -18,7 +18,7 @@ import { type Facts, newFacts } from './facts.ts';
 import { finderFor, proverFor } from './finder.ts';
 import { forgetEnd, rememberEnd } from './last-end.ts';
 import { rememberStart } from './last-start.ts';
-import { type GivenGateway, incumbentAfterMs, openGateway } from './open-gateway.ts';
+import { type GivenGateway, openGateway } from './open-gateway.ts';
 import { type Running, runSupervisor } from './run.ts';
 import { showRun } from './shown.ts';
 import { type Asks, OWNER_GONE, type Startup, Stopped } from './startup.ts';
@@ -128,7 +128,6 @@ export async function superviseLocked(
         }
       : null;
   remember(startup, command, me?.username ?? null);
-  const thrift = startThrift();
   const clearAgain = () => {
     if (!running || !guarding) return;
     void guarding.webhook.again(running.loop.abandoned, true).then(() => gateway?.port.cleared());
@@ -145,7 +144,6 @@ export async function superviseLocked(
     onWebhook: () => void setTimeout(clearAgain, WEBHOOK_SETTLES_MS),
     onConflict: () => running?.conflict(),
     onSent: () => watching?.sent(),
-    onCalled: () => thrift.called(performance.now()),
   });
   const alertModule = await startup.alertModule;
   running = runSupervisor({

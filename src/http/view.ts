@@ -1,4 +1,4 @@
-/** What `/readyz` answers. Pure. */
+/** What `/readyz` answers, and how much of the status strangers may see. PURE. */
 import type { RunState, StatusDocument } from '../core/status.ts';
 
 export interface Readiness {
@@ -29,4 +29,32 @@ export function readiness(doc: Pick<StatusDocument, 'state' | 'worker'>, readyIn
     default:
       return { ready: false, why: NOT_YET[state] };
   }
+}
+
+/** Where the page is not bound to loopback: arguments may hold secrets of any shape, and folders tell of the machine. */
+export function discreet(doc: StatusDocument): StatusDocument {
+  const { supervisor, worker, strays, alerts } = doc;
+  const bare = <T extends { readonly command: string }>(it: T): T => ({
+    ...it,
+    command: programName(it.command),
+  });
+  return {
+    ...doc,
+    supervisor: supervisor && {
+      ...supervisor,
+      command: supervisor.command.slice(0, 1).map(programName),
+      cwd: null,
+    },
+    worker: worker && { ...worker, tree: worker.tree.map(bare) },
+    strays: strays.map((it) => ({ ...bare(it), cwd: null })),
+    log: null,
+    alerts: alerts && { ...alerts, lastError: null },
+  };
+}
+
+/** `/usr/bin/python3 bot.py --key=x` → `python3 …`. */
+function programName(command: string): string {
+  const [program = '', ...rest] = command.trim().split(/\s+/);
+  const name = program.slice(program.lastIndexOf('/') + 1);
+  return rest.length === 0 ? name : `${name} …`;
 }

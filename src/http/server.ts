@@ -1,0 +1,148 @@
+/**
+ * The listening socket of the health endpoint, and which answer a request gets. Whoever reaches it may be slow, many or hostile, and
+ * shares an event loop with supervision: heads are small and soon, every connection carries one request, and a crowd pushes out its
+ * oldest member, so that a health check gets through all the same.
+ */
+import { createServer } from 'node:http';
+import { type AddressInfo, isIP, type Socket } from 'node:net';
+import type { HttpAddress } from '../config/values.ts';
+import { METRICS_TYPE } from './metrics.ts';
+import { PAGE_POLICY } from './page.ts';
+import type { Readiness } from './view.ts';
+
+export interface Listening {
+  /** With the port that was found where any was asked for. */
+  readonly address: HttpAddress;
+  /** Ends all connections, too. */
+  close(): void;
+}
+
+export interface Asked {
+  readonly method: string;
+  /** As it stands in the request line. */
+  readonly target: string;
+  readonly host: string | undefined;
+}
+
+export interface Answered {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+export interface Site {
+  /** Only this machine reaches it. */
+  readonly loopback: boolean;
+  readonly readiness: () => Readiness;
+  readonly metrics: () => string;
+  readonly page: (refreshes: boolean) => string;
+}
+
+const HEAD_BYTES_MAX = 8 * 1024;
+const HEAD_MS_MAX = 5_000;
+const CHECK_EVERY_MS = 1_000;
+/** Without a byte in either direction: a reader that does not read. */
+const IDLE_MS_MAX = 5_000;
+const CROWD = 64;
+
+/** Not to be kept, framed, guessed at or fetched by pages from elsewhere. */
+const COMMON = {
+  'Cache-Control': 'no-store',
+  'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+  'X-Robots-Tag': 'noindex',
+};
+
+/** Rejects with the system's error. `answer` may throw: that is a 500. */
+export async function listenHttp(
+  { host, port }: HttpAddress,
+  answer: (asked: Asked) => Answered,
+): Promise<Listening> {
+  const sockets = new Set<Socket>();
+  const limits = {
+    maxHeaderSize: HEAD_BYTES_MAX,
+    headersTimeout: HEAD_MS_MAX,
+    requestTimeout: HEAD_MS_MAX,
+    connectionsCheckingInterval: CHECK_EVERY_MS,
+    // A Host is asked for only where it matters.
+    requireHostHeader: false,
+  };
+  const server = createServer(limits, ({ method = 'GET', url = '/', headers }, response) => {
+    let answered: Answered;
+    try {
+      answered = answer({ method, target: url, host: headers.host });
+    } catch {
+      answered = text(500, 'internal error');
+    }
+    const body = Buffer.from(answered.body);
+    response.shouldKeepAlive = false;
+    response.writeHead(answered.status, { ...answered.headers, 'Content-Length': body.length });
+    response.end(method === 'HEAD' ? undefined : body);
+  });
+  server.maxRequestsPerSocket = 1;
+  server.setTimeout(IDLE_MS_MAX);
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    if (sockets.size <= CROWD) return;
+    const [oldest] = sockets;
+    if (oldest) sockets.delete(oldest);
+    oldest?.destroy();
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host, port, exclusive: true }, resolve);
+  });
+  server.removeAllListeners('error');
+  // EMFILE and the like: the next connection may fare better.
+  server.on('error', () => {});
+  return {
+    address: { host, port: (server.address() as AddressInfo).port },
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+/** The body of a HEAD is the caller's to leave out. */
+export function respond({ method, target, host }: Asked, site: Site): Answered {
+  if (method !== 'GET' && method !== 'HEAD')
+    return text(405, 'read-only: GET and HEAD', { Allow: 'GET, HEAD' });
+  const [path, query = ''] = target.split('?', 2);
+  // DNS rebinding: a page from elsewhere gives its own name our address, and its visitor's browser, which still says the name, reads us.
+  if ((path === '/' || path === '/metrics') && site.loopback && !isLocalName(host))
+    return text(421, 'open it by address or as localhost: this endpoint is for this machine only');
+  switch (path) {
+    case '/healthz':
+      return text(200, 'ok');
+    case '/readyz': {
+      const { ready, why } = site.readiness();
+      return text(ready ? 200 : 503, `${ready ? 'ready' : 'not ready'}: ${why}`);
+    }
+    case '/metrics':
+      return { status: 200, headers: { ...COMMON, 'Content-Type': METRICS_TYPE }, body: site.metrics() };
+    case '/': {
+      const page = { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': PAGE_POLICY };
+      const refreshes = new URLSearchParams(query).get('refresh') !== 'off';
+      return { status: 200, headers: { ...COMMON, ...page }, body: site.page(refreshes) };
+    }
+    default:
+      return text(404, 'not found; there are /, /healthz, /readyz and /metrics');
+  }
+}
+
+function text(status: number, body: string, more: Readonly<Record<string, string>> = {}): Answered {
+  const headers = { ...COMMON, 'Content-Type': 'text/plain; charset=utf-8', ...more };
+  return { status, headers, body: `${body}\n` };
+}
+
+/** No name at all: no browser. */
+function isLocalName(host: string | undefined): boolean {
+  if (host === undefined) return true;
+  const name = host.trim().toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
+  if (name === 'localhost' || name.endsWith('.localhost')) return true;
+  return isIP(/^\[(.*)\]$/.exec(name)?.[1] ?? name) !== 0;
+}

@@ -1,0 +1,439 @@
+/** The health endpoint: which answer a request gets, what the numbers are, what the page shows, and what the socket bears. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { connect } from 'node:net';
+import { describe, type TestContext, test } from 'node:test';
+import type { RunState, StatusDocument } from '../../src/core/status.ts';
+import { type Figures, metricsText } from '../../src/http/metrics.ts';
+import { PAGE_POLICY, statusPage } from '../../src/http/page.ts';
+import { type Answered, type Asked, listenHttp, respond, type Site } from '../../src/http/server.ts';
+import { discreet, readiness } from '../../src/http/view.ts';
+import { rowText, statusRows } from '../../src/output/screen.ts';
+import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
+
+const SITE: Site = {
+  loopback: true,
+  readiness: () => ({ ready: true, why: 'the worker polls' }),
+  metrics: () => 'singlepoll_up 1\n',
+  page: (refreshes) => `<p>${refreshes}`,
+};
+
+const ask = (target: string, more: Partial<Asked> = {}, site: Partial<Site> = {}) =>
+  respond({ method: 'GET', target, host: '127.0.0.1:8080', ...more }, { ...SITE, ...site });
+
+describe('answers', () => {
+  test('health, readiness, metrics, page', () => {
+    assert.deepEqual([ask('/healthz').status, ask('/healthz').body], [200, 'ok\n']);
+    assert.deepEqual([ask('/readyz').status, ask('/readyz').body], [200, 'ready: the worker polls\n']);
+    const not = ask('/readyz', {}, { readiness: () => ({ ready: false, why: 'starting' }) });
+    assert.deepEqual([not.status, not.body], [503, 'not ready: starting\n']);
+    assert.equal(ask('/metrics').headers['Content-Type'], 'text/plain; version=0.0.4; charset=utf-8');
+    assert.equal(ask('/').headers['Content-Type'], 'text/html; charset=utf-8');
+    assert.equal(ask('/').body, '<p>true');
+    assert.equal(ask('/?refresh=off').body, '<p>false');
+    assert.equal(ask('/?x=%').status, 200);
+  });
+  test('health is said also where the supervisor is not ready', () =>
+    assert.equal(ask('/healthz', {}, { readiness: () => ({ ready: false, why: '' }) }).status, 200));
+  test('read-only', () => {
+    for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE']) {
+      const { status, headers } = ask('/', { method });
+      assert.equal(status, 405, method);
+      assert.equal(headers.Allow, 'GET, HEAD');
+    }
+    assert.equal(ask('/metrics', { method: 'HEAD' }).status, 200);
+  });
+  test('nothing else is there', () => {
+    for (const path of [
+      '/x',
+      '/healthz/',
+      '//',
+      '/..',
+      '/%00',
+      '*',
+      '',
+      'http://127.0.0.1/metrics',
+      '/Metrics',
+    ])
+      assert.equal(ask(path).status, 404, path);
+  });
+  test('every answer forbids to be kept, guessed at, framed', () => {
+    for (const target of ['/', '/healthz', '/metrics', '/nothing']) {
+      const { headers } = ask(target);
+      assert.equal(headers['Cache-Control'], 'no-store');
+      assert.equal(headers['X-Content-Type-Options'], 'nosniff');
+      assert.match(headers['Content-Security-Policy'] ?? '', /default-src 'none'.*frame-ancestors 'none'/);
+    }
+  });
+});
+
+test('a browser that was led here by a name from elsewhere reads nothing; our own names and none do', () => {
+  for (const host of [
+    'evil.example',
+    'evil.example:8080',
+    '127.0.0.1.evil.example',
+    'localhost.evil.example',
+    '',
+    '[::1',
+  ]) {
+    for (const target of ['/', '/metrics']) assert.equal(ask(target, { host }).status, 421, host);
+    assert.equal(ask('/healthz', { host }).status, 200, 'a health check tells nothing');
+    assert.equal(ask('/', { host }, { loopback: false }).status, 200, 'seen from outside, as asked for');
+  }
+  const ours = [
+    '127.0.0.1:8080',
+    '127.0.0.1',
+    'localhost:1',
+    'LOCALHOST',
+    'localhost.',
+    'bot.localhost:80',
+    '[::1]:8080',
+    '10.0.0.1',
+  ];
+  for (const host of [...ours, undefined]) assert.equal(ask('/', { host }).status, 200, host);
+});
+
+describe('ready', () => {
+  const worker = sampleStatus().worker!;
+  const dead = { ...worker, pid: null };
+  const cases: [RunState, typeof worker | null, boolean, boolean][] = [
+    ['polling', worker, true, true],
+    ['starting', worker, true, false],
+    ['backoff', dead, true, false],
+    ['stopping', worker, true, false],
+    ['stopped', null, true, false],
+    ['standby', dead, true, true],
+    ['standby', null, false, false],
+    ['disabled', worker, false, true],
+    ['disabled', dead, true, false],
+    ['disabled', null, true, false],
+  ];
+  for (const [state, present, inStandby, ready] of cases)
+    test(`${state}, ${present?.pid ? 'a worker' : 'no worker'}, in standby ${inStandby}: ${ready}`, () => {
+      const answer = readiness({ state, worker: present }, inStandby);
+      assert.equal(answer.ready, ready);
+      assert.notEqual(answer.why, '');
+    });
+});
+
+const FIGURES: Figures = {
+  straysStopped: 9,
+  webhooksCleared: 10,
+  deafReplaced: 11,
+  nodeVersion: 'v20.20.0',
+  startedAtSeconds: 1_800_000_000.5,
+  cpuSeconds: 1.25,
+  residentBytes: 50_000_000,
+};
+
+/** Series → value. Fails where a series comes twice, or before its HELP and TYPE. */
+function series(more: Partial<StatusDocument> = {}): Map<string, number> {
+  const found = new Map<string, number>();
+  const described = new Set<string>();
+  const text = metricsText(sampleStatus(more), FIGURES);
+  assert.ok(text.endsWith('\n'));
+  for (const line of text.trimEnd().split('\n')) {
+    const [, kind, name] = /^# (HELP|TYPE) (\S+) \S/.exec(line) ?? [];
+    if (kind !== undefined) {
+      assert.ok(!described.has(`${kind} ${name}`), `${line}: twice`);
+      described.add(`${kind} ${name}`);
+      continue;
+    }
+    const [, family, labels = '', value] = /^([a-z_]+)(\{.*\})? (\S+)$/.exec(line) ?? [];
+    assert.ok(family !== undefined, `no sample: ${line}`);
+    assert.ok(described.has(`HELP ${family}`) && described.has(`TYPE ${family}`), line);
+    assert.ok(!found.has(family + labels), `${line}: twice`);
+    found.set(family + labels, Number(value));
+  }
+  return found;
+}
+
+describe('metrics', () => {
+  test('every family has its value, and comes once', () => {
+    const alerts = { sent: 3, failed: 1, waiting: 2, lastError: 'hooks.example.com: HTTP 500' };
+    const all = series({ lease: sampleLease, alerts, problems: [{ code: 'stray', message: 'x' }] });
+    const families = new Set([...all.keys()].map((name) => name.replace(/\{.*/, '')));
+    assert.equal(families.size, 37);
+    assert.equal(all.get('singlepoll_alerts_total{result="failed"}'), 1);
+  });
+
+  test('of a healthy run', () => {
+    const seen = series();
+    const wanted: [string, number][] = [
+      ['singlepoll_up', 1],
+      ['singlepoll_healthy', 1],
+      ['singlepoll_build_info{version="1.2.3",node_version="v20.20.0"}', 1],
+      ['singlepoll_bot_info{bot_id="123456",username="my_bot"}', 1],
+      ['singlepoll_state{state="polling"}', 1],
+      ['singlepoll_state{state="standby"}', 0],
+      ['singlepoll_problems', 0],
+      ['singlepoll_worker_alive', 1],
+      ['singlepoll_worker_processes', 2],
+      ['singlepoll_worker_start_time_seconds', Date.parse('2026-11-21T11:59:00Z') / 1000],
+      ['singlepoll_worker_spawns_total', 3],
+      ['singlepoll_worker_restarts_total', 2],
+      ['singlepoll_worker_last_exit_timestamp_seconds', Date.parse('2026-11-21T11:58:59Z') / 1000],
+      ['singlepoll_polls_total', 40],
+      ['singlepoll_updates_total', 7],
+      ['singlepoll_updates_stolen_total', 9],
+      ['singlepoll_last_poll_success_timestamp_seconds', Date.parse('2026-11-21T11:59:30Z') / 1000],
+      ['singlepoll_conflicts_total{kind="poller"}', 4],
+      ['singlepoll_conflicts_total{kind="webhook"}', 1],
+      ['singlepoll_via_gateway', 1],
+      ['singlepoll_polls_refused_total', 5],
+      ['singlepoll_worker_webhook_attempts_total', 6],
+      ['singlepoll_deaf_replacements_total', 11],
+      ['singlepoll_api_latency_seconds', 0.0125],
+      ['singlepoll_strays_stopped_total', 9],
+      ['singlepoll_strays{grade="proven"}', 0],
+      ['singlepoll_webhooks_cleared_total', 10],
+      ['singlepoll_webhook_set', 0],
+      ['singlepoll_pending_updates', 8],
+      ['process_start_time_seconds', 1_800_000_000.5],
+      ['process_cpu_seconds_total', 1.25],
+      ['process_resident_memory_bytes', 50_000_000],
+    ];
+    for (const [name, value] of wanted) assert.equal(seen.get(name), value, name);
+    assert.ok(![...seen.keys()].some((name) => name.includes('lease')));
+  });
+
+  test('exactly one state is 1, in every state; up is 1 only where a worker does its work', () => {
+    const up: Record<RunState, number> = {
+      starting: 0,
+      standby: 0,
+      polling: 1,
+      backoff: 0,
+      stopping: 0,
+      disabled: 1,
+      stopped: 0,
+    };
+    for (const [state, wanted] of Object.entries(up)) {
+      const seen = series({ state: state as RunState });
+      const ones = [...seen].filter(([name, value]) => name.startsWith('singlepoll_state{') && value === 1);
+      assert.deepEqual(ones, [[`singlepoll_state{state="${state}"}`, 1]]);
+      assert.equal(seen.get('singlepoll_up'), wanted, state);
+    }
+    const dead = { ...sampleStatus().worker!, pid: null };
+    assert.equal(series({ state: 'disabled', worker: dead }).get('singlepoll_up'), 0);
+  });
+
+  test('the lease: role, epoch, expiry; what is not known is absent', () => {
+    const seen = series({ lease: sampleLease });
+    assert.equal(seen.get('singlepoll_lease_info{engine="redis"}'), 1);
+    assert.equal(seen.get('singlepoll_lease_role{role="holder"}'), 1);
+    assert.equal(seen.get('singlepoll_lease_role{role="standby"}'), 0);
+    assert.equal(seen.get('singlepoll_lease_epoch'), 7);
+    assert.equal(
+      seen.get('singlepoll_lease_expiry_timestamp_seconds'),
+      Date.parse('2026-11-21T12:00:12.500Z') / 1000,
+    );
+    assert.equal(seen.get('singlepoll_lease_reachable'), 1);
+    const unknown = series({ lease: { ...sampleLease, epoch: null, expiresAt: null, reachable: null } });
+    for (const name of ['epoch', 'expiry_timestamp_seconds', 'reachable'])
+      assert.ok(!unknown.has(`singlepoll_lease_${name}`), name);
+    assert.equal(
+      series({ lease: { ...sampleLease, reachable: false } }).get('singlepoll_lease_reachable'),
+      0,
+    );
+  });
+
+  test('what nobody has seen has no sample: no poll yet, no worker, polls past the gateway, deploy mode', () => {
+    const { polling, worker } = sampleStatus();
+    const none = series({ polling: { ...polling!, lastPollAt: null, latencyMs: null } });
+    assert.ok(!none.has('singlepoll_last_poll_success_timestamp_seconds'));
+    assert.ok(!none.has('singlepoll_api_latency_seconds'));
+    const past = series({ polling: { ...polling!, via: 'direct', polls: 0, updates: 0, lastPollAt: null } });
+    assert.ok(!past.has('singlepoll_polls_total') && !past.has('singlepoll_updates_total'));
+    assert.equal(past.get('singlepoll_via_gateway'), 0);
+    assert.equal(past.get('singlepoll_conflicts_total{kind="poller"}'), 4);
+    const dead = series({ worker: { ...worker!, pid: null, startedAt: null, lastExit: null } });
+    assert.equal(dead.get('singlepoll_worker_alive'), 0);
+    assert.ok(!dead.has('singlepoll_worker_start_time_seconds'));
+    const early = series({ bot: null, worker: null, polling: null, webhook: null, state: 'starting' });
+    assert.equal(early.get('singlepoll_up'), 0);
+    assert.ok(![...early.keys()].some((name) => /bot_info|_worker|_poll|webhook/.test(name)));
+  });
+
+  test('problems: how many, and each kind once', () => {
+    const problem = (code: string) => ({ code, message: 'x' });
+    const seen = series({
+      healthy: false,
+      problems: [problem('stray'), problem('webhook-set'), problem('webhook-set')],
+    });
+    assert.equal(seen.get('singlepoll_healthy'), 0);
+    assert.equal(seen.get('singlepoll_problems'), 3);
+    assert.equal(seen.get('singlepoll_problem{code="stray"}'), 1);
+    assert.equal(seen.get('singlepoll_problem{code="webhook-set"}'), 1);
+    assert.equal(series({ strays: [sampleStray] }).get('singlepoll_strays{grade="proven"}'), 1);
+  });
+
+  test('a hostile name stays inside its label', () => {
+    const username = 'a"} 1\nsinglepoll_up 0\\\u001b[31m';
+    const seen = series({ bot: { id: 1, username } });
+    assert.equal(seen.get('singlepoll_up'), 1);
+    const name = [...seen.keys()].find((it) => it.startsWith('singlepoll_bot_info'));
+    assert.match(name ?? '', /username="a\\"\} 1\\\\nsinglepoll_up 0\\\\*\\\\e\[31m"\}$/);
+  });
+});
+
+const page = (more: Partial<StatusDocument> = {}, refreshes = true): string =>
+  statusPage(sampleStatus(more), SAMPLE_NOW_MS, refreshes);
+
+/** Without tags and entities. */
+const shown = (html: string): string =>
+  html
+    .replace(/<style>.*<\/style>/s, '')
+    .replace(/<[^>]*>/g, '')
+    .replace(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code)));
+
+describe('page', () => {
+  test('shows every row of status', () => {
+    const doc = sampleStatus({ strays: [sampleStray], lease: sampleLease });
+    const text = shown(statusPage(doc, SAMPLE_NOW_MS, true));
+    for (const row of statusRows(doc, SAMPLE_NOW_MS)) {
+      assert.ok(text.includes(row.label), row.label);
+      for (const line of [rowText(row), ...row.rest]) assert.ok(text.includes(line), line);
+    }
+    assert.match(text, /@my_bot \(123456\)/);
+    assert.match(text, /as of 2026-11-21 12:00:00 UTC/);
+  });
+
+  test('the problem and its cure come before everything else, and into the title', () => {
+    const html = page({
+      healthy: false,
+      problems: [{ code: 'webhook-set', message: 'somebody set a webhook', hint: 'singlepoll who' }],
+    });
+    const text = shown(html.slice(html.indexOf('<body>')));
+    assert.ok(text.indexOf('somebody set a webhook') < text.indexOf('supervisor'));
+    assert.ok(text.indexOf('→ singlepoll who') < text.indexOf('supervisor'));
+    assert.match(html, /<title>1 problem, polling · @my_bot/);
+    assert.match(html, /class="state bad"/);
+    assert.doesNotMatch(shown(page()), /problem/);
+    assert.match(page(), /class="state good"/);
+    assert.match(page({ state: 'standby' }), /class="state calm"/);
+  });
+
+  test('loads itself again, unless it is asked to stand still', () => {
+    assert.match(page(), /<meta http-equiv="refresh" content="5">/);
+    assert.match(page(), /href="\?refresh=off"/);
+    assert.doesNotMatch(page({}, false), /http-equiv="refresh"/);
+  });
+
+  test('whatever anybody calls itself is text', () => {
+    const evil = `"><script>alert(1)</script><img src=x onerror='x'>&amp;\u202e\u0000`;
+    const doc = sampleStatus({
+      bot: { id: 1, username: evil },
+      healthy: false,
+      problems: [{ code: evil, message: evil, hint: evil }],
+      supervisor: { pid: 1, startedAt: null, version: evil, command: [evil], cwd: evil },
+      webhook: { url: evil, pendingUpdates: 0, lastError: evil },
+      strays: [{ ...sampleStray, command: evil, cwd: evil, user: evil, proof: [evil], respawner: null }],
+      lease: { ...sampleLease, mine: false, holder: evil, engine: evil },
+    });
+    const html = statusPage(doc, SAMPLE_NOW_MS, true);
+    const tags = new Set([...html.matchAll(/<([a-z0-9]+)/g)].map((it) => it[1]));
+    for (const tag of ['script', 'img']) assert.ok(!tags.has(tag), tag);
+    assert.doesNotMatch(html, /<[^>]*onerror/);
+    assert.doesNotMatch(html, /[\u0000\u202e]/);
+    // Every tag is one of ours: none was opened or closed by a text.
+    const balance = (tag: string) =>
+      html.split(new RegExp(`<${tag}[ >]`)).length - html.split(`</${tag}>`).length;
+    for (const tag of ['li', 'dd', 'dt', 'strong', 'h1', 'title']) assert.equal(balance(tag), 0, tag);
+  });
+
+  test('a token in a text is masked', () => {
+    const message = `failed at /bot123456:${'A'.repeat(35)}/getMe`;
+    assert.doesNotMatch(page({ problems: [{ code: 'x', message }] }), /AAAAA/);
+  });
+
+  test('a crowd of strays does not make a page without an end', () => {
+    const strays = Array.from({ length: 5_000 }, (_, index) => ({ ...sampleStray, pid: 1_000 + index }));
+    const html = page({ strays });
+    assert.ok(html.length < 60_000, String(html.length));
+    assert.match(shown(html), /and \d+ more; singlepoll status shows them/);
+  });
+
+  test('the policy lets in the style of the page and nothing else; nothing comes from elsewhere', () => {
+    const html = page({ lease: sampleLease });
+    const style = /<style>(.*)<\/style>/s.exec(html)?.[1] ?? '';
+    const hash = createHash('sha256').update(style).digest('base64');
+    assert.match(PAGE_POLICY, /^default-src 'none'; style-src 'sha256-/);
+    assert.ok(PAGE_POLICY.includes(`'sha256-${hash}'`));
+    assert.doesNotMatch(PAGE_POLICY, /unsafe|\*|https?:/);
+    assert.doesNotMatch(html, /<script|\sstyle=|url\(|@import/);
+    for (const [, link] of html.matchAll(/(?:href|src)="([^"]*)"/g))
+      assert.match(link ?? '', /^(\?refresh=off|metrics)$/);
+  });
+});
+
+describe('what strangers see', () => {
+  test('programs without arguments, no folders; the numbers stay', () => {
+    const doc = discreet(sampleStatus({ strays: [sampleStray] }));
+    const text = JSON.stringify(doc);
+    assert.doesNotMatch(text, /hunter2|\/srv|\/usr|old_bot/);
+    assert.deepEqual(doc.supervisor?.command, ['python3']);
+    assert.equal(doc.worker?.tree[1]?.command, 'ffmpeg …');
+    assert.equal(doc.strays[0]?.command, 'python3 …');
+    assert.deepEqual(doc.polling, sampleStatus().polling);
+  });
+  test('nothing there, nothing made up', () => {
+    const empty = sampleStatus({ supervisor: null, worker: null, polling: null });
+    assert.deepEqual(discreet(empty), empty);
+  });
+});
+
+const OK: Answered = { status: 200, headers: { 'Content-Type': 'text/plain' }, body: 'é\n' };
+
+async function open(t: TestContext, answer: () => Answered): Promise<(text: string) => Promise<string>> {
+  const listening = await listenHttp({ host: '127.0.0.1', port: 0 }, answer);
+  t.after(() => listening.close());
+  return (text) =>
+    new Promise((resolve) => {
+      const socket = connect(listening.address.port, '127.0.0.1');
+      let got = '';
+      socket.on('data', (chunk) => {
+        got += chunk.toString();
+      });
+      socket.on('error', () => {});
+      socket.on('close', () => resolve(got));
+      socket.write(text);
+    });
+}
+
+test('what is sent behind the first request is not even looked up', async (t) => {
+  let looked = 0;
+  const ask = await open(t, () => {
+    looked += 1;
+    return OK;
+  });
+  await ask('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(500));
+  assert.equal(looked, 1);
+});
+
+test('lengths are in bytes; a HEAD has the length and no body', async (t) => {
+  const ask = await open(t, () => OK);
+  assert.match(await ask('GET / HTTP/1.1\r\n\r\n'), /Content-Length: 3\r\n.*\r\n\r\né\n$/s);
+  assert.match(await ask('HEAD / HTTP/1.1\r\n\r\n'), /Content-Length: 3\r\n.*\r\n\r\n$/s);
+});
+
+test('a mistake of ours is a 500 without a word of what it was, and the next one is answered', async (t) => {
+  let first = true;
+  const ask = await open(t, () => {
+    if (!first) return OK;
+    first = false;
+    throw new Error('secret');
+  });
+  const failed = await ask('GET / HTTP/1.1\r\n\r\n');
+  assert.match(failed, /^HTTP\/1\.1 500 /);
+  assert.doesNotMatch(failed, /secret/);
+  assert.match(await ask('GET / HTTP/1.1\r\n\r\n'), /^HTTP\/1\.1 200 /);
+});
+
+test('a port that is taken rejects with the code of the system', async (t) => {
+  const first = await listenHttp({ host: '127.0.0.1', port: 0 }, () => OK);
+  t.after(() => first.close());
+  await assert.rejects(
+    listenHttp(first.address, () => OK),
+    { code: 'EADDRINUSE' },
+  );
+});
