@@ -8,9 +8,9 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { statusOf, stopped } from '../commands/answers.ts';
 import type { RunState, StatusDocument } from '../core/status.ts';
+import { LINK_FD, OWNED_VARIABLE, type OwnerMessage } from '../detach/messages.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
-import { type Message, OWNED_VARIABLE, OWNER_FD } from '../owner/message.ts';
 import type { StartOptions } from './options.ts';
 import { startWords } from './words.ts';
 
@@ -114,8 +114,8 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
       ended,
     };
 
-    onLines(child.stdio[OWNER_FD] as Readable | null, (line) => {
-      const message = JSON.parse(line) as Message;
+    onLines(child.stdio[LINK_FD] as Readable | null, (line) => {
+      const message = JSON.parse(line) as OwnerMessage;
       if ('state' in message) move(message.state);
       else if ('control' in message) control = message.control;
       else if ('end' in message) told = message.end;

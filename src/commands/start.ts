@@ -1,13 +1,12 @@
 /** `singlepoll start`. */
 
-import { DETACHED_VARIABLE } from '../detach/message.ts';
-import type { Owner } from '../owner/link.ts';
-import { OWNED_VARIABLE } from '../owner/message.ts';
+import type { Owner } from '../detach/link.ts';
+import { DETACHED_VARIABLE, OWNED_VARIABLE } from '../detach/messages.ts';
 import { start } from '../supervise/start.ts';
 import { configure, type Invocation } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
-  const owner = OWNED_VARIABLE in process.env ? (await import('../owner/link.ts')).openOwner() : null;
+  const owner = OWNED_VARIABLE in process.env ? (await import('../detach/link.ts')).openOwner() : null;
   try {
     return await startFor(invocation, owner);
   } catch (error) {

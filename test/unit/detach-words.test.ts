@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Command } from 'commander';
 import { addOptions, flagWords, type RawFlags, readFlags } from '../../src/config/options.ts';
 import { COUNT, SIZE } from '../../src/config/values.ts';
-import { readyLine, readyText } from '../../src/detach/message.ts';
+import { readyLine, readyText } from '../../src/detach/messages.ts';
 
 test('flags as words are read back as the same flags', () => {
   const all: RawFlags[] = [

@@ -1,8 +1,8 @@
 // What feeds a watchdog: polls, or a reason not to poll that no restart could mend.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createPulse, type Seen } from '../../src/core/pulse.ts';
-import { statusLine } from '../../src/service/status-line.ts';
+import { statusLine } from '../../src/service/notify.ts';
+import { createWatchdog, type Seen } from '../../src/service/watchdog.ts';
 import type { Facts } from '../../src/supervise/facts.ts';
 import { seenBy } from '../../src/supervise/facts.ts';
 
@@ -12,13 +12,11 @@ const MINUTE = 60_000;
 
 /** Ticks a minute apart. */
 function feeds(...ticks: Partial<Seen>[]): string {
-  const pulse = createPulse(PATIENCE, 0);
-  return ticks
-    .map((it, index) => (pulse.beats({ ...base, ...it }, (index + 1) * MINUTE) ? 'x' : '.'))
-    .join('');
+  const feed = createWatchdog(PATIENCE, 0);
+  return ticks.map((it, index) => (feed({ ...base, ...it }, (index + 1) * MINUTE) ? 'x' : '.')).join('');
 }
 
-test('pulse: fed while polls succeed, not while they only could', () => {
+test('watchdog: fed while polls succeed, not while they only could', () => {
   assert.equal(feeds({ polls: 1 }, { polls: 2 }, { polls: 3 }), 'xxx');
   assert.equal(
     feeds({ polls: 1 }, { polls: 1 }, { polls: 1 }, { polls: 1 }, { polls: 1 }, { polls: 2 }),
@@ -26,7 +24,7 @@ test('pulse: fed while polls succeed, not while they only could', () => {
   );
 });
 
-test('pulse: a worker that is replaced has time to poll; one that never does starves it, whatever phase it is in', () => {
+test('watchdog: a worker that is replaced has time to poll; one that never does starves it, whatever phase it is in', () => {
   assert.equal(feeds({ polls: 5 }, { phase: 'starting', polls: 5 }, { phase: 'starting', polls: 6 }), 'xxx');
   assert.equal(
     feeds({ phase: 'starting' }, { phase: 'backoff' }, { phase: 'sweeping' }, { phase: 'starting' }),
@@ -34,7 +32,7 @@ test('pulse: a worker that is replaced has time to poll; one that never does sta
   );
 });
 
-test('pulse: fed while the Bot API is out of reach, and then with patience again', () => {
+test('watchdog: fed while the Bot API is out of reach, and then with patience again', () => {
   const out = { polls: 3, helpless: true };
   assert.equal(
     feeds({ polls: 3 }, out, out, out, out, out, { polls: 3 }, { polls: 3 }, { polls: 3 }),
@@ -42,13 +40,13 @@ test('pulse: fed while the Bot API is out of reach, and then with patience again
   );
 });
 
-test('pulse: in standby by the keeper of the lease, not by patience', () => {
+test('watchdog: in standby by the keeper of the lease, not by patience', () => {
   const standby = { phase: 'standby' } as const;
   assert.equal(feeds(standby, standby, standby, standby, standby), 'xxxxx');
   assert.equal(feeds(standby, { ...standby, keeperLateMs: PATIENCE }), 'x.');
 });
 
-test('pulse: where polls can’t be seen (deploy mode, past the gateway) the worker’s life counts', () => {
+test('watchdog: where polls can’t be seen (deploy mode, past the gateway) the worker’s life counts', () => {
   assert.equal(feeds({ polls: null }, { polls: null }, { polls: null }, { polls: null }), 'xxxx');
   assert.equal(
     feeds(...Array.from({ length: 4 }, () => ({ polls: null, phase: 'backoff' as const }))),
@@ -68,7 +66,7 @@ function factsWith(some: Partial<Facts>): Facts {
   return { ...none, pausedUntilMs: 0, lease: () => null, ...some } as unknown as Facts;
 }
 
-test('pulse: what is seen of a run', () => {
+test('watchdog: what is seen of a run', () => {
   assert.deepEqual(seenBy('polling', factsWith({})), { ...base, polls: 7 });
   assert.equal(seenBy('polling', factsWith({ via: 'direct' })).polls, null);
   assert.equal(seenBy('polling', factsWith({ polling: false })).polls, null);
