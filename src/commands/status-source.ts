@@ -2,7 +2,7 @@
  * What there is to watch: the supervisor's own word as it comes, and where none runs or it hangs, what can be seen from here. Survives the
  * end of a supervisor and follows the next.
  */
-
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import type { LiveDocument, LiveLine } from '../core/live.ts';
 import type { StatusDocument } from '../core/status.ts';
@@ -33,41 +33,33 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
   let name = bot;
   let control: string | null = null;
   let looking: Promise<void> | null = null;
-  let shown = false;
+  let isShown = false;
   let lines: readonly LiveLine[] = [];
-  let fail!: (error: unknown) => void;
-  const failed = new Promise<never>((_resolve, reject) => {
-    fail = reject;
-  });
-  const showStatus = (status: StatusDocument) => {
+
+  function showStatus(status: StatusDocument): void {
     if (over.signal.aborted) return;
     if (config.token === null && status.bot?.id) name ??= String(status.bot.id);
-    shown = true;
+    isShown = true;
     show({ status, lines });
-  };
+  }
 
   async function follow(): Promise<void> {
     let lookedAtMs = Number.NEGATIVE_INFINITY;
     while (!over.signal.aborted) {
-      const located = await find();
-      if (located?.control) {
-        control = located.control;
-        const heard = await listen(control);
-        control = null;
-        // One that has ended tells so with its last document; what is left there is to be seen at once.
-        if (heard) {
-          lookedAtMs = Number.NEGATIVE_INFINITY;
-          continue;
+      control = (await find())?.control ?? null;
+      const hasTold = control !== null && (await listen(control));
+      control = null;
+      // One that has ended tells so with its last document; what is left there is to be seen at once.
+      if (hasTold) lookedAtMs = Number.NEGATIVE_INFINITY;
+      else {
+        if (!looking && performance.now() - lookedAtMs > LOOK_AROUND_EVERY_MS) {
+          lookedAtMs = performance.now();
+          looking = lookAround();
+          // The first look may end the watching; later ones must not keep the next supervisor waiting.
+          if (!isShown) await looking;
         }
+        await pause(LOOK_EVERY_MS, undefined, { signal: over.signal }).catch(() => {});
       }
-      if (over.signal.aborted) return;
-      if (!looking && performance.now() - lookedAtMs > LOOK_AROUND_EVERY_MS) {
-        lookedAtMs = performance.now();
-        looking = lookAround();
-        // The first look may end the watching; later ones must not keep the next supervisor waiting.
-        if (!shown) await looking;
-      }
-      await pause(LOOK_EVERY_MS);
     }
   }
 
@@ -76,7 +68,7 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
       const status = await currentStatus(config, name);
       if (control === null) showStatus(status);
     } catch (error) {
-      if (!shown) throw error;
+      if (!isShown) throw error;
     } finally {
       looking = null;
     }
@@ -88,7 +80,7 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
       return await locate(config, name);
     } catch (error) {
       // The status itself finds the words for a supervisor that hangs, or is another user's.
-      if (SinglepollError.is(error) && !shown) throw error;
+      if (SinglepollError.is(error) && !isShown) throw error;
       return null;
     }
   }
@@ -97,7 +89,7 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
   function listen(socketPath: string): Promise<boolean> {
     return new Promise((resolve) => {
       let last: StatusDocument | null = null;
-      let hung = false;
+      let isHung = false;
       let heardMs = performance.now();
       let tickMs = heardMs;
       const end = () => {
@@ -105,55 +97,40 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
         over.signal.removeEventListener('abort', close);
         resolve(last !== null);
       };
-      const stream = openControlStream(
-        socketPath,
-        { cmd: 'watch' },
-        {
-          ended: end,
-          heard(value) {
-            heardMs = performance.now();
-            if (value.ok !== undefined) return close();
-            if (isLive(value)) {
-              last = value.status;
-              lines = value.lines;
-            }
-            if (last && (hung || isLive(value))) showStatus(last);
-            hung = false;
-          },
-        },
-      );
-      function close(): void {
+      const close = () => {
         stream.close();
         end();
-      }
+      };
+      const heard = (value: Record<string, unknown>) => {
+        heardMs = performance.now();
+        if (value.ok !== undefined) return close();
+        const isNew = isLive(value);
+        if (isNew) {
+          last = value.status;
+          lines = value.lines;
+        }
+        if (last && (isHung || isNew)) showStatus(last);
+        isHung = false;
+      };
+      const stream = openControlStream(socketPath, { cmd: 'watch' }, { ended: end, heard });
       const timer = setInterval(() => {
         const nowMs = performance.now();
-        const late = nowMs - tickMs > 3 * LISTEN_EVERY_MS;
-        tickMs = nowMs;
         // It is we who have slept: what it has sent meanwhile comes next.
-        if (late) heardMs = nowMs;
-        if (hung || nowMs - heardMs < SILENT_MS) return;
+        if (nowMs - tickMs > 3 * LISTEN_EVERY_MS) heardMs = nowMs;
+        tickMs = nowMs;
+        if (isHung || nowMs - heardMs < SILENT_MS) return;
         if (!last) return close();
-        hung = true;
+        isHung = true;
         showStatus(silent(last));
       }, LISTEN_EVERY_MS);
       over.signal.addEventListener('abort', close, { once: true });
     });
   }
 
-  function pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(done, ms);
-      function done(): void {
-        clearTimeout(timer);
-        over.signal.removeEventListener('abort', done);
-        resolve();
-      }
-      over.signal.addEventListener('abort', done, { once: true });
-    });
-  }
-
-  follow().catch(fail);
+  const followed = follow();
+  // It resolves only when it is closed: nobody waits for it then.
+  const failed = followed.then(() => new Promise<never>(() => {}));
+  failed.catch(() => {});
   return { control: () => control, close: () => over.abort(), failed };
 }
 

@@ -1,7 +1,6 @@
 /**
  * Those who watch this supervisor over its control channel: each gets a document at once, and another whenever one differs from the last. A
- * slow reader gets the newest only: nothing queues up. Between documents a beat tells that somebody is awake here. Loaded with the
- * first of them; without any nothing runs.
+ * slow reader gets the newest only: nothing queues up. Between documents a beat tells that somebody is awake here. Without any nothing runs.
  */
 import type { LiveDocument } from '../core/live.ts';
 import type { Answer, Asker } from '../machine/control.ts';
@@ -14,99 +13,75 @@ export interface Followers {
   end(): void;
 }
 
+interface Options {
+  readonly changes: Pick<Changes, 'listen'>;
+  readonly look: () => LiveDocument;
+  readonly beatMs?: number;
+  readonly stalledMs?: number;
+}
+
 /** What has no event of its own (the process list, an age in a problem) is looked at with the beat. */
 const BEAT_MS = 1_000;
 const BEAT = JSON.stringify({ say: '' });
 /** The control channel has places for 64: `stop` must find one. */
 const FOLLOWERS_MAX = 16;
-/** Who takes nothing for so long is gone, or stopped; it can come back. */
+/** A reader that takes nothing for so long is gone, or stopped; it can come back. */
 const STALLED_MS = 30_000;
 
-interface Follower {
-  readonly asker: Asker;
-  readonly done: (answer: Answer) => void;
-  /** The last that was pushed. */
-  sent: string;
-  /** Pushed and not taken yet, since then. */
-  waitingSinceMs: number | null;
-}
+export function createFollowers(options: Options): Followers {
+  const { changes, look, beatMs = BEAT_MS, stalledMs = STALLED_MS } = options;
+  /** Of each follower, what sends it the last document. */
+  const ends = new Set<() => void>();
 
-export function createFollowers({
-  changes,
-  look,
-  beatMs = BEAT_MS,
-  stalledMs = STALLED_MS,
-}: {
-  readonly changes: Pick<Changes, 'listen'>;
-  readonly look: () => LiveDocument;
-  readonly beatMs?: number;
-  readonly stalledMs?: number;
-}): Followers {
-  const all = new Set<Follower>();
-  let leave: (() => void) | null = null;
-  let beat: NodeJS.Timeout | null = null;
-  let newest = '';
-
-  function tell(): void {
-    newest = JSON.stringify(look());
-    for (const it of all) offer(it);
-  }
-
-  function offer(it: Follower): void {
-    if (it.waitingSinceMs === null && it.sent !== newest) {
-      it.sent = newest;
-      push(it, newest);
-    }
-  }
-
-  function push(it: Follower, line: string): void {
-    it.waitingSinceMs = performance.now();
-    it.asker.push(line, () => {
-      it.waitingSinceMs = null;
-      if (all.has(it)) offer(it);
-    });
-  }
-
-  function beats(): void {
+  function begin(asker: Asker, done: (answer: Answer) => void): void {
+    let sent = '';
+    let sentMs = 0;
+    let isTaken = true;
+    const push = (line: string) => {
+      isTaken = false;
+      sentMs = performance.now();
+      asker.push(line, () => {
+        isTaken = true;
+        tell();
+      });
+    };
+    const tell = () => {
+      if (!isTaken || asker.gone.aborted || !ends.has(end)) return;
+      const newest = JSON.stringify(look());
+      if (newest === sent) return;
+      sent = newest;
+      push(newest);
+    };
+    const beat = setInterval(() => {
+      tell();
+      if (isTaken) push(BEAT);
+      else if (performance.now() - sentMs > stalledMs) asker.drop();
+    }, beatMs).unref();
+    const leaveChanges = changes.listen(tell);
+    const leave = (answer: Answer) => {
+      if (!ends.delete(end)) return;
+      clearInterval(beat);
+      leaveChanges();
+      done(answer);
+    };
+    const end = () => {
+      tell();
+      leave({ ok: true, ended: true });
+    };
+    ends.add(end);
+    asker.gone.addEventListener('abort', () => leave({ ok: false, error: 'gone' }), { once: true });
     tell();
-    const nowMs = performance.now();
-    for (const it of all) {
-      if (it.waitingSinceMs === null) push(it, BEAT);
-      else if (nowMs - it.waitingSinceMs > stalledMs) it.asker.drop();
-    }
-  }
-
-  function begin(): void {
-    leave = changes.listen(tell);
-    beat = setInterval(beats, beatMs).unref();
-  }
-
-  function remove(it: Follower, answer: Answer): void {
-    if (!all.delete(it)) return;
-    it.done(answer);
-    if (all.size > 0) return;
-    leave?.();
-    if (beat !== null) clearInterval(beat);
-    beat = null;
-    leave = null;
   }
 
   return {
     follow(asker) {
-      if (all.size >= FOLLOWERS_MAX)
+      if (ends.size >= FOLLOWERS_MAX)
         return Promise.resolve({ ok: false, error: `${FOLLOWERS_MAX} watch it already` });
       if (asker.gone.aborted) return Promise.resolve({ ok: false, error: 'gone' });
-      return new Promise((done) => {
-        const it: Follower = { asker, done, sent: '', waitingSinceMs: null };
-        all.add(it);
-        asker.gone.addEventListener('abort', () => remove(it, { ok: false, error: 'gone' }), { once: true });
-        if (all.size === 1) begin();
-        tell();
-      });
+      return new Promise((done) => begin(asker, done));
     },
     end() {
-      tell();
-      for (const it of [...all]) remove(it, { ok: true, ended: true });
+      for (const end of [...ends]) end();
     },
   };
 }
