@@ -1,54 +1,51 @@
-// One row with one engine, in a yard of its own: `cell.ts ROW ENGINE PROFILE FOLDER`. Its last line on stdout is the result as JSON.
+// What runs inside a yard: `cell.ts WHAT ARGS FOLDER`, one row with one engine or one measurement. Its last line on stdout is the
+// result as JSON.
 import type { LeaseProfile } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
+import { type CommonFault, compare, handover, type Program, standby } from './measured.ts';
 import type { Row } from './row.ts';
 import { ROWS } from './rows/all.ts';
-import { type Check, openScene, type Scene } from './scene.ts';
+import { openScene, type Scene } from './scene.ts';
 import type { Verdict } from './verdict.ts';
 
-export interface CellResult {
-  readonly row: string;
-  readonly engine: EngineName;
-  readonly profile: LeaseProfile;
-  readonly verdict: Verdict | null;
-  readonly figures: Record<string, number>;
-  readonly checks: readonly Check[];
-  readonly ok: boolean;
-}
+export type CellResult = Awaited<ReturnType<typeof runRow>>;
 
-async function main(id: string, engine: EngineName, profile: LeaseProfile, dir: string): Promise<CellResult> {
+async function runRow(dir: string, id: string, engine: EngineName, profile: LeaseProfile) {
   const row = ROWS.find((one) => one.id === id);
   if (!row) throw new Error(`no row ${id}`);
   const scene = await openScene(engine, profile, dir, row.setsClock);
-  let verdict: Verdict | null = null;
   try {
     await row.run(scene);
     await scene.settle();
-    verdict = scene.verdict();
-    judge(row, scene, verdict);
+    judge(row, scene, scene.verdict());
   } catch (error) {
     scene.check('the row ran to its end', false, error instanceof Error ? error.stack : error);
-    verdict = scene.verdict();
   }
-  const ok = scene.checks.every((check) => check.ok);
+  const { checks, figures } = scene;
+  const verdict = scene.verdict() as Verdict | null;
+  const ok = checks.every((check) => check.ok);
   if (!ok) for (const line of scene.said()) process.stderr.write(`${line}\n`);
-  return { row: id, engine, profile, verdict, figures: scene.figures, checks: scene.checks, ok };
+  return { row: id, engine, profile, verdict, figures, checks, ok };
 }
 
-function judge(row: Row, scene: Scene, verdict: Verdict): void {
-  const { stale = 0, overlapMs = 0 } = row.limit ?? {};
-  scene.check(
-    `getUpdates overlap for ${overlapMs} ms at most`,
-    verdict.overlapMs <= overlapMs,
-    verdict.overlapMs,
-  );
-  scene.check(`${stale} stale getUpdates at most`, verdict.stale <= stale, verdict.stale);
-  scene.check('no update is lost', verdict.lost === 0, `${verdict.lost} of ${verdict.updates}`);
-  scene.check('updates came', verdict.updates > 10, verdict.updates);
+function judge(row: Row, scene: Scene, { overlapMs, stale, lost, updates, workerOverlapMs }: Verdict): void {
+  const most = row.limit ?? { stale: 0, overlapMs: 0 };
+  scene.check(`getUpdates overlap for ${most.overlapMs} ms at most`, overlapMs <= most.overlapMs, overlapMs);
+  scene.check(`${most.stale} stale getUpdates at most`, stale <= most.stale, stale);
+  scene.check('no update is lost', lost === 0, `${lost} of ${updates}`);
+  scene.check('updates came', updates > 10, updates);
   if (!row.workersMayOverlap)
-    scene.check('never two workers at once', verdict.workerOverlapMs === 0, verdict.workerOverlapMs);
+    scene.check('never two workers at once', workerOverlapMs === 0, workerOverlapMs);
 }
 
-const [id = '', engine = '', profile = '', dir = ''] = process.argv.slice(2);
-const result = await main(id, engine as EngineName, profile as LeaseProfile, dir);
+const [what = '', ...words] = process.argv.slice(2);
+const dir = words.pop() ?? '';
+const [first = '', second = '', third = '', fourth = ''] = words;
+const run: Record<string, () => Promise<unknown>> = {
+  row: () => runRow(dir, first, second as EngineName, third as LeaseProfile),
+  handover: () => handover(dir, first as EngineName, second as LeaseProfile, Number(third), Number(fourth)),
+  standby: () => standby(dir, first as EngineName),
+  compare: () => compare(dir, first as Program, second as CommonFault),
+};
+const result = await run[what]!();
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));

@@ -30,17 +30,13 @@ const remove = (dir: string): void => {
 };
 process.once('exit', () => [...folders].forEach(remove));
 
-/** Runs a script in a yard with a folder that is removed afterwards; gives the JSON of its last line. */
-export async function inYard<T>(
-  script: string,
-  args: readonly string[],
-  ms = CELL_MS,
-): Promise<{ value: T; talk: string }> {
+/** Runs cell.ts in a yard with a folder that is removed afterwards; gives the JSON of its last line. */
+export async function inYard<T>(args: readonly string[], ms = CELL_MS): Promise<{ value: T; talk: string }> {
   const dir = mkdtempSync(join(tmpdir(), 'sp-chaos-'));
   folders.add(dir);
   // PostgreSQL runs as a user of its own.
   chmodSync(dir, 0o755);
-  const file = fileURLToPath(new URL(script, import.meta.url));
+  const file = fileURLToPath(new URL('cell.ts', import.meta.url));
   const command = [
     ...IN_YARD.slice(1),
     process.execPath,
@@ -63,8 +59,7 @@ export async function inYard<T>(
   try {
     await new Promise((resolve) => child.once('close', resolve));
     const last = out.trim().split('\n').at(-1) ?? '';
-    if (!last.startsWith('{'))
-      throw new Error(`${script} ${args.join(' ')} gave no result:\n${out}\n${talk}`);
+    if (!last.startsWith('{')) throw new Error(`${args.join(' ')} gave no result:\n${out}\n${talk}`);
     return { value: JSON.parse(last) as T, talk };
   } finally {
     clearTimeout(timer);
@@ -74,7 +69,7 @@ export async function inYard<T>(
 
 export async function runCell({ row, engine, profile }: Cell): Promise<Ran> {
   try {
-    const { value, talk } = await inYard<CellResult>('cell.ts', [row, engine, profile]);
+    const { value, talk } = await inYard<CellResult>(['row', row, engine, profile]);
     return { ...value, talk };
   } catch (error) {
     const checks = [{ what: 'the cell gave a result', ok: false, seen: String(error), speed: false }];

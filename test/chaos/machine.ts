@@ -2,49 +2,14 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Exit, type LaunchOptions, launch, PROGRAM, type Running } from '../support/cli.ts';
+import { launch, PROGRAM, type Running } from '../support/cli.ts';
 import type { BrokenLine } from '../support/proxy.ts';
 import { until } from '../support/wait.ts';
 import { nowMs } from './journal.ts';
 import type { Deaf } from './verdict.ts';
-import { childOf, familyOf, type Ground } from './yard.ts';
+import { childOf, type Ground } from './yard.ts';
 
 export const WORKER = fileURLToPath(new URL('worker.cjs', import.meta.url));
-
-export interface Started {
-  /** Of the supervisor, as the yard sees it. */
-  readonly pid: number;
-  readonly running: Running;
-  stderr(): string;
-  ended(): Exit | null;
-  waitFor(pattern: RegExp, ms?: number): Promise<void>;
-  exit(ms?: number): Promise<Exit>;
-  signal(name: NodeJS.Signals): void;
-  /** It and all below it. */
-  family(): number[];
-}
-
-export interface Machine {
-  readonly name: string;
-  readonly ground: Ground;
-  /** Its way to the engine. */
-  readonly line: BrokenLine;
-  readonly env: Record<string, string>;
-  /** The last that was started. */
-  readonly run: Started;
-  /** `singlepoll start --lease … ARGS -- WORKER`. */
-  start(options?: StartOptions): Promise<Started>;
-  /** All that what was started there has said. */
-  said(): string;
-  /** The cable. Nobody is told. */
-  cut(): Promise<void>;
-  mend(): Promise<void>;
-  /** SIGSTOP, of the supervisor alone or of all that runs there. */
-  freeze(what: 'supervisor' | 'all'): Promise<void>;
-  thaw(): void;
-  /** SIGKILL of everything that runs there. */
-  crash(): void;
-}
 
 export interface StartOptions {
   readonly args?: readonly string[];
@@ -59,6 +24,7 @@ export interface StartOptions {
 export interface MachineOptions {
   readonly name: string;
   readonly ground: Ground;
+  /** Its way to the engine. */
   readonly line: BrokenLine;
   readonly leaseUrl: string;
   readonly profile: string;
@@ -68,23 +34,25 @@ export interface MachineOptions {
   readonly deaf: Deaf[];
 }
 
-export function createMachine(options: MachineOptions): Machine {
+export type Machine = ReturnType<typeof createMachine>;
+
+export function createMachine(options: MachineOptions) {
   const { name, ground, line, dir, deaf } = options;
   const home = join(dir, name);
   for (const folder of ['', 'home', 'project']) mkdirSync(join(home, folder), { recursive: true });
   mkdirSync(join(home, 'state'), { mode: 0o700 });
-  const env = {
-    ...options.env,
-    HOME: join(home, 'home'),
-    SINGLEPOLL_DIR: join(home, 'state'),
-    CHAOS_NAME: name,
-  };
   const cwd = join(home, 'project');
-  let run: Started | null = null;
+  const ownEnv = { HOME: join(home, 'home'), SINGLEPOLL_DIR: join(home, 'state'), CHAOS_NAME: name };
+  /** The last that was started; its pid as the yard sees it. */
+  let started: { readonly pid: number; readonly running: Running } | null = null;
   let frozen: number[] = [];
   let doorless = false;
   let deafSince: number | null = null;
 
+  const last = () => {
+    if (!started) throw new Error(`nothing was started on ${name}`);
+    return started;
+  };
   const deafen = () => {
     deafSince ??= nowMs();
   };
@@ -93,53 +61,31 @@ export function createMachine(options: MachineOptions): Machine {
     deafSince = null;
   };
 
-  async function spawn(command: readonly string[], more: Record<string, string> = {}): Promise<Started> {
-    const [file, ...args] = ground.enter(command);
-    const launched: LaunchOptions = { cwd, env: { ...env, ...more } };
-    const running = launch('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], launched);
-    const pid = await until(`${command[0]} to run in ${name}`, () => childOf(running.pid), {
-      everyMs: 5,
-      seen: running.seen,
-    });
-    return {
-      pid,
-      running,
-      stderr: running.stderr,
-      ended: running.ended,
-      waitFor: (pattern, ms) => running.waitFor(pattern, ms),
-      exit: (ms) => running.exit(ms),
-      signal: (signal) => void process.kill(pid, signal),
-      family: () => familyOf(pid),
-    };
-  }
-
-  const self: Machine = {
+  return {
     name,
     ground,
     line,
-    env,
+    /** What was started last. */
     get run() {
-      if (!run) throw new Error(`nothing was started on ${name}`);
-      return run;
+      const { pid, running } = last();
+      return { ...running, pid, signal: (signal: NodeJS.Signals) => void process.kill(pid, signal) };
     },
-    async start({
-      args = [],
-      worker = [process.execPath, WORKER],
-      env: more = {},
-      alone = false,
-      rival,
-    } = {}) {
-      doorless = rival !== undefined;
-      if (rival) {
-        run = await spawn([...rival, ...worker], more);
-        return run;
-      }
+    /** `singlepoll start --lease … ARGS -- WORKER`. */
+    async start(what: StartOptions = {}): Promise<void> {
+      const { args: words = [], worker = [process.execPath, WORKER], alone = false, rival } = what;
       const lease = alone ? [] : ['--lease', 'env:CHAOS_LEASE', '--lease-profile', options.profile];
-      const command = [process.execPath, '--', PROGRAM, 'start', ...lease, ...args, '--', ...worker];
-      run = await spawn(command, { CHAOS_LEASE: options.leaseUrl, ...more });
-      return run;
+      const program = rival ?? [process.execPath, '--', PROGRAM, 'start', ...lease, ...words, '--'];
+      const env = { ...options.env, ...ownEnv, CHAOS_LEASE: options.leaseUrl, ...what.env };
+      doorless = rival !== undefined;
+      const [file, ...args] = ground.enter([...program, ...worker]);
+      const running = launch('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], { cwd, env });
+      const child = () => childOf(running.pid);
+      const pid = await until(`${program[0]} to run in ${name}`, child, { everyMs: 5, seen: running.seen });
+      started = { pid, running };
     },
-    said: () => `--- ${name}\n${run?.running.seen() ?? 'nothing was started'}`,
+    /** All that what was started there has said. */
+    said: () => `--- ${name}\n${started?.running.seen() ?? 'nothing was started'}`,
+    /** The cable. Nobody is told. */
     async cut() {
       await ground.cut();
       deafen();
@@ -148,27 +94,27 @@ export function createMachine(options: MachineOptions): Machine {
       hear();
       await ground.mend();
     },
-    async freeze(what) {
-      frozen = what === 'all' ? ground.pids() : [self.run.pid];
+    /** SIGSTOP, of the supervisor alone or of all that runs there. */
+    freeze(what: 'supervisor' | 'all') {
+      frozen = what === 'all' ? ground.pids() : [last().pid];
       // The supervisor last: it would notice that its worker stands still.
-      for (const pid of frozen.toReversed()) process.kill(pid, 'SIGSTOP');
+      for (const pid of frozen.toReversed()) signalIfThere(pid, 'SIGSTOP');
       if (what === 'all' || !doorless) deafen();
     },
     thaw() {
       hear();
-      for (const pid of frozen) signalIfThere(pid, 'SIGCONT');
       // nsenter stops along with what it waits for (its WUNTRACED), and has to be woken by itself.
-      signalIfThere(self.run.running.pid, 'SIGCONT');
+      for (const pid of [...frozen, last().running.pid]) signalIfThere(pid, 'SIGCONT');
       frozen = [];
     },
+    /** SIGKILL of everything that runs there. */
     crash() {
       for (const pid of ground.pids()) signalIfThere(pid, 'SIGKILL');
     },
   };
-  return self;
 }
 
-export function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);
   } catch (error) {

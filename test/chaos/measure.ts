@@ -4,10 +4,14 @@ import type { LeaseProfile } from '../../src/lease/timing.ts';
 import { LEASE_PROFILES } from '../../src/lease/timing.ts';
 import type { EngineName } from '../support/engines.ts';
 import { inYard, sideBySide } from './cells.ts';
-import { COMMON_FAULTS, type CommonFault, PROGRAMS } from './common-faults.ts';
-import type { Handovers } from './handover.ts';
-import type { Compared } from './rival.ts';
-import type { StandbyCost } from './standby.ts';
+import {
+  COMMON_FAULTS,
+  type CommonFault,
+  type Compared,
+  type Handovers,
+  PROGRAMS,
+  type StandbyCost,
+} from './measured.ts';
 import { markdown, seconds } from './table.ts';
 
 const HANDOVER_P95_MS = 100;
@@ -41,8 +45,8 @@ export async function measureHandovers(
   const nodeMs = bareNodeMs();
   const results: Handovers[] = [];
   for (const engine of engines) {
-    const args = [engine, profile, String(rounds), String(crashes)];
-    results.push((await inYard<Handovers>('handover.ts', args, 3_600_000)).value);
+    const args = ['handover', engine, profile, String(rounds), String(crashes)];
+    results.push((await inYard<Handovers>(args, 3_600_000)).value);
   }
   const limitMs = LEASE_PROFILES[profile].ttlMs + TAKEOVER_ROOM_MS;
   const good = (one: Handovers) =>
@@ -82,7 +86,7 @@ export async function measureEtcdctl(jobs: number): Promise<boolean> {
     PROGRAMS.map((program) => ({ program, fault: fault as CommonFault })),
   );
   const results = await sideBySide(pairs, jobs, async ({ program, fault }) => {
-    const { value } = await inYard<Compared>('rival.ts', [program, fault]);
+    const { value } = await inYard<Compared>(['compare', program, fault]);
     console.error(JSON.stringify(value));
     return value;
   });
@@ -104,7 +108,7 @@ export async function measureEtcdctl(jobs: number): Promise<boolean> {
 
 export async function measureStandbys(engines: readonly EngineName[], jobs: number): Promise<boolean> {
   const results = await sideBySide(engines, jobs, async (engine) => {
-    return (await inYard<StandbyCost>('standby.ts', [engine])).value;
+    return (await inYard<StandbyCost>(['standby', engine])).value;
   });
   const good = ({ standbyRssMb, aloneRssMb, cpuPercent, requestsPerSecond }: StandbyCost) =>
     standbyRssMb - aloneRssMb <= STANDBY.mb &&

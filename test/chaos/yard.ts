@@ -41,22 +41,10 @@ export async function layGround(): Promise<void> {
   await ip('link', 'set', 'br0', 'up');
 }
 
-export interface Ground {
-  /** Its first process, as the yard sees it. */
-  readonly init: number;
-  readonly address: string;
-  /** Puts a command into the machine. */
-  enter(command: readonly string[]): [string, ...string[]];
-  cut(): Promise<void>;
-  mend(): Promise<void>;
-  /** Its processes, as the yard sees them; not its first one. */
-  pids(): number[];
-  /** A process of the machine by the number that it has there. */
-  outer(pid: number): number | null;
-}
+export type Ground = Awaited<ReturnType<typeof openGround>>;
 
 /** `number` from 2 to 250, each once. */
-export async function openGround(name: string, number: number): Promise<Ground> {
+export async function openGround(name: string, number: number) {
   const script = `echo ${name} >/proc/sys/kernel/hostname; echo up; while sleep 1000; do :; done`;
   const holder = spawn(
     'setpriv',
@@ -70,47 +58,32 @@ export async function openGround(name: string, number: number): Promise<Ground> 
   const init = childOf(holder.pid!);
   if (init === null) throw new Error(`machine ${name} has no first process`);
   const cable = `v${number}`;
-  const address = `10.77.0.${number}`;
   await ip('link', 'add', cable, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(init));
   await ip('link', 'set', cable, 'master', 'br0', 'up');
   const inside = (...words: string[]) => run('nsenter', ['-t', String(init), '-n', 'ip', ...words]);
   await inside('link', 'set', 'lo', 'up');
-  await inside('addr', 'add', `${address}/24`, 'dev', 'eth0');
+  await inside('addr', 'add', `10.77.0.${number}/24`, 'dev', 'eth0');
   await inside('link', 'set', 'eth0', 'up');
   const space = pidSpaceOf(init);
   const pids = () =>
     allPids().filter((pid) => pid !== init && pidSpaceOf(pid) === space && !idles(pid, init));
   return {
-    init,
-    address,
-    enter: (command) => ['nsenter', '-t', String(init), '-n', '-p', '-m', '-u', '--', ...command],
+    /** Puts a command into the machine. */
+    enter: (command: readonly string[]): [string, ...string[]] => [
+      ...(['nsenter', '-t', String(init), '-n', '-p', '-m', '-u', '--'] as const),
+      ...command,
+    ],
     cut: async () => void (await ip('link', 'set', cable, 'down')),
     mend: async () => void (await ip('link', 'set', cable, 'up')),
+    /** Its processes, as the yard sees them; not its first one. */
     pids,
-    outer: (pid) => pids().find((one) => innerPid(one) === pid) ?? null,
+    /** A process of the machine by the number that it has there. */
+    outer: (pid: number) => pids().find((one) => innerPid(one) === pid) ?? null,
   };
 }
 
 export function childOf(pid: number): number | null {
-  for (const [child, parent] of parentsOf()) if (parent === pid) return child;
-  return null;
-}
-
-/** It and all below it. */
-export function familyOf(pid: number): number[] {
-  const parents = parentsOf();
-  const found = [pid];
-  for (const parent of found) for (const [child, ppid] of parents) if (ppid === parent) found.push(child);
-  return found;
-}
-
-function parentsOf(): Map<number, number> {
-  const parents = new Map<number, number>();
-  for (const pid of allPids()) {
-    const proc = readProc(pid);
-    if (proc) parents.set(pid, proc.ppid);
-  }
-  return parents;
+  return allPids().find((child) => readProc(child)?.ppid === pid) ?? null;
 }
 
 /** NSpid of proc(5): the innermost number stands last. */

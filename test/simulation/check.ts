@@ -19,54 +19,7 @@ import {
   wrongExit,
 } from './truth.ts';
 
-export interface Checker {
-  began(sim: Sim): void;
-  /** Details of these processes (their start ids) are known to it from now on. */
-  inspected(sim: Sim, startIds: ReadonlySet<string>): void;
-  /** A look that began at `atMs` has shown these (their start ids) as ones to stop. */
-  looked(sim: Sim, what: 'all' | 'stat lines', stoppable: ReadonlySet<string>, atMs: number): void;
-  /** It is about to ask getUpdates, where somebody is connected. */
-  asked(sim: Sim): void;
-  /** It can't see who takes the poll away from it. */
-  blinded(sim: Sim): void;
-  /** This process received something when we polled. */
-  reacted(sim: Sim, body: Body, poke: number, isConflict: boolean): void;
-  stopBegan(sim: Sim): void;
-  /** Of these, by their start ids. */
-  stopEnded(sim: Sim, startIds: ReadonlySet<string>): void;
-  signalled(sim: Sim, by: 'sweep' | 'tree', body: Body, signal: string): void;
-  sweepBegan(sim: Sim, first: boolean): void;
-  sweepEnded(sim: Sim): void;
-  spawning(sim: Sim, spawn: number): void;
-  spawned(sim: Sim, leader: Body): void;
-  stillborn(sim: Sim): void;
-  polled(sim: Sim, spawn: number): void;
-  exitHeard(
-    sim: Sim,
-    spawn: number,
-    end: Ended & { readonly conflict: boolean; readonly apiInDoubt: boolean },
-  ): void;
-  /** The Bot API answers, after an outage or not. */
-  probed(sim: Sim, wasOut: boolean): void;
-  stopAsked(sim: Sim): void;
-  restartAsked(sim: Sim): void;
-  leased(sim: Sim): void;
-  /** Null: asked for, and still ours. */
-  unleased(sim: Sim, killByMs: number | null): void;
-  released(sim: Sim): void;
-  /** A reason to end that came from outside. */
-  blocked(sim: Sim, ending: Ending): void;
-  /** A local rival was named that can't be stopped; whether this run gives way to it. */
-  rivalNamed(sim: Sim, ending: Ending, yields: boolean): void;
-  /** It told the user this. */
-  said(sim: Sim, text: string): void;
-  hasNamed(sim: Sim, life: Life): boolean;
-  exited(sim: Sim, code: number, reason: string, clean: boolean): void;
-  stepped(sim: Sim, cell: string): void;
-  broken(sim: Sim, error: unknown): void;
-  /** After every event. */
-  always(): void;
-}
+export type Checker = ReturnType<typeof createChecker>;
 
 /** From SIGKILL to giving up, as in strays/stop and strays/finder. */
 const KILL_WAIT_MS = 5_000;
@@ -84,12 +37,7 @@ const ASK_MS = 9_800;
 /** From the kill of a worker whose lease is lost to the end of the last of its children. */
 const UNLEASED_MS = 300;
 
-export function createChecker(
-  { fail, count }: Story,
-  clock: Clock,
-  machine: Machine,
-  timing: Timing,
-): Checker {
+export function createChecker({ fail, count }: Story, clock: Clock, machine: Machine, timing: Timing) {
   const books = new Map<Sim, Book>();
   /** The one that holds the lock. */
   let live: Sim | null = null;
@@ -162,7 +110,7 @@ export function createChecker(
   }
 
   return {
-    began(sim) {
+    began(sim: Sim) {
       live = sim;
       books.set(sim, {
         stopped: new Map(),
@@ -202,10 +150,12 @@ export function createChecker(
         exitMs: null,
       });
     },
-    inspected(sim, startIds) {
+    /** Details of these processes (their start ids) are known to it from now on. */
+    inspected(sim: Sim, startIds: ReadonlySet<string>) {
       for (const startId of startIds) of(sim).inspected.add(startId);
     },
-    looked(sim, what, stoppable, atMs) {
+    /** A look that began at `atMs` has shown these (their start ids) as ones to stop. */
+    looked(sim: Sim, what: 'all' | 'stat lines', stoppable: ReadonlySet<string>, atMs: number) {
       count('looks');
       const book = of(sim);
       book.lookMs = atMs;
@@ -226,13 +176,16 @@ export function createChecker(
           book.shown.add(body);
       }
     },
-    asked(sim) {
+    /** It is about to ask getUpdates, where somebody is connected. */
+    asked(sim: Sim) {
       of(sim).askedMs = clock.now();
     },
-    blinded(sim) {
+    /** It can't see who takes the poll away from it. */
+    blinded(sim: Sim) {
       of(sim).blinded = true;
     },
-    reacted(sim, body, poke, isConflict) {
+    /** This process received something when we polled. */
+    reacted(sim: Sim, body: Body, poke: number, isConflict: boolean) {
       const book = of(sim);
       book.reactedMs = clock.now();
       if (!isConflict || body.life.kind !== 'stray') return;
@@ -249,17 +202,18 @@ export function createChecker(
         if (isGuilty(book, it) && !book.named.has(it.life) && !book.owed.has(it))
           book.owed.set(it, clock.now());
     },
-    stopBegan(sim) {
+    stopBegan(sim: Sim) {
       of(sim).stops += 1;
       of(sim).stopNumber += 1;
       if (of(sim).stops > 1) fail('strays are stopped while strays are being stopped');
     },
-    stopEnded(sim, startIds) {
+    /** Of these, by their start ids. */
+    stopEnded(sim: Sim, startIds: ReadonlySet<string>) {
       of(sim).lastStop = startIds;
       of(sim).stops -= 1;
       of(sim).stoppedMs = clock.now();
     },
-    signalled(sim, by, body, signal) {
+    signalled(sim: Sim, by: 'sweep' | 'tree', body: Body, signal: string) {
       count(signal);
       const { life } = body;
       const { phase } = sim.loop.state;
@@ -270,10 +224,10 @@ export function createChecker(
       if (life.run !== sim.run) fail(`the worker's stop sends ${signal} to ${show(body)}`);
       if (phase !== 'stopping') fail(`${signal} to ${show(body)} while ${phase}`);
     },
-    sweepBegan(sim, first) {
+    sweepBegan(sim: Sim, first: boolean) {
       Object.assign(of(sim), { sweepBeganMs: clock.now(), sweepsFirst: first, stoppedOwn: false });
     },
-    sweepEnded(sim) {
+    sweepEnded(sim: Sim) {
       const book = of(sim);
       const tookMs = clock.now() - book.sweepBeganMs;
       book.sweptMs += tookMs;
@@ -281,7 +235,7 @@ export function createChecker(
       if (!book.sweepsFirst && !book.stoppedOwn && tookMs > mostMs)
         fail(`a respawn was held up for ${tookMs} ms, and not by a leftover of ours`);
     },
-    spawning(sim, spawn) {
+    spawning(sim: Sim, spawn: number) {
       count('spawns');
       const book = of(sim);
       const nowMs = clock.now();
@@ -317,42 +271,47 @@ export function createChecker(
       if (wrong) fail(`a spawn ${wrong}`);
       book.spawns = spawn;
     },
-    spawned(sim, leader) {
+    spawned(sim: Sim, leader: Body) {
       of(sim).leaderPid = leader.pid;
     },
-    stillborn(sim) {
+    stillborn(sim: Sim) {
       of(sim).restarts.stillborn();
     },
-    polled(sim, spawn) {
+    polled(sim: Sim, spawn: number) {
       const book = of(sim);
       if (book.spawns !== spawn) return;
       book.restarts.polled();
     },
-    exitHeard(sim, spawn, end) {
+    exitHeard(
+      sim: Sim,
+      spawn: number,
+      end: Ended & { readonly conflict: boolean; readonly apiInDoubt: boolean },
+    ) {
       const book = of(sim);
       if (spawn !== book.spawns || !book.restarts.ended(clock.now(), end)) return;
       count('unplanned exits');
       if (book.restarts.ends?.reason === 'crash loop') count('crash loops');
       book.sweptMs = 0;
     },
-    probed(sim, wasOut) {
+    /** The Bot API answers, after an outage or not. */
+    probed(sim: Sim, wasOut: boolean) {
       const book = of(sim);
       count(wasOut ? 'exits in an outage' : 'exits in doubt');
       book.restarts.probed(clock.now(), wasOut);
       if (book.restarts.ends?.reason === 'crash loop') count('crash loops');
       book.sweptMs = 0;
     },
-    stopAsked(sim) {
+    stopAsked(sim: Sim) {
       const book = of(sim);
       if (book.exitMs !== null) return;
       book.restarts.asked(clock.now());
       if (book.stopAskedMs === null) book.stopAskedMs = clock.now();
       else book.secondAskMs ??= clock.now();
     },
-    restartAsked(sim) {
+    restartAsked(sim: Sim) {
       of(sim).restarts.asked(clock.now());
     },
-    leased(sim) {
+    leased(sim: Sim) {
       count('leases');
       const book = of(sim);
       if (book.leased) fail('the lease is sought while it is held');
@@ -361,7 +320,8 @@ export function createChecker(
       book.killByMs = null;
       book.restarts.leased();
     },
-    unleased(sim, killByMs) {
+    /** Null: asked for, and still ours. */
+    unleased(sim: Sim, killByMs: number | null) {
       count(killByMs === null ? 'leases asked for' : 'leases lost');
       const book = of(sim);
       book.restarts.asked(clock.now());
@@ -369,19 +329,21 @@ export function createChecker(
       book.leased = false;
       book.killByMs = killByMs;
     },
-    released(sim) {
+    released(sim: Sim) {
       const book = of(sim);
       book.leased = false;
       book.killByMs = null;
       const left = machine.living().filter(({ life }) => life.run === sim.run);
       for (const body of left) fail(`the lease is given back while ${show(body)} lives`);
     },
-    blocked(sim, ending) {
+    /** A reason to end that came from outside. */
+    blocked(sim: Sim, ending: Ending) {
       const book = of(sim);
       book.restarts.asked(clock.now());
       if (book.exitMs === null) book.endings.push(ending);
     },
-    rivalNamed(sim, ending, yields) {
+    /** A local rival was named that can't be stopped; whether this run gives way to it. */
+    rivalNamed(sim: Sim, ending: Ending, yields: boolean) {
       count(yields ? 'yields' : 'insists');
       const book = of(sim);
       if (yields) book.restarts.asked(clock.now());
@@ -390,7 +352,8 @@ export function createChecker(
       if (namesGuilty(ending.reason, book, machine).length === 0)
         fail(`gives way to nobody who polls: ${ending.reason}`);
     },
-    said(sim, text) {
+    /** It told the user this. */
+    said(sim: Sim, text: string) {
       const { lastStop } = of(sim);
       const stopped = machine.everybody().filter(({ startId }) => lastStop.has(startId));
       const lives = new Set(stopped.map((it) => it.life).filter((life) => life.kind === 'stray'));
@@ -405,8 +368,8 @@ export function createChecker(
         for (const body of book.owed.keys()) if (body.life === life) book.owed.delete(body);
       }
     },
-    hasNamed: (sim, life) => of(sim).named.has(life),
-    exited(sim, code, reason, clean) {
+    hasNamed: (sim: Sim, life: Life): boolean => of(sim).named.has(life),
+    exited(sim: Sim, code: number, reason: string, clean: boolean) {
       count(`exit ${code}`);
       const book = of(sim);
       if (book.exitMs !== null) fail('a second exit');
@@ -419,7 +382,7 @@ export function createChecker(
       const wrong = wrongExit({ code, reason }, book, machine, clock.now(), left.length > 0);
       if (wrong) fail(`exit ${code} (${reason}): ${wrong}`);
     },
-    stepped(sim, cell) {
+    stepped(sim: Sim, cell: string) {
       count(cell);
       const { phase } = sim.loop.state;
       if (phase !== 'starting' && phase !== 'polling') of(sim).owed.clear();
@@ -428,9 +391,10 @@ export function createChecker(
       if (worker && !mayStay(worker) && (phase === 'backoff' || phase === 'exited'))
         fail(`the worker lives while ${phase}`);
     },
-    broken(_sim, error) {
+    broken(_sim: Sim, error: unknown) {
       fail(`an invariant broke: ${error instanceof Error ? error.stack : String(error)}`);
     },
+    /** After every event. */
     always() {
       if (!live?.there) return;
       const { run } = live;

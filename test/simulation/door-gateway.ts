@@ -40,28 +40,12 @@ export interface GatewayWorld {
   log(text: string): void;
 }
 
-export interface SimGateway {
-  ask(ask: Ask): void;
-  closed(connection: number): void;
-  /** Before a worker is spawned. */
-  next(): void;
-  release(): void;
-  shut(): void;
-  cleared(): void;
-  /** Its worker has dropped what waited. */
-  dropped(): void;
-  /** SIGSTOP and SIGCONT of the supervisor. */
-  sleep(): void;
-  wake(): void;
-  readonly asleep: boolean;
-  readonly openPolls: number;
-  readonly flightOpenMs: number;
-}
+export type SimGateway = ReturnType<typeof createSimGateway>;
 
 /** As in gateway.ts. */
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
 
-export function createSimGateway(world: GatewayWorld): SimGateway {
+export function createSimGateway(world: GatewayWorld) {
   const { clock, random, telegram, policy, story, judge, watch, thefts } = world;
   const asks = new Map<number, Ask>();
   const pollers = new Map<number, string>();
@@ -281,7 +265,7 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
     get openPolls() {
       return asks.size;
     },
-    ask(ask) {
+    ask(ask: Ask) {
       act(() => {
         const poller = world.pidsKnown ? `pid ${ask.process.pid}` : 'worker';
         if (!pollers.has(ask.connection)) {
@@ -296,7 +280,8 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         send({ kind: 'asked', poll });
       });
     },
-    closed: (connection) => act(() => left(connection)),
+    closed: (connection: number) => act(() => left(connection)),
+    /** Before a worker is spawned. */
     next() {
       for (const connection of [...pollers.keys()]) left(connection);
       const { owner } = loop.door;
@@ -312,7 +297,9 @@ export function createSimGateway(world: GatewayWorld): SimGateway {
         unsure();
         send({ kind: 'cleared' });
       }),
+    /** Its worker has dropped what waited. */
     dropped: () => act(unsure),
+    /** SIGSTOP and SIGCONT of the supervisor. */
     sleep() {
       asleep = true;
     },

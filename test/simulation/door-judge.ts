@@ -7,14 +7,7 @@ import type { Clock } from './clock.ts';
 import type { Ask, SimProcess } from './door-worker.ts';
 import type { Story } from './story.ts';
 
-export interface DoorJudge {
-  asked(poll: Poll, ask: Ask): void;
-  stepped(before: Door, event: DoorEvent, after: Door, effects: readonly DoorEffect[]): void;
-  /** After every event of the world. */
-  always(asleep: boolean): void;
-  /** The supervisor was stopped for so long. */
-  slept(ms: number): void;
-}
+export type DoorJudge = ReturnType<typeof createDoorJudge>;
 
 interface OpenPoll {
   readonly poll: Poll;
@@ -51,7 +44,7 @@ export function createDoorJudge(
   clock: Clock,
   policy: DoorPolicy,
   pidsKnown: boolean,
-): DoorJudge {
+) {
   const open = new Map<number, OpenPoll>();
   const answeredPolls = new Set<number>();
   const openConnections = new Set<number>();
@@ -292,13 +285,13 @@ export function createDoorJudge(
   }
 
   return {
-    asked(poll, ask) {
+    asked(poll: Poll, ask: Ask) {
       count('polls');
       if (owner?.poller === poll.poller) mayHaveMoved(owner, poll.connection);
       open.set(poll.id, { poll, ask });
       openConnections.add(poll.connection);
     },
-    stepped(_before, event, _after, effects) {
+    stepped(_before: Door, event: DoorEvent, _after: Door, effects: readonly DoorEffect[]) {
       down = null;
       happened(event);
       for (const effect of effects) decided(event, effect);
@@ -311,7 +304,8 @@ export function createDoorJudge(
       if ((event.kind === 'shut' || event.kind === 'released') && open.size > 0)
         fail(`${event.kind}, and ${open.size} polls stay open`);
     },
-    always(asleep) {
+    /** After every event of the world. */
+    always(asleep: boolean) {
       if (asleep) {
         starvingSinceMs = null;
         return;
@@ -324,7 +318,8 @@ export function createDoorJudge(
       }
       lookForStarvation();
     },
-    slept(ms) {
+    /** The supervisor was stopped for so long. */
+    slept(ms: number) {
       sleptMs += ms;
       stops += 1;
       wokenAtMs = clock.now();

@@ -20,19 +20,7 @@ export interface GetUpdates {
   answer(reply: Reply): void;
 }
 
-export interface Telegram {
-  receive(request: GetUpdates): void;
-  /** A new update; its id. */
-  add(lifeMs?: number): number;
-  /** Forgets all that waits. */
-  drop(): void;
-  /** Forgets all that waits, and numbers from there. */
-  restart(nextId: number): void;
-  setWebhook(active: boolean): void;
-  readonly webhook: boolean;
-  /** Not confirmed yet, the oldest first. */
-  readonly queue: readonly number[];
-}
+export type Telegram = ReturnType<typeof createTelegram>;
 
 const HOLD_MS = 3_000;
 const LIMIT = 100;
@@ -46,7 +34,7 @@ export function createTelegram(
   onConfirmed: (id: number, from: string) => void,
   /** Nobody will have it. */
   onForgotten: (id: number) => void = () => {},
-): Telegram {
+) {
   let queue: number[] = [];
   let lastId = firstId - 1;
   let webhook = false;
@@ -88,13 +76,14 @@ export function createTelegram(
   }
 
   return {
+    /** Not confirmed yet, the oldest first. */
     get queue() {
       return queue;
     },
     get webhook() {
       return webhook;
     },
-    receive(request) {
+    receive(request: GetUpdates) {
       if (webhook) return turnDown(request, 'webhook');
       const nowMs = clock.now();
       const { offset } = request;
@@ -113,22 +102,25 @@ export function createTelegram(
       abortWaiting('conflict');
       waiting = { request: { ...request, offset: start }, cancel: clock.after(timeoutMs, finish) };
     },
-    add(lifeMs) {
+    /** A new update; its id. */
+    add(lifeMs?: number): number {
       const id = ++lastId;
       queue.push(id);
       clock.after(1, finish);
       if (lifeMs !== undefined) clock.after(lifeMs, () => forget((it) => it === id));
       return id;
     },
+    /** Forgets all that waits. */
     drop: () => forget(() => true),
-    restart(nextId) {
+    /** Forgets all that waits, and numbers from there. */
+    restart(nextId: number) {
       forget(() => true);
       lastId = nextId - 1;
       waiting?.cancel();
       waiting?.request.answer({ kind: 'reset' });
       waiting = null;
     },
-    setWebhook(active) {
+    setWebhook(active: boolean) {
       webhook = active;
       if (active) abortWaiting('webhook');
     },

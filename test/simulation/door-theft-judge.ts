@@ -8,19 +8,14 @@ import type { LedgerEvent } from '../../src/gateway/theft.ts';
 import type { Clock } from './clock.ts';
 import type { Story } from './story.ts';
 
-export interface TheftJudge {
-  confirmed(id: number, from: string): void;
-  noted(event: Untimed<LedgerEvent>, told: number): void;
-  /** The supervisor was stopped, until now; or the server numbers anew. */
-  disturbed(): void;
-}
+export type TheftJudge = ReturnType<typeof createTheftJudge>;
 
 /** Less than the gateway's own, as it looks every 5 s only, and the way to the server takes time, too. */
 const MUST_BE_SEEN_MS = 18_000;
 const RIVAL_MS = 10_000;
 const REPEAT_MS = 3_000;
 
-export function createTheftJudge({ fail, count }: Story, clock: Clock): TheftJudge {
+export function createTheftJudge({ fail, count }: Story, clock: Clock) {
   const taken = new Set<number>();
   let last: number | null = null;
   let emptyMs = Number.NEGATIVE_INFINITY;
@@ -71,10 +66,10 @@ export function createTheftJudge({ fail, count }: Story, clock: Clock): TheftJud
   }
 
   return {
-    confirmed(id, from) {
+    confirmed(id: number, from: string) {
       if (!from.startsWith('poll ')) taken.add(id);
     },
-    noted(event, told) {
+    noted(event: Untimed<LedgerEvent>, told: number) {
       switch (event.kind) {
         case 'asked':
           return asks(event.offset);
@@ -87,6 +82,7 @@ export function createTheftJudge({ fail, count }: Story, clock: Clock): TheftJud
           disturbed();
       }
     },
+    /** The supervisor was stopped, until now; or the server numbers anew. */
     disturbed,
   };
 }

@@ -8,18 +8,7 @@ import type { Telegram } from './door-telegram.ts';
 import type { TheftJudge } from './door-theft-judge.ts';
 import { createRandom, type Random } from './random.ts';
 
-export interface Thieves {
-  /** How long the next update lives; undefined: longer than this world. */
-  lifeMs(): number | undefined;
-  /** `allowed_updates` keeps it out, before it is given a number. */
-  filtered(): boolean;
-  firstOffset(): number;
-  start(
-    plan: (has: boolean, everyMs: number, trouble: () => void) => void,
-    gateway: SimGateway,
-    on: Deeds,
-  ): void;
-}
+export type Thieves = ReturnType<typeof createThieves>;
 
 export interface Deeds {
   begins(): void;
@@ -32,7 +21,7 @@ const LIVES_MS = 30_000;
 export function createThieves(
   seed: number,
   { clock, telegram, thefts, log }: World & { readonly log: (text: string) => void },
-): Thieves {
+) {
   const random = createRandom(seed ^ 0x5eed);
   const some = random.chance(0.4);
   const may = (probability: number) => some && random.chance(probability);
@@ -43,10 +32,16 @@ export function createThieves(
   const restarts = may(0.2);
 
   return {
-    lifeMs: () => (random.chance(expires) ? LIVES_MS : undefined),
-    filtered: () => filters && random.chance(0.4),
-    firstOffset: () => (skips && random.chance(0.5) ? -random.int(1, 3) : 0),
-    start(plan, gateway, on) {
+    /** How long the next update lives; undefined: longer than this world. */
+    lifeMs: (): number | undefined => (random.chance(expires) ? LIVES_MS : undefined),
+    /** `allowed_updates` keeps it out, before it is given a number. */
+    filtered: (): boolean => filters && random.chance(0.4),
+    firstOffset: (): number => (skips && random.chance(0.5) ? -random.int(1, 3) : 0),
+    start(
+      plan: (has: boolean, everyMs: number, trouble: () => void) => void,
+      gateway: SimGateway,
+      on: Deeds,
+    ) {
       plan(some && !random.chance(0.2), random.pick([5_000, 15_000]), () => {
         log('a thief');
         startThief({ clock, random, telegram }, on);

@@ -3,20 +3,7 @@ import type { Rivalry, RivalryPolicy, RivalrySaying } from '../../src/gateway/ri
 import type { Clock } from './clock.ts';
 import type { Story } from './story.ts';
 
-export interface WatchJudge {
-  kicked(): void;
-  /** The API has answered a poll, or has failed to. */
-  answered(): void;
-  failed(): void;
-  completed(): void;
-  rivals(now: number): void;
-  /** The supervisor goes on after a stop: what it hears now is old. */
-  woken(): void;
-  said(saying: RivalrySaying): void;
-  deaf(): void;
-  /** After every event of the world. */
-  always(rivalry: Rivalry, openPolls: number, asleep: boolean): void;
-}
+export type WatchJudge = ReturnType<typeof createWatchJudge>;
 
 /** Shorter quiet may be the pause of a rival that is slow. */
 const QUIET_MIN_MS = 10_000;
@@ -30,7 +17,7 @@ export function createWatchJudge(world: {
   readonly policy: RivalryPolicy;
   readonly deafAfterMs: number;
   readonly workerLives: () => boolean;
-}): WatchJudge {
+}) {
   const { clock, policy, deafAfterMs } = world;
   const { fail, count } = world.story;
   const kicks: number[] = [];
@@ -54,6 +41,7 @@ export function createWatchJudge(world: {
       if (nowMs - last >= QUIET_MIN_MS) chainSinceMs = nowMs;
       kicks.push(nowMs);
     },
+    /** The API has answered a poll, or has failed to. */
     answered() {
       failing = false;
     },
@@ -64,14 +52,15 @@ export function createWatchJudge(world: {
       completedMs = clock.now();
       silentMs = 0;
     },
-    rivals(now) {
+    rivals(now: number) {
       rivals = now;
       lastRivalMs = clock.now();
     },
+    /** The supervisor goes on after a stop: what it hears now is old. */
     woken() {
       lastRivalMs = clock.now();
     },
-    said(saying) {
+    said(saying: RivalrySaying) {
       const nowMs = clock.now();
       count(saying.what);
       switch (saying.what) {
@@ -104,7 +93,8 @@ export function createWatchJudge(world: {
       silentSinceMs = null;
       silentMs = 0;
     },
-    always(rivalry, openPolls, asleep) {
+    /** After every event of the world. */
+    always(rivalry: Rivalry, openPolls: number, asleep: boolean) {
       const nowMs = clock.now();
       hasPolled ||= openPolls > 0;
       if (silentSinceMs !== null) silentMs += nowMs - lookedMs;

@@ -22,23 +22,7 @@ import {
 } from '../../src/gateway/rivals.ts';
 import type { Clock } from './clock.ts';
 
-export interface DoorWatch {
-  asked(): void;
-  answered(): void;
-  completed(): void;
-  /** `answered`: not only waiting, which an API that hangs does as well. */
-  accepted(answered: boolean): void;
-  conflict(livedMs: number): void;
-  webhook(): void;
-  flood(retryAfterMs: number): void;
-  outage(): void;
-  spawned(): void;
-  ended(): void;
-  /** The supervisor itself was stopped so long. */
-  slept(ms: number): void;
-  readonly rivalry: Rivalry;
-  readonly pollSilence: PollSilence;
-}
+export type DoorWatch = ReturnType<typeof createWatch>;
 
 export interface WatchWorld {
   readonly clock: Clock;
@@ -70,7 +54,7 @@ export function createWatch({
   onKick,
   onReached,
   onCompleted,
-}: WatchWorld): DoorWatch {
+}: WatchWorld) {
   let rivalry: Rivalry = atPeace;
   let pollSilence: PollSilence = noSilence;
   let cancelQuiet = () => {};
@@ -127,25 +111,27 @@ export function createWatch({
       onCompleted();
       note({ kind: 'completed' });
     },
-    accepted(answered) {
+    /** `answered`: not only waiting, which an API that hangs does as well. */
+    accepted(answered: boolean) {
       rivalry = undisturbed(rivalry, clock.now(), answered);
       if (rivalry.overlap !== null) follow(looked(rivalry, clock.now(), policy));
       if (answered) reached(true);
     },
-    conflict(livedMs) {
+    conflict(livedMs: number) {
       onKick();
       reached(true);
       follow(kicked(rivalry, clock.now(), livedMs, policy));
     },
     webhook: () => reached(true),
-    flood: () => {},
+    flood: (_retryAfterMs: number) => {},
     outage() {
       rivalry = interrupted(rivalry);
       reached(false);
     },
     spawned: () => note({ kind: 'spawned', required: false }),
     ended: () => note({ kind: 'ended' }),
-    slept(ms) {
+    /** The supervisor itself was stopped so long. */
+    slept(ms: number) {
       pollSilence = slept(pollSilence, ms);
       arm();
       follow([rivalry, []]);

@@ -9,25 +9,7 @@ import type { SimLeaseMachine } from './keeper-machine.ts';
 import type { Entry, SimStore } from './keeper-store.ts';
 import type { Story } from './story.ts';
 
-export interface KeeperJudge {
-  /** Compare-and-set by `writer`. */
-  wrote(entry: Entry): void;
-  /** There was trouble between this machine and the engine, or with itself; null: for all. */
-  rough(machine: SimLeaseMachine | null): void;
-  won(machine: SimLeaseMachine, epoch: number): void;
-  spawned(machine: SimLeaseMachine, valid: boolean): void;
-  forwarded(machine: SimLeaseMachine): void;
-  handed(machine: SimLeaseMachine): void;
-  asked(machine: SimLeaseMachine, ms: number): void;
-  /** `leftMs` of the grace. */
-  lost(machine: SimLeaseMachine, why: LostBecause, leftMs: number): void;
-  always(machines: readonly SimLeaseMachine[]): void;
-  /** The engine has lost writes that it had acknowledged: two workers (not two doors) may overlap. */
-  lostWrites(): void;
-  /** Real ms in which two doors stood open, or the wrong one. */
-  readonly openTwiceMs: number;
-  readonly wrongPolls: number;
-}
+export type KeeperJudge = ReturnType<typeof createKeeperJudge>;
 
 /** No clock of the simulation is slower than this. */
 const FAST = 1.0042;
@@ -41,7 +23,7 @@ export function createKeeperJudge(
   clock: Clock,
   store: () => SimStore,
   limit: boolean,
-): KeeperJudge {
+) {
   const requests = new Map<string, number[]>();
   /** Whose the last taking or renewing write was. */
   let rightful = '';
@@ -63,29 +45,32 @@ export function createKeeperJudge(
   }
 
   return {
+    /** Real ms in which two doors stood open, or the wrong one. */
     get openTwiceMs() {
       return openTwiceMs;
     },
     get wrongPolls() {
       return wrongPolls;
     },
-    wrote({ rec, writer, sentMs: sent }) {
+    /** Compare-and-set by `writer`. */
+    wrote({ rec, writer, sentMs: sent }: Entry) {
       if (rec.holder === writer) {
         rightful = writer;
         sentMs.set(writer, Math.max(sent, sentMs.get(writer) ?? 0));
       } else if (rec.holder === '' && rec.vacant === undefined) rightful = '';
     },
-    won(machine, epoch) {
+    won(machine: SimLeaseMachine, epoch: number) {
       count('terms');
       if (epoch <= lastEpoch) broken(`${machine.name} starts term ${epoch} after ${lastEpoch}`);
       lastEpoch = Math.max(lastEpoch, epoch);
       if (machine.workerLives) broken(`${machine.name} wins while its own worker lives`);
     },
-    rough: (machine) => void roughMs.set(machine, clock.now()),
-    spawned(machine, valid) {
+    /** There was trouble between this machine and the engine, or with itself; null: for all. */
+    rough: (machine: SimLeaseMachine | null) => void roughMs.set(machine, clock.now()),
+    spawned(machine: SimLeaseMachine, valid: boolean) {
       if (!valid) broken(`${machine.name} spawns a worker without the right to poll`);
     },
-    forwarded(machine) {
+    forwarded(machine: SimLeaseMachine) {
       count('polls');
       const lateMs = clock.now() - sentMs.get(machine.id)! - FAST * stopAfterMs(machine.timing);
       // A leap below a second goes unseen.
@@ -93,8 +78,8 @@ export function createKeeperJudge(
         broken(`${machine.name} forwards a poll ${lateMs} ms after its stop point`);
       polled(machine, 'forwards a poll');
     },
-    handed: (machine) => polled(machine, 'hands an answer on'),
-    asked(machine, ms) {
+    handed: (machine: SimLeaseMachine) => polled(machine, 'hands an answer on'),
+    asked(machine: SimLeaseMachine, ms: number) {
       count('requests');
       if (machine.outstanding > 1) fail(`${machine.name} has ${machine.outstanding} requests in flight`);
       if (!(ms >= 1)) fail(`${machine.name} gives a request ${ms} ms`);
@@ -104,7 +89,8 @@ export function createKeeperJudge(
       requests.set(machine.name, recent);
       if (recent.length > REQUESTS_MAX) fail(`${machine.name} sends ${recent.length} requests in 10 s`);
     },
-    lost(machine, why, leftMs) {
+    /** `leftMs` of the grace. */
+    lost(machine: SimLeaseMachine, why: LostBecause, leftMs: number) {
       count(`lost: ${why}`);
       if (why === 'taken' && leftMs > 0)
         fail(`${machine.name} leaves its worker ${leftMs} ms though another polls`);
@@ -118,10 +104,11 @@ export function createKeeperJudge(
       if (why === 'deadline' && smoothMs > ttlMs) broken(`${machine.name} loses its term for no reason`);
       if (leftMs > graceMs + slackMs) fail(`${machine.name} leaves its worker ${leftMs} ms`);
     },
+    /** The engine has lost writes that it had acknowledged: two workers (not two doors) may overlap. */
     lostWrites() {
       lostWritesMs = clock.now();
     },
-    always(machines) {
+    always(machines: readonly SimLeaseMachine[]) {
       const open = machines.filter((it) => it.doorIsOpen());
       if (open.length > 1) {
         if (doublesSinceMs === null) broken(`two doors are open: ${open.map(({ name }) => name).join(', ')}`);

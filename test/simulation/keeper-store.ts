@@ -22,28 +22,14 @@ export type StoreAnswer =
       readonly current: { readonly rev: string; readonly rec: LeaseRecord } | null;
     };
 
-export interface SimStore {
-  readonly current: Entry | null;
-  /** Refuses every connection. */
-  down: boolean;
-  /** Takes requests and does not answer until it goes on; then it carries them out. */
-  frozen: boolean;
-  read(): StoreAnswer;
-  cas(prev: string | null, next: LeaseRecord, writer: string, sentMs: number): StoreAnswer;
-  wipe(): void;
-  /** Forgets the last `count` writes. */
-  rollBack(count: number): void;
-  /** The last writes, the latest last. */
-  readonly history: readonly Entry[];
-  edit(rec: LeaseRecord): void;
-}
+export type SimStore = ReturnType<typeof createSimStore>;
 
 /** `counted`: revisions are numbers that never repeat (etcd); else the value itself (redis). */
 export function createSimStore(
   clock: Clock,
   counted: boolean,
   onChange: (entry: Entry | null, byCas: boolean) => void,
-): SimStore {
+) {
   let history: Entry[] = [];
   let current: Entry | null = null;
   let revs = 0;
@@ -64,13 +50,16 @@ export function createSimStore(
     get current() {
       return current;
     },
+    /** The last writes, the latest last. */
     get history() {
       return history;
     },
+    /** Refuses every connection. */
     down: false,
+    /** Takes requests and does not answer until it goes on; then it carries them out. */
     frozen: false,
-    read: () => ({ kind: 'seen', seen: show() }),
-    cas(prev, next, writer, sentMs) {
+    read: (): StoreAnswer => ({ kind: 'seen', seen: show() }),
+    cas(prev: string | null, next: LeaseRecord, writer: string, sentMs: number): StoreAnswer {
       if ((current?.rev ?? null) !== prev) return { kind: 'conflict', current: show() };
       return { kind: 'written', rev: set(next, writer, sentMs, true) };
     },
@@ -79,12 +68,13 @@ export function createSimStore(
       history = [];
       onChange(null, false);
     },
-    rollBack(count) {
+    /** Forgets the last `count` writes. */
+    rollBack(count: number) {
       history = history.slice(0, history.length - count);
       current = history.at(-1) ?? null;
       onChange(current, false);
     },
-    edit(rec) {
+    edit(rec: LeaseRecord) {
       set(rec, 'operator', clock.now(), false);
     },
   };

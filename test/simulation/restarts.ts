@@ -6,25 +6,9 @@ import { constants } from 'node:os';
 import type { Policy } from '../../src/core/supervisor.ts';
 import type { Ended } from './machine.ts';
 
-export interface Restarts {
-  /** The worker's code, once it has to end the supervisor. */
-  readonly ends: { readonly code: number; readonly reason: 'policy' | 'crash loop' } | null;
-  /** Says what is wrong with a spawn now; `sweptMs` went into sweeps since the last end. */
-  spawned(nowMs: number, sweptMs: number): string | null;
-  /** That spawn did not come to life, however late this is reported. */
-  stillborn(): void;
-  polled(): void;
-  /** A stop, a restart or an ending was asked for: what ends now does so on request. */
-  asked(nowMs: number): void;
-  /** The lease was won: what was before is forgotten. */
-  leased(): void;
-  /** True when nobody had asked for it. */
-  ended(nowMs: number, end: Ended & { readonly conflict: boolean; readonly apiInDoubt: boolean }): boolean;
-  /** The Bot API answers: an exit that waited for this does not count where it was out of reach. */
-  probed(nowMs: number, wasOut: boolean): void;
-}
+export type Restarts = ReturnType<typeof createRestarts>;
 
-export function createRestarts(policy: Policy): Restarts {
+export function createRestarts(policy: Policy) {
   const exitsAtMs: number[] = [];
   let spawnMs: number | null = null;
   let polled = false;
@@ -38,7 +22,8 @@ export function createRestarts(policy: Policy): Restarts {
   let doubtful: { atMs: number; code: number; wasGood: boolean | 'unclear' } | null = null;
   /** What has to follow the last end. */
   let due: { atMs: number; leastMs: number; mostMs: number } | null = null;
-  let ends: Restarts['ends'] = null;
+  /** The worker's code, once it has to end the supervisor. */
+  let ends: { readonly code: number; readonly reason: 'policy' | 'crash loop' } | null = null;
 
   function good(nowMs: number): boolean | 'unclear' {
     if (spawnMs === null) return false;
@@ -83,7 +68,8 @@ export function createRestarts(policy: Policy): Restarts {
     get ends() {
       return ends;
     },
-    spawned(nowMs, sweptMs) {
+    /** Says what is wrong with a spawn now; `sweptMs` went into sweeps since the last end. */
+    spawned(nowMs: number, sweptMs: number): string | null {
       const last = due;
       due = null;
       spawnMs = nowMs;
@@ -97,25 +83,29 @@ export function createRestarts(policy: Policy): Restarts {
       const mostMs = last.mostMs + sweptMs;
       return waitedMs > mostMs ? `after ${waitedMs} ms, back-off and sweeps are at most ${mostMs} ms` : null;
     },
+    /** That spawn did not come to life, however late this is reported. */
     stillborn() {
       spawnMs = null;
     },
     polled() {
       polled = true;
     },
-    asked(nowMs) {
+    /** A stop, a restart or an ending was asked for: what ends now does so on request. */
+    asked(nowMs: number) {
       due = null;
       doubtful = null;
       if (!asked) count(good(nowMs));
       asked = true;
     },
+    /** The lease was won: what was before is forgotten. */
     leased() {
       due = null;
       failures = 0;
       lastEndMs = null;
       sure = true;
     },
-    ended(nowMs, end) {
+    /** True when nobody had asked for it. */
+    ended(nowMs: number, end: Ended & { readonly conflict: boolean; readonly apiInDoubt: boolean }): boolean {
       if (asked) return false;
       const code = end.signal === null ? end.code! : 128 + constants.signals[end.signal as 'SIGKILL'];
       const failed = end.code !== 0 || end.conflict;
@@ -127,7 +117,8 @@ export function createRestarts(policy: Policy): Restarts {
       else counts(nowMs, code, wasGood, nowMs);
       return true;
     },
-    probed(nowMs, wasOut) {
+    /** The Bot API answers: an exit that waited for this does not count where it was out of reach. */
+    probed(nowMs: number, wasOut: boolean) {
       const end = doubtful;
       doubtful = null;
       if (!end) return;

@@ -2,16 +2,7 @@
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
-export interface SimRight {
-  seek(won: () => void): void;
-  release(): void;
-  valid(): boolean;
-  /** Null where there is nothing to wait for. */
-  settled(): Promise<void> | null;
-  /** Some trouble with the term; nothing without one. */
-  trouble(): void;
-  end(): void;
-}
+export type SimRight = ReturnType<typeof createSimRight>;
 
 export interface SimRightOptions {
   readonly clock: Clock;
@@ -27,7 +18,7 @@ export interface SimRightOptions {
   log(text: string): void;
 }
 
-export function createSimRight(options: SimRightOptions): SimRight {
+export function createSimRight(options: SimRightOptions) {
   const { clock, random, log } = options;
   let term = 0;
   let held = false;
@@ -47,7 +38,7 @@ export function createSimRight(options: SimRightOptions): SimRight {
   }
 
   return {
-    seek(won) {
+    seek(won: () => void) {
       clock.after(options.healed() ? 300 : random.pick([0, 0, 10, 700, 4_000]), () => {
         if (ended) return;
         term += 1;
@@ -63,7 +54,9 @@ export function createSimRight(options: SimRightOptions): SimRight {
       options.onReleased();
     },
     valid,
-    settled: () => (held && !valid() ? settle() : null),
+    /** Null where there is nothing to wait for. */
+    settled: (): Promise<void> | null => (held && !valid() ? settle() : null),
+    /** Some trouble with the term; nothing without one. */
     trouble() {
       if (!held || ended) return;
       const what = random.pick(['lost', 'lost', 'taken', 'asked', 'doubt'] as const);
