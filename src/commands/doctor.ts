@@ -1,9 +1,7 @@
 /** `singlepoll doctor`: names the causes of a 409 before they happen. */
-import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { showValue } from '../config/messages.ts';
-import { examine } from '../doctor/examine.ts';
-import { screen, toDocument } from '../doctor/screen.ts';
+import { examine, screen, toDocument } from '../doctor/report.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { painter } from '../output/words.ts';
 import { workingFolder } from './context.ts';
@@ -11,35 +9,24 @@ import { workingFolder } from './context.ts';
 /** `folder`: null for the working folder. */
 export async function run(folder: string | null, own: Readonly<Record<string, unknown>>): Promise<number> {
   const path = resolve(workingFolder(), folder ?? '.');
-  refuseNoFolder(path);
-  const examination = await examine(path, own.offline === true, process.env).catch(
+  const problems: Record<string, string> = {
+    ENOENT: 'is not there',
+    ENOTDIR: 'is not a folder',
+    EACCES: 'may not be read by this user',
+    EPERM: 'may not be read by this user',
+  };
+  const report = await examine(path, own.offline === true, process.env).catch(
     (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EACCES' || error.code === 'EPERM') {
-        throw new SinglepollError(EXIT.config, `${showValue(path)} may not be read by this user`);
-      }
-      throw error;
+      const problem = problems[error.code ?? ''];
+      if (problem === undefined) throw error;
+      const hint = 'singlepoll doctor path/to/the/project';
+      throw new SinglepollError(EXIT.config, `${showValue(path)} ${problem}`, hint);
     },
   );
   process.stdout.write(
     own.json === true
-      ? `${JSON.stringify(toDocument(examination))}\n`
-      : screen(examination, await painter(process.stdout, process.env)),
+      ? `${JSON.stringify(toDocument(report))}\n`
+      : screen(report, await painter(process.stdout, process.env)),
   );
-  return examination.findings.length === 0 ? EXIT.ok : 1;
-}
-
-function refuseNoFolder(path: string): void {
-  let problem: string | null = null;
-  try {
-    if (!statSync(path).isDirectory()) problem = 'is not a folder';
-  } catch (error) {
-    problem = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'is not there' : 'can’t be looked at';
-  }
-  if (problem !== null) {
-    throw new SinglepollError(
-      EXIT.config,
-      `${showValue(path)} ${problem}`,
-      'singlepoll doctor path/to/the/project',
-    );
-  }
+  return report.findings.length === 0 ? EXIT.ok : 1;
 }

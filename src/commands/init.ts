@@ -1,118 +1,88 @@
 /** `singlepoll init`: a commented singlepoll.toml for the project in the working folder. */
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { showValue } from '../config/messages.ts';
 import { exists } from '../config/state-dir.ts';
+import { languageOf } from '../doctor/code.ts';
+import { commandsOf } from '../doctor/commands.ts';
+import { chooseCommand, draft, findLibrary, type Programs } from '../doctor/draft.ts';
+import { readProject } from '../doctor/files.ts';
+import { type Facts, studyProject } from '../doctor/processes.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { chooseCommand, draft, type Programs, readsApiRoot } from '../init/draft.ts';
+import { writeWhole } from '../files.ts';
 import { findExecutable, isProgramInPath } from '../machine/executable.ts';
 import { plain, plainCommand } from '../output/plain.ts';
-import { type Facts, studyProject } from '../project/facts.ts';
-import { commandsOf } from '../project/shell-line.ts';
-import { readProject } from '../project/walk.ts';
 import { workingFolder } from './context.ts';
 
 const NAME = 'singlepoll.toml';
 
 export async function run(own: Readonly<Record<string, unknown>>): Promise<number> {
   const folder = workingFolder();
-  const print = own.print === true;
   const path = join(folder, NAME);
-  const facts = studyProject(read(folder));
+  const facts = studyProject(
+    attempt(
+      () => readProject(folder),
+      `${showValue(folder)} can’t be read`,
+      'cd to the folder of the project',
+    ),
+  );
+  const print = own.print === true;
   const asks = process.stdin.isTTY === true && process.stderr.isTTY === true && !print;
-  const overwrites = print || own.force === true;
-  if (
-    !overwrites &&
-    exists(path) &&
-    !(asks && (await yes(`${NAME} is there already. Overwrite it? [y/N] `)))
-  ) {
-    throw new SinglepollError(
-      EXIT.config,
-      `${NAME} is there already; nothing was written`,
-      'singlepoll init --print    # shows what would be written\nsinglepoll init --force    # overwrites it',
-    );
+  const isThere = !print && exists(path);
+  const question = `${NAME} is there already. Overwrite it? [y/N] `;
+  if (isThere && own.force !== true && !(asks && /^y(es)?$/i.test(await ask(question)))) {
+    const hint =
+      'singlepoll init --print    # shows what would be written\nsinglepoll init --force    # overwrites it';
+    throw new SinglepollError(EXIT.config, `${NAME} is there already; nothing was written`, hint);
   }
   const programs = programsOf(folder);
   const typed = asks && chooseCommand(facts, programs) === null ? await askCommand() : null;
   const { toml, command, commandFrom } = draft(facts, programs, typed);
+  // `wx`: what came into being since we looked is not overwritten either.
+  const write = () => (isThere ? writeWhole(path, toml, 0o644) : writeFileSync(path, toml, { flag: 'wx' }));
   if (print) process.stdout.write(toml);
-  else write(path, toml, overwrites || exists(path));
+  else attempt(write, `${NAME} can’t be written here`, 'singlepoll init --print > /path/to/singlepoll.toml');
   const talk = print ? process.stderr : process.stdout;
   talk.write(`${print ? '' : `${NAME} written\n`}${words(facts, command, commandFrom)}`);
   return EXIT.ok;
 }
 
-function read(folder: string): ReturnType<typeof readProject> {
+function attempt<T>(work: () => T, problem: string, hint: string): T {
   try {
-    return readProject(folder);
+    return work();
   } catch (error) {
-    throw new SinglepollError(
-      EXIT.config,
-      `${showValue(folder)} can’t be read: ${(error as NodeJS.ErrnoException).code}`,
-      'cd to the folder of the project',
-    );
-  }
-}
-
-function write(path: string, toml: string, replace: boolean): void {
-  const draftPath = `${path}.${process.pid}.tmp`;
-  try {
-    // `wx`: what came into being since we looked is not overwritten either.
-    if (!replace) writeFileSync(path, toml, { flag: 'wx' });
-    else {
-      // As a whole or not at all.
-      writeFileSync(draftPath, toml, { flag: 'wx' });
-      renameSync(draftPath, path);
-    }
-  } catch (error) {
-    rmSync(draftPath, { force: true });
-    const { code } = error as NodeJS.ErrnoException;
-    throw new SinglepollError(
-      EXIT.config,
-      `${NAME} can’t be written here (${code})`,
-      'singlepoll init --print > /path/to/singlepoll.toml',
-    );
+    throw new SinglepollError(EXIT.config, `${problem} (${(error as NodeJS.ErrnoException).code})`, hint);
   }
 }
 
 function programsOf(folder: string): Programs {
-  const venv = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find(
-    (path) => findExecutable(path, folder, '').ok,
-  );
-  return {
-    venvPython: venv ?? null,
-    has: (program) => findExecutable(program, folder, process.env.PATH).ok,
-  };
+  const isHere = (program: string) => findExecutable(program, folder, process.env.PATH).ok;
+  const venv = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find(isHere);
+  return { venvPython: venv ?? null, has: isHere };
 }
 
 function words(facts: Facts, command: readonly string[] | null, from: string | null): string {
   const lines: string[] = [];
   if (command) lines.push(`command: ${plainCommand(command)}   (${plain(from ?? '')})`);
+  else lines.push('no command was found: fill in `command`, or give it to singlepoll start -- …');
   const program = command?.[0] ?? '/';
-  if (!program.includes('/') && !isProgramInPath(program, process.env)) {
+  if (!program.includes('/') && !isProgramInPath(program, process.env))
     lines.push(`  ${plain(program)} is not in PATH here: install it, or write its path`);
-  }
-  if (command === null)
-    lines.push('no command was found: fill in `command`, or give it to singlepoll start -- …');
-  const { library: found } = facts;
-  const ready = readsApiRoot(facts);
-  if (ready !== null) lines.push(`TELEGRAM_API_ROOT: ${plain(ready)} reads it already`);
-  else if (found?.library.apiRoot) {
-    lines.push(
-      `${found.library.name} (${plain(found.file)}:${found.line}): this line lets it poll through singlepoll’s gateway, which keeps every 409 away:`,
-      `  ${found.library.apiRoot}`,
-    );
-  } else if (found) {
-    lines.push(`${found.library.name} speaks MTProto, not the Bot API: the gateway does not see it`);
-  } else
+  const found = findLibrary(facts);
+  const ready = facts.files.find(({ path, text }) => languageOf(path) && text.includes('TELEGRAM_API_ROOT'));
+  if (ready) lines.push(`TELEGRAM_API_ROOT: ${plain(ready.path)} reads it already`);
+  else if (found === null)
     lines.push('no Telegram library was recognized: let the bot take its API root from TELEGRAM_API_ROOT');
+  else if (found.apiRoot === null)
+    lines.push(`${found.name} speaks MTProto, not the Bot API: the gateway does not see it`);
+  else {
+    const place = `${found.name} (${plain(found.file)}:${found.line})`;
+    lines.push(`${place}: this line lets it poll through singlepoll’s gateway, which keeps every 409 away:`);
+    lines.push(`  ${found.apiRoot}`);
+  }
   lines.push('next: singlepoll doctor, singlepoll start --dry-run');
   return `${lines.join('\n')}\n`;
-}
-
-async function yes(question: string): Promise<boolean> {
-  return /^y(es)?$/i.test(await ask(question));
 }
 
 async function askCommand(): Promise<readonly string[] | null> {

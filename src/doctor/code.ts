@@ -1,180 +1,283 @@
-/** Calls in the code that end somebody's polling, lose updates, or are a second poller themselves. */
-import { conditionsAround, withoutComments } from '../project/code.ts';
-import type { Facts } from '../project/facts.ts';
-import { isAside, lineAt } from '../project/files.ts';
-import { isDockerfile, languageOf } from '../project/kinds.ts';
-import { type Finding, place, type Rule } from './finding.ts';
+/**
+ * What source code does, by matching and not by parsing: where it polls or sets a webhook, under which conditions, and whether that
+ * happens when a file is run or imported. Knows Python, JavaScript with TypeScript, and Go.
+ */
+import { folderOf, joinPath, lineAt } from './files.ts';
 
-type Said = Omit<Finding, 'rule'>;
+export type Language = 'python' | 'js' | 'go';
 
-function codeFiles(facts: Facts): { path: string; code: string; rows: string[] }[] {
-  return facts.project.files.flatMap(({ path, text }) => {
-    if (text === null || isAside(path) || languageOf(path) === null) return [];
-    const code = withoutComments(path, text);
-    return [{ path, code, rows: code.split('\n') }];
-  });
+export interface Evidence {
+  readonly file: string;
+  readonly line: number;
+  /** The call, such as `run_polling`. */
+  readonly what: string;
 }
 
-/** A program that takes its updates one way or the other, by a setting, is as it should be. */
-const CHOICE = /webhook|polling|mode|\benv|prod|stage|domain|url|host|heroku|render|railway|fly|port/i;
+/** `app.py:12 (run_polling)`. */
+export const told = ({ file, line, what }: Evidence): string => `${file}:${line} (${what})`;
 
-const setWebhook: Rule = {
-  id: 'sets-webhook',
-  about: 'setWebhook in a project that polls',
-  check: (facts) => {
-    const first = facts.polls[0];
-    if (!first) return [];
-    return facts.webhooks.flatMap(({ file, line, what }) => {
-      // Serving a webhook disturbs nobody; setting one does.
-      if (/^webhookCallback$|^start_?webhook$/i.test(what) && file !== first.file) return [];
-      const rows = withoutComments(file, facts.text(file)).split('\n');
-      if (/^webhookCallback$/.test(what)) return [];
-      if (conditionsAround(rows, line).some((condition) => CHOICE.test(condition))) return [];
-      if (chosenByCaller(facts, file, rows, line)) return [];
-      return [
-        {
-          file,
-          line,
-          why: `${what}: as long as a webhook is set, every getUpdates is answered with 409; this project polls: ${place(first)} (${first.what})`,
-          cure: 'take the call out, or the polling; singlepoll start clears the webhook that is set now',
-        },
-      ];
-    });
+interface Sign {
+  readonly in: Language;
+  readonly call: RegExp;
+  /** The file must hold this, too. */
+  readonly beside?: RegExp;
+  /** The arguments must not hold this. */
+  readonly not?: RegExp;
+}
+
+const BOT = String.raw`\b(?:this\.)?\w*(?:[bB]ot|[tT]elegraf|app)\w*`;
+const NOTHING = /^\s*(?:$|["'`]{2}|url\s*=\s*["']{2}|None)/;
+
+const POLLS: readonly Sign[] = [
+  { in: 'python', call: /\.(run_polling|start_polling|infinity_polling)\b/g },
+  { in: 'python', call: /\.(polling)\s*[(,)]/g, beside: /\btelebot\b|TeleBot/ },
+  { in: 'python', call: /\b(?<!def )(get_updates|getUpdates)\s*\(/g },
+  { in: 'python', call: /(?:\(\s*["']|\/)(getUpdates)\b/g },
+  { in: 'python', call: /\b(MessageLoop)\s*\(/g, beside: /\btelepot\b/ },
+  {
+    in: 'js',
+    call: RegExp(String.raw`${BOT}\.(start)\s*\(`, 'g'),
+    beside: /grammy|gramio|puregram|@?[bB]ot\b/,
   },
-};
+  { in: 'js', call: /(?<![\w.])(run)\s*\(\s*\w*[bB]ot\w*/g, beside: /@grammyjs\/runner/ },
+  { in: 'js', call: RegExp(String.raw`${BOT}\.(launch)\s*\(`, 'g'), not: /webhook/i },
+  { in: 'js', call: /\b(polling)\s*:\s*(?:true\b|\{)/g, beside: /node-telegram-bot-api|TelegramBot/ },
+  { in: 'js', call: /\.(startPolling)\s*\(/g },
+  { in: 'js', call: /\b(getUpdates)\s*\(/g },
+  { in: 'js', call: /(?:\(\s*["'`]|\/)(getUpdates)\b/g },
+  { in: 'go', call: /\.(GetUpdatesChan|UpdatesViaLongPolling|StartPolling|GetUpdates)\s*\(/g },
+  { in: 'go', call: /\b(LongPoller)\s*\{/g },
+  { in: 'go', call: /\bb(?:ot)?\.(Start)\s*\(\s*ctx/g, beside: /go-telegram\/bot/ },
+];
 
-/** `async def run_by_webhook(): … set_webhook`, called under an `if`. */
-function chosenByCaller(facts: Facts, file: string, rows: readonly string[], line: number): boolean {
-  let name: string | null = null;
-  for (let at = line - 1; at >= 0 && name === null; at--) {
-    if (at < line - 1 || /\bfunction\b/.test(rows[at]!)) {
-      name =
-        /^\s*(?:export\s+)?(?:async\s+)?(?:def|function)\s+(\w+)/.exec(rows[at]!)?.[1] ??
-        /^\s*(?:export\s+)?const\s+(\w+)\s*=\s*(?:async\s*)?\(/.exec(rows[at]!)?.[1] ??
-        null;
+const WEBHOOKS: readonly Sign[] = [
+  {
+    in: 'python',
+    call: /(?<!def )(?<!def _)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\(/g,
+    not: NOTHING,
+  },
+  { in: 'python', call: /(?:\(\s*["']|\/)(setWebhook)\b/g },
+  { in: 'js', call: /\b(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\(/g, not: NOTHING },
+  { in: 'js', call: /(?:\(\s*["'`]|\/)(setWebhook)\b(?!\?url=["'`&])/g },
+  { in: 'js', call: RegExp(String.raw`${BOT}\.(launch)\s*\(\s*\{[^}]*\bwebhook\b`, 'g') },
+  { in: 'go', call: /\b(SetWebhook|NewWebhook\w*)\s*\(/g },
+];
+
+/** Every place in a file where it polls by the Bot API. */
+export const pollsIn = (path: string, text: string): Evidence[] => find(POLLS, path, text);
+
+/** Every place where it takes its updates by webhook, or sets one. */
+export const webhooksIn = (path: string, text: string): Evidence[] => find(WEBHOOKS, path, text);
+
+function find(signs: readonly Sign[], path: string, text: string): Evidence[] {
+  const language = languageOf(path);
+  const code = language === null ? '' : withoutComments(path, text);
+  const found = new Map<number, Evidence>();
+  for (const { call, beside, not } of signs.filter((sign) => sign.in === language)) {
+    if (beside && !beside.test(text)) continue;
+    for (const match of code.matchAll(call)) {
+      const given = argumentsAt(code, match.index + match[0].length);
+      if (not?.test(given) || isDeclaration(code, match, given)) continue;
+      const line = lineAt(code, match.index);
+      if (!found.has(line)) found.set(line, { file: path, line, what: match[1]! });
     }
   }
-  if (name === null) return false;
-  const used = new RegExp(`(?<!def )(?<!function )\\b${name}\\b`);
-  let seen = 0;
-  for (const path of [file, ...facts.project.files.map((one) => one.path).filter((one) => one !== file)]) {
-    if (languageOf(path) === null || isAside(path)) continue;
-    const lines = path === file ? rows : withoutComments(path, facts.text(path)).split('\n');
-    for (const [index, row] of lines.entries()) {
-      if (
-        !used.test(row) ||
-        /^\s*(from|import|export \{)/.test(row) ||
-        new RegExp(`(const|let)\\s+${name}\\b`).test(row)
-      )
-        continue;
-      seen += 1;
-      const own = /\bif\b.*\belse\b|\?/.test(row) && CHOICE.test(row);
-      if (!own && !conditionsAround(lines, index + 1).some((condition) => CHOICE.test(condition)))
-        return false;
-    }
-  }
-  return seen > 0;
+  return [...found.values()].sort((a, b) => a.line - b.line);
 }
 
-const DROPS =
-  /\b(drop_pending_updates|dropPendingUpdates|DropPendingUpdates|skip_pending|skip_updates|skipUpdates|drop_pending)\b["']?\s*[=:]\s*(?:True|true|1)\b/g;
+/** The text up to the bracket that closes what was open before `from`. */
+export function argumentsAt(code: string, from: number): string {
+  let depth = 1;
+  let to = from;
+  for (; to < Math.min(code.length, from + 2_000); to++) {
+    if ('([{'.includes(code[to]!)) depth += 1;
+    else if (')]}'.includes(code[to]!) && --depth === 0) break;
+  }
+  return code.slice(from, to);
+}
 
-const dropsPending: Rule = {
-  id: 'drops-pending',
-  about: 'drop_pending_updates, skip_updates, skip_pending',
-  check: (facts) =>
-    facts.takesUpdates !== 'polling'
-      ? []
-      : codeFiles(facts).flatMap(({ path, code, rows }) =>
-          [...code.matchAll(DROPS)].flatMap((match): Said[] => {
-            const line = lineAt(code, match.index);
-            if (
-              conditionsAround(rows, line).some((condition) =>
-                /\b(args|argv|flag|debug|dev|drop|reset|clean)/i.test(condition),
-              )
-            )
-              return [];
-            return [
-              {
-                file: path,
-                line,
-                why: `${match[1]}: every start throws away the messages that came in meanwhile, also after a crash or a take-over`,
-                cure: `without ${match[1]}; where it is wanted once: singlepoll start --drop-pending`,
-              },
-            ];
-          }),
-        ),
-};
+const BEFORE_A_METHOD =
+  /(?:^|[{;,])\s*(?:(?:public|private|protected|static|abstract|override|declare|export|default|async|function|func)\s+|\*\s*|\(\w+ \*?\w+\)\s*)*$/;
 
-const negativeOffset: Rule = {
-  id: 'negative-offset',
-  about: 'getUpdates with a negative offset',
-  check: (facts) => [
-    ...codeFiles(facts).flatMap(({ path, code, rows }) =>
-      [...code.matchAll(/(?<![\w.])["']?offset["']?\s*[=:]\s*-\s*\d+/g)].flatMap((match) => {
-        const line = lineAt(code, match.index);
-        const near = rows.slice(Math.max(0, line - 6), line + 5).join('\n');
-        if (!/get_?updates/i.test(near)) return [];
-        return [negative(path, line)];
-      }),
-    ),
-    ...shellRows(facts).flatMap(({ path, row, line }) =>
-      /getUpdates\S*[?&\s"']offset["']?[=:]\s*-\d/.test(row) ? [negative(path, line)] : [],
-    ),
-  ],
-};
+/** `setWebhook(url: string): Promise<void>` of an interface or a class is no call, nor is a function of Go. */
+function isDeclaration(code: string, match: RegExpExecArray, given: string): boolean {
+  if (!/^\w+\s*\($/.test(match[0])) return false;
+  const before = code.slice(code.lastIndexOf('\n', match.index) + 1, match.index);
+  const after = code.slice(match.index + match[0].length + given.length + 1).split('\n', 1)[0]!;
+  return /\bfunction\s*\*?\s*$/.test(before) || (BEFORE_A_METHOD.test(before) && /^\s*[:{(\w[*]/.test(after));
+}
 
-const negative = (file: string, line: number): Said => ({
-  file,
-  line,
-  why: 'a negative offset forgets all earlier updates, and confirms them for whoever polls besides',
-  cure: 'offset = the last update_id + 1',
-});
+export function languageOf(path: string): Language | null {
+  if (path.endsWith('.py')) return 'python';
+  if (path.endsWith('.go')) return 'go';
+  return /\.[cm]?[jt]sx?$/.test(path) ? 'js' : null;
+}
 
-/** Lines of scripts and settings that run by themselves: shell, make, compose health checks, CI. */
-function shellRows(facts: Facts): { path: string; row: string; line: number }[] {
-  return facts.project.files.flatMap(({ path, text }) => {
-    if (text === null || isAside(path)) return [];
-    if (
-      !/\.(sh|bash|ya?ml|service|cron)$|akefile$|justfile$|crontab$|package\.json$/.test(path) &&
-      !isDockerfile(path)
-    )
-      return [];
-    return withoutComments(path.replace(/package\.json$/, 'x.conf'), text)
-      .split('\n')
-      .map((row, index) => ({ path, row, line: index + 1 }));
+// One alternative is a comment (group 1); everything else is skipped over as a whole, so that no quote inside it counts.
+const PYTHON =
+  /(^[ \t]*(?:[rRuUbB]{0,2})(?:"""[\s\S]*?(?:"""|$(?![\s\S]))|'''[\s\S]*?(?:'''|$(?![\s\S])))|#.*)|"""[\s\S]*?"""|'''[\s\S]*?'''|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?/gm;
+const SLASHES =
+  /(\/\/.*|\/\*[\s\S]*?(?:\*\/|$(?![\s\S])))|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?|`(?:\\[\s\S]|[^`\\])*`?/gm;
+/** Shell, YAML, TOML, ini, Dockerfile, Makefile. */
+const HASH = /(?<=^|\s)(#.*)$/gm;
+
+/** Comments and docstrings as spaces; every other character, and every line, stays in its place. */
+export function withoutComments(path: string, text: string): string {
+  const language = languageOf(path);
+  const pattern = language === null ? HASH : language === 'python' ? PYTHON : SLASHES;
+  return text.replace(pattern, (whole, comment?: string) => comment?.replace(/[^\n]/g, ' ') ?? whole);
+}
+
+/** Code that keeps itself single by a lock. */
+export const isSingle = (code: string): boolean =>
+  /\bflock\b|FileLock|portalocker|fasteners|pg_(try_)?advisory|\bLOCK_EX\b/.test(code);
+
+/** Code that knows the inner process of Werkzeug's and Django's reloader. */
+export const knowsReloader = (code: string): boolean =>
+  /\bRUN_MAIN\b|WERKZEUG_RUN_MAIN|is_running_from_reloader/.test(code);
+
+const indentOf = (row: string): number => row.replaceAll('\t', '    ').search(/\S|$/);
+
+/** The conditions that a line (from 1) stands under, by indentation: `if …`, `case …`, `else` and the `if` that it belongs to. */
+export function conditionsAround(rows: readonly string[], line: number): string[] {
+  const found: string[] = [];
+  let indent = indentOf(rows[line - 1] ?? '');
+  let ifOfElse: number | null = null;
+  for (const row of rows.slice(0, line - 1).reverse()) {
+    const here = indentOf(row);
+    if (row.trim() === '' || (here >= indent && here !== ifOfElse)) continue;
+    const branch = /^\s*\}?\s*(else\b|elif\b|if\b|switch\b|case\b|match\b|default\b)/.exec(row)?.[1];
+    if (here < indent) ifOfElse = null;
+    indent = Math.min(indent, here);
+    if (branch === undefined) continue;
+    found.push(row.trim());
+    ifOfElse = /^el/.test(branch) ? here : here === ifOfElse && branch === 'if' ? null : ifOfElse;
+  }
+  return found;
+}
+
+/** `run`: as a program; `import`: by a server that takes an app from it. */
+export type Way = 'run' | 'import';
+
+/** A statement at the left edge of a Python file, with what is indented under it. */
+interface Block {
+  /** Of the function or class that it defines. */
+  readonly name: string | undefined;
+  /** It stands under `if __name__ == "__main__"`. */
+  readonly isMain: boolean;
+  /** A framework calls it by itself when the app starts, as its decorators and its first line tell. */
+  readonly isHook: boolean;
+  readonly file: string;
+  readonly first: number;
+  readonly last: number;
+  readonly words: readonly string[];
+}
+
+const HOOK =
+  /^(?:@.*\n)*.*(?:on_event|on_startup|startup|lifespan|asynccontextmanager|before_first_request|before_serving|AppConfig|@click|@app\.command|typer|\bdef (?:post_fork|post_worker_init|when_ready|on_starting|main_loop)\b)/;
+const PYTHON_IMPORT = /^[ \t]*(?:from[ \t]+(\S+)[ \t]+import[ \t]+(\([^)]*\)|.*)|import[ \t]+(.*))/gm;
+const SCRIPT_IMPORT = /\b(?:from|import|require\s*\(|import\s*\()\s*['"`](\.{1,2}(?:\/[^'"`]*)?)['"`]/g;
+const ENDINGS = ['', '.ts', '.js', '.mjs', '.cjs', '.tsx', '.mts', '.cts', '.jsx', '/index.ts', '/index.js'];
+
+export type Code = ReturnType<typeof readCode>;
+
+/** What runs when a file is run or imported: it and what it imports, and of their functions those that are named. */
+export function readCode(texts: ReadonlyMap<string, string>) {
+  const codeOf = memo((path) => withoutComments(path, texts.get(path) ?? ''));
+  const pollsOf = memo((path) => pollsIn(path, texts.get(path) ?? ''));
+  const blocksOf = memo((path) => (languageOf(path) === 'python' ? blocksIn(path, codeOf(path)) : []));
+  const importsOf = memo((path) =>
+    languageOf(path) === 'python' ? pythonImports(path) : scriptImports(path),
+  );
+  const whenRun = memo((path) => firstPoll(path, 'run'));
+  const whenImported = memo((path) => firstPoll(path, 'import'));
+
+  /** The file of a dotted name of Python: beside the file that uses it, or in a folder above. */
+  function module(name: string, from: string): string | null {
+    const path = name.replaceAll('.', '/');
+    for (let folder = folderOf(from); path !== ''; folder = folderOf(folder)) {
+      const bases = [path, `src/${path}`].map((it) => joinPath(folder, it)!);
+      const files = bases.flatMap((it) => [`${it}.py`, `${it}/__init__.py`, `${it}/__main__.py`]);
+      const found = files.find((it) => texts.has(it));
+      if (found !== undefined || folder === '') return found ?? null;
+    }
+    return null;
+  }
+
+  /** The file of a path that leaves out its ending, has that of the compiled file, or lies in the folder that a build writes. */
+  function script(path: string): string | null {
+    const bare = path.replace(/\.[cm]?js$/, '');
+    const [, above, inside] = /^(.*?)(?:dist|build|out|lib)\/(?:src\/)?(.*)$/.exec(bare) ?? [];
+    const sources = inside === undefined ? [] : ['src/', '', 'lib/', 'app/'].map((it) => above + it + inside);
+    const candidates = [path, bare, ...sources].flatMap((base) => ENDINGS.map((ending) => base + ending));
+    return candidates.find((it) => languageOf(it) === 'js' && texts.has(it)) ?? null;
+  }
+
+  const scriptImports = (path: string) =>
+    [...codeOf(path).matchAll(SCRIPT_IMPORT)].map(([, it]) => script(joinPath(folderOf(path), it!) ?? ''));
+
+  const pythonImports = (path: string) =>
+    [...codeOf(path).matchAll(PYTHON_IMPORT)].flatMap(([, base, names, modules]) => {
+      const listed = (names ?? modules ?? '').split(',').map((it) => /[\w.]+/.exec(it)?.[0] ?? '');
+      const dotted = base === undefined ? listed : [base, ...listed.map((it) => `${base}.${it}`)];
+      return dotted.map((it) => module(it.replace(/^\.+/, ''), path));
+    });
+
+  /** The file itself and the project's files that it imports, all the way down. */
+  function reached(path: string): string[] {
+    const seen = new Set([path]);
+    for (const file of seen) for (const target of importsOf(file)) if (target !== null) seen.add(target);
+    return [...seen];
+  }
+
+  function firstPoll(path: string, way: Way): Evidence | null {
+    const files = reached(path);
+    const polls = files.flatMap(pollsOf);
+    let waiting = polls.length === 0 ? [] : files.flatMap(blocksOf);
+    const live: Block[] = [];
+    const named = new Set<string>();
+    const isLive = ({ name, isMain, isHook, file }: Block) =>
+      name === undefined ? !isMain || (file === path && way === 'run') : isHook || named.has(name);
+    for (let before = -1; before < live.length; ) {
+      before = live.length;
+      const next = waiting.filter(isLive);
+      waiting = waiting.filter((block) => !next.includes(block));
+      live.push(...next);
+      for (const word of next.flatMap(({ words }) => words)) named.add(word);
+    }
+    const runs = ({ file, line }: Evidence) =>
+      languageOf(file) !== 'python' ||
+      live.some((it) => it.file === file && it.first <= line && line <= it.last);
+    return polls.find(runs) ?? null;
+  }
+
+  return {
+    /** The first place that polls when this file runs, or null. */
+    polls: (path: string, way: Way) => (way === 'run' ? whenRun(path) : whenImported(path)),
+    has: (path: string) => texts.has(path),
+    reached,
+    module,
+    script,
+  };
+}
+
+function blocksIn(file: string, code: string): Block[] {
+  let line = 1;
+  // Before each line that begins at the left edge, but not between a decorator and what it decorates.
+  return code.split(/^(?=[^\s)\]}])(?<!^@.*\n)/m).map((text) => {
+    const first = line;
+    line += text.split('\n').length - 1;
+    const name = /^(?:@.*\n)*(?:async\s+def|def|class)\s+(\w+)/.exec(text)?.[1];
+    const words = text.replace(PYTHON_IMPORT, '').match(/[A-Za-z_]\w*/g) ?? [];
+    const isMain = /^if\s+__name__\s*==/.test(text);
+    return { name, isMain, isHook: HOOK.test(text), file, first, last: Math.max(first, line - 1), words };
   });
 }
 
-const curlPolls: Rule = {
-  id: 'script-polls',
-  about: 'getUpdates or setWebhook by curl in a script, health check or workflow',
-  check: (facts) =>
-    shellRows(facts).flatMap(({ path, row, line }): Said[] => {
-      if (!/\b(curl|wget|http|https|xh)\b/.test(row)) return [];
-      if (/\/getUpdates\b/i.test(row)) {
-        return [
-          {
-            file: path,
-            line,
-            why: 'this getUpdates is a poller, too: it takes the poll from the bot, which gets a 409',
-            cure: 'ask getMe instead, or singlepoll status',
-          },
-        ];
-      }
-      const sets =
-        /\/setWebhook\b(?!\S*[?&]url=(?:["'&\s]|$))/i.test(row) && facts.takesUpdates === 'polling';
-      return sets
-        ? [
-            {
-              file: path,
-              line,
-              why: `setWebhook: as long as a webhook is set, every getUpdates is answered with 409; this project polls: ${place(facts.polls[0]!)}`,
-              cure: 'take the line out',
-            },
-          ]
-        : [];
-    }),
-};
-
-export const CODE_RULES: readonly Rule[] = [setWebhook, dropsPending, negativeOffset, curlPolls];
+function memo<T>(make: (path: string) => T): (path: string) => T {
+  const known = new Map<string, T>();
+  return (path) => {
+    if (!known.has(path)) known.set(path, make(path));
+    return known.get(path)!;
+  };
+}

@@ -1,30 +1,231 @@
-/** The table of rules: what doctor looks for in a project's files. A new rule is a row in one of these tables. */
-import type { Facts } from '../project/facts.ts';
-import { CODE_RULES } from './code.ts';
-import type { Finding, Rule } from './finding.ts';
-import { MANAGER_RULES } from './managers.ts';
-import { PLATFORM_RULES } from './platforms.ts';
-import { SERVER_RULES } from './servers.ts';
-import { TOKEN_RULES } from './tokens.ts';
+/**
+ * What makes a 409, as tables: settings that run several copies, and commands that start several processes. Each row says where to
+ * look, what is wrong, why, and the cure.
+ */
+import { isSingle, knowsReloader, told } from './code.ts';
+import { at, list, stepsOf, table, whole } from './documents.ts';
+import type { Finding } from './files.ts';
+import { findLines, SCRIPT } from './lines.ts';
+import type { Facts, Process } from './processes.ts';
+import { findTokens } from './tokens.ts';
 
-export const RULES: readonly Rule[] = [
-  ...SERVER_RULES,
-  ...MANAGER_RULES,
-  ...PLATFORM_RULES,
-  ...CODE_RULES,
-  ...TOKEN_RULES,
-];
-
-/** Every finding, sorted by place; the same thing said twice of one line is said once. */
+/** Every finding, sorted by place; the same rule tells of one line once. */
 export function findCauses(facts: Facts): Finding[] {
-  const found = new Map<string, Finding>();
-  for (const rule of RULES) {
-    for (const finding of rule.check(facts)) {
-      const key = `${rule.id} ${finding.file} ${finding.line}`;
-      if (!found.has(key)) found.set(key, { rule: rule.id, ...finding });
-    }
-  }
-  return [...found.values()].sort(
-    (a, b) => (a.file ?? '').localeCompare(b.file ?? '') || (a.line ?? 0) - (b.line ?? 0),
+  const all = [
+    findSettings(facts),
+    findCommands(facts),
+    twoPollers(facts),
+    findLines(facts),
+    findTokens(facts),
+  ].flat();
+  const keys = all.map(({ rule, file, line }) => `${rule} ${file} ${line}`);
+  return all
+    .filter((_, index) => keys.indexOf(keys[index]!) === index)
+    .sort((a, b) => (a.file ?? '').localeCompare(b.file ?? '') || (a.line ?? 0) - (b.line ?? 0));
+}
+
+/**
+ * Settings of processes that poll: rule, manager, what is wrong, why, cure. What is wrong is a path from the process, or with `>` in
+ * front from the document (`..` is one step up, `*` is the text of all scripts), and what must hold there: `many` is a number above 1, `~` a pattern that it has, `!` one that it has not.
+ * The first path is the place that is told; what follows must hold, too.
+ */
+const SETTINGS = String.raw`
+compose-replicas   compose  deploy>replicas many
+compose-replicas   compose  scale many
+compose-replicas   compose  deploy>mode ~^global
+  every node of the swarm runs a copy of {name}, which polls
+  mode: replicated, replicas: 1
+compose-replicas   compose  deploy>update_config>order ~^start-first
+  at an update the new copy of {name} polls while the old one still does
+  order: stop-first
+kubernetes-copies  kubernetes  >spec>replicas many
+kubernetes-copies  kubernetes  >spec>strategy>type !^Recreate >kind ~^(Deployment|Rollout) >spec>replicas !^0
+  unless its strategy is Recreate, the new pod of {name} polls at a rollout while the old one still does
+  strategy: {type: Recreate}   ({lease})
+kubernetes-copies  kubernetes  >kind ~^DaemonSet
+  every node runs a copy of {name}, which polls
+  kind: Deployment with replicas: 1   ({lease})
+kubernetes-copies  kubernetes  >spec>schedule ~. >spec>concurrencyPolicy !^(Forbid|Replace)
+  each run of the CronJob {name} polls, beside the one before
+  a Deployment, or concurrencyPolicy: Replace
+kubernetes-copies  kubernetes  >spec>template>metadata>annotations>autoscaling.knative.dev/maxScale !^1$ >apiVersion ~^serving\.knative
+  {name} is scaled by its requests, and each copy of it polls
+  autoscaling.knative.dev/maxScale: "1"
+kubernetes-copies  autoscaler  >spec>maxReplicas many
+  {name} polls and is scaled up to {value} pods
+  kubectl delete -f {file}, replicas: 1   ({lease})
+kubernetes-copies  helm  >replicaCount many
+kubernetes-copies  helm  >autoscaling>enabled ~true >autoscaling>maxReplicas !^1$
+  {name} polls and is scaled up to many pods
+  autoscaling: {enabled: false}
+fly-count  fly  >deploy>strategy ~^(bluegreen|canary)
+  a {value} deploy runs the new machine beside the old one, and both poll
+  strategy = "rolling"
+fly-count  fly  >http_service>min_machines_running many
+  {value} machines run at least, and each of them polls
+  min_machines_running = 1, fly scale count 1
+fly-count  fly  . ~. * !--ha[=\s]false|scale\s+count\s+([\w-]+=)?1\b|max_machines_running\s*=\s*1\b >http_service>min_machines_running !^([2-9]|\d\d)
+  no count is said: a first deploy of {name} makes a second machine beside the one that polls
+  fly scale count 1   (and fly deploy --ha=false; a comment with it here tells the next reader)
+autoscaled  appengine  >runtime ~. >manual_scaling>instances !^1$ >basic_scaling>max_instances !^1$ >automatic_scaling>max_instances !^1$
+  App Engine starts as many instances as there are requests, and each of them polls
+  manual_scaling: {instances: 1}
+autoscaled  render  numInstances many
+autoscaled  render  scaling>maxInstances many
+autoscaled  railway  numReplicas many
+autoscaled  railway  overlapSeconds ~^[1-9]
+  at a deploy the old copy polls on for {value} s beside the new one
+  overlapSeconds: 0
+autoscaled  formation  quantity many
+autoscaled  digitalocean  instance_count many
+cron-starts  cron  name !^@ command !\bflock\b|\bpgrep\b|singlepoll
+  cron starts another poller each time ({value}), whether or not the last one runs
+  @reboot singlepoll start -- {command}
+cron-starts  workflow  run ~. >concurrency !. ..>..>concurrency !.
+  every run of this workflow polls, and runs overlap
+  concurrency: {group: bot, cancel-in-progress: true}
+supervisord-numprocs  supervisord  numprocs many
+pm2-instances  pm2  instances ~max|cpus|arallel|^-|(?<![\d.])(0|[2-9]|\d\d+)\b
+  pm2 runs several instances ({value}) of {name}, and each of them polls
+  instances: 1, exec_mode: 'fork'
+pm2-instances  pm2  exec_mode ~^cluster instances !max|cpus|arallel|^-|(?<![\d.])(0|[2-9]|\d\d+)\b
+  in cluster mode 'pm2 reload' starts the new {name} before it stops the old one, and both poll
+  exec_mode: 'fork'`
+  .trim()
+  .split(/\n(?! )/)
+  .map((rows) => {
+    const [head = '', why = '{value} copies of {name} poll', cure = '{key}: 1   ({lease})'] =
+      rows.split('\n  ');
+    const [rule = '', manager, ...terms] = head.split(/ +/);
+    const tests = terms.flatMap((path, index) =>
+      index % 2 === 0 ? [{ path, test: terms[index + 1]! }] : [],
+    );
+    return { rule, manager, why, cure, tests };
+  });
+const LEASE = 'or let one copy poll and the others stand by: singlepoll start --lease';
+
+function findSettings(facts: Facts): Finding[] {
+  const scripts = facts.files.filter(({ path }) => SCRIPT.test(path) || path.endsWith('.toml'));
+  const allText = scripts.map(({ text }) => text).join('\n');
+  return facts.processes.flatMap(({ manager, file, name, command, document, path, polls, isSuspect }) => {
+    const stepsTo = (steps: string) => stepsOf(steps, steps.startsWith('>') ? [] : path);
+    const holds = ({ path: steps, test }: { path: string; test: string }) => {
+      const value = steps === '*' ? allText : at(document.value, stepsTo(steps));
+      if (test === 'many') return (whole(value) ?? 1) > 1;
+      return RegExp(test.slice(1)).test(String(value ?? '')) === test.startsWith('~');
+    };
+    const rows = SETTINGS.filter((row) => isSuspect && row.manager === manager && row.tests.every(holds));
+    return rows.map(({ rule, why, cure, tests }) => {
+      const steps = stepsTo(tests[0]!.path);
+      const values: Record<string, string> = {
+        ...{ name, file, command, value: String(at(document.value, steps)), key: String(steps.at(-1)) },
+        lease: /kubernetes|helm|autoscaler/.test(manager) ? `${LEASE} k8s:` : LEASE,
+      };
+      const fill = (words: string) =>
+        words.replace(/\{(\w+)\}/g, (whole, key: string) => values[key] ?? whole);
+      const seen = polls ? ` (${polls.file}:${polls.line} polls: ${polls.what})` : '';
+      return { rule, file, line: document.lineOf(steps), why: fill(why) + seen, cure: fill(cure) };
+    });
+  });
+}
+
+/**
+ * Commands that poll: rule, a pattern of the command, why, cure. `{1}` … are groups of the pattern, `{rest}` is the command without
+ * the second one. What the command is given by FLASK_DEBUG and WEB_CONCURRENCY stands at its end.
+ */
+const COMMANDS = String.raw`
+server-workers  ^(gunicorn|uvicorn|hypercorn|granian|fastapi|uwsgi)(?!.* --preload).*?( (?:--workers|--processes|-w)[= ]?(\S*(?:nproc|cpu_count|\*)\S*|[2-9]|\d\d+))(?!\S)
+  {1} runs {3} workers, and each of them polls
+  {rest} --workers 1
+server-workers  ^(gunicorn|uvicorn)(?!.* (?:--workers|-w)).*( WEB_CONCURRENCY=([2-9]|\d\d+))
+  {1} runs {3} workers, and each of them polls
+  {rest} --workers 1
+reloader  ^(gunicorn|uvicorn|hypercorn|granian|litestar) .*?( --reload(?:er)?)(?!\S)
+  {1} {2} starts the app in a second process, and again at every change of a file; the app polls
+  {rest}
+reloader  ^(flask)(?!.* --no-reload) .*?( --debug| --reload| FLASK_DEBUG=(?:1|true|on)| FLASK_ENV=dev\w*)
+  {1} {2} starts the app in a second process, and again at every change of a file; the app polls
+  {rest} --no-reload
+reloader  ^(fastapi)( dev)
+  fastapi dev starts the app in a second process, and again at every change of a file; the app polls
+  fastapi run
+reloader  (runserver)(?!.* --noreload)
+  Django’s runserver loads the apps in two processes, and one of them polls
+  {rest} --noreload
+pm2-instances  ^(pm2\S*) .*?( (?:-i|--instances)[= ]?(?!1(?!\S))(\S+))
+  pm2 runs several instances ({3}), and each of them polls
+  {rest}`
+  .trim()
+  .split(/\n(?! )/)
+  .map((rows) => {
+    const [head = '', why = '', cure = ''] = rows.split('\n  ');
+    const [rule = '', pattern = ''] = head.split(/ {2,}/);
+    return { rule, pattern: RegExp(pattern), why, cure };
+  });
+
+function findCommands({ processes, texts }: Facts): Finding[] {
+  return processes.flatMap(({ file, line, runs, isForDevelopment: note }) =>
+    runs.flatMap(({ text, watcher, polls }) => {
+      const code = texts.get(polls?.file ?? '') ?? '';
+      if (polls === null || isSingle(code)) return [];
+      const found = COMMANDS.flatMap(({ rule, pattern, why, cure }) => {
+        const match = pattern.exec(text);
+        if (!match || (rule === 'reloader' && knowsReloader(code))) return [];
+        const rest = text.replace(match[2] ?? '', '');
+        const fill = (it: string) =>
+          it.replace(/\{(\w+)\}/g, (_, key) => (key === 'rest' ? rest : match[key]!.trim()));
+        return { rule, file, line, why: `${fill(why)}: ${told(polls)}`, cure: fill(cure), note };
+      });
+      if (watcher === null) return found;
+      const why = `${watcher} starts the bot again at every change of a file, also while the one before still ends`;
+      const cure = note
+        ? 'a second bot from @BotFather for development'
+        : `start the bot itself, without ${watcher}`;
+      return [...found, { rule: 'watcher', file, line, why: `${why}: ${told(polls)}`, cure, note }];
+    }),
   );
+}
+
+/** Where processes of one file run side by side. */
+const SIDE_BY_SIDE = /^(procfile|compose|fly|supervisord|render|heroku|digitalocean|kubernetes)$/;
+
+function twoPollers(facts: Facts): Finding[] {
+  const first = new Map<string, Process>();
+  return facts.processes.flatMap((process) => {
+    const { manager, file, line, name, command, polls, runs } = process;
+    if (!SIDE_BY_SIDE.test(manager) || polls === null || command === '' || name === 'release') return [];
+    if (runs.some(({ hasLease }) => hasLease)) return [];
+    const key = `${file} ${botOf(process)}`;
+    const other = first.get(key);
+    if (other === undefined) first.set(key, process);
+    if (other === undefined || other.name === name || isOtherBot(facts, other, process)) return [];
+    const idle = /web|api|http/i.test(other.name) ? other.name : name;
+    return {
+      rule: 'two-pollers',
+      file,
+      line,
+      why: `${other.name} and ${name} both poll: ${told(other.polls!)} and ${told(polls)}`,
+      cure: `take the polling out of one of them: POLLING_ENABLED=0 for ${idle}, where the code looks at it`,
+    };
+  });
+}
+
+/** What tells the bots of several compose services apart: the env file, the token and the profiles that they are given. */
+function botOf({ manager, document, path }: Process): string {
+  const { env_file, environment, profiles } = table(manager === 'compose' ? at(document.value, path) : {});
+  const rows = [
+    ...list(environment).map(String),
+    ...Object.entries(table(environment)).map(([name, value]) => `${name}=${String(value)}`),
+  ];
+  return JSON.stringify([env_file, rows.filter((it) => /^[^=]*TOKEN/i.test(it)).sort(), profiles]);
+}
+
+/** The variables that hold the token differ: `os.environ["SALES_BOT_TOKEN"]` here, `SUPPORT_BOT_TOKEN` there. */
+function isOtherBot({ code, texts }: Facts, a: Process, b: Process): boolean {
+  const variables = ({ runs }: Process) =>
+    runs
+      .flatMap(({ target }) => (target === null ? [] : code.reached(target)))
+      .flatMap((path) => texts.get(path)?.match(/\b[A-Z][A-Z0-9_]*TOKEN[A-Z0-9_]*\b/g) ?? []);
+  const [ofA, ofB] = [variables(a), variables(b)];
+  return ofA.length > 0 && ofB.length > 0 && !ofA.some((name) => ofB.includes(name));
 }

@@ -152,7 +152,7 @@ test('git: a repository that names programs of its own runs none of them', async
 test('the machine: an open .env, a state folder open to others', async (t) => {
   const b = await bed(t);
   b.file('.env', `BOT_TOKEN=${b.token}\n`, 0o644);
-  chmodSync(b.stateDir, 0o755);
+  chmodSync(b.stateDir, 0o777);
   const { code, doc } = await doctor(b, ['--offline']);
   assert.equal(code, 1);
   assert.deepEqual(rules(doc), ['state-folder', 'env-permissions']);

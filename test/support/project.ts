@@ -7,7 +7,7 @@
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Project } from '../../src/project/files.ts';
+import type { Project } from '../../src/doctor/files.ts';
 import { randomToken } from './bed.ts';
 
 const FOLDER = fileURLToPath(new URL('../fixtures/projects/', import.meta.url));
@@ -60,7 +60,6 @@ const bigToken = (): string => randomToken();
 
 /** As walk.ts would read it. */
 export const asProject = (files: CarriedProject['files']): Project => ({
-  root: '/project',
   files,
   limits: [],
 });

@@ -4,17 +4,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { checkEnvFiles, judgeProc } from '../../src/doctor/environment.ts';
+import { commandsOf } from '../../src/doctor/commands.ts';
+import { CUT, LIMITS, readProject, readTail } from '../../src/doctor/files.ts';
 import { judgeHistory } from '../../src/doctor/history.ts';
-import { judgeClock, judgeReach } from '../../src/doctor/network.ts';
-import { CUT, readEnds } from '../../src/project/read-ends.ts';
-import { commandsOf } from '../../src/project/shell-line.ts';
-import { readProject, WALK_LIMITS } from '../../src/project/walk.ts';
+import { checkEnvFiles, judgeClock, judgeProc, judgeReach } from '../../src/doctor/machine.ts';
 import { randomToken } from '../support/bed.ts';
 
 const NOW = Date.parse('2026-01-01T00:00:00Z');
-const answer = (date: string | undefined, status = 302) =>
-  ({ kind: 'answer', status, date, tookMs: 5 }) as const;
+const answer = (date: string | undefined, status = 302) => ({ status, date, tookMs: 5 });
 
 describe('machine', () => {
   test('hidepid hides strays, but not from root', () => {
@@ -37,7 +34,7 @@ describe('machine', () => {
   test('reach: any answer below 500; a certificate has a cure of its own', () => {
     assert.equal(judgeReach('http://x', answer(undefined, 404)).ok, true);
     assert.equal(judgeReach('http://x', answer(undefined, 503)).ok, false);
-    const tls = judgeReach('https://x', { kind: 'failure', problem: 'SELF_SIGNED_CERT_IN_CHAIN' });
+    const tls = judgeReach('https://x', { problem: 'SELF_SIGNED_CERT_IN_CHAIN' });
     assert.match(tls.cure ?? '', /NODE_EXTRA_CA_CERTS/);
   });
   test('env files: what the group may read is nobody’s finding, what all may is; without a token nothing is', () => {
@@ -89,7 +86,7 @@ describe('walk', () => {
       writeFileSync(join(root, path), 'x = 1\n');
     }
     writeFileSync(join(root, 'zero.py'), 'x\0');
-    const read = (limits: object) => readProject(root, { ...WALK_LIMITS, ...limits });
+    const read = (limits: object) => readProject(root, { ...LIMITS, ...limits });
     const all = read({});
     assert.deepEqual(all.files.map(({ path }) => path).sort(), [
       '1.py',
@@ -107,13 +104,12 @@ describe('walk', () => {
     assert.match(read({ fileBytes: 3 }).limits[0]!, /too big/);
     assert.match(read({ ms: -1 }).limits[0]!, /looking ended after 0 files/);
   });
-  test('both ends of a long log', (t) => {
+  test('of a long log its end', (t) => {
     const root = mkdtempSync(join(tmpdir(), 'sp-walk-'));
     t.after(() => rmSync(root, { recursive: true, force: true }));
-    writeFileSync(join(root, 'x.log'), `${'a'.repeat(100)}${'b'.repeat(100)}${'c'.repeat(100)}`);
-    assert.equal(readEnds(join(root, 'x.log'), 10), `${'a'.repeat(10)}${CUT}${'c'.repeat(10)}`);
-    assert.equal(readEnds(join(root, 'x.log'), 150)?.length, 300);
-    assert.equal(readEnds(root), null);
+    const path = join(root, 'x.log');
+    writeFileSync(path, 'abcdef');
+    assert.deepEqual([readTail(path, 2), readTail(path, 6), readTail(root, 6)], [`${CUT}ef`, 'abcdef', null]);
   });
 });
 
@@ -129,7 +125,7 @@ test('lines of shell', () => {
     ],
     [
       'tini -g -- gunicorn app:app -w \u0024{N:-4} --bind :$PORT',
-      [['gunicorn', 'app:app', '-w', '4', '--bind', ':$PORT']],
+      [['tini', '-g', '--', 'gunicorn', 'app:app', '-w', '4', '--bind', ':$PORT']],
     ],
     ['', []],
   ];

@@ -1,0 +1,144 @@
+/** YAML, JSON (which YAML's parser reads, too, with its lines), TOML, ini and pm2's JavaScript as values with the line of each key. */
+import { parse as parseToml } from 'smol-toml';
+import { isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
+import { withoutComments } from './code.ts';
+
+export type Path = readonly (string | number)[];
+export type Table = Readonly<Record<string, unknown>>;
+
+export interface Document {
+  /** Plain objects and arrays. */
+  readonly value: unknown;
+  /** Line (from 1) of a key, or of the nearest thing above it that is there. */
+  lineOf(path: Path): number;
+}
+
+/** The documents of a file; those that can't be parsed (templates) are left out. */
+export function readDocuments(path: string, text: string): Document[] {
+  try {
+    if (path.endsWith('.toml')) return [{ value: parseToml(text), lineOf: keyLines(text) }];
+    if (/\.(conf|ini|service)$/.test(path)) return [{ value: parseIni(text), lineOf: keyLines(text) }];
+    return readYaml(/js$/.test(path) ? objectOf(withoutComments(path, text)) : text);
+  } catch {
+    return [];
+  }
+}
+
+/** The object of a configuration in JavaScript is close enough to YAML's flow style; nothing of it is run. */
+function objectOf(code: string): string {
+  const from = code.lastIndexOf('{', code.search(/\bapps\b/));
+  const object = code.slice(from, code.lastIndexOf('}') + 1).replace(/(["'\w])\s*:(?=['"\d[{])/g, '$1: ');
+  return from < 0 ? '' : code.slice(0, from).replace(/[^\n]/g, '') + object.replaceAll('`', '"');
+}
+
+function readYaml(text: string): Document[] {
+  const lines = new LineCounter();
+  const documents = parseAllDocuments(text, { lineCounter: lines, merge: true, logLevel: 'silent' });
+  return [...documents]
+    .filter(({ errors }) => errors.length === 0)
+    .map((document) => ({
+      // Throws where aliases grow without bound.
+      value: document.toJS({ maxAliasCount: 100 }),
+      lineOf: (path) => lines.linePos(offsetOf(document.contents as Node | null, path)).line || 1,
+    }));
+}
+
+function offsetOf(root: Node | null, path: Path): number {
+  let node: unknown = root;
+  let offset = root?.range?.[0] ?? 0;
+  for (const step of path) {
+    const isIt = (pair: unknown) =>
+      isPair(pair) && isScalar(pair.key) && String(pair.key.value) === String(step);
+    const pair = isMap(node) ? node.items.find(isIt) : undefined;
+    const next = isSeq(node) ? node.items[Number(step)] : pair?.key;
+    if (!isNode(next)) break;
+    offset = next.range?.[0] ?? offset;
+    node = pair ? pair.value : next;
+  }
+  return offset;
+}
+
+/** Sections with their keys; the last of several keys of one name counts. */
+function parseIni(text: string): Record<string, Record<string, string>> {
+  const value: Record<string, Record<string, string>> = {};
+  let section = '';
+  for (const row of text.split(/\r?\n/)) {
+    section = /^\s*\[([^\]]*)\]/.exec(row)?.[1] ?? section;
+    const [, key, given] = /^\s*([\w.-]+)\s*=\s*(.*?)(?:\s+;.*)?$/.exec(row) ?? [];
+    if (key !== undefined) value[section] = { ...value[section], [key]: given! };
+  }
+  return value;
+}
+
+/** These parsers give no places: looks for `[a.b]` and `key =` as people write them. */
+function keyLines(text: string): (path: Path) => number {
+  const places = new Map<string, number>();
+  let section = '';
+  for (const [index, row] of text.split(/\r?\n/).entries()) {
+    const header = /^\s*\[+\s*([^\]]+?)\s*\]/.exec(row)?.[1]?.replace(/["'\s]/g, '');
+    const key = /^\s*["']?([\w.-]+)["']?\s*=/.exec(row)?.[1];
+    section = header ?? section;
+    const full = [section, header === undefined ? key : ''].filter(Boolean).join('.');
+    if ((header ?? key) !== undefined && !places.has(full)) places.set(full, index + 1);
+  }
+  return (path) => {
+    const above = path.map((_, index) => path.slice(0, index + 1).join('.'));
+    return places.get(above.findLast((it) => places.has(it)) ?? '') ?? 1;
+  };
+}
+
+/** The value at a path, undefined where it does not lead. */
+export const at = (value: unknown, path: Path): unknown =>
+  path.reduce(
+    (here, step) => (here !== null && typeof here === 'object' ? (here as Table)[step] : undefined),
+    value,
+  );
+
+/** `spec>replicas` → ['spec', 'replicas']; `..` is one step up from where it begins. */
+export function stepsOf(text: string, from: Path = []): Path {
+  const path = [...from];
+  for (const step of text.split('>').filter((it) => !/^\.?$/.test(it))) {
+    if (step === '..') path.pop();
+    else path.push(step);
+  }
+  return path;
+}
+
+/** Every path that a pattern leads to; a step may end in `*`. */
+export function pathsOf(value: unknown, pattern: Path): Path[] {
+  const next = (path: Path, step: string | number): Path[] => {
+    const [beginning, rest] = String(step).split('*');
+    if (rest === undefined) return [[...path, step]];
+    const keys = Object.keys(Object(at(value, path))).filter((key) => key.startsWith(beginning!));
+    return keys.map((key) => [...path, key]);
+  };
+  const start: Path[] = [[]];
+  const all = pattern.reduce((found, step) => found.flatMap((path) => next(path, step)), start);
+  return all.filter((path) => at(value, path) !== undefined);
+}
+
+/** The value as an object; empty where it is none. */
+export const table = (value: unknown): Table =>
+  value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Table) : {};
+
+export const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+
+export const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+
+/** A whole number, also one that is written as text or with a variable's default: `${N:-3}`. */
+export function whole(value: unknown): number | null {
+  if (typeof value === 'number') return Number.isInteger(value) ? value : null;
+  const digits = /^\s*(?:\$\{\w+:?-)?(\d{1,6})\}?\s*$/.exec(text(value) ?? '')?.[1];
+  return digits === undefined ? null : Number(digits);
+}
+
+/** A command that is a line of shell or an array of words. */
+export function commandText(value: unknown): string | null {
+  if (typeof value === 'string') return value;
+  if (!Array.isArray(value) || value.length === 0) return null;
+  const words = value.map(String);
+  if (/^(.*\/)?(ba|da|a|z)?sh$/.test(words[0]!) && /^-[a-z]*c$/.test(words[1] ?? '')) return words[2] ?? null;
+  return words
+    .map((word) => (/^[\w./:=@%+,$-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
+    .join(' ');
+}

@@ -1,0 +1,270 @@
+/** From what is known of a project to the text of its singlepoll.toml, and to the line that points its library at the gateway. */
+import { parseEnvFile } from '../config/files.ts';
+import { TOKEN_VARIABLES } from '../config/token.ts';
+import { STRAY_PATTERN } from '../config/values.ts';
+import { languageOf, withoutComments } from './code.ts';
+import { withoutOptions } from './commands.ts';
+import { baseOf, folderOf, isEnvFile, lineAt } from './files.ts';
+import type { Facts, Process } from './processes.ts';
+import { tokensIn } from './tokens.ts';
+
+/** What the machine has, as far as the choice of a command depends on it. */
+export interface Programs {
+  /** In PATH; a path: there. */
+  has(program: string): boolean;
+  /** Path of the interpreter of the project's virtualenv, relative to it. */
+  readonly venvPython: string | null;
+}
+
+interface Choice {
+  readonly command: readonly string[];
+  /** `worker: in Procfile`. */
+  readonly from: string;
+  /** What was changed, and why. */
+  readonly remark?: string | undefined;
+}
+
+/** `typed`: what the user answered when asked for a command; null where nobody was asked. */
+export function draft(facts: Facts, programs: Programs, typed: readonly string[] | null) {
+  const choice = typed ? { command: typed, from: 'as you typed it' } : chooseCommand(facts, programs);
+  const command = choice
+    ? [
+        `# The bot: ${choice.from}.`,
+        ...(choice.remark ? [`# ${choice.remark}`] : []),
+        `command = [${choice.command.map(tomlText).join(', ')}]`,
+      ]
+    : [
+        '# The bot, as you start it by hand. None was found in the project:',
+        '# command = ["python", "bot.py"]',
+      ];
+  const toml = `\
+# singlepoll: the only poller of this bot.  singlepoll start --dry-run shows what it would do; singlepoll start --help all options.
+
+${command.join('\n')}
+
+${tokenLines(facts)}
+${strayLines(facts, choice)}
+${leaseLines(facts)}
+# From SIGTERM to SIGKILL. Platforms have their own: keep it below theirs (Docker 10s, Kubernetes and Heroku 30s).
+# stopTimeout = "15s"
+
+# More restarts than this are a crash loop: singlepoll gives up with the code of the bot.
+# maxRestarts = "10/5m"
+
+# The bot gets a token that is only good at singlepoll’s gateway.
+# sealed = true
+`;
+  return { toml, command: choice?.command ?? null, commandFrom: choice?.from ?? null };
+}
+
+/** A basic string of TOML. */
+const tomlText = (text: string): string => JSON.stringify(text).replace(/\u007f/g, '\\u007F');
+
+/** Strongest first: what production runs, before what somebody types, before what only looks as if it could be run. */
+const MANAGERS =
+  'procfile systemd supervisord docker compose fly render railway heroku digitalocean kubernetes npm make shell'.split(
+    ' ',
+  );
+const NAMES = ['worker', 'bot', 'start', 'web'];
+
+export function chooseCommand(facts: Facts, programs: Programs): Choice | null {
+  const rank = ({ manager, name, isForDevelopment }: Process): number =>
+    (isForDevelopment ? 100 : 0) +
+    MANAGERS.indexOf(manager) * 5 +
+    (NAMES.includes(name) ? NAMES.indexOf(name) : NAMES.length);
+  const usable = facts.processes.filter(
+    ({ manager, command, polls, runs }) =>
+      MANAGERS.includes(manager) &&
+      command !== '' &&
+      runs.at(-1)?.target &&
+      (polls || facts.polls.length === 0),
+  );
+  const choices = usable.sort((a, b) => rank(a) - rank(b)).map((it) => fromProcess(it, programs));
+  return choices.find((it) => it !== null) ?? fromSource(facts, programs);
+}
+
+function fromProcess({ manager, file, name, folder, runs }: Process, programs: Programs): Choice | null {
+  const { words: given, program, target, watcher } = runs.find(({ polls }) => polls) ?? runs.at(-1)!;
+  // A command of another folder would not find its files from here.
+  if (folder !== '' && !given.some((word) => word.startsWith(`${folder}/`))) return null;
+  const isServer = /^(gunicorn|uvicorn|hypercorn|granian)$/.test(program);
+  const other = given.filter((word) => word !== '--reload');
+  const single = isServer ? [...withoutOptions(other, ['--workers', '-w']), '--workers=1'] : given;
+  const words = watcher === null ? single : plainly(target!);
+  const isChanged = single.join(' ') !== given.join(' ');
+  const form = { procfile: `${name}: in ${file}`, npm: `the script ${name} in ${file}` }[manager];
+  const from = form ?? `${name} in ${file}`;
+  const several = isChanged ? 'One worker: each of several would poll.' : undefined;
+  const remark = watcher === null ? several : `Without ${watcher}: singlepoll starts it again by itself.`;
+  if (!words.some((word) => /\$\{?\w/.test(word)))
+    return { command: interpreted(words, target, programs), from, remark };
+  const quoted = words.map((word) => (/^[\w$./:=@%+,{}-]+$/.test(word) ? word : `'${word}'`));
+  return { command: ['sh', '-c', `exec ${quoted.join(' ')}`], from, remark };
+}
+
+/** How a source file is run. */
+function plainly(file: string): string[] {
+  if (languageOf(file) === 'python') return ['python', file];
+  return /\.[cm]?tsx?$/.test(file) ? ['npx', 'tsx', file] : ['node', file];
+}
+
+/** The interpreters of this machine instead of those of another one. */
+function interpreted(
+  words: readonly string[],
+  target: string | null,
+  { has, venvPython }: Programs,
+): string[] {
+  const local = words.map((word) =>
+    target !== null && word.endsWith(`/${target}`) && word.startsWith('/') ? target : word,
+  );
+  const [given = '', ...rest] = local;
+  const program = given.startsWith('/') && !has(given) ? baseOf(given) : given;
+  const name = baseOf(program);
+  if (/^(\/usr\/(local\/)?bin\/)?python[\d.]*$/.test(program))
+    return [venvPython ?? [name, 'python3'].find(has) ?? name, ...rest];
+  if (venvPython !== null && /^(gunicorn|uvicorn|hypercorn|flask)$/.test(program))
+    return [venvPython, '-m', program, ...rest];
+  if (!has(program) && /^(tsx|ts-node|nodemon|bun)$/.test(program)) return ['npx', ...local];
+  return [program, ...rest];
+}
+
+/** Nothing says how it is started: the file that polls, or the program that imports it. */
+function fromSource({ polls, files, code }: Facts, programs: Programs): Choice | null {
+  const isMain = /(^|\/)(main|__main__|app|bot|index|run|server)\.\w+$/;
+  const entries = [...new Set(polls.map(({ file }) => file))].flatMap((file) => {
+    const users = files.filter(
+      ({ path }) => path !== file && isMain.test(path) && languageOf(path) === languageOf(file),
+    );
+    const entry =
+      users.find(({ path }) => code.reached(path).includes(file) && code.polls(path, 'run'))?.path ?? file;
+    return languageOf(file) !== 'go' && code.polls(entry, 'run') ? [entry] : [];
+  });
+  const manifests = files.filter(({ path }) =>
+    /(^|\/)(package\.json|pyproject\.toml|requirements\.txt)$/.test(path),
+  );
+  const packageOf = (path: string) =>
+    Math.max(
+      0,
+      ...manifests.map(({ path: it }) => (`${path}`.startsWith(folderOf(it)) ? folderOf(it).length : 0)),
+    );
+  const [found] = entries.sort((a, b) => weight(a) - weight(b));
+  // Several packages that poll are several bots: which of them is meant can't be told.
+  const folders = entries.map((path) => path.slice(0, packageOf(path)));
+  if (found === undefined || new Set(folders).size > 1) return null;
+  return { command: interpreted(plainly(found), found, programs), from: `${found}, which polls` };
+}
+
+function weight(path: string): number {
+  const name = baseOf(path).replace(/\.\w+$/, '');
+  const known = ['bot', 'main', 'index', 'app', 'run', 'worker', '__main__'].indexOf(name);
+  const isOld = /(^|[_-])(old|legacy|backup|copy|test|v\d|simple|working|production|new|tmp)([_-]|$)/i.test(
+    name,
+  );
+  return path.split('/').length * 10 + (known < 0 ? 9 : known) + (isOld ? 50 : 0);
+}
+
+/** A token under a name that singlepoll does not know by itself. */
+function tokenLines({ texts }: Facts): string {
+  const { vars } = parseEnvFile(texts.get('.env') ?? '');
+  const names = Object.keys(vars).filter((name) => tokensIn(vars[name]!).length > 0);
+  const isKnown = names.some((name) => (TOKEN_VARIABLES as readonly string[]).includes(name));
+  return isKnown || names.length === 0
+    ? '# The token is taken from TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment or .env.\n# tokenEnv = "MY_BOT_TOKEN"\n'
+    : `# The variable that holds the token, found in .env.\ntokenEnv = ${tomlText(names[0]!)}\n`;
+}
+
+/** Other programs of the project that poll: a forgotten one of them is a stray. */
+function strayLines({ polls, files, code }: Facts, choice: Choice | null): string {
+  const own = files.filter(({ path }) => choice?.command.some((word) => `/${word}`.endsWith(`/${path}`)));
+  const reached = new Set(own.flatMap(({ path }) => code.reached(path)));
+  const others = [...new Set(polls.map(({ file }) => file))].filter(
+    (file) =>
+      !reached.has(file) &&
+      languageOf(file) !== 'go' &&
+      code.polls(file, 'run') !== null &&
+      !/(^|\/)(index|main|app|__init__|__main__)\.\w+$/.test(file),
+  );
+  const patterns = others
+    .map((file) => `${baseOf(file).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`)
+    .filter((pattern) => STRAY_PATTERN.parse(pattern).ok)
+    .slice(0, 8);
+  const shown = (patterns.length > 0 ? patterns : ['old_bot\\.py$']).map((it) =>
+    /['\n]/.test(it) ? tomlText(it) : `'${it}'`,
+  );
+  return `\
+# ${patterns.length > 0 ? 'Other programs of this project poll, too. As strays they are stopped where they run in this folder:' : 'Programs of this project that once polled, and are to be stopped where they still run in this folder:'}
+# stray = [${shown.join(', ')}]
+`;
+}
+
+/** Where several machines are near, and what they could share. */
+function leaseLines({ files }: Facts): string {
+  const isSettings = (path: string) =>
+    isEnvFile(path) || /(compose[\w.-]*\.ya?ml|render\.yaml|fly\.toml|app\.json)$/.test(path);
+  const variable = (pattern: RegExp) => {
+    const named = files.flatMap(({ path, text }) => {
+      const name = isSettings(path) ? pattern.exec(withoutComments('x.conf', text))?.[0] : undefined;
+      return name === undefined ? [] : [{ value: `env:${name}`, why: `${name} is named in ${path}` }];
+    });
+    return named[0];
+  };
+  const pods = files.find(
+    ({ path, text }) => /\.ya?ml$/.test(path) && /^kind:\s*(Deployment|StatefulSet)\b/m.test(text),
+  );
+  const hint =
+    variable(/\b\w*(?:REDIS|VALKEY)_URL\b/) ??
+    (pods && { value: 'k8s:', why: `${pods.path} runs it in Kubernetes` }) ??
+    variable(/\b(DATABASE_URL|POSTGRES(?:QL)?_URL)\b/);
+  return `\
+# Several machines or copies, and rolling deploys: one polls, the others stand by${hint ? ` (${hint.why}).` : '. redis://, postgres://, etcd://, k8s:'}
+# lease = ${tomlText(hint?.value ?? 'env:LEASE_URL')}
+`;
+}
+
+/** Name, in manifests, in the source, and the line that points it at the gateway: those of the libraries' documentation. */
+const LIBRARIES = String.raw`
+grammY                 grammy                    ["'\`/](grammy|@grammyjs/)      new Bot(token, { client: { apiRoot: process.env.TELEGRAM_API_ROOT } })
+Telegraf               telegraf                  ["'\`]telegraf["'\`/]           new Telegraf(token, { telegram: { apiRoot: process.env.TELEGRAM_API_ROOT } })
+node-telegram-bot-api  node-telegram-bot-api     ["'\`]node-telegram-bot-api     new TelegramBot(token, { polling: true, baseApiUrl: process.env.TELEGRAM_API_ROOT })
+GramIO                 gramio                    ["'\`]gramio["'\`/]             new Bot(token, { api: { baseURL: process.env.TELEGRAM_API_ROOT + "/bot" } })
+aiogram                aiogram                   ^\s*(from|import)\s+aiogram\b   Bot(token, session=AiohttpSession(api=TelegramAPIServer.from_base(os.environ["TELEGRAM_API_ROOT"])))
+python-telegram-bot    python-telegram-bot       ^\s*(from|import)\s+telegram\b  ApplicationBuilder().token(token).base_url(root + "/bot").base_file_url(root + "/file/bot")   # root = os.environ["TELEGRAM_API_ROOT"]
+pyTelegramBotAPI       pytelegrambotapi          ^\s*(from|import)\s+telebot\b   telebot.apihelper.API_URL = os.environ["TELEGRAM_API_ROOT"] + "/bot{0}/{1}"
+Telethon               telethon                  ^\s*(from|import)\s+telethon\b
+Pyrogram               (pyrogram|kurigram|pyrofork)  ^\s*(from|import)\s+pyrogram\b
+Go telebot             gopkg\.in/(tucnak/)?telebot\S*  "gopkg\.in/(tucnak/)?telebot  tele.NewBot(tele.Settings{Token: token, URL: os.Getenv("TELEGRAM_API_ROOT")})
+Go telegram-bot-api    github\.com/go-telegram-bot-api/\S+  "github\.com/go-telegram-bot-api/  tgbotapi.NewBotAPIWithAPIEndpoint(token, os.Getenv("TELEGRAM_API_ROOT")+"/bot%s/%s")
+go-telegram/bot        github\.com/go-telegram/bot  "github\.com/go-telegram/bot"  bot.New(token, bot.WithServerURL(os.Getenv("TELEGRAM_API_ROOT")))`
+  .trim()
+  .split('\n')
+  .map((row) => {
+    const [name = '', declared = '', imported = '', ...line] = row.split(/ {2,}/);
+    const inManifest = RegExp(`(?<![\\w./-])${declared}(?![\\w-])`, 'im');
+    return {
+      name,
+      inManifest,
+      inSource: RegExp(imported.replaceAll('\\`', '`'), 'm'),
+      apiRoot: line.join('   ') || null,
+    };
+  });
+
+/** The library that the project declares or imports, with the place where that is said. `apiRoot` is null where it speaks MTProto. */
+export function findLibrary({ files }: Facts) {
+  const manifests = files.filter(({ path }) =>
+    /(^|\/)(package\.json|requirements[\w.-]*|pyproject\.toml|Pipfile|go\.mod)$/.test(path),
+  );
+  const sources = files.filter(({ path }) => languageOf(path) !== null);
+  for (const [key, some] of [
+    ['inManifest', manifests],
+    ['inSource', sources],
+  ] as const) {
+    for (const { path, text } of some) {
+      const found = LIBRARIES.flatMap((it) => {
+        const match = it[key].exec(text);
+        return match ? [{ ...it, file: path, line: lineAt(text, match.index + match[0].search(/\S/)) }] : [];
+      });
+      if (found.length > 0) return found.sort((a, b) => a.line - b.line)[0]!;
+    }
+  }
+  return null;
+}

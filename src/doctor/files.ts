@@ -1,0 +1,195 @@
+/**
+ * Reads the files of somebody's project, and tells by their names what they are. Bounded in files, bytes, levels and time; follows
+ * no symlink to a folder, waits for no FIFO, passes over folders of dependencies, caches and builds. Paths are relative to the
+ * project, with slashes.
+ */
+import {
+  closeSync,
+  constants,
+  type Dirent,
+  existsSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from 'node:fs';
+import { posix, sep } from 'node:path';
+import { readTextFile } from '../config/files.ts';
+
+export interface ProjectFile {
+  readonly path: string;
+  /** Null: not read, because it is too big or binary. */
+  readonly text: string | null;
+  /** Permission bits. */
+  readonly mode: number;
+}
+
+export interface Project {
+  readonly files: readonly ProjectFile[];
+  /** Why not everything was looked at; empty where it was. */
+  readonly limits: readonly string[];
+}
+
+/** What doctor says about one place. Never holds a token. */
+export interface Finding {
+  /** A stable name, such as `server-workers`. */
+  readonly rule: string;
+  /** Relative to the project; null where it is about the machine. */
+  readonly file: string | null;
+  /** From 1; null where a line makes no sense. */
+  readonly line: number | null;
+  readonly why: string;
+  /** One line to type or to write. */
+  readonly cure: string;
+  /** Worth knowing, but makes no 409 where the project runs. */
+  readonly note?: boolean;
+}
+
+/** `fileBytes`: of one file, and of the end of a log. */
+export const LIMITS = {
+  files: 5_000,
+  depth: 8,
+  fileBytes: 512 * 1024,
+  totalBytes: 48 * 1024 * 1024,
+  ms: 10_000,
+};
+const PASSED_OVER =
+  /^(node_modules|bower_components|vendor|v?env|virtualenv|site-packages|__py\w+__|target|coverage|htmlcov|bin|obj|\.(?!(github|gitlab|do|fly|platform|k8s|deploy|circleci)$).*)$/;
+const READ =
+  /(^|\/)(Procfile[^/]*|[^/]*[Dd]ockerfile[^/]*|Containerfile|(GNUm|[Mm])akefile|justfile|crontab|Pipfile|\.?env(\.[^/]*)?|[^/]*\.(env|flaskenv|py|[cm]?[jt]sx?|go|mod|rb|php|rs|java|kt|cs|exs?|sh|bash|zsh|jsonc?|ya?ml|toml|ini|conf|cfg|service|cron|crontab|txt|in|tf|xml))$/;
+const TELLS_NOTHING = /(^|\/)(package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|[^/]*\.min\.js)$/;
+
+/** Throws the system's error where the folder itself can't be listed. */
+export function readProject(root: string, limits = LIMITS): Project {
+  readdirSync(root);
+  const inside = realpathSync(root) + sep;
+  const until = performance.now() + limits.ms;
+  const files: ProjectFile[] = [];
+  const reached = new Set<string>();
+  let bytes = 0;
+
+  /** Reads the files of one folder; returns the folders in it. */
+  const readFolder = (folder: string): string[] => {
+    let entries: Dirent[] = [];
+    try {
+      entries = readdirSync(`${root}/${folder}`, { withFileTypes: true });
+    } catch {
+      reached.add(`${folder || '.'} may not be read by this user`);
+    }
+    const sorted = entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+    return sorted.flatMap((entry) => {
+      const path = posix.join(folder, entry.name);
+      const full = `${root}/${path}`;
+      if (entry.isDirectory())
+        return PASSED_OVER.test(entry.name) || existsSync(`${full}/pyvenv.cfg`) ? [] : [path];
+      const isWanted = (isLog(path) || READ.test(path)) && !TELLS_NOTHING.test(path);
+      if (!isWanted || !(entry.isFile() || isLinkOut(entry, full, inside))) return [];
+      if (files.length >= limits.files) reached.add(`only the first ${limits.files} files were looked at`);
+      else if (performance.now() > until || bytes > limits.totalBytes)
+        reached.add(`looking ended after ${files.length} files: there is too much here`);
+      else {
+        const { problem, ...file } = readOne(full, path, limits.fileBytes);
+        if (problem !== null && !isAside(path)) reached.add(`${path}${problem}`);
+        bytes += file.text?.length ?? 0;
+        files.push(file);
+      }
+      return [];
+    });
+  };
+  // Breadth first: where a limit ends it, what lies on top has been seen.
+  let level = [''];
+  for (let depth = 0; level.length > 0 && depth <= limits.depth; depth++) level = level.flatMap(readFolder);
+  if (level.length > 0) reached.add(`folders more than ${limits.depth} deep were not looked at`);
+  return { files, limits: [...reached] };
+}
+
+/** `.env → /etc/bot/.env` is how releases share settings. What a link inside the project names is read under its own name. */
+function isLinkOut(entry: Dirent, full: string, inside: string): boolean {
+  try {
+    return entry.isSymbolicLink() && statSync(full).isFile() && !realpathSync(full).startsWith(inside);
+  } catch {
+    return false;
+  }
+}
+
+function readOne(full: string, path: string, most: number): ProjectFile & { problem: string | null } {
+  if (isLog(path)) return { path, text: readTail(full, most), mode: 0, problem: null };
+  const { mode, size } = statSync(full, { throwIfNoEntry: false }) ?? { mode: 0, size: 0 };
+  const read = size > most ? null : readTextFile(full);
+  const text = read?.kind === 'text' && !read.text.includes('\0') ? read.text : null;
+  const unreadable = read?.kind === 'unreadable' ? `: ${read.problem}` : null;
+  return {
+    path,
+    text,
+    mode: mode & 0o7777,
+    problem: read === null ? ' is too big to be looked at' : unreadable,
+  };
+}
+
+/** Begins the text of a log whose beginning was left out. */
+export const CUT = '\0';
+
+/** The end of a log, which may be of any size; null where it can't be read. */
+export function readTail(path: string, most: number): string | null {
+  let fd: number | null = null;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    const stat = fstatSync(fd);
+    const bytes = Buffer.alloc(Math.min(stat.size, most));
+    const text = bytes.toString('latin1', 0, readSync(fd, bytes, 0, bytes.length, stat.size - bytes.length));
+    return !stat.isFile() ? null : stat.size > most ? CUT + text : text;
+  } catch {
+    return null;
+  } finally {
+    if (fd !== null) closeSync(fd);
+  }
+}
+
+export const baseOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
+
+/** The folder of a path; empty for the project's own. */
+export const folderOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')));
+
+/** Joins two paths; null where that leads out of the project. */
+export function joinPath(folder: string, path: string): string | null {
+  const joined = posix.join(folder, path, '.').replace(/^\.$|\/$/, '');
+  return path.startsWith('/') || joined.startsWith('..') ? null : joined;
+}
+
+/** Line (from 1) of an offset. */
+export const lineAt = (text: string, offset: number): number => text.slice(0, offset).split('\n').length;
+
+/** What does not run in production: tests, examples, documentation, and what a compiler made of the source. */
+export const isAside = (path: string): boolean =>
+  /(^|\/)(tests?|__tests__|specs?|e2e|examples?|docs?|documentation|fixtures|samples?|demos?)\//i.test(
+    path,
+  ) ||
+  /(^|\/)(dist|build|out)\/.*\.[cm]?jsx?$|(^|\/)(test_[^/]*|conftest)\.py$|[._-](tests?|spec)\.[a-z]+$/i.test(
+    path,
+  );
+
+/** Files of example settings, which people copy and fill in. */
+export const isExample = (path: string): boolean =>
+  /(^|[._-])(example|sample|template|dist|defaults?|schema)([._-]|$)/i.test(baseOf(path));
+
+/** A log that programs write, not code about logging. */
+export const isLog = (path: string): boolean =>
+  /\.(log|out|err)(\.\d+)?$|(^|\/)logs?\/[^/]*\.(txt|json|jsonl)$/.test(path);
+
+export const isEnvFile = (path: string): boolean =>
+  /^(\.?env(\.[\w.-]+)?|[\w.-]+\.env|\.flaskenv)$/.test(baseOf(path)) && !/\.(js|ts|py|sh|go)$/.test(path);
+
+export const isDockerfile = (path: string): boolean =>
+  /^([Dd]ockerfile|Containerfile)([.-][\w.-]+)?$|\.[Dd]ockerfile$/.test(baseOf(path));
+
+/** A file or a process for a developer's own machine: `Procfile.dev`, `compose.override.yml`, the script `watch:bot`. */
+export const isForDevelopment = (path: string): boolean =>
+  /^(dev|watch)|(^|[:._-])(dev|develop|development|local|override|debug|tests?|testing|watch|lint|format|hot|ci)([:._-]|$)/i.test(
+    baseOf(path),
+  );
+
+/** A name that a bot would have. */
+export const isBotName = (name: string): boolean =>
+  /bot(?![a-z]*(h|tom|tle))|telegram|poll(er|ing)|(^|[-_ ])tg([-_ ]|$)/i.test(name);

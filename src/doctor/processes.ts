@@ -1,0 +1,327 @@
+/** Every process that the project's files say is started, and whether it polls. A table says which file tells it, and where. */
+import { parseProcfile } from '../config/files.ts';
+import { type Evidence, pollsIn, readCode, webhooksIn } from './code.ts';
+import { createRuns, type Run } from './commands.ts';
+import {
+  at,
+  commandText,
+  type Document,
+  list,
+  type Path,
+  pathsOf,
+  readDocuments,
+  stepsOf,
+  table,
+  text,
+} from './documents.ts';
+import {
+  baseOf,
+  folderOf,
+  isAside,
+  isBotName,
+  isDockerfile,
+  isEnvFile,
+  isExample,
+  isForDevelopment,
+  joinPath,
+  lineAt,
+  type Project,
+} from './files.ts';
+
+/**
+ * Manager, its file, steps to each process, keys of its command (`=`: the value itself, `-`: none), and what else is to know: `when`
+ * this key is there; where `name` and `folder` stand; `root`: its folder is another machine's; `line`: of the command, not of the
+ * process; `run`: the program in front of the command; `of`: these only say how many there are of the processes of that manager.
+ */
+const PLACES = String.raw`
+npm           package\.json                                 scripts>*                        =
+compose       (docker-)?compose[\w.-]*\.ya?ml               services>*                       entrypoint command     folder=build>context
+kubernetes    .*\.ya?ml                                     spec>template>spec>containers>*  command args           name=metadata>name root
+kubernetes    .*\.ya?ml         spec>jobTemplate>spec>template>spec>containers>*             command args           name=metadata>name root
+autoscaler    .*\.ya?ml                                     spec>scaleTargetRef              -                      of=kubernetes
+helm          values(\.[\w-]+)?\.ya?ml                      >                                -                      chart
+systemd       .*\.service                                   Service                          ExecStart              line root
+supervisord   .*\.(conf|ini)                                program:*                        command                line root
+pm2           (ecosystem|pm2|process)[\w.-]*\.(json|ya?ml)  apps>*                           script                 run=node folder=cwd
+pm2           .*\.config\.c?js                              apps>*                           script                 run=node folder=cwd
+fly           fly([.-][\w-]+)?\.toml                        processes>*                      =
+fly           fly([.-][\w-]+)?\.toml                        app                              -                      name=app
+render        render\.yaml                                  services>*                       startCommand dockerCommand
+railway       railway\.(json|toml)                          deploy                           startCommand           line
+heroku        heroku\.yml                                   run>*                            = command
+formation     app\.json                                     formation>*                      -                      of=procfile
+digitalocean  \.do/\w+\.ya?ml                               services>*                       run_command            root
+digitalocean  \.do/\w+\.ya?ml                               workers>*                        run_command            root
+appengine     app\.ya?ml                                    >                                entrypoint             when=runtime name=service line
+workflow      \.github/workflows/[^/]+\.ya?ml               jobs>*>steps>*                   run                    line root
+singlepoll    singlepoll\.toml                              >                                command                run=singlepoll line`
+  .trim()
+  .split('\n')
+  .map((row) => {
+    const [manager = '', file, steps = '', keys = '', rest = ''] = row.split(/ {2,}/);
+    const more = Object.fromEntries(rest.split(' ').map((it) => it.split('='))) as Record<string, string>;
+    return { manager, file: RegExp(`(^|/)(${file})$`), steps: stepsOf(steps), keys: keys.split(' '), more };
+  });
+type Place = (typeof PLACES)[number];
+
+export interface Said {
+  readonly manager: string;
+  readonly file: string;
+  readonly line: number;
+  readonly name: string;
+  /** The line of shell; empty where the file leaves it to the image or the platform. */
+  readonly command: string;
+  readonly folder: string;
+  readonly isForDevelopment: boolean;
+  readonly document: Document;
+  /** Of the process in the document. */
+  readonly path: Path;
+}
+
+export interface Started extends Run {
+  /** The command, and what the variables in front of it say. */
+  readonly text: string;
+  readonly polls: Evidence | null;
+}
+
+export interface Process extends Said {
+  readonly runs: readonly Started[];
+  /** Where it polls, as far as the files tell. */
+  readonly polls: Evidence | null;
+  /** It polls, or is likely to by its name or variables, and no lease keeps its copies apart. */
+  readonly isSuspect: boolean;
+}
+
+export type Facts = ReturnType<typeof studyProject>;
+type Studied = ReturnType<typeof studyCode>;
+type Texts = ReadonlyMap<string, string>;
+
+export function studyProject(project: Project) {
+  const known = studyCode(project);
+  const placed = known.files.flatMap(({ path, text }) => fromDocuments(path, text, known.texts));
+  const lines = known.files.flatMap(({ path, text }) => fromLines(path, text));
+  const said = [...placed.filter(({ of }) => of === undefined), ...lines];
+  const own = said.map((it) => judge(it, said, known));
+  const counted = placed.flatMap((it) => {
+    const meant = own.find(({ manager, name }) => manager === it.of && name === it.name);
+    return meant ? [{ ...meant, ...it }] : [];
+  });
+  return { ...known, processes: [...own, ...counted] as readonly Process[] };
+}
+
+function studyCode(project: Project) {
+  const readable = project.files.flatMap(({ path, text }) => (text === null ? [] : [{ path, text }]));
+  const texts = new Map(readable.map(({ path, text }) => [path, text]));
+  // What runs in production.
+  const files = readable.filter(({ path }) => !isAside(path));
+  const code = readCode(texts);
+  const polls = files.flatMap(({ path, text }) => pollsIn(path, text));
+  const webhooks = files.flatMap(({ path, text }) => webhooksIn(path, text));
+  const isMtproto = files.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
+  return {
+    project,
+    texts,
+    files,
+    code,
+    runs: createRuns(texts, code),
+    /** Every place that polls, or sets a webhook. */
+    polls,
+    webhooks,
+    /** There is Telegram code, and none of it polls. */
+    isForWebhook: polls.length === 0 && (webhooks.length > 0 || isMtproto),
+    /** The project says that it shares a lease. */
+    lease: files.some(({ path, text }) => saysLease(path, text)),
+  };
+}
+
+const saysLease = (path: string, content: string): boolean =>
+  baseOf(path) === 'singlepoll.toml'
+    ? /^lease\s*=/m.test(content)
+    : isEnvFile(path) && !isExample(path) && /^\s*(?:export\s+)?SINGLEPOLL_LEASE\s*=\s*\S/m.test(content);
+
+function fromDocuments(file: string, content: string, texts: Texts): (Said & { of: string | undefined })[] {
+  const places = PLACES.filter((place) => place.file.test(file));
+  const documents = places.length === 0 ? [] : readDocuments(file, content);
+  return documents.flatMap((document) =>
+    places.flatMap((place, index) => {
+      const { manager, steps, keys, more } = place;
+      const root = document.value;
+      // A file of fly.io names its app, and may name its processes.
+      const isSaid = index > 0 && keys[0] === '-' && pathsOf(root, places[index - 1]!.steps).length > 0;
+      if (isSaid || (more.when !== undefined && at(root, [more.when]) === undefined)) return [];
+      return pathsOf(root, steps).flatMap((path) => {
+        const value = at(root, path);
+        const name = 'chart' in more ? chartName(file, texts) : nameOf(place, root, path);
+        if (name === undefined) return [];
+        const folder = 'root' in more ? '' : folderFor(file, value, stepsOf(more.folder ?? '-'));
+        const said = commandOf(place, value) || builtCommand(value, folder, texts);
+        const command =
+          said === '' || !more.run ? said : `${more.run} ${more.run === 'node' ? '' : 'start -- '}${said}`;
+        const line = document.lineOf('line' in more ? [...path, keys[0]!] : path);
+        return { ...row(manager, file, line, name, command), folder, document, path, of: more.of };
+      });
+    }),
+  );
+}
+
+function commandOf({ keys }: Place, value: unknown): string {
+  const words = keys.map((key) => commandText(key === '=' ? value : at(value, [key])));
+  return words
+    .filter(Boolean)
+    .join(' ')
+    .replace(/^[-@:+!]+(?=\/)/, '');
+}
+
+function nameOf({ manager, more }: Place, root: unknown, path: Path): string {
+  const key = String((manager === 'workflow' ? path[1] : path.at(-1)) ?? 'app').replace(/^program:/, '');
+  return text(more.name ? at(root, stepsOf(more.name)) : at(root, [...path, 'name'])) ?? key;
+}
+
+/** A chart's templates are no YAML; its values are. */
+function chartName(file: string, texts: Texts): string | undefined {
+  const chart = texts.get(joinPath(folderOf(file), 'Chart.yaml')!);
+  return chart === undefined ? undefined : (/^name:\s*(\S+)/m.exec(chart)?.[1] ?? '');
+}
+
+function folderFor(file: string, value: unknown, path: Path): string {
+  const inside = text(at(value, path)) ?? text(at(value, path.slice(0, 1))) ?? '.';
+  return joinPath(folderOf(file), inside) ?? folderOf(file);
+}
+
+/** What the Dockerfile that a compose service is built from starts. */
+function builtCommand(value: unknown, folder: string, texts: Texts): string {
+  const { build } = table(value);
+  const dockerfile = texts.get(joinPath(folder, text(table(build).dockerfile) ?? 'Dockerfile') ?? '');
+  return build === undefined || dockerfile === undefined ? '' : (imageCommand(dockerfile)?.command ?? '');
+}
+
+function row(manager: string, file: string, line: number, name: string, command: string): Said {
+  const isServer = manager === 'systemd' || manager === 'cron';
+  return {
+    manager,
+    file,
+    line,
+    name,
+    command,
+    folder: manager === 'cron' ? '' : folderOf(file),
+    isForDevelopment: !isServer && (isForDevelopment(file) || isForDevelopment(name)),
+    document: { value: { name, command }, lineOf: () => line },
+    path: [],
+  };
+}
+
+const STARTS =
+  /\b(gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll)\b/;
+
+/** Files that are lines: Procfile, Dockerfile, Makefile, shell scripts, crontab. */
+function fromLines(path: string, content: string): Said[] {
+  const name = baseOf(path);
+  if (/^Procfile(\.[\w-]+)?$/.test(name))
+    return [...parseProcfile(content)].map(([process, command]) => {
+      const at = content.search(RegExp(`^[ \\t]*${process}[ \\t]*:`, 'm'));
+      return row('procfile', path, lineAt(content, at), process, command);
+    });
+  if (isDockerfile(path)) {
+    const found = imageCommand(content);
+    return found ? [row('docker', path, found.line, 'CMD', found.command)] : [];
+  }
+  const kind = /^(GNUm|[Mm])akefile$/.test(name) ? 'make' : /\.(sh|bash)$/.test(name) ? 'shell' : 'cron';
+  if (kind === 'cron' && !/^crontab$|\.cron$/.test(name)) return [];
+  let target = name;
+  return content.split(/\r?\n/).flatMap((line, index) => {
+    const cron = kind === 'cron' && /^\s*((?:[\d*/,-]+\s+){4}[\w*/,-]+|@\w+)\s+(?:root\s+)?(.*)$/.exec(line);
+    if (cron) return [row(kind, path, index + 1, cron[1]!, cron[2]!)];
+    if (kind === 'make') target = /^([\w.-]+)\s*:(?!=)/.exec(line)?.[1] ?? target;
+    const isCommand =
+      kind === 'make' ? /^\t/.test(line) : kind === 'shell' && !/^\s*#/.test(line) && STARTS.test(line);
+    return isCommand ? [row(kind, path, index + 1, target, line.trim().replace(/^[@-]+/, ''))] : [];
+  });
+}
+
+/** The command of the last stage of a Dockerfile: CMD, after ENTRYPOINT where that is an array. */
+function imageCommand(content: string): { line: number; command: string } | null {
+  const joined = content.replace(/\\(\r?)\n/g, ' $1 ');
+  const stage = joined.search(/^[ \t]*FROM\b(?![\s\S]*^[ \t]*FROM\b)/im);
+  const last = (kind: string) => {
+    const match = [...joined.matchAll(RegExp(`^[ \\t]*${kind}[ \\t]+(.*)$`, 'gim'))].findLast(
+      (it) => it.index > stage,
+    );
+    const said = match?.[1]?.trim() ?? '';
+    const words = said.startsWith('[') ? commandText(readDocuments('', said)[0]?.value) : null;
+    return {
+      line: lineAt(content, match?.index ?? 0),
+      words: words ?? said,
+      isArray: words !== null || said === '',
+    };
+  };
+  const [entry, command] = [last('ENTRYPOINT'), last('CMD')];
+  const words = [entry.words, entry.isArray ? command.words : ''].filter(Boolean).join(' ');
+  return words === '' ? null : { line: (command.words === '' ? entry : command).line, command: words };
+}
+
+const INFRASTRUCTURE =
+  /^(?:[\w.:-]+\/)*(postgres|postgresql|mysql|mariadb|mongo|redis|valkey|nginx|traefik|caddy|rabbitmq|kafka|zookeeper|elasticsearch|grafana|prometheus|minio|memcached|adminer|pgadmin4?|certbot|vault|etcd|busybox|alpine|telegram-bot-api)(?:[:@-]|$)/;
+/** Where these say no command, the image or the platform has one. */
+const BY_IMAGE = /^(compose|kubernetes|fly|render|railway|digitalocean|appengine)$/;
+
+function judge(said: Said, all: readonly Said[], facts: Studied): Process {
+  const { manager, command, name, document, path } = said;
+  const { runs: runsOf, lease, isForWebhook } = facts;
+  const value = at(document.value, path);
+  const image = text(table(value).image) ?? text(at(value, ['image', 'repository'])) ?? '';
+  const isOthers = INFRASTRUCTURE.test(image);
+  const isImplied = command === '' && !isOthers && BY_IMAGE.test(manager);
+  const meant = isImplied ? impliedBy(said, all) : said;
+  const set = command.match(/\b(FLASK_\w+|WEB_CONCURRENCY)=\S+/g) ?? [];
+  const runs = runsOf(meant.command, meant.folder).map((run) => ({
+    ...run,
+    text: [...run.words, ...set].join(' '),
+    polls: pollsOf(run, facts),
+  }));
+  const variables = new Set([...variablesOf(document.value), ...variablesOf(value)]);
+  const names = [
+    name,
+    table(value).name,
+    table(value).script,
+    table(document.value).app,
+    image.split(/[/:@]/).join(' '),
+  ];
+  const isLikely =
+    !(runs.at(-1)?.target || isOthers || isForWebhook || /^(cron|workflow)$/.test(manager)) &&
+    (isBotName(names.join(' ')) ||
+      [...variables].some((it) => /BOT_?TOKEN|TELEGRAM\w*TOKEN|^TG_\w*TOKEN/i.test(it)));
+  const isLeased =
+    variables.has('SINGLEPOLL_LEASE') ||
+    runs.some((it) => it.hasLease || (lease && it.isSupervised)) ||
+    (lease && runs.length === 0);
+  const polls = runs.find((it) => it.polls !== null)?.polls ?? null;
+  return { ...said, runs, polls, isSuspect: (polls !== null || isLikely) && !isLeased };
+}
+
+/** nodemon alone starts the project itself; Django loads every app, and polling stands in some apps.py. */
+function pollsOf({ program, words, target, way }: Run, { code, files, polls }: Studied): Evidence | null {
+  if (target === null) {
+    const isProject = /^(nodemon|air|gow|pm2.*)$/.test(program);
+    return (isProject && !/test|jest|mocha|lint|tsc|build|check/.test(words.join(' ')) && polls[0]) || null;
+  }
+  const apps = files.filter(({ path }) => words.includes('runserver') && baseOf(path) === 'apps.py');
+  const found = [code.polls(target, way), ...apps.map(({ path }) => code.polls(path, 'import'))];
+  return found.find((it) => it !== null) ?? null;
+}
+
+/** An image without a command runs what the project's only Dockerfile says; App Engine runs gunicorn where there is none. */
+function impliedBy(said: Said, all: readonly Said[]): { command: string; folder: string } {
+  const built = all.filter((it) => it.manager === 'docker' && !it.isForDevelopment);
+  const gunicorn =
+    said.manager === 'appengine' ? { command: 'gunicorn main:app', folder: said.folder } : said;
+  return built.length === 1 ? built[0]! : gunicorn;
+}
+
+/** Names of the variables that a process is given. */
+function variablesOf(value: unknown): string[] {
+  const { env, environment, envVars, envs, env_variables } = table(value);
+  return [env, environment, envVars, envs, env_variables].flatMap((given) => [
+    ...Object.keys(table(given)),
+    ...list(given).map((it) => text(it)?.split('=')[0] ?? String(table(it).name ?? table(it).key)),
+  ]);
+}
