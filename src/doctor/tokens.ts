@@ -1,6 +1,6 @@
 /** One token in two places: each of them is a second poller in waiting. Nothing here shows a token. */
 import { parseEnvFile } from '../config/files.ts';
-import { WHOLE_TOKEN } from '../config/token-shape.ts';
+import { WHOLE_TOKEN } from '../config/token.ts';
 import { CUT, type Finding, isEnvFile, isExample, isLog, lineAt } from './files.ts';
 import type { Facts } from './processes.ts';
 
