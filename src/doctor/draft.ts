@@ -4,7 +4,7 @@ import { TOKEN_VARIABLES } from '../config/token.ts';
 import { STRAY_PATTERN } from '../config/values.ts';
 import { languageOf, withoutComments } from './code.ts';
 import { withoutOptions } from './commands.ts';
-import { baseOf, folderOf, isEnvFile, lineAt } from './files.ts';
+import { baseOf, lineAt } from './files.ts';
 import type { Facts, Process } from './processes.ts';
 import { tokensIn } from './tokens.ts';
 
@@ -20,31 +20,25 @@ interface Choice {
   readonly command: readonly string[];
   /** `worker: in Procfile`. */
   readonly from: string;
-  /** What was changed, and why. */
-  readonly remark?: string | undefined;
+  /** What was changed, and why; empty where nothing was. */
+  readonly remark: string;
 }
 
 /** `typed`: what the user answered when asked for a command; null where nobody was asked. */
 export function draft(facts: Facts, programs: Programs, typed: readonly string[] | null) {
-  const choice = typed ? { command: typed, from: 'as you typed it' } : chooseCommand(facts, programs);
-  const command = choice
-    ? [
-        `# The bot: ${choice.from}.`,
-        ...(choice.remark ? [`# ${choice.remark}`] : []),
-        `command = [${choice.command.map(tomlText).join(', ')}]`,
-      ]
-    : [
-        '# The bot, as you start it by hand. None was found in the project:',
-        '# command = ["python", "bot.py"]',
-      ];
+  const typedChoice = typed && { command: typed, from: 'as you typed it', remark: '' };
+  const choice = typedChoice ?? chooseCommand(facts, programs);
   const toml = `\
 # singlepoll: the only poller of this bot.  singlepoll start --dry-run shows what it would do; singlepoll start --help all options.
 
-${command.join('\n')}
+${commandLines(choice)}
 
 ${tokenLines(facts)}
-${strayLines(facts, choice)}
+
+${strayLines(facts, choice?.command ?? [])}
+
 ${leaseLines(facts)}
+
 # From SIGTERM to SIGKILL. Platforms have their own: keep it below theirs (Docker 10s, Kubernetes and Heroku 30s).
 # stopTimeout = "15s"
 
@@ -57,21 +51,26 @@ ${leaseLines(facts)}
   return { toml, command: choice?.command ?? null, commandFrom: choice?.from ?? null };
 }
 
+function commandLines(choice: Choice | null): string {
+  if (choice === null)
+    return '# The bot, as you start it by hand. None was found in the project:\n# command = ["python", "bot.py"]';
+  const remark = choice.remark === '' ? '' : `\n# ${choice.remark}`;
+  return `# The bot: ${choice.from}.${remark}\ncommand = [${choice.command.map(tomlText).join(', ')}]`;
+}
+
 /** A basic string of TOML. */
 const tomlText = (text: string): string => JSON.stringify(text).replace(/\u007f/g, '\\u007F');
 
-/** Strongest first: what production runs, before what somebody types, before what only looks as if it could be run. */
+/** Strongest first: what production runs, before what somebody types. */
 const MANAGERS =
-  'procfile systemd supervisord docker compose fly render railway heroku digitalocean kubernetes npm make shell'.split(
-    ' ',
-  );
-const NAMES = ['worker', 'bot', 'start', 'web'];
+  'procfile systemd supervisord docker compose fly render railway heroku digitalocean kubernetes npm make shell';
+const NAMES = 'worker bot start web';
 
 export function chooseCommand(facts: Facts, programs: Programs): Choice | null {
   const rank = ({ manager, name, isForDevelopment }: Process): number =>
-    (isForDevelopment ? 100 : 0) +
-    MANAGERS.indexOf(manager) * 5 +
-    (NAMES.includes(name) ? NAMES.indexOf(name) : NAMES.length);
+    (isForDevelopment ? 1_000 : 0) +
+    MANAGERS.indexOf(manager) +
+    (`${NAMES} ${name}`.indexOf(name) % 20) / 100;
   const usable = facts.processes.filter(
     ({ manager, command, polls, runs }) =>
       MANAGERS.includes(manager) &&
@@ -80,7 +79,13 @@ export function chooseCommand(facts: Facts, programs: Programs): Choice | null {
       (polls || facts.polls.length === 0),
   );
   const choices = usable.sort((a, b) => rank(a) - rank(b)).map((it) => fromProcess(it, programs));
-  return choices.find((it) => it !== null) ?? fromSource(facts, programs);
+  const [found] = programsThatPoll(facts);
+  const fromSource = {
+    command: localWords(plainly(found ?? ''), '', programs),
+    from: `${found}, which polls`,
+    remark: '',
+  };
+  return choices.find((it) => it !== null) ?? (found === undefined ? null : fromSource);
 }
 
 function fromProcess({ manager, file, name, folder, runs }: Process, programs: Programs): Choice | null {
@@ -91,15 +96,13 @@ function fromProcess({ manager, file, name, folder, runs }: Process, programs: P
   const other = given.filter((word) => word !== '--reload');
   const single = isServer ? [...withoutOptions(other, ['--workers', '-w']), '--workers=1'] : given;
   const words = watcher === null ? single : plainly(target!);
-  const isChanged = single.join(' ') !== given.join(' ');
-  const form = { procfile: `${name}: in ${file}`, npm: `the script ${name} in ${file}` }[manager];
-  const from = form ?? `${name} in ${file}`;
-  const several = isChanged ? 'One worker: each of several would poll.' : undefined;
+  const several = single.join(' ') === given.join(' ') ? '' : 'One worker: each of several would poll.';
   const remark = watcher === null ? several : `Without ${watcher}: singlepoll starts it again by itself.`;
-  if (!words.some((word) => /\$\{?\w/.test(word)))
-    return { command: interpreted(words, target, programs), from, remark };
-  const quoted = words.map((word) => (/^[\w$./:=@%+,{}-]+$/.test(word) ? word : `'${word}'`));
-  return { command: ['sh', '-c', `exec ${quoted.join(' ')}`], from, remark };
+  const named = manager === 'npm' ? `the script ${name}` : manager === 'procfile' ? `${name}:` : name;
+  const quoted = words.map((word) => (/^[\w$./:=@%+,{}-]+$/.test(word) ? word : `'${word}'`)).join(' ');
+  const isShell = words.some((word) => /\$\{?\w/.test(word));
+  const command = isShell ? ['sh', '-c', `exec ${quoted}`] : localWords(words, target ?? '', programs);
+  return { command, from: `${named} in ${file}`, remark };
 }
 
 /** How a source file is run. */
@@ -108,59 +111,36 @@ function plainly(file: string): string[] {
   return /\.[cm]?tsx?$/.test(file) ? ['npx', 'tsx', file] : ['node', file];
 }
 
-/** The interpreters of this machine instead of those of another one. */
-function interpreted(
-  words: readonly string[],
-  target: string | null,
-  { has, venvPython }: Programs,
-): string[] {
+/** The paths and interpreters of this machine instead of those of another one. */
+function localWords(words: readonly string[], target: string, { has, venvPython }: Programs): string[] {
   const local = words.map((word) =>
-    target !== null && word.endsWith(`/${target}`) && word.startsWith('/') ? target : word,
+    target !== '' && word.startsWith('/') && word.endsWith(`/${target}`) ? target : word,
   );
   const [given = '', ...rest] = local;
   const program = given.startsWith('/') && !has(given) ? baseOf(given) : given;
-  const name = baseOf(program);
-  if (/^(\/usr\/(local\/)?bin\/)?python[\d.]*$/.test(program))
-    return [venvPython ?? [name, 'python3'].find(has) ?? name, ...rest];
+  if (/^python[\d.]*$/.test(program))
+    return [venvPython ?? [program, 'python3'].find(has) ?? program, ...rest];
   if (venvPython !== null && /^(gunicorn|uvicorn|hypercorn|flask)$/.test(program))
     return [venvPython, '-m', program, ...rest];
-  if (!has(program) && /^(tsx|ts-node|nodemon|bun)$/.test(program)) return ['npx', ...local];
-  return [program, ...rest];
+  return !has(program) && /^(tsx|ts-node|nodemon|bun)$/.test(program)
+    ? ['npx', ...local]
+    : [program, ...rest];
 }
 
-/** Nothing says how it is started: the file that polls, or the program that imports it. */
-function fromSource({ polls, files, code }: Facts, programs: Programs): Choice | null {
-  const isMain = /(^|\/)(main|__main__|app|bot|index|run|server)\.\w+$/;
-  const entries = [...new Set(polls.map(({ file }) => file))].flatMap((file) => {
-    const users = files.filter(
-      ({ path }) => path !== file && isMain.test(path) && languageOf(path) === languageOf(file),
+/** Source files that poll when they are run, the likeliest first. One in a deeper folder belongs to a package of its own. */
+function programsThatPoll({ files, code }: Facts): string[] {
+  const usual = ['bot', 'main', 'index', 'app', 'run', 'worker', '__main__'];
+  const weight = (path: string) => {
+    const name = baseOf(path).replace(/\.\w+$/, '');
+    const isOld = /(^|[_-])(old|legacy|backup|copy|test|v\d|simple|working|production|new|tmp)([_-]|$)/i.test(
+      name,
     );
-    const entry =
-      users.find(({ path }) => code.reached(path).includes(file) && code.polls(path, 'run'))?.path ?? file;
-    return languageOf(file) !== 'go' && code.polls(entry, 'run') ? [entry] : [];
-  });
-  const manifests = files.filter(({ path }) =>
-    /(^|\/)(package\.json|pyproject\.toml|requirements\.txt)$/.test(path),
-  );
-  const packageOf = (path: string) =>
-    Math.max(
-      0,
-      ...manifests.map(({ path: it }) => (`${path}`.startsWith(folderOf(it)) ? folderOf(it).length : 0)),
-    );
-  const [found] = entries.sort((a, b) => weight(a) - weight(b));
-  // Several packages that poll are several bots: which of them is meant can't be told.
-  const folders = entries.map((path) => path.slice(0, packageOf(path)));
-  if (found === undefined || new Set(folders).size > 1) return null;
-  return { command: interpreted(plainly(found), found, programs), from: `${found}, which polls` };
-}
-
-function weight(path: string): number {
-  const name = baseOf(path).replace(/\.\w+$/, '');
-  const known = ['bot', 'main', 'index', 'app', 'run', 'worker', '__main__'].indexOf(name);
-  const isOld = /(^|[_-])(old|legacy|backup|copy|test|v\d|simple|working|production|new|tmp)([_-]|$)/i.test(
-    name,
-  );
-  return path.split('/').length * 10 + (known < 0 ? 9 : known) + (isOld ? 50 : 0);
+    return path.split('/').length * 10 + (usual.includes(name) ? usual.indexOf(name) : 9) + (isOld ? 50 : 0);
+  };
+  const isProgram = (path: string) =>
+    /^([^/]+\/)?[^/]+\.(py|[cm]?[jt]sx?)$/.test(path) && code.polls(path, 'run') !== null;
+  const found = files.map(({ path }) => path).filter(isProgram);
+  return found.sort((a, b) => weight(a) - weight(b));
 }
 
 /** A token under a name that singlepoll does not know by itself. */
@@ -169,56 +149,45 @@ function tokenLines({ texts }: Facts): string {
   const names = Object.keys(vars).filter((name) => tokensIn(vars[name]!).length > 0);
   const isKnown = names.some((name) => (TOKEN_VARIABLES as readonly string[]).includes(name));
   return isKnown || names.length === 0
-    ? '# The token is taken from TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment or .env.\n# tokenEnv = "MY_BOT_TOKEN"\n'
-    : `# The variable that holds the token, found in .env.\ntokenEnv = ${tomlText(names[0]!)}\n`;
+    ? '# The token is taken from TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment or .env.\n# tokenEnv = "MY_BOT_TOKEN"'
+    : `# The variable that holds the token, found in .env.\ntokenEnv = ${tomlText(names[0]!)}`;
 }
 
 /** Other programs of the project that poll: a forgotten one of them is a stray. */
-function strayLines({ polls, files, code }: Facts, choice: Choice | null): string {
-  const own = files.filter(({ path }) => choice?.command.some((word) => `/${word}`.endsWith(`/${path}`)));
-  const reached = new Set(own.flatMap(({ path }) => code.reached(path)));
-  const others = [...new Set(polls.map(({ file }) => file))].filter(
-    (file) =>
-      !reached.has(file) &&
-      languageOf(file) !== 'go' &&
-      code.polls(file, 'run') !== null &&
-      !/(^|\/)(index|main|app|__init__|__main__)\.\w+$/.test(file),
-  );
-  const patterns = others
-    .map((file) => `${baseOf(file).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`)
-    .filter((pattern) => STRAY_PATTERN.parse(pattern).ok)
+function strayLines(facts: Facts, command: readonly string[]): string {
+  const own = facts.files
+    .map(({ path }) => path)
+    .filter((path) => command.some((word) => `/${word}`.endsWith(`/${path}`)));
+  const reached = new Set(own.flatMap((path) => facts.code.reached(path)));
+  const patterns = programsThatPoll(facts)
+    .filter((path) => !reached.has(path) && !/(^|\/)(index|main|app|__init__|__main__)\.\w+$/.test(path))
+    .map((path) => `${baseOf(path).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`)
+    .filter((pattern) => STRAY_PATTERN.parse(pattern).ok && !pattern.includes("'"))
     .slice(0, 8);
-  const shown = (patterns.length > 0 ? patterns : ['old_bot\\.py$']).map((it) =>
-    /['\n]/.test(it) ? tomlText(it) : `'${it}'`,
-  );
-  return `\
-# ${patterns.length > 0 ? 'Other programs of this project poll, too. As strays they are stopped where they run in this folder:' : 'Programs of this project that once polled, and are to be stopped where they still run in this folder:'}
-# stray = [${shown.join(', ')}]
-`;
+  return patterns.length > 0
+    ? `# Other programs of this project poll, too. As strays they are stopped where they run in this folder:\n# stray = ['${patterns.join("', '")}']`
+    : "# Programs of this project that once polled, and are to be stopped where they still run in this folder:\n# stray = ['old_bot\\.py$']";
 }
 
 /** Where several machines are near, and what they could share. */
 function leaseLines({ files }: Facts): string {
-  const isSettings = (path: string) =>
-    isEnvFile(path) || /(compose[\w.-]*\.ya?ml|render\.yaml|fly\.toml|app\.json)$/.test(path);
-  const variable = (pattern: RegExp) => {
-    const named = files.flatMap(({ path, text }) => {
-      const name = isSettings(path) ? pattern.exec(withoutComments('x.conf', text))?.[0] : undefined;
-      return name === undefined ? [] : [{ value: `env:${name}`, why: `${name} is named in ${path}` }];
+  const hintIn = (file: RegExp, pattern: RegExp, value: string, why: string) =>
+    files.flatMap(({ path, text }) => {
+      const name = file.test(path) ? pattern.exec(withoutComments('x.conf', text))?.[0] : undefined;
+      return name === undefined
+        ? []
+        : [{ value: value + (value === 'env:' ? name : ''), why: why.replace('{}', name) + path }];
     });
-    return named[0];
-  };
-  const pods = files.find(
-    ({ path, text }) => /\.ya?ml$/.test(path) && /^kind:\s*(Deployment|StatefulSet)\b/m.test(text),
-  );
-  const hint =
-    variable(/\b\w*(?:REDIS|VALKEY)_URL\b/) ??
-    (pods && { value: 'k8s:', why: `${pods.path} runs it in Kubernetes` }) ??
-    variable(/\b(DATABASE_URL|POSTGRES(?:QL)?_URL)\b/);
+  const settings = /(^|\/)\.?env[^/]*$|\.env$|(compose[\w.-]*\.ya?ml|render\.yaml|fly\.toml|app\.json)$/;
+  const [hint] = [
+    ...hintIn(settings, /\b\w*(?:REDIS|VALKEY)_URL\b/, 'env:', '{} is named in '),
+    ...hintIn(/\.ya?ml$/, /^kind:\s*(Deployment|StatefulSet)\b/m, 'k8s:', 'for the pods of '),
+    ...hintIn(settings, /\b(DATABASE_URL|POSTGRES(?:QL)?_URL)\b/, 'env:', '{} is named in '),
+  ];
+  const known = hint ? ` (${hint.why}).` : '. redis://, postgres://, etcd://, k8s:';
   return `\
-# Several machines or copies, and rolling deploys: one polls, the others stand by${hint ? ` (${hint.why}).` : '. redis://, postgres://, etcd://, k8s:'}
-# lease = ${tomlText(hint?.value ?? 'env:LEASE_URL')}
-`;
+# Several machines or copies, and rolling deploys: one polls, the others stand by${known}
+# lease = ${tomlText(hint?.value ?? 'env:LEASE_URL')}`;
 }
 
 /** Name, in manifests, in the source, and the line that points it at the gateway: those of the libraries' documentation. */

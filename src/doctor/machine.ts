@@ -1,6 +1,5 @@
 /** The machine: can singlepoll see processes, keep its state, trust the clock and reach the Bot API? Looks only; sends no token. */
 
-import { lookup } from 'node:dns/promises';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { findStateDir, stateDirPath } from '../config/state-dir.ts';
@@ -8,7 +7,7 @@ import { SinglepollError } from '../errors.ts';
 import { isOpenToOthers, modeText } from '../files.ts';
 import { isProgramInPath } from '../machine/executable.ts';
 import { hasProcfs } from '../machine/procfs.ts';
-import { openHttpClient, proxyOf } from '../telegram/http-client.ts';
+import { openHttpClient } from '../telegram/http-client.ts';
 import { type Finding, isEnvFile, isExample, type ProjectFile } from './files.ts';
 import { tokensIn } from './tokens.ts';
 
@@ -106,7 +105,7 @@ export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
     : [good('env-permissions', 'no env file with a token is open to other users')];
 }
 
-export const NETWORK_LIMITS = { dnsMs: 5_000, answerMs: 8_000 };
+const ANSWER_MS = 8_000;
 /** More than this between our clock and the API's is worth a finding. The Date header has a resolution of 1 s. */
 const CLOCK_OFF_MS = 30_000;
 
@@ -115,45 +114,8 @@ export type Answer =
   | { readonly status: number; readonly date: string | undefined; readonly tookMs: number }
   | { readonly problem: string };
 
-export async function checkNetwork(
-  apiRoot: string,
-  env: Environment,
-  limits = NETWORK_LIMITS,
-): Promise<Check[]> {
+export async function checkNetwork(apiRoot: string, env: Environment): Promise<Check[]> {
   const root = new URL(apiRoot);
-  const host = root.hostname.replace(/^\[|\]$/g, '');
-  // Behind a proxy it is the proxy that asks the DNS.
-  const isNamed = proxyOf(root, env) === null && !/^[\d.]+$|:/.test(host);
-  const dns = isNamed ? await resolves(host, limits.dnsMs) : null;
-  if (dns?.ok === false) {
-    const rest = [
-      unseen('api-root', `${apiRoot} was not asked`),
-      unseen('clock', 'the clock was not compared'),
-    ];
-    return [dns, ...rest];
-  }
-  const answer = await ask(root, env, limits.answerMs);
-  return [...(dns ? [dns] : []), judgeReach(apiRoot, answer), judgeClock(answer, Date.now())];
-}
-
-async function resolves(host: string, ms: number): Promise<Check> {
-  const late = AbortSignal.timeout(ms);
-  try {
-    const { address } = await new Promise<{ address: string }>((done, fail) => {
-      lookup(host).then(done, fail);
-      late.addEventListener('abort', () =>
-        fail(Object.assign(new Error(), { code: `no answer within ${ms / 1_000} s` })),
-      );
-    });
-    return good('dns', `${host} is ${address}`);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const cure = `getent hosts ${host}   (and /etc/resolv.conf; in a container: --dns)`;
-    return bad('dns', `the name ${host} can’t be looked up (${code ?? message})`, cure);
-  }
-}
-
-async function ask(root: URL, env: Environment, ms: number): Promise<Answer> {
   const client = openHttpClient({ root, env, connections: 1 });
   const begin = performance.now();
   try {
@@ -162,33 +124,47 @@ async function ask(root: URL, env: Environment, ms: number): Promise<Answer> {
       path: root.pathname + root.search,
       headers: ['user-agent', 'singlepoll'],
       answerBytesMax: 64 * 1024,
-      signal: AbortSignal.timeout(ms),
+      signal: AbortSignal.timeout(ANSWER_MS),
     });
-    return { status, date: headers.date, tookMs: Math.round(performance.now() - begin) };
+    return judgeAnswer(root, { status, date: headers.date, tookMs: Math.round(performance.now() - begin) });
   } catch (error) {
     const { name, code, message } = error as NodeJS.ErrnoException;
-    const isLate = name === 'TimeoutError' || name === 'AbortError';
-    return { problem: isLate ? `no answer within ${ms / 1_000} s` : (code ?? message) };
+    const isLate = /^(TimeoutError|AbortError)$/.test(name);
+    return judgeAnswer(root, {
+      problem: isLate ? `no answer within ${ANSWER_MS / 1_000} s` : (code ?? message),
+    });
   } finally {
     client.close();
   }
 }
 
-export function judgeReach(apiRoot: string, answer: Answer): Check {
-  if ('status' in answer && answer.status < 500)
-    return good('api-root', `${apiRoot} answers in ${answer.tookMs} ms`);
-  const problem = 'status' in answer ? `it answers ${answer.status}` : answer.problem;
-  const cure = /CERT|SELF_SIGNED|UNABLE_TO/.test(problem)
+/** DNS, reach of the API root and the clock against its Date header, from one answer. */
+export function judgeAnswer({ hostname, href }: URL, answer: Answer, nowMs = Date.now()): Check[] {
+  const root = href.replace(/\/$/, '');
+  const problem =
+    'problem' in answer ? answer.problem : answer.status < 500 ? null : `it answers ${answer.status}`;
+  const unknown = problem !== null && /^(ENOTFOUND|EAI_\w+)$/.test(problem);
+  if (unknown) {
+    const cure = `getent hosts ${hostname}   (and /etc/resolv.conf; in a container: --dns)`;
+    const dns = bad('dns', `the name ${hostname} can’t be looked up (${problem})`, cure);
+    return [dns, unseen('api-root', `${root} was not asked`), unseen('clock', 'the clock was not compared')];
+  }
+  const isTls = /CERT|SELF_SIGNED|UNABLE_TO/.test(problem ?? '');
+  const cure = isTls
     ? 'NODE_EXTRA_CA_CERTS=/path/to/ca.pem'
-    : `curl -v ${apiRoot}   (firewall, HTTPS_PROXY, TELEGRAM_API_ROOT)`;
-  return bad('api-root', `${apiRoot} is out of reach: ${problem}`, cure);
+    : `curl -v ${root}   (firewall, HTTPS_PROXY, TELEGRAM_API_ROOT)`;
+  const reach =
+    problem === null && 'tookMs' in answer
+      ? good('api-root', `${root} answers in ${answer.tookMs} ms`)
+      : bad('api-root', `${root} is out of reach: ${problem}`, cure);
+  const dns = problem === null && /[a-z]/i.test(hostname) ? [good('dns', `${hostname} is known`)] : [];
+  return [...dns, reach, judgeClock('date' in answer ? answer.date : undefined, nowMs)];
 }
 
-export function judgeClock(answer: Answer, nowMs: number): Check {
-  const offMs = nowMs - Date.parse(('status' in answer && answer.date) || '');
+function judgeClock(date: string | undefined, nowMs: number): Check {
+  const offMs = nowMs - Date.parse(date ?? '');
   if (Number.isNaN(offMs)) return unseen('clock', 'the clock was not compared: no Date in the answer');
   if (Math.abs(offMs) <= CLOCK_OFF_MS) return good('clock', 'the clock agrees with the API root');
-  const seconds = Math.round(Math.abs(offMs) / 1_000);
-  const message = `the clock is ${seconds} s ${offMs > 0 ? 'ahead of' : 'behind'} the API root’s`;
-  return bad('clock', message, 'timedatectl set-ntp true');
+  const off = `${Math.round(Math.abs(offMs) / 1_000)} s ${offMs > 0 ? 'ahead of' : 'behind'}`;
+  return bad('clock', `the clock is ${off} the API root’s`, 'timedatectl set-ntp true');
 }

@@ -7,11 +7,10 @@ import { describe, test } from 'node:test';
 import { commandsOf } from '../../src/doctor/commands.ts';
 import { CUT, LIMITS, readProject, readTail } from '../../src/doctor/files.ts';
 import { judgeHistory } from '../../src/doctor/history.ts';
-import { checkEnvFiles, judgeClock, judgeProc, judgeReach } from '../../src/doctor/machine.ts';
+import { checkEnvFiles, judgeAnswer, judgeProc } from '../../src/doctor/machine.ts';
 import { randomToken } from '../support/bed.ts';
 
 const NOW = Date.parse('2026-01-01T00:00:00Z');
-const answer = (date: string | undefined, status = 302) => ({ status, date, tookMs: 5 });
 
 describe('machine', () => {
   test('hidepid hides strays, but not from root', () => {
@@ -22,20 +21,23 @@ describe('machine', () => {
       assert.equal(judgeProc(proc(hidden), true).ok, true);
     }
   });
-  test('the clock: 30 s are let pass, no Date says nothing', () => {
-    const at = (offMs: number) => judgeClock(answer(new Date(NOW - offMs).toUTCString()), NOW).ok;
-    assert.deepEqual(
-      [at(0), at(29_000), at(-29_000), at(31_000), at(-31_000)],
-      [true, true, true, false, false],
-    );
-    assert.equal(judgeClock(answer(undefined), NOW).ok, null);
-    assert.equal(judgeClock(answer('yesterday'), NOW).ok, null);
-  });
-  test('reach: any answer below 500; a certificate has a cure of its own', () => {
-    assert.equal(judgeReach('http://x', answer(undefined, 404)).ok, true);
-    assert.equal(judgeReach('http://x', answer(undefined, 503)).ok, false);
-    const tls = judgeReach('https://x', { problem: 'SELF_SIGNED_CERT_IN_CHAIN' });
-    assert.match(tls.cure ?? '', /NODE_EXTRA_CA_CERTS/);
+  test('the answer of the API root: below 500 is reach, a certificate and an unknown name have cures of their own', () => {
+    const judge = (answer: { status: number; offMs?: number } | { problem: string }) => {
+      const date = 'offMs' in answer ? new Date(NOW - answer.offMs!).toUTCString() : undefined;
+      const seen = 'problem' in answer ? answer : { status: answer.status, date, tookMs: 5 };
+      const checks = judgeAnswer(new URL('https://api.example'), seen, NOW);
+      return Object.fromEntries(checks.map(({ check, ok }) => [check, ok]));
+    };
+    const well = { dns: true, 'api-root': true };
+    for (const offMs of [0, 29_000, -29_000])
+      assert.deepEqual(judge({ status: 302, offMs }), { ...well, clock: true });
+    for (const offMs of [31_000, -31_000])
+      assert.deepEqual(judge({ status: 302, offMs }), { ...well, clock: false });
+    assert.deepEqual(judge({ status: 404 }), { ...well, clock: null });
+    assert.deepEqual(judge({ status: 503, offMs: 0 }), { 'api-root': false, clock: true });
+    assert.deepEqual(judge({ problem: 'ENOTFOUND' }), { dns: false, 'api-root': null, clock: null });
+    const [tls] = judgeAnswer(new URL('https://x'), { problem: 'SELF_SIGNED_CERT_IN_CHAIN' }, NOW);
+    assert.match(tls?.cure ?? '', /NODE_EXTRA_CA_CERTS/);
   });
   test('env files: what the group may read is nobody’s finding, what all may is; without a token nothing is', () => {
     const file = (mode: number, path = '.env', text = `T=${randomToken()}`) =>
