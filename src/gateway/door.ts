@@ -56,16 +56,14 @@ export interface Door {
   readonly wakeAtMs: number | null;
 }
 
-/** How the poll upstream ended. */
+/**
+ * How the poll upstream ended. `updates`: a 200, which goes to the worker; `verdict`: an error that is the worker's own business
+ * (400, 401 …), passed on unchanged; all others are retried.
+ */
 export type PollResult =
-  /** 200: goes to the worker. */
   | { readonly kind: 'updates'; readonly count: number }
-  /** An error that is the worker's own business (400, 401 …): passed on unchanged. */
-  | { readonly kind: 'verdict' }
-  | { readonly kind: 'conflict' }
-  | { readonly kind: 'webhook' }
-  | { readonly kind: 'flood'; readonly retryAfterMs: number }
-  | { readonly kind: 'outage' };
+  | { readonly kind: 'verdict' | 'conflict' | 'webhook' | 'outage' }
+  | { readonly kind: 'flood'; readonly retryAfterMs: number };
 
 export type DoorEvent = { readonly atMs: number } & (
   | { readonly kind: 'asked'; readonly poll: Poll }
@@ -75,13 +73,8 @@ export type DoorEvent = { readonly atMs: number } & (
   | { readonly kind: 'gone'; readonly poller: string }
   /** `random` 0 … 1 spreads the retries. */
   | { readonly kind: 'ended'; readonly attempt: number; readonly result: PollResult; readonly random: number }
-  /** What stood in the way is cleared (a webhook): retry now. */
-  | { readonly kind: 'cleared' }
-  | { readonly kind: 'due' }
-  | { readonly kind: 'opened' }
-  | { readonly kind: 'shut' }
-  /** The worker was asked to end: nobody need wait for a long poll any more. */
-  | { readonly kind: 'released' }
+  /** `cleared`: what stood in the way (a webhook) is gone, so retry now; `released`: the worker was asked to end, nobody need wait. */
+  | { readonly kind: 'cleared' | 'due' | 'opened' | 'shut' | 'released' }
 );
 
 /** `overdue`: the Bot API took the poll and has not answered in time. */
@@ -89,12 +82,7 @@ export type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released'
 
 export type DoorEffect =
   /** Ask the Bot API for this poll; `timeoutMs` null: as the worker asked. */
-  | {
-      readonly do: 'send';
-      readonly attempt: number;
-      readonly poll: Poll;
-      readonly timeoutMs: number | null;
-    }
+  | { readonly do: 'send'; readonly attempt: number; readonly poll: Poll; readonly timeoutMs: number | null }
   | { readonly do: 'abort'; readonly attempt: number }
   /** Give this poll the answer that came from upstream. */
   | { readonly do: 'pass'; readonly poll: Poll; readonly attempt: number }

@@ -65,7 +65,9 @@ export interface Polls {
   ask(asked: Asked, poller: string, connection: number): void;
   /** What has happened around the polls. */
   tell(
-    event: Extract<Untimed<DoorEvent>, { kind: 'closed' | 'gone' | 'opened' | 'released' | 'cleared' }>,
+    event:
+      | Extract<Untimed<DoorEvent>, { kind: 'closed' | 'gone' }>
+      | { readonly kind: 'opened' | 'released' | 'cleared' },
   ): void;
   /** No poll passes any more, until it may again. */
   shut(): void;
