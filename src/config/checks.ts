@@ -19,10 +19,8 @@ import { type DurationRange, formatDuration, type Rate } from './values.ts';
 /** Where an option was set, or null for its default. */
 export type WhereSet = (name: OptionName) => string | null;
 
-type Pair = readonly [OptionName, OptionName, why: string];
-
 /** Pairs that exclude each other where both differ from their default. */
-const EXCLUDE: readonly Pair[] = [
+const EXCLUDE: readonly (readonly [OptionName, OptionName, why: string])[] = [
   ['wait', 'takeover', 'the one waits until the holder leaves, the other asks it to leave'],
   ['gateway', 'lease', 'only the gateway keeps a worker from polling when its lease has run out'],
   ['gateway', 'sealed', 'a sealed token is only good at the gateway'],
@@ -33,7 +31,14 @@ const EXCLUDE: readonly Pair[] = [
   ['keepWebhook', 'dropPending', 'updates are dropped by deleteWebhook, which would also delete the webhook'],
 ];
 
-const GATEWAY_ONLY = ['onRival', 'rivalAfter', 'deafAfter', 'allowSetWebhook'] as const;
+/** What has no effect without another option. */
+const NEEDED = {
+  lease: ['leaseProfile', 'leaseTtl'],
+  http: ['readyInStandby'],
+  alertUrl: ['alertFormat'],
+  digest: ['digestZone'],
+  gateway: ['onRival', 'rivalAfter', 'deafAfter', 'allowSetWebhook'],
+} as const;
 
 export function checkTogether(
   values: OptionValues,
@@ -46,21 +51,21 @@ export function checkTogether(
     const [first, second] = [one, other].map((name) => whereSet(name) ?? longFlag(name));
     errors.push(`${first} and ${second} exclude each other: ${why}`);
   }
-  for (const name of GATEWAY_ONLY)
-    if (!values.gateway && whereSet(name) !== null)
+  for (const [needed, names] of Object.entries(NEEDED) as [keyof typeof NEEDED, readonly OptionName[]][])
+    for (const where of values[needed] ? [] : names.map(whereSet).filter((it) => it !== null))
       warnings.push(
-        `${whereSet(name)} has no effect with ${whereSet('gateway')}: only the gateway does that`,
+        needed === 'gateway'
+          ? `${where} has no effect with ${whereSet('gateway')}: only the gateway does that`
+          : `${where} has no effect without ${longFlag(needed)}`,
       );
-  if (values.http === null && whereSet('readyInStandby') !== null)
-    warnings.push(`${whereSet('readyInStandby')} has no effect without --http`);
   const { backoff, maxRestarts, restart } = values;
   const where = whereSet('backoff') ?? whereSet('maxRestarts');
   if (where === null || restart === 'never') return;
   if (shortestCrashLoopMs(backoff, maxRestarts) <= maxRestarts.periodMs) return;
-  const period = formatDuration(maxRestarts.periodMs);
+  const [min, max, period] = [backoff.minMs, backoff.maxMs, maxRestarts.periodMs].map(formatDuration);
   warnings.push(
-    `a crash loop will never be noticed: with --backoff ${formatDuration(backoff.minMs)},${formatDuration(backoff.maxMs)} ` +
-      `${maxRestarts.count + 1} restarts take longer than the ${period} of --max-restarts ${maxRestarts.count}/${period} (${where})`,
+    `a crash loop will never be noticed: with --backoff ${min},${max} ${maxRestarts.count + 1} restarts take longer ` +
+      `than the ${period} of --max-restarts ${maxRestarts.count}/${period} (${where})`,
   );
 }
 
@@ -101,33 +106,29 @@ const OTHER_VARIABLES = ['DIR', 'BOT', 'RUN', 'SPAWN', 'EPOCH'].map((name) => PR
 
 /** Variables that look like ours and mean nothing: they may be meant for another version, so they are only warned of. */
 export function unknownVariables({ environment, envFile }: Layers): readonly string[] {
-  const known = [
-    ...OPTION_NAMES.flatMap((name) => variablesOf(name).map((it) => it.name)),
-    ...OTHER_VARIABLES,
-  ];
-  const unknownIn = (names: readonly string[], place: string) =>
-    names
+  const namesOf = (options: readonly OptionName[]) =>
+    options.flatMap((name) => variablesOf(name).map((it) => it.name));
+  const known = [...namesOf(OPTION_NAMES), ...OTHER_VARIABLES].filter((name) => name.startsWith(PREFIX));
+  const unknownIn = (vars: object, place: string) =>
+    Object.keys(vars)
       .filter((name) => name.startsWith(PREFIX) && !known.includes(name))
       .map((name) => {
+        // Without what all have in common, which would make any two of them alike.
         const close = suggest(
           name.slice(PREFIX.length),
-          known.filter((it) => it.startsWith(PREFIX)).map((it) => it.slice(PREFIX.length)),
+          known.map((it) => it.slice(PREFIX.length)),
         );
         const shown = /^\w{1,64}$/.test(name) ? name : showValue(name);
         return `${shown} in ${place} means nothing${close === null ? '' : `; did you mean ${PREFIX}${close}?`}`;
       });
-  const here = unknownIn(Object.keys(environment), 'the environment');
+  const here = unknownIn(environment, 'the environment');
   if (!envFile) return here;
   const { vars, shown } = envFile;
-  const notRead = OPTION_NAMES.filter((name) => optionRow(name).notIn?.includes('envFile'))
-    .flatMap((name) => variablesOf(name).map((it) => it.name))
-    .filter((name) => name in vars)
-    .map((name) => `${name} in ${shown} is not read: it decides which files are`);
-  const folder =
-    'SINGLEPOLL_DIR' in vars && environment.SINGLEPOLL_DIR === undefined
-      ? [`SINGLEPOLL_DIR in ${shown} is not read: only the environment can set it`]
-      : [];
-  return [...here, ...unknownIn(Object.keys(vars), shown), ...notRead, ...folder];
+  const decisive = OPTION_NAMES.filter((name) => optionRow(name).notIn?.includes('envFile'));
+  const notRead = [...namesOf(decisive), 'SINGLEPOLL_DIR']
+    .filter((name) => name in vars && environment[name] === undefined)
+    .map((name) => `${name} in ${shown} is not read: it decides where files are`);
+  return [...here, ...unknownIn(vars, shown), ...notRead];
 }
 
 type Variables = Pick<Layers, 'environment'> & { readonly envFile: EnvFileLayer | null };

@@ -128,18 +128,15 @@ export function chooseLease(
   findings: Findings,
 ): LeaseConfig | null {
   const { whereSet, polling } = context;
-  const timesFrom = whereSet('leaseTtl') ?? whereSet('leaseProfile');
-  if (lease === null) {
-    if (timesFrom !== null) findings.warnings.push(`${timesFrom} has no effect without --lease`);
-    return null;
-  }
+  if (lease === null) return null;
   const isTyped = whereSet('lease') === '--lease';
   const report = isTyped ? (message: string) => void findings.errors.push(message) : findings.mild;
   const url = resolveTarget(lease, 'lease', context, report);
   const checked = leaseTiming(leaseProfile, leaseTtl);
   if (!checked.ok)
     report(
-      `${timesFrom} makes a lease that can't work: ${checked.problem}. Try --lease-profile fast (6s) or a longer --lease-ttl.`,
+      `${whereSet('leaseTtl') ?? whereSet('leaseProfile')} makes a lease that can't work: ${checked.problem}. ` +
+        'Try --lease-profile fast (6s) or a longer --lease-ttl.',
     );
   if (url === null || !checked.ok || !polling) return null;
   if (isTyped && lease === url && parseLeaseUrl(url).password !== undefined)
@@ -182,7 +179,7 @@ interface AlertValues {
   readonly digestZone: string | null;
 }
 
-/** Where alerts and the daily digest go; null where nothing is to be sent, or something is wrong. `chat`: the admin chat, if any. */
+/** Where alerts and the daily digest go; null where nothing is to be sent, or something is wrong. `adminChat`: if there is one. */
 export function chooseAlerts(
   values: AlertValues,
   adminChat: string | null,
@@ -190,29 +187,20 @@ export function chooseAlerts(
   findings: Findings,
 ): AlertConfig | null {
   const { whereSet, polling } = context;
-  const { warnings } = findings;
-  const chat = values.alerts && polling ? adminChat : null;
+  const { alerts, alertUrl, alertCooldownMs, digest, digestZone } = values;
+  const chat = alerts && polling ? adminChat : null;
   const url = chooseAlertUrl(values, context, findings);
-  if (values.alertUrl === null && whereSet('alertFormat'))
-    warnings.push(`${whereSet('alertFormat')} has no effect without --alert-url`);
-  if (values.digest === null && whereSet('digestZone'))
-    warnings.push(`${whereSet('digestZone')} has no effect without --digest`);
-  if (chat === null && url === null) {
+  if (chat === null && alertUrl === null) {
     const unused = polling ? '' : ' in use, without polling,';
-    for (const from of [whereSet('alertCooldown'), values.digest && whereSet('digest')])
-      if (from && values.alertUrl === null)
-        warnings.push(
+    for (const from of [whereSet('alertCooldown'), digest && whereSet('digest')])
+      if (from)
+        findings.warnings.push(
           `${from} has no effect: there is neither an admin chat (ASSISTANT_ADMIN_TELEGRAM_ID)${unused} nor --alert-url`,
         );
-    return null;
   }
-  const { digest, digestZone, alertCooldownMs } = values;
-  return {
-    chat,
-    url,
-    cooldownMs: alertCooldownMs,
-    digest: digest && { ...digest, zone: digestZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone },
-  };
+  if (chat === null && url === null) return null;
+  const zone = digestZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return { chat, url, cooldownMs: alertCooldownMs, digest: digest && { ...digest, zone } };
 }
 
 function chooseAlertUrl(

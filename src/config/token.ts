@@ -47,30 +47,31 @@ export function readToken(text: string): TokenShape {
   return { ok: false, problem: wrongShape(text) };
 }
 
-const PLACEHOLDER = /your|token|here|change|replace|example|placeholder|secret|x{4}|<|>|\$\{|\.\.\.|…/i;
+/** Of the first that matches; in each the text is shown to be something that people paste in place of a token. */
+const WRONG_SHAPES: readonly (readonly [RegExp, string])[] = [
+  [/^\s*$/, 'it is blank'],
+  [/^\s|\s$/, 'there is white space around it'],
+  [/^["'`]|["'`]$/, 'there are quotes around it'],
+  [/^(?:export\s+)?[A-Za-z_]\w*\s*=/, 'it is a line NAME=value, of which only the value belongs here'],
+  [/^https?:\/\//i, 'it is a URL'],
+  [/^bot\d+:/i, 'it begins with "bot", which belongs to the URL, not to the token'],
+  [/\s/, 'there is white space in it'],
+  [/^\D*$/, 'it is a placeholder'],
+  [
+    /^(?!\d+:[\w-]{30,}$).*(?:your|token|here|change|replace|example|placeholder|secret|x{4}|[<>]|\$\{|\.\.\.|…)/i,
+    'it is a placeholder',
+  ],
+  [/^\d+$/, 'it is a bot id alone, without the secret'],
+  [/^[^:]*$/, 'there is no colon in it'],
+  [/^(?![1-9]\d{0,15}:)/, 'what stands before the colon is not a bot id (digits)'],
+  [/:$/, 'there is nothing after the colon'],
+  [/:.*:/, 'there is more than one colon in it'],
+  [/:.*[^\w-]/, 'the part after the colon holds characters other than letters, digits, - and _'],
+];
 
 function wrongShape(text: string): string {
-  if (text.trim() === '') return 'it is blank';
-  if (text.trim() !== text) return 'there is white space around it';
-  if (/^["'`]|["'`]$/.test(text)) return 'there are quotes around it';
-  if (/^(?:export\s+)?[A-Za-z_]\w*\s*=/.test(text))
-    return 'it is a line NAME=value, of which only the value belongs here';
-  if (/^https?:\/\//i.test(text)) return 'it is a URL';
-  if (/^bot\d+:/i.test(text)) return 'it begins with "bot", which belongs to the URL, not to the token';
-  if (/\s/.test(text)) return 'there is white space in it';
-  if (!/\d/.test(text) || (PLACEHOLDER.test(text) && !/^\d+:[A-Za-z0-9_-]{30,}$/.test(text)))
-    return 'it is a placeholder';
-  const [, id, secret] = /^([^:]*):(.*)$/s.exec(text) ?? [];
-  if (id === undefined || secret === undefined)
-    return /^\d+$/.test(text) ? 'it is a bot id alone, without the secret' : 'there is no colon in it';
-  if (!/^\d+$/.test(id)) return 'what stands before the colon is not a bot id (digits)';
-  if (id.startsWith('0') || !Number.isSafeInteger(Number(id)))
-    return 'the number before the colon is not a bot id';
-  if (secret === '') return 'there is nothing after the colon';
-  if (secret.includes(':')) return 'there is more than one colon in it';
-  if (!/^[A-Za-z0-9_-]+$/.test(secret))
-    return 'the part after the colon holds characters other than letters, digits, - and _';
-  return `the part after the colon has ${secret.length} characters only`;
+  const found = WRONG_SHAPES.find(([pattern]) => pattern.test(text));
+  return found?.[1] ?? `the part after the colon has ${text.split(':')[1]?.length ?? 0} characters only`;
 }
 
 export interface TokenPlaces {
