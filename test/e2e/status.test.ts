@@ -78,19 +78,7 @@ test('status: polling is 0, everything filled in', async (t) => {
   assert.equal(plain.stderr, '', 'the answer is on stdout');
 });
 
-test('status: a restart is counted, its exit remembered', async (t) => {
-  const b = await bed(t);
-  await b.polling(['--backoff', '10ms,50ms', '--', ...node('polite.mjs')]);
-  process.kill(polledBy(b, 'polite.mjs')[0] ?? -1, 'SIGKILL');
-  await until('a second worker', () => polledBy(b, 'polite.mjs').length === 2);
-  const { status } = await look(b);
-  assert.equal(status.worker?.spawns, 2);
-  assert.equal(status.worker?.restarts, 1);
-  assert.equal(status.worker?.lastExit?.signal, 'SIGKILL');
-  assert.equal(status.worker?.lastExit?.code, null);
-});
-
-test('status: a worker that keeps dying is degraded, 1', async (t) => {
+test('status: a worker that keeps dying is degraded, 1; restarts are counted, the exit is remembered', async (t) => {
   const b = await bed(t);
   const run = b.cli(['start', '--backoff', '20s,30s', '--', ...node('exits.mjs', '4')]);
   await until('its death', () => starts(b.journal()).length >= 1, { seen: run.seen });
@@ -100,6 +88,7 @@ test('status: a worker that keeps dying is degraded, 1', async (t) => {
   });
   assert.equal(code, 1);
   assert.equal(status.worker?.lastExit?.code, 4);
+  assert.ok((status.worker?.restarts ?? 0) >= 1);
   assert.ok(status.problems.length > 0);
 });
 
@@ -141,17 +130,6 @@ test('stop: says what it stopped, 0; a second one says that nothing runs, 0 as w
   assert.match(again.stdout + again.stderr, /not|no |nothing/i);
 });
 
-test('stop and restart reach the supervisor whatever the folder, HOME and state folder', async (t) => {
-  const b = await bed(t);
-  const run = await b.polling(['--', ...node('polite.mjs')]);
-  const env = { ...b.env, HOME: '/' };
-  const restart = await b.run(['restart'], { cwd: '/', env });
-  assert.equal(restart.code, 0, restart.stderr);
-  const stop = await b.run(['stop'], { cwd: '/', env });
-  assert.equal(stop.code, 0, stop.stderr);
-  assert.equal((await run.exit()).code, 0);
-});
-
 test('restart: a new worker, the old one asked gracefully, the same supervisor and lock', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--', ...node('polite.mjs')]);
@@ -165,10 +143,11 @@ test('restart: a new worker, the old one asked gracefully, the same supervisor a
   assertNeverTwo(b);
 });
 
-test('restart: many at once end with one worker; with nothing running it is no success', async (t) => {
+test('restart: many at once, from anywhere, end with one worker; with nothing running it is no success', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--', ...node('polite.mjs')]);
-  await Promise.all(Array.from({ length: 6 }, () => b.run(['restart'])));
+  const anywhere = { cwd: '/', env: { ...b.env, HOME: '/' } };
+  await Promise.all(Array.from({ length: 6 }, () => b.run(['restart'], anywhere)));
   await until('polling again', async () => (await b.status()).state === 'polling', {
     ms: 30_000,
     everyMs: 200,
@@ -178,26 +157,4 @@ test('restart: many at once end with one worker; with nothing running it is no s
   await b.run(['stop']);
   const result = await b.run(['restart']);
   assert.notEqual(result.code, 0);
-});
-
-test('status --watch: shows changes until it is interrupted; with --json one document per line', async (t) => {
-  const b = await bed(t);
-  await b.polling(['--', ...node('polite.mjs')]);
-  const watch = b.cli(['status', '--watch', '--json']);
-  const documents = () =>
-    watch
-      .stdout()
-      .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as Status);
-  await until('a first look', () => documents().length > 0, { seen: watch.seen });
-  await b.run(['restart']);
-  await until('the second spawn in view', () => documents().some((status) => status.worker?.spawns === 2), {
-    ms: 20_000,
-    seen: watch.seen,
-  });
-  for (const status of documents()) assertStatusShape(status);
-  watch.signal('SIGINT');
-  const exit = await watch.exit(5000);
-  assert.ok(exit.code === 0 || exit.code === 130, watch.seen());
 });
