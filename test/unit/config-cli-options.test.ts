@@ -1,11 +1,12 @@
-/** The option table: its names, its help, and what commander makes of it. */
+/** The option table: its names, its help, what commander makes of it, and flags as words again. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { test } from 'node:test';
 import { Command } from 'commander';
 import {
   addOptions,
   type CommandName,
   envTwin,
+  flagWords,
   longFlag,
   OPTION_NAMES,
   optionRow,
@@ -21,95 +22,69 @@ function parse(args: readonly string[], name: CommandName = 'start'): { flags: R
   return { flags: readFlags(command), words: command.args };
 }
 
-describe('table', () => {
-  test('the contract names these options, and this release has them', () => {
-    assert.deepEqual(
-      OPTION_NAMES.map(longFlag).sort(),
-      [
-        ...[
-          '--api-root',
-          '--backoff',
-          '--config',
-          '--drop-pending',
-          '--dry-run',
-          '--env-file',
-          '--heartbeat',
-        ],
-        ...['--keep-webhook', '--log-format', '--max-restarts', '--restart', '--sandbox', '--stop-timeout'],
-        ...['--no-gateway', '--gateway-port', '--sealed', '--on-rival', '--rival-after', '--deaf-after'],
-        ...['--require-gateway', '--allow-set-webhook', '--lease', '--lease-profile', '--lease-ttl'],
-        ...['--detach', '--start-timeout', '--log-file', '--log-size', '--log-keep'],
-        ...['--http', '--ready-in-standby'],
-        ...['--no-alerts', '--alert-url', '--alert-format', '--alert-cooldown', '--digest', '--digest-zone'],
-        ...['--stray', '--stray-scope', '--takeover', '--token-env', '--token-file', '--wait'],
-      ].sort(),
-    );
-  });
-  test('twins', () => {
-    assert.equal(envTwin('stopTimeout'), 'SINGLEPOLL_STOP_TIMEOUT');
-    assert.equal(envTwin('wait'), 'SINGLEPOLL_WAIT');
-    assert.equal(new Set(OPTION_NAMES.map(envTwin)).size, OPTION_NAMES.length);
-  });
-  for (const name of OPTION_NAMES) {
-    const row = optionRow(name);
-    if (row.kind !== 'value' || row.initial === null) continue;
-    test(`${longFlag(name)}: the default in the help is the default`, () => {
-      assert.deepEqual(row.parse(row.defaultText), { ok: true, value: row.initial });
-    });
-  }
+test('the contract names these options, and this release has them, each with a twin of its own', () => {
+  const contract =
+    '--api-root --backoff --config --drop-pending --dry-run --env-file --heartbeat --keep-webhook --log-format ' +
+    '--max-restarts --restart --sandbox --stop-timeout --no-gateway --gateway-port --sealed --on-rival --rival-after ' +
+    '--deaf-after --require-gateway --allow-set-webhook --lease --lease-profile --lease-ttl --detach --start-timeout ' +
+    '--log-file --log-size --log-keep --http --ready-in-standby --no-alerts --alert-url --alert-format ' +
+    '--alert-cooldown --digest --digest-zone --stray --stray-scope --takeover --token-env --token-file --wait';
+  assert.deepEqual(OPTION_NAMES.map(longFlag).sort(), contract.split(' ').sort());
+  assert.equal(envTwin('stopTimeout'), 'SINGLEPOLL_STOP_TIMEOUT');
+  assert.equal(envTwin('gateway'), 'SINGLEPOLL_NO_GATEWAY');
+  assert.equal(new Set(OPTION_NAMES.map(envTwin)).size, OPTION_NAMES.length);
 });
 
-describe('commander', () => {
-  test('values stay text, lists grow, flags are true or taken back', () => {
-    const args = [
-      '-c',
-      'x.toml',
-      '--stray',
-      'a',
-      '--backoff',
-      'nonsense',
-      '--stray=b',
-      '--wait',
-      '--no-takeover',
-    ];
-    assert.deepEqual(parse([...args, 'node', 'bot.js']), {
-      flags: { config: 'x.toml', stray: ['a', 'b'], backoff: 'nonsense', wait: true, takeover: false },
-      words: ['node', 'bot.js'],
-    });
+test('values stay text, lists grow, flags are true or taken back; what is not typed is not there', () => {
+  const typed = '-c x.toml --stray a --backoff nonsense --stray=b --wait --no-takeover --no-gateway --alerts';
+  assert.deepEqual(parse([...typed.split(' '), 'node', 'bot.js']), {
+    flags: {
+      ...{ config: 'x.toml', stray: ['a', 'b'], backoff: 'nonsense', wait: true, takeover: false },
+      ...{ gateway: false, alerts: true },
+    },
+    words: ['node', 'bot.js'],
   });
-  test('what is not typed is not there', () => assert.deepEqual(parse([]), { flags: {}, words: [] }));
-  test('the words of the command are kept, options and all', () => {
-    assert.deepEqual(parse(['--wait', 'node', 'bot.js', '--wait', '-c', 'x']).words, [
-      'node',
-      'bot.js',
-      '--wait',
-      '-c',
-      'x',
-    ]);
-    assert.deepEqual(parse(['--', 'node', '--wait', '--', '', 'a b']).words, [
-      'node',
-      '--wait',
-      '--',
-      '',
-      'a b',
-    ]);
-  });
-  test('a command knows its own options only', () => {
-    assert.deepEqual(parse(['--env-file', 'x'], 'status').flags, { envFile: 'x' });
-    assert.deepEqual(parse(['--stray', 'x'], 'who').flags, { stray: ['x'] });
-    assert.throws(() => parse(['--backoff', '1s,2s'], 'status'), /unknown option/);
-    assert.throws(() => parse(['--token', 'x']), /unknown option/);
-  });
-  test('help shows every option with its default, and no negations', () => {
-    const help = addOptions(new Command(), 'start').configureHelp({ helpWidth: 2000 }).helpInformation();
-    for (const name of OPTION_NAMES) {
-      const line = help.split('\n').find((text) => text.includes(`${longFlag(name)} `));
-      assert.ok(line?.includes('(default: '), longFlag(name));
-    }
-    assert.doesNotMatch(
-      help.replace('--no-gateway', '').replace('--no-alerts', '').replace('unless --no-wait is given', ''),
-      /--no-/,
-    );
-    assert.match(help, /--stop-timeout <time>.*\(default: 15s\)/);
-  });
+  assert.deepEqual(parse([]), { flags: {}, words: [] });
+});
+
+test('the words of the command are kept, options and all', () => {
+  const words = ['node', 'bot.js', '--wait', '-c', 'x'];
+  assert.deepEqual(parse(['--wait', ...words]).words, words);
+  const odd = ['node', '--wait', '--', '', 'a b'];
+  assert.deepEqual(parse(['--', ...odd]).words, odd);
+});
+
+test('a command knows its own options only', () => {
+  assert.deepEqual(parse(['--env-file', 'x'], 'status').flags, { envFile: 'x' });
+  assert.deepEqual(parse(['--stray', 'x'], 'who').flags, { stray: ['x'] });
+  assert.throws(() => parse(['--backoff', '1s,2s'], 'status'), /unknown option/);
+  assert.throws(() => parse(['--token', 'x']), /unknown option/);
+});
+
+test('help shows every option with its default, which is the default, and no other form', () => {
+  const help = addOptions(new Command(), 'start').configureHelp({ helpWidth: 2000 }).helpInformation();
+  for (const name of OPTION_NAMES) {
+    const line = help.split('\n').find((text) => text.includes(`${longFlag(name)} `));
+    assert.ok(line?.includes('(default: '), longFlag(name));
+    const row = optionRow(name);
+    if (row.kind === 'value' && row.initial !== null)
+      assert.deepEqual(row.parse(row.defaultText), { ok: true, value: row.initial }, name);
+  }
+  const negative = [...help.matchAll(/^ +--no-(\w+)/gm)].map(([, word]) => word);
+  assert.deepEqual(negative, ['gateway', 'alerts']);
+  assert.doesNotMatch(help, /^ +--gateway /m);
+  assert.match(help, /--stop-timeout <time>.*\(default: 15s\)/);
+});
+
+test('flags as words are read back as the same flags', () => {
+  const all: RawFlags[] = [
+    {},
+    { detach: true, wait: false, takeover: false },
+    { stray: ['a b', '--x', '-y'], gateway: false, config: 'x y.toml', tokenFile: '' },
+    { heartbeat: '5s', logFile: '-', alerts: true, lease: 'env:REDIS_URL' },
+  ];
+  for (const flags of all) {
+    const read = parse([...flagWords(flags), '--', 'node', '--wait']);
+    assert.deepEqual(read, { flags, words: ['node', '--wait'] });
+  }
 });

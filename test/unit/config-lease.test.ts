@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { loadConfig } from '../../src/config/load.ts';
 import type { RawFlags } from '../../src/config/options.ts';
+import { secretFlags } from '../../src/config/targets.ts';
 
 /** Nobody listens there. */
 const NOWHERE = 'redis://127.0.0.1:1';
@@ -124,4 +125,14 @@ test('status works beside a lease that is wrong, unless it was typed', async () 
   const beside = await load({ toml: 'lease = "env:NOPE"' }, 'status');
   assert.match(beside.ok ? beside.warnings.join() : '', /NOPE is not set/);
   assert.equal((await load(lease('env:NOPE'), 'status')).ok, false);
+});
+
+test('secret flags: a lease with a password, the URL of an alert; not a variable’s name, nor a URL without', () => {
+  const lease = 'redis://:geheim@10.0.0.1';
+  const alertUrl = 'https://hooks.slack.com/services/T0/B0/XXXX';
+  assert.deepEqual(secretFlags({ lease, alertUrl, detach: true }), [
+    { name: 'lease', value: lease },
+    { name: 'alertUrl', value: alertUrl },
+  ]);
+  assert.deepEqual(secretFlags({ lease: 'redis://10.0.0.1', alertUrl: 'env:HOOK' }), []);
 });
