@@ -71,19 +71,10 @@ describe('place', () => {
     assert.equal(ask(odd, dir), usual);
     assert.equal(usual, stateDirPath({}, currentUser()));
   });
-  const useless: [string, () => string | null][] = [
-    ['no passwd entry', () => null],
-    ['a home that is not there', () => '/nonexistent'],
-    ['a home that is the root folder', () => '/'],
-    ['an empty home', () => ''],
-    ['a relative home', () => 'home'],
-    ['a home that is a file', () => fileURLToPath(import.meta.url)],
-  ];
-  for (const [title, home] of useless) {
-    test(`${title}: /tmp, whatever TMPDIR says`, () => {
-      assert.equal(stateDirPath({ TMPDIR: dir }, user(home(), 4711)), '/tmp/singlepoll-4711');
-    });
-  }
+  test('a home of no use: /tmp, whatever TMPDIR says', () => {
+    for (const home of [null, '/nonexistent', '/', '', 'home', fileURLToPath(import.meta.url)])
+      assert.equal(stateDirPath({ TMPDIR: dir }, user(home, 4711)), '/tmp/singlepoll-4711', String(home));
+  });
   test('a home that cannot be written: /tmp', () => {
     const home = mkdtempSync(join(tmpdir(), 'singlepoll-test-'));
     chmodSync(home, 0o555);
@@ -152,68 +143,22 @@ describe('opening', () => {
     assert.equal(mode(at('again/123456')), '700');
   });
 
+  const folder =
+    (mode: number, file = false) =>
+    (path: string) => {
+      mkdirSync(path);
+      if (file) writeFileSync(join(path, 'x'), '');
+      chmodSync(path, mode);
+    };
   const refused: [string, (path: string) => void, number, RegExp, RegExp][] = [
-    [
-      'a symlink',
-      (path) => {
-        mkdirSync(`${path}-to`, { mode: 0o700 });
-        symlinkSync(`${path}-to`, path);
-      },
-      uid,
-      /is a symlink/,
-      /rm /,
-    ],
+    ['a symlink', (path) => symlinkSync(dir, path), uid, /is a symlink/, /rm /],
     ['a symlink to nothing', (path) => symlinkSync('/nonexistent/x', path), uid, /is a symlink/, /rm /],
     ['a file', (path) => writeFileSync(path, ''), uid, /is not a folder/, /SINGLEPOLL_DIR=/],
-    ['a FIFO', (path) => execFileSync('mkfifo', [path]), uid, /is not a folder/, /SINGLEPOLL_DIR=/],
-    [
-      'of another user',
-      (path) => mkdirSync(path, { mode: 0o700 }),
-      uid + 1,
-      /belongs to another user \(uid \d+, this is \d+\)/,
-      /SINGLEPOLL_DIR=/,
-    ],
-    [
-      'readable for others',
-      (path) => {
-        mkdirSync(path);
-        writeFileSync(join(path, 'x'), '');
-        chmodSync(path, 0o755);
-      },
-      uid,
-      /open to other users \(mode 0755\)/,
-      /^chmod 700 \//,
-    ],
-    [
-      'writable for the group',
-      (path) => {
-        mkdirSync(path);
-        chmodSync(path, 0o720);
-      },
-      uid,
-      /mode 0720/,
-      /^chmod 700 \//,
-    ],
-    [
-      'writable for all',
-      (path) => {
-        mkdirSync(path);
-        chmodSync(path, 0o777);
-      },
-      uid,
-      /mode 0777/,
-      /^chmod 700 \//,
-    ],
-    [
-      'shared, with a sticky bit',
-      (path) => {
-        mkdirSync(path);
-        chmodSync(path, 0o1777);
-      },
-      uid,
-      /mode 1777/,
-      /^SINGLEPOLL_DIR=.*\/singlepoll, a folder of its own/,
-    ],
+    ['of another user', folder(0o700), uid + 1, /another user \(uid \d+, this is \d+\)/, /SINGLEPOLL_DIR=/],
+    ['in use and readable for others', folder(0o755, true), uid, /\(mode 0755\)/, /^chmod 700 \//],
+    ['writable for the group', folder(0o720), uid, /mode 0720/, /^chmod 700 \//],
+    ['writable for all', folder(0o777), uid, /mode 0777/, /^chmod 700 \//],
+    ['shared', folder(0o1777), uid, /mode 1777/, /^SINGLEPOLL_DIR=.*\/singlepoll, a folder of its own/],
   ];
   for (const [index, [title, make, as, message, hint]] of refused.entries()) {
     test(`refuses ${title}, to start in and to look into`, () => {
