@@ -4,109 +4,61 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FAULT_KINDS, type Fault, problemOfFault } from './faults.ts';
+import { checkedFault, FAULT_KINDS } from './faults.ts';
 import { describeRequest } from './log.ts';
 import type { Sandbox, SandboxBot } from './server.ts';
 
 type Input = Readonly<Record<string, unknown>>;
+/** The result is JSON, over HTTP and on the terminal; what can't be done throws an error that says why. */
+type Action = (sandbox: Sandbox, input: Input) => unknown;
 
-/** An action can't be carried out; the message says why. */
-class Refused extends Error {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super(message);
-    this.status = status;
-  }
-}
-
-interface Action {
-  /** Verb and path below /sandbox. */
-  readonly http: string;
-  /** HTTP status of success; default 200. */
-  readonly status?: number;
-  /** The result is JSON, over HTTP and on the terminal. */
-  run(sandbox: Sandbox, input: Input): unknown;
-}
-
+/** Verb and path below /sandbox → what is done. */
 const ACTIONS = {
-  overview: {
-    http: 'GET ',
-    run: (sandbox) => ({
-      root: sandbox.root,
-      bots: sandbox.bots().map((bot) => ({ id: bot.id, username: bot.username, ...bot.state() })),
-      requests: sandbox.log.at(-1)?.id ?? 0,
-      sent: sandbox.sent.length,
-      faults: sandbox.faults().length,
-    }),
+  'GET ': (sandbox) => ({
+    root: sandbox.root,
+    bots: sandbox.bots().map((bot) => ({ id: bot.id, username: bot.username, ...bot.state() })),
+    requests: sandbox.log.at(-1)?.id ?? 0,
+    sent: sandbox.sent.length,
+    faults: sandbox.faults().length,
+  }),
+  'POST /bots': (sandbox, input) => {
+    const token = sandbox.addBot(input.token === undefined ? undefined : String(input.token));
+    return { id: Number(token.split(':')[0]), token };
   },
-  addBot: {
-    http: 'POST /bots',
-    status: 201,
-    run(sandbox, { token }) {
-      if (token !== undefined && typeof token !== 'string') throw new Refused(400, 'token must be a string');
-      try {
-        const added = sandbox.addBot(token);
-        return { id: Number(added.split(':')[0]), token: added };
-      } catch (error) {
-        throw new Refused(400, (error as Error).message);
-      }
-    },
+  'POST /updates': (sandbox, { text, update, ...input }) => {
+    const { token } = botOf(sandbox, input);
+    if (typeof update === 'object' && update !== null) return { update_id: sandbox.inject(token, update) };
+    if (typeof text === 'string') return { update_id: sandbox.injectText(token, text) };
+    throw new Error('text (a string) or update (an object) is needed');
   },
-  update: {
-    http: 'POST /updates',
-    status: 201,
-    run(sandbox, { text, update, ...input }) {
-      const { token } = botOf(sandbox, input);
-      if (typeof update === 'object' && update !== null) return { update_id: sandbox.inject(token, update) };
-      if (typeof text === 'string') return { update_id: sandbox.injectText(token, text) };
-      throw new Refused(400, 'text (a string) or update (an object) is needed');
-    },
+  'GET /faults': (sandbox) => sandbox.faults(),
+  'POST /faults': (sandbox, input) => {
+    sandbox.fault(checkedFault(input));
+    return sandbox.faults();
   },
-  faults: { http: 'GET /faults', run: (sandbox) => sandbox.faults() },
-  fault: {
-    http: 'POST /faults',
-    status: 201,
-    run(sandbox, input) {
-      const problem = problemOfFault(input);
-      if (problem !== null) throw new Refused(400, problem);
-      sandbox.fault(input as unknown as Fault);
-      return sandbox.faults();
-    },
+  'DELETE /faults': (sandbox) => {
+    sandbox.clearFaults();
+    return sandbox.faults();
   },
-  clear: {
-    http: 'DELETE /faults',
-    run(sandbox) {
-      sandbox.clearFaults();
-      return sandbox.faults();
-    },
+  'POST /webhook': async (sandbox, input) => {
+    const params = { url: String(input.url ?? '') };
+    return (await sandbox.call(botOf(sandbox, input).token, 'setWebhook', params)).body;
   },
-  webhook: {
-    http: 'POST /webhook',
-    run: async (sandbox, input) =>
-      (await sandbox.call(botOf(sandbox, input).token, 'setWebhook', { url: String(input.url ?? '') })).body,
+  'POST /rival': (sandbox, input) =>
+    playRival(sandbox.root, botOf(sandbox, input).token, Number(input.seconds ?? 10)),
+  'POST /revoke': (sandbox, input) => {
+    const { id, token } = botOf(sandbox, input);
+    sandbox.revoke(token);
+    return { id, revoked: true };
   },
-  rival: {
-    http: 'POST /rival',
-    run: (sandbox, input) =>
-      playRival(sandbox.root, botOf(sandbox, input).token, Number(input.seconds ?? 10)),
-  },
-  revoke: {
-    http: 'POST /revoke',
-    run(sandbox, input) {
-      const { id, token } = botOf(sandbox, input);
-      sandbox.revoke(token);
-      return { id, revoked: true };
-    },
-  },
-  log: { http: 'GET /log', run: (sandbox, input) => selected(sandbox.log, input) },
-  sent: { http: 'GET /sent', run: (sandbox, input) => selected(sandbox.sent, input) },
+  'GET /log': (sandbox, input) => selected(sandbox.log, input),
+  'GET /sent': (sandbox, input) => selected(sandbox.sent, input),
 } satisfies Record<string, Action>;
 export type ActionName = keyof typeof ACTIONS;
 
 function botOf(sandbox: Sandbox, { bot }: Input): SandboxBot {
   const found = sandbox.bots().find(({ id }) => bot === undefined || id === Number(bot));
-  if (!found) throw new Refused(404, `no bot ${bot ?? ''} here (try !bots, !bot)`);
+  if (!found) throw new Error(`no bot ${bot ?? ''} here (try !bots, !bot)`);
   return found;
 }
 
@@ -146,27 +98,23 @@ export async function control(
   query: string,
   body: string,
 ): Promise<{ status: number; body: unknown }> {
-  const actions: readonly Action[] = Object.values(ACTIONS);
-  const action = actions.find(({ http }) => http === target.replace(/\/$/, ''));
+  const action = (ACTIONS as Record<string, Action>)[target.replace(/\/$/, '')];
+  if (!action) {
+    const known = Object.keys(ACTIONS).map((name) => name.replace(' ', ' /sandbox'));
+    return { status: 404, body: { error: `there are ${known.join(', ')}` } };
+  }
   try {
-    if (!action)
-      throw new Refused(404, `there are ${actions.map(({ http }) => http.replace(' ', ' /sandbox'))}`);
     const input = { ...Object.fromEntries(new URLSearchParams(query)), ...jsonObject(body || '{}') };
-    return { status: action.status ?? 200, body: await action.run(sandbox, input) };
+    return { status: 200, body: await action(sandbox, input) };
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    return { status: error.status, body: { error: error.message } };
+    return { status: 400, body: { error: (error as Error).message } };
   }
 }
 
+/** Throws where the text is none. */
 function jsonObject(text: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new Refused(400, `not JSON: ${(error as Error).message}`);
-  }
-  if (typeof value !== 'object' || value === null) throw new Refused(400, 'a JSON object is needed');
+  const value: unknown = JSON.parse(text);
+  if (typeof value !== 'object' || value === null) throw new Error('a JSON object is needed');
   return value as Record<string, unknown>;
 }
 
@@ -197,10 +145,10 @@ export function parseLine(line: string): Line {
   const rest = (addressed ?? line).trim();
   if (rest === '') return null;
   try {
-    if (rest.startsWith('!!')) return { action: 'update', input: { ...bot, text: rest.slice(1) } };
+    if (rest.startsWith('!!')) return { action: 'POST /updates', input: { ...bot, text: rest.slice(1) } };
     if (rest.startsWith('!')) return parseCommand(rest.slice(1).trim().split(/\s+/), bot);
     const input = rest.startsWith('{') ? { update: jsonObject(rest) } : { text: rest };
-    return { action: 'update', input: { ...bot, ...input } };
+    return { action: 'POST /updates', input: { ...bot, ...input } };
   } catch (error) {
     return { text: (error as Error).message };
   }
@@ -214,7 +162,7 @@ function parseCommand([name = '', ...words]: string[], bot: Input): Line {
     const odd = words.find((word) => !/^(\*|\d+|[A-Za-z]+)$/.test(word));
     if (odd !== undefined)
       return { text: `not understood: ${odd} (a method name or a number is meant here)` };
-    return { action: 'fault', input: { ...bot, ...(method && { method }), ...input } };
+    return { action: 'POST /faults', input: { ...bot, ...(method && { method }), ...input } };
   };
   const count = words.includes('*') ? 0 : Number(number ?? 1);
   if (command === '429') return fault({ kind: 'retry-after', retryAfter: Number(number ?? 1) });
@@ -226,19 +174,20 @@ function parseCommand([name = '', ...words]: string[], bot: Input): Line {
     case 'help':
       return { text: CONSOLE_HELP };
     case 'bots':
-      return { action: 'overview', input: {} };
+      return { action: 'GET ', input: {} };
     case 'bot':
-      return { action: 'addBot', input: {} };
+      return { action: 'POST /bots', input: {} };
     case 'webhook':
-      return { action: 'webhook', input: { ...bot, url: words[0] ?? '' } };
+      return { action: 'POST /webhook', input: { ...bot, url: words[0] ?? '' } };
     case 'rival':
-      return { action: 'rival', input: { ...bot, seconds: Number(number ?? 10) } };
+      return { action: 'POST /rival', input: { ...bot, seconds: Number(number ?? 10) } };
     case 'log':
     case 'sent':
-      return { action: command, input: { ...bot, last: Number(number ?? 10) } };
+      return { action: `GET /${command}`, input: { ...bot, last: Number(number ?? 10) } };
     case 'clear':
+      return { action: 'DELETE /faults', input: {} };
     case 'revoke':
-      return { action: command, input: bot };
+      return { action: 'POST /revoke', input: bot };
     default:
       return { text: `no such command: !${name} (try !help)` };
   }
@@ -251,8 +200,9 @@ async function perform(sandbox: Sandbox, line: string, show: (line: string) => v
   if ('text' in parsed) return show(parsed.text);
   const { action, input } = parsed;
   try {
-    if (action === 'log') for (const record of selected(sandbox.log, input)) show(describeRequest(record));
-    else show(JSON.stringify(await ACTIONS[action].run(sandbox, input)));
+    if (action === 'GET /log')
+      for (const record of selected(sandbox.log, input)) show(describeRequest(record));
+    else show(JSON.stringify(await ACTIONS[action](sandbox, input)));
   } catch (error) {
     show((error as Error).message);
   }

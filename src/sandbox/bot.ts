@@ -16,8 +16,6 @@ export interface Answer {
   readonly retryAfter?: number;
   /** Ids of the updates in the answer of a getUpdates. */
   readonly delivered?: readonly number[];
-  /** The request was the bot's long poll, or a conflict held for 3 s, before it got this. */
-  readonly waited?: boolean;
 }
 
 /** Called exactly once for every call that a bot was given. */
@@ -134,17 +132,17 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
   }
 
   /** Sends a 409 at once if none was sent at once in the last 3 s, else holds it for 3 s. */
-  function conflict(description: string, reply: Reply, hadWaited: boolean): void {
+  function conflict(description: string, reply: Reply): void {
     if (clock.nowMs() >= nextImmediateConflictMs) {
       nextImmediateConflictMs = clock.nowMs() + CONFLICT_HOLD_MS;
-      reply({ ...failure(409, description), waited: hadWaited });
+      reply(failure(409, description));
       return;
     }
     const entry: Waiting = {
       reply,
       cancel: clock.after(CONFLICT_HOLD_MS, () => {
         held.delete(entry);
-        reply({ ...failure(409, description), waited: true });
+        reply(failure(409, description));
       }),
     };
     held.add(entry);
@@ -159,12 +157,12 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
 
   function abortLongPoll(description: string): void {
     const poll = takePoll();
-    if (poll) conflict(description, poll.reply, true);
+    if (poll) conflict(description, poll.reply);
   }
 
   function finishLongPoll(): void {
     const poll = takePoll();
-    if (poll) read(poll.offset, poll.limit, 0, poll.reply, true);
+    if (poll) read(poll.offset, poll.limit, 0, poll.reply);
   }
 
   function armLongPoll(poll: LongPoll, atMs: number): void {
@@ -191,7 +189,7 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
     else if (wanted > 0 && wanted <= nextId + 10) queue = queue.filter(({ id }) => id >= wanted);
   }
 
-  function read(offset: number, limit: number, timeoutS: number, reply: Reply, hasWaited: boolean): void {
+  function read(offset: number, limit: number, timeoutS: number, reply: Reply): void {
     forgetBefore(offset);
     if (pendingUpdates() === 0 && timeoutS > 0) {
       abortLongPoll(CONFLICT.poller);
@@ -204,13 +202,12 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
     reply({
       ...success(updates.map(({ id, update }) => ({ update_id: id, ...update }))),
       delivered: updates.map(({ id }) => id),
-      waited: hasWaited,
     });
   }
 
   function getUpdates(args: Args, reply: Reply): void {
     if (webhook !== '') {
-      conflict(CONFLICT.webhookActive, reply, false);
+      conflict(CONFLICT.webhookActive, reply);
       return;
     }
     const offset = integerArg(args, 'offset', 0);
@@ -222,7 +219,7 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
     if (isRepeated && timeoutS < 3 && nowMs < previous.atMs + REPEAT_WAIT_MS) timeoutS = 3;
     if (isRepeated && nowMs < previous.atMs + REPEAT_LIMIT_MS) limit = 1;
     previous = { offset, atMs: nowMs };
-    read(offset, limit, timeoutS, reply, false);
+    read(offset, limit, timeoutS, reply);
   }
 
   function setWebhook(url: string, args: Args, reply: Reply): void {
@@ -233,7 +230,7 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
     }
     if (url !== '') nextSetWebhookMs = clock.nowMs() + SET_WEBHOOK_EVERY_MS;
     const loser = takeWebhookChange();
-    if (loser) conflict(CONFLICT.otherSetWebhook, loser.reply, true);
+    if (loser) conflict(CONFLICT.otherSetWebhook, loser.reply);
     else if (url === webhook && !booleanArg(args, 'drop_pending_updates')) {
       takeAllowedUpdates(args.get('allowed_updates'));
       reply(success(true, url === '' ? 'Webhook is already deleted' : 'Webhook is already set'));
@@ -335,7 +332,7 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
       if (why === 'revoked') return;
       for (const { cancel, reply } of held) {
         cancel();
-        reply({ ...answer, waited: true });
+        reply(answer);
       }
       held.clear();
       takeWebhookChange()?.reply(answer);

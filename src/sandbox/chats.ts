@@ -26,7 +26,6 @@ export interface SentMessage {
     readonly bytes: number;
     readonly sha256: string;
   }[];
-  readonly atUnixMs: number;
 }
 
 export interface Chats {
@@ -108,7 +107,6 @@ export function createChats(): Chats {
       messageId,
       params: Object.fromEntries(params),
       uploads,
-      atUnixMs: Date.now(),
     });
     if (sent.length > SENT_MAX) sent.shift();
   }

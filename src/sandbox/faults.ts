@@ -1,8 +1,8 @@
 /**
  * Faults on request: which calls go wrong, how, and how often, and what some of them answer.
  */
-import type { ServerResponse } from 'node:http';
-import { failure, tooManyRequests } from './bot.ts';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { CONFLICT, failure, tooManyRequests } from './bot.ts';
 
 export const FAULT_KINDS = [
   'status',
@@ -70,27 +70,18 @@ export function createFaults(): Faults {
   };
 }
 
-/** Checks a fault that came as JSON; returns what is wrong with it, or null. */
-export function problemOfFault(given: Readonly<Record<string, unknown>>): string | null {
-  if (!FAULT_KINDS.includes(given.kind as FaultKind)) return `kind must be one of ${FAULT_KINDS.join(', ')}`;
+/** Reads a fault that came as JSON; throws an error that says what is wrong with it. */
+export function checkedFault(given: Readonly<Record<string, unknown>>): Fault {
+  const { kind, method, status = 502 } = given as Partial<Fault>;
+  if (!FAULT_KINDS.some((known) => known === kind))
+    throw new Error(`kind must be one of ${FAULT_KINDS.join(', ')}`);
+  if (method !== undefined && typeof method !== 'string') throw new Error('method must be a string');
   for (const name of ['bot', 'status', 'retryAfter', 'ms', 'count'])
     if (given[name] !== undefined && !(Number.isInteger(given[name]) && (given[name] as number) >= 0))
-      return `${name} must be a whole number, 0 or more`;
-  if (given.method !== undefined && typeof given.method !== 'string') return 'method must be a string';
-  const { status = 502 } = given as { status?: number };
-  return status < 200 || status > 599 ? 'status must be from 200 to 599' : null;
+      throw new Error(`${name} must be a whole number, 0 or more`);
+  if (status < 200 || status > 599) throw new Error('status must be from 200 to 599');
+  return given as unknown as Fault;
 }
-
-const REASONS: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  401: 'Unauthorized',
-  403: 'Forbidden',
-  404: 'Not Found',
-  409: 'Conflict: terminated by other getUpdates request; make sure that only one bot instance is running',
-  502: 'Bad Gateway',
-  503: 'Service Unavailable',
-  504: 'Gateway Timeout',
-};
 
 /** Answers a `status`, `html`, `garbage` or `retry-after` fault; returns the HTTP status. */
 export function answerFault(response: ServerResponse, fault: Fault): number {
@@ -107,6 +98,6 @@ export function answerFault(response: ServerResponse, fault: Fault): number {
     return send(429, 'application/json', JSON.stringify(tooManyRequests(retryAfter).body), {
       'Retry-After': retryAfter,
     });
-  const { body } = failure(status, REASONS[status] ?? 'Internal Server Error');
+  const { body } = failure(status, status === 409 ? CONFLICT.poller : (STATUS_CODES[status] ?? ''));
   return send(status, 'application/json', JSON.stringify(body));
 }

@@ -33,10 +33,6 @@ export interface RequestRecord {
   error: string | null;
   /** Ids of the updates in a getUpdates answer. */
   delivered: readonly number[];
-  /** It became the bot's long poll, or was a 409 held for 3 s. */
-  waited: boolean;
-  /** The fault that struck it. */
-  fault: string | null;
 }
 
 export interface RequestEvent {
@@ -82,8 +78,6 @@ export function createRequestLog(limit: number): RequestLog {
         status: 0,
         error: null,
         delivered: [],
-        waited: false,
-        fault: null,
       };
       response.once('close', () => {
         if (record.endedAtMs === null) record.clientGoneAtMs = performance.now();

@@ -39,8 +39,6 @@ const ABILITIES = {
   can_join_groups: true,
   can_read_all_group_messages: false,
   supports_inline_queries: false,
-  can_connect_to_business: false,
-  has_main_web_app: false,
 };
 
 export interface SandboxBot extends Bot {
@@ -160,7 +158,6 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     const method = route.method === '' ? args.get('method') : route.method;
     const record = log.start(response, bot?.id ?? 0, method, args);
     const fault = faults.strike(method, record.bot);
-    record.fault = fault?.kind ?? null;
     answerCall((reply) => carryOut(bot, method, args, reply), fault, record, response);
   }
 
@@ -171,9 +168,9 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     record: RequestRecord,
     response: ServerResponse,
   ): void {
-    const deliver = ({ status, body, retryAfter, delivered = [], waited = false }: Answer): void => {
+    const deliver = ({ status, body, retryAfter, delivered = [] }: Answer): void => {
       const { description = null } = body as { description?: string };
-      log.end(record, { status, delivered, waited, error: status === 200 ? null : description });
+      log.end(record, { status, delivered, error: status === 200 ? null : description });
       sendJson(response, status, body, retryAfter);
     };
     const breakOff = (error: string): void => {
