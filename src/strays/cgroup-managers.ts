@@ -10,13 +10,11 @@ import {
   answer,
   ask,
   askAs,
-  member,
   openSearch,
   parseJson,
   programOf,
   reaches,
   type Search,
-  textMember,
   type Verdict,
 } from './manager-search.ts';
 import type { Proc, Respawner } from './process.ts';
@@ -30,11 +28,12 @@ interface Container {
   readonly userUid: number | null;
 }
 
+/** As `docker inspect` and its like show it. */
 interface Inspection {
-  readonly name: string;
-  readonly mainPid: number;
-  readonly restarts: boolean;
-  readonly labels: unknown;
+  readonly Name?: string;
+  readonly State?: { readonly Pid?: number };
+  readonly HostConfig?: { readonly RestartPolicy?: { readonly Name?: string } };
+  readonly Config?: { readonly Labels?: Readonly<Record<string, string>> | null };
 }
 
 /** From the innermost layer outwards, until one answers. */
@@ -103,7 +102,7 @@ async function nameContainer(container: Container, search: Search): Promise<Verd
   }
   if (found.mainPid > 0 && !reaches(search, found.mainPid)) return 'not-restarted';
   const account = engineAccount(container, search);
-  const label = (name: string) => textMember(found.labels, name);
+  const label = (name: string) => found.labels[name];
   const swarm = label('com.docker.swarm.service.name');
   if (swarm) {
     const words = ['docker', 'service', 'scale', `${swarm}=0`];
@@ -151,18 +150,18 @@ async function nameClientUnit(name: string, search: Search): Promise<Verdict> {
   return 'look-further';
 }
 
-async function inspect(container: Container, search: Search): Promise<Inspection | null> {
+async function inspect(container: Container, search: Search) {
   const account = engineAccount(container, search);
   const words = [container.tool, 'inspect', container.id];
-  const list = parseJson(account ? await askAs(search, account, { words }) : await ask(search, words));
-  const found: unknown = Array.isArray(list) ? list[0] : null;
-  const name = textMember(found, 'Name')?.replace(/^\//, '');
-  if (!name) return null;
+  const text = account ? await askAs(search, account, { words }) : await ask(search, words);
+  const found = parseJson<readonly Inspection[]>(text)?.[0];
+  if (!found?.Name) return null;
+  const { Name, State, HostConfig, Config } = found;
   return {
-    name,
-    mainPid: Number(member(found, 'State', 'Pid') ?? 0),
-    restarts: (textMember(found, 'HostConfig', 'RestartPolicy', 'Name') ?? 'no') !== 'no',
-    labels: member(found, 'Config', 'Labels'),
+    name: Name.replace(/^\//, ''),
+    mainPid: State?.Pid ?? 0,
+    restarts: !['no', ''].includes(HostConfig?.RestartPolicy?.Name || 'no'),
+    labels: Config?.Labels ?? {},
   };
 }
 
@@ -173,10 +172,10 @@ function engineAccount({ tool, userUid }: Container, search: Search) {
 }
 
 async function namePod({ id, podUid }: Container, search: Search): Promise<Verdict> {
-  const found = id === '' ? null : parseJson(await ask(search, ['crictl', 'inspect', id]));
-  const pod = textMember(found, 'status', 'labels', 'io.kubernetes.pod.name');
-  const namespace = textMember(found, 'status', 'labels', 'io.kubernetes.pod.namespace');
-  if (pod) return stopPod(namespace ?? 'default', pod, search);
+  const text = id === '' ? null : await ask(search, ['crictl', 'inspect', id]);
+  const labels = parseJson<{ status?: { labels?: Record<string, string> } }>(text)?.status?.labels;
+  const pod = labels?.['io.kubernetes.pod.name'];
+  if (pod) return stopPod(labels['io.kubernetes.pod.namespace'] ?? 'default', pod, search);
   // Nobody here knows the pod's name: the command finds it, and its owner, which is then to be scaled to 0.
   const query = `jsonpath={range .items[?(@.metadata.uid=="${podUid}")]}{.metadata.namespace}/{.metadata.name} of {.metadata.ownerReferences[0].kind}/{.metadata.ownerReferences[0].name}{"\\n"}{end}`;
   return answer(search, 'kubernetes', `pod ${podUid}`, [

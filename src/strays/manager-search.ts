@@ -162,31 +162,13 @@ export function answer(
 }
 
 /** The JSON that a tool printed, from the first bracket on (some print warnings before it); null where it is none. */
-export function parseJson(text: string | null): unknown {
-  if (text === null) return null;
-  for (const start of [0, text.indexOf('[{'), text.indexOf('[]'), text.indexOf('{')]) {
-    if (start === -1) continue;
+export function parseJson<T>(text: string | null): T | null {
+  for (const start of [0, text?.indexOf('[{') ?? -1, text?.indexOf('{') ?? -1]) {
     try {
-      return JSON.parse(text.slice(start));
+      if (text !== null && start >= 0) return JSON.parse(text.slice(start)) as T;
     } catch {
       // The next bracket may be the right one.
     }
   }
   return null;
-}
-
-/** A member of an object that came from outside; undefined where there is none. */
-export function member(value: unknown, ...path: readonly string[]): unknown {
-  let at = value;
-  for (const name of path) {
-    if (typeof at !== 'object' || at === null) return undefined;
-    at = (at as Record<string, unknown>)[name];
-  }
-  return at;
-}
-
-/** The same, where only a non-empty string counts. */
-export function textMember(value: unknown, ...path: readonly string[]): string | null {
-  const found = member(value, ...path);
-  return typeof found === 'string' && found !== '' ? found : null;
 }

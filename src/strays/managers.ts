@@ -13,12 +13,10 @@ import {
   type Found,
   type ManagerEdges,
   markOf,
-  member,
   openSearch,
   parseJson,
   programOf,
   type Search,
-  textMember,
   type Verdict,
 } from './manager-search.ts';
 import type { Proc, Respawner } from './process.ts';
@@ -77,6 +75,17 @@ const MANAGERS: readonly Manager[] = [
  */
 export async function findManager(top: Proc, stray: Proc, edges: ManagerEdges): Promise<Respawner | null> {
   const search = openSearch(top, stray, edges);
+  try {
+    const named = await nameOnLine(search);
+    return named === undefined ? await nameByCgroup(search) : named;
+  } catch {
+    // A tool that answered with JSON of another shape.
+    return null;
+  }
+}
+
+/** Undefined: none of them stands above the stray. */
+async function nameOnLine(search: Search): Promise<Respawner | null | undefined> {
   const { line, sessionAt, layers } = search;
   for (let at = 1; at < sessionAt && !isContainerEdge(line[at]!); at += 1) {
     const kind = MANAGERS.find(({ is }) => is(line[at]!, search));
@@ -85,13 +94,26 @@ export async function findManager(top: Proc, stray: Proc, edges: ManagerEdges): 
     const verdict = await insideContainer(layers, search, (inner) => kind.name(found, inner));
     return typeof verdict === 'string' ? null : verdict;
   }
-  return nameByCgroup(search);
+  return undefined;
 }
 
 function isContainerEdge({ comm }: Proc): boolean {
   return /^(?:containerd-shim|docker-containe|conmon|crun|runc|lxc-start|incusd|lxd|systemd-nspawn)/.test(
     comm,
   );
+}
+
+/** As `pm2 jlist` shows it. */
+interface Pm2App {
+  readonly pid?: number;
+  readonly name?: string;
+  readonly pm_id?: number;
+  readonly pm2_env?: {
+    readonly autorestart?: boolean;
+    readonly cron_restart?: unknown;
+    readonly status?: string;
+    readonly pm_exec_path?: string;
+  };
 }
 
 /**
@@ -108,25 +130,23 @@ async function namePm2({ manager, child }: Found, search: Search): Promise<Verdi
     ...(home === null || isDefault ? {} : { env: { PM2_HOME: home } }),
   });
   const files = home === null ? [] : edges.listFolder(home);
-  const list =
-    home !== null && files.includes('rpc.sock')
-      ? parseJson(await askAs(search, account, { words: ['pm2', 'jlist'], env: { PM2_HOME: home } }))
-      : null;
-  const apps: readonly unknown[] = Array.isArray(list) ? list : [];
+  const jlist = { words: ['pm2', 'jlist'], env: { PM2_HOME: home ?? '' } };
+  const list = files.includes('rpc.sock')
+    ? parseJson<readonly Pm2App[]>(await askAs(search, account, jlist))
+    : null;
+  const apps = Array.isArray(list) ? (list as readonly Pm2App[]) : [];
   const id = markOf(search, 'pm_id');
-  const script = (app: unknown) => textMember(app, 'pm2_env', 'pm_exec_path');
   const app =
-    apps.find((it) => member(it, 'pid') === child.pid) ??
-    apps.find((it) => id !== null && String(member(it, 'pm_id')) === id) ??
-    apps.find((it) => child.argv.join(' ').includes(script(it) ?? '\0'));
-  const restarts =
-    member(app, 'pm2_env', 'autorestart') !== false || member(app, 'pm2_env', 'cron_restart') !== undefined;
-  const status = textMember(app, 'pm2_env', 'status');
-  if (!restarts || status === 'stopping' || status === 'stopped') return 'not-restarted';
-  const name = textMember(app, 'name') ?? (id === null ? null : markOf(search, 'name'));
+    apps.find(({ pid }) => pid === child.pid) ??
+    apps.find(({ pm_id }) => String(pm_id) === id) ??
+    apps.find(({ pm2_env }) => child.argv.join(' ').includes(pm2_env?.pm_exec_path ?? '\0'));
+  const { autorestart, cron_restart, status = '' } = app?.pm2_env ?? {};
+  if (autorestart === false && cron_restart === undefined) return 'not-restarted';
+  if (status === 'stopping' || status === 'stopped') return 'not-restarted';
+  const name = app?.name ?? (id === null ? null : markOf(search, 'name'));
   // `pm2 delete` reads numbers as ids, `all` as everything, `/x/` as a pattern: such names go by their id.
   const isOdd = name === null || name === 'all' || /^(?:\d+|\/.*\/|-.*)$/.test(name);
-  const number = app === undefined ? id : String(member(app, 'pm_id'));
+  const number = app === undefined ? id : String(app.pm_id);
   // PM2 names an app after its script, without the ending, where it is not told otherwise.
   const target = isOdd && number !== null ? number : (name ?? programOf(child).replace(/\.\w{2,3}$/, ''));
   const dump = home === null ? null : edges.readText(`${home}/dump.pm2`);

@@ -23,7 +23,7 @@ type Sections = ReadonlyMap<string, ReadonlyMap<string, string>>;
 export async function nameSupervisord({ manager, child }: Found, search: Search): Promise<Verdict> {
   const { edges } = search;
   const path = configOf(manager, edges);
-  const sections = path === null ? new Map<string, Map<string, string>>() : readSections(path, edges);
+  const sections: Sections = path === null ? new Map() : readSections(path, edges);
   const url = markOf(search, 'SUPERVISOR_SERVER_URL');
   const isUsable = path !== null && (sections.size === 0 || sections.has('supervisorctl') || url === null);
   const reach = isUsable ? ['-c', path] : url === null ? [] : ['-s', url];
@@ -99,7 +99,7 @@ function resolveIn(cwd: string | null, path: string): string | null {
 }
 
 /** Sections of a configuration file and of those that it includes; keys in lower case. Unreadable files count as empty. */
-function readSections(path: string, edges: ManagerEdges): Map<string, Map<string, string>> {
+function readSections(path: string, edges: ManagerEdges): Sections {
   const sections = new Map<string, Map<string, string>>();
   const folder = path.slice(0, path.lastIndexOf('/'));
   addFile(path);
@@ -108,18 +108,13 @@ function readSections(path: string, edges: ManagerEdges): Map<string, Map<string
   return sections;
 
   function addFile(file: string): void {
-    let keys: Map<string, string> | null = null;
-    let last = '';
-    for (const line of (edges.readText(file) ?? '').split('\n')) {
-      const title = /^\[([^\]]+)\]/.exec(line)?.[1];
-      const pair = /^([^\s#;=:][^=:]*)[=:](.*)$/.exec(line.replace(/\s;.*$/, ''));
-      if (title !== undefined) {
-        keys = sections.get(title) ?? new Map();
-        sections.set(title, keys);
-      } else if (pair) {
-        last = pair[1]!.trim().toLowerCase();
-        keys?.set(last, pair[2]!.trim());
-      } else if (/^\s+[^\s#;]/.test(line)) keys?.set(last, `${keys.get(last) ?? ''} ${line.trim()}`);
+    // A line that begins with a space goes on with the one before.
+    const text = (edges.readText(file) ?? '').replace(/^[#;].*\n/gm, '').replace(/\n[ \t]+(?=\S)/g, ' ');
+    for (const [, title = '', lines = ''] of text.matchAll(/^\[([^\]]+)\](.*(?:\n(?!\[).*)*)/gm)) {
+      const keys = sections.get(title) ?? new Map<string, string>();
+      sections.set(title, keys);
+      for (const [, key = '', value = ''] of lines.matchAll(/^(\w+)\s*[=:]\s*(.*?)(?:\s+;.*)?$/gm))
+        keys.set(key.toLowerCase(), value);
     }
   }
 
