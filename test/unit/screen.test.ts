@@ -1,11 +1,11 @@
-// The screen of `status --watch`: at every size within its bounds, what is wrong first, the keys always there.
+// A status as people read it: at every size within its bounds, what is wrong first, what matters less left out first.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import stringWidth from 'string-width';
 import type { LiveLine } from '../../src/core/live.ts';
 import type { StatusDocument } from '../../src/core/status.ts';
 import { cut, oneLine, wrap } from '../../src/output/cells.ts';
-import { type LiveView, liveScreen } from '../../src/output/screen.ts';
+import { type LiveView, liveScreen, statusScreen } from '../../src/output/screen.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const rival = {
@@ -13,22 +13,21 @@ const rival = {
   message: 'a rival takes the poll: 4 conflicts (409) in 2 min',
   hint: 'it polls from elsewhere (another machine, user or container). Stop it there, or revoke the token (@BotFather, /revoke)',
 };
-const webhookSet = {
-  code: 'webhook-set',
-  message: 'somebody set a webhook; cleared 2 times while running',
-  hint: 'find the program that calls setWebhook; singlepoll who',
-};
-const idle = sampleStatus().polling as NonNullable<StatusDocument['polling']>;
+const webhookSet = { code: 'webhook-set', message: 'somebody set a webhook', hint: 'singlepoll who' };
+const respawner = { kind: 'systemd', name: 'old', stopCommand: 'sudo systemctl stop old-bot.service' };
 const DOCS = {
   fine: sampleStatus({
     lease: sampleLease,
     log: { path: '/var/log/bot.log', problem: null, droppedBytes: 0 },
   }),
-  trouble: sampleStatus({ healthy: false, problems: [rival, webhookSet], strays: [sampleStray] }),
+  trouble: sampleStatus({
+    healthy: false,
+    problems: [rival, webhookSet],
+    strays: [{ ...sampleStray, respawner }],
+  }),
   standby: sampleStatus({
     state: 'standby',
     worker: { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] },
-    polling: { ...idle, polls: 0, lastPollAt: null, offset: null, updates: 0, pollers: [] },
     lease: {
       ...sampleLease,
       mine: false,
@@ -40,7 +39,7 @@ const DOCS = {
 } as const;
 
 const LINES = Array.from({ length: 40 }, (_, i): LiveLine => {
-  const at = i < 5 ? null : new Date(SAMPLE_NOW_MS - (40 - i) * 1_000).toISOString();
+  const at = new Date(SAMPLE_NOW_MS - (40 - i) * 1_000).toISOString();
   if (i === 38) return { at, from: 'singlepoll', tag: 'poll', level: 'warn', text: 'said by singlepoll' };
   return { at, from: 'out', tag: null, level: 'info', text: `line ${i} 👨‍👩‍👧 你好 ${'❤️ wide '.repeat(40)}` };
 });
@@ -54,7 +53,35 @@ function draw(doc: StatusDocument, columns: number, rows: number, more: Partial<
 const row = (screen: readonly string[], label: string) =>
   screen.find((it) => it.startsWith(`${label} `)) ?? '';
 
-test('within its bounds at every size; title first, problem next, keys last', () => {
+test('status: all of it at every width; rows break between their parts, nothing is cut off', () => {
+  const words = (text: string) => text.split(/\s+/).filter(Boolean);
+  for (const doc of Object.values(DOCS)) {
+    const whole = words(statusScreen(doc, SAMPLE_NOW_MS, 100_000, plainly));
+    for (const columns of [40, 60, 80, 140]) {
+      const screen = statusScreen(doc, SAMPLE_NOW_MS, columns, plainly);
+      assert.deepEqual(words(screen), whole, screen);
+      for (const line of screen.split('\n')) assert.ok(stringWidth(line) <= columns, screen);
+    }
+  }
+  const narrow = statusScreen(DOCS.trouble, SAMPLE_NOW_MS, 40, plainly);
+  assert.match(
+    narrow,
+    /^● @my_bot \(123456\): polling\n! a rival takes the poll: 4 conflicts\n {2}\(409\) in 2 min\n {2}→ it polls/,
+  );
+  assert.match(narrow, /^heartbeat {2}polled 30 s ago,\n {11}next poll open, offset 42,\n {11}40 polls$/m);
+  const wide = statusScreen(DOCS.trouble, SAMPLE_NOW_MS, 140, plainly);
+  assert.match(wide, /^worker {5}pid 11, up 60 s, 1 child\n {11}└ 12 {2}\/usr\/bin\/ffmpeg -i x$/m);
+  assert.match(
+    wide,
+    /^stray {6}pid 99, proven, of alice, .*\n {11}token in environment, connected to api root, in \/srv\/old\n {11}kept alive by systemd: sudo systemctl stop old-bot.service$/m,
+  );
+  assert.match(
+    statusScreen(DOCS.stopped, SAMPLE_NOW_MS, 80, plainly),
+    /: not running\n {2}→ singlepoll start -- COMMAND\n\n/,
+  );
+});
+
+test('live: within its bounds at every size; title first, problem next, keys last', () => {
   for (const columns of [20, 59, 60, 79, 80, 140]) {
     for (const rows of [1, 3, 5, 10, 24, 50]) {
       for (const [name, doc] of Object.entries(DOCS)) {
@@ -70,32 +97,29 @@ test('within its bounds at every size; title first, problem next, keys last', ()
   }
 });
 
-test('60 columns, 20 rows: everything that the live screen is for', () => {
+test('live: 60 columns, 20 rows have everything that it is for; with more room lines have their times', () => {
   const screen = draw(DOCS.fine, 60, 20);
   assert.match(screen[0] ?? '', /^● @my_bot \(123456\): polling {5,}\d\d:\d\d:00$/);
-  assert.equal(row(screen, 'worker'), 'worker     pid 11, up 60 s, 1 child');
-  assert.equal(row(screen, 'heartbeat'), 'heartbeat  polled 30 s ago, next poll open, offset 42');
-  assert.equal(row(screen, 'updates'), 'updates    3 a minute, 7 since the start');
-  assert.equal(row(screen, 'conflicts'), 'conflicts  4 with another poller, 1 with a webhook');
-  assert.equal(row(screen, 'restarts'), 'restarts   2, last exit with code 1, 61 s ago');
-  assert.equal(row(screen, 'lease'), 'lease      ours, good for 6 s, since 60 min, in redis');
+  for (const line of [
+    'worker     pid 11, up 60 s, 1 child',
+    'heartbeat  polled 30 s ago, next poll open, offset 42',
+    'updates    3 a minute, 7 since the start',
+    'conflicts  4 with another poller, 1 with a webhook',
+    'restarts   2, last exit with code 1, 61 s ago',
+    'lease      ours, good for 6 s, since 60 min, in redis',
+  ])
+    assert.ok(screen.includes(line), `${line}\n${screen.join('\n')}`);
   assert.equal(screen.filter((it) => it.startsWith('── last lines ─')).length, 1);
   assert.equal(screen.at(-3), '[poll] said by singlepoll');
   assert.match(screen.at(-2) ?? '', /^line 39 👨👩👧 你好 ❤ wide .*…$/u);
   assert.equal(screen.at(-1), 'r restart   q leave');
+  const wide = draw(DOCS.fine, 140, 50);
+  assert.equal(row(wide, 'lease'), 'lease      ours, good for 6 s, since 60 min, in redis, epoch 7');
+  assert.match(row(wide, 'command') + row(wide, 'log'), /bot\.py.*bot\.log/);
+  assert.match(wide.at(-3) ?? '', /^\d\d:\d\d:58 {2}\[poll\] said by singlepoll$/);
 });
 
-test('with more room more is told, and lines have their times', () => {
-  const screen = draw(DOCS.fine, 140, 50);
-  assert.equal(row(screen, 'lease'), 'lease      ours, good for 6 s, since 60 min, in redis, epoch 7');
-  assert.match(row(screen, 'command'), /bot\.py/);
-  assert.match(row(screen, 'log'), /bot\.log/);
-  assert.match(screen.at(-3) ?? '', /^\d\d:\d\d:58 {2}\[poll\] said by singlepoll$/);
-  const unknown = draw(DOCS.fine, 140, 80).find((it) => it.includes('line 3 '));
-  assert.match(unknown ?? '', /^ {10}line 3 /);
-});
-
-test('few rows: the problems with their cures stay, what matters less goes', () => {
+test('live: few rows: the problems with their cures stay, what matters less goes; what does not fit is counted', () => {
   const screen = draw(DOCS.trouble, 60, 10);
   const text = screen.join('\n');
   assert.match(screen[0] ?? '', /: polling, 2 problems /);
@@ -104,84 +128,71 @@ test('few rows: the problems with their cures stay, what matters less goes', () 
   assert.match(text, /^! somebody set a webhook/m);
   assert.ok(row(screen, 'worker') && row(screen, 'heartbeat'), text);
   assert.equal(row(screen, 'supervisor') + row(screen, 'command') + row(screen, '──'), '', text);
-  assert.match(row(draw(DOCS.trouble, 60, 24), 'stray'), /pid 99, proven, of alice/);
-  // What does not fit is at least counted.
   const many = { ...DOCS.trouble, problems: Array.from({ length: 9 }, () => rival) };
   const crowded = draw(many, 60, 10);
   assert.match(crowded.join('\n'), /^! \d more: singlepoll status$/m);
   assert.ok(row(crowded, 'heartbeat'), crowded.join('\n'));
 });
 
-test('standby: the lease first; nothing that only a worker has', () => {
+test('live: a standby has the lease first and nothing of a worker; stopped, hung, and an engine out of reach', () => {
   const screen = draw(DOCS.standby, 60, 20);
   assert.match(screen[0] ?? '', /: standing by /);
   assert.equal(screen[2], 'lease      box-a:4711 may poll, ours in 9 s if not heard of');
   assert.equal(row(screen, 'heartbeat') + row(screen, 'restarts'), '');
   assert.equal(screen.at(-1), 'q leave');
   const alone = { ...sampleLease, mine: false, decision: null, unreachable: 'connection refused' };
-  const cut_off = draw({ ...DOCS.standby, lease: alone }, 60, 20);
-  assert.equal(row(cut_off, 'lease'), 'lease      redis is out of reach');
-});
-
-test('stopped: how to start it; hung: not answering, whatever it said last', () => {
-  const screen = draw(DOCS.stopped, 60, 20);
-  assert.match(screen[0] ?? '', /: not running /);
-  assert.match(screen[1] ?? '', /^ {2}→ singlepoll start -- COMMAND/);
-  assert.equal(screen.at(-1), 'q leave');
+  assert.equal(
+    row(draw({ ...DOCS.standby, lease: alone }, 60, 20), 'lease'),
+    'lease      redis is out of reach',
+  );
+  assert.match(draw(DOCS.stopped, 60, 20).join('\n'), /: not running .*\n {2}→ singlepoll start -- COMMAND/);
   const problem = { code: 'supervisor-hung', message: 'the supervisor (pid 10) does not answer' };
-  const hung = draw(sampleStatus({ healthy: false, problems: [problem] }), 60, 20);
-  assert.match(hung[0] ?? '', /: not answering /);
+  assert.match(
+    draw(sampleStatus({ healthy: false, problems: [problem] }), 60, 20)[0] ?? '',
+    /: not answering /,
+  );
 });
 
-test('the state is cut last; what a key did is told beside the keys', () => {
+test('live: the state is cut last; what a key did is told beside the keys; updates a minute', () => {
   assert.equal(draw(DOCS.trouble, 32, 10)[0], '● @my_bot: polling, 2 problems');
   assert.match(draw(DOCS.trouble, 28, 10)[0] ?? '', /^● @my_…: polling, 2 problems$/);
   const message = { text: 'restarted: worker 12 in place of 11', level: 'good' as const };
   assert.equal(draw(DOCS.fine, 60, 10, { message }).at(-1), `r restart   q leave   ${message.text}`);
   assert.equal(draw(DOCS.fine, 30, 10, { message }).at(-1), 'r restart   q leave   restart…');
   assert.equal(draw(DOCS.fine, 60, 10, { keys: false }).at(-1), 'Ctrl-C leave');
-});
-
-test('updates a minute: unknown, reckoned, counted', () => {
   const updates = (rate: LiveView['rate']) => row(draw(DOCS.fine, 60, 20, { rate }), 'updates');
   assert.match(updates(null), /– a minute,/);
   assert.match(updates({ perMinute: 4, exact: false }), /about 4 a minute,/);
-  assert.match(updates({ perMinute: 4, exact: true }), / {3}4 a minute,/);
 });
 
 test('colour says how bad it is', () => {
   const marked = (doc: StatusDocument) => {
     const view = { doc, lines: LINES, rate: null, message: null, keys: true };
-    return liveScreen(view, SAMPLE_NOW_MS, 80, 24, (level, text) => `<${level}>${text}</>`);
+    return liveScreen(view, SAMPLE_NOW_MS, 80, 24, (level, text) => `<${level}>${text}</>`).join('\n');
   };
-  assert.match(marked(DOCS.fine)[0] ?? '', /^<good>●<\/> .*<good>polling<\/>/);
-  const trouble = marked(DOCS.trouble).join('\n');
+  assert.match(marked(DOCS.fine), /^<good>●<\/> .*<good>polling<\/>/);
+  const trouble = marked(DOCS.trouble);
   assert.match(trouble, /^<error>●<\/>.*<error>polling, 2 problems<\/>/);
   assert.match(trouble, /^<error>! a rival/m);
   assert.match(trouble, /<warn>4 with another poller<\/>/);
   assert.match(trouble, /<tag>\d\d:\d\d:\d\d {2}\[poll\] <\/><warn>said by singlepoll<\/>/);
 });
 
-test('foreign lines: no control sequence, no token, the last state of a progress bar', () => {
+test('cells: no control sequence, no token, the last state of a progress bar; cut and wrapped by columns', () => {
   assert.equal(oneLine('\x1b[31mred\x1b[0m\tend'), 'red    end');
   assert.equal(oneLine('10%\r55%\r'), '55%');
   assert.equal(oneLine('a\x07b\u202ec'), 'a\\x07b\\u202ec');
   assert.equal(oneLine(`token 123456789:${'A'.repeat(35)}`), 'token 123456789:…');
-});
-
-test('cutting and wrapping go by columns, not by characters', () => {
-  assert.equal(cut('你好世界', 8), '你好世界');
-  assert.equal(cut('你好世界', 7), '你好世…');
-  assert.equal(cut('你好世界', 6), '你好…');
-  assert.equal(cut('abc', 0), '');
+  for (const [columns, expected] of [
+    [8, '你好世界'],
+    [7, '你好世…'],
+    [6, '你好…'],
+    [0, ''],
+  ] as const)
+    assert.equal(cut('你好世界', columns), expected);
   assert.deepEqual(wrap('one two three', '! ', 12), ['! one two', '  three']);
   const long = wrap(`see ${'x'.repeat(25)} there`, '  → ', 14);
-  assert.deepEqual(long, [
-    '  → see',
-    `    ${'x'.repeat(9)}`,
-    `    ${'x'.repeat(9)}`,
-    `    ${'x'.repeat(7)}`,
-    '    there',
-  ]);
+  const xs = (n: number) => `    ${'x'.repeat(n)}`;
+  assert.deepEqual(long, ['  → see', xs(9), xs(9), xs(7), '    there']);
   assert.equal(wrap('你好世界'.repeat(5), '', 10).join(''), '你好世界'.repeat(5));
 });
