@@ -74,6 +74,8 @@ export interface Facts {
   pollers: () => readonly Poller[];
   /** For how long the poll that is open upstream has been; 0: none is. */
   pollOpenMs: () => number;
+  /** This run polled undisturbed for long enough before the other poller came. */
+  isIncumbent: () => boolean;
   /** Null: there is none. */
   lease: () => LeaseEntry | null;
   leaseProblem: () => Problem | null;
@@ -151,6 +153,7 @@ export function newFacts(
     latencyMs: () => null,
     pollers: () => [],
     pollOpenMs: () => 0,
+    isIncumbent: () => false,
     lease: () => null,
     leaseProblem: () => null,
     log: () => null,

@@ -5,7 +5,8 @@
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { duration } from '../output/words.ts';
-import type { BotApi, Me, Reply } from '../telegram/bot-api.ts';
+import type { Me, Reply } from '../telegram/bot-api.ts';
+import type { Startup } from './startup.ts';
 
 export const RETRY_FOR_MS = 30_000;
 const RETRY_MIN_MS = 500;
@@ -19,9 +20,22 @@ export interface RetryOptions {
   readonly say: (text: string) => void;
 }
 
-/** Returns the bot. Throws SinglepollError 77 (refused), 69 (out of reach), or when `signal` aborts. */
-export async function identify(api: BotApi, options: RetryOptions): Promise<Me> {
-  const me = await retrying(() => api.call<Me>('getMe', {}, { signal: options.signal }), options);
+/** Says who the bot is. Throws SinglepollError 77 (refused), 69 (out of reach), or when asked to stop. */
+export async function identify({ api, config, report, asks }: Startup): Promise<Me | null> {
+  if (!api) return null;
+  const tokenSource = config.tokenSource ?? 'unknown';
+  const me = await retrying(() => api.call<Me>('getMe', {}, { signal: asks.signal }), {
+    what: 'getMe',
+    apiRoot: config.apiRoot,
+    tokenSource,
+    signal: asks.signal,
+    say: (text) => report.line('bot', `bot ${config.botId}, token from ${tokenSource}: ${text}`, 'warn'),
+  });
+  const isUsual = config.apiRootSource === 'default' || config.sandbox;
+  const root = isUsual ? '' : `, at ${config.apiRoot} (${config.apiRootSource})`;
+  const name = `@${me.username ?? '(no username)'} (id ${me.id})`;
+  const { id, username } = me;
+  report.line('bot', `${name}, token from ${tokenSource}${root}`, 'good', { id, username });
   return me;
 }
 

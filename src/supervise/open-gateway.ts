@@ -1,12 +1,14 @@
 /** Makes the gateway of a run, with its watch: what the worker is given of it, and who hears what it sees. */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/load.ts';
-import { type GatewayListeners, type GatewayWatch, watchGateway } from '../gateway/events.ts';
-import type { Gateway, GatewayOptions } from '../gateway/server.ts';
-import type { Report } from '../output/report.ts';
+import { type GatewayWatch, watchGateway } from '../gateway/events.ts';
+import type { Gateway } from '../gateway/server.ts';
+import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { ApiReach } from './api-reach.ts';
-import type { Changes } from './changes.ts';
+import type { Bus } from './bus.ts';
 import type { Facts } from './facts.ts';
+import type { Loop } from './loop.ts';
+import type { Startup } from './startup.ts';
 
 export type GatewayModule = typeof import('../gateway/server.ts');
 
@@ -17,41 +19,42 @@ export interface GivenGateway {
   readonly token: string;
 }
 
-interface GatewayAsks
-  extends GatewayListeners,
-    Required<Pick<GatewayOptions, 'tree' | 'learnTree' | 'mayPoll'>> {
+interface Opening {
+  readonly startup: Startup;
+  readonly facts: Facts;
+  readonly bus: Bus;
+  readonly loop: Loop;
+  readonly tree: WorkerTree;
+  readonly mayPoll: () => boolean;
   /** Null only where there is no gateway either. */
   readonly reach: ApiReach | null;
 }
 
-interface Opening {
-  readonly config: Config;
-  readonly report: Report;
-  readonly changes: Changes;
-  /** Null: no gateway was asked for. */
-  readonly gatewayModule: Promise<GatewayModule> | null;
-}
-
 /** Null: the worker gets the API root itself. */
-export async function openGateway(
-  { config, report, changes, gatewayModule }: Opening,
-  facts: Facts,
-  sayUpdates: boolean,
-  { tree, learnTree, mayPoll, reach, ...listeners }: GatewayAsks,
-): Promise<GivenGateway | null> {
+export async function openGateway(opening: Opening): Promise<GivenGateway | null> {
+  const { startup, facts, bus, loop, tree, mayPoll, reach } = opening;
+  const { config, report, changes, gatewayModule, rehearse } = startup;
   if (!gatewayModule || !reach || config.token === null) return null;
   const { createGateway } = await gatewayModule;
   const { apiRoot, token, allowSetWebhook, gatewayPort } = config;
   const workerToken = config.sealed ? sealedToken(config.botId ?? 0) : token;
-  const watch = watchGateway({ report, facts, config, sayUpdates, reach, ...listeners });
+  const watch = watchGateway({
+    ...{ report, facts, config, sayUpdates: rehearse !== null, reach },
+    onPolled: () => loop.send({ kind: 'polled' }),
+    onBlocked: (ending) => loop.send({ kind: 'blocked', ending }),
+    onDeaf: (reason) => loop.send({ kind: 'ask-restart', reason }),
+    onWebhook: bus.webhookSeen.tell,
+    onConflict: () => bus.conflict.tell(false),
+    onSent: bus.pollSent.tell,
+  });
   const port = createGateway({
     apiRoot,
     token,
     workerToken,
     port: gatewayPort,
     allowSetWebhook,
-    tree,
-    learnTree,
+    tree: () => tree.list(loop.state.pid).map(({ pid }) => pid),
+    learnTree: tree.learn,
     mayPoll,
     onNews(news) {
       watch.news(news);
@@ -60,6 +63,9 @@ export async function openGateway(
   });
   facts.pollers = port.pollers;
   facts.pollOpenMs = port.pollOpenMs;
+  facts.isIncumbent = watch.isIncumbent;
+  bus.apiReached.add(watch.reached);
+  bus.webhookCleared.add(port.cleared);
   return { port, watch, token: workerToken };
 }
 

@@ -5,7 +5,7 @@
 import type { Config } from '../config/load.ts';
 import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
-import type { Lease } from '../lease/lease.ts';
+import type { Lease, LeaseEvent } from '../lease/lease.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { createGuard } from '../machine/guard.ts';
 import { findLauncherShell, type Launcher, launchScript, openLauncher } from '../machine/launcher.ts';
@@ -19,6 +19,7 @@ import type { RunOutput } from '../output/run-output.ts';
 import type { SinkNote } from '../output/sink.ts';
 import { duration, howItEnded, ON_REQUEST, outputNote, words } from '../output/words.ts';
 import type { ApiReach } from './api-reach.ts';
+import type { Bus } from './bus.ts';
 import type { Changes } from './changes.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import type { Facts } from './facts.ts';
@@ -50,18 +51,29 @@ export interface RunContext {
   readonly changes: Changes;
   readonly run: string;
   readonly tree: WorkerTree;
-  /** Null: the worker gets the API root itself. */
-  readonly gateway: GivenGateway | null;
-  /** Null: no other machine shares this bot. */
-  readonly right: Lease | null;
-  /** Null in deploy mode: no stray is touched, no webhook looked at. */
-  readonly guarding: { readonly sweeper: Sweeper; readonly webhook: WebhookWatch } | null;
-  /** Null in deploy mode: the Bot API is no affair of ours. */
-  readonly reach: ApiReach | null;
+  readonly bus: Bus;
   /** From findSetpriv; waited for at the first spawn only. */
   readonly setpriv: Promise<string | null>;
   /** A private folder, for the moment in which pipes are made. */
   readonly folder: string;
+}
+
+/** What keeps others from polling. */
+export interface Guarding {
+  readonly sweeper: Sweeper;
+  readonly webhook: WebhookWatch;
+}
+
+/** What needs the loop to exist before it does. */
+export interface Parts {
+  /** Null: the worker gets the API root itself. */
+  readonly gateway: GivenGateway | null;
+  /** Null: no other machine shares this bot. */
+  readonly lease: Lease | null;
+  /** Null in deploy mode: no stray is touched, no webhook looked at. */
+  readonly guarding: Guarding | null;
+  /** Null in deploy mode: the Bot API is no affair of ours. */
+  readonly reach: ApiReach | null;
 }
 
 export interface Running {
@@ -71,8 +83,6 @@ export interface Running {
   /** Pid of the last worker, also once it has ended: what is left of its session is ours. */
   former(): number | null;
   forward(signal: NodeJS.Signals): void;
-  /** No grace any more for a tree that is being stopped. */
-  kill(): void;
   /** What the last stop of a tree ended, the leader first. */
   stopped(): readonly number[];
   /** The last of what the worker printed. */
@@ -81,22 +91,23 @@ export interface Running {
   sayLastLines(report: Report): void;
   /** Called after every step. */
   onStep(listener: () => void): void;
-  /** Called at each 409 that another poller has caused; `named`: by the worker in its output, which nobody else saw. */
-  onConflict(listener: (named: boolean) => void): void;
-  /** The gateway has met such a 409. */
-  conflict(): void;
+  /** What the lease tells. */
+  readonly onLease: (event: LeaseEvent) => void;
+  /** The first step. Called once, when all parts are there. */
+  begin(parts: Parts): void;
   /** The exit code, once the worker's whole tree is gone and its output has come out. */
   readonly ended: Promise<Ending>;
 }
 
-/** Starts the loop at once; never rejects. */
-export function runSupervisor(context: RunContext): Running {
-  const { config, command, report, voice, facts, recent, changes, tree, guarding, gateway, right } = context;
-  const { reach } = context;
-  const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
+/** Makes the loop with its edges; nothing happens before `begin`. */
+export function createRun(context: RunContext): Running {
+  const { config, command, report, voice, facts, recent, changes, tree, bus } = context;
+  let gateway: GivenGateway | null = null;
+  let lease: Lease | null = null;
+  let guarding: Guarding | null = null;
+  let reach: ApiReach | null = null;
   const guard = createGuard(tree.offspring);
   const listeners = createListeners<[]>('one that follows the run', report);
-  const conflictListeners = createListeners<[named: boolean]>('the answer to a 409', report);
   const pumps: (Pump & { readonly lines: StreamLines })[] = [];
   /** `ended`: its leader has; `gone`: the table has heard of it. */
   let former: number | null = null;
@@ -130,9 +141,9 @@ export function runSupervisor(context: RunContext): Running {
     backoffMaxMs: config.backoff.maxMs,
     maxRestarts: config.maxRestarts.count,
     maxRestartsPeriodMs: config.maxRestarts.periodMs,
-    goodAfterMs: gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
+    goodAfterMs: config.gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
     readyWhenGood: !config.polling,
-    lease: right !== null,
+    lease: config.lease !== null && config.token !== null,
   };
 
   function preparePipes(): Promise<void> {
@@ -180,7 +191,7 @@ export function runSupervisor(context: RunContext): Running {
     const noGateway = await prepared;
     if (noGateway || !guarding) return noGateway;
     // Only where nobody can have polled since the start: what has come in while another machine left is to be answered.
-    const mayDrop = loop.state.spawn === 0 && (right?.wasFree() ?? true);
+    const mayDrop = loop.state.spawn === 0 && (lease?.wasFree() ?? true);
     const blocked = await guarding.webhook.first(mayDrop, abandoned);
     if (blocked) return blocked;
     const { ending, disturbed } = await guarding.sweeper.first(abandoned, peek);
@@ -192,7 +203,7 @@ export function runSupervisor(context: RunContext): Running {
   function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
     const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
     const answer = sweeping ? sweeping.then(begin) : begin();
-    if (!(answer instanceof Promise) && !right?.settled()) return void done(answer);
+    if (!(answer instanceof Promise) && !lease?.settled()) return void done(answer);
     const mine = Promise.resolve(answer)
       .then((swept) => settle(swept, abandoned))
       .then(
@@ -208,7 +219,7 @@ export function runSupervisor(context: RunContext): Running {
   /** Answered only when polling is allowed, or lost for good: and then with a fresh look. */
   async function settle(swept: Ending | null, abandoned: AbortSignal): Promise<Ending | null> {
     let blocked = swept;
-    for (let doubt = right?.settled(); doubt && !blocked && !abandoned.aborted; doubt = right?.settled()) {
+    for (let doubt = lease?.settled(); doubt && !blocked && !abandoned.aborted; doubt = lease?.settled()) {
       await doubt;
       blocked = await (guarding?.sweeper.quick(abandoned) ?? null);
     }
@@ -256,7 +267,7 @@ export function runSupervisor(context: RunContext): Running {
     const env = workerEnv(config, environment, context.run, number, {
       apiRoot: gateway ? gateway.port.next() : config.apiRoot,
       token: gateway ? gateway.token : config.token,
-      epoch: right?.epoch() ?? null,
+      epoch: lease?.epoch() ?? null,
     });
     if (gateway && number === 1) sayGateway(env.TELEGRAM_API_ROOT ?? '');
     const found = findExecutable(command[0] ?? '', config.cwd, env.PATH);
@@ -344,6 +355,7 @@ export function runSupervisor(context: RunContext): Running {
       noticeConflict(ended.join('\n'));
       changes.touch();
     };
+    const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
     const sink = voice.sinks?.[from] ?? null;
     if (sink) sink.onNote = sayOutput;
     return { ...startPump({ source, sink, log: voice.logStream(from), tokens, lines, onLines }), lines };
@@ -372,7 +384,7 @@ export function runSupervisor(context: RunContext): Running {
         ).unref();
       }
       facts.lastConflictAtMs = performance.now();
-      conflictListeners.tell(true);
+      bus.conflict.tell(true);
     }
   }
 
@@ -417,7 +429,7 @@ export function runSupervisor(context: RunContext): Running {
     discardNext();
     gateway?.watch.stop();
     gateway?.port.close();
-    await right?.end(clean);
+    await lease?.end(clean);
     guard.release();
     finish({ code, reason });
   }
@@ -429,9 +441,9 @@ export function runSupervisor(context: RunContext): Running {
       seek(won) {
         // Ahead of the moment in which every millisecond is one without a poller. What goes wrong shows again then.
         prepare().catch(() => {});
-        right?.seek(won);
+        lease?.seek(won);
       },
-      release: () => right?.release(),
+      release: () => lease?.release(),
       sweep,
       probe(abandoned, done) {
         const answered = reach?.whenBack(abandoned) ?? Promise.resolve(false);
@@ -480,7 +492,6 @@ export function runSupervisor(context: RunContext): Running {
 
   process.on('uncaughtException', broken);
   process.on('unhandledRejection', broken);
-  loop.send({ kind: 'booted' });
 
   return {
     loop,
@@ -491,15 +502,28 @@ export function runSupervisor(context: RunContext): Running {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
     },
-    kill: () => killing.abort(),
     stopped: () => stopped,
     lastLines,
     sayLastLines,
     onStep: (listener) => void listeners.add(listener),
-    conflict() {
-      conflictListeners.tell(false);
+    onLease(event) {
+      if (event.kind === 'taken') {
+        facts.leasesTaken += 1;
+        facts.lastHolder = event.from;
+        return;
+      }
+      if (event.kind === 'kill-due') return killing.abort();
+      if (event.kind === 'unleased' && event.lost) {
+        gateway?.port.shut();
+        facts.leasesLost += 1;
+        facts.lastLeaseLoss = event.reason;
+      }
+      loop.send(event);
     },
-    onConflict: (listener) => void conflictListeners.add(listener),
+    begin(parts) {
+      ({ gateway, lease, guarding, reach } = parts);
+      loop.send({ kind: 'booted' });
+    },
     ended,
   };
 }

@@ -1,14 +1,18 @@
 /** Shows a run to whoever asks or wants to be told: control channel, health endpoint, service manager, the program that owns it. */
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
+import type { Lease } from '../lease/lease.ts';
 import type { Answer } from '../machine/control.ts';
 import { isThere } from '../machine/is-there.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
+import { leaseWords } from '../output/words.ts';
 import { type Facts, seenBy } from './facts.ts';
+import type { GivenGateway } from './open-gateway.ts';
 import type { Running } from './run.ts';
 import { type Served, serve } from './serve.ts';
 import type { Startup } from './startup.ts';
 import { runState, statusDocument } from './status-document.ts';
+import type { Watch } from './watch.ts';
 
 const TREE_FRESH_MS = 1_000;
 const TREE_WATCHED_MS = 5_000;
@@ -17,8 +21,10 @@ export interface ShownRun {
   readonly running: Running;
   readonly facts: Facts;
   readonly tree: WorkerTree;
+  readonly lease: Lease | null;
+  readonly gateway: GivenGateway | null;
+  readonly watching: Watch | null;
   readonly socketPath: string;
-  readonly question: () => Promise<Answer>;
 }
 
 /** Null: the control channel could not be opened, which is said. */
@@ -44,7 +50,7 @@ export async function showRun(startup: Startup, run: ShownRun): Promise<Served |
     status: () => status(TREE_FRESH_MS),
     makeFolder: () => void openBotDir(openStateDir(process.env), config.botId ?? 0),
     live: () => ({ status: status(TREE_WATCHED_MS), lines: recent.lines() }),
-    question: run.question,
+    question: () => question(run),
   }).catch((error: NodeJS.ErrnoException) => {
     report.line(
       'control',
@@ -56,6 +62,23 @@ export async function showRun(startup: Startup, run: ShownRun): Promise<Served |
   if (served) owner?.tell({ control: socketPath });
   tellState();
   return served;
+}
+
+/** Renews the worker's poll and tells who of this machine lost it. */
+async function question({ facts, lease, gateway, watching }: ShownRun): Promise<Answer> {
+  if (lease) {
+    const entry = facts.lease();
+    const known = entry && `the lease tells who polls: ${leaseWords(entry, Date.now())}`;
+    return { ok: true, text: known ?? 'the lease is not known yet' };
+  }
+  if (!gateway || !watching || facts.via === 'direct')
+    return {
+      ok: false,
+      error: 'its polls do not pass a gateway, so asking would take the poll from its own worker',
+    };
+  const text = await watching.question(gateway.port.renewPoll);
+  if (text === null) return { ok: false, error: 'no poll went out, or ss of iproute2 does not work here' };
+  return { ok: true, text, ...(facts.rivalElsewhere === null ? {} : { elsewhere: facts.rivalElsewhere }) };
 }
 
 /** Listing the tree goes over every process of the machine: a question within `treeFreshMs` of another gets the same list. */

@@ -7,27 +7,48 @@ import { closeSync, constants, openSync, readFileSync, readlinkSync } from 'node
 /** Set by our launcher: 1 where a hang-up was ignored when singlepoll began, else 0. */
 export const HUP_IGNORED = '_SINGLEPOLL_HUP_IGNORED';
 
+/** Asked to stop before there was a worker. */
+export class Stopped extends Error {}
+
+/** What is asked of this process: by signals, by who started it. */
 export interface Asks {
+  /** Aborted by an ask to stop, until somebody else answers. */
+  readonly signal: AbortSignal;
+  stop(reason: string): void;
+  /** From now on these answer. */
+  answeredBy(answers: Answers): void;
+}
+
+interface Answers {
   stop(reason: string): void;
   restart(reason: string): void;
   forward(signal: NodeJS.Signals): void;
 }
 
 /** Takes the signals over for the rest of this process's life. */
-export function listen(asks: Asks): void {
+export function listen(): Asks {
+  const early = new AbortController();
+  let answers: Answers = { stop: () => early.abort(new Stopped()), restart() {}, forward() {} };
   const hadTerminal = hasTerminal();
-  process.on('SIGTERM', () => asks.stop('SIGTERM'));
-  process.on('SIGINT', () => asks.stop('SIGINT'));
+  process.on('SIGTERM', () => answers.stop('SIGTERM'));
+  process.on('SIGINT', () => answers.stop('SIGINT'));
   if (hangupIgnored()) process.on('SIGHUP', () => {});
   else {
     process.on('SIGHUP', () => {
-      if (hadTerminal && !hasTerminal()) asks.stop('the terminal has gone');
-      else asks.restart('SIGHUP');
+      if (hadTerminal && !hasTerminal()) answers.stop('the terminal has gone');
+      else answers.restart('SIGHUP');
     });
   }
-  for (const signal of ['SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const) {
-    process.on(signal, () => asks.forward(signal));
-  }
+  for (const signal of ['SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const)
+    process.on(signal, () => answers.forward(signal));
+  return {
+    signal: early.signal,
+    stop: (reason) => answers.stop(reason),
+    answeredBy(others) {
+      answers = others;
+      if (early.signal.aborted) others.stop('asked to stop');
+    },
+  };
 }
 
 /** After a hang-up the kernel takes the controlling terminal away, and this open fails. */

@@ -12,6 +12,8 @@ import type { BotApi } from '../telegram/bot-api.ts';
 import type { Changes } from './changes.ts';
 import type { GatewayModule } from './open-gateway.ts';
 import type { Rehearsal } from './rehearsal.ts';
+import type { Asks } from './signals.ts';
+import type { Teardown } from './teardown.ts';
 
 export interface StartRequest {
   readonly config: Config;
@@ -23,27 +25,27 @@ export interface StartRequest {
   readonly owner?: Owner | null;
 }
 
-/** What signals ask for; what answers changes as `start` goes on. */
-export type Asks = {
-  stop: (reason: string) => void;
-  restart: (reason: string) => void;
-  forward: (signal: NodeJS.Signals) => void;
-};
-
-export const OWNER_GONE = 'the program that it belongs to has gone';
-
-/** Asked to stop before there was a worker. */
-export class Stopped extends Error {}
-
-export type AlertModule = typeof import('../alerts/service.ts');
-
-export interface Startup extends StartRequest {
-  readonly link: Link | null;
-  readonly owner: Owner | null;
+/** Where this run's own lines go, and who follows them. */
+export interface Output {
   readonly voice: RunOutput;
   readonly report: Report;
   readonly changes: Changes;
   readonly recent: LastLines;
+}
+
+export type AlertModule = typeof import('../alerts/service.ts');
+
+export interface Startup extends StartRequest, Output {
+  readonly link: Link | null;
+  readonly owner: Owner | null;
+  readonly asks: Asks;
+  readonly teardown: Teardown;
+  /** The worker's. */
+  readonly command: readonly string[];
+  /** Of the control channel. */
+  readonly socketPath: string;
+  /** ISO 8601. */
+  readonly startedAt: string;
   readonly rehearse: Rehearsal | null;
   readonly api: BotApi | null;
   /** Sees the processes of this machine. */
@@ -57,7 +59,6 @@ export interface Startup extends StartRequest {
   readonly http: HttpService | null;
   /** Null: no service manager wants to be told. */
   readonly service: Service | null;
-  readonly signal: AbortSignal;
 }
 
 /** What service managers say to this process alone (sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3)). */

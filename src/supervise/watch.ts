@@ -9,6 +9,7 @@ import type { Report } from '../output/report.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { Prover } from '../strays/prover.ts';
+import type { Bus } from './bus.ts';
 import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
 import { type Sweeper, unseenWords } from './sweep.ts';
@@ -25,15 +26,12 @@ export interface WatchOptions {
   readonly heartbeatMs: number;
   /** Polls are seen there, so a connection to the API root is a sign only that the worker passes it by. */
   readonly gateway: boolean;
+  readonly bus: Bus;
   /** A rival of this machine was named, and can't be stopped from here. */
-  readonly onLocalRival: (ending: Ending) => void;
+  readonly giveWay: (ending: Ending) => void;
 }
 
 export interface Watch {
-  /** A poll of the worker's goes out through the gateway. */
-  sent(): void;
-  /** Somebody has reacted to a poll of ours. */
-  reacted(): void;
   /** Renews the poll and sees who of this machine loses it. The answer in words; null: it can't be asked. */
   question(renew: () => void): Promise<string | null>;
   stop(): void;
@@ -75,7 +73,9 @@ export function watch(options: WatchOptions): Watch {
     onNobody: sayNobodyHere,
     onError: failed,
   });
-  running.onConflict(() => hunt.conflict());
+  options.bus.conflict.add(hunt.conflict);
+  options.bus.pollSent.add(hunt.sent);
+  options.bus.reacted.add(reacted);
 
   let isActing = false;
   let isDue = false;
@@ -104,7 +104,7 @@ export function watch(options: WatchOptions): Watch {
       facts.rivalHere = ending?.reason ?? null;
       if (!ending) continue;
       facts.rivalElsewhere = null;
-      options.onLocalRival(ending);
+      options.giveWay(ending);
     }
   }
 
@@ -211,8 +211,6 @@ export function watch(options: WatchOptions): Watch {
   later(WEBHOOK_EVERY_MS, webhook);
   later(options.heartbeatMs, heartbeat);
   return {
-    sent: () => hunt.sent(),
-    reacted,
     async question(renew) {
       const before = facts.straysStopped;
       if (!(await hunt.question(renew))) return null;
