@@ -1,6 +1,5 @@
 /** Makes the gateway of a run, with its watch: what the worker is given of it, and who hears what it sees. */
 import { randomBytes } from 'node:crypto';
-import type { Config } from '../config/load.ts';
 import { type GatewayWatch, watchGateway } from '../gateway/events.ts';
 import type { Gateway } from '../gateway/server.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
