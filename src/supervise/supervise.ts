@@ -200,7 +200,10 @@ function openWatch(
   /** A rival of this machine that can't be stopped from here: who was here first goes on, unless told otherwise. */
   function giveWay(ending: Ending): void {
     const insists = config.onRival === null ? isIncumbent() : config.onRival === 'insist';
-    if (!insists) return loop.send({ kind: 'blocked', ending });
+    if (!insists) {
+      loop.send({ kind: 'blocked', ending });
+      return;
+    }
     if (insisted.has(ending.reason)) return;
     insisted.add(ending.reason);
     const why = config.onRival === 'insist' ? 'as asked (--on-rival insist)' : 'as it was here first';
