@@ -213,3 +213,17 @@ export async function goneAt(pid: number, what: string, run: Running, ms = 10_00
   });
   return performance.now();
 }
+
+/** Right after a renewal, so that the deadlines can be told; gives performance.now() from before it. */
+export async function justRenewed(b: LeaseBed): Promise<number> {
+  const first = (await b.record())?.seq;
+  let before = performance.now();
+  const isRenewed = async () => {
+    const at = performance.now();
+    const renewed = (await b.record())?.seq !== first;
+    if (!renewed) before = at;
+    return renewed;
+  };
+  await until('a renewal', isRenewed, { everyMs: 5 });
+  return before;
+}

@@ -226,6 +226,27 @@ test('blocked: an engine that denies the first look; another holder where nobody
   assert.ok((await denied.event('unleased')).lost);
 });
 
+test('an engine that stays out of reach: 69 after the half minute that --no-wait announces', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const engine = new MemoryEngine();
+  engine.trouble = 'refuses';
+  const { won, events, lines } = open(t, engine, 'a', { noWait: true });
+  void won();
+  const pass = async (ms: number) => {
+    for (let leftMs = ms; leftMs > 0; leftMs -= 50) {
+      t.mock.timers.tick(50);
+      await new Promise(setImmediate);
+      await new Promise(setImmediate);
+    }
+  };
+  await pass(29_000);
+  assert.match(lines.join('\n'), /out of reach: connection refused.*trying for 30 s/);
+  assert.deepEqual(events, []);
+  await pass(2_000);
+  const ending = { code: 69, reason: 'the lease engine is out of reach: connection refused' };
+  assert.deepEqual(events, [{ kind: 'blocked', ending }]);
+});
+
 test('a store that never answers does not hold the lease up for ever', async (t) => {
   const engine = new MemoryEngine();
   engine.trouble = 'hangs';
