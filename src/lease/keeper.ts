@@ -8,13 +8,8 @@
  * nothing is taken while a worker of ours may live.
  */
 import type { LeaseRecord } from './record.ts';
+import type { Seen } from './store.ts';
 import { killAfterMs, type LeaseTiming, livesMs, stopAfterMs, waitMs } from './timing.ts';
-
-/** What one look at the engine has shown; the types of src/lease/store.ts. */
-export interface SeenRecord {
-  readonly rev: string;
-  readonly rec: LeaseRecord;
-}
 
 export interface KeeperPolicy {
   readonly timing: LeaseTiming;
@@ -22,31 +17,23 @@ export interface KeeperPolicy {
   readonly id: string;
   readonly host: string;
   readonly pid: number;
-  /** The kernel lock that we hold: a record with the same one is that of a dead supervisor of this machine. Null: none to go by. */
+  /** The kernel lock that we hold: a record with the same one is that of a dead supervisor of this machine. */
   readonly lock: string | null;
 }
 
-export type Role =
-  /** Wants nothing. */
-  | 'idle'
-  | 'standby'
-  | 'leader'
-  /** The term is over, its worker is being stopped. */
-  | 'closing'
-  /** The worker is gone, the record is being freed. */
-  | 'releasing';
+/** `closing`: the term is over, its worker is being stopped. `releasing`: the worker is gone, the record is being freed. */
+export type Role = 'idle' | 'standby' | 'leader' | 'closing' | 'releasing';
 
-/** The record as a standby knows it. */
+/** The record as a standby knows it, and when this state of it was first seen: after the answer. */
 export interface Sight {
-  readonly seen: SeenRecord | null;
-  /** When this state of it was first seen: after the answer. */
+  readonly seen: Seen | null;
   readonly sinceMs: number;
 }
 
 export interface Held {
   readonly epoch: number;
   /** Null: the record has vanished. */
-  readonly seen: SeenRecord | null;
+  readonly seen: Seen | null;
   /** t0: before the last acknowledged write was sent. */
   readonly sentAtMs: number;
   /** ISO 8601. */
@@ -66,60 +53,62 @@ export interface Request {
   readonly sentAtMs: number;
   /** What it writes; null: it only reads. */
   readonly next: LeaseRecord | null;
-  /** Over which state of the record; null: over none. */
+  /** The state of the record that it writes over; null: there is none. */
   readonly prev: string | null;
   /** Sent because the engine said that the record may have changed. */
   readonly hinted: boolean;
 }
 
-export interface Keeper {
-  readonly role: Role;
-  readonly sight: Sight | null;
-  readonly term: Held | null;
-  readonly request: Request | null;
-  readonly requests: number;
-  /** Writes of ours that a record may still show. */
-  readonly writes: readonly { readonly seq: number; readonly sentAtMs: number }[];
-  /** The greatest ever seen or used. */
-  readonly seq: number;
-  readonly epoch: number;
-  /** Promised by the last record that was seen; a holder may live by it still when the record has vanished. */
-  readonly ttlMs: number;
-  /** A write may or may not have happened: read before the next one. */
-  readonly uncertain: boolean;
-  /** After a failure: nothing is sent before. */
-  readonly notBeforeMs: number;
-  /** The next regular look (standby) or write (leader). */
-  readonly dueAtMs: number;
-  readonly releaseByMs: number;
-  /** The engine has said that the record may have changed. */
-  readonly hinted: boolean;
-  /** Looks that hints may still cause. */
-  readonly credit: { readonly looks: number; readonly atMs: number };
-  /** Hints come and are true: looks of our own can be rarer. */
-  readonly watched: boolean;
-  readonly ackedAtMs: number;
-  /** Time may have passed unseen: answers to requests up to this number prove nothing. */
-  readonly doubtUpTo: number;
-  readonly doubted: boolean;
-  /** Ask the holder to hand over. */
-  readonly wish: boolean;
-  /** The first machine ever: an absent record may be taken at once. */
-  readonly first: boolean;
-  readonly reach: Reach;
-}
+export type Keeper = Readonly<typeof newKeeper>;
 
 /** Whether the engine answers; null: not asked yet. */
-export type Reach =
+type Reach =
   | null
   | { readonly ok: true }
   | { readonly ok: false; readonly why: string; readonly sinceMs: number };
 
+export const newKeeper = {
+  role: 'idle' as Role,
+  sight: null as Sight | null,
+  term: null as Held | null,
+  request: null as Request | null,
+  requests: 0,
+  /** Writes of ours that a record may still show. */
+  writes: [] as readonly { readonly seq: number; readonly sentAtMs: number }[],
+  /** The greatest ever seen or used. */
+  seq: 0,
+  epoch: 0,
+  /** Promised by the last record that was seen: a holder may live by it still when the record has vanished. */
+  ttlMs: 0,
+  /** A write may or may not have happened: read before the next one. */
+  uncertain: false,
+  /** After a failure nothing is sent before this. */
+  notBeforeMs: 0,
+  /** The next regular look (standby) or write (leader). */
+  dueAtMs: 0,
+  releaseByMs: 0,
+  /** The engine has said that the record may have changed. */
+  hinted: false,
+  /** Looks that hints may still cause. */
+  credit: { looks: 3, atMs: 0 },
+  /** Hints come and are true: looks of our own can be rarer. */
+  watched: false,
+  ackedAtMs: 0,
+  /** Time may have passed unseen: answers to requests up to this number prove nothing. */
+  doubtUpTo: 0,
+  doubted: false,
+  /** Ask the holder to hand over. */
+  wish: false,
+  /** The first machine ever: an absent record may be taken at once. */
+  first: false,
+  reach: null as Reach,
+};
+
 export type Outcome =
-  | { readonly kind: 'seen'; readonly seen: SeenRecord | null }
+  | { readonly kind: 'seen'; readonly seen: Seen | null }
   | { readonly kind: 'written'; readonly rev: string }
-  | { readonly kind: 'conflict'; readonly current: SeenRecord | null }
-  /** `settled`: the request surely never took effect. `lasting`: it does not heal by waiting (rights, password). */
+  | { readonly kind: 'conflict'; readonly current: Seen | null }
+  /** `settled`: the request surely never took effect. `lasting`: waiting does not heal it (rights, password). */
   | { readonly kind: 'failed'; readonly why: string; readonly settled: boolean; readonly lasting: boolean };
 
 /** `random` 0 … 1 spreads what many machines would do at once. */
@@ -143,7 +132,7 @@ export type KeeperSaying =
   | { readonly what: 'reachable' }
   /** A standby sees another holder than before; null: the record is absent. */
   | { readonly what: 'sees'; readonly rec: LeaseRecord | null }
-  /** The record was gone while we held it: written again. */
+  /** The record was gone while we held it, and is written again. */
   | { readonly what: 'vanished' }
   /** The engine has forgotten writes that it had acknowledged. */
   | { readonly what: 'rolled-back' };
@@ -169,31 +158,6 @@ export type KeeperEffect =
   | { readonly do: 'say'; readonly saying: KeeperSaying }
   /** The one timer: `due` is wanted at this time; null: not at all. */
   | { readonly do: 'wake'; readonly atMs: number | null };
-
-export const newKeeper: Keeper = {
-  role: 'idle',
-  sight: null,
-  term: null,
-  request: null,
-  requests: 0,
-  writes: [],
-  seq: 0,
-  epoch: 0,
-  ttlMs: 0,
-  uncertain: false,
-  notBeforeMs: 0,
-  dueAtMs: 0,
-  releaseByMs: 0,
-  hinted: false,
-  credit: { looks: 3, atMs: 0 },
-  watched: false,
-  ackedAtMs: 0,
-  doubtUpTo: 0,
-  doubted: false,
-  wish: false,
-  first: false,
-  reach: null,
-};
 
 export type KeeperStep = readonly [Keeper, readonly KeeperEffect[]];
 
@@ -337,7 +301,7 @@ function failed(
   return tried ? released(next, false, effects) : { ...next, notBeforeMs: atMs };
 }
 
-function remember(keeper: Keeper, current: SeenRecord | null): Keeper {
+function remember(keeper: Keeper, current: Seen | null): Keeper {
   if (current === null) return keeper;
   const { seq, epoch, ttl } = current.rec;
   return {
@@ -351,7 +315,7 @@ function remember(keeper: Keeper, current: SeenRecord | null): Keeper {
 
 function written(keeper: Keeper, request: Request, rev: string, context: Context): Keeper {
   const { atMs, policy, effects } = context;
-  const seen: SeenRecord = { rev, rec: request.next! };
+  const seen: Seen = { rev, rec: request.next! };
   const acked = { ...remember(keeper, seen), ackedAtMs: atMs };
   switch (request.kind) {
     case 'take': {
@@ -401,7 +365,7 @@ function nextWriteMs({ sentAtMs }: Request, { timing }: KeeperPolicy): number {
 }
 
 /** The record as it is: read, or in the way of a write. */
-function shown(keeper: Keeper, request: Request, current: SeenRecord | null, context: Context): Keeper {
+function shown(keeper: Keeper, request: Request, current: Seen | null, context: Context): Keeper {
   switch (keeper.role) {
     case 'idle':
       return keeper;
@@ -425,7 +389,7 @@ function shown(keeper: Keeper, request: Request, current: SeenRecord | null, con
 }
 
 /** Vanished, marked as such by a standby or not yet. */
-function isGone(seen: SeenRecord | null): boolean {
+function isGone(seen: Seen | null): boolean {
   return seen === null || seen.rec.vacant !== undefined;
 }
 
@@ -434,7 +398,7 @@ function isMine(rec: LeaseRecord, { epoch }: Held, { id }: KeeperPolicy): boolea
 }
 
 /** While we hold it. The deadline counts from the write that the record shows, be it an earlier one that came late. */
-function recognise(keeper: Keeper, current: SeenRecord | null, context: Context): Keeper {
+function recognise(keeper: Keeper, current: Seen | null, context: Context): Keeper {
   const { atMs, policy, effects } = context;
   const term = keeper.term!;
   if (current === null || isGone(current)) {
@@ -456,11 +420,7 @@ function recognise(keeper: Keeper, current: SeenRecord | null, context: Context)
 }
 
 /** As a standby. A wish for a hand-over that somebody wrote into it makes it no other record: its holder's deadline stays. */
-function observe(
-  keeper: Keeper,
-  current: SeenRecord | null,
-  { atMs, random, policy, effects }: Context,
-): Keeper {
+function observe(keeper: Keeper, current: Seen | null, { atMs, random, policy, effects }: Context): Keeper {
   const { sight } = keeper;
   const same = sight !== null && isSame(sight.seen?.rec ?? null, current?.rec ?? null);
   if (sight === null || sight.seen?.rec.holder !== current?.rec.holder)
