@@ -50,42 +50,40 @@ export interface OptionRow<T = unknown, Unit extends string = string> extends Va
 
 type More = Partial<Pick<OptionRow, 'scope' | 'short' | 'notIn' | 'alsoEnv'>>;
 
-function row<T, Unit extends string>(
+function row<T>(
   type: ValueType<unknown>,
-  rest: Pick<OptionRow<T, Unit>, 'kind' | 'initial' | 'defaultText' | 'help' | 'unit'>,
-  more: More,
-): OptionRow<T, Unit> {
-  return { ...type, scope: 'run', ...rest, ...more };
+  initial: T,
+  defaultText: string,
+  help: string,
+  more: More = {},
+): OptionRow<T, ''> {
+  return { ...type, kind: 'value', unit: '', scope: 'run', initial, defaultText, help, ...more };
 }
 
-function initialOf<T>(type: ValueType<T>, text: string): T {
-  const answer = type.parse(text);
-  if (!answer.ok) throw new Error(`the default ${text}: ${answer.problem}`);
-  return answer.value;
+/** With a default, as it is typed. */
+function value<T>(type: ValueType<T>, initial: string, help: string, more?: More): OptionRow<T, ''> {
+  const answer = type.parse(initial);
+  if (!answer.ok) throw new Error(`the default ${initial}: ${answer.problem}`);
+  return row(type, answer.value, initial, help, more);
 }
 
-/** Off by default. */
-function flag(help: string, more: More = {}): OptionRow<boolean, ''> {
-  return row(YES_NO, { kind: 'flag', initial: false, defaultText: 'off', help, unit: '' }, more);
+/** Null where it is not given; `otherwise` says what is done then. */
+function optional<T>(
+  type: ValueType<T>,
+  otherwise: string,
+  help: string,
+  more?: More,
+): OptionRow<T | null, ''> {
+  return row<T | null>(type, null, otherwise, help, more);
+}
+
+function flag(help: string, more?: More): OptionRow<boolean, ''> {
+  return { ...row(YES_NO, false, 'off', help, more), kind: 'flag' };
 }
 
 /** On by default: what people type is `--no-…`, and that is what `help` is about. */
 function onFlag(help: string): OptionRow<boolean, ''> {
-  return row(YES_NO, { kind: 'flag', initial: true, defaultText: 'off', help, unit: '' }, {});
-}
-
-function value<T>(type: ValueType<T>, initial: string, help: string, more: More = {}): OptionRow<T, ''> {
-  const rest = { initial: initialOf(type, initial), defaultText: initial, help };
-  return row(type, { kind: 'value', ...rest, unit: '' }, more);
-}
-
-function optional<T>(
-  type: ValueType<T>,
-  defaultText: string,
-  help: string,
-  more: More = {},
-): OptionRow<T | null, ''> {
-  return row(type, { kind: 'value', initial: null, defaultText, help, unit: '' }, more);
+  return { ...row(YES_NO, true, 'off', help), kind: 'flag' };
 }
 
 function time(initial: string, help: string): OptionRow<number, 'Ms'> {
@@ -118,17 +116,16 @@ export const OPTIONS = {
     scope: 'bot',
     alsoEnv: 'TELEGRAM_API_ROOT',
   }),
-  stray: row<readonly string[], ''>(
-    STRAY_PATTERN,
-    {
-      kind: 'list',
-      initial: [],
-      defaultText: 'none',
-      help: 'regular expression for legacy bot programs to stop; may be given many times',
-      unit: '',
-    },
-    { scope: 'strays' },
-  ),
+  stray: {
+    ...row(
+      STRAY_PATTERN,
+      [] as readonly string[],
+      'none',
+      'regular expression for legacy bot programs to stop; may be given many times',
+    ),
+    kind: 'list',
+    scope: 'strays',
+  },
   strayScope: value(
     choice('project', 'any'),
     'project',
@@ -361,15 +358,8 @@ export function readFlags(command: Command): RawFlags {
 
 /** `noGateway: true` as `gateway: false`: so it comes from code, and from the last start of an older version. */
 export function positiveFlags(flags: Readonly<Record<string, unknown>>): RawFlags {
-  const negative = new Map(
-    OPTION_NAMES.flatMap((name) =>
-      spellingsOf(name)
-        .filter(({ negated }) => negated)
-        .map(({ key }) => [key, name] as const),
-    ),
-  );
   const entries = Object.entries(flags).map(([key, value]) => {
-    const name = negative.get(key);
+    const name = OPTION_NAMES.find((it) => spellingsOf(it).some((way) => way.negated && way.key === key));
     return name !== undefined && typeof value === 'boolean' ? [name, !value] : [key, value];
   });
   return Object.fromEntries(entries);

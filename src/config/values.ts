@@ -29,6 +29,10 @@ export interface ValueType<T> {
   readonly isPath?: true;
 }
 
+function type<T>(placeholder: string, accepts: string, parse: ValueType<T>['parse']): ValueType<T> {
+  return { placeholder, accepts, parse };
+}
+
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 /** Timers of Node fire at once beyond 2^31-1 ms; 24 days stay below it. */
 const LONGEST_MS = 24 * 86_400_000;
@@ -43,26 +47,21 @@ export function parseDuration(text: string): Parsed<number> {
     const unit = /^\d+(?:\.\d+)?\s*([a-zA-Z]+)$/.exec(trimmed)?.[1];
     return unparsed(unit && !Object.hasOwn(UNIT_MS, unit) ? `${unit} is no unit` : 'it is not a time');
   }
-  let sum = 0;
-  for (const [, amount, unit] of trimmed.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)?/g))
-    sum += Number(amount) * UNIT_MS[unit ?? 's']!;
-  const ms = Math.round(sum);
+  const parts = [...trimmed.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)?/g)];
+  const ms = Math.round(
+    parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * UNIT_MS[unit ?? 's']!, 0),
+  );
   if (ms === 0) return unparsed('it is zero');
   return ms > LONGEST_MS ? unparsed('it is longer than 24 days') : parsed(ms);
 }
 
 /** The shortest text that parses to the same: 90000 → `90s`, 120000 → `2m`. */
 export function formatDuration(ms: number): string {
-  for (const unit of ['d', 'h', 'm', 's'] as const)
-    if (ms >= UNIT_MS[unit]! && ms % UNIT_MS[unit]! === 0) return `${ms / UNIT_MS[unit]!}${unit}`;
-  return `${ms}ms`;
+  const unit = (['d', 'h', 'm', 's'] as const).find((it) => ms >= UNIT_MS[it]! && ms % UNIT_MS[it]! === 0);
+  return unit ? `${ms / UNIT_MS[unit]!}${unit}` : `${ms}ms`;
 }
 
-export const TIME: ValueType<number> = {
-  placeholder: 'time',
-  accepts: TIME_ACCEPTED,
-  parse: parseDuration,
-};
+export const TIME = type('time', TIME_ACCEPTED, parseDuration);
 
 export interface DurationRange {
   readonly minMs: number;
@@ -70,20 +69,21 @@ export interface DurationRange {
 }
 
 /** `1s,30s`. */
-export const TIME_RANGE: ValueType<DurationRange> = {
-  placeholder: 'min,max',
-  accepts: `MIN,MAX such as 1s,30s, each ${TIME_ACCEPTED}`,
-  parse(text) {
-    const parts = text.split(',');
-    if (parts.length !== 2) return unparsed('it is not two times with a comma between them');
-    const min = parseDuration(parts[0]!);
+export const TIME_RANGE = type<DurationRange>(
+  'min,max',
+  `MIN,MAX such as 1s,30s, each ${TIME_ACCEPTED}`,
+  (text) => {
+    const [minText = '', maxText, ...more] = text.split(',');
+    if (maxText === undefined || more.length > 0)
+      return unparsed('it is not two times with a comma between them');
+    const min = parseDuration(minText);
     if (!min.ok) return unparsed(`MIN is wrong: ${min.problem}`);
-    const max = parseDuration(parts[1]!);
+    const max = parseDuration(maxText);
     if (!max.ok) return unparsed(`MAX is wrong: ${max.problem}`);
     if (min.value > max.value) return unparsed('MIN is greater than MAX');
     return parsed({ minMs: min.value, maxMs: max.value });
   },
-};
+);
 
 export interface Rate {
   readonly count: number;
@@ -91,97 +91,76 @@ export interface Rate {
 }
 
 /** `10/5m`. */
-export const RATE: ValueType<Rate> = {
-  placeholder: 'n/period',
-  accepts: `N/PERIOD such as 10/5m, PERIOD ${TIME_ACCEPTED}`,
-  parse(text) {
-    const parts = text.split('/');
-    if (parts.length !== 2) return unparsed('it is not a number, a slash and a time');
-    const count = parts[0]!.trim();
-    if (!/^\d{1,6}$/.test(count)) return unparsed('N is not a whole number up to 999999');
-    if (Number(count) === 0) return unparsed('N is zero (for no restart at all: --restart never)');
-    const period = parseDuration(parts[1]!);
-    if (!period.ok) return unparsed(`PERIOD is wrong: ${period.problem}`);
-    return parsed({ count: Number(count), periodMs: period.value });
-  },
-};
+export const RATE = type<Rate>('n/period', `N/PERIOD such as 10/5m, PERIOD ${TIME_ACCEPTED}`, (text) => {
+  const [, count, periodText] = /^([^/]*)\/([^/]*)$/.exec(text) ?? [];
+  if (count === undefined || periodText === undefined)
+    return unparsed('it is not a number, a slash and a time');
+  if (!/^\s*\d{1,6}\s*$/.test(count)) return unparsed('N is not a whole number up to 999999');
+  if (Number(count) === 0) return unparsed('N is zero (for no restart at all: --restart never)');
+  const period = parseDuration(periodText);
+  if (!period.ok) return unparsed(`PERIOD is wrong: ${period.problem}`);
+  return parsed({ count: Number(count), periodMs: period.value });
+});
 
 const UNIT_BYTES: Readonly<Record<string, number>> = { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 };
-/** A smaller log would hold only some lines, and be rotated all the time. */
-const SMALLEST_BYTES = 4 * 1024;
 
-/** `10MB`; a unit is a power of 1024, as with docker and logrotate. */
-export const SIZE: ValueType<number> = {
-  placeholder: 'size',
-  accepts: 'a size such as 512K, 10MB, 1G (a number alone is bytes), at least 4K',
-  parse(text) {
+/** `10MB`; a unit is a power of 1024, as with docker and logrotate. A smaller log would be rotated all the time. */
+export const SIZE = type(
+  'size',
+  'a size such as 512K, 10MB, 1G (a number alone is bytes), at least 4K',
+  (text) => {
     const match = /^(\d+(?:\.\d+)?)\s*(?:([kmg])(?:i?b)?|b)?$/i.exec(text.trim());
-    if (!match) return unparsed(text.trim() === '' ? 'it is empty' : 'it is not a size');
+    if (!match) return unparsed('it is not a size');
     const bytes = Math.round(Number(match[1]) * UNIT_BYTES[(match[2] ?? '').toLowerCase()]!);
-    if (bytes < SMALLEST_BYTES) return unparsed('it is smaller than 4K');
+    if (bytes < UNIT_BYTES.k! * 4) return unparsed('it is smaller than 4K');
     return Number.isSafeInteger(bytes) ? parsed(bytes) : unparsed('it is too big');
   },
-};
+);
 
 function wholeNumber(min: number, max: number, accepts: string, outside: string): ValueType<number> {
-  return {
-    placeholder: 'n',
-    accepts,
-    parse(text) {
-      if (!/^\s*\d+\s*$/.test(text)) return unparsed('it is not a number');
-      return Number(text) >= min && Number(text) <= max ? parsed(Number(text)) : unparsed(outside);
-    },
-  };
+  return type('n', accepts, (text) => {
+    if (!/^\s*\d+\s*$/.test(text)) return unparsed('it is not a number');
+    return Number(text) >= min && Number(text) <= max ? parsed(Number(text)) : unparsed(outside);
+  });
 }
 
 export const COUNT = wholeNumber(0, 999, 'a number from 0 to 999', 'it is more than 999');
 export const PORT = wholeNumber(1, 65_535, 'a port from 1 to 65535', 'there is no such port');
 
 export function choice<const T extends string>(...choices: readonly T[]): ValueType<T> {
-  return {
-    placeholder: choices.join('|'),
-    accepts: `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`,
-    parse(text) {
-      const found = choices.find((candidate) => candidate === text.trim());
-      if (found !== undefined) return parsed(found);
-      const close = suggest(text.trim(), choices);
-      return unparsed(`it is none of the choices${close === null ? '' : `; did you mean ${close}?`}`);
-    },
-  };
+  const accepts = `${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`;
+  return type(choices.join('|'), accepts, (text) => {
+    const found = choices.find((candidate) => candidate === text.trim());
+    if (found !== undefined) return parsed(found);
+    const close = suggest(text.trim(), choices);
+    return unparsed(`it is none of the choices${close === null ? '' : `; did you mean ${close}?`}`);
+  });
 }
 
-export const YES_NO: ValueType<boolean> = {
-  placeholder: 'yes|no',
-  accepts: '1, true, yes, on or 0, false, no, off',
-  parse(text) {
-    const word = text.trim().toLowerCase();
-    if (['1', 'true', 'yes', 'on'].includes(word)) return parsed(true);
-    if (['0', 'false', 'no', 'off', ''].includes(word)) return parsed(false);
-    return unparsed('it is neither yes nor no');
-  },
-};
+export const YES_NO = type('yes|no', '1, true, yes, on or 0, false, no, off', (text) => {
+  const word = text.trim().toLowerCase();
+  if (['1', 'true', 'yes', 'on'].includes(word)) return parsed(true);
+  if (['0', 'false', 'no', 'off', ''].includes(word)) return parsed(false);
+  return unparsed('it is neither yes nor no');
+});
 
 export function path(what: string): ValueType<string> {
-  return {
-    placeholder: 'path',
-    accepts: `the path of ${what}`,
-    isPath: true,
-    parse(text) {
-      if (text.trim() === '') return unparsed('it is empty');
-      return text.includes('\0') ? unparsed('it holds a NUL') : parsed(text);
-    },
-  };
+  const it = type('path', `the path of ${what}`, (text) => {
+    if (text.trim() === '') return unparsed('it is empty');
+    return text.includes('\0') ? unparsed('it holds a NUL') : parsed(text);
+  });
+  return { ...it, isPath: true };
 }
 
-export const VARIABLE_NAME: ValueType<string> = {
-  placeholder: 'name',
-  accepts: 'the name of a variable that holds the bot token, such as MY_BOT_TOKEN',
-  parse(text) {
+export const VARIABLE_NAME = type(
+  'name',
+  'the name of a variable that holds the bot token, such as MY_BOT_TOKEN',
+  (text) => {
     const name = text.trim();
     if (/^\d+:/.test(name)) return unparsed('it is a token, not the name of a variable that holds one');
     return /^[A-Za-z_]\w*$/.test(name) ? parsed(name) : unparsed('it is not the name of a variable');
   },
-};
+);
 
 export const DEFAULT_API_ROOT = 'https://api.telegram.org';
 
@@ -189,19 +168,18 @@ export const DEFAULT_API_ROOT = 'https://api.telegram.org';
  * The root under which `/bot<token>/METHOD` lives, kept with its path: a local Bot API server may sit under one
  * (https://core.telegram.org/bots/api#using-a-local-bot-api-server).
  */
-export const API_ROOT: ValueType<string> = {
-  placeholder: 'url',
-  accepts: 'an http or https URL without credentials and query, such as https://api.telegram.org',
-  parse(text) {
+export const API_ROOT = type(
+  'url',
+  'an http or https URL without credentials and query, such as https://api.telegram.org',
+  (text) => {
     const trimmed = text.trim();
     if (trimmed === '') return unparsed('it is empty');
-    const url = URL.canParse(trimmed) ? new URL(trimmed) : null;
-    if (!url || !isWeb(url)) {
-      // `localhost:8081` parses as a URL whose scheme is "localhost:".
-      const bare = url ? /^[\w.-]+:\d+(?:\/|$)/ : /^[\w.-]+(?::\d+)?(?:\/|$)/;
-      if (bare.test(trimmed)) return unparsed('the http:// or https:// is missing');
-      return unparsed(url ? 'it is neither http nor https' : 'it is not a URL');
-    }
+    // `localhost:8081` parses as a URL whose scheme is "localhost:".
+    if (/^(?!https?:)[\w.-]+(?::\d+)?(?:\/|$)/i.test(trimmed))
+      return unparsed('the http:// or https:// is missing');
+    if (!URL.canParse(trimmed)) return unparsed('it is not a URL');
+    const url = new URL(trimmed);
+    if (!isWeb(url)) return unparsed('it is neither http nor https');
     if (url.username !== '' || url.password !== '') return unparsed('it holds a user name or password');
     if (/\/bot\d+(?::|%3a)/i.test(url.pathname)) return unparsed('it holds a bot token');
     if (/[?#]/.test(trimmed)) return unparsed('it holds a query or a fragment');
@@ -209,7 +187,7 @@ export const API_ROOT: ValueType<string> = {
     if (folder.endsWith('/bot')) return unparsed('it ends in /bot, which singlepoll adds itself');
     return parsed(`${url.origin}${folder}`);
   },
-};
+);
 
 export function isWeb({ protocol }: URL): boolean {
   return protocol === 'http:' || protocol === 'https:';
@@ -223,27 +201,21 @@ export interface HttpAddress {
 }
 
 /** Where `--http` listens. A port alone means loopback: being seen from outside has to be asked for. */
-export const HTTP_ADDRESS: ValueType<HttpAddress> = {
-  placeholder: 'addr',
-  accepts:
-    'a port, or IP:PORT, such as 8080, 127.0.0.1:8080, 0.0.0.0:8080 (every network of this machine) or [::1]:8080',
-  parse(text) {
-    const trimmed = text.trim();
-    if (/^https?:\/\//i.test(trimmed)) return unparsed('it is a URL, not an address to listen at');
-    const [, host = '', digits] = /^(?:(.*):)?(\d+)$/.exec(trimmed) ?? [];
+export const HTTP_ADDRESS = type<HttpAddress>(
+  'addr',
+  'a port, or IP:PORT, such as 8080, 127.0.0.1:8080, 0.0.0.0:8080 (every network of this machine) or [::1]:8080',
+  (text) => {
+    const [, given = '', digits] = /^(?:(.*):)?(\d+)$/.exec(text.trim()) ?? [];
     if (digits === undefined) return unparsed('it does not end in a port');
     const port = Number(digits);
     if (port > 65_535) return unparsed('there is no such port');
-    if (host === '' || host.toLowerCase() === 'localhost') return parsed({ host: '127.0.0.1', port });
-    const inBrackets = /^\[(.*)\]$/.exec(host)?.[1];
-    if (inBrackets !== undefined && isIP(inBrackets) !== 6)
-      return unparsed('in the brackets stands no IPv6 address');
-    if (inBrackets !== undefined || isIP(host) === 4) return parsed({ host: inBrackets ?? host, port });
-    return unparsed(
-      host.includes(':') ? 'an IPv6 address stands in brackets' : 'in front of the port stands no IP address',
-    );
+    if (given === '' || given.toLowerCase() === 'localhost') return parsed({ host: '127.0.0.1', port });
+    const host = given.replace(/^\[(.*)\]$/, '$1');
+    // Brackets belong around an IPv6 address, and around nothing else.
+    if (isIP(host) === (host === given ? 4 : 6)) return parsed({ host, port });
+    return unparsed('in front of the port stands no IP address (IPv6 in brackets)');
   },
-};
+);
 
 /** Only processes of this machine reach it. */
 export function isLoopback({ host }: HttpAddress): boolean {
@@ -259,44 +231,39 @@ export function showHttpAddress({ host, port }: HttpAddress): string {
 const UNRELATED = ['node', 'python3.12', '/usr/sbin/sshd', 'bash', 'x_y-Z9 '];
 
 /** `--stray` decides what gets stopped, so a pattern that matches everything is refused. It is kept as text. */
-export const STRAY_PATTERN: ValueType<string> = {
-  placeholder: 'pattern',
-  accepts: 'a regular expression that matches some programs only, such as old_bot\\.py',
-  parse(text) {
+export const STRAY_PATTERN = type(
+  'pattern',
+  'a regular expression that matches some programs only, such as old_bot\\.py',
+  (text) => {
     if (text.trim() === '') return unparsed('it is empty and would match every process');
     if (text.includes('\0')) return unparsed('it holds a NUL');
-    let pattern: RegExp;
     try {
-      pattern = new RegExp(text);
+      const pattern = new RegExp(text);
+      if (pattern.test('')) return unparsed('it matches the empty text, so every process');
+      if (UNRELATED.every((program) => pattern.test(program))) return unparsed('it matches every program');
+      return parsed(text);
     } catch (error) {
       // `Invalid regular expression: /a(/: Unterminated group`.
       return unparsed(`it is no regular expression: ${String(error).replace(/^.*: /s, '')}`);
     }
-    if (pattern.test('')) return unparsed('it matches the empty text, so every process');
-    if (UNRELATED.every((program) => pattern.test(program))) return unparsed('it matches every program');
-    return parsed(text);
   },
-};
+);
 
-export const TIME_OF_DAY: ValueType<{ readonly hour: number; readonly minute: number }> = {
-  placeholder: 'hh:mm',
-  accepts: 'a time of day, such as 09:00',
-  parse(text) {
+export const TIME_OF_DAY = type<{ readonly hour: number; readonly minute: number }>(
+  'hh:mm',
+  'a time of day, such as 09:00',
+  (text) => {
     const [, hour, minute] = /^(\d{1,2}):(\d{2})$/.exec(text.trim()) ?? [];
-    if (hour === undefined) return unparsed('it is not HH:MM');
-    if (Number(hour) > 23 || Number(minute) > 59) return unparsed('there is no such time');
-    return parsed({ hour: Number(hour), minute: Number(minute) });
+    if (Number(hour) < 24 && Number(minute) < 60)
+      return parsed({ hour: Number(hour), minute: Number(minute) });
+    return unparsed('there is no such time');
   },
-};
+);
 
-export const TIME_ZONE: ValueType<string> = {
-  placeholder: 'zone',
-  accepts: 'the name of a time zone, such as Europe/Berlin or UTC',
-  parse(text) {
-    try {
-      return parsed(new Intl.DateTimeFormat('en-US', { timeZone: text.trim() }).resolvedOptions().timeZone);
-    } catch {
-      return unparsed('there is no such time zone');
-    }
-  },
-};
+export const TIME_ZONE = type('zone', 'the name of a time zone, such as Europe/Berlin or UTC', (text) => {
+  try {
+    return parsed(new Intl.DateTimeFormat('en-US', { timeZone: text.trim() }).resolvedOptions().timeZone);
+  } catch {
+    return unparsed('there is no such time zone');
+  }
+});
