@@ -5,13 +5,13 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 
 export const LARGEST_FILE_BYTES = 1024 * 1024;
+const NO_FILE = 'it is a FIFO, socket or device, not a file';
 
 export type FileText =
   | { readonly kind: 'text'; readonly text: string; readonly mode: number }
   | { readonly kind: 'missing' }
-  /** There, but not a regular file: `a folder`, `a FIFO` … */
-  | { readonly kind: 'irregular'; readonly problem: string }
-  | { readonly kind: 'unreadable'; readonly problem: string };
+  /** `irregular`: there, but a folder, a FIFO … */
+  | { readonly kind: 'irregular' | 'unreadable'; readonly problem: string };
 
 /** Reads one file of at most 1 MiB, without its byte order mark. Never throws. */
 export function readTextFile(path: string): FileText {
@@ -24,10 +24,8 @@ export function readTextFile(path: string): FileText {
   }
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile()) {
-      const kind = stat.isDirectory() ? 'a folder' : stat.isFIFO() ? 'a FIFO' : 'a socket or device';
-      return { kind: 'irregular', problem: `it is ${kind}, not a file` };
-    }
+    if (!stat.isFile())
+      return { kind: 'irregular', problem: stat.isDirectory() ? 'it is a folder, not a file' : NO_FILE };
     const bytes = readUpTo(fd, LARGEST_FILE_BYTES + 1);
     if (bytes.length > LARGEST_FILE_BYTES) return { kind: 'unreadable', problem: 'it is larger than 1 MiB' };
     // What `echo … > .env` writes in an older PowerShell.
@@ -41,23 +39,16 @@ export function readTextFile(path: string): FileText {
   }
 }
 
-function failed({ code, message }: NodeJS.ErrnoException): FileText {
-  switch (code) {
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return { kind: 'missing' };
-    // What open(2) says of a socket and of a device without a driver.
-    case 'ENXIO':
-    case 'ENODEV':
-      return { kind: 'irregular', problem: 'it is a socket or device, not a file' };
-    case 'EACCES':
-    case 'EPERM':
-      return { kind: 'unreadable', problem: 'it may not be read by this user' };
-    case 'ELOOP':
-      return { kind: 'unreadable', problem: 'it is a symlink that leads to itself' };
-    default:
-      return { kind: 'unreadable', problem: `it cannot be read (${code ?? message})` };
-  }
+function failed({ code = '', message }: NodeJS.ErrnoException): FileText {
+  if (code === 'ENOENT' || code === 'ENOTDIR') return { kind: 'missing' };
+  // What open(2) says of a socket and of a device without a driver.
+  if (code === 'ENXIO' || code === 'ENODEV') return { kind: 'irregular', problem: NO_FILE };
+  const known: Readonly<Record<string, string>> = {
+    EACCES: 'it may not be read by this user',
+    EPERM: 'it may not be read by this user',
+    ELOOP: 'it is a symlink that leads to itself',
+  };
+  return { kind: 'unreadable', problem: known[code] ?? `it cannot be read (${code || message})` };
 }
 
 /** fs.readFileSync trusts the size that fstat told; a file in /proc has 0, and a log grows meanwhile. */

@@ -44,16 +44,14 @@ export interface WorkerCommand {
   readonly source: string;
 }
 
-/** What is found rather than given: by files, variables, or several options together. */
+/** What is found rather than given: by files, variables, or several options together. Paths are absolute. */
 interface Found extends PollingGate {
-  /** What to run as the worker; null where the command at hand needs none, or the sandbox's sample bot is to run. */
+  /** Null where the command at hand runs no worker, or the sandbox's sample bot is to run. */
   readonly command: WorkerCommand | null;
-  /** Absolute. */
   readonly cwd: string;
-  /** Digits before the colon of the token; null without a token. */
+  /** These three are null without a token. */
   readonly botId: number | null;
   readonly token: string | null;
-  /** `TELEGRAM_BOT_TOKEN in .env`; null without a token. */
   readonly tokenSource: string | null;
   /** Variables, of environment and env file, that are set to a bot token or to what should be one. */
   readonly tokenVariables: readonly string[];
@@ -61,11 +59,9 @@ interface Found extends PollingGate {
   readonly apiRootSource: string;
   /** A chat id or `@name`. */
   readonly adminChatId: string | null;
-  /** Absolute path of the env file that was read. */
   readonly envFile: string | null;
   /** Everything the env file sets. For the worker, where its environment does not set it already. */
   readonly envFileVars: Readonly<Record<string, string>>;
-  /** Absolute path of the TOML file that was read. */
   readonly configFile: string | null;
   /** `--no-wait` was given: also not for a lease. */
   readonly noWait: boolean;

@@ -17,7 +17,9 @@ import {
 } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { getSystemErrorMap } from 'node:util';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { modeText } from '../files.ts';
 import { showValue } from './messages.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -86,14 +88,14 @@ export function exists(path: string): boolean {
 /** Creates (0700) or checks the state folder. Throws SinglepollError 78 where it cannot be trusted or written. */
 export function openStateDir(env: Environment, user: User = currentUser()): StateDir {
   const path = stateDirPath(env, user);
-  ensurePrivateDir(path, user);
+  openPrivate(path, user);
   return { path };
 }
 
 /** Creates or checks the folder of one bot within the state folder; its path. Throws as openStateDir does. */
 export function openBotDir(state: StateDir, botId: number, user: User = currentUser()): string {
   const path = join(state.path, String(botId));
-  ensurePrivateDir(path, user);
+  openPrivate(path, user);
   return path;
 }
 
@@ -106,19 +108,18 @@ export function findStateDir(env: Environment, user: User = currentUser()): Stat
   return { path };
 }
 
-function ensurePrivateDir(path: string, user: User): void {
+function openPrivate(path: string, user: User): void {
   if (look(path) === null) create(path);
   const stat = look(path);
-  if (stat === null) throw refusal(path, 'vanished while it was being made', undefined);
+  if (stat === null) throw refusal(path, 'vanished while it was being made');
   refuseUntrusted(path, stat, user);
   try {
     // Made by hand: nothing lies in it yet, and nobody else could have put anything there.
     if ((stat.mode & 0o077) !== 0) chmodSync(path, 0o700);
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'EROFS') throw refusal(path, 'is on a read-only file system', elsewhere());
-    throw refusal(path, `is not writable (${code})`, `chmod 700 ${path}`);
+    const isReadOnly = (error as NodeJS.ErrnoException).code === 'EROFS';
+    throw refusal(path, `is not writable: ${reason(error)}`, isReadOnly ? ELSEWHERE : `chmod 700 ${path}`);
   }
 }
 
@@ -129,52 +130,36 @@ function create(path: string): void {
     // The umask may have taken more away than wanted. Only for a folder that we made: in /tmp somebody may have been first.
     chmodSync(path, 0o700);
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
     // Made by another start in this moment; it is checked like any other.
-    if (code === 'EEXIST' && exists(path)) return;
-    throw refusal(path, `cannot be made: ${WHY[code ?? ''] ?? code ?? message}`, elsewhere());
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST' && exists(path)) return;
+    throw refusal(path, `cannot be made: ${reason(error)}`);
   }
 }
-
-const WHY: Readonly<Record<string, string>> = {
-  ENOSPC: 'the disk is full (ENOSPC)',
-  EDQUOT: 'the disk quota is used up (EDQUOT)',
-  EROFS: 'the file system is read-only (EROFS)',
-  EACCES: 'this user may not write there (EACCES)',
-  EPERM: 'this user may not write there (EPERM)',
-  ENOTDIR: 'a part of its path is not a folder (ENOTDIR)',
-  EEXIST: 'a part of its path is not a folder (EEXIST)',
-  ENOENT: 'a part of its path is a symlink to nothing (ENOENT)',
-  ELOOP: 'its path has symlinks that lead in a circle (ELOOP)',
-  ENAMETOOLONG: 'its path is too long (ENAMETOOLONG)',
-};
 
 function look(path: string): Stats | null {
   try {
     return lstatSync(path);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT') return null;
-    throw refusal(path, `cannot be looked at: ${WHY[code ?? ''] ?? code}`, elsewhere());
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw refusal(path, `cannot be looked at: ${reason(error)}`);
   }
 }
 
 function refuseUntrusted(path: string, stat: Stats, user: User): void {
   if (stat.isSymbolicLink())
     throw refusal(path, 'is a symlink', `rm ${path}   (or SINGLEPOLL_DIR with its target)`);
-  if (!stat.isDirectory()) throw refusal(path, 'is not a folder', elsewhere());
-  if (stat.uid !== user.uid) {
-    throw refusal(path, `belongs to another user (uid ${stat.uid}, this is ${user.uid})`, elsewhere());
-  }
+  if (!stat.isDirectory()) throw refusal(path, 'is not a folder');
+  if (stat.uid !== user.uid)
+    throw refusal(path, `belongs to another user (uid ${stat.uid}, this is ${user.uid})`);
   if ((stat.mode & 0o077) === 0) return;
   // A folder that others use, such as /tmp, /var or a shared one with a sticky bit, must not be closed.
   const isShared = (stat.mode & 0o1000) !== 0 || path === '/' || dirname(path) === '/';
   if (!isShared && (stat.mode & 0o022) === 0 && isEmpty(path)) return;
-  const mode = (stat.mode & 0o7777).toString(8).padStart(4, '0');
-  const hint = isShared
-    ? `SINGLEPOLL_DIR=${join(path, 'singlepoll')}, a folder of its own`
-    : `chmod 700 ${path}`;
-  throw refusal(path, `is open to other users (mode ${mode})`, hint);
+  throw refusal(
+    path,
+    `is open to other users (mode ${modeText(stat.mode)})`,
+    isShared ? `SINGLEPOLL_DIR=${join(path, 'singlepoll')}, a folder of its own` : `chmod 700 ${path}`,
+  );
 }
 
 function isEmpty(path: string): boolean {
@@ -185,10 +170,15 @@ function isEmpty(path: string): boolean {
   }
 }
 
-function elsewhere(): string {
-  return 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder';
+/** `no space left on device (ENOSPC)`. */
+function reason(error: unknown): string {
+  const { errno = 0, code, message } = error as NodeJS.ErrnoException;
+  const [, words = message] = getSystemErrorMap().get(errno) ?? [];
+  return `${words} (${code})`;
 }
 
-function refusal(path: string, problem: string, hint: string | undefined): SinglepollError {
+const ELSEWHERE = 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder';
+
+function refusal(path: string, problem: string, hint = ELSEWHERE): SinglepollError {
   return new SinglepollError(EXIT.config, `the state folder ${showValue(path)} ${problem}`, hint);
 }

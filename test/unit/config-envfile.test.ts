@@ -122,7 +122,7 @@ describe('reading', () => {
   test('a FIFO does not hang', () => {
     execFileSync('mkfifo', [at('fifo')]);
     const file = readTextFile(at('fifo'));
-    assert.deepEqual(file, { kind: 'irregular', problem: 'it is a FIFO, not a file' });
+    assert.deepEqual(file, { kind: 'irregular', problem: 'it is a FIFO, socket or device, not a file' });
   });
   test('a folder, a device, a socket', async () => {
     mkdirSync(at('folder'));
