@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { bed, node, PYTHON, worker } from '../support/bed.ts';
-import { assertOnePoll, linesOf, ourPolls, troubles } from '../support/gateway.ts';
+import { linesOf, ourPolls, troubles } from '../support/gateway.ts';
 import { starts } from '../support/judge.ts';
 import { openNetwork } from '../support/network.ts';
 import { alive } from '../support/proc.ts';
@@ -36,33 +36,6 @@ describe('gateway, deafness', () => {
     // The next one has its own clock, which begins with its first poll.
     await staysTrue('the next one lives', 1_500, () => !next.gone());
     assert.equal((await next.call('getUpdates', { timeout: 1 })).status, 200);
-  });
-
-  test('deaf: a worker that calls everything but getUpdates is deaf all the same', async (t) => {
-    const b = await bed(t);
-    const strings = await puppets(t, b);
-    const { run, puppet } = await strings.start(DEAF);
-    await puppet.call('getUpdates', { timeout: 1 });
-    await until(
-      'it to be replaced',
-      async () => {
-        await puppet.call('getMe').catch(() => undefined);
-        return puppet.gone();
-      },
-      { ms: 12_000, everyMs: 200, seen: run.seen },
-    );
-    assert.match(run.stderr(), LINE);
-  });
-
-  test('deaf: a frozen worker is replaced', async (t) => {
-    const b = await bed(t);
-    const run = await b.polling([...DEAF, '--', ...node('poll-every.mjs', '1', '0')]);
-    const pid = (await b.status()).worker?.pid ?? -1;
-    process.kill(pid, 'SIGSTOP');
-    await until('another worker', () => starts(b.journal()).length === 2, { ms: 20_000, seen: run.seen });
-    assert.match(run.stderr(), LINE);
-    assert.ok(!alive(pid));
-    assertOnePoll(b);
   });
 
   test('deaf: a long poll that is open is no deafness, nor is one of a rival that keeps kicking', async (t) => {
@@ -113,15 +86,6 @@ describe('gateway, deafness', () => {
     await until('it is replaced', () => starts(b.journal()).length >= 3, { ms: 20_000, seen: strict.seen });
     assert.match(strict.stderr(), /\[deaf\]/);
     assert.match(strict.stderr(), /TELEGRAM_API_ROOT|gateway/);
-  });
-
-  test('deaf: a worker that never polls at all is left alone', async (t) => {
-    const b = await bed(t);
-    const strings = await puppets(t, b);
-    const { run, puppet } = await strings.start(DEAF);
-    await puppet.call('getMe');
-    await staysTrue('it lives', 7_000, () => !puppet.gone());
-    assert.doesNotMatch(run.stderr(), /\[deaf\]/);
   });
 
   test('deaf: a supervisor that was stopped for a while (SIGSTOP) does not blame its worker', async (t) => {

@@ -371,19 +371,6 @@ for (const side of ['inside', 'reset'] as const) {
   });
 }
 
-test('kept-alive: 60 calls over one connection, in few upstream', async (t) => {
-  const { up, gate } = await onUpstream(t);
-  const before = up.raw.length;
-  const connection = wire(gate.dial('inside'));
-  const headers = [['Connection', 'keep-alive']] as const;
-  for (let round = 1; round <= 60; round++) {
-    await connection.send(requestBytes(gate, { target: `/bot{token}/getChat?chat_id=${round}`, headers }));
-    await connection.until(round);
-  }
-  assert.ok(up.raw.length - before <= 5, `${up.raw.length - before} connections upstream`);
-  connection.close();
-});
-
 test('gzip: polls of a client that takes it are answered so that it can read them', async (t) => {
   const { b, up, gate } = await onUpstream(t, { worker: ['--idle'] });
   const text = 'Привет '.repeat(2000);

@@ -81,33 +81,6 @@ describe('gateway, 409', () => {
     });
   }
 
-  test('gateway: two rivals one after the other are two stories, each told at its start and end', async (t) => {
-    const b = await bed(t);
-    const run = await b.polling(['--', ...WORKER]);
-    for (let round = 1; round <= 2; round++) {
-      const rival = startRival(t, b);
-      await until('the start', () => linesOf(run.stderr(), BEGINS).length === round, { seen: run.seen });
-      await rival.leave();
-      await until('the end', () => linesOf(run.stderr(), GONE).length === round, {
-        ms: 40_000,
-        seen: run.seen,
-      });
-    }
-    assert.equal(linesOf(run.stderr(), BEGINS).length, 2);
-    assertNothingSeen(b);
-  });
-
-  test('gateway: one single kick and then quiet: the worker sees nothing, one story', async (t) => {
-    const b = await bed(t);
-    const run = await b.polling(['--', ...WORKER]);
-    await b.sandbox.call('getUpdates', { timeout: 1, poller: 'rival.0' }).catch(() => undefined);
-    await run.waitFor(GONE, 40_000);
-    assert.equal(linesOf(run.stderr(), BEGINS).length, 1);
-    const ids = [b.sandbox.text('m')];
-    await allHandled(b, ids, run);
-    assertNothingSeen(b);
-  });
-
   test('gateway: a rival that stays: a newcomer stops its worker and ends with 75', async (t) => {
     const b = await bed(t);
     b.env[RIVAL_AFTER] = SOON;
@@ -176,17 +149,6 @@ describe('gateway, 409', () => {
     assert.match(run.stderr(), STAYS);
     assert.doesNotMatch(run.stderr(), /newcomer/i);
     assert.deepEqual(troubles(b), []);
-  });
-
-  test('gateway: SINGLEPOLL_ON_RIVAL is its twin', async (t) => {
-    const b = await bed(t);
-    b.env.SINGLEPOLL_ON_RIVAL = 'yield';
-    const run = await incumbent(b);
-    startRival(t, b);
-    assert.equal((await run.exit(30_000)).code, 75, run.seen());
-    const wrong = await b.run(['start', '--on-rival', 'fight', '--', ...WORKER]);
-    assert.equal(wrong.code, 78, wrong.stderr);
-    assert.match(wrong.stderr, /yield/);
   });
 
   test('gateway: a webhook set while polling is cleared, the poll goes on, the worker sees no 409', async (t) => {

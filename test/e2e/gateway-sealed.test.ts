@@ -3,13 +3,12 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Bed, bed, node, PYTHON, worker } from '../support/bed.ts';
+import { type Bed, bed, node } from '../support/bed.ts';
 import { onUpstream } from '../support/gateway-bed.ts';
-import { assertSingleFlight } from '../support/gateway-judge.ts';
-import { assertNoToken, handled, starts } from '../support/judge.ts';
+import { assertNoToken, starts } from '../support/judge.ts';
 import { allPids, commandOf, environOf, readProc } from '../support/proc.ts';
 import { type Gate, gateOf, relay, toldBy } from '../support/relay.ts';
-import { staysTrue, until } from '../support/wait.ts';
+import { until } from '../support/wait.ts';
 import { ask, json } from '../support/wire.ts';
 
 const secretOf = (token: string): string => token.slice(token.indexOf(':') + 1);
@@ -59,11 +58,7 @@ test('sealed: the real token is nowhere in what the worker gets', async (t) => {
   const b = await bed(t);
   const places: [string, Record<string, string>, string[], string?][] = [
     ['the usual variable', { TELEGRAM_BOT_TOKEN: b.token }, []],
-    ['all usual variables', { TELEGRAM_BOT_TOKEN: b.token, BOT_TOKEN: b.token, TELEGRAM_TOKEN: b.token }, []],
-    ['BOT_TOKEN only', { BOT_TOKEN: b.token }, []],
     ['--token-env', { MY_OWN_TOKEN: b.token, BOT_TOKEN: b.token }, ['--token-env', 'MY_OWN_TOKEN']],
-    ['the twin of --token-env', { MY_OWN_TOKEN: b.token, SINGLEPOLL_TOKEN_ENV: 'MY_OWN_TOKEN' }, []],
-    ['the env file', {}, [], `BOT_TOKEN="${b.token}"\nOTHER=1\n`],
     [
       'the env file and the environment',
       { TELEGRAM_TOKEN: b.token },
@@ -131,28 +126,6 @@ test('sealed: calls, uploads and downloads work; the API sees the real token onl
   assert.ok(up.of('getUpdates').length >= 1);
 });
 
-test('sealed: a real exchange with the sandbox: message, upload, download', async (t) => {
-  const b = await bed(t);
-  const gate = await relay(b, { options: ['--sealed'] });
-  b.sandbox.text('/ping');
-  await until('the answer', () => b.sandbox.sentTexts().includes('pong'), { seen: gate.run.seen });
-  const bytes = Buffer.alloc(200_000, 'sealed ');
-  const multipart = Buffer.concat([
-    Buffer.from('--q\r\nContent-Disposition: form-data; name="chat_id"\r\n\r\n1\r\n--q\r\n'),
-    Buffer.from('Content-Disposition: form-data; name="document"; filename="a.txt"\r\n\r\n'),
-    bytes,
-    Buffer.from('\r\n--q--\r\n'),
-  ]);
-  const headers = [['Content-Type', 'multipart/form-data; boundary=q']] as const;
-  const sent = await ask(gate, { target: '/bot{token}/sendDocument', headers, body: multipart });
-  const { file_id: id } = json<{ result: { document: { file_id: string } } }>(sent).result.document;
-  const file = await ask(gate, { target: `/bot{token}/getFile?file_id=${id}` });
-  const path = json<{ result: { file_path: string } }>(file).result.file_path;
-  const got = await ask(gate, { target: `/file/bot{token}/${path}` });
-  assert.ok(got.body.equals(bytes));
-  assertSingleFlight(b);
-});
-
 test('sealed: the real token is refused at the gateway, the sealed one at the API', async (t) => {
   const b = await bed(t);
   const gate = await relay(b, { options: ['--sealed'] });
@@ -170,34 +143,6 @@ test('sealed: the real token is refused at the gateway, the sealed one at the AP
     assert.equal(direct.status, 401, method);
   }
   assert.ok(!b.sandbox.sentTexts().includes('x'));
-  assertQuiet(b, gate);
-});
-
-test('sealed: a copy of the worker’s settings cannot poll, neither here nor there', async (t) => {
-  const b = await bed(t);
-  const gate = await relay(b, { options: ['--sealed'] });
-  const begin = performance.now();
-  const copies = [gate.told.root, b.sandbox.root].map((root) =>
-    b.spawn(PYTHON, [worker('poller.py')], { env: { LEGACY_TOKEN: gate.token, LEGACY_ROOT: root } }),
-  );
-  await until(
-    'both to have tried',
-    () => b.journal().filter((entry) => entry.ev === 'error' && entry.name === 'poller.py').length >= 2,
-    {
-      seen: () => JSON.stringify(b.journal()),
-    },
-  );
-  await staysTrue('only the worker polls', 2000, () =>
-    b.sandbox.polls().every((poll) => poll.name === 'relay.mjs'),
-  );
-  const id = b.sandbox.text('for the worker');
-  await until('the worker to serve', () => handled(b.journal()).has(id));
-  await gate.run.waitFor(new RegExp(`refused.*\\b${copies[0]!.pid}\\b`, 'i'));
-  const { polling } = (await b.status()) as unknown as { polling: { refused: number; conflicts: object } };
-  assert.ok(polling.refused >= 1, JSON.stringify(polling));
-  assert.deepEqual(polling.conflicts, { poller: 0, webhook: 0 });
-  assert.ok(performance.now() - begin < 30_000);
-  assertSingleFlight(b);
   assertQuiet(b, gate);
 });
 
@@ -305,17 +250,4 @@ test('sealed without the gateway is turned down, with the reason', async (t) => 
   }
   assert.equal(starts(b.journal()).length, 0);
   assert.equal(b.sandbox.requests().length, 0, 'Telegram was asked nothing');
-});
-
-test('sealed in the sandbox: the built-in bot works with it', async (t) => {
-  const b = await bed(t);
-  const { TELEGRAM_BOT_TOKEN: _, TELEGRAM_API_ROOT: __, ...env } = b.env;
-  const run = b.cli(['start', '--sandbox', '--sealed', '--heartbeat', '500ms'], { env });
-  await until('heartbeats', () => run.stderr().split('[hb] alive offset=').length > 3, {
-    ms: 30_000,
-    seen: run.seen,
-  });
-  assert.doesNotMatch(run.stdout() + run.stderr(), /\d{6,}:[\w-]{24,}/);
-  run.signal('SIGTERM');
-  assert.equal((await run.exit()).code, 0, run.seen());
 });

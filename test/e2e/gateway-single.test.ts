@@ -10,7 +10,6 @@ import {
   assertAnsweredOnce,
   assertOnePoll,
   type GatewayPolling,
-  gatewayOf,
   handledCounts,
   linesOf,
   messages,
@@ -18,9 +17,9 @@ import {
   problemOf,
   troubles,
 } from '../support/gateway.ts';
-import { alive, environOf } from '../support/proc.ts';
+import { alive } from '../support/proc.ts';
 import { puppets } from '../support/puppet.ts';
-import { freePort, polledBy } from '../support/strays.ts';
+import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 async function pollersOf(b: Bed, count: number, run: Running): Promise<GatewayPolling> {
@@ -120,41 +119,6 @@ describe('gateway, single flight', () => {
     });
   }
 
-  test('gateway: a held poller is answered empty at its own timeout and never asks Telegram', async (t) => {
-    const b = await bed(t);
-    const strings = await puppets(t, b);
-    const { run, puppet: parent } = await strings.start();
-    const owner = await parent.fork();
-    const other = await parent.fork();
-    const first = owner.call('getUpdates', { timeout: 30, offset: 0, poller: 'owner.1' });
-    await until('the first to poll', () => ourPolls(b).length === 1, { seen: run.seen });
-
-    for (const [timeout, least, most] of [
-      [2, 1_800, 3_000],
-      [0, 900, 2_000],
-      [-5, 900, 2_000],
-    ] as const) {
-      const answer = await other.call('getUpdates', { timeout, offset: 77, poller: 'other.1' });
-      assert.deepEqual([answer.status, answer.json], [200, { ok: true, result: [] }]);
-      assert.ok(answer.ms >= least && answer.ms <= most, `timeout ${timeout}: ${Math.round(answer.ms)} ms`);
-    }
-    assert.equal(ourPolls(b).length, 1, 'only the owner asked');
-
-    // The owner goes: the held one, which waits at that moment, takes over and gets what comes.
-    const waiting = other.call('getUpdates', { timeout: 30, offset: 0, poller: 'other.1' });
-    await pollersOf(b, 2, run);
-    process.kill(owner.pid, 'SIGKILL');
-    await first.catch(() => undefined);
-    const id = b.sandbox.text('for the next');
-    const { json, ms } = await waiting;
-    assert.deepEqual(
-      (json.result as { update_id: number }[]).map((update) => update.update_id),
-      [id],
-    );
-    assert.ok(ms < 10_000, `${Math.round(ms)} ms`);
-    assertOnePoll(b);
-  });
-
   test('gateway: the owner takes updates and dies: the held one gets the same, for nobody has confirmed them', async (t) => {
     const b = await bed(t);
     const strings = await puppets(t, b);
@@ -201,57 +165,5 @@ describe('gateway, single flight', () => {
     );
     assert.deepEqual(found, [id]);
     assertOnePoll(b);
-  });
-
-  test('gateway: a process outside the worker tree is refused, counted, named once', async (t) => {
-    const b = await bed(t);
-    const run = await b.polling(['--', ...node('polite.mjs')]);
-    const workerPid = polledBy(b, 'polite.mjs')[0] ?? -1;
-    const root = environOf(workerPid)
-      ?.find((entry) => entry.startsWith('TELEGRAM_API_ROOT='))
-      ?.slice('TELEGRAM_API_ROOT='.length);
-    assert.match(root ?? '', /^http:\/\/127\.0\.0\.1:\d+\/?$/);
-    assert.notEqual(root, b.sandbox.root);
-    const ask = (init: RequestInit = {}, query = '?timeout=5') =>
-      fetch(`${root?.replace(/\/$/, '')}/bot${b.token}/getUpdates${query}`, init);
-    for (const init of [{}, { method: 'POST' }, {}]) {
-      const begin = performance.now();
-      const response = await ask(init);
-      const body = (await response.json()) as { ok: boolean; error_code: number; description: string };
-      assert.deepEqual([response.status, body.ok, body.error_code], [403, false, 403]);
-      assert.ok(body.description.length > 10);
-      assert.ok(performance.now() - begin < 2_000);
-    }
-    const id = b.sandbox.text('not for strangers');
-    await allHandled(b, [id], run);
-    assert.deepEqual(polledBy(b, 'polite.mjs'), [workerPid]);
-    assert.ok(
-      ourPolls(b).every((poll) => poll.params.poller !== undefined),
-      "no poll but the worker's",
-    );
-    const status = await b.status();
-    assert.equal(gatewayOf(status).refused, 3);
-    assert.equal(status.worker?.pid, workerPid);
-    assert.equal(
-      linesOf(run.stderr(), new RegExp(`refused.*\\b${process.pid}\\b`, 'i')).length,
-      1,
-      run.stderr(),
-    );
-    assertOnePoll(b);
-  });
-
-  test('gateway: the fixed port of --gateway-port is what the worker is told, at every spawn', async (t) => {
-    const b = await bed(t);
-    const port = await freePort();
-    const strings = await puppets(t, b);
-    const { run, puppet } = await strings.start(['--gateway-port', String(port), '--backoff', '10ms,50ms']);
-    assert.equal(new URL(puppet.root).port, String(port));
-    assert.equal((await puppet.call('getMe')).status, 200);
-    await puppet.call('getUpdates', { timeout: 1 });
-    puppet.exit(3);
-    const next = await strings.next(run);
-    assert.equal(new URL(next.root).port, String(port));
-    assert.equal((await next.call('getMe')).status, 200);
-    assert.equal(linesOf(run.stderr(), /\[gateway\].*open at http:\/\/127\.0\.0\.1:\d+/i).length, 1);
   });
 });

@@ -12,12 +12,11 @@ import {
   linesOf,
   messages,
   ourPolls,
-  troubles,
 } from '../support/gateway.ts';
 import { starts } from '../support/judge.ts';
 import { puppets } from '../support/puppet.ts';
 import { polledBy } from '../support/strays.ts';
-import { staysTrue, until } from '../support/wait.ts';
+import { until } from '../support/wait.ts';
 
 const RESTART = ['--backoff', '10ms,50ms', '--stop-timeout', '1s'];
 
@@ -206,19 +205,6 @@ describe('gateway, updates', () => {
     assertOnePoll(b);
   });
 
-  test('gateway: the heartbeat says the offset that the worker asks with', async (t) => {
-    const b = await bed(t);
-    const run = await b.polling(['--heartbeat', '1s', '--', ...node('polite.mjs')]);
-    const ids = await messages(b, run, 'm', 3, 50);
-    await run.waitFor(new RegExp(`^\\[hb\\] alive offset=${(ids.at(-1) ?? 0) + 1}\\b`, 'm'));
-    const more = [b.sandbox.text('more')];
-    await run.waitFor(new RegExp(`^\\[hb\\] alive offset=${(more[0] ?? 0) + 1}\\b`, 'm'));
-    const count = linesOf(run.stderr(), /^\[hb\]/).length;
-    await staysTrue('it runs', 2_100, () => run.ended() === null);
-    const grown = linesOf(run.stderr(), /^\[hb\]/).length - count;
-    assert.ok(grown >= 1 && grown <= 3, `${grown} heartbeats in 2.1 s`);
-  });
-
   test('gateway: the JSON heartbeat counts offset, polls, updates, conflicts', async (t) => {
     const b = await bed(t);
     const run = await b.polling([
@@ -277,22 +263,6 @@ describe('gateway, updates', () => {
     assert.ok(after.latencyMs !== null && after.latencyMs >= 0 && after.latencyMs < 500);
     assert.deepEqual(after.pollers, [{ pid: puppet.pid, role: 'owner' }]);
     assert.deepEqual([status.state, status.healthy, status.problems], ['polling', true, []]);
-  });
-
-  test('gateway: the worker is told the gateway, not the API root, and --no-gateway the root itself', async (t) => {
-    const b = await bed(t);
-    const shown = (run: Running) =>
-      JSON.parse(run.stdout().split('ENV ')[1]?.split('\n')[0] ?? '').env as Record<string, string>;
-    const run = await b.polling(['--', ...node('prints-env.mjs')]);
-    assert.match(shown(run).TELEGRAM_API_ROOT ?? '', /^http:\/\/127\.0\.0\.1:\d+$/);
-    assert.notEqual(shown(run).TELEGRAM_API_ROOT, b.sandbox.root);
-    assert.match(run.stderr(), new RegExp(`open at ${shown(run).TELEGRAM_API_ROOT}\\b`));
-    assert.equal((await b.run(['stop'])).code, 0);
-    const direct = await b.polling(['--no-gateway', '--', ...node('prints-env.mjs')]);
-    assert.equal(shown(direct).TELEGRAM_API_ROOT, b.sandbox.root);
-    assert.equal((await b.status()).polling?.via, 'direct');
-    assert.doesNotMatch(direct.stderr(), /\[gateway\]/);
-    assert.deepEqual(troubles(b), []);
   });
 });
 

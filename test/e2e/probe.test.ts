@@ -74,34 +74,6 @@ describe('probe', () => {
     assert.deepEqual(b.sandbox.methods(), []);
   });
 
-  test('times: seconds, 2s, 1m; what is none is 64 before anything is asked', async (t) => {
-    const b = await bed(t);
-    for (const [given, seconds] of [
-      ['2', 2],
-      ['2s', 2],
-      ['1500ms', 1.5],
-    ] as const) {
-      const { probe, code, ms } = await probed(b, [`--probe=${given}`]);
-      assert.deepEqual([probe.seconds, probe.result, code], [seconds, 'none', 0]);
-      assert.ok(ms < 12_000, `it took ${ms} ms`);
-    }
-    assert.equal(ours(b).at(-1)?.params.timeout, '2', 'whole seconds, as the API has them');
-    const asked = b.sandbox.requests().length;
-    for (const wrong of ['0', 'abc', '99999', '', '-5', '0.2', '11m', '5x']) {
-      const result = await b.run(['who', `--probe=${wrong}`]);
-      assert.equal(result.code, 64, `--probe=${wrong}: ${result.stdout}${result.stderr}`);
-      assert.match(result.stderr, /--probe=.*accepted: a time from 1s to 10m/);
-      assert.equal(result.stdout, '');
-    }
-    assert.equal(b.sandbox.requests().length, asked);
-    const polls = ours(b).length;
-    const minute = b.cli(['who', '--probe', '1m']);
-    await until('the poll of a minute', () => ours(b).length > polls, { seen: minute.seen });
-    assert.equal(ours(b).at(-1)?.params.timeout, '50', 'the longest that the API holds');
-    minute.signal('SIGTERM');
-    assert.equal((await minute.exit()).code, 143);
-  });
-
   for (const [retryMs, leastSeconds, hint] of [
     [250, 3.2, /pyTelegramBotAPI/],
     [1_000, 3.9, /python-telegram-bot and aiogram/],
@@ -174,24 +146,6 @@ describe('probe', () => {
     assert.ok(ours(b).length <= 5);
   });
 
-  test('updates that come meanwhile: the rival gets every one of them', async (t) => {
-    const b = await bed(t);
-    const rival = startRival(t, b, working(1_000));
-    await until('the rival to poll', () => rival.polls > 0);
-    const run = b.cli(['who', '--json', '--probe=12']);
-    await waitsHere(b);
-    const ids: number[] = [];
-    const sending = setInterval(() => ids.push(b.sandbox.text('more')), 900);
-    t.after(() => clearInterval(sending));
-    const exit = await run.exit();
-    clearInterval(sending);
-    assert.equal(exit.code, 1, run.seen());
-    assert.equal(entryOf({ stdout: run.stdout() }).result, 'rival');
-    await until('the last one', () => rival.updates.includes(ids.at(-1) ?? 0));
-    assert.deepEqual([...new Set(rival.updates)], ids);
-    assertAskedHarmlessly(b);
-  });
-
   test('a webhook is set: cannot tell, its host is named, its secret is not, nothing is polled', async (t) => {
     const b = await bed(t);
     await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
@@ -240,14 +194,6 @@ describe('probe', () => {
     });
   }
 
-  test('a poll that is never answered is not a quiet one', async (t) => {
-    const b = await bed(t);
-    b.sandbox.raw.fault({ kind: 'hang', method: 'getUpdates', count: 0 });
-    const { probe, code } = await probed(b, ['--probe=2']);
-    assert.deepEqual([probe.result, probe.reason, code], ['cannot-tell', 'api', 1]);
-    assert.match(probe.message, /did not answer in time/);
-  });
-
   test('a refused token, an API out of reach: cannot tell', async (t) => {
     const b = await bed(t);
     const gone = await probed(b, ['--probe=2', '--api-root', 'http://127.0.0.1:1']);
@@ -289,14 +235,6 @@ describe('probe', () => {
       assert.ok(b.sandbox.polls().every(({ status }) => status !== 409));
     });
   }
-
-  test('a supervisor in deploy mode polls nothing: the probe goes on', async (t) => {
-    const b = await bed(t);
-    const run = b.cli(['start', '--', ...node('polite.mjs')], { env: { ...b.env, POLLING_ENABLED: '0' } });
-    await run.waitFor('polling off');
-    const { probe, code } = await probed(b, ['--probe=2']);
-    assert.deepEqual([probe.result, code], ['none', 0], run.seen());
-  });
 
   test('a supervisor that starts meanwhile: cannot tell, and its worker polls on in peace', async (t) => {
     const b = await bed(t);
@@ -368,16 +306,5 @@ describe('probe', () => {
       bot.signal('SIGKILL');
       await bot.exit();
     }
-  });
-
-  test('real libraries: those that end at a 409 do so, and none is seen', async (t) => {
-    const b = await bed(t);
-    const bot = b.spawn(process.execPath, [botFixture('grammy.mjs')], {
-      env: { TELEGRAM_BOT_TOKEN: b.token, TELEGRAM_API_ROOT: b.sandbox.root },
-    });
-    await until('it to poll', () => b.sandbox.polls().length > 0, { seen: bot.seen });
-    const { probe } = await probed(b, ['--probe=4']);
-    assert.equal(probe.result, 'none', probe.message);
-    assert.equal((await bot.exit()).code, 1);
   });
 });

@@ -1,4 +1,7 @@
-/** The door to getUpdates, rule by rule: what it does with polls, flights and owners, without a socket or a clock. */
+/**
+ * The door to getUpdates, rule by rule: what it does with polls and owners, without a socket or a clock. Each line is a time (ms), an
+ * event, and what is done: `ask ID POLLER cCONNECTION tSECONDS` (by default connection = ID, 30 s), `end RESULT`, `wake MS` (the timer).
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -6,338 +9,186 @@ import {
   type Door,
   type DoorEffect,
   type DoorEvent,
-  heldPolls,
-  type Poll,
   type PollResult,
   retryMs,
   stepDoor,
 } from '../../src/gateway/door.ts';
 
-type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
-
-/** A door and what it has done, in words: `fly 1`, `pass 1`, `empty 2 held`. */
-function openDoor() {
-  let door: Door = closedDoor;
-  let wake: number | null = null;
-  const polls = new Map<number, Poll>();
-
-  function words(effect: DoorEffect): string[] {
-    switch (effect.do) {
-      case 'send':
-        return [`fly ${effect.poll.id}${effect.timeoutMs === null ? '' : ` for ${effect.timeoutMs}`}`];
-      case 'abort':
-        return ['abort'];
-      case 'pass':
-        return [`pass ${effect.poll.id}`];
-      case 'empty':
-        return [`empty ${effect.poll.id} ${effect.why}`];
-      case 'accepted':
-        return ['accepted'];
-      case 'held':
-        return [`held ${effect.poll.id} by ${effect.owner}`];
-      case 'owner':
-        return [`owner ${effect.poller}`];
-      case 'wake':
-        wake = effect.atMs;
-        return [];
-    }
+function words(effect: DoorEffect): string[] {
+  switch (effect.do) {
+    case 'send':
+      return [`send ${effect.poll.id}${effect.timeoutMs === null ? '' : ` for ${effect.timeoutMs}`}`];
+    case 'pass':
+      return [`pass ${effect.poll.id}`];
+    case 'empty':
+      return [`empty ${effect.poll.id} ${effect.why}`];
+    case 'held':
+      return [`held ${effect.poll.id} by ${effect.owner}`];
+    case 'owner':
+      return [`owner ${effect.poller}`];
+    case 'wake':
+      return [];
+    default:
+      return [effect.do];
   }
-
-  function send(atMs: number, event: Untimed<DoorEvent>): string[] {
-    const [next, effects] = stepDoor(door, { ...event, atMs } as DoorEvent);
-    door = next;
-    return effects.flatMap(words);
-  }
-
-  send(0, { kind: 'opened' });
-  return {
-    send,
-    get state() {
-      return door;
-    },
-    get wake() {
-      return wake;
-    },
-    ask(atMs: number, id: number, poller: string, { connection = id, timeoutS = 30 } = {}) {
-      const poll: Poll = { id, poller, connection, askedAtMs: atMs, timeoutMs: timeoutS * 1_000 };
-      polls.set(id, poll);
-      return send(atMs, { kind: 'asked', poll });
-    },
-    land(atMs: number, result: PollResult, random = 0.5) {
-      return send(atMs, { kind: 'ended', attempt: door.attempts, result, random });
-    },
-    due: (atMs: number) => send(atMs, { kind: 'due' }),
-    close: (atMs: number, connection: number) => send(atMs, { kind: 'closed', connection }),
-  };
 }
 
-const UPDATES: PollResult = { kind: 'updates', count: 1 };
-const CONFLICT: PollResult = { kind: 'conflict' };
-const OUTAGE: PollResult = { kind: 'outage' };
-
-test('one poll goes through, with the words of the worker, and its answer comes back', () => {
-  const door = openDoor();
-  assert.deepEqual(door.ask(0, 1, 'a'), ['owner a', 'fly 1']);
-  assert.deepEqual(door.due(1_000), ['accepted']);
-  assert.deepEqual(door.land(2_000, UPDATES), ['pass 1']);
-});
-
-test('single flight: a second poller is held, answered empty at its own timeout, and given nothing', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  assert.deepEqual(door.ask(100, 2, 'b', { timeoutS: 10 }), ['held 2 by a']);
-  assert.deepEqual(
-    heldPolls(door.state).map(({ id }) => id),
-    [2],
-  );
-  assert.deepEqual(door.land(500, UPDATES), ['pass 1']);
-  assert.deepEqual(door.due(10_099), []);
-  assert.deepEqual(door.due(10_100), ['empty 2 held']);
-});
-
-test('a held poll without a timeout waits for a second, so that its loop does not spin', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  door.ask(0, 2, 'b', { timeoutS: 0 });
-  assert.deepEqual(door.due(999), []);
-  assert.deepEqual(door.due(1_000), ['empty 2 held', 'accepted']);
-});
-
-test('the owner keeps its place between two polls, and while its handlers work', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  door.ask(0, 2, 'b');
-  door.land(100, UPDATES);
-  assert.deepEqual(door.due(20_000), []);
-  assert.deepEqual(door.ask(20_001, 3, 'a', { connection: 1 }), ['fly 3']);
-});
-
-test('an owner that has stopped polling for 30 s is followed by the oldest that waits', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  door.land(100, UPDATES);
-  door.ask(20_000, 2, 'b');
-  door.ask(20_001, 3, 'c');
-  assert.equal(door.wake, 30_100);
-  assert.deepEqual(door.due(30_100), ['owner b', 'fly 2 for 19000']);
-  assert.deepEqual(door.ask(30_200, 4, 'a', { connection: 1 }), ['held 4 by b']);
-});
-
-test('a dead owner is followed at once, after its flight has been given up', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  door.ask(10, 2, 'b');
-  assert.deepEqual(door.close(5_000, 1), ['abort']);
-  assert.deepEqual(door.send(5_001, { kind: 'gone', poller: 'a' }), ['owner b']);
-  assert.deepEqual(door.land(5_020, OUTAGE), ['fly 2 for 24000']);
-});
-
-test('what a dead process has left open is answered, and does not get the door', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  door.ask(0, 2, 'a', { connection: 2 });
-  door.ask(10, 3, 'b');
-  assert.deepEqual(door.send(500, { kind: 'gone', poller: 'a' }), [
-    'abort',
-    'empty 1 gone',
-    'empty 2 gone',
-    'owner b',
-  ]);
-});
-
-test('nothing flies before the flight that was given up has landed', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  assert.deepEqual(door.close(2_000, 1), ['abort']);
-  assert.deepEqual(door.ask(2_001, 2, 'a'), []);
-  assert.deepEqual(door.land(2_500, OUTAGE), ['fly 2']);
-});
-
-test('an answer that comes in after all, for a poll that was given up, goes to nobody', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  door.close(2_000, 1);
-  assert.deepEqual(door.land(2_001, UPDATES), []);
-});
-
-test('two loops in one process: one polls, the other is held beside it', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a', { connection: 1 });
-  assert.deepEqual(door.ask(10, 2, 'a', { connection: 2 }), ['held 2 by a']);
-  door.land(500, UPDATES);
-  assert.deepEqual(door.ask(600, 3, 'a', { connection: 1 }), ['fly 3']);
-});
-
-test('one loop may poll over another connection of its pool each time', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a', { connection: 1 });
-  door.land(500, UPDATES);
-  assert.deepEqual(door.ask(501, 2, 'a', { connection: 2 }), ['fly 2']);
-  door.land(600, UPDATES);
-  assert.deepEqual(door.ask(601, 3, 'a', { connection: 1 }), ['fly 3']);
-});
-
-test('a loop whose client gave up and polls anew is not its own second', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a', { connection: 1 });
-  assert.deepEqual(door.ask(5_000, 2, 'a', { connection: 2 }), ['held 2 by a', 'accepted']);
-  assert.deepEqual(door.close(5_010, 1), ['abort']);
-  assert.deepEqual(door.land(5_020, OUTAGE), ['fly 2']);
-});
-
-test('of two loops that wait when their process takes over, one gets the door', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  door.ask(10, 2, 'b', { connection: 2 });
-  door.ask(20, 3, 'b', { connection: 3 });
-  door.close(100, 1);
-  door.send(101, { kind: 'gone', poller: 'a' });
-  assert.deepEqual(door.land(110, OUTAGE), ['fly 2']);
-  assert.deepEqual(
-    door.land(200, UPDATES),
-    ['pass 2'],
-    'the updates are not fetched once more for the other loop',
-  );
-});
-
-test('a loop that is held beside another does not keep its place', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a', { connection: 1 });
-  door.ask(1, 2, 'a', { connection: 2, timeoutS: 10 });
-  door.land(100, UPDATES);
-  door.due(10_001);
-  door.ask(10_002, 3, 'a', { connection: 2, timeoutS: 10 });
-  door.due(20_002);
-  door.ask(20_003, 4, 'a', { connection: 2, timeoutS: 30 });
-  assert.deepEqual(door.due(30_100), ['fly 4 for 19000']);
-});
-
-test('a conflict is retried inside the worker’s timeout, for what is left of it; the worker never sees it', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  assert.deepEqual(door.land(3_000, CONFLICT), []);
-  assert.equal(door.wake, 4_000);
-  assert.deepEqual(door.due(4_000), ['fly 1 for 26000']);
-  door.due(5_000);
-  assert.deepEqual(door.land(29_500, CONFLICT), []);
-  assert.deepEqual(door.due(30_000), ['empty 1 retrying']);
-});
-
-test('an outage is retried soon, then less and less often', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  const waits: number[] = [];
-  let atMs = 0;
-  for (let i = 0; i < 6; i++) {
-    door.land(atMs, OUTAGE);
-    waits.push(door.wake! - atMs);
-    atMs = door.wake!;
-    door.due(atMs);
+function eventOf(door: Door, atMs: number, [kind, first = '', ...more]: string[]): DoorEvent {
+  const of = (letter: string) => more.find((word) => word.startsWith(letter))?.slice(1);
+  if (kind === 'ask') {
+    const id = Number(first);
+    const connection = Number(of('c') ?? id);
+    const timeoutMs = Number(of('t') ?? 30) * 1_000;
+    return {
+      kind: 'asked',
+      poll: { id, poller: more[0] ?? '', connection, askedAtMs: atMs, timeoutMs },
+      atMs,
+    };
   }
-  assert.deepEqual(waits, [250, 500, 1_000, 2_000, 4_000, 5_000]);
-});
+  if (kind === 'end') {
+    const result = { kind: first, count: 1, retryAfterMs: Number(more[0]) } as PollResult;
+    return { kind: 'ended', attempt: door.attempts, result, random: 0.5, atMs };
+  }
+  if (kind === 'close') return { kind: 'closed', connection: Number(first), atMs };
+  if (kind === 'gone') return { kind: 'gone', poller: first, atMs };
+  return { kind, atMs } as DoorEvent;
+}
+
+function play(title: string, lines: readonly string[]): void {
+  test(title, () => {
+    let [door] = stepDoor(closedDoor, { kind: 'opened', atMs: 0 });
+    for (const line of lines.flatMap((it) => it.split('; '))) {
+      const [what = '', expected] = line.split(' → ');
+      const [at, ...event] = what.split(' ');
+      if (at === 'wake') {
+        assert.equal(door.wakeAtMs, Number(event[0]), line);
+        continue;
+      }
+      const [next, effects] = stepDoor(door, eventOf(door, Number(at), event));
+      door = next;
+      if (expected !== undefined) assert.equal(effects.flatMap(words).join(', ') || '-', expected, line);
+    }
+  });
+}
+
+for (const [title, ...lines] of [
+  [
+    'one poll goes through, with the words of the worker, and its answer comes back',
+    '0 ask 1 a → owner a, send 1; 1000 due → accepted; 2000 end updates → pass 1',
+  ],
+  [
+    'a second poller is held, answered empty at its own timeout, and given nothing',
+    '0 ask 1 a; 100 ask 2 b t10 → held 2 by a; 500 end updates → pass 1; 10099 due → -',
+    '10100 due → empty 2 held',
+  ],
+  [
+    'a held poll without a timeout waits for a second, so that its loop does not spin',
+    '0 ask 1 a; 0 ask 2 b t0; 999 due → -; 1000 due → empty 2 held, accepted',
+  ],
+  [
+    'the owner keeps its place between two polls, and while its handlers work',
+    '0 ask 1 a; 0 ask 2 b; 100 end updates; 20000 due → -; 20001 ask 3 a c1 → send 3',
+  ],
+  [
+    'an owner that has stopped polling for 30 s is followed by the oldest that waits',
+    '0 ask 1 a; 100 end updates; 20000 ask 2 b; 20001 ask 3 c; wake 30100',
+    '30100 due → owner b, send 2 for 19000; 30200 ask 4 a c1 → held 4 by b',
+  ],
+  [
+    'a dead owner is followed at once, after its poll has been given up',
+    '0 ask 1 a; 10 ask 2 b; 5000 close 1 → abort; 5001 gone a → owner b',
+    '5020 end outage → send 2 for 24000',
+  ],
+  [
+    'what a dead process has left open is answered, and does not get the door',
+    '0 ask 1 a; 0 ask 2 a c2; 10 ask 3 b; 500 gone a → abort, empty 1 gone, empty 2 gone, owner b',
+  ],
+  [
+    'nothing is sent before the poll that was given up has ended',
+    '0 ask 1 a; 2000 close 1 → abort; 2001 ask 2 a → -; 2500 end outage → send 2',
+  ],
+  ['an answer to a poll that was given up goes to nobody', '0 ask 1 a; 2000 close 1; 2001 end updates → -'],
+  [
+    'two loops in one process: one polls, the other is held beside it',
+    '0 ask 1 a c1; 10 ask 2 a c2 → held 2 by a; 500 end updates; 600 ask 3 a c1 → send 3',
+  ],
+  [
+    'one loop may poll over another connection of its pool each time',
+    '0 ask 1 a c1; 500 end updates; 501 ask 2 a c2 → send 2; 600 end updates; 601 ask 3 a c1 → send 3',
+  ],
+  [
+    'a loop whose client gave up and polls anew is not its own second',
+    '0 ask 1 a c1; 5000 ask 2 a c2 → held 2 by a, accepted; 5010 close 1 → abort',
+    '5020 end outage → send 2',
+  ],
+  [
+    'of two loops that wait when their process takes over, one gets the door, and nothing is fetched for the other',
+    '0 ask 1 a; 10 ask 2 b c2; 20 ask 3 b c3; 100 close 1; 101 gone a; 110 end outage → send 2',
+    '200 end updates → pass 2',
+  ],
+  [
+    'a loop that is held beside another does not keep its place',
+    '0 ask 1 a c1; 1 ask 2 a c2 t10; 100 end updates; 10001 due; 10002 ask 3 a c2 t10; 20002 due',
+    '20003 ask 4 a c2 t30; 30100 due → send 4 for 19000',
+  ],
+  [
+    'a conflict is retried inside the worker’s timeout, for what is left of it; the worker never sees it',
+    '0 ask 1 a; 3000 end conflict → -; wake 4000; 4000 due → send 1 for 26000; 5000 due',
+    '29500 end conflict → -; 30000 due → empty 1 retrying',
+  ],
+  [
+    'a success ends the back-off',
+    '0 ask 1 a c1; 0 end outage; 250 due; 250 end outage; wake 750; 750 due; 800 end updates',
+    '801 ask 2 a c1; 900 end outage; wake 1150',
+  ],
+  [
+    '429: nobody polls before the time that the API names, whoever asks',
+    '0 ask 1 a t10; 100 end flood 20000; 10000 due → empty 1 retrying; 10001 ask 2 a c1 → -',
+    '20100 due → send 2 for 19000',
+  ],
+  [
+    '429 that asks for no pause at all is not asked again at once',
+    '0 ask 1 a; 100 end flood 0 → -; wake 1100',
+  ],
+  ['a webhook is retried at once when it is cleared', '0 ask 1 a; 100 end webhook → -; 400 cleared → send 1'],
+  ['an error that is the worker’s own business is passed on', '0 ask 1 a; 100 end verdict → pass 1'],
+  [
+    'an API that hangs: the worker is answered empty a little after its timeout, and the poll is given up',
+    '0 ask 1 a t10; 1000 due; wake 11500; 11500 due → abort, empty 1 overdue',
+  ],
+  [
+    'timeout=0 may take the API 3 s: the same offset again within 3 s becomes a long poll of 3 s there',
+    '0 ask 1 a t0; 1000 due → accepted; wake 4500; 3030 end updates → pass 1',
+  ],
+  [
+    'a worker that is asked to end need not wait, and its last poll, which confirms its offset, goes through',
+    '0 ask 1 a c1; 5000 released → abort, empty 1 released; 5002 ask 2 a c1 t0 → -',
+    '5010 end outage → send 2',
+  ],
+  [
+    'the shut door answers what is open at once, later polls at their timeout, always empty',
+    '0 ask 1 a; 5000 shut → abort, empty 1 shut; 5010 end outage → -; 6000 ask 2 a t10 → -',
+    '16000 due → empty 2 shut; 17000 ask 3 a; 17500 opened → send 3',
+  ],
+  [
+    // Due at 30.1 s, comes at 60 s: the owner's poll of 25 s is still in its socket.
+    'a stop of our own process (SIGSTOP) does not cost the owner its place',
+    '0 ask 1 a; 100 end updates; 20000 ask 2 b t50; 60000 due → -; 60001 ask 3 a c1 → send 3',
+  ],
+  [
+    'where the system does not tell processes apart, connections tell loops apart',
+    '0 ask 1 worker c1; 1 ask 2 worker c2 → held 2 by worker; 3000 close 1',
+    '3001 end outage → send 2 for 27000',
+  ],
+] as const)
+  play(title, lines);
 
 test('back-off: bounded, spread by a fifth, for each kind of trouble', () => {
-  assert.equal(retryMs('conflict', 0, 0.5), 1_000);
-  assert.equal(retryMs('conflict', 0, 0), 800);
-  assert.equal(retryMs('conflict', 0, 1), 1_200);
-  assert.equal(retryMs('conflict', 1_000, 0.5), 5_000);
-  assert.equal(retryMs('webhook', 0, 0.5), 2_000);
-  assert.equal(retryMs('webhook', 99, 0.5), 10_000);
-  assert.equal(retryMs('outage', 99, 1), 6_000);
-});
-
-test('a success ends the back-off', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a', { connection: 1 });
-  for (let atMs = 0; atMs < 5_000; atMs = door.wake!) {
-    door.land(atMs, OUTAGE);
-    door.due(door.wake!);
-  }
-  door.land(10_000, UPDATES);
-  door.ask(10_001, 2, 'a', { connection: 1 });
-  door.land(10_100, OUTAGE);
-  assert.equal(door.wake, 10_350);
-});
-
-test('429: nobody polls before the time that the API names, whoever asks', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a', { timeoutS: 10 });
-  door.land(100, { kind: 'flood', retryAfterMs: 20_000 });
-  assert.deepEqual(door.due(10_000), ['empty 1 retrying']);
-  assert.deepEqual(door.ask(10_001, 2, 'a', { connection: 1 }), []);
-  assert.deepEqual(door.due(20_100), ['fly 2 for 19000']);
-});
-
-test('429 that asks for no pause at all is not asked again at once', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  assert.deepEqual(door.land(100, { kind: 'flood', retryAfterMs: 0 }), []);
-  assert.equal(door.wake, 1_100);
-});
-
-test('a webhook in the way: retried at once when it is cleared', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  assert.deepEqual(door.land(100, { kind: 'webhook' }), []);
-  assert.deepEqual(door.send(400, { kind: 'cleared' }), ['fly 1']);
-});
-
-test('an error that is the worker’s own business (400, 401) is passed on', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  assert.deepEqual(door.land(100, { kind: 'verdict' }), ['pass 1']);
-});
-
-test('an API that hangs: the worker is answered empty a little after its timeout, and the flight is given up', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a', { timeoutS: 10 });
-  door.due(1_000);
-  assert.equal(door.wake, 11_500);
-  assert.deepEqual(door.due(11_500), ['abort', 'empty 1 overdue']);
-});
-
-test('timeout=0 may take the API 3 s: the same offset again within 3 s becomes a long poll of 3 s there', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a', { timeoutS: 0 });
-  assert.deepEqual(door.due(1_000), ['accepted']);
-  assert.equal(door.wake, 4_500);
-  assert.deepEqual(door.land(3_030, { kind: 'updates', count: 0 }), ['pass 1']);
-});
-
-test('a worker that is asked to end need not wait, and its last poll, which confirms its offset, goes through', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a', { connection: 1 });
-  assert.deepEqual(door.send(5_000, { kind: 'released' }), ['abort', 'empty 1 released']);
-  assert.deepEqual(door.ask(5_002, 2, 'a', { connection: 1, timeoutS: 0 }), []);
-  assert.deepEqual(door.land(5_010, OUTAGE), ['fly 2']);
-});
-
-test('the shut door answers what is open at once, later polls at their timeout, always empty', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  assert.deepEqual(door.send(5_000, { kind: 'shut' }), ['abort', 'empty 1 shut']);
-  assert.deepEqual(door.land(5_010, OUTAGE), []);
-  assert.deepEqual(door.ask(6_000, 2, 'a', { timeoutS: 10 }), []);
-  assert.deepEqual(door.due(16_000), ['empty 2 shut']);
-  door.ask(17_000, 3, 'a');
-  assert.deepEqual(door.send(17_500, { kind: 'opened' }), ['fly 3']);
-});
-
-test('a stop of our own process (SIGSTOP) does not cost the owner its place', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'a');
-  door.land(100, UPDATES);
-  door.ask(20_000, 2, 'b', { timeoutS: 50 });
-  // Due at 30.1 s, comes at 60 s: the owner's poll of 25 s is still in its socket.
-  assert.deepEqual(door.due(60_000), []);
-  assert.deepEqual(door.ask(60_001, 3, 'a', { connection: 1 }), ['fly 3']);
-});
-
-test('where the system does not tell processes apart, connections tell loops apart', () => {
-  const door = openDoor();
-  door.ask(0, 1, 'worker', { connection: 1 });
-  assert.deepEqual(door.ask(1, 2, 'worker', { connection: 2 }), ['held 2 by worker']);
-  door.close(3_000, 1);
-  assert.deepEqual(door.land(3_001, OUTAGE), ['fly 2 for 27000']);
+  const waits = (kind: 'outage') => [0, 1, 2, 3, 4, 5].map((failures) => retryMs(kind, failures, 0.5));
+  assert.deepEqual(waits('outage'), [250, 500, 1_000, 2_000, 4_000, 5_000]);
+  assert.deepEqual(
+    [0, 1].map((random) => retryMs('conflict', 0, random)),
+    [800, 1_200],
+  );
+  assert.deepEqual([retryMs('conflict', 1_000, 0.5), retryMs('webhook', 99, 0.5)], [5_000, 10_000]);
 });
