@@ -53,7 +53,7 @@ const POLLS: readonly Sign[] = [
 const WEBHOOKS: readonly Sign[] = [
   {
     in: 'python',
-    call: /(?<!def )(?<!def _)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\(/g,
+    call: /(?<!def _?)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\(/g,
     not: NOTHING,
   },
   { in: 'python', call: /(?:\(\s*["']|\/)(setWebhook)\b/g },
@@ -86,7 +86,7 @@ function find(signs: readonly Sign[], path: string, text: string): Evidence[] {
 }
 
 /** The text up to the bracket that closes what was open before `from`. */
-export function argumentsAt(code: string, from: number): string {
+function argumentsAt(code: string, from: number): string {
   let depth = 1;
   let to = from;
   for (; to < Math.min(code.length, from + 2_000); to++) {
@@ -159,20 +159,7 @@ export function conditionsAround(rows: readonly string[], line: number): string[
 /** `run`: as a program; `import`: by a server that takes an app from it. */
 export type Way = 'run' | 'import';
 
-/** A statement at the left edge of a Python file, with what is indented under it. */
-interface Block {
-  /** Of the function or class that it defines. */
-  readonly name: string | undefined;
-  /** It stands under `if __name__ == "__main__"`. */
-  readonly isMain: boolean;
-  /** A framework calls it by itself when the app starts, as its decorators and its first line tell. */
-  readonly isHook: boolean;
-  readonly file: string;
-  readonly first: number;
-  readonly last: number;
-  readonly words: readonly string[];
-}
-
+/** What a framework calls by itself when the app starts, as the decorators and the first line of a function or class tell. */
 const HOOK =
   /^(?:@.*\n)*.*(?:on_event|on_startup|startup|lifespan|asynccontextmanager|before_first_request|before_serving|AppConfig|@click|@app\.command|typer|\bdef (?:post_fork|post_worker_init|when_ready|on_starting|main_loop)\b)/;
 const PYTHON_IMPORT = /^[ \t]*(?:from[ \t]+(\S+)[ \t]+import[ \t]+(\([^)]*\)|.*)|import[ \t]+(.*))/gm;
@@ -234,16 +221,15 @@ export function readCode(texts: ReadonlyMap<string, string>) {
     const files = reached(path);
     const polls = files.flatMap(pollsOf);
     let waiting = polls.length === 0 ? [] : files.flatMap(blocksOf);
-    const live: Block[] = [];
+    const live: typeof waiting = [];
     const named = new Set<string>();
-    const isLive = ({ name, isMain, isHook, file }: Block) =>
-      name === undefined ? !isMain || (file === path && way === 'run') : isHook || named.has(name);
     for (let before = -1; before < live.length; ) {
       before = live.length;
-      const next = waiting.filter(isLive);
-      waiting = waiting.filter((block) => !next.includes(block));
-      live.push(...next);
-      for (const word of next.flatMap(({ words }) => words)) named.add(word);
+      const isLive = ({ name, isMain, isHook, file }: (typeof waiting)[number]) =>
+        name === undefined ? !isMain || (file === path && way === 'run') : isHook || named.has(name);
+      live.push(...waiting.filter(isLive));
+      waiting = waiting.filter((block) => !isLive(block));
+      for (const word of live.slice(before).flatMap(({ words }) => words)) named.add(word);
     }
     const runs = ({ file, line }: Evidence) =>
       languageOf(file) !== 'python' ||
@@ -261,16 +247,23 @@ export function readCode(texts: ReadonlyMap<string, string>) {
   };
 }
 
-function blocksIn(file: string, code: string): Block[] {
+/** The statements at the left edge of a Python file, each with what is indented under it. */
+function blocksIn(file: string, code: string) {
   let line = 1;
   // Before each line that begins at the left edge, but not between a decorator and what it decorates.
   return code.split(/^(?=[^\s)\]}])(?<!^@.*\n)/m).map((text) => {
     const first = line;
     line += text.split('\n').length - 1;
-    const name = /^(?:@.*\n)*(?:async\s+def|def|class)\s+(\w+)/.exec(text)?.[1];
-    const words = text.replace(PYTHON_IMPORT, '').match(/[A-Za-z_]\w*/g) ?? [];
-    const isMain = /^if\s+__name__\s*==/.test(text);
-    return { name, isMain, isHook: HOOK.test(text), file, first, last: Math.max(first, line - 1), words };
+    return {
+      file,
+      first,
+      last: Math.max(first, line - 1),
+      /** Of the function or class that it defines. */
+      name: /^(?:@.*\n)*(?:async\s+def|def|class)\s+(\w+)/.exec(text)?.[1],
+      isMain: /^if\s+__name__\s*==/.test(text),
+      isHook: HOOK.test(text),
+      words: text.replace(PYTHON_IMPORT, '').match(/[A-Za-z_]\w*/g) ?? [],
+    };
   });
 }
 

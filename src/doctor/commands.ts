@@ -62,13 +62,6 @@ export const withoutOptions = (words: readonly string[], names: readonly string[
       optionValue([word], names) === null && !names.includes(word) && !names.includes(words[index - 1] ?? ''),
   );
 
-/** More than one worker, or a number that only the machine knows. */
-export function isSeveral(count: string): boolean {
-  const fallback = /(?:getenv|environ\.get)\s*\([^,()]+,\s*["']?(\d+)/.exec(count)?.[1];
-  const number = fallback ?? /^\s*(\d+)\s*$/.exec(count)?.[1];
-  return number === undefined ? /cpu_count|nproc|\*/.test(count) : Number(number) > 1;
-}
-
 interface Around {
   readonly watcher: string | null;
   readonly isSupervised: boolean;

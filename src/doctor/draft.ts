@@ -64,28 +64,21 @@ const tomlText = (text: string): string => JSON.stringify(text).replace(/\u007f/
 /** Strongest first: what production runs, before what somebody types. */
 const MANAGERS =
   'procfile systemd supervisord docker compose fly render railway heroku digitalocean kubernetes npm make shell';
-const NAMES = 'worker bot start web';
+const NAMES = ['worker', 'bot', 'start', 'web'];
 
 export function chooseCommand(facts: Facts, programs: Programs): Choice | null {
   const rank = ({ manager, name, isForDevelopment }: Process): number =>
-    (isForDevelopment ? 1_000 : 0) +
-    MANAGERS.indexOf(manager) +
-    (`${NAMES} ${name}`.indexOf(name) % 20) / 100;
+    (isForDevelopment ? 1_000 : 0) + MANAGERS.indexOf(manager) + ((NAMES.indexOf(name) + 5) % 5) / 10;
+  const isKnown = facts.polls.length > 0;
   const usable = facts.processes.filter(
     ({ manager, command, polls, runs }) =>
-      MANAGERS.includes(manager) &&
-      command !== '' &&
-      runs.at(-1)?.target &&
-      (polls || facts.polls.length === 0),
+      MANAGERS.includes(manager) && command !== '' && runs.at(-1)?.target && (polls || !isKnown),
   );
   const choices = usable.sort((a, b) => rank(a) - rank(b)).map((it) => fromProcess(it, programs));
-  const [found] = programsThatPoll(facts);
-  const fromSource = {
-    command: localWords(plainly(found ?? ''), '', programs),
-    from: `${found}, which polls`,
-    remark: '',
-  };
-  return choices.find((it) => it !== null) ?? (found === undefined ? null : fromSource);
+  const sources = programsThatPoll(facts).map((file) => ({
+    ...{ command: localWords(plainly(file), '', programs), from: `${file}, which polls`, remark: '' },
+  }));
+  return [...choices, ...sources].find((it) => it !== null) ?? null;
 }
 
 function fromProcess({ manager, file, name, folder, runs }: Process, programs: Programs): Choice | null {
@@ -160,7 +153,8 @@ function strayLines(facts: Facts, command: readonly string[]): string {
     .filter((path) => command.some((word) => `/${word}`.endsWith(`/${path}`)));
   const reached = new Set(own.flatMap((path) => facts.code.reached(path)));
   const patterns = programsThatPoll(facts)
-    .filter((path) => !reached.has(path) && !/(^|\/)(index|main|app|__init__|__main__)\.\w+$/.test(path))
+    .filter((path) => facts.polls.some(({ file }) => file === path) && !reached.has(path))
+    .filter((path) => !/(^|\/)(index|main|app|__init__|__main__)\.\w+$/.test(path))
     .map((path) => `${baseOf(path).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`)
     .filter((pattern) => STRAY_PATTERN.parse(pattern).ok && !pattern.includes("'"))
     .slice(0, 8);
@@ -171,18 +165,17 @@ function strayLines(facts: Facts, command: readonly string[]): string {
 
 /** Where several machines are near, and what they could share. */
 function leaseLines({ files }: Facts): string {
-  const hintIn = (file: RegExp, pattern: RegExp, value: string, why: string) =>
-    files.flatMap(({ path, text }) => {
-      const name = file.test(path) ? pattern.exec(withoutComments('x.conf', text))?.[0] : undefined;
-      return name === undefined
-        ? []
-        : [{ value: value + (value === 'env:' ? name : ''), why: why.replace('{}', name) + path }];
-    });
   const settings = /(^|\/)\.?env[^/]*$|\.env$|(compose[\w.-]*\.ya?ml|render\.yaml|fly\.toml|app\.json)$/;
+  const find = (file: RegExp, pattern: RegExp) =>
+    files.flatMap(({ path, text }) => {
+      const name = file.test(path) && pattern.exec(withoutComments('x.conf', text))?.[0];
+      return name ? [{ value: `env:${name}`, why: `${name} is named in ${path}`, path }] : [];
+    });
+  const pods = find(/\.ya?ml$/, /^kind:\s*(Deployment|StatefulSet)\b/m);
   const [hint] = [
-    ...hintIn(settings, /\b\w*(?:REDIS|VALKEY)_URL\b/, 'env:', '{} is named in '),
-    ...hintIn(/\.ya?ml$/, /^kind:\s*(Deployment|StatefulSet)\b/m, 'k8s:', 'for the pods of '),
-    ...hintIn(settings, /\b(DATABASE_URL|POSTGRES(?:QL)?_URL)\b/, 'env:', '{} is named in '),
+    ...find(settings, /\b\w*(?:REDIS|VALKEY)_URL\b/),
+    ...pods.map(({ path }) => ({ value: 'k8s:', why: `${path} runs it in Kubernetes` })),
+    ...find(settings, /\b(DATABASE_URL|POSTGRES(?:QL)?_URL)\b/),
   ];
   const known = hint ? ` (${hint.why}).` : '. redis://, postgres://, etcd://, k8s:';
   return `\
@@ -208,32 +201,21 @@ go-telegram/bot        github\.com/go-telegram/bot  "github\.com/go-telegram/bot
   .split('\n')
   .map((row) => {
     const [name = '', declared = '', imported = '', ...line] = row.split(/ {2,}/);
-    const inManifest = RegExp(`(?<![\\w./-])${declared}(?![\\w-])`, 'im');
-    return {
-      name,
-      inManifest,
-      inSource: RegExp(imported.replaceAll('\\`', '`'), 'm'),
-      apiRoot: line.join('   ') || null,
-    };
+    const pattern = `(?<![\\w./-])${declared}(?![\\w-])`;
+    const inSource = RegExp(imported.replaceAll('\\`', '`'), 'm');
+    return { name, inManifest: RegExp(pattern, 'im'), inSource, apiRoot: line.join('   ') || null };
   });
+
+const MANIFEST = /(^|\/)(package\.json|requirements[\w.-]*|pyproject\.toml|Pipfile|go\.mod)$/;
 
 /** The library that the project declares or imports, with the place where that is said. `apiRoot` is null where it speaks MTProto. */
 export function findLibrary({ files }: Facts) {
-  const manifests = files.filter(({ path }) =>
-    /(^|\/)(package\.json|requirements[\w.-]*|pyproject\.toml|Pipfile|go\.mod)$/.test(path),
-  );
-  const sources = files.filter(({ path }) => languageOf(path) !== null);
-  for (const [key, some] of [
-    ['inManifest', manifests],
-    ['inSource', sources],
-  ] as const) {
-    for (const { path, text } of some) {
-      const found = LIBRARIES.flatMap((it) => {
-        const match = it[key].exec(text);
-        return match ? [{ ...it, file: path, line: lineAt(text, match.index + match[0].search(/\S/)) }] : [];
-      });
-      if (found.length > 0) return found.sort((a, b) => a.line - b.line)[0]!;
-    }
-  }
-  return null;
+  const places = files.flatMap(({ path: file, text }) => {
+    const key = MANIFEST.test(file) ? 'inManifest' : languageOf(file) === null ? null : 'inSource';
+    return LIBRARIES.flatMap((it) => {
+      const match = key && it[key].exec(text);
+      return match ? [{ ...it, key, file, line: lineAt(text, match.index + match[0].search(/\S/)) }] : [];
+    });
+  });
+  return places.find(({ key }) => key === 'inManifest') ?? places[0] ?? null;
 }

@@ -39,7 +39,7 @@ compose       (docker-)?compose[\w.-]*\.ya?ml               services>*          
 kubernetes    .*\.ya?ml                                     spec>template>spec>containers>*  command args           name=metadata>name root
 kubernetes    .*\.ya?ml         spec>jobTemplate>spec>template>spec>containers>*             command args           name=metadata>name root
 autoscaler    .*\.ya?ml                                     spec>scaleTargetRef              -                      of=kubernetes
-helm          values(\.[\w-]+)?\.ya?ml                      >                                -                      chart
+helm          values(\.[\w-]+)?\.ya?ml                      >                                -
 systemd       .*\.service                                   Service                          ExecStart              line root
 supervisord   .*\.(conf|ini)                                program:*                        command                line root
 pm2           (ecosystem|pm2|process)[\w.-]*\.(json|ya?ml)  apps>*                           script                 run=node folder=cwd
@@ -54,7 +54,7 @@ digitalocean  \.do/\w+\.ya?ml                               services>*          
 digitalocean  \.do/\w+\.ya?ml                               workers>*                        run_command            root
 appengine     app\.ya?ml                                    >                                entrypoint             when=runtime name=service line
 workflow      \.github/workflows/[^/]+\.ya?ml               jobs>*>steps>*                   run                    line root
-singlepoll    singlepoll\.toml                              >                                command                run=singlepoll line`
+singlepoll    singlepoll\.toml                              >                                command                run=singlepoll+start+-- line`
   .trim()
   .split('\n')
   .map((row) => {
@@ -64,34 +64,8 @@ singlepoll    singlepoll\.toml                              >                   
   });
 type Place = (typeof PLACES)[number];
 
-export interface Said {
-  readonly manager: string;
-  readonly file: string;
-  readonly line: number;
-  readonly name: string;
-  /** The line of shell; empty where the file leaves it to the image or the platform. */
-  readonly command: string;
-  readonly folder: string;
-  readonly isForDevelopment: boolean;
-  readonly document: Document;
-  /** Of the process in the document. */
-  readonly path: Path;
-}
-
-export interface Started extends Run {
-  /** The command, and what the variables in front of it say. */
-  readonly text: string;
-  readonly polls: Evidence | null;
-}
-
-export interface Process extends Said {
-  readonly runs: readonly Started[];
-  /** Where it polls, as far as the files tell. */
-  readonly polls: Evidence | null;
-  /** It polls, or is likely to by its name or variables, and no lease keeps its copies apart. */
-  readonly isSuspect: boolean;
-}
-
+type Said = ReturnType<typeof row>;
+export type Process = ReturnType<typeof judge>;
 export type Facts = ReturnType<typeof studyProject>;
 type Studied = ReturnType<typeof studyCode>;
 type Texts = ReadonlyMap<string, string>;
@@ -106,7 +80,7 @@ export function studyProject(project: Project) {
     const meant = own.find(({ manager, name }) => manager === it.of && name === it.name);
     return meant ? [{ ...meant, ...it }] : [];
   });
-  return { ...known, processes: [...own, ...counted] as readonly Process[] };
+  return { ...known, processes: [...own, ...counted] };
 }
 
 function studyCode(project: Project) {
@@ -139,7 +113,7 @@ const saysLease = (path: string, content: string): boolean =>
     ? /^lease\s*=/m.test(content)
     : isEnvFile(path) && !isExample(path) && /^\s*(?:export\s+)?SINGLEPOLL_LEASE\s*=\s*\S/m.test(content);
 
-function fromDocuments(file: string, content: string, texts: Texts): (Said & { of: string | undefined })[] {
+function fromDocuments(file: string, content: string, texts: Texts) {
   const places = PLACES.filter((place) => place.file.test(file));
   const documents = places.length === 0 ? [] : readDocuments(file, content);
   return documents.flatMap((document) =>
@@ -149,43 +123,28 @@ function fromDocuments(file: string, content: string, texts: Texts): (Said & { o
       // A file of fly.io names its app, and may name its processes.
       const isSaid = index > 0 && keys[0] === '-' && pathsOf(root, places[index - 1]!.steps).length > 0;
       if (isSaid || (more.when !== undefined && at(root, [more.when]) === undefined)) return [];
-      return pathsOf(root, steps).flatMap((path) => {
+      return pathsOf(root, steps).map((path) => {
         const value = at(root, path);
-        const name = 'chart' in more ? chartName(file, texts) : nameOf(place, root, path);
-        if (name === undefined) return [];
-        const folder = 'root' in more ? '' : folderFor(file, value, stepsOf(more.folder ?? '-'));
-        const said = commandOf(place, value) || builtCommand(value, folder, texts);
-        const command =
-          said === '' || !more.run ? said : `${more.run} ${more.run === 'node' ? '' : 'start -- '}${said}`;
+        const inside = stepsOf(more.folder ?? '-');
+        const said = text(at(value, inside)) ?? text(at(value, inside.slice(0, 1))) ?? '.';
+        const folder = 'root' in more ? '' : (joinPath(folderOf(file), said) ?? folderOf(file));
+        const words = keys.map((key) => commandText(key === '=' ? value : at(value, [key]))).filter(Boolean);
+        const command = words.join(' ').replace(/^[-@:+!]+(?=\/)/, '') || builtCommand(value, folder, texts);
+        const whole = command === '' ? '' : `${more.run?.replaceAll('+', ' ') ?? ''} ${command}`.trim();
         const line = document.lineOf('line' in more ? [...path, keys[0]!] : path);
-        return { ...row(manager, file, line, name, command), folder, document, path, of: more.of };
+        const name =
+          nameOf(place, root, path) ??
+          /^name:\s*(\S+)/m.exec(texts.get(joinPath(folder, 'Chart.yaml')!) ?? '')?.[1];
+        return { ...row(manager, file, line, name ?? 'app', whole), folder, document, path, of: more.of };
       });
     }),
   );
 }
 
-function commandOf({ keys }: Place, value: unknown): string {
-  const words = keys.map((key) => commandText(key === '=' ? value : at(value, [key])));
-  return words
-    .filter(Boolean)
-    .join(' ')
-    .replace(/^[-@:+!]+(?=\/)/, '');
-}
-
-function nameOf({ manager, more }: Place, root: unknown, path: Path): string {
-  const key = String((manager === 'workflow' ? path[1] : path.at(-1)) ?? 'app').replace(/^program:/, '');
-  return text(more.name ? at(root, stepsOf(more.name)) : at(root, [...path, 'name'])) ?? key;
-}
-
-/** A chart's templates are no YAML; its values are. */
-function chartName(file: string, texts: Texts): string | undefined {
-  const chart = texts.get(joinPath(folderOf(file), 'Chart.yaml')!);
-  return chart === undefined ? undefined : (/^name:\s*(\S+)/m.exec(chart)?.[1] ?? '');
-}
-
-function folderFor(file: string, value: unknown, path: Path): string {
-  const inside = text(at(value, path)) ?? text(at(value, path.slice(0, 1))) ?? '.';
-  return joinPath(folderOf(file), inside) ?? folderOf(file);
+function nameOf({ manager, more }: Place, root: unknown, path: Path): string | undefined {
+  const key = manager === 'workflow' ? path[1] : path.at(-1);
+  const named = text(more.name ? at(root, stepsOf(more.name)) : at(root, [...path, 'name']));
+  return named ?? key?.toString().replace(/^program:/, '');
 }
 
 /** What the Dockerfile that a compose service is built from starts. */
@@ -195,47 +154,52 @@ function builtCommand(value: unknown, folder: string, texts: Texts): string {
   return build === undefined || dockerfile === undefined ? '' : (imageCommand(dockerfile)?.command ?? '');
 }
 
-function row(manager: string, file: string, line: number, name: string, command: string): Said {
+function row(manager: string, file: string, line: number, name: string, command: string) {
   const isServer = manager === 'systemd' || manager === 'cron';
+  const document: Document = { value: { name, command }, lineOf: () => line };
   return {
     manager,
     file,
     line,
     name,
+    /** The line of shell; empty where the file leaves it to the image or the platform. */
     command,
     folder: manager === 'cron' ? '' : folderOf(file),
     isForDevelopment: !isServer && (isForDevelopment(file) || isForDevelopment(name)),
-    document: { value: { name, command }, lineOf: () => line },
-    path: [],
+    document,
+    /** Of the process in the document. */
+    path: [] as Path,
   };
 }
 
-const STARTS =
-  /\b(gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll)\b/;
+/** Files that are lines: manager, file, and a line with the name (else it is the file's) and the command. */
+const LINES: readonly (readonly [string, RegExp, RegExp])[] = [
+  ['make', /(^|\/)(GNUm|[Mm])akefile$/, /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n)*)\t[@-]*(.*)$/gm],
+  [
+    'shell',
+    /\.(sh|bash)$/,
+    /^()(?!\s*#)(.*\b(?:gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll)\b.*)$/gm,
+  ],
+  [
+    'cron',
+    /(^|\/)crontab$|\.cron$/,
+    /^[ \t]*((?:[\d*/,-]+[ \t]+){4}[\w*/,-]+|@\w+)[ \t]+(?:root[ \t]+)?(.*)$/gm,
+  ],
+];
 
-/** Files that are lines: Procfile, Dockerfile, Makefile, shell scripts, crontab. */
-function fromLines(path: string, content: string): Said[] {
-  const name = baseOf(path);
-  if (/^Procfile(\.[\w-]+)?$/.test(name))
-    return [...parseProcfile(content)].map(([process, command]) => {
-      const at = content.search(RegExp(`^[ \\t]*${process}[ \\t]*:`, 'm'));
-      return row('procfile', path, lineAt(content, at), process, command);
+function fromLines(file: string, content: string): Said[] {
+  if (/(^|\/)Procfile(\.[\w-]+)?$/.test(file))
+    return [...parseProcfile(content)].map(([name, command]) => {
+      const index = content.search(RegExp(`^[ \\t]*${name}[ \\t]*:`, 'm'));
+      return row('procfile', file, lineAt(content, index), name, command);
     });
-  if (isDockerfile(path)) {
-    const found = imageCommand(content);
-    return found ? [row('docker', path, found.line, 'CMD', found.command)] : [];
-  }
-  const kind = /^(GNUm|[Mm])akefile$/.test(name) ? 'make' : /\.(sh|bash)$/.test(name) ? 'shell' : 'cron';
-  if (kind === 'cron' && !/^crontab$|\.cron$/.test(name)) return [];
-  let target = name;
-  return content.split(/\r?\n/).flatMap((line, index) => {
-    const cron = kind === 'cron' && /^\s*((?:[\d*/,-]+\s+){4}[\w*/,-]+|@\w+)\s+(?:root\s+)?(.*)$/.exec(line);
-    if (cron) return [row(kind, path, index + 1, cron[1]!, cron[2]!)];
-    if (kind === 'make') target = /^([\w.-]+)\s*:(?!=)/.exec(line)?.[1] ?? target;
-    const isCommand =
-      kind === 'make' ? /^\t/.test(line) : kind === 'shell' && !/^\s*#/.test(line) && STARTS.test(line);
-    return isCommand ? [row(kind, path, index + 1, target, line.trim().replace(/^[@-]+/, ''))] : [];
-  });
+  const image = isDockerfile(file) ? imageCommand(content) : null;
+  if (image) return [row('docker', file, image.line, 'CMD', image.command)];
+  return LINES.filter(([, pattern]) => pattern.test(file)).flatMap(([manager, , pattern]) =>
+    [...content.matchAll(pattern)].map(({ 1: name, 2: command, index }) =>
+      row(manager, file, lineAt(content, index), name || baseOf(file), command!.trim()),
+    ),
+  );
 }
 
 /** The command of the last stage of a Dockerfile: CMD, after ENTRYPOINT where that is an array. */
@@ -264,7 +228,7 @@ const INFRASTRUCTURE =
 /** Where these say no command, the image or the platform has one. */
 const BY_IMAGE = /^(compose|kubernetes|fly|render|railway|digitalocean|appengine)$/;
 
-function judge(said: Said, all: readonly Said[], facts: Studied): Process {
+function judge(said: Said, all: readonly Said[], facts: Studied) {
   const { manager, command, name, document, path } = said;
   const { runs: runsOf, lease, isForWebhook } = facts;
   const value = at(document.value, path);
@@ -275,6 +239,7 @@ function judge(said: Said, all: readonly Said[], facts: Studied): Process {
   const set = command.match(/\b(FLASK_\w+|WEB_CONCURRENCY)=\S+/g) ?? [];
   const runs = runsOf(meant.command, meant.folder).map((run) => ({
     ...run,
+    /** The command, and what the variables in front of it say. */
     text: [...run.words, ...set].join(' '),
     polls: pollsOf(run, facts),
   }));
@@ -295,6 +260,7 @@ function judge(said: Said, all: readonly Said[], facts: Studied): Process {
     runs.some((it) => it.hasLease || (lease && it.isSupervised)) ||
     (lease && runs.length === 0);
   const polls = runs.find((it) => it.polls !== null)?.polls ?? null;
+  // It polls, or is likely to, and no lease keeps its copies apart.
   return { ...said, runs, polls, isSuspect: (polls !== null || isLikely) && !isLeased };
 }
 

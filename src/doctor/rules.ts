@@ -5,7 +5,7 @@
 import { isSingle, knowsReloader, told } from './code.ts';
 import { at, list, stepsOf, table, whole } from './documents.ts';
 import type { Finding } from './files.ts';
-import { findLines, SCRIPT } from './lines.ts';
+import { findLines, KINDS } from './lines.ts';
 import type { Facts, Process } from './processes.ts';
 import { findTokens } from './tokens.ts';
 
@@ -105,7 +105,7 @@ pm2-instances  pm2  exec_mode ~^cluster instances !max|cpus|arallel|^-|(?<![\d.]
 const LEASE = 'or let one copy poll and the others stand by: singlepoll start --lease';
 
 function findSettings(facts: Facts): Finding[] {
-  const scripts = facts.files.filter(({ path }) => SCRIPT.test(path) || path.endsWith('.toml'));
+  const scripts = facts.files.filter(({ path }) => KINDS.script!.test(path) || path.endsWith('.toml'));
   const allText = scripts.map(({ text }) => text).join('\n');
   return facts.processes.flatMap(({ manager, file, name, command, document, path, polls, isSuspect }) => {
     const stepsTo = (steps: string) => stepsOf(steps, steps.startsWith('>') ? [] : path);
