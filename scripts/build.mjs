@@ -2,7 +2,6 @@
 // several need is in one chunk: `status` and `--help` never load what only `start` needs.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { build } from 'esbuild';
-import { leanPackages } from './lean-packages.mjs';
 import { notices } from './notices.mjs';
 import { emitTypes } from './types.mjs';
 
@@ -37,7 +36,6 @@ const { metafile } = await build({
   logLevel: 'warning',
   // Of @redis/client and pg: what they use only where it is installed.
   external: ['@node-rs/xxhash', 'pg-native'],
-  plugins: leanPackages,
 });
 writeFileSync('dist/THIRD-PARTY-NOTICES.txt', notices(Object.keys(metafile.inputs)));
 emitTypes('dist/types', 'api/index.d.ts');

@@ -1,15 +1,21 @@
 /** Text by the columns that it takes on a terminal, where an emoji or a Chinese character takes two. Pure. */
 import { stripVTControlCharacters } from 'node:util';
-import stringWidth from 'string-width';
+import { eastAsianWidth } from 'get-east-asian-width';
 import { plain } from './plain.ts';
 
-const characters = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
-const PLAIN_ASCII = /^[\x20-\x7e]*$/;
+/** ASCII, European letters, dashes, quotes, arrows and the marks of our screens: one column each. */
+const NARROW = /^[\x20-\x7e\xa0-\xac\xae-\u02ff\u2010-\u2027\u2190-\u21ff\u2500-\u25ff]*$/;
 /** Joiners and selectors: terminals disagree about the width of what they make, so it is shown in its parts. */
 const JOINERS = /[\u200d\ufe0e\ufe0f]/g;
 
 export function width(text: string): number {
-  return PLAIN_ASCII.test(text) ? text.length : stringWidth(text);
+  if (NARROW.test(text)) return text.length;
+  return characters(text).reduce((sum, it) => sum + eastAsianWidth(it.codePointAt(0) ?? 0), 0);
+}
+
+/** What a reader takes for one. Made when it is needed: the segmenter alone takes as long as a whole `status` may. */
+function characters(text: string): string[] {
+  return Array.from(new Intl.Segmenter().segment(text), ({ segment }) => segment);
 }
 
 /** At most `columns` wide, the last of them `…` where something was cut off. */
@@ -17,10 +23,10 @@ export function cut(text: string, columns: number): string {
   if (width(text) <= columns) return text;
   let taken = 0;
   let kept = '';
-  for (const { segment } of characters.segment(text)) {
-    taken += width(segment);
+  for (const character of NARROW.test(text) ? text : characters(text)) {
+    taken += width(character);
     if (taken > columns - 1) break;
-    kept += segment;
+    kept += character;
   }
   return columns > 0 ? `${kept}…` : '';
 }
