@@ -7,7 +7,7 @@ import type { Config } from '../config/load.ts';
 import type { LiveDocument, LiveLine } from '../core/live.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { SinglepollError } from '../errors.ts';
-import { openControlStream } from '../machine/control-stream.ts';
+import { askControl, NoAnswer } from '../machine/control.ts';
 import { currentStatus } from './current-status.ts';
 import { type Located, locate } from './find.ts';
 
@@ -19,9 +19,9 @@ export interface Source {
   readonly failed: Promise<never>;
 }
 
-/** A supervisor beats once a second. */
-const SILENT_MS = 3_000;
-const LISTEN_EVERY_MS = 500;
+/** A supervisor tells once a second that it is awake. It may be we who have slept: asked again once, it answers then. */
+const SILENT_MS = 1_500;
+const HUNG_AFTER = 2;
 /** Where none runs, it is looked for so often; and whatever else there is to be seen (strays, the webhook) more rarely. */
 const LOOK_EVERY_MS = 400;
 const LOOK_AROUND_EVERY_MS = 5_000;
@@ -86,45 +86,26 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
   }
 
   /** True: it has told something before it ended. */
-  function listen(socketPath: string): Promise<boolean> {
-    return new Promise((resolve) => {
-      let last: StatusDocument | null = null;
-      let isHung = false;
-      let heardMs = performance.now();
-      let tickMs = heardMs;
-      const end = () => {
-        clearInterval(timer);
-        over.signal.removeEventListener('abort', close);
-        resolve(last !== null);
-      };
-      const close = () => {
-        stream.close();
-        end();
-      };
-      const heard = (value: Record<string, unknown>) => {
-        heardMs = performance.now();
-        if (value.ok !== undefined) return close();
-        const isNew = isLive(value);
-        if (isNew) {
+  async function listen(socketPath: string): Promise<boolean> {
+    let last: StatusDocument | null = null;
+    for (let failures = 0; ; failures++) {
+      const heard = (value: Readonly<Record<string, unknown>>) => {
+        const isHung = failures >= HUNG_AFTER;
+        failures = 0;
+        if (isLive(value)) {
           last = value.status;
           lines = value.lines;
         }
-        if (last && (isHung || isNew)) showStatus(last);
-        isHung = false;
+        if (last && (isHung || isLive(value))) showStatus(last);
       };
-      const stream = openControlStream(socketPath, { cmd: 'watch' }, { ended: end, heard });
-      const timer = setInterval(() => {
-        const nowMs = performance.now();
-        // It is we who have slept: what it has sent meanwhile comes next.
-        if (nowMs - tickMs > 3 * LISTEN_EVERY_MS) heardMs = nowMs;
-        tickMs = nowMs;
-        if (isHung || nowMs - heardMs < SILENT_MS) return;
-        if (!last) return close();
-        isHung = true;
-        showStatus(silent(last));
-      }, LISTEN_EVERY_MS);
-      over.signal.addEventListener('abort', close, { once: true });
-    });
+      try {
+        await askControl(socketPath, { cmd: 'watch' }, { timeoutMs: SILENT_MS, heard, signal: over.signal });
+        return last !== null;
+      } catch (error) {
+        if (!(error instanceof NoAnswer) || !last || over.signal.aborted) return last !== null;
+        if (failures + 1 >= HUNG_AFTER) showStatus(silent(last));
+      }
+    }
   }
 
   const followed = follow();

@@ -6,11 +6,12 @@ import type { Config } from '../config/load.ts';
 import type { LiveDocument } from '../core/live.ts';
 import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
-import { type ControlStream, openControlStream } from '../machine/control-stream.ts';
+import { askControl } from '../machine/control.ts';
 import { type Counted, counted, nothingCounted, rate } from '../output/rate.ts';
 import { type LiveView, liveScreen } from '../output/screen.ts';
 import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
+import { ORDER_WAIT_MS } from './orders.ts';
 import { followStatus } from './status-source.ts';
 
 const CTRL_C = '\x03';
@@ -38,7 +39,8 @@ async function watchLive(config: Config, bot: string | null): Promise<number> {
   let live: LiveDocument | null = null;
   let count: Counted = nothingCounted;
   let message: (LiveView['message'] & { readonly untilMs: number }) | null = null;
-  let restart: ControlStream | null = null;
+  let isRestarting = false;
+  const left = new AbortController();
   let terminal: Terminal | null = null;
   let over!: () => void;
   let fail!: (error: unknown) => void;
@@ -84,29 +86,23 @@ async function watchLive(config: Config, bot: string | null): Promise<number> {
   }
 
   function askRestart(): void {
-    if (restart) return;
+    if (isRestarting) return;
     const control = source.control();
     if (control === null) {
       say('nothing to restart: no supervisor runs', 'error');
       return;
     }
+    isRestarting = true;
     say('restarting the worker…', 'info', Number.POSITIVE_INFINITY);
-    const done = (text: string, level: 'good' | 'error') => {
-      restart?.close();
-      restart = null;
-      say(text, level);
-    };
-    restart = openControlStream(
-      control,
-      { cmd: 'restart' },
-      {
-        ended: () => done('not restarted: the supervisor has ended', 'error'),
-        heard({ ok, restarted, error }) {
-          if (ok === true) done(`restarted: ${String(restarted)}`, 'good');
-          else if (ok === false) done(`not restarted: ${String(error)}`, 'error');
-        },
-      },
-    );
+    askControl(control, { cmd: 'restart' }, { timeoutMs: ORDER_WAIT_MS, signal: left.signal })
+      .then(
+        ({ ok, restarted, error }) =>
+          ok ? say(`restarted: ${String(restarted)}`, 'good') : say(`not restarted: ${error}`, 'error'),
+        () => say('not restarted: the supervisor has ended', 'error'),
+      )
+      .finally(() => {
+        isRestarting = false;
+      });
   }
 
   process.once('uncaughtException', fail);
@@ -121,7 +117,7 @@ async function watchLive(config: Config, bot: string | null): Promise<number> {
     process.removeListener('unhandledRejection', fail);
     clearInterval(clock);
     source.close();
-    (restart as ControlStream | null)?.close();
+    left.abort();
     (terminal as Terminal | null)?.close();
   }
 }

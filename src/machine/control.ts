@@ -185,7 +185,7 @@ function parseRequest(text: string): Request | null {
 }
 
 /** One line of the channel; null: not an object of JSON. */
-export function parseObject(line: string): Record<string, unknown> | null {
+function parseObject(line: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(line);
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
@@ -201,12 +201,19 @@ export class NoAnswer extends Error {}
 /** It ended the connection without an answer: it has ended itself. */
 export class WentAway extends Error {}
 
+interface AskOptions {
+  /** Of silence; a supervisor that is awake says so. */
+  readonly timeoutMs: number;
+  /** What is said to the person who waits. */
+  readonly say?: (line: string) => void;
+  /** Every line before the answer, also those that only tell that somebody is awake. */
+  readonly heard?: (value: Readonly<Record<string, unknown>>) => void;
+  /** Ends the connection: WentAway. */
+  readonly signal?: AbortSignal;
+}
+
 /** Sends one request and waits for its last answer. Throws NoSupervisor, NoAnswer or WentAway. */
-export async function askControl(
-  socketPath: string,
-  request: Request,
-  options: { timeoutMs: number; say?: (line: string) => void },
-): Promise<Answer> {
+export async function askControl(socketPath: string, request: Request, options: AskOptions): Promise<Answer> {
   const giveUpAtMs = performance.now() + Math.min(options.timeoutMs, CONNECT_MS);
   for (;;) {
     try {
@@ -223,65 +230,54 @@ export async function askControl(
   }
 }
 
-function askOnce(
+async function askOnce(
   socketPath: string,
   request: Request,
-  options: { timeoutMs: number; say?: (line: string) => void },
+  { timeoutMs, say, heard, signal }: AskOptions,
 ): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    withShortPath(socketPath, (short, done) => {
-      const socket = net.connect(short);
+  const short = shortPath(socketPath);
+  const socket = net.connect(short.path);
+  let timer = setTimeout(
+    () => socket.destroy(new NoAnswer('the supervisor does not answer')),
+    Math.min(timeoutMs, CONNECT_MS),
+  );
+  const leave = () => void socket.destroy();
+  signal?.addEventListener('abort', leave, { once: true });
+  try {
+    return await new Promise<Answer>((resolve, reject) => {
       let text = '';
-      let timer = setTimeout(silent, Math.min(options.timeoutMs, 2_000));
-      function silent() {
-        socket.destroy();
-        reject(new NoAnswer('the supervisor does not answer'));
-      }
       socket.setEncoding('utf8');
       socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`));
       socket.on('data', (chunk: string) => {
         clearTimeout(timer);
-        timer = setTimeout(silent, options.timeoutMs);
+        timer = setTimeout(() => reject(new NoAnswer('the supervisor does not answer')), timeoutMs);
         text += chunk;
-        if (text.length > ANSWER_BYTES_MAX) return silent();
+        if (text.length > ANSWER_BYTES_MAX) reject(new NoAnswer('what it answers has no end'));
         for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
-          const value = parseObject(text.slice(0, end)) as (Answer & { say?: string }) | null;
+          const value = parseObject(text.slice(0, end));
           text = text.slice(end + 1);
-          if (value === null) {
-            clearTimeout(timer);
-            socket.destroy();
-            reject(new NoAnswer('what listens there does not answer as a supervisor does'));
-            return;
-          }
-          if (typeof value.say === 'string' && value.ok === undefined) {
-            if (value.say !== '') options.say?.(value.say);
-          } else {
-            clearTimeout(timer);
-            socket.destroy();
-            resolve(value);
+          if (value === null) reject(new NoAnswer('what listens there does not answer as a supervisor does'));
+          else if (value.ok !== undefined) resolve(value as Answer);
+          else {
+            heard?.(value);
+            if (typeof value.say === 'string' && value.say !== '') say?.(value.say);
           }
         }
       });
       socket.on('error', (error: NodeJS.ErrnoException) => {
-        clearTimeout(timer);
-        const nobody = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED'].includes(error.code ?? '');
-        const left = error.code === 'ECONNRESET' || error.code === 'EPIPE';
-        if (left) reject(new WentAway('the supervisor went away'));
-        else reject(nobody ? new NoSupervisor('no supervisor runs') : error);
+        const isNobody = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED'].includes(error.code ?? '');
+        const hasLeft = error.code === 'ECONNRESET' || error.code === 'EPIPE';
+        if (hasLeft) reject(new WentAway('the supervisor went away'));
+        else reject(isNobody ? new NoSupervisor('no supervisor runs') : error);
       });
-      socket.on('close', () => {
-        done();
-        clearTimeout(timer);
-        reject(new WentAway('the supervisor went away'));
-      });
+      socket.on('close', () => reject(new WentAway('the supervisor went away')));
     });
-  });
-}
-
-/** Gives `use` a path that fits a socket address, and a call for when it is not needed any more. */
-export function withShortPath(socketPath: string, use: (short: string, done: () => void) => void): void {
-  const { path: short, done } = shortPath(socketPath);
-  use(short, done);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', leave);
+    socket.destroy();
+    short.done();
+  }
 }
 
 /** Linux reaches a long path through the folder's descriptor. It names our pid, so that the row in /proc/net/unix does, too. */
