@@ -3,6 +3,8 @@
  * was bound to it before and after the question, since a name may change hands at any moment.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import { readStat } from '../machine/procfs.ts';
+import { parseProcStat } from '../machine/procstat.ts';
 import type { Shown } from './election.ts';
 import type { LockKey } from './names.ts';
 import {
@@ -55,6 +57,8 @@ export interface Look {
 }
 
 const SILENT_MS = 2_000;
+/** One that is not stopped gets this long: on a busy machine an answer takes its time. */
+const PATIENCE_MS = 6_000;
 const CLOSED_TRIES = 10;
 
 /** `mine` is not looked at. */
@@ -102,6 +106,8 @@ function socketsOf(names: readonly string[]): BoundSocket[] {
  */
 async function examine(key: LockKey, name: string): Promise<Verdict> {
   const giveUpAtMs = performance.now() + SILENT_MS;
+  const patientUntilMs = performance.now() + PATIENCE_MS;
+  let quiet: Verdict | null = null;
   for (let closed = 0; ; ) {
     const reply = await challenge(key, name, SILENT_MS);
     const sockets = socketsOf([name]);
@@ -112,8 +118,12 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
         return await unproven(reply.pid, name, sockets);
       case 'wrong':
         return { shown: 'liar', squatter: await squatter(name, sockets) };
-      case 'silent':
-        return await silent(name, sockets);
+      case 'silent': {
+        // Who it is is looked up once: that takes a process of its own.
+        quiet ??= await silent(name, sockets);
+        if (performance.now() > patientUntilMs || isStopped(quiet.holder?.pid ?? null)) return quiet;
+        break;
+      }
       case 'nobody': {
         // Bound, and nobody listens: for a moment, or for ever.
         const opening = sockets.filter(({ listening }) => !listening);
@@ -125,8 +135,8 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
       case 'closed':
         // One that is leaving, or has too many connections, ends them unanswered.
         closed += 1;
-        if (closed === CLOSED_TRIES) return await silent(name, sockets);
-        await pause(10 * closed);
+        if (closed >= CLOSED_TRIES && performance.now() > patientUntilMs) return await silent(name, sockets);
+        await pause(Math.min(100, 10 * closed));
     }
   }
 }
@@ -160,6 +170,12 @@ async function unproven(saidPid: number, name: string, sockets: readonly BoundSo
   const it = await behind(name, sockets, [saidPid]);
   if (it.runsSinglepoll === false) return { shown: 'liar', squatter: it };
   return { shown: 'old', holder: { ...UNTOLD, ...it, kind: 'old', answers: true } };
+}
+
+/** By SIGSTOP or a debugger: it will not answer. One that can't be seen from here is taken for one. */
+function isStopped(pid: number | null): boolean {
+  const state = pid === null ? undefined : parseProcStat(readStat(pid) ?? '')?.state;
+  return state === undefined || state === 'T' || state === 't';
 }
 
 async function silent(name: string, sockets: readonly BoundSocket[]): Promise<Verdict> {
