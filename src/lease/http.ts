@@ -21,13 +21,7 @@ export interface HttpAnswer<T> {
   readonly json: T | null;
 }
 
-export interface Http {
-  /** Rejects with LeaseIoError or LeaseConfigError; any status is an answer. */
-  call<T>(call: HttpCall, ms: number): Promise<HttpAnswer<T>>;
-  /** Returns what ends it, after which nothing is told. */
-  stream(call: HttpCall, on: StreamListener): () => void;
-  close(): void;
-}
+export type Http = ReturnType<typeof openHttp>;
 
 export interface StreamListener extends Pick<WatchListener, 'ended'> {
   /** The answer is 200, and its lines follow. Any other answer ends the stream. */
@@ -41,7 +35,7 @@ const ANSWER_BYTES_MAX = 1024 * 1024;
 const PROBE_AFTER_MS = 10_000;
 
 /** `tls` is asked for each call: other certificates make other connections. */
-export function openHttp(origin: string, tls: () => LeaseTls, trouble: Trouble): Http {
+export function openHttp(origin: string, tls: () => LeaseTls, trouble: Trouble) {
   const secure = origin.startsWith('https:');
   const agent = secure ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true });
   const open = new Set<ClientRequest>();
@@ -67,7 +61,8 @@ export function openHttp(origin: string, tls: () => LeaseTls, trouble: Trouble):
   }
 
   return {
-    call(call, ms) {
+    /** Rejects with LeaseIoError or LeaseConfigError; any status is an answer. */
+    call<T>(call: HttpCall, ms: number): Promise<HttpAnswer<T>> {
       return new Promise((resolve, reject) => {
         if (closed) throw trouble.closed();
         let sent = false;
@@ -95,7 +90,8 @@ export function openHttp(origin: string, tls: () => LeaseTls, trouble: Trouble):
         });
       });
     },
-    stream(call, on) {
+    /** Returns what ends it, after which nothing is told. */
+    stream(call: HttpCall, on: StreamListener): () => void {
       let over = false;
       let request: ClientRequest | null = null;
       const stop = () => {

@@ -34,7 +34,7 @@ interface Lease {
 }
 
 /** For the HTTP status. */
-const rulesFor = ({ name, tokenFile }: Place, isApi: boolean): Rule[] => [
+const rulesFor = ({ name, tokenFile }: ReturnType<typeof findPlace>, isApi: boolean): Rule[] => [
   [
     /401/,
     'config',
@@ -174,18 +174,8 @@ function specOf({ holder, host, pid, ttl }: LeaseRecord): object {
   };
 }
 
-interface Place {
-  /** Origin: `https://10.0.0.1:443`. */
-  readonly server: string;
-  readonly namespace: string;
-  readonly name: string;
-  /** Null: no credentials are sent, as `kubectl proxy` wants it. */
-  readonly tokenFile: string | null;
-  readonly caFile: string | null;
-}
-
 /** Where the API server is, and as whom: the service account of the pod, or what the URL names instead. Throws LeaseConfigError. */
-function findPlace({ shown, options, hosts, path }: LeaseUrl, fallback: string): Place {
+function findPlace({ shown, options, hosts, path }: LeaseUrl, fallback: string) {
   const wrong = (problem: string) => new LeaseConfigError(`the lease URL ${shown}: ${problem}`);
   const named = options.get('server');
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = process.env;
@@ -212,6 +202,7 @@ function findPlace({ shown, options, hosts, path }: LeaseUrl, fallback: string):
     server: server.origin,
     namespace,
     name,
+    /** Null: no credentials are sent, as `kubectl proxy` wants it. */
     tokenFile: options.get('token-file') ?? inPod('token'),
     caFile: options.get('ca-file') ?? inPod('ca.crt'),
   };

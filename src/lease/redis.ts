@@ -132,18 +132,13 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
   };
 }
 
-interface Connection {
-  readonly client: ReturnType<typeof clientOf>;
-  /** Rejects with the socket's error, the server's, or with what makes this server useless. */
-  readonly ready: Promise<void>;
-  /** Destroys the socket, also one that is being connected. */
-  end(): void;
-}
+type Connection = ReturnType<typeof connect>;
 
 /** `onGone`: the connection has ended by itself. */
-function connect(url: LeaseUrl, trouble: Trouble, onGone: () => void): Connection {
+function connect(url: LeaseUrl, trouble: Trouble, onGone: () => void) {
   const cut = new AbortController();
   const client = clientOf(url, cut.signal);
+  /** Destroys the socket, also one that is being connected. */
   const end = () => {
     cut.abort();
     client.destroy();
@@ -154,6 +149,7 @@ function connect(url: LeaseUrl, trouble: Trouble, onGone: () => void): Connectio
     queueMicrotask(end);
     onGone();
   });
+  /** Rejects with the socket's error, the server's, or with what makes this server useless. */
   const ready = client.connect().then(() => greet((command) => client.sendCommand(command), trouble));
   ready.catch(() => {});
   return { client, ready, end };

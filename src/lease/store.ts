@@ -58,18 +58,7 @@ export class LeaseConfigError extends Error {}
  */
 export type Rule = readonly [code: RegExp, fault: 'config' | 'refused' | 'unclear', advice?: string];
 
-export interface Trouble {
-  /** An error that the engine answered with: the first rule that fits its code. `write`: it was the answer to one. */
-  answer(code: string, message: string, write: boolean, rules: readonly Rule[]): Error;
-  /** An error of the socket. `sent`: a write may have gone out before. `insecure`: the option that takes any certificate. */
-  socket(error: unknown, sent: boolean, insecure?: string): Error;
-  /** `asked`: the answer is missing, not the connection. */
-  late(ms: number, asked: boolean, maybeApplied?: boolean): Error;
-  closed(): Error;
-  /** Something stands where the record should be that singlepoll did not write. */
-  stranger(where: string, text: string): Error;
-  replica(): Error;
-}
+export type Trouble = ReturnType<typeof createTrouble>;
 
 const SOCKET_WORDS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',
@@ -86,16 +75,18 @@ const NO_TLS = /WRONG_VERSION_NUMBER|EPROTO|PACKET_LENGTH_TOO_LONG|UNEXPECTED_ME
 const STRANGER_SHOWN = 40;
 
 /** `label`: the engine and its place. `hide` masks the password in what an engine says. */
-export function createTrouble(label: string, hide: (text: string) => string): Trouble {
+export function createTrouble(label: string, hide: (text: string) => string) {
   const config = (text: string) => new LeaseConfigError(`${label}: ${text}`);
   const io = (text: string, maybeApplied: boolean) => new LeaseIoError(`${label}: ${text}`, maybeApplied);
   return {
-    answer(code, message, write, rules) {
+    /** An error that the engine answered with: the first rule that fits its code. `write`: it was the answer to one. */
+    answer(code: string, message: string, write: boolean, rules: readonly Rule[]): Error {
       const [, fault, advice] = rules.find(([pattern]) => pattern.test(code)) ?? [code, 'unclear'];
       const text = hide(message) + (advice === undefined ? '' : `; ${advice}`);
       return fault === 'config' ? config(text) : io(text, write && fault === 'unclear');
     },
-    socket(error, sent, insecure = '?tls=insecure') {
+    /** `sent`: a write may have gone out before. `insecure`: the option that takes any certificate. */
+    socket(error: unknown, sent: boolean, insecure = '?tls=insecure'): Error {
       if (error instanceof LeaseIoError || error instanceof LeaseConfigError) return error;
       const { code = '', message = String(error) } = error as NodeJS.ErrnoException;
       if (BAD_CERTIFICATE.test(code))
@@ -105,10 +96,12 @@ export function createTrouble(label: string, hide: (text: string) => string): Tr
       if (NO_TLS.test(code)) return config(`it does not speak TLS there (${code}); is the scheme right?`);
       return io(SOCKET_WORDS[code] ?? hide(message), sent);
     },
-    late: (ms, asked, maybeApplied = asked) =>
+    /** `asked`: the answer is missing, not the connection. */
+    late: (ms: number, asked: boolean, maybeApplied = asked) =>
       io(`${asked ? 'no answer' : 'no connection'} within ${Math.round(ms)} ms`, maybeApplied),
     closed: () => io('closed', false),
-    stranger(where, text) {
+    /** Something stands where the record should be that singlepoll did not write. */
+    stranger(where: string, text: string) {
       const shown = text.length > STRANGER_SHOWN ? `${text.slice(0, STRANGER_SHOWN)}…` : text;
       return config(
         `${where} holds something that singlepoll did not write: ${hide(JSON.stringify(shown))}; remove it or name another place`,
