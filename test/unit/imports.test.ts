@@ -1,0 +1,122 @@
+/** The layers of docs/architecture.md: imports, those of types too, go one way and in no circle; pure files import no code but of pure files. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, normalize } from 'node:path';
+import { test } from 'node:test';
+
+const SRC = join(import.meta.dirname, '../../src');
+
+/** From the top down; who stands in one layer may import from it and from those below. */
+const LAYERS = [
+  ['cli.ts'],
+  ['api', 'commands', 'completion'],
+  ['doctor', 'init', 'install', 'detach', 'project'],
+  ['supervisor', 'supervise', 'sandbox'],
+  ['alerts', 'http', 'watch', 'owner', 'service'],
+  ['gateway', 'lease', 'lock', 'log', 'machine', 'output', 'strays', 'telegram', 'bot-api'],
+  ['core'],
+  ['config'],
+  ['errors.ts', 'files.ts', 'paths.ts', 'shell.ts', 'tools.ts', 'version.ts'],
+];
+/** Decisions, and nothing else: no clock, no words, nothing that happens. */
+const PURE =
+  /^(?:core\/supervisor|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|strays\/(?:grade|tree))\.ts$/;
+
+interface Import {
+  readonly from: string;
+  readonly to: string;
+  readonly typeOnly: boolean;
+}
+
+const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+const imports = files.flatMap(importsOf);
+const layerOf = (file: string) => LAYERS.findIndex((names) => names.includes(file.split('/')[0]!));
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(join(SRC, file), 'utf8');
+  const static_ = [...text.matchAll(/^(?:import|export) (type )?(?:[^;]*? from )?'(\.[^']+)'/gms)];
+  const late = [...text.matchAll(/(typeof )?import\('(\.[^']+)'\)/g)];
+  return [...static_, ...late].map(([, type, path]) => ({
+    from: file,
+    to: normalize(join(file, '..', path!)),
+    typeOnly: type !== undefined,
+  }));
+}
+
+/** The files that can reach themselves. */
+function inCircles(): string[] {
+  const targets = new Map(files.map((file) => [file, importsOf(file).map(({ to }) => to)]));
+  const below = (file: string) => targets.get(file) ?? [];
+  return files.filter((file) => {
+    const reached = new Set<string>();
+    for (const queue = below(file); queue.length > 0; ) {
+      const next = queue.pop()!;
+      if (!reached.has(next)) queue.push(...below(next));
+      reached.add(next);
+    }
+    return reached.has(file);
+  });
+}
+
+const pairs = (list: readonly Import[]) => [...new Set(list.map(({ from, to }) => `${from} → ${to}`))].sort();
+const without = (list: readonly string[], known: readonly string[]) =>
+  list.filter((it) => !known.includes(it));
+
+test('every folder and file of src has its layer', () => {
+  assert.deepEqual(
+    [...new Set(files.filter((file) => layerOf(file) < 0).map((file) => file.split('/')[0]))],
+    [],
+  );
+});
+
+test('imports go down', () => {
+  const up = imports.filter(({ from, to }) => layerOf(from) > layerOf(to));
+  assert.deepEqual(without(pairs(up), UPWARDS), []);
+});
+
+test('imports go in no circle', () => {
+  assert.deepEqual(without(inCircles(), CIRCULAR), []);
+});
+
+test('pure files import types, and other pure files', () => {
+  const impure = imports.filter(({ from, to, typeOnly }) => PURE.test(from) && !typeOnly && !PURE.test(to));
+  assert.deepEqual(without(pairs(impure), IMPURE), []);
+});
+
+// What is not so yet: these lists only get shorter.
+const UPWARDS: readonly string[] = [
+  'alerts/service.ts → supervise/changes.ts',
+  'alerts/service.ts → supervise/facts.ts',
+  'alerts/service.ts → supervise/listeners.ts',
+  'alerts/service.ts → supervise/run.ts',
+  'config/targets.ts → lease/store.ts',
+  'config/targets.ts → lease/timing.ts',
+  'config/targets.ts → lease/url.ts',
+  'core/status.ts → strays/process.ts',
+  'gateway/events.ts → supervise/api-reach.ts',
+  'gateway/events.ts → supervise/facts.ts',
+  'gateway/events.ts → supervise/identify.ts',
+  'service/notify.ts → supervise/listeners.ts',
+  'supervise/startup.ts → detach/link.ts',
+];
+const CIRCULAR: readonly string[] = [
+  'alerts/service.ts',
+  'gateway/events.ts',
+  'sandbox/actions.ts',
+  'sandbox/server.ts',
+  'supervise/api-reach.ts',
+  'supervise/identify.ts',
+  'supervise/open-gateway.ts',
+  'supervise/run.ts',
+  'supervise/startup.ts',
+  'supervise/webhook-watch.ts',
+];
+const IMPURE: readonly string[] = [
+  'lease/timing.ts → lease/record.ts',
+  'strays/grade.ts → strays/bystander.ts',
+  'strays/grade.ts → strays/family.ts',
+  'strays/grade.ts → strays/program.ts',
+  'strays/tree.ts → strays/bystander.ts',
+  'strays/tree.ts → strays/family.ts',
+  'strays/tree.ts → strays/program.ts',
+];
