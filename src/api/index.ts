@@ -11,8 +11,7 @@ import type { RunState, StatusDocument } from '../core/status.ts';
 import { LINK_FD, OWNED_VARIABLE, type OwnerMessage } from '../detach/messages.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
-import type { StartOptions } from './options.ts';
-import { startWords } from './words.ts';
+import { type StartOptions, startWords } from './options.ts';
 
 export type { RunState, StatusDocument } from '../core/status.ts';
 export type { StartOptions, Time } from './options.ts';

@@ -2,7 +2,9 @@
  * The options of `start()`: those of the command, in camelCase, with the values that singlepoll.toml takes. This is what a user
  * of the package sees of them, so it is written out; the check at the end holds it against the option table.
  */
+import { flagWords, type OptionName, positiveFlags } from '../config/options.ts';
 import type { RunState } from '../core/status.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
 
 /** Seconds, or a text such as `500ms`, `15s`, `1m30s`. */
 export type Time = number | string;
@@ -84,4 +86,21 @@ export interface StartOptions {
 }
 
 /** Not options of the command. */
-export const OWN_OPTIONS = ['command', 'cwd', 'env', 'output', 'onState'] as const;
+const OWN_OPTIONS = ['command', 'cwd', 'env', 'output', 'onState'] as const;
+/** What `start()` says itself: it runs neither once only to show its steps, nor without us. */
+const NOT_OFFERED = ['dryRun', 'detach'] as const;
+/** Holds the interface against the option table: an option that one of them lacks makes this an error that names it. */
+type Offered = Exclude<keyof StartOptions, (typeof OWN_OPTIONS)[number] | 'noGateway' | 'noAlerts'>;
+type Wanted = Exclude<OptionName, (typeof NOT_OFFERED)[number]>;
+type Differing = Exclude<Offered, Wanted> | Exclude<Wanted, Offered>;
+const ALWAYS: Differing extends never ? string[] : Differing = ['--no-detach', '--no-dry-run'];
+
+/** The words of the command line; what they mean, the command says, also of a name that is no option at all. Throws 64. */
+export function startWords({ command = [], ...options }: StartOptions): string[] {
+  const refused = NOT_OFFERED.find((name) => name in options);
+  if (refused) throw new SinglepollError(EXIT.usage, `${refused} is not an option of start()`);
+  const own: readonly string[] = OWN_OPTIONS;
+  const flags = Object.fromEntries(Object.entries(options).filter(([name]) => !own.includes(name)));
+  const words = flagWords(positiveFlags(flags));
+  return ['start', ...ALWAYS, ...words, ...(command.length > 0 ? ['--', ...command] : [])];
+}

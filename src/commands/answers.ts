@@ -6,7 +6,8 @@ import { askControl, NoSupervisor, WentAway } from '../machine/control.ts';
 export async function statusOf(control: string, timeoutMs = 3_000): Promise<StatusDocument | null> {
   try {
     const answer = await askControl(control, { cmd: 'status' }, { timeoutMs });
-    return answer.ok ? (answer.status as StatusDocument) : null;
+    // A supervisor of another version may not know every part.
+    return answer.ok ? { ...bareStatus(null, 'starting'), ...(answer.status as StatusDocument) } : null;
   } catch (error) {
     if (error instanceof NoSupervisor || error instanceof WentAway) return null;
     throw error;

@@ -26,29 +26,33 @@ const LONGEST_MS = 10 * 60_000;
 /** For a poll to go out and its time to react. */
 const RENEWED_MS = 12_000;
 
-/** `probe` of `who --json`. */
-export interface ProbeEntry {
-  /** What was asked for. */
-  readonly seconds: number;
-  readonly result: Verdict['result'];
-  /** Why it cannot tell. */
-  readonly reason: Verdict['reason'];
-  /** From the beginning to the first sign of a rival. */
-  readonly afterSeconds: number | null;
-  /** Between two takings of the poll. */
-  readonly rhythmSeconds: number | null;
-  /** From a conflict to its next poll. */
-  readonly retrySeconds: number | null;
-  /** The longest time that the poll was held undisturbed. */
-  readonly quietSeconds: number;
-  readonly message: string;
-}
-
 export interface Probed {
-  readonly entry: ProbeEntry;
+  readonly entry: ReturnType<typeof entryOf>;
   readonly hints: readonly string[];
   /** The signal that ended it early. */
   readonly interruptedBy: 'SIGINT' | 'SIGTERM' | null;
+}
+
+type Seen = Omit<Verdict, 'detail' | 'conflicts' | 'tookMs'>;
+
+/** `probe` of `who --json`: what was asked for, and what was seen. */
+function entryOf({ result, reason, ...seen }: Seen, askedMs: number, message: string) {
+  const seconds = (ms: number | null) => (ms === null ? null : Math.round(ms / 100) / 10);
+  return {
+    seconds: askedMs / 1000,
+    result,
+    /** Why it cannot tell. */
+    reason,
+    /** From the beginning to the first sign of a rival. */
+    afterSeconds: seconds(seen.afterMs),
+    /** Between two takings of the poll. */
+    rhythmSeconds: seconds(seen.rhythmMs),
+    /** From a conflict to its next poll. */
+    retrySeconds: seconds(seen.retryMs),
+    /** The longest time that the poll was held undisturbed. */
+    quietSeconds: seconds(seen.quietMs) as number,
+    message,
+  };
 }
 
 /** The value of `--probe`, in milliseconds; null where it was not given. Throws 64. */
@@ -57,14 +61,13 @@ export function probeTime(value: unknown): number | null {
   if (value === true) return DEFAULT_MS;
   const text = String(value);
   const time = parseDuration(text);
+  const isShort = time.ok && time.value < SHORTEST_MS;
+  if (time.ok && !isShort && time.value <= LONGEST_MS) return time.value;
   const problem = !time.ok
     ? time.problem
-    : time.value < SHORTEST_MS
+    : isShort
       ? 'it is shorter than a second'
-      : time.value > LONGEST_MS
-        ? `it is longer than ${formatDuration(LONGEST_MS)}`
-        : null;
-  if (time.ok && problem === null) return time.value;
+      : `it is longer than ${formatDuration(LONGEST_MS)}`;
   throw new SinglepollError(
     EXIT.usage,
     `--probe=${text.slice(0, 40)}: ${problem}; accepted: a time from 1s to 10m (a number alone is seconds)`,
@@ -93,17 +96,10 @@ async function askSupervisor(config: Config, askedMs: number, holder: Holder): P
   if (answer?.ok) {
     const text = String(answer.text ?? '');
     if (text !== '') return answered(askedMs, text, text.startsWith('the lease') ? 'none' : 'rival');
-    const elsewhere = typeof answer.elsewhere === 'string' ? answer.elsewhere : null;
-    return elsewhere
-      ? answered(
-          askedMs,
-          `nobody on this machine reacted when the supervisor renewed its poll; ${elsewhere}`,
-          'rival',
-        )
-      : answered(
-          askedMs,
-          'nobody on this machine reacted when the supervisor renewed its poll, and it holds the poll',
-        );
+    const nobody = 'nobody on this machine reacted when the supervisor renewed its poll';
+    return typeof answer.elsewhere === 'string'
+      ? answered(askedMs, `${nobody}; ${answer.elsewhere}`, 'rival')
+      : answered(askedMs, `${nobody}, and it holds the poll`);
   }
   throw new SinglepollError(
     EXIT.otherPoller,
@@ -112,12 +108,10 @@ async function askSupervisor(config: Config, askedMs: number, holder: Holder): P
   );
 }
 
+/** Without a poll of our own. */
 function answered(askedMs: number, message: string, result: Verdict['result'] = 'none'): Probed {
-  const entry: ProbeEntry = {
-    ...{ seconds: askedMs / 1000, result, reason: null, afterSeconds: null },
-    ...{ rhythmSeconds: null, retrySeconds: null, quietSeconds: 0, message },
-  };
-  return { entry, hints: [], interruptedBy: null };
+  const verdict = { result, reason: null, afterMs: null, rhythmMs: null, retryMs: null, quietMs: 0 };
+  return { entry: entryOf(verdict, askedMs, message), hints: [], interruptedBy: null };
 }
 
 async function ask(config: Config, askedMs: number, { api, prover }: Tools): Promise<Probed> {
@@ -137,7 +131,16 @@ async function ask(config: Config, askedMs: number, { api, prover }: Tools): Pro
       'singlepoll who --probe    # again, when it has ended',
     );
   }
-  const interrupt = interruption();
+  // The first signal ends the probe with an answer, the second one ends the program.
+  const interrupt = new AbortController();
+  let interruptedBy: Probed['interruptedBy'] = null;
+  const listen = (name: 'SIGINT' | 'SIGTERM') => {
+    interruptedBy = name;
+    forget();
+    interrupt.abort();
+  };
+  const forget = () => void process.off('SIGINT', listen).off('SIGTERM', listen);
+  process.on('SIGINT', listen).on('SIGTERM', listen);
   const watched: Promise<void>[] = [];
   try {
     const verdict = await runProbe(askedMs, {
@@ -154,46 +157,9 @@ async function ask(config: Config, askedMs: number, { api, prover }: Tools): Pro
     const suspects = [...prover.evidence().reactions.keys()];
     const { message, hints } = probeWords(verdict, askedMs, suspects, (url) => maskWebhookUrl(url, token));
     const unseen = prover.unseen().map((one) => unseenWords(one));
-    return {
-      entry: toEntry(verdict, askedMs, message),
-      hints: [...unseen, ...hints],
-      interruptedBy: interrupt.by(),
-    };
+    return { entry: entryOf(verdict, askedMs, message), hints: [...unseen, ...hints], interruptedBy };
   } finally {
-    interrupt.restore();
+    forget();
     claim.lock.release();
   }
-}
-
-function toEntry(verdict: Verdict, askedMs: number, message: string): ProbeEntry {
-  const seconds = (ms: number | null) => (ms === null ? null : Math.round(ms / 100) / 10);
-  return {
-    seconds: askedMs / 1000,
-    result: verdict.result,
-    reason: verdict.reason,
-    afterSeconds: seconds(verdict.afterMs),
-    rhythmSeconds: seconds(verdict.rhythmMs),
-    retrySeconds: seconds(verdict.retryMs),
-    quietSeconds: seconds(verdict.quietMs) as number,
-    message,
-  };
-}
-
-/** The first SIGINT or SIGTERM ends the probe with an answer, the second one ends the program. */
-function interruption() {
-  const controller = new AbortController();
-  let by: 'SIGINT' | 'SIGTERM' | null = null;
-  const listeners = (['SIGINT', 'SIGTERM'] as const).map((name) => {
-    const listener = () => {
-      by = name;
-      controller.abort();
-      restore();
-    };
-    process.on(name, listener);
-    return { name, listener };
-  });
-  function restore(): void {
-    for (const { name, listener } of listeners) process.off(name, listener);
-  }
-  return { signal: controller.signal, by: () => by, restore };
 }

@@ -119,31 +119,20 @@ async function clear(config: Config, report: Report, api: ReturnType<typeof open
     dropPending: config.dropPending,
     token: config.token as string,
   });
-  switch (outcome.kind) {
-    case 'clear':
-      report.line('webhook', 'none set', 'good');
-      return;
-    case 'cleared':
-      report.line('webhook', `was set to ${outcome.url}: cleared and verified`, 'good');
-      return;
-    case 'kept':
-      throw new SinglepollError(
-        EXIT.config,
-        `a webhook is set (${outcome.url}) and --keep-webhook was given`,
-      );
-    case 'set-again':
-      throw new SinglepollError(
-        EXIT.otherPoller,
-        `somebody sets the webhook again as soon as it is cleared: ${outcome.url}`,
-        'find the program that calls setWebhook',
-      );
-    case 'failed': {
-      const refused = outcome.reply.kind === 'refused';
-      throw new SinglepollError(
-        refused ? EXIT.refused : EXIT.unreachable,
-        `the webhook could not be cleared: ${outcome.reply.description}`,
-        'singlepoll reset    # again, when the Bot API can be reached',
-      );
-    }
-  }
+  if (outcome.kind === 'clear') return report.line('webhook', 'none set', 'good');
+  if (outcome.kind === 'cleared')
+    return report.line('webhook', `was set to ${outcome.url}: cleared and verified`, 'good');
+  if (outcome.kind === 'kept')
+    throw new SinglepollError(EXIT.config, `a webhook is set (${outcome.url}) and --keep-webhook was given`);
+  if (outcome.kind === 'set-again')
+    throw new SinglepollError(
+      EXIT.otherPoller,
+      `somebody sets the webhook again as soon as it is cleared: ${outcome.url}`,
+      'find the program that calls setWebhook',
+    );
+  throw new SinglepollError(
+    outcome.reply.kind === 'refused' ? EXIT.refused : EXIT.unreachable,
+    `the webhook could not be cleared: ${outcome.reply.description}`,
+    'singlepoll reset    # again, when the Bot API can be reached',
+  );
 }

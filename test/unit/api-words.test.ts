@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startWords } from '../../src/api/words.ts';
+import { startWords } from '../../src/api/options.ts';
 
 const words = (options: Parameters<typeof startWords>[0]) => startWords(options).slice(3);
 
