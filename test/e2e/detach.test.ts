@@ -15,44 +15,42 @@ import { staysTrue, until } from '../support/wait.ts';
 const inPty = fileURLToPath(new URL('../fixtures/in-pty.py', import.meta.url));
 const LINE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:out|err|singlepoll) /;
 
-test('detach: returns 0 once the worker has polled; own session, no stdio, same folder; stop ends it', async (t) => {
-  const b = await bed(t);
-  const { finished, pid } = await detach(b, ['--', ...node('polite.mjs')]);
-  assert.ok(b.sandbox.polls().length > 0, 'it has polled before the return');
-  assert.match(finished.stdout, /polls: supervisor \d+, worker \d+; log \//);
-  assert.match(finished.stderr, /\[lock\] taken/);
-  const proc = readProc(pid);
-  assert.equal(proc?.session, pid, 'a session of its own');
-  for (const fd of [0, 1, 2]) assert.equal(readlinkSync(`/proc/${pid}/fd/${fd}`), '/dev/null');
-  assert.equal(readlinkSync(`/proc/${pid}/cwd`), realpathSync(b.project));
-  const status = await b.status();
-  assert.equal(status.supervisor?.pid, pid);
-  assert.equal(status.healthy, true);
-  assert.equal(status.log?.path, logFile(b));
-  await serves(b, 'detached');
-  const stopped = await b.run(['stop']);
-  assert.match(stopped.stdout, new RegExp(`stopped: supervisor ${pid}`));
-  await until('all to be gone', () => leftovers(b).length === 0);
-  assertNoToken(finished.stdout + finished.stderr + logText(b), b.token);
-});
-
-test('detach: each line of the log has time and stream, and no token', async (t) => {
+test('detach: returns 0 once the worker has polled; a session of its own; a log without tokens; a second one yields', async (t) => {
   const b = await bed(t);
   const file = b.file(
     'speaks.mjs',
     `console.log('out', process.env.TELEGRAM_BOT_TOKEN); console.error('err', process.env.TELEGRAM_BOT_TOKEN);
 process.stderr.write('no end'); await import(${JSON.stringify(node('polite.mjs')[1])});`,
   );
-  await detach(b, ['--', process.execPath, file]);
+  const { finished, pid } = await detach(b, ['--', process.execPath, file]);
+  assert.ok(b.sandbox.polls().length > 0, 'it has polled before the return');
+  assert.match(finished.stdout, /polls: supervisor \d+, worker \d+; log \//);
+  assert.match(finished.stderr, /\[lock\] taken/);
+  assert.equal(readProc(pid)?.session, pid, 'a session of its own');
+  for (const fd of [0, 1, 2]) assert.equal(readlinkSync(`/proc/${pid}/fd/${fd}`), '/dev/null');
+  assert.equal(readlinkSync(`/proc/${pid}/cwd`), realpathSync(b.project));
+  const { supervisor, healthy, log } = await b.status();
+  assert.deepEqual([supervisor?.pid, healthy, log?.path], [pid, true, logFile(b)]);
+  await serves(b, 'detached');
   await until('the line without an end', () => logText(b).includes('no end'));
-  await b.run(['stop']);
+
+  const before = logText(b);
+  const second = await b.run(['start', '-d', '--', ...node('polite.mjs', 'second')]);
+  assert.equal(second.code, 75, second.stderr);
+  assert.match(second.stderr, new RegExp(`supervisor already: pid ${pid}`));
+  assert.equal(second.stdout, '');
+  assert.equal(logText(b), before);
+  assert.deepEqual(polledBy(b, 'second'), []);
+
+  const stopped = await b.run(['stop']);
+  assert.match(stopped.stdout, new RegExp(`stopped: supervisor ${pid}`));
+  await until('all to be gone', () => leftovers(b).length === 0);
   const text = logText(b);
   for (const line of text.trimEnd().split('\n')) assert.match(line, LINE);
   assert.match(text, new RegExp(`^\\S+ out out ${b.botId}:…$`, 'm'));
   assert.match(text, new RegExp(`^\\S+ err err ${b.botId}:…$`, 'm'));
-  assert.match(text, /^\S+ err no end$/m);
   assert.match(text, /^\S+ singlepoll \[poll\] worker \d+ polls$/m);
-  assertNoToken(text, b.token);
+  assertNoToken(finished.stdout + finished.stderr + text, b.token);
 });
 
 test('detach: the terminal that started it is closed: it goes on; SIGHUP is a restart', async (t) => {
@@ -81,19 +79,6 @@ test('detach: the terminal that started it is closed: it goes on; SIGHUP is a re
   assertNeverTwo(b);
 });
 
-test('detach: a second one of the same bot yields 75 and changes nothing', async (t) => {
-  const b = await bed(t);
-  const { pid } = await detach(b, ['--', ...node('polite.mjs')]);
-  const before = logText(b);
-  const second = await b.run(['start', '-d', '--', ...node('polite.mjs', 'second')]);
-  assert.equal(second.code, 75, second.stderr);
-  assert.match(second.stderr, new RegExp(`supervisor already: pid ${pid}`));
-  assert.equal(second.stdout, '');
-  assert.equal(logText(b), before);
-  assert.equal((await b.status()).supervisor?.pid, pid);
-  assert.deepEqual(new Set(polledBy(b, 'second')), new Set());
-});
-
 test('detach: a worker that ends: its code, its last lines, nothing left', async (t) => {
   const b = await bed(t);
   const fails = ['sh', '-c', 'echo ImportError: no bot; exit 7'];
@@ -120,53 +105,24 @@ test('detach: a worker that ends: its code, its last lines, nothing left', async
   assert.match(well.stderr, /not started/);
 });
 
-test('detach: mistakes and refusals end as start does', async (t) => {
+test('detach: what does not start ends with its code and its reason, and leaves nothing', async (t) => {
   const b = await bed(t);
-  const noCommand = await b.run(['start', '-d']);
-  assert.equal(noCommand.code, 78);
-  assert.match(noCommand.stderr, /no command to run/);
-  const notThere = await b.run(['start', '-d', '--', 'no-such-program']);
-  assert.equal(notThere.code, 78, notThere.stderr);
-  const env = { ...b.env, TELEGRAM_BOT_TOKEN: b.token.replace(/.$/, (last) => (last === 'x' ? 'y' : 'x')) };
-  const refused = await b.run(['start', '-d', '--', ...node('polite.mjs')], { env });
-  assert.equal(refused.code, 77, refused.stderr);
-  assert.match(refused.stderr, /refuses the token/);
-  await b.sandbox.setWebhook('https://x.example/h');
-  const kept = await b.run(['start', '-d', '--keep-webhook', '--', ...node('polite.mjs')]);
-  assert.equal(kept.code, 78, kept.stderr);
-  assert.deepEqual(leftovers(b), []);
-});
-
-test('detach: a worker that never polls is stopped again after --start-timeout', async (t) => {
-  const b = await bed(t);
-  const mute = await b.run([
-    'start',
-    '-d',
-    '--start-timeout',
-    '1s',
-    '--',
-    'sh',
-    '-c',
-    'echo busy; exec sleep 1000',
-  ]);
-  assert.equal(mute.code, 69, mute.stderr);
-  assert.match(mute.stderr, /has not polled within 1 s/);
-  assert.match(mute.stderr, /\| busy/);
-  assert.deepEqual(leftovers(b), []);
-  const args = ['--start-timeout', '1s', '--backoff', '10s,10s', '--', 'sh', '-c', 'exit 9'];
-  assert.equal((await b.run(['start', '-d', ...args])).code, 9, 'the code of one that had ended');
-  assert.deepEqual(leftovers(b), []);
-});
-
-test('detach: a worker that ends again and again is not waited for until --start-timeout', async (t) => {
-  const b = await bed(t);
-  const words = ['--backoff', '10ms,20ms', '--', 'sh', '-c', 'echo no module; exit 9'];
-  const { code, stderr } = await b.run(['start', '-d', ...words]);
-  assert.equal(code, 9, stderr);
-  assert.match(stderr, /has ended 5 times in a row without a poll/);
-  assert.match(stderr, /\| no module/);
-  assert.match(stderr, /ended \(exit 9\)/);
-  assert.deepEqual(leftovers(b), []);
+  const wrong = { ...b.env, TELEGRAM_BOT_TOKEN: b.token.replace(/.$/, (last) => (last === 'x' ? 'y' : 'x')) };
+  const mute = ['--start-timeout', '1s', '--', 'sh', '-c', 'echo busy; exec sleep 1000'];
+  const slow = ['--start-timeout', '1s', '--backoff', '10s,10s', '--', 'sh', '-c', 'exit 9'];
+  const failing = ['--backoff', '10ms,20ms', '--', 'sh', '-c', 'echo no module; exit 9'];
+  for (const [words, code, seen, env = b.env] of [
+    [[], 78, /no command to run/],
+    [['--', ...node('polite.mjs')], 77, /refuses the token/, wrong],
+    [mute, 69, /\| busy[\s\S]*has not polled within 1 s|has not polled within 1 s[\s\S]*\| busy/],
+    [slow, 9, /exit 9/],
+    [failing, 9, /has ended 5 times in a row without a poll/],
+  ] as const) {
+    const run = await b.run(['start', '-d', ...words], { env });
+    assert.equal(run.code, code, run.stderr);
+    assert.match(run.stderr, seen);
+    assert.deepEqual(leftovers(b), []);
+  }
 });
 
 for (const [name, code] of [

@@ -82,23 +82,6 @@ test('http: open at once, while the Bot API is out of reach; alive, not ready', 
   await until('readiness', async () => (await code(port, '/readyz')) === 200, { ms: 30_000, seen: run.seen });
 });
 
-test('http: a worker that keeps ending is not ready; the supervisor is alive', async (t) => {
-  const b = await bed(t);
-  const run = b.cli(['start', '--http', '0', '--backoff', '20s,30s', '--', ...node('exits.mjs', '4')]);
-  const port = await httpPort(run);
-  await until('the back-off', async () =>
-    /waiting to start it again/.test((await get(port, '/readyz')).body),
-  );
-  assert.equal(await code(port, '/readyz'), 503);
-  assert.equal(await code(port, '/healthz'), 200);
-  const { body } = await get(port, '/metrics');
-  checkWithPromtool(body);
-  assert.equal(sampleOf(body, 'singlepoll_problem{code="crashing"}'), 1);
-  assert.equal(sampleOf(body, 'singlepoll_healthy'), 0);
-  assert.equal(sampleOf(body, 'singlepoll_up'), 0);
-  assert.match((await get(port, '/')).body, /class="problems"/);
-});
-
 test('http: standing by on one machine: ready by default, or not, by option; and then it polls', async (t) => {
   const b = await bed(t);
   const holder = await b.polling(POLITE);
@@ -173,13 +156,6 @@ test('http: deploy mode is ready while its worker runs', async (t) => {
   assert.equal(sampleOf(body, 'singlepoll_polls_total'), null, 'nobody polls: nothing is counted');
   run.signal('SIGTERM');
   assert.equal((await run.exit()).code, 0);
-
-  const dead = b.cli(['start', '--http', '0', '--backoff', '20s,30s', '--', ...node('exits.mjs', '4')], {
-    env,
-  });
-  const other = await httpPort(dead);
-  await until('no readiness', async () => (await code(other, '/readyz')) === 503, { seen: dead.seen });
-  assert.equal(await code(other, '/healthz'), 200);
 });
 
 test('http: a port that is taken: 78, named with who has it; no worker, nothing touched', async (t) => {

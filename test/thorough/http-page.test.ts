@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { openBrowser } from '../support/browser.ts';
-import { get, httpPort } from '../support/http.ts';
+import { code, get, httpPort } from '../support/http.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { until } from '../support/wait.ts';
 
@@ -18,6 +18,7 @@ test('page: in a browser, with a crash and a hostile name on it', async (t) => {
   const url = `http://127.0.0.1:${port}/`;
   const isTold = async () => (await get(port, '/')).body.includes('keeps ending');
   await until('the page to tell of the crash', isTold, { seen: run.seen });
+  assert.deepEqual([await code(port, '/readyz'), await code(port, '/healthz')], [503, 200]);
   assert.equal(await browser.open(url), 200);
   assertNoToken(await browser.evaluate<string>('document.documentElement.outerHTML'), b.token);
   assert.equal(await browser.evaluate('document.querySelectorAll("img,script").length'), 0);
