@@ -135,7 +135,6 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     let current = survey;
     for (let round = 0; round < ROUNDS_MAX; round++) {
       if (signal.aborted || abandoned.aborted) return null;
-      tellOfDoubtful(current);
       const suspects = current.strays.filter(among).map(toSuspect);
       const verdict = judge(suspects, stopped, nowMs(), options);
       if (verdict.kind === 'free') return null;
@@ -367,6 +366,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
           // Who has come or reacted meanwhile has not been stopped yet.
           const last = isQuiet ? before : await look(abandoned);
           if (dryRun || !last.strays.some(isInTheWay)) {
+            tellOfDoubtful(last);
             tellResult(last);
             return { ending: null, disturbed };
           }
@@ -380,7 +380,12 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       if (!survey.strays.some(isOwn)) return null;
       return inTurn(async () => await clear(survey, abandoned, isOwn));
     },
-    again: (abandoned) => inTurn(async () => await clear(await look(abandoned), abandoned, () => true, true)),
+    again: (abandoned) =>
+      inTurn(async () => {
+        const survey = await look(abandoned);
+        tellOfDoubtful(survey);
+        return await clear(survey, abandoned, () => true, true);
+      }),
     async leftovers(abandoned) {
       await inTurn(async () => await clear(await look(abandoned), abandoned, isOwn));
     },
