@@ -1,7 +1,7 @@
 /** `singlepoll doctor`: names the causes of a 409 before they happen. */
 import { resolve } from 'node:path';
 import { showValue } from '../config/messages.ts';
-import { examine, screen, toDocument } from '../doctor/report.ts';
+import { examine, json, screen } from '../doctor/report.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { painter } from '../output/words.ts';
 import { workingFolder } from './context.ts';
@@ -23,10 +23,7 @@ export async function run(folder: string | null, own: Readonly<Record<string, un
       throw new SinglepollError(EXIT.config, `${showValue(path)} ${problem}`, hint);
     },
   );
-  process.stdout.write(
-    own.json === true
-      ? `${JSON.stringify(toDocument(report))}\n`
-      : screen(report, await painter(process.stdout, process.env)),
-  );
+  const text = own.json === true ? json(report) : screen(report, await painter(process.stdout, process.env));
+  process.stdout.write(text);
   return report.findings.length === 0 ? EXIT.ok : 1;
 }

@@ -103,8 +103,10 @@ const BEFORE_A_METHOD =
 function isDeclaration(code: string, match: RegExpExecArray, given: string): boolean {
   if (!/^\w+\s*\($/.test(match[0])) return false;
   const before = code.slice(code.lastIndexOf('\n', match.index) + 1, match.index);
+  // A function of the file's own: what it does stands there.
+  if (!before.endsWith('.') && RegExp(`\\bfunction ${match[1]}\\b`).test(code)) return true;
   const after = code.slice(match.index + match[0].length + given.length + 1).split('\n', 1)[0]!;
-  return /\bfunction\s*\*?\s*$/.test(before) || (BEFORE_A_METHOD.test(before) && /^\s*[:{(\w[*]/.test(after));
+  return BEFORE_A_METHOD.test(before) && /^\s*[:{(\w[*]/.test(after);
 }
 
 export function languageOf(path: string): Language | null {

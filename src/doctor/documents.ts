@@ -87,6 +87,19 @@ function keyLines(text: string): (path: Path) => number {
   };
 }
 
+/**
+ * Rows of a table that is kept as text: a line of columns with two or more spaces between them, then, indented, one line for why
+ * and one for the cure.
+ */
+export const rowsOf = (text: string): { columns: string[]; why: string; cure: string }[] =>
+  text
+    .trim()
+    .split(/\n(?! )/)
+    .map((row) => {
+      const [head = '', why = '', cure = ''] = row.split('\n  ');
+      return { columns: head.split(/ {2,}/), why, cure };
+    });
+
 /** The value at a path, undefined where it does not lead. */
 export const at = (value: unknown, path: Path): unknown =>
   path.reduce(

@@ -63,40 +63,38 @@ const TELLS_NOTHING = /(^|\/)(package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\
 
 /** Throws the system's error where the folder itself can't be listed. */
 export function readProject(root: string, limits = LIMITS): Project {
-  readdirSync(root);
-  const inside = realpathSync(root) + sep;
   const until = performance.now() + limits.ms;
   const files: ProjectFile[] = [];
   const reached = new Set<string>();
   let bytes = 0;
-
-  /** Reads the files of one folder; returns the folders in it. */
-  const readFolder = (folder: string): string[] => {
-    let entries: Dirent[] = [];
-    try {
-      entries = readdirSync(`${root}/${folder}`, { withFileTypes: true });
-    } catch {
-      reached.add(`${folder || '.'} may not be read by this user`);
+  const read = (path: string): void => {
+    if (files.length >= limits.files) reached.add(`only the first ${limits.files} files were looked at`);
+    else if (performance.now() > until || bytes > limits.totalBytes)
+      reached.add(`looking ended after ${files.length} files: there is too much here`);
+    else {
+      const { problem, ...file } = readOne(`${root}/${path}`, path, limits.fileBytes);
+      if (problem !== null && !isAside(path)) reached.add(`${path}${problem}`);
+      bytes += file.text?.length ?? 0;
+      files.push(file);
     }
-    const sorted = entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-    return sorted.flatMap((entry) => {
-      const path = posix.join(folder, entry.name);
-      const full = `${root}/${path}`;
-      if (entry.isDirectory())
-        return PASSED_OVER.test(entry.name) || existsSync(`${full}/pyvenv.cfg`) ? [] : [path];
-      const isWanted = (isLog(path) || READ.test(path)) && !TELLS_NOTHING.test(path);
-      if (!isWanted || !(entry.isFile() || isLinkOut(entry, full, inside))) return [];
-      if (files.length >= limits.files) reached.add(`only the first ${limits.files} files were looked at`);
-      else if (performance.now() > until || bytes > limits.totalBytes)
-        reached.add(`looking ended after ${files.length} files: there is too much here`);
-      else {
-        const { problem, ...file } = readOne(full, path, limits.fileBytes);
-        if (problem !== null && !isAside(path)) reached.add(`${path}${problem}`);
-        bytes += file.text?.length ?? 0;
-        files.push(file);
-      }
+  };
+  /** Reads the files of a folder; returns the folders in it. */
+  const readFolder = (folder: string): string[] => {
+    try {
+      const entries = readdirSync(`${root}/${folder}`, { withFileTypes: true });
+      const isFolder = (entry: Dirent) => entry.isDirectory() && !PASSED_OVER.test(entry.name);
+      const paths = entries.map((entry) => ({ entry, path: posix.join(folder, entry.name) }));
+      const wanted = paths.filter(
+        ({ path, entry }) => isWanted(path) && (entry.isFile() || isLinkOut(root, path, entry)),
+      );
+      for (const { path } of wanted.sort((a, b) => (a.path < b.path ? -1 : 1))) read(path);
+      const folders = paths.filter(({ entry }) => isFolder(entry)).map(({ path }) => path);
+      return folders.filter((path) => !existsSync(`${root}/${path}/pyvenv.cfg`)).sort();
+    } catch (error) {
+      if (folder === '') throw error;
+      reached.add(`${folder} may not be read by this user`);
       return [];
-    });
+    }
   };
   // Breadth first: where a limit ends it, what lies on top has been seen.
   let level = [''];
@@ -105,27 +103,30 @@ export function readProject(root: string, limits = LIMITS): Project {
   return { files, limits: [...reached] };
 }
 
+const isWanted = (path: string): boolean => (isLog(path) || READ.test(path)) && !TELLS_NOTHING.test(path);
+
 /** `.env → /etc/bot/.env` is how releases share settings. What a link inside the project names is read under its own name. */
-function isLinkOut(entry: Dirent, full: string, inside: string): boolean {
+function isLinkOut(root: string, path: string, entry: Dirent): boolean {
+  const full = `${root}/${path}`;
   try {
-    return entry.isSymbolicLink() && statSync(full).isFile() && !realpathSync(full).startsWith(inside);
+    return (
+      entry.isSymbolicLink() &&
+      statSync(full).isFile() &&
+      !realpathSync(full).startsWith(realpathSync(root) + sep)
+    );
   } catch {
     return false;
   }
 }
 
 function readOne(full: string, path: string, most: number): ProjectFile & { problem: string | null } {
-  if (isLog(path)) return { path, text: readTail(full, most), mode: 0, problem: null };
   const { mode, size } = statSync(full, { throwIfNoEntry: false }) ?? { mode: 0, size: 0 };
-  const read = size > most ? null : readTextFile(full);
-  const text = read?.kind === 'text' && !read.text.includes('\0') ? read.text : null;
-  const unreadable = read?.kind === 'unreadable' ? `: ${read.problem}` : null;
-  return {
-    path,
-    text,
-    mode: mode & 0o7777,
-    problem: read === null ? ' is too big to be looked at' : unreadable,
-  };
+  const file = { path, mode: mode & 0o7777, text: null, problem: null };
+  if (isLog(path)) return { ...file, text: readTail(full, most) };
+  if (size > most) return { ...file, problem: ' is too big to be looked at' };
+  const read = readTextFile(full);
+  if (read.kind === 'text') return { ...file, text: read.text.includes('\0') ? null : read.text };
+  return { ...file, problem: read.kind === 'unreadable' ? `: ${read.problem}` : null };
 }
 
 /** Begins the text of a log whose beginning was left out. */

@@ -1,5 +1,6 @@
 /** Lines of code and scripts that end somebody's polling, lose updates, or are a second poller themselves. */
 import { conditionsAround, type Evidence, isSingle, knowsReloader, told, withoutComments } from './code.ts';
+import { rowsOf } from './documents.ts';
 import { type Finding, isBotName, isForDevelopment, lineAt } from './files.ts';
 import type { Facts } from './processes.ts';
 
@@ -19,7 +20,7 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
  * (`poll`), this file as it is run or imported (`run`, `import`), or a command of this pattern; `-` is nothing. The lines around must
  * hold what is `near`; `unless` a condition around the line says so.
  */
-const LINES = String.raw`
+const LINES = rowsOf(String.raw`
 drops-pending    code      /\b(drop_?pending(?:_?updates)?|skip_?(?:pending|updates))\b["']?\s*[=:]\s*(?:true|1)\b/  poll  unless=\b(args|argv|flag|debug|dev|drop|reset|clean)
   {1}: every start throws away the messages that came in meanwhile, also after a crash or a take-over
   without {1}; where it is wanted once: singlepoll start --drop-pending
@@ -52,12 +53,8 @@ reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\brelo
   uvicorn.run(app, reload=False)
 reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\bworkers\s*=\s*(?:[2-9]|\d\d|\S*(?:cpu_count|\*))/  import
   uvicorn runs several workers, and each of them polls
-  uvicorn.run(app, workers=1)`
-  .trim()
-  .split(/\n(?! )/)
-  .map((rows) => {
-    const [head = '', why = '', cure = ''] = rows.split('\n  ');
-    const [rule = '', kind = '', pattern = '', proof = '-', more = ''] = head.split(/ {2,}/);
+  uvicorn.run(app, workers=1)`).map(
+  ({ columns: [rule = '', kind = '', pattern = '', proof = '-', more = ''], why, cure }) => {
     const source = pattern.slice(1, -1).replaceAll('ARGS', '(?:[^()]|\\([^()]*\\))*');
     const [, word, around = '^'] = /^(\w+)=(.*)/.exec(more) ?? [];
     return {
@@ -70,7 +67,8 @@ reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\bwork
       why,
       cure,
     };
-  });
+  },
+);
 
 export function findLines(facts: Facts): Finding[] {
   const found = facts.files.flatMap(({ path: file, text }) => {
@@ -81,7 +79,9 @@ export function findLines(facts: Facts): Finding[] {
       [...code.matchAll(pattern)].flatMap((match) => {
         const line = lineAt(code, match.index);
         const near = rows.slice(Math.max(0, line - 6), line + 5).join('\n');
-        const isChosen = word === 'unless' && conditionsAround(rows, line).some((it) => around.test(it));
+        const before = /.*\?[\s({]*$/.exec(code.slice(0, match.index).split('\n').at(-1)!)?.[0] ?? '';
+        const isChosen =
+          word === 'unless' && [before, ...conditionsAround(rows, line)].some((it) => around.test(it));
         const polls = proof === '-' ? null : proven(proof, file, match[1], facts);
         const both = `${code}${facts.texts.get(polls?.file ?? '') ?? ''}`;
         if (isChosen || (word === 'near' && !around.test(near)) || (proof !== '-' && !polls)) return [];

@@ -10,6 +10,7 @@ import {
   type Path,
   pathsOf,
   readDocuments,
+  rowsOf,
   stepsOf,
   table,
   text,
@@ -33,7 +34,7 @@ import {
  * this key is there; where `name` and `folder` stand; `root`: its folder is another machine's; `line`: of the command, not of the
  * process; `run`: the program in front of the command; `of`: these only say how many there are of the processes of that manager.
  */
-const PLACES = String.raw`
+const PLACES = rowsOf(String.raw`
 npm           package\.json                                 scripts>*                        =
 compose       (docker-)?compose[\w.-]*\.ya?ml               services>*                       entrypoint command     folder=build>context
 kubernetes    .*\.ya?ml                                     spec>template>spec>containers>*  command args           name=metadata>name root
@@ -54,14 +55,12 @@ digitalocean  \.do/\w+\.ya?ml                               services>*          
 digitalocean  \.do/\w+\.ya?ml                               workers>*                        run_command            root
 appengine     app\.ya?ml                                    >                                entrypoint             when=runtime name=service line
 workflow      \.github/workflows/[^/]+\.ya?ml               jobs>*>steps>*                   run                    line root
-singlepoll    singlepoll\.toml                              >                                command                run=singlepoll+start+-- line`
-  .trim()
-  .split('\n')
-  .map((row) => {
-    const [manager = '', file, steps = '', keys = '', rest = ''] = row.split(/ {2,}/);
+singlepoll    singlepoll\.toml                              >                                command                run=singlepoll+start+-- line`).map(
+  ({ columns: [manager = '', file, steps = '', keys = '', rest = ''] }) => {
     const more = Object.fromEntries(rest.split(' ').map((it) => it.split('='))) as Record<string, string>;
     return { manager, file: RegExp(`(^|/)(${file})$`), steps: stepsOf(steps), keys: keys.split(' '), more };
-  });
+  },
+);
 type Place = (typeof PLACES)[number];
 
 type Said = ReturnType<typeof row>;
@@ -239,8 +238,8 @@ function judge(said: Said, all: readonly Said[], facts: Studied) {
   const set = command.match(/\b(FLASK_\w+|WEB_CONCURRENCY)=\S+/g) ?? [];
   const runs = runsOf(meant.command, meant.folder).map((run) => ({
     ...run,
-    /** The command, and what the variables in front of it say. */
-    text: [...run.words, ...set].join(' '),
+    /** For the rules about commands. */
+    text: [...run.words, ...set, ...(run.watcher ? [`WATCHED_BY=${run.watcher}`] : [])].join(' '),
     polls: pollsOf(run, facts),
   }));
   const variables = new Set([...variablesOf(document.value), ...variablesOf(value)]);

@@ -6,15 +6,7 @@ import { plain } from '../output/plain.ts';
 import { count, type Paint } from '../output/words.ts';
 import { type Finding, readProject } from './files.ts';
 import { lookIntoHistory } from './history.ts';
-import {
-  type Check,
-  checkEnvFiles,
-  checkNetwork,
-  checkProcesses,
-  checkStateFolder,
-  failures,
-  unseen,
-} from './machine.ts';
+import { checkEnvFiles, checkNetwork, checkProcesses, checkStateFolder, unseen } from './machine.ts';
 import { studyProject } from './processes.ts';
 import { findCauses } from './rules.ts';
 
@@ -32,18 +24,16 @@ export async function examine(folder: string, isOffline: boolean, env: Environme
       ? (['dns', 'api-root', 'clock'] as const).map((check) => unseen(check, unasked))
       : checkNetwork(config.apiRoot, env),
   ]);
-  const environment: readonly Check[] = [
-    checkProcesses(env),
-    checkStateFolder(env),
-    ...checkEnvFiles(project.files),
-    ...network,
-  ];
+  const environment = [checkProcesses(), checkStateFolder(env), ...checkEnvFiles(project.files), ...network];
+  const unwell = environment.flatMap(({ check, ok, message, cure, file = null }) =>
+    ok === false ? [{ rule: check, file, line: null, why: message, cure: cure ?? '' }] : [],
+  );
   // A token that stands in a file now is in the history of that file, too: it is told once.
   const inGit = new Set(history.findings.map(({ file, why }) => `${file} ${botOf(why)}`));
   const causes = findCauses(studyProject(project)).filter(
     ({ rule, file, why }) => rule !== 'token-in-file' || !inGit.has(`${file} ${botOf(why)}`),
   );
-  const all = [...refusal(errors), ...causes, ...history.findings, ...failures(environment)];
+  const all: readonly Finding[] = [...refusal(errors), ...causes, ...history.findings, ...unwell];
   return {
     /** Absolute. */
     folder,
@@ -72,15 +62,8 @@ function refusal(errors: readonly string[]): Finding[] {
   if (errors.length === 0) return [];
   const { message, hint } = configFailure(errors);
   const why = message.replace(/\s*\n\s*/g, '; ');
-  return [
-    {
-      rule: 'configuration',
-      file: null,
-      line: null,
-      why,
-      cure: hint?.split('\n')[0] ?? 'singlepoll start --dry-run',
-    },
-  ];
+  const cure = hint?.split('\n')[0] ?? 'singlepoll start --dry-run';
+  return [{ rule: 'configuration', file: null, line: null, why, cure }];
 }
 
 const safe = (text: string): string => plain(maskText(text, []), 1_000);
@@ -101,28 +84,21 @@ export function screen({ folder, findings, notes, environment, limits }: Report,
 }
 
 function entry({ rule, file, line, why, cure }: Finding, mark: string, paint: Paint): string[] {
-  const where = file === null ? '' : `${safe(file)}${line === null ? '' : `:${line}`}  `;
-  return [
-    `${mark} ${where}${paint('tag', rule)}`,
-    `  ${safe(why)}`,
-    ...(cure === '' ? [] : [`  → ${safe(cure)}`]),
-    '',
-  ];
+  const where = [file, line].filter((it) => it !== null).join(':');
+  const head = `${mark} ${where === '' ? '' : `${safe(where)}  `}${paint('tag', rule)}`;
+  return [head, `  ${safe(why)}`, ...(cure === '' ? [] : [`  → ${safe(cure)}`]), ''];
 }
 
-/** For --json. */
-export function toDocument({ folder, findings, notes, environment, limits }: Report): unknown {
-  const shown = ({ rule, file, line, why, cure }: Finding) => ({
-    ...{ rule, file: file === null ? null : safe(file), line, why: safe(why), cure: safe(cure) },
-  });
-  return {
-    folder: safe(folder),
+/** One line of JSON. */
+export function json({ folder, findings, notes, environment, limits }: Report): string {
+  const shown = ({ rule, file, line, why, cure }: Finding) => ({ rule, file, line, why, cure });
+  const document = {
+    folder,
     healthy: findings.length === 0,
     findings: findings.map(shown),
     notes: notes.map(shown),
-    environment: environment.map(({ check, ok, message, cure }) => ({
-      ...{ check, ok, message: safe(message), cure: cure === null ? null : safe(cure) },
-    })),
-    limits: limits.map(safe),
+    environment: environment.map(({ check, ok, message, cure }) => ({ check, ok, message, cure })),
+    limits,
   };
+  return `${JSON.stringify(document, (_, value) => (typeof value === 'string' ? safe(value) : value))}\n`;
 }

@@ -3,7 +3,7 @@
  * look, what is wrong, why, and the cure.
  */
 import { isSingle, knowsReloader, told } from './code.ts';
-import { at, list, stepsOf, table, whole } from './documents.ts';
+import { at, list, rowsOf, stepsOf, table, whole } from './documents.ts';
 import type { Finding } from './files.ts';
 import { findLines, KINDS } from './lines.ts';
 import type { Facts, Process } from './processes.ts';
@@ -29,7 +29,7 @@ export function findCauses(facts: Facts): Finding[] {
  * front from the document (`..` is one step up, `*` is the text of all scripts), and what must hold there: `many` is a number above 1, `~` a pattern that it has, `!` one that it has not.
  * The first path is the place that is told; what follows must hold, too.
  */
-const SETTINGS = String.raw`
+const SETTINGS = rowsOf(String.raw`
 compose-replicas   compose  deploy>replicas many
 compose-replicas   compose  scale many
 compose-replicas   compose  deploy>mode ~^global
@@ -90,18 +90,11 @@ pm2-instances  pm2  instances ~max|cpus|arallel|^-|(?<![\d.])(0|[2-9]|\d\d+)\b
   instances: 1, exec_mode: 'fork'
 pm2-instances  pm2  exec_mode ~^cluster instances !max|cpus|arallel|^-|(?<![\d.])(0|[2-9]|\d\d+)\b
   in cluster mode 'pm2 reload' starts the new {name} before it stops the old one, and both poll
-  exec_mode: 'fork'`
-  .trim()
-  .split(/\n(?! )/)
-  .map((rows) => {
-    const [head = '', why = '{value} copies of {name} poll', cure = '{key}: 1   ({lease})'] =
-      rows.split('\n  ');
-    const [rule = '', manager, ...terms] = head.split(/ +/);
-    const tests = terms.flatMap((path, index) =>
-      index % 2 === 0 ? [{ path, test: terms[index + 1]! }] : [],
-    );
-    return { rule, manager, why, cure, tests };
-  });
+  exec_mode: 'fork'`).map(({ columns: [rule = '', manager, what = ''], why, cure }) => {
+  const tests = [...what.matchAll(/(\S+) (\S+)/g)].map(([, path = '', test = '']) => ({ path, test }));
+  const copies = { why: '{value} copies of {name} poll', cure: '{key}: 1   ({lease})' };
+  return { rule, manager, tests, why: why || copies.why, cure: cure || copies.cure };
+});
 const LEASE = 'or let one copy poll and the others stand by: singlepoll start --lease';
 
 function findSettings(facts: Facts): Finding[] {
@@ -131,9 +124,9 @@ function findSettings(facts: Facts): Finding[] {
 
 /**
  * Commands that poll: rule, a pattern of the command, why, cure. `{1}` … are groups of the pattern, `{rest}` is the command without
- * the second one. What the command is given by FLASK_DEBUG and WEB_CONCURRENCY stands at its end.
+ * the second one. At the end of the command stand what FLASK_DEBUG and WEB_CONCURRENCY are set to, and the watcher that starts it.
  */
-const COMMANDS = String.raw`
+const COMMANDS = rowsOf(String.raw`
 server-workers  ^(gunicorn|uvicorn|hypercorn|granian|fastapi|uwsgi)(?!.* --preload).*?( (?:--workers|--processes|-w)[= ]?(\S*(?:nproc|cpu_count|\*)\S*|[2-9]|\d\d+))(?!\S)
   {1} runs {3} workers, and each of them polls
   {rest} --workers 1
@@ -154,34 +147,23 @@ reloader  (runserver)(?!.* --noreload)
   {rest} --noreload
 pm2-instances  ^(pm2\S*) .*?( (?:-i|--instances)[= ]?(?!1(?!\S))(\S+))
   pm2 runs several instances ({3}), and each of them polls
-  {rest}`
-  .trim()
-  .split(/\n(?! )/)
-  .map((rows) => {
-    const [head = '', why = '', cure = ''] = rows.split('\n  ');
-    const [rule = '', pattern = ''] = head.split(/ {2,}/);
-    return { rule, pattern: RegExp(pattern), why, cure };
-  });
+  {rest}
+watcher  ()( WATCHED_BY=(.*))
+  {3} starts the bot again at every change of a file, also while the one before still ends
+  start the bot itself, without {3}; for development a second bot from @BotFather`);
 
 function findCommands({ processes, texts }: Facts): Finding[] {
   return processes.flatMap(({ file, line, runs, isForDevelopment: note }) =>
-    runs.flatMap(({ text, watcher, polls }) => {
+    runs.flatMap(({ words, text, polls }) => {
       const code = texts.get(polls?.file ?? '') ?? '';
-      if (polls === null || isSingle(code)) return [];
-      const found = COMMANDS.flatMap(({ rule, pattern, why, cure }) => {
-        const match = pattern.exec(text);
-        if (!match || (rule === 'reloader' && knowsReloader(code))) return [];
-        const rest = text.replace(match[2] ?? '', '');
+      return COMMANDS.flatMap(({ columns: [rule = '', pattern = ''], why, cure }) => {
+        const match = RegExp(pattern).exec(text);
+        if (!match || !polls || isSingle(code) || (rule === 'reloader' && knowsReloader(code))) return [];
+        const rest = words.join(' ').replace(match[2] ?? '', '');
         const fill = (it: string) =>
-          it.replace(/\{(\w+)\}/g, (_, key) => (key === 'rest' ? rest : match[key]!.trim()));
+          it.replace('{rest}', rest).replace(/\{(\d)\}/g, (_, group) => match[group]!.trim());
         return { rule, file, line, why: `${fill(why)}: ${told(polls)}`, cure: fill(cure), note };
       });
-      if (watcher === null) return found;
-      const why = `${watcher} starts the bot again at every change of a file, also while the one before still ends`;
-      const cure = note
-        ? 'a second bot from @BotFather for development'
-        : `start the bot itself, without ${watcher}`;
-      return [...found, { rule: 'watcher', file, line, why: `${why}: ${told(polls)}`, cure, note }];
     }),
   );
 }

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { commandsOf } from '../../src/doctor/commands.ts';
 import { CUT, LIMITS, readProject, readTail } from '../../src/doctor/files.ts';
 import { judgeHistory } from '../../src/doctor/history.ts';
-import { checkEnvFiles, judgeAnswer, judgeProc } from '../../src/doctor/machine.ts';
+import { type Answer, checkEnvFiles, judgeAnswer, judgeProc } from '../../src/doctor/machine.ts';
 import { randomToken } from '../support/bed.ts';
 
 const NOW = Date.parse('2026-01-01T00:00:00Z');
@@ -22,10 +22,9 @@ describe('machine', () => {
     }
   });
   test('the answer of the API root: below 500 is reach, a certificate and an unknown name have cures of their own', () => {
-    const judge = (answer: { status: number; offMs?: number } | { problem: string }) => {
-      const date = 'offMs' in answer ? new Date(NOW - answer.offMs!).toUTCString() : undefined;
-      const seen = 'problem' in answer ? answer : { status: answer.status, date, tookMs: 5 };
-      const checks = judgeAnswer(new URL('https://api.example'), seen, NOW);
+    const judge = (seen: Partial<Answer> & { offMs?: number }) => {
+      const date = seen.offMs === undefined ? undefined : new Date(NOW - seen.offMs).toUTCString();
+      const checks = judgeAnswer(new URL('https://api.example'), { failure: null, date, ...seen }, NOW);
       return Object.fromEntries(checks.map(({ check, ok }) => [check, ok]));
     };
     const well = { dns: true, 'api-root': true };
@@ -34,9 +33,9 @@ describe('machine', () => {
     for (const offMs of [31_000, -31_000])
       assert.deepEqual(judge({ status: 302, offMs }), { ...well, clock: false });
     assert.deepEqual(judge({ status: 404 }), { ...well, clock: null });
-    assert.deepEqual(judge({ status: 503, offMs: 0 }), { 'api-root': false, clock: true });
-    assert.deepEqual(judge({ problem: 'ENOTFOUND' }), { dns: false, 'api-root': null, clock: null });
-    const [tls] = judgeAnswer(new URL('https://x'), { problem: 'SELF_SIGNED_CERT_IN_CHAIN' }, NOW);
+    assert.deepEqual(judge({ status: 503, offMs: 0 }), { dns: true, 'api-root': false, clock: true });
+    assert.deepEqual(judge({ failure: 'ENOTFOUND' }), { dns: false, 'api-root': null, clock: null });
+    const [tls] = judgeAnswer(new URL('https://x'), { failure: 'SELF_SIGNED_CERT_IN_CHAIN' }, NOW);
     assert.match(tls?.cure ?? '', /NODE_EXTRA_CA_CERTS/);
   });
   test('env files: what the group may read is nobody’s finding, what all may is; without a token nothing is', () => {
