@@ -54,41 +54,7 @@ export interface MachineTraits {
   readonly termMs: () => number | null;
 }
 
-export interface SimLeaseMachine {
-  readonly name: string;
-  /** Of the present run. */
-  readonly id: string;
-  readonly timing: LeaseTiming;
-  readonly clocks: SimClocks;
-  readonly up: boolean;
-  readonly paused: boolean;
-  readonly keeper: Keeper;
-  readonly outstanding: number;
-  readonly workerLives: boolean;
-  /** Its supervisor or all of it stood still since its term began. */
-  readonly disturbedInTerm: boolean;
-  /** Polls that passed. */
-  readonly polls: number;
-  readonly losses: number;
-  readonly requests: number;
-  link: Link;
-  doorIsOpen(): boolean;
-  /** Until its stop point; Infinity: it has none. */
-  leftMs(): number;
-  /** Up, and waits for nothing but the end of another's term. */
-  standsBy(): boolean;
-  start(options: { takeover: boolean; first: boolean }): void;
-  stop(): void;
-  crash(): void;
-  /** SIGSTOP, SIGCONT of the supervisor. */
-  pause(): void;
-  goOn(): void;
-  stand(frozen: boolean): void;
-  wake(wallIsRight: boolean): void;
-  hint(): void;
-  /** Sets the wall clock; not while time passes unseen, which two such things at once would hide. */
-  setWall(ms: number): void;
-}
+export type SimLeaseMachine = ReturnType<typeof createSimLeaseMachine>;
 
 type Untimed<E> = E extends unknown ? Omit<E, 'atMs' | 'unixMs' | 'random'> : never;
 
@@ -110,14 +76,11 @@ const SUPERVISOR: Policy = {
   ...{ goodAfterMs: 1_000, readyWhenGood: false, lease: true },
 };
 
-export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits): SimLeaseMachine {
+export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits) {
   const { clock, random, store, story, judge } = world;
   const { name, timing, clocks } = traits;
   let run = 0;
-  let up = false;
-  let id = '';
   let policy: KeeperPolicy;
-  let keeper: Keeper = newKeeper;
   let leaseClock: LeaseClock;
   /** As the clock saw it at its last look. */
   let aheadMs = 0;
@@ -132,18 +95,12 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   let seekLater: (() => void) | null = null;
   let stopped: ((survivors: number) => void) | null = null;
   let pids = 0;
-  let disturbed = false;
-  let outstanding = 0;
-  let polls = 0;
-  let losses = 0;
-  let requests = 0;
-  let link: Link = 'fine';
 
   /** By the supervisor's process: not while it stands still, not after its end. */
   function act(todo: () => void, isTimer = false): void {
     const mine = run;
     const guarded = () => {
-      if (up && run === mine) todo();
+      if (machine.up && run === mine) todo();
     };
     if (paused || clocks.standing) missed.push({ isTimer, todo: guarded });
     else guarded();
@@ -174,8 +131,8 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
 
   function step(event: Untimed<KeeperEvent>, { nowMs, unixMs }: { nowMs: number; unixMs: number }): void {
     const timed = { ...event, atMs: nowMs, unixMs, random: random.next() } as KeeperEvent;
-    const [next, effects] = stepKeeper(keeper, timed, policy);
-    keeper = next;
+    const [next, effects] = stepKeeper(machine.keeper, timed, policy);
+    machine.keeper = next;
     for (const effect of effects) perform(effect, nowMs);
   }
 
@@ -186,7 +143,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         break;
       case 'cas': {
         const sentMs = clock.now();
-        const writer = id;
+        const writer = machine.id;
         const text = effect.next;
         transmit(effect.request, effect.ms, () => store.cas(effect.prev, text, writer, sentMs), text);
         break;
@@ -194,14 +151,14 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       case 'won': {
         world.log(`${name} wins term ${effect.epoch}`);
         judge.won(machine, effect.epoch);
-        disturbed = false;
+        machine.disturbedInTerm = false;
         const tell = won;
         won = null;
         later(0, () => tell?.());
         break;
       }
       case 'lost':
-        losses += 1;
+        machine.losses += 1;
         world.log(`${name} has lost its term: ${effect.why}`);
         judge.lost(machine, effect.why, effect.killByMs - nowMs);
         if (worker?.flight) worker.flight.aborted = true;
@@ -248,21 +205,21 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   }
 
   function delayMs(): number {
-    if (link === 'slow') return random.int(20, timing.requestMs * 0.6);
-    if (link === 'odd') return random.int(0, random.chance(0.3) ? world.lateMs() : timing.requestMs);
+    if (machine.link === 'slow') return random.int(20, timing.requestMs * 0.6);
+    if (machine.link === 'odd') return random.int(0, random.chance(0.3) ? world.lateMs() : timing.requestMs);
     return random.int(0, 6);
   }
 
   function transmit(request: number, ms: number, carryOut: () => StoreAnswer, next?: LeaseRecord): void {
-    outstanding += 1;
-    requests += 1;
+    machine.outstanding += 1;
+    machine.requests += 1;
     judge.asked(machine, ms);
     let over = false;
     const end = (outcome: Outcome) => {
       if (over) return;
       over = true;
       cancelLimit();
-      outstanding -= 1;
+      machine.outstanding -= 1;
       send({ kind: 'answer', request, outcome });
     };
     const fail = (why: string, settled: boolean) => end({ kind: 'failed', why, settled, lasting: false });
@@ -271,11 +228,14 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     const back = (todo: () => void) => {
       if (run === mine) act(todo);
     };
-    if (link === 'refused' || store.down) {
+    if (machine.link === 'refused' || store.down) {
       clock.after(random.int(0, 3), () => back(() => fail('refused', true)));
       return;
     }
-    const lost = link === 'cut' || link === 'requests lost' || (link === 'odd' && random.chance(0.3));
+    const lost =
+      machine.link === 'cut' ||
+      machine.link === 'requests lost' ||
+      (machine.link === 'odd' && random.chance(0.3));
     // What a cut cable has swallowed may still come out of some buffer, long after.
     if (lost && random.chance(0.7)) return;
     const arrive = () => {
@@ -285,8 +245,14 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       }
       if (store.down) return;
       const answer = carryOut();
-      if (next && link === 'odd' && random.chance(0.2)) clock.after(random.int(1, world.lateMs()), carryOut);
-      if (link === 'cut' || link === 'answers lost' || (link === 'odd' && random.chance(0.3))) return;
+      if (next && machine.link === 'odd' && random.chance(0.2))
+        clock.after(random.int(1, world.lateMs()), carryOut);
+      if (
+        machine.link === 'cut' ||
+        machine.link === 'answers lost' ||
+        (machine.link === 'odd' && random.chance(0.3))
+      )
+        return;
       clock.after(delayMs(), () => back(() => end(answer)));
     };
     clock.after(lost ? random.int(0, world.lateMs()) : delayMs(), arrive);
@@ -296,7 +262,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   function valid(): boolean {
     const seen = look();
     if (seen.leaped) step({ kind: 'doubt' }, seen);
-    return holds(keeper, seen.nowMs, policy);
+    return holds(machine.keeper, seen.nowMs, policy);
   }
 
   function supervise(): Loop {
@@ -311,7 +277,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
             send({ kind: 'seek', takeover });
             takeover = false;
           };
-          if (keeper.role === 'idle') seek();
+          if (machine.keeper.role === 'idle') seek();
           else seekLater = seek;
         },
         release: () => send({ kind: 'release' }),
@@ -334,10 +300,10 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         exit(_code, _reason, clean) {
           // In place of a search that waits for the end of a release.
           seekLater = exit;
-          const held = keeper.role === 'leader' || keeper.role === 'closing';
+          const held = machine.keeper.role === 'leader' || machine.keeper.role === 'closing';
           if (clean && held) send({ kind: 'release' });
-          else if (keeper.role !== 'releasing') {
-            if (keeper.role === 'standby') send({ kind: 'quit' });
+          else if (machine.keeper.role !== 'releasing') {
+            if (machine.keeper.role === 'standby') send({ kind: 'quit' });
             linger();
           }
         },
@@ -349,7 +315,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
 
   /** A doubt, which the next write settles; where the term is over, nothing is left to wait for. */
   function settle(done: () => void): void {
-    if (keeper.role !== 'leader' || valid()) done();
+    if (machine.keeper.role !== 'leader' || valid()) done();
     else later(50, () => settle(done));
   }
 
@@ -386,7 +352,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       const flight = { aborted: false };
       made.flight = flight;
       const goOut = () => {
-        polls += 1;
+        machine.polls += 1;
         judge.forwarded(machine);
         clock.after(random.chance(0.3) ? random.int(500, 6_000) : random.int(2, 300), () => {
           act(() => {
@@ -452,13 +418,13 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   }
 
   function halt(): void {
-    up = false;
+    machine.up = false;
     run += 1;
     cancelTimer();
     missed = [];
     worker = null;
-    outstanding = 0;
-    keeper = newKeeper;
+    machine.outstanding = 0;
+    machine.keeper = newKeeper;
   }
 
   function wake(wallIsRight: boolean): void {
@@ -468,134 +434,120 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   }
 
   function stand(frozen: boolean): void {
-    disturbed = true;
+    machine.disturbedInTerm = true;
     clocks.stand(frozen);
   }
 
-  const machine: SimLeaseMachine = {
+  const machine = {
     name,
     timing,
     clocks,
-    get id() {
-      return id;
-    },
-    get up() {
-      return up;
-    },
-    get paused() {
+    /** Of the present run. */
+    id: '',
+    up: false,
+    keeper: newKeeper as Keeper,
+    link: 'fine' as Link,
+    outstanding: 0,
+    /** Its supervisor or all of it stood still since its term began. */
+    disturbedInTerm: false,
+    /** Polls that passed. */
+    polls: 0,
+    losses: 0,
+    requests: 0,
+    get paused(): boolean {
       return paused || clocks.standing;
     },
-    get keeper() {
-      return keeper;
-    },
-    get outstanding() {
-      return outstanding;
-    },
-    get workerLives() {
+    get workerLives(): boolean {
       return worker?.alive === true;
     },
-    get disturbedInTerm() {
-      return disturbed;
-    },
-    get polls() {
-      return polls;
-    },
-    get losses() {
-      return losses;
-    },
-    get requests() {
-      return requests;
-    },
-    get link() {
-      return link;
-    },
-    set link(to) {
-      link = to;
-    },
-    doorIsOpen() {
-      if (!up || paused || clocks.standing || keeper.role !== 'leader') return false;
+    doorIsOpen(): boolean {
+      if (!machine.up || paused || clocks.standing || machine.keeper.role !== 'leader') return false;
       const monotonic = clocks.monotonicMs() - zero.monotonic;
       const nowMs = Math.max(monotonic, clocks.boottimeMs() - zero.boottime - 10);
-      return clocks.unixMs() - nowMs - aheadMs <= 1_000 && holds(keeper, nowMs, policy);
+      return clocks.unixMs() - nowMs - aheadMs <= 1_000 && holds(machine.keeper, nowMs, policy);
     },
-    leftMs: () =>
-      keeper.role === 'leader'
-        ? stopAtMs(keeper, policy) - leaseClock.look().nowMs
+    /** Until its stop point; Infinity: it has none. */
+    leftMs: (): number =>
+      machine.keeper.role === 'leader'
+        ? stopAtMs(machine.keeper, policy) - leaseClock.look().nowMs
         : Number.POSITIVE_INFINITY,
-    standsBy: () =>
-      up &&
+    /** Up, and waits for nothing but the end of another's term. */
+    standsBy: (): boolean =>
+      machine.up &&
       loop.state.phase === 'standby' &&
-      keeper.role === 'standby' &&
-      keeper.reach?.ok === true &&
-      !keeper.wish &&
-      !keeper.uncertain,
-    start({ takeover: wish, first }) {
-      up = true;
+      machine.keeper.role === 'standby' &&
+      machine.keeper.reach?.ok === true &&
+      !machine.keeper.wish &&
+      !machine.keeper.uncertain,
+    start({ takeover: wish, first }: { takeover: boolean; first: boolean }): void {
+      machine.up = true;
       run += 1;
-      id = world.nextId();
+      machine.id = world.nextId();
       takeover = wish;
       won = null;
       seekLater = null;
       stopped = null;
-      policy = { timing, id, host: name, pid: run, lock: traits.lock };
-      keeper = { ...newKeeper, first };
+      policy = { timing, id: machine.id, host: name, pid: run, lock: traits.lock };
+      machine.keeper = { ...newKeeper, first };
       zero = { monotonic: clocks.monotonicMs(), boottime: clocks.boottimeMs() };
       leaseClock = createLeaseClock(clocks);
       look();
-      world.log(`${name} starts as ${id}${wish ? ' --takeover' : ''}`);
+      world.log(`${name} starts as ${machine.id}${wish ? ' --takeover' : ''}`);
       loop = supervise();
       loop.send({ kind: 'booted' });
     },
-    stop() {
-      if (!up) return;
+    stop(): void {
+      if (!machine.up) return;
       act(() => {
         world.log(`${name} is asked to stop`);
         loop.send({ kind: 'ask-stop', reason: 'asked' });
       });
     },
-    crash() {
-      if (!up) return;
+    crash(): void {
+      if (!machine.up) return;
       world.log(`${name} crashes`);
       story.count('crashes');
       halt();
     },
-    pause() {
-      if (paused || !up) return;
+    /** SIGSTOP, SIGCONT of the supervisor. */
+    pause(): void {
+      if (paused || !machine.up) return;
       world.log(`${name}'s supervisor is stopped`);
       story.count('supervisor stopped');
       paused = true;
-      disturbed = true;
+      machine.disturbedInTerm = true;
     },
-    goOn() {
+    goOn(): void {
       if (!paused) return;
       paused = false;
       world.log(`${name}'s supervisor goes on`);
       catchUp();
     },
-    stand(frozen) {
+    stand(frozen: boolean): void {
       world.log(`${name} ${frozen ? 'is frozen' : 'sleeps'}`);
       story.count(frozen ? 'frozen' : 'suspended');
       stand(frozen);
     },
-    wake(wallIsRight) {
+    wake(wallIsRight: boolean): void {
       world.log(`${name} wakes`);
       wake(wallIsRight);
     },
-    setWall(ms) {
-      if (!up || paused || clocks.standing) return;
+    /** Sets the wall clock; not while time passes unseen, which two such things at once would hide. */
+    setWall(ms: number): void {
+      if (!machine.up || paused || clocks.standing) return;
       send({ kind: 'due' });
       clocks.setWall(ms);
       send({ kind: 'due' });
     },
-    hint() {
-      if (up) act(() => send({ kind: 'hint' }));
+    hint(): void {
+      if (machine.up) act(() => send({ kind: 'hint' }));
     },
   };
   let zero = { monotonic: 0, boottime: 0 };
 
   /** A write under way may still win: it is waited for, and freed. */
   function linger(): void {
-    if (keeper.role === 'idle' && keeper.request === null) exit();
+    if (machine.keeper.role === 'idle' && machine.keeper.request === null) exit();
     else later(20, linger);
   }
   return machine;

@@ -102,26 +102,7 @@ export const BOT_ID = '123456';
 
 const BARE: ProcEnv = { holdsToken: false, bot: null, run: null, spawn: null, marks: {} };
 
-export interface Machine {
-  readonly bodies: ReadonlyMap<number, Body>;
-  newLife(life: Omit<Life, 'id' | 'bornMs'>): Life;
-  start(birth: Birth): Body;
-  /** Throws like process.kill: ESRCH, EPERM. */
-  signal(pid: number, signal: string): void;
-  end(body: Body, ended: Ended): void;
-  reap(body: Body): void;
-  snapshot(): Snapshot;
-  living(): Body[];
-  /** Also those that have ended. */
-  everybody(): readonly Body[];
-  /** Of all that ever had this pid. */
-  livesOf(pid: number): readonly Life[];
-  connected(body: Body): boolean;
-  /** A freed pid is given away at once with this chance. */
-  reuseChance: number;
-  /** SIGKILL was sent to something that could not be ended just then; a signal was refused. */
-  readonly saw: { survivor: boolean; refusal: boolean };
-}
+export type Machine = ReturnType<typeof createMachine>;
 
 function show(body: Body): Proc {
   const { pid, ppid, pgid, sid, startId, state, comm } = body;
@@ -145,7 +126,7 @@ function show(body: Body): Proc {
   };
 }
 
-export function createMachine(clock: Clock, random: Random): Machine {
+export function createMachine(clock: Clock, random: Random) {
   const bodies = new Map<number, Body>();
   const everybody: Body[] = [];
   const members = new Map<number, number>();
@@ -154,12 +135,14 @@ export function createMachine(clock: Clock, random: Random): Machine {
   let lastPid = 5_000_000;
   let starts = 0;
 
-  const machine: Machine = {
-    bodies,
+  const machine = {
+    bodies: bodies as ReadonlyMap<number, Body>,
+    /** A freed pid is given away at once with this chance. */
     reuseChance: 0,
+    /** SIGKILL was sent to something that could not be ended just then; a signal was refused. */
     saw: { survivor: false, refusal: false },
-    newLife: (life) => ({ ...life, id: ++lives, bornMs: clock.now() }),
-    start(birth) {
+    newLife: (life: Omit<Life, 'id' | 'bornMs'>): Life => ({ ...life, id: ++lives, bornMs: clock.now() }),
+    start(birth: Birth): Body {
       const pid = birth.pid ?? ++lastPid;
       const parent = bodies.get(birth.ppid);
       const body: Body = {
@@ -192,7 +175,8 @@ export function createMachine(clock: Clock, random: Random): Machine {
       members.set(birth.life.id, (members.get(birth.life.id) ?? 0) + 1);
       return body;
     },
-    signal(pid, signal) {
+    /** Throws like process.kill: ESRCH, EPERM. */
+    signal(pid: number, signal: string): void {
       const body = bodies.get(pid);
       if (!body) throw Object.assign(new Error('ESRCH'), { code: 'ESRCH' });
       machine.saw.refusal ||= body.denied;
@@ -214,7 +198,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
         leave(body, body.termMs, signal);
       }
     },
-    end(body, ended) {
+    end(body: Body, ended: Ended): void {
       if (body.state === 'Z' || bodies.get(body.pid) !== body) return;
       for (const child of bodies.values()) if (child.ppid === body.pid) child.ppid = 1;
       const left = members.get(body.life.id)! - 1;
@@ -224,7 +208,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
       body.onEnd?.(ended);
       if (left === 0) body.life.onGone?.();
     },
-    reap(body) {
+    reap(body: Body): void {
       if (bodies.get(body.pid) !== body) return;
       bodies.delete(body.pid);
       if (body.life.kind === 'innocent' || !random.chance(machine.reuseChance)) return;
@@ -233,7 +217,7 @@ export function createMachine(clock: Clock, random: Random): Machine {
       const life = machine.newLife({ kind: 'innocent', program: 'took the pid' });
       machine.start({ life, ppid: 1, argv: ['/usr/bin/rsync', '--daemon'], own: 'session', pid: body.pid });
     },
-    snapshot() {
+    snapshot(): Snapshot {
       const procs = new Map<number, Proc>();
       for (const body of bodies.values()) {
         if (body.shown?.ppid !== body.ppid || body.shown.state !== body.state) body.shown = show(body);
@@ -245,10 +229,13 @@ export function createMachine(clock: Clock, random: Random): Machine {
         atMs: clock.now(),
       };
     },
-    everybody: () => everybody,
-    livesOf: (pid) => everybody.filter((body) => body.pid === pid).map(({ life }) => life),
-    living: () => [...bodies.values()].filter((body) => body.state !== 'Z'),
-    connected({ polls }) {
+    /** Also those that have ended. */
+    everybody: (): readonly Body[] => everybody,
+    /** Of all that ever had this pid. */
+    livesOf: (pid: number): readonly Life[] =>
+      everybody.filter((body) => body.pid === pid).map(({ life }) => life),
+    living: (): Body[] => [...bodies.values()].filter((body) => body.state !== 'Z'),
+    connected({ polls }: Body): boolean {
       if (!polls) return false;
       return (clock.now() + polls.phaseMs) % polls.everyMs < polls.onMs;
     },
