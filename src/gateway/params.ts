@@ -16,26 +16,11 @@ export type Route =
 export function percentDecode(text: string, plusIsSpace: boolean): string {
   const spaced = plusIsSpace ? text.replaceAll('+', ' ') : text;
   if (!spaced.includes('%')) return spaced;
-  const raw = Buffer.from(spaced, 'utf8');
-  // In place: what is decoded is never longer.
-  let to = 0;
-  for (let from = 0; from < raw.length; from++, to++) {
-    const high = raw[from] === 0x25 ? hexDigit(raw[from + 1]) : -1;
-    const low = high < 0 ? -1 : hexDigit(raw[from + 2]);
-    if (low < 0) raw[to] = raw[from]!;
-    else {
-      raw[to] = high * 16 + low;
-      from += 2;
-    }
-  }
-  return raw.toString('utf8', 0, to);
-}
-
-function hexDigit(byte: number | undefined): number {
-  if (byte === undefined) return -1;
-  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
-  const letter = byte | 0x20;
-  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
+  const bytes = Buffer.from(spaced, 'utf8').toString('latin1');
+  const decoded = bytes.replace(/%([\da-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return Buffer.from(decoded, 'latin1').toString('utf8');
 }
 
 /** Splits a request target into its path (decoded) and its query (not decoded); a fragment ends the path only. */
