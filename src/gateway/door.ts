@@ -396,3 +396,66 @@ function nextDueMs(door: Door, atMs: number, policy: DoorPolicy): number | null 
   if (door.owner) at(door.owner.sinceMs + policy.ownerIdleMs);
   return Number.isFinite(next) ? next : null;
 }
+
+/** Without its time, which the loop knows. */
+export type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
+
+/** What performs the effects: sockets in polls.ts, the simulation in test/simulation/door-gateway.ts. */
+export interface DoorEdges {
+  /** Elapsed time, ms. */
+  now(): number;
+  /** Calls `due` at this time, never before it; returns the way to cancel that. */
+  timer(atMs: number, due: () => void): () => void;
+  /** May send events: they wait until this effect and those beside it are performed. */
+  perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void;
+  /** Sees every step before its effects are performed. */
+  stepped?(before: Door, event: DoorEvent, after: Door, effects: readonly DoorEffect[]): void;
+}
+
+export interface DoorLoop {
+  readonly door: Door;
+  send(event: Untimed<DoorEvent>): void;
+  /** No timer comes any more. */
+  stop(): void;
+}
+
+/** Runs the door: one event after the other, their effects in order, one timer. */
+export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLICY): DoorLoop {
+  const queue: DoorEvent[] = [];
+  let door: Door = closedDoor;
+  let isBusy = false;
+  let cancelTimer = () => {};
+
+  function send(event: Untimed<DoorEvent>): void {
+    queue.push({ ...event, atMs: edges.now() } as DoorEvent);
+    if (isBusy) return;
+    isBusy = true;
+    try {
+      for (let next = queue.shift(); next; next = queue.shift()) step(next);
+    } finally {
+      isBusy = false;
+    }
+  }
+
+  function step(event: DoorEvent): void {
+    const before = door;
+    const [after, effects] = stepDoor(before, event, policy);
+    door = after;
+    edges.stepped?.(before, event, after, effects);
+    for (const effect of effects) {
+      if (effect.do !== 'wake') edges.perform(effect);
+      else {
+        cancelTimer();
+        cancelTimer = effect.atMs === null ? () => {} : edges.timer(effect.atMs, () => send({ kind: 'due' }));
+      }
+    }
+  }
+
+  return {
+    get door() {
+      return door;
+    },
+    send,
+    stop: () => cancelTimer(),
+  };
+}

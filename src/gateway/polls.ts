@@ -2,11 +2,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { uptime } from 'node:os';
 import { explain, type HttpClient, type WholeAnswer } from '../telegram/http-client.ts';
-import { type DoorEffect, type DoorEvent, heldPolls, type Poll, type PollResult } from './door.ts';
-import { createDoorLoop, type Untimed } from './door-loop.ts';
+import {
+  createDoorLoop,
+  type DoorEffect,
+  type DoorEvent,
+  heldPolls,
+  type Poll,
+  type PollResult,
+  type Untimed,
+} from './door.ts';
 import type { Args } from './params.ts';
-import { answerJson, downstreamHeaders, NO_UPDATES } from './relay.ts';
-import { pollBody, readPoll, readPollAnswer } from './request.ts';
+import { answerJson, downstreamHeaders, NO_UPDATES, pollBody, readPoll, readPollAnswer } from './request.ts';
 import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
 
 /** What the supervisor is told of the gateway. Pids are null where the system does not tell. */
@@ -59,10 +65,13 @@ export interface Asked {
   readonly args: Args;
   /** `/test` or nothing. */
   readonly environment: string;
+  /** The poller, and by which of its connections it asks. */
+  readonly name: string;
+  readonly connection: number;
 }
 
 export interface Polls {
-  ask(asked: Asked, poller: string, connection: number): void;
+  ask(asked: Asked): void;
   /** What has happened around the polls. */
   tell(
     event:
@@ -298,7 +307,8 @@ export function createPolls(options: PollsOptions): Polls {
   }
 
   return {
-    ask(asked, poller, connection) {
+    ask(asked) {
+      const { name: poller, connection } = asked;
       const id = ++lastPoll;
       const { offset, timeoutMs } = readPoll(asked.args);
       waiting.set(id, asked);

@@ -5,7 +5,7 @@
  * written anew for upstream, so that no spelling passes unseen.
  * Sources: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, fail_query_conflict), Query.cpp (arg, retry_after).
  */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { classify, isWebhookConflict, LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
 import type { PollResult } from './door.ts';
 import { type Args, addBody, addFormParams, createArgs, integerArg, routeOf, splitTarget } from './params.ts';
@@ -159,4 +159,72 @@ function poll(result: PollResult, problem: string | null = null): PollAnswer {
 
 function idsOf(updates: readonly unknown[]): number[] {
   return updates.map((it) => Number((it as { update_id?: unknown } | null)?.update_id));
+}
+
+// What the gateway answers itself, in the Bot API's own shape (Query.cpp: ok, error_code, description), and what passes of headers.
+
+/** They belong to one connection only (RFC 9110, section 7.6.1). */
+const OF_ONE_CONNECTION = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]);
+/** `expect`: Node has answered it already. */
+const NOT_UPSTREAM = new Set([...OF_ONE_CONNECTION, 'host', 'expect']);
+
+/** Of a request, as [name, value, name, value …]. */
+export function upstreamHeaders(raw: readonly string[]): string[] {
+  return filtered(raw, NOT_UPSTREAM);
+}
+
+/** Of an answer. */
+export function downstreamHeaders(raw: readonly string[]): string[] {
+  return filtered(raw, OF_ONE_CONNECTION);
+}
+
+function filtered(raw: readonly string[], without: ReadonlySet<string>): string[] {
+  const kept: string[] = [];
+  // `Connection` may name further headers of this connection.
+  const named = new Set<string>();
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i]!.toLowerCase();
+    if (!without.has(name)) kept.push(raw[i]!, raw[i + 1]!);
+    else if (name === 'connection')
+      for (const it of raw[i + 1]!.toLowerCase().split(/\s*,\s*/)) named.add(it);
+  }
+  return kept.filter((_, i) => !named.has(kept[i - (i % 2)]!.toLowerCase()));
+}
+
+const JSON_TYPE = 'application/json';
+
+export const NO_UPDATES = '{"ok":true,"result":[]}';
+
+export function answerJson(response: ServerResponse, status: number, body: string): void {
+  if (response.headersSent || response.destroyed) return;
+  writeJsonHead(response, status, body);
+  response.end(body);
+}
+
+/** An empty description: no body at all, as the server answers what it does not read. */
+export function answerError(response: ServerResponse, status: number, description: string): void {
+  if (response.headersSent || response.destroyed) return;
+  // What is still to come of this request is not read: the connection is of no more use.
+  if (!response.req.complete || description === '') response.setHeader('connection', 'close');
+  if (description !== '') return void answerJson(response, status, errorBody(status, description));
+  response.writeHead(status, { 'content-length': 0 });
+  response.end();
+}
+
+export function writeJsonHead(response: ServerResponse, status: number, body: string): void {
+  response.writeHead(status, { 'content-type': JSON_TYPE, 'content-length': Buffer.byteLength(body) });
+}
+
+export function errorBody(status: number, description: string): string {
+  return JSON.stringify({ ok: false, error_code: status, description });
 }

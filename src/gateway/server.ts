@@ -3,14 +3,12 @@
  * (polls.ts). Decides nothing about the supervisor: what happens is told as news.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import { openHttpClient } from '../telegram/http-client.ts';
-import { type Endpoint, openEndpoint } from './endpoint.ts';
 import { booleanArg, UnreadableRequest } from './params.ts';
-import { type Caller, createCallers } from './peers.ts';
+import { type Caller, createPeers, type Endpoint } from './peers.ts';
 import { createPolls, type GatewayNews } from './polls.ts';
-import { answerError, relay } from './relay.ts';
-import { readArgs, readSmallBody, type Target, TooLarge, targetOf } from './request.ts';
+import { relay } from './relay.ts';
+import { answerError, readArgs, readSmallBody, type Target, TooLarge, targetOf } from './request.ts';
 
 export interface GatewayOptions {
   readonly apiRoot: string;
@@ -67,8 +65,6 @@ export function createGateway(options: GatewayOptions): Gateway {
   // Apart from all other calls, so that nothing can take a poll's place.
   const pollClient = openHttpClient({ root, connections: 1 });
   const callClient = openHttpClient({ root, connections: CALLS_MAX });
-  const connections = new WeakMap<Socket, number>();
-  let lastConnection = 0;
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
   /** Of workers that have ended. */
@@ -77,31 +73,22 @@ export function createGateway(options: GatewayOptions): Gateway {
   let ownWebhook = false;
   let closed = false;
 
-  const callers = createCallers({
+  const peers = createPeers({
+    handle,
     tree: options.tree,
-    ...(options.learnTree ? { learnTree: options.learnTree } : {}),
-    connectionOf,
+    learnTree: options.learnTree,
+    onLeft: (connection) => polls.tell({ kind: 'closed', connection }),
     onDeath: (poller) => polls.tell({ kind: 'gone', poller }),
   });
   const polls = createPolls({
     client: pollClient,
     root,
     token,
-    pidOf: callers.pidOf,
+    pidOf: peers.pidOf,
     mayPoll: options.mayPoll,
     ownWebhook: () => ownWebhook,
     onNews,
   });
-
-  /** A number for the connection that a request came by; the same for all its requests. */
-  function connectionOf(socket: Socket): number {
-    let number = connections.get(socket);
-    if (number === undefined) {
-      number = ++lastConnection;
-      connections.set(socket, number);
-    }
-    return number;
-  }
 
   function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
     // A client that has gone is noticed by the end of its connection.
@@ -119,7 +106,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (!INSPECTED.has(target.method)) return void forward(request, response, target);
     // Before a byte of the body is read: strangers would fill our memory with them.
     const caller: Caller | Promise<Caller> = mayAskUpdates(target)
-      ? callers.find(request.socket, port)
+      ? peers.find(request.socket, port)
       : { kind: 'poller' };
     const go = (it: Caller) => {
       if (admitted(it, response))
@@ -173,11 +160,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     const method = target.method === '' ? args.get('method').toLowerCase() : target.method;
     switch (method) {
       case 'getupdates': {
-        const connection = connectionOf(request.socket);
-        const poller = callers.nameOf(connection);
-        // None: it has hung up meanwhile.
-        if (poller !== undefined)
-          polls.ask({ request, response, args, environment: target.environment }, poller, connection);
+        const poller = peers.nameOf(request.socket);
+        // Null: it has hung up meanwhile.
+        if (poller) polls.ask({ request, response, args, environment: target.environment, ...poller });
         return;
       }
       case 'setwebhook':
@@ -204,23 +189,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     forward(request, response, target, body);
   }
 
-  function left(connection: number): void {
-    if (callers.left(connection)) polls.tell({ kind: 'closed', connection });
-  }
-
-  /** A worker's end shows by its sockets first, and its successor is started before anything is done about the connections it had. */
-  const onClosed = (socket: Socket) => void setImmediate(left, connectionOf(socket));
-
   return {
     async prepare() {
       if (coming || closed) return;
       if (options.port !== null && present) return;
-      const opened = await openEndpoint({
-        port: options.port ?? 0,
-        handle,
-        onClosed,
-        members: callers.members,
-      });
+      const opened = await peers.listen(options.port ?? 0);
       if (coming || closed) opened.close();
       else coming = opened;
     },
@@ -234,11 +207,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
     spawned(pid) {
       for (const it of past.splice(0)) it.close();
-      // Not when the sockets tell: by then the next worker may have polled.
-      for (const connection of callers.connections()) left(connection);
       const owner = polls.owner();
+      peers.restart(pid);
       if (owner !== null) polls.tell({ kind: 'gone', poller: owner });
-      callers.restart(pid);
       polls.tell({ kind: 'opened' });
     },
     release: () => polls.tell({ kind: 'released' }),
@@ -249,8 +220,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     pollers() {
       const owner = polls.owner();
       return [
-        ...(owner === null ? [] : [{ pid: callers.pidOf(owner), role: 'owner' as const }]),
-        ...polls.held().map((it) => ({ pid: callers.pidOf(it), role: 'held' as const })),
+        ...(owner === null ? [] : [{ pid: peers.pidOf(owner), role: 'owner' as const }]),
+        ...polls.held().map((it) => ({ pid: peers.pidOf(it), role: 'held' as const })),
       ];
     },
     close() {

@@ -3,13 +3,14 @@
  * and troubles, and tells the judge everything.
  */
 import {
+  createDoorLoop,
   type DoorEffect,
   type DoorPolicy,
   heldPolls,
   type Poll,
   type PollResult,
+  type Untimed,
 } from '../../src/gateway/door.ts';
-import { createDoorLoop, type Untimed } from '../../src/gateway/door-loop.ts';
 import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from '../../src/gateway/theft.ts';
 import type { Clock } from './clock.ts';
 import type { DoorJudge } from './door-judge.ts';

@@ -3,7 +3,7 @@
  * the next answer where nothing stands in the way of seeing it.
  */
 
-import type { Untimed } from '../../src/gateway/door-loop.ts';
+import type { Untimed } from '../../src/gateway/door.ts';
 import type { LedgerEvent } from '../../src/gateway/theft.ts';
 import type { Clock } from './clock.ts';
 import type { Story } from './story.ts';

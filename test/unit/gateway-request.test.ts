@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import { downstreamHeaders, upstreamHeaders } from '../../src/gateway/relay.ts';
 import {
+  downstreamHeaders,
   pollBody,
   READ_BYTES_MAX,
   readArgs,
@@ -16,6 +16,7 @@ import {
   readSmallBody,
   TooLarge,
   targetOf,
+  upstreamHeaders,
 } from '../../src/gateway/request.ts';
 
 const TOKEN = '123456:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0';

@@ -28,7 +28,7 @@ function pathsSent(hangsUp: boolean): string[] {
   });
   const response = Object.assign(new EventEmitter(), { destroyed: true }) as unknown as ServerResponse;
   const request = { headers: {}, socket: {} } as unknown as IncomingMessage;
-  polls.ask({ request, response, args: createArgs(), environment: '/test' }, 'pid 1', 1);
+  polls.ask({ request, response, args: createArgs(), environment: '/test', name: 'pid 1', connection: 1 });
   if (hangsUp) response.emit('close');
   mayPoll = true;
   polls.tell({ kind: 'opened' });
