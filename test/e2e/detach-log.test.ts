@@ -65,25 +65,23 @@ if (mayMount()) {
   });
 }
 
-test('log: a device that is full (/dev/full) does no more harm, and is not renamed', async (t) => {
+test('log: a full device, or a folder in its place, is told at the start and harms nothing else', async (t) => {
   const b = await bed(t);
-  const { finished } = await detach(b, ['--log-file', '/dev/full', '--', ...node('polite.mjs')]);
-  assert.match(finished.stderr, /\[poll\] worker \d+ polls/);
+  const full = await detach(b, ['--log-file', '/dev/full', '--', ...node('polite.mjs')]);
+  assert.match(full.finished.stderr, /\[poll\] worker \d+ polls/);
   assert.match((await b.status()).log?.problem ?? '', /ENOSPC/);
+  assert.ok(statSync('/dev/full').isCharacterDevice(), 'it is not renamed');
   await serves(b, 'on /dev/full');
-  assert.ok(statSync('/dev/full').isCharacterDevice());
-});
-
-test('log: one that can’t be written is told at the start, and nothing else', async (t) => {
-  const b = await bed(t);
-  mkdirSync(join(b.project, 'folder.log'));
-  const { finished } = await detach(b, ['--log-file', 'folder.log', '--', ...node('polite.mjs')]);
-  assert.match(finished.stderr, /\[log\] nothing is logged: it is a folder/);
+  await b.run(['stop']);
+  const path = join(b.project, 'folder.log');
+  mkdirSync(path);
+  const folder = await detach(b, ['--log-file', 'folder.log', '--', ...node('polite.mjs')]);
+  assert.match(folder.finished.stderr, /\[log\] nothing is logged: it is a folder/);
   assert.equal((await b.status()).problems[0]?.code, 'log');
   await serves(b, 'without a log');
-  rmSync(join(b.project, 'folder.log'), { recursive: true });
+  rmSync(path, { recursive: true });
   await b.run(['restart']);
-  await until('the log', () => logText(b, join(b.project, 'folder.log')).includes('written again'));
+  await until('the log', () => logText(b, path).includes('written again'));
 });
 
 test('log: it is rotated while the worker floods it; nothing but what is rotated away is lost', async (t) => {

@@ -15,45 +15,31 @@ const seen = (
 ): Counted =>
   points.reduce((before, [s, updates]) => counted(before, run, startedAtMs, updates, s * S), from);
 
-test('unknown at first, then reckoned, then counted over the last 60 s', () => {
-  const first = seen('a', OLD, [[0, 100]]);
-  assert.equal(rate(nothingCounted, 0), null);
-  assert.equal(rate(first, 9 * S), null);
-  assert.deepEqual(rate(first, 10 * S), { perMinute: 0, exact: false });
-  const some = seen('a', OLD, [[20, 105]], first);
-  assert.deepEqual(rate(some, 30 * S), { perMinute: 10, exact: false });
-  assert.deepEqual(rate(some, 60 * S), { perMinute: 5, exact: true });
-  assert.deepEqual(rate(some, 79 * S), { perMinute: 5, exact: true });
-  // The five have left the window.
-  assert.deepEqual(rate(some, 81 * S), { perMinute: 0, exact: true });
-});
-
-test('a young run is known from its start', () => {
-  const young = seen('a', 0, [[30, 6]]);
-  assert.deepEqual(rate(young, 30 * S), { perMinute: 12, exact: false });
-  assert.deepEqual(rate(young, 60 * S), { perMinute: 6, exact: true });
-});
-
-test('another run, or a counter that goes back, begins anew', () => {
-  const before = seen('a', OLD, [
+test('unknown at first, then reckoned, then counted over the last 60 s; a young run is known from its start', () => {
+  const some = seen('a', OLD, [
     [0, 100],
-    [50, 160],
+    [20, 105],
   ]);
-  assert.equal(rate(seen('b', OLD, [[51, 170]], before), 52 * S), null);
-  assert.equal(rate(seen('a', OLD, [[51, 3]], before), 52 * S), null);
+  for (const [it, atS, expected] of [
+    [nothingCounted, 0, null],
+    [seen('a', OLD, [[0, 100]]), 9, null],
+    [some, 30, { perMinute: 10, exact: false }],
+    [some, 79, { perMinute: 5, exact: true }],
+    [some, 81, { perMinute: 0, exact: true }],
+    [seen('a', 0, [[30, 6]]), 30, { perMinute: 12, exact: false }],
+    // Another run, or a counter that goes back, begins anew.
+    [seen('b', OLD, [[21, 170]], some), 22, null],
+    [seen('a', OLD, [[21, 3]], some), 22, null],
+  ] as const)
+    assert.deepEqual(rate(it, atS * S), expected, `at ${atS}`);
 });
 
 test('never more than a minute of samples, and the same as by keeping all', () => {
-  let state = 5;
-  const random = (below: number) => {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-    return (state >> 8) % below;
-  };
   const all: [number, number][] = [[0, 0]];
   let it = seen('a', OLD, all);
   for (let s = 0, updates = 0; s < 600; ) {
-    s += 1 + random(8);
-    updates += random(3);
+    s += 1 + (updates % 8);
+    updates += (s * 7) % 3;
     all.push([s, updates]);
     it = seen('a', OLD, [[s, updates]], it);
     assert.ok(it.samples.length <= 62);
