@@ -1,13 +1,12 @@
 /** What a supervisor answers to `status`, and what is known of a bot whose supervisor answers nothing. */
-import { bareStatus, type StatusDocument } from '../core/status.ts';
+import { bareStatus, completeStatus, type StatusDocument } from '../core/status.ts';
 import { askControl, NoSupervisor, WentAway } from '../machine/control.ts';
 
 /** Null where nobody listens. Throws NoAnswer where it hangs, or the system's error. */
 export async function statusOf(control: string, timeoutMs = 3_000): Promise<StatusDocument | null> {
   try {
     const answer = await askControl(control, { cmd: 'status' }, { timeoutMs });
-    // A supervisor of another version may not know every part.
-    return answer.ok ? { ...bareStatus(null, 'starting'), ...(answer.status as StatusDocument) } : null;
+    return answer.ok ? completeStatus(answer.status) : null;
   } catch (error) {
     if (error instanceof NoSupervisor || error instanceof WentAway) return null;
     throw error;

@@ -5,7 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import type { LiveDocument, LiveLine } from '../core/live.ts';
-import type { StatusDocument } from '../core/status.ts';
+import { completeStatus, type StatusDocument } from '../core/status.ts';
 import { SinglepollError } from '../errors.ts';
 import { askControl, NoAnswer } from '../machine/control.ts';
 import { currentStatus } from './current-status.ts';
@@ -93,7 +93,7 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
         const isHung = failures >= HUNG_AFTER;
         failures = 0;
         if (isLive(value)) {
-          last = value.status;
+          last = completeStatus(value.status);
           lines = value.lines;
         }
         if (last && (isHung || isLive(value))) showStatus(last);

@@ -141,6 +141,51 @@ export function bareStatus(bot: StatusDocument['bot'], state: RunState): StatusD
   };
 }
 
+/** As a supervisor has told it, which may be of another version: what that one leaves out is not known. */
+export function completeStatus(told: unknown): StatusDocument {
+  const doc = { ...bareStatus(null, 'starting'), ...(told as Partial<StatusDocument>) };
+  const { supervisor, worker, polling, webhook, lease } = doc;
+  return {
+    ...doc,
+    supervisor: supervisor && { ...NO_SUPERVISOR, ...supervisor },
+    worker: worker && { ...NO_WORKER, ...worker },
+    polling: polling && { ...NO_POLLING, ...polling },
+    webhook: webhook && { ...NO_WEBHOOK, ...webhook },
+    lease: lease && { ...NO_LEASE, ...lease },
+    strays: doc.strays.map((stray) => ({ ...NO_STRAY, ...stray })),
+  };
+}
+
+const NO_SUPERVISOR = { startedAt: null, version: null, command: [], cwd: null };
+const NO_WEBHOOK = { url: '', pendingUpdates: 0, lastError: null };
+const NO_STRAY = { proof: [], cwd: null, respawner: null };
+const NO_WORKER = { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] };
+const NO_POLLING = {
+  via: 'gateway',
+  polls: 0,
+  lastPollAt: null,
+  offset: null,
+  updates: 0,
+  stolen: 0,
+  conflicts: { poller: 0, webhook: 0 },
+  latencyMs: null,
+  pollers: [],
+  refused: 0,
+  webhookAttempts: 0,
+} as const;
+const NO_LEASE = {
+  engine: 'lease',
+  holder: null,
+  mine: false,
+  epoch: null,
+  expiresAt: null,
+  role: 'none',
+  since: null,
+  decision: null,
+  reachable: null,
+  unreachable: null,
+} as const;
+
 /** `status` exits 0 healthy, 1 degraded, 3 not running. */
 export function statusExitCode(doc: Pick<StatusDocument, 'state' | 'healthy'>): 0 | 1 | 3 {
   if (doc.state === 'stopped') return 3;

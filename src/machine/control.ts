@@ -1,7 +1,7 @@
 /**
  * The local control channel: `stop`, `restart`, `status` and their kin talk to the supervisor over a Unix socket in its
  * state folder (0700, socket 0600), so only its user and root can. One JSON object per line: a request, then answers:
- * any number of `{"say": "…"}` for the person who waits, last `{"ok": true, …}` or `{"ok": false, "error": "…"}`.
+ * any number of `{"say": "…"}` for the person who waits, last `{"ok": true, "protocol": 1, …}` or `{"ok": false, "error": "…"}`.
  * Everything is bounded (line length, connections, time), since anything may come in. Only the holder of the lock may
  * replace the socket, and only where nobody listens at it.
  * The folder is what makes the socket trustworthy: nobody but its user and root can have put it there. So orders go to the
@@ -40,6 +40,8 @@ export interface ControlServer {
   drained(ms: number): Promise<void>;
 }
 
+/** Rises when an answer would be misunderstood by older commands; what is only added or left out does not matter. */
+const PROTOCOL = 1;
 const REQUEST_BYTES_MAX = 16 * 1024;
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
 /** The oldest one makes room for a new one. */
@@ -173,7 +175,7 @@ function serveOne(socket: net.Socket, handle: Handler): void {
       }))
       .then((answer) => {
         clearTimeout(awake);
-        write(answer);
+        write({ ...answer, protocol: PROTOCOL });
         socket.end();
       });
   });

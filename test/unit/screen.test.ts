@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import stringWidth from 'string-width';
 import type { LiveLine } from '../../src/core/live.ts';
-import type { StatusDocument } from '../../src/core/status.ts';
+import { completeStatus, type StatusDocument } from '../../src/core/status.ts';
 import { cut, oneLine, wrap } from '../../src/output/cells.ts';
 import { type LiveView, liveScreen, statusScreen } from '../../src/output/screen.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
@@ -163,6 +163,25 @@ test('live: the state is cut last; what a key did is told beside the keys; updat
   const updates = (rate: LiveView['rate']) => row(draw(DOCS.fine, 60, 20, { rate }), 'updates');
   assert.match(updates(null), /– a minute,/);
   assert.match(updates({ perMinute: 4, exact: false }), /about 4 a minute,/);
+});
+
+test('a supervisor of another version: whatever its status leaves out, the screens show the rest', () => {
+  const whole = sampleStatus({ lease: sampleLease, strays: [sampleStray] });
+  const shown = (told: unknown) => {
+    const doc = completeStatus(told);
+    return statusScreen(doc, SAMPLE_NOW_MS, 80, plainly) + draw(doc, 80, 24).join('\n');
+  };
+  assert.match(shown({}), /starting/);
+  for (const part of Object.keys(whole) as (keyof typeof whole)[]) {
+    const { [part]: inner, ...rest } = whole;
+    shown(rest);
+    for (const key of Object.keys(
+      inner !== null && typeof inner === 'object' && !Array.isArray(inner) ? inner : {},
+    )) {
+      const { [key]: _gone, ...others } = inner as unknown as Record<string, unknown>;
+      shown({ ...whole, [part]: others });
+    }
+  }
 });
 
 test('colour says how bad it is', () => {
