@@ -1,4 +1,4 @@
-// What it costs to start a worker: node:child_process against execa. Backs the choice in src/machine/worker.ts.
+// What it costs to start a worker: node:child_process against execa. Backs the choice in src/supervise/worker.ts.
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { memoryOf } from '../memory.mjs';

@@ -8,11 +8,8 @@ import { EXIT } from '../errors.ts';
 import type { Lease, LeaseEvent } from '../lease/lease.ts';
 import { findExecutable } from '../machine/executable.ts';
 import { createGuard } from '../machine/guard.ts';
-import { findLauncherShell, type Launcher, launchScript, openLauncher } from '../machine/launcher.ts';
-import { spawnWorker, type WorkerExit, type WorkerProcess } from '../machine/worker.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { LastLines, OutputName, StreamLines } from '../output/last-lines.ts';
-import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
 import { type Pump, startPump } from '../output/pump.ts';
 import type { Report } from '../output/report.ts';
 import type { RunOutput } from '../output/run-output.ts';
@@ -28,6 +25,7 @@ import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { Sweeper } from './sweep.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
+import { createNextWorker, type WorkerExit, type WorkerProcess } from './worker.ts';
 import { workerEnv } from './worker-env.ts';
 
 /** A worker that lived this long counts as good where its polls can't be seen. */
@@ -52,8 +50,6 @@ export interface RunContext {
   readonly run: string;
   readonly tree: WorkerTree;
   readonly bus: Bus;
-  /** From findSetpriv; waited for at the first spawn only. */
-  readonly setpriv: Promise<string | null>;
   /** A private folder, for the moment in which pipes are made. */
   readonly folder: string;
 }
@@ -121,15 +117,11 @@ export function createRun(context: RunContext): Running {
   let lastConflict: ConflictKind | null = null;
   let killing = new AbortController();
   let stopped: readonly number[] = [];
-  let setpriv: string | null = null;
   // Read once: asking the system for a hundred variables takes longer than to copy them.
   const environment = { ...process.env };
-  // Made ahead of the spawn that will use them, so that a crash does not wait for them.
-  let pipes: WorkerPipes | null = null;
-  let launcher: Launcher | null = null;
-  let over = false;
+  const { folder } = context;
+  const next = createNextWorker({ argv: command, cwd: config.cwd, environment, folder });
   let sweeping: Promise<void> | null = null;
-  let preparing: Promise<void> | null = null;
   let finish!: (ending: Ending) => void;
   const ended = new Promise<Ending>((resolve) => {
     finish = resolve;
@@ -146,39 +138,15 @@ export function createRun(context: RunContext): Running {
     lease: config.lease !== null && config.token !== null,
   };
 
-  function preparePipes(): Promise<void> {
-    preparing ??= pipes
-      ? Promise.resolve()
-      : openWorkerPipes(context.folder).then((made) => {
-          pipes = made;
-        });
-    return preparing.finally(() => {
-      preparing = null;
-    });
-  }
-
   /** What the worker after the present one needs. */
-  async function prepareNext(): Promise<void> {
+  function prepareNext(): void {
     gateway?.port.prepare().catch(() => {});
-    await preparePipes();
-    // Also a rehearsal: what is run for the first time takes V8 ten times as long, and then it would be at a crash.
-    const canBeSaid = launchScript({ argv: command, cwd: config.cwd, env: environment }) !== null;
-    const shell = setpriv && pipes && !launcher && canBeSaid ? findLauncherShell() : null;
-    if (shell && setpriv && pipes && !over) launcher = openLauncher(shell, setpriv, pipes);
-  }
-
-  function discardNext(): void {
-    over = true;
-    launcher?.drop();
-    pipes?.discard();
-    launcher = null;
-    pipes = null;
+    next.prepare({ shell: true }).catch(broken);
   }
 
   /** What the first worker needs. As a standby it is made ahead. */
   async function prepare(): Promise<Ending | null> {
-    const [found, noGateway] = await Promise.all([context.setpriv, prepareGateway(), preparePipes()]);
-    setpriv = found;
+    const [noGateway] = await Promise.all([prepareGateway(), next.prepare({ shell: false })]);
     return noGateway;
   }
 
@@ -314,19 +282,14 @@ export function createRun(context: RunContext): Running {
       // Only now: a tree stop that waits for this must not be answered before the table knows of the exit.
       left();
     };
-    const process_ = spawnWorker(
-      { argv: command, cwd: config.cwd, env, setpriv, pipes, launcher },
-      (exit, problem) => void onExit(exit, problem).catch(broken),
-    );
-    pipes = null;
-    launcher = null;
+    const process_ = next.spawn(env, (exit, problem) => void onExit(exit, problem).catch(broken));
     // That takes processes too: not beside the first steps of the worker, which should have the machine to itself.
-    setTimeout(() => void prepareNext(), NEXT_AFTER_MS).unref();
+    setTimeout(prepareNext, NEXT_AFTER_MS).unref();
     if (!process_) return null;
     worker = { process: process_, spawn: number, ended: leaderEnded, gone };
     former = process_.pid;
     tree.led(process_.pid);
-    guard.watch(process_.pid, setpriv !== null);
+    guard.watch(process_.pid, process_.isMortal);
     gateway?.port.spawned(process_.pid);
     gateway?.watch.spawned();
     facts.workerStartedAt = new Date().toISOString();
@@ -424,9 +387,7 @@ export function createRun(context: RunContext): Running {
 
   async function exit(code: number, reason: string, clean: boolean): Promise<void> {
     await Promise.all(pumps.map((it) => it.close(DRAIN_MS)));
-    // Files are made for the next worker's pipes, and are to be gone before we are.
-    await preparing;
-    discardNext();
+    await next.discard();
     gateway?.watch.stop();
     gateway?.port.close();
     await lease?.end(clean);
@@ -487,7 +448,7 @@ export function createRun(context: RunContext): Running {
     const present = worker?.process.pid ?? null;
     const { survivors } = await tree.stop(present, { stopTimeoutMs: 1_000, now: killing.signal });
     if (survivors.length === 0) guard.release();
-    discardNext();
+    await next.discard();
   }
 
   process.on('uncaughtException', broken);

@@ -8,7 +8,6 @@ import { EXIT } from '../errors.ts';
 import { incumbentAfterMs } from '../gateway/events.ts';
 import type { Lease } from '../lease/lease.ts';
 import { lockKey } from '../lock/lock.ts';
-import { findSetpriv } from '../machine/worker.ts';
 import { createWorkerTree, type WorkerTree } from '../machine/worker-tree.ts';
 import { plain } from '../output/plain.ts';
 import type { BotApi, Me } from '../telegram/bot-api.ts';
@@ -56,7 +55,7 @@ export async function supervise(
   const apiRoot = config.polling ? config.apiRoot : null;
   const tree = createWorkerTree({ run, botId: String(config.botId ?? ''), apiRoot }, startup.eyes);
   const bus = createBus(report);
-  const running = createRun({ ...startup, facts, bus, run, tree, setpriv: findSetpriv(), folder: botDir });
+  const running = createRun({ ...startup, facts, bus, run, tree, folder: botDir });
   const { loop } = running;
   const shared = { startup, facts, bus, tree, running };
   const lease = await openLease(shared);

@@ -13,8 +13,8 @@ import {
   launchScript,
   openLauncher,
 } from '../../src/machine/launcher.ts';
-import { findSetpriv } from '../../src/machine/worker.ts';
 import { openWorkerPipes, type WorkerPipes } from '../../src/output/pipes.ts';
+import { findSetpriv } from '../../src/supervise/worker.ts';
 import { alive, commandOf, environOf, readProc } from '../support/proc.ts';
 import { until, within } from '../support/wait.ts';
 
@@ -167,35 +167,6 @@ test('launcher: while it waits it has neither the environment nor the command, a
   const proc = readProc(pid);
   assert.deepEqual([proc?.pgid, proc?.session], [pid, pid]);
   assert.equal(fs.readlinkSync(`/proc/${pid}/cwd`), '/');
-});
-
-test('launcher: told at once, before it has begun to read, it still becomes the worker', async (t) => {
-  assert.ok(shell && setpriv);
-  for (let i = 0; i < 20; i += 1) {
-    const pipes = await openWorkerPipes(folder);
-    assert.ok(pipes);
-    const launcher = openLauncher(shell, setpriv, pipes);
-    t.after(() => launcher?.drop());
-    const child = launcher?.become({ ...PLAIN, argv: ['/bin/true'] });
-    pipes.closeWriteEnds();
-    assert.ok(child);
-    const [code] = await within('its exit', once(child, 'exit'), 5_000);
-    assert.equal(code, 0);
-    for (const fd of pipes.readFds) fs.closeSync(fd);
-  }
-});
-
-test('launcher: the codes of a shell where the program can not be run after all', async (t) => {
-  for (const [argv, code] of [
-    [['/not/there'], 127],
-    [['/etc/passwd'], 126],
-  ] as const) {
-    const { launcher } = await waiting(t);
-    const child = launcher.become({ ...PLAIN, argv });
-    assert.ok(child);
-    const [got] = await within('its exit', once(child, 'exit'), 5_000);
-    assert.equal(got, code);
-  }
 });
 
 for (const [what, change] of [

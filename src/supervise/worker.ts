@@ -1,0 +1,140 @@
+/**
+ * The worker as a process, and what the next one needs, made ahead so that a crash does not wait for it: pipes for its output, and a
+ * shell that waits to become it (machine/launcher.ts). A worker has a session and group of its own, its stdin is closed, and its death
+ * is reported once. Plain child_process and not execa: that costs 1 ms at each spawn and an idle supervisor 12 MB.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { findExecutable } from '../machine/executable.ts';
+import { findLauncherShell, type Launcher, launchScript, openLauncher } from '../machine/launcher.ts';
+import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
+
+export interface WorkerProcess {
+  readonly pid: number;
+  /** The kernel kills it with our thread. */
+  readonly isMortal: boolean;
+  /** Read ends: descriptors where pipes could be made, else streams. */
+  readonly stdout: Readable | number;
+  readonly stderr: Readable | number;
+  /** Signals its first process only; false when it is gone. */
+  signal(name: NodeJS.Signals): boolean;
+}
+
+export interface WorkerExit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export interface NextWorkerOptions {
+  readonly argv: readonly string[];
+  readonly cwd: string;
+  /** Much like the one that it will be spawned with: tells whether the shell can become it. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** A private folder, for the moment in which pipes are made. */
+  readonly folder: string;
+}
+
+export interface NextWorker {
+  /** Makes what is missing; `shell`: also the one that waits. Never rejects. */
+  prepare(options: { readonly shell: boolean }): Promise<void>;
+  /** `onExit` is called once, also (with `problem`) when the program could not be started at all: null then. */
+  spawn(
+    env: Readonly<Record<string, string | undefined>>,
+    onExit: (exit: WorkerExit, problem: string | null) => void,
+  ): WorkerProcess | null;
+  /** No worker will be spawned any more. Resolves when no file is left that was made for pipes. */
+  discard(): Promise<void>;
+}
+
+export function createNextWorker(options: NextWorkerOptions): NextWorker {
+  const { argv, cwd, environment, folder } = options;
+  const found = findSetpriv();
+  let setpriv: string | null = null;
+  let pipes: WorkerPipes | null = null;
+  let launcher: Launcher | null = null;
+  let making: Promise<void> | null = null;
+  let isOver = false;
+
+  function spawnAnew(env: NextWorkerOptions['environment']): ChildProcess {
+    const [program = '', ...args] = setpriv ? [setpriv, '--pdeathsig', 'KILL', '--', ...argv] : argv;
+    const [out, err] = pipes?.writeFds ?? (['pipe', 'pipe'] as const);
+    return spawn(program, args, { cwd, env, stdio: ['ignore', out, err], detached: true });
+  }
+
+  function discard(): void {
+    launcher?.drop();
+    pipes?.discard();
+    launcher = null;
+    pipes = null;
+  }
+
+  return {
+    async prepare({ shell }) {
+      if (!pipes)
+        making ??= openWorkerPipes(folder).then((made) => {
+          pipes = made;
+          making = null;
+        });
+      await making;
+      setpriv = await found;
+      // Also a rehearsal: what is run for the first time takes V8 ten times as long, and then it would be at a crash.
+      const canBecome = shell && launchScript({ argv, cwd, env: environment }) !== null;
+      const path = canBecome && !launcher ? findLauncherShell() : null;
+      if (path && setpriv && pipes && !isOver) launcher = openLauncher(path, setpriv, pipes);
+    },
+    spawn(env, onExit) {
+      let child: ChildProcess | null = launcher?.become({ argv, cwd, env }) ?? null;
+      if (child) launcher = null;
+      try {
+        launcher?.drop();
+        launcher = null;
+        child ??= spawnAnew(env);
+      } catch (error) {
+        discard();
+        // E2BIG, EMFILE and the like: thrown rather than emitted.
+        setImmediate(onExit, { code: 126, signal: null }, (error as Error).message);
+        return null;
+      }
+      const started = child;
+      const used = pipes;
+      const [stdout, stderr] = used?.readFds ?? [child.stdout, child.stderr];
+      if (child.pid === undefined || stdout === null || stderr === null) {
+        discard();
+        child.once('error', (error: NodeJS.ErrnoException) => {
+          onExit({ code: error.code === 'ENOENT' ? 127 : 126, signal: null }, error.message);
+        });
+        return null;
+      }
+      used?.closeWriteEnds();
+      pipes = null;
+      child.on('error', () => {});
+      child.once('exit', (code, signal) => onExit({ code, signal }, null));
+      return {
+        pid: child.pid,
+        isMortal: setpriv !== null,
+        stdout,
+        stderr,
+        signal: (name) => started.exitCode === null && started.signalCode === null && started.kill(name),
+      };
+    },
+    async discard() {
+      isOver = true;
+      await making;
+      discard();
+    },
+  };
+}
+
+/** The path of `setpriv` where it knows --pdeathsig (util-linux; busybox's does not), by which the kernel kills a worker with us. */
+export function findSetpriv(): Promise<string | null> {
+  if (process.platform !== 'linux') return Promise.resolve(null);
+  const found = findExecutable('setpriv', '/', process.env.PATH);
+  if (!found.ok) return Promise.resolve(null);
+  return new Promise((resolve) => {
+    // Without the token: a look for strays may meet it.
+    const env = { PATH: process.env.PATH };
+    execFile(found.path, ['--pdeathsig', 'KILL', '--', 'true'], { timeout: 2_000, env }, (error) => {
+      resolve(error ? null : found.path);
+    });
+  });
+}
