@@ -1,0 +1,354 @@
+/**
+ * One bot of the sandbox on a virtual clock: getUpdates, who gets which 409 when, the webhook methods, the session. Each test is a
+ * script of one line a step. `ms name: method params` makes a call, `ms text` queues a message, `ms push KIND` another update, `ms end
+ * WHY` ends the session; `ms name ← answer` is an answer that comes then. Answers that a script does not name must not come before its
+ * last line. Updates are 1, 2, 3 …; `offset=+n` is the id of update n.
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { createArgs } from '../../src/gateway/params.ts';
+import { type Answer, CONFLICT, createBot } from '../../src/sandbox/bot.ts';
+import { manualClock } from '../support/manual-clock.ts';
+
+const FIRST_ID = 500_000;
+
+/** `409 poller`, `[1, 2]`, `Webhook was set`, `429 retry after 1`, `Logged out` … */
+function shown({ status, body, delivered, retryAfter }: Answer): string {
+  const { description, result } = body as { description?: string; result?: unknown };
+  const conflict = Object.entries(CONFLICT).find(([, text]) => text === description)?.[0];
+  if (conflict) return `${status} ${conflict}`;
+  if (retryAfter !== undefined) return `${status} retry after ${retryAfter}`;
+  if (delivered) return `[${delivered.map((id) => id - FIRST_ID + 1).join(', ')}]`;
+  return description ?? JSON.stringify(result);
+}
+
+function play(script: string): void {
+  const clock = manualClock(0);
+  const bot = createBot(clock, FIRST_ID);
+  const answers: string[] = [];
+  const expected: string[] = [];
+  for (const line of script.trim().split('\n')) {
+    const [, atMs = '', step = ''] = /^\s*([\d.]+)\s+(.*)$/.exec(line) ?? [];
+    clock.advance(Number(atMs) - clock.nowMs());
+    const [, name, method, words = ''] = /^(\w+): (\w+) ?(.*)$/.exec(step) ?? [];
+    if (name && method) {
+      const params = words.split(' ').map((word) => {
+        const [key = '', value = ''] = word.split(/=(.*)/);
+        return [key, value.startsWith('+') ? String(FIRST_ID - 1 + Number(value)) : value];
+      });
+      const reply = (answer: Answer) => answers.push(`${clock.nowMs()} ${name} ← ${shown(answer)}`);
+      assert.ok(bot.call(method, createArgs(Object.fromEntries(params)), reply));
+    } else if (step === 'text') bot.push({ message: { text: 'x' } });
+    else if (step.startsWith('push ')) {
+      const id = bot.push({ [step.slice(5)]: {} });
+      if (id === 0) answers.push(`${clock.nowMs()} ${step.slice(5)} ← kept out`);
+    } else if (step.startsWith('end ')) bot.end(step.slice(4) as 'revoked' | 'shutdown');
+    if (step.includes('←')) expected.push(`${Number(atMs)} ${step}`);
+    else if (step.startsWith('is ')) assert.equal(`${bot.state().pendingUpdates} waiting`, step.slice(3));
+  }
+  assert.deepEqual(answers, expected, script);
+}
+
+function scripts(title: string, all: Record<string, string>): void {
+  describe(title, () => {
+    for (const [name, script] of Object.entries(all)) it(name, () => play(script));
+  });
+}
+
+scripts('offset, limit, timeout', {
+  '0 starts at the oldest and confirms nothing': `
+    0     text
+    0     text
+    0     a: getUpdates
+    0     a ← [1, 2]
+    600   a: getUpdates offset=0
+    600   a ← [1, 2]`,
+  'forgets every smaller id at once, even if this request ends in a 409': `
+    0     text
+    0     text
+    0     a: getUpdates offset=+3 timeout=50
+    0     is 0 waiting
+    0     b: getUpdates offset=+3 timeout=40
+    0     a ← 409 poller
+    40000 b ← []`,
+  'negative keeps the last n and forgets the rest': `
+    0     text
+    0     text
+    0     text
+    0     a: getUpdates offset=-2
+    0     a ← [2, 3]
+    0     is 2 waiting
+    0     b: getUpdates offset=-10
+    0     b ← [2, 3]`,
+  'limit is at least 1, timeout at most 50 s, and then the list is empty': `
+    0     a: getUpdates timeout=60
+    50000 a ← []
+    50000 text
+    50000 text
+    50000 b: getUpdates offset=-5 limit=0
+    50000 b ← [1]
+    50000 c: getUpdates offset=+3 timeout=-5
+    50000 c ← []`,
+});
+
+scripts('the long poll', {
+  'ends 1 ms after a new update, 2 ms after the first if more keep coming': `
+    0     a: getUpdates timeout=30
+    10    text
+    11    a ← [1]
+    20    b: getUpdates offset=+2 timeout=30
+    20    text
+    20.75 text
+    21.5  text
+    22    b ← [2, 3, 4]`,
+  'answers at once when updates wait, whatever the timeout, and gives them again until they are confirmed': `
+    0     text
+    0     a: getUpdates timeout=50
+    0     a ← [1]
+    1000  a: getUpdates timeout=50
+    1000  a ← [1]`,
+});
+
+scripts('rapid repeats, by anyone', {
+  'same offset, timeout below 3 s, within 3 s: becomes a 3 s long poll': `
+    0     a: getUpdates offset=0
+    0     a ← []
+    2999  b: getUpdates timeout=2
+    5999  b ← []`,
+  'not after 3.0 s, not with another offset': `
+    0     a: getUpdates offset=0
+    0     a ← []
+    3000  a: getUpdates offset=0
+    3000  a ← []
+    3000  b: getUpdates offset=-1
+    3000  b ← []`,
+  'same offset within 0.5 s: limit 1': `
+    0     text
+    0     text
+    0     a: getUpdates
+    0     a ← [1, 2]
+    499   b: getUpdates
+    499   b ← [1]
+    999   c: getUpdates
+    999   c ← [1, 2]`,
+  'a getUpdates that a webhook refuses does not count': `
+    0     w: setWebhook url=https://a.example/
+    2     w ← Webhook was set
+    10    a: getUpdates
+    10    a ← 409 webhookActive
+    10    w: deleteWebhook
+    12    w ← Webhook was deleted
+    20    a: getUpdates
+    20    a ← []`,
+});
+
+scripts('409', {
+  'the waiting poll gets it, the newcomer waits': `
+    0     a: getUpdates timeout=30
+    100   b: getUpdates timeout=30 offset=1
+    100   a ← 409 poller
+    30100 b ← []`,
+  'a request that is answered at once disturbs nobody': `
+    0     a: getUpdates timeout=30
+    3000  b: getUpdates timeout=0
+    3000  b ← []
+    30000 a ← []`,
+  'a timeout=0 request inside the 3 s rule does abort the waiting one': `
+    0     a: getUpdates timeout=30
+    100   b: getUpdates timeout=0
+    100   a ← 409 poller
+    3100  b ← []`,
+  'a second one within 3 s of one sent at once is held for 3 s, and holding does not extend the window': `
+    0     a: getUpdates timeout=30
+    0     b: getUpdates timeout=30
+    0     a ← 409 poller
+    1000  c: getUpdates timeout=30
+    2999  d: getUpdates timeout=30
+    3000  e: getUpdates timeout=30
+    3000  d ← 409 poller
+    4000  b ← 409 poller
+    5999  c ← 409 poller
+    33000 e ← []`,
+  'a held request gets no updates': `
+    0     a: getUpdates timeout=30
+    0     b: getUpdates timeout=30
+    0     a ← 409 poller
+    0     c: getUpdates timeout=30
+    0     text
+    1     c ← [1]
+    3000  b ← 409 poller`,
+  'the hold is shared by all its texts': `
+    0     a: getUpdates timeout=30
+    0     b: getUpdates timeout=30
+    0     a ← 409 poller
+    0     w: setWebhook url=https://a.example/
+    1     c: getUpdates
+    2     w ← Webhook was set
+    3000  b ← 409 setWebhook
+    3001  c ← 409 webhookActive`,
+  'a tight loop beside a webhook gets it at once and after 3 s by turns': `
+    0     w: setWebhook url=https://a.example/
+    2     w ← Webhook was set
+    10    a: getUpdates
+    10    a ← 409 webhookActive
+    20    a: getUpdates
+    3020  a ← 409 webhookActive
+    3030  a: getUpdates
+    3030  a ← 409 webhookActive
+    3040  a: getUpdates
+    6040  a ← 409 webhookActive`,
+});
+
+for (const [retryS, cycleMs] of [
+  [0.25, 3500],
+  [1, 5000],
+  [2, 7000],
+  [5, 10_000],
+] as const)
+  it(`two pollers retrying after ${retryS} s settle into a cycle of ${cycleMs} ms, one 409 each per cycle`, () => {
+    const clock = manualClock();
+    const bot = createBot(clock, FIRST_ID);
+    const seen: Record<string, number[]> = { a: [], b: [] };
+    const loop = (name: 'a' | 'b') => {
+      bot.call('getUpdates', createArgs({ timeout: '30' }), (answer) => {
+        assert.equal(answer.status, 409);
+        seen[name]?.push(clock.nowMs());
+        clock.after(retryS * 1000, () => loop(name));
+      });
+    };
+    loop('a');
+    clock.advance(40);
+    loop('b');
+    clock.advance(200_000);
+    for (const times of Object.values(seen)) {
+      const later = times.slice(2);
+      const mean = ((later.at(-1) ?? 0) - (later[0] ?? 0)) / (later.length - 1);
+      assert.ok(Math.abs(mean - cycleMs) < 120, `mean gap ${mean} ms`);
+    }
+  });
+
+scripts('webhook', {
+  'a getUpdates is refused before anything else: its offset and allowed_updates are not taken': `
+    0     text
+    0     w: setWebhook url=https://a.example/
+    0     a: getUpdates offset=+2 allowed_updates=["poll"]
+    0     a ← 409 webhookActive
+    2     w ← Webhook was set
+    2     text
+    2     is 2 waiting`,
+  'setWebhook ends a waiting poll, deleteWebhook does not, not even one that empties the queue': `
+    0     a: getUpdates timeout=30
+    0     w: deleteWebhook
+    0     w ← Webhook is already deleted
+    10    w: setWebhook url=
+    10    w ← Webhook is already deleted
+    20    w: deleteWebhook drop_pending_updates=1
+    20    w ← Webhook is already deleted
+    30    w: setWebhook url=https://a.example/
+    30    a ← 409 setWebhook
+    32    w ← Webhook was set`,
+  'a bad url ends the poll, too, and leaves the bot without any webhook': `
+    0     w: setWebhook url=https://a.example/
+    2     w ← Webhook was set
+    1000  w: setWebhook url=http://b.example/
+    1002  w ← Bad Request: bad webhook: An HTTPS URL must be provided for webhook
+    1500  a: getUpdates timeout=30
+    2000  w: setWebhook url=nonsense
+    2000  a ← 409 setWebhook
+    2000  w ← Bad Request: invalid webhook URL specified`,
+  'is set once; updates are kept': `
+    0     i: getWebhookInfo
+    0     i ← {"url":"","has_custom_certificate":false,"pending_update_count":0}
+    0     text
+    0     w: setWebhook url=https://a.example/
+    2     w ← Webhook was set
+    1000  w: setWebhook url=https://a.example/
+    1000  w ← Webhook is already set
+    1000  i: getWebhookInfo
+    1000  i ← {"url":"https://a.example/","has_custom_certificate":false,"pending_update_count":1,"max_connections":40}`,
+  'more than one in a second gets 429; deletes are not limited': `
+    0     w: setWebhook url=https://a.example/
+    2     w ← Webhook was set
+    999   w: setWebhook url=https://b.example/
+    999   w ← 429 retry after 1
+    1000  d: deleteWebhook
+    1002  d ← Webhook was deleted
+    1003  d: deleteWebhook
+    1003  d ← Webhook is already deleted`,
+  'a set or delete ends another one that is under way with its own 409, which is held like any': `
+    0     a: setWebhook url=https://a.example/
+    1     b: deleteWebhook
+    1     a ← 409 otherSetWebhook
+    2     c: deleteWebhook
+    4     c ← Webhook was deleted
+    3002  b ← 409 otherSetWebhook`,
+  'deleteWebhook, whatever its url: polling is refused until it is closed; updates go only where that is asked for': `
+    0     w: setWebhook url=https://a.example/
+    2     w ← Webhook was set
+    10    text
+    5000  d: deleteWebhook url=https://b.example/
+    5000  a: getUpdates
+    5000  a ← 409 webhookActive
+    5002  d ← Webhook was deleted
+    5002  is 1 waiting
+    5003  d: setWebhook drop_pending_updates=True
+    5003  d ← Webhook is already deleted
+    5003  is 0 waiting`,
+});
+
+scripts('allowed_updates and the queue', {
+  'filter when updates are created, kept for later calls until changed; what is no list changes nothing': `
+    0     push poll
+    0     push chat_member
+    0     chat_member ← kept out
+    0     a: getUpdates allowed_updates=["poll","chat_member"]
+    0     a ← [1]
+    0     push chat_member
+    0     push message
+    0     message ← kept out
+    1     a: getUpdates offset=+3 allowed_updates=["message",1]
+    1     a ← []
+    1     push message
+    1     message ← kept out
+    2     a: getUpdates offset=+4 allowed_updates=[]
+    2     a ← []
+    2     push message
+    2     is 1 waiting`,
+  'setWebhook takes them as well': `
+    0     w: setWebhook url=https://a.example/ allowed_updates=["poll"]
+    0     push message
+    0     message ← kept out
+    2     w ← Webhook was set`,
+  'drop inline queries after 30 s, messages after a day': `
+    0         text
+    0         push inline_query
+    30001     is 1 waiting
+    86400001  is 0 waiting`,
+});
+
+scripts('the session', {
+  'revoked: the waiting poll is answered with what there is, the next call is refused': `
+    0     a: getUpdates timeout=30
+    5     end revoked
+    5     a ← []
+    6     b: getMe
+    6     b ← Unauthorized`,
+  'logOut empties the queue, drops the webhook, then refuses everything; close is too early': `
+    0     c: close
+    0     c ← 429 retry after 600
+    0     a: getUpdates timeout=30
+    5     l: logOut
+    5     a ← []
+    5     l ← true
+    6     b: getMe
+    6     b ← Logged out`,
+  'shutdown: polls get what there is, held conflicts 429, and nothing keeps waiting': `
+    0     a: getUpdates timeout=30
+    0     b: getUpdates timeout=30
+    0     a ← 409 poller
+    0     c: getUpdates timeout=30
+    5     end shutdown
+    5     c ← []
+    5     b ← 429 retry after 5
+    60000 is 0 waiting`,
+});
