@@ -5,10 +5,10 @@ import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { count, type Paint } from '../output/words.ts';
 import { type Finding, readProject } from './files.ts';
-import { lookIntoHistory } from './history.ts';
 import { checkEnvFiles, checkNetwork, checkProcesses, checkStateFolder, unseen } from './machine.ts';
 import { studyProject } from './processes.ts';
 import { findCauses } from './rules.ts';
+import { lookIntoHistory } from './tokens.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -19,7 +19,7 @@ export async function examine(folder: string, isOffline: boolean, env: Environme
   const { config, errors } = await configure(folder, env);
   const unasked = isOffline ? '--offline' : 'the configuration can’t be read';
   const [history, network] = await Promise.all([
-    lookIntoHistory(folder, config?.token ?? null, env),
+    lookIntoHistory(folder, config?.token ?? null),
     isOffline || !config
       ? (['dns', 'api-root', 'clock'] as const).map((check) => unseen(check, unasked))
       : checkNetwork(config.apiRoot, env),

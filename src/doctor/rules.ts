@@ -26,8 +26,8 @@ export function findCauses(facts: Facts): Finding[] {
 
 /**
  * Settings of processes that poll: rule, manager, what is wrong, why, cure. What is wrong is a path from the process, or with `>` in
- * front from the document (`..` is one step up, `*` is the text of all scripts), and what must hold there: `many` is a number above 1, `~` a pattern that it has, `!` one that it has not.
- * The first path is the place that is told; what follows must hold, too.
+ * front from the document (`..` is one step up, `*` is the text of all scripts), and what must hold there: `many` is a number above 1,
+ * `~` a pattern that it has, `!` one that it has not. The first path is the place that is told; what follows must hold, too.
  */
 const SETTINGS = rowsOf(String.raw`
 compose-replicas   compose  deploy>replicas many

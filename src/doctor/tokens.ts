@@ -1,5 +1,6 @@
-/** One token in two places: each of them is a second poller in waiting. Nothing here shows a token. */
+/** One token in two places, in the files or in the git history: each is a second poller in waiting. Nothing here shows a token. */
 import { parseEnvFile } from '../config/files.ts';
+import { runTool } from '../tools.ts';
 import { CUT, type Finding, isEnvFile, isExample, isLog, lineAt } from './files.ts';
 import type { Facts } from './processes.ts';
 
@@ -81,3 +82,61 @@ function inLog({ path, text }: Facts['project']['files'][number]): Finding[] {
 
 const firstOfEach = (tokens: readonly TokenAt[]): TokenAt[] =>
   tokens.filter(({ token }, index) => tokens.findIndex((it) => it.token === token) === index);
+
+const GIT_MS = 10_000;
+/** No program that the repository's settings name is run, nothing is fetched, locked or written. */
+const GIT_SETTINGS =
+  'core.fsmonitor=false core.hooksPath=/dev/null log.showSignature=false core.quotePath=false diff.external= core.sshCommand=false';
+/** Added lines that look like a token, with the commits that added them. */
+const GIT_LOG =
+  'log --all --no-color --no-ext-diff --no-textconv --no-renames --no-show-signature -U0 -p -G[0-9]{6,14}:[A-Za-z0-9_-]{30,50}';
+
+/** `limit` says why not all of it was looked at; null where it was. */
+export async function lookIntoHistory(folder: string, ownToken: string | null) {
+  const settings = GIT_SETTINGS.split(' ').flatMap((it) => ['-c', it]);
+  const log = [...GIT_LOG.split(' '), '--format=commit %H', '--', '.'];
+  const { code, stdout, stderr, isMissing } = await runTool(
+    'git',
+    ['--no-pager', '--no-optional-locks', ...settings, '-C', folder, ...log],
+    { timeoutMs: GIT_MS, env: { GIT_TERMINAL_PROMPT: '0', GIT_NO_LAZY_FETCH: '1' } },
+  );
+  // No repository, or one without commits, is nothing to tell.
+  const isNone = /not a git repository|does not have any commits|bad default revision|unknown revision/i.test(
+    stderr,
+  );
+  const limit = isMissing
+    ? 'there is no git here, so its history was not looked at'
+    : code === null
+      ? 'the git history is too long to look at all of it'
+      : code === 0 || isNone
+        ? null
+        : `git could not show its history${/dubious ownership/i.test(stderr) ? ': the repository belongs to another user' : ''}`;
+  return { findings: judgeHistory(stdout, ownToken), limit };
+}
+
+/** Tests make tokens up. */
+const IN_A_TEST = /(^|\/)(tests?|__tests__|specs?|fixtures)\/|[._-](test|spec)\.\w+$|(^|\/)test_/;
+const MOST_FINDINGS = 20;
+
+/** From the output of `git log -p -U0`: each token once, at its newest commit. */
+export function judgeHistory(text: string, ownToken: string | null): Finding[] {
+  const found = new Map<string, Finding>();
+  let [commit, file, line] = ['', '', 0];
+  for (const row of text.split('\n')) {
+    if (row.startsWith('commit ')) commit = row.slice(7, 17);
+    else if (row.startsWith('+++ ')) file = row.slice(4).replace(/^b\/|\t$/g, '');
+    else if (row.startsWith('@@')) line = Number(/\+(\d+)/.exec(row)?.[1] ?? 1);
+    else if (row.startsWith('+')) {
+      for (const { token, bot } of tokensIn(row.slice(1))) {
+        const isRevoked = token !== ownToken && bot === ownToken?.split(':')[0];
+        // An older secret of the present bot has been revoked, and does no harm.
+        if (found.has(token) || IN_A_TEST.test(file) || isRevoked) continue;
+        const why = `a token of bot ${bot} is in the git history (commit ${commit}): everybody with a clone has a poller, also after the file was removed`;
+        const cure = '@BotFather /revoke, and the new token into .env, which .gitignore names';
+        found.set(token, { rule: 'token-in-git', file, line, why, cure });
+      }
+      line += 1;
+    }
+  }
+  return [...found.values()].slice(0, MOST_FINDINGS);
+}

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { commandsOf } from '../../src/doctor/commands.ts';
 import { CUT, LIMITS, readProject, readTail } from '../../src/doctor/files.ts';
-import { judgeHistory } from '../../src/doctor/history.ts';
 import { type Answer, checkEnvFiles, judgeAnswer, judgeProc } from '../../src/doctor/machine.ts';
+import { judgeHistory } from '../../src/doctor/tokens.ts';
 import { randomToken } from '../support/bed.ts';
 
 const NOW = Date.parse('2026-01-01T00:00:00Z');
