@@ -2,8 +2,7 @@
  * What is wrong, or does nothing, although every value is right by itself: options that exclude each other, names that nobody
  * reads; and the two settings that are variables only. Pure.
  */
-import type { EnvFileLayer, Layers, TomlLayer } from './layers.ts';
-import { tomlWhere } from './layers.ts';
+import { type Layers, type TomlLayer, tomlWhere } from './layers.ts';
 import { type Findings, showValue, suggest } from './messages.ts';
 import {
   longFlag,
@@ -131,7 +130,21 @@ export function unknownVariables({ environment, envFile }: Layers): readonly str
   return [...here, ...unknownIn(vars, shown), ...notRead];
 }
 
-type Variables = Pick<Layers, 'environment'> & { readonly envFile: EnvFileLayer | null };
+type Variables = Pick<Layers, 'environment' | 'envFile'>;
+
+/** The first of the variables that is set, the environment before the env file. */
+function firstSet(names: readonly string[], { environment, envFile }: Variables, mayBeEmpty: boolean) {
+  for (const [vars, place] of [
+    [environment, 'the environment'],
+    [envFile?.vars ?? {}, envFile?.shown ?? ''],
+  ] as const)
+    for (const name of names) {
+      const text = vars[name];
+      if (text !== undefined && (mayBeEmpty || text.trim() !== ''))
+        return { text, from: `${name} in ${place}` };
+    }
+  return null;
+}
 
 export interface PollingGate {
   /** False is deploy mode, where nobody polls. */
@@ -140,38 +153,20 @@ export interface PollingGate {
   readonly pollingDoubt: string | null;
 }
 
-/**
- * POLLING_ENABLED, of the environment, then the env file: exactly `1`, or unset, is polling mode. The strictness is the contract:
- * a stray space must not start a second poller. An empty value is a value, and not `1`.
- */
-export function pollingGate({ environment, envFile }: Variables): PollingGate {
-  const set = environment.POLLING_ENABLED;
-  const value = set ?? envFile?.vars.POLLING_ENABLED;
-  if (value === undefined || value === '1') return { polling: true, pollingDoubt: null };
-  const place = set === undefined ? envFile?.shown : 'the environment';
-  const looksLikeYes = /^["']?(?:true|on|yes|y|t|enabled?|0*1)["']?$/i.test(value.trim());
-  const doubt = `POLLING_ENABLED in ${place} is "${value}", which reads like a yes, but only 1 enables polling`;
+/** POLLING_ENABLED: exactly `1`, or unset, is polling mode. The strictness is the contract: a stray space must not start a second poller. */
+export function pollingGate(variables: Variables): PollingGate {
+  const set = firstSet(['POLLING_ENABLED'], variables, true);
+  if (set === null || set.text === '1') return { polling: true, pollingDoubt: null };
+  const looksLikeYes = /^["']?(?:true|on|yes|y|t|enabled?|0*1)["']?$/i.test(set.text.trim());
+  const doubt = `${set.from} is "${set.text}", which reads like a yes, but only 1 enables polling`;
   return { polling: false, pollingDoubt: looksLikeYes ? doubt : null };
 }
 
-const CHAT_VARIABLES = ['ASSISTANT_ADMIN_TELEGRAM_ID', 'TELEGRAM_ADMIN_CHAT_ID'] as const;
-
 /** The admin chat, a chat id or `@name`; null where none is set, or a malformed one, which `report` is told. */
-export function findAdminChat(
-  { environment, envFile }: Variables,
-  report: (message: string) => void,
-): string | null {
-  for (const [vars, place] of [
-    [environment, 'the environment'],
-    [envFile?.vars ?? {}, envFile?.shown ?? ''],
-  ] as const) {
-    for (const name of CHAT_VARIABLES) {
-      const text = vars[name]?.trim();
-      if (text === undefined || text === '') continue;
-      if (/^-?[1-9]\d{0,15}$|^@[A-Za-z]\w{3,31}$/.test(text)) return text;
-      report(`${name} in ${place} is ${showValue(text)}: it is neither a chat id (a number) nor a @name`);
-      return null;
-    }
-  }
+export function findAdminChat(variables: Variables, report: (message: string) => void): string | null {
+  const set = firstSet(['ASSISTANT_ADMIN_TELEGRAM_ID', 'TELEGRAM_ADMIN_CHAT_ID'], variables, false);
+  const chat = set?.text.trim() ?? null;
+  if (set === null || chat === null || /^-?[1-9]\d{0,15}$|^@[A-Za-z]\w{3,31}$/.test(chat)) return chat;
+  report(`${set.from} is ${showValue(chat)}: it is neither a chat id (a number) nor a @name`);
   return null;
 }

@@ -17,7 +17,6 @@ import {
   spellingsOf,
   variablesOf,
 } from './options.ts';
-import { type Parsed, parsed, unparsed } from './values.ts';
 
 export interface TomlLayer extends Toml {
   readonly path: string;
@@ -137,68 +136,45 @@ export type Interpreted =
   | { readonly ok: false; readonly errors: readonly string[] };
 
 /** The typed value of a raw one, by the row of the table. */
-export function interpret(name: OptionName, found: RawValue, layers: Layers): Interpreted {
+export function interpret(name: OptionName, found: RawValue, { cwd, toml }: Layers): Interpreted {
   const row = optionRow(name);
-  const wrong = (raw: unknown, problem: string) =>
-    `${found.where} is ${typeof raw === 'string' ? shown(row, raw) : showRaw(raw)}: ${problem}. Accepted: ${row.accepts}.`;
-  if (row.kind === 'flag') {
-    const answer = yesOrNo(row, found.raw);
-    if (!answer.ok) return { ok: false, errors: [wrong(found.raw, answer.problem)] };
-    const value = answer.value !== found.negated;
-    return { ok: true, value, words: flagOf(value ? name : `no-${name}`) };
+  const { where, raw, layer, negated } = found;
+  const wrong = (shown: string, problem: string) =>
+    `${where} is ${shown}: ${problem}. Accepted: ${row.accepts}.`;
+  const show = (text: string) => showValue(row.show ? row.show(text) : text);
+  const texts = textsOf(found, row);
+  if (!texts) {
+    const kind = Array.isArray(raw) ? 'an array' : raw instanceof Date ? 'a date' : 'a table';
+    return { ok: false, errors: [wrong(kind, 'it is not a text')] };
   }
-  const texts = found.layer === 'toml' ? tomlTexts(found.raw, row) : parsed(flatTexts(found, row));
-  if (!texts.ok) return { ok: false, errors: [wrong(found.raw, texts.problem)] };
   const values: unknown[] = [];
   const errors: string[] = [];
-  for (const text of texts.value) {
+  for (const text of texts) {
     const answer = row.parse(text);
-    if (!answer.ok) errors.push(wrong(text, answer.problem));
-    else values.push(row.isPath ? resolve(folderOf(found, layers), String(answer.value)) : answer.value);
+    if (answer.ok) values.push(answer.value);
+    else errors.push(wrong(show(text), answer.problem));
   }
   if (errors.length > 0) return { ok: false, errors };
-  const words = [flagOf(name), ...texts.value.map((text) => shown(row, text))].join(' ');
-  return { ok: true, value: row.kind === 'list' ? values : values[0], words };
-}
-
-/** A path that was set in TOML is relative to the folder of that file, any other to the working folder. */
-function folderOf({ layer }: RawValue, { cwd, toml }: Layers): string {
-  return layer === 'toml' && toml ? dirname(toml.path) : cwd;
-}
-
-function yesOrNo(row: OptionRow, raw: unknown): Parsed<unknown> {
-  if (typeof raw === 'boolean') return parsed(raw);
-  return typeof raw === 'string' ? row.parse(raw) : unparsed('it is neither yes nor no');
-}
-
-function shown(row: OptionRow, text: string): string {
-  return showValue(row.show ? row.show(text) : text);
-}
-
-function showRaw(raw: unknown): string {
-  if (typeof raw === 'number' || typeof raw === 'boolean') return String(raw);
-  if (Array.isArray(raw)) return 'an array';
-  return raw instanceof Date ? 'a date' : 'a table';
-}
-
-/** A variable holds one value, or for a list one on each line: patterns may hold any other separator. */
-function flatTexts({ raw, layer }: RawValue, { kind }: OptionRow): string[] {
-  if (Array.isArray(raw)) return raw.map(String);
-  if (kind !== 'list' || layer === 'flag') return [String(raw)];
-  return String(raw)
-    .split(/\r?\n/)
-    .filter((line) => line.trim() !== '');
-}
-
-/** TOML: a text or a number; for a list also an array of texts; for MIN,MAX also an array of two. */
-function tomlTexts(raw: unknown, { kind, placeholder }: OptionRow): Parsed<string[]> {
-  if (typeof raw === 'string') return parsed([raw]);
-  if (typeof raw === 'number') return parsed([String(raw)]);
-  if (Array.isArray(raw) && raw.every((item) => typeof item === 'string' || typeof item === 'number')) {
-    if (kind === 'list') return parsed(raw.map(String));
-    if (placeholder.includes(',')) return parsed([raw.join(',')]);
+  if (row.kind === 'flag') {
+    const value = values[0] !== negated;
+    return { ok: true, value, words: flagOf(value ? name : `no-${name}`) };
   }
-  return unparsed(kind === 'list' ? 'it is neither a text nor an array of texts' : 'it is not a text');
+  // A path that was set in TOML is relative to the folder of that file, any other to the working folder.
+  const folder = layer === 'toml' && toml ? dirname(toml.path) : cwd;
+  const value = row.isPath ? resolve(folder, String(values[0])) : values[0];
+  const words = [flagOf(name), ...texts.map(show)].join(' ');
+  return { ok: true, value: row.kind === 'list' ? values : value, words };
+}
+
+/** TOML has numbers and yes or no as well, and for MIN,MAX an array of two. Null: what is in it is no text at all. */
+function textsOf({ raw, layer }: RawValue, { kind }: OptionRow): string[] | null {
+  const many: unknown[] = Array.isArray(raw) ? raw : [raw];
+  if (!many.every((it) => ['string', 'number', 'boolean'].includes(typeof it))) return null;
+  const texts = many.map(String);
+  if (kind !== 'list') return [texts.join(',')];
+  if (layer === 'flag' || layer === 'toml') return texts;
+  // One pattern on each line: it may hold any other separator.
+  return texts.flatMap((text) => text.split(/\r?\n/)).filter((line) => line.trim() !== '');
 }
 
 /** Flags as they were typed here, for a start in another folder. */
