@@ -7,7 +7,7 @@ export interface ToolAnswer {
   /** Null: not installed, killed, or too slow. */
   readonly code: number | null;
   readonly stdout: string;
-  /** What it said against it; also why it could not be started. */
+  /** Standard error, or the reason why it could not be started. */
   readonly stderr: string;
   readonly isMissing: boolean;
 }
@@ -60,7 +60,7 @@ export async function runTool(
   };
 }
 
-/** What the tools need of our environment; everything else, tokens above all, stays here. */
+/** The part of our environment that tools need; everything else, tokens above all, stays here. */
 export function toolEnvironment(own: NodeJS.ProcessEnv): Record<string, string> {
   const environment: Record<string, string> = {
     PATH: `${own.PATH ?? ''}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`.replace(/^:/, ''),

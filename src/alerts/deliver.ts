@@ -132,7 +132,7 @@ function urlPlace(target: AlertUrl): Place {
   };
 }
 
-/** What an answer means. `retryAfter`: the header; Discord also says it in the body. */
+/** Decides what an answer means. `retryAfter` is the header; Discord also says it in the body. */
 export function judge(status: number, text: string, retryAfter: string | null): Delivery {
   if (status >= 200 && status < 300) return { kind: 'ok' };
   const error = `HTTP ${status}`;

@@ -1,10 +1,10 @@
 /**
- * What has happened between two looks at a run: the difference of two status documents and of what is only counted. PURE.
+ * Finds what has happened between two looks at a run: the difference of two status documents and of some counters. PURE.
  */
 import type { StatusDocument } from '../core/status.ts';
 import type { AlertEvent, AlertKind } from './gate.ts';
 
-/** What the status document does not say. All but the last ones only rise. */
+/** Facts of a run that the status document does not show. The numbers only rise. */
 export interface Tally {
   readonly straysStopped: number;
   readonly webhookSetAgain: number;
@@ -17,7 +17,7 @@ export interface Tally {
   readonly ends: Readonly<Record<string, number>>;
   /** For how long the worker has polled, ms. */
   readonly pollingMs: number;
-  /** Of the last one each, for people; null: there was none. */
+  /** The last one of each kind, for people; null: there was none. */
   readonly lastStray: string | null;
   readonly lastWebhook: string | null;
   readonly lastHolder: string | null;
@@ -91,7 +91,7 @@ export function eventsBetween(before: Look, after: Look): AlertEvent[] {
     const text = `${updates} probably taken by somebody who polls without waiting; nobody got a 409`;
     tell('stolen', text, problem?.hint ?? null);
   }
-  // Where it ends because of the rival, the end tells of it.
+  // A run that ends because of the rival tells so in its last alert.
   if (!rivalOf(before) && after.doc.state !== 'stopping' && after.doc.state !== 'stopped') {
     const rival = rivalOf(after);
     if (rival) tell('rival', rival.text, rival.hint);

@@ -47,7 +47,7 @@ export interface Alert extends AlertEvent {
   readonly more: number;
   /** Within how long they came. */
   readonly moreInMs: number;
-  /** Of "recovered": the problems that are over. */
+  /** The problems that are over; only "recovered" has any. */
   readonly over: readonly AlertKind[];
 }
 
@@ -60,13 +60,13 @@ interface Kept {
 }
 
 export interface AlertGate {
-  /** What has happened since the last call, and whether the bot is polled undisturbed: the alerts to send now. */
+  /** Takes what has happened since the last call and whether the bot is polled undisturbed; returns the alerts to send now. */
   step(nowMs: number, events: readonly AlertEvent[], isWell: boolean): readonly Alert[];
   /** When to step again though nothing happens; null: not before something does. */
   dueMs(): number | null;
   /** A problem was told and "recovered" not yet: it is worth looking whether all is well. */
   isOwed(): boolean;
-  /** What a supervisor that is started again must know, as JSON. */
+  /** The state that a supervisor which is started again must know, as JSON. */
   saved(): unknown;
 }
 
@@ -124,7 +124,7 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
         } else give(event, kept?.held ?? 0, true);
       }
       for (const { latest, held } of [...kinds.values()]) {
-        // What is told late and has been well for a while since then needs no "recovered".
+        // A problem that is told late, when all has been well for a while already, needs no "recovered".
         if (latest && !cools(latest.kind)) give(latest, held - 1, !hasSettled());
       }
       if (owed && hasSettled() && !cools('recovered')) {

@@ -27,7 +27,7 @@ import { alertMessage, digestMessage, type Sender } from './message.ts';
 export interface AlertService {
   /** The run has ended for this reason: waits a moment for what is still to be told, not after an asked stop. */
   finish(ending: Ending): Promise<void>;
-  /** Whoever waits for the end has waited long enough. */
+  /** Ends the wait of `finish` at once. */
   cut(): void;
 }
 
@@ -126,7 +126,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
   function tellDigest(): void {
     const since = digestSince;
     digestSince = look();
-    // Of several machines, the one that polls tells.
+    // Several machines may share the bot: only the one that polled sends a digest.
     const hasPolled = digestSince.tally.pollingMs > since.tally.pollingMs;
     if (digestSince.doc.state !== 'standby' || hasPolled)
       deliveries.post(digestMessage(since, digestSince, sender()));
@@ -229,7 +229,7 @@ function save(file: string, saved: unknown): void {
   }
 }
 
-/** Where alerts go, for the line at the start. */
+/** Says where alerts go, for the line at the start. */
 function alertsText({ chat, url, digest }: AlertConfig): string {
   const places = [
     ...(chat === null ? [] : [`to chat ${chat}`]),

@@ -115,7 +115,7 @@ function startWords(flags: RawFlags, kind: Kind, config: Config): string[] {
   ];
 }
 
-/** What may not stand in a unit goes into the env file, by the twin of its option. */
+/** Secrets may not stand in a unit: they go into the env file, by the twin of their option. */
 function withoutSecrets(flags: RawFlags): { given: RawFlags; secrets: Record<string, string> } {
   const found = secretFlags(flags);
   const given = Object.fromEntries(
@@ -166,7 +166,7 @@ async function check(plan: Plan, force: boolean): Promise<boolean> {
       `there is no ${missing} here`,
       `singlepoll install --kind ${kind} --print`,
     );
-  // What cron has is in its script.
+  // The crontab has no mark of ours: the script has.
   const path = kind === 'cron' ? plan.scriptPath : unitPath(plan.system, made.name, process.env);
   const there = present(path);
   if (there === null && !force)

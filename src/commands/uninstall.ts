@@ -16,7 +16,7 @@ interface Found {
   readonly kind: Kind;
   readonly system: boolean;
   readonly name: string;
-  /** Of the unit; with cron that of the script. */
+  /** Path of the unit; with cron that of the script. */
   readonly path: string;
   /** Null: cron's script is gone. */
   readonly made: Made | null;
@@ -154,7 +154,7 @@ function systemctl(system: boolean, ...words: string[]) {
   return runTool('systemctl', [...(system ? [] : ['--user']), ...words], { timeoutMs: ORDER_WAIT_MS });
 }
 
-/** Of the bot, or in deploy mode without a token of the folder. */
+/** Living runs of that bot, or of that folder in deploy mode without a token. */
 async function runsOf(made: Made | null): Promise<Run[]> {
   if (!made) return [];
   const runs = await livingRuns();

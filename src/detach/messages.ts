@@ -9,7 +9,7 @@ import type { RunState } from '../core/status.ts';
 export const LINK_FD = 3;
 /** In the environment of a supervisor that belongs to a program. Not handed on to the worker. */
 export const OWNED_VARIABLE = '_SINGLEPOLL_OWNED';
-/** In that of a detached one: how its lines may be painted. */
+/** In the environment of a detached supervisor: how its lines may be painted. */
 export const DETACHED_VARIABLE = '_SINGLEPOLL_DETACHED';
 
 export type OwnerMessage =

@@ -8,13 +8,13 @@ import { readiness } from './view.ts';
 
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** What is told beyond the status document. */
+/** Numbers that the status document does not hold. */
 export interface Figures {
   readonly straysStopped: number;
   readonly webhooksCleared: number;
   readonly deafReplaced: number;
   readonly nodeVersion: string;
-  /** Of the supervisor itself; seconds since 1970. */
+  /** When the supervisor was started, seconds since 1970. */
   readonly startedAtSeconds: number;
   /** Processor time, user and system. */
   readonly cpuSeconds: number;

@@ -18,7 +18,7 @@ import { statusPage } from './page.ts';
 import { type Listening, listenHttp, respond, type Site } from './server.ts';
 import { discreet, readiness } from './view.ts';
 
-/** What a running supervisor tells. */
+/** The running supervisor, as the endpoint reads it. */
 export interface HttpSource {
   /** Cheap: asked for at every question. */
   readonly brief: () => Pick<StatusDocument, 'state' | 'worker'>;

@@ -1,4 +1,4 @@
-/** What `/readyz` answers, and how much of the status strangers may see. PURE. */
+/** Decides what `/readyz` answers and how much of the status strangers may see. PURE. */
 import type { RunState, StatusDocument } from '../core/status.ts';
 
 export interface Readiness {
@@ -31,7 +31,7 @@ export function readiness(doc: Pick<StatusDocument, 'state' | 'worker'>, readyIn
   }
 }
 
-/** Where the page is not bound to loopback: arguments may hold secrets of any shape, and folders tell of the machine. */
+/** The status for a page that is not bound to loopback: arguments may hold secrets of any shape, and folders tell of the machine. */
 export function discreet(doc: StatusDocument): StatusDocument {
   const { supervisor, worker, strays, alerts } = doc;
   const bare = <T extends { readonly command: string }>(it: T): T => ({

@@ -7,7 +7,7 @@ import { refused } from './systemd.ts';
 
 /** cron takes all after the fifth field as the command, which a shell runs: there this is a comment. */
 const MARK = '# singlepoll install ';
-/** What cron reads of one line (vixie-cron's MAX_COMMAND is 1000). */
+/** cron reads no more of one line (vixie-cron's MAX_COMMAND is 1000). */
 const LINE_MAX = 999;
 /** At boot the network may come late: cron starts nothing twice, so the script does. */
 const TRIES = 60;

@@ -1,4 +1,4 @@
-/** What is to be installed, under which name and where; and the line that tells our own files from those of others. */
+/** Describes what is to be installed, under which name and where, and marks our own files with a line that tells them from others. */
 import { existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { showValue } from '../config/messages.ts';
@@ -19,7 +19,7 @@ export interface Plan {
   readonly cwd: string;
   /** node, program, `start` and its options; the program words are absolute paths. */
   readonly words: readonly string[];
-  /** What goes into the env file, name → value. With secrets: never shown. */
+  /** Contents of the env file, name → value. They hold secrets and are never shown. */
   readonly env: Readonly<Record<string, string>>;
   readonly envPath: string;
   /** The script that cron starts, as it reads no env file. */
@@ -28,7 +28,7 @@ export interface Plan {
   readonly startTimeoutMs: number;
 }
 
-/** What stands in a file that install has made. */
+/** The mark of a file that install has made. */
 export interface Made {
   readonly name: string;
   /** Null: deploy mode without a token. */
@@ -42,12 +42,12 @@ export interface Made {
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 const MARK = 'Made by singlepoll install:';
 
-/** One line without the sign of a comment. */
+/** The mark as one line, without the sign of a comment. */
 export function markerText(made: Made): string {
   return `${MARK} ${JSON.stringify(made)}`;
 }
 
-/** What was made, of the text of a file; null: not ours. */
+/** Reads the mark in the text of a file; null: the file is not ours. */
 export function readMarker(text: string): Made | null {
   const line = text.split('\n').find((it) => it.includes(MARK)) ?? '';
   try {
@@ -103,7 +103,7 @@ export function privateFolder(env: NodeJS.ProcessEnv, make: boolean): string {
   return folder;
 }
 
-/** What lies at a path: nothing, something of ours, or (null) of somebody else. */
+/** Tells what lies at a path: nothing, a file of ours, or (null) a file of somebody else. */
 export function present(path: string): 'nothing' | Made | null {
   if (!lstatSync(path, { throwIfNoEntry: false })) return 'nothing';
   try {

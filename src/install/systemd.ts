@@ -128,7 +128,7 @@ export function systemdText(text: string): string {
     .replace(/\\$/, '');
 }
 
-/** What the language of a file can't hold. */
+/** The error for a value that the language of a file can't hold. */
 export function refused(what: string, where: string): SinglepollError {
   return new SinglepollError(EXIT.config, `there is ${what} in ${showValue(where)}: that can’t be installed`);
 }

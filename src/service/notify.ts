@@ -133,7 +133,7 @@ export function statusLine({ state, worker, polling, problems }: StatusDocument)
   return plain(maskText(parts.join('; '), []), STATUS_MAX);
 }
 
-/** One message after the other; of the same name only the newest that has not gone yet. */
+/** Sends one message after the other; a newer one of the same name replaces one that has not gone yet. */
 function createSender(socket: string, onProblem: (problem: string) => void) {
   let waiting: Record<string, string> = {};
   let sending: Promise<void> | null = null;

@@ -56,7 +56,7 @@ function serve(greeting: Greeting): (request: ToChild) => Promise<void> {
         return tell({ done: findOwners(new Set(request.inodes), request.pids) });
       case 'manager': {
         const procs = readAll(reader, new Set(request.skip));
-        // Who has just ended is told by what was seen of it: its manager is there still.
+        // A process that has just ended is described by what was seen of it: its manager is still there.
         const [top, stray] = [request.top, request.stray].map((it) => procs.get(it.pid) ?? it) as [
           Proc,
           Proc,

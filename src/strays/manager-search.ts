@@ -1,4 +1,4 @@
-/** What every kind of service manager is told from: the stray's line of parents, its cgroup layers, and answers of the managers' tools. */
+/** Collects what service managers are known by: the stray's line of parents, its cgroup layers, and the answers of the managers' tools. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { userName } from '../machine/users.ts';
 import { plain } from '../output/plain.ts';
@@ -134,7 +134,7 @@ export async function ask(
   return code === 0 || (code !== null && code === alsoFine) ? stdout : null;
 }
 
-/** The same as another account: through `su` where we are root, not at all where we are a third. */
+/** Asks as another account: through `su` where we are root, not at all where we are a third. */
 export async function askAs(search: Search, account: Account, step: Step): Promise<string | null> {
   const { ownUid } = search.edges;
   const settings = Object.entries(step.env ?? {}).map(([name, value]) => `${name}=${value}`);

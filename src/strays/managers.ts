@@ -33,7 +33,7 @@ const runs =
   (proc: Proc) =>
     names.includes(programOf(proc)) || names.includes(proc.comm);
 
-/** Those that are a parent of what they keep alive. */
+/** The managers that are a parent of what they keep alive. */
 const MANAGERS: readonly Manager[] = [
   {
     is: (proc) =>
@@ -54,7 +54,7 @@ const MANAGERS: readonly Manager[] = [
     name: nameCron,
   },
   {
-    // Of our own account there is but one, and its lock is what speaks for it.
+    // A supervisor of our own account shares our lock, which is asked instead.
     is: (proc, { edges }) =>
       proc.uid !== edges.ownUid &&
       /^singlepoll(?:\.c?js)?$/.test(programOf(proc)) &&
