@@ -10,8 +10,8 @@ import {
   readFlags,
 } from './config/options.ts';
 import { maskTokens } from './config/token.ts';
-import { OWNED_VARIABLE } from './detach/messages.ts';
 import { EXIT, SinglepollError } from './errors.ts';
+import { OWNED_VARIABLE } from './service/messages.ts';
 import { VERSION } from './version.ts';
 
 /** What is left open after an error gets this long to end by itself. */
@@ -99,7 +99,7 @@ async function main(argv: readonly string[]): Promise<number> {
     if (!(error instanceof CommanderError)) return tell(error);
     if (error.exitCode === 0) return EXIT.ok;
     if (OWNED_VARIABLE in process.env) {
-      const { openOwner } = await import('./detach/link.ts');
+      const { openOwner } = await import('./service/link.ts');
       await openOwner().end(error.message.replace(/^error: /, ''));
     }
     return EXIT.usage;

@@ -8,9 +8,9 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { statusOf, stopped } from '../commands/answers.ts';
 import type { RunState, StatusDocument } from '../core/status.ts';
-import { LINK_FD, OWNED_VARIABLE, type OwnerMessage } from '../detach/messages.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
+import { LINK_FD, OWNED_VARIABLE, type OwnerMessage } from '../service/messages.ts';
 import { type StartOptions, startWords } from './options.ts';
 
 export type { RunState, StatusDocument } from '../core/status.ts';

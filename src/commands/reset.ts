@@ -80,7 +80,7 @@ export async function run(invocation: Invocation): Promise<number> {
     return EXIT.ok;
   }
   if (again.config.detach) {
-    const { launch } = await import('../detach/launch.ts');
+    const { launch } = await import('./launch.ts');
     return await launch({ ...again, cwd: again.config.cwd });
   }
   if (again.config.cwd !== workingFolder()) process.chdir(again.config.cwd);

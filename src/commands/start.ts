@@ -1,12 +1,12 @@
 /** `singlepoll start`. */
 
-import type { Owner } from '../detach/link.ts';
-import { DETACHED_VARIABLE, OWNED_VARIABLE } from '../detach/messages.ts';
+import type { Owner } from '../service/link.ts';
+import { DETACHED_VARIABLE, OWNED_VARIABLE } from '../service/messages.ts';
 import { start } from '../supervise/start.ts';
 import { configure, type Invocation } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
-  const owner = OWNED_VARIABLE in process.env ? (await import('../detach/link.ts')).openOwner() : null;
+  const owner = OWNED_VARIABLE in process.env ? (await import('../service/link.ts')).openOwner() : null;
   try {
     return await startFor(invocation, owner);
   } catch (error) {
@@ -20,10 +20,10 @@ async function startFor(invocation: Invocation, owner: Owner | null): Promise<nu
   const { flags, words } = invocation;
   const detached = DETACHED_VARIABLE in process.env;
   if (config.detach && !config.dryRun && !detached) {
-    const { launch } = await import('../detach/launch.ts');
+    const { launch } = await import('./launch.ts');
     return await launch({ flags, words, cwd: config.cwd });
   }
-  const link = detached ? await (await import('../detach/link.ts')).openLink() : null;
+  const link = detached ? await (await import('../service/link.ts')).openLink() : null;
   const code = await start({ config, warnings, flags, link, owner });
   // Whatever a library still holds open must not keep an ended supervisor alive.
   process.exit(code);

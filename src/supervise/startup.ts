@@ -1,11 +1,11 @@
 /** What the steps of `start` hand on to each other, and what is opened for some runs only. */
 import type { Config } from '../config/load.ts';
 import type { RawFlags } from '../config/options.ts';
-import type { Link, Owner } from '../detach/link.ts';
 import type { HttpService } from '../http/service.ts';
 import type { LastLines } from '../output/last-lines.ts';
 import type { Report } from '../output/report.ts';
 import type { RunOutput } from '../output/run-output.ts';
+import type { Link, Owner } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
 import type { Eyes } from '../strays/finder.ts';
 import type { BotApi } from '../telegram/bot-api.ts';

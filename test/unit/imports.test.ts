@@ -10,7 +10,7 @@ const SRC = join(import.meta.dirname, '../../src');
 const LAYERS = [
   ['cli.ts'],
   ['api', 'commands', 'completion'],
-  ['doctor', 'init', 'install', 'detach', 'project'],
+  ['doctor', 'init', 'install', 'project'],
   ['supervisor', 'supervise', 'sandbox'],
   ['alerts', 'http', 'watch', 'owner', 'service'],
   ['gateway', 'lease', 'lock', 'log', 'machine', 'output', 'strays', 'telegram', 'bot-api'],
@@ -97,7 +97,6 @@ const UPWARDS: readonly string[] = [
   'gateway/events.ts → supervise/facts.ts',
   'gateway/events.ts → supervise/identify.ts',
   'service/notify.ts → supervise/listeners.ts',
-  'supervise/startup.ts → detach/link.ts',
 ];
 const CIRCULAR: readonly string[] = [
   'alerts/service.ts',

@@ -6,7 +6,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { openOwner } from '../../src/detach/link.ts';
+import { openOwner } from '../../src/service/link.ts';
 
 /** More than a socket keeps for its reader. */
 const MUCH = 'x'.repeat(4 << 20);

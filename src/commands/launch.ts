@@ -8,8 +8,8 @@ import type { Readable } from 'node:stream';
 import { flagWords, type RawFlags } from '../config/options.ts';
 import { EXIT } from '../errors.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
+import { DETACHED_VARIABLE, LINK_FD, readyText } from '../service/messages.ts';
 import { HUP_IGNORED, hangupIgnored } from '../supervise/signals.ts';
-import { DETACHED_VARIABLE, LINK_FD, readyText } from './messages.ts';
 
 export interface LaunchRequest {
   readonly flags: RawFlags;
