@@ -161,10 +161,7 @@ function openGuarding(
     signal: halt.signal,
   });
   const webhook = createWebhookWatch({
-    ...{ api, report, facts, apiRoot: config.apiRoot, keep: config.keepWebhook },
-    token: config.token as string,
-    tokenSource: config.tokenSource ?? 'unknown',
-    dropPending: config.dropPending,
+    ...{ api, report, facts, config },
     onReached(problem) {
       if (problem === null) reach.answered();
       else reach.failed(problem);

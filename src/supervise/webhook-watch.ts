@@ -1,10 +1,12 @@
 /**
- * Keeps the webhook away: verified before the first worker (step 6), looked at beside every later spawn and now and then
- * while running. A webhook that somebody sets again is cleared again, counted and named.
+ * Keeps the webhook away: verified before the first worker, looked at beside every later spawn and now and then while running. A
+ * webhook that somebody sets again is cleared again, counted and named.
  */
+import type { Config } from '../config/load.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
+import { count } from '../output/words.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
 import type { Facts } from './facts.ts';
@@ -14,11 +16,7 @@ export interface WebhookWatchOptions {
   readonly api: BotApi;
   readonly report: Report;
   readonly facts: Facts;
-  readonly token: string;
-  readonly tokenSource: string;
-  readonly apiRoot: string;
-  readonly keep: boolean;
-  readonly dropPending: boolean;
+  readonly config: Pick<Config, 'token' | 'tokenSource' | 'apiRoot' | 'keepWebhook' | 'dropPending'>;
   /** How a look while running has ended: null: with an answer. */
   readonly onReached: (problem: string | null) => void;
   /** While running, a webhook was found: it may have been given updates. */
@@ -28,7 +26,7 @@ export interface WebhookWatchOptions {
 }
 
 export interface WebhookWatch {
-  /** Step 6: retried on outages, verified. The reason to end, or null. `mayDrop`: waiting updates, where that was asked for. */
+  /** Retried on outages, verified. The reason to end, or null. `mayDrop`: waiting updates, where that was asked for. */
   first(mayDrop: boolean, abandoned: AbortSignal): Promise<Ending | null>;
   /** A look while running; never two at once. `hurry`: sooner than 2 s after the last one, too. */
   again(abandoned: AbortSignal, hurry?: boolean): Promise<void>;
@@ -37,56 +35,58 @@ export interface WebhookWatch {
 const AGAIN_MIN_MS = 2_000;
 
 export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
-  const { api, report, facts, token } = options;
+  const { api, report, facts, config } = options;
+  const { apiRoot } = config;
+  const tokenSource = config.tokenSource ?? 'unknown';
   let busy: { readonly look: Promise<void>; readonly abandoned: AbortSignal } | null = null;
   let lastMs = Number.NEGATIVE_INFINITY;
 
-  function note(outcome: Extract<WebhookOutcome, { pending: number }>): void {
-    const lastError = outcome.kind === 'clear' ? outcome.lastError : null;
-    facts.webhook = { url: '', pendingUpdates: outcome.pending, lastError };
+  const clear = (dropPending: boolean, signal: AbortSignal): Promise<WebhookOutcome> =>
+    clearWebhook(api, { keep: config.keepWebhook, dropPending, token: config.token ?? '', signal });
+
+  /** What was seen, for `status`. */
+  function note(outcome: WebhookOutcome): void {
     lastMs = performance.now();
+    if (outcome.kind === 'clear' || outcome.kind === 'cleared') {
+      const lastError = outcome.kind === 'clear' ? outcome.lastError : null;
+      facts.webhook = { url: '', pendingUpdates: outcome.pending, lastError };
+    }
+    if (outcome.kind === 'cleared' || outcome.kind === 'set-again') facts.webhooksCleared += 1;
+  }
+
+  function noteSetAgain(url: string): void {
+    facts.webhookSetAgain += 1;
+    facts.lastWebhook = url;
+    facts.lastWebhookSetAtMs = performance.now();
   }
 
   async function first(mayDrop: boolean, signal: AbortSignal): Promise<Ending | null> {
-    const dropPending = options.dropPending && mayDrop;
     let outcome: WebhookOutcome | null = null;
-    const ask = async (): Promise<Reply<true>> => {
-      outcome = await clearWebhook(api, { keep: options.keep, dropPending, token, signal });
-      if (outcome.kind === 'failed') return outcome.reply;
-      return { kind: 'ok', result: true, description: null, tookMs: 0 };
+    const ask = async (): Promise<Reply<WebhookOutcome>> => {
+      const result = await clear(config.dropPending && mayDrop, signal);
+      return result.kind === 'failed' ? result.reply : { kind: 'ok', result, description: null, tookMs: 0 };
     };
+    const say = (text: string) => report.line('webhook', text, 'warn');
     try {
-      await retrying(ask, {
-        what: 'webhook',
-        apiRoot: options.apiRoot,
-        tokenSource: options.tokenSource,
-        signal,
-        say: (text) => report.line('webhook', text, 'warn'),
-      });
+      outcome = await retrying(ask, { what: 'webhook', apiRoot, tokenSource, signal, say });
     } catch (error) {
       // Nobody waits for the answer.
       if (signal.aborted) return null;
       if (!SinglepollError.is(error)) throw error;
       return { code: error.exitCode, reason: error.message };
     }
-    return sayFirst(outcome as unknown as WebhookOutcome);
-  }
-
-  function sayFirst(outcome: WebhookOutcome): Ending | null {
+    note(outcome);
     switch (outcome.kind) {
       case 'clear':
-        note(outcome);
         report.line('webhook', `none set; ${waiting(outcome.pending)}`, 'good');
         return null;
-      case 'cleared':
-        note(outcome);
-        facts.webhooksCleared += 1;
-        report.line(
-          'webhook',
-          `was set to ${outcome.url}: cleared and verified; ${outcome.dropped ? 'waiting updates dropped, as asked' : `${waiting(outcome.pending)}, kept`}`,
-          'good',
-        );
+      case 'cleared': {
+        const rest = outcome.dropped
+          ? 'waiting updates dropped, as asked'
+          : `${waiting(outcome.pending)}, kept`;
+        report.line('webhook', `was set to ${outcome.url}: cleared and verified; ${rest}`, 'good');
         return null;
+      }
       case 'kept':
         return {
           code: EXIT.config,
@@ -95,10 +95,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       case 'set-again':
         report.line('webhook', `somebody sets it again as soon as it is cleared: ${outcome.url}`, 'error');
         facts.webhook = { url: outcome.url, pendingUpdates: 0, lastError: null };
-        facts.webhooksCleared += 1;
-        facts.webhookSetAgain += 1;
-        facts.lastWebhook = outcome.url;
-        facts.lastWebhookSetAtMs = performance.now();
+        noteSetAgain(outcome.url);
         return null;
       case 'failed':
         return { code: EXIT.unreachable, reason: outcome.reply.description };
@@ -119,47 +116,27 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
 
   async function look(signal: AbortSignal): Promise<void> {
     // A webhook that comes back is never a reason to drop what users have sent meanwhile.
-    const outcome = await clearWebhook(api, { keep: options.keep, dropPending: false, token, signal });
+    const outcome = await clear(false, signal);
     if (signal.aborted) return;
-    lastMs = performance.now();
+    note(outcome);
     const isOut = outcome.kind === 'failed' && outcome.reply.kind === 'outage';
     options.onReached(isOut ? outcome.reply.description : null);
-    sayAgain(outcome);
-  }
-
-  function sayAgain(outcome: WebhookOutcome): void {
-    if (outcome.kind === 'clear') {
-      note(outcome);
-      return;
-    }
     if (outcome.kind === 'cleared' || outcome.kind === 'set-again') {
-      facts.webhooksCleared += 1;
-      facts.webhookSetAgain += 1;
-      facts.lastWebhook = outcome.url;
-      facts.lastWebhookSetAtMs = performance.now();
+      noteSetAgain(outcome.url);
       options.onSetAgain();
-      if (outcome.kind === 'cleared') note(outcome);
       const end = outcome.kind === 'cleared' ? 'cleared again, updates kept' : 'it comes back at once';
-      report.line(
-        'webhook',
-        `somebody set a webhook while we poll: ${outcome.url}; ${end} (${facts.webhookSetAgain} so far)`,
-        'error',
-      );
-      return;
-    }
-    if (outcome.kind === 'kept') {
-      options.onBlocked({
-        code: EXIT.config,
-        reason: `somebody set a webhook while we polled (${outcome.url}), and --keep-webhook was given: nobody can poll beside it`,
-      });
-      return;
-    }
-    if (outcome.reply.kind === 'refused') options.onBlocked(tokenRefused(options, outcome.reply));
+      const text = `somebody set a webhook while we poll: ${outcome.url}; ${end} (${facts.webhookSetAgain} so far)`;
+      report.line('webhook', text, 'error');
+    } else if (outcome.kind === 'kept') {
+      const reason = `somebody set a webhook while we polled (${outcome.url}), and --keep-webhook was given: nobody can poll beside it`;
+      options.onBlocked({ code: EXIT.config, reason });
+    } else if (outcome.kind === 'failed' && outcome.reply.kind === 'refused')
+      options.onBlocked(tokenRefused({ apiRoot, tokenSource }, outcome.reply));
   }
 
   return { first, again };
 }
 
 function waiting(pending: number): string {
-  return pending === 0 ? 'no updates waiting' : `${pending} ${pending === 1 ? 'update' : 'updates'} waiting`;
+  return pending === 0 ? 'no updates waiting' : `${count(pending, 'update')} waiting`;
 }
