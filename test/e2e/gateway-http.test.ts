@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { onUpstream } from '../support/gateway-bed.ts';
 import { headersOf } from '../support/upstream.ts';
-import { staysTrue, until } from '../support/wait.ts';
+import { until } from '../support/wait.ts';
 import { type Ask, ask, chunked, header, json, requestBytes, wire } from '../support/wire.ts';
 
 const BOUNDARY = '----tgBoundary"7MA4';
@@ -23,19 +23,15 @@ const FORM = 'application/x-www-form-urlencoded';
 
 const WAYS: [string, Omit<Ask, 'target'>, string?][] = [
   ['GET with a query', {}, '?chat_id=1&text=a%20b+c%26&x=%F0%9F%98%80&empty=&y&=z&&q=%zz%'],
-  ['GET with a query of odd letters', {}, `?text='"<>|^{}[]\`\\!$*(),;:@/?~-_.`],
   ['GET with a text of 4,096 letters, encoded', {}, `?chat_id=1&text=${'%D1%84%F0%9F%98%80'.repeat(2048)}`],
   ['GET with a body', { method: 'GET', headers: type(FORM), body: 'chat_id=1&text=body' }],
   ['POST without a body', { method: 'POST', headers: [['Content-Length', '0']] }, '?chat_id=1'],
   ['POST, urlencoded', { headers: type(FORM), body: 'chat_id=1&text=%D0%BF+%2B&text=second' }],
-  ['POST, urlencoded and a query', { headers: type(FORM), body: 'text=body' }, '?text=query'],
   [
     'POST, JSON',
     { headers: type('application/json'), body: '{"chat_id":1,"text":"\\u0000é😀","x":{"a":[]}}' },
   ],
-  ['POST, JSON with a charset', { headers: type('application/json; charset=UTF-8'), body: '{"chat_id":1' }],
   ['POST, multipart', { headers: type(`multipart/form-data; boundary="${BOUNDARY}"`), body: multipart }],
-  ['POST, text/plain', { headers: type('text/plain;charset=UTF-8'), body: '{"chat_id":1}' }],
   ['POST, no type', { body: Buffer.from([0, 255, 13, 10, 13, 10, 0]) }],
   ['POST, gzip', { headers: [...type(FORM), ['Content-Encoding', 'gzip']], body: gzipSync('chat_id=1') }],
 ];
@@ -62,50 +58,35 @@ test('requests: each way to send parameters arrives byte for byte', async (t) =>
   assert.deepEqual(up.unreadable, []);
 });
 
-test('requests: chunked bodies, with extensions and trailers', async (t) => {
-  const { up, gate } = await onUpstream(t);
+test('requests: chunked bodies arrive whole; paths of the Bot API, under a root with a path of its own', async (t) => {
+  const { b, up, gate } = await onUpstream(t, { path: '/some/where' });
   const headers = [
     ...type(`multipart/form-data; boundary="${BOUNDARY}"`),
     ['Transfer-Encoding', 'chunked'],
   ] as const;
-  const plain = chunked(multipart, 700);
-  const extended = Buffer.from(
-    plain
-      .toString('latin1')
-      .replaceAll('\r\n2bc\r\n', '\r\n2bc;name="v;\\"";flag\r\n')
-      .replace(/\r\n$/, 'X-Trailer: 1\r\n\r\n'),
-    'latin1',
-  );
-  for (const body of [plain, chunked(multipart, 1), extended]) {
-    const before = up.of('sendPhoto').length;
-    const answer = await ask(gate, { target: '/bot{token}/sendPhoto', headers, body });
-    assert.equal(answer.status, 200);
-    assert.equal(up.of('sendPhoto').length, before + 1);
+  const extended = chunked(multipart, 700)
+    .toString('latin1')
+    .replaceAll('\r\n2bc\r\n', '\r\n2bc;name="v;\\"";flag\r\n')
+    .replace(/\r\n$/, 'X-Trailer: 1\r\n\r\n');
+  for (const body of [chunked(multipart, 1), Buffer.from(extended, 'latin1')]) {
+    assert.equal((await ask(gate, { target: '/bot{token}/sendPhoto', headers, body })).status, 200);
     assert.deepEqual(up.of('sendPhoto').at(-1)!.body, multipart);
   }
-});
-
-test('requests: the paths of the Bot API, under a root with a path of its own', async (t) => {
-  const { b, up, gate } = await onUpstream(t, { path: '/some/where' });
+  assert.equal(up.of('sendPhoto').length, 2, 'each once');
   const encoded = b.token.replace(':', '%3A');
-  const targets = [
-    `/bot${b.token}/getChat?chat_id=1`,
+  for (const target of [
     `/bot${encoded}/getChat?chat_id=1`,
-    `/bot${encoded.replace('%3A', '%3a')}/getChat?chat_id=1`,
     `/bot${b.token}/test/getChat?chat_id=1`,
-    `/bot${b.token}/GETCHAT?chat_id=1`,
     `/bot${b.token}/get%43hat?chat_id=1`,
     `/bot${b.token}/?method=getChat&chat_id=1`,
-    `/file/bot${b.token}/photos/getChat`,
     `/file/bot${encoded}/photos/with%20space%2Fand+plus/getChat`,
     `/file/bot${b.token}/test/photos/getChat`,
-  ];
-  for (const target of targets) {
-    const before = up.seen.length;
-    const answer = await ask(gate, { target });
-    assert.equal(answer.status, 200, target);
-    const fresh = up.seen.slice(before).map((seen) => decodeURIComponent(seen.target));
-    assert.ok(fresh.includes(decodeURIComponent(`/some/where${target}`)), `${target}: ${fresh}`);
+  ]) {
+    assert.equal((await ask(gate, { target })).status, 200, target);
+    assert.ok(
+      up.seen.some((it) => decodeURIComponent(it.target) === decodeURIComponent(`/some/where${target}`)),
+      target,
+    );
   }
 });
 
@@ -160,16 +141,11 @@ test('answers: status, headers and body come back as they were given', async (t)
     JSON.stringify({ ok: false, error_code: code, description: 'Bad \u0000 é', ...rest });
   const cases: [number, Record<string, string | string[]>, string | Buffer][] = [
     [200, { 'Content-Type': 'application/json' }, '{"ok":true,"result":1}'],
-    [400, { 'Content-Type': 'application/json' }, error(400)],
     [401, { 'Content-Type': 'application/json' }, error(401)],
-    [403, { 'Content-Type': 'application/json' }, error(403)],
-    [404, { 'Content-Type': 'application/json' }, error(404)],
     [409, { 'Content-Type': 'application/json' }, error(409)],
     [413, { 'Content-Type': 'text/html' }, '<html>\r\n<h1>413 Request Entity Too Large</h1>'],
     [429, { 'Retry-After': '35' }, error(429, { parameters: { retry_after: 35 } })],
-    [500, { 'Content-Type': 'text/html; charset=x' }, '<html>500'],
     [502, { 'Content-Type': 'text/html' }, ''],
-    [504, {}, 'late'],
     [299, { 'X-Odd': 'caf\xe9', 'Set-Cookie': ['a=1; Path=/', 'b=2'], Server: 'nginx/1.18.0' }, 'odd'],
     [301, { Location: 'https://example.com/elsewhere' }, ''],
     [200, { 'Content-Type': 'application/json' }, `{"ok":true,"result":"${'é'.repeat(5_000_000)}"}`],
@@ -290,7 +266,7 @@ test('answers: one that breaks off is not passed as whole; bytes behind one are 
     );
   });
   up.on('fine', (response) => response.end('{"ok":true,"result":"fine"}'));
-  for (let round = 0; round < 10; round++) {
+  for (let round = 0; round < 3; round++) {
     const [first, second] = await Promise.all([
       ask(gate, { target: '/bot{token}/tooMuch' }),
       ask(gate, { target: '/bot{token}/fine' }),
@@ -305,8 +281,8 @@ test('answers: one that breaks off is not passed as whole; bytes behind one are 
 
 test('a call whose connection breaks is an error to the worker and never sent twice', async (t) => {
   const { up, gate } = await onUpstream(t);
-  for (const [index, end] of ['destroy', 'resetAndDestroy'].entries()) {
-    up.on('sendMessage', (response) => response.socket![end as 'destroy']());
+  for (const end of ['destroy', 'resetAndDestroy'] as const) {
+    up.on('sendMessage', (response) => response.socket![end]());
     for (const body of [undefined, 'chat_id=1&text=x']) {
       const before = up.of('sendMessage').length;
       const connection = wire(gate.dial('inside'));
@@ -322,7 +298,7 @@ test('a call whose connection breaks is an error to the worker and never sent tw
         assert.equal(told.error_code, answer.status);
         assert.ok(told.description);
       }
-      assert.equal(up.of('sendMessage').length, before + 1, `round ${index}, ${body ? 'POST' : 'GET'}`);
+      assert.equal(up.of('sendMessage').length, before + 1, `${end}, ${body ? 'POST' : 'GET'}`);
     }
   }
 });
@@ -339,37 +315,25 @@ test('Expect: 100-continue is answered before the body is sent', async (t) => {
   assert.equal(up.of('sendMessage')[0]?.body.toString(), 'chat_id=1');
 });
 
-for (const side of ['inside', 'reset'] as const) {
-  test(`a worker that leaves (${side === 'reset' ? 'reset' : 'close'}) in the middle of a call ends it upstream`, async (t) => {
-    const { up, gate } = await onUpstream(t);
-    up.on('sendMessage', () => {}); // no answer
-    const waiting = wire(gate.dial(side));
-    await waiting.send(requestBytes(gate, { target: '/bot{token}/sendMessage', body: 'x' }));
-    const first = await until('the call', () => up.of('sendMessage')[0]);
-    waiting.close();
-    await until('its end upstream', () => first.goneMs, { ms: 5000 });
-
-    const sending = wire(gate.dial(side));
-    const headers = [...type('application/octet-stream'), ['Content-Length', '1000000']] as const;
-    await sending.send(requestBytes(gate, { method: 'POST', target: '/bot{token}/sendDocument', headers }));
-    await sending.send(Buffer.alloc(200_000, 'u'));
-    const second = await until('the upload', () => up.of('sendDocument').find((seen) => seen.bytes > 0));
-    sending.close();
-    await until('the end of the upload upstream', () => second.goneMs, { ms: 5000 });
-    assert.equal(second.readMs, null, 'never whole');
-
-    up.on('getChat', (response) => {
-      response.writeHead(200, { 'Content-Length': '1000000' });
-      response.write(Buffer.alloc(1000, 'd'));
-    });
-    const reading = wire(gate.dial(side));
-    await reading.send(requestBytes(gate, { target: '/bot{token}/getChat' }));
-    await until('the first bytes', () => reading.text().includes('ddd'), { seen: reading.text });
-    reading.close();
-    await until('the end of the download upstream', () => up.of('getChat')[0]?.goneMs, { ms: 5000 });
-    await staysTrue('the worker polls on', 200, () => up.mostPolls() === 1 && !gate.run.ended());
-  });
-}
+test('a worker that leaves in the middle of a call or an upload ends it upstream', async (t) => {
+  const { up, gate } = await onUpstream(t);
+  up.on('sendMessage', () => {}); // no answer
+  const waiting = wire(gate.dial('reset'));
+  await waiting.send(requestBytes(gate, { target: '/bot{token}/sendMessage', body: 'x' }));
+  const first = await until('the call', () => up.of('sendMessage')[0]);
+  waiting.close();
+  await until('its end upstream', () => first.goneMs, { ms: 5000 });
+  const sending = wire(gate.dial('inside'));
+  const headers = [...type('application/octet-stream'), ['Content-Length', '1000000']] as const;
+  await sending.send(requestBytes(gate, { method: 'POST', target: '/bot{token}/sendDocument', headers }));
+  await sending.send(Buffer.alloc(200_000, 'u'));
+  const second = await until('the upload', () => up.of('sendDocument').find((seen) => seen.bytes > 0));
+  sending.close();
+  await until('the end of the upload upstream', () => second.goneMs, { ms: 5000 });
+  assert.equal(second.readMs, null, 'never whole');
+  assert.equal(up.mostPolls(), 1);
+  assert.equal(gate.run.ended(), null);
+});
 
 test('gzip: polls of a client that takes it are answered so that it can read them', async (t) => {
   const { b, up, gate } = await onUpstream(t, { worker: ['--idle'] });

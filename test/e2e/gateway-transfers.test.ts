@@ -8,7 +8,7 @@ import { watchMemory } from '../support/gateway-process.ts';
 import type { Gate } from '../support/relay.ts';
 import { headersOf } from '../support/upstream.ts';
 import { staysTrue, until } from '../support/wait.ts';
-import { ask, header, json, requestBytes, wire } from '../support/wire.ts';
+import { ask, json, requestBytes, wire } from '../support/wire.ts';
 
 const MB = 1 << 20;
 const UPLOAD_MB = Number(process.env.SP_TEST_BIG_MB ?? 100);
@@ -218,35 +218,6 @@ test('download by a worker that does not read: the gateway stops reading, too', 
   for (const socket of sockets) socket.destroy();
   await until('their end upstream', () => up.of('file_8.bin').every((seen) => seen.goneMs), { ms: 5000 });
   await staysTrue('no more is read', 300, () => file.given === before);
-});
-
-test('download of a part: Range goes up, 206 and Content-Range come back', async (t) => {
-  const { up, gate } = await onUpstream(t);
-  const whole = randomBytes(100_000);
-  up.on('file_9.bin', (response, seen) => {
-    const found = /^bytes=(\d+)-(\d+)$/.exec(headersOf(seen, 'range')[0] ?? '');
-    assert.ok(found);
-    const part = whole.subarray(Number(found[1]), Number(found[2]) + 1);
-    response.writeHead(206, {
-      'Content-Range': `bytes ${found[1]}-${found[2]}/${whole.length}`,
-      'Content-Length': part.length,
-      ETag: '"x"',
-      'Last-Modified': 'Mon, 01 Jan 2024 00:00:00 GMT',
-    });
-    response.end(part);
-  });
-  const answer = await ask(gate, {
-    target: '/file/bot{token}/documents/file_9.bin',
-    headers: [
-      ['Range', 'bytes=500-99000'],
-      ['If-Range', '"x"'],
-    ],
-  });
-  assert.equal(answer.status, 206);
-  assert.equal(header(answer, 'content-range'), 'bytes 500-99000/100000');
-  assert.equal(header(answer, 'etag'), '"x"');
-  assert.ok(answer.body.equals(whole.subarray(500, 99_001)));
-  assert.deepEqual(headersOf(up.of('file_9.bin')[0]!, 'if-range'), ['"x"']);
 });
 
 test('30 uploads and downloads at once do not mix', async (t) => {

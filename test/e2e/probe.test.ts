@@ -116,17 +116,6 @@ describe('probe', () => {
     assert.match(result.stdout, /--probe=40 +# for its rhythm/);
   });
 
-  test('a rival that ends at its 409: none seen, and that is said', async (t) => {
-    const b = await bed(t);
-    const rival = startRival(t, b, working(null));
-    await until('the rival to poll', () => rival.polls > 0);
-    const result = await b.run(['who', '--probe=6']);
-    assert.equal(result.code, 0, result.stderr);
-    assert.equal(rival.ended, true);
-    assert.match(result.stdout, /none seen in 6 s/);
-    assert.match(result.stdout, /not ruled out: one that ended at the 409/);
-  });
-
   test('updates wait and nobody fetches them: cannot tell, and they still wait', async (t) => {
     const b = await bed(t);
     const ids = [b.sandbox.text('one'), b.sandbox.text('two'), b.sandbox.text('three')];
@@ -158,41 +147,6 @@ describe('probe', () => {
     assert.doesNotMatch(stderr, NOTICE, 'nothing is disturbed');
     assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/s3cret-path-4711');
   });
-
-  test('faults at the beginning are outlasted; a rival is found behind them', async (t) => {
-    const b = await bed(t);
-    b.sandbox.raw.fault({ kind: 'html', method: 'getWebhookInfo', status: 502, count: 1 });
-    b.sandbox.raw.fault({ kind: 'reset', method: 'getUpdates', count: 1 });
-    const nobody = await probed(b, ['--probe=8']);
-    assert.deepEqual([nobody.probe.result, nobody.code], ['none', 0], nobody.probe.message);
-    assert.ok(nobody.probe.quietSeconds >= 4 && nobody.probe.quietSeconds < 7.5);
-    assert.match(nobody.probe.message, new RegExp(`none seen in ${nobody.probe.quietSeconds} s`));
-    b.sandbox.raw.fault({ kind: 'retry-after', method: 'getWebhookInfo', retryAfter: 2, count: 1 });
-    const rival = startRival(t, b, working(300));
-    await until('the rival to poll', () => rival.polls > 0);
-    const somebody = await probed(b, ['--probe=8']);
-    assert.deepEqual([somebody.probe.result, somebody.code], ['rival', 1], somebody.probe.message);
-    assert.ok((somebody.probe.afterSeconds ?? 0) >= 5, '2 s as it was told, then 3.3 s');
-  });
-
-  for (const [kind, detail] of [
-    ['html', /HTTP 502/],
-    ['reset', /closed the connection/],
-    ['garbage', /HTTP 200/],
-    ['retry-after', /Too Many Requests/],
-  ] as const) {
-    test(`a Bot API that answers ${kind} all the time: cannot tell, with the reason`, async (t) => {
-      const b = await bed(t);
-      b.sandbox.raw.fault({ kind, method: 'getUpdates', count: 0, retryAfter: 60 });
-      const { probe, code, ms } = await probed(b, ['--probe=4']);
-      assert.equal(code, 1);
-      assert.deepEqual([probe.result, probe.reason], ['cannot-tell', 'api']);
-      assert.match(probe.message, /^cannot tell: the Bot API failed: /);
-      assert.match(probe.message, detail);
-      assert.ok(ms < 15_000, `it took ${ms} ms`);
-      assert.ok(ours(b).length <= 5, `${ours(b).length} polls`);
-    });
-  }
 
   test('a refused token, an API out of reach: cannot tell', async (t) => {
     const b = await bed(t);
