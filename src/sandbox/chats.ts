@@ -51,9 +51,6 @@ const FIXED: Readonly<Record<string, unknown>> = {
   getchatmember: { status: 'member', user: { id: 1000, is_bot: false, first_name: 'User' } },
   getmycommands: [],
   getmyname: { name: 'Sandbox bot' },
-  getmydescription: { description: '' },
-  getmyshortdescription: { short_description: '' },
-  getchatmenubutton: { type: 'default' },
 };
 
 export function createChats(): Chats {
@@ -128,7 +125,7 @@ export function createChats(): Chats {
 
   return {
     sent,
-    file: (path) => files.get(path.split('/').at(-1)?.split('.')[0] ?? '')?.bytes ?? null,
+    file: (path) => files.get(path.split('/').at(-1) ?? '')?.bytes ?? null,
     call(bot, method, args) {
       const name = method.toLowerCase();
       if (!METHOD.test(name)) return failure(404, 'Not Found: method not found');
@@ -138,11 +135,8 @@ export function createChats(): Chats {
         const id = args.get('file_id');
         const file = files.get(id);
         if (!file) return failure(400, 'Bad Request: invalid file_id');
-        const extension = /\.[A-Za-z0-9]{1,8}$/.exec(file.fileName)?.[0] ?? '';
-        return success({ ...describe(id, file), file_path: `documents/${id}${extension}` });
+        return success({ ...describe(id, file), file_path: `documents/${id}` });
       }
-      if (name === 'deletemessage' || name === 'answercallbackquery')
-        note(bot.id, name, args, integerArg(args, 'message_id', 0));
       return success(FIXED[name] ?? true);
     },
   };
@@ -155,8 +149,6 @@ function describe(id: string, file: UploadedFile | undefined): object {
 }
 
 function chat(chatId: string): object {
-  if (chatId.startsWith('@'))
-    return { id: -1_001_000_000_000, type: 'channel', title: chatId, username: chatId.slice(1) };
   const id = Number(chatId) || 0;
   if (id >= 0) return { id, type: 'private', first_name: 'User' };
   return { id, type: chatId.startsWith('-100') ? 'supergroup' : 'group', title: 'Sandbox chat' };

@@ -8,6 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const LIFE_MS = 120_000;
 const API_GONE_MS = 5000;
 const RETRY_MS = 1000;
+/** Handling updates takes a moment; asked in the same instant, fetch would open a second connection. */
+const HANDLE_MS = 20;
 
 const { TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root } = process.env;
 
@@ -21,14 +23,12 @@ async function main(): Promise<void> {
       const response = await fetch(`${root}/bot${token}/getUpdates?timeout=10&offset=${offset}`);
       const reply = (await response.json()) as { ok: boolean; result: { update_id: number }[] };
       lastAnswerMs = performance.now();
-      if (reply.ok) {
-        offset = (reply.result.at(-1)?.update_id ?? offset - 1) + 1;
-        continue;
-      }
+      if (reply.ok) offset = (reply.result.at(-1)?.update_id ?? offset - 1) + 1;
+      await sleep(reply.ok ? HANDLE_MS : RETRY_MS);
     } catch {
       // Gone for now; the loop counts how long.
+      await sleep(RETRY_MS);
     }
-    await sleep(RETRY_MS);
   }
   process.exit(0);
 }
