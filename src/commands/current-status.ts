@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
-import { CONTROL_SOCKET } from '../supervise/socket-names.ts';
+import { CONTROL_SOCKET } from '../machine/control.ts';
 import { statusOf } from './answers.ts';
 
 /** An answer takes some milliseconds. A supervisor that is slower than this is asked again, with patience. */

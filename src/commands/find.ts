@@ -15,7 +15,9 @@ import { type Holder, lockHolder, lockKey } from '../lock/lock.ts';
 import {
   type Answer,
   askControl,
+  CONTROL_SOCKET,
   controlSockets,
+  isDeploySocket,
   NoAnswer,
   NoSupervisor,
   type Request,
@@ -23,9 +25,8 @@ import {
 } from '../machine/control.ts';
 import { plain } from '../output/plain.ts';
 import { unreachable } from '../supervise/holder-words.ts';
-import { recallStart } from '../supervise/last-start.ts';
+import { recallStart } from '../supervise/memory.ts';
 import { controlPath, supervisorAt } from '../supervise/present.ts';
-import { CONTROL_SOCKET, isDeploySocket } from '../supervise/socket-names.ts';
 import { statusOf } from './answers.ts';
 
 /** A supervisor that does not answer within this time is hung or stopped. */

@@ -14,7 +14,7 @@ import { isStopped } from '../strays/grade.ts';
 import type { Prover } from '../strays/prover.ts';
 import { eyesFor, finderFor, proverFor } from '../supervise/finder.ts';
 import { unreachable } from '../supervise/holder-words.ts';
-import { recallEnd } from '../supervise/last-end.ts';
+import { recallEnd } from '../supervise/memory.ts';
 import { controlPath } from '../supervise/present.ts';
 import { toEntry } from '../supervise/sweep.ts';
 import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';

@@ -13,7 +13,7 @@ import { painter } from '../output/words.ts';
 import { checkCommand } from '../supervise/announce.ts';
 import { dryRun } from '../supervise/dry-run.ts';
 import { eyesFor, finderFor, proverFor } from '../supervise/finder.ts';
-import { recallStart } from '../supervise/last-start.ts';
+import { recallStart } from '../supervise/memory.ts';
 import { seizeLock } from '../supervise/seize.ts';
 import { start } from '../supervise/start.ts';
 import { createSweeper } from '../supervise/sweep.ts';

@@ -4,8 +4,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
-import type { LiveDocument, LiveLine } from '../core/live.ts';
-import { completeStatus, type StatusDocument } from '../core/status.ts';
+import { completeStatus, type LiveDocument, type LiveLine, type StatusDocument } from '../core/status.ts';
 import { SinglepollError } from '../errors.ts';
 import { askControl, NoAnswer } from '../machine/control.ts';
 import { currentStatus } from './current-status.ts';

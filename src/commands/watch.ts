@@ -3,8 +3,7 @@
  * and with --json, it prints a screen or a document again at each change.
  */
 import type { Config } from '../config/load.ts';
-import type { LiveDocument } from '../core/live.ts';
-import type { StatusDocument } from '../core/status.ts';
+import type { LiveDocument, StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
 import { askControl } from '../machine/control.ts';
 import { type Counted, counted, nothingCounted, rate } from '../output/rate.ts';

@@ -191,3 +191,23 @@ export function statusExitCode(doc: Pick<StatusDocument, 'state' | 'healthy'>): 
   if (doc.state === 'stopped') return 3;
   return doc.healthy ? 0 : 1;
 }
+
+export interface LiveLine {
+  /** ISO 8601; null: not known. */
+  readonly at: string | null;
+  /** singlepoll's own word, or the worker's stdout or stderr. */
+  readonly from: 'singlepoll' | 'out' | 'err';
+  /** Of singlepoll's own: what it is about. */
+  readonly tag: string | null;
+  readonly level: 'info' | 'good' | 'warn' | 'error';
+  /** As printed, tokens masked. */
+  readonly text: string;
+}
+
+export interface LiveDocument {
+  readonly status: StatusDocument;
+  /** Oldest first, at most LIVE_LINES. */
+  readonly lines: readonly LiveLine[];
+}
+
+export const LIVE_LINES = 40;

@@ -7,8 +7,7 @@
 import { readdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { createBlockReader, listPids, readStat, readText } from '../machine/procfs.ts';
-import { parseProcStat } from '../machine/procstat.ts';
+import { createBlockReader, listPids, parseProcStat, readStat, readText } from '../machine/procfs.ts';
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 
 export interface Peers {

@@ -6,16 +6,14 @@
  */
 import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { readStat } from '../machine/procfs.ts';
-import { parseProcStat } from '../machine/procstat.ts';
+import { parseProcStat, readStat } from '../machine/procfs.ts';
 import { type Candidate, decide, elect } from './election.ts';
 import { type Holder, lookAt, type Squatter } from './look.ts';
-import { addressOf, type LockKey } from './names.ts';
 import { pidNamespace } from './process.ts';
-import { answerTo, type Identity, QUESTION_MAX } from './proof.ts';
+import { addressOf, answerTo, type Identity, type LockKey, QUESTION_MAX } from './proof.ts';
 
 export type { Holder, Squatter } from './look.ts';
-export { type LockKey, lockKey } from './names.ts';
+export { type LockKey, lockKey } from './proof.ts';
 
 export interface Lock {
   /** Lets go at once; the next taker may have it from now on. */

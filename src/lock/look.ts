@@ -3,11 +3,11 @@
  * was bound to it before and after the question, since a name may change hands at any moment.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { readStat } from '../machine/procfs.ts';
-import { parseProcStat } from '../machine/procstat.ts';
+import { parseProcStat, readStat } from '../machine/procfs.ts';
 import type { Shown } from './election.ts';
-import type { LockKey } from './names.ts';
 import {
+  type BoundSocket,
+  boundSockets,
   listenerOf,
   pidNamespace,
   processesOf,
@@ -15,8 +15,8 @@ import {
   runsSinglepoll,
   type SocketProcess,
 } from './process.ts';
+import type { LockKey } from './proof.ts';
 import { type Answer, challenge } from './proof.ts';
-import { type BoundSocket, boundSockets } from './unix-sockets.ts';
 
 /** Who keeps the lock from us. */
 export interface Holder {

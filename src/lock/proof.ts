@@ -5,9 +5,8 @@
  * process: the asker compares these with what the kernel says of the process that listens.
  * The connection stays open after the answer: its end tells that the holder is gone.
  */
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import net from 'node:net';
-import { addressOf, type LockKey } from './names.ts';
 
 /** What a holder says of itself. */
 export interface Identity {
@@ -130,4 +129,34 @@ function parse(line: string): Record<string, unknown> | null {
   } catch {
     return null;
   }
+}
+
+/** What a lock is made from. Holds a secret: never to be printed. */
+export interface LockKey {
+  readonly botId: string;
+  /** The lowest first. The first is the only one that releases before the second protocol know. */
+  readonly names: readonly string[];
+  /** Holders prove themselves with it. */
+  readonly secret: string;
+}
+
+export const NAMES = 4;
+
+/** `purpose`: for a lock beside that of the supervisor. */
+export function lockKey(botId: string, token: string, purpose = ''): LockKey {
+  const names = Array.from({ length: NAMES }, (_, index) => {
+    // The first is as it has always been: old and new releases exclude each other with it.
+    const text = index === 0 ? `singlepoll lock ${token}` : `singlepoll lock ${token} ${index}`;
+    const hash = createHash('sha256').update(text).digest('hex').slice(0, 32);
+    return `singlepoll/${botId}/${hash}${purpose === '' ? '' : `/${purpose}`}`;
+  });
+  return { botId, names, secret: token };
+}
+
+export type LockAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+
+export function addressOf(name: string): LockAddress {
+  if (process.platform === 'linux') return { path: `\0${name}`.padEnd(108, '\0') };
+  const hash = createHash('sha256').update(name).digest();
+  return { host: '127.0.0.1', port: 20_000 + (hash.readUInt32BE(0) % 12_000) };
 }

@@ -11,7 +11,7 @@ import { chmodSync, closeSync, constants, openSync, realpathSync, rmSync } from 
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { boundSockets } from '../lock/unix-sockets.ts';
+import { boundSockets } from '../lock/process.ts';
 import { readLink } from './procfs.ts';
 
 export interface Request {
@@ -295,4 +295,16 @@ function shortPath(socketPath: string): { readonly path: string; done(): void } 
       open = false;
     },
   };
+}
+
+export const CONTROL_SOCKET = 'control.sock';
+
+const DEPLOY = /^deploy-\d+\.sock$/;
+
+export function deploySocket(pid: number): string {
+  return `deploy-${pid}.sock`;
+}
+
+export function isDeploySocket(name: string): boolean {
+  return DEPLOY.test(name);
 }

@@ -9,9 +9,8 @@
  * are left to the next start, which can tell what they are.
  */
 import { spawn } from 'node:child_process';
-import { isThere } from './is-there.ts';
 import type { Offspring } from './offspring.ts';
-import { ownerOf } from './procfs.ts';
+import { isThere, ownerOf } from './procfs.ts';
 
 export interface Guard {
   readonly pid: number | undefined;

@@ -5,8 +5,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Target } from '../strays/stop-plan.ts';
-import { readStat } from './procfs.ts';
-import { type ProcStat, parseProcStat } from './procstat.ts';
+import { type ProcStat, parseProcStat, readStat } from './procfs.ts';
 
 export interface Offspring {
   /** Looks at all below `leader` and below what was noted before. False where the kernel does not list children. */

@@ -7,7 +7,7 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { isThere } from '../machine/is-there.ts';
+import { isThere } from '../machine/procfs.ts';
 
 export interface WorkerPipes {
   /** To be given to the worker. */

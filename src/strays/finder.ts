@@ -4,8 +4,7 @@
  * and is for the moment before a respawn.
  */
 
-import { hasProcfs, readText } from '../machine/procfs.ts';
-import { userName } from '../machine/users.ts';
+import { hasProcfs, readText, userName } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import { leftBy, type Place, type Surroundings, surroundings } from './family.ts';
 import { type Evidence, type Graded, holdsToken, isStopped, NO_EVIDENCE, survey } from './grade.ts';

@@ -5,8 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { listPids, readStat } from '../machine/procfs.ts';
-import { parseProcStat } from '../machine/procstat.ts';
+import { listPids, parseProcStat, readStat } from '../machine/procfs.ts';
 import { distFile } from '../paths.ts';
 import { toolEnvironment } from '../tools.ts';
 import type { Proc, ProcDetails, Respawner } from './process.ts';

@@ -1,6 +1,6 @@
 /** Collects what service managers are known by: the stray's line of parents, its cgroup layers, and the answers of the managers' tools. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { userName } from '../machine/users.ts';
+import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { type Account, commandLine, ROOT, type Step } from '../shell.ts';
 import { runTool } from '../tools.ts';

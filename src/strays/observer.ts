@@ -4,8 +4,7 @@
  */
 import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { readStat } from '../machine/procfs.ts';
-import { parseProcStat } from '../machine/procstat.ts';
+import { parseProcStat, readStat } from '../machine/procfs.ts';
 import { socketInodes } from '../machine/tcp-table.ts';
 import type { ApiAddresses } from './api-addresses.ts';
 import {

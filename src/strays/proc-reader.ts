@@ -3,8 +3,14 @@
  * kernel copies arguments and environment out of the process's own memory, and waits as long as whatever backs that memory
  * makes it wait. Tokens are masked here, and environment blocks never leave this file.
  */
-import { createBlockReader, ownerOf, readLink, readStat } from '../machine/procfs.ts';
-import { type ProcStat, parseProcStat } from '../machine/procstat.ts';
+import {
+  createBlockReader,
+  ownerOf,
+  type ProcStat,
+  parseProcStat,
+  readLink,
+  readStat,
+} from '../machine/procfs.ts';
 import { holdsWholeToken, maskTokens, otherBotsIn, scanEnviron } from './environ.ts';
 import type { ProcDetails } from './process.ts';
 

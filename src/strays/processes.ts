@@ -5,8 +5,15 @@
  * before it did so stays known.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { listChildrenOfKernel, listPids, ownerOf, readStat, readText } from '../machine/procfs.ts';
-import { type ProcStat, parseProcStat } from '../machine/procstat.ts';
+import {
+  listChildrenOfKernel,
+  listPids,
+  ownerOf,
+  type ProcStat,
+  parseProcStat,
+  readStat,
+  readText,
+} from '../machine/procfs.ts';
 import type { InspectOptions, Inspector, ProcessKey } from './inspector.ts';
 import type { Proc, ProcDetails, Snapshot } from './process.ts';
 

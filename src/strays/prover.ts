@@ -3,8 +3,7 @@
  * and the hunt. One for each run or command.
  */
 
-import { readStat } from '../machine/procfs.ts';
-import { parseProcStat } from '../machine/procstat.ts';
+import { parseProcStat, readStat } from '../machine/procfs.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { createLedger, type Unseen } from './evidence.ts';

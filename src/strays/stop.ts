@@ -4,8 +4,7 @@
  * was reused since it was listed is left alone. Waiting is by looking: a stray that leaves at once costs a few ms.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readStat } from '../machine/procfs.ts';
-import { parseProcStat } from '../machine/procstat.ts';
+import { parseProcStat, readStat } from '../machine/procfs.ts';
 import {
   addTargets,
   type Look,

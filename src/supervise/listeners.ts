@@ -1,6 +1,7 @@
 /**
- * Those who are told of a run: status, page, alerts, service manager. What goes wrong with one of them is said once and is
- * nobody else's affair: it must never reach the loop that decides about the worker.
+ * Who is told of a run: listeners of one kind of event, the bus on which its parts speak to each other, and the changes that a screen
+ * or an alert follows. What goes wrong with a listener is said once and is nobody else's affair: it must never reach the loop that
+ * decides about the worker.
  */
 import type { Report } from '../output/report.ts';
 
@@ -43,5 +44,65 @@ export function createListeners<T extends unknown[]>(
     get count() {
       return listeners.size;
     },
+  };
+}
+
+export interface Changes {
+  /** Something may have changed: a step of the table, a line that was said. Cheap. */
+  touch(): void;
+  /** Called soon after a change, at most once in PAUSE_MS; returns the way to leave. */
+  listen(listener: () => void): () => void;
+}
+
+/** As often as a person can follow. */
+export const PAUSE_MS = 100;
+
+export function createChanges(report: Pick<Report, 'line'>): Changes {
+  const listeners = createListeners('one that follows the status', report);
+  let timer: NodeJS.Timeout | null = null;
+  const tell = () => {
+    timer = null;
+    listeners.tell();
+  };
+  return {
+    touch() {
+      if (listeners.count > 0 && timer === null) timer = setTimeout(tell, PAUSE_MS).unref();
+    },
+    listen(listener) {
+      const leave = listeners.add(listener);
+      return () => {
+        leave();
+        if (listeners.count > 0 || timer === null) return;
+        clearTimeout(timer);
+        timer = null;
+      };
+    },
+  };
+}
+
+/** What the parts of a run tell each other beside the events of the table. Nobody decides here. */
+export interface Bus {
+  /** Another poller caused a 409. `named`: by the worker in its output, which nobody else saw. */
+  readonly conflict: Listeners<[named: boolean]>;
+  /** A poll of the worker's goes out: who polls too on this machine reacts to it. */
+  readonly pollSent: Listeners<[]>;
+  /** Somebody of this machine has reacted to a poll of ours. */
+  readonly reacted: Listeners<[]>;
+  /** The gateway met a webhook. */
+  readonly webhookSeen: Listeners<[]>;
+  /** A webhook that somebody set while we polled is gone. */
+  readonly webhookCleared: Listeners<[]>;
+  /** Others than the worker have asked the Bot API: whether it answered. */
+  readonly apiReached: Listeners<[yes: boolean]>;
+}
+
+export function createBus(report: Pick<Report, 'line'>): Bus {
+  return {
+    conflict: createListeners('the answer to a 409', report),
+    pollSent: createListeners('what follows the polls', report),
+    reacted: createListeners('what follows reactions to a poll', report),
+    webhookSeen: createListeners('the answer to a webhook', report),
+    webhookCleared: createListeners('what waits for a webhook to go', report),
+    apiReached: createListeners('what follows the Bot API', report),
   };
 }

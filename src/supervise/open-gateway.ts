@@ -4,8 +4,8 @@ import { type GatewayWatch, watchGateway } from '../gateway/events.ts';
 import type { Gateway } from '../gateway/server.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { ApiReach } from './api-reach.ts';
-import type { Bus } from './bus.ts';
 import type { Facts } from './facts.ts';
+import type { Bus } from './listeners.ts';
 import type { Loop } from './loop.ts';
 import type { Startup } from './startup.ts';
 

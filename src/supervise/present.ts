@@ -11,12 +11,12 @@ import { pidNamespace, processesOf, runsSinglepoll } from '../lock/process.ts';
 import {
   type Answer,
   askControl,
+  CONTROL_SOCKET,
   controlSockets,
   NoAnswer,
   NoSupervisor,
   WentAway,
 } from '../machine/control.ts';
-import { CONTROL_SOCKET } from './socket-names.ts';
 
 const ANSWER_MS = 2_000;
 const WENT_AWAY_TRIES = 20;

@@ -1,10 +1,9 @@
 /** The control channel's commands: status, watch, stop, restart, handover. Answers when the thing is done, not when it is begun. */
 import { existsSync } from 'node:fs';
-import type { LiveDocument } from '../core/live.ts';
-import type { StatusDocument } from '../core/status.ts';
+import type { LiveDocument, StatusDocument } from '../core/status.ts';
 import { type Answer, type Handler, serveControl } from '../machine/control.ts';
-import type { Changes } from './changes.ts';
 import { createFollowers, type Followers } from './followers.ts';
+import type { Changes } from './listeners.ts';
 import type { Running } from './run.ts';
 
 export interface ServeOptions {

@@ -3,7 +3,7 @@ import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import type { StatusDocument } from '../core/status.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { Answer } from '../machine/control.ts';
-import { isThere } from '../machine/is-there.ts';
+import { isThere } from '../machine/procfs.ts';
 import type { WorkerTree } from '../machine/worker-tree.ts';
 import { leaseWords } from '../output/words.ts';
 import { type Facts, seenBy } from './facts.ts';

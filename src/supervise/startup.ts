@@ -9,7 +9,7 @@ import type { Link, Owner } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
 import type { Eyes } from '../strays/finder.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
-import type { Changes } from './changes.ts';
+import type { Changes } from './listeners.ts';
 import type { GatewayModule } from './open-gateway.ts';
 import type { Rehearsal } from './rehearsal.ts';
 import type { Asks } from './signals.ts';

@@ -6,7 +6,7 @@
 import type { StrayEntry } from '../core/status.ts';
 import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
-import { userName } from '../machine/users.ts';
+import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';

@@ -1,7 +1,7 @@
 // Strangers at the names of a bot's lock: real processes, of any user.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { lockKey } from '../../src/lock/names.ts';
+import { lockKey } from '../../src/lock/proof.ts';
 import { type Bed, PYTHON } from './bed.ts';
 import type { Running } from './cli.ts';
 

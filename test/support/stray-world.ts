@@ -9,8 +9,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { listPids, readLink, readText } from '../../src/machine/procfs.ts';
-import { parseProcStat } from '../../src/machine/procstat.ts';
+import { listPids, parseProcStat, readLink, readText } from '../../src/machine/procfs.ts';
 
 /** Debian's own: a version manager's shim would put a shell in between. */
 export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';

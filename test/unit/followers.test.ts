@@ -1,7 +1,7 @@
 // Those who watch a supervisor: a document at each change, the newest only for a slow reader, nothing while there is none.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { LiveDocument } from '../../src/core/live.ts';
+import type { LiveDocument } from '../../src/core/status.ts';
 import type { Asker } from '../../src/machine/control.ts';
 import { createFollowers } from '../../src/supervise/followers.ts';
 import { sampleStatus } from '../support/status-sample.ts';

@@ -1,9 +1,8 @@
 /** Those who follow a run can't end it, whatever goes wrong with them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createChanges } from '../../src/supervise/changes.ts';
 import { newFacts } from '../../src/supervise/facts.ts';
-import { createListeners } from '../../src/supervise/listeners.ts';
+import { createChanges, createListeners } from '../../src/supervise/listeners.ts';
 import { createLoop, type Edges } from '../../src/supervise/loop.ts';
 import { statusDocument } from '../../src/supervise/status-document.ts';
 import { POLICY } from '../support/table-text.ts';

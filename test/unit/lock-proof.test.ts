@@ -5,9 +5,8 @@ import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { claimLock, lockHolder, lockKey } from '../../src/lock/lock.ts';
 import { lookAt } from '../../src/lock/look.ts';
-import { addressOf } from '../../src/lock/names.ts';
 import { pidNamespace, processOf } from '../../src/lock/process.ts';
-import { type Answer, answerTo, challenge } from '../../src/lock/proof.ts';
+import { type Answer, addressOf, answerTo, challenge } from '../../src/lock/proof.ts';
 
 const newKey = () => lockKey('4711', `4711:${randomBytes(24).toString('hex')}`);
 const TAKER = { startedAt: null, cwd: '/srv/bot', version: '1', control: null };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { parseProcStat } from '../../src/machine/procstat.ts';
+import { parseProcStat } from '../../src/machine/procfs.ts';
 import { createInspector, type Inspector } from '../../src/strays/inspector.ts';
 import type { Proc } from '../../src/strays/process.ts';
 import { createProcesses } from '../../src/strays/processes.ts';

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import stringWidth from 'string-width';
-import type { LiveLine } from '../../src/core/live.ts';
-import { completeStatus, type StatusDocument } from '../../src/core/status.ts';
+import { completeStatus, type LiveLine, type StatusDocument } from '../../src/core/status.ts';
 import { cut, oneLine, wrap } from '../../src/output/cells.ts';
 import { type LiveView, liveScreen, statusScreen } from '../../src/output/screen.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
