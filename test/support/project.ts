@@ -32,7 +32,7 @@ export function carried(name: string): CarriedProject {
 }
 
 export function parseProject(name: string, text: string): CarriedProject {
-  const tokens = [bigToken(), bigToken()];
+  const tokens = [randomToken(), randomToken()];
   const filled = text.replaceAll('{{TOKEN_A}}', tokens[0]!).replaceAll('{{TOKEN_B}}', tokens[1]!);
   const [head = '', ...rest] = filled.split(/^-- (?=\S+(?: \(\d+\))? --$)/m);
   const files = rest.map((part) => {
@@ -55,10 +55,27 @@ export function parseProject(name: string, text: string): CarriedProject {
   };
 }
 
-/** Of the length of a real one. */
-const bigToken = (): string => randomToken();
+/** Short programs that poll, for rules.txt. */
+const PROGRAMS: Record<string, string> = {
+  BOT_PY: 'import os, telebot\nbot = telebot.TeleBot(os.environ["BOT_TOKEN"])\nbot.infinity_polling()\n',
+  BOT_JS: "const { Bot } = require('grammy');\nconst bot = new Bot(process.env.BOT_TOKEN);\nbot.start();\n",
+  APP_PY:
+    'import threading\nfrom flask import Flask\nfrom poller import poll\napp = Flask(__name__)\nthreading.Thread(target=poll).start()\n',
+  POLLER_PY: 'import telebot\ndef poll():\n    telebot.TeleBot("x").infinity_polling()\n',
+};
 
-/** As walk.ts would read it. */
+/** A project for one rule each; `only` is the rule that is meant. */
+export function ruleCases(): (CarriedProject & { only: string })[] {
+  const text = readFileSync(join(FOLDER, '../doctor-rules.txt'), 'utf8');
+  const filled = text.replace(/\{\{(\w+_(?:PY|JS))\}\}\n/g, (_, name: string) => PROGRAMS[name]!);
+  const parts = filled.split(/^== /m).slice(1);
+  return parts.map((part) => ({
+    ...parseProject(part.slice(0, part.indexOf('\n')), part),
+    only: /^only (\S+)/m.exec(part)![1]!,
+  }));
+}
+
+/** As doctor would read it. */
 export const asProject = (files: CarriedProject['files']): Project => ({
   files,
   limits: [],
