@@ -10,12 +10,7 @@
 // `/fake/…` is for tests: see `Control`.
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  createServer as createPlain,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
+import { createServer as createPlain, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createSecure } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
@@ -57,9 +52,26 @@ interface Watcher {
   matches(lease: Stored): boolean;
 }
 
-const HEAD = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' };
+const GROUP = 'coordination.k8s.io';
+const HEAD = { apiVersion: `${GROUP}/v1`, kind: 'Lease' };
 const NAMESPACES = ['default', 'bots'];
 const PATH = /^\/apis\/coordination\.k8s\.io\/v1\/namespaces\/([^/]+)\/leases(?:\/([^/]+))?$/;
+const REASONS: Readonly<Record<number, string>> = {
+  ...{ 400: 'BadRequest', 401: 'Unauthorized', 403: 'Forbidden', 404: 'NotFound' },
+  ...{ 409: 'Conflict', 422: 'Invalid' },
+};
+
+/** A Status object in the place of an answer. */
+class Refusal extends Error {
+  constructor(
+    readonly code: number,
+    message: string,
+    readonly details: object = {},
+    readonly reason = REASONS[code] ?? 'Failure',
+  ) {
+    super(message);
+  }
+}
 
 /** `tls`: PEM texts; then it speaks HTTPS. */
 export async function openFakeKubernetes(
@@ -78,17 +90,6 @@ export async function openFakeKubernetes(
     response.end(JSON.stringify(body));
   }
 
-  function refuse(
-    response: ServerResponse,
-    code: number,
-    reason: string,
-    message: string,
-    details = {},
-  ): void {
-    const head = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure' };
-    send(response, code, { ...head, message, reason, details, code });
-  }
-
   function put(type: Event['type'], object: Stored): Stored {
     version++;
     const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(version) } };
@@ -105,15 +106,10 @@ export async function openFakeKubernetes(
     response.write(`${JSON.stringify({ type, object })}\n`);
   }
 
-  function watch(
-    request: IncomingMessage,
-    response: ServerResponse,
-    space: string,
-    query: URLSearchParams,
-  ): void {
+  function watch(response: ServerResponse, space: string, query: URLSearchParams): void {
     const field = /^metadata\.name=(.+)$/.exec(query.get('fieldSelector') ?? '')?.[1];
-    const matches = (lease: Stored): boolean =>
-      lease.metadata.namespace === space && (field === undefined || lease.metadata.name === field);
+    const matches = ({ metadata }: Stored): boolean =>
+      metadata.namespace === space && (field === undefined || metadata.name === field);
     const from = query.get('resourceVersion') ?? '';
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
@@ -124,92 +120,59 @@ export async function openFakeKubernetes(
       const status = { kind: 'Status', code: 410, reason: 'Expired', message: 'too old resource version' };
       response.end(`${JSON.stringify({ type: 'ERROR', object: status })}\n`);
       return;
-    } else {
-      for (const event of history)
-        if (event.version > Number(from) && matches(event.object)) tell(watcher, event);
     }
+    for (const event of history)
+      if (from !== '' && event.version > Number(from) && matches(event.object)) tell(watcher, event);
     watchers.add(watcher);
     const timer = setTimeout(() => response.end(), Number(query.get('timeoutSeconds') ?? 1800) * 1000);
-    request.on('close', () => clearTimeout(timer));
     response.on('close', () => {
       clearTimeout(timer);
       watchers.delete(watcher);
     });
   }
 
-  function write(
-    response: ServerResponse,
-    method: string,
-    space: string,
-    name: string | undefined,
-    text: string,
-  ) {
-    let sent: Stored;
-    try {
-      sent = JSON.parse(text) as Stored;
-    } catch {
-      return refuse(response, 400, 'BadRequest', 'the body is no JSON');
-    }
+  function write(method: string, space: string, name: string | undefined, text: string): [number, Stored] {
+    const sent = JSON.parse(text) as Stored;
     const { metadata, spec } = sent;
-    const id = `${space}/${name ?? metadata?.name}`;
-    const details = { name: name ?? metadata?.name, group: 'coordination.k8s.io', kind: 'leases' };
-    const title = `leases.coordination.k8s.io "${details.name}"`;
+    const { uid, resourceVersion } = metadata ?? {};
+    const details = { name: name ?? metadata?.name, group: GROUP, kind: 'leases' };
+    const title = `leases.${GROUP} "${details.name}"`;
     if (!metadata?.name || (name !== undefined && metadata.name !== name))
-      return refuse(response, 400, 'BadRequest', 'the name of the object does not match the URL');
+      throw new Refusal(400, 'the name of the object does not match the URL');
     if (!/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(metadata.name) || !((spec?.leaseDurationSeconds ?? 1) > 0))
-      return refuse(response, 422, 'Invalid', `${title} is invalid`, details);
-    const present = leases.get(id);
-    const fresh = (): Stored => ({
-      ...sent,
-      ...HEAD,
-      metadata: { ...metadata, namespace: space, uid: randomUUID(), resourceVersion: '' },
+      throw new Refusal(422, `${title} is invalid`, details);
+    const present = leases.get(`${space}/${metadata.name}`);
+    const as = (id: string): Stored => ({
+      ...{ ...sent, ...HEAD },
+      metadata: { ...metadata, namespace: space, uid: id, resourceVersion: '' },
     });
     if (method === 'POST') {
-      if (metadata.resourceVersion)
-        return refuse(
-          response,
-          400,
-          'BadRequest',
-          'resourceVersion should not be set on objects to be created',
-        );
-      if (present) return refuse(response, 409, 'AlreadyExists', `${title} already exists`, details);
-      return send(response, 201, put('ADDED', fresh()));
+      if (resourceVersion)
+        throw new Refusal(400, 'resourceVersion should not be set on objects to be created');
+      if (present) throw new Refusal(409, `${title} already exists`, details, 'AlreadyExists');
+      return [201, put('ADDED', as(randomUUID()))];
     }
     const conflict = (why: string) =>
-      refuse(response, 409, 'Conflict', `Operation cannot be fulfilled on ${title}: ${why}`, details);
-    if (!present) {
-      if (metadata.uid)
-        return conflict(`Precondition failed: UID in precondition: ${metadata.uid}, UID in object meta: `);
-      return send(response, 201, put('ADDED', fresh()));
-    }
-    if (metadata.uid && metadata.uid !== present.metadata.uid)
-      return conflict(
-        `Precondition failed: UID in precondition: ${metadata.uid}, UID in object meta: ${present.metadata.uid}`,
+      new Refusal(409, `Operation cannot be fulfilled on ${title}: ${why}`, details);
+    if (uid && uid !== present?.metadata.uid)
+      throw conflict(
+        `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${present?.metadata.uid ?? ''}`,
       );
-    if (!metadata.resourceVersion)
-      return refuse(
-        response,
+    if (!present) return [201, put('ADDED', as(randomUUID()))];
+    if (!resourceVersion)
+      throw new Refusal(
         422,
-        'Invalid',
         `${title} is invalid: metadata.resourceVersion: must be specified for an update`,
         details,
       );
-    if (metadata.resourceVersion !== present.metadata.resourceVersion)
-      return conflict(
+    if (resourceVersion !== present.metadata.resourceVersion)
+      throw conflict(
         'the object has been modified; please apply your changes to the latest version and try again',
       );
-    send(
-      response,
-      200,
-      put('MODIFIED', {
-        ...sent,
-        ...HEAD,
-        metadata: { ...metadata, namespace: space, uid: present.metadata.uid },
-      }),
-    );
+    return [200, put('MODIFIED', as(present.metadata.uid))];
   }
 
-  async function answer(request: IncomingMessage, response: ServerResponse) {
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method = 'GET' } = request;
     const url = new URL(request.url ?? '/', 'http://fake');
     const chunks: Buffer[] = [];
@@ -221,46 +184,32 @@ export async function openFakeKubernetes(
     }
     const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1];
     requests.push({ method, url: request.url ?? '', token });
-    if (settings.fail)
-      return refuse(response, settings.fail, 'Failure', `told to fail with ${settings.fail}`);
-    if (settings.token && token !== settings.token)
-      return refuse(response, 401, 'Unauthorized', 'Unauthorized');
+    if (settings.fail) throw new Refusal(settings.fail, `told to fail with ${settings.fail}`);
+    if (settings.token && token !== settings.token) throw new Refusal(401, 'Unauthorized');
     const [, space, name] = PATH.exec(url.pathname) ?? [];
     if (space === undefined) {
-      response.writeHead(404, { 'content-type': 'text/plain' });
-      response.end('404 page not found\n');
+      response.writeHead(404, { 'content-type': 'text/plain' }).end('404 page not found\n');
       return;
     }
     const isWatch = method === 'GET' && url.searchParams.get('watch') === '1';
-    const verbs: Record<string, string> = {
-      POST: 'create',
-      PUT: 'update',
-      DELETE: 'delete',
-      GET: isWatch ? 'watch' : 'get',
-    };
-    const verb = verbs[method] ?? method;
-    const details = { name, group: 'coordination.k8s.io', kind: 'leases' };
+    const verbs = { POST: 'create', PUT: 'update', DELETE: 'delete', GET: isWatch ? 'watch' : 'get' };
+    const verb = verbs[method as keyof typeof verbs] ?? method;
+    const details = { name, group: GROUP, kind: 'leases' };
     if (settings.denied?.includes(verb))
-      return refuse(
-        response,
+      throw new Refusal(
         403,
-        'Forbidden',
-        `leases.coordination.k8s.io is forbidden: User "system:serviceaccount:${space}:bot" cannot ${verb} resource "leases" in API group "coordination.k8s.io" in the namespace "${space}"`,
+        `leases.${GROUP} is forbidden: User "system:serviceaccount:${space}:bot" cannot ${verb} resource "leases" in API group "${GROUP}" in the namespace "${space}"`,
         details,
       );
-    if (isWatch) return watch(request, response, space, url.searchParams);
-    const present = leases.get(`${space}/${name}`);
+    if (isWatch) return watch(response, space, url.searchParams);
     if (method === 'GET' || method === 'DELETE') {
-      if (!present)
-        return refuse(response, 404, 'NotFound', `leases.coordination.k8s.io "${name}" not found`, details);
+      const present = leases.get(`${space}/${name}`);
+      if (!present) throw new Refusal(404, `leases.${GROUP} "${name}" not found`, details);
       return send(response, 200, method === 'GET' ? present : put('DELETED', present));
     }
     if (!NAMESPACES.includes(space))
-      return refuse(response, 404, 'NotFound', `namespaces "${space}" not found`, {
-        name: space,
-        kind: 'namespaces',
-      });
-    write(response, method, space, name, text);
+      throw new Refusal(404, `namespaces "${space}" not found`, { name: space, kind: 'namespaces' });
+    send(response, ...write(method, space, name, text));
   }
 
   function control(next: Control): void {
@@ -273,9 +222,14 @@ export async function openFakeKubernetes(
   }
 
   const handler = (request: IncomingMessage, response: ServerResponse): void => {
-    answer(request, response).catch(() => response.destroy());
+    answer(request, response).catch((error: unknown) => {
+      if (!(error instanceof Refusal)) return response.destroy();
+      const { code, message, reason, details } = error;
+      const head = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure' };
+      send(response, code, { ...head, message, reason, details, code });
+    });
   };
-  const server: Server = options.tls ? createSecure(options.tls, handler) : createPlain(handler);
+  const server = options.tls ? createSecure(options.tls, handler) : createPlain(handler);
   server.listen(options.port ?? 0, '127.0.0.1');
   await once(server, 'listening');
   return {
