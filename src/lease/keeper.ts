@@ -99,8 +99,6 @@ export const newKeeper = {
   doubted: false,
   /** Ask the holder to hand over. */
   wish: false,
-  /** The first machine ever: an absent record may be taken at once. */
-  first: false,
   reach: null as Reach,
 };
 
@@ -306,7 +304,6 @@ function remember(keeper: Keeper, current: Seen | null): Keeper {
   const { seq, epoch, ttl } = current.rec;
   return {
     ...keeper,
-    first: false,
     seq: Math.max(keeper.seq, seq),
     epoch: Math.max(keeper.epoch, epoch),
     ttlMs: ttl,
@@ -443,10 +440,10 @@ function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {
 }
 
 /** From when on a standby may take the record; Infinity: it has to look, or to mark a vanished one, first. */
-export function takeFromMs({ sight, first }: Keeper, { timing, id, lock }: KeeperPolicy): number {
+export function takeFromMs({ sight }: Keeper, { timing, id, lock }: KeeperPolicy): number {
   if (sight === null) return Number.POSITIVE_INFINITY;
   const { seen, sinceMs } = sight;
-  if (seen === null) return first ? sinceMs : Number.POSITIVE_INFINITY;
+  if (seen === null) return Number.POSITIVE_INFINITY;
   const { holder, ttl, wants, vacant } = seen.rec;
   if (vacant !== undefined) return sinceMs + waitMs(timing, ttl);
   // Left for the one that asked for it; if that is gone, for all.

@@ -479,7 +479,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       machine.keeper.reach?.ok === true &&
       !machine.keeper.wish &&
       !machine.keeper.uncertain,
-    start({ takeover: wish, first }: { takeover: boolean; first: boolean }): void {
+    start({ takeover: wish }: { takeover: boolean }): void {
       machine.up = true;
       run += 1;
       machine.id = world.nextId();
@@ -488,7 +488,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       seekLater = null;
       stopped = null;
       policy = { timing, id: machine.id, host: name, pid: run, lock: traits.lock };
-      machine.keeper = { ...newKeeper, first };
+      machine.keeper = newKeeper;
       zero = { monotonic: clocks.monotonicMs(), boottime: clocks.boottimeMs() };
       leaseClock = createLeaseClock(clocks);
       look();

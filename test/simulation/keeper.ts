@@ -144,13 +144,15 @@ export async function runSeed(seed: number, limit: Limit | null = null): Promise
   };
   const anyUp = () => random.pick(machines.filter(({ up }) => up));
   const start = (machine: SimLeaseMachine, takeover = false) => {
-    if (!machine.up) machine.start({ takeover, first: false });
+    if (!machine.up) machine.start({ takeover });
   };
 
   for (const [index, machine] of machines.entries()) {
     const first = index === 0 && random.chance(0.5);
+    // Another machine has been there before, and left.
+    if (first) store.edit({ v: 1, holder: '', epoch: 1, seq: 1, ttl: machine.timing.ttlMs });
     clock.after(first ? 0 : random.int(0, random.chance(0.5) ? 50 : 15_000), () =>
-      machine.start({ takeover: false, first }),
+      machine.start({ takeover: false }),
     );
   }
 
@@ -365,7 +367,7 @@ export async function runSeed(seed: number, limit: Limit | null = null): Promise
       if (how === 'takeover') {
         taker = random.pick(standbys);
         taker.crash();
-        taker.start({ takeover: true, first: false });
+        taker.start({ takeover: true });
         // Where hints fail, the holder finds the wish when it writes.
         const looks = longest.renewMs + 1.3 * longest.pollMs;
         expect('a request to hand over', STOP_TIMEOUT_MS + longest.reapMs + looks + 200);

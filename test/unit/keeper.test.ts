@@ -20,6 +20,7 @@ const UNIX_MS = 1_700_000_000_000;
 const POLICY: KeeperPolicy = {
   ...{ timing: LEASE_PROFILES.default, id: 'me', host: 'here', pid: 4, lock: 'my-lock' },
 };
+const FREE: LeaseRecord = { v: 1, holder: '', epoch: 0, seq: 0, ttl: 15_000 };
 const THEIRS: LeaseRecord = { v: 1, holder: 'them', epoch: 9, seq: 4, ttl: 15_000, host: 'there', pid: 77 };
 
 type Effect<D> = Extract<KeeperEffect, { do: D }>;
@@ -69,9 +70,9 @@ const mine = (keeper: Keeper) => keeper.term!.seen!.rec;
 
 /** t0 = 1000, answered at 1010. */
 function leader() {
-  const it = drive({ first: true });
+  const it = drive();
   it.send(0, { kind: 'seek', takeover: false });
-  it.seen(1_000, null);
+  it.seen(1_000, FREE);
   it.written(1_010);
   return it;
 }
@@ -260,16 +261,16 @@ test('a leap shuts the door; only a write that is sent after it opens it again',
 });
 
 test('a take whose answer comes too late, or from before a leap, starts no term', () => {
-  const late = drive({ first: true });
+  const late = drive();
   late.send(0, { kind: 'seek', takeover: false });
-  late.seen(0, null);
+  late.seen(0, FREE);
   late.written(8_425);
   late.none('won');
   assert.equal(late.one('cas').next.seq, 2);
 
-  const leaped = drive({ first: true });
+  const leaped = drive();
   leaped.send(0, { kind: 'seek', takeover: false });
-  leaped.seen(0, null);
+  leaped.seen(0, FREE);
   leaped.send(1, { kind: 'doubt' });
   leaped.written(2);
   leaped.none('won');
@@ -417,9 +418,9 @@ test('an engine that turns writes down for no reason is not asked again and agai
 });
 
 test('one that seeks no more gives back what its last write has won', () => {
-  const it = drive({ first: true });
+  const it = drive();
   it.send(0, { kind: 'seek', takeover: false });
-  it.seen(0, null);
+  it.seen(0, FREE);
   it.send(1, { kind: 'quit' });
   it.written(2);
   it.none('won');
