@@ -2,6 +2,7 @@
  * The record in the shared engine that says who may poll: one per bot, changed by compare-and-set only, never deleted. A JSON
  * object below 1 KiB. No time in it is ever compared with a clock: a record is told from an older one by `holder` and `seq`.
  */
+import { LONGEST_TTL_MS } from './timing.ts';
 
 export interface LeaseRecord {
   v: 1;
@@ -30,8 +31,6 @@ export interface LeaseRecord {
   vacant?: string;
 }
 
-/** A greater ttl is no promise but a mistake that nobody could outwait. */
-export const LONGEST_TTL_MS = 3_600_000;
 /** A greater one could not rise for long: numbers end at 2^53. */
 const HIGHEST = 2 ** 52;
 const TEXT_MAX = 4_096;

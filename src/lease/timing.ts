@@ -6,7 +6,8 @@
  *   t0 ──────────────── S ─────────────── D−K−σ ────────── D │ W
  *      polls             door shut, SIGTERM    SIGKILL   dead │ a standby takes over
  */
-import { LONGEST_TTL_MS } from './record.ts';
+/** A greater ttl is a mistake, not a promise: nobody could outwait it. */
+export const LONGEST_TTL_MS = 3_600_000;
 
 export interface LeaseTiming {
   /** T: what a standby waits for. */

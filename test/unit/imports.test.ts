@@ -111,7 +111,6 @@ const CIRCULAR: readonly string[] = [
   'supervise/webhook-watch.ts',
 ];
 const IMPURE: readonly string[] = [
-  'lease/timing.ts → lease/record.ts',
   'strays/grade.ts → strays/bystander.ts',
   'strays/grade.ts → strays/family.ts',
   'strays/grade.ts → strays/program.ts',
