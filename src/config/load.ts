@@ -27,13 +27,14 @@ import {
 import { type Findings, showValue } from './messages.ts';
 import {
   type CommandName,
+  longFlag,
   NEEDS,
   type OptionName,
   type OptionValues,
   optionsOf,
   type RawFlags,
 } from './options.ts';
-import { type AlertConfig, chooseAlerts, chooseLease, type LeaseConfig } from './targets.ts';
+import { type AlertConfig, chooseAlerts, chooseLease, type LeaseConfig, secretFlags } from './targets.ts';
 import { findToken, holdsTokenShape, TOKEN_VARIABLES, type TokenSearch } from './token.ts';
 import { DEFAULT_API_ROOT } from './values.ts';
 
@@ -126,6 +127,11 @@ export async function loadConfig(request: LoadRequest): Promise<Loaded> {
     polling: gate.polling,
     whereSet,
   };
+  for (const { name } of secretFlags(flags))
+    if (found.has(name))
+      warnings.push(
+        `the password or secret in ${longFlag(name)} shows in process lists; ${longFlag(name)} env:NAME reads the URL from a variable`,
+      );
   const lease = chooseLease(values, context, findings);
   const adminChatId = findAdminChat(
     layers,

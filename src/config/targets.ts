@@ -65,7 +65,7 @@ export const ALERT_URL = target(
 
 const TARGETS = { lease: LEASE_URL, alertUrl: ALERT_URL } as const;
 
-/** Flags that hold a secret, as they were typed: they must not go into a file that others may read. */
+/** Flags that hold a secret, as they were typed: process lists show it, and it must not go into a file that others may read. */
 export function secretFlags(
   flags: Readonly<Record<string, unknown>>,
 ): readonly { readonly name: keyof typeof TARGETS; readonly value: string }[] {
@@ -139,10 +139,6 @@ export function chooseLease(
         'Try --lease-profile fast (6s) or a longer --lease-ttl.',
     );
   if (url === null || !checked.ok || !polling) return null;
-  if (isTyped && lease === url && parseLeaseUrl(url).password !== undefined)
-    findings.warnings.push(
-      'the password in --lease shows in process lists; --lease env:NAME reads the URL from a variable',
-    );
   return { url, timing: checked.timing };
 }
 
@@ -206,19 +202,15 @@ export function chooseAlerts(
 function chooseAlertUrl(
   { alertUrl, alertFormat }: AlertValues,
   context: TargetContext,
-  { errors, warnings }: Findings,
+  { errors }: Findings,
 ): AlertUrl | null {
   if (alertUrl === null) return null;
   const text = resolveTarget(alertUrl, 'alertUrl', context, (message) => void errors.push(message));
   if (text === null) return null;
   const url = new URL(text);
-  const where = context.whereSet('alertUrl');
-  if (where === '--alert-url' && alertUrl === text && url.pathname.length + url.search.length > 1)
-    warnings.push(
-      'the path in --alert-url shows in process lists; --alert-url env:NAME reads the URL from a variable',
-    );
   const format = alertFormat ?? guessFormat(url);
   if (format !== 'ntfy' || topicOf(url) !== '') return { url: text, format };
+  const where = context.whereSet('alertUrl');
   errors.push(`${where} is ${ALERT_URL.show(text)}: without a topic, such as https://ntfy.sh/my-topic`);
   return null;
 }

@@ -103,7 +103,7 @@ test('each place of it, the strongest first; no password stands in an argument',
     assert.doesNotMatch(JSON.stringify(loaded.config.settings), /geheim/);
   }
   const typed = await load(lease('redis://:geheim@x'));
-  assert.match(typed.warnings.join(), /the password in --lease shows in process lists/);
+  assert.match(typed.warnings.join(), /the password or secret in --lease shows in process lists/);
 });
 
 test('times by profile and ttl; without a lease they have no effect, in deploy mode there is none', async () => {
