@@ -109,7 +109,7 @@ async function main(argv: readonly string[]): Promise<number> {
 /** Says why it ends, and returns the exit code. Whatever went into a message, a token does not come out with it. */
 function tell(error: unknown): number {
   const say = (text: string) => process.stderr.write(`${maskTokens(text)}\n`);
-  if (SinglepollError.is(error)) {
+  if (error instanceof SinglepollError) {
     say(`singlepoll: ${error.message}`);
     if (error.hint) say(error.hint.replace(/^/gm, '  → '));
     return error.exitCode;

@@ -28,9 +28,4 @@ export class SinglepollError extends Error {
     this.exitCode = exitCode;
     this.hint = hint;
   }
-
-  /** Each lazily loaded part of the program carries its own copy of this class, so instanceof would be too narrow. */
-  static is(error: unknown): error is SinglepollError {
-    return error instanceof Error && error.name === 'SinglepollError';
-  }
 }

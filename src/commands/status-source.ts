@@ -79,7 +79,7 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
       return await locate(config, name);
     } catch (error) {
       // The status itself finds the words for a supervisor that hangs, or is another user's.
-      if (SinglepollError.is(error) && !isShown) throw error;
+      if (error instanceof SinglepollError && !isShown) throw error;
       return null;
     }
   }

@@ -65,7 +65,7 @@ export function checkStateFolder(env: Environment): Check {
       '',
     );
   } catch (error) {
-    if (SinglepollError.is(error)) return judged('state-folder', error.message, '', error.hint ?? '');
+    if (error instanceof SinglepollError) return judged('state-folder', error.message, '', error.hint ?? '');
     const problem = `the state folder ${path} can’t be written (${(error as NodeJS.ErrnoException).code})`;
     return judged('state-folder', problem, '', 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder');
   }

@@ -137,7 +137,7 @@ export function openOwner(socket = openSocket()): Owner {
     async end(why) {
       if (hasEnded) return;
       hasEnded = true;
-      const hint = SinglepollError.is(why) ? why.hint : undefined;
+      const hint = why instanceof SinglepollError ? why.hint : undefined;
       const reason = why instanceof Error ? why.message : String(why);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(() => {

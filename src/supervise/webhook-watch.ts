@@ -72,7 +72,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     } catch (error) {
       // Nobody waits for the answer.
       if (signal.aborted) return null;
-      if (!SinglepollError.is(error)) throw error;
+      if (!(error instanceof SinglepollError)) throw error;
       return { code: error.exitCode, reason: error.message };
     }
     note(outcome);
