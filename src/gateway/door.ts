@@ -1,13 +1,13 @@
 /**
  * The door to getUpdates: of all polls that the worker's processes have open, one at a time goes to the Bot API. One poller
  * owns the door; others are held and answered empty at their own timeout, and the next takes over when the owner is gone or
- * has stopped polling. What goes wrong upstream is retried inside the worker's own timeout, so that it never sees it.
+ * has stopped polling. Trouble upstream is retried inside the worker's own timeout, so that the worker never sees it.
  * Pure: events carry the time (ms, monotonic), effects come out as data.
  *
  * Invariants (test/simulation/door.ts): at most one poll is open upstream; one is sent only when none is; every poll is
  * answered at most once, and at the latest at its timeout and a little; only the owner is ever given updates.
  *
- * Why an answer that could not be delivered needs no care: the Bot API keeps updates until a later offset confirms them.
+ * An answer that could not be delivered needs no care, since the Bot API keeps updates until a later offset confirms them.
  */
 
 /** One getUpdates request that a process of the worker has open. */
@@ -136,7 +136,7 @@ export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR
   return [{ ...settled, wakeAtMs }, effects];
 }
 
-/** A timer that comes so late was held up by a stop of our own process: what the owner has sent meanwhile is still unread. */
+/** A timer this late was held up by a stop of our own process, so what the owner has sent meanwhile is still unread. */
 const LATE_MS = 100;
 const READ_WITHIN_MS = 1_000;
 
@@ -217,7 +217,7 @@ function closed(door: Door, connection: number, atMs: number, effects: DoorEffec
   };
 }
 
-/** Its connections may end only later, or never: a child may have inherited them. */
+/** The connections of a dead process may end later, or never where a child has inherited them. */
 function gone(door: Door, poller: string, atMs: number, effects: DoorEffect[]): Door {
   const left = answerAll(door, atMs, 'gone', effects, (it) => it.poller === poller);
   return left.owner?.poller === poller ? { ...left, owner: null, seconds: [] } : left;
@@ -233,7 +233,7 @@ function ended(door: Door, event: Extract<DoorEvent, { kind: 'ended' }>, effects
   const { upstream } = door;
   if (upstream?.attempt !== event.attempt) return door;
   const down = { ...door, upstream: null };
-  // Nobody waits for it any more; how the API took it still says when to ask again.
+  // Even where the worker no longer waits for it, the result says when to ask again.
   const wanted = !upstream.aborting && door.polls.some((it) => it.id === upstream.poll.id);
   const { result, atMs } = event;
   switch (result.kind) {
@@ -252,10 +252,10 @@ function ended(door: Door, event: Extract<DoorEvent, { kind: 'ended' }>, effects
   }
 }
 
-/** The first wait, the factor, the longest. A rival that is only about to leave should not cost much; nor should an outage. */
+/** The first wait, the factor, the longest wait. They begin short, since a rival may be about to leave and an outage about to end. */
 const RETRIES = {
   conflict: [1_000, 1.5, 5_000],
-  // Normally the clearing tells; this is the net behind it.
+  // Normally the `cleared` event comes first; this is the fallback.
   webhook: [2_000, 1.5, 10_000],
   outage: [250, 2, 5_000],
 } as const;
@@ -330,7 +330,7 @@ function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEf
     if (door.polls.some((it) => isNext(door, it))) return door;
     if (door.upstream?.poll.poller === owner.poller || atMs < owner.sinceMs + policy.ownerIdleMs) return door;
   }
-  // One that has no time left would only keep the others waiting.
+  // A poll without time left would only keep the others waiting.
   const first = door.polls.find((it) => timeLeft(it, atMs, policy));
   if (!first) return door;
   if (first.poller !== owner?.poller)

@@ -46,7 +46,7 @@ import {
   WORKERS_WEBHOOK,
 } from './words.ts';
 
-/** Who is to act on what it sees. */
+/** Called when the supervisor has to act on what the gateway saw. */
 export interface GatewayListeners {
   readonly onPolled: () => void;
   readonly onBlocked: (ending: Ending) => void;
@@ -73,7 +73,7 @@ export interface GatewayWatchOptions extends GatewayListeners {
 
 export interface GatewayWatch {
   readonly news: (news: GatewayNews) => void;
-  /** What others have seen of the Bot API: a worker that does not poll tells nothing of it. */
+  /** Tells whether the Bot API answers other questions: a worker that does not poll shows nothing of it. */
   reached(yes: boolean): void;
   spawned(): void;
   ended(): void;
@@ -127,7 +127,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       const { text, level } = rivalryWords(saying, whereabouts());
       report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, rounded(saying));
       if (saying.what !== 'rival' || !saying.yields) continue;
-      // One of this machine that is under suspicion is proven, named or stopped by the next polls.
+      // A suspect on this machine is proven, named or stopped by the next polls, so wait for that.
       if (facts.rivalSuspect === null || facts.rivalHere !== null) giveWay();
       else suspectTimer ??= setTimeout(() => facts.rivalSuspect !== null && giveWay(), SUSPECT_MS).unref();
     }
@@ -135,7 +135,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     const dueMs = quietAtMs(rivalry);
     if (dueMs === null) return;
     const inMs = Math.ceil(dueMs - performance.now());
-    // One that is overdue waits until a poll has gone undisturbed.
+    // If the time is over already, wait until a poll has gone undisturbed.
     quietTimer = setTimeout(look, inMs > 0 ? inMs : HELD_BACK_MS).unref();
   }
 
@@ -167,7 +167,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     armDeaf();
   }
 
-  /** What our sockets have brought may be seen before the timer that is overdue. */
+  /** After a stop of our own process, events of sockets may come before the timer that is overdue. */
   function skipOwnStop(nowMs: number): boolean {
     const lateMs = nowMs - (deafAtMs(pollSilence, deafAfterMs) ?? nowMs);
     if (lateMs <= LATE_MS) return false;
@@ -195,12 +195,12 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     facts.deafReplaced += 1;
     facts.lastDeafAtMs = performance.now();
     report.line('deaf', isPast ? reason : `${reason}, though it lives and the Bot API answers`, 'error');
-    // Should it not be replaced at once (a stop is under way), the clock begins anew.
+    // The clock begins anew, in case the worker is not replaced at once (a stop is under way).
     note({ kind: 'completed' });
     options.onDeaf(reason);
   }
 
-  /** Until a poll succeeds, a worker is not deaf where the Bot API does not let it. */
+  /** While the Bot API lets no poll succeed, the worker is not deaf. */
   function apiLetsPoll(yes: boolean): void {
     if (pollSilence.apiDown === yes) note({ kind: 'api', down: !yes });
   }
@@ -219,7 +219,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
         reach.answered();
         apiLetsPoll(true);
       }
-      // A poll that is open as polls are: the outage may be over long before it is answered.
+      // The poll is open now, and the outage may be over long before it is answered.
       else reach.askNow();
       facts.via = 'gateway';
       options.onPolled();
@@ -319,7 +319,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   };
 }
 
-/** Who has polled undisturbed for so long was here first. */
+/** A run that has polled undisturbed for so long was here first. */
 export function incumbentAfterMs({ rivalAfterMs }: Pick<Config, 'rivalAfterMs'>): number {
   return (rivalAfterMs * 2) / 3;
 }

@@ -47,7 +47,7 @@ export interface PeersOptions {
 const HEAD_BYTES_MAX = 256 * 1024;
 const HEAD_MS_MAX = 10_000;
 const CONNECTIONS_MAX = 1_024;
-/** From here on strangers are looked for, so often at most; or when so many have come since: well before the worker would be shut out. */
+/** With more connections than this strangers are dropped, so often at most, or after so many new connections. */
 const CROWD = 96;
 const CROWD_LOOK_EVERY_MS = 250;
 const CROWD_LOOK_EVERY = 256;
@@ -129,7 +129,7 @@ export function createPeers({ handle, tree, learnTree, onLeft, onDeath }: PeersO
       });
       if (sockets.size > CROWD) dropStrangers();
     });
-    // Too many at once: those are not even told of.
+    // Connections beyond the maximum are dropped by Node, without a 'connection' event.
     server.on('drop', dropStrangers);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
@@ -155,7 +155,7 @@ export function createPeers({ handle, tree, learnTree, onLeft, onDeath }: PeersO
       const look = () => finder.of(socket.remotePort ?? 0, port);
       const peer = socket.destroyed ? ({ kind: 'gone' } as const) : look();
       if (peer.kind !== 'stranger' || !learnTree) return admit(peer, socket);
-      // Many at once share the answer.
+      // Callers that come meanwhile share the answer.
       learning ??= learnTree().finally(() => {
         learning = null;
       });
@@ -170,7 +170,7 @@ export function createPeers({ handle, tree, learnTree, onLeft, onDeath }: PeersO
     nameOf: (socket) => pollers.get(socket) ?? null,
     pidOf: (name) => pids.get(name) ?? null,
     restart(pid) {
-      // Not when the sockets tell: by then the next worker may have polled.
+      // Now, not when the sockets end: by then the next worker may have polled.
       for (const socket of [...pollers.keys()]) left(socket);
       pids.clear();
       leader = pid;
@@ -215,7 +215,7 @@ function createFinder(tree: (thorough: boolean) => readonly number[]): Finder {
     return found;
   }
 
-  /** Looking through all processes of the machine, many times a second, is what a crowd of strangers must not bring about. */
+  /** Bounded, so that a crowd of strangers can't make us look through all processes many times a second. */
   function whole(): readonly number[] {
     if (looking.allows()) known = tree(true);
     return known;
@@ -225,7 +225,7 @@ function createFinder(tree: (thorough: boolean) => readonly number[]): Finder {
     of(remotePort, port) {
       if (process.platform !== 'linux') return { kind: 'unknown' };
       const inode = clients(port, remotePort).get(remotePort);
-      // Its end is no process's any more. Who it was can't be told: a stranger must not get in by hanging up.
+      // No process holds the client's end any more, so its owner is unknown: a stranger must not get in by hanging up.
       if (inode === undefined) return { kind: 'gone' };
       let hidden = false;
       const seen = new Set<number>([process.pid]);
@@ -241,7 +241,7 @@ function createFinder(tree: (thorough: boolean) => readonly number[]): Finder {
       if (hidden) return { kind: 'unknown' };
       if (!naming.allows()) return { kind: 'stranger', pid: undefined };
       for (const pid of listPids()) if (!seen.has(pid) && holds(pid, inode)) return { kind: 'stranger', pid };
-      // One that has ended since belonged to nobody when it was looked for: a worker that is stopped while it connects.
+      // Its process may have ended during the search: a worker that is stopped while it connects is no stranger.
       if (clients(port, remotePort).get(remotePort) !== inode) return { kind: 'gone' };
       return { kind: 'stranger', pid: null };
     },

@@ -72,7 +72,7 @@ export interface Asked {
 
 export interface Polls {
   ask(asked: Asked): void;
-  /** What has happened around the polls. */
+  /** Passes on what has happened around the polls. */
   tell(
     event:
       | Extract<Untimed<DoorEvent>, { kind: 'closed' | 'gone' }>
@@ -100,7 +100,7 @@ interface SentPoll {
 }
 
 const REOPEN_LOOK_MS = 50;
-/** A request that is only on its way over from an ended connection of the same loop is not a second poller. */
+/** A loop that moves to a new connection is not a second poller, so a held poll is told of only after this. */
 const SECOND_AFTER_MS = 500;
 /** A hundred updates have some hundred KB. */
 const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
@@ -137,7 +137,7 @@ export function createPolls(options: PollsOptions): Polls {
   }
 
   function note(event: Untimed<LedgerEvent>): void {
-    // Unlike performance.now(), it goes on while the machine is suspended: so does the age of updates.
+    // Unlike performance.now(), uptime goes on while the machine is suspended, as the age of updates does.
     const [next, taken] = stepLedger(ledger, { ...event, atMs: uptime() * 1_000 } as LedgerEvent);
     ledger = next;
     if (taken > 0) onNews({ kind: 'stolen', updates: taken });
@@ -281,7 +281,7 @@ export function createPolls(options: PollsOptions): Polls {
     const { answer } = sent;
     sent.answer = null;
     if (!response || !answer) return;
-    // Not confirmed, so whoever polls next is given them again.
+    // The updates are not confirmed, so the next poller gets them again.
     if (!passes()) return void answerJson(response, 200, NO_UPDATES);
     const { status, rawHeaders, body, updates } = answer;
     // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.

@@ -214,7 +214,7 @@ export function answerJson(response: ServerResponse, status: number, body: strin
 /** An empty description: no body at all, as the server answers what it does not read. */
 export function answerError(response: ServerResponse, status: number, description: string): void {
   if (response.headersSent || response.destroyed) return;
-  // What is still to come of this request is not read: the connection is of no more use.
+  // The rest of the request is not read, so the connection can't be used again.
   if (!response.req.complete || description === '') response.setHeader('connection', 'close');
   if (description !== '') return void answerJson(response, status, errorBody(status, description));
   response.writeHead(status, { 'content-length': 0 });

@@ -9,7 +9,7 @@
 export interface RivalryPolicy {
   /** An overlap that lasts longer than this is a rival. */
   readonly rivalAfterMs: number;
-  /** Who has polled so long without a conflict is an incumbent, and stays one. */
+  /** A run that has polled so long without a conflict is an incumbent, and stays one. */
   readonly incumbentAfterMs: number;
   /** Null: a newcomer yields, an incumbent insists. */
   readonly onRival: 'yield' | 'insist' | null;

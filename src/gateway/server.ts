@@ -13,7 +13,7 @@ import { answerError, readArgs, readSmallBody, type Target, TooLarge, targetOf }
 export interface GatewayOptions {
   readonly apiRoot: string;
   readonly token: string;
-  /** What the worker has to name: the token, or one that is good here only. */
+  /** The token that the worker has to use: the real one, or one that is good here only. */
   readonly workerToken: string;
   /** Null: a fresh one for each worker. */
   readonly port: number | null;
@@ -104,7 +104,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       return void relay(request, response, { client: callClient, path });
     }
     if (!INSPECTED.has(target.method)) return void forward(request, response, target);
-    // Before a byte of the body is read: strangers would fill our memory with them.
+    // The caller is identified before a byte of the body is read, since strangers would fill our memory with bodies.
     const caller: Caller | Promise<Caller> = mayAskUpdates(target)
       ? peers.find(request.socket, port)
       : { kind: 'poller' };
@@ -120,7 +120,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (caller.kind === 'gone') response.destroy();
     if (caller.kind === 'stranger') {
       onNews({ kind: 'stranger', pid: caller.pid });
-      // Finding out has cost something: a loop that asks again at once is slowed down.
+      // The search is costly, so a loop that asks again at once is slowed down.
       setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
     }
     return caller.kind === 'poller';
@@ -236,7 +236,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 
 function ignore(): void {}
 
-/** What stands in front of the Bot API says that it can't be reached. */
+/** A front end says with these that the Bot API can't be reached. */
 const FRONT_ENDS = new Set([502, 503, 504]);
 
 const STRANGER_MS = 250;

@@ -8,7 +8,7 @@
 export interface Ledger {
   /** The highest id that the worker was given, and when; null: which one comes next is not known. */
   readonly last: { readonly id: number; readonly atMs: number } | null;
-  /** What has a higher id than that entered the queue after this. */
+  /** Updates with a higher id entered the queue after this time. */
   readonly emptyAtMs: number;
   /** The latest poll that went out. */
   readonly poll: {
@@ -20,7 +20,7 @@ export interface Ledger {
     readonly lookedAtMs: number;
     /** So soon after one with the same offset that the server may have answered with one update only. */
     readonly repeats: boolean;
-    /** What it brings may have been read before ids went another way. */
+    /** Its answer may have been read before ids went another way. */
     readonly unsure: boolean;
   } | null;
   readonly conflictAtMs: number;
@@ -52,7 +52,7 @@ const FRESH_MS = 25_000;
 const RIVAL_MS = 10_000;
 /** After a week without an update the next id is random. */
 const SILENCE_MS = 6 * 86_400_000;
-/** Nobody takes so many within FRESH_MS: the numbers begin elsewhere. */
+/** A larger gap means that the server numbers anew, since nobody takes so many within FRESH_MS. */
 const TAKEN_MAX = 10_000;
 /** The server's queue holds no more than this, so a repeated update is not further back. */
 const BACK_MAX = 100_000;

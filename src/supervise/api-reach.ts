@@ -17,7 +17,7 @@ export interface ApiReach {
   inDoubt(): boolean;
   /** Asks until it answers; true when it did not at first. Rejects when the signal aborts. */
   whenBack(abandoned: AbortSignal): Promise<boolean>;
-  /** Something waits that may as well be lost: asks now whether the outage is over. */
+  /** Asks now whether the outage is over, since a poll that waits may be open in vain. */
   askNow(): void;
   stop(): void;
 }
@@ -26,15 +26,15 @@ export interface ApiReachOptions {
   readonly api: BotApi;
   readonly report: Report;
   readonly facts: Pick<Facts, 'apiProblem'>;
-  /** What follows for the worker, said with an outage. */
+  /** The consequence for the worker, told with an outage. */
   readonly consequence: string;
   /** An outage has begun (true), or is over. */
   readonly onChange: (out: boolean) => void;
 }
 
-/** An API that fails this long is said to be out of reach; shorter trouble is nobody's business. */
+/** Only an API that fails this long is reported as out of reach. */
 const SAID_AFTER_MS = 5_000;
-/** Polls are repeated more often than this: so long without word of a failure, and nobody asks, or a poll is open. */
+/** Polls fail more often than this during an outage. Without a failure for so long, nobody polls, or a poll is open: ask. */
 const SILENT_MS = 7_000;
 const ASK_TIMEOUT_MS = 4_000;
 /** Between two questions of a start that waits. The longest bounds how late the bot is back. */

@@ -104,7 +104,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
 
   function again(abandoned: AbortSignal, hurry = false): Promise<void> {
     if (facts.webhookOfWorker || abandoned.aborted) return Promise.resolve();
-    // One that was abandoned does nothing more: it is begun anew.
+    // An abandoned look does nothing more, so a new one is begun.
     if (busy && !busy.abandoned.aborted) return busy.look;
     if (!hurry && performance.now() - lastMs < AGAIN_MIN_MS) return Promise.resolve();
     const mine = { look: look(abandoned), abandoned };

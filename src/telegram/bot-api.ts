@@ -85,7 +85,7 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
           performance.now() - startedAtMs,
           client.proxied ? null : conflictBytes(answer, url),
         );
-        // What comes from outside may hold anything: the path that was asked for (so the token), or control characters.
+        // A description from outside may hold the path that was asked for (so the token), or control characters.
         if (reply.kind !== 'ok') return { ...reply, description: clean(reply.description, tokens) };
         return checked(method, reply, tokens);
       } catch (error) {

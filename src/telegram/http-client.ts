@@ -133,7 +133,7 @@ export function openHttpClient(options: HttpClientOptions): HttpClient {
         whenConnected(call, secure, () => {
           if (isOver) return;
           if (mayGo && !mayGo()) return drop(new Error('given up'));
-          // Whoever was asked may have given it up, too.
+          // The question may itself have led to giving the request up.
           if (isOver) return;
           onSent?.();
           call.end(body);

@@ -157,7 +157,7 @@ export function stepProbe(probe: Probe, event: ProbeEvent, nowMs: number): Probe
         nowMs,
       );
     case 'webhook-conflict':
-      // One that is turned down or being deleted ends the poll, too: by then it is settled.
+      // A webhook that is turned down or deleted ends the poll, too. After the pause it is known which.
       return { probe: spoiled(probe, 'webhook', ''), action: { kind: 'look', afterMs: PAUSE_MS } };
     case 'fault': {
       const again = { ...spoiled(probe, 'api', event.text), faultsInRow: probe.faultsInRow + 1 };
@@ -222,7 +222,7 @@ function shortest(probe: Probe): number {
 
 /** A poll was held from `sentAtMs` until now, undisturbed. */
 function heldUntil(probe: Probe, sentAtMs: number, nowMs: number): Probe {
-  // What is above its time-out was the way, or a machine that is busy.
+  // Time beyond the time-out was spent on the way, or by a busy machine.
   const quietMs = probe.quietMs + Math.min(nowMs - sentAtMs, probe.timeoutS * 1000);
   return { ...probe, faultsInRow: 0, quietMs, longestQuietMs: Math.max(probe.longestQuietMs, quietMs) };
 }

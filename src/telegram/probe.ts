@@ -70,7 +70,7 @@ async function carryOut(
   return signal.aborted && event.kind === 'fault' ? { kind: 'interrupted' } : event;
 }
 
-/** What is read of an update. */
+/** The part of an update that is read. */
 interface Update {
   readonly update_id: number;
 }

@@ -71,7 +71,7 @@ export function maskWebhookUrl(text: string, token: string): string {
   }
 }
 
-/** What paths of webhooks are made of; anything else may be the secret that keeps strangers out. */
+/** Usual words in the paths of webhooks. Any other word may be the secret that keeps strangers out. */
 const PLAIN_WORDS = new Set(
   'api app bot bots callback hook hooks new old php python node js py prod production public staging dev telegram telegraf tg update updates v1 v2 v3 web webhook webhooks'.split(
     ' ',
