@@ -18,21 +18,13 @@ import {
   UnreadableRequest,
 } from '../gateway/params.ts';
 import { control } from './actions.ts';
-import {
-  type Answer,
-  type Bot,
-  type Clock,
-  createBot,
-  failure,
-  type Reply,
-  success,
-  systemClock,
-} from './bot.ts';
+import { type Answer, type Bot, createBot, failure, type Reply, success, systemClock } from './bot.ts';
 import { createChats, type SentMessage } from './chats.ts';
 import { answerFault, createFaults, type Fault } from './faults.ts';
 import { createRequestLog, type RequestEvent, type RequestRecord } from './log.ts';
 
 const KEEP_ALIVE_MS = 500_000;
+const REQUESTS_REMEMBERED = 20_000;
 const HEADER_BYTES_MAX = 1 << 18;
 const TOKEN_SHAPE = /^[1-9]\d{0,15}:[A-Za-z0-9_-]{24,64}$/;
 const ABILITIES = {
@@ -44,8 +36,6 @@ const ABILITIES = {
 export interface SandboxBot extends Bot {
   readonly id: number;
   readonly token: string;
-  /** Of the test environment (`/bot<token>/test/…`). */
-  readonly test: boolean;
   readonly username: string;
 }
 
@@ -56,7 +46,7 @@ export interface Sandbox {
   /** Token of the first bot. */
   readonly token: string;
   /** Registers a bot and returns its token; a known one starts anew, with an empty queue. Throws on a malformed token. */
-  addBot(token?: string, test?: boolean): string;
+  addBot(token?: string): string;
   /** In the order they were added. */
   bots(): readonly SandboxBot[];
   /** From now on the token is refused with 401; a waiting poll is answered. */
@@ -89,9 +79,6 @@ export interface SandboxOptions {
   readonly tokens?: readonly string[];
   /** Default 127.0.0.1. */
   readonly host?: string;
-  /** Requests remembered; default 20,000. */
-  readonly logLimit?: number;
-  readonly clock?: Clock;
 }
 
 /** A token that looks real (id of 9 or 10 digits, secret of 35) and belongs to nobody. */
@@ -101,27 +88,26 @@ export function randomToken(): string {
 
 /** Starts a sandbox. Rejects when the port is taken or a token is malformed. */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
-  const { clock = systemClock, host = '127.0.0.1' } = options;
+  const { host = '127.0.0.1' } = options;
   const bots = new Map<string, SandboxBot>();
   const chats = createChats();
-  const log = createRequestLog(options.logLimit ?? 20_000);
+  const log = createRequestLog(REQUESTS_REMEMBERED);
   const faults = createFaults();
   let lastTextId = 0;
 
-  const keyOf = (token: string, test: boolean): string => `${token}${test ? '/test' : ''}`;
   const botOf = (token: string): SandboxBot => {
-    const bot = bots.get(token) ?? bots.get(keyOf(token, true));
+    const bot = bots.get(token);
     if (!bot) throw new Error('no such bot in this sandbox');
     return bot;
   };
 
-  function addBot(token = randomToken(), test = false): string {
+  function addBot(token = randomToken()): string {
     if (!TOKEN_SHAPE.test(token))
       throw new Error('not the shape of a bot token: digits, a colon, at least 24 characters');
     const id = Number(token.split(':')[0]);
-    const bot = createBot(clock, randomInt(200_001, 1_000_000_000));
-    bots.get(keyOf(token, test))?.end('shutdown');
-    bots.set(keyOf(token, test), { ...bot, id, token, test, username: `sandbox_${id}_bot` });
+    const bot = createBot(systemClock, randomInt(200_001, 1_000_000_000));
+    bots.get(token)?.end('shutdown');
+    bots.set(token, { ...bot, id, token, username: `sandbox_${id}_bot` });
     return token;
   }
 
@@ -149,7 +135,8 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     addFormParams(query, args);
     addBody(await readBody(request), request.headers, args);
     if (route.kind === 'none') return sendJson(response, 404, failure(404, route.description).body);
-    const bot = bots.get(keyOf(route.token, route.test));
+    // There are no bots in the test environment.
+    const bot = route.test ? undefined : bots.get(route.token);
     if (route.kind === 'file') {
       const bytes = bot ? chats.file(route.path) : null;
       if (bytes) return sendBytes(response, bytes);
@@ -178,7 +165,8 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       response.req.socket.resetAndDestroy();
     };
     if (fault === null) call(deliver);
-    else if (fault.kind === 'slow') call((answer) => clock.after(fault.ms ?? 1000, () => deliver(answer)));
+    else if (fault.kind === 'slow')
+      call((answer) => systemClock.after(fault.ms ?? 1000, () => deliver(answer)));
     else if (fault.kind === 'gone') call(() => breakOff('answer lost'));
     else if (fault.kind === 'reset') breakOff('connection reset');
     else if (fault.kind !== 'hang')

@@ -68,14 +68,6 @@ describe('requests', () => {
     }
   });
 
-  it('keeps bots of the test environment apart', async () => {
-    const token = freshToken();
-    sandbox.addBot(token, true);
-    sandbox.inject(token, { message: {} });
-    assert.deepEqual(idsIn(await send('GET', `/bot${token}/test/getUpdates`)), []);
-    assert.equal(idsIn(await send('GET', `/bot${token}/getUpdates`)).length, 1);
-  });
-
   it('refuses a revoked token; the poll that waits is answered', async () => {
     const token = freshToken();
     const poll = api(token, 'getUpdates', { timeout: 30 });
@@ -349,13 +341,5 @@ describe('the server', () => {
     const again = await startSandbox({ port: own.port, tokens: [token] });
     assert.equal(again.root, own.root);
     await again.close();
-  });
-
-  it('forgets old requests', async () => {
-    const own = await startSandbox({ logLimit: 10 });
-    for (let i = 0; i < 30; i++) await send('GET', `/bot${own.token}/getMe`, undefined, undefined, own.root);
-    assert.ok(own.log.length <= 11);
-    assert.equal(own.log.at(-1)?.id, 30);
-    await own.close();
   });
 });
