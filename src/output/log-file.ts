@@ -10,7 +10,6 @@ import fs from 'node:fs';
 import { dirname } from 'node:path';
 
 export interface RotatedFile {
-  readonly path: string;
   /** Writes whole lines at once. */
   write(lines: Buffer): void;
   /** Why nothing, or not as it should be, is written at present; null: all is well. */
@@ -32,19 +31,16 @@ export interface RotatedFileOptions {
   readonly nowMs?: () => number;
 }
 
+interface Open {
+  readonly fd: number;
+  readonly stat: fs.Stats;
+  bytes: number;
+}
+
 const RETRY_MS = 1_000;
 /** How often it is looked whether the path still leads to the file that is open. */
 const LOOK_MS = 1_000;
 const NEWLINE = Buffer.from('\n');
-
-interface Open {
-  readonly fd: number;
-  readonly inode: number;
-  readonly device: number;
-  /** Only a regular file is rotated: not /dev/null, not a FIFO. */
-  readonly regular: boolean;
-  bytes: number;
-}
 
 /** Opens at once; `problem` tells whether it could. */
 export function openRotatedFile(options: RotatedFileOptions): RotatedFile {
@@ -61,24 +57,17 @@ export function openRotatedFile(options: RotatedFileOptions): RotatedFile {
   let droppedBytes = 0;
   let gapBytes = 0;
   /** The last write ended within a line. */
-  let torn = false;
+  let isTorn = false;
 
   function open(): Open {
+    fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = fs.constants;
-    const flags = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY;
-    let fd: number;
-    try {
-      fd = fs.openSync(path, flags, 0o600);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-      fd = fs.openSync(path, flags, 0o600);
-    }
+    const fd = fs.openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600);
     const stat = fs.fstatSync(fd);
     lookAtMs = nowMs() + LOOK_MS;
     rotateAtBytes = maxBytes;
-    if (stat.size === 0) torn = false;
-    return { fd, inode: stat.ino, device: stat.dev, regular: stat.isFile(), bytes: stat.size };
+    if (stat.size === 0) isTorn = false;
+    return { fd, stat, bytes: stat.size };
   }
 
   function shut(): void {
@@ -87,68 +76,44 @@ export function openRotatedFile(options: RotatedFileOptions): RotatedFile {
   }
 
   /** False also where somebody else (logrotate, another supervisor) has moved or removed it. */
-  function isInPlace({ inode, device }: Open): boolean {
-    try {
-      const stat = fs.statSync(path);
-      return stat.ino === inode && stat.dev === device;
-    } catch {
-      return false;
-    }
+  function isInPlace({ stat }: Open): boolean {
+    const now = fs.statSync(path, { throwIfNoEntry: false });
+    return now?.ino === stat.ino && now.dev === stat.dev;
   }
 
   function rotate(open: Open): void {
-    if (isInPlace(open)) {
-      try {
+    try {
+      if (isInPlace(open)) {
         if (keep === 0) fs.unlinkSync(path);
         for (let n = keep; n > 0; n--) rename(n === 1 ? path : `${path}.${n - 1}`, `${path}.${n}`);
-        unrotated = null;
-      } catch (error) {
-        // Rather too long than not written; tried again when it has grown by as much once more.
-        unrotated = `the log can't be rotated: ${why(error)} (${path})`;
-        rotateAtBytes = open.bytes + maxBytes;
-        return;
       }
+      unrotated = null;
+      shut();
+    } catch (error) {
+      // Rather too long than not written; tried again when it has grown by as much once more.
+      unrotated = `the log can't be rotated: ${why(error)} (${path})`;
+      rotateAtBytes = open.bytes + maxBytes;
     }
-    shut();
   }
 
-  function append(lines: Buffer, onWritten?: (bytes: number) => void): void {
-    if (file && nowMs() >= lookAtMs) {
-      lookAtMs = nowMs() + LOOK_MS;
-      if (file.regular && !isInPlace(file)) shut();
+  function append(lines: Buffer, onWritten: (bytes: number) => void = () => {}): void {
+    // Only a regular file is rotated: not /dev/null, not a FIFO.
+    if (file?.stat.isFile()) {
+      if (nowMs() >= lookAtMs && !isInPlace(file)) shut();
+      else if (file.bytes > 0 && file.bytes + lines.length > rotateAtBytes) rotate(file);
+      if (nowMs() >= lookAtMs) lookAtMs = nowMs() + LOOK_MS;
     }
-    file ??= open();
-    if (file.regular && file.bytes > 0 && file.bytes + lines.length > rotateAtBytes) rotate(file);
     file ??= open();
     for (let at = 0; at < lines.length; ) {
       try {
         const written = writeSync(file.fd, lines, at, lines.length - at);
         at += written;
         file.bytes += written;
-        torn = at < lines.length;
-        onWritten?.(written);
+        isTorn = at < lines.length;
+        onWritten(written);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EINTR') throw error;
       }
-    }
-  }
-
-  function write(lines: Buffer): void {
-    let left = lines.length;
-    try {
-      if (failing !== null && nowMs() < retryAtMs) return;
-      if (torn) append(NEWLINE);
-      if (gapBytes > 0) append(afterGap(gapBytes));
-      gapBytes = 0;
-      append(lines, (written) => {
-        left -= written;
-      });
-      failing = null;
-    } catch (error) {
-      fail(error);
-    } finally {
-      droppedBytes += left;
-      gapBytes += left;
     }
   }
 
@@ -166,8 +131,24 @@ export function openRotatedFile(options: RotatedFileOptions): RotatedFile {
   }
 
   return {
-    path,
-    write,
+    write(lines) {
+      let left = lines.length;
+      try {
+        if (failing !== null && nowMs() < retryAtMs) return;
+        if (isTorn) append(NEWLINE);
+        if (gapBytes > 0) append(afterGap(gapBytes));
+        gapBytes = 0;
+        append(lines, (written) => {
+          left -= written;
+        });
+        failing = null;
+      } catch (error) {
+        fail(error);
+      } finally {
+        droppedBytes += left;
+        gapBytes += left;
+      }
+    },
     get problem() {
       return failing ?? unrotated;
     },
@@ -194,6 +175,7 @@ const WORDS: Readonly<Record<string, string>> = {
   EPERM: 'this user may not write there',
   EISDIR: 'it is a folder',
   ENOTDIR: 'a part of its path is not a folder',
+  EEXIST: 'a part of its path is not a folder',
   EFBIG: 'the file may not grow any more',
   EIO: 'the device fails',
 };

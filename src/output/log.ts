@@ -58,7 +58,7 @@ export function openLog(options: LogOptions): Log {
   const file = openRotatedFile({ ...options, afterGap });
   return {
     stream: (name) => stampedStream(name, file.write),
-    facts: () => ({ path: file.path, problem: file.problem, droppedBytes: file.droppedBytes }),
+    facts: () => ({ path: options.path, problem: file.problem, droppedBytes: file.droppedBytes }),
     close: file.close,
   };
 }
