@@ -150,7 +150,7 @@ function severalRun(runs: readonly Run[]): SinglepollError {
 }
 
 /** `bot`: as it was given by --bot. Null: none runs. Throws 64 where several could be meant. */
-export async function locate(config: Config, bot: string | null = null): Promise<Located | null> {
+export async function findSupervisor(config: Config, bot: string | null = null): Promise<Located | null> {
   if (bot !== null) {
     const { run } = await findNamed(bot);
     return run && { control: run.control, holder: null };

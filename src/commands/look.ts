@@ -21,7 +21,7 @@ import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { hung, statusOf, stopped } from './answers.ts';
 import { requireProcesses } from './context.ts';
-import { findNamed, isDenied, type Located, locate, usernameOf } from './find.ts';
+import { findNamed, findSupervisor, isDenied, type Located, usernameOf } from './find.ts';
 
 const API_TIMEOUT_MS = 2_000;
 
@@ -50,7 +50,7 @@ export async function supervisorOf(
 ): Promise<{ readonly doc: StatusDocument | null; readonly located: Located | null }> {
   let located: Located | null = null;
   try {
-    located = await locate(config);
+    located = await findSupervisor(config);
     return { doc: located?.control ? await statusOf(located.control) : null, located };
   } catch (error) {
     if (!(error instanceof NoAnswer) && !isDenied(error)) throw error;

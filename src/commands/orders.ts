@@ -2,7 +2,7 @@
 import { EXIT, SinglepollError } from '../errors.ts';
 import { type Answer, NoSupervisor } from '../machine/control.ts';
 import { configureUnlessNamed, type Invocation, namedBot, warn } from './context.ts';
-import { askSupervisor, locate } from './find.ts';
+import { askSupervisor, findSupervisor } from './find.ts';
 
 /** More than any --stop-timeout that somebody waits for by hand. */
 export const ORDER_WAIT_MS = 10 * 60_000;
@@ -35,7 +35,7 @@ export async function restart(invocation: Invocation): Promise<number> {
 async function order(invocation: Invocation, cmd: string): Promise<Answer | NoSupervisor | null> {
   const { config, warnings } = await configureUnlessNamed(invocation);
   warn(warnings);
-  const located = await locate(config, namedBot(invocation));
+  const located = await findSupervisor(config, namedBot(invocation));
   if (!located) return null;
   try {
     return await askSupervisor(config, located, { cmd }, ORDER_WAIT_MS);

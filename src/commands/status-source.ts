@@ -8,7 +8,7 @@ import { completeStatus, type LiveDocument, type LiveLine, type StatusDocument }
 import { SinglepollError } from '../errors.ts';
 import { askControl, NoAnswer } from '../machine/control.ts';
 import { currentStatus } from './current-status.ts';
-import { type Located, locate } from './find.ts';
+import { findSupervisor, type Located } from './find.ts';
 
 export interface Source {
   /** Where the supervisor listens that is watched now. */
@@ -76,7 +76,7 @@ export function followStatus(config: Config, bot: string | null, show: (live: Li
   /** Null: none runs, or it says nothing. */
   async function find(): Promise<Located | null> {
     try {
-      return await locate(config, name);
+      return await findSupervisor(config, name);
     } catch (error) {
       // The status itself finds the words for a supervisor that hangs, or is another user's.
       if (error instanceof SinglepollError && !isShown) throw error;
