@@ -42,7 +42,7 @@ export interface RunContext {
   readonly config: Config;
   readonly command: readonly string[];
   readonly report: Report;
-  readonly voice: RunOutput;
+  readonly output: RunOutput;
   readonly facts: Facts;
   readonly recent: LastLines;
   readonly changes: Changes;
@@ -96,7 +96,7 @@ export interface Running {
 
 /** Makes the loop with its edges; nothing happens before `begin`. */
 export function createRun(context: RunContext): Running {
-  const { config, command, report, voice, facts, recent, changes, tree, bus } = context;
+  const { config, command, report, output, facts, recent, changes, tree, bus } = context;
   let gateway: GivenGateway | null = null;
   let lease: Lease | null = null;
   let guarding: Guarding | null = null;
@@ -318,9 +318,9 @@ export function createRun(context: RunContext): Running {
       changes.touch();
     };
     const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
-    const sink = voice.sinks?.[from] ?? null;
+    const sink = output.sinks?.[from] ?? null;
     if (sink) sink.onNote = sayOutput;
-    return { ...startPump({ source, sink, log: voice.logStream(from), tokens, lines, onLines }), lines };
+    return { ...startPump({ source, sink, log: output.logStream(from), tokens, lines, onLines }), lines };
   }
 
   function sayOutput(note: SinkNote): void {

@@ -63,20 +63,20 @@ export async function start(request: StartRequest): Promise<number> {
 async function openOutput({ config, link }: StartRequest, teardown: Teardown): Promise<Output> {
   const tokens = config.token === null ? [] : [config.token];
   const paint = link ? link.paint : await painter(process.stderr, process.env);
-  const voice = openRunOutput(config, tokens, link ?? null, paint);
-  const changes = createChanges(voice.report);
+  const output = openRunOutput(config, tokens, link ?? null, paint);
+  const changes = createChanges(output.report);
   const recent = createLastLines(() => tokens);
   const report: Report = {
     line(...said) {
-      voice.report.line(...said);
+      output.report.line(...said);
       recent.said(said[0], said[1], said[2]);
       changes.touch();
     },
-    drained: voice.report.drained,
+    drained: output.report.drained,
   };
   teardown.add(leaveGoneTerminal);
   teardown.add(() => report.drained(1_000));
-  return { voice, changes, recent, report };
+  return { output, changes, recent, report };
 }
 
 /** All that must be known to be good before the Bot API is asked anything. */
@@ -124,7 +124,7 @@ async function rehearseStart({ config, api, report, eyes, asks, command }: Start
 
 /** Any number of supervisors may run in deploy mode. Throws SinglepollError 75 where another one keeps the lock. */
 async function takeLock(startup: Startup): Promise<void> {
-  const { config, link, owner, voice, report, http, api, service, teardown } = startup;
+  const { config, link, owner, output, report, http, api, service, teardown } = startup;
   if (!config.polling) return;
   const { startedAt, socketPath: control } = startup;
   const taker = { startedAt, cwd: config.cwd, version: VERSION, control };
@@ -143,7 +143,7 @@ async function takeLock(startup: Startup): Promise<void> {
       owner?.ready(standsBy(config.botId));
       void openLog(startup).then(() => {
         link?.ready(standsBy(config.botId));
-        voice.leaveStarter();
+        output.leaveStarter();
       });
     },
   });
@@ -159,9 +159,9 @@ async function takeLock(startup: Startup): Promise<void> {
 }
 
 /** Not before: the log is that of the supervisor that holds the lock. */
-async function openLog({ config, voice, link, botDir, rehearse }: Startup): Promise<void> {
+async function openLog({ config, output, link, botDir, rehearse }: Startup): Promise<void> {
   if (!link && config.logFile === null) return;
   const path = config.logFile ?? logPath(botDir, config);
-  await voice.openLog(path);
+  await output.openLog(path);
   if (!rehearse) rememberLog(botDir, path);
 }

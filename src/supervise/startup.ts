@@ -27,7 +27,7 @@ export interface StartRequest {
 
 /** Where this run's own lines go, and who follows them. */
 export interface Output {
-  readonly voice: RunOutput;
+  readonly output: RunOutput;
   readonly report: Report;
   readonly changes: Changes;
   readonly recent: LastLines;

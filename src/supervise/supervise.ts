@@ -47,9 +47,9 @@ export async function supervise(
   me: Me | null,
   release: () => Promise<void>,
 ): Promise<number> {
-  const { config, link, owner, voice, report, changes, api, botDir, command, service, teardown } = startup;
+  const { config, link, owner, output, report, changes, api, botDir, command, service, teardown } = startup;
   const facts = newFacts(config, me, command, startup.startedAt);
-  facts.log = voice.logFacts;
+  facts.log = output.logFacts;
   const run = randomBytes(8).toString('hex');
   const apiRoot = config.polling ? config.apiRoot : null;
   const tree = createWorkerTree({ run, botId: String(config.botId ?? ''), apiRoot }, startup.eyes);
@@ -86,7 +86,7 @@ export async function supervise(
   });
   teardown.add(() => served?.close());
   const waits = link ?? owner;
-  const ready = waits ? untilReady({ link: waits, running, config, facts, report, voice }) : null;
+  const ready = waits ? untilReady({ link: waits, running, config, facts, report, output }) : null;
 
   const ended = await running.ended;
   ready?.end();

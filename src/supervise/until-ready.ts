@@ -21,7 +21,7 @@ interface Parts {
   readonly config: Config;
   readonly facts: Facts;
   readonly report: Report;
-  readonly voice: RunOutput;
+  readonly output: RunOutput;
 }
 
 export interface UntilReady {
@@ -32,7 +32,7 @@ export interface UntilReady {
 }
 
 /** Watches from now on. */
-export function untilReady({ link, running, config, facts, report, voice }: Parts): UntilReady {
+export function untilReady({ link, running, config, facts, report, output }: Parts): UntilReady {
   const { loop } = running;
   let timer: NodeJS.Timeout | null = null;
   let late = false;
@@ -56,12 +56,12 @@ export function untilReady({ link, running, config, facts, report, voice }: Part
           : config.polling
             ? 'polls'
             : 'runs; nobody polls, as asked (POLLING_ENABLED!=1)';
-      const log = voice.logFacts();
+      const log = output.logFacts();
       const worker = phase === 'polling' ? `, worker ${pid}` : '';
       link.ready(
         `${name(facts)} ${what}: supervisor ${process.pid}${worker}${log ? `; log ${log.path}` : ''}`,
       );
-      voice.leaveStarter();
+      output.leaveStarter();
     } else if (phase === 'backoff' && failures + 1 >= EXITS_MAX)
       giveUp(`the worker has ended ${failures + 1} times in a row without a poll`);
     else if (pid !== null)
@@ -86,7 +86,7 @@ export function untilReady({ link, running, config, facts, report, voice }: Part
     end() {
       if (timer !== null) clearTimeout(timer);
       // What has been printed already is not said again.
-      if (!link.isReady && loop.state.spawn > 0 && !voice.sinks) running.sayLastLines(report);
+      if (!link.isReady && loop.state.spawn > 0 && !output.sinks) running.sayLastLines(report);
     },
     code(ending) {
       if (!late) return ending.code;
