@@ -1,13 +1,13 @@
 // A running `singlepoll start` whose worker is the load generator (probes/load.mjs): only the worker's tree may poll through
 // the gateway, so the load comes from there, for every contestant alike.
-import { existsSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { begin, endAndWait, environment, newFolder } from './scene.mjs';
-import * as singlepoll from './supervisors/singlepoll.mjs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { contestant } from './contestants.mjs';
+import { begin, endAndWait, environment, newFolder, TOKEN } from './scene.mjs';
 
-export const TOKEN = '7312345678:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1';
 const probe = (name) => join(import.meta.dirname, 'probes', name);
 
 /** The Bot API of probes/api.mjs in a process of its own. */
@@ -32,20 +32,18 @@ export async function openGateway(root) {
   const server = createServer();
   const connected = new Promise((resolve) => server.once('connection', resolve));
   await new Promise((resolve) => server.listen(control, resolve));
-  const supervisor = singlepoll.create({
-    home,
-    env: environment(home, {
-      TELEGRAM_API_ROOT: root,
-      TELEGRAM_BOT_TOKEN: TOKEN,
-      BENCH_CONTROL: control,
-    }),
-    command: ['node', probe('load.mjs')],
-    options: ['--restart', 'never'],
-    output: join(home, 'output'),
-  });
-  await supervisor.launch();
+  const supervisor = contestant(
+    'singlepoll',
+    { apiRoot: root, token: TOKEN },
+    {
+      command: ['node', probe('load.mjs')],
+      options: ['--restart', 'never'],
+      variables: { BENCH_CONTROL: control },
+    },
+  );
+  supervisor.launch();
   const failed = supervisor.ended().then(() => {
-    const output = existsSync(join(home, 'output')) ? readFileSync(join(home, 'output'), 'utf8') : '';
+    const output = existsSync(supervisor.output) ? readFileSync(supervisor.output, 'utf8') : '';
     throw new Error(`singlepoll ended: ${supervisor.said()}${output}`);
   });
   failed.catch(() => {});
@@ -60,7 +58,7 @@ export async function openGateway(root) {
     throw new Error('the worker was given the API itself: there is no gateway to measure');
   return {
     gateway,
-    pid: supervisor.pid(),
+    pid: supervisor.pids()[0],
     order(name, details) {
       worker.write(`${JSON.stringify({ order: name, ...details })}\n`);
       return next();
@@ -71,3 +69,67 @@ export async function openGateway(root) {
     },
   };
 }
+
+// Debian's nginx, one worker process: the yardstick for a reverse proxy, and the cheapest Bot API there is.
+
+/** Answers getMe and getWebhookInfo of this bot, and `true` to anything else, all from its configuration. */
+export function openConstantApi(token) {
+  const me = { id: Number(token.split(':')[0]), is_bot: true, first_name: 'Bench', username: 'bench_bot' };
+  const constant = (result) => `return 200 '${JSON.stringify({ ok: true, result })}';`;
+  return open(
+    (port) => `server { listen 127.0.0.1:${port}; default_type application/json;
+      location = /bot${token}/getMe { ${constant(me)} }
+      location = /bot${token}/getWebhookInfo { ${constant({ url: '', pending_update_count: 0 })} }
+      location / { ${constant(true)} } }`,
+  );
+}
+
+/** A reverse proxy with kept-alive connections to `root`. */
+export function openProxy(root) {
+  return open(
+    (port) => `upstream api { server ${new URL(root).host}; keepalive 64; keepalive_requests 1000000000; }
+      server { listen 127.0.0.1:${port}; location / {
+        proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; } }`,
+  );
+}
+
+async function open(configuration) {
+  const home = newFolder('nginx');
+  const file = join(home, 'nginx.conf');
+  const port = await freePort();
+  const own = ['body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (kind) => `${kind === 'body' ? 'client_body' : kind}_temp_path ${join(home, kind)};`,
+  );
+  writeFileSync(
+    file,
+    `worker_processes 1; daemon off; pid ${join(home, 'pid')}; ${process.getuid() === 0 ? 'user root;' : ''}
+    events { worker_connections 512; }
+    http { access_log off; client_max_body_size 0; keepalive_requests 1000000000; keepalive_timeout 1h; ${own.join(' ')}
+      ${configuration(port)} }`,
+  );
+  const PATH = `${process.env.PATH}:/usr/sbin`;
+  const child = begin('nginx', ['-p', home, '-e', join(home, 'errors'), '-c', file], {
+    env: environment(home, { PATH }),
+    cwd: home,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  while (!(await answers(port))) await sleep(10);
+  return { root: `http://127.0.0.1:${port}`, close: () => endAndWait(child.pid) };
+}
+
+/** nginx must be told a port. */
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+const answers = (port) =>
+  new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });

@@ -1,13 +1,15 @@
 // What every measurement needs: a private folder, the built program, the worker, processes that are ended by their pid
 // whatever happens. Nothing here leaves loopback, and nothing of the caller's environment gets in.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export const root = join(import.meta.dirname, '..');
 export const program = join(root, 'bin/singlepoll.js');
+/** No bot's token; only its shape counts. */
+export const TOKEN = '7312345678:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1';
 const folder = mkdtempSync(join(tmpdir(), 'singlepoll-bench-'));
 const started = new Set();
 
@@ -97,15 +99,12 @@ export function wallMs(command, words, env, { codes = [0] } = {}) {
 export const bareNodeMs = () => wallMs('node', ['-e', '0'], environment(folder));
 
 let worker = null;
-/** Path of the worker: compiled where there is a C compiler, else its Perl twin. */
+/** Path of the compiled worker. */
 export function workerProgram() {
   if (worker !== null) return worker;
-  const source = join(import.meta.dirname, 'native/worker.c');
-  const compiled = join(folder, 'worker');
-  const made = ['cc', 'gcc', 'clang'].some(
-    (compiler) => spawnSync(compiler, ['-O2', '-o', compiled, source], { stdio: 'ignore' }).status === 0,
-  );
-  worker = made ? compiled : join(import.meta.dirname, 'native/worker.pl');
+  worker = join(folder, 'worker');
+  const compiled = spawnSync('cc', ['-O2', '-o', worker, join(import.meta.dirname, 'native/worker.c')]);
+  if (compiled.status !== 0) throw new Error('the bench needs a C compiler: apt-get install gcc libc6-dev');
   return worker;
 }
 
@@ -134,6 +133,12 @@ export function openStamps(path) {
 export function lastWrittenNs(path) {
   const clocksApartNs = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e6)) - nsNow();
   return statSync(path, { bigint: true }).mtimeNs - clocksApartNs;
+}
+
+export const pause = (ms) => sleep(ms);
+
+export function childrenOf(pid) {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
 }
 
 export const nsNow = () => process.hrtime.bigint();
@@ -170,7 +175,7 @@ function endCrowd(child) {
 /** Number of processes on the machine now. */
 export const populace = () => readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length;
 
-/** A sandbox with `count` bots: its root and their tokens. Resolves with `close` beside them. */
+/** A sandbox with `count` bots, each an { apiRoot, token }. Resolves with `close` beside them. */
 export async function openSandbox(count) {
   const home = newFolder('sandbox');
   const child = begin(program, ['sandbox', '--bots', String(count)], {
@@ -185,32 +190,5 @@ export async function openSandbox(count) {
   await until('the sandbox', () => text.split('TELEGRAM_BOT_TOKEN=').length > count);
   const apiRoot = /TELEGRAM_API_ROOT=(\S+)/.exec(text)[1];
   const tokens = [...text.matchAll(/TELEGRAM_BOT_TOKEN=(\S+)/g)].map((match) => match[1]);
-  return { apiRoot, tokens, close: () => endAndWait(child.pid) };
-}
-
-/** A cache folder that outlives the run. */
-export function cacheFolder(name) {
-  const path = join(root, 'node_modules/.cache/singlepoll-bench', name);
-  mkdirSync(path, { recursive: true });
-  return path;
-}
-
-/** Runs a script of probes/ in a Node of its own until it has said its one line; gives `use` its pid, then ends it. */
-export async function probe(script, words, use) {
-  const child = begin('node', [join(import.meta.dirname, 'probes', script), ...words], {
-    env: environment(folder),
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let said = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk) => {
-    said += chunk;
-  });
-  await until(`${script} to answer`, () => said.includes('\n') || child.exitCode !== null, {
-    withinMs: 60_000,
-  });
-  if (!said.includes('\n')) throw new Error(`${script} ended with ${child.exitCode}`);
-  const answer = use(child.pid, said);
-  await endAndWait(child.pid, 'SIGKILL');
-  return answer;
+  return { bots: tokens.map((token) => ({ apiRoot, token })), close: () => endAndWait(child.pid) };
 }

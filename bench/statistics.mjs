@@ -31,18 +31,14 @@ export async function inTurns(rounds, contestants, { warmUp = true } = {}) {
 
 const combine = (left, right, how) => left.map((value, i) => how(value, right[i]));
 
-/** Ours against theirs, pair by pair. */
-export const ratios = (ours, theirs) => combine(ours, theirs, (a, b) => a / b);
-export const differences = (ours, theirs) => combine(ours, theirs, (a, b) => a - b);
-
 /**
  * One line of the table. `ours`, `theirs`: values taken in turns. `promise` (may be left out): `{ text, of, max }`, where
  * `of` says which median must not exceed `max`: 'ours', 'ratio' or 'difference'; or, where more is better, `{ text, of, min }`.
  */
 export function line({ row, what, unit, ours, against = null, theirs = null, promise = null, note = null }) {
   const best = promise?.min === undefined ? Math.min : Math.max;
-  const ratio = theirs ? ratios(ours, theirs) : null;
-  const difference = theirs ? differences(ours, theirs) : null;
+  const ratio = theirs ? combine(ours, theirs, (a, b) => a / b) : null;
+  const difference = theirs ? combine(ours, theirs, (a, b) => a - b) : null;
   const judged = promise && { ours, ratio, difference }[promise.of];
   return {
     row,
@@ -69,10 +65,47 @@ export function line({ row, what, unit, ours, against = null, theirs = null, pro
 
 const isKept = (value, { min = -Infinity, max = Infinity }) => value >= min && value <= max;
 
-/** The promise to be ahead of a peer. */
-export const AHEAD = { text: 'ahead', of: 'ratio', max: 1 };
 export const atMostTimes = (max) => ({ text: `≤ ${max} ×`, of: 'ratio', max });
 export const atMost = (max, unit) => ({ text: `≤ ${max} ${unit}`, of: 'ours', max });
 export const atMostMore = (max, unit) => ({ text: `≤ ${max} ${unit} more`, of: 'difference', max });
 /** More is better. */
 export const atLeastTimes = (min) => ({ text: `≥ ${min} ×`, of: 'ratio', min });
+
+const number = (value, unit) => {
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return `${value.toFixed(digits)} ${unit}`;
+};
+
+const verdict = (kept) => (kept === null ? '' : kept ? 'kept' : 'BROKEN');
+
+/** The results as lines of text. */
+export function table(lines) {
+  const rows = [
+    ['', 'measured', 'singlepoll', 'against', '', 'ratio (range)', 'best/best', 'promise', ''],
+    ...lines.map((it) => [
+      it.row,
+      it.what,
+      number(it.ours, it.unit),
+      it.against ?? '',
+      it.theirs === null ? '' : number(it.theirs, it.unit),
+      it.ratio === null
+        ? ''
+        : `${it.ratio.median.toFixed(2)} (${it.ratio.min.toFixed(2)}–${it.ratio.max.toFixed(2)})`,
+      it.ratio === null ? '' : it.ratio.best.toFixed(2),
+      it.promise ?? '',
+      verdict(it.kept),
+    ]),
+  ];
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  const numeric = new Set([2, 4, 6]);
+  const text = rows.map((row) =>
+    row
+      .map((cell, column) =>
+        numeric.has(column) ? cell.padStart(widths[column]) : cell.padEnd(widths[column]),
+      )
+      .join('  ')
+      .trimEnd(),
+  );
+  const notes = lines.filter((it) => it.note !== null).map((it) => `${it.row}: ${it.note}`);
+  return [...text, ...(notes.length > 0 ? ['', ...new Set(notes)] : [])];
+}

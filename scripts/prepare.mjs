@@ -6,7 +6,7 @@ import { join } from 'node:path';
 /** Builds dist/ when it is missing or older than a source. */
 export function buildWhenStale() {
   // What the build writes last.
-  const last = 'dist/types/api/index.d.ts';
+  const last = 'dist/THIRD-PARTY-NOTICES.txt';
   const built = existsSync(last) ? statSync(last).mtimeMs : 0;
   const newest = Math.max(
     ...[...listFiles('src'), ...listFiles('scripts'), 'package.json', 'package-lock.json'].map(

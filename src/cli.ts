@@ -17,8 +17,8 @@ import { VERSION } from './version.ts';
 /** What is left open after an error gets this long to end by itself. */
 const LINGER_MS = 1_000;
 
-/** `exit` is told the exit code of the command that was run. */
-function build(exit: (code: number) => void): Command {
+/** `word` is the first: where it names a command, only that one is made. `exit` is told the exit code of the command that was run. */
+function build(word: string | undefined, exit: (code: number) => void): Command {
   const program = new Command('singlepoll');
   program
     .description('Guarantees that exactly one process polls a Telegram bot.')
@@ -36,7 +36,8 @@ function build(exit: (code: number) => void): Command {
       'after',
       '\nExamples:\n  singlepoll start --sandbox            # try it: no token, no network\n  singlepoll start -- python bot.py     # the real thing\n',
     );
-  for (const row of COMMANDS) addCommand(program, row, exit);
+  const asked = COMMANDS.filter(({ name }) => name.split(' ', 1)[0] === word);
+  for (const row of asked.length > 0 ? asked : COMMANDS) addCommand(program, row, exit);
   return program;
 }
 
@@ -83,7 +84,7 @@ const asTail = (word: string): string => word.replace(/^-(\d+)$/, '-n$1');
 async function main(argv: readonly string[]): Promise<number> {
   showName(argv[1] ?? '');
   let exitCode: number = EXIT.ok;
-  const program = build((code) => {
+  const program = build(argv[2], (code) => {
     exitCode = code;
   });
   if (argv.length <= 2) {
@@ -127,7 +128,9 @@ process.on('uncaughtException', (error: NodeJS.ErrnoException) => {
   // A supervisor and a live screen have listeners of their own, and something to put in order first.
   if (process.listenerCount('uncaughtException') === 1) process.exit(tell(error));
 });
-process.exitCode = await main(process.argv);
-// An error may have left something open that would keep this process, and what it holds, alive. (The streams of a process on Linux
-// and macOS are written at once, or by the sinks that were waited for.)
-if (process.exitCode !== EXIT.ok) setTimeout(() => process.exit(), LINGER_MS).unref();
+main(process.argv).then((code) => {
+  process.exitCode = code;
+  // An error may have left something open that would keep this process, and what it holds, alive. (The streams of a process on Linux
+  // and macOS are written at once, or by the sinks that were waited for.)
+  if (code !== EXIT.ok) setTimeout(() => process.exit(), LINGER_MS).unref();
+});

@@ -1,7 +1,7 @@
 /*
  * The worker that every supervisor is measured with. Its first act is to write down the time (CLOCK_MONOTONIC, the clock
  * of process.hrtime); then it does what a poller does: one connection to the Bot API root, long polls over it.
- *   worker poll | worker print FILE (copies FILE to stdout, then polls) | worker copy FILE (copies, then ends with 0)
+ *   worker poll | worker print FILE (copies FILE to stdout, then polls)
  *   worker crowd N (N processes that do nothing, until stdin ends)
  */
 #include <arpa/inet.h>
@@ -63,6 +63,5 @@ int main(int count, char **words) {
   if (count == 3 && strcmp(words[1], "crowd") == 0) crowd(atoi(words[2]));
   stamp();
   if (count == 3) print_file(words[2]);
-  if (count == 3 && strcmp(words[1], "copy") == 0) return 0;
   poll_for_ever();
 }

@@ -1,16 +1,15 @@
-// Looks for strays with singlepoll's own finder and tells its parent how long each look took, in ms.
-import { createStrayFinder } from '../../src/machine/strays.ts';
+// Looks for strays with singlepoll's own finder and tells its parent how long that took, in ms: a first full look, and a quick one.
+import { openEyes, openFinder } from '../../src/strays/finder.ts';
 
-const [token = '', quickLooks] = process.argv.slice(2);
-const finder = createStrayFinder({
+const [token = ''] = process.argv.slice(2);
+const botId = token.split(':')[0] ?? '';
+const eyes = openEyes({
   token,
-  botId: token.split(':')[0] ?? '',
-  apiRoot: 'http://127.0.0.1:9',
+  botId,
   patterns: [/production_polling_bot\.py/],
   scope: 'project',
   projectDir: process.cwd(),
 });
-const full = async () => (await finder.look()).tookMs;
-const tookMs = [await full(), await full()];
-for (let i = 0; i < Number(quickLooks); i++) tookMs.push(finder.quickLook().tookMs);
-process.send?.(tookMs);
+const finder = openFinder({ botId, eyes });
+const first = (await finder.look()).tookMs;
+process.send?.({ first, quick: finder.quickLook().tookMs });

@@ -1,69 +1,78 @@
-// An idle supervisor's memory and CPU time, against a Node that only waits. The guard beside the supervisor counts as its own.
-import { setTimeout as sleep } from 'node:timers/promises';
-import { contestant } from '../contestant.mjs';
-import { cpuMsOf, memoryOf } from '../memory.mjs';
-import { begin, endAndWait, environment, gather, newFolder, openSandbox, populace } from '../scene.mjs';
+// An idle supervisor's memory and CPU time, beside PM2 and a Node that only waits. The shells beside the supervisor count as its own.
+import { readdirSync, readFileSync } from 'node:fs';
+import { contestant } from '../contestants.mjs';
+import { begin, endAndWait, environment, gather, newFolder, openSandbox, pause } from '../scene.mjs';
 import { atMostTimes, line } from '../statistics.mjs';
-import * as singlepoll from '../supervisors/singlepoll.mjs';
 
 const CROWD = 100;
 const WATCHED_MS = 30_000;
 /** The start is over: its last extra look for strays, and the collection of its garbage. */
-const SETTLED_AFTER_MS = 10_000;
+const SETTLED_AFTER_MS = 12_000;
 
-export const idle = {
-  name: 'idle',
-  about: `memory of an idle supervisor against an idle Node, and its CPU time over ${WATCHED_MS / 1000} s`,
-  async run({ rounds }) {
-    const disperse = await gather(CROWD);
-    const sandbox = await openSandbox(rounds);
-    // All at once: memory does not mind company, and this way they all idle equally long.
-    const pairs = [];
-    for (const token of sandbox.tokens) {
-      const one = contestant(singlepoll, { apiRoot: sandbox.apiRoot, token });
-      const node = begin('node', ['-e', 'setInterval(()=>{},1e9)'], {
-        env: environment(newFolder('node')),
-        stdio: 'ignore',
-      });
-      await one.coldStartMs();
-      pairs.push({ one, node });
-    }
-    for (const { one } of pairs) await one.settled();
-    await sleep(SETTLED_AFTER_MS);
-    const before = pairs.map(({ one }) => cpuMsOf(one.pids()));
-    await sleep(WATCHED_MS);
-    const shares = pairs.map(({ one }, i) => ((cpuMsOf(one.pids()) - before[i]) / WATCHED_MS) * 100);
-    const people = populace();
-    const ours = pairs.map(({ one }) => memoryOf(one.pids()));
-    const theirs = pairs.map(({ node }) => memoryOf([node.pid]));
-    for (const { one, node } of pairs) {
-      await one.close();
-      await endAndWait(node.pid, 'SIGKILL');
-    }
-    await sandbox.close();
-    await disperse();
-    const against = 'node -e setInterval';
-    const memory = (what, key, promise = null) =>
-      line({
-        row: 'idle',
-        what,
-        unit: 'MiB',
-        ours: ours.map((it) => it[key]),
-        against,
-        theirs: theirs.map((it) => it[key]),
-        promise,
-      });
-    return [
-      memory('idle supervisor and guard: RSS', 'rss', atMostTimes(1.6)),
-      memory('idle supervisor and guard: private memory', 'private'),
-      line({
-        row: 'idle',
-        what: `idle supervisor: CPU time over ${WATCHED_MS / 1000} s`,
-        unit: '%',
-        ours: shares,
-        promise: { text: '< 0.1 %', of: 'ours', max: 0.0999 },
-        note: `${people} processes on the machine, ${rounds} supervisors at once`,
-      }),
-    ];
-  },
-};
+export async function idle(rounds) {
+  const disperse = await gather(CROWD);
+  const sandbox = await openSandbox(rounds * 2);
+  const [ours, pm2] = ['singlepoll', 'pm2'].map((kind, index) =>
+    Array.from({ length: rounds }, (_, round) => contestant(kind, sandbox.bots[round * 2 + index])),
+  );
+  const nodes = ours.map(() =>
+    begin('node', ['-e', 'setInterval(()=>{},1e9)'], {
+      env: environment(newFolder('node')),
+      stdio: 'ignore',
+    }),
+  );
+  // All at once: memory does not mind company, and this way all idle equally long.
+  for (const one of [...ours, ...pm2]) await one.coldStartMs();
+  await pause(SETTLED_AFTER_MS);
+  const before = ours.map((one) => cpuMsOf(one.pids()));
+  await pause(WATCHED_MS);
+  const shares = ours.map((one, index) => ((cpuMsOf(one.pids()) - before[index]) / WATCHED_MS) * 100);
+  const rss = (pids) => pids.reduce((sum, pid) => sum + rssMiB(pid), 0);
+  const memory = {
+    ours: ours.map((one) => rss(one.pids())),
+    pm2: pm2.map((one) => rss(one.pids())),
+    node: nodes.map(({ pid }) => rss([pid])),
+  };
+  for (const one of [...ours, ...pm2]) await one.close();
+  for (const { pid } of nodes) await endAndWait(pid, 'SIGKILL');
+  await sandbox.close();
+  await disperse();
+  const against = (name, theirs, max) =>
+    line({
+      row: 'idle',
+      what: 'idle supervisor and its shells: RSS',
+      unit: 'MiB',
+      ours: memory.ours,
+      against: name,
+      theirs,
+      promise: atMostTimes(max),
+    });
+  return [
+    against('an idle Node', memory.node, 1.5),
+    against('PM2', memory.pm2, 1),
+    line({
+      row: 'idle',
+      what: `idle supervisor: CPU time over ${WATCHED_MS / 1000} s`,
+      unit: '%',
+      ours: shares,
+      promise: { text: '≤ 0.05 %', of: 'ours', max: 0.05 },
+    }),
+  ];
+}
+
+function rssMiB(pid) {
+  return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) / 1024;
+}
+
+/** By the scheduler's own count, to the nanosecond, of all threads; that of children that have ended is known by the tick only. */
+function cpuMsOf(pids) {
+  let ms = 0;
+  for (const pid of pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`))
+      ms += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+    const [, fields] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
+    const [user, system] = fields.split(' ').slice(13, 15);
+    ms += (Number(user) + Number(system)) * 10;
+  }
+  return ms;
+}

@@ -1,87 +1,43 @@
-// The worker's output through the whole program into a file, against `worker | cat > file`.
-import { closeSync, openSync, rmSync, statSync } from 'node:fs';
+// 200 MB of a worker's output, with a token now and then, into a file: beside PM2, which masks nothing.
+import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { contestant } from '../contestant.mjs';
-import {
-  begin,
-  environment,
-  lastWrittenNs,
-  msBetween,
-  newFolder,
-  openSandbox,
-  openStamps,
-  workerProgram,
-} from '../scene.mjs';
+import { contestant } from '../contestants.mjs';
+import { lastWrittenNs, msBetween, newFolder, openSandbox, TOKEN, until } from '../scene.mjs';
 import { atMostTimes, inTurns, line } from '../statistics.mjs';
-import * as singlepoll from '../supervisors/singlepoll.mjs';
-import { kinds, TOKEN, writeLines } from '../text.mjs';
 
 const LINES = 2_000_000;
+const lineOf = (text) => `${text.padEnd(99, ' and so on').slice(0, 99)}\n`;
+const PLAIN = lineOf('2024-05-05 12:34:56,789 INFO worker: update 1234567 handled in 0.0034 s');
+const WITH_TOKEN = lineOf(`2024-05-05 12:34:56 POST https://api.telegram.org/bot${TOKEN}/getMe`);
 /** What a mask leaves of the secret part of a token. */
 const MASKED_BYTES = TOKEN.split(':')[1].length - Buffer.byteLength('…');
 
-export const output = {
-  name: 'output',
-  about: '2 million lines of 100 bytes through the whole program, against `worker | cat > file`',
-  async run({ rounds }) {
-    const sandbox = await openSandbox(1);
-    const bot = { apiRoot: sandbox.apiRoot, token: sandbox.tokens[0] };
-    const input = join(newFolder('input'), 'lines');
-    const lines = [];
-    for (const [kind, text] of Object.entries(kinds)) {
-      writeLines(input, text, LINES);
-      const bytes = LINES * (100 - (text.includes(TOKEN) ? MASKED_BYTES : 0));
-      const { ours, theirs } = await inTurns(rounds, {
-        ours: () => throughSinglepollMs(bot, input, bytes),
-        theirs: () => throughCatMs(input),
-      });
-      lines.push(
-        line({
-          row: 'output',
-          what: `2 M lines: ${kind}`,
-          unit: 'ms',
-          ours,
-          against: 'worker | cat > file',
-          theirs,
-          // Two million tokens are no log, but the worst case.
-          promise: text.includes(TOKEN) ? null : atMostTimes(2),
-        }),
-      );
-    }
-    await sandbox.close();
-    return lines;
-  },
-};
-
-/** From the worker's first instruction to the last write into the file. */
-async function throughSinglepollMs(bot, input, bytes) {
-  const one = contestant(singlepoll, bot, { words: ['copy', input], options: ['--restart', 'never'] });
-  await one.coldStartMs();
-  await one.ended();
-  const file = join(one.home, 'output');
-  const tookMs = msBetween(one.workerStartNs(), lastWrittenNs(file));
-  const { size } = statSync(file);
-  await one.close();
-  if (size !== bytes) throw new Error(`${size} bytes came out instead of ${bytes}`);
-  return tookMs;
-}
-
-async function throughCatMs(input) {
-  const home = newFolder('cat');
-  const stamps = openStamps(join(home, 'stamps'));
-  const file = join(home, 'output');
-  const fd = openSync(file, 'w');
-  const env = environment(home, { BENCH_STAMPS: stamps.path });
-  const child = begin('sh', ['-c', '"$0" copy "$1" | cat', workerProgram(), input], {
-    env,
-    stdio: ['ignore', fd, 'inherit'],
-  });
+export async function output(rounds) {
+  const sandbox = await openSandbox(2);
+  const input = join(newFolder('input'), 'lines');
+  const block = PLAIN.repeat(9_999) + WITH_TOKEN;
+  const fd = openSync(input, 'w');
+  for (let left = LINES; left > 0; left -= 10_000) writeSync(fd, block);
   closeSync(fd);
-  await new Promise((resolve) => child.once('exit', resolve));
-  const { ns } = await stamps.next('the worker');
-  const { size } = statSync(file);
-  const tookMs = msBetween(ns, lastWrittenNs(file));
-  rmSync(home, { recursive: true });
-  if (size !== statSync(input).size) throw new Error('cat lost bytes');
-  return tookMs;
+  const all = statSync(input).size;
+  const through = (kind, bot, size) => async () => {
+    const one = contestant(kind, bot, { words: ['print', input] });
+    await one.coldStartMs();
+    const isThere = () => statSync(one.output, { throwIfNoEntry: false })?.size >= size;
+    await until('all of the output', isThere, { withinMs: 120_000, everyMs: 10 });
+    const ms = msBetween(one.workerStartNs(), lastWrittenNs(one.output));
+    await one.close();
+    return ms;
+  };
+  const values = await inTurns(
+    rounds,
+    {
+      ours: through('singlepoll', sandbox.bots[0], all - (LINES / 10_000) * MASKED_BYTES),
+      theirs: through('pm2', sandbox.bots[1], all),
+    },
+    { warmUp: false },
+  );
+  await sandbox.close();
+  const what = '200 MB of output into a file';
+  return [line({ row: 'output', what, unit: 'ms', against: 'PM2', ...values, promise: atMostTimes(1) })];
 }

@@ -223,7 +223,7 @@ test('http: seen from outside only when asked, and then without arguments and fo
 
 test('http: nothing listens, and nothing is loaded for it, where it was not asked for', async (t) => {
   const b = await bed(t);
-  const env = { ...b.env, NODE_DEBUG: 'esm' };
+  const env = { ...b.env, NODE_DEBUG: 'module' };
   const bundles = readdirSync(DIST).filter((name) => name.startsWith('service-'));
   const [bundle = ''] = bundles.filter((name) => readFileSync(join(DIST, name), 'utf8').includes('/healthz'));
   const loaded = (text: string) => text.includes(bundle);

@@ -6,10 +6,9 @@ import { PROGRAM } from './cli.ts';
 
 /** Copies bin/ and dist/ into `folder` (made); returns the path of the program there. */
 export function copyProgram(folder: string): string {
-  mkdirSync(join(folder, 'bin'), { recursive: true });
+  mkdirSync(folder, { recursive: true });
   const root = join(PROGRAM, '..', '..');
-  spawnSync('cp', ['-r', PROGRAM, join(folder, 'bin/')]);
-  spawnSync('cp', ['-r', join(root, 'dist'), join(root, 'package.json'), folder]);
+  spawnSync('cp', ['-r', join(root, 'bin'), join(root, 'dist'), join(root, 'package.json'), folder]);
   spawnSync('chmod', ['-R', 'a+rX', folder]);
   return join(folder, 'bin/singlepoll.js');
 }

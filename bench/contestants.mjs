@@ -1,0 +1,121 @@
+// Supervisors, each with the same worker and a bot of the sandbox, in a folder of its own: started, asked, ended.
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import * as scene from './scene.mjs';
+
+/** PM2's min_uptime. */
+const PM2_SETTLED_MS = 1_200;
+
+function singlepoll({ home, env, words, output, command, options = [] }) {
+  const saidFile = join(home, 'said');
+  const said = () => readFileSync(saidFile, 'utf8');
+  let child = null;
+  let spawns = 0;
+  return {
+    launch() {
+      const [out, err] = [openSync(output, 'a'), openSync(saidFile, 'w')];
+      const worker = command ?? [scene.workerProgram(), ...words];
+      const more = ['--max-restarts', '1000/1m', '--log-format', 'json', ...options];
+      child = scene.begin(scene.program, ['start', ...more, '--', ...worker], {
+        env,
+        cwd: home,
+        stdio: ['ignore', out, err],
+      });
+      for (const fd of [out, err]) closeSync(fd);
+    },
+    /** Resolves when the run counts as good: what follows a death now is an immediate restart. */
+    async settled() {
+      spawns += 1;
+      const polling = () => said().split('"what":"polling"').length - 1;
+      await scene.until('singlepoll to see its worker poll', () => polling() >= spawns, { everyMs: 20 });
+    },
+    /** With the shells beside the supervisor: the guard, and the one that waits to become the next worker. */
+    pids: () => [
+      child.pid,
+      ...scene
+        .childrenOf(child.pid)
+        .filter((pid) => /^(?:sh|dash)\n$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'))),
+    ],
+    said,
+    ended: () =>
+      new Promise((resolve) => (child.exitCode === null ? child.once('exit', resolve) : resolve())),
+    close: () => scene.endAndWait(child.pid),
+  };
+}
+
+function pm2({ home, env: plain, words, output }) {
+  const env = { ...plain, PM2_HOME: join(home, 'pm2'), PM2_DISCRETE_MODE: 'true' };
+  const pidFile = join(home, 'pm2/pm2.pid');
+  const daemon = () => (existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : null);
+  // Brought by `npm run test:setup`.
+  const bin = join(scene.root, 'node_modules/.cache/singlepoll-test');
+  const found = readdirSync(bin).find((name) => name.startsWith('pm2-'));
+  const run = (...of) =>
+    spawnSync(join(bin, found, 'node_modules/.bin/pm2'), of, { env, cwd: home, stdio: 'ignore' });
+  return {
+    async launch() {
+      const files = ['-o', output, '-e', `${output}.err`];
+      run('start', scene.workerProgram(), '--interpreter', 'none', ...files, '--', ...words);
+      scene.adopt(await scene.until('the PM2 daemon', daemon));
+    },
+    settled: () => scene.pause(PM2_SETTLED_MS),
+    pids: () => [daemon()],
+    async close() {
+      const pid = daemon();
+      run('kill');
+      if (pid !== null) await scene.endAndWait(pid);
+    },
+  };
+}
+
+export const KINDS = { singlepoll, pm2 };
+
+/** Nothing runs before `coldStartMs`. `bot` is { apiRoot, token }; `words` go to the worker. */
+export function contestant(kind, bot, { words = ['poll'], variables = {}, ...rest } = {}) {
+  const home = scene.newFolder(kind);
+  const stamps = scene.openStamps(join(home, 'stamps'));
+  const env = scene.environment(home, {
+    TELEGRAM_API_ROOT: bot.apiRoot,
+    TELEGRAM_BOT_TOKEN: bot.token,
+    BENCH_STAMPS: stamps.path,
+    ...variables,
+  });
+  const output = join(home, 'output');
+  const its = KINDS[kind]({ home, env, words, output, ...rest });
+  let worker = null;
+
+  async function nextWorkerSince(beganNs) {
+    worker = await stamps.next(`the worker of ${kind}`);
+    // Should the benchmark be stopped, nobody else would end it.
+    scene.adopt(worker.pid);
+    return scene.msBetween(beganNs, worker.ns);
+  }
+
+  return {
+    ...its,
+    env,
+    output,
+    /** From the command to the worker's first instruction. */
+    async coldStartMs() {
+      const beganNs = scene.nsNow();
+      const launched = its.launch();
+      const ms = await nextWorkerSince(beganNs);
+      await launched;
+      return ms;
+    },
+    /** From SIGKILL to the next worker's first instruction. */
+    async restartMs() {
+      await its.settled();
+      const beganNs = scene.nsNow();
+      scene.end(worker.pid, 'SIGKILL');
+      return await nextWorkerSince(beganNs);
+    },
+    workerStartNs: () => worker.ns,
+    /** Ends it and forgets its files. */
+    async close() {
+      await its.close();
+      rmSync(home, { recursive: true, force: true });
+    },
+  };
+}
