@@ -16,339 +16,197 @@ function assertResult(verdict: Verdict, result: Verdict['result'], reason: Verdi
   assert.deepEqual([verdict.result, verdict.reason], [result, reason], JSON.stringify(verdict));
 }
 
-describe('rhythm', () => {
-  for (const [retryMs, askedMs, rhythmMs] of [
-    [0, 10_000, 3_000],
-    [250, 10_000, 3_250],
-    [1_000, 10_000, 4_000],
-    [1_900, 10_000, 4_900],
-    [2_000, 20_000, 5_000],
-    [5_000, 40_000, 8_000],
-    [10_000, 40_000, 13_000],
-  ] as const) {
-    test(`a rival that polls again ${retryMs} ms after a conflict, probed for ${askedMs} ms`, () => {
-      const world = probeWorld();
-      world.rival({ retryMs });
-      const { verdict, atMs } = world.probe(askedMs);
-      assertResult(verdict, 'rival');
-      near(verdict.afterMs, retryMs < 3_000 ? retryMs + 3_000 : retryMs);
-      near(verdict.rhythmMs, rhythmMs);
-      near(verdict.retryMs, retryMs);
-      assert.ok(atMs <= askedMs + 3_100, `it took ${atMs} ms`);
-    });
+type World = ReturnType<typeof probeWorld>;
+
+const UNAUTHORIZED = { status: 401, body: { ok: false, error_code: 401, description: 'Unauthorized' } };
+const EMPTY = { status: 200, body: { ok: true, result: [] } };
+
+/** What may happen to the bot; a number behind a word is in ms. */
+const STEPS: Readonly<Record<string, (world: World, of: (name: string) => number | undefined) => unknown>> = {
+  rival: (world, of) =>
+    world.rival({
+      retryMs: of('retry') ?? 0,
+      atMs: of('at') ?? -2_000,
+      handleMs: of('handle') ?? 5,
+      endsAfter: of('ends') ?? 99,
+    }),
+  text: (world) => world.text(),
+  'old-text': (world) => world.text(NOW_S - 24 * 3600 + 5),
+  callback: (world) => world.bot.push({ callback_query: { id: '1' } }),
+  webhook: (world) => world.setWebhook('https://hooks.example.com/a'),
+  'bad-webhook': (world) => world.setWebhook('http://hooks.example.com/a'),
+  advance: (world, of) => world.clock.advance(of('ms') ?? 0),
+  '502': (world, of) => world.fault(world.badGateway, of('ms') ?? Number.POSITIVE_INFINITY, null),
+  '429': (world, of) => world.fault(tooManyRequests(of('s') ?? 0), of('ms') ?? Number.POSITIVE_INFINITY),
+  '401': (world) => world.fault(UNAUTHORIZED),
+  silence: (world) => world.fault(null, Number.POSITIVE_INFINITY, 'getUpdates'),
+  empty: (world) => world.fault(EMPTY, Number.POSITIVE_INFINITY, 'getUpdates'),
+};
+
+/** `STEP name=ms; probe SECONDS; +MS STEP → RESULT name=value`, steps before the probe and while it runs; times are about. */
+function play(script: string): void {
+  const [before = '', after = ''] = script.split(' → ');
+  const world = probeWorld();
+  const step = (words: readonly string[]) => {
+    const of = (name: string) => {
+      const value = words.find((word) => word.startsWith(`${name}=`))?.slice(name.length + 1);
+      return value === undefined ? undefined : Number(value);
+    };
+    STEPS[words[0]!]!(world, of);
+  };
+  const steps = before.split('; ').map((it) => it.split(' '));
+  const begin = steps.findIndex(([word]) => word === 'probe');
+  for (const words of steps.slice(0, begin)) step(words);
+  const askedMs = Number(steps[begin]![1]) * 1_000;
+  const outcome = world.probe(askedMs, (at) => {
+    for (const [ms, ...words] of steps.slice(begin + 1)) at(Number(ms), () => step(words));
+  });
+  const { verdict } = outcome;
+  const [result, ...facts] = after.split(' ');
+  assert.equal(verdict.result, result, JSON.stringify(verdict));
+  const seen: Record<string, unknown> = {
+    ...verdict,
+    took: outcome.atMs,
+    polls: polls(outcome).length,
+    pending: world.bot.state().pendingUpdates,
+  };
+  for (const fact of facts) {
+    const [name = '', value = ''] = fact.split('=');
+    const known = seen[name] ?? seen[`${name}Ms`] ?? null;
+    if (name === 'took' || (`${name}Ms` in seen && value !== 'null'))
+      near(known as number | null, Number(value), 300);
+    else if (name === 'detail') assert.match(String(known), new RegExp(value));
+    else assert.equal(String(known), value, fact);
   }
+  // Never a storm of calls, and never much longer than asked for.
+  assert.ok(outcome.actions.length <= 8 + askedMs / 1_000, `${outcome.actions.length} calls`);
+  assert.ok(outcome.atMs <= askedMs + 5_100, `it took ${outcome.atMs} ms`);
+}
 
-  test('a rival that is seen once in the time has no rhythm', () => {
-    const world = probeWorld();
-    world.rival({ retryMs: 5_000 });
-    const { verdict, atMs } = world.probe(10_000);
-    assertResult(verdict, 'rival');
-    near(verdict.afterMs, 5_000);
-    assert.deepEqual([verdict.rhythmMs, verdict.retryMs, verdict.conflicts], [null, null, 1]);
-    assert.ok(atMs <= 13_100);
-  });
+for (const [what, script] of [
+  ['comes back at once', 'rival; probe 10 → rival after=3000 rhythm=3000 retry=0'],
+  ['comes back after 250 ms', 'rival retry=250; probe 10 → rival after=3250 rhythm=3250 retry=250'],
+  ['comes back after 1.9 s', 'rival retry=1900; probe 10 → rival after=4900 rhythm=4900 retry=1900'],
+  ['comes back after 10 s', 'rival retry=10000; probe 40 → rival after=10000 rhythm=13000 retry=10000'],
+  [
+    'is seen once: no rhythm',
+    'rival retry=5000; probe 10 → rival after=5000 rhythm=null retry=null conflicts=1',
+  ],
+  [
+    'is known well enough after its third conflict',
+    'rival retry=250; probe 300 → rival conflicts=3 took=9750',
+  ],
+  ['is left alone with too little time left', 'rival retry=250; probe 6 → rival conflicts=1 took=3250'],
+  ['polls again only after it handled an update', 'rival retry=1000 handle=4000; text; probe 20 → rival'],
+  ['begins at the end: its 409 comes 3 s after it', 'rival retry=1000 at=9900; probe 10 → rival'],
+  ['came twice and ended', 'rival retry=1000 ends=2; probe 20 → rival conflicts=1'],
+  ['ends at its 409: not seen', 'rival ends=1; probe 10 → none'],
+  ['has a long back-off: met by the second poll', 'rival retry=55000; probe 100 → rival after=55000'],
+  ['fetches updates: seen without a conflict', 'text; rival retry=1000 at=2500; probe 10 → rival'],
+  ['was seen before faults: stays seen', 'rival retry=500; probe 30; 1000 502 → rival rhythm=null'],
+] as const)
+  test(`a rival that ${what}`, () => play(script));
 
-  test('after the third conflict it is known well enough: the rival is left alone', () => {
-    const world = probeWorld();
-    const rival = world.rival({ retryMs: 250 });
-    const { verdict, atMs } = world.probe(300_000);
-    assert.equal(verdict.conflicts, 3);
-    near(atMs, 3 * 3_250);
-    assert.ok(rival.conflicts <= 4);
-  });
+for (const [what, script] of [
+  ['nobody: one poll for the whole time', 'probe 10 → none quiet=10000 took=10000 polls=1'],
+  ['more than 50 s: several polls, one quiet time', 'probe 120 → none quiet=120000 polls=3'],
+  ['the shortest probe', 'probe 1 → none polls=1'],
+  [
+    'updates that nobody fetches: nothing is confirmed',
+    'text; text; probe 10 → cannot-tell reason=updates pending=2',
+  ],
+  [
+    'a callback query that expired was fetched by nobody',
+    'callback; advance ms=146000; probe 10 → none pending=0',
+  ],
+  [
+    'an old message that expires was fetched by nobody',
+    'old-text; advance ms=86393000; probe 20 → none pending=0',
+  ],
+  [
+    'an update after half of the time: the quiet before it counts',
+    'probe 10; 7000 text → none quiet=7000 pending=1',
+  ],
+  ['an update before half of the time', 'probe 10; 3000 text → cannot-tell reason=updates pending=1'],
+  [
+    'a webhook: nothing is polled',
+    'webhook; advance ms=10; probe 10 → cannot-tell reason=webhook detail=hooks polls=0',
+  ],
+  [
+    'a webhook that is set meanwhile',
+    'probe 10; 8000 webhook → cannot-tell reason=webhook detail=hooks took=9000',
+  ],
+  [
+    'a webhook that is turned down: the probe goes on',
+    'probe 20; 2000 bad-webhook → none polls=2 quiet=17000',
+  ],
+  ['faults at the beginning: what is left is enough', '502 ms=2500; probe 10 → none quiet=7000'],
+  ['faults all the time: with what was said', '502; probe 10 → cannot-tell reason=api detail=Bad.Gateway'],
+  ['429 waits as long as it was told', '429 s=3 ms=500; probe 10 → none quiet=7000'],
+  ['429 does not wait where that is too long', '429 s=30; probe 10 → cannot-tell reason=api took=0'],
+  ['no answer at all is not quiet', 'silence; probe 10 → cannot-tell reason=api took=15000'],
+  ['empty answers that come at once are not quiet', 'empty; probe 10 → cannot-tell reason=api'],
+  ['a refused token ends it at once', '401; probe 10 → cannot-tell reason=token took=0'],
+] as const)
+  test(what, () => play(script));
 
-  test('with too little time left to see it come back, a rival is left alone', () => {
-    const world = probeWorld();
-    const rival = world.rival({ retryMs: 250 });
-    const { verdict, atMs } = world.probe(6_000);
-    assertResult(verdict, 'rival');
-    near(atMs, 3_250);
-    assert.equal(rival.conflicts, 1);
-  });
-
-  test('delays that grow give the mean', () => {
-    const world = probeWorld();
-    world.rival({ retryMs: [1_000, 1_500, 2_250, 3_375] });
-    const { verdict } = world.probe(40_000);
-    near(verdict.rhythmMs, (4_500 + 5_250) / 2);
-  });
-
-  test('several rivals are faster than one can be: no delay is made up', () => {
-    const world = probeWorld();
-    world.rival({ retryMs: 700 });
-    world.rival({ retryMs: 900, atMs: 300 });
-    world.rival({ retryMs: 1_100, atMs: 600 });
-    const { verdict } = world.probe(40_000);
-    assertResult(verdict, 'rival');
-    if (verdict.rhythmMs !== null && verdict.rhythmMs < 2_800) assert.equal(verdict.retryMs, null);
-  });
-
-  test('a rival that polls again only after it handled an update is seen, too', () => {
-    const world = probeWorld();
-    world.rival({ retryMs: 1_000, handleMs: 4_000 });
-    world.text();
-    const { verdict } = world.probe(20_000);
-    assertResult(verdict, 'rival');
-  });
-
-  test('one that begins in the midst is seen; its 409 may come 3 s after the end', () => {
-    for (const atMs of [4_000, 9_900]) {
-      const world = probeWorld();
-      world.rival({ retryMs: 1_000, atMs });
-      const outcome = world.probe(10_000);
-      assertResult(outcome.verdict, 'rival');
-      assert.ok(outcome.atMs <= 13_100, `it took ${outcome.atMs} ms`);
-    }
-  });
-
-  test('a rival that came twice and ended', () => {
-    const world = probeWorld();
-    const rival = world.rival({ retryMs: 1_000, endsAfter: 2 });
-    const { verdict } = world.probe(20_000);
-    assertResult(verdict, 'rival');
-    assert.equal(verdict.conflicts, 1);
-    assert.equal(rival.ended, true);
-  });
+test('delays that grow give the mean', () => {
+  const world = probeWorld();
+  world.rival({ retryMs: [1_000, 1_500, 2_250, 3_375] });
+  near(world.probe(40_000).verdict.rhythmMs, (4_500 + 5_250) / 2);
 });
 
-describe('nobody', () => {
-  test('none seen, after the whole time, with one poll and nothing else', () => {
-    const outcome = probeWorld().probe(10_000);
-    assertResult(outcome.verdict, 'none');
-    near(outcome.verdict.quietMs, 10_000);
-    near(outcome.atMs, 10_000);
-    assert.deepEqual(
-      outcome.actions.map(({ action }) => action.kind),
-      ['look', 'poll', 'end'],
-    );
-    assert.deepEqual(polls(outcome)[0]?.action, { kind: 'poll', afterMs: 0, timeoutS: 10 });
-  });
-
-  test('a rival that ends at its 409 is not seen', () => {
-    const world = probeWorld();
-    const rival = world.rival();
-    assertResult(world.probe(10_000).verdict, 'none');
-    assert.equal(rival.ended, true);
-  });
-
-  test('more than 50 s are several polls, one after the other, and one quiet time', () => {
-    const outcome = probeWorld().probe(120_000);
-    assertResult(outcome.verdict, 'none');
-    assert.deepEqual(
-      polls(outcome).map(({ action }) => action.kind === 'poll' && action.timeoutS),
-      [50, 50, 20],
-    );
-    near(outcome.verdict.quietMs, 120_000);
-    near(outcome.atMs, 120_000);
-  });
-
-  test('a rival with a long back-off is met by the second of several polls', () => {
-    const world = probeWorld();
-    world.rival({ retryMs: 55_000 });
-    const { verdict } = world.probe(100_000);
-    assertResult(verdict, 'rival');
-    near(verdict.afterMs, 55_000);
-  });
-
-  test('the shortest probe', () => {
-    const outcome = probeWorld().probe(1_000);
-    assertResult(outcome.verdict, 'none');
-    assert.deepEqual(polls(outcome)[0]?.action, { kind: 'poll', afterMs: 0, timeoutS: 1 });
-  });
+test('several rivals are faster than one can be: no delay is made up', () => {
+  const world = probeWorld();
+  for (const [retryMs, atMs] of [
+    [700, 0],
+    [900, 300],
+    [1_100, 600],
+  ] as const)
+    world.rival({ retryMs, atMs });
+  const { verdict } = world.probe(40_000);
+  assertResult(verdict, 'rival');
+  if (verdict.rhythmMs !== null && verdict.rhythmMs < 2_800) assert.equal(verdict.retryMs, null);
 });
 
-describe('updates that wait', () => {
-  test('nobody fetches them: cannot tell; nothing is confirmed', () => {
-    const world = probeWorld();
-    for (let index = 0; index < 3; index++) world.text();
-    const outcome = world.probe(10_000);
-    assertResult(outcome.verdict, 'cannot-tell', 'updates');
-    assert.equal(world.bot.state().pendingUpdates, 3);
-    assert.ok(polls(outcome).length <= 11, `${polls(outcome).length} polls`);
-    assert.ok(outcome.atMs > 8_500 && outcome.atMs <= 10_000);
-  });
-
-  test('somebody fetches them: a rival, though no conflict was seen', () => {
-    const world = probeWorld();
-    const id = world.text();
-    const rival = world.rival({ retryMs: 1_000, atMs: 2_500 });
-    const { verdict } = world.probe(10_000);
-    assertResult(verdict, 'rival');
-    assert.deepEqual(rival.handled, [id]);
-  });
-
-  test('one of two was fetched by somebody who then hangs: a rival', () => {
-    const world = probeWorld();
-    const first = world.text();
-    world.text();
-    const confirm = () => world.bot.call('getUpdates', createArgs({ offset: String(first + 1) }), () => {});
-    const { verdict, atMs } = world.probe(10_000, (at) => at(2_500, confirm));
-    assertResult(verdict, 'rival');
-    near(verdict.afterMs, 3_000, 300);
-    assert.equal(verdict.conflicts, 0);
-    assert.ok(atMs <= 10_000);
-  });
-
-  test('one that expired was fetched by nobody', () => {
-    const world = probeWorld();
-    world.bot.push({ callback_query: { id: '1' } });
-    world.clock.advance(146_000);
-    const { verdict } = world.probe(10_000);
-    // 2 s before the probe and 148 s of age: it goes 2 s into it.
-    assert.notEqual(verdict.result, 'rival');
-    assert.equal(world.bot.state().pendingUpdates, 0);
-  });
-
-  test('an old message that expires was fetched by nobody', () => {
-    const world = probeWorld();
-    world.text(NOW_S - 24 * 3600 + 5);
-    world.clock.advance(24 * 3_600_000 - 7_000);
-    const { verdict } = world.probe(20_000);
-    assert.notEqual(verdict.result, 'rival');
-    assert.equal(world.bot.state().pendingUpdates, 0);
-  });
-
-  test('one that comes while the poll is held and stays: what was quiet before counts, when it is half', () => {
-    for (const [ms, result, reason] of [
-      [7_000, 'none', null],
-      [3_000, 'cannot-tell', 'updates'],
-    ] as const) {
-      const world = probeWorld();
-      const { verdict } = world.probe(10_000, (at) => at(ms, () => world.text()));
-      assertResult(verdict, result, reason);
-      if (result === 'none') near(verdict.quietMs, ms);
-      assert.equal(world.bot.state().pendingUpdates, 1);
-    }
-  });
-
-  test('a busy bot with a rival: every message is handled by the rival, none is lost', () => {
-    const world = probeWorld();
-    const rival = world.rival({ retryMs: 1_000 });
-    const ids: number[] = [];
-    const { verdict } = world.probe(20_000, (at) => {
-      for (let ms = 100; ms < 20_000; ms += 700) at(ms, () => ids.push(world.text()));
-    });
-    assertResult(verdict, 'rival');
-    world.clock.advance(20_000);
-    assert.deepEqual([...new Set(rival.handled)], ids);
-  });
+test('one of two updates was fetched by somebody who then hangs: a rival', () => {
+  const world = probeWorld();
+  const first = world.text();
+  world.text();
+  const confirm = () => world.bot.call('getUpdates', createArgs({ offset: String(first + 1) }), () => {});
+  const { verdict } = world.probe(10_000, (at) => at(2_500, confirm));
+  assertResult(verdict, 'rival');
+  near(verdict.afterMs, 3_000, 300);
+  assert.equal(verdict.conflicts, 0);
 });
 
-describe('webhook', () => {
-  test('set: nothing is polled', () => {
-    const world = probeWorld();
-    world.setWebhook('https://hooks.example.com/a');
-    world.clock.advance(10);
-    const outcome = world.probe(10_000);
-    assertResult(outcome.verdict, 'cannot-tell', 'webhook');
-    assert.equal(outcome.verdict.detail, 'https://hooks.example.com/a');
-    assert.equal(polls(outcome).length, 0);
+test('a busy bot with a rival: every message is handled by the rival, none is lost', () => {
+  const world = probeWorld();
+  const { handled } = world.rival({ retryMs: 1_000 });
+  const ids: number[] = [];
+  const { verdict } = world.probe(20_000, (at) => {
+    for (let ms = 100; ms < 20_000; ms += 700) at(ms, () => ids.push(world.text()));
   });
-
-  test('set meanwhile: cannot tell, whatever was quiet before', () => {
-    const world = probeWorld();
-    const { verdict, atMs } = world.probe(10_000, (at) =>
-      at(8_000, () => world.setWebhook('https://hooks.example.com/a')),
-    );
-    assertResult(verdict, 'cannot-tell', 'webhook');
-    assert.equal(verdict.detail, 'https://hooks.example.com/a');
-    near(atMs, 9_000);
-  });
-
-  test('one that is turned down ends the poll, too: the probe goes on', () => {
-    const world = probeWorld();
-    const outcome = world.probe(20_000, (at) =>
-      at(2_000, () => world.setWebhook('http://hooks.example.com/a')),
-    );
-    assertResult(outcome.verdict, 'none');
-    assert.equal(polls(outcome).length, 2);
-    near(outcome.verdict.quietMs, 17_000);
-  });
+  assertResult(verdict, 'rival');
+  world.clock.advance(20_000);
+  assert.deepEqual([...new Set(handled)], ids);
 });
 
-describe('faults', () => {
-  test('at the beginning: retried, and what is left is enough', () => {
-    const world = probeWorld();
-    world.fault(world.badGateway, 2_500);
-    const { verdict, atMs } = world.probe(10_000);
-    assertResult(verdict, 'none');
-    near(verdict.quietMs, 7_000, 300);
-    assert.ok(atMs <= 10_500);
-  });
-
-  test('all the time: cannot tell, with what was said; not a storm of calls', () => {
-    for (const method of ['getUpdates', null] as const) {
-      const world = probeWorld();
-      world.fault(world.badGateway, Number.POSITIVE_INFINITY, method);
-      const outcome = world.probe(10_000);
-      assertResult(outcome.verdict, 'cannot-tell', 'api');
-      assert.match(outcome.verdict.detail, /Bad Gateway/);
-      assert.ok(outcome.actions.length <= 10, `${outcome.actions.length} calls`);
-      assert.ok(outcome.atMs <= 10_000);
-    }
-  });
-
-  test('429: waits as long as it was told, and not at all where that is too long', () => {
-    const short = probeWorld();
-    short.fault(tooManyRequests(3), 500);
-    const waited = short.probe(10_000);
-    assertResult(waited.verdict, 'none');
-    near(polls(waited)[0]?.atMs ?? 0, 3_000);
-    const long = probeWorld();
-    long.fault(tooManyRequests(30));
-    const given = long.probe(10_000);
-    assertResult(given.verdict, 'cannot-tell', 'api');
-    assert.ok(given.atMs < 100, 'no waiting for nothing');
-  });
-
-  test('no answer at all is not quiet', () => {
-    const world = probeWorld();
-    world.fault(null, Number.POSITIVE_INFINITY, 'getUpdates');
-    const { verdict, atMs } = world.probe(10_000);
-    assertResult(verdict, 'cannot-tell', 'api');
-    near(atMs, 15_000);
-  });
-
-  test('empty answers that come at once are not quiet', () => {
-    const world = probeWorld();
-    world.fault({ status: 200, body: { ok: true, result: [] } }, Number.POSITIVE_INFINITY, 'getUpdates');
-    const outcome = world.probe(10_000);
-    assertResult(outcome.verdict, 'cannot-tell', 'api');
-    assert.ok(polls(outcome).length <= 11);
-  });
-
-  test('quiet times with a break between them are not added up', () => {
-    let { probe } = startProbe(10_000, 0);
-    let step = stepProbe(probe, { kind: 'webhook-info', url: '' }, 0);
-    for (const [sentAtMs, endedAtMs] of [
-      [0, 3_000],
-      [4_000, 7_000],
-      [8_000, 10_000],
-    ] as const) {
-      assert.equal(step.action.kind, 'poll');
-      probe = step.probe;
-      step = stepProbe(probe, { kind: 'empty', sentAtMs }, endedAtMs);
-    }
-    assert.ok(step.action.kind === 'end');
-    assertResult(step.action.verdict, 'cannot-tell', 'api');
-    assert.equal(step.action.verdict.quietMs, 3_000);
-  });
-
-  test('a rival that was seen before the faults stays seen', () => {
-    const world = probeWorld();
-    world.rival({ retryMs: 500 });
-    const { verdict } = world.probe(30_000, (at) => at(1_000, () => world.fault(world.badGateway)));
-    assertResult(verdict, 'rival');
-    assert.equal(verdict.rhythmMs, null);
-  });
-
-  test('a refused token ends it at once', () => {
-    const world = probeWorld();
-    world.fault({ status: 401, body: { ok: false, error_code: 401, description: 'Unauthorized' } });
-    const { verdict, atMs } = world.probe(10_000);
-    assertResult(verdict, 'cannot-tell', 'token');
-    assert.ok(atMs < 100);
-  });
+test('quiet times with a break between them are not added up', () => {
+  let { probe } = startProbe(10_000, 0);
+  let step = stepProbe(probe, { kind: 'webhook-info', url: '' }, 0);
+  for (const [sentAtMs, endedAtMs] of [
+    [0, 3_000],
+    [4_000, 7_000],
+    [8_000, 10_000],
+  ] as const) {
+    assert.equal(step.action.kind, 'poll');
+    probe = step.probe;
+    step = stepProbe(probe, { kind: 'empty', sentAtMs }, endedAtMs);
+  }
+  assert.ok(step.action.kind === 'end');
+  assertResult(step.action.verdict, 'cannot-tell', 'api');
+  assert.equal(step.action.verdict.quietMs, 3_000);
 });
 
 describe('ended from outside', () => {
