@@ -27,8 +27,8 @@ const ACTIONS = {
   },
   'POST /updates': (sandbox, { text, update, ...input }) => {
     const { token } = botOf(sandbox, input);
-    if (typeof update === 'object' && update !== null) return { update_id: sandbox.inject(token, update) };
-    if (typeof text === 'string') return { update_id: sandbox.injectText(token, text) };
+    if (typeof update === 'object' && update !== null) return queued(sandbox.inject(token, update));
+    if (typeof text === 'string') return queued(sandbox.injectText(token, text));
     throw new Error('text (a string) or update (an object) is needed');
   },
   'GET /faults': (sandbox) => sandbox.faults(),
@@ -61,6 +61,9 @@ function botOf(sandbox: Sandbox, { bot }: Input): SandboxBot {
   if (!found) throw new Error(`no bot ${bot ?? ''} here (try !bots, !bot)`);
   return found;
 }
+
+const queued = (id: number) =>
+  id === 0 ? { update_id: 0, why: 'kept out by allowed_updates, or the queue is full' } : { update_id: id };
 
 function selected<Item extends { readonly bot: number; readonly id?: number }>(
   items: readonly Item[],
