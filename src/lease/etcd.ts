@@ -4,7 +4,7 @@
  * https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
  */
 import { type Http, type HttpAnswer, openHttp, parseObject } from './http.ts';
-import { formatRecord, parseRecord } from './record.ts';
+import { formatRecord } from './record.ts';
 import { type CasResult, createTrouble, type LeaseStore, type Rule, type Seen } from './store.ts';
 import { type LeaseUrl, tlsOf } from './url.ts';
 
@@ -97,10 +97,8 @@ export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
     const kv = range.kvs?.[0];
     if (!kv) return null;
     const text = Buffer.from(kv.value ?? '', 'base64').toString();
-    const rec = parseRecord(text);
-    if (!rec) throw trouble.stranger(key, text);
     // A store that was wiped counts from 1 again; then the value tells.
-    return { rev: `${kv.mod_revision} ${text}`, rec };
+    return { rev: `${kv.mod_revision} ${text}`, rec: trouble.record(key, text) };
   }
 
   return {

@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { openHttp } from './http.ts';
-import { formatRecord, type LeaseRecord, parseRecord } from './record.ts';
+import { formatRecord, type LeaseRecord } from './record.ts';
 import {
   type CasResult,
   createTrouble,
@@ -91,9 +91,7 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
       blank = rev;
       return null;
     }
-    const rec = parseRecord(text);
-    if (!rec) throw trouble.stranger(`${name}'s annotation ${ANNOTATION}`, text);
-    return { rev, rec };
+    return { rev, rec: trouble.record(`${name}'s annotation ${ANNOTATION}`, text) };
   }
 
   async function read(ms: number): Promise<Seen | null> {

@@ -5,7 +5,7 @@
 import { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { Client, type DatabaseError } from 'pg';
-import { formatRecord, parseRecord } from './record.ts';
+import { formatRecord } from './record.ts';
 import {
   type CasResult,
   createTrouble,
@@ -169,9 +169,7 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
     const [row] = await query(READ, [name]);
     if (row?.replica) throw trouble.replica();
     if (typeof row?.rec !== 'string') return null;
-    const rec = parseRecord(row.rec);
-    if (!rec) throw trouble.stranger(`singlepoll_lease.${name}`, row.rec);
-    return { rev: row.rec, rec };
+    return { rev: row.rec, rec: trouble.record(`singlepoll_lease.${name}`, row.rec) };
   }
 
   return {

@@ -3,7 +3,7 @@
  * writes it, and its PUBLISH wakes the others. The client's queue for hard times and its reconnecting are off.
  */
 import { createClient, ErrorReply } from '@redis/client';
-import { formatRecord, parseRecord } from './record.ts';
+import { formatRecord } from './record.ts';
 import {
   type CasResult,
   createTrouble,
@@ -101,9 +101,7 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
 
   function seen(text: string | null): Seen | null {
     if (text === null || text === '') return null;
-    const rec = parseRecord(text);
-    if (!rec) throw trouble.stranger(key, text);
-    return { rev: text, rec };
+    return { rev: text, rec: trouble.record(key, text) };
   }
 
   return {

@@ -2,7 +2,7 @@
  * What an engine must be able to do: keep one small record and change it by compare-and-set. No engine knows about time: who may
  * poll and until when is decided in keeper.ts. Here are also the words for what goes wrong, the same for every engine.
  */
-import type { LeaseRecord } from './record.ts';
+import { type LeaseRecord, parseRecord } from './record.ts';
 
 /** Opaque: of Redis and PostgreSQL the value itself, of etcd mod_revision and value, of Kubernetes uid/resourceVersion. */
 export type Rev = string;
@@ -78,6 +78,12 @@ const STRANGER_SHOWN = 40;
 export function createTrouble(label: string, hide: (text: string) => string) {
   const config = (text: string) => new LeaseConfigError(`${label}: ${text}`);
   const io = (text: string, maybeApplied: boolean) => new LeaseIoError(`${label}: ${text}`, maybeApplied);
+  const stranger = (where: string, text: string) => {
+    const shown = text.length > STRANGER_SHOWN ? `${text.slice(0, STRANGER_SHOWN)}…` : text;
+    return config(
+      `${where} holds something that singlepoll did not write: ${hide(JSON.stringify(shown))}; remove it or name another place`,
+    );
+  };
   return {
     /** An error that the engine answered with: the first rule that fits its code. `write`: it was the answer to one. */
     answer(code: string, message: string, write: boolean, rules: readonly Rule[]): Error {
@@ -100,12 +106,12 @@ export function createTrouble(label: string, hide: (text: string) => string) {
     late: (ms: number, asked: boolean, maybeApplied = asked) =>
       io(`${asked ? 'no answer' : 'no connection'} within ${Math.round(ms)} ms`, maybeApplied),
     closed: () => io('closed', false),
-    /** Something stands where the record should be that singlepoll did not write. */
-    stranger(where: string, text: string) {
-      const shown = text.length > STRANGER_SHOWN ? `${text.slice(0, STRANGER_SHOWN)}…` : text;
-      return config(
-        `${where} holds something that singlepoll did not write: ${hide(JSON.stringify(shown))}; remove it or name another place`,
-      );
+    stranger,
+    /** Throws where something stands in the record's place that singlepoll did not write. */
+    record(where: string, text: string): LeaseRecord {
+      const rec = parseRecord(text);
+      if (!rec) throw stranger(where, text);
+      return rec;
     },
     replica: () => io('it is a read-only replica; name the primary in the URL', false),
   };

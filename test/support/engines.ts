@@ -182,20 +182,11 @@ export const pgBin = (program: string): string => {
 
 /** Runs SQL as the superuser; gives unaligned rows. */
 export async function sql(port: number, text: string, database = 'postgres'): Promise<string> {
-  const args = [
-    '-X',
-    '-qAt',
-    '-v',
-    'ON_ERROR_STOP=1',
-    '-h',
-    '127.0.0.1',
-    '-p',
-    String(port),
-    '-U',
-    'postgres',
-  ];
-  const { stdout } = await run('psql', [...args, '-d', database, '-c', text], {
-    env: { PATH: process.env.PATH, PGPASSWORD: PG_PASSWORD, LANG: 'C.UTF-8' },
+  const { stdout } = await run('psql', ['-X', '-qAt', '-v', 'ON_ERROR_STOP=1', '-c', text], {
+    env: {
+      ...{ PATH: process.env.PATH, LANG: 'C.UTF-8', PGHOST: '127.0.0.1', PGPORT: String(port) },
+      ...{ PGUSER: 'postgres', PGPASSWORD: PG_PASSWORD, PGDATABASE: database },
+    },
   });
   return stdout.replace(/\n$/, '');
 }
@@ -337,14 +328,8 @@ const KINDS: Record<EngineName, Kind> = {
           '4',
         ],
         ...['--listen-client-urls', client, '--advertise-client-urls', client],
-        ...[
-          '--listen-peer-urls',
-          peer,
-          '--initial-advertise-peer-urls',
-          peer,
-          '--initial-cluster',
-          `default=${peer}`,
-        ],
+        ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
+        ...['--initial-cluster', `default=${peer}`],
         ...settings,
       ];
     },

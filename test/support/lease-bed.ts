@@ -12,7 +12,6 @@ import { until } from './wait.ts';
 /** The times of `--lease-profile fast`, ms: the ttl, and when a holder that cannot renew shuts its door, after its last renewal. */
 export const FAST = ['--lease-profile', 'fast', '--backoff', '10ms,50ms'];
 export const FAST_TTL_MS = 6_000;
-export const FAST_RENEW_MS = 1_000;
 export const FAST_STOP_MS = 3_670;
 
 /** What a test reads of a record; unknown parts are kept as they are. */
@@ -71,7 +70,6 @@ export interface LeaseBed extends Bed {
   standby(args?: readonly string[], command?: readonly string[]): Promise<Running>;
   /** Frees the record, starts with `polite.mjs` and waits until its worker polls. */
   holding(args?: readonly string[], command?: readonly string[]): Promise<Running>;
-  lease(): Promise<LeaseView>;
 }
 
 /** An engine in which records can be written before any program has asked for one. */
@@ -125,7 +123,6 @@ export async function leaseBed(t: TestContext, engine: Engine): Promise<LeaseBed
       await self.vacate();
       return await b.polling([...fast, ...args, '--', ...command]);
     },
-    lease: async () => leaseOf(await b.status()),
   });
   return self;
 }

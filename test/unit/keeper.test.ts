@@ -183,24 +183,6 @@ test('the deadline counts from before the write was sent, and nothing extends it
   assert.equal(it.holds(12_425), false);
 });
 
-test('what may have happened is looked at before the next write', () => {
-  const it = leader();
-  it.due(4_000);
-  const lost = it.one('cas').next;
-  it.failed(6_000, false);
-  it.one('read');
-  it.seen(6_010, lost);
-  // The write that came through counts from when it was sent.
-  assert.equal(it.keeper.term!.sentAtMs, 4_000);
-  assert.deepEqual([it.holds(12_424), it.holds(12_425)], [true, false]);
-  assert.equal(it.one('cas').prev, text(lost));
-  const settled = leader();
-  settled.due(4_000);
-  settled.failed(4_001, true);
-  settled.due(4_750);
-  assert.equal(settled.one('cas').next.seq, 3);
-});
-
 test('a record that names another ends the term at once, without grace', () => {
   const it = leader();
   it.due(4_000);
@@ -234,19 +216,6 @@ test('a record that has vanished is written again at once; never when time may h
   doubtful.send(4_000, { kind: 'doubt' });
   doubtful.conflict(4_020, null);
   assert.equal(doubtful.one('lost').why, 'taken');
-});
-
-test('an engine that has forgotten writes shuts the door until the next one', () => {
-  const it = leader();
-  const old = mine(it.keeper);
-  it.due(4_000);
-  it.written(4_010);
-  it.due(7_000);
-  it.conflict(7_010, old);
-  assert.equal(it.holds(7_010), false);
-  assert.equal(it.one('cas').prev, text(old));
-  it.written(7_020);
-  assert.ok(it.holds(7_020));
 });
 
 test('a leap shuts the door; only a write that is sent after it opens it again', () => {
@@ -305,18 +274,6 @@ test('release waits for a renewal under way, and has one try and one request tim
   hung.send(4_001, { kind: 'release' });
   hung.due(6_001);
   assert.equal(hung.one('released').free, false);
-});
-
-test('after a loss the record is freed if it is still ours, and only when the worker is gone', () => {
-  const it = leader();
-  it.due(4_000);
-  it.failed(6_000, true);
-  it.due(9_425);
-  assert.equal(it.one('lost').why, 'deadline');
-  it.none('cas');
-  it.failed(9_430, true);
-  it.send(9_900, { kind: 'release' });
-  assert.equal(it.one('cas').next.holder, '');
 });
 
 test('a request to hand over: written into the record, told once, kept until the record is free', () => {
@@ -415,16 +372,6 @@ test('an engine that turns writes down for no reason is not asked again and agai
   it.conflict(5, { ...THEIRS, holder: '' });
   it.none('cas');
   it.none('read');
-});
-
-test('one that seeks no more gives back what its last write has won', () => {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.seen(0, FREE);
-  it.send(1, { kind: 'quit' });
-  it.written(2);
-  it.none('won');
-  assert.equal(it.one('cas').next.holder, '');
 });
 
 test('what status shows of a standby, and of a holder, whose stop point lies before the end of its term', () => {
