@@ -203,7 +203,8 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
   };
 }
 
-const LISTEN_MS = 5_000;
+/** Longer than any request of a lease, so that it cuts none short. */
+const LISTEN_MS = 10_000;
 /** libpq's words (https://www.postgresql.org/docs/current/libpq-ssl.html); `no-verify` is another client's for what libpq calls require. */
 const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'no-verify', 'verify-ca', 'verify-full'];
 
