@@ -143,6 +143,9 @@ async function scene({ b, as, systemctl, show }: World): Promise<void> {
   );
   await until('the unit to be down', async () => (await show('SubState')) === 'dead');
 
+  // From here on a stray polls too, until it is stopped.
+  assertNeverTwo(b);
+
   // The hardening of a system unit, under the user's systemd of root: it blinds nobody.
   const shown = await b.run(
     [...install.filter((it) => it !== '--user'), '--system', '--print', ...command],
@@ -182,5 +185,4 @@ async function scene({ b, as, systemctl, show }: World): Promise<void> {
     leftovers(b).filter((it) => environOf(it)?.some((line) => line.startsWith('SINGLEPOLL_SPAWN='))).length,
     0,
   );
-  assertNeverTwo(b);
 }
