@@ -7,7 +7,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { AlertConfig, Daily } from '../config/targets.ts';
 import type { StatusDocument } from '../core/status.ts';
-import type { Ending } from '../core/supervisor.ts';
+import type { Ending, State } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { writeWhole } from '../files.ts';
 import { RIVAL_CURE } from '../gateway/words.ts';
@@ -17,7 +17,6 @@ import { count, duration, howItEnded } from '../output/words.ts';
 import type { Facts } from '../supervise/facts.ts';
 import type { Changes } from '../supervise/listeners.ts';
 import { createListeners } from '../supervise/listeners.ts';
-import type { Running } from '../supervise/run.ts';
 import { createDaily } from './daily.ts';
 import { openDeliveries } from './deliver.ts';
 import { eventsBetween, isWell, type Look } from './events.ts';
@@ -31,6 +30,13 @@ export interface AlertService {
   cut(): void;
 }
 
+/** The run, as alerts see it. */
+export interface AlertedRun {
+  readonly loop: { readonly state: Pick<State, 'phase' | 'headed' | 'pid' | 'lastExit'> };
+  lastLines(): readonly string[];
+  onStep(listener: () => void): void;
+}
+
 export interface AlertServiceOptions {
   readonly alerts: AlertConfig;
   readonly apiRoot: string;
@@ -40,7 +46,7 @@ export interface AlertServiceOptions {
   readonly report: Report;
   readonly facts: Facts;
   readonly changes: Changes;
-  readonly running: Running;
+  readonly running: AlertedRun;
   readonly doc: () => StatusDocument;
   /** The state folder of the bot. */
   readonly botDir: string;

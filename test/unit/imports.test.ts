@@ -85,10 +85,8 @@ test('pure files import types, and other pure files', () => {
 
 // What is not so yet: these lists only get shorter.
 const UPWARDS: readonly string[] = [
-  'alerts/service.ts → supervise/changes.ts',
   'alerts/service.ts → supervise/facts.ts',
   'alerts/service.ts → supervise/listeners.ts',
-  'alerts/service.ts → supervise/run.ts',
   'config/targets.ts → lease/store.ts',
   'config/targets.ts → lease/timing.ts',
   'config/targets.ts → lease/url.ts',
@@ -99,16 +97,13 @@ const UPWARDS: readonly string[] = [
   'service/notify.ts → supervise/listeners.ts',
 ];
 const CIRCULAR: readonly string[] = [
-  'alerts/service.ts',
   'gateway/events.ts',
   'sandbox/actions.ts',
   'sandbox/server.ts',
   'supervise/api-reach.ts',
   'supervise/identify.ts',
   'supervise/open-gateway.ts',
-  'supervise/run.ts',
   'supervise/startup.ts',
-  'supervise/webhook-watch.ts',
 ];
 const IMPURE: readonly string[] = [
   'strays/grade.ts → strays/bystander.ts',
