@@ -193,8 +193,8 @@ export function statusExitCode(doc: Pick<StatusDocument, 'state' | 'healthy'>): 
 }
 
 export interface LiveLine {
-  /** ISO 8601; null: not known. */
-  readonly at: string | null;
+  /** ISO 8601. */
+  readonly at: string;
   /** singlepoll's own word, or the worker's stdout or stderr. */
   readonly from: 'singlepoll' | 'out' | 'err';
   /** Of singlepoll's own: what it is about. */

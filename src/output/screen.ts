@@ -328,8 +328,7 @@ function rule(name: string, columns: number, paint: Paint): string {
 }
 
 function logLine({ at, tag, level, text }: LiveLine, columns: number, paint: Paint): string {
-  const time =
-    columns < TIMES_FROM_COLUMNS ? '' : `${at === null ? ' '.repeat(8) : clockTime(Date.parse(at))}  `;
+  const time = columns < TIMES_FROM_COLUMNS ? '' : `${clockTime(Date.parse(at))}  `;
   const name = tag === null ? '' : `[${tag}] `;
   const line = cut(name + oneLine(text), columns - time.length);
   return paint('tag', time + line.slice(0, name.length)) + paint(level, line.slice(name.length));

@@ -61,7 +61,7 @@ test('for those who watch: by time, masked, without heartbeats, of the last work
       ['out', null, 'info', 'two, ended'],
     ],
   );
-  assert.ok(shown.every(({ at }) => Math.abs(Date.parse(at ?? '') - Date.now()) < 60_000));
+  assert.ok(shown.every(({ at }) => Math.abs(Date.parse(at) - Date.now()) < 60_000));
   for (let i = 0; i < 8; i++) lines.stream('out').add(Buffer.from(`worker ${i}\n`));
   assert.equal(
     lines.lines().some(({ text }) => text === 'one'),
