@@ -2,7 +2,7 @@
  * What source code does, by matching and not by parsing: where it polls or sets a webhook, under which conditions, and whether that
  * happens when a file is run or imported. Knows Python, JavaScript with TypeScript, and Go.
  */
-import { folderOf, joinPath, lineAt } from './files.ts';
+import { folderOf, joinPath, lineAt, matchesIn } from './files.ts';
 
 export type Language = 'python' | 'js' | 'go';
 
@@ -75,7 +75,7 @@ function find(signs: readonly Sign[], path: string, text: string): Evidence[] {
   const found = new Map<number, Evidence>();
   for (const { call, beside, not } of signs.filter((sign) => sign.in === language)) {
     if (beside && !beside.test(text)) continue;
-    for (const match of code.matchAll(call)) {
+    for (const match of matchesIn(code, call)) {
       const given = argumentsAt(code, match.index + match[0].length);
       if (not?.test(given) || isDeclaration(code, match, given)) continue;
       const line = lineAt(code, match.index);

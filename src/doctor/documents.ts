@@ -33,7 +33,12 @@ function objectOf(code: string): string {
 
 function readYaml(text: string): Document[] {
   const lines = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter: lines, merge: true, logLevel: 'silent' });
+  const documents = parseAllDocuments(text, {
+    lineCounter: lines,
+    merge: true,
+    uniqueKeys: false,
+    logLevel: 'silent',
+  });
   return [...documents]
     .filter(({ errors }) => errors.length === 0)
     .map((document) => ({

@@ -162,6 +162,14 @@ export function joinPath(folder: string, path: string): string | null {
 /** Line (from 1) of an offset. */
 export const lineAt = (text: string, offset: number): number => text.slice(0, offset).split('\n').length;
 
+/** The first fifty matches: a file that a machine wrote may have any number. */
+export function* matchesIn(text: string, pattern: RegExp): Generator<RegExpExecArray> {
+  let count = 0;
+  for (const match of text.matchAll(pattern))
+    if (count++ < 50) yield match;
+    else return;
+}
+
 /** What does not run in production: tests, examples, documentation, and what a compiler made of the source. */
 export const isAside = (path: string): boolean =>
   /(^|\/)(tests?|__tests__|specs?|e2e|examples?|docs?|documentation|fixtures|samples?|demos?)\//i.test(

@@ -1,7 +1,7 @@
 /** Lines of code and scripts that end somebody's polling, lose updates, or are a second poller themselves. */
 import { conditionsAround, type Evidence, isSingle, knowsReloader, told, withoutComments } from './code.ts';
 import { rowsOf } from './documents.ts';
-import { type Finding, isBotName, isForDevelopment, lineAt } from './files.ts';
+import { type Finding, isBotName, isForDevelopment, lineAt, matchesIn } from './files.ts';
 import type { Facts } from './processes.ts';
 
 const CODE = /\.(py|[cm]?[jt]sx?|go)$/;
@@ -18,7 +18,7 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
 /**
  * Rule, where it looks, what it looks for, what must poll besides, why, cure; `{1}` is the first group. What must poll is the project
  * (`poll`), this file as it is run or imported (`run`, `import`), or a command of this pattern; `-` is nothing. The lines around must
- * hold what is `near`; `unless` a condition around the line says so.
+ * hold what is `near`, the file what must be `beside`; `unless` a condition around the line says so.
  */
 const LINES = rowsOf(String.raw`
 drops-pending    code      /\b(drop_?pending(?:_?updates)?|skip_?(?:pending|updates))\b["']?\s*[=:]\s*(?:true|1)\b/  poll  unless=\b(args|argv|flag|debug|dev|drop|reset|clean)
@@ -30,10 +30,10 @@ negative-offset  code      /(?<![\w.])["']?offset["']?\s*[=:]\s*-\s*\d+/  -  nea
 negative-offset  script    /getUpdates\S*[?&\s"']offset["']?[=:]\s*-\d/
   a negative offset forgets all earlier updates, and confirms them for whoever polls besides
   offset = the last update_id + 1
-script-polls     script    /\b(?:curl|wget|https?|xh)\b.*\/getUpdates\b/
+script-polls     script    /\b(?:curl|wget|https?|xh)\b.{0,400}\/getUpdates\b/
   this getUpdates is a poller, too: it takes the poll from the bot, which gets a 409
   ask getMe instead, or singlepoll status
-script-polls     script    /\b(?:curl|wget|https?|xh)\b.*\/setWebhook\b(?!\S*[?&]url=(?:["'&\s]|$))/  poll
+script-polls     script    /\b(?:curl|wget|https?|xh)\b.{0,400}\/setWebhook\b(?!\S*[?&]url=(?:["'&\s]|$))/  poll
   setWebhook: as long as a webhook is set, every getUpdates is answered with 409, and this project polls
   take the line out
 server-workers   gunicorn  /^workers\s*=\s*(?!.*(?:getenv|environ\.get)\s*\([^,()]+,\s*["']?1\b)(.*(?:cpu_count|nproc|\*).*|.*\b(?:[2-9]|\d\d+)\b.*)$/  ^gunicorn(?!.*\s(--workers|-w))
@@ -45,7 +45,7 @@ server-workers   setting   /\bWEB_CONCURRENCY["']?\s*[=:\s]\s*["']?([2-9]|\d\d+)
 reloader         setting   /\bFLASK_(?:DEBUG|ENV)["']?\s*[=:\s]\s*["']?(?:1|true|on|development)\b/  ^flask(?!.*\s--no-reload)
   Flask’s debug mode starts the app in a second process, and again at every change of a file; the app polls
   flask run --no-reload
-reloader         python    /\b\w*(?:app|server|socketio)\w*\.run\s*\((?!ARGSuse_reloader\s*=\s*False)ARGS\b(?:debug|use_reloader)\s*=\s*True(?<=\b(?:flask|quart|dash)\b[^]*)/  run
+reloader         python    /\b\w*(?:app|server|socketio)\w*\.run\s*\((?!ARGSuse_reloader\s*=\s*False)ARGS\b(?:debug|use_reloader)\s*=\s*True/  run  beside=\b(flask|quart|dash)\b
   Flask’s debug reloader runs this program twice, and both poll
   app.run(debug=True, use_reloader=False)
 reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\breload\s*=\s*True/  import  unless=debug|dev|local
@@ -72,11 +72,11 @@ reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\bwork
 
 export function findLines(facts: Facts): Finding[] {
   const found = facts.files.flatMap(({ path: file, text }) => {
-    const rules = LINES.filter((it) => it.in.test(file));
+    const rules = LINES.filter((it) => it.in.test(file) && (it.word !== 'beside' || it.around.test(text)));
     const code = rules.length === 0 ? '' : withoutComments(file, text);
     const rows = code.split('\n');
     return rules.flatMap(({ rule, pattern, proof, word, around, why, cure }) =>
-      [...code.matchAll(pattern)].flatMap((match) => {
+      [...matchesIn(code, pattern)].flatMap((match) => {
         const line = lineAt(code, match.index);
         const near = rows.slice(Math.max(0, line - 6), line + 5).join('\n');
         const before = /.*\?[\s({]*$/.exec(code.slice(0, match.index).split('\n').at(-1)!)?.[0] ?? '';
@@ -107,21 +107,22 @@ function proven(proof: string, file: string, module: string | undefined, facts: 
 }
 
 const SCALE =
-  /^(?!\s*#).*(?:--scale\s+|\bscale\s+count\s+|ps:scale\s+|kubectl\s+scale\b.*deploy(?:ment)?[/\s])(?:([\w-]+)\b.*?[=\s])??([2-9]|\d\d+)\b/gm;
+  /(?:--scale\s+|\bscale\s+count\s+|ps:scale\s+|kubectl\s+scale\b.{0,200}deploy(?:ment)?[/\s])(?:([\w-]+)\b.{0,100}?[=\s])??([2-9]|\d\d+)\b/g;
 
 function scaled({ files, processes, isForWebhook, lease }: Facts): Finding[] {
   const scripts = files.filter(({ path }) =>
     /\.(sh|bash)$|akefile$|justfile$|\.github\/workflows\//.test(path),
   );
-  return scripts.flatMap(({ path: file, text }) =>
-    [...text.matchAll(SCALE)].flatMap(({ 0: { length }, 1: name = 'bot', 2: count, index }) => {
+  return scripts.flatMap(({ path: file, text }) => {
+    const code = withoutComments(file, text);
+    return [...matchesIn(code, SCALE)].flatMap(({ 1: name = 'bot', 2: count, index }) => {
       const meant = processes.find((it) => it.name === name && !/^(npm|make)$/.test(it.manager));
       if (lease || isForWebhook || !(meant?.isSuspect ?? isBotName(name))) return [];
       const why = `this starts ${count} copies of ${name}, and each of them polls${meant?.polls ? `: ${told(meant.polls)}` : ''}`;
       const cure = 'start 1, or let one copy poll and the others stand by: singlepoll start --lease';
-      return { rule: 'scale-command', file, line: lineAt(text, index + length - 1), why, cure };
-    }),
-  );
+      return { rule: 'scale-command', file, line: lineAt(code, index), why, cure };
+    });
+  });
 }
 
 /** A program that takes its updates one way or the other, by a setting, is as it should be. */

@@ -173,7 +173,7 @@ function row(manager: string, file: string, line: number, name: string, command:
 
 /** Files that are lines: manager, file, and a line with the name (else it is the file's) and the command. */
 const LINES: readonly (readonly [string, RegExp, RegExp])[] = [
-  ['make', /(^|\/)(GNUm|[Mm])akefile$/, /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n)*)\t[@-]*(.*)$/gm],
+  ['make', /(^|\/)(GNUm|[Mm])akefile$/, /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n){0,50})\t[@-]*(.*)$/gm],
   [
     'shell',
     /\.(sh|bash)$/,

@@ -1,5 +1,6 @@
 /** One token in two places, in the files or in the git history: each is a second poller in waiting. Nothing here shows a token. */
 import { parseEnvFile } from '../config/files.ts';
+import { WHOLE_TOKEN } from '../config/token.ts';
 import { runTool } from '../tools.ts';
 import { CUT, type Finding, isEnvFile, isExample, isLog, lineAt } from './files.ts';
 import type { Facts } from './processes.ts';
@@ -17,12 +18,12 @@ const PUBLISHED =
 
 /** The tokens in a text; not what people write where a token belongs. */
 export const tokensIn = (text: string): TokenAt[] =>
-  [...text.matchAll(/(?<!\d)(\d{6,14}):[A-Za-z0-9_-]{30,50}(?![\w-])/g)].flatMap(
-    ({ 0: token, 1: bot = '', index }) => {
-      const secret = token.slice(bot.length + 1);
-      return PUBLISHED.test(token) || isMadeUp(bot, secret) ? [] : [{ bot, token, index }];
-    },
-  );
+  [...text.matchAll(WHOLE_TOKEN)].flatMap(({ 0: token, 1: bot = '', index }) => {
+    const secret = token.slice(bot.length + 1);
+    return secret.length > 50 || PUBLISHED.test(token) || isMadeUp(bot, secret)
+      ? []
+      : [{ bot, token, index }];
+  });
 
 /** Random secrets have some 25 different characters, of both cases; `xxxxxxxx`, `your_token_here`, `ABCDEFGHIJ…` have not. */
 const isMadeUp = (bot: string, secret: string): boolean =>

@@ -77,4 +77,13 @@ describe('rules', () => {
       ['server-workers Procfile'],
     );
   });
+  test('big files that a machine wrote are told of fifty times at most', () => {
+    const files = {
+      'bot.js': `const bot = 1;\n${'bot.start(); bot.setWebhook(x);\n'.repeat(5_000)}`,
+      'up.sh': 'kubectl scale deploy/my-bot --replicas=2\n'.repeat(5_000),
+    };
+    const found = findCauses(studyProject(projectOf(files)));
+    for (const rule of ['sets-webhook', 'scale-command'])
+      assert.equal(found.filter((it) => it.rule === rule).length, 50, rule);
+  });
 });
