@@ -9,8 +9,6 @@ import type { Bus } from './listeners.ts';
 import type { Loop } from './loop.ts';
 import type { Startup } from './startup.ts';
 
-export type GatewayModule = typeof import('../gateway/server.ts');
-
 export interface GivenGateway {
   readonly port: Gateway;
   readonly watch: GatewayWatch;

@@ -10,10 +10,11 @@ import type { Service } from '../service/notify.ts';
 import type { Eyes } from '../strays/finder.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
 import type { Changes } from './listeners.ts';
-import type { GatewayModule } from './open-gateway.ts';
 import type { Rehearsal } from './rehearsal.ts';
 import type { Asks } from './signals.ts';
 import type { Teardown } from './teardown.ts';
+
+export type GatewayModule = typeof import('../gateway/server.ts');
 
 export interface StartRequest {
   readonly config: Config;
