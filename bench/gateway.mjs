@@ -24,7 +24,7 @@ export async function openLeanApi() {
 
 /**
  * Starts singlepoll with its load generator before the API at `root`. `order(name, details)` has it carried out there;
- * `gateway` is the root that the worker was given; `pid` the supervisor's.
+ * `gateway` is the root that the worker was given.
  */
 export async function openGateway(root) {
   const home = newFolder('gateway');
@@ -58,7 +58,6 @@ export async function openGateway(root) {
     throw new Error('the worker was given the API itself: there is no gateway to measure');
   return {
     gateway,
-    pid: supervisor.pids()[0],
     order(name, details) {
       worker.write(`${JSON.stringify({ order: name, ...details })}\n`);
       return next();

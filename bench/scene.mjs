@@ -86,11 +86,11 @@ export async function until(what, look, { withinMs = 30_000, everyMs = 3 } = {})
 }
 
 /** Wall time in ms of a command that runs to its end. */
-export function wallMs(command, words, env, { codes = [0] } = {}) {
+export function wallMs(command, words, env) {
   const beganMs = performance.now();
   const { status, error, stderr } = spawnSync(command, words, { env, stdio: ['ignore', 'ignore', 'pipe'] });
   const tookMs = performance.now() - beganMs;
-  if (error || !codes.includes(status))
+  if (error || status !== 0)
     throw new Error(`${command} ${words.join(' ')} ended with ${status}: ${error ?? stderr}`);
   return tookMs;
 }
@@ -113,19 +113,14 @@ export function openStamps(path) {
   let read = 0;
   return {
     path,
-    async next(what, options) {
-      return await until(
-        what,
-        () => {
-          const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : [];
-          if (lines.length <= read) return null;
-          const [ns, pid] = lines[read].split(' ');
-          read += 1;
-          return { ns: BigInt(ns), pid: Number(pid) };
-        },
-        options,
-      );
-    },
+    next: (what) =>
+      until(what, () => {
+        const lines = existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(0, -1) : [];
+        if (lines.length <= read) return null;
+        const [ns, pid] = lines[read].split(' ');
+        read += 1;
+        return { ns: BigInt(ns), pid: Number(pid) };
+      }),
   };
 }
 
