@@ -166,6 +166,10 @@ test('the example of the README: its types, strictly, and that it runs', async (
 
   const program = b.spawn(process.execPath, [js], { env: { ...b.env, MY_TOKEN: b.token } });
   await program.waitFor(/^worker \d+, 0 updates$/m);
+  // What it prints comes before its handler.
+  const caught = () =>
+    /^SigCgt:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${program.pid}/status`, 'utf8'))?.[1];
+  await until('its handler of SIGTERM', () => (Number(`0x${caught()?.slice(-8)}`) & 0x4000) !== 0);
   program.signal('SIGTERM');
   assert.equal((await program.exit()).code, 0, program.seen());
   assert.match(program.stdout(), /^the bot is polling\n.*^the bot is stopping\n.*^ended: SIGTERM\n/ms);
