@@ -12,7 +12,7 @@ import { EXIT } from '../errors.ts';
 import { writeWhole } from '../files.ts';
 import { RIVAL_CURE } from '../gateway/words.ts';
 import type { Report } from '../output/report.ts';
-import { botName } from '../output/screen.ts';
+import { botName } from '../output/status-rows.ts';
 import { count, duration, howItEnded } from '../output/words.ts';
 import type { Facts } from '../supervise/facts.ts';
 import type { Changes } from '../supervise/listeners.ts';

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { StatusDocument } from '../core/status.ts';
 import { plain } from '../output/plain.ts';
-import { botName, rowText, STATE_WORDS, type StatusRow, statusRows } from '../output/screen.ts';
+import { botName, rowText, STATE_WORDS, type StatusRow, statusRows } from '../output/status-rows.ts';
 import { count } from '../output/words.ts';
 
 /** How often the page loads itself again. */

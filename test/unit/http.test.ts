@@ -9,7 +9,7 @@ import { type Figures, metricsText } from '../../src/http/metrics.ts';
 import { PAGE_POLICY, statusPage } from '../../src/http/page.ts';
 import { type Answered, type Asked, listenHttp, respond, type Site } from '../../src/http/server.ts';
 import { discreet, readiness } from '../../src/http/view.ts';
-import { rowText, statusRows } from '../../src/output/screen.ts';
+import { rowText, statusRows } from '../../src/output/status-rows.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const SITE: Site = {
