@@ -113,7 +113,7 @@ test('unit tests are run without a look at packages', async (t) => {
     chmodSync(join(folder, name), 0o755);
   }
   const script = join(import.meta.dirname, '../../scripts/test.mjs');
-  const child = spawn(process.execPath, [script, 'unit/secret-flags'], {
+  const child = spawn(process.execPath, [script, 'unit/imports'], {
     env: { ...process.env, PATH: `${folder}:${process.env.PATH}` },
     stdio: 'ignore',
   });
