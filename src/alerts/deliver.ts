@@ -1,9 +1,9 @@
 /** Brings messages to the admin chat, by the real API root and token and never through the gateway, and to --alert-url. */
 import type { AlertConfig, AlertUrl } from '../config/targets.ts';
-import type { AlertsEntry } from '../core/status.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count } from '../output/words.ts';
+import type { AlertsEntry } from '../supervisor/status.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
 import { explain, type HttpClient, openHttpClient } from '../telegram/http-client.ts';
 import { postOf } from './formats.ts';

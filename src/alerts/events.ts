@@ -1,7 +1,7 @@
 /**
  * Finds what has happened between two looks at a run: the difference of two status documents and of some counters. PURE.
  */
-import type { StatusDocument } from '../core/status.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 import type { AlertEvent, AlertKind } from './gate.ts';
 
 /** Facts of a run that the status document does not show. The numbers only rise. */

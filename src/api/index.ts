@@ -7,13 +7,13 @@ import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { statusOf, stopped } from '../commands/answers.ts';
-import type { RunState, StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
 import { LINK_FD, OWNED_VARIABLE, type OwnerMessage } from '../service/messages.ts';
+import { askControl, NoAnswer, NoSupervisor, WentAway } from '../supervisor/control.ts';
+import type { RunState, StatusDocument } from '../supervisor/status.ts';
 import { type StartOptions, startWords } from './options.ts';
 
-export type { RunState, StatusDocument } from '../core/status.ts';
+export type { RunState, StatusDocument } from '../supervisor/status.ts';
 export type { StartOptions, Time } from './options.ts';
 export { SinglepollError };
 

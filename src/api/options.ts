@@ -3,8 +3,8 @@
  * of the package sees of them, so it is written out; the check at the end holds it against the option table.
  */
 import { flagWords, type OptionName, positiveFlags } from '../config/options.ts';
-import type { RunState } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import type { RunState } from '../supervisor/status.ts';
 
 /** Seconds, or a text such as `500ms`, `15s`, `1m30s`. */
 export type Time = number | string;

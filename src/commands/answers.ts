@@ -1,6 +1,7 @@
 /** What a supervisor answers to `status`, and what is known of a bot whose supervisor answers nothing. */
-import { bareStatus, completeStatus, type StatusDocument } from '../core/status.ts';
-import { askControl, NoSupervisor, WentAway } from '../machine/control.ts';
+
+import { askControl, NoSupervisor, WentAway } from '../supervisor/control.ts';
+import { bareStatus, completeStatus, type StatusDocument } from '../supervisor/status.ts';
 
 /** Null where nobody listens. Throws NoAnswer where it hangs, or the system's error. */
 export async function statusOf(control: string, timeoutMs = 3_000): Promise<StatusDocument | null> {

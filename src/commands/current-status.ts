@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
-import type { StatusDocument } from '../core/status.ts';
-import { CONTROL_SOCKET } from '../machine/control.ts';
+import { CONTROL_SOCKET } from '../supervisor/control.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 import { statusOf } from './answers.ts';
 
 /** An answer takes some milliseconds. A supervisor that is slower than this is asked again, with patience. */

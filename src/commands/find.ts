@@ -9,9 +9,9 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
-import type { StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { type Holder, lockHolder, lockKey } from '../lock/lock.ts';
+import { plain } from '../output/plain.ts';
 import {
   type Answer,
   askControl,
@@ -22,11 +22,11 @@ import {
   NoSupervisor,
   type Request,
   WentAway,
-} from '../machine/control.ts';
-import { plain } from '../output/plain.ts';
-import { unreachable } from '../supervise/holder-words.ts';
-import { recallStart } from '../supervise/memory.ts';
-import { controlPath, supervisorAt } from '../supervise/present.ts';
+} from '../supervisor/control.ts';
+import { unreachable } from '../supervisor/holder-words.ts';
+import { recallStart } from '../supervisor/memory.ts';
+import { controlPath, supervisorAt } from '../supervisor/present.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 import { statusOf } from './answers.ts';
 
 /** A supervisor that does not answer within this time is hung or stopped. */

@@ -11,8 +11,8 @@ import { readProject } from '../doctor/files.ts';
 import { type Facts, studyProject } from '../doctor/processes.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { writeWhole } from '../files.ts';
-import { findExecutable, isProgramInPath } from '../machine/executable.ts';
 import { plain, plainCommand } from '../output/plain.ts';
+import { findExecutable, isProgramInPath } from '../supervisor/executable.ts';
 import { workingFolder } from './context.ts';
 
 const NAME = 'singlepoll.toml';

@@ -19,10 +19,10 @@ import {
   unitPath,
 } from '../install/plan.ts';
 import { systemdUnit } from '../install/systemd.ts';
-import { isProgramInPath } from '../machine/executable.ts';
 import { plain } from '../output/plain.ts';
-import { checkCommand } from '../supervise/announce.ts';
-import { presentSupervisor } from '../supervise/present.ts';
+import { checkCommand } from '../supervisor/announce.ts';
+import { isProgramInPath } from '../supervisor/executable.ts';
+import { presentSupervisor } from '../supervisor/present.ts';
 import { runTool } from '../tools.ts';
 import { configure, type Invocation, warn } from './context.ts';
 

@@ -9,7 +9,7 @@ import { flagWords, type RawFlags } from '../config/options.ts';
 import { EXIT } from '../errors.ts';
 import { leaveGoneTerminal } from '../output/hangup.ts';
 import { DETACHED_VARIABLE, LINK_FD, readyText } from '../service/messages.ts';
-import { HUP_IGNORED, hangupIgnored } from '../supervise/signals.ts';
+import { HUP_IGNORED, hangupIgnored } from '../supervisor/signals.ts';
 
 export interface LaunchRequest {
   readonly flags: RawFlags;

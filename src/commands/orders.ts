@@ -1,6 +1,6 @@
 /** `singlepoll stop` and `singlepoll restart`: orders to a supervisor that runs. */
 import { EXIT, SinglepollError } from '../errors.ts';
-import { type Answer, NoSupervisor } from '../machine/control.ts';
+import { type Answer, NoSupervisor } from '../supervisor/control.ts';
 import { configureUnlessNamed, type Invocation, namedBot, warn } from './context.ts';
 import { askSupervisor, findSupervisor } from './find.ts';
 

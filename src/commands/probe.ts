@@ -5,15 +5,15 @@
  */
 import type { Config } from '../config/load.ts';
 import { formatDuration, parseDuration } from '../config/values.ts';
-import type { LeaseEntry } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, lockKey } from '../lock/lock.ts';
-import { askControl } from '../machine/control.ts';
 import { probeNotice, probeWords } from '../output/probe-words.ts';
 import { createReport } from '../output/report.ts';
 import { leaseWords, painter } from '../output/words.ts';
-import { presentSupervisor } from '../supervise/present.ts';
-import { unseenWords } from '../supervise/sweep.ts';
+import { askControl } from '../supervisor/control.ts';
+import { presentSupervisor } from '../supervisor/present.ts';
+import type { LeaseEntry } from '../supervisor/status.ts';
+import { unseenWords } from '../supervisor/sweep.ts';
 import { runProbe } from '../telegram/probe.ts';
 import type { Verdict } from '../telegram/probe-table.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';

@@ -2,7 +2,7 @@
 
 import type { Owner } from '../service/link.ts';
 import { DETACHED_VARIABLE, OWNED_VARIABLE } from '../service/messages.ts';
-import { start } from '../supervise/start.ts';
+import { start } from '../supervisor/start.ts';
 import { configure, type Invocation } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {

@@ -4,9 +4,14 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
-import { completeStatus, type LiveDocument, type LiveLine, type StatusDocument } from '../core/status.ts';
 import { SinglepollError } from '../errors.ts';
-import { askControl, NoAnswer } from '../machine/control.ts';
+import { askControl, NoAnswer } from '../supervisor/control.ts';
+import {
+  completeStatus,
+  type LiveDocument,
+  type LiveLine,
+  type StatusDocument,
+} from '../supervisor/status.ts';
 import { currentStatus } from './current-status.ts';
 import { findSupervisor, type Located } from './find.ts';
 

@@ -1,12 +1,12 @@
 /** `singlepoll status`: of one bot or of all, once or live. */
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { type StatusDocument, statusExitCode } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { statusScreen } from '../output/screen.ts';
 import { STATE_WORDS } from '../output/status-rows.ts';
 import { count, duration, type Paint, painter } from '../output/words.ts';
+import { type StatusDocument, statusExitCode } from '../supervisor/status.ts';
 import { hung, stopped } from './answers.ts';
 import { configureUnlessNamed, type Invocation, namedBot, warn } from './context.ts';
 import { currentStatus } from './current-status.ts';

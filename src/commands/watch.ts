@@ -3,13 +3,13 @@
  * and with --json, it prints a screen or a document again at each change.
  */
 import type { Config } from '../config/load.ts';
-import type { LiveDocument, StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
-import { askControl } from '../machine/control.ts';
 import { type Counted, counted, nothingCounted, rate } from '../output/rate.ts';
 import { type LiveView, liveScreen } from '../output/screen.ts';
 import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
+import { askControl } from '../supervisor/control.ts';
+import type { LiveDocument, StatusDocument } from '../supervisor/status.ts';
 import { ORDER_WAIT_MS } from './orders.ts';
 import { followStatus } from './status-source.ts';
 

@@ -3,11 +3,11 @@
  * somebody elsewhere does. Stops nothing.
  */
 
-import type { LeaseEntry, Problem, StatusDocument } from '../core/status.ts';
 import { leaseWords, type Paint, painter, RIVAL_ELSEWHERE } from '../output/words.ts';
 import type { Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
-import { toEntry } from '../supervise/sweep.ts';
+import type { LeaseEntry, Problem, StatusDocument } from '../supervisor/status.ts';
+import { toEntry } from '../supervisor/sweep.ts';
 import { configure, type Invocation, warn } from './context.ts';
 import { lookForLease, openTools, supervisorOf, survey } from './look.ts';
 import type { Probed } from './probe.ts';

@@ -4,15 +4,15 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Config } from '../config/load.ts';
-import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration } from '../output/words.ts';
-import type { ApiReach } from '../supervise/api-reach.ts';
-import type { Facts } from '../supervise/facts.ts';
-import { tokenRefused } from '../supervise/identify.ts';
+import type { Facts } from '../supervisor/facts.ts';
+import type { Ending } from '../supervisor/table.ts';
+import type { ApiReach } from '../telegram/api-reach.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
+import { tokenRefused } from '../telegram/retry.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import {
   deafAtMs,

@@ -2,8 +2,9 @@
  * `/metrics`: the status document in Prometheus' text format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats),
  * names by prometheus.io/docs/practices/naming. PURE. What is not known has no sample: a zero would be a claim.
  */
-import type { StatusDocument } from '../core/status.ts';
+
 import { plain } from '../output/plain.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 import { readiness } from './view.ts';
 
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';

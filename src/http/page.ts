@@ -3,10 +3,10 @@
  * elsewhere; every text in it is escaped, and the policy would let nothing else run. Pure.
  */
 import { createHash } from 'node:crypto';
-import type { StatusDocument } from '../core/status.ts';
 import { plain } from '../output/plain.ts';
 import { botName, rowText, STATE_WORDS, type StatusRow, statusRows } from '../output/status-rows.ts';
 import { count } from '../output/words.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 
 /** How often the page loads itself again. */
 const REFRESH_S = 5;

@@ -5,13 +5,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { type HttpAddress, isLoopback, showHttpAddress } from '../config/values.ts';
-import { bareStatus, type RunState, type StatusDocument } from '../core/status.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { hasProcfs, listPids, readText } from '../machine/procfs.ts';
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { maskText } from '../output/mask.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
+import { bareStatus, type RunState, type StatusDocument } from '../supervisor/status.ts';
 import { VERSION } from '../version.ts';
 import { type Figures, metricsText } from './metrics.ts';
 import { statusPage } from './page.ts';

@@ -1,5 +1,5 @@
 /** Decides what `/readyz` answers and how much of the status strangers may see. PURE. */
-import type { RunState, StatusDocument } from '../core/status.ts';
+import type { RunState, StatusDocument } from '../supervisor/status.ts';
 
 export interface Readiness {
   readonly ready: boolean;

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { showValue } from '../config/messages.ts';
 import { currentUser, openStateDir, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { isProgramInPath } from '../machine/executable.ts';
+import { isProgramInPath } from '../supervisor/executable.ts';
 
 export type Kind = 'systemd' | 'cron';
 

@@ -5,11 +5,11 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname, uptime } from 'node:os';
-import type { LeaseEntry, Problem } from '../core/status.ts';
-import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import { duration, holderText, type Level } from '../output/words.ts';
+import type { LeaseEntry, Problem } from '../supervisor/status.ts';
+import type { Ending } from '../supervisor/table.ts';
 import {
   holds,
   type Keeper,

@@ -2,7 +2,7 @@
  * The last lines of a run, singlepoll's own and its workers': for the report of a crash, for those who watch, and for who looks for a
  * phrase in what a worker prints. Bounded, and cheap in a flood, of which only the end of each chunk is looked at.
  */
-import { LIVE_LINES, type LiveLine } from '../core/status.ts';
+import { LIVE_LINES, type LiveLine } from '../supervisor/status.ts';
 import { maskText } from './mask.ts';
 import { plain } from './plain.ts';
 import type { Level } from './words.ts';

@@ -2,7 +2,7 @@
  * A status as people read it: `status` shows all of it, `status --watch` as much as fits into a terminal of any size. What is wrong comes
  * first, with the command that helps. Pure: everything comes in as data.
  */
-import type { LiveLine, StatusDocument } from '../core/status.ts';
+import type { LiveLine, StatusDocument } from '../supervisor/status.ts';
 import { cut, oneLine, width, wrap } from './cells.ts';
 import { plain } from './plain.ts';
 import type { Rate } from './rate.ts';

@@ -2,7 +2,7 @@
  * The rows of a status, for `status`, `status --watch` and the status page: what is told, in which order, and what matters most. Pure:
  * how much of it is shown, and where, is decided by who shows it.
  */
-import type { StatusDocument } from '../core/status.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 import { plain } from './plain.ts';
 import type { Rate } from './rate.ts';
 import { count, howItEnded, leaseParts, type Part, span } from './words.ts';

@@ -1,6 +1,6 @@
 /** The supervisor's transitions as sentences, the small phrases that many places share, and colour by what a text means. */
-import type { LeaseEntry } from '../core/status.ts';
-import type { Saying } from '../core/supervisor.ts';
+import type { LeaseEntry } from '../supervisor/status.ts';
+import type { Saying } from '../supervisor/table.ts';
 import { plain } from './plain.ts';
 import type { SinkNote } from './sink.ts';
 

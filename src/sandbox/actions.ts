@@ -4,11 +4,51 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { checkedFault, FAULT_KINDS } from './faults.ts';
-import { describeRequest } from './log.ts';
-import type { Sandbox, SandboxBot } from './server.ts';
+import type { Answer, Bot } from './bot.ts';
+import type { SentMessage } from './chats.ts';
+import { checkedFault, FAULT_KINDS, type Fault } from './faults.ts';
+import { describeRequest, type RequestEvent, type RequestRecord } from './log.ts';
 
 type Input = Readonly<Record<string, unknown>>;
+export interface SandboxBot extends Bot {
+  readonly id: number;
+  readonly token: string;
+  readonly username: string;
+}
+
+export interface Sandbox {
+  /** `http://127.0.0.1:PORT` */
+  readonly root: string;
+  readonly port: number;
+  /** Token of the first bot. */
+  readonly token: string;
+  /** Registers a bot and returns its token; a known one starts anew, with an empty queue. Throws on a malformed token. */
+  addBot(token?: string): string;
+  /** In the order they were added. */
+  bots(): readonly SandboxBot[];
+  /** From now on the token is refused with 401; a waiting poll is answered. */
+  revoke(token: string): void;
+  /** Queues an update; returns its id, 0 where `allowed_updates` keeps it out. */
+  inject(token: string, update: object): number;
+  /** Queues a text message from a user with the id 1000. */
+  injectText(token: string, text: string): number;
+  /** A Bot API call from inside, not through HTTP and not in the log. */
+  call(token: string, method: string, params: Record<string, string>): Promise<Answer>;
+  fault(fault: Fault): void;
+  clearFaults(): void;
+  faults(): readonly Fault[];
+  /** Every Bot API request, oldest first, bounded. */
+  readonly log: readonly RequestRecord[];
+  /** Everything bots have sent, oldest first, bounded. */
+  readonly sent: readonly SentMessage[];
+  /** Called when a request arrives and when it ends; returns the way to stop that. */
+  onRequest(listener: (event: RequestEvent) => void): () => void;
+  /** Resets every connection, as a network that breaks does; what the bots asked goes on, into the void. */
+  cutConnections(): void;
+  /** Ends open polls at once (200 with what there is) and every connection. */
+  close(): Promise<void>;
+}
+
 /** The result is JSON, over HTTP and on the terminal; what can't be done throws an error that says why. */
 type Action = (sandbox: Sandbox, input: Input) => unknown;
 

@@ -5,7 +5,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Sandbox, startSandbox } from './server.ts';
+import type { Sandbox } from './actions.ts';
+import { startSandbox } from './server.ts';
 
 const OLD_WEBHOOK = 'https://old-host.example/telegram/hook';
 const WAITING = ['/start', 'Is anybody there?', '/ping'];

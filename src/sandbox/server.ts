@@ -17,11 +17,11 @@ import {
   splitTarget,
   UnreadableRequest,
 } from '../gateway/params.ts';
-import { control } from './actions.ts';
-import { type Answer, type Bot, createBot, failure, type Reply, success, systemClock } from './bot.ts';
-import { createChats, type SentMessage } from './chats.ts';
+import { control, type Sandbox, type SandboxBot } from './actions.ts';
+import { type Answer, createBot, failure, type Reply, success, systemClock } from './bot.ts';
+import { createChats } from './chats.ts';
 import { answerFault, createFaults, type Fault } from './faults.ts';
-import { createRequestLog, type RequestEvent, type RequestRecord } from './log.ts';
+import { createRequestLog, type RequestRecord } from './log.ts';
 
 const KEEP_ALIVE_MS = 500_000;
 const REQUESTS_REMEMBERED = 20_000;
@@ -32,45 +32,6 @@ const ABILITIES = {
   can_read_all_group_messages: false,
   supports_inline_queries: false,
 };
-
-export interface SandboxBot extends Bot {
-  readonly id: number;
-  readonly token: string;
-  readonly username: string;
-}
-
-export interface Sandbox {
-  /** `http://127.0.0.1:PORT` */
-  readonly root: string;
-  readonly port: number;
-  /** Token of the first bot. */
-  readonly token: string;
-  /** Registers a bot and returns its token; a known one starts anew, with an empty queue. Throws on a malformed token. */
-  addBot(token?: string): string;
-  /** In the order they were added. */
-  bots(): readonly SandboxBot[];
-  /** From now on the token is refused with 401; a waiting poll is answered. */
-  revoke(token: string): void;
-  /** Queues an update; returns its id, 0 where `allowed_updates` keeps it out. */
-  inject(token: string, update: object): number;
-  /** Queues a text message from a user with the id 1000. */
-  injectText(token: string, text: string): number;
-  /** A Bot API call from inside, not through HTTP and not in the log. */
-  call(token: string, method: string, params: Record<string, string>): Promise<Answer>;
-  fault(fault: Fault): void;
-  clearFaults(): void;
-  faults(): readonly Fault[];
-  /** Every Bot API request, oldest first, bounded. */
-  readonly log: readonly RequestRecord[];
-  /** Everything bots have sent, oldest first, bounded. */
-  readonly sent: readonly SentMessage[];
-  /** Called when a request arrives and when it ends; returns the way to stop that. */
-  onRequest(listener: (event: RequestEvent) => void): () => void;
-  /** Resets every connection, as a network that breaks does; what the bots asked goes on, into the void. */
-  cutConnections(): void;
-  /** Ends open polls at once (200 with what there is) and every connection. */
-  close(): Promise<void>;
-}
 
 export interface SandboxOptions {
   /** 0 or absent: any free port. */

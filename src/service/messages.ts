@@ -3,7 +3,7 @@
  * line, and says nothing itself; that its end closes says that it has gone. `start --detach` gets lines to show as they are, and one
  * that is marked when the run is ready: a line of a report never begins with a NUL, since control characters are escaped there.
  */
-import type { RunState } from '../core/status.ts';
+import type { RunState } from '../supervisor/status.ts';
 
 /** The socket's descriptor in the supervisor. */
 export const LINK_FD = 3;

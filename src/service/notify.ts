@@ -6,12 +6,13 @@
  * read the message, so it is not gone before systemd has looked up whose it was; as an ordinary user it can't speak in our name, hence
  * NotifyAccess=all in the unit. RELOADING is never said: the restart of a worker may fail, and a unit that reloads for ever can't be restarted.
  */
-import type { StatusDocument } from '../core/status.ts';
+
+import { createListeners } from '../output/listeners.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
-import { createListeners } from '../supervise/listeners.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
 import { runTool } from '../tools.ts';
 import { createWatchdog, type Seen } from './watchdog.ts';
 

@@ -2,7 +2,7 @@
  * Whether a service manager's watchdog is to be fed: by polls that succeed, not by a clock of ours that still ticks. Fed without them only
  * where nobody polls for a reason that a restart of singlepoll could not mend. PURE.
  */
-import type { Phase } from '../core/supervisor.ts';
+import type { Phase } from '../supervisor/table.ts';
 
 export interface Seen {
   readonly phase: Phase;

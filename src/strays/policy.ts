@@ -3,7 +3,7 @@
  * service manager or anything else keeps starting again is not fought, since killing every life of it would lose messages for ever.
  */
 
-import type { Ending } from '../core/supervisor.ts';
+import type { Ending } from '../supervisor/table.ts';
 import { isInteractiveShell } from './bystander.ts';
 import type { Grade, Respawner } from './process.ts';
 import { baseName, isShellName } from './program.ts';

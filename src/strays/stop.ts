@@ -1,5 +1,5 @@
 /**
- * Stops process trees with real signals, up the plan of `core/plan.ts`. The one place that signals a process which
+ * Stops process trees with real signals, up the plan of `stop-plan.ts`. The one place that signals a process which
  * singlepoll did not start. Right before every signal the start time is read again and compared, so that a pid that
  * was reused since it was listed is left alone. Waiting is by looking: a stray that leaves at once costs a few ms.
  */

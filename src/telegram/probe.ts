@@ -1,5 +1,5 @@
 /**
- * Carries out what core/probe.ts decides: its calls to the Bot API, its waits, and what the answers mean to it. It asks for
+ * Carries out what probe-table.ts decides: its calls to the Bot API, its waits, and what the answers mean to it. It asks for
  * updates without an offset and looks at no more of them than the oldest one's id and date.
  */
 import { setTimeout as pause } from 'node:timers/promises';

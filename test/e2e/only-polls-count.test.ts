@@ -1,8 +1,8 @@
 // Only a poll counts as polling: a worker that is connected to the Bot API and does not poll is not ready.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { isHeld } from '../../src/machine/worker-tree.ts';
 import type { TcpSocket } from '../../src/strays/sockets.ts';
+import { isHeld } from '../../src/supervisor/worker-tree.ts';
 import { bed, node } from '../support/bed.ts';
 import { until } from '../support/wait.ts';
 

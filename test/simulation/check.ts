@@ -2,7 +2,7 @@
  * The judge of the simulation: knows the truth about every process, hears of every signal, look, spawn and exit, and holds
  * what was done against what must hold (truth.ts, restarts.ts). Takes nothing from the code under test.
  */
-import type { Ending } from '../../src/core/supervisor.ts';
+import type { Ending } from '../../src/supervisor/table.ts';
 import type { Clock } from './clock.ts';
 import type { Body, Ended, Life, Machine } from './machine.ts';
 import { createRestarts } from './restarts.ts';

@@ -1,4 +1,4 @@
-/** What the supervisor makes of the gateway's news (as src/supervise/gateway-watch.ts does): rivals and deafness. */
+/** What the supervisor makes of the gateway's news (as src/gateway/events.ts does): rivals and deafness. */
 import {
   deafAtMs,
   noSilence,

@@ -3,7 +3,6 @@
  * own table and loop over a sweep, a worker and a stop that take their time, the door, and a worker that polls, and now and then dies.
  */
 
-import type { Policy } from '../../src/core/supervisor.ts';
 import {
   holds,
   type Keeper,
@@ -18,7 +17,8 @@ import {
 import type { LeaseRecord } from '../../src/lease/record.ts';
 import type { LeaseTiming } from '../../src/lease/timing.ts';
 import { createLeaseClock, type LeaseClock } from '../../src/lease/timing.ts';
-import { createLoop, type Loop, type WorkerEnd } from '../../src/supervise/loop.ts';
+import { createLoop, type Loop, type WorkerEnd } from '../../src/supervisor/loop.ts';
+import type { Policy } from '../../src/supervisor/table.ts';
 import type { Clock } from './clock.ts';
 import type { SimClocks } from './keeper-clocks.ts';
 import type { KeeperJudge } from './keeper-judge.ts';

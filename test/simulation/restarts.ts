@@ -3,7 +3,7 @@
  * when it is a crash loop. Written from the contract, not from the table.
  */
 import { constants } from 'node:os';
-import type { Policy } from '../../src/core/supervisor.ts';
+import type { Policy } from '../../src/supervisor/table.ts';
 import type { Ended } from './machine.ts';
 
 export type Restarts = ReturnType<typeof createRestarts>;

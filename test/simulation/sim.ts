@@ -1,6 +1,7 @@
 /** What a simulated supervisor is to the world around it, and the world to it. */
-import type { Ending, Policy } from '../../src/core/supervisor.ts';
-import type { Loop } from '../../src/supervise/loop.ts';
+
+import type { Loop } from '../../src/supervisor/loop.ts';
+import type { Ending, Policy } from '../../src/supervisor/table.ts';
 import type { Checker } from './check.ts';
 import type { Clock } from './clock.ts';
 import type { Body, Ended, Machine } from './machine.ts';

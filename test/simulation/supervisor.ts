@@ -1,12 +1,13 @@
 /**
  * One simulated `singlepoll start`: the real loop, table, sweeper, finder, grades, plans and ladder, joined to the simulated
- * machine. What is written here again is what `supervise/run.ts`, `start.ts` and `watch.ts` do around them.
+ * machine. What is written here again is what `supervisor/run.ts`, `start.ts` and `watch.ts` do around them.
  */
-import type { Ending } from '../../src/core/supervisor.ts';
-import { createWorkerTree } from '../../src/machine/worker-tree.ts';
+
 import { createStrayFinder } from '../../src/strays/finder.ts';
-import { createLoop, type WorkerEnd } from '../../src/supervise/loop.ts';
-import { createSweeper } from '../../src/supervise/sweep.ts';
+import { createLoop, type WorkerEnd } from '../../src/supervisor/loop.ts';
+import { createSweeper } from '../../src/supervisor/sweep.ts';
+import type { Ending } from '../../src/supervisor/table.ts';
+import { createWorkerTree } from '../../src/supervisor/worker-tree.ts';
 import { handsOf, processesOf, witnessed } from './instruments.ts';
 import { BOT_ID, type Body, type Ended, PROJECT } from './machine.ts';
 import { createSimProver } from './prover.ts';

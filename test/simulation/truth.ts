@@ -1,5 +1,5 @@
 /** What is true about the simulated machine, whatever the program under test may have seen of it. */
-import type { Ending } from '../../src/core/supervisor.ts';
+import type { Ending } from '../../src/supervisor/table.ts';
 import type { Body, Life, Machine } from './machine.ts';
 import type { Restarts } from './restarts.ts';
 import type { Timing } from './sim.ts';

@@ -2,7 +2,7 @@
  * One simulated world from a seed: a machine, strays, innocents, a supervisor (and its successors), and a schedule of troubles
  * that ends. Then a worker has to live, alone.
  */
-import type { Ending, Policy } from '../../src/core/supervisor.ts';
+import type { Ending, Policy } from '../../src/supervisor/table.ts';
 import { createChecker } from './check.ts';
 import { createClock } from './clock.ts';
 import { randomProgram, type Surround, startInnocents, startStray, startSystem } from './lives.ts';

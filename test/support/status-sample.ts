@@ -1,5 +1,5 @@
 // A whole status document for the renderers' tests: everything filled in, changed part by part.
-import type { LeaseEntry, StatusDocument, StrayEntry } from '../../src/core/status.ts';
+import type { LeaseEntry, StatusDocument, StrayEntry } from '../../src/supervisor/status.ts';
 
 export const SAMPLE_NOW_MS = Date.parse('2026-11-21T12:00:00Z');
 

@@ -3,8 +3,9 @@
  * `swept`, `probed`, `tree-stopped`, `backoff-due` answer the question that was asked last, `exited`, `spawned`, `good-due` mean the last
  * spawn; `#n` after the word names another one.
  */
-import type { Effect, Event, Policy, State } from '../../src/core/supervisor.ts';
+
 import { words } from '../../src/output/words.ts';
+import type { Effect, Event, Policy, State } from '../../src/supervisor/table.ts';
 
 export const POLICY: Policy = {
   restart: 'always',

@@ -1,9 +1,9 @@
 // Those who watch a supervisor: a document at each change, the newest only for a slow reader, nothing while there is none.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { LiveDocument } from '../../src/core/status.ts';
-import type { Asker } from '../../src/machine/control.ts';
-import { createFollowers } from '../../src/supervise/followers.ts';
+import type { Asker } from '../../src/supervisor/control.ts';
+import { createFollowers } from '../../src/supervisor/followers.ts';
+import type { LiveDocument } from '../../src/supervisor/status.ts';
 import { sampleStatus } from '../support/status-sample.ts';
 import { until } from '../support/wait.ts';
 

@@ -4,12 +4,12 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
-import type { RunState, StatusDocument } from '../../src/core/status.ts';
 import { type Figures, metricsText } from '../../src/http/metrics.ts';
 import { PAGE_POLICY, statusPage } from '../../src/http/page.ts';
 import { type Answered, type Asked, listenHttp, respond, type Site } from '../../src/http/server.ts';
 import { discreet, readiness } from '../../src/http/view.ts';
 import { rowText, statusRows } from '../../src/output/status-rows.ts';
+import type { RunState, StatusDocument } from '../../src/supervisor/status.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const SITE: Site = {

@@ -9,18 +9,19 @@ const SRC = join(import.meta.dirname, '../../src');
 /** From the top down; who stands in one layer may import from it and from those below. */
 const LAYERS = [
   ['cli.ts'],
-  ['api', 'commands', 'completion'],
-  ['doctor', 'init', 'install', 'project'],
-  ['supervisor', 'supervise', 'sandbox'],
-  ['alerts', 'http', 'watch', 'owner', 'service'],
-  ['gateway', 'lease', 'lock', 'log', 'machine', 'output', 'strays', 'telegram', 'bot-api'],
-  ['core'],
+  ['api', 'commands'],
+  ['doctor', 'install'],
+  ['supervisor', 'sandbox'],
+  ['alerts', 'http', 'service'],
+  ['gateway', 'lease', 'lock', 'machine', 'output', 'strays', 'telegram'],
+  // What is decided, and the shape in which it is shown: types that everybody uses.
+  ['supervisor/table.ts', 'supervisor/status.ts'],
   ['config'],
   ['errors.ts', 'files.ts', 'paths.ts', 'shell.ts', 'tools.ts', 'version.ts'],
 ];
 /** Decisions, and nothing else: no clock, no words, nothing that happens. */
 const PURE =
-  /^(?:core\/supervisor|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|strays\/(?:grade|tree))\.ts$/;
+  /^(?:supervisor\/table|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|strays\/(?:grade|tree|family|bystander|program|policy|stop-plan|reactions))\.ts$/;
 
 interface Import {
   readonly from: string;
@@ -30,7 +31,10 @@ interface Import {
 
 const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
 const imports = files.flatMap(importsOf);
-const layerOf = (file: string) => LAYERS.findIndex((names) => names.includes(file.split('/')[0]!));
+const layerOf = (file: string) => {
+  const own = LAYERS.findIndex((names) => names.includes(file));
+  return own >= 0 ? own : LAYERS.findIndex((names) => names.includes(file.split('/')[0]!));
+};
 
 function importsOf(file: string): Import[] {
   const text = readFileSync(join(SRC, file), 'utf8');
@@ -75,41 +79,20 @@ test('imports go down', () => {
 });
 
 test('imports go in no circle', () => {
-  assert.deepEqual(without(inCircles(), CIRCULAR), []);
+  assert.deepEqual(inCircles(), []);
 });
 
 test('pure files import types, and other pure files', () => {
   const impure = imports.filter(({ from, to, typeOnly }) => PURE.test(from) && !typeOnly && !PURE.test(to));
-  assert.deepEqual(without(pairs(impure), IMPURE), []);
+  assert.deepEqual(pairs(impure), []);
 });
 
 // What is not so yet: these lists only get shorter.
 const UPWARDS: readonly string[] = [
-  'alerts/service.ts → supervise/facts.ts',
-  'alerts/service.ts → supervise/listeners.ts',
+  'alerts/service.ts → supervisor/facts.ts',
   'config/targets.ts → lease/store.ts',
   'config/targets.ts → lease/timing.ts',
   'config/targets.ts → lease/url.ts',
-  'core/status.ts → strays/process.ts',
-  'gateway/events.ts → supervise/api-reach.ts',
-  'gateway/events.ts → supervise/facts.ts',
-  'gateway/events.ts → supervise/identify.ts',
-  'service/notify.ts → supervise/listeners.ts',
-];
-const CIRCULAR: readonly string[] = [
-  'gateway/events.ts',
-  'sandbox/actions.ts',
-  'sandbox/server.ts',
-  'supervise/api-reach.ts',
-  'supervise/identify.ts',
-  'supervise/open-gateway.ts',
-  'supervise/startup.ts',
-];
-const IMPURE: readonly string[] = [
-  'strays/grade.ts → strays/bystander.ts',
-  'strays/grade.ts → strays/family.ts',
-  'strays/grade.ts → strays/program.ts',
-  'strays/tree.ts → strays/bystander.ts',
-  'strays/tree.ts → strays/family.ts',
-  'strays/tree.ts → strays/program.ts',
+  'gateway/events.ts → supervisor/facts.ts',
+  'supervisor/status.ts → strays/process.ts',
 ];

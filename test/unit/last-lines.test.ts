@@ -1,8 +1,8 @@
 /** The last lines of a run: whole however the stream is cut, bounded, cheap in a flood, by time with our own words. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LIVE_LINES } from '../../src/core/status.ts';
 import { createLastLines } from '../../src/output/last-lines.ts';
+import { LIVE_LINES } from '../../src/supervisor/status.ts';
 
 const TOKEN = '987654321:an-own-token-of-no-usual-shape';
 const world = () => createLastLines(() => [TOKEN]);

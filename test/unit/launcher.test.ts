@@ -6,15 +6,15 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
+import { openWorkerPipes, type WorkerPipes } from '../../src/output/pipes.ts';
 import {
   type Command,
   findLauncherShell,
   type Launcher,
   launchScript,
   openLauncher,
-} from '../../src/machine/launcher.ts';
-import { openWorkerPipes, type WorkerPipes } from '../../src/output/pipes.ts';
-import { findSetpriv } from '../../src/supervise/worker.ts';
+} from '../../src/supervisor/launcher.ts';
+import { findSetpriv } from '../../src/supervisor/worker.ts';
 import { alive, commandOf, environOf, readProc } from '../support/proc.ts';
 import { until, within } from '../support/wait.ts';
 

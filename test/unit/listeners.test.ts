@@ -1,10 +1,10 @@
 /** Those who follow a run can't end it, whatever goes wrong with them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { newFacts } from '../../src/supervise/facts.ts';
-import { createChanges, createListeners } from '../../src/supervise/listeners.ts';
-import { createLoop, type Edges } from '../../src/supervise/loop.ts';
-import { statusDocument } from '../../src/supervise/status-document.ts';
+import { createChanges, createListeners } from '../../src/output/listeners.ts';
+import { newFacts } from '../../src/supervisor/facts.ts';
+import { createLoop, type Edges } from '../../src/supervisor/loop.ts';
+import { statusDocument } from '../../src/supervisor/status-document.ts';
 import { POLICY } from '../support/table-text.ts';
 import { until } from '../support/wait.ts';
 

@@ -3,9 +3,10 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import type { Sandbox } from '../../src/sandbox/actions.ts';
 import { CONSOLE_HELP, parseLine } from '../../src/sandbox/actions.ts';
 import type { RequestRecord } from '../../src/sandbox/log.ts';
-import { randomToken, type Sandbox, startSandbox } from '../../src/sandbox/server.ts';
+import { randomToken, startSandbox } from '../../src/sandbox/server.ts';
 import { maxOpenPolls } from '../support/sandbox.ts';
 import { until } from '../support/wait.ts';
 

@@ -8,9 +8,10 @@ import { once } from 'node:events';
 import { PassThrough } from 'node:stream';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { Sandbox } from '../../src/sandbox/actions.ts';
 import { serveConsole } from '../../src/sandbox/actions.ts';
 import { prepareDemo } from '../../src/sandbox/demo.ts';
-import { type Sandbox, startSandbox } from '../../src/sandbox/server.ts';
+import { startSandbox } from '../../src/sandbox/server.ts';
 import { until } from '../support/wait.ts';
 
 const script = (name: string) => fileURLToPath(new URL(`../../src/sandbox/${name}.ts`, import.meta.url));

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import stringWidth from 'string-width';
-import { completeStatus, type LiveLine, type StatusDocument } from '../../src/core/status.ts';
 import { cut, oneLine, wrap } from '../../src/output/cells.ts';
 import { type LiveView, liveScreen, statusScreen } from '../../src/output/screen.ts';
+import { completeStatus, type LiveLine, type StatusDocument } from '../../src/supervisor/status.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const rival = {

@@ -11,7 +11,7 @@ import {
   type State,
   step,
   workerCode,
-} from '../../src/core/supervisor.ts';
+} from '../../src/supervisor/table.ts';
 import { POLICY, parseEvent, showStep } from '../support/table-text.ts';
 
 /** How each phase is come to. The last question is #1 while sweeping, starting and polling, then #2, and #4 in the back-off;

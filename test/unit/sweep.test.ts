@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Stray, StrayFinder, StrayStop, Survey } from '../../src/strays/finder.ts';
-import { createSweeper } from '../../src/supervise/sweep.ts';
+import { createSweeper } from '../../src/supervisor/sweep.ts';
 
 function stray(pid: number): Stray {
   return {

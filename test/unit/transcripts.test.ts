@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { initial, type Policy, step } from '../../src/core/supervisor.ts';
+import { initial, type Policy, step } from '../../src/supervisor/table.ts';
 import { POLICY, parseEvent, parsePolicy, showStep } from '../support/table-text.ts';
 
 const FOLDER = join(import.meta.dirname, '..', 'transcripts');

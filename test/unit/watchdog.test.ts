@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { statusLine } from '../../src/service/notify.ts';
 import { createWatchdog, type Seen } from '../../src/service/watchdog.ts';
-import type { Facts } from '../../src/supervise/facts.ts';
-import { seenBy } from '../../src/supervise/facts.ts';
+import type { Facts } from '../../src/supervisor/facts.ts';
+import { seenBy } from '../../src/supervisor/facts.ts';
 
 const base: Seen = { phase: 'polling', polls: 0, helpless: false, keeperLateMs: 0 };
 const PATIENCE = 180_000;

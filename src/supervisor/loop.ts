@@ -12,7 +12,7 @@ import {
   type Saying,
   type State,
   step,
-} from '../core/supervisor.ts';
+} from './table.ts';
 
 /** The world as the loop needs it; `start.ts` builds the real one, the simulation a virtual one. */
 export interface Edges {

@@ -3,14 +3,14 @@
  * webhook that somebody sets again is cleared again, counted and named.
  */
 import type { Config } from '../config/load.ts';
-import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import { count } from '../output/words.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
+import { retrying, tokenRefused } from '../telegram/retry.ts';
 import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
 import type { Facts } from './facts.ts';
-import { retrying, tokenRefused } from './identify.ts';
+import type { Ending } from './table.ts';
 
 export interface WebhookWatchOptions {
   readonly api: BotApi;

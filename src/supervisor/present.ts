@@ -5,7 +5,6 @@
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { findStateDir, stateDirPath } from '../config/state-dir.ts';
-import type { StatusDocument } from '../core/status.ts';
 import { type Holder, lockHolder, lockKey } from '../lock/lock.ts';
 import { pidNamespace, processesOf, runsSinglepoll } from '../lock/process.ts';
 import {
@@ -16,7 +15,8 @@ import {
   NoAnswer,
   NoSupervisor,
   WentAway,
-} from '../machine/control.ts';
+} from './control.ts';
+import type { StatusDocument } from './status.ts';
 
 const ANSWER_MS = 2_000;
 const WENT_AWAY_TRIES = 20;

@@ -4,9 +4,8 @@
  */
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
-import type { BotApi } from '../telegram/bot-api.ts';
-import type { Facts } from './facts.ts';
-import { pause } from './identify.ts';
+import type { BotApi } from './bot-api.ts';
+import { pause } from './retry.ts';
 
 export interface ApiReach {
   /** The Bot API has answered, whatever it said. */
@@ -25,7 +24,7 @@ export interface ApiReach {
 export interface ApiReachOptions {
   readonly api: BotApi;
   readonly report: Report;
-  readonly facts: Pick<Facts, 'apiProblem'>;
+  readonly facts: { apiProblem: string | null };
   /** The consequence for the worker, told with an outage. */
   readonly consequence: string;
   /** An outage has begun (true), or is over. */

@@ -3,8 +3,6 @@
  * Pure: everything comes in as data.
  */
 
-import type { Problem, RunState, StatusDocument, TreeEntry } from '../core/status.ts';
-import type { Phase, State } from '../core/supervisor.ts';
 import {
   RIVAL_CURE,
   SECOND_CURE,
@@ -16,6 +14,8 @@ import {
 } from '../gateway/words.ts';
 import { count, duration, howItEnded, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Facts } from './facts.ts';
+import type { Problem, RunState, StatusDocument, TreeEntry } from './status.ts';
+import type { Phase, State } from './table.ts';
 
 /** Problems of the recent past stay visible this long. */
 const RECENT_MS = 10 * 60_000;

@@ -1,12 +1,15 @@
-/** What `start` says of itself on the way in and on the way out: gate, configuration, the end. */
+/** What `start` says of itself on the way in and on the way out: the bot, gate, configuration, the end. */
 import { accessSync, constants, statSync } from 'node:fs';
 import type { Config } from '../config/load.ts';
 import type { OptionName } from '../config/options.ts';
-import type { Ending } from '../core/supervisor.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { findExecutable } from '../machine/executable.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
+import type { Me } from '../telegram/bot-api.ts';
+import { retrying } from '../telegram/retry.ts';
+import { findExecutable } from './executable.ts';
+import type { Startup } from './startup.ts';
+import type { Ending } from './table.ts';
 
 /** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
 export function checkCommand({ command, cwd }: Config): void {
@@ -98,4 +101,23 @@ export function sayEnd(report: Report, { code, reason }: Ending, spawns: number,
   const level = code === EXIT.ok ? 'good' : 'error';
   const end = spawns === 0 ? 'no worker was started' : 'supervisor and worker have ended';
   report.line('stop', `${said ? '' : `${reason}; `}${end} (exit ${code})`, level, { code });
+}
+
+/** Says who the bot is. Throws SinglepollError 77 (refused), 69 (out of reach), or when asked to stop. */
+export async function identify({ api, config, report, asks }: Startup): Promise<Me | null> {
+  if (!api) return null;
+  const tokenSource = config.tokenSource ?? 'unknown';
+  const me = await retrying(() => api.call<Me>('getMe', {}, { signal: asks.signal }), {
+    what: 'getMe',
+    apiRoot: config.apiRoot,
+    tokenSource,
+    signal: asks.signal,
+    say: (text) => report.line('bot', `bot ${config.botId}, token from ${tokenSource}: ${text}`, 'warn'),
+  });
+  const isUsual = config.apiRootSource === 'default' || config.sandbox;
+  const root = isUsual ? '' : `, at ${config.apiRoot} (${config.apiRootSource})`;
+  const name = `@${me.username ?? '(no username)'} (id ${me.id})`;
+  const { id, username } = me;
+  report.line('bot', `${name}, token from ${tokenSource}${root}`, 'good', { id, username });
+  return me;
 }

@@ -14,7 +14,7 @@ import {
   type Squatter,
   type Taker,
 } from '../lock/lock.ts';
-import { askControl, NoAnswer, NoSupervisor, WentAway } from '../machine/control.ts';
+import { askControl, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import { cannotAsk, cure, describe, held, squatted } from './holder-words.ts';
 import { supervisorAt } from './present.ts';
 

@@ -1,7 +1,5 @@
 /** What the supervisor knows beside the state of its table; `status` is made of both. */
 import type { Config } from '../config/load.ts';
-import type { AlertsEntry, LeaseEntry, Problem, StatusDocument, StrayEntry } from '../core/status.ts';
-import type { Phase } from '../core/supervisor.ts';
 import type { Overlap } from '../gateway/rivals.ts';
 import type { Poller } from '../gateway/server.ts';
 import type { LogFacts } from '../output/log.ts';
@@ -9,6 +7,8 @@ import { plainCommand } from '../output/plain.ts';
 import type { Seen } from '../service/watchdog.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';
+import type { AlertsEntry, LeaseEntry, Problem, StatusDocument, StrayEntry } from './status.ts';
+import type { Phase } from './table.ts';
 
 /** What the supervisor knows beside the state of its table. Wall-clock times are ISO 8601. */
 export interface Facts {

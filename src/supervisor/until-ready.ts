@@ -1,13 +1,13 @@
 /** The start of a detached run as who started it sees it: ready, or what went wrong and the code for that. */
 import { constants } from 'node:os';
 import type { Config } from '../config/load.ts';
-import type { Ending, State } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import type { RunOutput } from '../output/run-output.ts';
 import { duration, leaseWords } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
+import type { Ending, State } from './table.ts';
 
 /** Who waits wants to know soon: one that cannot start ends at once, some 7 s in all with the usual --backoff. */
 const EXITS_MAX = 5;

@@ -9,8 +9,8 @@
  * are left to the next start, which can tell what they are.
  */
 import { spawn } from 'node:child_process';
+import { isThere, ownerOf } from '../machine/procfs.ts';
 import type { Offspring } from './offspring.ts';
-import { isThere, ownerOf } from './procfs.ts';
 
 export interface Guard {
   readonly pid: number | undefined;

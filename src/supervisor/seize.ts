@@ -7,11 +7,11 @@ import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../lock/lock.ts';
 import { runsSinglepoll } from '../lock/process.ts';
-import { askControl } from '../machine/control.ts';
 import type { Report } from '../output/report.ts';
 import { unitOf } from '../service/unit-of.ts';
 import { stopTargets } from '../strays/stop.ts';
 import { VERSION } from '../version.ts';
+import { askControl } from './control.ts';
 import { cure, describe, squatted } from './holder-words.ts';
 import { controlPath, supervisorAt } from './present.ts';
 

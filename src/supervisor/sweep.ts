@@ -3,8 +3,6 @@
  * polls; while the worker runs it acts on what the polls have shown. Answers with the reason to end, or null: the way is free.
  */
 
-import type { StrayEntry } from '../core/status.ts';
-import type { Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
@@ -16,6 +14,8 @@ import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
 import type { StoppedStray } from '../strays/policy.ts';
 import { judge, livesOf, remember, type Suspect, silenceWords } from '../strays/policy.ts';
 import type { Prover } from '../strays/prover.ts';
+import type { StrayEntry } from './status.ts';
+import type { Ending } from './table.ts';
 
 export interface SweeperOptions {
   readonly finder: StrayFinder;

@@ -1,21 +1,19 @@
 /**
  * Steps 5 to 8 of `start`, with the lock in hand: puts the parts of a run together, each before those that need it, lets the loop
- * begin, and tells how it ended. What happens in between is decided in core/supervisor.ts and done in run.ts.
+ * begin, and tells how it ended. What happens in between is decided in supervisor/table.ts and done in run.ts.
  */
 import { randomBytes } from 'node:crypto';
-import { CRASH_LOOP, type Ending } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import { incumbentAfterMs } from '../gateway/events.ts';
 import type { Lease } from '../lease/lease.ts';
 import { lockKey } from '../lock/lock.ts';
-import { createWorkerTree, type WorkerTree } from '../machine/worker-tree.ts';
+import { type Bus, createBus } from '../output/listeners.ts';
 import { plain } from '../output/plain.ts';
+import { type ApiReach, createApiReach } from '../telegram/api-reach.ts';
 import type { BotApi, Me } from '../telegram/bot-api.ts';
 import { sayEnd, whatEnded } from './announce.ts';
-import { type ApiReach, createApiReach } from './api-reach.ts';
 import { type Facts, newFacts } from './facts.ts';
 import { finderFor, proverFor } from './finder.ts';
-import { type Bus, createBus } from './listeners.ts';
 import { forgetEnd, rememberEnd, rememberStart } from './memory.ts';
 import { openGateway } from './open-gateway.ts';
 import { createRun, type Guarding, type Running } from './run.ts';
@@ -24,9 +22,11 @@ import { Stopped } from './signals.ts';
 import type { Startup } from './startup.ts';
 import { statusDocument } from './status-document.ts';
 import { createSweeper } from './sweep.ts';
+import { CRASH_LOOP, type Ending } from './table.ts';
 import { untilReady } from './until-ready.ts';
 import { type Watch, watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
+import { createWorkerTree, type WorkerTree } from './worker-tree.ts';
 
 export const OWNER_GONE = 'the program that it belongs to has gone';
 /** The 409 comes when somebody begins to set a webhook: once it is set, it can be named. */

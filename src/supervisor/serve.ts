@@ -1,10 +1,10 @@
 /** The control channel's commands: status, watch, stop, restart, handover. Answers when the thing is done, not when it is begun. */
 import { existsSync } from 'node:fs';
-import type { LiveDocument, StatusDocument } from '../core/status.ts';
-import { type Answer, type Handler, serveControl } from '../machine/control.ts';
+import type { Changes } from '../output/listeners.ts';
+import { type Answer, type Handler, serveControl } from './control.ts';
 import { createFollowers, type Followers } from './followers.ts';
-import type { Changes } from './listeners.ts';
 import type { Running } from './run.ts';
+import type { LiveDocument, StatusDocument } from './status.ts';
 
 export interface ServeOptions {
   readonly socketPath: string;

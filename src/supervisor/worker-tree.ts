@@ -4,6 +4,7 @@
  * Looks at it, sees whether it talks to the Bot API, stops it whole.
  */
 
+import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { plainCommand } from '../output/plain.ts';
 import { findApiAddresses } from '../strays/api-addresses.ts';
 import { leftBy, surroundings } from '../strays/family.ts';
@@ -15,7 +16,6 @@ import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/
 import type { Target } from '../strays/stop-plan.ts';
 import { gather, maySignal } from '../strays/tree.ts';
 import { createOffspring, type Offspring } from './offspring.ts';
-import { socketInodes, tcpRows } from './tcp-table.ts';
 
 export interface WorkerTree {
   /** A worker has begun: its session belongs to the tree, also once it has ended. */

@@ -2,9 +2,10 @@
  * Those who watch this supervisor over its control channel: each gets a document at once, and another whenever one differs from the last. A
  * slow reader gets the newest only: nothing queues up. Between documents a beat tells that somebody is awake here. Without any nothing runs.
  */
-import type { LiveDocument } from '../core/status.ts';
-import type { Answer, Asker } from '../machine/control.ts';
-import type { Changes } from './listeners.ts';
+
+import type { Changes } from '../output/listeners.ts';
+import type { Answer, Asker } from './control.ts';
+import type { LiveDocument } from './status.ts';
 
 export interface Followers {
   /** Answers when the supervisor has ended, or the reader has gone. */

@@ -12,7 +12,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { boundSockets } from '../lock/process.ts';
-import { readLink } from './procfs.ts';
+import { readLink } from '../machine/procfs.ts';
 
 export interface Request {
   readonly cmd: string;

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { longFlag, type RawFlags } from '../config/options.ts';
 import { secretFlags } from '../config/targets.ts';
 import { holdsTokenShape } from '../config/token.ts';
-import type { Ending } from '../core/supervisor.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
+import type { Ending } from './table.ts';
 
 export interface LastStart {
   readonly command: readonly string[];

@@ -3,7 +3,7 @@
  * or an alert follows. What goes wrong with a listener is said once and is nobody else's affair: it must never reach the loop that
  * decides about the worker.
  */
-import type { Report } from '../output/report.ts';
+import type { Report } from './report.ts';
 
 export interface Listeners<T extends unknown[]> {
   /** Returns the way to leave. */

@@ -2,12 +2,12 @@
 import { randomBytes } from 'node:crypto';
 import { type GatewayWatch, watchGateway } from '../gateway/events.ts';
 import type { Gateway } from '../gateway/server.ts';
-import type { WorkerTree } from '../machine/worker-tree.ts';
-import type { ApiReach } from './api-reach.ts';
+import type { Bus } from '../output/listeners.ts';
+import type { ApiReach } from '../telegram/api-reach.ts';
 import type { Facts } from './facts.ts';
-import type { Bus } from './listeners.ts';
 import type { Loop } from './loop.ts';
 import type { Startup } from './startup.ts';
+import type { WorkerTree } from './worker-tree.ts';
 
 export interface GivenGateway {
   readonly port: Gateway;

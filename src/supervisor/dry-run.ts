@@ -1,17 +1,17 @@
 /** `start --dry-run`: every step and every kill with its proof, and nothing changed. Returns the code that `start` would. */
 import type { Config } from '../config/load.ts';
-import type { StatusDocument } from '../core/status.ts';
 import { EXIT } from '../errors.ts';
 import type { Holder } from '../lock/lock.ts';
-import { askControl } from '../machine/control.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
 import type { StrayFinder, Survey } from '../strays/finder.ts';
 import type { BotApi, WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
+import { askControl } from './control.ts';
 import { describe } from './holder-words.ts';
 import { controlPath, presentSupervisor } from './present.ts';
+import type { StatusDocument } from './status.ts';
 import { createSweeper } from './sweep.ts';
 
 export interface DryRun {

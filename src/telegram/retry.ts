@@ -1,12 +1,11 @@
 /**
- * Step 3 of `start`: getMe says who the bot is. Retried on outages for a time that is announced; a refused token ends at
- * once. Nothing has been stopped or cleared when this fails.
+ * Asking again while the Bot API is out of reach, for a time that is announced; a refused token ends it at once.
  */
-import type { Ending } from '../core/supervisor.ts';
+
 import { EXIT, SinglepollError } from '../errors.ts';
 import { duration } from '../output/words.ts';
-import type { Me, Reply } from '../telegram/bot-api.ts';
-import type { Startup } from './startup.ts';
+import type { Ending } from '../supervisor/table.ts';
+import type { Reply } from './bot-api.ts';
 
 export const RETRY_FOR_MS = 30_000;
 const RETRY_MIN_MS = 500;
@@ -18,25 +17,6 @@ export interface RetryOptions {
   readonly tokenSource: string;
   readonly signal: AbortSignal;
   readonly say: (text: string) => void;
-}
-
-/** Says who the bot is. Throws SinglepollError 77 (refused), 69 (out of reach), or when asked to stop. */
-export async function identify({ api, config, report, asks }: Startup): Promise<Me | null> {
-  if (!api) return null;
-  const tokenSource = config.tokenSource ?? 'unknown';
-  const me = await retrying(() => api.call<Me>('getMe', {}, { signal: asks.signal }), {
-    what: 'getMe',
-    apiRoot: config.apiRoot,
-    tokenSource,
-    signal: asks.signal,
-    say: (text) => report.line('bot', `bot ${config.botId}, token from ${tokenSource}: ${text}`, 'warn'),
-  });
-  const isUsual = config.apiRootSource === 'default' || config.sandbox;
-  const root = isUsual ? '' : `, at ${config.apiRoot} (${config.apiRootSource})`;
-  const name = `@${me.username ?? '(no username)'} (id ${me.id})`;
-  const { id, username } = me;
-  report.line('bot', `${name}, token from ${tokenSource}${root}`, 'good', { id, username });
-  return me;
 }
 
 /** Asks until an answer comes that is worth having, for at most RETRY_FOR_MS. */

@@ -5,9 +5,9 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import { findExecutable } from '../machine/executable.ts';
-import { findLauncherShell, type Launcher, launchScript, openLauncher } from '../machine/launcher.ts';
 import { openWorkerPipes, type WorkerPipes } from '../output/pipes.ts';
+import { findExecutable } from './executable.ts';
+import { findLauncherShell, type Launcher, launchScript, openLauncher } from './launcher.ts';
 
 export interface WorkerProcess {
   readonly pid: number;

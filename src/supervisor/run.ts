@@ -3,29 +3,29 @@
  * channel, and returns the exit code once everything is gone. Boot (configuration, bot, lock) is in start.ts.
  */
 import type { Config } from '../config/load.ts';
-import type { Ending, Policy, Saying } from '../core/supervisor.ts';
 import { EXIT } from '../errors.ts';
 import type { Lease, LeaseEvent } from '../lease/lease.ts';
-import { findExecutable } from '../machine/executable.ts';
-import { createGuard } from '../machine/guard.ts';
-import type { WorkerTree } from '../machine/worker-tree.ts';
 import type { LastLines, OutputName, StreamLines } from '../output/last-lines.ts';
+import type { Bus, Changes } from '../output/listeners.ts';
+import { createListeners } from '../output/listeners.ts';
 import { type Pump, startPump } from '../output/pump.ts';
 import type { Report } from '../output/report.ts';
 import type { RunOutput } from '../output/run-output.ts';
 import type { SinkNote } from '../output/sink.ts';
 import { duration, howItEnded, ON_REQUEST, outputNote, words } from '../output/words.ts';
-import type { ApiReach } from './api-reach.ts';
+import type { ApiReach } from '../telegram/api-reach.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
+import { findExecutable } from './executable.ts';
 import type { Facts } from './facts.ts';
-import type { Bus, Changes } from './listeners.ts';
-import { createListeners } from './listeners.ts';
+import { createGuard } from './guard.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { Sweeper } from './sweep.ts';
+import type { Ending, Policy, Saying } from './table.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 import { createNextWorker, type WorkerExit, type WorkerProcess } from './worker.ts';
 import { workerEnv } from './worker-env.ts';
+import type { WorkerTree } from './worker-tree.ts';
 
 /** A worker that lived this long counts as good where its polls can't be seen. */
 export const GOOD_AFTER_MS = 5_000;

@@ -4,8 +4,8 @@
  * only, for these never wait for the process.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { type ProcStat, parseProcStat, readStat } from '../machine/procfs.ts';
 import type { Target } from '../strays/stop-plan.ts';
-import { type ProcStat, parseProcStat, readStat } from './procfs.ts';
 
 export interface Offspring {
   /** Looks at all below `leader` and below what was noted before. False where the kernel does not list children. */

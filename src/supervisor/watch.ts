@@ -2,18 +2,19 @@
  * What is looked at while the worker runs: the webhook, signs of polling, the heartbeat, and after a 409 who on this machine
  * caused it. Without a 409 nobody is looked for.
  */
-import type { Ending } from '../core/supervisor.ts';
+
 import { nobodyHereWords } from '../gateway/words.ts';
-import type { WorkerTree } from '../machine/worker-tree.ts';
+import type { Bus } from '../output/listeners.ts';
 import type { Report } from '../output/report.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { Prover } from '../strays/prover.ts';
 import type { Facts } from './facts.ts';
-import type { Bus } from './listeners.ts';
 import type { Running } from './run.ts';
 import { type Sweeper, unseenWords } from './sweep.ts';
+import type { Ending } from './table.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
+import type { WorkerTree } from './worker-tree.ts';
 
 export interface WatchOptions {
   readonly running: Running;

@@ -1,18 +1,18 @@
 /** Shows a run to whoever asks or wants to be told: control channel, health endpoint, service manager, the program that owns it. */
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
-import type { StatusDocument } from '../core/status.ts';
 import type { Lease } from '../lease/lease.ts';
-import type { Answer } from '../machine/control.ts';
 import { isThere } from '../machine/procfs.ts';
-import type { WorkerTree } from '../machine/worker-tree.ts';
 import { leaseWords } from '../output/words.ts';
+import type { Answer } from './control.ts';
 import { type Facts, seenBy } from './facts.ts';
 import type { GivenGateway } from './open-gateway.ts';
 import type { Running } from './run.ts';
 import { type Served, serve } from './serve.ts';
 import type { Startup } from './startup.ts';
+import type { StatusDocument } from './status.ts';
 import { runState, statusDocument } from './status-document.ts';
 import type { Watch } from './watch.ts';
+import type { WorkerTree } from './worker-tree.ts';
 
 const TREE_FRESH_MS = 1_000;
 const TREE_WATCHED_MS = 5_000;
