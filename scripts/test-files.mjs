@@ -72,7 +72,10 @@ function runJob(files, { print, signal, env }) {
   const onAbort = () => stop('the run was ended');
   signal?.addEventListener('abort', onAbort, { once: true });
   return new Promise((resolve) => {
+    let isOver = false;
     const end = (ending) => {
+      if (isOver) return;
+      isOver = true;
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
       // What it started may live on and hold the pipes.
@@ -86,9 +89,12 @@ function runJob(files, { print, signal, env }) {
     };
     child.once('error', (error) => end(error.message));
     child.once('exit', (code, name) => {
-      const close = () => end(why ?? (name ? `ended by ${name}` : `exit code ${code}`));
-      child.once('close', close);
-      setTimeout(close, 1_000).unref();
+      const ending = why ?? (name ? `ended by ${name}` : `exit code ${code}`);
+      const late = setTimeout(end, 1_000, ending);
+      child.once('close', () => {
+        clearTimeout(late);
+        end(ending);
+      });
     });
   });
 }
