@@ -163,12 +163,13 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         judge.lost(machine, effect.why, effect.killByMs - nowMs);
         if (worker?.flight) worker.flight.aborted = true;
         if (worker) killIn(worker, effect.killByMs - nowMs);
-        later(0, () => loop.send({ kind: 'unleased', reason: effect.why }));
+        // At once, as lease.ts does: an answer to a sweep that comes in the same moment finds the term over.
+        loop.send({ kind: 'unleased', reason: effect.why });
         break;
       case 'asked':
         world.log(`${name} is asked to hand over`);
         story.count('asked to hand over');
-        later(0, () => loop.send({ kind: 'unleased', reason: 'asked' }));
+        loop.send({ kind: 'unleased', reason: 'asked' });
         break;
       case 'released':
         world.log(`${name} has ${effect.free ? 'freed the record' : 'not freed the record'}`);
