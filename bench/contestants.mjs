@@ -50,7 +50,8 @@ function pm2({ home, env: plain, words, output }) {
   const daemon = () => (existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : null);
   // Brought by `npm run test:setup`.
   const bin = join(scene.root, 'node_modules/.cache/singlepoll-test');
-  const found = readdirSync(bin).find((name) => name.startsWith('pm2-'));
+  const found = existsSync(bin) ? readdirSync(bin).find((name) => name.startsWith('pm2-')) : undefined;
+  if (found === undefined) throw new Error('PM2 is not there to be measured beside: npm run test:setup');
   const run = (...of) =>
     spawnSync(join(bin, found, 'node_modules/.bin/pm2'), of, { env, cwd: home, stdio: 'ignore' });
   return {
