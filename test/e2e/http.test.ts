@@ -21,7 +21,6 @@ test('http: a polling run is alive, ready and measured; nothing of it holds a to
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   legacyPoller(b, 'production_polling_bot.py');
   await until('the stray', () => polledBy(b, 'production_polling_bot.py').length > 0);
-  b.sandbox.text('hello');
   const run = await b.polling(['--http', '0', '--stray', 'production_polling_bot', ...POLITE]);
   // The stray polls, too: that alone says nothing of the run.
   await run.waitFor(/^\[bot\] .*\n/m);
@@ -29,6 +28,8 @@ test('http: a polling run is alive, ready and measured; nothing of it holds a to
   const port = await httpPort(run);
   await until('readiness', async () => (await code(port, '/readyz')) === 200, { seen: run.seen });
   assert.equal((await get(port, '/healthz')).body, 'ok\n');
+  // Not before the stray has gone, which might have taken it.
+  b.sandbox.text('hello');
   const metrics = await until('the update to be counted', async () => {
     const { body } = await get(port, '/metrics');
     return sampleOf(body, 'singlepoll_updates_total') === 1 ? body : null;
