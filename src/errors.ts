@@ -15,8 +15,6 @@ export const EXIT = {
   config: 78,
 } as const;
 
-export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
-
 /** What happened (with the value), and the next command to type. Never holds a token. */
 export class SinglepollError extends Error {
   readonly exitCode: number;

@@ -1,5 +1,5 @@
 /**
- * What is posted to --alert-url. Takes no decision. Sources:
+ * Bodies that are posted to --alert-url, one for each format. Sources:
  * - Slack, incoming webhooks: `{"text": …}`, with &, < and > as entities (api.slack.com/docs/message-formatting, "How to escape
  *   characters"); `mrkdwn: false` leaves every other sign as it is (docs.slack.dev, ChatPostMessageArguments).
  * - Discord, execute webhook: `{"content": …}` of at most 2000 characters; `allowed_mentions: {parse: []}` pings nobody

@@ -32,7 +32,7 @@ const PROBLEMS: ReadonlySet<AlertKind> = new Set([
 
 export interface AlertEvent {
   readonly kind: AlertKind;
-  /** One sentence, without its end. */
+  /** A sentence without its full stop. */
   readonly text: string;
   /** The next command, or another cure. */
   readonly hint: string | null;

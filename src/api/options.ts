@@ -87,7 +87,7 @@ export interface StartOptions {
 
 /** Not options of the command. */
 const OWN_OPTIONS = ['command', 'cwd', 'env', 'output', 'onState'] as const;
-/** What `start()` says itself: it runs neither once only to show its steps, nor without us. */
+/** Options that `start()` sets itself: a run from code neither shows its steps only nor detaches. */
 const NOT_OFFERED = ['dryRun', 'detach'] as const;
 /** Holds the interface against the option table: an option that one of them lacks makes this an error that names it. */
 type Offered = Exclude<keyof StartOptions, (typeof OWN_OPTIONS)[number] | 'noGateway' | 'noAlerts'>;

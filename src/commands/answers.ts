@@ -1,4 +1,4 @@
-/** What a supervisor answers to `status`, and what is known of a bot whose supervisor answers nothing. */
+/** Asks a supervisor for its status, and makes one of what is known where it does not answer. */
 
 import { askControl, NoSupervisor, WentAway } from '../supervisor/control.ts';
 import { bareStatus, completeStatus, type StatusDocument } from '../supervisor/status.ts';

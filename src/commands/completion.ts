@@ -4,7 +4,7 @@
  */
 import type { Command, Option } from 'commander';
 
-/** What is offered: words with their descriptions; or what the shell knows better: files, folders, another command line. */
+/** An offer: words with their descriptions, or a kind that the shell completes better: files, folders, another command line. */
 const FILES = ':files';
 const FOLDERS = ':folders';
 /** With the number of words before that command line. */

@@ -6,7 +6,7 @@ import type { CommandName, RawFlags } from '../config/options.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { hasProcfs } from '../machine/procfs.ts';
 
-/** What a command's code gets: what was typed, and nothing read yet. */
+/** The words and flags of a command as they were typed; no file or variable has been read yet. */
 export interface Invocation {
   readonly command: CommandName;
   readonly flags: RawFlags;

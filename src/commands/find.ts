@@ -88,7 +88,7 @@ export async function livingRuns(bots: readonly KnownBot[] = knownBots()): Promi
   return runs.filter((it) => it !== null);
 }
 
-/** What `--bot` means. Throws 64 where it is no name of a bot, or no bot of this name is known. */
+/** Finds the bot that `--bot` names. Throws 64 where the text is no name of a bot, or no such bot is known. */
 export async function findNamed(name: string): Promise<{ readonly bot: KnownBot; readonly run: Run | null }> {
   const bots = knownBots();
   const runs = await livingRuns(bots);
@@ -111,7 +111,7 @@ export async function findNamed(name: string): Promise<{ readonly bot: KnownBot;
   );
 }
 
-/** Of the one that runs, else of the last start. */
+/** The username of the supervisor that runs, else that of the last start. */
 export function usernameOf(bot: KnownBot, runs: readonly Run[]): string | null {
   const running = runs.find(({ botId }) => botId === bot.id)?.doc?.bot?.username;
   return running ?? recallStart(bot.folder)?.username ?? null;

@@ -117,3 +117,11 @@ export async function until(
     await sleep(10);
   }
 }
+
+/** Starts `count` processes that do nothing; they go with the one that is returned. */
+export async function startCrowd(world: StrayWorld, count: number): Promise<ChildProcess> {
+  const program = new URL('../fixtures/many.py', import.meta.url).pathname;
+  const child = world.start(PYTHON, [program, String(count)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await new Promise((done) => child.stdout!.once('data', done));
+  return child;
+}

@@ -79,3 +79,20 @@ export function isRemoved(folder: string): boolean {
     return false;
   }
 }
+
+/** The longest time in which nothing else could be done. */
+export async function longestBlock<T>(work: () => Promise<T>): Promise<{ answer: T; blockedMs: number }> {
+  let lastMs = performance.now();
+  let blockedMs = 0;
+  const tick = () => {
+    blockedMs = Math.max(blockedMs, performance.now() - lastMs);
+    lastMs = performance.now();
+  };
+  const timer = setInterval(tick, 1);
+  try {
+    return { answer: await work(), blockedMs };
+  } finally {
+    tick();
+    clearInterval(timer);
+  }
+}

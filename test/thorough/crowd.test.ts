@@ -1,66 +1,60 @@
-/** A machine with 3,000 processes: looking at them holds nothing else up. */
+/** A machine with 3,000 processes: looking at them is quick, and holds nothing else up. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { afterEach, beforeEach, test } from 'node:test';
 import { openEyes, openFinder } from '../../src/strays/finder.ts';
-import { createStrayWorld, PYTHON, until } from '../support/stray-world.ts';
+import { createStrayWorld, type StrayWorld, startCrowd } from '../support/stray-world.ts';
+import { longestBlock } from '../support/wait.ts';
 
-/** The longest time in which nothing else could be done. */
-async function longestBlock<T>(work: () => Promise<T>): Promise<{ answer: T; blockedMs: number }> {
-  let lastMs = performance.now();
-  let blockedMs = 0;
-  const tick = () => {
-    blockedMs = Math.max(blockedMs, performance.now() - lastMs);
-    lastMs = performance.now();
-  };
-  const timer = setInterval(tick, 1);
-  try {
-    return { answer: await work(), blockedMs };
-  } finally {
-    tick();
-    clearInterval(timer);
-  }
+let world: StrayWorld;
+beforeEach(async () => {
+  world = await createStrayWorld();
+  await startCrowd(world, 3_000);
+});
+afterEach(() => world.close());
+
+function open(patterns: readonly RegExp[] = []) {
+  const { token, botId, project } = world;
+  return openEyes({ token, botId, patterns, scope: 'project', projectDir: project });
 }
 
 test('3,000 processes: others get their turn within 50 ms while all are looked at', async (t) => {
-  const world = await createStrayWorld();
-  t.after(() => world.close());
-  const { token, botId, project } = world;
-  const open = () => openEyes({ token, botId, patterns: [], scope: 'project', projectDir: project });
+  const { botId } = world;
   const eyes = open();
   t.after(() => eyes.inspector.close());
-  const crowd = [
-    'import os,sys,time',
-    'pids=[]',
-    'for i in range(3000):',
-    ' pid=os.fork()',
-    ' if pid==0: time.sleep(300); os._exit(0)',
-    ' pids.append(pid)',
-    'print("ready",flush=True)',
-    'sys.stdin.read()',
-    'for pid in pids: os.kill(pid,9)',
-    'for pid in pids: os.waitpid(pid,0)',
-  ].join('\n');
-  const child = world.start(PYTHON, ['-c', crowd], { stdio: ['pipe', 'pipe', 'inherit'] });
-  await new Promise((done) => child.stdout!.once('data', done));
-  try {
-    const finder = openFinder({ botId, eyes, managers: false });
-    // The best of three, as other tests may have the machine busy.
-    const blocks: number[] = [];
-    for (let i = 0; i < 3; i++) {
-      const { answer, blockedMs } = await longestBlock(() => finder.look());
-      assert.deepEqual(answer.strays, []);
-      blocks.push(blockedMs);
-    }
-    const fresh = open();
-    t.after(() => fresh.inspector.close());
-    const first = await longestBlock(() => fresh.processes.snapshot());
-    assert.ok(first.answer.procs.size > 3_000);
-    assert.ok([...first.answer.procs.values()].filter(({ argv }) => argv.length > 0).length > 3_000);
-    blocks.push(first.blockedMs);
-    assert.ok(Math.min(...blocks) <= 50, `${blocks.map(Math.round).join(', ')} ms`);
-    assert.ok(Math.max(...blocks) <= 200, `${blocks.map(Math.round).join(', ')} ms`);
-  } finally {
-    child.stdin!.end();
-    await until(() => child.exitCode !== null, 'the crowd has gone');
+  const finder = openFinder({ botId, eyes, managers: false });
+  // The best of three, as other tests may have the machine busy.
+  const blocks: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const { answer, blockedMs } = await longestBlock(() => finder.look());
+    assert.deepEqual(answer.strays, []);
+    blocks.push(blockedMs);
   }
+  const fresh = open();
+  t.after(() => fresh.inspector.close());
+  const first = await longestBlock(() => fresh.processes.snapshot());
+  assert.ok(first.answer.procs.size > 3_000);
+  assert.ok([...first.answer.procs.values()].filter(({ argv }) => argv.length > 0).length > 3_000);
+  blocks.push(first.blockedMs);
+  assert.ok(Math.min(...blocks) <= 50, `${blocks.map(Math.round).join(', ')} ms`);
+  assert.ok(Math.max(...blocks) <= 200, `${blocks.map(Math.round).join(', ')} ms`);
+});
+
+test('3,000 processes: a look takes at most 250 ms', async (t) => {
+  const eyes = open([/production_polling_bot\.py/, /gunicorn/]);
+  t.after(() => eyes.inspector.close());
+  const strays = openFinder({ botId: world.botId, eyes, managers: false });
+  const times: number[] = [];
+  // In CPU time, as other tests may have the machine busy; the best of five, as they also take its caches.
+  for (let i = 0; i < 5; i++) {
+    const before = process.cpuUsage();
+    const { strays: found } = await strays.look();
+    const { user, system } = process.cpuUsage(before);
+    times.push((user + system) / 1000);
+    // Other tests have processes of such names, too, in folders of their own.
+    assert.deepEqual(
+      found.filter(({ command }) => command.includes('many.py')),
+      [],
+    );
+  }
+  assert.ok(Math.min(...times) <= 250, `${times.map(Math.round).join(', ')} ms`);
 });

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { afterEach, beforeEach, test } from 'node:test';
 import { type Eyes, openEyes, openFinder } from '../../src/strays/finder.ts';
 import { createStrayWorld, isAlive, PYTHON, type StrayWorld, until } from '../support/stray-world.ts';
+import { longestBlock } from '../support/wait.ts';
 
 const DEAD_MOUNT = new URL('../fixtures/dead-mount.py', import.meta.url).pathname;
 const ROOT = process.getuid?.() === 0;
@@ -31,23 +32,6 @@ async function deadMount(what: 'memory' | 'cwd'): Promise<number> {
   });
   await new Promise((done) => child.stdout!.once('data', done));
   return child.pid;
-}
-
-/** The longest time in which nothing else could be done. */
-async function longestBlock<T>(work: () => Promise<T>): Promise<{ answer: T; blockedMs: number }> {
-  let lastMs = performance.now();
-  let blockedMs = 0;
-  const tick = () => {
-    blockedMs = Math.max(blockedMs, performance.now() - lastMs);
-    lastMs = performance.now();
-  };
-  const timer = setInterval(tick, 1);
-  try {
-    return { answer: await work(), blockedMs };
-  } finally {
-    tick();
-    clearInterval(timer);
-  }
 }
 
 test("a process whose arguments and environment can't be read for ever: left out and counted, all others are seen", {
