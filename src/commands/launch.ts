@@ -7,7 +7,7 @@ import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { flagWords, type RawFlags } from '../config/options.ts';
 import { EXIT } from '../errors.ts';
-import { leaveGoneTerminal } from '../output/hangup.ts';
+import { leaveGoneTerminal } from '../output/sink.ts';
 import { DETACHED_VARIABLE, LINK_FD, readyText } from '../service/messages.ts';
 import { HUP_IGNORED, hangupIgnored } from '../supervisor/signals.ts';
 

@@ -1,6 +1,6 @@
 /**
- * The last lines of a run, singlepoll's own and its workers': for the report of a crash, for those who watch, and for who looks for a
- * phrase in what a worker prints. Bounded, and cheap in a flood, of which only the end of each chunk is looked at.
+ * The last lines of a run, singlepoll's own and its workers': for the report of a crash and for those who watch. It also cuts a
+ * worker's output into lines, for the log and for who looks for a phrase in them. Bounded, however much is printed.
  */
 import { LIVE_LINES, type LiveLine } from '../supervisor/status.ts';
 import { maskText } from './mask.ts';
@@ -9,13 +9,17 @@ import type { Level } from './words.ts';
 
 export type OutputName = Exclude<LiveLine['from'], 'singlepoll'>;
 
-/** The last lines of one stream of one worker, as printed. */
+/** The lines of one stream of one worker, as printed. */
 export interface StreamLines {
-  /** Takes the next bytes and keeps no reference to them. Returns the lines that have ended with them; in a flood the last of those. */
-  add(bytes: Buffer): readonly string[];
-  /** The stream has ended, and so has its last line; null: it had. */
+  /**
+   * Takes the next bytes and keeps no reference to them. Returns the lines that have ended with them as one text without the last
+   * newline, a latin1 character for each byte; null: none has.
+   */
+  add(bytes: Buffer): string | null;
+  /** Ends the last line where it has no end yet, and returns it. */
   end(): string | null;
-  /** Oldest first, the unfinished line included. */
+  isUnfinished(): boolean;
+  /** The last ones, oldest first, the unfinished one included. */
   texts(): string[];
 }
 
@@ -28,45 +32,38 @@ export interface LastLines {
   lines(): readonly LiveLine[];
 }
 
-const LINE_MAX = 4096;
-/** For those who watch. */
+/** A line is broken where it is longer. */
+export const LINE_BYTES_MAX = 32 * 1024;
+/** So much of a line is kept, and so much of that is shown to those who watch. */
+const KEPT_MAX = 4096;
 const SHOWN_MAX = 400;
-/** A bigger chunk is one of a flood: so much of its end is looked at. */
-const CHUNK_MAX = 32 * 1024;
-const PART = 8 * 1024;
 /** Of this many workers, two each. */
 const STREAMS_MAX = 8;
 /** Whoever watches sees the same, always fresh. */
 const NOT_KEPT: ReadonlySet<string> = new Set(['hb']);
-const NEWLINE = 0x0a;
-const EMPTY = Buffer.alloc(0);
 
-interface Kept {
+interface Kept extends Omit<LiveLine, 'at'> {
   readonly atMs: number;
-  readonly from: LiveLine['from'];
-  readonly tag: string | null;
-  readonly level: Level;
-  readonly text: string;
 }
 
 interface KeptStream extends StreamLines {
   kept(): readonly Kept[];
 }
 
-export function createLastLines(tokens: () => readonly string[]): LastLines {
+export function createLastLines(tokens: readonly string[]): LastLines {
   const own: Kept[] = [];
   const streams: KeptStream[] = [];
-  const shown = ({ atMs, from, tag, level, text }: Kept): LiveLine => ({
+  const shown = ({ atMs, text, ...line }: Kept): LiveLine => ({
     at: new Date(performance.timeOrigin + atMs).toISOString(),
-    from,
-    tag,
-    level,
+    ...line,
     // What a worker printed is masked already, and its escapes are the reader's affair.
-    text: from === 'singlepoll' ? plain(maskText(text, tokens()), SHOWN_MAX) : text.slice(0, SHOWN_MAX),
+    text: line.from === 'singlepoll' ? plain(maskText(text, tokens), SHOWN_MAX) : text.slice(0, SHOWN_MAX),
   });
   return {
     said(tag, text, level = 'info') {
-      if (!NOT_KEPT.has(tag)) keep(own, { atMs: performance.now(), from: 'singlepoll', tag, level, text });
+      if (NOT_KEPT.has(tag)) return;
+      own.push({ atMs: performance.now(), from: 'singlepoll', tag, level, text });
+      if (own.length > LIVE_LINES) own.shift();
     },
     stream(from) {
       const it = streamLines(from);
@@ -75,68 +72,49 @@ export function createLastLines(tokens: () => readonly string[]): LastLines {
       return it;
     },
     lines() {
-      const all = [...own, ...streams.flatMap((it) => it.kept())];
-      return all
-        .sort((a, b) => a.atMs - b.atMs)
-        .slice(-LIVE_LINES)
-        .map(shown);
+      const all = [...own, ...streams.flatMap((it) => it.kept())].sort((a, b) => a.atMs - b.atMs);
+      return all.slice(-LIVE_LINES).map(shown);
     },
   };
 }
 
-function keep(lines: Kept[], line: Kept): void {
-  lines.push(line);
-  if (lines.length > LIVE_LINES) lines.shift();
-}
-
 function streamLines(from: OutputName): KeptStream {
-  const whole: Kept[] = [];
-  let unfinished: Buffer = EMPTY;
+  let last: Kept[] = [];
+  let unfinished = '';
   let unfinishedMs = 0;
 
-  function kept(): readonly Kept[] {
-    return unfinished.length === 0 ? whole : [...whole, line(unfinished.toString(), unfinishedMs)];
+  /** Copies what is kept: a part of a text would keep all of it in memory. */
+  function keep(text: string): string {
+    const atMs = performance.now();
+    const lines = text.split('\n').slice(-LIVE_LINES);
+    last = [...last, ...lines.map((it) => line(it, atMs))].slice(-LIVE_LINES);
+    return text;
   }
 
   function line(text: string, atMs: number): Kept {
-    return { atMs, from, tag: null, level: 'info', text: text.slice(0, LINE_MAX).replace(/\r$/, '') };
+    const whole = Buffer.from(text.slice(0, KEPT_MAX), 'latin1').toString().replace(/\r$/, '');
+    return { atMs, from, tag: null, level: 'info', text: whole };
   }
 
-  function goOn(part: Buffer): void {
-    unfinished = Buffer.concat([unfinished, part.subarray(0, LINE_MAX - unfinished.length)]);
-  }
-
+  const kept = () => (unfinished === '' ? last : [...last, line(unfinished, unfinishedMs)]);
   return {
     add(bytes) {
-      const atMs = performance.now();
-      let chunk = bytes;
-      if (bytes.length > CHUNK_MAX) {
-        const begin = bytes.indexOf(NEWLINE, bytes.length - PART) + 1;
-        chunk = bytes.subarray(begin > 0 ? begin : bytes.length - PART);
-        unfinished = EMPTY;
+      const text = unfinished + bytes.toString('latin1');
+      const end = text.lastIndexOf('\n');
+      unfinished = text.slice(end + 1);
+      unfinishedMs = performance.now();
+      if (unfinished.length > LINE_BYTES_MAX) {
+        unfinished = '';
+        return keep(text);
       }
-      unfinishedMs = atMs;
-      const end = chunk.lastIndexOf(NEWLINE);
-      if (end < 0) {
-        goOn(chunk);
-        return [];
-      }
-      const ended = Buffer.concat([unfinished, chunk.subarray(0, end)])
-        .toString()
-        .split('\n');
-      unfinished = EMPTY;
-      goOn(chunk.subarray(end + 1));
-      const lines = ended.map((text) => line(text, atMs));
-      for (const it of lines.slice(-LIVE_LINES)) keep(whole, it);
-      return lines.map(({ text }) => text);
+      return end < 0 ? null : keep(text.slice(0, end));
     },
     end() {
-      const last = kept().at(-1);
-      if (unfinished.length === 0 || !last) return null;
-      keep(whole, last);
-      unfinished = EMPTY;
-      return last.text;
+      const text = unfinished;
+      unfinished = '';
+      return text === '' ? null : keep(text);
     },
+    isUnfinished: () => unfinished !== '',
     texts: () => kept().map(({ text }) => text),
     kept,
   };

@@ -9,7 +9,6 @@ export interface Listeners<T extends unknown[]> {
   /** Returns the way to leave. */
   add(listener: (...told: T) => void): () => void;
   tell(...told: T): void;
-  readonly count: number;
 }
 
 export function createListeners<T extends unknown[]>(
@@ -41,9 +40,6 @@ export function createListeners<T extends unknown[]>(
         }
       }
     },
-    get count() {
-      return listeners.size;
-    },
   };
 }
 
@@ -55,10 +51,10 @@ export interface Changes {
 }
 
 /** As often as a person can follow. */
-export const PAUSE_MS = 100;
+const PAUSE_MS = 100;
 
 export function createChanges(report: Pick<Report, 'line'>): Changes {
-  const listeners = createListeners('one that follows the status', report);
+  const listeners = createListeners<[]>('one that follows the status', report);
   let timer: NodeJS.Timeout | null = null;
   const tell = () => {
     timer = null;
@@ -66,17 +62,9 @@ export function createChanges(report: Pick<Report, 'line'>): Changes {
   };
   return {
     touch() {
-      if (listeners.count > 0 && timer === null) timer = setTimeout(tell, PAUSE_MS).unref();
+      if (timer === null) timer = setTimeout(tell, PAUSE_MS).unref();
     },
-    listen(listener) {
-      const leave = listeners.add(listener);
-      return () => {
-        leave();
-        if (listeners.count > 0 || timer === null) return;
-        clearTimeout(timer);
-        timer = null;
-      };
-    },
+    listen: listeners.add,
   };
 }
 

@@ -1,113 +1,204 @@
 /**
- * The log of a run: a rotated file that takes several streams. Each of its lines is whole and begins with time and stream,
- * `2026-11-21T09:12:31.123Z out text`, so that nothing that a worker prints can pass for a line of ours.
+ * The log of a run: a file that is appended to and rotated by size, PATH, PATH.1 (the newest of the old) … PATH.N. Each of its lines
+ * is whole and begins with time and stream, `2026-11-21T09:12:31.123Z out text`, so that nothing that a worker prints can pass for
+ * a line of ours. Never throws: what can't be written is counted and told, and tried again at the next write a second later.
+ *
+ * Own code, because none of the libraries (rotating-file-stream, pino-roll, winston's) fits: after a full disk their streams are
+ * destroyed for good, they take a short write for a whole one, don't notice that the file was moved or removed, and write
+ * behind, so that the last words before a SIGKILL are lost.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { openRotatedFile } from './log-file.ts';
-
-/** Of the worker, or singlepoll's own words. */
-export type StreamName = 'out' | 'err' | 'singlepoll';
-
-/** One stream's way into the log. */
-export interface LogStream {
-  /** Never blocks on a reader, never throws; the bytes may be reused at once. */
-  write(bytes: Buffer): void;
-  /** No more will come: an unfinished line is written. */
-  end(): void;
-}
+import fs from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { LiveLine } from '../supervisor/status.ts';
+import { LINE_BYTES_MAX } from './last-lines.ts';
 
 /** As `status` tells of it. */
 export interface LogFacts {
   readonly path: string;
-  /** Why nothing is written at present; null: all is well. */
+  /** Why nothing, or not as it should be, is written at present; null: all is well. */
   readonly problem: string | null;
   /** What could not be written. */
   readonly droppedBytes: number;
 }
 
 export interface Log {
-  stream(name: StreamName): LogStream;
+  /** `text`: whole lines without the last newline, a latin1 character for each byte. Written when it returns. */
+  write(from: LiveLine['from'], text: string): void;
   facts(): LogFacts;
-  close(): void;
 }
 
 export interface LogOptions {
   readonly path: string;
   readonly maxBytes: number;
+  /** How many old files are kept. */
   readonly keep: number;
+  /** Replaced by tests. */
+  readonly writeSync?: (fd: number, bytes: Buffer, offset: number, length: number) => number;
+  readonly nowMs?: () => number;
 }
 
-/** A longer line is broken into lines of this length. */
-export const LINE_BYTES_MAX = 32 * 1024;
+interface Open {
+  readonly fd: number;
+  readonly stat: fs.Stats;
+  bytes: number;
+}
+
 /** So much is written at once: less than the smallest size of a log. */
 const BATCH_BYTES = 64 * 1024;
-/** A line whose end does not come is written after this long: it may be a prompt. */
-const HOLD_MS = 2_000;
+const RETRY_MS = 1_000;
+/** How often it is looked whether the path still leads to the file that is open. */
+const LOOK_MS = 1_000;
+const NEWLINE = Buffer.from('\n');
+
+/** Opens it at once; what goes wrong then and later is told by `facts`. */
+export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions): Log {
+  const { writeSync = fs.writeSync, nowMs = () => performance.now() } = replaced;
+  let file: Open | null = null;
+  let failing: string | null = null;
+  let unrotated: string | null = null;
+  /** It is not rotated before it has this size. */
+  let rotateAtBytes = maxBytes;
+  let retryAtMs = 0;
+  let lookAtMs = 0;
+  let droppedBytes = 0;
+  let gapBytes = 0;
+  /** The last write ended within a line. */
+  let isTorn = false;
+
+  function open(): Open {
+    fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = fs.constants;
+    const fd = fs.openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600);
+    const stat = fs.fstatSync(fd);
+    lookAtMs = nowMs() + LOOK_MS;
+    rotateAtBytes = maxBytes;
+    if (stat.size === 0) isTorn = false;
+    return { fd, stat, bytes: stat.size };
+  }
+
+  function shut(): void {
+    if (file) fs.closeSync(file.fd);
+    file = null;
+  }
+
+  /** False also where somebody else (logrotate, another supervisor) has moved or removed it. */
+  function isInPlace({ stat }: Open): boolean {
+    const now = fs.statSync(path, { throwIfNoEntry: false });
+    return now?.ino === stat.ino && now.dev === stat.dev;
+  }
+
+  function rotate(open: Open): void {
+    try {
+      if (isInPlace(open)) {
+        if (keep === 0) fs.unlinkSync(path);
+        for (let n = keep; n > 0; n--) {
+          const from = n === 1 ? path : `${path}.${n - 1}`;
+          if (fs.existsSync(from)) fs.renameSync(from, `${path}.${n}`);
+        }
+      }
+      unrotated = null;
+      shut();
+    } catch (error) {
+      // Rather too long than not written; tried again when it has grown by as much once more.
+      unrotated = `the log can't be rotated: ${why(error)} (${path})`;
+      rotateAtBytes = open.bytes + maxBytes;
+    }
+  }
+
+  /** Throws the system's error; `onWritten` gets what was written before. */
+  function append(lines: Buffer, onWritten: (bytes: number) => void = () => {}): void {
+    // Only a regular file is rotated: not /dev/null, not a FIFO.
+    if (file?.stat.isFile()) {
+      if (nowMs() >= lookAtMs && !isInPlace(file)) shut();
+      else if (file.bytes > 0 && file.bytes + lines.length > rotateAtBytes) rotate(file);
+      if (nowMs() >= lookAtMs) lookAtMs = nowMs() + LOOK_MS;
+    }
+    file ??= open();
+    for (let at = 0; at < lines.length; ) {
+      const written = writeSync(file.fd, lines, at, lines.length - at);
+      at += written;
+      file.bytes += written;
+      isTorn = at < lines.length;
+      onWritten(written);
+    }
+  }
+
+  function fail(error: unknown): void {
+    failing = `nothing is logged: ${why(error)} (${path})`;
+    retryAtMs = nowMs() + RETRY_MS;
+    // What it led to may be repaired by putting another file there.
+    shut();
+  }
+
+  function writeBatch(lines: Buffer): void {
+    let left = lines.length;
+    try {
+      if (failing !== null && nowMs() < retryAtMs) return;
+      if (isTorn) append(NEWLINE);
+      if (gapBytes > 0)
+        append(
+          Buffer.from(
+            `${stamp('singlepoll')}[log] written again; ${gapBytes} bytes could not be written and are lost\n`,
+          ),
+        );
+      gapBytes = 0;
+      append(lines, (written) => {
+        left -= written;
+      });
+      failing = null;
+    } catch (error) {
+      fail(error);
+    } finally {
+      droppedBytes += left;
+      gapBytes += left;
+    }
+  }
+
+  try {
+    file = open();
+  } catch (error) {
+    fail(error);
+  }
+
+  return {
+    write(from, text) {
+      const begin = stamp(from);
+      let batch = '';
+      for (const line of text.split('\n')) {
+        for (let at = 0; at === 0 || at < line.length; at += LINE_BYTES_MAX)
+          batch += `${begin}${line.slice(at, at + LINE_BYTES_MAX)}\n`;
+        if (batch.length < BATCH_BYTES) continue;
+        writeBatch(Buffer.from(batch, 'latin1'));
+        batch = '';
+      }
+      if (batch !== '') writeBatch(Buffer.from(batch, 'latin1'));
+    },
+    facts: () => ({ path, problem: failing ?? unrotated, droppedBytes }),
+  };
+}
+
+function stamp(from: LiveLine['from']): string {
+  return `${new Date().toISOString()} ${from} `;
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full',
+  EROFS: 'the file system is read-only',
+  EACCES: 'this user may not write there',
+  EISDIR: 'it is a folder',
+  ENOTDIR: 'a part of its path is not a folder',
+  EEXIST: 'a part of its path is not a folder',
+};
+
+function why(error: unknown): string {
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  return code in WORDS ? `${WORDS[code]} (${code})` : message;
+}
+
 /** Names the log of the last run: it may lie anywhere. */
 const RECORD = 'log-path';
 const POLLING_LOG = 'singlepoll.log';
-
-/** Opens it at once; what goes wrong then and later is told by `facts`. */
-export function openLog(options: LogOptions): Log {
-  const afterGap = (droppedBytes: number) =>
-    Buffer.from(
-      `${stamp('singlepoll')}[log] written again; ${droppedBytes} bytes could not be written and are lost\n`,
-    );
-  const file = openRotatedFile({ ...options, afterGap });
-  return {
-    stream: (name) => stampedStream(name, file.write),
-    facts: () => ({ path: options.path, problem: file.problem, droppedBytes: file.droppedBytes }),
-    close: file.close,
-  };
-}
-
-/** Text is latin1, a character for each byte. `emit` gets whole lines. */
-export function stampedStream(name: StreamName, emit: (lines: Buffer) => void): LogStream {
-  let unfinished = '';
-  let batch = '';
-  let timer: NodeJS.Timeout | undefined;
-
-  function put(line: string): void {
-    batch += `${stamp(name)}${line}\n`;
-    if (batch.length >= BATCH_BYTES) flush();
-  }
-
-  function flush(): void {
-    if (batch !== '') emit(Buffer.from(batch, 'latin1'));
-    batch = '';
-  }
-
-  function end(): void {
-    clearTimeout(timer);
-    if (unfinished !== '') put(unfinished);
-    unfinished = '';
-    flush();
-  }
-
-  return {
-    write(bytes) {
-      clearTimeout(timer);
-      const lines = bytes.toString('latin1').split('\n');
-      for (const [i, text] of lines.entries()) {
-        unfinished += text;
-        for (; unfinished.length > LINE_BYTES_MAX; unfinished = unfinished.slice(LINE_BYTES_MAX))
-          put(unfinished.slice(0, LINE_BYTES_MAX));
-        if (i === lines.length - 1) break;
-        put(unfinished);
-        unfinished = '';
-      }
-      flush();
-      if (unfinished !== '') timer = setTimeout(end, HOLD_MS).unref();
-    },
-    end,
-  };
-}
-
-function stamp(name: StreamName): string {
-  return `${new Date().toISOString()} ${name} `;
-}
 
 /** The usual place. In deploy mode several may run of one bot, or of none: one for each working folder. */
 export function logPath(botDir: string, { polling, cwd }: { polling: boolean; cwd: string }): string {
@@ -118,7 +209,7 @@ export function logPath(botDir: string, { polling, cwd }: { polling: boolean; cw
 /** What can't be written down is found at the usual place only. */
 export function rememberLog(botDir: string, path: string): void {
   try {
-    writeFileSync(join(botDir, RECORD), `${path}\n`, { mode: 0o600 });
+    fs.writeFileSync(join(botDir, RECORD), `${path}\n`, { mode: 0o600 });
   } catch {
     // A full disk: `logs` asks the supervisor first anyway.
   }
@@ -126,7 +217,7 @@ export function rememberLog(botDir: string, path: string): void {
 
 export function recallLog(botDir: string): string {
   try {
-    const path = readFileSync(join(botDir, RECORD), 'utf8').replace(/\n$/, '');
+    const path = fs.readFileSync(join(botDir, RECORD), 'utf8').replace(/\n$/, '');
     if (path !== '') return path;
   } catch {
     // No run has written one here.

@@ -1,122 +1,95 @@
 /**
- * Carries a worker's output to ours: source → masker → sink and log, and on the way the last lines. One chunk is under way at a time:
- * while the destination takes no more, nothing is read, the worker blocks as it would on any full pipe, and memory stays bounded. A
+ * Carries a worker's output to ours: source → masker → sink, and on the way its lines. One chunk is under way at a time: while the
+ * destination takes no more, nothing is read, the worker blocks as it would on any full pipe, and memory stays bounded. A
  * destination that is gone or full never stops the reading, so that the worker neither blocks nor dies of it.
  */
 import net from 'node:net';
 import type { Readable } from 'node:stream';
 import type { StreamLines } from './last-lines.ts';
-import type { LogStream } from './log.ts';
 import { createMasker } from './mask.ts';
 import type { Sink } from './sink.ts';
 
 export interface PumpOptions {
   /** The read end of a pipe, as a descriptor (which the pump then owns) or as a stream. A descriptor is faster. */
   readonly source: Readable | number;
-  /** Stays open. Null: nobody but the log gets it. */
+  /** Null: it goes nowhere but to its lines. */
   readonly sink: Sink | null;
-  /** Gets all that is printed, too; ended with the pump. */
-  readonly log?: LogStream | null;
   /** Our own tokens, masked wherever they show. */
   readonly tokens: readonly string[];
   readonly lines: StreamLines;
-  /** Gets the lines that have ended, as they are printed; in a flood not all of them. */
-  readonly onLines?: (lines: readonly string[]) => void;
+  /** Gets whole lines, as they are printed: one text without the last newline, a latin1 character for each byte. */
+  readonly onLines: (text: string) => void;
 }
 
 export interface Pump {
   /** The source has ended, or `close` gave up on it, and all was written or dropped. Never rejects. */
   readonly done: Promise<void>;
-  /** Read from the worker. */
-  bytes(): number;
   /** Waits for the end, at most this long (a grandchild may hold the pipe open, a reader may stall), then ends it. */
   close(withinMs: number): Promise<void>;
 }
 
 /** What a pipe of Linux holds. */
 const PIPE_BYTES = 64 * 1024;
-/** What could become a token waits so long for more bytes, then is printed: it may be a prompt. */
-const HOLD_MS = 1_000;
+/** What could become a token, and a line whose end does not come, wait so long: they may be a prompt. */
+const HOLD_MS = 2_000;
 
-type Input = Pick<Readable, 'pause' | 'resume' | 'destroy'>;
-
-export function startPump({ source, sink, log, tokens, lines, onLines }: PumpOptions): Pump {
+export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions): Pump {
   const masker = createMasker(tokens);
-  let bytes = 0;
   /** Writes that the sink has not finished. */
   let pending = 0;
-  let ended = false;
-  let finished = false;
+  let hasEnded = false;
   let holdTimer: NodeJS.Timeout | undefined;
   let finish!: () => void;
   const done = new Promise<void>((resolve) => {
     finish = resolve;
   });
-  const input = typeof source === 'number' ? readDescriptor(source) : readStream(source);
+  const input = typeof source === 'number' ? readDescriptor(source) : source;
+  if (input === source) input.on('data', (chunk: Buffer) => take(chunk) || input.pause());
+  input.on('error', end).on('end', end).on('close', end);
 
   /** False: read no more until `resume`. */
   function take(chunk: Buffer): boolean {
-    bytes += chunk.length;
     print(masker.push(chunk));
     clearTimeout(holdTimer);
-    if (masker.held > 0) holdTimer = setTimeout(letGo, HOLD_MS);
+    if (masker.held > 0 || lines.isUnfinished()) holdTimer = setTimeout(letGo, HOLD_MS);
     return pending === 0;
   }
 
   function print(out: Buffer): void {
     if (out.length === 0) return;
-    const whole = lines.add(out);
-    if (whole.length > 0) onLines?.(whole);
-    log?.write(out);
+    tell(lines.add(out));
     if (sink && !sink.write(out, written)) pending++;
+  }
+
+  function tell(text: string | null): void {
+    if (text !== null) onLines(text);
   }
 
   function written(): void {
     pending--;
     if (pending > 0) return;
-    if (ended) settle();
+    if (hasEnded) finish();
     else input.resume();
   }
 
   function letGo(): void {
     // Behind a stalled reader a prompt is not seen anyway.
-    if (pending > 0) {
-      holdTimer = setTimeout(letGo, HOLD_MS);
-      return;
-    }
-    print(masker.release());
+    if (pending > 0) holdTimer = setTimeout(letGo, HOLD_MS);
+    else print(masker.release());
+    tell(lines.end());
     if (pending > 0) input.pause();
   }
 
   function end(): void {
-    if (ended) return;
-    ended = true;
+    if (hasEnded) return;
+    hasEnded = true;
     clearTimeout(holdTimer);
     print(masker.flush());
-    const last = lines.end();
-    if (last !== null) onLines?.([last]);
-    if (pending === 0) settle();
+    tell(lines.end());
+    if (pending === 0) finish();
   }
 
-  function settle(): void {
-    if (finished) return;
-    finished = true;
-    log?.end();
-    finish();
-  }
-
-  async function close(withinMs: number): Promise<void> {
-    if (finished) return;
-    const timer = setTimeout(() => {
-      input.destroy();
-      end();
-      settle();
-    }, withinMs);
-    await done;
-    clearTimeout(timer);
-  }
-
-  function readDescriptor(fd: number): Input {
+  function readDescriptor(fd: number): net.Socket {
     // One buffer for every read: no allocation, and a worker's flood does not grow us.
     const buffer = Buffer.allocUnsafeSlow(PIPE_BYTES);
     const onread = { buffer, callback: (size: number) => take(buffer.subarray(0, size)) };
@@ -127,18 +100,19 @@ export function startPump({ source, sink, log, tokens, lines, onLines }: PumpOpt
       writable: false,
       onread,
     };
-    const socket = new net.Socket(settings);
-    socket.on('error', end).on('end', end).on('close', end);
-    return socket;
+    return new net.Socket(settings);
   }
 
-  function readStream(stream: Readable): Input {
-    stream.on('data', (chunk: Buffer) => {
-      if (!take(chunk)) stream.pause();
-    });
-    stream.on('error', end).on('end', end).on('close', end);
-    return stream;
-  }
-
-  return { done, bytes: () => bytes, close };
+  return {
+    done,
+    async close(withinMs) {
+      const timer = setTimeout(() => {
+        input.destroy();
+        end();
+        finish();
+      }, withinMs);
+      await done;
+      clearTimeout(timer);
+    },
+  };
 }

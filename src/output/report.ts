@@ -1,10 +1,17 @@
 /**
- * Every line of talk goes through here, to stderr: `[tag] text`, or one JSON object per line. Answers of commands go to
- * stdout and are not its business. Tokens are masked once more at this door, whatever came before it. A closed or full
- * stderr is never an error: the worker matters more than our words.
+ * Where a run's own words and its worker's output go. Every line of talk is `[tag] text`, or one JSON object, and tokens are masked
+ * once more here, whatever came before. In the foreground words go to stderr, the worker's output to the stream that it came from,
+ * and all of it to a log file too where one is asked for; of a detached run all goes to the log, and its words also to who started
+ * it, until it is ready. Answers of commands go to stdout and are not its business. A closed or full stderr is never an error: the
+ * worker matters more than our words.
  */
+import type { Config } from '../config/load.ts';
+import { createLastLines, type LastLines, type OutputName, type StreamLines } from './last-lines.ts';
+import { type Changes, createChanges } from './listeners.ts';
+import type { Log, LogFacts } from './log.ts';
 import { maskText } from './mask.ts';
 import { plain } from './plain.ts';
+import { type Pump, type PumpOptions, startPump } from './pump.ts';
 import { openSink, type Sink } from './sink.ts';
 import type { Level, Paint } from './words.ts';
 
@@ -14,31 +21,40 @@ export interface Report {
   drained(ms: number): Promise<void>;
 }
 
+type Said = Parameters<Report['line']>;
+type Format = Config['logFormat'];
+
 const WAITING_MAX = 500;
 
+/** Without a newline. */
+function lineOf(
+  format: Format,
+  tokens: readonly string[],
+  paint: Paint,
+  [tag, text, level = 'info', fields]: Said,
+): string {
+  const clean = plain(maskText(text, tokens), 2_000);
+  if (format === 'text') return `${paint('tag', `[${tag}]`)} ${paint(level, clean)}`;
+  const record = { at: new Date().toISOString(), event: tag, level, message: clean, ...fields };
+  return maskText(JSON.stringify(record), tokens);
+}
+
 export function createReport(
-  format: 'text' | 'json',
+  format: Format,
   tokens: readonly string[],
   paint: Paint,
   sink: Sink = openSink(2),
 ): Report {
   let waiting = 0;
-  function write(text: string): void {
-    // Behind a reader that has stopped reading our own words are not worth the memory.
-    if (waiting >= WAITING_MAX) return;
-    waiting += 1;
-    if (sink.write(Buffer.from(text), () => (waiting -= 1))) waiting -= 1;
-  }
   return {
-    line(tag, text, level = 'info', fields = {}) {
-      const clean = plain(maskText(text, tokens), 2_000);
-      if (format === 'json') {
-        const at = new Date().toISOString();
-        const record = JSON.stringify({ at, event: tag, level, message: clean, ...fields });
-        write(`${maskText(record, tokens)}\n`);
-        return;
-      }
-      write(`${paint('tag', `[${tag}]`)} ${paint(level, clean)}\n`);
+    line(...said) {
+      // Behind a reader that has stopped reading our own words are not worth the memory.
+      if (waiting >= WAITING_MAX) return;
+      waiting += 1;
+      const left = () => {
+        waiting -= 1;
+      };
+      if (sink.write(Buffer.from(`${lineOf(format, tokens, paint, said)}\n`), left)) left();
     },
     drained(ms) {
       return new Promise((resolve) => {
@@ -49,6 +65,93 @@ export function createReport(
         };
         if (sink.write(Buffer.alloc(0), left)) left();
       });
+    },
+  };
+}
+
+export interface RunOutput {
+  readonly report: Report;
+  readonly recent: LastLines;
+  /** Touched by whatever is said, and by the worker's output. */
+  readonly changes: Changes;
+  /** Carries one stream of a worker to where it belongs; `onLines`: see pump.ts. */
+  pump(from: OutputName, options: Pick<PumpOptions, 'source' | 'tokens' | 'onLines'>): WorkerOutput;
+  /** False: it goes to the log alone. */
+  readonly showsWorker: boolean;
+  /** Begins to write the log; what was said before comes first. */
+  openLog(path: string): Promise<void>;
+  /** Null: there is no log. */
+  logFacts(): LogFacts | null;
+  /** Nobody listens any more but the log. */
+  leaveStarter(): void;
+}
+
+export interface WorkerOutput extends Pump {
+  readonly lines: StreamLines;
+}
+
+export interface Starter {
+  readonly sink: Sink;
+  readonly paint: Paint;
+}
+
+/** `starter`: who waits for a detached run; null in the foreground, where `paint` is for our stderr. */
+export function openRunOutput(
+  { logFormat, logFile, logSize, logKeep }: Config,
+  tokens: readonly string[],
+  starter: Starter | null,
+  paint: Paint,
+): RunOutput {
+  const note = (text: string, level: Level) => report.line('output', text, level);
+  const sinks = starter ? null : { out: openSink(1, note), err: openSink(2, note) };
+  let listener: Report | null = starter
+    ? createReport(logFormat, tokens, starter.paint, starter.sink)
+    : createReport(logFormat, tokens, paint, sinks?.err);
+  const isLogged = starter !== null || logFile !== null;
+  let log: Log | null = null;
+  /** What was said before there is a log. */
+  const early: string[] = [];
+  const recent = createLastLines(tokens);
+  const report: Report = {
+    line(...said) {
+      listener?.line(...said);
+      recent.said(said[0], said[1], said[2]);
+      changes.touch();
+      if (!isLogged) return;
+      const text = Buffer.from(lineOf(logFormat, tokens, (_level, it) => it, said)).toString('latin1');
+      if (log) log.write('singlepoll', text);
+      else early.push(text);
+    },
+    drained: async (ms) => await listener?.drained(ms),
+  };
+  const changes = createChanges(report);
+  return {
+    ...{ report, recent, changes },
+    showsWorker: sinks !== null,
+    pump(from, { onLines, ...options }) {
+      const lines = recent.stream(from);
+      const pump = startPump({
+        ...{ ...options, lines, sink: sinks?.[from] ?? null },
+        onLines(text) {
+          log?.write(from, text);
+          onLines(text);
+          changes.touch();
+        },
+      });
+      return { ...pump, lines };
+    },
+    async openLog(path) {
+      if (log || !isLogged) return;
+      // Without a log file nothing of it is loaded.
+      const { openLog } = await import('./log.ts');
+      log = openLog({ path, maxBytes: logSize, keep: logKeep });
+      for (const text of early.splice(0)) log.write('singlepoll', text);
+      const { problem } = log.facts();
+      if (problem !== null) listener?.line('log', problem, 'warn');
+    },
+    logFacts: () => log?.facts() ?? null,
+    leaveStarter() {
+      if (starter) listener = null;
     },
   };
 }

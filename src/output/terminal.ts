@@ -3,7 +3,7 @@
  * too. Whatever ends or stops this process, short of SIGKILL, finds the terminal as it was.
  */
 import { writeSync } from 'node:fs';
-import { leaveGoneTerminal } from './hangup.ts';
+import { leaveGoneTerminal } from './sink.ts';
 
 export interface Terminal {
   /** In one write, each line cleared behind its text; what is on the screen already is not written again. */

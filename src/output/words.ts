@@ -2,7 +2,6 @@
 import type { LeaseEntry } from '../supervisor/status.ts';
 import type { Saying } from '../supervisor/table.ts';
 import { plain } from './plain.ts';
-import type { SinkNote } from './sink.ts';
 
 export type Level = 'info' | 'good' | 'warn' | 'error';
 
@@ -73,18 +72,6 @@ export function words(say: Saying): Words {
         text: `${say.count} ${say.count === 1 ? 'process' : 'processes'} of the worker survived SIGKILL`,
         level: 'error',
       };
-  }
-}
-
-/** What became of our stdout or stderr. */
-export function outputNote(note: SinkNote): string {
-  switch (note.kind) {
-    case 'closed':
-      return `nobody reads the worker's output any more (${note.code}); it is dropped from now on, the worker goes on`;
-    case 'failing':
-      return `the worker's output can't be written (${note.code}); it is dropped until it can, the worker goes on`;
-    case 'recovered':
-      return `the worker's output can be written again; ${note.droppedBytes} bytes were dropped`;
   }
 }
 

@@ -3,7 +3,7 @@ import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';
-import type { Starter } from '../output/run-output.ts';
+import type { Starter } from '../output/report.ts';
 import { painter } from '../output/words.ts';
 import { DETACHED_VARIABLE, LINK_FD, OWNED_VARIABLE, type OwnerMessage, readyLine } from './messages.ts';
 
@@ -67,9 +67,6 @@ export async function openLink(socket = openSocket()): Promise<Link> {
         socket.write(bytes, () => onFree());
         return false;
       },
-      onNote: () => {},
-      droppedBytes: 0,
-      close: () => {},
     },
     get isReady() {
       return isReady;

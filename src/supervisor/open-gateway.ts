@@ -30,7 +30,7 @@ interface Opening {
 /** Null: the worker gets the API root itself. */
 export async function openGateway(opening: Opening): Promise<GivenGateway | null> {
   const { startup, facts, bus, loop, tree, mayPoll, reach } = opening;
-  const { config, report, changes, gatewayModule, rehearse } = startup;
+  const { config, report, output, gatewayModule, rehearse } = startup;
   if (!gatewayModule || !reach || config.token === null) return null;
   const { createGateway } = await gatewayModule;
   const { apiRoot, token, allowSetWebhook, gatewayPort } = config;
@@ -55,7 +55,7 @@ export async function openGateway(opening: Opening): Promise<GivenGateway | null
     mayPoll,
     onNews(news) {
       watch.news(news);
-      changes.touch();
+      output.changes.touch();
     },
   });
   facts.pollers = port.pollers;

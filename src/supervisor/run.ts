@@ -5,14 +5,11 @@
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import type { Lease, LeaseEvent } from '../lease/lease.ts';
-import type { LastLines, OutputName, StreamLines } from '../output/last-lines.ts';
-import type { Bus, Changes } from '../output/listeners.ts';
+import type { OutputName } from '../output/last-lines.ts';
+import type { Bus } from '../output/listeners.ts';
 import { createListeners } from '../output/listeners.ts';
-import { type Pump, startPump } from '../output/pump.ts';
-import type { Report } from '../output/report.ts';
-import type { RunOutput } from '../output/run-output.ts';
-import type { SinkNote } from '../output/sink.ts';
-import { duration, howItEnded, ON_REQUEST, outputNote, words } from '../output/words.ts';
+import type { Report, RunOutput, WorkerOutput } from '../output/report.ts';
+import { duration, howItEnded, ON_REQUEST, words } from '../output/words.ts';
 import type { ApiReach } from '../telegram/api-reach.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import { findExecutable } from './executable.ts';
@@ -44,8 +41,6 @@ export interface RunContext {
   readonly report: Report;
   readonly output: RunOutput;
   readonly facts: Facts;
-  readonly recent: LastLines;
-  readonly changes: Changes;
   readonly run: string;
   readonly tree: WorkerTree;
   readonly bus: Bus;
@@ -96,14 +91,14 @@ export interface Running {
 
 /** Makes the loop with its edges; nothing happens before `begin`. */
 export function createRun(context: RunContext): Running {
-  const { config, command, report, output, facts, recent, changes, tree, bus } = context;
+  const { config, command, report, output, facts, tree, bus } = context;
   let gateway: GivenGateway | null = null;
   let lease: Lease | null = null;
   let guarding: Guarding | null = null;
   let reach: ApiReach | null = null;
   const guard = createGuard(tree.offspring);
   const listeners = createListeners<[]>('one that follows the run', report);
-  const pumps: (Pump & { readonly lines: StreamLines })[] = [];
+  const pumps: WorkerOutput[] = [];
   /** `ended`: its leader has; `gone`: the table has heard of it. */
   let former: number | null = null;
   let worker: {
@@ -312,19 +307,8 @@ export function createRun(context: RunContext): Running {
   }
 
   function pump(source: WorkerProcess['stdout'], from: OutputName) {
-    const lines = recent.stream(from);
-    const onLines = (ended: readonly string[]) => {
-      noticeConflict(ended.join('\n'));
-      changes.touch();
-    };
     const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
-    const sink = output.sinks?.[from] ?? null;
-    if (sink) sink.onNote = sayOutput;
-    return { ...startPump({ source, sink, log: output.logStream(from), tokens, lines, onLines }), lines };
-  }
-
-  function sayOutput(note: SinkNote): void {
-    report.line('output', outputNote(note), note.kind === 'recovered' ? 'good' : 'warn');
+    return output.pump(from, { source, tokens, onLines: noticeConflict });
   }
 
   function noticeConflict(text: string): void {

@@ -29,7 +29,8 @@ export interface ShownRun {
 
 /** Null: the control channel could not be opened, which is said. */
 export async function showRun(startup: Startup, run: ShownRun): Promise<Served | null> {
-  const { config, owner, report, changes, recent, http, service } = startup;
+  const { config, owner, report, output, http, service } = startup;
+  const { changes, recent } = output;
   const { running, facts, socketPath } = run;
   const { loop } = running;
   const status = statusOf(run);

@@ -8,12 +8,9 @@ import { join } from 'node:path';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT } from '../errors.ts';
 import { lockKey } from '../lock/lock.ts';
-import { leaveGoneTerminal } from '../output/hangup.ts';
-import { createLastLines } from '../output/last-lines.ts';
-import { createChanges } from '../output/listeners.ts';
 import { logPath, rememberLog } from '../output/log.ts';
-import type { Report } from '../output/report.ts';
-import { openRunOutput } from '../output/run-output.ts';
+import { openRunOutput, type RunOutput } from '../output/report.ts';
+import { leaveGoneTerminal } from '../output/sink.ts';
 import { painter } from '../output/words.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';
@@ -24,7 +21,7 @@ import { dryRun } from './dry-run.ts';
 import { eyesFor, finderFor } from './finder.ts';
 import { rehearsal } from './rehearsal.ts';
 import { type Asks, listen, Stopped } from './signals.ts';
-import { type Output, openHttp, openServiceOf, type StartRequest, type Startup } from './startup.ts';
+import { openHttp, openServiceOf, type StartRequest, type Startup } from './startup.ts';
 import { OWNER_GONE, supervise } from './supervise.ts';
 import { createTeardown, type Teardown } from './teardown.ts';
 import { standsBy } from './until-ready.ts';
@@ -58,31 +55,21 @@ export async function start(request: StartRequest): Promise<number> {
   }
 }
 
-/** Where this run's own lines go, and who follows them. */
-async function openOutput({ config, link }: StartRequest, teardown: Teardown): Promise<Output> {
+/** Where this run's own lines go, and its worker's. */
+async function openOutput({ config, link }: StartRequest, teardown: Teardown): Promise<RunOutput> {
   const tokens = config.token === null ? [] : [config.token];
   const paint = link ? link.paint : await painter(process.stderr, process.env);
   const output = openRunOutput(config, tokens, link ?? null, paint);
-  const changes = createChanges(output.report);
-  const recent = createLastLines(() => tokens);
-  const report: Report = {
-    line(...said) {
-      output.report.line(...said);
-      recent.said(said[0], said[1], said[2]);
-      changes.touch();
-    },
-    drained: output.report.drained,
-  };
   teardown.add(leaveGoneTerminal);
-  teardown.add(() => report.drained(1_000));
-  return { output, changes, recent, report };
+  teardown.add(() => output.report.drained(1_000));
+  return output;
 }
 
 /** All that must be known to be good before the Bot API is asked anything. */
 async function prepare(
   request: StartRequest,
   asks: Asks,
-  output: Output,
+  output: RunOutput,
   teardown: Teardown,
 ): Promise<Startup> {
   const { report } = output;
@@ -108,7 +95,15 @@ async function prepare(
   const api = config.polling ? openBotApi(config.apiRoot, config.token as string) : null;
   teardown.add(() => api?.close());
   return {
-    ...{ ...request, link: request.link ?? null, owner: request.owner ?? null, asks, ...output, teardown },
+    ...{
+      ...request,
+      link: request.link ?? null,
+      owner: request.owner ?? null,
+      asks,
+      output,
+      report,
+      teardown,
+    },
     ...{ service, rehearse, config, eyes, gatewayModule, alertModule, botDir, http, api },
     command: config.command?.argv ?? rehearse?.command ?? [],
     socketPath: join(botDir, config.polling ? CONTROL_SOCKET : deploySocket(process.pid)),

@@ -2,10 +2,7 @@
 import type { Config } from '../config/load.ts';
 import type { RawFlags } from '../config/options.ts';
 import type { HttpService } from '../http/service.ts';
-import type { LastLines } from '../output/last-lines.ts';
-import type { Changes } from '../output/listeners.ts';
-import type { Report } from '../output/report.ts';
-import type { RunOutput } from '../output/run-output.ts';
+import type { Report, RunOutput } from '../output/report.ts';
 import type { Link, Owner } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
 import type { Eyes } from '../strays/finder.ts';
@@ -26,17 +23,11 @@ export interface StartRequest {
   readonly owner?: Owner | null;
 }
 
-/** Where this run's own lines go, and who follows them. */
-export interface Output {
-  readonly output: RunOutput;
-  readonly report: Report;
-  readonly changes: Changes;
-  readonly recent: LastLines;
-}
-
 export type AlertModule = typeof import('../alerts/service.ts');
 
-export interface Startup extends StartRequest, Output {
+export interface Startup extends StartRequest {
+  readonly output: RunOutput;
+  readonly report: Report;
   readonly link: Link | null;
   readonly owner: Owner | null;
   readonly asks: Asks;

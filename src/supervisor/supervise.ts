@@ -47,7 +47,8 @@ export async function supervise(
   me: Me | null,
   release: () => Promise<void>,
 ): Promise<number> {
-  const { config, link, owner, output, report, changes, api, botDir, command, service, teardown } = startup;
+  const { config, link, owner, output, report, api, botDir, command, service, teardown } = startup;
+  const { changes } = output;
   const facts = newFacts(config, me, command, startup.startedAt);
   facts.log = output.logFacts;
   const run = randomBytes(8).toString('hex');

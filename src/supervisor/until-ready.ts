@@ -2,8 +2,7 @@
 import { constants } from 'node:os';
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
-import type { Report } from '../output/report.ts';
-import type { RunOutput } from '../output/run-output.ts';
+import type { Report, RunOutput } from '../output/report.ts';
 import { duration, leaseWords } from '../output/words.ts';
 import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
@@ -86,7 +85,7 @@ export function untilReady({ link, running, config, facts, report, output }: Par
     end() {
       if (timer !== null) clearTimeout(timer);
       // What has been printed already is not said again.
-      if (!link.isReady && loop.state.spawn > 0 && !output.sinks) running.sayLastLines(report);
+      if (!link.isReady && loop.state.spawn > 0 && !output.showsWorker) running.sayLastLines(report);
     },
     code(ending) {
       if (!late) return ending.code;
