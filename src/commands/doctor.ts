@@ -6,23 +6,25 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { painter } from '../output/words.ts';
 import { workingFolder } from './context.ts';
 
+const PROBLEMS: Readonly<Record<string, string>> = {
+  ENOENT: 'is not there',
+  ENOTDIR: 'is not a folder',
+  EACCES: 'may not be read by this user',
+  EPERM: 'may not be read by this user',
+};
+
 /** `folder`: null for the working folder. */
 export async function run(folder: string | null, own: Readonly<Record<string, unknown>>): Promise<number> {
   const path = resolve(workingFolder(), folder ?? '.');
-  const problems: Record<string, string> = {
-    ENOENT: 'is not there',
-    ENOTDIR: 'is not a folder',
-    EACCES: 'may not be read by this user',
-    EPERM: 'may not be read by this user',
-  };
-  const report = await examine(path, own.offline === true, process.env).catch(
-    (error: NodeJS.ErrnoException) => {
-      const problem = problems[error.code ?? ''];
-      if (problem === undefined) throw error;
-      const hint = 'singlepoll doctor path/to/the/project';
-      throw new SinglepollError(EXIT.config, `${showValue(path)} ${problem}`, hint);
-    },
-  );
+  const report = await examine(path, own.offline === true, process.env).catch((error) => {
+    const problem = PROBLEMS[error.code];
+    if (problem === undefined) throw error;
+    throw new SinglepollError(
+      EXIT.config,
+      `${showValue(path)} ${problem}`,
+      'singlepoll doctor path/to/the/project',
+    );
+  });
   const text = own.json === true ? json(report) : screen(report, await painter(process.stdout, process.env));
   process.stdout.write(text);
   return report.findings.length === 0 ? EXIT.ok : 1;

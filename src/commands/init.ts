@@ -1,12 +1,9 @@
 /** `singlepoll init`: a commented singlepoll.toml for the project in the working folder. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import { showValue } from '../config/messages.ts';
-import { exists } from '../config/state-dir.ts';
 import { languageOf } from '../doctor/code.ts';
-import { commandsOf } from '../doctor/commands.ts';
-import { chooseCommand, draft, findLibrary, type Programs } from '../doctor/draft.ts';
+import { draft, findLibrary } from '../doctor/draft.ts';
 import { readProject } from '../doctor/files.ts';
 import { type Facts, studyProject } from '../doctor/processes.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
@@ -17,34 +14,23 @@ import { workingFolder } from './context.ts';
 
 const NAME = 'singlepoll.toml';
 
-export async function run(own: Readonly<Record<string, unknown>>): Promise<number> {
+export function run({ print, force }: Readonly<Record<string, unknown>>): number {
   const folder = workingFolder();
   const path = join(folder, NAME);
-  const facts = studyProject(
-    attempt(
-      () => readProject(folder),
-      `${showValue(folder)} can’t be read`,
-      'cd to the folder of the project',
-    ),
-  );
-  const print = own.print === true;
-  const asks = process.stdin.isTTY === true && process.stderr.isTTY === true && !print;
-  const isThere = !print && exists(path);
-  const question = `${NAME} is there already. Overwrite it? [y/N] `;
-  if (isThere && own.force !== true && !(asks && /^y(es)?$/i.test(await ask(question)))) {
-    const hint =
-      'singlepoll init --print    # shows what would be written\nsinglepoll init --force    # overwrites it';
-    throw new SinglepollError(EXIT.config, `${NAME} is there already; nothing was written`, hint);
-  }
-  const programs = programsOf(folder);
-  const typed = asks && chooseCommand(facts, programs) === null ? await askCommand() : null;
-  const { toml, command, commandFrom } = draft(facts, programs, typed);
-  // `wx`: what came into being since we looked is not overwritten either.
-  const write = () => (isThere ? writeWhole(path, toml, 0o644) : writeFileSync(path, toml, { flag: 'wx' }));
-  if (print) process.stdout.write(toml);
-  else attempt(write, `${NAME} can’t be written here`, 'singlepoll init --print > /path/to/singlepoll.toml');
-  const talk = print ? process.stderr : process.stdout;
-  talk.write(`${print ? '' : `${NAME} written\n`}${words(facts, command, commandFrom)}`);
+  const has = (program: string) => findExecutable(program, folder, process.env.PATH).ok;
+  const venvPython = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find(has) ?? null;
+  const here = `${showValue(folder)} can’t be read`;
+  const facts = studyProject(attempt(() => readProject(folder), here, 'cd to the folder of the project'));
+  const { toml, command, commandFrom } = draft(facts, { venvPython, has });
+  const write = () =>
+    force === true ? writeWhole(path, toml, 0o644) : writeFileSync(path, toml, { flag: 'wx' });
+  const hint =
+    'singlepoll init --print    # shows what would be written\nsinglepoll init --force    # overwrites it';
+  if (print === true) process.stdout.write(toml);
+  else attempt(write, `${NAME} can’t be written here`, hint);
+  const talk = print === true ? process.stderr : process.stdout;
+  const lines = [...(print === true ? [] : [`${NAME} written`]), ...words(facts, command, commandFrom)];
+  talk.write(`${lines.join('\n')}\n`);
   return EXIT.ok;
 }
 
@@ -52,20 +38,16 @@ function attempt<T>(work: () => T, problem: string, hint: string): T {
   try {
     return work();
   } catch (error) {
-    throw new SinglepollError(EXIT.config, `${problem} (${(error as NodeJS.ErrnoException).code})`, hint);
+    const { code } = error as NodeJS.ErrnoException;
+    const isThere = `${NAME} is there already; nothing was written`;
+    throw new SinglepollError(EXIT.config, code === 'EEXIST' ? isThere : `${problem} (${code})`, hint);
   }
 }
 
-function programsOf(folder: string): Programs {
-  const isHere = (program: string) => findExecutable(program, folder, process.env.PATH).ok;
-  const venv = ['.venv/bin/python', 'venv/bin/python', 'env/bin/python'].find(isHere);
-  return { venvPython: venv ?? null, has: isHere };
-}
-
-function words(facts: Facts, command: readonly string[] | null, from: string | null): string {
-  const lines: string[] = [];
-  if (command) lines.push(`command: ${plainCommand(command)}   (${plain(from ?? '')})`);
-  else lines.push('no command was found: fill in `command`, or give it to singlepoll start -- …');
+function words(facts: Facts, command: readonly string[] | null, from: string | null): string[] {
+  const lines = command
+    ? [`command: ${plainCommand(command)}   (${plain(from ?? '')})`]
+    : ['no command was found: fill in `command`, or give it to singlepoll start -- …'];
   const program = command?.[0] ?? '/';
   if (!program.includes('/') && !isProgramInPath(program, process.env))
     lines.push(`  ${plain(program)} is not in PATH here: install it, or write its path`);
@@ -81,27 +63,5 @@ function words(facts: Facts, command: readonly string[] | null, from: string | n
     lines.push(`${place}: this line lets it poll through singlepoll’s gateway, which keeps every 409 away:`);
     lines.push(`  ${found.apiRoot}`);
   }
-  lines.push('next: singlepoll doctor, singlepoll start --dry-run');
-  return `${lines.join('\n')}\n`;
-}
-
-async function askCommand(): Promise<readonly string[] | null> {
-  const line = await ask('How do you start the bot? (such as: python bot.py; empty: fill it in later) ');
-  const commands = commandsOf(line);
-  if (line === '') return null;
-  return commands.length === 1 && !/[|&;<>$`*?]/.test(line) ? commands[0]! : ['sh', '-c', line];
-}
-
-/** One line from the terminal; empty at its end. */
-async function ask(question: string): Promise<string> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const answer = await Promise.race([
-      terminal.question(question),
-      new Promise<string>((resolve) => terminal.once('close', () => resolve(''))),
-    ]);
-    return answer.trim();
-  } finally {
-    terminal.close();
-  }
+  return [...lines, 'next: singlepoll doctor, singlepoll start --dry-run'];
 }

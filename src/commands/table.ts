@@ -175,7 +175,7 @@ export const COMMANDS: readonly CommandRow[] = [
     name: 'init',
     summary: 'write a commented singlepoll.toml for the project in the working folder',
     description:
-      'Looks at the project in the working folder and writes a commented singlepoll.toml: the command it found, strays to look for, a lease where one is near. Shows the line that points the bot at the gateway. Overwrites nothing unasked.',
+      'Looks at the project in the working folder and writes a commented singlepoll.toml: the command it found, strays to look for, a lease where one is near. Shows the line that points the bot at the gateway. Overwrites nothing without --force.',
     options: [
       ['--force', 'overwrite the singlepoll.toml that is there (default: off)'],
       ['--print', 'print it instead of writing it (default: off)'],

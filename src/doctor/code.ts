@@ -1,8 +1,8 @@
 /**
- * What source code does, by matching and not by parsing: where it polls or sets a webhook, under which conditions, and whether that
- * happens when a file is run or imported. Knows Python, JavaScript with TypeScript, and Go.
+ * What source code does, by matching and not by parsing: where it polls or sets a webhook, and whether that happens when a file is run or
+ * imported. Knows Python, JavaScript with TypeScript, and Go.
  */
-import { folderOf, joinPath, lineAt, matchesIn } from './files.ts';
+import { folderOf, lineAt, matchesIn, pathsInProject } from './files.ts';
 
 export type Language = 'python' | 'js' | 'go';
 
@@ -16,52 +16,57 @@ export interface Evidence {
 /** `app.py:12 (run_polling)`. */
 export const told = ({ file, line, what }: Evidence): string => `${file}:${line} (${what})`;
 
-interface Sign {
-  readonly in: Language;
-  readonly call: RegExp;
-  /** The file must hold this, too. */
-  readonly beside?: RegExp;
-  /** The arguments must not hold this. */
-  readonly not?: RegExp;
+export function languageOf(path: string): Language | null {
+  if (path.endsWith('.py')) return 'python';
+  if (path.endsWith('.go')) return 'go';
+  return /\.[cm]?[jt]sx?$/.test(path) ? 'js' : null;
 }
 
-const BOT = String.raw`\b(?:this\.)?\w*(?:[bB]ot|[tT]elegraf|app)\w*`;
-const NOTHING = /^\s*(?:$|["'`]{2}|url\s*=\s*["']{2}|None)/;
+/**
+ * Calls by which bots poll or set webhooks: language, pattern of the call (its first group is the name that is told; BOT is a variable
+ * with a bot in it), what the file must hold besides (`+`), and what the arguments must not hold (`!`).
+ */
+const signs = (rows: string) =>
+  rows
+    .trim()
+    .split('\n')
+    .map((row) => {
+      const [language, call = '', ...rest] = row.split(/ {2,}/);
+      const named = (sign: string) => rest.find((it) => it[0] === sign)?.slice(1);
+      const bot = String.raw`\b(?:this\.)?\w*(?:[bB]ot|[tT]elegraf|app)\w*`;
+      const not = named('!')?.replace('NOTHING', String.raw`^\s*(?:$|["'\x60]{2}|url\s*=\s*["']{2}|None)`);
+      return {
+        language,
+        call: RegExp(call.replace('BOT', bot), 'g'),
+        beside: RegExp(named('+') ?? ''),
+        not: not === undefined ? null : RegExp(not, 'i'),
+      };
+    });
 
-const POLLS: readonly Sign[] = [
-  { in: 'python', call: /\.(run_polling|start_polling|infinity_polling)\b/g },
-  { in: 'python', call: /\.(polling)\s*[(,)]/g, beside: /\btelebot\b|TeleBot/ },
-  { in: 'python', call: /\b(?<!def )(get_updates|getUpdates)\s*\(/g },
-  { in: 'python', call: /(?:\(\s*["']|\/)(getUpdates)\b/g },
-  { in: 'python', call: /\b(MessageLoop)\s*\(/g, beside: /\btelepot\b/ },
-  {
-    in: 'js',
-    call: RegExp(String.raw`${BOT}\.(start)\s*\(`, 'g'),
-    beside: /grammy|gramio|puregram|@?[bB]ot\b/,
-  },
-  { in: 'js', call: /(?<![\w.])(run)\s*\(\s*\w*[bB]ot\w*/g, beside: /@grammyjs\/runner/ },
-  { in: 'js', call: RegExp(String.raw`${BOT}\.(launch)\s*\(`, 'g'), not: /webhook/i },
-  { in: 'js', call: /\b(polling)\s*:\s*(?:true\b|\{)/g, beside: /node-telegram-bot-api|TelegramBot/ },
-  { in: 'js', call: /\.(startPolling)\s*\(/g },
-  { in: 'js', call: /\b(getUpdates)\s*\(/g },
-  { in: 'js', call: /(?:\(\s*["'`]|\/)(getUpdates)\b/g },
-  { in: 'go', call: /\.(GetUpdatesChan|UpdatesViaLongPolling|StartPolling|GetUpdates)\s*\(/g },
-  { in: 'go', call: /\b(LongPoller)\s*\{/g },
-  { in: 'go', call: /\bb(?:ot)?\.(Start)\s*\(\s*ctx/g, beside: /go-telegram\/bot/ },
-];
+const POLLS = signs(String.raw`
+python  \.(run_polling|start_polling|infinity_polling)\b
+python  \.(polling)\s*[(,)]  +\btelebot\b|TeleBot
+python  \b(?<!def )(get_updates|getUpdates)\s*\(
+python  (?:\(\s*["']|\/)(getUpdates)\b
+python  \b(MessageLoop)\s*\(  +\btelepot\b
+js  BOT\.(start)\s*\(  +grammy|gramio|puregram|@?[bB]ot\b
+js  (?<![\w.])(run)\s*\(\s*\w*[bB]ot\w*  +@grammyjs/runner
+js  BOT\.(launch)\s*\(  !webhook
+js  \b(polling)\s*:\s*(?:true\b|\{)  +node-telegram-bot-api|TelegramBot
+js  \.(startPolling)\s*\(
+js  \b(getUpdates)\s*\(
+js  (?:\(\s*["'\x60]|\/)(getUpdates)\b
+go  \.(GetUpdatesChan|UpdatesViaLongPolling|StartPolling|GetUpdates)\s*\(
+go  \b(LongPoller)\s*\{
+go  \bb(?:ot)?\.(Start)\s*\(\s*ctx  +go-telegram/bot`);
 
-const WEBHOOKS: readonly Sign[] = [
-  {
-    in: 'python',
-    call: /(?<!def _?)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\(/g,
-    not: NOTHING,
-  },
-  { in: 'python', call: /(?:\(\s*["']|\/)(setWebhook)\b/g },
-  { in: 'js', call: /\b(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\(/g, not: NOTHING },
-  { in: 'js', call: /(?:\(\s*["'`]|\/)(setWebhook)\b(?!\?url=["'`&])/g },
-  { in: 'js', call: RegExp(String.raw`${BOT}\.(launch)\s*\(\s*\{[^}]*\bwebhook\b`, 'g') },
-  { in: 'go', call: /\b(SetWebhook|NewWebhook\w*)\s*\(/g },
-];
+const WEBHOOKS = signs(String.raw`
+python  (?<!def _?)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\(  !NOTHING
+python  (?:\(\s*["']|\/)(setWebhook)\b
+js  \b(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\(  !NOTHING
+js  (?:\(\s*["'\x60]|\/)(setWebhook)\b(?!\?url=["'\x60&])
+js  BOT\.(launch)\s*\(\s*\{[^}]*\bwebhook\b
+go  \b(SetWebhook|NewWebhook\w*)\s*\(`);
 
 /** Every place in a file where it polls by the Bot API. */
 export const pollsIn = (path: string, text: string): Evidence[] => find(POLLS, path, text);
@@ -69,17 +74,16 @@ export const pollsIn = (path: string, text: string): Evidence[] => find(POLLS, p
 /** Every place where it takes its updates by webhook, or sets one. */
 export const webhooksIn = (path: string, text: string): Evidence[] => find(WEBHOOKS, path, text);
 
-function find(signs: readonly Sign[], path: string, text: string): Evidence[] {
-  const language = languageOf(path);
-  const code = language === null ? '' : withoutComments(path, text);
+function find(table: typeof POLLS, path: string, text: string): Evidence[] {
+  const usable = table.filter(({ language, beside }) => language === languageOf(path) && beside.test(text));
+  const code = usable.length === 0 ? '' : withoutComments(path, text);
   const found = new Map<number, Evidence>();
-  for (const { call, beside, not } of signs.filter((sign) => sign.in === language)) {
-    if (beside && !beside.test(text)) continue;
+  for (const { call, not } of usable) {
     for (const match of matchesIn(code, call)) {
       const given = argumentsAt(code, match.index + match[0].length);
-      if (not?.test(given) || isDeclaration(code, match, given)) continue;
       const line = lineAt(code, match.index);
-      if (!found.has(line)) found.set(line, { file: path, line, what: match[1]! });
+      if (found.has(line) || not?.test(given) || isDeclaration(code, match, given)) continue;
+      found.set(line, { file: path, line, what: match[1]! });
     }
   }
   return [...found.values()].sort((a, b) => a.line - b.line);
@@ -109,12 +113,6 @@ function isDeclaration(code: string, match: RegExpExecArray, given: string): boo
   return BEFORE_A_METHOD.test(before) && /^\s*[:{(\w[*]/.test(after);
 }
 
-export function languageOf(path: string): Language | null {
-  if (path.endsWith('.py')) return 'python';
-  if (path.endsWith('.go')) return 'go';
-  return /\.[cm]?[jt]sx?$/.test(path) ? 'js' : null;
-}
-
 // One alternative is a comment (group 1); everything else is skipped over as a whole, so that no quote inside it counts.
 const PYTHON =
   /(^[ \t]*(?:[rRuUbB]{0,2})(?:"""[\s\S]*?(?:"""|$(?![\s\S]))|'''[\s\S]*?(?:'''|$(?![\s\S])))|#.*)|"""[\s\S]*?"""|'''[\s\S]*?'''|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?/gm;
@@ -130,13 +128,10 @@ export function withoutComments(path: string, text: string): string {
   return text.replace(pattern, (whole, comment?: string) => comment?.replace(/[^\n]/g, ' ') ?? whole);
 }
 
-/** Code that keeps itself single by a lock. */
-export const isSingle = (code: string): boolean =>
-  /\bflock\b|FileLock|portalocker|fasteners|pg_(try_)?advisory|\bLOCK_EX\b/.test(code);
-
-/** Code that knows the inner process of Werkzeug's and Django's reloader. */
-export const knowsReloader = (code: string): boolean =>
-  /\bRUN_MAIN\b|WERKZEUG_RUN_MAIN|is_running_from_reloader/.test(code);
+/** Code that keeps itself single by a lock, or knows the inner process of Werkzeug's and Django's reloader. */
+export const minds = (code: string, rule: string): boolean =>
+  /\bflock\b|FileLock|portalocker|fasteners|pg_(try_)?advisory|\bLOCK_EX\b/.test(code) ||
+  (rule === 'reloader' && /\bRUN_MAIN\b|WERKZEUG_RUN_MAIN|is_running_from_reloader/.test(code));
 
 const indentOf = (row: string): number => row.replaceAll('\t', '    ').search(/\S|$/);
 
@@ -144,16 +139,15 @@ const indentOf = (row: string): number => row.replaceAll('\t', '    ').search(/\
 export function conditionsAround(rows: readonly string[], line: number): string[] {
   const found: string[] = [];
   let indent = indentOf(rows[line - 1] ?? '');
-  let ifOfElse: number | null = null;
+  let isElse = false;
   for (const row of rows.slice(0, line - 1).reverse()) {
+    const [, branch] = /^\s*\}?\s*(else\b|elif\b|if\b|switch\b|case\b|match\b|default\b)/.exec(row) ?? [];
     const here = indentOf(row);
-    if (row.trim() === '' || (here >= indent && here !== ifOfElse)) continue;
-    const branch = /^\s*\}?\s*(else\b|elif\b|if\b|switch\b|case\b|match\b|default\b)/.exec(row)?.[1];
-    if (here < indent) ifOfElse = null;
-    indent = Math.min(indent, here);
-    if (branch === undefined) continue;
-    found.push(row.trim());
-    ifOfElse = /^el/.test(branch) ? here : here === ifOfElse && branch === 'if' ? null : ifOfElse;
+    const isIfOfElse = isElse && here === indent && branch !== undefined;
+    if (row.trim() === '' || (here >= indent && !isIfOfElse)) continue;
+    indent = here;
+    isElse = branch?.startsWith('el') ?? false;
+    if (branch !== undefined) found.push(row.trim());
   }
   return found;
 }
@@ -163,10 +157,17 @@ export type Way = 'run' | 'import';
 
 /** What a framework calls by itself when the app starts, as the decorators and the first line of a function or class tell. */
 const HOOK =
-  /^(?:@.*\n)*.*(?:on_event|on_startup|startup|lifespan|asynccontextmanager|before_first_request|before_serving|AppConfig|@click|@app\.command|typer|\bdef (?:post_fork|post_worker_init|when_ready|on_starting|main_loop)\b)/;
+  /on_event|on_startup|startup|lifespan|asynccontextmanager|before_first_request|before_serving|AppConfig|@click|@app\.command|typer|\bdef (?:post_fork|post_worker_init|when_ready|on_starting|main_loop)\b/;
+const IS_MAIN = /^if\s+__name__\s*==/;
 const PYTHON_IMPORT = /^[ \t]*(?:from[ \t]+(\S+)[ \t]+import[ \t]+(\([^)]*\)|.*)|import[ \t]+(.*))/gm;
 const SCRIPT_IMPORT = /\b(?:from|import|require\s*\(|import\s*\()\s*['"`](\.{1,2}(?:\/[^'"`]*)?)['"`]/g;
-const ENDINGS = ['', '.ts', '.js', '.mjs', '.cjs', '.tsx', '.mts', '.cts', '.jsx', '/index.ts', '/index.js'];
+
+/** The name by which imports and commands mean a file: without its ending, and without the folders of sources and builds. */
+const sourceName = (path: string): string =>
+  `/${path}`
+    .replace(/\.(py|go|[cm]?[jt]sx?)$/, '')
+    .replace(/\/(src|lib|dist|build|out)(?=\/)/g, '')
+    .replace(/\/(index|__init__)$/, '');
 
 export type Code = ReturnType<typeof readCode>;
 
@@ -174,42 +175,39 @@ export type Code = ReturnType<typeof readCode>;
 export function readCode(texts: ReadonlyMap<string, string>) {
   const codeOf = memo((path) => withoutComments(path, texts.get(path) ?? ''));
   const pollsOf = memo((path) => pollsIn(path, texts.get(path) ?? ''));
-  const blocksOf = memo((path) => (languageOf(path) === 'python' ? blocksIn(path, codeOf(path)) : []));
-  const importsOf = memo((path) =>
-    languageOf(path) === 'python' ? pythonImports(path) : scriptImports(path),
-  );
+  const importsOf = memo((path) => (languageOf(path) === 'python' ? pythonImports : scriptImports)(path));
   const whenRun = memo((path) => firstPoll(path, 'run'));
   const whenImported = memo((path) => firstPoll(path, 'import'));
+  const sources = new Map<string, string>();
+  // What a compiler made comes after its source.
+  for (const path of [...texts.keys()].sort(
+    (a, b) => Number(/\bdist\b/.test(a)) - Number(/\bdist\b/.test(b)),
+  )) {
+    const key = `${languageOf(path)}${sourceName(path)}`;
+    if (languageOf(path) !== null && !sources.has(key)) sources.set(key, path);
+  }
 
-  /** The file of a dotted name of Python: beside the file that uses it, or in a folder above. */
-  function module(name: string, from: string): string | null {
-    const path = name.replaceAll('.', '/');
-    for (let folder = folderOf(from); path !== ''; folder = folderOf(folder)) {
-      const bases = [path, `src/${path}`].map((it) => joinPath(folder, it)!);
-      const files = bases.flatMap((it) => [`${it}.py`, `${it}/__init__.py`, `${it}/__main__.py`]);
-      const found = files.find((it) => texts.has(it));
-      if (found !== undefined || folder === '') return found ?? null;
+  /** The source file that a path means in a folder or in one above: `dist/bot.js` is src/bot.ts, and `/app/bot.py` is bot.py. */
+  function source(path: string, folder: string, language = languageOf(path)): string | null {
+    for (let here = folder; ; here = folderOf(here)) {
+      const paths = pathsInProject(path, here);
+      const found = paths.map((it) => sources.get(`${language}${sourceName(it)}`)).find(Boolean);
+      if (found !== undefined || here === '') return found ?? null;
     }
-    return null;
   }
 
-  /** The file of a path that leaves out its ending, has that of the compiled file, or lies in the folder that a build writes. */
-  function script(path: string): string | null {
-    const bare = path.replace(/\.[cm]?js$/, '');
-    const [, above, inside] = /^(.*?)(?:dist|build|out|lib)\/(?:src\/)?(.*)$/.exec(bare) ?? [];
-    const sources = inside === undefined ? [] : ['src/', '', 'lib/', 'app/'].map((it) => above + it + inside);
-    const candidates = [path, bare, ...sources].flatMap((base) => ENDINGS.map((ending) => base + ending));
-    return candidates.find((it) => languageOf(it) === 'js' && texts.has(it)) ?? null;
-  }
+  /** The file of a dotted name of Python. */
+  const module = (name: string, folder: string): string | null =>
+    name === '' ? null : source(name.replaceAll('.', '/'), folder, 'python');
 
   const scriptImports = (path: string) =>
-    [...codeOf(path).matchAll(SCRIPT_IMPORT)].map(([, it]) => script(joinPath(folderOf(path), it!) ?? ''));
+    [...codeOf(path).matchAll(SCRIPT_IMPORT)].map(([, it]) => source(it!, folderOf(path), 'js'));
 
   const pythonImports = (path: string) =>
     [...codeOf(path).matchAll(PYTHON_IMPORT)].flatMap(([, base, names, modules]) => {
       const listed = (names ?? modules ?? '').split(',').map((it) => /[\w.]+/.exec(it)?.[0] ?? '');
       const dotted = base === undefined ? listed : [base, ...listed.map((it) => `${base}.${it}`)];
-      return dotted.map((it) => module(it.replace(/^\.+/, ''), path));
+      return dotted.map((it) => module(it.replace(/^\.+/, ''), folderOf(path)));
     });
 
   /** The file itself and the project's files that it imports, all the way down. */
@@ -219,54 +217,39 @@ export function readCode(texts: ReadonlyMap<string, string>) {
     return [...seen];
   }
 
+  /** Python runs of a file what stands at its left edge, and those functions that are named there or that a framework calls. */
   function firstPoll(path: string, way: Way): Evidence | null {
+    const isRun = (file: string) => file === path && way === 'run';
     const files = reached(path);
     const polls = files.flatMap(pollsOf);
-    let waiting = polls.length === 0 ? [] : files.flatMap(blocksOf);
-    const live: typeof waiting = [];
-    const named = new Set<string>();
-    for (let before = -1; before < live.length; ) {
-      before = live.length;
-      const isLive = ({ name, isMain, isHook, file }: (typeof waiting)[number]) =>
-        name === undefined ? !isMain || (file === path && way === 'run') : isHook || named.has(name);
-      live.push(...waiting.filter(isLive));
-      waiting = waiting.filter((block) => !isLive(block));
-      for (const word of live.slice(before).flatMap(({ words }) => words)) named.add(word);
-    }
-    const runs = ({ file, line }: Evidence) =>
-      languageOf(file) !== 'python' ||
-      live.some((it) => it.file === file && it.first <= line && line <= it.last);
-    return polls.find(runs) ?? null;
+    const used = polls.length === 0 ? '' : files.map((it) => usesOf(it, isRun(it))).join('\n');
+    const isLive = ({ file, line }: Evidence) => {
+      const above = codeOf(file).split('\n').slice(0, line);
+      const edge = above.findLastIndex((row) => /^[^\s)\]}]/.test(row));
+      const decorators = above.slice(0, edge).findLastIndex((row) => !row.startsWith('@')) + 1;
+      const head = above.slice(decorators, edge + 1).join('\n');
+      const name = /^(?:async\s+def|def|class)\s+(\w+)/m.exec(head)?.[1];
+      if (name === undefined) return isRun(file) || !IS_MAIN.test(head);
+      return HOOK.test(head) || RegExp(`\\b${name}\\b`).test(used);
+    };
+    return polls.find((it) => languageOf(it.file) !== 'python' || isLive(it)) ?? null;
+  }
+
+  /** What a file names, beside what it imports and defines. */
+  function usesOf(path: string, isRun: boolean): string {
+    const code = codeOf(path)
+      .replace(PYTHON_IMPORT, '')
+      .replace(/\b(def|class)\s+\w+/g, '');
+    return isRun ? code : code.replace(/^if\s+__name__\s*==.*\n(?:[ \t].*\n|\n)*/gm, '');
   }
 
   return {
     /** The first place that polls when this file runs, or null. */
     polls: (path: string, way: Way) => (way === 'run' ? whenRun(path) : whenImported(path)),
-    has: (path: string) => texts.has(path),
     reached,
     module,
-    script,
+    source,
   };
-}
-
-/** The statements at the left edge of a Python file, each with what is indented under it. */
-function blocksIn(file: string, code: string) {
-  let line = 1;
-  // Before each line that begins at the left edge, but not between a decorator and what it decorates.
-  return code.split(/^(?=[^\s)\]}])(?<!^@.*\n)/m).map((text) => {
-    const first = line;
-    line += text.split('\n').length - 1;
-    return {
-      file,
-      first,
-      last: Math.max(first, line - 1),
-      /** Of the function or class that it defines. */
-      name: /^(?:@.*\n)*(?:async\s+def|def|class)\s+(\w+)/.exec(text)?.[1],
-      isMain: /^if\s+__name__\s*==/.test(text),
-      isHook: HOOK.test(text),
-      words: text.replace(PYTHON_IMPORT, '').match(/[A-Za-z_]\w*/g) ?? [],
-    };
-  });
 }
 
 function memo<T>(make: (path: string) => T): (path: string) => T {

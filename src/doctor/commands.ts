@@ -1,7 +1,7 @@
 /** What a command line of the project runs in the end: through npm scripts, wrappers, watchers and servers to a source file. */
 import { basename } from 'node:path';
 import { type Code, languageOf, type Way } from './code.ts';
-import { folderOf, joinPath } from './files.ts';
+import { folderOf, joinPath, pathsInProject } from './files.ts';
 
 export interface Run {
   /** From the program on: `gunicorn app:app -w 4`. What stands in front (env, tini, poetry run …) only runs it. */
@@ -17,6 +17,8 @@ export interface Run {
   readonly hasLease: boolean;
 }
 
+type Around = Pick<Run, 'watcher' | 'isSupervised' | 'hasLease'>;
+
 const SERVER = /^(gunicorn|uvicorn|hypercorn|daphne|granian|waitress-serve|uwsgi|flask|fastapi|litestar)$/;
 const PYTHON = /^python[\d.]*$/;
 const SCRIPTING = /^(node|tsx|ts-node|bun|deno|nodemon|ts-node-dev|tsnd|pm2(-\w+)?)$/;
@@ -24,6 +26,9 @@ const SCRIPTING = /^(node|tsx|ts-node|bun|deno|nodemon|ts-node-dev|tsnd|pm2(-\w+
 const WATCHER =
   /^(nodemon|node-dev|ts-node-dev|tsnd|watchmedo|watchfiles|hupper|watchexec|entr|reflex|air|supervisor|onchange|gow)$/;
 const RUNS_LINES = /^((ba|da|a|z)?sh|concurrently|run-p|npm-run-all)$/;
+/** Scripts may start each other in a circle. */
+const DEPTH_MAX = 8;
+
 const isWatcher = (word: string): boolean => WATCHER.test(basename(word));
 const isProgram = (word: string): boolean =>
   !isWatcher(word) && [SERVER, PYTHON, SCRIPTING].some((it) => it.test(basename(word)));
@@ -45,42 +50,17 @@ export function commandsOf(line: string): string[][] {
   });
 }
 
-/** The value of the last option of these names: `-w 4`, `-w4`, `--workers=4`. */
-export function optionValue(words: readonly string[], names: readonly string[]): string | null {
-  const values = words.flatMap((word, index) => {
-    const glued = names.find((it) => word.startsWith(it.startsWith('--') ? `${it}=` : it) && word !== it);
-    if (glued !== undefined && !/^--[^=]*$/.test(word)) return [word.slice(glued.length).replace(/^=/, '')];
-    return names.includes(word) ? words.slice(index + 1, index + 2) : [];
-  });
-  return values.at(-1) ?? null;
-}
-
-/** The words without these options and their values. */
-export const withoutOptions = (words: readonly string[], names: readonly string[]): string[] =>
-  words.filter(
-    (word, index) =>
-      optionValue([word], names) === null && !names.includes(word) && !names.includes(words[index - 1] ?? ''),
-  );
-
-interface Around {
-  readonly watcher: string | null;
-  readonly isSupervised: boolean;
-  readonly hasLease: boolean;
-  /** Scripts may start each other in a circle. */
-  readonly depth: number;
-}
-
 export function createRuns(texts: ReadonlyMap<string, string>, code: Code) {
-  function runLine(line: string, folder: string, around: Around): Run[] {
+  function runLine(line: string, folder: string, around: Around, depth: number): Run[] {
     let here = folder;
     return commandsOf(line).flatMap((words) => {
-      if (words[0] !== 'cd') return around.depth > 8 ? [] : runWords(words, here, around);
+      if (words[0] !== 'cd') return depth > DEPTH_MAX ? [] : runWords(words, here, around, depth);
       here = joinPath(here, words[1] ?? '') ?? here;
       return [];
     });
   }
 
-  function runWords(all: readonly string[], folder: string, before: Around): Run[] {
+  function runWords(all: readonly string[], folder: string, before: Around, depth: number): Run[] {
     const program = all.findIndex(isProgram);
     const from = Math.max(0, program < 0 ? all.findIndex(isWatcher) : program);
     // `python -m gunicorn …`: the module is the program.
@@ -89,22 +69,20 @@ export function createRuns(texts: ReadonlyMap<string, string>, code: Code) {
     const flag = words.find((word, index) =>
       name === 'tsx' && index === 1 ? /^(--)?watch$/.test(word) : /^--(watch|hot)(-path)?(=|$)/.test(word),
     );
-    const flagged = flag && /^(node|bun|tsx|deno)$/.test(name) ? `${name} ${flag.split('=')[0]}` : null;
-    const own = all.find(isWatcher);
+    const own = all.find(isWatcher) ?? (/^(node|bun|tsx|deno)$/.test(name) ? flag : undefined);
     const isSupervised = all.some((word) => basename(word) === 'singlepoll');
     const around = {
-      watcher: own === undefined ? (flagged ?? before.watcher) : basename(own),
+      watcher:
+        own === undefined ? before.watcher : own === flag ? `${name} ${own.split('=')[0]}` : basename(own),
       isSupervised: before.isSupervised || isSupervised,
       hasLease: before.hasLease || (isSupervised && all.some((word) => /^--lease(=|$)/.test(word))),
-      depth: before.depth + 1,
     };
-    const inner = linesIn(all, folder).flatMap((line) => runLine(line, folder, around));
+    const inner = linesIn(all, folder).flatMap((line) => runLine(line, folder, around, depth + 1));
     const found = inner.filter(({ target }) => target !== null);
     if (found.length > 0) return found;
-    const { depth: _, ...rest } = around;
-    if (!SERVER.test(name))
-      return [{ words, program: name, target: firstFile(words, folder), way: 'run', ...rest }];
-    return [{ words, program: name, target: appFile(words, name, folder), way: 'import', ...rest }];
+    return SERVER.test(name)
+      ? [{ words, program: name, target: appFile(words, name, folder), way: 'import', ...around }]
+      : [{ words, program: name, target: firstFile(words, folder), way: 'run', ...around }];
   }
 
   /** The lines of shell that a command runs: those in quotes, of an npm script, of a shell script. */
@@ -114,14 +92,12 @@ export function createRuns(texts: ReadonlyMap<string, string>, code: Code) {
     const npm = words.findIndex((it) => /^(npm|yarn|pnpm|bun)$/.test(it));
     const script = words.slice(npm + 1).find((it) => !/^(-.*|run(-script)?)$/.test(it)) ?? '';
     const named = npm < 0 ? undefined : scriptsOf(folder)[script];
-    const isScript = (path: string) => texts.has(path) && languageOf(path) === null;
-    const files = words
-      .filter((it) => /\.(ba)?sh$|^\.\//.test(it))
-      .map((it) => inProject(it, folder, isScript));
-    return [...quoted, named ?? '', ...files.map((it) => texts.get(it ?? '') ?? '')];
+    const files = words.filter((it) => /\.(ba)?sh$|^\.\//.test(it) && languageOf(it) === null);
+    const scripts = files.map((it) => pathsInProject(it, folder).find((path) => texts.has(path)));
+    return [...quoted, named ?? '', ...scripts.map((it) => texts.get(it ?? '') ?? '')];
   }
 
-  /** The scripts of the package.json that counts in a folder. */
+  /** The scripts of the package.json that counts in a folder; `.` is its main file. */
   function scriptsOf(folder: string): Record<string, string> {
     const manifest = texts.get(joinPath(folder, 'package.json')!);
     if (manifest === undefined) return folder === '' ? {} : scriptsOf(folderOf(folder));
@@ -136,42 +112,30 @@ export function createRuns(texts: ReadonlyMap<string, string>, code: Code) {
   /** The first word that is a source file of the project. */
   function firstFile(words: readonly string[], folder: string): string | null {
     const program = basename(words[0] ?? '');
-    const module = PYTHON.test(program) ? words[words.indexOf('-m', 1) + 1] : undefined;
-    if (words.includes('-m') && module !== undefined)
-      return code.module(`${module}.__main__`, `${folder}/x`) ?? code.module(module, `${folder}/x`);
-    const isSource = (path: string) => languageOf(path) !== null && texts.has(path);
-    const isBuilt = (path: string) => code.script(path) !== null;
-    for (const [index, word] of words.entries()) {
-      if (word.startsWith('-')) continue;
+    const module = PYTHON.test(program) && words.includes('-m') ? words[words.indexOf('-m') + 1] : undefined;
+    if (module !== undefined) return code.module(`${module}.__main__`, folder) ?? code.module(module, folder);
+    const paths = words.flatMap((word, index) => {
       const path = word === '.' && index > 0 ? (scriptsOf(folder)['.'] ?? word) : word;
-      const built = SCRIPTING.test(program) && index > 0 ? inProject(path, folder, isBuilt) : null;
-      const found = inProject(path, folder, isSource) ?? (built && code.script(built));
-      if (found !== null) return found;
-    }
-    return null;
+      // Node does not ask for an ending.
+      const language = languageOf(path) ?? (SCRIPTING.test(program) && index > 0 ? 'js' : null);
+      return word.startsWith('-') || language === null ? [] : (code.source(path, folder, language) ?? []);
+    });
+    return paths[0] ?? null;
   }
 
   /** The file of the app that a server is given. */
   function appFile(words: readonly string[], name: string, folder: string): string | null {
-    const chdir = optionValue(words, ['--chdir', '--app-dir', '--pythonpath']) ?? '.';
-    const app = optionValue(words, ['--app', '-A'])?.replaceAll('/', '.');
+    const option = (names: string) => RegExp(` (?:${names})[= ](\\S+)`).exec(words.join(' '))?.[1];
+    const app = option('--app|-A')?.replaceAll('/', '.');
+    const here = joinPath(folder, option('--chdir|--app-dir|--pythonpath') ?? '.') ?? folder;
     const given = app === undefined ? words.slice(1) : [app];
     const named = given.filter((word) => /^[A-Za-z_][\w.]*(:[\w.()]+)?$/.test(word));
     const usual = { flask: ['app', 'wsgi', 'main'], fastapi: ['main', 'app.main'] }[name] ?? [];
     const sorted = [...named.filter((it) => it.includes(':')), ...named, ...(app === undefined ? usual : [])];
-    const modules = sorted.map((it) => it.replace(/:.*|\.py$/, ''));
-    const found = modules.map((it) => code.module(it, `${joinPath(folder, chdir) ?? folder}/x`));
+    const found = sorted.map((it) => code.module(it.replace(/:.*|\.py$/, ''), here));
     return found.find((it) => it !== null) ?? null;
   }
 
   return (line: string, folder: string): Run[] =>
-    runLine(line, folder, { watcher: null, isSupervised: false, hasLease: false, depth: 0 });
-}
-
-/** A path of a container or machine as a path in the project: `/app/bot.py` is `bot.py`. */
-function inProject(path: string, folder: string, has: (path: string) => boolean): string | null {
-  const parts = path.split('/').filter(Boolean);
-  const ends = path.startsWith('/') ? parts.map((_, index) => parts.slice(index).join('/')) : [path];
-  const candidates = ends.flatMap((it) => [joinPath(folder, it), path.startsWith('/') ? it : null]);
-  return candidates.find((it) => it !== null && has(it)) ?? null;
+    runLine(line, folder, { watcher: null, isSupervised: false, hasLease: false }, 0);
 }

@@ -16,8 +16,8 @@ export interface Document {
 /** The documents of a file; those that can't be parsed (templates) are left out. */
 export function readDocuments(path: string, text: string): Document[] {
   try {
-    if (path.endsWith('.toml')) return [{ value: parseToml(text), lineOf: keyLines(text) }];
-    if (/\.(conf|ini|service)$/.test(path)) return [{ value: parseIni(text), lineOf: keyLines(text) }];
+    if (path.endsWith('.toml')) return [{ ...readIni(text), value: parseToml(text) }];
+    if (/\.(conf|ini|service)$/.test(path)) return [readIni(text)];
     return readYaml(/js$/.test(path) ? objectOf(withoutComments(path, text)) : text);
   } catch {
     return [];
@@ -32,19 +32,14 @@ function objectOf(code: string): string {
 }
 
 function readYaml(text: string): Document[] {
-  const lines = new LineCounter();
-  const documents = parseAllDocuments(text, {
-    lineCounter: lines,
-    merge: true,
-    uniqueKeys: false,
-    logLevel: 'silent',
-  });
-  return [...documents]
+  const lineCounter = new LineCounter();
+  const options = { lineCounter, merge: true, uniqueKeys: false, logLevel: 'silent' } as const;
+  return [...parseAllDocuments(text, options)]
     .filter(({ errors }) => errors.length === 0)
     .map((document) => ({
       // Throws where aliases grow without bound.
       value: document.toJS({ maxAliasCount: 100 }),
-      lineOf: (path) => lines.linePos(offsetOf(document.contents as Node | null, path)).line || 1,
+      lineOf: (path) => lineCounter.linePos(offsetOf(document.contents as Node | null, path)).line || 1,
     }));
 }
 
@@ -63,33 +58,24 @@ function offsetOf(root: Node | null, path: Path): number {
   return offset;
 }
 
-/** Sections with their keys; the last of several keys of one name counts. */
-function parseIni(text: string): Record<string, Record<string, string>> {
+/** Sections with their keys, of which the last of one name counts. The places are right for TOML, too, as people write it. */
+function readIni(text: string): Document {
   const value: Record<string, Record<string, string>> = {};
-  let section = '';
-  for (const row of text.split(/\r?\n/)) {
-    section = /^\s*\[([^\]]*)\]/.exec(row)?.[1] ?? section;
-    const [, key, given] = /^\s*([\w.-]+)\s*=\s*(.*?)(?:\s+;.*)?$/.exec(row) ?? [];
-    if (key !== undefined) value[section] = { ...value[section], [key]: given! };
-  }
-  return value;
-}
-
-/** These parsers give no places: looks for `[a.b]` and `key =` as people write them. */
-function keyLines(text: string): (path: Path) => number {
   const places = new Map<string, number>();
   let section = '';
   for (const [index, row] of text.split(/\r?\n/).entries()) {
     const header = /^\s*\[+\s*([^\]]+?)\s*\]/.exec(row)?.[1]?.replace(/["'\s]/g, '');
-    const key = /^\s*["']?([\w.-]+)["']?\s*=/.exec(row)?.[1];
+    const [, key, given = ''] = /^\s*["']?([\w.-]+)["']?\s*=\s*(.*?)(?:\s+;.*)?$/.exec(row) ?? [];
     section = header ?? section;
+    if (header === undefined && key !== undefined) value[section] = { ...value[section], [key]: given };
     const full = [section, header === undefined ? key : ''].filter(Boolean).join('.');
     if ((header ?? key) !== undefined && !places.has(full)) places.set(full, index + 1);
   }
-  return (path) => {
+  const lineOf = (path: Path) => {
     const above = path.map((_, index) => path.slice(0, index + 1).join('.'));
     return places.get(above.findLast((it) => places.has(it)) ?? '') ?? 1;
   };
+  return { value, lineOf };
 }
 
 /**
@@ -107,10 +93,7 @@ export const rowsOf = (text: string): { columns: string[]; why: string; cure: st
 
 /** The value at a path, undefined where it does not lead. */
 export const at = (value: unknown, path: Path): unknown =>
-  path.reduce(
-    (here, step) => (here !== null && typeof here === 'object' ? (here as Table)[step] : undefined),
-    value,
-  );
+  path.reduce((here, step) => Object(here)[step], value);
 
 /** `spec>replicas` → ['spec', 'replicas']; `..` is one step up from where it begins. */
 export function stepsOf(text: string, from: Path = []): Path {
@@ -124,36 +107,45 @@ export function stepsOf(text: string, from: Path = []): Path {
 
 /** Every path that a pattern leads to; a step may end in `*`. */
 export function pathsOf(value: unknown, pattern: Path): Path[] {
-  const next = (path: Path, step: string | number): Path[] => {
-    const [beginning, rest] = String(step).split('*');
-    if (rest === undefined) return [[...path, step]];
-    const keys = Object.keys(Object(at(value, path))).filter((key) => key.startsWith(beginning!));
-    return keys.map((key) => [...path, key]);
-  };
-  const start: Path[] = [[]];
-  const all = pattern.reduce((found, step) => found.flatMap((path) => next(path, step)), start);
-  return all.filter((path) => at(value, path) !== undefined);
+  let found: Path[] = [[]];
+  for (const step of pattern) {
+    const [beginning = '', rest] = String(step).split('*');
+    const keysAt = (path: Path) => Object.keys(Object(at(value, path)));
+    found = found.flatMap((path) =>
+      rest === undefined
+        ? [[...path, step]]
+        : keysAt(path).flatMap((key) => (key.startsWith(beginning) ? [[...path, key]] : [])),
+    );
+  }
+  return found.filter((path) => at(value, path) !== undefined);
 }
 
 /** The value as an object; empty where it is none. */
 export const table = (value: unknown): Table =>
   value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Table) : {};
 
-export const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
-
 export const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+
+/** The environment that a process is given, in the ways of all managers, as `NAME=value`. */
+export function environmentOf(value: unknown): string[] {
+  const { env, environment, envVars, envs, env_variables } = table(value);
+  const pair = (name: unknown, content: unknown) => `${String(name)}=${String(content)}`;
+  return [env, environment, envVars, envs, env_variables].flatMap((given) =>
+    Array.isArray(given)
+      ? given.map((it) => text(it) ?? pair(table(it).name ?? table(it).key, table(it).value))
+      : Object.entries(table(given)).map(([name, content]) => pair(name, content)),
+  );
+}
 
 /** A whole number, also one that is written as text or with a variable's default: `${N:-3}`. */
 export function whole(value: unknown): number | null {
-  if (typeof value === 'number') return Number.isInteger(value) ? value : null;
-  const digits = /^\s*(?:\$\{\w+:?-)?(\d{1,6})\}?\s*$/.exec(text(value) ?? '')?.[1];
+  const digits = /^\s*(?:\$\{\w+:?-)?(\d{1,6})\}?\s*$/.exec(String(value))?.[1];
   return digits === undefined ? null : Number(digits);
 }
 
 /** A command that is a line of shell or an array of words. */
 export function commandText(value: unknown): string | null {
-  if (typeof value === 'string') return value;
-  if (!Array.isArray(value) || value.length === 0) return null;
+  if (!Array.isArray(value) || value.length === 0) return text(value);
   const words = value.map(String);
   if (/^(.*\/)?(ba|da|a|z)?sh$/.test(words[0]!) && /^-[a-z]*c$/.test(words[1] ?? '')) return words[2] ?? null;
   return words

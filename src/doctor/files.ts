@@ -3,20 +3,8 @@
  * no symlink to a folder, waits for no FIFO, passes over folders of dependencies, caches and builds. Paths are relative to the
  * project, with slashes.
  */
-import {
-  closeSync,
-  constants,
-  type Dirent,
-  existsSync,
-  fstatSync,
-  openSync,
-  readdirSync,
-  readSync,
-  realpathSync,
-  statSync,
-} from 'node:fs';
-import { posix, sep } from 'node:path';
-import { readTextFile } from '../config/files.ts';
+import { closeSync, constants, existsSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
+import { posix } from 'node:path';
 
 export interface ProjectFile {
   readonly path: string;
@@ -24,6 +12,8 @@ export interface ProjectFile {
   readonly text: string | null;
   /** Permission bits. */
   readonly mode: number;
+  /** Larger than what is read of a file; of a log `text` is the end then. */
+  readonly isCut?: boolean;
 }
 
 export interface Project {
@@ -53,43 +43,43 @@ export const LIMITS = {
   depth: 8,
   fileBytes: 512 * 1024,
   totalBytes: 48 * 1024 * 1024,
-  ms: 10_000,
 };
 const PASSED_OVER =
   /^(node_modules|bower_components|vendor|v?env|virtualenv|site-packages|__py\w+__|target|coverage|htmlcov|bin|obj|\.(?!(github|gitlab|do|fly|platform|k8s|deploy|circleci)$).*)$/;
 const READ =
-  /(^|\/)(Procfile[^/]*|[^/]*[Dd]ockerfile[^/]*|Containerfile|(GNUm|[Mm])akefile|justfile|crontab|Pipfile|\.?env(\.[^/]*)?|[^/]*\.(env|flaskenv|py|[cm]?[jt]sx?|go|mod|rb|php|rs|java|kt|cs|exs?|sh|bash|zsh|jsonc?|ya?ml|toml|ini|conf|cfg|service|cron|crontab|txt|in|tf|xml))$/;
+  /(^|\/)(Procfile[^/]*|logs?\/[^/]*\.jsonl|[^/]*\.(log|out|err)(\.\d+)?|[^/]*[Dd]ockerfile[^/]*|Containerfile|(GNUm|[Mm])akefile|justfile|crontab|Pipfile|\.?env(\.[^/]*)?|[^/]*\.(env|flaskenv|py|[cm]?[jt]sx?|go|mod|rb|php|rs|java|kt|cs|exs?|sh|bash|zsh|jsonc?|ya?ml|toml|ini|conf|cfg|service|cron|crontab|txt|in|tf|xml))$/;
 const TELLS_NOTHING = /(^|\/)(package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|[^/]*\.min\.js)$/;
 
 /** Throws the system's error where the folder itself can't be listed. */
 export function readProject(root: string, limits = LIMITS): Project {
-  const until = performance.now() + limits.ms;
   const files: ProjectFile[] = [];
   const reached = new Set<string>();
   let bytes = 0;
   const read = (path: string): void => {
     if (files.length >= limits.files) reached.add(`only the first ${limits.files} files were looked at`);
-    else if (performance.now() > until || bytes > limits.totalBytes)
+    else if (bytes > limits.totalBytes)
       reached.add(`looking ended after ${files.length} files: there is too much here`);
-    else {
-      const { problem, ...file } = readOne(`${root}/${path}`, path, limits.fileBytes);
-      if (problem !== null && !isAside(path)) reached.add(`${path}${problem}`);
-      bytes += file.text?.length ?? 0;
-      files.push(file);
-    }
+    else
+      try {
+        const file = readOne(`${root}/${path}`, path, limits.fileBytes);
+        if (file.isCut && !isLog(path) && !isAside(path)) reached.add(`${path} is too big to be looked at`);
+        bytes += file.text?.length ?? 0;
+        files.push(file);
+      } catch (error) {
+        reached.add(`${path} can’t be read (${(error as NodeJS.ErrnoException).code})`);
+      }
   };
   /** Reads the files of a folder; returns the folders in it. */
   const readFolder = (folder: string): string[] => {
     try {
       const entries = readdirSync(`${root}/${folder}`, { withFileTypes: true });
-      const isFolder = (entry: Dirent) => entry.isDirectory() && !PASSED_OVER.test(entry.name);
       const paths = entries.map((entry) => ({ entry, path: posix.join(folder, entry.name) }));
       const wanted = paths.filter(
-        ({ path, entry }) => isWanted(path) && (entry.isFile() || isLinkOut(root, path, entry)),
+        ({ path, entry }) => entry.isFile() && READ.test(path) && !TELLS_NOTHING.test(path),
       );
       for (const { path } of wanted.sort((a, b) => (a.path < b.path ? -1 : 1))) read(path);
-      const folders = paths.filter(({ entry }) => isFolder(entry)).map(({ path }) => path);
-      return folders.filter((path) => !existsSync(`${root}/${path}/pyvenv.cfg`)).sort();
+      const folders = paths.filter(({ entry }) => entry.isDirectory() && !PASSED_OVER.test(entry.name));
+      return folders.map(({ path }) => path).filter((path) => !existsSync(`${root}/${path}/pyvenv.cfg`));
     } catch (error) {
       if (folder === '') throw error;
       reached.add(`${folder} may not be read by this user`);
@@ -98,53 +88,25 @@ export function readProject(root: string, limits = LIMITS): Project {
   };
   // Breadth first: where a limit ends it, what lies on top has been seen.
   let level = [''];
-  for (let depth = 0; level.length > 0 && depth <= limits.depth; depth++) level = level.flatMap(readFolder);
+  for (let depth = 0; level.length > 0 && depth <= limits.depth; depth++)
+    level = level.flatMap(readFolder).sort();
   if (level.length > 0) reached.add(`folders more than ${limits.depth} deep were not looked at`);
   return { files, limits: [...reached] };
 }
 
-const isWanted = (path: string): boolean => (isLog(path) || READ.test(path)) && !TELLS_NOTHING.test(path);
-
-/** `.env → /etc/bot/.env` is how releases share settings. What a link inside the project names is read under its own name. */
-function isLinkOut(root: string, path: string, entry: Dirent): boolean {
-  const full = `${root}/${path}`;
+/** Of a log, which may be of any size, the end. */
+function readOne(full: string, path: string, most: number): ProjectFile {
+  const fd = openSync(full, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   try {
-    return (
-      entry.isSymbolicLink() &&
-      statSync(full).isFile() &&
-      !realpathSync(full).startsWith(realpathSync(root) + sep)
-    );
-  } catch {
-    return false;
-  }
-}
-
-function readOne(full: string, path: string, most: number): ProjectFile & { problem: string | null } {
-  const { mode, size } = statSync(full, { throwIfNoEntry: false }) ?? { mode: 0, size: 0 };
-  const file = { path, mode: mode & 0o7777, text: null, problem: null };
-  if (isLog(path)) return { ...file, text: readTail(full, most) };
-  if (size > most) return { ...file, problem: ' is too big to be looked at' };
-  const read = readTextFile(full);
-  if (read.kind === 'text') return { ...file, text: read.text.includes('\0') ? null : read.text };
-  return { ...file, problem: read.kind === 'unreadable' ? `: ${read.problem}` : null };
-}
-
-/** Begins the text of a log whose beginning was left out. */
-export const CUT = '\0';
-
-/** The end of a log, which may be of any size; null where it can't be read. */
-export function readTail(path: string, most: number): string | null {
-  let fd: number | null = null;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-    const stat = fstatSync(fd);
-    const bytes = Buffer.alloc(Math.min(stat.size, most));
-    const text = bytes.toString('latin1', 0, readSync(fd, bytes, 0, bytes.length, stat.size - bytes.length));
-    return !stat.isFile() ? null : stat.size > most ? CUT + text : text;
-  } catch {
-    return null;
+    const { size, mode } = fstatSync(fd);
+    const isCut = size > most;
+    const file = { path, mode: mode & 0o7777, isCut, text: null };
+    if (isCut && !isLog(path)) return file;
+    const bytes = Buffer.alloc(Math.min(size, most));
+    const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, size - bytes.length));
+    return { ...file, text: text.includes('\0') ? null : text.replace(/^\uFEFF/, '') };
   } finally {
-    if (fd !== null) closeSync(fd);
+    closeSync(fd);
   }
 }
 
@@ -157,6 +119,13 @@ export const folderOf = (path: string): string => path.slice(0, Math.max(0, path
 export function joinPath(folder: string, path: string): string | null {
   const joined = posix.join(folder, path, '.').replace(/^\.$|\/$/, '');
   return path.startsWith('/') || joined.startsWith('..') ? null : joined;
+}
+
+/** Where a path that is used in a folder may lie in the project; one of another machine or a container by any end of it. */
+export function pathsInProject(path: string, folder: string): string[] {
+  const parts = path.split('/').filter(Boolean);
+  const ends = path.startsWith('/') ? parts.map((_, index) => parts.slice(index).join('/')) : [path];
+  return ends.map((end) => joinPath(folder, end)).filter((it) => it !== null);
 }
 
 /** Line (from 1) of an offset. */

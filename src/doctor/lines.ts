@@ -1,7 +1,7 @@
 /** Lines of code and scripts that end somebody's polling, lose updates, or are a second poller themselves. */
-import { conditionsAround, type Evidence, isSingle, knowsReloader, told, withoutComments } from './code.ts';
+import { conditionsAround, type Evidence, minds, told, withoutComments } from './code.ts';
 import { rowsOf } from './documents.ts';
-import { type Finding, isBotName, isForDevelopment, lineAt, matchesIn } from './files.ts';
+import { type Finding, folderOf, isBotName, isForDevelopment, lineAt, matchesIn } from './files.ts';
 import type { Facts } from './processes.ts';
 
 const CODE = /\.(py|[cm]?[jt]sx?|go)$/;
@@ -18,7 +18,7 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
 /**
  * Rule, where it looks, what it looks for, what must poll besides, why, cure; `{1}` is the first group. What must poll is the project
  * (`poll`), this file as it is run or imported (`run`, `import`), or a command of this pattern; `-` is nothing. The lines around must
- * hold what is `near`, the file what must be `beside`; `unless` a condition around the line says so.
+ * hold what is `near`; `unless` a condition around the line says so.
  */
 const LINES = rowsOf(String.raw`
 drops-pending    code      /\b(drop_?pending(?:_?updates)?|skip_?(?:pending|updates))\b["']?\s*[=:]\s*(?:true|1)\b/  poll  unless=\b(args|argv|flag|debug|dev|drop|reset|clean)
@@ -45,7 +45,7 @@ server-workers   setting   /\bWEB_CONCURRENCY["']?\s*[=:\s]\s*["']?([2-9]|\d\d+)
 reloader         setting   /\bFLASK_(?:DEBUG|ENV)["']?\s*[=:\s]\s*["']?(?:1|true|on|development)\b/  ^flask(?!.*\s--no-reload)
   Flask’s debug mode starts the app in a second process, and again at every change of a file; the app polls
   flask run --no-reload
-reloader         python    /\b\w*(?:app|server|socketio)\w*\.run\s*\((?!ARGSuse_reloader\s*=\s*False)ARGS\b(?:debug|use_reloader)\s*=\s*True/  run  beside=\b(flask|quart|dash)\b
+reloader         python    /\b\w*(?:app|server|socketio)\w*\.run\s*\((?!ARGSuse_reloader\s*=\s*False)ARGS\b(?:debug|use_reloader)\s*=\s*True/  run
   Flask’s debug reloader runs this program twice, and both poll
   app.run(debug=True, use_reloader=False)
 reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\breload\s*=\s*True/  import  unless=debug|dev|local
@@ -72,7 +72,7 @@ reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\bwork
 
 export function findLines(facts: Facts): Finding[] {
   const found = facts.files.flatMap(({ path: file, text }) => {
-    const rules = LINES.filter((it) => it.in.test(file) && (it.word !== 'beside' || it.around.test(text)));
+    const rules = LINES.filter((it) => it.in.test(file));
     const code = rules.length === 0 ? '' : withoutComments(file, text);
     const rows = code.split('\n');
     return rules.flatMap(({ rule, pattern, proof, word, around, why, cure }) =>
@@ -85,8 +85,7 @@ export function findLines(facts: Facts): Finding[] {
         const polls = proof === '-' ? null : proven(proof, file, match[1], facts);
         const both = `${code}${facts.texts.get(polls?.file ?? '') ?? ''}`;
         if (isChosen || (word === 'near' && !around.test(near)) || (proof !== '-' && !polls)) return [];
-        if (polls && proof !== 'poll' && (isSingle(both) || (rule === 'reloader' && knowsReloader(both))))
-          return [];
+        if (polls && proof !== 'poll' && minds(both, rule)) return [];
         const [, group = ''] = match;
         const reason = why.replace('{1}', group) + (polls ? `: ${told(polls)}` : '');
         const note = proof.startsWith('^') && isForDevelopment(file);
@@ -101,7 +100,8 @@ function proven(proof: string, file: string, module: string | undefined, facts: 
   const { code, polls, processes } = facts;
   if (proof === 'poll') return polls[0] ?? null;
   if (proof === 'run') return code.polls(file, 'run');
-  if (proof === 'import') return code.polls((module && code.module(module, file)) || file, 'import');
+  if (proof === 'import')
+    return code.polls((module && code.module(module, folderOf(file))) || file, 'import');
   const runs = processes.flatMap((it) => it.runs).filter(({ text }) => RegExp(proof).test(text));
   return runs.find((it) => it.polls !== null)?.polls ?? null;
 }

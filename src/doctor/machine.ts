@@ -22,35 +22,46 @@ export interface Check {
   readonly file?: string;
 }
 
-/** `well` is said where there is no problem. */
-const judged = (check: CheckName, problem: string | null, well: string, cure: string): Check =>
-  problem === null
-    ? { check, ok: true, message: well, cure: null }
-    : { check, ok: false, message: problem, cure };
-
-export const unseen = (check: CheckName, message: string): Check => ({
+const well = (check: CheckName, message: string): Check => ({ check, ok: true, message, cure: null });
+const unwell = (check: CheckName, message: string, cure: string): Check => ({
   check,
-  ok: null,
+  ok: false,
   message,
-  cure: null,
+  cure,
 });
+const unseen = (check: CheckName, message: string): Check => ({ check, ok: null, message, cure: null });
 
-export function checkProcesses(): Check {
-  if (process.platform !== 'linux') return judged('processes', null, 'ps-list lists the processes', '');
+/** `apiRoot`: null where it is not to be asked, for the reason in `unasked`. */
+export async function checkMachine(
+  files: readonly ProjectFile[],
+  apiRoot: string | null,
+  unasked: string,
+  env: Environment,
+): Promise<Check[]> {
+  const network =
+    apiRoot === null
+      ? (['dns', 'api-root', 'clock'] as const).map((check) => unseen(check, unasked))
+      : await checkNetwork(new URL(apiRoot), env);
+  return [checkProcesses(), checkStateFolder(env), ...checkEnvFiles(files), ...network];
+}
+
+function checkProcesses(): Check {
+  if (process.platform !== 'linux') return well('processes', 'ps-list lists the processes');
   if (hasProcfs()) return judgeProc(readFileSync('/proc/self/mounts', 'utf8'), process.geteuid?.() === 0);
   const problem = '/proc is not mounted, or shows no processes: singlepoll can’t see who polls';
-  return judged('processes', problem, '', 'mount -t proc proc /proc    # as root');
+  return unwell('processes', problem, 'mount -t proc proc /proc    # as root');
 }
 
 /** `mounts`: the text of /proc/self/mounts. */
 export function judgeProc(mounts: string, isRoot: boolean): Check {
   const isHidden = /^\S+ \/proc proc \S*hidepid=(?:[12]|noaccess|invisible)/m.test(mounts) && !isRoot;
-  const problem = '/proc is mounted with hidepid: strays of other users can’t be seen';
   const cure = 'run singlepoll as the user that runs the strays, or: sudo mount -o remount,hidepid=0 /proc';
-  return judged('processes', isHidden ? problem : null, '/proc lists the processes', cure);
+  return isHidden
+    ? unwell('processes', '/proc is mounted with hidepid: strays of other users can’t be seen', cure)
+    : well('processes', '/proc lists the processes');
 }
 
-export function checkStateFolder(env: Environment): Check {
+function checkStateFolder(env: Environment): Check {
   const path = stateDirPath(env);
   try {
     const found = findStateDir(env);
@@ -58,16 +69,11 @@ export function checkStateFolder(env: Environment): Check {
     let nearest = found?.path ?? dirname(path);
     while (!existsSync(nearest) && dirname(nearest) !== nearest) nearest = dirname(nearest);
     accessSync(nearest, constants.W_OK | constants.X_OK);
-    return judged(
-      'state-folder',
-      null,
-      `the state folder ${path} ${found ? 'is yours alone' : 'can be made'}`,
-      '',
-    );
+    return well('state-folder', `the state folder ${path} ${found ? 'is yours alone' : 'can be made'}`);
   } catch (error) {
-    if (error instanceof SinglepollError) return judged('state-folder', error.message, '', error.hint ?? '');
+    if (error instanceof SinglepollError) return unwell('state-folder', error.message, error.hint ?? '');
     const problem = `the state folder ${path} can’t be written (${(error as NodeJS.ErrnoException).code})`;
-    return judged('state-folder', problem, '', 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder');
+    return unwell('state-folder', problem, 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder');
   }
 }
 
@@ -77,11 +83,10 @@ export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
     ({ path, text, mode }) =>
       isOpenToOthers(mode) && isEnvFile(path) && !isExample(path) && tokensIn(text ?? '').length > 0,
   );
-  if (open.length === 0)
-    return [judged('env-permissions', null, 'no env file with a token is open to other users', '')];
+  if (open.length === 0) return [well('env-permissions', 'no env file with a token is open to other users')];
   return open.map(({ path, mode }) => {
     const problem = `${path} holds a token and is open to other users (mode ${modeText(mode)})`;
-    return { ...judged('env-permissions', problem, '', `chmod 600 ${path}`), file: path };
+    return { ...unwell('env-permissions', problem, `chmod 600 ${path}`), file: path };
   });
 }
 
@@ -98,8 +103,7 @@ export interface Answer {
   readonly tookMs?: number;
 }
 
-export async function checkNetwork(apiRoot: string, env: Environment): Promise<Check[]> {
-  const root = new URL(apiRoot);
+async function checkNetwork(root: URL, env: Environment): Promise<Check[]> {
   const client = openHttpClient({ root, env, connections: 1 });
   const begin = performance.now();
   try {
@@ -115,9 +119,8 @@ export async function checkNetwork(apiRoot: string, env: Environment): Promise<C
   } catch (error) {
     const { name, code, message } = error as NodeJS.ErrnoException;
     const isLate = /^(TimeoutError|AbortError)$/.test(name);
-    return judgeAnswer(root, {
-      failure: isLate ? `no answer within ${ANSWER_MS / 1_000} s` : (code ?? message),
-    });
+    const failure = isLate ? `no answer within ${ANSWER_MS / 1_000} s` : (code ?? message);
+    return judgeAnswer(root, { failure });
   } finally {
     client.close();
   }
@@ -127,26 +130,27 @@ export async function checkNetwork(apiRoot: string, env: Environment): Promise<C
 export function judgeAnswer({ hostname, href }: URL, answer: Answer, nowMs = Date.now()): Check[] {
   const root = href.replace(/\/$/, '');
   const { failure, status = 0, date = '', tookMs } = answer;
+  const offMs = nowMs - Date.parse(date);
+  const off = `the clock is ${Math.round(Math.abs(offMs) / 1_000)} s ${offMs > 0 ? 'ahead of' : 'behind'} the API root’s`;
+  const clock = Number.isNaN(offMs)
+    ? unseen('clock', 'the clock was not compared: no answer with a Date')
+    : Math.abs(offMs) > CLOCK_OFF_MS
+      ? unwell('clock', off, 'timedatectl set-ntp true')
+      : well('clock', 'the clock agrees with the API root');
   if (failure !== null && /^(ENOTFOUND|EAI_\w+)$/.test(failure)) {
     const cure = `getent hosts ${hostname}   (and /etc/resolv.conf; in a container: --dns)`;
-    const dns = judged('dns', `the name ${hostname} can’t be looked up (${failure})`, '', cure);
-    return [dns, unseen('api-root', `${root} was not asked`), unseen('clock', 'the clock was not compared')];
+    const problem = `the name ${hostname} can’t be looked up (${failure})`;
+    return [unwell('dns', problem, cure), unseen('api-root', `${root} was not asked`), clock];
   }
   const problem = failure ?? (status < 500 ? null : `it answers ${status}`);
   const cure = /CERT|SELF_SIGNED|UNABLE_TO/.test(problem ?? '')
     ? 'NODE_EXTRA_CA_CERTS=/path/to/ca.pem'
     : `curl -v ${root}   (firewall, HTTPS_PROXY, TELEGRAM_API_ROOT)`;
-  const outOfReach = problem === null ? null : `${root} is out of reach: ${problem}`;
   return [
-    ...(failure === null && /[a-z]/i.test(hostname) ? [judged('dns', null, `${hostname} is known`, '')] : []),
-    judged('api-root', outOfReach, `${root} answers in ${tookMs} ms`, cure),
-    judgeClock(nowMs - Date.parse(date)),
+    ...(failure === null && /[a-z]/i.test(hostname) ? [well('dns', `${hostname} is known`)] : []),
+    problem === null
+      ? well('api-root', `${root} answers in ${tookMs} ms`)
+      : unwell('api-root', `${root} is out of reach: ${problem}`, cure),
+    clock,
   ];
-}
-
-function judgeClock(offMs: number): Check {
-  if (Number.isNaN(offMs)) return unseen('clock', 'the clock was not compared: no Date in the answer');
-  const off = `${Math.round(Math.abs(offMs) / 1_000)} s ${offMs > 0 ? 'ahead of' : 'behind'}`;
-  const problem = Math.abs(offMs) > CLOCK_OFF_MS ? `the clock is ${off} the API root’s` : null;
-  return judged('clock', problem, 'the clock agrees with the API root', 'timedatectl set-ntp true');
 }

@@ -2,39 +2,27 @@
 import { parseProcfile } from '../config/files.ts';
 import { type Evidence, pollsIn, readCode, webhooksIn } from './code.ts';
 import { createRuns, type Run } from './commands.ts';
+import * as doc from './documents.ts';
 import {
   at,
-  commandText,
   type Document,
-  list,
+  environmentOf,
   type Path,
-  pathsOf,
   readDocuments,
-  rowsOf,
   stepsOf,
   table,
   text,
 } from './documents.ts';
-import {
-  baseOf,
-  folderOf,
-  isAside,
-  isBotName,
-  isDockerfile,
-  isEnvFile,
-  isExample,
-  isForDevelopment,
-  joinPath,
-  lineAt,
-  type Project,
-} from './files.ts';
+import * as files from './files.ts';
+import { baseOf, folderOf, joinPath, lineAt, type Project } from './files.ts';
 
 /**
  * Manager, its file, steps to each process, keys of its command (`=`: the value itself, `-`: none), and what else is to know: `when`
  * this key is there; where `name` and `folder` stand; `root`: its folder is another machine's; `line`: of the command, not of the
  * process; `run`: the program in front of the command; `of`: these only say how many there are of the processes of that manager.
  */
-const PLACES = rowsOf(String.raw`
+const PLACES = doc
+  .rowsOf(String.raw`
 npm           package\.json                                 scripts>*                        =
 compose       (docker-)?compose[\w.-]*\.ya?ml               services>*                       entrypoint command     folder=build>context
 kubernetes    .*\.ya?ml                                     spec>template>spec>containers>*  command args           name=metadata>name root
@@ -55,13 +43,11 @@ digitalocean  \.do/\w+\.ya?ml                               services>*          
 digitalocean  \.do/\w+\.ya?ml                               workers>*                        run_command            root
 appengine     app\.ya?ml                                    >                                entrypoint             when=runtime name=service line
 workflow      \.github/workflows/[^/]+\.ya?ml               jobs>*>steps>*                   run                    line root
-singlepoll    singlepoll\.toml                              >                                command                run=singlepoll+start+-- line`).map(
-  ({ columns: [manager = '', file, steps = '', keys = '', rest = ''] }) => {
+singlepoll    singlepoll\.toml                              >                                command                run=singlepoll+start+-- line`)
+  .map(({ columns: [manager = '', file, steps = '', keys = '', rest = ''] }) => {
     const more = Object.fromEntries(rest.split(' ').map((it) => it.split('='))) as Record<string, string>;
     return { manager, file: RegExp(`(^|/)(${file})$`), steps: stepsOf(steps), keys: keys.split(' '), more };
-  },
-);
-type Place = (typeof PLACES)[number];
+  });
 
 type Said = ReturnType<typeof row>;
 export type Process = ReturnType<typeof judge>;
@@ -86,15 +72,21 @@ function studyCode(project: Project) {
   const readable = project.files.flatMap(({ path, text }) => (text === null ? [] : [{ path, text }]));
   const texts = new Map(readable.map(({ path, text }) => [path, text]));
   // What runs in production.
-  const files = readable.filter(({ path }) => !isAside(path));
+  const own = readable.filter(({ path }) => !files.isAside(path));
   const code = readCode(texts);
-  const polls = files.flatMap(({ path, text }) => pollsIn(path, text));
-  const webhooks = files.flatMap(({ path, text }) => webhooksIn(path, text));
-  const isMtproto = files.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
+  const polls = own.flatMap(({ path, text }) => pollsIn(path, text));
+  const webhooks = own.flatMap(({ path, text }) => webhooksIn(path, text));
+  const isMtproto = own.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
+  const saysLease = ({ path, text }: (typeof own)[number]) =>
+    baseOf(path) === 'singlepoll.toml'
+      ? /^lease\s*=/m.test(text)
+      : files.isEnvFile(path) &&
+        !files.isExample(path) &&
+        /^\s*(export\s+)?SINGLEPOLL_LEASE\s*=\s*\S/m.test(text);
   return {
     project,
     texts,
-    files,
+    files: own,
     code,
     runs: createRuns(texts, code),
     /** Every place that polls, or sets a webhook. */
@@ -103,47 +95,38 @@ function studyCode(project: Project) {
     /** There is Telegram code, and none of it polls. */
     isForWebhook: polls.length === 0 && (webhooks.length > 0 || isMtproto),
     /** The project says that it shares a lease. */
-    lease: files.some(({ path, text }) => saysLease(path, text)),
+    lease: own.some(saysLease),
   };
 }
-
-const saysLease = (path: string, content: string): boolean =>
-  baseOf(path) === 'singlepoll.toml'
-    ? /^lease\s*=/m.test(content)
-    : isEnvFile(path) && !isExample(path) && /^\s*(?:export\s+)?SINGLEPOLL_LEASE\s*=\s*\S/m.test(content);
 
 function fromDocuments(file: string, content: string, texts: Texts) {
   const places = PLACES.filter((place) => place.file.test(file));
   const documents = places.length === 0 ? [] : readDocuments(file, content);
   return documents.flatMap((document) =>
-    places.flatMap((place, index) => {
-      const { manager, steps, keys, more } = place;
+    places.flatMap(({ manager, steps, keys, more }, index) => {
       const root = document.value;
       // A file of fly.io names its app, and may name its processes.
-      const isSaid = index > 0 && keys[0] === '-' && pathsOf(root, places[index - 1]!.steps).length > 0;
+      const isSaid = index > 0 && keys[0] === '-' && doc.pathsOf(root, places[index - 1]!.steps).length > 0;
       if (isSaid || (more.when !== undefined && at(root, [more.when]) === undefined)) return [];
-      return pathsOf(root, steps).map((path) => {
+      return doc.pathsOf(root, steps).map((path) => {
         const value = at(root, path);
         const inside = stepsOf(more.folder ?? '-');
         const said = text(at(value, inside)) ?? text(at(value, inside.slice(0, 1))) ?? '.';
         const folder = 'root' in more ? '' : (joinPath(folderOf(file), said) ?? folderOf(file));
-        const words = keys.map((key) => commandText(key === '=' ? value : at(value, [key]))).filter(Boolean);
+        const words = keys
+          .map((key) => doc.commandText(key === '=' ? value : at(value, [key])))
+          .filter(Boolean);
         const command = words.join(' ').replace(/^[-@:+!]+(?=\/)/, '') || builtCommand(value, folder, texts);
         const whole = command === '' ? '' : `${more.run?.replaceAll('+', ' ') ?? ''} ${command}`.trim();
         const line = document.lineOf('line' in more ? [...path, keys[0]!] : path);
+        const chart = /^name:\s*(\S+)/m.exec(texts.get(joinPath(folder, 'Chart.yaml')!) ?? '')?.[1];
+        const key = (manager === 'workflow' ? path[1] : path.at(-1))?.toString().replace(/^program:/, '');
         const name =
-          nameOf(place, root, path) ??
-          /^name:\s*(\S+)/m.exec(texts.get(joinPath(folder, 'Chart.yaml')!) ?? '')?.[1];
-        return { ...row(manager, file, line, name ?? 'app', whole), folder, document, path, of: more.of };
+          text(at(root, more.name ? stepsOf(more.name) : [...path, 'name'])) ?? key ?? chart ?? 'app';
+        return { ...row(manager, file, line, name, whole), folder, document, path, of: more.of };
       });
     }),
   );
-}
-
-function nameOf({ manager, more }: Place, root: unknown, path: Path): string | undefined {
-  const key = manager === 'workflow' ? path[1] : path.at(-1);
-  const named = text(more.name ? at(root, stepsOf(more.name)) : at(root, [...path, 'name']));
-  return named ?? key?.toString().replace(/^program:/, '');
 }
 
 /** What the Dockerfile that a compose service is built from starts. */
@@ -164,21 +147,19 @@ function row(manager: string, file: string, line: number, name: string, command:
     /** The line of shell; empty where the file leaves it to the image or the platform. */
     command,
     folder: manager === 'cron' ? '' : folderOf(file),
-    isForDevelopment: !isServer && (isForDevelopment(file) || isForDevelopment(name)),
+    isForDevelopment: !isServer && [file, name].some(files.isForDevelopment),
     document,
     /** Of the process in the document. */
     path: [] as Path,
   };
 }
 
+const PROGRAMS =
+  'gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll';
 /** Files that are lines: manager, file, and a line with the name (else it is the file's) and the command. */
 const LINES: readonly (readonly [string, RegExp, RegExp])[] = [
   ['make', /(^|\/)(GNUm|[Mm])akefile$/, /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n){0,50})\t[@-]*(.*)$/gm],
-  [
-    'shell',
-    /\.(sh|bash)$/,
-    /^()(?!\s*#)(.*\b(?:gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll)\b.*)$/gm,
-  ],
+  ['shell', /\.(sh|bash)$/, RegExp(`^()(?!\\s*#)(.*\\b(?:${PROGRAMS})\\b.*)$`, 'gm')],
   [
     'cron',
     /(^|\/)crontab$|\.cron$/,
@@ -192,7 +173,7 @@ function fromLines(file: string, content: string): Said[] {
       const index = content.search(RegExp(`^[ \\t]*${name}[ \\t]*:`, 'm'));
       return row('procfile', file, lineAt(content, index), name, command);
     });
-  const image = isDockerfile(file) ? imageCommand(content) : null;
+  const image = files.isDockerfile(file) ? imageCommand(content) : null;
   if (image) return [row('docker', file, image.line, 'CMD', image.command)];
   return LINES.filter(([, pattern]) => pattern.test(file)).flatMap(([manager, , pattern]) =>
     [...content.matchAll(pattern)].map(({ 1: name, 2: command, index }) =>
@@ -203,23 +184,20 @@ function fromLines(file: string, content: string): Said[] {
 
 /** The command of the last stage of a Dockerfile: CMD, after ENTRYPOINT where that is an array. */
 function imageCommand(content: string): { line: number; command: string } | null {
-  const joined = content.replace(/\\(\r?)\n/g, ' $1 ');
-  const stage = joined.search(/^[ \t]*FROM\b(?![\s\S]*^[ \t]*FROM\b)/im);
-  const last = (kind: string) => {
-    const match = [...joined.matchAll(RegExp(`^[ \\t]*${kind}[ \\t]+(.*)$`, 'gim'))].findLast(
-      (it) => it.index > stage,
-    );
-    const said = match?.[1]?.trim() ?? '';
-    const words = said.startsWith('[') ? commandText(readDocuments('', said)[0]?.value) : null;
-    return {
-      line: lineAt(content, match?.index ?? 0),
-      words: words ?? said,
-      isArray: words !== null || said === '',
-    };
-  };
-  const [entry, command] = [last('ENTRYPOINT'), last('CMD')];
-  const words = [entry.words, entry.isArray ? command.words : ''].filter(Boolean).join(' ');
-  return words === '' ? null : { line: (command.words === '' ? entry : command).line, command: words };
+  const joined = content.replace(/\\\r?\n/g, (it) => ' '.repeat(it.length));
+  const stage = [...joined.matchAll(/^[ \t]*FROM\b/gim)].at(-1)?.index ?? 0;
+  const [entry, command] = ['ENTRYPOINT', 'CMD'].map((kind) =>
+    [...joined.matchAll(RegExp(`^[ \\t]*${kind}[ \\t]+(.*)$`, 'gim'))].findLast(
+      ({ index }) => index >= stage,
+    ),
+  );
+  const isArray = /^\s*\[/.test(entry?.[1] ?? '[');
+  const words = [entry, isArray ? command : undefined].map((it) => {
+    const said = it?.[1]?.trim() ?? '';
+    return said.startsWith('[') ? doc.commandText(readDocuments('', said)[0]?.value) : said;
+  });
+  const whole = words.filter(Boolean).join(' ');
+  return whole === '' ? null : { line: lineAt(content, (command ?? entry)!.index), command: whole };
 }
 
 const INFRASTRUCTURE =
@@ -229,33 +207,27 @@ const BY_IMAGE = /^(compose|kubernetes|fly|render|railway|digitalocean|appengine
 
 function judge(said: Said, all: readonly Said[], facts: Studied) {
   const { manager, command, name, document, path } = said;
-  const { runs: runsOf, lease, isForWebhook } = facts;
+  const { lease, isForWebhook } = facts;
   const value = at(document.value, path);
   const image = text(table(value).image) ?? text(at(value, ['image', 'repository'])) ?? '';
   const isOthers = INFRASTRUCTURE.test(image);
-  const isImplied = command === '' && !isOthers && BY_IMAGE.test(manager);
-  const meant = isImplied ? impliedBy(said, all) : said;
+  const meant = command === '' && !isOthers && BY_IMAGE.test(manager) ? impliedBy(said, all) : said;
   const set = command.match(/\b(FLASK_\w+|WEB_CONCURRENCY)=\S+/g) ?? [];
-  const runs = runsOf(meant.command, meant.folder).map((run) => ({
+  const runs = facts.runs(meant.command, meant.folder).map((run) => ({
     ...run,
     /** For the rules about commands. */
     text: [...run.words, ...set, ...(run.watcher ? [`WATCHED_BY=${run.watcher}`] : [])].join(' '),
     polls: pollsOf(run, facts),
   }));
-  const variables = new Set([...variablesOf(document.value), ...variablesOf(value)]);
-  const names = [
-    name,
-    table(value).name,
-    table(value).script,
-    table(document.value).app,
-    image.split(/[/:@]/).join(' '),
-  ];
+  const variables = [document.value, value].flatMap(environmentOf).map((it) => it.replace(/=.*/s, ''));
+  const { name: title, script } = table(value);
+  const names = [name, title, script, table(document.value).app, image.split(/[/:@]/).join(' ')];
+  const hasToken = variables.some((it) => /BOT_?TOKEN|TELEGRAM\w*TOKEN|^TG_\w*TOKEN/i.test(it));
   const isLikely =
     !(runs.at(-1)?.target || isOthers || isForWebhook || /^(cron|workflow)$/.test(manager)) &&
-    (isBotName(names.join(' ')) ||
-      [...variables].some((it) => /BOT_?TOKEN|TELEGRAM\w*TOKEN|^TG_\w*TOKEN/i.test(it)));
+    (hasToken || files.isBotName(names.join(' ')));
   const isLeased =
-    variables.has('SINGLEPOLL_LEASE') ||
+    variables.includes('SINGLEPOLL_LEASE') ||
     runs.some((it) => it.hasLease || (lease && it.isSupervised)) ||
     (lease && runs.length === 0);
   const polls = runs.find((it) => it.polls !== null)?.polls ?? null;
@@ -277,16 +249,6 @@ function pollsOf({ program, words, target, way }: Run, { code, files, polls }: S
 /** An image without a command runs what the project's only Dockerfile says; App Engine runs gunicorn where there is none. */
 function impliedBy(said: Said, all: readonly Said[]): { command: string; folder: string } {
   const built = all.filter((it) => it.manager === 'docker' && !it.isForDevelopment);
-  const gunicorn =
-    said.manager === 'appengine' ? { command: 'gunicorn main:app', folder: said.folder } : said;
-  return built.length === 1 ? built[0]! : gunicorn;
-}
-
-/** Names of the variables that a process is given. */
-function variablesOf(value: unknown): string[] {
-  const { env, environment, envVars, envs, env_variables } = table(value);
-  return [env, environment, envVars, envs, env_variables].flatMap((given) => [
-    ...Object.keys(table(given)),
-    ...list(given).map((it) => text(it)?.split('=')[0] ?? String(table(it).name ?? table(it).key)),
-  ]);
+  const gunicorn = { command: 'gunicorn main:app', folder: said.folder };
+  return built.length === 1 ? built[0]! : said.manager === 'appengine' ? gunicorn : said;
 }

@@ -5,7 +5,7 @@ import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { count, type Paint } from '../output/words.ts';
 import { type Finding, readProject } from './files.ts';
-import { checkEnvFiles, checkNetwork, checkProcesses, checkStateFolder, unseen } from './machine.ts';
+import { checkMachine } from './machine.ts';
 import { studyProject } from './processes.ts';
 import { findCauses } from './rules.ts';
 import { lookIntoHistory } from './tokens.ts';
@@ -14,28 +14,26 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 export type Report = Awaited<ReturnType<typeof examine>>;
 
+/** `folder` is absolute. */
 export async function examine(folder: string, isOffline: boolean, env: Environment) {
   const project = readProject(folder);
   const { config, errors } = await configure(folder, env);
-  const unasked = isOffline ? '--offline' : 'the configuration can’t be read';
-  const [history, network] = await Promise.all([
+  const apiRoot = isOffline ? null : (config?.apiRoot ?? null);
+  const [history, environment] = await Promise.all([
     lookIntoHistory(folder, config?.token ?? null),
-    isOffline || !config
-      ? (['dns', 'api-root', 'clock'] as const).map((check) => unseen(check, unasked))
-      : checkNetwork(config.apiRoot, env),
+    checkMachine(project.files, apiRoot, isOffline ? '--offline' : 'the configuration can’t be read', env),
   ]);
-  const environment = [checkProcesses(), checkStateFolder(env), ...checkEnvFiles(project.files), ...network];
   const unwell = environment.flatMap(({ check, ok, message, cure, file = null }) =>
     ok === false ? [{ rule: check, file, line: null, why: message, cure: cure ?? '' }] : [],
   );
   // A token that stands in a file now is in the history of that file, too: it is told once.
-  const inGit = new Set(history.findings.map(({ file, why }) => `${file} ${botOf(why)}`));
+  const placeOf = ({ file, why }: Finding) => `${file} ${/\d{6,}/.exec(why)?.[0]}`;
+  const inGit = history.findings.map(placeOf);
   const causes = findCauses(studyProject(project)).filter(
-    ({ rule, file, why }) => rule !== 'token-in-file' || !inGit.has(`${file} ${botOf(why)}`),
+    (it) => it.rule !== 'token-in-file' || !inGit.includes(placeOf(it)),
   );
   const all: readonly Finding[] = [...refusal(errors), ...causes, ...history.findings, ...unwell];
   return {
-    /** Absolute. */
     folder,
     findings: all.filter(({ note }) => !note),
     notes: all.filter(({ note }) => note),
@@ -44,8 +42,6 @@ export async function examine(folder: string, isOffline: boolean, env: Environme
     limits: [...project.limits, ...(history.limit === null ? [] : [history.limit])],
   };
 }
-
-const botOf = (why: string): string => /\d{6,}/.exec(why)?.[0] ?? '';
 
 /** As `start` would read it, but a project without a token or a command (a clone, a CI) is no finding. */
 async function configure(folder: string, env: Environment) {
@@ -69,24 +65,24 @@ function refusal(errors: readonly string[]): Finding[] {
 const safe = (text: string): string => plain(maskText(text, []), 1_000);
 
 export function screen({ folder, findings, notes, environment, limits }: Report, paint: Paint): string {
+  const entry = (mark: string) => (finding: Finding) => {
+    const where = [finding.file, finding.line].filter((it) => it !== null).join(':');
+    const cure = finding.cure === '' ? [] : [`  → ${safe(finding.cure)}`];
+    const head = [mark, ...(where === '' ? [] : [`${safe(where)} `]), paint('tag', finding.rule)].join(' ');
+    return [head, `  ${safe(finding.why)}`, ...cure, ''];
+  };
   const looked = environment.filter(({ ok }) => ok === true).map(({ message }) => message);
   const unlooked = environment.filter(({ ok }) => ok === null).map(({ check }) => check);
-  const clean = paint('good', 'nothing found');
+  const isClean = findings.length === 0;
   const lines = [
-    ...findings.flatMap((finding) => entry(finding, paint('error', '✗'), paint)),
-    ...notes.flatMap((note) => entry(note, paint('warn', 'note'), paint)),
+    ...findings.flatMap(entry(paint('error', '✗'))),
+    ...notes.flatMap(entry(paint('warn', 'note'))),
     ...(looked.length > 0 ? [`${paint('good', '✓')} ${safe(looked.join('; '))}`] : []),
     ...(unlooked.length > 0 ? [`not looked at: ${unlooked.join(', ')}`] : []),
     ...limits.map((limit) => `not all was looked at: ${safe(limit)}`),
-    `${safe(folder)}: ${findings.length === 0 ? clean : paint('error', count(findings.length, 'finding'))}`,
+    `${safe(folder)}: ${isClean ? paint('good', 'nothing found') : paint('error', count(findings.length, 'finding'))}`,
   ];
   return `${lines.join('\n')}\n`;
-}
-
-function entry({ rule, file, line, why, cure }: Finding, mark: string, paint: Paint): string[] {
-  const where = [file, line].filter((it) => it !== null).join(':');
-  const head = `${mark} ${where === '' ? '' : `${safe(where)}  `}${paint('tag', rule)}`;
-  return [head, `  ${safe(why)}`, ...(cure === '' ? [] : [`  → ${safe(cure)}`]), ''];
 }
 
 /** One line of JSON. */

@@ -2,8 +2,8 @@
  * What makes a 409, as tables: settings that run several copies, and commands that start several processes. Each row says where to
  * look, what is wrong, why, and the cure.
  */
-import { isSingle, knowsReloader, told } from './code.ts';
-import { at, list, rowsOf, stepsOf, table, whole } from './documents.ts';
+import { minds, told } from './code.ts';
+import { at, environmentOf, rowsOf, stepsOf, table, whole } from './documents.ts';
 import type { Finding } from './files.ts';
 import { findLines, KINDS } from './lines.ts';
 import type { Facts, Process } from './processes.ts';
@@ -158,7 +158,7 @@ function findCommands({ processes, texts }: Facts): Finding[] {
       const code = texts.get(polls?.file ?? '') ?? '';
       return COMMANDS.flatMap(({ columns: [rule = '', pattern = ''], why, cure }) => {
         const match = RegExp(pattern).exec(text);
-        if (!match || !polls || isSingle(code) || (rule === 'reloader' && knowsReloader(code))) return [];
+        if (!match || !polls || minds(code, rule)) return [];
         const rest = words.join(' ').replace(match[2] ?? '', '');
         const fill = (it: string) =>
           it.replace('{rest}', rest).replace(/\{(\d)\}/g, (_, group) => match[group]!.trim());
@@ -194,12 +194,9 @@ function twoPollers(facts: Facts): Finding[] {
 
 /** What tells the bots of several compose services apart: the env file, the token and the profiles that they are given. */
 function botOf({ manager, document, path }: Process): string {
-  const { env_file, environment, profiles } = table(manager === 'compose' ? at(document.value, path) : {});
-  const rows = [
-    ...list(environment).map(String),
-    ...Object.entries(table(environment)).map(([name, value]) => `${name}=${String(value)}`),
-  ];
-  return JSON.stringify([env_file, rows.filter((it) => /^[^=]*TOKEN/i.test(it)).sort(), profiles]);
+  const service = table(manager === 'compose' ? at(document.value, path) : {});
+  const tokens = environmentOf(service).filter((it) => /^[^=]*TOKEN/i.test(it));
+  return JSON.stringify([service.env_file, tokens.sort(), service.profiles]);
 }
 
 /** The variables that hold the token differ: `os.environ["SALES_BOT_TOKEN"]` here, `SUPPORT_BOT_TOKEN` there. */

@@ -2,7 +2,7 @@
 import { parseEnvFile } from '../config/files.ts';
 import { WHOLE_TOKEN } from '../config/token.ts';
 import { runTool } from '../tools.ts';
-import { CUT, type Finding, isEnvFile, isExample, isLog, lineAt } from './files.ts';
+import { type Finding, isEnvFile, isExample, isLog, lineAt } from './files.ts';
 import type { Facts } from './processes.ts';
 
 export interface TokenAt {
@@ -34,8 +34,29 @@ const isMadeUp = (bot: string, secret: string): boolean =>
   /12345|^(\d)\1+$/.test(bot);
 
 export function findTokens({ project, files }: Facts): Finding[] {
-  const logs = project.files.filter(({ path, text }) => isLog(path) && text !== null);
-  return [...inTwoEnvFiles(files), ...files.flatMap(inFile), ...logs.flatMap(inLog)];
+  const logs = project.files.filter(({ path }) => isLog(path));
+  const sources = files.filter(({ path }) => !isLog(path) && (!isEnvFile(path) || isExample(path)));
+  return [
+    ...inTwoEnvFiles(files),
+    ...sources.flatMap(({ path: file, text }) =>
+      firstOfEach(tokensIn(text)).map(({ bot, index }) => ({
+        rule: 'token-in-file',
+        file,
+        line: lineAt(text, index),
+        why: `a token of bot ${bot} stands in the file: everybody who gets a copy of it has a poller`,
+        cure: `@BotFather /revoke, the new token into .env${isExample(file) ? '' : ', and os.environ or process.env here'}`,
+      })),
+    ),
+    ...logs.flatMap(({ path: file, text, isCut }) =>
+      firstOfEach(tokensIn(text ?? '')).map(({ bot, index }) => ({
+        rule: 'token-in-log',
+        file,
+        line: isCut ? null : lineAt(text ?? '', index),
+        why: `a token of bot ${bot} stands in the log: whoever reads it can poll (an HTTP client that logs its URLs, most likely)`,
+        cure: `rm ${file}, @BotFather /revoke; in Python: logging.getLogger("httpx").setLevel(logging.WARNING)`,
+      })),
+    ),
+  ];
 }
 
 function inTwoEnvFiles(files: Facts['files']): Finding[] {
@@ -47,38 +68,12 @@ function inTwoEnvFiles(files: Facts['files']): Finding[] {
         const line = lines[variable] ?? 1;
         const before = first.get(token) ?? `${path}:${line}`;
         first.set(token, before);
-        if (before.startsWith(`${path}:`)) return [];
-        return {
-          rule: 'two-env-files',
-          file: path,
-          line,
-          why: `${variable} is the same token as in ${before} (bot ${bot}): what is started with one polls against what is started with the other`,
-          cure: `a second bot from @BotFather for ${path}, or one file instead of two`,
-        };
+        const why = `${variable} is the same token as in ${before} (bot ${bot}): what is started with one polls against what is started with the other`;
+        const cure = `a second bot from @BotFather for ${path}, or one file instead of two`;
+        return before.startsWith(`${path}:`) ? [] : { rule: 'two-env-files', file: path, line, why, cure };
       }),
     );
   });
-}
-
-function inFile({ path, text }: Facts['files'][number]): Finding[] {
-  if (isLog(path) || (isEnvFile(path) && !isExample(path))) return [];
-  return firstOfEach(tokensIn(text)).map(({ bot, index }) => ({
-    rule: 'token-in-file',
-    file: path,
-    line: lineAt(text, index),
-    why: `a token of bot ${bot} stands in the file: everybody who gets a copy of it has a poller`,
-    cure: `@BotFather /revoke, the new token into .env${isExample(path) ? '' : ', and os.environ or process.env here'}`,
-  }));
-}
-
-function inLog({ path, text }: Facts['project']['files'][number]): Finding[] {
-  return firstOfEach(tokensIn(text!)).map(({ bot, index }) => ({
-    rule: 'token-in-log',
-    file: path,
-    line: text!.startsWith(CUT) ? null : lineAt(text!, index),
-    why: `a token of bot ${bot} stands in the log: whoever reads it can poll (an HTTP client that logs its URLs, most likely)`,
-    cure: `rm ${path}, @BotFather /revoke; in Python: logging.getLogger("httpx").setLevel(logging.WARNING)`,
-  }));
 }
 
 const firstOfEach = (tokens: readonly TokenAt[]): TokenAt[] =>
@@ -102,16 +97,13 @@ export async function lookIntoHistory(folder: string, ownToken: string | null) {
     { timeoutMs: GIT_MS, env: { GIT_TERMINAL_PROMPT: '0', GIT_NO_LAZY_FETCH: '1' } },
   );
   // No repository, or one without commits, is nothing to tell.
-  const isNone = /not a git repository|does not have any commits|bad default revision|unknown revision/i.test(
-    stderr,
-  );
-  const limit = isMissing
-    ? 'there is no git here, so its history was not looked at'
+  const isNone = /not a git repository|not have any commits|bad default revision|unknown revision/i;
+  const why = isMissing
+    ? 'there is no git here'
     : code === null
-      ? 'the git history is too long to look at all of it'
-      : code === 0 || isNone
-        ? null
-        : `git could not show its history${/dubious ownership/i.test(stderr) ? ': the repository belongs to another user' : ''}`;
+      ? 'it is too long'
+      : stderr.trim().split('\n')[0];
+  const limit = code === 0 || isNone.test(stderr) ? null : `the git history was not looked at: ${why}`;
   return { findings: judgeHistory(stdout, ownToken), limit };
 }
 

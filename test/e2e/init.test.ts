@@ -4,8 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'smol-toml';
-import { type Bed, bed, PYTHON } from '../support/bed.ts';
-import { PROGRAM } from '../support/cli.ts';
+import { type Bed, bed } from '../support/bed.ts';
 import { carried, writeProject } from '../support/project.ts';
 
 const toml = (b: Bed, cwd = b.project): string => readFileSync(join(cwd, 'singlepoll.toml'), 'utf8');
@@ -80,7 +79,7 @@ test('--print writes nothing; the library’s line is shown, with its place', as
   assert.match(stdout, /^# lease = "env:REDIS_URL"$/m);
   assert.match(
     stderr,
-    /aiogram \(pyproject\.toml:4\)[\s\S]*TelegramAPIServer\.from_base\(os\.environ\["TELEGRAM_API_ROOT"\]\)/,
+    /aiogram \(bot\/__main__\.py:4\)[\s\S]*TelegramAPIServer\.from_base\(os\.environ\["TELEGRAM_API_ROOT"\]\)/,
   );
   assert.match(stderr, /next: singlepoll doctor, singlepoll start --dry-run/);
 });
@@ -120,37 +119,3 @@ test('never overwrites unasked: 78, also for a symlink to nothing; --force repla
   const help = await b.run(['init', '--help']);
   assert.match(help.stdout, /--force[\s\S]*Examples:\n {2}singlepoll init\n {2}singlepoll init .+\n/);
 });
-
-test('on a terminal it asks, once, whether to overwrite, and takes no for an answer; and for a command where none is found', async (t) => {
-  const b = await bed(t);
-  const inPty = (answer: string) => b.spawn(PYTHON, ['-c', PTY, answer, PROGRAM, 'init'], { env: b.env });
-  b.file('singlepoll.toml', 'mine = 1\n');
-  const no = inPty('\n');
-  assert.equal((await no.exit()).code, 78, no.seen());
-  assert.match(no.stdout(), /Overwrite it\? \[y\/N\]/);
-  assert.equal(toml(b), 'mine = 1\n');
-  const yes = inPty('y\nnode "my bot.js"\n');
-  assert.equal((await yes.exit()).code, 0, yes.seen());
-  assert.match(yes.stdout(), /How do you start the bot\?/);
-  assert.deepEqual(parse(toml(b)).command, ['node', 'my bot.js']);
-});
-
-/** Runs a program on a terminal, answers each question with the next line, passes its output and its exit code on. */
-const PTY = `
-import os, pty, sys
-answers = sys.argv[1].splitlines(True)
-pid, fd = pty.fork()
-if pid == 0:
-    os.execv(sys.argv[2], sys.argv[2:])
-while True:
-    try:
-        data = os.read(fd, 4096)
-    except OSError:
-        break
-    if not data:
-        break
-    os.write(1, data)
-    if (b'[y/N] ' in data or b'later) ' in data) and answers:
-        os.write(fd, answers.pop(0).encode())
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-`;

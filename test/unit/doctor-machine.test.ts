@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { commandsOf } from '../../src/doctor/commands.ts';
-import { CUT, LIMITS, readProject, readTail } from '../../src/doctor/files.ts';
+import { LIMITS, readProject } from '../../src/doctor/files.ts';
 import { type Answer, checkEnvFiles, judgeAnswer, judgeProc } from '../../src/doctor/machine.ts';
 import { judgeHistory } from '../../src/doctor/tokens.ts';
 import { randomToken } from '../support/bed.ts';
@@ -68,50 +68,34 @@ describe('git history', () => {
   });
 });
 
-describe('walk', () => {
-  test('no more files, levels and bytes than the limits say, and it says so', (t) => {
-    const root = mkdtempSync(join(tmpdir(), 'sp-walk-'));
-    t.after(() => rmSync(root, { recursive: true, force: true }));
-    mkdirSync(join(root, 'a/b/c'), { recursive: true });
-    mkdirSync(join(root, 'odd-venv'));
-    for (const path of [
-      '1.py',
-      '2.py',
-      'a/3.py',
-      'a/b/4.py',
-      'a/b/c/5.py',
-      'odd-venv/pyvenv.cfg',
-      'odd-venv/x.py',
-      'image.png',
-    ]) {
-      writeFileSync(join(root, path), 'x = 1\n');
-    }
-    writeFileSync(join(root, 'zero.py'), 'x\0');
-    const read = (limits: object) => readProject(root, { ...LIMITS, ...limits });
-    const all = read({});
-    assert.deepEqual(all.files.map(({ path }) => path).sort(), [
-      '1.py',
-      '2.py',
-      'a/3.py',
-      'a/b/4.py',
-      'a/b/c/5.py',
-      'zero.py',
-    ]);
-    assert.equal(all.files.find(({ path }) => path === 'zero.py')?.text, null);
-    assert.deepEqual(all.limits, []);
-    assert.equal(read({ files: 2 }).files.length, 2);
-    assert.match(read({ files: 2 }).limits[0]!, /first 2 files/);
-    assert.match(read({ depth: 1 }).limits[0]!, /more than 1 deep/);
-    assert.match(read({ fileBytes: 3 }).limits[0]!, /too big/);
-    assert.match(read({ ms: -1 }).limits[0]!, /looking ended after 0 files/);
+test('no more files, levels and bytes are read than the limits say, and it says so; of a long log the end', (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'sp-walk-'));
+  t.after(() => rmSync(root, { recursive: true, force: true }));
+  for (const folder of ['a/b/c', 'odd-venv', 'node_modules/x'])
+    mkdirSync(join(root, folder), { recursive: true });
+  const paths = ['1.py', 'a/2.py', 'a/b/c/3.py', 'odd-venv/pyvenv.cfg', 'odd-venv/x.py', 'image.png'];
+  for (const path of [...paths, 'node_modules/x/y.py', 'x.log']) writeFileSync(join(root, path), 'x = 1\n');
+  writeFileSync(join(root, 'zero.py'), 'x\0');
+  const read = (limits: object) => readProject(root, { ...LIMITS, ...limits });
+  const { files, limits } = read({});
+  const texts = Object.fromEntries(files.map(({ path, text }) => [path, text]));
+  const text = 'x = 1\n';
+  assert.deepEqual(texts, {
+    '1.py': text,
+    'x.log': text,
+    'zero.py': null,
+    'a/2.py': text,
+    'a/b/c/3.py': text,
   });
-  test('of a long log its end', (t) => {
-    const root = mkdtempSync(join(tmpdir(), 'sp-walk-'));
-    t.after(() => rmSync(root, { recursive: true, force: true }));
-    const path = join(root, 'x.log');
-    writeFileSync(path, 'abcdef');
-    assert.deepEqual([readTail(path, 2), readTail(path, 6), readTail(root, 6)], [`${CUT}ef`, 'abcdef', null]);
-  });
+  assert.deepEqual(limits, []);
+  assert.equal(read({ files: 2 }).files.length, 2);
+  assert.match(read({ files: 2 }).limits[0]!, /first 2 files/);
+  assert.match(read({ depth: 1 }).limits[0]!, /more than 1 deep/);
+  const small = read({ fileBytes: 3 });
+  assert.match(small.limits[0]!, /^1\.py is too big/);
+  const log = small.files.find(({ path }) => path === 'x.log');
+  assert.deepEqual([log?.text, log?.isCut], [' 1\n', true]);
+  assert.match(read({ totalBytes: 3 }).limits[0]!, /looking ended after 1 files/);
 });
 
 test('lines of shell', () => {

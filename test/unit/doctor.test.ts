@@ -39,7 +39,7 @@ describe('projects', () => {
 test('init: a file for each project that TOML can read, with a command where one can be told', () => {
   const programs = { venvPython: null, has: () => true };
   for (const { name, files } of projectNames().map(carried)) {
-    const { toml, command } = draft(studyProject(asProject(files)), programs, null);
+    const { toml, command } = draft(studyProject(asProject(files)), programs);
     assert.deepEqual(parse(toml).command ?? null, command, name);
     // What is in Go, or several bots, has none.
     assert.equal(command === null, /^(kubernetes|monorepo)$/.test(name), name);
