@@ -1,27 +1,13 @@
 /**
  * Finds what has happened between two looks at a run: the difference of two status documents and of some counters. PURE.
  */
-import type { StatusDocument } from '../supervisor/status.ts';
+import type { StatusDocument, Tally as StatusTally } from '../supervisor/status.ts';
 import type { AlertEvent, AlertKind } from './gate.ts';
 
-/** Facts of a run that the status document does not show. The numbers only rise. */
-export interface Tally {
-  readonly straysStopped: number;
-  readonly webhookSetAgain: number;
-  readonly deafReplaced: number;
-  /** Terms of the lease that were won from another machine. */
-  readonly leasesTaken: number;
-  /** Terms of the lease that ended against our will. */
-  readonly leasesLost: number;
-  /** How each worker ended, and how often: `with code 1`, `by SIGKILL`, `on request`. */
-  readonly ends: Readonly<Record<string, number>>;
+/** Of a run, what the status document does not show. The numbers only rise. */
+export interface Tally extends StatusTally {
   /** For how long the worker has polled, ms. */
   readonly pollingMs: number;
-  /** The last one of each kind, for people; null: there was none. */
-  readonly lastStray: string | null;
-  readonly lastWebhook: string | null;
-  readonly lastHolder: string | null;
-  readonly lastLeaseLoss: string | null;
   /** Another poller takes the poll, or was met by the worker within the last minute. */
   readonly contested: boolean;
   /** A 409 was named by the worker lately, and nobody found here; known without a gateway only. */

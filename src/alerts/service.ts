@@ -14,8 +14,7 @@ import { createListeners } from '../output/listeners.ts';
 import type { Report } from '../output/report.ts';
 import { botName } from '../output/status-rows.ts';
 import { count, duration, howItEnded } from '../output/words.ts';
-import type { Facts } from '../supervisor/facts.ts';
-import type { StatusDocument } from '../supervisor/status.ts';
+import type { AlertsEntry, StatusDocument, StatusRecord } from '../supervisor/status.ts';
 import type { Ending, State } from '../supervisor/table.ts';
 import { createDaily } from './daily.ts';
 import { openDeliveries } from './deliver.ts';
@@ -44,10 +43,13 @@ export interface AlertServiceOptions {
   /** Never to be shown. */
   readonly secrets: readonly string[];
   readonly report: Report;
-  readonly facts: Facts;
+  readonly status: {
+    readonly record: StatusRecord;
+    readonly sources: { alerts?: { entry(): AlertsEntry; isFailing(): boolean } };
+    document(): StatusDocument;
+  };
   readonly changes: Changes;
   readonly running: AlertedRun;
-  readonly doc: () => StatusDocument;
   /** The state folder of the bot. */
   readonly botDir: string;
   /** A stray is the reason. */
@@ -64,7 +66,7 @@ const MINUTE_MS = 60_000;
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
 export function openAlerts(options: AlertServiceOptions): AlertService {
-  const { alerts, facts, running, report } = options;
+  const { alerts, status, running, report } = options;
   const { loop } = running;
   const file = join(options.botDir, 'alerts.json');
   const gate = createAlertGate(alerts.cooldownMs, readSaved(file), Date.now());
@@ -79,23 +81,20 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
   let digestSince = before;
 
   report.line('alert', `problems are told ${alertsText(alerts)}`);
-  facts.alerts = () => ({ entry: deliveries.entry(), failing: deliveries.isFailing() });
+  status.sources.alerts = deliveries;
 
   function look(): Look {
     const nowMs = performance.now();
-    const conflictAtMs = facts.lastConflictAtMs ?? Number.NEGATIVE_INFINITY;
-    const { straysStopped, webhookSetAgain, deafReplaced, leasesTaken, leasesLost } = facts;
-    const { lastStray, lastWebhook, lastHolder, lastLeaseLoss } = facts;
+    const { tally, lastMs, overlap, rival } = status.record;
+    const conflictAtMs = lastMs.conflict ?? Number.NEGATIVE_INFINITY;
     return {
-      doc: options.doc(),
+      doc: status.document(),
       unixMs: Date.now(),
       tally: {
-        ...{ straysStopped, webhookSetAgain, deafReplaced, leasesTaken, leasesLost },
-        ...{ lastStray, lastWebhook, lastHolder, lastLeaseLoss },
-        ends: { ...facts.ends },
+        ...tally,
         pollingMs: pollingMs + (pollingSinceMs === null ? 0 : nowMs - pollingSinceMs),
-        contested: facts.overlap !== null || nowMs - conflictAtMs < CONTESTED_MS,
-        rivalElsewhere: facts.rivalElsewhere !== null,
+        contested: overlap !== null || nowMs - conflictAtMs < CONTESTED_MS,
+        rivalElsewhere: rival.elsewhere !== null,
       },
     };
   }
@@ -166,19 +165,20 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
     const event = { hint: 'singlepoll reset    # starts it again with the same command', atMs: Date.now() };
     const tail = () => running.lastLines().slice(-LAST_LINES);
     const text = `${reason} (exit ${code})`;
-    if (facts.crashLoop) {
-      const { exits, periodMs } = facts.crashLoop;
+    const { crashLoop, overlap } = status.record;
+    if (crashLoop) {
+      const { exits, periodMs } = crashLoop;
       const { lastExit } = loop.state;
       const last = lastExit ? `, the last ${howItEnded(lastExit)}` : '';
       return {
         ...{ ...event, kind: 'crash-loop', lines: tail() },
         text: `${count(exits, 'exit')} of the worker within ${duration(periodMs)}${last}; singlepoll has given up (exit ${code})`,
-        hint: `${facts.log() ? 'singlepoll logs -n 50, then: ' : ''}${event.hint}`,
+        hint: `${status.document().log ? 'singlepoll logs -n 50, then: ' : ''}${event.hint}`,
       };
     }
     if (options.isStray(reason))
       return { ...event, kind: 'stray-back', text, hint: 'singlepoll who', lines: [] };
-    if (code === EXIT.otherPoller && facts.overlap?.isRival)
+    if (code === EXIT.otherPoller && overlap?.isRival)
       return { ...event, kind: 'rival', text, hint: RIVAL_CURE, lines: [] };
     if (reason !== 'the worker ended') return { ...event, kind: 'ended', text, lines: [] };
     const ended = `the worker ended and is not started again (exit ${code})`;
@@ -187,7 +187,7 @@ export function openAlerts(options: AlertServiceOptions): AlertService {
 
   function step(): void {
     const { phase, headed, pid } = loop.state;
-    const polls = facts.polling ? phase === 'polling' : pid !== null;
+    const polls = status.record.polls ? phase === 'polling' : pid !== null;
     if (polls) pollingSinceMs ??= performance.now();
     else if (pollingSinceMs !== null) {
       pollingMs += performance.now() - pollingSinceMs;

@@ -1,5 +1,5 @@
 /**
- * Turns what the gateway tells into facts for `status`, lines for people, and asks to the supervisor: the first poll, a rival
+ * Turns what the gateway tells into notes for `status`, lines for people, and asks to the supervisor: the first poll, a rival
  * that stays, a refused token, a deaf worker. The judgement is in rivals.ts and deafness.ts.
  */
 import { readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { EXIT } from '../errors.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration } from '../output/words.ts';
-import type { Facts } from '../supervisor/facts.ts';
+import type { StatusEvent, StatusRecord } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
 import type { ApiReach } from '../telegram/api-reach.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
@@ -61,12 +61,14 @@ export interface GatewayListeners {
 
 export interface GatewayWatchOptions extends GatewayListeners {
   readonly report: Report;
-  readonly facts: Facts;
+  readonly status: { readonly record: StatusRecord; note(event: StatusEvent): void };
   readonly config: Pick<
     Config,
     'rivalAfterMs' | 'onRival' | 'deafAfterMs' | 'requireGateway' | 'token' | 'tokenSource' | 'apiRoot'
   >;
   readonly reach: Pick<ApiReach, 'answered' | 'failed' | 'askNow'>;
+  /** For how long the poll that is open upstream has been; 0: none is. */
+  readonly pollOpenMs: () => number;
   /** Each batch of updates is a line: for a newcomer's eyes. */
   readonly sayUpdates: boolean;
 }
@@ -79,6 +81,8 @@ export interface GatewayWatch {
   ended(): void;
   /** This run polled undisturbed for long enough before the other one came. */
   isIncumbent(): boolean;
+  /** Of the worker's recent calls, the median. */
+  latencyMs(): number | null;
   stop(): void;
 }
 
@@ -95,7 +99,7 @@ const SAID_MAX = 1_000;
 type Handlers = { [K in GatewayNews['kind']]: (news: Extract<GatewayNews, { kind: K }>) => void };
 
 export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
-  const { report, facts, config, reach } = options;
+  const { report, status, config, reach } = options;
   const { deafAfterMs, requireGateway } = config;
   const policy: RivalryPolicy = {
     rivalAfterMs: config.rivalAfterMs,
@@ -109,10 +113,6 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   let quietTimer: NodeJS.Timeout | undefined;
   let deafTimer: NodeJS.Timeout | undefined;
   let suspectTimer: NodeJS.Timeout | undefined;
-  facts.latencyMs = () => {
-    const middle = median(latencies);
-    return middle === null ? null : Math.round(middle * 10) / 10;
-  };
 
   function warnOnce(key: string, text: string): void {
     if (said.has(key)) return;
@@ -122,14 +122,19 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
 
   function follow([next, sayings]: RivalryStep): void {
     rivalry = next;
-    facts.overlap = next.overlap && !next.overlap.over ? next.overlap : null;
+    status.note({ kind: 'overlap', overlap: next.overlap && !next.overlap.over ? next.overlap : null });
     for (const saying of sayings) {
       const { text, level } = rivalryWords(saying, whereabouts());
       report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, rounded(saying));
       if (saying.what !== 'rival' || !saying.yields) continue;
       // A suspect on this machine is proven, named or stopped by the next polls, so wait for that.
-      if (facts.rivalSuspect === null || facts.rivalHere !== null) giveWay();
-      else suspectTimer ??= setTimeout(() => facts.rivalSuspect !== null && giveWay(), SUSPECT_MS).unref();
+      const { here, suspect } = status.record.rival;
+      if (suspect === null || here !== null) giveWay();
+      else
+        suspectTimer ??= setTimeout(
+          () => status.record.rival.suspect !== null && giveWay(),
+          SUSPECT_MS,
+        ).unref();
     }
     clearTimeout(quietTimer);
     const dueMs = quietAtMs(rivalry);
@@ -141,22 +146,24 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
 
   /** Null: nobody of this machine reacted to polls of ours that were watched. */
   function whereabouts(): string | null {
-    const known = facts.rivalHere ?? facts.rivalSuspect;
-    if (known !== null || facts.rivalElsewhere !== null) return known;
+    const { here, suspect, elsewhere } = status.record.rival;
+    const known = here ?? suspect;
+    if (known !== null || elsewhere !== null) return known;
     return `Whether it polls from this machine is not known yet. ${RIVAL_CURE}`;
   }
 
   function giveWay(): void {
+    const { here, suspect, elsewhere } = status.record.rival;
     const where =
-      facts.rivalElsewhere === null
+      elsewhere === null
         ? 'another poller of this bot does not go away, and whether it is on this machine is not known yet (singlepoll who --probe tells)'
         : 'somebody elsewhere polls this bot and does not go away';
-    const reason = facts.rivalHere ?? `${facts.rivalSuspect ?? where}; yielding`;
+    const reason = here ?? `${suspect ?? where}; yielding`;
     options.onBlocked({ code: EXIT.otherPoller, reason });
   }
 
   function look(): void {
-    if (facts.pollOpenMs() > HELD_BACK_MS) rivalry = undisturbed(rivalry, performance.now(), true);
+    if (options.pollOpenMs() > HELD_BACK_MS) rivalry = undisturbed(rivalry, performance.now(), true);
     follow(looked(rivalry, performance.now(), policy));
   }
 
@@ -188,12 +195,11 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   }
 
   function replaceDeaf(): void {
-    const isPast = facts.via === 'direct';
+    const isPast = status.record.polling.via === 'direct';
     const reason = isPast
       ? 'the worker polls past the gateway, and --require-gateway was given'
       : `the worker has not completed a poll for ${duration(deafAfterMs)}`;
-    facts.deafReplaced += 1;
-    facts.lastDeafAtMs = performance.now();
+    status.note({ kind: 'deaf' });
     report.line('deaf', isPast ? reason : `${reason}, though it lives and the Bot API answers`, 'error');
     // The clock begins anew, in case the worker is not replaced at once (a stop is under way).
     note({ kind: 'completed' });
@@ -206,10 +212,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   }
 
   const handlers: Handlers = {
-    asked({ offset }) {
-      if (offset !== null) facts.offset = offset;
-      note({ kind: 'asked' });
-    },
+    asked: () => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
     sent: () => options.onSent(),
     accepted({ answered }) {
@@ -221,34 +224,26 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       }
       // The poll is open now, and the outage may be over long before it is answered.
       else reach.askNow();
-      facts.via = 'gateway';
       options.onPolled();
     },
     completed({ updates }) {
-      facts.polls += 1;
-      facts.updates += updates;
-      facts.lastPollAt = new Date().toISOString();
-      facts.lastPollAtMs = performance.now();
       note({ kind: 'completed' });
       if (options.sayUpdates && updates > 0) report.line('poll', `${count(updates, 'update')} received`);
     },
     stolen({ updates }) {
-      facts.stolen += updates;
-      facts.lastStolenAtMs = performance.now();
-      const text = `${stolenWords(updates)}: their ids are missing, and nobody got a 409 (${facts.stolen} so far). Usual cure: ${STOLEN_CURE}`;
-      report.line('gateway', text, 'warn', { updates, stolen: facts.stolen });
+      const { stolen } = status.record.polling;
+      const text = `${stolenWords(updates)}: their ids are missing, and nobody got a 409 (${stolen} so far). Usual cure: ${STOLEN_CURE}`;
+      report.line('gateway', text, 'warn', { updates, stolen });
     },
     conflict({ livedMs }) {
       reach.answered();
       apiLetsPoll(false);
-      facts.conflicts.poller += 1;
       follow(kicked(rivalry, performance.now(), livedMs, policy));
       options.onConflict();
     },
     webhook() {
       reach.answered();
       apiLetsPoll(false);
-      facts.conflicts.webhook += 1;
       options.onWebhook();
     },
     outage({ problem }) {
@@ -259,7 +254,6 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     flood({ retryAfterMs }) {
       reach.answered();
       apiLetsPoll(false);
-      facts.pausedUntilMs = performance.now() + retryAfterMs;
       const text = `the Bot API asks for a pause of ${duration(retryAfterMs)} (429): nobody polls until then`;
       report.line('api', text, 'warn');
     },
@@ -272,28 +266,18 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       ),
     second: ({ owner, held }) => warnOnce(`second ${owner} ${held}`, secondPollerWords(owner, held)),
     stranger({ pid }) {
-      facts.refused += 1;
       if (pid !== undefined)
         warnOnce(`stranger ${pid}`, `refused ${strangerName(pid)}: it is not in the worker's tree`);
     },
-    'webhook-turned-down'() {
-      facts.webhookAttempts += 1;
-      facts.lastWebhookAttemptAtMs = performance.now();
-      warnOnce('set-webhook', WEBHOOK_TURNED_DOWN);
-    },
+    'webhook-turned-down': () => warnOnce('set-webhook', WEBHOOK_TURNED_DOWN),
     'webhook-of-worker'({ url }) {
       // Libraries delete a webhook at each start, where none is set.
-      if (url === '' && !facts.webhookOfWorker) return;
-      facts.webhookOfWorker = url !== '';
-      const shown = url === '' ? '' : maskWebhookUrl(url, config.token ?? '');
-      facts.webhook = { url: shown, pendingUpdates: 0, lastError: null };
+      if (url === '' && !status.record.webhookOfWorker) return;
+      status.note({ kind: 'webhook-of-worker', url: maskWebhookUrl(url, config.token ?? '') });
       const set = `${WORKERS_WEBHOOK}: it is left alone, and nobody polls`;
       report.line('gateway', url === '' ? 'the worker has deleted its webhook' : set);
     },
-    unsealed() {
-      facts.lastUnsealedAtMs = performance.now();
-      warnOnce('unsealed', `${UNSEALED}; its calls are answered 401`);
-    },
+    unsealed: () => warnOnce('unsealed', `${UNSEALED}; its calls are answered 401`),
     farewell: ({ method }) => report.line('gateway', FAREWELLS[method], 'warn'),
     called({ tookMs }) {
       reach.answered();
@@ -304,9 +288,16 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   };
 
   return {
-    news: (news) => (handlers[news.kind] as (news: GatewayNews) => void)(news),
+    news(news) {
+      if (isNoted(news)) status.note(news);
+      (handlers[news.kind] as (news: GatewayNews) => void)(news);
+    },
     reached: apiLetsPoll,
     isIncumbent: () => rivalry.incumbent,
+    latencyMs() {
+      const middle = median(latencies);
+      return middle === null ? null : Math.round(middle * 10) / 10;
+    },
     spawned: () => note({ kind: 'spawned', required: requireGateway }),
     ended() {
       // Time without a worker is no calm.
@@ -318,6 +309,14 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     },
   };
 }
+
+/** News that the status takes as they are. */
+const NOTED = [
+  ...(['asked', 'accepted', 'completed', 'stolen', 'conflict', 'webhook'] as const),
+  ...(['flood', 'stranger', 'webhook-turned-down', 'unsealed'] as const),
+];
+type Noted = Extract<GatewayNews, { kind: (typeof NOTED)[number] }>;
+const isNoted = (news: GatewayNews): news is Noted => (NOTED as readonly string[]).includes(news.kind);
 
 /** A run that has polled undisturbed for so long was here first. */
 export function incumbentAfterMs({ rivalAfterMs }: Pick<Config, 'rivalAfterMs'>): number {

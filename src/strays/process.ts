@@ -2,6 +2,8 @@
  * A process as singlepoll sees it: plain data, read at one moment, that every decision about strays is taken on.
  * `startId` tells two processes with the same pid apart; it is compared again right before every signal.
  */
+export type { Grade, Respawner } from '../supervisor/status.ts';
+
 export interface Proc {
   readonly pid: number;
   readonly ppid: number;
@@ -78,16 +80,4 @@ export interface Uninspectable {
   readonly byUid: ReadonlyMap<number, number>;
   /** /proc is mounted with hidepid: processes of other users may exist that are not even listed. */
   readonly hidden: boolean;
-}
-
-export type Grade = 'own' | 'proven' | 'declared' | 'likely' | 'hint';
-
-/** A process manager that would start a stray again, and how to stop the stray there for good. */
-export interface Respawner {
-  /** `systemd`, `systemd --user`, `pm2`, `supervisord`, `docker`, `docker compose`, `runit`, `s6`, `cron`, or a program's name. */
-  readonly kind: string;
-  /** What the manager calls it: unit, app, program, container, service folder. */
-  readonly name: string;
-  /** The command to type that stops it for good. */
-  readonly stopCommand: string;
 }

@@ -4,9 +4,9 @@ import { type GatewayWatch, watchGateway } from '../gateway/events.ts';
 import type { Gateway } from '../gateway/server.ts';
 import type { Bus } from '../output/listeners.ts';
 import type { ApiReach } from '../telegram/api-reach.ts';
-import type { Facts } from './facts.ts';
 import type { Loop } from './loop.ts';
 import type { Startup } from './startup.ts';
+import type { Status } from './status-document.ts';
 import type { WorkerTree } from './worker-tree.ts';
 
 export interface GivenGateway {
@@ -18,7 +18,7 @@ export interface GivenGateway {
 
 interface Opening {
   readonly startup: Startup;
-  readonly facts: Facts;
+  readonly status: Status;
   readonly bus: Bus;
   readonly loop: Loop;
   readonly tree: WorkerTree;
@@ -29,14 +29,15 @@ interface Opening {
 
 /** Null: the worker gets the API root itself. */
 export async function openGateway(opening: Opening): Promise<GivenGateway | null> {
-  const { startup, facts, bus, loop, tree, mayPoll, reach } = opening;
+  const { startup, status, bus, loop, tree, mayPoll, reach } = opening;
   const { config, report, output, gatewayModule, rehearse } = startup;
   if (!gatewayModule || !reach || config.token === null) return null;
   const { createGateway } = await gatewayModule;
   const { apiRoot, token, allowSetWebhook, gatewayPort } = config;
   const workerToken = config.sealed ? sealedToken(config.botId ?? 0) : token;
   const watch = watchGateway({
-    ...{ report, facts, config, sayUpdates: rehearse !== null, reach },
+    ...{ report, status, config, sayUpdates: rehearse !== null, reach },
+    pollOpenMs: () => port.pollOpenMs(),
     onPolled: () => loop.send({ kind: 'polled' }),
     onBlocked: (ending) => loop.send({ kind: 'blocked', ending }),
     onDeaf: (reason) => loop.send({ kind: 'ask-restart', reason }),
@@ -58,9 +59,7 @@ export async function openGateway(opening: Opening): Promise<GivenGateway | null
       output.changes.touch();
     },
   });
-  facts.pollers = port.pollers;
-  facts.pollOpenMs = port.pollOpenMs;
-  facts.isIncumbent = watch.isIncumbent;
+  status.sources.gateway = { latencyMs: watch.latencyMs, pollers: port.pollers, pollOpenMs: port.pollOpenMs };
   bus.apiReached.add(watch.reached);
   bus.webhookCleared.add(port.cleared);
   return { port, watch, token: workerToken };

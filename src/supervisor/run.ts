@@ -13,10 +13,10 @@ import { duration, howItEnded, ON_REQUEST, words } from '../output/words.ts';
 import type { ApiReach } from '../telegram/api-reach.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
 import { findExecutable } from './executable.ts';
-import type { Facts } from './facts.ts';
 import { createGuard } from './guard.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { GivenGateway } from './open-gateway.ts';
+import type { Status } from './status-document.ts';
 import type { Sweeper } from './sweep.ts';
 import type { Ending, Policy, Saying } from './table.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
@@ -40,7 +40,7 @@ export interface RunContext {
   readonly command: readonly string[];
   readonly report: Report;
   readonly output: RunOutput;
-  readonly facts: Facts;
+  readonly status: Status;
   readonly run: string;
   readonly tree: WorkerTree;
   readonly bus: Bus;
@@ -91,7 +91,7 @@ export interface Running {
 
 /** Makes the loop with its edges; nothing happens before `begin`. */
 export function createRun(context: RunContext): Running {
-  const { config, command, report, output, facts, tree, bus } = context;
+  const { config, command, report, output, status, tree, bus } = context;
   let gateway: GivenGateway | null = null;
   let lease: Lease | null = null;
   let guarding: Guarding | null = null;
@@ -257,9 +257,7 @@ export function createRun(context: RunContext): Running {
       guard.watch(null);
       worker = null;
       gateway?.watch.ended();
-      facts.lastExitAt = new Date().toISOString();
-      const how = loop.state.headed ? ON_REQUEST : howItEnded(exit);
-      facts.ends[how] = (facts.ends[how] ?? 0) + 1;
+      status.note({ kind: 'worker-ended', how: loop.state.headed ? ON_REQUEST : howItEnded(exit) });
       if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
       // One that ended by itself may have said why; what a signal ended has nothing to say, and is replaced at once.
       if (exit.signal === null)
@@ -286,8 +284,6 @@ export function createRun(context: RunContext): Running {
     guard.watch(process_.pid, process_.isMortal);
     gateway?.port.spawned(process_.pid);
     gateway?.watch.spawned();
-    facts.workerStartedAt = new Date().toISOString();
-    facts.workerStartedAtMs = performance.now();
     lastPumps = [pump(process_.stdout, 'out'), pump(process_.stderr, 'err')];
     pumps.push(...lastPumps);
     if (pumps.length > 8) pumps.splice(0, pumps.length - 8);
@@ -314,10 +310,11 @@ export function createRun(context: RunContext): Running {
   function noticeConflict(text: string): void {
     const kind = conflictIn(text);
     if (!kind || !guarding) return;
-    facts.conflicts[kind] += 1;
+    const isFirst = status.record.lastMs.conflict === undefined;
+    status.note({ kind: 'named-conflict', cause: kind });
     if (kind === 'webhook') void guarding.webhook.again(loop.abandoned);
     else {
-      if (facts.lastConflictAtMs === null) {
+      if (isFirst) {
         // Not into the middle of the worker's own line: Python prints a text and its end apart.
         setTimeout(
           () =>
@@ -329,7 +326,6 @@ export function createRun(context: RunContext): Running {
           WHOLE_LINE_MS,
         ).unref();
       }
-      facts.lastConflictAtMs = performance.now();
       bus.conflict.tell(true);
     }
   }
@@ -353,7 +349,7 @@ export function createRun(context: RunContext): Running {
         : '';
     report.line(tag, text + hurry, level, { ...saying });
     if (saying.what !== 'crash-loop') return;
-    facts.crashLoop = { exits: saying.exits, periodMs: saying.periodMs };
+    status.note({ kind: 'crash-loop', exits: saying.exits, periodMs: saying.periodMs });
     sayLastLines(report);
   }
 
@@ -406,7 +402,10 @@ export function createRun(context: RunContext): Running {
       exit: (code, reason, clean) => void exit(code, reason, clean),
       broken,
     },
-    listeners.tell,
+    (state) => {
+      status.note({ kind: 'step', state });
+      listeners.tell();
+    },
   );
 
   let isBroken = false;
@@ -451,16 +450,11 @@ export function createRun(context: RunContext): Running {
     sayLastLines,
     onStep: (listener) => void listeners.add(listener),
     onLease(event) {
-      if (event.kind === 'taken') {
-        facts.leasesTaken += 1;
-        facts.lastHolder = event.from;
-        return;
-      }
+      if (event.kind === 'taken') return status.note({ kind: 'lease-taken', from: event.from });
       if (event.kind === 'kill-due') return killing.abort();
       if (event.kind === 'unleased' && event.lost) {
         gateway?.port.shut();
-        facts.leasesLost += 1;
-        facts.lastLeaseLoss = event.reason;
+        status.note({ kind: 'lease-lost', reason: event.reason });
       }
       loop.send(event);
     },

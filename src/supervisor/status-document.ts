@@ -1,8 +1,8 @@
 /**
- * The running supervisor's answer to `status`: its facts put into the contract's shape, and what of it is a problem.
- * Pure: everything comes in as data.
+ * Holds the status record of a run, and reads it: the document with its problems, and what feeds a watchdog. What changes all the time
+ * (latency, lease, log, alerts) is asked of its owner at that moment.
  */
-
+import type { Config } from '../config/load.ts';
 import {
   RIVAL_CURE,
   SECOND_CURE,
@@ -12,10 +12,26 @@ import {
   UNSEALED,
   WORKERS_WEBHOOK,
 } from '../gateway/words.ts';
+import { isThere } from '../machine/procfs.ts';
+import type { LogFacts } from '../output/log.ts';
+import { plainCommand } from '../output/plain.ts';
 import { count, duration, howItEnded, PAST_WITH_LEASE } from '../output/words.ts';
-import type { Facts } from './facts.ts';
-import type { Problem, RunState, StatusDocument, TreeEntry } from './status.ts';
-import type { Phase, State } from './table.ts';
+import type { Seen } from '../service/watchdog.ts';
+import type { Me } from '../telegram/bot-api.ts';
+import { VERSION } from '../version.ts';
+import {
+  type AlertsEntry,
+  type LeaseEntry,
+  newRecord,
+  noted,
+  type Problem,
+  type RunState,
+  type StatusDocument,
+  type StatusEvent,
+  type StatusRecord,
+  type TreeEntry,
+} from './status.ts';
+import type { Phase } from './table.ts';
 
 /** Problems of the recent past stay visible this long. */
 const RECENT_MS = 10 * 60_000;
@@ -36,237 +52,308 @@ const PUBLIC_STATE: Readonly<Record<Phase, RunState>> = {
 };
 
 const FINE: ReadonlySet<RunState> = new Set(['polling', 'standby', 'disabled', 'starting']);
+const GUILTY: ReadonlySet<string> = new Set(['own', 'proven', 'declared']);
 
-export function statusDocument(
-  state: State,
-  facts: Facts,
-  tree: readonly TreeEntry[],
-  nowMs: number,
-): StatusDocument {
-  const publicState = runState(state, facts);
-  const problems = findProblems(state, facts, nowMs);
-  const fine = FINE.has(publicState);
+/** Asked when the status is read; each is missing where there is no such thing. */
+export interface StatusSources {
+  gateway?: {
+    /** Of the worker's recent calls, the median. */
+    latencyMs(): number | null;
+    pollers(): NonNullable<StatusDocument['polling']>['pollers'];
+    /** For how long the poll that is open upstream has been; 0: none is. */
+    pollOpenMs(): number;
+  };
+  lease?: { status(): LeaseEntry; problem(): Problem | null };
+  /** Null: none is written. */
+  log?: () => LogFacts | null;
+  alerts?: { entry(): AlertsEntry; isFailing(): boolean };
+}
+
+export interface Status {
+  readonly record: StatusRecord;
+  /** The only way to change the record. */
+  note(event: StatusEvent): void;
+  /** Filled in as the parts of the run are opened. */
+  readonly sources: StatusSources;
+  document(tree?: readonly TreeEntry[]): StatusDocument;
+  runState(): RunState;
+  /** What feeds a watchdog. */
+  seen(): Seen;
+}
+
+interface Known {
+  readonly config: Pick<Config, 'botId' | 'cwd' | 'deafAfterMs' | 'gateway' | 'polling'>;
+  readonly me: Me | null;
+  readonly command: readonly string[];
+  readonly startedAt: string;
+}
+
+export function createStatus({ config, me, command, startedAt }: Known): Status {
+  const { botId, cwd, polling, gateway, deafAfterMs } = config;
+  const supervisor = {
+    pid: process.pid,
+    startedAt,
+    version: VERSION,
+    command: command.map((word) => plainCommand([word])),
+    cwd,
+  };
+  const bot = me || botId !== null ? { id: me?.id ?? botId, username: me?.username ?? null } : null;
+  let record = newRecord({ bot, supervisor, deafAfterMs }, polling ? (gateway ? 'gateway' : 'direct') : null);
+  const sources: StatusSources = {};
   return {
-    bot: facts.bot,
-    state: publicState,
-    healthy: fine && problems.length === 0,
-    problems,
-    supervisor: {
-      pid: facts.pid,
-      startedAt: facts.startedAt,
-      version: facts.version,
-      command: facts.command,
-      cwd: facts.cwd,
+    get record() {
+      return record;
     },
-    worker: {
-      pid: state.pid,
-      startedAt: state.pid === null ? null : facts.workerStartedAt,
-      spawns: state.spawn,
-      restarts: state.restarts,
-      lastExit:
-        state.lastExit && facts.lastExitAt
-          ? { code: state.lastExit.code, signal: state.lastExit.signal, at: facts.lastExitAt }
-          : null,
-      tree,
+    note(event) {
+      record = noted(record, event, { atMs: performance.now(), at: new Date().toISOString() });
     },
-    polling: facts.polling
-      ? {
-          via: facts.via,
-          polls: facts.polls,
-          lastPollAt: facts.lastPollAt,
-          offset: facts.offset,
-          updates: facts.updates,
-          stolen: facts.stolen,
-          conflicts: { ...facts.conflicts },
-          latencyMs: facts.latencyMs(),
-          pollers: facts.pollers(),
-          refused: facts.refused,
-          webhookAttempts: facts.webhookAttempts,
-        }
-      : null,
-    webhook: facts.webhook,
-    strays: facts.strays,
-    lease: facts.lease(),
-    log: facts.log(),
-    alerts: facts.alerts()?.entry ?? null,
+    sources,
+    document: (tree = []) => statusDocument(record, sources, tree, performance.now()),
+    runState: () => runState(record),
+    seen: () => seenOf(record, sources),
   };
 }
 
-export function runState(state: State, facts: Facts): RunState {
+export function statusDocument(
+  record: StatusRecord,
+  sources: StatusSources,
+  tree: readonly TreeEntry[],
+  nowMs: number,
+): StatusDocument {
+  const { bot, supervisor, state, webhook } = record;
+  // The last look may be a minute old: what has ended since is not shown any more.
+  const strays = record.strays.filter(({ pid }) => isThere(pid));
+  const polling = {
+    ...record.polling,
+    latencyMs: sources.gateway?.latencyMs() ?? null,
+    pollers: sources.gateway?.pollers() ?? [],
+  };
+  const now = { ...record, strays, polling };
+  const shown = runState(record);
+  const problems = findProblems(now, sources, nowMs);
+  return {
+    bot,
+    state: shown,
+    healthy: FINE.has(shown) && problems.length === 0,
+    problems,
+    supervisor,
+    worker: {
+      pid: state.pid,
+      startedAt: state.pid === null ? null : record.startedAt,
+      spawns: state.spawn,
+      restarts: state.restarts,
+      lastExit: record.lastExit,
+      tree,
+    },
+    polling: record.polls ? polling : null,
+    webhook,
+    strays,
+    lease: sources.lease?.status() ?? null,
+    log: sources.log?.() ?? null,
+    alerts: sources.alerts?.entry() ?? null,
+  };
+}
+
+function runState({ state, polls }: StatusRecord): RunState {
   const own = PUBLIC_STATE[state.phase];
-  if (facts.polling) return own;
+  if (polls) return own;
   return own === 'polling' || own === 'starting' ? 'disabled' : own;
 }
 
-function findProblems(state: State, facts: Facts, nowMs: number): Problem[] {
-  const problems: Problem[] = [];
-  const recent = (atMs: number | null) => isRecent(atMs, nowMs);
-  const upMs = facts.workerStartedAtMs === null ? 0 : nowMs - facts.workerStartedAtMs;
-  if (facts.polling && state.phase === 'starting' && state.pid !== null && upMs > SLOW_START_MS) {
-    problems.push({
+function seenOf(record: StatusRecord, { lease }: StatusSources): Seen {
+  const { polls, polling, state, apiProblem, overlap, webhookOfWorker, pausedUntilMs } = record;
+  const entry = lease?.status();
+  // An engine out of reach is no fault of the keeper's.
+  const plannedAt = entry?.decision && entry.reachable ? Date.parse(entry.decision.at) : Number.NaN;
+  return {
+    phase: state.phase,
+    polls: polls && polling.via === 'gateway' ? polling.polls : null,
+    helpless: apiProblem !== null || overlap !== null || webhookOfWorker || pausedUntilMs > performance.now(),
+    keeperLateMs: Number.isNaN(plannedAt) ? 0 : Math.max(0, Date.now() - plannedAt),
+  };
+}
+
+interface Reading {
+  readonly record: StatusRecord;
+  readonly sources: StatusSources;
+  readonly nowMs: number;
+  /** How long ago it was; null: never, or too long ago to be a problem. */
+  recentMs(moment: keyof StatusRecord['lastMs']): number | null;
+}
+
+type Check = (reading: Reading) => Problem | false | null | undefined;
+
+function findProblems(record: StatusRecord, sources: StatusSources, nowMs: number): Problem[] {
+  const recentMs: Reading['recentMs'] = (moment) => {
+    const ago = nowMs - (record.lastMs[moment] ?? Number.NEGATIVE_INFINITY);
+    return ago < RECENT_MS ? ago : null;
+  };
+  const reading = { record, sources, nowMs, recentMs };
+  return CHECKS.map((check) => check(reading)).filter((it): it is Problem => Boolean(it));
+}
+
+/** In the order in which they are shown. */
+const CHECKS: readonly Check[] = [
+  ({ record: { polls, state, lastMs }, nowMs }) => {
+    const upMs = nowMs - (lastMs['worker-start'] ?? nowMs);
+    if (!polls || state.phase !== 'starting' || state.pid === null || upMs <= SLOW_START_MS) return null;
+    return {
       code: 'no-poll',
       message: `the worker has not polled yet, ${duration(upMs)} after its start`,
       hint: 'does it poll where POLLING_ENABLED is 1, and take its API root from TELEGRAM_API_ROOT? (README: Frameworks)',
-    });
-  }
-  // What came before the present worker is not its silence, and neither is a poll that is open.
-  const silentMs =
-    facts.lastPollAtMs === null || facts.pollOpenMs() > 0
-      ? 0
-      : Math.min(nowMs - facts.lastPollAtMs, Math.max(0, upMs));
-  if (
-    facts.polling &&
-    facts.via === 'gateway' &&
-    state.phase === 'polling' &&
-    silentMs > facts.deafAfterMs + UNNOTICED_MS
-  ) {
-    problems.push({
-      code: 'no-poll',
-      message: `no poll has succeeded for ${duration(silentMs)}`,
-      hint: 'singlepoll restart    # if that does not help: singlepoll reset',
-    });
-  }
-  // While the Bot API is out of reach, that is the problem: see below.
-  if (state.phase === 'backoff' && state.next !== 'probe') {
-    problems.push({
+    };
+  },
+  ({ record: { polls, polling, state, lastMs, deafAfterMs }, sources, nowMs }) => {
+    if (!polls || polling.via !== 'gateway' || state.phase !== 'polling' || lastMs.poll === undefined)
+      return null;
+    if ((sources.gateway?.pollOpenMs() ?? 0) > 0) return null;
+    // What came before the present worker is not its silence.
+    const silentMs = nowMs - Math.max(lastMs.poll, lastMs['worker-start'] ?? nowMs);
+    return (
+      silentMs > deafAfterMs + UNNOTICED_MS && {
+        code: 'no-poll',
+        message: `no poll has succeeded for ${duration(silentMs)}`,
+        hint: 'singlepoll restart    # if that does not help: singlepoll reset',
+      }
+    );
+  },
+  // While the Bot API is out of reach, that is the problem: see the last check.
+  ({ record: { state } }) =>
+    state.phase === 'backoff' &&
+    state.next !== 'probe' && {
       code: 'crashing',
       message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
       hint: 'read its last lines in the output of `singlepoll start`, then: singlepoll restart',
-    });
-  }
-  const guilty = facts.strays.filter(
-    (it) => it.grade === 'own' || it.grade === 'proven' || it.grade === 'declared',
-  );
-  if (guilty.length > 0) {
-    problems.push({
-      code: 'stray',
-      message: `${guilty.length} stray ${guilty.length === 1 ? 'poller' : 'pollers'} of this bot: pid ${guilty.map((it) => it.pid).join(', ')}`,
-      hint: 'singlepoll who',
-    });
-  }
-  if (recent(facts.lastWebhookSetAtMs)) {
-    problems.push({
+    },
+  ({ record: { strays } }) => {
+    const pids = strays.filter(({ grade }) => GUILTY.has(grade)).map(({ pid }) => pid);
+    return (
+      pids.length > 0 && {
+        code: 'stray',
+        message: `${count(pids.length, 'stray poller')} of this bot: pid ${pids.join(', ')}`,
+        hint: 'singlepoll who',
+      }
+    );
+  },
+  ({ record: { tally, webhook, polls, webhookOfWorker }, recentMs }) => {
+    if (recentMs('webhook-set') !== null)
+      return {
+        code: 'webhook-set',
+        message: `somebody set a webhook; cleared ${count(tally.webhookSetAgain, 'time')} while running`,
+        hint: 'find the program that calls setWebhook; singlepoll who',
+      };
+    if (!webhook || webhook.url === '' || !polls || webhookOfWorker) return null;
+    return {
       code: 'webhook-set',
-      message: `somebody set a webhook; cleared ${facts.webhookSetAgain} ${facts.webhookSetAgain === 1 ? 'time' : 'times'} while running`,
-      hint: 'find the program that calls setWebhook; singlepoll who',
-    });
-  } else if (facts.webhook && facts.webhook.url !== '' && facts.polling && !facts.webhookOfWorker) {
-    problems.push({
-      code: 'webhook-set',
-      message: `a webhook is set: ${facts.webhook.url}`,
+      message: `a webhook is set: ${webhook.url}`,
       hint: 'singlepoll restart    # clears it again',
-    });
-  }
-  if (recent(facts.lastConflictAtMs)) {
-    const count = facts.conflicts.poller;
-    const lastMs = nowMs - (facts.lastConflictAtMs ?? nowMs);
-    problems.push({
-      code: 'conflict',
-      message: `somebody else polls this bot: the worker met ${count} ${count === 1 ? 'conflict' : 'conflicts'} (409), the last ${duration(lastMs)} ago`,
-      hint: facts.rivalHere ?? facts.rivalElsewhere ?? 'singlepoll who',
-    });
-  }
-  const lease = facts.leaseProblem();
-  if (lease) problems.push(lease);
-  if (facts.lease()?.mine && facts.via === 'direct' && state.phase === 'polling') {
-    problems.push({
+    };
+  },
+  ({ record: { polling, rival }, recentMs }) => {
+    const agoMs = recentMs('conflict');
+    return (
+      agoMs !== null && {
+        code: 'conflict',
+        message: `somebody else polls this bot: the worker met ${count(polling.conflicts.poller, 'conflict')} (409), the last ${duration(agoMs)} ago`,
+        hint: rival.here ?? rival.elsewhere ?? 'singlepoll who',
+      }
+    );
+  },
+  ({ sources }) => sources.lease?.problem(),
+  ({ record: { polling, state }, sources }) =>
+    sources.lease?.status().mine &&
+    polling.via === 'direct' &&
+    state.phase === 'polling' && {
       code: 'past-gateway',
       message: `the worker polls past the gateway: ${PAST_WITH_LEASE}`,
       hint: 'let it take its API root from TELEGRAM_API_ROOT (README: Frameworks)',
-    });
-  }
-  problems.push(...gatewayProblems(facts, nowMs));
-  const log = facts.log();
-  if (log?.problem) {
-    problems.push({
-      code: 'log',
-      message: `${log.problem}; polling goes on`,
-      hint: 'make room or let it be written: it goes on by itself',
-    });
-  }
-  const alerts = facts.alerts();
-  if (alerts?.failing) {
-    problems.push({
-      code: 'alerts',
-      message: `alerts are not delivered: ${alerts.entry.lastError ?? 'unknown why'}; polling goes on`,
-      hint: 'singlepoll ping    # for the admin chat; for a URL: check --alert-url and --alert-format',
-    });
-  }
-  if (facts.apiProblem) {
-    const waits = state.phase === 'backoff' && state.next === 'probe';
-    const message = `${facts.apiProblem}${waits ? '; the next worker is started once it answers' : ''}`;
-    problems.push({ code: 'api-unreachable', message });
-  }
-  return problems;
-}
-
-function isRecent(atMs: number | null, nowMs: number): boolean {
-  return atMs !== null && nowMs - atMs < RECENT_MS;
-}
-
-/** What only the gateway sees. */
-function gatewayProblems(facts: Facts, nowMs: number): Problem[] {
-  const problems: Problem[] = [];
-  const recent = (atMs: number | null) => isRecent(atMs, nowMs);
-  if (facts.webhookOfWorker) {
-    problems.push({
+    },
+  ({ record: { webhookOfWorker } }) =>
+    webhookOfWorker && {
       code: 'webhook-set',
       message: `nobody polls: ${WORKERS_WEBHOOK}`,
       hint: 'singlepoll restart    # without --allow-set-webhook it could not',
-    });
-  }
-  if (recent(facts.lastUnsealedAtMs)) problems.push({ code: 'not-sealed', message: UNSEALED });
-  if (facts.pausedUntilMs > nowMs) {
-    problems.push({
+    },
+  ({ recentMs }) => recentMs('unsealed') !== null && { code: 'not-sealed', message: UNSEALED },
+  ({ record: { pausedUntilMs }, nowMs }) =>
+    pausedUntilMs > nowMs && {
       code: 'api-pause',
-      message: `the Bot API asked for a pause (429): nobody polls for another ${duration(facts.pausedUntilMs - nowMs)}`,
-    });
-  }
-  const pollers = facts.pollers();
-  const owner = pollers.find((it) => it.role === 'owner');
-  const held = pollers.filter((it) => it.role === 'held');
-  if (owner && held.length > 0) {
+      message: `the Bot API asked for a pause (429): nobody polls for another ${duration(pausedUntilMs - nowMs)}`,
+    },
+  ({ record: { polling } }) => {
+    const owner = polling.pollers.find(({ role }) => role === 'owner');
+    const held = polling.pollers.filter(({ role }) => role === 'held');
+    if (!owner || held.length === 0) return null;
+    const pid = owner.pid ?? 'unknown';
+    if (held.every((it) => it.pid === owner.pid))
+      return {
+        code: 'second-poller',
+        message: `the worker polls in two loops of process ${pid}: one polls, the other is held and answered empty`,
+        hint: SECOND_CURE_LOOP,
+      };
     const others = held.map((it) => it.pid ?? 'another loop').join(', ');
-    const loops = held.every((it) => it.pid === owner.pid);
-    problems.push({
+    return {
       code: 'second-poller',
-      message: loops
-        ? `the worker polls in two loops of process ${owner.pid ?? 'unknown'}: one polls, the other is held and answered empty`
-        : `the worker polls more than once: pid ${owner.pid ?? 'unknown'} polls, ${others} ${held.length === 1 ? 'is' : 'are'} held and answered empty`,
-      hint: loops ? SECOND_CURE_LOOP : SECOND_CURE,
-    });
-  }
-  if (facts.overlap) {
-    const { isRival, kicks, sinceMs } = facts.overlap;
-    problems.push({
-      code: isRival ? 'rival' : 'conflict',
-      message: `${isRival ? 'a rival' : 'another poller'} takes the poll: ${count(kicks, 'conflict')} (409) in ${duration(nowMs - sinceMs)}`,
-      hint: isRival ? RIVAL_CURE : 'singlepoll who    # an old run that is about to end goes away by itself',
-    });
-  }
-  if (recent(facts.lastStolenAtMs)) {
-    problems.push({
-      code: 'stolen',
-      message: `${stolenWords(facts.stolen)}, the last ${duration(nowMs - (facts.lastStolenAtMs ?? nowMs))} ago`,
-      hint: STOLEN_CURE,
-    });
-  }
-  if (recent(facts.lastWebhookAttemptAtMs)) {
-    problems.push({
+      message: `the worker polls more than once: pid ${pid} polls, ${others} ${held.length === 1 ? 'is' : 'are'} held and answered empty`,
+      hint: SECOND_CURE,
+    };
+  },
+  ({ record: { overlap }, nowMs }) =>
+    overlap && {
+      code: overlap.isRival ? 'rival' : 'conflict',
+      message: `${overlap.isRival ? 'a rival' : 'another poller'} takes the poll: ${count(overlap.kicks, 'conflict')} (409) in ${duration(nowMs - overlap.sinceMs)}`,
+      hint: overlap.isRival
+        ? RIVAL_CURE
+        : 'singlepoll who    # an old run that is about to end goes away by itself',
+    },
+  ({ record: { polling }, recentMs }) => {
+    const agoMs = recentMs('stolen');
+    return (
+      agoMs !== null && {
+        code: 'stolen',
+        message: `${stolenWords(polling.stolen)}, the last ${duration(agoMs)} ago`,
+        hint: STOLEN_CURE,
+      }
+    );
+  },
+  ({ record: { polling }, recentMs }) =>
+    recentMs('webhook-turned-down') !== null && {
       code: 'worker-sets-webhook',
-      message: `the worker tries to set a webhook (${facts.webhookAttempts} so far, turned down)`,
+      message: `the worker tries to set a webhook (${polling.webhookAttempts} so far, turned down)`,
       hint: 'take setWebhook out of the bot, or: singlepoll start --allow-set-webhook',
-    });
-  }
-  if (recent(facts.lastDeafAtMs)) {
-    problems.push({
-      code: 'deaf',
-      message: `the worker lived without polling and was replaced (${facts.deafReplaced} so far), the last time ${duration(nowMs - (facts.lastDeafAtMs ?? nowMs))} ago`,
-      hint:
-        facts.via === 'direct'
-          ? 'it polls past the gateway: let it take its API root from TELEGRAM_API_ROOT (README: Frameworks)'
-          : 'its own log says what it was doing; --deaf-after sets the patience',
-    });
-  }
-  return problems;
-}
+    },
+  ({ record: { polling, tally }, recentMs }) => {
+    const agoMs = recentMs('deaf');
+    return (
+      agoMs !== null && {
+        code: 'deaf',
+        message: `the worker lived without polling and was replaced (${tally.deafReplaced} so far), the last time ${duration(agoMs)} ago`,
+        hint:
+          polling.via === 'direct'
+            ? 'it polls past the gateway: let it take its API root from TELEGRAM_API_ROOT (README: Frameworks)'
+            : 'its own log says what it was doing; --deaf-after sets the patience',
+      }
+    );
+  },
+  ({ sources }) => {
+    const problem = sources.log?.()?.problem ?? null;
+    return (
+      problem !== null && {
+        code: 'log',
+        message: `${problem}; polling goes on`,
+        hint: 'make room or let it be written: it goes on by itself',
+      }
+    );
+  },
+  ({ sources: { alerts } }) =>
+    alerts?.isFailing() && {
+      code: 'alerts',
+      message: `alerts are not delivered: ${alerts.entry().lastError ?? 'unknown why'}; polling goes on`,
+      hint: 'singlepoll ping    # for the admin chat; for a URL: check --alert-url and --alert-format',
+    },
+  ({ record: { apiProblem, state } }) => {
+    const isWaiting = state.phase === 'backoff' && state.next === 'probe';
+    const then = isWaiting ? '; the next worker is started once it answers' : '';
+    return apiProblem !== null && { code: 'api-unreachable', message: apiProblem + then };
+  },
+];

@@ -12,15 +12,14 @@ import { plain } from '../output/plain.ts';
 import { type ApiReach, createApiReach } from '../telegram/api-reach.ts';
 import type { BotApi, Me } from '../telegram/bot-api.ts';
 import { sayEnd, whatEnded } from './announce.ts';
-import { type Facts, newFacts } from './facts.ts';
 import { finderFor, proverFor } from './finder.ts';
 import { forgetEnd, rememberEnd, rememberStart } from './memory.ts';
-import { openGateway } from './open-gateway.ts';
+import { type GivenGateway, openGateway } from './open-gateway.ts';
 import { createRun, type Guarding, type Running } from './run.ts';
 import { showRun } from './shown.ts';
 import { Stopped } from './signals.ts';
 import type { Startup } from './startup.ts';
-import { statusDocument } from './status-document.ts';
+import { createStatus, type Status } from './status-document.ts';
 import { createSweeper } from './sweep.ts';
 import { CRASH_LOOP, type Ending } from './table.ts';
 import { untilReady } from './until-ready.ts';
@@ -35,7 +34,7 @@ const WEBHOOK_SETTLES_MS = 300;
 /** What the parts of one run share. */
 interface Shared {
   readonly startup: Startup;
-  readonly facts: Facts;
+  readonly status: Status;
   readonly bus: Bus;
   readonly tree: WorkerTree;
   readonly running: Running;
@@ -49,24 +48,24 @@ export async function supervise(
 ): Promise<number> {
   const { config, link, owner, output, report, api, botDir, command, service, teardown } = startup;
   const { changes } = output;
-  const facts = newFacts(config, me, command, startup.startedAt);
-  facts.log = output.logFacts;
+  const status = createStatus({ config, me, command, startedAt: startup.startedAt });
+  status.sources.log = output.logFacts;
   const run = randomBytes(8).toString('hex');
   const apiRoot = config.polling ? config.apiRoot : null;
   const tree = createWorkerTree({ run, botId: String(config.botId ?? ''), apiRoot }, startup.eyes);
   const bus = createBus(report);
-  const running = createRun({ ...startup, facts, bus, run, tree, folder: botDir });
+  const running = createRun({ ...startup, status, bus, run, tree, folder: botDir });
   const { loop } = running;
-  const shared = { startup, facts, bus, tree, running };
+  const shared = { startup, status, bus, tree, running };
   const lease = await openLease(shared);
   const reach = api ? openReach(shared, api) : null;
   const guarding = api && reach ? openGuarding(shared, api, reach, lease !== null) : null;
   remember(startup, me?.username ?? null);
   const gateway = await openGateway({
-    ...{ startup, facts, bus, loop, tree, reach },
+    ...{ startup, status, bus, loop, tree, reach },
     mayPoll: lease ? lease.valid : () => true,
   });
-  const watching = guarding ? openWatch(shared, guarding, gateway !== null) : null;
+  const watching = guarding ? openWatch(shared, guarding, gateway) : null;
   running.onStep(changes.touch);
   running.onStep(() => loop.state.headed?.to === 'exit' && service?.stopping());
   const alertModule = await startup.alertModule;
@@ -74,20 +73,19 @@ export async function supervise(
   const alerts = config.alerts
     ? alertModule?.openAlerts({
         ...{ alerts: config.alerts, apiRoot: config.apiRoot, token: config.token },
-        ...{ report, facts, changes, running, botDir },
+        ...{ report, status, changes, running, botDir },
         secrets: [config.token, gateway?.token].filter((it) => typeof it === 'string'),
-        doc: () => statusDocument(loop.state, facts, [], performance.now()),
         isStray: (reason) => guarding?.sweeper.hasSaid(reason) ?? false,
       })
     : null;
   answerAsks(startup, running);
   const served = await showRun(startup, {
-    ...{ running, facts, tree, lease, gateway, watching },
+    ...{ running, status, tree, lease, gateway, watching },
     socketPath: startup.socketPath,
   });
   teardown.add(() => served?.close());
   const waits = link ?? owner;
-  const ready = waits ? untilReady({ link: waits, running, config, facts, report, output }) : null;
+  const ready = waits ? untilReady({ link: waits, running, config, status, report, output }) : null;
 
   const ended = await running.ended;
   ready?.end();
@@ -104,7 +102,7 @@ export async function supervise(
 }
 
 /** Null: no lease was asked for. */
-async function openLease({ startup, facts, running }: Shared): Promise<Lease | null> {
+async function openLease({ startup, status, running }: Shared): Promise<Lease | null> {
   const { config, report, teardown } = startup;
   const { lease: asked, botId, token, takeover, noWait } = config;
   if (!asked || botId === null || token === null) return null;
@@ -116,24 +114,25 @@ async function openLease({ startup, facts, running }: Shared): Promise<Lease | n
   });
   // One that the end of the run has not given back runs out by itself: after a bug nobody knows what lives.
   teardown.add(() => lease.end(false));
-  Object.assign(facts, { lease: lease.status, leaseProblem: lease.problem });
+  status.sources.lease = lease;
   return lease;
 }
 
-function openReach({ startup, facts, bus }: Shared, api: BotApi): ApiReach {
+function openReach({ startup, status, bus }: Shared, api: BotApi): ApiReach {
   const { config, report, teardown } = startup;
   const consequence = config.gateway
     ? 'polls are retried, the worker sees empty answers'
     : 'what becomes of the polls is up to the worker';
   const onChange = (isOut: boolean) => bus.apiReached.tell(!isOut);
-  const reach = createApiReach({ api, report, facts, consequence, onChange });
+  const onProblem = (problem: string | null) => status.note({ kind: 'api', problem });
+  const reach = createApiReach({ api, report, onProblem, consequence, onChange });
   teardown.add(reach.stop);
   return reach;
 }
 
 /** What keeps others from polling: the look for strays and the webhook. */
 function openGuarding(
-  { startup, facts, bus, tree, running }: Shared,
+  { startup, status, bus, tree, running }: Shared,
   api: BotApi,
   reach: ApiReach,
   leased: boolean,
@@ -152,16 +151,16 @@ function openGuarding(
     onLate: bus.reacted.tell,
     worker: running.worker,
     former: running.former,
-    onSurvey: (strays, uninspectable) => Object.assign(facts, { strays, uninspectable }),
+    onSurvey: (strays) => status.note({ kind: 'strays', strays }),
     onStopped([first, ...more]) {
-      facts.straysStopped += 1 + more.length;
       const others = more.length > 0 ? ` and ${more.length} more` : '';
-      facts.lastStray = first ? `pid ${first.pid} (${plain(first.command, 120)})${others}` : null;
+      const lastStray = first ? `pid ${first.pid} (${plain(first.command, 120)})${others}` : null;
+      status.note({ kind: 'strays-stopped', count: 1 + more.length, lastStray });
     },
     signal: halt.signal,
   });
   const webhook = createWebhookWatch({
-    ...{ api, report, facts, config },
+    ...{ api, report, status, config },
     onReached(problem) {
       if (problem === null) reach.answered();
       else reach.failed(problem);
@@ -178,9 +177,9 @@ function openGuarding(
 }
 
 function openWatch(
-  { startup, facts, bus, tree, running }: Shared,
+  { startup, status, bus, tree, running }: Shared,
   guarding: ReturnType<typeof openGuarding>,
-  gateway: boolean,
+  gateway: GivenGateway | null,
 ): Watch {
   const { config, report, teardown } = startup;
   const { loop } = running;
@@ -191,7 +190,7 @@ function openWatch(
   });
   const isIncumbent = () =>
     gateway
-      ? facts.isIncumbent()
+      ? gateway.watch.isIncumbent()
       : firstPolledAtMs !== null && performance.now() - firstPolledAtMs >= incumbentAfterMs(config);
   /** A rival of this machine that can't be stopped from here: who was here first goes on, unless told otherwise. */
   function giveWay(ending: Ending): void {
@@ -210,7 +209,10 @@ function openWatch(
     );
   }
   const { heartbeatMs } = config;
-  const it = watch({ ...{ running, report, facts, tree, bus, ...guarding, heartbeatMs, gateway }, giveWay });
+  const it = watch({
+    ...{ running, report, status, tree, bus, ...guarding, heartbeatMs, gateway: gateway !== null },
+    giveWay,
+  });
   teardown.add(it.stop);
   return it;
 }

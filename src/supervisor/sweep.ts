@@ -33,7 +33,7 @@ export interface SweeperOptions {
   /** Pid of the worker before; null where there was none. */
   readonly former?: () => number | null;
   /** What was found and is still there, for `status`. */
-  readonly onSurvey: (strays: readonly StrayEntry[], uninspectable: number) => void;
+  readonly onSurvey: (strays: readonly StrayEntry[]) => void;
   /** Verified gone; of each its whole tree. Never empty. */
   readonly onStopped?: (strays: readonly StrayEntry[]) => void;
   /** Somebody reacted after the question was answered: look again, beside the worker. */
@@ -326,10 +326,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   function publish(survey: Survey): void {
-    options.onSurvey(
-      survey.strays.filter(({ grade }) => grade !== 'hint').map(toEntry),
-      survey.uninspectable.count,
-    );
+    options.onSurvey(survey.strays.filter(({ grade }) => grade !== 'hint').map(toEntry));
   }
 
   function tellEnding(ending: Ending): Ending {

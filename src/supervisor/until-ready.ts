@@ -4,8 +4,9 @@ import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import type { Report, RunOutput } from '../output/report.ts';
 import { duration, leaseWords } from '../output/words.ts';
-import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
+import type { StatusRecord } from './status.ts';
+import type { Status } from './status-document.ts';
 import type { Ending, State } from './table.ts';
 
 /** Who waits wants to know soon: one that cannot start ends at once, some 7 s in all with the usual --backoff. */
@@ -18,7 +19,7 @@ interface Parts {
   readonly link: { readonly isReady: boolean; ready(text: string): void };
   readonly running: Running;
   readonly config: Config;
-  readonly facts: Facts;
+  readonly status: Status;
   readonly report: Report;
   readonly output: RunOutput;
 }
@@ -31,7 +32,7 @@ export interface UntilReady {
 }
 
 /** Watches from now on. */
-export function untilReady({ link, running, config, facts, report, output }: Parts): UntilReady {
+export function untilReady({ link, running, config, status, report, output }: Parts): UntilReady {
   const { loop } = running;
   let timer: NodeJS.Timeout | null = null;
   let late = false;
@@ -42,7 +43,7 @@ export function untilReady({ link, running, config, facts, report, output }: Par
     if (link.isReady) return;
     const { phase, pid, headed, failures } = loop.state;
     if (headed?.to === 'exit') return;
-    const standby = phase === 'standby' ? reasonToStandBy(facts) : null;
+    const standby = phase === 'standby' ? reasonToStandBy(status) : null;
     if (phase === 'standby' && standby === null) {
       setTimeout(look, LEASE_LOOK_MS).unref();
       return;
@@ -58,7 +59,7 @@ export function untilReady({ link, running, config, facts, report, output }: Par
       const log = output.logFacts();
       const worker = phase === 'polling' ? `, worker ${pid}` : '';
       link.ready(
-        `${name(facts)} ${what}: supervisor ${process.pid}${worker}${log ? `; log ${log.path}` : ''}`,
+        `${name(status.record)} ${what}: supervisor ${process.pid}${worker}${log ? `; log ${log.path}` : ''}`,
       );
       output.leaveStarter();
     } else if (phase === 'backoff' && failures + 1 >= EXITS_MAX)
@@ -97,8 +98,8 @@ export function untilReady({ link, running, config, facts, report, output }: Par
 }
 
 /** Null: nobody else is known to have the lease, so it may be ours soon. */
-function reasonToStandBy(facts: Facts): string | null {
-  const lease = facts.lease();
+function reasonToStandBy({ sources }: Status): string | null {
+  const lease = sources.lease?.status();
   if (!lease || lease.mine || (lease.holder === null && lease.unreachable === null)) return null;
   return leaseWords(lease, Date.now());
 }
@@ -108,7 +109,7 @@ export function standsBy(botId: number | null): string {
   return `bot ${botId} stands by until the present supervisor leaves: pid ${process.pid}; kill ${process.pid} ends it`;
 }
 
-function name({ bot }: Facts): string {
+function name({ bot }: StatusRecord): string {
   if (!bot) return 'the worker';
   return bot.username ? `@${bot.username} (${bot.id})` : `bot ${bot.id}`;
 }

@@ -9,8 +9,8 @@ import type { Report } from '../output/report.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { Prover } from '../strays/prover.ts';
-import type { Facts } from './facts.ts';
 import type { Running } from './run.ts';
+import type { Status } from './status-document.ts';
 import { type Sweeper, unseenWords } from './sweep.ts';
 import type { Ending } from './table.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
@@ -19,7 +19,7 @@ import type { WorkerTree } from './worker-tree.ts';
 export interface WatchOptions {
   readonly running: Running;
   readonly report: Report;
-  readonly facts: Facts;
+  readonly status: Status;
   readonly tree: WorkerTree;
   readonly sweeper: Sweeper;
   readonly prover: Prover;
@@ -51,7 +51,7 @@ const SIGN_OF_POLLING_MS = [
 const SIGN_OF_POLLING_EVERY_MS = 15_000;
 
 export function watch(options: WatchOptions): Watch {
-  const { running, report, facts, sweeper } = options;
+  const { running, report, status, sweeper } = options;
   const timers = new Set<NodeJS.Timeout>();
   let stopped = false;
   let seenSpawn = 0;
@@ -69,7 +69,7 @@ export function watch(options: WatchOptions): Watch {
 
   const hunt = options.prover.hunt({
     // Polls that do not pass the gateway are not seen to go out.
-    asks: () => !options.gateway || facts.via === 'direct',
+    asks: () => !options.gateway || status.record.polling.via === 'direct',
     onReaction: reacted,
     onNobody: sayNobodyHere,
     onError: failed,
@@ -100,11 +100,11 @@ export function watch(options: WatchOptions): Watch {
     while (isDue && !stopped && alive()) {
       isDue = false;
       const ending = await sweeper.again(running.loop.abandoned);
-      facts.rivalSuspect = suspectWords();
+      status.note({ kind: 'rival', rival: { suspect: suspectWords() } });
       if (stopped || !alive()) continue;
-      facts.rivalHere = ending?.reason ?? null;
+      const here = ending?.reason ?? null;
+      status.note({ kind: 'rival', rival: ending ? { here, elsewhere: null } : { here } });
       if (!ending) continue;
-      facts.rivalElsewhere = null;
       options.giveWay(ending);
     }
   }
@@ -112,7 +112,7 @@ export function watch(options: WatchOptions): Watch {
   /** Who has reacted and is still there. */
   function suspectWords(): string | null {
     const { reactions } = options.prover.evidence();
-    const suspect = facts.strays.find(({ pid }) => reactions.has(pid));
+    const suspect = status.record.strays.find(({ pid }) => reactions.has(pid));
     return suspect
       ? `It may be pid ${suspect.pid} of this machine (${suspect.command}), which has reacted to a poll of ours; that is no proof yet`
       : null;
@@ -126,15 +126,15 @@ export function watch(options: WatchOptions): Watch {
   function sayNobodyHere({ blind, unseen }: { blind: boolean; unseen: readonly Unseen[] }): void {
     if (performance.now() - sweeper.lastStopAtMs() < STOPPED_LATELY_MS) return;
     // The one that was named may have gone since, and another machine's may be the cause now.
-    if (facts.rivalHere !== null) {
+    if (status.record.rival.here !== null) {
       reacted();
       return;
     }
     silentPolls += 1;
     if (!blind && silentPolls < SILENT_POLLS) return;
     const text = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, process.geteuid?.() === 0);
-    if (facts.rivalElsewhere === text) return;
-    facts.rivalElsewhere = text;
+    if (status.record.rival.elsewhere === text) return;
+    status.note({ kind: 'rival', rival: { elsewhere: text } });
     report.line('conflict', text, 'error');
   }
 
@@ -145,35 +145,29 @@ export function watch(options: WatchOptions): Watch {
 
   function heartbeat(): void {
     const { state } = running.loop;
-    const lease = facts.lease();
+    const lease = status.sources.lease?.status();
     if (state.phase === 'standby' && lease)
       report.line('hb', `standing by: ${leaseWords(lease, Date.now())}`, 'info', { lease });
     if (alive() && state.pid !== null) {
-      const since = facts.workerStartedAtMs === null ? 0 : performance.now() - facts.workerStartedAtMs;
-      const offset = facts.offset === null ? 'unknown' : String(facts.offset);
+      const { lastMs, polling } = status.record;
+      const { offset, polls, updates, conflicts } = polling;
+      const since = performance.now() - (lastMs['worker-start'] ?? performance.now());
       report.line(
         'hb',
-        `alive offset=${offset} worker=${state.pid} up=${duration(since).replaceAll(' ', '')}`,
+        `alive offset=${offset ?? 'unknown'} worker=${state.pid} up=${duration(since).replaceAll(' ', '')}`,
         'info',
-        {
-          offset: facts.offset,
-          worker: state.pid,
-          polls: facts.polls,
-          updates: facts.updates,
-          restarts: state.restarts,
-          conflicts: facts.conflicts,
-        },
+        { offset, worker: state.pid, polls, updates, restarts: state.restarts, conflicts },
       );
     }
     later(options.heartbeatMs, heartbeat);
   }
 
   function sayPast(): void {
-    if (facts.via === 'direct') return;
-    facts.via = 'direct';
+    if (status.record.polling.via === 'direct') return;
+    status.note({ kind: 'past-gateway' });
     report.line(
       'gateway',
-      `the worker polls past the gateway: it does not use TELEGRAM_API_ROOT as its API root, so its polls are neither seen nor kept apart${facts.lease() ? `; ${PAST_WITH_LEASE}` : ''} (one line in the bot; the README shows it for each library)`,
+      `the worker polls past the gateway: it does not use TELEGRAM_API_ROOT as its API root, so its polls are neither seen nor kept apart${status.sources.lease ? `; ${PAST_WITH_LEASE}` : ''} (one line in the bot; the README shows it for each library)`,
       'warn',
     );
   }
@@ -213,13 +207,14 @@ export function watch(options: WatchOptions): Watch {
   later(options.heartbeatMs, heartbeat);
   return {
     async question(renew) {
-      const before = facts.straysStopped;
+      const before = status.record.tally.straysStopped;
       if (!(await hunt.question(renew))) return null;
       while (isActing) await new Promise((done) => setTimeout(done, 50));
-      if (facts.straysStopped > before)
-        return `somebody else polled here and was stopped: ${facts.lastStray}`;
-      const guilty = facts.strays.find(({ grade }) => grade === 'proven');
-      return facts.rivalHere ?? (guilty ? `pid ${guilty.pid} (${guilty.command}) polls, too` : '');
+      const { tally, strays, rival } = status.record;
+      if (tally.straysStopped > before)
+        return `somebody else polled here and was stopped: ${tally.lastStray}`;
+      const guilty = strays.find(({ grade }) => grade === 'proven');
+      return rival.here ?? (guilty ? `pid ${guilty.pid} (${guilty.command}) polls, too` : '');
     },
     stop() {
       stopped = true;

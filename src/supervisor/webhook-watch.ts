@@ -9,13 +9,13 @@ import { count } from '../output/words.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { retrying, tokenRefused } from '../telegram/retry.ts';
 import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
-import type { Facts } from './facts.ts';
+import type { Status } from './status-document.ts';
 import type { Ending } from './table.ts';
 
 export interface WebhookWatchOptions {
   readonly api: BotApi;
   readonly report: Report;
-  readonly facts: Facts;
+  readonly status: Status;
   readonly config: Pick<Config, 'token' | 'tokenSource' | 'apiRoot' | 'keepWebhook' | 'dropPending'>;
   /** How a look while running has ended: null: with an answer. */
   readonly onReached: (problem: string | null) => void;
@@ -35,7 +35,7 @@ export interface WebhookWatch {
 const AGAIN_MIN_MS = 2_000;
 
 export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
-  const { api, report, facts, config } = options;
+  const { api, report, status, config } = options;
   const { apiRoot } = config;
   const tokenSource = config.tokenSource ?? 'unknown';
   let busy: { readonly look: Promise<void>; readonly abandoned: AbortSignal } | null = null;
@@ -45,19 +45,20 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     clearWebhook(api, { keep: config.keepWebhook, dropPending, token: config.token ?? '', signal });
 
   /** What was seen, for `status`. */
-  function note(outcome: WebhookOutcome): void {
+  function note(outcome: WebhookOutcome, isRunning: boolean): void {
     lastMs = performance.now();
-    if (outcome.kind === 'clear' || outcome.kind === 'cleared') {
-      const lastError = outcome.kind === 'clear' ? outcome.lastError : null;
-      facts.webhook = { url: '', pendingUpdates: outcome.pending, lastError };
-    }
-    if (outcome.kind === 'cleared' || outcome.kind === 'set-again') facts.webhooksCleared += 1;
-  }
-
-  function noteSetAgain(url: string): void {
-    facts.webhookSetAgain += 1;
-    facts.lastWebhook = url;
-    facts.lastWebhookSetAtMs = performance.now();
+    if (outcome.kind === 'kept' || outcome.kind === 'failed') return;
+    const isStill = outcome.kind === 'set-again';
+    status.note({
+      kind: 'webhook-seen',
+      webhook: {
+        url: isStill ? outcome.url : '',
+        pendingUpdates: isStill ? 0 : outcome.pending,
+        lastError: outcome.kind === 'clear' ? outcome.lastError : null,
+      },
+      cleared: outcome.kind !== 'clear',
+      setAgain: isStill || (isRunning && outcome.kind === 'cleared') ? outcome.url : null,
+    });
   }
 
   async function first(mayDrop: boolean, signal: AbortSignal): Promise<Ending | null> {
@@ -75,7 +76,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
       if (!(error instanceof SinglepollError)) throw error;
       return { code: error.exitCode, reason: error.message };
     }
-    note(outcome);
+    note(outcome, false);
     switch (outcome.kind) {
       case 'clear':
         report.line('webhook', `none set; ${waiting(outcome.pending)}`, 'good');
@@ -94,8 +95,6 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
         };
       case 'set-again':
         report.line('webhook', `somebody sets it again as soon as it is cleared: ${outcome.url}`, 'error');
-        facts.webhook = { url: outcome.url, pendingUpdates: 0, lastError: null };
-        noteSetAgain(outcome.url);
         return null;
       case 'failed':
         return { code: EXIT.unreachable, reason: outcome.reply.description };
@@ -103,7 +102,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
   }
 
   function again(abandoned: AbortSignal, hurry = false): Promise<void> {
-    if (facts.webhookOfWorker || abandoned.aborted) return Promise.resolve();
+    if (status.record.webhookOfWorker || abandoned.aborted) return Promise.resolve();
     // An abandoned look does nothing more, so a new one is begun.
     if (busy && !busy.abandoned.aborted) return busy.look;
     if (!hurry && performance.now() - lastMs < AGAIN_MIN_MS) return Promise.resolve();
@@ -118,14 +117,13 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     // A webhook that comes back is never a reason to drop what users have sent meanwhile.
     const outcome = await clear(false, signal);
     if (signal.aborted) return;
-    note(outcome);
+    note(outcome, true);
     const isOut = outcome.kind === 'failed' && outcome.reply.kind === 'outage';
     options.onReached(isOut ? outcome.reply.description : null);
     if (outcome.kind === 'cleared' || outcome.kind === 'set-again') {
-      noteSetAgain(outcome.url);
       options.onSetAgain();
       const end = outcome.kind === 'cleared' ? 'cleared again, updates kept' : 'it comes back at once';
-      const text = `somebody set a webhook while we poll: ${outcome.url}; ${end} (${facts.webhookSetAgain} so far)`;
+      const text = `somebody set a webhook while we poll: ${outcome.url}; ${end} (${status.record.tally.webhookSetAgain} so far)`;
       report.line('webhook', text, 'error');
     } else if (outcome.kind === 'kept') {
       const reason = `somebody set a webhook while we polled (${outcome.url}), and --keep-webhook was given: nobody can poll beside it`;

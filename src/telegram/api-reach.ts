@@ -24,7 +24,8 @@ export interface ApiReach {
 export interface ApiReachOptions {
   readonly api: BotApi;
   readonly report: Report;
-  readonly facts: { apiProblem: string | null };
+  /** What is to be shown as a problem; null: it is over. */
+  readonly onProblem: (problem: string | null) => void;
   /** The consequence for the worker, told with an outage. */
   readonly consequence: string;
   /** An outage has begun (true), or is over. */
@@ -40,9 +41,10 @@ const ASK_TIMEOUT_MS = 4_000;
 const WAIT_MIN_MS = 500;
 const WAIT_MAX_MS = 3_000;
 
-export function createApiReach({ api, report, facts, consequence, onChange }: ApiReachOptions): ApiReach {
+export function createApiReach({ api, report, onProblem, consequence, onChange }: ApiReachOptions): ApiReach {
   let downSinceMs: number | null = null;
   let lastProblem = '';
+  let isSaid = false;
   let timer: NodeJS.Timeout | undefined;
   let asking: Promise<boolean> | null = null;
   const over = new AbortController();
@@ -52,8 +54,9 @@ export function createApiReach({ api, report, facts, consequence, onChange }: Ap
     const outMs = performance.now() - downSinceMs;
     downSinceMs = null;
     clearTimeout(timer);
-    if (facts.apiProblem !== null) {
-      facts.apiProblem = null;
+    if (isSaid) {
+      isSaid = false;
+      onProblem(null);
       report.line('api', `the Bot API answers again, after ${duration(outMs)}`, 'good');
     }
     onChange(false);
@@ -73,9 +76,10 @@ export function createApiReach({ api, report, facts, consequence, onChange }: Ap
   }
 
   function say(what: string): void {
-    if (facts.apiProblem === null)
-      report.line('api', `the Bot API is out of reach: ${lastProblem}; ${what}`, 'warn');
-    facts.apiProblem = `the Bot API is out of reach: ${lastProblem}`;
+    const problem = `the Bot API is out of reach: ${lastProblem}`;
+    if (!isSaid) report.line('api', `${problem}; ${what}`, 'warn');
+    isSaid = true;
+    onProblem(problem);
   }
 
   /** True: it answers. One question at a time; the answer is everybody's. */

@@ -378,6 +378,7 @@ test('answers of a URL: what is tried again, after how long, and what never work
 const TALLY: Tally = {
   ...{
     straysStopped: 0,
+    webhooksCleared: 0,
     webhookSetAgain: 0,
     deafReplaced: 0,
     leasesTaken: 0,

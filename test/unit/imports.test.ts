@@ -21,7 +21,7 @@ const LAYERS = [
 ];
 /** Decisions, and nothing else: no clock, no words, nothing that happens. */
 const PURE =
-  /^(?:supervisor\/table|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|strays\/(?:grade|tree|family|bystander|program|policy|stop-plan|reactions))\.ts$/;
+  /^(?:supervisor\/table|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|supervisor\/status|strays\/(?:grade|tree|family|bystander|program|policy|stop-plan|reactions))\.ts$/;
 
 interface Import {
   readonly from: string;
@@ -89,10 +89,7 @@ test('pure files import types, and other pure files', () => {
 
 // What is not so yet: these lists only get shorter.
 const UPWARDS: readonly string[] = [
-  'alerts/service.ts → supervisor/facts.ts',
   'config/targets.ts → lease/store.ts',
   'config/targets.ts → lease/timing.ts',
   'config/targets.ts → lease/url.ts',
-  'gateway/events.ts → supervisor/facts.ts',
-  'supervisor/status.ts → strays/process.ts',
 ];

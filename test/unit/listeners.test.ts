@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createChanges, createListeners } from '../../src/output/listeners.ts';
-import { newFacts } from '../../src/supervisor/facts.ts';
 import { createLoop, type Edges } from '../../src/supervisor/loop.ts';
-import { statusDocument } from '../../src/supervisor/status-document.ts';
+import { noted, type StatusRecord } from '../../src/supervisor/status.ts';
+import { createStatus, statusDocument } from '../../src/supervisor/status-document.ts';
+import { initial } from '../../src/supervisor/table.ts';
 import { POLICY } from '../support/table-text.ts';
 import { until } from '../support/wait.ts';
 
@@ -75,32 +76,23 @@ test('a question that is not asked any more is abandoned: at the next one, and a
   assert.equal(loop.abandoned.aborted, true, 'nothing is begun after the end');
 });
 
-test('a wall clock that is set ahead makes nobody unhealthy', (t) => {
+test('a wall clock that is set ahead makes nobody unhealthy; silence is that of the present worker', (t) => {
   const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
-  const facts = newFacts(config as Parameters<typeof newFacts>[0], null, [], new Date().toISOString());
-  const nowMs = performance.now();
-  Object.assign(facts, {
-    workerStartedAt: new Date().toISOString(),
-    workerStartedAtMs: nowMs,
-    lastPollAt: new Date().toISOString(),
-    lastPollAtMs: nowMs,
-  });
+  const status = createStatus({ config, me: null, command: [], startedAt: '' });
+  const at = { at: new Date().toISOString(), atMs: 1_000_000 };
+  const step = (phase: 'starting' | 'polling', pid: number) =>
+    ({ kind: 'step', state: { ...initial, phase, pid } }) as const;
+  const problems = (record: StatusRecord, nowMs: number) =>
+    statusDocument(record, status.sources, [], nowMs).problems.map(({ message }) => message);
   const real = Date.now();
   t.mock.method(Date, 'now', () => real + 3_600_000);
-  const state = (phase: 'starting' | 'polling') => ({
-    ...createLoop(POLICY, {} as Edges, () => {}).state,
-    phase,
-    pid: 501,
-  });
-  assert.deepEqual(statusDocument(state('starting'), facts, [], nowMs + 1_000).problems, []);
-  assert.deepEqual(statusDocument(state('polling'), facts, [], nowMs + 1_000).problems, []);
-  const silent = () => statusDocument(state('polling'), facts, [], nowMs + 200_000).problems[0]?.message;
-  assert.match(silent() ?? '', /^no poll has succeeded for/);
-  // One that is open is no silence.
-  facts.pollOpenMs = () => 20_000;
-  assert.equal(silent(), undefined);
-  // Nor is the time before the present worker.
-  facts.pollOpenMs = () => 0;
-  facts.workerStartedAtMs = nowMs + 195_000;
-  assert.equal(silent(), undefined);
+  const starting = noted(status.record, step('starting', 501), at);
+  const polling = noted(noted(starting, step('polling', 501), at), { kind: 'completed', updates: 0 }, at);
+  assert.deepEqual(problems(starting, 1_001_000), []);
+  assert.deepEqual(problems(polling, 1_001_000), []);
+  assert.match(problems(polling, 1_200_000)[0] ?? '', /^no poll has succeeded for/);
+  const replaced = noted(polling, step('polling', 502), { ...at, atMs: 1_195_000 });
+  assert.deepEqual(problems(replaced, 1_200_000), [], 'the time before the present worker');
+  status.sources.gateway = { latencyMs: () => null, pollers: () => [], pollOpenMs: () => 20_000 };
+  assert.deepEqual(problems(polling, 1_200_000), [], 'a poll that is open is no silence');
 });

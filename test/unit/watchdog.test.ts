@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { statusLine } from '../../src/service/notify.ts';
 import { createWatchdog, type Seen } from '../../src/service/watchdog.ts';
-import type { Facts } from '../../src/supervisor/facts.ts';
-import { seenBy } from '../../src/supervisor/facts.ts';
+import type { StatusEvent } from '../../src/supervisor/status.ts';
+import { createStatus } from '../../src/supervisor/status-document.ts';
+import { initial } from '../../src/supervisor/table.ts';
+import { sampleLease } from '../support/status-sample.ts';
 
 const base: Seen = { phase: 'polling', polls: 0, helpless: false, keeperLateMs: 0 };
 const PATIENCE = 180_000;
@@ -54,36 +56,35 @@ test('watchdog: where polls can’t be seen (deploy mode, past the gateway) the 
   );
 });
 
-function factsWith(some: Partial<Facts>): Facts {
-  const none = {
-    polling: true,
-    via: 'gateway',
-    polls: 7,
-    apiProblem: null,
-    overlap: null,
-    webhookOfWorker: false,
-  };
-  return { ...none, pausedUntilMs: 0, lease: () => null, ...some } as unknown as Facts;
-}
-
 test('watchdog: what is seen of a run', () => {
-  assert.deepEqual(seenBy('polling', factsWith({})), { ...base, polls: 7 });
-  assert.equal(seenBy('polling', factsWith({ via: 'direct' })).polls, null);
-  assert.equal(seenBy('polling', factsWith({ polling: false })).polls, null);
-  for (const it of [
-    { apiProblem: 'out of reach' },
-    { overlap: {} as Facts['overlap'] },
-    { webhookOfWorker: true },
-    { pausedUntilMs: performance.now() + 1_000 },
-  ])
-    assert.equal(seenBy('polling', factsWith(it)).helpless, true, JSON.stringify(it));
-  const lease = (reachable: boolean) => () =>
-    ({
-      decision: { what: 'take', at: new Date(Date.now() - 60_000).toISOString() },
-      reachable,
-    }) as ReturnType<Facts['lease']>;
-  assert.ok(seenBy('standby', factsWith({ lease: lease(true) })).keeperLateMs >= 60_000);
-  assert.equal(seenBy('standby', factsWith({ lease: lease(false) })).keeperLateMs, 0, 'the engine’s fault');
+  const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
+  const statusOf = (more = {}) =>
+    createStatus({ config: { ...config, ...more }, me: null, command: [], startedAt: '' });
+  const state = { ...initial, phase: 'polling' as const };
+  const seen = (...events: StatusEvent[]) => {
+    const status = statusOf();
+    for (const event of [{ kind: 'step', state } as const, ...events]) status.note(event);
+    return status.seen();
+  };
+  assert.deepEqual(seen({ kind: 'completed', updates: 0 }), { ...base, polls: 1 });
+  assert.equal(seen({ kind: 'past-gateway' }).polls, null);
+  assert.equal(statusOf({ polling: false }).seen().polls, null);
+  for (const event of [
+    { kind: 'api', problem: 'out of reach' },
+    { kind: 'overlap', overlap: { sinceMs: 0, kicks: 1, isRival: false } },
+    { kind: 'webhook-of-worker', url: 'https://x' },
+    { kind: 'flood', retryAfterMs: 1_000 },
+  ] as const)
+    assert.equal(seen(event).helpless, true, JSON.stringify(event));
+  const lateMs = (reachable: boolean) => {
+    const status = statusOf();
+    const at = new Date(Date.now() - 60_000).toISOString();
+    const decision = { what: 'take', at } as const;
+    status.sources.lease = { status: () => ({ ...sampleLease, decision, reachable }), problem: () => null };
+    return status.seen().keeperLateMs;
+  };
+  assert.ok(lateMs(true) >= 60_000);
+  assert.equal(lateMs(false), 0, 'the engine’s fault');
 });
 
 test('status line: state, worker, polls, the first problem; no token, no control characters', () => {
