@@ -2,7 +2,7 @@
 import { mkdirSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Config } from '../config/load.ts';
-import { envTwin, flagWords, type RawFlags } from '../config/options.ts';
+import { flagWords, type RawFlags, twinOf } from '../config/options.ts';
 import { secretFlags } from '../config/targets.ts';
 import { holdsTokenShape } from '../config/token.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
@@ -121,7 +121,7 @@ function withoutSecrets(flags: RawFlags): { given: RawFlags; secrets: Record<str
   const given = Object.fromEntries(
     Object.entries(flags).filter(([name]) => !found.some((it) => it.name === name)),
   );
-  return { given, secrets: Object.fromEntries(found.map(({ name, value }) => [envTwin(name), value])) };
+  return { given, secrets: Object.fromEntries(found.map(({ name, value }) => [twinOf(name), value])) };
 }
 
 function namesToKeep(given: unknown, config: Config): readonly string[] {

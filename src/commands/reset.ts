@@ -3,9 +3,9 @@
  * worker and the strays, verifies that none is left, clears the webhook, and starts again.
  */
 
-import { absoluteFlags } from '../config/layers.ts';
 import type { Config } from '../config/load.ts';
 import { positiveFlags, type RawFlags } from '../config/options.ts';
+import { absoluteFlags } from '../config/sources.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { createReport, type Report } from '../output/report.ts';

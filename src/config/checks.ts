@@ -1,22 +1,12 @@
 /**
- * What is wrong, or does nothing, although every value is right by itself: options that exclude each other, names that nobody
- * reads; and the two settings that are variables only. Pure.
+ * What several settings mean together: options that exclude each other or do nothing alone, names that nobody reads, the lease with
+ * its times, where alerts go, and the settings that are variables only. Pure.
  */
-import { type Layers, type TomlLayer, tomlWhere } from './layers.ts';
-import { type Findings, showValue, suggest } from './messages.ts';
-import {
-  longFlag,
-  OPTION_NAMES,
-  type OptionName,
-  type OptionValues,
-  optionRow,
-  spellingsOf,
-  variablesOf,
-} from './options.ts';
-import { type DurationRange, formatDuration, type Rate } from './values.ts';
-
-/** Where an option was set, or null for its default. */
-export type WhereSet = (name: OptionName) => string | null;
+import { type LeaseTiming, leaseTiming } from '../lease/timing.ts';
+import { didYouMean, type Findings, showValue } from './messages.ts';
+import { longFlag, namesIn, OPTION_NAMES, type OptionName, type OptionValues, optionRow } from './options.ts';
+import { type ReadOptions, type Source, variable } from './sources.ts';
+import { ALERT_URL, type AlertConfig, guessFormat, TARGETS, topicOf, variableOf } from './targets.ts';
 
 /** Pairs that exclude each other where both differ from their default. */
 const EXCLUDE: readonly (readonly [OptionName, OptionName, why: string])[] = [
@@ -39,111 +29,50 @@ const NEEDED = {
   gateway: ['onRival', 'rivalAfter', 'deafAfter', 'allowSetWebhook'],
 } as const;
 
-export function checkTogether(
-  values: OptionValues,
-  whereSet: WhereSet,
-  { errors, warnings }: Findings,
-): void {
+export function checkTogether({ values, whereSet }: ReadOptions, { error, warning }: Findings): void {
   const differs = (name: OptionName) => values[name as keyof OptionValues] !== optionRow(name).initial;
   for (const [one, other, why] of EXCLUDE) {
     if (!differs(one) || !differs(other)) continue;
     const [first, second] = [one, other].map((name) => whereSet(name) ?? longFlag(name));
-    errors.push(`${first} and ${second} exclude each other: ${why}`);
+    error(`${first} and ${second} exclude each other: ${why}`);
   }
   for (const [needed, names] of Object.entries(NEEDED) as [keyof typeof NEEDED, readonly OptionName[]][])
     for (const where of values[needed] ? [] : names.map(whereSet).filter((it) => it !== null))
-      warnings.push(
-        needed === 'gateway'
-          ? `${where} has no effect with ${whereSet('gateway')}: only the gateway does that`
-          : `${where} has no effect without ${longFlag(needed)}`,
+      warning(
+        `${where} has no effect ${needed === 'gateway' ? 'with --no-gateway' : `without ${longFlag(needed)}`}`,
       );
-  const { backoff, maxRestarts, restart } = values;
-  const where = whereSet('backoff') ?? whereSet('maxRestarts');
-  if (where === null || restart === 'never') return;
-  if (shortestCrashLoopMs(backoff, maxRestarts) <= maxRestarts.periodMs) return;
-  const [min, max, period] = [backoff.minMs, backoff.maxMs, maxRestarts.periodMs].map(formatDuration);
-  warnings.push(
-    `a crash loop will never be noticed: with --backoff ${min},${max} ${maxRestarts.count + 1} restarts take longer ` +
-      `than the ${period} of --max-restarts ${maxRestarts.count}/${period} (${where})`,
-  );
-}
-
-/** The least time from the first to the last of one restart too many; jitter may halve every wait. */
-function shortestCrashLoopMs(backoff: DurationRange, rate: Rate): number {
-  let totalMs = 0;
-  let waitMs = backoff.minMs;
-  for (let restart = 0; restart < rate.count && totalMs <= rate.periodMs; restart++) {
-    totalMs += waitMs / 2;
-    waitMs = Math.min(waitMs * 2, backoff.maxMs);
-  }
-  return totalMs;
-}
-
-/** Keys of singlepoll.toml that are no option. */
-export function unknownTomlKeys(toml: TomlLayer): readonly string[] {
-  const names = OPTION_NAMES.filter((name) => !optionRow(name).notIn?.includes('toml'));
-  const accepted = names.flatMap((name) => spellingsOf(name).map(({ key }) => key));
-  return Object.keys(toml.values)
-    .filter((key) => key !== 'command' && !accepted.includes(key))
-    .map((key) => {
-      const where = /^[\w-]{1,64}$/.test(key) ? tomlWhere(key, toml) : `${showValue(key)} in ${toml.shown}`;
-      return `${where}: ${advice(key, ['command', ...names])}`;
-    });
-}
-
-function advice(key: string, known: readonly string[]): string {
-  if (/^(?:bot_?)?token$/i.test(key))
-    return 'a token does not go into this file; name the place that holds it with tokenFile or tokenEnv';
-  if (key === 'config') return 'a configuration file cannot name another one';
-  const close = suggest(key, known);
-  return `there is no such option${close === null ? `; the options are ${known.join(', ')}` : `; did you mean ${close}?`}`;
 }
 
 const PREFIX = 'SINGLEPOLL_';
-/** Variables that are no options: the state folder, and what a supervisor gives its worker. */
-const OTHER_VARIABLES = ['DIR', 'BOT', 'RUN', 'SPAWN', 'EPOCH'].map((name) => PREFIX + name);
+/** Decides where files are, as do the options that no env file can hold. */
+const DIR = `${PREFIX}DIR`;
+/** What a supervisor gives its worker, which may start another. */
+const INHERITED = ['BOT', 'RUN', 'SPAWN', 'EPOCH'].map((name) => PREFIX + name);
 
-/** Variables that look like ours and mean nothing: they may be meant for another version, so they are only warned of. */
-export function unknownVariables({ environment, envFile }: Layers): readonly string[] {
-  const namesOf = (options: readonly OptionName[]) =>
-    options.flatMap((name) => variablesOf(name).map((it) => it.name));
-  const known = [...namesOf(OPTION_NAMES), ...OTHER_VARIABLES].filter((name) => name.startsWith(PREFIX));
-  const unknownIn = (vars: object, place: string) =>
-    Object.keys(vars)
-      .filter((name) => name.startsWith(PREFIX) && !known.includes(name))
-      .map((name) => {
-        // Without what all have in common, which would make any two of them alike.
-        const close = suggest(
-          name.slice(PREFIX.length),
-          known.map((it) => it.slice(PREFIX.length)),
-        );
-        const shown = /^\w{1,64}$/.test(name) ? name : showValue(name);
-        return `${shown} in ${place} means nothing${close === null ? '' : `; did you mean ${PREFIX}${close}?`}`;
-      });
-  const here = unknownIn(environment, 'the environment');
-  if (!envFile) return here;
-  const { vars, shown } = envFile;
-  const decisive = OPTION_NAMES.filter((name) => optionRow(name).notIn?.includes('envFile'));
-  const notRead = [...namesOf(decisive), 'SINGLEPOLL_DIR']
-    .filter((name) => name in vars && environment[name] === undefined)
-    .map((name) => `${name} in ${shown} is not read: it decides where files are`);
-  return [...here, ...unknownIn(vars, shown), ...notRead];
+/** Names that are no option; of variables, which may be meant for another version, it is only warned. */
+export function checkNames(sources: readonly Source[], { warning, mild }: Findings): void {
+  const namesOf = (layer: Source['layer']) =>
+    OPTION_NAMES.flatMap((name) => namesIn(layer, name).map(({ key }) => key));
+  const inEnvironment = [...namesOf('environment'), DIR];
+  const exported = sources.find(({ layer }) => layer === 'environment')?.values ?? {};
+  for (const { layer, values, where } of sources) {
+    if (layer === 'flag') continue;
+    const known = layer === 'environment' ? inEnvironment : namesOf(layer);
+    const others = layer === 'toml' ? ['command'] : INHERITED;
+    for (const key of Object.keys(values)) {
+      if (known.includes(key) || others.includes(key)) continue;
+      if (layer === 'toml') mild(`${where(key)}: ${adviceFor(key, [...others, ...known])}`);
+      else if (!key.startsWith(PREFIX)) continue;
+      else if (!inEnvironment.includes(key)) warning(`${where(key)}: ${adviceFor(key, known)}`);
+      else if (exported[key] === undefined) warning(`${where(key)} is not read: it decides where files are`);
+    }
+  }
 }
 
-type Variables = Pick<Layers, 'environment' | 'envFile'>;
-
-/** The first of the variables that is set, the environment before the env file. */
-function firstSet(names: readonly string[], { environment, envFile }: Variables, mayBeEmpty: boolean) {
-  for (const [vars, place] of [
-    [environment, 'the environment'],
-    [envFile?.vars ?? {}, envFile?.shown ?? ''],
-  ] as const)
-    for (const name of names) {
-      const text = vars[name];
-      if (text !== undefined && (mayBeEmpty || text.trim() !== ''))
-        return { text, from: `${name} in ${place}` };
-    }
-  return null;
+function adviceFor(key: string, known: readonly string[]): string {
+  return /^(?:bot_?)?token$/i.test(key)
+    ? 'a token does not go into this file; name the place that holds it with tokenFile or tokenEnv'
+    : `there is no such option${didYouMean(key, known)}`;
 }
 
 export interface PollingGate {
@@ -154,8 +83,8 @@ export interface PollingGate {
 }
 
 /** POLLING_ENABLED: exactly `1`, or unset, is polling mode. The strictness is the contract: a stray space must not start a second poller. */
-export function pollingGate(variables: Variables): PollingGate {
-  const set = firstSet(['POLLING_ENABLED'], variables, true);
+export function pollingGate(sources: readonly Source[]): PollingGate {
+  const set = variable(['POLLING_ENABLED'], sources, true);
   if (set === null || set.text === '1') return { polling: true, pollingDoubt: null };
   const looksLikeYes = /^["']?(?:true|on|yes|y|t|enabled?|0*1)["']?$/i.test(set.text.trim());
   const doubt = `${set.from} is "${set.text}", which reads like a yes, but only 1 enables polling`;
@@ -163,10 +92,86 @@ export function pollingGate(variables: Variables): PollingGate {
 }
 
 /** The admin chat, a chat id or `@name`; null where none is set, or a malformed one, which `report` is told. */
-export function findAdminChat(variables: Variables, report: (message: string) => void): string | null {
-  const set = firstSet(['ASSISTANT_ADMIN_TELEGRAM_ID', 'TELEGRAM_ADMIN_CHAT_ID'], variables, false);
+export function findAdminChat(sources: readonly Source[], report: (message: string) => void): string | null {
+  const set = variable(['ASSISTANT_ADMIN_TELEGRAM_ID', 'TELEGRAM_ADMIN_CHAT_ID'], sources);
   const chat = set?.text.trim() ?? null;
   if (set === null || chat === null || /^-?[1-9]\d{0,15}$|^@[A-Za-z]\w{3,31}$/.test(chat)) return chat;
   report(`${set.from} is ${showValue(chat)}: it is neither a chat id (a number) nor a @name`);
   return null;
+}
+
+/** The URL itself, of the variable where one is named. Null where that is not set or wrong, which is reported. */
+function urlOf(
+  name: keyof typeof TARGETS,
+  { values, whereSet }: ReadOptions,
+  sources: readonly Source[],
+  report: (message: string) => void,
+): string | null {
+  const text = values[name];
+  const from = text === null ? undefined : variableOf(text);
+  if (from === undefined) return text;
+  const where = whereSet(name);
+  const value = variable([from], sources)?.text.trim();
+  if (value === undefined) {
+    report(`${where} is env:${from}, and ${from} is not set, neither in the environment nor in the env file`);
+    return null;
+  }
+  const { read, show } = TARGETS[name];
+  const url = read(value);
+  if (url.ok) return url.value;
+  report(`${from} (named by ${where}) is ${show(value)}: ${url.problem}`);
+  return null;
+}
+
+export interface LeaseConfig {
+  /** With its credentials: never print it. */
+  readonly url: string;
+  readonly timing: LeaseTiming;
+}
+
+/** The lease with its times checked; null where none is wanted, or something is wrong with it. */
+export function chooseLease(
+  options: ReadOptions,
+  sources: readonly Source[],
+  { error, mild }: Findings,
+): LeaseConfig | null {
+  const { values, whereSet } = options;
+  if (values.lease === null) return null;
+  const report = whereSet('lease') === '--lease' ? error : mild;
+  const url = urlOf('lease', options, sources, report);
+  const checked = leaseTiming(values.leaseProfile, values.leaseTtlMs);
+  if (checked.ok) return url === null ? null : { url, timing: checked.timing };
+  report(
+    `${whereSet('leaseTtl') ?? whereSet('leaseProfile')} makes a lease that can't work: ${checked.problem}. ` +
+      'Try --lease-profile fast (6s) or a longer --lease-ttl.',
+  );
+  return null;
+}
+
+/** Where alerts and the daily digest go; null where nothing is to be sent, or something is wrong. */
+export function chooseAlerts(
+  options: ReadOptions,
+  adminChat: string | null,
+  sources: readonly Source[],
+  { error, warning }: Findings,
+): AlertConfig | null {
+  const { values, whereSet } = options;
+  const chat = values.alerts ? adminChat : null;
+  const text = urlOf('alertUrl', options, sources, error);
+  const format = text === null ? null : (values.alertFormat ?? guessFormat(new URL(text)));
+  const url = text === null || format === null ? null : { url: text, format };
+  if (url?.format === 'ntfy' && topicOf(new URL(url.url)) === '')
+    error(
+      `${whereSet('alertUrl')} is ${ALERT_URL.show(url.url)}: without a topic, such as https://ntfy.sh/my-topic`,
+    );
+  if (chat === null && values.alertUrl === null)
+    for (const from of [whereSet('alertCooldown'), whereSet('digest')])
+      if (from !== null)
+        warning(
+          `${from} has no effect: alerts go nowhere, without ASSISTANT_ADMIN_TELEGRAM_ID or --alert-url, or without polling`,
+        );
+  if (chat === null && url === null) return null;
+  const { alertCooldownMs: cooldownMs, digest, digestZone } = values;
+  const zone = digestZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return { chat, url, cooldownMs, digest: digest && { ...digest, zone } };
 }

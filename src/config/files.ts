@@ -2,9 +2,9 @@
  * Reads the files that configure singlepoll: env file, singlepoll.toml, Procfile, token file. Never waits for one, and never
  * shows a line of one: somebody may have put a token there.
  */
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 
-export const LARGEST_FILE_BYTES = 1024 * 1024;
+const LARGEST_FILE_BYTES = 1024 * 1024;
 const NO_FILE = 'it is a FIFO, socket or device, not a file';
 
 export type FileText =
@@ -15,19 +15,15 @@ export type FileText =
 
 /** Reads one file of at most 1 MiB, without its byte order mark. Never throws. */
 export function readTextFile(path: string): FileText {
-  let fd: number;
+  let fd: number | null = null;
   try {
     // open(2): O_NONBLOCK keeps the open of a FIFO from blocking.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-  } catch (error) {
-    return failed(error as NodeJS.ErrnoException);
-  }
-  try {
     const stat = fstatSync(fd);
-    if (!stat.isFile())
-      return { kind: 'irregular', problem: stat.isDirectory() ? 'it is a folder, not a file' : NO_FILE };
-    const bytes = readUpTo(fd, LARGEST_FILE_BYTES + 1);
-    if (bytes.length > LARGEST_FILE_BYTES) return { kind: 'unreadable', problem: 'it is larger than 1 MiB' };
+    if (stat.isDirectory()) return { kind: 'irregular', problem: 'it is a folder, not a file' };
+    if (!stat.isFile()) return { kind: 'irregular', problem: NO_FILE };
+    if (stat.size > LARGEST_FILE_BYTES) return { kind: 'unreadable', problem: 'it is larger than 1 MiB' };
+    const bytes = readFileSync(fd);
     // What `echo … > .env` writes in an older PowerShell.
     if (/^(?:fffe|feff)/.test(bytes.toString('hex', 0, 2)))
       return { kind: 'unreadable', problem: 'it is UTF-16; save it as UTF-8' };
@@ -35,7 +31,7 @@ export function readTextFile(path: string): FileText {
   } catch (error) {
     return failed(error as NodeJS.ErrnoException);
   } finally {
-    closeSync(fd);
+    if (fd !== null) closeSync(fd);
   }
 }
 
@@ -43,25 +39,11 @@ function failed({ code = '', message }: NodeJS.ErrnoException): FileText {
   if (code === 'ENOENT' || code === 'ENOTDIR') return { kind: 'missing' };
   // What open(2) says of a socket and of a device without a driver.
   if (code === 'ENXIO' || code === 'ENODEV') return { kind: 'irregular', problem: NO_FILE };
-  const known: Readonly<Record<string, string>> = {
-    EACCES: 'it may not be read by this user',
-    EPERM: 'it may not be read by this user',
-    ELOOP: 'it is a symlink that leads to itself',
+  const isDenied = code === 'EACCES' || code === 'EPERM';
+  return {
+    kind: 'unreadable',
+    problem: isDenied ? 'it may not be read by this user' : `it cannot be read (${code || message})`,
   };
-  return { kind: 'unreadable', problem: known[code] ?? `it cannot be read (${code || message})` };
-}
-
-/** fs.readFileSync trusts the size that fstat told; a file in /proc has 0, and a log grows meanwhile. */
-function readUpTo(fd: number, maxBytes: number): Buffer {
-  const chunks: Buffer[] = [];
-  for (let total = 0; total < maxBytes; ) {
-    const chunk = Buffer.allocUnsafe(Math.min(64 * 1024, maxBytes - total));
-    const count = readSync(fd, chunk, 0, chunk.length, null);
-    if (count === 0) break;
-    chunks.push(chunk.subarray(0, count));
-    total += count;
-  }
-  return Buffer.concat(chunks);
 }
 
 export interface EnvFile {
@@ -72,16 +54,16 @@ export interface EnvFile {
   readonly problems: readonly { readonly line: number; readonly problem: string }[];
 }
 
-type Lookup = (name: string) => string | undefined;
-
-const ASSIGNMENT = /^\s*(?:export\s+)?([A-Za-z_][\w.-]*)[ \t]*=(.*)$/;
-const REFERENCE = /\$\{([A-Za-z_]\w*)(?::-([^}]{0,1024}))?\}/g;
-const ESCAPE_OR_REFERENCE = /\\([nrt"\\$`])|\$\{([A-Za-z_]\w*)(?::-([^}]{0,1024}))?\}/g;
+const ASSIGNMENT = String.raw`[ \t]*(?:export[ \t]+)?(?<name>[A-Za-z_][\w.-]*)[ \t]*=`;
+/** Only double quotes know backslashes, as in a shell. */
+const QUOTED = String.raw`[ \t]*(?:"(?<double>(?:[^"\\]|\\[\s\S])*)"|'(?<single>[^']*)'|\x60(?<tick>[^\x60]*)\x60)[ \t]*(?:#[^\n]*)?`;
+/** An assignment, over several lines where it is in quotes; else any line. */
+const ROW = new RegExp(`(?:${ASSIGNMENT}(?:${QUOTED}|(?<bare>[^\\n]*))|[^\\n]*)(?:\\n|$)`, 'y');
+const NOTHING = /^\s*(?:#|$)|^\s*export\s+\w[\w\s]*$/;
+const REFERENCE = /\$\{([A-Za-z_]\w*)(?::-([^}]{0,1024}))?\}|\\([nrt"\\$`])/g;
 const ESCAPED: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t' };
 /** Linux refuses a longer string in an environment (execve(2), MAX_ARG_STRLEN). */
 const LONGEST_VALUE = 128 * 1024 - 1;
-/** References that refer to references grow without bound, and env files of strangers are read too. */
-const MOST_EXPANDED = 1024 * 1024;
 
 /**
  * Parses `.env` text the way shells, docker compose and python-dotenv agree on: `export X=`, quotes, values over several lines,
@@ -93,73 +75,44 @@ export function parseEnvFile(
   text: string,
   environment: Readonly<Record<string, string | undefined>> = {},
 ): EnvFile {
-  const rows = text.replace(/^\uFEFF/, '').split(/\r\n|\n|\r/);
+  const rows = text.replace(/^\uFEFF/, '').replace(/\r\n?/g, '\n');
   const vars = new Map<string, string>();
   const lines = new Map<string, number>();
   const problems: { line: number; problem: string }[] = [];
-  let expandable = MOST_EXPANDED;
-  const lookup: Lookup = (name) => {
-    // An object answers for toString and the like as well.
-    const value = Object.hasOwn(environment, name) ? environment[name] : vars.get(name);
-    expandable -= value?.length ?? 0;
-    return expandable < 0 ? undefined : value;
-  };
+  for (let at = 0, line = 1; at < rows.length; ) {
+    ROW.lastIndex = at;
+    const { 0: row, groups = {} } = ROW.exec(rows)!;
+    const { name, bare } = groups;
+    const problem = name === undefined ? (NOTHING.test(row) ? null : 'it is not NAME=value') : assign();
+    if (problem !== null) problems.push({ line, problem });
+    at += row.length;
+    line += row.split('\n').length - 1;
 
-  for (let index = 0; index < rows.length; index++) {
-    const row = rows[index]!;
-    const line = index + 1;
-    if (/^\s*(?:#|$)/.test(row) || /^\s*export\s+\w[\w\s]*$/.test(row)) continue;
-    const [, name, raw] = ASSIGNMENT.exec(row) ?? [];
-    if (name === undefined || raw === undefined) {
-      problems.push({ line, problem: 'it is not NAME=value' });
-      continue;
-    }
-    const quote = /^[ \t]*(["'`])/.exec(raw)?.[1];
-    const quoted = quote === undefined ? null : readQuoted(rows, index, raw.trimStart().slice(1), quote);
-    if (quote !== undefined && !quoted) problems.push({ line, problem: 'the quote is never closed' });
-    if (quoted) {
-      index = quoted.lastRow;
-      if (!/^\s*(?:#.*)?$/.test(quoted.rest))
-        problems.push({ line: index + 1, problem: 'text after the closing quote' });
-    }
-    const value = !quoted
-      ? expand(raw.replace(/[ \t]#.*$/, '').trim(), REFERENCE, lookup)
-      : quote === '"'
-        ? expand(quoted.body, ESCAPE_OR_REFERENCE, lookup)
-        : quoted.body;
-    if (value.includes('\0')) problems.push({ line, problem: 'it holds a NUL' });
-    else if (value.length > LONGEST_VALUE)
-      problems.push({ line, problem: 'it is too long for an environment (128 KiB)' });
-    else {
-      vars.set(name, value);
-      lines.set(name, line);
+    function assign(): string | null {
+      const { double, single, tick } = groups;
+      const unquoted = bare?.replace(/[ \t]#[\s\S]*$/, '').trim();
+      const value = single ?? tick ?? expand(double ?? unquoted ?? '', double !== undefined);
+      if (value.includes('\0')) return 'it holds a NUL';
+      if (value.length > LONGEST_VALUE) return 'it is too long for an environment (128 KiB)';
+      vars.set(name!, value);
+      lines.set(name!, line);
+      return /^["'`]/.test(unquoted ?? '') ? 'its quotes are not closed, or text follows them' : null;
     }
   }
   return { vars: Object.fromEntries(vars), lines: Object.fromEntries(lines), problems };
-}
 
-/** Looks for the closing quote, on this row or a later one; null where there is none. */
-function readQuoted(rows: readonly string[], firstRow: number, start: string, quote: string) {
-  // Only double quotes know backslashes, as in a shell.
-  const body = quote === '"' ? /^(?:[^"\\]|\\.)*(?=")/ : new RegExp(`^[^${quote}]*(?=${quote})`);
-  const parts: string[] = [];
-  for (let row = firstRow; row < rows.length; row++) {
-    const text = row === firstRow ? start : rows[row]!;
-    const last = body.exec(text)?.[0];
-    parts.push(last ?? text);
-    if (last !== undefined)
-      return { body: parts.join('\n'), rest: text.slice(last.length + 1), lastRow: row };
+  function expand(value: string, isDouble: boolean): string {
+    // References that refer to references grow without bound, and env files of strangers are read too.
+    let room = LONGEST_VALUE;
+    return value.replace(REFERENCE, (whole, name?: string, fallback?: string, escaped?: string) => {
+      if (escaped !== undefined) return isDouble ? (ESCAPED[escaped] ?? escaped) : whole;
+      // An object answers for toString and the like as well.
+      const found = Object.hasOwn(environment, name!) ? environment[name!] : vars.get(name!);
+      room -= found?.length ?? 0;
+      if (room < 0) return whole;
+      return (fallback === undefined ? found : found || fallback) ?? whole;
+    });
   }
-  return null;
-}
-
-function expand(value: string, what: RegExp, lookup: Lookup): string {
-  return value.replace(what, (whole, ...found) => {
-    const escaped = what === REFERENCE ? undefined : (found.shift() as string | undefined);
-    if (escaped !== undefined) return ESCAPED[escaped] ?? escaped;
-    const [name, fallback] = found as [string, string | undefined];
-    return (fallback === undefined ? lookup(name) : lookup(name) || fallback) ?? whole;
-  });
 }
 
 export interface Toml {

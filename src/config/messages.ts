@@ -6,25 +6,33 @@ import { maskTokens } from './token.ts';
 export interface Findings {
   readonly errors: string[];
   readonly warnings: string[];
-  /** Tells a mistake that ends `start`, and that `status` and its like only warn of: they must work beside a broken file. */
+  readonly error: (message: string) => void;
+  readonly warning: (message: string) => void;
+  /** A mistake that ends `start`, and that `status` and its like only warn of: they must work beside a broken file. */
   readonly mild: (message: string) => void;
+}
+
+export function collectFindings(isStart: boolean): Findings {
+  const errors: string[] = [];
+  const warnings: string[] = [];
+  const error = (message: string) => void errors.push(message);
+  const warning = (message: string) => void warnings.push(message);
+  return { errors, warnings, error, warning, mild: isStart ? error : warning };
 }
 
 /** One SinglepollError (78) that shows every mistake, each on a line of its own. */
 export function configFailure(errors: readonly string[]): SinglepollError {
-  const [only, ...more] = errors;
-  if (only !== undefined && more.length === 0) return new SinglepollError(EXIT.config, only);
   const rows = errors.map((message) => `- ${message.replaceAll('\n', '\n  ')}`);
   const text = `${errors.length} mistakes in the configuration:\n${rows.join('\n')}`;
-  return new SinglepollError(EXIT.config, text);
+  return new SinglepollError(EXIT.config, errors.length === 1 ? errors[0]! : text);
 }
-
-const LONGEST_SHOWN = 100;
 
 /** The text with tokens as `123456:…` and URL credentials as `…`; otherwise as it is. */
 export function maskSecrets(text: string): string {
   return maskTokens(text).replace(/:\/\/[^/?#\s]*@/g, '://…@');
 }
+
+const LONGEST_SHOWN = 100;
 
 /**
  * A value that somebody configured, as it is shown in a message: in double quotes, secrets masked, control characters escaped,
@@ -40,45 +48,33 @@ export function showValue(text: string): string {
   );
 }
 
-/**
- * The closest of `known`, or null where none is close enough to be what was meant. Differences of style (stop-timeout,
- * stop_timeout, StopTimeout) count as nothing.
- */
-export function suggest(mistyped: string, known: readonly string[]): string | null {
+/** `; did you mean X?` with the closest of `known`; nothing where none is close enough to be what was meant. */
+export function didYouMean(mistyped: string, known: readonly string[]): string {
+  // Differences of style count as nothing, nor does what the names of our variables have in common.
   const plain = (name: string) =>
     name
       .slice(0, 64)
-      .replace(/[-_\s]/g, '')
-      .toLowerCase();
+      .toLowerCase()
+      .replace(/^singlepoll_|[-_\s]/g, '');
   const wanted = plain(mistyped);
-  let best: string | null = null;
-  let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1;
-  for (const name of known) {
-    const distance = editDistance(wanted, plain(name));
-    if (distance < bestDistance) [best, bestDistance] = [name, distance];
-  }
-  return best;
+  const distances = known.map((name) => editDistance(wanted, plain(name)));
+  const least = Math.min(...distances);
+  return least <= Math.max(1, wanted.length / 3) ? `; did you mean ${known[distances.indexOf(least)]}?` : '';
 }
 
 /** Insertions, deletions, replacements and swaps of neighbours. */
 function editDistance(a: string, b: string): number {
-  let beforeLast: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, column) => column);
+  const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
   for (let row = 1; row <= a.length; row++) {
+    const last = rows[row - 1]!;
     const current = [row];
     for (let column = 1; column <= b.length; column++) {
       const same = a[row - 1] === b[column - 1] ? 0 : 1;
-      const swapped = row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
-      current.push(
-        Math.min(
-          last[column]! + 1,
-          current[column - 1]! + 1,
-          last[column - 1]! + same,
-          swapped ? beforeLast[column - 2]! + 1 : Number.POSITIVE_INFINITY,
-        ),
-      );
+      const isSwapped = a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
+      const swapped = isSwapped ? rows[row - 2]![column - 2]! + 1 : Number.POSITIVE_INFINITY;
+      current.push(Math.min(last[column]! + 1, current[column - 1]! + 1, last[column - 1]! + same, swapped));
     }
-    [beforeLast, last] = [last, current];
+    rows.push(current);
   }
-  return last[b.length]!;
+  return rows[a.length]![b.length]!;
 }

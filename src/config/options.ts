@@ -48,23 +48,32 @@ export interface OptionRow<T = unknown, Unit extends string = string> extends Va
   readonly alsoEnv?: string;
 }
 
-type More = Partial<Pick<OptionRow, 'scope' | 'short' | 'notIn' | 'alsoEnv'>>;
+type More = Partial<Pick<OptionRow, 'kind' | 'scope' | 'short' | 'notIn' | 'alsoEnv'>>;
 
-function row<T>(
+function row<T, U extends string>(
   type: ValueType<unknown>,
+  unit: U,
   initial: T,
   defaultText: string,
   help: string,
   more: More = {},
-): OptionRow<T, ''> {
-  return { ...type, kind: 'value', unit: '', scope: 'run', initial, defaultText, help, ...more };
+): OptionRow<T, U> {
+  return { ...type, kind: 'value', scope: 'run', unit, initial, defaultText, help, ...more };
+}
+
+function parseDefault<T>({ parse }: ValueType<T>, text: string): T {
+  const answer = parse(text);
+  if (!answer.ok) throw new Error(`the default ${text}: ${answer.problem}`);
+  return answer.value;
 }
 
 /** With a default, as it is typed. */
 function value<T>(type: ValueType<T>, initial: string, help: string, more?: More): OptionRow<T, ''> {
-  const answer = type.parse(initial);
-  if (!answer.ok) throw new Error(`the default ${initial}: ${answer.problem}`);
-  return row(type, answer.value, initial, help, more);
+  return row(type, '', parseDefault(type, initial), initial, help, more);
+}
+
+function time(initial: string, help: string): OptionRow<number, 'Ms'> {
+  return row(TIME, 'Ms', parseDefault(TIME, initial), initial, help);
 }
 
 /** Null where it is not given; `otherwise` says what is done then. */
@@ -74,20 +83,16 @@ function optional<T>(
   help: string,
   more?: More,
 ): OptionRow<T | null, ''> {
-  return row<T | null>(type, null, otherwise, help, more);
+  return row<T | null, ''>(type, '', null, otherwise, help, more);
 }
 
 function flag(help: string, more?: More): OptionRow<boolean, ''> {
-  return { ...row(YES_NO, false, 'off', help, more), kind: 'flag' };
+  return row<boolean, ''>(YES_NO, '', false, 'off', help, { kind: 'flag', ...more });
 }
 
 /** On by default: what people type is `--no-…`, and that is what `help` is about. */
 function onFlag(help: string): OptionRow<boolean, ''> {
-  return { ...row(YES_NO, true, 'off', help), kind: 'flag' };
-}
-
-function time(initial: string, help: string): OptionRow<number, 'Ms'> {
-  return { ...value(TIME, initial, help), unit: 'Ms' };
+  return row<boolean, ''>(YES_NO, '', true, 'off', help, { kind: 'flag' });
 }
 
 export const OPTIONS = {
@@ -116,16 +121,14 @@ export const OPTIONS = {
     scope: 'bot',
     alsoEnv: 'TELEGRAM_API_ROOT',
   }),
-  stray: {
-    ...row(
-      STRAY_PATTERN,
-      [] as readonly string[],
-      'none',
-      'regular expression for legacy bot programs to stop; may be given many times',
-    ),
-    kind: 'list',
-    scope: 'strays',
-  },
+  stray: row<readonly string[], ''>(
+    STRAY_PATTERN,
+    '',
+    [],
+    'none',
+    'regular expression for legacy bot programs to stop; may be given many times',
+    { kind: 'list', scope: 'strays' },
+  ),
   strayScope: value(
     choice('project', 'any'),
     'project',
@@ -168,8 +171,10 @@ export const OPTIONS = {
     'default',
     'times of the lease, all scaled together: another machine takes over after 6s, 15s or 60s',
   ),
-  leaseTtl: optional(
+  leaseTtl: row<number | null, 'Ms'>(
     TIME,
+    'Ms',
+    null,
     'of the profile, 15s',
     'when another machine takes over from one that is not heard of; all other times in proportion',
   ),
@@ -245,20 +250,6 @@ export function optionRow(name: OptionName): OptionRow {
   return OPTIONS[name];
 }
 
-/** One way to name an option: every flag has two, `gateway` and `noGateway`. */
-export interface Spelling {
-  readonly key: string;
-  readonly negated: boolean;
-}
-
-/** The usual one comes first. */
-export function spellingsOf(name: OptionName): readonly Spelling[] {
-  const plain = { key: name, negated: false };
-  if (optionRow(name).kind !== 'flag') return [plain];
-  const negative = { key: `no${name[0]!.toUpperCase()}${name.slice(1)}`, negated: true };
-  return optionRow(name).initial === true ? [negative, plain] : [plain, negative];
-}
-
 /** `stopTimeout` → `--stop-timeout`. */
 export function flagOf(key: string): string {
   return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
@@ -269,59 +260,65 @@ export function twinOf(key: string): string {
   return `SINGLEPOLL_${flagOf(key).slice(2).replaceAll('-', '_').toUpperCase()}`;
 }
 
+/** One way to name an option: every flag has two, `gateway` and `noGateway`. */
+export interface Spelling {
+  readonly key: string;
+  readonly negated: boolean;
+}
+
+/** The usual one comes first. */
+function spellingsOf(name: OptionName): readonly Spelling[] {
+  const plain = { key: name, negated: false };
+  if (optionRow(name).kind !== 'flag') return [plain];
+  const negative = { key: `no${name[0]!.toUpperCase()}${name.slice(1)}`, negated: true };
+  return optionRow(name).initial === true ? [negative, plain] : [plain, negative];
+}
+
 /** As people type it: `--stop-timeout`, `--no-gateway`. */
 export function longFlag(name: OptionName): string {
   return flagOf(spellingsOf(name)[0]!.key);
 }
 
-/** `SINGLEPOLL_STOP_TIMEOUT`, `SINGLEPOLL_NO_GATEWAY`. */
-export function envTwin(name: OptionName): string {
-  return twinOf(spellingsOf(name)[0]!.key);
+/** How a layer names the option, strongest first; not at all where it can't hold it. */
+export function namesIn(layer: Layer, name: OptionName): readonly Spelling[] {
+  const { notIn, alsoEnv } = optionRow(name);
+  if (notIn?.includes(layer)) return [];
+  // Commander has made one of the two spellings of a flag.
+  if (layer === 'flag') return [{ key: name, negated: false }];
+  if (layer === 'toml') return spellingsOf(name);
+  const twins = spellingsOf(name).map(({ key, negated }) => ({ key: twinOf(key), negated }));
+  return alsoEnv === undefined ? twins : [...twins, { key: alsoEnv, negated: false }];
 }
 
-/** Every variable that can set the option, strongest first. */
-export function variablesOf(name: OptionName): readonly { name: string; negated: boolean }[] {
-  const { alsoEnv } = optionRow(name);
-  const twins = spellingsOf(name).map(({ key, negated }) => ({ name: twinOf(key), negated }));
-  return alsoEnv === undefined ? twins : [...twins, { name: alsoEnv, negated: false }];
-}
-
-export type CommandName =
-  | 'start'
-  | 'reset'
-  | 'install'
-  | 'stop'
-  | 'restart'
-  | 'status'
-  | 'who'
-  | 'ping'
-  | 'logs';
-
-export interface Needs {
+interface Needs {
   readonly scopes: readonly OptionScope[];
   /** A command to run as the worker; `reset` can take that of the last start. */
   readonly command: boolean;
   readonly token: boolean;
 }
 
-const ALL_SCOPES: readonly OptionScope[] = ['bot', 'strays', 'lease', 'run'];
+const ALL: readonly OptionScope[] = ['bot', 'strays', 'lease', 'run'];
+const LOOKS: readonly OptionScope[] = ['bot', 'strays', 'lease'];
 
 /** Which commands have which options, and what they cannot do without. */
-export const NEEDS: Readonly<Record<CommandName, Needs>> = {
-  start: { scopes: ALL_SCOPES, command: true, token: true },
-  reset: { scopes: ALL_SCOPES, command: false, token: true },
-  install: { scopes: ALL_SCOPES, command: true, token: true },
+export const NEEDS = {
+  start: { scopes: ALL, command: true, token: true },
+  reset: { scopes: ALL, command: false, token: true },
+  install: { scopes: ALL, command: true, token: true },
   stop: { scopes: ['bot'], command: false, token: false },
   restart: { scopes: ['bot'], command: false, token: false },
-  status: { scopes: ['bot', 'strays', 'lease'], command: false, token: false },
-  who: { scopes: ['bot', 'strays', 'lease'], command: false, token: true },
+  status: { scopes: LOOKS, command: false, token: false },
+  who: { scopes: LOOKS, command: false, token: true },
   ping: { scopes: ['bot'], command: false, token: true },
   logs: { scopes: ['bot'], command: false, token: false },
-};
+} as const satisfies Record<string, Needs>;
+
+export type CommandName = keyof typeof NEEDS;
 
 /** The options that a command has, in the order of the table. */
 export function optionsOf(command: CommandName): readonly OptionName[] {
-  return OPTION_NAMES.filter((name) => NEEDS[command].scopes.includes(optionRow(name).scope));
+  const scopes: readonly OptionScope[] = NEEDS[command].scopes;
+  return OPTION_NAMES.filter((name) => scopes.includes(optionRow(name).scope));
 }
 
 /** Flags as they were typed, unparsed: a text, a list of texts, or true/false. */
@@ -334,17 +331,12 @@ const NOT_FOR_INSTALL: readonly OptionName[] = ['dryRun', 'detach', 'startTimeou
 export function addOptions(command: Command, name: CommandName): Command {
   for (const option of optionsOf(name)) {
     const { kind, short, placeholder, help, defaultText } = optionRow(option);
-    const takes = kind === 'flag' ? '' : ` <${placeholder}>`;
     for (const [index, { key }] of spellingsOf(option).entries()) {
-      const shortText = short === undefined || index > 0 ? '' : `-${short}, `;
-      const it = command.createOption(
-        `${shortText}${flagOf(key)}${takes}`,
-        `${help} (default: ${defaultText})`,
-      );
-      if (kind === 'list')
-        it.argParser((text: string, before: readonly string[] | undefined) => [...(before ?? []), text]);
-      const isHidden = index > 0 || (name === 'install' && NOT_FOR_INSTALL.includes(option));
-      command.addOption(isHidden ? it.hideHelp() : it);
+      const flags = `${short && index === 0 ? `-${short}, ` : ''}${flagOf(key)}${kind === 'flag' ? '' : ` <${placeholder}>`}`;
+      const it = command.createOption(flags, `${help} (default: ${defaultText})`);
+      if (kind === 'list') it.argParser((text: string, before: readonly string[] = []) => [...before, text]);
+      it.hideHelp(index > 0 || (name === 'install' && NOT_FOR_INSTALL.includes(option)));
+      command.addOption(it);
     }
   }
   return command;
@@ -369,7 +361,7 @@ export function positiveFlags(flags: Readonly<Record<string, unknown>>): RawFlag
 export function flagWords(flags: RawFlags): string[] {
   return Object.entries(flags).flatMap(([name, value]) => {
     if (value === undefined) return [];
-    if (typeof value === 'boolean') return [value ? flagOf(name) : `--no-${flagOf(name).slice(2)}`];
+    if (typeof value === 'boolean') return [flagOf(value ? name : `no-${name}`)];
     return (Array.isArray(value) ? value : [value]).map((one) => `${flagOf(name)}=${String(one)}`);
   });
 }

@@ -17,7 +17,6 @@ import {
 } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { getSystemErrorMap } from 'node:util';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { modeText } from '../files.ts';
 import { showValue } from './messages.ts';
@@ -49,37 +48,31 @@ export function currentUser(): User {
 
 /** Where the state folder is or would be; looks, but creates nothing. */
 export function stateDirPath(env: Environment, user: User = currentUser()): string {
-  const named = env.SINGLEPOLL_DIR;
-  if (named !== undefined && named !== '') return resolve(named);
-  if (user.home !== null && homeUsable(user.home)) return join(user.home, '.local/state/singlepoll');
+  if (env.SINGLEPOLL_DIR) return resolve(env.SINGLEPOLL_DIR);
+  if (user.home !== null && isUsable(user.home)) return join(user.home, '.local/state/singlepoll');
   return `/tmp/singlepoll-${user.uid}`;
 }
 
 /** A home counts if it is there and the state folder is in it or can be made in it. */
-function homeUsable(passwdHome: string): boolean {
-  if (!passwdHome.startsWith('/')) return false;
+function isUsable(passwdHome: string): boolean {
   const home = resolve(passwdHome);
-  if (home === '/') return false;
-  const state = join(home, '.local/state/singlepoll');
+  if (!passwdHome.startsWith('/') || home === '/') return false;
+  let path = join(home, '.local/state/singlepoll');
   // Once there it stays the place, even when it cannot be used: moving on silently would part one `start` from another.
-  if (exists(state)) return true;
-  for (let path = dirname(state); path.length >= home.length; path = dirname(path)) {
-    try {
-      if (!statSync(path).isDirectory()) return false;
-      accessSync(path, constants.W_OK | constants.X_OK);
-      return true;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return false;
-    }
+  if (exists(path)) return true;
+  while (path !== home && !exists(path)) path = dirname(path);
+  try {
+    accessSync(path, constants.W_OK | constants.X_OK);
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
   }
-  return false;
 }
 
 /** Also of a symlink that leads nowhere. */
 export function exists(path: string): boolean {
   try {
-    lstatSync(path);
-    return true;
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   } catch {
     return false;
   }
@@ -87,97 +80,75 @@ export function exists(path: string): boolean {
 
 /** Creates (0700) or checks the state folder. Throws SinglepollError 78 where it cannot be trusted or written. */
 export function openStateDir(env: Environment, user: User = currentUser()): StateDir {
-  const path = stateDirPath(env, user);
-  openPrivate(path, user);
-  return { path };
+  return { path: openPrivate(stateDirPath(env, user), user) };
 }
 
 /** Creates or checks the folder of one bot within the state folder; its path. Throws as openStateDir does. */
 export function openBotDir(state: StateDir, botId: number, user: User = currentUser()): string {
-  const path = join(state.path, String(botId));
-  openPrivate(path, user);
-  return path;
+  return openPrivate(join(state.path, String(botId)), user);
 }
 
 /** The state folder if there is one; creates nothing, needs no write access. Throws 78 where it cannot be trusted. */
 export function findStateDir(env: Environment, user: User = currentUser()): StateDir | null {
   const path = stateDirPath(env, user);
-  const stat = look(path);
-  if (stat === null) return null;
-  refuseUntrusted(path, stat, user);
-  return { path };
+  return check(path, user) && { path };
 }
 
-function openPrivate(path: string, user: User): void {
-  if (look(path) === null) create(path);
-  const stat = look(path);
-  if (stat === null) throw refusal(path, 'vanished while it was being made');
-  refuseUntrusted(path, stat, user);
+function openPrivate(path: string, user: User): string {
+  try {
+    if (!exists(path)) {
+      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      mkdirSync(path, { mode: 0o700 });
+      // The umask may have taken more away than wanted. Only for a folder that we made: in /tmp somebody may have been first.
+      chmodSync(path, 0o700);
+    }
+  } catch (error) {
+    // Made by another start in this moment; it is checked like any other.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
+      throw refusal(path, `cannot be made: ${reason(error)}`);
+  }
+  const stat = check(path, user);
   try {
     // Made by hand: nothing lies in it yet, and nobody else could have put anything there.
-    if ((stat.mode & 0o077) !== 0) chmodSync(path, 0o700);
+    if (stat && (stat.mode & 0o077) !== 0) chmodSync(path, 0o700);
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
+    return path;
   } catch (error) {
     const isReadOnly = (error as NodeJS.ErrnoException).code === 'EROFS';
     throw refusal(path, `is not writable: ${reason(error)}`, isReadOnly ? ELSEWHERE : `chmod 700 ${path}`);
   }
 }
 
-function create(path: string): void {
+/** Null: there is none. Throws where it cannot be trusted. */
+function check(path: string, user: User): Stats | null {
+  let stat: Stats | undefined;
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    mkdirSync(path, { mode: 0o700 });
-    // The umask may have taken more away than wanted. Only for a folder that we made: in /tmp somebody may have been first.
-    chmodSync(path, 0o700);
+    stat = lstatSync(path, { throwIfNoEntry: false });
   } catch (error) {
-    // Made by another start in this moment; it is checked like any other.
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST' && exists(path)) return;
-    throw refusal(path, `cannot be made: ${reason(error)}`);
-  }
-}
-
-function look(path: string): Stats | null {
-  try {
-    return lstatSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw refusal(path, `cannot be looked at: ${reason(error)}`);
   }
-}
-
-function refuseUntrusted(path: string, stat: Stats, user: User): void {
+  if (!stat) return null;
   if (stat.isSymbolicLink())
     throw refusal(path, 'is a symlink', `rm ${path}   (or SINGLEPOLL_DIR with its target)`);
   if (!stat.isDirectory()) throw refusal(path, 'is not a folder');
   if (stat.uid !== user.uid)
     throw refusal(path, `belongs to another user (uid ${stat.uid}, this is ${user.uid})`);
-  if ((stat.mode & 0o077) === 0) return;
+  if ((stat.mode & 0o077) === 0) return stat;
   // A folder that others use, such as /tmp, /var or a shared one with a sticky bit, must not be closed.
   const isShared = (stat.mode & 0o1000) !== 0 || path === '/' || dirname(path) === '/';
-  if (!isShared && (stat.mode & 0o022) === 0 && isEmpty(path)) return;
-  throw refusal(
-    path,
-    `is open to other users (mode ${modeText(stat.mode)})`,
-    isShared ? `SINGLEPOLL_DIR=${join(path, 'singlepoll')}, a folder of its own` : `chmod 700 ${path}`,
-  );
-}
-
-function isEmpty(path: string): boolean {
-  try {
-    return readdirSync(path).length === 0;
-  } catch {
-    return false;
-  }
-}
-
-/** `no space left on device (ENOSPC)`. */
-function reason(error: unknown): string {
-  const { errno = 0, code, message } = error as NodeJS.ErrnoException;
-  const [, words = message] = getSystemErrorMap().get(errno) ?? [];
-  return `${words} (${code})`;
+  if (!isShared && (stat.mode & 0o022) === 0 && readdirSync(path).length === 0) return stat;
+  const cure = isShared
+    ? `SINGLEPOLL_DIR=${join(path, 'singlepoll')}, a folder of its own`
+    : `chmod 700 ${path}`;
+  throw refusal(path, `is open to other users (mode ${modeText(stat.mode)})`, cure);
 }
 
 const ELSEWHERE = 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder';
+
+/** `ENOSPC: no space left on device, mkdir '/x'` without the call. */
+function reason(error: unknown): string {
+  return (error as Error).message.replace(/, \w+ '.*$/s, '');
+}
 
 function refusal(path: string, problem: string, hint = ELSEWHERE): SinglepollError {
   return new SinglepollError(EXIT.config, `the state folder ${showValue(path)} ${problem}`, hint);

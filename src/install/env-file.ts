@@ -1,6 +1,6 @@
 /** Which variables of the shell go along, and the file that keeps them. Pure. */
 import type { Config } from '../config/load.ts';
-import { OPTION_NAMES, variablesOf } from '../config/options.ts';
+import { namesIn, OPTION_NAMES } from '../config/options.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -32,7 +32,7 @@ export function variablesToKeep(
 ): Record<string, string> {
   const names = new Set([
     ...ALWAYS,
-    ...OPTION_NAMES.flatMap((option) => variablesOf(option).map((it) => it.name)),
+    ...OPTION_NAMES.flatMap((option) => namesIn('environment', option).map((it) => it.key)),
     ...config.tokenVariables,
     ...extra,
   ]);

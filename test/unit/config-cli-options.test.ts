@@ -5,7 +5,6 @@ import { Command } from 'commander';
 import {
   addOptions,
   type CommandName,
-  envTwin,
   flagWords,
   longFlag,
   OPTION_NAMES,
@@ -30,9 +29,6 @@ test('the contract names these options, and this release has them, each with a t
     '--log-file --log-size --log-keep --http --ready-in-standby --no-alerts --alert-url --alert-format ' +
     '--alert-cooldown --digest --digest-zone --stray --stray-scope --takeover --token-env --token-file --wait';
   assert.deepEqual(OPTION_NAMES.map(longFlag).sort(), contract.split(' ').sort());
-  assert.equal(envTwin('stopTimeout'), 'SINGLEPOLL_STOP_TIMEOUT');
-  assert.equal(envTwin('gateway'), 'SINGLEPOLL_NO_GATEWAY');
-  assert.equal(new Set(OPTION_NAMES.map(envTwin)).size, OPTION_NAMES.length);
 });
 
 test('values stay text, lists grow, flags are true or taken back; what is not typed is not there', () => {

@@ -1,510 +1,514 @@
-/** The loader: which place wins, that every mistake is said at once with its place, what each command needs. */
+/** The loader, by tables: what a configuration gives, which mistakes it has, and what it is warned of, each with its place. */
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, describe, test } from 'node:test';
-import { type Config, type Loaded, type LoadRequest, loadConfig } from '../../src/config/load.ts';
+import { after, test } from 'node:test';
+import { type Config, type LoadRequest, loadConfig } from '../../src/config/load.ts';
 import { configFailure } from '../../src/config/messages.ts';
-import { OPTION_NAMES, type OptionValues, optionRow } from '../../src/config/options.ts';
+import { OPTION_NAMES, type OptionValues, optionRow, type RawFlags } from '../../src/config/options.ts';
+import { secretFlags } from '../../src/config/targets.ts';
+import { readToken } from '../../src/config/token.ts';
 
-const TOKEN = `123456:${'A'.repeat(35)}`;
-const OTHER = `654321:${'B'.repeat(35)}`;
+const secret = (letter: string): string => letter.repeat(35);
+const TOKEN = `123456:${secret('A')}`;
+const RENEWED = `123456:${secret('C')}`;
+const OTHER = `654321:${secret('B')}`;
 const CHAT = { ASSISTANT_ADMIN_TELEGRAM_ID: '42' };
+const DEPLOY = { POLLING_ENABLED: '0' };
+const ENGINE = 'redis://:geheim@127.0.0.1:1';
+const HOOK = 'https://alice:geheim@hooks.slack.com/services/geheim?k=geheim';
+
 const root = mkdtempSync(join(tmpdir(), 'singlepoll-test-'));
 after(() => rmSync(root, { recursive: true, force: true }));
-
 let projects = 0;
-/** A working folder of its own with these files in it. */
-function project(files: Record<string, string> = {}): string {
+
+interface Case extends Partial<LoadRequest> {
+  readonly files?: Readonly<Record<string, string>>;
+  readonly toml?: string;
+  /** Without the usual token, or the usual command. */
+  readonly bare?: boolean;
+}
+
+/** Loads `start -- node bot.js` with a token in the environment, in a folder of its own with these files. */
+async function load({ files = {}, toml, bare, ...request }: Case) {
   const cwd = join(root, String(projects++));
   mkdirSync(cwd);
-  for (const [name, text] of Object.entries(files)) {
+  for (const [name, text] of Object.entries(
+    toml === undefined ? files : { ...files, 'singlepoll.toml': toml },
+  )) {
     mkdirSync(dirname(join(cwd, name)), { recursive: true });
     writeFileSync(join(cwd, name), text, { mode: 0o600 });
   }
-  return cwd;
-}
-
-type Case = Partial<LoadRequest> & { files?: Record<string, string>; toml?: string; bare?: boolean };
-
-/** Loads `start -- node bot.js` with a token in the environment, unless `bare` or said otherwise. */
-async function load({ files, toml, bare, ...request }: Case = {}): Promise<Loaded> {
-  const usual = bare ? {} : { BOT_TOKEN: TOKEN };
-  const loaded = await loadConfig({
-    command: 'start',
-    flags: {},
-    argvCommand: bare ? [] : ['node', 'bot.js'],
-    cwd: project(toml === undefined ? files : { ...files, 'singlepoll.toml': toml }),
-    ...request,
-    env: { ...usual, ...request.env },
-  });
+  const argvCommand = bare ? [] : ['node', 'bot.js'];
+  const env = { ...(bare ? {} : { BOT_TOKEN: TOKEN }), ...request.env };
+  const loaded = await loadConfig({ command: 'start', flags: {}, argvCommand, cwd, ...request, env });
   const said = JSON.stringify([loaded.warnings, loaded.ok ? loaded.config.settings : loaded.errors]);
-  assert.doesNotMatch(said, /A{6}|B{6}/, 'a token was shown');
+  assert.doesNotMatch(said, /A{6}|B{6}|C{6}|geheim/, 'a secret was shown');
   return loaded;
 }
 
-async function good(request: Case = {}): Promise<Config & { warnings: readonly string[] }> {
+async function good(request: Case): Promise<Config & { warnings: readonly string[] }> {
   const loaded = await load(request);
   assert.ok(loaded.ok, loaded.ok ? '' : configFailure(loaded.errors).message);
   return { ...loaded.config, warnings: loaded.warnings };
 }
 
-async function mistakes(request: Case): Promise<readonly string[]> {
-  const loaded = await load(request);
-  assert.ok(!loaded.ok, 'was accepted');
-  return loaded.errors;
+type Row = readonly [Case, ...(readonly RegExp[])];
+
+/** As many as there are patterns, in their order. */
+function assertSaid(said: readonly string[], patterns: readonly RegExp[], request: Case): void {
+  const seen = `${JSON.stringify(request)}\n${said.join('\n')}`;
+  if (said.length !== patterns.length) assert.fail(`${said.length} instead of ${patterns.length}: ${seen}`);
+  for (const [index, pattern] of patterns.entries()) assert.match(said[index]!, pattern, seen);
 }
 
-/** The only mistake. */
-async function mistake(request: Case): Promise<string> {
-  const [first, ...more] = await mistakes(request);
-  assert.deepEqual(more, []);
-  return first ?? '';
+function refused(title: string, rows: readonly Row[]): void {
+  test(`refused: ${title}`, async () => {
+    for (const [request, ...patterns] of rows) {
+      const loaded = await load(request);
+      assertSaid(loaded.ok ? [] : loaded.errors, patterns, request);
+    }
+  });
 }
 
-test('without anything given all is as the table says, and frozen all the way down', async () => {
-  const { warnings, settings, ...config } = await good();
+function warned(title: string, rows: readonly Row[]): void {
+  test(`accepted, with a warning: ${title}`, async () => {
+    for (const [request, ...patterns] of rows) assertSaid((await good(request)).warnings, patterns, request);
+  });
+}
+
+function gives(title: string, rows: readonly (readonly [Case, Partial<Config>])[]): void {
+  test(title, async () => {
+    for (const [request, expected] of rows) {
+      const config = await good(request);
+      const seen = Object.fromEntries(Object.keys(expected).map((key) => [key, config[key as keyof Config]]));
+      assert.deepEqual(seen, expected, JSON.stringify(request));
+    }
+  });
+}
+
+const flag = (flags: RawFlags): Case => ({ flags });
+
+test('without anything given all is as the table says', async () => {
+  const { warnings, settings, ...config } = await good({});
   assert.deepEqual([warnings, settings], [[], []]);
   for (const name of OPTION_NAMES) {
-    if (['alerts', 'envFile'].includes(name)) continue;
     const { initial, unit } = optionRow(name);
-    assert.deepEqual(config[(name + unit) as keyof OptionValues], initial, name);
+    if (name !== 'alerts') assert.deepEqual(config[(name + unit) as keyof OptionValues], initial, name);
   }
-  assert.deepEqual([config.stopTimeoutMs, config.gateway, config.polling], [15_000, true, true]);
-  assert.deepEqual(config.command, { argv: ['node', 'bot.js'], source: 'command line' });
+  assert.deepEqual([config.stopTimeoutMs, config.polling, config.alerts], [15_000, true, null]);
   assert.deepEqual([config.botId, config.tokenSource], [123456, 'BOT_TOKEN in the environment']);
+});
+
+const from = (option: 'gateway' | 'stopTimeout', words: string, place: string): Partial<Config> => ({
+  settings: [{ option, words, from: place }],
+});
+const layers: Case = { toml: '\n\nstopTimeout = "4s"', files: { '.env': '\nSINGLEPOLL_STOP_TIMEOUT=3s' } };
+const twin = 'SINGLEPOLL_STOP_TIMEOUT in';
+gives('flag, environment, env file, TOML; an empty variable sets nothing, a weaker mistake does not matter', [
+  [
+    { ...layers, env: { SINGLEPOLL_STOP_TIMEOUT: 'x' }, flags: { stopTimeout: '1s' } },
+    from('stopTimeout', '--stop-timeout "1s"', '--stop-timeout'),
+  ],
+  [
+    { ...layers, env: { SINGLEPOLL_STOP_TIMEOUT: '2s' } },
+    from('stopTimeout', '--stop-timeout "2s"', `${twin} the environment`),
+  ],
+  [layers, from('stopTimeout', '--stop-timeout "3s"', `${twin} .env line 2`)],
+  [
+    { toml: layers.toml!, env: { SINGLEPOLL_STOP_TIMEOUT: '' } },
+    from('stopTimeout', '--stop-timeout "4s"', 'stopTimeout in singlepoll.toml line 3'),
+  ],
+]);
+const offBy = (place: string) => ({ ...from('gateway', '--no-gateway', place), gateway: false });
+gives('each flag has two names, and can be taken back', [
+  [flag({ gateway: false }), offBy('--no-gateway')],
+  [{ env: { SINGLEPOLL_NO_GATEWAY: '1' } }, offBy('SINGLEPOLL_NO_GATEWAY in the environment')],
+  [{ env: { SINGLEPOLL_GATEWAY: '0' } }, offBy('SINGLEPOLL_GATEWAY in the environment')],
+  [{ toml: 'noGateway = true' }, offBy('noGateway in singlepoll.toml line 1')],
+  [{ toml: 'gateway = false' }, offBy('gateway in singlepoll.toml line 1')],
+  [
+    { flags: { gateway: true }, env: { SINGLEPOLL_NO_GATEWAY: '1' } },
+    { gateway: true, settings: [] },
+  ],
+  [
+    { flags: { wait: false }, env: { SINGLEPOLL_WAIT: '1' } },
+    { wait: false, noWait: true },
+  ],
+  [{ toml: 'noWait = true' }, { noWait: true }],
+]);
+gives('what each kind of place can hold', [
+  [{ toml: 'stray = ["a_bot", "b,c"]' }, { stray: ['a_bot', 'b,c'] }],
+  [{ toml: 'stray = "one"', env: { SINGLEPOLL_STRAY: 'a b\n\nc,d:e\r\n' } }, { stray: ['a b', 'c,d:e'] }],
+  [{ toml: 'stray = "one"', flags: { stray: ['x_bot'] } }, { stray: ['x_bot'] }],
+  [
+    { toml: 'stopTimeout = 20\nbackoff = ["2s", "1m"]\nmaxRestarts = \'3/1m\'\nwait = true' },
+    {
+      ...{ stopTimeoutMs: 20_000, backoff: { minMs: 2_000, maxMs: 60_000 }, wait: true },
+      maxRestarts: { count: 3, periodMs: 60_000 },
+    },
+  ],
+  ...['1', 'TRUE', ' on '].map((it) => [{ env: { SINGLEPOLL_DRY_RUN: it } }, { dryRun: true }] as const),
+  ...['0', 'No', ''].map((it) => [{ env: { SINGLEPOLL_DRY_RUN: it } }, { dryRun: false }] as const),
+  [
+    { env: { TELEGRAM_API_ROOT: 'http://x/', SINGLEPOLL_API_ROOT: 'http://twin' } },
+    { apiRoot: 'http://twin', apiRootSource: 'SINGLEPOLL_API_ROOT in the environment' },
+  ],
+  [
+    { files: { '.env': 'TELEGRAM_API_ROOT=http://x/' } },
+    { apiRoot: 'http://x', apiRootSource: 'TELEGRAM_API_ROOT in .env line 1' },
+  ],
+]);
+refused('values and keys of the TOML file, also where the command line makes them harmless', [
+  [{ toml: 'stopTimout = 1' }, /^stopTimout in singlepoll.toml line 1: .*did you mean stopTimeout\?$/],
+  [{ toml: '"stop-timeout" = "3s"' }, /did you mean stopTimeout\?/],
+  [{ toml: '[supervisor]\nwait = true' }, /^supervisor in singlepoll\.toml line 1: there is no such option$/],
+  [{ toml: `token = "${TOKEN}"` }, /does not go into this file.*tokenFile or tokenEnv/],
+  [{ toml: `"${TOKEN}" = 1` }, /123456:….* there is no such option/],
+  [
+    { toml: 'backoff = "5s,1s"' },
+    /^backoff in .* line 1 is "5s,1s": MIN is .* MAX\. Accepted: MIN,MAX, such/,
+  ],
+  [{ toml: 'stopTimeout = true' }, /is "true": it is not a time/],
+  ...['2024-01-01', '{a = 1}', '[["x"]]'].map((it): Row => [{ toml: `stray = ${it}` }, /it is not a text/]),
+  [{ toml: 'wait = ' }, /^singlepoll\.toml: line 1, column \d+: /],
+  [{ toml: `apiRoot = "${TOKEN}` }, /^singlepoll\.toml: line 1, column \d+: /],
+  [{ toml: 'command = "node bot.js"' }, /^command in .*line 1: .*command = \["node", "bot\.js"\]/],
+  [{ toml: 'command = ["node", 1]' }, /not an array of texts/],
+  ...['[]', '[""]'].map((it): Row => [{ toml: `command = ${it}` }, /first word, the program, is missing/]),
+]);
+refused('a file that was named and is not there', [
+  [flag({ config: 'no.toml' }), /^--config is "no\.toml": there is no such file/],
+  [{ env: { SINGLEPOLL_ENV_FILE: 'no.env' } }, /^SINGLEPOLL_ENV_FILE in the environment is "no\.env"/],
+  [flag({ envFile: '.' }), /it is a folder/],
+  [flag({ envFile: '~/x.env' }), /~ is not expanded/],
+  [flag({ tokenFile: '' }), /^--token-file is "": it is empty/],
+  [flag({ tokenFile: 'none' }), /^--token-file: the token file none is not there/],
+]);
+test('paths in TOML are relative to its folder, others to the working folder', async () => {
+  const files = {
+    'etc/bot.toml': 'tokenFile = "token"\nenvFile = "bot.env"\nlogFile = "log"',
+    ...{ 'etc/token': `  ${TOKEN}\r\nmore`, 'etc/bot.env': 'A=1', 'my.env': 'A=2' },
+  };
+  const request = { bare: true, argvCommand: ['x'], files, flags: { config: 'etc/bot.toml' } };
+  const { cwd, warnings, ...config } = await good(request);
   assert.deepEqual(
-    [config.envFile, config.configFile, config.alerts, config.noWait],
-    [null, null, null, false],
+    [config.tokenSource, config.envFileVars, warnings],
+    ['the file etc/token', { A: '1' }, []],
   );
-  const loaded = await load({ flags: { stray: ['x_bot'] } });
-  assert.ok(loaded.ok);
-  const { command, stray, settings: set, envFileVars } = loaded.config;
-  for (const part of [loaded.config, command, command?.argv, stray, set, set[0], envFileVars])
-    assert.ok(Object.isFrozen(part));
+  assert.equal(config.logFile, join(cwd, 'etc/log'));
+  const other = { ...request, flags: { ...request.flags, envFile: 'my.env' } };
+  assert.deepEqual((await good(other)).envFileVars, { A: '2' });
 });
-
-describe('strength', () => {
-  test('flag, environment, env file, TOML, default; an empty variable sets nothing', async () => {
-    const flags = { stopTimeout: '1s' };
-    const env = { SINGLEPOLL_STOP_TIMEOUT: '2s' };
-    const toml = '\n\nstopTimeout = "4s"';
-    const files = { '.env': '\nSINGLEPOLL_STOP_TIMEOUT=3s' };
-    const cases: [Case, number, string | undefined][] = [
-      [{ flags, env, files, toml }, 1_000, '--stop-timeout'],
-      [{ env, files, toml }, 2_000, 'SINGLEPOLL_STOP_TIMEOUT in the environment'],
-      [{ files, toml }, 3_000, 'SINGLEPOLL_STOP_TIMEOUT in .env line 2'],
-      [{ env: { SINGLEPOLL_STOP_TIMEOUT: '' }, toml }, 4_000, 'stopTimeout in singlepoll.toml line 3'],
-      [{}, 15_000, undefined],
-    ];
-    for (const [request, ms, from] of cases) {
-      const { stopTimeoutMs, settings } = await good(request);
-      assert.deepEqual([stopTimeoutMs, settings[0]?.from], [ms, from]);
-    }
-    const weaker = await good({ flags: { heartbeat: '5s' }, env: { SINGLEPOLL_HEARTBEAT: 'x' } });
-    assert.equal(weaker.heartbeatMs, 5_000, 'a weaker mistake does not matter');
-  });
-  test('a flag takes back what a variable or the file says', async () => {
-    assert.equal((await good({ flags: { wait: false }, env: { SINGLEPOLL_WAIT: '1' } })).wait, false);
-    const env = { ...CHAT, SINGLEPOLL_NO_GATEWAY: '1', SINGLEPOLL_NO_ALERTS: '1' };
-    for (const place of [{ env }, { env: CHAT, toml: 'noGateway = true\nnoAlerts = true' }]) {
-      const off = await good(place);
-      assert.deepEqual([off.gateway, off.alerts], [false, null]);
-      const on = await good({ ...place, flags: { gateway: true, alerts: true } });
-      assert.deepEqual([on.gateway, on.alerts?.chat], [true, '42']);
-    }
-  });
-  test('each flag has a positive and a negative name; the setting is told by what it means', async () => {
-    const off: [Case, string][] = [
-      [{ flags: { gateway: false } }, '--no-gateway'],
-      [{ env: { SINGLEPOLL_NO_GATEWAY: '1' } }, 'SINGLEPOLL_NO_GATEWAY in the environment'],
-      [{ env: { SINGLEPOLL_GATEWAY: '0' } }, 'SINGLEPOLL_GATEWAY in the environment'],
-      [{ toml: 'noGateway = true' }, 'noGateway in singlepoll.toml line 1'],
-      [{ toml: 'gateway = false' }, 'gateway in singlepoll.toml line 1'],
-    ];
-    for (const [request, from] of off) {
-      const { gateway, settings, warnings } = await good(request);
-      assert.deepEqual([gateway, warnings], [false, []], from);
-      assert.deepEqual(settings, [{ option: 'gateway', words: '--no-gateway', from }]);
-    }
-    assert.equal((await good({ env: { SINGLEPOLL_NO_GATEWAY: '0' } })).gateway, true);
-    assert.equal((await good({ toml: 'noWait = true' })).noWait, true);
-  });
-  test('lists replace, a variable has one value per line, TOML an array or a text', async () => {
-    const toml = 'stray = ["toml_bot", "b,c"]';
-    assert.deepEqual((await good({ toml })).stray, ['toml_bot', 'b,c']);
-    assert.deepEqual((await good({ toml: 'stray = "one"' })).stray, ['one']);
-    const { stray } = await good({ toml, env: { SINGLEPOLL_STRAY: 'a b\n\nc,d:e\r\n' } });
-    assert.deepEqual(stray, ['a b', 'c,d:e']);
-    assert.deepEqual((await good({ toml, flags: { stray: ['x_bot'] } })).stray, ['x_bot']);
-  });
-  test('the API root: its twin before TELEGRAM_API_ROOT', async () => {
-    const files = { '.env': 'TELEGRAM_API_ROOT=http://file/' };
-    const general = { TELEGRAM_API_ROOT: 'http://general' };
-    for (const [env, expected] of [
-      [
-        { ...general, SINGLEPOLL_API_ROOT: 'http://twin' },
-        'http://twin SINGLEPOLL_API_ROOT in the environment',
-      ],
-      [general, 'http://general TELEGRAM_API_ROOT in the environment'],
-      [{}, 'http://file TELEGRAM_API_ROOT in .env line 1'],
-    ] as const) {
-      const { apiRoot, apiRootSource } = await good({ files, env });
-      assert.equal(`${apiRoot} ${apiRootSource}`, expected);
-    }
-  });
-  test('what a variable says to a flag', async () => {
-    for (const text of ['1', 'TRUE', 'yes', ' on '])
-      assert.equal((await good({ env: { SINGLEPOLL_DRY_RUN: text } })).dryRun, true, text);
-    for (const text of ['0', 'false', 'No', 'off', ''])
-      assert.equal((await good({ env: { SINGLEPOLL_DRY_RUN: text } })).dryRun, false, text);
-  });
-});
-
-describe('TOML', () => {
-  test('every kind of value', async () => {
-    const config = await good({
-      bare: true,
-      env: { MINE: TOKEN },
-      toml:
-        'command = ["python3", "bot.py", "--x"]\ntokenEnv = "MINE"\nstopTimeout = 20\nbackoff = ["2s", "1m"]\n' +
-        'maxRestarts = \'3/1m\'\nwait = true\nstrayScope = "any"',
-    });
-    const source = 'command in singlepoll.toml line 1';
-    assert.deepEqual(config.command, { argv: ['python3', 'bot.py', '--x'], source });
-    assert.deepEqual(
-      [config.stopTimeoutMs, config.backoff, config.maxRestarts, config.wait, config.strayScope],
-      [20_000, { minMs: 2_000, maxMs: 60_000 }, { count: 3, periodMs: 60_000 }, true, 'any'],
-    );
-    assert.equal(config.tokenSource, 'MINE in the environment');
-  });
-  test('what is refused, and where', async () => {
-    const bad: [string, RegExp][] = [
-      ['stopTimout = "3s"', /^stopTimout in .*line 1: there is no such option; did you mean stopTimeout\?$/],
-      ['"stop-timeout" = "3s"', /did you mean stopTimeout\?/],
-      ['zzzzzz = 1', /there is no such option; the options are command, envFile/],
-      ['[supervisor]\nwait = true', /^supervisor in singlepoll\.toml line 1: there is no such option/],
-      [
-        `token = "${TOKEN}"`,
-        /^token in .* line 1: a token does not go into this file.*tokenFile or tokenEnv/,
-      ],
-      [`"${TOKEN}" = 1`, /123456:….* there is no such option/],
-      ['config = "x"', /cannot name another one/],
-      [
-        'backoff = "5s,1s"',
-        /^backoff in .* line 1 is "5s,1s": MIN is greater than MAX\. Accepted: MIN,MAX such/,
-      ],
-      ['stopTimeout = true', /is "true": it is not a time/],
-      ['stopTimeout = 2024-01-01', /is a date: it is not a text/],
-      ['stopTimeout = {a = 1}', /is a table: it is not a text/],
-      ['stray = [["x"]]', /is an array: it is not a text/],
-      ['wait = 2', /is "2": it is neither yes nor no/],
-      ['wait = ', /^singlepoll\.toml: line 1, column \d+: /],
-      [`apiRoot = "${TOKEN}`, /^singlepoll\.toml: line 1, column \d+: /],
-      ['wait = true\nwait = true', /^singlepoll\.toml: line 2/],
-      ['command = "node bot.js"', /^command in .*line 1: .*command = \["node", "bot\.js"\]/],
-      ['command = []', /^command in .*line 1: it is empty/],
-      ['command = [""]', /first word, the program, is empty/],
-      ['command = ["node", 1]', /not an array of texts/],
-    ];
-    // Also where the command line makes it harmless today.
-    for (const [toml, message] of bad) assert.match(await mistake({ toml }), message);
-  });
-  test('paths in it are relative to its folder, others to the working folder', async () => {
-    const files = {
-      'etc/bot.toml': 'tokenFile = "token"\nenvFile = "bot.env"\nlogFile = "log"',
-      'etc/token': TOKEN,
-      'etc/bot.env': 'A=1',
-      'my.env': 'A=2',
-    };
-    const flags = { config: 'etc/bot.toml' };
-    const config = await good({ bare: true, argvCommand: ['x'], files, flags });
-    assert.equal(config.tokenSource, 'the file etc/token');
-    assert.deepEqual(config.envFileVars, { A: '1' });
-    const etc = (name: string) => join(config.cwd, 'etc', name);
-    assert.deepEqual(
-      [config.configFile, config.envFile, config.logFile],
-      [etc('bot.toml'), etc('bot.env'), etc('log')],
-    );
-    assert.deepEqual((await good({ files, flags: { ...flags, envFile: 'my.env' } })).envFileVars, { A: '2' });
-  });
-});
-
-test('a file that was named must be there; a default one that is a folder is passed over', async () => {
-  const named: [Case, RegExp][] = [
-    [{ flags: { config: 'no.toml' } }, /^--config is "no\.toml": there is no such file/],
-    [{ env: { SINGLEPOLL_ENV_FILE: 'no.env' } }, /^SINGLEPOLL_ENV_FILE in the environment is "no\.env"/],
-    [{ flags: { envFile: '.' } }, /it is a folder/],
-    [{ flags: { envFile: '~/x.env' } }, /~ is not expanded/],
-  ];
-  for (const [request, message] of named) assert.match(await mistake(request), message);
-  const { warnings } = await good({ files: { '.env/bin/activate': '', 'singlepoll.toml/x': '' } });
-  assert.deepEqual(warnings, [
-    'singlepoll.toml is not read: it is a folder, not a file',
-    '.env is not read: it is a folder, not a file',
-  ]);
-});
-
-describe('every mistake at once', () => {
-  test('each with its place, value and what is accepted', async () => {
-    const found = await mistakes({
+refused('every mistake at once, in the order of the table', [
+  [
+    {
       bare: true,
       flags: { backoff: '5s,1s', stray: ['a(', '.*', 'fine_bot'], tokenEnv: TOKEN, wait: true },
-      env: {
-        SINGLEPOLL_TAKEOVER: 'yes',
-        TELEGRAM_API_ROOT: 'http://u:hush@x',
-        SINGLEPOLL_RESTART: 'sometimes',
-      },
+      env: { SINGLEPOLL_TAKEOVER: 'yes', TELEGRAM_API_ROOT: 'http://u:geheim@x', SINGLEPOLL_RESTART: 'x' },
       files: { '.env': 'SINGLEPOLL_HEARTBEAT=0' },
       toml: 'maxRestarts = "x"\nlogfmt = 1',
-    });
-    assert.deepEqual(
-      found.map((message) => message.split(/ is |:| and /, 1)[0]),
-      [
-        'logfmt in singlepoll.toml line 2',
-        '--token-env',
-        'TELEGRAM_API_ROOT in the environment',
-        '--stray',
-        '--stray',
-        'SINGLEPOLL_RESTART in the environment',
-        '--backoff',
-        'maxRestarts in singlepoll.toml line 1',
-        'SINGLEPOLL_HEARTBEAT in .env line 1',
-        '--wait',
-        'no command to run. Three ways to give one',
-      ],
-    );
-    assert.doesNotMatch(found.join(), /hush/);
-    for (const message of found.slice(1, 9)) assert.match(message, / is ".*": .*\. Accepted: ./);
-    const { message, exitCode } = configFailure(['x', 'y\nz']);
-    assert.deepEqual([message, exitCode], ['2 mistakes in the configuration:\n- x\n- y\n  z', 78]);
-  });
-  test('what is right one by one and wrong together, what has no effect, and empty flags', async () => {
-    const wrong: [Case, RegExp][] = [
-      [{ flags: { wait: true, takeover: true } }, /^--wait and --takeover exclude each other/],
-      [
-        { flags: { takeover: true }, env: { SINGLEPOLL_WAIT: '1' } },
-        /^SINGLEPOLL_WAIT in the env.* and --takeover/,
-      ],
-      [{ flags: { keepWebhook: true, dropPending: true } }, /deleteWebhook/],
-      [{ flags: { gateway: false, sealed: true } }, /^--no-gateway and --sealed exclude each other/],
-      [{ flags: { backoff: '' } }, /^--backoff is "": /],
-      [{ flags: { tokenFile: '' } }, /^--token-file is "": it is empty/],
-    ];
-    for (const [request, message] of wrong) assert.match(await mistake(request), message);
-    const doubtful: [Case, RegExp][] = [
-      [{ flags: { backoff: '2m,5m' } }, /a crash loop will never be noticed.*2m,5m/],
-      [{ flags: { gateway: false, onRival: 'yield' } }, /^--on-rival has no effect with --no-gateway/],
-      [{ toml: 'readyInStandby = "no"' }, /^readyInStandby in .* has no effect without --http/],
-      [{ flags: { backoff: '2m,5m', restart: 'never' } }, /^$/],
-      [{ flags: { maxRestarts: '3/10s' } }, /^$/],
-    ];
-    for (const [request, warning] of doubtful) assert.match((await good(request)).warnings.join(), warning);
-  });
-  test('names that nobody reads are warned of, those of a supervisor are not', async () => {
-    const inherited = Object.fromEntries(
-      ['DIR', 'BOT', 'RUN', 'SPAWN', 'EPOCH'].map((name) => [`SINGLEPOLL_${name}`, '1']),
-    );
-    assert.deepEqual((await good({ env: inherited })).warnings, []);
-    const { warnings } = await good({
+    },
+    /^logfmt in singlepoll\.toml line 2/,
+    /^--token-env is "123456:…": .*\. Accepted: /,
+    /^TELEGRAM_API_ROOT in the environment is .*\. Accepted: /,
+    /^--stray is "a\("/,
+    /^--stray is "\.\*"/,
+    /^SINGLEPOLL_RESTART in the environment is "x"/,
+    /^--backoff is "5s,1s"/,
+    /^maxRestarts in singlepoll\.toml line 1 is "x"/,
+    /^SINGLEPOLL_HEARTBEAT in \.env line 1 is "0"/,
+    /^--wait and SINGLEPOLL_TAKEOVER in the environment exclude each other/,
+    /^no command to run\. Three ways.*singlepoll start -- node.*command = \["node.*worker: node bot\.js/s,
+  ],
+]);
+test('several mistakes are one error of code 78', () => {
+  const { message, exitCode } = configFailure(['x', 'y\nz']);
+  assert.deepEqual([message, exitCode], ['2 mistakes in the configuration:\n- x\n- y\n  z', 78]);
+});
+refused('right one by one and wrong together', [
+  [flag({ wait: true, takeover: true }), /^--wait and --takeover exclude each other/],
+  [flag({ keepWebhook: true, dropPending: true }), /deleteWebhook/],
+  [flag({ gateway: false, sealed: true }), /^--no-gateway and --sealed exclude each other/],
+  [{ flags: { gateway: false }, env: { SINGLEPOLL_LEASE: ENGINE } }, /^--no-gateway and SINGLEPOLL_LEASE in/],
+]);
+warned('what has no effect, and names that nobody reads', [
+  [flag({ gateway: false, onRival: 'yield' }), /^--on-rival has no effect with --no-gateway/],
+  [{ toml: 'readyInStandby = "no"' }, /^readyInStandby in .* has no effect without --http/],
+  [flag({ leaseProfile: 'fast' }), /^--lease-profile has no effect without --lease/],
+  [flag({ alertFormat: 'json' }), /^--alert-format has no effect without --alert-url/],
+  [flag({ digest: '09:00' }), /^--digest has no effect: alerts go nowhere/],
+  [{ env: { ...CHAT, SINGLEPOLL_BOT: '1', SINGLEPOLL_EPOCH: '1', SINGLEPOLL_DIR: '/x' } }],
+  [
+    {
       env: { SINGLEPOLL_STOP_TIMOUT: '3s' },
-      files: { '.env': 'SINGLEPOLL_ZZZZZZ=1\nSINGLEPOLL_CONFIG=x\nSINGLEPOLL_ENV_FILE=y\nSINGLEPOLL_DIR=z' },
-    });
-    assert.deepEqual(warnings.slice(0, 2), [
-      'SINGLEPOLL_STOP_TIMOUT in the environment means nothing; did you mean SINGLEPOLL_STOP_TIMEOUT?',
-      'SINGLEPOLL_ZZZZZZ in .env means nothing',
-    ]);
-    assert.equal(warnings.length, 5);
-    // The env file can't say where the files are.
-    for (const warning of warnings.slice(2)) assert.match(warning, / in \.env is not read: /);
-  });
-});
+      files: { '.env': 'SINGLEPOLL_ZZZZZZ=1\nSINGLEPOLL_CONFIG=x\nSINGLEPOLL_DIR=z\nnonsense' },
+    },
+    /^\.env line 4: it is not NAME=value$/,
+    /^SINGLEPOLL_STOP_TIMOUT in the environment: .* did you mean SINGLEPOLL_STOP_TIMEOUT\?/,
+    /^SINGLEPOLL_ZZZZZZ in \.env line 1: there is no such option$/,
+    /^SINGLEPOLL_CONFIG in \.env line 2 is not read/,
+    /^SINGLEPOLL_DIR in \.env line 3 is not read/,
+  ],
+  [
+    { files: { '.env/bin/activate': '', 'singlepoll.toml/x': '' } },
+    /^singlepoll\.toml is not read: it is a folder/,
+    /^\.env is not read: it is a folder/,
+  ],
+  [{ argvCommand: ['bot', `--token=${TOKEN}`] }, /process list/],
+]);
 
-describe('command', () => {
-  const usual = { bare: true, env: { BOT_TOKEN: TOKEN } };
-  test('comes word for word from the command line, then TOML, then a line of the Procfile', async () => {
-    const argvCommand = ['node', '', '--wait', 'a b', '$X', '*'];
-    const toml = 'command = ["t"]';
-    const files = { Procfile: 'worker: p' };
-    assert.deepEqual((await good({ argvCommand, files, toml })).command, {
-      argv: argvCommand,
-      source: 'command line',
-    });
-    assert.deepEqual((await good({ ...usual, files, toml })).command?.argv, ['t']);
-    const lines: [string, string | null][] = [
-      ['web: w\nbot: b\nworker:  x $PORT && y  \n', 'x $PORT && y'],
-      ['web: w\nbot: b\n', 'b'],
-      ['# worker: no\nrelease: r\r\nweb: w --a "b: c"\r\n', 'w --a "b: c"'],
-      ['clock: c\nworker:\n', null],
-      ['', null],
-    ];
-    for (const [Procfile, line] of lines) {
-      const request = { ...usual, files: { Procfile } };
-      if (line === null) assert.match(await mistake(request), /Procfile has no worker:, bot: or web: line/);
-      else assert.deepEqual((await good(request)).command?.argv, ['sh', '-c', line]);
-    }
-  });
-  test('none is an error that shows three ways; not for the sandbox, for reset and for those that run nothing', async () => {
-    const message = await mistake(usual);
-    for (const way of [
-      'singlepoll start -- node bot.js',
-      'command = ["node", "bot.js"]',
-      'worker: node bot.js',
-    ])
-      assert.ok(message.includes(way));
-    assert.equal((await good({ bare: true, flags: { sandbox: true } })).command, null);
-    assert.equal((await good({ ...usual, command: 'reset' })).command, null);
-    assert.equal((await good({ command: 'status', files: { Procfile: 'worker: x' } })).command, null);
-    // A file that can't be read is said, not also what may stand in it.
-    await mistake({ bare: true, toml: 'x' });
-    assert.match((await good({ argvCommand: ['bot', `--token=${TOKEN}`] })).warnings.join(), /process list/);
-  });
+const usual = { bare: true, env: { BOT_TOKEN: TOKEN } };
+const procfile = (text: string): Case => ({ ...usual, files: { Procfile: text } });
+const line = (name: string, text: string) => ({
+  command: { argv: ['sh', '-c', text], source: `${name}: in Procfile` },
 });
+gives('the command comes word for word from the command line, then TOML, then a line of the Procfile', [
+  [
+    {
+      argvCommand: ['node', '', '--wait', 'a b', '$X'],
+      toml: 'command = ["t"]',
+      files: { Procfile: 'web: w' },
+    },
+    { command: { argv: ['node', '', '--wait', 'a b', '$X'], source: 'command line' } },
+  ],
+  [
+    { ...procfile('web: w'), toml: 'command = ["t"]' },
+    { command: { argv: ['t'], source: 'command in singlepoll.toml line 1' } },
+  ],
+  [procfile('web: w\nbot: b\nworker:  x $PORT && y  \n'), line('worker', 'x $PORT && y')],
+  [procfile('web: w\r\nbot: b\n'), line('bot', 'b')],
+  [{ bare: true, flags: { sandbox: true } }, { command: null }],
+  [{ ...usual, command: 'reset' }, { command: null }],
+  [{ ...procfile('web: w'), command: 'status' }, { command: null }],
+]);
+refused('a command or a token that is missing', [
+  [usual, /^no command to run\./],
+  [procfile('# worker: no\nclock: c\nworker:\n'), /Procfile has no worker:, bot: or web: line/],
+  // A file that can't be read is said, not also what may stand in it.
+  [{ bare: true, toml: 'x' }, /^singlepoll\.toml: line 1/],
+  [
+    { bare: true, argvCommand: ['x'] },
+    /^no bot token: .*and there is no \.env in .*--token-file.*--sandbox/s,
+  ],
+  [{ bare: true, argvCommand: ['x'], files: { '.env': 'A=1' } }, /^no bot token: .* nor in \.env/],
+  ...(['who', 'ping', 'reset'] as const).map((command): Row => [{ bare: true, command }, /^no bot token/]),
+]);
 
-describe('POLLING_ENABLED', () => {
-  test('exactly 1 polls; what reads like a yes is doubted', async () => {
-    const cases: [string, boolean, boolean][] = [
-      ['1', true, false],
-      ...['', '0', 'false', '11', '2'].map((it): [string, boolean, boolean] => [it, false, false]),
-      ...['true', 'On', 'YES', '1 ', '"1"', '01'].map((it): [string, boolean, boolean] => [it, false, true]),
-    ];
-    for (const [value, polling, doubted] of cases) {
-      const config = await good({ env: { POLLING_ENABLED: value } });
-      assert.deepEqual([config.polling, config.pollingDoubt !== null], [polling, doubted], value);
-    }
-    const files = { '.env': 'POLLING_ENABLED=yes' };
-    assert.match(
-      (await good({ files })).pollingDoubt ?? '',
-      /^POLLING_ENABLED in \.env is "yes", which reads/,
-    );
-    assert.equal((await good({ files, env: { POLLING_ENABLED: '1' } })).polling, true);
-  });
-  test('deploy mode needs no token, and a wrong one is only a warning', async () => {
-    const env = { POLLING_ENABLED: '0' };
-    const deploy = { bare: true, argvCommand: ['x'] };
-    assert.equal((await good({ ...deploy, env })).botId, null);
-    assert.equal((await good({ env })).botId, 123456);
-    for (const tokens of [{ BOT_TOKEN: 'nonsense1' }, { BOT_TOKEN: TOKEN, TELEGRAM_TOKEN: OTHER }]) {
-      const { token, warnings } = await good({ ...deploy, env: { ...env, ...tokens } });
-      assert.deepEqual([token, warnings.length], [null, 1]);
-    }
-  });
+gives('POLLING_ENABLED: exactly 1, or unset, polls; deploy mode needs no token', [
+  [{ env: { POLLING_ENABLED: '1' } }, { polling: true, pollingDoubt: null }],
+  ...['', '0', '11'].map(
+    (it) => [{ env: { POLLING_ENABLED: it } }, { polling: false, pollingDoubt: null }] as const,
+  ),
+  ...['true', 'YES', '1 ', '"1"', '01'].map((it) => {
+    const pollingDoubt = `POLLING_ENABLED in the environment is "${it}", which reads like a yes, but only 1 enables polling`;
+    return [{ env: { POLLING_ENABLED: it } }, { polling: false, pollingDoubt }] as const;
+  }),
+  [{ files: { '.env': 'POLLING_ENABLED=0' } }, { polling: false }],
+  [{ bare: true, argvCommand: ['x'], env: DEPLOY }, { botId: null }],
+  [{ env: { ...DEPLOY, TELEGRAM_TOKEN: OTHER } }, { token: null, gateway: false }],
+  [
+    { env: { ...DEPLOY, ...CHAT }, flags: { lease: ENGINE } },
+    { botId: 123456, lease: null, alerts: null },
+  ],
+]);
+
+const MINE = { tokenEnv: 'MINE' };
+const found = (source: string, ...tokenVariables: readonly string[]) => ({
+  token: TOKEN,
+  tokenSource: source,
+  tokenVariables,
 });
-
-describe('token', () => {
-  test('none is an error that says where was looked; two bots name both places', async () => {
-    const bare = { bare: true, argvCommand: ['x'] };
-    assert.match(await mistake(bare), /^no bot token: .*and there is no \.env in .*--token-file.*--sandbox/s);
-    assert.match(await mistake({ ...bare, files: { '.env': 'A=1' } }), /nor in \.env/);
-    const two = { files: { '.env': `TELEGRAM_BOT_TOKEN=${OTHER}` } };
-    assert.match(
-      await mistake(two),
-      /BOT_TOKEN in the environment is bot 123456, TELEGRAM_BOT_TOKEN in \.env is/,
-    );
-  });
-  test('the env file gives it, whatever else it holds', async () => {
-    const files = { '.env': `\uFEFFexport BOT_TOKEN="${TOKEN}" # mine\r\nA=1\r\nnonsense\r\n` };
-    const config = await good({ bare: true, argvCommand: ['x'], files });
-    assert.deepEqual([config.botId, config.tokenSource], [123456, 'BOT_TOKEN in .env']);
-    assert.deepEqual(config.envFileVars, { BOT_TOKEN: TOKEN, A: '1' });
-    assert.deepEqual(config.warnings, ['.env line 3: it is not NAME=value']);
-  });
-  test('the sandbox ignores it, and the API root, and says so', async () => {
-    const config = await good({
+const bare = (env: Record<string, string>, file = '', flags: RawFlags = {}): Case => {
+  return { bare: true, argvCommand: ['x'], env, files: { '.env': file, token: TOKEN }, flags };
+};
+gives('the first place of a token counts, and every variable with one is named', [
+  [
+    bare({ BOT_TOKEN: TOKEN, TELEGRAM_BOT_TOKEN: TOKEN }),
+    found('TELEGRAM_BOT_TOKEN in the environment', 'TELEGRAM_BOT_TOKEN', 'BOT_TOKEN'),
+  ],
+  [bare({ TELEGRAM_TOKEN: TOKEN }), found('TELEGRAM_TOKEN in the environment', 'TELEGRAM_TOKEN')],
+  [bare({ TELEGRAM_BOT_TOKEN: '' }, `BOT_TOKEN=${TOKEN}`), found('BOT_TOKEN in .env', 'BOT_TOKEN')],
+  [bare({ BOT_TOKEN: TOKEN }, `MINE=${TOKEN}`, MINE), found('MINE in .env', 'MINE', 'BOT_TOKEN')],
+  [bare({ BOT_TOKEN: TOKEN }, '', { tokenFile: 'token' }), found('the file token', 'BOT_TOKEN')],
+]);
+refused('two bots, and what is no token', [
+  [
+    bare({ TELEGRAM_TOKEN: TOKEN }, `BOT_TOKEN=${OTHER}`),
+    /two different bots: TELEGRAM_TOKEN in the environment is bot 123456, BOT_TOKEN in \.env is bot 654321/,
+  ],
+  [
+    bare({ MINE: TOKEN, BOT_TOKEN: OTHER }, '', MINE),
+    /^two .* MINE in the environment is bot 123456, BOT_TOKEN/,
+  ],
+  [bare({ BOT_TOKEN: OTHER }, '', { tokenFile: 'token' }), /the file token is bot 123456, BOT_TOKEN in/],
+  [bare({ TELEGRAM_BOT_TOKEN: 'nonsense1', BOT_TOKEN: TOKEN }), /is no bot token: there is no colon/],
+  [bare({ BOT_TOKEN: TOKEN }, 'A=1', MINE), /MINE is not set in the environment nor in \.env/],
+  [bare({}, '', { tokenFile: '.env' }), /the token file \.env is empty/],
+  ...(['status', 'stop', 'who'] as const).map(
+    (command): Row => [{ command, env: { BOT_TOKEN: 'x' } }, /placeholder/],
+  ),
+]);
+warned('tokens that are not used', [
+  [
+    bare({ BOT_TOKEN: TOKEN }, `TELEGRAM_TOKEN=${RENEWED}`),
+    /^TELEGRAM_TOKEN in \.env holds another secret for bot/,
+  ],
+  [
+    bare({ BOT_TOKEN: TOKEN }, `BOT_TOKEN=${OTHER}`),
+    /BOT_TOKEN in \.env is bot 654321; the environment wins/,
+  ],
+  [
+    bare({ BOT_TOKEN: TOKEN }, 'TELEGRAM_TOKEN=changeme'),
+    /TELEGRAM_TOKEN in \.env .* not used: it is a placeholder/,
+  ],
+  [
+    {
       flags: { sandbox: true, tokenFile: 'nothing' },
       env: { TELEGRAM_API_ROOT: 'http://x', TELEGRAM_TOKEN: OTHER },
-    });
-    assert.deepEqual([config.token, config.botId, config.apiRoot], [null, null, 'https://api.telegram.org']);
-    assert.deepEqual(config.tokenVariables, ['BOT_TOKEN', 'TELEGRAM_TOKEN']);
-    assert.deepEqual(config.warnings, [
-      '--sandbox has a bot of its own: the token given (--token-file, BOT_TOKEN, TELEGRAM_TOKEN) is not used',
-      '--sandbox is its own Bot API: TELEGRAM_API_ROOT in the environment is not used',
-    ]);
-  });
-});
-
-test('each command needs what it needs, and works beside mistakes that do not concern it', async () => {
-  for (const command of ['status', 'stop', 'restart', 'logs'] as const)
-    assert.equal((await good({ bare: true, command })).botId, null);
-  for (const command of ['who', 'ping', 'reset'] as const)
-    assert.match(await mistake({ bare: true, command }), /^no bot token/);
-  for (const command of ['status', 'stop', 'who', 'reset'] as const)
-    assert.match(await mistake({ command, env: { BOT_TOKEN: 'nonsense1' } }), /no colon/);
-  for (const toml of ['nonsense', 'backoff = "x"\nwait = true\ntakeover = true\nstray = "("\nzzz = 1']) {
-    assert.ok((await mistakes({ toml })).length > 0);
-    const { botId, warnings } = await good({ toml, command: 'status' });
-    assert.ok(botId === 123456 && warnings.length > 0);
+    },
+    /^--sandbox has a bot of its own: the token given \(--token-file, BOT_TOKEN, TELEGRAM_TOKEN\) is not used/,
+    /^--sandbox is its own Bot API: TELEGRAM_API_ROOT in the environment is not used/,
+  ],
+]);
+test('what is a token, and what people paste in place of one; no part of a damaged one is shown', async () => {
+  const real = `111111:tokenHERExxxx${'a1'.repeat(11)}`;
+  for (const token of [
+    TOKEN,
+    real,
+    `7:${secret('A')}`,
+    `8123456789:AA-_${'x'.repeat(31)}`,
+    `1:${'a'.repeat(24)}`,
+  ])
+    assert.ok(readToken(token).ok, token);
+  const bad: readonly (readonly [string, RegExp])[] = [
+    [' ', /blank/],
+    [`${TOKEN}\n`, /white space/],
+    [`"${TOKEN}"`, /quotes/],
+    [`bot${TOKEN}`, /begins with "bot"/],
+    [`https://api.telegram.org/bot${TOKEN}`, /URL/],
+    [`BOT_TOKEN=${TOKEN}`, /NAME=value/],
+    ...['your-token-here', '123456:your-token', '<token>', '123456:ABC-DEF...'].map(
+      (it) => [it, /placeholder/] as const,
+    ),
+    ['123456', /bot id alone/],
+    [`111111${secret('A')}`, /no colon/],
+    [`abc123:${secret('A')}`, /not a bot id/],
+    [`${'9'.repeat(17)}:${secret('A')}`, /not a bot id/],
+    [`111111:${secret('A')}:x1`, /characters other than/],
+    ['111111:AAAAAAAAAAAAAAAAAAAAAAA', /23 characters only/],
+  ];
+  for (const [text, problem] of bad) {
+    const read = readToken(text);
+    assert.match(read.ok ? 'ok' : read.problem, problem, text);
+  }
+  const word = 'a1b2c3d4e5f6g7h8i9j0kLmNoPqRsTuVwXy';
+  const whole = `123456:${word}`;
+  for (let cut = 0; cut < whole.length; cut++) {
+    const [head, tail] = [whole.slice(0, cut), whole.slice(cut)];
+    for (const text of [head, tail, `${head}!${tail}`, `x${whole}`]) {
+      const loaded = await load({ env: { BOT_TOKEN: text } });
+      const said = JSON.stringify([loaded.warnings, loaded.ok ? [] : loaded.errors]);
+      for (let start = 0; start + 8 <= word.length; start++)
+        assert.ok(!said.includes(word.slice(start, start + 8)), said);
+    }
   }
 });
 
-test('the admin chat, by environment and env file; a malformed one stops ping only', async () => {
-  const cases: [Record<string, string>, string][] = [
-    [{ ...CHAT, TELEGRAM_ADMIN_CHAT_ID: '43' }, '42'],
-    [{ TELEGRAM_ADMIN_CHAT_ID: ' -1001234567890 ' }, '-1001234567890'],
-    [{ TELEGRAM_ADMIN_CHAT_ID: '@my_channel' }, '@my_channel'],
-    [{ ASSISTANT_ADMIN_TELEGRAM_ID: '' }, '7'],
-  ];
-  for (const [env, id] of cases)
-    assert.equal((await good({ env, files: { '.env': 'TELEGRAM_ADMIN_CHAT_ID=7' } })).adminChatId, id);
-  const env = { ASSISTANT_ADMIN_TELEGRAM_ID: 'me' };
-  assert.match((await good({ env })).warnings.join(), /neither a chat id/);
-  assert.match(await mistake({ env, command: 'ping' }), /neither a chat id/);
+test('status and its like work beside mistakes that do not concern them', async () => {
+  for (const command of ['status', 'stop', 'restart', 'logs'] as const)
+    assert.equal((await good({ bare: true, command })).botId, null);
+  for (const toml of [
+    'nonsense',
+    'backoff = "x"\nwait = true\ntakeover = true\nzzz = 1',
+    'lease = "env:NOPE"',
+  ]) {
+    const { botId, warnings } = await good({ toml, command: 'status' });
+    assert.ok(botId === 123456 && warnings.length > 0, toml);
+  }
+  assert.equal((await load({ flags: { lease: 'env:NOPE' }, command: 'status' })).ok, false, 'it was typed');
 });
 
-describe('alerts', () => {
-  const SECRET = 'https://alice:pa55@hooks.slack.com/services/T000/B000/s3cret?k=s3cret';
-  test('to the admin chat, unless taken back; not in deploy mode', async () => {
-    const usual = { chat: '42', url: null, cooldownMs: 900_000, digest: null };
-    assert.deepEqual((await good({ env: CHAT })).alerts, usual);
-    assert.equal((await good({ env: CHAT, flags: { alerts: false } })).alerts, null);
-    const deploy = { ...CHAT, POLLING_ENABLED: '0' };
-    assert.equal((await good({ env: deploy })).alerts, null);
-    assert.equal(
-      (await good({ env: deploy, flags: { alertUrl: 'http://127.0.0.1:9/' } })).alerts?.chat,
-      null,
-    );
-  });
-  test('the URL from a variable or the config file; the format by its host', async () => {
-    for (const [url, format] of [
-      ['https://hooks.slack.com/services/T/B/x', 'slack'],
-      ['https://discord.com/api/webhooks/1/x', 'discord'],
-      ['https://ntfy.sh/my-topic', 'ntfy'],
-      ['https://discord.com.example.com/api/webhooks/1/x', 'json'],
-    ]) {
-      const { alerts, warnings } = await good({ env: { HOOK: url }, flags: { alertUrl: 'env:HOOK' } });
-      assert.deepEqual([alerts?.url, warnings], [{ url, format }, []]);
-    }
-    const url = 'https://push.example.com/t';
-    const toml = `alertUrl = "${url}"\nalertFormat = "ntfy"\ndigest = "07:30"\ndigestZone = "Asia/Tokyo"`;
-    assert.deepEqual((await good({ toml })).alerts, {
-      ...{ chat: null, cooldownMs: 900_000, url: { url, format: 'ntfy' } },
-      digest: { hour: 7, minute: 30, zone: 'Asia/Tokyo' },
-    });
-  });
-  test('nothing of the URL but its host is shown', async () => {
-    const { settings, warnings } = await good({ flags: { alertUrl: SECRET } });
-    const wrong = await mistakes({ flags: { alertUrl: SECRET.replace('https', 'ftp') } });
-    const shown = JSON.stringify([settings, warnings, wrong]);
-    for (const pattern of [/hooks\.slack\.com\/…/, /shows in process lists/, /neither http nor https/])
-      assert.match(shown, pattern);
-    assert.doesNotMatch(shown, /pa55|s3cret|B000/);
-  });
-  test('what is wrong, and what has no effect', async () => {
-    const wrong: [LoadRequest['flags'], RegExp][] = [
-      [{ alertUrl: 'env:NOPE' }, /NOPE is not set/],
-      [{ alertUrl: 'hooks.slack.com' }, /is no URL/],
-      [{ alertUrl: 'https://ntfy.sh/' }, /without a topic/],
-      [{ alertUrl: 'http://localhost/x', alertFormat: 'jsno' }, /did you mean json\?/],
-      [{ digest: '25:00' }, /no such time/],
-      [{ digestZone: 'Mars/Olympus' }, /no such time zone/],
-      [{ alertCooldown: '0' }, /zero/],
-    ];
-    for (const [flags, message] of wrong) assert.match(await mistake({ flags }), message);
-    const { warnings } = await good({ flags: { digest: '09:00', alertFormat: 'json' } });
-    assert.match(warnings.join(), /--alert-format has no effect without --alert-url/);
-    assert.match(warnings.join(), /--digest has no effect: there is neither an admin chat/);
-    const zone = await good({ env: CHAT, flags: { digestZone: 'UTC' } });
-    assert.match(zone.warnings.join(), /--digest-zone has no effect without --digest/);
-  });
+const chatFile = { files: { '.env': 'TELEGRAM_ADMIN_CHAT_ID=7' } };
+gives('the admin chat, by environment and env file', [
+  [{ ...chatFile, env: { ...CHAT, TELEGRAM_ADMIN_CHAT_ID: '43' } }, { adminChatId: '42' }],
+  [{ ...chatFile, env: { TELEGRAM_ADMIN_CHAT_ID: ' -1001234567890 ' } }, { adminChatId: '-1001234567890' }],
+  [{ ...chatFile, env: { ASSISTANT_ADMIN_TELEGRAM_ID: '' } }, { adminChatId: '7' }],
+  [{ env: { TELEGRAM_ADMIN_CHAT_ID: '@my_channel' } }, { adminChatId: '@my_channel' }],
+]);
+const nobody = { env: { ASSISTANT_ADMIN_TELEGRAM_ID: 'me' } };
+warned('a malformed admin chat, which stops ping only', [[nobody, /neither a chat id/]]);
+refused('ping to a malformed admin chat', [[{ ...nobody, command: 'ping' }, /neither a chat id/]]);
+
+const alerts = { chat: '42', url: null, cooldownMs: 900_000, digest: null };
+const hook = (url: string, format: 'json' | 'slack' | 'discord' | 'ntfy') =>
+  [
+    { env: { HOOK: url }, flags: { alertUrl: 'env:HOOK' } },
+    { alerts: { ...alerts, chat: null, url: { url, format } } },
+  ] as const;
+gives('alerts to the admin chat and to a URL, in the format of its host', [
+  [{ env: CHAT }, { alerts }],
+  [{ env: CHAT, flags: { alerts: false } }, { alerts: null }],
+  [{ env: { ...CHAT, SINGLEPOLL_NO_ALERTS: '1' }, flags: { alerts: true } }, { alerts }],
+  hook('https://hooks.slack.com/services/T/B/x', 'slack'),
+  hook('https://discord.com/api/webhooks/1/x', 'discord'),
+  hook('https://ntfy.sh/my-topic', 'ntfy'),
+  hook('https://discord.com.example.com/api/webhooks/1/x', 'json'),
+  [
+    { env: CHAT, toml: 'digest = "07:30"\ndigestZone = "Asia/Tokyo"' },
+    { alerts: { ...alerts, digest: { hour: 7, minute: 30, zone: 'Asia/Tokyo' } } },
+  ],
+]);
+const lease = (url: string, more: RawFlags = {}): Case => ({ flags: { lease: url, ...more } });
+refused('targets, nothing of which is shown but where they lead', [
+  [flag({ alertUrl: 'env:NOPE' }), /NOPE is not set/],
+  [
+    flag({ alertUrl: HOOK.replace('https', 'ftp') }),
+    /^--alert-url is "ftp:.*hooks\.slack\.com\/…": .*neither http/,
+  ],
+  [flag({ alertUrl: 'https://ntfy.sh/' }), /without a topic/],
+  [flag({ alertFormat: 'jsno' }), /did you mean json\?/],
+  [flag({ digest: '25:00', digestZone: 'Mars/Olympus' }), /no such time/, /no such time zone/],
+  [lease('mysql://u:geheim@x'), /^--lease is .*mysql.*Accepted: env:NAME.*redis:\/\/.*postgres:\/\/.*k8s:/],
+  [lease('redis://u:geheim/x@127.0.0.1'), /--lease is .*%2F/],
+  [lease('env:'), /--lease is "env:": behind env: stands no name of a variable/],
+  [{ ...lease('env:SHARED'), env: { SHARED: ' ' } }, /--lease is env:SHARED, and SHARED is not set/],
+  [{ ...lease('env:SHARED'), env: { SHARED: 'redis//:geheim@x' } }, /SHARED \(named by --lease\) is/],
+  [{ ...lease('env:SHARED'), files: { '.env': 'SHARED=foo://u:geheim@x' } }, /SHARED \(named by --lease\)/],
+  [{ toml: 'lease = "mysql://u:geheim@x"' }, /lease in singlepoll\.toml line 1 is/],
+  [lease(ENGINE, { leaseTtl: '1s' }), /--lease-ttl makes a lease that can't work: .*\b1000 ms/],
+  [lease(ENGINE, { leaseTtl: '61m' }), /--lease-ttl .*hour/],
+  [lease('env:SHARED', { leaseTtl: '1s', stopTimeout: 'x' }), /--stop-timeout/, /SHARED/, /--lease-ttl/],
+]);
+test('each place of the lease, the strongest first; its times; no password stands in an argument', async () => {
+  const shared = lease('env:SHARED');
+  const places: readonly Case[] = [
+    { env: { SINGLEPOLL_LEASE: ENGINE } },
+    { toml: 'lease = "env:SHARED"', env: { SHARED: ENGINE } },
+    { files: { '.env': `SINGLEPOLL_LEASE=${ENGINE}` } },
+    { ...shared, files: { '.env': `SHARED="${ENGINE}"` } },
+    {
+      ...shared,
+      env: { SHARED: ` ${ENGINE}\n`, SINGLEPOLL_LEASE: 'k8s:' },
+      files: { '.env': 'SHARED=k8s:' },
+    },
+  ];
+  for (const place of places) {
+    const config = await good(place);
+    assert.deepEqual([config.lease?.url, config.lease?.timing.ttlMs, config.warnings], [ENGINE, 15_000, []]);
+  }
+  const ttl = async (more: RawFlags) => (await good(lease('k8s:', more))).lease?.timing.ttlMs;
+  assert.deepEqual([await ttl({ leaseProfile: 'fast' }), await ttl({ leaseTtl: '7s' })], [6_000, 7_000]);
+  const both = { lease: ENGINE, alertUrl: HOOK };
+  const { warnings } = await good(flag(both));
+  assert.deepEqual(
+    warnings.map((it) => /in (--\S+) shows in process lists/.exec(it)?.[1]),
+    ['--lease', '--alert-url'],
+  );
+  assert.deepEqual(
+    secretFlags({ ...both, detach: true }).map(({ value }) => value),
+    [ENGINE, HOOK],
+  );
+  assert.deepEqual(secretFlags({ lease: 'redis://10.0.0.1', alertUrl: 'env:HOOK' }), []);
 });

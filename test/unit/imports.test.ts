@@ -89,7 +89,7 @@ test('pure files import types, and other pure files', () => {
 
 // What is not so yet: these lists only get shorter.
 const UPWARDS: readonly string[] = [
+  'config/checks.ts → lease/timing.ts',
   'config/targets.ts → lease/store.ts',
-  'config/targets.ts → lease/timing.ts',
   'config/targets.ts → lease/url.ts',
 ];

@@ -1,0 +1,135 @@
+/** Finds the token that counts, and every other one that a worker may read instead. Never puts any part of one into a message. */
+import { modeText } from '../files.ts';
+import { readTextFile } from './files.ts';
+import type { Findings } from './messages.ts';
+import { type ReadOptions, type Source, showPath } from './sources.ts';
+import { readToken, TOKEN_SHAPE, TOKEN_VARIABLES } from './token.ts';
+
+export interface FoundToken {
+  readonly token: string;
+  readonly botId: number;
+  /** `BOT_TOKEN in .env`, `TELEGRAM_BOT_TOKEN in the environment`, `the file secrets/token`. */
+  readonly source: string;
+}
+
+export interface TokenSearch {
+  readonly found: FoundToken | null;
+  /** Names of the variables, of either place, that are set to a token or to what should be one. */
+  readonly variables: readonly string[];
+}
+
+interface Candidate {
+  readonly text: string;
+  readonly source: string;
+  /** By the same variable in a stronger place: that is lawful, and no contradiction. */
+  readonly isOverridden?: boolean;
+}
+
+export interface TokenNeed {
+  readonly cwd: string;
+  /** Deploy mode asks Telegram nothing: a token that is wrong or missing must not keep the worker down. */
+  readonly polling: boolean;
+  /** It is a mistake to have none. */
+  readonly isNeeded: boolean;
+}
+
+/**
+ * Looks at the token file, at the variable that was named, then at the usual ones; each variable in the environment first, then
+ * in the env file. The first place counts, and yet all are read: a worker may read another variable and poll another bot.
+ */
+export function findToken(
+  { values, whereSet, wrong }: ReadOptions,
+  sources: readonly Source[],
+  { cwd, polling, isNeeded }: TokenNeed,
+  findings: Findings,
+): TokenSearch {
+  const { tokenEnv, tokenFile, sandbox } = values;
+  const places = sources.filter(({ layer }) => layer.startsWith('env'));
+  const fromVariables = candidatesIn(places, tokenEnv);
+  const variables = [...new Set(fromVariables.map(({ name }) => name))];
+  if (sandbox) {
+    const given = [whereSet('tokenFile'), whereSet('tokenEnv'), variables.join(', ')].filter(Boolean);
+    if (given.length > 0)
+      findings.warning(`--sandbox has a bot of its own: the token given (${given.join(', ')}) is not used`);
+    return { found: null, variables };
+  }
+  const errors: string[] = [];
+  const fromFile =
+    tokenFile === null ? [] : inTokenFile(tokenFile, cwd, whereSet('tokenFile'), errors, findings);
+  if (tokenEnv !== null && !variables.includes(tokenEnv))
+    errors.push(
+      `${whereSet('tokenEnv')}: the variable ${tokenEnv} is not set in ${places.map(({ shown }) => shown).join(' nor in ')}`,
+    );
+  const found = judge([...fromFile, ...fromVariables], errors, findings);
+  const isUnknown = wrong.has('tokenFile') || wrong.has('tokenEnv') || errors.length > 0;
+  if (polling && isNeeded && !found && !isUnknown) {
+    const envFile = places.find(({ layer }) => layer === 'envFile');
+    const file = envFile ? `nor in ${envFile.shown}` : `and there is no .env in ${showPath(cwd, '')}`;
+    errors.push(
+      `no bot token: ${TOKEN_VARIABLES.join(', ')} are not set in the environment, ${file}. Give one by\n` +
+        '  BOT_TOKEN=… in .env, or in the environment\n  --token-file PATH, --token-env NAME\n' +
+        'or try without one: singlepoll start --sandbox',
+    );
+  }
+  for (const message of errors) (polling ? findings.error : findings.warning)(message);
+  return { found: errors.length > 0 ? null : found, variables };
+}
+
+function candidatesIn(places: readonly Source[], named: string | null): (Candidate & { name: string })[] {
+  const usual = TOKEN_VARIABLES.filter((name) => name !== named);
+  const inOrder = [named === null ? [] : [named], usual].flatMap((names) =>
+    places.flatMap(({ values, shown }) =>
+      names.flatMap((name) => {
+        const text = values[name];
+        return typeof text === 'string' && text !== '' ? [{ text, name, source: `${name} in ${shown}` }] : [];
+      }),
+    ),
+  );
+  return inOrder.map((it) => ({ ...it, isOverridden: inOrder.find(({ name }) => name === it.name) !== it }));
+}
+
+function inTokenFile(
+  path: string,
+  cwd: string,
+  where: string | null,
+  errors: string[],
+  { warning }: Findings,
+): readonly Candidate[] {
+  const shown = showPath(path, cwd);
+  const file = readTextFile(path);
+  const wrong = (problem: string) => {
+    errors.push(`${where}: the token file ${shown} ${problem}`);
+    return [];
+  };
+  if (file.kind === 'missing')
+    return wrong(`is not there${/^~|\/~\//.test(shown) ? ' (~ is not expanded here)' : ''}`);
+  if (file.kind !== 'text') return wrong(`cannot be used: ${file.problem}`);
+  const text = file.text.split(/\r\n|\n|\r/, 1)[0]!.trim();
+  if (text === '') return wrong('is empty, or its first line is');
+  if ((file.mode & 0o077) !== 0)
+    warning(
+      `the token file ${shown} is open to other users (mode ${modeText(file.mode)}): chmod 600 ${shown}`,
+    );
+  return [{ text, source: `the file ${shown}` }];
+}
+
+function judge(candidates: readonly Candidate[], errors: string[], { warning }: Findings): FoundToken | null {
+  let first: FoundToken | null = null;
+  for (const [index, { text, source, isOverridden }] of candidates.entries()) {
+    const read = readToken(text);
+    if (!read.ok) {
+      // What is taken must be right; what merely lies about in a weaker place must not stop the bot.
+      if (index > 0) warning(`${source} is no bot token and is not used: ${read.problem}`);
+      else errors.push(`${source} is no bot token: ${read.problem}. A token looks like ${TOKEN_SHAPE}.`);
+    } else if (first === null) first = { token: text, botId: read.botId, source };
+    else if (read.botId !== first.botId) {
+      const both = `${first.source} is bot ${first.botId}, ${source} is bot ${read.botId}`;
+      if (isOverridden) warning(`${both}; the environment wins`);
+      else errors.push(`two different bots: ${both}; leave only one of them set`);
+    } else if (text !== first.token)
+      warning(
+        `${source} holds another secret for bot ${first.botId} than ${first.source}, which is used; one of the two is probably revoked`,
+      );
+  }
+  return first;
+}
