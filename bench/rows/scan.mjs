@@ -1,22 +1,38 @@
 // A look for strays on a machine with 3,000 processes: the first, which reads everything, and a quick one, as before a respawn.
 import { fork } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { build } from 'esbuild';
 import { gather, newFolder, populace, root, TOKEN } from '../scene.mjs';
 import { atMost, line } from '../statistics.mjs';
 
 const CROWD = 3_000;
-const LOOKER = join(root, 'bench/probes/looker.ts');
+/** Built as the program is: otherwise the transpiler of the child that looks would be measured, too. */
+async function buildLooker() {
+  const outdir = newFolder('looker');
+  const entryPoints = ['bench/probes/looker.ts', 'src/strays/inspector-child.ts'].map((it) => join(root, it));
+  await build({
+    entryPoints,
+    outdir,
+    bundle: true,
+    entryNames: '[name]',
+    platform: 'node',
+    format: 'esm',
+    target: 'node20.20',
+    logLevel: 'error',
+  });
+  writeFileSync(join(outdir, 'package.json'), '{"type":"module"}');
+  return join(outdir, 'looker.js');
+}
 
 export async function scan(rounds) {
   const disperse = await gather(CROWD);
   const note = `${populace()} processes on the machine`;
+  const program = await buildLooker();
   const looks = [];
   // Each in a process of its own: the first look of all is with cold code.
   for (let round = 0; round < rounds; round++) {
-    const looker = fork(LOOKER, [TOKEN], {
-      cwd: newFolder('scan'),
-      execArgv: ['--import', import.meta.resolve('tsx')],
-    });
+    const looker = fork(program, [TOKEN], { cwd: newFolder('scan') });
     looks.push(await new Promise((resolve) => looker.once('message', resolve)));
     looker.kill();
   }

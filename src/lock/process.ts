@@ -32,7 +32,7 @@ export async function processesOf(
 ): Promise<Map<number, SocketProcess[]>> {
   if (inodes.length === 0) return new Map();
   const inspector = openInspector();
-  const { owners } = await inspector.ownersOfSockets(inodes, { hintPids });
+  const owners = await inspector.ownersOfSockets(inodes, hintPids);
   inspector.close();
   const found = new Map<number, SocketProcess[]>();
   for (const [inode, pids] of owners) {
@@ -62,9 +62,9 @@ export async function runsSinglepoll(pid: number): Promise<boolean | null> {
   const stat = parseProcStat(readStat(pid) ?? '');
   if (!stat) return null;
   const inspector = openInspector();
-  const { seen } = await inspector.inspect([{ pid, ...stat }], { timeoutMs: READ_MS });
+  const it = (await inspector.inspect([pid], READ_MS)).seen.get(pid);
   inspector.close();
-  return seen[0] ? isSinglepoll(readProgram(seen[0].details.argv)) : null;
+  return it ? isSinglepoll(readProgram(it.argv)) : null;
 }
 
 function openInspector() {

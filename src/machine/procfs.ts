@@ -19,59 +19,31 @@ const START_BYTES = 64 * 1024;
 /** The kernel limits arguments and environment together to 6 MiB (3/4 of 8 MiB, execve(2)). */
 const MOST_BYTES = 8 * 1024 * 1024;
 
-export type Failure = 'gone' | 'denied';
+/** Up to `mostBytes` of a file, or null where it may not be read or has gone. Valid until the next call. */
+export type BlockReader = (path: string, mostBytes?: number) => Buffer | null;
 
-function failureOf(error: unknown): Failure {
-  const code = (error as NodeJS.ErrnoException).code;
-  return code === 'EACCES' || code === 'EPERM' ? 'denied' : 'gone';
-}
-
-/** Reads files into one buffer that it owns and reuses; an answer is valid until the next call. */
-export interface BlockReader {
-  /**
-   * Up to `mostBytes` of the file with one NUL before them, or why not. `fills`: the file fills what room it is given,
-   * so that less than that is its end (environ and cmdline do; tables like net/tcp come in pieces).
-   */
-  read(path: string, options?: { mostBytes?: number; fills?: boolean }): Buffer | Failure;
-  /** Overwrites what was read: tokens do not stay in memory longer than needed. */
-  wipe(): void;
-}
-
+/** Reads files into one buffer that it owns and reuses. */
 export function createBlockReader(): BlockReader {
   let buffer = Buffer.alloc(START_BYTES);
-  let used = 0;
-  return {
-    read(path, { mostBytes = MOST_BYTES, fills = false } = {}) {
-      let fd: number;
-      try {
-        fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-      } catch (error) {
-        return failureOf(error);
+  return (path, mostBytes = MOST_BYTES) => {
+    let fd: number;
+    try {
+      fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    } catch {
+      return null;
+    }
+    try {
+      let length = 0;
+      for (let got = -1; got !== 0 && length < mostBytes; length += got) {
+        if (length === buffer.length) buffer = Buffer.concat([buffer], buffer.length * 2);
+        got = readSync(fd, buffer, length, Math.min(buffer.length, mostBytes) - length, null);
       }
-      try {
-        buffer[0] = 0;
-        let length = 1;
-        while (length <= mostBytes) {
-          if (length === buffer.length) buffer = Buffer.concat([buffer], buffer.length * 2);
-          const room = Math.min(buffer.length - length, mostBytes + 1 - length);
-          const got = readSync(fd, buffer, length, room, null);
-          length += got;
-          used = Math.max(used, length);
-          if (got === 0 || (fills && got < room)) break;
-        }
-        return buffer.subarray(0, length);
-      } catch (error) {
-        return failureOf(error);
-      } finally {
-        closeSync(fd);
-      }
-    },
-    wipe() {
-      // One 2 MB environment must not keep its size in memory for ever.
-      if (buffer.length > START_BYTES) buffer = Buffer.alloc(START_BYTES);
-      else buffer.fill(0, 0, used);
-      used = 0;
-    },
+      return buffer.subarray(0, length);
+    } catch {
+      return null;
+    } finally {
+      closeSync(fd);
+    }
   };
 }
 
@@ -136,25 +108,15 @@ export function identityOf(path: string): string | null {
 }
 
 /** Every pid that /proc lists now, in its order. */
-export function listPids(root = '/proc'): number[] {
-  const pids: number[] = [];
-  for (const name of readdirSync(root)) {
-    const first = name.charCodeAt(0);
-    if (first >= 0x31 && first <= 0x39) pids.push(Number(name));
-  }
-  return pids;
+export function listPids(): number[] {
+  return readdirSync('/proc').map(Number).filter(Boolean);
 }
 
-/**
- * Children of the kernel's thread with pid 2: its other threads, and rarely a program that the kernel has started. Empty where
- * pid 2 is another process (a container) or children are not listed.
- */
-export function listChildrenOfKernel(): Set<number> {
-  if (kernelHasPid2 === undefined) kernelHasPid2 = /^2 \(kthreadd\) \S 0 /.test(readStat(2) ?? '');
-  const text = kernelHasPid2 ? readText('/proc/2/task/2/children') : null;
-  return new Set(text?.trimEnd().split(' ').map(Number));
+/** The stat line of a process, read; null: it has left. */
+export function statOf(pid: number): ProcStat | null {
+  const text = readStat(pid);
+  return text === null ? null : parseProcStat(text);
 }
-let kernelHasPid2: boolean | undefined;
 
 /** True where /proc is a Linux one that shows processes. */
 export function hasProcfs(): boolean {
@@ -170,18 +132,10 @@ export function isThere(pid: number): boolean {
   }
 }
 
-let names: Map<number, string> | null = null;
-
 export function userName(uid: number): string {
   if (uid < 0) return 'unknown';
-  if (!names) {
-    names = new Map();
-    for (const line of (readText('/etc/passwd') ?? '').split('\n')) {
-      const [name, , id] = line.split(':');
-      if (name && id && !names.has(Number(id))) names.set(Number(id), name);
-    }
-  }
-  return names.get(uid) ?? String(uid);
+  const line = (readText('/etc/passwd') ?? '').split('\n').find((it) => it.split(':')[2] === String(uid));
+  return line?.split(':')[0] || String(uid);
 }
 
 const PF_KTHREAD = 0x00200000;

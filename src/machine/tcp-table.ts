@@ -24,9 +24,8 @@ const LITTLE = endianness() === 'LE';
 /** `blocks` may be kept by who asks often. */
 export function* tcpRows(blocks = createBlockReader()): Generator<TcpRow> {
   for (const table of ['tcp', 'tcp6']) {
-    const block = blocks.read(`/proc/self/net/${table}`, { mostBytes: TABLE_BYTES_MAX });
-    if (typeof block === 'string') continue;
-    for (const line of block.toString('latin1', 1).split('\n')) {
+    const block = blocks(`/proc/self/net/${table}`, TABLE_BYTES_MAX);
+    for (const line of block?.toString('latin1').split('\n') ?? []) {
       // "  12: 0100007F:1F90 0200007F:D431 01 …": slot, local, remote, state … the tenth field is the inode.
       const [, local, remote, state, , , , , , inode] = line.trim().split(/\s+/);
       if (inode === undefined || !remote!.includes(':')) continue;

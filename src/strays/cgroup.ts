@@ -1,7 +1,6 @@
 /**
  * Reads the cgroup path of a process as layers, from the machine inwards: units, user managers, containers, pods. PURE.
- * Facts: cgroups(7), systemd.special(7), systemd's cg_escape(), and the paths of docker (cgroupfs and systemd drivers), podman,
- * cri-containerd and cri-o.
+ * Facts: cgroups(7), systemd.special(7), systemd's cg_escape(), and the paths of docker, podman, cri-containerd and cri-o.
  */
 
 export type ContainerTool = 'docker' | 'podman' | 'nerdctl';
@@ -20,16 +19,11 @@ export type Layer =
 /** Layers of the hierarchy that tells most: the unified one, then systemd's, then any other. Empty where none does. */
 export function layersOf(text: string | null): readonly Layer[] {
   const rank = (controllers: string) => ['', 'name=systemd'].indexOf(controllers) >>> 0;
-  const paths = (text ?? '')
-    .split('\n')
-    .flatMap((line) => {
-      const match = /^\d+:([^:]*):(.*)$/.exec(line);
-      return match ? [{ rank: rank(match[1]!), path: match[2]! }] : [];
-    })
-    .sort((a, b) => a.rank - b.rank);
-  for (const { path } of paths) {
+  const lines = [...(text ?? '').matchAll(/^\d+:([^:\n]*):(.*)$/gm)];
+  lines.sort(([, a = ''], [, b = '']) => rank(a) - rank(b));
+  for (const [, , path = ''] of lines) {
     const segments = path.split('/').filter((segment) => segment !== '' && segment !== '..');
-    const layers = segments.flatMap((segment, at) => layerOf(segment, segments[at - 1]) ?? []);
+    const layers = segments.flatMap((segment, at) => layerOf(segment, segments[at - 1] ?? '') ?? []);
     if (layers.length > 0) return layers;
   }
   return [];
@@ -42,36 +36,34 @@ export function layersOf(text: string | null): readonly Layer[] {
 export function foreignLayers(stray: readonly Layer[], own: readonly Layer[]): readonly Layer[] {
   const differs = stray.findIndex((layer, at) => JSON.stringify(layer) !== JSON.stringify(own[at]));
   const shared = differs < 0 ? stray.length : differs;
-  const isWall = ({ type }: Layer) => type === 'container' || type === 'machine' || type === 'pod';
-  const wall = stray.slice(0, shared).findLastIndex(isWall);
+  const wall = stray
+    .slice(0, shared)
+    .findLastIndex(({ type }) => type === 'container' || type === 'machine' || type === 'pod');
   return stray.filter((layer, at) => at >= shared || (at > wall && layer.type === 'user'));
 }
 
-function layerOf(segment: string, before: string | undefined): Layer | null {
-  const named = /^(docker|libpod|libpod-payload|cri-containerd|crio|nerdctl)-([0-9a-f]{12,64})(?:\.scope)?$/;
-  const [, engine, id] = named.exec(segment) ?? [];
+const CONTAINER =
+  /^(docker|libpod|libpod-payload|cri-containerd|crio|nerdctl)-([0-9a-f]{12,64})(?:\.scope)?$/;
+const POD = /^(?:kubepods.*-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{27})(?:\.slice)?$/;
+
+function layerOf(segment: string, before: string): Layer | null {
+  const [, engine, id] = CONTAINER.exec(segment) ?? [];
   if (engine && id) return { type: 'container', tool: toolOf(engine), id };
-  if (/^[0-9a-f]{64}$/.test(segment)) {
-    const isDocker = ['docker', 'actions_job', 'ecs', 'buildkit'].includes(before ?? '');
-    return { type: 'container', tool: isDocker ? 'docker' : 'nerdctl', id: segment };
-  }
-  const pod = /^(?:kubepods.*-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{27})(?:\.slice)?$/.exec(segment);
-  if (pod) return { type: 'pod', uid: pod[1]!.replaceAll('_', '-') };
-  const isMachine =
-    /^systemd-nspawn@.+\.service$|^lxc\.payload\./.test(segment) ||
-    before === 'lxc' ||
-    (before === 'machine.slice' && /^machine-.+\.scope$/.test(segment));
-  if (isMachine) return { type: 'machine' };
+  if (/^[0-9a-f]{64}$/.test(segment)) return { type: 'container', tool: toolOf(before), id: segment };
+  const pod = POD.exec(segment)?.[1];
+  if (pod) return { type: 'pod', uid: pod.replaceAll('_', '-') };
+  if (/^systemd-nspawn@.+\.service$|^lxc\.payload\.|^machine-.+\.scope$/.test(segment) || before === 'lxc')
+    return { type: 'machine' };
   // systemd puts `_` before names that would clash with files of the kernel.
   const name = segment.replace(/^_/, '');
-  const user = /^user@(\d+)\.service$/.exec(name);
-  if (user) return { type: 'user', uid: Number(user[1]) };
+  const user = /^user@(\d+)\.service$/.exec(name)?.[1];
+  if (user) return { type: 'user', uid: Number(user) };
   if (name.endsWith('.service')) return { type: 'unit', name };
   return name.endsWith('.scope') ? { type: 'scope', name } : null;
 }
 
 function toolOf(engine: string): ContainerTool {
-  if (engine === 'docker') return 'docker';
+  if (/^(?:docker|actions_job|ecs|buildkit)$/.test(engine)) return 'docker';
   return engine.startsWith('libpod') ? 'podman' : 'nerdctl';
 }
 
@@ -101,6 +93,28 @@ export function unitIn(layers: readonly Layer[]): Unit | null {
   if (leaf?.type !== 'unit' || HOSTS.test(leaf.name) || layers.some(({ type }) => type === 'machine'))
     return null;
   const container = layers.findLastIndex(({ type }) => type === 'container' || type === 'pod');
-  const user = layers.slice(container + 1).findLast((layer) => layer.type === 'user');
-  return { name: leaf.name, userUid: user?.type === 'user' ? user.uid : null };
+  return { name: leaf.name, userUid: userIn(layers.slice(container + 1)) };
+}
+
+export interface Container {
+  readonly tool: ContainerTool;
+  /** Empty: a pod's own process. */
+  readonly id: string;
+  /** The pod that it belongs to; null outside Kubernetes. */
+  readonly podUid: string | null;
+  /** Owner of a rootless engine; null: the machine's own. */
+  readonly userUid: number | null;
+}
+
+/** The container that the layers end in. */
+export function containerIn(layers: readonly Layer[]): Container | null {
+  const leaf = layers.at(-1);
+  if (leaf?.type !== 'container' && leaf?.type !== 'pod') return null;
+  const pod = layers.findLast((layer) => layer.type === 'pod');
+  const { tool, id } = leaf.type === 'pod' ? { tool: 'nerdctl' as const, id: '' } : leaf;
+  return { tool, id, podUid: pod?.uid ?? null, userUid: userIn(layers) };
+}
+
+function userIn(layers: readonly Layer[]): number | null {
+  return layers.findLast((layer) => layer.type === 'user')?.uid ?? null;
 }

@@ -38,7 +38,7 @@ export function childrenOf(snapshot: Snapshot): Map<number, Proc[]> {
 }
 
 /** Pids above `pid`, nearest first, without itself. */
-export function ancestorsOf(snapshot: Snapshot, pid: number): number[] {
+export function ancestorsOf(snapshot: Pick<Snapshot, 'procs'>, pid: number): number[] {
   const line: number[] = [];
   let current = snapshot.procs.get(pid)?.ppid ?? 0;
   // A snapshot is not one instant: a reused pid could close a circle.

@@ -6,7 +6,7 @@
 
 import { hasProcfs, readText, userName } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
-import { leftBy, type Place, type Surroundings, surroundings } from './family.ts';
+import { ancestorsOf, leftBy, type Place, type Surroundings, surroundings } from './family.ts';
 import { type Evidence, type Graded, holdsToken, isStopped, NO_EVIDENCE, survey } from './grade.ts';
 import { createInspector, type Inspector, type Sought } from './inspector.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
@@ -56,12 +56,8 @@ export interface Survey {
   readonly copiesOf?: (strays: readonly Stray[]) => readonly Target[];
 }
 
-/** Names the process manager that would bring a stray back, or null; `unseen`: not found out in time. */
-export type RespawnerFinder = (
-  top: Proc,
-  stray: Proc,
-  snapshot: Snapshot,
-) => Respawner | null | 'unseen' | Promise<Respawner | null | 'unseen'>;
+/** Names the process manager that would bring a stray back, or null: nobody, or not found out in time. */
+export type RespawnerFinder = (stray: Proc, snapshot: Snapshot) => Promise<Respawner | null>;
 
 /** Read once the processes are listed, so that getters may tell what is true then: a pid may have gone to somebody else meanwhile. */
 export interface LookOptions {
@@ -176,7 +172,12 @@ export interface FinderOptions {
 export function openFinder({ botId, eyes, managers = true }: FinderOptions): StrayFinder {
   const { inspector, processes, procfs } = eyes;
   const findRespawner: RespawnerFinder | null =
-    managers && procfs ? (top, stray) => inspector.manager(top, stray) : null;
+    managers && procfs
+      ? (stray, snapshot) => {
+          const above = ancestorsOf(snapshot, stray.pid).flatMap((pid) => snapshot.procs.get(pid) ?? []);
+          return inspector.manager([stray, ...above]);
+        }
+      : null;
   return createStrayFinder(botId, { processes, procfs, hands: linuxHands, findRespawner });
 }
 
@@ -323,13 +324,8 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       const startedAt = startClock();
       const strays: Stray[] = [];
       for (const one of seen.graded) {
-        let respawner: Respawner | null = null;
-        if (findRespawner && one.grade !== 'hint') {
-          const top = treeTop(snapshot, one.proc, seen.place, seen.around);
-          const found = await findRespawner(top, one.proc, snapshot);
-          if (found !== 'unseen') respawner = found;
-        }
-        strays.push(toStray(one, seen, startedAt, respawner));
+        const respawner = one.grade === 'hint' ? null : await findRespawner?.(one.proc, snapshot);
+        strays.push(toStray(one, seen, startedAt, respawner ?? null));
       }
       return report(seen, strays, startedMs);
     },

@@ -5,16 +5,15 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { listPids, parseProcStat, readStat } from '../machine/procfs.ts';
+import { createInterface } from 'node:readline';
+import { listPids, statOf } from '../machine/procfs.ts';
 import { distFile } from '../paths.ts';
 import { toolEnvironment } from '../tools.ts';
+import type { TokenSought } from './proc-reader.ts';
 import type { Proc, ProcDetails, Respawner } from './process.ts';
 
 /** What to look for. */
-export interface Sought {
-  /** This bot's token; null to look for cookies and patterns only. */
-  readonly token: string | null;
-  readonly botId: string;
+export interface Sought extends TokenSought {
   readonly patterns: readonly RegExp[];
   readonly scope: 'project' | 'any';
   /** Real path of the project folder. */
@@ -22,79 +21,40 @@ export interface Sought {
 }
 
 /** First line to the child. */
-export interface Greeting {
-  readonly tokens: readonly string[];
-  readonly botId: string;
+export type Greeting = Omit<Sought, 'patterns'> & {
   readonly patterns: readonly { readonly source: string; readonly flags: string }[];
-  readonly scope: 'project' | 'any';
-  readonly projectDir: string;
-}
+};
 
-export type ToChild =
-  | { readonly do: 'inspect'; readonly pids: readonly number[] }
-  | { readonly do: 'sockets'; readonly inodes: readonly string[]; readonly pids: readonly number[] }
-  | {
-      readonly do: 'manager';
-      readonly top: Proc;
-      readonly stray: Proc;
-      readonly skip: readonly number[];
-    };
-
-/** One process as the child has read it. */
-export interface Inspected {
-  readonly pid: number;
-  readonly startId: string;
-  readonly imageId: string;
-  readonly details: ProcDetails;
-  /** The patterns took too long on it. */
-  readonly gaveUp?: boolean;
-}
+export type ToChild = { readonly pids: readonly number[] } & (
+  | { readonly do: 'inspect' }
+  | { readonly do: 'sockets'; readonly inodes: readonly number[] }
+  | { readonly do: 'manager'; readonly line: readonly Proc[] }
+);
 
 export type FromChild =
   | { readonly ready: true }
-  | Inspected
-  /** It has left. */
-  | { readonly pid: number }
-  /** About to read this one. */
-  | { readonly at: number }
-  | { readonly owner: number; readonly inodes: readonly number[] }
-  | { readonly done: unknown };
-
-/** A process for certain, where a pid may be reused. */
-export interface ProcessKey {
-  readonly pid: number;
-  readonly startId: string;
-  readonly imageId: string;
-}
-
-export interface InspectOptions {
-  /** For all of it; default 5000. */
-  readonly timeoutMs?: number;
-}
-
-export interface SocketOwners {
-  /** Inode → pids that have it among their descriptors. */
-  readonly owners: ReadonlyMap<number, readonly number[]>;
-  /** Processes whose descriptors could not be seen, or not in time. */
-  readonly unseen: number;
-}
+  /** It is done with this process, and what it has found; `goesOn`: it has found this so far. Pid 0: it lives. */
+  | { readonly pid: number; readonly value?: unknown; readonly goesOn?: boolean }
+  | { readonly done: true };
 
 export interface Inspector {
-  /** Details of those that could be read in time; who has left is in neither list. */
+  /** Those that could be read in `timeoutMs` (5 s); `unread`: those that could not. Who has left is in neither. */
   inspect(
-    processes: readonly ProcessKey[],
-    options?: InspectOptions,
-  ): Promise<{ readonly seen: readonly Inspected[]; readonly stuck: readonly ProcessKey[] }>;
+    pids: readonly number[],
+    timeoutMs?: number,
+  ): Promise<{ readonly seen: ReadonlyMap<number, ProcDetails>; readonly unread: ReadonlySet<number> }>;
   /**
-   * Who has a socket open. Looks at `hintPids` first, and at nobody else where these have them all. Several processes may share
-   * one.
+   * Inode → pids that have this socket among their descriptors: several processes may share one. Looks at `hintPids` first, and at
+   * nobody else where these have them all.
    */
   ownersOfSockets(
     inodes: readonly number[],
-    options?: InspectOptions & { readonly hintPids?: readonly number[] },
-  ): Promise<SocketOwners>;
-  /** Who would start a stray again; `unseen` where that could not be found out in time. */
-  manager(top: Proc, stray: Proc, options?: InspectOptions): Promise<Respawner | null | 'unseen'>;
+    hintPids?: readonly number[],
+  ): Promise<ReadonlyMap<number, readonly number[]>>;
+  /** Who would start the first of `line` again, the stray and all above it; null where that could not be found out in time. */
+  manager(line: readonly Proc[]): Promise<Respawner | null>;
+  /** Starts the child, as it will be needed soon. */
+  start(): void;
   /** Ends the child; without this it ends by itself soon. */
   close(): void;
 }
@@ -104,74 +64,64 @@ const STALL_MS = 1_000;
 const IDLE_MS = 5_000;
 const STUCK_MAX = 1_000;
 
-interface Job {
-  /** What is left to ask; null: nothing. */
-  readonly ask: () => ToChild | null;
-  readonly take: (line: FromChild) => void;
-  /** The child hangs: on this process, or on what was asked itself. */
-  readonly stall: () => void;
-}
-
-type End = 'done' | 'stalled' | 'late';
-
 export function createInspector(sought: Sought): Inspector {
   let child: Child | null = null;
   let queue: Promise<unknown> = Promise.resolve();
   let waiting = 0;
   let idle: NodeJS.Timeout | undefined;
-  /** Those that a child hung on. */
-  const stuck = new Map<string, ProcessKey>();
-  const keyOf = ({ pid, startId, imageId }: ProcessKey) => `${pid} ${startId} ${imageId}`;
-  const greeting: Greeting = {
-    tokens: sought.token === null ? [] : [sought.token],
-    botId: sought.botId,
-    patterns: sought.patterns.map(({ source, flags }) => ({ source, flags })),
-    scope: sought.scope,
-    projectDir: sought.projectDir,
-  };
+  /** Those that a child hung on, as they were then. */
+  const stuck = new Map<number, string>();
+  const patterns = sought.patterns.map(({ source, flags }) => ({ source, flags }));
+  const isStuck = (pid: number) => stuck.has(pid) && stuck.get(pid) === identityNow(pid);
 
-  function remember(key: ProcessKey | null): void {
-    if (!key) return;
-    stuck.set(keyOf(key), key);
-    if (stuck.size > STUCK_MAX) stuck.delete(stuck.keys().next().value!);
-  }
-
-  const isStuck = (pid: number) => {
-    const key = keyNow(pid);
-    return key !== null && stuck.has(keyOf(key));
-  };
-
-  /** One after another: the child does one thing at a time. False: not done in time. */
-  function run(job: Job, timeoutMs: number): Promise<boolean> {
+  /** One after another: the child does one thing at a time. */
+  function run(request: ToChild, timeoutMs = TIMEOUT_MS) {
     const deadlineMs = performance.now() + timeoutMs;
     waiting += 1;
     clearTimeout(idle);
-    const answer = queue.then(async () => {
-      try {
-        return await carryOut(job, deadlineMs);
-      } finally {
+    const answer = queue
+      .then(() => carryOut(request, deadlineMs))
+      .finally(() => {
         waiting -= 1;
         if (waiting === 0) idle = setTimeout(endChild, IDLE_MS).unref();
-      }
-    });
+      });
     queue = answer.catch(() => {});
     return answer;
   }
 
-  async function carryOut(job: Job, deadlineMs: number): Promise<boolean> {
-    for (;;) {
-      const request = job.ask();
-      if (!request) return true;
-      if (performance.now() >= deadlineMs) return false;
-      if (!child?.alive()) child = startChild(greeting);
-      const end = await child.ask(request, job.take, deadlineMs);
-      if (end === 'done') return true;
-      const wasReady = child.ready();
-      child.abandon();
+  async function carryOut(request: ToChild, deadlineMs: number) {
+    const seen = new Map<number, unknown>();
+    const unread = new Set(request.pids.filter(isStuck));
+    const left = new Set(request.pids.filter((pid) => !unread.has(pid)));
+    const take = (line: FromChild) => {
+      if (!('pid' in line)) return;
+      if (line.value !== undefined) seen.set(line.pid, line.value);
+      if (!line.goesOn) left.delete(line.pid);
+    };
+    while (left.size > 0 && performance.now() < deadlineMs) {
+      const present = start();
+      const end = await present.ask({ ...request, pids: [...left] }, take, deadlineMs);
+      if (end === 'done') break;
+      const wasReady = present.isReady();
+      present.abandon();
       child = null;
-      if (end === 'late' || !wasReady) return false;
-      job.stall();
+      if (end === 'late' || !wasReady) break;
+      // It hangs on the first that it has not answered for, or on looking for the script of that.
+      const at = left.values().next().value!;
+      left.delete(at);
+      if (seen.has(at)) continue;
+      unread.add(at);
+      if (request.do === 'manager') continue;
+      stuck.set(at, identityNow(at));
+      if (stuck.size > STUCK_MAX) stuck.delete(stuck.keys().next().value!);
     }
+    for (const pid of left) unread.add(pid);
+    return { seen, unread };
+  }
+
+  function start(): Child {
+    if (!child || child.isGone()) child = startChild({ ...sought, patterns });
+    return child;
   }
 
   function endChild(): void {
@@ -180,112 +130,29 @@ export function createInspector(sought: Sought): Inspector {
   }
 
   return {
-    async inspect(processes, { timeoutMs = TIMEOUT_MS } = {}) {
-      const seen = new Map<number, Inspected>();
-      const left = new Map<number, ProcessKey>();
-      const unread: ProcessKey[] = [];
-      for (const key of processes) {
-        if (stuck.has(keyOf(key))) unread.push(key);
-        else left.set(key.pid, key);
-      }
-      /** Its details are known, its script may still be looked for. */
-      let last: number | null = null;
-      await run(
-        {
-          ask: () => (left.size === 0 ? null : { do: 'inspect', pids: [...left.keys()] }),
-          take(line) {
-            if (!('pid' in line)) return;
-            if ('details' in line) {
-              seen.set(line.pid, line);
-              last = line.details.match?.inScope === null ? line.pid : null;
-            }
-            left.delete(line.pid);
-          },
-          stall() {
-            if (last !== null) {
-              last = null;
-              return;
-            }
-            const [next] = left.values();
-            if (!next) return;
-            left.delete(next.pid);
-            unread.push(next);
-            remember(next);
-          },
-        },
-        timeoutMs,
-      );
-      return { seen: [...seen.values()], stuck: [...unread, ...left.values()] };
+    async inspect(pids, timeoutMs) {
+      const { seen, unread } = await run({ do: 'inspect', pids }, timeoutMs);
+      return { seen: seen as Map<number, ProcDetails>, unread };
     },
-    async ownersOfSockets(inodes, { hintPids = [], timeoutMs = TIMEOUT_MS } = {}) {
+    async ownersOfSockets(inodes, hintPids = []) {
       const owners = new Map<number, number[]>();
-      let unseen = 0;
       const look = async (pids: readonly number[]) => {
-        const left = new Set(pids.filter((pid) => !isStuck(pid)));
-        let at = 0;
-        unseen += pids.length - left.size;
-        const whole = await run(
-          {
-            ask: () =>
-              left.size === 0 ? null : { do: 'sockets', inodes: inodes.map(String), pids: [...left] },
-            take(line) {
-              if ('at' in line) {
-                left.delete(at);
-                at = line.at;
-              } else if ('owner' in line) {
-                for (const inode of line.inodes) {
-                  const list = owners.get(inode) ?? [];
-                  if (!list.includes(line.owner)) owners.set(inode, [...list, line.owner]);
-                }
-              } else if ('done' in line) unseen += line.done as number;
-            },
-            stall() {
-              unseen += 1;
-              left.delete(at);
-              remember(keyNow(at));
-            },
-          },
-          timeoutMs,
-        );
-        if (!whole) unseen += left.size;
+        const { seen } = await run({ do: 'sockets', inodes, pids });
+        for (const [pid, owned] of seen as Map<number, number[]>)
+          for (const inode of new Set(owned)) owners.set(inode, [...(owners.get(inode) ?? []), pid]);
       };
-      if (hintPids.length > 0) await look([...new Set(hintPids)]);
-      if (inodes.some((inode) => !owners.has(inode))) {
-        const hinted = new Set(hintPids);
+      const hinted = new Set(hintPids);
+      await look([...hinted]);
+      if (inodes.some((inode) => !owners.has(inode)))
         await look(listPids().filter((pid) => !hinted.has(pid)));
-      }
-      return { owners, unseen };
+      return owners;
     },
-    async manager(top, stray, { timeoutMs = 2 * TIMEOUT_MS } = {}) {
-      let answer: Respawner | null | 'unseen' = 'unseen';
-      let at = 0;
-      let over = false;
-      await run(
-        {
-          ask: () =>
-            over
-              ? null
-              : {
-                  do: 'manager',
-                  top,
-                  stray,
-                  skip: [...stuck.values()].map(({ pid }) => pid).filter(isStuck),
-                },
-          take(line) {
-            if ('at' in line) at = line.at;
-            if ('done' in line) answer = line.done as Respawner | null;
-          },
-          stall() {
-            // While the processes are read one of them is the cause; later it is the search itself.
-            if (at === 0) over = true;
-            else remember(keyNow(at));
-            at = 0;
-          },
-        },
-        timeoutMs,
-      );
-      return answer;
+    async manager(line) {
+      const { pid } = line[0]!;
+      const { seen } = await run({ do: 'manager', line, pids: [pid] }, 2 * TIMEOUT_MS);
+      return (seen.get(pid) as Respawner | null | undefined) ?? null;
     },
+    start: () => void start(),
     close() {
       clearTimeout(idle);
       endChild();
@@ -293,17 +160,20 @@ export function createInspector(sought: Sought): Inspector {
   };
 }
 
-function keyNow(pid: number): ProcessKey | null {
-  const text = readStat(pid);
-  const stat = text === null ? null : parseProcStat(text);
-  return stat && { pid, startId: stat.startId, imageId: stat.imageId };
+function identityNow(pid: number): string {
+  const stat = statOf(pid);
+  return `${stat?.startId} ${stat?.imageId}`;
 }
 
 interface Child {
-  alive(): boolean;
+  isGone(): boolean;
   /** It has greeted back: it can be started at all. */
-  ready(): boolean;
-  ask(request: ToChild, take: (line: FromChild) => void, deadlineMs: number): Promise<End>;
+  isReady(): boolean;
+  ask(
+    request: ToChild,
+    take: (line: FromChild) => void,
+    deadlineMs: number,
+  ): Promise<'done' | 'stalled' | 'late'>;
   /** It ends by itself. */
   end(): void;
   /** It may be beyond all signals: nobody waits for it. */
@@ -312,30 +182,22 @@ interface Child {
 
 function startChild(greeting: Greeting): Child {
   const child = launch();
-  let gone = child.pid === undefined;
+  let isGone = child.pid === undefined;
   let isReady = false;
-  let rest = '';
-  let listener: ((line: FromChild) => void) | null = null;
+  let onLine = (_line: FromChild) => {};
   let onGone = () => {};
-  child.on('error', leave);
-  child.on('exit', leave);
-  child.stdin?.on('error', () => {});
-  child.stdout?.setEncoding('utf8');
-  child.stdout?.on('data', (text: string) => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) listener?.(JSON.parse(line) as FromChild);
-  });
-  child.stdin?.write(`${JSON.stringify(greeting)}\n`);
-
-  function leave(): void {
-    gone = true;
+  const leave = () => {
+    isGone = true;
     onGone();
-  }
-
+  };
+  child.on('error', leave).on('exit', leave);
+  child.stdin?.on('error', () => {});
+  if (child.stdout)
+    createInterface({ input: child.stdout }).on('line', (line) => onLine(JSON.parse(line) as FromChild));
+  child.stdin?.write(`${JSON.stringify(greeting)}\n`);
   return {
-    alive: () => !gone,
-    ready: () => isReady,
+    isGone: () => isGone,
+    isReady: () => isReady,
     ask(request, take, deadlineMs) {
       return new Promise((resolve) => {
         let lastMs = performance.now();
@@ -344,25 +206,22 @@ function startChild(greeting: Greeting): Child {
           const nowMs = performance.now();
           if (nowMs >= deadlineMs) return end('late');
           // A child that could run, but is not given the time to, is not stuck.
-          if (isReady && nowMs - lastMs >= STALL_MS && !isRunning(child.pid)) end('stalled');
+          if (isReady && nowMs - lastMs >= STALL_MS && statOf(child.pid ?? 0)?.state !== 'R') end('stalled');
         }, 50);
-        const end = (how: End) => {
+        const end = (how: 'done' | 'stalled' | 'late') => {
           clearInterval(watch);
-          listener = null;
+          onLine = () => {};
           onGone = () => {};
           resolve(how);
         };
         onGone = () => end('stalled');
-        listener = (line) => {
+        onLine = (line) => {
           lastMs = performance.now();
-          if ('ready' in line) {
-            isReady = true;
-            return;
-          }
-          take(line);
-          if ('done' in line) end('done');
+          if ('ready' in line) isReady = true;
+          else if ('done' in line) end('done');
+          else take(line);
         };
-        if (gone) return end('stalled');
+        if (isGone) return end('stalled');
         child.stdin?.write(`${JSON.stringify(request)}\n`);
       });
     },
@@ -376,29 +235,22 @@ function startChild(greeting: Greeting): Child {
   };
 }
 
-function isRunning(pid: number | undefined): boolean {
-  const text = pid === undefined ? null : readStat(pid);
-  return text !== null && parseProcStat(text)?.state === 'R';
-}
-
 function launch(): ChildProcess {
   // Run from the sources (tests), it needs the loader that reads them.
-  const source = import.meta.url.endsWith('.ts') ? new URL('inspector-child.ts', import.meta.url) : null;
+  const source = import.meta.url.endsWith('.ts')
+    ? new URL('inspector-child.ts', import.meta.url).pathname
+    : null;
   const loader = source ? ['--import', createRequire(import.meta.url).resolve('tsx')] : [];
-  const child = spawn(
-    process.execPath,
-    [...loader, source ? source.pathname : distFile('inspector-child.js')],
-    {
-      // Shows as what it is, so that no supervisor takes it for a stray.
-      argv0: 'singlepoll',
-      cwd: '/',
-      // The tools of service managers want a home and a path; tokens stay here.
-      env: toolEnvironment(process.env),
-      stdio: ['pipe', 'pipe', 'ignore'],
-      // A session of its own: Ctrl-C is not for it.
-      detached: true,
-    },
-  );
+  const child = spawn(process.execPath, [...loader, source ?? distFile('inspector-child.js')], {
+    // Shows as what it is, so that no supervisor takes it for a stray.
+    argv0: 'singlepoll',
+    cwd: '/',
+    // The tools of service managers want a home and a path; tokens stay here.
+    env: toolEnvironment(process.env),
+    stdio: ['pipe', 'pipe', 'ignore'],
+    // A session of its own: Ctrl-C is not for it.
+    detached: true,
+  });
   child.unref();
   for (const pipe of [child.stdin, child.stdout]) (pipe as unknown as { unref?: () => void })?.unref?.();
   return child;

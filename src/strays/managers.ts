@@ -1,107 +1,200 @@
 /**
  * Names the service manager that would bring a stray back, and the command that stops it there for good. Looks only: nothing is
  * stopped, no manager is started. Programs that exist only to run the stray (reloaders, masters, `npm start`, shell loops) belong to
- * its tree and are never named here; any other that starts it again is told by pid once it has done so (strays/policy.ts).
+ * its tree and are never named here; whatever is not in this table is told by pid once it has started a stray again (policy.ts).
+ * Facts: systemd.service(5) Restart=, systemctl(1), docker restart policies, compose labels, podman-systemd, kubelet's container labels;
+ * pm2 7 lib/Daemon.js (process title), lib/God/ForkMode.js (environment); supervisor 4.2 process.py (environment); crontab(5), run-parts(8).
  */
-import { insideContainer, nameByCgroup } from './cgroup-managers.ts';
-import { nameCron } from './cron.ts';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { userName } from '../machine/procfs.ts';
+import { plain } from '../output/plain.ts';
+import { type Account, commandLine, ROOT, type Step } from '../shell.ts';
+import { runTool } from '../tools.ts';
+import { isInteractiveShell } from './bystander.ts';
 import {
-  accountOf,
-  answer,
-  ask,
-  askAs,
-  type Found,
-  type ManagerEdges,
-  markOf,
-  openSearch,
-  parseJson,
-  programOf,
-  type Search,
-  type Verdict,
-} from './manager-search.ts';
+  type Container,
+  containerIn,
+  foreignLayers,
+  type Layer,
+  layersOf,
+  type Unit,
+  unitIn,
+} from './cgroup.ts';
+import { maskTokens } from './proc-reader.ts';
 import type { Proc, Respawner } from './process.ts';
-import { baseName } from './program.ts';
-import { nameSupervisord } from './supervisord.ts';
+import { baseName, isShellName, readProgram } from './program.ts';
 
-interface Manager {
-  readonly is: (proc: Proc, search: Search) => boolean;
-  readonly name: (found: Found, search: Search) => Promise<Verdict>;
+/** The machine, as far as the search sees it. Nothing here throws or changes anything. */
+export interface ManagerEdges {
+  readonly ownUid: number;
+  /** Text of /proc/PID/cgroup, null where it cannot be read. */
+  cgroupOf(pid: number | 'self'): string | null;
+  run(command: string, args: readonly string[]): Promise<{ code: number | null; stdout: string }>;
+  /** Text of a regular file, null where it cannot be read. */
+  readText(path: string): string | null;
+  /** Names in a folder, none where it cannot be read. */
+  listFolder(path: string): readonly string[];
+  nameOf(uid: number): string;
 }
 
-const runs =
-  (...names: readonly string[]) =>
-  (proc: Proc) =>
-    names.includes(programOf(proc)) || names.includes(proc.comm);
+interface Search {
+  readonly edges: ManagerEdges;
+  /** The stray, its parent, and so on upwards, as far as a manager would notice its end. */
+  readonly line: readonly Proc[];
+  /** Above the line is the terminal, login or shell in which somebody started the rest. */
+  readonly isByHand: boolean;
+  /** Layers of the stray that we are not in, from the machine inwards. */
+  readonly layers: readonly Layer[];
+}
 
-/** The managers that are a parent of what they keep alive. */
-const MANAGERS: readonly Manager[] = [
+interface Named {
+  readonly kind: string;
+  readonly name: string;
+  readonly steps: readonly Step[];
+  /** Who must type the command; null: whoever reads it. */
+  readonly account?: Account | null;
+  readonly remark?: string;
+}
+
+/** `not-restarted`: it does not bring the stray back, and nothing further out would notice its end. */
+type Verdict = Named | 'not-restarted' | 'look-further';
+
+/** A manager on the stray's line of parents, and the process right below it. */
+interface Found {
+  readonly manager: Proc;
+  readonly child: Proc;
+}
+
+const ASK_MS = 1_500;
+const FILE_BYTES_MAX = 1 << 20;
+
+const MANAGERS: readonly {
+  readonly is: (program: string, proc: Proc) => boolean;
+  readonly name: (found: Found, search: Search) => Promise<Verdict>;
+}[] = [
   {
-    is: (proc) =>
-      /^PM2 v\S+: God/.test(proc.comm) ||
-      /^PM2 v\S+: God Daemon/.test(proc.argv[0] ?? '') ||
-      runs('pm2-runtime', 'pm2-docker')(proc) ||
-      (programOf(proc) === 'pm2' && proc.argv.includes('--no-daemon')),
-    name: namePm2,
+    is: (program, { comm, argv }) =>
+      [comm, argv[0] ?? ''].some((title) => /^PM2 v\S+: God/.test(title)) ||
+      /^pm2-(?:runtime|docker)$/.test(program) ||
+      (program === 'pm2' && argv.includes('--no-daemon')),
+    name: pm2,
   },
-  { is: runs('supervisord', 'supervisord.py'), name: nameSupervisord },
-  { is: (proc) => programOf(proc) === 'runsv' && proc.argv.length > 1, name: nameRunit },
-  { is: (proc) => programOf(proc) === 's6-supervise' && proc.argv.length > 1, name: nameS6 },
+  { is: (program, { comm }) => /^supervisord(?:\.py)?$/m.test(`${program}\n${comm}`), name: supervisord },
+  { is: (program, { argv }) => program === 'runsv' && argv.length > 1, name: runit },
+  { is: (program, { argv }) => program === 's6-supervise' && argv.length > 1, name: s6 },
   {
-    is: (proc) =>
+    is: (program, { argv }) =>
       // Debian's shows its children in capitals.
-      /^(?:cron|crond|cronie|anacron|fcron|atd)$/i.test(programOf(proc)) ||
-      (programOf(proc) === 'busybox' && proc.argv[1] === 'crond'),
-    name: nameCron,
-  },
-  {
-    // A supervisor of our own account shares our lock, which is asked instead.
-    is: (proc, { edges }) =>
-      proc.uid !== edges.ownUid &&
-      /^singlepoll(?:\.c?js)?$/.test(programOf(proc)) &&
-      proc.argv.includes('start'),
-    name: async ({ manager }, search) => {
-      const bot = search.line[0]!.env?.bot ?? null;
-      const words = bot === null ? ['kill', String(manager.pid)] : ['singlepoll', 'stop', bot];
-      const account = accountOf(search, manager.uid);
-      return answer(search, 'singlepoll', bot ?? programOf(search.line[0]!), [{ words }], { account });
-    },
+      /^(?:cron|crond|cronie|anacron|fcron|atd)$/i.test(program) ||
+      (program === 'busybox' && argv[1] === 'crond'),
+    name: cron,
   },
 ];
 
+export function linuxEdges(): ManagerEdges {
+  const attempt = <T>(read: () => T, otherwise: T): T => {
+    try {
+      return read();
+    } catch {
+      return otherwise;
+    }
+  };
+  return {
+    ownUid: process.getuid?.() ?? 0,
+    cgroupOf: (pid) => attempt(() => readFileSync(`/proc/${pid}/cgroup`, 'utf8'), null),
+    run: (command, args) => runTool(command, args, { timeoutMs: ASK_MS }),
+    readText: (path) =>
+      attempt(() => {
+        // A pipe would hold the reader for ever.
+        const stats = statSync(path);
+        return stats.isFile() && stats.size <= FILE_BYTES_MAX ? readFileSync(path, 'utf8') : null;
+      }, null),
+    listFolder: (path) => attempt(() => readdirSync(path), []),
+    nameOf: userName,
+  };
+}
+
 /**
- * Finds who would start `stray` again once its tree, whose top is `top`, is stopped. Null: nobody that is known.
- * Asks the manager where its tool is there (each question at most 1.5 s) and goes by what is seen where not. Never throws; name
+ * Finds who would start a stray again once its tree is stopped; `line`: the stray and all above it. Null: nobody that is known.
+ * Asks the manager where its tool is there (each question at most 1.5 s) and goes by what is seen where not. Name
  * and command hold no token and no control character.
  */
-export async function findManager(top: Proc, stray: Proc, edges: ManagerEdges): Promise<Respawner | null> {
-  const search = openSearch(top, stray, edges);
-  try {
-    const named = await nameOnLine(search);
-    return named === undefined ? await nameByCgroup(search) : named;
-  } catch {
-    // A tool that answered with JSON of another shape.
-    return null;
-  }
+export async function findManager(line: readonly Proc[], edges: ManagerEdges): Promise<Respawner | null> {
+  const session = line.findIndex((proc, at) => at > 0 && isSession(proc));
+  const search: Search = {
+    edges,
+    line: session < 0 ? line : line.slice(0, session),
+    isByHand: session >= 0,
+    layers: foreignLayers(layersOf(edges.cgroupOf(line[0]!.pid)), layersOf(edges.cgroupOf('self'))),
+  };
+  const verdict = (await nameOnLine(search)) ?? (await nameByCgroup(search));
+  if (typeof verdict === 'string') return null;
+  const { kind, name, steps, account = null, remark = '' } = verdict;
+  const told = remark === '' ? '' : `   # ${plain(remark, 400)}`;
+  const command = commandLine(steps, edges.ownUid, account);
+  return { kind, name: plain(name), stopCommand: maskTokens(command) + told };
 }
 
-/** Undefined: none of them stands above the stray. */
-async function nameOnLine(search: Search): Promise<Respawner | null | undefined> {
-  const { line, sessionAt, layers } = search;
-  for (let at = 1; at < sessionAt && !isContainerEdge(line[at]!); at += 1) {
-    const kind = MANAGERS.find(({ is }) => is(line[at]!, search));
-    if (!kind) continue;
-    const found = { manager: line[at]!, child: line[at - 1]! };
-    const verdict = await insideContainer(layers, search, (inner) => kind.name(found, inner));
-    return typeof verdict === 'string' ? null : verdict;
-  }
-  return undefined;
+const SESSION =
+  /^(?:sshd|sshd-session|sshd-auth|dropbear|login|agetty|getty|tmux|screen|SCREEN|dtach|abduco|mosh-server|zellij|ttyd|wetty|xterm|gnome-terminal-(?:server)?|konsole|kitty|alacritty|xfce4-terminal|sleep|tail|pause)$/;
+
+function isSession(proc: Proc): boolean {
+  const name = programOf(proc);
+  if (SESSION.test(name) || SESSION.test(proc.comm) || proc.comm.startsWith('tmux: ')) return true;
+  const isTyped = (proc.argv[0] ?? '').startsWith('-') || proc.tty !== 0;
+  return isTyped && isShellName(name) && isInteractiveShell(proc.argv);
 }
 
-function isContainerEdge({ comm }: Proc): boolean {
-  return /^(?:containerd-shim|docker-containe|conmon|crun|runc|lxc-start|incusd|lxd|systemd-nspawn)/.test(
-    comm,
-  );
+const CONTAINER_EDGE =
+  /^(?:containerd-shim|docker-containe|conmon|crun|runc|lxc-start|incusd|lxd|systemd-nspawn)/;
+
+/** Null: none of the table stands above the stray. */
+async function nameOnLine(search: Search): Promise<Verdict | null> {
+  for (const [at, manager] of search.line.entries()) {
+    if (at === 0) continue;
+    if (CONTAINER_EDGE.test(manager.comm)) return null;
+    const kind = MANAGERS.find(({ is }) => is(programOf(manager), manager));
+    if (kind)
+      return await inContainer(search, (it) => kind.name({ manager, child: search.line[at - 1]! }, it));
+  }
+  return null;
 }
+
+/** From the innermost layer outwards, until one answers. */
+async function nameByCgroup(search: Search): Promise<Verdict> {
+  for (let end = search.layers.length; end > 0; end -= 1) {
+    const inner = { ...search, layers: search.layers.slice(0, end) };
+    const container = containerIn(inner.layers);
+    const unit = unitIn(inner.layers);
+    if (!container && !unit) return 'not-restarted';
+    const verdict = container
+      ? await nameContainer(container, inner)
+      : await inContainer(inner, (it) => nameUnit(unit!, it));
+    if (verdict !== 'look-further') return verdict;
+  }
+  return 'not-restarted';
+}
+
+/**
+ * Names a manager that may run in a container that we are not in: its tools and files are not ours to ask, and its command goes
+ * through `docker exec`. A pod has no such command; its owner is named in the manager's place.
+ */
+async function inContainer(search: Search, name: (search: Search) => Promise<Verdict>): Promise<Verdict> {
+  const at = search.layers.findLastIndex(({ type }) => type === 'container' || type === 'pod');
+  const container = at < 0 ? null : containerIn(search.layers.slice(0, at + 1));
+  if (!container) return name(search);
+  if (container.podUid !== null) return nameContainer(container, search);
+  const blind = { run: async () => ({ code: null, stdout: '' }), readText: () => null, listFolder: () => [] };
+  const verdict = await name({ ...search, edges: { ...search.edges, ...blind } });
+  if (typeof verdict === 'string') return verdict;
+  const command = commandLine(verdict.steps, search.edges.ownUid, null);
+  const inspected = await inspect(container, search);
+  const words = [container.tool, 'exec', inspected?.name ?? container.id.slice(0, 12), 'sh', '-c', command];
+  return { ...verdict, steps: [{ words }], account: engineAccount(container, search) };
+}
+
+// The managers that are a parent of what they keep alive.
 
 /** As `pm2 jlist` shows it. */
 interface Pm2App {
@@ -112,84 +205,284 @@ interface Pm2App {
     readonly autorestart?: boolean;
     readonly cron_restart?: unknown;
     readonly status?: string;
-    readonly pm_exec_path?: string;
   };
 }
 
-/**
- * PM2 and pm2-runtime. The daemon is asked only where it is seen to run and has its socket: `pm2` starts one where there is none.
- * Facts: pm2 7 lib/Daemon.js (process title), lib/God/ForkMode.js (environment), `pm2 jlist`.
- */
-async function namePm2({ manager, child }: Found, search: Search): Promise<Verdict> {
+/** The daemon is asked only where it is seen to run and has its socket: `pm2` starts one where there is none. */
+async function pm2({ manager, child }: Found, search: Search): Promise<Verdict> {
   const { edges } = search;
   const account = accountOf(search, manager.uid);
   const home = /God Daemon \((.+)\)$/.exec(manager.argv.join(' '))?.[1] ?? markOf(search, 'PM2_HOME');
-  const isDefault = manager.uid === edges.ownUid && home === `${process.env.HOME ?? ''}/.pm2`;
-  const pm2 = (...words: string[]) => ({
+  const step = (...words: string[]) => ({
     words: ['pm2', ...words],
-    ...(home === null || isDefault ? {} : { env: { PM2_HOME: home } }),
+    ...(home === null ? {} : { env: { PM2_HOME: home } }),
   });
   const files = home === null ? [] : edges.listFolder(home);
-  const jlist = { words: ['pm2', 'jlist'], env: { PM2_HOME: home ?? '' } };
-  const list = files.includes('rpc.sock')
-    ? parseJson<readonly Pm2App[]>(await askAs(search, account, jlist))
-    : null;
-  const apps = Array.isArray(list) ? (list as readonly Pm2App[]) : [];
+  const list = files.includes('rpc.sock') ? parseList<Pm2App>(await ask(search, step('jlist'), account)) : [];
   const id = markOf(search, 'pm_id');
-  const app =
-    apps.find(({ pid }) => pid === child.pid) ??
-    apps.find(({ pm_id }) => String(pm_id) === id) ??
-    apps.find(({ pm2_env }) => child.argv.join(' ').includes(pm2_env?.pm_exec_path ?? '\0'));
+  const app = list.find(({ pid }) => pid === child.pid) ?? list.find(({ pm_id }) => String(pm_id) === id);
   const { autorestart, cron_restart, status = '' } = app?.pm2_env ?? {};
-  if (autorestart === false && cron_restart === undefined) return 'not-restarted';
-  if (status === 'stopping' || status === 'stopped') return 'not-restarted';
+  const isOnce = autorestart === false && cron_restart === undefined;
+  if (isOnce || status === 'stopping' || status === 'stopped') return 'not-restarted';
   const name = app?.name ?? (id === null ? null : markOf(search, 'name'));
   // `pm2 delete` reads numbers as ids, `all` as everything, `/x/` as a pattern: such names go by their id.
   const isOdd = name === null || name === 'all' || /^(?:\d+|\/.*\/|-.*)$/.test(name);
-  const number = app === undefined ? id : String(app.pm_id);
+  const number = app?.pm_id === undefined ? id : String(app.pm_id);
   // PM2 names an app after its script, without the ending, where it is not told otherwise.
   const target = isOdd && number !== null ? number : (name ?? programOf(child).replace(/\.\w{2,3}$/, ''));
-  const dump = home === null ? null : edges.readText(`${home}/dump.pm2`);
-  const isSaved =
-    dump === null
-      ? files.length === 0 || files.includes('dump.pm2')
-      : name === null || dump.includes(JSON.stringify(name));
-  const steps = [pm2('delete', target), ...(isSaved ? [pm2('save', '--force')] : [])];
-  return answer(search, 'pm2', name ?? target, steps, { account });
+  const save = files.length === 0 || files.includes('dump.pm2') ? [step('save', '--force')] : [];
+  return { kind: 'pm2', name: name ?? target, steps: [step('delete', target), ...save], account };
 }
 
-/** runsv stands in the service's folder. Stopped for good means down now, and a `down` file for the next start of runsv itself. */
-async function nameRunit({ manager }: Found, search: Search): Promise<Verdict> {
+/** Never a command that would stop other programs, too. */
+async function supervisord({ manager, child }: Found, search: Search): Promise<Verdict> {
+  const { argv, cwd } = manager;
+  const at = argv.findIndex((word) => word === '-c' || word === '--configuration');
+  const given = at < 0 ? argv.find((word) => word.startsWith('--configuration='))?.slice(16) : argv[at + 1];
+  const path = given === undefined || given.startsWith('/') || cwd === null ? given : join(cwd, given);
+  const url = markOf(search, 'SUPERVISOR_SERVER_URL');
+  const reach = path !== undefined ? ['-c', path] : url === null ? [] : ['-s', url];
+  const step = (...words: string[]) => ({ words: ['supervisorctl', ...reach, ...words] });
+  // 3 says that some program is not running; the list is complete all the same.
+  const status = (await ask(search, step('status'), null, 3)) ?? '';
+  const row = status.split('\n').find((line) => Number(/\bpid (\d+),/.exec(line)?.[1]) === child.pid);
+  const [shown, state] = row?.split(/\s+/) ?? [];
+  if (state === 'STOPPING') return 'not-restarted';
+  const process = markOf(search, 'SUPERVISOR_PROCESS_NAME');
+  const group = markOf(search, 'SUPERVISOR_GROUP_NAME');
+  const name = shown ?? (group === null || group === process ? process : `${group}:${process}`);
+  const named = { kind: 'supervisord', account: accountOf(search, manager.uid) };
+  if (name !== null) return { ...named, name, steps: [step('stop', name)] };
+  const remark = `shows its name there; then: ${step('stop').words.join(' ')} NAME`;
+  return { ...named, name: programOf(child), steps: [step('status')], remark };
+}
+
+function runit({ manager }: Found, search: Search): Promise<Verdict> {
   return nameService('runit', ['sv', 'status'], ['sv', 'down'], manager, search);
 }
 
-async function nameS6({ manager }: Found, search: Search): Promise<Verdict> {
+function s6({ manager }: Found, search: Search): Promise<Verdict> {
   return nameService('s6', ['s6-svstat'], ['s6-svc', '-d'], manager, search);
 }
 
+/** Both stand in the service's folder. Stopped for good means down now, and a `down` file for their own next start. */
 async function nameService(
   kind: string,
   status: readonly string[],
   down: readonly string[],
-  manager: Proc,
+  { argv, cwd, uid }: Proc,
   search: Search,
 ): Promise<Verdict> {
-  const service = manager.argv.at(-1)!.replace(/\/+$/, '');
-  const folder = manager.cwd ?? scannedFolder(manager, search, service);
-  if (/want down/.test((await ask(search, [...status, folder])) ?? '')) return 'not-restarted';
-  const account = accountOf(search, manager.uid);
-  if (/\/s6-rc[^/]*\/servicedirs\//.test(folder)) {
-    // s6-rc keeps its own account of what is up.
-    const name = baseName(service);
-    return answer(search, kind, name, [{ words: ['s6-rc', '-d', 'change', name] }], { account });
-  }
-  const steps = [{ words: [...down, folder] }, { words: ['touch', `${folder}/down`] }];
-  return answer(search, kind, folder, steps, { account });
+  const folder = cwd ?? argv.at(-1)!.replace(/\/+$/, '');
+  if (/want down/.test((await ask(search, { words: [...status, folder] })) ?? '')) return 'not-restarted';
+  const account = accountOf(search, uid);
+  // s6-rc keeps its own account of what is up.
+  const isRc = /\/s6-rc[^/]*\/servicedirs\//.test(folder);
+  const name = isRc ? baseName(folder) : folder;
+  const steps = isRc
+    ? [{ words: ['s6-rc', '-d', 'change', name] }]
+    : [{ words: [...down, folder] }, { words: ['touch', `${folder}/down`] }];
+  return { kind, name, steps, account };
 }
 
-/** The folder that runsvdir or s6-svscan was given, for a supervisor whose own may not be seen. */
-function scannedFolder(manager: Proc, { line }: Search, service: string): string {
-  const scanner = line[line.indexOf(manager) + 1];
-  const given = scanner?.argv.slice(1).find((word) => word.startsWith('/'));
-  return given === undefined ? service : `${given}/${baseName(service)}`;
+/** A stray whose line is gone from every readable table will not come back; nor does at(1) bring anything back. */
+async function cron({ manager, child }: Found, search: Search): Promise<Verdict> {
+  if (programOf(manager).toLowerCase() === 'atd') return 'not-restarted';
+  const { edges, line } = search;
+  /** From the process that cron started, as a rule the shell of the line, down to the stray. */
+  const job = line.slice(0, line.indexOf(child) + 1).reverse();
+  const periodic = job
+    .flatMap(({ argv }) => argv)
+    .find((word) => /^\/etc\/(?:cron\.(?:hourly|daily|weekly|monthly)|periodic\/\w+)\/[^/]+$/.test(word));
+  if (periodic !== undefined)
+    return { kind: 'cron', name: periodic, steps: [{ words: ['chmod', 'a-x', periodic] }], account: ROOT };
+  const isOwn = child.uid === edges.ownUid;
+  // -u is for root alone.
+  const crontab = ['crontab', ...(isOwn ? [] : ['-u', accountOf(search, child.uid).name])];
+  const edit = (text: string, words = [...crontab, '-e'], account: Account | null = isOwn ? null : ROOT) => ({
+    ...{ kind: 'cron', name: text, steps: [{ words }], account, remark: `remove the line "${text}"` },
+  });
+  // 1 says that the account has no table.
+  const own = isOwn || edges.ownUid === 0 ? await ask(search, { words: [...crontab, '-l'] }, null, 1) : null;
+  const found = lineOf(own, job);
+  if (found) return found.startsWith('@reboot') ? 'not-restarted' : edit(found);
+  for (const path of ['/etc/crontab', ...edges.listFolder('/etc/cron.d').map((it) => `/etc/cron.d/${it}`)]) {
+    const line = lineOf(edges.readText(path), job);
+    if (line?.startsWith('@reboot')) return 'not-restarted';
+    if (line) return edit(line, [edges.ownUid === 0 ? 'vi' : 'sudoedit', path], null);
+  }
+  return own === null ? edit(child.argv.at(-1) ?? child.comm) : 'not-restarted';
+}
+
+/** The line of a crontab that most likely started these processes: one that holds the words or the script of one of them. */
+function lineOf(table: string | null, job: readonly Proc[]): string | null {
+  const bare = (text: string) =>
+    text
+      .replace(/["'\\]/g, '')
+      .replace(/\s+/g, ' ')
+      .trim();
+  const lines = (table ?? '').split('\n').map((line) => line.trim());
+  const holding = (part: string) =>
+    lines.find((line) => !line.startsWith('#') && part !== '' && bare(line).includes(bare(part)));
+  const parts = [
+    // What a shell was given, and what a shell has become that had nothing left to do.
+    ...job.flatMap(({ argv }) => (argv.includes('-c') ? (argv.at(-1) ?? '') : [])),
+    ...job.map(({ argv }) => argv.join(' ')),
+    job.at(-1)?.argv.find((word, at) => at > 0 && /^[^-].*[./]|^[./]/.test(word)) ?? '',
+  ];
+  for (const part of parts) {
+    const line = holding(part);
+    if (line) return line;
+  }
+  return null;
+}
+
+// The managers that a cgroup tells of. Only the main process of a unit or container counts: what was started in it by hand may
+// end without anybody caring.
+
+const PROPERTIES = 'Id,LoadState,ActiveState,MainPID,Restart,UnitFileState,Transient,TriggeredBy,SourcePath';
+
+/** Asks systemctl where it can answer; goes by the cgroup alone where it cannot. */
+async function nameUnit({ name, userUid }: Unit, search: Search): Promise<Verdict> {
+  const isOwn = userUid !== null && userUid === search.edges.ownUid;
+  const machine = userUid === null || isOwn ? [] : ['-M', `${accountOf(search, userUid).name}@`];
+  const systemctl = ['systemctl', ...(userUid === null ? [] : ['--user', ...machine])];
+  const stop = (verb: readonly string[], unit = name): Named => ({
+    kind: userUid === null ? 'systemd' : 'systemd --user',
+    name: unit,
+    steps: [{ words: [...systemctl, ...verb, unit] }],
+    account: isOwn ? null : ROOT,
+  });
+  const words = [...systemctl, 'show', '--no-pager', '-p', PROPERTIES, '--', name];
+  const shown = new Map(
+    [...((await ask(search, { words })) ?? '').matchAll(/^(\w+)=(.*)$/gm)].map(([, k, v]) => [k, v]),
+  );
+  const value = (key: string) => shown.get(key) ?? '';
+  // An offline systemctl answers with 0 and nothing, or with a unit that it knows nothing of.
+  if (!shown.has('MainPID')) return search.isByHand ? 'not-restarted' : stop(['disable', '--now']);
+  if (value('LoadState') === 'not-found' || value('ActiveState') === 'deactivating') return 'not-restarted';
+  const mainPid = Number(value('MainPID'));
+  if (mainPid !== 0 && !reaches(search, mainPid)) return 'not-restarted';
+  const triggers = value('TriggeredBy').split(' ').filter(Boolean);
+  if (['', 'no', 'on-watchdog'].includes(value('Restart')) && triggers.length === 0) return 'not-restarted';
+  // Units without a file cannot be disabled; generated ones come back with the next reload unless masked.
+  const file = value('UnitFileState');
+  const isGenerated = file === 'generated' && !value('SourcePath').startsWith('/etc/init.d/');
+  const isTransient = value('Transient') === 'yes' || file === 'transient';
+  const verb = isTransient ? ['stop'] : isGenerated ? ['mask', '--now'] : ['disable', '--now'];
+  return stop([...verb, ...triggers], value('Id') || name);
+}
+
+/** As `docker inspect` and its like show it. */
+interface Inspection {
+  readonly Name?: string;
+  readonly State?: { readonly Pid?: number };
+  readonly HostConfig?: { readonly RestartPolicy?: { readonly Name?: string } };
+  readonly Config?: { readonly Labels?: Readonly<Record<string, string>> | null };
+}
+
+async function nameContainer(container: Container, search: Search): Promise<Verdict> {
+  if (container.podUid !== null) return search.isByHand ? 'not-restarted' : namePod(container.podUid);
+  const { tool, userUid } = container;
+  const account = engineAccount(container, search);
+  const found = await inspect(container, search);
+  if (found ? found.mainPid > 0 && !reaches(search, found.mainPid) : search.isByHand) return 'not-restarted';
+  const unit = found?.labels.PODMAN_SYSTEMD_UNIT;
+  if (unit) return await nameUnit({ name: unit, userUid }, search);
+  if (found && !found.restarts) return 'look-further';
+  const project = found?.labels['com.docker.compose.project'];
+  const service = found?.labels['com.docker.compose.service'];
+  if (tool === 'docker' && project && service) {
+    const words = ['docker', 'compose', '-p', project, 'stop', service];
+    return { kind: 'docker compose', name: `${project}/${service}`, steps: [{ words }], account };
+  }
+  const name = found?.name ?? container.id.slice(0, 12);
+  // podman has no daemon that starts a stopped container again, and learnt `update --restart` only in version 5.
+  const update = tool === 'podman' ? [] : [{ words: [tool, 'update', '--restart=no', name] }];
+  const steps = [...update, { words: [tool, 'stop', name] }];
+  return {
+    kind: tool === 'nerdctl' ? 'containerd' : tool,
+    name,
+    steps,
+    account: found ? account : (account ?? ROOT),
+  };
+}
+
+async function inspect(container: Container, search: Search) {
+  const words = [container.tool, 'inspect', container.id];
+  const text = await ask(search, { words }, engineAccount(container, search));
+  const { Name, State, HostConfig, Config } = parseList<Inspection>(text)[0] ?? {};
+  if (!Name) return null;
+  return {
+    name: Name.replace(/^\//, ''),
+    mainPid: State?.Pid ?? 0,
+    restarts: !['no', ''].includes(HostConfig?.RestartPolicy?.Name || 'no'),
+    labels: Config?.Labels ?? {},
+  };
+}
+
+/** Whose engine it is, where that is necessarily another account than ours. */
+function engineAccount({ tool, userUid }: Container, search: Search): Account | null {
+  if (userUid !== null) return accountOf(search, userUid);
+  return tool === 'podman' ? ROOT : null;
+}
+
+/** A pod comes back as long as its owner wants it, and neither has a name here: the command finds it. */
+function namePod(uid: string): Named {
+  const columns =
+    'UID:.metadata.uid,NAMESPACE:.metadata.namespace,POD:.metadata.name,OWNER:.metadata.ownerReferences[0].name';
+  const words = ['kubectl', 'get', 'pods', '-A', '-o', `custom-columns=${columns}`];
+  const remark = `shows the pod ${uid}; then scale its owner to 0`;
+  return { kind: 'kubernetes', name: `pod ${uid}`, steps: [{ words }], remark };
+}
+
+/** The script where an interpreter runs one, else the program; without its folder. */
+function programOf({ argv, comm }: Proc): string {
+  const { name, scripts } = readProgram(argv, comm);
+  return baseName(scripts[0] ?? name);
+}
+
+/** Whether a manager that runs `pid` would notice the end of the stray. */
+function reaches({ line }: Search, pid: number): boolean {
+  return line.some((proc) => proc.pid === pid);
+}
+
+/** A variable that a manager has left; a process that lost its environment leaves it to its parent. */
+function markOf({ line }: Search, name: string): string | null {
+  return line.find(({ env }) => env !== null)?.env?.marks[name] || null;
+}
+
+/**
+ * Standard output of a tool that ended with 0 (or `alsoFine`); null where it did not, or is not there. Asks as another account through
+ * `su` where we are root, not at all where we are a third.
+ */
+async function ask(
+  { edges }: Search,
+  step: Step,
+  account: Account | null = null,
+  alsoFine = 0,
+): Promise<string | null> {
+  const { ownUid } = edges;
+  const isOwn = account === null || account.uid === ownUid;
+  if (!isOwn && ownUid !== 0) return null;
+  const settings = Object.entries(step.env ?? {}).map(([name, value]) => `${name}=${value}`);
+  const [command, ...args] = isOwn
+    ? [...(settings.length > 0 ? ['env', ...settings] : []), ...step.words]
+    : ['su', '-s', '/bin/sh', account.name, '-c', commandLine([step], account.uid, null)];
+  const { code, stdout } = await edges.run(command!, args);
+  return code === 0 || (code !== null && code === alsoFine) ? stdout : null;
+}
+
+function accountOf({ edges }: Search, uid: number): Account {
+  const name = edges.nameOf(uid);
+  return uid === 0 ? ROOT : { uid, name: /^\d+$/.test(name) ? `#${name}` : name };
+}
+
+/** The list of objects that a tool printed, perhaps after some warnings; none where it is none. */
+function parseList<T>(text: string | null): readonly T[] {
+  try {
+    return JSON.parse(text?.slice(Math.max(0, text.search(/\[\s*[{\]]/))) ?? '');
+  } catch {
+    return [];
+  }
 }

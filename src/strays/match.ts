@@ -13,20 +13,19 @@ const MATCH_MS = 50;
 
 const call = new Script('match()');
 
-/** The first pattern that matches, without its place; `gave up` after 50 ms. */
+/** The first pattern that matches, without its place; `gave up` after 50 ms. Names the pattern by its source. */
 export function matchPatterns(
   { argv, cwd }: Pick<ProcDetails, 'argv' | 'cwd'>,
-  comm: string,
   patterns: readonly RegExp[],
-): { readonly pattern: RegExp; readonly names: boolean } | null | 'gave up' {
+): Omit<PatternMatch, 'inScope'> | null | 'gave up' {
   if (patterns.length === 0) return null;
-  let found: { pattern: RegExp; names: boolean } | null = null;
-  const program = readProgram(argv, comm);
+  let found: Omit<PatternMatch, 'inScope'> | null = null;
+  const program = readProgram(argv);
   const scope = globalThis as { match?: () => void };
   scope.match = () => {
     const named = patterns.find((pattern) => matchesProgram(program, cwd, pattern));
     const pattern = named ?? patterns.find((one) => argv.some((word) => one.test(word)));
-    if (pattern) found = { pattern, names: named !== undefined };
+    if (pattern) found = { pattern: pattern.source, names: named !== undefined };
   };
   try {
     call.runInThisContext({ timeout: MATCH_MS });

@@ -59,7 +59,10 @@ export interface ProcEnv {
 
 /** What is read of a process beside its stat line. Changes only when it executes another program, as far as it matters. */
 export type ProcDetails = Pick<Proc, 'uid' | 'argv' | 'cwd' | 'env'> &
-  Required<Pick<Proc, 'tokenInArgs' | 'otherBots' | 'match'>>;
+  Required<Pick<Proc, 'tokenInArgs' | 'otherBots' | 'match'>> & {
+    /** The patterns took too long on it. */
+    readonly gaveUp?: boolean;
+  };
 
 /** Every process that could be seen at one moment; threads of the kernel are left out. */
 export interface Snapshot {

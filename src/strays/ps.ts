@@ -6,9 +6,9 @@
 import { execFileSync } from 'node:child_process';
 // Not lazy: this file is, and is loaded only where there is no /proc.
 import psList from 'ps-list';
-import { maskTokens, otherBotsIn } from './environ.ts';
 import type { Sought } from './inspector.ts';
 import { isBelow, matchPatterns } from './match.ts';
+import { maskTokens, otherBotsIn } from './proc-reader.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { type Hands, linuxHands } from './stop.ts';
 import type { Look } from './stop-plan.ts';
@@ -30,7 +30,7 @@ export function createPsReader(options: Sought): PsReader {
       const procs = (await psList()).map(({ pid, ppid, uid = -1, name, cmd = '', startTime }): Proc => {
         const isZombie = cmd.includes('<defunct>');
         const argv = isZombie ? [] : maskTokens(cmd).split(' ').slice(0, 64);
-        const found = matchPatterns({ argv, cwd: null }, name, options.patterns);
+        const found = matchPatterns({ argv, cwd: null }, options.patterns);
         // Without its working folder only a path that is written out tells where it lies.
         const isWritten = argv.some((word) => word.startsWith('/') && isBelow(word, options.projectDir));
         const inScope = options.scope === 'any' || isWritten ? true : null;
@@ -46,11 +46,8 @@ export function createPsReader(options: Sought): PsReader {
           comm: name.slice(0, 15),
           argv,
           tokenInArgs: token !== null && cmd.includes(token),
-          otherBots: otherBotsIn(Buffer.from(cmd), options.botId),
-          match:
-            found && found !== 'gave up'
-              ? { pattern: found.pattern.source, names: found.names, inScope }
-              : null,
+          otherBots: otherBotsIn(cmd, options.botId),
+          match: found && found !== 'gave up' ? { ...found, inScope } : null,
           cwd: null,
           env: null,
         };

@@ -33,7 +33,7 @@ export function proverFor(
     apiRoot: config.apiRoot,
     env: process.env,
     addressFile: botDir === null ? null : join(botDir, ADDRESS_FILE),
-    ownersOf: async (inodes) => (await eyes.inspector.ownersOfSockets(inodes)).owners,
+    ownersOf: (inodes) => eyes.inspector.ownersOfSockets(inodes),
     async commands() {
       const { procs } = await eyes.processes.snapshot();
       return (pid) => {

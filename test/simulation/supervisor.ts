@@ -71,9 +71,9 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       processes,
       hands: handsOf('sweep', instruments),
       uid: 1000,
-      async findRespawner(top) {
+      async findRespawner(stray) {
         if (random.chance(0.2)) await pause(random.int(1, 60));
-        const { life: it } = machine.bodies.get(top.pid) ?? {};
+        const { life: it } = machine.bodies.get(stray.pid) ?? {};
         return it?.managed
           ? { kind: 'supervisord', name: it.program, stopCommand: 'supervisorctl stop x' }
           : null;

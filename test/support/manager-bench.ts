@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { linuxEdges, type ManagerEdges } from '../../src/strays/manager-search.ts';
-import { findManager } from '../../src/strays/managers.ts';
+import { ancestorsOf } from '../../src/strays/family.ts';
+import { findManager, linuxEdges, type ManagerEdges } from '../../src/strays/managers.ts';
 import type { Proc } from '../../src/strays/process.ts';
 import { snapshot } from './snapshot.ts';
 
@@ -98,7 +98,9 @@ export async function respawnerOf(
   stray: Proc,
   change: (edges: ManagerEdges) => ManagerEdges = (edges) => edges,
 ) {
-  return findManager(stray, stray, change(linuxEdges(snapshot())));
+  const procs = snapshot();
+  const above = ancestorsOf({ procs }, stray.pid).flatMap((pid) => procs.get(pid) ?? []);
+  return findManager([stray, ...above], change(linuxEdges()));
 }
 
 /** The whole proof: it comes back when killed; it is named; the named command ends it; it stays away; nobody is named then. */

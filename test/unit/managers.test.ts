@@ -4,7 +4,6 @@ import { execFileSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { commandLine, ROOT, shellQuote } from '../../src/shell.ts';
 import { layersOf } from '../../src/strays/cgroup.ts';
-import { parseCrontab } from '../../src/strays/cron.ts';
 import { findManager } from '../../src/strays/managers.ts';
 import type { Proc } from '../../src/strays/process.ts';
 import { toolEnvironment } from '../../src/tools.ts';
@@ -21,11 +20,7 @@ interface PaperProc {
 interface PaperMachine {
   /** From pid 1 down to the stray: pids 1, 10, 20 …; words of a line are split at spaces. */
   readonly line: readonly (PaperProc | string)[];
-  /** Beside the line, as children of pid 1; pids from 500 on. */
-  readonly others?: readonly (PaperProc | string)[];
-  readonly ppid?: number;
   readonly cgroup?: string;
-  readonly cgroups?: Readonly<Record<number, string>>;
   readonly ownCgroup?: string;
   readonly ownUid?: number;
   /** Answers of tools by their whole command line; everything else is not installed. */
@@ -53,18 +48,12 @@ function proc(paper: PaperProc | string, pid: number, ppid: number): Proc {
 
 async function search(machine: PaperMachine) {
   const line = machine.line.map((it, at) => proc(it, at * 10 || 1, at === 0 ? 0 : (at - 1) * 10 || 1));
-  const last = { ...line.at(-1)!, ...(machine.ppid === undefined ? {} : { ppid: machine.ppid }) };
-  const all = [...line.slice(0, -1), last, ...(machine.others ?? []).map((it, at) => proc(it, 500 + at, 1))];
   const asked: string[] = [];
-  const SESSION = '/user.slice/user-0.slice/session-1.scope';
-  const text = (path = SESSION) => (path.includes(':') ? path : `0::${path}\n`);
-  const found = await findManager(last, last, {
-    procs: new Map(all.map((it) => [it.pid, it])),
+  const text = (path = '/user.slice/user-0.slice/session-1.scope') =>
+    path.includes(':') ? path : `0::${path}\n`;
+  const found = await findManager(line.reverse(), {
     ownUid: machine.ownUid ?? 0,
-    cgroupOf: (pid) =>
-      pid === 'self'
-        ? text(machine.ownCgroup)
-        : text(pid === last.pid ? machine.cgroup : machine.cgroups?.[pid]),
+    cgroupOf: (pid) => text(pid === 'self' ? machine.ownCgroup : machine.cgroup),
     async run(command, args) {
       const words = [command, ...args].join(' ');
       asked.push(words);
@@ -98,7 +87,7 @@ const ID = 'c0ffee12'.repeat(8);
 const POD = '5f1e7a3c-0c1b-4f4e-9a51-0123456789ab';
 
 const SHOW =
-  'show --no-pager -p Id,LoadState,ActiveState,MainPID,Restart,UnitFileState,Transient,TriggeredBy,FragmentPath,SourcePath -- bot.service';
+  'show --no-pager -p Id,LoadState,ActiveState,MainPID,Restart,UnitFileState,Transient,TriggeredBy,SourcePath -- bot.service';
 const shown = (changes: Record<string, string> = {}) =>
   Object.entries({
     Id: 'bot.service',
@@ -132,15 +121,9 @@ table('systemd', [
     unit({ Restart: 'no', TriggeredBy: 'bot.timer' }),
     stopWith('systemctl disable --now bot.timer bot.service'),
   ],
-  ['its main process is elsewhere', unit({ MainPID: '500' }, { others: ['web'] }), null],
   [
     'a shell in it, in which somebody started the bot',
     unit({}, { line: [INIT, 'host', { argv: '-bash', tty: 9 }, BOT] }),
-    null,
-  ],
-  [
-    'the same, without systemctl',
-    unit({}, { line: [INIT, 'host', { argv: '-bash', tty: 9 }, BOT], tools: {} }),
     null,
   ],
   [
@@ -157,14 +140,6 @@ table('systemd', [
     'escapes in its name',
     { line: [INIT, BOT], cgroup: '/system.slice/system-tg\\x2dbot.slice/tg\\x2dbot@main.service' },
     ['systemd', 'tg\\x2dbot@main.service', "systemctl disable --now 'tg\\x2dbot@main.service'"],
-  ],
-  [
-    'hybrid hierarchies: the named one tells',
-    {
-      line: [INIT, BOT],
-      cgroup: '12:memory:/system.slice/x\n1:name=systemd:/system.slice/bot.service\n0::/\n',
-    },
-    STOP,
   ],
   ['one that we run in too', unit({}, { ownCgroup: '/system.slice/bot.service' }), null],
   [
@@ -265,22 +240,6 @@ table('containers', [
     ['docker compose', 'shop/bot', 'docker compose -p shop stop bot'],
   ],
   [
-    'docker swarm',
-    docker({ policy: 'no', labels: { 'com.docker.swarm.service.name': 'shop_bot' } }),
-    ['docker swarm', 'shop_bot', 'docker service scale shop_bot=0'],
-  ],
-  [
-    'a unit that runs `docker run` in its foreground',
-    docker(
-      { policy: 'no' },
-      {
-        others: ['/usr/bin/docker run --rm --name tg-bot image'],
-        cgroups: { 500: '/system.slice/bot.service' },
-      },
-    ),
-    STOP,
-  ],
-  [
     'supervisord in a container that we are not in',
     docker(
       { pid: 20 },
@@ -310,7 +269,7 @@ table('containers', [
       line: [INIT, CONMON, BOT],
       cgroup: `/system.slice/bot.service/libpod-payload-${ID}`,
       tools: {
-        [`env podman inspect ${ID}`]: inspected({
+        [`podman inspect ${ID}`]: inspected({
           policy: '',
           labels: { PODMAN_SYSTEMD_UNIT: 'bot.service' },
         }),
@@ -319,26 +278,14 @@ table('containers', [
     },
     stopWith('systemctl mask --now bot.service'),
   ],
-  [
-    'a pod, named by crictl: its deployment',
-    {
-      line: [INIT, SHIM, BOT],
-      cgroup: IN_POD,
-      tools: {
-        [`crictl inspect ${ID}`]: `{"status":{"labels":{"io.kubernetes.pod.name":"bot-7d9f8b6c5d-x2x4z","io.kubernetes.pod.namespace":"prod"}}}`,
-      },
-    },
-    ['kubernetes', 'prod/bot-7d9f8b6c5d-x2x4z', 'kubectl -n prod scale deployment/bot --replicas=0'],
-  ],
 ]);
 
-test('a pod that nobody here can name: the command finds it', async () => {
-  const { found } = await search({
-    line: [INIT, SHIM, BOT],
-    cgroup: `9:pids:/kubepods/besteffort/pod${POD}/${ID}\n`,
-  });
-  assert.deepEqual([found?.kind, found?.name], ['kubernetes', `pod ${POD}`]);
-  assert.match(found!.stopCommand, new RegExp(`^kubectl get pods -A -o 'jsonpath=.*${POD}`));
+test('a pod: its name is asked for, and its owner', async () => {
+  for (const cgroup of [IN_POD, `9:pids:/kubepods/besteffort/pod${POD}/${ID}\n`]) {
+    const { found } = await search({ line: [INIT, SHIM, BOT], cgroup });
+    assert.deepEqual([found?.kind, found?.name], ['kubernetes', `pod ${POD}`]);
+    assert.match(found!.stopCommand, new RegExp(`^kubectl get pods -A .*# shows the pod ${POD}; then scale`));
+  }
 });
 
 const GOD = { argv: ['PM2 v7.0.4: God Daemon (/srv/alice/.pm2)'], comm: 'PM2 v7.0.4: God' };
@@ -372,22 +319,6 @@ table('pm2', [
       },
     },
     ['pm2', 'listed', "su -s /bin/sh alice -c 'PM2_HOME=/srv/alice/.pm2 pm2 delete listed'"],
-  ],
-  [
-    'one that has just ended, without a readable environment: by its script',
-    {
-      line: [INIT, GOD, { ...NODE_BOT, marks: null }],
-      files: { [`${HOME}/rpc.sock`]: '' },
-      tools: {
-        [`env PM2_HOME=${HOME} pm2 jlist`]: jlist({
-          pid: 0,
-          name: 'listed',
-          pm_id: 3,
-          pm2_env: { pm_exec_path: '/srv/bot/bot.js' },
-        }),
-      },
-    },
-    ['pm2', 'listed', deletes('listed')],
   ],
   [
     'autorestart off',
@@ -429,7 +360,6 @@ const SUPERVISORD = {
 const MARKS = { SUPERVISOR_PROCESS_NAME: 'poller', SUPERVISOR_GROUP_NAME: 'bots' };
 const PROGRAM = { argv: BOT, marks: MARKS };
 const CONF = '/srv/conf/supervisord.conf';
-const CONFIGURED = `[supervisorctl]\nserverurl=x\n[program:web]\ncommand=python3 web.py\n[program:poller]\ncommand = python3  "bot.py"\n`;
 const ctl = (words: string) => `supervisorctl -c ${CONF} ${words}`;
 
 table('supervisord', [
@@ -450,25 +380,6 @@ table('supervisord', [
     ['supervisord', 'bot', ctl('stop bot')],
   ],
   [
-    'one that has just ended, without a readable environment: by its command',
-    {
-      line: [INIT, SUPERVISORD, { ...PROGRAM, marks: null }],
-      tools: { [ctl('status')]: 'web RUNNING   pid 7, uptime 0:00:01\npoller   STARTING\n' },
-      files: { [CONF]: CONFIGURED },
-    },
-    ['supervisord', 'poller', ctl('stop poller')],
-  ],
-  [
-    'the same in a group, several processes of it',
-    {
-      line: [INIT, SUPERVISORD, { ...PROGRAM, marks: null }],
-      files: {
-        [CONF]: `${CONFIGURED}numprocs=2\nprocess_name=%(process_num)d\n[group:bots]\nprograms=x, poller\n`,
-      },
-    },
-    ['supervisord', 'bots:*', ctl('stop bots:*').replace('bots:*', "'bots:*'")],
-  ],
-  [
     'a name that nothing tells: no command that would stop others',
     { line: [INIT, SUPERVISORD, { ...PROGRAM, marks: null }] },
     ['supervisord', 'bot.py', `${ctl('status')}   # shows its name there; then: ${ctl('stop NAME')}`],
@@ -483,18 +394,6 @@ table('supervisord', [
       ],
     },
     ['supervisord', 'bot', 'supervisorctl -s unix:///run/s.sock stop bot'],
-  ],
-  [
-    'autorestart=false in an included file',
-    {
-      line: [INIT, SUPERVISORD, PROGRAM],
-      files: {
-        [CONF]: '[supervisorctl]\nserverurl=x\n[include]\nfiles = conf.d/*.conf\n',
-        '/srv/conf/conf.d/bot.conf':
-          '[group:bots]\nprograms=poller\n[program:poller]\nautorestart = false ; once\n',
-      },
-    },
-    null,
   ],
   ...['/bin/bash --init-file /x/integration.sh', '-sh', 'bash'].map(
     (argv) =>
@@ -519,14 +418,6 @@ table('runit and s6', [
     'runit: the folder is the working folder of runsv',
     { line: [INIT, 'runsvdir -P /etc/service', { argv: 'runsv bot', cwd: '/etc/sv/bot' }, BOT] },
     ['runit', '/etc/sv/bot', 'sv down /etc/sv/bot && touch /etc/sv/bot/down'],
-  ],
-  [
-    'runit of another user: the folder follows from runsvdir',
-    {
-      line: [INIT, 'runsvdir -P /etc/service log: ....', { argv: 'runsv bot', cwd: null }, BOT],
-      ownUid: 1000,
-    },
-    ['runit', '/etc/service/bot', 'sudo sv down /etc/service/bot && sudo touch /etc/service/bot/down'],
   ],
   [
     'runit that was told to stop it already',
@@ -616,28 +507,6 @@ table('cron', [
     },
     ['cron', '/etc/cron.daily/bot', 'sudo chmod a-x /etc/cron.daily/bot'],
   ],
-  ['an orphan of a cron job', { line: [INIT, BOT], others: CRON, tools: { 'crontab -l': LINE } }, null],
-]);
-
-test('crontab lines: settings, comments, fields, percent signs', () => {
-  const text = '# x\nPATH=/bin\n A = b\n\n1 2 3 4 5\n* * * * mon echo a%b\n@reboot  run\t\nnonsense\n';
-  const read = (it: string, isSystem: boolean) =>
-    parseCrontab(it, isSystem).map((line) => [line.command, line.atBoot]);
-  assert.deepEqual(read(text, false), [
-    ['echo a', false],
-    ['run', true],
-  ]);
-  assert.deepEqual(read('1 2 3 4 5 root echo hi\n1 2 3 4 5 root\n', true), [['echo hi', false]]);
-});
-
-const SINGLEPOLL = { argv: 'node /usr/bin/singlepoll start', uid: 1000 };
-table('singlepoll', [
-  [
-    "another user's",
-    { line: [INIT, SINGLEPOLL, { argv: BOT, uid: 1000 }], ownUid: 1001 },
-    ['singlepoll', 'bot.py', 'sudo -u alice kill 10'],
-  ],
-  ['one of our own speaks for itself', { line: [INIT, SINGLEPOLL, BOT], ownUid: 1000 }, null],
 ]);
 
 describe('not a manager', () => {
@@ -658,8 +527,6 @@ describe('not a manager', () => {
   }
   for (const argv of ['tini -- bot', 'bash'])
     test(`pid 1: ${argv}`, async () => assert.equal((await search({ line: [argv, BOT] })).found, null));
-  test('a circle of parents', async () =>
-    assert.equal((await search({ line: ['a', 'b'], ppid: 10 })).found, null));
 });
 
 test('layers of a path, from the machine inwards', () => {

@@ -50,7 +50,6 @@ test('the facts of a process', async () => {
       SINGLEPOLL_SPAWN: '2',
       pm_id: '0',
       name: 'app',
-      INVOCATION_ID: 'i',
     },
     detached: true,
   });
@@ -66,7 +65,7 @@ test('the facts of a process', async () => {
     bot: '7',
     run: 'r',
     spawn: '2',
-    marks: { pm_id: '0', INVOCATION_ID: 'i', name: 'app' },
+    marks: { pm_id: '0', name: 'app' },
   });
 });
 
