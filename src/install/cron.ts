@@ -1,9 +1,10 @@
 /** cron: a line in the user's crontab, every other byte of which stays as it is, and the script that it runs. Facts: crontab(5). */
 import { EXIT, SinglepollError } from '../errors.ts';
+import { plain } from '../output/plain.ts';
 import { singleQuote } from '../shell.ts';
+import { isProgramInPath } from '../supervisor/executable.ts';
 import { runTool, type ToolAnswer } from '../tools.ts';
-import { markerText, type Plan } from './plan.ts';
-import { refused } from './systemd.ts';
+import { markerText, type Plan, present, privateFiles, refused, type Starter, writePlanned } from './plan.ts';
 
 /** cron takes all after the fifth field as the command, which a shell runs: there this is a comment. */
 const MARK = '# singlepoll install ';
@@ -13,29 +14,25 @@ const LINE_MAX = 999;
 const TRIES = 60;
 const PAUSE_S = 10;
 const TOOL_MS = 10_000;
+const START_MS = 15 * 60_000;
 
 /** Throws 78 for a path that a line of cron can't hold. */
 export function cronLine({ scriptPath, made }: Pick<Plan, 'scriptPath' | 'made'>): string {
   if (/[\x00-\x1f\x7f]/.test(scriptPath)) throw refused('a control character', scriptPath);
   // A bare percent sign would end the command.
   const line = `@reboot /bin/sh ${singleQuote(scriptPath).replaceAll('%', '\\%')} ${MARK}${made.name}`;
-  if (line.length <= LINE_MAX) return line;
-  throw new SinglepollError(
-    EXIT.config,
-    'the path of the state folder is too long for a line of cron',
-    'SINGLEPOLL_DIR=/shorter/path',
-  );
+  if (line.length > LINE_MAX) throw refused('more than a line of cron can hold', scriptPath);
+  return line;
 }
 
 /** POSIX sh. `start -d` ends with 69 where the Bot API is out of reach. */
-export function cronScript({ made, envPath, cwd, words }: Plan): string {
-  return `#!/bin/sh
+const cronScript = ({ made, envPath, words }: Plan): string => `#!/bin/sh
 # ${markerText(made)}
 set -a
 # shellcheck source=/dev/null
 . ${singleQuote(envPath)}
 set +a
-cd ${singleQuote(cwd)} || exit 78
+cd ${singleQuote(made.cwd)} || exit 78
 tries=0
 while :; do
   ${words.map(singleQuote).join(' ')}
@@ -46,7 +43,6 @@ while :; do
   sleep ${PAUSE_S}
 done
 `;
-}
 
 /** `line` in place of the one that is there, else at the end. */
 export function withLine(table: string, name: string, line: string): string {
@@ -56,15 +52,14 @@ export function withLine(table: string, name: string, line: string): string {
   return `${table}${table === '' || table.endsWith('\n') ? '' : '\n'}${line}\n`;
 }
 
-export function withoutLine(table: string, name: string): string {
-  const lines = table.split('\n').filter((it) => nameOf(it) !== name);
-  return lines.join('\n');
-}
+export const withoutLine = (table: string, name: string): string =>
+  table
+    .split('\n')
+    .filter((it) => nameOf(it) !== name)
+    .join('\n');
 
 /** Names of our lines. */
-export function namesIn(table: string): string[] {
-  return table.split('\n').flatMap((line) => nameOf(line) ?? []);
-}
+export const namesIn = (table: string): string[] => table.split('\n').flatMap((line) => nameOf(line) ?? []);
 
 function nameOf(line: string): string | null {
   const at = line.lastIndexOf(MARK);
@@ -72,16 +67,14 @@ function nameOf(line: string): string | null {
 }
 
 /** The table of this user. Throws 78 where it can't be read: an empty one must not take its place. */
-export async function readCrontab(): Promise<string> {
-  const { code, stdout, stderr, isMissing } = await crontab(['-l']);
+async function readCrontab(): Promise<string> {
+  const { code, stdout, stderr } = await crontab(['-l']);
   if (code === 0) return stdout;
   if (code === 1 && /no crontab|can't open/i.test(stderr)) return '';
-  const why = isMissing ? 'there is no crontab command' : stderr.trim();
-  throw new SinglepollError(EXIT.config, `the crontab can’t be read: ${why}`, 'crontab -l');
+  throw new SinglepollError(EXIT.config, `the crontab can’t be read: ${stderr.trim()}`, 'crontab -l');
 }
 
-/** Throws 78. */
-export async function writeCrontab(table: string): Promise<void> {
+async function writeCrontab(table: string): Promise<void> {
   const { code, stderr } = await (table.trim() === '' ? crontab(['-r']) : crontab(['-'], table));
   if (code === 0) return;
   throw new SinglepollError(EXIT.config, `the crontab can’t be written: ${stderr.trim()}`, 'crontab -e');
@@ -90,3 +83,42 @@ export async function writeCrontab(table: string): Promise<void> {
 function crontab(args: string[], input?: string): Promise<ToolAnswer> {
   return runTool('crontab', args, { timeoutMs: TOOL_MS, ...(input === undefined ? {} : { input }) });
 }
+
+export const cron: Starter = {
+  needs: ['crontab'],
+  // The crontab has no mark of ours: the script has.
+  markedFile: ({ scriptPath }) => scriptPath,
+  show(plan, env) {
+    process.stdout.write(`# crontab of this user\n${env}${cronLine(plan)}\n`);
+    process.stderr.write(`# ${plain(plan.scriptPath)} (0700):\n${cronScript(plan)}`);
+  },
+  check: async () => {},
+  async put(plan) {
+    const line = cronLine(plan);
+    writePlanned(plan.scriptPath, cronScript(plan), 0o700);
+    const before = await readCrontab();
+    const after = withLine(before, plan.made.name, line);
+    if (after !== before) await writeCrontab(after);
+    const script = plain(plan.scriptPath, 1_500);
+    return { lines: [`  cron  ${plain(line, 1_500)}`, `  script ${script}`], toStart: `sh ${script}` };
+  },
+  async start({ scriptPath, startTimeoutMs }) {
+    const timeoutMs = START_MS + startTimeoutMs;
+    const { code, stdout, stderr } = await runTool('/bin/sh', [scriptPath], { timeoutMs });
+    process.stderr.write(stderr);
+    process.stdout.write(stdout);
+    if (code !== 0) throw new SinglepollError(code ?? EXIT.unreachable, 'installed, but it did not start');
+  },
+  async list() {
+    if (!isProgramInPath('crontab', process.env)) return [];
+    return namesIn(await readCrontab()).map((name) => {
+      const path = privateFiles(name, process.env).scriptPath;
+      const made = present(path);
+      return { kind: 'cron', system: false, name, path, made: made === 'nothing' ? null : made };
+    });
+  },
+  async remove({ name }) {
+    await writeCrontab(withoutLine(await readCrontab(), name));
+    process.stdout.write(`removed: the line of ${name} in the crontab\n`);
+  },
+};

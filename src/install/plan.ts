@@ -1,9 +1,13 @@
-/** Describes what is to be installed, under which name and where, and marks our own files with a line that tells them from others. */
+/** What is to be installed: name, command and variables, where that is written, and the line that marks files of ours. */
 import { existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
-import { currentUser, openStateDir, stateDirPath } from '../config/state-dir.ts';
+import { namesIn, OPTION_NAMES } from '../config/options.ts';
+import { openStateDir, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { writeWhole } from '../files.ts';
+import { plain } from '../output/plain.ts';
 import { isProgramInPath } from '../supervisor/executable.ts';
 
 export type Kind = 'systemd' | 'cron';
@@ -15,8 +19,6 @@ export interface Plan {
   readonly system: boolean;
   /** User of a system unit; null: who installs it. */
   readonly runAs: string | null;
-  /** Absolute. */
-  readonly cwd: string;
   /** node, program, `start` and its options; the program words are absolute paths. */
   readonly words: readonly string[];
   /** Contents of the env file, name → value. They hold secrets and are never shown. */
@@ -35,26 +37,60 @@ export interface Made {
   readonly bot: number | null;
   /** The folder it runs in. */
   readonly cwd: string;
-  /** The private files that belong to it, absolute. */
-  readonly files: readonly string[];
+}
+
+/** What starts programs at boot. All of it throws 77 or 78. */
+export interface Starter {
+  /** Programs that it can't do without. */
+  readonly needs: readonly string[];
+  /** The file that bears our mark. */
+  markedFile(plan: Plan): string;
+  /** `env`: a line about the env file. */
+  show(plan: Plan, env: string): void;
+  /** Throws where it does not work here. */
+  check(plan: Plan): Promise<void>;
+  /** Writes and enables it; returns what is told of that, and the command that starts it. */
+  put(plan: Plan): Promise<{ readonly lines: readonly string[]; readonly toStart: string }>;
+  /** Waits until it polls, or stands by. `holder`: the supervisor of this bot that runs now. */
+  start(plan: Plan, holder: { readonly pid: number | null } | null): Promise<void>;
+  /** Everything that this user may see. */
+  list(): Promise<readonly Found[]>;
+  remove(found: Found): Promise<void>;
+}
+
+/** Something that is installed. */
+export interface Found {
+  readonly kind: Kind;
+  readonly system: boolean;
+  readonly name: string;
+  readonly path: string;
+  /** Null: cron's script is gone. */
+  readonly made: Made | null;
 }
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 const MARK = 'Made by singlepoll install:';
 
 /** The mark as one line, without the sign of a comment. */
-export function markerText(made: Made): string {
-  return `${MARK} ${JSON.stringify(made)}`;
-}
+export const markerText = (made: Made): string => `${MARK} ${JSON.stringify(made)}`;
 
 /** Reads the mark in the text of a file; null: the file is not ours. */
 export function readMarker(text: string): Made | null {
   const line = text.split('\n').find((it) => it.includes(MARK)) ?? '';
   try {
-    const { name, bot, cwd, files } = JSON.parse(line.slice(line.indexOf('{'))) as Partial<Made>;
+    const { name, bot, cwd } = JSON.parse(line.slice(line.indexOf('{'))) as Partial<Made>;
     if (typeof name !== 'string' || typeof cwd !== 'string') return null;
-    const own = Array.isArray(files) ? files.map(String).filter((it) => it.startsWith('/')) : [];
-    return { name, bot: typeof bot === 'number' ? bot : null, cwd, files: own };
+    return { name, bot: typeof bot === 'number' ? bot : null, cwd };
+  } catch {
+    return null;
+  }
+}
+
+/** Tells what lies at a path: nothing, a file of ours, or (null) a file of somebody else. */
+export function present(path: string): 'nothing' | Made | null {
+  if (!lstatSync(path, { throwIfNoEntry: false })) return 'nothing';
+  try {
+    return readMarker(readFileSync(path, 'utf8'));
   } catch {
     return null;
   }
@@ -76,11 +112,8 @@ export function chooseName(given: unknown, cwd: string): string {
   if (typeof given === 'string') {
     const name = given.replace(/\.service$/, '');
     if (NAME.test(name)) return name;
-    throw new SinglepollError(
-      EXIT.usage,
-      `--name ${showValue(given)}: letters, digits, - _ and . only, at most 64`,
-      'singlepoll install --name my-bot',
-    );
+    const problem = `--name ${showValue(given)}: letters, digits, - _ and . only, at most 64`;
+    throw new SinglepollError(EXIT.usage, problem, 'singlepoll install --name my-bot');
   }
   const slug = basename(cwd)
     .replace(/[^A-Za-z0-9]+/g, '-')
@@ -90,25 +123,62 @@ export function chooseName(given: unknown, cwd: string): string {
   return `singlepoll-${slug || 'bot'}`;
 }
 
-export function unitPath(system: boolean, name: string, env: NodeJS.ProcessEnv): string {
-  if (system) return join('/etc/systemd/system', `${name}.service`);
-  const config = env.XDG_CONFIG_HOME || join(env.HOME || currentUser().home || '/', '.config');
-  return join(config, 'systemd/user', `${name}.service`);
+/** Env file and script, in a folder of the state folder (0700) that `makePrivateFolder` makes. */
+export function privateFiles(name: string, env: NodeJS.ProcessEnv): Pick<Plan, 'envPath' | 'scriptPath'> {
+  const path = join(stateDirPath(env), 'install', name);
+  return { envPath: `${path}.env`, scriptPath: `${path}.sh` };
 }
 
-/** The folder of env files and scripts (0700), in the state folder; made where `make` says so. */
-export function privateFolder(env: NodeJS.ProcessEnv, make: boolean): string {
-  const folder = join(make ? openStateDir(env).path : stateDirPath(env), 'install');
-  if (make) mkdirSync(folder, { recursive: true, mode: 0o700 });
-  return folder;
+export function makePrivateFolder(env: NodeJS.ProcessEnv): void {
+  mkdirSync(join(openStateDir(env).path, 'install'), { recursive: true, mode: 0o700 });
 }
 
-/** Tells what lies at a path: nothing, a file of ours, or (null) a file of somebody else. */
-export function present(path: string): 'nothing' | Made | null {
-  if (!lstatSync(path, { throwIfNoEntry: false })) return 'nothing';
+/** Throws 77 or 78. */
+export function writePlanned(path: string, text: string, mode: number): void {
   try {
-    return readMarker(readFileSync(path, 'utf8'));
-  } catch {
-    return null;
+    mkdirSync(dirname(path), { recursive: true });
+    writeWhole(path, text, mode);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const exit = code === 'EACCES' || code === 'EPERM' ? EXIT.refused : EXIT.config;
+    const hint = 'sudo singlepoll install …, or singlepoll install --user';
+    throw new SinglepollError(exit, `${plain(path)} can’t be written (${code})`, hint);
   }
+}
+
+/** The error for a value that the language of a file can't hold. */
+export function refused(what: string, where: string): SinglepollError {
+  return new SinglepollError(EXIT.config, `there is ${what} in ${showValue(where)}: that can’t be installed`);
+}
+
+/** Read by singlepoll, Node and their libraries; the rest of a shell's variables is not taken along unless asked for. */
+const PROXIES = 'http_proxy https_proxy all_proxy no_proxy';
+const ALWAYS =
+  `PATH LANG LC_ALL TZ VIRTUAL_ENV NO_COLOR SINGLEPOLL_DIR POLLING_ENABLED TELEGRAM_API_ROOT ASSISTANT_ADMIN_TELEGRAM_ID
+TELEGRAM_ADMIN_CHAT_ID NODE_EXTRA_CA_CERTS SSL_CERT_FILE KUBECONFIG ${PROXIES} ${PROXIES.toUpperCase()}`.split(
+    /\s+/,
+  );
+
+/** `extra`: names that were asked for. Values may be secrets. */
+export function variablesToKeep(
+  env: NodeJS.ProcessEnv,
+  { tokenVariables }: Pick<Config, 'tokenVariables'>,
+  extra: readonly string[],
+): Record<string, string> {
+  const own = OPTION_NAMES.flatMap((option) => namesIn('environment', option).map((it) => it.key));
+  const names = [...new Set([...ALWAYS, ...own, ...tokenVariables, ...extra])];
+  return Object.fromEntries(names.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])));
+}
+
+/** Lines are `NAME="value"`, read alike by systemd (EnvironmentFile=), POSIX sh and our own --env-file. */
+export function envFileText(name: string, env: Readonly<Record<string, string>>): string {
+  const lines = Object.entries(env).map(([key, value]) => {
+    const isWrong = /[\0\r]/.test(value);
+    if (isWrong) throw refused('a NUL or a carriage return', key);
+    return `${key}="${value.replace(/[\\"$`]/g, '\\$&')}"\n`;
+  });
+  return `\
+# Environment of ${name}, made by singlepoll install. It may hold secrets: keep it 0600.
+# Lines are NAME="value", with a backslash before \\ " $ and \`. Changed by hand, they count from the next start on.
+${lines.join('')}`;
 }

@@ -1,134 +1,117 @@
-/**
- * The unit, system or user, and the language of unit files. Every setting that is not obvious says in a comment why it is so.
- * Facts: systemd.service(5) "Command lines", systemd.exec(5) EnvironmentFile=, systemd.unit(5) "Specifiers", systemd.syntax(7).
- */
-import { showValue } from '../config/messages.ts';
+/** systemd as what starts at boot: the unit is written, enabled, started, found and taken away. */
+import { readdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { currentUser } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { markerText, type Plan } from './plan.ts';
+import { plain } from '../output/plain.ts';
+import { runTool } from '../tools.ts';
+import { type Plan, present, type Starter, writePlanned } from './plan.ts';
+import { systemdUnit } from './unit.ts';
 
-/** Longer than all that singlepoll needs to cure itself (--deaf-after, a worker that does not end). */
-const WATCHDOG_MIN_S = 300;
-/** For the bot's name, the strays and the webhook, before the worker; and for what is left to say at the end. */
-const SLACK_S = 60;
-const STOP_SLACK_S = 15;
+/** A start takes as long as the worker needs for its first poll, a stop as long as --stop-timeout. */
+const TOOL_MS = 10 * 60_000;
 
-export function systemdUnit(plan: Plan): string {
-  const { system, runAs, cwd, words } = plan;
-  const stopS = Math.ceil(plan.stopTimeoutMs / 1_000);
-  const startS = Math.ceil(plan.startTimeoutMs / 1_000) + stopS + SLACK_S;
-  const lines = [
-    `# ${markerText(plan.made)}`,
-    '# `singlepoll install`, typed again with other options, writes it anew; `singlepoll uninstall` takes it away.',
-    '[Unit]',
-    `Description=${systemdText(`Telegram bot in ${cwd}, one poller (singlepoll)`)}`,
-    ...(system
-      ? [
-          'Wants=network-online.target',
-          'After=network-online.target',
-          '# A network that is out for hours is no reason to give up: a start that fails is tried again every RestartSec.',
-        ]
-      : ['# A start that fails is tried again every RestartSec, however often.']),
-    'StartLimitIntervalSec=0',
-    '',
-    '[Service]',
-    '# Started is: the worker has polled, or it stands by. The status of the unit is what singlepoll last said.',
-    'Type=notify',
-    '# Node has no datagram sockets: systemd-notify speaks for it, as a process of its own. The worker does not get the socket.',
-    'NotifyAccess=all',
-    `ExecStart=${words.map((word, at) => systemdWord(word, at > 0)).join(' ')}`,
-    '# Replaces the worker; the supervisor and its lock stay.',
-    'ExecReload=/bin/kill -HUP $MAINPID',
-    `WorkingDirectory=${systemdPath(cwd)}`,
-    '# Token, options and PATH of the shell in which it was installed (0600).',
-    `EnvironmentFile=${systemdFile(plan.envPath)}`,
-    ...(runAs === null ? [] : [`User=${runAs}`]),
-    'Restart=on-failure',
-    'RestartSec=10s',
-    '# 75: another poller lives, and this one yields; 77: token refused; 64 and 78: usage, configuration. To start again would cure none.',
-    'RestartPreventExitStatus=64 75 77 78',
-    '# Fed only while polls succeed, or where a restart could not help (standby, Bot API out of reach, a rival elsewhere).',
-    `WatchdogSec=${Math.max(WATCHDOG_MIN_S, stopS + startS)}s`,
-    '# Stops in order also then; who does not is killed after TimeoutStopSec.',
-    'WatchdogSignal=SIGTERM',
-    '# --start-timeout and --stop-timeout, with what comes before and after.',
-    `TimeoutStartSec=${startS}s`,
-    `TimeoutStopSec=${stopS + STOP_SLACK_S}s`,
-    '# Only the supervisor is asked to stop, and stops its worker; what is left then is killed.',
-    'KillMode=mixed',
-    '# A worker that ran out of memory is replaced by the supervisor; systemd need not end both.',
-    'OOMPolicy=continue',
-    '',
-    '# Hardening, for the worker as well. Left out, because they would blind the look for strays (other processes, their environment and',
-    '# connections): ProtectProc, ProcSubset, PrivatePIDs, PrivateUsers, PrivateNetwork, CapabilityBoundingSet. PrivateTmp: `status` and',
-    '# `stop` from a terminal may have to find the control socket in /tmp. MemoryDenyWriteExecute: Node compiles code as it runs.',
-    'NoNewPrivileges=yes',
-    'LockPersonality=yes',
-    'RestrictRealtime=yes',
-    'RestrictSUIDSGID=yes',
-    'SystemCallArchitectures=native',
-    ...(system ? systemHardening() : userHardening()),
-    '',
-    '[Install]',
-    `WantedBy=${system ? 'multi-user.target' : 'default.target'}`,
-  ];
-  return `${lines.join('\n')}\n`;
+function unitPath(system: boolean, name: string, env: NodeJS.ProcessEnv): string {
+  if (system) return join('/etc/systemd/system', `${name}.service`);
+  const config = env.XDG_CONFIG_HOME || join(env.HOME || currentUser().home || '/', '.config');
+  return join(config, 'systemd/user', `${name}.service`);
 }
 
-function systemHardening(): string[] {
-  return [
-    '# /usr, /boot and /etc can’t be written. Not `strict`: a bot writes to its folder, its home, /tmp and more. (`systemctl edit` lifts any of these.)',
-    'ProtectSystem=full',
-    'ProtectClock=yes',
-    'ProtectHostname=yes',
-    'ProtectKernelLogs=yes',
-    'ProtectKernelModules=yes',
-    'ProtectKernelTunables=yes',
-    'ProtectControlGroups=yes',
-    'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK',
-  ];
+const pathOf = ({ system, made }: Plan): string => unitPath(system, made.name, process.env);
+
+/** `systemctl --user`, for people. */
+const shown = (system: boolean): string => (system ? 'systemctl' : 'systemctl --user');
+
+function systemctl(system: boolean, ...words: string[]) {
+  return runTool('systemctl', [...(system ? [] : ['--user']), ...words], { timeoutMs: TOOL_MS });
 }
 
-function userHardening(): string[] {
-  return [
-    '# ProtectSystem and its like are left out: in a user’s unit they bring PrivateUsers with them.',
-    'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK',
-  ];
+/** Throws with what it says where it fails. */
+async function order(
+  system: boolean,
+  words: readonly string[],
+  problem: string,
+  hint: string,
+  exit: number = EXIT.config,
+): Promise<void> {
+  const { code, stderr } = await systemctl(system, ...words);
+  if (code === 0) return;
+  throw new SinglepollError(exit, `${problem}: ${stderr.trim().split('\n')[0] ?? ''}`, hint);
 }
 
-/** One word of ExecStart=, or of a list of paths (there without variables). */
-export function systemdWord(word: string, expandsVariables = true): string {
-  const literal = word.replaceAll('%', '%%');
-  const whole = expandsVariables ? literal.replaceAll('$', '$$$$') : literal;
-  if (/^[A-Za-z0-9_@+=:,./-]+$/.test(word)) return whole;
-  const escaped = whole.replace(/[\\"]/g, '\\$&').replace(/[\x00-\x1f\x7f]/g, (it) => {
-    if (it === '\0') throw refused('a NUL', word);
-    return `\\x${it.charCodeAt(0).toString(16).padStart(2, '0')}`;
-  });
-  return `"${escaped}"`;
-}
+export const systemd: Starter = {
+  needs: ['systemctl', 'systemd-notify'],
+  markedFile: pathOf,
+  show: (plan, env) => void process.stdout.write(`# ${plain(pathOf(plan))}\n${env}${systemdUnit(plan)}`),
+  async check({ system }) {
+    if ((await systemctl(system, 'show', '-p', 'Version', '--value')).stdout.trim() !== '') return;
+    const [problem, hint] = system
+      ? ['systemd does not run here', 'singlepoll install --kind cron …    # or, to see the unit: --print']
+      : [
+          'the systemd of this user does not answer',
+          'log in as this user (not by su or sudo), or set XDG_RUNTIME_DIR=/run/user/$(id -u)',
+        ];
+    throw new SinglepollError(EXIT.config, `${problem}; nothing was changed`, hint);
+  },
+  async put(plan) {
+    const { system, made } = plan;
+    writePlanned(pathOf(plan), systemdUnit(plan), 0o644);
+    for (const words of [['daemon-reload'], ['enable', `${made.name}.service`]])
+      await order(
+        system,
+        words,
+        `${shown(system)} ${words.join(' ')} failed`,
+        'singlepoll uninstall    # takes away what was written',
+      );
+    const linger = ['show-user', String(process.getuid?.()), '-p', 'Linger', '--value'];
+    const atLogin =
+      !system && (await runTool('loginctl', linger, { timeoutMs: TOOL_MS })).stdout.trim() !== 'yes';
+    const login = 'it starts when you log in; to start it at boot: loginctl enable-linger';
+    return {
+      lines: [`  unit  ${plain(pathOf(plan), 1_500)}`, ...(atLogin ? [login] : [])],
+      toStart: `${shown(system)} restart ${made.name}`,
+    };
+  },
+  async start({ system, made }, holder) {
+    const isUnits = (await systemctl(system, 'is-active', '--quiet', `${made.name}.service`)).code === 0;
+    if (holder && !isUnits)
+      throw new SinglepollError(
+        EXIT.otherPoller,
+        `not started: a supervisor of this bot runs already (pid ${holder.pid ?? 'unknown'})`,
+        `singlepoll stop && ${shown(system)} start ${made.name}`,
+      );
+    const journal = `journalctl ${system ? '' : '--user '}-n 50 -u ${made.name}`;
+    const words = ['restart', `${made.name}.service`];
+    await order(system, words, 'installed, but it did not start', journal, EXIT.unreachable);
+  },
+  async list() {
+    return [true, false].flatMap((system) =>
+      filesOf(dirname(unitPath(system, 'any', process.env))).flatMap((path) => {
+        const made = path.endsWith('.service') ? present(path) : null;
+        // A copy under another name is its maker's.
+        const isOurs = made && made !== 'nothing' && path === unitPath(system, made.name, process.env);
+        return isOurs ? [{ kind: 'systemd' as const, system, name: made.name, path, made }] : [];
+      }),
+    );
+  },
+  async remove({ system, name, path }) {
+    const unit = `${name}.service`;
+    const hint = system
+      ? 'systemctl status'
+      : 'log in as this user (not by su or sudo): its systemd must run';
+    await order(system, ['disable', '--now', unit], `nothing was removed: ${unit} can’t be stopped`, hint);
+    await systemctl(system, 'reset-failed', unit);
+    process.stdout.write(`stopped and disabled: ${unit}\n`);
+    rmSync(path, { force: true });
+    process.stdout.write(`removed: ${plain(path)}\n`);
+    await systemctl(system, 'daemon-reload');
+  },
+};
 
-/** A setting that is one path as it stands: WorkingDirectory=. */
-export function systemdPath(path: string): string {
-  if (/[\x00-\x1f\x7f]/.test(path) || path.endsWith(' ') || path.endsWith('\\'))
-    throw refused('what a unit file can’t hold', path);
-  return path.replaceAll('%', '%%');
-}
-
-/** EnvironmentFile= takes "an absolute filename or wildcard expression": what would mean several files is refused. */
-export function systemdFile(path: string): string {
-  if (/[\\*?[]/.test(path)) throw refused('a wildcard of systemd (\\ * ? [)', path);
-  return systemdPath(path);
-}
-
-/** Text for people within a unit. */
-export function systemdText(text: string): string {
-  return text
-    .replace(/[\x00-\x1f\x7f]/g, '?')
-    .replaceAll('%', '%%')
-    .replace(/\\$/, '');
-}
-
-/** The error for a value that the language of a file can't hold. */
-export function refused(what: string, where: string): SinglepollError {
-  return new SinglepollError(EXIT.config, `there is ${what} in ${showValue(where)}: that can’t be installed`);
+function filesOf(folder: string): string[] {
+  try {
+    return readdirSync(folder).map((name) => join(folder, name));
+  } catch {
+    return [];
+  }
 }

@@ -8,36 +8,45 @@ import { test } from 'node:test';
 import { parseEnvFile } from '../../src/config/files.ts';
 import { isOpenToOthers } from '../../src/files.ts';
 import { cronLine, namesIn, withLine, withoutLine } from '../../src/install/cron.ts';
-import { envFileText, envLine, variablesToKeep } from '../../src/install/env-file.ts';
-import { chooseName, markerText, type Plan, readMarker } from '../../src/install/plan.ts';
-import { systemdFile, systemdPath, systemdUnit, systemdWord } from '../../src/install/systemd.ts';
+import {
+  chooseName,
+  envFileText,
+  markerText,
+  type Plan,
+  readMarker,
+  variablesToKeep,
+} from '../../src/install/plan.ts';
+import { systemdFile, systemdPath, systemdUnit, systemdWord } from '../../src/install/unit.ts';
 import { singleQuote } from '../../src/shell.ts';
 
-const ODD = [
-  '',
-  'a b',
-  '$HOME',
-  `\${X}`,
-  '`id`',
-  '100%',
-  '"q"',
-  "it's",
-  'back\\',
-  '\\n',
-  'two\nlines',
-  ' x ',
-  '#c',
-  'é',
-  '~',
-  '*',
+/** Each as it comes in, and as a word of a unit. */
+const ODD: readonly (readonly [string, string])[] = [
+  ['', '""'],
+  ['a b', '"a b"'],
+  ['$HOME', '"$$HOME"'],
+  [`\${X}`, '"$${X}"'],
+  ['`id`', '"`id`"'],
+  ['100%', '"100%%"'],
+  ['"q"', '"\\"q\\""'],
+  ["it's", `"it's"`],
+  ['back\\', '"back\\\\"'],
+  ['\\n', '"\\\\n"'],
+  ['two\nlines', '"two\\x0alines"'],
+  [' x ', '" x "'],
+  ['#c', '"#c"'],
+  ['é', '"é"'],
+  ['~', '"~"'],
+  ['*', '"*"'],
+  // Not the end of a command.
+  [';', '";"'],
 ];
+const WORDS = ODD.map(([word]) => word);
 
 const PLAN: Plan = {
   kind: 'systemd',
-  made: { name: 'a-bot', bot: 123456, cwd: '/srv/bot', files: ['/state/install/a-bot.env'] },
+  made: { name: 'a-bot', bot: 123456, cwd: '/srv/bot' },
   system: true,
   runAs: 'root',
-  cwd: '/srv/bot',
   words: ['/usr/bin/node', '--', '/opt/singlepoll.cjs', 'start', '--', 'python', 'bot.py'],
   env: {},
   envPath: '/state/install/a-bot.env',
@@ -49,39 +58,20 @@ const PLAN: Plan = {
 test('install: words and variables come out of sh, and of our own env file, as they went in', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'sp-install-'));
   t.after(() => rmSync(folder, { recursive: true }));
-  const env = Object.fromEntries(ODD.map((value, index) => [`ODD_${index}`, value]));
+  const env = Object.fromEntries(WORDS.map((value, index) => [`ODD_${index}`, value]));
   const text = envFileText('a-bot', env);
   assert.deepEqual(parseEnvFile(text, {}).vars, env);
   assert.deepEqual(parseEnvFile(text, {}).problems, []);
   const file = join(folder, 'env');
   writeFileSync(file, text);
   const names = Object.keys(env).map((name) => `"$${name}"`);
-  const script = `. ${file}; printf '%s\\0' ${names.join(' ')} ${ODD.map(singleQuote).join(' ')}`;
+  const script = `. ${file}; printf '%s\\0' ${names.join(' ')} ${WORDS.map(singleQuote).join(' ')}`;
   const { stdout } = spawnSync('/bin/sh', ['-c', script], { encoding: 'utf8' });
-  assert.deepEqual(stdout.split('\0').slice(0, -1), [...ODD, ...ODD]);
+  assert.deepEqual(stdout.split('\0').slice(0, -1), [...WORDS, ...WORDS]);
 });
 
 test('install: words in a unit', () => {
-  const words = ODD.map((word) => systemdWord(word));
-  assert.deepEqual(words, [
-    '""',
-    '"a b"',
-    '"$$HOME"',
-    '"$${X}"',
-    '"`id`"',
-    '"100%%"',
-    '"\\"q\\""',
-    `"it's"`,
-    '"back\\\\"',
-    '"\\\\n"',
-    '"two\\x0alines"',
-    '" x "',
-    '"#c"',
-    '"é"',
-    '"~"',
-    '"*"',
-  ]);
-  assert.equal(systemdWord(';'), '";"', 'not the end of a command');
+  for (const [word, expected] of ODD) assert.equal(systemdWord(word), expected);
   assert.equal(systemdWord('/a/$b', false), '"/a/$b"', 'the program itself: no variables there');
   assert.equal(systemdPath('/a b/100%/"$c"'), '/a b/100%%/"$c"');
 });
@@ -94,7 +84,7 @@ test('install: what a language can’t hold is refused', () => {
     ...['/a\\b', '/a*', '/a?', '/[a]'].map((path) => () => systemdFile(path)),
     () => cronLine({ ...PLAN, scriptPath: '/a\nb' }),
     () => cronLine({ ...PLAN, scriptPath: `/${'x'.repeat(1000)}` }),
-    () => envLine('X', 'a\rb'),
+    () => envFileText('x', { X: 'a\rb' }),
   ];
   for (const it of tries) assert.throws(it, { name: 'SinglepollError', exitCode: 78 });
 });
