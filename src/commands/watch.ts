@@ -4,8 +4,7 @@
  */
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
-import { type Counted, counted, nothingCounted, rate } from '../output/rate.ts';
-import { type LiveView, liveScreen } from '../output/screen.ts';
+import { createRate, type LiveView, liveScreen } from '../output/screen.ts';
 import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
 import { askControl } from '../supervisor/control.ts';
@@ -36,7 +35,7 @@ async function watchLive(config: Config, bot: string | null): Promise<number> {
   const paint = await painter(process.stdout, process.env);
   const keys = process.stdin.isTTY === true;
   let live: LiveDocument | null = null;
-  let count: Counted = nothingCounted;
+  const rate = createRate();
   let message: (LiveView['message'] & { readonly untilMs: number }) | null = null;
   let isRestarting = false;
   const left = new AbortController();
@@ -53,18 +52,14 @@ async function watchLive(config: Config, bot: string | null): Promise<number> {
     const nowMs = Date.now();
     if (message && nowMs > message.untilMs) message = null;
     const { columns, rows } = terminal.size();
-    const view = { doc: live.status, lines: live.lines, rate: rate(count, nowMs), message, keys };
+    const view = { doc: live.status, lines: live.lines, rate: rate.words(nowMs), message, keys };
     terminal.draw(liveScreen(view, nowMs, columns, rows, paint));
   }
 
   function show(it: LiveDocument): void {
     live = it;
     const { supervisor, polling } = it.status;
-    const beganMs = Date.parse(supervisor?.startedAt ?? '');
-    count =
-      supervisor && polling && !Number.isNaN(beganMs)
-        ? counted(count, `${supervisor.pid} ${beganMs}`, beganMs, polling.updates, Date.now())
-        : nothingCounted;
+    rate.count(`${supervisor?.pid} ${supervisor?.startedAt}`, polling?.updates ?? 0, Date.now());
     // Only now: a mistake in the command is said on the screen that the user knows.
     terminal ??= openTerminal({ onKeys, onRedraw: draw, onEnd: over }, keys);
     draw();

@@ -5,16 +5,15 @@
 import type { LiveLine, StatusDocument } from '../supervisor/status.ts';
 import { cut, oneLine, width, wrap } from './cells.ts';
 import { plain } from './plain.ts';
-import type { Rate } from './rate.ts';
 import { botName, STATE_WORDS, type StatusRow, statusRows } from './status-rows.ts';
-import { count, type Level, type Paint, type Part } from './words.ts';
+import { count, type Level, type Paint } from './words.ts';
 
 export interface LiveView {
   readonly doc: StatusDocument;
   /** Oldest first. */
   readonly lines: readonly LiveLine[];
-  /** Null: not known yet. */
-  readonly rate: Rate | null;
+  /** Updates a minute, in words. */
+  readonly rate: string;
   /** What became of a key. */
   readonly message: { readonly text: string; readonly level: Level } | null;
   /** Whether keys are read. */
@@ -26,30 +25,27 @@ const UNBROKEN_MAX = 24;
 const NO_BREAK = '\u00a0';
 /** Enough room to show when each line was said. */
 const TIMES_FROM_COLUMNS = 79;
+/** Half of a folder or a command tells something from this width on. */
+const CUT_FROM_COLUMNS = 20;
 const START = '  → singlepoll start -- COMMAND';
 
 /** `nowMs` is wall-clock time; long lines are wrapped at `columns`. */
 export function statusScreen(doc: StatusDocument, nowMs: number, columns: number, paint: Paint): string {
-  const level = titleLevel(doc);
+  const level = levelOf(doc);
   const lines = [`${paint(level, '●')} ${botName(doc)}: ${paint(level, STATE_WORDS[doc.state])}`];
-  for (const problem of doc.problems) lines.push(...problemLines(problem, columns, paint));
-  if (doc.state === 'stopped' && !doc.problems.some(({ hint }) => hint)) lines.push(START);
-  lines.push('');
-  for (const row of statusRows(doc, nowMs)) {
-    const label = row.label.padEnd(LABEL_COLUMNS);
-    const [first = '', ...more] = wrap(row.parts.map(unbroken).join(', '), label, columns);
-    lines.push(paint('tag', label) + first.slice(LABEL_COLUMNS), ...more);
-    for (const text of row.rest) lines.push(...wrap(text, ' '.repeat(LABEL_COLUMNS), columns));
+  lines.push(...problems(doc, columns, Number.POSITIVE_INFINITY, paint), '');
+  for (const { label, parts, rest } of statusRows(doc, nowMs)) {
+    const words = parts.map(({ text }) =>
+      text.length > UNBROKEN_MAX ? text : text.replaceAll(' ', NO_BREAK),
+    );
+    const [first = '', ...more] = wrap(words.join(', '), label.padEnd(LABEL_COLUMNS), columns);
+    lines.push(paint('tag', first.slice(0, LABEL_COLUMNS)) + first.slice(LABEL_COLUMNS), ...more);
+    for (const text of rest) lines.push(...wrap(text, ' '.repeat(LABEL_COLUMNS), columns));
   }
   return `${lines.map((line) => line.trimEnd().replaceAll(NO_BREAK, ' ')).join('\n')}\n`;
 }
 
-/** A short part stays on one line. */
-function unbroken({ text }: Part): string {
-  return text.length > UNBROKEN_MAX ? text : text.replaceAll(' ', NO_BREAK);
-}
-
-/** At most `rows` lines, none wider than `columns`. */
+/** `rows` lines, none wider than `columns`. */
 export function liveScreen(
   view: LiveView,
   nowMs: number,
@@ -59,41 +55,37 @@ export function liveScreen(
 ): string[] {
   const { doc, lines } = view;
   const top = [title(doc, nowMs, columns, paint), ...problems(doc, columns, Math.max(1, rows - 4), paint)];
+  if (rows - top.length > 8) top.push('');
   const room = Math.max(0, rows - top.length - 1);
-  const airy = room >= 8;
-  const free = room - (airy ? 1 : 0);
-  const wantedLines = Math.min(lines.length, free >= 14 ? 5 : free >= 8 ? 3 : 0);
-  const kept = mostImportant(
-    statusRows(doc, nowMs, view.rate),
-    free - (wantedLines > 0 ? wantedLines + 1 : 0),
-  );
-  const body = kept.map((row) => fittingRow(row, columns, paint));
+  const wantedLines = Math.min(lines.length, room >= 14 ? 5 : room >= 8 ? 3 : 0);
+  const all = statusRows(doc, nowMs, view.rate);
+  const byRank = [...all].sort((a, b) => a.rank - b.rank);
+  const kept = byRank.slice(0, Math.max(0, room - (wantedLines > 0 ? wantedLines + 1 : 0)));
+  const body = all.filter((row) => kept.includes(row)).map((row) => fittingRow(row, columns, paint));
   if (wantedLines > 0) {
-    const left = free - body.length - 1;
-    body.push(rule('last lines', columns, paint));
+    const left = room - body.length - 1;
+    body.push(paint('tag', cut(`── last lines ${'─'.repeat(columns)}`, columns).replace(/…$/, '─')));
     for (const line of lines.slice(-left)) body.push(logLine(line, columns, paint));
   }
-  const screen = [...top, ...(airy ? [''] : []), ...body];
+  const screen = [...top, ...body].slice(0, rows - 1);
   while (screen.length < rows - 1) screen.push('');
-  return [...screen.slice(0, rows - 1), keysLine(view, columns, paint)].slice(-rows);
+  return [...screen, keysLine(view, columns, paint)];
 }
 
-function titleLevel({ healthy, state }: StatusDocument): Level {
+function levelOf({ healthy, state }: StatusDocument): Level {
   return healthy ? 'good' : state === 'stopped' ? 'warn' : 'error';
 }
 
+/** The state is never cut while there is something else to cut. */
 function title(doc: StatusDocument, nowMs: number, columns: number, paint: Paint): string {
-  const level = titleLevel(doc);
-  // The state is never cut while there is something else to cut.
-  const words = cut(stateWords(doc), Math.max(0, columns - 2));
-  const clock = columns - 2 - words.length >= 26 ? clockTime(nowMs) : '';
-  const room = columns - 2 - width(words) - 2 - (clock === '' ? 0 : clock.length + 1);
-  const whole = botName(doc);
-  // Rather the name without its number than half of both.
-  const fitting = width(whole) <= room ? whole : whole.replace(/ \(\d+\)$/, '');
-  const name = room < 4 ? '' : `${cut(fitting, room)}: `;
-  const gap = ' '.repeat(Math.max(0, columns - 2 - width(name) - width(words) - clock.length));
-  return `${paint(level, '●')} ${name}${paint(level, words)}${clock === '' ? '' : gap + paint('tag', clock)}`;
+  const level = levelOf(doc);
+  const words = cut(stateWords(doc), columns - 2);
+  const name = cut(botName(doc), columns - 4 - words.length);
+  const begin = name === '' ? '' : `${name}: `;
+  const clock = clockTime(nowMs);
+  const gap = columns - 2 - width(begin) - words.length - clock.length;
+  const end = gap > 0 ? ' '.repeat(gap) + paint('tag', clock) : '';
+  return `${paint(level, '●')} ${begin}${paint(level, words)}${end}`;
 }
 
 function stateWords({ state, problems }: StatusDocument): string {
@@ -102,6 +94,26 @@ function stateWords({ state, problems }: StatusDocument): string {
   return problems.length === 0 || state === 'stopped'
     ? words
     : `${words}, ${count(problems.length, 'problem')}`;
+}
+
+/** Each whole as long as there is room; of the first one at least the beginning. */
+function problems(doc: StatusDocument, columns: number, rows: number, paint: Paint): string[] {
+  if (doc.state === 'stopped' && !doc.problems.some(({ hint }) => hint))
+    return [...doc.problems.flatMap((it) => problemLines(it, columns, paint)), cut(START, columns)].slice(
+      -rows,
+    );
+  const lines: string[] = [];
+  for (const [i, problem] of doc.problems.entries()) {
+    const own = problemLines(problem, columns, paint);
+    const left = doc.problems.length - i;
+    // The last row may be needed to say that there is more.
+    if (i > 0 && lines.length + own.length > rows - (left > 1 ? 1 : 0)) {
+      lines.push(paint('error', cut(`! ${left} more: singlepoll status`, columns)));
+      break;
+    }
+    lines.push(...own);
+  }
+  return lines.slice(0, rows);
 }
 
 function problemLines(
@@ -113,53 +125,18 @@ function problemLines(
   return hint ? [...own, ...wrap(plain(hint, 1_000), '  → ', columns)] : own;
 }
 
-/** Whole problems as long as there is room; of the first one at least the beginning. */
-function problems(doc: StatusDocument, columns: number, rows: number, paint: Paint): string[] {
-  if (doc.state === 'stopped' && doc.problems.length === 0)
-    return [cut(`${START}    # is shown here`, columns)];
-  const lines: string[] = [];
-  let left = doc.problems.length;
-  for (const problem of doc.problems) {
-    const whole = problemLines(problem, columns, paint);
-    const own = problemLines({ code: problem.code, message: problem.message }, columns, paint);
-    // The last row may be needed to say that there is more.
-    const room = Math.max(lines.length === 0 ? 1 : 0, rows - lines.length - (left > 1 ? 1 : 0));
-    if (lines.length > 0 && own.length > room) break;
-    lines.push(...(whole.length <= room ? whole : own.slice(0, room)));
-    left -= 1;
-  }
-  if (left > 0 && lines.length < rows)
-    lines.push(paint('error', cut(`! ${left} more: singlepoll status`, columns)));
-  return lines;
-}
-
-/** In the order in which they are read. */
-function mostImportant(all: readonly StatusRow[], rows: number): StatusRow[] {
-  const chosen = new Set([...all].sort((a, b) => a.rank - b.rank).slice(0, Math.max(0, rows)));
-  return all.filter((it) => chosen.has(it));
-}
-
+/** As many parts as there is room for. */
 function fittingRow({ label, parts }: StatusRow, columns: number, paint: Paint): string {
-  const room = columns - LABEL_COLUMNS;
-  let taken = 0;
-  let text = '';
-  for (const { text: part, level } of parts) {
-    const comma = text === '' ? '' : ', ';
-    const wide = width(part) + comma.length;
-    if (taken > 0 && taken + wide > room) {
-      // Half of a folder or a command tells something, half of a number does not.
-      if (room - taken > 20) text += comma + cut(part, room - taken - comma.length);
-      break;
-    }
-    text += comma + paint(level ?? 'info', cut(part, room));
-    taken += wide;
+  let left = columns - LABEL_COLUMNS;
+  const texts: string[] = [];
+  for (const { text, level = 'info' } of parts) {
+    const room = left - (texts.length > 0 ? 2 : 0);
+    const isWhole = width(text) <= room;
+    if (!isWhole && texts.length > 0 && room < CUT_FROM_COLUMNS) break;
+    texts.push(paint(level, cut(text, room)));
+    left = isWhole ? room - width(text) : 0;
   }
-  return paint('tag', label.padEnd(LABEL_COLUMNS)) + text;
-}
-
-function rule(name: string, columns: number, paint: Paint): string {
-  const line = `── ${name} `;
-  return paint('tag', cut(line + '─'.repeat(Math.max(0, columns - line.length)), columns));
+  return paint('tag', label.padEnd(LABEL_COLUMNS)) + texts.join(', ');
 }
 
 function logLine({ at, tag, level, text }: LiveLine, columns: number, paint: Paint): string {
@@ -171,8 +148,7 @@ function logLine({ at, tag, level, text }: LiveLine, columns: number, paint: Pai
 
 function keysLine({ keys, message, doc }: LiveView, columns: number, paint: Paint): string {
   const mayRestart = doc.worker !== null && doc.state !== 'standby';
-  const words = keys ? `${mayRestart ? 'r restart   ' : ''}q leave` : 'Ctrl-C leave';
-  const line = cut(words, columns);
+  const line = cut(keys ? `${mayRestart ? 'r restart   ' : ''}q leave` : 'Ctrl-C leave', columns);
   const room = columns - line.length - 3;
   if (!message || room < 5) return paint('tag', line);
   return `${paint('tag', line)}   ${paint(message.level, cut(message.text, room))}`;
@@ -182,4 +158,38 @@ function keysLine({ keys, message, doc }: LiveView, columns: number, paint: Pain
 function clockTime(ms: number): string {
   const it = new Date(ms);
   return [it.getHours(), it.getMinutes(), it.getSeconds()].map((n) => String(n).padStart(2, '0')).join(':');
+}
+
+const WINDOW_MS = 60_000;
+/** Less tells nothing. */
+const KNOWN_AFTER_MS = 10_000;
+
+/** Updates a minute, from the counter in successive documents. All times of one clock. */
+export function createRate() {
+  /** Of one run of a supervisor, in the order of time; only the first may be older than the window. */
+  let samples: { readonly run: string; readonly updates: number; readonly atMs: number }[] = [];
+
+  function forget(nowMs: number): void {
+    const begin = samples.findLastIndex(({ atMs }) => atMs <= nowMs - WINDOW_MS);
+    samples = samples.slice(Math.max(0, begin));
+  }
+
+  return {
+    count(run: string, updates: number, nowMs: number): void {
+      if (samples.at(-1)?.run !== run) samples = [];
+      // The counter stands still between two samples.
+      if (samples.at(-1)?.updates !== updates) samples.push({ run, updates, atMs: nowMs });
+      forget(nowMs);
+    },
+    words(nowMs: number): string {
+      forget(nowMs);
+      const [first] = samples;
+      const spanMs = first ? nowMs - first.atMs : 0;
+      const grown = (samples.at(-1)?.updates ?? 0) - (first?.updates ?? 0);
+      if (spanMs < KNOWN_AFTER_MS) return '– a minute';
+      return spanMs >= WINDOW_MS
+        ? `${grown} a minute`
+        : `about ${Math.round((grown * WINDOW_MS) / spanMs)} a minute`;
+    },
+  };
 }

@@ -25,54 +25,41 @@ export async function painter(
 export const RIVAL_ELSEWHERE =
   'no other poller found on this machine: it polls from elsewhere (another machine, user or container). Stop it there, or revoke the token (@BotFather, /revoke)';
 
-export interface Words {
-  readonly tag: string;
-  readonly text: string;
-  readonly level: Level;
-}
+type Words = readonly [tag: string, text: string, level: Level];
+
+const SAYINGS: { [W in Saying['what']]: (say: Extract<Saying, { what: W }>) => Words } = {
+  exited: (say) => [
+    'worker',
+    `${say.pid === null ? 'it' : `pid ${say.pid}`} ended ${howItEnded(say)}${say.conflict ? ', its last words name a 409 conflict' : ''}`,
+    'warn',
+  ],
+  restarting: ({ inMs, failures }) => [
+    'worker',
+    inMs === 0
+      ? 'starting it again at once'
+      : `starting it again in ${duration(inMs)} (${failures + 1} exits in a row)`,
+    'info',
+  ],
+  polling: ({ pid }) => ['poll', `worker ${pid} polls`, 'good'],
+  stopping: ({ reason }) => ['stop', `stopping: ${reason}`, 'info'],
+  replacing: ({ reason }) => ['worker', `replacing the worker: ${reason}`, 'info'],
+  yielding: ({ reason }) => ['lease', `stopping the worker: ${reason}`, 'info'],
+  killing: () => ['stop', 'asked again: killing now', 'warn'],
+  'crash-loop': ({ exits, periodMs }) => [
+    'worker',
+    `crash loop: ${exits} exits within ${duration(periodMs)}; giving up. Its last lines:`,
+    'error',
+  ],
+  'not-restarted': ({ policy }) => ['worker', `not started again (--restart ${policy})`, 'info'],
+  survivors: (say) => [
+    'stop',
+    `${say.count} ${say.count === 1 ? 'process' : 'processes'} of the worker survived SIGKILL`,
+    'error',
+  ],
+};
 
 export function words(say: Saying): Words {
-  switch (say.what) {
-    case 'exited':
-      return {
-        tag: 'worker',
-        text: `${say.pid === null ? 'it' : `pid ${say.pid}`} ended ${howItEnded(say)}${say.conflict ? ', its last words name a 409 conflict' : ''}`,
-        level: 'warn',
-      };
-    case 'restarting':
-      return {
-        tag: 'worker',
-        text:
-          say.inMs === 0
-            ? 'starting it again at once'
-            : `starting it again in ${duration(say.inMs)} (${say.failures + 1} exits in a row)`,
-        level: 'info',
-      };
-    case 'polling':
-      return { tag: 'poll', text: `worker ${say.pid} polls`, level: 'good' };
-    case 'stopping':
-      return { tag: 'stop', text: `stopping: ${say.reason}`, level: 'info' };
-    case 'replacing':
-      return { tag: 'worker', text: `replacing the worker: ${say.reason}`, level: 'info' };
-    case 'yielding':
-      return { tag: 'lease', text: `stopping the worker: ${say.reason}`, level: 'info' };
-    case 'killing':
-      return { tag: 'stop', text: 'asked again: killing now', level: 'warn' };
-    case 'crash-loop':
-      return {
-        tag: 'worker',
-        text: `crash loop: ${say.exits} exits within ${duration(say.periodMs)}; giving up. Its last lines:`,
-        level: 'error',
-      };
-    case 'not-restarted':
-      return { tag: 'worker', text: `not started again (--restart ${say.policy})`, level: 'info' };
-    case 'survivors':
-      return {
-        tag: 'stop',
-        text: `${say.count} ${say.count === 1 ? 'process' : 'processes'} of the worker survived SIGKILL`,
-        level: 'error',
-      };
-  }
+  return (SAYINGS[say.what] as (say: Saying) => Words)(say);
 }
 
 export function howItEnded(exit: { code: number | null; signal: string | null }): string {
@@ -110,15 +97,8 @@ export const PAST_WITH_LEASE =
   'should the lease be lost, only killing the worker ends its polling, so two may poll for as long as that takes';
 
 /** Of a lease: `box-a:4711`. */
-export function holderText({
-  host,
-  pid,
-}: {
-  readonly host: string | null;
-  readonly pid: number | null;
-}): string {
-  return `${host ?? 'unknown'}:${pid ?? '?'}`;
-}
+export const holderText = (of: { readonly host: string | null; readonly pid: number | null }): string =>
+  `${of.host ?? 'unknown'}:${of.pid ?? '?'}`;
 
 /** A piece of a row, which is left out or cut as a whole. */
 export interface Part {

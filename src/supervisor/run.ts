@@ -342,7 +342,7 @@ export function createRun(context: RunContext): Running {
   }
 
   function say(saying: Saying): void {
-    const { tag, text, level } = words(saying);
+    const [tag, text, level] = words(saying);
     const hurry =
       saying.what === 'stopping' && worker
         ? `; up to ${duration(config.stopTimeoutMs)}, a second signal kills at once`

@@ -127,7 +127,7 @@ function showEffect(effect: Effect): string {
     case 'backoff-timer':
       return `backoff-timer #${effect.question} at ${effect.atMs}`;
     case 'say':
-      return `say [${words(effect.say).tag}] ${words(effect.say).text}`;
+      return `say [${words(effect.say)[0]}] ${words(effect.say)[1]}`;
     case 'exit':
       return `exit ${effect.code}: ${effect.reason}${effect.clean ? '' : ' (not clean)'}`;
   }
