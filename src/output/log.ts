@@ -38,129 +38,89 @@ export interface LogOptions {
   readonly nowMs?: () => number;
 }
 
-interface Open {
-  readonly fd: number;
-  readonly stat: fs.Stats;
-  bytes: number;
-}
-
 /** So much is written at once: less than the smallest size of a log. */
 const BATCH_BYTES = 64 * 1024;
 const RETRY_MS = 1_000;
-/** How often it is looked whether the path still leads to the file that is open. */
-const LOOK_MS = 1_000;
-const NEWLINE = Buffer.from('\n');
+const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = fs.constants;
+const OPEN_FLAGS = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY;
 
-/** Opens it at once; what goes wrong then and later is told by `facts`. */
+/** What goes wrong, already now, is told by `facts`. */
 export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions): Log {
   const { writeSync = fs.writeSync, nowMs = () => performance.now() } = replaced;
-  let file: Open | null = null;
   let failing: string | null = null;
   let unrotated: string | null = null;
-  /** It is not rotated before it has this size. */
-  let rotateAtBytes = maxBytes;
   let retryAtMs = 0;
-  let lookAtMs = 0;
   let droppedBytes = 0;
   let gapBytes = 0;
   /** The last write ended within a line. */
   let isTorn = false;
 
-  function open(): Open {
-    fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = fs.constants;
-    const fd = fs.openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o600);
-    const stat = fs.fstatSync(fd);
-    lookAtMs = nowMs() + LOOK_MS;
-    rotateAtBytes = maxBytes;
-    if (stat.size === 0) isTorn = false;
-    return { fd, stat, bytes: stat.size };
-  }
-
-  function shut(): void {
-    if (file) fs.closeSync(file.fd);
-    file = null;
-  }
-
-  /** False also where somebody else (logrotate, another supervisor) has moved or removed it. */
-  function isInPlace({ stat }: Open): boolean {
-    const now = fs.statSync(path, { throwIfNoEntry: false });
-    return now?.ino === stat.ino && now.dev === stat.dev;
-  }
-
-  function rotate(open: Open): void {
+  function open(): number {
     try {
-      if (isInPlace(open)) {
-        if (keep === 0) fs.unlinkSync(path);
-        for (let n = keep; n > 0; n--) {
-          const from = n === 1 ? path : `${path}.${n - 1}`;
-          if (fs.existsSync(from)) fs.renameSync(from, `${path}.${n}`);
-        }
+      return fs.openSync(path, OPEN_FLAGS, 0o600);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      return fs.openSync(path, OPEN_FLAGS, 0o600);
+    }
+  }
+
+  function rotate(): void {
+    try {
+      if (keep === 0) fs.unlinkSync(path);
+      for (let n = keep; n > 0; n--) {
+        const from = n === 1 ? path : `${path}.${n - 1}`;
+        if (fs.existsSync(from)) fs.renameSync(from, `${path}.${n}`);
       }
       unrotated = null;
-      shut();
     } catch (error) {
-      // Rather too long than not written; tried again when it has grown by as much once more.
+      // Rather too long than not written.
       unrotated = `the log can't be rotated: ${why(error)} (${path})`;
-      rotateAtBytes = open.bytes + maxBytes;
     }
   }
 
-  /** Throws the system's error; `onWritten` gets what was written before. */
+  /**
+   * Opens the file each time: logrotate, another supervisor or a user may have moved or removed it since. Throws the system's error;
+   * `onWritten` gets what was written before.
+   */
   function append(lines: Buffer, onWritten: (bytes: number) => void = () => {}): void {
-    // Only a regular file is rotated: not /dev/null, not a FIFO.
-    if (file?.stat.isFile()) {
-      if (nowMs() >= lookAtMs && !isInPlace(file)) shut();
-      else if (file.bytes > 0 && file.bytes + lines.length > rotateAtBytes) rotate(file);
-      if (nowMs() >= lookAtMs) lookAtMs = nowMs() + LOOK_MS;
+    const stat = fs.statSync(path, { throwIfNoEntry: false });
+    // Only a regular file is rotated: not /dev/null.
+    if (stat?.isFile() && stat.size > 0 && stat.size + lines.length > maxBytes) rotate();
+    const fd = open();
+    try {
+      for (let at = 0; at < lines.length; ) {
+        const written = writeSync(fd, lines, at, lines.length - at);
+        at += written;
+        isTorn = at < lines.length;
+        onWritten(written);
+      }
+    } finally {
+      fs.closeSync(fd);
     }
-    file ??= open();
-    for (let at = 0; at < lines.length; ) {
-      const written = writeSync(file.fd, lines, at, lines.length - at);
-      at += written;
-      file.bytes += written;
-      isTorn = at < lines.length;
-      onWritten(written);
-    }
-  }
-
-  function fail(error: unknown): void {
-    failing = `nothing is logged: ${why(error)} (${path})`;
-    retryAtMs = nowMs() + RETRY_MS;
-    // What it led to may be repaired by putting another file there.
-    shut();
   }
 
   function writeBatch(lines: Buffer): void {
     let left = lines.length;
     try {
       if (failing !== null && nowMs() < retryAtMs) return;
-      if (isTorn) append(NEWLINE);
-      if (gapBytes > 0)
-        append(
-          Buffer.from(
-            `${stamp('singlepoll')}[log] written again; ${gapBytes} bytes could not be written and are lost\n`,
-          ),
-        );
+      const gap = `[log] written again; ${gapBytes} bytes could not be written and are lost`;
+      if (gapBytes > 0) append(Buffer.from(`${isTorn ? '\n' : ''}${stamp('singlepoll')}${gap}\n`));
       gapBytes = 0;
       append(lines, (written) => {
         left -= written;
       });
       failing = null;
     } catch (error) {
-      fail(error);
+      failing = `nothing is logged: ${why(error)} (${path})`;
+      retryAtMs = nowMs() + RETRY_MS;
     } finally {
       droppedBytes += left;
       gapBytes += left;
     }
   }
 
-  try {
-    file = open();
-  } catch (error) {
-    fail(error);
-  }
-
+  writeBatch(Buffer.alloc(0));
   return {
     write(from, text) {
       const begin = stamp(from);
