@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { plain } from '../output/plain.ts';
-import { botName, rowText, STATE_WORDS, type StatusRow, statusRows } from '../output/status-rows.ts';
+import { botName, STATE_WORDS, type StatusRow, statusRows } from '../output/status-rows.ts';
 import { count } from '../output/words.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
 
@@ -89,7 +89,7 @@ ${
 function rowHtml(row: StatusRow): string {
   const lines = row.rest.slice(0, LINES_MAX).map(escaped).join('\n');
   const more = lines === '' ? '' : `<div class="rest">${lines}</div>`;
-  return `<div><dt>${escaped(row.label)}</dt><dd>${escaped(rowText(row))}${more}</dd></div>`;
+  return `<div><dt>${escaped(row.label)}</dt><dd>${escaped(row.parts.join(', '))}${more}</dd></div>`;
 }
 
 /** Whatever a process, a bot or another machine calls itself: text, and nothing else. */

@@ -15,8 +15,7 @@ export interface FollowOptions {
 
 interface OpenFile {
   readonly fd: number;
-  readonly inode: number;
-  readonly device: number;
+  readonly stat: fs.Stats;
   /** Where the next byte is read. */
   at: number;
 }
@@ -25,47 +24,33 @@ const BLOCK_BYTES = 64 * 1024;
 const NEWLINE = 0x0a;
 /** The net behind the system's events, which some file systems don't have. */
 const LOOK_MS = 500;
-/** More than --log-keep allows. */
-const ROTATED_MAX = 1_000;
 
 /** False: there is no log (never with `follow`, which waits for one). */
 export async function followLog({ path, lines, follow, write, say }: FollowOptions): Promise<boolean> {
-  let at = path();
-  let current: OpenFile | null = null;
   const block = Buffer.alloc(BLOCK_BYTES);
-  const files = openLastLines(at, lines);
-  if (files.length === 0 && !follow) return false;
-  if (files.length === 0) say(`no log yet at ${at}: waiting for it`);
-  if (!(await readAll(files))) return true;
-  while (follow) {
-    const begun = Date.now();
-    if (current) {
-      const moved = !isSame(current, statOf(at));
-      // What was written between the last read and the move.
-      if (!(await readOn(current))) return true;
-      if (moved && !(await readAll(openAfter(at, current)))) return true;
-    } else current = openFile(at);
-    const next = path();
-    if (next !== at) {
-      if (current) fs.closeSync(current.fd);
-      at = next;
-      current = openFile(at);
-      say(`the log is ${at} now`);
-    } else if (Date.now() - begun < LOOK_MS) await change(at);
-  }
-  return true;
-
-  /** The last of them is the current one then; false: nobody reads any more. */
-  async function readAll(opened: readonly OpenFile[]): Promise<boolean> {
-    for (const file of opened) {
-      if (!(await readOn(file))) return false;
-      if (current) fs.closeSync(current.fd);
+  let log = path();
+  let current: OpenFile | null = null;
+  let next = openLastLines(log, lines);
+  if (next.length === 0 && !follow) return false;
+  if (next.length === 0) say(`no log yet at ${log}: waiting for it`);
+  for (;;) {
+    // Oldest first; the last of them is the current one then.
+    for (const file of next) {
+      if (current && current !== file) fs.closeSync(current.fd);
       current = file;
+      if (!(await readOn(file))) return true;
     }
-    return true;
+    if (!follow) return true;
+    await change(log);
+    if (path() === log) next = openNext(log, current);
+    else {
+      log = path();
+      say(`the log is ${log} now`);
+      next = openNext(log, null);
+    }
   }
 
-  /** To its end as it is now. */
+  /** To its end as it is now; false: nobody reads any more. */
   async function readOn(file: OpenFile): Promise<boolean> {
     if (fs.fstatSync(file.fd).size < file.at) {
       say('the log was cut off: from its beginning');
@@ -79,36 +64,40 @@ export async function followLog({ path, lines, follow, write, say }: FollowOptio
     }
   }
 
-  /** Those that came after `last`, which is not PATH any more; where it can't be found, those that were written to later. */
-  function openAfter(log: string, last: OpenFile): OpenFile[] {
+  /**
+   * What is to be read next: the rest of the last one, and where that is not PATH any more those that came after it; where it
+   * can't be found, those that were written to later.
+   */
+  function openNext(at: string, last: OpenFile | null): OpenFile[] {
+    if (last === null) return [openFile(at)].filter((it) => it !== null);
+    const stat = fs.statSync(at, { throwIfNoEntry: false });
+    if (stat && isSame(last.stat, stat)) return [last];
     const { mtimeMs } = fs.fstatSync(last.fd);
     let isFound = false;
-    const after = openBack(log, (file) => {
-      const stat = fs.fstatSync(file.fd);
-      isFound = isSame(last, stat);
-      return !isFound && stat.mtimeMs >= mtimeMs;
+    const after = openBack(at, (file) => {
+      isFound = isSame(last.stat, file.stat);
+      return !isFound && file.stat.mtimeMs >= mtimeMs;
     });
     if (after.length > 0 && !isFound) say('the log was rotated faster than it could be read, or replaced');
-    return after;
+    return [last, ...after];
   }
 }
 
 /** PATH and the rotated files before it, for as long as they are `wanted`; oldest first. */
 function openBack(path: string, wanted: (file: OpenFile) => boolean): OpenFile[] {
   const files: OpenFile[] = [];
-  for (let n = 0; n <= ROTATED_MAX; n++) {
+  for (let n = 0; ; n++) {
     const file = openFile(n === 0 ? path : `${path}.${n}`);
-    if (!file && n > 0) break;
+    if (!file && n > 0) return files;
     if (!file) continue;
     // Rotated between two looks: it is the one that was opened before.
-    const isKnown = files.some((it) => isSame(it, { ino: file.inode, dev: file.device }));
+    const isKnown = files.some((it) => isSame(it.stat, file.stat));
     if (!isKnown && wanted(file)) files.unshift(file);
     else {
       fs.closeSync(file.fd);
-      if (!isKnown) break;
+      if (!isKnown) return files;
     }
   }
-  return files;
 }
 
 /** As many files as the last `count` lines need, each set to where they begin. Empty: there is no log. */
@@ -147,31 +136,19 @@ function findLastLines(fd: number, count: number): { at: number; lines: number }
 
 /** Null where nothing regular is there (yet). Throws the system's error where it may not be read. */
 function openFile(path: string): OpenFile | null {
-  let fd: number;
+  const stat = fs.statSync(path, { throwIfNoEntry: false });
+  if (!stat?.isFile()) return null;
   try {
-    // A FIFO would wait for its writer otherwise.
-    fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    const fd = fs.openSync(path, 'r');
+    return { fd, stat: fs.fstatSync(fd), at: 0 };
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw error;
   }
-  const stat = fs.fstatSync(fd);
-  if (stat.isFile()) return { fd, inode: stat.ino, device: stat.dev, at: 0 };
-  fs.closeSync(fd);
-  return null;
 }
 
-function statOf(path: string): fs.Stats | null {
-  try {
-    return fs.statSync(path);
-  } catch {
-    return null;
-  }
-}
-
-function isSame(file: OpenFile, other: Pick<fs.Stats, 'ino' | 'dev'> | null): boolean {
-  return file.inode === other?.ino && file.device === other.dev;
+function isSame(one: fs.Stats, other: fs.Stats): boolean {
+  return one.ino === other.ino && one.dev === other.dev;
 }
 
 /** Resolves soon after something in the folder has changed, and in any case before long. */

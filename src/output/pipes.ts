@@ -30,7 +30,6 @@ export async function openWorkerPipes(folder: string): Promise<WorkerPipes | nul
   removeLeft(folder);
   const name = `${process.pid}-${randomBytes(4).toString('hex')}`;
   const paths = ['out', 'err', 'gate'].map((it) => join(folder, `.${it}-${name}`));
-  const gatePath = paths[2];
   const made = await new Promise<boolean>((resolve) => {
     execFile('mkfifo', ['-m', '600', '--', ...paths], { timeout: 2_000 }, (error) => resolve(error === null));
   });
@@ -39,9 +38,9 @@ export async function openWorkerPipes(folder: string): Promise<WorkerPipes | nul
     if (!made) return null;
     const { O_RDONLY, O_NONBLOCK, O_WRONLY } = fs.constants;
     // The reader first: a writer would wait for it.
-    for (const path of paths) {
+    for (const [n, path] of paths.entries()) {
       fds.push(fs.openSync(path, O_RDONLY | O_NONBLOCK));
-      fds.push(fs.openSync(path, path === gatePath ? O_WRONLY | O_NONBLOCK : O_WRONLY));
+      fds.push(fs.openSync(path, n === 2 ? O_WRONLY | O_NONBLOCK : O_WRONLY));
     }
   } catch {
     closeAll(fds);
@@ -50,8 +49,12 @@ export async function openWorkerPipes(folder: string): Promise<WorkerPipes | nul
     for (const path of paths) remove(path);
   }
   const [outRead, outWrite, errRead, errWrite, readFd, writeFd] = fds as [
-    ...[number, number, number, number],
-    ...[number, number],
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
   ];
   return {
     readFds: [outRead, errRead],
@@ -64,13 +67,10 @@ export async function openWorkerPipes(folder: string): Promise<WorkerPipes | nul
 
 /** Files of a supervisor that was killed while it made its pipes. */
 function removeLeft(folder: string): void {
-  try {
-    for (const name of fs.readdirSync(folder)) {
-      const pid = /^\.(?:out|err|gate)-(\d+)-[0-9a-f]+$/.exec(name)?.[1];
-      if (pid !== undefined && !isThere(Number(pid))) remove(join(folder, name));
-    }
-  } catch {
-    // No such folder: mkfifo will tell.
+  // No such folder: mkfifo will tell.
+  for (const name of fs.existsSync(folder) ? fs.readdirSync(folder) : []) {
+    const pid = /^\.(?:out|err|gate)-(\d+)-[0-9a-f]+$/.exec(name)?.[1];
+    if (pid !== undefined && !isThere(Number(pid))) remove(join(folder, name));
   }
 }
 

@@ -1,7 +1,7 @@
 /** The active probe in sentences: what it disturbs, what it found, what to do about it. Pure. */
 
 import { hintOfRetry } from '../gateway/rivals.ts';
-import type { Verdict } from '../telegram/probe-table.ts';
+import type { Reason, Verdict } from '../telegram/probe-table.ts';
 import { RIVAL_ELSEWHERE } from './words.ts';
 
 export interface ProbeWords {
@@ -20,26 +20,42 @@ export function probeNotice(botId: number | null, askedMs: number): string {
   );
 }
 
-/** `suspects`: pids of processes of this machine that may be the rival. `webhook`: masks a webhook's URL for display. */
+/** `suspects`: pids of processes of this machine that may be the rival. `showWebhook`: masks a webhook's URL for display. */
 export function probeWords(
   verdict: Verdict,
   askedMs: number,
   suspects: readonly number[],
   showWebhook: (url: string) => string,
 ): ProbeWords {
-  switch (verdict.result) {
-    case 'rival':
-      return { message: rival(verdict), hints: rivalHints(verdict, suspects) };
-    case 'none':
-      return {
-        message: `none seen in ${seconds(verdict.quietMs)}: nobody took the poll from us`,
-        hints: [
-          `not ruled out: one that ended at the 409 it got from us (grammY, Telegraf), one that comes back more slowly${askedMs < THOROUGH_MS ? ' (--probe=40 is thorough)' : ''}, one that polls seldom and without waiting`,
-        ],
-      };
-    case 'cannot-tell':
-      return cannotTell(verdict, showWebhook);
-  }
+  const { result, reason, detail, tookMs, quietMs } = verdict;
+  if (result === 'rival') return { message: rival(verdict), hints: rivalHints(verdict, suspects) };
+  if (result === 'none')
+    return {
+      message: `none seen in ${seconds(quietMs)}: nobody took the poll from us`,
+      hints: [
+        `not ruled out: one that ended at the 409 it got from us (grammY, Telegraf), one that comes back more slowly${askedMs < THOROUGH_MS ? ' (--probe=40 is thorough)' : ''}, one that polls seldom and without waiting`,
+      ],
+    };
+  const url = detail === '' ? '' : ` (${showWebhook(detail)})`;
+  const cannotTell: Record<Reason, readonly [message: string, ...hints: string[]]> = {
+    updates: [
+      `, updates are waiting: every poll is answered at once, which takes the poll from nobody; nobody fetched them in ${seconds(tookMs)}`,
+      'so whoever polls, if anybody does, is busy or hangs. Again when they are fetched: singlepoll who --probe',
+    ],
+    webhook: [
+      `: a webhook is set${url}, and while it is, getUpdates is impossible: nobody can poll`,
+      'singlepoll start clears it, with the updates kept',
+    ],
+    token: [`: the token is refused: ${detail}`, 'copy the token again from @BotFather (/mybots)'],
+    supervisor: [
+      `: a supervisor of this bot (pid ${detail}) started on this machine meanwhile, and its worker is not to be disturbed`,
+      'singlepoll status',
+    ],
+    interrupted: [`: interrupted after ${seconds(tookMs)}`],
+    api: [`: the Bot API failed: ${detail}`, 'singlepoll who --probe    # again, when it is back'],
+  };
+  const [message, ...hints] = cannotTell[reason ?? 'api'];
+  return { message: `cannot tell${message}`, hints };
 }
 
 const THOROUGH_MS = 40_000;
@@ -47,69 +63,22 @@ const THOROUGH_MS = 40_000;
 function rival({ afterMs, conflicts, rhythmMs, retryMs, tookMs }: Verdict): string {
   const seen = `rival seen after ${seconds(afterMs ?? 0)}`;
   if (conflicts === 0) return `${seen}: an update that waited was fetched by somebody else`;
-  const taken = `it took the poll from us ${times(conflicts)}`;
-  if (rhythmMs === null) {
-    return `${seen}: ${taken} in ${seconds(tookMs)} (409), too ${conflicts === 1 ? 'seldom' : 'irregularly'} for a rhythm`;
-  }
-  if (retryMs === null) {
-    return `${seen}: ${taken} (409), about every ${seconds(rhythmMs)}; that is faster than one poller can be, so there are several`;
-  }
-  return `${seen}: ${taken} (409), about every ${seconds(rhythmMs)}; it polls again ${seconds(retryMs)} after a conflict, ${hintOfRetry(retryMs)}`;
+  const taken = `${seen}: it took the poll from us ${['', 'once', 'twice'][conflicts] ?? `${conflicts} times`}`;
+  if (rhythmMs === null)
+    return `${taken} in ${seconds(tookMs)} (409), too ${conflicts === 1 ? 'seldom' : 'irregularly'} for a rhythm`;
+  const rhythm = `${taken} (409), about every ${seconds(rhythmMs)}`;
+  return retryMs === null
+    ? `${rhythm}; that is faster than one poller can be, so there are several`
+    : `${rhythm}; it polls again ${seconds(retryMs)} after a conflict, ${hintOfRetry(retryMs)}`;
 }
 
-function rivalHints(verdict: Verdict, suspects: readonly number[]): string[] {
-  const hints: string[] = [];
-  if (suspects.length > 0) {
-    const it = suspects.length === 1 ? 'the process' : 'one of the processes';
-    hints.push(
-      `it may be ${it} above (pid ${suspects.join(', ')}), of which singlepoll start stops what is proven; else it is on another machine, or another user's, or in a container`,
-    );
-  } else hints.push(RIVAL_ELSEWHERE);
-  if (verdict.rhythmMs === null && verdict.conflicts > 0)
-    hints.push('singlepoll who --probe=40    # for its rhythm');
+function rivalHints({ rhythmMs, conflicts }: Verdict, suspects: readonly number[]): string[] {
+  const it = suspects.length === 1 ? 'the process' : 'one of the processes';
+  const local = `it may be ${it} above (pid ${suspects.join(', ')}), of which singlepoll start stops what is proven; else it is on another machine, or another user's, or in a container`;
+  const hints = [suspects.length > 0 ? local : RIVAL_ELSEWHERE];
+  if (rhythmMs === null && conflicts > 0) hints.push('singlepoll who --probe=40    # for its rhythm');
   return hints;
 }
 
-function cannotTell(verdict: Verdict, showWebhook: (url: string) => string): ProbeWords {
-  const { reason, detail, tookMs } = verdict;
-  switch (reason) {
-    case 'updates':
-      return {
-        message: `cannot tell, updates are waiting: every poll is answered at once, which takes the poll from nobody; nobody fetched them in ${seconds(tookMs)}`,
-        hints: [
-          'so whoever polls, if anybody does, is busy or hangs. Again when they are fetched: singlepoll who --probe',
-        ],
-      };
-    case 'webhook':
-      return {
-        message: `cannot tell: a webhook is set${detail === '' ? '' : ` (${showWebhook(detail)})`}, and while it is, getUpdates is impossible: nobody can poll`,
-        hints: ['singlepoll start clears it, with the updates kept'],
-      };
-    case 'token':
-      return {
-        message: `cannot tell: the token is refused: ${detail}`,
-        hints: ['copy the token again from @BotFather (/mybots)'],
-      };
-    case 'supervisor':
-      return {
-        message: `cannot tell: a supervisor of this bot (pid ${detail}) started on this machine meanwhile, and its worker is not to be disturbed`,
-        hints: ['singlepoll status'],
-      };
-    case 'interrupted':
-      return { message: `cannot tell: interrupted after ${seconds(tookMs)}`, hints: [] };
-    default:
-      return {
-        message: `cannot tell: the Bot API failed: ${detail}`,
-        hints: ['singlepoll who --probe    # again, when it is back'],
-      };
-  }
-}
-
-function times(count: number): string {
-  return count === 1 ? 'once' : count === 2 ? 'twice' : `${count} times`;
-}
-
 /** `3.3 s`, `10 s`. */
-function seconds(ms: number): string {
-  return `${Math.round(ms / 100) / 10} s`;
-}
+const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`;

@@ -34,15 +34,22 @@ export function statusScreen(doc: StatusDocument, nowMs: number, columns: number
   const level = levelOf(doc);
   const lines = [`${paint(level, '●')} ${botName(doc)}: ${paint(level, STATE_WORDS[doc.state])}`];
   lines.push(...problems(doc, columns, Number.POSITIVE_INFINITY, paint), '');
-  for (const { label, parts, rest } of statusRows(doc, nowMs)) {
-    const words = parts.map(({ text }) =>
-      text.length > UNBROKEN_MAX ? text : text.replaceAll(' ', NO_BREAK),
+  for (const row of statusRows(doc, nowMs)) lines.push(...rowLines(row, columns, paint));
+  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
+}
+
+/** A short part of a row stays on one line. */
+function rowLines({ label, level, parts, rest }: StatusRow, columns: number, paint: Paint): string[] {
+  const words = parts.map((text) => (text.length > UNBROKEN_MAX ? text : text.replaceAll(' ', NO_BREAK)));
+  const lines = [
+    ...wrap(words.join(', '), label.padEnd(LABEL_COLUMNS), columns),
+    ...rest.flatMap((text) => wrap(text, ' '.repeat(LABEL_COLUMNS), columns)),
+  ];
+  return lines
+    .map((line) => line.replaceAll(NO_BREAK, ' '))
+    .map((line, i) =>
+      i > 0 ? line : paint('tag', line.slice(0, LABEL_COLUMNS)) + paint(level, line.slice(LABEL_COLUMNS)),
     );
-    const [first = '', ...more] = wrap(words.join(', '), label.padEnd(LABEL_COLUMNS), columns);
-    lines.push(paint('tag', first.slice(0, LABEL_COLUMNS)) + first.slice(LABEL_COLUMNS), ...more);
-    for (const text of rest) lines.push(...wrap(text, ' '.repeat(LABEL_COLUMNS), columns));
-  }
-  return `${lines.map((line) => line.trimEnd().replaceAll(NO_BREAK, ' ')).join('\n')}\n`;
 }
 
 /** `rows` lines, none wider than `columns`. */
@@ -61,7 +68,7 @@ export function liveScreen(
   const all = statusRows(doc, nowMs, view.rate);
   const byRank = [...all].sort((a, b) => a.rank - b.rank);
   const kept = byRank.slice(0, Math.max(0, room - (wantedLines > 0 ? wantedLines + 1 : 0)));
-  const body = all.filter((row) => kept.includes(row)).map((row) => fittingRow(row, columns, paint));
+  const body = all.filter((row) => kept.includes(row)).map((row) => beginOf(row, columns, paint));
   if (wantedLines > 0) {
     const left = room - body.length - 1;
     body.push(paint('tag', cut(`── last lines ${'─'.repeat(columns)}`, columns).replace(/…$/, '─')));
@@ -125,18 +132,16 @@ function problemLines(
   return hint ? [...own, ...wrap(plain(hint, 1_000), '  → ', columns)] : own;
 }
 
-/** As many parts as there is room for. */
-function fittingRow({ label, parts }: StatusRow, columns: number, paint: Paint): string {
-  let left = columns - LABEL_COLUMNS;
-  const texts: string[] = [];
-  for (const { text, level = 'info' } of parts) {
-    const room = left - (texts.length > 0 ? 2 : 0);
-    const isWhole = width(text) <= room;
-    if (!isWhole && texts.length > 0 && room < CUT_FROM_COLUMNS) break;
-    texts.push(paint(level, cut(text, room)));
-    left = isWhole ? room - width(text) : 0;
+/** The parts that there is room for on one line. */
+function beginOf({ label, level, parts }: StatusRow, columns: number, paint: Paint): string {
+  let text = cut(parts[0] ?? '', columns - LABEL_COLUMNS);
+  for (const part of parts.slice(1)) {
+    const room = columns - LABEL_COLUMNS - width(text) - 2;
+    const isWhole = width(part) <= room;
+    if (isWhole || room >= CUT_FROM_COLUMNS) text += `, ${cut(part, room)}`;
+    if (!isWhole) break;
   }
-  return paint('tag', label.padEnd(LABEL_COLUMNS)) + texts.join(', ');
+  return paint('tag', label.padEnd(LABEL_COLUMNS)) + paint(level, text);
 }
 
 function logLine({ at, tag, level, text }: LiveLine, columns: number, paint: Paint): string {

@@ -4,12 +4,13 @@
  */
 import type { StatusDocument } from '../supervisor/status.ts';
 import { plain } from './plain.ts';
-import { count, howItEnded, leaseParts, type Part, span } from './words.ts';
+import { count, howItEnded, type Level, leaseParts, span } from './words.ts';
 
 /** One row; what does not fit on a small screen is left out from its end, part by part. */
 export interface StatusRow {
   readonly label: string;
-  readonly parts: readonly Part[];
+  readonly level: Level;
+  readonly parts: readonly string[];
   /** On lines of their own, where there is room. */
   readonly rest: readonly string[];
   /** The lower, the longer it stays on a small screen. */
@@ -39,67 +40,76 @@ export function botName({ bot }: StatusDocument): string {
   return bot?.id ? `bot ${bot.id}` : 'singlepoll';
 }
 
-export function rowText({ parts }: StatusRow): string {
-  return parts.map(({ text }) => text).join(', ');
+type MaybePart = string | null | false;
+
+function row(
+  label: string,
+  rank: number,
+  parts: readonly MaybePart[],
+  { level = 'info', rest = [] }: { level?: Level; rest?: string[] } = {},
+): StatusRow {
+  return { label, rank, level, rest, parts: parts.filter((it) => typeof it === 'string') };
 }
 
-type MaybePart = Part | string | null | false;
-
-function row(label: string, rank: number, parts: readonly MaybePart[], rest: string[] = []): StatusRow {
-  const present = parts.flatMap((it) => (typeof it === 'string' ? { text: it } : it || []));
-  return { label, rank, rest, parts: present };
-}
-
-const warning = (text: string): Part => ({ text, level: 'warn' });
+const warnIf = (is: boolean): { level: Level } => ({ level: is ? 'warn' : 'info' });
 
 /** Everything but the problems, in the order in which it is read. `rate`: updates a minute, of a screen that has counted. */
 export function statusRows(doc: StatusDocument, nowMs: number, rate?: string): StatusRow[] {
   const { worker, lease, supervisor, webhook, strays, log, alerts } = doc;
   const isStandby = doc.state === 'standby';
   const age = (at: string) => span(nowMs - Date.parse(at));
-  const leaseRow = lease ? [row('lease', isStandby ? 0 : 3, leaseParts(lease, nowMs))] : [];
+  const isLost = lease !== null && lease.unreachable !== null;
+  const leaseRow = lease
+    ? [row('lease', isStandby ? 0 : 3, leaseParts(lease, nowMs), { level: isLost ? 'error' : 'info' })]
+    : [];
   const rows = isStandby ? leaseRow : [];
   if (worker && isStandby) rows.push(row('worker', 4, ['none here while it stands by']));
   else if (worker) {
     const { pid, startedAt, restarts, lastExit } = worker;
     const others = worker.tree.filter((it) => it.pid !== pid);
-    const tree = others.slice(0, TREE_MAX).map((it) => `└ ${it.pid}  ${plain(it.command, 120)}`);
-    if (others.length > TREE_MAX) tree.push(`  and ${others.length - TREE_MAX} more`);
+    const rest = others.slice(0, TREE_MAX).map((it) => `└ ${it.pid}  ${plain(it.command, 120)}`);
+    if (others.length > TREE_MAX) rest.push(`  and ${others.length - TREE_MAX} more`);
     const isNews = lastExit !== null && nowMs - Date.parse(lastExit.at) < RECENT_MS;
-    const number = restarts === 0 && !isNews ? 'none' : String(restarts);
     rows.push(
       row(
         'worker',
         1,
         [
-          pid === null ? { text: 'none alive', level: 'error' } : `pid ${pid}`,
+          pid === null ? 'none alive' : `pid ${pid}`,
           pid !== null && startedAt !== null && `up ${age(startedAt)}`,
           others.length > 0 && (others.length === 1 ? '1 child' : `${others.length} children`),
         ],
-        tree,
+        { level: pid === null ? 'error' : 'info', rest },
       ),
       ...pollingRows(doc, nowMs, rate),
-      row('restarts', 4, [
-        isNews ? warning(number) : number,
-        lastExit && `last exit ${howItEnded(lastExit)}`,
-        lastExit && `${age(lastExit.at)} ago`,
-      ]),
+      row(
+        'restarts',
+        4,
+        [
+          restarts === 0 && !isNews ? 'none' : String(restarts),
+          lastExit && `last exit ${howItEnded(lastExit)}`,
+          lastExit && `${age(lastExit.at)} ago`,
+        ],
+        warnIf(isNews),
+      ),
     );
   }
   if (!isStandby) rows.push(...leaseRow);
-  if (webhook)
-    rows.push(
-      row('webhook', webhook.url === '' ? 6 : 1, [
-        webhook.url === '' ? 'none' : warning(plain(webhook.url)),
-        webhook.pendingUpdates > 0 && `${count(webhook.pendingUpdates, 'update')} waiting`,
-        webhook.lastError !== null && `last error: ${plain(webhook.lastError, 120)}`,
-      ]),
-    );
+  if (webhook) {
+    const { url, pendingUpdates, lastError } = webhook;
+    const parts = [
+      url === '' ? 'none' : plain(url),
+      pendingUpdates > 0 && `${count(pendingUpdates, 'update')} waiting`,
+      lastError !== null && `last error: ${plain(lastError, 120)}`,
+    ];
+    rows.push(row('webhook', url === '' ? 6 : 1, parts, warnIf(url !== '')));
+  }
   if (strays.length === 0) rows.push(row('strays', 7, ['none found on this machine']));
   for (const { pid, user, grade, command, proof, cwd, respawner } of strays) {
     const rest = [`${proof.join(', ')}${cwd === null ? '' : `, in ${plain(cwd, 120)}`}`];
     if (respawner) rest.push(`kept alive by ${respawner.kind}: ${plain(respawner.stopCommand, 400)}`);
-    rows.push(row('stray', 2, [warning(`pid ${pid}`), grade, `of ${user}`, plain(command, 120)], rest));
+    const parts = [`pid ${pid}`, grade, `of ${user}`, plain(command, 120)];
+    rows.push(row('stray', 2, parts, { level: 'warn', rest }));
   }
   if (supervisor) {
     const { pid, startedAt, version, cwd, command } = supervisor;
@@ -137,32 +147,30 @@ function pollingRows({ state, polling }: StatusDocument, nowMs: number, rate?: s
     rows.push(row('heartbeat', 0, [via === 'direct' ? 'unseen: the worker polls past the gateway' : unseen]));
   } else {
     const silentMs = nowMs - Date.parse(lastPollAt);
-    const polled = `polled ${span(silentMs)} ago`;
-    rows.push(
-      row('heartbeat', 0, [
-        state === 'polling' && silentMs > STALE_MS ? warning(polled) : polled,
-        isOpen && 'next poll open',
-        offset !== null && `offset ${offset}`,
-        count(polls, 'poll'),
-      ]),
-    );
+    const parts = [
+      `polled ${span(silentMs)} ago`,
+      isOpen && 'next poll open',
+      offset !== null && `offset ${offset}`,
+      count(polls, 'poll'),
+    ];
+    rows.push(row('heartbeat', 0, parts, warnIf(state === 'polling' && silentMs > STALE_MS)));
   }
-  if (lastPollAt !== null || isOpen)
-    rows.push(
-      row('updates', 3, [
-        rate ?? null,
-        `${updates} since the start`,
-        stolen > 0 && warning(`${count(stolen, 'update')} taken by somebody else`),
-        latencyMs !== null && `API answers in ${latencyMs} ms`,
-      ]),
-    );
+  if (lastPollAt !== null || isOpen) {
+    const parts = [
+      rate ?? null,
+      `${updates} since the start`,
+      stolen > 0 && `${count(stolen, 'update')} taken by somebody else`,
+      latencyMs !== null && `API answers in ${latencyMs} ms`,
+    ];
+    rows.push(row('updates', 3, parts, warnIf(stolen > 0)));
+  }
   const { poller, webhook } = conflicts;
-  rows.push(
-    row('conflicts', poller + webhook > 0 ? 2 : 5, [
-      poller + webhook === 0 && 'none',
-      poller > 0 && warning(`${poller} with another poller`),
-      webhook > 0 && warning(`${webhook} with a webhook`),
-    ]),
-  );
+  const isQuiet = poller + webhook === 0;
+  const parts = [
+    isQuiet && 'none',
+    poller > 0 && `${poller} with another poller`,
+    webhook > 0 && `${webhook} with a webhook`,
+  ];
+  rows.push(row('conflicts', isQuiet ? 5 : 2, parts, warnIf(!isQuiet)));
   return rows;
 }

@@ -2,11 +2,11 @@
  * A terminal that is drawn on as a whole: the alternate screen, without cursor and wrapping, keys one by one where stdin is a terminal
  * too. Whatever ends or stops this process, short of SIGKILL, finds the terminal as it was.
  */
-import { writeSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { leaveGoneTerminal } from './sink.ts';
 
 export interface Terminal {
-  /** In one write, each line cleared behind its text; what is on the screen already is not written again. */
+  /** In one write, each line cleared behind its text. */
   draw(lines: readonly string[]): void;
   size(): { readonly columns: number; readonly rows: number };
   /** Puts the terminal back. May be called again. */
@@ -34,33 +34,29 @@ const NOT_STOPPED_MS = 100;
 /** `keys`: whether keys are read, so that nothing that is typed shows on the screen. */
 export function openTerminal({ onKeys, onRedraw, onEnd }: TerminalListener, keys: boolean): Terminal {
   const { stdin, stdout } = process;
-  let ours = false;
-  let closed = false;
-  let shown = '';
+  let isOurs = false;
+  let isClosed = false;
 
   function enter(): void {
-    if (closed) return;
+    if (isClosed) return;
     // A shell may have set the modes as it likes them, unknown to Node, which sets none that it has set before.
-    if (keys) {
-      raw(false);
-      raw(true);
-    }
+    setRaw(false);
+    setRaw(true);
     // A second time, the terminal would keep the cursor of the wrong screen.
-    write(ours ? MODES : ALTERNATE + MODES);
-    ours = true;
-    shown = '';
+    write(isOurs ? MODES : ALTERNATE + MODES);
+    isOurs = true;
   }
 
   function leave(): void {
-    if (!ours) return;
-    ours = false;
+    if (!isOurs) return;
+    isOurs = false;
     write(LEAVE);
-    if (keys) raw(false);
+    setRaw(false);
   }
 
-  function raw(yes: boolean): void {
+  function setRaw(isRaw: boolean): void {
     try {
-      stdin.setRawMode(yes);
+      if (keys) stdin.setRawMode(isRaw);
     } catch {
       // Gone.
     }
@@ -69,8 +65,7 @@ export function openTerminal({ onKeys, onRedraw, onEnd }: TerminalListener, keys
   /** By the end of this call it has left us, or never will. */
   function write(text: string): void {
     try {
-      const bytes = Buffer.from(text);
-      for (let at = 0; at < bytes.length; ) at += writeSync(1, bytes, at);
+      writeFileSync(1, text);
     } catch {
       // Gone, or full: a frame will tell.
     }
@@ -86,7 +81,7 @@ export function openTerminal({ onKeys, onRedraw, onEnd }: TerminalListener, keys
 
   function again(): void {
     process.removeListener('SIGTSTP', stop);
-    if (closed) return;
+    if (isClosed) return;
     process.on('SIGTSTP', stop);
     enter();
     onRedraw();
@@ -99,30 +94,15 @@ export function openTerminal({ onKeys, onRedraw, onEnd }: TerminalListener, keys
     else onKeys(text);
   }
 
-  function resized(): void {
-    shown = '';
-    onRedraw();
-  }
-
   for (const signal of ENDING) process.on(signal, onEnd);
-  process.on('SIGTSTP', stop);
-  process.on('SIGCONT', again);
-  process.on('exit', leave);
-  stdout.on('error', onEnd);
-  stdout.on('resize', resized);
-  if (keys) {
-    stdin.on('data', read);
-    stdin.on('error', onEnd);
-    stdin.on('end', onEnd);
-  }
+  process.on('SIGTSTP', stop).on('SIGCONT', again).on('exit', leave);
+  stdout.on('error', onEnd).on('resize', onRedraw);
+  if (keys) stdin.on('data', read).on('error', onEnd).on('end', onEnd);
   enter();
 
   return {
     draw(lines) {
-      const frame = `\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J`;
-      if (!ours || frame === shown) return;
-      shown = frame;
-      stdout.write(frame);
+      if (isOurs) stdout.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J`);
     },
     size() {
       const { columns, rows } = stdout;
@@ -130,18 +110,13 @@ export function openTerminal({ onKeys, onRedraw, onEnd }: TerminalListener, keys
       return { columns: (columns > 0 ? columns : 80) - 1, rows: rows > 0 ? rows : 24 };
     },
     close() {
-      if (closed) return;
+      if (isClosed) return;
       leave();
-      closed = true;
+      isClosed = true;
       for (const signal of ENDING) process.removeListener(signal, onEnd);
-      process.removeListener('SIGTSTP', stop);
-      process.removeListener('SIGCONT', again);
-      stdout.removeListener('resize', resized);
-      if (keys) {
-        stdin.removeListener('data', read);
-        stdin.pause();
-        stdin.unref();
-      }
+      process.removeListener('SIGTSTP', stop).removeListener('SIGCONT', again);
+      stdout.removeListener('resize', onRedraw);
+      if (keys) stdin.removeListener('data', read).pause().unref();
       leaveGoneTerminal();
     },
   };

@@ -100,39 +100,27 @@ export const PAST_WITH_LEASE =
 export const holderText = (of: { readonly host: string | null; readonly pid: number | null }): string =>
   `${of.host ?? 'unknown'}:${of.pid ?? '?'}`;
 
-/** A piece of a row, which is left out or cut as a whole. */
-export interface Part {
-  readonly text: string;
-  readonly level?: Level;
-}
-
 /** The lease: who may poll, what comes next, and the rest in the order in which it matters. `nowMs` is wall-clock time. */
 export function leaseParts(
   { engine, holder, mine, role, epoch, since, decision, unreachable }: LeaseEntry,
   nowMs: number,
-): Part[] {
-  const parts: Part[] = [];
-  const add = (text: string, level: Level = 'info') => void parts.push({ text, level });
-  if (mine) add('ours', 'good');
-  if (unreachable !== null) add(`${engine} is out of reach`, 'error');
-  if (!mine && unreachable === null) {
-    const nobody = role === 'none' ? 'nobody holds it' : 'nobody holds it yet';
-    add(holder === null ? nobody : `${plain(holder)} may poll`);
-  }
+): string[] {
+  const nobody = role === 'none' ? 'nobody holds it' : 'nobody holds it yet';
+  const other = holder === null ? nobody : `${plain(holder)} may poll`;
+  const parts = mine ? ['ours'] : unreachable === null ? [other] : [];
+  if (unreachable !== null) parts.push(`${engine} is out of reach`);
   if (decision !== null) {
     const left = span(Date.parse(decision.at) - nowMs);
-    add(decision.what === 'stop' ? `good for ${left}` : `ours in ${left} if not heard of`);
+    parts.push(decision.what === 'stop' ? `good for ${left}` : `ours in ${left} if not heard of`);
   }
   if (!mine && unreachable !== null) return parts;
-  if (since !== null) add(`since ${span(nowMs - Date.parse(since))}`);
-  add(`in ${engine}`);
-  if (epoch !== null) add(`epoch ${epoch}`);
+  if (since !== null) parts.push(`since ${span(nowMs - Date.parse(since))}`);
+  parts.push(`in ${engine}`);
+  if (epoch !== null) parts.push(`epoch ${epoch}`);
   return parts;
 }
 
 /** The same in one line. */
 export function leaseWords(lease: LeaseEntry, nowMs: number): string {
-  return leaseParts(lease, nowMs)
-    .map(({ text }) => text)
-    .join(', ');
+  return leaseParts(lease, nowMs).join(', ');
 }

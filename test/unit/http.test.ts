@@ -8,7 +8,7 @@ import { type Figures, metricsText } from '../../src/http/metrics.ts';
 import { PAGE_POLICY, statusPage } from '../../src/http/page.ts';
 import { type Answered, type Asked, listenHttp, respond, type Site } from '../../src/http/server.ts';
 import { discreet, readiness } from '../../src/http/view.ts';
-import { rowText, statusRows } from '../../src/output/status-rows.ts';
+import { statusRows } from '../../src/output/status-rows.ts';
 import type { RunState, StatusDocument } from '../../src/supervisor/status.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
@@ -218,7 +218,7 @@ describe('page', () => {
     const text = shown(statusPage(doc, SAMPLE_NOW_MS, true));
     for (const row of statusRows(doc, SAMPLE_NOW_MS)) {
       assert.ok(text.includes(row.label), row.label);
-      for (const line of [rowText(row), ...row.rest]) assert.ok(text.includes(line), line);
+      for (const line of [row.parts.join(', '), ...row.rest]) assert.ok(text.includes(line), line);
     }
     assert.match(text, /@my_bot \(123456\)/);
     assert.match(text, /as of 2026-11-21 12:00:00 UTC/);

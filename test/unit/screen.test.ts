@@ -211,7 +211,7 @@ test('colour says how bad it is', () => {
   const trouble = marked(DOCS.trouble);
   assert.match(trouble, /^<error>●<\/>.*<error>polling, 2 problems<\/>/);
   assert.match(trouble, /^<error>! a rival/m);
-  assert.match(trouble, /<warn>4 with another poller<\/>/);
+  assert.match(trouble, /<warn>4 with another poller, 1 with a webhook<\/>/);
   assert.match(trouble, /<tag>\d\d:\d\d:\d\d {2}\[poll\] <\/><warn>said by singlepoll<\/>/);
 });
 
