@@ -1,4 +1,13 @@
-/** An alert and the daily digest as people read them: short, without a token, the next command last. Takes no decision. */
+/**
+ * An alert and the daily digest as people read them: short, without a token, the next command last; and the bodies that --alert-url gets.
+ * - Slack, incoming webhooks: &, < and > as entities (api.slack.com/docs/message-formatting, "How to escape characters");
+ *   `mrkdwn: false` leaves every other sign as it is (docs.slack.dev, ChatPostMessageArguments).
+ * - Discord, execute webhook: at most 2000 characters; `allowed_mentions: {parse: []}` pings nobody
+ *   (docs.discord.com/developers/resources/webhook and …/message#allowed-mentions-object). Markdown is escaped by backslashes.
+ * - ntfy, publish as JSON: POST to the root of the server, the topic in the body; JSON sent to a topic's own URL would be shown as it is
+ *   (docs.ntfy.sh/publish/#publish-as-json). A message of more than 4096 bytes becomes a file.
+ */
+import { type AlertUrl, topicOf } from '../config/targets.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { count, duration, leaseWords, ON_REQUEST } from '../output/words.ts';
@@ -23,10 +32,7 @@ export interface Message {
   readonly more: number;
 }
 
-export interface Sender {
-  readonly bot: string;
-  readonly botId: number | null;
-  readonly host: string;
+export interface Sender extends Pick<Message, 'bot' | 'botId' | 'host'> {
   /** Never to be shown. */
   readonly secrets: readonly string[];
 }
@@ -47,91 +53,79 @@ const KINDS: Readonly<Record<AlertKind, readonly [name: string, level: Message['
 const TEXT_MAX = 600;
 const LINE_MAX = 200;
 
-export function alertMessage(alert: Alert, sender: Sender): Message {
-  const { kind, more, moreInMs, hint, atMs } = alert;
+export function alertMessage(alert: Alert, { secrets, ...sender }: Sender): Message {
+  const { kind, more, moreInMs, atMs, lines = [] } = alert;
   const [name, level] = KINDS[kind];
-  const clean = cleaner(sender);
+  const clean = (text: string, max = TEXT_MAX) => plain(maskText(text, secrets), max);
   const at = new Date(atMs).toISOString();
   const isOver = kind === 'recovered';
   const over = alert.over.map((it) => KINDS[it][0]).join(', ');
-  const lines = [
-    isOver ? `all is well again after: ${over}` : clean(alert.text, TEXT_MAX),
+  const hint = alert.hint === null ? null : clean(alert.hint);
+  const told = [
+    isOver ? `all is well again after: ${over}` : clean(alert.text),
     `${isOver ? 'since' : 'at'} ${at.slice(0, 19).replace('T', ' ')} UTC`,
+    ...(more > 0 ? [`and ${count(more, 'time')} more in the last ${duration(moreInMs)}`] : []),
+    ...(lines.length > 0 ? ['its last lines:', ...lines.map((line) => `| ${clean(line, LINE_MAX)}`)] : []),
+    ...(hint === null ? [] : [`next: ${hint}`]),
   ];
-  if (more > 0) lines.push(`and ${count(more, 'time')} more in the last ${duration(moreInMs)}`);
-  if (alert.lines.length > 0)
-    lines.push('its last lines:', ...alert.lines.map((line) => `| ${clean(line, LINE_MAX)}`));
-  const next = hint === null ? null : clean(hint, TEXT_MAX);
-  if (next !== null) lines.push(`next: ${next}`);
-  const { bot, botId, host } = sender;
-  const title = `${name}: ${bot} on ${host}`;
-  return { event: kind, level, title, message: lines.join('\n'), bot, botId, host, at, hint: next, more };
+  const title = `${name}: ${sender.bot} on ${sender.host}`;
+  return { ...sender, event: kind, level, title, message: told.join('\n'), at, hint, more };
 }
 
 /** `since`: the look of the last digest, or of the start. */
-export function digestMessage(since: Look, now: Look, sender: Sender): Message {
-  const clean = cleaner(sender);
-  const { bot, botId, host } = sender;
+export function digestMessage(since: Look, now: Look, { secrets, ...sender }: Sender): Message {
+  const lines = digestLines(since, now).map((line) => plain(maskText(line, secrets), TEXT_MAX));
+  const title = `daily digest: ${sender.bot} on ${sender.host}`;
+  const at = new Date(now.unixMs).toISOString();
   return {
+    ...sender,
     event: 'digest',
     level: 'digest',
-    title: `daily digest: ${bot} on ${host}`,
-    message: digestLines(since, now)
-      .map((line) => clean(line, TEXT_MAX))
-      .join('\n'),
-    ...{ bot, botId, host, hint: null, more: 0 },
-    at: new Date(now.unixMs).toISOString(),
+    title,
+    message: lines.join('\n'),
+    at,
+    hint: null,
+    more: 0,
   };
 }
 
 /** Also what a chat is sent. */
-export function wholeText({ title, message }: Message): string {
-  return `${title}\n${message}`;
-}
-
-function cleaner({ secrets }: Sender): (text: string, max: number) => string {
-  return (text, max) => plain(maskText(text, secrets), max);
-}
+export const wholeText = ({ title, message }: Message): string => `${title}\n${message}`;
 
 function digestLines(since: Look, now: Look): string[] {
-  const { doc, unixMs } = now;
-  const periodMs = Math.max(1, unixMs - since.unixMs);
+  const { doc, unixMs, tally } = now;
+  const { polling, webhook, lease, supervisor, alerts } = doc;
   const risen = (of: (look: Look) => number | undefined) => (of(now) ?? 0) - (of(since) ?? 0);
-  const startedAt = doc.supervisor?.startedAt;
+  const periodMs = Math.max(1, unixMs - since.unixMs);
+  const polled = share(risen((it) => it.pollingMs) / periodMs);
+  const startedAt = supervisor?.startedAt;
   const up = startedAt ? `, supervisor up ${duration(Math.max(0, unixMs - Date.parse(startedAt)))}` : '';
-  const polled = share(risen((look) => look.tally.pollingMs) / periodMs);
-  const lines = [
-    `in the last ${duration(periodMs)}: ${doc.polling ? 'polled' : 'ran'} ${polled} of the time${up}`,
+  const polls = risen((it) => it.doc.polling?.polls);
+  const updates = risen((it) => it.doc.polling?.updates);
+  const stolen = risen((it) => it.doc.polling?.stolen);
+  const conflicts = (of: 'poller' | 'webhook') => risen((it) => it.doc.polling?.conflicts[of]);
+  const set = tally.webhookSetAgain - since.tally.webhookSetAgain;
+  const pending = webhook ? `, ${count(webhook.pendingUpdates, 'update')} waiting` : '';
+  const isSeen = polling?.via !== 'direct' || polling.polls > 0;
+  const ofPolling = [
+    isSeen ? `polls: ${polls}, updates: ${updates}` : 'polls and updates: past the gateway, so not seen',
   ];
-  const { polling } = doc;
-  if (polling)
-    lines.push(
-      polling.via === 'direct' && polling.polls === 0
-        ? 'polls and updates: past the gateway, so not seen'
-        : `polls: ${risen(({ doc: it }) => it.polling?.polls)}, updates: ${risen(({ doc: it }) => it.polling?.updates)}`,
-    );
-  lines.push(`restarts: ${risen(({ doc: it }) => it.worker?.restarts)}${reasons(since, now)}`);
-  if (polling) {
-    const conflicts = (of: 'poller' | 'webhook') => risen(({ doc: it }) => it.polling?.conflicts[of]);
-    lines.push(
-      `conflicts (409): ${conflicts('poller')} with another poller, ${conflicts('webhook')} with a webhook`,
-    );
-    const stolen = risen(({ doc: it }) => it.polling?.stolen);
-    if (stolen > 0) lines.push(`updates taken by somebody else: ${stolen}`);
-    lines.push(`strays stopped: ${risen((look) => look.tally.straysStopped)}`);
-    const set = count(
-      risen((look) => look.tally.webhookSetAgain),
-      'time',
-    );
-    const pending = doc.webhook ? `, ${count(doc.webhook.pendingUpdates, 'update')} waiting` : '';
-    lines.push(`webhook: set again ${set}, now ${doc.webhook?.url || 'none'}${pending}`);
-  }
-  if (doc.lease) lines.push(`lease: ${leaseWords(doc.lease, unixMs)}`);
-  lines.push(`problems now: ${doc.problems.map(({ message }) => message).join('; ') || 'none'}`);
-  if (doc.alerts)
-    lines.push(`alerts since the start: ${doc.alerts.sent} delivered, ${doc.alerts.failed} failed`);
-  lines.push(`singlepoll ${doc.supervisor?.version ?? 'unknown'}, Node ${process.version.slice(1)}`);
-  return lines;
+  const ofOthers = [
+    `conflicts (409): ${conflicts('poller')} with another poller, ${conflicts('webhook')} with a webhook`,
+    ...(stolen > 0 ? [`updates taken by somebody else: ${stolen}`] : []),
+    `strays stopped: ${tally.straysStopped - since.tally.straysStopped}`,
+    `webhook: set again ${count(set, 'time')}, now ${webhook?.url || 'none'}${pending}`,
+  ];
+  return [
+    `in the last ${duration(periodMs)}: ${polling ? 'polled' : 'ran'} ${polled} of the time${up}`,
+    ...(polling ? ofPolling : []),
+    `restarts: ${risen((it) => it.doc.worker?.restarts)}${reasons(since, now)}`,
+    ...(polling ? ofOthers : []),
+    ...(lease ? [`lease: ${leaseWords(lease, unixMs)}`] : []),
+    `problems now: ${doc.problems.map(({ message }) => message).join('; ') || 'none'}`,
+    ...(alerts ? [`alerts since the start: ${alerts.sent} delivered, ${alerts.failed} failed`] : []),
+    `singlepoll ${supervisor?.version ?? 'unknown'}, Node ${process.version.slice(1)}`,
+  ];
 }
 
 /** Never rounded up to 100 %. */
@@ -150,4 +144,46 @@ function reasons(since: Look, { tally }: Look): string {
     .map(([how, n]) => `${n} ended ${how}`);
   if (deaf > 0) why.push(`${deaf} replaced as deaf`);
   return why.length > 0 ? ` (workers: ${why.join(', ')})` : '';
+}
+
+const DISCORD_MAX = 2_000;
+const NTFY_BYTES_MAX = 4_000;
+const NTFY_LOOKS: Readonly<Record<Message['level'], { priority: number; tags: string[] }>> = {
+  problem: { priority: 4, tags: ['warning'] },
+  notice: { priority: 3, tags: ['information_source'] },
+  good: { priority: 3, tags: ['white_check_mark'] },
+  digest: { priority: 2, tags: ['bar_chart'] },
+};
+
+const BODIES: Readonly<Record<AlertUrl['format'], (message: Message, url: URL) => object>> = {
+  json: (message) => ({ ...message, text: wholeText(message) }),
+  slack: (message) => ({
+    text: wholeText(message).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;'),
+    mrkdwn: false,
+  }),
+  discord: (message) => ({ content: forDiscord(wholeText(message)), allowed_mentions: { parse: [] } }),
+  ntfy: ({ title, message, level }, url) => ({
+    ...{ topic: topicOf(url), title, ...NTFY_LOOKS[level] },
+    message: cutBytes(message, NTFY_BYTES_MAX),
+  }),
+};
+
+/** The JSON to post, and where. */
+export function postOf(message: Message, { url: text, format }: AlertUrl): { url: URL; body: string } {
+  const url = new URL(text);
+  const body = JSON.stringify(BODIES[format](message, url));
+  if (format === 'ntfy') url.pathname = url.pathname.replace(/\/+$/, '').replace(/[^/]*$/, '');
+  return { url, body };
+}
+
+function cutBytes(text: string, max: number): string {
+  const bytes = Buffer.from(text);
+  return bytes.length <= max ? text : `${bytes.toString('utf8', 0, max - 3).replace(/\ufffd+$/, '')}…`;
+}
+
+function forDiscord(text: string): string {
+  const escaped = (cut: string) => cut.replace(/[\\*_~`|>#[\]<-]/g, '\\$&');
+  const characters = [...text];
+  while (escaped(characters.join('')).length > DISCORD_MAX) characters.splice(-10, 10, '…');
+  return escaped(characters.join(''));
 }

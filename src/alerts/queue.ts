@@ -4,7 +4,7 @@
  */
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
-import { count, duration } from '../output/words.ts';
+import { duration } from '../output/words.ts';
 import type { Message } from './message.ts';
 
 export type Delivery =
@@ -21,24 +21,7 @@ export interface Place {
   rest(): void;
 }
 
-export interface Counts {
-  readonly sent: number;
-  readonly failed: number;
-  readonly waiting: number;
-  readonly lastError: string | null;
-  /** Worth a problem in `status`: the last one was given up, or three tries in a row have failed. */
-  readonly isFailing: boolean;
-}
-
-export interface Queue {
-  post(message: Message): void;
-  counts(): Counts;
-  /** There is no time left: the next try is now, unless the receiver has asked for a pause. */
-  hurry(): void;
-  /** Something may come of waiting until then. */
-  isPending(deadlineMs: number): boolean;
-  close(): void;
-}
+export type Queue = ReturnType<typeof createQueue>;
 
 export const WAITING_MAX = 20;
 export const GIVE_UP_AFTER_MS = 3_600_000;
@@ -49,106 +32,95 @@ const FAILING_TRIES = 3;
 export function createQueue(
   place: Place,
   report: Pick<Report, 'line'>,
-  onChange: () => void,
   nowMs: () => number = () => performance.now(),
-): Queue {
+) {
   const waiting: { readonly message: Message; readonly sinceMs: number }[] = [];
-  let [sent, failed, tries, failuresInRow] = [0, 0, 0, 0];
-  let [busy, asked, gaveUp, closed] = [false, false, false, false];
-  let notBeforeMs = Number.NEGATIVE_INFINITY;
+  let [sent, failed, failuresInRow] = [0, 0, 0];
+  let [isSending, hasGivenUp, isClosed] = [false, false, false];
   let lastError: string | null = null;
-  let timer: NodeJS.Timeout | null = null;
+  /** Of the first one, after a try that failed. */
+  let again: { readonly timer: NodeJS.Timeout; readonly isAsked: boolean; readonly waitMs: number } | null =
+    null;
+  let onEmpty = (): void => {};
 
   function drop(index: number, error: string): void {
     waiting.splice(index, 1);
-    // The next one begins anew.
-    if (index === 0) tries = 0;
     failed += 1;
-    gaveUp = true;
+    hasGivenUp = true;
     lastError = error;
   }
 
-  /** When to try again; null: nothing waits, or one is being sent. */
-  function dueMs(): number | null {
+  function next(waitMs = 0): void {
+    if (again) clearTimeout(again.timer);
+    again = null;
+    if (isClosed || isSending) return;
     const [first] = waiting;
-    if (!first || busy) return null;
-    return Math.min(Math.max(notBeforeMs, first.sinceMs), first.sinceMs + GIVE_UP_AFTER_MS);
+    if (!first) {
+      place.rest();
+      onEmpty();
+    } else {
+      isSending = true;
+      void place
+        .send(first.message)
+        .catch((error: unknown): Delivery => ({ kind: 'later', error: String(error), afterMs: null }))
+        .then((delivery) => settle(first, delivery, waitMs));
+    }
   }
 
-  function pump(): void {
-    if (timer !== null) clearTimeout(timer);
-    timer = null;
-    if (closed || busy) return;
-    let old = 0;
-    while (waiting[0] && nowMs() - waiting[0].sinceMs >= GIVE_UP_AFTER_MS) {
-      drop(0, lastError ?? 'it could not be sent in time');
-      old += 1;
-    }
-    if (old > 0)
-      report.line('alert', `${count(old, 'message')} given up after an hour: ${lastError}`, 'warn');
-    const due = dueMs();
-    if (due === null) return;
-    if (due > nowMs()) {
-      timer = setTimeout(pump, Math.max(1, Math.ceil(due - nowMs()))).unref();
-      return;
-    }
-    busy = true;
-    const { message } = waiting[0]!;
-    void place
-      .send(message)
-      .catch((error: unknown): Delivery => ({ kind: 'later', error: String(error), afterMs: null }))
-      .then((delivery) => settle(message, delivery));
-  }
-
-  function settle({ title }: Message, delivery: Delivery): void {
-    if (closed) return;
-    busy = false;
+  function settle(
+    { message, sinceMs }: (typeof waiting)[number],
+    delivery: Delivery,
+    waitedMs: number,
+  ): void {
+    isSending = false;
+    if (isClosed) return;
     if (delivery.kind === 'ok') {
       waiting.shift();
       sent += 1;
-      [tries, failuresInRow, notBeforeMs, asked, gaveUp] = [0, 0, nowMs(), false, false];
-      report.line('alert', `"${title}" told to ${place.name}`);
-    } else {
-      const error = `${place.name}: ${plain(delivery.error, 200)}`;
-      failuresInRow += 1;
-      if (delivery.kind === 'never') {
-        drop(0, error);
-        report.line('alert', `"${title}" not delivered, and given up: ${error}`, 'warn');
-      } else {
-        const waitMs = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(tries, 20));
-        tries += 1;
-        lastError = error;
-        asked = delivery.afterMs !== null;
-        notBeforeMs = nowMs() + Math.max(waitMs, delivery.afterMs ?? 0);
-        const again = duration(notBeforeMs - nowMs());
-        if (failuresInRow === 1)
-          report.line('alert', `"${title}" not delivered yet: ${error}; tried again in ${again}`, 'warn');
-      }
+      [failuresInRow, hasGivenUp] = [0, false];
+      report.line('alert', `"${message.title}" told to ${place.name}`);
+      next();
+      return;
     }
-    if (waiting.length === 0) place.rest();
-    pump();
-    onChange();
+    const error = `${place.name}: ${plain(delivery.error, 200)}`;
+    failuresInRow += 1;
+    const leftMs = sinceMs + GIVE_UP_AFTER_MS - nowMs();
+    if (delivery.kind === 'never' || leftMs <= 0) {
+      drop(0, error);
+      report.line('alert', `"${message.title}" not delivered, and given up: ${error}`, 'warn');
+      next();
+      return;
+    }
+    lastError = error;
+    const waitMs = Math.min(LONGEST_WAIT_MS, waitedMs * 2 || FIRST_WAIT_MS);
+    const inMs = Math.min(leftMs, Math.max(waitMs, delivery.afterMs ?? 0));
+    const timer = setTimeout(next, inMs, waitMs).unref();
+    again = { timer, isAsked: delivery.afterMs !== null, waitMs };
+    if (failuresInRow > 1) return;
+    const when = `tried again in ${duration(inMs)}`;
+    report.line('alert', `"${message.title}" not delivered yet: ${error}; ${when}`, 'warn');
   }
 
   return {
-    post(message) {
+    post(message: Message): void {
       waiting.push({ message, sinceMs: nowMs() });
-      // The oldest that is not being sent makes room.
-      if (waiting.length > WAITING_MAX) drop(busy ? 1 : 0, 'too many messages wait');
-      pump();
+      // The oldest that is not being sent, or tried again, makes room.
+      if (waiting.length > WAITING_MAX) drop(1, 'too many messages wait');
+      if (!again) next();
     },
-    counts: () => ({
-      ...{ sent, failed, waiting: waiting.length, lastError },
-      isFailing: gaveUp || failuresInRow >= FAILING_TRIES,
-    }),
-    hurry() {
-      if (!asked) notBeforeMs = Math.min(notBeforeMs, nowMs());
-      pump();
-    },
-    isPending: (deadlineMs) => busy || (dueMs() ?? Number.POSITIVE_INFINITY) < deadlineMs,
-    close() {
-      closed = true;
-      if (timer !== null) clearTimeout(timer);
+    counts: () => ({ sent, failed, waiting: waiting.length, lastError }),
+    /** Worth a problem in `status`: the last one was given up, or three tries in a row have failed. */
+    isFailing: () => hasGivenUp || failuresInRow >= FAILING_TRIES,
+    /** There is no time left: the next try is now, unless the receiver has asked for a pause. Resolves when nothing waits. */
+    hurry: () =>
+      new Promise<void>((resolve) => {
+        onEmpty = resolve;
+        if (waiting.length === 0) resolve();
+        else if (again && !again.isAsked) next(again.waitMs);
+      }),
+    close(): void {
+      isClosed = true;
+      if (again) clearTimeout(again.timer);
       place.rest();
     },
   };

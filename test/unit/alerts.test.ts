@@ -3,29 +3,24 @@ import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { createDaily } from '../../src/alerts/daily.ts';
 import { judge } from '../../src/alerts/deliver.ts';
-import { eventsBetween, isWell, type Look, type Tally } from '../../src/alerts/events.ts';
-import { postOf } from '../../src/alerts/formats.ts';
-import {
-  ALERT_KINDS,
-  type Alert,
-  type AlertEvent,
-  type AlertKind,
-  createAlertGate,
-} from '../../src/alerts/gate.ts';
-import { alertMessage, digestMessage, type Message } from '../../src/alerts/message.ts';
+import { eventOfEnd, eventsBetween, isWell, type Look } from '../../src/alerts/events.ts';
+import { ALERT_KINDS, type AlertEvent, type AlertKind, createAlertGate } from '../../src/alerts/gate.ts';
+import { alertMessage, digestMessage, type Message, postOf } from '../../src/alerts/message.ts';
 import { createQueue, type Delivery, GIVE_UP_AFTER_MS, WAITING_MAX } from '../../src/alerts/queue.ts';
 import type { AlertPreset } from '../../src/config/targets.ts';
+import { newRecord } from '../../src/supervisor/status.ts';
+import { initial } from '../../src/supervisor/table.ts';
 import { createRandom } from '../simulation/random.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus } from '../support/status-sample.ts';
 
-/** Kinds that are over when they are told: nothing is to be recovered from. */
-const NEWS: readonly string[] = ['stray-stopped', 'stolen', 'lease-taken'];
+const KINDS = Object.keys(ALERT_KINDS) as AlertKind[];
+const isProblem = (kind: AlertKind) => ALERT_KINDS[kind] === 'problem';
 const MINUTE = 60_000;
 const COOLDOWN_MS = 15 * MINUTE;
 const UNIX = 1_700_000_000_000;
 
 const event = (kind: AlertKind, text = `${kind} happened`): AlertEvent => ({
-  ...{ kind, text, hint: null, lines: [], atMs: UNIX },
+  ...{ kind, text, hint: null, atMs: UNIX },
 });
 
 function story(saved: unknown = null, nowMs = UNIX) {
@@ -56,94 +51,80 @@ const MESSAGE = alertMessage(
   },
   FROM,
 );
-describe('cooldown and grouping', () => {
-  test('the first goes out at once, more of the same are told together at the end of the cooldown', () => {
-    const it = story();
-    assert.deepEqual(it.at(0, true, 'stray-stopped'), ['stray-stopped']);
-    assert.equal(it.dueMs(), null);
-    for (const at of [1, 2, 3, 4]) assert.deepEqual(it.at(at * MINUTE, true, 'stray-stopped'), []);
-    assert.equal(it.dueMs(), 15 * MINUTE);
-    assert.deepEqual(it.at(15 * MINUTE - 1, true), []);
-    assert.deepEqual(it.at(15 * MINUTE, true), ['stray-stopped+3']);
-    assert.deepEqual(it.at(40 * MINUTE, true, 'stray-stopped'), ['stray-stopped']);
-  });
-  test('the text is that of the latest, and says within how long the others came', () => {
-    const { gate } = story();
-    const out: Alert[] = [];
-    for (const [at, text] of [
-      [0, 'first'],
-      [3, 'second'],
-      [5, 'third'],
-      [15, null],
-    ] as const)
-      out.push(...gate.step(UNIX + at * MINUTE, text === null ? [] : [event('deaf', text)], false));
-    assert.deepEqual([out[1]?.text, out[1]?.more, out[1]?.moreInMs], ['third', 1, 12 * MINUTE]);
-  });
-  test('kinds do not hold each other up', () => {
-    const it = story();
-    assert.deepEqual(it.at(0, true, 'deaf', 'webhook-set'), ['deaf', 'webhook-set']);
-    assert.deepEqual(it.at(1, true, 'rival', 'deaf'), ['rival']);
-  });
+
+test('cooldown: the first goes out at once, more of the same are told together at its end, other kinds at once', () => {
+  const it = story();
+  assert.deepEqual(it.at(0, true, 'stray-stopped'), ['stray-stopped']);
+  assert.equal(it.dueMs(), null);
+  for (const at of [1, 2, 3, 4]) assert.deepEqual(it.at(at * MINUTE, true, 'stray-stopped'), []);
+  assert.equal(it.dueMs(), 15 * MINUTE);
+  assert.deepEqual(it.at(15 * MINUTE - 1, true), []);
+  const [alert] = it.gate.step(UNIX + 15 * MINUTE, [], true);
+  assert.deepEqual([alert?.more, alert?.moreInMs], [3, 14 * MINUTE]);
+  assert.deepEqual(it.at(40 * MINUTE, true, 'stray-stopped', 'deaf'), ['stray-stopped', 'deaf']);
 });
 
 describe('recovered', () => {
-  test('once, when all has been well for the settle time after an alerted problem', () => {
-    const it = story();
-    assert.deepEqual(it.at(0, false, 'rival'), ['rival']);
-    assert.equal(it.dueMs(), null, 'nothing to wait for while it lasts');
-    assert.deepEqual(it.at(60_000, true), []);
-    assert.equal(it.dueMs(), 70_000);
-    assert.deepEqual(it.at(69_999, true), []);
-    assert.deepEqual(it.at(70_000, true), ['recovered']);
-    assert.deepEqual(it.at(200_000, true), []);
-  });
-  test('a new problem and a moment that is not well begin the wait anew', () => {
-    const it = story();
-    it.at(0, true, 'webhook-set');
-    it.at(5_000, false);
-    it.at(6_000, true);
-    assert.deepEqual(it.at(12_000, true, 'webhook-set'), []);
-    assert.deepEqual(it.at(16_000, true), []);
-    assert.deepEqual(it.at(26_000, true), ['recovered']);
-  });
-  test('not after what is no problem', () => {
-    const it = story();
-    it.at(0, true, 'stray-stopped', 'lease-taken');
-    assert.deepEqual(it.at(60_000, true), []);
-  });
-  test('what is told late and was well since then is not followed by one', () => {
-    const it = story();
-    it.at(0, true, 'webhook-set');
-    assert.deepEqual(it.at(10_000, true), []);
-    assert.deepEqual(it.at(20_000, true), ['recovered']);
-    it.at(30_000, true, 'webhook-set');
-    it.at(31_000, true);
-    assert.deepEqual(it.at(15 * MINUTE, true), ['webhook-set']);
-    assert.deepEqual(it.at(60 * MINUTE, true), []);
-  });
+  const stories: [
+    string,
+    ...(readonly [atMs: number, well: boolean, events: AlertKind[], told: string[]])[],
+  ][] = [
+    [
+      'once, when all has been well for the settle time after an alerted problem',
+      [0, false, ['rival'], ['rival']],
+      [60_000, true, [], []],
+      [69_999, true, [], []],
+      [70_000, true, [], ['recovered']],
+      [200_000, true, [], []],
+    ],
+    [
+      'a new problem and a moment that is not well begin the wait anew',
+      [0, true, ['webhook-set'], ['webhook-set']],
+      [5_000, false, [], []],
+      [6_000, true, [], []],
+      [12_000, true, ['webhook-set'], []],
+      [16_000, true, [], []],
+      [26_000, true, [], ['recovered']],
+    ],
+    [
+      'not after what is no problem',
+      [0, true, ['stray-stopped', 'lease-taken'], ['stray-stopped', 'lease-taken']],
+      [60_000, true, [], []],
+    ],
+    [
+      'what is told late and was well since then is not followed by one',
+      [0, true, ['webhook-set'], ['webhook-set']],
+      [10_000, true, [], []],
+      [20_000, true, [], ['recovered']],
+      [30_000, true, ['webhook-set'], []],
+      [31_000, true, [], []],
+      [15 * MINUTE, true, [], ['webhook-set']],
+      [60 * MINUTE, true, [], []],
+    ],
+  ];
+  for (const [title, ...steps] of stories)
+    test(title, () => {
+      const it = story();
+      for (const [atMs, well, events, told] of steps) assert.deepEqual(it.at(atMs, well, ...events), told);
+    });
 });
 
-describe('across runs', () => {
-  test('a run that is started again does not tell the same, but counts it; and tells that all is well', () => {
-    const first = story();
-    assert.deepEqual(first.at(0, false, 'stray-back'), ['stray-back']);
-    const second = story(first.gate.saved(), UNIX + MINUTE);
-    assert.deepEqual(second.at(MINUTE, false, 'stray-back'), []);
-    const third = story(second.gate.saved(), UNIX + 20 * MINUTE);
-    assert.deepEqual(third.at(20 * MINUTE, false, 'stray-back'), ['stray-back+1']);
-    third.at(21 * MINUTE, true);
-    assert.deepEqual(third.at(22 * MINUTE, true), ['recovered']);
-  });
-  test('what a file may hold', () => {
-    const empty = story().gate.saved();
-    for (const saved of [
-      ...[null, 1, 'x', [], { kinds: 3, owed: [] }],
-      { kinds: { rival: { sentAt: 'x', held: -1 } }, owed: { kinds: ['x'], since: UNIX } },
-      // The clock was set back.
-      { kinds: { rival: { sentAt: UNIX + 1e9, held: 0 } }, owed: null },
-    ])
-      assert.deepEqual(story(saved).gate.saved(), empty);
-  });
+test('a run that is started again does not tell the same, but counts it; what makes no sense in its file is nothing', () => {
+  const first = story();
+  assert.deepEqual(first.at(0, false, 'stray-back'), ['stray-back']);
+  const second = story(first.gate.saved(), UNIX + MINUTE);
+  assert.deepEqual(second.at(MINUTE, false, 'stray-back'), []);
+  const third = story(second.gate.saved(), UNIX + 20 * MINUTE);
+  assert.deepEqual(third.at(20 * MINUTE, false, 'stray-back'), ['stray-back+1']);
+  third.at(21 * MINUTE, true);
+  assert.deepEqual(third.at(22 * MINUTE, true), ['recovered']);
+  for (const saved of [
+    ...[null, 1, 'x', [], { kinds: 3, owed: [] }],
+    { kinds: { rival: { sentAt: 'x', held: -1 } }, owed: { kinds: ['x'], since: 'y' } },
+    // The clock was set back.
+    { kinds: { rival: { sentAt: UNIX + 1e9, held: 0 } }, owed: null },
+  ])
+    assert.deepEqual(story(saved).gate.saved(), story().gate.saved());
 });
 
 test('seeded histories: none within the cooldown, none lost uncounted, recovered only after its problem, no spinning', () => {
@@ -158,7 +139,7 @@ test('seeded histories: none within the cooldown, none lost uncounted, recovered
       const later = nowMs + random.int(0, 5 * MINUTE);
       nowMs = dueMs !== null && random.chance(0.4) ? Math.max(nowMs, dueMs) : later;
       const list = Array.from({ length: random.chance(0.5) ? 0 : random.int(1, 3) }, () =>
-        event(random.pick(ALERT_KINDS.filter((it) => it !== 'recovered'))),
+        event(random.pick(KINDS.filter((it) => it !== 'recovered'))),
       );
       happened += list.length;
       const well = random.chance(0.6);
@@ -166,10 +147,9 @@ test('seeded histories: none within the cooldown, none lost uncounted, recovered
         const label = `seed ${seed}, step ${step}, ${kind}`;
         assert.ok(nowMs - (last.get(kind) ?? 0) >= COOLDOWN_MS, label);
         last.set(kind, nowMs);
-        if (kind === 'recovered')
-          assert.ok(open && well && list.every((it) => NEWS.includes(it.kind)), label);
+        if (kind === 'recovered') assert.ok(open && well && list.every((it) => !isProblem(it.kind)), label);
         else told += 1 + more;
-        open = kind === 'recovered' ? false : open || !NEWS.includes(kind);
+        open = kind === 'recovered' ? false : open || isProblem(kind);
       }
       const { kinds } = gate.saved() as { kinds: Record<string, { held: number }> };
       const held = Object.values(kinds).reduce((sum, it) => sum + it.held, 0);
@@ -199,12 +179,7 @@ describe('queue', () => {
         });
       },
     };
-    const queue = createQueue(
-      place,
-      { line: () => {} },
-      () => {},
-      () => nowMs,
-    );
+    const queue = createQueue(place, { line: () => {} }, () => nowMs);
     return {
       queue,
       tried,
@@ -229,9 +204,8 @@ describe('queue', () => {
     const waits: number[] = [];
     while (it.isSending()) {
       await it.answer(LATER);
-      const before = it.tried.length;
       let waited = 0;
-      for (; it.tried.length === before && it.queue.counts().waiting > 0; waited += 1) it.pass(1_000);
+      for (; !it.isSending() && it.queue.counts().waiting > 0; waited += 1) it.pass(1_000);
       waits.push(waited);
     }
     assert.deepEqual(waits.slice(0, 11), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
@@ -248,10 +222,11 @@ describe('queue', () => {
       const it = bench(t);
       it.post(1);
       await it.answer({ kind: 'later', error: '429', afterMs });
-      it.queue.hurry();
+      const done = it.queue.hurry();
       assert.equal(it.tried.length, tries);
-      assert.equal(it.queue.isPending(4_000), tries === 2);
-      assert.equal(it.queue.isPending(6_000), true);
+      it.pass(5_000);
+      await it.answer({ kind: 'ok' });
+      await done;
     }
   });
   test('what is refused for good makes room for the next, and is a problem until one is delivered', async (t) => {
@@ -259,16 +234,16 @@ describe('queue', () => {
     it.post(1);
     it.post(2);
     await it.answer({ kind: 'never', error: '403' });
-    assert.deepEqual([it.tried.length, it.queue.counts().isFailing], [2, true]);
+    assert.deepEqual([it.tried.length, it.queue.isFailing()], [2, true]);
     await it.answer({ kind: 'ok' });
-    assert.deepEqual([it.queue.counts().sent, it.queue.counts().isFailing], [1, false]);
+    assert.deepEqual([it.queue.counts().sent, it.queue.isFailing()], [1, false]);
     it.post(3);
     for (let tries = 0; tries < 3; tries += 1) {
-      assert.equal(it.queue.counts().isFailing, false, 'only tries in a row are a problem');
+      assert.equal(it.queue.isFailing(), false, 'only tries in a row are a problem');
       await it.answer(LATER);
       it.pass(10_000);
     }
-    assert.equal(it.queue.counts().isFailing, true);
+    assert.equal(it.queue.isFailing(), true);
   });
   test('seeded: in order, bounded, every message is sent, failed or waiting', async (t) => {
     for (let seed = 1; seed <= 30; seed++) {
@@ -327,15 +302,11 @@ describe('bodies', () => {
     const { json } = body('discord');
     assert.deepEqual(json.allowed_mentions, { parse: [] });
     assert.match(String(json.content), /\\\*bold\\\*/);
-    for (const [filler, units] of [
-      ['*', 2],
-      ['🌊', 2],
-      ['x', 1],
-    ] as const)
+    for (const filler of ['*', '🌊', 'x'])
       for (const shift of ['', 'a']) {
         const long = { ...MESSAGE, message: shift + filler.repeat(3_000) };
         const content = String(body('discord', undefined, long).json.content);
-        assert.ok(content.length <= 2_000 && content.length >= 1_999 - units, `${filler} ${content.length}`);
+        assert.ok(content.length <= 2_000 && content.length >= 1_950, `${filler} ${content.length}`);
         assert.doesNotMatch(content, /(^|[^\\])(\\\\)*\\…$/);
         assert.doesNotMatch(content, /\p{Surrogate}/u);
       }
@@ -354,51 +325,33 @@ describe('bodies', () => {
 });
 
 test('answers of a URL: what is tried again, after how long, and what never works', () => {
-  const kind = (status: number, text = '', retryAfter: string | null = null) => {
-    const it = judge(status, text, retryAfter);
+  const kind = (status: number, retryAfter?: string) => {
+    const it = judge(status, retryAfter);
     return it.kind === 'later' ? `later ${it.afterMs}` : it.kind;
   };
-  assert.deepEqual(
-    [200, 204].map((it) => kind(it)),
-    ['ok', 'ok'],
-  );
-  assert.deepEqual(
-    [301, 400, 401, 403, 404, 410].map((it) => kind(it)),
-    Array(6).fill('never'),
-  );
-  assert.deepEqual(
-    [408, 425, 429, 500, 502, 503].map((it) => kind(it)),
-    Array(6).fill('later null'),
-  );
-  assert.equal(kind(429, '', '7'), 'later 7000');
-  assert.equal(kind(429, '{"retry_after": 0.5}'), 'later 500');
-  assert.equal(kind(429, '', '999999'), 'later 3600000');
+  for (const status of [200, 204]) assert.equal(kind(status), 'ok');
+  for (const status of [301, 400, 401, 403, 404, 410]) assert.equal(kind(status), 'never');
+  for (const status of [408, 425, 429, 500, 502, 503]) assert.equal(kind(status), 'later null');
+  assert.equal(kind(429, '7'), 'later 7000');
+  assert.equal(kind(429, '0.5'), 'later 500');
+  assert.equal(kind(429, '999999'), 'later 3600000');
 });
 
-const TALLY: Tally = {
-  ...{
-    straysStopped: 0,
-    webhooksCleared: 0,
-    webhookSetAgain: 0,
-    deafReplaced: 0,
-    leasesTaken: 0,
-    leasesLost: 0,
-    ends: {},
-    pollingMs: 0,
+const { tally: TALLY } = newRecord(
+  {
+    bot: null,
+    supervisor: { pid: 1, startedAt: null, version: null, command: [], cwd: null },
+    deafAfterMs: 1,
   },
-  ...{
-    lastStray: null,
-    lastWebhook: null,
-    lastLeaseLoss: null,
-    lastHolder: null,
-    contested: false,
-    rivalElsewhere: false,
-  },
-};
-const look = (tally: Partial<Tally> = {}, doc: Parameters<typeof sampleStatus>[0] = {}): Look => ({
-  doc: sampleStatus(doc),
-  tally: { ...TALLY, ...tally },
-  unixMs: SAMPLE_NOW_MS,
+  'gateway',
+);
+const look = (
+  { tally, ...more }: Partial<Omit<Look, 'tally'>> & { tally?: Partial<Look['tally']> } = {},
+  doc: Parameters<typeof sampleStatus>[0] = {},
+): Look => ({
+  ...{ doc: sampleStatus(doc), tally: { ...TALLY, ...tally }, unixMs: SAMPLE_NOW_MS },
+  ...{ pollingMs: 0, isContested: false, hasRivalElsewhere: false },
+  ...more,
 });
 const kinds = (before: Look, after: Look) => eventsBetween(before, after).map(({ kind }) => kind);
 const RIVAL = {
@@ -407,68 +360,105 @@ const RIVAL = {
 const CONFLICT = { problems: [{ code: 'conflict', message: 'somebody else polls' }] };
 
 describe('what has happened', () => {
-  test('nothing', () => assert.deepEqual(kinds(look(), look({ pollingMs: 5 })), []));
-  test('counters that rise', () => {
-    const after = look({
-      straysStopped: 1,
-      webhookSetAgain: 2,
-      deafReplaced: 1,
-      leasesLost: 1,
-      lastStray: 'pid 9 (x)',
-    });
-    assert.deepEqual(kinds(look(), after), ['stray-stopped', 'webhook-set', 'deaf', 'lease-lost']);
-    assert.match(eventsBetween(look(), after)[0]?.text ?? '', /^a stray poller was stopped: pid 9 \(x\)$/);
-  });
-  test('updates that somebody else has taken: as many as are new', () => {
-    const polling = { ...look().doc.polling!, stolen: 12 };
-    assert.deepEqual(kinds(look(), look()), []);
-    assert.match(
-      eventsBetween(look(), look({}, { polling }))[0]?.text ?? '',
+  const polling = { ...look().doc.polling!, stolen: 12 };
+  const changes: [string, Look, Look, string[], RegExp?][] = [
+    ['nothing', look(), look({ pollingMs: 5 }), []],
+    [
+      'counters that rise',
+      look(),
+      look({
+        tally: {
+          straysStopped: 1,
+          webhookSetAgain: 2,
+          deafReplaced: 1,
+          leasesLost: 1,
+          lastStray: 'pid 9 (x)',
+        },
+      }),
+      ['stray-stopped', 'webhook-set', 'deaf', 'lease-lost'],
+      /^a stray poller was stopped: pid 9 \(x\)$/,
+    ],
+    [
+      'updates: as many as are new',
+      look(),
+      look({}, { polling }),
+      ['stolen'],
       /^3 updates were probably taken/,
-    );
-  });
-  test('a rival: once, also without a gateway; not where the end tells of it', () => {
-    assert.deepEqual(kinds(look(), look({}, RIVAL)), ['rival']);
-    assert.deepEqual(kinds(look({}, RIVAL), look({}, RIVAL)), []);
-    assert.deepEqual(kinds(look({}, CONFLICT), look({ rivalElsewhere: true }, CONFLICT)), ['rival']);
-    assert.deepEqual(kinds(look(), look({}, CONFLICT)), []);
-    assert.deepEqual(kinds(look(), look({}, { ...RIVAL, state: 'stopping' })), []);
-  });
-  test("a lease that was another's", () => {
-    const taken = look({ leasesTaken: 1, lastHolder: 'box-b:1' }, { lease: sampleLease });
-    assert.deepEqual(kinds(look(), taken), ['lease-taken']);
-    assert.match(eventsBetween(look(), taken)[0]?.text ?? '', /from box-b:1 \(epoch 7\)/);
-  });
+    ],
+    ['a rival', look(), look({}, RIVAL), ['rival']],
+    ['a rival that was told', look({}, RIVAL), look({}, RIVAL), []],
+    ['a rival without a gateway', look({}, CONFLICT), look({ hasRivalElsewhere: true }, CONFLICT), ['rival']],
+    ['a conflict', look(), look({}, CONFLICT), []],
+    ['a rival that the end tells of', look(), look({}, { ...RIVAL, state: 'stopping' }), []],
+    [
+      "a lease that was another's",
+      look(),
+      look({ tally: { leasesTaken: 1, lastHolder: 'box-b:1' } }, { lease: sampleLease }),
+      ['lease-taken'],
+      /from box-b:1 \(epoch 7\)/,
+    ],
+  ];
+  for (const [title, before, after, expected, words = /^/] of changes)
+    test(title, () => {
+      assert.deepEqual(kinds(before, after), expected);
+      assert.match(eventsBetween(before, after)[0]?.text ?? '', words);
+    });
   test('what is well', () => {
-    assert.equal(isWell(look()), true);
-    assert.equal(isWell(look({}, { problems: [{ code: 'webhook-set', message: 'of the past' }] })), true);
-    assert.equal(isWell(look({}, { problems: [{ code: 'alerts', message: 'not delivered' }] })), true);
-    assert.equal(isWell(look({}, RIVAL)), false);
-    assert.equal(isWell(look({ contested: true })), false);
-    assert.equal(
-      isWell(look({}, { webhook: { url: 'https://x', pendingUpdates: 0, lastError: null } })),
-      false,
-    );
-    for (const state of ['starting', 'backoff', 'stopping', 'stopped'] as const)
-      assert.equal(isWell(look({}, { state })), false);
-    assert.equal(isWell(look({}, { state: 'standby', lease: { ...sampleLease, mine: false } })), true);
-    assert.equal(
-      isWell(look({}, { state: 'standby', lease: { ...sampleLease, mine: false, holder: null } })),
-      false,
-    );
+    const standby = (holder: string | null) =>
+      look({}, { state: 'standby', lease: { ...sampleLease, mine: false, holder } });
+    const well = [
+      look(),
+      look({}, { problems: [{ code: 'webhook-set', message: 'of the past' }] }),
+      look({}, { problems: [{ code: 'alerts', message: 'not delivered' }] }),
+      standby('box-b:1'),
+    ];
+    const unwell = [
+      look({}, RIVAL),
+      look({ isContested: true }),
+      look({}, { webhook: { url: 'https://x', pendingUpdates: 0, lastError: null } }),
+      standby(null),
+      ...(['starting', 'backoff', 'stopping', 'stopped'] as const).map((state) => look({}, { state })),
+    ];
+    assert.deepEqual(well.map(isWell), Array(well.length).fill(true));
+    assert.deepEqual(unwell.map(isWell), Array(unwell.length).fill(false));
+  });
+  test('the end of a run', () => {
+    const end = (code: number, reason: string, record: object = {}, isStray = false) => {
+      const state = { ...initial, lastExit: { code: 3, signal: null, atMs: 0 } };
+      const known = { hasLog: false, isStray, lines: ['last'], atMs: UNIX };
+      const { kind, text, lines } = eventOfEnd(
+        { code, reason },
+        { crashLoop: null, overlap: null, state, ...record },
+        known,
+      );
+      return [kind, text, ...(lines ?? [])];
+    };
+    const crash = { crashLoop: { exits: 11, periodMs: 300_000 } };
+    const crashed =
+      '11 exits of the worker within 5 min, the last with code 3; singlepoll has given up (exit 1)';
+    assert.deepEqual(end(1, 'crash loop', crash), ['crash-loop', crashed, 'last']);
+    assert.deepEqual(end(75, 'it stays', {}, true), ['stray-back', 'it stays (exit 75)']);
+    const overlap = { sinceMs: 0, kicks: 3, isRival: true };
+    assert.deepEqual(end(75, 'a rival', { overlap }), ['rival', 'a rival (exit 75)']);
+    assert.deepEqual(end(77, 'token refused'), ['ended', 'token refused (exit 77)']);
+    const ended = 'the worker ended and is not started again (exit 3)';
+    assert.deepEqual(end(3, 'the worker ended'), ['ended', ended, 'last']);
   });
 });
 
 test('the digest counts since the last one', () => {
   const DAY = 86_400_000;
   const since = {
-    ...look({ straysStopped: 4, ends: { 'with code 1': 2 }, pollingMs: 1_000, deafReplaced: 1 }),
+    ...look({ tally: { straysStopped: 4, ends: { 'with code 1': 2 }, deafReplaced: 1 }, pollingMs: 1_000 }),
     unixMs: SAMPLE_NOW_MS - DAY,
   };
   const now = look(
     {
-      ...{ straysStopped: 5, webhookSetAgain: 1, deafReplaced: 2, pollingMs: DAY - 60_000 },
-      ends: { 'with code 1': 4, 'by SIGKILL': 1, 'on request': 3 },
+      pollingMs: DAY - 60_000,
+      tally: {
+        ...{ straysStopped: 5, webhookSetAgain: 1, deafReplaced: 2 },
+        ends: { 'with code 1': 4, 'by SIGKILL': 1, 'on request': 3 },
+      },
     },
     {
       worker: { ...sampleStatus().worker!, restarts: 8 },
@@ -507,32 +497,11 @@ describe('the time of the digest', () => {
     return found.join(' ');
   };
   for (const [title, time, zone, from, expected] of [
-    [
-      'today where it is still to come',
-      '09:00',
-      'UTC',
-      '2026-11-22T08:59',
-      '11-22T09:00 11-23T09:00 11-24T09:00',
-    ],
+    ['today', '09:00', 'UTC', '2026-11-22T08:59', '11-22T09:00 11-23T09:00 11-24T09:00'],
     ['else tomorrow', '09:00', 'UTC', '2026-11-22T09:00', '11-23T09:00 11-24T09:00'],
-    ['midnight', '00:00', 'Asia/Tokyo', '2026-11-22T14:00', '11-22T15:00 11-23T15:00 11-24T15:00'],
-    [
-      'skipped: at the jump',
-      '02:30',
-      'Europe/Berlin',
-      '2026-03-28T00:00',
-      '03-28T01:30 03-29T01:00 03-30T00:30',
-    ],
+    ['jump', '02:30', 'Europe/Berlin', '2026-03-28T00:00', '03-28T01:30 03-29T01:00 03-30T00:30'],
     ['twice: the first', '02:30', 'Europe/Berlin', '2026-10-24T00:00', '10-24T00:30 10-25T00:30 10-26T01:30'],
-    [
-      'half an hour',
-      '02:15',
-      'Australia/Lord_Howe',
-      '2026-10-02T16:00',
-      '10-03T15:30 10-04T15:15 10-05T15:15',
-    ],
     ['no midnight', '00:00', 'Asia/Beirut', '2026-03-27T23:00', '03-28T22:00 03-29T21:00 03-30T21:00'],
-    ['no such day', '12:00', 'Pacific/Apia', '2011-12-28T23:00', '12-29T22:00 12-30T22:00 12-31T22:00'],
   ] as const)
     test(title, () => assert.equal(moments(time, zone, from), expected));
   test('a clock that is set back tells no day again, a machine that slept tells the last one once', () => {
