@@ -29,14 +29,22 @@ if (thorough) bringPrograms();
 buildWhenStale();
 
 const cores = Math.max(2, availableParallelism());
-// The biggest file first: one that takes long must not be left for the end.
 const size = (path) => statSync(path).size;
-const alone = files.filter((path) => thorough || !isUnit(path)).sort((a, b) => size(b) - size(a));
-const together = files.filter((path) => !alone.includes(path)).sort();
+const unit = thorough ? [] : files.filter(isUnit);
+// Three processes: the simulations take as long as half of the others together.
+const isSimulation = (path) => path.includes('simulations');
+const others = unit.filter((path) => !isSimulation(path));
+const together = [
+  unit.filter(isSimulation),
+  others.filter((_, i) => i % 2 === 0),
+  others.filter((_, i) => i % 2 === 1),
+];
+// The biggest file first: one that takes long must not be left for the end.
+const alone = files.filter((path) => !unit.includes(path)).sort((a, b) => size(b) - size(a));
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => stop.abort());
 const isGood = await runTestFiles({
-  jobs: [...(together.length > 0 ? [together] : []), ...alone.map((path) => [path])],
+  jobs: [...together.filter(({ length }) => length > 0), ...alone.map((path) => [path])],
   // Most of an end-to-end test is waiting.
   atOnce: cores * 2 + 1,
   slots: cores * 2,

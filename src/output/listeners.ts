@@ -3,7 +3,12 @@
  * or an alert follows. What goes wrong with a listener is said once and is nobody else's affair: it must never reach the loop that
  * decides about the worker.
  */
-import type { Report } from './report.ts';
+import type { Level } from './words.ts';
+
+/** Of a report. */
+interface Lines {
+  line(tag: string, text: string, level?: Level): void;
+}
 
 export interface Listeners<T extends unknown[]> {
   /** Returns the way to leave. */
@@ -11,10 +16,7 @@ export interface Listeners<T extends unknown[]> {
   tell(...told: T): void;
 }
 
-export function createListeners<T extends unknown[]>(
-  what: string,
-  report: Pick<Report, 'line'>,
-): Listeners<T> {
+export function createListeners<T extends unknown[]>(what: string, report: Lines): Listeners<T> {
   const listeners = new Set<(...told: T) => void>();
   const said = new Set<string>();
 
@@ -53,7 +55,7 @@ export interface Changes {
 /** As often as a person can follow. */
 const PAUSE_MS = 100;
 
-export function createChanges(report: Pick<Report, 'line'>): Changes {
+export function createChanges(report: Lines): Changes {
   const listeners = createListeners<[]>('one that follows the status', report);
   let timer: NodeJS.Timeout | null = null;
   const tell = () => {
@@ -84,7 +86,7 @@ export interface Bus {
   readonly apiReached: Listeners<[yes: boolean]>;
 }
 
-export function createBus(report: Pick<Report, 'line'>): Bus {
+export function createBus(report: Lines): Bus {
   return {
     conflict: createListeners('the answer to a 409', report),
     pollSent: createListeners('what follows the polls', report),
