@@ -122,7 +122,7 @@ function lastEnd({ botId }: Config): Problem[] {
 /** Null where none is configured here. */
 export async function lookForLease({ lease, botId }: Config): Promise<LeaseEntry | null> {
   if (lease === null || botId === null) return null;
-  const { lookAtLease } = await import('../lease/lease.ts');
+  const { lookAtLease } = await import('../lease/glance.ts');
   return await lookAtLease(lease.url, botId);
 }
 

@@ -139,10 +139,10 @@ export function chooseLease(
   if (values.lease === null) return null;
   const report = whereSet('lease') === '--lease' ? error : mild;
   const url = urlOf('lease', options, sources, report);
-  const checked = leaseTiming(values.leaseProfile, values.leaseTtlMs);
-  if (checked.ok) return url === null ? null : { url, timing: checked.timing };
+  const timing = leaseTiming(values.leaseProfile, values.leaseTtlMs);
+  if (typeof timing !== 'string') return url === null ? null : { url, timing };
   report(
-    `${whereSet('leaseTtl') ?? whereSet('leaseProfile')} makes a lease that can't work: ${checked.problem}. ` +
+    `${whereSet('leaseTtl') ?? whereSet('leaseProfile')} makes a lease that can't work: ${timing}. ` +
       'Try --lease-profile fast (6s) or a longer --lease-ttl.',
   );
   return null;

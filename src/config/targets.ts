@@ -42,7 +42,7 @@ export const LEASE_URL = target(
       } catch (error) {
         if (!(error instanceof LeaseConfigError)) throw error;
         // The caller says which value it is, and the row of the table what is accepted.
-        return unparsed(error.message.replace(/^the lease URL \S*: /, '').replace(/; accepted: .*/s, ''));
+        return unparsed(error.message.replace(/^the lease URL \S*: /, ''));
       }
     },
     show: maskLeaseUrl,

@@ -3,9 +3,8 @@
  * left out. It uses no leases of etcd, because their renewals do not go through its log.
  * https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
  */
-import { type Http, type HttpAnswer, openHttp, parseObject } from './http.ts';
-import { formatRecord } from './record.ts';
-import { type CasResult, createTrouble, type LeaseStore, type Rule, type Seen } from './store.ts';
+import { type Http, openHttp, parseObject } from './http.ts';
+import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
 import { type LeaseUrl, tlsOf } from './url.ts';
 
 /** Of all kinds of answers together. From 3.6 on errors have a `message` alone, before also an `error`. */
@@ -33,18 +32,19 @@ const rulesFor = (scheme: string, key: string): Rule[] => [
   // INVALID_ARGUMENT and RESOURCE_EXHAUSTED are told before anything is written.
   [/^\d+ [38] /, 'refused'],
 ];
+/** Turned down before anything else is looked at. */
+const TOKEN_EXPIRED = /invalid auth token|revision in header is old/i;
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
 
 /** `name`: of the record, below the prefix of the URL. */
 export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
   const key = url.path === '' ? name : `${url.path}/${name}`;
-  const trouble = createTrouble(url.label, url.hide);
-  const rules = rulesFor(url.scheme, key);
-  const members: Http[] = url.hosts.map(({ host, port }) => {
-    const origin = `${url.tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
-    return openHttp(origin, () => tlsOf(url), trouble);
-  });
+  const members: Http[] = url.hosts.map(({ host, port }) =>
+    openHttp(`${url.tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`, () =>
+      tlsOf(url),
+    ),
+  );
   /** After a member has failed, the next call asks another one. */
   let at = 0;
   let token: string | null = null;
@@ -54,63 +54,49 @@ export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
   const request = (path: string, body: object) =>
     ({ method: 'POST', path, body, headers: token === null ? {} : { authorization: token } }) as const;
 
-  async function send(path: string, body: object, endMs: number): Promise<HttpAnswer<EtcdAnswer>> {
+  async function send(path: string, body: object, signal: AbortSignal): Promise<EtcdAnswer> {
     const member = at;
-    const ms = endMs - performance.now();
-    try {
-      if (ms <= 0) throw trouble.late(ms, false);
-      return await members[member]!.call<EtcdAnswer>(request(path, body), ms);
-    } catch (error) {
-      if (at === member) at = (member + 1) % members.length;
-      throw error;
-    }
-  }
-
-  function judge({ status, json }: HttpAnswer<EtcdAnswer>, write: boolean): EtcdAnswer {
+    const { status, json } = await members[member]!.call<EtcdAnswer>(request(path, body), signal).catch(
+      (error) => {
+        if (at === member) at = (member + 1) % members.length;
+        throw error;
+      },
+    );
     if (status === 200 && json) return json;
     const message = json?.message ?? json?.error ?? `HTTP ${status}`;
-    throw trouble.answer(`${status} ${json?.code ?? 0} ${message}`, message, write, rules);
+    throw new EngineAnswer(`${status} ${json?.code ?? 0} ${message}`, message);
   }
 
-  /** `write`: an answer that says nothing leaves open whether it was applied. */
-  async function ask(path: string, body: object, ms: number, write: boolean): Promise<EtcdAnswer> {
-    const endMs = performance.now() + ms;
+  async function ask(path: string, body: object, signal: AbortSignal): Promise<EtcdAnswer> {
     const { user, password = '' } = url;
-    const signIn = async (): Promise<void> => {
-      const answer = await send('/v3/auth/authenticate', { name: user, password }, endMs);
-      token = judge(answer, false).token ?? null;
-    };
     const known = token !== null;
-    if (user !== undefined && !known) await signIn();
-    let answer = await send(path, body, endMs);
-    // A token that has expired was turned down before anything else was looked at.
-    const expired = /invalid auth token|revision in header is old/i;
-    if (known && answer.status !== 200 && expired.test(answer.json?.message ?? answer.json?.error ?? '')) {
+    if (user !== undefined && !known)
+      token = (await send('/v3/auth/authenticate', { name: user, password }, signal)).token ?? null;
+    try {
+      return await send(path, body, signal);
+    } catch (error) {
+      if (!known || !TOKEN_EXPIRED.test((error as Error).message)) throw error;
       token = null;
-      await signIn();
-      answer = await send(path, body, endMs);
+      return await ask(path, body, signal);
     }
-    return judge(answer, write);
   }
 
-  function seenIn(range: EtcdAnswer): Seen | null {
-    const kv = range.kvs?.[0];
+  function entryIn({ kvs: [kv] = [] }: EtcdAnswer): Entry | null {
     if (!kv) return null;
     const text = Buffer.from(kv.value ?? '', 'base64').toString();
     // A store that was wiped counts from 1 again; then the value tells.
-    return { rev: `${kv.mod_revision} ${text}`, rec: trouble.record(key, text) };
+    return { rev: `${kv.mod_revision} ${text}`, text };
   }
 
-  return {
-    kind: 'etcd',
-    async read(ms) {
-      const range = await ask('/v3/kv/range', { key: base64(key) }, ms, false);
-      const seen = seenIn(range);
-      absentAt = seen ? undefined : range.header?.revision;
-      return seen;
+  return createStore({
+    ...{ kind: 'etcd', label: url.label, where: key, hide: url.hide, rules: rulesFor(url.scheme, key) },
+    async read(signal) {
+      const range = await ask('/v3/kv/range', { key: base64(key) }, signal);
+      const entry = entryIn(range);
+      absentAt = entry ? undefined : range.header?.revision;
+      return entry;
     },
-    async cas(prev, next, ms): Promise<CasResult> {
-      const text = formatRecord(next);
+    async cas(prev, text, signal) {
       const target = { key: base64(key), result: 'EQUAL' };
       const space = prev?.indexOf(' ') ?? 0;
       const compare =
@@ -125,27 +111,23 @@ export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
         success: [{ requestPut: { key: base64(key), value: base64(text) } }],
         failure: [{ requestRange: { key: base64(key) } }],
       };
-      const done = await ask('/v3/kv/txn', body, ms, true);
-      if (done.succeeded) return { ok: true, rev: `${done.header?.revision} ${text}` };
-      return { ok: false, current: seenIn(done.responses?.[0]?.response_range ?? {}) };
+      const done = await ask('/v3/kv/txn', body, signal);
+      if (done.succeeded) return `${done.header?.revision} ${text}`;
+      return { current: entryIn(done.responses?.[0]?.response_range ?? {}) };
     },
-    watch(after, { changed, ended }) {
+    async watch(after, changed, signal) {
       const start = after === null ? absentAt : after.slice(0, after.indexOf(' '));
       const from = start === undefined ? {} : { start_revision: String(BigInt(start) + 1n) };
       const create = { create_request: { key: base64(key), ...from } };
-      return members[at]!.stream(request('/v3/watch', create), {
-        line(text) {
-          const { result } = parseObject<EtcdAnswer>(text) ?? {};
-          // Compacted: what came after `after` cannot be told any more, so something did.
-          if (result && ((result.created && !result.canceled) || result.events || result.compact_revision))
-            changed();
-          if (result?.canceled) ended();
-        },
-        ended,
-      });
+      for await (const line of await members[at]!.stream(request('/v3/watch', create), signal)) {
+        const { created, canceled, events, compact_revision } = parseObject<EtcdAnswer>(line)?.result ?? {};
+        // Compacted: what came after `after` cannot be told any more, so something did.
+        if ((created && !canceled) || events || compact_revision) changed();
+        if (canceled) return;
+      }
     },
-    async close() {
+    close: () => {
       for (const member of members) member.close();
     },
-  };
+  });
 }

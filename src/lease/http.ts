@@ -1,18 +1,13 @@
-/**
- * JSON over HTTP to an engine: kept-alive connections, a time limit that destroys them, and answers that go on line by line.
- * Nothing is tried twice.
- */
-import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, request as overHttp } from 'node:http';
-import { Agent as HttpsAgent, request as overHttps } from 'node:https';
-import { createInterface } from 'node:readline';
-import type { Trouble, WatchListener } from './store.ts';
+/** JSON over HTTP to an engine, on kept-alive connections. Nothing is tried twice; when the signal aborts the connection is destroyed. */
+import * as http from 'node:http';
+import * as https from 'node:https';
 import type { LeaseTls } from './url.ts';
 
 export interface HttpCall {
   readonly method: 'GET' | 'POST' | 'PUT';
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: object;
+  readonly body?: object | undefined;
 }
 
 export interface HttpAnswer<T> {
@@ -23,109 +18,50 @@ export interface HttpAnswer<T> {
 
 export type Http = ReturnType<typeof openHttp>;
 
-export interface StreamListener extends Pick<WatchListener, 'ended'> {
-  /** The answer is 200, and its lines follow. Any other answer ends the stream. */
-  opened?(): void;
-  line(text: string): void;
-}
-
-/** A record has less than 1 KiB; an answer that tells of it, a few. */
-const ANSWER_BYTES_MAX = 1024 * 1024;
 /** A watch may be silent for long; this finds out that the other side is gone. */
 const PROBE_AFTER_MS = 10_000;
 
 /** `tls` is asked for each call: other certificates make other connections. */
-export function openHttp(origin: string, tls: () => LeaseTls, trouble: Trouble) {
-  const secure = origin.startsWith('https:');
-  const agent = secure ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true });
-  const open = new Set<ClientRequest>();
-  let closed = false;
+export function openHttp(origin: string, tls: () => LeaseTls) {
+  const { Agent, request } = origin.startsWith('https:') ? https : http;
+  const agent = new Agent({ keepAlive: true, keepAliveInitialDelay: PROBE_AFTER_MS });
 
-  function send({ method, path, headers, body }: HttpCall, onSent: () => void): ClientRequest {
-    const options = {
-      ...{ method, agent },
-      headers: { accept: 'application/json', 'content-type': 'application/json', ...headers },
-    };
-    const request = secure
-      ? overHttps(origin + path, { ...options, ...tls() })
-      : overHttp(origin + path, options);
-    open.add(request);
-    request.on('close', () => open.delete(request));
-    request.on('socket', (socket) => {
-      socket.setKeepAlive(true, PROBE_AFTER_MS);
-      if (request.reusedSocket || !socket.connecting) onSent();
-      else socket.once(secure ? 'secureConnect' : 'connect', onSent);
+  function send(call: HttpCall, signal: AbortSignal): Promise<http.IncomingMessage> {
+    const { method, path, body } = call;
+    const headers = { accept: 'application/json', 'content-type': 'application/json', ...call.headers };
+    return new Promise((resolve, reject) => {
+      request(origin + path, { method, agent, signal, headers, ...tls() }, resolve)
+        .on('error', reject)
+        .end(body && JSON.stringify(body));
     });
-    request.end(body && JSON.stringify(body));
-    return request;
   }
 
   return {
-    /** Rejects with LeaseIoError or LeaseConfigError; any status is an answer. */
-    call<T>(call: HttpCall, ms: number): Promise<HttpAnswer<T>> {
-      return new Promise((resolve, reject) => {
-        if (closed) throw trouble.closed();
-        let sent = false;
-        let late = false;
-        const request = send(call, () => {
-          sent = true;
-        });
-        const timer = setTimeout(() => {
-          late = true;
-          request.destroy(new Error('late'));
-        }, ms);
-        request.on('error', (error) => {
-          reject(closed ? trouble.closed() : late ? trouble.late(ms, sent) : trouble.socket(error, sent));
-        });
-        request.on('close', () => clearTimeout(timer));
-        request.on('response', (response: IncomingMessage) => {
-          let text = '';
-          response.setEncoding('utf8');
-          response.on('data', (chunk: string) => {
-            text += chunk;
-            if (text.length > ANSWER_BYTES_MAX) request.destroy(new Error('an answer of more than 1 MiB'));
-          });
-          response.on('error', (error) => request.emit('error', error));
-          response.on('end', () => resolve({ status: response.statusCode ?? 0, json: parseObject(text) }));
-        });
-      });
+    /** Any status is an answer. */
+    async call<T>(call: HttpCall, signal: AbortSignal): Promise<HttpAnswer<T>> {
+      const response = await send(call, signal);
+      let text = '';
+      for await (const chunk of response.setEncoding('utf8')) text += chunk;
+      return { status: response.statusCode ?? 0, json: parseObject<T>(text) };
     },
-    /** Returns what ends it, after which nothing is told. */
-    stream(call: HttpCall, on: StreamListener): () => void {
-      let over = false;
-      let request: ClientRequest | null = null;
-      const stop = () => {
-        over = true;
-        request?.destroy();
-      };
-      const end = () => {
-        if (!over) on.ended();
-        stop();
-      };
-      try {
-        if (closed) throw trouble.closed();
-        request = send(call, () => {});
-        request.on('error', end);
-        request.on('response', (response: IncomingMessage) => {
-          if (response.statusCode !== 200) return end();
-          if (!over) on.opened?.();
-          const lines = createInterface({ input: response });
-          response.on('close', end);
-          lines.on('error', end);
-          lines.on('line', (text) => over || text === '' || on.line(text));
-        });
-      } catch {
-        // A call tells what is wrong.
-        setImmediate(end);
-      }
-      return stop;
+    /** An answer that goes on line by line. Rejects where its status is not 200. */
+    async stream(call: HttpCall, signal: AbortSignal): Promise<AsyncIterable<string>> {
+      const response = await send(call, signal);
+      if (response.statusCode === 200) return linesOf(response.setEncoding('utf8'));
+      response.destroy();
+      throw new Error(`HTTP ${response.statusCode}`);
     },
-    close() {
-      closed = true;
-      for (const request of open) request.destroy(new Error('closed'));
-      agent.destroy();
-    },
+    close: () => agent.destroy(),
   };
+}
+
+async function* linesOf(chunks: AsyncIterable<string>): AsyncIterable<string> {
+  let rest = '';
+  for await (const chunk of chunks) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
 }
 
 export function parseObject<T>(text: string): T | null {

@@ -22,15 +22,15 @@ export interface KeeperPolicy {
 }
 
 /** `closing`: the term is over, its worker is being stopped. `releasing`: the worker is gone, the record is being freed. */
-export type Role = 'idle' | 'standby' | 'leader' | 'closing' | 'releasing';
+type Role = 'idle' | 'standby' | 'leader' | 'closing' | 'releasing';
 
 /** The record as a standby knows it, and when this state of it was first seen: after the answer. */
-export interface Sight {
+interface Sight {
   readonly seen: Seen | null;
   readonly sinceMs: number;
 }
 
-export interface Held {
+interface Held {
   readonly epoch: number;
   /** Null: the record has vanished. */
   readonly seen: Seen | null;
@@ -45,9 +45,9 @@ export interface Held {
 }
 
 /** `ask` writes our wish for a hand-over into the record of another; `mark` that there is none. */
-export type RequestKind = 'read' | 'take' | 'renew' | 'ask' | 'free' | 'mark';
+type RequestKind = 'read' | 'take' | 'renew' | 'ask' | 'free' | 'mark';
 
-export interface Request {
+interface Request {
   readonly number: number;
   readonly kind: RequestKind;
   readonly sentAtMs: number;
@@ -91,9 +91,9 @@ export const newKeeper = {
   hinted: false,
   /** Looks that hints may still cause. */
   credit: { looks: 3, atMs: 0 },
-  /** Hints come and are true: looks of our own can be rarer. */
-  watched: false,
   ackedAtMs: 0,
+  /** Where a term was lost: when whatever is left of its worker has to be killed. */
+  killAtMs: Number.POSITIVE_INFINITY,
   /** Time may have passed unseen: answers to requests up to this number prove nothing. */
   doubtUpTo: 0,
   doubted: false,
@@ -145,8 +145,9 @@ export type KeeperEffect =
       readonly ms: number;
     }
   | { readonly do: 'won'; readonly epoch: number }
-  /** The door is shut as of now; SIGKILL must be sent by `killByMs`. */
+  /** The door is shut as of now; `kill` follows at `killByMs` unless the worker is gone before. */
   | { readonly do: 'lost'; readonly why: LostBecause; readonly killByMs: number }
+  | { readonly do: 'kill' }
   /** Somebody asks for a hand-over: stop the worker gracefully, then release. */
   | { readonly do: 'asked'; readonly by: string }
   /** `free`: the record says so. */
@@ -157,8 +158,6 @@ export type KeeperEffect =
   /** The one timer: `due` is wanted at this time; null: not at all. */
   | { readonly do: 'wake'; readonly atMs: number | null };
 
-export type KeeperStep = readonly [Keeper, readonly KeeperEffect[]];
-
 interface Context {
   readonly atMs: number;
   readonly unixMs: number;
@@ -168,7 +167,11 @@ interface Context {
 }
 
 /** Decides: the next state, and what is to be done, in order. */
-export function stepKeeper(keeper: Keeper, event: KeeperEvent, policy: KeeperPolicy): KeeperStep {
+export function stepKeeper(
+  keeper: Keeper,
+  event: KeeperEvent,
+  policy: KeeperPolicy,
+): readonly [Keeper, readonly KeeperEffect[]] {
   const effects: KeeperEffect[] = [];
   const { atMs, unixMs, random } = event;
   const context: Context = { atMs, unixMs, random, policy, effects };
@@ -222,15 +225,20 @@ function isEcho({ role, request, ackedAtMs }: Keeper, { atMs, policy }: Context)
 
 /** Once the stop point has passed nothing extends the term, whatever answers come later. */
 function expire(keeper: Keeper, context: Context): Keeper {
-  if (keeper.role !== 'leader' || context.atMs < stopAtMs(keeper, context.policy) - 1) return keeper;
-  return lose(keeper, 'deadline', context);
+  const { atMs, policy, effects } = context;
+  if (keeper.role === 'leader' && atMs >= stopAtMs(keeper, policy) - 1)
+    return lose(keeper, 'deadline', context);
+  if (keeper.role !== 'closing' || atMs < keeper.killAtMs) return keeper;
+  effects.push({ do: 'kill' });
+  return { ...keeper, killAtMs: Number.POSITIVE_INFINITY };
 }
 
 function lose(keeper: Keeper, why: LostBecause, { atMs, policy, effects }: Context): Keeper {
   const { sentAtMs } = keeper.term!;
-  const killByMs = why === 'taken' ? atMs : sentAtMs + killAfterMs(policy.timing);
-  effects.push({ do: 'lost', why, killByMs });
-  return { ...keeper, role: 'closing', doubted: false, term: { ...keeper.term!, taken: why === 'taken' } };
+  const killAtMs = why === 'taken' ? atMs : sentAtMs + killAfterMs(policy.timing);
+  effects.push({ do: 'lost', why, killByMs: killAtMs });
+  const term = { ...keeper.term!, taken: why === 'taken' };
+  return { ...keeper, role: 'closing', doubted: false, killAtMs, term };
 }
 
 function release(keeper: Keeper, { atMs, policy, effects }: Context): Keeper {
@@ -366,11 +374,8 @@ function shown(keeper: Keeper, request: Request, current: Seen | null, context: 
   switch (keeper.role) {
     case 'idle':
       return keeper;
-    case 'standby': {
-      const changed = !isSame(keeper.sight?.seen?.rec ?? null, current?.rec ?? null);
-      const watched = changed && request.kind === 'read' ? request.hinted || keeper.hinted : keeper.watched;
-      return observe({ ...keeper, watched }, current, context);
-    }
+    case 'standby':
+      return observe(keeper, current, context, request.hinted);
     case 'leader':
       return recognise(keeper, current, context);
     case 'closing':
@@ -417,20 +422,21 @@ function recognise(keeper: Keeper, current: Seen | null, context: Context): Keep
 }
 
 /** As a standby. A wish for a hand-over that somebody wrote into it makes it no other record: its holder's deadline stays. */
-function observe(keeper: Keeper, current: Seen | null, { atMs, random, policy, effects }: Context): Keeper {
+function observe(
+  keeper: Keeper,
+  current: Seen | null,
+  { atMs, random, policy, effects }: Context,
+  hinted = false,
+): Keeper {
   const { sight } = keeper;
   const same = sight !== null && isSame(sight.seen?.rec ?? null, current?.rec ?? null);
   if (sight === null || sight.seen?.rec.holder !== current?.rec.holder)
     effects.push({ do: 'say', saying: { what: 'sees', rec: current?.rec ?? null } });
   const next: Sight = { seen: current, sinceMs: same ? sight.sinceMs : atMs };
-  const rare = keeper.watched;
-  // One that was promised the lease does not let it wait.
+  const { pollMs, renewMs } = policy.timing;
+  // One that was promised the lease does not let it wait; where true hints come, looks of our own can be rarer.
   const promised = current?.rec.wants === policy.id;
-  const everyMs = promised
-    ? 0.4 * policy.timing.pollMs
-    : rare
-      ? 1.5 * policy.timing.renewMs
-      : policy.timing.pollMs;
+  const everyMs = promised ? 0.4 * pollMs : hinted && !same ? 1.5 * renewMs : pollMs;
   return { ...keeper, sight: next, dueAtMs: atMs + everyMs * (0.8 + 0.4 * random) };
 }
 
@@ -561,6 +567,7 @@ function nextDueMs(keeper: Keeper, atMs: number, policy: KeeperPolicy): number |
   const times: number[] = [];
   const { role } = keeper;
   if (role === 'leader') times.push(stopAtMs(keeper, policy));
+  if (role === 'closing') times.push(keeper.killAtMs);
   if (role === 'releasing') times.push(keeper.releaseByMs);
   if (keeper.request === null && (role === 'leader' || role === 'standby')) {
     const wanted = [keeper.dueAtMs];

@@ -5,16 +5,15 @@
  */
 import { existsSync } from 'node:fs';
 import { openHttp } from './http.ts';
-import { formatRecord, type LeaseRecord } from './record.ts';
+import type { LeaseRecord } from './record.ts';
 import {
-  type CasResult,
-  createTrouble,
+  createStore,
+  EngineAnswer,
+  type Entry,
   LeaseConfigError,
-  LeaseIoError,
   type LeaseStore,
   type Rev,
   type Rule,
-  type Seen,
 } from './store.ts';
 import { type LeaseUrl, readNamedFile } from './url.ts';
 
@@ -34,11 +33,11 @@ interface Lease {
 }
 
 /** For the HTTP status. */
-const rulesFor = ({ name, tokenFile }: ReturnType<typeof findPlace>, isApi: boolean): Rule[] => [
+const rulesFor = (name: string, tokenFile: string | null): Rule[] => [
   [
     /401/,
     'config',
-    `the token ${tokenFile === null ? '(none was sent) ' : `in ${tokenFile} `}is not accepted`,
+    `the token ${tokenFile === null ? '(none was sent)' : `in ${tokenFile}`} is not accepted`,
   ],
   [
     /403/,
@@ -46,22 +45,18 @@ const rulesFor = ({ name, tokenFile }: ReturnType<typeof findPlace>, isApi: bool
     `let a Role grant it, in apiGroups coordination.k8s.io on resources leases: create, and for ${name}: get, update, watch`,
   ],
   [/429|410/, 'refused'],
-  [/^5/, 'unclear'],
-  isApi ? [/^/, 'config'] : [/^/, 'config', 'that is no API of Kubernetes'],
+  [/^[^5]/, 'config', 'is that the API of Kubernetes, and is the namespace there?'],
 ];
 
 /** `fallback`: the Lease's name where the URL gives none. */
 export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
-  const place = findPlace(url, fallback);
-  const { server, namespace, name, tokenFile, caFile } = place;
+  const { server, namespace, name, tokenFile, caFile } = findPlace(url, fallback);
   const folder = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   const label = `Kubernetes lease ${namespace}/${name} at ${server}`;
-  const trouble = createTrouble(label, url.hide);
-  const tls = () => ({
+  const http = openHttp(server, () => ({
     ...(caFile !== null && { ca: readNamedFile(caFile, `the authority of ${label}`) }),
     ...(url.options.get('tls') === 'insecure' && { rejectUnauthorized: false }),
-  });
-  const http = openHttp(server, tls, trouble);
+  }));
   /** A Lease that an administrator has made for us and nobody has used yet. */
   let blank: Rev | null = null;
 
@@ -70,103 +65,76 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
     return token === '' ? {} : { authorization: `Bearer ${token}` };
   }
 
-  async function ask(method: 'GET' | 'POST' | 'PUT', path: string, ms: number, body?: object) {
-    const call = { method, path, headers: headers(), ...(body && { body }) };
-    const { status, json } = await http.call<Lease>(call, ms);
+  /** The Lease; null where the API says that there is none, or that another one is in the way. */
+  async function ask(
+    method: 'GET' | 'POST' | 'PUT',
+    signal: AbortSignal,
+    body?: object,
+  ): Promise<Lease | null> {
+    const path = method === 'POST' ? folder : `${folder}/${name}`;
+    const { status, json } = await http.call<Lease>({ method, path, headers: headers(), body }, signal);
+    if (status < 300 && json?.kind === 'Lease') return json;
     // Status objects tell of the Lease; a page tells that no API is there.
     const isAbsent = status === 404 && json?.details?.kind !== 'namespaces';
-    const isLease = status >= 200 && status < 300 && json?.kind === 'Lease';
-    if (json && (isLease || (json.kind === 'Status' && (status === 409 || isAbsent))))
-      return { status, lease: json };
-    const message = json?.message ?? `HTTP ${status}`;
-    throw trouble.answer(String(status), message, method !== 'GET', rulesFor(place, json !== null));
+    if (json?.kind === 'Status' && (status === 409 || isAbsent)) return null;
+    throw new EngineAnswer(String(status), json?.message ?? `HTTP ${status}`);
   }
 
-  function seenIn({ metadata, spec }: Lease): Seen | null {
-    const rev = `${metadata?.uid}/${metadata?.resourceVersion}`;
-    const text = metadata?.annotations?.[ANNOTATION];
+  async function read(signal: AbortSignal): Promise<Entry | null> {
     blank = null;
-    if (text === undefined) {
-      if (spec?.holderIdentity) throw trouble.stranger(name, `the Lease of ${spec.holderIdentity}`);
-      blank = rev;
-      return null;
-    }
-    return { rev, rec: trouble.record(`${name}'s annotation ${ANNOTATION}`, text) };
-  }
-
-  async function read(ms: number): Promise<Seen | null> {
     // Without a resourceVersion this is a read of what a majority has.
-    const { status, lease } = await ask('GET', `${folder}/${name}`, ms);
-    if (status === 200) return seenIn(lease);
-    blank = null;
+    const lease = await ask('GET', signal);
+    if (lease === null) return null;
+    const text = lease.metadata?.annotations?.[ANNOTATION];
+    if (text !== undefined) return { rev: revOf(lease), text };
+    if (lease.spec?.holderIdentity) return { rev: '', text: `the Lease of ${lease.spec.holderIdentity}` };
+    blank = revOf(lease);
     return null;
   }
 
-  return {
-    kind: 'kubernetes',
+  return createStore({
+    ...{ kind: 'kubernetes', label, where: `${name}'s annotation ${ANNOTATION}`, hide: url.hide },
+    rules: rulesFor(name, tokenFile),
     read,
-    async cas(prev, next, ms): Promise<CasResult> {
-      const endMs = performance.now() + ms;
+    async cas(prev, text, signal, next) {
       const base = prev ?? blank;
       const [uid, resourceVersion] = base?.split('/') ?? [];
-      const object = {
-        apiVersion: 'coordination.k8s.io/v1',
-        kind: 'Lease',
-        // Without its uid, a PUT to a Lease that was deleted would make a new one.
-        metadata: {
-          name,
-          namespace,
-          annotations: { [ANNOTATION]: formatRecord(next) },
-          uid,
-          resourceVersion,
-        },
+      // Without its uid, a PUT to a Lease that was deleted would make a new one.
+      const metadata = { name, namespace, annotations: { [ANNOTATION]: text }, uid, resourceVersion };
+      const head = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' };
+      const lease = await ask(base === null ? 'POST' : 'PUT', signal, {
+        ...head,
+        metadata,
         spec: specOf(next),
-      };
-      const { status, lease } = await (base === null
-        ? ask('POST', folder, ms, object)
-        : ask('PUT', `${folder}/${name}`, ms, object));
-      if (status < 300) return { ok: true, rev: seenIn(lease)!.rev };
-      if (status === 404) return { ok: false, current: null };
-      const current = await read(Math.max(1, endMs - performance.now())).catch((error) => {
-        throw error instanceof LeaseIoError ? new LeaseIoError(error.message, false) : error;
       });
-      return { ok: false, current };
+      if (lease === null) return { current: await read(signal) };
+      blank = null;
+      return revOf(lease);
     },
-    watch(after, { changed, ended }) {
+    async watch(after, changed, signal) {
       const query = new URLSearchParams({
         ...{ watch: '1', fieldSelector: `metadata.name=${name}`, timeoutSeconds: String(WATCH_SECONDS) },
         ...(after !== null && { resourceVersion: after.slice(after.indexOf('/') + 1) }),
       });
-      let known: Record<string, string> = {};
-      try {
-        known = headers();
-      } catch {
-        // A read tells what is wrong with the file.
-        setImmediate(ended);
-        return () => {};
+      const call = { method: 'GET', path: `${folder}?${query}`, headers: headers() } as const;
+      const lines = await http.stream(call, signal);
+      changed();
+      for await (const line of lines) {
+        changed();
+        // 410: what came after `after` is forgotten. The next watch begins where the reader then is.
+        if (/"type":\s*"ERROR"/.test(line)) return;
       }
-      const call = { method: 'GET', path: `${folder}?${query}`, headers: known } as const;
-      return http.stream(call, {
-        opened: changed,
-        line(text) {
-          changed();
-          // 410: what came after `after` is forgotten. The next watch begins where the reader then is.
-          if (/"type":\s*"ERROR"/.test(text)) ended();
-        },
-        ended,
-      });
     },
-    async close() {
-      http.close();
-    },
-  };
+    close: http.close,
+  });
 }
+
+const revOf = ({ metadata }: Lease): Rev => `${metadata?.uid}/${metadata?.resourceVersion}`;
 
 /** What `kubectl get lease` shows. */
 function specOf({ holder, host, pid, ttl }: LeaseRecord): object {
-  const shown = host === undefined ? holder : pid === undefined ? host : `${host}:${pid}`;
   return {
-    holderIdentity: holder === '' ? '' : shown,
+    holderIdentity: holder === '' || host === undefined ? holder : `${host}:${pid}`,
     leaseDurationSeconds: Math.max(1, Math.ceil(ttl / 1000)),
     renewTime: new Date().toISOString().replace('Z', '000Z'),
   };

@@ -1,5 +1,5 @@
 /**
- * The lease of a run: performs what the keeper decides on an engine, with a clock and timers, and tells the supervisor's loop what
+ * The lease of a run: performs what the keeper decides on an engine, with a clock and one timer, and tells the supervisor's loop what
  * becomes of the right to poll. Who may poll and until when is decided in keeper.ts, and nowhere here.
  */
 import { createHash, randomUUID } from 'node:crypto';
@@ -7,9 +7,10 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname, uptime } from 'node:os';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
-import { duration, holderText, type Level } from '../output/words.ts';
+import { duration, type Level } from '../output/words.ts';
 import type { LeaseEntry, Problem } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
+import { holderOf, leaseEntry, openStore } from './glance.ts';
 import {
   holds,
   type Keeper,
@@ -21,7 +22,6 @@ import {
   type Outcome,
   stepKeeper,
   stopAtMs,
-  takeFromMs,
 } from './keeper.ts';
 import type { LeaseRecord } from './record.ts';
 import { LeaseConfigError, LeaseIoError, type LeaseStore } from './store.ts';
@@ -31,11 +31,8 @@ import {
   createLeaseClock,
   type LeaseClock,
   type LeaseTiming,
-  livesMs,
-  stopAfterMs,
 } from './timing.ts';
-import { parseLeaseUrl } from './url.ts';
-import { keepWatching, type Watcher } from './watch.ts';
+import { keepWatching } from './watch.ts';
 
 export type LeaseEvent =
   /** Won from another machine, which let go or was not heard of. */
@@ -79,16 +76,10 @@ export interface LeaseOptions {
   readonly id?: string;
 }
 
-/** A store keeps its time limit itself; this one only keeps a broken store from holding the keeper up for ever. */
-const OVERTIME_MS = 500;
-const TIMER_MAX_MS = 2 ** 31 - 1;
-const KILL_LOOK_MS = 250;
+/** Timers stand still while the machine is suspended, the clock does not: so often it is looked at. */
+const LOOK_MS = 1_000;
 /** How long --no-wait tries to reach the engine. */
 const PATIENCE_MS = 30_000;
-/** A lease that is won sooner was free. */
-const FREE_WITHIN_MS = 1_000;
-/** How long `status` and `who` wait for an engine. */
-const GLANCE_MS = 2_000;
 
 /**
  * Linux: what Node measures with is CLOCK_MONOTONIC, which stands still in suspend; os.uptime() is CLOCK_BOOTTIME, which does not.
@@ -116,37 +107,33 @@ export async function openLease(
 }
 
 export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
-  const { timing, lock, report } = options;
+  const { timing, lock, noWait } = options;
   const engine = store.kind;
   const clock = options.clock ?? createLeaseClock(systemSources);
-  const id = options.id ?? randomUUID();
-  const policy: KeeperPolicy = { timing, host: hostname(), pid: process.pid, lock, id };
+  const policy: KeeperPolicy = {
+    ...{ timing, lock, host: hostname(), pid: process.pid, id: options.id ?? randomUUID() },
+  };
   const queue: KeeperEvent[] = [];
   let keeper: Keeper = newKeeper;
   let busy = false;
-  let watcher: Watcher | null = null;
-  let dueTimer: NodeJS.Timeout | undefined;
-  let killTimer: NodeJS.Timeout | undefined;
-  let patience: NodeJS.Timeout | undefined;
+  let unwatch: (() => void) | null = null;
+  let timer: NodeJS.Timeout | undefined;
   /** Waits for the lease, or for the end of a release first. */
   let won: (() => void) | null = null;
-  let soughtAtMs = 0;
   let { takeover } = options;
-  let wasFree = false;
-  /** Another machine that was seen to hold it since it is sought. */
+  /** Since it is sought, another machine was seen to hold it, or the record to be missing. */
   let metHolder: string | null = null;
-  let toldAbsent = false;
+  let metNobody = false;
+  let wasFree = false;
   /** Nothing is told any more. */
   let over = false;
-  /** Nothing is sent any more either. */
-  let closed = false;
   let ended: Promise<void> | null = null;
   /** Called after each step of the keeper. */
   const waiting = new Set<() => void>();
 
   /** Every look goes through here: a leap that only one of them sees must not go by. */
   function look(): ClockLook {
-    const seen = clock.look();
+    const seen = clock();
     if (seen.leaped) enqueue({ kind: 'doubt' }, seen);
     return seen;
   }
@@ -161,11 +148,10 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
     busy = true;
     try {
       for (let next = queue.shift(); next; next = queue.shift()) {
-        const [before, [state, effects]] = [keeper, stepKeeper(keeper, next, policy)];
+        const [state, effects] = stepKeeper(keeper, next, policy);
         keeper = state;
-        const hasChanged = before.sight !== null && state.sight?.sinceMs !== before.sight.sinceMs;
-        if (hasChanged && !state.watched) watcher?.missed();
         for (const effect of effects) perform(effect, next.atMs);
+        losePatience(next.atMs);
       }
     } finally {
       busy = false;
@@ -175,16 +161,18 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
 
   function perform(effect: KeeperEffect, atMs: number): void {
     switch (effect.do) {
-      case 'read':
-        ask(
-          effect,
-          store.read(effect.ms).then((seen) => ({ kind: 'seen', seen })),
+      case 'read': {
+        const read = store.read(effect.ms);
+        answer(
+          effect.request,
+          read.then((seen) => ({ kind: 'seen', seen })),
         );
         break;
+      }
       case 'cas': {
         const written = store.cas(effect.prev, effect.next, effect.ms);
-        ask(
-          effect,
+        answer(
+          effect.request,
           written.then((it) =>
             it.ok ? { kind: 'written', rev: it.rev } : { kind: 'conflict', current: it.current },
           ),
@@ -201,9 +189,11 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
             : `the lease ran out: ${engine} has not taken a renewal in time`;
         line(`lost: ${reason}; the gateway is shut, the worker goes before anybody else may start`, 'error');
         tell({ kind: 'unleased', reason, lost: true });
-        killAt(effect.killByMs);
         break;
       }
+      case 'kill':
+        tell({ kind: 'kill-due' });
+        break;
       case 'asked':
         tell({ kind: 'unleased', reason: 'another machine asks to take over the lease', lost: false });
         break;
@@ -211,46 +201,43 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
         if (won) seek();
         break;
       case 'refused':
-        tell({ kind: 'blocked', ending: { code: EXIT.config, reason: effect.why } });
+        block(EXIT.config, effect.why);
         break;
       case 'say':
         say(effect.saying);
         break;
-      case 'wake':
-        clearTimeout(dueTimer);
-        if (effect.atMs === null || closed) break;
+      case 'wake': {
+        clearTimeout(timer);
+        if (effect.atMs === null) break;
         // Whole milliseconds, and never early.
-        dueTimer = setTimeout(
-          () => send({ kind: 'due' }),
-          Math.min(TIMER_MAX_MS, Math.ceil(Math.max(0, effect.atMs - atMs))),
-        );
+        const ms = Math.min(LOOK_MS, Math.ceil(Math.max(0, effect.atMs - atMs)));
+        timer = setTimeout(() => send({ kind: 'due' }), ms);
         break;
+      }
     }
   }
 
-  function ask({ request, ms }: { request: number; ms: number }, answer: Promise<Outcome>): void {
-    const end = (outcome: Outcome) => {
-      clearTimeout(limit);
-      // The keeper drops the answer to a request that is over.
-      send({ kind: 'answer', request, outcome });
-    };
-    const limit = setTimeout(() => end(failure(new LeaseIoError('no answer', true))), ms + OVERTIME_MS);
-    answer.then(end, (error: unknown) => end(failure(error)));
+  function answer(request: number, outcome: Promise<Outcome>): void {
+    outcome.catch(failure).then((it) => send({ kind: 'answer', request, outcome: it }));
   }
 
   function tell(event: LeaseEvent): void {
     if (!over) options.onEvent(event);
   }
 
+  function block(code: number, reason: string): void {
+    tell({ kind: 'blocked', ending: { code, reason } });
+  }
+
   function line(text: string, level: Level = 'info'): void {
-    report.line('lease', text, level);
+    options.report.line('lease', text, level);
   }
 
   function seek(): void {
-    soughtAtMs = performance.now();
     metHolder = null;
-    watcher ??= keepWatching(
-      (listener) => store.watch((keeper.sight ?? keeper.term)?.seen?.rev ?? null, listener),
+    metNobody = false;
+    unwatch ??= keepWatching(
+      (changed, signal) => store.watch((keeper.sight ?? keeper.term)?.seen?.rev ?? null, changed, signal),
       2 * timing.pollMs,
       () => send({ kind: 'hint' }),
     );
@@ -259,10 +246,7 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
 
   function begin(epoch: number): void {
     takeover = false;
-    toldAbsent = false;
-    clearTimeout(patience);
-    // A holder may let go within the first moments too.
-    wasFree = metHolder === null && performance.now() - soughtAtMs < FREE_WITHIN_MS;
+    wasFree = metHolder === null && !metNobody;
     line(
       `ours (epoch ${epoch}), in ${engine}: this machine may poll; renewed every ${duration(timing.renewMs)}, another may take over ${duration(timing.ttlMs)} after the last renewal`,
       'good',
@@ -273,12 +257,11 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
     if (!over) callBack?.();
   }
 
-  /** Looked at again and again: timers stand still while the machine is suspended, this clock does not. */
-  function killAt(byMs: number): void {
-    const leftMs = byMs - look().nowMs;
-    if (over) return;
-    if (leftMs <= 0) tell({ kind: 'kill-due' });
-    else killTimer = setTimeout(killAt, Math.min(leftMs, KILL_LOOK_MS), byMs);
+  function losePatience(atMs: number): void {
+    const { role, reach } = keeper;
+    if (!noWait || role !== 'standby' || reach?.ok !== false || atMs < reach.sinceMs + PATIENCE_MS) return;
+    block(EXIT.unreachable, `the lease engine is out of reach: ${reach.why}`);
+    send({ kind: 'quit' });
   }
 
   function say(saying: KeeperSaying): void {
@@ -286,12 +269,15 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
       case 'sees':
         sees(saying.rec);
         break;
-      case 'unreachable':
-        unreachable(saying.why);
+      case 'unreachable': {
+        const then =
+          keeper.role === 'leader'
+            ? `polling goes on for ${duration(leftMs())} at most, then no poller rather than two`
+            : `standing by, as nobody may poll without it; trying ${noWait ? `for ${duration(PATIENCE_MS)}` : 'again and again'}`;
+        line(`${engine} is out of reach: ${saying.why}; ${then}`, 'warn');
         break;
+      }
       case 'reachable':
-        clearTimeout(patience);
-        patience = undefined;
         line(`${engine} answers again`, 'good');
         break;
       case 'vanished':
@@ -307,40 +293,32 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
   }
 
   function sees(rec: LeaseRecord | null): void {
-    const isAbsent = rec === null || rec.vacant !== undefined;
-    if (isAbsent && !toldAbsent)
-      line(
-        `no record of this bot in ${engine} (its first start, or the record was lost): waiting ${duration(timing.ttlMs)}, in case somebody still polls by a lost one`,
+    if (rec === null || rec.vacant !== undefined) {
+      if (!metNobody)
+        line(
+          `no record of this bot in ${engine} (its first start, or the record was lost): waiting ${duration(timing.ttlMs)}, in case somebody still polls by a lost one`,
+        );
+      metNobody = true;
+      return;
+    }
+    const { holder, since } = holderOf(rec);
+    if (holder === null || (rec.lock !== undefined && rec.lock === lock)) return;
+    metHolder = holder;
+    if (noWait) {
+      block(
+        EXIT.otherPoller,
+        `another machine holds the lease: ${holder}${since ? `, since ${since}` : ''}. Leave out --no-wait to stand by, or give --takeover to ask it to hand over`,
       );
-    toldAbsent = isAbsent;
-    if (isAbsent || rec.holder === '' || (rec.lock !== undefined && rec.lock === lock)) return;
-    const who = holderText({ host: rec.host ?? null, pid: rec.pid ?? null });
-    metHolder = who;
-    if (options.noWait) {
-      const since = rec.since ? `, since ${rec.since}` : '';
-      const reason = `another machine holds the lease: ${who}${since}. Leave out --no-wait to stand by, or give --takeover to ask it to hand over`;
-      tell({ kind: 'blocked', ending: { code: EXIT.otherPoller, reason } });
       return;
     }
     line(
-      `standing by: ${who} may poll (epoch ${rec.epoch})${takeover ? '; asking it to hand over' : ''}; takes over when it lets go, or is not heard of for ${duration(Math.max(rec.ttl, timing.ttlMs))}`,
+      `standing by: ${holder} may poll (epoch ${rec.epoch})${takeover ? '; asking it to hand over' : ''}; takes over when it lets go, or is not heard of for ${duration(Math.max(rec.ttl, timing.ttlMs))}`,
     );
   }
 
-  function unreachable(why: string): void {
-    if (keeper.role === 'leader') {
-      const leftMs = Math.max(0, stopAtMs(keeper, policy) - look().nowMs);
-      line(
-        `${engine} is out of reach: ${why}; polling goes on for ${duration(leftMs)} at most, then no poller rather than two`,
-        'warn',
-      );
-      return;
-    }
-    const trying = options.noWait ? `trying for ${duration(PATIENCE_MS)}` : 'trying again and again';
-    line(`${engine} is out of reach: ${why}; standing by, as nobody may poll without it; ${trying}`, 'warn');
-    if (!options.noWait || patience) return;
-    const ending = { code: EXIT.unreachable, reason: `the lease engine is out of reach: ${why}` };
-    patience = setTimeout(tell, PATIENCE_MS, { kind: 'blocked', ending });
+  /** Until polling ends, unless the lease can be renewed. */
+  function leftMs(): number {
+    return Math.max(0, stopAtMs(keeper, policy) - look().nowMs);
   }
 
   function valid(): boolean {
@@ -362,15 +340,14 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
   async function end(clean: boolean): Promise<void> {
     over = true;
     won = null;
-    clearTimeout(patience);
-    clearTimeout(killTimer);
     if (clean) send({ kind: 'release' });
     send({ kind: 'quit' });
     // A write under way may still win; the keeper then gives it back.
     await until(() => keeper.role !== 'releasing' && (keeper.role !== 'idle' || keeper.request === null));
-    closed = true;
-    clearTimeout(dueTimer);
-    watcher?.close();
+    unwatch?.();
+    // Where the worker may live the record runs out by itself.
+    keeper = newKeeper;
+    clearTimeout(timer);
     await store.close().catch(() => {});
   }
 
@@ -380,14 +357,11 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
       won = callBack;
       if (keeper.role === 'idle') seek();
     },
-    release() {
-      clearTimeout(killTimer);
-      send({ kind: 'release' });
-    },
+    release: () => send({ kind: 'release' }),
     valid,
     settled() {
       // Not lost, and not valid either: time may have passed unseen.
-      const inDoubt = () => keeper.role === 'leader' && !valid() && look().nowMs < stopAtMs(keeper, policy);
+      const inDoubt = () => keeper.role === 'leader' && !valid() && leftMs() > 0;
       return inDoubt() ? until(() => !keeper.doubted || keeper.role !== 'leader') : null;
     },
     epoch: () =>
@@ -398,13 +372,13 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
       const { nowMs } = look();
       if (keeper.reach?.ok !== false) return null;
       const { why, sinceMs } = keeper.reach;
-      const end =
+      const then =
         keeper.role === 'leader'
-          ? `polling ends in ${duration(Math.max(0, stopAtMs(keeper, policy) - nowMs))} unless it answers`
+          ? `polling ends in ${duration(leftMs())} unless it answers`
           : 'nobody polls from here until it answers';
       return {
         code: 'lease-unreachable',
-        message: `${engine} is out of reach for ${duration(nowMs - sinceMs)} (${why}): ${end}`,
+        message: `${engine} is out of reach for ${duration(nowMs - sinceMs)} (${why}): ${then}`,
       };
     },
     end: (clean) => (ended ??= end(clean)),
@@ -415,83 +389,6 @@ function failure(error: unknown): Outcome {
   const why = error instanceof Error ? error.message : String(error);
   const settled = error instanceof LeaseConfigError || (error instanceof LeaseIoError && !error.maybeApplied);
   return { kind: 'failed', why, settled, lasting: error instanceof LeaseConfigError };
-}
-
-const NOBODY = { holder: null, mine: false, epoch: null, expiresAt: null, since: null, decision: null };
-
-/** What a keeper knows, for `status`. */
-export function leaseEntry(
-  engine: string,
-  keeper: Keeper,
-  { nowMs, unixMs }: Pick<ClockLook, 'nowMs' | 'unixMs'>,
-  policy: KeeperPolicy,
-): LeaseEntry {
-  const { role, term, sight, reach, epoch } = keeper;
-  const known = (role === 'standby' ? sight : term)?.seen?.rec;
-  const rec = known?.vacant === undefined ? known : undefined;
-  const mine = role === 'leader';
-  const decidesAtMs = mine
-    ? stopAtMs(keeper, policy)
-    : role === 'standby'
-      ? takeFromMs(keeper, policy)
-      : Number.POSITIVE_INFINITY;
-  const at = (ms: number) => new Date(unixMs + Math.max(0, Math.round(ms - nowMs))).toISOString();
-  // A holder's stop point lies before the end of what others grant it.
-  const graceMs = mine ? livesMs(policy.timing) - stopAfterMs(policy.timing) : 0;
-  const decides = Number.isFinite(decidesAtMs);
-  return {
-    ...NOBODY,
-    engine,
-    ...holderOf(rec),
-    mine,
-    epoch: (rec?.epoch ?? epoch) || null,
-    expiresAt: decides ? at(decidesAtMs + graceMs) : null,
-    role: mine ? 'holder' : 'standby',
-    decision: decides ? { what: mine ? 'stop' : 'take', at: at(decidesAtMs) } : null,
-    reachable: reach === null ? null : reach.ok,
-    unreachable: reach?.ok === false ? reach.why : null,
-  };
-}
-
-function holderOf(rec: LeaseRecord | undefined): Pick<LeaseEntry, 'holder' | 'since'> {
-  if (!rec?.holder) return { holder: null, since: null };
-  return { holder: holderText({ host: rec.host ?? null, pid: rec.pid ?? null }), since: rec.since ?? null };
-}
-
-/** One look at the record by whoever does not seek the lease. Never rejects: what is wrong stands in `unreachable`. */
-export async function lookAtLease(url: string, botId: number): Promise<LeaseEntry> {
-  let store: LeaseStore | null = null;
-  const engineOf = () => store?.kind ?? url.slice(0, url.indexOf(':'));
-  try {
-    store = await openStore(url, botId);
-    const rec = (await store.read(GLANCE_MS))?.rec;
-    const found = { ...holderOf(rec), epoch: rec?.epoch || null };
-    return { ...NOBODY, engine: store.kind, ...found, role: 'none', reachable: true, unreachable: null };
-  } catch (error) {
-    const { message } = error as Error;
-    return { ...NOBODY, engine: engineOf(), role: 'none', reachable: false, unreachable: message };
-  } finally {
-    await store?.close().catch(() => {});
-  }
-}
-
-/**
- * The engine that the URL names, which is loaded only now. Connects to nothing yet. Throws LeaseConfigError for what is wrong
- * with the URL or the files it names. `botId`: the digits before the token's colon, never the token.
- */
-export async function openStore(text: string, botId: number | string): Promise<LeaseStore> {
-  const url = parseLeaseUrl(text);
-  const name = `singlepoll/${botId}`;
-  switch (url.kind) {
-    case 'redis':
-      return (await import('./redis.ts')).openRedis(url, name);
-    case 'postgres':
-      return (await import('./postgres.ts')).openPostgres(url, name);
-    case 'etcd':
-      return (await import('./etcd.ts')).openEtcd(url, name);
-    case 'kubernetes':
-      return (await import('./kubernetes.ts')).openKubernetes(url, `singlepoll-${botId}`);
-  }
 }
 
 /**

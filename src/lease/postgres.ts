@@ -5,22 +5,18 @@
 import { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { Client, type DatabaseError } from 'pg';
-import { formatRecord } from './record.ts';
 import {
-  type CasResult,
-  createTrouble,
+  createStore,
+  EngineAnswer,
+  type Entry,
   LeaseConfigError,
-  LeaseIoError,
   type LeaseStore,
   type Rule,
-  type Seen,
-  type WatchListener,
 } from './store.ts';
 import { type LeaseUrl, readNamedFile } from './url.ts';
 
 const TABLE = 'CREATE TABLE IF NOT EXISTS singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)';
-const READ =
-  'SELECT pg_is_in_recovery() AS replica, (SELECT rec FROM singlepoll_lease WHERE name = $1) AS rec';
+const READ = 'SELECT rec FROM singlepoll_lease WHERE name = $1';
 const CREATE =
   "WITH w AS (INSERT INTO singlepoll_lease VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1) SELECT pg_notify($3, '') FROM w";
 // Under READ COMMITTED the condition is looked at again once the row is locked.
@@ -28,8 +24,11 @@ const CAS =
   "WITH w AS (UPDATE singlepoll_lease SET rec = $2 WHERE name = $1 AND rec = $4 RETURNING 1) SELECT pg_notify($3, '') FROM w";
 /** A session may be silent for long; this finds out that the other side is gone. */
 const PROBE_AFTER_MS = 10_000;
+const NO_TABLE = '42P01';
 /** Somebody else has created the table, its type or its index at the same moment. */
 const CREATED_MEANWHILE = /^(?:42P07|42710|23505|XX000)$/;
+/** What the client itself says of a server's answer. */
+const CLIENT_WORDS = /password must be|not support SSL/;
 
 /** For `SEVERITY code message`. https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const rulesFor = ({ scheme }: LeaseUrl, user: string): Rule[] => [
@@ -44,35 +43,18 @@ const rulesFor = ({ scheme }: LeaseUrl, user: string): Rule[] => [
   [/not support SSL/, 'config', 'sslmode=disable goes without'],
   // An error ends the transaction, except for two codes that leave open how. After FATAL nobody knows either.
   [/^ERROR (?!40003|08007)/, 'refused'],
-  [/^\w/, 'unclear'],
 ];
-
-type Row = { rec?: string | null; replica?: boolean };
-/** `write`: where no answer comes, it may have been applied. */
-type Query = (text: string, values?: string[], write?: boolean) => Promise<Row[]>;
-
-interface Connection {
-  readonly client: Client;
-  readonly ready: Promise<unknown>;
-  /** Destroys the socket; a statement under way is rejected. */
-  end(): void;
-}
 
 /** `name`: of the row and of the channel. */
 export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
-  const trouble = createTrouble(url.label, url.hide);
   // PGUSER and PGPASSWORD serve where the URL names none, as everywhere with PostgreSQL.
   const user = url.user ?? process.env.PGUSER ?? 'postgres';
-  const rules = rulesFor(url, user);
   const mode = sslModeOf(url);
   let plain = mode === 'disable';
-  let present: Connection | null = null;
-  let closed = false;
-  /** The client wants its statements one after the other. */
-  let turn: Promise<unknown> = Promise.resolve();
-  let watching: WatchListener | null = null;
+  let present: ReturnType<typeof connect> | null = null;
+  let changed = () => {};
 
-  function connect(): Connection {
+  function connect() {
     const { host, port } = url.hosts[0]!;
     const socket = new Socket();
     const client = new Client({
@@ -82,129 +64,83 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
       ssl: plain ? false : sslOf(url, mode),
     });
     const end = () => {
+      if (present?.client === client) present = null;
       socket.destroy();
-      if (present !== connection) return;
-      present = null;
-      watching?.ended();
     };
+    const gone = new Promise<void>((resolve) => socket.on('close', () => resolve()));
     client.on('error', end);
     client.on('end', end);
-    client.on('notification', () => watching?.changed());
-    const ready = client.connect();
-    ready.catch(() => {});
-    const connection = { client, ready, end };
-    return connection;
+    client.on('notification', () => changed());
+    // A replica, which may show what is long past, does not let anybody listen.
+    const ready = client.connect().then(() => client.query(`LISTEN "${name}"`));
+    return { client, ready, gone, end, encrypted: !plain };
   }
 
-  async function connected(): Promise<Connection> {
-    present ??= connect();
-    const connection = present;
+  async function connected(signal?: AbortSignal): Promise<ReturnType<typeof connect>> {
+    const connection = present ?? connect();
+    present = connection;
+    signal?.addEventListener('abort', connection.end);
     try {
       await connection.ready;
       return connection;
     } catch (error) {
-      const maySkipTls =
-        !plain && (mode === 'allow' || mode === 'prefer') && /not support SSL/.test(`${error}`);
-      plain ||= maySkipTls;
-      // A watch that has been asked for goes on with the next connection.
-      if (maySkipTls && present === connection) present = null;
       connection.end();
-      if (!maySkipTls) throw error;
-      return connected();
+      const mayGoPlain = connection.encrypted && /^(?:allow|prefer)$/.test(mode);
+      if (!mayGoPlain || !/not support SSL/.test(`${error}`)) throw error;
+      plain = true;
+      return await connected(signal);
     }
   }
 
-  async function ask<T>(ms: number, work: (query: Query) => Promise<T>): Promise<T> {
-    let asked = false;
-    let sent = false;
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      present?.end();
-    }, ms);
-    const before = turn;
-    const run = async (): Promise<T> => {
-      await before;
-      if (closed) throw trouble.closed();
-      if (late) throw trouble.late(ms, false);
-      const { client } = await connected();
-      const query: Query = async (text, values, write = false) => {
-        asked = true;
-        sent = write;
-        const { rows } = await client.query<Row>(text, values);
-        sent = false;
-        return rows;
-      };
-      return work((text, values, write) =>
-        query(text, values, write).catch(async (error: DatabaseError) => {
-          if (error.code !== '42P01') throw error;
-          await query(TABLE).catch((second: DatabaseError) => {
-            if (!CREATED_MEANWHILE.test(second.code ?? '')) throw second;
-          });
-          return query(text, values, write);
-        }),
-      );
-    };
-    const result = run();
-    turn = result.catch(() => {});
+  async function ask(text: string, values: string[], signal: AbortSignal): Promise<{ rec?: string }[]> {
     try {
-      return await result;
+      const { client } = await connected(signal);
+      const query = async () => (await client.query<{ rec?: string }>(text, values)).rows;
+      return await query().catch(async (error: DatabaseError) => {
+        if (error.code !== NO_TABLE) throw error;
+        await client.query(TABLE).catch((second: DatabaseError) => {
+          if (!CREATED_MEANWHILE.test(second.code ?? '')) throw second;
+        });
+        return await query();
+      });
     } catch (error) {
+      present?.end();
       const { severity = '', code = '', message = '' } = error as Partial<DatabaseError>;
-      const isOurs = error instanceof LeaseIoError || error instanceof LeaseConfigError;
-      // After an error the session goes on; after anything else it is not to be trusted.
-      if (!isOurs && severity !== 'ERROR') present?.end();
-      if (late) throw trouble.late(ms, asked, sent);
-      if (closed) throw trouble.closed();
-      if (isOurs) throw error;
-      if (severity === '' && !/password must be|not support SSL/.test(message))
-        throw trouble.socket(error, sent, '?sslmode=require');
-      throw trouble.answer(`${severity} ${code} ${message}`, message, sent, rules);
-    } finally {
-      clearTimeout(timer);
+      if (severity === '' && !CLIENT_WORDS.test(message)) throw error;
+      throw new EngineAnswer(`${severity} ${code} ${message}`, message);
     }
   }
 
-  async function look(query: Query): Promise<Seen | null> {
-    const [row] = await query(READ, [name]);
-    if (row?.replica) throw trouble.replica();
-    if (typeof row?.rec !== 'string') return null;
-    return { rev: row.rec, rec: trouble.record(`singlepoll_lease.${name}`, row.rec) };
+  async function read(signal: AbortSignal): Promise<Entry | null> {
+    const [row] = await ask(READ, [name], signal);
+    return row?.rec === undefined ? null : { rev: row.rec, text: row.rec };
   }
 
-  return {
-    kind: 'postgres',
-    read: (ms) => ask(ms, look),
-    cas(prev, next, ms): Promise<CasResult> {
+  return createStore({
+    ...{ kind: 'postgres', label: url.label, where: `singlepoll_lease.${name}`, hide: url.hide },
+    rules: rulesFor(url, user),
+    read,
+    async cas(prev, record, signal) {
       // A database need not be in UTF-8.
-      const text = formatRecord(next).replace(
+      const text = record.replace(
         /[\u0080-\uffff]/g,
         (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
       );
-      return ask(ms, async (query) => {
-        const [statement, values] =
-          prev === null ? [CREATE, [name, text, name]] : [CAS, [name, text, name, prev]];
-        const rows = await query(statement, values, true);
-        return rows.length > 0 ? { ok: true, rev: text } : { ok: false, current: await look(query) };
-      });
+      const values = [name, text, name];
+      const rows = await (prev === null ? ask(CREATE, values, signal) : ask(CAS, [...values, prev], signal));
+      return rows.length > 0 ? text : { current: await read(signal) };
     },
-    watch(_after, listener) {
-      watching = listener;
-      ask(LISTEN_MS, (query) => query(`LISTEN "${name}"`)).then(listener.changed, listener.ended);
-      return () => {
-        if (watching === listener) watching = null;
-      };
+    async watch(_after, tell, signal) {
+      // The connection outlives this: it serves the calls too.
+      const { gone } = await connected();
+      changed = () => signal.aborted || tell();
+      tell();
+      await gone;
     },
-    async close() {
-      closed = true;
-      present?.end();
-      await turn;
-    },
-  };
+    close: () => present?.end(),
+  });
 }
 
-/** Longer than any request of a lease, so that it cuts none short. */
-const LISTEN_MS = 10_000;
 /** libpq's words (https://www.postgresql.org/docs/current/libpq-ssl.html); `no-verify` is another client's for what libpq calls require. */
 const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'no-verify', 'verify-ca', 'verify-full'];
 

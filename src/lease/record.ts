@@ -38,6 +38,7 @@ const ID_MAX = 128;
 const HOST_MAX = 253;
 /** Whoever may write to the engine could draw on our terminals otherwise. */
 const PLAIN_WORD = /^[^\p{C}\s]+$/u;
+const TIME = /^\d{4}-\d\d-\d\dT[\d:.]{8,12}Z$/;
 
 /** Of the fields in the text, so that the same record is the same text. */
 const ORDER = ['v', 'holder', 'epoch', 'seq', 'ttl', 'host', 'lock', 'pid', 'since', 'wants', 'vacant'];
@@ -48,40 +49,30 @@ export function formatRecord(record: LeaseRecord): string {
 
 /** Null: this is no record that we understand. Ignores what it does not know; drops what is only for people when it is malformed. */
 export function parseRecord(text: string): LeaseRecord | null {
-  const it = parseObject(text);
+  let it: Record<string, unknown> | null;
+  try {
+    it = text.length > TEXT_MAX ? null : JSON.parse(text);
+  } catch {
+    return null;
+  }
   if (it?.v !== 1) return null;
-  const { holder, epoch, seq, ttl } = it;
+  const { holder, epoch, seq, ttl, host, lock, pid, since, wants, vacant } = it;
   if (typeof holder !== 'string' || holder.length > ID_MAX) return null;
   if (!isCount(epoch) || !isCount(seq) || epoch > HIGHEST || seq > HIGHEST) return null;
   if (!isCount(ttl) || ttl === 0 || ttl > LONGEST_TTL_MS) return null;
   return {
     ...{ v: 1, holder, epoch, seq, ttl },
-    ...(isText(it.host, HOST_MAX) && PLAIN_WORD.test(it.host) && { host: it.host }),
-    ...(isText(it.lock, ID_MAX) && { lock: it.lock }),
-    ...(isCount(it.pid) && { pid: it.pid }),
-    ...(isText(it.since, 40) && isTime(it.since) && { since: it.since }),
-    ...(isText(it.wants, ID_MAX) && { wants: it.wants }),
-    ...(holder === '' && isText(it.vacant, ID_MAX) && { vacant: it.vacant }),
+    ...(isText(host, HOST_MAX) && PLAIN_WORD.test(host) && { host }),
+    ...(isText(lock, ID_MAX) && { lock }),
+    ...(isCount(pid) && { pid }),
+    ...(isText(since, 40) && TIME.test(since) && !Number.isNaN(Date.parse(since)) && { since }),
+    ...(isText(wants, ID_MAX) && { wants }),
+    ...(holder === '' && isText(vacant, ID_MAX) && { vacant }),
   };
-}
-
-function parseObject(text: string): { [key: string]: unknown } | null {
-  if (text.length > TEXT_MAX) return null;
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as { [key: string]: unknown }) : null;
-  } catch {
-    return null;
-  }
 }
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-/** Date.parse alone takes any text in brackets along. */
-function isTime(text: string): boolean {
-  return /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(text) && !Number.isNaN(Date.parse(text));
 }
 
 function isText(value: unknown, max: number): value is string {

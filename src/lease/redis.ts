@@ -3,15 +3,13 @@
  * writes it, and its PUBLISH wakes the others. The client's queue for hard times and its reconnecting are off.
  */
 import { createClient, ErrorReply } from '@redis/client';
-import { formatRecord } from './record.ts';
 import {
-  type CasResult,
-  createTrouble,
+  createStore,
+  EngineAnswer,
+  type Entry,
   LeaseConfigError,
   type LeaseStore,
   type Rule,
-  type Seen,
-  type Trouble,
 } from './store.ts';
 import { type LeaseUrl, tlsOf } from './url.ts';
 
@@ -28,10 +26,11 @@ return {1, ''}`;
 const PROBE_AFTER_MS = 10_000;
 
 const CREDENTIALS =
-  /^(?:NOAUTH|WRONGPASS|ERR (?:AUTH|invalid password|Client sent AUTH))|^HELLO must be called/;
+  /^(?:NOAUTH|WRONGPASS|ERR (?:AUTH|invalid password|Client sent AUTH)|HELLO must be called)/;
+const PRIMARY = 'it is a read-only replica: name the primary in the URL';
 
 /** https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors. What a proxy answers in the server's place is unclear. */
-const rulesFor = ({ scheme, user }: LeaseUrl, key: string): Rule[] => [
+const rulesFor = ({ scheme, user = 'default' }: LeaseUrl, key: string): Rule[] => [
   [
     /^(?:MOVED|ASK) /,
     'config',
@@ -41,9 +40,9 @@ const rulesFor = ({ scheme, user }: LeaseUrl, key: string): Rule[] => [
   [
     /^NOPERM/,
     'config',
-    `let an administrator grant it: ACL SETUSER ${user ?? 'default'} +get +set +eval +publish +subscribe ~${key} &${key}`,
+    `let an administrator grant it: ACL SETUSER ${user} +get +set +eval +publish +subscribe ~${key} &${key}`,
   ],
-  [/^READONLY/, 'refused', 'it is a read-only replica: name the primary in the URL'],
+  [/^READONLY/, 'refused', PRIMARY],
   [
     /^(?:WRONGTYPE|CROSSSLOT|ERR (?:unknown command|DB index|invalid DB|SELECT|wrong number))/,
     'config',
@@ -60,80 +59,50 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
     throw new LeaseConfigError(
       `the lease URL ${url.shown}: ${url.path} is no database number; like redis://host/0`,
     );
-  const trouble = createTrouble(url.label, url.hide);
-  const rules = rulesFor(url, key);
-  let present: Connection | null = null;
-  let closed = false;
-  const watches = new Set<() => void>();
+  let present: ReturnType<typeof connect> | null = null;
 
-  async function ask<T>(command: string[], ms: number): Promise<T> {
-    if (closed) throw trouble.closed();
-    const connection: Connection = present ?? connect(url, trouble, () => forget());
-    const forget = () => {
-      if (present === connection) present = null;
-    };
+  async function ask<T>(command: string[], signal: AbortSignal): Promise<T> {
+    const connection = present ?? connect(url);
     present = connection;
-    let sent = false;
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
+    const end = () => {
+      if (present === connection) present = null;
       connection.end();
-    }, ms);
+    };
+    void connection.gone.then(end);
+    signal.addEventListener('abort', end);
     try {
       await connection.ready;
-      sent = true;
       return await connection.client.sendCommand<T>(command);
     } catch (error) {
-      const isAnswer = error instanceof ErrorReply;
-      if (!isAnswer || !sent) {
-        forget();
-        connection.end();
-      }
-      if (late) throw trouble.late(ms, sent);
-      if (closed) throw trouble.closed();
-      throw isAnswer
-        ? trouble.answer(error.message, error.message, sent, rules)
-        : trouble.socket(error, sent);
+      end();
+      throw error instanceof ErrorReply ? new EngineAnswer(error.message) : error;
     } finally {
-      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
     }
   }
 
-  function seen(text: string | null): Seen | null {
-    if (text === null || text === '') return null;
-    return { rev: text, rec: trouble.record(key, text) };
-  }
+  const entry = (text: string | null): Entry | null => (text ? { rev: text, text } : null);
 
-  return {
-    kind: 'redis',
-    read: async (ms) => seen(await ask<string | null>(['GET', key], ms)),
-    async cas(prev, next, ms): Promise<CasResult> {
-      const text = formatRecord(next);
-      const [won, current] = await ask<[number, string]>(['EVAL', CAS, '1', key, prev ?? '', text], ms);
-      return won === 1 ? { ok: true, rev: text } : { ok: false, current: seen(current) };
+  return createStore({
+    ...{ kind: 'redis', label: url.label, where: key, hide: url.hide, rules: rulesFor(url, key) },
+    read: async (signal) => entry(await ask<string | null>(['GET', key], signal)),
+    async cas(prev, text, signal) {
+      const [won, current] = await ask<[number, string]>(['EVAL', CAS, '1', key, prev ?? '', text], signal);
+      return won === 1 ? text : { current: entry(current) };
     },
-    watch(_after, { changed, ended }) {
-      const { ready, client, end } = connect(url, trouble, ended);
-      ready.then(() => client.subscribe(key, changed)).then(changed, ended);
-      watches.add(end);
-      return () => {
-        watches.delete(end);
-        end();
-      };
+    async watch(_after, changed, signal) {
+      const { ready, client, gone, end } = connect(url);
+      signal.addEventListener('abort', end);
+      await ready;
+      await client.subscribe(key, changed);
+      changed();
+      await gone;
     },
-    async close() {
-      closed = true;
-      for (const end of watches) end();
-      present?.end();
-      present = null;
-    },
-  };
+    close: () => present?.end(),
+  });
 }
 
-type Connection = ReturnType<typeof connect>;
-
-/** `onGone`: the connection has ended by itself. */
-function connect(url: LeaseUrl, trouble: Trouble, onGone: () => void) {
+function connect(url: LeaseUrl) {
   const cut = new AbortController();
   const client = clientOf(url, cut.signal);
   /** Destroys the socket, also one that is being connected. */
@@ -142,15 +111,14 @@ function connect(url: LeaseUrl, trouble: Trouble, onGone: () => void) {
     client.destroy();
   };
   client.on('error', () => {});
-  client.on('terminated', () => {
-    // The client first rejects its pending commands with the original error.
-    queueMicrotask(end);
-    onGone();
-  });
+  // The client first rejects its pending commands with the original error.
+  const gone = new Promise<void>((resolve) => client.on('terminated', () => queueMicrotask(resolve)));
   /** Rejects with the socket's error, the server's, or with what makes this server useless. */
-  const ready = client.connect().then(() => greet((command) => client.sendCommand(command), trouble));
-  ready.catch(() => {});
-  return { client, ready, end };
+  const ready = client.connect().then(async () => {
+    if (await isReplica((command) => client.sendCommand(command))) throw new EngineAnswer('READONLY');
+  });
+  ready.catch(end);
+  return { client, ready, gone, end };
 }
 
 function clientOf(url: LeaseUrl, signal: AbortSignal) {
@@ -178,17 +146,13 @@ function clientOf(url: LeaseUrl, signal: AbortSignal) {
   });
 }
 
-/** Asks who is there, because a replica may show what is long past. Servers older than 6 do not say. */
-async function greet(send: (command: string[]) => Promise<unknown>, trouble: Trouble): Promise<void> {
+/** A replica may show what is long past. Servers older than 6 do not say. */
+async function isReplica(send: (command: string[]) => Promise<unknown>): Promise<boolean> {
   const answer = await send(['HELLO']).catch((error: Error) => {
     if (CREDENTIALS.test(error.message)) throw error;
     return [];
   });
   const fields = answer as string[];
-  const field = (name: string) => (fields.includes(name) ? fields[fields.indexOf(name) + 1] : undefined);
-  if ((field('role') ?? 'master') !== 'master') throw trouble.replica();
-  if (field('mode') === 'sentinel')
-    throw trouble.answer('', 'it is a Sentinel, which keeps no data', false, [
-      [/^/, 'config', 'name the primary in the URL'],
-    ]);
+  const at = fields.indexOf('role');
+  return at >= 0 && fields[at + 1] !== 'master';
 }

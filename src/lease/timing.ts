@@ -27,7 +27,7 @@ export interface LeaseTiming {
 }
 
 /** How far a machine's clock may run fast or slow. A quartz is within 0.02 %, a clock that is being corrected within 0.05 %. */
-export const CLOCK_RATE = 0.005;
+const CLOCK_RATE = 0.005;
 
 export type LeaseProfile = 'fast' | 'default' | 'frugal';
 
@@ -48,46 +48,31 @@ function timesOf(...ms: readonly [number, number, number, number, number, number
 const REAP_MIN_MS = 300;
 const SLACK_MIN_MS = 200;
 
-export type CheckedTiming =
-  | { readonly ok: true; readonly timing: LeaseTiming }
-  | { readonly ok: false; readonly problem: string };
-
-/** The profile's times, in proportion to `ttlMs` when that is given. A problem is a clause with the arithmetic, without a full stop. */
-export function leaseTiming(profile: LeaseProfile, ttlMs: number | null = null): CheckedTiming {
+/** The profile's times, in proportion to `ttlMs` when that is given. A string is what is wrong: a clause, without a full stop. */
+export function leaseTiming(profile: LeaseProfile, ttlMs: number | null = null): LeaseTiming | string {
   const base = LEASE_PROFILES[profile];
-  const scale = ttlMs === null ? 1 : ttlMs / base.ttlMs;
-  // Never 0: of a ttl that is far too short the sum below says so, with the ttl in it.
-  const scaled = (ms: number) => Math.max(1, Math.round(ms * scale));
-  const timing: LeaseTiming = {
-    ttlMs: ttlMs ?? base.ttlMs,
-    renewMs: scaled(base.renewMs),
-    requestMs: scaled(base.requestMs),
-    pollMs: scaled(base.pollMs),
-    graceMs: scaled(base.graceMs),
-    reapMs: Math.max(REAP_MIN_MS, scaled(base.reapMs)),
-    slackMs: Math.max(SLACK_MIN_MS, scaled(base.slackMs)),
+  if (ttlMs === null) return base;
+  const scaled = (ms: number) => Math.max(1, Math.round((ms * ttlMs) / base.ttlMs));
+  const { renewMs, requestMs, pollMs, graceMs, reapMs, slackMs } = base;
+  const timing = {
+    ...timesOf(ttlMs, scaled(renewMs), scaled(requestMs), scaled(pollMs), scaled(graceMs), 0, 0),
+    reapMs: Math.max(REAP_MIN_MS, scaled(reapMs)),
+    slackMs: Math.max(SLACK_MIN_MS, scaled(slackMs)),
   };
-  const problem = timingProblem(timing);
-  return problem === null ? { ok: true, timing } : { ok: false, problem };
+  return timingProblem(timing) ?? timing;
 }
 
-/** Why this set can't keep two pollers apart, or a healthy one running; null: it can. */
+/** Why this set can't keep two pollers apart and a healthy one running; null: it can. */
 export function timingProblem(timing: LeaseTiming): string | null {
-  const { ttlMs, renewMs, requestMs, pollMs, graceMs, reapMs, slackMs } = timing;
-  for (const [name, ms] of Object.entries(timing))
-    if (!Number.isSafeInteger(ms) || ms < 1) return `${name} is ${ms}, not a whole number of ms above 0`;
+  const { ttlMs, renewMs, graceMs, reapMs, slackMs } = timing;
   if (ttlMs > LONGEST_TTL_MS) return `a ttl of ${ttlMs} ms is more than an hour`;
   const stopMs = stopAfterMs(timing);
-  if (stopMs < 2 * renewMs)
-    return (
-      `a ttl of ${ttlMs} ms, less ${ttlMs - livesMs(timing)} ms for the clocks, ${graceMs} ms from SIGTERM to SIGKILL, ` +
-      `${reapMs} ms until the worker is gone and ${slackMs} ms for late timers, leaves ${stopMs} ms; ` +
-      `two renewals, one each ${renewMs} ms, need ${2 * renewMs} ms`
-    );
-  if (requestMs >= renewMs)
-    return `a request may take ${requestMs} ms and must be over before the next one, after ${renewMs} ms`;
-  if (pollMs >= ttlMs) return `a standby looks every ${pollMs} ms, and the ttl is ${ttlMs} ms`;
-  return null;
+  if (stopMs >= 2 * renewMs) return null;
+  return (
+    `a ttl of ${ttlMs} ms, less ${ttlMs - livesMs(timing)} ms for the clocks, ${graceMs} ms from SIGTERM to SIGKILL, ` +
+    `${reapMs} ms until the worker is gone and ${slackMs} ms for late timers, leaves ${stopMs} ms; ` +
+    `two renewals, one each ${renewMs} ms, need ${2 * renewMs} ms`
+  );
 }
 
 /** D: at t0 + this the worker must be dead, by the holder's clock. */
@@ -125,9 +110,7 @@ export interface ClockLook {
   readonly leaped: boolean;
 }
 
-export interface LeaseClock {
-  look(): ClockLook;
-}
+export type LeaseClock = () => ClockLook;
 
 const BOOTTIME_STEP_MS = 10;
 const LEAP_MS = 1_000;
@@ -143,15 +126,13 @@ export function createLeaseClock(sources: ClockSources): LeaseClock {
   let nowMs = 0;
   /** How far the wall clock was ahead of `nowMs` at the last look. */
   let aheadMs = sources.unixMs();
-  return {
-    look() {
-      const boottime = sources.boottimeMs();
-      const slept = boottime === null || boottime0 === null ? 0 : boottime - boottime0 - BOOTTIME_STEP_MS;
-      nowMs = Math.max(nowMs, sources.monotonicMs() - monotonic0, slept);
-      const unixMs = sources.unixMs();
-      const before = aheadMs;
-      aheadMs = unixMs - nowMs;
-      return { nowMs, unixMs, leaped: aheadMs - before > LEAP_MS };
-    },
+  return () => {
+    const boottime = sources.boottimeMs();
+    const slept = boottime === null || boottime0 === null ? 0 : boottime - boottime0 - BOOTTIME_STEP_MS;
+    nowMs = Math.max(nowMs, sources.monotonicMs() - monotonic0, slept);
+    const unixMs = sources.unixMs();
+    const before = aheadMs;
+    aheadMs = unixMs - nowMs;
+    return { nowMs, unixMs, leaped: aheadMs - before > LEAP_MS };
   };
 }

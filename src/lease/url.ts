@@ -23,16 +23,17 @@ export interface LeaseUrl {
   hide(text: string): string;
 }
 
-const SCHEMES: Readonly<Record<string, { kind: EngineKind; tls: boolean; port: number }>> = {
-  redis: { kind: 'redis', tls: false, port: 6379 },
-  rediss: { kind: 'redis', tls: true, port: 6379 },
-  valkey: { kind: 'redis', tls: false, port: 6379 },
-  valkeys: { kind: 'redis', tls: true, port: 6379 },
-  postgres: { kind: 'postgres', tls: false, port: 5432 },
-  postgresql: { kind: 'postgres', tls: false, port: 5432 },
-  etcd: { kind: 'etcd', tls: false, port: 2379 },
-  etcds: { kind: 'etcd', tls: true, port: 2379 },
-  k8s: { kind: 'kubernetes', tls: true, port: 443 },
+/** Engine, TLS, port. */
+const SCHEMES: Readonly<Record<string, readonly [EngineKind, boolean, number]>> = {
+  redis: ['redis', false, 6379],
+  rediss: ['redis', true, 6379],
+  valkey: ['redis', false, 6379],
+  valkeys: ['redis', true, 6379],
+  postgres: ['postgres', false, 5432],
+  postgresql: ['postgres', false, 5432],
+  etcd: ['etcd', false, 2379],
+  etcds: ['etcd', true, 2379],
+  k8s: ['kubernetes', true, 443],
 };
 
 /** A typing error is told where only we read the options; other engines' URLs carry options of other clients too. */
@@ -41,21 +42,20 @@ const OPTIONS: Readonly<Partial<Record<EngineKind, readonly string[]>>> = {
   kubernetes: ['server', 'token-file', 'ca-file', 'tls'],
 };
 
-const EXAMPLES =
-  'redis://[user:password@]host[:port][/db], postgres://user:password@host/database, etcd://host:2379[,host:2379][/prefix], k8s: or k8s://namespace/name';
+/** Stricter than WHATWG's URL, which would read a password with a bare / or # as a host and a path, and knows one host only. */
+const PARTS = /^(?:\/\/(?:([^/?#]*)@)?([^/?#@]*))?(\/?[^?#@]*)(?:\?([^#@]*))?$/;
+const HOST = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/i;
 
-/** Throws LeaseConfigError: with what is wrong, the value (masked) and what is accepted. */
+/** Throws LeaseConfigError with what is wrong; the value in it is masked. */
 export function parseLeaseUrl(text: string): LeaseUrl {
   const trimmed = text.trim();
   const shown = maskLeaseUrl(trimmed);
-  const wrong = (problem: string) =>
-    new LeaseConfigError(`the lease URL ${shown}: ${problem}; accepted: ${EXAMPLES}`);
-  const [, scheme = '', rest = ''] = /^([a-z0-9]+):(.*)$/is.exec(trimmed) ?? [];
-  const engine = SCHEMES[scheme.toLowerCase()];
-  if (!engine) throw wrong(scheme === '' ? 'no engine is named' : `no engine is called by ${scheme}:`);
-  const { kind } = engine;
-  // Stricter than WHATWG's URL, which would read a password with a bare / or # as a host and a path.
-  const parts = /^(?:\/\/(?:([^/?#]*)@)?([^/?#@]*))?(\/?[^?#@]*)(?:\?([^#@]*))?$/.exec(rest);
+  const wrong = (problem: string) => new LeaseConfigError(`the lease URL ${shown}: ${problem}`);
+  const [, typed = '', rest = ''] = /^([a-z0-9]+):(.*)$/is.exec(trimmed) ?? [];
+  const scheme = typed.toLowerCase();
+  if (!SCHEMES[scheme]) throw wrong(scheme ? `no engine is called by ${typed}:` : 'no engine is named');
+  const [kind, tls, defaultPort] = SCHEMES[scheme];
+  const parts = PARTS.exec(rest);
   if (!parts) throw wrong('in a user name or password write / as %2F, ? as %3F, # as %23 and @ as %40');
   const [, login = '', hostText = '', path = '', query = ''] = parts;
   const decode = (part = ''): string | undefined => {
@@ -68,19 +68,17 @@ export function parseLeaseUrl(text: string): LeaseUrl {
   // PostgreSQL's own URLs may carry user and password behind the question mark, where a + is a +.
   const option = (name: string) =>
     kind === 'postgres' ? new RegExp(`(?:^|&)${name}=([^&]*)`).exec(query)?.[1] : undefined;
-  const [user, ...password] = login.split(':');
-  const secret = decode(password.join(':') || option('password'));
+  const [user, ...words] = login.split(':');
+  const password = decode(words.join(':') || option('password'));
 
-  const hosts = hostText
-    .split(',')
-    .filter(Boolean)
-    .map((one) => {
-      const found = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/i.exec(one);
-      const port = Number(found?.[3] ?? engine.port);
-      if (!found || port === 0 || port > 65_535)
-        throw wrong(`${one} is no host with a port (IPv6 as [::1]:6379)`);
-      return { host: found[1] ?? found[2]!, port };
-    });
+  const places = hostText.split(',').filter(Boolean);
+  const hosts = places.map((place) => {
+    const [, six, name = six, digits] = HOST.exec(place) ?? [];
+    const port = Number(digits ?? defaultPort);
+    if (!name || port === 0 || port > 65_535)
+      throw wrong(`${place} is no host with a port (IPv6 as [::1]:6379)`);
+    return { host: name, port };
+  });
   if (hosts.length === 0 && kind !== 'kubernetes') throw wrong('it names no host');
   if (hosts.length > 1 && kind !== 'etcd') throw wrong('it names more than one host, which only etcd has');
 
@@ -92,20 +90,16 @@ export function parseLeaseUrl(text: string): LeaseUrl {
   const tlsOption = options.get('tls') ?? 'insecure';
   if (tlsOption !== 'insecure' && kind !== 'postgres')
     throw wrong(`tls=${tlsOption} is unknown; tls=insecure takes any certificate`);
-
-  const places = hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`);
   return {
-    kind,
-    scheme: scheme.toLowerCase(),
-    shown,
-    label: `${scheme.toLowerCase()} lease at ${places.join(', ') || shown}`,
-    tls: engine.tls,
-    hosts,
+    ...{ kind, scheme, shown, tls, hosts, options, password },
+    label: `${scheme} lease at ${places.join(', ') || shown}`,
     user: decode(user || option('user')),
-    password: secret,
     path: decode(path.replace(/^\/+|\/+$/g, '')) ?? '',
-    options,
-    hide: (message) => hideSecret(message, secret ?? ''),
+    // One or two letters stand in every text.
+    hide: (message) =>
+      password === undefined || password.length < 3
+        ? message
+        : message.replaceAll(password, '…').replaceAll(encodeURIComponent(password), '…'),
   };
 }
 
@@ -123,12 +117,6 @@ export function maskLeaseUrl(text: string): string {
   const place = rest.slice(at < 0 ? slashes.length : at + 1);
   const hideValue = (whole: string, name: string) => (name.endsWith('-file=') ? whole : `${name}…`);
   return `${scheme}${slashes}${login}${place.replace(/([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*/gi, hideValue)}`;
-}
-
-function hideSecret(text: string, secret: string): string {
-  // One or two letters stand in every text.
-  if (secret.length < 3) return text;
-  return text.replaceAll(secret, '…').replaceAll(encodeURIComponent(secret), '…');
 }
 
 export interface LeaseTls {

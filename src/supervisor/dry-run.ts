@@ -78,7 +78,7 @@ export async function dryRun({
 /** False: would end because of it. */
 async function lease({ lease: wanted, botId, takeover, noWait }: Config, report: Report): Promise<boolean> {
   if (wanted === null || botId === null) return true;
-  const { lookAtLease } = await import('../lease/lease.ts');
+  const { lookAtLease } = await import('../lease/glance.ts');
   const seen = await lookAtLease(wanted.url, botId);
   if (seen.unreachable !== null) {
     report.line('lease', `would stand by: ${seen.engine} is out of reach: ${seen.unreachable}`, 'warn');

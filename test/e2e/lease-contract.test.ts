@@ -2,7 +2,7 @@
 // a fault is `refused` only for what surely did not happen, a watch tells of changes, nothing is left behind.
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { openStore } from '../../src/lease/lease.ts';
+import { openStore } from '../../src/lease/glance.ts';
 import { ENGINES, type Engine, openEngine } from '../support/engines.ts';
 import {
   AMPLE_MS,

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { openStore } from '../../src/lease/lease.ts';
+import { openStore } from '../../src/lease/glance.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { kubernetesCall } from '../support/engines.ts';
 import { type FakeKubernetes, openFakeKubernetes } from '../support/fake-kubernetes.ts';

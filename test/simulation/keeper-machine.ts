@@ -118,7 +118,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
   }
 
   function look() {
-    const seen = leaseClock.look();
+    const seen = leaseClock();
     aheadMs = seen.unixMs - seen.nowMs;
     return seen;
   }
@@ -162,9 +162,11 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
         world.log(`${name} has lost its term: ${effect.why}`);
         judge.lost(machine, effect.why, effect.killByMs - nowMs);
         if (worker?.flight) worker.flight.aborted = true;
-        if (worker) killIn(worker, effect.killByMs - nowMs);
         // At once, as lease.ts does: an answer to a sweep that comes in the same moment finds the term over.
         loop.send({ kind: 'unleased', reason: effect.why });
+        break;
+      case 'kill':
+        if (worker) killIn(worker, 0);
         break;
       case 'asked':
         world.log(`${name} is asked to hand over`);
@@ -470,7 +472,7 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
     /** Until its stop point; Infinity: it has none. */
     leftMs: (): number =>
       machine.keeper.role === 'leader'
-        ? stopAtMs(machine.keeper, policy) - leaseClock.look().nowMs
+        ? stopAtMs(machine.keeper, policy) - leaseClock().nowMs
         : Number.POSITIVE_INFINITY,
     /** Up, and waits for nothing but the end of another's term. */
     standsBy: (): boolean =>

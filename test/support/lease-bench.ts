@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomInt, randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
-import { openStore } from '../../src/lease/lease.ts';
+import { openStore } from '../../src/lease/glance.ts';
 import type { LeaseRecord } from '../../src/lease/record.ts';
 import {
   LeaseConfigError,
@@ -87,15 +87,14 @@ export interface Told {
 
 export function watch(t: TestContext, store: LeaseStore, after: Rev | null = null): Told {
   const told: Told = { changed: 0, ended: 0 };
-  const end = store.watch(after, {
-    changed: () => {
-      told.changed += 1;
-    },
-    ended: () => {
-      told.ended += 1;
-    },
+  const stop = new AbortController();
+  const changed = () => {
+    told.changed += 1;
+  };
+  void store.watch(after, changed, stop.signal).then(() => {
+    told.ended += 1;
   });
-  t.after(end);
+  t.after(() => stop.abort());
   return told;
 }
 

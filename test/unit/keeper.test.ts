@@ -12,7 +12,7 @@ import {
   stepKeeper,
   takeFromMs,
 } from '../../src/lease/keeper.ts';
-import { leaseEntry } from '../../src/lease/lease.ts';
+import { leaseEntry } from '../../src/lease/glance.ts';
 import type { LeaseRecord } from '../../src/lease/record.ts';
 import { LEASE_PROFILES } from '../../src/lease/timing.ts';
 

@@ -55,10 +55,14 @@ class MemoryEngine {
         this.change(next);
         return { ok: true, rev: formatRecord(next) };
       },
-      watch: (_after, { changed }) => {
-        this.watchers.add(changed);
-        return () => void this.watchers.delete(changed);
-      },
+      watch: (_after, changed, signal) =>
+        new Promise((resolve) => {
+          this.watchers.add(changed);
+          signal.addEventListener('abort', () => {
+            this.watchers.delete(changed);
+            resolve();
+          });
+        }),
       close: async () => {
         this.closed += 1;
       },
@@ -230,10 +234,13 @@ test('an engine that stays out of reach: 69 after the half minute that --no-wait
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const engine = new MemoryEngine();
   engine.trouble = 'refuses';
-  const { won, events, lines } = open(t, engine, 'a', { noWait: true });
+  let nowMs = 0;
+  const clock = () => ({ nowMs, unixMs: nowMs, leaped: false });
+  const { won, events, lines } = open(t, engine, 'a', { noWait: true, clock });
   void won();
   const pass = async (ms: number) => {
     for (let leftMs = ms; leftMs > 0; leftMs -= 50) {
+      nowMs += 50;
       t.mock.timers.tick(50);
       await new Promise(setImmediate);
       await new Promise(setImmediate);

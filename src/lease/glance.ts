@@ -1,0 +1,84 @@
+/** The engine of a lease, and what can be told of the lease: by the keeper that seeks it, or by one look at the record. */
+import { holderText } from '../output/words.ts';
+import type { LeaseEntry } from '../supervisor/status.ts';
+import { type Keeper, type KeeperPolicy, stopAtMs, takeFromMs } from './keeper.ts';
+import type { LeaseRecord } from './record.ts';
+import type { LeaseStore } from './store.ts';
+import { type ClockLook, livesMs, stopAfterMs } from './timing.ts';
+import { parseLeaseUrl } from './url.ts';
+
+/** How long `status` and `who` wait for an engine. */
+const GLANCE_MS = 2_000;
+const NOTHING: Omit<LeaseEntry, 'engine'> = {
+  ...{ holder: null, mine: false, epoch: null, expiresAt: null, role: 'none', since: null },
+  ...{ decision: null, reachable: null, unreachable: null },
+};
+
+/** What a keeper knows, for `status`. */
+export function leaseEntry(
+  engine: string,
+  keeper: Keeper,
+  { nowMs, unixMs }: Pick<ClockLook, 'nowMs' | 'unixMs'>,
+  policy: KeeperPolicy,
+): LeaseEntry {
+  const { role, term, sight, reach } = keeper;
+  const known = (role === 'standby' ? sight : term)?.seen?.rec;
+  const rec = known?.vacant === undefined ? known : undefined;
+  const at = (ms: number) => new Date(unixMs + Math.max(0, Math.round(ms - nowMs))).toISOString();
+  const entry: LeaseEntry = {
+    ...{ ...NOTHING, engine, ...holderOf(rec), role: 'standby' },
+    epoch: (rec?.epoch ?? keeper.epoch) || null,
+    reachable: reach?.ok ?? null,
+    unreachable: reach?.ok === false ? reach.why : null,
+  };
+  if (role === 'leader') {
+    const stopMs = stopAtMs(keeper, policy);
+    // A holder's stop point lies before the end of what others grant it.
+    const expiresAt = at(stopMs + livesMs(policy.timing) - stopAfterMs(policy.timing));
+    return { ...entry, mine: true, role: 'holder', expiresAt, decision: { what: 'stop', at: at(stopMs) } };
+  }
+  const takeMs = role === 'standby' ? takeFromMs(keeper, policy) : Number.POSITIVE_INFINITY;
+  if (!Number.isFinite(takeMs)) return entry;
+  return { ...entry, expiresAt: at(takeMs), decision: { what: 'take', at: at(takeMs) } };
+}
+
+export function holderOf(rec: LeaseRecord | undefined): Pick<LeaseEntry, 'holder' | 'since'> {
+  if (!rec?.holder) return { holder: null, since: null };
+  return { holder: holderText({ host: rec.host ?? null, pid: rec.pid ?? null }), since: rec.since ?? null };
+}
+
+/** One look at the record by whoever does not seek the lease. Never rejects: what is wrong stands in `unreachable`. */
+export async function lookAtLease(url: string, botId: number): Promise<LeaseEntry> {
+  const entry: LeaseEntry = { ...NOTHING, engine: url.slice(0, url.indexOf(':')) };
+  let store: LeaseStore | null = null;
+  try {
+    store = await openStore(url, botId);
+    const rec = (await store.read(GLANCE_MS))?.rec;
+    const found = { ...holderOf(rec), epoch: rec?.epoch || null, reachable: true };
+    return { ...entry, engine: store.kind, ...found };
+  } catch (error) {
+    const engine = store?.kind ?? entry.engine;
+    return { ...entry, engine, reachable: false, unreachable: (error as Error).message };
+  } finally {
+    await store?.close().catch(() => {});
+  }
+}
+
+/**
+ * The engine that the URL names, which is loaded only now. Connects to nothing yet. Throws LeaseConfigError for what is wrong with the URL or the files it names. `botId`: the
+ * digits before the token's colon, never the token.
+ */
+export async function openStore(text: string, botId: number | string): Promise<LeaseStore> {
+  const url = parseLeaseUrl(text);
+  const name = `singlepoll/${botId}`;
+  switch (url.kind) {
+    case 'redis':
+      return (await import('./redis.ts')).openRedis(url, name);
+    case 'postgres':
+      return (await import('./postgres.ts')).openPostgres(url, name);
+    case 'etcd':
+      return (await import('./etcd.ts')).openEtcd(url, name);
+    case 'kubernetes':
+      return (await import('./kubernetes.ts')).openKubernetes(url, `singlepoll-${botId}`);
+  }
+}
