@@ -67,9 +67,11 @@ const ACTIONS = {
   },
   'POST /updates': (sandbox, { text, update, ...input }) => {
     const { token } = botOf(sandbox, input);
-    if (typeof update === 'object' && update !== null) return queued(sandbox.inject(token, update));
-    if (typeof text === 'string') return queued(sandbox.injectText(token, text));
-    throw new Error('text (a string) or update (an object) is needed');
+    const isUpdate = typeof update === 'object' && update !== null;
+    if (!isUpdate && typeof text !== 'string')
+      throw new Error('text (a string) or update (an object) is needed');
+    const id = isUpdate ? sandbox.inject(token, update) : sandbox.injectText(token, String(text));
+    return { update_id: id, ...(id === 0 && { why: 'kept out by allowed_updates, or the queue is full' }) };
   },
   'GET /faults': (sandbox) => sandbox.faults(),
   'POST /faults': (sandbox, input) => {
@@ -101,9 +103,6 @@ function botOf(sandbox: Sandbox, { bot }: Input): SandboxBot {
   if (!found) throw new Error(`no bot ${bot ?? ''} here (try !bots, !bot)`);
   return found;
 }
-
-const queued = (id: number) =>
-  id === 0 ? { update_id: 0, why: 'kept out by allowed_updates, or the queue is full' } : { update_id: id };
 
 function selected<Item extends { readonly bot: number; readonly id?: number }>(
   items: readonly Item[],
@@ -181,6 +180,19 @@ export const CONSOLE_HELP = `Type a line:
 /** What a typed line asks for: an action and its input, or just something to show. */
 export type Line = { readonly action: ActionName; readonly input: Input } | { readonly text: string } | null;
 
+/** Typed command → action, and what the first number and the first word behind it mean. */
+const COMMANDS: Readonly<Record<string, (number: number | undefined, word: string) => [ActionName, Input]>> =
+  {
+    bots: () => ['GET ', {}],
+    bot: () => ['POST /bots', {}],
+    webhook: (_, url) => ['POST /webhook', { url }],
+    rival: (seconds = 10) => ['POST /rival', { seconds }],
+    log: (last = 10) => ['GET /log', { last }],
+    sent: (last = 10) => ['GET /sent', { last }],
+    clear: () => ['DELETE /faults', {}],
+    revoke: () => ['POST /revoke', {}],
+  };
+
 /** Understands one line; never throws. Null: there is nothing to do. */
 export function parseLine(line: string): Line {
   const [, id, addressed] = /^@(\d+)(?:\s+|$)(.*)$/s.exec(line.trim()) ?? [];
@@ -188,52 +200,37 @@ export function parseLine(line: string): Line {
   const rest = (addressed ?? line).trim();
   if (rest === '') return null;
   try {
-    if (rest.startsWith('!!')) return { action: 'POST /updates', input: { ...bot, text: rest.slice(1) } };
-    if (rest.startsWith('!')) return parseCommand(rest.slice(1).trim().split(/\s+/), bot);
-    const input = rest.startsWith('{') ? { update: jsonObject(rest) } : { text: rest };
+    if (rest.startsWith('!') && !rest.startsWith('!!')) return parseCommand(rest.slice(1).trim(), bot);
+    const input = rest.startsWith('{') ? { update: jsonObject(rest) } : { text: rest.replace(/^!!/, '!') };
     return { action: 'POST /updates', input: { ...bot, ...input } };
   } catch (error) {
     return { text: (error as Error).message };
   }
 }
 
-function parseCommand([name = '', ...words]: string[], bot: Input): Line {
+function parseCommand(line: string, bot: Input): Line {
+  const [name = '', ...words] = line.split(/\s+/);
   const command = name.toLowerCase();
-  const number = words.find((word) => /^\d+$/.test(word));
+  if (command === 'help') return { text: CONSOLE_HELP };
+  const digits = words.find((word) => /^\d+$/.test(word));
+  const number = digits === undefined ? undefined : Number(digits);
+  const found = Object.hasOwn(COMMANDS, command) ? COMMANDS[command]?.(number, words[0] ?? '') : undefined;
+  if (found) return { action: found[0], input: { ...bot, ...found[1] } };
+  const fault = faultOf(command, number, words.includes('*'));
+  if (!fault) return { text: `no such command: !${name} (try !help)` };
+  const odd = words.find((word) => !/^(\*|\d+|[A-Za-z]+)$/.test(word));
+  if (odd !== undefined) return { text: `not understood: ${odd} (a method name or a number is meant here)` };
   const method = words.find((word) => /^[A-Za-z]+$/.test(word));
-  const fault = (input: Input): Line => {
-    const odd = words.find((word) => !/^(\*|\d+|[A-Za-z]+)$/.test(word));
-    if (odd !== undefined)
-      return { text: `not understood: ${odd} (a method name or a number is meant here)` };
-    return { action: 'POST /faults', input: { ...bot, ...(method && { method }), ...input } };
-  };
-  const count = words.includes('*') ? 0 : Number(number ?? 1);
-  if (command === '429') return fault({ kind: 'retry-after', retryAfter: Number(number ?? 1) });
-  if (/^[45]\d\d$/.test(command)) return fault({ kind: 'status', status: Number(command), count });
-  if (command === 'slow') return fault({ kind: 'slow', ms: Number(number ?? 1000) });
-  if (FAULT_KINDS.some((kind) => kind === command && kind !== 'status'))
-    return fault({ kind: command, count });
-  switch (command) {
-    case 'help':
-      return { text: CONSOLE_HELP };
-    case 'bots':
-      return { action: 'GET ', input: {} };
-    case 'bot':
-      return { action: 'POST /bots', input: {} };
-    case 'webhook':
-      return { action: 'POST /webhook', input: { ...bot, url: words[0] ?? '' } };
-    case 'rival':
-      return { action: 'POST /rival', input: { ...bot, seconds: Number(number ?? 10) } };
-    case 'log':
-    case 'sent':
-      return { action: `GET /${command}`, input: { ...bot, last: Number(number ?? 10) } };
-    case 'clear':
-      return { action: 'DELETE /faults', input: {} };
-    case 'revoke':
-      return { action: 'POST /revoke', input: bot };
-    default:
-      return { text: `no such command: !${name} (try !help)` };
-  }
+  return { action: 'POST /faults', input: { ...bot, ...(method && { method }), ...fault } };
+}
+
+function faultOf(command: string, number: number | undefined, always: boolean): Fault | null {
+  const count = always ? 0 : (number ?? 1);
+  if (command === '429') return { kind: 'retry-after', retryAfter: number ?? 1 };
+  if (/^[45]\d\d$/.test(command)) return { kind: 'status', status: Number(command), count };
+  if (command === 'slow') return { kind: 'slow', ms: number ?? 1000 };
+  const kind = FAULT_KINDS.find((known) => known === command && known !== 'status');
+  return kind ? { kind, count } : null;
 }
 
 /** Carries out a typed line and shows what came of it. Never rejects. */

@@ -3,7 +3,7 @@
  * time: answers go to a callback, the clock is given. A bot never notices that a client went away, because the real
  * server does not. Nothing is ever delivered to a webhook.
  * Source: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, do_get_updates, abort_long_poll,
- * fail_query_conflict, process_set_webhook_query, do_set_webhook), Client.h for the constants; tdlib/td TQueue.cpp.
+ * fail_query_conflict, process_set_webhook_query), Client.h for the constants; tdlib/td TQueue.cpp.
  */
 import { type Args, booleanArg, integerArg } from '../gateway/params.ts';
 import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
@@ -39,7 +39,6 @@ export const CONFLICT = {
   setWebhook: 'Conflict: terminated by setWebhook request',
   webhookActive:
     "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first",
-  otherSetWebhook: 'Conflict: terminated by other setWebhook',
 } as const;
 
 /** The sandbox's only idea of time, so that tests can move it by hand. */
@@ -61,19 +60,11 @@ export const systemClock: Clock = {
 
 const REPEAT_WAIT_MS = 3000;
 const REPEAT_LIMIT_MS = 500;
+/** From a new update to the answer of the poll that waits for it: others that come with it go along. */
 const WAKE_AFTER_MS = 1;
-const WAKE_AT_MOST_MS = 2;
-const SET_WEBHOOK_EVERY_MS = 1000;
-/** How long closing an old webhook and checking a new one take. */
-const WEBHOOK_STEP_MS = 2;
 const QUEUE_LIMIT = 100_000;
 /** What a request gets that is dropped while the server goes down (PromiseDeleter). */
 const SHUTDOWN_RETRY_S = 5;
-const CLOSE_RETRY_S = 600;
-
-/** How long an update waits in the queue; of other kinds a day. */
-const LIFETIME_S: Readonly<Record<string, number>> = { inline_query: 30, callback_query: 150 };
-const DAY_S = 86_400;
 /** Kinds of updates that come only to a bot that asks for them. */
 const ONLY_ON_REQUEST = ['chat_member', 'message_reaction', 'message_reaction_count'];
 
@@ -84,7 +75,7 @@ export interface Bot {
   push(update: object): number;
   /**
    * The token stops being good, or the server goes down: a waiting poll is answered 200 with what there is; in a
-   * shutdown whatever else waits gets 429 `retry after 5`.
+   * shutdown held conflicts get 429 `retry after 5`.
    */
   end(why: 'revoked' | 'shutdown'): void;
   state(): { readonly pendingUpdates: number; readonly polling: boolean; readonly webhook: string };
@@ -94,29 +85,21 @@ interface LongPoll {
   readonly offset: number;
   readonly limit: number;
   readonly reply: Reply;
-  deadlineMs: number;
   isAwake: boolean;
   cancel: () => void;
 }
 
-/** A request that waits for a later answer: a held 409, or a change of the webhook. */
-interface Waiting {
-  readonly reply: Reply;
-  cancel: () => void;
-}
-
 export function createBot(clock: Clock, firstUpdateId: number): Bot {
-  let queue: { readonly id: number; readonly update: object; readonly expiresAtMs: number }[] = [];
+  let queue: { readonly id: number; readonly update: object }[] = [];
   let nextId = firstUpdateId;
   /** Null: the default, all kinds but those only on request. */
   let allowed: readonly string[] | null = null;
   let longPoll: LongPoll | null = null;
   let previous = { offset: -1, atMs: Number.NEGATIVE_INFINITY };
-  const held = new Set<Waiting>();
+  /** Conflicts that are told later, and what cancels each. */
+  const held = new Map<Reply, () => void>();
   let nextImmediateConflictMs = Number.NEGATIVE_INFINITY;
   let webhook = '';
-  let webhookChange: Waiting | null = null;
-  let nextSetWebhookMs = Number.NEGATIVE_INFINITY;
   /** The answer that stands for every call once the session has ended. */
   let closed: Answer | null = null;
 
@@ -133,19 +116,17 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
 
   /** Sends a 409 at once if none was sent at once in the last 3 s, else holds it for 3 s. */
   function conflict(description: string, reply: Reply): void {
-    if (clock.nowMs() >= nextImmediateConflictMs) {
-      nextImmediateConflictMs = clock.nowMs() + CONFLICT_HOLD_MS;
+    const nowMs = clock.nowMs();
+    if (nowMs >= nextImmediateConflictMs) {
+      nextImmediateConflictMs = nowMs + CONFLICT_HOLD_MS;
       reply(failure(409, description));
       return;
     }
-    const entry: Waiting = {
-      reply,
-      cancel: clock.after(CONFLICT_HOLD_MS, () => {
-        held.delete(entry);
-        reply(failure(409, description));
-      }),
+    const tell = () => {
+      held.delete(reply);
+      reply(failure(409, description));
     };
-    held.add(entry);
+    held.set(reply, clock.after(CONFLICT_HOLD_MS, tell));
   }
 
   function takePoll(): LongPoll | null {
@@ -165,22 +146,11 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
     if (poll) read(poll.offset, poll.limit, 0, poll.reply);
   }
 
-  function armLongPoll(poll: LongPoll, atMs: number): void {
-    poll.cancel();
-    poll.cancel = clock.after(Math.max(0, atMs - clock.nowMs()), finishLongPoll);
-  }
-
   function wakeLongPoll(): void {
-    if (!longPoll) return;
-    const nowMs = clock.nowMs();
-    if (!longPoll.isAwake) longPoll.deadlineMs = Math.min(nowMs + WAKE_AT_MOST_MS, longPoll.deadlineMs);
+    if (!longPoll || longPoll.isAwake) return;
     longPoll.isAwake = true;
-    armLongPoll(longPoll, Math.min(nowMs + WAKE_AFTER_MS, longPoll.deadlineMs));
-  }
-
-  function pendingUpdates(): number {
-    queue = queue.filter(({ expiresAtMs }) => expiresAtMs >= clock.nowMs());
-    return queue.length;
+    longPoll.cancel();
+    longPoll.cancel = clock.after(WAKE_AFTER_MS, finishLongPoll);
   }
 
   /** Forgets what `wanted` confirms; an offset of 0, or too far in the future, means the oldest (TQueue::get). */
@@ -191,11 +161,10 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
 
   function read(offset: number, limit: number, timeoutS: number, reply: Reply): void {
     forgetBefore(offset);
-    if (pendingUpdates() === 0 && timeoutS > 0) {
+    if (queue.length === 0 && timeoutS > 0) {
       abortLongPoll(CONFLICT.poller);
-      const deadlineMs = clock.nowMs() + timeoutS * 1000;
-      longPoll = { offset: Math.max(offset, 0), limit, reply, deadlineMs, isAwake: false, cancel: () => {} };
-      armLongPoll(longPoll, deadlineMs);
+      const cancel = clock.after(timeoutS * 1000, finishLongPoll);
+      longPoll = { offset: Math.max(offset, 0), limit, reply, isAwake: false, cancel };
       return;
     }
     const updates = queue.slice(0, limit);
@@ -222,57 +191,24 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
     read(offset, limit, timeoutS, reply);
   }
 
-  function setWebhook(url: string, args: Args, reply: Reply): void {
-    const isTooSoon = url !== '' && clock.nowMs() < nextSetWebhookMs;
-    if (isTooSoon) {
-      reply(tooManyRequests(1));
-      return;
-    }
-    if (url !== '') nextSetWebhookMs = clock.nowMs() + SET_WEBHOOK_EVERY_MS;
-    const loser = takeWebhookChange();
-    if (loser) conflict(CONFLICT.otherSetWebhook, loser.reply);
-    else if (url === webhook && !booleanArg(args, 'drop_pending_updates')) {
+  /** A bad URL ends the poll, too, and leaves the bot without any webhook. */
+  function setWebhook(url: string, args: Args): Answer {
+    const former = webhook;
+    const mustDrop = booleanArg(args, 'drop_pending_updates');
+    if (url === former && !mustDrop && url !== '') {
       takeAllowedUpdates(args.get('allowed_updates'));
-      reply(success(true, url === '' ? 'Webhook is already deleted' : 'Webhook is already set'));
-      return;
+      return success(true, 'Webhook is already set');
     }
     if (url !== '') abortLongPoll(CONFLICT.setWebhook);
-    if (webhook === '') applyWebhook(url, args, reply, 'Webhook is already deleted');
-    else
-      changeWebhook(reply, () => {
-        webhook = '';
-        applyWebhook(url, args, reply, 'Webhook was deleted');
-      });
-  }
-
-  function applyWebhook(url: string, args: Args, reply: Reply, whenDeleted: string): void {
-    if (booleanArg(args, 'drop_pending_updates')) queue = [];
-    if (url === '') reply(success(true, whenDeleted));
-    else if (!URL.canParse(url)) reply(failure(400, 'Bad Request: invalid webhook URL specified'));
-    else if (!url.startsWith('https:'))
-      reply(failure(400, 'Bad Request: bad webhook: An HTTPS URL must be provided for webhook'));
-    else {
-      webhook = url;
-      takeAllowedUpdates(args.get('allowed_updates'));
-      changeWebhook(reply, () => reply(success(true, 'Webhook was set')));
-    }
-  }
-
-  function changeWebhook(reply: Reply, done: () => void): void {
-    webhookChange = {
-      reply,
-      cancel: clock.after(WEBHOOK_STEP_MS, () => {
-        webhookChange = null;
-        done();
-      }),
-    };
-  }
-
-  function takeWebhookChange(): Waiting | null {
-    const change = webhookChange;
-    webhookChange = null;
-    change?.cancel();
-    return change;
+    webhook = '';
+    if (mustDrop) queue = [];
+    if (url === '') return success(true, `Webhook ${former === '' ? 'is already' : 'was'} deleted`);
+    if (!URL.canParse(url)) return failure(400, 'Bad Request: invalid webhook URL specified');
+    if (!url.startsWith('https:'))
+      return failure(400, 'Bad Request: bad webhook: An HTTPS URL must be provided for webhook');
+    webhook = url;
+    takeAllowedUpdates(args.get('allowed_updates'));
+    return success(true, 'Webhook was set');
   }
 
   function end(answer: Answer): void {
@@ -280,33 +216,26 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
     closed = answer;
   }
 
-  function webhookInfo(): object {
-    return {
-      url: webhook,
-      has_custom_certificate: false,
-      pending_update_count: pendingUpdates(),
-      ...(webhook !== '' && { max_connections: 40 }),
-      ...(allowed && { allowed_updates: allowed }),
-    };
-  }
-
-  function logOut(reply: Reply): void {
-    const answer = failure(400, 'Logged out');
-    queue = [];
-    webhook = '';
-    end(answer);
-    takeWebhookChange()?.reply(answer);
-    reply(success(true));
-  }
-
   const methods: Readonly<Record<string, (args: Args, reply: Reply) => void>> = {
     getupdates: getUpdates,
-    setwebhook: (args, reply) => setWebhook(args.get('url'), args, reply),
-    deletewebhook: (args, reply) => setWebhook('', args, reply),
-    getwebhookinfo: (_args, reply) => reply(success(webhookInfo())),
-    logout: (_args, reply) => logOut(reply),
-    // A bot may close its session only ten minutes after its start; hardly a sandbox gets as old.
-    close: (_args, reply) => reply(tooManyRequests(CLOSE_RETRY_S)),
+    setwebhook: (args, reply) => reply(setWebhook(args.get('url'), args)),
+    deletewebhook: (args, reply) => reply(setWebhook('', args)),
+    getwebhookinfo: (_args, reply) =>
+      reply(
+        success({
+          url: webhook,
+          has_custom_certificate: false,
+          pending_update_count: queue.length,
+          ...(webhook !== '' && { max_connections: 40 }),
+          ...(allowed && { allowed_updates: allowed }),
+        }),
+      ),
+    logout(_args, reply) {
+      queue = [];
+      webhook = '';
+      end(failure(400, 'Logged out'));
+      reply(success(true));
+    },
   };
 
   return {
@@ -315,29 +244,24 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
       carryOut?.(args, reply);
       return carryOut !== undefined;
     },
-
     push(update) {
       const [kind = ''] = Object.keys(update);
       const isAllowed = allowed ? allowed.includes(kind) : !ONLY_ON_REQUEST.includes(kind);
       if (!isAllowed || queue.length >= QUEUE_LIMIT) return 0;
-      const expiresAtMs = clock.nowMs() + (LIFETIME_S[kind] ?? DAY_S) * 1000;
-      queue.push({ id: nextId, update, expiresAtMs });
+      queue.push({ id: nextId, update });
       if (webhook === '') wakeLongPoll();
       return nextId++;
     },
-
     end(why) {
       const answer = why === 'revoked' ? failure(401, 'Unauthorized') : tooManyRequests(SHUTDOWN_RETRY_S);
       end(answer);
       if (why === 'revoked') return;
-      for (const { cancel, reply } of held) {
+      for (const [reply, cancel] of held) {
         cancel();
         reply(answer);
       }
       held.clear();
-      takeWebhookChange()?.reply(answer);
     },
-
-    state: () => ({ pendingUpdates: pendingUpdates(), polling: longPoll !== null, webhook }),
+    state: () => ({ pendingUpdates: queue.length, polling: longPoll !== null, webhook }),
   };
 }

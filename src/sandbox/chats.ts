@@ -28,15 +28,6 @@ export interface SentMessage {
   }[];
 }
 
-export interface Chats {
-  /** Oldest first. */
-  readonly sent: SentMessage[];
-  /** Carries out a call about chats, messages or files; any other method that may exist gets a plausible answer. */
-  call(bot: { readonly id: number; readonly user: object }, method: string, args: Args): Answer;
-  /** The bytes behind a `file_path` of getFile, or null. */
-  file(path: string): Buffer | null;
-}
-
 /** What the names of the Bot API's methods begin with: a misspelt one gets its 404, a new one its `true`. */
 const METHOD =
   /^(add|answer|approve|ban|close|convert|copy|create|decline|delete|edit|export|forward|get|gift|hide|kick|leave|pin|post|promote|read|refund|remove|reopen|replace|repost|restrict|revoke|save|send|set|stop|transfer|unban|unhide|unpin|upgrade|upload|verify)[a-z]+$/;
@@ -53,7 +44,7 @@ const FIXED: Readonly<Record<string, unknown>> = {
   getmyname: { name: 'Sandbox bot' },
 };
 
-export function createChats(): Chats {
+export function createChats() {
   const sent: SentMessage[] = [];
   const files = new Map<string, UploadedFile>();
   let lastMessageId = 0;
@@ -62,19 +53,15 @@ export function createChats(): Chats {
   function keep(file: UploadedFile): string {
     const id = `sandbox${++lastFileId}`;
     files.set(id, file);
-    const [oldest] = files.keys();
-    if (files.size > FILES_MAX && oldest !== undefined) files.delete(oldest);
+    files.delete(`sandbox${lastFileId - FILES_MAX}`);
     return id;
   }
 
-  function media(field: string, args: Args): object | null {
-    const value = args.get(field);
-    const attached = value.startsWith('attach://') ? value.slice(9) : field;
-    const upload = args.files.find((file) => file.field === attached);
-    const id = upload ? keep(upload) : value;
-    if (id === '') return null;
-    const file = describe(id, files.get(id));
-    return field === 'photo' ? [{ ...file, width: 90, height: 90 }] : file;
+  /** A file as messages show it; one of another server, or a URL, is not fetched. */
+  function describe(id: string): object {
+    const file = files.get(id);
+    const known = file && { file_name: file.fileName, mime_type: file.contentType };
+    return { file_id: id, file_unique_id: id.slice(-20), file_size: file?.bytes.length ?? 0, ...known };
   }
 
   /** The part of a message that depends on the method; a string is the reason why it is refused. */
@@ -83,28 +70,24 @@ export function createChats(): Chats {
     if (method === 'sendmessage' && text === '') return 'Bad Request: message text is empty';
     const field = MEDIA.exec(method)?.[1]?.replace('videonote', 'video_note');
     if (field === undefined) return text === '' ? {} : { text };
-    const file = media(field, args);
-    if (file === null) return `Bad Request: there is no ${field.replace('_', ' ')} in the request`;
+    const value = args.get(field);
+    const attached = value.startsWith('attach://') ? value.slice(9) : field;
+    const upload = args.files.find((file) => file.field === attached);
+    const id = upload ? keep(upload) : value;
+    if (id === '') return `Bad Request: there is no ${field.replace('_', ' ')} in the request`;
+    const file = field === 'photo' ? [{ ...describe(id), width: 90, height: 90 }] : describe(id);
     return { [field]: file, ...(args.get('caption') !== '' && { caption: args.get('caption') }) };
   }
 
   function note(bot: number, method: string, args: Args, messageId: number): void {
     const params = [...args.entries()].map(([name, value]) => [name, value.slice(0, PARAM_CHARS_MAX)]);
     const uploads = args.files.map(({ field, fileName, bytes }) => ({
-      field,
-      fileName,
-      bytes: bytes.length,
+      ...{ field, fileName, bytes: bytes.length },
       sha256: createHash('sha256').update(bytes).digest('hex'),
     }));
-    sent.push({
-      bot,
-      method,
-      chatId: args.get('chat_id'),
-      text: args.get('text') || args.get('caption'),
-      messageId,
-      params: Object.fromEntries(params),
-      uploads,
-    });
+    const text = args.get('text') || args.get('caption');
+    const chatId = args.get('chat_id');
+    sent.push({ bot, method, chatId, text, messageId, params: Object.fromEntries(params), uploads });
     if (sent.length > SENT_MAX) sent.shift();
   }
 
@@ -124,28 +107,22 @@ export function createChats(): Chats {
   }
 
   return {
+    /** Oldest first. */
     sent,
-    file: (path) => files.get(path.split('/').at(-1) ?? '')?.bytes ?? null,
-    call(bot, method, args) {
+    /** The bytes behind a `file_path` of getFile, or null. */
+    file: (path: string): Buffer | null => files.get(path.split('/').at(-1) ?? '')?.bytes ?? null,
+    /** Carries out a call about chats, messages or files; any other method that may exist gets a plausible answer. */
+    call(bot: { readonly id: number; readonly user: object }, method: string, args: Args): Answer {
       const name = method.toLowerCase();
       if (!METHOD.test(name)) return failure(404, 'Not Found: method not found');
       if (MESSAGE.test(name)) return message(bot, name, args);
       if (name === 'getchat') return success(chat(args.get('chat_id')));
-      if (name === 'getfile') {
-        const id = args.get('file_id');
-        const file = files.get(id);
-        if (!file) return failure(400, 'Bad Request: invalid file_id');
-        return success({ ...describe(id, file), file_path: `documents/${id}` });
-      }
-      return success(FIXED[name] ?? true);
+      if (name !== 'getfile') return success(FIXED[name] ?? true);
+      const id = args.get('file_id');
+      if (!files.has(id)) return failure(400, 'Bad Request: invalid file_id');
+      return success({ ...describe(id), file_path: `documents/${id}` });
     },
   };
-}
-
-/** A file as messages show it; one of another server, or a url, is not fetched. */
-function describe(id: string, file: UploadedFile | undefined): object {
-  const known = file && { file_name: file.fileName, mime_type: file.contentType };
-  return { file_id: id, file_unique_id: id.slice(-20), file_size: file?.bytes.length ?? 0, ...known };
 }
 
 function chat(chatId: string): object {

@@ -1,6 +1,4 @@
-/**
- * Faults on request: which calls go wrong, how, and how often, and what some of them answer.
- */
+/** Faults on request: which calls go wrong, how, and how often, and what some of them answer. */
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import { CONFLICT, failure, tooManyRequests } from './bot.ts';
 
@@ -14,7 +12,6 @@ export const FAULT_KINDS = [
   'slow',
   'gone',
 ] as const;
-export type FaultKind = (typeof FAULT_KINDS)[number];
 
 export interface Fault {
   /**
@@ -22,7 +19,7 @@ export interface Fault {
    * reset: the connection is reset, the call is not carried out · hang: no answer ever · garbage: 200 with a body that
    * is no JSON · slow: carried out at once, answered `ms` later · gone: carried out, but the answer is lost.
    */
-  readonly kind: FaultKind;
+  readonly kind: (typeof FAULT_KINDS)[number];
   /** Only this method (any case); all when absent. */
   readonly method?: string | undefined;
   /** Only this bot id; all when absent. */
@@ -37,36 +34,29 @@ export interface Fault {
   readonly count?: number | undefined;
 }
 
-export interface Faults {
-  add(fault: Fault): void;
-  clear(): void;
-  /** The fault that strikes this call, used up by one; null for none. The oldest that matches wins. */
-  strike(method: string, bot: number): Fault | null;
-  /** With the calls that are left as `count`. */
-  list(): readonly Fault[];
-}
-
-export function createFaults(): Faults {
+export function createFaults() {
   let active: { readonly fault: Fault; left: number }[] = [];
   return {
-    add(fault) {
+    add(fault: Fault): void {
       active.push({ fault, left: fault.count === 0 ? Number.POSITIVE_INFINITY : (fault.count ?? 1) });
     },
-    clear() {
+    clear(): void {
       active = [];
     },
-    strike(method, bot) {
+    /** The fault that strikes this call, used up by one; null for none. The oldest that matches wins. */
+    strike(method: string, id: number): Fault | null {
       const hit = active.find(
-        ({ fault }) =>
-          (fault.method === undefined || fault.method.toLowerCase() === method.toLowerCase()) &&
-          (fault.bot === undefined || fault.bot === bot),
+        ({ fault: { bot = id, method: wanted = method } }) =>
+          wanted.toLowerCase() === method.toLowerCase() && bot === id,
       );
       if (!hit) return null;
       hit.left -= 1;
       active = active.filter(({ left }) => left > 0);
       return hit.fault;
     },
-    list: () => active.map(({ fault, left }) => ({ ...fault, count: Number.isFinite(left) ? left : 0 })),
+    /** With the calls that are left as `count`. */
+    list: (): Fault[] =>
+      active.map(({ fault, left }) => ({ ...fault, count: Number.isFinite(left) ? left : 0 })),
   };
 }
 
@@ -84,20 +74,24 @@ export function checkedFault(given: Readonly<Record<string, unknown>>): Fault {
 }
 
 /** Answers a `status`, `html`, `garbage` or `retry-after` fault; returns the HTTP status. */
-export function answerFault(response: ServerResponse, fault: Fault): number {
-  const { kind, status = 502, retryAfter = 1 } = fault;
-  const send = (code: number, type: string, body: string, headers = {}): number => {
-    const length = Buffer.byteLength(body);
-    response.writeHead(code, { 'Content-Type': type, 'Content-Length': length, ...headers }).end(body);
-    return code;
-  };
-  if (kind === 'html')
-    return send(status, 'text/html', `<html>\r\n<head><title>${status}</title></head>\r\n</html>\r\n`);
-  if (kind === 'garbage') return send(200, 'application/json', '{"ok":true,"result":[{"update_id":\u0000');
-  if (kind === 'retry-after')
-    return send(429, 'application/json', JSON.stringify(tooManyRequests(retryAfter).body), {
-      'Retry-After': retryAfter,
-    });
-  const { body } = failure(status, status === 409 ? CONFLICT.poller : (STATUS_CODES[status] ?? ''));
-  return send(status, 'application/json', JSON.stringify(body));
+export function answerFault(response: ServerResponse, { kind, status = 502, retryAfter = 1 }: Fault): number {
+  const isHtml = kind === 'html';
+  const answer =
+    kind === 'retry-after'
+      ? tooManyRequests(retryAfter)
+      : failure(status, status === 409 ? CONFLICT.poller : (STATUS_CODES[status] ?? ''));
+  const page = `<html>\r\n<head><title>${status}</title></head>\r\n</html>\r\n`;
+  const body = isHtml
+    ? page
+    : kind === 'garbage'
+      ? '{"ok":true,"result":[{"update_id":\u0000'
+      : JSON.stringify(answer.body);
+  const code = kind === 'garbage' ? 200 : answer.status;
+  response.writeHead(code, {
+    'Content-Type': isHtml ? 'text/html' : 'application/json',
+    'Content-Length': Buffer.byteLength(body),
+    ...(kind === 'retry-after' && { 'Retry-After': retryAfter }),
+  });
+  response.end(body);
+  return code;
 }

@@ -1,9 +1,8 @@
-/**
- * The record of every Bot API request, bounded, without tokens: who polled, when, and what came back.
- */
+/** The record of every Bot API request, bounded, without tokens: who polled, when, and what came back. */
 import type { ServerResponse } from 'node:http';
 import { type Args, integerArg } from '../gateway/params.ts';
 
+const REMEMBERED = 20_000;
 const PARAM_CHARS_MAX = 1024;
 const TOKEN = /\d{5,}:[A-Za-z0-9_-]{24,}/g;
 
@@ -40,18 +39,7 @@ export interface RequestEvent {
   readonly request: RequestRecord;
 }
 
-export interface RequestLog {
-  /** Oldest first. */
-  readonly records: RequestRecord[];
-  /** Notes a request that has arrived, and when its client leaves. */
-  start(response: ServerResponse, bot: number, method: string, args: Args): RequestRecord;
-  /** Notes how it ended. */
-  end(record: RequestRecord, outcome: Partial<RequestRecord>): void;
-  /** Called at each start and end; returns the way to stop that. */
-  onRequest(listener: (event: RequestEvent) => void): () => void;
-}
-
-export function createRequestLog(limit: number): RequestLog {
+export function createRequestLog() {
   const records: RequestRecord[] = [];
   const listeners = new Set<(event: RequestEvent) => void>();
   let lastId = 0;
@@ -59,8 +47,10 @@ export function createRequestLog(limit: number): RequestLog {
     for (const listener of [...listeners]) listener({ type, request });
   };
   return {
+    /** Oldest first. */
     records,
-    start(response, bot, method, args) {
+    /** Notes a request that has arrived, and when its client leaves. */
+    start(response: ServerResponse, bot: number, method: string, args: Args): RequestRecord {
       const { headers, socket } = response.req;
       const startedAtMs = performance.now();
       const record: RequestRecord = {
@@ -73,25 +63,23 @@ export function createRequestLog(limit: number): RequestLog {
         remotePort: socket.remotePort ?? 0,
         startedAtMs,
         startedAtUnixMs: Math.round(performance.timeOrigin + startedAtMs),
-        endedAtMs: null,
-        clientGoneAtMs: null,
-        status: 0,
-        error: null,
-        delivered: [],
+        ...{ endedAtMs: null, clientGoneAtMs: null, status: 0, error: null, delivered: [] },
       };
       response.once('close', () => {
         if (record.endedAtMs === null) record.clientGoneAtMs = performance.now();
       });
       records.push(record);
-      if (records.length > limit * 1.1) records.splice(0, records.length - limit);
+      if (records.length > REMEMBERED * 1.1) records.splice(0, records.length - REMEMBERED);
       announce('start', record);
       return record;
     },
-    end(record, outcome) {
+    /** Notes how it ended. */
+    end(record: RequestRecord, outcome: Partial<RequestRecord>): void {
       Object.assign(record, outcome, { endedAtMs: performance.now() });
       announce('end', record);
     },
-    onRequest(listener) {
+    /** Called at each start and end; returns the way to stop that. */
+    onRequest(listener: (event: RequestEvent) => void): () => void {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
@@ -104,15 +92,13 @@ function shown(text: string): string {
 
 /** One request as a line: method, what it asked, what came back, how long it took. */
 export function describeRequest(record: RequestRecord): string {
-  const { bot, remotePort, method, params, status, error, startedAtMs, endedAtMs, delivered } = record;
+  const { bot, method, params, status, error, startedAtMs, endedAtMs, delivered } = record;
   const time = new Date(record.startedAtUnixMs).toISOString().slice(11, 23);
-  const asked = Object.entries(params)
-    .map(([name, value]) => ` ${name}=${value.length > 40 ? `${value.slice(0, 40)}…` : value}`)
-    .join('');
+  const asked = Object.entries(params).map(([name, value]) => ` ${name}=${value.slice(0, 40)}`);
   const outcome =
     endedAtMs === null
       ? `open${record.clientGoneAtMs === null ? '' : ', client gone'}`
       : `${status || 'no answer'}${error ? ` ${error}` : ''} after ${Math.round(endedAtMs - startedAtMs)} ms`;
   const updates = delivered.length === 0 ? '' : `, ${delivered.length} updates`;
-  return `${time} ${bot} port ${remotePort} ${method}${asked} → ${outcome}${updates}`;
+  return `${time} ${bot} port ${record.remotePort} ${method}${asked.join('')} → ${outcome}${updates}`;
 }

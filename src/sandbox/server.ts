@@ -5,6 +5,7 @@
  * Source: tdlib/telegram-bot-api HttpConnection::handle, ClientManager::send, Client::on_cmd.
  */
 import { randomBytes, randomInt } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import {
@@ -24,7 +25,6 @@ import { answerFault, createFaults, type Fault } from './faults.ts';
 import { createRequestLog, type RequestRecord } from './log.ts';
 
 const KEEP_ALIVE_MS = 500_000;
-const REQUESTS_REMEMBERED = 20_000;
 const HEADER_BYTES_MAX = 1 << 18;
 const TOKEN_SHAPE = /^[1-9]\d{0,15}:[A-Za-z0-9_-]{24,64}$/;
 const ABILITIES = {
@@ -52,7 +52,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const { host = '127.0.0.1' } = options;
   const bots = new Map<string, SandboxBot>();
   const chats = createChats();
-  const log = createRequestLog(REQUESTS_REMEMBERED);
+  const log = createRequestLog();
   const faults = createFaults();
   let lastTextId = 0;
 
@@ -78,9 +78,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       return;
     }
     if (bot.call(method, args, reply)) return;
-    const user = { id: bot.id, is_bot: true, first_name: 'Sandbox bot', username: bot.username };
+    const { id, username } = bot;
+    const user = { id, is_bot: true, first_name: 'Sandbox bot', username };
     const isGetMe = method.toLowerCase() === 'getme';
-    reply(isGetMe ? success({ ...user, ...ABILITIES }) : chats.call({ id: bot.id, user }, method, args));
+    reply(isGetMe ? success({ ...user, ...ABILITIES }) : chats.call({ id, user }, method, args));
   }
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -100,8 +101,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     const bot = route.test ? undefined : bots.get(route.token);
     if (route.kind === 'file') {
       const bytes = bot ? chats.file(route.path) : null;
-      if (bytes) return sendBytes(response, bytes);
-      return sendJson(response, 404, failure(404, 'Not Found').body);
+      return bytes ? void response.end(bytes) : sendJson(response, 404, failure(404, 'Not Found').body);
     }
     const method = route.method === '' ? args.get('method') : route.method;
     const record = log.start(response, bot?.id ?? 0, method, args);
@@ -157,17 +157,12 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   // A hanging request is one of the things that are rehearsed.
   server.requestTimeout = 0;
   server.headersTimeout = 0;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port ?? 0, host, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
+  server.listen(options.port ?? 0, host);
+  await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
 
   const sandbox: Sandbox = {
-    root: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    root: `http://${host}:${port}`,
     port,
     token: tokens[0] ?? '',
     log: log.records,
@@ -209,11 +204,6 @@ function sendJson(response: ServerResponse, status: number, body: unknown, retry
     ...(retryAfter !== undefined && { 'Retry-After': retryAfter }),
   });
   response.end(text);
-}
-
-function sendBytes(response: ServerResponse, bytes: Buffer): void {
-  response.writeHead(200, { 'Content-Type': 'application/octet-stream', 'Content-Length': bytes.length });
-  response.end(bytes);
 }
 
 /** What the server does with a request that it cannot read: a bare status, and the connection ends. */
