@@ -1,6 +1,7 @@
 /** The keeper's decisions in examples (src/lease/keeper.ts). The simulation breaks each rule and has to notice. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { leaseEntry } from '../../src/lease/glance.ts';
 import {
   holds,
   type Keeper,
@@ -12,7 +13,6 @@ import {
   stepKeeper,
   takeFromMs,
 } from '../../src/lease/keeper.ts';
-import { leaseEntry } from '../../src/lease/glance.ts';
 import type { LeaseRecord } from '../../src/lease/record.ts';
 import { LEASE_PROFILES } from '../../src/lease/timing.ts';
 
