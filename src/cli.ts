@@ -1,5 +1,5 @@
 /** The command line: commands made of their table, help, and the only place that sets the exit code. */
-import { Argument, Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { COMMANDS, type CommandRow } from './commands/table.ts';
 import {
   addOptions,
@@ -48,20 +48,24 @@ function addCommand(program: Command, row: CommandRow, exit: (code: number) => v
     .summary(row.summary)
     .description(row.description ?? row.summary);
   const scopes: readonly OptionScope[] = NEEDS[name as CommandName]?.scopes ?? [];
+  const isRun = scopes.includes('run');
   if (scopes.length > 0) addOptions(it, name as CommandName);
-  if (scopes.includes('run') && row.options) it.optionsGroup(`Options of ${name}:`);
-  for (const option of row.options ?? [])
-    if (option instanceof Option) it.addOption(option);
-    else it.option(...option);
-  if (row.argument instanceof Argument) it.addArgument(row.argument);
-  else if (argument !== undefined) it.argument(argument, row.argument);
-  if (argument?.endsWith('...]')) it.passThroughOptions();
-  const texts = [
-    ...(scopes.includes('run') ? [`${OPTIONS_EPILOGUE}\n`] : []),
-    ...(row.note === undefined ? [] : [`${row.note}\n`]),
-    `Examples:\n${row.examples.map((line) => `  ${line}\n`).join('')}`,
-  ];
-  it.addHelpText('after', `\n${texts.join('\n')}`)
+  if (isRun && row.options) it.optionsGroup(`Options of ${name}:`);
+  for (const [flags, help, accepts] of row.options ?? []) {
+    const option = it.createOption(flags, help);
+    if (accepts === 'many')
+      option.argParser((text: string, before: readonly string[] = []) => [...before, text]);
+    else if (accepts) option.choices(accepts);
+    it.addOption(option);
+  }
+  if (argument !== undefined) {
+    const words = it.createArgument(argument, row.argument);
+    it.addArgument(row.choices ? words.choices(row.choices) : words);
+    if (words.variadic) it.passThroughOptions();
+  }
+  const examples = `Examples:\n${row.examples.map((line) => `  ${line}\n`).join('')}`;
+  const texts = [isRun ? `${OPTIONS_EPILOGUE}\n` : '', row.note ? `${row.note}\n` : '', examples];
+  it.addHelpText('after', `\n${texts.filter(Boolean).join('\n')}`)
     .showHelpAfterError(`  → singlepoll ${name} --help`)
     .action(async () => {
       const flags = scopes.length > 0 ? readFlags(it) : {};

@@ -6,11 +6,11 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { statusOf, stopped } from '../commands/answers.ts';
+import { statusOf } from '../commands/answers.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { LINK_FD, OWNED_VARIABLE, type OwnerMessage } from '../service/messages.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from '../supervisor/control.ts';
-import type { RunState, StatusDocument } from '../supervisor/status.ts';
+import { bareStatus, type RunState, type StatusDocument } from '../supervisor/status.ts';
 import { type StartOptions, startWords } from './options.ts';
 
 export type { RunState, StatusDocument } from '../supervisor/status.ts';
@@ -91,7 +91,7 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
       },
       async status() {
         const doc = control === null ? null : await statusOf(control, STATUS_WAIT_MS).catch(translate);
-        return doc ?? { ...stopped(null), state };
+        return doc ?? bareStatus(null, state);
       },
       async restart() {
         if (control === null || state === 'stopped') throw notThere(state);

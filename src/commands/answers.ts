@@ -1,7 +1,12 @@
-/** Asks a supervisor for its status, and makes one of what is known where it does not answer. */
+/** Asks a supervisor for its status. Apart from find.ts, which takes longer to load than the answer needs to come. */
+import { join } from 'node:path';
+import type { Config } from '../config/load.ts';
+import { findStateDir } from '../config/state-dir.ts';
+import { askControl, CONTROL_SOCKET, NoSupervisor, WentAway } from '../supervisor/control.ts';
+import { completeStatus, type StatusDocument } from '../supervisor/status.ts';
 
-import { askControl, NoSupervisor, WentAway } from '../supervisor/control.ts';
-import { bareStatus, completeStatus, type StatusDocument } from '../supervisor/status.ts';
+/** An answer takes some milliseconds. A supervisor that is slower than this is asked again, with patience. */
+const USUAL_ANSWER_MS = 400;
 
 /** Null where nobody listens. Throws NoAnswer where it hangs, or the system's error. */
 export async function statusOf(control: string, timeoutMs = 3_000): Promise<StatusDocument | null> {
@@ -14,16 +19,24 @@ export async function statusOf(control: string, timeoutMs = 3_000): Promise<Stat
   }
 }
 
-export function stopped(bot: StatusDocument['bot']): StatusDocument {
-  return bareStatus(bot, 'stopped');
+/** What it says that listens at this bot's usual place, where only this user can listen. Null on any trouble. */
+export async function usualAnswer({ botId, token }: Config): Promise<StatusDocument | null> {
+  if (botId === null || token === null) return null;
+  try {
+    const state = findStateDir(process.env);
+    return state && (await statusOf(join(state.path, String(botId), CONTROL_SOCKET), USUAL_ANSWER_MS));
+  } catch {
+    return null;
+  }
 }
 
-/** Something listens at its control socket, and does not answer. */
-export function hung(bot: StatusDocument['bot']): StatusDocument {
+/** Something listens at its control socket, and does not answer: what is known of it, with that as the first problem. */
+export function hung(doc: StatusDocument): StatusDocument {
+  const who = doc.supervisor ? `the supervisor (pid ${doc.supervisor.pid})` : 'the supervisor';
   const problem = {
     code: 'supervisor-hung',
-    message: 'the supervisor does not answer: hung or stopped',
-    hint: 'in the folder of the bot: singlepoll reset    # ends it, if need be with SIGKILL, and starts again',
+    message: `${who} does not answer: hung or stopped`,
+    hint: 'singlepoll reset    # in the folder of the bot: ends it, if need be with SIGKILL, and starts again',
   };
-  return { ...bareStatus(bot, 'starting'), problems: [problem] };
+  return { ...doc, healthy: false, problems: [problem, ...doc.problems] };
 }

@@ -1,38 +1,22 @@
 /**
  * `singlepoll completion`: a small script for each shell, which asks the program at every TAB what can be typed. So what is added to
- * a command is completed, too, and bots are those of the state folder that the program itself uses.
+ * a command is completed, too, and bots are those of the state folder that the program itself uses. Where the program has nothing to
+ * offer (paths, the worker's command) the shell offers files.
  */
 import type { Command, Option } from 'commander';
-
-/** An offer: words with their descriptions, or a kind that the shell completes better: files, folders, another command line. */
-const FILES = ':files';
-const FOLDERS = ':folders';
-/** With the number of words before that command line. */
-const COMMAND = ':command';
 
 const SCRIPTS = {
   bash: `# Completion of singlepoll for bash.
 _singlepoll() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} line word
+  local cur=\${COMP_WORDS[COMP_CWORD]} line
   COMPREPLY=()
   [[ $cur == '=' ]] && cur=''
   while IFS= read -r line; do
-    case $line in
-      :files | :folders)
-        type compopt > /dev/null 2>&1 && compopt -o filenames
-        [[ $line == :files ]] && line=-f || line=-d
-        while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen "$line" -- "$cur")
-        ;;
-      :command*)
-        if declare -F _command_offset > /dev/null; then
-          _command_offset $((\${line#* } + 1))
-        else
-          while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -c -f -- "$cur")
-        fi
-        ;;
-      *) COMPREPLY+=("\${line%%$'\\t'*}") ;;
-    esac
+    COMPREPLY+=("\${line%%$'\\t'*}")
   done < <(singlepoll __complete "\${COMP_WORDS[@]:1:COMP_CWORD}" 2> /dev/null)
+  ((\${#COMPREPLY[@]} > 0)) && return
+  type compopt > /dev/null 2>&1 && compopt -o filenames
+  while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen -f -- "$cur")
 }
 complete -F _singlepoll singlepoll
 `,
@@ -40,21 +24,16 @@ complete -F _singlepoll singlepoll
 # Completion of singlepoll for zsh: a file _singlepoll in $fpath, or read by \`source\` after compinit.
 _singlepoll() {
   local line tab=$'\\t'
-  local -a lines described
-  lines=("\${(@f)$(singlepoll __complete "\${(@Q)words[2,CURRENT]}" 2> /dev/null)}")
-  case $lines[1] in
-    :files) compset -P '--*='; _files ;;
-    :folders) compset -P '--*='; _files -/ ;;
-    :command*)
-      shift $((\${lines[1]#* } + 1)) words
-      ((CURRENT -= \${lines[1]#* } + 1))
-      _normal
-      ;;
-    ?*)
-      for line in $lines; do described+=("\${\${line%%$tab*}//:/\\\\:}:\${line#*$tab}"); done
-      _describe singlepoll described
-      ;;
-  esac
+  local -a described
+  for line in "\${(@f)$(singlepoll __complete "\${(@Q)words[2,CURRENT]}" 2> /dev/null)}"; do
+    [[ -n $line ]] && described+=("\${\${line%%$tab*}//:/\\\\:}:\${line#*$tab}")
+  done
+  if ((\${#described})); then
+    _describe singlepoll described
+  else
+    compset -P '--*='
+    _files
+  fi
 }
 if [[ $funcstack[1] == _singlepoll ]]; then
   _singlepoll "$@"
@@ -64,20 +43,15 @@ fi
 `,
   fish: `# Completion of singlepoll for fish.
 function __singlepoll_complete
-    set -l words (commandline -opc)
     set -l current (commandline -ct)
-    for line in (singlepoll __complete $words[2..-1] "$current" 2> /dev/null)
-        switch $line
-            case ':files' ':folders'
-                set -l before (string match -r -- '^--[^=]*=' $current)
-                for path in (__fish_complete_path (string replace -r -- '^--[^=]*=' '' $current))
-                    echo "$before$path"
-                end
-            case ':command*'
-                set -l at (math (string replace ':command ' '' -- $line) + 2)
-                complete -C (string join ' ' -- (string escape -- $words[$at..-1]) $current)
-            case '*'
-                echo $line
+    set -l words (commandline -opc)
+    set -l lines (singlepoll __complete $words[2..-1] "$current" 2> /dev/null)
+    if test (count $lines) -gt 0
+        string join \\n -- $lines
+    else
+        set -l before (string match -r -- '^--[^=]*=' $current)
+        for path in (__fish_complete_path (string replace -r -- '^--[^=]*=' '' $current))
+            echo "$before$path"
         end
     end
 end
@@ -92,83 +66,67 @@ export function run(shell: keyof typeof SCRIPTS): number {
 
 /** Prints what can stand for the last of `words`, which are those behind `singlepoll`. */
 export async function complete(program: Command, words: readonly string[]): Promise<number> {
-  const offered = await offers(program, words);
-  process.stdout.write(offered.map((line) => `${line}\n`).join(''));
+  // bash makes three words of --option=value.
+  const current = (words.at(-1) ?? '').replace(/^=$/, '');
+  const offered = await offers(program, words.slice(0, -1), current);
+  const matching = offered.filter((line) => line.startsWith(current));
+  process.stdout.write(matching.map((line) => `${line}\n`).join(''));
   return 0;
 }
 
-async function offers(program: Command, typed: readonly string[]): Promise<string[]> {
-  const words = typed.slice(0, -1);
-  // bash makes three words of --option=value.
-  const current = (typed.at(-1) ?? '').replace(/^=$/, '');
+/** Words, each with a description behind a tab. */
+async function offers(
+  program: Command,
+  words: readonly string[],
+  current: string,
+): Promise<readonly string[]> {
   let command = program;
-  let arguments_ = 0;
+  let isArgumentGiven = false;
   let waiting: Option | null = null;
-  for (const [index, word] of words.entries()) {
+  for (const word of words) {
     if (word === '=' && waiting) continue;
     if (waiting) waiting = null;
-    else if (word === '--') return [`${COMMAND} ${index + 1}`];
+    else if (word === '--' || isArgumentGiven) return [];
     else if (word.startsWith('-')) waiting = optionOf(command, word);
-    else if (command === program) {
+    else if (command !== program) isArgumentGiven = true;
+    else {
       const found = program.commands.find((it) => it.name() === word);
       if (!found) return [];
       command = found;
-    } else if (command.registeredArguments[0]?.variadic) return [`${COMMAND} ${index}`];
-    else arguments_++;
+    }
   }
-  if (waiting) return matching(await valuesOf(waiting), current);
-  const [, before, value] = /^(--[^=]+=)(.*)$/s.exec(current) ?? [];
-  if (before !== undefined && value !== undefined) {
+  if (waiting) return await valuesOf(waiting);
+  const before = /^--[^=]+=/.exec(current)?.[0];
+  if (before !== undefined) {
     const option = optionOf(command, before.slice(0, -1));
-    const values = option ? matching(await valuesOf(option), value) : [];
-    return values.map((it) => (it.startsWith(':') ? it : before + it));
+    return option ? (await valuesOf(option)).map((value) => before + value) : [];
   }
-  if (current.startsWith('-')) return matching(flagsOf(command), current);
-  if (command === program)
-    return matching(
-      program.commands.map((it) => `${it.name()}\t${short(it.summary())}`),
-      current,
-    );
-  const argument = command.registeredArguments[arguments_];
-  if (!argument) return [];
-  if (argument.variadic) return [`${COMMAND} ${words.length}`];
-  return matching(argument.argChoices ?? (argument.name() === 'folder' ? [FOLDERS] : []), current);
+  if (current.startsWith('-'))
+    return command.options
+      .filter(({ hidden }) => !hidden)
+      .flatMap(({ long, short, description }) => [describe(long, description), describe(short, description)])
+      .concat(describe('--help', 'show its options'));
+  if (command === program) return program.commands.map((it) => describe(it.name(), it.summary()));
+  return isArgumentGiven ? [] : (command.registeredArguments[0]?.argChoices ?? []);
 }
 
-function matching(offered: readonly string[], current: string): string[] {
-  return offered.filter((it) => it.startsWith(':') || it.startsWith(current));
+/** With the first clause of the description. */
+function describe(word: string | undefined, description: string): string {
+  return word ? `${word}\t${description.split(/; | \(default/)[0]!.slice(0, 80)}` : '';
 }
 
 /** The option that waits for a value; null: none of this name, or a flag. */
 function optionOf(command: Command, word: string): Option | null {
-  const option = command.options.find(({ long, short: letter }) => word === long || word === letter);
+  const option = command.options.find(({ long, short }) => word === long || word === short);
   return option?.required ? option : null;
-}
-
-function flagsOf(command: Command): string[] {
-  const shown = command.options.filter(({ hidden }) => !hidden);
-  return [
-    ...shown.flatMap(({ long, short: letter, description }) =>
-      [long, letter].filter(Boolean).map((flag) => `${flag}\t${short(description)}`),
-    ),
-    '--help\tshow its options',
-  ];
 }
 
 async function valuesOf({ flags, argChoices }: Option): Promise<readonly string[]> {
   const placeholder = /<(.*)>/.exec(flags)?.[1] ?? '';
   if (argChoices) return argChoices;
-  if (placeholder === 'path') return [FILES];
   if (placeholder.includes('@username')) {
     const { knownBots } = await import('./find.ts');
-    return knownBots()
-      .filter(({ id }) => id !== 0)
-      .map(({ id }) => String(id));
+    return knownBots().flatMap(({ id }) => (id === 0 ? [] : [String(id)]));
   }
   return placeholder.includes('|') ? placeholder.split('|') : [];
-}
-
-/** The first clause. */
-function short(description: string): string {
-  return (description.split(/; | \(default/)[0] as string).slice(0, 80);
 }

@@ -38,30 +38,31 @@ export function requireProcesses(): void {
   );
 }
 
-type Typed = Pick<Invocation, 'command' | 'flags' | 'words'>;
-
-/** Throws SinglepollError 78 with every mistake. Warnings are the caller's to show. */
-export async function configure(
-  { command, flags, words }: Typed,
-  cwd = workingFolder(),
-  env: Readonly<Record<string, string | undefined>> = process.env,
-): Promise<Loaded> {
-  if (NEED_PROCESSES.includes(command)) requireProcesses();
-  const loaded = await loadConfig({ command, flags, argvCommand: words, env, cwd });
-  if (loaded.ok) return loaded;
-  warn(loaded.warnings);
-  throw configFailure(loaded.errors);
-}
-
 /** The bot as it was named by --bot; null: by the token that is configured here. */
 export function namedBot({ own }: Pick<Invocation, 'own'>): string | null {
   return typeof own.bot === 'string' ? own.bot : null;
 }
 
-/** Like configure; but where --bot names the bot, nothing of this folder and environment counts. */
-export async function configureUnlessNamed(invocation: Invocation): Promise<Loaded> {
-  if (namedBot(invocation) === null) return await configure(invocation);
-  return await configure({ command: invocation.command, flags: {}, words: [] }, NOWHERE, {});
+/**
+ * Where --bot names the bot, nothing of this folder and environment counts. Throws SinglepollError 78 with every mistake. Warnings
+ * are the caller's to show.
+ */
+export async function configure(invocation: Invocation, cwd = workingFolder()): Promise<Loaded> {
+  const { command, flags, words } = invocation;
+  if (NEED_PROCESSES.includes(command)) requireProcesses();
+  const loaded = await loadConfig(
+    namedBot(invocation) === null
+      ? { command, flags, argvCommand: words, env: process.env, cwd }
+      : { command, flags: {}, argvCommand: [], env: {}, cwd: NOWHERE },
+  );
+  if (loaded.ok) return loaded;
+  warn(loaded.warnings);
+  throw configFailure(loaded.errors);
+}
+
+/** For commands whose talk has no format of its own. */
+export function warn(warnings: readonly string[]): void {
+  for (const warning of warnings) process.stderr.write(`singlepoll: ${warning}\n`);
 }
 
 /**
@@ -78,9 +79,4 @@ export function workingFolder(): string {
       return NOWHERE;
     }
   }
-}
-
-/** For commands whose talk has no format of its own. */
-export function warn(warnings: readonly string[]): void {
-  for (const warning of warnings) process.stderr.write(`singlepoll: ${warning}\n`);
 }

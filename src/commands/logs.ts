@@ -5,25 +5,29 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { recallLog } from '../output/log.ts';
 import { followLog } from '../output/log-follow.ts';
 import { plain } from '../output/plain.ts';
-import { configureUnlessNamed, type Invocation, namedBot, warn } from './context.ts';
-import { findNamed, onlyFolder } from './find.ts';
+import { configure, type Invocation, namedBot, warn } from './context.ts';
+import { botNamed, findBots, theOnly } from './find.ts';
 
 const DEFAULT_LINES = 10;
 
 export async function run(invocation: Invocation): Promise<number> {
   const lines = parseLines(invocation.own.lines);
   const folder = await folderOf(invocation);
-  const written = await followLog({
-    path: () => recallLog(folder),
-    lines,
-    follow: invocation.own.follow === true,
-    write,
-    say: (text) => process.stderr.write(`singlepoll: ${plain(text, 1_000)}\n`),
-  });
-  if (written) return EXIT.ok;
+  const isWritten =
+    folder !== null &&
+    (await followLog({
+      path: () => recallLog(folder),
+      lines,
+      follow: invocation.own.follow === true,
+      write,
+      say: (text) => process.stderr.write(`singlepoll: ${plain(text, 1_000)}\n`),
+    }));
+  if (isWritten) return EXIT.ok;
   throw new SinglepollError(
     EXIT.config,
-    `no log at ${plain(recallLog(folder), 1_000)}: only a detached run writes one, or one with --log-file`,
+    folder === null
+      ? 'no log: no bot has been run by this user on this machine'
+      : `no log at ${plain(recallLog(folder), 1_000)}: only a detached run writes one, or one with --log-file`,
     'singlepoll start -d -- COMMAND',
   );
 }
@@ -35,20 +39,17 @@ function parseLines(value: unknown): number {
   throw new SinglepollError(EXIT.usage, '--lines takes a number, or all', 'singlepoll logs -n 100');
 }
 
-/** The folder of the bot that is meant: named, else configured here, else the only one that runs or ever ran. */
-async function folderOf(invocation: Invocation): Promise<string> {
+/** Of the bot that is meant: named, else configured here, else the only one that runs or ever ran. */
+async function folderOf(invocation: Invocation): Promise<string | null> {
   const name = namedBot(invocation);
-  if (name !== null) return (await findNamed(name)).bot.folder;
-  const { config, warnings } = await configureUnlessNamed(invocation);
+  if (name !== null) return (await botNamed(name)).folder;
+  const { config, warnings } = await configure(invocation);
   warn(warnings);
   const state = findStateDir(process.env);
-  const folder = state && config.botId !== null ? join(state.path, String(config.botId)) : await onlyFolder();
-  if (folder !== null) return folder;
-  throw new SinglepollError(
-    EXIT.config,
-    'no log: no bot has been run by this user on this machine',
-    'singlepoll start -d -- COMMAND',
-  );
+  if (state && config.botId !== null) return join(state.path, String(config.botId));
+  const bots = await findBots();
+  const running = bots.filter(({ runs }) => runs.length > 0);
+  return theOnly(running.length > 0 ? running : bots)?.folder ?? null;
 }
 
 /** False: nobody reads any more, as with `| head`. */

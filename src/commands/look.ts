@@ -5,7 +5,6 @@
 import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
-import type { Holder } from '../lock/lock.ts';
 import { duration } from '../output/words.ts';
 import type { Eyes } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
@@ -15,86 +14,79 @@ import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
 import { unreachable } from '../supervisor/holder-words.ts';
 import { recallEnd } from '../supervisor/memory.ts';
 import { controlPath } from '../supervisor/present.ts';
-import type { LeaseEntry, Problem, StatusDocument } from '../supervisor/status.ts';
+import { bareStatus, type LeaseEntry, type Problem, type StatusDocument } from '../supervisor/status.ts';
 import { toEntry } from '../supervisor/sweep.ts';
 import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
-import { hung, statusOf, stopped } from './answers.ts';
+import { hung } from './answers.ts';
 import { requireProcesses } from './context.ts';
-import { findNamed, findSupervisor, isDenied, type Located, usernameOf } from './find.ts';
+import { type Bot, botNamed, findSupervisor, isDenied, type Supervisor } from './find.ts';
 
 const API_TIMEOUT_MS = 2_000;
 
-/** Of a bot that --bot names: without its token only its supervisor can tell. */
-export async function namedStatus(name: string): Promise<StatusDocument> {
-  const { bot, run } = await findNamed(name);
-  const who = bot.id === 0 ? null : { id: bot.id, username: usernameOf(bot, run ? [run] : []) };
-  return run ? (run.doc ?? hung(who)) : stopped(who);
-}
-
-/** Of the configured bot, wherever its supervisor listens. */
-export async function thoroughStatus(config: Config): Promise<StatusDocument> {
+/** Of the bot that --bot names (without its token only its supervisor can tell), else of the configured one. */
+export async function thoroughStatus(config: Config, name: string | null): Promise<StatusDocument> {
+  if (name !== null) return statusesOf(await botNamed(name))[0] ?? bareStatus(null, 'stopped');
   requireProcesses();
-  const { doc, located } = await supervisorOf(config);
-  if (doc) return doc;
-  const seen = await lookAround(config, located?.holder ?? null);
-  if (!located) return seen;
-  const { message, hint } = unreachable(located.holder, controlPath(config.botId));
-  const problem = { code: 'supervisor-hung', message, ...(hint ? { hint } : {}) };
-  return { ...seen, state: 'starting', healthy: false, problems: [problem, ...seen.problems] };
+  const supervisor = await supervisorOf(config);
+  return supervisor?.doc ?? (await lookAround(config, supervisor));
 }
 
-/** The supervisor of the configured bot and its own word; neither where none runs. */
-export async function supervisorOf(
-  config: Config,
-): Promise<{ readonly doc: StatusDocument | null; readonly located: Located | null }> {
-  let located: Located | null = null;
+/** Of each of its supervisors, else that none runs; nothing of deploy mode, which has no name by which it could be started again. */
+export function statusesOf({ id, username, runs }: Bot): StatusDocument[] {
+  const bot = id === 0 ? null : { id, username };
+  if (runs.length > 0) return runs.map(({ doc }) => doc ?? hung(bareStatus(bot, 'starting')));
+  return bot ? [bareStatus(bot, 'stopped')] : [];
+}
+
+/** The supervisor of the configured bot, also one that hangs or is another user's. Null: none runs. */
+export async function supervisorOf(config: Config): Promise<Supervisor | null> {
   try {
-    located = await findSupervisor(config);
-    return { doc: located?.control ? await statusOf(located.control) : null, located };
+    return await findSupervisor(config, null);
   } catch (error) {
     if (!(error instanceof NoAnswer) && !isDenied(error)) throw error;
-    return { doc: null, located };
+    return { control: null, doc: null, holder: null };
   }
 }
 
-async function lookAround(config: Config, holder: Holder | null): Promise<StatusDocument> {
+async function lookAround(config: Config, supervisor: Supervisor | null): Promise<StatusDocument> {
   const [{ strays }, telegram, lease] = await Promise.all([
     config.token === null ? { strays: [] } : survey(config),
     askTelegram(config),
     lookForLease(config),
   ]);
-  const problems: Problem[] = [...(holder ? [] : lastEnd(config)), ...telegram.problems];
-  if (lease?.unreachable)
-    problems.push({
-      code: 'lease-unreachable',
-      message: `${lease.engine} is out of reach: ${lease.unreachable}`,
-    });
-  const pollers = strays.filter(({ grade }) => isStopped(grade));
-  if (pollers.length > 0) {
-    problems.push({
-      code: 'stray',
-      message: `without a supervisor: ${pollers.length} ${pollers.length === 1 ? 'process polls' : 'processes poll'} this bot (pid ${pollers.map(({ pid }) => pid).join(', ')})`,
-      hint: 'singlepoll start -- COMMAND    # stops them and starts the one',
-    });
-  }
-  if (!config.token) {
-    problems.push({
-      code: 'no-token',
-      message: 'no bot token here, so nothing can be said about Telegram or strays',
-      hint: 'cd to the folder of the bot, or give --env-file or --token-env',
-    });
-  }
+  const polling = strays.filter(({ grade }) => isStopped(grade)).map(({ pid }) => pid);
+  const holder = supervisor?.holder ?? null;
+  const { message, hint } = unreachable(holder, controlPath(config.botId));
+  const problems: (Problem | null)[] = [
+    supervisor && { code: 'supervisor-hung', message, ...(hint ? { hint } : {}) },
+    holder ? null : lastEnd(config),
+    telegram.problem,
+    lease?.unreachable
+      ? { code: 'lease-unreachable', message: `${lease.engine} is out of reach: ${lease.unreachable}` }
+      : null,
+    polling.length > 0
+      ? {
+          code: 'stray',
+          message: `without a supervisor: ${polling.length === 1 ? 'a process polls' : `${polling.length} processes poll`} this bot (pid ${polling.join(', ')})`,
+          hint: 'singlepoll start -- COMMAND    # stops them and starts the one',
+        }
+      : null,
+    config.token === null
+      ? {
+          code: 'no-token',
+          message: 'no bot token here, so nothing can be said about Telegram or strays',
+          hint: 'cd to the folder of the bot, or give --env-file or --token-env',
+        }
+      : null,
+  ];
   const bot = config.botId === null ? null : { id: config.botId, username: telegram.username };
   return {
-    ...stopped(bot),
-    problems,
+    ...bareStatus(bot, supervisor ? 'starting' : 'stopped'),
+    problems: problems.filter((it) => it !== null),
     supervisor: holder?.pid
       ? {
-          pid: holder.pid,
-          startedAt: holder.startedAt,
-          version: holder.version,
-          command: [],
+          ...{ pid: holder.pid, startedAt: holder.startedAt, version: holder.version, command: [] },
           cwd: holder.cwd,
         }
       : null,
@@ -105,18 +97,22 @@ async function lookAround(config: Config, holder: Holder | null): Promise<Status
 }
 
 /** Why nobody runs, where the last one had a reason of its own to end. */
-function lastEnd({ botId }: Config): Problem[] {
-  const state = botId === null ? null : findStateDir(process.env);
-  const end = state && recallEnd(join(state.path, String(botId)));
-  if (!end) return [];
-  const { code, reason, at } = end;
-  return [
-    {
+function lastEnd(config: Config): Problem | null {
+  const folder = botFolder(config);
+  const end = folder === null ? null : recallEnd(folder);
+  const ago = duration(Math.max(0, Date.now() - Date.parse(end?.at ?? '')));
+  return (
+    end && {
       code: 'ended',
-      message: `the last supervisor ended ${duration(Math.max(0, Date.now() - Date.parse(at)))} ago: ${reason} (exit ${code})`,
+      message: `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})`,
       hint: 'singlepoll reset    # ends what is in the way, and starts again with the same command',
-    },
-  ];
+    }
+  );
+}
+
+function botFolder({ botId }: Config): string | null {
+  const state = botId === null ? null : findStateDir(process.env);
+  return state && join(state.path, String(botId));
 }
 
 /** Null where none is configured here. */
@@ -148,41 +144,43 @@ export function openTools(config: Config, ours: readonly number[]): Tools | null
   if (config.token === null) return null;
   const eyes = eyesFor(config);
   const api = openBotApi(config.apiRoot, config.token);
-  const state = config.botId === null ? null : findStateDir(process.env);
-  const botDir = state && join(state.path, String(config.botId));
-  return { eyes, api, prover: proverFor(config, eyes, api, botDir, (pid) => ours.includes(pid)) };
+  return { eyes, api, prover: proverFor(config, eyes, api, botFolder(config), (pid) => ours.includes(pid)) };
 }
 
-async function askTelegram(config: Config): Promise<{
-  username: string | null;
-  webhook: StatusDocument['webhook'];
-  problems: Problem[];
+async function askTelegram({ token, polling, apiRoot, tokenSource }: Config): Promise<{
+  readonly username: string | null;
+  readonly webhook: StatusDocument['webhook'];
+  readonly problem: Problem | null;
 }> {
-  if (config.token === null || !config.polling) return { username: null, webhook: null, problems: [] };
-  const api = openBotApi(config.apiRoot, config.token);
+  if (token === null || !polling) return { username: null, webhook: null, problem: null };
+  const api = openBotApi(apiRoot, token);
   const options = { timeoutMs: API_TIMEOUT_MS };
   try {
     const me = await api.call<Me>('getMe', {}, options);
+    if (me.kind === 'refused') {
+      const message = `the token from ${tokenSource} is refused: ${me.description}`;
+      return { username: null, webhook: null, problem: { code: 'token-refused', message } };
+    }
     if (me.kind !== 'ok') {
-      const problem =
-        me.kind === 'refused'
-          ? {
-              code: 'token-refused',
-              message: `the token from ${config.tokenSource} is refused: ${me.description}`,
-            }
-          : { code: 'api-unreachable', message: `the Bot API is out of reach: ${me.description}` };
-      return { username: null, webhook: null, problems: [problem] };
+      const message = `the Bot API is out of reach: ${me.description}`;
+      return { username: null, webhook: null, problem: { code: 'api-unreachable', message } };
     }
     const info = await api.call<WebhookInfo>('getWebhookInfo', {}, options);
-    const webhook =
-      info.kind === 'ok'
-        ? {
-            url: maskWebhookUrl(info.result.url, config.token),
-            pendingUpdates: info.result.pending_update_count,
-            lastError: info.result.last_error_message ?? null,
-          }
-        : null;
-    return { username: me.result.username ?? null, webhook, problems: [] };
+    const {
+      url = '',
+      pending_update_count = 0,
+      last_error_message = null,
+    } = info.kind === 'ok' ? info.result : {};
+    const webhook = {
+      url: maskWebhookUrl(url, token),
+      pendingUpdates: pending_update_count,
+      lastError: last_error_message,
+    };
+    return {
+      username: me.result.username ?? null,
+      webhook: info.kind === 'ok' ? webhook : null,
+      problem: null,
+    };
   } finally {
     api.close();
   }

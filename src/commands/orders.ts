@@ -1,7 +1,7 @@
 /** `singlepoll stop` and `singlepoll restart`: orders to a supervisor that runs. */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { type Answer, NoSupervisor } from '../supervisor/control.ts';
-import { configureUnlessNamed, type Invocation, namedBot, warn } from './context.ts';
+import { configure, type Invocation, namedBot, warn } from './context.ts';
 import { askSupervisor, findSupervisor } from './find.ts';
 
 /** More than any --stop-timeout that somebody waits for by hand. */
@@ -10,8 +10,7 @@ export const ORDER_WAIT_MS = 10 * 60_000;
 /** Asks it to end its worker tree and itself, and says what was stopped. */
 export async function stop(invocation: Invocation): Promise<number> {
   const answer = await order(invocation, 'stop');
-  if (answer instanceof Error || answer === null)
-    process.stdout.write(`nothing to stop: ${answer?.message ?? 'no supervisor runs'}\n`);
+  if (typeof answer === 'string') process.stdout.write(`nothing to stop: ${answer}\n`);
   else tellStopped(answer);
   return EXIT.ok;
 }
@@ -19,10 +18,10 @@ export async function stop(invocation: Invocation): Promise<number> {
 /** Asks it for a new worker in place of the present one. */
 export async function restart(invocation: Invocation): Promise<number> {
   const answer = await order(invocation, 'restart');
-  if (answer instanceof Error || answer === null)
+  if (typeof answer === 'string')
     throw new SinglepollError(
       EXIT.notRunning,
-      'nothing to restart: no supervisor runs',
+      `nothing to restart: ${answer}`,
       'singlepoll start -- COMMAND',
     );
   if (!answer.ok)
@@ -31,27 +30,23 @@ export async function restart(invocation: Invocation): Promise<number> {
   return EXIT.ok;
 }
 
-/** Null: none runs. NoSupervisor: it has ended meanwhile. */
-async function order(invocation: Invocation, cmd: string): Promise<Answer | NoSupervisor | null> {
-  const { config, warnings } = await configureUnlessNamed(invocation);
+/** A text: none runs, or none any more. */
+async function order(invocation: Invocation, cmd: string): Promise<Answer | string> {
+  const { config, warnings } = await configure(invocation);
   warn(warnings);
-  const located = await findSupervisor(config, namedBot(invocation));
-  if (!located) return null;
+  const supervisor = await findSupervisor(config, namedBot(invocation));
+  if (!supervisor) return 'no supervisor runs';
   try {
-    return await askSupervisor(config, located, { cmd }, ORDER_WAIT_MS);
+    return await askSupervisor(config, supervisor, { cmd }, ORDER_WAIT_MS);
   } catch (error) {
-    if (error instanceof NoSupervisor) return error;
+    if (error instanceof NoSupervisor) return error.message;
     throw error;
   }
 }
 
 /** Throws SinglepollError 75 where it was not stopped. */
-export function tellStopped(answer: Answer): void {
-  if (!answer.ok)
-    throw new SinglepollError(
-      EXIT.otherPoller,
-      `not stopped: ${answer.error}`,
-      'singlepoll reset --no-start',
-    );
-  process.stdout.write(`stopped: ${String(answer.stopped)}\n`);
+export function tellStopped({ ok, error, stopped }: Answer): void {
+  if (!ok)
+    throw new SinglepollError(EXIT.otherPoller, `not stopped: ${error}`, 'singlepoll reset --no-start');
+  process.stdout.write(`stopped: ${String(stopped)}\n`);
 }

@@ -1,5 +1,4 @@
 /** `singlepoll ping [text]`: a message to the admin chat; proves token, chat and way, not that the worker polls. */
-
 import { EXIT, SinglepollError } from '../errors.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
 import { configure, type Invocation, warn } from './context.ts';
@@ -8,43 +7,33 @@ export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);
   warn(warnings);
   const { adminChatId, token, apiRoot, tokenSource } = config;
-  if (adminChatId === null) {
+  if (adminChatId === null)
     throw new SinglepollError(
       EXIT.config,
       'no admin chat: ASSISTANT_ADMIN_TELEGRAM_ID and TELEGRAM_ADMIN_CHAT_ID are not set',
       'send /start to the bot, then set ASSISTANT_ADMIN_TELEGRAM_ID to your numeric id (@userinfobot tells it)',
     );
-  }
   const text = invocation.words.join(' ') || '/ping';
   const api = openBotApi(apiRoot, token as string);
-  try {
-    const reply = await api.call<{ message_id: number }>('sendMessage', { chat_id: adminChatId, text });
-    switch (reply.kind) {
-      case 'ok':
-        process.stdout.write(
-          `message ${reply.result.message_id} sent to ${adminChatId}, round trip ${Math.round(reply.tookMs)} ms\n`,
-        );
-        return EXIT.ok;
-      case 'refused':
-        throw new SinglepollError(
-          EXIT.refused,
-          `${apiRoot} refuses the token from ${tokenSource}: ${reply.status} ${reply.description}`,
-          'copy the token again from @BotFather (/mybots)',
-        );
-      case 'error':
-        throw new SinglepollError(
-          EXIT.config,
-          `chat ${adminChatId} can't be written to: ${reply.description}`,
-          'send /start to the bot from that chat first, and check the id',
-        );
-      default:
-        throw new SinglepollError(
-          EXIT.unreachable,
-          `no message sent: ${reply.description}`,
-          'singlepoll ping',
-        );
-    }
-  } finally {
-    api.close();
+  const reply = await api
+    .call<{ message_id: number }>('sendMessage', { chat_id: adminChatId, text })
+    .finally(() => api.close());
+  if (reply.kind === 'ok') {
+    const ms = Math.round(reply.tookMs);
+    process.stdout.write(`message ${reply.result.message_id} sent to ${adminChatId}, round trip ${ms} ms\n`);
+    return EXIT.ok;
   }
+  if (reply.kind === 'refused')
+    throw new SinglepollError(
+      EXIT.refused,
+      `${apiRoot} refuses the token from ${tokenSource}: ${reply.status} ${reply.description}`,
+      'copy the token again from @BotFather (/mybots)',
+    );
+  if (reply.kind === 'error')
+    throw new SinglepollError(
+      EXIT.config,
+      `chat ${adminChatId} can't be written to: ${reply.description}`,
+      'send /start to the bot from that chat first, and check the id',
+    );
+  throw new SinglepollError(EXIT.unreachable, `no message sent: ${reply.description}`, 'singlepoll ping');
 }

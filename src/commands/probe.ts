@@ -4,25 +4,25 @@
  * each other for a rival. Changes nothing at Telegram.
  */
 import type { Config } from '../config/load.ts';
-import { formatDuration, parseDuration } from '../config/values.ts';
+import { parseDuration } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, lockKey } from '../lock/lock.ts';
+import { plain } from '../output/plain.ts';
 import { probeNotice, probeWords } from '../output/probe-words.ts';
 import { createReport } from '../output/report.ts';
 import { leaseWords, painter } from '../output/words.ts';
+import type { Prover } from '../strays/prover.ts';
 import { askControl } from '../supervisor/control.ts';
 import { presentSupervisor } from '../supervisor/present.ts';
 import type { LeaseEntry } from '../supervisor/status.ts';
 import { unseenWords } from '../supervisor/sweep.ts';
+import type { BotApi } from '../telegram/bot-api.ts';
 import { runProbe } from '../telegram/probe.ts';
 import type { Verdict } from '../telegram/probe-table.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
-import type { Tools } from './look.ts';
 
 const DEFAULT_MS = 10_000;
-const SHORTEST_MS = 1_000;
-const LONGEST_MS = 10 * 60_000;
 /** For a poll to go out and its time to react. */
 const RENEWED_MS = 12_000;
 
@@ -33,24 +33,23 @@ export interface Probed {
   readonly interruptedBy: 'SIGINT' | 'SIGTERM' | null;
 }
 
-type Seen = Omit<Verdict, 'detail' | 'conflicts' | 'tookMs'>;
-
 /** `probe` of `who --json`: what was asked for, and what was seen. */
-function entryOf({ result, reason, ...seen }: Seen, askedMs: number, message: string) {
-  const seconds = (ms: number | null) => (ms === null ? null : Math.round(ms / 100) / 10);
+function entryOf(seen: Omit<Verdict, 'detail' | 'conflicts' | 'tookMs'>, askedMs: number, message: string) {
+  const seconds = (ms: number) => Math.round(ms / 100) / 10;
+  const orNull = (ms: number | null) => (ms === null ? null : seconds(ms));
   return {
     seconds: askedMs / 1000,
-    result,
+    result: seen.result,
     /** Why it cannot tell. */
-    reason,
+    reason: seen.reason,
     /** From the beginning to the first sign of a rival. */
-    afterSeconds: seconds(seen.afterMs),
+    afterSeconds: orNull(seen.afterMs),
     /** Between two takings of the poll. */
-    rhythmSeconds: seconds(seen.rhythmMs),
+    rhythmSeconds: orNull(seen.rhythmMs),
     /** From a conflict to its next poll. */
-    retrySeconds: seconds(seen.retryMs),
+    retrySeconds: orNull(seen.retryMs),
     /** The longest time that the poll was held undisturbed. */
-    quietSeconds: seconds(seen.quietMs) as number,
+    quietSeconds: seconds(seen.quietMs),
     message,
   };
 }
@@ -61,51 +60,44 @@ export function probeTime(value: unknown): number | null {
   if (value === true) return DEFAULT_MS;
   const text = String(value);
   const time = parseDuration(text);
-  const isShort = time.ok && time.value < SHORTEST_MS;
-  if (time.ok && !isShort && time.value <= LONGEST_MS) return time.value;
-  const problem = !time.ok
-    ? time.problem
-    : isShort
-      ? 'it is shorter than a second'
-      : `it is longer than ${formatDuration(LONGEST_MS)}`;
+  if (time.ok && time.value >= 1_000 && time.value <= 600_000) return time.value;
+  const problem = time.ok ? 'it is out of range' : time.problem;
   throw new SinglepollError(
     EXIT.usage,
-    `--probe=${text.slice(0, 40)}: ${problem}; accepted: a time from 1s to 10m (a number alone is seconds)`,
+    `--probe=${plain(text, 40)}: ${problem}; accepted: a time from 1s to 10m (a number alone is seconds)`,
     'singlepoll who --probe=40',
   );
 }
 
-export interface ProbeAround {
-  readonly tools: Tools;
-  /** Null: none is configured here, and no supervisor tells of one. */
-  readonly lease: LeaseEntry | null;
-}
-
 /** Throws 75 where another probe of this bot runs, or a worker that nobody may take the poll from. */
-export async function probe(config: Config, askedMs: number, around: ProbeAround): Promise<Probed> {
-  if (around.lease?.holder)
-    return answered(askedMs, `the lease tells who polls: ${leaseWords(around.lease, Date.now())}`);
+export async function probe(
+  config: Config,
+  askedMs: number,
+  api: BotApi,
+  prover: Prover,
+  lease: LeaseEntry | null,
+): Promise<Probed> {
+  if (lease?.holder) return answered(askedMs, `the lease tells who polls: ${leaseWords(lease, Date.now())}`);
   const holder = await presentSupervisor(config);
-  return holder ? await askSupervisor(config, askedMs, holder) : await ask(config, askedMs, around.tools);
+  return await (holder ? askSupervisor(config, askedMs, holder) : ask(config, askedMs, api, prover));
 }
 
 /** Beside a supervisor: it renews its own poll, which disturbs nobody but a rival, and sees who loses it. */
-async function askSupervisor(config: Config, askedMs: number, holder: Holder): Promise<Probed> {
+async function askSupervisor({ botId }: Config, askedMs: number, holder: Holder): Promise<Probed> {
   const control = holder.answers ? holder.control : null;
   const answer = control ? await askControl(control, { cmd: 'probe' }, { timeoutMs: RENEWED_MS }) : null;
-  if (answer?.ok) {
-    const text = String(answer.text ?? '');
-    if (text !== '') return answered(askedMs, text, text.startsWith('the lease') ? 'none' : 'rival');
-    const nobody = 'nobody on this machine reacted when the supervisor renewed its poll';
-    return typeof answer.elsewhere === 'string'
-      ? answered(askedMs, `${nobody}; ${answer.elsewhere}`, 'rival')
-      : answered(askedMs, `${nobody}, and it holds the poll`);
-  }
-  throw new SinglepollError(
-    EXIT.otherPoller,
-    `no probe: a supervisor of bot ${config.botId} (pid ${holder.pid ?? 'unknown'}) runs here: ${answer ? String(answer.error) : 'it does not answer'}`,
-    'singlepoll status    # it tells of conflicts with others; to probe all the same, first: singlepoll stop',
-  );
+  if (!answer?.ok)
+    throw new SinglepollError(
+      EXIT.otherPoller,
+      `no probe: a supervisor of bot ${botId} (pid ${holder.pid ?? 'unknown'}) runs here: ${answer?.error ?? 'it does not answer'}`,
+      'singlepoll status    # it tells of conflicts with others; to probe all the same, first: singlepoll stop',
+    );
+  const text = String(answer.text ?? '');
+  if (text !== '') return answered(askedMs, text, text.startsWith('the lease') ? 'none' : 'rival');
+  const nobody = 'nobody on this machine reacted when the supervisor renewed its poll';
+  return typeof answer.elsewhere === 'string'
+    ? answered(askedMs, `${nobody}; ${answer.elsewhere}`, 'rival')
+    : answered(askedMs, `${nobody}, and it holds the poll`);
 }
 
 /** Without a poll of our own. */
@@ -114,32 +106,27 @@ function answered(askedMs: number, message: string, result: Verdict['result'] = 
   return { entry: entryOf(verdict, askedMs, message), hints: [], interruptedBy: null };
 }
 
-async function ask(config: Config, askedMs: number, { api, prover }: Tools): Promise<Probed> {
+async function ask(config: Config, askedMs: number, api: BotApi, prover: Prover): Promise<Probed> {
   const token = config.token as string;
   const report = createReport('text', [token], await painter(process.stderr, process.env));
+  const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };
   // A lock beside that of `start`, which a probe must not hold.
-  const claim = await claimLock(lockKey(String(config.botId), token, 'probe'), {
-    startedAt: new Date().toISOString(),
-    cwd: config.cwd,
-    version: VERSION,
-    control: null,
-  });
-  if (!claim.held) {
+  const claim = await claimLock(lockKey(String(config.botId), token, 'probe'), taker);
+  if (!claim.held)
     throw new SinglepollError(
       EXIT.otherPoller,
       `another probe of this bot runs${claim.holder?.pid ? ` (pid ${claim.holder.pid})` : ''}: two would take each other for a rival`,
       'singlepoll who --probe    # again, when it has ended',
     );
-  }
   // The first signal ends the probe with an answer, the second one ends the program.
   const interrupt = new AbortController();
   let interruptedBy: Probed['interruptedBy'] = null;
-  const listen = (name: 'SIGINT' | 'SIGTERM') => {
+  const forget = () => void process.off('SIGINT', listen).off('SIGTERM', listen);
+  function listen(name: 'SIGINT' | 'SIGTERM'): void {
     interruptedBy = name;
     forget();
     interrupt.abort();
-  };
-  const forget = () => void process.off('SIGINT', listen).off('SIGTERM', listen);
+  }
   process.on('SIGINT', listen).on('SIGTERM', listen);
   const watched: Promise<void>[] = [];
   try {

@@ -1,30 +1,96 @@
-/** `singlepoll start`. */
-
+/** `singlepoll start`: the supervisor in this process, or with --detach in one of its own. */
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { flagWords } from '../config/options.ts';
+import { EXIT } from '../errors.ts';
+import { leaveGoneTerminal } from '../output/sink.ts';
 import type { Owner } from '../service/link.ts';
-import { DETACHED_VARIABLE, OWNED_VARIABLE } from '../service/messages.ts';
-import { start } from '../supervisor/start.ts';
-import { configure, type Invocation } from './context.ts';
+import { DETACHED_VARIABLE, LINK_FD, OWNED_VARIABLE, readyText } from '../service/messages.ts';
+import { HUP_IGNORED, hangupIgnored } from '../supervisor/signals.ts';
+import { configure, type Invocation, type Loaded, workingFolder } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const owner = OWNED_VARIABLE in process.env ? (await import('../service/link.ts')).openOwner() : null;
   try {
-    return await startFor(invocation, owner);
+    return await begin({ ...(await configure(invocation)), ...invocation }, owner);
   } catch (error) {
     await owner?.end(error);
     throw error;
   }
 }
 
-async function startFor(invocation: Invocation, owner: Owner | null): Promise<number> {
-  const { config, warnings } = await configure(invocation);
-  const { flags, words } = invocation;
-  const detached = DETACHED_VARIABLE in process.env;
-  if (config.detach && !config.dryRun && !detached) {
-    const { launch } = await import('./launch.ts');
-    return await launch({ flags, words, cwd: config.cwd });
-  }
-  const link = detached ? await (await import('../service/link.ts')).openLink() : null;
-  const code = await start({ config, warnings, flags, link, owner });
+/** The settings, and the words and flags that they come from. */
+export type Beginning = Loaded & Pick<Invocation, 'flags' | 'words'>;
+
+/** Returns once a detached supervisor is ready; ends this process with the supervisor that runs in it. */
+export async function begin(beginning: Beginning, owner: Owner | null = null): Promise<number> {
+  const { config, warnings, flags } = beginning;
+  const isDetached = DETACHED_VARIABLE in process.env;
+  if (config.detach && !config.dryRun && !isDetached) return await launch(beginning);
+  if (config.cwd !== workingFolder()) process.chdir(config.cwd);
+  const link = isDetached ? await (await import('../service/link.ts')).openLink() : null;
+  const { start } = await import('../supervisor/start.ts');
   // Whatever a library still holds open must not keep an ended supervisor alive.
-  process.exit(code);
+  process.exit(await start({ config, warnings, flags, link, owner }));
+}
+
+/**
+ * Starts the supervisor in a session of its own, with nothing of our terminal, shows what it says until it is ready, and returns 0
+ * then. Whatever else ends us ends it, too: nothing is left half started.
+ */
+async function launch({ config, flags, words }: Beginning): Promise<number> {
+  const isHangupIgnored = hangupIgnored();
+  const args = [
+    'start',
+    ...flagWords({ ...flags, detach: true }),
+    ...(words.length > 0 ? ['--', ...words] : []),
+  ];
+  const child = spawn(process.execPath, [...process.execArgv, '--', process.argv[1] ?? '', ...args], {
+    cwd: config.cwd,
+    env: {
+      ...process.env,
+      [DETACHED_VARIABLE]: process.stderr.isTTY ? 'terminal' : 'plain',
+      // In a session of its own, without a terminal, a hang-up can only be meant: it restarts the worker.
+      [HUP_IGNORED]: '0',
+    },
+    detached: true,
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+  });
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  let asked: NodeJS.Signals | null = null;
+  const stop = (name: NodeJS.Signals) => {
+    asked ??= name;
+    child.kill('SIGTERM');
+  };
+  process.on('SIGINT', stop).on('SIGTERM', stop);
+  process.on('SIGHUP', isHangupIgnored ? () => {} : stop);
+  const raw = child.stderr as Readable;
+  const link = child.stdio[LINK_FD] as Readable;
+  raw.on('data', (bytes: Buffer) => process.stderr.write(bytes));
+  link.on('error', () => {});
+  const code = await new Promise<number>((resolve) => {
+    createInterface({ input: link }).on('line', (line) => {
+      const text = readyText(line);
+      if (text === null) process.stderr.write(`${line}\n`);
+      else process.stdout.write(`${text}\n`, () => resolve(EXIT.ok));
+    });
+    child.on('error', (error) => {
+      process.stderr.write(`singlepoll: can't start a detached process: ${error.message}\n`);
+      resolve(EXIT.config);
+    });
+    child.on('close', (ended, signal) => {
+      if (asked !== null || signal !== null) return resolve(128 + constants.signals[asked ?? signal!]);
+      if (ended === 0)
+        process.stderr.write('singlepoll: not started: it ended before the worker had polled\n');
+      resolve(ended || EXIT.unreachable);
+    });
+  });
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.removeListener(name, stop);
+  raw.destroy();
+  link.destroy();
+  child.unref();
+  leaveGoneTerminal();
+  return code;
 }

@@ -1,36 +1,47 @@
 /** `singlepoll status`: of one bot or of all, once or live. */
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
+import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { statusScreen } from '../output/screen.ts';
 import { STATE_WORDS } from '../output/status-rows.ts';
 import { count, duration, type Paint, painter } from '../output/words.ts';
 import { type StatusDocument, statusExitCode } from '../supervisor/status.ts';
-import { hung, stopped } from './answers.ts';
-import { configureUnlessNamed, type Invocation, namedBot, warn } from './context.ts';
-import { currentStatus } from './current-status.ts';
+import { usualAnswer } from './answers.ts';
+import { configure, type Invocation, namedBot, warn } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { all, watch } = invocation.own;
   const json = invocation.own.json === true;
-  const bot = namedBot(invocation);
+  const name = namedBot(invocation);
   if (all === true) {
-    if (watch !== true && bot === null) return await statusOfAll(json);
-    const other = bot === null ? '--watch' : '--bot';
-    throw new SinglepollError(EXIT.usage, `--all and ${other} exclude each other`);
+    if (watch !== true && name === null) return await statusOfAll(json);
+    const other = name === null ? '--watch' : '--bot';
+    throw new SinglepollError(EXIT.usage, `--all and ${other} exclude each other`, 'singlepoll status --all');
   }
-  const { config, warnings } = await configureUnlessNamed(invocation);
+  const { config, warnings } = await configure(invocation);
   if (!json) warn(warnings);
   if (watch === true) {
     const { watchStatus } = await import('./watch.ts');
-    return await watchStatus(config, bot, json ? JSON.stringify : await screen(process.stdout), json);
+    const look = (named: string | null) => currentStatus(config, named);
+    return await watchStatus(
+      { config, name, look },
+      json ? JSON.stringify : await screen(process.stdout),
+      json,
+    );
   }
-  const doc = await currentStatus(config, bot);
+  const doc = await currentStatus(config, name);
   // Node's own stream is loaded only for a terminal: it takes as long as the supervisor's answer.
   const show = json ? null : await screen(isatty(1) ? process.stdout : {});
   print(`${show ? show(doc).trimEnd() : JSON.stringify(doc)}\n`);
   return statusExitCode(doc);
+}
+
+/** The supervisor's own word where one runs and answers, else what can be seen from here. */
+async function currentStatus(config: Config, name: string | null): Promise<StatusDocument> {
+  const answer = name === null ? await usualAnswer(config) : null;
+  return answer ?? (await (await import('./look.ts')).thoroughStatus(config, name));
 }
 
 /** How a status looks on this stream now. */
@@ -55,16 +66,8 @@ function print(text: string): void {
 
 /** `--all`: every bot that this user has run here. 0: all that run are well; 1: one is not; 3: none runs. */
 async function statusOfAll(json: boolean): Promise<number> {
-  const { knownBots, livingRuns, usernameOf } = await import('./find.ts');
-  const bots = knownBots();
-  const runs = await livingRuns(bots);
-  const docs = bots.flatMap((bot): StatusDocument[] => {
-    const who = bot.id === 0 ? null : { id: bot.id, username: usernameOf(bot, runs) };
-    const mine = runs.filter(({ botId }) => botId === bot.id);
-    if (mine.length > 0) return mine.map(({ doc }) => doc ?? hung(who));
-    // What ran without a token has no name by which it could be started again.
-    return who ? [stopped(who)] : [];
-  });
+  const [{ findBots }, { statusesOf }] = await Promise.all([import('./find.ts'), import('./look.ts')]);
+  const docs = (await findBots()).flatMap(statusesOf);
   const paint = await painter(process.stdout, process.env);
   process.stdout.write(json ? `${JSON.stringify(docs)}\n` : table(docs, paint));
   const codes = docs.map(statusExitCode).filter((code) => code !== EXIT.notRunning);

@@ -1,6 +1,8 @@
 /** The commands, in the order of --help. The code of each is loaded when it is run, so that `--help` and `status` stay instant. */
-import { Argument, Option } from 'commander';
 import type { Run } from './context.ts';
+
+/** Flags and what --help says of them; the values that are accepted, or that it may be given `many` times. */
+type OwnOption = readonly [flags: string, help: string, accepts?: readonly string[] | 'many'];
 
 export interface CommandRow {
   /** A word, and its argument: `start [command...]`. */
@@ -8,9 +10,10 @@ export interface CommandRow {
   readonly summary: string;
   /** Longer than the summary, for its own help. */
   readonly description?: string;
-  /** What the argument is. */
-  readonly argument?: string | Argument;
-  readonly options?: readonly (readonly [flags: string, help: string] | Option)[];
+  /** What the argument is, and what it may be. */
+  readonly argument?: string;
+  readonly choices?: readonly string[];
+  readonly options?: readonly OwnOption[];
   readonly note?: string;
   readonly examples: readonly string[];
   readonly run: Run;
@@ -67,18 +70,16 @@ export const COMMANDS: readonly CommandRow[] = [
     summary: 'start at boot, as a service of systemd, or by cron; takes the options of start',
     argument: 'the worker, as for start',
     options: [
-      new Option('--kind <kind>', 'what starts it (default: systemd where it runs, else cron)').choices([
-        'systemd',
-        'cron',
-      ]),
+      ['--kind <kind>', 'what starts it (default: systemd where it runs, else cron)', ['systemd', 'cron']],
       ['--system', 'for the whole machine, as root (default: for root)'],
       ['--user', 'for this user (default: for others)'],
       ['--run-as <user>', 'the user of a system unit of systemd (default: root)'],
       UNIT_NAME,
-      new Option(
+      [
         '--with-env <name>',
         'also keep this variable of the present environment; may be given many times (default: only those that are read)',
-      ).argParser((name: string, before: readonly string[] = []) => [...before, name]),
+        'many',
+      ],
       ['--now', 'also start it, or start it anew (default: off)'],
       ['--force', 'overwrite what install has not made (default: off)'],
       ['--print', 'print what would be installed, without secrets; change nothing (default: off)'],
@@ -184,10 +185,11 @@ export const COMMANDS: readonly CommandRow[] = [
     run: async ({ own }) => (await import('./init.ts')).run(own),
   },
   {
-    name: 'completion',
+    name: 'completion <shell>',
     summary: 'print the script that completes commands and options in a shell',
     description: 'Prints the script that completes commands, options and their values in bash, zsh or fish.',
-    argument: new Argument('<shell>').choices(['bash', 'zsh', 'fish']),
+    argument: 'the shell',
+    choices: ['bash', 'zsh', 'fish'],
     examples: [
       "echo 'source <(singlepoll completion bash)' >> ~/.bashrc",
       // biome-ignore lint/suspicious/noTemplateCurlyInString: of zsh.

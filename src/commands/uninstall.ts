@@ -5,7 +5,7 @@ import { chooseName, type Found, privateFiles } from '../install/plan.ts';
 import { plain } from '../output/plain.ts';
 import { askControl } from '../supervisor/control.ts';
 import { workingFolder } from './context.ts';
-import { livingRuns, type Run } from './find.ts';
+import { type Bot, findBots } from './find.ts';
 import { STARTERS } from './install.ts';
 import { ORDER_WAIT_MS, tellStopped } from './orders.ts';
 
@@ -25,9 +25,10 @@ export async function run(own: Readonly<Record<string, unknown>>): Promise<numbe
 }
 
 /** With cron nobody else would stop what runs; systemd stops its unit. */
-async function runsToStop({ kind, made }: Found): Promise<Run[]> {
-  const runs = made && kind === 'cron' ? await livingRuns() : [];
-  return runs.filter(({ botId, doc }) => botId === (made?.bot ?? 0) && doc?.supervisor?.cwd === made?.cwd);
+async function runsToStop({ kind, made }: Found): Promise<Bot['runs']> {
+  const bots = made && kind === 'cron' ? await findBots() : [];
+  const runs = bots.find(({ id }) => id === (made?.bot ?? 0))?.runs ?? [];
+  return runs.filter(({ doc }) => doc?.supervisor?.cwd === made?.cwd);
 }
 
 const filesOf = ({ name }: Found): string[] =>

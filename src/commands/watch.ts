@@ -1,16 +1,24 @@
 /**
- * `status --watch`: on a terminal it draws what the source shows, once a second for the ages in it, and obeys the keys; elsewhere,
- * and with --json, it prints a screen or a document again at each change.
+ * `status --watch`: the supervisor's own word as it comes, and where none runs or it hangs, what can be seen from here; through the end
+ * of a supervisor to the next. On a terminal it is drawn, once a second for the ages in it, and obeys the keys; elsewhere, and
+ * with --json, a screen or a document is printed again at each change.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
-import { EXIT } from '../errors.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
 import { createRate, type LiveView, liveScreen } from '../output/screen.ts';
 import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
-import { askControl } from '../supervisor/control.ts';
-import type { LiveDocument, StatusDocument } from '../supervisor/status.ts';
+import { askControl, NoAnswer } from '../supervisor/control.ts';
+import {
+  completeStatus,
+  type LiveDocument,
+  type LiveLine,
+  type StatusDocument,
+} from '../supervisor/status.ts';
+import { hung } from './answers.ts';
+import { findSupervisor } from './find.ts';
 import { ORDER_WAIT_MS } from './orders.ts';
-import { followStatus } from './status-source.ts';
 
 const CTRL_C = '\x03';
 const CTRL_D = '\x04';
@@ -18,33 +26,102 @@ const ESCAPE = '\x1b';
 /** More at once was not typed but pasted. */
 const TYPED_MAX = 4;
 const MESSAGE_MS = 8_000;
+/** A supervisor tells once a second that it is awake. It may be we who have slept: asked again once, it answers then. */
+const SILENT_MS = 1_500;
+const HUNG_AFTER = 2;
+/** Where none runs, it is looked for so often; and whatever else there is to be seen (strays, the webhook) more rarely. */
+const LOOK_EVERY_MS = 400;
+const LOOK_AROUND_EVERY_MS = 5_000;
 
-/** `bot`: of --bot. Throws what `status` throws, before anything is shown. */
+export interface Watching {
+  readonly config: Config;
+  /** Of --bot. */
+  readonly name: string | null;
+  /** What `status` shows now. */
+  readonly look: (name: string | null) => Promise<StatusDocument>;
+}
+
+/** `render`: where lines are wanted rather than a screen that is drawn. Throws what `status` throws, before anything is shown. */
 export async function watchStatus(
-  config: Config,
-  bot: string | null,
+  watching: Watching,
   render: (doc: StatusDocument) => string,
   json: boolean,
 ): Promise<number> {
   const { NO_COLOR, TERM } = process.env;
-  if (!json && process.stdout.isTTY && !NO_COLOR && TERM !== 'dumb') return await watchLive(config, bot);
-  return await watchStream(config, bot, render);
+  const isLive = !json && process.stdout.isTTY && !NO_COLOR && TERM !== 'dumb';
+  await (isLive ? watchLive(watching) : watchStream(watching, render));
+  return EXIT.ok;
 }
 
-async function watchLive(config: Config, bot: string | null): Promise<number> {
+/** Calls `show` whenever there may be something new, with where the supervisor listens. Ends when `over` aborts; throws what the first look throws. */
+async function follow(
+  { config, name, look }: Watching,
+  over: AbortSignal,
+  show: (live: LiveDocument, control: string | null) => void,
+): Promise<void> {
+  let lines: readonly LiveLine[] = [];
+  let isShown = false;
+  let lookedAtMs = Number.NEGATIVE_INFINITY;
+  const present = (status: StatusDocument, control: string | null) => {
+    if (over.aborted) return;
+    // The only one that ran when the watching began: no other is followed later.
+    if (config.token === null && status.bot?.id) name ??= String(status.bot.id);
+    isShown = true;
+    show({ status, lines }, control);
+  };
+  while (!over.aborted) {
+    try {
+      const control = (await findSupervisor(config, name))?.control ?? null;
+      if (control !== null && (await listen(control))) lookedAtMs = Number.NEGATIVE_INFINITY;
+      else if (performance.now() - lookedAtMs > LOOK_AROUND_EVERY_MS) {
+        present(await look(name), null);
+        lookedAtMs = performance.now();
+      }
+    } catch (error) {
+      // Of one that can't be asked the status finds the words.
+      if (!isShown && error instanceof SinglepollError) throw error;
+      if (!isShown) present(await look(name), null);
+    }
+    if (lookedAtMs > 0) await pause(LOOK_EVERY_MS, undefined, { signal: over }).catch(() => {});
+  }
+
+  /** True: it has told something before it ended. */
+  async function listen(control: string): Promise<boolean> {
+    let last: StatusDocument | null = null;
+    for (let failures = 0; ; failures++) {
+      const heard = (value: Readonly<Record<string, unknown>>) => {
+        const wasHung = failures >= HUNG_AFTER;
+        failures = 0;
+        const isNew = 'status' in value && 'lines' in value;
+        if (isNew) {
+          last = completeStatus(value.status);
+          lines = value.lines as readonly LiveLine[];
+        }
+        if (last && (wasHung || isNew)) present(last, control);
+      };
+      try {
+        await askControl(control, { cmd: 'watch' }, { timeoutMs: SILENT_MS, heard, signal: over });
+        return last !== null;
+      } catch (error) {
+        if (!(error instanceof NoAnswer) || !last || over.aborted) return last !== null;
+        if (failures + 1 >= HUNG_AFTER) present(hung(last), control);
+      }
+    }
+  }
+}
+
+async function watchLive(watching: Watching): Promise<void> {
   const paint = await painter(process.stdout, process.env);
   const keys = process.stdin.isTTY === true;
+  const over = new AbortController();
   let live: LiveDocument | null = null;
   const rate = createRate();
+  let control: string | null = null;
   let message: (LiveView['message'] & { readonly untilMs: number }) | null = null;
   let isRestarting = false;
-  const left = new AbortController();
   let terminal: Terminal | null = null;
-  let over!: () => void;
-  let fail!: (error: unknown) => void;
-  const ended = new Promise<void>((resolve, reject) => {
-    over = resolve;
-    fail = reject;
+  const broken = new Promise<never>((_, reject) => {
+    for (const event of ['uncaughtException', 'unhandledRejection']) process.once(event, reject);
   });
 
   function draw(): void {
@@ -56,12 +133,13 @@ async function watchLive(config: Config, bot: string | null): Promise<number> {
     terminal.draw(liveScreen(view, nowMs, columns, rows, paint));
   }
 
-  function show(it: LiveDocument): void {
+  function show(it: LiveDocument, at: string | null): void {
     live = it;
+    control = at;
     const { supervisor, polling } = it.status;
     rate.count(`${supervisor?.pid} ${supervisor?.startedAt}`, polling?.updates ?? 0, Date.now());
     // Only now: a mistake in the command is said on the screen that the user knows.
-    terminal ??= openTerminal({ onKeys, onRedraw: draw, onEnd: over }, keys);
+    terminal ??= openTerminal({ onKeys, onRedraw: draw, onEnd: () => over.abort() }, keys);
     draw();
   }
 
@@ -71,86 +149,58 @@ async function watchLive(config: Config, bot: string | null): Promise<number> {
   }
 
   function onKeys(typed: string): void {
-    if (typed.includes(CTRL_C)) over();
+    if (typed.includes(CTRL_C)) over.abort();
     if (typed.startsWith(ESCAPE) || typed.length > TYPED_MAX) return;
-    for (const key of typed) {
-      if (key === 'q' || key === 'Q' || key === CTRL_D) over();
-      else if (key === 'r' || key === 'R') askRestart();
+    for (const key of typed.toLowerCase()) {
+      if (key === 'q' || key === CTRL_D) over.abort();
+      else if (key === 'r' && !isRestarting) void askRestart();
     }
   }
 
-  function askRestart(): void {
-    if (isRestarting) return;
-    const control = source.control();
-    if (control === null) {
-      say('nothing to restart: no supervisor runs', 'error');
-      return;
-    }
+  async function askRestart(): Promise<void> {
+    if (control === null) return say('nothing to restart: no supervisor runs', 'error');
     isRestarting = true;
     say('restarting the worker…', 'info', Number.POSITIVE_INFINITY);
-    askControl(control, { cmd: 'restart' }, { timeoutMs: ORDER_WAIT_MS, signal: left.signal })
-      .then(
-        ({ ok, restarted, error }) =>
-          ok ? say(`restarted: ${String(restarted)}`, 'good') : say(`not restarted: ${error}`, 'error'),
-        () => say('not restarted: the supervisor has ended', 'error'),
-      )
-      .finally(() => {
-        isRestarting = false;
-      });
+    const options = { timeoutMs: ORDER_WAIT_MS, signal: over.signal };
+    const answer = await askControl(control, { cmd: 'restart' }, options).catch(() => null);
+    isRestarting = false;
+    if (answer?.ok) say(`restarted: ${String(answer.restarted)}`, 'good');
+    else say(`not restarted: ${answer?.error ?? 'the supervisor has ended'}`, 'error');
   }
 
-  process.once('uncaughtException', fail);
-  process.once('unhandledRejection', fail);
-  const source = followStatus(config, bot, show);
   const clock = setInterval(draw, 1_000);
   try {
-    await Promise.race([ended, source.failed]);
-    return EXIT.ok;
+    await Promise.race([follow(watching, over.signal, show), broken]);
   } finally {
-    process.removeListener('uncaughtException', fail);
-    process.removeListener('unhandledRejection', fail);
     clearInterval(clock);
-    source.close();
-    left.abort();
+    over.abort();
     (terminal as Terminal | null)?.close();
   }
 }
 
-async function watchStream(
-  config: Config,
-  bot: string | null,
-  render: (doc: StatusDocument) => string,
-): Promise<number> {
+async function watchStream(watching: Watching, render: (doc: StatusDocument) => string): Promise<void> {
+  const over = new AbortController();
+  const leave = () => over.abort();
   let last = '';
-  let full = false;
+  let isFull = false;
   let newest: StatusDocument | null = null;
-  let over!: () => void;
-  const ended = new Promise<void>((resolve) => {
-    over = resolve;
-  });
 
   function print(): void {
     const document = JSON.stringify(newest);
     // A reader that is slower than the changes gets the newest.
-    if (newest === null || full || document === last) return;
+    if (newest === null || isFull || document === last) return;
     last = document;
-    full = !process.stdout.write(`${render(newest)}\n`);
+    isFull = !process.stdout.write(`${render(newest)}\n`);
   }
 
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, over);
-  process.stdout.on('error', over);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, leave);
+  process.stdout.on('error', leave);
   process.stdout.on('drain', () => {
-    full = false;
+    isFull = false;
     print();
   });
-  const source = followStatus(config, bot, ({ status }) => {
+  await follow(watching, over.signal, ({ status }) => {
     newest = status;
     print();
   });
-  try {
-    await Promise.race([ended, source.failed]);
-    return EXIT.ok;
-  } finally {
-    source.close();
-  }
 }

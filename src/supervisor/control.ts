@@ -7,12 +7,10 @@
  * The folder is what makes the socket trustworthy: nobody but its user and root can have put it there. So orders go to the
  * socket of the own state folder only, never to a path that somebody else has given.
  */
-import { chmodSync, closeSync, constants, openSync, realpathSync, rmSync } from 'node:fs';
+import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { boundSockets } from '../lock/process.ts';
-import { readLink } from '../machine/procfs.ts';
 
 export interface Request {
   readonly cmd: string;
@@ -75,7 +73,7 @@ export function serveControl(socketPath: string, handle: Handler): Promise<Contr
       chmodSync(socketPath, 0o600);
       server.removeAllListeners('error');
       server.on('error', () => {});
-      // The folder of a long path stays open as long as we listen: it shows whose socket this is (controlSockets).
+      // The folder of a long path stays open as long as we listen: it shows whose socket this is (present.ts).
       server.on('close', short.done);
       resolve({
         path: socketPath,
@@ -98,34 +96,6 @@ export function serveControl(socketPath: string, handle: Handler): Promise<Contr
       });
     });
   });
-}
-
-/**
- * Inodes of the sockets that listen at this path, by the kernel's word. A stranger can make a row that looks the same, in a root
- * folder of his own: whoever acts on this asks whose the process is. Empty where it listens in another network namespace.
- */
-export function controlSockets(socketPath: string): number[] {
-  if (process.platform !== 'linux') return [];
-  const folder = path.dirname(socketPath);
-  const name = path.basename(socketPath);
-  const paths = new Set([socketPath, path.join(realPath(folder), name)]);
-  const isOurs = (shown: string) => {
-    if (paths.has(Buffer.from(shown, 'latin1').toString())) return true;
-    const [, pid, fd] = /^\/proc\/(\d+)\/fd\/(\d+)\/[^/]+$/.exec(shown) ?? [];
-    if (pid === undefined || path.basename(shown) !== name) return false;
-    return readLink(`/proc/${pid}/fd/${fd}`) === realPath(folder);
-  };
-  return boundSockets(isOurs)
-    .filter(({ listening }) => listening)
-    .map(({ inode }) => inode);
-}
-
-function realPath(folder: string): string {
-  try {
-    return realpathSync(folder);
-  } catch {
-    return folder;
-  }
 }
 
 function removeSocket(socketPath: string): void {

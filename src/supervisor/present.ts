@@ -2,20 +2,14 @@
  * Who supervises a bot now. Found by the control socket of its folder, whatever token it was started with, and by the lock of the
  * token that is known here, wherever its state folder is.
  */
-import { join } from 'node:path';
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { findStateDir, stateDirPath } from '../config/state-dir.ts';
 import { type Holder, lockHolder, lockKey } from '../lock/lock.ts';
-import { pidNamespace, processesOf, runsSinglepoll } from '../lock/process.ts';
-import {
-  type Answer,
-  askControl,
-  CONTROL_SOCKET,
-  controlSockets,
-  NoAnswer,
-  NoSupervisor,
-  WentAway,
-} from './control.ts';
+import { boundSockets, pidNamespace, processesOf, runsSinglepoll } from '../lock/process.ts';
+import { readLink } from '../machine/procfs.ts';
+import { type Answer, askControl, CONTROL_SOCKET, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import type { StatusDocument } from './status.ts';
 
 const ANSWER_MS = 2_000;
@@ -79,4 +73,32 @@ export async function supervisorAt(socketPath: string): Promise<Holder | null> {
 async function listenerAt(socketPath: string, hint: number | undefined) {
   const found = await processesOf(controlSockets(socketPath), hint === undefined ? [] : [hint]);
   return [...found.values()].flat().find(({ uid }) => uid === process.geteuid?.()) ?? null;
+}
+
+/**
+ * Inodes of the sockets that listen at this path, by the kernel's word. A stranger can make a row that looks the same, in a root
+ * folder of his own: whoever acts on this asks whose the process is. Empty where it listens in another network namespace.
+ */
+function controlSockets(socketPath: string): number[] {
+  if (process.platform !== 'linux') return [];
+  const folder = dirname(socketPath);
+  const name = basename(socketPath);
+  const paths = new Set([socketPath, join(realPath(folder), name)]);
+  const isOurs = (shown: string) => {
+    if (paths.has(Buffer.from(shown, 'latin1').toString())) return true;
+    const [, pid, fd] = /^\/proc\/(\d+)\/fd\/(\d+)\/[^/]+$/.exec(shown) ?? [];
+    if (pid === undefined || basename(shown) !== name) return false;
+    return readLink(`/proc/${pid}/fd/${fd}`) === realPath(folder);
+  };
+  return boundSockets(isOurs)
+    .filter(({ listening }) => listening)
+    .map(({ inode }) => inode);
+}
+
+function realPath(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch {
+    return folder;
+  }
 }
