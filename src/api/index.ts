@@ -3,8 +3,11 @@
  * blocks for nobody), which belongs to the process that called: it ends its worker and itself when that one goes, however it goes.
  */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { constants } from 'node:os';
+import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { statusOf } from '../commands/answers.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
@@ -59,101 +62,112 @@ const RESTART_WAIT_MS = 10 * 60_000;
 export async function start(options: StartOptions = {}): Promise<Supervisor> {
   const output = options.output ?? 'inherit';
   const child = spawn(process.execPath, ['--', PROGRAM, ...startWords(options)], {
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    cwd: options.cwd,
     env: { ...process.env, ...options.env, [OWNED_VARIABLE]: '1' },
     stdio: ['ignore', output, output, 'pipe'],
   });
   let state: RunState = 'starting';
-  let stopAsked = false;
+  let isStopAsked = false;
   let control: string | null = null;
   let told: { reason: string; hint?: string | undefined } | null = null;
 
-  return new Promise((resolve, reject) => {
-    const ended = new Promise<End>((done) => {
-      child.on('error', (error) => {
-        // Not a failed kill(): that has a process.
-        if (child.pid !== undefined) return;
-        reject(new SinglepollError(EXIT.config, `can't start singlepoll: ${error.message}`));
-      });
-      child.on('close', (code, signal) => {
-        move('stopped');
-        const how = signal ? 128 + constants.signals[signal] : (code ?? EXIT.bug);
-        const reason = told?.reason ?? (signal ? `ended by ${signal}` : `ended with code ${how}`);
-        // After it was ready this changes nothing.
-        reject(new SinglepollError(how, reason, told?.hint));
-        done({ code: how, reason });
+  function move(next: RunState): void {
+    // What is said after stop() was called was said before it.
+    if (next === state || (isStopAsked && next !== 'stopped')) return;
+    state = next;
+    options.onState?.(next);
+  }
+
+  const ended = new Promise<End>((resolve) => {
+    child.on('close', (code, signal) => {
+      move('stopped');
+      const how = signal ? 128 + constants.signals[signal] : (code ?? EXIT.bug);
+      resolve({
+        code: how,
+        reason: told?.reason ?? (signal ? `ended by ${signal}` : `ended with code ${how}`),
       });
     });
-    const supervisor: Supervisor = {
-      pid: child.pid ?? -1,
-      get state() {
-        return state;
-      },
-      async status() {
-        const doc = control === null ? null : await statusOf(control, STATUS_WAIT_MS).catch(translate);
-        return doc ?? bareStatus(null, state);
-      },
-      async restart() {
-        if (control === null || state === 'stopped') throw notThere(state);
-        const answer = await askControl(control, { cmd: 'restart' }, { timeoutMs: RESTART_WAIT_MS }).catch(
-          translate,
-        );
-        if (!answer.ok) throw new SinglepollError(EXIT.otherPoller, `not restarted: ${answer.error}`);
-        return Number(answer.pid);
-      },
-      async stop() {
-        // A second signal would mean: at once.
-        if (!stopAsked && state !== 'stopped') {
-          move('stopping');
-          stopAsked = true;
-          child.kill('SIGTERM');
-        }
-        return await ended;
-      },
-      ended,
-    };
+  });
+  const supervisor: Supervisor = {
+    pid: child.pid ?? -1,
+    get state() {
+      return state;
+    },
+    async status() {
+      const doc = control === null ? null : await statusOf(control, STATUS_WAIT_MS).catch(translate);
+      return doc ?? bareStatus(null, state);
+    },
+    async restart() {
+      if (control === null || state === 'stopped') throw notThere(state);
+      const order = askControl(control, { cmd: 'restart' }, { timeoutMs: RESTART_WAIT_MS });
+      const answer = await order.catch(translate);
+      if (!answer.ok) throw new SinglepollError(EXIT.otherPoller, `not restarted: ${answer.error}`);
+      return Number(answer.pid);
+    },
+    async stop() {
+      // A second signal would mean: at once.
+      if (!isStopAsked && state !== 'stopped') {
+        move('stopping');
+        isStopAsked = true;
+        child.kill('SIGTERM');
+      }
+      return await ended;
+    },
+    ended,
+  };
 
-    onLines(child.stdio[LINK_FD] as Readable | null, (line) => {
-      const message = JSON.parse(line) as OwnerMessage;
+  return new Promise((resolve, reject) => {
+    child.on('error', (error) => {
+      // Not a failed kill(): that has a process.
+      if (child.pid === undefined)
+        reject(new SinglepollError(EXIT.config, `can't start singlepoll: ${error.message}`));
+    });
+    // After it was ready this changes nothing.
+    void ended.then(({ code, reason }) => reject(new SinglepollError(code, reason, told?.hint)));
+    const link = child.stdio[LINK_FD] as Readable | undefined;
+    if (!link) return;
+    link.on('error', () => {});
+    createInterface({ input: link }).on('line', (line) => {
+      let message: OwnerMessage;
+      try {
+        message = JSON.parse(line);
+      } catch {
+        // Cut short by a SIGKILL.
+        return;
+      }
       if ('state' in message) move(message.state);
       else if ('control' in message) control = message.control;
       else if ('end' in message) told = message.end;
       else resolve(supervisor);
     });
   });
-
-  function move(next: RunState): void {
-    // What is said after stop() was called was said before it.
-    if (stopAsked && next !== 'stopped') return;
-    const changed = next !== state;
-    state = next;
-    if (changed) options.onState?.(next);
-  }
 }
 
 /**
  * The status of a bot on this machine, whoever supervises it: what `singlepoll status --json` prints. Rejects with a
  * SinglepollError where that ends with an error.
  */
-export async function status(which: Which = {}): Promise<StatusDocument> {
-  const bot = which.bot === undefined ? [] : [`--bot=${which.bot}`];
-  const child = spawn(process.execPath, ['--', PROGRAM, 'status', '--json', ...bot], {
-    ...(which.cwd === undefined ? {} : { cwd: which.cwd }),
-    env: { ...process.env, ...which.env },
+export async function status({ bot, cwd, env }: Which = {}): Promise<StatusDocument> {
+  const words = ['status', '--json', ...(bot === undefined ? [] : [`--bot=${bot}`])];
+  const child = spawn(process.execPath, ['--', PROGRAM, ...words], {
+    cwd,
+    env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const [out, err, code] = await Promise.all([
-    textOf(child.stdout),
-    textOf(child.stderr),
-    new Promise<number>((resolve, reject) => {
-      child.on('error', reject).on('close', (exit) => resolve(exit ?? EXIT.bug));
-    }),
+  const [out, err, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close'),
   ]);
   if (out !== '') return JSON.parse(out) as StatusDocument;
   const lines = err.trimEnd().split('\n');
   const hints = lines.filter((line) => line.startsWith('  → ')).map((line) => line.slice(4));
   const message = lines.filter((line) => !line.startsWith('  → ')).join('\n');
-  throw new SinglepollError(code, message.replace(/^singlepoll: /, ''), hints.join('\n') || undefined);
+  throw new SinglepollError(
+    code ?? EXIT.bug,
+    message.replace(/^singlepoll: /, ''),
+    hints.join('\n') || undefined,
+  );
 }
 
 function translate(error: unknown): never {
@@ -164,22 +178,4 @@ function translate(error: unknown): never {
 
 function notThere(state: RunState): SinglepollError {
   return new SinglepollError(EXIT.notRunning, `no worker that could be replaced: ${state}`);
-}
-
-function onLines(stream: Readable | null, onLine: (line: string) => void): void {
-  let open = '';
-  stream?.setEncoding('utf8');
-  stream?.on('data', (text: string) => {
-    const parts = (open + text).split('\n');
-    open = parts.pop() ?? '';
-    for (const line of parts) onLine(line);
-  });
-  stream?.on('error', () => {});
-}
-
-async function textOf(stream: Readable): Promise<string> {
-  stream.setEncoding('utf8');
-  let text = '';
-  for await (const part of stream) text += part;
-  return text;
 }

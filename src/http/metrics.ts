@@ -76,12 +76,10 @@ process_resident_memory_bytes gauge Memory of the supervisor.`
 export function metricsText(doc: StatusDocument, figures: Figures): string {
   const values = valuesOf(doc, figures);
   const lines = FAMILIES.flatMap(([name, type, help]) => {
-    const value = values[name.replace(/^singlepoll_/, '').replace(/_total$/, '')];
-    const one: readonly Sample[] = value == null || typeof value === 'object' ? [] : [[{}, Number(value)]];
-    const samples = Array.isArray(value) ? (value as readonly Sample[]) : one;
-    if (samples.length === 0) return [];
+    const value = values[name.replace(/^singlepoll_/, '').replace(/_total$/, '')] ?? [];
+    const samples: readonly Sample[] = typeof value === 'object' ? value : [[{}, Number(value)]];
     const texts = samples.map(([labels, number]) => `${name}${labelText(labels)} ${number}`);
-    return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...texts];
+    return texts.length === 0 ? [] : [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...texts];
   });
   return `${lines.join('\n')}\n`;
 }
@@ -131,21 +129,18 @@ function valuesOf(doc: StatusDocument, figures: Figures): Readonly<Record<string
   };
 }
 
-function byLabel(label: string, values: Readonly<Record<string, number>> | null): Value {
-  return values && Object.entries(values).map(([name, value]) => [{ [label]: name }, value]);
-}
+const byLabel = (label: string, values: Readonly<Record<string, number>> | null): Value =>
+  values && Object.entries(values).map(([name, value]) => [{ [label]: name }, value]);
 
 /** Seconds since 1970; null where there is no time. */
 function seconds(at: string | null | undefined): number | null {
-  const ms = at == null ? Number.NaN : Date.parse(at);
+  const ms = Date.parse(at ?? '');
   return Number.isNaN(ms) ? null : ms / 1_000;
 }
 
 function labelText(labels: Readonly<Record<string, string>>): string {
-  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${labelValue(value)}"`);
+  const escaped = (text: string) =>
+    plain(text).replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
   return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
-}
-
-function labelValue(text: string): string {
-  return plain(text).replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }

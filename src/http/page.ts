@@ -33,13 +33,8 @@ a{color:inherit}
 `;
 
 /** Nothing but the style above, by its hash. */
-export const PAGE_POLICY = [
-  "default-src 'none'",
-  `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join('; ');
+const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
+export const PAGE_POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
 /** `refreshes`: false where the reader has asked for a page that stands still. */
 export function statusPage(doc: StatusDocument, nowMs: number, refreshes: boolean): string {
@@ -50,37 +45,32 @@ export function statusPage(doc: StatusDocument, nowMs: number, refreshes: boolea
   const number = problems.length === 0 ? '' : `${count(problems.length, 'problem')}, `;
   const cures = problems.map(({ message, hint }) => {
     const cure = hint ? `\n<span class="hint">→ ${escaped(hint)}</span>` : '';
-    return `<li><strong>${escaped(message)}</strong>${cure}</li>`;
+    return `<li><strong>${escaped(message)}</strong>${cure}</li>\n`;
   });
-  const rows = statusRows(doc, nowMs).map(rowHtml);
-  if (rows.length > LINES_MAX)
-    rows.splice(
-      LINES_MAX,
-      rows.length,
-      `<div><dt></dt><dd>and ${rows.length - LINES_MAX} more; singlepoll status shows them</dd></div>`,
-    );
+  const list = `<ul class="problems" aria-label="problems">\n${cures.join('')}</ul>\n`;
+  const all = statusRows(doc, nowMs).map(rowHtml);
+  const more = `<div><dt></dt><dd>and ${all.length - LINES_MAX} more; singlepoll status shows them</dd></div>`;
+  const rows = all.length > LINES_MAX ? [...all.slice(0, LINES_MAX), more] : all;
+  const refresh = refreshes ? `<meta http-equiv="refresh" content="${REFRESH_S}">\n` : '';
+  const pause = refreshes
+    ? `refreshes every ${REFRESH_S} s · <a href="?refresh=off">pause</a>`
+    : 'paused · <a href="./">refresh again</a>';
   return `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">${
-    refreshes ? `\n<meta http-equiv="refresh" content="${REFRESH_S}">` : ''
-  }
-<title>${number}${state} · ${name}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+${refresh}<title>${number}${state} · ${name}</title>
 <style>${STYLE}</style>
 </head>
 <body>
 <h1>${name}</h1>
 <span class="state ${tone}">${state}</span>
-${cures.length === 0 ? '' : `<ul class="problems" aria-label="problems">\n${cures.join('\n')}\n</ul>\n`}<dl>
+${cures.length === 0 ? '' : list}<dl>
 ${rows.join('\n')}
 </dl>
 <footer>as of ${new Date(nowMs).toISOString().slice(0, 19).replace('T', ' ')} UTC ·
-${
-  refreshes
-    ? `refreshes every ${REFRESH_S} s · <a href="?refresh=off">pause</a>`
-    : 'paused · <a href="./">refresh again</a>'
-} · <a href="metrics">metrics</a></footer>
+${pause} · <a href="metrics">metrics</a></footer>
 </body>
 </html>
 `;
@@ -93,6 +83,5 @@ function rowHtml(row: StatusRow): string {
 }
 
 /** Whatever a process, a bot or another machine calls itself: text, and nothing else. */
-function escaped(text: string): string {
-  return plain(text, TEXT_MAX).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
-}
+const escaped = (text: string): string =>
+  plain(text, TEXT_MAX).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);

@@ -10,13 +10,6 @@ import { METRICS_TYPE } from './metrics.ts';
 import { PAGE_POLICY } from './page.ts';
 import type { Readiness } from './view.ts';
 
-export interface Listening {
-  /** With the port that was found where any was asked for. */
-  readonly address: HttpAddress;
-  /** Ends all connections, too. */
-  close(): void;
-}
-
 export interface Asked {
   readonly method: string;
   /** As it stands in the request line. */
@@ -38,43 +31,29 @@ export interface Site {
   readonly page: (refreshes: boolean) => string;
 }
 
-const HEAD_BYTES_MAX = 8 * 1024;
-const HEAD_MS_MAX = 5_000;
-const CHECK_EVERY_MS = 1_000;
+/** `connectionsCheckingInterval`: how often slow heads are looked for. A Host is asked for only where it matters. */
+const LIMITS = {
+  maxHeaderSize: 8 * 1024,
+  headersTimeout: 5_000,
+  requestTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+  requireHostHeader: false,
+};
 /** Without a byte in either direction: a reader that does not read. */
 const IDLE_MS_MAX = 5_000;
 const CROWD = 64;
 
-/** Not to be kept, framed, guessed at or fetched by pages from elsewhere. */
-const COMMON = {
-  'Cache-Control': 'no-store',
-  'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
-  'Cross-Origin-Resource-Policy': 'same-origin',
-  'Referrer-Policy': 'no-referrer',
-  'X-Content-Type-Options': 'nosniff',
-  'X-Robots-Tag': 'noindex',
-};
+export type Listening = Awaited<ReturnType<typeof listenHttp>>;
 
-/** Rejects with the system's error. `answer` may throw: that is a 500. */
-export async function listenHttp(
-  { host, port }: HttpAddress,
-  answer: (asked: Asked) => Answered,
-): Promise<Listening> {
+/** Rejects with the system's error. `answer` may throw: that is a 500. `close` of the result ends all connections, too. */
+export async function listenHttp({ host, port }: HttpAddress, answer: (asked: Asked) => Answered) {
   const sockets = new Set<Socket>();
-  const limits = {
-    maxHeaderSize: HEAD_BYTES_MAX,
-    headersTimeout: HEAD_MS_MAX,
-    requestTimeout: HEAD_MS_MAX,
-    connectionsCheckingInterval: CHECK_EVERY_MS,
-    // A Host is asked for only where it matters.
-    requireHostHeader: false,
-  };
-  const server = createServer(limits, ({ method = 'GET', url = '/', headers }, response) => {
+  const server = createServer(LIMITS, ({ method = 'GET', url = '/', headers }, response) => {
     let answered: Answered;
     try {
       answered = answer({ method, target: url, host: headers.host });
     } catch {
-      answered = text(500, 'internal error');
+      answered = reply(500, 'internal error\n');
     }
     const body = Buffer.from(answered.body);
     response.shouldKeepAlive = false;
@@ -86,10 +65,10 @@ export async function listenHttp(
   server.on('connection', (socket) => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    if (sockets.size <= CROWD) return;
     const [oldest] = sockets;
-    if (oldest) sockets.delete(oldest);
-    oldest?.destroy();
+    if (sockets.size <= CROWD || !oldest) return;
+    sockets.delete(oldest);
+    oldest.destroy();
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -99,6 +78,7 @@ export async function listenHttp(
   // EMFILE and the like: the next connection may fare better.
   server.on('error', () => {});
   return {
+    /** With the port that was found where any was asked for. */
     address: { host, port: (server.address() as AddressInfo).port },
     close() {
       server.close();
@@ -110,39 +90,41 @@ export async function listenHttp(
 /** The body of a HEAD is the caller's to leave out. */
 export function respond({ method, target, host }: Asked, site: Site): Answered {
   if (method !== 'GET' && method !== 'HEAD')
-    return text(405, 'read-only: GET and HEAD', { Allow: 'GET, HEAD' });
+    return reply(405, 'read-only: GET and HEAD\n', { Allow: 'GET, HEAD' });
   const [path, query = ''] = target.split('?', 2);
   // DNS rebinding: a page from elsewhere gives its own name our address, and its visitor's browser, which still says the name, reads us.
   if ((path === '/' || path === '/metrics') && site.loopback && !isLocalName(host))
-    return text(421, 'open it by address or as localhost: this endpoint is for this machine only');
-  switch (path) {
-    case '/healthz':
-      return text(200, 'ok');
-    case '/readyz': {
-      const { ready, why } = site.readiness();
-      return text(ready ? 200 : 503, `${ready ? 'ready' : 'not ready'}: ${why}`);
-    }
-    case '/metrics':
-      return { status: 200, headers: { ...COMMON, 'Content-Type': METRICS_TYPE }, body: site.metrics() };
-    case '/': {
-      const page = { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': PAGE_POLICY };
-      const refreshes = new URLSearchParams(query).get('refresh') !== 'off';
-      return { status: 200, headers: { ...COMMON, ...page }, body: site.page(refreshes) };
-    }
-    default:
-      return text(404, 'not found; there are /, /healthz, /readyz and /metrics');
+    return reply(421, 'open it by address or as localhost: this endpoint is for this machine only\n');
+  if (path === '/healthz') return reply(200, 'ok\n');
+  if (path === '/readyz') {
+    const { ready, why } = site.readiness();
+    return reply(ready ? 200 : 503, `${ready ? 'ready' : 'not ready'}: ${why}\n`);
   }
+  if (path === '/metrics') return reply(200, site.metrics(), { 'Content-Type': METRICS_TYPE });
+  if (path !== '/') return reply(404, 'not found; there are /, /healthz, /readyz and /metrics\n');
+  const refreshes = new URLSearchParams(query).get('refresh') !== 'off';
+  const page = { 'Content-Type': 'text/html; charset=utf-8', 'Content-Security-Policy': PAGE_POLICY };
+  return reply(200, site.page(refreshes), page);
 }
 
-function text(status: number, body: string, more: Readonly<Record<string, string>> = {}): Answered {
-  const headers = { ...COMMON, 'Content-Type': 'text/plain; charset=utf-8', ...more };
-  return { status, headers, body: `${body}\n` };
+/** Not to be kept, framed, guessed at or fetched by pages from elsewhere. */
+function reply(status: number, body: string, more: Readonly<Record<string, string>> = {}): Answered {
+  const headers = {
+    'Content-Type': 'text/plain; charset=utf-8',
+    'Cache-Control': 'no-store',
+    'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Referrer-Policy': 'no-referrer',
+    'X-Content-Type-Options': 'nosniff',
+    'X-Robots-Tag': 'noindex',
+    ...more,
+  };
+  return { status, headers, body };
 }
 
 /** No name at all: no browser. */
 function isLocalName(host: string | undefined): boolean {
   if (host === undefined) return true;
   const name = host.trim().toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');
-  if (name === 'localhost' || name.endsWith('.localhost')) return true;
-  return isIP(/^\[(.*)\]$/.exec(name)?.[1] ?? name) !== 0;
+  return /(^|\.)localhost$/.test(name) || isIP(/^\[(.*)\]$/.exec(name)?.[1] ?? name) !== 0;
 }

@@ -15,7 +15,7 @@ import { bareStatus, type RunState, type StatusDocument } from '../supervisor/st
 import { VERSION } from '../version.ts';
 import { type Figures, metricsText } from './metrics.ts';
 import { statusPage } from './page.ts';
-import { type Listening, listenHttp, respond, type Site } from './server.ts';
+import { type Listening, listenHttp, respond } from './server.ts';
 import { discreet, readiness } from './view.ts';
 
 /** The running supervisor, as the endpoint reads it. */
@@ -26,20 +26,7 @@ export interface HttpSource {
   readonly counts: () => Pick<Figures, 'straysStopped' | 'webhooksCleared' | 'deafReplaced'>;
 }
 
-export interface HttpService {
-  /** Says where it is open: not before the first line of `start`, which names the bot. */
-  announce(): void;
-  /** Before there is a supervisor: what is being waited for. */
-  boots(state: Extract<RunState, 'starting' | 'standby'>): void;
-  /** From now on the supervisor is shown. */
-  shows(source: HttpSource): void;
-  /**
-   * This is the only supervisor of the bot: what holds the port now is not one that was about to leave. Throws
-   * SinglepollError 78 where the port stays taken; rejects when `signal` aborts.
-   */
-  insists(signal: AbortSignal): Promise<void>;
-  close(): void;
-}
+export type HttpService = Awaited<ReturnType<typeof openHttpService>>;
 
 export interface HttpServiceOptions {
   readonly config: Config;
@@ -47,8 +34,6 @@ export interface HttpServiceOptions {
   readonly report: Report;
 }
 
-/** A flood of readers gets the same answer for so long. */
-const SAME_ANSWER_MS = 250;
 /** The supervisor that was replaced closes its port before it frees the lock; another program may be about to end, too. */
 const INSIST_MS = 1_000;
 const INSIST_EVERY_MS = 100;
@@ -56,43 +41,22 @@ const INSIST_EVERY_MS = 100;
 const LISTENING = '0A';
 
 /** Opens the port, where it is free. Throws SinglepollError 78 where it can't be had at all. */
-export async function openHttpService(options: HttpServiceOptions): Promise<HttpService> {
-  const { config, address, report } = options;
+export async function openHttpService({ config, address, report }: HttpServiceOptions) {
   const tokens = config.token === null ? [] : [config.token];
-  const startedAtMs = performance.timeOrigin;
-  let boot = bootDocument(config, 'starting', startedAtMs);
+  const isLocal = isLoopback(address);
+  let boot = bootDocument(config, 'starting');
   let source: HttpSource | null = null;
   let listening: Listening | null = null;
-  const kept = new Map<string, { readonly text: string; readonly atMs: number }>();
-
-  const seen = (): StatusDocument => {
+  const status = (): StatusDocument => {
     const doc = source?.status() ?? boot;
-    return isLoopback(address) ? doc : discreet(doc);
+    return isLocal ? doc : discreet(doc);
   };
-  /** Whatever went into it, no token comes out. */
-  const keep = (key: string, make: () => string): string => {
-    const nowMs = performance.now();
-    const last = kept.get(key);
-    if (last && nowMs - last.atMs < SAME_ANSWER_MS) return last.text;
-    const text = maskText(make(), tokens);
-    kept.set(key, { text, atMs: nowMs });
-    return text;
-  };
-  const figures = (): Figures => {
-    const { user, system } = process.cpuUsage();
-    return {
-      ...(source?.counts() ?? { straysStopped: 0, webhooksCleared: 0, deafReplaced: 0 }),
-      nodeVersion: process.version,
-      startedAtSeconds: startedAtMs / 1_000,
-      cpuSeconds: (user + system) / 1e6,
-      residentBytes: process.memoryUsage.rss(),
-    };
-  };
-  const site: Site = {
-    loopback: isLoopback(address),
+  const site = {
+    loopback: isLocal,
     readiness: () => readiness(source?.brief() ?? boot, config.readyInStandby),
-    metrics: () => keep('metrics', () => metricsText(seen(), figures())),
-    page: (refreshes) => keep(`page ${refreshes}`, () => statusPage(seen(), Date.now(), refreshes)),
+    // Whatever went into it, no token comes out.
+    metrics: () => maskText(metricsText(status(), figures(source)), tokens),
+    page: (refreshes: boolean) => maskText(statusPage(status(), Date.now(), refreshes), tokens),
   };
 
   /** False: somebody has the port. */
@@ -101,36 +65,46 @@ export async function openHttpService(options: HttpServiceOptions): Promise<Http
       listening = await listenHttp(address, (asked) => respond(asked, site));
       return true;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return false;
-      throw notOpened(address, error as NodeJS.ErrnoException);
+      const { code = '', message } = error as NodeJS.ErrnoException;
+      if (code === 'EADDRINUSE') return false;
+      const known: Readonly<Record<string, string>> = {
+        EACCES: 'this user may not open it (ports below 1024 are root’s)',
+        EADDRNOTAVAIL: 'this machine has no such address',
+      };
+      throw new SinglepollError(
+        EXIT.config,
+        `the health endpoint can't be opened at ${showHttpAddress(address)} (--http): ${known[code] ?? (code || message)}`,
+        'singlepoll start --http 8080 …    # on this machine only; 0.0.0.0:8080 on all of its networks',
+      );
     }
   }
 
-  function sayOpen(at: Listening): void {
-    const { port } = at.address;
-    const seenBy = site.loopback ? '' : '; whoever reaches this port can read the status, without a password';
-    report.line(
-      'http',
-      `open at http://${showHttpAddress(at.address)}: /, /healthz, /readyz, /metrics${seenBy}`,
-      site.loopback ? 'good' : 'warn',
-      { port },
-    );
+  /** Says where it is open: not before the first line of `start`, which names the bot. */
+  function announce(): void {
+    if (!listening) return;
+    const place = `http://${showHttpAddress(listening.address)}: /, /healthz, /readyz, /metrics`;
+    const seenBy = isLocal ? '' : '; whoever reaches this port can read the status, without a password';
+    const { port } = listening.address;
+    report.line('http', `open at ${place}${seenBy}`, isLocal ? 'good' : 'warn', { port });
   }
 
   await open();
 
-  const service: HttpService = {
-    announce() {
-      if (listening) sayOpen(listening);
+  return {
+    announce,
+    /** Before there is a supervisor: what is being waited for. */
+    boots(state: 'starting' | 'standby'): void {
+      boot = bootDocument(config, state);
     },
-    boots(state) {
-      boot = bootDocument(config, state, startedAtMs);
-    },
-    shows(it) {
+    /** From now on the supervisor is shown. */
+    shows(it: HttpSource): void {
       source = it;
-      kept.clear();
     },
-    async insists(signal) {
+    /**
+     * This is the only supervisor of the bot: what holds the port now is not one that was about to leave. Throws
+     * SinglepollError 78 where the port stays taken; rejects when `signal` aborts.
+     */
+    async insists(signal: AbortSignal): Promise<void> {
       if (listening) return;
       const untilMs = performance.now() + INSIST_MS;
       while (!(await open())) {
@@ -143,51 +117,42 @@ export async function openHttpService(options: HttpServiceOptions): Promise<Http
         await pause(INSIST_EVERY_MS, undefined, { signal }).catch(() => {});
         signal.throwIfAborted();
       }
-      service.announce();
+      announce();
     },
-    close() {
+    close(): void {
       listening?.close();
       listening = null;
     },
   };
-  return service;
+}
+
+function figures(source: HttpSource | null): Figures {
+  const { user, system } = process.cpuUsage();
+  return {
+    ...(source?.counts() ?? { straysStopped: 0, webhooksCleared: 0, deafReplaced: 0 }),
+    nodeVersion: process.version,
+    startedAtSeconds: performance.timeOrigin / 1_000,
+    cpuSeconds: (user + system) / 1e6,
+    residentBytes: process.memoryUsage.rss(),
+  };
 }
 
 /** `pid 4711 (nginx -g …)`; null where the system does not tell. */
 function portHolder(port: number): string | null {
   if (!hasProcfs()) return null;
   const rows = [...tcpRows()].filter((row) => row.state === LISTENING && row.localPort === port);
-  const inodes = new Set(rows.map(({ inode }) => inode));
-  const pid = listPids().find((it) => socketInodes(it)?.some((inode) => inodes.has(inode)));
-  if (pid === undefined) return null;
-  const argv = (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').filter(Boolean);
-  return argv.length === 0 ? `pid ${pid}` : `pid ${pid} (${plainCommand(argv)})`;
-}
-
-function notOpened(address: HttpAddress, { code, message }: NodeJS.ErrnoException): SinglepollError {
-  const why =
-    code === 'EACCES'
-      ? 'this user may not open it (ports below 1024 are root’s)'
-      : code === 'EADDRNOTAVAIL'
-        ? 'this machine has no such address'
-        : (code ?? message);
-  return new SinglepollError(
-    EXIT.config,
-    `the health endpoint can't be opened at ${showHttpAddress(address)} (--http): ${why}`,
-    'singlepoll start --http 8080 …    # on this machine only; 0.0.0.0:8080 on all of its networks',
+  const pid = listPids().find((it) =>
+    socketInodes(it)?.some((inode) => rows.some((row) => row.inode === inode)),
   );
+  const argv = (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').filter(Boolean);
+  return pid === undefined ? null : `pid ${pid} (${plainCommand(argv)})`;
 }
 
-function bootDocument(config: Config, state: RunState, startedAtMs: number): StatusDocument {
+function bootDocument({ botId, cwd }: Config, state: RunState): StatusDocument {
+  const startedAt = new Date(performance.timeOrigin).toISOString();
   return {
-    ...bareStatus(config.botId === null ? null : { id: config.botId, username: null }, state),
+    ...bareStatus(botId === null ? null : { id: botId, username: null }, state),
     healthy: true,
-    supervisor: {
-      pid: process.pid,
-      startedAt: new Date(startedAtMs).toISOString(),
-      version: VERSION,
-      command: [],
-      cwd: config.cwd,
-    },
+    supervisor: { pid: process.pid, startedAt, version: VERSION, command: [], cwd },
   };
 }

@@ -7,54 +7,44 @@ export interface Readiness {
   readonly why: string;
 }
 
-const NOT_YET: Readonly<Record<Exclude<RunState, 'polling' | 'standby' | 'disabled'>, string>> = {
-  starting: 'starting',
-  backoff: 'the worker has ended; waiting to start it again',
-  stopping: 'stopping',
-  stopped: 'stopped',
-};
-
 /** `readyInStandby`: a platform that starts the new copy first waits for it to be ready before it stops the old one. */
-export function readiness(doc: Pick<StatusDocument, 'state' | 'worker'>, readyInStandby: boolean): Readiness {
-  const { state, worker } = doc;
-  switch (state) {
-    case 'polling':
-      return { ready: true, why: 'the worker polls' };
-    case 'standby':
-      return { ready: readyInStandby, why: 'standing by: another copy may poll' };
-    case 'disabled': {
-      const alive = (worker?.pid ?? null) !== null;
-      return { ready: alive, why: `deploy mode: ${alive ? 'the worker runs' : 'no worker runs'}` };
-    }
-    default:
-      return { ready: false, why: NOT_YET[state] };
-  }
+export function readiness(
+  { state, worker }: Pick<StatusDocument, 'state' | 'worker'>,
+  readyInStandby: boolean,
+): Readiness {
+  const runs = (worker?.pid ?? null) !== null;
+  const answers: Readonly<Record<RunState, Readiness>> = {
+    polling: { ready: true, why: 'the worker polls' },
+    standby: { ready: readyInStandby, why: 'standing by: another copy may poll' },
+    disabled: { ready: runs, why: `deploy mode: ${runs ? 'the worker runs' : 'no worker runs'}` },
+    starting: { ready: false, why: 'starting' },
+    backoff: { ready: false, why: 'the worker has ended; waiting to start it again' },
+    stopping: { ready: false, why: 'stopping' },
+    stopped: { ready: false, why: 'stopped' },
+  };
+  return answers[state];
 }
 
 /** The status for a page that is not bound to loopback: arguments may hold secrets of any shape, and folders tell of the machine. */
 export function discreet(doc: StatusDocument): StatusDocument {
   const { supervisor, worker, strays, alerts } = doc;
-  const bare = <T extends { readonly command: string }>(it: T): T => ({
-    ...it,
-    command: programName(it.command),
-  });
+  const command = supervisor?.command.slice(0, 1).map(programName) ?? [];
   return {
     ...doc,
-    supervisor: supervisor && {
-      ...supervisor,
-      command: supervisor.command.slice(0, 1).map(programName),
-      cwd: null,
+    supervisor: supervisor && { ...supervisor, command, cwd: null },
+    worker: worker && {
+      ...worker,
+      tree: worker.tree.map((it) => ({ ...it, command: programName(it.command) })),
     },
-    worker: worker && { ...worker, tree: worker.tree.map(bare) },
-    strays: strays.map((it) => ({ ...bare(it), cwd: null })),
+    strays: strays.map((it) => ({ ...it, command: programName(it.command), cwd: null })),
     log: null,
     alerts: alerts && { ...alerts, lastError: null },
   };
 }
 
 /** `/usr/bin/python3 bot.py --key=x` → `python3 …`. */
-function programName(command: string): string {
-  const [program = '', ...rest] = command.trim().split(/\s+/);
-  const name = program.slice(program.lastIndexOf('/') + 1);
-  return rest.length === 0 ? name : `${name} …`;
-}
+const programName = (command: string): string =>
+  command
+    .trim()
+    .replace(/^\S*\//, '')
+    .replace(/\s.*/s, ' …');

@@ -3,30 +3,19 @@ import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { SinglepollError } from '../errors.ts';
 import { maskText } from '../output/mask.ts';
-import type { Starter } from '../output/report.ts';
 import { painter } from '../output/words.ts';
 import { DETACHED_VARIABLE, LINK_FD, OWNED_VARIABLE, type OwnerMessage, readyLine } from './messages.ts';
 
-interface Waiting {
-  readonly isReady: boolean;
-  /** Tells that it runs. Only the first time counts. */
-  ready(text: string): void;
-  /** Told when the other end has gone; the present listener alone, at once where it has gone before. */
-  onGone(listener: () => void): void;
-}
-
 /** To `start --detach`: all that belongs to it is let go once the run is ready, and whether it goes then is no matter any more. */
-export interface Link extends Starter, Waiting {}
+export type Link = Awaited<ReturnType<typeof openLink>>;
 
 /** To the program that the supervisor belongs to, which it never outlives. */
-export interface Owner extends Waiting {
-  tell(message: OwnerMessage): void;
-  /** Tells why it ends; resolves when that has left, or was not taken within half a second. Only the first time counts. */
-  end(why: unknown): Promise<void>;
-}
+export type Owner = ReturnType<typeof openOwner>;
 
 /** A program that does not read its end must not keep its supervisor from ending. */
 const END_MS = 500;
+/** States are not told to a program that has left so much unread. */
+const UNREAD_MAX = 64 * 1024;
 
 function openSocket() {
   return new net.Socket({ fd: LINK_FD, readable: true, writable: true });
@@ -45,14 +34,15 @@ function watch(socket: net.Socket) {
   socket.on('end', leave).on('close', leave).on('error', leave).resume();
   return {
     isGone: () => isGone,
-    onGone(next: () => void) {
+    /** The present listener alone, at once where it has gone before. */
+    onGone(next: () => void): void {
       listener = next;
       if (isGone) next();
     },
   };
 }
 
-export async function openLink(socket = openSocket()): Promise<Link> {
+export async function openLink(socket = openSocket()) {
   const isTTY = process.env[DETACHED_VARIABLE] === 'terminal';
   // Not for the worker, which may be another singlepoll.
   delete process.env[DETACHED_VARIABLE];
@@ -62,22 +52,26 @@ export async function openLink(socket = openSocket()): Promise<Link> {
   return {
     paint,
     sink: {
-      write(bytes, onFree) {
+      write(bytes: Uint8Array | string, onFree: () => void): boolean {
         if (isGone()) return true;
         socket.write(bytes, () => onFree());
         return false;
       },
+      onNote: () => {},
+      droppedBytes: 0,
+      close: () => {},
     },
-    get isReady() {
+    get isReady(): boolean {
       return isReady;
     },
-    ready(text) {
+    /** Tells that it runs. Only the first time counts. */
+    ready(text: string): void {
       if (isReady) return;
       isReady = true;
       socket.end(readyLine(text), () => socket.destroy());
       leaveStderr();
     },
-    onGone: (listener) => onGone(() => void (isReady || listener())),
+    onGone: (listener: () => void): void => onGone(() => void (isReady || listener())),
   };
 }
 
@@ -92,46 +86,30 @@ function leaveStderr(): void {
   }
 }
 
-export function openOwner(socket = openSocket()): Owner {
+export function openOwner(socket = openSocket()) {
   delete process.env[OWNED_VARIABLE];
   const { isGone, onGone } = watch(socket);
   socket.unref();
   let isReady = false;
   let hasEnded = false;
-  // The program may not read: of the states only the newest is worth memory. Everything else is told once.
-  let unsaid: OwnerMessage | null = null;
-  const write = (message: OwnerMessage, onSent = () => {}) => {
-    socket.write(`${maskText(JSON.stringify(message), [])}\n`, () => {
-      onSent();
-      if (socket.writableLength === 0) sayState();
-    });
-  };
-  const sayState = () => {
-    const message = unsaid;
-    unsaid = null;
-    if (message && !isGone()) write(message);
-  };
-  const tell = (message: OwnerMessage, onSent = () => {}) => {
-    if (isGone()) return onSent();
-    if ('state' in message && socket.writableLength > 0) {
-      unsaid = message;
-      return;
-    }
-    sayState();
-    write(message, onSent);
+  const tell = (message: OwnerMessage, onSent = () => {}): void => {
+    if (isGone()) onSent();
+    else if (!('state' in message) || socket.writableLength < UNREAD_MAX)
+      socket.write(`${maskText(JSON.stringify(message), [])}\n`, () => onSent());
   };
   return {
-    get isReady() {
+    get isReady(): boolean {
       return isReady;
     },
-    tell: (message) => tell(message),
-    ready() {
+    tell: (message: OwnerMessage): void => tell(message),
+    ready(_text: string): void {
       if (isReady) return;
       isReady = true;
       tell({ ready: true });
     },
     onGone,
-    async end(why) {
+    /** Tells why it ends; resolves when that has left, or was not taken within half a second. Only the first time counts. */
+    async end(why: unknown): Promise<void> {
       if (hasEnded) return;
       hasEnded = true;
       const hint = why instanceof SinglepollError ? why.hint : undefined;

@@ -6,7 +6,6 @@
  * read the message, so it is not gone before systemd has looked up whose it was; as an ordinary user it can't speak in our name, hence
  * NotifyAccess=all in the unit. RELOADING is never said: the restart of a worker may fail, and a unit that reloads for ever can't be restarted.
  */
-
 import { createListeners } from '../output/listeners.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
@@ -23,15 +22,7 @@ export interface View {
   listen(listener: () => void): () => void;
 }
 
-export interface Service {
-  /** Before there is a run: it stands by for the lock. */
-  standsBy(): void;
-  follow(view: View): void;
-  /** It has begun to end. */
-  stopping(): void;
-  /** Resolves when all of it has left, or after a second. */
-  end(): Promise<void>;
-}
+export type Service = NonNullable<ReturnType<typeof openService>>;
 
 type Message = Readonly<Record<string, string>>;
 
@@ -48,80 +39,87 @@ const STATUS_MAX = 300;
 export function openService(
   { NOTIFY_SOCKET: socket, WATCHDOG_USEC: usec = '0', WATCHDOG_PID: pid }: NodeJS.ProcessEnv,
   { report, deafAfterMs }: { readonly report: Report; readonly deafAfterMs: number },
-): Service | null {
+) {
   if (!socket) return null;
   const watchdogMs = !pid || Number(pid) === process.pid ? Math.floor(Number(usec) / 1_000) : 0;
-  const tickMs = watchdogMs / TICKS_PER_TIMEOUT;
+  const tickMs = watchdogMs > 0 ? Math.max(100, watchdogMs / TICKS_PER_TIMEOUT) : STATUS_EVERY_MS;
   const sender = createSender(socket, (problem) =>
     report.line('systemd', `systemd is not told how it goes: ${problem}`, 'warn'),
   );
-  const leave: (() => void)[] = [];
   let isReady = false;
   let isEnding = false;
   let shown = '';
+  let leave = (): void => {};
 
   function say(line: string, more: Message = {}): void {
     // READY comes with what it means, also where a tick of the watchdog has said that already.
-    const changed = line === shown && !more.READY ? {} : { STATUS: line };
+    const isNew = line !== shown || more.READY !== undefined;
     shown = line;
-    sender.send({ ...changed, ...more });
+    sender.send({ ...(isNew ? { STATUS: line } : {}), ...more });
   }
 
+  /** In place of what was looked at before. */
   function every(ms: number, tick: () => void): void {
+    leave();
     const ticks = createListeners<[]>('what is told to systemd', report);
     ticks.add(tick);
-    const timer = setInterval(ticks.tell, Math.max(100, ms)).unref();
-    leave.push(() => clearInterval(timer));
+    const timer = setInterval(ticks.tell, ms).unref();
+    leave = () => clearInterval(timer);
   }
 
-  function stopping(): void {
-    if (isEnding) return;
-    isEnding = true;
-    for (const it of leave.splice(0)) it();
-    say('stopping', { STOPPING: '1' });
-  }
-
-  return {
-    standsBy() {
+  const service = {
+    /** Before there is a run: it stands by for the lock. */
+    standsBy(): void {
       isReady = true;
       say('stands by until the present supervisor leaves', { READY: '1' });
       // The loop that waits for the lock is this one: it lives as long as the timer.
       if (watchdogMs > 0) every(tickMs, () => sender.send({ WATCHDOG: '1' }));
     },
-    follow(view) {
-      for (const it of leave.splice(0)) it();
+    follow({ seen, status, listen }: View): void {
       const feeds = createWatchdog(Math.max(deafAfterMs, watchdogMs / 2), performance.now());
       let isStarved = false;
       const look = (): void => {
-        const status = view.status();
+        const now = status();
         // In deploy mode a worker that has only begun is `disabled` already.
         const runs =
-          ['polling', 'standby', 'disabled'].includes(status.state) &&
-          ['polling', 'standby'].includes(view.seen().phase);
-        const ready = !isReady && runs;
-        isReady ||= ready;
-        say(statusLine(status), ready ? { READY: '1' } : {});
+          /^(polling|standby|disabled)$/.test(now.state) && /^(polling|standby)$/.test(seen().phase);
+        say(statusLine(now), runs && !isReady ? { READY: '1' } : {});
+        isReady ||= runs;
       };
-      every(watchdogMs > 0 ? Math.min(STATUS_EVERY_MS, tickMs) : STATUS_EVERY_MS, () => {
-        const isFed = watchdogMs > 0 && feeds(view.seen(), performance.now());
+      every(Math.min(STATUS_EVERY_MS, tickMs), () => {
+        const isFed = watchdogMs > 0 && feeds(seen(), performance.now());
+        const next = `systemd starts singlepoll anew within ${duration(watchdogMs)}`;
         if (watchdogMs > 0 && isReady && !isFed && !isStarved)
           report.line(
             'systemd',
-            `nobody has polled for too long: the watchdog is not fed any more, and systemd starts singlepoll anew within ${duration(watchdogMs)}`,
+            `nobody has polled for too long: the watchdog is not fed any more, and ${next}`,
             'error',
           );
         isStarved = !isFed;
-        say(statusLine(view.status()), isFed ? { WATCHDOG: '1' } : {});
+        say(statusLine(status()), isFed ? { WATCHDOG: '1' } : {});
       });
-      leave.push(view.listen(look));
+      const stopTicks = leave;
+      const stopListening = listen(look);
+      leave = () => {
+        stopTicks();
+        stopListening();
+      };
       look();
     },
-    stopping,
-    async end() {
-      stopping();
+    /** It has begun to end. */
+    stopping(): void {
+      if (isEnding) return;
+      isEnding = true;
+      leave();
+      say('stopping', { STOPPING: '1' });
+    },
+    /** Resolves when all of it has left, or after a second. */
+    async end(): Promise<void> {
+      service.stopping();
       await sender.drained();
     },
   };
+  return service;
 }
 
 /** The one line that `systemctl status` shows of a run; without a token. */
@@ -138,7 +136,7 @@ export function statusLine({ state, worker, polling, problems }: StatusDocument)
 function createSender(socket: string, onProblem: (problem: string) => void) {
   let waiting: Record<string, string> = {};
   let sending: Promise<void> | null = null;
-  let pause: NodeJS.Timeout | null = null;
+  let pause: NodeJS.Timeout | undefined;
   let hasFailed = false;
 
   async function sendAll(): Promise<void> {
@@ -155,22 +153,19 @@ function createSender(socket: string, onProblem: (problem: string) => void) {
   }
 
   function go(): void {
-    if (pause !== null) clearTimeout(pause);
-    pause = null;
+    clearTimeout(pause);
+    pause = undefined;
     sending ??= sendAll();
   }
 
   return {
-    send(message: Message) {
+    send(message: Message): void {
       Object.assign(waiting, message);
       // A status alone waits for others like it.
       if (Object.keys(waiting).some((name) => name !== 'STATUS')) go();
       else if (waiting.STATUS !== undefined) pause ??= setTimeout(go, PAUSE_MS).unref();
     },
     drained: () =>
-      Promise.race([
-        sending ?? Promise.resolve(),
-        new Promise<void>((resolve) => void setTimeout(resolve, END_MS).unref()),
-      ]),
+      Promise.race([sending, new Promise<void>((resolve) => void setTimeout(resolve, END_MS).unref())]),
   };
 }
