@@ -31,7 +31,12 @@ export async function openWorkerPipes(folder: string): Promise<WorkerPipes | nul
   const name = `${process.pid}-${randomBytes(4).toString('hex')}`;
   const paths = ['out', 'err', 'gate'].map((it) => join(folder, `.${it}-${name}`));
   const made = await new Promise<boolean>((resolve) => {
-    execFile('mkfifo', ['-m', '600', '--', ...paths], { timeout: 2_000 }, (error) => resolve(error === null));
+    execFile(
+      'mkfifo',
+      ['-m', '600', '--', ...paths],
+      { timeout: 2_000, env: { PATH: process.env.PATH } },
+      (error) => resolve(error === null),
+    );
   });
   const fds: number[] = [];
   try {

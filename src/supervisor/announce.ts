@@ -5,10 +5,10 @@ import type { OptionName } from '../config/options.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
-import type { Me } from '../telegram/bot-api.ts';
+import type { BotApi, Me } from '../telegram/bot-api.ts';
 import { retrying } from '../telegram/retry.ts';
 import { findExecutable } from './executable.ts';
-import type { Startup } from './startup.ts';
+import type { Asks } from './signals.ts';
 import type { Ending } from './table.ts';
 
 /** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
@@ -103,9 +103,12 @@ export function sayEnd(report: Report, { code, reason }: Ending, spawns: number,
   report.line('stop', `${said ? '' : `${reason}; `}${end} (exit ${code})`, level, { code });
 }
 
+interface Asking extends Pick<Announced, 'config' | 'report'> {
+  readonly asks: Pick<Asks, 'signal'>;
+}
+
 /** Says who the bot is. Throws SinglepollError 77 (refused), 69 (out of reach), or when asked to stop. */
-export async function identify({ api, config, report, asks }: Startup): Promise<Me | null> {
-  if (!api) return null;
+export async function identify({ config, report, asks }: Asking, api: BotApi): Promise<Me> {
   const tokenSource = config.tokenSource ?? 'unknown';
   const me = await retrying(() => api.call<Me>('getMe', {}, { signal: asks.signal }), {
     what: 'getMe',

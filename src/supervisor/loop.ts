@@ -81,59 +81,29 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
     if (state.phase !== 'exited') asking = new AbortController();
   }
 
-  function perform(effect: Effect): void {
-    switch (effect.do) {
-      case 'seek': {
-        const { question } = effect;
-        edges.seek(() => send({ kind: 'leased', question }));
-        break;
-      }
-      case 'release':
-        edges.release();
-        break;
-      case 'sweep': {
-        const { question } = effect;
-        edges.sweep(effect.first, asking.signal, (blocked) => send({ kind: 'swept', question, blocked }));
-        break;
-      }
-      case 'probe': {
-        const { question } = effect;
-        edges.probe(asking.signal, (wasOut) => send({ kind: 'probed', question, wasOut }));
-        break;
-      }
-      case 'spawn': {
-        const { spawn } = effect;
-        const pid = edges.spawn(spawn, (end) => send({ kind: 'worker-exited', spawn, ...end }));
-        if (pid !== null) send({ kind: 'spawned', spawn, pid });
-        break;
-      }
-      case 'stop-tree': {
-        const { question } = effect;
-        edges.stopTree((survivors) => send({ kind: 'tree-stopped', question, survivors }));
-        break;
-      }
-      case 'kill-tree':
-        edges.killTree();
-        break;
-      case 'good-timer': {
-        const { spawn } = effect;
-        arm('good', effect.atMs, () => send({ kind: 'good-due', spawn }));
-        break;
-      }
-      case 'backoff-timer': {
-        const { question } = effect;
-        arm('backoff', effect.atMs, () => send({ kind: 'backoff-due', question }));
-        break;
-      }
-      case 'say':
-        edges.say(effect.say);
-        break;
-      case 'exit':
-        for (const cancel of timers.values()) cancel();
-        edges.exit(effect.code, effect.reason, effect.clean);
-        break;
-    }
-  }
+  const acts: { readonly [K in Effect['do']]: (effect: Extract<Effect, { do: K }>) => void } = {
+    seek: ({ question }) => edges.seek(() => send({ kind: 'leased', question })),
+    release: () => edges.release(),
+    sweep: ({ question, first }) =>
+      edges.sweep(first, asking.signal, (blocked) => send({ kind: 'swept', question, blocked })),
+    probe: ({ question }) =>
+      edges.probe(asking.signal, (wasOut) => send({ kind: 'probed', question, wasOut })),
+    spawn({ spawn }) {
+      const pid = edges.spawn(spawn, (end) => send({ kind: 'worker-exited', spawn, ...end }));
+      if (pid !== null) send({ kind: 'spawned', spawn, pid });
+    },
+    'stop-tree': ({ question }) =>
+      edges.stopTree((survivors) => send({ kind: 'tree-stopped', question, survivors })),
+    'kill-tree': () => edges.killTree(),
+    'good-timer': ({ spawn, atMs }) => arm('good', atMs, () => send({ kind: 'good-due', spawn })),
+    'backoff-timer': ({ question, atMs }) =>
+      arm('backoff', atMs, () => send({ kind: 'backoff-due', question })),
+    say: ({ say }) => edges.say(say),
+    exit({ code, reason, clean }) {
+      for (const cancel of timers.values()) cancel();
+      edges.exit(code, reason, clean);
+    },
+  };
 
   function arm(name: string, atMs: number, due: () => void): void {
     timers.get(name)?.();
@@ -154,7 +124,7 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
         const before = state;
         state = following;
         abandon(before);
-        for (const effect of effects) perform(effect);
+        for (const effect of effects) (acts[effect.do] as (effect: Effect) => void)(effect);
         onStep(state);
       }
     } catch (error) {

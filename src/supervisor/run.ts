@@ -2,30 +2,30 @@
  * The only place where anything happens: builds the real edges around the table, runs the loop, answers the control
  * channel, and returns the exit code once everything is gone. Boot (configuration, bot, lock) is in start.ts.
  */
-import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
+import type { GatewayWatch } from '../gateway/events.ts';
+import type { Gateway } from '../gateway/server.ts';
 import type { Lease, LeaseEvent } from '../lease/lease.ts';
 import type { OutputName } from '../output/last-lines.ts';
 import type { Bus } from '../output/listeners.ts';
 import { createListeners } from '../output/listeners.ts';
-import type { Report, RunOutput, WorkerOutput } from '../output/report.ts';
+import type { Report, WorkerOutput } from '../output/report.ts';
 import { duration, howItEnded, ON_REQUEST, words } from '../output/words.ts';
 import type { ApiReach } from '../telegram/api-reach.ts';
 import { type ConflictKind, conflictIn } from './conflicts.ts';
-import { findExecutable } from './executable.ts';
 import { createGuard } from './guard.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
-import type { GivenGateway } from './open-gateway.ts';
+import type { Startup } from './startup.ts';
 import type { Status } from './status-document.ts';
 import type { Sweeper } from './sweep.ts';
 import type { Ending, Policy, Saying } from './table.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
-import { createNextWorker, type WorkerExit, type WorkerProcess } from './worker.ts';
+import type { WorkerExit, WorkerProcess } from './worker.ts';
 import { workerEnv } from './worker-env.ts';
 import type { WorkerTree } from './worker-tree.ts';
 
 /** A worker that lived this long counts as good where its polls can't be seen. */
-export const GOOD_AFTER_MS = 5_000;
+const GOOD_AFTER_MS = 5_000;
 /** What the next worker needs is made this long after a spawn: well before a run can count as good and its death be answered at once. */
 const NEXT_AFTER_MS = 350;
 /** What is left in the pipes of a dead worker gets this long to come out. */
@@ -34,24 +34,27 @@ const DRAIN_MS = 1_000;
 const LAST_WORDS_MS = 5;
 const WHOLE_LINE_MS = 50;
 const WEBHOOK_PATIENCE_MS = 3_000;
+/** Of this many workers, two each. */
+const OUTPUTS_MAX = 8;
 
-export interface RunContext {
-  readonly config: Config;
-  readonly command: readonly string[];
-  readonly report: Report;
-  readonly output: RunOutput;
+type Context = Pick<Startup, 'config' | 'environment' | 'nextWorker' | 'output' | 'report'> & {
   readonly status: Status;
   readonly run: string;
   readonly tree: WorkerTree;
   readonly bus: Bus;
-  /** A private folder, for the moment in which pipes are made. */
-  readonly folder: string;
-}
+};
 
 /** What keeps others from polling. */
 export interface Guarding {
   readonly sweeper: Sweeper;
   readonly webhook: WebhookWatch;
+}
+
+export interface GivenGateway {
+  readonly port: Gateway;
+  readonly watch: GatewayWatch;
+  /** The worker's: the real one, or where it is sealed one of no other use. */
+  readonly token: string;
 }
 
 /** What needs the loop to exist before it does. */
@@ -89,37 +92,32 @@ export interface Running {
   readonly ended: Promise<Ending>;
 }
 
+/** The one that lives. */
+interface Worker {
+  readonly process: WorkerProcess;
+  readonly spawn: number;
+  /** Resolves when its leader has ended. */
+  readonly ended: Promise<void>;
+  /** Resolves when the table has heard of that. */
+  readonly heard: Promise<void>;
+}
+
 /** Makes the loop with its edges; nothing happens before `begin`. */
-export function createRun(context: RunContext): Running {
-  const { config, command, report, output, status, tree, bus } = context;
-  let gateway: GivenGateway | null = null;
-  let lease: Lease | null = null;
-  let guarding: Guarding | null = null;
-  let reach: ApiReach | null = null;
+export function createRun(context: Context): Running {
+  const { config, environment, nextWorker, output, report, status, tree, bus } = context;
+  let parts: Parts = { gateway: null, lease: null, guarding: null, reach: null };
   const guard = createGuard(tree.offspring);
   const listeners = createListeners<[]>('one that follows the run', report);
-  const pumps: WorkerOutput[] = [];
-  /** `ended`: its leader has; `gone`: the table has heard of it. */
+  let worker: Worker | null = null;
   let former: number | null = null;
-  let worker: {
-    process: WorkerProcess;
-    spawn: number;
-    ended: Promise<void>;
-    gone: Promise<void>;
-  } | null = null;
-  let lastPumps: typeof pumps = [];
+  /** The output of the last workers, and of the very last one. */
+  const outputs: WorkerOutput[] = [];
+  let lastOutput: readonly WorkerOutput[] = [];
   let lastConflict: ConflictKind | null = null;
   let killing = new AbortController();
   let stopped: readonly number[] = [];
-  // Read once: asking the system for a hundred variables takes longer than to copy them.
-  const environment = { ...process.env };
-  const { folder } = context;
-  const next = createNextWorker({ argv: command, cwd: config.cwd, environment, folder });
   let sweeping: Promise<void> | null = null;
-  let finish!: (ending: Ending) => void;
-  const ended = new Promise<Ending>((resolve) => {
-    finish = resolve;
-  });
+  const finished = deferred<Ending>();
 
   const policy: Policy = {
     restart: config.restart,
@@ -134,17 +132,22 @@ export function createRun(context: RunContext): Running {
 
   /** What the worker after the present one needs. */
   function prepareNext(): void {
-    gateway?.port.prepare().catch(() => {});
-    next.prepare({ shell: true }).catch(broken);
+    parts.gateway?.port.prepare().catch(() => {});
+    nextWorker.prepare({ shell: true }).catch(broken);
   }
 
-  /** What the first worker needs. As a standby it is made ahead. */
+  /** What the first worker needs; it can't do without the gateway. As a standby it is made ahead. */
   async function prepare(): Promise<Ending | null> {
-    const [noGateway] = await Promise.all([prepareGateway(), next.prepare({ shell: false })]);
-    return noGateway;
+    try {
+      await Promise.all([parts.gateway?.port.prepare(), nextWorker.prepare({ shell: false })]);
+      return null;
+    } catch (error) {
+      return noGatewayEnding(error as NodeJS.ErrnoException, config.gatewayPort);
+    }
   }
 
   async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
+    const { guarding, lease } = parts;
     const prepared = prepare();
     // Nobody can hold a poll while a webhook is set.
     const peek = guarding?.sweeper.peek(abandoned, prepared);
@@ -161,25 +164,48 @@ export function createRun(context: RunContext): Running {
     return ending ?? (disturbed ? await guarding.webhook.first(false, abandoned) : null);
   }
 
+  /** Answers at once, if it can: the next spawn waits for it. */
+  function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
+    const { guarding, gateway } = parts;
+    if (!guarding) return tree.list(null).length === 0 ? null : stopRest();
+    const { webhook, sweeper } = guarding;
+    // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
+    const looked = webhook.again(abandoned, true);
+    const opened = gateway && !gateway.port.ready() ? gateway.port.prepare().catch(() => {}) : null;
+    const cleared = lastConflict === 'webhook' ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
+    const swept =
+      opened || cleared
+        ? Promise.all([opened, cleared]).then(() => sweeper.quick(abandoned))
+        : sweeper.quick(abandoned);
+    return swept instanceof Promise ? swept.then(stopLost) : stopLost(swept);
+  }
+
+  /** A child of the last worker without a trace of this run is no stray to a sweep. */
+  function stopLost(blocked: Ending | null): Ending | null | Promise<Ending | null> {
+    return blocked || tree.offspring.list().length === 0 ? blocked : stopRest();
+  }
+
+  const stopOptions = () => ({ stopTimeoutMs: config.stopTimeoutMs, now: killing.signal });
+  const stopRest = () => tree.stop(null, stopOptions()).then(() => null);
+
   /** One at a time, also where a term ended during the last one. */
   function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
     const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
     const answer = sweeping ? sweeping.then(begin) : begin();
-    if (!(answer instanceof Promise) && !lease?.settled()) return void done(answer);
+    if (!(answer instanceof Promise) && !parts.lease?.settled()) return void done(answer);
     const mine = Promise.resolve(answer)
       .then((swept) => settle(swept, abandoned))
-      .then(
-        (blocked) => {
-          if (sweeping === mine) sweeping = null;
-          done(blocked);
-        },
-        (error: unknown) => broken(error),
-      );
+      .then((blocked) => {
+        if (sweeping === mine) sweeping = null;
+        done(blocked);
+      })
+      .catch(broken);
     sweeping = mine;
   }
 
   /** Answered only when polling is allowed, or lost for good: and then with a fresh look. */
   async function settle(swept: Ending | null, abandoned: AbortSignal): Promise<Ending | null> {
+    const { lease, guarding } = parts;
     let blocked = swept;
     for (let doubt = lease?.settled(); doubt && !blocked && !abandoned.aborted; doubt = lease?.settled()) {
       await doubt;
@@ -188,156 +214,90 @@ export function createRun(context: RunContext): Running {
     return blocked;
   }
 
-  /** The first worker can't do without it; a later one can with that of the one before. */
-  async function prepareGateway(): Promise<Ending | null> {
-    try {
-      await gateway?.port.prepare();
-      return null;
-    } catch (error) {
-      return noGatewayEnding(error as NodeJS.ErrnoException, config.gatewayPort);
-    }
-  }
-
-  function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
-    const swept = sweepAgain(abandoned);
-    return swept instanceof Promise ? swept.then(stopLost) : stopLost(swept);
-  }
-
-  /** A child of the last worker without a trace of this run is no stray to a sweep. */
-  function stopLost(blocked: Ending | null): Ending | null | Promise<Ending | null> {
-    if (blocked || tree.offspring.list().length === 0) return blocked;
-    return tree.stop(null, stopOptions()).then(() => null);
-  }
-
-  function sweepAgain(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
-    if (guarding) {
-      const { webhook, sweeper } = guarding;
-      const looked = webhook.again(abandoned, true);
-      const opened = gateway && !gateway.port.ready() ? gateway.port.prepare().catch(() => {}) : null;
-      // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
-      const cleared = lastConflict === 'webhook' ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
-      if (!opened && !cleared) return sweeper.quick(abandoned);
-      return Promise.all([opened, cleared]).then(() => sweeper.quick(abandoned));
-    }
-    if (tree.list(null).length === 0) return null;
-    return tree.stop(null, stopOptions()).then(() => null);
-  }
-
-  const stopOptions = () => ({ stopTimeoutMs: config.stopTimeoutMs, now: killing.signal });
-
   function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
+    const { gateway, lease } = parts;
+    const apiRoot = gateway ? gateway.port.next() : config.apiRoot;
+    const token = gateway ? gateway.token : config.token;
     const env = workerEnv(config, environment, context.run, number, {
-      apiRoot: gateway ? gateway.port.next() : config.apiRoot,
-      token: gateway ? gateway.token : config.token,
-      epoch: lease?.epoch() ?? null,
+      ...{ apiRoot, token, epoch: lease?.epoch() ?? null },
     });
-    if (gateway && number === 1) sayGateway(env.TELEGRAM_API_ROOT ?? '');
-    const found = findExecutable(command[0] ?? '', config.cwd, env.PATH);
-    if (!found.ok) {
-      report.line('worker', found.problem, 'error');
-      setImmediate(exited, {
-        code: found.code,
-        signal: null,
-        conflict: false,
-        apiInDoubt: false,
-        random: Math.random(),
-      });
-      return null;
+    if (gateway && number === 1) {
+      const text = `open at ${apiRoot}: the worker's TELEGRAM_API_ROOT, and its only door to getUpdates`;
+      report.line('gateway', text, 'good');
     }
-    let left!: () => void;
-    const gone = new Promise<void>((resolve) => {
-      left = resolve;
+    const [ended, heard] = [deferred<void>(), deferred<void>()];
+    lastOutput = [];
+    const started = nextWorker.spawn(env, (exit, problem) => {
+      ended.resolve();
+      workerEnded(exit, problem)
+        .then(exited)
+        // Only now: a tree stop that waits for this must not be answered before the table knows of the exit.
+        .then(heard.resolve)
+        .catch(broken);
     });
-    let end!: () => void;
-    const leaderEnded = new Promise<void>((resolve) => {
-      end = resolve;
-    });
-    const onExit = async (exit: WorkerExit, problem: string | null) => {
-      end();
-      guard.watch(null);
-      worker = null;
-      gateway?.watch.ended();
-      status.note({ kind: 'worker-ended', how: loop.state.headed ? ON_REQUEST : howItEnded(exit) });
-      if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
-      // One that ended by itself may have said why; what a signal ended has nothing to say, and is replaced at once.
-      if (exit.signal === null)
-        await Promise.race([Promise.all(lastPumps.map((it) => it.done)), pause(LAST_WORDS_MS)]);
-      lastConflict = lastPumps
-        .flatMap(({ lines }) => lines.texts())
-        .reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
-      exited({
-        ...exit,
-        conflict: lastConflict !== null,
-        apiInDoubt: reach?.inDoubt() ?? false,
-        random: Math.random(),
-      });
-      // Only now: a tree stop that waits for this must not be answered before the table knows of the exit.
-      left();
-    };
-    const process_ = next.spawn(env, (exit, problem) => void onExit(exit, problem).catch(broken));
     // That takes processes too: not beside the first steps of the worker, which should have the machine to itself.
     setTimeout(prepareNext, NEXT_AFTER_MS).unref();
-    if (!process_) return null;
-    worker = { process: process_, spawn: number, ended: leaderEnded, gone };
-    former = process_.pid;
-    tree.led(process_.pid);
-    guard.watch(process_.pid, process_.isMortal);
-    gateway?.port.spawned(process_.pid);
+    if (!started) return null;
+    const { pid } = started;
+    worker = { process: started, spawn: number, ended: ended.promise, heard: heard.promise };
+    former = pid;
+    tree.led(pid);
+    guard.watch(pid, started.isMortal);
+    gateway?.port.spawned(pid);
     gateway?.watch.spawned();
-    lastPumps = [pump(process_.stdout, 'out'), pump(process_.stderr, 'err')];
-    pumps.push(...lastPumps);
-    if (pumps.length > 8) pumps.splice(0, pumps.length - 8);
-    report.line('worker', `started, pid ${process_.pid}${number > 1 ? `, spawn ${number}` : ''}`, 'info', {
-      pid: process_.pid,
+    lastOutput = [pump(started.stdout, 'out'), pump(started.stderr, 'err')];
+    outputs.push(...lastOutput);
+    outputs.splice(0, outputs.length - OUTPUTS_MAX);
+    report.line('worker', `started, pid ${pid}${number > 1 ? `, spawn ${number}` : ''}`, 'info', {
+      pid,
       spawn: number,
     });
-    return process_.pid;
+    return pid;
   }
 
-  function sayGateway(root: string): void {
-    report.line(
-      'gateway',
-      `open at ${root}: the worker's TELEGRAM_API_ROOT, and its only door to getUpdates`,
-      'good',
-    );
+  async function workerEnded(exit: WorkerExit, problem: string | null): Promise<WorkerEnd> {
+    guard.watch(null);
+    worker = null;
+    parts.gateway?.watch.ended();
+    status.note({ kind: 'worker-ended', how: loop.state.headed ? ON_REQUEST : howItEnded(exit) });
+    if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
+    // One that ended by itself may have said why; what a signal ended has nothing to say, and is replaced at once.
+    if (exit.signal === null)
+      await Promise.race([Promise.all(lastOutput.map((it) => it.done)), pause(LAST_WORDS_MS)]);
+    lastConflict = lastOutput
+      .flatMap(({ lines }) => lines.texts())
+      .reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
+    const apiInDoubt = problem === null && (parts.reach?.inDoubt() ?? false);
+    return { ...exit, conflict: lastConflict !== null, apiInDoubt, random: Math.random() };
   }
 
   function pump(source: WorkerProcess['stdout'], from: OutputName) {
-    const tokens = [config.token, gateway?.token].filter((it) => typeof it === 'string');
+    const tokens = [config.token, parts.gateway?.token].filter((it) => typeof it === 'string');
     return output.pump(from, { source, tokens, onLines: noticeConflict });
   }
 
   function noticeConflict(text: string): void {
+    const { guarding } = parts;
     const kind = conflictIn(text);
     if (!kind || !guarding) return;
     const isFirst = status.record.lastMs.conflict === undefined;
     status.note({ kind: 'named-conflict', cause: kind });
-    if (kind === 'webhook') void guarding.webhook.again(loop.abandoned);
-    else {
-      if (isFirst) {
-        // Not into the middle of the worker's own line: Python prints a text and its end apart.
-        setTimeout(
-          () =>
-            report.line(
-              'conflict',
-              'the worker names a 409 conflict: another poller is alive; looking for it on this machine',
-              'warn',
-            ),
-          WHOLE_LINE_MS,
-        ).unref();
-      }
-      bus.conflict.tell(true);
-    }
+    if (kind === 'webhook') return void guarding.webhook.again(loop.abandoned);
+    bus.conflict.tell(true);
+    if (!isFirst) return;
+    const told = 'the worker names a 409 conflict: another poller is alive; looking for it on this machine';
+    // Not into the middle of the worker's own line: Python prints a text and its end apart.
+    setTimeout(() => report.line('conflict', told, 'warn'), WHOLE_LINE_MS).unref();
   }
 
   async function stopTree(done: (survivors: number) => void): Promise<void> {
     killing = new AbortController();
     const present = worker;
-    gateway?.port.release();
+    parts.gateway?.port.release();
     const result = await tree.stop(present?.process.pid ?? null, { ...stopOptions(), ended: present?.ended });
     stopped = result.targets.map(({ pid }) => pid);
     // The table hears of the leader's end first; an unkillable one must not keep it waiting for ever.
-    if (present && result.survivors.length === 0) await present.gone;
+    if (present && result.survivors.length === 0) await present.heard;
     done(result.survivors.length);
   }
 
@@ -353,7 +313,7 @@ export function createRun(context: RunContext): Running {
     sayLastLines(report);
   }
 
-  const lastLines = () => lastPumps.flatMap(({ lines }) => lines.texts().slice(-20)).slice(-20);
+  const lastLines = () => lastOutput.flatMap(({ lines }) => lines.texts().slice(-20)).slice(-20);
 
   let saidLastLines = false;
   function sayLastLines(to: Report): void {
@@ -365,13 +325,13 @@ export function createRun(context: RunContext): Running {
   }
 
   async function exit(code: number, reason: string, clean: boolean): Promise<void> {
-    await Promise.all(pumps.map((it) => it.close(DRAIN_MS)));
-    await next.discard();
-    gateway?.watch.stop();
-    gateway?.port.close();
-    await lease?.end(clean);
+    await Promise.all(outputs.map((it) => it.close(DRAIN_MS)));
+    await nextWorker.discard();
+    parts.gateway?.watch.stop();
+    parts.gateway?.port.close();
+    await parts.lease?.end(clean);
     guard.release();
-    finish({ code, reason });
+    finished.resolve({ code, reason });
   }
 
   const loop = createLoop(
@@ -381,12 +341,12 @@ export function createRun(context: RunContext): Running {
       seek(won) {
         // Ahead of the moment in which every millisecond is one without a poller. What goes wrong shows again then.
         prepare().catch(() => {});
-        lease?.seek(won);
+        parts.lease?.seek(won);
       },
-      release: () => lease?.release(),
+      release: () => parts.lease?.release(),
       sweep,
       probe(abandoned, done) {
-        const answered = reach?.whenBack(abandoned) ?? Promise.resolve(false);
+        const answered = parts.reach?.whenBack(abandoned) ?? Promise.resolve(false);
         answered.then(done, (error) => abandoned.aborted || broken(error));
       },
       spawn,
@@ -420,17 +380,17 @@ export function createRun(context: RunContext): Running {
     endBroken()
       // Whatever could not be ended in order: the guard, or the kernel, ends it with us.
       .catch(() => worker?.process.signal('SIGKILL'))
-      .finally(() => finish({ code: EXIT.bug, reason: 'a bug' }));
+      .finally(() => finished.resolve({ code: EXIT.bug, reason: 'a bug' }));
   }
 
   async function endBroken(): Promise<void> {
     killing.abort();
-    gateway?.watch.stop();
-    gateway?.port.close();
+    parts.gateway?.watch.stop();
+    parts.gateway?.port.close();
     const present = worker?.process.pid ?? null;
     const { survivors } = await tree.stop(present, { stopTimeoutMs: 1_000, now: killing.signal });
     if (survivors.length === 0) guard.release();
-    await next.discard();
+    await nextWorker.discard();
   }
 
   process.on('uncaughtException', broken);
@@ -453,16 +413,16 @@ export function createRun(context: RunContext): Running {
       if (event.kind === 'taken') return status.note({ kind: 'lease-taken', from: event.from });
       if (event.kind === 'kill-due') return killing.abort();
       if (event.kind === 'unleased' && event.lost) {
-        gateway?.port.shut();
+        parts.gateway?.port.shut();
         status.note({ kind: 'lease-lost', reason: event.reason });
       }
       loop.send(event);
     },
-    begin(parts) {
-      ({ gateway, lease, guarding, reach } = parts);
+    begin(made) {
+      parts = made;
       loop.send({ kind: 'booted' });
     },
-    ended,
+    ended: finished.promise,
   };
 }
 
@@ -475,6 +435,14 @@ function noGatewayEnding({ code, message }: NodeJS.ErrnoException, port: number 
         ? `the gateway can't be opened on 127.0.0.1: ${taken}`
         : `the gateway can't be opened at port ${port} of 127.0.0.1: ${taken}. Give another --gateway-port, or none: any free one`,
   };
+}
+
+function deferred<T>() {
+  let resolve!: (value: T) => void;
+  const promise = new Promise<T>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
 }
 
 function pause(ms: number): Promise<void> {

@@ -1,25 +1,32 @@
-/** The control channel's commands: status, watch, stop, restart, handover. Answers when the thing is done, not when it is begun. */
+/**
+ * Shows a run to whoever asks or wants to be told: health endpoint, service manager, the program that owns it, and the control channel
+ * with its orders (status, watch, stop, restart, handover, probe). An order is answered when the thing is done, not when it is begun.
+ */
 import { existsSync } from 'node:fs';
-import type { Changes } from '../output/listeners.ts';
+import { openBotDir, openStateDir } from '../config/state-dir.ts';
+import type { Lease } from '../lease/lease.ts';
+import { leaseWords } from '../output/words.ts';
 import { type Answer, type Handler, serveControl } from './control.ts';
-import { createFollowers, type Followers } from './followers.ts';
-import type { Running } from './run.ts';
-import type { LiveDocument, StatusDocument } from './status.ts';
+import { createFollowers } from './followers.ts';
+import type { GivenGateway, Running } from './run.ts';
+import type { Startup } from './startup.ts';
+import type { StatusDocument } from './status.ts';
+import type { Status } from './status-document.ts';
+import type { Watch } from './watch.ts';
+import type { WorkerTree } from './worker-tree.ts';
 
-export interface ServeOptions {
-  readonly socketPath: string;
-  readonly running: Running;
-  readonly status: () => StatusDocument;
-  /** For those who watch. */
-  readonly live: () => LiveDocument;
-  readonly changes: Changes;
-  /** Renews the poll, and tells who of this machine lost it. */
-  readonly question: () => Promise<Answer>;
-  /** Makes the folder of the socket anew where it is gone. Throws. */
-  readonly makeFolder: () => void;
-}
-
+const TREE_FRESH_MS = 1_000;
+const TREE_WATCHED_MS = 5_000;
 const REACHABLE_EVERY_MS = 5_000;
+
+export interface ShownRun {
+  readonly running: Running;
+  readonly status: Status;
+  readonly tree: WorkerTree;
+  readonly lease: Lease | null;
+  readonly gateway: GivenGateway | null;
+  readonly watching: Watch | null;
+}
 
 export interface Served {
   /** Takes no more requests; answers that are under way still go out. */
@@ -28,69 +35,96 @@ export interface Served {
   tellEnd(stopped: string): Promise<void>;
 }
 
+/** Null: the control channel could not be opened, which is said. */
+export async function showRun(startup: Startup, run: ShownRun): Promise<Served | null> {
+  const { owner, report, output, http, service, socketPath } = startup;
+  const { running, status } = run;
+  const document = documentOf(run);
+  const tellState = () => owner?.tell({ state: status.runState() });
+  running.onStep(tellState);
+  http?.shows({
+    brief: () => status.document(),
+    status: () => document(TREE_FRESH_MS),
+    counts: () => status.record.tally,
+  });
+  service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
+  const served = await serveOrders(startup, run, document).catch((error: NodeJS.ErrnoException) => {
+    const text = `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`;
+    report.line('control', text, 'warn');
+    return null;
+  });
+  if (served) owner?.tell({ control: socketPath });
+  tellState();
+  return served;
+}
+
+type DocumentOf = (treeFreshMs: number) => StatusDocument;
+
+/** Listing the tree goes over every process of the machine: a question within `treeFreshMs` of another gets the same list. */
+function documentOf({ running, status, tree }: ShownRun): DocumentOf {
+  let listed: { pid: number | null; atMs: number; rows: ReturnType<WorkerTree['list']> } | null = null;
+  return (treeFreshMs) => {
+    const { pid } = running.loop.state;
+    const nowMs = performance.now();
+    if (listed?.pid !== pid || nowMs - listed.atMs > treeFreshMs)
+      listed = { pid, atMs: nowMs, rows: tree.list(pid) };
+    return status.document(listed.rows);
+  };
+}
+
 /** Rejects with the system's error when the socket can't be made. */
-export async function serve(options: ServeOptions): Promise<Served> {
-  const { running } = options;
-  const waitingForEnd: ((answer: Answer) => void)[] = [];
-  const waitingForSpawn: { after: number; old: number | null; done: (answer: Answer) => void }[] = [];
+async function serveOrders(startup: Startup, run: ShownRun, document: DocumentOf): Promise<Served> {
+  const { config, output, socketPath } = startup;
+  const { loop, onStep } = run.running;
+  const { changes, recent } = output;
+  const look = () => ({ status: document(TREE_WATCHED_MS), lines: recent.lines() });
+  const followers = createFollowers({ changes, look });
+  const waitingForEnd = new Set<(answer: Answer) => void>();
+  /** Each is told of every step, and says whether that was what it waits for. */
+  const waitingForSpawn = new Set<(ended?: true) => boolean>();
 
-  let followers: Followers | null = null;
-  const follow = () => {
-    followers ??= createFollowers({
-      changes: options.changes,
-      look: options.live,
-    });
-    return followers;
-  };
-
-  const end = (reason: string): Promise<Answer> => {
-    const answer = new Promise<Answer>((resolve) => waitingForEnd.push(resolve));
+  function end(reason: string): Promise<Answer> {
+    const answer = new Promise<Answer>((resolve) => waitingForEnd.add(resolve));
     // Two that ask at once (a second `stop`, five takeovers) both want an end in order: only signals mean "now".
-    if (running.loop.state.headed?.to !== 'exit') running.loop.send({ kind: 'ask-stop', reason });
-    return answer;
-  };
-
-  function restart(): Promise<Answer> {
-    const { state } = running.loop;
-    if (state.phase === 'standby' || state.headed?.to === 'standby')
-      return Promise.resolve({
-        ok: false,
-        error: 'it stands by: no worker runs here that could be replaced',
-      });
-    if (state.headed?.to === 'exit') return Promise.resolve({ ok: false, error: 'it is stopping' });
-    const answer = new Promise<Answer>((done) =>
-      waitingForSpawn.push({ after: state.spawn, old: state.pid, done }),
-    );
-    running.loop.send({ kind: 'ask-restart', reason: 'asked to by singlepoll restart' });
+    if (loop.state.headed?.to !== 'exit') loop.send({ kind: 'ask-stop', reason });
     return answer;
   }
 
-  running.onStep(() => {
-    const { state } = running.loop;
-    for (const waiting of [...waitingForSpawn]) {
-      if (state.spawn <= waiting.after || state.pid === null) continue;
-      waitingForSpawn.splice(waitingForSpawn.indexOf(waiting), 1);
-      waiting.done({
-        ok: true,
-        restarted: `worker ${state.pid} in place of ${waiting.old ?? 'none'}`,
-        pid: state.pid,
+  async function restart(): Promise<Answer> {
+    const { phase, headed, spawn, pid: old } = loop.state;
+    if (phase === 'standby' || headed?.to === 'standby')
+      return { ok: false, error: 'it stands by: no worker runs here that could be replaced' };
+    if (headed?.to === 'exit') return { ok: false, error: 'it is stopping' };
+    const answer = new Promise<Answer>((done) => {
+      waitingForSpawn.add((ended) => {
+        const { pid, spawn: present } = loop.state;
+        if (ended) done({ ok: false, error: 'the supervisor has ended' });
+        else if (present <= spawn || pid === null) return false;
+        else done({ ok: true, restarted: `worker ${pid} in place of ${old ?? 'none'}`, pid });
+        return true;
       });
-    }
+    });
+    loop.send({ kind: 'ask-restart', reason: 'asked to by singlepoll restart' });
+    return await answer;
+  }
+
+  onStep(() => {
+    for (const isDone of waitingForSpawn) if (isDone()) waitingForSpawn.delete(isDone);
   });
 
   const handler: Handler = async (request, say, asker) => {
     switch (request.cmd) {
       case 'status':
-        return { ok: true, status: options.status() };
+        return { ok: true, status: document(TREE_FRESH_MS) };
       case 'watch':
-        return await follow().follow(asker);
+        return await followers.follow(asker);
       case 'stop':
         return await end('asked to by singlepoll stop');
       case 'handover':
         say(`pid ${process.pid} hands over`);
         return await end(`handing over to pid ${Number(request.to) || 'unknown'}`);
       case 'probe':
-        return await options.question();
+        return await question(run);
       case 'restart':
         return await restart();
       default:
@@ -98,22 +132,17 @@ export async function serve(options: ServeOptions): Promise<Served> {
     }
   };
 
-  let server = await serveControl(options.socketPath, handler);
+  let server = await serveControl(socketPath, handler);
   // A state folder that somebody has cleaned away must not leave a supervisor that nobody can reach.
-  const watchdog = setInterval(() => {
-    if (existsSync(options.socketPath)) return;
+  const watchdog = setInterval(async () => {
+    if (existsSync(socketPath)) return;
     server.close();
     try {
-      options.makeFolder();
+      openBotDir(openStateDir(process.env), config.botId ?? 0);
+      server = await serveControl(socketPath, handler);
     } catch {
-      return;
+      // The next look tries again.
     }
-    serveControl(options.socketPath, handler).then(
-      (again) => {
-        server = again;
-      },
-      () => {},
-    );
   }, REACHABLE_EVERY_MS).unref();
   return {
     close() {
@@ -122,9 +151,24 @@ export async function serve(options: ServeOptions): Promise<Served> {
     },
     async tellEnd(stopped) {
       for (const done of waitingForEnd) done({ ok: true, stopped });
-      for (const waiting of waitingForSpawn) waiting.done({ ok: false, error: 'the supervisor has ended' });
-      followers?.end();
+      for (const isDone of waitingForSpawn) isDone(true);
+      followers.end();
       await server.drained(300);
     },
   };
+}
+
+/** Renews the worker's poll and tells who of this machine lost it. */
+async function question({ status, lease, gateway, watching }: ShownRun): Promise<Answer> {
+  if (lease)
+    return { ok: true, text: `the lease tells who polls: ${leaseWords(lease.status(), Date.now())}` };
+  if (!gateway || !watching || status.record.polling.via === 'direct')
+    return {
+      ok: false,
+      error: 'its polls do not pass a gateway, so asking would take the poll from its own worker',
+    };
+  const text = await watching.question(gateway.port.renewPoll);
+  if (text === null) return { ok: false, error: 'no poll went out, or ss of iproute2 does not work here' };
+  const { elsewhere } = status.record.rival;
+  return { ok: true, text, ...(elsewhere === null ? {} : { elsewhere }) };
 }

@@ -1,17 +1,19 @@
-/** What the steps of `start` hand on to each other, and what is opened for some runs only. */
+/** What a run opens before it asks for the lock, each thing on the teardown stack, for the steps of `start` to work with. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import type { RawFlags } from '../config/options.ts';
-import type { HttpService } from '../http/service.ts';
+import { openBotDir, openStateDir } from '../config/state-dir.ts';
 import type { Report, RunOutput } from '../output/report.ts';
+import { distFile } from '../paths.ts';
 import type { Link, Owner } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
-import type { Eyes } from '../strays/finder.ts';
-import type { BotApi } from '../telegram/bot-api.ts';
-import type { Rehearsal } from './rehearsal.ts';
+import { openBotApi } from '../telegram/bot-api.ts';
+import { checkCommand } from './announce.ts';
+import { CONTROL_SOCKET, deploySocket } from './control.ts';
+import { eyesFor } from './finder.ts';
 import type { Asks } from './signals.ts';
-import type { Teardown } from './teardown.ts';
-
-export type GatewayModule = typeof import('../gateway/server.ts');
+import { createNextWorker } from './worker.ts';
 
 export interface StartRequest {
   readonly config: Config;
@@ -23,34 +25,75 @@ export interface StartRequest {
   readonly owner?: Owner | null;
 }
 
-export type AlertModule = typeof import('../alerts/service.ts');
+/** What a run has opened, closed in the reverse order, whatever goes wrong with one of them. */
+export interface Teardown {
+  add(close: () => unknown): void;
+  /** What is added from now on can be closed by itself. */
+  mark(): number;
+  /** Closes what was added after the mark, the last first. Rejects with the first error, after all have had their turn. */
+  closeTo(mark: number): Promise<void>;
+}
 
-export interface Startup extends StartRequest {
-  readonly output: RunOutput;
-  readonly report: Report;
-  readonly link: Link | null;
-  readonly owner: Owner | null;
-  readonly asks: Asks;
-  readonly teardown: Teardown;
-  /** The worker's. */
-  readonly command: readonly string[];
-  /** Of the control channel. */
-  readonly socketPath: string;
-  /** ISO 8601. */
-  readonly startedAt: string;
-  readonly rehearse: Rehearsal | null;
-  readonly api: BotApi | null;
-  /** Sees the processes of this machine. */
-  readonly eyes: Eyes;
-  /** The state folder of this bot. */
-  readonly botDir: string;
-  readonly gatewayModule: Promise<GatewayModule> | null;
-  /** Null: nobody is to be told anything. */
-  readonly alertModule: Promise<AlertModule> | null;
-  /** Null: no health endpoint was asked for. */
-  readonly http: HttpService | null;
-  /** Null: no service manager wants to be told. */
-  readonly service: Service | null;
+export function createTeardown(): Teardown {
+  const open: (() => unknown)[] = [];
+  return {
+    add: (close) => void open.push(close),
+    mark: () => open.length,
+    async closeTo(mark) {
+      const errors: unknown[] = [];
+      while (open.length > mark) {
+        try {
+          await open.pop()?.();
+        } catch (error) {
+          errors.push(error);
+        }
+      }
+      if (errors.length > 0) throw errors[0];
+    },
+  };
+}
+
+export type Startup = Awaited<ReturnType<typeof prepare>>;
+
+/** All that must be known to be good before the Bot API is asked anything; what takes its time is begun here, and waited for later. */
+export async function prepare(request: StartRequest, asks: Asks, output: RunOutput, teardown: Teardown) {
+  const { report } = output;
+  const service = await openService(request.config, report);
+  teardown.add(() => service?.end());
+  const sandbox = request.config.sandbox ? await openSandbox(request.config) : null;
+  teardown.add(() => sandbox?.close());
+  const config = sandbox?.config ?? request.config;
+  const { polling, dryRun, cwd } = config;
+  const command = config.command?.argv ?? [];
+  const eyes = eyesFor(config);
+  teardown.add(() => eyes.inspector.close());
+  // Takes as long as all that comes before the look for strays: who is new by then is read then.
+  if (polling && !dryRun) eyes.processes.snapshot().catch(() => {});
+  const gatewayModule = config.gateway && !dryRun ? import('../gateway/server.ts') : null;
+  const alertModule = config.alerts && !dryRun ? import('../alerts/service.ts') : null;
+  checkCommand(config);
+  // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
+  const botDir = dryRun ? '' : openBotDir(openStateDir(process.env), config.botId ?? 0);
+  // The sandbox's bot is gone for ever; so should be its folder.
+  if (sandbox && !dryRun) teardown.add(() => rmSync(botDir, { recursive: true, force: true }));
+  // Read once: asking the system for a hundred variables takes longer than to copy them.
+  const environment = { ...process.env };
+  const nextWorker = createNextWorker({ argv: command, cwd, environment, folder: botDir });
+  if (!dryRun) nextWorker.prepare({ shell: false }).catch(() => {});
+  teardown.add(() => nextWorker.discard());
+  const http = await openHttp(config, report);
+  teardown.add(() => http?.close());
+  const api = polling ? openBotApi(config.apiRoot, config.token as string) : null;
+  teardown.add(() => api?.close());
+  return {
+    ...{ config, flags: request.flags, warnings: request.warnings, link: request.link ?? null },
+    ...{ owner: request.owner ?? null, asks, output, report, teardown, service, http, api, eyes },
+    ...{ gatewayModule, alertModule, botDir, command, environment, nextWorker },
+    sandboxText: sandbox?.text ?? null,
+    /** Of the control channel. */
+    socketPath: join(botDir, polling ? CONTROL_SOCKET : deploySocket(process.pid)),
+    startedAt: new Date().toISOString(),
+  };
 }
 
 /** What service managers say to this process alone (sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3)). */
@@ -60,23 +103,37 @@ const SERVICE_VARIABLES = [
 ];
 
 /** Takes them out of the environment: neither the worker nor a tool may speak for us. Null: no service manager wants to be told. */
-export async function openServiceOf(
-  config: Pick<Config, 'deafAfterMs' | 'dryRun'>,
-  report: Report,
-): Promise<Service | null> {
+async function openService({ deafAfterMs, dryRun }: Config, report: Report): Promise<Service | null> {
   try {
     if (!('NOTIFY_SOCKET' in process.env)) return null;
-    const { openService } = await import('../service/notify.ts');
-    const service = openService(process.env, { report, deafAfterMs: config.deafAfterMs });
-    return config.dryRun ? null : service;
+    const { openService: open } = await import('../service/notify.ts');
+    const service = open(process.env, { report, deafAfterMs });
+    return dryRun ? null : service;
   } finally {
     for (const name of SERVICE_VARIABLES) delete process.env[name];
   }
 }
 
 /** Null: no health endpoint was asked for. */
-export async function openHttp(config: Config, report: Report): Promise<HttpService | null> {
+async function openHttp(config: Config, report: Report) {
   if (!config.http || config.dryRun) return null;
   const { openHttpService } = await import('../http/service.ts');
   return await openHttpService({ config, address: config.http, report });
+}
+
+/** The built-in Bot API with a bot in trouble, and a sample worker where no command is given. */
+async function openSandbox(asked: Config) {
+  const { prepareDemo } = await import('../sandbox/demo.ts');
+  const { root, token, strayPid, close } = await prepareDemo({
+    strayScript: distFile('legacy-polling-bot.js'),
+  });
+  const source = 'the built-in sandbox';
+  const sample = { argv: [process.execPath, distFile('sample-bot.js')], source: 'the built-in sample bot' };
+  const config: Config = Object.freeze({
+    ...asked,
+    ...{ token, botId: Number(token.split(':')[0]), tokenSource: source },
+    ...{ apiRoot: root, apiRootSource: source, command: asked.command ?? sample },
+  });
+  const text = `the Bot API at ${root} is built in, and the bot is in trouble: a webhook is set, 3 updates wait, a forgotten poller (pid ${strayPid}) runs`;
+  return { config, text, close };
 }

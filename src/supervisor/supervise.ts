@@ -4,40 +4,44 @@
  */
 import { randomBytes } from 'node:crypto';
 import { EXIT } from '../errors.ts';
-import { incumbentAfterMs } from '../gateway/events.ts';
+import { incumbentAfterMs, watchGateway } from '../gateway/events.ts';
 import type { Lease } from '../lease/lease.ts';
 import { lockKey } from '../lock/lock.ts';
-import { type Bus, createBus } from '../output/listeners.ts';
+import { createBus } from '../output/listeners.ts';
 import { plain } from '../output/plain.ts';
 import { type ApiReach, createApiReach } from '../telegram/api-reach.ts';
-import type { BotApi, Me } from '../telegram/bot-api.ts';
+import type { Me } from '../telegram/bot-api.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { finderFor, proverFor } from './finder.ts';
 import { forgetEnd, rememberEnd, rememberStart } from './memory.ts';
-import { type GivenGateway, openGateway } from './open-gateway.ts';
-import { createRun, type Guarding, type Running } from './run.ts';
-import { showRun } from './shown.ts';
-import { Stopped } from './signals.ts';
+import { createRun, type GivenGateway, type Running } from './run.ts';
+import { showRun } from './serve.ts';
+import { OWNER_GONE, Stopped } from './signals.ts';
 import type { Startup } from './startup.ts';
-import { createStatus, type Status } from './status-document.ts';
+import { createStatus } from './status-document.ts';
 import { createSweeper } from './sweep.ts';
-import { CRASH_LOOP, type Ending } from './table.ts';
+import { CRASH_LOOP } from './table.ts';
 import { untilReady } from './until-ready.ts';
-import { type Watch, watch } from './watch.ts';
+import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
-import { createWorkerTree, type WorkerTree } from './worker-tree.ts';
+import { createWorkerTree } from './worker-tree.ts';
 
-export const OWNER_GONE = 'the program that it belongs to has gone';
 /** The 409 comes when somebody begins to set a webhook: once it is set, it can be named. */
 const WEBHOOK_SETTLES_MS = 300;
 
 /** What the parts of one run share. */
-interface Shared {
-  readonly startup: Startup;
-  readonly status: Status;
-  readonly bus: Bus;
-  readonly tree: WorkerTree;
-  readonly running: Running;
+type Shared = ReturnType<typeof share>;
+
+function share(startup: Startup, me: Me | null) {
+  const { config, report, botDir, eyes } = startup;
+  const status = createStatus({ ...startup, me });
+  status.sources.log = startup.output.logFacts;
+  const run = randomBytes(8).toString('hex');
+  const apiRoot = config.polling ? config.apiRoot : null;
+  const tree = createWorkerTree({ run, botId: String(config.botId ?? ''), apiRoot }, eyes);
+  const bus = createBus(report);
+  const running = createRun({ ...startup, status, bus, run, tree });
+  return { ...startup, botDir, status, tree, bus, running, loop: running.loop };
 }
 
 /** Runs it until it ends; the exit code. `release` closes what was opened since the lock was taken, and lets go of that. */
@@ -46,43 +50,28 @@ export async function supervise(
   me: Me | null,
   release: () => Promise<void>,
 ): Promise<number> {
-  const { config, link, owner, output, report, api, botDir, command, service, teardown } = startup;
-  const { changes } = output;
-  const status = createStatus({ config, me, command, startedAt: startup.startedAt });
-  status.sources.log = output.logFacts;
-  const run = randomBytes(8).toString('hex');
-  const apiRoot = config.polling ? config.apiRoot : null;
-  const tree = createWorkerTree({ run, botId: String(config.botId ?? ''), apiRoot }, startup.eyes);
-  const bus = createBus(report);
-  const running = createRun({ ...startup, status, bus, run, tree, folder: botDir });
-  const { loop } = running;
-  const shared = { startup, status, bus, tree, running };
+  const shared = share(startup, me);
+  const { config, link, owner, output, report, service, teardown, running, loop, status } = shared;
   const lease = await openLease(shared);
-  const reach = api ? openReach(shared, api) : null;
-  const guarding = api && reach ? openGuarding(shared, api, reach, lease !== null) : null;
+  const reach = openReach(shared);
+  const guarding = reach && openGuarding(shared, reach, lease !== null);
   remember(startup, me?.username ?? null);
-  const gateway = await openGateway({
-    ...{ startup, status, bus, loop, tree, reach },
-    mayPoll: lease ? lease.valid : () => true,
-  });
-  const watching = guarding ? openWatch(shared, guarding, gateway) : null;
-  running.onStep(changes.touch);
+  const gateway = await openGateway(shared, reach, lease);
+  const watching = guarding && openWatch(shared, guarding, gateway);
+  running.onStep(output.changes.touch);
   running.onStep(() => loop.state.headed?.to === 'exit' && service?.stopping());
   const alertModule = await startup.alertModule;
   running.begin({ gateway, lease, guarding, reach });
+  const isStray = (reason: string) => guarding?.sweeper.hasSaid(reason) ?? false;
   const alerts = config.alerts
     ? alertModule?.openAlerts({
-        ...{ alerts: config.alerts, apiRoot: config.apiRoot, token: config.token },
-        ...{ report, status, changes, running, botDir },
+        ...{ alerts: config.alerts, apiRoot: config.apiRoot, token: config.token, isStray },
+        ...{ report, status, changes: output.changes, running, botDir: startup.botDir },
         secrets: [config.token, gateway?.token].filter((it) => typeof it === 'string'),
-        isStray: (reason) => guarding?.sweeper.hasSaid(reason) ?? false,
       })
     : null;
   answerAsks(startup, running);
-  const served = await showRun(startup, {
-    ...{ running, status, tree, lease, gateway, watching },
-    socketPath: startup.socketPath,
-  });
+  const served = await showRun(startup, { running, status, tree: shared.tree, lease, gateway, watching });
   teardown.add(() => served?.close());
   const waits = link ?? owner;
   const ready = waits ? untilReady({ link: waits, running, config, status, report, output }) : null;
@@ -91,9 +80,9 @@ export async function supervise(
   ready?.end();
   const ending = { ...ended, code: ready?.code(ended) ?? ended.code };
   if (keepsMemory(startup) && (ending.code !== EXIT.ok || ending.reason === CRASH_LOOP))
-    rememberEnd(botDir, ending);
+    rememberEnd(startup.botDir, ending);
   await release();
-  sayEnd(report, ending, loop.state.spawn, guarding?.sweeper.hasSaid(ending.reason) ?? false);
+  sayEnd(report, ending, loop.state.spawn, isStray(ending.reason));
   await served?.tellEnd(whatEnded(running.stopped()));
   startup.asks.answeredBy({ stop: () => alerts?.cut(), restart() {}, forward() {} });
   await alerts?.finish(ended);
@@ -102,8 +91,7 @@ export async function supervise(
 }
 
 /** Null: no lease was asked for. */
-async function openLease({ startup, status, running }: Shared): Promise<Lease | null> {
-  const { config, report, teardown } = startup;
+async function openLease({ config, report, teardown, running, status }: Shared): Promise<Lease | null> {
   const { lease: asked, botId, token, takeover, noWait } = config;
   if (!asked || botId === null || token === null) return null;
   const { openLease: open } = await import('../lease/lease.ts');
@@ -118,27 +106,25 @@ async function openLease({ startup, status, running }: Shared): Promise<Lease | 
   return lease;
 }
 
-function openReach({ startup, status, bus }: Shared, api: BotApi): ApiReach {
-  const { config, report, teardown } = startup;
-  const consequence = config.gateway
-    ? 'polls are retried, the worker sees empty answers'
-    : 'what becomes of the polls is up to the worker';
-  const onChange = (isOut: boolean) => bus.apiReached.tell(!isOut);
-  const onProblem = (problem: string | null) => status.note({ kind: 'api', problem });
-  const reach = createApiReach({ api, report, onProblem, consequence, onChange });
+/** Null in deploy mode: the Bot API is no affair of ours. */
+function openReach({ api, config, report, teardown, status, bus }: Shared): ApiReach | null {
+  if (!api) return null;
+  const reach = createApiReach({
+    ...{ api, report },
+    consequence: config.gateway
+      ? 'polls are retried, the worker sees empty answers'
+      : 'what becomes of the polls is up to the worker',
+    onProblem: (problem) => status.note({ kind: 'api', problem }),
+    onChange: (isOut) => bus.apiReached.tell(!isOut),
+  });
   teardown.add(reach.stop);
   return reach;
 }
 
 /** What keeps others from polling: the look for strays and the webhook. */
-function openGuarding(
-  { startup, status, bus, tree, running }: Shared,
-  api: BotApi,
-  reach: ApiReach,
-  leased: boolean,
-): Guarding & { readonly prover: ReturnType<typeof proverFor> } {
-  const { config, report, eyes, botDir } = startup;
-  const { loop } = running;
+function openGuarding(shared: Shared, reach: ApiReach, leased: boolean) {
+  const { config, report, eyes, botDir, status, bus, tree, running, loop } = shared;
+  const api = shared.api!;
   const isWorker = (pid: number) => tree.list(running.worker()?.pid ?? null).some((it) => it.pid === pid);
   const prover = proverFor(config, eyes, api, botDir, isWorker);
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
@@ -176,45 +162,64 @@ function openGuarding(
   return { prover, sweeper, webhook };
 }
 
+/** Null: the worker gets the API root itself. */
+async function openGateway(
+  { config, gatewayModule, report, output, sandboxText, status, bus, loop, tree }: Shared,
+  reach: ApiReach | null,
+  lease: Lease | null,
+): Promise<GivenGateway | null> {
+  if (!gatewayModule || !reach || config.token === null) return null;
+  const { createGateway } = await gatewayModule;
+  const { apiRoot, token, allowSetWebhook, gatewayPort } = config;
+  // In the shape of a token, of this run only.
+  const sealed = () => `${config.botId ?? 0}:${randomBytes(27).toString('base64url').slice(0, 35)}`;
+  const workerToken = config.sealed ? sealed() : token;
+  const watch = watchGateway({
+    ...{ report, status, config, sayUpdates: sandboxText !== null, reach },
+    pollOpenMs: () => port.pollOpenMs(),
+    onPolled: () => loop.send({ kind: 'polled' }),
+    onBlocked: (ending) => loop.send({ kind: 'blocked', ending }),
+    onDeaf: (reason) => loop.send({ kind: 'ask-restart', reason }),
+    onWebhook: bus.webhookSeen.tell,
+    onConflict: () => bus.conflict.tell(false),
+    onSent: bus.pollSent.tell,
+  });
+  const port = createGateway({
+    ...{ apiRoot, token, workerToken, port: gatewayPort, allowSetWebhook },
+    tree: () => tree.list(loop.state.pid).map(({ pid }) => pid),
+    learnTree: tree.learn,
+    mayPoll: lease ? lease.valid : () => true,
+    onNews(news) {
+      watch.news(news);
+      output.changes.touch();
+    },
+  });
+  status.sources.gateway = {
+    latencyMs: watch.latencyMs,
+    pollers: port.pollers,
+    pollOpenMs: port.pollOpenMs,
+  };
+  bus.apiReached.add(watch.reached);
+  bus.webhookCleared.add(port.cleared);
+  return { port, watch, token: workerToken };
+}
+
 function openWatch(
-  { startup, status, bus, tree, running }: Shared,
+  { config, report, teardown, status, bus, tree, running, loop }: Shared,
   guarding: ReturnType<typeof openGuarding>,
   gateway: GivenGateway | null,
-): Watch {
-  const { config, report, teardown } = startup;
-  const { loop } = running;
-  const insisted = new Set<string>();
-  let firstPolledAtMs: number | null = null;
+) {
+  let firstPolledMs = Number.POSITIVE_INFINITY;
   running.onStep(() => {
-    if (loop.state.phase === 'polling') firstPolledAtMs ??= performance.now();
+    if (loop.state.phase === 'polling') firstPolledMs = Math.min(firstPolledMs, performance.now());
   });
-  const isIncumbent = () =>
-    gateway
-      ? gateway.watch.isIncumbent()
-      : firstPolledAtMs !== null && performance.now() - firstPolledAtMs >= incumbentAfterMs(config);
-  /** A rival of this machine that can't be stopped from here: who was here first goes on, unless told otherwise. */
-  function giveWay(ending: Ending): void {
-    const insists = config.onRival === null ? isIncumbent() : config.onRival === 'insist';
-    if (!insists) {
-      loop.send({ kind: 'blocked', ending });
-      return;
-    }
-    if (insisted.has(ending.reason)) return;
-    insisted.add(ending.reason);
-    const why = config.onRival === 'insist' ? 'as asked (--on-rival insist)' : 'as it was here first';
-    report.line(
-      'rival',
-      `this run goes on, ${why}: the two poll by turns until the other one is stopped`,
-      'warn',
-    );
-  }
-  const { heartbeatMs } = config;
-  const it = watch({
-    ...{ running, report, status, tree, bus, ...guarding, heartbeatMs, gateway: gateway !== null },
-    giveWay,
+  const hasPolledLong = () => performance.now() - firstPolledMs >= incumbentAfterMs(config);
+  const watching = watch({
+    ...{ running, report, status, tree, bus, ...guarding, config, gateway: gateway !== null },
+    isIncumbent: gateway?.watch.isIncumbent ?? hasPolledLong,
   });
-  teardown.add(it.stop);
-  return it;
+  teardown.add(watching.stop);
+  return watching;
 }
 
 /** Signals, and the program that it belongs to, speak to the loop from now on. */

@@ -316,30 +316,39 @@ const askedStop: Cell<'ask-stop'> = (state, event) =>
 const unleased: Cell<'unleased'> = (state, event) => stopTree(state, { to: 'standby', reason: event.reason });
 const blocked: Cell<'blocked'> = (state, event) => stopTree(state, { to: 'exit', ...event.ending });
 
-/** With no worker alive there may still be leftovers of the last one, so the stop goes over the tree as well. */
-const table: { readonly [P in Phase]: Row } = {
+/** A start that failed may be reported after its phase is over; with a pid it would be a second worker. */
+const failedStart: Cell<'worker-exited'> = (state, event, policy) =>
+  state.pid === null ? lateExit(state, event, policy) : never(state, event);
+
+/** Where a phase says nothing else. With no worker alive there may still be leftovers of the last one, so a stop goes over the tree as well. */
+const USUAL: Row = {
+  booted: never,
+  leased: never,
+  unleased,
+  swept: ignore,
+  spawned: never,
+  polled: ignore,
+  'worker-exited': never,
+  probed: never,
+  'tree-stopped': never,
+  'ask-stop': askedStop,
+  'ask-restart': ignore,
+  blocked,
+  'good-due': ignore,
+  'backoff-due': ignore,
+};
+
+const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
   standby: {
-    booted: never,
+    ...USUAL,
     leased: (state) => sweep({ ...state, fresh: true, failures: 0, unplannedAtMs: null }, 'spawn', 0),
     // A term that was given back already.
     unleased: ignore,
-    swept: ignore,
-    spawned: never,
-    polled: ignore,
-    'worker-exited': (state, event, policy) =>
-      state.pid === null ? lateExit(state, event, policy) : never(state, event),
-    probed: never,
-    'tree-stopped': never,
-    'ask-stop': askedStop,
-    'ask-restart': ignore,
-    blocked,
-    'good-due': ignore,
-    'backoff-due': ignore,
+    'worker-exited': failedStart,
   },
   sweeping: {
+    ...USUAL,
     booted: (state, _event, policy) => (policy.lease ? standBy(state) : sweep(state, 'spawn', 0)),
-    leased: never,
-    unleased,
     swept: (state, event) => {
       if (event.blocked) {
         const { code, reason } = event.blocked;
@@ -348,31 +357,17 @@ const table: { readonly [P in Phase]: Row } = {
       }
       if (state.next === 'spawn') return spawn(state);
       const question = state.question + 1;
-      if (state.next === 'probe')
-        return [{ ...state, phase: 'backoff', question }, [{ do: 'probe', question }]];
-      return [
-        { ...state, phase: 'backoff', question },
-        [{ do: 'backoff-timer', question, atMs: event.atMs + state.delayMs }],
-      ];
+      const then: Effect =
+        state.next === 'probe'
+          ? { do: 'probe', question }
+          : { do: 'backoff-timer', question, atMs: event.atMs + state.delayMs };
+      return [{ ...state, phase: 'backoff', question }, [then]];
     },
-    spawned: never,
-    polled: ignore,
-    // A start that failed may be reported after a restart was asked for and nothing was there to stop.
-    'worker-exited': (state, event, policy) =>
-      state.pid === null ? lateExit(state, event, policy) : never(state, event),
-    probed: never,
-    'tree-stopped': never,
-    'ask-stop': askedStop,
+    'worker-exited': failedStart,
     'ask-restart': (state) => [{ ...state, next: 'spawn', unjudged: null }, []],
-    blocked,
-    'good-due': ignore,
-    'backoff-due': ignore,
   },
   starting: {
-    booted: never,
-    leased: never,
-    unleased,
-    swept: ignore,
+    ...USUAL,
     spawned: (state, event, policy) => [
       { ...state, pid: event.pid },
       [{ do: 'good-timer', spawn: state.spawn, atMs: event.atMs + policy.goodAfterMs }],
@@ -382,36 +377,19 @@ const table: { readonly [P in Phase]: Row } = {
         ? ignore(state)
         : [{ ...state, phase: 'polling', good: true }, [say({ what: 'polling', pid: state.pid })]],
     'worker-exited': unplannedExit,
-    probed: never,
-    'tree-stopped': never,
-    'ask-stop': askedStop,
     'ask-restart': askedRestart,
-    blocked,
     'good-due': (state, _event, { readyWhenGood }) => [
       { ...state, phase: readyWhenGood ? 'polling' : state.phase, good: true },
       [],
     ],
-    'backoff-due': ignore,
   },
   polling: {
-    booted: never,
-    leased: never,
-    unleased,
-    swept: ignore,
-    spawned: never,
-    polled: ignore,
+    ...USUAL,
     'worker-exited': unplannedExit,
-    probed: never,
-    'tree-stopped': never,
-    'ask-stop': askedStop,
     'ask-restart': askedRestart,
-    blocked,
-    'good-due': ignore,
-    'backoff-due': ignore,
   },
   stopping: {
-    booted: never,
-    leased: never,
+    ...USUAL,
     unleased: (state, event) =>
       state.headed?.to === 'respawn'
         ? [
@@ -419,12 +397,9 @@ const table: { readonly [P in Phase]: Row } = {
             [say({ what: 'yielding', reason: event.reason })],
           ]
         : ignore(state),
-    swept: ignore,
     spawned: (state, event) => [{ ...state, pid: event.pid }, []],
-    polled: ignore,
     // Its leader went; the tree answers for itself with tree-stopped.
     'worker-exited': lateExit,
-    probed: never,
     'tree-stopped': (state, event) => {
       const headed = state.headed ?? { to: 'exit', code: 0, reason: 'stopped' };
       const { survivors } = event;
@@ -436,14 +411,9 @@ const table: { readonly [P in Phase]: Row } = {
           headed.to === 'exit' ? headed.reason : 'processes of the old worker survived SIGKILL',
         );
       const left: State = { ...state, pid: null };
-      switch (headed.to) {
-        case 'respawn':
-          return sweep({ ...left, headed: null }, 'spawn', 0);
-        case 'standby':
-          return standBy(left, [{ do: 'release' }]);
-        case 'exit':
-          return exit(left, headed.code, headed.reason);
-      }
+      if (headed.to === 'exit') return exit(left, headed.code, headed.reason);
+      if (headed.to === 'standby') return standBy(left, [{ do: 'release' }]);
+      return sweep({ ...left, headed: null }, 'spawn', 0);
     },
     'ask-stop': (state, event) =>
       state.headed?.to === 'exit'
@@ -452,46 +422,17 @@ const table: { readonly [P in Phase]: Row } = {
             { ...state, headed: { to: 'exit', code: 0, reason: event.reason } },
             [say({ what: 'stopping', reason: event.reason })],
           ],
-    'ask-restart': ignore,
     blocked: (state, event) =>
       state.headed?.to === 'exit'
         ? ignore(state)
         : [{ ...state, headed: { to: 'exit', ...event.ending } }, []],
-    'good-due': ignore,
-    'backoff-due': ignore,
   },
   backoff: {
-    booted: never,
-    leased: never,
-    unleased,
-    swept: ignore,
-    spawned: never,
-    polled: ignore,
-    'worker-exited': never,
+    ...USUAL,
     probed: (state, event, policy) =>
       event.wasOut || state.unjudged === null ? afterOutage(state) : judge(state, state.unjudged, policy, []),
-    'tree-stopped': never,
-    'ask-stop': askedStop,
     'ask-restart': (state) => sweep({ ...state, unjudged: null }, 'spawn', 0),
-    blocked,
-    'good-due': ignore,
     'backoff-due': (state) => sweep(state, 'spawn', 0),
-  },
-  exited: {
-    booted: ignore,
-    leased: ignore,
-    unleased: ignore,
-    swept: ignore,
-    spawned: ignore,
-    polled: ignore,
-    'worker-exited': ignore,
-    probed: ignore,
-    'tree-stopped': ignore,
-    'ask-stop': ignore,
-    'ask-restart': ignore,
-    blocked: ignore,
-    'good-due': ignore,
-    'backoff-due': ignore,
   },
 };
 
@@ -515,7 +456,7 @@ function stale(state: State, event: Event): boolean {
 
 /** Decides: the next state, and what is to be done, in order. Throws BrokenInvariant on what can't happen. */
 export function step(state: State, event: Event, policy: Policy): Step {
-  if (stale(state, event)) return [state, []];
+  if (state.phase === 'exited' || stale(state, event)) return [state, []];
   const cell = table[state.phase][event.kind] as Cell<EventKind>;
   return cell(state, event, policy);
 }

@@ -3,6 +3,7 @@
  * caused it. Without a 409 nobody is looked for.
  */
 
+import type { Config } from '../config/load.ts';
 import { nobodyHereWords } from '../gateway/words.ts';
 import type { Bus } from '../output/listeners.ts';
 import type { Report } from '../output/report.ts';
@@ -24,12 +25,12 @@ export interface WatchOptions {
   readonly sweeper: Sweeper;
   readonly prover: Prover;
   readonly webhook: WebhookWatch;
-  readonly heartbeatMs: number;
+  readonly config: Pick<Config, 'heartbeatMs' | 'onRival'>;
   /** Polls are seen there, so a connection to the API root is a sign only that the worker passes it by. */
   readonly gateway: boolean;
   readonly bus: Bus;
-  /** A rival of this machine was named, and can't be stopped from here. */
-  readonly giveWay: (ending: Ending) => void;
+  /** This run polled undisturbed for long enough before the other one came. */
+  readonly isIncumbent: () => boolean;
 }
 
 export interface Watch {
@@ -51,7 +52,8 @@ const SIGN_OF_POLLING_MS = [
 const SIGN_OF_POLLING_EVERY_MS = 15_000;
 
 export function watch(options: WatchOptions): Watch {
-  const { running, report, status, sweeper } = options;
+  const { running, report, status, sweeper, config } = options;
+  const insisted = new Set<string>();
   const timers = new Set<NodeJS.Timeout>();
   let stopped = false;
   let seenSpawn = 0;
@@ -105,8 +107,23 @@ export function watch(options: WatchOptions): Watch {
       const here = ending?.reason ?? null;
       status.note({ kind: 'rival', rival: ending ? { here, elsewhere: null } : { here } });
       if (!ending) continue;
-      options.giveWay(ending);
+      giveWay(ending);
     }
+  }
+
+  /** A rival of this machine that can't be stopped from here: who was here first goes on, unless told otherwise. */
+  function giveWay(ending: Ending): void {
+    const isAsked = config.onRival === 'insist';
+    const insists = isAsked || (config.onRival === null && options.isIncumbent());
+    if (!insists) {
+      running.loop.send({ kind: 'blocked', ending });
+      return;
+    }
+    if (insisted.has(ending.reason)) return;
+    insisted.add(ending.reason);
+    const why = isAsked ? 'as asked (--on-rival insist)' : 'as it was here first';
+    const text = `this run goes on, ${why}: the two poll by turns until the other one is stopped`;
+    report.line('rival', text, 'warn');
   }
 
   /** Who has reacted and is still there. */
@@ -159,7 +176,7 @@ export function watch(options: WatchOptions): Watch {
         { offset, worker: state.pid, polls, updates, restarts: state.restarts, conflicts },
       );
     }
-    later(options.heartbeatMs, heartbeat);
+    later(config.heartbeatMs, heartbeat);
   }
 
   function sayPast(): void {
@@ -204,7 +221,7 @@ export function watch(options: WatchOptions): Watch {
     if (state.spawn > 1) sweeper.leftovers(running.loop.abandoned).catch(failed);
   });
   later(WEBHOOK_EVERY_MS, webhook);
-  later(options.heartbeatMs, heartbeat);
+  later(config.heartbeatMs, heartbeat);
   return {
     async question(renew) {
       const before = status.record.tally.straysStopped;

@@ -83,6 +83,13 @@ export function createNextWorker(options: NextWorkerOptions): NextWorker {
       if (path && setpriv && pipes && !isOver) launcher = openLauncher(path, setpriv, pipes);
     },
     spawn(env, onExit) {
+      const fail = (code: number, problem: string) =>
+        void setImmediate(onExit, { code, signal: null }, problem);
+      const program = findExecutable(argv[0] ?? '', cwd, env.PATH);
+      if (!program.ok) {
+        fail(program.code, program.problem);
+        return null;
+      }
       let child: ChildProcess | null = launcher?.become({ argv, cwd, env }) ?? null;
       if (child) launcher = null;
       try {
@@ -92,7 +99,7 @@ export function createNextWorker(options: NextWorkerOptions): NextWorker {
       } catch (error) {
         discard();
         // E2BIG, EMFILE and the like: thrown rather than emitted.
-        setImmediate(onExit, { code: 126, signal: null }, (error as Error).message);
+        fail(126, (error as Error).message);
         return null;
       }
       const started = child;
