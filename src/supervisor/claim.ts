@@ -15,7 +15,7 @@ import {
   type Taker,
 } from '../lock/lock.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from './control.ts';
-import { cannotAsk, cure, describe, held, squatted } from './holder-words.ts';
+import { cannotAsk, describe, held, inTheWay, squatted } from './holder-words.ts';
 import { supervisorAt } from './present.ts';
 
 /** A holder opens its control socket within milliseconds of taking the lock; on a busy machine later. */
@@ -32,49 +32,43 @@ export interface ClaimOptions {
   readonly onWait?: () => void;
 }
 
+type OwnTaker = Taker & { readonly control: string };
+
 /** Returns the lock. Throws SinglepollError 75 when it stays another's; rejects when `signal` aborts. */
-export async function claim(
-  key: LockKey,
-  taker: Taker & { readonly control: string },
-  options: ClaimOptions,
-): Promise<Lock> {
+export async function claim(key: LockKey, taker: OwnTaker, options: ClaimOptions): Promise<Lock> {
   const { signal, say } = options;
   const { control } = taker;
+  /** Whom the person was told of; undefined: nobody yet. */
+  let told: number | null | undefined;
   let silentSinceMs: number | null = null;
-  let asked: number | null | undefined;
-  let waitingFor: number | null | undefined;
   for (;;) {
-    const claimed = await claimBoth(key, taker);
-    if (claimed.lock) return claimed.lock;
+    const { lock, squatters, byControl, ...found } = await claimBoth(key, taker);
+    if (lock) return lock;
     signal.throwIfAborted();
-    const { squatters } = claimed;
-    const holder = await knownBetter(claimed.holder, control);
+    const holder = await knownBetter(found.holder, control);
     if (!holder && squatters.length > 0) throw squatted(key.botId, squatters);
+    if (!options.takeover && !options.wait) throw held(holder, control);
+    const pid = holder?.pid ?? null;
+    const isNew = pid !== told;
     if (options.takeover) {
-      const pid = holder?.pid ?? null;
-      if (pid !== asked) {
-        silentSinceMs = null;
-        if (holder?.answers) say(`asking to hand over: ${describe(holder)}`);
-      }
-      asked = pid;
+      if (isNew) silentSinceMs = null;
+      if (isNew && holder?.answers) say(`asking to hand over: ${describe(holder)}`);
+      told = pid;
       if (await askToHandOver(key, holder, control, options)) continue;
       // Holds the lock, and nobody listens at its control socket: it has only just begun, or somebody removed the socket.
       silentSinceMs ??= performance.now();
       if (performance.now() - silentSinceMs > NO_CONTROL_MS) throw cannotAsk(holder, control);
       await pause(100, undefined, { signal }).catch(() => {});
-    } else if (options.wait) {
-      const pid = holder?.pid ?? null;
-      if (pid !== waitingFor) say(`standing by: ${describe(holder)}`);
-      if (waitingFor === undefined) options.onWait?.();
-      waitingFor = pid;
-      // Its lock has names that are not known here: only its control socket can be watched.
-      if (claimed.byControl) await pause(STANDBY_LOOK_MS, undefined, { signal }).catch(() => {});
-      else await lockReleased(key, signal);
-      signal.throwIfAborted();
-      await pause(10);
-    } else {
-      throw held(holder, control);
+      continue;
     }
+    if (isNew) say(`standing by: ${describe(holder)}`);
+    if (told === undefined) options.onWait?.();
+    told = pid;
+    // Its lock has names that are not known here: only its control socket can be watched.
+    if (byControl) await pause(STANDBY_LOOK_MS, undefined, { signal }).catch(() => {});
+    else await lockReleased(key, signal);
+    signal.throwIfAborted();
+    await pause(10);
   }
 }
 
@@ -86,18 +80,17 @@ interface Claimed {
   readonly byControl: boolean;
 }
 
-async function claimBoth(key: LockKey, taker: Taker & { readonly control: string }): Promise<Claimed> {
+async function claimBoth(key: LockKey, taker: OwnTaker): Promise<Claimed> {
   const claimed = await claimLock(key, taker);
   if (!claimed.held) return { lock: null, byControl: false, ...claimed };
-  let holder: Holder | null = null;
+  let isFree = false;
   try {
-    holder = await supervisorAt(taker.control);
-  } catch (error) {
-    claimed.lock.release();
-    throw error;
+    const holder = await supervisorAt(taker.control);
+    isFree = holder === null;
+    return { lock: isFree ? claimed.lock : null, holder, squatters: [], byControl: true };
+  } finally {
+    if (!isFree) claimed.lock.release();
   }
-  if (holder) claimed.lock.release();
-  return { lock: holder ? null : claimed.lock, holder, squatters: [], byControl: true };
 }
 
 /** An older release tells nothing of itself with its lock, but does at its control socket, where it is in our folder. */
@@ -114,50 +107,32 @@ async function askToHandOver(
   key: LockKey,
   holder: Holder | null,
   control: string,
-  options: ClaimOptions,
+  { signal, say, stopTimeoutMs }: ClaimOptions,
 ): Promise<boolean> {
-  const { signal, say } = options;
   // Orders go to the own folder only, wherever the holder says that it listens.
   const isOurs = holder?.answers && (holder.control === control || holder.kind === 'old');
   if (!isOurs || holder.elsewhere) throw cannotAsk(holder, control);
   // The holder ends its worker first; the end of its lock is the answer that counts.
   const enough = new AbortController();
   const released = lockReleased(key, AbortSignal.any([signal, enough.signal]));
-  const stopped = new Promise<never>((_resolve, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
-  stopped.catch(() => {});
   try {
-    const timeoutMs = options.stopTimeoutMs + 60_000;
-    const asked = askControl(control, { cmd: 'handover', to: process.pid }, { timeoutMs, say });
-    const answer = await Promise.race([asked, stopped]);
+    const request = { cmd: 'handover', to: process.pid };
+    const answer = await askControl(control, request, { timeoutMs: stopTimeoutMs + 60_000, say, signal });
     if (!answer.ok)
       throw new SinglepollError(EXIT.otherPoller, `the holder does not hand over: ${answer.error}`);
   } catch (error) {
     signal.throwIfAborted();
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EACCES' || code === 'EPERM')
+      throw inTheWay('the holder may not be asked', holder, control, EXIT.refused);
     if (error instanceof NoSupervisor) {
       enough.abort();
       return false;
     }
-    if (![NoAnswer, WentAway].some((kind) => error instanceof kind)) throw refused(error, holder, control);
+    if (!(error instanceof NoAnswer || error instanceof WentAway)) throw error;
   }
-  await Promise.race([released, timeout(options.stopTimeoutMs + 10_000, holder, control)]);
+  const late = pause(stopTimeoutMs + 10_000, 'late' as const, { ref: false });
+  if ((await Promise.race([released, late])) === 'late') throw held(holder, control);
   signal.throwIfAborted();
   return true;
-}
-
-function refused(error: unknown, holder: Holder, control: string): Error {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code !== 'EACCES' && code !== 'EPERM') return error as Error;
-  return new SinglepollError(
-    EXIT.refused,
-    `the holder may not be asked: ${describe(holder)}`,
-    cure(holder, control),
-  );
-}
-
-function timeout(ms: number, holder: Holder, control: string): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    setTimeout(() => reject(held(holder, control)), ms).unref();
-  });
 }

@@ -7,6 +7,7 @@
  * The folder is what makes the socket trustworthy: nobody but its user and root can have put it there. So orders go to the
  * socket of the own state folder only, never to a path that somebody else has given.
  */
+import { once } from 'node:events';
 import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -31,7 +32,6 @@ export interface Asker {
 export type Handler = (request: Request, say: (line: string) => void, asker: Asker) => Promise<Answer>;
 
 export interface ControlServer {
-  readonly path: string;
   /** Takes no more requests and removes the socket; answers that are under way still go out. */
   close(): void;
   /** Resolves when the last answer has gone out, at most after `ms`. */
@@ -53,7 +53,7 @@ const AWAKE_MS = 20;
 const PATH_BYTES_MAX = 100;
 
 /** Listens on `socketPath`, replacing what a dead supervisor left. Rejects with the system's error. */
-export function serveControl(socketPath: string, handle: Handler): Promise<ControlServer> {
+export async function serveControl(socketPath: string, handle: Handler): Promise<ControlServer> {
   removeSocket(socketPath);
   const open = new Set<net.Socket>();
   const server = net.createServer((socket) => {
@@ -63,39 +63,26 @@ export function serveControl(socketPath: string, handle: Handler): Promise<Contr
     if (open.size > CONNECTIONS_MAX) for (const oldest of [...open].slice(0, 1)) oldest.destroy();
     serveOne(socket, handle);
   });
-  return new Promise((resolve, reject) => {
-    const short = shortPath(socketPath);
-    server.once('error', (error) => {
-      short.done();
-      reject(error);
-    });
-    server.listen(short.path, () => {
-      chmodSync(socketPath, 0o600);
-      server.removeAllListeners('error');
-      server.on('error', () => {});
-      // The folder of a long path stays open as long as we listen: it shows whose socket this is (present.ts).
-      server.on('close', short.done);
-      resolve({
-        path: socketPath,
-        close() {
-          server.close();
-          removeSocket(socketPath);
-        },
-        drained: (ms) =>
-          new Promise<void>((done) => {
-            const timer = setTimeout(done, ms);
-            server.getConnections((_error, count) => {
-              if (count === 0) finish();
-              else server.once('close', finish);
-            });
-            function finish() {
-              clearTimeout(timer);
-              done();
-            }
-          }),
-      });
-    });
-  });
+  const short = shortPath(socketPath);
+  try {
+    await once(server.listen(short.path), 'listening');
+  } catch (error) {
+    short.done();
+    throw error;
+  }
+  chmodSync(socketPath, 0o600);
+  server.on('error', () => {});
+  // The folder of a long path stays open as long as we listen: it shows whose socket this is (present.ts).
+  server.on('close', short.done);
+  return {
+    close() {
+      server.close();
+      removeSocket(socketPath);
+    },
+    async drained(ms) {
+      if (open.size > 0) await once(server, 'close', { signal: AbortSignal.timeout(ms) }).catch(() => {});
+    },
+  };
 }
 
 function removeSocket(socketPath: string): void {
@@ -108,9 +95,7 @@ function removeSocket(socketPath: string): void {
 
 function serveOne(socket: net.Socket, handle: Handler): void {
   const gone = new AbortController();
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  let asked = false;
+  let text = '';
   const timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT_MS);
   const push: Asker['push'] = (line, taken) => {
     if (!socket.destroyed) socket.write(`${line}\n`, taken);
@@ -122,37 +107,35 @@ function serveOne(socket: net.Socket, handle: Handler): void {
     clearTimeout(timer);
     gone.abort();
   });
-  socket.on('data', (chunk: Buffer) => {
+  socket.setEncoding('latin1').on('data', function take(chunk: string) {
+    text += chunk;
+    if (text.length > REQUEST_BYTES_MAX) return void socket.destroy();
+    const end = text.indexOf('\n');
+    if (end < 0) return;
     // One request per connection: what comes after it is not read.
-    if (asked) return;
-    bytes += chunk.length;
-    if (bytes > REQUEST_BYTES_MAX) return void socket.destroy();
-    chunks.push(chunk);
-    if (!chunk.includes(10)) return;
-    asked = true;
+    socket.off('data', take).resume();
     clearTimeout(timer);
-    const request = parseRequest(Buffer.concat(chunks).toString('utf8'));
-    if (!request) {
-      write({ ok: false, error: 'not a request' });
-      return void socket.end();
-    }
+    void answer(parseRequest(Buffer.from(text.slice(0, end), 'latin1').toString()));
+  });
+
+  async function answer(request: Request | null): Promise<void> {
     // Tells soon that somebody is awake here; the work itself may take as long as a worker needs to stop.
     const awake = setTimeout(() => write({ say: '' }), AWAKE_MS);
-    handle(request, (say) => write({ say }), asker)
-      .catch((error: unknown) => ({
-        ok: false,
-        error: error instanceof Error ? error.message : String(error),
-      }))
-      .then((answer) => {
-        clearTimeout(awake);
-        write({ ...answer, protocol: PROTOCOL });
-        socket.end();
-      });
-  });
+    const failed = (error: unknown) => ({
+      ok: false,
+      error: error instanceof Error ? error.message : String(error),
+    });
+    const told = request
+      ? await handle(request, (say) => write({ say }), asker).catch(failed)
+      : { ok: false, error: 'not a request' };
+    clearTimeout(awake);
+    write({ ...told, protocol: PROTOCOL });
+    socket.end();
+  }
 }
 
-function parseRequest(text: string): Request | null {
-  const value = parseObject(text.slice(0, text.indexOf('\n')));
+function parseRequest(line: string): Request | null {
+  const value = parseObject(line);
   return typeof value?.cmd === 'string' ? (value as Request) : null;
 }
 
@@ -184,6 +167,8 @@ interface AskOptions {
   readonly signal?: AbortSignal;
 }
 
+const NOBODY = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED'];
+
 /** Sends one request and waits for its last answer. Throws NoSupervisor, NoAnswer or WentAway. */
 export async function askControl(socketPath: string, request: Request, options: AskOptions): Promise<Answer> {
   const giveUpAtMs = performance.now() + Math.min(options.timeoutMs, CONNECT_MS);
@@ -193,7 +178,7 @@ export async function askControl(socketPath: string, request: Request, options: 
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       // The folder of a long path.
-      if (code === 'ENOENT' || code === 'ENOTDIR') throw new NoSupervisor('no supervisor runs');
+      if (NOBODY.includes(code ?? '')) throw new NoSupervisor('no supervisor runs');
       // Its queue of connections is full: it is busy with others, or stopped.
       if (code !== 'EAGAIN') throw error;
       if (performance.now() > giveUpAtMs) throw new NoAnswer('the supervisor does not answer');
@@ -209,44 +194,45 @@ async function askOnce(
 ): Promise<Answer> {
   const short = shortPath(socketPath);
   const socket = net.connect(short.path);
-  let timer = setTimeout(
-    () => socket.destroy(new NoAnswer('the supervisor does not answer')),
-    Math.min(timeoutMs, CONNECT_MS),
-  );
-  const leave = () => void socket.destroy();
-  signal?.addEventListener('abort', leave, { once: true });
+  const leave = (error?: Error) => void socket.destroy(error);
+  const isSilent = () => leave(new NoAnswer('the supervisor does not answer'));
+  let timer = setTimeout(isSilent, Math.min(timeoutMs, CONNECT_MS));
+  const onAbort = () => leave();
+  signal?.addEventListener('abort', onAbort, { once: true });
   try {
     return await new Promise<Answer>((resolve, reject) => {
       let text = '';
+      const take = (line: string) => {
+        const value = parseObject(line);
+        if (value === null) reject(new NoAnswer('what listens there does not answer as a supervisor does'));
+        else if (value.ok !== undefined) resolve(value as Answer);
+        else {
+          heard?.(value);
+          if (typeof value.say === 'string' && value.say !== '') say?.(value.say);
+        }
+      };
       socket.setEncoding('utf8');
       socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`));
       socket.on('data', (chunk: string) => {
         clearTimeout(timer);
-        timer = setTimeout(() => reject(new NoAnswer('the supervisor does not answer')), timeoutMs);
+        timer = setTimeout(isSilent, timeoutMs);
         text += chunk;
         if (text.length > ANSWER_BYTES_MAX) reject(new NoAnswer('what it answers has no end'));
-        for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
-          const value = parseObject(text.slice(0, end));
-          text = text.slice(end + 1);
-          if (value === null) reject(new NoAnswer('what listens there does not answer as a supervisor does'));
-          else if (value.ok !== undefined) resolve(value as Answer);
-          else {
-            heard?.(value);
-            if (typeof value.say === 'string' && value.say !== '') say?.(value.say);
-          }
-        }
+        const lines = text.split('\n');
+        text = lines.pop() ?? '';
+        for (const line of lines) take(line);
       });
       socket.on('error', (error: NodeJS.ErrnoException) => {
-        const isNobody = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED'].includes(error.code ?? '');
-        const hasLeft = error.code === 'ECONNRESET' || error.code === 'EPIPE';
-        if (hasLeft) reject(new WentAway('the supervisor went away'));
-        else reject(isNobody ? new NoSupervisor('no supervisor runs') : error);
+        const { code = '' } = error;
+        if (['ECONNRESET', 'EPIPE'].includes(code)) reject(new WentAway('the supervisor went away'));
+        else if (NOBODY.includes(code)) reject(new NoSupervisor('no supervisor runs'));
+        else reject(error);
       });
       socket.on('close', () => reject(new WentAway('the supervisor went away')));
     });
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener('abort', leave);
+    signal?.removeEventListener('abort', onAbort);
     socket.destroy();
     short.done();
   }
@@ -268,13 +254,6 @@ function shortPath(socketPath: string): { readonly path: string; done(): void } 
 }
 
 export const CONTROL_SOCKET = 'control.sock';
-
-const DEPLOY = /^deploy-\d+\.sock$/;
-
-export function deploySocket(pid: number): string {
-  return `deploy-${pid}.sock`;
-}
-
-export function isDeploySocket(name: string): boolean {
-  return DEPLOY.test(name);
-}
+/** Of deploy mode, in which any number may run. */
+export const deploySocket = (pid: number): string => `deploy-${pid}.sock`;
+export const isDeploySocket = (name: string): boolean => /^deploy-\d+\.sock$/.test(name);

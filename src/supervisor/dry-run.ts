@@ -26,53 +26,44 @@ export interface DryRun {
   readonly command: readonly string[] | null;
 }
 
-export async function dryRun({
-  config,
-  api,
-  report,
-  finder,
-  signal,
-  ending,
-  command,
-}: DryRun): Promise<number> {
-  const over = (code: number) => {
-    report.line('stop', 'dry run: nothing was changed');
-    return code;
-  };
-  if (api && config.token !== null) {
-    const holder = await presentSupervisor(config);
-    const stays = holder !== null && !ending && !config.takeover && !config.wait;
-    if (!holder) report.line('lock', 'free: would take it');
-    else if (ending) report.line('lock', `would end the supervisor and its worker: ${describe(holder)}`);
-    else if (config.takeover)
-      report.line('lock', `would ask to hand over, worker and all: ${describe(holder)}`);
-    else if (config.wait) report.line('lock', `would stand by until it leaves: ${describe(holder)}`);
-    else report.line('lock', `would yield (75): ${describe(holder)}`, 'warn');
-    if (stays) return over(EXIT.otherPoller);
-    if (!(await lease(config, report))) return over(EXIT.otherPoller);
-    const sweeper = createSweeper({
-      finder: holder ? without(finder, await treeOf(holder, config.botId)) : finder,
-      report,
-      stopTimeoutMs: config.stopTimeoutMs,
-      dryRun: true,
-      prover: null,
-      silencesOthers: config.takeover || ending,
-      leased: config.lease !== null,
-      worker: () => null,
-      onSurvey: () => {},
-      signal,
-    });
-    const { ending: blocked } = await sweeper.first(signal);
-    report.line(
-      'stray',
-      'start asks getUpdates once where another process is connected to the Bot API, and stops whoever reacts; a dry run asks nobody',
-    );
-    if (blocked) return over(blocked.code);
-    const code = await webhook(config, api, report);
-    if (code !== EXIT.ok) return over(code);
+export async function dryRun(request: DryRun): Promise<number> {
+  const { config, api, report, command } = request;
+  const code = api && config.token !== null ? await rehearsePolling(request, api) : EXIT.ok;
+  if (command && code === EXIT.ok) report.line('worker', `would start: ${plainCommand(command)}`);
+  report.line('stop', 'dry run: nothing was changed');
+  return code;
+}
+
+async function rehearsePolling(request: DryRun, api: BotApi): Promise<number> {
+  const { config, report, finder, signal, ending } = request;
+  const holder = await presentSupervisor(config);
+  if (!holder) report.line('lock', 'free: would take it');
+  else {
+    const [what, stays] = ending
+      ? ['would end the supervisor and its worker', false]
+      : config.takeover
+        ? ['would ask to hand over, worker and all', false]
+        : config.wait
+          ? ['would stand by until it leaves', false]
+          : ['would yield (75)', true];
+    report.line('lock', `${what}: ${describe(holder)}`, stays ? 'warn' : 'info');
+    if (stays) return EXIT.otherPoller;
   }
-  if (command) report.line('worker', `would start: ${plainCommand(command)}`);
-  return over(EXIT.ok);
+  if (!(await lease(config, report))) return EXIT.otherPoller;
+  const sweeper = createSweeper({
+    ...{ report, signal, dryRun: true, prover: null, stopTimeoutMs: config.stopTimeoutMs },
+    finder: holder ? without(finder, await treeOf(holder, config.botId)) : finder,
+    silencesOthers: config.takeover || ending,
+    leased: config.lease !== null,
+    worker: () => null,
+    onSurvey: () => {},
+  });
+  const { ending: blocked } = await sweeper.first(signal);
+  report.line(
+    'stray',
+    'start asks getUpdates once where another process is connected to the Bot API, and stops whoever reacts; a dry run asks nobody',
+  );
+  return blocked ? blocked.code : await webhook(config, api, report);
 }
 
 /** False: would end because of it. */

@@ -24,7 +24,7 @@ interface Options {
 /** What has no event of its own (the process list, an age in a problem) is looked at with the beat. */
 const BEAT_MS = 1_000;
 const BEAT = JSON.stringify({ say: '' });
-/** The control channel has places for 64: `stop` must find one. */
+/** `stop` must find a place at the control channel, too. */
 const FOLLOWERS_MAX = 16;
 /** A reader that takes nothing for so long is gone, or stopped; it can come back. */
 const STALLED_MS = 30_000;
@@ -47,7 +47,7 @@ export function createFollowers(options: Options): Followers {
       });
     };
     const tell = () => {
-      if (!isTaken || asker.gone.aborted || !ends.has(end)) return;
+      if (!isTaken || !ends.has(end)) return;
       const newest = JSON.stringify(look());
       if (newest === sent) return;
       sent = newest;
@@ -75,11 +75,10 @@ export function createFollowers(options: Options): Followers {
   }
 
   return {
-    follow(asker) {
-      if (ends.size >= FOLLOWERS_MAX)
-        return Promise.resolve({ ok: false, error: `${FOLLOWERS_MAX} watch it already` });
-      if (asker.gone.aborted) return Promise.resolve({ ok: false, error: 'gone' });
-      return new Promise((done) => begin(asker, done));
+    async follow(asker) {
+      if (ends.size >= FOLLOWERS_MAX) return { ok: false, error: `${FOLLOWERS_MAX} watch it already` };
+      if (asker.gone.aborted) return { ok: false, error: 'gone' };
+      return await new Promise((done) => begin(asker, done));
     },
     end() {
       for (const end of [...ends]) end();

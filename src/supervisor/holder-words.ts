@@ -6,64 +6,72 @@ import type { Holder, Squatter } from '../lock/lock.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
 
+const UNSEEN = 'a process that can’t be seen from here';
+const RESET = 'singlepoll reset    # ends it, if need be with SIGKILL, and starts again';
+
 /** `pid 4711 (alice) since 2026-11-21 09:12:31 (2 h), from /srv/bot`. */
 export function describe(holder: Holder | null): string {
   if (!holder) return 'a process that the kernel does not show (another user or container)';
-  const parts = [holder.pid === null ? 'a process that can’t be seen from here' : `pid ${holder.pid}`];
-  if (isForeign(holder.uid)) parts.push(`(${userName(holder.uid)})`);
-  if (holder.kind === 'old') parts.push('(singlepoll of an older release, which can’t prove itself)');
-  if (holder.startedAt) {
-    const age = Date.now() - Date.parse(holder.startedAt);
-    parts.push(
-      `since ${holder.startedAt.slice(0, 19).replace('T', ' ')} UTC (${duration(Math.max(0, age))}),`,
-    );
-  }
-  if (holder.cwd) parts.push(`from ${plain(holder.cwd)}`);
-  if (holder.elsewhere) parts.push('(in another container)');
-  if (isNoSinglepoll(holder))
-    parts.push(`(${plain(holder.comm ?? 'unknown')}, no singlepoll; it does not answer)`);
-  else if (!holder.answers) parts.push('(does not answer: hung or stopped)');
-  return parts.join(' ');
+  const { pid, uid, kind, startedAt, cwd, elsewhere, comm, answers } = holder;
+  const since = startedAt && `${startedAt.slice(0, 19).replace('T', ' ')} UTC`;
+  const age = startedAt && duration(Math.max(0, Date.now() - Date.parse(startedAt)));
+  const silent = isNoSinglepoll(holder)
+    ? `(${plain(comm ?? 'unknown')}, no singlepoll; it does not answer)`
+    : '(does not answer: hung or stopped)';
+  const parts = [
+    pid === null ? UNSEEN : `pid ${pid}`,
+    isForeign(uid) && `(${userName(uid)})`,
+    kind === 'old' && '(singlepoll of an older release, which can’t prove itself)',
+    since && `since ${since} (${age}),`,
+    cwd && `from ${plain(cwd)}`,
+    elsewhere && '(in another container)',
+    !answers && silent,
+  ];
+  return parts.filter(Boolean).join(' ');
 }
 
-/** The error of a command that needs the lock which this one holds. `control`: the socket in the own state folder. */
+/** `what` can't be done because of this holder. `control`: the socket in the own state folder. */
+export function inTheWay(
+  what: string,
+  holder: Holder | null,
+  control: string | null,
+  code: number = EXIT.otherPoller,
+): SinglepollError {
+  return new SinglepollError(code, `${what}: ${describe(holder)}`, cure(holder, control));
+}
+
+/** The error of a command that needs the lock which this one holds. */
 export function held(holder: Holder | null, control: string | null): SinglepollError {
+  if (holder && isNoSinglepoll(holder))
+    return inTheWay('a name of this bot’s lock is held by a process that does not answer', holder, control);
+  const error = inTheWay('this bot has a supervisor already', holder, control);
+  if (!isReachable(holder, control)) return error;
   return new SinglepollError(
     EXIT.otherPoller,
-    holder && isNoSinglepoll(holder)
-      ? `a name of this bot's lock is held by a process that does not answer: ${describe(holder)}`
-      : `this bot has a supervisor already: ${describe(holder)}`,
-    isReachable(holder, control)
-      ? 'singlepoll start --takeover …    # ask it to hand over, then take its place\n' +
-          'singlepoll stop                  # or end it\n' +
-          'singlepoll start --wait …        # or stand by until it leaves'
-      : cure(holder, control),
+    error.message,
+    'singlepoll start --takeover …    # ask it to hand over, then take its place\n' +
+      'singlepoll stop                  # or end it\n' +
+      'singlepoll start --wait …        # or stand by until it leaves',
   );
 }
 
-/** It can't be asked, or does not answer. */
+/** One of ours whose socket has gone is beyond orders. */
 export function cannotAsk(holder: Holder | null, control: string | null): SinglepollError {
-  return new SinglepollError(
-    EXIT.otherPoller,
-    `the holder can't be asked to hand over: ${describe(holder)}`,
-    isReachable(holder, control)
-      ? 'singlepoll reset    # stops it, if need be with SIGKILL, and starts again'
-      : cure(holder, control),
-  );
+  const error = inTheWay("the holder can't be asked to hand over", holder, control);
+  return isReachable(holder, control) ? new SinglepollError(EXIT.otherPoller, error.message, RESET) : error;
 }
 
 /** All names are bound by liars. */
 export function squatted(botId: string, squatters: readonly Squatter[]): SinglepollError {
-  const rows = squatters.map(({ pid, uid, comm }) => {
-    const who = pid === null ? 'a process that can’t be seen from here' : `pid ${pid} (${plain(comm ?? '')})`;
-    return `${who} of ${userName(uid)}`;
-  });
+  const rows = squatters.map(
+    ({ pid, uid, comm }) =>
+      `${pid === null ? UNSEEN : `pid ${pid} (${plain(comm ?? '')})`} of ${userName(uid)}`,
+  );
   const pids = [...new Set(squatters.map(({ pid }) => pid))].filter((pid) => pid !== null);
-  const unseen = pids.length === 0;
   return new SinglepollError(
     EXIT.otherPoller,
     `all names of the lock of bot ${botId} are held by somebody who is no supervisor of it: ${[...new Set(rows)].join(', ')}`,
-    unseen
+    pids.length === 0
       ? `sudo ss -xlpH | grep -a singlepoll/${botId}/    # shows the pids to kill`
       : `${squatters.some(({ uid }) => isForeign(uid)) ? sudo() : ''}kill ${pids.join(' ')}`,
   );
@@ -71,53 +79,43 @@ export function squatted(botId: string, squatters: readonly Squatter[]): Singlep
 
 /** The error of a supervisor that does not answer, or may not be asked. */
 export function unreachable(holder: Holder | null, control: string | null): SinglepollError {
-  const foreign = holder !== null && isForeign(holder.uid) && !holder.elsewhere;
-  const who = holder?.pid ? `the supervisor (pid ${holder.pid})` : 'the supervisor';
   if (holder && isNoSinglepoll(holder)) return held(holder, control);
-  if (foreign)
-    return new SinglepollError(
-      EXIT.refused,
-      `${who} belongs to another user (${userName(holder.uid)})`,
-      cure(holder, control),
-    );
-  if (holder?.elsewhere)
-    return new SinglepollError(EXIT.otherPoller, `${who} runs in another container`, cure(holder, control));
+  const who = holder?.pid ? `the supervisor (pid ${holder.pid})` : 'the supervisor';
+  const error = (code: number, why: string, hint = cure(holder, control)) =>
+    new SinglepollError(code, `${who} ${why}`, hint);
+  if (holder?.elsewhere) return error(EXIT.otherPoller, 'runs in another container');
+  if (holder && isForeign(holder.uid))
+    return error(EXIT.refused, `belongs to another user (${userName(holder.uid)})`);
   if (holder?.kind === 'supervisor' && !isReachable(holder, control))
-    return new SinglepollError(
+    return error(
       EXIT.otherPoller,
-      `${who} runs with another state folder: its control socket is ${plain(holder.control ?? 'unknown')}`,
-      cure(holder, control),
+      `runs with another state folder: its control socket is ${plain(holder.control ?? 'unknown')}`,
     );
-  return new SinglepollError(
-    EXIT.otherPoller,
-    holder?.answers
-      ? `${who} runs, but can't be reached at its control socket ${plain(control ?? '')}`
-      : `${who} does not answer: hung or stopped`,
-    'singlepoll reset    # ends it, if need be with SIGKILL, and starts again',
-  );
+  const why = holder?.answers
+    ? `runs, but can't be reached at its control socket ${plain(control ?? '')}`
+    : 'does not answer: hung or stopped';
+  return error(EXIT.otherPoller, why, RESET);
 }
 
 /** The command that ends this one. */
-export function cure(holder: Holder | null, control: string | null): string {
+function cure(holder: Holder | null, control: string | null): string {
   if (!holder) return 'sudo singlepoll reset    # as root more can be seen';
-  if (holder.elsewhere) return 'singlepoll stop    # in its container, or stop that container';
-  if (holder.pid === null && holder.kind !== 'supervisor')
+  const { pid, kind, uid, elsewhere } = holder;
+  if (elsewhere) return 'singlepoll stop    # in its container, or stop that container';
+  if (pid === null && kind !== 'supervisor')
     return 'sudo singlepoll reset    # as root its process can be seen';
-  if (isNoSinglepoll(holder)) return `${isForeign(holder.uid) ? sudo() : ''}kill ${holder.pid}`;
+  if (isNoSinglepoll(holder)) return `${isForeign(uid) ? sudo() : ''}kill ${pid}`;
   const folder = holder.control === null ? '' : dirname(dirname(holder.control));
   const named = /^[\w./@%+,:-]+$/.test(folder) ? `SINGLEPOLL_DIR=${folder} ` : null;
-  if (isForeign(holder.uid)) {
-    if (holder.kind !== 'supervisor') return `${sudo()}kill ${holder.pid}    # ends it in order`;
+  if (isForeign(uid)) {
+    if (kind !== 'supervisor') return `${sudo()}kill ${pid}    # ends it in order`;
     const env = named && !folder.endsWith('/.local/state/singlepoll') ? `env ${named}` : '';
-    return `sudo -u '#${holder.uid}' ${env}singlepoll stop`;
+    return `sudo -u '#${uid}' ${env}singlepoll stop`;
   }
+  if (kind === 'silent') return RESET;
   if (isReachable(holder, control)) return 'singlepoll stop';
-  if (holder.kind === 'old') return `kill ${holder.pid}    # ends it in order; then start again`;
-  if (holder.kind === 'silent')
-    return 'singlepoll reset    # ends it, if need be with SIGKILL, and starts again';
-  return named
-    ? `${named}singlepoll stop    # in its own state folder\nsinglepoll reset    # or end it by signals, and start again`
-    : `kill ${holder.pid}    # ends it in order`;
+  if (kind === 'old' || !named) return `kill ${pid}    # ends it in order; then start again`;
+  return `${named}singlepoll stop    # in its own state folder\nsinglepoll reset    # or end it by signals, and start again`;
 }
 
 /** It listens where this user's commands go. */
@@ -141,11 +139,8 @@ function sudo(): string {
 
 function userName(uid: number | null): string {
   if (uid === null) return 'another user';
-  if (uid === process.geteuid?.()) return ownName();
-  return uid === 0 ? 'root' : `user ${uid}`;
-}
-
-function ownName(): string {
+  if (uid === 0) return 'root';
+  if (uid !== process.geteuid?.()) return `user ${uid}`;
   try {
     return userInfo().username;
   } catch {

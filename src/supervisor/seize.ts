@@ -12,7 +12,7 @@ import { unitOf } from '../service/unit-of.ts';
 import { stopTargets } from '../strays/stop.ts';
 import { VERSION } from '../version.ts';
 import { askControl } from './control.ts';
-import { cure, describe, squatted } from './holder-words.ts';
+import { describe, inTheWay, squatted } from './holder-words.ts';
 import { controlPath, supervisorAt } from './present.ts';
 
 /** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
@@ -87,7 +87,7 @@ async function end(holder: Holder, control: string | null, config: Config, repor
     killWaitMs: PATIENCE_MS,
   });
   if (result.denied.length > 0)
-    throw refusal(EXIT.refused, 'may not be signalled by this user', holder, control);
+    throw inTheWay('the supervisor may not be signalled by this user', holder, control, EXIT.refused);
   if (result.survivors.length > 0)
     throw new SinglepollError(EXIT.otherPoller, `the supervisor (pid ${target.pid}) survived SIGKILL`);
   const how = result.killed > 0 ? ' by SIGKILL: it did not answer' : '';
@@ -97,18 +97,13 @@ async function end(holder: Holder, control: string | null, config: Config, repor
 /** Throws where it must not be signalled. */
 async function targetOf(holder: Holder, control: string | null): Promise<{ pid: number; startId: string }> {
   const { pid, startId, uid, elsewhere } = holder;
-  if (elsewhere) throw refusal(EXIT.otherPoller, 'runs in another container', holder, control);
+  const refuse = (why: string, code: number = EXIT.otherPoller) =>
+    inTheWay(`who holds the lock ${why}`, holder, control, code);
+  if (elsewhere) throw refuse('runs in another container');
   const uidNow = process.geteuid?.();
-  if (uidNow !== 0 && uid !== null && uid !== uidNow)
-    throw refusal(EXIT.refused, 'belongs to another user', holder, control);
+  if (uidNow !== 0 && uid !== null && uid !== uidNow) throw refuse('belongs to another user', EXIT.refused);
   // Without a start id the kernel does not show that this process has the socket.
-  if (pid === null || startId === null)
-    throw refusal(EXIT.otherPoller, 'can’t be seen from here', holder, control);
-  if (!(await runsSinglepoll(pid)))
-    throw refusal(EXIT.otherPoller, 'is no singlepoll, so it is not signalled', holder, control);
+  if (pid === null || startId === null) throw refuse('can’t be seen from here');
+  if (!(await runsSinglepoll(pid))) throw refuse('is no singlepoll, so it is not signalled');
   return { pid, startId };
-}
-
-function refusal(code: number, why: string, holder: Holder, control: string | null): SinglepollError {
-  return new SinglepollError(code, `who holds the lock ${why}: ${describe(holder)}`, cure(holder, control));
 }

@@ -41,211 +41,70 @@ function done(state: State, text: string, policy = POLICY): string[] {
   return showStep(...step(state, parseEvent(1_000, text, state), policy));
 }
 
-type Row = readonly [phase: Phase, event: string, does: string, lines: readonly string[] | 'a bug'];
+const PHASES = ['standby', 'sweeping', 'starting', 'polling', 'stopping', 'backoff', 'exited'] as const;
 
-const nothing = (phase: Phase): string[] => [`→ ${phase}`];
-const stopping = ['say [stop] stopping: SIGTERM', 'stop-tree #2', '→ stopping'];
-const refused = ['say [stop] stopping: token refused', 'stop-tree #2', '→ stopping'];
-const replacing = ['say [worker] replacing the worker: SIGHUP', 'stop-tree #2', '→ stopping'];
+/** `.` nothing, `!` a bug, else a name of RESULTS. Columns as in PHASES. */
+const CELLS: Readonly<Record<string, string>> = {
+  booted: '! sweepFirst ! ! ! ! .',
+  leased: 'sweepFirst ! ! ! ! ! .',
+  'unleased lost': '. yield yield yield yieldInstead yield .',
+  swept: '. spawn . . . . .',
+  'spawned 501': '! ! watch ! . ! .',
+  polled: '. . polls . . . .',
+  'exited 1': '. . again again . ! .',
+  'probed out': '! ! ! ! ! atOnce .',
+  'tree-stopped': '! ! ! ! sweep ! .',
+  'ask-stop SIGTERM': 'stop stop stop stop stopInstead stop .',
+  'ask-restart SIGHUP': '. . replace replace . sweep .',
+  'blocked 77 token refused': 'refuse refuse refuse refuse . refuse .',
+  'good-due': '. . runs . . . .',
+  'backoff-due': '. . . . . sweep .',
+};
 
-const yielding = ['say [lease] stopping the worker: lost', 'stop-tree #2', '→ stopping'];
+const SWEEP = ['sweep #next', '→ sweeping'];
+const AT_ONCE = ['say [worker] starting it again at once', ...SWEEP];
+const stops = (tag: string, why: string) => [`say [${tag}] ${why}`, 'stop-tree #next', '→ stopping'];
 
-const ROWS: readonly Row[] = [
-  ['standby', 'booted', 'it has booted long ago', 'a bug'],
-  ['standby', 'leased', 'this machine may poll: looks for strays', ['sweep #2, the first', '→ sweeping']],
-  ['standby', 'unleased lost', 'there is no term any more, nothing', nothing('standby')],
-  ['standby', 'swept', 'a late answer, nothing', nothing('standby')],
-  ['standby', 'spawned 501', 'nobody was to be spawned', 'a bug'],
-  ['standby', 'polled', 'a late sign of the last worker, nothing', nothing('standby')],
-  ['standby', 'exited 127', 'a late report of a failed start decides nothing', nothing('standby')],
-  ['standby', 'probed out', 'nobody has asked', 'a bug'],
-  ['standby', 'tree-stopped', 'no tree is being stopped', 'a bug'],
-  ['standby', 'ask-stop SIGTERM', 'heads for exit', stopping],
-  ['standby', 'ask-restart SIGHUP', 'there is nothing to restart', nothing('standby')],
-  ['standby', 'blocked 77 token refused', 'heads for exit', refused],
-  ['standby', 'good-due', 'the timer of a run that has ended, nothing', nothing('standby')],
-  ['standby', 'backoff-due', 'the timer of a wait that is over, nothing', nothing('standby')],
+const RESULTS: Readonly<Record<string, readonly string[]>> = {
+  sweepFirst: ['sweep #next, the first', '→ sweeping'],
+  sweep: SWEEP,
+  spawn: ['spawn #1', '→ starting'],
+  watch: ['good-timer #1 at 6000', '→ starting'],
+  polls: ['say [poll] worker 501 polls', '→ polling'],
+  runs: ['→ polling'],
+  again: ['say [worker] pid 501 ended with code 1', ...AT_ONCE],
+  atOnce: AT_ONCE,
+  stop: stops('stop', 'stopping: SIGTERM'),
+  stopInstead: ['say [stop] stopping: SIGTERM', '→ stopping'],
+  refuse: stops('stop', 'stopping: token refused'),
+  replace: stops('worker', 'replacing the worker: SIGHUP'),
+  yield: stops('lease', 'stopping the worker: lost'),
+  yieldInstead: ['say [lease] stopping the worker: lost', '→ stopping'],
+};
 
-  ['sweeping', 'leased', 'nobody waits for it', 'a bug'],
-  ['sweeping', 'unleased lost', 'stops what the last worker left, heads for standby', yielding],
-  ['starting', 'leased', 'nobody waits for it', 'a bug'],
-  ['starting', 'unleased lost', 'stops the tree, heads for standby', yielding],
-  ['polling', 'leased', 'nobody waits for it', 'a bug'],
-  ['polling', 'unleased lost', 'stops the tree, heads for standby', yielding],
-  ['stopping', 'leased', 'nobody waits for it', 'a bug'],
-  [
-    'stopping',
-    'unleased lost',
-    'heads for standby instead',
-    ['say [lease] stopping the worker: lost', '→ stopping'],
-  ],
-  ['backoff', 'leased', 'nobody waits for it', 'a bug'],
-  [
-    'backoff',
-    'unleased lost',
-    'stops what the last worker left, heads for standby',
-    ['say [lease] stopping the worker: lost', 'stop-tree #5', '→ stopping'],
-  ],
-  ['sweeping', 'booted', 'looks for strays, again if need be', ['sweep #2, the first', '→ sweeping']],
-  ['sweeping', 'swept', 'the way is free: spawns', ['spawn #1', '→ starting']],
-  ['sweeping', 'spawned 501', 'there is nobody to be spawned', 'a bug'],
-  ['sweeping', 'polled', 'a late sign of the last worker, nothing', nothing('sweeping')],
-  ['sweeping', 'exited 127', 'a late report of a failed start decides nothing', nothing('sweeping')],
-  ['sweeping', 'probed out', 'nobody has asked', 'a bug'],
-  ['sweeping', 'tree-stopped', 'no tree is being stopped', 'a bug'],
-  ['sweeping', 'ask-stop SIGTERM', 'stops what the last worker left, heads for exit', stopping],
-  ['sweeping', 'ask-restart SIGHUP', 'no back-off after this sweep', nothing('sweeping')],
-  ['sweeping', 'blocked 77 token refused', 'stops what the last worker left, heads for exit', refused],
-  ['sweeping', 'good-due', 'the timer of a run that has ended, nothing', nothing('sweeping')],
-  ['sweeping', 'backoff-due', 'the timer of a wait that is over, nothing', nothing('sweeping')],
-
-  ['starting', 'booted', 'it has booted long ago', 'a bug'],
-  ['starting', 'swept', 'a second answer, nothing', nothing('starting')],
-  [
-    'starting',
-    'spawned 501',
-    'a worker lives: from now on it may prove good',
-    ['good-timer #1 at 6000', '→ starting'],
-  ],
-  ['starting', 'polled', 'the run is good', ['say [poll] worker 501 polls', '→ polling']],
-  [
-    'starting',
-    'exited 1',
-    'looks for strays, then starts the next at once: it is the first exit in a while',
-    [
-      'say [worker] pid 501 ended with code 1',
-      'say [worker] starting it again at once',
-      'sweep #2',
-      '→ sweeping',
-    ],
-  ],
-  ['starting', 'probed out', 'nobody has asked', 'a bug'],
-  ['starting', 'tree-stopped', 'no tree is being stopped', 'a bug'],
-  ['starting', 'ask-stop SIGTERM', 'stops the tree, heads for exit', stopping],
-  ['starting', 'ask-restart SIGHUP', 'stops the tree, heads for the next spawn', replacing],
-  ['starting', 'blocked 77 token refused', 'stops the tree, heads for exit', refused],
-  ['starting', 'good-due', 'has lived long enough to be good', nothing('polling')],
-  ['starting', 'backoff-due', 'the timer of a wait that was cut short, nothing', nothing('starting')],
-
-  ['polling', 'booted', 'it has booted long ago', 'a bug'],
-  ['polling', 'swept', 'a second answer, nothing', nothing('polling')],
-  ['polling', 'spawned 502', 'one worker lives already', 'a bug'],
-  ['polling', 'polled', 'nothing new', nothing('polling')],
-  [
-    'polling',
-    'exited SIGKILL',
-    'looks for strays, then starts the next at once',
-    [
-      'say [worker] pid 501 ended by SIGKILL',
-      'say [worker] starting it again at once',
-      'sweep #2',
-      '→ sweeping',
-    ],
-  ],
-  ['polling', 'probed out', 'nobody has asked', 'a bug'],
-  ['polling', 'tree-stopped', 'no tree is being stopped', 'a bug'],
-  ['polling', 'ask-stop SIGTERM', 'stops the tree, heads for exit', stopping],
-  ['polling', 'ask-restart SIGHUP', 'stops the tree, heads for the next spawn', replacing],
-  ['polling', 'blocked 77 token refused', 'stops the tree, heads for exit', refused],
-  ['polling', 'good-due', 'it is known to be good, nothing', nothing('polling')],
-  ['polling', 'backoff-due', 'the timer of a wait that was cut short, nothing', nothing('polling')],
-
-  ['stopping', 'booted', 'it has booted long ago', 'a bug'],
-  ['stopping', 'swept', 'a late answer, nothing', nothing('stopping')],
-  ['stopping', 'spawned 501', 'its pid comes late; it goes with the tree', nothing('stopping')],
-  ['stopping', 'polled', 'its last poll, nothing', nothing('stopping')],
-  ['stopping', 'exited SIGTERM', 'the leader has gone, the tree is waited for', nothing('stopping')],
-  ['stopping', 'probed out', 'nobody has asked', 'a bug'],
-  [
-    'stopping',
-    'tree-stopped',
-    'all gone: looks for strays before the next spawn',
-    ['sweep #3', '→ sweeping'],
-  ],
-  ['stopping', 'ask-stop SIGTERM', 'heads for exit instead', ['say [stop] stopping: SIGTERM', '→ stopping']],
-  ['stopping', 'ask-restart SIGHUP', 'is on its way already', nothing('stopping')],
-  ['stopping', 'blocked 77 token refused', 'heads for exit instead', nothing('stopping')],
-  ['stopping', 'good-due', 'too late to be good', nothing('stopping')],
-  ['stopping', 'backoff-due', 'the timer of a wait that was cut short, nothing', nothing('stopping')],
-
-  ['backoff', 'booted', 'it has booted long ago', 'a bug'],
-  ['backoff', 'swept', 'a second answer, nothing', nothing('backoff')],
-  ['backoff', 'spawned 503', 'there is nobody to be spawned', 'a bug'],
-  ['backoff', 'polled', 'a late sign of the last worker, nothing', nothing('backoff')],
-  ['backoff', 'exited 1', 'there is nobody to end', 'a bug'],
-  [
-    'backoff',
-    'probed out',
-    'the Bot API answers again: looks for strays once more',
-    ['say [worker] starting it again at once', 'sweep #5', '→ sweeping'],
-  ],
-  ['backoff', 'tree-stopped', 'no tree is being stopped', 'a bug'],
-  [
-    'backoff',
-    'ask-stop SIGTERM',
-    'stops what the last worker left, heads for exit',
-    ['say [stop] stopping: SIGTERM', 'stop-tree #5', '→ stopping'],
-  ],
-  ['backoff', 'ask-restart SIGHUP', 'no more waiting', ['sweep #5', '→ sweeping']],
-  [
-    'backoff',
-    'blocked 77 token refused',
-    'stops what the last worker left, heads for exit',
-    ['say [stop] stopping: token refused', 'stop-tree #5', '→ stopping'],
-  ],
-  ['backoff', 'good-due', 'the timer of a run that has ended, nothing', nothing('backoff')],
-  ['backoff', 'backoff-due', 'looks for strays once more', ['sweep #5', '→ sweeping']],
-
-  ...(
-    [
-      'booted',
-      'leased',
-      'unleased lost',
-      'swept',
-      'probed',
-      'spawned 501',
-      'polled',
-      'exited 1',
-      'tree-stopped',
-      'ask-stop SIGTERM',
-      'ask-restart SIGHUP',
-      'blocked 77 token refused',
-      'good-due',
-      'backoff-due',
-    ] as const
-  ).map((event): Row => ['exited', event, 'nothing is done any more', nothing('exited')]),
-];
-
-for (const [phase, event, does, lines] of ROWS) {
-  test(`${phase} × ${parseEvent(0, event, initial).kind}: ${does}`, () => {
+for (const phase of PHASES)
+  test(`${phase}: what each event does`, () => {
     const state = after(WAY[phase], policyOf(phase));
     assert.equal(state.phase, phase, 'the way leads there');
-    if (lines === 'a bug') assert.throws(() => done(state, event), BrokenInvariant);
-    else assert.deepEqual(done(state, event), lines);
+    for (const [event, row] of Object.entries(CELLS)) {
+      const cell = row.split(' ')[PHASES.indexOf(phase)] ?? '';
+      if (cell === '!') assert.throws(() => done(state, event), BrokenInvariant, event);
+      else {
+        const lines = done(state, event).map((line) => line.replace(`#${state.question + 1}`, '#next'));
+        const wanted = cell === '.' ? [`→ ${phase}`] : (RESULTS[cell] ?? assert.fail(cell));
+        assert.deepEqual(lines, wanted, event);
+      }
+    }
   });
-}
 
-test('the rows above are the whole table', () => {
+test('the cells above are the whole table', () => {
   const kinds: Readonly<Record<EventKind, true>> = {
-    booted: true,
-    leased: true,
-    unleased: true,
-    swept: true,
-    probed: true,
-    spawned: true,
-    polled: true,
-    'worker-exited': true,
-    'tree-stopped': true,
-    'ask-stop': true,
-    'ask-restart': true,
-    blocked: true,
-    'good-due': true,
-    'backoff-due': true,
+    ...{ booted: true, leased: true, unleased: true, swept: true, probed: true, spawned: true, polled: true },
+    ...{ 'worker-exited': true, 'tree-stopped': true, 'ask-stop': true, 'ask-restart': true, blocked: true },
+    ...{ 'good-due': true, 'backoff-due': true },
   };
-  const seen = new Set(ROWS.map(([phase, event]) => `${phase} × ${parseEvent(0, event, initial).kind}`));
-  for (const phase of Object.keys(WAY))
-    for (const kind of Object.keys(kinds)) assert.ok(seen.has(`${phase} × ${kind}`), `${phase} × ${kind}`);
-  assert.equal(ROWS.length, seen.size);
+  const seen = Object.keys(CELLS).map((event) => parseEvent(0, event, initial).kind);
+  assert.deepEqual(seen.sort(), Object.keys(kinds).sort());
 });
 
 test('an answer to a question that is closed does nothing, wherever it arrives', () => {
@@ -347,12 +206,12 @@ test('stopping × blocked: the first reason to end stands', () => {
 });
 
 test('after a stop was asked nothing is spawned, whatever follows', () => {
-  const kinds = ROWS.map(([, event]) => event).filter((event) => event !== 'booted');
+  const kinds = Object.keys(CELLS).filter((event) => event !== 'booted');
   for (const way of Object.values(WAY)) {
     let states = [after([...way, 'ask-stop SIGTERM'])];
     for (let depth = 0; depth < 3; depth++) {
       states = states.flatMap((state) =>
-        [...new Set(kinds)].flatMap((text) => {
+        kinds.flatMap((text) => {
           const event: Event = parseEvent(1_000, text, state);
           try {
             const [next, effects] = step(state, event, POLICY);
