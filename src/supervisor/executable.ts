@@ -12,30 +12,29 @@ export type Executable =
 
 /** Looks `program` up in `searchPath` (or as a path from `cwd`). */
 export function findExecutable(program: string, cwd: string, searchPath: string | undefined): Executable {
-  if (program === '') return { ok: false, code: 127, problem: 'the command is empty' };
-  const candidates = program.includes('/')
-    ? [path.resolve(cwd, program)]
-    : (searchPath ?? '/usr/local/bin:/usr/bin:/bin').split(':').map((dir) => path.resolve(cwd, dir, program));
-  let denied: string | null = null;
-  for (const candidate of candidates) {
+  const isPath = program.includes('/');
+  const folders = isPath ? [''] : (searchPath ?? '/usr/local/bin:/usr/bin:/bin').split(':');
+  let problem = isPath ? `${program} does not exist` : `${program} was not found in PATH`;
+  if (program === '') problem = 'the command is empty';
+  let code: 126 | 127 = 127;
+  const deny = (why: string) => {
+    problem = `${program} is ${why}`;
+    code = 126;
+  };
+  for (const folder of program === '' ? [] : folders) {
+    const candidate = path.resolve(cwd, folder, program);
     try {
-      const stat = statSync(candidate);
-      if (stat.isDirectory()) {
-        if (program.includes('/')) denied = `${program} is a folder`;
+      if (statSync(candidate).isDirectory()) {
+        if (isPath) deny('a folder');
         continue;
       }
       accessSync(candidate, constants.X_OK);
       return { ok: true, path: candidate };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EACCES') denied = `${program} is not executable`;
+      if ((error as NodeJS.ErrnoException).code === 'EACCES') deny('not executable');
     }
   }
-  if (denied) return { ok: false, code: 126, problem: denied };
-  return {
-    ok: false,
-    code: 127,
-    problem: program.includes('/') ? `${program} does not exist` : `${program} was not found in PATH`,
-  };
+  return { ok: false, code, problem };
 }
 
 /** `name` is one without a slash. */

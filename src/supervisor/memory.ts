@@ -3,11 +3,12 @@
  * which `reset` starts again, and why the last run ended, for a `status` that finds none. Never a secret: a command that holds a
  * token, a lease URL with credentials or an alert URL is not remembered.
  */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { longFlag, type RawFlags } from '../config/options.ts';
 import { secretFlags } from '../config/targets.ts';
 import { holdsTokenShape } from '../config/token.ts';
+import { writeWhole } from '../files.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import type { Ending } from './table.ts';
@@ -22,40 +23,30 @@ export interface LastStart {
 }
 
 const START_FILE = 'last-start.json';
+const END_FILE = 'last-end.json';
 
-/** Written beside and renamed. Throws why it was not remembered (a full disk, a token in it); then nothing is. */
+/** Throws why it was not remembered (a full disk, a token in it); then nothing is. */
 export function rememberStart(botDir: string, start: LastStart): void {
   const file = join(botDir, START_FILE);
-  const fresh = `${file}.${process.pid}`;
   try {
     if (start.command.some(holdsTokenShape)) throw new Error('it holds a bot token');
     const [secret] = secretFlags(start.flags);
     if (secret)
       throw new Error(`${longFlag(secret.name)} holds a secret; ${longFlag(secret.name)} env:NAME does not`);
-    writeFileSync(fresh, `${JSON.stringify(start, null, 2)}\n`, { mode: 0o600 });
-    renameSync(fresh, file);
+    writeWhole(file, `${JSON.stringify(start, null, 2)}\n`);
   } catch (error) {
     // Better none than the command of the start before: `reset` would run a program that was replaced.
-    for (const path of [fresh, file]) rmSync(path, { force: true });
+    rmSync(file, { force: true });
     throw error;
   }
 }
 
 export function recallStart(botDir: string): LastStart | null {
-  try {
-    const value = JSON.parse(readFileSync(join(botDir, START_FILE), 'utf8')) as Partial<LastStart>;
-    const words = Array.isArray(value.command) && value.command.every((word) => typeof word === 'string');
-    if (!words || typeof value.cwd !== 'string') return null;
-    return {
-      command: value.command as string[],
-      cwd: value.cwd,
-      flags: value.flags ?? {},
-      at: String(value.at ?? ''),
-      username: typeof value.username === 'string' ? value.username : null,
-    };
-  } catch {
-    return null;
-  }
+  const value = recall<LastStart>(botDir, START_FILE);
+  const { command, cwd, flags = {}, at = '', username } = value;
+  const isCommand = Array.isArray(command) && command.every((word) => typeof word === 'string');
+  if (!isCommand || typeof cwd !== 'string') return null;
+  return { command, cwd, flags, at: String(at), username: typeof username === 'string' ? username : null };
 }
 
 export interface LastEnd extends Ending {
@@ -63,13 +54,11 @@ export interface LastEnd extends Ending {
   readonly at: string;
 }
 
-const END_FILE = 'last-end.json';
-
 /** Written by who holds the lock. That it can't be written is no trouble of the end. */
 export function rememberEnd(botDir: string, { code, reason }: Ending): void {
   const end: LastEnd = { code, reason: maskText(reason, []), at: new Date().toISOString() };
   try {
-    writeFileSync(join(botDir, END_FILE), `${JSON.stringify(end)}\n`, { mode: 0o600 });
+    writeWhole(join(botDir, END_FILE), `${JSON.stringify(end)}\n`);
   } catch {
     forgetEnd(botDir);
   }
@@ -86,12 +75,17 @@ export function forgetEnd(botDir: string): void {
 
 /** Null: none ended for a reason of its own. */
 export function recallEnd(botDir: string): LastEnd | null {
-  try {
-    const { code, reason, at } = JSON.parse(readFileSync(join(botDir, END_FILE), 'utf8')) as Partial<LastEnd>;
-    if (typeof code !== 'number' || typeof reason !== 'string' || Number.isNaN(Date.parse(String(at))))
-      return null;
-    return { code, reason: plain(maskText(reason, []), 500), at: String(at) };
-  } catch {
+  const { code, reason, at } = recall<LastEnd>(botDir, END_FILE);
+  if (typeof code !== 'number' || typeof reason !== 'string' || Number.isNaN(Date.parse(String(at))))
     return null;
+  return { code, reason: plain(maskText(reason, []), 500), at: String(at) };
+}
+
+/** Whatever stands there: nothing of it is certain. */
+function recall<T>(botDir: string, file: string): Partial<T> {
+  try {
+    return { ...(JSON.parse(readFileSync(join(botDir, file), 'utf8')) as T) };
+  } catch {
+    return {};
   }
 }

@@ -12,7 +12,6 @@ import { createListeners } from '../output/listeners.ts';
 import type { Report, WorkerOutput } from '../output/report.ts';
 import { duration, howItEnded, ON_REQUEST, words } from '../output/words.ts';
 import type { ApiReach } from '../telegram/api-reach.ts';
-import { type ConflictKind, conflictIn } from './conflicts.ts';
 import { createGuard } from './guard.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { Startup } from './startup.ts';
@@ -435,6 +434,20 @@ function noGatewayEnding({ code, message }: NodeJS.ErrnoException, port: number 
         ? `the gateway can't be opened on 127.0.0.1: ${taken}`
         : `the gateway can't be opened at port ${port} of 127.0.0.1: ${taken}. Give another --gateway-port, or none: any free one`,
   };
+}
+
+type ConflictKind = 'poller' | 'webhook';
+
+/**
+ * A 409 in the worker's output, in direct mode the only sign of another poller. Wordings: tdlib/telegram-bot-api Client.cpp (the
+ * descriptions), and what grammY, Telegraf, node-telegram-bot-api, python-telegram-bot, aiogram, pyTelegramBotAPI print around them.
+ */
+function conflictIn(text: string): ConflictKind | null {
+  if (/can't use getUpdates method while webhook is active|terminated by setWebhook request/.test(text))
+    return 'webhook';
+  const poller =
+    /terminated by other getUpdates|terminated by other long poll|HTTP Error 409: Conflict|TelegramConflictError/;
+  return poller.test(text) ? 'poller' : null;
 }
 
 function deferred<T>() {

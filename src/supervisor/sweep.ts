@@ -7,7 +7,7 @@ import { EXIT } from '../errors.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
-import { duration } from '../output/words.ts';
+import { duration, type Level } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
@@ -93,6 +93,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
   let clearing: Promise<unknown> = Promise.resolve();
 
+  function say(text: string, level: Level = 'info', fields: Readonly<Record<string, unknown>> = {}): void {
+    report.line('stray', text, level, fields);
+  }
+
   /** Getters: whose a pid is has to be known for the moment in which the processes are listed. */
   function lookOptions(abandoned: AbortSignal): LookOptions {
     return {
@@ -163,15 +167,15 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   ): Promise<Ending | null> {
     const strays = suspects.map(({ stray }) => stray);
     for (const stray of strays) {
-      const { pid, grade, proof } = stray;
-      const what = `${stray.command}${where(stray)}; ${proof.join(', ')}`;
-      report.line('stray', `stopping pid ${pid} (${stray.user}), ${grade}: ${what}`, 'warn', {
-        pid,
-        grade,
-        proof,
-      });
-      if (stray.silences?.length)
-        report.line('stray', `  ${silenceWords(stray.silences)} falls silent with it`, 'warn');
+      const { pid, grade, proof, silences } = stray;
+      say(
+        `stopping ${named(stray)}, ${grade}: ${stray.command}${where(stray)}; ${proof.join(', ')}`,
+        'warn',
+        {
+          ...{ pid, grade, proof },
+        },
+      );
+      if (silences?.length) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
       tellMembers(stray);
     }
     const atMs = nowMs();
@@ -182,7 +186,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     const isGivenUp = signal.aborted || abandoned.aborted;
     if (result.targets.length === 0 && !isGivenUp) {
       // Not a life that was ended here: should it come again, that is the first time.
-      report.line('stray', 'gone already, by itself', 'good');
+      say('gone already, by itself', 'good');
       return null;
     }
     // What survived has not ended: seen again it has not come back. What was asked to end and left alone then may have.
@@ -195,25 +199,19 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return ending;
   }
 
-  function concludeStop(result: StrayStop): Ending | null {
-    if (result.denied.length > 0) {
-      const pids = result.denied.map(({ pid }) => pid);
-      const first = result.left[0];
-      const reason = `a stray poller belongs to another user and may not be stopped: pid ${pids.join(', ')}${first ? ` (${first.user}): ${first.command}` : ''}. Stop it: sudo kill ${pids.join(' ')}`;
+  function concludeStop({ denied, left, survivors, killed, targets, tookMs }: StrayStop): Ending | null {
+    const pidsOf = (list: readonly { pid: number }[]) => list.map(({ pid }) => pid);
+    if (denied.length > 0) {
+      const first = left[0] ? ` (${left[0].user}): ${left[0].command}` : '';
+      const reason = `a stray poller belongs to another user and may not be stopped: pid ${pidsOf(denied).join(', ')}${first}. Stop it: sudo kill ${pidsOf(denied).join(' ')}`;
       return tellEnding({ code: EXIT.refused, reason });
     }
-    if (result.survivors.length > 0) {
-      const pids = result.survivors.map(({ pid }) => pid);
-      const reason = `a stray poller survived SIGKILL: pid ${pids.join(', ')}`;
+    if (survivors.length > 0) {
+      const reason = `a stray poller survived SIGKILL: pid ${pidsOf(survivors).join(', ')}`;
       return tellEnding({ code: EXIT.otherPoller, reason });
     }
-    const killed = result.killed > 0 ? `, ${result.killed} by SIGKILL` : '';
-    const count = result.targets.length;
-    report.line(
-      'stray',
-      `gone: ${count} ${count === 1 ? 'process' : 'processes'} in ${duration(result.tookMs)}${killed}; verified`,
-      'good',
-    );
+    const how = killed > 0 ? `, ${killed} by SIGKILL` : '';
+    say(`gone: ${processes(targets.length)} in ${duration(tookMs)}${how}; verified`, 'good');
     return null;
   }
 
@@ -233,7 +231,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         totalMs: untilMs - nowMs(),
         isSuspect: (pid) => survey.strays.some((it) => it.pid === pid && it.holdsToken === true),
         beforeFirst(count) {
-          report.line('stray', askingWords(count));
+          say(askingWords(count));
           disturbed = true;
         },
         async isEnough() {
@@ -249,7 +247,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       }
       if (outcome.kind === 'blind') return { ending: tellEnding(blindEnding(survey)), disturbed };
       if (outcome.kind === 'failed' && !abandoned.aborted)
-        report.line('stray', `could not ask who polls: ${outcome.description}`, 'warn');
+        say(`could not ask who polls: ${outcome.description}`, 'warn');
       break;
     }
     return { ending: null, disturbed };
@@ -262,21 +260,14 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     for (const stray of fresh) told.add(idOf(stray));
     if (fresh.length > DOUBTFUL_LINES_MAX) {
       const pids = fresh.map(({ pid }) => pid);
-      report.line(
-        'stray',
-        `left alone: ${fresh.length} processes may poll, but that is not proven: pid ${pids.join(', ')}; singlepoll who shows them`,
-        'warn',
-        { pids, grade: 'likely' },
-      );
+      const text = `left alone: ${pids.length} processes may poll, but that is not proven: pid ${pids.join(', ')}; singlepoll who shows them`;
+      say(text, 'warn', { pids, grade: 'likely' });
       return;
     }
     for (const stray of fresh) {
-      report.line(
-        'stray',
-        `left alone: pid ${stray.pid} (${stray.user}) ${stray.command}${where(stray)} may poll, but that is not proven: ${stray.proof.join(', ')}`,
-        'warn',
-        { pid: stray.pid, grade: stray.grade, proof: stray.proof },
-      );
+      const { pid, grade, proof } = stray;
+      const text = `left alone: ${named(stray)} ${stray.command}${where(stray)} may poll, but that is not proven: ${proof.join(', ')}`;
+      say(text, 'warn', { pid, grade, proof });
     }
   }
 
@@ -284,33 +275,26 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   function tellResult({ uninspectable: { count, users, hidden, stuck = 0, unmatched = 0 } }: Survey): void {
     const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
     const held = stuck > 0 ? `, ${stuck} of them because reading them does not end` : '';
-    const blind = hidden
-      ? '; /proc hides the processes of other users (hidepid)'
-      : count > 0
-        ? `; ${count} ${count === 1 ? 'process' : 'processes'} could not be inspected (${owners.join(', ')}${held})`
-        : '';
+    const some =
+      count > 0 ? `; ${processes(count)} could not be inspected (${owners.join(', ')}${held})` : '';
+    const blind = hidden ? '; /proc hides the processes of other users (hidepid)' : some;
     const unseen = prover?.unseen() ?? [];
-    for (const one of unseen) report.line('stray', unseenWords(one), 'warn');
-    if (unmatched > 0) {
-      const lines = unmatched === 1 ? 'one command line' : `${unmatched} command lines`;
-      report.line('stray', `--stray: gave up on ${lines}, as the pattern takes too long on it`, 'warn');
-    }
+    for (const one of unseen) say(unseenWords(one), 'warn');
+    if (unmatched > 0)
+      say(
+        `--stray: gave up on the command lines of ${processes(unmatched)}, as the pattern takes too long`,
+        'warn',
+      );
     const result = dryRun
       ? 'nothing else would be stopped'
       : 'no other proven poller of this bot on this machine';
-    report.line('stray', `${result}${blind}`, blind === '' && unseen.length === 0 ? 'good' : 'warn', {
-      uninspectable: count,
-    });
+    say(`${result}${blind}`, blind === '' && unseen.length === 0 ? 'good' : 'warn', { uninspectable: count });
   }
 
   function tellPlan(strays: readonly Stray[]): void {
     for (const stray of strays) {
-      const { pid, user, grade, command, proof } = stray;
-      report.line(
-        'stray',
-        `would stop pid ${pid} (${user}), ${grade}: ${command}; ${proof.join(', ')}`,
-        'warn',
-      );
+      const { grade, command, proof } = stray;
+      say(`would stop ${named(stray)}, ${grade}: ${command}; ${proof.join(', ')}`, 'warn');
       tellMembers(stray);
     }
   }
@@ -318,11 +302,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   /** The rest of its tree: nothing is ended unnamed. */
   function tellMembers(stray: Stray): void {
     const others = finder.planOf(stray).filter(({ pid }) => pid !== stray.pid);
-    for (const { pid, command } of others.slice(0, MEMBER_LINES_MAX)) {
-      report.line('stray', `  with it: pid ${pid} ${command}`);
-    }
+    for (const { pid, command } of others.slice(0, MEMBER_LINES_MAX)) say(`  with it: pid ${pid} ${command}`);
     const more = others.slice(MEMBER_LINES_MAX).map(({ pid }) => pid);
-    if (more.length > 0) report.line('stray', `  with it: pid ${more.join(', ')}`);
+    if (more.length > 0) say(`  with it: pid ${more.join(', ')}`);
   }
 
   function publish(survey: Survey): void {
@@ -330,7 +312,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   function tellEnding(ending: Ending): Ending {
-    if (!endings.has(ending.reason)) report.line('stray', ending.reason, 'error');
+    if (!endings.has(ending.reason)) say(ending.reason, 'error');
     endings.add(ending.reason);
     return ending;
   }
@@ -408,13 +390,10 @@ export function toEntry(stray: Stray): StrayEntry {
   return { pid, user, command, cwd, startedAt, grade, proof, respawner };
 }
 
-function where(stray: Stray): string {
-  return stray.cwd ? ` (in ${stray.cwd})` : '';
-}
-
-function idOf(stray: Stray): string {
-  return `${stray.pid} ${stray.startId}`;
-}
+const where = ({ cwd }: Stray): string => (cwd ? ` (in ${cwd})` : '');
+const named = ({ pid, user }: Stray): string => `pid ${pid} (${user})`;
+const idOf = ({ pid, startId }: Stray): string => `${pid} ${startId}`;
+const processes = (n: number): string => `${n} ${n === 1 ? 'process' : 'processes'}`;
 
 /** Said before anybody is disturbed: some libraries end at the 409 that they may get now. */
 function askingWords(processes: number): string {

@@ -1,5 +1,4 @@
 /** The start of a detached run as who started it sees it: ready, or what went wrong and the code for that. */
-import { constants } from 'node:os';
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import type { Report, RunOutput } from '../output/report.ts';
@@ -7,14 +6,14 @@ import { duration, leaseWords } from '../output/words.ts';
 import type { Running } from './run.ts';
 import type { StatusRecord } from './status.ts';
 import type { Status } from './status-document.ts';
-import type { Ending, State } from './table.ts';
+import { type Ending, type State, workerCode } from './table.ts';
 
-/** Who waits wants to know soon: one that cannot start ends at once, some 7 s in all with the usual --backoff. */
+/** A worker that cannot start ends at once: so many exits take some 7 s with the usual --backoff. */
 const EXITS_MAX = 5;
 /** What the lease engine says of others comes outside of the table. */
 const LEASE_LOOK_MS = 50;
 
-interface Parts {
+interface Waited {
   /** Who waits for it. */
   readonly link: { readonly isReady: boolean; ready(text: string): void };
   readonly running: Running;
@@ -32,50 +31,48 @@ export interface UntilReady {
 }
 
 /** Watches from now on. */
-export function untilReady({ link, running, config, status, report, output }: Parts): UntilReady {
+export function untilReady({ link, running, config, status, report, output }: Waited): UntilReady {
   const { loop } = running;
-  let timer: NodeJS.Timeout | null = null;
-  let late = false;
-  /** How the worker had ended before, where it had. */
-  let last: State['lastExit'] = null;
+  let timer: NodeJS.Timeout | undefined;
+  /** How the worker had ended when it was given up; undefined: it was not. */
+  let lateExit: State['lastExit'] | undefined;
 
   function look(): void {
-    if (link.isReady) return;
     const { phase, pid, headed, failures } = loop.state;
-    if (headed?.to === 'exit') return;
-    const standby = phase === 'standby' ? reasonToStandBy(status) : null;
-    if (phase === 'standby' && standby === null) {
-      setTimeout(look, LEASE_LOOK_MS).unref();
-      return;
-    }
-    if (phase === 'standby' || phase === 'polling') {
-      if (timer !== null) clearTimeout(timer);
-      const what =
-        phase === 'standby'
-          ? `stands by (${standby})`
-          : config.polling
-            ? 'polls'
-            : 'runs; nobody polls, as asked (POLLING_ENABLED!=1)';
-      const log = output.logFacts();
-      const worker = phase === 'polling' ? `, worker ${pid}` : '';
-      link.ready(
-        `${name(status.record)} ${what}: supervisor ${process.pid}${worker}${log ? `; log ${log.path}` : ''}`,
+    if (link.isReady || headed?.to === 'exit') return;
+    if (phase === 'standby') standBy();
+    else if (phase === 'polling')
+      ready(
+        config.polling ? 'polls' : 'runs; nobody polls, as asked (POLLING_ENABLED!=1)',
+        `, worker ${pid}`,
       );
-      output.leaveStarter();
-    } else if (phase === 'backoff' && failures + 1 >= EXITS_MAX)
+    else if (phase === 'backoff' && failures + 1 >= EXITS_MAX)
       giveUp(`the worker has ended ${failures + 1} times in a row without a poll`);
-    else if (pid !== null)
-      timer ??= setTimeout(
-        giveUp,
-        config.startTimeoutMs,
-        `the worker has not polled within ${duration(config.startTimeoutMs)} (--start-timeout)`,
-      );
+    else if (pid !== null) {
+      const limit = `the worker has not polled within ${duration(config.startTimeoutMs)} (--start-timeout)`;
+      timer ??= setTimeout(giveUp, config.startTimeoutMs, limit);
+    }
+  }
+
+  function standBy(): void {
+    const lease = status.sources.lease?.status();
+    // Where nobody else is known to have it, it may be ours soon.
+    const isOthers = lease && !lease.mine && (lease.holder !== null || lease.unreachable !== null);
+    if (isOthers) ready(`stands by (${leaseWords(lease, Date.now())})`, '');
+    else setTimeout(look, LEASE_LOOK_MS).unref();
+  }
+
+  function ready(what: string, worker: string): void {
+    clearTimeout(timer);
+    const log = output.logFacts();
+    const where = log ? `; log ${log.path}` : '';
+    link.ready(`${name(status.record)} ${what}: supervisor ${process.pid}${worker}${where}`);
+    output.leaveStarter();
   }
 
   function giveUp(why: string): void {
-    if (late) return;
-    late = true;
-    last = loop.state.lastExit;
+    if (lateExit !== undefined) return;
+    lateExit = loop.state.lastExit;
     report.line('start', `${why}; everything is stopped again`, 'error');
     loop.send({ kind: 'ask-stop', reason: 'not started in time' });
   }
@@ -84,24 +81,15 @@ export function untilReady({ link, running, config, status, report, output }: Pa
   look();
   return {
     end() {
-      if (timer !== null) clearTimeout(timer);
+      clearTimeout(timer);
       // What has been printed already is not said again.
       if (!link.isReady && loop.state.spawn > 0 && !output.showsWorker) running.sayLastLines(report);
     },
     code(ending) {
-      if (!late) return ending.code;
-      const signal = last?.signal as keyof typeof constants.signals | undefined;
-      const code = signal ? 128 + constants.signals[signal] : (last?.code ?? 0);
-      return code === 0 ? EXIT.unreachable : code;
+      if (lateExit === undefined) return ending.code;
+      return (lateExit && workerCode(lateExit)) || EXIT.unreachable;
     },
   };
-}
-
-/** Null: nobody else is known to have the lease, so it may be ours soon. */
-function reasonToStandBy({ sources }: Status): string | null {
-  const lease = sources.lease?.status();
-  if (!lease || lease.mine || (lease.holder === null && lease.unreachable === null)) return null;
-  return leaseWords(lease, Date.now());
 }
 
 /** Before the lock is ours. */

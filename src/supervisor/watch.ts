@@ -3,6 +3,7 @@
  * caused it. Without a 409 nobody is looked for.
  */
 
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { nobodyHereWords } from '../gateway/words.ts';
 import type { Bus } from '../output/listeners.ts';
@@ -44,30 +45,20 @@ const STOPPED_LATELY_MS = 5_000;
 /** Of several that take turns here, not each reacts to each poll. */
 const SILENT_POLLS = 2;
 const WEBHOOK_EVERY_MS = 60_000;
-/** Uptimes of a worker at which it is looked at whether it waits for an answer of the Bot API, until it does. */
-const SIGN_OF_POLLING_MS = [
-  3_200, 4_000, 5_000, 6_500, 8_000, 10_000, 13_000, 17_000, 22_000, 30_000, 45_000, 60_000,
-];
-/** From then on, where its polls can't be seen otherwise. */
-const SIGN_OF_POLLING_EVERY_MS = 15_000;
+/** A long poll can be told from other requests at this uptime of a worker. It is looked for then, and ever more rarely. */
+const FIRST_SIGN_MS = 3_200;
+/** At this uptime no more; where polls can't be seen otherwise, every 15 s from then on. */
+const LAST_SIGN_MS = 60_000;
+const SIGN_EVERY_MS = 15_000;
 
 export function watch(options: WatchOptions): Watch {
-  const { running, report, status, sweeper, config } = options;
+  const { running, report, status, sweeper, config, tree } = options;
+  const { loop } = running;
   const insisted = new Set<string>();
-  const timers = new Set<NodeJS.Timeout>();
-  let stopped = false;
-  let seenSpawn = 0;
-
-  function later(ms: number, act: () => void): void {
-    if (stopped) return;
-    const timer = setTimeout(() => {
-      timers.delete(timer);
-      act();
-    }, ms);
-    timers.add(timer);
-  }
-
-  const alive = () => ['starting', 'polling'].includes(running.loop.state.phase);
+  const over = new AbortController();
+  /** Rejects at the end. */
+  const wait = (ms: number) => pause(ms, undefined, { signal: over.signal });
+  const alive = () => !over.signal.aborted && ['starting', 'polling'].includes(loop.state.phase);
 
   const hunt = options.prover.hunt({
     // Polls that do not pass the gateway are not seen to go out.
@@ -80,7 +71,7 @@ export function watch(options: WatchOptions): Watch {
   options.bus.pollSent.add(hunt.sent);
   options.bus.reacted.add(reacted);
 
-  let isActing = false;
+  let acting: Promise<void> | null = null;
   let isDue = false;
   /** Polls of ours in a row that were watched, and to which nobody here reacted. */
   let silentPolls = 0;
@@ -89,25 +80,22 @@ export function watch(options: WatchOptions): Watch {
   function reacted(): void {
     isDue = true;
     silentPolls = 0;
-    if (isActing) return;
-    isActing = true;
-    act()
+    acting ??= act()
       .catch(failed)
       .finally(() => {
-        isActing = false;
+        acting = null;
       });
   }
 
   async function act(): Promise<void> {
-    while (isDue && !stopped && alive()) {
+    while (isDue && alive()) {
       isDue = false;
-      const ending = await sweeper.again(running.loop.abandoned);
+      const ending = await sweeper.again(loop.abandoned);
       status.note({ kind: 'rival', rival: { suspect: suspectWords() } });
-      if (stopped || !alive()) continue;
+      if (!alive()) continue;
       const here = ending?.reason ?? null;
       status.note({ kind: 'rival', rival: ending ? { here, elsewhere: null } : { here } });
-      if (!ending) continue;
-      giveWay(ending);
+      if (ending) giveWay(ending);
     }
   }
 
@@ -116,7 +104,7 @@ export function watch(options: WatchOptions): Watch {
     const isAsked = config.onRival === 'insist';
     const insists = isAsked || (config.onRival === null && options.isIncumbent());
     if (!insists) {
-      running.loop.send({ kind: 'blocked', ending });
+      loop.send({ kind: 'blocked', ending });
       return;
     }
     if (insisted.has(ending.reason)) return;
@@ -149,34 +137,28 @@ export function watch(options: WatchOptions): Watch {
     }
     silentPolls += 1;
     if (!blind && silentPolls < SILENT_POLLS) return;
-    const text = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, process.geteuid?.() === 0);
-    if (status.record.rival.elsewhere === text) return;
-    status.note({ kind: 'rival', rival: { elsewhere: text } });
-    report.line('conflict', text, 'error');
-  }
-
-  function webhook(): void {
-    if (alive()) void options.webhook.again(running.loop.abandoned);
-    later(WEBHOOK_EVERY_MS, webhook);
+    const elsewhere = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, process.geteuid?.() === 0);
+    if (status.record.rival.elsewhere === elsewhere) return;
+    status.note({ kind: 'rival', rival: { elsewhere } });
+    report.line('conflict', elsewhere, 'error');
   }
 
   function heartbeat(): void {
-    const { state } = running.loop;
+    const { state } = loop;
     const lease = status.sources.lease?.status();
     if (state.phase === 'standby' && lease)
       report.line('hb', `standing by: ${leaseWords(lease, Date.now())}`, 'info', { lease });
-    if (alive() && state.pid !== null) {
-      const { lastMs, polling } = status.record;
-      const { offset, polls, updates, conflicts } = polling;
-      const since = performance.now() - (lastMs['worker-start'] ?? performance.now());
-      report.line(
-        'hb',
-        `alive offset=${offset ?? 'unknown'} worker=${state.pid} up=${duration(since).replaceAll(' ', '')}`,
-        'info',
-        { offset, worker: state.pid, polls, updates, restarts: state.restarts, conflicts },
-      );
-    }
-    later(config.heartbeatMs, heartbeat);
+    if (!alive() || state.pid === null) return;
+    const { lastMs, polling } = status.record;
+    const { offset, polls, updates, conflicts } = polling;
+    const { pid: worker, restarts } = state;
+    const up = duration(performance.now() - (lastMs['worker-start'] ?? performance.now()));
+    report.line(
+      'hb',
+      `alive offset=${offset ?? 'unknown'} worker=${worker} up=${up.replaceAll(' ', '')}`,
+      'info',
+      { offset, worker, polls, updates, restarts, conflicts },
+    );
   }
 
   function sayPast(): void {
@@ -193,40 +175,44 @@ export function watch(options: WatchOptions): Watch {
    * Past the gateway a poll can be seen from outside only: a request that waits for its answer. Where the system does not
    * tell (no ss of iproute2), a connection to the API root that is there at two looks has to do.
    */
-  function signOfPolling(spawn: number, step: number, wasConnected = false): void {
-    const at = SIGN_OF_POLLING_MS[step];
-    if (at === undefined && options.gateway) return;
-    const waitMs = at === undefined ? SIGN_OF_POLLING_EVERY_MS : at - (SIGN_OF_POLLING_MS[step - 1] ?? 0);
-    later(waitMs, () => void lookForSign(spawn, step, wasConnected));
+  async function lookForPolls(spawn: number): Promise<void> {
+    const isPresent = () => loop.state.spawn === spawn && loop.state.phase === 'starting';
+    let before: 'waits' | 'connected' | null = null;
+    let upMs = 0;
+    while (!options.gateway || upMs < LAST_SIGN_MS) {
+      const waitMs = upMs === 0 ? FIRST_SIGN_MS : Math.min(SIGN_EVERY_MS, upMs / 4);
+      await wait(waitMs);
+      upMs += waitMs;
+      if (!isPresent()) return;
+      const sign = await tree.sign(loop.state.pid).catch(() => null);
+      if (over.signal.aborted || !isPresent()) return;
+      if (sign === 'waits' || (sign === 'connected' && before === 'connected')) {
+        if (options.gateway) sayPast();
+        loop.send({ kind: 'polled' });
+        return;
+      }
+      before = sign;
+    }
   }
 
-  async function lookForSign(spawn: number, step: number, wasConnected: boolean): Promise<void> {
-    const isPresent = () => running.loop.state.spawn === spawn && running.loop.state.phase === 'starting';
-    if (!isPresent()) return;
-    const { pid } = running.loop.state;
-    const holds = await options.tree.holdsRequest(pid).catch(() => false);
-    const isConnected = holds === null && (await options.tree.connected(pid).catch(() => false));
-    if (stopped || !isPresent()) return;
-    if (!holds && !(isConnected && wasConnected)) return signOfPolling(spawn, step + 1, isConnected);
-    if (options.gateway) sayPast();
-    running.loop.send({ kind: 'polled' });
-  }
-
+  let seenSpawn = 0;
   running.onStep(() => {
-    const { state } = running.loop;
-    if (state.phase !== 'starting' || state.pid === null || state.spawn === seenSpawn) return;
-    seenSpawn = state.spawn;
-    signOfPolling(state.spawn, 0);
+    const { phase, pid, spawn } = loop.state;
+    if (phase !== 'starting' || pid === null || spawn === seenSpawn) return;
+    seenSpawn = spawn;
+    lookForPolls(spawn).catch((error: unknown) => over.signal.aborted || failed(error));
     // Before the spawn there was no time to ask for more than stat lines.
-    if (state.spawn > 1) sweeper.leftovers(running.loop.abandoned).catch(failed);
+    if (spawn > 1) sweeper.leftovers(loop.abandoned).catch(failed);
   });
-  later(WEBHOOK_EVERY_MS, webhook);
-  later(config.heartbeatMs, heartbeat);
+  const timers = [
+    setInterval(() => alive() && void options.webhook.again(loop.abandoned), WEBHOOK_EVERY_MS),
+    setInterval(heartbeat, config.heartbeatMs),
+  ];
   return {
     async question(renew) {
       const before = status.record.tally.straysStopped;
       if (!(await hunt.question(renew))) return null;
-      while (isActing) await new Promise((done) => setTimeout(done, 50));
+      await acting;
       const { tally, strays, rival } = status.record;
       if (tally.straysStopped > before)
         return `somebody else polled here and was stopped: ${tally.lastStray}`;
@@ -234,9 +220,9 @@ export function watch(options: WatchOptions): Watch {
       return rival.here ?? (guilty ? `pid ${guilty.pid} (${guilty.command}) polls, too` : '');
     },
     stop() {
-      stopped = true;
+      over.abort();
+      for (const timer of timers) clearInterval(timer);
       hunt.stop();
-      for (const timer of timers) clearTimeout(timer);
     },
   };
 }

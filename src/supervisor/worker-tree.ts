@@ -26,10 +26,11 @@ export interface WorkerTree {
   learn(): Promise<void>;
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly TreeRow[];
-  /** Some process of the tree waits for an answer of the Bot API, as a poller does; null: the system does not tell. */
-  holdsRequest(leader: number | null): Promise<boolean | null>;
-  /** Some process of the tree has a connection to the Bot API now. */
-  connected(leader: number | null): Promise<boolean>;
+  /**
+   * Whether some process of the tree waits for an answer of the Bot API, as a poller does. Where the system does not tell (no ss):
+   * whether one has a connection to it, the weaker sign.
+   */
+  sign(leader: number | null): Promise<'waits' | 'connected' | null>;
   /** Stops everything; `now` aborted means no more grace. */
   stop(leader: number | null, options: WorkerStopOptions): Promise<StopResult>;
 }
@@ -105,15 +106,10 @@ export function createWorkerTree(
         ppid,
         command: plainCommand(argv.length > 0 ? argv : [comm]),
       })),
-    async holdsRequest(leader) {
-      if (options.apiRoot === null) return false;
+    async sign(leader) {
+      if (options.apiRoot === null) return null;
       const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
-      return await holdsRequest(options.apiRoot, pids);
-    },
-    async connected(leader) {
-      if (options.apiRoot === null) return false;
-      const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
-      return await isConnected(options.apiRoot, pids);
+      return await signOf(options.apiRoot, pids);
     },
     stop(leader, { stopTimeoutMs, now, ended }) {
       // Under way while the first signals work: who has moved away is known by its environment only.
@@ -135,31 +131,22 @@ export function createWorkerTree(
 }
 
 /** Answers to anything but a long poll come sooner. */
-export const HELD_MS = 3_000;
+const HELD_MS = 3_000;
 
-/** True where one of `pids` waits for an answer of the API root; null where the system does not tell (no ss). */
-export async function holdsRequest(apiRoot: string, pids: readonly number[]): Promise<boolean | null> {
+async function signOf(apiRoot: string, pids: readonly number[]): Promise<'waits' | 'connected' | null> {
   const addresses = await findApiAddresses({ apiRoot, env: process.env, file: null });
+  const own = new Set(pids.flatMap((pid) => socketInodes(pid) ?? []));
+  const isOurs = (inode: string, port: number, remote: string) =>
+    own.has(inode) && port === addresses.port && addresses.has(remote);
   const sockets = await listSockets({ remotePort: addresses.port });
-  if (sockets === null) return null;
-  const own = new Set(pids.flatMap((pid) => socketInodes(pid) ?? []));
-  return sockets.some(
-    (it) =>
-      own.has(String(it.inode)) &&
-      it.remotePort === addresses.port &&
-      addresses.has(addressOf(it.remote)) &&
-      isHeld(it),
-  );
-}
-
-/** True where one of `pids` has a connection to the API root: the weaker sign, for where `ss` is missing. */
-export async function isConnected(apiRoot: string, pids: readonly number[]): Promise<boolean> {
-  const addresses = await findApiAddresses({ apiRoot, env: process.env, file: null });
-  const own = new Set(pids.flatMap((pid) => socketInodes(pid) ?? []));
-  return [...tcpRows()].some(
-    ({ remote, remotePort, inode }) =>
-      own.has(inode) && remotePort === addresses.port && addresses.has(remote),
-  );
+  if (sockets !== null) {
+    const waits = sockets.some(
+      (it) => isOurs(String(it.inode), it.remotePort, addressOf(it.remote)) && isHeld(it),
+    );
+    return waits ? 'waits' : null;
+  }
+  const rows = [...tcpRows()];
+  return rows.some((row) => isOurs(row.inode, row.remotePort, row.remote)) ? 'connected' : null;
 }
 
 /** The last thing that happened was a request, HELD_MS ago or more. Pure. */

@@ -46,8 +46,7 @@ export interface NextWorker {
   discard(): Promise<void>;
 }
 
-export function createNextWorker(options: NextWorkerOptions): NextWorker {
-  const { argv, cwd, environment, folder } = options;
+export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerOptions): NextWorker {
   const found = findSetpriv();
   let setpriv: string | null = null;
   let pipes: WorkerPipes | null = null;
@@ -55,7 +54,16 @@ export function createNextWorker(options: NextWorkerOptions): NextWorker {
   let making: Promise<void> | null = null;
   let isOver = false;
 
-  function spawnAnew(env: NextWorkerOptions['environment']): ChildProcess {
+  async function makePipes(): Promise<void> {
+    pipes = await openWorkerPipes(folder).catch(() => null);
+    making = null;
+  }
+
+  function begin(env: NextWorkerOptions['environment']): ChildProcess {
+    const ready = launcher?.become({ argv, cwd, env }) ?? null;
+    if (!ready) launcher?.drop();
+    launcher = null;
+    if (ready) return ready;
     const [program = '', ...args] = setpriv ? [setpriv, '--pdeathsig', 'KILL', '--', ...argv] : argv;
     const [out, err] = pipes?.writeFds ?? (['pipe', 'pipe'] as const);
     return spawn(program, args, { cwd, env, stdio: ['ignore', out, err], detached: true });
@@ -70,58 +78,45 @@ export function createNextWorker(options: NextWorkerOptions): NextWorker {
 
   return {
     async prepare({ shell }) {
-      if (!pipes)
-        making ??= openWorkerPipes(folder).then((made) => {
-          pipes = made;
-          making = null;
-        });
+      if (!pipes) making ??= makePipes();
       await making;
       setpriv = await found;
+      if (isOver) return discard();
       // Also a rehearsal: what is run for the first time takes V8 ten times as long, and then it would be at a crash.
       const canBecome = shell && launchScript({ argv, cwd, env: environment }) !== null;
       const path = canBecome && !launcher ? findLauncherShell() : null;
-      if (path && setpriv && pipes && !isOver) launcher = openLauncher(path, setpriv, pipes);
+      if (path && setpriv && pipes) launcher = openLauncher(path, setpriv, pipes);
     },
     spawn(env, onExit) {
-      const fail = (code: number, problem: string) =>
-        void setImmediate(onExit, { code, signal: null }, problem);
-      const program = findExecutable(argv[0] ?? '', cwd, env.PATH);
-      if (!program.ok) {
-        fail(program.code, program.problem);
+      const fail = (code: number, problem: string): null => {
+        setImmediate(onExit, { code, signal: null }, problem);
         return null;
-      }
-      let child: ChildProcess | null = launcher?.become({ argv, cwd, env }) ?? null;
-      if (child) launcher = null;
+      };
+      const program = findExecutable(argv[0] ?? '', cwd, env.PATH);
+      if (!program.ok) return fail(program.code, program.problem);
+      let child: ChildProcess;
       try {
-        launcher?.drop();
-        launcher = null;
-        child ??= spawnAnew(env);
+        child = begin(env);
       } catch (error) {
         discard();
         // E2BIG, EMFILE and the like: thrown rather than emitted.
-        fail(126, (error as Error).message);
-        return null;
+        return fail(126, (error as Error).message);
       }
-      const started = child;
-      const used = pipes;
-      const [stdout, stderr] = used?.readFds ?? [child.stdout, child.stderr];
+      const [stdout, stderr] = pipes?.readFds ?? [child.stdout, child.stderr];
       if (child.pid === undefined || stdout === null || stderr === null) {
         discard();
-        child.once('error', (error: NodeJS.ErrnoException) => {
-          onExit({ code: error.code === 'ENOENT' ? 127 : 126, signal: null }, error.message);
-        });
+        child.once('error', ({ code, message }: NodeJS.ErrnoException) =>
+          onExit({ code: code === 'ENOENT' ? 127 : 126, signal: null }, message),
+        );
         return null;
       }
-      used?.closeWriteEnds();
+      pipes?.closeWriteEnds();
       pipes = null;
       child.on('error', () => {});
       child.once('exit', (code, signal) => onExit({ code, signal }, null));
       return {
-        pid: child.pid,
-        isMortal: setpriv !== null,
-        stdout,
-        stderr,
-        signal: (name) => started.exitCode === null && started.signalCode === null && started.kill(name),
+        ...{ pid: child.pid, isMortal: setpriv !== null, stdout, stderr },
+        signal: (name) => child.exitCode === null && child.signalCode === null && child.kill(name),
       };
     },
     async discard() {
