@@ -3,22 +3,18 @@
  * channel, and returns the exit code once everything is gone. Boot (configuration, bot, lock) is in start.ts.
  */
 import { EXIT } from '../errors.ts';
-import type { GatewayWatch } from '../gateway/events.ts';
-import type { Gateway } from '../gateway/server.ts';
-import type { Lease, LeaseEvent } from '../lease/lease.ts';
+import type { LeaseEvent } from '../lease/lease.ts';
 import type { OutputName } from '../output/last-lines.ts';
 import type { Bus } from '../output/listeners.ts';
 import { createListeners } from '../output/listeners.ts';
 import type { Report, WorkerOutput } from '../output/report.ts';
 import { duration, howItEnded, ON_REQUEST, words } from '../output/words.ts';
-import type { ApiReach } from '../telegram/api-reach.ts';
+import { createAhead, type Parts } from './ahead.ts';
 import { createGuard } from './guard.ts';
 import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
 import type { Startup } from './startup.ts';
 import type { Status } from './status-document.ts';
-import type { Sweeper } from './sweep.ts';
 import type { Ending, Policy, Saying } from './table.ts';
-import type { WebhookWatch } from './webhook-watch.ts';
 import type { WorkerExit, WorkerProcess } from './worker.ts';
 import { workerEnv } from './worker-env.ts';
 import type { WorkerTree } from './worker-tree.ts';
@@ -32,7 +28,6 @@ const DRAIN_MS = 1_000;
 /** How long the last words of a worker that ended by itself are waited for. */
 const LAST_WORDS_MS = 5;
 const WHOLE_LINE_MS = 50;
-const WEBHOOK_PATIENCE_MS = 3_000;
 /** Of this many workers, two each. */
 const OUTPUTS_MAX = 8;
 
@@ -42,31 +37,6 @@ type Context = Pick<Startup, 'config' | 'environment' | 'nextWorker' | 'output' 
   readonly tree: WorkerTree;
   readonly bus: Bus;
 };
-
-/** What keeps others from polling. */
-export interface Guarding {
-  readonly sweeper: Sweeper;
-  readonly webhook: WebhookWatch;
-}
-
-export interface GivenGateway {
-  readonly port: Gateway;
-  readonly watch: GatewayWatch;
-  /** The worker's: the real one, or where it is sealed one of no other use. */
-  readonly token: string;
-}
-
-/** What needs the loop to exist before it does. */
-export interface Parts {
-  /** Null: the worker gets the API root itself. */
-  readonly gateway: GivenGateway | null;
-  /** Null: no other machine shares this bot. */
-  readonly lease: Lease | null;
-  /** Null in deploy mode: no stray is touched, no webhook looked at. */
-  readonly guarding: Guarding | null;
-  /** Null in deploy mode: the Bot API is no affair of ours. */
-  readonly reach: ApiReach | null;
-}
 
 export interface Running {
   readonly loop: Loop;
@@ -115,7 +85,6 @@ export function createRun(context: Context): Running {
   let lastConflict: ConflictKind | null = null;
   let killing = new AbortController();
   let stopped: readonly number[] = [];
-  let sweeping: Promise<void> | null = null;
   const finished = deferred<Ending>();
 
   const policy: Policy = {
@@ -129,89 +98,14 @@ export function createRun(context: Context): Running {
     lease: config.lease !== null && config.token !== null,
   };
 
-  /** What the worker after the present one needs. */
-  function prepareNext(): void {
-    parts.gateway?.port.prepare().catch(() => {});
-    nextWorker.prepare({ shell: true }).catch(broken);
-  }
-
-  /** What the first worker needs; it can't do without the gateway. As a standby it is made ahead. */
-  async function prepare(): Promise<Ending | null> {
-    try {
-      await Promise.all([parts.gateway?.port.prepare(), nextWorker.prepare({ shell: false })]);
-      return null;
-    } catch (error) {
-      return noGatewayEnding(error as NodeJS.ErrnoException, config.gatewayPort);
-    }
-  }
-
-  async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
-    const { guarding, lease } = parts;
-    const prepared = prepare();
-    // Nobody can hold a poll while a webhook is set.
-    const peek = guarding?.sweeper.peek(abandoned, prepared);
-    // What goes wrong shows when it is asked for.
-    peek?.catch(() => {});
-    const noGateway = await prepared;
-    if (noGateway || !guarding) return noGateway;
-    // Only where nobody can have polled since the start: what has come in while another machine left is to be answered.
-    const mayDrop = loop.state.spawn === 0 && (lease?.wasFree() ?? true);
-    const blocked = await guarding.webhook.first(mayDrop, abandoned);
-    if (blocked) return blocked;
-    const { ending, disturbed } = await guarding.sweeper.first(abandoned, peek);
-    // Some libraries set their webhook when they lose the poll.
-    return ending ?? (disturbed ? await guarding.webhook.first(false, abandoned) : null);
-  }
-
-  /** Answers at once, if it can: the next spawn waits for it. */
-  function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
-    const { guarding, gateway } = parts;
-    if (!guarding) return tree.list(null).length === 0 ? null : stopRest();
-    const { webhook, sweeper } = guarding;
-    // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
-    const looked = webhook.again(abandoned, true);
-    const opened = gateway && !gateway.port.ready() ? gateway.port.prepare().catch(() => {}) : null;
-    const cleared = lastConflict === 'webhook' ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
-    const swept =
-      opened || cleared
-        ? Promise.all([opened, cleared]).then(() => sweeper.quick(abandoned))
-        : sweeper.quick(abandoned);
-    return swept instanceof Promise ? swept.then(stopLost) : stopLost(swept);
-  }
-
-  /** A child of the last worker without a trace of this run is no stray to a sweep. */
-  function stopLost(blocked: Ending | null): Ending | null | Promise<Ending | null> {
-    return blocked || tree.offspring.list().length === 0 ? blocked : stopRest();
-  }
-
   const stopOptions = () => ({ stopTimeoutMs: config.stopTimeoutMs, now: killing.signal });
-  const stopRest = () => tree.stop(null, stopOptions()).then(() => null);
-
-  /** One at a time, also where a term ended during the last one. */
-  function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
-    const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
-    const answer = sweeping ? sweeping.then(begin) : begin();
-    if (!(answer instanceof Promise) && !parts.lease?.settled()) return void done(answer);
-    const mine = Promise.resolve(answer)
-      .then((swept) => settle(swept, abandoned))
-      .then((blocked) => {
-        if (sweeping === mine) sweeping = null;
-        done(blocked);
-      })
-      .catch(broken);
-    sweeping = mine;
-  }
-
-  /** Answered only when polling is allowed, or lost for good: and then with a fresh look. */
-  async function settle(swept: Ending | null, abandoned: AbortSignal): Promise<Ending | null> {
-    const { lease, guarding } = parts;
-    let blocked = swept;
-    for (let doubt = lease?.settled(); doubt && !blocked && !abandoned.aborted; doubt = lease?.settled()) {
-      await doubt;
-      blocked = await (guarding?.sweeper.quick(abandoned) ?? null);
-    }
-    return blocked;
-  }
+  const ahead = createAhead({
+    ...{ config, nextWorker, tree, stopOptions },
+    parts: () => parts,
+    isFirst: () => loop.state.spawn === 0,
+    wasWebhook: () => lastConflict === 'webhook',
+    broken: (error) => broken(error),
+  });
 
   function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
     const { gateway, lease } = parts;
@@ -235,7 +129,7 @@ export function createRun(context: Context): Running {
         .catch(broken);
     });
     // That takes processes too: not beside the first steps of the worker, which should have the machine to itself.
-    setTimeout(prepareNext, NEXT_AFTER_MS).unref();
+    setTimeout(ahead.prepareNext, NEXT_AFTER_MS).unref();
     if (!started) return null;
     const { pid } = started;
     worker = { process: started, spawn: number, ended: ended.promise, heard: heard.promise };
@@ -339,11 +233,11 @@ export function createRun(context: Context): Running {
       now: () => performance.now(),
       seek(won) {
         // Ahead of the moment in which every millisecond is one without a poller. What goes wrong shows again then.
-        prepare().catch(() => {});
+        ahead.prepare().catch(() => {});
         parts.lease?.seek(won);
       },
       release: () => parts.lease?.release(),
-      sweep,
+      sweep: ahead.sweep,
       probe(abandoned, done) {
         const answered = parts.reach?.whenBack(abandoned) ?? Promise.resolve(false);
         answered.then(done, (error) => abandoned.aborted || broken(error));
@@ -422,17 +316,6 @@ export function createRun(context: Context): Running {
       loop.send({ kind: 'booted' });
     },
     ended: finished.promise,
-  };
-}
-
-function noGatewayEnding({ code, message }: NodeJS.ErrnoException, port: number | null): Ending {
-  const taken = code === 'EADDRINUSE' ? 'another program has it' : (code ?? message);
-  return {
-    code: EXIT.config,
-    reason:
-      port === null
-        ? `the gateway can't be opened on 127.0.0.1: ${taken}`
-        : `the gateway can't be opened at port ${port} of 127.0.0.1: ${taken}. Give another --gateway-port, or none: any free one`,
   };
 }
 

@@ -1,0 +1,170 @@
+/**
+ * What is done ahead of each spawn: what the worker needs is made, and whoever is in the way is stopped. Answers at once where nothing
+ * is, since after a crash the next worker waits for it.
+ */
+import type { Config } from '../config/load.ts';
+import { EXIT } from '../errors.ts';
+import type { GatewayWatch } from '../gateway/events.ts';
+import type { Gateway } from '../gateway/server.ts';
+import type { Lease } from '../lease/lease.ts';
+import type { ApiReach } from '../telegram/api-reach.ts';
+import type { Sweeper } from './sweep.ts';
+import type { Ending } from './table.ts';
+import type { WebhookWatch } from './webhook-watch.ts';
+import type { NextWorker } from './worker.ts';
+import type { WorkerStopOptions, WorkerTree } from './worker-tree.ts';
+
+const WEBHOOK_PATIENCE_MS = 3_000;
+
+/** What keeps others from polling. */
+export interface Guarding {
+  readonly sweeper: Sweeper;
+  readonly webhook: WebhookWatch;
+}
+
+export interface GivenGateway {
+  readonly port: Gateway;
+  readonly watch: GatewayWatch;
+  /** The worker's: the real one, or where it is sealed one of no other use. */
+  readonly token: string;
+}
+
+/** What needs the loop to exist before it does. */
+export interface Parts {
+  /** Null: the worker gets the API root itself. */
+  readonly gateway: GivenGateway | null;
+  /** Null: no other machine shares this bot. */
+  readonly lease: Lease | null;
+  /** Null in deploy mode: no stray is touched, no webhook looked at. */
+  readonly guarding: Guarding | null;
+  /** Null in deploy mode: the Bot API is no affair of ours. */
+  readonly reach: ApiReach | null;
+}
+
+interface Options {
+  readonly config: Pick<Config, 'gatewayPort'>;
+  readonly nextWorker: NextWorker;
+  readonly tree: WorkerTree;
+  readonly parts: () => Parts;
+  readonly stopOptions: () => WorkerStopOptions;
+  /** There was no worker yet. */
+  readonly isFirst: () => boolean;
+  /** The last worker ended because of a webhook. */
+  readonly wasWebhook: () => boolean;
+  readonly broken: (error: unknown) => void;
+}
+
+export interface Ahead {
+  /** What the first worker needs. As a standby it is made ahead. */
+  prepare(): Promise<Ending | null>;
+  /** What the worker after the present one needs. */
+  prepareNext(): void;
+  sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void;
+}
+
+export function createAhead(options: Options): Ahead {
+  const { config, nextWorker, tree, parts, stopOptions, isFirst, wasWebhook, broken } = options;
+  let sweeping: Promise<void> | null = null;
+
+  /** What the worker after the present one needs. */
+  function prepareNext(): void {
+    parts()
+      .gateway?.port.prepare()
+      .catch(() => {});
+    nextWorker.prepare({ shell: true }).catch(broken);
+  }
+
+  /** What the first worker needs; it can't do without the gateway. As a standby it is made ahead. */
+  async function prepare(): Promise<Ending | null> {
+    try {
+      await Promise.all([parts().gateway?.port.prepare(), nextWorker.prepare({ shell: false })]);
+      return null;
+    } catch (error) {
+      return noGatewayEnding(error as NodeJS.ErrnoException, config.gatewayPort);
+    }
+  }
+
+  async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
+    const { guarding, lease } = parts();
+    const prepared = prepare();
+    // Nobody can hold a poll while a webhook is set.
+    const peek = guarding?.sweeper.peek(abandoned, prepared);
+    // What goes wrong shows when it is asked for.
+    peek?.catch(() => {});
+    const noGateway = await prepared;
+    if (noGateway || !guarding) return noGateway;
+    // Only where nobody can have polled since the start: what has come in while another machine left is to be answered.
+    const mayDrop = isFirst() && (lease?.wasFree() ?? true);
+    const blocked = await guarding.webhook.first(mayDrop, abandoned);
+    if (blocked) return blocked;
+    const { ending, disturbed } = await guarding.sweeper.first(abandoned, peek);
+    // Some libraries set their webhook when they lose the poll.
+    return ending ?? (disturbed ? await guarding.webhook.first(false, abandoned) : null);
+  }
+
+  /** Answers at once, if it can: the next spawn waits for it. */
+  function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
+    const { guarding, gateway } = parts();
+    if (!guarding) return tree.list(null).length === 0 ? null : stopRest();
+    const { webhook, sweeper } = guarding;
+    // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
+    const looked = webhook.again(abandoned, true);
+    const opened = gateway && !gateway.port.ready() ? gateway.port.prepare().catch(() => {}) : null;
+    const cleared = wasWebhook() ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
+    const swept =
+      opened || cleared
+        ? Promise.all([opened, cleared]).then(() => sweeper.quick(abandoned))
+        : sweeper.quick(abandoned);
+    return swept instanceof Promise ? swept.then(stopLost) : stopLost(swept);
+  }
+
+  /** A child of the last worker without a trace of this run is no stray to a sweep. */
+  function stopLost(blocked: Ending | null): Ending | null | Promise<Ending | null> {
+    return blocked || tree.offspring.list().length === 0 ? blocked : stopRest();
+  }
+
+  const stopRest = () => tree.stop(null, stopOptions()).then(() => null);
+
+  /** One at a time, also where a term ended during the last one. */
+  function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
+    const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
+    const answer = sweeping ? sweeping.then(begin) : begin();
+    if (!(answer instanceof Promise) && !parts().lease?.settled()) return void done(answer);
+    const mine = Promise.resolve(answer)
+      .then((swept) => settle(swept, abandoned))
+      .then((blocked) => {
+        if (sweeping === mine) sweeping = null;
+        done(blocked);
+      })
+      .catch(broken);
+    sweeping = mine;
+  }
+
+  /** Answered only when polling is allowed, or lost for good: and then with a fresh look. */
+  async function settle(swept: Ending | null, abandoned: AbortSignal): Promise<Ending | null> {
+    const { lease, guarding } = parts();
+    let blocked = swept;
+    for (let doubt = lease?.settled(); doubt && !blocked && !abandoned.aborted; doubt = lease?.settled()) {
+      await doubt;
+      blocked = await (guarding?.sweeper.quick(abandoned) ?? null);
+    }
+    return blocked;
+  }
+
+  return { prepare, prepareNext, sweep };
+}
+
+function noGatewayEnding({ code, message }: NodeJS.ErrnoException, port: number | null): Ending {
+  const taken = code === 'EADDRINUSE' ? 'another program has it' : (code ?? message);
+  return {
+    code: EXIT.config,
+    reason:
+      port === null
+        ? `the gateway can't be opened on 127.0.0.1: ${taken}`
+        : `the gateway can't be opened at port ${port} of 127.0.0.1: ${taken}. Give another --gateway-port, or none: any free one`,
+  };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
