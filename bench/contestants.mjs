@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import * as scene from './scene.mjs';
 
 /** PM2's min_uptime. */
@@ -38,8 +39,7 @@ function singlepoll({ home, env, words, output, command, options = [] }) {
         .filter((pid) => /^(?:sh|dash)\n$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'))),
     ],
     said,
-    ended: () =>
-      new Promise((resolve) => (child.exitCode === null ? child.once('exit', resolve) : resolve())),
+    ended: () => scene.until('its end', () => child.exitCode !== null, { withinMs: 600_000, everyMs: 20 }),
     close: () => scene.endAndWait(child.pid),
   };
 }
@@ -60,7 +60,7 @@ function pm2({ home, env: plain, words, output }) {
       run('start', scene.workerProgram(), '--interpreter', 'none', ...files, '--', ...words);
       scene.adopt(await scene.until('the PM2 daemon', daemon));
     },
-    settled: () => scene.pause(PM2_SETTLED_MS),
+    settled: () => pause(PM2_SETTLED_MS),
     pids: () => [daemon()],
     async close() {
       const pid = daemon();
@@ -70,7 +70,7 @@ function pm2({ home, env: plain, words, output }) {
   };
 }
 
-export const KINDS = { singlepoll, pm2 };
+const KINDS = { singlepoll, pm2 };
 
 /** Nothing runs before `coldStartMs`. `bot` is { apiRoot, token }; `words` go to the worker. */
 export function contestant(kind, bot, { words = ['poll'], variables = {}, ...rest } = {}) {

@@ -7,13 +7,11 @@
 import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { buildWhenStale } from '../scripts/prepare.mjs';
-import { commands } from './rows/commands.mjs';
 import { gateway } from './rows/gateway.mjs';
 import { idle } from './rows/idle.mjs';
 import { output } from './rows/output.mjs';
-import { restart } from './rows/restart.mjs';
 import { scan } from './rows/scan.mjs';
-import { start } from './rows/start.mjs';
+import { commands, restart, start } from './rows/times.mjs';
 import { bareNodeMs } from './scene.mjs';
 import { median, table } from './statistics.mjs';
 

@@ -1,10 +1,11 @@
 // What every measurement needs: a private folder, the built program, the worker, processes that are ended by their pid
 // whatever happens. Nothing here leaves loopback, and nothing of the caller's environment gets in.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 
 export const root = join(import.meta.dirname, '..');
 export const program = join(root, 'bin/singlepoll.js');
@@ -34,12 +35,8 @@ export function environment(home, more = {}) {
 /** Starts a process that is ended with the benchmark at the latest. */
 export function begin(command, words, options) {
   const child = spawn(command, words, options);
-  if (child.pid !== undefined) {
-    const { pid } = child;
-    started.add(pid);
-    child.once('exit', () => started.delete(pid));
-  }
-  return child;
+  adopt(child.pid);
+  return child.once('exit', () => started.delete(child.pid));
 }
 
 /** Takes charge of a process that somebody else started (a daemon). */
@@ -61,7 +58,7 @@ export async function endAndWait(pid, signal = 'SIGTERM') {
   const killAtMs = performance.now() + 10_000;
   while (isAlive(pid)) {
     if (performance.now() > killAtMs) end(pid, 'SIGKILL');
-    await sleep(5);
+    await pause(5);
   }
   started.delete(pid);
 }
@@ -78,10 +75,10 @@ function isAlive(pid) {
 export async function until(what, look, { withinMs = 30_000, everyMs = 3 } = {}) {
   const giveUpAtMs = performance.now() + withinMs;
   for (;;) {
-    const found = look();
+    const found = await look();
     if (found !== null && found !== false) return found;
     if (performance.now() > giveUpAtMs) throw new Error(`waited in vain for ${what}`);
-    await sleep(everyMs);
+    await pause(everyMs);
   }
 }
 
@@ -98,11 +95,10 @@ export function wallMs(command, words, env) {
 /** The measure of things: a Node that does nothing. */
 export const bareNodeMs = () => wallMs('node', ['-e', '0'], environment(folder));
 
-let worker = null;
 /** Path of the compiled worker. */
 export function workerProgram() {
-  if (worker !== null) return worker;
-  worker = join(folder, 'worker');
+  const worker = join(folder, 'worker');
+  if (existsSync(worker)) return worker;
   const compiled = spawnSync('cc', ['-O2', '-o', worker, join(import.meta.dirname, 'native/worker.c')]);
   if (compiled.status !== 0) throw new Error('the bench needs a C compiler: apt-get install gcc libc6-dev');
   return worker;
@@ -124,14 +120,6 @@ export function openStamps(path) {
   };
 }
 
-/** When a file was last written to, on the clock of the stamps; as fine as the kernel's tick (some 4 ms). */
-export function lastWrittenNs(path) {
-  const clocksApartNs = BigInt(Math.round((performance.timeOrigin + performance.now()) * 1e6)) - nsNow();
-  return statSync(path, { bigint: true }).mtimeNs - clocksApartNs;
-}
-
-export const pause = (ms) => sleep(ms);
-
 export function childrenOf(pid) {
   return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
 }
@@ -143,32 +131,18 @@ export const msBetween = (from, to) => Number(to - from) / 1e6;
 export async function gather(count) {
   // What a service's environment looks like in size.
   const padding = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`SETTING_${i}`, 'x'.repeat(60)]));
-  const child = begin(workerProgram(), ['crowd', String(count)], {
+  // It ends with its stdin, and so with us: all of it, while a signal would end one.
+  const child = spawn(workerProgram(), ['crowd', String(count)], {
     env: environment(folder, padding),
     cwd: folder,
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  await new Promise((resolve, reject) => {
-    child.stdout.once('data', resolve);
-    child.once('exit', () => reject(new Error('the crowd did not come together')));
-  });
-  // It is a process group: should the benchmark fail, all of it is ended.
-  adopt(-child.pid);
-  return () => endCrowd(child);
-}
-
-function endCrowd(child) {
-  return new Promise((resolve) => {
-    child.once('exit', () => {
-      started.delete(-child.pid);
-      resolve();
-    });
+  await once(child.stdout, 'data');
+  return async () => {
     child.stdin.end();
-  });
+    await once(child, 'exit');
+  };
 }
-
-/** Number of processes on the machine now. */
-export const populace = () => readdirSync('/proc').filter((name) => /^\d+$/.test(name)).length;
 
 /** A sandbox with `count` bots, each an { apiRoot, token }. Resolves with `close` beside them. */
 export async function openSandbox(count) {
@@ -184,6 +158,6 @@ export async function openSandbox(count) {
   });
   await until('the sandbox', () => text.split('TELEGRAM_BOT_TOKEN=').length > count);
   const apiRoot = /TELEGRAM_API_ROOT=(\S+)/.exec(text)[1];
-  const tokens = [...text.matchAll(/TELEGRAM_BOT_TOKEN=(\S+)/g)].map((match) => match[1]);
-  return { bots: tokens.map((token) => ({ apiRoot, token })), close: () => endAndWait(child.pid) };
+  const bots = [...text.matchAll(/TELEGRAM_BOT_TOKEN=(\S+)/g)].map(([, token]) => ({ apiRoot, token }));
+  return { bots, close: () => endAndWait(child.pid) };
 }

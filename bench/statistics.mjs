@@ -29,41 +29,26 @@ export async function inTurns(rounds, contestants, { warmUp = true } = {}) {
   return values;
 }
 
-const combine = (left, right, how) => left.map((value, i) => how(value, right[i]));
-
 /**
  * One line of the table. `ours`, `theirs`: values taken in turns. `promise` (may be left out): `{ text, of, max }`, where
  * `of` says which median must not exceed `max`: 'ours', 'ratio' or 'difference'; or, where more is better, `{ text, of, min }`.
  */
-export function line({ row, what, unit, ours, against = null, theirs = null, promise = null, note = null }) {
-  const best = promise?.min === undefined ? Math.min : Math.max;
-  const ratio = theirs ? combine(ours, theirs, (a, b) => a / b) : null;
-  const difference = theirs ? combine(ours, theirs, (a, b) => a - b) : null;
-  const judged = promise && { ours, ratio, difference }[promise.of];
+export function line({ row, what, unit, ours, against = null, theirs = null, promise = null }) {
+  const combine = (how) => theirs && ours.map((value, i) => how(value, theirs[i]));
+  const [ratio, difference] = [combine((a, b) => a / b), combine((a, b) => a - b)];
+  const judged = promise && median({ ours, ratio, difference }[promise.of]);
   return {
-    row,
-    what,
-    unit,
+    ...{ row, what, unit, against },
     ours: median(ours),
-    against,
     theirs: theirs && median(theirs),
-    ratio: ratio && {
-      median: median(ratio),
-      min: Math.min(...ratio),
-      max: Math.max(...ratio),
-      // Best against best: what a quiet machine would show.
-      best: best(...ours) / best(...theirs),
-    },
+    ratio: ratio && { median: median(ratio), min: Math.min(...ratio), max: Math.max(...ratio) },
     difference: difference && median(difference),
     rounds: ours.length,
     promise: promise?.text ?? null,
-    kept: judged ? isKept(median(judged), promise) : null,
-    note,
+    kept: promise && judged >= (promise.min ?? -Infinity) && judged <= (promise.max ?? Infinity),
     values: { ours, theirs },
   };
 }
-
-const isKept = (value, { min = -Infinity, max = Infinity }) => value >= min && value <= max;
 
 export const atMostTimes = (max) => ({ text: `≤ ${max} ×`, of: 'ratio', max });
 export const atMost = (max, unit) => ({ text: `≤ ${max} ${unit}`, of: 'ours', max });
@@ -71,41 +56,20 @@ export const atMostMore = (max, unit) => ({ text: `≤ ${max} ${unit} more`, of:
 /** More is better. */
 export const atLeastTimes = (min) => ({ text: `≥ ${min} ×`, of: 'ratio', min });
 
-const number = (value, unit) => {
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return `${value.toFixed(digits)} ${unit}`;
-};
-
-const verdict = (kept) => (kept === null ? '' : kept ? 'kept' : 'BROKEN');
-
-/** The results as lines of text. */
+/** The results as a table of text. */
 export function table(lines) {
-  const rows = [
-    ['', 'measured', 'singlepoll', 'against', '', 'ratio (range)', 'best/best', 'promise', ''],
-    ...lines.map((it) => [
-      it.row,
-      it.what,
-      number(it.ours, it.unit),
-      it.against ?? '',
-      it.theirs === null ? '' : number(it.theirs, it.unit),
-      it.ratio === null
-        ? ''
-        : `${it.ratio.median.toFixed(2)} (${it.ratio.min.toFixed(2)}–${it.ratio.max.toFixed(2)})`,
-      it.ratio === null ? '' : it.ratio.best.toFixed(2),
-      it.promise ?? '',
-      verdict(it.kept),
-    ]),
-  ];
+  const number = (value, unit) => `${Number(value.toPrecision(3))} ${unit}`;
+  const rows = lines.map(({ row, what, unit, ours, against, theirs, ratio, promise, kept }) => [
+    ...[row, what, number(ours, unit), against ?? '', theirs === null ? '' : number(theirs, unit)],
+    ratio ? `${ratio.median.toFixed(2)} (${ratio.min.toFixed(2)}–${ratio.max.toFixed(2)})` : '',
+    ...[promise ?? '', kept === null ? '' : kept ? 'kept' : 'BROKEN'],
+  ]);
+  rows.unshift(['', 'measured', 'singlepoll', 'against', '', 'ratio (range)', 'promise', '']);
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const numeric = new Set([2, 4, 6]);
-  const text = rows.map((row) =>
+  return rows.map((row) =>
     row
-      .map((cell, column) =>
-        numeric.has(column) ? cell.padStart(widths[column]) : cell.padEnd(widths[column]),
-      )
+      .map((cell, column) => cell.padEnd(widths[column]))
       .join('  ')
       .trimEnd(),
   );
-  const notes = lines.filter((it) => it.note !== null).map((it) => `${it.row}: ${it.note}`);
-  return [...text, ...(notes.length > 0 ? ['', ...new Set(notes)] : [])];
 }

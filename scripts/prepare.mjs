@@ -1,4 +1,5 @@
-// The built program, for whatever needs it.
+// The built program, for whatever needs it. Run by itself it is npm's `prepare`: at `npm ci`, and again for the first `npx singlepoll` in
+// this folder, which need not wait for a build.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,29 +7,22 @@ import { join } from 'node:path';
 /** Builds dist/ when it is missing or older than a source. */
 export function buildWhenStale() {
   // What the build writes last.
-  const last = 'dist/THIRD-PARTY-NOTICES.txt';
-  const built = existsSync(last) ? statSync(last).mtimeMs : 0;
-  const newest = Math.max(
-    ...[...listFiles('src'), ...listFiles('scripts'), 'package.json', 'package-lock.json'].map(
-      (path) => statSync(path).mtimeMs,
-    ),
-  );
-  if (built >= newest) return;
+  const built = statSync('dist/THIRD-PARTY-NOTICES.txt', { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const sources = [...listFiles('src'), ...listFiles('scripts'), 'package.json', 'package-lock.json'];
+  if (built >= Math.max(...sources.map((path) => statSync(path).mtimeMs))) return;
   console.error('building dist/');
   const build = spawnSync(process.execPath, ['scripts/build.mjs'], { stdio: 'inherit' });
-  if (build.status !== 0) fail('the build failed');
+  if (build.status === 0) return;
+  console.error('the build failed');
+  process.exit(1);
 }
 
 export function listFiles(folder) {
   if (!existsSync(folder)) return [];
-  return readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.name !== 'node_modules')
-    .flatMap((entry) =>
-      entry.isDirectory() ? listFiles(join(folder, entry.name)) : [join(folder, entry.name)],
-    );
+  return readdirSync(folder, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((path) => !path.includes('node_modules'));
 }
 
-function fail(text) {
-  console.error(text);
-  process.exit(1);
-}
+if (process.argv[1] === import.meta.filename) buildWhenStale();

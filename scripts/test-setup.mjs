@@ -3,7 +3,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 /** Where test/support/programs.ts looks for them: FOLDER/NAME-VERSION/node_modules. */
 const FOLDER = 'node_modules/.cache/singlepoll-test';
@@ -19,7 +18,9 @@ const PROGRAMS = [
 /** Installs the missing Debian packages, or says which command would. */
 export function bringPackages() {
   const wanted = readFileSync('test/debian-packages.txt', 'utf8').split('\n').filter(Boolean);
-  const missing = wanted.filter((name) => !isInstalled(name));
+  const query = ['-W', `-f=\${db:Status-Status} \${Package}\\n`, ...wanted];
+  const known = spawnSync('dpkg-query', query, { encoding: 'utf8' }).stdout?.split('\n') ?? [];
+  const missing = wanted.filter((name) => !known.includes(`installed ${name}`));
   if (missing.length === 0) return;
   const command = `apt-get update && apt-get install -y --no-install-recommends ${missing.join(' ')}`;
   const isAble = process.getuid?.() === 0 && spawnSync('apt-get', ['--version']).status === 0;
@@ -40,10 +41,6 @@ export function bringPrograms() {
     const half = `${folder}.half`;
     mkdirSync(half, { recursive: true });
     run('npm', ['install', '--prefix', half, '--no-audit', '--no-fund', `${name}@${version}`]);
-    // Of a Node only the program is wanted: headers and manuals are a third of it.
-    for (const part of ['include', 'share', 'lib'])
-      if (name === NODE)
-        rmSync(path.join(half, 'node_modules', name, part), { recursive: true, force: true });
     run('mv', ['-T', half, folder]);
   }
 }
@@ -60,11 +57,6 @@ function withoutServices(work) {
   }
 }
 
-function isInstalled(name) {
-  const query = spawnSync('dpkg-query', ['-W', `-f=\${db:Status-Status}`, name], { encoding: 'utf8' });
-  return query.status === 0 && query.stdout === 'installed';
-}
-
 function run(command, args, env = {}) {
   const done = spawnSync(command, args, {
     stdio: ['ignore', 'ignore', 'inherit'],
@@ -73,7 +65,7 @@ function run(command, args, env = {}) {
   if (done.status !== 0) throw new Error(`failed: ${command} ${args.join(' ')}`);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (process.argv[1] === import.meta.filename) {
   bringPackages();
   bringPrograms();
 }

@@ -1,7 +1,8 @@
 // An idle supervisor's memory and CPU time, beside PM2 and a Node that only waits. The shells beside the supervisor count as its own.
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { contestant } from '../contestants.mjs';
-import { begin, endAndWait, environment, gather, newFolder, openSandbox, pause } from '../scene.mjs';
+import { begin, endAndWait, environment, gather, newFolder, openSandbox } from '../scene.mjs';
 import { atMostTimes, line } from '../statistics.mjs';
 
 const CROWD = 100;

@@ -2,7 +2,7 @@
 import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { contestant } from '../contestants.mjs';
-import { lastWrittenNs, msBetween, newFolder, openSandbox, TOKEN, until } from '../scene.mjs';
+import { msBetween, newFolder, nsNow, openSandbox, TOKEN, until } from '../scene.mjs';
 import { atMostTimes, inTurns, line } from '../statistics.mjs';
 
 const LINES = 2_000_000;
@@ -24,8 +24,8 @@ export async function output(rounds) {
     const one = contestant(kind, bot, { words: ['print', input] });
     await one.coldStartMs();
     const isThere = () => statSync(one.output, { throwIfNoEntry: false })?.size >= size;
-    await until('all of the output', isThere, { withinMs: 120_000, everyMs: 10 });
-    const ms = msBetween(one.workerStartNs(), lastWrittenNs(one.output));
+    await until('all of the output', isThere, { withinMs: 120_000, everyMs: 5 });
+    const ms = msBetween(one.workerStartNs(), nsNow());
     await one.close();
     return ms;
   };
