@@ -28,68 +28,55 @@ export function isWell({ doc, isContested }: Look): boolean {
   return runs && !isContested && !webhook?.url && !problems.some(({ code }) => IN_THE_WAY.test(code));
 }
 
-/** Counters whose rise is told: kind, how often, what is said of it, the cure. */
-const COUNTED: readonly (readonly [
-  AlertKind,
-  (look: Look) => number,
-  (risen: number, look: Look) => string,
-  ((look: Look) => string | null)?,
-])[] = [
-  [
-    'stray-stopped',
-    ({ tally }) => tally.straysStopped,
-    (risen, { tally }) =>
-      `${risen === 1 ? 'a stray poller was' : `${risen} stray pollers were`} stopped: ${tally.lastStray ?? 'unknown'}${risen > 1 ? ' …' : ''}`,
-    () => 'singlepoll who    # who had started it?',
-  ],
-  [
-    'webhook-set',
-    ({ tally }) => tally.webhookSetAgain,
-    (_, { tally, doc }) =>
-      `somebody set a webhook${tally.lastWebhook ? ` to ${tally.lastWebhook}` : ''} while we polled; ${doc.webhook?.url ? 'it comes back at once' : 'cleared again, updates kept'}`,
-    () => 'find the program that calls setWebhook: singlepoll who',
-  ],
-  [
-    'deaf',
-    ({ tally }) => tally.deafReplaced,
-    () => 'the worker lived without polling and was replaced',
-    () => 'its own log says what it was doing',
-  ],
-  [
-    'stolen',
-    ({ doc }) => doc.polling?.stolen ?? 0,
-    (risen) =>
-      `${risen === 1 ? '1 update was' : `${risen} updates were`} probably taken by somebody who polls without waiting; nobody got a 409`,
-    ({ doc }) => doc.problems.find(({ code }) => code === 'stolen')?.hint ?? null,
-  ],
-  // A run that ends because of the rival tells so in its last alert.
-  [
-    'rival',
-    (look) => Number(rivalOf(look) !== null),
-    (_, look) => rivalOf(look)!.message,
-    (look) => rivalOf(look)!.hint ?? null,
-  ],
-  [
-    'lease-lost',
-    ({ tally }) => tally.leasesLost,
-    (_, { tally }) => `the lease was lost: ${tally.lastLeaseLoss ?? 'unknown why'}`,
-    () => 'singlepoll status',
-  ],
-  [
-    'lease-taken',
-    ({ tally }) => tally.leasesTaken,
-    (_, { tally, doc }) =>
-      `the lease was taken over from ${tally.lastHolder ?? 'another machine'}${doc.lease?.epoch ? ` (epoch ${doc.lease.epoch})` : ''}: this machine polls now`,
-  ],
-];
-
 export function eventsBetween(before: Look, after: Look): AlertEvent[] {
-  return COUNTED.flatMap(([kind, of, words, cure]) => {
-    const risen = of(after) - of(before);
-    return risen > 0
-      ? [{ kind, text: words(risen, after), hint: cure?.(after) ?? null, atMs: after.unixMs }]
-      : [];
-  });
+  const { doc, tally, unixMs: atMs } = after;
+  const { straysStopped, webhookSetAgain, deafReplaced, leasesLost, leasesTaken } = before.tally;
+  const strays = tally.straysStopped - straysStopped;
+  const stolen = (doc.polling?.stolen ?? 0) - (before.doc.polling?.stolen ?? 0);
+  const rival = rivalOf(after);
+  const url = tally.lastWebhook ? ` to ${tally.lastWebhook}` : '';
+  const cleared = doc.webhook?.url ? 'it comes back at once' : 'cleared again, updates kept';
+  const epoch = doc.lease?.epoch ? ` (epoch ${doc.lease.epoch})` : '';
+  const found: readonly (readonly [AlertKind, isNew: boolean, text: string, hint?: string | undefined])[] = [
+    [
+      'stray-stopped',
+      strays > 0,
+      `${strays === 1 ? 'a stray poller was' : `${strays} stray pollers were`} stopped: ${tally.lastStray}`,
+      'singlepoll who    # who had started it?',
+    ],
+    [
+      'webhook-set',
+      tally.webhookSetAgain > webhookSetAgain,
+      `somebody set a webhook${url} while we polled; ${cleared}`,
+      'find the program that calls setWebhook: singlepoll who',
+    ],
+    [
+      'deaf',
+      tally.deafReplaced > deafReplaced,
+      'the worker lived without polling and was replaced',
+      'its own log says what it was doing',
+    ],
+    [
+      'stolen',
+      stolen > 0,
+      `${count(stolen, 'update')} probably taken by somebody who polls without waiting; nobody got a 409`,
+      doc.problems.find(({ code }) => code === 'stolen')?.hint,
+    ],
+    // A run that ends because of the rival tells so in its last alert.
+    ['rival', rival !== null && rivalOf(before) === null, rival?.message ?? '', rival?.hint],
+    [
+      'lease-lost',
+      tally.leasesLost > leasesLost,
+      `the lease was lost: ${tally.lastLeaseLoss ?? 'unknown why'}`,
+      'singlepoll status',
+    ],
+    [
+      'lease-taken',
+      tally.leasesTaken > leasesTaken,
+      `the lease was taken over from ${tally.lastHolder ?? 'another machine'}${epoch}: this machine polls now`,
+    ],
+  ];
+  return found.flatMap(([kind, isNew, text, hint = null]) => (isNew ? [{ kind, text, hint, atMs }] : []));
 }
 
 function rivalOf({ doc, hasRivalElsewhere }: Look): StatusDocument['problems'][number] | null {

@@ -4,21 +4,24 @@
  * 1970. Memory is bounded by the number of kinds.
  */
 
-/** `problem`: something to recover from. A stray that was stopped, updates that are gone and a lease that was taken over are news. */
+/** What each kind is called, how serious it looks, and whether it goes on until it has recovered: the others are over when they are told. */
 export const ALERT_KINDS = {
-  'crash-loop': 'problem',
-  rival: 'problem',
-  'stray-stopped': 'news',
-  'stray-back': 'problem',
-  'webhook-set': 'problem',
-  deaf: 'problem',
-  stolen: 'news',
-  'lease-taken': 'news',
-  'lease-lost': 'problem',
-  ended: 'problem',
-  recovered: 'news',
+  'crash-loop': ['crash loop', 'problem', 'lasts'],
+  rival: ['rival', 'problem', 'lasts'],
+  'stray-stopped': ['stray stopped', 'notice', 'over'],
+  'stray-back': ['stray that stays', 'problem', 'lasts'],
+  'webhook-set': ['webhook set again', 'problem', 'lasts'],
+  deaf: ['deaf worker', 'problem', 'lasts'],
+  stolen: ['updates taken', 'problem', 'over'],
+  'lease-taken': ['lease taken over', 'notice', 'over'],
+  'lease-lost': ['lease lost', 'problem', 'lasts'],
+  ended: ['ended', 'problem', 'lasts'],
+  recovered: ['recovered', 'good', 'over'],
 } as const;
 export type AlertKind = keyof typeof ALERT_KINDS;
+
+/** Something to recover from. */
+export const lasts = (kind: AlertKind): boolean => ALERT_KINDS[kind][2] === 'lasts';
 
 export interface AlertEvent {
   readonly kind: AlertKind;
@@ -33,9 +36,8 @@ export interface AlertEvent {
 }
 
 export interface Alert extends AlertEvent {
-  /** How many more of its kind were kept back since the last alert of it, and within how long they came. */
+  /** How many more of its kind were kept back since the last alert of it. */
   readonly more: number;
-  readonly moreInMs: number;
   /** The problems that are over; only "recovered" has any. */
   readonly over: readonly AlertKind[];
 }
@@ -44,7 +46,6 @@ interface Kept {
   /** When an alert of this kind was last given out. */
   sentAt: number;
   held: number;
-  heldSince: number;
   latest: AlertEvent | null;
 }
 
@@ -60,8 +61,6 @@ const SETTLE_MS = 10_000;
 /** A problem that is older has been forgotten by everybody. */
 const OWED_FOR_MS = 24 * 3_600_000;
 
-const isProblem = (kind: AlertKind): boolean => ALERT_KINDS[kind] === 'problem';
-
 /** False also for a time to come: a clock that was set back must not silence alerts for long. */
 const isWithin = (atMs: unknown, periodMs: number, nowMs: number): boolean =>
   typeof atMs === 'number' && atMs <= nowMs && nowMs - atMs < periodMs;
@@ -73,7 +72,7 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
   for (const kind of Object.keys(ALERT_KINDS) as AlertKind[]) {
     const { sentAt, held = 0 } = before?.kinds?.[kind] ?? {};
     if (sentAt !== undefined && held >= 0 && isWithin(sentAt, held > 0 ? OWED_FOR_MS : cooldownMs, nowMs))
-      kinds.set(kind, { sentAt, held, heldSince: sentAt, latest: null });
+      kinds.set(kind, { sentAt, held, latest: null });
   }
   /** Problems that were told of since the last "recovered", and when the first. */
   let owed: Saved['owed'] = isWithin(before?.owed?.since, OWED_FOR_MS, nowMs) ? before!.owed! : null;
@@ -83,21 +82,20 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
     /** Takes what has happened since the last call and whether the bot is polled undisturbed; returns the alerts to send now. */
     step(atMs: number, events: readonly AlertEvent[], isWell: boolean): readonly Alert[] {
       const out: Alert[] = [];
-      wellSince = isWell && !events.some(({ kind }) => isProblem(kind)) ? (wellSince ?? atMs) : null;
+      wellSince = isWell && !events.some(({ kind }) => lasts(kind)) ? (wellSince ?? atMs) : null;
       const hasSettled = wellSince !== null && atMs - wellSince >= SETTLE_MS;
       const cools = (kind: AlertKind) => isWithin(kinds.get(kind)?.sentAt, cooldownMs, atMs);
       const give = (event: AlertEvent, more: number, over: readonly AlertKind[] = []): void => {
         const { kind } = event;
-        out.push({ ...event, more, moreInMs: more > 0 ? atMs - kinds.get(kind)!.heldSince : 0, over });
-        kinds.set(kind, { sentAt: atMs, held: 0, heldSince: atMs, latest: null });
+        out.push({ ...event, more, over });
+        kinds.set(kind, { sentAt: atMs, held: 0, latest: null });
         // A problem that is told late, when all has been well for a while already, needs no "recovered".
-        if (isProblem(kind) && !hasSettled)
+        if (lasts(kind) && !hasSettled)
           owed = { kinds: [...new Set([...(owed?.kinds ?? []), kind])], since: owed?.since ?? atMs };
       };
       for (const event of events) {
         const kept = kinds.get(event.kind);
         if (kept && cools(event.kind)) {
-          if (kept.held === 0) kept.heldSince = atMs;
           kept.held += 1;
           kept.latest = event;
         } else give(event, kept?.held ?? 0);

@@ -12,7 +12,7 @@ import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { count, duration, leaseWords, ON_REQUEST } from '../output/words.ts';
 import type { Look } from './events.ts';
-import type { Alert, AlertKind } from './gate.ts';
+import { ALERT_KINDS, type Alert, type AlertKind } from './gate.ts';
 
 export interface Message {
   readonly event: AlertKind | 'digest';
@@ -37,34 +37,21 @@ export interface Sender extends Pick<Message, 'bot' | 'botId' | 'host'> {
   readonly secrets: readonly string[];
 }
 
-const KINDS: Readonly<Record<AlertKind, readonly [name: string, level: Message['level']]>> = {
-  'crash-loop': ['crash loop', 'problem'],
-  rival: ['rival', 'problem'],
-  'stray-stopped': ['stray stopped', 'notice'],
-  'stray-back': ['stray that stays', 'problem'],
-  'webhook-set': ['webhook set again', 'problem'],
-  deaf: ['deaf worker', 'problem'],
-  stolen: ['updates taken', 'problem'],
-  'lease-taken': ['lease taken over', 'notice'],
-  'lease-lost': ['lease lost', 'problem'],
-  ended: ['ended', 'problem'],
-  recovered: ['recovered', 'good'],
-};
 const TEXT_MAX = 600;
 const LINE_MAX = 200;
 
 export function alertMessage(alert: Alert, { secrets, ...sender }: Sender): Message {
-  const { kind, more, moreInMs, atMs, lines = [] } = alert;
-  const [name, level] = KINDS[kind];
+  const { kind, more, atMs, lines = [] } = alert;
+  const [name, level] = ALERT_KINDS[kind];
   const clean = (text: string, max = TEXT_MAX) => plain(maskText(text, secrets), max);
   const at = new Date(atMs).toISOString();
   const isOver = kind === 'recovered';
-  const over = alert.over.map((it) => KINDS[it][0]).join(', ');
+  const over = alert.over.map((it) => ALERT_KINDS[it][0]).join(', ');
   const hint = alert.hint === null ? null : clean(alert.hint);
   const told = [
     isOver ? `all is well again after: ${over}` : clean(alert.text),
     `${isOver ? 'since' : 'at'} ${at.slice(0, 19).replace('T', ' ')} UTC`,
-    ...(more > 0 ? [`and ${count(more, 'time')} more in the last ${duration(moreInMs)}`] : []),
+    ...(more > 0 ? [`and ${count(more, 'time')} more since the last alert`] : []),
     ...(lines.length > 0 ? ['its last lines:', ...lines.map((line) => `| ${clean(line, LINE_MAX)}`)] : []),
     ...(hint === null ? [] : [`next: ${hint}`]),
   ];
