@@ -91,6 +91,10 @@ export const rowsOf = (text: string): { columns: string[]; why: string; cure: st
       return { columns: head.split(/ {2,}/), why, cure };
     });
 
+/** `{name}` and its like as what they are; what is not known stays. */
+export const fill = (words: string, values: Readonly<Record<string, unknown>>): string =>
+  words.replace(/\{(\w+)\}/g, (whole, key: string) => String(values[key] ?? whole));
+
 /** The value at a path, undefined where it does not lead. */
 export const at = (value: unknown, path: Path): unknown =>
   path.reduce((here, step) => Object(here)[step], value);

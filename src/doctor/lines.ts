@@ -1,13 +1,13 @@
 /** Lines of code and scripts that end somebody's polling, lose updates, or are a second poller themselves. */
 import { conditionsAround, type Evidence, minds, told, withoutComments } from './code.ts';
-import { rowsOf } from './documents.ts';
+import { fill, rowsOf } from './documents.ts';
 import { type Finding, folderOf, isBotName, isForDevelopment, lineAt, matchesIn } from './files.ts';
 import type { Facts } from './processes.ts';
 
-const CODE = /\.(py|[cm]?[jt]sx?|go)$/;
 /** What a rule looks at, by the file's path. `script`: what runs by itself; `setting`: where variables are set. */
 export const KINDS: Readonly<Record<string, RegExp>> = {
-  code: CODE,
+  command: /^command$/,
+  code: /\.(py|[cm]?[jt]sx?|go)$/,
   python: /\.py$/,
   gunicorn: /(^|\/)gunicorn[^/]*\.py$/,
   script: /\.(sh|bash|ya?ml|service|cron)$|ockerfile|akefile$|justfile$|crontab$|package\.json$/,
@@ -16,9 +16,10 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
 };
 
 /**
- * Rule, where it looks, what it looks for, what must poll besides, why, cure; `{1}` is the first group. What must poll is the project
- * (`poll`), this file as it is run or imported (`run`, `import`), or a command of this pattern; `-` is nothing. The lines around must
- * hold what is `near`; `unless` a condition around the line says so.
+ * Rule, where it looks, what it looks for, what must poll besides, why, cure; `{1}` … are groups of the pattern. What must poll is the
+ * project (`poll`), this file as it is run or imported (`run`, `import`), or a command of this pattern; `-` is nothing. The lines around
+ * must hold what is `near`; `unless` a condition around the line says so. A `command` polls itself: `{rest}` is it without the second
+ * group; at its end stand what FLASK_DEBUG and WEB_CONCURRENCY are set to, and the watcher that starts it.
  */
 const LINES = rowsOf(String.raw`
 drops-pending    code      /\b(drop_?pending(?:_?updates)?|skip_?(?:pending|updates))\b["']?\s*[=:]\s*(?:true|1)\b/  poll  unless=\b(args|argv|flag|debug|dev|drop|reset|clean)
@@ -53,7 +54,31 @@ reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\brelo
   uvicorn.run(app, reload=False)
 reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\bworkers\s*=\s*(?:[2-9]|\d\d|\S*(?:cpu_count|\*))/  import
   uvicorn runs several workers, and each of them polls
-  uvicorn.run(app, workers=1)`).map(
+  uvicorn.run(app, workers=1)
+server-workers  command  /^(gunicorn|uvicorn|hypercorn|granian|fastapi|uwsgi)(?!.* --preload).*?( (?:--workers|--processes|-w)[= ]?(\S*(?:nproc|cpu_count|\*)\S*|[2-9]|\d\d+))(?!\S)/
+  {1} runs {3} workers, and each of them polls
+  {rest} --workers 1
+server-workers  command  /^(gunicorn|uvicorn)(?!.* (?:--workers|-w)).*( WEB_CONCURRENCY=([2-9]|\d\d+))/
+  {1} runs {3} workers, and each of them polls
+  {rest} --workers 1
+reloader  command  /^(gunicorn|uvicorn|hypercorn|granian|litestar) .*?( --reload(?:er)?)(?!\S)/
+  {1} {2} starts the app in a second process, and again at every change of a file; the app polls
+  {rest}
+reloader  command  /^(flask)(?!.* --no-reload) .*?( --debug| --reload| FLASK_DEBUG=(?:1|true|on)| FLASK_ENV=dev\w*)/
+  {1} {2} starts the app in a second process, and again at every change of a file; the app polls
+  {rest} --no-reload
+reloader  command  /^(fastapi)( dev)/
+  fastapi dev starts the app in a second process, and again at every change of a file; the app polls
+  fastapi run
+reloader  command  /(runserver)(?!.* --noreload)/
+  Django’s runserver loads the apps in two processes, and one of them polls
+  {rest} --noreload
+pm2-instances  command  /^(pm2\S*) .*?( (?:-i|--instances)[= ]?(?!1(?!\S))(\S+))/
+  pm2 runs several instances ({3}), and each of them polls
+  {rest}
+watcher  command  /()( WATCHED_BY=(.*))/
+  {3} starts the bot again at every change of a file, also while the one before still ends
+  start the bot itself, without {3}; for development a second bot from @BotFather`).map(
   ({ columns: [rule = '', kind = '', pattern = '', proof = '-', more = ''], why, cure }) => {
     const source = pattern.slice(1, -1).replaceAll('ARGS', '(?:[^()]|\\([^()]*\\))*');
     const [, word, around = '^'] = /^(\w+)=(.*)/.exec(more) ?? [];
@@ -71,25 +96,38 @@ reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\bwork
 );
 
 export function findLines(facts: Facts): Finding[] {
-  const found = facts.files.flatMap(({ path: file, text }) => {
-    const rules = LINES.filter((it) => it.in.test(file));
-    const code = rules.length === 0 ? '' : withoutComments(file, text);
+  const { files, processes, texts } = facts;
+  const sources = files.map(({ path, text }) => ({
+    ...{ kind: path, file: path, text, note: isForDevelopment(path) },
+    ...{ line: null, polls: null, words: [] },
+  }));
+  const commands = processes.flatMap(({ file, line, runs, isForDevelopment: note }) =>
+    runs.map(({ text, polls, words }) => ({ kind: 'command', file, text, note, line, polls, words })),
+  );
+  const found = [...commands, ...sources].flatMap(({ kind, file, text, note, words, ...place }) => {
+    const rules = LINES.filter((it) => it.in.test(kind));
+    const code = rules.length === 0 || kind === 'command' ? text : withoutComments(file, text);
     const rows = code.split('\n');
     return rules.flatMap(({ rule, pattern, proof, word, around, why, cure }) =>
       [...matchesIn(code, pattern)].flatMap((match) => {
-        const line = lineAt(code, match.index);
+        const line = place.line ?? lineAt(code, match.index);
         const near = rows.slice(Math.max(0, line - 6), line + 5).join('\n');
         const before = /.*\?[\s({]*$/.exec(code.slice(0, match.index).split('\n').at(-1)!)?.[0] ?? '';
         const isChosen =
           word === 'unless' && [before, ...conditionsAround(rows, line)].some((it) => around.test(it));
-        const polls = proof === '-' ? null : proven(proof, file, match[1], facts);
-        const both = `${code}${facts.texts.get(polls?.file ?? '') ?? ''}`;
-        if (isChosen || (word === 'near' && !around.test(near)) || (proof !== '-' && !polls)) return [];
+        const isElsewhere = word === 'near' && !around.test(near);
+        const needsPoll = proof !== '-' || kind === 'command';
+        const polls = place.polls ?? (proof === '-' ? null : proven(proof, file, match[1], facts));
+        const both = `${code}${texts.get(polls?.file ?? '') ?? ''}`;
+        if (isChosen || isElsewhere || (needsPoll && !polls)) return [];
         if (polls && proof !== 'poll' && minds(both, rule)) return [];
-        const [, group = ''] = match;
-        const reason = why.replace('{1}', group) + (polls ? `: ${told(polls)}` : '');
-        const note = proof.startsWith('^') && isForDevelopment(file);
-        return { rule, file, line, why: reason, cure: cure.replace('{1}', group), note };
+        const rest = words.join(' ').replace(match[2] ?? '', '');
+        const values = { rest, ...match.map((it) => it?.trim()) };
+        return {
+          ...{ rule, file, line, note: note && (kind === 'command' || proof.startsWith('^')) },
+          why: fill(why, values) + (polls ? `: ${told(polls)}` : ''),
+          cure: fill(cure, values),
+        };
       }),
     );
   });

@@ -69,7 +69,7 @@ export function studyProject(project: Project) {
 }
 
 function studyCode(project: Project) {
-  const readable = project.files.flatMap(({ path, text }) => (text === null ? [] : [{ path, text }]));
+  const readable = project.files.flatMap((it) => (it.text === null ? [] : [{ ...it, text: it.text }]));
   const texts = new Map(readable.map(({ path, text }) => [path, text]));
   // What runs in production.
   const own = readable.filter(({ path }) => !files.isAside(path));
@@ -116,7 +116,7 @@ function fromDocuments(file: string, content: string, texts: Texts) {
         const words = keys
           .map((key) => doc.commandText(key === '=' ? value : at(value, [key])))
           .filter(Boolean);
-        const command = words.join(' ').replace(/^[-@:+!]+(?=\/)/, '') || builtCommand(value, folder, texts);
+        const command = words.join(' ').replace(/^[-@:+!]+(?=\/)/, '');
         const whole = command === '' ? '' : `${more.run?.replaceAll('+', ' ') ?? ''} ${command}`.trim();
         const line = document.lineOf('line' in more ? [...path, keys[0]!] : path);
         const chart = /^name:\s*(\S+)/m.exec(texts.get(joinPath(folder, 'Chart.yaml')!) ?? '')?.[1];
@@ -127,13 +127,6 @@ function fromDocuments(file: string, content: string, texts: Texts) {
       });
     }),
   );
-}
-
-/** What the Dockerfile that a compose service is built from starts. */
-function builtCommand(value: unknown, folder: string, texts: Texts): string {
-  const { build } = table(value);
-  const dockerfile = texts.get(joinPath(folder, text(table(build).dockerfile) ?? 'Dockerfile') ?? '');
-  return build === undefined || dockerfile === undefined ? '' : (imageCommand(dockerfile)?.command ?? '');
 }
 
 function row(manager: string, file: string, line: number, name: string, command: string) {
@@ -246,9 +239,16 @@ function pollsOf({ program, words, target, way }: Run, { code, files, polls }: S
   return found.find((it) => it !== null) ?? null;
 }
 
-/** An image without a command runs what the project's only Dockerfile says; App Engine runs gunicorn where there is none. */
+/**
+ * An image without a command runs what the Dockerfile says that it is built from, else the project's only one; App Engine runs gunicorn
+ * where there is none.
+ */
 function impliedBy(said: Said, all: readonly Said[]): { command: string; folder: string } {
-  const built = all.filter((it) => it.manager === 'docker' && !it.isForDevelopment);
-  const gunicorn = { command: 'gunicorn main:app', folder: said.folder };
-  return built.length === 1 ? built[0]! : said.manager === 'appengine' ? gunicorn : said;
+  const { build } = table(at(said.document.value, said.path));
+  const name = joinPath(said.folder, text(table(build).dockerfile) ?? 'Dockerfile');
+  const images = all.filter((it) => it.manager === 'docker');
+  const own = images.find((it) => build !== undefined && it.file === name);
+  const [only, ...others] = images.filter((it) => !it.isForDevelopment);
+  if (own ?? (only && others.length === 0)) return own ?? only!;
+  return said.manager === 'appengine' ? { command: 'gunicorn main:app', folder: said.folder } : said;
 }

@@ -1,9 +1,9 @@
 /**
- * What makes a 409, as tables: settings that run several copies, and commands that start several processes. Each row says where to
- * look, what is wrong, why, and the cure.
+ * What makes a 409: settings that run several copies, as a table of which each row says where to look, what is wrong, why, and the
+ * cure; processes that poll side by side; and the lines and tokens of the other files.
  */
-import { minds, told } from './code.ts';
-import { at, environmentOf, rowsOf, stepsOf, table, whole } from './documents.ts';
+import { told } from './code.ts';
+import { at, environmentOf, fill, rowsOf, stepsOf, table, whole } from './documents.ts';
 import type { Finding } from './files.ts';
 import { findLines, KINDS } from './lines.ts';
 import type { Facts, Process } from './processes.ts';
@@ -11,13 +11,7 @@ import { findTokens } from './tokens.ts';
 
 /** Every finding, sorted by place; the same rule tells of one line once. */
 export function findCauses(facts: Facts): Finding[] {
-  const all = [
-    findSettings(facts),
-    findCommands(facts),
-    twoPollers(facts),
-    findLines(facts),
-    findTokens(facts),
-  ].flat();
+  const all = [findSettings(facts), twoPollers(facts), findLines(facts), findTokens(facts)].flat();
   const keys = all.map(({ rule, file, line }) => `${rule} ${file} ${line}`);
   return all
     .filter((_, index) => keys.indexOf(keys[index]!) === index)
@@ -110,62 +104,20 @@ function findSettings(facts: Facts): Finding[] {
     const rows = SETTINGS.filter((row) => isSuspect && row.manager === manager && row.tests.every(holds));
     return rows.map(({ rule, why, cure, tests }) => {
       const steps = stepsTo(tests[0]!.path);
-      const values: Record<string, string> = {
+      const values = {
         ...{ name, file, command, value: String(at(document.value, steps)), key: String(steps.at(-1)) },
         lease: /kubernetes|helm|autoscaler/.test(manager) ? `${LEASE} k8s:` : LEASE,
       };
-      const fill = (words: string) =>
-        words.replace(/\{(\w+)\}/g, (whole, key: string) => values[key] ?? whole);
       const seen = polls ? ` (${polls.file}:${polls.line} polls: ${polls.what})` : '';
-      return { rule, file, line: document.lineOf(steps), why: fill(why) + seen, cure: fill(cure) };
+      return {
+        rule,
+        file,
+        line: document.lineOf(steps),
+        why: fill(why, values) + seen,
+        cure: fill(cure, values),
+      };
     });
   });
-}
-
-/**
- * Commands that poll: rule, a pattern of the command, why, cure. `{1}` … are groups of the pattern, `{rest}` is the command without
- * the second one. At the end of the command stand what FLASK_DEBUG and WEB_CONCURRENCY are set to, and the watcher that starts it.
- */
-const COMMANDS = rowsOf(String.raw`
-server-workers  ^(gunicorn|uvicorn|hypercorn|granian|fastapi|uwsgi)(?!.* --preload).*?( (?:--workers|--processes|-w)[= ]?(\S*(?:nproc|cpu_count|\*)\S*|[2-9]|\d\d+))(?!\S)
-  {1} runs {3} workers, and each of them polls
-  {rest} --workers 1
-server-workers  ^(gunicorn|uvicorn)(?!.* (?:--workers|-w)).*( WEB_CONCURRENCY=([2-9]|\d\d+))
-  {1} runs {3} workers, and each of them polls
-  {rest} --workers 1
-reloader  ^(gunicorn|uvicorn|hypercorn|granian|litestar) .*?( --reload(?:er)?)(?!\S)
-  {1} {2} starts the app in a second process, and again at every change of a file; the app polls
-  {rest}
-reloader  ^(flask)(?!.* --no-reload) .*?( --debug| --reload| FLASK_DEBUG=(?:1|true|on)| FLASK_ENV=dev\w*)
-  {1} {2} starts the app in a second process, and again at every change of a file; the app polls
-  {rest} --no-reload
-reloader  ^(fastapi)( dev)
-  fastapi dev starts the app in a second process, and again at every change of a file; the app polls
-  fastapi run
-reloader  (runserver)(?!.* --noreload)
-  Django’s runserver loads the apps in two processes, and one of them polls
-  {rest} --noreload
-pm2-instances  ^(pm2\S*) .*?( (?:-i|--instances)[= ]?(?!1(?!\S))(\S+))
-  pm2 runs several instances ({3}), and each of them polls
-  {rest}
-watcher  ()( WATCHED_BY=(.*))
-  {3} starts the bot again at every change of a file, also while the one before still ends
-  start the bot itself, without {3}; for development a second bot from @BotFather`);
-
-function findCommands({ processes, texts }: Facts): Finding[] {
-  return processes.flatMap(({ file, line, runs, isForDevelopment: note }) =>
-    runs.flatMap(({ words, text, polls }) => {
-      const code = texts.get(polls?.file ?? '') ?? '';
-      return COMMANDS.flatMap(({ columns: [rule = '', pattern = ''], why, cure }) => {
-        const match = RegExp(pattern).exec(text);
-        if (!match || !polls || minds(code, rule)) return [];
-        const rest = words.join(' ').replace(match[2] ?? '', '');
-        const fill = (it: string) =>
-          it.replace('{rest}', rest).replace(/\{(\d)\}/g, (_, group) => match[group]!.trim());
-        return { rule, file, line, why: `${fill(why)}: ${told(polls)}`, cure: fill(cure), note };
-      });
-    }),
-  );
 }
 
 /** Where processes of one file run side by side. */

@@ -36,27 +36,24 @@ const isMadeUp = (bot: string, secret: string): boolean =>
 export function findTokens({ project, files }: Facts): Finding[] {
   const logs = project.files.filter(({ path }) => isLog(path));
   const sources = files.filter(({ path }) => !isLog(path) && (!isEnvFile(path) || isExample(path)));
-  return [
-    ...inTwoEnvFiles(files),
-    ...sources.flatMap(({ path: file, text }) =>
-      firstOfEach(tokensIn(text)).map(({ bot, index }) => ({
-        rule: 'token-in-file',
-        file,
-        line: lineAt(text, index),
-        why: `a token of bot ${bot} stands in the file: everybody who gets a copy of it has a poller`,
-        cure: `@BotFather /revoke, the new token into .env${isExample(file) ? '' : ', and os.environ or process.env here'}`,
-      })),
-    ),
-    ...logs.flatMap(({ path: file, text, isCut }) =>
-      firstOfEach(tokensIn(text ?? '')).map(({ bot, index }) => ({
-        rule: 'token-in-log',
-        file,
-        line: isCut ? null : lineAt(text ?? '', index),
-        why: `a token of bot ${bot} stands in the log: whoever reads it can poll (an HTTP client that logs its URLs, most likely)`,
-        cure: `rm ${file}, @BotFather /revoke; in Python: logging.getLogger("httpx").setLevel(logging.WARNING)`,
-      })),
-    ),
-  ];
+  const leaks = [...sources, ...logs].flatMap(({ path: file, text, isCut }) =>
+    firstOfEach(tokensIn(text ?? '')).map(({ bot, index }) => {
+      const line = isCut ? null : lineAt(text ?? '', index);
+      const instead = isExample(file) ? '' : ', and os.environ or process.env here';
+      return isLog(file)
+        ? {
+            ...{ rule: 'token-in-log', file, line },
+            why: `a token of bot ${bot} stands in the log: whoever reads it can poll (an HTTP client that logs its URLs, most likely)`,
+            cure: `rm ${file}, @BotFather /revoke; in Python: logging.getLogger("httpx").setLevel(logging.WARNING)`,
+          }
+        : {
+            ...{ rule: 'token-in-file', file, line },
+            why: `a token of bot ${bot} stands in the file: everybody who gets a copy of it has a poller`,
+            cure: `@BotFather /revoke, the new token into .env${instead}`,
+          };
+    }),
+  );
+  return [...inTwoEnvFiles(files), ...leaks];
 }
 
 function inTwoEnvFiles(files: Facts['files']): Finding[] {
