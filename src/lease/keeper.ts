@@ -61,12 +61,6 @@ interface Request {
 
 export type Keeper = Readonly<typeof newKeeper>;
 
-/** Whether the engine answers; null: not asked yet. */
-type Reach =
-  | null
-  | { readonly ok: true }
-  | { readonly ok: false; readonly why: string; readonly sinceMs: number };
-
 export const newKeeper = {
   role: 'idle' as Role,
   sight: null as Sight | null,
@@ -99,7 +93,11 @@ export const newKeeper = {
   doubted: false,
   /** Ask the holder to hand over. */
   wish: false,
-  reach: null as Reach,
+  /** Whether the engine answers; null: not asked yet. */
+  reach: null as
+    | null
+    | { readonly ok: true }
+    | { readonly ok: false; readonly why: string; readonly sinceMs: number },
 };
 
 export type Outcome =
@@ -123,8 +121,6 @@ export type KeeperEvent = { readonly atMs: number; readonly unixMs: number; read
   | { readonly kind: 'release' }
 );
 
-export type LostBecause = 'deadline' | 'taken';
-
 export type KeeperSaying =
   | { readonly what: 'unreachable'; readonly why: string }
   | { readonly what: 'reachable' }
@@ -146,7 +142,7 @@ export type KeeperEffect =
     }
   | { readonly do: 'won'; readonly epoch: number }
   /** The door is shut as of now; `kill` follows at `killByMs` unless the worker is gone before. */
-  | { readonly do: 'lost'; readonly why: LostBecause; readonly killByMs: number }
+  | { readonly do: 'lost'; readonly why: 'deadline' | 'taken'; readonly killByMs: number }
   | { readonly do: 'kill' }
   /** Somebody asks for a hand-over: stop the worker gracefully, then release. */
   | { readonly do: 'asked'; readonly by: string }
@@ -158,12 +154,18 @@ export type KeeperEffect =
   /** The one timer: `due` is wanted at this time; null: not at all. */
   | { readonly do: 'wake'; readonly atMs: number | null };
 
-interface Context {
+/** The next state while it is decided, the moment, and what is to be done. */
+interface Step {
+  readonly k: typeof newKeeper;
   readonly atMs: number;
   readonly unixMs: number;
   readonly random: number;
   readonly policy: KeeperPolicy;
   readonly effects: KeeperEffect[];
+}
+
+function set(k: typeof newKeeper, change: Partial<typeof newKeeper>): void {
+  Object.assign(k, change);
 }
 
 /** Decides: the next state, and what is to be done, in order. */
@@ -172,12 +174,14 @@ export function stepKeeper(
   event: KeeperEvent,
   policy: KeeperPolicy,
 ): readonly [Keeper, readonly KeeperEffect[]] {
-  const effects: KeeperEffect[] = [];
   const { atMs, unixMs, random } = event;
-  const context: Context = { atMs, unixMs, random, policy, effects };
-  const settled = settle(take(expire(keeper, context), event, context), context);
-  effects.push({ do: 'wake', atMs: nextDueMs(settled, atMs, policy) });
-  return [settled, effects];
+  const step: Step = { k: { ...keeper }, atMs, unixMs, random, policy, effects: [] };
+  expire(step);
+  take(step, event);
+  expire(step);
+  settle(step);
+  step.effects.push({ do: 'wake', atMs: nextDueMs(step) });
+  return [step.k, step.effects];
 }
 
 /** Polls may pass. Asked with the time of the moment, before each and before each answer. */
@@ -188,261 +192,6 @@ export function holds(keeper: Keeper, atMs: number, policy: KeeperPolicy): boole
 /** When the door shuts unless the record is written before; 0 without a term. */
 export function stopAtMs({ term }: Keeper, { timing }: KeeperPolicy): number {
   return term === null ? 0 : term.sentAtMs + stopAfterMs(timing);
-}
-
-function take(keeper: Keeper, event: KeeperEvent, context: Context): Keeper {
-  const { atMs } = context;
-  switch (event.kind) {
-    case 'seek':
-      if (keeper.role !== 'idle') return keeper;
-      return { ...keeper, role: 'standby', sight: null, term: null, dueAtMs: atMs, wish: event.takeover };
-    case 'quit':
-      return keeper.role === 'standby' ? { ...keeper, role: 'idle', sight: null } : keeper;
-    case 'answer':
-      return answered(keeper, event.request, event.outcome, context);
-    case 'hint':
-      return isEcho(keeper, context) ? keeper : { ...keeper, hinted: true };
-    case 'due':
-      return keeper;
-    case 'doubt':
-      return doubtful(keeper, atMs);
-    case 'release':
-      return release(keeper, context);
-  }
-}
-
-/** Shuts the door until a write that is sent from now on has been acknowledged. */
-function doubtful(keeper: Keeper, atMs: number): Keeper {
-  return { ...keeper, doubtUpTo: keeper.requests, doubted: keeper.role === 'leader', dueAtMs: atMs };
-}
-
-/** Some engines tell the writer of its own write. What else changes in this moment, the next write finds. */
-function isEcho({ role, request, ackedAtMs }: Keeper, { atMs, policy }: Context): boolean {
-  if (role !== 'leader') return false;
-  const writing = request !== null && request.next !== null;
-  return writing || atMs - ackedAtMs < policy.timing.pollMs / 10;
-}
-
-/** Once the stop point has passed nothing extends the term, whatever answers come later. */
-function expire(keeper: Keeper, context: Context): Keeper {
-  const { atMs, policy, effects } = context;
-  if (keeper.role === 'leader' && atMs >= stopAtMs(keeper, policy) - 1)
-    return lose(keeper, 'deadline', context);
-  if (keeper.role !== 'closing' || atMs < keeper.killAtMs) return keeper;
-  effects.push({ do: 'kill' });
-  return { ...keeper, killAtMs: Number.POSITIVE_INFINITY };
-}
-
-function lose(keeper: Keeper, why: LostBecause, { atMs, policy, effects }: Context): Keeper {
-  const { sentAtMs } = keeper.term!;
-  const killAtMs = why === 'taken' ? atMs : sentAtMs + killAfterMs(policy.timing);
-  effects.push({ do: 'lost', why, killByMs: killAtMs });
-  const term = { ...keeper.term!, taken: why === 'taken' };
-  return { ...keeper, role: 'closing', doubted: false, killAtMs, term };
-}
-
-function release(keeper: Keeper, { atMs, policy, effects }: Context): Keeper {
-  if (keeper.role !== 'leader' && keeper.role !== 'closing') return keeper;
-  if (keeper.term?.taken || isGone(keeper.term?.seen ?? null)) return released(keeper, false, effects);
-  return {
-    ...keeper,
-    role: 'releasing',
-    doubted: false,
-    notBeforeMs: atMs,
-    releaseByMs: atMs + policy.timing.requestMs,
-  };
-}
-
-function released(keeper: Keeper, free: boolean, effects: KeeperEffect[]): Keeper {
-  effects.push({ do: 'released', free });
-  return { ...keeper, role: 'idle', term: null, sight: null };
-}
-
-function answered(before: Keeper, number: number, outcome: Outcome, context: Context): Keeper {
-  const { request } = before;
-  if (request?.number !== number) return before;
-  const keeper: Keeper = { ...before, request: null };
-  if (outcome.kind === 'failed') return failed(keeper, request, outcome, context);
-  if (outcome.kind === 'conflict' && (outcome.current?.rev ?? null) === request.prev) {
-    const why = 'the engine turned down a write although nothing had changed';
-    return failed(keeper, request, { kind: 'failed', why, settled: true, lasting: false }, context);
-  }
-  const reached = reachable({ ...keeper, uncertain: false, notBeforeMs: 0 }, context.effects);
-  if (outcome.kind === 'written') return written(reached, request, outcome.rev, context);
-  const current = outcome.kind === 'seen' ? outcome.seen : outcome.current;
-  return shown(remember(reached, current), request, current, context);
-}
-
-function reachable(keeper: Keeper, effects: KeeperEffect[]): Keeper {
-  if (keeper.reach?.ok === true) return keeper;
-  if (keeper.reach?.ok === false) effects.push({ do: 'say', saying: { what: 'reachable' } });
-  return { ...keeper, reach: { ok: true } };
-}
-
-function failed(
-  keeper: Keeper,
-  request: Request,
-  { why, settled, lasting }: Extract<Outcome, { kind: 'failed' }>,
-  { atMs, random, policy, effects }: Context,
-): Keeper {
-  const { timing } = policy;
-  if (keeper.reach === null && lasting && keeper.role === 'standby') {
-    effects.push({ do: 'refused', why });
-    return { ...keeper, role: 'idle' };
-  }
-  if (keeper.reach?.ok !== false) effects.push({ do: 'say', saying: { what: 'unreachable', why } });
-  const sinceMs = keeper.reach?.ok === false ? keeper.reach.sinceMs : atMs;
-  // A holder has little time; a request that has used up its own has waited enough.
-  const pauseMs = (keeper.role === 'leader' ? timing.renewMs / 4 : timing.pollMs) * (0.8 + 0.4 * random);
-  const next: Keeper = {
-    ...keeper,
-    reach: { ok: false, why, sinceMs },
-    uncertain: keeper.uncertain || (request.next !== null && !settled),
-    notBeforeMs: Math.max(atMs, request.sentAtMs + pauseMs),
-  };
-  if (keeper.role !== 'releasing') return next;
-  // One try; what was still under way when the release was asked for does not count as one.
-  const sinceAsked = request.kind === 'read' && request.sentAtMs >= keeper.releaseByMs - timing.requestMs;
-  const tried = request.kind === 'free' || sinceAsked || atMs >= keeper.releaseByMs;
-  return tried ? released(next, false, effects) : { ...next, notBeforeMs: atMs };
-}
-
-function remember(keeper: Keeper, current: Seen | null): Keeper {
-  if (current === null) return keeper;
-  const { seq, epoch, ttl } = current.rec;
-  return {
-    ...keeper,
-    seq: Math.max(keeper.seq, seq),
-    epoch: Math.max(keeper.epoch, epoch),
-    ttlMs: ttl,
-  };
-}
-
-function written(keeper: Keeper, request: Request, rev: string, context: Context): Keeper {
-  const { atMs, policy, effects } = context;
-  const seen: Seen = { rev, rec: request.next! };
-  const acked = { ...remember(keeper, seen), ackedAtMs: atMs };
-  switch (request.kind) {
-    case 'take': {
-      const usable =
-        request.number > keeper.doubtUpTo && atMs < request.sentAtMs + stopAfterMs(policy.timing) - 1;
-      // It names us and no worker runs: settle() takes it anew, from a later t0.
-      if (keeper.role === 'standby' && !usable) return observe(acked, seen, context);
-      const term: Held = {
-        epoch: seen.rec.epoch,
-        seen,
-        sentAtMs: request.sentAtMs,
-        since: seen.rec.since ?? '',
-        taken: false,
-        wants: null,
-      };
-      if (keeper.role !== 'standby') return release({ ...acked, role: 'closing', term }, context);
-      effects.push({ do: 'won', epoch: term.epoch });
-      return {
-        ...acked,
-        role: 'leader',
-        sight: null,
-        term,
-        wish: false,
-        dueAtMs: nextWriteMs(request, policy),
-      };
-    }
-    case 'renew': {
-      const { term } = acked;
-      if (term === null) return acked;
-      if (request.number <= keeper.doubtUpTo) return { ...acked, term: { ...term, seen }, dueAtMs: atMs };
-      const renewed: Held = { ...term, seen, sentAtMs: request.sentAtMs };
-      return { ...acked, term: renewed, doubted: false, dueAtMs: nextWriteMs(request, policy) };
-    }
-    case 'ask':
-    case 'mark':
-      return keeper.role === 'standby' ? observe(acked, seen, context) : acked;
-    case 'free':
-      if (keeper.role === 'releasing') return released({ ...acked, writes: [] }, true, effects);
-      return keeper.role === 'standby' ? observe(acked, seen, context) : acked;
-    case 'read':
-      return acked;
-  }
-}
-
-function nextWriteMs({ sentAtMs }: Request, { timing }: KeeperPolicy): number {
-  return sentAtMs + timing.renewMs;
-}
-
-/** The record as it is: read, or in the way of a write. */
-function shown(keeper: Keeper, request: Request, current: Seen | null, context: Context): Keeper {
-  switch (keeper.role) {
-    case 'idle':
-      return keeper;
-    case 'standby':
-      return observe(keeper, current, context, request.hinted);
-    case 'leader':
-      return recognise(keeper, current, context);
-    case 'closing':
-    case 'releasing': {
-      const term = keeper.term!;
-      if (current !== null && isMine(current.rec, term, context.policy))
-        return { ...keeper, term: { ...term, seen: current } };
-      // Another's, or gone. Where nothing is left, nothing is freed: it may have been another's meanwhile.
-      const taken = { ...keeper, term: { ...term, taken: true } };
-      return keeper.role === 'releasing' ? released(taken, false, context.effects) : taken;
-    }
-  }
-}
-
-/** Vanished, marked as such by a standby or not yet. */
-function isGone(seen: Seen | null): boolean {
-  return seen === null || seen.rec.vacant !== undefined;
-}
-
-function isMine(rec: LeaseRecord, { epoch }: Held, { id }: KeeperPolicy): boolean {
-  return rec.holder === id && rec.epoch === epoch;
-}
-
-/** While we hold it. The deadline counts from the write that the record shows, be it an earlier one that came late. */
-function recognise(keeper: Keeper, current: Seen | null, context: Context): Keeper {
-  const { atMs, policy, effects } = context;
-  const term = keeper.term!;
-  if (current === null || isGone(current)) {
-    // In doubt about the time, it may have been another's before it vanished.
-    if (keeper.doubted) return lose(keeper, 'taken', context);
-    effects.push({ do: 'say', saying: { what: 'vanished' } });
-    return { ...keeper, term: { ...term, seen: current }, dueAtMs: atMs };
-  }
-  const write = keeper.writes.find(({ seq }) => seq === current.rec.seq);
-  if (!isMine(current.rec, term, policy) || !write) return lose(keeper, 'taken', context);
-  const wants = current.rec.wants ?? null;
-  if (wants !== null && wants !== term.wants && wants !== policy.id) effects.push({ do: 'asked', by: wants });
-  const shown = { ...keeper, term: { ...term, seen: current, wants } };
-  if (write.sentAtMs < term.sentAtMs) {
-    effects.push({ do: 'say', saying: { what: 'rolled-back' } });
-    return doubtful(shown, atMs);
-  }
-  return keeper.doubted ? shown : { ...shown, term: { ...shown.term, sentAtMs: write.sentAtMs } };
-}
-
-/** As a standby. A wish for a hand-over that somebody wrote into it makes it no other record: its holder's deadline stays. */
-function observe(
-  keeper: Keeper,
-  current: Seen | null,
-  { atMs, random, policy, effects }: Context,
-  hinted = false,
-): Keeper {
-  const { sight } = keeper;
-  const same = sight !== null && isSame(sight.seen?.rec ?? null, current?.rec ?? null);
-  if (sight === null || sight.seen?.rec.holder !== current?.rec.holder)
-    effects.push({ do: 'say', saying: { what: 'sees', rec: current?.rec ?? null } });
-  const next: Sight = { seen: current, sinceMs: same ? sight.sinceMs : atMs };
-  const { pollMs, renewMs } = policy.timing;
-  // One that was promised the lease does not let it wait; where true hints come, looks of our own can be rarer.
-  const promised = current?.rec.wants === policy.id;
-  const everyMs = promised ? 0.4 * pollMs : hinted && !same ? 1.5 * renewMs : pollMs;
-  return { ...keeper, sight: next, dueAtMs: atMs + everyMs * (0.8 + 0.4 * random) };
-}
-
-function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {
-  if (a === null || b === null) return a === b;
-  return a.holder === b.holder && a.epoch === b.epoch && a.seq === b.seq && a.vacant === b.vacant;
 }
 
 /** From when on a standby may take the record; Infinity: it has to look, or to mark a vanished one, first. */
@@ -459,43 +208,257 @@ export function takeFromMs({ sight }: Keeper, { timing, id, lock }: KeeperPolicy
   return sinceMs + waitMs(timing, ttl);
 }
 
-/** Gives up what is over, then sends the next request if there is one to send. */
-function settle(before: Keeper, context: Context): Keeper {
-  const { atMs, policy, effects } = context;
-  const keeper = expire(before, context);
-  if (keeper.role === 'releasing' && atMs >= keeper.releaseByMs) return released(keeper, false, effects);
-  if (keeper.request !== null || atMs < keeper.notBeforeMs) return keeper;
-  const kind = nextKind(keeper, context);
-  if (kind === null) return keeper;
-  const limitMs =
-    keeper.role === 'leader'
-      ? stopAtMs(keeper, policy)
-      : keeper.role === 'releasing'
-        ? keeper.releaseByMs
-        : Infinity;
-  return send(keeper, kind, Math.min(policy.timing.requestMs, limitMs - atMs), context);
+function take(step: Step, event: KeeperEvent): void {
+  const { k, atMs } = step;
+  switch (event.kind) {
+    case 'seek':
+      if (k.role !== 'idle') break;
+      set(k, { role: 'standby', sight: null, term: null, dueAtMs: atMs, wish: event.takeover });
+      break;
+    case 'quit':
+      if (k.role === 'standby') set(k, { role: 'idle', sight: null });
+      break;
+    case 'answer':
+      if (k.request?.number === event.request) answered(step, k.request, event.outcome);
+      break;
+    case 'hint':
+      k.hinted ||= !isEcho(step);
+      break;
+    case 'due':
+      break;
+    case 'doubt':
+      doubt(step);
+      break;
+    case 'release':
+      release(step);
+      break;
+  }
 }
 
-function nextKind(keeper: Keeper, { atMs, policy }: Context): RequestKind | null {
-  const { role, uncertain } = keeper;
-  switch (role) {
+/** Shuts the door until a write that is sent from now on has been acknowledged. */
+function doubt({ k, atMs }: Step): void {
+  set(k, { doubtUpTo: k.requests, doubted: k.role === 'leader', dueAtMs: atMs });
+}
+
+/** Some engines tell the writer of its own write. What else changes in this moment, the next write finds. */
+function isEcho({ k: { role, request, ackedAtMs }, atMs, policy }: Step): boolean {
+  const writing = request !== null && request.next !== null;
+  return role === 'leader' && (writing || atMs - ackedAtMs < policy.timing.pollMs / 10);
+}
+
+/** Once the stop point has passed nothing extends the term, whatever answers come later. */
+function expire(step: Step): void {
+  const { k, atMs, policy, effects } = step;
+  if (k.role === 'leader' && atMs >= stopAtMs(k, policy) - 1) lose(step, 'deadline');
+  if (k.role !== 'closing' || atMs < k.killAtMs) return;
+  effects.push({ do: 'kill' });
+  k.killAtMs = Number.POSITIVE_INFINITY;
+}
+
+function lose({ k, atMs, policy, effects }: Step, why: 'deadline' | 'taken'): void {
+  const killByMs = why === 'taken' ? atMs : k.term!.sentAtMs + killAfterMs(policy.timing);
+  effects.push({ do: 'lost', why, killByMs });
+  k.term = { ...k.term!, taken: why === 'taken' };
+  set(k, { role: 'closing', doubted: false, killAtMs: killByMs });
+}
+
+function release(step: Step): void {
+  const { k, atMs, policy } = step;
+  if (k.role !== 'leader' && k.role !== 'closing') return;
+  if (k.term?.taken || isGone(k.term?.seen ?? null)) return void released(step, false);
+  const releaseByMs = atMs + policy.timing.requestMs;
+  set(k, { role: 'releasing', doubted: false, notBeforeMs: atMs, releaseByMs });
+}
+
+function released({ k, effects }: Step, free: boolean): void {
+  effects.push({ do: 'released', free });
+  set(k, { role: 'idle', term: null, sight: null });
+}
+
+function answered(step: Step, request: Request, outcome: Outcome): void {
+  const { k, effects } = step;
+  k.request = null;
+  if (outcome.kind === 'failed') return void failed(step, request, outcome);
+  if (outcome.kind === 'conflict' && (outcome.current?.rev ?? null) === request.prev) {
+    const why = 'the engine turned down a write although nothing had changed';
+    return void failed(step, request, { kind: 'failed', why, settled: true, lasting: false });
+  }
+  if (k.reach?.ok === false) effects.push({ do: 'say', saying: { what: 'reachable' } });
+  set(k, { reach: { ok: true }, uncertain: false, notBeforeMs: 0 });
+  if (outcome.kind === 'written') {
+    const seen = { rev: outcome.rev, rec: request.next! };
+    remember(step, seen);
+    return void written(step, request, seen);
+  }
+  const current = outcome.kind === 'seen' ? outcome.seen : outcome.current;
+  if (current !== null) remember(step, current);
+  shown(step, request, current);
+}
+
+function failed(
+  step: Step,
+  request: Request,
+  { why, settled, lasting }: Extract<Outcome, { kind: 'failed' }>,
+): void {
+  const { k, atMs, random, policy, effects } = step;
+  const { renewMs, pollMs } = policy.timing;
+  if (k.reach === null && lasting && k.role === 'standby') {
+    effects.push({ do: 'refused', why });
+    k.role = 'idle';
+    return;
+  }
+  if (k.reach?.ok !== false) {
+    effects.push({ do: 'say', saying: { what: 'unreachable', why } });
+    k.reach = { ok: false, why, sinceMs: atMs };
+  }
+  k.reach = { ...k.reach, why };
+  k.uncertain ||= request.next !== null && !settled;
+  // A holder has little time; a request that has used up its own has waited enough.
+  const pauseMs = (k.role === 'standby' ? pollMs : renewMs / 4) * (0.8 + 0.4 * random);
+  k.notBeforeMs = Math.max(atMs, request.sentAtMs + pauseMs);
+  if (k.role === 'releasing' && request.kind === 'free') released(step, false);
+}
+
+function remember({ k }: Step, { rec: { seq, epoch, ttl } }: Seen): void {
+  set(k, { seq: Math.max(k.seq, seq), epoch: Math.max(k.epoch, epoch), ttlMs: ttl });
+}
+
+function written(step: Step, { kind, number, sentAtMs }: Request, seen: Seen): void {
+  const { k, atMs, policy, effects } = step;
+  const { timing } = policy;
+  const proves = number > k.doubtUpTo;
+  k.ackedAtMs = atMs;
+  switch (kind) {
+    case 'take': {
+      // It names us and no worker runs: settle() takes it anew, from a later t0.
+      if (k.role === 'standby' && !(proves && atMs < sentAtMs + stopAfterMs(timing) - 1))
+        return void observe(step, seen);
+      const { epoch, since = '' } = seen.rec;
+      k.term = { epoch, seen, sentAtMs, since, taken: false, wants: null };
+      if (k.role !== 'standby') {
+        k.role = 'closing';
+        return void release(step);
+      }
+      effects.push({ do: 'won', epoch });
+      set(k, { role: 'leader', sight: null, wish: false, dueAtMs: sentAtMs + timing.renewMs });
+      break;
+    }
+    case 'renew':
+      if (k.term === null) break;
+      k.term = { ...k.term, seen, ...(proves && { sentAtMs }) };
+      k.dueAtMs = proves ? sentAtMs + timing.renewMs : atMs;
+      k.doubted &&= !proves;
+      break;
+    default:
+      if (k.role === 'standby') observe(step, seen);
+      if (k.role === 'releasing' && kind === 'free') released(step, true);
+  }
+}
+
+/** The record as it is: read, or in the way of a write. */
+function shown(step: Step, request: Request, current: Seen | null): void {
+  const { k, policy } = step;
+  switch (k.role) {
+    case 'idle':
+      break;
+    case 'standby':
+      observe(step, current, request.hinted);
+      break;
+    case 'leader':
+      recognise(step, current);
+      break;
+    case 'closing':
+    case 'releasing': {
+      const isOurs = current !== null && isMine(current.rec, k.term!, policy);
+      k.term = isOurs ? { ...k.term!, seen: current } : { ...k.term!, taken: true };
+      // Another's, or gone. Where nothing is left, nothing is freed: it may have been another's meanwhile.
+      if (!isOurs && k.role === 'releasing') released(step, false);
+    }
+  }
+}
+
+/** Vanished, marked as such by a standby or not yet. */
+function isGone(seen: Seen | null): boolean {
+  return seen === null || seen.rec.vacant !== undefined;
+}
+
+function isMine(rec: LeaseRecord, { epoch }: Held, { id }: KeeperPolicy): boolean {
+  return rec.holder === id && rec.epoch === epoch;
+}
+
+/** While we hold it. The deadline counts from the write that the record shows, be it an earlier one that came late. */
+function recognise(step: Step, current: Seen | null): void {
+  const { k, atMs, policy, effects } = step;
+  const term = k.term!;
+  if (current === null || isGone(current)) {
+    // In doubt about the time, it may have been another's before it vanished.
+    if (k.doubted) return void lose(step, 'taken');
+    effects.push({ do: 'say', saying: { what: 'vanished' } });
+    set(k, { term: { ...term, seen: current }, dueAtMs: atMs });
+    return;
+  }
+  const write = k.writes.find(({ seq }) => seq === current.rec.seq);
+  if (!isMine(current.rec, term, policy) || !write) return void lose(step, 'taken');
+  const wants = current.rec.wants ?? null;
+  if (wants !== null && wants !== term.wants && wants !== policy.id) effects.push({ do: 'asked', by: wants });
+  k.term = { ...term, seen: current, wants };
+  if (write.sentAtMs < term.sentAtMs) {
+    effects.push({ do: 'say', saying: { what: 'rolled-back' } });
+    doubt(step);
+  } else if (!k.doubted) k.term = { ...k.term, sentAtMs: write.sentAtMs };
+}
+
+/** As a standby. A wish for a hand-over that somebody wrote into it makes it no other record: its holder's deadline stays. */
+function observe({ k, atMs, random, policy, effects }: Step, current: Seen | null, hinted = false): void {
+  const { sight } = k;
+  const same = sight !== null && isSame(sight.seen?.rec ?? null, current?.rec ?? null);
+  if (sight === null || sight.seen?.rec.holder !== current?.rec.holder)
+    effects.push({ do: 'say', saying: { what: 'sees', rec: current?.rec ?? null } });
+  k.sight = { seen: current, sinceMs: same ? sight.sinceMs : atMs };
+  const { pollMs, renewMs } = policy.timing;
+  // One that was promised the lease does not let it wait; where true hints come, looks of our own can be rarer.
+  const promised = current?.rec.wants === policy.id;
+  const everyMs = promised ? 0.4 * pollMs : hinted && !same ? 1.5 * renewMs : pollMs;
+  k.dueAtMs = atMs + everyMs * (0.8 + 0.4 * random);
+}
+
+function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.holder === b.holder && a.epoch === b.epoch && a.seq === b.seq && a.vacant === b.vacant;
+}
+
+/** Sends the next request if there is one to send. */
+function settle(step: Step): void {
+  const { k, atMs, policy } = step;
+  if (k.role === 'releasing' && atMs >= k.releaseByMs) released(step, false);
+  if (k.request !== null || atMs < k.notBeforeMs) return;
+  const kind = nextKind(step);
+  if (kind === null) return;
+  const limitMs =
+    k.role === 'leader' ? stopAtMs(k, policy) : k.role === 'releasing' ? k.releaseByMs : Infinity;
+  send(step, kind, Math.min(policy.timing.requestMs, limitMs - atMs));
+}
+
+function nextKind(step: Step): RequestKind | null {
+  const { k, atMs, policy } = step;
+  switch (k.role) {
     case 'idle':
     case 'closing':
       return null;
     case 'standby':
-      if (keeper.sight === null || uncertain) return 'read';
-      if (atMs >= takeFromMs(keeper, policy)) return 'take';
-      if (keeper.sight.seen === null) return 'mark';
-      if (wishes(keeper, policy)) return 'ask';
+      if (k.sight === null || k.uncertain) return 'read';
+      if (atMs >= takeFromMs(k, policy)) return 'take';
+      if (k.sight.seen === null) return 'mark';
+      if (wishes(k, policy)) return 'ask';
       break;
     case 'leader':
-      if (atMs >= keeper.dueAtMs) return uncertain ? 'read' : 'renew';
+      if (atMs >= k.dueAtMs) return k.uncertain ? 'read' : 'renew';
       break;
     case 'releasing':
-      return uncertain ? 'read' : 'free';
+      return k.uncertain ? 'read' : 'free';
   }
-  if (keeper.hinted && creditOf(keeper, atMs, policy) >= 1) return 'read';
-  return role === 'standby' && atMs >= keeper.dueAtMs ? 'read' : null;
+  if (k.hinted && creditOf(step) >= 1) return 'read';
+  return k.role === 'standby' && atMs >= k.dueAtMs ? 'read' : null;
 }
 
 /** The first that asks is the one that is asked for. */
@@ -507,73 +470,67 @@ function wishes({ wish, sight }: Keeper, { id }: KeeperPolicy): boolean {
 const CREDIT_MAX = 3;
 
 /** Hints may be wrong and come in swarms: a few at once, somewhat more than a holder renews in the long run. */
-function creditOf({ credit }: Keeper, atMs: number, { timing }: KeeperPolicy): number {
-  return Math.min(CREDIT_MAX, credit.looks + (atMs - credit.atMs) / creditMs(timing));
+function creditOf({ k: { credit }, atMs, policy }: Step): number {
+  return Math.min(CREDIT_MAX, credit.looks + (atMs - credit.atMs) / creditMs(policy));
 }
 
-function creditMs({ renewMs }: LeaseTiming): number {
-  return 0.8 * renewMs;
+function creditMs({ timing }: KeeperPolicy): number {
+  return 0.8 * timing.renewMs;
 }
 
-function send(keeper: Keeper, kind: RequestKind, ms: number, context: Context): Keeper {
-  const { atMs, policy, effects } = context;
-  const number = keeper.requests + 1;
-  const next = kind === 'read' ? null : nextRecord(keeper, kind, context);
-  const prev = (keeper.role === 'standby' ? keeper.sight?.seen?.rev : keeper.term?.seen?.rev) ?? null;
-  const hinted = kind === 'read' && keeper.hinted;
-  const request: Request = { number, kind, sentAtMs: atMs, next, prev, hinted };
+function send(step: Step, kind: RequestKind, ms: number): void {
+  const { k, atMs, policy, effects } = step;
+  const number = k.requests + 1;
+  const next = kind === 'read' ? null : nextRecord(step, kind);
+  const prev = (k.role === 'standby' ? k.sight?.seen?.rev : k.term?.seen?.rev) ?? null;
+  const hinted = kind === 'read' && k.hinted;
   const limit = Math.max(1, Math.floor(ms));
-  const sent: Keeper = { ...keeper, request, requests: number };
-  if (next === null) {
-    effects.push({ do: 'read', request: number, ms: limit });
-    if (!keeper.hinted) return sent;
-    const looks = creditOf(keeper, atMs, policy) - 1;
-    return { ...sent, hinted: false, credit: { looks: Math.max(0, looks), atMs } };
-  }
-  effects.push({ do: 'cas', request: number, prev, next, ms: limit });
-  if (kind !== 'take' && kind !== 'renew') return { ...sent, seq: Math.max(keeper.seq, next.seq) };
-  const young = keeper.writes.filter(({ sentAtMs }) => atMs - sentAtMs < livesMs(policy.timing));
-  return { ...sent, seq: next.seq, writes: [...young, { seq: next.seq, sentAtMs: atMs }] };
+  k.request = { number, kind, sentAtMs: atMs, next, prev, hinted };
+  k.requests = number;
+  if (next === null) effects.push({ do: 'read', request: number, ms: limit });
+  else effects.push({ do: 'cas', request: number, prev, next, ms: limit });
+  if (hinted) set(k, { hinted: false, credit: { looks: Math.max(0, creditOf(step) - 1), atMs } });
+  k.seq = Math.max(k.seq, next?.seq ?? 0);
+  if (next === null || (kind !== 'take' && kind !== 'renew')) return;
+  const young = k.writes.filter(({ sentAtMs }) => atMs - sentAtMs < livesMs(policy.timing));
+  k.writes = [...young, { seq: next.seq, sentAtMs: atMs }];
 }
 
-function nextRecord(keeper: Keeper, kind: RequestKind, { unixMs, policy }: Context): LeaseRecord {
+function nextRecord({ k, unixMs, policy }: Step, kind: Exclude<RequestKind, 'read'>): LeaseRecord {
   const { id, host, pid, lock, timing } = policy;
-  const seq = keeper.seq + 1;
-  const base = { v: 1, seq, ttl: timing.ttlMs, host, pid, ...(lock !== null && { lock }) } as const;
+  const seq = k.seq + 1;
+  const free = { v: 1, holder: '', seq, ttl: timing.ttlMs } as const;
+  const ours = { ...free, holder: id, host, pid, ...(lock !== null && { lock }) };
   switch (kind) {
     case 'ask':
       // Its number stays: the holder's deadline counts from the write that it names.
-      return { ...keeper.sight!.seen!.rec, wants: id };
+      return { ...k.sight!.seen!.rec, wants: id };
     case 'mark':
-      return {
-        ...{ v: 1, holder: '', epoch: keeper.epoch, seq, vacant: id },
-        ttl: Math.max(timing.ttlMs, keeper.ttlMs),
-      };
+      return { ...free, epoch: k.epoch, vacant: id, ttl: Math.max(timing.ttlMs, k.ttlMs) };
     case 'take': {
-      const epoch = Math.max(keeper.epoch + 1, Math.floor(unixMs / 1_000));
-      return { ...base, holder: id, epoch, since: new Date(unixMs).toISOString() };
+      const epoch = Math.max(k.epoch + 1, Math.floor(unixMs / 1_000));
+      return { ...ours, epoch, since: new Date(unixMs).toISOString() };
     }
     default: {
-      const { epoch, since, seen } = keeper.term!;
+      const { epoch, since, seen } = k.term!;
+      const kept = kind === 'free' ? { ...free, epoch } : { ...ours, epoch, since };
       const wants = seen?.rec.wants;
-      if (kind === 'free')
-        return { v: 1, holder: '', epoch, seq, ttl: timing.ttlMs, ...(wants !== undefined && { wants }) };
-      return { ...base, holder: id, epoch, since, ...(wants !== undefined && { wants }) };
+      return wants === undefined ? kept : { ...kept, wants };
     }
   }
 }
 
-function nextDueMs(keeper: Keeper, atMs: number, policy: KeeperPolicy): number | null {
+function nextDueMs(step: Step): number | null {
+  const { k, atMs, policy } = step;
   const times: number[] = [];
-  const { role } = keeper;
-  if (role === 'leader') times.push(stopAtMs(keeper, policy));
-  if (role === 'closing') times.push(keeper.killAtMs);
-  if (role === 'releasing') times.push(keeper.releaseByMs);
-  if (keeper.request === null && (role === 'leader' || role === 'standby')) {
-    const wanted = [keeper.dueAtMs];
-    if (role === 'standby') wanted.push(takeFromMs(keeper, policy));
-    if (keeper.hinted) wanted.push(atMs + (1 - creditOf(keeper, atMs, policy)) * creditMs(policy.timing));
-    times.push(Math.max(Math.min(...wanted), keeper.notBeforeMs));
+  if (k.role === 'leader') times.push(stopAtMs(k, policy));
+  if (k.role === 'closing') times.push(k.killAtMs);
+  if (k.role === 'releasing') times.push(k.releaseByMs);
+  if (k.request === null && k.role !== 'idle' && k.role !== 'closing') {
+    const wanted = k.role === 'releasing' ? [atMs] : [k.dueAtMs];
+    if (k.role === 'standby') wanted.push(takeFromMs(k, policy));
+    if (k.hinted) wanted.push(atMs + (1 - creditOf(step)) * creditMs(policy));
+    times.push(Math.max(Math.min(...wanted), k.notBeforeMs));
   }
   const next = Math.min(...times);
   return Number.isFinite(next) ? next : null;

@@ -2,10 +2,9 @@
  * The scene behind `start --sandbox`: a bot in the state that a troubled one is found in (webhook set elsewhere, updates
  * waiting, a forgotten poller running), and a new message now and then. Leaves nothing behind.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Sandbox } from './actions.ts';
 import { startSandbox } from './server.ts';
 
 const OLD_WEBHOOK = 'https://old-host.example/telegram/hook';
@@ -19,28 +18,22 @@ export interface DemoOptions {
   readonly strayScript: string;
   /** Arguments for node before the script. */
   readonly nodeArgs?: readonly string[];
-  /** Milliseconds between new messages; default 10,000. */
   readonly messageEveryMs?: number;
 }
 
-export interface Demo {
-  readonly root: string;
-  readonly token: string;
-  readonly strayPid: number;
-  readonly sandbox: Sandbox;
-  /** Stops the messages, the stray and the sandbox; resolves when the stray is gone. */
-  close(): Promise<void>;
-}
-
 /** Sets the scene and waits until the stray polls. Rejects, with everything stopped again, when it does not in 10 s. */
-export async function prepareDemo(options: DemoOptions): Promise<Demo> {
+export async function prepareDemo({
+  strayScript,
+  nodeArgs = [],
+  messageEveryMs = MESSAGE_EVERY_MS,
+}: DemoOptions) {
   const sandbox = await startSandbox();
   const { root, token } = sandbox;
   await sandbox.call(token, 'setWebhook', { url: OLD_WEBHOOK });
   for (const text of WAITING) sandbox.injectText(token, text);
 
   const { PATH = '' } = process.env;
-  const stray = spawn(process.execPath, [...(options.nodeArgs ?? []), options.strayScript], {
+  const stray = spawn(process.execPath, [...nodeArgs, strayScript], {
     detached: true,
     stdio: 'ignore',
     env: { PATH, TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root },
@@ -49,35 +42,31 @@ export async function prepareDemo(options: DemoOptions): Promise<Demo> {
   let count = 0;
   const messages = setInterval(() => {
     sandbox.injectText(token, `message ${++count} while you watch`);
-  }, options.messageEveryMs ?? MESSAGE_EVERY_MS).unref();
+  }, messageEveryMs).unref();
+  const gone = once(stray, 'exit').then(
+    () => 'ended before it polled',
+    () => 'could not be started',
+  );
 
-  const close = async (): Promise<void> => {
+  /** Stops the messages, the stray and the sandbox; resolves when the stray is gone. */
+  async function close(): Promise<void> {
     clearInterval(messages);
-    await stop(stray);
+    stray.ref();
+    stray.kill('SIGTERM');
+    const force = setTimeout(() => stray.kill('SIGKILL'), STRAY_STOP_MS);
+    await gone;
+    clearTimeout(force);
     await sandbox.close();
-  };
-  const outcome = await Promise.race([
-    new Promise<null>((resolve) => {
-      sandbox.onRequest(({ request }) => request.method === 'getUpdates' && resolve(null));
-    }),
-    once(stray, 'exit').then(
-      () => 'ended before it polled',
-      () => 'could not be started',
-    ),
-    sleep(STRAY_START_MS, `did not poll within ${STRAY_START_MS} ms`, { ref: false }),
-  ]);
-  if (outcome !== null) {
+  }
+
+  const polled = new Promise<null>((resolve) => {
+    sandbox.onRequest(({ request }) => request.method === 'getUpdates' && resolve(null));
+  });
+  const late = sleep(STRAY_START_MS, `did not poll within ${STRAY_START_MS} ms`, { ref: false });
+  const problem = await Promise.race([polled, gone, late]);
+  if (problem !== null) {
     await close();
-    throw new Error(`the stray of the rehearsal ${outcome}`);
+    throw new Error(`the stray of the rehearsal ${problem}`);
   }
   return { root, token, strayPid: stray.pid ?? 0, sandbox, close };
-}
-
-async function stop(stray: ChildProcess): Promise<void> {
-  if (stray.pid === undefined || stray.exitCode !== null || stray.signalCode !== null) return;
-  const force = setTimeout(() => stray.kill('SIGKILL'), STRAY_STOP_MS);
-  stray.ref();
-  stray.kill('SIGTERM');
-  await once(stray, 'exit');
-  clearTimeout(force);
 }

@@ -24,26 +24,34 @@ interface Reply {
 
 const { TELEGRAM_BOT_TOKEN: token = '', TELEGRAM_API_ROOT, POLLING_ENABLED } = process.env;
 const root = (TELEGRAM_API_ROOT || 'https://api.telegram.org').replace(/\/+$/, '');
+const stop = new AbortController();
 
 function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-async function call(method: string, params: object, timeoutMs: number, stop?: AbortSignal): Promise<Reply> {
-  const response = await fetch(`${root}/bot${token}/${method}`, {
-    method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify(params),
-    signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...(stop ? [stop] : [])]),
-  });
-  // A front end answers in HTML; the status says enough.
-  return response.json().catch(() => ({ ok: false, error_code: response.status })) as Promise<Reply>;
-}
+const pause = (ms: number) => sleep(ms, undefined, { signal: stop.signal }).catch(() => undefined);
 
-/** What went wrong; fetch hides the reason in `cause`. */
-function reason(error: unknown): string {
-  const { message, cause } = error as Error;
-  return cause instanceof Error ? cause.message : message;
+/** Never rejects: what fetch says has no `error_code`. */
+async function call(
+  method: string,
+  params: object,
+  timeoutMs: number,
+  signals: AbortSignal[] = [],
+): Promise<Reply> {
+  try {
+    const response = await fetch(`${root}/bot${token}/${method}`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(params),
+      signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...signals]),
+    });
+    // A front end answers in HTML; the status says enough.
+    return (await response.json().catch(() => ({ ok: false, error_code: response.status }))) as Reply;
+  } catch (error) {
+    const { message, cause } = error as Error;
+    return { ok: false, description: cause instanceof Error ? cause.message : message };
+  }
 }
 
 async function handle({ update_id: id, message }: Update): Promise<void> {
@@ -51,58 +59,49 @@ async function handle({ update_id: id, message }: Update): Promise<void> {
   print(`update ${id}: ${text ?? 'no text'}`);
   if (!message || text === undefined) return;
   const answer = { chat_id: message.chat.id, text: text === '/ping' ? 'pong' : text };
-  await call('sendMessage', answer, 10_000).catch((error) => print(`sendMessage failed: ${reason(error)}`));
+  const { ok, description } = await call('sendMessage', answer, 10_000);
+  if (!ok) print(`sendMessage failed: ${description}`);
 }
 
 /** Polls until the signal or a refused token; returns the offset to confirm. */
-async function poll(stop: AbortSignal): Promise<number> {
+async function poll(): Promise<number> {
   let offset = 0;
-  while (!stop.aborted) {
-    let retryMs = RETRY_MS;
-    try {
-      const params = { offset, timeout: POLL_TIMEOUT_S };
-      const reply = await call('getUpdates', params, (POLL_TIMEOUT_S + 10) * 1000, stop);
-      if (reply.ok) {
-        for (const update of reply.result as Update[]) {
-          await handle(update);
-          offset = update.update_id + 1;
-        }
-        continue;
+  while (!stop.signal.aborted) {
+    const params = { offset, timeout: POLL_TIMEOUT_S };
+    const reply = await call('getUpdates', params, (POLL_TIMEOUT_S + 10) * 1000, [stop.signal]);
+    if (reply.ok)
+      for (const update of reply.result as Update[]) {
+        await handle(update);
+        offset = update.update_id + 1;
       }
-      print(`getUpdates: ${reply.error_code} ${reply.description ?? ''}`);
+    else if (!stop.signal.aborted) {
+      print(`getUpdates: ${[reply.error_code, reply.description].filter(Boolean).join(' ')}`);
       if (reply.error_code === 401) {
         process.exitCode = 1;
         break;
       }
-      retryMs = Math.max((reply.parameters?.retry_after ?? 0) * 1000, RETRY_MS);
-    } catch (error) {
-      if (!stop.aborted) print(`getUpdates failed: ${reason(error)}`);
+      await pause(Math.max((reply.parameters?.retry_after ?? 0) * 1000, RETRY_MS));
     }
-    await sleep(retryMs, undefined, { signal: stop }).catch(() => undefined);
   }
   return offset;
 }
 
 async function main(): Promise<void> {
-  const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
   if (POLLING_ENABLED !== '1') {
     print('sample bot: polling is off (POLLING_ENABLED is not 1), idle');
-    while (!stop.signal.aborted)
-      await sleep(IDLE_MS, undefined, { signal: stop.signal }).catch(() => undefined);
-    return;
-  }
-  if (token === '') {
+    while (!stop.signal.aborted) await pause(IDLE_MS);
+  } else if (token === '') {
     print('sample bot: TELEGRAM_BOT_TOKEN is missing');
     process.exitCode = 1;
-    return;
+  } else {
+    print(`sample bot ${token.split(':')[0]}: polling`);
+    const offset = await poll();
+    // The offset is taken when the request arrives, so the answer (which the server may hold for 3 s) need not be awaited long.
+    if (offset > 0) await call('getUpdates', { offset, limit: 1, timeout: 0 }, 1000);
+    print('sample bot: stopped');
+    process.exit();
   }
-  print(`sample bot ${token.split(':')[0]}: polling`);
-  const offset = await poll(stop.signal);
-  // The offset is taken when the request arrives, so the answer (which the server may hold for 3 s) need not be awaited long.
-  if (offset > 0) await call('getUpdates', { offset, limit: 1, timeout: 0 }, 1000).catch(() => undefined);
-  print('sample bot: stopped');
-  process.exit();
 }
 
 void main();

@@ -14,10 +14,10 @@ const HANDLE_MS = 20;
 const { TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root } = process.env;
 
 async function main(): Promise<void> {
-  process.on('SIGTERM', () => process.exit(0));
   setTimeout(() => process.exit(0), LIFE_MS).unref();
   let offset = 0;
   let lastAnswerMs = performance.now();
+  process.on('SIGTERM', () => process.exit(0));
   while (performance.now() - lastAnswerMs < API_GONE_MS) {
     try {
       const response = await fetch(`${root}/bot${token}/getUpdates?timeout=10&offset=${offset}`);

@@ -2,7 +2,7 @@
  * The judge of the lease: knows the real time and all machines, and holds every event against what must hold. Takes nothing from
  * a keeper but what it does.
  */
-import type { LostBecause } from '../../src/lease/keeper.ts';
+
 import { livesMs, stopAfterMs } from '../../src/lease/timing.ts';
 import type { Clock } from './clock.ts';
 import type { SimLeaseMachine } from './keeper-machine.ts';
@@ -90,7 +90,7 @@ export function createKeeperJudge(
       if (recent.length > REQUESTS_MAX) fail(`${machine.name} sends ${recent.length} requests in 10 s`);
     },
     /** `leftMs` of the grace. */
-    lost(machine: SimLeaseMachine, why: LostBecause, leftMs: number) {
+    lost(machine: SimLeaseMachine, why: 'deadline' | 'taken', leftMs: number) {
       count(`lost: ${why}`);
       if (why === 'taken' && leftMs > 0)
         fail(`${machine.name} leaves its worker ${leftMs} ms though another polls`);
