@@ -172,7 +172,7 @@ async function askTelegram({ token, polling, apiRoot, tokenSource }: Config): Pr
       last_error_message = null,
     } = info.kind === 'ok' ? info.result : {};
     const webhook = {
-      url: maskWebhookUrl(url, token),
+      url: maskWebhookUrl(url),
       pendingUpdates: pending_update_count,
       lastError: last_error_message,
     };

@@ -17,8 +17,7 @@ import { presentSupervisor } from '../supervisor/present.ts';
 import type { LeaseEntry } from '../supervisor/status.ts';
 import { unseenWords } from '../supervisor/sweep.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
-import { runProbe } from '../telegram/probe.ts';
-import type { Verdict } from '../telegram/probe-table.ts';
+import { runProbe, type Verdict } from '../telegram/probe.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
 
@@ -142,7 +141,7 @@ async function ask(config: Config, askedMs: number, api: BotApi, prover: Prover)
     });
     await Promise.all(watched);
     const suspects = [...prover.evidence().reactions.keys()];
-    const { message, hints } = probeWords(verdict, askedMs, suspects, (url) => maskWebhookUrl(url, token));
+    const { message, hints } = probeWords(verdict, askedMs, suspects, maskWebhookUrl);
     const unseen = prover.unseen().map((one) => unseenWords(one));
     return { entry: entryOf(verdict, askedMs, message), hints: [...unseen, ...hints], interruptedBy };
   } finally {

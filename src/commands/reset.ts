@@ -96,11 +96,7 @@ async function whatToStart(here: Invocation & Beginning): Promise<Beginning> {
 }
 
 async function clear(config: Config, report: Report, api: ReturnType<typeof openBotApi>): Promise<void> {
-  const outcome = await clearWebhook(api, {
-    keep: config.keepWebhook,
-    dropPending: config.dropPending,
-    token: config.token as string,
-  });
+  const outcome = await clearWebhook(api, { keep: config.keepWebhook, dropPending: config.dropPending });
   switch (outcome.kind) {
     case 'clear':
       return report.line('webhook', 'none set', 'good');

@@ -2,7 +2,6 @@
  * Deafness: a worker that lives and completes no poll. The clock runs only while the worker could poll and does not: not
  * while one of its polls is open, not while the Bot API is out of reach, and only where polls are to be expected. Pure.
  */
-
 export interface PollSilence {
   /** Polls through the gateway are to be expected: the worker has polled in this run, or was told that it must. */
   readonly expected: boolean;
@@ -26,16 +25,28 @@ export const noSilence: PollSilence = {
 
 export type SilenceEvent =
   | { readonly kind: 'spawned'; readonly required: boolean }
-  | { readonly kind: 'ended' }
-  | { readonly kind: 'asked' }
-  | { readonly kind: 'answered' }
+  | { readonly kind: 'ended' | 'asked' | 'answered' }
   /** A poll of the worker has succeeded. */
   | { readonly kind: 'completed' }
-  | { readonly kind: 'api'; readonly down: boolean };
+  | { readonly kind: 'api'; readonly down: boolean }
+  /** The time that `deafAtMs` gave has come. */
+  | { readonly kind: 'due' };
 
-export function stepSilence(before: PollSilence, event: SilenceEvent, atMs: number): PollSilence {
-  const silentMs = silenceMs(before, atMs);
-  const next = change({ ...before, silentMs }, event);
+/** A timer that comes this late was held up by a stop of our own process. */
+const LATE_MS = 2_000;
+
+export function stepSilence(
+  before: PollSilence,
+  event: SilenceEvent,
+  atMs: number,
+  deafAfterMs: number,
+): PollSilence {
+  const { silentMs: earlierMs, sinceMs } = before;
+  const silentMs = earlierMs + (sinceMs === null ? 0 : Math.max(0, atMs - sinceMs));
+  // Nobody knows how long our own stop was, and its time is nobody's silence, so the clock begins anew. Events of sockets may come
+  // before the timer that is overdue.
+  const wasStopped = silentMs > deafAfterMs + LATE_MS;
+  const next = change({ ...before, silentMs: wasStopped ? 0 : silentMs }, event);
   const runs = next.expected && next.alive && next.openPolls === 0 && !next.apiDown;
   return { ...next, sinceMs: runs ? atMs : null };
 }
@@ -54,20 +65,12 @@ function change(it: PollSilence, event: SilenceEvent): PollSilence {
       return { ...it, silentMs: 0 };
     case 'api':
       return { ...it, apiDown: event.down };
+    case 'due':
+      return it;
   }
-}
-
-/** For how long the worker has completed no poll although it could have. */
-export function silenceMs({ silentMs, sinceMs }: PollSilence, atMs: number): number {
-  return silentMs + (sinceMs === null ? 0 : Math.max(0, atMs - sinceMs));
 }
 
 /** When the worker will have been silent for `deafAfterMs`; null while the clock stands still. */
 export function deafAtMs(it: PollSilence, deafAfterMs: number): number | null {
   return it.sinceMs === null ? null : it.sinceMs + deafAfterMs - it.silentMs;
-}
-
-/** We were stopped ourselves for a while (SIGSTOP): that time is nobody's silence. */
-export function slept(it: PollSilence, ms: number): PollSilence {
-  return it.sinceMs === null ? it : { ...it, sinceMs: it.sinceMs + ms };
 }

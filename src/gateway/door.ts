@@ -52,7 +52,7 @@ export interface Door {
   readonly failures: number;
   /** Connections of the owner's process with a loop of their own beside the owner's. */
   readonly seconds: readonly number[];
-  /** When the timer was to come. */
+  /** `due` is wanted then; null: not at all. */
   readonly wakeAtMs: number | null;
 }
 
@@ -81,8 +81,8 @@ export type DoorEvent = { readonly atMs: number } & (
 export type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released' | 'gone';
 
 export type DoorEffect =
-  /** Ask the Bot API for this poll; `timeoutMs` null: as the worker asked. */
-  | { readonly do: 'send'; readonly attempt: number; readonly poll: Poll; readonly timeoutMs: number | null }
+  /** Ask the Bot API for this poll; `timeoutMs`: what is left of the worker's own. */
+  | { readonly do: 'send'; readonly attempt: number; readonly poll: Poll; readonly timeoutMs: number }
   | { readonly do: 'abort'; readonly attempt: number }
   /** Give this poll the answer that came from upstream. */
   | { readonly do: 'pass'; readonly poll: Poll; readonly attempt: number }
@@ -90,9 +90,7 @@ export type DoorEffect =
   | { readonly do: 'accepted'; readonly attempt: number }
   /** A second poller in the worker has been made to wait. */
   | { readonly do: 'held'; readonly poll: Poll; readonly owner: string }
-  | { readonly do: 'owner'; readonly poller: string; readonly before: string | null }
-  /** The one timer: `due` is wanted at this time; null: not at all. */
-  | { readonly do: 'wake'; readonly atMs: number | null };
+  | { readonly do: 'owner'; readonly poller: string; readonly before: string | null };
 
 export interface DoorPolicy {
   /** An owner that lives and has not polled for this long has stopped. Its handlers may take their time between two polls. */
@@ -131,9 +129,7 @@ export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR
   const effects: DoorEffect[] = [];
   const taken = take(awake(door, event.atMs), event, effects);
   const settled = settle(taken, event.atMs, policy, effects);
-  const wakeAtMs = nextDueMs(settled, event.atMs, policy);
-  effects.push({ do: 'wake', atMs: wakeAtMs });
-  return [{ ...settled, wakeAtMs }, effects];
+  return [{ ...settled, wakeAtMs: nextDueMs(settled, event.atMs, policy) }, effects];
 }
 
 /** A timer this late was held up by a stop of our own process, so what the owner has sent meanwhile is still unread. */
@@ -316,22 +312,25 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
   }
   if (!door.open) return door;
   door = findOwner(door, atMs, policy, effects);
-  const poll = door.polls.find((it) => isNext(door, it) && timeLeft(it, atMs, policy));
+  const poll = door.polls.find((it) => isNext(door, it) && hasTime(it, atMs, policy));
   if (door.upstream || !poll || atMs < door.notBeforeMs) return door;
-  return sendPoll(door, poll, atMs, policy, effects);
+  const attempt = door.attempts + 1;
+  effects.push({ do: 'send', attempt, poll, timeoutMs: timeLeftMs(poll, atMs, policy) ?? 0 });
+  const sent: UpstreamPoll = { attempt, poll, startedAtMs: atMs, accepted: false, aborting: false };
+  return { ...door, attempts: attempt, upstream: sent };
 }
 
 function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
   const { owner } = door;
   if (owner) {
     // The loop whose connection has ended may go on over one that was held beside it: it had given up waiting there.
-    const mine = door.polls.find((it) => it.poller === owner.poller && timeLeft(it, atMs, policy));
+    const mine = door.polls.find((it) => it.poller === owner.poller && hasTime(it, atMs, policy));
     if (owner.connection === null && mine) return ownedBy(door, mine, owner.sinceMs);
     if (door.polls.some((it) => isNext(door, it))) return door;
     if (door.upstream?.poll.poller === owner.poller || atMs < owner.sinceMs + policy.ownerIdleMs) return door;
   }
   // A poll without time left would only keep the others waiting.
-  const first = door.polls.find((it) => timeLeft(it, atMs, policy));
+  const first = door.polls.find((it) => hasTime(it, atMs, policy));
   if (!first) return door;
   if (first.poller !== owner?.poller)
     effects.push({ do: 'owner', poller: first.poller, before: owner?.poller ?? null });
@@ -351,23 +350,16 @@ function isNext(door: Door, poll: Poll): boolean {
   return door.owner?.poller === poll.poller && !door.seconds.includes(poll.connection);
 }
 
-function sendPoll(door: Door, poll: Poll, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
-  const attempt = door.attempts + 1;
-  effects.push({ do: 'send', attempt, poll, timeoutMs: timeLeft(poll, atMs, policy)?.timeoutMs ?? null });
-  const upstream: UpstreamPoll = { attempt, poll, startedAtMs: atMs, accepted: false, aborting: false };
-  return { ...door, attempts: attempt, upstream };
+/** The timeout with which this poll may go out: the worker's own as long as that fits, else what is left; null: too little. */
+function timeLeftMs({ askedAtMs, timeoutMs }: Poll, atMs: number, policy: DoorPolicy): number | null {
+  const waitedMs = atMs - askedAtMs;
+  if (waitedMs < Math.min(1_000, policy.graceMs)) return timeoutMs;
+  const leftMs = Math.floor((timeoutMs - waitedMs) / 1_000) * 1_000;
+  return leftMs < 1_000 ? null : leftMs;
 }
 
-/** With which timeout this poll may still go out: the worker's own words (null), as long as they fit, else what is left. */
-function timeLeft(
-  { askedAtMs, timeoutMs }: Poll,
-  atMs: number,
-  policy: DoorPolicy,
-): { readonly timeoutMs: number | null } | null {
-  const waitedMs = atMs - askedAtMs;
-  if (waitedMs < Math.min(1_000, policy.graceMs)) return { timeoutMs: null };
-  const leftMs = Math.floor((timeoutMs - waitedMs) / 1_000) * 1_000;
-  return leftMs < 1_000 ? null : { timeoutMs: leftMs };
+function hasTime(poll: Poll, atMs: number, policy: DoorPolicy): boolean {
+  return timeLeftMs(poll, atMs, policy) !== null;
 }
 
 /** Polls that wait for another poller to stop, the oldest first. */
@@ -407,22 +399,15 @@ export interface DoorEdges {
   /** Calls `due` at this time, never before it; returns the way to cancel that. */
   timer(atMs: number, due: () => void): () => void;
   /** May send events: they wait until this effect and those beside it are performed. */
-  perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void;
+  perform(effect: DoorEffect): void;
   /** Sees every step before its effects are performed. */
-  stepped?(before: Door, event: DoorEvent, after: Door, effects: readonly DoorEffect[]): void;
-}
-
-export interface DoorLoop {
-  readonly door: Door;
-  send(event: Untimed<DoorEvent>): void;
-  /** No timer comes any more. */
-  stop(): void;
+  stepped?(event: DoorEvent, after: Door, effects: readonly DoorEffect[]): void;
 }
 
 /** Runs the door: one event after the other, their effects in order, one timer. */
-export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLICY): DoorLoop {
+export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLICY) {
   const queue: DoorEvent[] = [];
-  let door: Door = closedDoor;
+  let door = closedDoor;
   let isBusy = false;
   let cancelTimer = () => {};
 
@@ -438,17 +423,13 @@ export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLIC
   }
 
   function step(event: DoorEvent): void {
-    const before = door;
-    const [after, effects] = stepDoor(before, event, policy);
+    const [after, effects] = stepDoor(door, event, policy);
     door = after;
-    edges.stepped?.(before, event, after, effects);
-    for (const effect of effects) {
-      if (effect.do !== 'wake') edges.perform(effect);
-      else {
-        cancelTimer();
-        cancelTimer = effect.atMs === null ? () => {} : edges.timer(effect.atMs, () => send({ kind: 'due' }));
-      }
-    }
+    edges.stepped?.(event, after, effects);
+    for (const effect of effects) edges.perform(effect);
+    cancelTimer();
+    const { wakeAtMs } = after;
+    cancelTimer = wakeAtMs === null ? () => {} : edges.timer(wakeAtMs, () => send({ kind: 'due' }));
   }
 
   return {
@@ -456,6 +437,7 @@ export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLIC
       return door;
     },
     send,
+    /** No timer comes any more. */
     stop: () => cancelTimer(),
   };
 }

@@ -10,28 +10,18 @@ import type { Report } from '../output/report.ts';
 import { count, duration } from '../output/words.ts';
 import type { StatusEvent, StatusRecord } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
-import type { ApiReach } from '../telegram/api-reach.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
-import { tokenRefused } from '../telegram/retry.ts';
+import type { ApiReach } from '../telegram/reach.ts';
+import { tokenRefused } from '../telegram/reach.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
-import {
-  deafAtMs,
-  noSilence,
-  type PollSilence,
-  type SilenceEvent,
-  silenceMs,
-  slept,
-  stepSilence,
-} from './deafness.ts';
+import { deafAtMs, noSilence, type SilenceEvent, stepSilence } from './deafness.ts';
 import type { GatewayNews } from './polls.ts';
 import {
   atPeace,
   interrupted,
   kicked,
   looked,
-  median,
   quietAtMs,
-  type Rivalry,
   type RivalryPolicy,
   type RivalryStep,
   undisturbed,
@@ -46,20 +36,7 @@ import {
   WORKERS_WEBHOOK,
 } from './words.ts';
 
-/** Called when the supervisor has to act on what the gateway saw. */
-export interface GatewayListeners {
-  readonly onPolled: () => void;
-  readonly onBlocked: (ending: Ending) => void;
-  readonly onDeaf: (reason: string) => void;
-  /** A webhook is in the way. */
-  readonly onWebhook: () => void;
-  /** Another poller took ours. */
-  readonly onConflict: () => void;
-  /** A poll goes out: who polls too on this machine reacts to it. */
-  readonly onSent: () => void;
-}
-
-export interface GatewayWatchOptions extends GatewayListeners {
+export interface GatewayWatchOptions {
   readonly report: Report;
   readonly status: { readonly record: StatusRecord; note(event: StatusEvent): void };
   readonly config: Pick<
@@ -71,34 +48,29 @@ export interface GatewayWatchOptions extends GatewayListeners {
   readonly pollOpenMs: () => number;
   /** Each batch of updates is a line: for a newcomer's eyes. */
   readonly sayUpdates: boolean;
+  // What the supervisor has to act on.
+  readonly onPolled: () => void;
+  readonly onBlocked: (ending: Ending) => void;
+  readonly onDeaf: (reason: string) => void;
+  /** A webhook is in the way. */
+  readonly onWebhook: () => void;
+  /** Another poller took ours. */
+  readonly onConflict: () => void;
+  /** A poll goes out: who polls too on this machine reacts to it. */
+  readonly onSent: () => void;
 }
 
-export interface GatewayWatch {
-  readonly news: (news: GatewayNews) => void;
-  /** Tells whether the Bot API answers other questions: a worker that does not poll shows nothing of it. */
-  reached(yes: boolean): void;
-  spawned(): void;
-  ended(): void;
-  /** This run polled undisturbed for long enough before the other one came. */
-  isIncumbent(): boolean;
-  /** Of the worker's recent calls, the median. */
-  latencyMs(): number | null;
-  stop(): void;
-}
+export type GatewayWatch = ReturnType<typeof watchGateway>;
 
-/** A timer that comes this late was held up by a stop of our own process. */
-const LATE_MS = 2_000;
 /** By then a 409 that the server holds back has come. */
 const HELD_BACK_MS = CONFLICT_HOLD_MS + 1_000;
 /** Two polls of ours, each with the time in which a 409 is held back. */
 const SUSPECT_MS = 15_000;
 const LATENCIES_KEPT = 31;
-/** A flood of strangers must not fill our memory. */
-const SAID_MAX = 1_000;
 
 type Handlers = { [K in GatewayNews['kind']]: (news: Extract<GatewayNews, { kind: K }>) => void };
 
-export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
+export function watchGateway(options: GatewayWatchOptions) {
   const { report, status, config, reach } = options;
   const { deafAfterMs, requireGateway } = config;
   const policy: RivalryPolicy = {
@@ -108,16 +80,15 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   };
   const said = new Set<string>();
   const latencies: number[] = [];
-  let rivalry: Rivalry = atPeace;
-  let pollSilence: PollSilence = noSilence;
+  let rivalry = atPeace;
+  let pollSilence = noSilence;
   let quietTimer: NodeJS.Timeout | undefined;
   let deafTimer: NodeJS.Timeout | undefined;
   let suspectTimer: NodeJS.Timeout | undefined;
 
   function warnOnce(key: string, text: string): void {
-    if (said.has(key)) return;
-    if (said.size < SAID_MAX) said.add(key);
-    report.line('gateway', text, 'warn');
+    if (!said.has(key)) report.line('gateway', text, 'warn');
+    said.add(key);
   }
 
   function follow([next, sayings]: RivalryStep): void {
@@ -125,16 +96,12 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     status.note({ kind: 'overlap', overlap: next.overlap && !next.overlap.over ? next.overlap : null });
     for (const saying of sayings) {
       const { text, level } = rivalryWords(saying, whereabouts());
-      report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level, rounded(saying));
+      report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level);
       if (saying.what !== 'rival' || !saying.yields) continue;
       // A suspect on this machine is proven, named or stopped by the next polls, so wait for that.
       const { here, suspect } = status.record.rival;
       if (suspect === null || here !== null) giveWay();
-      else
-        suspectTimer ??= setTimeout(
-          () => status.record.rival.suspect !== null && giveWay(),
-          SUSPECT_MS,
-        ).unref();
+      else suspectTimer ??= setTimeout(() => status.record.rival.suspect && giveWay(), SUSPECT_MS).unref();
     }
     clearTimeout(quietTimer);
     const dueMs = quietAtMs(rivalry);
@@ -169,29 +136,12 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
 
   function note(event: SilenceEvent): void {
     const nowMs = performance.now();
-    skipOwnStop(nowMs);
-    pollSilence = stepSilence(pollSilence, event, nowMs);
-    armDeaf();
-  }
-
-  /** After a stop of our own process, events of sockets may come before the timer that is overdue. */
-  function skipOwnStop(nowMs: number): boolean {
-    const lateMs = nowMs - (deafAtMs(pollSilence, deafAfterMs) ?? nowMs);
-    if (lateMs <= LATE_MS) return false;
-    pollSilence = slept(pollSilence, lateMs + LATE_MS);
-    return true;
-  }
-
-  function armDeaf(): void {
+    pollSilence = stepSilence(pollSilence, event, nowMs, deafAfterMs);
     clearTimeout(deafTimer);
     const dueMs = deafAtMs(pollSilence, deafAfterMs);
     if (dueMs === null) return;
-    const inMs = Math.max(1, Math.ceil(dueMs - performance.now()));
-    deafTimer = setTimeout(() => {
-      const nowMs = performance.now();
-      if (skipOwnStop(nowMs) || silenceMs(pollSilence, nowMs) < deafAfterMs) armDeaf();
-      else replaceDeaf();
-    }, inMs).unref();
+    if (event.kind === 'due' && dueMs <= nowMs) replaceDeaf();
+    else deafTimer = setTimeout(note, Math.max(1, Math.ceil(dueMs - nowMs)), { kind: 'due' }).unref();
   }
 
   function replaceDeaf(): void {
@@ -257,13 +207,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
       const text = `the Bot API asks for a pause of ${duration(retryAfterMs)} (429): nobody polls until then`;
       report.line('api', text, 'warn');
     },
-    refused: ({ description }) =>
-      options.onBlocked(
-        tokenRefused(
-          { tokenSource: config.tokenSource ?? 'unknown', apiRoot: config.apiRoot },
-          { status: 401, description },
-        ),
-      ),
+    refused: ({ description }) => options.onBlocked(tokenRefused(config, { status: 401, description })),
     second: ({ owner, held }) => warnOnce(`second ${owner} ${held}`, secondPollerWords(owner, held)),
     stranger({ pid }) {
       if (pid !== undefined)
@@ -273,7 +217,7 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
     'webhook-of-worker'({ url }) {
       // Libraries delete a webhook at each start, where none is set.
       if (url === '' && !status.record.webhookOfWorker) return;
-      status.note({ kind: 'webhook-of-worker', url: maskWebhookUrl(url, config.token ?? '') });
+      status.note({ kind: 'webhook-of-worker', url: maskWebhookUrl(url) });
       const set = `${WORKERS_WEBHOOK}: it is left alone, and nobody polls`;
       report.line('gateway', url === '' ? 'the worker has deleted its webhook' : set);
     },
@@ -288,15 +232,18 @@ export function watchGateway(options: GatewayWatchOptions): GatewayWatch {
   };
 
   return {
-    news(news) {
+    news(news: GatewayNews): void {
       if (isNoted(news)) status.note(news);
       (handlers[news.kind] as (news: GatewayNews) => void)(news);
     },
+    /** Tells whether the Bot API answers other questions: a worker that does not poll shows nothing of it. */
     reached: apiLetsPoll,
+    /** This run polled undisturbed for long enough before the other one came. */
     isIncumbent: () => rivalry.incumbent,
-    latencyMs() {
-      const middle = median(latencies);
-      return middle === null ? null : Math.round(middle * 10) / 10;
+    /** Of the worker's recent calls, the median. */
+    latencyMs(): number | null {
+      const middle = [...latencies].sort((a, b) => a - b)[latencies.length >> 1];
+      return middle === undefined ? null : Math.round(middle * 10) / 10;
     },
     spawned: () => note({ kind: 'spawned', required: requireGateway }),
     ended() {
@@ -325,13 +272,6 @@ export function incumbentAfterMs({ rivalAfterMs }: Pick<Config, 'rivalAfterMs'>)
 
 const WEBHOOK_TURNED_DOWN =
   'setWebhook of the worker was turned down (409): it would end its own polling; to let it: --allow-set-webhook';
-
-/** Whole milliseconds, for those who read JSON. */
-function rounded(saying: object): Record<string, unknown> {
-  return JSON.parse(
-    JSON.stringify(saying, (_key, value) => (typeof value === 'number' ? Math.round(value) : value)),
-  );
-}
 
 const FAREWELLS = {
   logout: 'the worker calls logOut: this server will not know the bot any more',

@@ -1,6 +1,7 @@
 /** Joins the door (door.ts) to the worker's open requests on one side and to the one poll upstream on the other. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { uptime } from 'node:os';
+import { classify, type Reply } from '../telegram/bot-api.ts';
 import { explain, type HttpClient, type WholeAnswer } from '../telegram/http-client.ts';
 import {
   createDoorLoop,
@@ -12,7 +13,8 @@ import {
   type Untimed,
 } from './door.ts';
 import type { Args } from './params.ts';
-import { answerJson, downstreamHeaders, NO_UPDATES, pollBody, readPoll, readPollAnswer } from './request.ts';
+import type { Poller } from './peers.ts';
+import { answerJson, NO_UPDATES, pollBody, readPoll } from './request.ts';
 import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
 
 /** What the supervisor is told of the gateway. Pids are null where the system does not tell. */
@@ -49,7 +51,8 @@ export type GatewayNews =
 export interface PollsOptions {
   readonly client: HttpClient;
   readonly root: URL;
-  readonly token: string;
+  /** Path of the root and of the bot, before environment and method. */
+  readonly prefix: string;
   /** Of a poller's name; null where the system does not tell. */
   readonly pidOf: (poller: string) => number | null;
   /** Asked before every poll that goes out and before every answer that is handed on. */
@@ -65,38 +68,16 @@ export interface Asked {
   readonly args: Args;
   /** `/test` or nothing. */
   readonly environment: string;
-  /** The poller, and by which of its connections it asks. */
-  readonly name: string;
-  readonly connection: number;
+  readonly poller: Poller;
 }
 
-export interface Polls {
-  ask(asked: Asked): void;
-  /** Passes on what has happened around the polls. */
-  tell(
-    event:
-      | Extract<Untimed<DoorEvent>, { kind: 'closed' | 'gone' }>
-      | { readonly kind: 'opened' | 'released' | 'cleared' },
-  ): void;
-  /** No poll passes any more, until it may again. */
-  shut(): void;
-  /** The worker has dropped updates, or let them go another way. */
-  dropped(): void;
-  /** Names: who polls, and who is made to wait. */
-  owner(): string | null;
-  held(): readonly string[];
-  /** For how long the poll that is open upstream has been; 0: none is. */
-  openMs(): number;
-  /** Asks the poll that is open upstream anew. */
-  renew(): void;
-  close(): void;
-}
-
+/** The poll upstream, and its answer until that is passed on. */
 interface SentPoll {
   readonly attempt: number;
   readonly abort: AbortController;
-  /** `updates`: their ids; null: it brings none. */
-  answer: (WholeAnswer & { readonly updates: readonly number[] | null }) | null;
+  answer: Pick<WholeAnswer, 'status' | 'body'> | null;
+  /** The ids that the answer brings; null: it is no success. */
+  updates: readonly number[] | null;
 }
 
 const REOPEN_LOOK_MS = 50;
@@ -105,18 +86,15 @@ const SECOND_AFTER_MS = 500;
 /** A hundred updates have some hundred KB. */
 const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
 
-export function createPolls(options: PollsOptions): Polls {
-  const { client, root, token, pidOf, mayPoll, ownWebhook, onNews } = options;
-  const prefix = `${root.pathname.replace(/\/+$/, '')}/bot${token}`;
+export function createPolls(options: PollsOptions) {
+  const { client, root, prefix, pidOf, mayPoll, ownWebhook, onNews } = options;
   const waiting = new Map<number, Asked>();
-  /** The poll upstream, and its answer until that is passed on. */
   let sent: SentPoll | null = null;
   let lastPoll = 0;
   let closed = false;
   let reopening: NodeJS.Timeout | undefined;
   let ledger = emptyLedger;
   let ledgerLooks: NodeJS.Timeout | undefined;
-  let environmentBefore = '';
 
   const loop = createDoorLoop({
     now: () => performance.now(),
@@ -165,7 +143,7 @@ export function createPolls(options: PollsOptions): Polls {
     else if (waiting.size > 0) reopening = setTimeout(reopenSoon, REOPEN_LOOK_MS);
   }
 
-  function perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void {
+  function perform(effect: DoorEffect): void {
     switch (effect.do) {
       case 'send':
         return void sendPoll(effect);
@@ -185,32 +163,30 @@ export function createPolls(options: PollsOptions): Polls {
       case 'accepted':
         return void onNews({ kind: 'accepted', answered: false });
       case 'held':
-        setTimeout(() => tellHeld(effect.poll), SECOND_AFTER_MS).unref();
-        return;
-      case 'owner':
-        // `owner()` tells.
-        return;
+        setTimeout(tellHeld, SECOND_AFTER_MS, effect.poll).unref();
     }
   }
 
   function sendPoll({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'send' }>): void {
     const asked = waiting.get(poll.id);
-    // A client that has hung up takes its parameters with it: without them the poll would ask the wrong environment. It
-    // counts as answered: that its connection has ended is told a turn later, and nobody else has to wait for that.
+    // A client that has hung up counts as answered: that its connection has ended is told a turn later, and nobody else has to
+    // wait for that.
     if (!asked) return void end(attempt, { kind: 'verdict' });
     if (!passes()) return void end(attempt, { kind: 'outage' });
     const { args, environment, request } = asked;
-    const abort = new AbortController();
-    sent = { attempt, abort, answer: null };
-    noteSent(args, environment);
-    const sentAtMs = performance.now();
     const userAgent = request.headers['user-agent'];
+    const abort = new AbortController();
+    sent = { attempt, abort, answer: null, updates: null };
+    const { offset, limit } = readPoll(args);
+    note({ kind: 'asked', offset: offset ?? 0, limit });
+    clearInterval(ledgerLooks);
+    ledgerLooks = setInterval(note, LOOK_EVERY_MS, { kind: 'looked' }).unref();
+    const sentAtMs = performance.now();
     client
       .ask({
         path: `${prefix}${environment}/getUpdates`,
         headers: [
-          'content-type',
-          'application/x-www-form-urlencoded',
+          ...['content-type', 'application/x-www-form-urlencoded'],
           ...(userAgent === undefined ? [] : ['user-agent', userAgent]),
         ],
         body: pollBody(args, timeoutMs),
@@ -226,72 +202,66 @@ export function createPolls(options: PollsOptions): Polls {
       .then(
         (answer) => receive(attempt, answer, performance.now() - sentAtMs),
         (error: unknown) => {
-          if (!abort.signal.aborted) {
-            note({ kind: 'unsure' });
-            onNews({ kind: 'outage', problem: explain(error, root) });
-          }
-          end(attempt, { kind: 'outage' });
+          end(attempt, abort.signal.aborted ? { kind: 'outage' } : outage(explain(error, root)));
         },
       );
   }
 
-  /** Each environment of a bot has a queue of its own. */
-  function noteSent(args: Args, environment: string): void {
-    if (environment !== environmentBefore) note({ kind: 'unsure' });
-    environmentBefore = environment;
-    const { offset, limit } = readPoll(args);
-    note({ kind: 'asked', offset: offset ?? 0, limit });
-    clearInterval(ledgerLooks);
-    ledgerLooks = setInterval(note, LOOK_EVERY_MS, { kind: 'looked' }).unref();
+  function outage(problem: string): PollResult {
+    note({ kind: 'unsure' });
+    onNews({ kind: 'outage', problem });
+    return { kind: 'outage' };
   }
 
   function receive(attempt: number, answer: WholeAnswer, livedMs: number): void {
-    const { result: read, updates, problem, refused } = readPollAnswer(answer.status, answer.body);
-    const result: PollResult = read.kind === 'webhook' && ownWebhook() ? { kind: 'verdict' } : read;
-    if (sent?.attempt === attempt) sent.answer = { ...answer, updates };
-    if (!refused) tellResult(result, problem, livedMs);
-    end(attempt, result);
+    const reply = classify<unknown>(answer.status, answer.body.toString('utf8'));
+    const mine = sent?.attempt === attempt ? sent : null;
+    if (mine) mine.answer = answer;
+    if (mine && reply.kind === 'ok' && Array.isArray(reply.result))
+      mine.updates = reply.result.map((it: { update_id?: unknown } | null) => Number(it?.update_id));
+    end(attempt, resultOf(reply, livedMs));
     // A refusal ends the supervisor: the worker is to have it before that.
-    if (refused) onNews({ kind: 'refused', description: problem ?? 'Unauthorized' });
+    if (reply.kind === 'refused' && reply.status === 401)
+      onNews({ kind: 'refused', description: reply.description });
   }
 
-  function tellResult(result: PollResult, problem: string | null, livedMs: number): void {
-    switch (result.kind) {
-      case 'updates':
-        return void onNews({ kind: 'accepted', answered: true });
-      case 'verdict':
-        return;
-      case 'conflict':
-        note({ kind: 'conflict' });
-        return void onNews({ kind: 'conflict', livedMs });
-      case 'webhook':
-        note({ kind: 'unsure' });
-        return void onNews({ kind: 'webhook' });
+  /** What an answer means to the door; all others are told of it. */
+  function resultOf(reply: Reply, livedMs: number): PollResult {
+    switch (reply.kind) {
+      case 'ok':
+        if (!Array.isArray(reply.result)) return outage('an answer that is none to getUpdates');
+        onNews({ kind: 'accepted', answered: true });
+        return { kind: 'updates', count: reply.result.length };
       case 'flood':
-        return void onNews({ kind: 'flood', retryAfterMs: result.retryAfterMs });
+        onNews({ kind: 'flood', retryAfterMs: reply.retryAfterMs });
+        return { kind: 'flood', retryAfterMs: reply.retryAfterMs };
       case 'outage':
-        note({ kind: 'unsure' });
-        return void onNews({ kind: 'outage', problem: problem ?? 'no answer' });
+        return outage(reply.description);
+      case 'refused':
+        return { kind: 'verdict' };
+      case 'error':
+        if (reply.conflict === null || (reply.conflict === 'webhook' && ownWebhook()))
+          return { kind: 'verdict' };
+        note({ kind: reply.conflict === 'webhook' ? 'unsure' : 'conflict' });
+        onNews(reply.conflict === 'webhook' ? { kind: 'webhook' } : { kind: 'conflict', livedMs });
+        return { kind: reply.conflict === 'webhook' ? 'webhook' : 'conflict' };
     }
   }
 
   function pass(poll: Poll, attempt: number): void {
     const response = take(poll.id);
     if (sent?.attempt !== attempt) return;
-    const { answer } = sent;
+    const { answer, updates } = sent;
     sent.answer = null;
     if (!response || !answer) return;
     // The updates are not confirmed, so the next poller gets them again.
     if (!passes()) return void answerJson(response, 200, NO_UPDATES);
-    const { status, rawHeaders, body, updates } = answer;
     // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
     if (updates !== null) {
       response.once('finish', () => onNews({ kind: 'completed', updates: updates.length }));
-      note({ kind: 'passed', ids: updates, bytes: body.length });
+      note({ kind: 'passed', ids: updates, bytes: answer.body.length });
     }
-    response.sendDate = false;
-    response.writeHead(status, downstreamHeaders(rawHeaders));
-    response.end(body);
+    answerJson(response, answer.status, answer.body);
   }
 
   function take(id: number): ServerResponse | null {
@@ -301,14 +271,14 @@ export function createPolls(options: PollsOptions): Polls {
   }
 
   function tellHeld(poll: Poll): void {
-    const { door } = loop;
-    if (!heldPolls(door).some((it) => it.id === poll.id) || !door.owner) return;
-    onNews({ kind: 'second', owner: pidOf(door.owner.poller), held: pidOf(poll.poller) });
+    const { owner } = loop.door;
+    if (!heldPolls(loop.door).includes(poll) || !owner) return;
+    onNews({ kind: 'second', owner: pidOf(owner.poller), held: pidOf(poll.poller) });
   }
 
   return {
-    ask(asked) {
-      const { name: poller, connection } = asked;
+    ask(asked: Asked): void {
+      const { name: poller, connection } = asked.poller;
       const id = ++lastPoll;
       const { offset, timeoutMs } = readPoll(asked.args);
       waiting.set(id, asked);
@@ -320,18 +290,16 @@ export function createPolls(options: PollsOptions): Polls {
       send({ kind: 'asked', poll: { id, poller, connection, askedAtMs: performance.now(), timeoutMs } });
       reopenSoon();
     },
-    tell(event) {
-      // A webhook that stood in the way had taken updates.
-      if (event.kind === 'cleared') note({ kind: 'unsure' });
-      send(event);
-    },
+    /** Tells the door what has happened around the polls. */
+    send,
+    /** No poll passes any more, until it may again. */
     shut,
+    /** Updates were dropped, or went another way. */
     dropped: () => note({ kind: 'unsure' }),
-    owner: () => loop.door.owner?.poller ?? null,
-    held: () => [...new Set(heldPolls(loop.door).map((it) => it.poller))],
+    door: () => loop.door,
+    /** Asks the poll that is open upstream anew. */
     renew: () => sent?.abort.abort(),
-    openMs: () => (loop.door.upstream === null ? 0 : performance.now() - loop.door.upstream.startedAtMs),
-    close() {
+    close(): void {
       send({ kind: 'shut' });
       closed = true;
       clearTimeout(reopening);

@@ -5,7 +5,6 @@
  * Source of the rhythm: the one that is aborted retries after its own wait and aborts us in turn, and the server holds back
  * each second 409 of a fight by 3 s (tdlib/telegram-bot-api Client::fail_query_conflict).
  */
-
 export interface RivalryPolicy {
   /** An overlap that lasts longer than this is a rival. */
   readonly rivalAfterMs: number;
@@ -17,11 +16,10 @@ export interface RivalryPolicy {
 
 export interface Overlap {
   readonly sinceMs: number;
-  /** When we were kicked, the latest last; at most the last twenty. */
-  readonly kicksAtMs: readonly number[];
+  readonly lastKickMs: number;
   readonly kicks: number;
-  /** How long our polls lived before they were kicked, beside `kicksAtMs`. */
-  readonly livesMs: readonly number[];
+  /** How long our polls lived that were kicked, all but the first, which may have been open for long before. */
+  readonly livedMs: number;
   readonly isRival: boolean;
   /** Quiet, and said to be over; a kick soon after opens it again. */
   readonly over: boolean;
@@ -53,10 +51,11 @@ export type RivalrySaying =
       readonly incumbent: boolean;
     };
 
+/** Means. */
 export interface Rhythm {
-  /** Between two kicks, the median. */
+  /** Between two kicks. */
   readonly everyMs: number;
-  /** From our poll to the kick, the median: how long the other one waits before it polls again, and up to 3 s more. */
+  /** From our poll to the kick: how long the other one waits before it polls again, and up to 3 s more. */
   readonly reactionMs: number;
 }
 
@@ -67,7 +66,6 @@ export const atPeace: Rivalry = {
   incumbent: false,
 };
 
-const KICKS_KEPT = 20;
 /** A kick so soon after an overlap that seemed over: it was the pause of a slow one. Back-offs of libraries end at 30 s. */
 const SAME_WITHIN_MS = 45_000;
 const QUIET_MIN_MS = 10_000;
@@ -77,22 +75,23 @@ export type RivalryStep = readonly [Rivalry, readonly RivalrySaying[]];
 
 /** Our poll has been ended by another one after `livedMs`. */
 export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: RivalryPolicy): RivalryStep {
-  const incumbent = before.incumbent || hasBeenCalm(before, atMs, policy);
+  const incumbent = isIncumbent(before, atMs, policy);
   const sayings: RivalrySaying[] = [];
-  let overlap = before.overlap;
-  if (overlap === null || atMs - lastKick(overlap) > (overlap.over ? SAME_WITHIN_MS : QUIET_MAX_MS)) {
-    overlap = { sinceMs: atMs, kicksAtMs: [], kicks: 0, livesMs: [], isRival: false, over: false };
+  let { overlap } = before;
+  if (overlap === null || atMs - overlap.lastKickMs > (overlap.over ? SAME_WITHIN_MS : QUIET_MAX_MS)) {
+    overlap = { sinceMs: atMs, lastKickMs: atMs, kicks: 1, livedMs: 0, isRival: false, over: false };
     sayings.push({ what: 'overlap', again: false });
-  } else if (overlap.over) {
-    overlap = { ...overlap, over: false };
-    sayings.push({ what: 'overlap', again: true });
+  } else {
+    if (overlap.over) sayings.push({ what: 'overlap', again: true });
+    const { kicks } = overlap;
+    overlap = {
+      ...overlap,
+      lastKickMs: atMs,
+      kicks: kicks + 1,
+      livedMs: overlap.livedMs + livedMs,
+      over: false,
+    };
   }
-  overlap = {
-    ...overlap,
-    kicks: overlap.kicks + 1,
-    kicksAtMs: [...overlap.kicksAtMs, atMs].slice(-KICKS_KEPT),
-    livesMs: [...overlap.livesMs, livedMs].slice(-KICKS_KEPT),
-  };
   if (!overlap.isRival && atMs - overlap.sinceMs >= policy.rivalAfterMs) {
     overlap = { ...overlap, isRival: true };
     sayings.push({
@@ -121,74 +120,33 @@ export function undisturbed(before: Rivalry, atMs: number, surely: boolean): Riv
 
 /** Polling stands still for another reason (an outage): that is no calm. */
 export function interrupted(before: Rivalry): Rivalry {
-  return before.calmSinceMs === null ? before : { ...before, calmSinceMs: null };
+  return { ...before, calmSinceMs: null };
 }
 
 /** Looks whether an overlap is over; to be called when `quietAtMs` says so. */
 export function looked(before: Rivalry, atMs: number, policy: RivalryPolicy): RivalryStep {
-  const incumbent = before.incumbent || hasBeenCalm(before, atMs, policy);
+  const next = { ...before, incumbent: isIncumbent(before, atMs, policy) };
   const { overlap } = before;
   const dueMs = quietAtMs(before);
-  if (!overlap || dueMs === null || atMs < dueMs || !before.polledSinceKick)
-    return [{ ...before, incumbent }, []];
-  const lastedMs = lastKick(overlap) - overlap.sinceMs;
-  const saying: RivalrySaying = {
-    what: 'overlap-over',
-    lastedMs,
-    kicks: overlap.kicks,
-    wasRival: overlap.isRival,
-  };
-  return [{ ...before, incumbent, overlap: { ...overlap, over: true } }, [saying]];
+  if (!overlap || dueMs === null || atMs < dueMs || !before.polledSinceKick) return [next, []];
+  const { sinceMs, lastKickMs, kicks, isRival } = overlap;
+  const lastedMs = lastKickMs - sinceMs;
+  const saying = { what: 'overlap-over', lastedMs, kicks, wasRival: isRival } as const;
+  return [{ ...next, overlap: { ...overlap, over: true } }, [saying]];
 }
 
 /** When an overlap may be over: after twice its usual pause, at least 10 s. Null: there is none. */
 export function quietAtMs({ overlap }: Rivalry): number | null {
   if (!overlap || overlap.over) return null;
   const everyMs = rhythmOf(overlap)?.everyMs ?? 0;
-  return lastKick(overlap) + Math.min(QUIET_MAX_MS, Math.max(QUIET_MIN_MS, 2 * everyMs));
+  return overlap.lastKickMs + Math.min(QUIET_MAX_MS, Math.max(QUIET_MIN_MS, 2 * everyMs));
 }
 
-export function rhythmOf({ kicksAtMs, livesMs }: Overlap): Rhythm | null {
-  if (kicksAtMs.length < 2) return null;
-  const gaps = kicksAtMs.slice(1).map((atMs, i) => atMs - kicksAtMs[i]!);
-  return { everyMs: median(gaps) ?? 0, reactionMs: median(livesMs) ?? 0 };
+export function rhythmOf({ sinceMs, lastKickMs, kicks, livedMs }: Overlap): Rhythm | null {
+  if (kicks < 2) return null;
+  return { everyMs: (lastKickMs - sinceMs) / (kicks - 1), reactionMs: livedMs / (kicks - 1) };
 }
 
-function hasBeenCalm({ calmSinceMs }: Rivalry, atMs: number, { incumbentAfterMs }: RivalryPolicy): boolean {
-  return calmSinceMs !== null && atMs - calmSinceMs >= incumbentAfterMs;
-}
-
-function lastKick({ kicksAtMs, sinceMs }: Overlap): number {
-  return kicksAtMs.at(-1) ?? sinceMs;
-}
-
-/** The upper one of two in the middle; null of none. */
-export function median(values: readonly number[]): number | null {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? null;
-}
-
-interface Band {
-  /** Delays below this, milliseconds. */
-  readonly belowMs: number;
-  readonly hint: string;
-}
-
-const BANDS: readonly Band[] = [
-  { belowMs: 150, hint: 'as node-telegram-bot-api (0.x, 1.x) does, or a hand-written loop' },
-  {
-    belowMs: 350,
-    hint: 'as pyTelegramBotAPI and node-telegram-bot-api (0.x, 1.x) do, or a hand-written loop',
-  },
-  { belowMs: 900, hint: 'as pyTelegramBotAPI does, or a hand-written loop' },
-  { belowMs: 2_700, hint: 'as python-telegram-bot and aiogram do, or a hand-written loop' },
-  {
-    belowMs: Number.POSITIVE_INFINITY,
-    hint: 'as a hand-written loop does, a library that backs off, or a program that ends at the conflict and is started again',
-  },
-];
-
-/** A clause that goes on after "it polls again … after a 409, ". */
-export function hintOfRetry(retryMs: number): string {
-  return (BANDS.find(({ belowMs }) => retryMs < belowMs) ?? BANDS.at(-1)!).hint;
+function isIncumbent({ incumbent, calmSinceMs }: Rivalry, atMs: number, policy: RivalryPolicy): boolean {
+  return incumbent || (calmSinceMs !== null && atMs - calmSinceMs >= policy.incumbentAfterMs);
 }

@@ -1,14 +1,16 @@
 /**
- * The worker's own Bot API endpoint, and its only door to getUpdates: every call is passed on (relay.ts), polls go through the door
- * (polls.ts). Decides nothing about the supervisor: what happens is told as news.
+ * The worker's own Bot API endpoint on 127.0.0.1, and its only door to getUpdates: every call is passed on (relay.ts), polls go
+ * through the door (polls.ts). Decides nothing about the supervisor: what happens is told as news.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import { openHttpClient } from '../telegram/http-client.ts';
-import { booleanArg, UnreadableRequest } from './params.ts';
-import { type Caller, createPeers, type Endpoint } from './peers.ts';
+import { heldPolls } from './door.ts';
+import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
+import { createPeers } from './peers.ts';
 import { createPolls, type GatewayNews } from './polls.ts';
 import { relay } from './relay.ts';
-import { answerError, readArgs, readSmallBody, type Target, TooLarge, targetOf } from './request.ts';
+import { answerError, type Target, targetOf } from './request.ts';
 
 export interface GatewayOptions {
   readonly apiRoot: string;
@@ -23,45 +25,36 @@ export interface GatewayOptions {
   /** Pids of the whole tree of the worker. */
   readonly tree: () => readonly number[];
   /** Finds out about processes that are new: those that have moved away are known by their environment only. */
-  readonly learnTree?: () => Promise<unknown>;
+  readonly learnTree: () => Promise<unknown>;
   readonly onNews: (news: GatewayNews) => void;
 }
 
-export interface Poller {
-  readonly pid: number | null;
-  readonly role: 'owner' | 'held';
-}
+export type Gateway = ReturnType<typeof createGateway>;
 
-export interface Gateway {
-  /** Opens what the next worker will get; rejects with the system's error. */
-  prepare(): Promise<void>;
-  /** `prepare` has done its work for the next worker. */
-  ready(): boolean;
-  /** The API root of the next worker. */
-  next(): string;
-  /** The next worker runs: what earlier ones had is closed, none of them polls. In the same turn as `next`, before it can ask. */
-  spawned(pid: number): void;
-  /** The worker is asked to end: its open polls are answered, later ones still go through. */
-  release(): void;
-  /** No poll passes, and none is answered with updates, until the next worker or until `mayPoll` says so again. */
-  shut(): void;
-  /** Nothing is in the way of polling any more. */
-  cleared(): void;
-  pollers(): readonly Poller[];
-  /** For how long the poll that is open upstream has been; 0: none is. */
-  pollOpenMs(): number;
-  /** Asks the poll that is open upstream anew: who polls too loses the poll to it. */
-  renewPoll(): void;
+interface Endpoint {
+  readonly port: number;
+  /** Ends all connections, too. */
   close(): void;
 }
 
+type Call = Exclude<Target, { kind: 'refused' }>;
+
 /** Calls of the worker that can be under way at once; more wait their turn. */
 const CALLS_MAX = 64;
+/** As much as the Bot API server takes (tdlib/td HttpReader): a message of 4,096 letters in a query, percent-encoded. */
+const HEAD_BYTES_MAX = 256 * 1024;
+const HEAD_MS_MAX = 10_000;
+/** A getUpdates needs some hundred bytes; a setWebhook may bring a certificate. */
+const READ_BYTES_MAX = 1024 * 1024;
+/** To find out who a stranger is takes long, so a loop that asks again at once is slowed down. */
+const STRANGER_MS = 250;
+/** A front end says with these that the Bot API can't be reached. */
+const FRONT_ENDS = new Set([502, 503, 504]);
 
-export function createGateway(options: GatewayOptions): Gateway {
-  const { token, workerToken, onNews } = options;
+export function createGateway(options: GatewayOptions) {
+  const { token, workerToken, onNews, tree, learnTree, mayPoll } = options;
   const root = new URL(options.apiRoot);
-  const prefix = root.pathname.replace(/\/+$/, '');
+  const rootPath = root.pathname.replace(/\/+$/, '');
   // Apart from all other calls, so that nothing can take a poll's place.
   const pollClient = openHttpClient({ root, connections: 1 });
   const callClient = openHttpClient({ root, connections: CALLS_MAX });
@@ -74,157 +67,194 @@ export function createGateway(options: GatewayOptions): Gateway {
   let closed = false;
 
   const peers = createPeers({
-    handle,
-    tree: options.tree,
-    learnTree: options.learnTree,
-    onLeft: (connection) => polls.tell({ kind: 'closed', connection }),
-    onDeath: (poller) => polls.tell({ kind: 'gone', poller }),
+    ...{ tree, learnTree },
+    onLeft: (connection) => polls.send({ kind: 'closed', connection }),
+    onDeath: (poller) => polls.send({ kind: 'gone', poller }),
   });
   const polls = createPolls({
-    client: pollClient,
-    root,
-    token,
+    ...{ client: pollClient, root, mayPoll, onNews },
+    prefix: `${rootPath}/bot${token}`,
     pidOf: peers.pidOf,
-    mayPoll: options.mayPoll,
     ownWebhook: () => ownWebhook,
-    onNews,
   });
 
-  function handle(request: IncomingMessage, response: ServerResponse, port: number): void {
+  /** At a port (0: any free one); rejects with the system's error. */
+  async function listen(port: number): Promise<Endpoint> {
+    const sockets = new Set<Socket>();
+    const server = createServer(
+      {
+        maxHeaderSize: HEAD_BYTES_MAX,
+        headersTimeout: HEAD_MS_MAX,
+        // An upload may take as long as it takes.
+        requestTimeout: 0,
+        // Never: closing would cross the worker's next call now and then, and the clock costs more than routing a call.
+        keepAliveTimeout: 0,
+        connectionsCheckingInterval: HEAD_MS_MAX,
+        noDelay: true,
+      },
+      handle,
+    );
+    server.on('connection', (socket) => {
+      sockets.add(socket);
+      socket.on('close', () => {
+        sockets.delete(socket);
+        // A worker's end shows here first, and its successor is started before anything is done about the connections it had.
+        setImmediate(peers.left, socket);
+      });
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: '127.0.0.1', port, exclusive: true }, resolve);
+    });
+    // EMFILE and the like: the next connection may fare better.
+    server.on('error', ignore);
+    return {
+      port: (server.address() as AddressInfo).port,
+      close() {
+        server.close();
+        for (const socket of sockets) socket.destroy();
+      },
+    };
+  }
+
+  function handle(request: IncomingMessage, response: ServerResponse): void {
     // A client that has gone is noticed by the end of its connection.
     response.on('error', ignore);
     request.on('error', ignore);
-    const target = targetOf(request, workerToken, port);
+    const target = targetOf(request, workerToken);
     if (target.kind === 'refused') {
       if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
-      return void answerError(response, target.status, target.description);
+      answerError(response, target.status, target.description);
+      return;
     }
-    if (target.kind === 'file') {
-      const path = `${prefix}/file/bot${token}${target.environment}${target.rest}${target.query}`;
-      return void relay(request, response, { client: callClient, path });
+    const { method } = target;
+    if (method === 'getupdates')
+      poll(request, response, target).catch((error) => unreadable(response, error));
+    else if (method === 'setwebhook' || method === 'deletewebhook')
+      changeWebhook(request, response, target).catch((error) => unreadable(response, error));
+    else {
+      if (method === 'logout' || method === 'close') onNews({ kind: 'farewell', method });
+      forward(request, response, target);
     }
-    if (!INSPECTED.has(target.method)) return void forward(request, response, target);
-    // The caller is identified before a byte of the body is read, since strangers would fill our memory with bodies.
-    const caller: Caller | Promise<Caller> = mayAskUpdates(target)
-      ? peers.find(request.socket, port)
-      : { kind: 'poller' };
-    const go = (it: Caller) => {
-      if (admitted(it, response))
-        inspect(request, response, target).catch((error: unknown) => unreadable(response, error));
-    };
-    if (caller instanceof Promise) void caller.then(go);
-    else go(caller);
-  }
-
-  function admitted(caller: Caller, response: ServerResponse): boolean {
-    if (caller.kind === 'gone') response.destroy();
-    if (caller.kind === 'stranger') {
-      onNews({ kind: 'stranger', pid: caller.pid });
-      // The search is costly, so a loop that asks again at once is slowed down.
-      setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
-    }
-    return caller.kind === 'poller';
   }
 
   function forward(
     request: IncomingMessage,
     response: ServerResponse,
-    target: CallTarget,
-    body?: Buffer,
-    onStatus?: (status: number) => void,
+    { kind, method, rest }: Call,
+    read: { readonly body?: Buffer; readonly onStatus?: (status: number) => void } = {},
   ): void {
     const begunAtMs = performance.now();
     relay(request, response, {
       client: callClient,
-      path: `${prefix}/bot${token}${target.environment}${target.rest}${target.query}`,
-      ...(body ? { body } : {}),
+      path: `${rootPath}${kind === 'file' ? '/file' : ''}/bot${token}${rest}`,
+      ...(read.body && { body: read.body }),
       onStatus(status, problem) {
+        read.onStatus?.(status);
+        if (method === '') return;
         if (problem === null && !FRONT_ENDS.has(status))
           onNews({ kind: 'called', tookMs: performance.now() - begunAtMs });
         // An upload that its sender broke off says nothing of the Bot API.
         else if (problem === null || request.complete)
           onNews({ kind: 'call-failed', problem: problem ?? `HTTP ${status}` });
-        onStatus?.(status);
       },
     });
   }
 
-  /** Calls whose parameters have to be read before they are passed on. */
-  async function inspect(
+  async function poll(request: IncomingMessage, response: ServerResponse, target: Call): Promise<void> {
+    // Before a byte of the body is read: strangers would fill our memory with bodies.
+    const poller = await peers.find(request.socket);
+    if (poller.kind === 'gone') return void response.destroy();
+    if (poller.kind === 'stranger') {
+      onNews({ kind: 'stranger', pid: poller.pid });
+      return void setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
+    }
+    const args = readArgs(target.query, await readBody(request, READ_BYTES_MAX), request.headers);
+    // Its connection may have ended meanwhile, or its worker.
+    if ((await peers.find(request.socket)) === poller)
+      polls.ask({ request, response, args, environment: target.environment, poller });
+    else response.destroy();
+  }
+
+  async function changeWebhook(
     request: IncomingMessage,
     response: ServerResponse,
-    target: CallTarget,
+    target: Call,
   ): Promise<void> {
-    const body = await readSmallBody(request);
+    const body = await readBody(request, READ_BYTES_MAX);
     const args = readArgs(target.query, body, request.headers);
-    const method = target.method === '' ? args.get('method').toLowerCase() : target.method;
-    switch (method) {
-      case 'getupdates': {
-        const poller = peers.nameOf(request.socket);
-        // Null: it has hung up meanwhile.
-        if (poller) polls.ask({ request, response, args, environment: target.environment, ...poller });
-        return;
-      }
-      case 'setwebhook':
-      case 'deletewebhook': {
-        const sets = method === 'setwebhook' && args.get('url') !== '';
-        if (sets && !options.allowSetWebhook) {
-          onNews({ kind: 'webhook-turned-down' });
-          return answerError(response, 409, NO_WEBHOOK);
-        }
-        // Before it is done and after: an answer may come in between.
-        const drops = sets || booleanArg(args, 'drop_pending_updates');
-        if (drops) polls.dropped();
-        return forward(request, response, target, body, (status) => {
-          if (drops) polls.dropped();
-          if (status !== 200) return;
-          ownWebhook = sets;
-          onNews({ kind: 'webhook-of-worker', url: sets ? args.get('url') : '' });
-        });
-      }
-      case 'logout':
-      case 'close':
-        onNews({ kind: 'farewell', method });
+    const url = target.method === 'setwebhook' ? args.get('url') : '';
+    if (url !== '' && !options.allowSetWebhook) {
+      onNews({ kind: 'webhook-turned-down' });
+      return answerError(response, 409, NO_WEBHOOK);
     }
-    forward(request, response, target, body);
+    // Before it is done and after: an answer may come in between.
+    const drops = url !== '' || booleanArg(args, 'drop_pending_updates');
+    if (drops) polls.dropped();
+    forward(request, response, target, {
+      body,
+      onStatus(status) {
+        if (drops) polls.dropped();
+        if (status !== 200) return;
+        ownWebhook = url !== '';
+        onNews({ kind: 'webhook-of-worker', url });
+      },
+    });
   }
 
   return {
-    async prepare() {
+    /** Opens what the next worker will get; rejects with the system's error. */
+    async prepare(): Promise<void> {
       if (coming || closed) return;
       if (options.port !== null && present) return;
-      const opened = await peers.listen(options.port ?? 0);
+      const opened = await listen(options.port ?? 0);
       if (coming || closed) opened.close();
       else coming = opened;
     },
+    /** `prepare` has done its work for the next worker. */
     ready: () => coming !== null || (options.port !== null && present !== null),
-    next() {
+    /** The API root of the next worker. */
+    next(): string {
       if (present && coming) past.push(present);
       // Without a fresh one (no descriptors left) the old one goes on.
       present = coming ?? present;
       coming = null;
       return `http://127.0.0.1:${present?.port ?? 0}`;
     },
-    spawned(pid) {
+    /** The next worker runs: what earlier ones had is closed, none of them polls. In the same turn as `next`, before it can ask. */
+    spawned(pid: number): void {
       for (const it of past.splice(0)) it.close();
-      const owner = polls.owner();
+      const { owner } = polls.door();
       peers.restart(pid);
-      if (owner !== null) polls.tell({ kind: 'gone', poller: owner });
-      polls.tell({ kind: 'opened' });
+      if (owner !== null) polls.send({ kind: 'gone', poller: owner.poller });
+      polls.send({ kind: 'opened' });
     },
-    release: () => polls.tell({ kind: 'released' }),
+    /** The worker is asked to end: its open polls are answered, later ones still go through. */
+    release: () => polls.send({ kind: 'released' }),
+    /** No poll passes, and none is answered with updates, until the next worker or until `mayPoll` says so again. */
     shut: polls.shut,
-    cleared: () => polls.tell({ kind: 'cleared' }),
-    pollOpenMs: polls.openMs,
+    /** Nothing is in the way of polling any more. A webhook that stood there had taken updates. */
+    cleared(): void {
+      polls.dropped();
+      polls.send({ kind: 'cleared' });
+    },
+    /** For how long the poll that is open upstream has been; 0: none is. */
+    pollOpenMs(): number {
+      const { upstream } = polls.door();
+      return upstream === null ? 0 : performance.now() - upstream.startedAtMs;
+    },
+    /** Asks the poll that is open upstream anew: who polls too loses the poll to it. */
     renewPoll: polls.renew,
+    /** Who polls, and who is made to wait. Pid null where the system does not tell. */
     pollers() {
-      const owner = polls.owner();
+      const { owner } = polls.door();
+      const held = new Set(heldPolls(polls.door()).map(({ poller }) => poller));
       return [
-        ...(owner === null ? [] : [{ pid: peers.pidOf(owner), role: 'owner' as const }]),
-        ...polls.held().map((it) => ({ pid: peers.pidOf(it), role: 'held' as const })),
+        ...(owner === null ? [] : [{ pid: peers.pidOf(owner.poller), role: 'owner' as const }]),
+        ...[...held].map((it) => ({ pid: peers.pidOf(it), role: 'held' as const })),
       ];
     },
-    close() {
+    close(): void {
       polls.close();
       closed = true;
       for (const it of [...past, present, coming]) it?.close();
@@ -236,26 +266,12 @@ export function createGateway(options: GatewayOptions): Gateway {
 
 function ignore(): void {}
 
-/** A front end says with these that the Bot API can't be reached. */
-const FRONT_ENDS = new Set([502, 503, 504]);
+function unreadable(response: ServerResponse, error: unknown): void {
+  if (!(error instanceof UnreadableRequest)) return void response.destroy();
+  answerError(response, error.status, `singlepoll can't read this request: ${error.message}`);
+}
 
-const STRANGER_MS = 250;
 const STRANGER =
   'Forbidden: this is the gateway of a singlepoll worker, and only its own processes may poll through it';
 const NO_WEBHOOK =
   'Conflict: singlepoll keeps this bot on getUpdates, so its worker cannot set a webhook; start with --allow-set-webhook to let it';
-
-type CallTarget = Extract<Target, { kind: 'call' }>;
-
-/** An empty method is named by a parameter. */
-const INSPECTED = new Set(['', 'getupdates', 'setwebhook', 'deletewebhook', 'logout', 'close']);
-
-function mayAskUpdates({ method }: CallTarget): boolean {
-  return method === 'getupdates' || method === '';
-}
-
-function unreadable(response: ServerResponse, error: unknown): void {
-  if (error instanceof TooLarge) answerError(response, 413, 'Request Entity Too Large');
-  else if (error instanceof UnreadableRequest) answerError(response, error.status, '');
-  else response.destroy();
-}

@@ -1,7 +1,7 @@
 /** The active probe in sentences: what it disturbs, what it found, what to do about it. Pure. */
 
-import { hintOfRetry } from '../gateway/rivals.ts';
-import type { Reason, Verdict } from '../telegram/probe-table.ts';
+import { hintOfRetry } from '../gateway/words.ts';
+import type { Reason, Verdict } from '../telegram/probe.ts';
 import { RIVAL_ELSEWHERE } from './words.ts';
 
 export interface ProbeWords {

@@ -10,9 +10,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo, Socket } from 'node:net';
 import {
   type Args,
-  addBody,
-  addFormParams,
   createArgs,
+  readArgs,
   readBody,
   routeOf,
   splitTarget,
@@ -26,6 +25,7 @@ import { createRequestLog, type RequestRecord } from './log.ts';
 
 const KEEP_ALIVE_MS = 500_000;
 const HEADER_BYTES_MAX = 1 << 18;
+const BODY_BYTES_MAX = 60 * 1024 * 1024;
 const TOKEN_SHAPE = /^[1-9]\d{0,15}:[A-Za-z0-9_-]{24,64}$/;
 const ABILITIES = {
   can_join_groups: true,
@@ -88,14 +88,12 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     const { path, query } = splitTarget(request.url ?? '/');
     const route = routeOf(path);
     if (route.kind === 'control') {
-      const body = (await readBody(request)).toString('utf8');
+      const body = (await readBody(request, BODY_BYTES_MAX)).toString('utf8');
       const answer = await control(sandbox, `${request.method} ${route.path}`, query, body);
       return sendJson(response, answer.status, answer.body);
     }
     if (request.method !== 'GET' && request.method !== 'POST') return sendEmpty(response, 501);
-    const args = createArgs();
-    addFormParams(query, args);
-    addBody(await readBody(request), request.headers, args);
+    const args = readArgs(query, await readBody(request, BODY_BYTES_MAX), request.headers);
     if (route.kind === 'none') return sendJson(response, 404, failure(404, route.description).body);
     // There are no bots in the test environment.
     const bot = route.test ? undefined : bots.get(route.token);

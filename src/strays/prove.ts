@@ -4,7 +4,6 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
-import { isWebhookConflict } from '../telegram/bot-api.ts';
 import type { Ledger } from './evidence.ts';
 import type { Client, Observation, Seen } from './observer.ts';
 import { endOfWindows, type Poke } from './reactions.ts';
@@ -88,9 +87,9 @@ export async function askWhoPolls(options: ExperimentOptions, nextPoke: () => nu
     if (signal.aborted) return { kind: 'failed', description: 'given up' };
     if (answer !== 'held') {
       if (answer.kind === 'ok') return { kind: answer.result.length > 0 ? 'updates' : 'undisturbed' };
-      if (answer.kind !== 'error' || answer.status !== 409)
+      if (answer.kind !== 'error' || answer.conflict === null)
         return { kind: 'failed', description: answer.description };
-      if (isWebhookConflict(answer.description)) return { kind: 'webhook' };
+      if (answer.conflict === 'webhook') return { kind: 'webhook' };
       if (!observation) return { kind: 'blind' };
       isDisturbed = true;
     } else if (!isDisturbed && !ledger.isOpen(options.isAlive)) return { kind: 'undisturbed' };
@@ -120,7 +119,7 @@ export type Measured =
 export async function measure(api: BotApi, signal: AbortSignal): Promise<Measured> {
   const reply = await api.call('getMe', {}, { signal });
   if (reply.kind !== 'ok') return { kind: 'failed', description: reply.description };
-  return { kind: 'ok', rttMs: reply.tookMs, conflictBytes: reply.conflictBytes ?? null };
+  return { kind: 'ok', rttMs: reply.tookMs, conflictBytes: reply.conflictBytes };
 }
 
 type Update = { readonly update_id: number };

@@ -7,7 +7,7 @@ import { EXIT } from '../errors.ts';
 import type { GatewayWatch } from '../gateway/events.ts';
 import type { Gateway } from '../gateway/server.ts';
 import type { Lease } from '../lease/lease.ts';
-import type { ApiReach } from '../telegram/api-reach.ts';
+import type { ApiReach } from '../telegram/reach.ts';
 import type { Sweeper } from './sweep.ts';
 import type { Ending } from './table.ts';
 import type { WebhookWatch } from './webhook-watch.ts';

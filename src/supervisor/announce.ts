@@ -6,7 +6,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import type { BotApi, Me } from '../telegram/bot-api.ts';
-import { retrying } from '../telegram/retry.ts';
+import { retrying } from '../telegram/reach.ts';
 import { findExecutable } from './executable.ts';
 import type { Asks } from './signals.ts';
 import type { Ending } from './table.ts';

@@ -114,8 +114,8 @@ async function webhook(config: Config, api: BotApi, report: Report): Promise<num
   const updates = `${pending} waiting updates ${config.dropPending ? 'dropped' : 'kept'}`;
   if (url === '') report.line('webhook', `none set; ${updates}`);
   else if (config.keepWebhook) {
-    report.line('webhook', `would refuse to start (78): ${maskWebhookUrl(url, config.token ?? '')}`, 'warn');
+    report.line('webhook', `would refuse to start (78): ${maskWebhookUrl(url)}`, 'warn');
     return EXIT.config;
-  } else report.line('webhook', `would clear ${maskWebhookUrl(url, config.token ?? '')}; ${updates}`);
+  } else report.line('webhook', `would clear ${maskWebhookUrl(url)}; ${updates}`);
   return EXIT.ok;
 }

@@ -7,7 +7,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import { count } from '../output/words.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
-import { retrying, tokenRefused } from '../telegram/retry.ts';
+import { retrying, tokenRefused } from '../telegram/reach.ts';
 import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
 import type { Status } from './status-document.ts';
 import type { Ending } from './table.ts';
@@ -42,7 +42,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
   let lastMs = Number.NEGATIVE_INFINITY;
 
   const clear = (dropPending: boolean, signal: AbortSignal): Promise<WebhookOutcome> =>
-    clearWebhook(api, { keep: config.keepWebhook, dropPending, token: config.token ?? '', signal });
+    clearWebhook(api, { keep: config.keepWebhook, dropPending, signal });
 
   /** What was seen, for `status`. */
   function note(outcome: WebhookOutcome, isRunning: boolean): void {
@@ -65,7 +65,7 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     let outcome: WebhookOutcome | null = null;
     const ask = async (): Promise<Reply<WebhookOutcome>> => {
       const result = await clear(config.dropPending && mayDrop, signal);
-      return result.kind === 'failed' ? result.reply : { kind: 'ok', result, description: null, tookMs: 0 };
+      return result.kind === 'failed' ? result.reply : { kind: 'ok', result, tookMs: 0, conflictBytes: null };
     };
     const say = (text: string) => report.line('webhook', text, 'warn');
     try {

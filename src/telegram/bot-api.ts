@@ -9,21 +9,25 @@ import { explain, type HttpClient, openHttpClient, type WholeAnswer } from './ht
 
 /** What an answer means for a supervisor. */
 export type Reply<T = unknown> =
-  | {
-      readonly kind: 'ok';
-      readonly result: T;
-      readonly description: string | null;
-      readonly tookMs: number;
-      /** How long a 409 of this server is on the wire; null where that can't be known. */
-      readonly conflictBytes?: number | null;
-    }
+  | ({ readonly kind: 'ok'; readonly result: T } & Measured)
   /** 401, or 404: the token (or the API root) is wrong; asking again won't help. */
   | { readonly kind: 'refused'; readonly status: number; readonly description: string }
   | { readonly kind: 'flood'; readonly retryAfterMs: number; readonly description: string }
   /** 5xx, no JSON, reset, time-out, no route: it may or may not have been carried out. */
   | { readonly kind: 'outage'; readonly description: string }
-  /** Any other Bot API error: the request was understood and turned down. */
-  | { readonly kind: 'error'; readonly status: number; readonly description: string };
+  /** Any other Bot API error: the request was understood and turned down. `conflict`: who stands in the way of a getUpdates. */
+  | {
+      readonly kind: 'error';
+      readonly status: number;
+      readonly description: string;
+      readonly conflict: 'poller' | 'webhook' | null;
+    };
+
+interface Measured {
+  readonly tookMs: number;
+  /** How long a 409 of this server is on the wire; null where that can't be known. */
+  readonly conflictBytes: number | null;
+}
 
 export interface BotApi {
   call<T>(method: string, params?: Record<string, unknown>, options?: CallOptions): Promise<Reply<T>>;
@@ -79,12 +83,10 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
           answerBytesMax: ANSWER_BYTES_MAX,
           signal: AbortSignal.any(signals),
         });
-        const reply = classify<T>(
-          answer.status,
-          answer.body.toString('utf8'),
-          performance.now() - startedAtMs,
-          client.proxied ? null : conflictBytes(answer, url),
-        );
+        const reply = classify<T>(answer.status, answer.body.toString('utf8'), {
+          tookMs: performance.now() - startedAtMs,
+          conflictBytes: client.proxied ? null : conflictBytes(answer, url),
+        });
         // A description from outside may hold the path that was asked for (so the token), or control characters.
         if (reply.kind !== 'ok') return { ...reply, description: clean(reply.description, tokens) };
         return checked(method, reply, tokens);
@@ -99,12 +101,11 @@ export function openBotApi(apiRoot: string, token: string): BotApi {
   };
 }
 
-/** Sorts an answer; pure. `tookMs` and `conflictBytes` are only passed through. */
+/** Sorts an answer; pure. `measured` is only passed through. */
 export function classify<T>(
   status: number,
   text: string,
-  tookMs: number,
-  conflictBytes: number | null = null,
+  measured: Measured = { tookMs: 0, conflictBytes: null },
 ): Reply<T> {
   let body: Record<string, unknown> | null = null;
   try {
@@ -113,23 +114,22 @@ export function classify<T>(
   } catch {
     // Not the Bot API itself: something in front of it.
   }
+  if (body?.ok === true) return { kind: 'ok', result: body.result as T, ...measured };
   const description = typeof body?.description === 'string' ? body.description : `HTTP ${status}`;
-  if (body?.ok === true) {
-    return {
-      kind: 'ok',
-      result: body.result as T,
-      description: typeof body.description === 'string' ? body.description : null,
-      tookMs,
-      conflictBytes,
-    };
-  }
   if (status === 429) {
-    const seconds = Number((body?.parameters as Record<string, unknown> | undefined)?.retry_after ?? 1);
+    const seconds = Number((body?.parameters as Record<string, unknown> | undefined)?.retry_after);
     return { kind: 'flood', retryAfterMs: (Number.isFinite(seconds) ? seconds : 1) * 1000, description };
   }
   if (status === 401 || status === 404) return { kind: 'refused', status, description };
-  if (body?.ok === false && status < 500) return { kind: 'error', status, description };
-  return { kind: 'outage', description };
+  if (body?.ok !== false || status >= 500) return { kind: 'outage', description };
+  return { kind: 'error', status, description, conflict: status === 409 ? conflictOf(description) : null };
+}
+
+/** `webhook`: one is active, being set or deleted. Years ago a poller's 409 read "terminated by other long poll or webhook". */
+function conflictOf(description: string): 'poller' | 'webhook' {
+  return /webhook/i.test(description) && !/other getUpdates|long poll/i.test(description)
+    ? 'webhook'
+    : 'poller';
 }
 
 /** `{"ok":false,"error_code":409,"description":"Conflict: terminated by other getUpdates request; make sure …"}` (Query.cpp). */
@@ -171,11 +171,3 @@ const SHAPES: Readonly<Record<string, (result: Record<string, unknown>) => boole
   getUpdates: (result) => Array.isArray(result) && result.every((it) => typeof it?.update_id === 'number'),
   sendMessage: ({ message_id: id }) => typeof id === 'number',
 };
-
-/**
- * True: a webhook is active, being set or deleted. False: another poller took the poll (years ago that read "terminated by other
- * long poll or webhook").
- */
-export function isWebhookConflict(description: string): boolean {
-  return /webhook/i.test(description) && !/other getUpdates|long poll/i.test(description);
-}

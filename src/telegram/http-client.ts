@@ -4,6 +4,7 @@
  * kernel goes on delivering for minutes where the way is cut (net.ipv4.tcp_orphan_retries), so a poll that was given up with the
  * lease would reach Telegram when the way is mended, and throw out the poller of the machine that has taken over.
  */
+import { once } from 'node:events';
 import type { Agent, ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { connect, type Socket, type TcpNetConnectOpts } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -40,22 +41,14 @@ export interface WholeAnswer {
   readonly body: Buffer;
 }
 
-export interface HttpClient {
-  readonly proxied: boolean;
-  /** Begins a request; the caller ends it, or pipes a body into it. */
-  begin(method: string, path: string, headers: readonly string[]): ClientRequest;
-  giveUp(request: ClientRequest, reason: Error): void;
-  /** Sends a request (a POST) and reads the whole answer. Rejects with the system's error, or with the signal's reason once the connection is closed. */
-  ask(request: WholeRequest): Promise<WholeAnswer>;
-  close(): void;
-}
+export type HttpClient = ReturnType<typeof openHttpClient>;
 
 const CONNECT_TIMEOUT_MS = 10_000;
 /** Longer than most pauses between two polls, shorter than what servers grant an idle connection. */
 const KEEP_ALIVE_MS = 30_000;
 
 /** Opens nothing yet. */
-export function openHttpClient(options: HttpClientOptions): HttpClient {
+export function openHttpClient(options: HttpClientOptions) {
   const { root, env = process.env, connections, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
   const secure = root.protocol === 'https:';
   const proxy = proxyOf(root, env);
@@ -65,8 +58,9 @@ export function openHttpClient(options: HttpClientOptions): HttpClient {
     : process.getBuiltinModule('node:http');
   // The agent's timeout ends idle connections only: nobody listens to the timeout of a request.
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: KEEP_ALIVE_MS });
-  const tcpOf = connectWith(agent as unknown as Connecting, { secure, proxy, root, connectTimeoutMs });
+  const ways = connectWith(agent as unknown as Connecting, { secure, proxy, root, connectTimeoutMs });
 
+  /** Begins a request; the caller ends it, or pipes a body into it. */
   function begin(method: string, path: string, headers: readonly string[]): ClientRequest {
     return request({
       agent,
@@ -79,14 +73,13 @@ export function openHttpClient(options: HttpClientOptions): HttpClient {
     });
   }
 
-  function giveUp(call: ClientRequest, reason: Error, done = () => {}): void {
+  function giveUp(call: ClientRequest, reason: Error): void {
     soon(() => {
       const { socket } = call;
-      const tcp = socket && !call.destroyed ? tcpOf(socket) : null;
-      // Where it is not connected nothing was sent. TLS of a proxy hides the TCP connection that could be reset.
-      if (tcp && !tcp.connecting && !tcp.destroyed && !('encrypted' in tcp)) tcp.resetAndDestroy();
+      const tcp = socket && !call.destroyed ? ways.tcpOf(socket) : null;
+      // TLS of a proxy hides the TCP connection that could be reset.
+      if (tcp && !tcp.destroyed && !('encrypted' in tcp)) tcp.resetAndDestroy();
       call.destroy(reason);
-      done();
     });
   }
 
@@ -96,52 +89,44 @@ export function openHttpClient(options: HttpClientOptions): HttpClient {
     else todo();
   }
 
-  return {
-    proxied: proxy !== null,
-    begin,
-    giveUp,
-    ask({ method = 'POST', path, headers, body, signal, answerBytesMax, mayGo, onSent }) {
-      return new Promise((resolve, reject) => {
-        const length = body === undefined ? [] : ['content-length', String(Buffer.byteLength(body))];
-        const call = begin(method, path, [...headers, ...length]);
-        let isOver = false;
-        let isAnswered = false;
-        const isFirst = () => {
-          if (isOver) return false;
-          signal.removeEventListener('abort', abort);
-          isOver = true;
-          return true;
+  /** Sends a request and reads the whole answer. Rejects with the system's error, or with the signal's reason. */
+  async function ask(wanted: WholeRequest): Promise<WholeAnswer> {
+    const { method = 'POST', path, headers, body, signal, answerBytesMax, mayGo, onSent } = wanted;
+    signal.throwIfAborted();
+    const length = body === undefined ? [] : ['content-length', String(Buffer.byteLength(body))];
+    const call = begin(method, path, [...headers, ...length]);
+    let abort = () => {};
+    try {
+      return await new Promise<WholeAnswer>((resolve, reject) => {
+        abort = () => {
+          giveUp(call, signal.reason as Error);
+          soon(() => reject(signal.reason));
         };
-        const fail = (error: Error) => {
-          if (isFirst()) reject(error);
-        };
-        const drop = (reason: Error) => {
-          if (isFirst()) giveUp(call, reason, () => reject(reason));
-        };
-        const abort = () => drop(signal.reason as Error);
-        // Once the answer has begun, it says itself how it ends.
-        call.on('error', (error) => isAnswered || fail(error));
-        call.on('close', () => isAnswered || fail(cutOff()));
-        call.on('response', (answer) => {
-          isAnswered = true;
-          readWhole(answer, answerBytesMax).then((whole) => {
-            if (isFirst()) resolve(whole);
-          }, fail);
-        });
-        if (signal.aborted) return abort();
         signal.addEventListener('abort', abort);
-        whenConnected(call, secure, () => {
-          if (isOver) return;
-          if (mayGo && !mayGo()) return drop(new Error('given up'));
-          // The question may itself have led to giving the request up.
-          if (isOver) return;
+        // Once the answer has begun, it says itself how it ends.
+        call.once('response', (answer) => resolve(readWhole(answer, answerBytesMax)));
+        call.on('error', reject);
+        call.once('close', () => reject(cutOff()));
+        call.once('socket', () => {
+          if (mayGo && !mayGo()) call.destroy(new Error('given up'));
+          if (call.destroyed || signal.aborted) return;
           onSent?.();
           call.end(body);
         });
       });
-    },
-    close: () => soon(() => agent.destroy()),
-  };
+    } catch (error) {
+      throw signal.aborted ? signal.reason : error;
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  function close(): void {
+    ways.stop();
+    soon(() => agent.destroy());
+  }
+
+  return { proxied: proxy !== null, begin, giveUp, ask, close };
 }
 
 interface Connecting {
@@ -158,46 +143,54 @@ interface Way {
   readonly connectTimeoutMs: number;
 }
 
-/** Has the agent connect our way; what it returns finds the TCP connection below one of TLS, which can't be reset itself. */
-function connectWith(agent: Connecting, way: Way): (socket: Socket) => Socket {
-  const { secure, proxy, root, connectTimeoutMs } = way;
+/** Has the agent connect our way: requests get their socket when it stands. */
+function connectWith(agent: Connecting, { secure, proxy, root, connectTimeoutMs }: Way) {
   const { createConnection } = agent;
   const below = new WeakMap<Duplex, Socket>();
+  const pending = new Set<Duplex>();
 
-  function secured(options: TcpNetConnectOpts, tcp: Socket): Duplex {
+  async function stands<T extends Duplex>(socket: T, event: string, limit: AbortSignal): Promise<T> {
+    pending.add(socket);
+    try {
+      await once(socket, event, { signal: limit });
+      return socket;
+    } catch (error) {
+      socket.destroy();
+      throw limit.aborted ? late() : error;
+    } finally {
+      pending.delete(socket);
+    }
+  }
+
+  async function open(options: TcpNetConnectOpts): Promise<Duplex> {
+    const limit = AbortSignal.timeout(connectTimeoutMs);
+    const authority = `${root.hostname}:${root.port || (secure ? 443 : 80)}`;
+    const tcp =
+      proxy === null
+        ? await stands(connect(options), 'connect', limit)
+        : await openTunnel(new URL(proxy), authority, limit);
+    if (!secure) return tcp;
     const socket = createConnection.call(agent, { ...options, socket: tcp }, () => {}) as Duplex;
     below.set(socket, tcp);
     tcp.on('error', (error) => socket.destroy(error));
-    return limited(socket, 'secureConnect', connectTimeoutMs);
+    return stands(socket, 'secureConnect', limit);
   }
 
   agent.createConnection = (options, done) => {
-    if (proxy === null) {
-      const tcp = connect(options);
-      return secure ? secured(options, tcp) : limited(tcp, 'connect', connectTimeoutMs);
-    }
-    const authority = `${root.hostname}:${root.port || (secure ? 443 : 80)}`;
-    openTunnel(new URL(proxy), authority, connectTimeoutMs, (error, tcp) => {
-      if (error || !tcp) return done(error);
-      if (!secure) return done(null, tcp);
-      const socket = secured(options, tcp);
-      socket.once('error', done);
-      socket.once('secureConnect', () => {
-        socket.off('error', done);
-        done(null, socket);
-      });
-    });
+    open(options).then((socket) => done(null, socket), done);
     return undefined;
   };
-  return (socket) => below.get(socket) ?? socket;
+  return {
+    /** The TCP connection below one of TLS, which can't be reset itself. */
+    tcpOf: (socket: Socket): Socket => below.get(socket) ?? socket,
+    /** The agent does not know these. */
+    stop(): void {
+      for (const socket of pending) socket.destroy();
+    },
+  };
 }
 
-function openTunnel(
-  proxy: URL,
-  authority: string,
-  timeoutMs: number,
-  done: (error: Error | null, tcp?: Socket) => void,
-): void {
+async function openTunnel(proxy: URL, authority: string, limit: AbortSignal): Promise<Socket> {
   const secure = proxy.protocol === 'https:';
   const { request } = process.getBuiltinModule(secure ? 'node:https' : 'node:http');
   const headers: Record<string, string> = { host: authority };
@@ -212,46 +205,16 @@ function openTunnel(
     path: authority,
     headers,
     agent: false,
-  });
-  const timer = setTimeout(() => call.destroy(late()), timeoutMs).unref();
-  const end = (error: Error | null, tcp?: Socket) => {
-    clearTimeout(timer);
-    done(error, tcp);
-  };
-  call.once('error', end);
-  call.once('response', (answer) => {
-    answer.resume();
-    end(refusedBy(answer));
-  });
-  call.once('connect', (answer, tcp) => {
-    call.off('error', end);
-    if (answer.statusCode === 200) return end(null, tcp as Socket);
-    tcp.destroy();
-    end(refusedBy(answer));
+    signal: limit,
   });
   call.end();
-}
-
-function refusedBy({ statusCode }: IncomingMessage): Error {
-  return Object.assign(new Error('the proxy refuses'), {
-    code: 'ERR_PROXY_REFUSES',
-    proxyStatus: statusCode,
+  const connected = await once(call, 'connect').catch((error) => {
+    throw limit.aborted ? late() : error;
   });
-}
-
-function limited<T extends Duplex>(socket: T, connected: string, timeoutMs: number): T {
-  const timer = setTimeout(() => socket.destroy(late()), timeoutMs).unref();
-  const stop = () => clearTimeout(timer);
-  socket.once(connected, stop).once('close', stop);
-  return socket;
-}
-
-function whenConnected(call: ClientRequest, secure: boolean, go: () => void): void {
-  call.once('socket', (socket) => {
-    const isConnecting = socket.connecting || ('secureConnecting' in socket && socket.secureConnecting);
-    if (!isConnecting) go();
-    else socket.once(secure ? 'secureConnect' : 'connect', go);
-  });
+  const [{ statusCode }, tcp] = connected as [IncomingMessage, Socket];
+  if (statusCode === 200) return tcp;
+  tcp.destroy();
+  throw Object.assign(new Error('the proxy refuses'), { proxyStatus: statusCode });
 }
 
 async function readWhole(answer: IncomingMessage, bytesMax: number): Promise<WholeAnswer> {
@@ -293,25 +256,32 @@ function isExempt(entry: string, host: string, port: string): boolean {
 /** Why a request did not get through, for people. Names hosts and nothing else of URLs, which may hold secrets. */
 export function explain(error: unknown, url: URL, env: Env = process.env): string {
   const proxy = proxyOf(url, env);
-  const proxyHost = proxy === null ? null : URL.canParse(proxy) ? new URL(proxy).host : '?';
+  const proxyHost = proxy !== null && URL.canParse(proxy) ? new URL(proxy).host : proxy && '?';
   const at = proxyHost === null ? url.host : `the proxy ${proxyHost}`;
-  const name = proxyHost === null ? url.hostname : proxyHost.replace(/:\d+$/, '');
+  const name = (proxyHost ?? url.host).replace(/:\d+$/, '');
   const {
     code,
     name: kind,
     message,
     proxyStatus,
   } = error as NodeJS.ErrnoException & { proxyStatus?: number };
-  if (kind === 'TimeoutError') return `${at} did not answer in time`;
   if (proxyStatus === 407)
     return `${at} wants other credentials, or some (407): HTTPS_PROXY=http://USER:PASSWORD@${proxyHost}`;
   if (proxyStatus !== undefined) return `${at} does not let us through to ${url.host} (${proxyStatus})`;
-  const causes: Record<string, string> = {
-    ECONNREFUSED: `nothing listens at ${at} (ECONNREFUSED)`,
-    ENOTFOUND: `no such host: ${name} (ENOTFOUND)`,
-    EAI_AGAIN: `the name ${name} could not be looked up (EAI_AGAIN)`,
-    ECONNRESET: `${at} closed the connection (ECONNRESET)`,
-    ETIMEDOUT: `${at} could not be reached in time`,
-  };
-  return (code && causes[code]) || `${at}: ${code ?? message}`;
+  switch (kind === 'TimeoutError' ? kind : code) {
+    case 'TimeoutError':
+      return `${at} did not answer in time`;
+    case 'ECONNREFUSED':
+      return `nothing listens at ${at} (ECONNREFUSED)`;
+    case 'ENOTFOUND':
+      return `no such host: ${name} (ENOTFOUND)`;
+    case 'EAI_AGAIN':
+      return `the name ${name} could not be looked up (EAI_AGAIN)`;
+    case 'ECONNRESET':
+      return `${at} closed the connection (ECONNRESET)`;
+    case 'ETIMEDOUT':
+      return `${at} could not be reached in time`;
+    default:
+      return `${at}: ${code ?? message}`;
+  }
 }

@@ -3,7 +3,6 @@
  * and verified empty. Decides nothing about the worker. Source: tdlib/telegram-bot-api Client.cpp
  * (do_set_webhook: deleting is idempotent and leaves a waiting long poll alone).
  */
-import { maskText } from '../output/mask.ts';
 import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
 
 export type WebhookOutcome =
@@ -21,13 +20,13 @@ export type WebhookOutcome =
  */
 export async function clearWebhook(
   api: BotApi,
-  options: { keep: boolean; dropPending: boolean; token: string; signal?: AbortSignal },
+  options: { keep: boolean; dropPending: boolean; signal?: AbortSignal },
 ): Promise<WebhookOutcome> {
   const giveUp = options.signal ? { signal: options.signal } : {};
   const before = await api.call<WebhookInfo>('getWebhookInfo', {}, giveUp);
   if (before.kind !== 'ok') return { kind: 'failed', reply: before };
   const url = before.result.url;
-  const shown = maskWebhookUrl(url, options.token);
+  const shown = maskWebhookUrl(url);
   if (url !== '' && options.keep) return { kind: 'kept', url: shown };
   if (url === '' && !options.dropPending) {
     return {
@@ -54,26 +53,9 @@ export async function clearWebhook(
   return { kind: 'set-again', url: shown };
 }
 
-/** The host in full; of the path only words that can't be a secret; never a query. */
-export function maskWebhookUrl(text: string, token: string): string {
-  if (text === '') return '';
-  try {
-    const url = new URL(text);
-    const path = url.pathname
-      .split('/')
-      .map((part) =>
-        part === '' || part.split(/[-_.]/).every((word) => PLAIN_WORDS.has(word.toLowerCase())) ? part : '…',
-      )
-      .join('/');
-    return `${url.protocol}//${url.host}${path}${url.search ? '?…' : ''}`;
-  } catch {
-    return maskText(text, [token]).slice(0, 80);
-  }
+/** Where it leads. The path may hold the secret that keeps strangers out, so it is not shown. */
+export function maskWebhookUrl(text: string): string {
+  if (text === '' || !URL.canParse(text)) return text === '' ? '' : '…';
+  const { protocol, host, pathname, search } = new URL(text);
+  return `${protocol}//${host}/${pathname === '/' && search === '' ? '' : '…'}`;
 }
-
-/** Usual words in the paths of webhooks. Any other word may be the secret that keeps strangers out. */
-const PLAIN_WORDS = new Set(
-  'api app bot bots callback hook hooks new old php python node js py prod production public staging dev telegram telegraf tg update updates v1 v2 v3 web webhook webhooks'.split(
-    ' ',
-  ),
-);

@@ -78,7 +78,6 @@ test('requests: chunked bodies arrive whole; paths of the Bot API, under a root 
     `/bot${encoded}/getChat?chat_id=1`,
     `/bot${b.token}/test/getChat?chat_id=1`,
     `/bot${b.token}/get%43hat?chat_id=1`,
-    `/bot${b.token}/?method=getChat&chat_id=1`,
     `/file/bot${encoded}/photos/with%20space%2Fand+plus/getChat`,
     `/file/bot${b.token}/test/photos/getChat`,
   ]) {

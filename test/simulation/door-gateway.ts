@@ -67,7 +67,7 @@ export function createSimGateway(world: GatewayWorld) {
       now: () => clock.now(),
       timer: (atMs, due) => arm(Math.ceil(atMs - clock.now()), due),
       perform,
-      stepped: (before, event, after, effects) => judge.stepped(before, event, after, effects),
+      stepped: judge.stepped,
     },
     policy,
   );
@@ -96,7 +96,7 @@ export function createSimGateway(world: GatewayWorld) {
     note({ kind: 'unsure' });
   }
 
-  function perform(effect: Exclude<DoorEffect, { do: 'wake' }>): void {
+  function perform(effect: DoorEffect): void {
     switch (effect.do) {
       case 'send':
         return void takeOff(effect);
@@ -157,9 +157,7 @@ export function createSimGateway(world: GatewayWorld) {
     const weather = world.weather();
     let over = false;
     let aborted = false;
-    world.log(
-      `flight ${attempt} for ${name(ask)}: offset ${ask.offset}, timeout ${timeoutMs ?? ask.timeoutMs}`,
-    );
+    world.log(`flight ${attempt} for ${name(ask)}: offset ${ask.offset}, timeout ${timeoutMs}`);
 
     /** The connection has ended, or brought an answer. */
     function land(result: PollResult, ids: readonly number[] = []): void {
@@ -186,7 +184,7 @@ export function createSimGateway(world: GatewayWorld) {
       telegram.receive({
         from: `poll ${poll.id}`,
         offset: ask.offset,
-        timeoutMs: timeoutMs ?? ask.timeoutMs,
+        timeoutMs: timeoutMs,
         answer,
       });
     }

@@ -149,7 +149,7 @@ export function createDoorJudge(
     flight = { attempt, poll, aborted: false };
     if (!open.has(poll.id)) return void fail(`flight ${attempt} for ${show(poll)}, which is not open`);
     if (nowMs < mayFlyMs) fail(`flight ${attempt} ${mayFlyMs - nowMs} ms before the pause is over`);
-    if (timeoutMs !== null) {
+    if (timeoutMs !== poll.timeoutMs) {
       const leftMs = poll.askedAtMs + poll.timeoutMs - nowMs;
       if (timeoutMs < 0 || timeoutMs % 1_000 !== 0 || timeoutMs > Math.max(0, leftMs))
         fail(`flight ${attempt} asks for ${timeoutMs} ms of ${leftMs}`);
@@ -291,16 +291,13 @@ export function createDoorJudge(
       open.set(poll.id, { poll, ask });
       openConnections.add(poll.connection);
     },
-    stepped(_before: Door, event: DoorEvent, _after: Door, effects: readonly DoorEffect[]) {
+    stepped(event: DoorEvent, { wakeAtMs }: Door, effects: readonly DoorEffect[]) {
       down = null;
       happened(event);
       for (const effect of effects) decided(event, effect);
-      if (event.kind === 'due' && effects.length === 1 && ++dues.count === DUES_MAX)
+      if (event.kind === 'due' && effects.length === 0 && ++dues.count === DUES_MAX)
         fail(`${DUES_MAX} calls of the timer for nothing within a second`);
-      const wakes = effects.filter((it) => it.do === 'wake');
-      const [wake] = wakes;
-      if (wakes.length !== 1) fail(`${wakes.length} timers are wanted`);
-      if (wake && wake.atMs !== null && wake.atMs <= event.atMs) fail(`the timer is wanted in the past`);
+      if (wakeAtMs !== null && wakeAtMs <= event.atMs) fail(`the timer is wanted in the past`);
       if ((event.kind === 'shut' || event.kind === 'released') && open.size > 0)
         fail(`${event.kind}, and ${open.size} polls stay open`);
     },

@@ -4,8 +4,6 @@ import {
   noSilence,
   type PollSilence,
   type SilenceEvent,
-  silenceMs,
-  slept,
   stepSilence,
 } from '../../src/gateway/deafness.ts';
 import {
@@ -77,8 +75,13 @@ export function createWatch({
   }
 
   function note(event: SilenceEvent): void {
-    pollSilence = stepSilence(pollSilence, event, clock.now());
+    const nowMs = clock.now();
+    pollSilence = stepSilence(pollSilence, event, nowMs, deafAfterMs);
     arm();
+    const dueMs = deafAtMs(pollSilence, deafAfterMs);
+    if (event.kind !== 'due' || dueMs === null || dueMs > nowMs) return;
+    note({ kind: 'completed' });
+    onDeaf();
   }
 
   function reached(yes: boolean): void {
@@ -89,13 +92,8 @@ export function createWatch({
   function arm(): void {
     cancelDeaf();
     const dueMs = deafAtMs(pollSilence, deafAfterMs);
-    if (dueMs === null) return;
-    cancelDeaf = clock.after(Math.max(1, dueMs - clock.now()), () => {
-      if (!awake()) return;
-      if (silenceMs(pollSilence, clock.now()) < deafAfterMs) return arm();
-      note({ kind: 'completed' });
-      onDeaf();
-    });
+    const inMs = Math.max(1, (dueMs ?? 0) - clock.now());
+    if (dueMs !== null) cancelDeaf = clock.after(inMs, () => void (awake() && note({ kind: 'due' })));
   }
 
   return {
@@ -132,8 +130,12 @@ export function createWatch({
     ended: () => note({ kind: 'ended' }),
     /** The supervisor itself was stopped so long. */
     slept(ms: number) {
-      pollSilence = slept(pollSilence, ms);
-      arm();
+      const overdue = (deafAtMs(pollSilence, deafAfterMs) ?? Number.POSITIVE_INFINITY) < clock.now();
+      const { sinceMs } = pollSilence;
+      // A stop that ends before the time is over is not seen; the judge does not count it as silence.
+      if (!overdue && sinceMs !== null) pollSilence = { ...pollSilence, sinceMs: sinceMs + ms };
+      if (overdue) note({ kind: 'due' });
+      else arm();
       follow([rivalry, []]);
       look();
     },

@@ -1,17 +1,11 @@
-// The probe's decisions against the stand-in's own rules of getUpdates, on a virtual clock: rivals with retry delays of their
-// own, faults, updates, a webhook. What the program's edge does with sockets is done here with plain calls.
+// The probe against the stand-in's own rules of getUpdates, on a virtual clock: rivals with retry delays of their own, faults,
+// updates, a webhook. What the program does with sockets is done here with plain calls.
 
+import { setMaxListeners } from 'node:events';
 import { createArgs } from '../../src/gateway/params.ts';
 import { type Answer, createBot, failure } from '../../src/sandbox/bot.ts';
-import { classify } from '../../src/telegram/bot-api.ts';
-import { afterLook, afterPoll } from '../../src/telegram/probe.ts';
-import {
-  type ProbeAction,
-  type ProbeEvent,
-  startProbe,
-  stepProbe,
-  type Verdict,
-} from '../../src/telegram/probe-table.ts';
+import { type BotApi, classify, type Reply } from '../../src/telegram/bot-api.ts';
+import { runProbe, type Verdict } from '../../src/telegram/probe.ts';
 import { manualClock } from './manual-clock.ts';
 
 /** What the updates of this world are dated with, seconds since 1970. */
@@ -34,8 +28,8 @@ export interface Outcome {
   verdict: Verdict;
   /** When the verdict came, from the beginning. */
   atMs: number;
-  /** What the probe did, each with its time. */
-  actions: { action: ProbeAction; atMs: number }[];
+  /** The methods that the probe called. */
+  calls: string[];
 }
 
 export function probeWorld() {
@@ -92,55 +86,61 @@ export function probeWorld() {
     faults.push({ answer, method, untilMs });
   }
 
-  /** Runs a probe that begins 2 s after the world. */
-  function probe(
+  /** Runs a probe that begins 2 s after the world. `interfere` may abort it. */
+  async function probe(
     askedMs: number,
-    interfere: (at: (ms: number, act: () => void) => void) => void = () => {},
-  ): Outcome {
+    interfere: (at: (ms: number, act: () => void) => void, interrupt: AbortController) => void = () => {},
+    supervisor: () => number | null = () => null,
+  ): Promise<Outcome> {
     clock.advance(2_000);
     const beganMs = clock.nowMs();
     const nowMs = () => clock.nowMs() - beganMs;
-    const actions: Outcome['actions'] = [];
-    let outcome: { verdict: Verdict; atMs: number } | null = null;
-    let { probe: state, action } = startProbe(askedMs, clock.nowMs());
-    const isStruck = (method: string) =>
+    const calls: string[] = [];
+    const interrupt = new AbortController();
+    setMaxListeners(0, interrupt.signal);
+    const given = (method: string) =>
       faults.find((it) => nowMs() < it.untilMs && (it.method === null || it.method === method));
-    const onEvent = (event: ProbeEvent) => {
-      if (outcome) return;
-      ({ probe: state, action } = stepProbe(state, event, clock.nowMs()));
-      begin();
+
+    const api: Pick<BotApi, 'call'> = {
+      call: <T>(method: string, params: Record<string, unknown> = {}, { timeoutMs = 0 } = {}) =>
+        new Promise<Reply<T>>((resolve) => {
+          calls.push(method);
+          const answered = (answer: Answer) => {
+            // One millisecond for the way back.
+            clock.after(1, () => resolve(classify<T>(answer.status, JSON.stringify(answer.body))));
+          };
+          const out = (description: string) => resolve({ kind: 'outage', description });
+          interrupt.signal.addEventListener('abort', () => out('given up'));
+          const struck = given(method);
+          if (struck?.answer) answered(struck.answer);
+          else if (struck) clock.after(timeoutMs, () => out('it did not answer in time'));
+          else if (method === 'getUpdates') call(params as Record<string, number>, answered);
+          else bot.call(method, createArgs(), answered);
+        }),
     };
-    const begin = () => {
-      actions.push({ action, atMs: nowMs() });
-      if (action.kind === 'end') outcome = { verdict: action.verdict, atMs: nowMs() };
-      else clock.after(action.afterMs, () => carryOut(action));
-    };
-    const carryOut = (wanted: ProbeAction) => {
-      if (wanted.kind === 'end') return;
-      const sentAtMs = clock.nowMs();
-      const isLook = wanted.kind === 'look';
-      const answered = (answer: Answer) => {
-        const reply = classify<never>(answer.status, JSON.stringify(answer.body), 0);
-        // One millisecond for the way back.
-        clock.after(1, () => onEvent(isLook ? afterLook(reply) : afterPoll(reply, sentAtMs, NOW_S)));
-      };
-      const struck = isStruck(isLook ? 'getWebhookInfo' : 'getUpdates');
-      if (struck?.answer) return answered(struck.answer);
-      if (struck) {
-        const giveUpMs = (wanted.kind === 'poll' ? wanted.timeoutS * 1000 : 0) + 5_000;
-        clock.after(giveUpMs, () =>
-          onEvent({ kind: 'fault', text: 'it did not answer in time', retryAfterMs: null }),
-        );
-        return;
-      }
-      if (isLook) bot.call('getWebhookInfo', createArgs(), answered);
-      else call({ timeout: (wanted as { timeoutS: number }).timeoutS, limit: 1 }, answered);
-    };
-    interfere((ms, act) => clock.after(ms, act));
-    begin();
-    for (let tick = 0; tick < 200_000 && !outcome; tick++) clock.advance(10);
-    if (!outcome) throw new Error(`no verdict: ${JSON.stringify(actions.slice(-5))}`);
-    return { ...(outcome as { verdict: Verdict; atMs: number }), actions };
+    interfere((ms, act) => clock.after(ms, act), interrupt);
+    let outcome: Outcome | null = null;
+    const asked = runProbe(askedMs, {
+      api,
+      signal: interrupt.signal,
+      supervisor: async () => supervisor(),
+      beforeFirstPoll() {},
+      clock: {
+        now: () => clock.nowMs(),
+        unixS: () => NOW_S,
+        sleep: (ms) => new Promise((resolve) => clock.after(ms, () => resolve(null))),
+      },
+    }).then((verdict) => {
+      outcome = { verdict, atMs: nowMs(), calls };
+    });
+    const turn = () => new Promise((resolve) => setImmediate(resolve));
+    for (let tick = 0; tick < 200_000 && !outcome; tick++) {
+      await turn();
+      clock.advance(10);
+    }
+    if (!outcome) throw new Error(`no verdict: ${calls.slice(-5)}`);
+    await asked;
+    return outcome;
   }
 
   return {

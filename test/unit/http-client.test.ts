@@ -184,15 +184,25 @@ test('by TLS: a certificate that nobody vouches for', async (t) => {
 });
 
 test('a server that takes the connection and never speaks TLS: no connection in time', async (t) => {
-  const server = createServer((socket) => socket.on('error', () => {})).listen(0, '127.0.0.1');
+  const server = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const root = new URL(`https://127.0.0.1:${(server.address() as AddressInfo).port}`);
   const client = openHttpClient({ root, env: {}, connections: 1, connectTimeoutMs: 100 });
+  const patient = openHttpClient({ root, env: {}, connections: 1 });
   t.after(() => {
     client.close();
     server.close();
   });
   assert.equal(await ask(client), 'ETIMEDOUT');
+  // One that is given up meanwhile ends at once, and its connection with the client.
+  const give = new AbortController();
+  const met = once(server, 'connection');
+  const asked = ask(patient, { signal: give.signal });
+  const [socket] = (await met) as [Socket];
+  give.abort(new Error('given up'));
+  assert.equal(await asked, 'given up');
+  patient.close();
+  await until('its connection to end', () => socket.destroyed || socket.readableEnded);
 });
 
 test('a proxy that refuses is told with its status, and never its password', async (t) => {

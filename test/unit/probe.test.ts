@@ -1,16 +1,17 @@
-/** The active probe against the rules of getUpdates, on a virtual clock: what it finds, and what it must never claim. */
+/** The active probe against the rules of getUpdates, on a virtual clock: what it finds, what it must never claim, and how it is told. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { test } from 'node:test';
 import { createArgs } from '../../src/gateway/params.ts';
-import { hintOfRetry } from '../../src/gateway/rivals.ts';
+import { hintOfRetry } from '../../src/gateway/words.ts';
+import { probeNotice, probeWords } from '../../src/output/probe-words.ts';
 import { tooManyRequests } from '../../src/sandbox/bot.ts';
-import { startProbe, stepProbe, type Verdict } from '../../src/telegram/probe-table.ts';
+import type { Verdict } from '../../src/telegram/probe.ts';
 import { NOW_S, type Outcome, probeWorld } from '../support/probe-world.ts';
 
 const near = (actual: number | null, expected: number, within = 120) =>
   assert.ok(actual !== null && Math.abs(actual - expected) <= within, `${actual} is not about ${expected}`);
 
-const polls = ({ actions }: Outcome) => actions.filter(({ action }) => action.kind === 'poll');
+const polls = ({ calls }: Outcome) => calls.filter((method) => method === 'getUpdates').length;
 
 function assertResult(verdict: Verdict, result: Verdict['result'], reason: Verdict['reason'] = null) {
   assert.deepEqual([verdict.result, verdict.reason], [result, reason], JSON.stringify(verdict));
@@ -20,6 +21,11 @@ type World = ReturnType<typeof probeWorld>;
 
 const UNAUTHORIZED = { status: 401, body: { ok: false, error_code: 401, description: 'Unauthorized' } };
 const EMPTY = { status: 200, body: { ok: true, result: [] } };
+
+const waits = (update: object) => ({
+  status: 200,
+  body: { ok: true, result: [{ update_id: 5, ...update }] },
+});
 
 /** What may happen to the bot; a number behind a word is in ms. */
 const STEPS: Readonly<Record<string, (world: World, of: (name: string) => number | undefined) => unknown>> = {
@@ -31,8 +37,11 @@ const STEPS: Readonly<Record<string, (world: World, of: (name: string) => number
       endsAfter: of('ends') ?? 99,
     }),
   text: (world) => world.text(),
-  'old-text': (world) => world.text(NOW_S - 24 * 3600 + 5),
-  callback: (world) => world.bot.push({ callback_query: { id: '1' } }),
+  'waits-callback': (world, of) =>
+    world.fault(waits({ callback_query: { id: '1' } }), of('ms')!, 'getUpdates'),
+  'waits-old': (world, of) =>
+    world.fault(waits({ message: { date: NOW_S - 86_395 } }), of('ms')!, 'getUpdates'),
+  'waits-text': (world, of) => world.fault(waits({ message: { date: NOW_S } }), of('ms')!, 'getUpdates'),
   webhook: (world) => world.setWebhook('https://hooks.example.com/a'),
   'bad-webhook': (world) => world.setWebhook('http://hooks.example.com/a'),
   advance: (world, of) => world.clock.advance(of('ms') ?? 0),
@@ -44,7 +53,7 @@ const STEPS: Readonly<Record<string, (world: World, of: (name: string) => number
 };
 
 /** `STEP name=ms; probe SECONDS; +MS STEP → RESULT name=value`, steps before the probe and while it runs; times are about. */
-function play(script: string): void {
+async function play(script: string): Promise<void> {
   const [before = '', after = ''] = script.split(' → ');
   const world = probeWorld();
   const step = (words: readonly string[]) => {
@@ -58,7 +67,7 @@ function play(script: string): void {
   const begin = steps.findIndex(([word]) => word === 'probe');
   for (const words of steps.slice(0, begin)) step(words);
   const askedMs = Number(steps[begin]![1]) * 1_000;
-  const outcome = world.probe(askedMs, (at) => {
+  const outcome = await world.probe(askedMs, (at) => {
     for (const [ms, ...words] of steps.slice(begin + 1)) at(Number(ms), () => step(words));
   });
   const { verdict } = outcome;
@@ -67,7 +76,7 @@ function play(script: string): void {
   const seen: Record<string, unknown> = {
     ...verdict,
     took: outcome.atMs,
-    polls: polls(outcome).length,
+    polls: polls(outcome),
     pending: world.bot.state().pendingUpdates,
   };
   for (const fact of facts) {
@@ -79,7 +88,7 @@ function play(script: string): void {
     else assert.equal(String(known), value, fact);
   }
   // Never a storm of calls, and never much longer than asked for.
-  assert.ok(outcome.actions.length <= 8 + askedMs / 1_000, `${outcome.actions.length} calls`);
+  assert.ok(outcome.calls.length <= 8 + askedMs / 1_000, `${outcome.calls.length} calls`);
   assert.ok(outcome.atMs <= askedMs + 5_100, `it took ${outcome.atMs} ms`);
 }
 
@@ -116,12 +125,13 @@ for (const [what, script] of [
     'text; text; probe 10 → cannot-tell reason=updates pending=2',
   ],
   [
-    'a callback query that expired was fetched by nobody',
-    'callback; advance ms=146000; probe 10 → none pending=0',
+    'a callback query that expires was fetched by nobody',
+    'waits-callback ms=3000; probe 10 → none quiet=7000',
   ],
+  ['an old message that expires was fetched by nobody', 'waits-old ms=3000; probe 10 → none quiet=7000'],
   [
-    'an old message that expires was fetched by nobody',
-    'old-text; advance ms=86393000; probe 20 → none pending=0',
+    'a message of today that waited and is gone was fetched',
+    'waits-text ms=3000; probe 10 → rival conflicts=0',
   ],
   [
     'an update after half of the time: the quiet before it counts',
@@ -150,13 +160,13 @@ for (const [what, script] of [
 ] as const)
   test(what, () => play(script));
 
-test('delays that grow give the mean', () => {
+test('delays that grow give the mean', async () => {
   const world = probeWorld();
   world.rival({ retryMs: [1_000, 1_500, 2_250, 3_375] });
-  near(world.probe(40_000).verdict.rhythmMs, (4_500 + 5_250) / 2);
+  near((await world.probe(40_000)).verdict.rhythmMs, (4_500 + 5_250) / 2);
 });
 
-test('several rivals are faster than one can be: no delay is made up', () => {
+test('several rivals are faster than one can be: no delay is made up', async () => {
   const world = probeWorld();
   for (const [retryMs, atMs] of [
     [700, 0],
@@ -164,27 +174,27 @@ test('several rivals are faster than one can be: no delay is made up', () => {
     [1_100, 600],
   ] as const)
     world.rival({ retryMs, atMs });
-  const { verdict } = world.probe(40_000);
+  const { verdict } = await world.probe(40_000);
   assertResult(verdict, 'rival');
   if (verdict.rhythmMs !== null && verdict.rhythmMs < 2_800) assert.equal(verdict.retryMs, null);
 });
 
-test('one of two updates was fetched by somebody who then hangs: a rival', () => {
+test('one of two updates was fetched by somebody who then hangs: a rival', async () => {
   const world = probeWorld();
   const first = world.text();
   world.text();
   const confirm = () => world.bot.call('getUpdates', createArgs({ offset: String(first + 1) }), () => {});
-  const { verdict } = world.probe(10_000, (at) => at(2_500, confirm));
+  const { verdict } = await world.probe(10_000, (at) => at(2_500, confirm));
   assertResult(verdict, 'rival');
   near(verdict.afterMs, 3_000, 300);
   assert.equal(verdict.conflicts, 0);
 });
 
-test('a busy bot with a rival: every message is handled by the rival, none is lost', () => {
+test('a busy bot with a rival: every message is handled by the rival, none is lost', async () => {
   const world = probeWorld();
   const { handled } = world.rival({ retryMs: 1_000 });
   const ids: number[] = [];
-  const { verdict } = world.probe(20_000, (at) => {
+  const { verdict } = await world.probe(20_000, (at) => {
     for (let ms = 100; ms < 20_000; ms += 700) at(ms, () => ids.push(world.text()));
   });
   assertResult(verdict, 'rival');
@@ -192,50 +202,28 @@ test('a busy bot with a rival: every message is handled by the rival, none is lo
   assert.deepEqual([...new Set(handled)], ids);
 });
 
-test('quiet times with a break between them are not added up', () => {
-  let { probe } = startProbe(10_000, 0);
-  let step = stepProbe(probe, { kind: 'webhook-info', url: '' }, 0);
-  for (const [sentAtMs, endedAtMs] of [
-    [0, 3_000],
-    [4_000, 7_000],
-    [8_000, 10_000],
-  ] as const) {
-    assert.equal(step.action.kind, 'poll');
-    probe = step.probe;
-    step = stepProbe(probe, { kind: 'empty', sentAtMs }, endedAtMs);
-  }
-  assert.ok(step.action.kind === 'end');
-  assertResult(step.action.verdict, 'cannot-tell', 'api');
-  assert.equal(step.action.verdict.quietMs, 3_000);
-});
-
-describe('ended from outside', () => {
-  const begun = () => {
-    const { probe } = startProbe(10_000, 0);
-    return stepProbe(probe, { kind: 'webhook-info', url: '' }, 1).probe;
-  };
-
-  test('a supervisor that starts meanwhile, an interruption: cannot tell, however quiet it was', () => {
-    const quiet = stepProbe(
-      begun(),
-      { kind: 'updates', sentAtMs: 1, firstId: 1, lasting: true },
-      8_000,
-    ).probe;
-    for (const event of [{ kind: 'supervisor', pid: 7 }, { kind: 'interrupted' }] as const) {
-      const { action } = stepProbe(quiet, event, 8_500);
-      assert.equal(action.kind, 'end');
-      if (action.kind === 'end') assertResult(action.verdict, 'cannot-tell', event.kind);
+for (const [how, reason] of [
+  ['a supervisor that starts meanwhile', 'supervisor'],
+  ['an interruption', 'interrupted'],
+] as const)
+  test(`${how}: cannot tell, however quiet it was; a rival that was seen before is told`, async () => {
+    for (const seen of [false, true]) {
+      const world = probeWorld();
+      if (seen) world.rival({ retryMs: 500 });
+      let isOver = false;
+      const interfere = (at: (ms: number, act: () => void) => void, interrupt: AbortController) => {
+        at(3_000, () => world.text());
+        at(4_500, () => {
+          isOver = true;
+          if (reason === 'interrupted') interrupt.abort();
+        });
+      };
+      const { verdict } = await world.probe(20_000, interfere, () =>
+        isOver && reason === 'supervisor' ? 7 : null,
+      );
+      assertResult(verdict, seen ? 'rival' : 'cannot-tell', seen ? null : reason);
     }
   });
-
-  test('a rival that was seen before is told', () => {
-    const seen = stepProbe(begun(), { kind: 'conflict', sentAtMs: 1 }, 4_001).probe;
-    for (const event of [{ kind: 'supervisor', pid: 7 }, { kind: 'interrupted' }] as const) {
-      const { action } = stepProbe(seen, event, 5_000);
-      assert.ok(action.kind === 'end' && action.verdict.result === 'rival');
-    }
-  });
-});
 
 test('delays hint at the libraries that keep them', () => {
   for (const [ms, hint] of [
@@ -251,4 +239,50 @@ test('delays hint at the libraries that keep them', () => {
     assert.match(hintOfRetry(ms), hint);
     assert.match(hintOfRetry(ms), /hand-written/);
   }
+});
+
+const VERDICT: Verdict = {
+  result: 'rival',
+  reason: null,
+  detail: '',
+  afterMs: 4_012,
+  conflicts: 3,
+  rhythmMs: 4_498,
+  retryMs: 1_498,
+  quietMs: 1_000,
+  tookMs: 9_000,
+};
+const told = (change: Partial<Verdict>, suspects: readonly number[] = []) =>
+  probeWords({ ...VERDICT, ...change }, 10_000, suspects, (url) => `<${url}>`);
+
+test('a rival: when, how often, its rhythm, what to do', () => {
+  assert.equal(
+    told({}).message,
+    'rival seen after 4 s: it took the poll from us 3 times (409), about every 4.5 s; it polls again 1.5 s after a conflict, as python-telegram-bot and aiogram do, or a hand-written loop',
+  );
+  assert.match(told({}).hints.join('\n'), /polls from elsewhere/);
+  assert.match(told({}, [12, 13]).hints.join('\n'), /one of the processes above \(pid 12, 13\)/);
+  assert.match(told({ retryMs: null, rhythmMs: 1_200 }).message, /there are several/);
+  const once = told({ conflicts: 1, rhythmMs: null, retryMs: null });
+  assert.match(once.message, /took the poll from us once in 9 s \(409\), too seldom for a rhythm/);
+  assert.match(once.hints.join('\n'), /--probe=40/);
+  const fetched = told({ conflicts: 0, rhythmMs: null, retryMs: null });
+  assert.match(fetched.message, /an update that waited was fetched by somebody else/);
+});
+
+test('nobody, and what cannot be told', () => {
+  const none = { result: 'none', afterMs: null, conflicts: 0, rhythmMs: null, retryMs: null } as const;
+  assert.match(told({ ...none, quietMs: 7_040 }).message, /^none seen in 7 s/);
+  const cannot = (reason: Verdict['reason'], detail = '') =>
+    told({ ...none, result: 'cannot-tell', reason, detail }).message;
+  assert.match(cannot('updates'), /^cannot tell, updates are waiting/);
+  assert.match(cannot('webhook', 'u'), /^cannot tell: a webhook is set \(<u>\)/);
+  assert.match(cannot('api', 'HTTP 502'), /^cannot tell: the Bot API failed: HTTP 502$/);
+  assert.match(cannot('token', '401'), /refused: 401/);
+  assert.match(cannot('supervisor', '77'), /\(pid 77\) started on this machine meanwhile/);
+  assert.match(cannot('interrupted'), /interrupted after 9 s/);
+});
+
+test('the notice says what is disturbed and what is not', () => {
+  assert.match(probeNotice(5, 40_000), /bot 5 for 40 s.*409 Conflict.*none is lost/);
 });

@@ -1,4 +1,7 @@
-/** What repeated 409s say: an overlap that passes, or a rival that stays; who yields; and when it is over. */
+/**
+ * What repeated 409s say: an overlap that passes, or a rival that stays; who yields; and when it is over. Each step is a time in
+ * seconds and `kick`, `poll` (undisturbed), `outage` or `look`; `A-B fight` kicks every 5 s with a poll in between; behind → is said.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -7,7 +10,6 @@ import {
   kicked,
   looked,
   quietAtMs,
-  type Rivalry,
   type RivalryPolicy,
   type RivalrySaying,
   rhythmOf,
@@ -15,150 +17,90 @@ import {
 } from '../../src/gateway/rivals.ts';
 
 const POLICY: RivalryPolicy = { rivalAfterMs: 90_000, incumbentAfterMs: 60_000, onRival: null };
+const LIVED_MS = 4_000;
 
-function follow(policy = POLICY) {
-  let rivalry: Rivalry = atPeace;
-  const take = ([next, sayings]: readonly [Rivalry, readonly RivalrySaying[]]) => {
+const words = (said: RivalrySaying): string => {
+  if (said.what === 'overlap') return said.again ? 'again' : 'overlap';
+  if (said.what === 'overlap-over')
+    return `over after ${said.lastedMs / 1_000} kicks ${said.kicks}${said.wasRival ? ' rival' : ''}`;
+  const who = said.incumbent ? 'incumbent' : 'newcomer';
+  return `rival kicks ${said.kicks} every ${said.rhythm?.everyMs}: ${who} ${said.yields ? 'yields' : 'insists'}`;
+};
+
+function play(script: string, policy = POLICY) {
+  let rivalry = atPeace;
+  const step = (atS: number, kind: string): RivalrySaying[] => {
+    const atMs = atS * 1_000;
+    if (kind === 'poll') rivalry = undisturbed(rivalry, atMs, true);
+    if (kind === 'outage') rivalry = interrupted(rivalry);
+    if (kind !== 'kick' && kind !== 'look') return [];
+    const [next, said] =
+      kind === 'kick' ? kicked(rivalry, atMs, LIVED_MS, policy) : looked(rivalry, atMs, policy);
     rivalry = next;
-    return sayings;
+    return [...said];
   };
-  return {
-    get state() {
-      return rivalry;
-    },
-    kick: (atS: number, livedS = 4) => take(kicked(rivalry, atS * 1_000, livedS * 1_000, policy)),
-    poll(atS: number) {
-      rivalry = undisturbed(rivalry, atS * 1_000, true);
-    },
-    outage() {
-      rivalry = interrupted(rivalry);
-    },
-    look: (atS: number) => take(looked(rivalry, atS * 1_000, policy)),
-  };
-}
-
-/** A kick every 5 s, and a poll in between. */
-function fight(it: ReturnType<typeof follow>, fromS: number, toS: number): RivalrySaying[] {
-  const sayings: RivalrySaying[] = [];
-  for (let s = fromS; s <= toS; s += 5) {
-    sayings.push(...it.kick(s));
-    it.poll(s + 1);
+  for (const line of script.split('; ')) {
+    const [what = '', expected] = line.split(' → ');
+    const [at = '', kind = ''] = what.split(' ');
+    const [from = 0, to = from] = at.split('-').map(Number);
+    const said: RivalrySaying[] = [];
+    for (let s = from; s <= to; s += 5) {
+      said.push(...step(s, kind === 'fight' ? 'kick' : kind));
+      if (kind === 'fight') step(s + 1, 'poll');
+    }
+    if (expected !== undefined) assert.equal(said.map(words).join(', ') || '-', expected, line);
   }
-  return sayings;
+  return rivalry;
 }
 
-test('a transient overlap is one line at its start and one at its end', () => {
-  const it = follow();
-  it.poll(0);
-  assert.deepEqual(fight(it, 10, 20), [{ what: 'overlap', again: false }]);
-  assert.equal(quietAtMs(it.state), 30_000);
-  assert.deepEqual(it.look(29.9), []);
-  assert.deepEqual(it.look(30), [{ what: 'overlap-over', lastedMs: 10_000, kicks: 3, wasRival: false }]);
-  assert.deepEqual(it.look(31), []);
-  assert.equal(quietAtMs(it.state), null);
-});
-
-test('quiet alone is no end: a poll has to have gone undisturbed', () => {
-  const it = follow();
-  it.kick(10);
-  assert.deepEqual(it.look(60), []);
-  it.poll(61);
-  assert.deepEqual(
-    it.look(61).map(({ what }) => what),
-    ['overlap-over'],
-  );
-});
+for (const [what, script, onRival] of [
+  [
+    'a transient overlap is one line at its start and one at its end',
+    '0 poll; 10-20 fight → overlap; 29.9 look → -; 30 look → over after 10 kicks 3; 31 look → -',
+  ],
+  [
+    'quiet alone is no end: a poll has to have gone undisturbed',
+    '10 kick; 60 look → -; 61 poll; 61 look → over after 0 kicks 1',
+  ],
+  [
+    'after 90 s it is a rival, said once, with its rhythm; a newcomer yields',
+    '0-120 fight → overlap, rival kicks 19 every 5000: newcomer yields',
+  ],
+  [
+    'who has polled undisturbed for a minute is an incumbent for good, and insists',
+    '0 poll; 60 poll; 60-150 fight → overlap, rival kicks 19 every 5000: incumbent insists',
+  ],
+  ['55 s are not a minute', '0 poll; 55 kick; 60-145 fight → rival kicks 19 every 5000: newcomer yields'],
+  [
+    'an outage is no calm',
+    '0 poll; 1 outage; 50 poll; 100-190 fight → overlap, rival kicks 19 every 5000: newcomer yields',
+  ],
+  [
+    '--on-rival yield',
+    '0 poll; 60-150 fight → overlap, rival kicks 19 every 5000: incumbent yields',
+    'yield',
+  ],
+  ['--on-rival insist', '0-90 fight → overlap, rival kicks 19 every 5000: newcomer insists', 'insist'],
+  [
+    'one that comes back soon is the same; one that comes back late is new',
+    '0-5 fight; 20 look; 40 kick → again; 41 poll; 130 look → over after 40 kicks 3; 140 kick → overlap',
+  ],
+  [
+    'two kicks with a long silence between them (an outage, no worker) are not a rival',
+    '0 kick; 1 outage; 600 kick → overlap',
+  ],
+] as const)
+  test(what, () => void play(script, { ...POLICY, onRival: onRival ?? null }));
 
 test('a slow rival is waited for: twice its usual pause, at most 90 s', () => {
-  const it = follow();
-  for (const s of [0, 30, 60]) it.kick(s);
-  assert.equal(quietAtMs(it.state), 120_000);
-  const slower = follow();
-  for (const s of [0, 80, 160]) slower.kick(s);
-  assert.equal(quietAtMs(slower.state), 250_000);
+  assert.equal(quietAtMs(play('0 kick; 30 kick; 60 kick')), 120_000);
+  assert.equal(quietAtMs(play('0 kick; 80 kick; 160 kick')), 250_000);
 });
 
-test('after 90 s it is a rival, said once, with its rhythm; a newcomer yields', () => {
-  const it = follow();
-  const sayings = fight(it, 0, 120);
-  assert.deepEqual(sayings, [
-    { what: 'overlap', again: false },
-    {
-      what: 'rival',
-      kicks: 19,
-      lastedMs: 90_000,
-      rhythm: { everyMs: 5_000, reactionMs: 4_000 },
-      yields: true,
-      incumbent: false,
-    },
-  ]);
-});
-
-test('who has polled undisturbed for a minute is an incumbent for good, and insists', () => {
-  const it = follow();
-  it.poll(0);
-  it.poll(60);
-  const rival = fight(it, 60, 150).find(({ what }) => what === 'rival');
-  assert.ok(rival?.what === 'rival');
-  assert.equal(rival.incumbent, true);
-  assert.equal(rival.yields, false);
-});
-
-test('59 s are not a minute, and an outage is no calm', () => {
-  const short = follow();
-  short.poll(0);
-  short.kick(59);
-  assert.equal(short.state.incumbent, false);
-  const broken = follow();
-  broken.poll(0);
-  broken.outage();
-  broken.poll(50);
-  broken.kick(100);
-  assert.equal(broken.state.incumbent, false);
-});
-
-test('--on-rival overrides both', () => {
-  const yields = follow({ ...POLICY, onRival: 'yield' });
-  yields.poll(0);
-  const given = fight(yields, 60, 150).at(-1);
-  assert.ok(given?.what === 'rival' && given.yields && given.incumbent);
-  const insists = follow({ ...POLICY, onRival: 'insist' });
-  const taken = fight(insists, 0, 90).at(-1);
-  assert.ok(taken?.what === 'rival' && !taken.yields && !taken.incumbent);
-});
-
-test('one that comes back soon is the same; one that comes back late is new', () => {
-  const it = follow();
-  fight(it, 0, 5);
-  it.look(20);
-  assert.deepEqual(it.kick(40), [{ what: 'overlap', again: true }]);
-  it.poll(41);
-  it.look(130);
-  assert.deepEqual(it.kick(140), [{ what: 'overlap', again: false }]);
-  assert.equal(it.state.overlap?.kicks, 1);
-});
-
-test('two kicks with a long silence between them (an outage, no worker) are not a rival', () => {
-  const it = follow();
-  it.kick(0);
-  it.outage();
-  assert.deepEqual(it.kick(600), [{ what: 'overlap', again: false }]);
-});
-
-test('the rhythm: medians of the pauses and of the lives; none from one kick', () => {
-  const it = follow();
-  it.kick(0, 1);
-  assert.equal(rhythmOf(it.state.overlap!), null);
-  it.kick(5, 4);
-  it.kick(10, 4);
-  it.kick(40, 30);
-  assert.deepEqual(rhythmOf(it.state.overlap!), { everyMs: 5_000, reactionMs: 4_000 });
-});
-
-test('a fight of days is remembered by its last twenty kicks', () => {
-  const it = follow({ ...POLICY, onRival: 'insist' });
-  fight(it, 0, 5_000);
-  assert.equal(it.state.overlap?.kicks, 1_001);
-  assert.equal(it.state.overlap?.kicksAtMs.length, 20);
-  assert.equal(it.state.overlap?.livesMs.length, 20);
+test('the rhythm: means of the pauses, and of the lives but for the first; none from one kick', () => {
+  assert.equal(rhythmOf(play('0 kick').overlap!), null);
+  assert.deepEqual(rhythmOf(play('0 kick; 4 kick; 10 kick').overlap!), {
+    everyMs: 5_000,
+    reactionMs: LIVED_MS,
+  });
 });

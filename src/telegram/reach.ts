@@ -1,0 +1,174 @@
+/**
+ * The one owner of "the Bot API is out of reach". Every call that ends tells it how: polls and calls of the worker through the
+ * gateway, looks at the webhook, questions of its own. Any answer ends an outage. It never decides about the worker.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EXIT, SinglepollError } from '../errors.ts';
+import type { Report } from '../output/report.ts';
+import { duration } from '../output/words.ts';
+import type { Ending } from '../supervisor/table.ts';
+import type { BotApi, Reply } from './bot-api.ts';
+
+export type ApiReach = ReturnType<typeof createApiReach>;
+
+export interface ApiReachOptions {
+  readonly api: BotApi;
+  readonly report: Report;
+  /** What is to be shown as a problem; null: it is over. */
+  readonly onProblem: (problem: string | null) => void;
+  /** The consequence for the worker, told with an outage. */
+  readonly consequence: string;
+  /** An outage has begun (true), or is over. */
+  readonly onChange: (out: boolean) => void;
+}
+
+/** Only an API that fails this long is reported as out of reach. */
+const SAID_AFTER_MS = 5_000;
+/** Polls fail more often than this during an outage. Without a failure for so long, nobody polls, or a poll is open: ask. */
+const SILENT_MS = 7_000;
+const ASK_TIMEOUT_MS = 4_000;
+/** The longest wait of a worker's start bounds how late the bot is back. */
+const BACK_WAIT_MAX_MS = 3_000;
+
+export function createApiReach({ api, report, onProblem, consequence, onChange }: ApiReachOptions) {
+  let downSinceMs: number | null = null;
+  let lastProblem = '';
+  let isSaid = false;
+  let timer: NodeJS.Timeout | undefined;
+  let asking: Promise<boolean> | null = null;
+  const over = new AbortController();
+
+  function answered(): void {
+    if (downSinceMs === null) return;
+    const outMs = performance.now() - downSinceMs;
+    downSinceMs = null;
+    clearTimeout(timer);
+    if (isSaid) {
+      isSaid = false;
+      onProblem(null);
+      report.line('api', `the Bot API answers again, after ${duration(outMs)}`, 'good');
+    }
+    onChange(false);
+  }
+
+  function failed(problem: string): void {
+    if (over.signal.aborted) return;
+    const nowMs = performance.now();
+    const isNew = downSinceMs === null;
+    downSinceMs ??= nowMs;
+    lastProblem = problem;
+    if (nowMs - downSinceMs >= SAID_AFTER_MS) say(consequence);
+    clearTimeout(timer);
+    timer = setTimeout(askNow, isNew ? SAID_AFTER_MS : SILENT_MS).unref();
+    if (isNew) onChange(true);
+  }
+
+  function say(what: string): void {
+    const problem = `the Bot API is out of reach: ${lastProblem}`;
+    if (!isSaid) report.line('api', `${problem}; ${what}`, 'warn');
+    isSaid = true;
+    onProblem(problem);
+  }
+
+  /** True: it answers. One question at a time; the answer is everybody's. */
+  function ask(): Promise<boolean> {
+    asking ??= api
+      .call('getMe', {}, { timeoutMs: ASK_TIMEOUT_MS, signal: over.signal })
+      .then((reply) => {
+        if (reply.kind === 'outage') failed(reply.description);
+        else answered();
+        return reply.kind !== 'outage';
+      })
+      .finally(() => {
+        asking = null;
+      });
+    return asking;
+  }
+
+  function askNow(): void {
+    if (downSinceMs !== null && !over.signal.aborted) void ask();
+  }
+
+  return {
+    /** The Bot API has answered, whatever it said. */
+    answered,
+    /** A call has not reached it. */
+    failed,
+    /** The last call that ended has not reached it. */
+    inDoubt: () => downSinceMs !== null,
+    /** Asks until it answers; true when it did not at first. Rejects when the signal aborts. */
+    async whenBack(abandoned: AbortSignal): Promise<boolean> {
+      for (let attempt = 0; ; attempt++) {
+        const isBack = await ask();
+        abandoned.throwIfAborted();
+        if (isBack) return attempt > 0;
+        say('the next worker is started once it answers');
+        await pause(Math.min(backoffMs(attempt), BACK_WAIT_MAX_MS), abandoned);
+      }
+    },
+    /** Asks now whether the outage is over, since a poll that waits may be open in vain. */
+    askNow,
+    stop(): void {
+      over.abort();
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** How long a start asks an API that is out of reach. */
+const RETRY_FOR_MS = 30_000;
+
+export interface RetryOptions {
+  readonly what: string;
+  readonly apiRoot: string;
+  readonly tokenSource: string;
+  readonly signal: AbortSignal;
+  readonly say: (text: string) => void;
+}
+
+/** Asks until an answer comes that is worth having; a refused token ends it at once. */
+export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOptions): Promise<T> {
+  const { apiRoot, tokenSource, signal, say, what } = options;
+  const giveUpAtMs = performance.now() + RETRY_FOR_MS;
+  for (let attempt = 0; ; attempt++) {
+    const reply = await ask();
+    signal.throwIfAborted();
+    if (reply.kind === 'ok') return reply.result;
+    if (reply.kind === 'refused')
+      throw new SinglepollError(
+        EXIT.refused,
+        `${apiRoot} refuses the token from ${tokenSource}: ${reply.status} ${reply.description}`,
+        'copy the token again from @BotFather (/mybots), or set TELEGRAM_API_ROOT if the bot lives on a server of your own',
+      );
+    if (reply.kind === 'error')
+      throw new SinglepollError(EXIT.unreachable, `${what} was turned down: ${reply.description}`);
+    const leftMs = giveUpAtMs - performance.now();
+    if (leftMs <= 0)
+      throw new SinglepollError(
+        EXIT.unreachable,
+        `the Bot API at ${apiRoot} stayed out of reach for ${duration(RETRY_FOR_MS)}: ${reply.description}`,
+        `curl -sS -o /dev/null -w '%{http_code}\\n' ${apiRoot}/`,
+      );
+    if (attempt === 0) say(`${what}: ${reply.description}; trying again for ${duration(RETRY_FOR_MS)}`);
+    const asksMs = reply.kind === 'flood' ? reply.retryAfterMs : 0;
+    await pause(Math.min(Math.max(asksMs, backoffMs(attempt)), leftMs), signal);
+  }
+}
+
+/** The end of a run whose token was good when it began. */
+export function tokenRefused(
+  { apiRoot, tokenSource }: { readonly apiRoot: string; readonly tokenSource: string | null },
+  { status, description }: { readonly status: number; readonly description: string },
+): Ending {
+  const reason = `${apiRoot} refuses the token from ${tokenSource ?? 'unknown'} now: ${status} ${description}`;
+  return { code: EXIT.refused, reason };
+}
+
+function backoffMs(attempt: number): number {
+  return Math.min(5_000, 500 * 2 ** attempt) * (0.8 + 0.4 * Math.random());
+}
+
+/** Rejects with the signal's reason as soon as that aborts. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
+}
