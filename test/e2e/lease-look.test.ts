@@ -1,7 +1,7 @@
 // What can be seen of a lease from a machine where no supervisor runs, and of a worker that goes around the gateway.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { node, PYTHON, worker } from '../support/bed.ts';
+import { PYTHON, worker } from '../support/bed.ts';
 import { type Engine, openEngine } from '../support/engines.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { FAST_TTL_MS, goneAt, leaseBed, leaseOf, stateIs, workersOf } from '../support/lease-bed.ts';
@@ -57,30 +57,6 @@ describe('lease, looked at', () => {
     }
   });
 
-  test('look: a holder of control characters draws nothing on the terminal', async (t) => {
-    const b = await leaseBed(t, engine);
-    await b.another({ host: 'box\u001b[2J\u0007\nfake line', since: '1 Jan 2026 (\u001b[2J)' });
-    const env = { ...b.env, SINGLEPOLL_LEASE: b.url };
-    const texts: string[] = [];
-    for (const command of ['status', 'who']) texts.push((await b.run([command], { env })).stdout);
-    const refused = await b.run(['start', ...b.fast, '--no-wait', '--', ...node('polite.mjs')]);
-    assert.equal(refused.code, 75, refused.stderr);
-    texts.push(refused.stderr, (await b.standby()).stderr());
-    for (const text of texts) {
-      assert.match(text, /4711/);
-      assert.doesNotMatch(text, /[\x00-\x09\x0b-\x1f\x7f]|^fake line/m, JSON.stringify(text));
-    }
-  });
-
-  test('look: commands that need no lease ask for none', async (t) => {
-    const b = await leaseBed(t, engine);
-    const env = { ...b.env, SINGLEPOLL_LEASE: 'redis://127.0.0.1:1' };
-    for (const args of [['stop'], ['reset', '--no-start']]) {
-      const answer = await b.run(args, { env });
-      assert.equal(answer.code, 0, answer.stderr);
-    }
-  });
-
   test('look: a worker around the gateway is named, and dead before the ttl when the lease is lost', async (t) => {
     const own = await openEngine('redis');
     t.after(() => own.close());
@@ -106,13 +82,5 @@ describe('lease, looked at', () => {
     assert.ok(gone < pausedAt + FAST_TTL_MS, `gone ${Math.round(gone - pausedAt)} ms after the last renewal`);
     await stateIs(b, 'standby', run);
     own.resume();
-  });
-
-  test('look: a worker through the gateway is not said to go around it', async (t) => {
-    const b = await leaseBed(t, engine);
-    const run = await b.holding([], node('poll-every.mjs', '1', '0'));
-    const status = await stateIs(b, 'polling', run);
-    assert.deepEqual([status.healthy, status.polling?.via], [true, 'gateway']);
-    assert.doesNotMatch(run.stderr(), /past the gateway/i);
   });
 });

@@ -145,15 +145,6 @@ describe('lease in postgres, its own ways', () => {
     }
   });
 
-  it('goes on after its session was ended by the server, and is told that its watch has', async (t) => {
-    const store = await storeOf(t, await database('ended'), 1);
-    const seen = await write(store);
-    const told = await watching(t, store);
-    await sql(engine.port, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ended'");
-    await until('the watch to have ended', () => told.ended > 0);
-    assert.deepEqual(await store.read(AMPLE_MS), seen);
-  });
-
   it('encrypts as the URL says', async (t) => {
     const dir = mkdtempSync(join(tmpdir(), 'sp-tls-'));
     t.after(() => rmSync(dir, { recursive: true }));

@@ -217,20 +217,4 @@ describe('secrets on the command line', () => {
     await until('healthy', async () => (await b.status()).healthy, { everyMs: 100, seen: run.seen });
     assertNoSecret(run.stdout() + run.stderr() + problem.message, 'the talk');
   });
-
-  test('an engine that may only be read: told as that, and nobody polls', async (t) => {
-    const replica = await openEngine('redis');
-    t.after(() => replica.close());
-    const b = await leaseBed(t, replica);
-    await b.vacate();
-    await redisCommand(replica.port, 'REPLICAOF', '127.0.0.1', '1');
-    const run = b.cli(['start', ...b.fast, '--', ...SHOWN_ENV]);
-    await run.waitFor(/read.?only|replica/i);
-    assert.equal(starts(b.journal()).length, 0);
-    if (run.ended()) assert.equal(run.ended()?.code, 78, run.seen());
-    else {
-      await redisCommand(replica.port, 'REPLICAOF', 'NO', 'ONE');
-      await until('its worker', () => starts(b.journal()).length === 1, { ms: 12_000, seen: run.seen });
-    }
-  });
 });

@@ -1,6 +1,10 @@
-/** The keeper's decisions in examples (src/lease/keeper.ts). The simulation breaks each rule and has to notice. */
+/**
+ * The keeper's decisions in examples (src/lease/keeper.ts); the simulation breaks each rule and has to notice. Each test is a script of
+ * one line a step: `ms event → what the keeper does`, or `ms holds`, `ms shut` for the door. A step does what stands behind its arrow
+ * and nothing else; `read`, `take`, `renew`, `ask`, `mark` and `free` are the requests it sends.
+ */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { leaseEntry } from '../../src/lease/glance.ts';
 import {
   holds,
@@ -9,9 +13,7 @@ import {
   type KeeperEvent,
   type KeeperPolicy,
   newKeeper,
-  type Outcome,
   stepKeeper,
-  takeFromMs,
 } from '../../src/lease/keeper.ts';
 import type { LeaseRecord } from '../../src/lease/record.ts';
 import { LEASE_PROFILES } from '../../src/lease/timing.ts';
@@ -20,371 +22,295 @@ const UNIX_MS = 1_700_000_000_000;
 const POLICY: KeeperPolicy = {
   ...{ timing: LEASE_PROFILES.default, id: 'me', host: 'here', pid: 4, lock: 'my-lock' },
 };
-const FREE: LeaseRecord = { v: 1, holder: '', epoch: 0, seq: 0, ttl: 15_000 };
 const THEIRS: LeaseRecord = { v: 1, holder: 'them', epoch: 9, seq: 4, ttl: 15_000, host: 'there', pid: 77 };
+const RECORDS: Readonly<Record<string, LeaseRecord | null>> = {
+  theirs: THEIRS,
+  'theirs-renewed': { ...THEIRS, seq: 5 },
+  'theirs-long': { ...THEIRS, ttl: 60_000 },
+  'theirs-asked': { ...THEIRS, wants: 'third' },
+  'my-lock': { ...THEIRS, lock: 'my-lock' },
+  'other-lock': { ...THEIRS, lock: 'another' },
+  'my-old': { ...THEIRS, holder: 'me' },
+  free: { ...THEIRS, holder: '' },
+  'left-for-third': { ...THEIRS, holder: '', wants: 'third' },
+  vacant: { v: 1, holder: '', epoch: 9, seq: 1, ttl: 15_000, vacant: 'third' },
+  gone: null,
+};
 
-type Effect<D> = Extract<KeeperEffect, { do: D }>;
-
-/** A keeper whose events and answers the test gives by hand. */
-function drive(start: Partial<Keeper> = {}, policy = POLICY) {
-  let keeper: Keeper = { ...newKeeper, ...start };
-  let effects: readonly KeeperEffect[] = [];
-  type Untimed<E> = E extends unknown ? Omit<E, 'atMs' | 'unixMs' | 'random'> : never;
-  const it = {
-    send(atMs: number, event: Untimed<KeeperEvent>) {
-      const timed = { ...event, atMs, unixMs: UNIX_MS + atMs, random: 0.5 } as KeeperEvent;
-      [keeper, effects] = stepKeeper(keeper, timed, policy);
-      return effects;
-    },
-    answer: (atMs: number, outcome: Outcome) =>
-      it.send(atMs, { kind: 'answer', request: keeper.request?.number ?? -1, outcome }),
-    seen: (atMs: number, rec: LeaseRecord | null, rev = text(rec)) =>
-      it.answer(atMs, { kind: 'seen', seen: rec && { rev, rec } }),
-    conflict: (atMs: number, rec: LeaseRecord | null) =>
-      it.answer(atMs, { kind: 'conflict', current: rec && { rev: text(rec), rec } }),
-    written: (atMs: number) => it.answer(atMs, { kind: 'written', rev: text(keeper.request!.next) }),
-    failed: (atMs: number, settled: boolean, lasting = false) =>
-      it.answer(atMs, { kind: 'failed', why: 'away', settled, lasting }),
-    due: (atMs: number) => it.send(atMs, { kind: 'due' }),
-    one: <D extends KeeperEffect['do']>(what: D): Effect<D> => {
-      const found = effects.find((effect): effect is Effect<D> => effect.do === what);
-      return found ?? assert.fail(`no ${what} in ${JSON.stringify(effects)}`);
-    },
-    none: (what: KeeperEffect['do']) =>
-      assert.equal(
-        effects.find((effect) => effect.do === what),
-        undefined,
-      ),
-    holds: (atMs: number) => holds(keeper, atMs, policy),
-    takesInMs: (atMs: number) => takeFromMs(keeper, policy) - atMs,
-    entry: (nowMs: number) => leaseEntry('redis', keeper, { nowMs, unixMs: UNIX_MS + nowMs }, policy),
-    get keeper() {
-      return keeper;
-    },
-  };
-  return it;
+function recordOf(name: string, { term }: Keeper): LeaseRecord | null {
+  const mine = () => term!.seen!.rec;
+  if (name === 'mine-asked') return { ...mine(), wants: 'third' };
+  if (name === 'mine-copied') return { ...mine(), seq: 900 };
+  assert.ok(name in RECORDS, name);
+  return RECORDS[name] ?? null;
 }
 
-const text = (rec: LeaseRecord | null) => JSON.stringify(rec);
-const mine = (keeper: Keeper) => keeper.term!.seen!.rec;
+type Untimed<E> = E extends unknown ? Omit<E, 'atMs' | 'unixMs' | 'random'> : never;
 
-/** t0 = 1000, answered at 1010. */
-function leader() {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.seen(1_000, FREE);
-  it.written(1_010);
-  return it;
+function eventOf([word = '', name = '']: string[], keeper: Keeper): Untimed<KeeperEvent> {
+  const answer = (outcome: Extract<KeeperEvent, { kind: 'answer' }>['outcome']) =>
+    ({ kind: 'answer', request: keeper.request?.number ?? -1, outcome }) as const;
+  const seen = () => {
+    const rec = recordOf(name, keeper);
+    return rec && { rev: JSON.stringify(rec), rec };
+  };
+  switch (word) {
+    case 'seek':
+      return { kind: 'seek', takeover: name === 'takeover' };
+    case 'saw':
+      return answer({ kind: 'seen', seen: seen() });
+    case 'met':
+      return answer({ kind: 'conflict', current: seen() });
+    case 'written':
+      return answer({ kind: 'written', rev: JSON.stringify(keeper.request!.next) });
+    case 'failed':
+      return answer({ kind: 'failed', why: 'away', settled: true, lasting: name === 'for-good' });
+    default:
+      return { kind: word as 'due' | 'hint' | 'doubt' | 'release' | 'quit' };
+  }
 }
 
-test('a standby takes a record that has stood for a whole ttl since it was first seen, by compare-and-set', () => {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.one('read');
-  it.seen(40, THEIRS);
-  assert.equal(it.one('wake').atMs, 40 + 2_500);
-  it.due(2_540);
-  it.seen(2_550, THEIRS);
-  it.due(15_114);
-  it.seen(15_114.5, THEIRS);
-  it.none('cas');
-  it.due(15_115);
-  const { prev, next, ms } = it.one('cas');
-  assert.equal(prev, text(THEIRS));
-  assert.equal(ms, 2_000);
-  assert.deepEqual([next.holder, next.seq, next.ttl, next.lock], ['me', 5, 15_000, 'my-lock']);
-  assert.equal(next.epoch, Math.floor((UNIX_MS + 15_115) / 1_000));
-  it.written(15_120);
-  assert.equal(it.one('won').epoch, next.epoch);
-  assert.ok(it.holds(15_120));
-});
-
-test('a wish that somebody writes into it makes it no other record', () => {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.seen(0, THEIRS);
-  it.due(14_000);
-  it.seen(14_000, { ...THEIRS, wants: 'third' });
-  it.due(15_075);
-  assert.equal(it.one('cas').prev, text({ ...THEIRS, wants: 'third' }));
-});
-
-test('a free record is taken at once; one that was left for another only after some looks', () => {
-  const free = { ...THEIRS, holder: '' };
-  for (const [wants, atMs] of [
-    [undefined, 0],
-    ['me', 0],
-    ['third', 5_000],
-  ] as const) {
-    const it = drive();
-    it.send(0, { kind: 'seek', takeover: false });
-    it.seen(0, wants === undefined ? free : { ...free, wants });
-    if (atMs > 0) it.none('cas');
-    if (atMs > 0) it.due(atMs);
-    assert.equal(it.one('cas').next.holder, 'me');
-    assert.equal(it.one('cas').next.wants, undefined);
+function shown(effect: KeeperEffect, { request }: Keeper): string {
+  switch (effect.do) {
+    case 'read':
+    case 'cas':
+      return request!.kind;
+    case 'lost':
+      return `lost ${effect.why} ${effect.killByMs}`;
+    case 'asked':
+      return `asked ${effect.by}`;
+    case 'released':
+      return effect.free ? 'freed' : 'released';
+    case 'say':
+      return effect.saying.what;
+    case 'wake':
+      return '';
+    default:
+      return effect.do;
   }
-});
+}
 
-test('where the record has vanished that is marked, and the mark is waited for like a record', () => {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.seen(0, { ...THEIRS, ttl: 60_000 });
-  it.due(2_500);
-  it.seen(2_510, null);
-  const { prev, next } = it.one('cas');
-  assert.equal(prev, null);
-  // The holder may live by its own ttl still.
-  assert.deepEqual(next, { v: 1, holder: '', epoch: 9, seq: 5, ttl: 60_000, vacant: 'me' });
-  it.written(2_520);
-  it.none('cas');
-  assert.deepEqual([it.entry(2_520).holder, it.takesInMs(2_520)], [null, 60_300]);
-  // Vanished once more: another absence.
-  it.due(60_000);
-  it.seen(60_000, null);
-  assert.equal(it.one('cas').next.seq, 6);
-  it.conflict(60_010, { ...next, vacant: 'third', ttl: 15_000 });
-  assert.equal(it.takesInMs(60_010), 15_075);
-  it.due(75_085);
-  assert.equal(it.one('cas').next.holder, 'me');
-});
-
-test('its own record is taken back at once, and that of a dead supervisor whose kernel lock we hold', () => {
-  for (const rec of [
-    { ...THEIRS, holder: 'me' },
-    { ...THEIRS, lock: 'my-lock' },
-  ]) {
-    const it = drive();
-    it.send(0, { kind: 'seek', takeover: false });
-    it.seen(0, rec);
-    assert.equal(it.one('cas').next.epoch, Math.floor(UNIX_MS / 1_000));
+function play(script: string): Keeper {
+  let keeper: Keeper = newKeeper;
+  for (const line of script.trim().split('\n')) {
+    const [what = '', expected = ''] = line.trim().split(/\s*→\s*/);
+    const [at = '', ...words] = what.split(/\s+/);
+    const atMs = Number(at);
+    if (words[0] === 'holds' || words[0] === 'shut') {
+      assert.equal(holds(keeper, atMs, POLICY), words[0] === 'holds', line);
+      continue;
+    }
+    const event = { ...eventOf(words, keeper), atMs, unixMs: UNIX_MS + atMs, random: 0.5 } as KeeperEvent;
+    const [next, effects] = stepKeeper(keeper, event, POLICY);
+    keeper = next;
+    const done = effects.map((effect) => shown(effect, keeper)).filter(Boolean);
+    assert.equal(done.join(', '), expected, line);
   }
-  const other = drive();
-  other.send(0, { kind: 'seek', takeover: false });
-  other.seen(0, { ...THEIRS, lock: 'another' });
-  other.none('cas');
-  const lockless = drive({}, { ...POLICY, lock: null });
-  lockless.send(0, { kind: 'seek', takeover: false });
-  lockless.seen(0, THEIRS);
-  lockless.none('cas');
-});
+  return keeper;
+}
 
-test('the deadline counts from before the write was sent, and nothing extends it once it has passed', () => {
-  const it = leader();
-  assert.deepEqual([it.holds(9_424), it.holds(9_425)], [true, false]);
-  it.due(4_000);
-  assert.equal(it.one('cas').next.seq, 2);
-  it.written(5_900);
-  assert.deepEqual([it.holds(12_424), it.holds(12_425)], [true, false]);
-  it.due(7_000);
-  const { request } = it.one('cas');
-  it.send(12_425, { kind: 'answer', request, outcome: { kind: 'written', rev: 'r' } });
-  assert.deepEqual(it.one('lost'), { do: 'lost', why: 'deadline', killByMs: 4_000 + 13_425 });
-  assert.equal(it.holds(12_425), false);
-});
+/** t0 = 1000, acknowledged at 1010. */
+const LEADER = `
+  0     seek       → read
+  1000  saw free   → sees, take
+  1010  written    → won`;
 
-test('a record that names another ends the term at once, without grace', () => {
-  const it = leader();
-  it.due(4_000);
-  it.conflict(4_020, THEIRS);
-  assert.deepEqual(it.one('lost'), { do: 'lost', why: 'taken', killByMs: 4_020 });
-  it.send(4_100, { kind: 'release' });
-  assert.equal(it.one('released').free, false);
-  it.none('cas');
-  // Ours by name, with a number that we never wrote.
-  const copied = leader();
-  copied.due(4_000);
-  copied.conflict(4_020, { ...mine(copied.keeper), seq: 900 });
-  assert.equal(copied.one('lost').why, 'taken');
-});
+const SCRIPTS: Readonly<Record<string, string>> = {
+  'a standby takes a record that has stood for a whole ttl since it was first seen': `
+    0       seek        → read
+    40      saw theirs  → sees
+    2540    due         → read
+    2550    saw theirs
+    12000   due         → read
+    12010   saw theirs-asked
+    15114.5 due         → read
+    15114.6 saw theirs-asked
+    15115   due         → take`,
+  'a record that changes is waited for anew': `
+    0     seek          → read
+    40    saw theirs    → sees
+    15000 due           → read
+    15010 saw theirs-renewed
+    15115 due
+    30000 due           → read
+    30010 saw theirs-renewed
+    30085 due           → take`,
+  'a free record is taken at once; one that was left for another only after some looks': `
+    0     seek                → read
+    0     saw left-for-third  → sees
+    4999  due                 → read
+    4999  saw left-for-third
+    5000  due                 → take`,
+  'where the record has vanished that is marked, and the mark is waited for like the record, whose holder may live': `
+    0     seek             → read
+    0     saw theirs-long  → sees
+    2500  due              → read
+    2510  saw gone         → sees, mark
+    2520  written          → sees
+    60000 due              → read
+    60000 saw gone         → sees, mark
+    60010 met vacant       → sees
+    75084 due              → read
+    75084 saw vacant
+    75085 due              → take`,
+  'its own record is taken back at once': `
+    0 seek          → read
+    0 saw my-old    → sees, take`,
+  'so is that of a dead supervisor whose kernel lock we hold': `
+    0 seek          → read
+    0 saw my-lock   → sees, take`,
+  'and not that of another lock': `
+    0 seek           → read
+    0 saw other-lock → sees`,
+  'the deadline counts from before the write was sent, nothing extends it once it has passed, and then the kill comes': `
+    ${LEADER}
+    9424  holds
+    9425  shut
+    4000  due      → renew
+    5900  written
+    12424 holds
+    12425 shut
+    7000  due      → renew
+    12425 written  → lost deadline 17425
+    12425 shut
+    17424 due
+    17425 due      → kill`,
+  'a record that names another ends the term at once, without grace, and is left alone': `
+    ${LEADER}
+    4000 due         → renew
+    4020 met theirs  → lost taken 4020, kill
+    4100 release     → released`,
+  'so does one of ours with a number that we never wrote': `
+    ${LEADER}
+    4000 due              → renew
+    4020 met mine-copied  → lost taken 4020, kill`,
+  'a record that has vanished is written again at once': `
+    ${LEADER}
+    4000  due       → renew
+    4020  met gone  → vanished, renew
+    4030  written
+    12000 holds`,
+  'also where a standby has marked it': `
+    ${LEADER}
+    4000 due         → renew
+    4020 met vacant  → vanished, renew`,
+  'never when time may have passed unseen: it may have been another’s': `
+    ${LEADER}
+    4000 doubt     → renew
+    4000 shut
+    4020 met gone  → lost taken 4020, kill`,
+  'after a doubt only a write that is sent later opens the door again': `
+    ${LEADER}
+    4000 due      → renew
+    4005 doubt
+    4010 written  → renew
+    4010 shut
+    4020 written
+    4020 holds`,
+  'a take whose answer comes too late starts no term, and is taken anew': `
+    0    seek      → read
+    0    saw free  → sees, take
+    8425 written   → sees, take
+    8430 written   → won`,
+  'release waits for a renewal under way, and tries once': `
+    ${LEADER}
+    4000 due      → renew
+    4001 release
+    4010 written  → free
+    4020 failed   → unreachable, released`,
+  'a release that hangs is over after one request time': `
+    ${LEADER}
+    4000 release  → free
+    5999 due
+    6000 due      → released
+    6100 written`,
+  'a wish is written into the record, and the one that wishes looks more often': `
+    0    seek takeover  → read
+    0    saw theirs     → sees, ask
+    10   written
+    1009 due
+    1010 due            → read`,
+  'a wish is told to the holder once, and kept until the record is free': `
+    ${LEADER}
+    4000 due             → renew
+    4010 met mine-asked  → asked third, renew
+    4020 written
+    7020 due             → renew
+    7030 written
+    8000 release         → free
+    8010 written         → freed`,
+  'hints cause looks, a few at once, and then fewer; those of our own writes none': `
+    0    seek        → read
+    0    saw theirs  → sees
+    1    hint        → read
+    2    saw theirs
+    3    hint        → read
+    4    saw theirs
+    5    hint        → read
+    6    saw theirs
+    7    hint
+    2450 due         → read`,
+  'the hint of our own write is none': `
+    ${LEADER}
+    1100 hint
+    2000 hint  → read`,
+  'an engine out of reach is asked at a standby’s pace, and told of once': `
+    0    seek    → read
+    10   failed  → unreachable
+    2499 due
+    2500 due     → read
+    2510 failed
+    5000 due     → read
+    5010 saw theirs → reachable, sees`,
+  'an engine that turns the first look down for good ends it': `
+    0  seek             → read
+    10 failed for-good  → refused`,
+  'later it is only out of reach': `
+    ${LEADER}
+    4000 due              → renew
+    4010 failed for-good  → unreachable
+    4010 holds`,
+  'an engine that turns writes down for no reason is not asked again and again': `
+    0 seek      → read
+    0 saw free  → sees, take
+    5 met free  → unreachable`,
+};
 
-test('a record that has vanished is written again at once; never when time may have passed unseen', () => {
-  const it = leader();
-  it.due(4_000);
-  it.conflict(4_020, null);
-  assert.equal(it.one('cas').prev, null);
-  it.written(4_030);
-  assert.ok(it.holds(12_000));
+describe('the keeper', () => {
+  for (const [name, script] of Object.entries(SCRIPTS)) test(name, () => void play(script));
 
-  const marked = leader();
-  marked.due(4_000);
-  const vacancy: LeaseRecord = { v: 1, holder: '', epoch: 9, seq: 1, ttl: 15_000, vacant: 'third' };
-  marked.conflict(4_020, vacancy);
-  assert.equal(marked.one('cas').prev, text(vacancy));
-
-  const doubtful = leader();
-  doubtful.send(4_000, { kind: 'doubt' });
-  doubtful.conflict(4_020, null);
-  assert.equal(doubtful.one('lost').why, 'taken');
-});
-
-test('a leap shuts the door; only a write that is sent after it opens it again', () => {
-  const it = leader();
-  it.due(4_000);
-  it.send(4_005, { kind: 'doubt' });
-  assert.equal(it.holds(4_005), false);
-  it.written(4_010);
-  assert.equal(it.holds(4_010), false);
-  it.written(4_020);
-  assert.ok(it.holds(4_020));
-});
-
-test('a take whose answer comes too late, or from before a leap, starts no term', () => {
-  const late = drive();
-  late.send(0, { kind: 'seek', takeover: false });
-  late.seen(0, FREE);
-  late.written(8_425);
-  late.none('won');
-  assert.equal(late.one('cas').next.seq, 2);
-
-  const leaped = drive();
-  leaped.send(0, { kind: 'seek', takeover: false });
-  leaped.seen(0, FREE);
-  leaped.send(1, { kind: 'doubt' });
-  leaped.written(2);
-  leaped.none('won');
-  leaped.written(4);
-  leaped.one('won');
-});
-
-test('release frees the record, keeps its numbers, and writes nothing after', () => {
-  const it = leader();
-  const { epoch } = mine(it.keeper);
-  it.send(2_000, { kind: 'release' });
-  const { next } = it.one('cas');
-  assert.deepEqual(next, { v: 1, holder: '', epoch, seq: 2, ttl: 15_000 });
-  assert.equal(it.holds(2_000), false);
-  it.written(2_010);
-  assert.equal(it.one('released').free, true);
-  assert.equal(it.one('wake').atMs, null);
-});
-
-test('release waits for a renewal under way, and has one try and one request time', () => {
-  const it = leader();
-  it.due(4_000);
-  it.send(4_001, { kind: 'release' });
-  it.none('cas');
-  it.written(4_010);
-  assert.equal(it.one('cas').next.holder, '');
-  it.failed(4_020, true);
-  assert.equal(it.one('released').free, false);
-
-  const hung = leader();
-  hung.due(4_000);
-  hung.send(4_001, { kind: 'release' });
-  hung.due(6_001);
-  assert.equal(hung.one('released').free, false);
-});
-
-test('a request to hand over: written into the record, told once, kept until the record is free', () => {
-  const asker = drive();
-  asker.send(0, { kind: 'seek', takeover: true });
-  asker.seen(0, THEIRS);
-  const { prev, next } = asker.one('cas');
-  assert.deepEqual([prev, next], [text(THEIRS), { ...THEIRS, wants: 'me' }]);
-  asker.written(10);
-  asker.none('cas');
-  // It looks more often now.
-  assert.equal(asker.one('wake').atMs, 10 + 1_000);
-
-  const holder = leader();
-  holder.due(4_000);
-  holder.conflict(4_010, { ...mine(holder.keeper), wants: 'third' });
-  assert.equal(holder.one('asked').by, 'third');
-  assert.equal(holder.one('cas').next.wants, 'third');
-  // Its deadline is still that of its own write.
-  assert.equal(holder.keeper.term!.sentAtMs, 1_000);
-  holder.written(4_020);
-  holder.due(7_020);
-  holder.none('asked');
-  holder.written(7_030);
-  holder.send(8_000, { kind: 'release' });
-  assert.equal(holder.one('cas').next.wants, 'third');
-});
-
-test('hints cause looks, a few at once; those of our own writes none', () => {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.seen(0, THEIRS);
-  let looks = 0;
-  for (let at = 1; at < 2_000; at += 10) {
-    if (it.send(at, { kind: 'hint' }).some((effect) => effect.do === 'read')) looks += 1;
-    if (it.keeper.request) it.seen(at + 1, THEIRS);
-  }
-  assert.equal(looks, 3);
-
-  const holder = leader();
-  holder.send(1_100, { kind: 'hint' });
-  holder.none('read');
-  holder.send(2_000, { kind: 'hint' });
-  holder.one('read');
-});
-
-test('a standby whose engine tells of changes asks it less than once in two seconds', () => {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.seen(0, THEIRS);
-  let reads = 0;
-  const count = (effects: readonly KeeperEffect[], at: number, seq: number) => {
-    if (!effects.some((effect) => effect.do === 'read')) return;
-    reads += 1;
-    it.seen(at, { ...THEIRS, seq });
-  };
-  for (let at = 100; at < 60_000; at += 100) {
-    const seq = Math.floor(at / 3_000);
-    count(at % 3_000 === 0 ? it.send(at, { kind: 'hint' }) : it.due(at), at, seq);
-  }
-  assert.ok(reads <= 25, `${reads} in a minute`);
-});
-
-test('an engine out of reach: a standby goes on asking at its own pace, and says so once', () => {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.failed(10, true);
-  assert.deepEqual(it.one('say').saying, { what: 'unreachable', why: 'away' });
-  assert.equal(it.one('wake').atMs, 2_500);
-  const { reachable, unreachable } = it.entry(1_010);
-  assert.deepEqual([reachable, unreachable], [false, 'away']);
-  it.due(2_500);
-  it.failed(2_510, true);
-  it.none('say');
-  it.due(5_000);
-  it.seen(5_010, THEIRS);
-  assert.equal(it.entry(5_010).reachable, true);
-});
-
-test('an engine that turns the first look down for good ends it; later it is only out of reach', () => {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.failed(10, true, true);
-  assert.equal(it.one('refused').why, 'away');
-  const later = leader();
-  later.due(4_000);
-  later.failed(4_010, true, true);
-  later.none('refused');
-  assert.ok(later.holds(4_010));
-});
-
-test('an engine that turns writes down for no reason is not asked again and again', () => {
-  const it = drive();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.seen(0, { ...THEIRS, holder: '' });
-  it.conflict(5, { ...THEIRS, holder: '' });
-  it.none('cas');
-  it.none('read');
-});
-
-test('what status shows of a standby, and of a holder, whose stop point lies before the end of its term', () => {
-  const it = drive();
-  const at = (ms: number) => new Date(UNIX_MS + ms).toISOString();
-  it.send(0, { kind: 'seek', takeover: false });
-  it.seen(100, { ...THEIRS, since: '2026-01-02T03:04:05.000Z' });
-  assert.deepEqual(it.entry(1_100), {
-    ...{ engine: 'redis', holder: 'there:77', since: '2026-01-02T03:04:05.000Z', mine: false, epoch: 9 },
-    ...{ role: 'standby', expiresAt: at(15_175), decision: { what: 'take', at: at(15_175) } },
-    ...{ reachable: true, unreachable: null },
+  test('what it writes: its own record, the mark of a vanished one, a wish, the free record with its numbers', () => {
+    const since = new Date(UNIX_MS + 1_000).toISOString();
+    const epoch = Math.floor((UNIX_MS + 1_000) / 1_000);
+    const ours = { v: 1, holder: 'me', epoch, ttl: 15_000, host: 'here', pid: 4, lock: 'my-lock', since };
+    const next = (script: string) => play(script).request?.next;
+    assert.deepEqual(next(`${LEADER}\n4000 due → renew`), { ...ours, seq: 6 });
+    assert.deepEqual(next(`${LEADER}\n4000 release → free`), {
+      v: 1,
+      holder: '',
+      epoch,
+      seq: 6,
+      ttl: 15_000,
+    });
+    const wish = next('0 seek takeover → read\n0 saw theirs → sees, ask');
+    assert.deepEqual(wish, { ...THEIRS, wants: 'me' });
+    const mark = next('0 seek → read\n0 saw theirs-long → sees\n2500 due → read\n2510 saw gone → sees, mark');
+    assert.deepEqual(mark, { v: 1, holder: '', epoch: 9, seq: 5, ttl: 60_000, vacant: 'me' });
   });
-  const { role, mine, holder, decision, expiresAt } = leader().entry(2_000);
-  assert.deepEqual([role, mine, holder], ['holder', true, 'here:4']);
-  assert.deepEqual([decision, expiresAt], [{ what: 'stop', at: at(9_425) }, at(1_000 + 14_925)]);
+
+  test('what status shows of a standby, and of a holder, whose stop point lies before the end of its term', () => {
+    const at = (ms: number) => new Date(UNIX_MS + ms).toISOString();
+    const entry = (script: string, nowMs: number) =>
+      leaseEntry('redis', play(script), { nowMs, unixMs: UNIX_MS + nowMs }, POLICY);
+    assert.deepEqual(entry('0 seek → read\n100 saw theirs → sees', 1_100), {
+      ...{ engine: 'redis', holder: 'there:77', since: null, mine: false, epoch: 9 },
+      ...{ role: 'standby', expiresAt: at(15_175), decision: { what: 'take', at: at(15_175) } },
+      ...{ reachable: true, unreachable: null },
+    });
+    const { role, mine, holder, decision, expiresAt } = entry(LEADER, 2_000);
+    assert.deepEqual([role, mine, holder], ['holder', true, 'here:4']);
+    assert.deepEqual([decision, expiresAt], [{ what: 'stop', at: at(9_425) }, at(1_000 + 14_925)]);
+    const away = entry('0 seek → read\n10 failed → unreachable', 1_010);
+    assert.deepEqual([away.reachable, away.unreachable], [false, 'away']);
+  });
 });
