@@ -11,10 +11,19 @@ const FILE_TIMEOUT_MS = 1_500_000;
 const TOGETHER = join(import.meta.dirname, '../test/support/together.ts');
 
 /**
- * Each of `jobs` is a list of files that share a process; `slots`: tests with supervisors at once (test/support/slots.ts).
- * Resolves to false when a file failed twice. `signal`: all ends at once.
+ * Each of `jobs` is a list of files that share a process; `slots`: tests with supervisors at once (test/support/slots.ts);
+ * `concurrency`: how many tests of a file run beside each other, as far as there are slots; alone they run one by one. Resolves to
+ * false when a file failed twice. `signal`: all ends at once.
  */
-export async function runTestFiles({ jobs, atOnce, slots, print = console.log, env = {}, signal }) {
+export async function runTestFiles({
+  jobs,
+  atOnce,
+  slots,
+  concurrency = () => 1,
+  print = console.log,
+  env = {},
+  signal,
+}) {
   const run = randomUUID();
   const room = await openSlots(slots);
   const context = {
@@ -27,7 +36,10 @@ export async function runTestFiles({ jobs, atOnce, slots, print = console.log, e
     const results = [];
     const waiting = [...jobs];
     const worker = async () => {
-      while (waiting.length > 0 && !signal?.aborted) results.push(await runJob(waiting.shift(), context));
+      while (waiting.length > 0 && !signal?.aborted) {
+        const files = waiting.shift();
+        results.push(await runJob(files, context, Math.min(...files.map(concurrency))));
+      }
     };
     await Promise.all(Array.from({ length: atOnce }, worker));
     const again = results.flatMap((it) => it.failed);
@@ -51,14 +63,14 @@ export async function runTestFiles({ jobs, atOnce, slots, print = console.log, e
 }
 
 /** Its output comes in one piece when it has ended: that of several at once would be mixed. */
-function runJob(files, { print, signal, env }) {
+function runJob(files, { print, signal, env }, concurrency = 1) {
   const begun = performance.now();
-  const script = files.length === 1 ? files : [TOGETHER, ...files];
+  const script = files.length === 1 && concurrency === 1 ? files : [TOGETHER, ...files];
   const options = ['--import', 'tsx', '--test-reporter=spec', '--test-reporter-destination=stdout'];
   // A group of its own: what belongs to it ends with it.
   const child = spawn(process.execPath, [...options, ...script], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env,
+    env: { ...env, SP_TEST_CONCURRENCY: String(concurrency) },
     detached: true,
   });
   const chunks = [];

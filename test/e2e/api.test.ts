@@ -16,29 +16,34 @@ const api = (await import(INDEX)) as typeof Api;
 const start = (b: Bed, options: Api.StartOptions = {}) =>
   api.start({ command: node('polite.mjs'), cwd: b.project, env: b.env, output: 'ignore', ...options });
 
-/** What the error of a promise that must fail says. */
-const failure = (promise: Promise<unknown>): Promise<Api.SinglepollError> =>
-  promise.then(
+/** The error of a promise that must fail with this code. */
+async function failure(
+  promise: Promise<unknown>,
+  exitCode: number,
+  words: RegExp,
+): Promise<Api.SinglepollError> {
+  const error = await promise.then(
     () => assert.fail('it did not fail'),
-    (error: Api.SinglepollError) => {
-      assert.equal(error.name, 'SinglepollError', error.stack);
-      return error;
-    },
+    (it: Api.SinglepollError) => it,
   );
+  assert.deepEqual([error.name, error.exitCode], ['SinglepollError', exitCode], error.stack);
+  assert.match(error.message, words);
+  return error;
+}
 
 /** A program of its own that starts a supervisor, and the pid of that. */
 async function program(b: Bed, options: string, detached = false) {
+  const command = JSON.stringify(node('polite.mjs'));
   const file = b.file(
     'program.mjs',
     `import { start } from ${JSON.stringify(INDEX)};
-     const supervisor = await start({ command: ${JSON.stringify(node('polite.mjs'))}, output: 'inherit', ${options} });
+     const supervisor = await start({ command: ${command}, output: 'inherit', ${options} });
      console.log('supervisor', supervisor.pid, supervisor.state);
      console.log('ended', JSON.stringify(await supervisor.ended));`,
   );
   const running = b.spawn(process.execPath, [file], { env: b.env, detached });
   await running.waitFor(/^supervisor \d+ /m);
-  const pid = Number(/^supervisor (\d+) /m.exec(running.stdout())?.[1]);
-  return { running, pid };
+  return { running, pid: Number(/^supervisor (\d+) /m.exec(running.stdout())?.[1]) };
 }
 
 test('start, status, restart, stop', async (t) => {
@@ -47,65 +52,47 @@ test('start, status, restart, stop', async (t) => {
   const log = `${b.dir}/log`;
   const run = await start(b, { onState: (state) => states.push(state), logFile: log, stopTimeout: '5s' });
   assert.equal(run.state, 'polling');
-  assert.ok(polledBy(b, 'polite.mjs').length === 1, 'it resolves once the worker has polled');
+  assert.equal(polledBy(b, 'polite.mjs').length, 1, 'it resolves once the worker has polled');
   const before = await run.status();
-  assert.equal(before.supervisor?.pid, run.pid);
-  assert.equal(before.healthy, true);
-  assert.deepEqual(
-    (await api.status({ cwd: b.project, env: b.env })).worker?.pid,
-    before.worker?.pid,
-    'the same for whoever asks',
-  );
+  assert.deepEqual([before.supervisor?.pid, before.healthy], [run.pid, true]);
+  const here = { cwd: b.project, env: b.env };
+  assert.equal((await api.status(here)).worker?.pid, before.worker?.pid, 'the same for whoever asks');
   assert.equal((await api.status({ bot: b.botId, env: b.env })).supervisor?.pid, run.pid);
-
-  const second = await failure(start(b));
-  assert.equal(second.exitCode, 75);
-  assert.match(second.message, new RegExp(`pid ${run.pid}`));
+  const second = await failure(start(b), 75, new RegExp(`pid ${run.pid}`));
   assert.match(second.hint ?? '', /singlepoll|--takeover/);
   // One that waits stands by, and ends when it is asked to.
   const other = await start(b, { wait: true });
-  assert.equal(other.state, 'standby');
-  assert.equal((await other.status()).state, 'standby');
+  assert.deepEqual([other.state, (await other.status()).state], ['standby', 'standby']);
   assert.equal((await other.stop()).code, 0);
-
   const pid = await run.restart();
   assert.notEqual(pid, before.worker?.pid);
   assert.ok(alive(pid));
   const end = await run.stop();
   assert.equal(end.code, 0);
   assert.deepEqual(await run.ended, end);
-  assert.equal(run.state, 'stopped');
-  assert.equal((await run.status()).state, 'stopped');
-  assert.equal((await failure(run.restart())).exitCode, 3);
+  assert.deepEqual(
+    [run.state, (await run.status()).state, (await api.status(here)).state],
+    Array(3).fill('stopped'),
+  );
+  await failure(run.restart(), 3, /./);
   assert.equal(alive(run.pid) || alive(pid), false);
-  assert.equal((await api.status({ cwd: b.project, env: b.env })).state, 'stopped');
-  assert.equal(states[0], 'polling', states.join());
-  assert.deepEqual(states.slice(-2), ['stopping', 'stopped']);
+  assert.deepEqual([states[0], ...states.slice(-2)], ['polling', 'stopping', 'stopped'], states.join());
   assert.match(readFileSync(log, 'utf8'), /\[poll\] worker \d+ polls/);
 });
 
 test('a start that fails rejects as the command ends, and leaves nothing', async (t) => {
   const b = await bed(t);
-  const [nothing, unknown, wrong, crash] = await Promise.all([
-    failure(start(b, { command: [] })),
-    failure(start(b, { stopTimout: 3 } as never)),
-    failure(start(b, { stopTimeout: 'soon' })),
-    failure(start(b, { command: node('exits.mjs', '7'), restart: 'never', wait: true })),
+  const crash = { command: node('exits.mjs', '7'), restart: 'never', wait: true } as const;
+  const errors = await Promise.all([
+    failure(start(b, { command: [] }), 78, /command/),
+    failure(start(b, { stopTimout: 3 } as never), 64, /--stop-timout[\s\S]*--stop-timeout\?/),
+    failure(start(b, { stopTimeout: 'soon' }), 78, /stop-timeout/),
+    failure(start(b, crash), 7, /./),
+    failure(start(b, { cwd: `${b.dir}/none` }), 78, /./),
+    failure(api.status({ bot: '@nobody', env: b.env }), 64, /nobody/),
   ]);
-  assert.equal(nothing.exitCode, 78);
-  assert.match(nothing.message, /command/);
-  assert.equal(unknown.exitCode, 64);
-  assert.match(unknown.message, /--stop-timout/);
-  assert.match(unknown.message, /--stop-timeout\?/);
-  assert.equal(wrong.exitCode, 78);
-  assert.match(wrong.message, /stop-timeout/);
-  assert.equal(crash.exitCode, 7, crash.message);
-  assert.equal((await failure(start(b, { cwd: `${b.dir}/none` }))).exitCode, 78);
-  const named = await failure(api.status({ bot: '@nobody', env: b.env }));
-  assert.equal(named.exitCode, 64);
-  assert.match(named.hint ?? '', /status --all/);
-  for (const { message, hint } of [nothing, unknown, wrong, crash, named])
-    assertNoToken(`${message}${hint}`, b.token);
+  for (const { message, hint } of errors) assertNoToken(`${message}${hint}`, b.token);
+  assert.match(errors.at(-1)?.hint ?? '', /status --all/);
   assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);
 });
 
@@ -113,44 +100,36 @@ test('whoever kills the program: supervisor and worker go with it, gracefully', 
   const b = await bed(t);
   const { running, pid } = await program(b, '');
   running.signal('SIGKILL');
-  await until('the supervisor to be gone', () => !alive(pid), { seen: running.seen });
+  await until('the supervisor to be gone', () => !alive(pid), running);
   assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);
   assert.ok(b.journal().some(({ ev, signal }) => ev === 'signal' && signal === 'SIGTERM'));
   assert.match(running.stderr(), /the program that it belongs to has gone/);
 });
 
-/** Takes 700 ms to end. */
-const slowWorker = (b: Bed) =>
-  b.file(
-    'slow.mjs',
-    `import { note, poll } from ${JSON.stringify(worker('poll.mjs'))};
-     process.on('SIGTERM', () => setTimeout(() => { note({ ev: 'end' }); process.exit(0); }, 700));
-     await poll();`,
-  );
-
-const hasEnded = (b: Bed) => b.journal().some(({ ev }) => ev === 'end');
-
-test('Ctrl-C means both, and gives the worker the time that it needs', async (t) => {
-  const b = await bed(t);
-  const { running, pid } = await program(b, `command: ['node', ${JSON.stringify(slowWorker(b))}]`, true);
-  process.kill(-running.pid, 'SIGINT');
-  await until('the supervisor to be gone', () => !alive(pid), { seen: running.seen });
-  assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);
-  assert.ok(hasEnded(b), running.stderr());
-});
-
-test('Ctrl-C that ends the program first is one ask; only another one kills', async (t) => {
-  for (const signals of [1, 2]) {
+for (const how of ['means both', 'that ends the program first is one ask', 'twice kills'] as const)
+  test(`Ctrl-C ${how}: the worker has the time that it needs, unless it is asked again`, async (t) => {
     const b = await bed(t);
-    const { running, pid } = await program(b, `command: ['node', ${JSON.stringify(slowWorker(b))}]`);
-    running.signal('SIGKILL');
-    await running.waitFor('[stop] stopping: the program that it belongs to has gone');
-    // Signals that wait together are one.
-    process.kill(pid, 'SIGINT');
-    if (signals === 2) process.kill(pid, 'SIGTERM');
-    await until('the supervisor to be gone', () => !alive(pid), { seen: running.seen });
+    // Takes 700 ms to end.
+    const slow = `import { note, poll } from ${JSON.stringify(worker('poll.mjs'))};
+process.on('SIGTERM', () => setTimeout(() => { note({ ev: 'end' }); process.exit(0); }, 700));
+await poll();`;
+    const command = `command: ['node', ${JSON.stringify(b.file('slow.mjs', slow))}]`;
+    const { running, pid } = await program(b, command, how === 'means both');
+    if (how === 'means both') process.kill(-running.pid, 'SIGINT');
+    else {
+      running.signal('SIGKILL');
+      await running.waitFor('[stop] stopping: the program that it belongs to has gone');
+      // Signals that wait together are one.
+      process.kill(pid, 'SIGINT');
+      if (how === 'twice kills') process.kill(pid, 'SIGTERM');
+    }
+    await until('the supervisor to be gone', () => !alive(pid), running);
     assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);
-    assert.equal(hasEnded(b), signals === 1, running.stderr());
-    assert.equal(running.stderr().includes('asked again: killing now'), signals === 2, running.stderr());
-  }
-});
+    const isKilled = how === 'twice kills';
+    assert.equal(
+      b.journal().some(({ ev }) => ev === 'end'),
+      !isKilled,
+      running.stderr(),
+    );
+    assert.equal(running.stderr().includes('asked again: killing now'), isKilled, running.stderr());
+  });

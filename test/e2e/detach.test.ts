@@ -1,196 +1,237 @@
-// `start --detach`: returns when it polls or says why not, survives what started it, and leaves nothing half started.
+// `start --detach`: returns when it polls or says why not, survives what started it, and leaves nothing half started. And which bot is
+// meant, from any folder: the only one that runs, --bot, or a question; and the list of all.
 import assert from 'node:assert/strict';
-import { readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readlinkSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { allGone, bed, node, PYTHON } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
-import { detach, leftovers, logFile, logText, serves } from '../support/detach-bed.ts';
+import { detach, leftovers, logFile, logText, nowhere } from '../support/detach-bed.ts';
 import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
 import { alive, readProc } from '../support/proc.ts';
+import { assertStatusShape, type Status } from '../support/status.ts';
 import { polledBy } from '../support/strays.ts';
-import { staysTrue, until } from '../support/wait.ts';
+import { until } from '../support/wait.ts';
 
-const inPty = fileURLToPath(new URL('../fixtures/in-pty.py', import.meta.url));
 const LINE = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:out|err|singlepoll) /;
 
-test('detach: returns 0 once the worker has polled; a session of its own; a log without tokens; a second one yields', async (t) => {
+test('returns 0 once the worker has polled; a session of its own; a log without tokens; a second one yields', async (t) => {
   const b = await bed(t);
-  const file = b.file(
-    'speaks.mjs',
-    `console.log('out', process.env.TELEGRAM_BOT_TOKEN); console.error('err', process.env.TELEGRAM_BOT_TOKEN);
-process.stderr.write('no end'); await import(${JSON.stringify(node('polite.mjs')[1])});`,
-  );
-  const { finished, pid } = await detach(b, ['--', process.execPath, file]);
+  const speaks = `console.log('out', process.env.TELEGRAM_BOT_TOKEN); console.error('err', process.env.TELEGRAM_BOT_TOKEN);
+process.stderr.write('no end'); await import(${JSON.stringify(node('polite.mjs')[1])});`;
+  const { finished, pid } = await detach(b, ['--', process.execPath, b.file('speaks.mjs', speaks)]);
   assert.ok(b.sandbox.polls().length > 0, 'it has polled before the return');
   assert.match(finished.stdout, /polls: supervisor \d+, worker \d+; log \//);
   assert.match(finished.stderr, /\[lock\] taken/);
-  assert.equal(readProc(pid)?.session, pid, 'a session of its own');
+  assert.equal(readProc(pid)?.session, pid);
   for (const fd of [0, 1, 2]) assert.equal(readlinkSync(`/proc/${pid}/fd/${fd}`), '/dev/null');
   assert.equal(readlinkSync(`/proc/${pid}/cwd`), realpathSync(b.project));
   const { supervisor, healthy, log } = await b.status();
   assert.deepEqual([supervisor?.pid, healthy, log?.path], [pid, true, logFile(b)]);
-  await serves(b, 'detached');
+  await b.serves();
   await until('the line without an end', () => logText(b).includes('no end'));
 
   const before = logText(b);
-  const second = await b.run(['start', '-d', '--', ...node('polite.mjs', 'second')]);
-  assert.equal(second.code, 75, second.stderr);
+  const second = await b.exits(75, ['start', '-d', '--', ...node('polite.mjs', 'second')]);
   assert.match(second.stderr, new RegExp(`supervisor already: pid ${pid}`));
-  assert.equal(second.stdout, '');
-  assert.equal(logText(b), before);
-  assert.deepEqual(polledBy(b, 'second'), []);
+  assert.deepEqual([second.stdout, logText(b), polledBy(b, 'second')], ['', before, []]);
 
-  const stopped = await b.run(['stop']);
-  assert.match(stopped.stdout, new RegExp(`stopped: supervisor ${pid}`));
+  assert.match((await b.exits(0, 'stop')).stdout, new RegExp(`stopped: supervisor ${pid}`));
   await until('all to be gone', () => leftovers(b).length === 0);
   const text = logText(b);
   for (const line of text.trimEnd().split('\n')) assert.match(line, LINE);
-  assert.match(text, new RegExp(`^\\S+ out out ${b.botId}:…$`, 'm'));
-  assert.match(text, new RegExp(`^\\S+ err err ${b.botId}:…$`, 'm'));
+  for (const stream of ['out', 'err'])
+    assert.match(text, new RegExp(`^\\S+ ${stream} ${stream} ${b.botId}:…$`, 'm'));
   assert.match(text, /^\S+ singlepoll \[poll\] worker \d+ polls$/m);
-  assertNoToken(finished.stdout + finished.stderr + text, b.token);
+  assertNoToken(finished.text + text, b.token);
 });
 
-test('detach: the terminal that started it is closed: it goes on; SIGHUP is a restart', async (t) => {
+test('the terminal that started it is closed: it goes on; SIGHUP is a restart; kill -9 takes the worker along', async (t) => {
   const b = await bed(t);
   const hangup = join(b.dir, 'hangup');
-  const command = `${[process.execPath, PROGRAM, 'start', '-d', '--', ...node('polite.mjs')].join(' ')}; echo code $?; exec sleep 1000`;
-  const terminal = b.spawn(PYTHON, [inPty, '--hangup-file', hangup, 'sh', '-c', command], {
+  const start = [process.execPath, PROGRAM, 'start', '-d', '--', ...node('polite.mjs')].join(' ');
+  const pty = [join(import.meta.dirname, '../fixtures/in-pty.py'), '--hangup-file', hangup, 'sh', '-c'];
+  const terminal = b.spawn(PYTHON, [...pty, `${start}; echo code $?; exec sleep 1000`], {
     env: { ...b.env, TERM: 'xterm' },
   });
   await terminal.waitFor(/code 0/);
-  const pid = (await b.status()).supervisor?.pid ?? 0;
-  const worker = (await b.status()).worker?.pid ?? 0;
+  const shell = Number(/pty (\d+)/.exec(terminal.stdout())?.[1]);
+  const status = await b.status();
+  const pid = status.supervisor?.pid ?? 0;
+  const worker = status.worker?.pid ?? 0;
   assert.match(terminal.stdout(), /\x1b\[/, 'painted for the terminal');
   assert.doesNotMatch(logText(b), /\x1b/, 'and not in the log');
   writeFileSync(hangup, '');
-  await staysTrue('supervisor and worker live', 1_500, () => alive(pid) && alive(worker));
-  await serves(b, 'after the hang-up');
+  await until('the shell to be hung up', () => !alive(shell));
+  await b.serves();
+  assert.ok(alive(pid) && alive(worker));
   rmSync(hangup);
   process.kill(pid, 'SIGHUP');
-  await until('a new worker', async () => {
-    const now = (await b.status()).worker?.pid;
-    return now && now !== worker;
-  });
-  await serves(b, 'after SIGHUP');
-  assert.ok(alive(pid));
+  await until(
+    'a new worker',
+    async () => ![undefined, null, worker].includes((await b.status()).worker?.pid),
+  );
+  await b.serves();
   assertNeverTwo(b);
+  const next = (await b.status()).worker?.pid ?? 0;
+  process.kill(pid, 'SIGKILL');
+  await allGone([pid, next]);
+  assert.match((await b.run('stop')).stdout, /nothing to stop/);
+  await detach(b, ['--', ...node('polite.mjs')]);
+  assert.equal(logText(b).match(/\[lock\] taken/g)?.length, 2, 'the next start goes on with the log');
 });
 
-test('detach: a worker that ends: its code, its last lines, nothing left', async (t) => {
-  const b = await bed(t);
-  const fails = ['sh', '-c', 'echo ImportError: no bot; exit 7'];
-  const once = await b.run(['start', '-d', '--restart', 'never', '--', ...fails]);
-  assert.equal(once.code, 7, once.stderr);
-  assert.match(once.stderr, /\| ImportError: no bot/);
-  assert.equal(once.stdout, '');
-  assert.deepEqual(leftovers(b), []);
-  const loop = await b.run([
-    'start',
-    '-d',
-    '--max-restarts',
-    '1/1m',
-    '--backoff',
-    '10ms,20ms',
-    '--',
-    ...fails,
-  ]);
-  assert.equal(loop.code, 7, loop.stderr);
-  assert.equal(loop.stderr.match(/\| ImportError/g)?.length, 1, loop.stderr);
-  assert.deepEqual(leftovers(b), []);
-  const well = await b.run(['start', '-d', '--restart', 'never', '--', 'true']);
-  assert.equal(well.code, 69, 'an end is no start');
-  assert.match(well.stderr, /not started/);
-});
-
-test('detach: what does not start ends with its code and its reason, and leaves nothing', async (t) => {
+test('what does not start ends with its code, its last lines and its reason, and leaves nothing', async (t) => {
   const b = await bed(t);
   const wrong = { ...b.env, TELEGRAM_BOT_TOKEN: b.token.replace(/.$/, (last) => (last === 'x' ? 'y' : 'x')) };
-  const mute = ['--start-timeout', '1s', '--', 'sh', '-c', 'echo busy; exec sleep 1000'];
-  const slow = ['--start-timeout', '1s', '--backoff', '10s,10s', '--', 'sh', '-c', 'exit 9'];
-  const failing = ['--backoff', '10ms,20ms', '--', 'sh', '-c', 'echo no module; exit 9'];
-  for (const [words, code, seen, env = b.env] of [
+  const fails = ['--', 'sh', '-c', 'echo ImportError: no bot; exit 7'];
+  const loop = ['--max-restarts', '1/1m', '--backoff', '10ms,20ms'];
+  const rows: [string[], number, RegExp, Record<string, string>?][] = [
+    [['--restart', 'never', ...fails], 7, /\| ImportError: no bot/],
+    [[...loop, ...fails], 7, /^(?![\s\S]*\| ImportError[\s\S]*\| ImportError)[\s\S]*\| ImportError/],
+    [['--backoff', '10ms,20ms', ...fails], 7, /has ended 5 times in a row without a poll/],
+    [['--start-timeout', '1s', '--backoff', '10s,10s', ...fails], 7, /exit 7/],
+    [['--restart', 'never', '--', 'true'], 69, /not started/],
     [[], 78, /no command to run/],
     [['--', ...node('polite.mjs')], 77, /refuses the token/, wrong],
-    [mute, 69, /\| busy[\s\S]*has not polled within 1 s|has not polled within 1 s[\s\S]*\| busy/],
-    [slow, 9, /exit 9/],
-    [failing, 9, /has ended 5 times in a row without a poll/],
-  ] as const) {
-    const run = await b.run(['start', '-d', ...words], { env });
-    assert.equal(run.code, code, run.stderr);
-    assert.match(run.stderr, seen);
+    [
+      ['--start-timeout', '1s', '--', 'sh', '-c', 'echo busy; exec sleep 1000'],
+      69,
+      /has not polled within 1 s/,
+    ],
+  ];
+  for (const [words, code, seen, env = b.env] of rows) {
+    const { stdout, stderr } = await b.exits(code, ['start', '-d', ...words], { env });
+    assert.match(stderr, seen);
+    assert.equal(stdout, '');
     assert.deepEqual(leftovers(b), []);
   }
 });
 
-for (const [name, code] of [
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-  ['SIGKILL', null],
-] as const) {
-  test(`detach: ${name} before it is ready leaves nothing half started`, async (t) => {
-    const b = await bed(t);
+test('a signal before it is ready leaves nothing half started', async (t) => {
+  const b = await bed(t);
+  for (const [name, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGKILL', null],
+  ] as const) {
     const run = b.cli(['start', '-d', '--', 'sh', '-c', 'sleep 1000; true']);
     await run.waitFor(/\[worker\] started/);
     run.signal(name);
     assert.equal((await run.exit()).code, code, run.seen());
-    await until('all to be gone', () => leftovers(b).length === 0, { seen: run.seen });
-  });
-}
-
-test('detach: kill -9 takes the worker along; the next start goes on with the log', async (t) => {
-  const b = await bed(t);
-  const { pid } = await detach(b, ['--', ...node('polite.mjs')]);
-  const worker = (await b.status()).worker?.pid ?? 0;
-  process.kill(pid, 'SIGKILL');
-  await allGone([pid, worker]);
-  assert.match((await b.run(['stop'])).stdout, /nothing to stop/);
-  await detach(b, ['--', ...node('polite.mjs')]);
-  assert.equal(logText(b).match(/\[lock\] taken/g)?.length, 2);
-  await serves(b, 'again');
-  assertNeverTwo(b);
+    await until('all to be gone', () => leftovers(b).length === 0, run);
+  }
 });
 
-test('detach: reset starts it detached again, from any folder', async (t) => {
+for (const args of [['--no-gateway'], []])
+  test(`only a poll counts as polling: a worker that only calls never does; one past the gateway does, ${args.join('')}`, async (t) => {
+    const b = await bed(t);
+    const calls = node('calls-only.mjs', b.sandbox.root, '700');
+    const { stderr } = await b.exits(69, ['start', '-d', '--start-timeout', '8s', ...args, '--', ...calls], {
+      ms: 60_000,
+    });
+    assert.match(stderr, /has not polled within 8 s/);
+    assert.doesNotMatch(stderr, /\[poll\]|past the gateway/);
+    const poller = `const [, , root] = process.argv;
+for (;;) await fetch(root + '/bot' + process.env.TELEGRAM_BOT_TOKEN + '/getUpdates?timeout=20').catch(() => {});`;
+    await detach(b, [...args, '--', process.execPath, b.file('bot.mjs', poller), b.sandbox.root]);
+    const status = await b.status();
+    assert.deepEqual([status.state, status.polling?.via], ['polling', 'direct']);
+  });
+
+test('reset starts it detached again, from any folder; --wait returns once it stands by, and takes over', async (t) => {
   const b = await bed(t);
-  const { pid } = await detach(b, ['--log-file', 'my.log', '--', ...node('polite.mjs')]);
-  const reset = await b.run(['reset'], { cwd: b.dir });
-  assert.equal(reset.code, 0, reset.stderr);
-  assert.match(reset.stdout, /polls: supervisor \d+/);
-  assert.ok(!alive(pid));
+  const first = await detach(b, ['--log-file', 'my.log', '--', ...node('polite.mjs')]);
+  assert.match((await b.exits(0, 'reset', { cwd: b.dir })).stdout, /polls: supervisor \d+/);
+  assert.ok(!alive(first.pid));
   const status = await b.status();
-  assert.notEqual(status.supervisor?.pid, pid);
   assert.equal(status.supervisor?.cwd, b.project);
   assert.equal(status.log?.path, join(b.project, 'my.log'));
-  assert.equal((await b.run(['reset'], { cwd: b.dir })).code, 0, 'and once more');
-  await serves(b, 'after reset');
-});
-
-test('detach: --wait returns once it stands by; it takes over when the holder leaves', async (t) => {
-  const b = await bed(t);
-  const first = await detach(b, ['--', ...node('polite.mjs')]);
+  await b.exits(0, 'reset', { cwd: b.dir });
   const second = await detach(b, ['--wait', '--', ...node('polite.mjs')]);
   assert.match(second.finished.stdout, /stands by/);
-  assert.notEqual(second.pid, first.pid);
-  assert.equal((await b.status()).supervisor?.pid, first.pid);
-  await b.run(['stop']);
-  await until('the second to poll', async () => {
-    const status = await b.status();
-    return status.supervisor?.pid === second.pid && status.state === 'polling';
-  });
-  await serves(b, 'taken over');
+  await b.exits(0, 'stop');
+  const isPolling = async () => {
+    const { supervisor, state } = await b.status();
+    return supervisor?.pid === second.pid && state === 'polling';
+  };
+  await until('the second to poll', isPolling);
+  await b.serves();
   assertNeverTwo(b);
 });
 
-test('detach: deploy mode returns once the worker runs', async (t) => {
+test('deploy mode returns once the worker runs; two without a token keep their logs apart', async (t) => {
   const b = await bed(t);
-  const env = { ...b.env, POLLING_ENABLED: '0' };
-  const { finished } = await detach(b, ['--', 'sleep', '1000'], { env });
-  assert.match(finished.stdout, /nobody polls, as asked/);
-  const status = await b.status({ env });
-  assert.equal(status.state, 'disabled');
-  assert.equal((await b.run(['start', '-d', '--restart', 'never', '--', 'false'], { env })).code, 1);
-  assert.equal((await b.run(['stop'], { env })).code, 0);
+  const { env } = nowhere(b);
+  const deploy = { ...env, POLLING_ENABLED: '0' };
+  const other = join(b.dir, 'other');
+  mkdirSync(other);
+  const run = (cwd: string) => detach(b, ['--', 'sh', '-c', 'pwd; exec sleep 1000'], { cwd, env: deploy });
+  const [one, two] = await Promise.all([run(b.project), run(other)]);
+  assert.match(one.finished.stdout, /nobody polls, as asked/);
+  const path = (it: typeof one) => /log (\S+)/.exec(it.finished.stdout)?.[1] ?? '';
+  assert.notEqual(path(one), path(two));
+  await until('its own output', () => logText(b, path(one)).includes(` out ${b.project}\n`));
+  assert.ok(!logText(b, path(one)).includes(`out ${other}`));
+  const wrong = { env: { ...b.env, POLLING_ENABLED: '0' } };
+  await b.exits(1, 'start -d --restart never -- false', wrong);
+});
+
+test('which bot: the only one that runs, from any folder', async (t) => {
+  const b = await bed(t);
+  const { pid } = await detach(b, ['--', ...node('polite.mjs')]);
+  const away = nowhere(b);
+  const worker = (await b.status()).worker?.pid;
+  assert.equal((await b.status(away)).supervisor?.pid, pid);
+  assert.match((await b.run('restart', away)).stdout, new RegExp(`in place of ${worker}`));
+  assert.match((await b.run('logs -n 1000', away)).stdout, /\[lock\] taken/);
+  assert.match((await b.run('stop', away)).stdout, new RegExp(`supervisor ${pid}`));
+  assert.match((await b.run('logs -n 1', away)).stdout, /have ended/, 'also after its end');
+  assert.match((await b.run('stop', away)).stdout, /nothing to stop/);
+  await b.exits(3, 'restart', away);
+});
+
+test('which bot: of several they ask, and --bot names one by id or username; nobody, nonsense and a token are refused', async (t) => {
+  const one = await bed(t);
+  const two = await bed(t);
+  two.env.SINGLEPOLL_DIR = one.stateDir;
+  const away = nowhere(one);
+  assert.match((await one.run('status --all')).stdout, /no bot has been run/);
+  const first = await detach(one, ['--', ...node('polite.mjs')]);
+  const second = await detach(two, ['--', ...node('polite.mjs')]);
+  const username = (await two.status()).bot?.username ?? '';
+  for (const command of ['stop', 'restart', 'status', 'logs']) {
+    const { stderr } = await one.exits(64, command, away);
+    for (const text of [`${one.botId} @`, `${two.botId} @${username}`, one.project, two.project, '--bot ID'])
+      assert.ok(stderr.includes(text), `${command}: ${text}\n${stderr}`);
+  }
+  const docs = JSON.parse((await one.exits(0, 'status --all --json', away)).stdout) as Status[];
+  for (const doc of docs) assertStatusShape(doc);
+  assert.deepEqual(new Set(docs.map((doc) => doc.supervisor?.pid)), new Set([first.pid, second.pid]));
+  const named = await one.run(`status --json --bot @${username.toUpperCase()}`, away);
+  assert.equal((JSON.parse(named.stdout) as Status).supervisor?.pid, second.pid);
+  // It goes before the token that is configured here.
+  assert.match((await one.run(`logs -n 99 --bot ${two.botId}`)).stdout, new RegExp(`id ${two.botId}`));
+  assert.match((await one.run(`restart --bot ${username}`, away)).stdout, /^restarted/);
+  assert.match(
+    (await one.run(`stop --bot ${two.botId}`, away)).stdout,
+    new RegExp(`supervisor ${second.pid}`),
+  );
+  const table = await one.exits(0, 'status --all', away);
+  assert.match(table.stdout, new RegExp(`@\\w+ \\(${one.botId}\\) +polling +${first.pid}`));
+  assert.match(table.stdout, new RegExp(`@${username} \\(${two.botId}\\) +not running`));
+  await one.exits(3, `status --bot ${username}`, away);
+  assert.match((await one.run(`stop --bot ${username}`, away)).stdout, /nothing to stop/);
+  process.kill(first.pid, 'SIGSTOP');
+  const hung = JSON.parse((await one.exits(1, 'status --all --json', away)).stdout) as Status[];
+  process.kill(first.pid, 'SIGCONT');
+  assert.ok(hung.some((doc) => doc.problems[0]?.code === 'supervisor-hung'));
+  await one.exits(0, 'stop');
+  await one.exits(3, 'status --all', away);
+  assert.match((await one.run('logs', away)).stderr, /several bots have been run/);
+
+  assert.match((await one.exits(64, 'stop --bot @nobody_bot')).stderr, /no bot @nobody_bot has been run/);
+  for (const name of ['', '../x', one.token])
+    assertNoToken((await one.exits(64, ['stop', '--bot', name])).stderr, one.token);
+  await one.exits(64, 'status --all --watch');
 });

@@ -3,11 +3,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bed, PYTHON, randomToken, worker } from '../support/bed.ts';
-import { onUpstream } from '../support/gateway-bed.ts';
-import { assertSingleFlight } from '../support/gateway-judge.ts';
-import { listenersAt } from '../support/gateway-process.ts';
+import { assertOnePoll } from '../support/gateway.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { relay } from '../support/relay.ts';
+import { listenersAt } from '../support/proc.ts';
+import { onUpstream, relay } from '../support/relay.ts';
 import { until } from '../support/wait.ts';
 import { type Answer, type Ask, ask, chunked, json, requestBytes, wire } from '../support/wire.ts';
 
@@ -73,7 +72,7 @@ test('getUpdates in every way that bots ask it takes its turn; one that can not 
     assert.equal(answer.status, status, answer.body.toString());
     assert.ok(json(answer).description);
   }
-  assertSingleFlight(b);
+  assertOnePoll(b);
 });
 
 test('setWebhook with a URL is turned down however it is asked; without one it deletes, as ever', async (t) => {
@@ -139,12 +138,12 @@ test('getUpdates of a process outside the worker tree is refused, with its pid i
   assert.equal((await b.sandbox.webhookInfo()).pending_update_count, 1);
 });
 
-test('a poller that hangs up and comes again, 100 times: nothing lost, never two at the API', async (t) => {
+test('a poller that hangs up and comes again, 60 times: nothing lost, never two at the API', async (t) => {
   const b = await bed(t);
   const gate = await relay(b, { worker: ['--idle'] });
   const target = '/bot{token}/getUpdates?timeout=30';
   const ids: number[] = [];
-  for (let round = 0; round < 100; round++) {
+  for (let round = 0; round < 60; round++) {
     const connection = wire(gate.dial(round % 3 === 0 ? 'reset' : 'inside'));
     const before = b.sandbox.polls().length;
     await connection.send(requestBytes(gate, { target }));
@@ -157,5 +156,5 @@ test('a poller that hangs up and comes again, 100 times: nothing lost, never two
   const [first] = json<{ result: { update_id: number }[] }>(await ask(gate, { target })).result;
   assert.equal(first?.update_id, ids[0]);
   assert.equal((await b.sandbox.webhookInfo()).pending_update_count, ids.length);
-  assertSingleFlight(b);
+  assertOnePoll(b);
 });

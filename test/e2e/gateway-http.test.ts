@@ -1,18 +1,26 @@
-// The gateway is invisible to a bot: what the worker sends arrives at the API as it was sent, and what the API answers
-// comes back as it was answered, but for what belongs to one connection only.
+// The gateway is invisible to a bot: what the worker sends arrives at the API as it was sent, and what the API answers comes back as it
+// was answered, but for what belongs to one connection only. Files are streamed both ways, never held whole.
 import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { onUpstream } from '../support/gateway-bed.ts';
+import { watchMemory } from '../support/proc.ts';
+import { onUpstream } from '../support/relay.ts';
 import { headersOf } from '../support/upstream.ts';
 import { until } from '../support/wait.ts';
 import { type Ask, ask, chunked, header, json, requestBytes, wire } from '../support/wire.ts';
+
+const MB = 1 << 20;
+const BIG_MB = Number(process.env.SP_TEST_BIG_MB ?? 100);
+const MORE_MEMORY_MB = 45;
+const PIECE = randomBytes(256 * 1024);
 
 const BOUNDARY = '----tgBoundary"7MA4';
 const multipart = Buffer.concat([
   Buffer.from(`--${BOUNDARY}\r\nContent-Disposition: form-data; name="chat_id"\r\n\r\n42\r\n`),
   Buffer.from(
-    `--${BOUNDARY}\r\nContent-Disposition: form-data; name="photo"; filename="a \xff.png"\r\nContent-Type: image/png\r\n\r\n`,
+    `--${BOUNDARY}\r\nContent-Disposition: form-data; name="photo"; filename="a \xff.png"\r\n\r\n`,
     'latin1',
   ),
   Buffer.from(Array.from({ length: 4096 }, (_, i) => i % 256)),
@@ -20,6 +28,7 @@ const multipart = Buffer.concat([
 ]);
 const type = (value: string) => [['Content-Type', value]] as const;
 const FORM = 'application/x-www-form-urlencoded';
+const MULTIPART = `multipart/form-data; boundary="${BOUNDARY}"`;
 
 const WAYS: [string, Omit<Ask, 'target'>, string?][] = [
   ['GET with a query', {}, '?chat_id=1&text=a%20b+c%26&x=%F0%9F%98%80&empty=&y&=z&&q=%zz%'],
@@ -27,80 +36,52 @@ const WAYS: [string, Omit<Ask, 'target'>, string?][] = [
   ['GET with a body', { method: 'GET', headers: type(FORM), body: 'chat_id=1&text=body' }],
   ['POST without a body', { method: 'POST', headers: [['Content-Length', '0']] }, '?chat_id=1'],
   ['POST, urlencoded', { headers: type(FORM), body: 'chat_id=1&text=%D0%BF+%2B&text=second' }],
-  [
-    'POST, JSON',
-    { headers: type('application/json'), body: '{"chat_id":1,"text":"\\u0000é😀","x":{"a":[]}}' },
-  ],
-  ['POST, multipart', { headers: type(`multipart/form-data; boundary="${BOUNDARY}"`), body: multipart }],
+  ['POST, JSON', { headers: type('application/json'), body: '{"chat_id":1,"text":"\\u0000é😀"}' }],
+  ['POST, multipart', { headers: type(MULTIPART), body: multipart }],
   ['POST, no type', { body: Buffer.from([0, 255, 13, 10, 13, 10, 0]) }],
   ['POST, gzip', { headers: [...type(FORM), ['Content-Encoding', 'gzip']], body: gzipSync('chat_id=1') }],
 ];
 
-test('requests: each way to send parameters arrives byte for byte', async (t) => {
-  const { up, gate, b } = await onUpstream(t);
+test('requests arrive byte for byte: each way to send parameters, chunks, paths under a root with a path, headers', async (t) => {
+  const { b, up, gate } = await onUpstream(t, { path: '/some/where' });
   for (const [name, what, query = ''] of WAYS) {
     const target = `/bot{token}/sendMessage${query}`;
     const answer = await ask(gate, { ...what, target });
-    assert.equal(answer.status, 200, name);
-    assert.deepEqual(json(answer), { ok: true, result: true }, name);
+    assert.deepEqual([answer.status, json(answer)], [200, { ok: true, result: true }], name);
     const seen = up.of('sendMessage').at(-1)!;
     assert.equal(seen.verb, what.method ?? (what.body ? 'POST' : 'GET'), name);
-    assert.equal(seen.target, target.replace('{token}', b.token), name);
+    assert.equal(seen.target, `/some/where${target.replace('{token}', b.token)}`, name);
     assert.deepEqual(seen.body, Buffer.from(what.body ?? ''), name);
     for (const key of ['content-type', 'content-encoding']) {
       const sent = what.headers?.find(([one]) => one.toLowerCase() === key)?.[1];
       assert.deepEqual(headersOf(seen, key), sent === undefined ? [] : [sent], `${name}: ${key}`);
     }
-    if (what.body) assert.deepEqual(headersOf(seen, 'content-length'), [String(seen.body.length)], name);
     assert.deepEqual(headersOf(seen, 'host'), [`127.0.0.1:${up.port}`], name);
   }
   assert.equal(up.of('sendMessage').length, WAYS.length, 'each once');
-  assert.deepEqual(up.unreadable, []);
-});
 
-test('requests: chunked bodies arrive whole; paths of the Bot API, under a root with a path of its own', async (t) => {
-  const { b, up, gate } = await onUpstream(t, { path: '/some/where' });
-  const headers = [
-    ...type(`multipart/form-data; boundary="${BOUNDARY}"`),
-    ['Transfer-Encoding', 'chunked'],
-  ] as const;
-  const extended = chunked(multipart, 700)
-    .toString('latin1')
-    .replaceAll('\r\n2bc\r\n', '\r\n2bc;name="v;\\"";flag\r\n')
-    .replace(/\r\n$/, 'X-Trailer: 1\r\n\r\n');
-  for (const body of [chunked(multipart, 1), Buffer.from(extended, 'latin1')]) {
-    assert.equal((await ask(gate, { target: '/bot{token}/sendPhoto', headers, body })).status, 200);
-    assert.deepEqual(up.of('sendPhoto').at(-1)!.body, multipart);
-  }
-  assert.equal(up.of('sendPhoto').length, 2, 'each once');
+  const framed = [...type(MULTIPART), ['Transfer-Encoding', 'chunked']] as const;
+  const body = chunked(multipart, 700);
+  assert.equal((await ask(gate, { target: '/bot{token}/sendPhoto', headers: framed, body })).status, 200);
+  assert.deepEqual(up.of('sendPhoto')[0]!.body, multipart);
+
   const encoded = b.token.replace(':', '%3A');
   for (const target of [
     `/bot${encoded}/getChat?chat_id=1`,
     `/bot${b.token}/test/getChat?chat_id=1`,
-    `/bot${b.token}/get%43hat?chat_id=1`,
     `/file/bot${encoded}/photos/with%20space%2Fand+plus/getChat`,
-    `/file/bot${b.token}/test/photos/getChat`,
   ]) {
     assert.equal((await ask(gate, { target })).status, 200, target);
-    assert.ok(
-      up.seen.some((it) => decodeURIComponent(it.target) === decodeURIComponent(`/some/where${target}`)),
-      target,
-    );
+    const arrived = decodeURIComponent(up.seen.findLast(({ verb }) => verb === 'GET')!.target);
+    assert.equal(arrived, decodeURIComponent(`/some/where${target}`));
   }
-});
 
-test('requests: headers of the worker pass, those of its connection do not', async (t) => {
-  const { up, gate } = await onUpstream(t);
   const passed = [
     ['User-Agent', 'a bot/1.0 (x; y)'],
-    ['Accept', 'application/json, */*;q=0.1'],
     ['Accept-Encoding', 'gzip, br;q=0.5'],
     ['X-Twice', 'one'],
     ['X-Twice', 'two, "three"'],
-    ['X-Empty', ''],
-    ["x!#$%&'*+.^_`|~9", 'odd name'],
     ['X-Latin', 'caf\xe9 \xff \x80'],
-    ['Cookie', 'a=1; b=2'],
     ['Authorization', 'Basic eDp5'],
     ['X-Long', 'v'.repeat(6000)],
   ] as const;
@@ -108,48 +89,37 @@ test('requests: headers of the worker pass, those of its connection do not', asy
     ['Connection', 'close, X-Private, keep-alive'],
     ['X-Private', 'for the next hop only'],
     ['Keep-Alive', 'timeout=5'],
-    ['Proxy-Connection', 'keep-alive'],
     ['Proxy-Authorization', 'Basic c2VjcmV0'],
     ['TE', 'trailers'],
     ['Upgrade', 'h2c'],
   ] as const;
-  const answer = await ask(gate, {
-    target: '/bot{token}/getChat?chat_id=1',
-    headers: [...passed, ...dropped],
-  });
-  assert.equal(answer.status, 200, answer.body.toString());
-  const seen = up.of('getChat')[0]!;
+  await ask(gate, { target: '/bot{token}/getMyName', headers: [...passed, ...dropped] });
+  const seen = up.of('getMyName')[0]!;
   for (const name of new Set(passed.map(([key]) => key))) {
     const sent = passed.filter(([key]) => key === name).map(([, value]) => value);
     // Fields of one name may be joined (RFC 9110 5.3), not reordered.
     assert.equal(headersOf(seen, name).join(', '), sent.join(', '), name);
   }
-  for (const [name] of dropped) {
-    if (name !== 'Connection') assert.deepEqual(headersOf(seen, name), [], name);
-  }
+  for (const [name] of dropped.slice(1)) assert.deepEqual(headersOf(seen, name), [], name);
   assert.doesNotMatch(headersOf(seen, 'connection').join(), /private|close/i);
-  assert.ok(
-    !JSON.stringify(seen.headers).includes(`:${gate.port}`),
-    `the gateway's own address went up: ${JSON.stringify(seen.headers)}`,
-  );
+  assert.ok(!JSON.stringify(seen.headers).includes(`:${gate.port}`), "the gateway's own address went up");
+  assert.deepEqual(up.unreadable, []);
 });
 
-test('answers: status, headers and body come back as they were given', async (t) => {
+test('answers come back as they were given: status, headers, body, sized or chunked; the connection’s own headers do not', async (t) => {
   const { up, gate } = await onUpstream(t);
   const error = (code: number, rest: object = {}) =>
     JSON.stringify({ ok: false, error_code: code, description: 'Bad \u0000 é', ...rest });
+  const JSON_TYPE = { 'Content-Type': 'application/json' };
   const cases: [number, Record<string, string | string[]>, string | Buffer][] = [
-    [200, { 'Content-Type': 'application/json' }, '{"ok":true,"result":1}'],
-    [401, { 'Content-Type': 'application/json' }, error(401)],
-    [409, { 'Content-Type': 'application/json' }, error(409)],
+    [200, JSON_TYPE, '{"ok":true,"result":1}'],
+    [409, JSON_TYPE, error(409)],
     [413, { 'Content-Type': 'text/html' }, '<html>\r\n<h1>413 Request Entity Too Large</h1>'],
     [429, { 'Retry-After': '35' }, error(429, { parameters: { retry_after: 35 } })],
     [502, { 'Content-Type': 'text/html' }, ''],
     [299, { 'X-Odd': 'caf\xe9', 'Set-Cookie': ['a=1; Path=/', 'b=2'], Server: 'nginx/1.18.0' }, 'odd'],
-    [301, { Location: 'https://example.com/elsewhere' }, ''],
-    [200, { 'Content-Type': 'application/json' }, `{"ok":true,"result":"${'é'.repeat(5_000_000)}"}`],
-    [200, { 'Content-Encoding': 'gzip', 'Content-Type': 'application/json' }, gzipSync('{"ok":true}')],
-    [200, { 'Content-Encoding': 'br', 'Content-Type': 'application/json' }, Buffer.from([255, 0, 1, 2])],
+    [200, JSON_TYPE, `{"ok":true,"result":"${'é'.repeat(5_000_000)}"}`],
+    [200, { 'Content-Encoding': 'gzip', ...JSON_TYPE }, gzipSync('{"ok":true}')],
   ];
   let now = cases[0]!;
   up.on('getChat', (response) => {
@@ -157,92 +127,45 @@ test('answers: status, headers and body come back as they were given', async (t)
     response.writeHead(status, headers);
     response.end(Buffer.from(body)); // with a string Node would send the header as UTF-8, too
   });
-  for (const chunkedToo of [false, true]) {
-    for (now of cases) {
-      const [status, headers, body] = now;
-      if (!chunkedToo) headers['Content-Length'] = String(Buffer.byteLength(body));
-      else delete headers['Content-Length'];
+  for (const sized of [true, false])
+    for (const [status, given, body] of cases) {
+      const headers = { ...given, ...(sized && { 'Content-Length': String(Buffer.byteLength(body)) }) };
+      now = [status, headers, body];
       const before = up.of('getChat').length;
       const answer = await ask(gate, { target: '/bot{token}/getChat' });
       const name = `${status} ${JSON.stringify(headers)}`;
-      assert.equal(answer.status, status, name);
-      assert.ok(answer.whole, name);
+      assert.deepEqual([answer.status, answer.whole], [status, true], name);
       assert.ok(answer.body.equals(Buffer.from(body)), `${name}: ${answer.body.toString('latin1', 0, 200)}`);
       for (const [key, value] of Object.entries(headers)) {
-        const got = answer.headers
-          .filter(([one]) => one.toLowerCase() === key.toLowerCase())
-          .map(([, v]) => v);
-        assert.deepEqual(got, [value].flat(), `${name}: ${key}`);
+        const got = answer.headers.filter(([one]) => one.toLowerCase() === key.toLowerCase());
+        assert.deepEqual(
+          got.map(([, it]) => it),
+          [value].flat(),
+          `${name}: ${key}`,
+        );
       }
       assert.equal(up.of('getChat').length, before + 1, `${name}: asked once`);
     }
-  }
-});
 
-test('answers: what belongs to the connection upstream stays there', async (t) => {
-  const { up, gate } = await onUpstream(t);
-  up.on('getChat', (response) => {
+  up.on('getMyName', (response) => {
     const body = '{"ok":true,"result":{}}';
-    response.socket!.write(
-      [
-        'HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\nHTTP/1.1 200 Fine by me',
-        'Connection: close, X-Private',
-        'X-Private: 1',
-        'Keep-Alive: timeout=77',
-        'Proxy-Authenticate: Basic',
-        'Upgrade: h2c',
-        'X-Public: yes',
-        `Content-Length: ${body.length}\r\n\r\n${body}`,
-      ].join('\r\n'),
-    );
+    const head = ['HTTP/1.1 200 Fine by me', 'Connection: close, X-Private', 'X-Private: 1', 'X-Public: yes'];
+    response.socket!.write(`${head.join('\r\n')}\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
     response.socket!.end();
   });
   const connection = wire(gate.dial('inside'));
   const headers = [['Connection', 'keep-alive']] as const;
   for (const round of [1, 2]) {
-    await connection.send(requestBytes(gate, { target: '/bot{token}/getChat', headers }));
+    await connection.send(requestBytes(gate, { target: '/bot{token}/getMyName', headers }));
     const answer = (await connection.until(round))[round - 1]!;
-    assert.equal(answer.status, 200);
-    assert.equal(answer.body.toString(), '{"ok":true,"result":{}}');
     assert.equal(header(answer, 'x-public'), 'yes');
-    for (const name of ['x-private', 'upgrade', 'proxy-authenticate'])
-      assert.equal(header(answer, name), undefined, name);
-    assert.doesNotMatch(
-      header(answer, 'connection') ?? '',
-      /close|private/i,
-      "the worker's connection stays",
-    );
-    assert.doesNotMatch(header(answer, 'keep-alive') ?? '', /77/);
+    assert.equal(header(answer, 'x-private'), undefined);
+    assert.doesNotMatch(header(answer, 'connection') ?? '', /close/i, "the worker's connection stays");
   }
   connection.close();
 });
 
-test('answers: reason phrases and statuses of any kind', async (t) => {
-  const { up, gate } = await onUpstream(t);
-  const body = '{"ok":true}';
-  let line = '';
-  up.on('getChat', (_response, _seen, request) => {
-    request.socket.write(Buffer.from(`${line}\r\nContent-Length: ${body.length}\r\n\r\n${body}`, 'latin1'));
-  });
-  for (line of [
-    'HTTP/1.1 200',
-    'HTTP/1.1 200 ',
-    'HTTP/1.1 200 Tout va tr\xe8s bien',
-    'HTTP/1.1 200 \xd0\x9e\xd0\x9a \xe2\x82\xac',
-    'HTTP/1.1 200 a\tb',
-    'HTTP/1.0 200 OK',
-    'HTTP/1.1 299 Odd',
-    'HTTP/1.1 599 Odder',
-    'HTTP/1.1 999 Oddest',
-  ]) {
-    const answer = await ask(gate, { target: '/bot{token}/getChat', ms: 5000 });
-    assert.equal(answer.status, Number(line.split(' ')[1]), line);
-    assert.equal(answer.body.toString(), body, line);
-  }
-  assert.equal(gate.run.ended(), null, gate.run.seen());
-});
-
-test('answers: one that breaks off is not passed as whole; bytes behind one are nobody’s answer', async (t) => {
+test('what breaks: an answer is not passed as whole, a call is never sent twice, and one that is left ends upstream', async (t) => {
   const { up, gate } = await onUpstream(t);
   up.on('breakLength', (response) => {
     response.socket!.end('HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"ok":true');
@@ -250,115 +173,226 @@ test('answers: one that breaks off is not passed as whole; bytes behind one are 
   up.on('breakChunk', (response) => {
     response.socket!.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{"ok":true');
   });
+  const headers = [['Connection', 'keep-alive']] as const;
   for (const method of ['breakLength', 'breakChunk']) {
     const connection = wire(gate.dial('inside'));
-    const headers = [['Connection', 'keep-alive']] as const;
     await connection.send(requestBytes(gate, { target: `/bot{token}/${method}`, headers }));
     await until(`an end of ${method}`, () => connection.ended() || connection.answers().length > 0);
     for (const answer of connection.answers())
       assert.ok(!answer.whole || answer.status >= 500, `${method} passed for whole: ${connection.text()}`);
     connection.close();
   }
-  up.on('tooMuch', (response) => {
-    response.socket!.write(
-      'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"poisoned":"x"}',
-    );
-  });
-  up.on('fine', (response) => response.end('{"ok":true,"result":"fine"}'));
-  for (let round = 0; round < 3; round++) {
-    const [first, second] = await Promise.all([
-      ask(gate, { target: '/bot{token}/tooMuch' }),
-      ask(gate, { target: '/bot{token}/fine' }),
-    ]);
-    assert.ok(!first.body.includes('poisoned'), first.body.toString());
-    assert.ok(!second.body.includes('poisoned'), second.body.toString());
-    const after = await ask(gate, { target: '/bot{token}/fine' });
-    assert.ok(!after.body.includes('poisoned'), after.body.toString());
-    assert.equal(after.body.toString(), '{"ok":true,"result":"fine"}');
-  }
-});
 
-test('a call whose connection breaks is an error to the worker and never sent twice', async (t) => {
-  const { up, gate } = await onUpstream(t);
-  for (const end of ['destroy', 'resetAndDestroy'] as const) {
-    up.on('sendMessage', (response) => response.socket![end]());
+  for (const end of ['destroy', 'resetAndDestroy'] as const)
     for (const body of [undefined, 'chat_id=1&text=x']) {
+      up.on('sendMessage', (response) => response.socket![end]());
       const before = up.of('sendMessage').length;
       const connection = wire(gate.dial('inside'));
-      const headers = type(FORM);
-      await connection.send(
-        requestBytes(gate, { target: '/bot{token}/sendMessage', headers, ...(body && { body }) }),
-      );
-      const [answer] = await connection.end();
-      if (answer) {
+      const request = { target: '/bot{token}/sendMessage', headers: type(FORM), ...(body && { body }) };
+      await connection.send(requestBytes(gate, request));
+      for (const answer of await connection.end()) {
         assert.ok(answer.status >= 500, `${answer.status} ${answer.body}`);
-        const told = json(answer);
-        assert.equal(told.ok, false);
-        assert.equal(told.error_code, answer.status);
-        assert.ok(told.description);
+        assert.deepEqual([json(answer).ok, json(answer).error_code], [false, answer.status]);
       }
       assert.equal(up.of('sendMessage').length, before + 1, `${end}, ${body ? 'POST' : 'GET'}`);
     }
-  }
+
+  up.on('getChat', () => {}); // no answer
+  const waiting = wire(gate.dial('reset'));
+  await waiting.send(requestBytes(gate, { target: '/bot{token}/getChat', body: 'x' }));
+  const first = await until('the call', () => up.of('getChat')[0]);
+  waiting.close();
+  await until('its end upstream', () => first.goneMs);
+  const sending = wire(gate.dial('inside'));
+  const length = [['Content-Length', '1000000']] as const;
+  const upload = { method: 'POST', target: '/bot{token}/sendDocument', headers: length };
+  await sending.send(requestBytes(gate, upload));
+  await sending.send(Buffer.alloc(200_000, 'u'));
+  const second = await until('the upload', () => up.of('sendDocument').find((seen) => seen.bytes > 0));
+  sending.close();
+  await until('the end of the upload upstream', () => second.goneMs);
+  assert.equal(second.readMs, null, 'never whole');
+  assert.deepEqual([up.mostPolls(), gate.run.ended()], [1, null]);
 });
 
-test('Expect: 100-continue is answered before the body is sent', async (t) => {
-  const { up, gate } = await onUpstream(t);
+test('Expect: 100-continue is answered before the body; a poll that may be packed is answered so that it can be read', async (t) => {
+  const { b, up, gate } = await onUpstream(t, { worker: ['--idle'] });
   const connection = wire(gate.dial('inside'));
   const headers = [...type(FORM), ['Expect', '100-continue'], ['Content-Length', '9']] as const;
   await connection.send(requestBytes(gate, { method: 'POST', target: '/bot{token}/sendMessage', headers }));
   await until('100 Continue', () => connection.answers()[0]?.status === 100, { seen: connection.text });
   await connection.send('chat_id=1');
-  const [answer] = await connection.until(1);
-  assert.equal(answer?.status, 200);
+  assert.equal((await connection.until(1))[0]?.status, 200);
   assert.equal(up.of('sendMessage')[0]?.body.toString(), 'chat_id=1');
-});
 
-test('a worker that leaves in the middle of a call or an upload ends it upstream', async (t) => {
-  const { up, gate } = await onUpstream(t);
-  up.on('sendMessage', () => {}); // no answer
-  const waiting = wire(gate.dial('reset'));
-  await waiting.send(requestBytes(gate, { target: '/bot{token}/sendMessage', body: 'x' }));
-  const first = await until('the call', () => up.of('sendMessage')[0]);
-  waiting.close();
-  await until('its end upstream', () => first.goneMs, { ms: 5000 });
-  const sending = wire(gate.dial('inside'));
-  const headers = [...type('application/octet-stream'), ['Content-Length', '1000000']] as const;
-  await sending.send(requestBytes(gate, { method: 'POST', target: '/bot{token}/sendDocument', headers }));
-  await sending.send(Buffer.alloc(200_000, 'u'));
-  const second = await until('the upload', () => up.of('sendDocument').find((seen) => seen.bytes > 0));
-  sending.close();
-  await until('the end of the upload upstream', () => second.goneMs, { ms: 5000 });
-  assert.equal(second.readMs, null, 'never whole');
-  assert.equal(up.mostPolls(), 1);
-  assert.equal(gate.run.ended(), null);
-});
-
-test('gzip: polls of a client that takes it are answered so that it can read them', async (t) => {
-  const { b, up, gate } = await onUpstream(t, { worker: ['--idle'] });
   const text = 'Привет '.repeat(2000);
   up.on('getUpdates', (response, seen) => {
     const body = Buffer.from(JSON.stringify({ ok: true, result: [{ update_id: 77, message: { text } }] }));
     const gzip = headersOf(seen, 'accept-encoding').join().includes('gzip');
-    response.writeHead(200, {
-      'Content-Type': 'application/json',
-      ...(gzip && { 'Content-Encoding': 'gzip' }),
-    });
+    response.writeHead(200, gzip ? { 'Content-Encoding': 'gzip' } : {});
     response.end(gzip ? gzipSync(body) : body);
   });
   for (const accepted of ['gzip, deflate', 'identity']) {
-    const answer = await ask(gate, {
-      target: '/bot{token}/getUpdates?timeout=1',
-      headers: [['Accept-Encoding', accepted]],
-    });
-    assert.equal(answer.status, 200);
+    const target = '/bot{token}/getUpdates?timeout=1';
+    const answer = await ask(gate, { target, headers: [['Accept-Encoding', accepted]] });
     const coded = header(answer, 'content-encoding') === 'gzip';
     if (accepted === 'identity') assert.equal(coded, false);
-    const body = coded ? gunzipSync(answer.body) : answer.body;
-    const { result } = JSON.parse(body.toString('utf8')) as { result: { message: { text: string } }[] };
-    assert.equal(result[0]?.message.text, text);
+    const body = JSON.parse((coded ? gunzipSync(answer.body) : answer.body).toString('utf8'));
+    assert.equal(body.result[0]?.message.text, text);
   }
   const { polling } = await b.status();
-  assert.equal(polling?.polls, 2);
-  assert.equal(polling?.updates, 2);
+  assert.deepEqual([polling?.polls, polling?.updates], [2, 2]);
+});
+
+/** Writes the piece until `bytes` are out, at the pace of the reader. */
+async function pour(socket: Socket, bytes: number, onPiece: (piece: Buffer) => void): Promise<void> {
+  socket.setMaxListeners(0);
+  for (let left = bytes; left > 0 && !socket.destroyed; ) {
+    const piece = PIECE.subarray(0, Math.min(left, PIECE.length));
+    onPiece(piece);
+    left -= piece.length;
+    await new Promise<void>((resolve) => {
+      socket.once('close', resolve);
+      socket.write(piece, () => resolve());
+    });
+  }
+}
+
+/** The number does not change any more for a while. */
+async function standsStill(what: string, count: () => number): Promise<number> {
+  let before = -1;
+  const isStill = () => {
+    const still = count() === before && before > 0;
+    before = count();
+    return still;
+  };
+  await until(what, isStill, { everyMs: 500, ms: 20_000 });
+  return before;
+}
+
+test(`uploads and downloads of ${BIG_MB} MB: streamed, whole, in little memory, at the pace of whoever reads`, async (t) => {
+  const { b, up, gate } = await onUpstream(t);
+  // What a first call costs once is not the transfer's memory.
+  for (let round = 0; round < 5; round++) await ask(gate, { target: '/bot{token}/warmUp', body: PIECE });
+  const total = BIG_MB * MB;
+  const post = (value: string): Ask => ({
+    method: 'POST',
+    target: '/bot{token}/sendDocument',
+    headers: value === 'chunked' ? [['Transfer-Encoding', value]] : [['Content-Length', value]],
+  });
+  const lean = (grown: () => number, what: string) =>
+    assert.ok(grown() < MORE_MEMORY_MB, `${what}: ${grown().toFixed(1)} MB more memory at the peak`);
+
+  for (const framing of [String(total), 'chunked']) {
+    const grown = watchMemory(gate.pids);
+    const { socket, send, until: answered, close } = wire(gate.dial('inside'));
+    await send(requestBytes(gate, post(framing)));
+    const hash = createHash('sha256');
+    const pieces = total / PIECE.length;
+    const count = up.of('sendDocument').length;
+    for (let piece = 0; piece < pieces; piece++) {
+      hash.update(PIECE);
+      if (framing === 'chunked') await send(`${PIECE.length.toString(16)}\r\n`);
+      await pour(socket, PIECE.length, () => {});
+      if (framing === 'chunked') await send('\r\n');
+      if (piece === 0) await until('the first bytes upstream', () => up.of('sendDocument')[count]?.bytes);
+    }
+    if (framing === 'chunked') await send('0\r\n\r\n');
+    assert.equal((await answered(1, 60_000))[0]?.status, 200);
+    const seen = up.of('sendDocument')[count]!;
+    assert.deepEqual([seen.bytes, seen.sha256], [total, hash.digest('hex')]);
+    lean(grown, `upload, ${framing}`);
+    close();
+  }
+
+  const served = { bytes: 0, hash: createHash('sha256') };
+  up.on('file.bin', (response, seen) => {
+    const bytes = seen.target.includes('endless') ? 1000 * MB : total;
+    response.writeHead(200, { 'Content-Length': bytes });
+    const more = () => {
+      for (; served.bytes < bytes; served.bytes += PIECE.length) {
+        served.hash.update(PIECE);
+        if (!response.write(PIECE)) {
+          served.bytes += PIECE.length;
+          return void response.once('drain', more);
+        }
+      }
+      response.end();
+    };
+    more();
+  });
+  const download = watchMemory(gate.pids);
+  const hash = createHash('sha256');
+  const socket = gate.dial('inside');
+  let head = Buffer.alloc(0);
+  let bytes = -1;
+  socket.on('data', (chunk: Buffer) => {
+    if (bytes < 0) {
+      head = Buffer.concat([head, chunk]);
+      const end = head.indexOf('\r\n\r\n');
+      if (end < 0) return;
+      bytes = 0;
+      chunk = head.subarray(end + 4);
+    }
+    bytes += chunk.length;
+    hash.update(chunk);
+  });
+  socket.write(requestBytes(gate, { target: '/file/bot{token}/documents/file.bin' }));
+  await until('the whole file', () => bytes >= total, { ms: 60_000, seen: () => `${bytes} bytes` });
+  assert.deepEqual([bytes, hash.digest('hex')], [total, served.hash.digest('hex')]);
+  lean(download, 'download');
+  socket.destroy();
+
+  Object.assign(served, { bytes: 0, hash: createHash('sha256') });
+  const unread = watchMemory(gate.pids);
+  const idle = gate.dial('inside').pause();
+  idle.write(requestBytes(gate, { target: '/file/bot{token}/endless/file.bin' }));
+  await standsStill('the API to be stopped', () => served.bytes);
+  lean(unread, 'a download that nobody reads');
+  idle.destroy();
+  await until('its end upstream', () => up.of('file.bin').every((seen) => seen.goneMs || seen.answeredMs));
+
+  up.onHead('sendDocument', () => {}); // reads nothing, answers nothing
+  const stuck = watchMemory(gate.pids);
+  const writer = wire(gate.dial('inside'));
+  await writer.send(requestBytes(gate, post(String(200 * MB))));
+  let sent = 0;
+  void pour(writer.socket, 200 * MB, (piece) => {
+    sent += piece.length;
+  });
+  assert.ok(
+    (await standsStill('the writer to be stopped', () => sent)) < 60 * MB,
+    `${sent / MB} MB taken in`,
+  );
+  lean(stuck, 'an upload that nobody reads');
+  writer.close();
+  assert.equal((await b.status()).worker?.spawns, 1);
+});
+
+test('an upload that the API turns down half-way (413) is answered; 30 transfers at once do not mix', async (t) => {
+  const { up, gate } = await onUpstream(t);
+  const body = '{"ok":false,"error_code":413,"description":"Request Entity Too Large"}';
+  up.onHead('sendDocument', (response, _seen, request) => {
+    request.once('data', () => {
+      response.writeHead(413, { 'Content-Length': body.length });
+      response.end(body);
+      // What is still coming is thrown away, as nginx does it for a while: a reset could overtake the answer.
+      request.resume();
+    });
+  });
+  const connection = wire(gate.dial('half'));
+  const headers = [['Content-Length', String(20 * MB)]] as const;
+  await connection.send(requestBytes(gate, { method: 'POST', target: '/bot{token}/sendDocument', headers }));
+  void pour(connection.socket, 20 * MB, () => {});
+  const [answer] = await connection.until(1);
+  assert.deepEqual([answer?.status, answer?.body.toString()], [413, body], connection.text());
+  connection.close();
+
+  up.on('echo', (response, seen) => response.end(seen.body));
+  const bodies = Array.from({ length: 30 }, (_, index) =>
+    Buffer.alloc(100_000 + index, String.fromCharCode(65 + index)),
+  );
+  const target = '/bot{token}/echo';
+  const answers = await Promise.all(bodies.map((it) => ask(gate, { target, body: it, ms: 30_000 })));
+  for (const [index, it] of answers.entries()) assert.ok(it.body.equals(bodies[index]!), `answer ${index}`);
 });

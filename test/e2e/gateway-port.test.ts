@@ -1,170 +1,248 @@
-// --gateway-port: the door at a port of the user's choice, or a fresh one for each worker; and what --no-gateway leaves.
+// What the worker is given of the gateway: its port, fresh for each worker or of the user's choice; with --sealed a token that is good
+// there only, while the real one is nowhere in what it was given; and what --no-gateway leaves.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { type TestContext, test } from 'node:test';
-import { bed, node, PYTHON, worker } from '../support/bed.ts';
-import { assertSingleFlight } from '../support/gateway-judge.ts';
-import { listenersAt } from '../support/gateway-process.ts';
-import { handled, starts } from '../support/judge.ts';
-import { gateOf, relay, toldBy } from '../support/relay.ts';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { type Bed, bed, node, POLITE, PYTHON, worker } from '../support/bed.ts';
+import { assertOnePoll } from '../support/gateway.ts';
+import { assertNoToken, starts } from '../support/judge.ts';
+import { allPids, commandOf, environOf, listenersAt, readProc } from '../support/proc.ts';
+import { type Gate, nextGate, onUpstream, relay } from '../support/relay.ts';
 import { freePort } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
-import { ask } from '../support/wire.ts';
+import { ask, call, json } from '../support/wire.ts';
 
-const spawned = (count: number, told: ReturnType<typeof toldBy>) =>
-  told?.env.SINGLEPOLL_SPAWN === String(count);
+const served = async (gate: Gate) =>
+  until('it to be served', async () => (await call(gate, 'getMe')).status === 200, gate.run);
 
-test('--gateway-port, its twin and its TOML key are used', async (t) => {
-  for (const way of ['flag', 'twin', 'toml']) {
-    const b = await bed(t);
-    const port = await freePort();
-    if (way === 'twin') b.env.SINGLEPOLL_GATEWAY_PORT = String(port);
-    if (way === 'toml') b.file('singlepoll.toml', `gatewayPort = ${port}\n`);
-    const gate = await relay(b, { options: way === 'flag' ? ['--gateway-port', String(port)] : [] });
-    assert.equal(gate.told.root, `http://127.0.0.1:${port}`, way);
-    assert.deepEqual(
-      listenersAt(port).map(({ address }) => address),
-      ['0100007F'],
-    );
-    assert.equal((await ask(gate, { target: '/bot{token}/getMe' })).status, 200);
-    gate.run.signal('SIGTERM');
-    assert.equal((await gate.run.exit()).code, 0);
-    assert.deepEqual(listenersAt(port), [], 'closed with the supervisor');
-  }
-});
-
-test('--gateway-port: the same port for every worker of the run', async (t) => {
-  const b = await bed(t);
-  const port = await freePort();
-  const gate = await relay(b, { options: ['--gateway-port', String(port), '--backoff', '10ms,100ms'] });
-  assert.equal((await b.run(['restart'])).code, 0);
-  await until('the second worker', () => spawned(2, toldBy(b)), { seen: gate.run.seen });
-  assert.equal(toldBy(b)?.root, `http://127.0.0.1:${port}`);
-  const second = gateOf(b, gate.run);
-  const served = async () => (await ask(second, { target: '/bot{token}/getMe' })).status === 200;
-  await until('it to be served', served, { seen: gate.run.seen });
-  process.kill(second.told.pid, 'SIGKILL');
-  await until('the third worker', () => spawned(3, toldBy(b)), { seen: gate.run.seen });
-  const third = gateOf(b, gate.run);
-  assert.equal(third.port, port);
-  const before = b.sandbox.polls().length;
-  await until(
-    'it to poll',
-    () => b.sandbox.polls().length > before || b.sandbox.polls().at(-1)?.pid === third.told.pid,
-    {
-      seen: gate.run.seen,
-    },
-  );
-  assertSingleFlight(b);
-});
-
-test('without it each worker has a fresh port, and the old one is shut', async (t) => {
+test('without --gateway-port each worker has a fresh port, and the old one is shut', async (t) => {
   const b = await bed(t);
   const first = await relay(b);
-  assert.equal((await b.run(['restart'])).code, 0);
-  await until('the second worker', () => spawned(2, toldBy(b)), { seen: first.run.seen });
-  const second = gateOf(b, first.run);
+  await b.exits(0, 'restart');
+  const second = await nextGate(b, first);
   assert.notEqual(second.port, first.port);
-  await until('the old port to be shut', () => listenersAt(first.port).length === 0, { ms: 5000 });
-  assert.equal((await ask(second, { target: '/bot{token}/getMe' })).status, 200);
-  assertSingleFlight(b);
+  await until('the old port to be shut', () => listenersAt(first.port).length === 0);
+  await served(second);
+  assertOnePoll(b);
 });
 
-async function takenPort(t: TestContext): Promise<number> {
+test('--gateway-port, its twin or its TOML key: the same for every worker of the run', async (t) => {
+  const b = await bed(t);
+  const port = await freePort();
+  b.env.SINGLEPOLL_GATEWAY_PORT = String(port);
+  const options = ['--backoff', '10ms,100ms'];
+  const first = await relay(b, { options });
+  assert.equal(first.told.root, `http://127.0.0.1:${port}`);
+  assert.deepEqual(
+    listenersAt(port).map(({ address }) => address),
+    ['0100007F'],
+  );
+  await b.exits(0, 'restart');
+  const second = await nextGate(b, first);
+  await served(second);
+  process.kill(second.told.pid, 'SIGKILL');
+  const third = await nextGate(b, second);
+  assert.deepEqual([second.port, third.port], [port, port]);
+  await served(third);
+  assertOnePoll(b);
+  first.run.signal('SIGTERM');
+  await first.run.ends(0);
+  assert.deepEqual(listenersAt(port), [], 'closed with the supervisor');
+});
+
+test('a port that is taken, or is none: named, with what to do; no worker, nothing touched', async (t) => {
+  const b = await bed(t);
+  await b.sandbox.setWebhook('https://hooks.example.com/a');
   const server = createServer(() => {});
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => server.close());
-  return (server.address() as { port: number }).port;
-}
-
-test('a port that is taken: an error that names it and what to do; no worker, nothing touched', async (t) => {
-  const b = await bed(t);
-  await b.sandbox.setWebhook('https://hooks.example.com/a');
-  const port = await takenPort(t);
-  const result = await b.run(['start', '--gateway-port', String(port), '--', ...node('polite.mjs')]);
-  assert.ok([69, 75, 78].includes(result.code ?? -1), `${result.code} ${result.stderr}`);
-  assert.match(result.stderr, new RegExp(`\\b${port}\\b`));
-  assert.match(result.stderr, /in use|taken|busy/i);
-  assert.match(result.stderr, /--gateway-port|ss -|lsof|fuser/, 'the next command');
-  assert.doesNotMatch(result.stderr, /EADDRINUSE.*\n\s+at /, 'no stack trace');
-  assert.equal(starts(b.journal()).length, 0);
+  const { port } = server.address() as { port: number };
+  const { stderr } = await b.exits([69, 75, 78], ['start', '--gateway-port', String(port), ...POLITE]);
+  assert.match(stderr, new RegExp(`\\b${port}\\b[^]*(in use|taken|busy)`));
+  assert.match(stderr, /--gateway-port|ss -|lsof|fuser/, 'the next command');
+  assert.doesNotMatch(stderr, /EADDRINUSE.*\n\s+at /, 'no stack trace');
   assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/a', 'the webhook stays');
-  assert.equal((await b.run(['status'])).code, 3);
-});
-
-test('a privileged port, where it may not be had', async (t) => {
-  const b = await bed(t);
-  const result = b.cli(['start', '--gateway-port', '1', '--', ...node('polite.mjs')]);
-  if (process.getuid?.() === 0) {
-    await until('the worker to poll', () => b.sandbox.polls().length > 0, { seen: result.seen });
-    return;
-  }
-  const { code } = await result.exit();
-  assert.ok([69, 77, 78].includes(code ?? -1), result.seen());
-  assert.match(result.stderr(), /\b1\b/);
-});
-
-test('ports that are none', async (t) => {
-  const b = await bed(t);
-  for (const bad of [
-    'abc',
-    '65536',
-    '70000',
-    '-1',
-    '1.5',
-    '',
-    ' ',
-    '0x50',
-    '80,81',
-    '１２３',
-    '99999999999999999999',
-  ]) {
-    const flag = await b.run(['start', `--gateway-port=${bad}`, '--', ...node('polite.mjs')]);
-    assert.ok([64, 78].includes(flag.code ?? -1), `"${bad}": ${flag.code} ${flag.stderr}`);
+  for (const bad of ['abc', '65536', '-1', '']) {
+    const flag = await b.exits([64, 78], ['start', `--gateway-port=${bad}`, ...POLITE]);
     assert.match(flag.stderr, /--gateway-port/, bad);
-    assert.doesNotMatch(flag.stderr, /\n\s+at .*:\d+:\d+/, bad);
-    if (bad.trim() === '') continue;
-    const twin = await b.run(['start', '--', ...node('polite.mjs')], {
-      env: { ...b.env, SINGLEPOLL_GATEWAY_PORT: bad },
-    });
-    assert.ok([64, 78].includes(twin.code ?? -1), `twin "${bad}": ${twin.code}`);
-    assert.match(twin.stderr, /SINGLEPOLL_GATEWAY_PORT/, bad);
   }
   assert.equal(starts(b.journal()).length, 0);
-  assert.equal(b.sandbox.requests().length, 0);
+  await b.exits(3, 'status');
 });
 
-test('--no-gateway: the worker gets the API root itself, and its own token', async (t) => {
+test('--no-gateway, and deploy mode: the worker gets the API root itself, and its own token', async (t) => {
   const b = await bed(t);
-  const gate = await relay(b, { options: ['--no-gateway'] });
-  assert.equal(gate.told.root, b.sandbox.root);
-  assert.equal(gate.token, b.token);
+  const direct = await relay(b, { options: ['--no-gateway'] });
+  assert.deepEqual([direct.told.root, direct.token], [b.sandbox.root, b.token]);
   assert.equal((await b.status()).polling?.via, 'direct');
-  assert.doesNotMatch(gate.run.stderr(), /\[gateway\] open/i);
-});
-
-test('deploy mode: no gateway', async (t) => {
-  const b = await bed(t);
+  assert.doesNotMatch(direct.run.stderr(), /\[gateway\] open/i);
+  direct.run.signal('SIGTERM');
+  await direct.run.ends(0);
+  writeFileSync(join(b.dir, 'relay.json'), 'null');
   b.env.POLLING_ENABLED = '0';
-  const gate = await relay(b, { worker: ['--idle'] });
-  assert.equal(gate.told.root, b.sandbox.root);
-  assert.doesNotMatch(gate.run.stderr(), /\[gateway\] open/i);
+  const deployed = await relay(b, { worker: ['--idle'] });
+  assert.equal(deployed.told.root, b.sandbox.root);
+  assert.doesNotMatch(deployed.run.stderr(), /\[gateway\] open/i);
 });
 
 test('a proxy in the environment is not asked for the gateway', async (t) => {
   const b = await bed(t);
   // Nobody listens at the proxy. The API is reached without it; the worker's own gateway must be, too.
   const proxy = `http://127.0.0.1:${await freePort()}`;
-  Object.assign(b.env, {
-    TELEGRAM_API_ROOT: b.sandbox.root.replace('127.0.0.1', 'localhost'),
-    http_proxy: proxy,
-    HTTP_PROXY: proxy,
-    no_proxy: 'localhost',
-    NO_PROXY: 'localhost',
-  });
-  const run = b.cli(['start', '--', PYTHON, worker('poller.py')]);
-  const id = b.sandbox.text('through no proxy');
-  await until('the Python worker to serve', () => handled(b.journal()).has(id), {
-    seen: () => run.seen() + JSON.stringify(b.journal().slice(-3)),
-  });
+  const TELEGRAM_API_ROOT = b.sandbox.root.replace('127.0.0.1', 'localhost');
+  const proxies = { http_proxy: proxy, HTTP_PROXY: proxy, no_proxy: 'localhost', NO_PROXY: 'localhost' };
+  Object.assign(b.env, { TELEGRAM_API_ROOT, ...proxies });
+  await b.serves(b.start(['--', PYTHON, worker('poller.py')]));
+});
+
+const secretOf = (token: string): string => token.slice(token.indexOf(':') + 1);
+
+/** Neither environment nor arguments of the worker (nor of what stands between it and the supervisor) hold the secret. */
+function assertSealed(b: Bed, gate: Gate): void {
+  const secret = secretOf(b.token);
+  assert.match(gate.token, new RegExp(`^${b.botId}:[A-Za-z0-9_-]{35}$`));
+  assert.notEqual(gate.token, b.token);
+  const holding = Object.entries(gate.told.env).filter(([, value]) => value.includes(secret));
+  assert.deepEqual(
+    holding.map(([name]) => name),
+    [],
+    'variables of the worker with the real secret',
+  );
+  const tree = [gate.told.pid];
+  for (const parent of tree) tree.push(...allPids().filter((pid) => readProc(pid)?.ppid === parent));
+  const above = (pid: number): number => readProc(pid)?.ppid ?? 0;
+  for (let pid = above(gate.told.pid); pid > 1 && pid !== gate.run.pid; pid = above(pid)) tree.push(pid);
+  for (const pid of tree) {
+    assert.ok(!(environOf(pid) ?? []).join('\n').includes(secret), `environment of ${commandOf(pid)}`);
+    assert.ok(!commandOf(pid).includes(secret), `arguments of ${pid}`);
+  }
+  for (const token of [b.token, gate.token])
+    assertNoToken(gate.run.stdout() + gate.run.stderr() + JSON.stringify(gate.told.argv), token);
+}
+
+test('sealed: the real token is nowhere in what the worker gets, wherever it was configured; the .env is left alone', async (t) => {
+  const b = await bed(t);
+  const { TELEGRAM_BOT_TOKEN: token = '', ...env } = b.env;
+  const list = { GRAMMY_KEY: token, HOOK: `https://a.example/bot${token}/x`, LIST: `a,${token},b` };
+  const file = `TELEGRAM_BOT_TOKEN=${token}\nexport BOT_TOKEN='${token}'\nURL=https://a/${token.replace(':', '%3A')}\n`;
+  const places: [string, Record<string, string>, string[], string?][] = [
+    ['--token-env', { MY_OWN_TOKEN: token, BOT_TOKEN: token }, ['--token-env', 'MY_OWN_TOKEN']],
+    ['variables, URLs and lists, and the env file', { TELEGRAM_TOKEN: token, ...list }, [], file],
+    ['the token file', {}, ['--token-file', b.file('token.txt', token, 0o600)]],
+  ];
+  for (const [name, variables, words, envFile = ''] of places) {
+    b.file('.env', envFile);
+    const before = b.sandbox.polls().length;
+    const gate = await relay(b, {
+      options: ['--sealed', ...words],
+      env: { ...env, ...variables },
+      polled: () => b.sandbox.polls().length > before,
+    });
+    assertSealed(b, gate);
+    // What held the token holds the sealed one, so that whatever name the bot reads works; and so a .env that is read later has no say.
+    for (const [key, value] of Object.entries(variables))
+      if (value === token) assert.equal(gate.told.env[key], gate.token, `${name}: ${key}`);
+    if (envFile)
+      for (const key of ['TELEGRAM_BOT_TOKEN', 'BOT_TOKEN', 'TELEGRAM_API_ROOT'])
+        assert.ok(gate.told.env[key]);
+    const grep = b.spawn('grep', ['-rlE', `${secretOf(token)}|${secretOf(gate.token)}`, b.stateDir]);
+    await grep.ends(1);
+    gate.run.signal('SIGTERM');
+    await gate.run.ends(0);
+    assertNoToken(gate.run.stdout() + gate.run.stderr(), gate.token);
+    writeFileSync(join(b.dir, 'relay.json'), 'null');
+  }
+});
+
+test('sealed: calls, uploads and downloads work, the API sees the real token only; at the gateway that one is refused', async (t) => {
+  const { b, up, gate } = await onUpstream(t, { options: ['--sealed'] });
+  assertSealed(b, gate);
+  const form = {
+    headers: [['Content-Type', 'application/x-www-form-urlencoded']] as const,
+    body: 'chat_id=1',
+  };
+  for (const target of [
+    `/bot${gate.token.replace(':', '%3A')}/getChat?chat_id=1`,
+    '/bot{token}/test/getChat',
+    '/file/bot{token}/documents/a.txt',
+  ])
+    assert.equal((await ask(gate, { target })).status, 200, target);
+  assert.equal((await ask(gate, { target: '/bot{token}/sendMessage', ...form })).status, 200);
+  for (const seen of up.seen) {
+    assert.ok(decodeURIComponent(seen.target).includes(`bot${b.token}/`), 'the real token goes up');
+    assert.ok(!JSON.stringify(seen).includes(secretOf(gate.token)), 'the sealed one does not');
+  }
+  const before = up.seen.length;
+  for (const side of ['inside', 'outside'] as const)
+    for (const path of [
+      'bot{}/getMe',
+      'bot{}/getUpdates?timeout=1',
+      'bot{}/test/getMe',
+      'file/bot{}/documents/x',
+    ]) {
+      const answer = await ask(gate, { target: `/${path.replace('{}', b.token)}`, side });
+      assert.deepEqual([answer.status, json(answer).error_code], [401, 401], `${side} ${path}`);
+    }
+  assert.deepEqual(
+    up.seen.slice(before).filter(({ method }) => method !== 'getupdates'),
+    [],
+  );
+  await gate.run.waitFor(/real token, not the sealed one/);
+  assert.ok((await b.status()).problems.some(({ code }) => code === 'not-sealed'));
+  assert.equal(
+    (await fetch(`${b.sandbox.root}/bot${gate.token}/getMe`)).status,
+    401,
+    'good at the gateway only',
+  );
+});
+
+test('sealed: one token for a run, through restarts; another run has another', async (t) => {
+  const b = await bed(t);
+  b.env.SINGLEPOLL_SEALED = '1';
+  const first = await relay(b);
+  await b.exits(0, 'restart');
+  const second = await nextGate(b, first);
+  assert.equal(second.token, first.token);
+  await served(second);
+  assertSealed(b, second);
+  first.run.signal('SIGTERM');
+  await first.run.exit();
+  writeFileSync(join(b.dir, 'relay.json'), 'null');
+  const polls = b.sandbox.polls().length;
+  const third = await relay(b, { polled: () => b.sandbox.polls().length > polls });
+  assert.notEqual(third.token, first.token);
+  assertSealed(b, third);
+  assert.equal((await ask(third, { target: `/bot${first.token}/getMe` })).status, 401, 'of the run before');
+});
+
+test('sealed: neither token is printed, whoever prints it; without the gateway it is turned down', async (t) => {
+  const b = await bed(t);
+  const env = { ...b.env, SP_TEST_OTHER_TOKEN: `${b.botId}:${'AAother'.padEnd(35, 'x')}` };
+  const run = b.start(['--sealed', '--', ...node('prints-token.mjs')], { env });
+  await run.waitFor('all printed', 30_000);
+  await until('it to poll', () => b.sandbox.polls().length > 0, run);
+  const pid = await until('its pid', async () => (await b.status()).worker?.pid);
+  const sealed = [pid, ...allPids().filter((one) => readProc(one)?.ppid === pid)]
+    .flatMap((one) => environOf(one) ?? [])
+    .find((entry) => entry.startsWith('TELEGRAM_BOT_TOKEN='))
+    ?.slice('TELEGRAM_BOT_TOKEN='.length);
+  assert.ok(sealed && sealed !== b.token);
+  const commands = ['status', 'status --json', 'who', 'who --json', 'start --dry-run --sealed -- true'];
+  const answers = await Promise.all(commands.map((args) => b.run(args)));
+  const text = run.stdout() + run.stderr() + answers.map((it) => it.text).join('');
+  for (const token of [b.token, sealed]) assertNoToken(text, token);
+  assert.match(run.stdout(), new RegExp(`whole ${b.botId}:… end`));
+
+  for (const [words, variables] of [
+    [['--sealed', '--no-gateway'], {}],
+    [['--no-gateway'], { SINGLEPOLL_SEALED: 'yes' }],
+  ] as const) {
+    const { stderr } = await b.exits([64, 78], ['start', ...words, ...POLITE], {
+      env: { ...b.env, ...variables },
+    });
+    assert.match(stderr, /sealed/i);
+    assert.match(stderr, /no-?_?gateway/i);
+  }
 });

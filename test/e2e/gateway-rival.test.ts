@@ -1,8 +1,8 @@
-// 409, handled where it arises: a poller elsewhere that goes, one that stays, a webhook that somebody sets. The worker
-// (it ends at its first 409) never sees any of it.
+// 409, handled where it arises: a poller elsewhere that goes, one that stays, a webhook that somebody sets, updates that somebody takes
+// without a 409. The worker (it ends at its first 409) never sees any of it; the log, status, who and the metrics tell.
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
-import { type Bed, bed, node } from '../support/bed.ts';
+import { test } from 'node:test';
+import { type Bed, bed, node, PYTHON } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import {
   allHandled,
@@ -16,24 +16,26 @@ import {
   RIVAL_AFTER,
   troubles,
 } from '../support/gateway.ts';
+import { get, httpPort } from '../support/http.ts';
 import { assertInOrder, assertNoToken, starts } from '../support/judge.ts';
 import { findByEnv } from '../support/proc.ts';
 import { startRival } from '../support/rival.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
-const WORKER = node('ends-on-409.mjs');
+const ENDS = ['--', ...node('ends-on-409.mjs')];
 /** A second fight soon after the first says that it is back. */
 const BEGINS = /\[gateway\] (another poller|the other poller .*is back)/i;
 const GONE = /\[gateway\].*\bgone\b/i;
 const STAYS = /^\[(gateway|rival)\].*\brival:/im;
 /** An early 409 may be held for 3 s: the time that makes an incumbent (two thirds of this) must be longer. */
 const SOON = '9s';
+const INCUMBENT_MS = 7_500;
 
 /** A run that has polled undisturbed for so long that it is the incumbent. */
 async function incumbent(b: Bed, args: readonly string[] = []): Promise<Running> {
   b.env[RIVAL_AFTER] = SOON;
-  const run = await b.polling([...args, '--', ...WORKER]);
-  await staysTrue('it polls in peace', 7_500, () => run.ended() === null);
+  const run = await b.polling([...args, ...ENDS]);
+  await staysTrue('it polls in peace', INCUMBENT_MS, () => run.ended() === null);
   return run;
 }
 
@@ -43,159 +45,216 @@ function assertNothingSeen(b: Bed): void {
   assertOnePoll(b);
 }
 
-describe('gateway, 409', () => {
-  for (const { name, options, ms } of [
-    { name: 'that retries after 1 s', options: { pauseMs: 1000 }, ms: 8_000 },
-    { name: 'that retries at once', options: { pauseMs: 5 }, ms: 6_000 },
-    { name: 'with polls of 1 s, every 4 s', options: { timeout: 1, pauseMs: 3000 }, ms: 10_000 },
-  ]) {
-    test(`gateway: a rival ${name} for ${ms / 1000} s: one line at its start, one at its end`, async (t) => {
-      const b = await bed(t);
-      const run = await b.polling(['--', ...WORKER]);
-      const rival = startRival(t, b, options);
-      const ids = await messages(b, run, 'm', 8, ms / 8);
-      const during = await b.status();
-      await rival.leave();
-      await allHandled(b, ids, run, 30_000);
-      await run.waitFor(GONE, 40_000);
-      ids.push(b.sandbox.text('peace'));
-      await allHandled(b, ids, run);
-
-      assert.deepEqual(
-        handledCounts(b, ids),
-        ids.map(() => 1),
-      );
-      assertNothingSeen(b);
-      assertInOrder(run.stderr(), [BEGINS, GONE]);
-      assert.equal(linesOf(run.stderr(), BEGINS).length, 1, run.stderr());
-      assert.equal(linesOf(run.stderr(), GONE).length, 1, run.stderr());
-      assert.doesNotMatch(run.stderr(), STAYS);
-      assert.equal(during.state, 'polling');
-      assert.ok(problemOf(during, 'conflict'), JSON.stringify(during.problems));
-      const after = await b.status();
-      assert.deepEqual(after.problems, []);
-      assert.equal(after.healthy, true);
-      const lost = ourPolls(b).filter((poll) => poll.status === 409 && poll.clientGoneAtMs === null).length;
-      assert.ok(lost > 0, 'the rival did kick us');
-      assert.deepEqual(gatewayOf(after).conflicts, { poller: lost, webhook: 0 });
-    });
-  }
-
-  test('gateway: a rival that stays: a newcomer stops its worker and ends with 75', async (t) => {
+for (const { name, options, ms } of [
+  { name: 'that retries at once', options: { pauseMs: 5 }, ms: 5_000 },
+  { name: 'with polls of 1 s, every 4 s', options: { timeout: 1, pauseMs: 3000 }, ms: 8_000 },
+])
+  test(`a rival ${name} for ${ms / 1000} s: one line at its start, one at its end`, async (t) => {
     const b = await bed(t);
-    b.env[RIVAL_AFTER] = SOON;
-    const rival = startRival(t, b);
-    await until('the rival to poll', () => b.sandbox.polls().length > 0);
-    const begin = performance.now();
-    const run = await b.polling(['--', ...node('polite.mjs')]);
-    const exit = await run.exit(30_000);
-    assert.equal(exit.code, 75, run.seen());
-    assert.ok(performance.now() - begin > 9_000, 'not before its time');
-    assert.match(run.stderr(), STAYS);
-    assert.match(run.stderr(), /about every|every about|every ~/i);
-    assert.deepEqual(troubles(b), []);
-    assert.ok(
-      b.journal().some((entry) => entry.ev === 'signal' && entry.signal === 'SIGTERM'),
-      'the worker was stopped gracefully',
-    );
-    assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
-    assertNoToken(run.stderr() + run.stdout(), b.token);
-    // It keeps away: the rival is left alone afterwards.
-    const kicked = rival.conflicts;
-    await staysTrue('the rival polls in peace', 4_000, () => rival.conflicts - kicked <= 1);
-  });
-
-  test('gateway: a rival that stays: an incumbent insists and reports, until the rival is gone', async (t) => {
-    const b = await bed(t);
-    const run = await incumbent(b);
-    const rival = startRival(t, b);
-    await run.waitFor(STAYS, 30_000);
-    const ids = await messages(b, run, 'm', 5, 1_000);
-    const status = await b.run(['status', '--json']);
-    assert.equal(status.code, 1, status.stdout);
-    const view = JSON.parse(status.stdout);
-    assert.equal(view.healthy, false);
-    assert.match(problemOf(view, 'rival') ?? '', /poller|rival/i);
+    const run = await b.polling(ENDS);
+    const rival = startRival(t, b, options);
+    const ids = await messages(b, run, 'm', 5, ms / 5);
+    const during = await b.status();
     await rival.leave();
+    await allHandled(b, ids, run, 30_000);
     await run.waitFor(GONE, 40_000);
-    ids.push(b.sandbox.text('peace'));
-    await allHandled(b, ids, run, 30_000);
-    assert.deepEqual(
-      handledCounts(b, ids),
-      ids.map(() => 1),
-    );
+    await b.serves(run);
+    assert.deepEqual(new Set(handledCounts(b, ids)), new Set([1]));
+    assertNothingSeen(b);
+    assertInOrder(run.stderr(), [BEGINS, GONE]);
+    assert.equal(linesOf(run.stderr(), BEGINS).length, 1, run.stderr());
+    assert.equal(linesOf(run.stderr(), GONE).length, 1, run.stderr());
+    assert.doesNotMatch(run.stderr(), STAYS);
+    assert.equal(during.state, 'polling');
+    assert.ok(problemOf(during, 'conflict'), JSON.stringify(during.problems));
     const after = await b.status();
-    assert.deepEqual([after.healthy, problemOf(after, 'rival')], [true, null]);
-    assert.equal(linesOf(run.stderr(), BEGINS).length, 1);
-    assertNothingSeen(b);
+    assert.deepEqual([after.problems, after.healthy], [[], true]);
+    const lost = ourPolls(b).filter((poll) => poll.status === 409 && poll.clientGoneAtMs === null).length;
+    assert.ok(lost > 0, 'the rival did kick us');
+    assert.deepEqual(gatewayOf(after).conflicts, { poller: lost, webhook: 0 });
   });
 
-  test('gateway: --on-rival insist: a newcomer stays', async (t) => {
-    const b = await bed(t);
-    b.env[RIVAL_AFTER] = SOON;
-    startRival(t, b);
-    const run = await b.polling(['--on-rival', 'insist', '--', ...WORKER]);
-    await run.waitFor(STAYS, 30_000);
-    const ids = await messages(b, run, 'm', 4, 1_500);
-    await allHandled(b, ids, run, 30_000);
-    assertNothingSeen(b);
-  });
+test('a rival that stays: a newcomer stops its worker, ends with 75, and keeps away', async (t) => {
+  const b = await bed(t);
+  b.env[RIVAL_AFTER] = SOON;
+  const rival = startRival(t, b);
+  await until('the rival to poll', () => b.sandbox.polls().length > 0);
+  const run = await b.polling();
+  await run.ends(75, 40_000);
+  assert.match(run.stderr(), STAYS);
+  assert.match(run.stderr(), /about every|every about|every ~/i);
+  assert.deepEqual(troubles(b), []);
+  assert.ok(b.journal().some((entry) => entry.ev === 'signal' && entry.signal === 'SIGTERM'));
+  assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
+  assertNoToken(run.stderr() + run.stdout(), b.token);
+  // The server may hold the last 409 back for 3 s.
+  const kicked = rival.conflicts;
+  await staysTrue('the rival polls in peace', 3_500, () => rival.conflicts - kicked <= 1);
+});
 
-  test('gateway: --on-rival yield: an incumbent goes with 75', async (t) => {
-    const b = await bed(t);
-    const run = await incumbent(b, ['--on-rival', 'yield']);
-    startRival(t, b);
-    assert.equal((await run.exit(30_000)).code, 75, run.seen());
-    assert.match(run.stderr(), STAYS);
-    assert.doesNotMatch(run.stderr(), /newcomer/i);
-    assert.deepEqual(troubles(b), []);
-  });
+test('a rival that stays: an incumbent insists and reports, until the rival is gone; who tells, too', async (t) => {
+  const b = await bed(t);
+  const run = await incumbent(b);
+  const rival = startRival(t, b);
+  await run.waitFor(BEGINS, 30_000);
+  await b.exits(1, 'who');
+  await run.waitFor(STAYS, 30_000);
+  const ids = await messages(b, run, 'm', 3, 700);
+  const view = JSON.parse((await b.exits(1, 'status --json')).stdout);
+  assert.equal(view.healthy, false);
+  assert.match(problemOf(view, 'rival') ?? '', /poller|rival/i);
+  assert.match((await b.exits(1, 'who')).stdout, /a rival takes the poll.*\n\s+→ Stop the other one/);
+  assert.equal(JSON.parse((await b.exits(1, 'who --json')).stdout).problems[0].code, 'rival');
+  await rival.leave();
+  await run.waitFor(GONE, 40_000);
+  await b.serves(run);
+  await allHandled(b, ids, run, 30_000);
+  assert.deepEqual(new Set(handledCounts(b, ids)), new Set([1]));
+  const after = await b.status();
+  assert.deepEqual([after.healthy, problemOf(after, 'rival')], [true, null]);
+  assertNothingSeen(b);
+});
 
-  test('gateway: a webhook set while polling is cleared, the poll goes on, the worker sees no 409', async (t) => {
-    const b = await bed(t);
-    const run = await b.polling(['--', ...WORKER]);
-    const ids: number[] = [];
-    for (let round = 0; round < 3; round++) {
-      await b.sandbox.setWebhook(`https://thief-${round}.example.com/s3cret-path`);
-      ids.push(b.sandbox.text(`while ${round}`));
-      await allHandled(b, ids, run, 20_000);
-      assert.equal((await b.sandbox.webhookInfo()).url, '');
-      await run.waitFor(`thief-${round}.example.com`);
-      // The API takes one setWebhook a second.
-      await staysTrue('it polls', 1_100, () => run.ended() === null);
-    }
-    assert.deepEqual(handledCounts(b, ids), [1, 1, 1]);
-    assert.doesNotMatch(run.stderr(), /s3cret-path/);
-    const { conflicts } = gatewayOf(await b.status());
-    assert.ok(conflicts.webhook >= 3, JSON.stringify(conflicts));
-    assert.equal(conflicts.poller, 0);
-    assertNothingSeen(b);
-    for (const request of b.sandbox.requests())
-      assert.doesNotMatch(request.params.drop_pending_updates ?? 'false', /^(true|1|yes)$/i);
-  });
+test('--on-rival insist: a newcomer stays', async (t) => {
+  const b = await bed(t);
+  b.env[RIVAL_AFTER] = SOON;
+  startRival(t, b);
+  const run = await b.polling(['--on-rival', 'insist', ...ENDS]);
+  await run.waitFor(STAYS, 40_000);
+  await b.serves(run);
+  assertNothingSeen(b);
+});
 
-  test('gateway: a webhook that appears between two polls (409 at once) is cleared as well', async (t) => {
-    const b = await bed(t);
-    const run = await b.polling(['--', ...node('poll-every.mjs', '1', '1500')]);
-    await until('two polls', () => ourPolls(b).length >= 2, { seen: run.seen });
-    await until('a pause between two polls', () => ourPolls(b).every((poll) => poll.endedAtMs !== null), {
-      everyMs: 1,
-    });
-    await b.sandbox.setWebhook('https://thief.example.com/');
-    const id = b.sandbox.text('m');
-    await allHandled(b, [id], run);
-    assertNothingSeen(b);
-  });
+test('--on-rival yield: an incumbent goes with 75', async (t) => {
+  const b = await bed(t);
+  const run = await incumbent(b, ['--on-rival', 'yield']);
+  startRival(t, b);
+  await run.ends(75, 40_000);
+  assert.match(run.stderr(), STAYS);
+  assert.doesNotMatch(run.stderr(), /newcomer/i);
+  assert.deepEqual(troubles(b), []);
+});
 
-  test('gateway: with --keep-webhook a webhook that appears is left alone: 78, and the worker saw no 409', async (t) => {
-    const b = await bed(t);
-    const run = await b.polling(['--keep-webhook', '--', ...WORKER]);
-    await b.sandbox.setWebhook('https://wanted.example.com/s3cret-path');
-    assert.equal((await run.exit(30_000)).code, 78, run.seen());
-    assert.match(run.stderr(), /wanted\.example\.com/);
-    assert.doesNotMatch(run.stderr(), /s3cret-path/);
-    assert.equal((await b.sandbox.webhookInfo()).url, 'https://wanted.example.com/s3cret-path');
-    assert.deepEqual(troubles(b), []);
-    assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
-  });
+test('a webhook set while polling, or between two polls, is cleared, the poll goes on, the worker sees no 409', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--', ...node('poll-every.mjs', '20', '700')]);
+  for (const pause of [false, true]) {
+    const open = () => ourPolls(b).filter((poll) => poll.endedAtMs === null).length;
+    if (pause) await b.serves(run);
+    await until('the moment', () => open() === (pause ? 0 : 1), { everyMs: 1 });
+    await b.sandbox.setWebhook(`https://thief-${pause}.example.com/s3cret-path`);
+    await b.serves(run);
+    assert.equal((await b.sandbox.webhookInfo()).url, '');
+    await run.waitFor(`thief-${pause}.example.com`);
+  }
+  assert.doesNotMatch(run.stderr(), /s3cret-path/);
+  const { conflicts } = gatewayOf(await b.status());
+  assert.ok(conflicts.webhook >= 1 && conflicts.poller === 0, JSON.stringify(conflicts));
+  assertNothingSeen(b);
+  for (const request of b.sandbox.requests())
+    assert.doesNotMatch(request.params.drop_pending_updates ?? 'false', /^(true|1|yes)$/i);
+});
+
+test('with --keep-webhook one that appears is left alone: 78, and the worker saw no 409', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--keep-webhook', ...ENDS]);
+  await b.sandbox.setWebhook('https://wanted.example.com/s3cret-path');
+  await run.ends(78, 30_000);
+  assert.match(run.stderr(), /wanted\.example\.com/);
+  assert.doesNotMatch(run.stderr(), /s3cret-path/);
+  assert.equal((await b.sandbox.webhookInfo()).url, 'https://wanted.example.com/s3cret-path');
+  assert.deepEqual(troubles(b), []);
+  assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
+});
+
+/** A bot whose handler of `work` takes until the file `go` is there. */
+const BUSY_BOT = `
+import json, os, time, urllib.parse, urllib.request
+url = os.environ["TELEGRAM_API_ROOT"] + "/bot" + os.environ["TELEGRAM_BOT_TOKEN"] + "/getUpdates?"
+offset = 0
+while True:
+    with urllib.request.urlopen(url + urllib.parse.urlencode({"offset": offset, "timeout": 20})) as answer:
+        updates = json.load(answer)["result"]
+    for update in updates:
+        offset = update["update_id"] + 1
+        text = update["message"]["text"]
+        print("handles " + text, flush=True)
+        while text == "work" and not os.path.exists("go"):
+            time.sleep(0.05)
+`;
+
+/** Its settings are its own business: neither its environment nor its arguments hold the token. A second consumer, slower than the
+ * server's 3 s, or one call with an offset, as in a health check. */
+const THIEF = `
+import json, time, urllib.request
+settings = json.load(open("thief.json"))
+def ask(offset):
+    with urllib.request.urlopen("%s/getUpdates?timeout=0&offset=%d" % (settings["bot"], offset)) as answer:
+        return json.load(answer)["result"]
+offset = settings["offset"]
+for turn in range(settings["calls"]):
+    if turn > 0:
+        time.sleep(3.2)
+    for update in ask(offset):
+        offset = update["update_id"] + 1
+print("done", flush=True)
+`;
+
+async function busyWorker(b: Bed, args: readonly string[] = []): Promise<Running> {
+  b.file('bot.py', BUSY_BOT);
+  const run = await b.polling([...args, '--', PYTHON, 'bot.py']);
+  b.sandbox.text('work');
+  await run.waitFor('handles work');
+  return run;
+}
+
+test('a thief that does not wait, or calls once with an offset: told with the next answer, in status, alerts and metrics', async (t) => {
+  const b = await bed(t);
+  b.env.ASSISTANT_ADMIN_TELEGRAM_ID = '42';
+  const run = await busyWorker(b, ['--http', '0']);
+  const steal = async (calls: number, offset: number) => {
+    b.file('thief.json', JSON.stringify({ bot: `${b.sandbox.root}/bot${b.token}`, offset, calls }));
+    await b.spawn(PYTHON, [b.file('thief.py', THIEF)]).waitFor('done', 30_000);
+  };
+  for (const text of ['a', 'b', 'c']) b.sandbox.text(text);
+  await steal(3, 0);
+  assert.equal(gatewayOf(await b.status()).stolen, 0, 'nothing can be known yet');
+  b.file('go', '');
+  b.sandbox.text('next');
+  await run.waitFor('handles next');
+  await run.waitFor(/\[gateway\] 3 updates were probably taken by somebody who polls without waiting/);
+  const status = await b.status();
+  const { stolen, conflicts } = gatewayOf(status);
+  assert.deepEqual([stolen, conflicts], [3, { poller: 0, webhook: 0 }]);
+  assert.match(problemOf(status, 'stolen') ?? '', /^3 updates were probably taken/);
+  assert.deepEqual([status.state, status.healthy], ['polling', false], 'shown, and nothing is ended for it');
+  assert.match((await b.run('status')).stdout, /3 updates taken by somebody else/);
+  assert.doesNotMatch(run.stdout(), /handles [abc]$/m);
+  const told = await until('the alert', () =>
+    b.sandbox.raw.sent.find(({ chatId, text }) => chatId === '42' && text.startsWith('updates taken: ')),
+  );
+  assert.match(told.text, /\n3 updates were probably taken by somebody who polls without waiting/);
+  const metrics = await get(await httpPort(run), '/metrics');
+  assert.match(metrics.body, /^singlepoll_updates_stolen_total 3$/m);
+});
+
+test('nobody is called a thief beside senders, filtered kinds and a restart', async (t) => {
+  const b = await bed(t);
+  const run = await busyWorker(b);
+  for (const text of ['a', 'b']) {
+    b.sandbox.text(text);
+    await b.sandbox.call('sendMessage', { chat_id: 7, text: `seen ${text}` });
+    const kept = b.sandbox.raw.inject(b.token, { message_reaction: { chat: { id: 7, type: 'private' } } });
+    assert.equal(kept, 0, 'not one of the kinds that were asked for: it has no number');
+  }
+  b.file('go', '');
+  b.sandbox.text('next');
+  await run.waitFor('handles next');
+  await b.run('restart');
+  b.sandbox.text('after the restart');
+  await run.waitFor('handles after the restart');
+  const status = await b.status();
+  assert.equal(gatewayOf(status).stolen, 0);
+  assert.deepEqual(status.problems, []);
+  assert.doesNotMatch(run.stderr(), /probably taken/);
 });

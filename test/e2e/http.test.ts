@@ -1,240 +1,252 @@
-// --http: health, readiness and metrics of a real run in every state, and who gets the port.
+// --http: health, readiness and metrics of a real run in every state, who gets the port, and readers that are slow, many, huge or broken:
+// supervision goes on, and a health check gets through.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
+import { bed, POLITE } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
 import { checkWithPromtool, code, get, httpPort, sampleOf } from '../support/http.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
-import { storeOf, write } from '../support/lease-bench.ts';
-import { openNetwork } from '../support/network.ts';
-import { freePort, legacyPoller, polledBy } from '../support/strays.ts';
+import { leaseBed } from '../support/lease-bed.ts';
+import { openNetwork } from '../support/proxy.ts';
+import { freePort } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 const DIST = join(import.meta.dirname, '../../dist');
-const POLITE = ['--', ...node('polite.mjs')];
+const metricsOf = async (port: number): Promise<string> => (await get(port, '/metrics')).body;
+/** A series gets a value; gives all metrics of that moment. */
+const sample = (port: number, series: string, value: number, seen?: { seen: () => string }) =>
+  until(
+    `${series} to be ${value}`,
+    async () => {
+      const text = await metricsOf(port);
+      return sampleOf(text, series) === value ? text : null;
+    },
+    { ms: 40_000, everyMs: 50, ...seen },
+  );
+const answers = (port: number, path: string, status: number, seen?: { seen: () => string }) =>
+  until(`${status} at ${path}`, async () => (await code(port, path)) === status, { ms: 30_000, ...seen });
 
-test('http: a polling run is alive, ready and measured; nothing of it holds a token', async (t) => {
+test('a polling run is alive, ready and measured; nothing of it holds a token; the page tells of a restart', async (t) => {
   const b = await bed(t);
   await b.sandbox.setWebhook('https://hooks.example.com/a');
-  legacyPoller(b, 'production_polling_bot.py');
-  await until('the stray', () => polledBy(b, 'production_polling_bot.py').length > 0);
-  const run = await b.polling(['--http', '0', '--stray', 'production_polling_bot', ...POLITE]);
-  // The stray polls, too: that alone says nothing of the run.
-  await run.waitFor(/^\[bot\] .*\n/m);
-  assert.match(run.stderr().split('\n')[0] ?? '', new RegExp(`${b.botId}`), 'the first line names the bot');
+  const run = await b.polling('--http 0');
   const port = await httpPort(run);
-  await until('readiness', async () => (await code(port, '/readyz')) === 200, { seen: run.seen });
+  await answers(port, '/readyz', 200, run);
   assert.equal((await get(port, '/healthz')).body, 'ok\n');
-  // Not before the stray has gone, which might have taken it.
   b.sandbox.text('hello');
-  const metrics = await until('the update to be counted', async () => {
-    const { body } = await get(port, '/metrics');
-    return sampleOf(body, 'singlepoll_updates_total') === 1 ? body : null;
-  });
+  const metrics = await sample(port, 'singlepoll_updates_total', 1, run);
   checkWithPromtool(metrics);
-  assert.equal(sampleOf(metrics, 'singlepoll_up'), 1);
-  assert.equal(sampleOf(metrics, 'singlepoll_state{state="polling"}'), 1);
-  assert.equal(sampleOf(metrics, 'singlepoll_strays_stopped_total'), 1);
-  assert.equal(sampleOf(metrics, 'singlepoll_webhooks_cleared_total'), 1);
-  assert.equal(sampleOf(metrics, 'singlepoll_worker_restarts_total'), 0);
-  const age = Date.now() / 1000 - (sampleOf(metrics, 'singlepoll_last_poll_success_timestamp_seconds') ?? 0);
-  assert.ok(age >= 0 && age < 60, String(age));
-  const startAge = Date.now() / 1000 - (sampleOf(metrics, 'process_start_time_seconds') ?? 0);
-  assert.ok(startAge > 0 && startAge < 60, String(startAge));
-
-  await b.run(['restart']);
-  await until('the restart in the metrics', async () => {
-    const { body } = await get(port, '/metrics');
-    return sampleOf(body, 'singlepoll_worker_restarts_total') === 1;
-  });
+  for (const [series, value] of Object.entries({
+    singlepoll_up: 1,
+    'singlepoll_state{state="polling"}': 1,
+    singlepoll_webhooks_cleared_total: 1,
+    singlepoll_worker_restarts_total: 0,
+  }))
+    assert.equal(sampleOf(metrics, series), value, series);
+  for (const series of ['singlepoll_last_poll_success_timestamp_seconds', 'process_start_time_seconds']) {
+    const age = Date.now() / 1000 - (sampleOf(metrics, series) ?? 0);
+    assert.ok(age >= 0 && age < 120, `${series} ${age}`);
+  }
+  await b.exits(0, 'restart');
+  await sample(port, 'singlepoll_worker_restarts_total', 1, run);
   const page = await get(port, '/');
   assert.match(page.body, /restart/);
   for (const text of [page.body, metrics]) assertNoToken(text, b.token);
-
   const head = await get(port, '/', { method: 'HEAD' });
-  assert.deepEqual([head.status, head.body], [200, '']);
-  assert.ok(Number(head.headers['content-length']) > 1000);
+  assert.deepEqual([head.status, head.body, Number(head.headers['content-length']) > 1000], [200, '', true]);
   assert.equal((await get(port, '/readyz', { method: 'POST' })).status, 405);
   assert.equal((await get(port, '/', { headers: { host: 'evil.example' } })).status, 421);
   run.signal('SIGTERM');
-  assert.equal((await run.exit()).code, 0, run.seen());
+  await run.ends(0);
   assert.equal(await code(port, '/healthz'), 0, 'the port ends with the supervisor');
 });
 
-test('http: open at once, while the Bot API is out of reach; alive, not ready', async (t) => {
+test('open at once, while the Bot API is out of reach: alive, not ready', async (t) => {
   const b = await bed(t);
   const network = await openNetwork(t, b.sandbox.port);
   await network.down();
   const port = await freePort();
-  const env = { ...b.env, TELEGRAM_API_ROOT: network.root, SINGLEPOLL_HTTP: `:${port}` };
-  const run = b.cli(['start', ...POLITE], { env });
-  await until('the port', async () => (await code(port, '/healthz')) === 200, { seen: run.seen });
+  const run = b.start([], {
+    env: { ...b.env, TELEGRAM_API_ROOT: network.root, SINGLEPOLL_HTTP: `:${port}` },
+  });
+  await answers(port, '/healthz', 200, run);
   assert.equal(starts(b.journal()).length, 0);
   const before = await get(port, '/readyz');
   assert.deepEqual([before.status, before.body], [503, 'not ready: starting\n']);
-  const { body } = await get(port, '/metrics');
-  checkWithPromtool(body);
-  assert.equal(sampleOf(body, 'singlepoll_up'), 0);
-  assert.match((await get(port, '/')).body, /starting/);
+  assert.equal(sampleOf(await metricsOf(port), 'singlepoll_up'), 0);
   await network.up();
-  await until('readiness', async () => (await code(port, '/readyz')) === 200, { ms: 30_000, seen: run.seen });
+  await answers(port, '/readyz', 200, run);
 });
 
-test('http: standing by on one machine: ready by default, or not, by option; and then it polls', async (t) => {
+test('standing by on one machine: ready by default, or not, by option; and then it polls', async (t) => {
   const b = await bed(t);
-  const holder = await b.polling(POLITE);
-  const waits = (...more: string[]) => b.cli(['start', '--wait', '--http', '0', ...more, ...POLITE]);
-  const ready = waits();
-  const unready = waits('--ready-in-standby', 'no');
-  const ports = [await httpPort(ready), await httpPort(unready)];
-  for (const [port, status] of [
-    [ports[0], 200],
-    [ports[1], 503],
-  ] as const)
-    await until(`${status} in standby`, async () => {
-      const answer = await get(port ?? 0, '/readyz');
-      return answer.status === status && answer.body.includes('standing by');
-    });
-  const { body } = await get(ports[0] ?? 0, '/metrics');
-  assert.equal(sampleOf(body, 'singlepoll_state{state="standby"}'), 1);
+  const holder = await b.polling();
+  const ready = b.start('--wait --http 0');
+  const unready = b.start('--wait --http 0 --ready-in-standby no');
+  const [one, two] = [await httpPort(ready), await httpPort(unready)];
+  await answers(one, '/readyz', 200);
+  await answers(two, '/readyz', 503);
+  for (const port of [one, two]) assert.match((await get(port, '/readyz')).body, /standing by/);
+  const body = await sample(one, 'singlepoll_state{state="standby"}', 1);
   assert.equal(sampleOf(body, 'singlepoll_up'), 0);
   ready.signal('SIGTERM');
-  assert.equal((await ready.exit()).code, 0);
+  await ready.ends(0);
   holder.signal('SIGTERM');
-  await until('the one that waited to poll', async () => (await code(ports[1] ?? 0, '/readyz')) === 200, {
-    ms: 30_000,
-    seen: unready.seen,
-  });
+  await answers(two, '/readyz', 200, unready);
   assertNeverTwo(b);
 });
 
-test('http: a lease that another machine holds: standing by, then taken over, in the metrics', async (t) => {
+test('a lease that another machine holds: standing by, then taken over, in the metrics; deploy mode is ready, and counts nothing', async (t) => {
   const engine = await openEngine('redis');
   t.after(() => engine.close());
-  const b = await bed(t);
-  const store = await storeOf(t, engine.url(), b.botId);
-  await write(store, { holder: 'elsewhere', host: 'box-a', pid: 4711, epoch: 5 });
-  const run = b.cli(['start', '--http', '0', '--lease', engine.url(), '--lease-profile', 'fast', ...POLITE]);
+  const b = await leaseBed(t, engine);
+  const other = await b.another();
+  const run = b.start(['--http', '0', ...b.fast, ...POLITE]);
   const port = await httpPort(run);
-  const role = (name: string) =>
-    until(
-      `the role ${name}`,
-      async () => {
-        const { body } = await get(port, '/metrics');
-        return sampleOf(body, `singlepoll_lease_role{role="${name}"}`) === 1 ? body : null;
-      },
-      { ms: 40_000, everyMs: 100, seen: run.seen },
-    );
-  const waiting = await role('standby');
-  checkWithPromtool(waiting);
+  const waiting = await sample(port, 'singlepoll_lease_role{role="standby"}', 1, run);
   assert.equal(sampleOf(waiting, 'singlepoll_up'), 0);
   assert.equal(await code(port, '/readyz'), 200);
-  const leading = await role('holder');
-  checkWithPromtool(leading);
-  assert.ok((sampleOf(leading, 'singlepoll_lease_epoch') ?? 0) > 5);
+  await other.free();
+  const leading = await sample(port, 'singlepoll_lease_role{role="holder"}', 1, run);
+  for (const text of [waiting, leading]) checkWithPromtool(text);
+  assert.ok((sampleOf(leading, 'singlepoll_lease_epoch') ?? 0) > other.rec.epoch);
   const left = (sampleOf(leading, 'singlepoll_lease_expiry_timestamp_seconds') ?? 0) - Date.now() / 1000;
   assert.ok(left > 0 && left <= 6.5, String(left));
-  await until('it polls', async () => /the worker polls/.test((await get(port, '/readyz')).body), {
-    ms: 20_000,
-    seen: run.seen,
-  });
+  await until('it polls', async () => /the worker polls/.test((await get(port, '/readyz')).body), run);
   assert.match((await get(port, '/')).body, /<dt>lease<\/dt><dd>ours/);
-});
 
-test('http: deploy mode is ready while its worker runs', async (t) => {
-  const b = await bed(t);
-  const env = { ...b.env, POLLING_ENABLED: '0' };
-  const run = b.cli(['start', '--http', '0', '--backoff', '20s,30s', ...POLITE], { env });
-  const port = await httpPort(run);
-  await until('readiness', async () => (await code(port, '/readyz')) === 200, { seen: run.seen });
-  const { body } = await get(port, '/metrics');
+  const deployed = b.start('--http 0', { env: { ...b.env, POLLING_ENABLED: '0' } });
+  const second = await httpPort(deployed);
+  await answers(second, '/readyz', 200, deployed);
+  const body = await metricsOf(second);
   checkWithPromtool(body);
-  assert.equal(sampleOf(body, 'singlepoll_up'), 1);
   assert.equal(sampleOf(body, 'singlepoll_state{state="disabled"}'), 1);
   assert.equal(sampleOf(body, 'singlepoll_polls_total'), null, 'nobody polls: nothing is counted');
-  run.signal('SIGTERM');
-  assert.equal((await run.exit()).code, 0);
 });
 
-test('http: a port that is taken: 78, named with who has it; no worker, nothing touched', async (t) => {
+test('a port that is taken, or is none: 78, named with who has it; no worker, nothing touched', async (t) => {
   const b = await bed(t);
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   const server = createServer(() => {});
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => server.close());
   const { port } = server.address() as { port: number };
-  for (const env of [b.env, { ...b.env, POLLING_ENABLED: '0' }]) {
-    const result = await b.run(['start', '--http', String(port), ...POLITE], { env });
-    assert.equal(result.code, 78, result.stderr);
-    assert.match(result.stderr, new RegExp(`port ${port} .*taken by pid ${process.pid}\\b`));
-    assert.match(result.stderr, /→ singlepoll start --http/);
-    assert.doesNotMatch(result.stderr, /\n\s+at /, 'no stack trace');
+  for (const POLLING_ENABLED of ['1', '0']) {
+    const env = { ...b.env, POLLING_ENABLED };
+    const { stderr } = await b.exits(78, ['start', '--http', String(port), ...POLITE], { env });
+    assert.match(
+      stderr,
+      new RegExp(`port ${port} .*taken by pid ${process.pid}\\b[\\s\\S]*→ singlepoll start --http`),
+    );
+    assert.doesNotMatch(stderr, /\n\s+at /, 'no stack trace');
   }
+  for (const [bad, words] of [
+    ['203.0.113.7:8080', /203\.0\.113\.7:8080.*no such address/],
+    ['65536', /--http/],
+    ['bot.example.com:80', /--http/],
+  ] as const)
+    assert.match((await b.exits(78, ['start', '--http', bad, ...POLITE])).stderr, words);
   assert.equal(starts(b.journal()).length, 0);
   assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/a');
-  const elsewhere = await b.run(['start', '--http', '203.0.113.7:8080', ...POLITE]);
-  assert.equal(elsewhere.code, 78);
-  assert.match(elsewhere.stderr, /203\.0\.113\.7:8080.*no such address/);
-  for (const bad of ['abc', '65536', 'bot.example.com:80', '']) {
-    const result = await b.run(['start', '--http', bad, ...POLITE]);
-    assert.equal(result.code, 78, bad);
-    assert.match(result.stderr, /--http/);
-  }
 });
 
-test('http: two starts with the same port: the second is told of the supervisor, a take-over gets both', async (t) => {
+test('two starts with the same port: the second is told of the supervisor, a take-over gets both', async (t) => {
   const b = await bed(t);
   const port = await freePort();
-  const args = ['--http', String(port), ...POLITE];
-  const first = await b.polling(args);
-  const second = await b.run(['start', ...args]);
-  assert.equal(second.code, 75, second.stderr);
-  assert.match(second.stderr, new RegExp(`pid ${first.pid}\\b`));
-  const third = await b.polling(['--takeover', ...args]);
-  assert.equal((await first.exit()).code, 0, first.seen());
-  await until('the page of the new one', async () =>
-    (await get(port, '/').catch(() => null))?.body.includes(`pid ${third.pid},`),
-  );
-  await until('readiness', async () => (await code(port, '/readyz')) === 200, { seen: third.seen });
-  assertNeverTwo(b);
+  const first = await b.polling(`--http ${port}`);
+  const { stderr } = await b.exits(75, ['start', '--http', String(port), ...POLITE]);
+  assert.match(stderr, new RegExp(`pid ${first.pid}\\b`));
+  const third = await b.polling(`--takeover --http ${port}`);
+  await first.ends(0);
+  const isNew = async () => (await get(port, '/').catch(() => null))?.body.includes(`pid ${third.pid},`);
+  await until('the page of the new one', isNew, third);
+  await answers(port, '/readyz', 200, third);
 });
 
-test('http: seen from outside only when asked, and then without arguments and folders', async (t) => {
-  const b = await bed(t);
-  const inside = await b.polling(['--http', '[::1]:0', ...POLITE, '--password=hunter2']);
-  const port = await httpPort(inside);
-  assert.equal(await code(port, '/healthz'), 0, 'not on IPv4');
-  const own = await get(port, '/', { host: '::1' });
-  assert.ok(
-    own.body.includes('--password=hunter2'),
-    'who is on this machine sees it in the process list, too',
-  );
-  inside.signal('SIGTERM');
-  await inside.exit();
-  const outside = await b.polling(['--http', '0.0.0.0:0', ...POLITE, '--password=hunter2']);
-  assert.match(outside.stderr(), /\[http\] open at http:\/\/0\.0\.0\.0:\d+.*whoever reaches this port/);
-  const open = await httpPort(outside);
-  const page = await get(open, '/', { headers: { host: 'bot.example.com' } });
-  assert.equal(page.status, 200);
-  for (const secret of ['hunter2', b.project, 'polite.mjs']) assert.ok(!page.body.includes(secret), secret);
-});
-
-test('http: nothing listens, and nothing is loaded for it, where it was not asked for', async (t) => {
+test('seen from outside only when asked, and then without arguments and folders; not loaded where it was not asked for', async (t) => {
   const b = await bed(t);
   const env = { ...b.env, NODE_DEBUG: 'module' };
   const bundles = readdirSync(DIST).filter((name) => name.startsWith('service-'));
-  const [bundle = ''] = bundles.filter((name) => readFileSync(join(DIST, name), 'utf8').includes('/healthz'));
-  const loaded = (text: string) => text.includes(bundle);
-  assert.notEqual(bundle, '');
-  const without = await b.polling(POLITE, { env });
-  assert.equal(loaded(without.stderr()), false);
-  without.signal('SIGTERM');
-  await without.exit();
-  const dry = await b.run(['start', '--dry-run', '--http', '0', ...POLITE], { env });
-  assert.equal(loaded(dry.stderr), false, 'a dry run opens no port');
-  const asked = await b.polling(['--http', '0', ...POLITE], { env });
-  assert.equal(loaded(asked.stderr()), true, 'this test would see it');
+  const bundle = bundles.find((name) => readFileSync(join(DIST, name), 'utf8').includes('/healthz')) ?? '?';
+  const secret = [...POLITE, '--password=hunter2'];
+  const without = await b.polling([], { env });
+  assert.ok(!without.stderr().includes(bundle));
+  await b.exits(0, 'stop');
+  const inside = await b.polling(['--http', '[::1]:0', ...secret], { env });
+  assert.ok(inside.stderr().includes(bundle), 'this test would see it');
+  const port = await httpPort(inside);
+  assert.equal(await code(port, '/healthz'), 0, 'not on IPv4');
+  // Who is on this machine sees it in the process list, too.
+  assert.ok((await get(port, '/', { host: '::1' })).body.includes('--password=hunter2'));
+  await b.exits(0, 'stop');
+  const outside = await b.polling(['--http', '0.0.0.0:0', ...secret]);
+  assert.match(outside.stderr(), /\[http\] open at http:\/\/0\.0\.0\.0:\d+.*whoever reaches this port/);
+  const page = await get(await httpPort(outside), '/', { headers: { host: 'bot.example.com' } });
+  assert.equal(page.status, 200);
+  for (const it of ['hunter2', b.project, 'polite.mjs']) assert.ok(!page.body.includes(it), it);
+});
+
+test('crowds that never ask, heads that are huge, endless or no HTTP, a flood, a stop: the worker is served, a check gets through', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling('--http 0');
+  const port = await httpPort(run);
+  const dial = (text: string): Socket => {
+    const socket = connect(port, '127.0.0.1').on('error', () => {});
+    t.after(() => socket.destroy());
+    socket.write(text);
+    return socket;
+  };
+  const answerOf = (text: string): Promise<string> =>
+    new Promise((resolve) => {
+      let answer = '';
+      const socket = dial(text).setEncoding('latin1');
+      socket.on('data', (chunk: string) => {
+        answer += chunk;
+      });
+      socket.on('close', () => resolve(answer));
+    });
+
+  const idle = Array.from({ length: 400 }, () => dial('GET /metrics HTTP/1.1\r\nX-Slow: '));
+  const drip = dial('GET /metrics HTTP/1.1\r\nX-Drip: ');
+  const dripping = setInterval(() => drip.write('x'), 250);
+  t.after(() => clearInterval(dripping));
+  await until('most of the crowd to be sent away', () => idle.filter((it) => it.closed).length >= 300);
+  for (let i = 0; i < 5; i++) assert.equal(await code(port, '/healthz'), 200);
+  await b.serves(run);
+  await until('the rest to be sent away for its slowness', () => [...idle, drip].every((it) => it.closed), {
+    ms: 30_000,
+  });
+
+  const GET = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n';
+  for (const [text, expected] of [
+    [`GET / HTTP/1.1\r\nHost: localhost\r\nX: ${'a'.repeat(1_000_000)}\r\n\r\n`, /^(HTTP\/1\.1 431 |$)/],
+    [`GET /${'a'.repeat(20_000)} HTTP/1.1\r\nHost: localhost\r\n\r\n`, /^HTTP\/1\.1 431 /],
+    ['\x16\x03\x01\x02\x00\x01garbage\r\n\r\n', /^HTTP\/1\.1 400 /],
+    ['POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\nabc', /^HTTP\/1\.1 405 /],
+    [`${GET}Transfer-Encoding: chunked\r\n\r\n5\r\n`, /^HTTP\/1\.1 200 /],
+    // Without a Host, as probes of load balancers do.
+    ['GET /healthz HTTP/1.0\r\n\r\n', /^HTTP\/1\.1 200 /],
+    // One connection is one answer.
+    [`${GET}\r\n`.repeat(2_000), /^HTTP\/1\.1 200 (?![\s\S]*HTTP\/1\.1 200 )/],
+  ] as const)
+    assert.match(await answerOf(text), expected, text.slice(0, 80));
+
+  const paths = ['/', '/metrics', '/readyz', '/?refresh=off'];
+  const flood = async (path: string) => {
+    let good = 0;
+    for (let i = 0; i < 100; i++) if ((await code(port, path)) === 200) good += 1;
+    return good;
+  };
+  const floods = Promise.all([...paths, ...paths, ...paths].map(flood));
+  await b.serves(run);
+  const good = (await floods).reduce((sum, one) => sum + one, 0);
+  assert.ok(good > 1_000, `${good} answers`);
+  assert.equal(starts(b.journal()).length, 1, 'the first worker');
+  const readers = Array.from({ length: 20 }, () => dial('GET / HTTP/1.1\r\n'));
+  await until('them to be connected', () => readers.every((it) => it.readyState === 'open'));
+  run.signal('SIGTERM');
+  await run.ends(0);
 });

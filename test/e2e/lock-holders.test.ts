@@ -1,35 +1,45 @@
 // Who may hold a bot's lock, and what each means for a start, stop and reset: one that is stopped, one of an older release, one in another
-// container, of another user, with another state folder, or with an older token. Every command that is printed is typed.
+// container, of another user, with another state folder, or with an older token. Every command that is printed is typed. And reset, the
+// emergency: it survives a supervisor that hangs and one that died, takes strays, verifies, starts again.
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync, copyFileSync, mkdirSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { type Bed, bed, node, randomToken } from '../support/bed.ts';
+import { allGone, type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
-import { assertNeverTwo, starts } from '../support/judge.ts';
+import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { lockNames, NOBODY, paddedName } from '../support/squatter.ts';
+import { assertStatusShape, type Status } from '../support/status.ts';
+import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
-const START = ['start', '--', ...node('polite.mjs')];
+const START = ['start', ...POLITE];
 
 /** The commands that an error shows, without their comments. */
-const hintsOf = (stderr: string): string[] => {
-  const lines = stderr.split('\n');
-  return lines
+const hintsOf = (stderr: string): string[] =>
+  stderr
+    .split('\n')
     .filter((line) => line.startsWith('  → '))
     .map((line) => line.slice(4).split('    #')[0]!.trim());
-};
 
-/** As typed in a shell in which `singlepoll` is in the PATH. */
-async function type(b: Bed, command: string) {
+/** As typed in a shell in which `singlepoll` is in the PATH; it must end well. */
+async function type(b: Bed, command: string): Promise<void> {
   const bin = join(b.dir, 'bin');
   mkdirSync(bin, { recursive: true });
   b.file('../bin/singlepoll', `#!/bin/sh\nexec ${process.execPath} -- ${PROGRAM} "$@"\n`, 0o755);
-  const run = b.spawn('/bin/sh', ['-c', command], { env: { ...b.env, PATH: `${bin}:${b.env.PATH}` } });
-  const exit = await run.exit(40_000);
-  return { ...exit, stdout: run.stdout(), stderr: run.stderr() };
+  await b
+    .spawn('/bin/sh', ['-c', command], { env: { ...b.env, PATH: `${bin}:${b.env.PATH}` } })
+    .ends(0, 40_000);
 }
 
 function folder(b: Bed, name: string, uid = 0): string {
@@ -39,168 +49,212 @@ function folder(b: Bed, name: string, uid = 0): string {
   return path;
 }
 
-async function oldHolder(b: Bed) {
+function oldHolder(b: Bed) {
   const script = join(b.dir, 'singlepoll.cjs');
-  copyFileSync(fileURLToPath(new URL('../fixtures/old-holder.cjs', import.meta.url)), script);
-  const hex = Buffer.from(paddedName(lockNames(b)[0]!)).toString('hex');
-  return b.spawn(process.execPath, [script, hex]);
+  copyFileSync(join(import.meta.dirname, '../fixtures/old-holder.cjs'), script);
+  return b.spawn(process.execPath, [script, Buffer.from(paddedName(lockNames(b)[0]!)).toString('hex')]);
 }
 
-test('holders: one that is stopped does not answer: 75, and reset ends it', async (t) => {
+test('one that hangs (SIGSTOP): start, takeover, restart, stop, status and who say so; a waiter takes over once it is killed', async (t) => {
   const b = await bed(t);
-  const holder = await b.polling(['--', ...node('polite.mjs')]);
+  const holder = await b.polling('--stop-timeout 2s');
   holder.signal('SIGSTOP');
-  const result = await b.run(START);
-  assert.equal(result.code, 75, result.stderr);
-  assert.match(result.stderr, new RegExp(`\\b${holder.pid}\\b.*does not answer`));
-  assert.deepEqual(hintsOf(result.stderr), ['singlepoll reset']);
-  const reset = await b.run(['reset', '--no-start']);
-  assert.equal(reset.code, 0, reset.stderr);
-  assert.equal(alive(holder.pid), false);
+  const plain = await b.exits(75, START);
+  assert.match(plain.stderr, new RegExp(`\\b${holder.pid}\\b.*does not answer`));
+  assert.deepEqual(hintsOf(plain.stderr), ['singlepoll reset']);
+  const [takeover, json, screen] = await Promise.all([
+    b.exits(75, ['start', '--takeover', ...POLITE], { ms: 60_000 }),
+    b.exits(1, 'status --json'),
+    b.exits(1, 'status'),
+    b.exits([0, 1], 'who'),
+    b.exits([69, 70, 75], 'restart', { ms: 60_000 }),
+  ]);
+  for (const text of [takeover.stderr, screen.stdout]) assert.match(text, /reset/);
+  const status = JSON.parse(json.stdout) as Status;
+  assertStatusShape(status);
+  assert.equal(status.problems[0]?.code, 'supervisor-hung');
+  assert.equal(starts(b.journal()).length, 1, 'no second worker');
+  const waiter = b.start('--wait');
+  await waiter.waitFor(String(holder.pid));
+  holder.signal('SIGKILL');
+  await until('its worker', () => polledBy(b, 'polite.mjs').length === 2, waiter);
 });
 
-test('holders: an older release is named, and ended by the command that is printed; the other way round it yields', async (t) => {
+test('an older release is named, and ended by the command that is printed, or by reset; the other way round it yields', async (t) => {
   const b = await bed(t);
-  const old = await oldHolder(b);
+  const old = oldHolder(b);
   await old.waitFor('holds');
-  const result = await b.run(START);
-  assert.equal(result.code, 75, result.stderr);
-  assert.match(result.stderr, new RegExp(`\\b${old.pid}\\b.*older release`));
+  const { stderr } = await b.exits(75, START);
+  assert.match(stderr, new RegExp(`\\b${old.pid}\\b.*older release`));
   assert.equal(starts(b.journal()).length, 0);
-  assert.equal((await type(b, hintsOf(result.stderr)[0]!)).code, 0);
-  assert.equal((await old.exit()).code, 0);
-  await b.polling(['--', ...node('polite.mjs')]);
-  const late = await oldHolder(b);
-  assert.equal((await late.exit()).code, 75);
+  await type(b, hintsOf(stderr)[0]!);
+  await old.ends(0);
+  const again = oldHolder(b);
+  await again.waitFor('holds');
+  await b.exits(0, 'reset --no-start');
+  await again.ends(0);
+  await b.polling();
+  await oldHolder(b).ends(75);
 });
 
-test('holders: reset ends an older release', async (t) => {
-  const b = await bed(t);
-  const old = await oldHolder(b);
-  await old.waitFor('holds');
-  const reset = await b.run(['reset', '--no-start']);
-  assert.equal(reset.code, 0, reset.stderr);
-  assert.equal((await old.exit()).code, 0);
-});
-
-test('holders: one in another container is named so, and never signalled', async (t) => {
+test('one in another container is named so, and never signalled', async (t) => {
   const b = await bed(t);
   const env = { ...b.env, SINGLEPOLL_DIR: folder(b, 'inside') };
   const command = ['-p', '-f', '--kill-child', '--mount-proc', process.execPath, '--', PROGRAM, ...START];
   const inside = b.spawn('unshare', command, { env });
-  await until('it to poll', () => b.sandbox.polls().length > 0, { seen: inside.seen });
-  for (const words of [START, ['stop'], ['reset', '--no-start'], ['start', '--takeover', '--', 'true']]) {
-    const result = await b.run(words);
-    assert.equal(result.code, 75, `${words}: ${result.stderr}`);
-    assert.match(result.stderr, /another container/);
-  }
+  await until('it to poll', () => b.sandbox.polls().length > 0, inside);
+  for (const words of [START, ['stop'], ['reset', '--no-start'], ['start', '--takeover', '--', 'true']])
+    assert.match((await b.exits(75, words)).stderr, /another container/);
   assert.equal(inside.ended(), null);
   assert.equal(starts(b.journal()).length, 1);
 });
 
-test('holders: one with another state folder is stopped by the command that is printed', async (t) => {
+test('one with another state folder is stopped by the command that is printed, or by reset', async (t) => {
   const b = await bed(t);
-  const env = { ...b.env, SINGLEPOLL_DIR: folder(b, 'other state') };
-  const plain = { ...b.env, SINGLEPOLL_DIR: folder(b, 'other') };
-  for (const theirs of [plain, env]) {
-    const holder = await b.polling(['--', ...node('polite.mjs')], { env: theirs });
-    for (const words of [START, ['stop'], ['restart']]) {
-      const result = await b.run(words);
-      assert.equal(result.code, 75, result.stderr);
-      assert.match(result.stderr, new RegExp(`\\b${holder.pid}\\b`));
-      assert.equal(holder.ended(), null);
-    }
-    const stop = await b.run(['stop']);
-    const typed = await type(b, hintsOf(stop.stderr)[0]!);
-    assert.equal(typed.code, 0, `${hintsOf(stop.stderr)}: ${typed.stderr}`);
-    assert.equal((await holder.exit()).code, 0);
-  }
-});
-
-test('holders: reset ends one with another state folder, by SIGTERM', async (t) => {
-  const b = await bed(t);
-  const env = { ...b.env, SINGLEPOLL_DIR: folder(b, 'other') };
-  const holder = await b.polling(['--', ...node('polite.mjs')], { env });
-  const reset = await b.run(['reset', '--no-start']);
-  assert.equal(reset.code, 0, reset.stderr);
-  assert.equal((await holder.exit()).code, 0, holder.seen());
+  const theirs = { env: { ...b.env, SINGLEPOLL_DIR: folder(b, 'other state') } };
+  const holder = await b.polling([], theirs);
+  for (const words of [START, ['restart']])
+    assert.match((await b.exits(75, words)).stderr, new RegExp(`\\b${holder.pid}\\b`));
+  const stop = await b.exits(75, 'stop');
+  assert.equal(holder.ended(), null);
+  await type(b, hintsOf(stop.stderr)[0]!);
+  await holder.ends(0);
+  const second = await b.polling([], theirs);
+  await b.exits(0, 'reset --no-start');
+  await second.ends(0);
 });
 
 /** A bed whose bot has got a new token; the old one is still served. */
 async function withNewToken(t: TestContext) {
   const b = await bed(t);
-  const old = await b.polling(['--', ...node('polite.mjs')]);
   const token = randomToken(b.botId);
   b.sandbox.raw.addBot(token);
-  return { b, old, env: { ...b.env, TELEGRAM_BOT_TOKEN: token } };
+  return { b, env: { ...b.env, TELEGRAM_BOT_TOKEN: token } };
 }
 
-test('holders: a run with an older token is found by start, status, restart and stop', async (t) => {
-  const { b, old, env } = await withNewToken(t);
-  const second = await b.run(START, { env });
-  assert.equal(second.code, 75, second.stderr);
-  assert.match(second.stderr, new RegExp(`\\b${old.pid}\\b`));
+test('a run with an older token is found by start, status, restart and stop; --takeover and --wait mind it', async (t) => {
+  const { b, env } = await withNewToken(t);
+  const old = await b.polling();
+  assert.match((await b.exits(75, START, { env })).stderr, new RegExp(`\\b${old.pid}\\b`));
   assert.equal((await b.status({ env })).supervisor?.pid, old.pid);
-  const restart = await b.run(['restart'], { env });
-  assert.equal(restart.code, 0, restart.stderr);
-  const stop = await b.run(['stop'], { env });
-  assert.equal(stop.code, 0, stop.stderr);
-  assert.equal((await old.exit()).code, 0);
-  await b.polling(['--', ...node('polite.mjs')], { env });
-  assertNeverTwo(b);
-});
-
-test('holders: --takeover and --wait mind a run with an older token', async (t) => {
-  const { b, old, env } = await withNewToken(t);
-  const waiter = b.cli(['start', '--wait', '--', ...node('polite.mjs')], { env });
+  await b.exits(0, 'restart', { env });
+  const waiter = b.start('--wait', { env });
   await waiter.waitFor(String(old.pid));
   const before = b.sandbox.polls().length;
-  const next = b.cli(['start', '--takeover', '--', ...node('polite.mjs')], { env });
-  assert.equal((await old.exit()).code, 0, next.seen());
-  await until('the next one to poll', () => b.sandbox.polls().length > before, { seen: next.seen });
+  const next = b.start('--takeover', { env });
+  await old.ends(0);
+  await until('the next one to poll', () => b.sandbox.polls().length > before, next);
   assertNeverTwo(b);
+  await b.exits(0, 'stop', { env });
 });
 
-for (const length of ['short', 'long'] as const) {
-  test(`holders: reset ends a run with an older token that is stopped (${length} path)`, async (t) => {
-    const { b, env: base } = await withNewToken(t);
-    const state = folder(b, length === 'long' ? 'x'.repeat(150) : 'state2');
-    const env = { ...base, SINGLEPOLL_DIR: state };
-    assert.equal((await b.run(['stop'])).code, 0);
-    const old = await b.polling(['--', ...node('polite.mjs')], { env: { ...b.env, SINGLEPOLL_DIR: state } });
+for (const name of ['state2', 'x'.repeat(150)])
+  test(`reset ends a run with an older token that hangs (state folder of ${name.length} letters)`, async (t) => {
+    const { b, env } = await withNewToken(t);
+    const SINGLEPOLL_DIR = folder(b, name);
+    const old = await b.polling([], { env: { ...b.env, SINGLEPOLL_DIR } });
     old.signal('SIGSTOP');
-    const second = await b.run(START, { env });
-    assert.equal(second.code, 75, second.stderr);
-    assert.match(second.stderr, new RegExp(`\\b${old.pid}\\b.*does not answer`));
-    const reset = await b.run(['reset', '--no-start'], { env });
-    assert.equal(reset.code, 0, reset.stderr);
+    const { stderr } = await b.exits(75, START, { env: { ...env, SINGLEPOLL_DIR } });
+    assert.match(stderr, new RegExp(`\\b${old.pid}\\b.*does not answer`));
+    await b.exits(0, 'reset --no-start', { env: { ...env, SINGLEPOLL_DIR } });
     assert.equal(alive(old.pid), false);
   });
-}
 
-test('holders: of another user: root says how to stop it, reset ends it; an ordinary user can’t', async (t) => {
+test('of another user: root says how to stop it, reset ends it; an ordinary user can’t', async (t) => {
   const b = await bed(t);
   chmodSync(b.project, 0o755);
   const theirs = { env: { ...b.env, SINGLEPOLL_DIR: folder(b, 'theirs', NOBODY) }, uid: NOBODY, cwd: '/' };
-  const holder = await b.polling(['--', ...node('polite.mjs')], theirs);
-  const stop = await b.run(['stop']);
-  assert.equal(stop.code, 77, stop.stderr);
+  const holder = await b.polling([], theirs);
+  const { stderr } = await b.exits(77, 'stop');
   const cure = `sudo -u '#${NOBODY}' env SINGLEPOLL_DIR=${join(b.dir, 'theirs')} singlepoll stop`;
-  assert.deepEqual(hintsOf(stop.stderr), [cure]);
-  const reset = await b.run(['reset', '--no-start']);
-  assert.equal(reset.code, 0, reset.stderr);
-  assert.equal((await holder.exit()).code, 0, holder.seen());
-
-  const roots = await b.polling(['--', ...node('polite.mjs')]);
+  assert.deepEqual(hintsOf(stderr), [cure]);
+  await b.exits(0, 'reset --no-start');
+  await holder.ends(0);
+  const roots = await b.polling();
   for (const [words, code] of [
     [START, 75],
     [['stop'], 77],
+    [['restart'], 77],
     [['reset', '--no-start'], 77],
-  ] as const) {
-    const result = await b.run(words, theirs);
-    assert.equal(result.code, code, result.stderr);
-    assert.match(result.stderr, new RegExp(`\\b${roots.pid}\\b.*root`));
-  }
+  ] as const)
+    assert.match((await b.exits(code, words, theirs)).stderr, new RegExp(`\\b${roots.pid}\\b.*root`));
+  for (const words of ['who', 'status']) await b.exits([0, 1, 3], words, theirs);
   assert.equal(roots.ended(), null);
   assert.ok(findByEnv('SINGLEPOLL_BOT', String(b.botId)).length > 0);
+});
+
+for (const state of ['healthy', 'hung', 'died'] as const)
+  test(`reset: a supervisor that is ${state}; the last command runs again, with its options; twice`, async (t) => {
+    const b = await bed(t);
+    let old = await b.polling('--max-restarts 7/3m --stop-timeout 2s');
+    for (let round = 0; round < 2; round++) {
+      const workers = polledBy(b, 'polite.mjs');
+      if (state === 'hung') old.signal('SIGSTOP');
+      if (state === 'died') old.signal('SIGKILL');
+      const next = b.cli('reset --stop-timeout 2s');
+      const isNew = () => polledBy(b, 'polite.mjs').some((pid) => !workers.includes(pid));
+      await until('a new worker to poll', isNew, { ms: 40_000, seen: next.seen });
+      assert.equal(alive(old.pid), false, 'the old supervisor is gone');
+      await allGone(workers);
+      assert.match(next.stderr(), /--max-restarts "7\/3m"/);
+      assertNoToken(next.stdout() + next.stderr(), b.token);
+      if (state === 'healthy') await old.ends(0);
+      old = next;
+    }
+    await b.exits(0, 'status --json');
+    assertNeverTwo(b);
+  });
+
+test('reset --no-start: supervisor, worker, strays and webhook are gone, exit 0, nothing is left', async (t) => {
+  const b = await bed(t);
+  const old = await b.polling(['--stop-timeout', '2s', '--', ...node('setsid-child.mjs')]);
+  old.signal('SIGSTOP');
+  const stray = legacyPoller(b, 'production_polling_bot.py');
+  await until('the stray to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
+  await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
+  const pending = (await b.sandbox.webhookInfo()).pending_update_count;
+  const { text } = await b.exits(0, 'reset --no-start --stop-timeout 2s', { ms: 60_000 });
+  // The hung one may wake at the SIGTERM and stop the stray itself on its way out: either says so.
+  assert.match(text + old.stderr(), new RegExp(`\\b${stray.pid}\\b`));
+  assert.doesNotMatch(text, /4711/);
+  assertNoToken(text, b.token);
+  assert.deepEqual([old.pid, stray.pid].filter(alive), []);
+  assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
+  const { url, pending_update_count: left } = await b.sandbox.webhookInfo();
+  assert.deepEqual([url, left], ['', pending], 'updates are kept');
+  await b.exits(3, 'status');
+});
+
+test('reset: with a command given that one runs; nothing to start is 78; where nothing runs --no-start is 0', async (t) => {
+  const b = await bed(t);
+  await b.exits(78, 'reset');
+  await b.exits(0, 'reset --no-start');
+  await b.polling();
+  const next = b.cli(['reset', '--', ...node('retries-on-409.mjs')]);
+  await until('the given worker', () => polledBy(b, 'retries-on-409.mjs').length === 1, next);
+  assert.equal(polledBy(b, 'polite.mjs').length, 1);
+  await b.exits(0, 'stop');
+  // One that could not be remembered, for it holds the token: reset does not go back to an older command.
+  await b.exits(0, ['start', '--restart', 'never', '--', 'true', b.token]);
+  await b.exits(78, 'reset');
+  assert.deepEqual(readdirSync(join(b.stateDir, String(b.botId))), []);
+});
+
+test('reset: from another folder the last command runs in its own folder, flags mean files of this one; a folder that is gone is 78', async (t) => {
+  const b = await bed(t);
+  const cwd = join(b.dir, 'release-1');
+  mkdirSync(cwd);
+  const old = await b.polling(['--', ...node('prints-env.mjs')], { cwd });
+  old.signal('SIGKILL');
+  writeFileSync(join(b.dir, 'here.env'), 'FROM_HERE=yes\n');
+  const next = b.cli('reset --env-file here.env --log-file here.log', { cwd: b.dir });
+  await until('the worker', () => next.stdout().includes('ENV '), { ms: 40_000, seen: next.seen });
+  const shown = next.stdout().split('ENV ')[1]?.split('\n')[0] ?? '';
+  assert.equal(JSON.parse(shown).cwd, cwd);
+  assert.match(shown, /"FROM_HERE":"yes"/);
+  assert.ok(existsSync(join(b.dir, 'here.log')));
+  rmSync(cwd, { recursive: true });
+  const { stderr } = await b.exits(78, 'reset');
+  assert.match(stderr, /working folder .*release-1.* gone/);
+  assert.equal(next.ended(), null, 'nothing was stopped for it');
 });

@@ -1,140 +1,157 @@
-// One supervisor per bot per machine: races, who holds it, standing by, taking over, whatever HOME or folder.
+// One supervisor per bot per machine, whatever HOME or folder: races, who holds it, standing by, taking over, and what happens between
+// two things: takeovers at once, a holder that can't be asked yet or any more.
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
+import { bed, node, POLITE } from '../support/bed.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
 import { alive } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
-test('lock: two dozen starters race, exactly one wins, the others yield with 75 and say to whom', async (t) => {
+test('a dozen starters race, exactly one wins, the others yield with 75 and say to whom', async (t) => {
   const b = await bed(t);
-  const runs = Array.from({ length: 24 }, () => b.cli(['start', '--', ...node('polite.mjs')]));
-  await until('23 losers', () => runs.filter((run) => run.ended()).length === 23, {
-    ms: 60_000,
-    seen: () => runs.map((run) => run.seen()).join('\n'),
-  });
-  const winner = runs.find((run) => !run.ended());
-  assert.ok(winner);
-  for (const run of runs) {
-    if (run === winner) continue;
-    assert.equal(run.ended()?.code, 75, run.seen());
+  const runs = Array.from({ length: 12 }, () => b.start());
+  const isOver = () => runs.filter((run) => run.ended()).length === runs.length - 1;
+  const seen = () => runs.map((run) => run.seen()).join('\n');
+  await until('all but one to end', isOver, { ms: 60_000, seen });
+  const winner = runs.find((run) => !run.ended())!;
+  for (const run of runs.filter((it) => it !== winner)) {
+    await run.ends(75);
     assert.match(run.stderr(), new RegExp(`\\b${winner.pid}\\b`), 'the holder');
     assert.ok(run.stderr().includes(b.project), `its folder:\n${run.stderr()}`);
     assert.match(run.stderr(), /--takeover|--wait|singlepoll stop/, 'commands that would change it');
   }
-  await until('the winner to poll', () => polledBy(b, 'polite.mjs').length > 0, { seen: winner.seen });
+  await until('the winner to poll', () => polledBy(b, 'polite.mjs').length > 0, winner);
   assert.equal(starts(b.journal()).length, 1, 'one worker ever');
 });
 
-test('lock: the same for other HOMEs, folders, state folders and an empty environment', async (t) => {
+test('the same for other HOMEs, folders, state folders and an empty environment; another bot is not disturbed', async (t) => {
   const b = await bed(t);
-  const holder = await b.polling(['--', ...node('polite.mjs')]);
+  const holder = await b.polling();
+  const two = await bed(t);
+  const second = await two.polling([], { env: { ...two.env, SINGLEPOLL_DIR: b.stateDir } });
   const other = join(b.dir, 'elsewhere');
   mkdirSync(other, { mode: 0o700 });
-  const bare = {
-    PATH: b.env.PATH ?? '',
-    TELEGRAM_BOT_TOKEN: b.token,
-    TELEGRAM_API_ROOT: b.sandbox.root,
-    SP_TEST_COOKIE: b.cookie,
-  };
-  const tries: [string, { env?: Record<string, string>; cwd?: string }][] = [
-    ['HOME', { env: { ...b.env, HOME: other } }],
-    ['cwd', { cwd: other }],
-    ['SINGLEPOLL_DIR', { env: { ...b.env, SINGLEPOLL_DIR: other } }],
-    ['cron', { env: bare, cwd: '/' }],
-    ['XDG', { env: { ...b.env, XDG_RUNTIME_DIR: other, XDG_STATE_HOME: other, TMPDIR: other } }],
-  ];
-  for (const [what, options] of tries) {
-    const result = await b.run(['start', '--', ...node('polite.mjs')], options);
-    assert.equal(result.code, 75, `${what}: ${result.stderr}`);
-    assert.match(result.stderr, new RegExp(`\\b${holder.pid}\\b`), `${what} names the holder`);
+  const { PATH = '', TELEGRAM_BOT_TOKEN = '', TELEGRAM_API_ROOT = '', SP_TEST_COOKIE = '' } = b.env;
+  const bare = { PATH, TELEGRAM_BOT_TOKEN, TELEGRAM_API_ROOT, SP_TEST_COOKIE };
+  const xdg = { XDG_RUNTIME_DIR: other, XDG_STATE_HOME: other, TMPDIR: other };
+  for (const options of [
+    { env: { ...b.env, HOME: other } },
+    { env: { ...b.env, SINGLEPOLL_DIR: other } },
+    { env: bare, cwd: '/' },
+    { env: { ...b.env, ...xdg } },
+  ]) {
+    const { stderr } = await b.exits(75, ['start', ...POLITE], options);
+    assert.match(stderr, new RegExp(`\\b${holder.pid}\\b`));
   }
   assert.equal(starts(b.journal()).length, 1);
+  assert.deepEqual([holder.ended(), second.ended()], [null, null]);
+});
+
+test('--wait stands by, and goes on as soon as the lock is free; of three that wait exactly one takes it; SIGTERM ends a waiter', async (t) => {
+  const b = await bed(t);
+  const holder = await b.polling();
+  const waiters = [1, 2, 3].map(() => b.start('--wait'));
+  for (const waiter of waiters) await waiter.waitFor(String(holder.pid));
+  assert.equal(starts(b.journal()).length, 1);
+  holder.signal('SIGKILL');
+  await until('one of them to start its worker', () => starts(b.journal()).length === 2);
+  await b.serves();
+  await staysTrue('only one worker', 300, () => starts(b.journal()).length === 2);
+  for (const waiter of waiters) assert.equal(waiter.ended(), null);
+  for (const waiter of waiters) waiter.signal('SIGTERM');
+  for (const waiter of waiters) await waiter.ends(0);
+  assertNeverTwo(b);
+});
+
+test('--takeover asks the holder to leave gracefully, then takes its place; with nobody there it is a plain start', async (t) => {
+  const b = await bed(t);
+  const holder = await b.polling('--takeover');
+  const old = starts(b.journal())[0]?.pid ?? -1;
+  const next = b.start('--takeover');
+  await until('the new worker to poll', () => polledBy(b, 'polite.mjs').some((pid) => pid !== old), next);
+  await holder.ends(0);
+  assert.equal(alive(old), false);
+  const isAsked = b.journal().some((entry) => entry.ev === 'signal' && entry.pid === old);
+  assert.ok(isAsked, 'the old worker was asked, not killed');
+  assertNeverTwo(b);
+});
+
+test('four takeovers at once: each worker is ended gracefully, one supervisor is left', async (t) => {
+  const b = await bed(t);
+  const script = `#!/bin/sh
+trap "sleep 0.5; echo $$ >> graceful; exit 0" TERM
+echo $$ >> begun
+while :; do sleep 0.1; done
+`;
+  const slow = ['--', b.file('slow.sh', script, 0o755)];
+  for (const name of ['begun', 'graceful']) b.file(name, '');
+  const lines = (name: string) => readFileSync(join(b.project, name), 'utf8').split('\n').filter(Boolean);
+  const first = b.start(slow);
+  await until('the first worker', () => lines('begun').length === 1, first);
+  const others = [1, 2, 3, 4].map(() => b.start(['--takeover', ...slow]));
+  const left = () => others.filter((it) => it.ended() === null);
+  const seen = () => others.map((it) => it.seen()).join('\n');
+  await until('all but one to hand over', () => left().length === 1, { ms: 60_000, seen });
+  await until('the last worker', () => left()[0]?.stderr().includes('[worker] started'));
+  for (const it of [first, ...others]) {
+    if (it !== left()[0]) await it.ends(0);
+    assert.doesNotMatch(it.stderr(), /killing now|SIGKILL/);
+  }
+  // A worker that was ended before its first line is in neither file.
+  const living = lines('begun').filter((pid) => alive(Number(pid)));
+  assert.ok(living.length <= 1, `${living.length} workers live`);
+  const begun = lines('begun').filter((pid) => !living.includes(pid));
+  assert.deepEqual(
+    begun.filter((pid) => !lines('graceful').includes(pid)),
+    [],
+  );
+});
+
+test('takeover: SIGTERM ends the newcomer at once while the holder still stops its worker', async (t) => {
+  const b = await bed(t);
+  const holder = await b.polling(['--stop-timeout', '60s', '--', ...node('ignores-term.mjs')]);
+  const newcomer = b.start('--takeover');
+  await newcomer.waitFor(/hands over/);
+  newcomer.signal('SIGTERM');
+  await newcomer.ends(0);
   assert.equal(holder.ended(), null);
 });
 
-test('lock: two different bots do not disturb each other', async (t) => {
-  const one = await bed(t);
-  const two = await bed(t);
-  const first = await one.polling(['--', ...node('polite.mjs')]);
-  const second = await two.polling(['--', ...node('polite.mjs')], {
-    env: { ...two.env, SINGLEPOLL_DIR: one.stateDir },
+test('a state folder that is gone is made again, and stop finds the supervisor there; a crowded control socket has its turn', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling();
+  rmSync(b.stateDir, { recursive: true });
+  assert.match((await b.exits(0, 'stop')).stdout, new RegExp(`^stopped: supervisor ${run.pid}\\b`));
+  await run.ends(0);
+  const next = await b.polling();
+  const path = join(b.stateDir, String(b.botId), 'control.sock');
+  // The server gives each of them three seconds to ask for something.
+  const idle = Array.from({ length: 80 }, () => net.connect(path).on('error', () => {}));
+  t.after(() => {
+    for (const socket of idle) socket.destroy();
   });
-  await staysTrue('both run', 500, () => !first.ended() && !second.ended());
+  await until('the connections', () => idle.every((socket) => !socket.connecting));
+  assert.match((await b.exits(0, 'stop')).stdout, /^stopped: supervisor/);
+  await next.ends(0);
 });
 
-test('lock: --wait stands by, and takes it within 100 ms of its release', async (t) => {
+test('a control socket gone for good: stop and restart do not say that nothing runs; takeover ends; reset helps', async (t) => {
   const b = await bed(t);
-  let holder = await b.polling(['--', ...node('polite.mjs')]);
-  const gaps: number[] = [];
-  for (let round = 0; round < 5; round++) {
-    const waiter = b.cli(['start', '--wait', '--', ...node('polite.mjs')]);
-    await until('the waiter to say that it waits', () => waiter.stderr().includes(String(holder?.pid)), {
-      seen: waiter.seen,
-    });
-    await staysTrue('it waits', 200, () => !waiter.ended());
-    const said = waiter.stderr().length;
-    holder.signal('SIGKILL');
-    const released = performance.now();
-    await until('the waiter to go on', () => waiter.stderr().length > said, {
-      everyMs: 1,
-      seen: waiter.seen,
-    });
-    gaps.push(performance.now() - released);
-    const polls = b.sandbox.polls().length;
-    await until('its worker to poll', () => b.sandbox.polls().length > polls, { seen: waiter.seen });
-    holder = waiter;
+  const run = await b.polling();
+  rmSync(b.stateDir, { recursive: true });
+  // So that it can't be made again.
+  writeFileSync(b.stateDir, '');
+  const env = { ...b.env, SINGLEPOLL_DIR: join(b.dir, 'elsewhere') };
+  const commands = [['stop'], ['restart'], ['start', '--takeover', ...POLITE]];
+  for (const { stderr } of await Promise.all(commands.map((words) => b.exits(75, words, { env })))) {
+    assert.match(stderr, new RegExp(`pid ${run.pid}\\b[^]*singlepoll reset`));
+    assert.doesNotMatch(stderr, /Warning|hung or stopped/);
   }
-  assert.ok(Math.min(...gaps) <= 100, `took it after ${gaps.map(Math.round)} ms`);
-  assert.ok(Math.max(...gaps) <= 1000, `took it after ${gaps.map(Math.round)} ms`);
-  assertNeverTwo(b);
-});
-
-test('lock: of three that wait exactly one takes it, and SIGTERM ends a waiter with 0', async (t) => {
-  const b = await bed(t);
-  const holder = await b.polling(['--', ...node('polite.mjs')]);
-  const waiters = Array.from({ length: 3 }, () => b.cli(['start', '--wait', '--', ...node('polite.mjs')]));
-  for (const waiter of waiters) await waiter.waitFor(String(holder.pid));
-  holder.signal('SIGTERM');
-  assert.equal((await holder.exit()).code, 0);
-  await until('one of them to start its worker', () => starts(b.journal()).length === 2);
-  await staysTrue('only one worker', 1000, () => starts(b.journal()).length === 2);
-  for (const waiter of waiters) assert.equal(waiter.ended(), null);
-  for (const waiter of waiters) waiter.signal('SIGTERM');
-  for (const waiter of waiters) assert.equal((await waiter.exit()).code, 0, waiter.seen());
-  assertNeverTwo(b);
-});
-
-test('lock: --takeover asks the holder to leave gracefully, then takes its place', async (t) => {
-  const b = await bed(t);
-  const holder = await b.polling(['--', ...node('polite.mjs')]);
-  const old = starts(b.journal())[0]?.pid ?? -1;
-  const polls = b.sandbox.polls().length;
-  const next = b.cli(['start', '--takeover', '--', ...node('polite.mjs')]);
-  await until(
-    'the new worker to poll',
-    () =>
-      b.sandbox
-        .polls()
-        .slice(polls)
-        .some((poll) => poll.pid !== old),
-    {
-      seen: next.seen,
-    },
-  );
-  assert.equal((await holder.exit()).code, 0, holder.seen());
-  assert.equal(alive(old), false);
-  assert.ok(
-    b.journal().some((entry) => entry.ev === 'signal' && entry.pid === old),
-    'the old worker was asked, not killed',
-  );
-  assertNeverTwo(b);
-});
-
-test('lock: --takeover with nobody there is a plain start', async (t) => {
-  const b = await bed(t);
-  await b.polling(['--takeover', '--', ...node('polite.mjs')]);
+  assert.equal(run.ended(), null);
+  await b.exits(0, 'reset --no-start', { env });
+  await run.ends(0);
 });

@@ -3,37 +3,27 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { type Bed, bed, node, PYTHON } from '../support/bed.ts';
+import { type Bed, bed, PYTHON } from '../support/bed.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { environOf } from '../support/proc.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
-const listener = fileURLToPath(new URL('../fixtures/notify-socket.py', import.meta.url));
-
-interface Told {
-  /** Without barriers. */
-  messages(): { text: string; pid: number }[];
-  lines(name: string): string[];
-}
-
-async function manager(b: Bed, socket: string): Promise<Told> {
-  const heard = b.spawn(PYTHON, [listener, socket]);
+/** Gives what the manager was told so far, without barriers, and its lines of one name. */
+async function manager(b: Bed, socket: string) {
+  const heard = b.spawn(PYTHON, [join(import.meta.dirname, '../fixtures/notify-socket.py'), socket]);
   await heard.waitFor(/"bound"/);
-  const messages = () =>
+  const texts = () =>
     heard
       .stdout()
       .split('\n')
       .filter((line) => line.includes('"text"'))
-      .map((line) => JSON.parse(line) as { text: string; pid: number })
-      .filter(({ text }) => text !== 'BARRIER=1');
-  return {
-    messages,
-    lines: (name) =>
-      messages()
-        .flatMap(({ text }) => text.split('\n'))
-        .filter((line) => line.startsWith(`${name}=`)),
-  };
+      .map((line) => (JSON.parse(line) as { text: string }).text)
+      .filter((text) => text !== 'BARRIER=1');
+  const lines = (name: string) =>
+    texts()
+      .flatMap((text) => text.split('\n'))
+      .filter((line) => line.startsWith(`${name}=`));
+  return { texts, lines };
 }
 
 /** Polls while the file `polls` is there. */
@@ -45,61 +35,53 @@ for (;;) {
   await pause(100);
 }`;
 
-test('notify: READY after the first poll, WATCHDOG while polls succeed, STOPPING; nothing for the worker', async (t) => {
+test('READY after the first poll, WATCHDOG while polls succeed, STOPPING; nothing for the worker', async (t) => {
   const b = await bed(t);
   const socket = join(b.dir, 'notify');
   const told = await manager(b, socket);
-  const running = b.cli(['start', '--deaf-after', '1s', '--', process.execPath, b.file('bot.mjs', WORKER)], {
-    env: { ...b.env, NOTIFY_SOCKET: socket, WATCHDOG_USEC: '1000000' },
-  });
-  await until('a status', () => told.lines('STATUS').some((it) => /=starting; worker \d+/.test(it)));
-  await staysTrue('it is not ready', 500, () => told.lines('READY').length === 0);
+  const env = { ...b.env, NOTIFY_SOCKET: socket, WATCHDOG_USEC: '1000000' };
+  const run = b.start(['--deaf-after', '1s', '--', process.execPath, b.file('bot.mjs', WORKER)], { env });
+  await until('a status', () => told.lines('STATUS').some((it) => /=starting; worker \d+/.test(it)), run);
+  await staysTrue('it is not ready', 300, () => told.lines('READY').length === 0);
   b.file('polls', '');
-  await until('READY', () => told.lines('READY').length === 1, { seen: running.seen });
-  const ready = told.messages().find(({ text }) => text.includes('READY=1'));
-  assert.match(ready?.text ?? '', /STATUS=polling; worker \d+; \d+ polls, last \d\d:\d\d:\d\d UTC/);
+  await until('READY', () => told.lines('READY').length === 1, run);
+  const ready = told.texts().find((text) => text.includes('READY=1'));
+  assert.match(ready ?? '', /STATUS=polling; worker \d+; \d+ polls, last \d\d:\d\d:\d\d UTC/);
   const fed = told.lines('WATCHDOG').length;
-  await until('the watchdog to be fed', () => told.lines('WATCHDOG').length > fed + 3);
-  const worker = (await b.status()).worker?.pid ?? 0;
-  const names = (environOf(worker) ?? []).map((it) => it.split('=')[0] ?? '');
+  await until('the watchdog to be fed', () => told.lines('WATCHDOG').length > fed + 3, run);
+  const names = environOf((await b.status()).worker?.pid ?? 0)?.map((it) => it.split('=')[0] ?? '') ?? [];
   assert.ok(names.includes('SINGLEPOLL_BOT'), 'the environment of the worker is seen');
-  assert.deepEqual(
-    names.filter((it) => /^(?:NOTIFY_SOCKET|WATCHDOG_)/.test(it)),
-    [],
-  );
+  assert.ok(!names.some((it) => /^(?:NOTIFY_SOCKET|WATCHDOG_)/.test(it)));
 
   // Replaced as deaf, and the next one never polls: our loop runs, the bot does not.
   rmSync(join(b.project, 'polls'));
-  await running.waitFor(/\[systemd\] nobody has polled for too long/);
+  await run.waitFor(/\[systemd\] nobody has polled for too long/);
   const starved = told.lines('WATCHDOG').length;
   await staysTrue('the watchdog is not fed', 700, () => told.lines('WATCHDOG').length === starved);
   b.file('polls', '');
-  await until('the watchdog to be fed again', () => told.lines('WATCHDOG').length > starved);
-
-  running.signal('SIGTERM');
-  assert.equal((await running.exit()).code, 0);
+  await until('the watchdog to be fed again', () => told.lines('WATCHDOG').length > starved, run);
+  run.signal('SIGTERM');
+  await run.ends(0);
   await until('STOPPING', () => told.lines('STOPPING').length === 1);
   assert.equal(told.lines('READY').length, 1, 'said once');
-  assertNoToken(JSON.stringify(told.messages()), b.token);
+  assertNoToken(JSON.stringify(told.texts()), b.token);
 });
 
-test('notify: who stands by is ready, and fed; an abstract socket; a watchdog of another process is not fed', async (t) => {
+test('who stands by is ready, and fed; an abstract socket; a watchdog of another process is not fed', async (t) => {
   const b = await bed(t);
-  await b.polling(['--', ...node('polite.mjs')]);
+  await b.polling();
   const socket = `@singlepoll-test-${b.cookie}`;
   const told = await manager(b, socket);
   const env = { ...b.env, NOTIFY_SOCKET: socket, WATCHDOG_USEC: '500000' };
-  const waiting = b.cli(['start', '--wait', '--', ...node('polite.mjs')], { env });
-  await until('READY', () => told.lines('READY').length === 1, { seen: waiting.seen });
+  const waiting = b.start('--wait', { env });
+  await until('READY', () => told.lines('READY').length === 1, waiting);
   assert.match(told.lines('STATUS')[0] ?? '', /stands by/);
   await until('the watchdog to be fed', () => told.lines('WATCHDOG').length > 2);
   waiting.signal('SIGTERM');
-  assert.equal((await waiting.exit()).code, 0);
+  await waiting.ends(0);
   await until('STOPPING', () => told.lines('STOPPING').length === 1);
   const fed = told.lines('WATCHDOG').length;
-  const other = b.cli(['start', '--wait', '--', ...node('polite.mjs')], {
-    env: { ...env, WATCHDOG_PID: '1' },
-  });
-  await until('READY', () => told.lines('READY').length === 2, { seen: other.seen });
+  const other = b.start('--wait', { env: { ...env, WATCHDOG_PID: '1' } });
+  await until('READY', () => told.lines('READY').length === 2, other);
   await staysTrue('it feeds nothing', 400, () => told.lines('WATCHDOG').length === fed);
 });

@@ -1,133 +1,231 @@
-// Odd surroundings: few descriptors, folders that are gone or badly named, other users' supervisors, old commands.
+// Odd and hostile surroundings: bad state folders, garbage at the control socket, nasty command lines and folders, few descriptors, a
+// machine without /proc, a package that is replaced under a running supervisor, old names of the program.
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
+import { type Bed, bed, node, POLITE, PYTHON, worker } from '../support/bed.ts';
 import { COMMAND, PROGRAM } from '../support/cli.ts';
+import { controlSockets, flood } from '../support/garbage.ts';
+import { assertNoControls, assertNoToken, starts } from '../support/judge.ts';
+import { alive } from '../support/proc.ts';
 import { copyProgram } from '../support/program-copy.ts';
-import { polledBy } from '../support/strays.ts';
+import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
+
+const STACK = /\n\s+at .*:\d+:\d+/;
+
+/** `start` refuses with a clear word about the folder, and touches nothing. */
+async function refusesFolder(b: Bed, folder: string): Promise<void> {
+  const { stderr } = await b.exits([77, 78], ['start', ...POLITE], {
+    env: { ...b.env, SINGLEPOLL_DIR: folder },
+  });
+  assert.ok(stderr.includes(folder), stderr);
+  assert.doesNotMatch(stderr, STACK);
+  assert.equal(starts(b.journal()).length, 0);
+}
+
+test('state folder: a link, world-writable, a file, of another user: refused; read-only or full: told; missing: made, 0700', async (t) => {
+  const b = await bed(t);
+  const path = (name: string) => join(b.dir, name);
+  mkdirSync(path('real'), { mode: 0o700 });
+  symlinkSync(path('real'), path('link'));
+  mkdirSync(path('open'));
+  chmodSync(path('open'), 0o777);
+  writeFileSync(path('file'), 'x');
+  for (const name of ['link', 'open', 'file']) await refusesFolder(b, path(name));
+  if (process.getuid?.() !== 0) await refusesFolder(b, '/root');
+  else {
+    mkdirSync(path('other'), { mode: 0o700 });
+    chownSync(path('other'), 65534, 65534);
+    await refusesFolder(b, path('other'));
+    for (const [name, options] of [
+      ['ro', 'size=64k,mode=700,ro'],
+      ['full', 'size=16k,mode=700'],
+    ] as const) {
+      mkdirSync(path(name), { mode: 0o700 });
+      // A container may be without the right to mount.
+      if (spawnSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', path(name)]).status !== 0) continue;
+      try {
+        if (name === 'full') spawnSync('sh', ['-c', `head -c 64k /dev/zero > '${path(name)}/filler'`]);
+        const run = b.start([], { env: { ...b.env, SINGLEPOLL_DIR: path(name) } });
+        const before = b.sandbox.polls().length;
+        await until('an end, or a worker', () => run.ended() || b.sandbox.polls().length > before, run);
+        if (run.ended()) assert.ok(run.stderr().includes(path(name)), run.stderr());
+        run.signal('SIGTERM');
+        await run.ends([0, 69, 77, 78]);
+        assert.doesNotMatch(run.stderr(), STACK);
+      } finally {
+        spawnSync('umount', ['-l', path(name)]);
+      }
+    }
+  }
+  b.env.SINGLEPOLL_DIR = path('fresh');
+  await b.polling();
+  assert.equal(statSync(path('fresh')).mode & 0o777, 0o700);
+});
+
+test('control socket: garbage, half-open connections, megabytes and another user of the machine do no harm', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling();
+  const sockets = controlSockets(run.pid);
+  assert.ok(sockets.length > 0, 'the supervisor listens somewhere');
+  for (const path of sockets) await flood(path);
+  const ask = `import socket,sys
+s=socket.socket(socket.AF_UNIX); s.settimeout(2)
+p=sys.argv[1]; s.connect("\\0"+p[1:] if p[0]=="@" else p)
+s.sendall(b'stop\\n{"command":"stop"}\\n{"cmd":"stop"}\\n{"op":"stop"}\\n{"method":"stop"}\\n'); print(len(s.recv(10)))`;
+  if (process.getuid?.() === 0)
+    for (const path of sockets) spawnSync(PYTHON, ['-c', ask, path], { uid: 65534, gid: 65534 });
+  await b.serves(run);
+  const status = JSON.parse((await b.exits(0, 'status --json')).stdout);
+  assert.deepEqual([status.supervisor.pid, status.worker.spawns], [run.pid, 1]);
+  const kb = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${run.pid}/status`, 'latin1'))?.[1]);
+  assert.ok(kb < 250_000, `peak ${kb} kB`);
+  await b.exits(0, 'stop');
+});
+
+test('command lines and folders with newlines, escapes, invalid UTF-8 and 1.5 MB steer no terminal and hide nobody', async (t) => {
+  const b = await bed(t);
+  const start = (env: Record<string, string>) =>
+    b.spawn(PYTHON, [worker('../hostile-exec.py'), worker('poller.py'), '1500000'], { env });
+  const guilty = start({ LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root });
+  const innocent = start({ LEGACY_TOKEN: 'x', LEGACY_ROOT: 'http://127.0.0.1:1' });
+  await until('both', () => starts(b.journal()).length === 2 && polledBy(b, 'poller.py').length === 1);
+  const cwd = join(b.project, 'a\n\x1b[31mred\x1b]0;title\x07');
+  mkdirSync(cwd);
+  for (const args of ['who', 'status', 'who --json', 'status --json', 'start --dry-run -- true']) {
+    const { text, stdout, stderr, code } = await b.run(args, { cwd });
+    assert.notEqual(code, 70, text);
+    for (const it of [stdout, stderr]) assertNoControls(it);
+    assertNoToken(text, b.token);
+    assert.ok(text.length < 100_000, `${args}: a flood`);
+    // A dry run asks nobody, so it names nobody who would only react.
+    if (!args.includes('dry-run')) assert.match(text, new RegExp(`\\b${guilty.pid}\\b`), args);
+  }
+  const run = await b.polling([], { cwd });
+  await until('the guilty one to be gone', () => !alive(guilty.pid), run);
+  assert.equal(alive(innocent.pid), true, 'holds no token of this bot');
+  const { text } = await b.exits(75, ['start', '--', 'true'], { cwd });
+  for (const it of [run.stderr(), text]) assertNoControls(it);
+});
 
 test('few descriptors: whatever is not possible then, the program ends and the lock is free', async (t) => {
   const b = await bed(t);
-  for (const limit of [30, 27, 25, 24, 23, 22]) {
-    const run = b.spawn(
-      '/bin/sh',
-      [
-        '-c',
-        `ulimit -n ${limit}; exec "$0" start --max-restarts 1/1m --backoff 10ms,20ms -- sleep 0.1`,
-        PROGRAM,
-      ],
-      { env: b.env },
-    );
-    await run.exit(15_000);
-    const next = await b.run(['start', '--restart', 'never', '--', 'true']);
-    assert.equal(next.code, 0, `after ${limit} descriptors: ${next.stderr}`);
+  const limited = 'exec "$0" start --max-restarts 1/1m --backoff 10ms,20ms -- sleep 0.1';
+  for (const limit of [30, 26, 24, 22]) {
+    await b.spawn('/bin/sh', ['-c', `ulimit -n ${limit}; ${limited}`, PROGRAM], { env: b.env }).exit();
+    await b.exits(0, 'start --restart never -- true');
   }
 });
 
 test('a working folder that was deleted: status and stop serve, start says so with 78', async (t) => {
   const b = await bed(t);
   const gone = join(b.dir, 'gone');
-  const there = (args: string) =>
-    b.spawn('/bin/sh', ['-c', `mkdir ${gone}; cd ${gone}; rmdir ${gone}; exec "$0" ${args}`, COMMAND], {
-      env: b.env,
-    });
-  const run = await b.polling(['--', ...node('polite.mjs')]);
-  const status = there('status');
-  assert.equal((await status.exit()).code, 0, status.seen());
-  const start = there('start -- true');
-  assert.equal((await start.exit()).code, 78, start.seen());
-  assert.match(start.stderr(), /working folder .*gone/);
-  const stop = there('stop');
-  assert.equal((await stop.exit()).code, 0, stop.seen());
-  assert.equal((await run.exit()).code, 0);
-});
-
-test('a folder whose name steers the terminal is shown with escapes', async (t) => {
-  const b = await bed(t);
-  const cwd = join(b.project, 'a\n\x1b[31mred\x1b]0;title\x07');
-  mkdirSync(cwd);
-  await b.polling(['--', ...node('polite.mjs')], { cwd });
-  const answers = [
-    await b.run(['status'], { cwd }),
-    await b.run(['who'], { cwd }),
-    await b.run(['start', '--', 'true'], { cwd }),
-    await b.run(['start', '--', 'missing-program'], { cwd }),
-    await b.run(['start', '--dry-run', '--', 'true'], { cwd }),
-  ];
-  for (const { stdout, stderr } of answers) assert.doesNotMatch(stdout + stderr, /[\x1b\x07]/);
-});
-
-test("another user's supervisor: restart, who and status say whose it is, without a bug", {
-  skip: process.getuid?.() === 0 ? false : 'needs root',
-}, async (t) => {
-  const b = await bed(t);
-  await b.polling(['--', ...node('polite.mjs')]);
-  const { SINGLEPOLL_DIR: _, ...env } = b.env;
-  chmodSync(b.dir, 0o755);
-  const program = copyProgram(join(b.dir, 'program'));
-  const other = { uid: 54_321, cwd: '/', env: { ...env, SINGLEPOLL_DIR: join(b.dir, 'none') } };
-  const asOther = async (command: string) => {
-    const run = b.spawn(process.execPath, ['--', program, command], other);
-    const { code } = await run.exit();
-    return { code, stderr: run.stderr() };
+  const there = (args: string) => {
+    const script = `mkdir ${gone}; cd ${gone}; rmdir ${gone}; exec "$0" ${args}`;
+    return b.spawn('/bin/sh', ['-c', script, COMMAND], { env: b.env });
   };
-  const restart = await asOther('restart');
-  assert.equal(restart.code, 77, restart.stderr);
-  assert.match(restart.stderr, /belongs to another user/);
-  for (const name of ['who', 'status']) {
-    const answer = await asOther(name);
-    assert.notEqual(answer.code, 70, answer.stderr);
-    assert.doesNotMatch(answer.stderr, /bug/);
-  }
+  const run = await b.polling();
+  await there('status').ends(0);
+  const start = there('start -- true');
+  await start.ends(78);
+  assert.match(start.stderr(), /working folder .*gone/);
+  await there('stop').ends(0);
+  await run.ends(0);
 });
 
-test('reset twice: the options of the last start stay', async (t) => {
+test('singlepoll under another name: a standby is no stray, and a hung holder can be reset', async (t) => {
   const b = await bed(t);
-  const run = await b.polling(['--max-restarts', '7/3m', '--', ...node('polite.mjs')]);
-  let last = run;
-  for (let i = 0; i < 2; i++) {
-    const again = b.cli(['reset']);
-    await again.waitFor(/\[worker\] started/);
-    assert.match(again.stderr(), /--max-restarts "7\/3m"/, `reset number ${i + 1}`);
-    assert.equal((await last.exit()).code, 0);
-    last = again;
-  }
+  const other = join(b.dir, 'onepoll');
+  symlinkSync(PROGRAM, other);
+  const run = await b.polling();
+  const standby = b.spawn(other, ['start', '--wait', ...POLITE], { env: b.env });
+  await standby.waitFor(/standing by/);
+  await b.exits(0, 'who');
+  // A new worker, and a look for strays before it.
+  await b.exits(0, 'restart');
+  assert.equal(standby.ended(), null);
+  assert.doesNotMatch(run.stderr(), /stopping pid/);
+  run.signal('SIGTERM');
+  await standby.waitFor(/\[worker\] started/);
+  standby.signal('SIGSTOP');
+  await b.exits(0, 'reset --no-start');
 });
 
-test('reset does not go back to an older command when the last one could not be remembered', async (t) => {
+test('a machine without /proc: every command that needs the process list says so and ends with 78', async (t) => {
   const b = await bed(t);
-  assert.equal((await b.run(['start', '--restart', 'never', '--', 'true'])).code, 0);
-  assert.equal((await b.run(['start', '--restart', 'never', '--', 'true', b.token])).code, 0);
-  const reset = await b.run(['reset']);
-  assert.equal(reset.code, 78, reset.stderr);
-  assert.deepEqual(readdirSync(join(b.stateDir, String(b.botId))), []);
+  // A state folder that knows a run.
+  const run = await b.polling();
+  run.signal('SIGTERM');
+  await run.exit();
+  const named = `--bot ${b.botId}`;
+  const commands = ['start', 'start -d', 'start --dry-run', 'stop', 'restart', 'reset', 'reset --no-start'];
+  commands.push('status', 'status --json', 'who', 'who --probe=1s', `stop ${named}`, `restart ${named}`);
+  const away = { 'not mounted': 'umount -l /proc', 'an empty folder': 'mount -t tmpfs none /proc' };
+  for (const [how, command] of Object.entries(away))
+    for (const words of how === 'not mounted' ? commands : ['start', 'status']) {
+      const inside = ['-m', 'sh', '-c', `${command} && exec "$@"`, 'sh', process.execPath, '--', PROGRAM];
+      const sleep = /^start/.test(words) ? ['--', 'sleep', '1000'] : [];
+      const it = b.spawn('unshare', [...inside, ...words.split(' '), ...sleep], { env: b.env });
+      await it.ends(78);
+      assert.match(it.stderr(), /^singlepoll: \/proc is not mounted/m, words);
+      assert.match(it.stderr(), /→ mount -t proc/);
+      assert.doesNotMatch(it.stderr(), /bug/);
+    }
 });
 
-test('reset with the folder of the last start gone: 78, and nothing was stopped for it', async (t) => {
-  const b = await bed(t);
-  const cwd = join(b.dir, 'release-1');
-  mkdirSync(cwd);
-  const run = await b.polling(['--', ...node('polite.mjs')], { cwd });
-  rmSync(cwd, { recursive: true });
-  const reset = await b.run(['reset']);
-  assert.equal(reset.code, 78, reset.stderr);
-  assert.match(reset.stderr, /working folder .*release-1.* gone/);
-  assert.equal(run.ended(), null);
-  assert.equal(polledBy(b, 'polite.mjs').length, 1);
-});
+const isJs = (name: string) => name.endsWith('.js');
+for (const [what, replace] of [
+  ['gone', (dist: string) => rmSync(dist, { recursive: true })],
+  [
+    'of a version that does not fit',
+    (dist: string) => {
+      for (const name of readdirSync(dist).filter(isJs))
+        writeFileSync(join(dist, name), 'throw new Error("of another version");\n');
+    },
+  ],
+] as const)
+  test(`its files are ${what} while it runs (an upgrade in place): crash, rival, alerts, watchers and stop`, async (t) => {
+    const b = await bed(t);
+    const program = copyProgram(join(b.dir, 'package'));
+    const words = ['start', '--log-file', join(b.dir, 'log'), ...POLITE];
+    const env = { ...b.env, ASSISTANT_ADMIN_TELEGRAM_ID: '42' };
+    const run = b.spawn(process.execPath, ['--', program, ...words], { env });
+    await until('the worker', () => polledBy(b, 'polite.mjs').length === 1, run);
+    replace(join(b.dir, 'package/dist'));
+    process.kill(polledBy(b, 'polite.mjs')[0]!, 'SIGKILL');
+    await until('the next worker', () => polledBy(b, 'polite.mjs').length === 2, run);
+    const stray = legacyPoller(b, 'rival_bot.py');
+    await until('the rival to be stopped', () => stray.ended(), { ms: 60_000, seen: run.seen });
+    const isTold = () =>
+      b.sandbox.raw.sent.some((it) => it.chatId === '42' && /^stray stopped/.test(it.text));
+    await until('an alert', isTold, run);
+    const watch = b.cli('status --watch --json');
+    await watch.waitFor('"state":"polling"');
+    watch.signal('SIGINT');
+    await b.exits(0, 'stop');
+    await run.ends(0);
+    assert.doesNotMatch(run.stderr(), /bug|another version|ERR_MODULE_NOT_FOUND|Cannot find/i);
+    assert.match(run.stderr(), /rival_bot\.py/);
+  });
 
 test('nohup: a hang-up that was ignored at the start stays ignored, and the worker is not told of it', async (t) => {
   const b = await bed(t);
-  const run = b.spawn(
-    '/bin/sh',
-    ['-c', 'trap "" HUP; exec "$0" start -- "$@"', COMMAND, ...node('prints-env.mjs')],
-    { env: b.env },
-  );
-  await run.waitFor(/\[worker\] started/);
-  await until('the worker to poll', () => b.sandbox.polls().length > 0, { seen: run.seen });
+  const script = 'trap "" HUP; exec "$0" start -- "$@"';
+  const run = b.spawn('/bin/sh', ['-c', script, COMMAND, ...node('prints-env.mjs')], { env: b.env });
+  await until('the worker to poll', () => b.sandbox.polls().length > 0, run);
   for (let i = 0; i < 3; i++) run.signal('SIGHUP');
   // A signal of a later one that is not ignored: what came before it has been dealt with.
   run.signal('SIGUSR1');
@@ -135,29 +233,4 @@ test('nohup: a hang-up that was ignored at the start stays ignored, and the work
   assert.doesNotMatch(run.stderr(), /SIGHUP|terminal has gone/);
   assert.doesNotMatch(run.stdout(), /HUP_IGNORED/);
   assert.equal(run.ended(), null);
-});
-
-test('singlepoll under another name: a standby is no stray, and a hung holder can be reset', async (t) => {
-  const b = await bed(t);
-  const other = join(b.dir, 'onepoll');
-  symlinkSync(PROGRAM, other);
-  const standby = () => b.spawn(other, ['start', '--wait', '--', ...node('polite.mjs')], { env: b.env });
-  const run = await b.polling(['--', ...node('polite.mjs')]);
-  const first = standby();
-  const second = standby();
-  for (const it of [first, second]) await it.waitFor(/standing by/);
-  const who = await b.run(['who']);
-  assert.equal(who.code, 0, who.stdout);
-  // A new worker, and a look for strays before it.
-  const restart = await b.run(['restart']);
-  assert.equal(restart.code, 0, restart.stderr);
-  assert.deepEqual([first.ended(), second.ended()], [null, null]);
-  assert.doesNotMatch(run.stderr(), /stopping pid/);
-  second.signal('SIGTERM');
-  await second.exit();
-  run.signal('SIGTERM');
-  await first.waitFor(/\[worker\] started/);
-  first.signal('SIGSTOP');
-  const reset = await b.run(['reset', '--no-start']);
-  assert.equal(reset.code, 0, reset.stderr);
 });

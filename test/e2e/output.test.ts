@@ -1,11 +1,15 @@
-// The worker's output: byte for byte to the same stream, at once, masked, however much of it.
+// The worker's output: byte for byte to the same stream, at once, masked, however much of it. A terminal that hangs up, a reader that
+// goes away, a full disk behind stdout: no crash, no orphan.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { bed, node, randomToken } from '../support/bed.ts';
+import { type Bed, bed, node, PYTHON, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
-import { assertNoToken, handled } from '../support/judge.ts';
+import { assertNoToken } from '../support/judge.ts';
+import { alive, commandOf, findByEnv } from '../support/proc.ts';
+import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
 const MIB = 1024 * 1024;
@@ -34,56 +38,50 @@ test('masking: whole, in a URL, of another bot, split over two writes, byte by b
   assert.ok(!out.includes('stderr whole'), 'stderr is not on stdout');
 });
 
-test('bytes: what is no token, and noise, arrive unchanged on both streams', async (t) => {
+test('bytes: what is no token, and noise, arrive unchanged on both streams; last words are complete', async (t) => {
   const b = await bed(t);
   const text = [
     'at 12:34:56 100:200 bot1:2 12345678:short',
-    'a 2026-11-21T10:00:00.000Z b',
     `sha 0123456789:${'g'.repeat(5)} ratio 1234567890:1`,
     '\u001b[31mred\u001b[0m \r\n tab\t bell\u0007 ünïcødé 漢字 👍',
     '',
   ].join('\n');
   // Without digits and colons, no run of them can look like a token.
   const noise = () => randomBytes(MIB).map((byte) => (byte >= 0x30 && byte <= 0x3a ? 0x80 : byte));
-  const [one, two] = [noise(), noise()].map((it) => Buffer.concat([Buffer.from(text), it]));
-  assert.ok(one && two);
+  const [one, two] = [0, 1].map(() => Buffer.concat([Buffer.from(text), noise()])) as [Buffer, Buffer];
   b.file('one', one);
   b.file('two', two);
   const err = b.file('err', '');
-  const script = `exec "$@" 2> '${err}'`;
   const worker = ['sh', '-c', 'cat one & cat two >&2; wait; exec sleep 1000'];
-  const run = b.spawn('sh', ['-c', script, 'sh', process.execPath, PROGRAM, 'start', '--', ...worker], {
-    env: b.env,
-  });
+  const words = ['sh', process.execPath, PROGRAM, 'start', '--', ...worker];
+  const run = b.spawn('sh', ['-c', `exec "$@" 2> '${err}'`, ...words], { env: b.env });
   await until('all of stdout', () => run.stdoutBytes().length >= one.length, { ms: 30_000 });
   assert.ok(run.stdoutBytes().equals(one), 'stdout is what the worker wrote');
   // On stderr singlepoll's own lines stand before and after.
   await until('all of stderr', () => readFileSync(err).includes(two), { ms: 30_000 });
+  await b.exits(0, 'stop');
+
+  const line = `${'z'.repeat(120)}\n`;
+  const quoted = JSON.stringify(line);
+  const script = `require('fs').writeSync(1, ${quoted}.repeat(400)); process.stdout.write(${quoted}.repeat(5000), () => process.exit(3))`;
+  const { stdout } = await b.exits(3, ['start', '--restart', 'never', '--', process.execPath, '-e', script]);
+  assert.equal(stdout.length, line.length * 5400);
 });
 
 test('bytes: a prompt without a newline appears while the worker waits', async (t) => {
   const b = await bed(t);
-  for (const text of ['prompt> ', 'id 1234567890', 'ends in a colon 1234567890:']) {
+  for (const text of ['prompt> ', 'ends in a colon 1234567890:']) {
     b.file('text', text);
-    const run = b.cli(['start', '--', 'sh', '-c', 'cat text; exec sleep 1000']);
-    await until(`"${text}"`, () => run.stdout() === text, { seen: run.seen });
+    const run = b.start(['--', 'sh', '-c', 'cat text; exec sleep 1000']);
+    await until(`"${text}"`, () => run.stdout() === text, run);
     run.signal('SIGKILL');
     await run.exit();
   }
 });
 
-test('bytes: the last words of a worker that ends are complete', async (t) => {
-  const b = await bed(t);
-  const line = `${'z'.repeat(120)}\n`;
-  const script = `require('fs').writeSync(1, ${JSON.stringify(line)}.repeat(400)); process.stdout.write(${JSON.stringify(line)}.repeat(5000), () => process.exit(3))`;
-  const result = await b.run(['start', '--restart', 'never', '--', process.execPath, '-e', script]);
-  assert.equal(result.code, 3, result.stderr);
-  assert.equal(result.stdout.length, line.length * 5400);
-});
-
 test(`much: a reader that does not read holds the worker back, not the memory; then ${BIG_MB} MB arrive, and polls follow`, async (t) => {
   const b = await bed(t);
-  const run = b.cli(['start', '--', ...node('prints-much.mjs', String(BIG_MB))]);
+  const run = b.start(['--', ...node('prints-much.mjs', String(BIG_MB))]);
   let bytes = 0;
   run.child.stdout?.removeAllListeners('data').pause();
   await run.waitFor(/\[worker\] started/);
@@ -96,18 +94,122 @@ test(`much: a reader that does not read holds the worker back, not the memory; t
   });
   run.child.stdout?.resume();
   await run.waitFor(`printed ${BIG_MB * MIB}`, 90_000);
-  const id = b.sandbox.text('after');
-  await until('a poll after it', () => handled(b.journal()).has(id));
+  await b.serves(run);
   await until('all of it', () => bytes >= BIG_MB * MIB);
   assert.ok(peakKb() < 300_000, `peak ${peakKb()} kB`);
 });
 
-test('a worker that closes its stdout and stderr goes on polling under its supervisor', async (t) => {
+test('a worker that closes its stdout and stderr, and streams closed from the start: it goes on polling', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--', ...node('closes-stdout.mjs')]);
-  const id = b.sandbox.text('hello');
-  await until('the update', () => handled(b.journal()).has(id), { seen: run.seen });
-  assert.equal(run.ended(), null);
+  await b.serves(run);
   run.signal('SIGTERM');
-  assert.equal((await run.exit()).code, 0);
+  await run.ends(0);
+  const words = ['sh', process.execPath, PROGRAM, 'start', '--', ...node('polite.mjs')];
+  const closed = b.spawn('sh', ['-c', 'exec "$@" <&- >&- 2>&-', ...words], { env: b.env });
+  await b.serves(closed);
+  closed.signal('SIGTERM');
+  await closed.ends(0);
+});
+
+/** Prints a line every 5 ms on both streams, beside a poller. */
+const chatty = (b: Bed): string[] => [
+  process.execPath,
+  b.file(
+    'chatty.mjs',
+    `for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+setInterval(() => { console.log('tick', Date.now()); console.error('tock'); }, 5);
+await import(${JSON.stringify(node('polite.mjs')[1])});\n`,
+  ),
+];
+
+for (const how of ['has gone (EPIPE)', 'is a full disk (/dev/full)', 'does not read'] as const)
+  test(`the reader of both streams ${how}: supervisor and worker go on, and stop`, async (t) => {
+    const b = await bed(t);
+    const full = how.startsWith('is') ? openSync('/dev/full', 'w') : null;
+    const run = await b.polling(
+      ['--heartbeat', '100ms', '--', ...chatty(b)],
+      full === null ? {} : { stdout: full, stderr: full },
+    );
+    if (how.startsWith('has')) {
+      await run.waitFor('tick');
+      run.child.stdout?.destroy();
+      run.child.stderr?.destroy();
+    } else if (full === null) {
+      run.child.stdout?.pause();
+      run.child.stderr?.pause();
+    }
+    // Where nobody reads, a worker that prints waits, as on any full pipe.
+    if (how !== 'does not read') await b.serves(run);
+    assert.equal((await b.status()).supervisor?.pid, run.pid);
+    assert.equal(new Set(polledBy(b, 'chatty.mjs')).size, 1, 'the same worker');
+    run.signal('SIGTERM');
+    await until('its end', () => !alive(run.pid), { ms: 30_000 });
+    if (how !== 'does not read') await run.ends(0);
+    assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
+  });
+
+const START = [process.execPath, '--', PROGRAM, 'start', '--'];
+
+/** A terminal with a command in it, and the way to hang it up. */
+async function inTerminal(b: Bed, command: readonly string[]) {
+  const file = join(b.dir, 'hangup');
+  const inPty = join(import.meta.dirname, '../fixtures/in-pty.py');
+  const terminal = b.spawn(PYTHON, [inPty, '--hangup-file', file, ...command], {
+    env: { ...b.env, TERM: 'xterm' },
+  });
+  await until('a poll', () => b.sandbox.polls().length > 0, terminal);
+  const shell = Number(/pty (\d+)/.exec(terminal.stdout())?.[1]);
+  const hangUp = async () => {
+    writeFileSync(file, '');
+    await until('the shell to be hung up', () => !alive(shell), terminal);
+  };
+  return { ...terminal, hangUp, end: () => rmSync(file) };
+}
+
+for (const kind of ['quiet', 'chatty'] as const)
+  test(`a terminal hangs up, with a ${kind} worker: supervisor and worker end`, async (t) => {
+    const b = await bed(t);
+    const terminal = await inTerminal(b, [...START, ...(kind === 'quiet' ? node('polite.mjs') : chatty(b))]);
+    const workers = () => findByEnv('SINGLEPOLL_BOT', String(b.botId));
+    await terminal.hangUp();
+    const seen = () => `${workers().map(commandOf)}`;
+    await until('the worker to be gone', () => workers().length === 0, { ms: 30_000, seen });
+    terminal.end();
+    await b.exits(3, 'status --json');
+  });
+
+const nohup = ['nohup', ...START, ...node('polite.mjs')];
+for (const [how, command] of [
+  // bash names the program in `_`, and gives a background job an empty stdin.
+  ['nohup node … & in bash', ['bash', '-c', '"$@" & wait', 'bash', ...nohup]],
+  // dash does not; nohup takes the terminal away from stdin.
+  ['nohup node … in dash', ['dash', '-c', '"$@"; exit', 'dash', ...nohup]],
+] as const)
+  test(`a terminal hangs up, \`${how}\`: supervisor and worker go on`, async (t) => {
+    const b = await bed(t);
+    const terminal = await inTerminal(b, command);
+    await terminal.hangUp();
+    await b.serves(terminal);
+    assert.equal(polledBy(b, 'polite.mjs').filter(alive).length, 1);
+    await b.exits(0, 'stop');
+    terminal.end();
+  });
+
+test('no FIFO stays in the state folder, after a crash, kill -9 and the next start, and a stop', async (t) => {
+  const b = await bed(t);
+  const fifos = () =>
+    readdirSync(join(b.stateDir, String(b.botId)), { withFileTypes: true })
+      .filter((it) => it.isFIFO())
+      .map(({ name }) => name);
+  const first = await b.polling('--backoff 10ms,20ms');
+  process.kill(polledBy(b, 'polite.mjs')[0] ?? -1, 'SIGKILL');
+  await until('the next worker', () => polledBy(b, 'polite.mjs').length === 2, first);
+  first.signal('SIGKILL');
+  await first.exit();
+  const second = await b.polling();
+  await until('none to be left', () => fifos().length === 0, { seen: () => fifos().join(' ') });
+  second.signal('SIGTERM');
+  await second.ends(0);
+  assert.deepEqual(fifos(), []);
 });

@@ -1,9 +1,10 @@
-// The steps of `start` in order, what is said of each, and what the worker gets.
+// The steps of `start` in order, what is said of each, what the worker gets; `status`, `stop` and `restart`: shapes and exit codes.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { allGone, bed, node } from '../support/bed.ts';
-import { assertInOrder, assertNeverTwo, assertNoToken, handled } from '../support/judge.ts';
-import { alive } from '../support/proc.ts';
+import { allGone, type Bed, bed, node, POLITE } from '../support/bed.ts';
+import { assertInOrder, assertNeverTwo, assertNoControls, assertNoToken, handled } from '../support/judge.ts';
+import { alive, findByEnv } from '../support/proc.ts';
+import { assertStatusShape, type Status } from '../support/status.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -12,56 +13,58 @@ interface ShownEnv {
   cwd: string;
   env: Record<string, string>;
   tokenLength: number;
-  tokenId: string;
   pid: number;
   pgid: number;
   stdinIsTerminal: boolean;
-  stdinDevice: number;
   stdinFile: boolean;
 }
 
-function shownEnv(stdout: string): ShownEnv {
-  const line = stdout.split('\n').find((text) => text.startsWith('ENV '));
-  assert.ok(line, stdout);
-  return JSON.parse(line.slice(4)) as ShownEnv;
-}
+const shownEnvs = (stdout: string): ShownEnv[] =>
+  stdout
+    .split('\n')
+    .filter((text) => text.startsWith('ENV '))
+    .map((line) => JSON.parse(line.slice(4)));
 
-test('start: bot, lock, webhook, worker in this order, updates kept, no token said', async (t) => {
+test('start: bot, lock, webhook, worker in this order, updates kept, no token said; a dry run changes nothing', async (t) => {
   const b = await bed(t);
-  await b.sandbox.setWebhook('https://hooks.example.com/hidden-path-4711/x?key=k-4711');
+  const url = 'https://hooks.example.com/hidden-path-4711/x?key=k-4711';
+  await b.sandbox.setWebhook(url);
   const ids = ['one', 'two', 'three'].map((text) => b.sandbox.text(text));
   const stray = legacyPoller(b, 'stray_bot.py');
   await until('the stray to try', () => b.sandbox.polls().length > 0);
-  const run = b.cli(['start', '--', ...node('polite.mjs')]);
-  // While the webhook is set nobody can poll: the stray is seen once it takes the poll from the worker.
-  await allGone([stray.pid], 30_000);
-  await until('every update to be handled', () => ids.every((id) => handled(b.journal()).has(id)), {
-    seen: run.seen,
-  });
-  await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, { seen: run.seen });
+  const dry = await b.exits(0, ['start', '--dry-run', '--stray', 'stray_bot', ...POLITE]);
+  assert.match(dry.text, new RegExp(`would stop pid ${stray.pid} .*declared.*holds the token`));
+  assert.match(dry.text, /hooks\.example\.com/);
+  assertNoToken(dry.text, b.token);
+  assert.deepEqual([alive(stray.pid), (await b.sandbox.webhookInfo()).url], [true, url]);
+  assert.ok(!b.sandbox.methods().includes('deletewebhook'));
+  assert.equal(polledBy(b, 'polite.mjs').length, 0, 'no worker was started');
+  await b.exits(3, 'status --json');
 
+  const run = b.start();
+  // While the webhook is set nobody can poll: the stray is seen once it takes the poll from the worker.
+  await allGone([stray.pid], 60_000);
+  await until('every update to be handled', () => ids.every((id) => handled(b.journal()).has(id)), run);
   const me = await b.sandbox.call<{ username: string }>('getMe');
   const text = run.stderr();
   const first = text.split('\n')[0] ?? '';
-  assert.match(first, new RegExp(`@${me.username}`));
-  assert.match(first, new RegExp(String(b.botId)));
-  assert.match(first, /TELEGRAM_BOT_TOKEN/);
+  for (const word of [`@${me.username}`, String(b.botId), 'TELEGRAM_BOT_TOKEN'])
+    assert.ok(first.includes(word), first);
   assertInOrder(text, [new RegExp(`@${me.username}`), /lock/i, /hooks\.example\.com/, /worker/i]);
   assert.match(text, new RegExp(`stopping pid ${stray.pid} `));
   assert.ok(!text.includes('4711'), `the secret of the webhook's path is shown:\n${text}`);
   assertNoToken(text + run.stdout(), b.token);
-  const info = await b.sandbox.webhookInfo();
-  assert.equal(info.url, '');
+  assert.equal((await b.sandbox.webhookInfo()).url, '');
   run.signal('SIGTERM');
-  assert.deepEqual(await run.exit(), { code: 0, signal: null }, run.seen());
+  await run.ends(0);
 });
 
-test('start: a stray that holds the poll is asked for and stopped after the lock and before the worker', async (t) => {
+test('start: a stray that holds the poll is asked for and stopped after the lock and before the worker; heartbeats', async (t) => {
   const b = await bed(t);
   const stray = legacyPoller(b, 'stray_bot.py');
   await until('the stray to poll', () => b.sandbox.polls().length > 0);
-  const run = b.cli(['start', '--', ...node('polite.mjs')]);
-  await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, { seen: run.seen });
+  const run = b.start('--heartbeat 300ms');
+  await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, run);
   assert.equal(alive(stray.pid), false, 'the stray is gone');
   assertInOrder(run.stderr(), [
     /lock/i,
@@ -71,80 +74,115 @@ test('start: a stray that holds the poll is asked for and stopped after the lock
     /\[worker\]/,
   ]);
   assertNeverTwo(b, 'polite.mjs');
+  await until('three heartbeats', () => run.stderr().split('[hb] alive offset=').length > 3, run);
 });
 
-test('start: what the worker is given', async (t) => {
+test('start: what the worker is given; SINGLEPOLL_RUN is new in each run, SINGLEPOLL_SPAWN counts within it', async (t) => {
   const b = await bed(t);
-  const run = await b.polling(['--', ...node('prints-env.mjs', '--flag', 'a b', '', '$HOME', '--', '-x')]);
-  await run.waitFor('ENV ');
-  const shown = shownEnv(run.stdout());
-  assert.deepEqual(shown.argv, ['--flag', 'a b', '', '$HOME', '--', '-x']);
-  assert.equal(shown.cwd, b.project);
-  assert.equal(shown.env.POLLING_ENABLED, '1');
-  assert.match(shown.env.TELEGRAM_API_ROOT ?? '', /^http:\/\/127\.0\.0\.1:\d+$/, 'the gateway');
-  assert.notEqual(shown.env.TELEGRAM_API_ROOT, b.sandbox.root);
-  assert.equal(shown.env.PYTHONUNBUFFERED, '1');
-  assert.equal(shown.env.SINGLEPOLL_BOT, String(b.botId));
-  assert.match(shown.env.SINGLEPOLL_RUN ?? '', /\S{6,}/);
-  assert.equal(shown.env.SINGLEPOLL_SPAWN, '1');
-  assert.equal(shown.env.SP_TEST_COOKIE, b.cookie, 'everything that singlepoll got');
+  const argv = ['--flag', 'a b', '', '$HOME', '--', '-x'];
+  const run = await b.polling(['--backoff', '10ms,50ms', '--', ...node('prints-env.mjs', ...argv)]);
+  const nth = (count: number, of = run) =>
+    until('its environment', () => shownEnvs(of.stdout())[count - 1], of);
+  const shown = await nth(1);
+  const { env } = shown;
+  assert.deepEqual([shown.argv, shown.cwd], [argv, b.project]);
+  assert.match(env.TELEGRAM_API_ROOT ?? '', /^http:\/\/127\.0\.0\.1:\d+$/, 'the gateway');
+  assert.notEqual(env.TELEGRAM_API_ROOT, b.sandbox.root);
+  const { POLLING_ENABLED, PYTHONUNBUFFERED, SINGLEPOLL_BOT, SINGLEPOLL_SPAWN, SP_TEST_COOKIE } = env;
+  assert.deepEqual([POLLING_ENABLED, PYTHONUNBUFFERED, SINGLEPOLL_SPAWN], ['1', '1', '1']);
+  assert.deepEqual([SINGLEPOLL_BOT, SP_TEST_COOKIE], [String(b.botId), b.cookie], 'everything that we got');
+  assert.match(env.SINGLEPOLL_RUN ?? '', /\S{6,}/);
   assert.equal(shown.tokenLength, b.token.length);
-  for (const name of Object.keys(shown.env)) assert.doesNotMatch(name, /^NODE_CHANNEL/);
+  for (const name of Object.keys(env)) assert.doesNotMatch(name, /^NODE_CHANNEL/);
   assert.equal(shown.pgid, shown.pid, 'a process group of its own');
-  assert.equal(shown.stdinIsTerminal, false);
-  assert.equal(shown.stdinFile, true, 'stdin is /dev/null');
-});
-
-test('start: a new SINGLEPOLL_RUN in each run, SINGLEPOLL_SPAWN counts within it', async (t) => {
-  const b = await bed(t);
-  const first = await b.polling(['--backoff', '10ms,50ms', '--', ...node('prints-env.mjs')]);
-  await first.waitFor('ENV ');
-  const before = shownEnv(first.stdout());
-  process.kill(before.pid, 'SIGKILL');
-  const lines = () =>
-    first
-      .stdout()
-      .split('\n')
-      .filter((line) => line.startsWith('ENV '));
-  await until('the second spawn', () => lines().length === 2, { seen: first.seen });
-  const after = shownEnv(lines()[1] ?? '');
-  assert.equal(after.env.SINGLEPOLL_RUN, before.env.SINGLEPOLL_RUN);
-  assert.equal(after.env.SINGLEPOLL_SPAWN, '2');
-  first.signal('SIGTERM');
-  await first.exit();
-  const second = await b.polling(['--', ...node('prints-env.mjs')]);
-  await second.waitFor('ENV ');
-  const next = shownEnv(second.stdout());
-  assert.notEqual(next.env.SINGLEPOLL_RUN, before.env.SINGLEPOLL_RUN);
+  assert.deepEqual([shown.stdinIsTerminal, shown.stdinFile], [false, true], 'stdin is /dev/null');
+  process.kill(shown.pid, 'SIGKILL');
+  const after = await nth(2);
+  assert.deepEqual([after.env.SINGLEPOLL_RUN, after.env.SINGLEPOLL_SPAWN], [env.SINGLEPOLL_RUN, '2']);
+  run.signal('SIGTERM');
+  await run.ends(0);
+  const next = await nth(1, b.start(['--', ...node('prints-env.mjs')]));
+  assert.notEqual(next.env.SINGLEPOLL_RUN, env.SINGLEPOLL_RUN);
   assert.equal(next.env.SINGLEPOLL_SPAWN, '1');
   assertNeverTwo(b);
 });
 
-test('start: dry run prints the strays with their proof and changes nothing', async (t) => {
-  const b = await bed(t);
-  const stray = legacyPoller(b, 'stray_bot.py');
-  await until('the stray to poll', () => b.sandbox.polls().length > 0);
-  await b.sandbox.setWebhook('https://hooks.example.com/hook');
-  b.sandbox.text('kept');
-  const result = await b.run(['start', '--dry-run', '--stray', 'stray_bot', '--', ...node('polite.mjs')]);
-  assert.equal(result.code, 0, result.stderr);
-  const text = result.stdout + result.stderr;
-  assert.match(text, new RegExp(`would stop pid ${stray.pid} .*declared.*holds the token`));
-  assert.match(text, /hooks\.example\.com/);
+async function look(b: Bed, code: number): Promise<Status> {
+  const { stdout, text } = await b.exits(code, 'status --json');
   assertNoToken(text, b.token);
-  assert.equal(alive(stray.pid), true);
-  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/hook');
-  assert.ok(!b.sandbox.methods().includes('deletewebhook'));
-  assert.ok(!b.journal().some((entry) => entry.name === 'polite.mjs'), 'no worker was started');
-  const other = await b.run(['status', '--json']);
-  assert.equal(other.code, 3, 'nothing runs');
+  const status = JSON.parse(stdout) as Status;
+  assertStatusShape(status);
+  assert.equal(code === 0, status.healthy && status.state !== 'stopped', stdout);
+  return status;
+}
+
+test('status: stopped is 3, with bot, webhook and strays all the same', async (t) => {
+  const b = await bed(t);
+  const stray = legacyPoller(b, 'production_polling_bot.py');
+  await until('it to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
+  await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
+  b.sandbox.text('waits');
+  const status = await look(b, 3);
+  assert.deepEqual([status.state, status.bot?.id, status.supervisor], ['stopped', b.botId, null]);
+  assert.deepEqual([status.worker, status.polling], [null, null]);
+  assert.match(status.webhook?.url ?? '', /hooks\.example\.com/);
+  assert.doesNotMatch(JSON.stringify(status), /4711/, 'the secret in the path is masked');
+  assert.equal(status.webhook?.pendingUpdates, 1);
+  const shown = status.strays?.find(({ pid }) => pid === stray.pid);
+  assert.deepEqual([shown?.grade, shown?.cwd], ['likely', b.project], 'nobody was asked whether it polls');
+  assert.ok((shown?.proof.length ?? 0) >= 2);
+  assert.match(shown?.command ?? '', /python3 .*production_polling_bot\.py/);
+  const { stdout } = await b.exits(3, 'status');
+  assert.match(stdout, /not running\n {2}→ singlepoll start -- COMMAND\n/);
+  assertNoControls(stdout);
 });
 
-test('start: heartbeat lines at the interval asked for', async (t) => {
+test('status: polling is 0, everything filled in; works while Telegram is out of reach; a worker that never polled is starting', async (t) => {
   const b = await bed(t);
-  const run = await b.polling(['--heartbeat', '300ms', '--', ...node('polite.mjs')]);
-  await until('three heartbeats', () => run.stderr().split('[hb] alive offset=').length > 3, {
-    ms: 10_000,
-    seen: run.seen,
-  });
+  const idle = b.start('-- sleep 1000');
+  await idle.waitFor(/\[worker\] started/);
+  assert.equal((await b.status()).state, 'starting');
+  await b.exits(0, 'stop');
+  const run = await b.polling(['--', ...node('setsid-child.mjs')]);
+  await until('its children', () => b.journal().some((entry) => entry.text?.startsWith('children')));
+  await until('the state polling', async () => (await b.status()).state === 'polling', run);
+  const status = await look(b, 0);
+  const me = await b.sandbox.call<{ username: string }>('getMe');
+  assert.deepEqual(status.bot, { id: b.botId, username: me.username });
+  const { supervisor, worker, polling } = status;
+  assert.deepEqual([supervisor?.pid, supervisor?.cwd], [run.pid, b.project]);
+  assert.deepEqual(supervisor?.command, node('setsid-child.mjs'));
+  assert.ok(Math.abs(Date.parse(supervisor?.startedAt ?? '') - Date.now()) < 120_000);
+  const [pid] = polledBy(b, 'setsid-child.mjs');
+  assert.deepEqual([worker?.pid, worker?.spawns, worker?.restarts, worker?.lastExit], [pid, 1, 0, null]);
+  assert.equal(worker?.tree.length, 3, 'the worker and both of its children, sessions or not');
+  assert.deepEqual([polling?.via, polling?.pollers], ['gateway', [{ pid, role: 'owner' }]]);
+  assert.deepEqual([status.webhook?.url, status.strays, status.problems], ['', [], []]);
+  const { stdout, stderr } = await b.exits(0, 'status');
+  assert.match(stdout, new RegExp(`@${me.username}[\\s\\S]*\\b${pid}\\b`));
+  assertNoControls(stdout);
+  assertNoToken(stdout, b.token);
+  assert.equal(stderr, '', 'the answer is on stdout');
+  const away = await b.run('status --json', { env: { ...b.env, TELEGRAM_API_ROOT: 'http://127.0.0.1:1' } });
+  assertStatusShape(JSON.parse(away.stdout));
+});
+
+test('stop says what it stopped, a second one that nothing runs, both 0; restart replaces the worker gracefully, many at once end with one', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling();
+  const [old = -1] = polledBy(b, 'polite.mjs');
+  await b.exits(0, 'restart');
+  await until('the new worker', () => polledBy(b, 'polite.mjs').length === 2, run);
+  assert.equal(alive(old), false);
+  assert.ok(b.journal().some((entry) => entry.pid === old && entry.signal === 'SIGTERM'));
+  assert.equal((await b.status()).supervisor?.pid, run.pid);
+  const anywhere = { cwd: '/', env: { ...b.env, HOME: '/' } };
+  await Promise.all(Array.from({ length: 6 }, () => b.run('restart', anywhere)));
+  await b.serves(run);
+  assertNeverTwo(b);
+  assert.match((await b.exits(0, 'stop')).text, new RegExp(`\\b${run.pid}\\b`));
+  await run.ends(0);
+  assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
+  assert.match((await b.exits(0, 'stop')).text, /not|no |nothing/i);
+  await b.exits(3, 'restart');
 });

@@ -1,5 +1,6 @@
 // One test's private world: temp folders, a Bot API stand-in, a bot of its own, an environment with nothing of
 // the machine in it, and a clean-up that ends every process the test started, whatever became of the test.
+import assert from 'node:assert/strict';
 import { randomBytes, randomInt } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,9 +30,15 @@ export interface JournalEntry {
 
 export type StartOptions = Partial<LaunchOptions>;
 
+/** A text is split at its blanks. */
+export type Words = string | readonly string[];
+const wordsOf = (words: Words): readonly string[] => (typeof words === 'string' ? words.split(' ') : words);
+
 export interface Finished extends Exit {
   stdout: string;
   stderr: string;
+  /** Both. */
+  text: string;
   ms: number;
 }
 
@@ -47,11 +54,21 @@ export interface Bed {
   /** Default environment of the program; a test may change it. */
   readonly env: Record<string, string>;
   /** Starts `singlepoll …args`. */
-  cli(args: readonly string[], options?: StartOptions): Running;
+  cli(args: Words, options?: StartOptions): Running;
   /** Runs `singlepoll …args` to its end. */
-  run(args: readonly string[], options?: StartOptions & { ms?: number }): Promise<Finished>;
-  /** `singlepoll start …` and waits until the worker has polled. */
-  polling(args: readonly string[], options?: StartOptions & { ms?: number }): Promise<Running>;
+  run(args: Words, options?: StartOptions & { ms?: number }): Promise<Finished>;
+  /** The same; it must end with this code, or one of these. */
+  exits(
+    code: number | readonly number[],
+    args: Words,
+    options?: StartOptions & { ms?: number },
+  ): Promise<Finished>;
+  /** `singlepoll start …`; without a command in `args` the worker is polite.mjs. */
+  start(args?: Words, options?: StartOptions): Running;
+  /** The same, and waits until the worker has polled. */
+  polling(args?: Words, options?: StartOptions & { ms?: number }): Promise<Running>;
+  /** A worker handles an update that comes now; gives its id. */
+  serves(seen?: { seen: () => string }, ms?: number): Promise<number>;
   /** Starts any other process: cookie and PATH in its environment, nothing of singlepoll. */
   spawn(file: string, args: readonly string[], options?: StartOptions): Running;
   status(options?: StartOptions): Promise<Status>;
@@ -70,6 +87,8 @@ export const botFixture = (name: string): string =>
 
 /** A command for `start`: the node fixture with its arguments. */
 export const node = (name: string, ...args: string[]): string[] => [process.execPath, worker(name), ...args];
+
+export const POLITE = ['--', ...node('polite.mjs')];
 
 export const randomToken = (botId = randomInt(100_000_000, 2_000_000_000)): string =>
   `${botId}:AA${randomBytes(24).toString('base64url').slice(0, 33)}`;
@@ -125,7 +144,7 @@ export async function bed(t: TestContext): Promise<Bed> {
   });
 
   const cli: Bed['cli'] = (args, options = {}) =>
-    remember(launch(process.execPath, ['--', PROGRAM, ...args], { cwd: project, env, ...options }));
+    remember(launch(process.execPath, ['--', PROGRAM, ...wordsOf(args)], { cwd: project, env, ...options }));
 
   const self: Bed = {
     dir,
@@ -141,13 +160,24 @@ export async function bed(t: TestContext): Promise<Bed> {
       const begin = performance.now();
       const running = cli(args, options);
       const exit = await running.exit(options.ms ?? 30_000);
-      return { ...exit, stdout: running.stdout(), stderr: running.stderr(), ms: performance.now() - begin };
+      const [stdout, stderr] = [running.stdout(), running.stderr()];
+      return { ...exit, stdout, stderr, text: stdout + stderr, ms: performance.now() - begin };
+    },
+    async exits(code, args, options) {
+      const finished = await self.run(args, options);
+      const told = `singlepoll ${wordsOf(args).join(' ')} ended with ${finished.code}, not ${code}`;
+      assert.ok([code].flat().includes(finished.code ?? -1), `${told}\n${finished.text}`);
+      return finished;
+    },
+    start(args = [], options) {
+      const words = args === '' ? [] : wordsOf(args);
+      return cli(['start', ...words, ...(words.includes('--') ? [] : POLITE)], options);
     },
     async polling(args, options = {}) {
       // Who `start` asks for is not polling yet.
       const polls = () => sandbox.polls().filter(({ userAgent }) => userAgent !== 'singlepoll').length;
       const before = polls();
-      const running = cli(['start', ...args], options);
+      const running = self.start(args, options);
       await until(
         'the first poll of the worker',
         () => {
@@ -174,6 +204,12 @@ export async function bed(t: TestContext): Promise<Bed> {
           },
         );
       }
+    },
+    async serves(seen = { seen: () => '' }, ms = 30_000) {
+      const id = sandbox.text('served?');
+      const isHandled = () => self.journal().some((entry) => entry.ev === 'update' && entry.id === id);
+      await until('a worker to handle an update that has just come', isHandled, { ...seen, ms });
+      return id;
     },
     journal: () =>
       existsSync(journalFile)

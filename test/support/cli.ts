@@ -1,5 +1,6 @@
 // The built program as a child: what it printed, how it ended, and waiting for either. Black box: only
 // `bin/singlepoll.js`, its arguments, environment, streams, signals and exit code.
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { until, within } from './wait.ts';
@@ -28,6 +29,8 @@ export interface Running {
   waitFor(pattern: RegExp | string, ms?: number): Promise<void>;
   /** Waits for the end. */
   exit(ms?: number): Promise<Exit>;
+  /** Waits for the end, which must have this code, or one of these. */
+  ends(code: number | readonly number[], ms?: number): Promise<void>;
   signal(name: NodeJS.Signals): void;
 }
 
@@ -73,7 +76,7 @@ export function launch(file: string, args: readonly string[], options: LaunchOpt
   const stderr = () => Buffer.concat(err).toString('utf8');
   const seen = () =>
     `${file} ${args.join(' ')}\n--- stdout\n${stdout().slice(-3000)}\n--- stderr\n${stderr().slice(-3000)}\n--- end ${JSON.stringify(ended)}`;
-  return {
+  const self: Running = {
     pid: child.pid ?? -1,
     child,
     stdoutBytes: () => Buffer.concat(out),
@@ -110,8 +113,13 @@ export function launch(file: string, args: readonly string[], options: LaunchOpt
         ms,
         seen,
       ),
+    async ends(code, ms) {
+      const { code: found } = await self.exit(ms);
+      assert.ok([code].flat().includes(found ?? -1), `ended with ${found}, not ${code}\n${seen()}`);
+    },
     signal(name) {
       child.kill(name);
     },
   };
+  return self;
 }

@@ -2,6 +2,7 @@
 // way arrives after the thaw, also when the sender has gone meanwhile), it cuts (RST), it refuses.
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import type { TestContext } from 'node:test';
 
 /** `up`: to the server; `down`: to the client. */
 export type Way = 'up' | 'down' | 'both';
@@ -150,6 +151,42 @@ export async function openProxy(
       server.close();
       for (const socket of sockets) socket.destroy();
       await closed;
+    },
+  };
+}
+
+/** The network between the program and the Bot API stand-in, which a test can take away and give back. */
+export interface Network {
+  readonly root: string;
+  /** Connections are refused and those that exist are reset. */
+  down(): Promise<void>;
+  /** Connections are accepted and swallowed: nothing comes back, ever. */
+  blackHole(): void;
+  /** Works again, on the same port. */
+  up(): Promise<void>;
+}
+
+/** To a local port; it ends with the test. */
+export async function openNetwork(t: TestContext, to: number): Promise<Network> {
+  // While it is down its port is free: on an address of its own nobody else's server comes to answer there.
+  const host = `127.${1 + Math.floor(Math.random() * 254)}.${Math.floor(Math.random() * 255)}.2`;
+  const line = await openProxy(to, { host });
+  t.after(() => line.close());
+  return {
+    root: `http://${host}:${line.port}`,
+    async down() {
+      const refused = line.refuse();
+      line.cut();
+      await refused;
+    },
+    blackHole() {
+      line.freeze('both');
+      line.cut();
+    },
+    async up() {
+      line.cut();
+      line.thaw();
+      await line.accept();
     },
   };
 }

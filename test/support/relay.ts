@@ -3,9 +3,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { type Bed, node } from './bed.ts';
+import type { TestContext } from 'node:test';
+import { type Bed, bed, node } from './bed.ts';
 import type { Running } from './cli.ts';
-import { processesOfGateway } from './gateway-process.ts';
+import { processesOfGateway } from './proc.ts';
+import { openUpstream, type Upstream } from './upstream.ts';
 import { until } from './wait.ts';
 
 /**
@@ -33,6 +35,8 @@ export interface Gate {
   readonly host: string;
   /** Supervisor, and whoever listens at the port where that is another process. */
   readonly pids: readonly number[];
+  /** Of the second process (with `--child`). */
+  childPid(): number;
   /** A raw connection to the gateway. Errors are swallowed; `close` always comes. */
   dial(side: Side): Socket;
 }
@@ -88,6 +92,7 @@ export function gateOf(b: Bed, run: Running): Gate {
     token: told.env.TELEGRAM_BOT_TOKEN ?? '',
     host: `127.0.0.1:${port}`,
     pids: processesOfGateway(run.pid, port),
+    childPid: () => toldBy(b, 'relay-child')?.pid ?? -1,
     dial(side) {
       const path = {
         inside: `${prefix(b)}.cut`,
@@ -104,4 +109,30 @@ export function gateOf(b: Bed, run: Running): Gate {
       return socket;
     },
   };
+}
+
+/** The gateway of the next worker, once that is ready. */
+export async function nextGate(b: Bed, before: Gate): Promise<Gate> {
+  const isNext = () => toldBy(b) !== null && toldBy(b)?.pid !== before.told.pid;
+  await until('the next worker', isNext, { ms: 20_000, seen: before.run.seen });
+  return gateOf(b, before.run);
+}
+
+export interface UpstreamBed {
+  b: Bed;
+  up: Upstream;
+  gate: Gate;
+}
+
+/** `start` with the relay on a recording upstream; the worker polls in the background unless it is `--idle`. */
+export async function onUpstream(
+  t: TestContext,
+  options: RelayOptions & { path?: string } = {},
+): Promise<UpstreamBed> {
+  const b = await bed(t);
+  const up = await openUpstream(t, b.botId, options.path);
+  b.env.TELEGRAM_API_ROOT = `${up.root}/`;
+  const idle = options.worker?.includes('--idle') ?? false;
+  const gate = await relay(b, { polled: () => idle || up.of('getUpdates').length > 0, ...options });
+  return { b, up, gate };
 }

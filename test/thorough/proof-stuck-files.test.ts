@@ -9,6 +9,7 @@ import { type Bed, bed, PYTHON } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
 import { RIVAL_AFTER } from '../support/gateway.ts';
 import { alive } from '../support/proc.ts';
+import { startRemoteRival } from '../support/rival.ts';
 import {
   fixture,
   harmed,
@@ -18,8 +19,7 @@ import {
   startWorker,
   withToken,
   workerWorks,
-} from '../support/proof-bed.ts';
-import { startRemoteRival } from '../support/proof-rival.ts';
+} from '../support/strays.ts';
 import { randomMoment, until } from '../support/wait.ts';
 
 /** Mounting needs root; the tests of processes and pages do not. */

@@ -4,6 +4,8 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import { addressOfHex, socketInodes, tcpRows } from '../../src/machine/tcp-table.ts';
+import type { TcpSocket } from '../../src/strays/sockets.ts';
+import { isHeld } from '../../src/supervisor/worker-tree.ts';
 
 for (const [hex, little, address] of [
   ['6EA69A95', true, '149.154.166.110'],
@@ -35,3 +37,27 @@ for (const host of ['127.0.0.1', '::1']) {
     assert.ok(socketInodes(process.pid)?.includes(rows[0]!.inode));
   });
 }
+
+test('a request is held: the last thing that happened was a send, three seconds ago', () => {
+  const socket = (some: Partial<TcpSocket>): TcpSocket => ({
+    ...{ local: '10.0.0.1:40000', localPort: 40_000, remote: '10.0.0.2:443', remotePort: 443, uid: 0 },
+    ...{
+      inode: 7,
+      cgroup: null,
+      bytesSent: 500,
+      bytesReceived: 500,
+      lastSendMs: 3_000,
+      lastReceiveMs: 9_000,
+    },
+    ...some,
+  });
+  assert.equal(isHeld(socket({})), true);
+  assert.equal(isHeld(socket({ lastSendMs: 2_999 })), false, 'it may be answered yet');
+  assert.equal(isHeld(socket({ lastReceiveMs: 2_950 })), false, 'answered');
+  assert.equal(isHeld(socket({ bytesSent: 0 })), false, 'nothing was asked');
+  assert.equal(isHeld(socket({ bytesReceived: 0, lastReceiveMs: 0 })), true, 'nothing ever came');
+  assert.equal(isHeld(socket({ lastReceiveMs: 3_000 })), true, 'no answer comes that soon over a network');
+  const local = { local: '127.0.0.1:40000', remote: '127.0.0.1:8081' };
+  assert.equal(isHeld(socket({ ...local, lastReceiveMs: 3_000 })), false, 'on one machine it does');
+  assert.equal(isHeld(socket({ ...local, lastReceiveMs: 3_004 })), true);
+});

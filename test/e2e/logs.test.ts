@@ -16,11 +16,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
-import { detach, logFile, logText, serves } from '../support/detach-bed.ts';
+import { detach, logFile, logText } from '../support/detach-bed.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
+const POLITE = ['--', ...node('polite.mjs')];
 const TMPFS = ['-t', 'tmpfs', '-o', 'size=1m,mode=700', 'tmpfs'];
 
 /** Root may, but not in every container. */
@@ -32,8 +33,8 @@ function mayMount(): boolean {
   return may;
 }
 
-if (mayMount()) {
-  test('log: a disk that is full (tmpfs of 1 MB) stops the log, not the polls; status says so; it goes on by itself', async (t) => {
+if (mayMount())
+  test('a disk that is full (tmpfs of 1 MB) stops the log, not the polls; status says so; it goes on by itself', async (t) => {
     const disk = mkdtempSync(join(tmpdir(), 'sp-disk-'));
     execFileSync('mount', [...TMPFS, disk]);
     t.after(() => {
@@ -42,20 +43,14 @@ if (mayMount()) {
     });
     const b = await bed(t);
     const file = join(disk, 'x.log');
-    const much = node('prints-much.mjs', '3');
-    await detach(b, ['--log-file', file, '--heartbeat', '100ms', '--', ...much]);
+    await detach(b, ['--log-file', file, '--heartbeat', '100ms', '--', ...node('prints-much.mjs', '3')]);
     const status = await b.status();
-    assert.equal(status.state, 'polling');
-    assert.equal(status.healthy, false);
-    assert.match(
-      status.problems.find(({ code }) => code === 'log')?.message ?? '',
-      /disk is full \(ENOSPC\)/,
-    );
+    assert.deepEqual([status.state, status.healthy], ['polling', false]);
+    const problem = status.problems.find(({ code }) => code === 'log')?.message ?? '';
+    assert.match(problem, /disk is full \(ENOSPC\)/);
     assert.ok((status.log?.droppedBytes ?? 0) > 1024 * 1024);
-    const screen = await b.run(['status']);
-    assert.equal(screen.code, 1);
-    assert.match(screen.stdout, /! nothing is logged: the disk is full/);
-    await serves(b, 'on a full disk');
+    assert.match((await b.exits(1, 'status')).stdout, /! nothing is logged: the disk is full/);
+    await b.serves();
     writeFileSync(file, '');
     await until('the log to go on', async () => (await b.status()).log?.problem === null);
     await until('a line', () => /\[hb\] alive/.test(readFileSync(file, 'utf8')));
@@ -63,68 +58,71 @@ if (mayMount()) {
     assert.equal(new Set(polledBy(b, 'prints-much.mjs')).size, 1, 'the same worker');
     assert.equal((await b.status()).healthy, true);
   });
-}
 
-test('log: a full device, or a folder in its place, is told at the start and harms nothing else', async (t) => {
+test('a full device, or a folder in its place, is told at the start and harms nothing else', async (t) => {
   const b = await bed(t);
-  const full = await detach(b, ['--log-file', '/dev/full', '--', ...node('polite.mjs')]);
+  const full = await detach(b, ['--log-file', '/dev/full', ...POLITE]);
   assert.match(full.finished.stderr, /\[poll\] worker \d+ polls/);
   assert.match((await b.status()).log?.problem ?? '', /ENOSPC/);
   assert.ok(statSync('/dev/full').isCharacterDevice(), 'it is not renamed');
-  await serves(b, 'on /dev/full');
-  await b.run(['stop']);
+  await b.serves();
+  await b.exits(0, 'stop');
   const path = join(b.project, 'folder.log');
   mkdirSync(path);
-  const folder = await detach(b, ['--log-file', 'folder.log', '--', ...node('polite.mjs')]);
+  const folder = await detach(b, ['--log-file', 'folder.log', ...POLITE]);
   assert.match(folder.finished.stderr, /\[log\] nothing is logged: it is a folder/);
   assert.equal((await b.status()).problems[0]?.code, 'log');
-  await serves(b, 'without a log');
+  await b.serves();
   rmSync(path, { recursive: true });
-  await b.run(['restart']);
+  await b.exits(0, 'restart');
   await until('the log', () => logText(b, path).includes('written again'));
 });
 
-test('log: it is rotated while the worker floods it; nothing but what is rotated away is lost', async (t) => {
+test('it is rotated while the worker floods it; nothing but what is rotated away is lost; a reader that leaves ends logs', async (t) => {
   const b = await bed(t);
-  const file = b.file(
-    'counts.mjs',
-    `import { writeSync } from 'node:fs';
+  const counts = `import { writeSync } from 'node:fs';
 for (let n = 0; n < 200_000; n++) {
   const line = Buffer.from('line ' + n + ' ' + process.env.TELEGRAM_BOT_TOKEN + '\\n');
   for (let at = 0; at < line.length; ) try { at += writeSync(1, line, at); } catch (e) { if (e.code !== 'EAGAIN') throw e; }
 }
-await import(${JSON.stringify(node('polite.mjs')[1])});`,
-  );
-  await detach(b, ['--log-size', '1M', '--log-keep', '3', '--', process.execPath, file]);
+await import(${JSON.stringify(node('polite.mjs')[1])});`;
+  await detach(b, [
+    '--log-size',
+    '1M',
+    '--log-keep',
+    '3',
+    '--',
+    process.execPath,
+    b.file('counts.mjs', counts),
+  ]);
   const folder = join(b.stateDir, String(b.botId));
   const names = readdirSync(folder).filter((name) => name.includes('.log'));
-  assert.deepEqual(names.sort(), [
-    'singlepoll.log',
-    'singlepoll.log.1',
-    'singlepoll.log.2',
-    'singlepoll.log.3',
-  ]);
+  assert.deepEqual(
+    names.sort(),
+    ['', '.1', '.2', '.3'].map((end) => `singlepoll.log${end}`),
+  );
   for (const name of names) assert.ok(statSync(join(folder, name)).size <= 1024 * 1024, name);
   const text = [3, 2, 1].map((n) => logText(b, `${logFile(b)}.${n}`)).join('') + logText(b);
   assertNoToken(text, b.token);
   const numbers = [...text.matchAll(/^\S+ out line (\d+) \d+:…$/gm)].map(([, n]) => Number(n));
   assert.ok(numbers.length > 40_000, `${numbers.length} lines`);
-  assert.deepEqual(
-    numbers,
-    numbers.map((_n, i) => 200_000 - numbers.length + i),
-  );
-  assert.ok((await b.run(['logs', '-n', 'all'])).stdout.startsWith(text), 'logs shows all files as one text');
-  await serves(b, 'after the flood');
+  const expected = numbers.map((_n, i) => 200_000 - numbers.length + i);
+  assert.deepEqual(numbers, expected);
+  assert.ok((await b.run('logs -n all')).stdout.startsWith(text), 'logs shows all files as one text');
+  await b.serves();
+  const script = `set -o pipefail; ${process.execPath} ${PROGRAM} logs -n all | head -n 1`;
+  const piped = b.spawn('bash', ['-c', script], { env: b.env });
+  await piped.ends(0);
+  assert.deepEqual([piped.stdout().split('\n').length, piped.stderr()], [2, '']);
 });
 
-test('log: in the foreground --log-file writes what is printed, too', async (t) => {
+test('in the foreground --log-file writes what is printed, too', async (t) => {
   const b = await bed(t);
-  const run = await b.polling(['--log-file', 'x.log', '--', ...node('polite.mjs')]);
-  await run.waitFor('[poll]');
+  const run = await b.polling('--log-file x.log');
   const path = join(b.project, 'x.log');
   await until('the log', () => logText(b, path).includes('[poll]'));
   assert.equal((await b.status()).log?.path, path);
-  assert.match((await b.run(['logs', '-n', '1000'])).stdout, /singlepoll \[lock\] taken/);
+  assert.match((await b.run('logs -n 1000')).stdout, /singlepoll \[lock\] taken/);
   run.signal('SIGTERM');
   await run.exit();
   assert.match(logText(b, path), /\[stop\] .*have ended \(exit 0\)/);
@@ -134,40 +132,25 @@ test('log: in the foreground --log-file writes what is printed, too', async (t) 
 
 test('logs: -n, and -f across the end and the next start of the run', async (t) => {
   const b = await bed(t);
-  const none = await b.run(['logs']);
-  assert.equal(none.code, 78);
-  assert.match(none.stderr, /only a detached run writes one/);
-  await detach(b, ['--', ...node('polite.mjs')]);
-  for (const words of [['-n', '3'], ['-n3'], ['-3']])
-    assert.equal((await b.run(['logs', ...words])).stdout.split('\n').length, 4, words.join(' '));
-  assert.equal((await b.run(['logs', '-n', 'x'])).code, 64);
-  const follow = b.cli(['logs', '-f', '-n', '1']);
+  assert.match((await b.exits(78, 'logs')).stderr, /only a detached run writes one/);
+  await detach(b, POLITE);
+  for (const words of ['-n 3', '-n3', '-3'])
+    assert.equal((await b.run(`logs ${words}`)).stdout.split('\n').length, 4, words);
+  await b.exits(64, 'logs -n x');
+  const follow = b.cli('logs -f -n 1');
+  const shows = (pattern: RegExp, times: number) =>
+    until(`${pattern}, ${times} times`, () => (follow.stdout().match(pattern)?.length ?? 0) >= times, follow);
   // It is there: what comes from now on it shows.
-  await until('the last line', () => follow.stdout() !== '', { seen: follow.seen });
-  await serves(b, 'beginning');
-  await b.run(['stop']);
-  await follow.waitFor(/have ended/);
-  await detach(b, ['--', ...node('polite.mjs')]);
-  await follow.waitFor(/\[lock\] taken/);
-  await b.run(['stop']);
-  await until('the second end', () => follow.stdout().match(/have ended/g)?.length === 2, {
-    seen: follow.seen,
-  });
-  await detach(b, ['--log-file', 'other.log', '--', ...node('polite.mjs')]);
-  await until('the other file', () => follow.stdout().match(/\[lock\] taken/g)?.length === 2, {
-    seen: follow.seen,
-  });
+  await until('the last line', () => follow.stdout() !== '', follow);
+  await b.exits(0, 'stop');
+  await shows(/have ended/g, 1);
+  await detach(b, POLITE);
+  await shows(/\[lock\] taken/g, 1);
+  await b.exits(0, 'stop');
+  await shows(/have ended/g, 2);
+  await detach(b, ['--log-file', 'other.log', ...POLITE]);
+  await shows(/\[lock\] taken/g, 2);
   assert.match(follow.stderr(), /the log is .*other\.log now/);
   follow.signal('SIGINT');
   assert.equal((await follow.exit()).signal, 'SIGINT');
-});
-
-test('logs: a reader that leaves (| head) ends it without a word', async (t) => {
-  const b = await bed(t);
-  await detach(b, ['--', ...node('prints-much.mjs', '3')]);
-  const script = `set -o pipefail; ${process.execPath} ${PROGRAM} logs -n all | head -n 1`;
-  const run = b.spawn('bash', ['-c', script], { env: b.env });
-  assert.equal((await run.exit()).code, 0, run.seen());
-  assert.equal(run.stdout().split('\n').length, 2);
-  assert.equal(run.stderr(), '');
 });

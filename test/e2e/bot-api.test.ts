@@ -1,0 +1,270 @@
+// What the Bot API answers, before and while the worker runs: who the token is, refused tokens, an API out of reach, one that goes away
+// and comes back, one that is none; and the webhook, cleared with updates kept, refused or dropped on request.
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
+import { openEngine } from '../support/engines.ts';
+import { problemOf } from '../support/gateway.ts';
+import { assertNeverTwo, assertNoToken, handled, starts } from '../support/judge.ts';
+import { leaseBed, stateIs } from '../support/lease-bed.ts';
+import { alive } from '../support/proc.ts';
+import { openNetwork } from '../support/proxy.ts';
+import { freePort, legacyPoller, polledBy } from '../support/strays.ts';
+import { openUpstream } from '../support/upstream.ts';
+import { staysTrue, until } from '../support/wait.ts';
+
+const START = ['start', ...POLITE];
+const closed = async (b: Bed) => ({ ...b.env, TELEGRAM_API_ROOT: `http://127.0.0.1:${await freePort()}` });
+
+test('a refused token is 77 and names its source, a wrong root as well; out of reach is 69 after announced retries; nothing is touched', async (t) => {
+  const b = await bed(t);
+  const stray = legacyPoller(b, 'poller.py');
+  await until('the stray to poll', () => b.sandbox.polls().length > 0, stray);
+  await b.sandbox.setWebhook('https://hooks.example.com/a');
+  const wrong = randomToken(b.botId);
+  const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;
+  const { stderr } = await b.exits(77, START, { env: { ...env, BOT_TOKEN: wrong } });
+  assert.match(stderr, /\bBOT_TOKEN\b/);
+  assertNoToken(stderr, wrong);
+  await b.exits(77, START, { env: { ...b.env, TELEGRAM_API_ROOT: `${b.sandbox.root}/nowhere` } });
+  const away = b.start([], { env: await closed(b) });
+  const ended = b.start([], { env: await closed(b) });
+  await ended.waitFor(/retr|again/i);
+  ended.signal('SIGTERM');
+  await ended.ends(0);
+  await away.ends(69, 150_000);
+  assert.match(away.stderr(), /retr|again/i);
+  assert.match(away.stderr(), /\d+ ?(ms|s|m)\b/, 'for a time that is announced');
+  assertNoToken(away.stderr(), b.token);
+  assert.equal(alive(stray.pid), true);
+  assert.notEqual((await b.sandbox.webhookInfo()).url, '');
+  assert.equal(polledBy(b, 'polite.mjs').length, 0);
+});
+
+test('trouble that passes is lived through: 502 pages, resets, 429, garbage, a getMe that hangs', async (t) => {
+  const b = await bed(t);
+  b.sandbox.raw.fault({ kind: 'html', method: 'getMe', status: 502, count: 1 });
+  b.sandbox.raw.fault({ kind: 'reset', method: 'getMe', count: 1 });
+  b.sandbox.raw.fault({ kind: 'retry-after', method: 'getMe', retryAfter: 1, count: 1 });
+  b.sandbox.raw.fault({ kind: 'hang', method: 'getMe', count: 1 });
+  const run = await b.polling([], { ms: 60_000 });
+  const first = b.sandbox.methods().findIndex((name) => name !== 'getme');
+  assert.equal(first, 5, 'asked until it was answered, and nothing else before');
+  assertNoToken(run.stderr(), b.token);
+});
+
+/** A server of its own for one test; its root. */
+async function serve(t: TestContext, answer: http.RequestListener): Promise<string> {
+  const server = http.createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+test('an API that echoes the path, or says ok to everything with anything: no token shown, no bug of ours', async (t) => {
+  const b = await bed(t);
+  for (const [status, code] of [
+    [404, 77],
+    [401, 77],
+    [400, 69],
+  ] as const) {
+    const root = await serve(t, (request, response) => {
+      response.writeHead(status);
+      const description = `no \x1b[31m such path: ${request.url}\nfake line`;
+      response.end(JSON.stringify({ ok: false, error_code: status, description }));
+    });
+    const env = { ...b.env, TELEGRAM_API_ROOT: root, ASSISTANT_ADMIN_TELEGRAM_ID: '1' };
+    const answers = [await b.exits(code, START, { env })];
+    for (const command of ['status', 'status --json', 'ping']) answers.push(await b.run(command, { env }));
+    for (const { text } of answers) {
+      assertNoToken(text, b.token);
+      assert.doesNotMatch(text, /\x1b|^fake line/m);
+    }
+  }
+  for (const result of [undefined, { id: 1, username: 'red\x1b[31m\nline' }, 'yes']) {
+    const root = await serve(t, (_request, response) => response.end(JSON.stringify({ ok: true, result })));
+    const env = { ...b.env, TELEGRAM_API_ROOT: root };
+    const run = b.start([], { env });
+    await run.waitFor(/an answer that is none to getMe; trying again/);
+    run.signal('SIGTERM');
+    await run.ends(0);
+    await b.exits(3, 'status', { env });
+  }
+});
+
+const waits = (stderr: string) => stderr.split('the next worker is started once it answers').length - 1;
+
+// Without the gateway the first exit shows it: what a worker meets is not seen there.
+for (const [args, rounds] of [
+  [[], 4],
+  [['--no-gateway'], 1],
+] as [string[], number][])
+  test(`an outage is no crash loop: a worker that ends where getMe fails waits for the Bot API, and is back ${args.join('')}`, async (t) => {
+    const b = await bed(t);
+    const network = await openNetwork(t, b.sandbox.port);
+    b.env.TELEGRAM_API_ROOT = network.root;
+    // Three rounds would be a crash loop, and the back-off a minute.
+    const limits = ['--max-restarts', '2/5m', '--backoff', '600s,900s'];
+    const run = await b.polling([...args, ...limits, '--', ...node('getme-first.mjs')]);
+    for (let round = 1; round <= rounds; round++) {
+      await network.down();
+      process.kill((await b.status()).worker?.pid ?? -1, 'SIGKILL');
+      await until('the wait for the Bot API', () => waits(run.stderr()) >= round, {
+        ms: 30_000,
+        seen: run.seen,
+      });
+      const status = await b.status();
+      assert.equal(status.state, 'backoff');
+      assert.match(problemOf(status, 'api-unreachable') ?? '', /once it answers/);
+      assert.equal(problemOf(status, 'crashing'), null);
+      const before = starts(b.journal()).length;
+      await staysTrue(
+        'said once, and nobody is started in vain',
+        1_000,
+        () => waits(run.stderr()) === round && starts(b.journal()).length === before,
+        run.seen,
+      );
+      await network.up();
+      await until('the next worker', () => starts(b.journal()).length > before, {
+        ms: 30_000,
+        seen: run.seen,
+      });
+      await until('status to count its poll', async () => (await b.status()).healthy, {
+        ms: 30_000,
+        seen: run.seen,
+      });
+    }
+    assert.doesNotMatch(run.stderr(), /crash loop/);
+    assertNeverTwo(b);
+    if (args.length > 0) return;
+    // A stop does not wait for it.
+    await network.down();
+    process.kill((await b.status()).worker?.pid ?? -1, 'SIGKILL');
+    await until('the wait', () => waits(run.stderr()) > rounds, { ms: 30_000, seen: run.seen });
+    run.signal('SIGTERM');
+    await run.ends(0);
+  });
+
+test('a worker that ends where the Bot API answers is a crash loop all the same', async (t) => {
+  const b = await bed(t);
+  // The worker's own getMe fails, and only that: what the supervisor asks is answered.
+  const upstream = await openUpstream(t, b.botId);
+  const me = { id: b.botId, is_bot: true, first_name: 'U', username: 'u' };
+  upstream.on('getMe', (response, seen) => {
+    const mine = seen.headers.some(([, value]) => value.includes('sp-fixture'));
+    response.writeHead(mine ? 502 : 200, { 'Content-Type': 'application/json' });
+    response.end(mine ? '<html>bad gateway</html>' : JSON.stringify({ ok: true, result: me }));
+  });
+  b.env.TELEGRAM_API_ROOT = upstream.root;
+  const limits = ['--max-restarts', '3/5m', '--backoff', '10ms,20ms'];
+  const { stderr } = await b.exits(1, ['start', ...limits, '--', ...node('getme-first.mjs')]);
+  assert.match(stderr, /crash loop: 4 exits/);
+});
+
+test('a getWebhookInfo that fails shows no outage while polls succeed', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--', ...node('poll-every.mjs', '1', '0')]);
+  b.sandbox.raw.fault({ kind: 'html', method: 'getWebhookInfo', count: 1 });
+  // A conflict with a webhook makes it look at once.
+  b.sandbox.raw.fault({ kind: 'status', status: 409, method: 'getUpdates', count: 1 });
+  process.kill((await b.status()).worker?.pid ?? -1, 'SIGKILL');
+  await until('the next worker', () => starts(b.journal()).length === 2, run);
+  await until('its polls', async () => (await b.status()).state === 'polling', run);
+  const isFine = async () => problemOf(await b.status(), 'api-unreachable') === null;
+  await staysTrue('no outage', 4_000, isFine, run.seen);
+  assert.doesNotMatch(run.stderr(), /out of reach/);
+});
+
+/** An API whose getWebhookInfo answers, with a webhook set, when the test says so. */
+async function slowWebhook(t: TestContext, b: Bed) {
+  const upstream = await openUpstream(t, b.botId);
+  const result = { url: 'https://example.com/hook', has_custom_certificate: false, pending_update_count: 3 };
+  const waiting: http.ServerResponse[] = [];
+  upstream.on('getWebhookInfo', (response) => void waiting.push(response));
+  b.env.TELEGRAM_API_ROOT = upstream.root;
+  return {
+    asked: () => upstream.of('getWebhookInfo').length > 0,
+    answer: () => {
+      for (const it of waiting.splice(0)) it.end(JSON.stringify({ ok: true, result }));
+    },
+    deleted: () => upstream.of('deleteWebhook').length,
+  };
+}
+
+test('a question that nobody asks any more does nothing: Ctrl-C, or the lease lost, while the webhook is looked at', async (t) => {
+  const b = await bed(t);
+  const slow = await slowWebhook(t, b);
+  const run = b.start('--drop-pending');
+  await until('the look at the webhook', slow.asked, { ms: 20_000, seen: run.seen });
+  run.signal('SIGINT');
+  await run.waitFor(/\[stop\] stopping/);
+  slow.answer();
+  await run.ends(0);
+  assert.deepEqual([starts(b.journal()).length, slow.deleted()], [0, 0]);
+
+  const engine = await openEngine('redis');
+  t.after(() => engine.close());
+  const two = await leaseBed(t, engine);
+  const later = await slowWebhook(t, two);
+  await two.vacate();
+  const holder = two.start([...two.fast, '--drop-pending', ...POLITE]);
+  await until('the look at the webhook', later.asked, { ms: 20_000, seen: holder.seen });
+  await two.another({ epoch: ((await two.record())?.epoch ?? 0) + 1 });
+  await stateIs(two, 'standby', holder);
+  later.answer();
+  await staysTrue('nothing is deleted', 700, () => later.deleted() === 0, holder.seen);
+  assert.equal(starts(two.journal()).length, 0);
+});
+
+test('webhook: --keep-webhook refuses with 78 where one is set, names the host, leaves it, and starts where none is', async (t) => {
+  const b = await bed(t);
+  await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
+  const { stderr } = await b.exits(78, ['start', '--keep-webhook', ...POLITE]);
+  assert.match(stderr, /hooks\.example\.com/);
+  assert.doesNotMatch(stderr, /4711/);
+  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/s3cret-path-4711');
+  assert.deepEqual(b.journal(), []);
+  await b.sandbox.call('deleteWebhook');
+  await b.polling('--keep-webhook');
+});
+
+for (const set of [true, false])
+  test(`webhook ${set ? 'set' : 'not set'}: what waits is dropped with --drop-pending, and only then`, async (t) => {
+    const b = await bed(t);
+    if (set) await b.sandbox.setWebhook('https://hooks.example.com/a');
+    const ids = Array.from({ length: 120 }, (_, index) => b.sandbox.text(`m${index}`));
+    const run = await b.polling();
+    await until('all of them', () => ids.every((id) => handled(b.journal()).has(id)), run);
+    for (const { params } of b.sandbox.requests())
+      assert.doesNotMatch(params.drop_pending_updates ?? 'false', /^(true|1|yes)$/i);
+    await b.exits(0, 'stop');
+    if (set) await b.sandbox.setWebhook('https://hooks.example.com/a');
+    const old = b.sandbox.text('old');
+    await b.serves(await b.polling('--drop-pending'));
+    assert.equal(handled(b.journal()).has(old), false, 'the old one was dropped');
+  });
+
+test('webhook: without the gateway one that ends the worker is cleared before the next spawn; a failing deleteWebhook is repeated', async (t) => {
+  const b = await bed(t);
+  await b.sandbox.setWebhook('https://hooks.example.com/a');
+  b.sandbox.raw.fault({ kind: 'html', method: 'deleteWebhook', status: 502, count: 2 });
+  b.sandbox.raw.fault({ kind: 'retry-after', method: 'getWebhookInfo', retryAfter: 1, count: 1 });
+  const ends = ['--no-gateway', '--backoff', '10ms,50ms', '--', ...node('ends-on-409.mjs')];
+  const run = await b.polling(ends, { ms: 60_000 });
+  // A worker that ends at a 409 would have ended, had the webhook still been set.
+  assert.ok(
+    b.journal().every(({ ev }) => ev !== 'conflict'),
+    run.seen(),
+  );
+  await b.sandbox.setWebhook('https://thief.example.com/x');
+  await b.serves(run);
+  assert.equal(new Set(polledBy(b, 'ends-on-409.mjs')).size, 2);
+  assert.equal((await b.sandbox.webhookInfo()).url, '');
+  assert.match(run.stderr(), /thief\.example\.com/);
+  assertNoToken(run.stderr(), b.token);
+});

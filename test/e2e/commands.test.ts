@@ -1,0 +1,203 @@
+// The words of the command line: answers on stdout, talk on stderr, exit codes, help, what somebody mistypes; the places of a setting;
+// `ping`, `sandbox` and `start --sandbox`.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
+import { COMMAND, PROGRAM } from '../support/cli.ts';
+import { assertNoToken } from '../support/judge.ts';
+import { until } from '../support/wait.ts';
+
+function without(b: Bed, ...names: string[]): Record<string, string> {
+  return Object.fromEntries(Object.entries(b.env).filter(([name]) => !names.includes(name)));
+}
+
+test('usage: unknown options and commands are 64, mistakes of every place are told at once, with what may have been meant', async (t) => {
+  const b = await bed(t);
+  b.file('keys.toml', 'stopTimout = 3\n');
+  const toml = 'start -c keys.toml --on-rival yeld -- true';
+  const rows: [string, number, RegExp[]][] = [
+    ['start --no-such-option', 64, [/--no-such-option/]],
+    ['stop x y', 64, [/too many arguments|argument/]],
+    ['statsu', 64, [/unknown command 'statsu'/, /Did you mean status\?/, /singlepoll --help/]],
+    ['start --sealde', 64, [/'--sealde'/, /Did you mean --sealed\?/, /singlepoll start --help/]],
+    ['completion bsh', 64, [/'bsh'.*bash, zsh, fish/]],
+    [
+      toml,
+      78,
+      [
+        /--on-rival is "yeld": .*did you mean yield\?/,
+        /stopTimout in keys\.toml line 1: .*mean stopTimeout\?/,
+      ],
+    ],
+  ];
+  for (const [args, code, patterns] of rows) {
+    const { stderr, stdout } = await b.exits(code, args);
+    assert.equal(stdout, '');
+    for (const pattern of patterns) assert.match(stderr, pattern);
+  }
+  b.file('singlepoll.toml', 'restart = "sometimes"\nnoSuchKey = 1\n');
+  const env = { ...b.env, SINGLEPOLL_BACKOFF: 'fast', SINGLEPOLL_STOP_TIMOUT: '3' };
+  const { stderr } = await b.exits(78, 'start --heartbeat soon', { env });
+  for (const pattern of [
+    /5 mistakes/,
+    /restart in singlepoll\.toml line 1 is "sometimes"/,
+    /noSuchKey in singlepoll\.toml line 2/,
+    /--heartbeat is "soon"/,
+    /SINGLEPOLL_BACKOFF in the environment is "fast"/,
+    /SINGLEPOLL_STOP_TIMOUT in the environment: .*did you mean SINGLEPOLL_STOP_TIMEOUT\?/,
+    /no command to run/,
+  ])
+    assert.match(stderr, pattern);
+  assert.doesNotMatch(stderr, /\n\s+at .*:\d+:\d+/, 'no stack trace');
+  assert.equal(b.sandbox.requests().length, 0);
+});
+
+test('help and version are answers: each command with its options, defaults and two examples', async (t) => {
+  const b = await bed(t);
+  const { stdout } = await b.exits(0, '--help');
+  const names = [...stdout.matchAll(/^ {2}([a-z]+) (?:\[|<| {2})/gm)].map(([, name]) => name ?? '');
+  for (const name of ['start', 'stop', 'restart', 'reset', 'status', 'who', 'logs', 'ping', 'sandbox'])
+    assert.ok(names.includes(name), name);
+  for (const name of names.filter((it) => it !== 'help')) {
+    const help = await b.exits(0, `${name} --help`);
+    assert.ok((help.stdout.match(new RegExp(`singlepoll ${name}`, 'g')) ?? []).length >= 3, help.stdout);
+    if (name === 'start') assert.match(help.stdout, /\(default: 15s\)/);
+  }
+  assert.match((await b.exits(0, '--version')).stdout, /^\d+\.\d+\.\d+/);
+});
+
+test('the token: each kind of source is used and named in the first line; two bots, none and malformed ones are 78, never shown', async (t) => {
+  const b = await bed(t);
+  const env = without(b, 'TELEGRAM_BOT_TOKEN');
+  const other = randomToken();
+  b.file('my.env', `# settings\nexport OTHER=1\nTELEGRAM_TOKEN="${b.token}"\n`);
+  b.file('other.env', `BOT_TOKEN=${other}\n`);
+  const bad: [string, Record<string, string>, RegExp][] = [
+    ['--env-file other.env', b.env, /TELEGRAM_BOT_TOKEN.*(?<!_)BOT_TOKEN in other\.env/],
+    ['--restart never', env, /no bot token/],
+    ['--restart never', { ...env, BOT_TOKEN: 'hello-my-secret-word' }, /BOT_TOKEN/],
+    ['--token-file /no/such/file', env, /\/no\/such\/file/],
+  ];
+  for (const [args, given, pattern] of bad) {
+    const { text } = await b.exits(78, `start ${args} -- true`, { env: given });
+    assert.match(text, pattern);
+    assert.ok(!text.includes('secret-word'));
+    for (const token of [b.token, other]) assertNoToken(text, token);
+  }
+  assertNoToken((await b.exits(64, ['start', '--token', b.token, '--', 'true'], { env })).text, b.token);
+  assert.equal(b.sandbox.requests().length, 0, 'Telegram was asked nothing');
+  const sources: [string, Record<string, string>, RegExp][] = [
+    ['--stop-timeout 2s', { ...env, BOT_TOKEN: b.token }, /\bBOT_TOKEN in the environment/],
+    ['--token-env MY_OWN_NAME', { ...env, MY_OWN_NAME: b.token }, /MY_OWN_NAME/],
+    [`--token-file ${b.file('token.txt', `${b.token}\n`, 0o600)}`, env, /token\.txt/],
+    ['--env-file my.env', env, /TELEGRAM_TOKEN in my\.env/],
+  ];
+  for (const [args, given, source] of sources) {
+    const run = await b.polling(args, { env: given });
+    const line = run.stderr().split('\n')[0] ?? '';
+    assert.match(line, source);
+    assert.match(line, new RegExp(String(b.botId)));
+    assertNoToken(run.stderr() + run.stdout(), b.token);
+    run.signal('SIGTERM');
+    await run.ends(0);
+  }
+});
+
+test('the env file is given to the worker too, the environment wins; the twin beats the config file, the flag beats the twin', async (t) => {
+  const b = await bed(t);
+  b.file('.env', 'FROM_FILE=yes\nBOTH=file\nQUOTED="a b # c"\n');
+  const run = b.start(['--', ...node('prints-env.mjs')], { env: { ...b.env, BOTH: 'environment' } });
+  await run.waitFor('ENV ');
+  const { env } = JSON.parse(run.stdout().split('ENV ')[1]?.split('\n')[0] ?? '');
+  assert.deepEqual([env.FROM_FILE, env.BOTH, env.QUOTED], ['yes', 'environment', 'a b # c']);
+  await b.exits(0, 'stop');
+  // As a user runs it, by its first line: Node itself looks for --env-file among the arguments of a script.
+  const missing = b.spawn(COMMAND, ['start', '--env-file', '/no/such.env', '--', 'true'], { env: b.env });
+  await missing.ends(78);
+  assert.match(missing.stderr(), /\/no\/such\.env/);
+
+  const exits = (code: string) => node('exits.mjs', code);
+  b.file('my.toml', `restart = "always"\ncommand = ${JSON.stringify(exits('7'))}\n`);
+  const twin = (value: string) => ({ env: { ...b.env, SINGLEPOLL_RESTART: value } });
+  await b.exits(7, 'start -c my.toml', twin('never'));
+  await b.exits(9, ['start', '-c', 'my.toml', '--restart', 'never', '--', ...exits('9')], twin('always'));
+  b.file('Procfile', `worker: ${exits('6').join(' ')}\n`);
+  await b.exits(6, 'start --restart never');
+});
+
+test('a reader that has gone, as with `| true`, changes no exit code; what is thrown past every catch is told masked, with 70', async (t) => {
+  const b = await bed(t);
+  for (const [words, code] of [
+    ['status --json', 3],
+    ['who', 0],
+    ['start --help', 0],
+  ] as const) {
+    // The reader has closed its end before anything is written.
+    const script = `(sleep 0.05; "$0" "$1" ${words}; echo "exit $?" >&2) | true`;
+    const piped = b.spawn('bash', ['-c', script, process.execPath, PROGRAM], { env: b.env });
+    await piped.exit();
+    assert.equal(piped.stderr(), `exit ${code}\n`, words);
+  }
+  for (const how of ['throw', 'Promise.reject']) {
+    const bomb = `setTimeout(() => { ${how}(new Error('at https://x/bot${b.token}/getMe')) }, 300)`;
+    const NODE_OPTIONS = `--import data:text/javascript,${encodeURIComponent(bomb)}`;
+    const { stderr } = await b.exits(70, 'sandbox', { env: { ...b.env, NODE_OPTIONS } });
+    assert.match(stderr, /a bug in singlepoll .*please report this:\nError: at https:\/\/x\/bot\d+:…/);
+    assertNoToken(stderr, b.token);
+  }
+});
+
+test('ping: sends to the admin chat, prints the message id and the round trip', async (t) => {
+  const b = await bed(t);
+  for (const [name, args, text] of [
+    ['ASSISTANT_ADMIN_TELEGRAM_ID', ['ping'], '/ping'],
+    ['TELEGRAM_ADMIN_CHAT_ID', ['ping', 'hello you'], 'hello you'],
+  ] as const) {
+    const { stdout } = await b.exits(0, args, { env: { ...b.env, [name]: '4242' } });
+    const sent = b.sandbox.raw.sent.at(-1);
+    assert.deepEqual([sent?.text, sent?.chatId], [text, '4242']);
+    assert.match(stdout, new RegExp(`\\b${sent?.messageId}\\b.*\\d+(\\.\\d+)? ?ms`));
+    assertNoToken(stdout, b.token);
+  }
+  assert.match((await b.exits(78, 'ping')).stderr, /ASSISTANT_ADMIN_TELEGRAM_ID/);
+});
+
+test('sandbox: prints its root and a token, takes updates by lines, ends at SIGTERM', async (t) => {
+  const b = await bed(t);
+  const options = { cwd: b.project, env: b.env };
+  const child = spawn(process.execPath, [PROGRAM, 'sandbox', '--port', '0'], options);
+  b.own(child.pid ?? -1);
+  let out = '';
+  child.stdout.on('data', (chunk) => {
+    out += chunk;
+  });
+  const seen = () => out;
+  const token = await until('its token', () => /\d{5,}:[\w-]{24,}/.exec(out)?.[0], { seen });
+  const root = await until('its root', () => /http:\/\/127\.0\.0\.1:\d+/.exec(out)?.[0], { seen });
+  const call = async (method: string) => (await fetch(`${root}/bot${token}/${method}`)).json();
+  const me = (await call('getMe')) as { result: { id: number } };
+  assert.equal(me.result.id, Number(token.split(':')[0]));
+  child.stdin.write('hello from a line\n');
+  const updates = (await call('getUpdates?timeout=10')) as { result: { message: { text: string } }[] };
+  assert.equal(updates.result[0]?.message.text, 'hello from a line');
+  child.kill('SIGTERM');
+  assert.deepEqual(await once(child, 'exit'), [0, null]);
+});
+
+test('start --sandbox: no token, no network, no command: the steps, updates, heartbeats; a command talks to the sandbox', async (t) => {
+  const b = await bed(t);
+  const env = without(b, 'TELEGRAM_BOT_TOKEN', 'TELEGRAM_API_ROOT');
+  const run = b.cli('start --sandbox --heartbeat 500ms', { env });
+  const beats = () => run.stderr().split('[hb] alive offset=').length > 3;
+  await until('heartbeats', beats, { ms: 30_000, seen: run.seen });
+  assert.match(run.stderr(), /stray[\s\S]*webhook|webhook[\s\S]*stray/i);
+  assert.doesNotMatch(run.stdout() + run.stderr(), /\d{6,}:[\w-]{24,}/, 'no token, not even of the sandbox');
+  run.signal('SIGINT');
+  await run.ends(0);
+  const own = b.start(['--sandbox', ...POLITE], { env });
+  await until('updates that waited there', () => b.journal().some((entry) => entry.ev === 'update'), own);
+  own.signal('SIGTERM');
+  await own.ends(0);
+});

@@ -1,0 +1,194 @@
+// An API that is busy, broken, gone or talks nonsense: getUpdates is repeated inside the worker's own timeout and ends empty at it,
+// everything else passes unchanged. And deafness: a worker that lives and does not poll is replaced, with the reason; where it is not its
+// fault, it is left alone.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Fault } from '../../src/sandbox/faults.ts';
+import { type Bed, bed, node, PYTHON, worker } from '../support/bed.ts';
+import { assertOnePoll, gatewayOf, linesOf, ourPolls, problemOf, troubles } from '../support/gateway.ts';
+import { assertNoToken, starts } from '../support/judge.ts';
+import { alive } from '../support/proc.ts';
+import { openNetwork } from '../support/proxy.ts';
+import { type Gate, nextGate, relay } from '../support/relay.ts';
+import { startRival } from '../support/rival.ts';
+import { staysTrue, until } from '../support/wait.ts';
+import { call, idsIn } from '../support/wire.ts';
+
+const EMPTY = { ok: true, result: [] };
+const IDLE = { worker: ['--idle'] };
+const poll = (gate: Gate, offset: number, timeout: number) => call(gate, 'getUpdates', { offset, timeout });
+
+const FAULTS: [string, Fault][] = [
+  ['502 with an HTML page', { kind: 'html', status: 502, count: 0 }],
+  ['429, retry after 1 s', { kind: 'retry-after', retryAfter: 1, count: 0 }],
+  ['resets', { kind: 'reset', count: 0 }],
+  ['lost answers', { kind: 'gone', count: 0 }],
+  ['garbage with status 200', { kind: 'garbage', count: 0 }],
+  ['silence', { kind: 'hang', count: 0 }],
+  ['409 that never ends', { kind: 'status', status: 409, count: 0 }],
+];
+
+for (const [name, fault] of FAULTS)
+  test(`getUpdates that fails (${name}): empty at the worker's timeout, then all is delivered`, async (t) => {
+    const b = await bed(t);
+    const gate = await relay(b, IDLE);
+    b.sandbox.raw.fault({ ...fault, method: 'getUpdates' });
+    const answer = await poll(gate, 0, 3);
+    assert.deepEqual([answer.status, answer.json], [200, EMPTY]);
+    assert.ok(answer.ms >= 2_500, `empty after ${answer.ms} ms, too early`);
+    const tries = ourPolls(b);
+    assert.ok(tries.length >= 1 && tries.length <= 15, `${tries.length} tries`);
+    for (const [index, { startedAtMs }] of tries.entries())
+      if (fault.kind === 'retry-after' && index > 0)
+        assert.ok(
+          startedAtMs - (tries[index - 1]!.endedAtMs ?? 0) >= 980,
+          'tried again too soon after a 429',
+        );
+    // The API itself may hold a repeated timeout=0 for 3 s.
+    const short = await poll(gate, 0, 0);
+    assert.deepEqual([short.status, short.json], [200, EMPTY]);
+    const id = b.sandbox.text(name);
+    b.sandbox.raw.clearFaults();
+    const delivered = async () => idsIn(await poll(gate, 0, 20))[0];
+    assert.equal(await until('the update', delivered, { ms: 45_000, seen: gate.run.seen }), id);
+    assertOnePoll(b);
+    assert.equal((await b.status()).worker?.spawns, 1);
+    assertNoToken(gate.run.stderr(), b.token);
+  });
+
+test('a short trouble is over inside one poll of the worker; an answer that comes after an empty one is not lost', async (t) => {
+  const b = await bed(t);
+  const gate = await relay(b, IDLE);
+  const id = b.sandbox.text('soon');
+  for (const kind of ['html', 'reset', 'garbage'] as const)
+    b.sandbox.raw.fault({ kind, method: 'getUpdates', count: 1 });
+  assert.deepEqual(idsIn(await poll(gate, 0, 25)), [id]);
+  const late = b.sandbox.text('late');
+  b.sandbox.raw.fault({ kind: 'slow', ms: 3_000, method: 'getUpdates', count: 1 });
+  const found = idsIn(await poll(gate, id + 1, 1));
+  const isFound = async () => {
+    if (!found.includes(late)) found.push(...idsIn(await poll(gate, id + 1, 2)));
+    return found.includes(late);
+  };
+  await until('the update', isFound, { ms: 20_000, seen: gate.run.seen });
+  assert.deepEqual(found, [late]);
+  assertOnePoll(b);
+});
+
+test('an API out of order from the start: state starting, polling once it answers; 401 passes, and the run ends with 77', async (t) => {
+  const b = await bed(t);
+  b.sandbox.raw.fault({ kind: 'html', method: 'getUpdates', count: 0 });
+  const run = b.start();
+  await until('the first tries', () => ourPolls(b).length >= 2, run);
+  assert.equal((await b.status()).state, 'starting');
+  b.sandbox.raw.clearFaults();
+  const isPolling = async () => (await b.status()).state === 'polling';
+  await until('polling', isPolling, { ms: 40_000, seen: run.seen });
+  assert.deepEqual(troubles(b), []);
+  await b.exits(0, 'stop');
+
+  const gate = await relay(b, IDLE);
+  await poll(gate, 0, 1);
+  b.sandbox.raw.revoke(b.token);
+  const { status, json } = await poll(gate, 0, 20);
+  assert.deepEqual([status, json.ok, json.error_code], [401, false, 401]);
+  await gate.run.ends(77, 30_000);
+  assert.match(gate.run.stderr(), /refuse|401|unauthorized/i);
+});
+
+test('--allow-set-webhook lets it through, shows it, and nobody is said to poll; logOut passes and is noted', async (t) => {
+  const b = await bed(t);
+  const gate = await relay(b, { ...IDLE, options: ['--allow-set-webhook'] });
+  await poll(gate, 0, 1);
+  // Libraries do this at each start.
+  await call(gate, 'deleteWebhook');
+  assert.doesNotMatch(gate.run.stderr(), /deleted/);
+  const set = await call(gate, 'setWebhook', { url: 'https://mine.example.com/a' });
+  assert.deepEqual(set.json, { ok: true, result: true, description: 'Webhook was set' });
+  const isShown = async () => problemOf(await b.status(), 'webhook-set');
+  await until('status to show it', isShown, gate.run);
+  const status = await b.status();
+  assert.match(status.webhook?.url ?? '', /mine\.example\.com/);
+  assert.deepEqual([status.healthy, gatewayOf(status).webhookAttempts], [false, 0]);
+  assert.equal((await poll(gate, 0, 1)).status, 409, 'its own affair');
+  assert.deepEqual((await call(gate, 'logOut')).json, { ok: true, result: true });
+  await gate.run.waitFor(/\[gateway\].*logOut/i);
+});
+
+const AFTER_MS = 2_000;
+const DEAF = ['--deaf-after', `${AFTER_MS}ms`, '--stop-timeout', '1s', '--backoff', '10ms,50ms'];
+const LINE = /\[deaf\].*not completed a poll/i;
+/** The worker lives on for much longer than deafness takes. */
+const isLeftAlone = (b: Bed, run: { seen: () => string }) =>
+  staysTrue('the worker is left alone', 3 * AFTER_MS, () => starts(b.journal()).length === 1, run.seen);
+
+test('deaf: a worker that stops polling is replaced after --deaf-after, with the reason', async (t) => {
+  const b = await bed(t);
+  const gate = await relay(b, { ...IDLE, options: DEAF });
+  // As long as it polls, however short, it is not deaf.
+  for (let round = 0; round < 3; round++) assert.equal((await poll(gate, 0, 1)).status, 200);
+  const next = await nextGate(b, gate);
+  assert.ok(!alive(gate.told.pid));
+  const lines = linesOf(gate.run.stderr(), LINE);
+  assert.equal(lines.length, 1, gate.run.stderr());
+  assert.match(lines[0] ?? '', /\b2s\b|2 s/);
+  const { worker: shown } = await b.status();
+  assert.deepEqual([shown?.pid, shown?.spawns], [next.told.pid, 2]);
+  // The next one has its own clock, which begins with its first poll.
+  await staysTrue('the next one has a clock of its own', 1_000, () => alive(next.told.pid));
+  assert.equal((await poll(next, 0, 1)).status, 200);
+});
+
+test('deaf: not with a long poll open, nor by a rival that keeps kicking, nor in a supervisor that was stopped', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(DEAF);
+  await isLeftAlone(b, run);
+  const rival = startRival(t, b, { pauseMs: 200 });
+  await isLeftAlone(b, run);
+  await rival.leave();
+  run.signal('SIGSTOP');
+  await staysTrue('time goes by', 2 * AFTER_MS, () => true);
+  run.signal('SIGCONT');
+  await b.serves(run);
+  assert.equal(starts(b.journal()).length, 1);
+  assert.doesNotMatch(run.stderr(), LINE);
+  assert.deepEqual(troubles(b), []);
+});
+
+for (const how of ['502', 'blackHole', 'down'] as const)
+  test(`the API is out of reach (${how}): the worker sees nothing of it and is not called deaf, status tells`, async (t) => {
+    const b = await bed(t);
+    const network = await openNetwork(t, b.sandbox.port);
+    b.env.TELEGRAM_API_ROOT = network.root;
+    const run = await b.polling([...DEAF, '--', ...node('poll-every.mjs', '2', '0')]);
+    await until('two polls', () => ourPolls(b).length >= 2, run);
+    if (how === '502') b.sandbox.raw.fault({ kind: 'html', count: 0 });
+    else await network[how]();
+    const isTold = async () => problemOf(await b.status(), 'api-unreachable');
+    await until('status to tell', isTold, { ms: 40_000, everyMs: 200, seen: run.seen });
+    await isLeftAlone(b, run);
+    b.sandbox.raw.clearFaults();
+    await network.up();
+    await b.serves(run, 45_000);
+    const isWell = async () => (await b.status()).problems.length === 0;
+    await until('status to be well again', isWell, { ms: 20_000, everyMs: 200, seen: run.seen });
+    await isLeftAlone(b, run);
+    assert.doesNotMatch(run.stderr(), LINE);
+    assert.deepEqual(troubles(b), []);
+    assertOnePoll(b);
+  });
+
+test('deaf: a worker that polls past the gateway is left alone, and with --require-gateway replaced', async (t) => {
+  const b = await bed(t);
+  const env = { ...b.env, LEGACY_TOKEN: b.token, LEGACY_ROOT: b.sandbox.root };
+  const command = ['--', PYTHON, worker('poller.py')];
+  const run = await b.polling([...DEAF, ...command], { env });
+  await isLeftAlone(b, run);
+  assert.ok(!(await b.status()).polling?.polls, 'it has not come through');
+  assert.doesNotMatch(run.stderr(), LINE);
+  await b.exits(0, 'stop');
+  const strict = await b.polling([...DEAF, '--require-gateway', ...command], { env });
+  await until('it is replaced', () => starts(b.journal()).length >= 3, { ms: 20_000, seen: strict.seen });
+  assert.match(strict.stderr(), /\[deaf\]/);
+  assert.match(strict.stderr(), /TELEGRAM_API_ROOT|gateway/);
+});

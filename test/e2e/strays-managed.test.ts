@@ -1,0 +1,157 @@
+// Pollers that a manager keeps alive are named with its command and not fought; a worker that polls is never ended because of what
+// some process looks like. Where nobody of this machine reacts, somebody elsewhere polls, and only then that is said.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { type Bed, bed, PYTHON } from '../support/bed.ts';
+import { RIVAL_AFTER } from '../support/gateway.ts';
+import { alive } from '../support/proc.ts';
+import { startRemoteRival } from '../support/rival.ts';
+import {
+  askedBy,
+  harmed,
+  hiddenFolder,
+  hold,
+  LONG_MS,
+  living,
+  polledBy,
+  proofFixture,
+  startWorker,
+  withToken,
+  workerWorks,
+} from '../support/strays.ts';
+import { staysTrue, until } from '../support/wait.ts';
+
+/** A supervisord of the test's own that runs one command as the program `name`; waits until that has asked `method`. */
+async function supervised(b: Bed, name: string, command: readonly string[], method: string, env = {}) {
+  const config = b.file(
+    `${name}.conf`,
+    `[unix_http_server]
+file=%(here)s/${name}.sock
+[supervisord]
+logfile=%(here)s/${name}.log
+pidfile=%(here)s/${name}.pid
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix://%(here)s/${name}.sock
+[program:${name}]
+command=${command.join(' ')}
+startsecs=0
+`,
+  );
+  const run = b.spawn('supervisord', ['-n', '-c', config], { env: { ...env, SP_NAME: name } });
+  const pids = () => askedBy(b, name, method);
+  await until(`${name} to ask ${method}`, () => pids().length > 0, { ms: LONG_MS, seen: run.seen });
+  return { run, pids, stop: new RegExp(`supervisorctl -c \\S*${name}\\.conf stop ${name}`) };
+}
+
+/** A poller with a hidden token. */
+const managedStray = (b: Bed, name: string, args: readonly string[] = []) =>
+  supervised(b, name, hiddenFolder(b, name, { args }).command, 'getUpdates');
+
+/** Sends one message, and stays. */
+const dashboard = (b: Bed) =>
+  supervised(b, 'dashboard', [PYTHON, proofFixture('holder.py'), 'shop'], 'sendMessage', withToken(b));
+
+/** Types the printed command; it must end the stray. */
+async function typed(stderr: string, pids: () => number[]): Promise<void> {
+  const command = /(supervisorctl -c \S+ stop \S+)/.exec(stderr)?.[1] ?? 'false';
+  const ran = spawnSync('bash', ['-c', command], { timeout: 20_000 });
+  assert.equal(ran.status, 0, String(ran.stderr));
+  await until('it to be gone', () => pids().every((pid) => !alive(pid)));
+}
+
+/** A 409 may be held for 3 s: the least that tells a rival that stays from one that goes. */
+const SOON = '9s';
+const ELSEWHERE = /elsewhere|another machine|not found on this machine/;
+
+for (const [what, args] of [
+  ['a hidden poller', []],
+  ['one that ends at each 409 and is started again', ['--at-409', 'end']],
+] as const)
+  test(`${what} under supervisord: 75 with the command, which works; nothing was fought`, async (t) => {
+    const b = await bed(t);
+    const stray = await managedStray(b, 'kept', args);
+    const those = living([stray.run.pid, ...(args.length > 0 ? [] : stray.pids())]);
+    const run = startWorker(b);
+    await run.ends(75, LONG_MS);
+    assert.match(run.stderr(), stray.stop);
+    assert.deepEqual(harmed(b, those), [], run.seen());
+    await typed(run.stderr(), stray.pids);
+    await workerWorks(b, startWorker(b));
+  });
+
+for (const choice of ['yield', 'insist'] as const)
+  test(`a managed poller while running, --on-rival ${choice}: named with the command, never as elsewhere`, async (t) => {
+    const b = await bed(t);
+    b.env[RIVAL_AFTER] = SOON;
+    const run = startWorker(b, '--on-rival', choice);
+    const mine = await workerWorks(b, run);
+    const stray = await managedStray(b, 'late');
+    const those = living([stray.run.pid, ...stray.pids()]);
+    await run.waitFor(stray.stop, LONG_MS);
+    assert.match(run.stderr(), new RegExp(`\\b${stray.pids()[0]}\\b`));
+    if (choice === 'yield') {
+      await run.ends(75, LONG_MS);
+      assert.equal(alive(mine), false, 'it gets the bot');
+    } else {
+      const conflicts = () => b.sandbox.polls().filter(({ status }) => status === 409).length;
+      const before = conflicts();
+      await until('the fight to go on', () => conflicts() >= before + 3, { ms: LONG_MS, seen: run.seen });
+      assert.ok(alive(mine) && run.ended() === null, run.seen());
+    }
+    assert.deepEqual(harmed(b, those), [], run.seen());
+    assert.doesNotMatch(run.stderr(), ELSEWHERE);
+    await typed(run.stderr(), stray.pids);
+  });
+
+test('a dashboard under supervisord that sends one message ends nothing: at the start, with conflicts from elsewhere, at a restart', async (t) => {
+  const b = await bed(t);
+  const those = living((await dashboard(b)).pids());
+  const run = startWorker(b, '--on-rival', 'insist');
+  const mine = await workerWorks(b, run);
+  await staysTrue('the run goes on', 2_000, () => run.ended() === null && alive(mine), run.seen);
+  const rival = await startRemoteRival(t, b);
+  await until('conflicts', () => rival.conflicts >= 3, { ms: LONG_MS, seen: run.seen });
+  await rival.leave();
+  assert.equal(await workerWorks(b, run), mine);
+  // A worker that ends is what made the supervisor look around.
+  process.kill(mine, 'SIGKILL');
+  const isNew = () => polledBy(b, 'polite.mjs').some((pid) => pid !== mine);
+  await until('a new worker', isNew, { ms: LONG_MS, seen: run.seen });
+  assert.equal(run.ended(), null, run.seen());
+  assert.deepEqual(harmed(b, those), [], run.seen());
+});
+
+const monitor = (b: Bed) => hold(b, 'monitor', ['monitor'], 'getMe');
+
+test('a rival that shows on this machine nowhere: a newcomer says elsewhere, and yields with 75; who --probe says so, too', async (t) => {
+  const b = await bed(t);
+  b.env[RIVAL_AFTER] = SOON;
+  const holder = await monitor(b);
+  const rival = await startRemoteRival(t, b);
+  await until('it to poll', () => rival.polls > 0);
+  const { stdout } = await b.exits(1, 'who --probe', { ms: LONG_MS });
+  assert.match(stdout, ELSEWHERE);
+  assert.doesNotMatch(stdout, new RegExp(`^proven.*pid ${holder.pid}\\b`, 'm'));
+  const run = startWorker(b);
+  await run.ends(75, LONG_MS);
+  assert.match(run.stderr(), ELSEWHERE);
+  assert.doesNotMatch(run.stderr(), /\[stray\] stopping/);
+  assert.ok(alive(holder.pid));
+});
+
+test('the same beside a worker that insists: the sender is not blamed, and elsewhere is said', async (t) => {
+  const b = await bed(t);
+  b.env[RIVAL_AFTER] = SOON;
+  const run = startWorker(b, '--on-rival', 'insist');
+  const mine = await workerWorks(b, run);
+  const holder = living([(await monitor(b)).pid]);
+  const rival = await startRemoteRival(t, b);
+  await run.waitFor(ELSEWHERE, LONG_MS);
+  await rival.leave();
+  assert.deepEqual(harmed(b, holder), [], run.seen());
+  assert.doesNotMatch(run.stderr(), /\[stray\] stopping/);
+  assert.ok(alive(mine) && run.ended() === null, run.seen());
+});

@@ -1,0 +1,238 @@
+// `who` and `who --probe`: graded processes of this machine, rivals that no search finds, what a probe must not disturb or claim.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Bed, bed, botFixture, type Finished, node, PYTHON, type Words } from '../support/bed.ts';
+import { assertNoToken } from '../support/judge.ts';
+import { startRival, working } from '../support/rival.ts';
+import { assertStrayShape, type StrayView } from '../support/status.ts';
+import { legacyPoller, polledBy } from '../support/strays.ts';
+import { until } from '../support/wait.ts';
+
+interface ProbeView {
+  seconds: number;
+  result: 'rival' | 'none' | 'cannot-tell';
+  reason: string | null;
+  afterSeconds: number | null;
+  rhythmSeconds: number | null;
+  retrySeconds: number | null;
+  message: string;
+}
+
+const NOTICE = /\[probe\] holding getUpdates of bot \d+ for .*409/;
+
+/** Every getUpdates that the program sent. */
+const ours = (b: Bed) =>
+  b.sandbox
+    .requests()
+    .filter(({ method, userAgent }) => method.toLowerCase() === 'getupdates' && userAgent === 'singlepoll');
+
+const entryOf = (result: Pick<Finished, 'stdout'>) =>
+  (JSON.parse(result.stdout) as { probe: ProbeView }).probe;
+
+async function probed(b: Bed, code: number, args: Words) {
+  const result = await b.exits(code, ['who', '--json', ...args], { ms: 60_000 });
+  assertNoToken(result.text, b.token);
+  return { ...result, probe: entryOf(result) };
+}
+
+/** Nothing was confirmed, and the kinds of updates were left as they were. */
+function assertAskedHarmlessly(b: Bed): void {
+  for (const { params } of ours(b)) assert.deepEqual(Object.keys(params).sort(), ['limit', 'timeout']);
+  const others = new Set(b.sandbox.methods().filter((name) => name !== 'getupdates'));
+  assert.deepEqual([...others].sort(), ['getme', 'getwebhookinfo']);
+}
+
+const waitsHere = (b: Bed) => until('the probe to wait', () => ours(b).length > 0);
+
+test('nobody is 0 and nothing is asked; the worker alone is 0; a stray is 1 with grade and proof, and the probe tells that it polls', async (t) => {
+  const b = await bed(t);
+  const nobody = JSON.parse((await b.exits(0, 'who --json')).stdout);
+  assert.deepEqual([nobody.strays, nobody.probe, b.sandbox.methods()], [[], null, []]);
+  const stray = legacyPoller(b, 'production_polling_bot.py');
+  await until('it to poll', () => polledBy(b, 'production_polling_bot.py').length > 0);
+  // Who only reads knows that it is connected; that it polls is known once it was asked.
+  for (const [args, grade] of [
+    ['', 'likely'],
+    [' --probe', 'proven'],
+  ]) {
+    const json = await b.exits(1, `who --json${args}`);
+    const strays = (JSON.parse(json.stdout) as { strays: StrayView[] }).strays;
+    for (const shown of strays) assertStrayShape(shown);
+    assert.equal(strays.find(({ pid }) => pid === stray.pid)?.grade, grade);
+    assertNoToken(json.text, b.token);
+    const plain = await b.exits(1, `who${args}`);
+    assert.match(plain.stdout, new RegExp(`^${grade} +pid ${stray.pid}\\b`, 'm'));
+    if (grade === 'likely') continue;
+    assert.match(plain.stdout, /^probe: rival seen after/m);
+    assert.match(plain.stdout, new RegExp(`it may be the process above \\(pid ${stray.pid}\\)`));
+    assert.doesNotMatch(plain.stdout, /no other poller found/);
+  }
+  await b.polling();
+  await until('the stray to be gone', () => stray.ended());
+  await b.exits(0, 'who');
+});
+
+test('probe: nobody: 0, held once for its time, what it disturbs said first', async (t) => {
+  const b = await bed(t);
+  const run = b.cli('who --probe=5');
+  await waitsHere(b);
+  assert.match(run.stderr(), NOTICE, 'said before the poll');
+  await run.ends(0);
+  assert.match(run.stdout(), /^probe: none seen in 5 s:/m);
+  assert.match(run.stdout(), /--probe=40/);
+  const polls = ours(b);
+  assert.deepEqual([polls.length, polls[0]?.params.timeout], [1, '5']);
+  assertAskedHarmlessly(b);
+});
+
+for (const [retryMs, leastSeconds, hint] of [
+  [250, 3.2, /pyTelegramBotAPI/],
+  [2_000, 4.9, /hand-written/],
+] as const)
+  test(`probe: a rival elsewhere that comes back ${retryMs} ms after a 409: 1, with its rhythm`, async (t) => {
+    const b = await bed(t);
+    const rival = startRival(t, b, working(retryMs));
+    await until('the rival to poll', () => rival.polls > 0);
+    const { probe, stderr } = await probed(b, 1, ['--probe']);
+    assert.deepEqual([probe.result, probe.reason, probe.seconds], ['rival', null, 10]);
+    // By the stand-in's own record; the rules make it at least this much.
+    const ends = ours(b)
+      .filter(({ status }) => status === 409)
+      .map(({ endedAtMs }) => (endedAtMs ?? 0) / 1000);
+    const rhythm = ((ends.at(-1) ?? 0) - (ends[0] ?? 0)) / (ends.length - 1);
+    for (const [actual, expected] of [
+      [probe.rhythmSeconds, rhythm],
+      [probe.retrySeconds, rhythm - 3],
+    ] as const)
+      assert.ok(actual !== null && Math.abs(actual - expected) <= 0.5, `${actual} is not about ${expected}`);
+    assert.ok((probe.afterSeconds ?? 0) >= leastSeconds && (probe.rhythmSeconds ?? 0) >= leastSeconds);
+    assert.match(probe.message, /^rival seen after [\d.]+ s: .*about every [\d.]+ s/);
+    assert.match(probe.message, hint);
+    assert.match(stderr, NOTICE);
+    assertAskedHarmlessly(b);
+    const { stdout } = await b.exits(1, 'who --probe=5');
+    for (const pattern of [
+      /nobody else on this machine/,
+      /polls from elsewhere/,
+      /\/revoke/,
+      /--probe=40 +# for its rhythm/,
+    ])
+      assert.match(stdout, pattern);
+  });
+
+test('probe: real libraries that retry are seen with their rhythm', async (t) => {
+  for (const [command, hint] of [
+    [[PYTHON, botFixture('ptb.py')], /python-telegram-bot/],
+    [[process.execPath, botFixture('ntba.mjs')], /node-telegram-bot-api/],
+  ] as const) {
+    const b = await bed(t);
+    const env = { TELEGRAM_BOT_TOKEN: b.token, TELEGRAM_API_ROOT: b.sandbox.root };
+    const bot = b.spawn(command[0], [command[1]], { env });
+    await until('it to poll', () => b.sandbox.polls().length > 0, { seen: bot.seen, ms: 30_000 });
+    const { probe } = await probed(b, 1, ['--probe=12']);
+    assert.equal(probe.result, 'rival', `${probe.message}\n${bot.seen()}`);
+    assert.match(probe.message, hint);
+  }
+});
+
+test('probe: updates that wait, a webhook, an API out of reach, a refused token: cannot tell, and all stays as it was', async (t) => {
+  const b = await bed(t);
+  const ids = [b.sandbox.text('one'), b.sandbox.text('two'), b.sandbox.text('three')];
+  await b.sandbox.call('getUpdates', { allowed_updates: ['message'] });
+  const reason = async (args: string[]) => {
+    const { probe, stderr } = await probed(b, 1, args);
+    assert.equal(probe.result, 'cannot-tell');
+    return { ...probe, stderr };
+  };
+  const waiting = await reason(['--probe=3']);
+  assert.equal(waiting.reason, 'updates');
+  assert.match(waiting.message, /^cannot tell, updates are waiting/);
+  // From the first one on: an offset of its own, since a repeated one would be answered with one update.
+  const left = await b.sandbox.call<{ update_id: number }[]>('getUpdates', { offset: ids[0] });
+  assert.deepEqual(
+    left.map(({ update_id: id }) => id),
+    ids,
+  );
+  const info = (await b.sandbox.webhookInfo()) as { allowed_updates?: string[] };
+  assert.deepEqual(info.allowed_updates, ['message'], 'left as they were');
+
+  const polls = ours(b).length;
+  await b.sandbox.setWebhook('https://hooks.example.com/s3cret-path-4711');
+  const webhook = await reason(['--probe']);
+  assert.equal(webhook.reason, 'webhook');
+  assert.match(webhook.message, /webhook is set \(https:\/\/hooks\.example\.com\/…\).*nobody can poll/);
+  assert.doesNotMatch(webhook.stderr, NOTICE, 'nothing is disturbed');
+  assert.equal(ours(b).length, polls);
+  assert.equal((await b.sandbox.webhookInfo()).url, 'https://hooks.example.com/s3cret-path-4711');
+
+  const gone = await reason(['--probe=2', '--api-root', 'http://127.0.0.1:1']);
+  assert.equal(gone.reason, 'api');
+  assert.match(gone.message, /ECONNREFUSED/);
+  b.sandbox.raw.revoke(b.token);
+  const refused = await reason(['--probe']);
+  assert.equal(refused.reason, 'token');
+  assert.match(refused.message, /401/);
+});
+
+test('probe: beside a supervisor that one renews its poll, its worker notices nothing; one that starts meanwhile polls on in peace', async (t) => {
+  const b = await bed(t);
+  const meanwhile = b.cli('who --json --probe=30');
+  await waitsHere(b);
+  const start = await b.polling(['--', ...node('retries-on-409.mjs')]);
+  await meanwhile.ends(1);
+  const told = entryOf({ stdout: meanwhile.stdout() });
+  assert.deepEqual([told.result, told.reason], ['cannot-tell', 'supervisor']);
+  assert.match(told.message, new RegExp(`pid ${start.pid}`));
+  const asked = ours(b).length;
+  assert.ok(asked <= 2, 'one of the probe, and the question of start');
+  const before = b.sandbox.polls().length;
+  const { probe } = await probed(b, 0, ['--probe=4']);
+  assert.equal(probe.result, 'none');
+  assert.match(probe.message, /nobody on this machine reacted when the supervisor renewed its poll/);
+  assert.ok(b.sandbox.polls().length > before, 'the poll was renewed');
+  assert.equal(ours(b).length, asked, 'with a poll of the worker');
+  assert.ok(b.journal().every(({ ev }) => ev !== 'conflict'));
+});
+
+test('probe: beside a supervisor that polls past the gateway or hangs, and beside another probe, it refuses with 75 and takes nothing', async (t) => {
+  const b = await bed(t);
+  for (const args of ['--no-gateway', '']) {
+    const run = await b.polling(args);
+    if (args === '') run.signal('SIGSTOP');
+    const { stdout, stderr } = await b.exits(75, 'who --probe --json');
+    run.signal('SIGCONT');
+    assert.match(
+      stderr,
+      new RegExp(`supervisor of bot ${b.botId} \\(pid ${run.pid}\\)[\\s\\S]*→ singlepoll status`),
+    );
+    assert.equal(stdout, '');
+    assert.equal(ours(b).length, 0);
+    assert.ok(b.sandbox.polls().every(({ status }) => status !== 409));
+    run.signal('SIGTERM');
+    await run.ends(0);
+  }
+  const first = b.cli('who --json --probe=5');
+  await waitsHere(b);
+  const { stderr } = await b.exits(75, 'who --probe=4');
+  assert.match(stderr, new RegExp(`another probe of this bot runs \\(pid ${first.pid}\\)`));
+  await first.ends(0);
+  assert.equal(entryOf({ stdout: first.stdout() }).result, 'none');
+});
+
+test('probe: SIGINT ends it at once with an answer; a rival that was seen before is told', async (t) => {
+  const b = await bed(t);
+  const quiet = b.cli('who --probe=60');
+  await waitsHere(b);
+  quiet.signal('SIGINT');
+  await quiet.ends(130);
+  assert.match(quiet.stdout(), /probe: cannot tell: interrupted after/);
+  assert.doesNotMatch(quiet.stderr(), /a bug|Error/);
+  const rival = startRival(t, b, working(5_000));
+  await until('the rival to poll', () => rival.polls > 0);
+  const before = ours(b).length;
+  const seen = b.cli('who --json --probe=60');
+  await until('the second poll of this probe', () => ours(b).length === before + 2, seen);
+  seen.signal('SIGINT');
+  await seen.ends(130);
+  assert.equal(entryOf({ stdout: seen.stdout() }).result, 'rival');
+});
