@@ -197,6 +197,8 @@ describe('page', () => {
     }
     assert.match(text, /@my_bot \(123456\)/);
     assert.match(text, /as of 2026-11-21 12:00:00 UTC/);
+    assert.match(page(), /<meta http-equiv="refresh" content="5">[\s\S]*href="\?refresh=off"/);
+    assert.doesNotMatch(page({}, false), /http-equiv="refresh"/);
   });
 
   test('the problem and its cure come before everything else, and into the title', () => {
@@ -212,12 +214,6 @@ describe('page', () => {
     assert.doesNotMatch(shown(page()), /problem/);
     assert.match(page(), /class="state good"/);
     assert.match(page({ state: 'standby' }), /class="state calm"/);
-  });
-
-  test('loads itself again, unless it is asked to stand still', () => {
-    assert.match(page(), /<meta http-equiv="refresh" content="5">/);
-    assert.match(page(), /href="\?refresh=off"/);
-    assert.doesNotMatch(page({}, false), /http-equiv="refresh"/);
   });
 
   test('whatever anybody calls itself is text', () => {

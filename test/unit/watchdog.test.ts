@@ -18,43 +18,34 @@ function feeds(...ticks: Partial<Seen>[]): string {
   return ticks.map((it, index) => (feed({ ...base, ...it }, (index + 1) * MINUTE) ? 'x' : '.')).join('');
 }
 
-test('watchdog: fed while polls succeed, not while they only could', () => {
-  assert.equal(feeds({ polls: 1 }, { polls: 2 }, { polls: 3 }), 'xxx');
-  assert.equal(
-    feeds({ polls: 1 }, { polls: 1 }, { polls: 1 }, { polls: 1 }, { polls: 1 }, { polls: 2 }),
-    'xxx..x',
-  );
-});
-
-test('watchdog: a worker that is replaced has time to poll; one that never does starves it, whatever phase it is in', () => {
-  assert.equal(feeds({ polls: 5 }, { phase: 'starting', polls: 5 }, { phase: 'starting', polls: 6 }), 'xxx');
-  assert.equal(
-    feeds({ phase: 'starting' }, { phase: 'backoff' }, { phase: 'sweeping' }, { phase: 'starting' }),
+const standby = { phase: 'standby' } as const;
+const starting = { phase: 'starting' } as const;
+const out = { polls: 3, helpless: true };
+const fed: [string, string, Partial<Seen>[]][] = [
+  ['while polls succeed', 'xxx', [{ polls: 1 }, { polls: 2 }, { polls: 3 }]],
+  ['not while they only could', 'xxx..x', [1, 1, 1, 1, 1, 2].map((polls) => ({ polls }))],
+  [
+    'a replaced worker has time to poll',
+    'xxx',
+    [{ polls: 5 }, { ...starting, polls: 5 }, { ...starting, polls: 6 }],
+  ],
+  [
+    'one that never does starves it',
     'xx..',
-  );
-});
-
-test('watchdog: fed while the Bot API is out of reach, and then with patience again', () => {
-  const out = { polls: 3, helpless: true };
-  assert.equal(
-    feeds({ polls: 3 }, out, out, out, out, out, { polls: 3 }, { polls: 3 }, { polls: 3 }),
-    'xxxxxxxx.',
-  );
-});
-
-test('watchdog: in standby by the keeper of the lease, not by patience', () => {
-  const standby = { phase: 'standby' } as const;
-  assert.equal(feeds(standby, standby, standby, standby, standby), 'xxxxx');
-  assert.equal(feeds(standby, { ...standby, keeperLateMs: PATIENCE }), 'x.');
-});
-
-test('watchdog: where polls can’t be seen (deploy mode, past the gateway) the worker’s life counts', () => {
-  assert.equal(feeds({ polls: null }, { polls: null }, { polls: null }, { polls: null }), 'xxxx');
-  assert.equal(
-    feeds(...Array.from({ length: 4 }, () => ({ polls: null, phase: 'backoff' as const }))),
-    'xx..',
-  );
-});
+    [starting, { phase: 'backoff' }, { phase: 'sweeping' }, starting],
+  ],
+  [
+    'the Bot API out of reach, then patience again',
+    'xxxx..',
+    [out, out, { polls: 3 }, { polls: 3 }, { polls: 3 }, { polls: 3 }],
+  ],
+  ['standby, by the keeper of the lease and not by patience', 'xxxxx', Array(5).fill(standby)],
+  ['a keeper that is late', 'x.', [standby, { ...standby, keeperLateMs: PATIENCE }]],
+  ['polls that can’t be seen: by the worker’s life', 'xxxx', Array(4).fill({ polls: null })],
+  ['polls that can’t be seen, no worker', 'xx..', Array(4).fill({ polls: null, phase: 'backoff' })],
+];
+for (const [title, expected, ticks] of fed)
+  test(`watchdog fed: ${title}`, () => assert.equal(feeds(...ticks), expected));
 
 test('watchdog: what is seen of a run', () => {
   const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
