@@ -1,5 +1,5 @@
 /**
- * Whether a time of day has come in a time zone, once on each date: looked at every minute, so that clocks may jump as they like. A time
+ * Whether a time of day has come in a time zone, once on each date: looked at at least every minute, so that clocks may jump as they like. A time
  * that a day skips comes when the clocks jump, one that a day has twice comes the first time. PURE but for the zone rules of Intl.
  */
 import type { Daily } from '../config/targets.ts';

@@ -48,6 +48,7 @@ export function openAlerts(options: AlertServiceOptions) {
   const file = join(options.botDir, 'alerts.json');
   const gate = createAlertGate(alerts.cooldownMs, readSaved(file), Date.now());
   const deliveries = openDeliveries(options);
+  const isDigestDue = alerts.digest && createDaily(alerts.digest, Date.now());
   const cut = new AbortController();
   const observing = createListeners<[]>('the look for what is to be alerted of', report);
   let timer: NodeJS.Timeout | undefined;
@@ -75,9 +76,14 @@ export function openAlerts(options: AlertServiceOptions) {
     const out = gate.step(after.unixMs, events, isWell(after));
     if (events.length > 0 || out.length > 0) save(file, gate.saved());
     for (const alert of out) deliveries.post(alertMessage(alert, sender()));
+    if (isDigestDue?.(after.unixMs)) tellDigest(after);
     clearTimeout(timer);
-    const dueMs = (gate.dueMs() ?? Number.POSITIVE_INFINITY) - Date.now();
-    const inMs = Math.min(dueMs, gate.isOwed() ? OWED_LOOK_MS : TIMER_MAX_MS);
+    const nowMs = Date.now();
+    const inMs = Math.min(
+      (gate.dueMs() ?? Number.POSITIVE_INFINITY) - nowMs,
+      gate.isOwed() ? OWED_LOOK_MS : TIMER_MAX_MS,
+      isDigestDue ? MINUTE_MS - (nowMs % MINUTE_MS) : TIMER_MAX_MS,
+    );
     if (!isEndTold) timer = setTimeout(observing.tell, Math.max(1, Math.ceil(inMs))).unref();
   }
 
@@ -87,27 +93,11 @@ export function openAlerts(options: AlertServiceOptions) {
     return { bot: name, botId: bot?.id ?? null, host: hostname(), secrets: options.secrets };
   }
 
-  function tellDigest(): void {
-    const since = digestSince;
-    digestSince = look();
+  function tellDigest(now: Look): void {
     // Several machines may share the bot: only the one that polled sends a digest.
-    const hasPolled = digestSince.pollingMs > since.pollingMs;
-    if (digestSince.doc.state !== 'standby' || hasPolled)
-      deliveries.post(digestMessage(since, digestSince, sender()));
-  }
-
-  /** Looks at each full minute. */
-  function waitForDigest(isDue: (nowMs: number) => boolean): NodeJS.Timeout {
-    const minutes = createListeners<[]>('the daily digest', report);
-    minutes.add(() => void (isDue(Date.now()) && tellDigest()));
-    const it = setTimeout(
-      () => {
-        minutes.tell();
-        it.refresh();
-      },
-      MINUTE_MS - (Date.now() % MINUTE_MS),
-    );
-    return it.unref();
+    if (now.doc.state !== 'standby' || now.pollingMs > digestSince.pollingMs)
+      deliveries.post(digestMessage(digestSince, now, sender()));
+    digestSince = now;
   }
 
   /** Sent beside the stop of the worker, which does not wait for it. */
@@ -136,7 +126,6 @@ export function openAlerts(options: AlertServiceOptions) {
 
   report.line('alert', `problems are told ${placesOf(alerts)}`);
   status.sources.alerts = deliveries;
-  const digestTimer = alerts.digest ? waitForDigest(createDaily(alerts.digest, Date.now())) : undefined;
   observing.add(() => observe());
   running.onStep(step);
   const leave = options.changes.listen(() => void (isEndTold || observe()));
@@ -150,7 +139,6 @@ export function openAlerts(options: AlertServiceOptions) {
       // A bug is told of nowhere else.
       tellEnd(ending);
       clearTimeout(timer);
-      clearTimeout(digestTimer);
       if (ending.code !== EXIT.ok) await deliveries.finish(LAST_WORD_MS, cut.signal);
       deliveries.close();
     },
