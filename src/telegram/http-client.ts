@@ -58,7 +58,7 @@ export function openHttpClient(options: HttpClientOptions) {
     : process.getBuiltinModule('node:http');
   // The agent's timeout ends idle connections only: nobody listens to the timeout of a request.
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: KEEP_ALIVE_MS });
-  const ways = connectWith(agent as unknown as Connecting, { secure, proxy, root, connectTimeoutMs });
+  const tcpOf = connectWith(agent as unknown as Connecting, { secure, proxy, root, connectTimeoutMs });
 
   /** Begins a request; the caller ends it, or pipes a body into it. */
   function begin(method: string, path: string, headers: readonly string[]): ClientRequest {
@@ -76,9 +76,9 @@ export function openHttpClient(options: HttpClientOptions) {
   function giveUp(call: ClientRequest, reason: Error): void {
     soon(() => {
       const { socket } = call;
-      const tcp = socket && !call.destroyed ? ways.tcpOf(socket) : null;
-      // TLS of a proxy hides the TCP connection that could be reset.
-      if (tcp && !tcp.destroyed && !('encrypted' in tcp)) tcp.resetAndDestroy();
+      const tcp = socket && !call.destroyed ? tcpOf(socket) : null;
+      // Where it is not connected nothing was sent. TLS of a proxy hides the TCP connection that could be reset.
+      if (tcp && !tcp.connecting && !tcp.destroyed && !('encrypted' in tcp)) tcp.resetAndDestroy();
       call.destroy(reason);
     });
   }
@@ -107,7 +107,7 @@ export function openHttpClient(options: HttpClientOptions) {
         call.once('response', (answer) => resolve(readWhole(answer, answerBytesMax)));
         call.on('error', reject);
         call.once('close', () => reject(cutOff()));
-        call.once('socket', () => {
+        whenConnected(call, secure, () => {
           if (mayGo && !mayGo()) call.destroy(new Error('given up'));
           if (call.destroyed || signal.aborted) return;
           onSent?.();
@@ -121,12 +121,7 @@ export function openHttpClient(options: HttpClientOptions) {
     }
   }
 
-  function close(): void {
-    ways.stop();
-    soon(() => agent.destroy());
-  }
-
-  return { proxied: proxy !== null, begin, giveUp, ask, close };
+  return { proxied: proxy !== null, begin, giveUp, ask, close: () => soon(() => agent.destroy()) };
 }
 
 interface Connecting {
@@ -143,51 +138,42 @@ interface Way {
   readonly connectTimeoutMs: number;
 }
 
-/** Has the agent connect our way: requests get their socket when it stands. */
-function connectWith(agent: Connecting, { secure, proxy, root, connectTimeoutMs }: Way) {
+/** Has the agent connect our way; what it returns finds the TCP connection below one of TLS, which can't be reset itself. */
+function connectWith(
+  agent: Connecting,
+  { secure, proxy, root, connectTimeoutMs }: Way,
+): (socket: Socket) => Socket {
   const { createConnection } = agent;
   const below = new WeakMap<Duplex, Socket>();
-  const pending = new Set<Duplex>();
 
-  async function stands<T extends Duplex>(socket: T, event: string, limit: AbortSignal): Promise<T> {
-    pending.add(socket);
-    try {
-      await once(socket, event, { signal: limit });
-      return socket;
-    } catch (error) {
-      socket.destroy();
-      throw limit.aborted ? late() : error;
-    } finally {
-      pending.delete(socket);
-    }
-  }
-
-  async function open(options: TcpNetConnectOpts): Promise<Duplex> {
-    const limit = AbortSignal.timeout(connectTimeoutMs);
-    const authority = `${root.hostname}:${root.port || (secure ? 443 : 80)}`;
-    const tcp =
-      proxy === null
-        ? await stands(connect(options), 'connect', limit)
-        : await openTunnel(new URL(proxy), authority, limit);
-    if (!secure) return tcp;
+  function secured(options: TcpNetConnectOpts, tcp: Socket): Duplex {
     const socket = createConnection.call(agent, { ...options, socket: tcp }, () => {}) as Duplex;
     below.set(socket, tcp);
     tcp.on('error', (error) => socket.destroy(error));
-    return stands(socket, 'secureConnect', limit);
+    return limited(socket, 'secureConnect');
   }
 
+  function limited<T extends Duplex>(socket: T, event: string): T {
+    const timer = setTimeout(() => socket.destroy(late()), connectTimeoutMs).unref();
+    const stop = () => clearTimeout(timer);
+    socket.once(event, stop).once('close', stop);
+    return socket;
+  }
+
+  // At once where that can be: the agent counts no connection that comes later.
   agent.createConnection = (options, done) => {
-    open(options).then((socket) => done(null, socket), done);
+    if (proxy === null) {
+      const tcp = connect(options);
+      return secure ? secured(options, tcp) : limited(tcp, 'connect');
+    }
+    const authority = `${root.hostname}:${root.port || (secure ? 443 : 80)}`;
+    openTunnel(new URL(proxy), authority, AbortSignal.timeout(connectTimeoutMs)).then(
+      (tcp) => done(null, secure ? secured(options, tcp) : tcp),
+      done,
+    );
     return undefined;
   };
-  return {
-    /** The TCP connection below one of TLS, which can't be reset itself. */
-    tcpOf: (socket: Socket): Socket => below.get(socket) ?? socket,
-    /** The agent does not know these. */
-    stop(): void {
-      for (const socket of pending) socket.destroy();
-    },
-  };
+  return (socket) => below.get(socket) ?? socket;
 }
 
 async function openTunnel(proxy: URL, authority: string, limit: AbortSignal): Promise<Socket> {
@@ -215,6 +201,14 @@ async function openTunnel(proxy: URL, authority: string, limit: AbortSignal): Pr
   if (statusCode === 200) return tcp;
   tcp.destroy();
   throw Object.assign(new Error('the proxy refuses'), { proxyStatus: statusCode });
+}
+
+function whenConnected(call: ClientRequest, secure: boolean, go: () => void): void {
+  call.once('socket', (socket) => {
+    const isConnecting = socket.connecting || ('secureConnecting' in socket && socket.secureConnecting);
+    if (!isConnecting) go();
+    else socket.once(secure ? 'secureConnect' : 'connect', go);
+  });
 }
 
 async function readWhole(answer: IncomingMessage, bytesMax: number): Promise<WholeAnswer> {

@@ -119,6 +119,9 @@ for (const way of WAYS) {
 
   test(`${way}: requests share a connection, and it is closed in the ordinary way`, async (t) => {
     const { client, sockets, ended } = await open(t, (socket) => socket.write(ANSWER), way);
+    // Directly no more connections are opened at once than may be.
+    if (!way.endsWith('proxy'))
+      assert.deepEqual(await Promise.all([ask(client), ask(client)]), ['200 ok', '200 ok']);
     for (let i = 0; i < 3; i += 1) assert.equal(await ask(client), '200 ok');
     assert.equal(sockets.length, 1);
     client.close();
