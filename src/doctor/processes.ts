@@ -1,5 +1,4 @@
 /** Every process that the project's files say is started, and whether it polls. A table says which file tells it, and where. */
-import { parseProcfile } from '../config/files.ts';
 import { type Evidence, pollsIn, readCode, webhooksIn } from './code.ts';
 import { createRuns, type Run } from './commands.ts';
 import * as doc from './documents.ts';
@@ -151,6 +150,7 @@ const PROGRAMS =
   'gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll';
 /** Files that are lines: manager, file, and a line with the name (else it is the file's) and the command. */
 const LINES: readonly (readonly [string, RegExp, RegExp])[] = [
+  ['procfile', /(^|\/)Procfile(\.[\w-]+)?$/, /^[ \t]*([\w-]+)[ \t]*:[ \t]*(.+)$/gm],
   ['make', /(^|\/)(GNUm|[Mm])akefile$/, /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n){0,50})\t[@-]*(.*)$/gm],
   ['shell', /\.(sh|bash)$/, RegExp(`^()(?!\\s*#)(.*\\b(?:${PROGRAMS})\\b.*)$`, 'gm')],
   [
@@ -161,11 +161,6 @@ const LINES: readonly (readonly [string, RegExp, RegExp])[] = [
 ];
 
 function fromLines(file: string, content: string): Said[] {
-  if (/(^|\/)Procfile(\.[\w-]+)?$/.test(file))
-    return [...parseProcfile(content)].map(([name, command]) => {
-      const index = content.search(RegExp(`^[ \\t]*${name}[ \\t]*:`, 'm'));
-      return row('procfile', file, lineAt(content, index), name, command);
-    });
   const image = files.isDockerfile(file) ? imageCommand(content) : null;
   if (image) return [row('docker', file, image.line, 'CMD', image.command)];
   return LINES.filter(([, pattern]) => pattern.test(file)).flatMap(([manager, , pattern]) =>
