@@ -86,7 +86,9 @@ function streamLines(from: OutputName): KeptStream {
   /** Copies what is kept: a part of a text would keep all of it in memory. */
   function keep(text: string): string {
     const atMs = performance.now();
-    const lines = text.split('\n').slice(-LIVE_LINES);
+    let begin = text.length;
+    for (let n = 0; n < LIVE_LINES && begin > 0; n++) begin = text.lastIndexOf('\n', begin - 1);
+    const lines = text.slice(begin > 0 ? begin + 1 : 0).split('\n');
     last = [...last, ...lines.map((it) => line(it, atMs))].slice(-LIVE_LINES);
     return text;
   }

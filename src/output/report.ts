@@ -25,6 +25,7 @@ type Said = Parameters<Report['line']>;
 type Format = Config['logFormat'];
 
 const WAITING_MAX = 500;
+const SEARCHED_MAX = 8 * 1024;
 
 /** Without a newline. */
 function lineOf(
@@ -134,7 +135,8 @@ export function openRunOutput(
         ...{ ...options, lines, sink: sinks?.[from] ?? null },
         onLines(text) {
           log?.write(from, text);
-          onLines(text);
+          // Who looks for a phrase finds it again and again in a flood: its end is enough.
+          onLines(text.slice(-SEARCHED_MAX));
           changes.touch();
         },
       });
