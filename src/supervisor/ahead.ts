@@ -8,7 +8,7 @@ import type { GatewayWatch } from '../gateway/events.ts';
 import type { Gateway } from '../gateway/server.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { ApiReach } from '../telegram/reach.ts';
-import type { Sweeper } from './sweep.ts';
+import type { Connected, Sweeper } from './sweep.ts';
 import type { Ending } from './table.ts';
 import type { WebhookWatch } from './webhook-watch.ts';
 import type { NextWorker } from './worker.ts';
@@ -20,6 +20,8 @@ const WEBHOOK_PATIENCE_MS = 3_000;
 export interface Guarding {
   readonly sweeper: Sweeper;
   readonly webhook: WebhookWatch;
+  /** Who is connected to the Bot API, as seen a moment ago; undefined: too long ago. */
+  connected(): Promise<Connected> | undefined;
 }
 
 export interface GivenGateway {
@@ -88,7 +90,7 @@ export function createAhead(options: Options): Ahead {
     const { guarding, lease } = parts();
     const prepared = prepare();
     // Nobody can hold a poll while a webhook is set.
-    const peek = guarding?.sweeper.peek(abandoned, prepared);
+    const peek = guarding?.sweeper.peek(abandoned, prepared, isFirst() ? guarding.connected() : undefined);
     // What goes wrong shows when it is asked for.
     peek?.catch(() => {});
     const noGateway = await prepared;

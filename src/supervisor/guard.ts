@@ -9,21 +9,16 @@
  * are left to the next start, which can tell what they are.
  */
 import { spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
+import { PassThrough, type Writable } from 'node:stream';
 import { isThere, ownerOf } from '../machine/procfs.ts';
 import type { Offspring } from './offspring.ts';
 
 export interface Guard {
-  readonly pid: number | undefined;
   /** Names the group that has to go if the supervisor dies; null: none. `mortal`: the kernel ends its leader with us. */
   watch(pgid: number | null, mortal?: boolean): void;
   /** Ends the guard itself; what it watched stays. */
   release(): void;
-}
-
-interface Shell {
-  readonly pid: number | undefined;
-  tell(line: string): void;
-  end(): void;
 }
 
 // dash takes no `kill -9 -- -PGID`; `-s KILL` works in dash, bash and busybox. Field 22 of stat is the 20th behind the name.
@@ -43,7 +38,7 @@ const LOOK_EVERY_MS = 2_000;
 /** Where there is no shell (a distroless image) there is no guard, and that is no error. */
 export function createGuard(offspring: Offspring): Guard {
   const user = process.geteuid?.();
-  let shell: Shell | null = null;
+  let shell: Writable | null = null;
   let timer: NodeJS.Timeout | undefined;
   let present: number | null = null;
   let told = '';
@@ -51,8 +46,8 @@ export function createGuard(offspring: Offspring): Guard {
   function tell(): void {
     shell ??= startShell();
     const escaped = offspring.escaped().map(({ pid, startId }) => ` ${pid}:${startId}`);
-    const line = `${present ?? '-'}${escaped.join('')}`;
-    if (line !== told) shell.tell(line);
+    const line = `${present ?? '-'}${escaped.join('')}\n`;
+    if (line !== told) shell.write(line);
     told = line;
   }
 
@@ -65,9 +60,6 @@ export function createGuard(offspring: Offspring): Guard {
   }
 
   return {
-    get pid() {
-      return shell?.pid;
-    },
     watch(pgid, mortal = false) {
       clearTimeout(timer);
       present = pgid;
@@ -77,30 +69,22 @@ export function createGuard(offspring: Offspring): Guard {
     release() {
       clearTimeout(timer);
       present = null;
-      shell?.end();
+      shell?.end('-\n');
     },
   };
 }
 
-function startShell(): Shell {
+/** Its stdin. */
+function startShell(): Writable {
+  const stdio = ['pipe', 'ignore', 'ignore'] as const;
   const child = spawn('/bin/sh', ['-c', SCRIPT, 'singlepoll-guard'], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-    detached: true,
-    env: {},
-    cwd: '/',
+    ...{ stdio: [...stdio], detached: true, env: {}, cwd: '/' },
   });
   child.on('error', () => {});
-  // With no descriptor left (EMFILE) Node makes a child without streams, against its typing.
-  const stdin = child.stdin as typeof child.stdin | undefined;
-  stdin?.on('error', () => {});
   child.unref();
-  // @ts-expect-error the type leaves out that a child's stdin is a socket, which can be unref'd
-  stdin?.unref();
-  return {
-    get pid() {
-      return child.pid;
-    },
-    tell: (line) => void stdin?.write(`${line}\n`),
-    end: () => void stdin?.end('-\n'),
-  };
+  // With no descriptor left (EMFILE) Node makes a child without streams, against its typing.
+  const stdin = (child.stdin as Socket | undefined) ?? new PassThrough().resume();
+  stdin.on('error', () => {});
+  if ('unref' in stdin) stdin.unref();
+  return stdin;
 }

@@ -29,7 +29,9 @@ export async function start(request: StartRequest): Promise<number> {
   const { report } = output;
   try {
     const startup = await prepare(request, asks, output, teardown);
-    const me = startup.api ? await identify(startup, startup.api) : sayGate(startup);
+    const asked = startup.api ? identify(startup, startup.api) : sayGate(startup);
+    startup.warmUp();
+    const me = await asked;
     sayConfiguration(startup);
     startup.http?.announce();
     if (startup.sandboxText !== null) report.line('sandbox', startup.sandboxText);

@@ -8,10 +8,11 @@ import type { Report, RunOutput } from '../output/report.ts';
 import { distFile } from '../paths.ts';
 import type { Link, Owner } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
+import type { Prover } from '../strays/prover.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
 import { checkCommand } from './announce.ts';
 import { CONTROL_SOCKET, deploySocket } from './control.ts';
-import { eyesFor } from './finder.ts';
+import { eyesFor, proverFor } from './finder.ts';
 import type { Asks } from './signals.ts';
 import { createNextWorker } from './worker.ts';
 
@@ -53,6 +54,9 @@ export function createTeardown(): Teardown {
   };
 }
 
+/** A start that had to wait for the lock looks again. */
+const CONNECTIONS_FRESH_MS = 2_000;
+
 export type Startup = Awaited<ReturnType<typeof prepare>>;
 
 /** All that must be known to be good before the Bot API is asked anything; what takes its time is begun here, and waited for later. */
@@ -67,8 +71,11 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const command = config.command?.argv ?? [];
   const eyes = eyesFor(config);
   teardown.add(() => eyes.inspector.close());
-  // Takes as long as all that comes before the look for strays: who is new by then is read then.
-  if (polling && !dryRun) eyes.processes.snapshot().catch(() => {});
+  if (polling && !dryRun) {
+    // Its process takes longest of all to begin, so it comes first. Who is new by the look for strays is read then.
+    eyes.inspector.start();
+    eyes.processes.snapshot().catch(() => {});
+  }
   const gatewayModule = config.gateway && !dryRun ? import('../gateway/server.ts') : null;
   const alertModule = config.alerts && !dryRun ? import('../alerts/service.ts') : null;
   checkCommand(config);
@@ -79,17 +86,33 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   // Read once: asking the system for a hundred variables takes longer than to copy them.
   const environment = { ...process.env };
   const nextWorker = createNextWorker({ argv: command, cwd, environment, folder: botDir });
-  if (!dryRun) nextWorker.prepare({ shell: false }).catch(() => {});
   teardown.add(() => nextWorker.discard());
   const http = await openHttp(config, report);
   teardown.add(() => http?.close());
   const api = polling ? openBotApi(config.apiRoot, config.token as string) : null;
   teardown.add(() => api?.close());
+  /** Pids of the worker's tree; supervise.ts knows them. */
+  const worker = { has: (_pid: number) => false };
+  const prover = api && !dryRun ? proverFor(config, eyes, api, botDir, (pid) => worker.has(pid)) : null;
+  let connections: { readonly seen: ReturnType<Prover['look']>; readonly atMs: number } | null = null;
   return {
     ...{ config, flags: request.flags, warnings: request.warnings, link: request.link ?? null },
     ...{ owner: request.owner ?? null, asks, output, report, teardown, service, http, api, eyes },
-    ...{ gatewayModule, alertModule, botDir, command, environment, nextWorker },
+    ...{ gatewayModule, alertModule, botDir, command, environment, nextWorker, prover, worker },
     sandboxText: sandbox?.text ?? null,
+    /** Begins what takes its time. Called once the first question to Telegram is on its way: starting processes holds us up. */
+    warmUp(): void {
+      if (dryRun) return;
+      nextWorker.prepare({ shell: false }).catch(() => {});
+      if (!prover) return;
+      connections = { seen: prover.look(), atMs: performance.now() };
+      connections.seen.catch(() => {});
+    },
+    /** Who is connected to the Bot API, as seen a moment ago; undefined: too long ago. */
+    connected: () =>
+      connections && performance.now() - connections.atMs < CONNECTIONS_FRESH_MS
+        ? connections.seen
+        : undefined,
     /** Of the control channel. */
     socketPath: join(botDir, polling ? CONTROL_SOCKET : deploySocket(process.pid)),
     startedAt: new Date().toISOString(),

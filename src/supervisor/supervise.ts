@@ -13,7 +13,7 @@ import type { Me } from '../telegram/bot-api.ts';
 import { type ApiReach, createApiReach } from '../telegram/reach.ts';
 import type { GivenGateway } from './ahead.ts';
 import { sayEnd, whatEnded } from './announce.ts';
-import { finderFor, proverFor } from './finder.ts';
+import { finderFor } from './finder.ts';
 import { forgetEnd, rememberEnd, rememberStart } from './memory.ts';
 import { createRun, type Running } from './run.ts';
 import { showRun } from './serve.ts';
@@ -56,13 +56,13 @@ export async function supervise(
   const lease = await openLease(shared);
   const reach = openReach(shared);
   const guarding = reach && openGuarding(shared, reach, lease !== null);
-  remember(startup, me?.username ?? null);
   const gateway = await openGateway(shared, reach, lease);
   const watching = guarding && openWatch(shared, guarding, gateway);
   running.onStep(output.changes.touch);
   running.onStep(() => loop.state.headed?.to === 'exit' && service?.stopping());
   const alertModule = await startup.alertModule;
   running.begin({ gateway, lease, guarding, reach });
+  remember(startup, me?.username ?? null);
   const isStray = (reason: string) => guarding?.sweeper.hasSaid(reason) ?? false;
   const alerts = config.alerts
     ? alertModule?.openAlerts({
@@ -124,10 +124,10 @@ function openReach({ api, config, report, teardown, status, bus }: Shared): ApiR
 
 /** What keeps others from polling: the look for strays and the webhook. */
 function openGuarding(shared: Shared, reach: ApiReach, leased: boolean) {
-  const { config, report, eyes, botDir, status, bus, tree, running, loop } = shared;
+  const { config, report, eyes, status, bus, tree, running, loop, connected } = shared;
   const api = shared.api!;
-  const isWorker = (pid: number) => tree.list(running.worker()?.pid ?? null).some((it) => it.pid === pid);
-  const prover = proverFor(config, eyes, api, botDir, isWorker);
+  const prover = shared.prover!;
+  shared.worker.has = (pid) => tree.list(running.worker()?.pid ?? null).some((it) => it.pid === pid);
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   const halt = new AbortController();
   running.onStep(() => loop.state.headed?.to === 'exit' && halt.abort(new Stopped()));
@@ -160,7 +160,7 @@ function openGuarding(shared: Shared, reach: ApiReach, leased: boolean) {
     const clear = () => void webhook.again(loop.abandoned, true).then(bus.webhookCleared.tell);
     setTimeout(clear, WEBHOOK_SETTLES_MS).unref();
   });
-  return { prover, sweeper, webhook };
+  return { prover, sweeper, webhook, connected };
 }
 
 /** Null: the worker gets the API root itself. */

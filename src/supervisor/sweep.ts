@@ -51,6 +51,9 @@ export interface FirstSweep {
   readonly disturbed: boolean;
 }
 
+/** Clients of the Bot API on this machine; null: not to be seen here. */
+export type Connected = Awaited<ReturnType<Prover['look']>>;
+
 /** What there is to be seen without asking anybody. */
 export interface Peek {
   readonly survey: Survey;
@@ -63,7 +66,7 @@ export interface Sweeper {
    * Looks and does nothing: beside the look for a webhook, which takes as long. Lists connections at once, and processes once
    * `prepared` is settled: what a supervisor starts while it prepares has the token in its environment.
    */
-  peek(abandoned: AbortSignal, prepared?: Promise<unknown>): Promise<Peek>;
+  peek(abandoned: AbortSignal, prepared?: Promise<unknown>, seen?: Promise<Connected>): Promise<Peek>;
   /** Before the first worker: own leftovers and declared ones go, then whoever reacts when we ask. */
   first(abandoned: AbortSignal, peek?: Promise<Peek>): Promise<FirstSweep>;
   /** Before a later worker: at once (not a promise) where no leftover of our own is in the way. */
@@ -317,9 +320,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return ending;
   }
 
-  async function peek(abandoned: AbortSignal, prepared?: Promise<unknown>): Promise<Peek> {
-    const [seen] = await Promise.all([prover?.look(), prepared]);
-    return { survey: await look(abandoned), isAlone: seen?.connected === 0 };
+  async function peek(
+    abandoned: AbortSignal,
+    prepared?: Promise<unknown>,
+    seen: Promise<Connected> | undefined = prover?.look(),
+  ): Promise<Peek> {
+    const [clients] = await Promise.all([seen, prepared]);
+    return { survey: await look(abandoned), isAlone: clients?.connected === 0 };
   }
 
   const isOwn = ({ grade }: Stray) => grade === 'own';

@@ -47,7 +47,7 @@ export interface NextWorker {
 }
 
 export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerOptions): NextWorker {
-  const found = findSetpriv();
+  let found: Promise<string | null> | null = null;
   let setpriv: string | null = null;
   let pipes: WorkerPipes | null = null;
   let launcher: Launcher | null = null;
@@ -78,6 +78,7 @@ export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerO
 
   return {
     async prepare({ shell }) {
+      found ??= findSetpriv();
       if (!pipes) making ??= makePipes();
       await making;
       setpriv = await found;
