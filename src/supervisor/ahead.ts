@@ -10,11 +10,17 @@ import type { Lease } from '../lease/lease.ts';
 import type { ApiReach } from '../telegram/reach.ts';
 import type { Connected, Sweeper } from './sweep.ts';
 import type { Ending } from './table.ts';
-import type { WebhookWatch } from './webhook-watch.ts';
 import type { NextWorker } from './worker.ts';
 import type { WorkerStopOptions, WorkerTree } from './worker-tree.ts';
 
 const WEBHOOK_PATIENCE_MS = 3_000;
+
+export interface WebhookWatch {
+  /** Retried on outages, verified. The reason to end, or null. `mayDrop`: waiting updates, where that was asked for. */
+  first(mayDrop: boolean, abandoned: AbortSignal): Promise<Ending | null>;
+  /** A look while running; never two at once. `hurry`: sooner than 2 s after the last one, too. */
+  again(abandoned: AbortSignal, hurry?: boolean): Promise<void>;
+}
 
 /** What keeps others from polling. */
 export interface Guarding {

@@ -2,22 +2,23 @@
  * The only place where anything happens: builds the real edges around the table, runs the loop, answers the control
  * channel, and returns the exit code once everything is gone. Boot (configuration, bot, lock) is in start.ts.
  */
+import { randomBytes } from 'node:crypto';
 import { EXIT } from '../errors.ts';
 import type { LeaseEvent } from '../lease/lease.ts';
 import type { OutputName } from '../output/last-lines.ts';
-import type { Bus } from '../output/listeners.ts';
-import { createListeners } from '../output/listeners.ts';
-import type { Report, WorkerOutput } from '../output/report.ts';
+import { createBus, createListeners } from '../output/listeners.ts';
+import type { WorkerOutput } from '../output/report.ts';
 import { duration, howItEnded, ON_REQUEST, words } from '../output/words.ts';
+import type { Me } from '../telegram/bot-api.ts';
 import { createAhead, type Parts } from './ahead.ts';
 import { createGuard } from './guard.ts';
-import { createLoop, type Loop, type WorkerEnd } from './loop.ts';
+import { createLoop, type WorkerEnd } from './loop.ts';
 import type { Startup } from './startup.ts';
-import type { Status } from './status-document.ts';
+import { createStatus } from './status-document.ts';
 import type { Ending, Policy, Saying } from './table.ts';
 import type { WorkerExit, WorkerProcess } from './worker.ts';
 import { workerEnv } from './worker-env.ts';
-import type { WorkerTree } from './worker-tree.ts';
+import { createWorkerTree } from './worker-tree.ts';
 
 /** A worker that lived this long counts as good where its polls can't be seen. */
 const GOOD_AFTER_MS = 5_000;
@@ -31,35 +32,8 @@ const WHOLE_LINE_MS = 50;
 /** Of this many workers, two each. */
 const OUTPUTS_MAX = 8;
 
-type Context = Pick<Startup, 'config' | 'environment' | 'nextWorker' | 'output' | 'report'> & {
-  readonly status: Status;
-  readonly run: string;
-  readonly tree: WorkerTree;
-  readonly bus: Bus;
-};
-
-export interface Running {
-  readonly loop: Loop;
-  /** The worker that lives, as strays are told apart from it. */
-  worker(): { pid: number; run: string; spawn: string } | null;
-  /** Pid of the last worker, also once it has ended: what is left of its session is ours. */
-  former(): number | null;
-  forward(signal: NodeJS.Signals): void;
-  /** What the last stop of a tree ended, the leader first. */
-  stopped(): readonly number[];
-  /** The last of what the worker printed. */
-  lastLines(): readonly string[];
-  /** The same, said; unless that was done already. */
-  sayLastLines(report: Report): void;
-  /** Called after every step. */
-  onStep(listener: () => void): void;
-  /** What the lease tells. */
-  readonly onLease: (event: LeaseEvent) => void;
-  /** The first step. Called once, when all parts are there. */
-  begin(parts: Parts): void;
-  /** The exit code, once the worker's whole tree is gone and its output has come out. */
-  readonly ended: Promise<Ending>;
-}
+/** A run, and what its parts share. */
+export type Run = ReturnType<typeof createRun>;
 
 /** The one that lives. */
 interface Worker {
@@ -72,8 +46,15 @@ interface Worker {
 }
 
 /** Makes the loop with its edges; nothing happens before `begin`. */
-export function createRun(context: Context): Running {
-  const { config, environment, nextWorker, output, report, status, tree, bus } = context;
+export function createRun(startup: Startup, me: Me | null) {
+  const { config, environment, nextWorker, output, report } = startup;
+  const status = createStatus({ ...startup, me });
+  status.sources.log = output.logFacts;
+  /** In the environment of all that belongs to this run. */
+  const id = randomBytes(8).toString('hex');
+  const of = { run: id, botId: String(config.botId ?? ''), apiRoot: config.polling ? config.apiRoot : null };
+  const tree = createWorkerTree(of, startup.eyes);
+  const bus = createBus(report);
   let parts: Parts = { gateway: null, lease: null, guarding: null, reach: null };
   const guard = createGuard(tree.offspring);
   const listeners = createListeners<[]>('one that follows the run', report);
@@ -111,7 +92,7 @@ export function createRun(context: Context): Running {
     const { gateway, lease } = parts;
     const apiRoot = gateway ? gateway.port.next() : config.apiRoot;
     const token = gateway ? gateway.token : config.token;
-    const env = workerEnv(config, environment, context.run, number, {
+    const env = workerEnv(config, environment, id, number, {
       ...{ apiRoot, token, epoch: lease?.epoch() ?? null },
     });
     if (gateway && number === 1) {
@@ -203,18 +184,19 @@ export function createRun(context: Context): Running {
     report.line(tag, text + hurry, level, { ...saying });
     if (saying.what !== 'crash-loop') return;
     status.note({ kind: 'crash-loop', exits: saying.exits, periodMs: saying.periodMs });
-    sayLastLines(report);
+    sayLastLines();
   }
 
+  /** The last of what the worker printed. */
   const lastLines = () => lastOutput.flatMap(({ lines }) => lines.texts().slice(-20)).slice(-20);
 
   let saidLastLines = false;
-  function sayLastLines(to: Report): void {
+  function sayLastLines(): void {
     if (saidLastLines) return;
     saidLastLines = true;
     const lines = lastLines();
-    for (const line of lines) to.line('worker', `| ${line}`);
-    if (lines.length === 0) to.line('worker', '| (it printed nothing)');
+    for (const line of lines) report.line('worker', `| ${line}`);
+    if (lines.length === 0) report.line('worker', '| (it printed nothing)');
   }
 
   async function exit(code: number, reason: string, clean: boolean): Promise<void> {
@@ -290,31 +272,35 @@ export function createRun(context: Context): Running {
   process.on('unhandledRejection', broken);
 
   return {
-    loop,
-    worker: () =>
-      worker ? { pid: worker.process.pid, run: context.run, spawn: String(worker.spawn) } : null,
+    ...startup,
+    ...{ status, tree, bus, loop, lastLines, sayLastLines },
+    /** The worker that lives, as strays are told apart from it. */
+    worker: () => worker && { pid: worker.process.pid, run: id, spawn: String(worker.spawn) },
+    /** Pid of the last worker, also once it has ended: what is left of its session is ours. */
     former: () => former,
-    forward(signal) {
+    forward(signal: NodeJS.Signals): void {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
     },
+    /** What the last stop of a tree ended, the leader first. */
     stopped: () => stopped,
-    lastLines,
-    sayLastLines,
-    onStep: (listener) => void listeners.add(listener),
-    onLease(event) {
-      if (event.kind === 'taken') return status.note({ kind: 'lease-taken', from: event.from });
-      if (event.kind === 'kill-due') return killing.abort();
+    /** Called after every step. */
+    onStep: (listener: () => void) => void listeners.add(listener),
+    onLease(event: LeaseEvent): void {
       if (event.kind === 'unleased' && event.lost) {
         parts.gateway?.port.shut();
         status.note({ kind: 'lease-lost', reason: event.reason });
       }
-      loop.send(event);
+      if (event.kind === 'taken') status.note({ kind: 'lease-taken', from: event.from });
+      else if (event.kind === 'kill-due') killing.abort();
+      else loop.send(event);
     },
-    begin(made) {
+    /** The first step. Called once, when all parts are there. */
+    begin(made: Parts): void {
       parts = made;
       loop.send({ kind: 'booted' });
     },
+    /** Resolves once the worker's whole tree is gone and its output has come out. */
     ended: finished.promise,
   };
 }

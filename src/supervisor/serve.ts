@@ -9,10 +9,8 @@ import { leaseWords } from '../output/words.ts';
 import type { GivenGateway } from './ahead.ts';
 import { type Answer, type Handler, serveControl } from './control.ts';
 import { createFollowers } from './followers.ts';
-import type { Running } from './run.ts';
-import type { Startup } from './startup.ts';
+import type { Run } from './run.ts';
 import type { StatusDocument } from './status.ts';
-import type { Status } from './status-document.ts';
 import type { Watch } from './watch.ts';
 import type { WorkerTree } from './worker-tree.ts';
 
@@ -20,10 +18,7 @@ const TREE_FRESH_MS = 1_000;
 const TREE_WATCHED_MS = 5_000;
 const REACHABLE_EVERY_MS = 5_000;
 
-export interface ShownRun {
-  readonly running: Running;
-  readonly status: Status;
-  readonly tree: WorkerTree;
+interface Asked {
   readonly lease: Lease | null;
   readonly gateway: GivenGateway | null;
   readonly watching: Watch | null;
@@ -37,19 +32,18 @@ export interface Served {
 }
 
 /** Null: the control channel could not be opened, which is said. */
-export async function showRun(startup: Startup, run: ShownRun): Promise<Served | null> {
-  const { owner, report, output, http, service, socketPath } = startup;
-  const { running, status } = run;
+export async function showRun(run: Run, asked: Asked): Promise<Served | null> {
+  const { owner, report, output, http, service, socketPath, status } = run;
   const document = documentOf(run);
   const tellState = () => owner?.tell({ state: status.runState() });
-  running.onStep(tellState);
+  run.onStep(tellState);
   http?.shows({
     brief: () => status.document(),
     status: () => document(TREE_FRESH_MS),
     counts: () => status.record.tally,
   });
   service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
-  const served = await serveOrders(startup, run, document).catch((error: NodeJS.ErrnoException) => {
+  const served = await serveOrders(run, asked, document).catch((error: NodeJS.ErrnoException) => {
     const text = `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`;
     report.line('control', text, 'warn');
     return null;
@@ -62,10 +56,10 @@ export async function showRun(startup: Startup, run: ShownRun): Promise<Served |
 type DocumentOf = (treeFreshMs: number) => StatusDocument;
 
 /** Listing the tree goes over every process of the machine: a question within `treeFreshMs` of another gets the same list. */
-function documentOf({ running, status, tree }: ShownRun): DocumentOf {
+function documentOf({ loop, status, tree }: Run): DocumentOf {
   let listed: { pid: number | null; atMs: number; rows: ReturnType<WorkerTree['list']> } | null = null;
   return (treeFreshMs) => {
-    const { pid } = running.loop.state;
+    const { pid } = loop.state;
     const nowMs = performance.now();
     if (listed?.pid !== pid || nowMs - listed.atMs > treeFreshMs)
       listed = { pid, atMs: nowMs, rows: tree.list(pid) };
@@ -74,9 +68,8 @@ function documentOf({ running, status, tree }: ShownRun): DocumentOf {
 }
 
 /** Rejects with the system's error when the socket can't be made. */
-async function serveOrders(startup: Startup, run: ShownRun, document: DocumentOf): Promise<Served> {
-  const { config, output, socketPath } = startup;
-  const { loop, onStep } = run.running;
+async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promise<Served> {
+  const { config, output, socketPath, loop, onStep } = run;
   const { changes, recent } = output;
   const look = () => ({ status: document(TREE_WATCHED_MS), lines: recent.lines() });
   const followers = createFollowers({ changes, look });
@@ -125,7 +118,7 @@ async function serveOrders(startup: Startup, run: ShownRun, document: DocumentOf
         say(`pid ${process.pid} hands over`);
         return await end(`handing over to pid ${Number(request.to) || 'unknown'}`);
       case 'probe':
-        return await question(run);
+        return await question(run, asked);
       case 'restart':
         return await restart();
       default:
@@ -160,7 +153,7 @@ async function serveOrders(startup: Startup, run: ShownRun, document: DocumentOf
 }
 
 /** Renews the worker's poll and tells who of this machine lost it. */
-async function question({ status, lease, gateway, watching }: ShownRun): Promise<Answer> {
+async function question({ status }: Run, { lease, gateway, watching }: Asked): Promise<Answer> {
   if (lease)
     return { ok: true, text: `the lease tells who polls: ${leaseWords(lease.status(), Date.now())}` };
   if (!gateway || !watching || status.record.polling.via === 'direct')

@@ -92,13 +92,13 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const api = polling ? openBotApi(config.apiRoot, config.token as string) : null;
   teardown.add(() => api?.close());
   /** Pids of the worker's tree; supervise.ts knows them. */
-  const worker = { has: (_pid: number) => false };
-  const prover = api && !dryRun ? proverFor(config, eyes, api, botDir, (pid) => worker.has(pid)) : null;
+  const workerTree = { has: (_pid: number) => false };
+  const prover = api && !dryRun ? proverFor(config, eyes, api, botDir, (pid) => workerTree.has(pid)) : null;
   let connections: { readonly seen: ReturnType<Prover['look']>; readonly atMs: number } | null = null;
   return {
     ...{ config, flags: request.flags, warnings: request.warnings, link: request.link ?? null },
     ...{ owner: request.owner ?? null, asks, output, report, teardown, service, http, api, eyes },
-    ...{ gatewayModule, alertModule, botDir, command, environment, nextWorker, prover, worker },
+    ...{ gatewayModule, alertModule, botDir, command, environment, nextWorker, prover, workerTree },
     sandboxText: sandbox?.text ?? null,
     /** Begins what takes its time. Called once the first question to Telegram is on its way: starting processes holds us up. */
     warmUp(): void {

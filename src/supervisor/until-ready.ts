@@ -1,27 +1,15 @@
 /** The start of a detached run as who started it sees it: ready, or what went wrong and the code for that. */
-import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
-import type { Report, RunOutput } from '../output/report.ts';
 import { duration, leaseWords } from '../output/words.ts';
-import type { Running } from './run.ts';
+import type { Link, Owner } from '../service/link.ts';
+import type { Run } from './run.ts';
 import type { StatusRecord } from './status.ts';
-import type { Status } from './status-document.ts';
 import { type Ending, type State, workerCode } from './table.ts';
 
 /** A worker that cannot start ends at once: so many exits take some 7 s with the usual --backoff. */
 const EXITS_MAX = 5;
 /** What the lease engine says of others comes outside of the table. */
 const LEASE_LOOK_MS = 50;
-
-interface Waited {
-  /** Who waits for it. */
-  readonly link: { readonly isReady: boolean; ready(text: string): void };
-  readonly running: Running;
-  readonly config: Config;
-  readonly status: Status;
-  readonly report: Report;
-  readonly output: RunOutput;
-}
 
 export interface UntilReady {
   /** The run has ended: an unready one shows what its worker said last. */
@@ -30,9 +18,9 @@ export interface UntilReady {
   code(ending: Ending): number;
 }
 
-/** Watches from now on. */
-export function untilReady({ link, running, config, status, report, output }: Waited): UntilReady {
-  const { loop } = running;
+/** `link`: who waits for it. Watches from now on. */
+export function untilReady(run: Run, link: Link | Owner): UntilReady {
+  const { loop, config, status, report, output } = run;
   let timer: NodeJS.Timeout | undefined;
   /** How the worker had ended when it was given up; undefined: it was not. */
   let lateExit: State['lastExit'] | undefined;
@@ -77,13 +65,13 @@ export function untilReady({ link, running, config, status, report, output }: Wa
     loop.send({ kind: 'ask-stop', reason: 'not started in time' });
   }
 
-  running.onStep(look);
+  run.onStep(look);
   look();
   return {
     end() {
       clearTimeout(timer);
       // What has been printed already is not said again.
-      if (!link.isReady && loop.state.spawn > 0 && !output.showsWorker) running.sayLastLines(report);
+      if (!link.isReady && loop.state.spawn > 0 && !output.showsWorker) run.sayLastLines();
     },
     code(ending) {
       if (lateExit === undefined) return ending.code;

@@ -4,34 +4,21 @@
  */
 
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Config } from '../config/load.ts';
+import { incumbentAfterMs } from '../gateway/events.ts';
 import { nobodyHereWords } from '../gateway/words.ts';
-import type { Bus } from '../output/listeners.ts';
-import type { Report } from '../output/report.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { Prover } from '../strays/prover.ts';
-import type { Running } from './run.ts';
-import type { Status } from './status-document.ts';
+import type { GivenGateway, WebhookWatch } from './ahead.ts';
+import type { Run } from './run.ts';
 import { type Sweeper, unseenWords } from './sweep.ts';
 import type { Ending } from './table.ts';
-import type { WebhookWatch } from './webhook-watch.ts';
-import type { WorkerTree } from './worker-tree.ts';
 
-export interface WatchOptions {
-  readonly running: Running;
-  readonly report: Report;
-  readonly status: Status;
-  readonly tree: WorkerTree;
+/** What keeps others from polling. */
+export interface Watching {
   readonly sweeper: Sweeper;
   readonly prover: Prover;
   readonly webhook: WebhookWatch;
-  readonly config: Pick<Config, 'heartbeatMs' | 'onRival'>;
-  /** Polls are seen there, so a connection to the API root is a sign only that the worker passes it by. */
-  readonly gateway: boolean;
-  readonly bus: Bus;
-  /** This run polled undisturbed for long enough before the other one came. */
-  readonly isIncumbent: () => boolean;
 }
 
 export interface Watch {
@@ -51,25 +38,26 @@ const FIRST_SIGN_MS = 3_200;
 const LAST_SIGN_MS = 60_000;
 const SIGN_EVERY_MS = 15_000;
 
-export function watch(options: WatchOptions): Watch {
-  const { running, report, status, sweeper, config, tree } = options;
-  const { loop } = running;
+/** `gateway`: polls are seen there, so a connection to the API root is a sign only that the worker passes it by. */
+export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null): Watch {
+  const { report, status, config, tree, bus, loop } = run;
+  const { sweeper, prover, webhook } = guarding;
   const insisted = new Set<string>();
   const over = new AbortController();
   /** Rejects at the end. */
   const wait = (ms: number) => pause(ms, undefined, { signal: over.signal });
   const alive = () => !over.signal.aborted && ['starting', 'polling'].includes(loop.state.phase);
 
-  const hunt = options.prover.hunt({
+  const hunt = prover.hunt({
     // Polls that do not pass the gateway are not seen to go out.
-    asks: () => !options.gateway || status.record.polling.via === 'direct',
+    asks: () => !gateway || status.record.polling.via === 'direct',
     onReaction: reacted,
     onNobody: sayNobodyHere,
     onError: failed,
   });
-  options.bus.conflict.add(hunt.conflict);
-  options.bus.pollSent.add(hunt.sent);
-  options.bus.reacted.add(reacted);
+  bus.conflict.add(hunt.conflict);
+  bus.pollSent.add(hunt.sent);
+  bus.reacted.add(reacted);
 
   let acting: Promise<void> | null = null;
   let isDue = false;
@@ -102,7 +90,7 @@ export function watch(options: WatchOptions): Watch {
   /** A rival of this machine that can't be stopped from here: who was here first goes on, unless told otherwise. */
   function giveWay(ending: Ending): void {
     const isAsked = config.onRival === 'insist';
-    const insists = isAsked || (config.onRival === null && options.isIncumbent());
+    const insists = isAsked || (config.onRival === null && isIncumbent());
     if (!insists) {
       loop.send({ kind: 'blocked', ending });
       return;
@@ -116,7 +104,7 @@ export function watch(options: WatchOptions): Watch {
 
   /** Who has reacted and is still there. */
   function suspectWords(): string | null {
-    const { reactions } = options.prover.evidence();
+    const { reactions } = prover.evidence();
     const suspect = status.record.strays.find(({ pid }) => reactions.has(pid));
     return suspect
       ? `It may be pid ${suspect.pid} of this machine (${suspect.command}), which has reacted to a poll of ours; that is no proof yet`
@@ -179,7 +167,7 @@ export function watch(options: WatchOptions): Watch {
     const isPresent = () => loop.state.spawn === spawn && loop.state.phase === 'starting';
     let before: 'waits' | 'connected' | null = null;
     let upMs = 0;
-    while (!options.gateway || upMs < LAST_SIGN_MS) {
+    while (!gateway || upMs < LAST_SIGN_MS) {
       const waitMs = upMs === 0 ? FIRST_SIGN_MS : Math.min(SIGN_EVERY_MS, upMs / 4);
       await wait(waitMs);
       upMs += waitMs;
@@ -187,7 +175,7 @@ export function watch(options: WatchOptions): Watch {
       const sign = await tree.sign(loop.state.pid).catch(() => null);
       if (over.signal.aborted || !isPresent()) return;
       if (sign === 'waits' || (sign === 'connected' && before === 'connected')) {
-        if (options.gateway) sayPast();
+        if (gateway) sayPast();
         loop.send({ kind: 'polled' });
         return;
       }
@@ -195,9 +183,15 @@ export function watch(options: WatchOptions): Watch {
     }
   }
 
+  let firstPolledMs = Number.POSITIVE_INFINITY;
+  /** This run polled undisturbed for long enough before the other one came. */
+  const isIncumbent = () =>
+    gateway?.watch.isIncumbent() ?? performance.now() - firstPolledMs >= incumbentAfterMs(config);
+
   let seenSpawn = 0;
-  running.onStep(() => {
+  run.onStep(() => {
     const { phase, pid, spawn } = loop.state;
+    if (phase === 'polling') firstPolledMs = Math.min(firstPolledMs, performance.now());
     if (phase !== 'starting' || pid === null || spawn === seenSpawn) return;
     seenSpawn = spawn;
     lookForPolls(spawn).catch((error: unknown) => over.signal.aborted || failed(error));
@@ -205,7 +199,7 @@ export function watch(options: WatchOptions): Watch {
     if (spawn > 1) sweeper.leftovers(loop.abandoned).catch(failed);
   });
   const timers = [
-    setInterval(() => alive() && void options.webhook.again(loop.abandoned), WEBHOOK_EVERY_MS),
+    setInterval(() => alive() && void webhook.again(loop.abandoned), WEBHOOK_EVERY_MS),
     setInterval(heartbeat, config.heartbeatMs),
   ];
   return {

@@ -2,40 +2,21 @@
  * Keeps the webhook away: verified before the first worker, looked at beside every later spawn and now and then while running. A
  * webhook that somebody sets again is cleared again, counted and named.
  */
-import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import type { Report } from '../output/report.ts';
 import { count } from '../output/words.ts';
+import type { ApiReach } from '../telegram/api-reach.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { retrying, tokenRefused } from '../telegram/reach.ts';
 import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
-import type { Status } from './status-document.ts';
+import type { WebhookWatch } from './ahead.ts';
+import type { Run } from './run.ts';
 import type { Ending } from './table.ts';
 
-export interface WebhookWatchOptions {
-  readonly api: BotApi;
-  readonly report: Report;
-  readonly status: Status;
-  readonly config: Pick<Config, 'token' | 'tokenSource' | 'apiRoot' | 'keepWebhook' | 'dropPending'>;
-  /** How a look while running has ended: null: with an answer. */
-  readonly onReached: (problem: string | null) => void;
-  /** While running, a webhook was found: it may have been given updates. */
-  readonly onSetAgain: () => void;
-  /** While running: the token was revoked, or a webhook set that is to be kept. */
-  readonly onBlocked: (ending: Ending) => void;
-}
-
-export interface WebhookWatch {
-  /** Retried on outages, verified. The reason to end, or null. `mayDrop`: waiting updates, where that was asked for. */
-  first(mayDrop: boolean, abandoned: AbortSignal): Promise<Ending | null>;
-  /** A look while running; never two at once. `hurry`: sooner than 2 s after the last one, too. */
-  again(abandoned: AbortSignal, hurry?: boolean): Promise<void>;
-}
-
 const AGAIN_MIN_MS = 2_000;
+const SETTLES_MS = 300;
 
-export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
-  const { api, report, status, config } = options;
+export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): WebhookWatch {
+  const { report, status, config, bus, loop } = run;
   const { apiRoot } = config;
   const tokenSource = config.tokenSource ?? 'unknown';
   let busy: { readonly look: Promise<void>; readonly abandoned: AbortSignal } | null = null;
@@ -119,19 +100,26 @@ export function createWebhookWatch(options: WebhookWatchOptions): WebhookWatch {
     if (signal.aborted) return;
     note(outcome, true);
     const isOut = outcome.kind === 'failed' && outcome.reply.kind === 'outage';
-    options.onReached(isOut ? outcome.reply.description : null);
+    if (isOut) reach.failed(outcome.reply.description);
+    else reach.answered();
+    bus.apiReached.tell(!isOut);
     if (outcome.kind === 'cleared' || outcome.kind === 'set-again') {
-      options.onSetAgain();
+      bus.webhookCleared.tell();
       const end = outcome.kind === 'cleared' ? 'cleared again, updates kept' : 'it comes back at once';
       const text = `somebody set a webhook while we poll: ${outcome.url}; ${end} (${status.record.tally.webhookSetAgain} so far)`;
       report.line('webhook', text, 'error');
     } else if (outcome.kind === 'kept') {
       const reason = `somebody set a webhook while we polled (${outcome.url}), and --keep-webhook was given: nobody can poll beside it`;
-      options.onBlocked({ code: EXIT.config, reason });
+      loop.send({ kind: 'blocked', ending: { code: EXIT.config, reason } });
     } else if (outcome.kind === 'failed' && outcome.reply.kind === 'refused')
-      options.onBlocked(tokenRefused({ apiRoot, tokenSource }, outcome.reply));
+      loop.send({ kind: 'blocked', ending: tokenRefused({ apiRoot, tokenSource }, outcome.reply) });
   }
 
+  // The 409 comes when somebody begins to set a webhook: once it is set, it can be named.
+  bus.webhookSeen.add(() => {
+    const clear = () => void again(loop.abandoned, true).then(bus.webhookCleared.tell);
+    setTimeout(clear, SETTLES_MS).unref();
+  });
   return { first, again };
 }
 

@@ -125,17 +125,6 @@ test('an answer to a question that is closed does nothing, wherever it arrives',
   }
 });
 
-test('sweeping × swept: blocked at the first look ends at once, later the leftovers go first', () => {
-  assert.deepEqual(done(after(['booted']), 'swept 75 a stray comes back'), [
-    'exit 75: a stray comes back',
-    '→ exited',
-  ]);
-  assert.deepEqual(
-    done(after(['booted', 'swept', 'spawned 501', 'exited 1']), 'swept 75 a stray comes back'),
-    ['say [stop] stopping: a stray comes back', 'stop-tree #3', '→ stopping'],
-  );
-});
-
 test('sweeping × swept: with a back-off due it waits first', () => {
   const sweeping = WAY.backoff.slice(0, -1);
   assert.deepEqual(done(after(sweeping), 'swept'), ['backoff-timer #4 at 2000', '→ backoff']);
@@ -157,47 +146,6 @@ test('starting × good-due: where polls are expected, a worker that only lives i
 
 test('starting × polled: before the pid is known nobody can have polled', () => {
   assert.deepEqual(done(after(['booted', 'swept']), 'polled'), ['→ starting']);
-});
-
-test('stopping × ask-stop: a second ask kills', () => {
-  const state = after([...WAY.polling, 'ask-stop SIGINT']);
-  assert.deepEqual(done(state, 'ask-stop SIGINT'), [
-    'say [stop] asked again: killing now',
-    'kill-tree',
-    '→ stopping',
-  ]);
-});
-
-test('stopping × tree-stopped: exits with the code it headed for, with 75 where something survived', () => {
-  const state = after([...WAY.polling, 'ask-stop SIGINT']);
-  assert.deepEqual(done(state, 'tree-stopped'), ['exit 0: SIGINT', '→ exited']);
-  assert.deepEqual(done(state, 'tree-stopped survivors=2'), [
-    'say [stop] 2 processes of the worker survived SIGKILL',
-    'exit 75: SIGINT (not clean)',
-    '→ exited',
-  ]);
-  assert.deepEqual(done(after(WAY.stopping), 'tree-stopped survivors=1').slice(1), [
-    'exit 75: processes of the old worker survived SIGKILL (not clean)',
-    '→ exited',
-  ]);
-});
-
-test('stopping × tree-stopped: on the way to standby the lease is given back, then sought again', () => {
-  const lost = after([...WAY.polling, 'unleased lost']);
-  assert.deepEqual(done(lost, 'tree-stopped'), ['release', 'seek #3', '→ standby']);
-  assert.deepEqual(done(lost, 'tree-stopped survivors=1').slice(1), [
-    'exit 75: processes of the old worker survived SIGKILL (not clean)',
-    '→ exited',
-  ]);
-});
-
-test('with a lease the first step is to stand by, and each term begins with a thorough look', () => {
-  const policy = { ...POLICY, lease: true };
-  assert.deepEqual(done(initial, 'booted', policy), ['seek #1', '→ standby']);
-  const again = ['booted', 'leased', 'swept', 'spawned 501', 'exited 1', 'unleased lost', 'tree-stopped'];
-  const state = after(again, policy);
-  assert.equal(state.phase, 'standby');
-  assert.deepEqual(done(state, 'leased', policy), ['sweep #6, the first', '→ sweeping']);
 });
 
 test('stopping × blocked: the first reason to end stands', () => {
