@@ -5,7 +5,7 @@ import type { Holder } from '../lock/lock.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
-import type { StrayFinder, Survey } from '../strays/finder.ts';
+import type { StrayFinder } from '../strays/finder.ts';
 import type { BotApi, WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { askControl } from './control.ts';
@@ -50,9 +50,10 @@ async function rehearsePolling(request: DryRun, api: BotApi): Promise<number> {
     if (stays) return EXIT.otherPoller;
   }
   if (!(await lease(config, report))) return EXIT.otherPoller;
+  const helperPids = holder ? await treeOf(holder, config.botId) : new Set<number>();
   const sweeper = createSweeper({
     ...{ report, signal, dryRun: true, prover: null, stopTimeoutMs: config.stopTimeoutMs },
-    finder: holder ? without(finder, await treeOf(holder, config.botId)) : finder,
+    finder: { ...finder, look: (options) => finder.look({ ...options, helperPids }) },
     silencesOthers: config.takeover || ending,
     leased: config.lease !== null,
     worker: () => null,
@@ -90,18 +91,6 @@ async function treeOf(holder: Holder, botId: number | null): Promise<ReadonlySet
   const answer = await askControl(control, { cmd: 'status' }, { timeoutMs: 2_000 }).catch(() => null);
   const status = answer?.status as StatusDocument | undefined;
   return new Set(status?.worker?.tree.map(({ pid }) => pid) ?? []);
-}
-
-function without(finder: StrayFinder, pids: ReadonlySet<number>): StrayFinder {
-  const keep = (survey: Survey): Survey => ({
-    ...survey,
-    strays: survey.strays.filter(({ pid }) => !pids.has(pid)),
-  });
-  return {
-    ...finder,
-    look: async (options) => keep(await finder.look(options)),
-    quickLook: (options) => keep(finder.quickLook(options)),
-  };
 }
 
 async function webhook(config: Config, api: BotApi, report: Report): Promise<number> {

@@ -4,7 +4,7 @@
  * only, for these never wait for the process.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { type ProcStat, parseProcStat, readStat } from '../machine/procfs.ts';
+import { type ProcStat, statOf } from '../machine/procfs.ts';
 import type { Target } from '../strays/stop-plan.ts';
 
 export interface Offspring {
@@ -33,7 +33,7 @@ export function createOffspring(): Offspring {
       group = leader;
       const found = new Map<number, Noted>();
       for (const it of noted.values()) {
-        const stat = statOf(it.pid);
+        const stat = aliveStat(it.pid);
         if (stat?.startId === it.startId) found.set(it.pid, { ...it, pgid: stat.pgid });
       }
       const queue = [...(leader === null ? [] : [leader]), ...found.keys()];
@@ -43,7 +43,7 @@ export function createOffspring(): Offspring {
         if (children === null) isListed &&= pid !== leader;
         for (const child of children ?? []) {
           if (found.has(child) || found.size >= PROCESSES_MAX) continue;
-          const stat = statOf(child);
+          const stat = aliveStat(child);
           // Its parent may have ended since, and its number may be another's.
           if (stat?.ppid !== pid) continue;
           found.set(child, { pid: child, startId: stat.startId, pgid: stat.pgid });
@@ -53,14 +53,13 @@ export function createOffspring(): Offspring {
       noted = found;
       return isListed;
     },
-    list: () => [...noted.values()].filter(({ pid, startId }) => statOf(pid)?.startId === startId),
+    list: () => [...noted.values()].filter(({ pid, startId }) => aliveStat(pid)?.startId === startId),
     escaped: () => [...noted.values()].filter(({ pgid }) => pgid !== group),
   };
 }
 
-function statOf(pid: number): ProcStat | null {
-  const text = readStat(pid);
-  const stat = text === null ? null : parseProcStat(text);
+function aliveStat(pid: number): ProcStat | null {
+  const stat = statOf(pid);
   return stat?.state === 'Z' || stat?.state === 'X' ? null : stat;
 }
 

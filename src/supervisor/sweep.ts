@@ -66,7 +66,7 @@ export interface Sweeper {
    * Looks and does nothing: beside the look for a webhook, which takes as long. Lists connections at once, and processes once
    * `prepared` is settled: what a supervisor starts while it prepares has the token in its environment.
    */
-  peek(abandoned: AbortSignal, prepared?: Promise<unknown>, seen?: Promise<Connected>): Promise<Peek>;
+  peek(abandoned: AbortSignal, prepared?: Promise<unknown>, early?: Promise<Connected>): Promise<Peek>;
   /** Before the first worker: own leftovers and declared ones go, then whoever reacts when we ask. */
   first(abandoned: AbortSignal, peek?: Promise<Peek>): Promise<FirstSweep>;
   /** Before a later worker: at once (not a promise) where no leftover of our own is in the way. */
@@ -323,8 +323,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   async function peek(
     abandoned: AbortSignal,
     prepared?: Promise<unknown>,
-    seen: Promise<Connected> | undefined = prover?.look(),
+    early?: Promise<Connected>,
   ): Promise<Peek> {
+    // Whoever was connected then may have left since, as one that hands over does.
+    const before = await early;
+    const seen = before?.connected === 0 ? before : prover?.look();
     const [clients] = await Promise.all([seen, prepared]);
     return { survey: await look(abandoned), isAlone: clients?.connected === 0 };
   }
