@@ -4,8 +4,8 @@
  */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { count } from '../output/words.ts';
-import type { ApiReach } from '../telegram/api-reach.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
+import type { ApiReach } from '../telegram/reach.ts';
 import { retrying, tokenRefused } from '../telegram/reach.ts';
 import { clearWebhook, type WebhookOutcome } from '../telegram/webhook.ts';
 import type { WebhookWatch } from './ahead.ts';
