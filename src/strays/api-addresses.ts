@@ -1,13 +1,17 @@
 /**
- * The addresses and the port behind which the API root, or the proxy in front of it, is reached. A poller keeps the connection
- * that it opened to an older address of the same name, so those of the last day are remembered in the state folder.
+ * The addresses and the port behind which the API root, or the proxy in front of it, is reached, and whether a process waits for an
+ * answer from there. A poller keeps the connection that it opened to an older address of the same name, so those of the last
+ * day are remembered in the state folder.
  */
 import { lookup } from 'node:dns/promises';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
+import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { proxyOf } from '../telegram/http-client.ts';
-import { shortAddress } from './sockets.ts';
+import { isHeld } from './reactions.ts';
+import { addressOf, listSockets, shortAddress, type TcpSocket } from './sockets.ts';
 
 export interface ApiAddresses {
   readonly port: number;
@@ -48,20 +52,12 @@ async function resolve(host: string): Promise<string[]> {
   if (host === 'localhost' || host.endsWith('.localhost')) return ['127.0.0.1', '::1'];
   const literal = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : shortAddress(host);
   if (literal !== null) return [literal];
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never[]>((done) => {
-    timer = setTimeout(done, RESOLVE_WAIT_MS, []);
-  });
-  try {
-    const answer = lookup(host, { all: true }).then((all) =>
-      all.flatMap(({ address }) => shortAddress(address) ?? []),
-    );
-    return await Promise.race([answer, late]);
-  } catch {
-    return [];
-  } finally {
-    clearTimeout(timer);
-  }
+  const end = new AbortController();
+  const late = pause(RESOLVE_WAIT_MS, [], { signal: end.signal }).catch(() => []);
+  const answer = lookup(host, { all: true }).catch(() => []);
+  const found = await Promise.race([answer, late]);
+  end.abort();
+  return found.flatMap(({ address }) => shortAddress(address) ?? []);
 }
 
 /** Adds what was found to the file, drops what is older than a day; all that stands in it then. */
@@ -94,4 +90,33 @@ function localAddresses(): Set<string> {
 
 function isLoopback(address: string): boolean {
   return address === '::1' || /^127\./.test(address);
+}
+
+/** Answers to anything but a long poll come sooner. */
+const POLL_MS = 3_000;
+
+/** `waits`: one of `pids` waits for an answer of the API root, as a poller does. `connected`: without ss no more can be told. */
+export async function pollSign(
+  apiRoot: string,
+  pids: readonly number[],
+): Promise<'waits' | 'connected' | null> {
+  const { port, has } = await findApiAddresses({ apiRoot, env: process.env, file: null });
+  const sockets = await listSockets({ remotePort: port });
+  const own = new Set(pids.flatMap((pid) => socketInodes(pid) ?? []));
+  if (sockets) {
+    const isPoll = (it: TcpSocket) =>
+      own.has(String(it.inode)) && has(addressOf(it.remote)) && awaitsAnswer(it);
+    return sockets.some(isPoll) ? 'waits' : null;
+  }
+  const isOwn = [...tcpRows()].some((it) => own.has(it.inode) && it.remotePort === port && has(it.remote));
+  return isOwn ? 'connected' : null;
+}
+
+/** The last thing that happened was a request, three seconds ago or more. */
+export function awaitsAnswer(socket: TcpSocket): boolean {
+  // On one machine an answer may come within the same tick of the kernel's clock as its request (4 ms, 10 ms at most).
+  const remote = addressOf(socket.remote);
+  const isLocal = remote === addressOf(socket.local) || remote.startsWith('127.');
+  const mayBeAnswered = isLocal && socket.bytesReceived > 0 && socket.lastSendMs === socket.lastReceiveMs;
+  return isHeld(socket, POLL_MS) && !mayBeAnswered;
 }

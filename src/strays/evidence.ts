@@ -25,21 +25,23 @@ export interface Ledger {
   count(): number;
 }
 
-type Entry = { readonly poke: number; reaction: Reaction };
+type Identity = Pick<Owner, 'pid' | 'startId'>;
 
 interface Account {
-  readonly owner: Owner;
-  /** Of a parent: which of its children reacted. */
-  readonly children: Set<string>;
-  readonly entries: Entry[];
+  readonly owner: Identity;
+  /** Which processes reacted: of a parent its children. */
+  readonly processes: Set<string>;
+  readonly entries: { readonly poke: number; reaction: Reaction }[];
   holdsAnother: boolean;
 }
 
-const nameOf = ({ pid, startId }: Pick<Owner, 'pid' | 'startId'>) => `${pid} ${startId}`;
+const nameOf = ({ pid, startId }: Identity) => `${pid} ${startId}`;
 const ACCOUNTS_MAX = 1_000;
+const ENTRIES_MAX = 20;
 
 export function createLedger(): Ledger {
-  const accounts = new Map<string, Account>();
+  /** Of each owner, and whose it is. */
+  const accounts = new Map<string, Account & { readonly owner: Owner }>();
   /** What one parent's children did: a shell that asks with one curl after another has a new process for each poll. */
   const parents = new Map<string, Account>();
   /** What one program did, over all its lives: one that ends at each 409 and is started again has one reaction a life. */
@@ -48,25 +50,23 @@ export function createLedger(): Ledger {
   let connected: readonly Owner[] = [];
   let noted = 0;
 
-  function note(
-    book: Map<string, Account>,
+  function note<O extends Identity>(
+    book: Map<string, Account & { readonly owner: O }>,
     key: string,
-    owner: Owner,
+    owner: O,
     poke: number,
     { client, reaction, holdsAnother }: Seen,
   ): void {
-    const account = book.get(key) ?? {
-      ...{ owner, children: new Set<string>(), entries: [], holdsAnother: false },
-    };
-    if (book === parents) account.children.add(nameOf(client.owner!));
+    const account = book.get(key) ?? { owner, processes: new Set(), entries: [], holdsAnother: false };
     if (book.size > ACCOUNTS_MAX) book.clear();
     book.set(key, account);
+    account.processes.add(nameOf(client.owner!));
     account.holdsAnother ||= holdsAnother;
     const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
     // The rest of the same answer.
     if (known) known.reaction = reaction;
     else account.entries.push({ poke, reaction });
-    if (account.entries.length > 20) account.entries.shift();
+    if (account.entries.length > ENTRIES_MAX) account.entries.shift();
   }
 
   return {
@@ -76,38 +76,34 @@ export function createLedger(): Ledger {
     reacted(poke, seen) {
       const { owner, uid, cgroup } = seen.client;
       noted += 1;
-      if (!owner) {
-        unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
-        return;
-      }
+      if (!owner) return void unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
       note(accounts, nameOf(owner), owner, poke, seen);
-      if (owner.parent)
-        note(parents, nameOf(owner.parent), { ...owner.parent, parent: null, program: null }, poke, seen);
+      if (owner.parent) note(parents, nameOf(owner.parent), owner.parent, poke, seen);
       if (owner.program !== null) note(programs, owner.program, owner, poke, seen);
     },
     evidence(isAlive) {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
       const byChildren = new Set<number>();
-      const put = ({ entries, ...rest }: Account, owner = rest.owner) => {
-        const strength = strengthOf(entries);
-        if (strength === null || reactions.get(owner.pid) === 'twice') return;
-        reactions.set(owner.pid, strength);
-        if (rest.holdsAnother) holdsAnother.add(owner.pid);
+      const put = (account: Account, pid = account.owner.pid) => {
+        const strength = strengthOf(account.entries);
+        if (strength === null || reactions.get(pid) === 'twice') return;
+        reactions.set(pid, strength);
+        if (account.holdsAnother) holdsAnother.add(pid);
       };
       for (const account of accounts.values()) if (isAlive(account.owner)) put(account);
       for (const { owner } of accounts.values()) {
         const parent = owner.parent && !isAlive(owner) && parents.get(nameOf(owner.parent));
         // Whoever has started one poller does not poll because that one did, and has ended.
-        if (!parent || parent.children.size < 2 || !isAlive(parent.owner)) continue;
+        if (!parent || parent.processes.size < 2 || !isAlive(parent.owner)) continue;
         if (reactions.has(parent.owner.pid)) continue;
         put(parent);
         byChildren.add(parent.owner.pid);
       }
       const living = connected.filter(isAlive);
-      for (const owner of living) {
-        const program = owner.program === null ? undefined : programs.get(owner.program);
-        if (program) put(program, owner);
+      for (const { pid, program } of living) {
+        const account = program === null ? undefined : programs.get(program);
+        if (account) put(account, pid);
       }
       return { connected: new Set(living.map(({ pid }) => pid)), reactions, holdsAnother, byChildren };
     },

@@ -4,9 +4,9 @@
  * leftovers, those that were seen to poll this bot, and those that the user named. Everything else is only reported.
  */
 import { bystander, isInteractiveShell } from './bystander.ts';
-import { type Place, type Surroundings, surroundings } from './family.ts';
 import type { Grade, Proc, Snapshot } from './process.ts';
 import { readProgram } from './program.ts';
+import { isUntouchable, type Place, type Surroundings } from './tree.ts';
 
 /** What the experiment showed: who is connected to the API root, and who received the answer to our own poll. */
 export interface Evidence {
@@ -49,7 +49,7 @@ const HOLDS = 'holds the token';
 const REACTED = 'polls: it received the answer to our getUpdates';
 
 /** Every graded process of a snapshot, strongest grade first, then by pid. */
-export function survey(snapshot: Snapshot, facts: Facts, around = surroundings(snapshot, facts)): Graded[] {
+export function survey(snapshot: Snapshot, facts: Facts, around: Surroundings): Graded[] {
   const found: Graded[] = [];
   for (const proc of snapshot.procs.values()) {
     const graded = grade(proc, facts, around);
@@ -83,18 +83,6 @@ function commandKey(proc: Proc): string {
 
 function standsBy(proc: Proc): boolean {
   return bystander(readProgram(proc.argv, proc.comm), proc.comm) !== null;
-}
-
-/** True for what is out of question by who it is: never graded, never signalled. */
-export function isUntouchable(proc: Proc, place: Place, around: Surroundings): boolean {
-  return (
-    proc.pid <= 1 ||
-    proc.pid === place.selfPid ||
-    around.ancestors.has(proc.pid) ||
-    around.workerTree.has(proc.pid) ||
-    around.supervisors.has(proc.pid) ||
-    place.helperPids.has(proc.pid)
-  );
 }
 
 /** Grades one process; null when nothing speaks against it. */

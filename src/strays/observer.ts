@@ -2,9 +2,8 @@
  * Watches what a getUpdates of ours does to the connections that others have to the API root, and says which process reacted.
  * Owns when sockets are listed, and whose they are; what counts as a reaction is decided in reactions.ts. Sends nothing to anybody.
  */
-import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { parseProcStat, readStat } from '../machine/procfs.ts';
+import { listPids, readLink, statOf } from '../machine/procfs.ts';
 import { socketInodes } from '../machine/tcp-table.ts';
 import type { ApiAddresses } from './api-addresses.ts';
 import {
@@ -79,56 +78,61 @@ const NAMESPACES_MAX = 32;
 const RELAYED_SHARE = 0.25;
 const RELAYED_BYTES = 64;
 
+/** A network namespace in which somebody is connected. */
 interface Place {
   readonly name: string;
-  /** Undefined: our own network namespace. */
-  readonly path: string | undefined;
+  /** Undefined: our own. */
+  readonly namespace: string | undefined;
+  /** On which somebody listens there. */
+  readonly ports: ReadonlySet<number>;
 }
 
-type Places = ReadonlyMap<string, { readonly place: Place; readonly ports: ReadonlySet<number> }>;
+interface Around {
+  readonly clients: readonly Client[];
+  readonly places: readonly Place[];
+}
 
 /** Who is connected now, without ourselves. Null: ss does not work here. */
-export async function listClients(options: ObserverOptions): Promise<readonly Client[] | null> {
+export async function whoIsConnected(options: ObserverOptions): Promise<readonly Client[] | null> {
   return (await lookAround(options))?.clients ?? null;
 }
 
-async function lookAround(options: ObserverOptions): Promise<{ clients: Client[]; places: Places } | null> {
-  const { addresses, isOurs, ownersOf } = options;
-  const { port: remotePort } = addresses;
+async function lookAround({
+  addresses,
+  isOurs,
+  ownersOf,
+  commands,
+}: ObserverOptions): Promise<Around | null> {
   // Left out at once: where nobody else is connected, one listing is enough to know it.
-  const own = new Set((socketInodes(process.pid) ?? []).map(Number));
-  const listed: { place: Place; socket: TcpSocket; ports: ReadonlySet<number> }[] = [];
-  const all = await Promise.all(
-    namespaces().map(async (place) => ({
-      place,
-      sockets: await listSockets({ remotePort, ...where(place) }),
-    })),
+  const own = new Set(socketInodes(process.pid)?.map(Number));
+  const found = await Promise.all(
+    namespaces().map(async ({ name, namespace }) => {
+      const sockets = await listSockets({ remotePort: addresses.port, namespace });
+      const clients = (sockets ?? []).filter(
+        (it) => it.inode !== 0 && !own.has(it.inode) && addresses.has(addressOf(it.remote)),
+      );
+      const ports = clients.length > 0 ? await listeningPorts(namespace) : null;
+      const place: Place = { name, namespace, ports: ports ?? new Set() };
+      // The server's own end of a connection has the API root's port on this side, and it listens there.
+      return { place, isBlind: !sockets, clients: clients.filter((it) => !place.ports.has(it.localPort)) };
+    }),
   );
-  for (const { place, sockets } of all) {
-    if (sockets === null && place.path === undefined) return null;
-    const clients = (sockets ?? []).filter(
-      (it) => it.inode !== 0 && !own.has(it.inode) && addresses.has(addressOf(it.remote)),
-    );
-    if (clients.length === 0) continue;
-    const ports = (await listeningPorts(place.path)) ?? new Set<number>();
-    // The server's own end of a connection has the API root's port on this side, and it listens there.
-    for (const socket of clients) if (!ports.has(socket.localPort)) listed.push({ place, socket, ports });
-  }
-  const inodes = listed.map(({ socket }) => socket.inode);
-  const owners = inodes.length === 0 ? new Map<number, readonly number[]>() : await ownersOf(inodes);
-  const commandOf = owners.size > 0 ? await options.commands() : () => null;
-  const clients: Client[] = [];
-  const places = new Map<string, { place: Place; ports: ReadonlySet<number> }>();
-  for (const { place, socket, ports } of listed) {
+  if (found.some(({ place, isBlind }) => isBlind && place.namespace === undefined)) return null;
+  const listed = found.flatMap(({ place, clients }) => clients.map((socket) => ({ place, socket })));
+  if (listed.length === 0) return { clients: [], places: [] };
+  const owners = await ownersOf(listed.map(({ socket }) => socket.inode));
+  const commandOf = owners.size > 0 ? await commands() : () => null;
+  const places = new Set<Place>();
+  const clients = listed.flatMap(({ place, socket }) => {
     const pids = owners.get(socket.inode) ?? [];
-    if (pids.some(isOurs)) continue;
-    places.set(place.name, { place, ports });
+    if (pids.some(isOurs)) return [];
+    places.add(place);
     const { uid, cgroup } = socket;
     // Children have it from whoever opened it, and are stopped with it.
     const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids), commandOf);
-    clients.push({ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket, HELD_LEAST_MS) });
-  }
-  return { clients, places };
+    return [{ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket, HELD_LEAST_MS) }];
+  });
+  return { clients, places: [...places] };
 }
 
 /** Looks who is connected, and gets ready to see who reacts. Null: ss does not work here, nobody can be judged. */
@@ -136,62 +140,37 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   const around = await lookAround(options);
   if (!around) return null;
   const { clients, places } = around;
+  if (clients.length === 0) return { clients, poked: async () => {}, stop: () => {} };
   const { port: remotePort } = options.addresses;
-  const accepted = await acceptedByClients();
+  const accepted = await acceptedBy(around, options);
+  const localPorts = [...new Set([...accepted.values()].flat().map((it) => it.localPort))];
   const gone = new Map<string, { readonly atMs: number; readonly counters: Counters }>();
-  const followers = [...places.values()].map(({ place }) =>
-    followDestroyed({ remotePort, ...where(place) }, (socket) =>
+  const missingSince = new Map<string, number>();
+  const followers = places.map((place) =>
+    followDestroyed({ remotePort, namespace: place.namespace }, (socket) =>
       gone.set(keyOf(place, socket), { atMs: performance.now(), counters: { ...socket, isGone: true } }),
     ),
   );
-  const readyAtMs = performance.now() + FOLLOW_READY_MS;
+  const samples: Sample[] = [];
 
-  function ownersIn(inodes: readonly number[]): Promise<ReadonlyMap<number, readonly number[]>> {
-    return inodes.length === 0 ? Promise.resolve(new Map()) : options.ownersOf(inodes);
-  }
-
-  /** Connections that came to a client's own listening port: who passes our 409 on to one of them is a relay. */
-  async function acceptedByClients(): Promise<Map<number, { key: string; localPort: number }[]>> {
-    const pids = new Set(clients.flatMap(({ owner }) => owner?.pid ?? []));
-    const found = new Map<number, { key: string; localPort: number }[]>();
-    for (const { place, ports } of places.values()) {
-      if (pids.size === 0 || ports.size === 0) continue;
-      const sockets = ((await listSockets(where(place))) ?? []).filter((it) => ports.has(it.localPort));
-      const byInode = await ownersIn(sockets.map(({ inode }) => inode));
-      for (const socket of sockets) {
-        for (const pid of byInode.get(socket.inode) ?? []) {
-          if (!pids.has(pid)) continue;
-          const list = found.get(pid) ?? [];
-          list.push({ key: keyOf(place, socket), localPort: socket.localPort });
-          found.set(pid, list);
-        }
-      }
-    }
-    return found;
-  }
-
-  async function list(previous: Sample | undefined): Promise<Sample> {
-    const localPorts = [...new Set([...accepted.values()].flat().map((it) => it.localPort))];
+  async function list(): Promise<Sample> {
     const sockets = new Map<string, Counters>();
     const startedMs = performance.now();
-    const all = await Promise.all(
-      [...places.values()].map(async ({ place }) => ({
-        place,
-        rows: (await listSockets({ remotePort, localPorts, ...where(place) })) ?? [],
-      })),
+    await Promise.all(
+      places.map(async (place) => {
+        const rows = await listSockets({ remotePort, localPorts, namespace: place.namespace });
+        for (const row of rows ?? []) sockets.set(keyOf(place, row), row);
+      }),
     );
     const atMs = performance.now();
-    for (const { place, rows } of all) for (const row of rows) sockets.set(keyOf(place, row), row);
     for (const { key } of clients) {
-      const last = previous?.sockets.get(key);
+      const last = samples.at(-1)?.sockets.get(key);
       if (sockets.has(key) || !last) continue;
       const told = gone.get(key);
-      if (told)
-        sockets.set(key, {
-          ...told.counters,
-          lastReceiveMs: told.counters.lastReceiveMs + Math.max(0, atMs - told.atMs),
-        });
-      else if (last.isGone || atMs - (missingSince.get(key) ?? atMs) < MISSING_MS) {
+      if (told) {
+        const lastReceiveMs = told.counters.lastReceiveMs + Math.max(0, atMs - told.atMs);
+        sockets.set(key, { ...told.counters, lastReceiveMs });
+      } else if (last.isGone || atMs - (missingSince.get(key) ?? atMs) < MISSING_MS) {
         if (!missingSince.has(key)) missingSince.set(key, startedMs);
         sockets.set(key, last);
       }
@@ -199,27 +178,25 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     return { atMs, sockets };
   }
 
-  const missingSince = new Map<string, number>();
-  const samples: Sample[] = [];
-  const wait = readyAtMs - performance.now();
-  if (clients.length > 0 && wait > 0) await pause(wait);
-  if (clients.length > 0) samples.push(await list(undefined));
+  const isHeldIn = (sample: Sample | undefined, key: string, forMs = HELD_LEAST_MS): boolean => {
+    const counters = sample?.sockets.get(key);
+    return counters !== undefined && isHeld(counters, forMs);
+  };
+
+  await pause(FOLLOW_READY_MS);
+  samples.push(await list());
   // A request that has just gone out is known to be held only after a while.
-  for (
-    let waited = 0;
-    waited < HELD_LEAST_MS && clients.some(({ key }) => isYoung(samples.at(-1), key));
-    waited += YOUNG_MS
-  ) {
+  const isYoung = ({ key }: Client) => isHeldIn(samples[0], key, 0) && !isHeldIn(samples[0], key);
+  for (let waited = 0; waited < HELD_LEAST_MS && clients.some(isYoung); waited += YOUNG_MS) {
     await pause(YOUNG_MS);
-    samples.splice(0, samples.length, await list(samples.at(-1)));
+    samples[0] = await list();
   }
 
   /** The same process received our 409 and passed about as much on: the poller is behind it. */
   function isRelayed(client: Client, bytes: number | null, base: Sample): boolean {
-    const last = samples.at(-1);
     return (accepted.get(client.owner?.pid ?? -1) ?? []).some(({ key }) => {
       const before = base.sockets.get(key);
-      const now = last?.sockets.get(key);
+      const now = samples.at(-1)?.sockets.get(key);
       if (!before) return false;
       // Closed beside it: what it passed on is not known.
       if (!now || bytes === null) return true;
@@ -228,22 +205,34 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     });
   }
 
+  function holdsAnother({ key, owner }: Client): boolean {
+    return clients.some(
+      (it) =>
+        it.key !== key &&
+        owner !== null &&
+        it.owner?.pid === owner.pid &&
+        samples.some((sample) => isHeldIn(sample, it.key)),
+    );
+  }
+
   return {
     clients: clients.map((client) => ({ ...client, isHeld: isHeldIn(samples.at(-1), client.key) })),
     async poked(poke, onSeen, signal) {
-      if (clients.length === 0) return;
       const told = new Set<string>();
       /** Seen in one listing: what a relay passes on shows in the next one for certain. */
       const pending = new Set<string>();
+      const base = samples.at(-1)!;
+      // Whoever held no request then can't react.
+      if (!clients.some(({ key }) => isHeldIn(base, key))) return;
       const endMs = endOfWindows(poke) + MISSING_MS;
       while (!signal.aborted && performance.now() < endMs) {
-        samples.push(await list(samples.at(-1)));
-        const base = samples.filter((it) => it.atMs <= poke.sentAtMs).at(-1);
+        samples.push(await list());
         for (const reaction of reactionsTo(poke, samples)) {
-          const client = clients.find(({ key }) => key === reaction.socket);
+          const client = clients.find(({ key }) => key === reaction.socket)!;
           const id = `${reaction.socket} ${reaction.bytes}`;
-          if (!client || !base || told.has(id)) continue;
-          if (accepted.has(client.owner?.pid ?? -1) && !pending.has(id)) {
+          if (!client || told.has(id)) continue;
+          const isServer = accepted.has(client.owner?.pid ?? -1);
+          if (isServer && !pending.has(id)) {
             pending.add(id);
             continue;
           }
@@ -251,8 +240,6 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
           if (!isRelayed(client, reaction.bytes, base))
             onSeen({ client, reaction, holdsAnother: holdsAnother(client) });
         }
-        // Whoever held no request then can't react.
-        if (!clients.some(({ key }) => isHeldIn(base, key))) return;
         await pause(paceAt(performance.now(), poke), undefined, { signal }).catch(() => {});
       }
     },
@@ -260,40 +247,40 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
       for (const stop of followers) stop();
     },
   };
+}
 
-  function holdsAnother(client: Client): boolean {
-    return clients.some(({ key, owner }) => {
-      const isSame = owner !== null && owner.pid === client.owner?.pid;
-      return key !== client.key && isSame && samples.some((sample) => isHeldIn(sample, key));
-    });
+/** Connections that came to a client's own listening port, by its pid: who passes our 409 on to one of them is a relay. */
+async function acceptedBy({ clients, places }: Around, { ownersOf }: ObserverOptions) {
+  const pids = new Set(clients.flatMap(({ owner }) => owner?.pid ?? []));
+  const found = new Map<number, { readonly key: string; readonly localPort: number }[]>();
+  for (const place of places) {
+    const all = pids.size === 0 ? null : await listSockets({ namespace: place.namespace });
+    const sockets = (all ?? []).filter((it) => place.ports.has(it.localPort));
+    if (sockets.length === 0) continue;
+    const owners = await ownersOf(sockets.map(({ inode }) => inode));
+    for (const socket of sockets)
+      for (const pid of owners.get(socket.inode) ?? []) {
+        const it = { key: keyOf(place, socket), localPort: socket.localPort };
+        if (pids.has(pid)) found.set(pid, [...(found.get(pid) ?? []), it]);
+      }
   }
-
-  function isYoung(sample: Sample | undefined, key: string): boolean {
-    const counters = sample?.sockets.get(key);
-    return counters !== undefined && isHeld(counters, 0) && !isHeld(counters, HELD_LEAST_MS);
-  }
-
-  function isHeldIn(sample: Sample | undefined, key: string): boolean {
-    const counters = sample?.sockets.get(key);
-    return counters !== undefined && isHeld(counters, HELD_LEAST_MS);
-  }
+  return found;
 }
 
 function paceAt(nowMs: number, poke: Poke): number {
   for (const [from, to] of windowsOf(poke)) {
     const fromMs = poke.sentAtMs + from;
-    const toMs = poke.sentAtMs + to + MISSING_MS;
     if (nowMs < fromMs) return Math.min(SPARSE_MS, fromMs - nowMs);
-    if (nowMs < toMs) return DENSE_MS;
+    if (nowMs < poke.sentAtMs + to + MISSING_MS) return DENSE_MS;
   }
   return SPARSE_MS;
 }
 
 function ownerOf(pid: number, commandOf: (pid: number) => string | null): Owner | null {
-  const own = parseProcStat(readStat(pid) ?? '');
+  const own = statOf(pid);
   if (!own) return null;
+  const above = statOf(own.ppid);
   const command = commandOf(pid);
-  const above = parseProcStat(readStat(own.ppid) ?? '');
   return {
     pid,
     startId: own.startId,
@@ -303,30 +290,16 @@ function ownerOf(pid: number, commandOf: (pid: number) => string | null): Owner 
 }
 
 /** Ours, and as root all others in which somebody lives: a container's connections show only there. */
-function namespaces(): Place[] {
-  const own = linkOf('self') ?? 'net';
-  const places = new Map<string, Place>([[own, { name: own, path: undefined }]]);
-  if (process.geteuid?.() !== 0) return [...places.values()];
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d/.test(entry)) continue;
-    const name = linkOf(entry);
-    if (name === null || places.has(name)) continue;
-    places.set(name, { name, path: `/proc/${entry}/ns/net` });
-    if (places.size >= NAMESPACES_MAX) break;
+function namespaces(): Omit<Place, 'ports'>[] {
+  const own = readLink('/proc/self/ns/net') ?? 'net';
+  const found = new Map<string, string | undefined>([[own, undefined]]);
+  for (const pid of process.geteuid?.() === 0 ? listPids() : []) {
+    if (found.size >= NAMESPACES_MAX) break;
+    const path = `/proc/${pid}/ns/net`;
+    const name = readLink(path);
+    if (name !== null && !found.has(name)) found.set(name, path);
   }
-  return [...places.values()];
-}
-
-function linkOf(pid: string): string | null {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/net`);
-  } catch {
-    return null;
-  }
-}
-
-function where({ path }: Place): { namespace?: string } {
-  return path === undefined ? {} : { namespace: path };
+  return [...found].map(([name, namespace]) => ({ name, namespace }));
 }
 
 function keyOf({ name }: Place, { local, remote }: TcpSocket): string {

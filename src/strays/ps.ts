@@ -1,62 +1,54 @@
 /**
  * The process list where there is no /proc (macOS, BSD): ps-list knows pids, parents, owners and command lines, so `--stray` patterns
  * are what finds a stray there. Environments, working folders and connections stay unknown.
- * Reading takes tens of milliseconds, so it is done in `refresh`, and `snapshot` answers from that.
  */
 import { execFileSync } from 'node:child_process';
-// Not lazy: this file is, and is loaded only where there is no /proc.
-import psList from 'ps-list';
 import type { Sought } from './inspector.ts';
 import { isBelow, matchPatterns } from './match.ts';
 import { maskTokens, otherBotsIn } from './proc-reader.ts';
 import type { Proc, Snapshot } from './process.ts';
+import type { Processes } from './processes.ts';
 import { type Hands, linuxHands } from './stop.ts';
-import type { Look } from './stop-plan.ts';
 
 /** A tool that hangs must not hang us. */
 const TOOL_WAIT_MS = 10_000;
 
-export interface PsReader {
-  refresh(): Promise<void>;
-  snapshot(): Snapshot;
-}
-
-export function createPsReader(options: Sought): PsReader {
-  const { token } = options;
+/** The quick look has the last list. */
+export function psProcesses(options: Sought): Processes {
+  const { token, botId, patterns, scope, projectDir } = options;
   let latest = snapshotOf([], 0);
+
+  function toProc({ pid, ppid, uid = -1, name, cmd = '', startTime }: PsRow): Proc {
+    const isZombie = cmd.includes('<defunct>');
+    const argv = isZombie ? [] : maskTokens(cmd).split(' ').slice(0, 64);
+    const found = matchPatterns({ argv, cwd: null }, patterns);
+    // Without its working folder only a path that is written out tells where it lies.
+    const isWritten = argv.some((word) => word.startsWith('/') && isBelow(word, projectDir));
+    const inScope = scope === 'any' || isWritten ? true : null;
+    return {
+      ...{ pid, ppid, uid, argv, pgid: 0, sid: 0, tty: 0, cwd: null, env: null },
+      state: isZombie ? 'Z' : 'S',
+      startId: startTime?.toISOString() ?? '',
+      comm: name.slice(0, 15),
+      tokenInArgs: token !== null && cmd.includes(token),
+      otherBots: otherBotsIn(cmd, botId),
+      match: found && found !== 'gave up' ? { ...found, inScope } : null,
+    };
+  }
+
   return {
-    async refresh() {
+    async snapshot() {
       const atMs = Date.now();
-      const procs = (await psList()).map(({ pid, ppid, uid = -1, name, cmd = '', startTime }): Proc => {
-        const isZombie = cmd.includes('<defunct>');
-        const argv = isZombie ? [] : maskTokens(cmd).split(' ').slice(0, 64);
-        const found = matchPatterns({ argv, cwd: null }, options.patterns);
-        // Without its working folder only a path that is written out tells where it lies.
-        const isWritten = argv.some((word) => word.startsWith('/') && isBelow(word, options.projectDir));
-        const inScope = options.scope === 'any' || isWritten ? true : null;
-        return {
-          pid,
-          ppid,
-          pgid: 0,
-          sid: 0,
-          uid,
-          state: isZombie ? 'Z' : 'S',
-          startId: startTime?.toISOString() ?? '',
-          tty: 0,
-          comm: name.slice(0, 15),
-          argv,
-          tokenInArgs: token !== null && cmd.includes(token),
-          otherBots: otherBotsIn(cmd, options.botId),
-          match: found && found !== 'gave up' ? { ...found, inScope } : null,
-          cwd: null,
-          env: null,
-        };
-      });
-      latest = snapshotOf(procs, atMs);
+      // Loaded only where there is no /proc.
+      const { default: psList } = await import('ps-list');
+      latest = snapshotOf((await psList()).map(toProc), atMs);
+      return latest;
     },
-    snapshot: () => latest,
+    quick: () => latest,
   };
 }
+
+type PsRow = Awaited<ReturnType<typeof import('ps-list').default>>[number];
 
 function snapshotOf(procs: readonly Proc[], atMs: number): Snapshot {
   const byUid = new Map<number, number>();
@@ -67,7 +59,8 @@ function snapshotOf(procs: readonly Proc[], atMs: number): Snapshot {
 
 /** Looks at one process at a time with ps, for the moment before a signal. */
 export const psHands: Hands = {
-  look(pid): Look | null {
+  ...linuxHands,
+  look(pid) {
     try {
       const line = execFileSync('ps', ['-o', 'lstart=,stat=', '-p', String(pid)], {
         encoding: 'utf8',
@@ -81,7 +74,4 @@ export const psHands: Hands = {
       return null;
     }
   },
-  kill: linuxHands.kill,
-  nowMs: linuxHands.nowMs,
-  pause: linuxHands.pause,
 };

@@ -5,8 +5,11 @@
  * Sources: ss(8); linux/tcp.h `struct tcp_info` (bytes_sent, bytes_received; tcpi_last_data_sent and _recv in ms). A field that is
  * zero is not printed.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { isIP } from 'node:net';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import { toolEnvironment } from '../tools.ts';
 
 export interface TcpSocket {
   /** `address:port` of this end and of the other one; addresses in short form, IPv4-mapped ones as IPv4. */
@@ -32,7 +35,7 @@ export interface ListOptions {
   readonly remotePort?: number;
   readonly localPorts?: readonly number[];
   /** Path of another network namespace, `/proc/PID/ns/net`; only root may look there. */
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
 }
 
 const TIMEOUT_MS = 2_000;
@@ -48,13 +51,9 @@ export async function listSockets(options: ListOptions = {}): Promise<readonly T
 /** The ports on which somebody listens; null as above. */
 export async function listeningPorts(namespace?: string): Promise<ReadonlySet<number> | null> {
   const text = await runSs(['-tlnHO'], namespace);
-  if (text === null) return null;
-  const ports = new Set<number>();
-  for (const line of text.split('\n')) {
-    const local = line.split(/\s+/)[3];
-    if (local !== undefined) ports.add(Number(local.slice(local.lastIndexOf(':') + 1)));
-  }
-  return ports;
+  return text === null
+    ? null
+    : new Set([...text.matchAll(/^(?:\S+\s+){3}\S*:(\d+)/gm)].map(([, port]) => Number(port)));
 }
 
 /**
@@ -63,55 +62,50 @@ export async function listeningPorts(namespace?: string): Promise<ReadonlySet<nu
  * without it nothing is told. Returns the way to stop it.
  */
 export function followDestroyed(
-  { remotePort, namespace }: { readonly remotePort: number; readonly namespace?: string },
+  { remotePort, namespace }: { readonly remotePort: number; readonly namespace?: string | undefined },
   onSocket: (socket: TcpSocket) => void,
 ): () => void {
-  const [file, args] = commandOf(['-oL', 'ss', '-EtinHO', ...filterOf({ remotePort })], namespace, 'stdbuf');
-  let child: ChildProcess | null = null;
-  try {
-    child = spawn(file, args, { stdio: ['ignore', 'pipe', 'ignore'], env: environment() });
-  } catch {
-    return () => {};
-  }
-  let rest = '';
-  child.on('error', () => {});
-  child.stdout?.setEncoding('latin1').on('data', (text: string) => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) for (const socket of parseSockets(line)) onSocket(socket);
+  const [file, ...args] = within(namespace, ['stdbuf', '-oL', 'ss', '-EtinHO', ...filterOf({ remotePort })]);
+  const child = spawn(file!, args, {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: toolEnvironment(process.env),
   });
+  child.on('error', () => {});
   child.unref();
-  (child.stdout as { unref?: () => void } | null)?.unref?.();
+  if (child.stdout) {
+    createInterface({ input: child.stdout }).on('line', (line) => parseSockets(line).forEach(onSocket));
+    (child.stdout as { unref?: () => void }).unref?.();
+  }
   // One that could not be started has the pid 0 to Node, and a signal to that is for our whole group.
-  return () => void (child?.pid !== undefined && child.kill('SIGKILL'));
+  return () => void (child.pid !== undefined && child.kill('SIGKILL'));
 }
 
 /** Reads a listing. Sockets that wait for their end (TIME-WAIT) carry no counters and are left out. */
 export function parseSockets(text: string): TcpSocket[] {
-  const sockets: TcpSocket[] = [];
-  for (const line of text.split('\n')) {
+  return text.split('\n').flatMap((line) => {
     const match = LINE.exec(line);
-    if (!match || match[1] === 'TIME-WAIT') continue;
+    if (!match || match[1] === 'TIME-WAIT') return [];
     const local = endOf(match[2]!);
     const remote = endOf(match[3]!);
-    if (!local || !remote) continue;
-    const rest = match[4]!;
-    const number = (name: string) => Number(new RegExp(`(?:^|\\s)${name}:(\\d+)`).exec(rest)?.[1] ?? 0);
-    sockets.push({
+    if (!local || !remote) return [];
+    const fields = new Map(
+      [...match[4]!.matchAll(/(?<=\s)(\w+):(\S+)/g)].map(([, name, value]) => [name, value]),
+    );
+    const number = (name: string) => Number(fields.get(name) ?? 0);
+    return {
       local: local.text,
       localPort: local.port,
       remote: remote.text,
       remotePort: remote.port,
       uid: number('uid'),
       inode: number('ino'),
-      cgroup: /\scgroup:(\S+)/.exec(rest)?.[1] ?? null,
+      cgroup: fields.get('cgroup') ?? null,
       bytesSent: number('bytes_sent'),
       bytesReceived: number('bytes_received'),
       lastSendMs: number('lastsnd'),
       lastReceiveMs: number('lastrcv'),
-    });
-  }
-  return sockets;
+    };
+  });
 }
 
 /** State, two queues, this end, the other end, the rest. `Netid` is left out by ss as only TCP is asked for. */
@@ -145,35 +139,22 @@ function filterOf({ remotePort, localPorts = [] }: ListOptions): string[] {
   return [`( ${terms.join(' or ')} )`];
 }
 
-function commandOf(
-  args: readonly string[],
-  namespace: string | undefined,
-  program = 'ss',
-): [string, string[]] {
-  return namespace === undefined
-    ? [program, [...args]]
-    : ['nsenter', [`--net=${namespace}`, program, ...args]];
+function within(namespace: string | undefined, words: readonly string[]): readonly string[] {
+  return namespace === undefined ? words : ['nsenter', `--net=${namespace}`, ...words];
 }
 
-/** No token goes along. ss lies in a folder that cron and slim images leave out of the path. */
-function environment(): NodeJS.ProcessEnv {
-  return { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`, LC_ALL: 'C' };
-}
-
-function runSs(args: readonly string[], namespace: string | undefined): Promise<string | null> {
-  const [file, all] = commandOf(args, namespace);
-  return new Promise((resolve) => {
-    execFile(
-      file,
-      all,
-      {
-        encoding: 'latin1',
-        timeout: TIMEOUT_MS,
-        killSignal: 'SIGKILL',
-        maxBuffer: LISTING_BYTES_MAX,
-        env: environment(),
-      },
-      (error, stdout) => resolve(error ? null : stdout),
-    );
-  });
+async function runSs(args: readonly string[], namespace: string | undefined): Promise<string | null> {
+  const [file, ...words] = within(namespace, ['ss', ...args]);
+  try {
+    const { stdout } = await promisify(execFile)(file!, words, {
+      encoding: 'latin1',
+      timeout: TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+      maxBuffer: LISTING_BYTES_MAX,
+      env: toolEnvironment(process.env),
+    });
+    return stdout;
+  } catch {
+    return null;
+  }
 }

@@ -1,21 +1,135 @@
 /**
- * Plans what is stopped together with a stray. PURE.
+ * Who descends from whom in one snapshot, which processes stand around singlepoll, and what is stopped together with a stray. PURE.
  * Upwards: parents that exist only to run it (a gunicorn or cluster master, a reloader, `npm start`, a wrapper). Never
  * beyond them: what a person types into, a process manager, singlepoll. Downwards and sideways: everything that
  * belongs to them, also when it has moved to another session, group or parent.
  */
-
-import { bystander, isInteractiveShell } from './bystander.ts';
-import { descend, type Place, type Surroundings, surroundings } from './family.ts';
-import { isUntouchable } from './grade.ts';
+import { bystander, isInteractiveShell, isSinglepoll } from './bystander.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { baseName, type Program, readProgram } from './program.ts';
 
-export interface TreePlan {
-  /** Where stopping begins. */
-  readonly top: Proc;
-  /** All to stop, parents before children, `top` first. */
-  readonly members: readonly Proc[];
+/** What is known about this supervisor when strays are looked for. */
+export interface Place {
+  readonly botId: string;
+  readonly selfPid: number;
+  /** The worker that may live now; null between two workers, and for commands without a supervisor. */
+  readonly worker: { readonly pid: number; readonly run: string; readonly spawn: string } | null;
+}
+
+/** The processes around singlepoll that no rule may touch. */
+export interface Surroundings {
+  readonly ancestors: ReadonlySet<number>;
+  readonly workerTree: ReadonlySet<number>;
+  /** Supervisors found by what they do: they started a process with a run id that they do not carry themselves. */
+  readonly supervisors: ReadonlySet<number>;
+  /** Pid → the nearest living supervisor above it that is not this one. */
+  readonly supervised: ReadonlyMap<number, number>;
+  readonly children: ReadonlyMap<number, readonly Proc[]>;
+}
+
+export function childrenOf(snapshot: Snapshot): Map<number, Proc[]> {
+  const children = new Map<number, Proc[]>();
+  for (const proc of snapshot.procs.values()) {
+    const list = children.get(proc.ppid);
+    if (list) list.push(proc);
+    else children.set(proc.ppid, [proc]);
+  }
+  return children;
+}
+
+/** Pids above `pid`, nearest first, without itself. */
+export function ancestorsOf(snapshot: Pick<Snapshot, 'procs'>, pid: number): number[] {
+  const line: number[] = [];
+  let current = snapshot.procs.get(pid)?.ppid ?? 0;
+  // A snapshot is not one instant: a reused pid could close a circle.
+  while (current > 0 && !line.includes(current)) {
+    line.push(current);
+    current = snapshot.procs.get(current)?.ppid ?? 0;
+  }
+  return line;
+}
+
+/** `root` and all below it, parents before children; `enter` may keep a branch out. */
+export function descend(
+  root: Proc,
+  children: ReadonlyMap<number, readonly Proc[]>,
+  enter: (proc: Proc) => boolean = () => true,
+): Proc[] {
+  const found = [root];
+  const pids = new Set([root.pid]);
+  for (let i = 0; i < found.length; i++) {
+    for (const child of children.get(found[i]!.pid) ?? []) {
+      if (pids.has(child.pid) || !enter(child)) continue;
+      pids.add(child.pid);
+      found.push(child);
+    }
+  }
+  return found;
+}
+
+export function surroundings(snapshot: Snapshot, place: Place): Surroundings {
+  const children = childrenOf(snapshot);
+  const ancestors = new Set(ancestorsOf(snapshot, place.selfPid));
+  const workerTree = new Set<number>();
+  const supervisors = new Set<number>();
+  const { worker } = place;
+  const top = worker ? snapshot.procs.get(worker.pid) : undefined;
+  if (top) for (const proc of descend(top, children)) workerTree.add(proc.pid);
+  for (const proc of snapshot.procs.values()) {
+    const run = proc.env?.run ?? null;
+    if (run === null) continue;
+    if (worker && run === worker.run && proc.env?.spawn === worker.spawn) workerTree.add(proc.pid);
+    const parent = snapshot.procs.get(proc.ppid);
+    // Pid 1 and other reapers inherit orphans; they are not marked by it, as nothing stops them anyway.
+    if (parent && parent.pid > 1 && parent.env && parent.env.run !== run) supervisors.add(parent.pid);
+  }
+  const supervised = supervisedBy(snapshot, place.selfPid, supervisors);
+  return { ancestors, workerTree, supervisors, supervised, children };
+}
+
+/** Pid 1 counts for nobody: orphans of all kinds end there, also where it is a singlepoll (in a container). */
+function supervisedBy(
+  snapshot: Snapshot,
+  selfPid: number,
+  supervisors: ReadonlySet<number>,
+): Map<number, number> {
+  const found = new Map<number, number>();
+  const isOne = ({ pid, state, argv, comm }: Proc) =>
+    pid > 1 &&
+    pid !== selfPid &&
+    state !== 'Z' &&
+    (supervisors.has(pid) || isSinglepoll(readProgram(argv, comm)));
+  const ones = new Set([...snapshot.procs.values()].filter(isOne).map(({ pid }) => pid));
+  if (ones.size === 0) return found;
+  for (const { pid } of snapshot.procs.values()) {
+    const above = ancestorsOf(snapshot, pid).find((it) => ones.has(it));
+    if (above !== undefined) found.set(pid, above);
+  }
+  return found;
+}
+
+/**
+ * What is left of the session and the group that a worker led which has ended. Its number is given to nobody else as long as they
+ * live, so a process of that number is a sign that they are gone.
+ */
+export function leftBy(snapshot: Snapshot, worker: number, around: Surroundings): Proc[] {
+  const heir = snapshot.procs.get(worker);
+  if (worker <= 1 || around.workerTree.has(worker) || (heir && heir.state !== 'Z')) return [];
+  return [...snapshot.procs.values()].filter(
+    ({ pid, sid, pgid, state }) =>
+      (sid === worker || pgid === worker) && pid !== worker && state !== 'Z' && !around.workerTree.has(pid),
+  );
+}
+
+/** True for what is out of question by who it is: never graded, never signalled. */
+export function isUntouchable(proc: Proc, place: Place, around: Surroundings): boolean {
+  return (
+    proc.pid <= 1 ||
+    proc.pid === place.selfPid ||
+    around.ancestors.has(proc.pid) ||
+    around.workerTree.has(proc.pid) ||
+    around.supervisors.has(proc.pid)
+  );
 }
 
 function set(text: string): ReadonlySet<string> {
@@ -80,12 +194,7 @@ function runsOnly(parent: Proc, child: Proc, below: ReadonlySet<number>, around:
 }
 
 /** Climbs from a stray to the topmost process that exists only to run it. */
-export function treeTop(
-  snapshot: Snapshot,
-  stray: Proc,
-  place: Place,
-  around = surroundings(snapshot, place),
-): Proc {
+export function treeTop(snapshot: Snapshot, stray: Proc, place: Place, around: Surroundings): Proc {
   let top = stray;
   const seen = new Set([stray.pid]);
   for (;;) {
@@ -99,17 +208,6 @@ export function treeTop(
   }
 }
 
-/** Plans the tree of one stray on one snapshot. `top` may be given where it is known from an earlier one. */
-export function planTree(
-  snapshot: Snapshot,
-  stray: Proc,
-  place: Place,
-  around = surroundings(snapshot, place),
-): TreePlan {
-  const top = treeTop(snapshot, stray, place, around);
-  return { top, members: gather(snapshot, [top], new Set(), place, around) };
-}
-
 /**
  * Everything that belongs to `roots`: their descendants; processes of the same singlepoll run and spawn; members of
  * sessions and groups that one of them leads or led. `formerPids` are members that have left already: their
@@ -120,7 +218,7 @@ export function gather(
   roots: readonly Proc[],
   formerPids: ReadonlySet<number>,
   place: Place,
-  around = surroundings(snapshot, place),
+  around: Surroundings,
   formerCookies: Iterable<string> = [],
 ): Proc[] {
   const members = new Map<number, Proc>();

@@ -12,7 +12,7 @@ import type { Unseen } from '../strays/evidence.ts';
 import type { LookOptions, Stray, StrayFinder, StrayStop, Survey } from '../strays/finder.ts';
 import { isStopped, NO_EVIDENCE } from '../strays/grade.ts';
 import type { StoppedStray } from '../strays/policy.ts';
-import { judge, livesOf, remember, type Suspect, silenceWords } from '../strays/policy.ts';
+import { judge, livesOf, remember, silenceWords } from '../strays/policy.ts';
 import type { Prover } from '../strays/prover.ts';
 import type { StrayEntry } from './status.ts';
 import type { Ending } from './table.ts';
@@ -142,17 +142,14 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     let current = survey;
     for (let round = 0; round < ROUNDS_MAX; round++) {
       if (signal.aborted || abandoned.aborted) return null;
-      const suspects = current.strays.filter(among).map(toSuspect);
-      const verdict = judge(suspects, stopped, nowMs(), options);
-      if (verdict.kind === 'free') return null;
+      const verdict = judge(current.strays.filter(among), stopped, nowMs(), options);
+      const [blocked = null] = verdict.endings;
       // Beside a worker that may go on, one that can't be stopped does not shield the others.
-      const strays = verdict.kind === 'stop' ? verdict.strays : goesOn ? verdict.others : [];
-      if (verdict.kind === 'blocked') {
-        for (const ending of goesOn ? verdict.endings : [verdict.ending]) tellEnding(ending);
-        if (strays.length === 0) return verdict.ending;
-      }
+      const strays = goesOn || !blocked ? verdict.strays : [];
+      for (const ending of verdict.endings.slice(0, goesOn ? undefined : 1)) tellEnding(ending);
+      if (strays.length === 0) return blocked;
       if (dryRun) {
-        tellPlan(strays.map(({ stray }) => stray));
+        tellPlan(strays);
         return null;
       }
       const ending = await stop(strays, current, abandoned);
@@ -164,11 +161,10 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   async function stop(
-    suspects: readonly StraySuspect[],
+    strays: readonly Stray[],
     seen: Survey,
     abandoned: AbortSignal,
   ): Promise<Ending | null> {
-    const strays = suspects.map(({ stray }) => stray);
     for (const stray of strays) {
       const { pid, grade, proof, silences } = stray;
       say(
@@ -178,7 +174,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
           ...{ pid, grade, proof },
         },
       );
-      if (silences?.length) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
+      if (silences.length > 0) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
       tellMembers(stray);
     }
     const atMs = nowMs();
@@ -193,8 +189,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       return null;
     }
     // What survived has not ended: seen again it has not come back. What was asked to end and left alone then may have.
-    const ended = suspects.filter(({ stray }) => isGivenUp || result.gone.includes(stray));
-    const copies = seen.copiesOf?.(ended.map(({ stray }) => stray)) ?? [];
+    const ended = strays.filter((stray) => isGivenUp || result.gone.includes(stray));
+    const copies = seen.copiesOf?.(ended) ?? [];
     stopped = remember(stopped, livesOf(ended, [...seen.strays, ...copies], atMs));
     if (isGivenUp) return null;
     const ending = concludeStop(result);
@@ -232,7 +228,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         signal: AbortSignal.any([signal, abandoned]),
         holders: before.strays.length,
         totalMs: untilMs - nowMs(),
-        isSuspect: (pid) => survey.strays.some((it) => it.pid === pid && it.holdsToken === true),
+        isSuspect: (pid) => survey.strays.some((it) => it.pid === pid && it.holdsToken),
         beforeFirst(count) {
           say(askingWords(count));
           disturbed = true;
@@ -304,7 +300,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   /** The rest of its tree: nothing is ended unnamed. */
   function tellMembers(stray: Stray): void {
-    const others = finder.planOf(stray).filter(({ pid }) => pid !== stray.pid);
+    const others = stray.tree.filter(({ pid }) => pid !== stray.pid);
     for (const { pid, command } of others.slice(0, MEMBER_LINES_MAX)) say(`  with it: pid ${pid} ${command}`);
     const more = others.slice(MEMBER_LINES_MAX).map(({ pid }) => pid);
     if (more.length > 0) say(`  with it: pid ${more.join(', ')}`);
@@ -334,7 +330,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   const isOwn = ({ grade }: Stray) => grade === 'own';
   const isInTheWay = ({ grade, supervisor }: Stray) =>
-    isStopped(grade) || (!options.leased && supervisor != null);
+    isStopped(grade) || (!options.leased && supervisor !== null);
 
   return {
     hasSaid: (reason) => endings.has(reason),
@@ -378,20 +374,6 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     async leftovers(abandoned) {
       await inTurn(async () => await clear(await look(abandoned), abandoned, isOwn));
     },
-  };
-}
-
-interface StraySuspect extends Suspect {
-  readonly stray: Stray;
-}
-
-function toSuspect(stray: Stray): StraySuspect {
-  const { pid, startId, command, cwd, grade, respawner, parent, supervisor, silences } = stray;
-  return {
-    ...{ pid, startId, command, cwd, grade, respawner, parent, stray },
-    top: stray.top ?? { pid, startId },
-    supervisor: supervisor ?? null,
-    silences: silences ?? [],
   };
 }
 

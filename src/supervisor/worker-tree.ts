@@ -4,17 +4,13 @@
  * Looks at it, sees whether it talks to the Bot API, stops it whole.
  */
 
-import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
-import { plainCommand } from '../output/plain.ts';
-import { findApiAddresses } from '../strays/api-addresses.ts';
-import { leftBy, surroundings } from '../strays/family.ts';
-import type { TreeRow } from '../strays/finder.ts';
+import { pollSign } from '../strays/api-addresses.ts';
+import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
-import { addressOf, listSockets, type TcpSocket } from '../strays/sockets.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
 import type { Target } from '../strays/stop-plan.ts';
-import { gather, maySignal } from '../strays/tree.ts';
+import { gather, leftBy, maySignal, surroundings } from '../strays/tree.ts';
 import { createOffspring, type Offspring } from './offspring.ts';
 
 export interface WorkerTree {
@@ -25,7 +21,7 @@ export interface WorkerTree {
   /** Finds out about new processes: who has moved away is known by its environment only. */
   learn(): Promise<void>;
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
-  list(leader: number | null): readonly TreeRow[];
+  list(leader: number | null): readonly { pid: number; ppid: number; command: string }[];
   /**
    * Whether some process of the tree waits for an answer of the Bot API, as a poller does. Where the system does not tell (no ss):
    * whether one has a connection to it, the weaker sign.
@@ -61,7 +57,7 @@ export function createWorkerTree(
   let lastLeader: number | null = null;
 
   function members(snapshot: Snapshot, leader: number | null, listed: readonly Target[]): Proc[] {
-    const place = { botId: options.botId, selfPid: process.pid, worker: null, helperPids: new Set<number>() };
+    const place = { botId: options.botId, selfPid: process.pid, worker: null };
     const around = surroundings(snapshot, place);
     const before = new Map(listed.map((it) => [it.pid, it.startId]));
     const former = new Set<number>();
@@ -101,15 +97,13 @@ export function createWorkerTree(
       await processes.snapshot({ timeoutMs: DETAILS_MS });
     },
     list: (leader) =>
-      members(processes.quick(), leader, []).map(({ pid, ppid, argv, comm }) => ({
-        pid,
-        ppid,
-        command: plainCommand(argv.length > 0 ? argv : [comm]),
+      members(processes.quick(), leader, []).map((proc) => ({
+        ...{ pid: proc.pid, ppid: proc.ppid, command: commandOf(proc) },
       })),
     async sign(leader) {
       if (options.apiRoot === null) return null;
       const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
-      return await signOf(options.apiRoot, pids);
+      return await pollSign(options.apiRoot, pids);
     },
     stop(leader, { stopTimeoutMs, now, ended }) {
       // Under way while the first signals work: who has moved away is known by its environment only.
@@ -128,33 +122,4 @@ export function createWorkerTree(
       });
     },
   };
-}
-
-/** Answers to anything but a long poll come sooner. */
-const HELD_MS = 3_000;
-
-async function signOf(apiRoot: string, pids: readonly number[]): Promise<'waits' | 'connected' | null> {
-  const addresses = await findApiAddresses({ apiRoot, env: process.env, file: null });
-  const own = new Set(pids.flatMap((pid) => socketInodes(pid) ?? []));
-  const isOurs = (inode: string, port: number, remote: string) =>
-    own.has(inode) && port === addresses.port && addresses.has(remote);
-  const sockets = await listSockets({ remotePort: addresses.port });
-  if (sockets !== null) {
-    const waits = sockets.some(
-      (it) => isOurs(String(it.inode), it.remotePort, addressOf(it.remote)) && isHeld(it),
-    );
-    return waits ? 'waits' : null;
-  }
-  const rows = [...tcpRows()];
-  return rows.some((row) => isOurs(row.inode, row.remotePort, row.remote)) ? 'connected' : null;
-}
-
-/** The last thing that happened was a request, HELD_MS ago or more. Pure. */
-export function isHeld(socket: TcpSocket): boolean {
-  if (socket.bytesSent === 0 || socket.lastSendMs < HELD_MS) return false;
-  if (socket.bytesReceived === 0) return true;
-  // On one machine an answer may come within the same tick of the kernel's clock as its request (4 ms, 10 ms at most).
-  const remote = addressOf(socket.remote);
-  const isLocal = remote === addressOf(socket.local) || remote.startsWith('127.');
-  return isLocal ? socket.lastSendMs < socket.lastReceiveMs : socket.lastSendMs <= socket.lastReceiveMs;
 }

@@ -72,8 +72,8 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       hands: handsOf('sweep', instruments),
       uid: 1000,
       async findRespawner(stray) {
-        if (random.chance(0.2)) await pause(random.int(1, 60));
         const { life: it } = machine.bodies.get(stray.pid) ?? {};
+        if (random.chance(0.2)) await pause(random.int(1, 60));
         return it?.managed
           ? { kind: 'supervisord', name: it.program, stopCommand: 'supervisorctl stop x' }
           : null;

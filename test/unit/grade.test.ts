@@ -1,15 +1,15 @@
 /** Every line of the table of grades, and everything that is never touched. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Facts, survey } from '../../src/strays/grade.ts';
-import type { Proc } from '../../src/strays/process.ts';
+import { type Facts, survey as surveyAmong } from '../../src/strays/grade.ts';
+import type { Proc, Snapshot } from '../../src/strays/process.ts';
+import { surroundings } from '../../src/strays/tree.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
 const FACTS: Facts = {
   botId: '111111',
   selfPid: 50,
   worker: null,
-  helperPids: new Set(),
   uid: 1000,
   leftovers: new Set(),
   connected: new Set(),
@@ -27,6 +27,8 @@ const named = (inScope: boolean | null = true) => ({
   match: { pattern: 'polling_bot', names: true, inScope },
 });
 const POLLS = 'polls: it received the answer to our getUpdates';
+
+const survey = (list: Snapshot, facts: Facts) => surveyAmong(list, facts, surroundings(list, facts));
 
 function gradeOf(stray: Proc, facts: Partial<Facts> = {}, others: readonly Proc[] = []) {
   const found = survey(snapshot(...AROUND, stray, ...others), { ...FACTS, ...facts });
@@ -171,7 +173,6 @@ for (const [name, stray, facts] of [
   ['redis', py({ ...GUILTY, argv: ['redis-server *:6379'] }), {}],
   ["another bot's worker", py({ env: env({ holdsToken: true, bot: '222222', run: 'q', spawn: '1' }) }), {}],
   ['a zombie', py({ ...GUILTY, state: 'Z' }), {}],
-  ['a helper of ours', py(GUILTY), { helperPids: new Set([100]) }],
   ['the present worker', py(GUILTY), { worker: { pid: 100, run: 'r', spawn: '2' } }],
   [
     'of the present run and spawn',

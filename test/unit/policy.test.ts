@@ -22,6 +22,7 @@ function stray(pid: number, more: Partial<Suspect> = {}): Suspect {
     parent: null,
     supervisor: null,
     silences: [],
+    tree: [],
     ...more,
   };
 }
@@ -33,15 +34,18 @@ const shell = { pid: 70, command: 'bash run.sh' };
 /** What `judge` says, in one word. */
 function verdict(strays: readonly Suspect[], stopped: readonly StoppedStray[] = [], nowMs = 0): string {
   const it = judge(strays, stopped, nowMs, ALONE);
-  return it.kind === 'blocked' ? `${it.ending.code} ${it.ending.reason}` : it.kind;
+  const [ending] = it.endings;
+  if (ending) return `${ending.code} ${ending.reason}`;
+  return it.strays.length > 0 ? 'stop' : 'free';
 }
 
 test('only own, proven and declared strays are stopped', () => {
   const grades: readonly Grade[] = ['own', 'proven', 'declared', 'likely', 'hint'];
   const all = grades.map((grade, index) => stray(10 + index, { grade }));
-  const it = judge(all, [], 0, ALONE);
-  assert.equal(it.kind, 'stop');
-  assert.deepEqual(it.kind === 'stop' && it.strays.map(({ pid }) => pid), [10, 11, 12]);
+  assert.deepEqual(
+    judge(all, [], 0, ALONE).strays.map(({ pid }) => pid),
+    [10, 11, 12],
+  );
   assert.equal(verdict(all.slice(3)), 'free');
   assert.equal(verdict([]), 'free');
 });
@@ -107,30 +111,26 @@ test('an own leftover does not count as coming back: whoever started it is dead'
 test("a living supervisor's worker is named and not touched; with a lease that one decides", () => {
   const worker = stray(10, { grade: 'likely', supervisor: { pid: 9 } });
   assert.match(verdict([worker, stray(11)]), /^75 .*pid 9, with its worker pid 10.*kill 9$/);
-  assert.equal(judge([worker], [], 0, { ...ALONE, leased: true }).kind, 'free');
+  assert.deepEqual(judge([worker], [], 0, { ...ALONE, leased: true }), { strays: [], endings: [] });
 });
 
 test('one that polls another bot as well ends it with 75, unless that was asked for', () => {
   const both = stray(10, { silences: ['42'] });
   assert.match(verdict([both]), /^75 .*polls bot 42 as well.*singlepoll start --takeover/);
-  assert.equal(judge([both], [], 0, { ...ALONE, silencesOthers: true }).kind, 'stop');
+  assert.deepEqual(judge([both], [], 0, { ...ALONE, silencesOthers: true }).strays, [both]);
 });
 
 test('one that may not be stopped does not hide the others: each reason, and who may be stopped', () => {
   const respawner = { kind: 'pm2', name: 'old-bot', stopCommand: 'pm2 delete old-bot' };
   const it = judge([stray(10, { respawner }), stray(11), stray(12, { respawner })], [], 0, ALONE);
-  assert.ok(it.kind === 'blocked');
-  assert.deepEqual(
-    [it.endings.length, it.ending === it.endings[0], it.others.map(({ pid }) => pid)],
-    [2, true, [11]],
-  );
+  assert.deepEqual([it.endings.length, it.strays.map(({ pid }) => pid)], [2, [11]]);
 });
 
 test('a copy that ran beside the stopped one, unproven then, has not come back; nor what a copy has forked', () => {
   const stopped = livesOf([stray(10, { parent: shell })], [stray(10), stray(11)], 1_000);
   assert.equal(verdict([stray(11, { parent: shell })], stopped, 2_000), 'stop');
-  const top = { pid: 11, startId: 'start of 11' };
-  assert.equal(verdict([stray(12, { parent: shell, top })], stopped, 2_000), 'stop');
+  const tree = [{ pid: 11, startId: 'start of 11', ppid: 1, command: '', cookie: null }];
+  assert.equal(verdict([stray(12, { parent: shell, tree })], stopped, 2_000), 'stop');
 });
 
 test('as long as the one that was asked to end is here, nothing like it has come back', () => {

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { isStopped, openEyes, openFinder } from '../../src/strays/finder.ts';
+import { openEyes, openFinder } from '../../src/strays/finder.ts';
+import { isStopped } from '../../src/strays/grade.ts';
 import { psHands } from '../../src/strays/ps.ts';
 import { createStrayWorld, isAlive, PYTHON, until } from '../support/stray-world.ts';
 

@@ -8,7 +8,7 @@ function stray(pid: number): Stray {
   return {
     ...{ pid, startId: String(pid), user: 'bot', command: 'python3 old.py', cwd: '/srv', startedAt: null },
     ...{ grade: 'proven', proof: ['token in environment', 'connected to api root'] },
-    ...{ respawner: null, parent: null },
+    ...{ respawner: null, parent: null, tree: [], silences: [], holdsToken: false, supervisor: null },
   };
 }
 
@@ -33,7 +33,6 @@ function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<
   const finder: StrayFinder = {
     look: async () => survey(...there),
     quickLook: () => survey(...there),
-    planOf: () => [],
     async stop(strays) {
       stops.push(strays.map(({ pid }) => pid));
       const result = await (stop?.(strays) ?? stopOf(strays));

@@ -1,12 +1,11 @@
 /** What is stopped together with a stray: how far up, what else, and what never. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Place } from '../../src/strays/family.ts';
-import type { Proc } from '../../src/strays/process.ts';
-import { gather, planTree } from '../../src/strays/tree.ts';
+import type { Proc, Snapshot } from '../../src/strays/process.ts';
+import { gather, type Place, surroundings, treeTop } from '../../src/strays/tree.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
-const PLACE: Place = { botId: '111111', selfPid: 50, worker: null, helperPids: new Set() };
+const PLACE: Place = { botId: '111111', selfPid: 50, worker: null };
 const BASE = [
   proc(1, 0, '/sbin/init'),
   proc(40, 1, '-bash', { tty: 5 }),
@@ -14,10 +13,16 @@ const BASE = [
   proc(51, 50, 'python3 worker.py'),
 ];
 
+function planOf(list: Snapshot, stray: Proc, place: Place) {
+  const around = surroundings(list, place);
+  const top = treeTop(list, stray, place, around);
+  return { top, members: gather(list, [top], new Set(), place, around) };
+}
+
 /** Top and members (sorted) of the plan for pid 100. */
 function plan(procs: readonly Proc[], place: Partial<Place> = {}, pid = 100) {
   const list = snapshot(...BASE, ...procs);
-  const { top, members } = planTree(list, list.procs.get(pid)!, { ...PLACE, ...place });
+  const { top, members } = planOf(list, list.procs.get(pid)!, { ...PLACE, ...place });
   assert.equal(members[0], top, 'the top comes first');
   return { top: top.pid, members: members.map((one) => one.pid).sort((a, b) => a - b) };
 }
@@ -116,7 +121,7 @@ test('never ourselves, those above us, or the present worker, even below or arou
   const self = [proc(40, 60, 'bash run.sh'), proc(50, 40, 'node singlepoll'), proc(51, 50, 'python bot.py')];
   const list = snapshot(proc(1, 0, 'init'), ...procs, ...self);
   const place = { ...PLACE, worker };
-  const { members } = planTree(list, list.procs.get(100)!, place);
+  const { members } = planOf(list, list.procs.get(100)!, place);
   assert.deepEqual(
     members.map((one) => one.pid),
     [100],
@@ -181,10 +186,10 @@ test('what a former member has left behind is found by the session or group that
   const orphan = proc(105, 1, 'python child.py', { sid: 100, pgid: 100 });
   const list = snapshot(...BASE, orphan);
   assert.deepEqual(
-    gather(list, [], new Set([100]), PLACE).map((one) => one.pid),
+    gather(list, [], new Set([100]), PLACE, surroundings(list, PLACE)).map((one) => one.pid),
     [105],
   );
-  assert.deepEqual(gather(list, [], new Set(), PLACE), []);
+  assert.deepEqual(gather(list, [], new Set(), PLACE, surroundings(list, PLACE)), []);
 });
 
 test('a circle of parents does not hang', () => {
