@@ -11,8 +11,8 @@ import { createInspector, type Inspector, type Sought } from './inspector.ts';
 import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
 import { createProcesses, type Processes } from './processes.ts';
 import { psHands, psProcesses } from './ps.ts';
+import type { Target } from './stop.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts';
-import type { Target } from './stop-plan.ts';
 import {
   ancestorsOf,
   cookieOf,

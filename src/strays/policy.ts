@@ -8,7 +8,7 @@ import { isInteractiveShell } from './bystander.ts';
 import type { Stray } from './finder.ts';
 import { isStopped } from './grade.ts';
 import { baseName, isShellName } from './program.ts';
-import type { Target } from './stop-plan.ts';
+import type { Target } from './stop.ts';
 
 /** One life of a program, however many processes it had. */
 export interface StoppedStray {

@@ -28,100 +28,43 @@ interface Interpreter {
   readonly valued: ReadonlySet<string>;
   /** Options after which the program text follows, and no script. */
   readonly inline: ReadonlySet<string>;
-  /** The option whose value is the script, and the one whose value is a module's name. */
-  readonly file?: ReadonlySet<string>;
-  readonly module?: string;
   /** Words before the script that are commands of the interpreter (`deno run`). */
   readonly commands: ReadonlySet<string>;
-  /** The command must be there: `uv run …`, and `uv sync` runs nothing. */
-  readonly needsCommand?: boolean;
+  /** Options whose value is the script. */
+  readonly file: ReadonlySet<string>;
+  /** The option whose value is a module's name. */
+  readonly module: string | undefined;
 }
 
-function words(text: string): ReadonlySet<string> {
-  return new Set(text.split(/\s+/).filter(Boolean));
-}
-
-/** Family, names, options with a value, options with program text, commands, and what only some have. */
-const INTERPRETERS: readonly Interpreter[] = (
-  [
-    [
-      'python',
-      /^(?:python|pypy)[\d.]*[a-z]?(?:-\w+)?$/i,
-      '-W -X --check-hash-based-pycs',
-      '-c',
-      '',
-      { module: '-m' },
-    ],
-    [
-      'node',
-      /^(?:node|nodejs)(?:-?v?\d[\d.]*)?$|^MainThread$/,
-      `-r --require --import --loader --experimental-loader -C --conditions --title --env-file --env-file-if-exists
-       --stack-trace-limit --unhandled-rejections --dns-result-order --watch-path --inspect-port`,
-      '-e --eval -p --print -pe',
-      'inspect watch',
-      {},
-    ],
-    [
-      'node',
-      /^(?:tsx|ts-node|ts-node-esm|ts-node-dev|tsnd|babel-node|swc-node|nodemon|node-dev)(?:\.[cm]?js)?$/,
-      `--tsconfig -P --project -O --compiler-options -r --require --import --loader --include --exclude --ignore -i -w
-       --watch -e --ext -d --delay -x --exec -s --signal --config -C --cwd --env-file`,
-      '--eval -p --print',
-      'watch',
-      {},
-    ],
-    [
-      'deno',
-      /^deno$/,
-      '-c --config --import-map --cert --location -L --log-level --ext',
-      'eval',
-      'run serve watch',
-      {},
-    ],
-    [
-      'bun',
-      /^bunx?$/,
-      '-r --preload --require --import -c --config --cwd --env-file -d --define',
-      '-e --eval -p --print',
-      'run watch x',
-      {},
-    ],
-    ['ruby', /^j?ruby[\d.]*$/, '-I -r -C -E -F', '-e', '', {}],
-    ['perl', /^perl[\d.]*$/, '-I', '-e -E', '', {}],
-    [
-      'php',
-      /^php(?:-cli|-cgi)?[\d.]*$/,
-      '-d -c -z --define --php-ini',
-      '-r -B -R --run',
-      '',
-      { file: words('-f --file') },
-    ],
-    [
-      'java',
-      /^java$/,
-      '-cp -classpath --class-path -p --module-path --add-modules --add-opens --add-exports --add-reads',
-      '',
-      '',
-      { file: words('-jar -m --module') },
-    ],
-    ['dotnet', /^dotnet$/, '--project --runtimeconfig --depsfile', '', 'exec run watch', {}],
-    [
-      'runner',
-      /^(?:uv|poetry|pipenv|pdm|rye|hatch)$/,
-      '--with --python -p --project --directory --env-file --package --group --extra --with-requirements -C -P -e --env',
-      '',
-      'run',
-      { needsCommand: true },
-    ],
-  ] as const
-).map(([family, names, valued, inline, commands, more]) => ({
-  family,
-  names,
-  valued: words(valued),
-  inline: words(inline),
-  commands: words(commands),
-  ...more,
-}));
+// Family; names; options with a value; options with program text; commands; options with the script; option with a module.
+const INTERPRETERS: readonly Interpreter[] = String.raw`
+python; (?:python|pypy)[\d.]*[a-z]?(?:-\w+)?; -W -X --check-hash-based-pycs; -c; ; ; -m
+node; (?:node|nodejs)(?:-?v?\d[\d.]*)?|MainThread; -r --require --import --loader --experimental-loader -C --conditions --title --env-file --env-file-if-exists --stack-trace-limit --unhandled-rejections --dns-result-order --watch-path --inspect-port; -e --eval -p --print -pe; inspect watch
+node; (?:tsx|ts-node|ts-node-esm|ts-node-dev|tsnd|babel-node|swc-node|nodemon|node-dev)(?:\.[cm]?js)?; --tsconfig -P --project -O --compiler-options -r --require --import --loader --include --exclude --ignore -i -w --watch -e --ext -d --delay -x --exec -s --signal --config -C --cwd --env-file; --eval -p --print; watch
+deno; deno; -c --config --import-map --cert --location -L --log-level --ext; eval; run serve watch
+bun; bunx?; -r --preload --require --import -c --config --cwd --env-file -d --define; -e --eval -p --print; run watch x
+ruby; j?ruby[\d.]*; -I -r -C -E -F; -e
+perl; perl[\d.]*; -I; -e -E
+php; php(?:-cli|-cgi)?[\d.]*; -d -c -z --define --php-ini; -r -B -R --run; ; -f --file
+java; java; -cp -classpath --class-path -p --module-path --add-modules --add-opens --add-exports --add-reads; ; ; -jar -m --module
+dotnet; dotnet; --project --runtimeconfig --depsfile; ; exec run watch
+runner; uv|poetry|pipenv|pdm|rye|hatch; --with --python -p --project --directory --env-file --package --group --extra --with-requirements -C -P -e --env; ; run
+`
+  .trim()
+  .split('\n')
+  .map((row) => {
+    const [family = '', names = '', ...options] = row.split(';').map((cell) => cell.trim());
+    const [valued, inline, commands, file] = [0, 1, 2, 3].map((at) => new Set(options[at]?.split(' ')));
+    return {
+      family,
+      names: new RegExp(`^(?:${names})$`, 'i'),
+      valued: valued!,
+      inline: inline!,
+      commands: commands!,
+      file: file!,
+      module: options[4],
+    };
+  });
 
 const SHELLS =
   /^(?:ba|da|z|k|mk|pdk|a|c|tc|fi|ya|r)?sh$|^(?:busybox|nu|pwsh|xonsh|elvish|osh|ion)$|^bash[\d.]+$/;
@@ -142,25 +85,27 @@ interface Found {
 /** Index of the script among `argv`, from `from` on, for an interpreter. */
 function findScript(argv: readonly string[], from: number, kind: Interpreter): Found | null {
   const at = (index: number, module = false) => (index < argv.length ? { at: index, module } : null);
+  // `uv run …` runs something, `uv sync` does not.
+  const needsCommand = kind.family === 'runner';
   let commandSeen = false;
   for (let i = from; i < argv.length; i++) {
     const arg = argv[i]!;
     const option = optionOf(arg, kind);
     if (kind.inline.has(option) || arg === '-') return null;
-    if (option === kind.module) return at(i + 1, true);
-    if (kind.file?.has(option)) return at(i + 1);
+    if (kind.module && option === kind.module) return at(i + 1, true);
+    if (kind.file.has(option)) return at(i + 1);
     if (arg === '--') return at(i + 1);
     if (kind.valued.has(option)) i += 1;
     else if (arg.startsWith('-')) continue;
     else if (!commandSeen && kind.commands.has(arg)) commandSeen = true;
-    else return kind.needsCommand && !commandSeen ? null : { at: i, module: false };
+    else return needsCommand && !commandSeen ? null : { at: i, module: false };
   }
   return null;
 }
 
 /** In `-um` it is the last letter that takes the next word, unless the first takes the rest as its value (`-Wignore`). */
 function optionOf(arg: string, kind: Interpreter): string {
-  if (!/^-[^-]{2,}$/.test(arg) || kind.inline.has(arg) || kind.file?.has(arg) || kind.valued.has(arg))
+  if (!/^-[^-]{2,}$/.test(arg) || kind.inline.has(arg) || kind.file.has(arg) || kind.valued.has(arg))
     return arg;
   const takesValue = (option: string) =>
     kind.valued.has(option) || kind.inline.has(option) || option === kind.module;

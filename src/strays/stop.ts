@@ -1,22 +1,24 @@
 /**
- * Stops process trees with real signals, up the plan of `stop-plan.ts`. The one place that signals a process which
- * singlepoll did not start. Right before every signal the start time is read again and compared, so that a pid that
- * was reused since it was listed is left alone. Waiting is by looking: a stray that leaves at once costs a few ms.
+ * Stops process trees: SIGTERM from the top, wait, SIGKILL, verify. The one place that signals a process which singlepoll did not
+ * start. Right before every signal the start time is read again and compared, so that a pid that was reused since it was listed
+ * is left alone: it counts as gone. Waiting is by looking: a stray that leaves at once costs a few ms.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseProcStat, readStat } from '../machine/procfs.ts';
-import {
-  addTargets,
-  type Look,
-  markDenied,
-  nextStep,
-  type Signal,
-  type StopPlan,
-  type StopTimes,
-  startPlan,
-  survivors,
-  type Target,
-} from './stop-plan.ts';
+import { statOf } from '../machine/procfs.ts';
+
+export type Signal = 'SIGTERM' | 'SIGKILL' | 'SIGCONT';
+
+export interface Target {
+  readonly pid: number;
+  readonly startId: string;
+}
+
+/** How a listed process looks now. */
+export interface Look {
+  readonly startId: string;
+  /** One letter as in proc(5). */
+  readonly state: string;
+}
 
 /** How processes are looked at and signalled, and how time passes; the simulation puts its own in. */
 export interface Hands {
@@ -28,23 +30,20 @@ export interface Hands {
 }
 
 export const linuxHands: Hands = {
-  look(pid) {
-    const text = readStat(pid);
-    const stat = text === null ? null : parseProcStat(text);
-    return stat && { startId: stat.startId, state: stat.state };
-  },
+  look: statOf,
   kill: (pid, signal) => void process.kill(pid, signal),
   nowMs: () => performance.now(),
   async pause(ms, signal) {
-    try {
-      await sleep(Math.max(0, ms), undefined, signal ? { signal } : {});
-    } catch {
-      // Aborted: the caller looks why.
-    }
+    // Aborted: the caller looks why.
+    await sleep(Math.max(0, ms), undefined, signal ? { signal } : {}).catch(() => {});
   },
 };
 
-export interface StopOptions extends StopTimes {
+export interface StopOptions {
+  /** From SIGTERM to SIGKILL. */
+  readonly stopTimeoutMs: number;
+  /** From SIGKILL to giving up on what is still there. */
+  readonly killWaitMs: number;
   /** Finds what the tree has grown since, given the listed members; asked before SIGKILL and when all seem gone. */
   readonly grown?: (members: readonly Target[]) => readonly Target[] | Promise<readonly Target[]>;
   /** Aborted: no more waiting, SIGKILL at once. */
@@ -68,69 +67,102 @@ export interface StopResult {
   readonly tookMs: number;
 }
 
+interface Entry extends Target {
+  sent: 'SIGTERM' | 'SIGKILL' | null;
+  gone: boolean;
+  denied: boolean;
+}
+
+const FIRST_PAUSE_MS = 1;
+const LONGEST_PAUSE_MS = 50;
 /** Most rounds of "all gone, but something has grown": a fork bomb is not chased for ever. */
 const MOST_REGROWTHS = 20;
 
 /** Stops `targets` (parents before children) and waits until they are gone or `killWaitMs` after SIGKILL is over. */
 export async function stopTargets(targets: readonly Target[], options: StopOptions): Promise<StopResult> {
-  const hands = options.hands ?? linuxHands;
+  const { hands = linuxHands, now, halt, killWaitMs } = options;
   const startedMs = hands.nowMs();
-  let plan = startPlan(targets, startedMs, options);
+  const killAtMs = startedMs + options.stopTimeoutMs;
+  const entries = targets.map(toEntry);
+  /** Set once SIGKILL is sent. */
+  let giveUpAtMs: number | null = null;
+  let pauseMs = FIRST_PAUSE_MS;
   let regrowths = 0;
   let ended = options.ended?.then(() => {
     ended = undefined;
   });
-  const regrow = async () => {
-    if (!options.grown || regrowths >= MOST_REGROWTHS) return;
-    const before = plan;
-    plan = addTargets(plan, await options.grown(plan.entries));
-    if (plan !== before) regrowths += 1;
-  };
-  while (!options.halt?.aborted) {
-    const killNow = options.now?.aborted === true;
+
+  /** Adds processes that were forked meanwhile. */
+  async function regrow(): Promise<boolean> {
+    if (!options.grown || regrowths >= MOST_REGROWTHS) return false;
+    const found = await options.grown(entries);
+    const fresh = found.filter((it) => !entries.some((e) => e.pid === it.pid && e.startId === it.startId));
+    if (fresh.length === 0) return false;
+    regrowths += 1;
+    entries.push(...fresh.map(toEntry));
+    // After SIGKILL newcomers are killed too, and get a wait of their own.
+    if (giveUpAtMs !== null) giveUpAtMs = hands.nowMs() + killWaitMs;
+    return true;
+  }
+
+  while (!halt?.aborted) {
+    const killNow = now?.aborted === true;
     const nowMs = hands.nowMs();
-    if (plan.phase === 'term' && (killNow || nowMs >= plan.killAtMs)) {
+    if (giveUpAtMs === null && entries.length > 0 && (killNow || nowMs >= killAtMs)) {
       await regrow();
-      if (options.halt?.aborted) break;
+      if (halt?.aborted) break;
+      giveUpAtMs = nowMs + killWaitMs;
     }
-    const step = nextStep(plan, nowMs, lookAll(plan, hands), killNow);
-    plan = step.plan;
-    for (const { pid, startId, signal } of step.signals) {
-      if (send(pid, startId, signal, hands) === 'denied') plan = markDenied(plan, pid);
+    const states = new Map(entries.map((entry) => [entry, lookAt(entry, hands)]));
+    for (const [entry, state] of states) entry.gone ||= state === null;
+    const waiting = entries.filter(({ gone, denied }) => !gone && !denied);
+    if (waiting.length === 0 || (giveUpAtMs !== null && nowMs >= giveUpAtMs)) {
+      if (await regrow()) continue;
+      break;
     }
-    if (plan.phase === 'done') await regrow();
-    if (plan.phase === 'done') break;
-    if (step.nextAtMs === null) continue;
-    const pause = hands.pause(step.nextAtMs - hands.nowMs(), killNow ? undefined : options.now);
+    const signal = giveUpAtMs === null ? 'SIGTERM' : 'SIGKILL';
+    pauseMs = waiting.some(({ sent }) => sent !== signal)
+      ? FIRST_PAUSE_MS
+      : Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
+    for (const entry of waiting) {
+      if (entry.sent !== signal) send(entry, signal, hands);
+      entry.sent = signal;
+      // A stopped process keeps SIGTERM pending until it goes on.
+      if (signal === 'SIGTERM' && states.get(entry) === 'T') send(entry, 'SIGCONT', hands);
+    }
+    const untilMs = Math.min(nowMs + pauseMs, giveUpAtMs ?? killAtMs);
+    const pause = hands.pause(untilMs - hands.nowMs(), killNow ? undefined : now);
     await (ended ? Promise.race([pause, ended]) : pause);
   }
+  const plain = ({ pid, startId }: Target) => ({ pid, startId });
+  const survivors = entries.filter(({ gone }) => !gone);
   return {
-    targets: plan.entries.map(({ pid, startId }) => ({ pid, startId })),
-    survivors: survivors(plan),
-    denied: plan.entries.filter((entry) => entry.denied && !entry.gone),
-    killed: plan.entries.filter((entry) => entry.killed).length,
+    targets: entries.map(plain),
+    survivors: survivors.map(plain),
+    denied: survivors.filter(({ denied }) => denied).map(plain),
+    killed: entries.filter(({ sent }) => sent === 'SIGKILL').length,
     tookMs: hands.nowMs() - startedMs,
   };
 }
 
-function lookAll(plan: StopPlan, hands: Hands): Map<number, Look> {
-  const looks = new Map<number, Look>();
-  for (const entry of plan.entries) {
-    if (entry.gone) continue;
-    const look = hands.look(entry.pid);
-    if (look) looks.set(entry.pid, look);
-  }
-  return looks;
+function toEntry({ pid, startId }: Target): Entry {
+  return { pid, startId, sent: null, gone: false, denied: false };
 }
 
-function send(pid: number, startId: string, signal: Signal, hands: Hands): 'sent' | 'gone' | 'denied' {
-  if (pid <= 1 || pid === process.pid) return 'gone';
+/** Its state; null: gone. A zombie is gone already: only its parent's wait is missing. Who was gone once stays gone. */
+function lookAt({ pid, startId, gone }: Entry, hands: Hands): string | null {
+  const look = gone ? null : hands.look(pid);
+  return look && look.startId === startId && look.state !== 'Z' && look.state !== 'X' ? look.state : null;
+}
+
+function send(entry: Entry, signal: Signal, hands: Hands): void {
+  const { pid, startId } = entry;
+  if (pid <= 1 || pid === process.pid) return;
   const look = hands.look(pid);
-  if (!look || look.startId !== startId) return 'gone';
+  if (!look || look.startId !== startId) return;
   try {
     hands.kill(pid, signal);
-    return 'sent';
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM' ? 'denied' : 'gone';
+    entry.denied ||= (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

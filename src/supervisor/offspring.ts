@@ -5,7 +5,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { type ProcStat, statOf } from '../machine/procfs.ts';
-import type { Target } from '../strays/stop-plan.ts';
+import type { Target } from '../strays/stop.ts';
 
 export interface Offspring {
   /** Looks at all below `leader` and below what was noted before. False where the kernel does not list children. */

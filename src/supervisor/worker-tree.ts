@@ -8,8 +8,8 @@ import { pollSign } from '../strays/api-addresses.ts';
 import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
+import type { Target } from '../strays/stop.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
-import type { Target } from '../strays/stop-plan.ts';
 import { gather, leftBy, maySignal, surroundings } from '../strays/tree.ts';
 import { createOffspring, type Offspring } from './offspring.ts';
 

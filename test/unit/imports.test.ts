@@ -21,7 +21,7 @@ const LAYERS = [
 ];
 /** Decisions, and nothing else: no clock, no words, nothing that happens. */
 const PURE =
-  /^(?:supervisor\/table|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|supervisor\/status|strays\/(?:grade|tree|family|bystander|program|policy|stop-plan|reactions))\.ts$/;
+  /^(?:supervisor\/table|gateway\/(?:door|rivals|deafness|theft)|lease\/(?:keeper|timing)|lock\/election|supervisor\/status|strays\/(?:grade|tree|bystander|program|policy|reactions))\.ts$/;
 
 interface Import {
   readonly from: string;

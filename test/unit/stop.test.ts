@@ -1,8 +1,15 @@
-/** Stopping with real signals: reused pids, refused signals, regrowth, impatience. */
+/** Stopping trees: real processes and signals first, then the order of all steps with processes and a clock of paper. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { type Hands, linuxHands, stopTargets } from '../../src/strays/stop.ts';
-import type { Look, Signal, Target } from '../../src/strays/stop-plan.ts';
+import {
+  type Hands,
+  type Look,
+  linuxHands,
+  type Signal,
+  type StopOptions,
+  stopTargets,
+  type Target,
+} from '../../src/strays/stop.ts';
 import { createStrayWorld, isAlive, PYTHON, type StrayWorld, startIdOf } from '../support/stray-world.ts';
 
 let world: StrayWorld;
@@ -44,15 +51,6 @@ test('one that ignores SIGTERM gets SIGKILL after the time', async () => {
   assert.ok(result.tookMs >= 400, `${result.tookMs} ms`);
 });
 
-test('asked for now: it does not wait any longer', async () => {
-  const pid = await ready(`signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(1,flush=True)\n${SLEEP}`);
-  const now = new AbortController();
-  setTimeout(() => now.abort(), 50);
-  const result = await stopTargets([target(pid)], { ...TIMES, stopTimeoutMs: 60_000, now: now.signal });
-  assert.ok(!isAlive(pid));
-  assert.ok(result.tookMs < 2_000, `${result.tookMs} ms`);
-});
-
 test('a stopped (SIGSTOP) process leaves in an orderly way', async () => {
   const pid = await ready(
     `signal.signal(signal.SIGTERM, lambda *_: os._exit(0))\nprint(1,flush=True)\n${SLEEP}`,
@@ -61,13 +59,6 @@ test('a stopped (SIGSTOP) process leaves in an orderly way', async () => {
   const result = await stopTargets([target(pid)], { ...TIMES, stopTimeoutMs: 5_000 });
   assert.equal(result.killed, 0);
   assert.ok(!isAlive(pid));
-});
-
-test('a listed pid that belongs to another process by now is left alone', async () => {
-  const { pid } = world.start('sleep', ['1000']);
-  const result = await stopTargets([{ pid, startId: '1' }], TIMES);
-  assert.deepEqual(result.survivors, []);
-  assert.ok(isAlive(pid));
 });
 
 test('a pid reused between the look and the signal is left alone', async () => {
@@ -99,25 +90,6 @@ test('never pid 1, never ourselves, whatever the list says', async () => {
   assert.deepEqual(sent, []);
 });
 
-test('a refused signal is reported at once, without waiting for SIGKILL', async () => {
-  const { pid } = world.start('sleep', ['1000']);
-  const hands: Hands = {
-    ...linuxHands,
-    kill: () => {
-      throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' });
-    },
-  };
-  const result = await stopTargets([target(pid)], { stopTimeoutMs: 60_000, killWaitMs: 60_000, hands });
-  assert.deepEqual(
-    result.denied.map((one) => one.pid),
-    [pid],
-  );
-  assert.deepEqual(
-    result.survivors.map((one) => one.pid),
-    [pid],
-  );
-});
-
 test('what has grown meanwhile is stopped too; a tree that grows for ever is not chased for ever', async () => {
   const first = world.start('sleep', ['1000']).pid;
   const second = world.start('sleep', ['1000']).pid;
@@ -144,4 +116,114 @@ test('what has grown meanwhile is stopped too; a tree that grows for ever is not
   };
   const endless = await stopTargets(grow(), { ...TIMES, hands, grown: grow });
   assert.ok(endless.targets.length < 50);
+});
+
+interface Paper {
+  startId?: string;
+  state?: string;
+  /** The signal that ends it; null: none does. */
+  readonly dies?: Signal | null;
+  /** From that signal to its end. */
+  readonly inMs?: number;
+  readonly denies?: boolean;
+}
+
+const A = { pid: 10, startId: 'a' };
+const B = { pid: 11, startId: 'b' };
+const C = { pid: 12, startId: 'c' };
+
+/** Stops A and B, which have the start ids that they are listed with; returns what was sent, with its time. */
+async function onPaper(
+  papers: Record<number, Paper>,
+  options: Partial<StopOptions> & { targets?: Target[]; appears?: { pid: number; atMs: number } } = {},
+) {
+  const { targets = [A, B], appears, ...more } = options;
+  const procs = new Map<number, Paper>(Object.entries(papers).map(([pid, it]) => [Number(pid), { ...it }]));
+  const names = new Map([A, B, C].map(({ pid, startId }) => [pid, startId]));
+  const sent: string[] = [];
+  const ends: { pid: number; atMs: number }[] = [];
+  let nowMs = 0;
+  const looks: number[] = [];
+  const hands: Hands = {
+    nowMs: () => nowMs,
+    look(pid) {
+      const it = procs.get(pid);
+      return it ? { startId: it.startId ?? names.get(pid)!, state: it.state ?? 'S' } : null;
+    },
+    kill(pid, signal) {
+      const it = procs.get(pid)!;
+      sent.push(`${nowMs} ${signal} ${pid}`);
+      if (it.denies) throw Object.assign(new Error('EPERM'), { code: 'EPERM' });
+      if (signal === 'SIGCONT') it.state = 'S';
+      const { dies = 'SIGTERM', inMs = 5 } = it;
+      if (signal === dies || (signal === 'SIGKILL' && dies !== null)) ends.push({ pid, atMs: nowMs + inMs });
+    },
+    async pause(ms) {
+      looks.push(ms);
+      nowMs += ms;
+      if (appears && nowMs >= appears.atMs) procs.set(appears.pid, {});
+      for (const it of ends) if (it.atMs <= nowMs) procs.delete(it.pid);
+    },
+  };
+  const result = await stopTargets(targets, { stopTimeoutMs: 1_000, killWaitMs: 500, hands, ...more });
+  const pids = (all: readonly Target[]) => all.map(({ pid }) => pid);
+  return { sent, looks, procs, survivors: pids(result.survivors), denied: pids(result.denied), nowMs };
+}
+
+test('SIGTERM from the top, once; then SIGKILL when the time is over; then giving up', async () => {
+  const it = await onPaper({ 10: { dies: null }, 11: { dies: 'SIGKILL' } });
+  assert.deepEqual(it.sent, ['0 SIGTERM 10', '0 SIGTERM 11', '1000 SIGKILL 10', '1000 SIGKILL 11']);
+  assert.deepEqual([it.survivors, it.nowMs], [[10], 1_500]);
+});
+
+test('looks are 1 ms apart at first, 50 ms in the end; when all have left it is over', async () => {
+  const it = await onPaper({ 10: { inMs: 5 }, 11: { inMs: 300 } });
+  assert.deepEqual(it.looks.slice(0, 8), [1, 2, 4, 8, 16, 32, 50, 50]);
+  assert.ok(it.nowMs < 400);
+  assert.deepEqual([it.survivors, it.sent.length], [[], 2]);
+  assert.equal((await onPaper({}, { targets: [] })).nowMs, 0, 'nobody to stop');
+});
+
+test('a zombie is gone; a pid that is another process by now is gone, and is never signalled', async () => {
+  const it = await onPaper({ 10: { state: 'Z' }, 11: { startId: 'another' } });
+  assert.deepEqual([it.sent, it.survivors], [[], []]);
+});
+
+test('a pid that was gone once stays gone, also when a process of that number appears', async () => {
+  const it = await onPaper({ 11: { dies: 'SIGKILL' } }, { appears: { pid: 10, atMs: 500 } });
+  assert.deepEqual(it.sent, ['0 SIGTERM 11', '1000 SIGKILL 11']);
+});
+
+test('a stopped process is continued, so that it can hear SIGTERM', async () => {
+  const it = await onPaper({ 10: { state: 'T' }, 11: {} });
+  assert.deepEqual(it.sent, ['0 SIGTERM 10', '0 SIGCONT 10', '0 SIGTERM 11']);
+});
+
+test('asked for now: SIGKILL at once, also before any SIGTERM; halted: nothing at all', async () => {
+  const now = AbortSignal.abort();
+  assert.deepEqual((await onPaper({ 10: {}, 11: {} }, { now })).sent, ['0 SIGKILL 10', '0 SIGKILL 11']);
+  assert.deepEqual((await onPaper({ 10: {}, 11: {} }, { halt: now })).sent, []);
+});
+
+test('newcomers: SIGTERM when all seemed over; SIGKILL with a wait of their own after SIGKILL', async () => {
+  let grown: Target[] = [B];
+  const late = await onPaper({ 10: {}, 11: {} }, { targets: [A], grown: () => grown });
+  assert.deepEqual(
+    late.sent.map((it) => it.replace(/^\d+ /, '')),
+    ['SIGTERM 10', 'SIGTERM 11'],
+  );
+  grown = [];
+  let asked = 0;
+  const killed = await onPaper(
+    { 10: { dies: null }, 12: { dies: null } },
+    { targets: [A], grown: () => (asked++ === 0 ? [] : [C]) },
+  );
+  assert.deepEqual(killed.sent.slice(1), ['1000 SIGKILL 10', '1500 SIGKILL 12']);
+  assert.deepEqual([killed.survivors, killed.nowMs], [[10, 12], 2_000]);
+});
+
+test('who may not be signalled is not waited for, and counts as a survivor', async () => {
+  const it = await onPaper({ 10: { denies: true }, 11: {} });
+  assert.deepEqual([it.denied, it.survivors], [[10], [10]]);
+  assert.ok(it.nowMs < 50);
 });
