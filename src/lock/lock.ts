@@ -6,7 +6,7 @@
  */
 import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { parseProcStat, readStat } from '../machine/procfs.ts';
+import { statOf } from '../machine/procfs.ts';
 import { type Candidate, decide, elect } from './election.ts';
 import { type Holder, lookAt, type Squatter } from './look.ts';
 import { pidNamespace } from './process.ts';
@@ -74,17 +74,12 @@ export async function lockReleased(key: LockKey, signal: AbortSignal): Promise<v
     const timer = setTimeout(done, 5_000);
     signal.addEventListener('abort', done, { once: true });
     for (const name of key.names) {
-      const socket = net.connect(addressOf(name));
-      let connected = false;
+      const socket = net.connect(addressOf(name)).resume();
       sockets.push(socket);
-      socket.on('connect', () => {
-        connected = true;
-      });
-      socket.on('data', () => {});
       socket.on('error', () => {});
-      socket.on('close', () => {
+      socket.on('close', (isFailed) => {
         open -= 1;
-        if (connected || open === 0) done();
+        if (!isFailed || open === 0) done();
       });
     }
   });
@@ -162,7 +157,7 @@ function onQuestion(socket: net.Socket, answer: (question: string) => string | n
 function whoWeAre(): Pick<Identity, 'pid' | 'startId' | 'pidNamespace' | 'uid'> {
   return {
     pid: process.pid,
-    startId: parseProcStat(readStat(process.pid) ?? '')?.startId ?? '',
+    startId: statOf(process.pid)?.startId ?? '',
     pidNamespace: pidNamespace() ?? '',
     uid: process.getuid?.() ?? null,
   };

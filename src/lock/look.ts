@@ -3,7 +3,7 @@
  * was bound to it before and after the question, since a name may change hands at any moment.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { parseProcStat, readStat } from '../machine/procfs.ts';
+import { statOf } from '../machine/procfs.ts';
 import type { Shown } from './election.ts';
 import {
   type BoundSocket,
@@ -15,8 +15,7 @@ import {
   runsSinglepoll,
   type SocketProcess,
 } from './process.ts';
-import type { LockKey } from './proof.ts';
-import { type Answer, challenge } from './proof.ts';
+import { type Answer, challenge, type LockKey } from './proof.ts';
 
 /** Who keeps the lock from us. */
 export interface Holder {
@@ -174,7 +173,7 @@ async function unproven(saidPid: number, name: string, sockets: readonly BoundSo
 
 /** By SIGSTOP or a debugger: it will not answer. One that can't be seen from here is taken for one. */
 function isStopped(pid: number | null): boolean {
-  const state = pid === null ? undefined : parseProcStat(readStat(pid) ?? '')?.state;
+  const state = pid === null ? undefined : statOf(pid)?.state;
   return state === undefined || state === 'T' || state === 't';
 }
 

@@ -2,12 +2,12 @@
  * What the kernel says of the process behind a socket: never what that process writes. Descriptors and arguments are read by
  * strays/inspector.ts, since a stranger can make those reads block for ever.
  */
-import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { ownerOf, parseProcStat, readLink, readStat, readText } from '../machine/procfs.ts';
+import { ownerOf, readLink, readText, statOf } from '../machine/procfs.ts';
 import { isSinglepoll } from '../strays/bystander.ts';
 import { createInspector } from '../strays/inspector.ts';
 import { readProgram } from '../strays/program.ts';
+import { runTool } from '../tools.ts';
 
 export interface SocketProcess {
   readonly pid: number;
@@ -44,7 +44,7 @@ export async function processesOf(
 
 /** Null: it has gone. Everything here is readable whoever owns the process, but for the namespace. */
 export function processOf(pid: number): SocketProcess | null {
-  const stat = parseProcStat(readStat(pid) ?? '');
+  const stat = statOf(pid);
   if (!stat) return null;
   const inner = /^NSpid:.*?(\d+)$/m.exec(readText(`/proc/${pid}/status`) ?? '')?.[1];
   return {
@@ -59,8 +59,6 @@ export function processOf(pid: number): SocketProcess | null {
 
 /** Null: the arguments can't be read in time. */
 export async function runsSinglepoll(pid: number): Promise<boolean | null> {
-  const stat = parseProcStat(readStat(pid) ?? '');
-  if (!stat) return null;
   const inspector = openInspector();
   const it = (await inspector.inspect([pid], READ_MS)).seen.get(pid);
   inspector.close();
@@ -82,16 +80,12 @@ export async function listenerOf(name: string): Promise<{ pid: number; uid: numb
     'socket(S,1,1,0)&&connect(S,pack("S",1).pack("H*",$ARGV[0]))&&print join" ",unpack("l3",getsockopt(S,1,17))';
   const python =
     'import socket,struct,sys;s=socket.socket(1,1);s.connect(bytes.fromhex(sys.argv[1]));print(*struct.unpack("3i",s.getsockopt(1,17,12)))';
-  const asks: [string, string[]][] = [
-    ['perl', ['-e', perl, hex]],
-    ['python3', ['-Ic', python, hex]],
-  ];
-  for (const [program, args] of asks) {
-    const text = await new Promise<string>((resolve) => {
-      const options = { timeout: PEER_MS, killSignal: 'SIGKILL' as const };
-      execFile(program, args, options, (_error, stdout) => resolve(stdout));
-    });
-    const [, pid, uid] = /^(\d+) (\d+) \d+\s*$/.exec(text) ?? [];
+  for (const words of [
+    ['perl', '-e', perl, hex],
+    ['python3', '-Ic', python, hex],
+  ]) {
+    const { stdout } = await runTool(words[0]!, words.slice(1), { timeoutMs: PEER_MS });
+    const [, pid, uid] = /^(\d+) (\d+) \d+\s*$/.exec(stdout) ?? [];
     // 0: the process is in a pid namespace that can't be seen from here.
     if (pid !== undefined) return { pid: Number(pid), uid: Number(uid) };
   }

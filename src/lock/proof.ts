@@ -41,7 +41,8 @@ export type Reply =
 
 const GREETING = 'singlepoll lock v2';
 const QUESTION = /^singlepoll lock v2 ([0-9a-f]{32})\n$/;
-const QUESTION_BYTES = GREETING.length + 34;
+/** Whoever sends more asks something else. */
+export const QUESTION_MAX = GREETING.length + 34;
 const LINE_MAX = 8192;
 
 /** The line that answers a question; null: the question is none. */
@@ -50,9 +51,6 @@ export function answerTo(question: string, key: LockKey, name: string, answer: A
   if (nonce === undefined) return null;
   return `${JSON.stringify({ v: 2, ...answer, mac: macOf(key, name, nonce, answer) })}\n`;
 }
-
-/** A question has this many bytes at most: whoever sends more asks something else. */
-export const QUESTION_MAX = QUESTION_BYTES;
 
 function macOf(key: LockKey, name: string, nonce: string, answer: Answer): string {
   const { holds, pid, startId, pidNamespace, uid, startedAt, cwd, version, control } = answer;
@@ -92,43 +90,22 @@ export function challenge(key: LockKey, name: string, timeoutMs: number): Promis
 }
 
 function readReply(line: string, key: LockKey, name: string, nonce: string): Reply {
-  const raw = parse(line);
-  if (!raw) return { kind: 'wrong' };
-  if (raw.v === undefined && typeof raw.pid === 'number' && raw.name === key.names[0])
+  let raw: (Answer & { v?: number; name?: string; mac?: string }) | null;
+  try {
+    raw = JSON.parse(line);
+  } catch {
+    return { kind: 'wrong' };
+  }
+  if (raw?.v === undefined && typeof raw?.pid === 'number' && raw.name === key.names[0])
     return { kind: 'unproven', pid: raw.pid };
-  const answer = toAnswer(raw);
-  if (!answer || typeof raw.mac !== 'string') return { kind: 'wrong' };
+  if (typeof raw?.mac !== 'string') return { kind: 'wrong' };
+  // With the right mac all fields are as a holder of the token has written them.
+  const { holds, pid, startId, pidNamespace, uid, startedAt, cwd, version, control } = raw;
+  const answer = { holds, pid, startId, pidNamespace, uid, startedAt, cwd, version, control };
   const right = Buffer.from(macOf(key, name, nonce, answer));
   const given = Buffer.from(raw.mac);
   if (given.length !== right.length || !timingSafeEqual(given, right)) return { kind: 'wrong' };
   return { kind: 'proven', answer };
-}
-
-function toAnswer(raw: Record<string, unknown>): Answer | null {
-  const { pid, startId, pidNamespace, holds } = raw;
-  if (typeof pid !== 'number' || typeof holds !== 'boolean') return null;
-  if (typeof startId !== 'string' || typeof pidNamespace !== 'string') return null;
-  const text = (value: unknown) => (typeof value === 'string' ? value : null);
-  return {
-    holds,
-    pid,
-    startId,
-    pidNamespace,
-    uid: typeof raw.uid === 'number' ? raw.uid : null,
-    startedAt: text(raw.startedAt),
-    cwd: text(raw.cwd),
-    version: text(raw.version),
-    control: text(raw.control),
-  };
-}
-
-function parse(line: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(line);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
 }
 
 /** What a lock is made from. Holds a secret: never to be printed. */
@@ -140,7 +117,7 @@ export interface LockKey {
   readonly secret: string;
 }
 
-export const NAMES = 4;
+const NAMES = 4;
 
 /** `purpose`: for a lock beside that of the supervisor. */
 export function lockKey(botId: string, token: string, purpose = ''): LockKey {
@@ -153,9 +130,7 @@ export function lockKey(botId: string, token: string, purpose = ''): LockKey {
   return { botId, names, secret: token };
 }
 
-export type LockAddress = { readonly path: string } | { readonly host: string; readonly port: number };
-
-export function addressOf(name: string): LockAddress {
+export function addressOf(name: string): { path: string } | { host: string; port: number } {
   if (process.platform === 'linux') return { path: `\0${name}`.padEnd(108, '\0') };
   const hash = createHash('sha256').update(name).digest();
   return { host: '127.0.0.1', port: 20_000 + (hash.readUInt32BE(0) % 12_000) };
