@@ -78,6 +78,7 @@ export type RespawnerFinder = (stray: Proc, snapshot: Snapshot) => Promise<Respa
 export interface LookOptions {
   /** The worker that lives now; null between two workers. */
   readonly worker?: Place['worker'];
+  readonly helperPids?: Place['helperPids'];
   /** Pid of the worker before: what is left of its session is ours. */
   readonly former?: number | null;
   /** What the experiment showed; nothing where there was none. */
@@ -154,8 +155,9 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
   /** The last worker before whose session was found to be empty: its number may be anybody's since. */
   let emptied: number | null = null;
 
-  function stand(snapshot: Snapshot, { worker = null }: LookOptions): [Place, Surroundings] {
-    const place: Place = { botId, selfPid: process.pid, worker };
+  function stand(snapshot: Snapshot, look: LookOptions): [Place, Surroundings] {
+    const { worker = null, helperPids } = look;
+    const place: Place = { botId, selfPid: process.pid, worker, helperPids };
     return [place, surroundings(snapshot, place)];
   }
 

@@ -5,7 +5,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { statOf } from '../machine/procfs.ts';
-import { type BotApi, isWebhookConflict, type Reply } from '../telegram/bot-api.ts';
+import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { createLedger, type Unseen } from './evidence.ts';
 import type { Evidence } from './grade.ts';
@@ -123,7 +123,7 @@ export function createProver(options: ProverOptions): Prover {
   async function ping(signal: AbortSignal): Promise<string | null> {
     const reply = await api.call('getMe', {}, { signal });
     if (reply.kind !== 'ok') return reply.description;
-    measured = { rttMs: reply.tookMs, conflictBytes: reply.conflictBytes ?? null };
+    measured = { rttMs: reply.tookMs, conflictBytes: reply.conflictBytes };
     return null;
   }
 
@@ -221,9 +221,9 @@ export function createProver(options: ProverOptions): Prover {
       if (signal.aborted) return GIVEN_UP;
       if (answer) {
         if (answer.kind === 'ok') return { kind: answer.result.length > 0 ? 'updates' : 'undisturbed' };
-        if (answer.kind !== 'error' || answer.status !== 409)
+        if (answer.kind !== 'error' || answer.conflict === null)
           return { kind: 'failed', description: answer.description };
-        if (isWebhookConflict(answer.description)) return { kind: 'webhook' };
+        if (answer.conflict === 'webhook') return { kind: 'webhook' };
         if (!observation) return { kind: 'blind' };
         isDisturbed = true;
       } else if (!isDisturbed && !ledger.isOpen(isAlive)) return { kind: 'undisturbed' };

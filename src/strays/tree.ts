@@ -14,6 +14,8 @@ export interface Place {
   readonly selfPid: number;
   /** The worker that may live now; null between two workers, and for commands without a supervisor. */
   readonly worker: { readonly pid: number; readonly run: string; readonly spawn: string } | null;
+  /** Others that are spared: the tree of a supervisor that is going to end. */
+  readonly helperPids?: ReadonlySet<number> | undefined;
 }
 
 /** The processes around singlepoll that no rule may touch. */
@@ -128,7 +130,8 @@ export function isUntouchable(proc: Proc, place: Place, around: Surroundings): b
     proc.pid === place.selfPid ||
     around.ancestors.has(proc.pid) ||
     around.workerTree.has(proc.pid) ||
-    around.supervisors.has(proc.pid)
+    around.supervisors.has(proc.pid) ||
+    place.helperPids?.has(proc.pid) === true
   );
 }
 

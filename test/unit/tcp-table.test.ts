@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import { addressOfHex, socketInodes, tcpRows } from '../../src/machine/tcp-table.ts';
+import { awaitsAnswer as isHeld } from '../../src/strays/api-addresses.ts';
 import type { TcpSocket } from '../../src/strays/sockets.ts';
-import { isHeld } from '../../src/supervisor/worker-tree.ts';
 
 for (const [hex, little, address] of [
   ['6EA69A95', true, '149.154.166.110'],
