@@ -2,7 +2,7 @@
  * What several settings mean together: options that exclude each other or do nothing alone, names that nobody reads, the lease with
  * its times, where alerts go, and the settings that are variables only. Pure.
  */
-import { type LeaseTiming, leaseTiming } from '../lease/timing.ts';
+import { LEASE_PROFILES, type LeaseTiming, leaseTiming } from '../lease/timing.ts';
 import { didYouMean, type Findings, showValue } from './messages.ts';
 import { longFlag, namesIn, OPTION_NAMES, type OptionName, type OptionValues, optionRow } from './options.ts';
 import { type ReadOptions, type Source, variable } from './sources.ts';
@@ -139,7 +139,7 @@ export function chooseLease(
   if (values.lease === null) return null;
   const report = whereSet('lease') === '--lease' ? error : mild;
   const url = urlOf('lease', options, sources, report);
-  const timing = leaseTiming(values.leaseProfile, values.leaseTtlMs);
+  const timing = leaseTiming(values.leaseTtlMs ?? LEASE_PROFILES[values.leaseProfile].ttlMs);
   if (typeof timing !== 'string') return url === null ? null : { url, timing };
   report(
     `${whereSet('leaseTtl') ?? whereSet('leaseProfile')} makes a lease that can't work: ${timing}. ` +

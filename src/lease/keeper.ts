@@ -121,16 +121,6 @@ export type KeeperEvent = { readonly atMs: number; readonly unixMs: number; read
   | { readonly kind: 'release' }
 );
 
-export type KeeperSaying =
-  | { readonly what: 'unreachable'; readonly why: string }
-  | { readonly what: 'reachable' }
-  /** A standby sees another holder than before; null: the record is absent. */
-  | { readonly what: 'sees'; readonly rec: LeaseRecord | null }
-  /** The record was gone while we held it, and is written again. */
-  | { readonly what: 'vanished' }
-  /** The engine has forgotten writes that it had acknowledged. */
-  | { readonly what: 'rolled-back' };
-
 export type KeeperEffect =
   | { readonly do: 'read'; readonly request: number; readonly ms: number }
   | {
@@ -150,7 +140,11 @@ export type KeeperEffect =
   | { readonly do: 'released'; readonly free: boolean }
   /** The first look was turned down for good. */
   | { readonly do: 'refused'; readonly why: string }
-  | { readonly do: 'say'; readonly saying: KeeperSaying }
+  | { readonly do: 'unreachable'; readonly why: string }
+  /** `vanished`: the record was gone while we held it, and is written again. `rolled-back`: the engine has forgotten acknowledged writes. */
+  | { readonly do: 'reachable' | 'vanished' | 'rolled-back' }
+  /** A standby sees another holder than before; null: the record is absent. */
+  | { readonly do: 'sees'; readonly rec: LeaseRecord | null }
   /** The one timer: `due` is wanted at this time; null: not at all. */
   | { readonly do: 'wake'; readonly atMs: number | null };
 
@@ -283,7 +277,7 @@ function answered(step: Step, request: Request, outcome: Outcome): void {
     const why = 'the engine turned down a write although nothing had changed';
     return void failed(step, request, { kind: 'failed', why, settled: true, lasting: false });
   }
-  if (k.reach?.ok === false) effects.push({ do: 'say', saying: { what: 'reachable' } });
+  if (k.reach?.ok === false) effects.push({ do: 'reachable' });
   set(k, { reach: { ok: true }, uncertain: false, notBeforeMs: 0 });
   if (outcome.kind === 'written') {
     const seen = { rev: outcome.rev, rec: request.next! };
@@ -308,7 +302,7 @@ function failed(
     return;
   }
   if (k.reach?.ok !== false) {
-    effects.push({ do: 'say', saying: { what: 'unreachable', why } });
+    effects.push({ do: 'unreachable', why });
     k.reach = { ok: false, why, sinceMs: atMs };
   }
   k.reach = { ...k.reach, why };
@@ -393,7 +387,7 @@ function recognise(step: Step, current: Seen | null): void {
   if (current === null || isGone(current)) {
     // In doubt about the time, it may have been another's before it vanished.
     if (k.doubted) return void lose(step, 'taken');
-    effects.push({ do: 'say', saying: { what: 'vanished' } });
+    effects.push({ do: 'vanished' });
     set(k, { term: { ...term, seen: current }, dueAtMs: atMs });
     return;
   }
@@ -403,7 +397,7 @@ function recognise(step: Step, current: Seen | null): void {
   if (wants !== null && wants !== term.wants && wants !== policy.id) effects.push({ do: 'asked', by: wants });
   k.term = { ...term, seen: current, wants };
   if (write.sentAtMs < term.sentAtMs) {
-    effects.push({ do: 'say', saying: { what: 'rolled-back' } });
+    effects.push({ do: 'rolled-back' });
     doubt(step);
   } else if (!k.doubted) k.term = { ...k.term, sentAtMs: write.sentAtMs };
 }
@@ -413,7 +407,7 @@ function observe({ k, atMs, random, policy, effects }: Step, current: Seen | nul
   const { sight } = k;
   const same = sight !== null && isSame(sight.seen?.rec ?? null, current?.rec ?? null);
   if (sight === null || sight.seen?.rec.holder !== current?.rec.holder)
-    effects.push({ do: 'say', saying: { what: 'sees', rec: current?.rec ?? null } });
+    effects.push({ do: 'sees', rec: current?.rec ?? null });
   k.sight = { seen: current, sinceMs: same ? sight.sinceMs : atMs };
   const { pollMs, renewMs } = policy.timing;
   // One that was promised the lease does not let it wait; where true hints come, looks of our own can be rarer.

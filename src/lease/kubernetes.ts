@@ -15,13 +15,12 @@ import {
   type Rev,
   type Rule,
 } from './store.ts';
-import { type LeaseUrl, readNamedFile } from './url.ts';
+import { type LeaseUrl, readNamedFile, tlsOf } from './url.ts';
 
 const ANNOTATION = 'singlepoll/record';
 /** The server ends a watch by itself after this; until then a token that was taken back goes unnoticed. */
 const WATCH_SECONDS = 240;
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
-const DNS_NAME = /^[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?$/;
 
 /** A Lease, or the Status object that stands in its place. */
 interface Lease {
@@ -50,12 +49,17 @@ const rulesFor = (name: string, tokenFile: string | null): Rule[] => [
 
 /** `fallback`: the Lease's name where the URL gives none. */
 export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
-  const { server, namespace, name, tokenFile, caFile } = findPlace(url, fallback);
-  const folder = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
+  const { server, namespace } = findPlace(url);
+  const name = url.path || fallback;
+  const folder = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/leases`;
+  // What the pod has is for its own server alone. Without a token no credentials are sent, as `kubectl proxy` wants it.
+  const inPod = url.options.get('server') === null;
+  const tokenFile = url.options.get('token-file') ?? (inPod ? `${ACCOUNT}/token` : null);
   const label = `Kubernetes lease ${namespace}/${name} at ${server}`;
+  const authority = `${ACCOUNT}/ca.crt`;
   const http = openHttp(server, () => ({
-    ...(caFile !== null && { ca: readNamedFile(caFile, `the authority of ${label}`) }),
-    ...(url.options.get('tls') === 'insecure' && { rejectUnauthorized: false }),
+    ...(inPod && { ca: readNamedFile(authority, `the authority of ${label}`) }),
+    ...tlsOf(url),
   }));
   /** A Lease that an administrator has made for us and nobody has used yet. */
   let blank: Rev | null = null;
@@ -71,7 +75,7 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
     signal: AbortSignal,
     body?: object,
   ): Promise<Lease | null> {
-    const path = method === 'POST' ? folder : `${folder}/${name}`;
+    const path = method === 'POST' ? folder : `${folder}/${encodeURIComponent(name)}`;
     const { status, json } = await http.call<Lease>({ method, path, headers: headers(), body }, signal);
     if (status < 300 && json?.kind === 'Lease') return json;
     // Status objects tell of the Lease; a page tells that no API is there.
@@ -140,36 +144,22 @@ function specOf({ holder, host, pid, ttl }: LeaseRecord): object {
   };
 }
 
-/** Where the API server is, and as whom: the service account of the pod, or what the URL names instead. Throws LeaseConfigError. */
-function findPlace({ shown, options, hosts, path }: LeaseUrl, fallback: string) {
+/** Where the API server is, and in which namespace: of the pod, or what the URL names instead. Throws LeaseConfigError. */
+function findPlace({ shown, options, hosts }: LeaseUrl): { server: string; namespace: string } {
   const wrong = (problem: string) => new LeaseConfigError(`the lease URL ${shown}: ${problem}`);
-  const named = options.get('server');
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = process.env;
-  if (named === null && !host)
+  const named =
+    options.get('server') ?? (host && `https://${host.includes(':') ? `[${host}]` : host}:${port}`);
+  if (!named)
     throw wrong(
       'this is no pod of Kubernetes (KUBERNETES_SERVICE_HOST is not set); outside name the server: k8s://namespace/name?server=https://host:6443&token-file=PATH&ca-file=PATH, or run kubectl proxy and name http://127.0.0.1:8001',
     );
-  const text = named ?? `https://${host?.includes(':') ? `[${host}]` : host}:${port}`;
-  const server = URL.canParse(text) ? new URL(text) : null;
+  const server = URL.canParse(named) ? new URL(named) : null;
   if (!server || !/^https?:$/.test(server.protocol) || server.username !== '' || server.password !== '')
     throw wrong('its server is not like https://host:6443');
-  // What the pod has is for its own server alone.
-  const inPod = (file: string): string | null => (named === null ? `${ACCOUNT}/${file}` : null);
-  const namespaceFile = `${ACCOUNT}/namespace`;
+  const file = `${ACCOUNT}/namespace`;
   const namespace =
-    hosts[0]?.host ??
-    (existsSync(namespaceFile) ? readNamedFile(namespaceFile, 'the namespace of this pod').trim() : '');
+    hosts[0]?.host ?? (existsSync(file) ? readNamedFile(file, 'the namespace of this pod').trim() : '');
   if (namespace === '') throw wrong('it names no namespace, and this is no pod: k8s://namespace');
-  const name = path || fallback;
-  for (const part of [namespace, name])
-    if (!DNS_NAME.test(part))
-      throw wrong(`${part} is no name in Kubernetes (small letters, digits, - and .)`);
-  return {
-    server: server.origin,
-    namespace,
-    name,
-    /** Null: no credentials are sent, as `kubectl proxy` wants it. */
-    tokenFile: options.get('token-file') ?? inPod('token'),
-    caFile: options.get('ca-file') ?? inPod('ca.crt'),
-  };
+  return { server: server.origin, namespace };
 }

@@ -17,7 +17,6 @@ import {
   type KeeperEffect,
   type KeeperEvent,
   type KeeperPolicy,
-  type KeeperSaying,
   newKeeper,
   type Outcome,
   stepKeeper,
@@ -161,24 +160,10 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
 
   function perform(effect: KeeperEffect, atMs: number): void {
     switch (effect.do) {
-      case 'read': {
-        const read = store.read(effect.ms);
-        answer(
-          effect.request,
-          read.then((seen) => ({ kind: 'seen', seen })),
-        );
+      case 'read':
+      case 'cas':
+        void ask(effect);
         break;
-      }
-      case 'cas': {
-        const written = store.cas(effect.prev, effect.next, effect.ms);
-        answer(
-          effect.request,
-          written.then((it) =>
-            it.ok ? { kind: 'written', rev: it.rev } : { kind: 'conflict', current: it.current },
-          ),
-        );
-        break;
-      }
       case 'won':
         begin(effect.epoch);
         break;
@@ -203,8 +188,28 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
       case 'refused':
         block(EXIT.config, effect.why);
         break;
-      case 'say':
-        say(effect.saying);
+      case 'sees':
+        sees(effect.rec);
+        break;
+      case 'unreachable': {
+        const then =
+          keeper.role === 'leader'
+            ? `polling goes on for ${duration(leftMs())} at most, then no poller rather than two`
+            : `standing by, as nobody may poll without it; trying ${noWait ? `for ${duration(PATIENCE_MS)}` : 'again and again'}`;
+        line(`${engine} is out of reach: ${effect.why}; ${then}`, 'warn');
+        break;
+      }
+      case 'reachable':
+        line(`${engine} answers again`, 'good');
+        break;
+      case 'vanished':
+        line(`the record is gone from ${engine}; it is still our term, so it is written again`, 'warn');
+        break;
+      case 'rolled-back':
+        line(
+          `${engine} has forgotten writes that it had acknowledged (a fail-over, a restored backup?); polling pauses until it has taken a new one`,
+          'warn',
+        );
         break;
       case 'wake': {
         clearTimeout(timer);
@@ -217,8 +222,20 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
     }
   }
 
-  function answer(request: number, outcome: Promise<Outcome>): void {
-    outcome.catch(failure).then((it) => send({ kind: 'answer', request, outcome: it }));
+  async function ask(effect: Extract<KeeperEffect, { do: 'read' | 'cas' }>): Promise<void> {
+    let outcome: Outcome;
+    try {
+      if (effect.do === 'read') outcome = { kind: 'seen', seen: await store.read(effect.ms) };
+      else {
+        const done = await store.cas(effect.prev, effect.next, effect.ms);
+        outcome = done.ok ? { kind: 'written', rev: done.rev } : { kind: 'conflict', current: done.current };
+      }
+    } catch (error) {
+      const lasting = error instanceof LeaseConfigError;
+      const settled = lasting || (error instanceof LeaseIoError && !error.maybeApplied);
+      outcome = { kind: 'failed', why: (error as Error).message, settled, lasting };
+    }
+    send({ kind: 'answer', request: effect.request, outcome });
   }
 
   function tell(event: LeaseEvent): void {
@@ -262,34 +279,6 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
     if (!noWait || role !== 'standby' || reach?.ok !== false || atMs < reach.sinceMs + PATIENCE_MS) return;
     block(EXIT.unreachable, `the lease engine is out of reach: ${reach.why}`);
     send({ kind: 'quit' });
-  }
-
-  function say(saying: KeeperSaying): void {
-    switch (saying.what) {
-      case 'sees':
-        sees(saying.rec);
-        break;
-      case 'unreachable': {
-        const then =
-          keeper.role === 'leader'
-            ? `polling goes on for ${duration(leftMs())} at most, then no poller rather than two`
-            : `standing by, as nobody may poll without it; trying ${noWait ? `for ${duration(PATIENCE_MS)}` : 'again and again'}`;
-        line(`${engine} is out of reach: ${saying.why}; ${then}`, 'warn');
-        break;
-      }
-      case 'reachable':
-        line(`${engine} answers again`, 'good');
-        break;
-      case 'vanished':
-        line(`the record is gone from ${engine}; it is still our term, so it is written again`, 'warn');
-        break;
-      case 'rolled-back':
-        line(
-          `${engine} has forgotten writes that it had acknowledged (a fail-over, a restored backup?); polling pauses until it has taken a new one`,
-          'warn',
-        );
-        break;
-    }
   }
 
   function sees(rec: LeaseRecord | null): void {
@@ -383,12 +372,6 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
     },
     end: (clean) => (ended ??= end(clean)),
   };
-}
-
-function failure(error: unknown): Outcome {
-  const why = error instanceof Error ? error.message : String(error);
-  const settled = error instanceof LeaseConfigError || (error instanceof LeaseIoError && !error.maybeApplied);
-  return { kind: 'failed', why, settled, lasting: error instanceof LeaseConfigError };
 }
 
 /**

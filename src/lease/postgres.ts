@@ -5,14 +5,7 @@
 import { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { Client, type DatabaseError } from 'pg';
-import {
-  createStore,
-  EngineAnswer,
-  type Entry,
-  LeaseConfigError,
-  type LeaseStore,
-  type Rule,
-} from './store.ts';
+import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
 import { type LeaseUrl, readNamedFile } from './url.ts';
 
 const TABLE = 'CREATE TABLE IF NOT EXISTS singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)';
@@ -49,7 +42,8 @@ const rulesFor = ({ scheme }: LeaseUrl, user: string): Rule[] => [
 export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
   // PGUSER and PGPASSWORD serve where the URL names none, as everywhere with PostgreSQL.
   const user = url.user ?? process.env.PGUSER ?? 'postgres';
-  const mode = sslModeOf(url);
+  // As psql does where the URL does not say.
+  const mode = url.options.get('sslmode') ?? 'prefer';
   let plain = mode === 'disable';
   let present: ReturnType<typeof connect> | null = null;
   let changed = () => {};
@@ -142,18 +136,9 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
 }
 
 /** libpq's words (https://www.postgresql.org/docs/current/libpq-ssl.html); `no-verify` is another client's for what libpq calls require. */
-const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'no-verify', 'verify-ca', 'verify-full'];
+const UNVERIFIED = /^(?:allow|prefer|require|no-verify)$/;
 
-/** prefer where the URL does not say, as psql does. */
-function sslModeOf({ options, shown }: LeaseUrl): string {
-  const mode = options.get('sslmode') ?? 'prefer';
-  if (SSL_MODES.includes(mode)) return mode;
-  throw new LeaseConfigError(
-    `the lease URL ${shown}: no sslmode is called ${mode}; there are ${SSL_MODES.join(', ')}`,
-  );
-}
-
-/** A certificate is checked where an authority is named, or where the mode says verify. pg-connection-string knows neither allow nor system. */
+/** A certificate is checked where an authority is named, or the mode does not say otherwise. pg-connection-string knows neither allow nor system. */
 function sslOf({ options, shown }: LeaseUrl, mode: string): ConnectionOptions {
   const file = (option: string) => {
     const path = options.get(option);
@@ -165,7 +150,7 @@ function sslOf({ options, shown }: LeaseUrl, mode: string): ConnectionOptions {
     ...(ca && { ca }),
     ...(cert && { cert }),
     ...(key && { key }),
-    ...(!ca && !mode.startsWith('verify') && { rejectUnauthorized: false }),
-    ...(mode !== 'verify-full' && { checkServerIdentity: () => undefined }),
+    ...(!ca && UNVERIFIED.test(mode) && { rejectUnauthorized: false }),
+    ...((UNVERIFIED.test(mode) || mode === 'verify-ca') && { checkServerIdentity: () => undefined }),
   };
 }

@@ -3,14 +3,7 @@
  * writes it, and its PUBLISH wakes the others. The client's queue for hard times and its reconnecting are off.
  */
 import { createClient, ErrorReply } from '@redis/client';
-import {
-  createStore,
-  EngineAnswer,
-  type Entry,
-  LeaseConfigError,
-  type LeaseStore,
-  type Rule,
-} from './store.ts';
+import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
 import { type LeaseUrl, tlsOf } from './url.ts';
 
 /**
@@ -55,10 +48,6 @@ const rulesFor = ({ scheme, user = 'default' }: LeaseUrl, key: string): Rule[] =
 ];
 
 export function openRedis(url: LeaseUrl, key: string): LeaseStore {
-  if (!/^\d*$/.test(url.path))
-    throw new LeaseConfigError(
-      `the lease URL ${url.shown}: ${url.path} is no database number; like redis://host/0`,
-    );
   let present: ReturnType<typeof connect> | null = null;
 
   async function ask<T>(command: string[], signal: AbortSignal): Promise<T> {

@@ -28,46 +28,39 @@ export interface LeaseTiming {
 
 /** How far a machine's clock may run fast or slow. A quartz is within 0.02 %, a clock that is being corrected within 0.05 %. */
 const CLOCK_RATE = 0.005;
-
-export type LeaseProfile = 'fast' | 'default' | 'frugal';
-
-export const LEASE_PROFILES: Readonly<Record<LeaseProfile, LeaseTiming>> = {
-  fast: timesOf(6_000, 1_000, 800, 1_000, 1_500, 500, 300),
-  default: timesOf(15_000, 3_000, 2_000, 2_500, 5_000, 1_000, 500),
-  /** For engines that are paid by the request, or sleep when nobody asks. */
-  frugal: timesOf(60_000, 12_000, 8_000, 10_000, 20_000, 4_000, 2_000),
-};
-
-/** T, R, Q, how often to look, G, K, σ. */
-function timesOf(...ms: readonly [number, number, number, number, number, number, number]): LeaseTiming {
-  const [ttlMs, renewMs, requestMs, pollMs, graceMs, reapMs, slackMs] = ms;
-  return { ttlMs, renewMs, requestMs, pollMs, graceMs, reapMs, slackMs };
-}
-
 /** What a busy machine needs, whatever the ttl. */
 const REAP_MIN_MS = 300;
 const SLACK_MIN_MS = 200;
 
-/** The profile's times, in proportion to `ttlMs` when that is given. A string is what is wrong: a clause, without a full stop. */
-export function leaseTiming(profile: LeaseProfile, ttlMs: number | null = null): LeaseTiming | string {
-  const base = LEASE_PROFILES[profile];
-  if (ttlMs === null) return base;
-  const scaled = (ms: number) => Math.max(1, Math.round((ms * ttlMs) / base.ttlMs));
-  const { renewMs, requestMs, pollMs, graceMs, reapMs, slackMs } = base;
-  const timing = {
-    ...timesOf(ttlMs, scaled(renewMs), scaled(requestMs), scaled(pollMs), scaled(graceMs), 0, 0),
-    reapMs: Math.max(REAP_MIN_MS, scaled(reapMs)),
-    slackMs: Math.max(SLACK_MIN_MS, scaled(slackMs)),
+/** All times follow from the ttl. */
+function timesOf(ttlMs: number): LeaseTiming {
+  const part = (share: number) => Math.round(ttlMs * share);
+  return {
+    ttlMs,
+    renewMs: part(1 / 5),
+    requestMs: part(2 / 15),
+    pollMs: part(1 / 6),
+    graceMs: part(1 / 3),
+    reapMs: Math.max(REAP_MIN_MS, part(1 / 15)),
+    slackMs: Math.max(SLACK_MIN_MS, part(1 / 30)),
   };
-  return timingProblem(timing) ?? timing;
 }
 
-/** Why this set can't keep two pollers apart and a healthy one running; null: it can. */
-export function timingProblem(timing: LeaseTiming): string | null {
-  const { ttlMs, renewMs, graceMs, reapMs, slackMs } = timing;
+export const LEASE_PROFILES = {
+  fast: timesOf(6_000),
+  default: timesOf(15_000),
+  /** For engines that are paid by the request, or sleep when nobody asks. */
+  frugal: timesOf(60_000),
+} as const;
+export type LeaseProfile = keyof typeof LEASE_PROFILES;
+
+/** A string is what is wrong with the ttl: a clause with the arithmetic, without a full stop. */
+export function leaseTiming(ttlMs: number): LeaseTiming | string {
   if (ttlMs > LONGEST_TTL_MS) return `a ttl of ${ttlMs} ms is more than an hour`;
+  const timing = timesOf(ttlMs);
+  const { renewMs, graceMs, reapMs, slackMs } = timing;
   const stopMs = stopAfterMs(timing);
-  if (stopMs >= 2 * renewMs) return null;
+  if (stopMs >= 2 * renewMs) return timing;
   return (
     `a ttl of ${ttlMs} ms, less ${ttlMs - livesMs(timing)} ms for the clocks, ${graceMs} ms from SIGTERM to SIGKILL, ` +
     `${reapMs} ms until the worker is gone and ${slackMs} ms for late timers, leaves ${stopMs} ms; ` +

@@ -36,12 +36,6 @@ const SCHEMES: Readonly<Record<string, readonly [EngineKind, boolean, number]>> 
   k8s: ['kubernetes', true, 443],
 };
 
-/** A typing error is told where only we read the options; other engines' URLs carry options of other clients too. */
-const OPTIONS: Readonly<Partial<Record<EngineKind, readonly string[]>>> = {
-  etcd: ['tls', 'ca-file', 'cert-file', 'key-file'],
-  kubernetes: ['server', 'token-file', 'ca-file', 'tls'],
-};
-
 /** Stricter than WHATWG's URL, which would read a password with a bare / or # as a host and a path, and knows one host only. */
 const PARTS = /^(?:\/\/(?:([^/?#]*)@)?([^/?#@]*))?(\/?[^?#@]*)(?:\?([^#@]*))?$/;
 const HOST = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/i;
@@ -82,16 +76,9 @@ export function parseLeaseUrl(text: string): LeaseUrl {
   if (hosts.length === 0 && kind !== 'kubernetes') throw wrong('it names no host');
   if (hosts.length > 1 && kind !== 'etcd') throw wrong('it names more than one host, which only etcd has');
 
-  const options = new URLSearchParams(query);
-  const known = OPTIONS[kind];
-  for (const name of options.keys())
-    if (known && !known.includes(name))
-      throw wrong(`it has an option ${name}, which ${kind} has not (it has ${known.join(', ')})`);
-  const tlsOption = options.get('tls') ?? 'insecure';
-  if (tlsOption !== 'insecure' && kind !== 'postgres')
-    throw wrong(`tls=${tlsOption} is unknown; tls=insecure takes any certificate`);
   return {
-    ...{ kind, scheme, shown, tls, hosts, options, password },
+    ...{ kind, scheme, shown, tls, hosts, password },
+    options: new URLSearchParams(query),
     label: `${scheme} lease at ${places.join(', ') || shown}`,
     user: decode(user || option('user')),
     path: decode(path.replace(/^\/+|\/+$/g, '')) ?? '',

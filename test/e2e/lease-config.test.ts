@@ -20,7 +20,6 @@ after(() => engine?.close());
 test('lease: what only its engine’s client can tell is 78 as well, before a worker is started', async (t) => {
   const b = await bed(t);
   for (const [url, pattern] of [
-    ['rediss://127.0.0.1?tls=maybe', /maybe.*insecure/s],
     ['etcds://127.0.0.1?ca-file=/nowhere/ca.pem', /\/nowhere\/ca\.pem/],
     ['k8s:', /pod|cluster|server/i],
   ] as const) {

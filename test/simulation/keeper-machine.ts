@@ -184,8 +184,8 @@ export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits
       case 'refused':
         story.fail(`${name} is refused`);
         break;
-      case 'say':
-        if (effect.saying.what === 'vanished') story.count('rewritten');
+      case 'vanished':
+        story.count('rewritten');
         break;
       case 'wake': {
         cancelTimer();

@@ -12,7 +12,7 @@ import { until } from './wait.ts';
 /** The times of `--lease-profile fast`, ms: the ttl, and when a holder that cannot renew shuts its door, after its last renewal. */
 export const FAST = ['--lease-profile', 'fast', '--backoff', '10ms,50ms'];
 export const FAST_TTL_MS = 6_000;
-export const FAST_STOP_MS = 3_670;
+export const FAST_STOP_MS = 3_370;
 
 /** What a test reads of a record; unknown parts are kept as they are. */
 export interface Rec {

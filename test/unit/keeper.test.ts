@@ -81,8 +81,6 @@ function shown(effect: KeeperEffect, { request }: Keeper): string {
       return `asked ${effect.by}`;
     case 'released':
       return effect.free ? 'freed' : 'released';
-    case 'say':
-      return effect.saying.what;
     case 'wake':
       return '';
     default:
