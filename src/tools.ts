@@ -1,7 +1,8 @@
 /**
  * The programs of the system that singlepoll asks (systemctl, pm2, crontab, systemd-notify …), each with a time limit. They get a
- * small environment of their own, so that no token lands in a daemon that one of them might start.
+ * small environment of their own, so that no token lands in a daemon that one of them might start. And where our own lie.
  */
+import { fileURLToPath } from 'node:url';
 
 export interface ToolAnswer {
   /** Null: not installed, killed, or too slow. */
@@ -20,17 +21,8 @@ export interface ToolOptions {
 }
 
 const OUTPUT_MAX = 8 << 20;
-const PASSED_ON = [
-  'HOME',
-  'USER',
-  'LOGNAME',
-  'DBUS_SESSION_BUS_ADDRESS',
-  'DOCKER_HOST',
-  'DOCKER_CONTEXT',
-  'DOCKER_CONFIG',
-  'CONTAINER_HOST',
-  'KUBECONFIG',
-];
+const PASSED_ON =
+  'HOME USER LOGNAME DBUS_SESSION_BUS_ADDRESS DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG CONTAINER_HOST KUBECONFIG';
 
 /** Runs a tool to its end. Never throws. */
 export async function runTool(
@@ -68,9 +60,11 @@ export function toolEnvironment(own: NodeJS.ProcessEnv): Record<string, string> 
     XDG_RUNTIME_DIR: own.XDG_RUNTIME_DIR ?? `/run/user/${process.getuid?.() ?? 0}`,
     SYSTEMD_PAGER: '',
   };
-  for (const name of PASSED_ON) {
-    const value = own[name];
-    if (value !== undefined) environment[name] = value;
-  }
+  for (const name of PASSED_ON.split(' ')) if (own[name] !== undefined) environment[name] = own[name];
   return environment;
+}
+
+/** Absolute path of a file of the build, beside this file's bundle. */
+export function distFile(name: string): string {
+  return fileURLToPath(new URL(name, import.meta.url));
 }

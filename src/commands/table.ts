@@ -93,8 +93,7 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   {
     name: 'uninstall',
-    summary: 'stop what install has made to start at boot, and remove it',
-    description: 'Stops what install has made to start at boot, and removes that and nothing else.',
+    summary: 'stop what install has made to start at boot, and remove that and nothing else',
     options: [UNIT_NAME, ['--print', 'print what would be removed; change nothing (default: off)']],
     examples: ['singlepoll uninstall --print', 'sudo singlepoll uninstall --name my-bot'],
     run: async ({ own }) => (await import('./uninstall.ts')).run(own),
@@ -148,8 +147,7 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   {
     name: 'sandbox',
-    summary: 'a local Bot API stand-in for development and rehearsal',
-    description: 'A local Bot API stand-in for development and rehearsal; prints its root and a token.',
+    summary: 'a local Bot API stand-in for development and rehearsal; prints its root and a token',
     options: [
       ['--port <number>', 'port on 127.0.0.1 (default: any free one)'],
       ['--bots <number>', 'how many bots, each with a token (default: 1)'],
@@ -186,8 +184,7 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   {
     name: 'completion <shell>',
-    summary: 'print the script that completes commands and options in a shell',
-    description: 'Prints the script that completes commands, options and their values in bash, zsh or fish.',
+    summary: 'print the script that completes commands, options and their values in a shell',
     argument: 'the shell',
     choices: ['bash', 'zsh', 'fish'],
     examples: [

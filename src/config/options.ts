@@ -95,6 +95,11 @@ function onFlag(help: string): OptionRow<boolean, ''> {
   return row<boolean, ''>(YES_NO, '', true, 'off', help, { kind: 'flag' });
 }
 
+const RESTART = choice('always', 'on-failure', 'never');
+const LEASE_PROFILE = choice('fast', 'default', 'frugal');
+const ALERT_FORMAT = choice(...ALERT_PRESETS);
+const BOT = { scope: 'bot' } as const;
+
 export const OPTIONS = {
   config: optional(
     path('a TOML file'),
@@ -112,11 +117,9 @@ export const OPTIONS = {
     path('a file whose first line is the bot token'),
     'TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment, then in the env file',
     'file whose first line is the bot token',
-    { scope: 'bot' },
+    BOT,
   ),
-  tokenEnv: optional(VARIABLE_NAME, 'see --token-file', 'variable that holds the bot token', {
-    scope: 'bot',
-  }),
+  tokenEnv: optional(VARIABLE_NAME, 'see --token-file', 'variable that holds the bot token', BOT),
   apiRoot: value(API_ROOT, DEFAULT_API_ROOT, 'Bot API root; TELEGRAM_API_ROOT is also read', {
     scope: 'bot',
     alsoEnv: 'TELEGRAM_API_ROOT',
@@ -135,9 +138,7 @@ export const OPTIONS = {
     'where the script or the folder of a process must lie for a pattern alone to count: in the project, or anywhere',
     { scope: 'strays' },
   ),
-  dryRun: flag(
-    'print every step, what it would ask, and whom it would stop as own or declared; change and ask nothing',
-  ),
+  dryRun: flag('print every step, what it would ask, and whom it would stop; change and ask nothing'),
   dropPending: flag('drop the updates that wait at Telegram'),
   keepWebhook: flag('refuse to start (78) instead of clearing a webhook'),
   takeover: flag('ask the holder to hand over, then take its place'),
@@ -145,11 +146,7 @@ export const OPTIONS = {
     'stand by until the holder leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
   ),
   gateway: onFlag('give the worker the API root itself: its polls are then neither seen nor kept apart'),
-  gatewayPort: optional(
-    PORT,
-    'any free port, a fresh one for each worker',
-    'port of the gateway on 127.0.0.1',
-  ),
+  gatewayPort: optional(PORT, 'any free port', 'port of the gateway on 127.0.0.1'),
   sealed: flag('give the worker a token that is only good at the gateway'),
   onRival: optional(
     choice('yield', 'insist'),
@@ -166,11 +163,7 @@ export const OPTIONS = {
     'engine that several machines share, so that one of them polls and the others stand by: redis://, rediss://, valkey://, postgres://, etcd://, k8s:; env:NAME reads it from a variable',
     { scope: 'lease' },
   ),
-  leaseProfile: value(
-    choice('fast', 'default', 'frugal'),
-    'default',
-    'times of the lease, all scaled together: another machine takes over after 6s, 15s or 60s',
-  ),
+  leaseProfile: value(LEASE_PROFILE, 'default', 'another machine takes over after 6s, 15s or 60s'),
   leaseTtl: row<number | null, 'Ms'>(
     TIME,
     'Ms',
@@ -178,11 +171,7 @@ export const OPTIONS = {
     'of the profile, 15s',
     'when another machine takes over from one that is not heard of; all other times in proportion',
   ),
-  restart: value(
-    choice('always', 'on-failure', 'never'),
-    'always',
-    'when the worker is started again after it exits',
-  ),
+  restart: value(RESTART, 'always', 'when the worker is started again after it exits'),
   backoff: value(
     TIME_RANGE,
     '1s,30s',
@@ -191,9 +180,7 @@ export const OPTIONS = {
   maxRestarts: value(RATE, '10/5m', "more than this is a crash loop: give up with the worker's code"),
   stopTimeout: time('15s', 'time between SIGTERM and SIGKILL, for the whole tree'),
   heartbeat: time('60s', 'interval of the [hb] line'),
-  detach: flag('return once the worker has polled successfully (or stands by), or say why not', {
-    short: 'd',
-  }),
+  detach: flag('return once the worker has polled (or stands by), or say why not', { short: 'd' }),
   startTimeout: time('90s', 'with --detach: a worker that has not polled for this long is stopped again'),
   logFile: optional(
     path('a file'),
@@ -207,32 +194,15 @@ export const OPTIONS = {
     'off',
     'health (/healthz), readiness (/readyz), Prometheus metrics (/metrics) and a status page at this port or IP:PORT; a port alone is on 127.0.0.1',
   ),
-  readyInStandby: value(
-    YES_NO,
-    'yes',
-    'what /readyz says while another copy polls and this one stands by: yes is 200, no is 503',
-  ),
+  readyInStandby: value(YES_NO, 'yes', 'what /readyz says in standby: yes is 200, no is 503'),
   alerts: onFlag('send no alerts and no digest to the admin chat (ASSISTANT_ADMIN_TELEGRAM_ID)'),
-  alertUrl: optional(
-    ALERT_URL,
-    'none',
-    'where alerts are posted, beside the admin chat; env:NAME reads it from a variable',
-  ),
-  alertFormat: optional(
-    choice(...ALERT_PRESETS),
-    'by the host of the URL, else json',
-    'body for --alert-url',
-  ),
-  alertCooldown: time(
-    '15m',
-    'alerts of one kind are at least this far apart; what comes between is counted in the next',
-  ),
+  alertUrl: optional(ALERT_URL, 'none', 'where alerts are posted, too; env:NAME reads it from a variable'),
+  alertFormat: optional(ALERT_FORMAT, 'by the host of the URL, else json', 'body for --alert-url'),
+  alertCooldown: time('15m', 'least time between alerts of one kind; the next counts those between'),
   digest: optional(TIME_OF_DAY, 'off', 'send a digest of the day at this time, where alerts go'),
   digestZone: optional(TIME_ZONE, 'that of the machine', 'time zone of --digest'),
   logFormat: value(choice('text', 'json'), 'text', "singlepoll's own lines"),
-  sandbox: flag(
-    'use a built-in Bot API stand-in (no token, no network) and, without a command, a sample bot',
-  ),
+  sandbox: flag('use a built-in Bot API (no token, no network) and, without a command, a sample bot'),
 } as const;
 
 export type OptionName = keyof typeof OPTIONS;

@@ -7,8 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { listPids, statOf } from '../machine/procfs.ts';
-import { distFile } from '../paths.ts';
-import { toolEnvironment } from '../tools.ts';
+import { distFile, toolEnvironment } from '../tools.ts';
 import type { TokenSought } from './proc-reader.ts';
 import type { Proc, ProcDetails, Respawner } from './process.ts';
 

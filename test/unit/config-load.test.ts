@@ -346,6 +346,7 @@ refused('two bots, and what is no token', [
   [bare({ TELEGRAM_BOT_TOKEN: 'nonsense1', BOT_TOKEN: TOKEN }), /is no bot token: there is no colon/],
   [bare({ BOT_TOKEN: TOKEN }, 'A=1', MINE), /MINE is not set in the environment nor in \.env/],
   [bare({}, '', { tokenFile: '.env' }), /the token file \.env is empty/],
+  [{ command: 'status', env: { TELEGRAM_API_ROOT: 'x' } }, /^TELEGRAM_API_ROOT in the environment is "x"/],
   ...(['status', 'stop', 'who'] as const).map(
     (command): Row => [{ command, env: { BOT_TOKEN: 'x' } }, /placeholder/],
   ),
