@@ -23,47 +23,42 @@ export function languageOf(path: string): Language | null {
 }
 
 /**
- * Calls by which bots poll or set webhooks: language, pattern of the call (its first group is the name that is told; BOT is a variable
- * with a bot in it), what the file must hold besides (`+`), and what the arguments must not hold (`!`).
+ * Calls by which bots poll or set webhooks: language, pattern of the call, and what the file must hold besides. The first group is the
+ * name that is told; BOT is a variable with a bot in it, and EMPTY are arguments that take the webhook away.
  */
 const signs = (rows: string) =>
   rows
     .trim()
     .split('\n')
     .map((row) => {
-      const [language, call = '', ...rest] = row.split(/ {2,}/);
-      const named = (sign: string) => rest.find((it) => it[0] === sign)?.slice(1);
-      const bot = String.raw`\b(?:this\.)?\w*(?:[bB]ot|[tT]elegraf|app)\w*`;
-      const not = named('!')?.replace('NOTHING', String.raw`^\s*(?:$|["'\x60]{2}|url\s*=\s*["']{2}|None)`);
-      return {
-        language,
-        call: RegExp(call.replace('BOT', bot), 'g'),
-        beside: RegExp(named('+') ?? ''),
-        not: not === undefined ? null : RegExp(not, 'i'),
-      };
+      const [language, call = '', beside = ''] = row.split(/ {2,}/);
+      const source = call
+        .replace('BOT', String.raw`\b(?:this\.)?\w*(?:[bB]ot|[tT]elegraf|app)\w*`)
+        .replace('EMPTY', String.raw`\s*(?:\)|["'\x60]{2}|url\s*=\s*["']{2}|None)`);
+      return { language, call: RegExp(source, 'g'), beside: RegExp(beside) };
     });
 
 const POLLS = signs(String.raw`
 python  \.(run_polling|start_polling|infinity_polling)\b
-python  \.(polling)\s*[(,)]  +\btelebot\b|TeleBot
+python  \.(polling)\s*[(,)]  \btelebot\b|TeleBot
 python  \b(?<!def )(get_updates|getUpdates)\s*\(
 python  (?:\(\s*["']|\/)(getUpdates)\b
-python  \b(MessageLoop)\s*\(  +\btelepot\b
-js  BOT\.(start)\s*\(  +grammy|gramio|puregram|@?[bB]ot\b
-js  (?<![\w.])(run)\s*\(\s*\w*[bB]ot\w*  +@grammyjs/runner
-js  BOT\.(launch)\s*\(  !webhook
-js  \b(polling)\s*:\s*(?:true\b|\{)  +node-telegram-bot-api|TelegramBot
+python  \b(MessageLoop)\s*\(  \btelepot\b
+js  BOT\.(start)\s*\(  grammy|gramio|puregram|@?[bB]ot\b
+js  (?<![\w.])(run)\s*\(\s*\w*[bB]ot\w*  @grammyjs/runner
+js  BOT\.(launch)\s*\((?![^)]*[wW]ebhook)
+js  \b(polling)\s*:\s*(?:true\b|\{)  node-telegram-bot-api|TelegramBot
 js  \.(startPolling)\s*\(
 js  \b(getUpdates)\s*\(
 js  (?:\(\s*["'\x60]|\/)(getUpdates)\b
 go  \.(GetUpdatesChan|UpdatesViaLongPolling|StartPolling|GetUpdates)\s*\(
 go  \b(LongPoller)\s*\{
-go  \bb(?:ot)?\.(Start)\s*\(\s*ctx  +go-telegram/bot`);
+go  \bb(?:ot)?\.(Start)\s*\(\s*ctx  go-telegram/bot`);
 
 const WEBHOOKS = signs(String.raw`
-python  (?<!def _?)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\(  !NOTHING
+python  (?<!def _?)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\((?!EMPTY)
 python  (?:\(\s*["']|\/)(setWebhook)\b
-js  \b(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\(  !NOTHING
+js  \b(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\((?!EMPTY)
 js  (?:\(\s*["'\x60]|\/)(setWebhook)\b(?!\?url=["'\x60&])
 js  BOT\.(launch)\s*\(\s*\{[^}]*\bwebhook\b
 go  \b(SetWebhook|NewWebhook\w*)\s*\(`);
@@ -78,39 +73,27 @@ function find(table: typeof POLLS, path: string, text: string): Evidence[] {
   const usable = table.filter(({ language, beside }) => language === languageOf(path) && beside.test(text));
   const code = usable.length === 0 ? '' : withoutComments(path, text);
   const found = new Map<number, Evidence>();
-  for (const { call, not } of usable) {
+  for (const { call } of usable) {
     for (const match of matchesIn(code, call)) {
-      const given = argumentsAt(code, match.index + match[0].length);
       const line = lineAt(code, match.index);
-      if (found.has(line) || not?.test(given) || isDeclaration(code, match, given)) continue;
+      if (found.has(line) || isDeclaration(code, match)) continue;
       found.set(line, { file: path, line, what: match[1]! });
     }
   }
   return [...found.values()].sort((a, b) => a.line - b.line);
 }
 
-/** The text up to the bracket that closes what was open before `from`. */
-function argumentsAt(code: string, from: number): string {
-  let depth = 1;
-  let to = from;
-  for (; to < Math.min(code.length, from + 2_000); to++) {
-    if ('([{'.includes(code[to]!)) depth += 1;
-    else if (')]}'.includes(code[to]!) && --depth === 0) break;
-  }
-  return code.slice(from, to);
-}
-
 const BEFORE_A_METHOD =
   /(?:^|[{;,])\s*(?:(?:public|private|protected|static|abstract|override|declare|export|default|async|function|func)\s+|\*\s*|\(\w+ \*?\w+\)\s*)*$/;
+const BEFORE_A_BODY = /^(?:[^()]|\([^()]*\)){0,2000}\)[ \t]*[:{(\w[*]/;
 
 /** `setWebhook(url: string): Promise<void>` of an interface or a class is no call, nor is a function of Go. */
-function isDeclaration(code: string, match: RegExpExecArray, given: string): boolean {
-  if (!/^\w+\s*\($/.test(match[0])) return false;
-  const before = code.slice(code.lastIndexOf('\n', match.index) + 1, match.index);
+function isDeclaration(code: string, { 0: call, 1: name, index }: RegExpExecArray): boolean {
+  if (!/^\w+\s*\($/.test(call)) return false;
+  const before = code.slice(code.lastIndexOf('\n', index) + 1, index);
   // A function of the file's own: what it does stands there.
-  if (!before.endsWith('.') && RegExp(`\\bfunction ${match[1]}\\b`).test(code)) return true;
-  const after = code.slice(match.index + match[0].length + given.length + 1).split('\n', 1)[0]!;
-  return BEFORE_A_METHOD.test(before) && /^\s*[:{(\w[*]/.test(after);
+  if (!before.endsWith('.') && RegExp(`\\bfunction ${name}\\b`).test(code)) return true;
+  return BEFORE_A_METHOD.test(before) && BEFORE_A_BODY.test(code.slice(index + call.length));
 }
 
 // One alternative is a comment (group 1); everything else is skipped over as a whole, so that no quote inside it counts.

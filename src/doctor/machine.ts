@@ -94,14 +94,8 @@ const ANSWER_MS = 8_000;
 /** More than this between our clock and the API's is worth a finding. The Date header has a resolution of 1 s. */
 const CLOCK_OFF_MS = 30_000;
 
-/** What was seen when the API root was asked. */
-export interface Answer {
-  /** The system's code, or what else kept us from an answer; null where there was one. */
-  readonly failure: string | null;
-  readonly status?: number;
-  readonly date?: string | undefined;
-  readonly tookMs?: number;
-}
+/** What was seen when the API root was asked. `failure`: the system's code, or what else kept us from an answer. */
+export type Answer = { failure: string | null; status?: number; date?: string | undefined; tookMs?: number };
 
 async function checkNetwork(root: URL, env: Environment): Promise<Check[]> {
   const client = openHttpClient({ root, env, connections: 1 });
