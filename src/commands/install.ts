@@ -8,14 +8,14 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { isOpenToOthers, modeText } from '../files.ts';
 import { cron } from '../install/cron.ts';
 import * as plans from '../install/plan.ts';
-import { systemd } from '../install/systemd.ts';
+import { type Starter, systemd } from '../install/systemd.ts';
 import { plain } from '../output/plain.ts';
 import { checkCommand } from '../supervisor/announce.ts';
 import { isProgramInPath } from '../supervisor/executable.ts';
 import { presentSupervisor } from '../supervisor/present.ts';
 import { configure, type Invocation, warn } from './context.ts';
 
-export const STARTERS: Readonly<Record<plans.Kind, plans.Starter>> = { systemd, cron };
+export const STARTERS: Readonly<Record<plans.Kind, Starter>> = { systemd, cron };
 
 export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configure(invocation);

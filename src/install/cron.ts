@@ -4,7 +4,8 @@ import { plain } from '../output/plain.ts';
 import { singleQuote } from '../shell.ts';
 import { isProgramInPath } from '../supervisor/executable.ts';
 import { runTool, type ToolAnswer } from '../tools.ts';
-import { markerText, type Plan, present, privateFiles, refused, type Starter, writePlanned } from './plan.ts';
+import { markerText, type Plan, present, privateFiles, refused, writePlanned } from './plan.ts';
+import type { Starter } from './systemd.ts';
 
 /** cron takes all after the fifth field as the command, which a shell runs: there this is a comment. */
 const MARK = '# singlepoll install ';

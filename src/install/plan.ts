@@ -39,25 +39,6 @@ export interface Made {
   readonly cwd: string;
 }
 
-/** What starts programs at boot. All of it throws 77 or 78. */
-export interface Starter {
-  /** Programs that it can't do without. */
-  readonly needs: readonly string[];
-  /** The file that bears our mark. */
-  markedFile(plan: Plan): string;
-  /** `env`: a line about the env file. */
-  show(plan: Plan, env: string): void;
-  /** Throws where it does not work here. */
-  check(plan: Plan): Promise<void>;
-  /** Writes and enables it; returns what is told of that, and the command that starts it. */
-  put(plan: Plan): Promise<{ readonly lines: readonly string[]; readonly toStart: string }>;
-  /** Waits until it polls, or stands by. `holder`: the supervisor of this bot that runs now. */
-  start(plan: Plan, holder: { readonly pid: number | null } | null): Promise<void>;
-  /** Everything that this user may see. */
-  list(): Promise<readonly Found[]>;
-  remove(found: Found): Promise<void>;
-}
-
 /** Something that is installed. */
 export interface Found {
   readonly kind: Kind;

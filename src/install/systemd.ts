@@ -5,7 +5,7 @@ import { currentUser } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { runTool } from '../tools.ts';
-import { type Plan, present, type Starter, writePlanned } from './plan.ts';
+import { type Found, type Plan, present, writePlanned } from './plan.ts';
 import { systemdUnit } from './unit.ts';
 
 /** A start takes as long as the worker needs for its first poll, a stop as long as --stop-timeout. */
@@ -39,11 +39,19 @@ async function order(
   throw new SinglepollError(exit, `${problem}: ${stderr.trim().split('\n')[0] ?? ''}`, hint);
 }
 
-export const systemd: Starter = {
+/** What starts programs at boot: all of it throws 77 or 78. */
+export type Starter = typeof systemd;
+
+export const systemd = {
+  /** Programs that it can't do without. */
   needs: ['systemctl', 'systemd-notify'],
+  /** The file that bears our mark. */
   markedFile: pathOf,
-  show: (plan, env) => void process.stdout.write(`# ${plain(pathOf(plan))}\n${env}${systemdUnit(plan)}`),
-  async check({ system }) {
+  /** `env`: a line about the env file. */
+  show: (plan: Plan, env: string): void =>
+    void process.stdout.write(`# ${plain(pathOf(plan))}\n${env}${systemdUnit(plan)}`),
+  /** Throws where it does not work here. */
+  async check({ system }: Plan): Promise<void> {
     if ((await systemctl(system, 'show', '-p', 'Version', '--value')).stdout.trim() !== '') return;
     const [problem, hint] = system
       ? ['systemd does not run here', 'singlepoll install --kind cron …    # or, to see the unit: --print']
@@ -53,7 +61,8 @@ export const systemd: Starter = {
         ];
     throw new SinglepollError(EXIT.config, `${problem}; nothing was changed`, hint);
   },
-  async put(plan) {
+  /** Writes and enables it; returns what is told of that, and the command that starts it. */
+  async put(plan: Plan) {
     const { system, made } = plan;
     writePlanned(pathOf(plan), systemdUnit(plan), 0o644);
     for (const words of [['daemon-reload'], ['enable', `${made.name}.service`]])
@@ -72,7 +81,8 @@ export const systemd: Starter = {
       toStart: `${shown(system)} restart ${made.name}`,
     };
   },
-  async start({ system, made }, holder) {
+  /** Waits until it polls, or stands by. `holder`: the supervisor of this bot that runs now. */
+  async start({ system, made }: Plan, holder: { readonly pid: number | null } | null): Promise<void> {
     const isUnits = (await systemctl(system, 'is-active', '--quiet', `${made.name}.service`)).code === 0;
     if (holder && !isUnits)
       throw new SinglepollError(
@@ -84,7 +94,8 @@ export const systemd: Starter = {
     const words = ['restart', `${made.name}.service`];
     await order(system, words, 'installed, but it did not start', journal, EXIT.unreachable);
   },
-  async list() {
+  /** Everything that this user may see. */
+  async list(): Promise<Found[]> {
     return [true, false].flatMap((system) =>
       filesOf(dirname(unitPath(system, 'any', process.env))).flatMap((path) => {
         const made = path.endsWith('.service') ? present(path) : null;
@@ -94,7 +105,7 @@ export const systemd: Starter = {
       }),
     );
   },
-  async remove({ system, name, path }) {
+  async remove({ system, name, path }: Found): Promise<void> {
     const unit = `${name}.service`;
     const hint = system
       ? 'systemctl status'
