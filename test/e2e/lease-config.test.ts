@@ -56,16 +56,6 @@ test('lease: by a variable that TOML names, and by its twins; the record promise
   }
 });
 
-test('lease: without one nobody asks an engine that the bot has, and there is no epoch', async (t) => {
-  const b = await leaseBed(t, engine);
-  const env = { ...b.env, REDIS_URL: b.url, DATABASE_URL: b.url };
-  const run = await b.polling(['--', ...node('prints-env.mjs')], { env });
-  assert.equal((await b.status()).lease, null, 'no engine is picked by guess');
-  assert.equal(await b.text(), null);
-  await run.waitFor('ENV ');
-  assert.doesNotMatch(run.stdout(), /SINGLEPOLL_EPOCH/);
-});
-
 test('lease: deploy mode ignores it, also an engine that does not answer', async (t) => {
   const b = await leaseBed(t, engine);
   const run = b.cli(['start', '--lease', NOWHERE, '--', ...POLITE], {

@@ -88,6 +88,7 @@ describe('the lease URL', () => {
       'postgres://u:…@h/db?sslmode=require&password=…&sslrootcert=/a',
     ],
     ['k8s://ns?token-file=/a', 'k8s://ns?token-file=/a'],
+    ['k8s://bots?server=http://u:pw@h', 'k8s://…@h'],
     ['mysql://u:p@h', 'mysql:…'],
     ['just a secret', '…'],
   ] as const)
