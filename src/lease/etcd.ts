@@ -14,7 +14,7 @@ interface EtcdAnswer {
   succeeded?: boolean;
   responses?: { response_range?: EtcdAnswer }[];
   token?: string;
-  result?: { created?: boolean; canceled?: boolean; compact_revision?: string; events?: unknown[] };
+  result?: { created?: boolean; canceled?: boolean; events?: unknown[] };
   message?: string;
   error?: string;
   code?: number;
@@ -48,8 +48,6 @@ export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
   /** After a member has failed, the next call asks another one. */
   let at = 0;
   let token: string | null = null;
-  /** The store's revision when the record was last found absent: a watch begins after it. */
-  let absentAt: string | undefined;
 
   const request = (path: string, body: object) =>
     ({ method: 'POST', path, body, headers: token === null ? {} : { authorization: token } }) as const;
@@ -90,12 +88,7 @@ export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
 
   return createStore({
     ...{ kind: 'etcd', label: url.label, where: key, hide: url.hide, rules: rulesFor(url.scheme, key) },
-    async read(signal) {
-      const range = await ask('/v3/kv/range', { key: base64(key) }, signal);
-      const entry = entryIn(range);
-      absentAt = entry ? undefined : range.header?.revision;
-      return entry;
-    },
+    read: async (signal) => entryIn(await ask('/v3/kv/range', { key: base64(key) }, signal)),
     async cas(prev, text, signal) {
       const target = { key: base64(key), result: 'EQUAL' };
       const space = prev?.indexOf(' ') ?? 0;
@@ -115,15 +108,12 @@ export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
       if (done.succeeded) return `${done.header?.revision} ${text}`;
       return { current: entryIn(done.responses?.[0]?.response_range ?? {}) };
     },
-    async watch(after, changed, signal) {
-      const start = after === null ? absentAt : after.slice(0, after.indexOf(' '));
-      const from = start === undefined ? {} : { start_revision: String(BigInt(start) + 1n) };
-      const create = { create_request: { key: base64(key), ...from } };
-      for await (const line of await members[at]!.stream(request('/v3/watch', create), signal)) {
-        const { created, canceled, events, compact_revision } = parseObject<EtcdAnswer>(line)?.result ?? {};
-        // Compacted: what came after `after` cannot be told any more, so something did.
-        if ((created && !canceled) || events || compact_revision) changed();
+    async watch(changed, signal) {
+      const create = request('/v3/watch', { create_request: { key: base64(key) } });
+      for await (const line of await members[at]!.stream(create, signal)) {
+        const { created, canceled, events } = parseObject<EtcdAnswer>(line)?.result ?? {};
         if (canceled) return;
+        if (created || events) changed();
       }
     },
     close: () => {

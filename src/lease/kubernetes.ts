@@ -61,8 +61,6 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
     ...(inPod && { ca: readNamedFile(authority, `the authority of ${label}`) }),
     ...tlsOf(url),
   }));
-  /** A Lease that an administrator has made for us and nobody has used yet. */
-  let blank: Rev | null = null;
 
   function headers(): Record<string, string> {
     const token = tokenFile === null ? '' : readNamedFile(tokenFile, `the token of ${label}`).trim();
@@ -85,15 +83,14 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
   }
 
   async function read(signal: AbortSignal): Promise<Entry | null> {
-    blank = null;
     // Without a resourceVersion this is a read of what a majority has.
     const lease = await ask('GET', signal);
     if (lease === null) return null;
-    const text = lease.metadata?.annotations?.[ANNOTATION];
-    if (text !== undefined) return { rev: revOf(lease), text };
-    if (lease.spec?.holderIdentity) return { rev: '', text: `the Lease of ${lease.spec.holderIdentity}` };
-    blank = revOf(lease);
-    return null;
+    const { metadata, spec } = lease;
+    return {
+      rev: revOf(lease),
+      text: metadata?.annotations?.[ANNOTATION] ?? `a Lease of ${spec?.holderIdentity}`,
+    };
   }
 
   return createStore({
@@ -101,32 +98,26 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
     rules: rulesFor(name, tokenFile),
     read,
     async cas(prev, text, signal, next) {
-      const base = prev ?? blank;
-      const [uid, resourceVersion] = base?.split('/') ?? [];
+      const [uid, resourceVersion] = prev?.split('/') ?? [];
       // Without its uid, a PUT to a Lease that was deleted would make a new one.
       const metadata = { name, namespace, annotations: { [ANNOTATION]: text }, uid, resourceVersion };
       const head = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' };
-      const lease = await ask(base === null ? 'POST' : 'PUT', signal, {
+      const lease = await ask(prev === null ? 'POST' : 'PUT', signal, {
         ...head,
         metadata,
         spec: specOf(next),
       });
       if (lease === null) return { current: await read(signal) };
-      blank = null;
       return revOf(lease);
     },
-    async watch(after, changed, signal) {
-      const query = new URLSearchParams({
-        ...{ watch: '1', fieldSelector: `metadata.name=${name}`, timeoutSeconds: String(WATCH_SECONDS) },
-        ...(after !== null && { resourceVersion: after.slice(after.indexOf('/') + 1) }),
-      });
+    async watch(changed, signal) {
+      const query = `watch=1&fieldSelector=metadata.name%3D${name}&timeoutSeconds=${WATCH_SECONDS}`;
       const call = { method: 'GET', path: `${folder}?${query}`, headers: headers() } as const;
       const lines = await http.stream(call, signal);
       changed();
       for await (const line of lines) {
-        changed();
-        // 410: what came after `after` is forgotten. The next watch begins where the reader then is.
         if (/"type":\s*"ERROR"/.test(line)) return;
+        changed();
       }
     },
     close: http.close,

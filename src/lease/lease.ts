@@ -42,24 +42,7 @@ export type LeaseEvent =
   | { readonly kind: 'kill-due' }
   | { readonly kind: 'blocked'; readonly ending: Ending };
 
-export interface Lease {
-  /** Stands by; calls back when this machine may poll. */
-  seek(won: () => void): void;
-  /** Nothing of the worker is left: others may poll. */
-  release(): void;
-  /** Asked before every poll that goes out and every answer that is handed on. */
-  valid(): boolean;
-  /** Resolves when it is valid, or when the term is over; null where there is nothing to wait for. */
-  settled(): Promise<void> | null;
-  /** The fencing number; null between two terms. */
-  epoch(): number | null;
-  /** The present term was won without a wait: nobody else can have polled before it. */
-  wasFree(): boolean;
-  status(): LeaseEntry;
-  problem(): Problem | null;
-  /** `clean`: nothing of the worker is left. Gives back what a last write may have won. Never rejects. */
-  end(clean: boolean): Promise<void>;
-}
+export type Lease = ReturnType<typeof createLease>;
 
 export interface LeaseOptions {
   readonly timing: LeaseTiming;
@@ -105,7 +88,7 @@ export async function openLease(
   return createLease(store, { ...options, lock: kernelLockId(lockName) });
 }
 
-export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
+export function createLease(store: LeaseStore, options: LeaseOptions) {
   const { timing, lock, noWait } = options;
   const engine = store.kind;
   const clock = options.clock ?? createLeaseClock(systemSources);
@@ -253,11 +236,7 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
   function seek(): void {
     metHolder = null;
     metNobody = false;
-    unwatch ??= keepWatching(
-      (changed, signal) => store.watch((keeper.sight ?? keeper.term)?.seen?.rev ?? null, changed, signal),
-      2 * timing.pollMs,
-      () => send({ kind: 'hint' }),
-    );
+    unwatch ??= keepWatching(store.watch, 2 * timing.pollMs, () => send({ kind: 'hint' }));
     send({ kind: 'seek', takeover });
   }
 
@@ -341,23 +320,29 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
   }
 
   return {
-    seek(callBack) {
+    /** Stands by; calls back when this machine may poll. */
+    seek(callBack: () => void): void {
       if (over) return;
       won = callBack;
       if (keeper.role === 'idle') seek();
     },
+    /** Nothing of the worker is left: others may poll. */
     release: () => send({ kind: 'release' }),
+    /** Asked before every poll that goes out and every answer that is handed on. */
     valid,
-    settled() {
+    /** Resolves when it is valid, or when the term is over; null where there is nothing to wait for. */
+    settled(): Promise<void> | null {
       // Not lost, and not valid either: time may have passed unseen.
       const inDoubt = () => keeper.role === 'leader' && !valid() && leftMs() > 0;
       return inDoubt() ? until(() => !keeper.doubted || keeper.role !== 'leader') : null;
     },
-    epoch: () =>
+    /** The fencing number; null between two terms. */
+    epoch: (): number | null =>
       keeper.role === 'leader' || keeper.role === 'closing' ? (keeper.term?.epoch ?? null) : null,
+    /** The present term was won without a wait: nobody else can have polled before it. */
     wasFree: () => wasFree,
-    status: () => leaseEntry(engine, keeper, look(), policy),
-    problem() {
+    status: (): LeaseEntry => leaseEntry(engine, keeper, look(), policy),
+    problem(): Problem | null {
       const { nowMs } = look();
       if (keeper.reach?.ok !== false) return null;
       const { why, sinceMs } = keeper.reach;
@@ -370,7 +355,8 @@ export function createLease(store: LeaseStore, options: LeaseOptions): Lease {
         message: `${engine} is out of reach for ${duration(nowMs - sinceMs)} (${why}): ${then}`,
       };
     },
-    end: (clean) => (ended ??= end(clean)),
+    /** `clean`: nothing of the worker is left. Gives back what a last write may have won. Never rejects. */
+    end: (clean: boolean): Promise<void> => (ended ??= end(clean)),
   };
 }
 

@@ -124,7 +124,7 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
       const rows = await (prev === null ? ask(CREATE, values, signal) : ask(CAS, [...values, prev], signal));
       return rows.length > 0 ? text : { current: await read(signal) };
     },
-    async watch(_after, tell, signal) {
+    async watch(tell, signal) {
       // The connection outlives this: it serves the calls too.
       const { gone } = await connected();
       changed = () => signal.aborted || tell();

@@ -79,7 +79,7 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
       const [won, current] = await ask<[number, string]>(['EVAL', CAS, '1', key, prev ?? '', text], signal);
       return won === 1 ? text : { current: entry(current) };
     },
-    async watch(_after, changed, signal) {
+    async watch(changed, signal) {
       const { ready, client, gone, end } = connect(url);
       signal.addEventListener('abort', end);
       await ready;

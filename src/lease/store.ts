@@ -23,10 +23,10 @@ export interface LeaseStore {
   /** Writes `next` where the record is still `prev`; null: only where there is none. */
   cas(prev: Rev | null, next: LeaseRecord, ms: number): Promise<CasResult>;
   /**
-   * Watches for what comes after `after`. Calls `changed` first when the watch is established, because what changed before may have
-   * been missed, then at each change. It may miss changes, and tell of some that are none. Resolves when the watch has ended.
+   * Calls `changed` first when the watch is established, because what changed before was missed, then at each change. It may miss
+   * changes, and tell of some that are none. Resolves when the watch has ended.
    */
-  watch(after: Rev | null, changed: () => void, signal: AbortSignal): Promise<void>;
+  watch(changed: () => void, signal: AbortSignal): Promise<void>;
   /** Ends every connection; calls under way are rejected, later ones too. */
   close(): Promise<void>;
 }
@@ -87,7 +87,7 @@ export interface Engine {
     next: LeaseRecord,
   ): Promise<Rev | { readonly current: Entry | null }>;
   /** Settles when the watch has ended. */
-  watch(after: Rev | null, changed: () => void, signal: AbortSignal): Promise<unknown>;
+  watch(changed: () => void, signal: AbortSignal): Promise<unknown>;
   close(): void;
 }
 
@@ -166,14 +166,14 @@ export function createStore(engine: Engine): LeaseStore {
       const done = await ask(ms, (signal) => engine.cas(prev, formatRecord(next), signal, next));
       return typeof done === 'string' ? { ok: true, rev: done } : { ok: false, current: seen(done.current) };
     },
-    async watch(after, changed, signal) {
+    async watch(changed, signal) {
       const own = new AbortController();
       calls.add(own);
       signal.addEventListener('abort', () => own.abort());
       const tell = () => own.signal.aborted || changed();
       try {
         if (!closed && !signal.aborted)
-          await Promise.race([aborted(own.signal), engine.watch(after, tell, own.signal)]);
+          await Promise.race([aborted(own.signal), engine.watch(tell, own.signal)]);
       } catch {
         // A read or a write tells what is wrong.
       }

@@ -221,17 +221,15 @@ for (const name of ENGINES) {
       if (name === 'etcd' || name === 'kubernetes') await wakes(told, () => engine.wipe(botId));
     });
 
-    it('tells of what changed before the watch began, and that the watch has ended', async (t) => {
+    it('tells that the watch has ended, and of changes in the next one', async (t) => {
       const botId = newBot();
       const store = await storeOf(t, engine.url(proxy.port), botId);
-      const { rev } = await write(store);
-      await write(store);
-      const told = await watching(t, store, rev);
+      const told = await watching(t, store);
       proxy.cut();
       await until('the watch to have ended', () => told.ended > 0);
       proxy.turnAway();
       t.after(() => proxy.accept());
-      const next = watch(t, store, rev);
+      const next = watch(t, store);
       await until('the next one to have ended', () => next.ended > 0);
       await proxy.accept();
       await wakes(await watching(t, store), async () => write(await storeOf(t, engine.url(), botId)));

@@ -43,14 +43,6 @@ describe('lease in etcd, its own ways', () => {
     await wakes(await watching(t, store), () => write(store));
   });
 
-  it('wakes where the history it would watch from is forgotten', async (t) => {
-    const store = await storeOf(t, engine.url(), newBot());
-    const old = await write(store);
-    const { rev } = await write(store);
-    await etcdCall(engine.port, 'kv/compaction', { revision: rev.split(' ')[0], physical: true });
-    await watching(t, store, old.rev);
-  });
-
   it('takes no revision of before a wipe for one after it, though they count alike', async (t) => {
     const fresh = await openEngine('etcd');
     t.after(() => fresh.close());

@@ -22,8 +22,6 @@ export interface Control {
   denied?: string[];
   /** Answers every call with this status. */
   fail?: number | null;
-  /** Forgets the history: watches from before it are answered 410. */
-  compact?: boolean;
   /** Ends every watch, as the server does after timeoutSeconds. */
   endWatches?: boolean;
 }
@@ -43,7 +41,6 @@ interface Stored {
   spec?: { leaseDurationSeconds?: number; [key: string]: unknown };
 }
 interface Event {
-  version: number;
   type: 'ADDED' | 'MODIFIED' | 'DELETED';
   object: Stored;
 }
@@ -79,9 +76,7 @@ export async function openFakeKubernetes(
 ): Promise<FakeKubernetes> {
   const leases = new Map<string, Stored>();
   const watchers = new Set<Watcher>();
-  let history: Event[] = [];
   let version = 100;
-  let forgottenUpTo = 0;
   let settings: Control = { token: null, denied: [], fail: null };
   const requests: FakeKubernetes['requests'] = [];
 
@@ -96,13 +91,11 @@ export async function openFakeKubernetes(
     const id = `${stored.metadata.namespace}/${stored.metadata.name}`;
     if (type === 'DELETED') leases.delete(id);
     else leases.set(id, stored);
-    const event = { version, type, object: stored };
-    history.push(event);
-    for (const watcher of watchers) if (watcher.matches(stored)) tell(watcher, event);
+    for (const watcher of watchers) if (watcher.matches(stored)) tell(watcher, { type, object: stored });
     return stored;
   }
 
-  function tell({ response }: Watcher, { type, object }: Pick<Event, 'type' | 'object'>): void {
+  function tell({ response }: Watcher, { type, object }: Event): void {
     response.write(`${JSON.stringify({ type, object })}\n`);
   }
 
@@ -110,19 +103,10 @@ export async function openFakeKubernetes(
     const field = /^metadata\.name=(.+)$/.exec(query.get('fieldSelector') ?? '')?.[1];
     const matches = ({ metadata }: Stored): boolean =>
       metadata.namespace === space && (field === undefined || metadata.name === field);
-    const from = query.get('resourceVersion') ?? '';
     response.writeHead(200, { 'content-type': 'application/json' });
     response.flushHeaders();
     const watcher = { response, matches };
-    if (from === '') {
-      for (const object of leases.values()) if (matches(object)) tell(watcher, { type: 'ADDED', object });
-    } else if (Number(from) < forgottenUpTo) {
-      const status = { kind: 'Status', code: 410, reason: 'Expired', message: 'too old resource version' };
-      response.end(`${JSON.stringify({ type: 'ERROR', object: status })}\n`);
-      return;
-    }
-    for (const event of history)
-      if (from !== '' && event.version > Number(from) && matches(event.object)) tell(watcher, event);
+    for (const object of leases.values()) if (matches(object)) tell(watcher, { type: 'ADDED', object });
     watchers.add(watcher);
     const timer = setTimeout(() => response.end(), Number(query.get('timeoutSeconds') ?? 1800) * 1000);
     response.on('close', () => {
@@ -214,11 +198,7 @@ export async function openFakeKubernetes(
 
   function control(next: Control): void {
     settings = { ...settings, ...next };
-    if (next.compact) {
-      forgottenUpTo = version + 1;
-      history = [];
-    }
-    if (next.endWatches || next.compact) for (const { response } of watchers) response.end();
+    if (next.endWatches) for (const { response } of watchers) response.end();
   }
 
   const handler = (request: IncomingMessage, response: ServerResponse): void => {

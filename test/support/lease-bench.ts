@@ -4,13 +4,7 @@ import { randomInt, randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { openStore } from '../../src/lease/glance.ts';
 import type { LeaseRecord } from '../../src/lease/record.ts';
-import {
-  LeaseConfigError,
-  LeaseIoError,
-  type LeaseStore,
-  type Rev,
-  type Seen,
-} from '../../src/lease/store.ts';
+import { LeaseConfigError, LeaseIoError, type LeaseStore, type Seen } from '../../src/lease/store.ts';
 import { until } from './wait.ts';
 
 /** Longer than any engine here needs for an answer. */
@@ -85,13 +79,13 @@ export interface Told {
   ended: number;
 }
 
-export function watch(t: TestContext, store: LeaseStore, after: Rev | null = null): Told {
+export function watch(t: TestContext, store: LeaseStore): Told {
   const told: Told = { changed: 0, ended: 0 };
   const stop = new AbortController();
   const changed = () => {
     told.changed += 1;
   };
-  void store.watch(after, changed, stop.signal).then(() => {
+  void store.watch(changed, stop.signal).then(() => {
     told.ended += 1;
   });
   t.after(() => stop.abort());
@@ -99,8 +93,8 @@ export function watch(t: TestContext, store: LeaseStore, after: Rev | null = nul
 }
 
 /** A watch that is established. */
-export async function watching(t: TestContext, store: LeaseStore, after: Rev | null = null): Promise<Told> {
-  const told = watch(t, store, after);
+export async function watching(t: TestContext, store: LeaseStore): Promise<Told> {
+  const told = watch(t, store);
   await until('the watch to be established', () => told.changed > 0);
   return told;
 }

@@ -64,11 +64,11 @@ test('a limit is one, also where the engine does not heed it', async () => {
 test('the end rejects what is under way and what comes later, and ends a watch', async () => {
   const store = storeOf({});
   const call = assert.rejects(store.cas(null, REC, 60_000), { maybeApplied: true });
-  const watch = store.watch(null, () => {}, new AbortController().signal);
+  const watch = store.watch(() => {}, new AbortController().signal);
   await store.close();
   await Promise.all([call, watch]);
   await assert.rejects(store.cas(null, REC, 60_000), { maybeApplied: false });
-  await store.watch(null, () => {}, new AbortController().signal);
+  await store.watch(() => {}, new AbortController().signal);
 });
 
 test('what stands in the place of the record and is none is told, cut short, in a conflict too', async () => {

@@ -49,7 +49,7 @@ class MemoryEngine {
         this.change(next);
         return { ok: true, rev: formatRecord(next) };
       },
-      watch: (_after, changed, signal) =>
+      watch: (changed, signal) =>
         new Promise((resolve) => {
           this.watchers.add(changed);
           signal.addEventListener('abort', () => {
