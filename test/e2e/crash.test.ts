@@ -137,9 +137,10 @@ test('a worker that forks and leaves: its daemon never polls beside the next wor
   const b = await bed(t);
   const run = b.start([...FAST, '--max-restarts', '3/1m', '--', ...node('forks-and-leaves.mjs')]);
   await run.exit();
-  // Most are stopped before their first instruction.
-  for (const entry of starts(b.journal()).filter(({ name }) => name === 'polite.mjs'))
-    assert.deepEqual(entry.others, [], 'two daemons at once');
+  // Most are stopped before their first instruction. The one that has forked may be about to end.
+  const daemons = starts(b.journal()).filter(({ name }) => name === 'polite.mjs');
+  const isDaemon = (pid: number) => daemons.some((entry) => entry.pid === pid);
+  for (const { others } of daemons) assert.deepEqual(others?.filter(isDaemon), [], 'two daemons at once');
   await until('the last daemon to be gone as well', () => !polledBy(b, 'polite.mjs').some(alive));
 });
 

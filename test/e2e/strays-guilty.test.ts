@@ -255,21 +255,25 @@ test('without a gateway a late stray kills a worker that ends at a 409; it is st
   await b.serves(run, LONG_MS);
 });
 
-test('one that is stopped (SIGSTOP) goes too; forty lives of one program share the verdict of the one that holds the poll', async (t) => {
+test('one that is stopped (SIGSTOP) goes, too', async (t) => {
   const b = await bed(t);
   const frozen = legacyPoller(b, 'frozen_bot.py');
   await until('it to poll', () => polledBy(b, 'frozen_bot.py').length > 0);
   frozen.signal('SIGSTOP');
+  const run = startWorker(b);
+  await allGone([frozen.pid], LONG_MS);
+  await b.serves(run, LONG_MS);
+});
+
+test('forty lives of one program share the verdict of the one that holds the poll', async (t) => {
+  const b = await bed(t);
   const first = legacyPoller(b, 'old_bot.py');
   const again = () => b.spawn(PYTHON, ['old_bot.py'], { cwd: b.project, env: withToken(b) });
-  const lives = [first, ...Array.from({ length: 39 }, again)];
+  const lives = [first, ...Array.from({ length: 39 }, again)].map(({ pid }) => pid);
   await until('all to poll', () => polledBy(b, 'old_bot.py').length === lives.length, { ms: LONG_MS });
   const run = startWorker(b);
   await until('the worker', () => polledBy(b, 'polite.mjs').length === 1, { ms: LONG_MS, seen: run.seen });
-  await allGone(
-    [frozen, ...lives].map(({ pid }) => pid),
-    LONG_MS,
-  );
+  await until('all to be gone', () => !lives.some(alive), { ms: 120_000, seen: run.seen });
   await b.serves(run);
 });
 

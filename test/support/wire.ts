@@ -6,8 +6,6 @@ import { until } from './wait.ts';
 
 export interface Answer {
   status: number;
-  reason: string;
-  version: string;
   /** In order, names as sent, values as latin1. */
   headers: [string, string][];
   /** Without chunks. */
@@ -23,71 +21,48 @@ export const json = <T = { ok: boolean; error_code?: number; description?: strin
   answer: Answer,
 ): T => JSON.parse(answer.body.toString('utf8')) as T;
 
-/** Splits what came over one connection into answers; informational ones (1xx) are among them. Bytes behind them: `rest`. */
-export function parseAnswers(bytes: Buffer, closed: boolean): { answers: Answer[]; rest: Buffer } {
+/** Splits what came over one connection into answers; informational ones (1xx) are among them. */
+function parseAnswers(bytes: Buffer, closed: boolean): Answer[] {
   const answers: Answer[] = [];
-  let at = 0;
-  for (;;) {
-    const end = bytes.indexOf('\r\n\r\n', at);
-    if (end === -1) break;
-    const [first = '', ...lines] = bytes.toString('latin1', at, end).split('\r\n');
-    const line = /^(HTTP\/1\.[01]) (\d{3})(?: (.*))?$/.exec(first);
-    if (!line) throw new Error(`no status line: ${JSON.stringify(first.slice(0, 200))}`);
+  for (let at = 0; ; ) {
+    const head = bytes.indexOf('\r\n\r\n', at);
+    if (head === -1) return answers;
+    const [first = '', ...lines] = bytes.toString('latin1', at, head).split('\r\n');
+    const status = Number(/^HTTP\/1\.[01] (\d{3})(?: |$)/.exec(first)?.[1]);
+    if (!status) throw new Error(`no status line: ${JSON.stringify(first.slice(0, 200))}`);
     const headers = lines.map((text): [string, string] => {
       const colon = text.indexOf(':');
       return [text.slice(0, colon), text.slice(colon + 1).trim()];
     });
-    const status = Number(line[2]);
-    const answer: Answer = {
-      status,
-      reason: line[3] ?? '',
-      version: line[1]!,
-      headers,
-      body: Buffer.alloc(0),
-      whole: true,
-    };
-    const body = bodyAt(bytes, end + 4, answer, closed);
-    if (body === null) break;
-    answers.push(Object.assign(answer, { body: body.body, whole: body.whole }));
-    at = body.end;
+    const { body, end } = bodyAt(bytes, head + 4, { status, headers }, closed);
+    if (end === null && !closed) return answers;
+    answers.push({ status, headers, body, whole: end !== null });
+    at = end ?? bytes.length;
   }
-  return { answers, rest: bytes.subarray(at) };
 }
 
-/** The body that begins at `at`; null while it is not whole and may still come. */
-function bodyAt(
-  bytes: Buffer,
-  at: number,
-  answer: Answer,
-  closed: boolean,
-): { body: Buffer; end: number; whole: boolean } | null {
-  const empty = Buffer.alloc(0);
-  if (answer.status < 200 || answer.status === 204 || answer.status === 304)
-    return { body: empty, end: at, whole: true };
-  const partial = closed ? { body: bytes.subarray(at), end: bytes.length, whole: false } : null;
-  if (/chunked/i.test(header(answer, 'transfer-encoding') ?? '')) {
-    const chunks: Buffer[] = [];
-    for (let next = at; ; ) {
-      const line = bytes.indexOf('\r\n', next);
-      const size = line === -1 ? Number.NaN : Number.parseInt(bytes.toString('latin1', next, line), 16);
-      if (Number.isNaN(size) || bytes.length < line + 2 + size + 2)
-        return partial && { ...partial, body: Buffer.concat(chunks) };
-      if (size === 0) {
-        // Trailers up to an empty line.
-        const end = bytes.indexOf('\r\n\r\n', line);
-        if (end === -1) return partial && { ...partial, body: Buffer.concat(chunks) };
-        return { body: Buffer.concat(chunks), end: end + 4, whole: true };
-      }
-      chunks.push(bytes.subarray(line + 2, line + 2 + size));
-      next = line + 2 + size + 2;
-    }
+/** The body that begins at `at`, as far as it is there, and its end; null: it is not whole. */
+function bodyAt(bytes: Buffer, at: number, answer: Pick<Answer, 'status' | 'headers'>, closed: boolean) {
+  const bare = answer.status < 200 || answer.status === 204 || answer.status === 304;
+  if (bare || !/chunked/i.test(header(answer, 'transfer-encoding') ?? '')) {
+    const length = bare ? 0 : header(answer, 'content-length');
+    const end = length === undefined ? (closed ? bytes.length : null) : at + Number(length);
+    return {
+      body: bytes.subarray(at, end ?? bytes.length),
+      end: end === null || end > bytes.length ? null : end,
+    };
   }
-  const length = header(answer, 'content-length');
-  if (length === undefined)
-    return closed ? { body: bytes.subarray(at), end: bytes.length, whole: true } : null;
-  const end = at + Number(length);
-  if (bytes.length >= end) return { body: bytes.subarray(at, end), end, whole: true };
-  return partial;
+  const chunks: Buffer[] = [];
+  for (;;) {
+    const line = bytes.indexOf('\r\n', at);
+    const size = line === -1 ? Number.NaN : Number.parseInt(bytes.toString('latin1', at, line), 16);
+    // Behind the last chunk: trailers up to an empty line.
+    const end = size === 0 ? bytes.indexOf('\r\n\r\n', line) + 4 : line + 2 + size + 2;
+    const isThere = end > line && end <= bytes.length;
+    if (!isThere || size === 0) return { body: Buffer.concat(chunks), end: isThere ? end : null };
+    chunks.push(bytes.subarray(line + 2, end - 2));
+    at = end;
+  }
 }
 
 export interface Wire {
@@ -122,7 +97,7 @@ export function wire(socket: Socket): Wire {
     if (chunks.length > 1) chunks.splice(0, chunks.length, Buffer.concat(chunks));
     return chunks[0] ?? Buffer.alloc(0);
   };
-  const answers = () => parseAnswers(bytes(), ended).answers;
+  const answers = () => parseAnswers(bytes(), ended);
   const final = () => answers().filter(({ status }) => status >= 200);
   const seen = () =>
     `${ended ? 'closed after' : 'open, with'} ${bytes().length} bytes: ${JSON.stringify(bytes().toString('latin1').slice(0, 2000))}`;
