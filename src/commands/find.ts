@@ -22,9 +22,8 @@ import {
   type Request,
   WentAway,
 } from '../supervisor/control.ts';
-import { unreachable } from '../supervisor/holder-words.ts';
+import { controlPath, presentSupervisor, supervisorAt, unreachable } from '../supervisor/holder.ts';
 import { recallStart } from '../supervisor/memory.ts';
-import { controlPath, presentSupervisor, supervisorAt } from '../supervisor/present.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
 import { statusOf } from './answers.ts';
 

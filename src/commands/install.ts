@@ -12,7 +12,7 @@ import { type Starter, systemd } from '../install/systemd.ts';
 import { plain } from '../output/plain.ts';
 import { checkCommand } from '../supervisor/announce.ts';
 import { isProgramInPath } from '../supervisor/executable.ts';
-import { presentSupervisor } from '../supervisor/present.ts';
+import { presentSupervisor } from '../supervisor/holder.ts';
 import { configure, type Invocation, warn } from './context.ts';
 
 export const STARTERS: Readonly<Record<plans.Kind, Starter>> = { systemd, cron };

@@ -13,7 +13,7 @@ import { createReport } from '../output/report.ts';
 import { leaseWords, painter } from '../output/words.ts';
 import type { Prover } from '../strays/prover.ts';
 import { askControl } from '../supervisor/control.ts';
-import { presentSupervisor } from '../supervisor/present.ts';
+import { presentSupervisor } from '../supervisor/holder.ts';
 import type { LeaseEntry } from '../supervisor/status.ts';
 import { unseenWords } from '../supervisor/sweep.ts';
 import type { BotApi } from '../telegram/bot-api.ts';

@@ -15,8 +15,7 @@ import {
   type Taker,
 } from '../lock/lock.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from './control.ts';
-import { cannotAsk, describe, held, inTheWay, squatted } from './holder-words.ts';
-import { supervisorAt } from './present.ts';
+import { cannotAsk, describe, held, inTheWay, squatted, supervisorAt } from './holder.ts';
 
 /** A holder opens its control socket within milliseconds of taking the lock; on a busy machine later. */
 const NO_CONTROL_MS = 5_000;

@@ -72,7 +72,7 @@ export async function serveControl(socketPath: string, handle: Handler): Promise
   }
   chmodSync(socketPath, 0o600);
   server.on('error', () => {});
-  // The folder of a long path stays open as long as we listen: it shows whose socket this is (present.ts).
+  // The folder of a long path stays open as long as we listen: it shows whose socket this is (holder.ts).
   server.on('close', short.done);
   return {
     close() {

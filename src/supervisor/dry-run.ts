@@ -9,8 +9,7 @@ import type { StrayFinder } from '../strays/finder.ts';
 import type { BotApi, WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { askControl } from './control.ts';
-import { describe } from './holder-words.ts';
-import { controlPath, presentSupervisor } from './present.ts';
+import { controlPath, describe, presentSupervisor } from './holder.ts';
 import type { StatusDocument } from './status.ts';
 import { createSweeper } from './sweep.ts';
 

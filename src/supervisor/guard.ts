@@ -12,7 +12,7 @@ import { spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { PassThrough, type Writable } from 'node:stream';
 import { isThere, ownerOf } from '../machine/procfs.ts';
-import type { Offspring } from './offspring.ts';
+import type { Offspring } from './worker-tree.ts';
 
 export interface Guard {
   /** Names the group that has to go if the supervisor dies; null: none. `mortal`: the kernel ends its leader with us. */

@@ -17,7 +17,7 @@ import type { Startup } from './startup.ts';
 import { createStatus } from './status-document.ts';
 import type { Ending, Policy, Saying } from './table.ts';
 import type { WorkerExit, WorkerProcess } from './worker.ts';
-import { workerEnv } from './worker-env.ts';
+import { workerEnv } from './worker.ts';
 import { createWorkerTree } from './worker-tree.ts';
 
 /** A worker that lived this long counts as good where its polls can't be seen. */

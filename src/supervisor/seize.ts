@@ -12,8 +12,7 @@ import { unitOf } from '../service/unit-of.ts';
 import { stopTargets } from '../strays/stop.ts';
 import { VERSION } from '../version.ts';
 import { askControl } from './control.ts';
-import { describe, inTheWay, squatted } from './holder-words.ts';
-import { controlPath, supervisorAt } from './present.ts';
+import { controlPath, describe, inTheWay, squatted, supervisorAt } from './holder.ts';
 
 /** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
 const PATIENCE_MS = 3_000;

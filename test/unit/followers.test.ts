@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Asker } from '../../src/supervisor/control.ts';
-import { createFollowers } from '../../src/supervisor/followers.ts';
+import { createFollowers } from '../../src/supervisor/serve.ts';
 import type { LiveDocument } from '../../src/supervisor/status.ts';
 import { sampleStatus } from '../support/status-sample.ts';
 import { until } from '../support/wait.ts';

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Stray, StrayFinder, StrayStop, Survey } from '../../src/strays/finder.ts';
+import { NO_EVIDENCE } from '../../src/strays/grade.ts';
 import { createSweeper } from '../../src/supervisor/sweep.ts';
 
 function stray(pid: number): Stray {
@@ -26,7 +27,11 @@ function stopOf(
 }
 
 /** `there` is what a look finds; a stop takes those that it stopped out of it. */
-function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<StrayStop>) {
+function sweeperOn(
+  there: Stray[],
+  stop?: (strays: readonly Stray[]) => Promise<StrayStop>,
+  prover: Parameters<typeof createSweeper>[0]['prover'] = null,
+) {
   const lines: string[] = [];
   const stops: number[][] = [];
   const halt = new AbortController();
@@ -46,7 +51,7 @@ function sweeperOn(there: Stray[], stop?: (strays: readonly Stray[]) => Promise<
     report: { line: (_tag, text) => void lines.push(text), drained: async () => {} },
     stopTimeoutMs: 1_000,
     dryRun: false,
-    prover: null,
+    prover,
     silencesOthers: false,
     leased: false,
     worker: () => null,
@@ -118,4 +123,19 @@ test('before a later worker only leftovers of our own are stopped; before the fi
   assert.deepEqual(stops, [[12]]);
   assert.equal((await sweeper.first(NEVER)).ending, null);
   assert.deepEqual(stops, [[12], [10, 11, 13]]);
+});
+
+test('connections of a moment ago count only where there were none', async () => {
+  let looks = 0;
+  const prover = {
+    look: async () => ({ connected: looks++ }),
+    evidence: () => NO_EVIDENCE,
+  } as unknown as Parameters<typeof createSweeper>[0]['prover'];
+  const { sweeper } = sweeperOn([], undefined, prover);
+  const seen = (connected: number) => Promise.resolve({ connected });
+  assert.equal((await sweeper.peek(NEVER, undefined, seen(0))).isAlone, true);
+  assert.equal(looks, 0);
+  assert.equal((await sweeper.peek(NEVER, undefined, seen(1))).isAlone, true, 'it has left since');
+  assert.equal((await sweeper.peek(NEVER)).isAlone, false);
+  assert.equal(looks, 2);
 });

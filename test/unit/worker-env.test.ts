@@ -1,7 +1,7 @@
 /** What the worker finds in its environment. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { workerEnv } from '../../src/supervisor/worker-env.ts';
+import { workerEnv } from '../../src/supervisor/worker.ts';
 
 const TOKEN = `123456:${'A'.repeat(35)}`;
 const REAL = `654321:${'B'.repeat(35)}`;
