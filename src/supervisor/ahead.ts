@@ -94,12 +94,11 @@ export function createAhead(options: Options): Ahead {
 
   async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
     const { guarding, lease } = parts();
-    const prepared = prepare();
-    // Nobody can hold a poll while a webhook is set.
-    const peek = guarding?.sweeper.peek(abandoned, prepared, isFirst() ? guarding.connected() : undefined);
+    // Nobody can hold a poll while a webhook is set, so both are looked at at once.
+    const peek = guarding?.sweeper.peek(abandoned, isFirst() ? guarding.connected() : undefined);
     // What goes wrong shows when it is asked for.
     peek?.catch(() => {});
-    const noGateway = await prepared;
+    const noGateway = await prepare();
     if (noGateway || !guarding) return noGateway;
     // Only where nobody can have polled since the start: what has come in while another machine left is to be answered.
     const mayDrop = isFirst() && (lease?.wasFree() ?? true);

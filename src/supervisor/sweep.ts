@@ -62,11 +62,8 @@ export interface Peek {
 }
 
 export interface Sweeper {
-  /**
-   * Looks and does nothing: beside the look for a webhook, which takes as long. Lists connections at once, and processes once
-   * `prepared` is settled: what a supervisor starts while it prepares has the token in its environment.
-   */
-  peek(abandoned: AbortSignal, prepared?: Promise<unknown>, early?: Promise<Connected>): Promise<Peek>;
+  /** Looks and does nothing: beside the look for a webhook, which takes as long. `early`: connections as seen a moment ago. */
+  peek(abandoned: AbortSignal, early?: Promise<Connected>): Promise<Peek>;
   /** Before the first worker: own leftovers and declared ones go, then whoever reacts when we ask. */
   first(abandoned: AbortSignal, peek?: Promise<Peek>): Promise<FirstSweep>;
   /** Before a later worker: at once (not a promise) where no leftover of our own is in the way. */
@@ -316,16 +313,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return ending;
   }
 
-  async function peek(
-    abandoned: AbortSignal,
-    prepared?: Promise<unknown>,
-    early?: Promise<Connected>,
-  ): Promise<Peek> {
-    // Whoever was connected then may have left since, as one that hands over does.
+  async function peek(abandoned: AbortSignal, early?: Promise<Connected>): Promise<Peek> {
     const before = await early;
-    const seen = before?.connected === 0 ? before : prover?.look();
-    const [clients] = await Promise.all([seen, prepared]);
-    return { survey: await look(abandoned), isAlone: clients?.connected === 0 };
+    // Whoever was connected then may have left since, as one that hands over does.
+    const seen = before?.connected === 0 ? before : await prover?.look();
+    return { survey: await look(abandoned), isAlone: seen?.connected === 0 };
   }
 
   const isOwn = ({ grade }: Stray) => grade === 'own';

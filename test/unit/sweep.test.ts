@@ -133,9 +133,9 @@ test('connections of a moment ago count only where there were none', async () =>
   } as unknown as Parameters<typeof createSweeper>[0]['prover'];
   const { sweeper } = sweeperOn([], undefined, prover);
   const seen = (connected: number) => Promise.resolve({ connected });
-  assert.equal((await sweeper.peek(NEVER, undefined, seen(0))).isAlone, true);
+  assert.equal((await sweeper.peek(NEVER, seen(0))).isAlone, true);
   assert.equal(looks, 0);
-  assert.equal((await sweeper.peek(NEVER, undefined, seen(1))).isAlone, true, 'it has left since');
+  assert.equal((await sweeper.peek(NEVER, seen(1))).isAlone, true, 'it has left since');
   assert.equal((await sweeper.peek(NEVER)).isAlone, false);
   assert.equal(looks, 2);
 });
