@@ -23,20 +23,20 @@ export interface WorkerPipes {
 }
 
 /**
- * Makes the pipes, by way of files in `folder` (which must be private to us) that are gone when this resolves. Null where
+ * Makes the pipes (by mkfifo, which may be run by another program), by way of files in `folder` (which must be private to us) that are gone when this resolves. Null where
  * that is not possible: no mkfifo, a read-only folder, a file system without FIFOs.
  */
-export async function openWorkerPipes(folder: string): Promise<WorkerPipes | null> {
+export async function openWorkerPipes(
+  folder: string,
+  before: readonly string[] = [],
+): Promise<WorkerPipes | null> {
   removeLeft(folder);
   const name = `${process.pid}-${randomBytes(4).toString('hex')}`;
   const paths = ['out', 'err', 'gate'].map((it) => join(folder, `.${it}-${name}`));
+  const [program = '', ...words] = [...before, 'mkfifo', '-m', '600', '--', ...paths];
   const made = await new Promise<boolean>((resolve) => {
-    execFile(
-      'mkfifo',
-      ['-m', '600', '--', ...paths],
-      { timeout: 2_000, env: { PATH: process.env.PATH } },
-      (error) => resolve(error === null),
-    );
+    const options = { timeout: 2_000, env: { PATH: process.env.PATH } };
+    execFile(program, words, options, (error) => resolve(error === null));
   });
   const fds: number[] = [];
   try {

@@ -5,7 +5,6 @@
  */
 import { lookup } from 'node:dns/promises';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
@@ -38,7 +37,7 @@ export async function findApiAddresses({ apiRoot, env, file }: AddressOptions): 
   const port = Number(target.port || (target.protocol === 'https:' ? 443 : 80));
   const host = target.hostname.replace(/^\[|\]$/g, '');
   const found = new Set<string>(await resolve(host));
-  const remembered = file && !isIP(host) ? remember(file, `${host}:${port}`, found) : found;
+  const remembered = file && shortAddress(host) === null ? remember(file, `${host}:${port}`, found) : found;
   const local = localAddresses();
   const isHere = [...found].some((address) => isLoopback(address) || local.has(address));
   return {

@@ -48,15 +48,22 @@ export interface NextWorker {
 }
 
 export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerOptions): NextWorker {
-  let found: Promise<string | null> | null = null;
-  let setpriv: string | null = null;
+  /** Undefined: not known yet. */
+  let setpriv: string | null | undefined;
   let pipes: WorkerPipes | null = null;
   let launcher: Launcher | null = null;
   let making: Promise<void> | null = null;
   let isOver = false;
 
   async function makePipes(): Promise<void> {
-    pipes = await openWorkerPipes(folder).catch(() => null);
+    const path = setpriv === undefined ? setprivPath() : null;
+    // Each start of a process holds us up: where setpriv can start mkfifo, it can start a worker.
+    if (path) pipes = await openWorkerPipes(folder, [path, ...PDEATHSIG]).catch(() => null);
+    if (pipes) setpriv = path;
+    else {
+      if (setpriv === undefined) setpriv = await findSetpriv();
+      pipes = await openWorkerPipes(folder).catch(() => null);
+    }
     making = null;
   }
 
@@ -65,7 +72,7 @@ export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerO
     if (!ready) launcher?.drop();
     launcher = null;
     if (ready) return ready;
-    const [program = '', ...args] = setpriv ? [setpriv, '--pdeathsig', 'KILL', '--', ...argv] : argv;
+    const [program = '', ...args] = setpriv ? [setpriv, ...PDEATHSIG, ...argv] : argv;
     const [out, err] = pipes?.writeFds ?? (['pipe', 'pipe'] as const);
     return spawn(program, args, { cwd, env, stdio: ['ignore', out, err], detached: true });
   }
@@ -79,10 +86,8 @@ export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerO
 
   return {
     async prepare({ shell }) {
-      found ??= findSetpriv();
       if (!pipes) making ??= makePipes();
       await making;
-      setpriv = await found;
       if (isOver) return discard();
       // Also a rehearsal: what is run for the first time takes V8 ten times as long, and then it would be at a crash.
       const canBecome = shell && launchScript({ argv, cwd, env: environment }) !== null;
@@ -117,7 +122,7 @@ export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerO
       child.on('error', () => {});
       child.once('exit', (code, signal) => onExit({ code, signal }, null));
       return {
-        ...{ pid: child.pid, isMortal: setpriv !== null, stdout, stderr },
+        ...{ pid: child.pid, isMortal: Boolean(setpriv), stdout, stderr },
         signal: (name) => child.exitCode === null && child.signalCode === null && child.kill(name),
       };
     },
@@ -129,17 +134,22 @@ export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerO
   };
 }
 
-/** The path of `setpriv` where it knows --pdeathsig (util-linux; busybox's does not), by which the kernel kills a worker with us. */
-export function findSetpriv(): Promise<string | null> {
-  if (process.platform !== 'linux') return Promise.resolve(null);
+const PDEATHSIG = ['--pdeathsig', 'KILL', '--'];
+
+function setprivPath(): string | null {
+  if (process.platform !== 'linux') return null;
   const found = findExecutable('setpriv', '/', process.env.PATH);
-  if (!found.ok) return Promise.resolve(null);
-  return new Promise((resolve) => {
-    // Without the token: a look for strays may meet it.
-    const env = { PATH: process.env.PATH };
-    execFile(found.path, ['--pdeathsig', 'KILL', '--', 'true'], { timeout: 2_000, env }, (error) => {
-      resolve(error ? null : found.path);
-    });
+  return found.ok ? found.path : null;
+}
+
+/** The path of `setpriv` where it knows --pdeathsig (util-linux; busybox's does not), by which the kernel kills a worker with us. */
+export async function findSetpriv(): Promise<string | null> {
+  const path = setprivPath();
+  if (!path) return null;
+  // Without the token: a look for strays may meet it.
+  const options = { timeout: 2_000, env: { PATH: process.env.PATH } };
+  return await new Promise((resolve) => {
+    execFile(path, [...PDEATHSIG, 'true'], options, (error) => resolve(error ? null : path));
   });
 }
 
