@@ -125,6 +125,11 @@ export function createWorkerTree(
   };
 }
 
+/**
+ * What the worker has started, noted while the parent of each lives: a child that dropped the run's id (`env -i`, `sudo -u`) and took
+ * a session of its own can't be told from a stranger once its parent has ended. Reads lists of children and /proc/PID/stat
+ * only, for these never wait for the process.
+ */
 export interface Offspring {
   /** Looks at all below `leader` and below what was noted before. False where the kernel does not list children. */
   look(leader: number | null): boolean;
