@@ -45,7 +45,6 @@ export interface UploadedFile {
 export interface Args {
   /** First value of `name`, or `''` where it is absent (the server does not tell the two apart). */
   get(name: string): string;
-  has(name: string): boolean;
   add(name: string, value: string): void;
   entries(): Iterable<[string, string]>;
   readonly files: UploadedFile[];
@@ -56,7 +55,6 @@ export function createArgs(initial: Record<string, string> = {}): Args {
   return {
     files: [],
     get: (name) => values.get(name) ?? '',
-    has: (name) => values.has(name),
     add: (name, value) => {
       if (!values.has(name)) values.set(name, value);
     },
