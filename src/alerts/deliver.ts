@@ -7,8 +7,6 @@ import { explain, type HttpClient, openHttpClient } from '../telegram/http-clien
 import { type Message, postOf, wholeText } from './message.ts';
 import { createQueue, type Delivery, type Place } from './queue.ts';
 
-export type Deliveries = ReturnType<typeof openDeliveries>;
-
 export interface DeliveriesOptions {
   readonly alerts: AlertConfig;
   readonly apiRoot: string;

@@ -55,8 +55,6 @@ interface Saved {
   readonly owed: { readonly kinds: readonly AlertKind[]; readonly since: number } | null;
 }
 
-export type AlertGate = ReturnType<typeof createAlertGate>;
-
 const SETTLE_MS = 10_000;
 /** A problem that is older has been forgotten by everybody. */
 const OWED_FOR_MS = 24 * 3_600_000;

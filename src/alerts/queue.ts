@@ -21,8 +21,6 @@ export interface Place {
   rest(): void;
 }
 
-export type Queue = ReturnType<typeof createQueue>;
-
 export const WAITING_MAX = 20;
 export const GIVE_UP_AFTER_MS = 3_600_000;
 const FIRST_WAIT_MS = 1_000;

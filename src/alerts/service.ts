@@ -18,7 +18,7 @@ import { eventOfEnd, eventsBetween, isWell, type Look } from './events.ts';
 import { type AlertEvent, createAlertGate } from './gate.ts';
 import { alertMessage, digestMessage, type Sender } from './message.ts';
 
-export interface AlertServiceOptions extends DeliveriesOptions {
+interface AlertServiceOptions extends DeliveriesOptions {
   /** Never to be shown. */
   readonly secrets: readonly string[];
   readonly status: {

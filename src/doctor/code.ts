@@ -4,7 +4,7 @@
  */
 import { folderOf, lineAt, matchesIn, pathsInProject } from './files.ts';
 
-export type Language = 'python' | 'js' | 'go';
+type Language = 'python' | 'js' | 'go';
 
 export interface Evidence {
   readonly file: string;

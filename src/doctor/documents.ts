@@ -4,7 +4,7 @@ import { isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, parseAl
 import { withoutComments } from './code.ts';
 
 export type Path = readonly (string | number)[];
-export type Table = Readonly<Record<string, unknown>>;
+type Table = Readonly<Record<string, unknown>>;
 
 export interface Document {
   /** Plain objects and arrays. */

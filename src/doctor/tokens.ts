@@ -5,7 +5,7 @@ import { runTool } from '../tools.ts';
 import { type Finding, isEnvFile, isExample, isLog, lineAt } from './files.ts';
 import type { Facts } from './processes.ts';
 
-export interface TokenAt {
+interface TokenAt {
   readonly bot: string;
   /** Never printed; compared only. */
   readonly token: string;

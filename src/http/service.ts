@@ -19,16 +19,14 @@ import { type Listening, listenHttp, respond } from './server.ts';
 import { discreet, readiness } from './view.ts';
 
 /** The running supervisor, as the endpoint reads it. */
-export interface HttpSource {
+interface HttpSource {
   /** Cheap: asked for at every question. */
   readonly brief: () => Pick<StatusDocument, 'state' | 'worker'>;
   readonly status: () => StatusDocument;
   readonly counts: () => Pick<Figures, 'straysStopped' | 'webhooksCleared' | 'deafReplaced'>;
 }
 
-export type HttpService = Awaited<ReturnType<typeof openHttpService>>;
-
-export interface HttpServiceOptions {
+interface HttpServiceOptions {
   readonly config: Config;
   readonly address: HttpAddress;
   readonly report: Report;

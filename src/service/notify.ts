@@ -15,7 +15,7 @@ import type { StatusDocument } from '../supervisor/status.ts';
 import { runTool } from '../tools.ts';
 import { createWatchdog, type Seen } from './watchdog.ts';
 
-export interface View {
+interface View {
   seen(): Seen;
   status(): StatusDocument;
   /** Calls back soon after something may have changed; returns the way to leave. */
