@@ -48,7 +48,11 @@ const MESSAGE = alertMessage(
     kind: 'crash-loop',
     text: '11 exits of the worker within 5 min; singlepoll has given up (exit 1)',
     hint: 'singlepoll start',
-    lines: ['Traceback <main> & so on', `token is ${TOKEN}`, '*bold* \u001b[31m @everyone'],
+    lines: [
+      'Traceback <main> & so on',
+      `token is ${TOKEN}, ${TOKEN.split(':')[1]}`,
+      '*bold* \u001b[31m @everyone',
+    ],
     atMs: SAMPLE_NOW_MS,
     more: 2,
     over: [],
@@ -281,7 +285,7 @@ at 2026-11-21 12:00:00 UTC
 and 2 times more since the last alert
 its last lines:
 | Traceback <main> & so on
-| token is 123456:…
+| token is 123456:…, …
 | *bold* \\e[31m @everyone
 next: singlepoll start`,
   );
