@@ -68,18 +68,7 @@ const SHUTDOWN_RETRY_S = 5;
 /** Kinds of updates that come only to a bot that asks for them. */
 const ONLY_ON_REQUEST = ['chat_member', 'message_reaction', 'message_reaction_count'];
 
-export interface Bot {
-  /** Carries out a method that concerns polling, webhook or session; false where the method is none of these. */
-  call(method: string, args: Args, reply: Reply): boolean;
-  /** Queues an update under the next id, which it returns; 0 where `allowed_updates` keeps it out or the queue is full. */
-  push(update: object): number;
-  /**
-   * The token stops being good, or the server goes down: a waiting poll is answered 200 with what there is; in a
-   * shutdown held conflicts get 429 `retry after 5`.
-   */
-  end(why: 'revoked' | 'shutdown'): void;
-  state(): { readonly pendingUpdates: number; readonly polling: boolean; readonly webhook: string };
-}
+export type Bot = ReturnType<typeof createBot>;
 
 interface LongPoll {
   readonly offset: number;
@@ -89,7 +78,7 @@ interface LongPoll {
   cancel: () => void;
 }
 
-export function createBot(clock: Clock, firstUpdateId: number): Bot {
+export function createBot(clock: Clock, firstUpdateId: number) {
   let queue: { readonly id: number; readonly update: object }[] = [];
   let nextId = firstUpdateId;
   /** Null: the default, all kinds but those only on request. */
@@ -239,12 +228,14 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
   };
 
   return {
-    call(method, args, reply) {
+    /** Carries out a method that concerns polling, webhook or session; false where the method is none of these. */
+    call(method: string, args: Args, reply: Reply): boolean {
       const carryOut = closed ? () => reply(closed as Answer) : methods[method.toLowerCase()];
       carryOut?.(args, reply);
       return carryOut !== undefined;
     },
-    push(update) {
+    /** Queues an update under the next id, which it returns; 0 where `allowed_updates` keeps it out or the queue is full. */
+    push(update: object): number {
       const [kind = ''] = Object.keys(update);
       const isAllowed = allowed ? allowed.includes(kind) : !ONLY_ON_REQUEST.includes(kind);
       if (!isAllowed || queue.length >= QUEUE_LIMIT) return 0;
@@ -252,7 +243,8 @@ export function createBot(clock: Clock, firstUpdateId: number): Bot {
       if (webhook === '') wakeLongPoll();
       return nextId++;
     },
-    end(why) {
+    /** A waiting poll is answered 200 with what there is; in a shutdown held conflicts get 429 `retry after 5`. */
+    end(why: 'revoked' | 'shutdown'): void {
       const answer = why === 'revoked' ? failure(401, 'Unauthorized') : tooManyRequests(SHUTDOWN_RETRY_S);
       end(answer);
       if (why === 'revoked') return;
