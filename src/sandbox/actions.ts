@@ -34,8 +34,9 @@ export interface Sandbox {
   injectText(token: string, text: string): number;
   /** A Bot API call from inside, not through HTTP and not in the log. */
   call(token: string, method: string, params: Record<string, string>): Promise<Answer>;
-  fault(fault: Fault): void;
-  clearFaults(): void;
+  /** These return the faults that then lie in wait. */
+  fault(fault: Fault): readonly Fault[];
+  clearFaults(): readonly Fault[];
   faults(): readonly Fault[];
   /** Every Bot API request, oldest first, bounded. */
   readonly log: readonly RequestRecord[];
@@ -74,14 +75,8 @@ const ACTIONS = {
     return { update_id: id, ...(id === 0 && { why: 'kept out by allowed_updates, or the queue is full' }) };
   },
   'GET /faults': (sandbox) => sandbox.faults(),
-  'POST /faults': (sandbox, input) => {
-    sandbox.fault(checkedFault(input));
-    return sandbox.faults();
-  },
-  'DELETE /faults': (sandbox) => {
-    sandbox.clearFaults();
-    return sandbox.faults();
-  },
+  'POST /faults': (sandbox, input) => sandbox.fault(checkedFault(input)),
+  'DELETE /faults': (sandbox) => sandbox.clearFaults(),
   'POST /webhook': async (sandbox, input) => {
     const params = { url: String(input.url ?? '') };
     return (await sandbox.call(botOf(sandbox, input).token, 'setWebhook', params)).body;

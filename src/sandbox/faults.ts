@@ -36,12 +36,18 @@ export interface Fault {
 
 export function createFaults() {
   let active: { readonly fault: Fault; left: number }[] = [];
+  /** With the calls that are left as `count`. */
+  const list = (): Fault[] =>
+    active.map(({ fault, left }) => ({ ...fault, count: Number.isFinite(left) ? left : 0 }));
   return {
-    add(fault: Fault): void {
+    list,
+    add(fault: Fault): Fault[] {
       active.push({ fault, left: fault.count === 0 ? Number.POSITIVE_INFINITY : (fault.count ?? 1) });
+      return list();
     },
-    clear(): void {
+    clear(): Fault[] {
       active = [];
+      return list();
     },
     /** The fault that strikes this call, used up by one; null for none. The oldest that matches wins. */
     strike(method: string, id: number): Fault | null {
@@ -54,9 +60,6 @@ export function createFaults() {
       active = active.filter(({ left }) => left > 0);
       return hit.fault;
     },
-    /** With the calls that are left as `count`. */
-    list: (): Fault[] =>
-      active.map(({ fault, left }) => ({ ...fault, count: Number.isFinite(left) ? left : 0 })),
   };
 }
 

@@ -172,10 +172,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     injectText: (token, text) => botOf(token).push(textUpdate(++lastTextId, text)),
     call: (token, method, params) =>
       new Promise((resolve) => carryOut(botOf(token), method, createArgs(params), resolve)),
-    fault: (fault) => faults.add(fault),
-    clearFaults: () => faults.clear(),
-    faults: () => faults.list(),
-    onRequest: (listener) => log.onRequest(listener),
+    fault: faults.add,
+    clearFaults: faults.clear,
+    faults: faults.list,
+    onRequest: log.onRequest,
     cutConnections() {
       for (const socket of sockets) socket.resetAndDestroy();
     },
