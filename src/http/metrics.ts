@@ -89,7 +89,7 @@ function valuesOf(doc: StatusDocument, figures: Figures): Readonly<Record<string
   // Past the gateway single polls are not seen.
   const seen = polling && (polling.via === 'gateway' || polling.polls > 0) ? polling : null;
   return {
-    up: state !== 'standby' && readiness(doc, false).ready,
+    up: readiness(doc, false).ready,
     healthy: doc.healthy,
     build_info: [[{ version: supervisor?.version ?? 'unknown', node_version: figures.nodeVersion }, 1]],
     bot_info: bot?.id == null ? null : [[{ bot_id: String(bot.id), username: bot.username ?? '' }, 1]],

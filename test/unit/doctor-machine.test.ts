@@ -63,6 +63,7 @@ describe('git history', () => {
   test('lines that went away, placeholders and revoked secrets of the present bot are none', () => {
     assert.deepEqual(judgeHistory(log('x').replace('+x', `-${token}`), null), []);
     assert.deepEqual(judgeHistory(log('123456:ABC-DEF1234ghIkl-zyx57W2v1u123ew11'), null), []);
+    assert.deepEqual(judgeHistory(log(token).replaceAll('x y.py', 'tests/x.py'), null), []);
     assert.deepEqual(judgeHistory(log(token), randomToken(Number(token.split(':')[0]))), []);
     assert.equal(judgeHistory(log(token), token).length, 1);
   });

@@ -120,7 +120,7 @@ test('install: a marker names what was made; other files have none', () => {
     '',
     '[Unit]\n',
     '# Made by singlepoll install: {',
-    '# Made by singlepoll install: {"name":1}',
+    '# Made by singlepoll install: {"name":1,"cwd":"/"}',
   ])
     assert.equal(readMarker(it), null);
 });
