@@ -65,10 +65,11 @@ export function knownBots(): { readonly id: number; readonly folder: string }[] 
     .sort((a, b) => a.id - b.id);
 }
 
-/** All their supervisors are asked at once. */
-export async function findBots(): Promise<Bot[]> {
+/** All their supervisors are asked at once. `only`: the id of the one that is looked for; null: all. */
+export async function findBots(only: number | null = null): Promise<Bot[]> {
+  const wanted = knownBots().filter(({ id }) => only === null || id === only);
   return await Promise.all(
-    knownBots().map(async ({ id, folder }) => {
+    wanted.map(async ({ id, folder }) => {
       const sockets = list(folder).filter((name) => name === CONTROL_SOCKET || isDeploySocket(name));
       const found = await Promise.all(sockets.sort().map((name) => ask(join(folder, name))));
       const runs = found.filter((it) => it !== null);
@@ -112,7 +113,7 @@ export async function botNamed(name: string): Promise<Bot> {
 
 /** The only one of them; null where there is none. Throws 64 where several could be meant. */
 export function theOnly(bots: readonly Bot[]): Bot | null {
-  if (bots.length < 2 && (bots[0]?.runs.length ?? 0) < 2) return bots[0] ?? null;
+  if (bots.length < 2) return bots[0] ?? null;
   const verb = bots.some(({ runs }) => runs.length > 0) ? 'run' : 'have been run';
   throw new SinglepollError(
     EXIT.usage,
@@ -145,7 +146,7 @@ export async function findSupervisor(config: Config, name: string | null): Promi
     const here = holder.answers && isHere ? control : null;
     return { control: here, doc: here === null ? null : await statusOf(here), holder };
   }
-  const bots = await findBots();
+  const bots = await findBots(token === null ? null : botId);
   const deploy = bots
     .find(({ id }) => id === (botId ?? 0))
     ?.runs.find(
@@ -153,7 +154,8 @@ export async function findSupervisor(config: Config, name: string | null): Promi
       (run) => isDeploySocket(basename(run.control)) && (botId !== null || run.doc?.supervisor?.cwd === cwd),
     );
   if (deploy || token !== null) return deploy ?? null;
-  return theOnly(bots.filter(({ runs }) => runs.length > 0))?.runs[0] ?? null;
+  const running = bots.flatMap((bot) => bot.runs.map((run) => ({ ...bot, runs: [run] })));
+  return theOnly(running)?.runs[0] ?? null;
 }
 
 /**

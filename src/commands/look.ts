@@ -57,26 +57,27 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
   const polling = strays.filter(({ grade }) => isStopped(grade)).map(({ pid }) => pid);
   const holder = supervisor?.holder ?? null;
   const { message, hint } = unreachable(holder, controlPath(config.botId));
-  const problems: (Problem | null)[] = [
-    supervisor && { code: 'supervisor-hung', message, ...(hint ? { hint } : {}) },
+  const pids = polling.join(', ');
+  const problems = [
+    supervisor && problem('supervisor-hung', message, hint),
     holder ? null : lastEnd(config),
     telegram.problem,
     lease?.unreachable
-      ? { code: 'lease-unreachable', message: `${lease.engine} is out of reach: ${lease.unreachable}` }
+      ? problem('lease-unreachable', `${lease.engine} is out of reach: ${lease.unreachable}`)
       : null,
     polling.length > 0
-      ? {
-          code: 'stray',
-          message: `without a supervisor: ${polling.length === 1 ? 'a process polls' : `${polling.length} processes poll`} this bot (pid ${polling.join(', ')})`,
-          hint: 'singlepoll start -- COMMAND    # stops them and starts the one',
-        }
+      ? problem(
+          'stray',
+          `without a supervisor: ${polling.length === 1 ? 'a process polls' : `${polling.length} processes poll`} this bot (pid ${pids})`,
+          'singlepoll start -- COMMAND    # stops them and starts the one',
+        )
       : null,
     config.token === null
-      ? {
-          code: 'no-token',
-          message: 'no bot token here, so nothing can be said about Telegram or strays',
-          hint: 'cd to the folder of the bot, or give --env-file or --token-env',
-        }
+      ? problem(
+          'no-token',
+          'no bot token here, so nothing can be said about Telegram or strays',
+          'cd to the folder of the bot, or give --env-file or --token-env',
+        )
       : null,
   ];
   const bot = config.botId === null ? null : { id: config.botId, username: telegram.username };
@@ -99,14 +100,17 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
 function lastEnd(config: Config): Problem | null {
   const folder = botFolder(config);
   const end = folder === null ? null : recallEnd(folder);
-  const ago = duration(Math.max(0, Date.now() - Date.parse(end?.at ?? '')));
-  return (
-    end && {
-      code: 'ended',
-      message: `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})`,
-      hint: 'singlepoll reset    # ends what is in the way, and starts again with the same command',
-    }
+  if (end === null) return null;
+  const ago = duration(Math.max(0, Date.now() - Date.parse(end.at)));
+  return problem(
+    'ended',
+    `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})`,
+    'singlepoll reset    # ends what is in the way, and starts again with the same command',
   );
+}
+
+function problem(code: string, message: string, hint?: string): Problem {
+  return { code, message, ...(hint === undefined ? {} : { hint }) };
 }
 
 function botFolder({ botId }: Config): string | null {
@@ -154,32 +158,27 @@ async function askTelegram({ token, polling, apiRoot, tokenSource }: Config): Pr
   if (token === null || !polling) return { username: null, webhook: null, problem: null };
   const api = openBotApi(apiRoot, token);
   const options = { timeoutMs: API_TIMEOUT_MS };
+  const nothing = { username: null, webhook: null };
   try {
     const me = await api.call<Me>('getMe', {}, options);
     if (me.kind === 'refused') {
       const message = `the token from ${tokenSource} is refused: ${me.description}`;
-      return { username: null, webhook: null, problem: { code: 'token-refused', message } };
+      return { ...nothing, problem: problem('token-refused', message) };
     }
     if (me.kind !== 'ok') {
       const message = `the Bot API is out of reach: ${me.description}`;
-      return { username: null, webhook: null, problem: { code: 'api-unreachable', message } };
+      return { ...nothing, problem: problem('api-unreachable', message) };
     }
     const info = await api.call<WebhookInfo>('getWebhookInfo', {}, options);
-    const {
-      url = '',
-      pending_update_count = 0,
-      last_error_message = null,
-    } = info.kind === 'ok' ? info.result : {};
-    const webhook = {
-      url: maskWebhookUrl(url),
-      pendingUpdates: pending_update_count,
-      lastError: last_error_message,
-    };
-    return {
-      username: me.result.username ?? null,
-      webhook: info.kind === 'ok' ? webhook : null,
-      problem: null,
-    };
+    const webhook =
+      info.kind === 'ok'
+        ? {
+            url: maskWebhookUrl(info.result.url),
+            pendingUpdates: info.result.pending_update_count,
+            lastError: info.result.last_error_message ?? null,
+          }
+        : null;
+    return { username: me.result.username ?? null, webhook, problem: null };
   } finally {
     api.close();
   }
