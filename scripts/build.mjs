@@ -1,7 +1,7 @@
 // Builds dist/: one call of esbuild. Every `import()` in the source becomes a chunk of its own, loaded when it is reached, and what
 // several need is in one chunk: `status` and `--help` never load what only `start` needs. esbuild splits modules only; each chunk is
 // then turned into CommonJS, which Node 20 loads in half the time: with modules a `status` takes 3.2 times as long as `node -e 0`.
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { build, transform } from 'esbuild';
 import { notices } from './notices.mjs';
@@ -88,5 +88,10 @@ for (const name of core) files.delete(name);
 for (const [name, code] of files) writeFileSync(`dist/${name}`, fromCore(code, 'require("./core.js")'));
 writeFileSync('dist/core.js', `const made={},parts={${parts.join(',\n')}};\n${loader}`);
 writeFileSync('dist/cli.js', 'require("./core.js")("cli.js");\n');
+// The worker's own runtimes load them as they are.
+cpSync('src/intercept/hooks', 'dist/hooks', {
+  recursive: true,
+  filter: (path) => !path.endsWith('__pycache__'),
+});
 writeFileSync('dist/package.json', '{"type":"commonjs"}\n');
 writeFileSync('dist/THIRD-PARTY-NOTICES.txt', notices(Object.keys(metafile.inputs)));

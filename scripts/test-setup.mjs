@@ -13,6 +13,14 @@ const PROGRAMS = [
   [NODE, '22'],
   [NODE, '24'],
   [NODE, 'latest'],
+  ['bun', '1.4.5'],
+  ['deno', '2.9.6'],
+  [
+    'http-libraries',
+    '1',
+    ...['undici@7', 'axios@1', 'axios-1.6@npm:axios@1.6.8', 'axios-0.27@npm:axios@0.27.2', 'got@14'],
+    ...['node-fetch@3', 'node-fetch-2@npm:node-fetch@2'],
+  ],
 ];
 
 /** Installs the missing Debian packages, or says which command would. */
@@ -34,13 +42,14 @@ export function bringPackages() {
 
 /** Installs what npm has of PROGRAMS. */
 export function bringPrograms() {
-  for (const [name, version] of PROGRAMS) {
+  for (const [name, version, ...packages] of PROGRAMS) {
     const folder = path.join(FOLDER, `${name}-${version}`);
     if (existsSync(folder)) continue;
     console.error(`installing ${name} ${version}`);
     const half = `${folder}.half`;
     mkdirSync(half, { recursive: true });
-    run('npm', ['install', '--prefix', half, '--no-audit', '--no-fund', `${name}@${version}`]);
+    const wanted = packages.length > 0 ? packages : [`${name}@${version}`];
+    run('npm', ['install', '--prefix', half, '--no-audit', '--no-fund', ...wanted]);
     run('mv', ['-T', half, folder]);
   }
 }

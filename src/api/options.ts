@@ -44,6 +44,7 @@ export interface StartOptions {
   /** The opposite of `gateway`. */
   noGateway?: boolean;
   gatewayPort?: number;
+  intercept?: 'auto' | 'proxy' | 'off';
   sealed?: boolean;
   onRival?: 'yield' | 'insist';
   rivalAfter?: Time;

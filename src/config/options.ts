@@ -147,6 +147,11 @@ export const OPTIONS = {
   ),
   gateway: onFlag('give the worker the API root itself: its polls are then neither seen nor kept apart'),
   gatewayPort: optional(PORT, 'any free port', 'port of the gateway on 127.0.0.1'),
+  intercept: value(
+    choice('auto', 'proxy', 'off'),
+    'auto',
+    "how the worker's calls to api.telegram.org come to the gateway without a change in the bot: hooks in Node, Python, Ruby, PHP, Bun and Java; with proxy also HTTPS_PROXY, for Go, Deno and the like; off: only where the bot reads TELEGRAM_API_ROOT",
+  ),
   sealed: flag('give the worker a token that is only good at the gateway'),
   onRival: optional(
     choice('yield', 'insist'),

@@ -27,12 +27,14 @@ import {
   undisturbed,
 } from './rivals.ts';
 import {
+  distrustWords,
   RIVAL_CURE,
   rivalryWords,
   STOLEN_CURE,
   secondPollerWords,
   stolenWords,
   UNSEALED,
+  WAYS,
   WORKERS_WEBHOOK,
 } from './words.ts';
 
@@ -41,7 +43,14 @@ export interface GatewayWatchOptions {
   readonly status: { readonly record: StatusRecord; note(event: StatusEvent): void };
   readonly config: Pick<
     Config,
-    'rivalAfterMs' | 'onRival' | 'deafAfterMs' | 'requireGateway' | 'token' | 'tokenSource' | 'apiRoot'
+    | 'rivalAfterMs'
+    | 'onRival'
+    | 'deafAfterMs'
+    | 'requireGateway'
+    | 'token'
+    | 'tokenSource'
+    | 'apiRoot'
+    | 'sealed'
   >;
   readonly reach: Pick<ApiReach, 'answered' | 'failed' | 'askNow'>;
   /** For how long the poll that is open upstream has been; 0: none is. */
@@ -162,6 +171,18 @@ export function watchGateway(options: GatewayWatchOptions) {
   }
 
   const handlers: Handlers = {
+    came({ by, program }) {
+      if (status.record.polling.by === by) return;
+      status.note({ kind: 'came', by });
+      if (by !== 'plain')
+        report.line(
+          'gateway',
+          `${program} polls through it, as it is (${WAYS[by]}; TELEGRAM_API_ROOT is not used)`,
+          'good',
+        );
+    },
+    distrust: ({ program, way }) =>
+      warnOnce(`distrust ${program}`, distrustWords(program, way, config.sealed)),
     asked: () => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
     sent: () => options.onSent(),

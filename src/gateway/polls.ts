@@ -18,7 +18,14 @@ import { answerJson, NO_UPDATES, pollBody, readPoll } from './request.ts';
 import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
 
 /** What the supervisor is told of the gateway. Pids are null where the system does not tell. */
+/** How a poll came to the gateway. */
+export type PollWay = 'hook' | 'connect' | 'absolute' | 'plain';
+
 export type GatewayNews =
+  /** A poll has come. `program`: the first words of its process. */
+  | { readonly kind: 'came'; readonly by: PollWay; readonly program: string }
+  /** A program does not trust the gateway's certificate. */
+  | { readonly kind: 'distrust'; readonly program: string; readonly way: 'hook' | 'connect' | 'plain' }
   | { readonly kind: 'asked'; readonly offset: number | null }
   | { readonly kind: 'answered' }
   /** A poll goes out to the Bot API. */

@@ -6,6 +6,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
+import type { Way } from './front.ts';
 import { type Args, integerArg, routeOf, splitTarget } from './params.ts';
 
 export type Target =
@@ -28,17 +29,47 @@ export type Target =
       readonly token?: string;
     };
 
-export type Head = Pick<IncomingMessage, 'method' | 'url' | 'headers'>;
+export interface Head extends Pick<IncomingMessage, 'method' | 'url' | 'headers'> {
+  readonly by?: Asked['by'];
+}
+
+/** How a request came, and what it asks for: a path, or with `other-host` the whole URL. */
+export interface Asked {
+  readonly by: Way | 'absolute' | 'other-host';
+  readonly url: string;
+}
+
+/**
+ * `host`: the one whose calls are led here; null: none. A program that takes the gateway for its proxy writes whole URLs, some in place
+ * of CONNECT (axios before 1.16), or names the other host in its Host alone (PHP).
+ */
+export function askedOf(
+  { url = '', headers }: Pick<Head, 'url' | 'headers'>,
+  way: Way,
+  host: string | null,
+): Asked {
+  if (host === null) return { by: way, url };
+  if (/^https?:/i.test(url) && URL.canParse(url)) {
+    const { hostname, protocol, port, pathname, search } = new URL(url);
+    const isHost = hostname === host && protocol === 'https:' && port === '';
+    return isHost ? { by: 'absolute', url: `${pathname}${search}` } : { by: 'other-host', url };
+  }
+  const named = headers.host?.toLowerCase() ?? '';
+  if (way !== 'plain' || named === '' || LOOPBACK.test(named)) return { by: way, url };
+  return { by: 'other-host', url: `http://${named}${url}` };
+}
 
 const refused = (status: number, description: string): Target => ({ kind: 'refused', status, description });
 const LOOPBACK = /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})(?::\d+)?$/i;
 
 /** `token`: the worker's. */
-export function targetOf({ method, url, headers }: Head, token: string): Target {
+export function targetOf({ method, url, headers, by = 'plain' }: Head, token: string): Target {
   if (method !== 'GET' && method !== 'POST') return refused(501, 'Not Implemented');
-  if (headers.host !== undefined && !LOOPBACK.test(headers.host))
+  // What a hook or a proxy variable leads here is no web page.
+  const isPlain = by === 'plain';
+  if (isPlain && headers.host !== undefined && !LOOPBACK.test(headers.host))
     return refused(421, 'Misdirected Request: this is the gateway of singlepoll');
-  if (headers.origin !== undefined)
+  if (isPlain && headers.origin !== undefined)
     return refused(403, 'Forbidden: the gateway of singlepoll does not serve web pages');
   const { path, query } = splitTarget(url ?? '');
   const route = routeOf(path);

@@ -2,15 +2,18 @@
  * The worker's own Bot API endpoint on 127.0.0.1, and its only door to getUpdates: every call is passed on (relay.ts), polls go
  * through the door (polls.ts). Decides nothing about the supervisor: what happens is told as news.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { readText } from '../machine/procfs.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { heldPolls } from './door.ts';
+import { createForeign } from './foreign.ts';
+import { createFront, type Front } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
-import { createPeers } from './peers.ts';
-import { createPolls, type GatewayNews } from './polls.ts';
+import { createPeers, type Poller } from './peers.ts';
+import { createPolls, type GatewayNews, type PollWay } from './polls.ts';
 import { relay } from './relay.ts';
-import { answerError, type Target, targetOf } from './request.ts';
+import { answerError, askedOf, type Target, targetOf } from './request.ts';
 
 export interface GatewayOptions {
   readonly apiRoot: string;
@@ -26,7 +29,21 @@ export interface GatewayOptions {
   readonly tree: () => readonly number[];
   /** Finds out about processes that are new: those that have moved away are known by their environment only. */
   readonly learnTree: () => Promise<unknown>;
+  /** Serves bots that were not told of the gateway; null: only those that use its address. */
+  readonly intercept: Interception | null;
   readonly onNews: (news: GatewayNews) => void;
+}
+
+export interface Interception {
+  /** The libraries' host, whatever the API root is. */
+  readonly host: string;
+  /** PEM. */
+  readonly cert: string;
+  readonly key: string;
+  /** Where the user's own proxy is named. */
+  readonly env: Readonly<NodeJS.ProcessEnv>;
+  /** False: calls of other bots have nowhere to go (the sandbox). */
+  readonly foreign: boolean;
 }
 
 export type Gateway = ReturnType<typeof createGateway>;
@@ -52,7 +69,7 @@ const STRANGER_MS = 250;
 const FRONT_ENDS = new Set([502, 503, 504]);
 
 export function createGateway(options: GatewayOptions) {
-  const { token, workerToken, onNews, tree, learnTree, mayPoll } = options;
+  const { token, workerToken, onNews, tree, learnTree, mayPoll, intercept } = options;
   const root = new URL(options.apiRoot);
   const rootPath = root.pathname.replace(/\/+$/, '');
   // Apart from all other calls, so that nothing can take a poll's place.
@@ -65,6 +82,7 @@ export function createGateway(options: GatewayOptions) {
   /** The worker has set a webhook, as it may: then the 409 of its polls is its own affair. */
   let ownWebhook = false;
   let closed = false;
+  const foreign = intercept && createForeign(intercept.env);
 
   const peers = createPeers({
     ...{ tree, learnTree },
@@ -81,7 +99,7 @@ export function createGateway(options: GatewayOptions) {
   /** At a port (0: any free one); rejects with the system's error. */
   async function listen(port: number): Promise<Endpoint> {
     const sockets = new Set<Socket>();
-    const server = createServer(
+    const http = createServer(
       {
         maxHeaderSize: HEAD_BYTES_MAX,
         headersTimeout: HEAD_MS_MAX,
@@ -92,12 +110,16 @@ export function createGateway(options: GatewayOptions) {
         connectionsCheckingInterval: HEAD_MS_MAX,
         noDelay: true,
       },
-      handle,
+      (request, response) => handle(request, response, front),
     );
+    const front = intercept && openFront(http, intercept);
+    const server = front?.server ?? http;
     server.on('connection', (socket) => {
       sockets.add(socket);
+      socket.on('close', () => sockets.delete(socket));
+    });
+    http.on('connection', (socket) => {
       socket.on('close', () => {
-        sockets.delete(socket);
         // A worker's end shows here first, and its successor is started before anything is done about the connections it had.
         setImmediate(peers.left, socket);
       });
@@ -112,24 +134,46 @@ export function createGateway(options: GatewayOptions) {
       port: (server.address() as AddressInfo).port,
       close() {
         server.close();
+        http.close();
         for (const socket of sockets) socket.destroy();
       },
     };
   }
 
-  function handle(request: IncomingMessage, response: ServerResponse): void {
+  function openFront(http: Server, { host, cert, key }: Interception): Front {
+    return createFront({
+      ...{ http, host, cert, key, mayPass: workerToken === token },
+      async programOf(socket) {
+        const caller = await peers.find(socket);
+        return caller.kind === 'poller' ? programWords(peers.pidOf(caller.name)) : null;
+      },
+      tunnel: (far, port) => foreign?.tunnel(far, port) ?? Promise.reject(new Error('closed')),
+      onDistrust: (program, way) => onNews({ kind: 'distrust', program, way }),
+    });
+  }
+
+  function handle(request: IncomingMessage, response: ServerResponse, front: Front | null): void {
     // A client that has gone is noticed by the end of its connection.
     response.on('error', ignore);
     request.on('error', ignore);
-    const target = targetOf(request, workerToken);
+    const asked = askedOf(request, front?.wayOf(request.socket) ?? 'plain', intercept?.host ?? null);
+    if (asked.by === 'other-host') {
+      proxied(request, response, asked.url).catch((error) => unreadable(response, error));
+      return;
+    }
+    const target = targetOf({ ...asked, method: request.method, headers: request.headers }, workerToken);
     if (target.kind === 'refused') {
-      if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
-      answerError(response, target.status, target.description);
+      if (asked.by !== 'plain' && FOREIGN.has(target.status) && target.token !== token)
+        passForeign(request, response, asked.url);
+      else {
+        if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
+        answerError(response, target.status, target.description);
+      }
       return;
     }
     const { method } = target;
     if (method === 'getupdates')
-      poll(request, response, target).catch((error) => unreadable(response, error));
+      poll(request, response, target, asked.by).catch((error) => unreadable(response, error));
     else if (method === 'setwebhook' || method === 'deletewebhook')
       changeWebhook(request, response, target).catch((error) => unreadable(response, error));
     else {
@@ -161,14 +205,40 @@ export function createGateway(options: GatewayOptions) {
     });
   }
 
-  async function poll(request: IncomingMessage, response: ServerResponse, target: Call): Promise<void> {
-    // Before a byte of the body is read: strangers would fill our memory with bodies.
-    const poller = await peers.find(request.socket);
-    if (poller.kind === 'gone') return void response.destroy();
-    if (poller.kind === 'stranger') {
-      onNews({ kind: 'stranger', pid: poller.pid });
-      return void setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
+  /** Null: it is none of the worker's, and has been told so. */
+  async function callerOf(request: IncomingMessage, response: ServerResponse): Promise<Poller | null> {
+    const caller = await peers.find(request.socket);
+    if (caller.kind === 'poller') return caller;
+    if (caller.kind === 'gone') response.destroy();
+    else {
+      onNews({ kind: 'stranger', pid: caller.pid });
+      setTimeout(answerError, STRANGER_MS, response, 403, STRANGER).unref();
     }
+    return null;
+  }
+
+  /** A call of another bot, or of none, that was led here. */
+  function passForeign(request: IncomingMessage, response: ServerResponse, path: string): void {
+    if (!intercept?.foreign) return void answerError(response, 401, NO_FOREIGN);
+    const url = `https://${intercept.host}${path}`;
+    proxied(request, response, url).catch((error) => unreadable(response, error));
+  }
+
+  /** For a program that takes the gateway for its proxy: nobody but the worker may. */
+  async function proxied(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {
+    if (await callerOf(request, response)) foreign?.pass(request, response, new URL(url));
+  }
+
+  async function poll(
+    request: IncomingMessage,
+    response: ServerResponse,
+    target: Call,
+    by: PollWay,
+  ): Promise<void> {
+    // Before a byte of the body is read: strangers would fill our memory with bodies.
+    const poller = await callerOf(request, response);
+    if (poller === null) return;
+    onNews({ kind: 'came', by, program: by === 'plain' ? '' : programWords(peers.pidOf(poller.name)) });
     const args = readArgs(target.query, await readBody(request, READ_BYTES_MAX), request.headers);
     // Its connection may have ended meanwhile, or its worker.
     if ((await peers.find(request.socket)) === poller)
@@ -258,6 +328,7 @@ export function createGateway(options: GatewayOptions) {
       polls.close();
       closed = true;
       for (const it of [...past, present, coming]) it?.close();
+      foreign?.close();
       pollClient.close();
       callClient.close();
     },
@@ -266,6 +337,15 @@ export function createGateway(options: GatewayOptions) {
 
 function ignore(): void {}
 
+/** The first words of a process's command line: the program and its script, so that no interpreter is meant as a whole. */
+function programWords(pid: number | null): string {
+  const words = pid === null ? [] : (readText(`/proc/${pid}/cmdline`) ?? '').split('\0');
+  return words.slice(0, 2).join(' ').trim() || 'the worker';
+}
+
+/** What of a call that was led here is none of this bot's: another token, no path of a bot. */
+const FOREIGN = new Set([401, 404]);
+
 function unreadable(response: ServerResponse, error: unknown): void {
   if (!(error instanceof UnreadableRequest)) return void response.destroy();
   answerError(response, error.status, `singlepoll can't read this request: ${error.message}`);
@@ -273,5 +353,6 @@ function unreadable(response: ServerResponse, error: unknown): void {
 
 const STRANGER =
   'Forbidden: this is the gateway of a singlepoll worker, and only its own processes may poll through it';
+const NO_FOREIGN = 'Unauthorized: with --sandbox no other bot can be reached';
 const NO_WEBHOOK =
   'Conflict: singlepoll keeps this bot on getUpdates, so its worker cannot set a webhook; start with --allow-set-webhook to let it';

@@ -79,6 +79,20 @@ export const RIVAL_CURE =
   'Stop the other one (a laptop, an old server, another container), or revoke the token with @BotFather';
 export const STOLEN_CURE =
   'find the script that calls getUpdates (cron, a health check, a second consumer) and stop it, or revoke the token with @BotFather';
+export const WAYS = {
+  hook: 'redirected',
+  connect: 'through a proxy variable',
+  absolute: 'through a proxy variable',
+} as const;
+
+/** A program does not accept the gateway's certificate. */
+export function distrustWords(program: string, way: 'hook' | 'connect' | 'plain', sealed: boolean): string {
+  const why = `${program} does not accept singlepoll's certificate (a CA file of its own, or a pinned certificate)`;
+  if (way === 'hook' || sealed)
+    return `${why}: its calls to api.telegram.org fail. Let it use TELEGRAM_API_ROOT, or start with --intercept off`;
+  return `${why}: it talks straight to the Bot API from now on. Let it use TELEGRAM_API_ROOT`;
+}
+
 export const SECOND_CURE =
   'Usual cure: one process that polls, so gunicorn --workers=1, no reloader, or the polling started in one worker only';
 export const SECOND_CURE_LOOP = 'Usual cure: start polling once, not in each import or thread';

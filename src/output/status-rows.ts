@@ -2,6 +2,7 @@
  * The rows of a status, for `status`, `status --watch` and the status page: what is told, in which order, and what matters most. Pure:
  * how much of it is shown, and where, is decided by who shows it.
  */
+import { WAYS } from '../gateway/words.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
 import { plain } from './plain.ts';
 import { count, howItEnded, type Level, leaseParts, span } from './words.ts';
@@ -139,9 +140,10 @@ export function statusRows(doc: StatusDocument, nowMs: number, rate?: string): S
 /** Sign of life, traffic and trouble of the polling. */
 function pollingRows({ state, polling }: StatusDocument, nowMs: number, rate?: string): StatusRow[] {
   if (!polling) return [];
-  const { via, lastPollAt, offset, updates, stolen, conflicts, latencyMs, pollers, polls } = polling;
+  const { via, by, lastPollAt, offset, updates, stolen, conflicts, latencyMs, pollers, polls } = polling;
   const isOpen = pollers.some(({ role }) => role === 'owner');
   const rows: StatusRow[] = [];
+  if (by !== null) rows.push(row('polling', 0, [`via gateway${by === 'plain' ? '' : ` (${WAYS[by]})`}`]));
   if (lastPollAt === null) {
     const unseen = isOpen ? 'the first poll waits for updates' : 'no poll yet';
     rows.push(row('heartbeat', 0, [via === 'direct' ? 'unseen: the worker polls past the gateway' : unseen]));

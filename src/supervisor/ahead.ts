@@ -2,10 +2,12 @@
  * What is done ahead of each spawn: what the worker needs is made, and whoever is in the way is stopped. Answers at once where nothing
  * is, since after a crash the next worker waits for it.
  */
+
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import type { GatewayWatch } from '../gateway/events.ts';
 import type { Gateway } from '../gateway/server.ts';
+import type { Intercept } from '../intercept/intercept.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { ApiReach } from '../telegram/reach.ts';
 import type { Connected, Sweeper } from './sweep.ts';
@@ -35,6 +37,8 @@ export interface GivenGateway {
   readonly watch: GatewayWatch;
   /** The worker's: the real one, or where it is sealed one of no other use. */
   readonly token: string;
+  /** Null: only a worker that uses the gateway's address comes to it. */
+  readonly intercept: Intercept | null;
 }
 
 /** What needs the loop to exist before it does. */

@@ -95,8 +95,11 @@ export function createRun(startup: Startup, me: Me | null) {
     const env = workerEnv(config, environment, id, number, {
       ...{ apiRoot, token, epoch: lease?.epoch() ?? null },
     });
+    if (gateway?.intercept) Object.assign(env, gateway.intercept.variables(Number(new URL(apiRoot).port)));
     if (gateway && number === 1) {
-      const text = `open at ${apiRoot}: the worker's TELEGRAM_API_ROOT, and its only door to getUpdates`;
+      const text = gateway.intercept
+        ? `open at ${apiRoot}: the worker's calls to api.telegram.org come through it, as does what uses TELEGRAM_API_ROOT`
+        : `open at ${apiRoot}: the worker's TELEGRAM_API_ROOT, and its only door to getUpdates`;
       report.line('gateway', text, 'good');
     }
     const [ended, heard] = [deferred<void>(), deferred<void>()];

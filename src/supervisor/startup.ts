@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import type { RawFlags } from '../config/options.ts';
 import { openBotDir, openStateDir } from '../config/state-dir.ts';
+import { leaveInterception } from '../intercept/variables.ts';
 import type { Report, RunOutput } from '../output/report.ts';
 import type { Link, Owner } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
@@ -62,6 +63,7 @@ export type Startup = Awaited<ReturnType<typeof prepare>>;
 /** All that must be known to be good before the Bot API is asked anything; what takes its time is begun here, and waited for later. */
 export async function prepare(request: StartRequest, asks: Asks, output: RunOutput, teardown: Teardown) {
   const { report } = output;
+  leaveInterception(process.env);
   const service = await openService(request.config, report);
   teardown.add(() => service?.end());
   const sandbox = request.config.sandbox ? await openSandbox(request.config) : null;

@@ -101,6 +101,8 @@ export interface StatusDocument {
   } | null;
   readonly polling: {
     readonly via: 'gateway' | 'direct';
+    /** How its polls reach the gateway: led by a hook, by a proxy variable (CONNECT or whole URLs), or with its address; null: none has. */
+    readonly by: 'hook' | 'connect' | 'absolute' | 'plain' | null;
     readonly polls: number;
     readonly lastPollAt: string | null;
     readonly offset: number | null;
@@ -174,6 +176,7 @@ const NO_STRAY = { proof: [], cwd: null, respawner: null };
 const NO_WORKER = { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] };
 const NO_POLLING = {
   via: 'gateway',
+  by: null,
   polls: 0,
   lastPollAt: null,
   offset: null,
@@ -398,6 +401,7 @@ const CHANGES = {
   'lease-lost': (old: Old, { reason }: { reason: string }) =>
     tally(old, { leasesLost: old.tally.leasesLost + 1, lastLeaseLoss: reason }),
   // News of the gateway.
+  came: (old: Old, { by }: { by: StatusRecord['polling']['by'] }) => polling(old, { by }),
   asked: (old: Old, { offset }: { offset: number | null }) =>
     offset === null ? {} : polling(old, { offset }),
   accepted: (old: Old) => polling(old, { via: 'gateway' }),

@@ -130,7 +130,7 @@ function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
 
 /** Null: the worker gets the API root itself. */
 async function openGateway(
-  { config, gatewayModule, report, output, sandboxText, status, bus, loop, tree }: Run,
+  { config, command, gatewayModule, report, output, sandboxText, status, bus, loop, tree, teardown }: Run,
   reach: ApiReach | null,
   lease: Lease | null,
 ): Promise<GivenGateway | null> {
@@ -150,8 +150,16 @@ async function openGateway(
     onConflict: () => bus.conflict.tell(false),
     onSent: bus.pollSent.tell,
   });
+  const env = { ...config.envFileVars, ...process.env };
+  const { intercept: mode, cwd } = config;
+  const intercept =
+    mode === 'off'
+      ? null
+      : (await import('../intercept/intercept.ts')).openIntercept({ mode, command, env, cwd, report });
+  teardown.add(() => intercept?.close());
   const port = createGateway({
     ...{ apiRoot, token, workerToken, port: gatewayPort, allowSetWebhook },
+    intercept: intercept && { ...intercept.tls, env, foreign: !config.sandbox },
     tree: () => tree.list(loop.state.pid).map(({ pid }) => pid),
     learnTree: tree.learn,
     mayPoll: lease ? lease.valid : () => true,
@@ -167,7 +175,7 @@ async function openGateway(
   };
   bus.apiReached.add(watch.reached);
   bus.webhookCleared.add(port.cleared);
-  return { port, watch, token: workerToken };
+  return { port, watch, token: workerToken, intercept };
 }
 
 /** Signals, and the program that it belongs to, speak to the loop from now on. */

@@ -176,7 +176,7 @@ function connectWith(
   return (socket) => below.get(socket) ?? socket;
 }
 
-async function openTunnel(proxy: URL, authority: string, limit: AbortSignal): Promise<Socket> {
+export async function openTunnel(proxy: URL, authority: string, limit: AbortSignal): Promise<Socket> {
   const secure = proxy.protocol === 'https:';
   const { request } = process.getBuiltinModule(secure ? 'node:https' : 'node:http');
   const headers: Record<string, string> = { host: authority };

@@ -3,12 +3,20 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** The folder of the programs of a package. */
-export function npmPrograms(name: string, version: string): string {
-  const folder = join('node_modules/.cache/singlepoll-test', `${name}-${version}`, 'node_modules/.bin');
+/** The folder of a set of packages. */
+export function npmModules(name: string, version: string): string {
+  const folder = join(
+    process.cwd(),
+    'node_modules/.cache/singlepoll-test',
+    `${name}-${version}`,
+    'node_modules',
+  );
   assert.ok(existsSync(folder), `${name} ${version} is missing: npm run test:setup`);
-  return join(process.cwd(), folder);
+  return folder;
 }
+
+/** The folder of the programs of a package. */
+export const npmPrograms = (name: string, version: string): string => join(npmModules(name, version), '.bin');
 
 /** The folder with the program `node` of a version such as `22`, or `latest`. */
 export const nodeBuild = (version: string): string =>

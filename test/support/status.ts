@@ -34,6 +34,7 @@ export interface Status {
   } | null;
   polling: {
     via: 'gateway' | 'direct';
+    by?: 'hook' | 'connect' | 'absolute' | 'plain' | null;
     polls: number | null;
     lastPollAt: string | null;
     offset: number | null;

@@ -1,0 +1,99 @@
+/**
+ * Files for programs that read whom they trust from a file (PHP, Bun, Java, and everything behind a proxy variable): what they trusted
+ * before, and the gateway's authority. Only public certificates, in a folder that everybody may read: a worker that changes its user
+ * must be able to read them, else all its TLS fails.
+ */
+import { createHash } from 'node:crypto';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
+import { toPem } from './certificates.ts';
+
+export interface TrustFiles {
+  /** PEM: what a file of the user's holds (undefined: what the system trusts), and the gateway's authority. */
+  bundle(named?: string): string;
+  /** For Java. */
+  readonly keystore: string;
+  /** A folder for PHP_INI_SCAN_DIR. */
+  readonly phpFolder: string;
+  remove(): void;
+}
+
+/** Where Linux distributions and macOS keep what the system trusts (Go's crypto/x509 root_linux.go, root_bsd.go). */
+const SYSTEM_BUNDLES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+];
+
+/** Null where no folder can be written. `prepend`: what PHP runs first. */
+export function writeTrustFiles(authority: Buffer, prepend: string): TrustFiles | null {
+  try {
+    const folder = mkdtempSync(join(tmpdir(), 'singlepoll-trust-'));
+    const bundles = new Map<string, string>();
+    const system = readFirst(SYSTEM_BUNDLES) ?? rootCertificates.join('\n');
+    const keystore = join(folder, 'trust.jks');
+    const write = (named: string, before: string): string => {
+      const path = join(folder, `bundle${bundles.size || ''}.pem`);
+      writeFileSync(path, `${before.trimEnd()}\n${toPem(authority)}`, { mode: 0o644 });
+      bundles.set(named, path);
+      return path;
+    };
+    const bundle = write('', system);
+    writeFileSync(keystore, keystoreOf([...certificatesIn(system), authority]), { mode: 0o644 });
+    writeFileSync(
+      join(folder, 'singlepoll-hook.ini'),
+      `auto_prepend_file="${prepend}"\ncurl.cainfo="${bundle}"\nopenssl.cafile="${bundle}"\n`,
+      { mode: 0o644 },
+    );
+    chmodSync(folder, 0o755);
+    return {
+      bundle: (named = '') => bundles.get(named) ?? write(named, readFirst([named]) ?? system),
+      keystore,
+      phpFolder: folder,
+      remove: () => rmSync(folder, { recursive: true, force: true }),
+    };
+  } catch {
+    return null;
+  }
+}
+
+function readFirst(paths: readonly string[]): string | null {
+  for (const path of paths) {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch {
+      // The next one.
+    }
+  }
+  return null;
+}
+
+function certificatesIn(pem: string): Buffer[] {
+  const blocks = pem.matchAll(/-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g);
+  return [...blocks].map(([, text = '']) => Buffer.from(text, 'base64'));
+}
+
+/** Java's own format (sun.security.provider.JavaKeyStore): a digest over password and content; trust needs no secret. */
+function keystoreOf(certificates: readonly Buffer[]): Buffer {
+  const parts: Buffer[] = [int32(0xfeedfeed), int32(2), int32(certificates.length)];
+  for (const [i, der] of certificates.entries())
+    parts.push(int32(2), text(`ca${i}`), Buffer.alloc(8), text('X.509'), int32(der.length), der);
+  const content = Buffer.concat(parts);
+  const password = Buffer.from('changeit', 'utf16le').swap16();
+  const digest = createHash('sha1').update(password).update('Mighty Aphrodite').update(content).digest();
+  return Buffer.concat([content, digest]);
+}
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+function text(value: string): Buffer {
+  return Buffer.concat([Buffer.of(value.length >> 8, value.length & 255), Buffer.from(value)]);
+}

@@ -1,0 +1,265 @@
+// Bots as they are: their calls to https://api.telegram.org come through the gateway, and nobody else's do. The stand-in is the API root;
+// where something is to reach the real host, a proxy leads it to a server of the test, the only way out of this machine.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import { type AddressInfo, connect } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { makeCertificates, toPem } from '../../src/intercept/certificates.ts';
+import { type Bed, bed, node, PYTHON, randomToken } from '../support/bed.ts';
+import { openConnectProxy } from '../support/connect-proxy.ts';
+import { assertNoToken } from '../support/judge.ts';
+import { alive, environOf } from '../support/proc.ts';
+import { until } from '../support/wait.ts';
+
+const fixture = (name: string): string =>
+  fileURLToPath(new URL(`../fixtures/unmodified/${name}`, import.meta.url));
+const FETCH = [process.execPath, fixture('bot.mjs'), 'fetch'];
+const URLLIB = [PYTHON, fixture('bot.py'), 'urllib'];
+
+async function answersPing(b: Bed, seen: () => string): Promise<void> {
+  const before = b.sandbox.sentTexts().length;
+  b.sandbox.text('/ping');
+  await until('the answer', () => b.sandbox.sentTexts().length > before, { ms: 20_000, seen });
+}
+
+/** What stands at https://api.telegram.org, for programs that go through the proxy of the machine. */
+async function realApi(t: TestContext, b: Bed) {
+  const { authority, cert, key } = makeCertificates(Date.now());
+  const asked: string[] = [];
+  const server = createServer({ cert, key }, (request, response) => {
+    asked.push(request.url ?? '');
+    response.end(`{"ok":true,"result":"the real one, ${request.url}"}`);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  const proxy = await openConnectProxy(t, { 'api.telegram.org:443': (server.address() as AddressInfo).port });
+  b.env.HTTPS_PROXY = proxy.url;
+  b.env.NODE_EXTRA_CA_CERTS = b.file('real-ca.pem', toPem(authority));
+  return { asked, proxy };
+}
+
+for (const [name, command] of [
+  ['node', FETCH],
+  ['python', URLLIB],
+] as const)
+  test(`intercept: ${name}: said once, shown in status, photo up and file down, a rival and an outage survived`, async (t) => {
+    const b = await bed(t);
+    if (name === 'node') b.file('photo.jpg', Buffer.alloc(300_000, 7));
+    const run = await b.polling(['--', ...command]);
+    await answersPing(b, run.seen);
+    if (name === 'node') assert.match(run.stdout(), /uploaded true/);
+    const shown = await b.run(['status']);
+    assert.match(shown.stdout, /^polling +via gateway \(redirected\)$/m);
+    assert.equal(shown.code, 0, shown.stdout);
+    assert.equal((await b.status()).polling?.by, 'hook');
+    await b.sandbox.call('getUpdates');
+    b.sandbox.raw.fault({ kind: 'status', method: 'getUpdates', status: 502, count: 2 });
+    await answersPing(b, run.seen);
+    assert.equal((await b.status()).worker?.spawns, 1, run.seen());
+    run.signal('SIGTERM');
+    assert.equal((await run.exit()).code, 0, run.seen());
+    const said = run.stderr().match(/polls through it, as it is \(redirected/g);
+    assert.equal(said?.length, 1, run.seen());
+    assertNoToken(run.stdout() + run.stderr(), b.token);
+  });
+
+test('intercept: calls with another token, or no path of a bot, reach the real host as they are', async (t) => {
+  const b = await bed(t);
+  const { asked, proxy } = await realApi(t, b);
+  const other = randomToken();
+  const urls = [`/bot${other}/sendMessage?text=a`, '/', `/bot${b.token}/getMe`].map(
+    (it) => `https://api.telegram.org${it}`,
+  );
+  const run = b.cli(['start', '--', process.execPath, fixture('calls.mjs'), ...urls]);
+  await until('three answers', () => run.stdout().split('\n').length > 3, { seen: run.seen });
+  const [foreign, root, own] = run.stdout().split('\n');
+  assert.match(foreign ?? '', /^200 .*the real one, \/bot.*sendMessage\?text=a/);
+  assert.match(root ?? '', /^200 .*the real one, \/"/);
+  assert.match(own ?? '', /^200 .*"is_bot":true/);
+  assert.deepEqual(
+    asked.map((it) => it.replace(other, 'OTHER')),
+    ['/botOTHER/sendMessage?text=a', '/'],
+  );
+  assert.deepEqual(new Set(proxy.asked), new Set(['api.telegram.org:443']));
+  assert.equal((await b.status()).polling?.by, null, 'nobody has polled');
+});
+
+test('intercept: one process that polls our bot and a second one: ours through the gateway, the other at the real host', async (t) => {
+  const b = await bed(t);
+  const { asked } = await realApi(t, b);
+  const both = `await import('${fixture('calls.mjs')}'); process.argv[2] = 'fetch'; await import('${fixture('bot.mjs')}');`;
+  const file = b.file('both.mjs', both);
+  const run = await b.polling([
+    '--',
+    process.execPath,
+    file,
+    `https://api.telegram.org/bot${randomToken()}/getUpdates`,
+  ]);
+  await answersPing(b, run.seen);
+  assert.equal(asked.length, 1);
+  assert.equal((await b.status()).healthy, true);
+});
+
+test('intercept: in the sandbox another bot has nowhere to go, and is told so', async (t) => {
+  const b = await bed(t);
+  const url = `https://api.telegram.org/bot${randomToken()}/getMe`;
+  const { TELEGRAM_BOT_TOKEN: _, TELEGRAM_API_ROOT: __, ...env } = b.env;
+  const run = b.cli(['start', '--sandbox', '--', process.execPath, fixture('calls.mjs'), url], { env });
+  await run.waitFor(/401 .*with --sandbox no other bot can be reached/);
+});
+
+test('intercept: sealed: the bot as it is works with its sealed token; the real one earns a 401 and is named', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--sealed', '--', ...FETCH]);
+  await answersPing(b, run.seen);
+  run.signal('SIGTERM');
+  await run.exit();
+  const url = `https://api.telegram.org/bot${b.token}/getMe`;
+  const real = b.cli([
+    'start',
+    '--sealed',
+    '--',
+    'sh',
+    '-c',
+    `exec "$@"`,
+    'sh',
+    process.execPath,
+    b.file('real.mjs', `process.argv[2] = ${JSON.stringify(url)}; await import('${fixture('calls.mjs')}');`),
+  ]);
+  await real.waitFor(/^401 /m);
+  await real.waitFor(/the worker uses the real token, not the sealed one/);
+});
+
+/** The environment of the worker that runs now. */
+async function workerEnv(b: Bed): Promise<Record<string, string>> {
+  const pid = (await b.status()).worker?.pid ?? 0;
+  const pairs = (environOf(pid) ?? []).map((it) => [
+    it.slice(0, it.indexOf('=')),
+    it.slice(it.indexOf('=') + 1),
+  ]);
+  return Object.fromEntries(pairs);
+}
+
+test('intercept: off leaves the environment byte for byte alone; so does a run without a gateway', async (t) => {
+  const b = await bed(t);
+  const given = [
+    'POLLING_ENABLED',
+    'PYTHONUNBUFFERED',
+    'SPT_NOENV',
+    'SINGLEPOLL_BOT',
+    'SINGLEPOLL_RUN',
+    'SINGLEPOLL_SPAWN',
+  ];
+  for (const words of [['--intercept', 'off'], ['--no-gateway'], []]) {
+    const run = await b.polling([...words, '--', ...node('polite.mjs')]);
+    const { TELEGRAM_API_ROOT: _, ...env } = await workerEnv(b);
+    const { TELEGRAM_API_ROOT: __, ...before } = b.env;
+    const kept = Object.fromEntries(Object.entries(env).filter(([name]) => !given.includes(name)));
+    if (words.length > 0) assert.deepEqual(kept, before);
+    else assert.ok('NODE_OPTIONS' in kept);
+    run.signal('SIGTERM');
+    await run.exit();
+  }
+});
+
+test('intercept: the hooks of a supervisor around ours are taken out, and what outlives it reaches the host itself', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--', ...FETCH]);
+  const led = await workerEnv(b);
+  assert.ok(led.SINGLEPOLL_HOOK);
+  const inner = await bed(t);
+  const innerRun = await inner.polling(['--', ...FETCH], { env: { ...led, ...inner.env } });
+  const innerPid = (await inner.status()).worker?.pid ?? 0;
+  const now = (environOf(innerPid) ?? []).join('\n');
+  assert.equal(now.match(/--require=/g)?.length, 1, now);
+  await answersPing(inner, innerRun.seen);
+  process.kill(run.pid, 'SIGKILL');
+  await until('the supervisor to be gone', () => !alive(run.pid));
+  for (const [program, code, args] of [
+    [process.execPath, "console.log(require('tls').connect.name)", ['-e']],
+    [PYTHON, 'import socket; print(socket.getaddrinfo.__qualname__)', ['-c']],
+  ] as const) {
+    const left = b.spawn(program, [...args, code], { env: led });
+    assert.equal((await left.exit()).code, 0, left.seen());
+    assert.match(left.stdout(), /^(connect|getaddrinfo)\n$/);
+  }
+});
+
+test('intercept: nobody but the worker has a proxy in the gateway', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(['--intercept', 'proxy', '--', ...FETCH]);
+  const port = Number(/open at http:\/\/127\.0\.0\.1:(\d+)/.exec(run.stderr())?.[1]);
+  for (const head of [
+    'CONNECT api.telegram.org:443 HTTP/1.1\r\nHost: x\r\n\r\n',
+    'CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: x\r\n\r\n',
+    'GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n',
+  ]) {
+    const answer = await new Promise<string>((resolve, reject) => {
+      let text = '';
+      const socket = connect(port, '127.0.0.1', () => socket.write(head));
+      socket.setEncoding('latin1').on('data', (part) => {
+        text += part;
+        socket.end();
+      });
+      socket.on('close', () => resolve(text)).on('error', reject);
+    });
+    assert.match(answer, /^HTTP\/1\.1 403 /, head);
+  }
+});
+
+test("intercept: the user's proxy goes on: chained with its password for other hosts", async (t) => {
+  const b = await bed(t);
+  const { proxy } = await realApi(t, b);
+  const run = await b.polling(['--', 'sh', fixture('bot.sh')]);
+  await answersPing(b, run.seen);
+  assert.equal((await b.status()).polling?.by, 'connect');
+  const curl = b.file('curl.sh', 'curl -sS https://elsewhere.test/ 2>&1; sleep 60');
+  const other = b.cli(['start', '--takeover', '--', 'sh', curl]);
+  await until('the tunnel to be asked for', () => proxy.asked.includes('elsewhere.test:443'), {
+    seen: other.seen,
+  });
+  assert.doesNotMatch(run.stderr() + other.stderr(), /pr0xy-s3cret/);
+});
+
+test('intercept: a program that does not trust the gateway is told, and talks straight to the host', async (t) => {
+  const b = await bed(t);
+  const { asked } = await realApi(t, b);
+  const script = b.file(
+    'pin.sh',
+    `while :; do curl -sS --cacert ${b.env.NODE_EXTRA_CA_CERTS} https://api.telegram.org/x; sleep 0.2; done`,
+  );
+  const run = b.cli(['start', '--', 'sh', script]);
+  await run.waitFor(/does not accept singlepoll's certificate .* it talks straight to the Bot API/);
+  await until('a call at the real host', () => asked.includes('/x'), { seen: run.seen });
+});
+
+test('intercept: a missing hook, Node with its permission model, Python without its site: the bot starts all the same', async (t) => {
+  const b = await bed(t);
+  const script = b.file('bot.mjs', readFileSync(fixture('bot.mjs')));
+  const flag = process.versions.node.startsWith('20.') ? '--experimental-permission' : '--permission';
+  const run = await b.polling([
+    '--',
+    process.execPath,
+    flag,
+    `--allow-fs-read=${b.project}/*`,
+    script,
+    'fetch',
+  ]);
+  await answersPing(b, run.seen);
+  assert.equal((await b.status()).polling?.by, 'hook');
+  run.signal('SIGTERM');
+  await run.exit();
+  const alone = b.cli([
+    'start',
+    '--',
+    PYTHON,
+    '-u',
+    '-I',
+    '-S',
+    '-c',
+    'print("ran"); import time; time.sleep(60)',
+  ]);
+  await alone.waitFor(/^ran$/m);
+});

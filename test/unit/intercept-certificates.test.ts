@@ -1,0 +1,95 @@
+// The certificates of the gateway: each that is made can be read, is good for api.telegram.org alone, and what could be stolen (the
+// key of the served certificate; the authority's is dropped) is of no use for another host.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { BOT_API_HOST, makeCertificates, toPem } from '../../src/intercept/certificates.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'singlepoll-certificates-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const openssl = (...args: string[]) =>
+  execFileSync('openssl', args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+
+test('three hundred of them parse, each with a serial number and keys of its own', () => {
+  const seen = new Set<string>();
+  for (let i = 0; i < 300; i++) {
+    const { authority, cert } = makeCertificates(Date.UTC(2026, 0, i));
+    const [root, leaf] = [new X509Certificate(toPem(authority)), new X509Certificate(cert)];
+    assert.ok(root.ca && !leaf.ca);
+    assert.ok(leaf.verify(root.publicKey));
+    assert.equal(leaf.checkHost(BOT_API_HOST), BOT_API_HOST);
+    assert.equal(leaf.checkHost('telegram.org'), undefined);
+    seen.add(root.serialNumber).add(leaf.serialNumber).add(root.fingerprint256).add(leaf.fingerprint256);
+  }
+  assert.equal(seen.size, 1_200);
+});
+
+test('a chain that the strictest reader accepts, from a day ago for ten years, past 2050 too', () => {
+  for (const now of [Date.now(), Date.UTC(2049, 5, 1)]) {
+    const { authority, cert } = makeCertificates(now);
+    writeFileSync(join(folder, 'root.pem'), toPem(authority));
+    writeFileSync(join(folder, 'leaf.pem'), cert);
+    for (const at of [now - 80_000_000, now + 3_600 * 86_400_000]) {
+      const strict = ['-x509_strict', '-purpose', 'sslserver', '-attime', String(Math.floor(at / 1_000))];
+      const out = openssl(
+        'verify',
+        ...strict,
+        '-verify_hostname',
+        BOT_API_HOST,
+        '-CAfile',
+        'root.pem',
+        'leaf.pem',
+      );
+      assert.match(out, /OK/);
+    }
+  }
+});
+
+test('with the key of the served certificate nobody can vouch for another host, nor for this one', () => {
+  const { authority, cert, key } = makeCertificates(Date.now());
+  writeFileSync(join(folder, 'root.pem'), toPem(authority));
+  writeFileSync(join(folder, 'leaf.pem'), cert);
+  writeFileSync(join(folder, 'leaf.key'), key);
+  for (const host of ['example.org', BOT_API_HOST]) {
+    writeFileSync(join(folder, 'ext'), `subjectAltName=DNS:${host}\n`);
+    openssl(
+      'req',
+      '-new',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-keyout',
+      'x.key',
+      '-subj',
+      '/CN=x',
+      '-out',
+      'x.csr',
+    );
+    openssl(
+      'x509',
+      '-req',
+      '-in',
+      'x.csr',
+      '-CA',
+      'leaf.pem',
+      '-CAkey',
+      'leaf.key',
+      '-extfile',
+      'ext',
+      '-out',
+      'x.pem',
+    );
+    assert.throws(
+      () =>
+        openssl('verify', '-verify_hostname', host, '-CAfile', 'root.pem', '-untrusted', 'leaf.pem', 'x.pem'),
+      /invalid CA certificate|path length constraint exceeded|invalid non-CA/i,
+    );
+  }
+});

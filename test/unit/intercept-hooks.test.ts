@@ -1,0 +1,212 @@
+// The hooks, in real runtimes against a TLS server of our own: what goes to api.telegram.org:443 comes to it, nothing else does, and
+// whatever is amiss leaves the program alone. No network: a call that is not led here fails to resolve or is refused.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createFront } from '../../src/gateway/front.ts';
+import { makeCertificates } from '../../src/intercept/certificates.ts';
+
+const HOOKS = join(import.meta.dirname, '../../src/intercept/hooks');
+const URL_ = 'https://api.telegram.org/bot1:x/getMe';
+
+interface Outcome {
+  readonly code: number | null;
+  readonly text: string;
+}
+
+let port = 0;
+let folder = '';
+let setting = '';
+let served: string[] = [];
+const distrusting: string[] = [];
+const tunnelled: string[] = [];
+const certificates = makeCertificates(Date.now());
+
+function serve(request: IncomingMessage, response: ServerResponse): void {
+  served.push(`${request.headers.host} ${request.url}`);
+  response.end(JSON.stringify({ ok: true, by: 'gateway' }));
+}
+
+const http = createServer(serve);
+const front = createFront({
+  http,
+  ...certificates,
+  host: 'api.telegram.org',
+  mayPass: true,
+  programOf: () => Promise.resolve('a program'),
+  tunnel(host, to) {
+    tunnelled.push(`${host}:${to}`);
+    return Promise.resolve(connect(port, '127.0.0.1'));
+  },
+  onDistrust: (program, way) => distrusting.push(`${way}: ${program}`),
+}).server;
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'singlepoll hooks '));
+  await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve));
+  port = (front.address() as AddressInfo).port;
+  setting = settingOf(process.pid);
+});
+
+after(async () => {
+  front.close();
+  http.closeAllConnections();
+  await rm(folder, { recursive: true });
+});
+
+function settingOf(pid: number): string {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  return [port, pid, startTime, certificates.authority.toString('base64')].join(':');
+}
+
+function run(program: string, args: readonly string[], env: Record<string, string> = {}): Promise<Outcome> {
+  served = [];
+  return new Promise((resolve) => {
+    execFile(
+      program,
+      args,
+      { env: { PATH: process.env.PATH, HOME: folder, ...env }, cwd: folder, timeout: 20_000 },
+      (error, stdout, stderr) => resolve({ code: error ? 1 : 0, text: stdout + stderr }),
+    );
+  });
+}
+
+const nodeEnv = (hooks = HOOKS) => ({
+  NODE_OPTIONS: `--require="${join(hooks, 'node.cjs')}"`,
+  SINGLEPOLL_HOOK: setting,
+});
+const pythonEnv = () => ({ PYTHONPATH: join(HOOKS, 'python'), SINGLEPOLL_HOOK: setting });
+
+describe('node', () => {
+  const programs: Record<string, string> = {
+    fetch: `fetch('${URL_}').then(r => r.text()).then(console.log)`,
+    https: `require('https').get('${URL_}', r => r.on('data', d => console.log(String(d))))`,
+    'https with an agent of its own': `const https = require('https');
+      https.get('${URL_}', { agent: new https.Agent({ keepAlive: false, family: 4 }) }, r => r.on('data', d => console.log(String(d))))`,
+    'tls with port and host': `const s = require('tls').connect(443, 'api.telegram.org', { servername: 'api.telegram.org' }, () =>
+      s.write('GET /x HTTP/1.1\\r\\nHost: api.telegram.org\\r\\nConnection: close\\r\\n\\r\\n')); s.on('data', d => console.log(String(d)))`,
+    'a worker thread': `new (require('worker_threads').Worker)("fetch('${URL_}').then(r => r.text()).then(console.log)", { eval: true })`,
+    'a child': `require('child_process').execFile(process.execPath, ['-e', "fetch('${URL_}').then(r => r.text()).then(console.log)"],
+      (e, out) => console.log(out))`,
+  };
+  for (const [name, code] of Object.entries(programs)) {
+    test(name, async () => {
+      const { text } = await run(process.execPath, ['-e', code], nodeEnv());
+      assert.match(text, /"by":"gateway"/);
+      assert.equal(served.length, 1);
+      assert.match(served[0] ?? '', /^api\.telegram\.org \//);
+    });
+  }
+
+  test('an ES module that imports connect by name', async () => {
+    const file = join(folder, 'esm.mjs');
+    await writeFile(
+      file,
+      `import { connect } from 'node:tls';
+       const s = connect({ host: 'api.telegram.org', port: 443 }, () => s.end('GET /x HTTP/1.0\\r\\n\\r\\n'));
+       s.on('data', (d) => console.log(String(d)));`,
+    );
+    const { text } = await run(process.execPath, [file], nodeEnv());
+    assert.match(text, /"by":"gateway"/);
+  });
+
+  for (const [name, options] of Object.entries({
+    'another host': "{ host: 'localhost', port: PORT, rejectUnauthorized: false }",
+    'another port': "{ host: 'api.telegram.org', port: 444, lookup }",
+    'a pin of its own': "{ host: 'api.telegram.org', port: 443, checkServerIdentity() {}, lookup }",
+    'HTTP/2 alone': "{ host: 'api.telegram.org', port: 443, ALPNProtocols: ['h2'], lookup }",
+  })) {
+    test(`${name} is left alone`, async () => {
+      const code = `const lookup = (h, o, cb) => cb(new Error('LOOKED UP'));
+        require('tls').connect(${options.replace('PORT', String(port))}).on('error', e => console.log(e.message)).on('secureConnect',
+        function () { console.log('CONNECTED'); this.end(); })`;
+      const { text } = await run(process.execPath, ['-e', code], nodeEnv());
+      assert.match(text, name === 'another host' ? /CONNECTED/ : /LOOKED UP/);
+      assert.deepEqual(served, []);
+    });
+  }
+
+  test('the hook in a folder with blanks and quotes', async () => {
+    const hooks = join(folder, 'with a blank');
+    await mkdir(hooks);
+    await cp(join(HOOKS, 'node.cjs'), join(hooks, 'node.cjs'));
+    const { text } = await run(process.execPath, ['-e', programs.fetch ?? ''], nodeEnv(hooks));
+    assert.match(text, /"by":"gateway"/);
+  });
+
+  test('a server that is not ours gets nothing, even from a program that verifies nothing', async () => {
+    const other = makeCertificates(Date.now());
+    const env = { ...nodeEnv(), NODE_TLS_REJECT_UNAUTHORIZED: '0' };
+    env.SINGLEPOLL_HOOK = setting.replace(/[^:]*$/, other.authority.toString('base64'));
+    const { text } = await run(process.execPath, ['-e', programs.https ?? ''], env);
+    assert.match(text, /certificate|self.signed|issuer/i);
+    assert.deepEqual(served, []);
+  });
+});
+
+describe('python', () => {
+  const programs: Record<string, string> = {
+    urllib: `import urllib.request; print(urllib.request.urlopen('${URL_}').read())`,
+    'http.client': `import http.client; c = http.client.HTTPSConnection('api.telegram.org'); c.request('GET', '/x'); print(c.getresponse().read())`,
+    asyncio: `import asyncio, ssl
+async def main():
+    r, w = await asyncio.open_connection('api.telegram.org', 443, ssl=ssl.create_default_context())
+    w.write(b'GET /x HTTP/1.0\\r\\n\\r\\n'); print(await r.read())
+asyncio.run(main())`,
+    'a child': `import subprocess, sys; subprocess.run([sys.executable, '-c', "import urllib.request; print(urllib.request.urlopen('${URL_}').read())"])`,
+  };
+  for (const [name, code] of Object.entries(programs)) {
+    test(name, async () => {
+      const { text } = await run('python3', ['-c', code], pythonEnv());
+      assert.match(text, /"by":"gateway"/);
+      assert.equal(served.length, 1);
+    });
+  }
+
+  test('another port is left alone', async () => {
+    const { text } = await run(
+      'python3',
+      ['-c', `import socket; print(socket.getaddrinfo('127.0.0.1', 443)[0][4], 'untouched')`],
+      pythonEnv(),
+    );
+    assert.match(text, /127\.0\.0\.1.*untouched/);
+  });
+
+  test('the sitecustomize of the user still runs, as a file, as a package and when it is broken', async () => {
+    for (const [kind, path, code] of [
+      ['file', 'sitecustomize.py', "print('USER')"],
+      ['package', 'sitecustomize/__init__.py', "print('USER')"],
+      ['broken', 'sitecustomize.py', "print('USER'); raise RuntimeError('broken')"],
+    ] as const) {
+      const own = join(folder, `own-${kind}`);
+      await mkdir(join(own, 'sitecustomize'), { recursive: true });
+      if (kind !== 'package') await rm(join(own, 'sitecustomize'), { recursive: true });
+      await writeFile(join(own, path), code);
+      const env = { ...pythonEnv(), PYTHONPATH: `${join(HOOKS, 'python')}:${own}` };
+      const { text } = await run('python3', ['-c', programs.urllib ?? ''], env);
+      assert.equal(text.match(/USER/g)?.length, 1, text);
+      assert.match(text, /"by":"gateway"/, kind);
+    }
+  });
+});
+
+test('without a living singlepoll the hooks do nothing', async () => {
+  const gone = setting.replace(/^(\d+:\d+):\d+/, '$1:1');
+  const node = await run(process.execPath, ['-e', "console.log(require('tls').connect.name || 'hooked')"], {
+    ...nodeEnv(),
+    SINGLEPOLL_HOOK: gone,
+  });
+  assert.equal(node.text.trim(), 'connect');
+  const python = await run('python3', ['-c', 'import socket; print(socket.getaddrinfo.__qualname__)'], {
+    ...pythonEnv(),
+    SINGLEPOLL_HOOK: gone,
+  });
+  assert.equal(python.text.trim(), 'getaddrinfo');
+});
