@@ -94,21 +94,23 @@ function isLoopback(address: string): boolean {
 /** Answers to anything but a long poll come sooner. */
 const POLL_MS = 3_000;
 
-/** `waits`: one of `pids` waits for an answer of the API root, as a poller does. `connected`: without ss no more can be told. */
-export async function pollSign(
-  apiRoot: string,
-  pids: readonly number[],
-): Promise<'waits' | 'connected' | null> {
+/** A process that waits for an answer of the API root, as a poller does; `connected`: without ss no more can be told. */
+export interface PollSign {
+  readonly kind: 'waits' | 'connected';
+  readonly pid: number;
+}
+
+export async function pollSign(apiRoot: string, pids: readonly number[]): Promise<PollSign | null> {
   const { port, has } = await findApiAddresses({ apiRoot, env: process.env, file: null });
   const sockets = await listSockets({ remotePort: port });
-  const own = new Set(pids.flatMap((pid) => socketInodes(pid) ?? []));
-  if (sockets) {
-    const isPoll = (it: TcpSocket) =>
-      own.has(String(it.inode)) && has(addressOf(it.remote)) && awaitsAnswer(it);
-    return sockets.some(isPoll) ? 'waits' : null;
-  }
-  const isOwn = [...tcpRows()].some((it) => own.has(it.inode) && it.remotePort === port && has(it.remote));
-  return isOwn ? 'connected' : null;
+  const owners = new Map(pids.flatMap((pid) => (socketInodes(pid) ?? []).map((inode) => [inode, pid])));
+  const isPoll = (it: TcpSocket) =>
+    owners.has(String(it.inode)) && has(addressOf(it.remote)) && awaitsAnswer(it);
+  const found = sockets
+    ? sockets.find(isPoll)
+    : [...tcpRows()].find((it) => owners.has(it.inode) && it.remotePort === port && has(it.remote));
+  const pid = found && owners.get(String(found.inode));
+  return pid === undefined ? null : { kind: sockets ? 'waits' : 'connected', pid };
 }
 
 /** The last thing that happened was a request, three seconds ago or more. */

@@ -6,7 +6,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { incumbentAfterMs } from '../gateway/events.ts';
 import { nobodyHereWords } from '../gateway/words.ts';
+import { whyPast } from '../intercept/past.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
+import type { PollSign } from '../strays/api-addresses.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { Prover } from '../strays/prover.ts';
 import type { GivenGateway, WebhookWatch } from './ahead.ts';
@@ -149,14 +151,12 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
     );
   }
 
-  function sayPast(): void {
+  function sayPast(pid: number): void {
     if (status.record.polling.via === 'direct') return;
     status.note({ kind: 'past-gateway' });
-    report.line(
-      'gateway',
-      `the worker polls past the gateway: it does not use TELEGRAM_API_ROOT as its API root, so its polls are neither seen nor kept apart${status.sources.lease ? `; ${PAST_WITH_LEASE}` : ''} (one line in the bot; the README shows it for each library)`,
-      'warn',
-    );
+    const lease = status.sources.lease ? `; ${PAST_WITH_LEASE}` : '';
+    const text = `the worker polls past the gateway, so its polls are neither seen nor kept apart${lease}`;
+    report.line('gateway', `${text}: ${whyPast(pid, config.intercept)}`, 'warn');
   }
 
   /**
@@ -165,7 +165,7 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
    */
   async function lookForPolls(spawn: number): Promise<void> {
     const isPresent = () => loop.state.spawn === spawn && loop.state.phase === 'starting';
-    let before: 'waits' | 'connected' | null = null;
+    let before: PollSign | null = null;
     let upMs = 0;
     while (!gateway || upMs < LAST_SIGN_MS) {
       const waitMs = upMs === 0 ? FIRST_SIGN_MS : Math.min(SIGN_EVERY_MS, upMs / 4);
@@ -174,8 +174,8 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
       if (!isPresent()) return;
       const sign = await tree.sign(loop.state.pid).catch(() => null);
       if (over.signal.aborted || !isPresent()) return;
-      if (sign === 'waits' || (sign === 'connected' && before === 'connected')) {
-        if (gateway) sayPast();
+      if (sign?.kind === 'waits' || (sign !== null && before !== null)) {
+        if (gateway) sayPast(sign.pid);
         loop.send({ kind: 'polled' });
         return;
       }

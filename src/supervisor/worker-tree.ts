@@ -6,7 +6,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { type ProcStat, statOf } from '../machine/procfs.ts';
-import { pollSign } from '../strays/api-addresses.ts';
+import { type PollSign, pollSign } from '../strays/api-addresses.ts';
 import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
@@ -24,10 +24,10 @@ export interface WorkerTree {
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly { pid: number; ppid: number; command: string }[];
   /**
-   * Whether some process of the tree waits for an answer of the Bot API, as a poller does. Where the system does not tell (no ss):
-   * whether one has a connection to it, the weaker sign.
+   * Which process of the tree waits for an answer of the Bot API, as a poller does. Where the system does not tell (no ss):
+   * which has a connection to it, the weaker sign.
    */
-  sign(leader: number | null): Promise<'waits' | 'connected' | null>;
+  sign(leader: number | null): Promise<PollSign | null>;
   /** Stops everything; `now` aborted means no more grace. */
   stop(leader: number | null, options: WorkerStopOptions): Promise<StopResult>;
 }

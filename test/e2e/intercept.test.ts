@@ -263,3 +263,45 @@ test('intercept: a missing hook, Node with its permission model, Python without 
   ]);
   await alone.waitFor(/^ran$/m);
 });
+
+test('intercept: a bot that goes past it all the same: why, and the one thing to do, which works', async (t) => {
+  const b = await bed(t);
+  b.env.TELEGRAM_API_ROOT = `${b.sandbox.root}/`;
+  // A poller of the API root itself, as one that brings its own transport is.
+  const rows: [string, string[], RegExp][] = [
+    [
+      'an environment that was cleared',
+      ['env', '-i', ...directly(b)],
+      /has lost its environment .*To do: start singlepoll inside/,
+    ],
+    [
+      'python that loads no site',
+      directly(b, '-I'),
+      /python with -I, -E or -S loads no hook. To do: leave that flag out/,
+    ],
+    ['a connection of its own making', directly(b), /of its own making .*TELEGRAM_API_ROOT/],
+    [
+      'a program that loads no hook',
+      [
+        'sh',
+        b.file(
+          'direct.sh',
+          `while :; do curl -sS "${b.sandbox.root}/bot${b.token}/getUpdates?timeout=20&poller=x"; done`,
+        ),
+      ],
+      /curl is a program that loads no hook .*singlepoll start --intercept proxy/,
+    ],
+  ];
+  for (const [name, command, words] of rows) {
+    const run = b.cli(['start', '--', ...command]);
+    await run.waitFor(words, 20_000).catch((error: Error) => assert.fail(`${name}: ${error.message}`));
+    run.signal('SIGTERM');
+    assert.equal((await run.exit()).code, 0);
+  }
+});
+
+/** Polls the stand-in by its own address, which no hook leads. */
+function directly(b: Bed, ...flags: string[]): string[] {
+  const code = `from urllib.request import urlopen\nwhile True: urlopen("${b.sandbox.root}/bot${b.token}/getUpdates?timeout=20").read()`;
+  return [PYTHON, ...flags, b.file('direct.py', code)];
+}

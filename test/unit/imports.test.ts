@@ -13,7 +13,7 @@ const LAYERS = [
   ['doctor', 'install'],
   ['supervisor', 'sandbox'],
   ['alerts', 'http', 'service'],
-  ['gateway', 'lease', 'lock', 'machine', 'output', 'strays', 'telegram'],
+  ['gateway', 'intercept', 'lease', 'lock', 'machine', 'output', 'strays', 'telegram'],
   // What is decided, and the shape in which it is shown: types that everybody uses.
   ['supervisor/table.ts', 'supervisor/status.ts'],
   ['config'],
