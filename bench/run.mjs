@@ -8,6 +8,7 @@ import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { buildWhenStale } from '../scripts/prepare.mjs';
 import { gateway } from './rows/gateway.mjs';
+import { hooks } from './rows/hooks.mjs';
 import { idle } from './rows/idle.mjs';
 import { output } from './rows/output.mjs';
 import { scan } from './rows/scan.mjs';
@@ -15,7 +16,7 @@ import { commands, restart, start } from './rows/times.mjs';
 import { bareNodeMs } from './scene.mjs';
 import { median, table } from './statistics.mjs';
 
-const ROWS = { commands, start, restart, idle, output, gateway, scan };
+const ROWS = { commands, start, restart, idle, output, gateway, hooks, scan };
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,
