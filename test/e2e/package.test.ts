@@ -66,19 +66,21 @@ function install(b: Bed, programs: string): Record<string, string> {
 
 test('the tarball holds what runs, and nothing else', () => {
   const allowed =
-    /^(?:bin\/entry\.sh|bin\/singlepoll\.js|dist\/[\w-]+\.js|dist\/types\/[\w/]+\.d\.ts|dist\/THIRD-PARTY-NOTICES\.txt|README\.md|LICENSE|CHANGELOG\.md|(?:bin\/|dist\/)?package\.json)$/;
+    /^(?:bin\/entry\.sh|bin\/singlepoll\.js|dist\/[\w-]+\.js|dist\/types\/[\w/]+\.d\.ts|dist\/hooks\/[\w/]+\.(?:cjs|py|rb|php|js)|dist\/THIRD-PARTY-NOTICES\.txt|README\.md|LICENSE|CHANGELOG\.md|(?:bin\/|dist\/)?package\.json)$/;
   assert.deepEqual(
     packed.files.map(({ path }) => path).filter((path) => !allowed.test(path)),
     [],
   );
   const built = readdirSync(join(clone, 'dist'))
-    .filter((name) => name !== 'types')
+    .filter((name) => name !== 'types' && name !== 'hooks')
     .map((name) => `dist/${name}`);
   assert.ok(!built.includes('dist/stale.js'));
   assert.deepEqual(
     built.filter((path) => !packed.files.some((file) => file.path === path)),
     [],
   );
+  const hooks = packed.files.filter(({ path }) => path.startsWith('dist/hooks/'));
+  assert.equal(hooks.length, 6, 'one for each runtime, and what Python loads first');
   const program = packed.files.find(({ path }) => path === 'bin/entry.sh');
   assert.ok(program && (program.mode & 0o111) === 0o111);
   assert.ok(packed.size < MB, `${packed.size} bytes packed`);
