@@ -10,6 +10,9 @@ const NODE = `node-${process.platform}-${process.arch}`;
 const PROGRAMS = [
   ['pm2', '7.0.4'],
   ['nodemon', '3.1.14'],
+  [NODE, '12'],
+  [NODE, '16'],
+  [NODE, '18'],
   [NODE, '22'],
   [NODE, '24'],
   [NODE, 'latest'],

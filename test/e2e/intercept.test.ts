@@ -1,9 +1,10 @@
 // Bots as they are: their calls to https://api.telegram.org come through the gateway, and nobody else's do. The stand-in is the API root;
 // where something is to reach the real host, a proxy leads it to a server of the test, the only way out of this machine.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { type AddressInfo, connect } from 'node:net';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { makeCertificates, toPem } from '../../src/intercept/certificates.ts';
@@ -11,6 +12,7 @@ import { type Bed, bed, node, PYTHON, randomToken } from '../support/bed.ts';
 import { openConnectProxy } from '../support/connect-proxy.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { alive, environOf } from '../support/proc.ts';
+import { copyProgram } from '../support/program-copy.ts';
 import { until } from '../support/wait.ts';
 
 const fixture = (name: string): string =>
@@ -44,7 +46,7 @@ for (const [name, command] of [
   ['node', FETCH],
   ['python', URLLIB],
 ] as const)
-  test(`intercept: ${name}: said once, shown in status, photo up and file down, a rival and an outage survived`, async (t) => {
+  test(`${name}: said once, shown in status, photo up and file down, a rival and an outage survived`, async (t) => {
     const b = await bed(t);
     if (name === 'node') b.file('photo.jpg', Buffer.alloc(300_000, 7));
     const run = await b.polling(['--', ...command]);
@@ -65,7 +67,7 @@ for (const [name, command] of [
     assertNoToken(run.stdout() + run.stderr(), b.token);
   });
 
-test('intercept: calls with another token, or no path of a bot, reach the real host as they are', async (t) => {
+test('calls with another token, or no path of a bot, reach the real host as they are', async (t) => {
   const b = await bed(t);
   const { asked, proxy } = await realApi(t, b);
   const other = randomToken();
@@ -86,7 +88,7 @@ test('intercept: calls with another token, or no path of a bot, reach the real h
   assert.equal((await b.status()).polling?.by, null, 'nobody has polled');
 });
 
-test('intercept: one process that polls our bot and a second one: ours through the gateway, the other at the real host', async (t) => {
+test('one process that polls our bot and a second one: ours through the gateway, the other at the real host', async (t) => {
   const b = await bed(t);
   const { asked } = await realApi(t, b);
   const both = `await import('${fixture('calls.mjs')}'); process.argv[2] = 'fetch'; await import('${fixture('bot.mjs')}');`;
@@ -102,7 +104,7 @@ test('intercept: one process that polls our bot and a second one: ours through t
   assert.equal((await b.status()).healthy, true);
 });
 
-test('intercept: in the sandbox another bot has nowhere to go, and is told so', async (t) => {
+test('in the sandbox another bot has nowhere to go, and is told so', async (t) => {
   const b = await bed(t);
   const url = `https://api.telegram.org/bot${randomToken()}/getMe`;
   const { TELEGRAM_BOT_TOKEN: _, TELEGRAM_API_ROOT: __, ...env } = b.env;
@@ -110,7 +112,7 @@ test('intercept: in the sandbox another bot has nowhere to go, and is told so', 
   await run.waitFor(/401 .*with --sandbox no other bot can be reached/);
 });
 
-test('intercept: sealed: the bot as it is works with its sealed token; the real one earns a 401 and is named', async (t) => {
+test('sealed: the bot as it is works with its sealed token; the real one earns a 401 and is named', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--sealed', '--', ...FETCH]);
   await answersPing(b, run.seen);
@@ -142,7 +144,7 @@ async function workerEnv(b: Bed): Promise<Record<string, string>> {
   return Object.fromEntries(pairs);
 }
 
-test('intercept: off leaves the environment byte for byte alone; so does a run without a gateway', async (t) => {
+test('off leaves the environment byte for byte alone; so does a run without a gateway', async (t) => {
   const b = await bed(t);
   const given = [
     'POLLING_ENABLED',
@@ -164,7 +166,7 @@ test('intercept: off leaves the environment byte for byte alone; so does a run w
   }
 });
 
-test('intercept: the hooks of a supervisor around ours are taken out, and what outlives it reaches the host itself', async (t) => {
+test('the hooks of a supervisor around ours are taken out, and what outlives it reaches the host itself', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--', ...FETCH]);
   const led = await workerEnv(b);
@@ -187,7 +189,7 @@ test('intercept: the hooks of a supervisor around ours are taken out, and what o
   }
 });
 
-test('intercept: nobody but the worker has a proxy in the gateway', async (t) => {
+test('nobody but the worker has a proxy in the gateway', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--intercept', 'proxy', '--', ...FETCH]);
   const port = Number(/open at http:\/\/127\.0\.0\.1:(\d+)/.exec(run.stderr())?.[1]);
@@ -209,7 +211,7 @@ test('intercept: nobody but the worker has a proxy in the gateway', async (t) =>
   }
 });
 
-test("intercept: the user's proxy goes on: chained with its password for other hosts", async (t) => {
+test("the user's proxy goes on: chained with its password for other hosts", async (t) => {
   const b = await bed(t);
   const { proxy } = await realApi(t, b);
   const run = await b.polling(['--', 'sh', fixture('bot.sh')]);
@@ -223,7 +225,7 @@ test("intercept: the user's proxy goes on: chained with its password for other h
   assert.doesNotMatch(run.stderr() + other.stderr(), /pr0xy-s3cret/);
 });
 
-test('intercept: a program that does not trust the gateway is told, and talks straight to the host', async (t) => {
+test('a program that does not trust the gateway is told, and talks straight to the host', async (t) => {
   const b = await bed(t);
   const { asked } = await realApi(t, b);
   const script = b.file(
@@ -235,7 +237,36 @@ test('intercept: a program that does not trust the gateway is told, and talks st
   await until('a call at the real host', () => asked.includes('/x'), { seen: run.seen });
 });
 
-test('intercept: a missing hook, Node with its permission model, Python without its site: the bot starts all the same', async (t) => {
+test('a hook that has gone while singlepoll runs, in a folder with a blank: left out, said once, and the next worker starts', async (t) => {
+  const b = await bed(t);
+  const program = copyProgram(join(b.dir, 'pack age'));
+  const run = b.spawn(process.execPath, [program, 'start', '--backoff', '10ms,100ms', '--', ...FETCH], {
+    env: b.env,
+  });
+  await until('the first poll', async () => (await b.status()).polling?.by === 'hook', {
+    ms: 20_000,
+    seen: run.seen,
+  });
+  assert.match((await workerEnv(b)).NODE_OPTIONS ?? '', /^--require=".*pack age.*"$/);
+  rmSync(join(b.dir, 'pack age/dist/hooks/node.cjs'));
+  for (const spawn of [2, 3]) {
+    const pid = (await b.status()).worker?.pid ?? 0;
+    process.kill(pid, 'SIGKILL');
+    await until(
+      'the next worker',
+      async () => (await b.status()).worker?.spawns === spawn && (await b.status()).worker?.pid,
+      { seen: run.seen },
+    );
+    assert.equal((await workerEnv(b)).NODE_OPTIONS, undefined);
+  }
+  assert.equal(
+    run.stderr().match(/are not led to the gateway by hooks .*: its files have changed/g)?.length,
+    1,
+    run.stderr(),
+  );
+});
+
+test('Node with its permission model, Python without its site: the bot starts all the same', async (t) => {
   const b = await bed(t);
   const script = b.file('bot.mjs', readFileSync(fixture('bot.mjs')));
   const flag = process.versions.node.startsWith('20.') ? '--experimental-permission' : '--permission';
@@ -264,7 +295,7 @@ test('intercept: a missing hook, Node with its permission model, Python without 
   await alone.waitFor(/^ran$/m);
 });
 
-test('intercept: a bot that goes past it all the same: why, and the one thing to do, which works', async (t) => {
+test('a bot that goes past it all the same: why, and the one thing to do, which works', async (t) => {
   const b = await bed(t);
   b.env.TELEGRAM_API_ROOT = `${b.sandbox.root}/`;
   // A poller of the API root itself, as one that brings its own transport is.

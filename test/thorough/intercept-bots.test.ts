@@ -15,7 +15,8 @@ const fixture = (name: string): string =>
   fileURLToPath(new URL(`../fixtures/unmodified/${name}`, import.meta.url));
 const LIBRARIES = npmModules('http-libraries', '1');
 
-const NODES = [process.execPath, ...['22', '24', 'latest'].map((it) => join(nodeBuild(it), 'node'))];
+const VERSIONS = ['16', '18', '22', '24', 'latest'];
+const NODES = [process.execPath, ...VERSIONS.map((it) => join(nodeBuild(it), 'node'))];
 const NODE_LIBRARIES = [
   'fetch',
   'https',
@@ -62,8 +63,8 @@ const ROWS: readonly Row[] = [
   ),
   ...NODES.slice(1).map(
     (node, i): Row => ({
-      name: `node ${['22', '24', 'latest'][i]}, fetch`,
-      command: js(node, 'fetch'),
+      name: `node ${VERSIONS[i]}, https`,
+      command: js(node, 'https'),
       by: 'hook',
     }),
   ),
@@ -116,6 +117,14 @@ describe('an unmodified bot', { concurrency: 2 }, () => {
       assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
     });
   }
+});
+
+test('Node 12 is too old: its programs run untouched', async (t) => {
+  const b = await bed(t);
+  const old = join(nodeBuild('12'), 'node');
+  const code = "console.log('tls.' + require('tls').connect.name); setInterval(() => {}, 1000)";
+  const run = b.cli(['start', '--', old, '-e', code]);
+  await run.waitFor(/^tls\.connect$/m);
 });
 
 test('gunicorn with four workers that all poll: one poll upstream, every update answered once', async (t) => {
