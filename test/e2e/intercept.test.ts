@@ -240,10 +240,14 @@ test('a program that does not trust the gateway is told, and talks straight to t
 test('a hook that has gone while singlepoll runs, in a folder with a blank: left out, said once, and the next worker starts', async (t) => {
   const b = await bed(t);
   const program = copyProgram(join(b.dir, 'pack age'));
-  const run = b.spawn(process.execPath, [program, 'start', '--backoff', '10ms,100ms', '--', ...FETCH], {
-    env: b.env,
-  });
-  await until('the first poll', async () => (await b.status()).polling?.by === 'hook', {
+  const run = b.spawn(
+    process.execPath,
+    [program, 'start', '--backoff', '10ms,100ms', '--', ...node('polite.mjs')],
+    {
+      env: b.env,
+    },
+  );
+  await until('the first poll', async () => (await b.status()).polling?.by === 'plain', {
     ms: 20_000,
     seen: run.seen,
   });
