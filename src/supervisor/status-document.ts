@@ -200,7 +200,7 @@ const CHECKS: readonly Check[] = [
     return {
       code: 'no-poll',
       message: `the worker has not polled yet, ${duration(upMs)} after its start`,
-      hint: 'does it poll where POLLING_ENABLED is 1, and take its API root from TELEGRAM_API_ROOT? (README: Frameworks)',
+      hint: 'does it poll where POLLING_ENABLED is 1? Its own log may tell: singlepoll logs',
     };
   },
   ({ record: { polls, polling, state, lastMs, deafAfterMs }, sources, nowMs }) => {
@@ -260,13 +260,13 @@ const CHECKS: readonly Check[] = [
     );
   },
   ({ sources }) => sources.lease?.problem(),
-  ({ record: { polling, state }, sources }) =>
+  ({ record: { polling, state, whyPast }, sources }) =>
     sources.lease?.status().mine &&
     polling.via === 'direct' &&
     state.phase === 'polling' && {
       code: 'past-gateway',
       message: `the worker polls past the gateway: ${PAST_WITH_LEASE}`,
-      hint: 'let it take its API root from TELEGRAM_API_ROOT (README: Frameworks)',
+      hint: whyPast,
     },
   ({ record: { webhookOfWorker } }) =>
     webhookOfWorker && {
@@ -322,7 +322,7 @@ const CHECKS: readonly Check[] = [
       message: `the worker tries to set a webhook (${polling.webhookAttempts} so far, turned down)`,
       hint: 'take setWebhook out of the bot, or: singlepoll start --allow-set-webhook',
     },
-  ({ record: { polling, tally }, recentMs }) => {
+  ({ record: { polling, tally, whyPast }, recentMs }) => {
     const agoMs = recentMs('deaf');
     return (
       agoMs !== null && {
@@ -330,7 +330,7 @@ const CHECKS: readonly Check[] = [
         message: `the worker lived without polling and was replaced (${tally.deafReplaced} so far), the last time ${duration(agoMs)} ago`,
         hint:
           polling.via === 'direct'
-            ? 'it polls past the gateway: let it take its API root from TELEGRAM_API_ROOT (README: Frameworks)'
+            ? `it polls past the gateway: ${whyPast}`
             : 'its own log says what it was doing; --deaf-after sets the patience',
       }
     );

@@ -258,6 +258,8 @@ export interface StatusRecord {
     /** What is said of one that was not found on this machine. */
     readonly elsewhere: string | null;
   };
+  /** Why the worker polls past the gateway, and what to do about it; empty: it does not. */
+  readonly whyPast: string;
   /** The worker has set a webhook of its own, as it was allowed to. */
   readonly webhookOfWorker: boolean;
   /** Exits within a period; null: no crash loop. */
@@ -310,7 +312,14 @@ export function newRecord(
     ...known,
     ...{ startedAt: null, lastExit: null, webhook: null, strays: [], state: initial, lastMs: {} },
     ...{ polls: via !== null, polling: { ...NO_POLLING, via: via ?? 'direct' } },
-    ...{ pausedUntilMs: 0, apiProblem: null, overlap: null, webhookOfWorker: false, crashLoop: null },
+    ...{
+      pausedUntilMs: 0,
+      apiProblem: null,
+      whyPast: '',
+      overlap: null,
+      webhookOfWorker: false,
+      crashLoop: null,
+    },
     rival: { here: null, suspect: null, elsewhere: null },
     tally: {
       ...{ straysStopped: 0, webhooksCleared: 0, webhookSetAgain: 0, deafReplaced: 0, leasesTaken: 0 },
@@ -370,7 +379,10 @@ const CHANGES = {
     ...conflict(old, cause),
     ...(cause === 'poller' ? last(old, 'conflict', time) : {}),
   }),
-  'past-gateway': (old: Old) => polling(old, { via: 'direct' }),
+  'past-gateway': (old: Old, { why }: { why: string }) => ({
+    ...polling(old, { via: 'direct' }),
+    whyPast: why,
+  }),
   deaf: (old: Old, _event: object, time: Time) => ({
     ...last(old, 'deaf', time),
     ...tally(old, { deafReplaced: old.tally.deafReplaced + 1 }),

@@ -153,10 +153,11 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
 
   function sayPast(pid: number): void {
     if (status.record.polling.via === 'direct') return;
-    status.note({ kind: 'past-gateway' });
+    const why = whyPast(pid, config.intercept);
+    status.note({ kind: 'past-gateway', why });
     const lease = status.sources.lease ? `; ${PAST_WITH_LEASE}` : '';
     const text = `the worker polls past the gateway, so its polls are neither seen nor kept apart${lease}`;
-    report.line('gateway', `${text}: ${whyPast(pid, config.intercept)}`, 'warn');
+    report.line('gateway', `${text}: ${why}`, 'warn');
   }
 
   /**
