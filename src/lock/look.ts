@@ -58,7 +58,6 @@ export interface Look {
 const SILENT_MS = 2_000;
 /** One that is not stopped gets this long: on a busy machine an answer takes its time. */
 const PATIENCE_MS = 6_000;
-const CLOSED_TRIES = 10;
 
 /** `mine` is not looked at. */
 export async function lookAt(key: LockKey, mine: number | null): Promise<Look> {
@@ -104,39 +103,24 @@ function socketsOf(names: readonly string[]): BoundSocket[] {
  * election needs, whoever has the name by now.
  */
 async function examine(key: LockKey, name: string): Promise<Verdict> {
-  const giveUpAtMs = performance.now() + SILENT_MS;
   const patientUntilMs = performance.now() + PATIENCE_MS;
   let quiet: Verdict | null = null;
-  for (let closed = 0; ; ) {
+  for (let tries = 1; ; tries++) {
     const reply = await challenge(key, name, SILENT_MS);
-    const sockets = socketsOf([name]);
-    switch (reply.kind) {
-      case 'proven':
-        return await proven(reply.answer, sockets);
-      case 'unproven':
-        return await unproven(reply.pid, name, sockets);
-      case 'wrong':
-        return { shown: 'liar', squatter: await squatter(name, sockets) };
-      case 'silent': {
-        // Who it is is looked up once: that takes a process of its own.
-        quiet ??= await silent(name, sockets);
-        if (performance.now() > patientUntilMs || isStopped(quiet.holder?.pid ?? null)) return quiet;
-        break;
-      }
-      case 'nobody': {
-        // Bound, and nobody listens: for a moment, or for ever.
-        const opening = sockets.filter(({ listening }) => !listening);
-        if (opening.length === 0) return FREE;
-        if (performance.now() > giveUpAtMs) return await silent(name, opening);
-        await pause(5);
-        break;
-      }
-      case 'closed':
-        // One that is leaving, or has too many connections, ends them unanswered.
-        closed += 1;
-        if (closed >= CLOSED_TRIES && performance.now() > patientUntilMs) return await silent(name, sockets);
-        await pause(Math.min(100, 10 * closed));
+    let sockets = socketsOf([name]);
+    if (reply.kind === 'proven') return await proven(reply.answer, sockets);
+    if (reply.kind === 'unproven') return await unproven(reply.pid, name, sockets);
+    if (reply.kind === 'wrong') return { shown: 'liar', squatter: await behind(name, sockets) };
+    if (reply.kind === 'nobody') {
+      // Bound, and nobody listens: for a moment, or for ever.
+      sockets = sockets.filter(({ listening }) => !listening);
+      if (sockets.length === 0) return FREE;
     }
+    // Who hangs is looked up once: that takes a process of its own. One that is leaving, or has too many connections, closes them.
+    if (reply.kind === 'silent') quiet ??= await silent(name, sockets);
+    const isOver = performance.now() > patientUntilMs || (quiet && isStopped(quiet.holder?.pid ?? null));
+    if (isOver) return quiet ?? (await silent(name, sockets));
+    await pause(Math.min(100, 5 * tries));
   }
 }
 
@@ -178,12 +162,7 @@ function isStopped(pid: number | null): boolean {
 }
 
 async function silent(name: string, sockets: readonly BoundSocket[]): Promise<Verdict> {
-  return { shown: 'silent', holder: { ...UNTOLD, ...(await behind(name, sockets, [])), kind: 'silent' } };
-}
-
-async function squatter(name: string, sockets: readonly BoundSocket[]): Promise<Squatter> {
-  const { pid, uid, comm } = await behind(name, sockets, []);
-  return { pid, uid, comm };
+  return { shown: 'silent', holder: { ...UNTOLD, ...(await behind(name, sockets)), kind: 'silent' } };
 }
 
 const UNTOLD = { startedAt: null, cwd: null, version: null, control: null, answers: false };
@@ -194,7 +173,7 @@ type Behind = Pick<Holder, 'pid' | 'uid' | 'comm' | 'startId' | 'elsewhere' | 'r
 async function behind(
   name: string,
   sockets: readonly BoundSocket[],
-  hintPids: readonly number[],
+  hintPids: readonly number[] = [],
 ): Promise<Behind> {
   const found = [...(await processesOf(inodesOf(sockets), hintPids)).values()].flat();
   const it = found.find(({ uid }) => uid === process.geteuid?.()) ?? found[0];

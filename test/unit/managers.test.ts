@@ -113,9 +113,7 @@ const USER = '/user.slice/user-1000.slice/user@1000.service';
 table('systemd', [
   ['systemctl not there', unit({}, { tools: {} }), STOP],
   ['confirmed', unit({}), STOP],
-  ['typed by a user', unit({}, { ownUid: 1000 }), stopWith('sudo systemctl disable --now bot.service')],
   ['not restarted', unit({ Restart: 'no' }), null],
-  ['being stopped', unit({ ActiveState: 'deactivating' }), null],
   [
     'started again by a timer',
     unit({ Restart: 'no', TriggeredBy: 'bot.timer' }),
@@ -135,11 +133,6 @@ table('systemd', [
     'a generated one is masked',
     unit({ UnitFileState: 'generated' }),
     stopWith('systemctl mask --now bot.service'),
-  ],
-  [
-    'escapes in its name',
-    { line: [INIT, BOT], cgroup: '/system.slice/system-tg\\x2dbot.slice/tg\\x2dbot@main.service' },
-    ['systemd', 'tg\\x2dbot@main.service', "systemctl disable --now 'tg\\x2dbot@main.service'"],
   ],
   ['one that we run in too', unit({}, { ownCgroup: '/system.slice/bot.service' }), null],
   [
@@ -227,8 +220,6 @@ table('containers', [
       'sudo docker update --restart=no c0ffee12c0ff && sudo docker stop c0ffee12c0ff',
     ],
   ],
-  ['our own container', docker({}, { ownCgroup: IN_DOCKER }), null],
-  ['started by hand in a container', docker({ pid: 71 }), null],
   [
     'the same, where the engine does not answer',
     docker({}, { tools: {}, line: [INIT, SHIM, { argv: 'bash', tty: 7 }, BOT] }),
@@ -302,14 +293,6 @@ table('pm2', [
     ['pm2', 'bot', `${deletes('bot')} && PM2_HOME=${HOME} pm2 save --force`],
   ],
   [
-    'a number as a name would be read as an id, so the id is used',
-    {
-      line: [INIT, GOD, { ...NODE_BOT, marks: { ...PM2_MARKS, name: '0' } }],
-      files: { [`${HOME}/pm2.pid`]: '1' },
-    },
-    ['pm2', '0', deletes('3')],
-  ],
-  [
     'of another user, typed by root; the list gives the name that the environment does not show',
     {
       line: [INIT, { ...GOD, uid: 1000 }, { ...NODE_BOT, uid: 1000, marks: null }],
@@ -332,16 +315,6 @@ table('pm2', [
     null,
   ],
   ['marks of an orphan whose daemon is dead', { line: [INIT, NODE_BOT] }, null],
-  [
-    'pm2-runtime as pid 1 of our own container',
-    {
-      line: [
-        'node /usr/local/bin/pm2-runtime start bot.js',
-        { argv: 'node bot.js', marks: { pm_id: '0', name: 'bot' } },
-      ],
-    },
-    ['pm2', 'bot', 'pm2 delete bot && pm2 save --force'],
-  ],
 ]);
 
 test('PM2 is not asked where its daemon or its socket is not seen: pm2 would start one', async () => {
@@ -384,17 +357,6 @@ table('supervisord', [
     { line: [INIT, SUPERVISORD, { ...PROGRAM, marks: null }] },
     ['supervisord', 'bot.py', `${ctl('status')}   # shows its name there; then: ${ctl('stop NAME')}`],
   ],
-  [
-    'without -c: the server that the environment names',
-    {
-      line: [
-        INIT,
-        { ...SUPERVISORD, argv: '/usr/bin/python3 /usr/bin/supervisord -n' },
-        { argv: BOT, marks: { SUPERVISOR_PROCESS_NAME: 'bot', SUPERVISOR_SERVER_URL: 'unix:///run/s.sock' } },
-      ],
-    },
-    ['supervisord', 'bot', 'supervisorctl -s unix:///run/s.sock stop bot'],
-  ],
   ...['/bin/bash --init-file /x/integration.sh', '-sh', 'bash'].map(
     (argv) =>
       [
@@ -420,14 +382,6 @@ table('runit and s6', [
     ['runit', '/etc/sv/bot', 'sv down /etc/sv/bot && touch /etc/sv/bot/down'],
   ],
   [
-    'runit that was told to stop it already',
-    {
-      line: [INIT, { argv: 'runsv bot', cwd: '/etc/sv/bot' }, BOT],
-      tools: { 'sv status /etc/sv/bot': 'run: /etc/sv/bot: (pid 12) 9s, got TERM, want down\n' },
-    },
-    null,
-  ],
-  [
     's6',
     {
       line: [
@@ -438,11 +392,6 @@ table('runit and s6', [
       ],
     },
     ['s6', '/run/service/bot', 's6-svc -d /run/service/bot && touch /run/service/bot/down'],
-  ],
-  [
-    's6-rc keeps account of what is up, so it has to be told',
-    { line: [INIT, { argv: 's6-supervise bot', cwd: '/run/s6-rc:s6-rc-init:AbC/servicedirs/bot' }, BOT] },
-    ['s6', 'bot', 's6-rc -d change bot'],
   ],
   [
     'the nearest manager wins: runit inside supervisord',
