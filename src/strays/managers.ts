@@ -69,27 +69,13 @@ interface Found {
 const ASK_MS = 1_500;
 const FILE_BYTES_MAX = 1 << 20;
 
-const MANAGERS: readonly {
-  readonly is: (program: string, proc: Proc) => boolean;
-  readonly name: (found: Found, search: Search) => Promise<Verdict>;
-}[] = [
-  {
-    is: (program, { comm, argv }) =>
-      [comm, argv[0] ?? ''].some((title) => /^PM2 v\S+: God/.test(title)) ||
-      /^pm2-(?:runtime|docker)$/.test(program) ||
-      (program === 'pm2' && argv.includes('--no-daemon')),
-    name: pm2,
-  },
-  { is: (program, { comm }) => /^supervisord(?:\.py)?$/m.test(`${program}\n${comm}`), name: supervisord },
-  { is: (program, { argv }) => program === 'runsv' && argv.length > 1, name: runit },
-  { is: (program, { argv }) => program === 's6-supervise' && argv.length > 1, name: s6 },
-  {
-    is: (program, { argv }) =>
-      // Debian's shows its children in capitals.
-      /^(?:cron|crond|cronie|anacron|fcron|atd)$/i.test(program) ||
-      (program === 'busybox' && argv[1] === 'crond'),
-    name: cron,
-  },
+/** The managers that are a parent of what they keep alive, by program and arguments, or by title. */
+const MANAGERS: readonly (readonly [RegExp, (found: Found, search: Search) => Promise<Verdict>])[] = [
+  [/^PM2 v\S+: God|^pm2-(?:runtime|docker)\b|^pm2 .*--no-daemon\b/, pm2],
+  [/^supervisord(?:\.py)?(?: |$)/, supervisord],
+  [/^(?:runsv|s6-supervise) ./, service],
+  // Debian's cron shows its children in capitals.
+  [/^(?:cron|crond|cronie|anacron|fcron|atd|busybox crond)(?: |$)/i, cron],
 ];
 
 export function linuxEdges(): ManagerEdges {
@@ -151,12 +137,15 @@ const CONTAINER_EDGE =
 
 /** Null: none of the table stands above the stray. */
 async function nameOnLine(search: Search): Promise<Verdict | null> {
-  for (const [at, manager] of search.line.entries()) {
-    if (at === 0) continue;
+  let child = search.line[0]!;
+  for (const manager of search.line.slice(1)) {
     if (CONTAINER_EDGE.test(manager.comm)) return null;
-    const kind = MANAGERS.find(({ is }) => is(programOf(manager), manager));
-    if (kind)
-      return await inContainer(search, (it) => kind.name({ manager, child: search.line[at - 1]! }, it));
+    const { argv, comm } = manager;
+    const titles = [[programOf(manager), ...argv.slice(1)].join(' '), argv[0] ?? '', comm];
+    const [, name] = MANAGERS.find(([title]) => titles.some((it) => title.test(it))) ?? [];
+    const found = { manager, child };
+    if (name) return await inContainer(search, (it) => name(found, it));
+    child = manager;
   }
   return null;
 }
@@ -257,22 +246,12 @@ async function supervisord({ manager, child }: Found, search: Search): Promise<V
   return { ...named, name: programOf(child), steps: [step('status')], remark };
 }
 
-function runit({ manager }: Found, search: Search): Promise<Verdict> {
-  return nameService('runit', ['sv', 'status'], ['sv', 'down'], manager, search);
-}
-
-function s6({ manager }: Found, search: Search): Promise<Verdict> {
-  return nameService('s6', ['s6-svstat'], ['s6-svc', '-d'], manager, search);
-}
-
-/** Both stand in the service's folder. Stopped for good means down now, and a `down` file for their own next start. */
-async function nameService(
-  kind: string,
-  status: readonly string[],
-  down: readonly string[],
-  { argv, cwd, uid }: Proc,
-  search: Search,
-): Promise<Verdict> {
+/** runsv and s6-supervise stand in the service's folder. Stopped for good: down now, and a `down` file for their own next start. */
+async function service({ manager: { argv, cwd, uid, comm } }: Found, search: Search): Promise<Verdict> {
+  const isS6 = comm.startsWith('s6-');
+  const [kind, status, down]: [string, string[], string[]] = isS6
+    ? ['s6', ['s6-svstat'], ['s6-svc', '-d']]
+    : ['runit', ['sv', 'status'], ['sv', 'down']];
   const folder = cwd ?? argv.at(-1)!.replace(/\/+$/, '');
   if (/want down/.test((await ask(search, { words: [...status, folder] })) ?? '')) return 'not-restarted';
   const account = accountOf(search, uid);
