@@ -70,8 +70,9 @@ const DENSE_MS = 8;
 const SPARSE_MS = 200;
 /** A connection that is missing in a listing may be told of as destroyed within this time. */
 const MISSING_MS = 120;
-/** A fork of ours follows what is destroyed only after it has started. */
-const FOLLOW_READY_MS = 30;
+/** For the start of those that follow what is destroyed. */
+const FOLLOW_READY_MS = 500;
+const FOLLOW_LOOK_MS = 5;
 const YOUNG_MS = 50;
 const NAMESPACES_MAX = 32;
 /** What a relay passes on is longer or shorter by this at most: another header, another record. */
@@ -183,7 +184,8 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     return counters !== undefined && isHeld(counters, forMs);
   };
 
-  await pause(FOLLOW_READY_MS);
+  const readyByMs = performance.now() + FOLLOW_READY_MS;
+  while (!followers.every((it) => it.isReady()) && performance.now() < readyByMs) await pause(FOLLOW_LOOK_MS);
   samples.push(await list());
   // A request that has just gone out is known to be held only after a while.
   const isYoung = ({ key }: Client) => isHeldIn(samples[0], key, 0) && !isHeldIn(samples[0], key);
@@ -244,7 +246,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
       }
     },
     stop() {
-      for (const stop of followers) stop();
+      for (const follower of followers) follower.stop();
     },
   };
 }

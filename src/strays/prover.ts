@@ -203,6 +203,7 @@ export function createProver(options: ProverOptions): Prover {
       }
       if (round === 1) asks.beforeFirst(others);
       const sentAtMs = performance.now();
+      const poke = { sentAtMs, ...measured };
       const end = new AbortController();
       const got: { answer?: Reply<readonly Update[]> } = {};
       const asked = getUpdates(POLL_S, AbortSignal.any([signal, end.signal])).then((answer) => {
@@ -211,7 +212,7 @@ export function createProver(options: ProverOptions): Prover {
       // Goes on until nobody more can react to this question.
       if (observation) void watch(observation, sentAtMs, () => isOver() && asks.onLate?.(), signal);
       const isEnough = await enoughBefore(
-        sentAtMs + holdMs(observation, asks, { sentAtMs, ...measured }),
+        sentAtMs + holdMs(observation, asks, poke),
         () => got.answer !== undefined,
       );
       const { answer } = got;
@@ -228,9 +229,11 @@ export function createProver(options: ProverOptions): Prover {
         isDisturbed = true;
       } else if (!isDisturbed && !ledger.isOpen(isAlive)) return { kind: 'undisturbed' };
       const nextMs = sentAtMs + GAP_MS[0] + Math.random() * (GAP_MS[1] - GAP_MS[0]);
-      if (nextMs + UNDISTURBED_MS > untilMs) return { kind: 'disturbed' };
+      const isLast = nextMs + UNDISTURBED_MS > untilMs;
       // What the server holds back may convict somebody meanwhile.
-      if (await enoughBefore(nextMs)) return { kind: 'convicted' };
+      const waitMs = isLast ? Math.min(untilMs, endOfWindows(poke) + LATE_MS) : nextMs;
+      if (await enoughBefore(waitMs)) return { kind: 'convicted' };
+      if (isLast) return { kind: 'disturbed' };
     }
   }
 

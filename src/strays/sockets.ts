@@ -9,6 +9,7 @@ import { execFile, spawn } from 'node:child_process';
 import { isIPv4 } from 'node:net';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
+import { statOf } from '../machine/procfs.ts';
 import { toolEnvironment } from '../tools.ts';
 
 export interface TcpSocket {
@@ -59,12 +60,12 @@ export async function listeningPorts(namespace?: string): Promise<ReadonlySet<nu
 /**
  * Tells of each socket to `remotePort` that is destroyed, with its last counters: a client that closes at its answer is gone
  * before any listing sees the answer. ss fills a pipe before it writes, so stdbuf of coreutils makes it write each line;
- * without it nothing is told. Returns the way to stop it.
+ * without it nothing is told.
  */
 export function followDestroyed(
   { remotePort, namespace }: { readonly remotePort: number; readonly namespace?: string | undefined },
   onSocket: (socket: TcpSocket) => void,
-): () => void {
+): { isReady(): boolean; stop(): void } {
   const [file, ...args] = within(namespace, ['stdbuf', '-oL', 'ss', '-EtinHO', ...filterOf({ remotePort })]);
   const child = spawn(file!, args, {
     stdio: ['ignore', 'pipe', 'ignore'],
@@ -77,7 +78,14 @@ export function followDestroyed(
     (child.stdout as { unref?: () => void }).unref?.();
   }
   // One that could not be started has the pid 0 to Node, and a signal to that is for our whole group.
-  return () => void (child.pid !== undefined && child.kill('SIGKILL'));
+  return {
+    // From then on it waits for the kernel's word, and misses nobody.
+    isReady() {
+      const stat = child.pid === undefined ? null : statOf(child.pid);
+      return stat === null || (stat.comm === 'ss' && stat.state === 'S');
+    },
+    stop: () => void (child.pid !== undefined && child.kill('SIGKILL')),
+  };
 }
 
 /** Reads a listing. Sockets that wait for their end (TIME-WAIT) carry no counters and are left out. */

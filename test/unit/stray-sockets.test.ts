@@ -61,19 +61,9 @@ test('ss counts what a client has sent and received, and tells when', async (t) 
 test('a client that closes at its answer is told of with what it received', async (t) => {
   const { port, clients } = await server(t);
   const gone: TcpSocket[] = [];
-  const stop = followDestroyed({ remotePort: port }, (it) => gone.push(it));
-  t.after(stop);
-  // Who follows is there once it tells of anybody.
-  const probe = async () => {
-    net.connect(port, '127.0.0.1', function (this: net.Socket) {
-      this.destroy();
-    });
-    await new Promise((done) => setTimeout(done, 20));
-    return gone.length > 0;
-  };
-  await until(probe);
-  gone.length = 0;
-  clients.length = 0;
+  const follower = followDestroyed({ remotePort: port }, (it) => gone.push(it));
+  t.after(() => follower.stop());
+  await until(() => follower.isReady());
   const client = net.connect(port, '127.0.0.1').on('error', () => {});
   client.write('getUpdates');
   client.on('data', () => client.destroy());
