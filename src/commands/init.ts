@@ -55,13 +55,15 @@ function words(facts: Facts, command: readonly string[] | null, from: string | n
   const ready = facts.files.find(({ path, text }) => languageOf(path) && text.includes('TELEGRAM_API_ROOT'));
   if (ready) lines.push(`TELEGRAM_API_ROOT: ${plain(ready.path)} reads it already`);
   else if (found === null)
-    lines.push('no Telegram library was recognized: let the bot take its API root from TELEGRAM_API_ROOT');
+    lines.push('no Telegram library was recognized: `start` says whether its calls come through the gateway');
   else if (found.apiRoot === null)
     lines.push(`${found.name} speaks MTProto, not the Bot API: the gateway does not see it`);
   else {
     const place = `${found.name} (${plain(found.file)}:${found.line})`;
-    lines.push(`${place}: this line lets it poll through singlepoll’s gateway, which keeps every 409 away:`);
-    lines.push(`  ${found.apiRoot}`);
+    const isLed = found.apiRoot.includes('os.Getenv')
+      ? 'its calls come through singlepoll’s gateway with `intercept = "proxy"`, or with this line'
+      : 'its calls come through singlepoll’s gateway as it is; should `start` say that they do not, this line helps';
+    lines.push(`${place}: ${isLed}:`, `  ${found.apiRoot}`);
   }
   return [...lines, 'next: singlepoll doctor, singlepoll start --dry-run'];
 }
