@@ -14,7 +14,7 @@ export interface WorkerPipes {
   readonly writeFds: readonly [stdout: number, stderr: number];
   /** To be given to the pumps, which close them. */
   readonly readFds: readonly [stdout: number, stderr: number];
-  /** One more pipe, for what a launcher (machine/launcher.ts) is told. */
+  /** One more pipe, for what a launcher (supervisor/launcher.ts) is told. */
   readonly gate: { readonly readFd: number; readonly writeFd: number };
   /** Closes the gate, and our copies of the worker's ends: once it is spawned, so that its death is seen as the end. */
   closeWriteEnds(): void;

@@ -14,7 +14,7 @@ import {
   step,
 } from './table.ts';
 
-/** The world as the loop needs it; `start.ts` builds the real one, the simulation a virtual one. */
+/** The world as the loop needs it; `run.ts` builds the real one, the simulation a virtual one. */
 export interface Edges {
   /** Elapsed milliseconds, never going back. */
   now(): number;

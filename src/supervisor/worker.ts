@@ -1,6 +1,6 @@
 /**
  * The worker as a process, and what the next one needs, made ahead so that a crash does not wait for it: pipes for its output, and a
- * shell that waits to become it (machine/launcher.ts). A worker has a session and group of its own, its stdin is closed, and its death
+ * shell that waits to become it (launcher.ts). A worker has a session and group of its own, its stdin is closed, and its death
  * is reported once. Plain child_process and not execa: that costs 1 ms at each spawn and an idle supervisor 12 MB.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';

@@ -1,6 +1,6 @@
 /**
  * One simulated `singlepoll start`: the real loop, table, sweeper, finder, grades, plans and ladder, joined to the simulated
- * machine. What is written here again is what `supervisor/run.ts`, `start.ts` and `watch.ts` do around them.
+ * machine. What is written here again is what `supervisor/run.ts`, `ahead.ts` and `watch.ts` do around them.
  */
 
 import { createStrayFinder } from '../../src/strays/finder.ts';
@@ -245,7 +245,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     : null;
   let sweeping: Promise<void> | null = null;
 
-  /** As in run.ts. */
+  /** As in ahead.ts. */
   function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
     const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
     check.sweepBegan(sim, first);
@@ -358,7 +358,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     }
   }
 
-  /** As in supervised.ts. */
+  /** As in watch.ts. */
   function giveWay(ending: Ending): void {
     const { onRival, incumbentAfterMs } = timing;
     const isIncumbent = firstPolledMs !== null && clock.now() - firstPolledMs >= incumbentAfterMs;
