@@ -45,6 +45,8 @@ test('start: bot, lock, webhook, worker in this order, updates kept, no token sa
   // While the webhook is set nobody can poll: the stray is seen once it takes the poll from the worker.
   await allGone([stray.pid], 60_000);
   await until('every update to be handled', () => ids.every((id) => handled(b.journal()).has(id)), run);
+  // The stray may have handled them, between the webhook and its end.
+  await until('the worker to poll', () => polledBy(b, 'polite.mjs').length > 0, run);
   const me = await b.sandbox.call<{ username: string }>('getMe');
   const text = run.stderr();
   const first = text.split('\n')[0] ?? '';
