@@ -7,7 +7,7 @@
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { createSecureContext, TLSSocket } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 
 /** How a connection reached the gateway: led by a hook, by CONNECT, or with the gateway's own address. */
 export type Way = 'hook' | 'connect' | 'plain';
@@ -40,7 +40,7 @@ const TLS_HANDSHAKE = 0x16;
 
 export function createFront(options: FrontOptions): Front {
   const { http, host, cert, key, programOf } = options;
-  const secureContext = createSecureContext({ cert, key });
+  let secureContext: SecureContext | undefined;
   const ways = new WeakMap<Socket, Way>();
   /** Programs that do not trust the gateway's certificate. */
   const distrusting = new Set<string>();
@@ -54,6 +54,9 @@ export function createFront(options: FrontOptions): Front {
   });
 
   function decrypt(socket: Socket, way: Way, program: () => Promise<string | null>): void {
+    // TLS takes 1 MB, so it is loaded where a program is led here.
+    const { createSecureContext, TLSSocket } = process.getBuiltinModule('node:tls');
+    secureContext ??= createSecureContext({ cert, key });
     const secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
     ways.set(secure, way);
     const distrusts = () => {

@@ -7,7 +7,6 @@ import { createHash } from 'node:crypto';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { rootCertificates } from 'node:tls';
 import { toPem } from './certificates.ts';
 
 export interface TrustFiles {
@@ -34,7 +33,8 @@ export function writeTrustFiles(authority: Buffer, prepend: string): TrustFiles 
   try {
     const folder = mkdtempSync(join(tmpdir(), 'singlepoll-trust-'));
     const bundles = new Map<string, string>();
-    const system = readFirst(SYSTEM_BUNDLES) ?? rootCertificates.join('\n');
+    const system =
+      readFirst(SYSTEM_BUNDLES) ?? process.getBuiltinModule('node:tls').rootCertificates.join('\n');
     const keystore = join(folder, 'trust.jks');
     const write = (named: string, before: string): string => {
       const path = join(folder, `bundle${bundles.size || ''}.pem`);
