@@ -18,7 +18,7 @@ export interface ApiAddresses {
   has(address: string): boolean;
 }
 
-export interface AddressOptions {
+interface AddressOptions {
   readonly apiRoot: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Where older addresses are kept; null: nowhere. */

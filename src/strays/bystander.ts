@@ -5,7 +5,7 @@
  */
 import { baseName, isShellName, type Program } from './program.ts';
 
-export type Bystander = 'shell' | 'editor' | 'reader' | 'terminal' | 'manager' | 'proxy' | 'singlepoll';
+type Bystander = 'shell' | 'editor' | 'reader' | 'terminal' | 'manager' | 'proxy' | 'singlepoll';
 
 function set(text: string): ReadonlySet<string> {
   return new Set(text.split(/\s+/).filter(Boolean));

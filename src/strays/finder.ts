@@ -47,7 +47,7 @@ export interface Stray extends Target {
 }
 
 /** One process of a stray's tree. */
-export interface TreeRow extends Target {
+interface TreeRow extends Target {
   readonly ppid: number;
   readonly command: string;
   /** What it has in common with others of its run and spawn; null: nothing. */
@@ -72,7 +72,7 @@ export interface Survey {
 }
 
 /** Names the process manager that would bring a stray back, or null: nobody, or not found out in time. */
-export type RespawnerFinder = (stray: Proc, snapshot: Snapshot) => Promise<Respawner | null>;
+type RespawnerFinder = (stray: Proc, snapshot: Snapshot) => Promise<Respawner | null>;
 
 /** Read once the processes are listed, so that getters may tell what is true then: a pid may have gone to somebody else meanwhile. */
 export interface LookOptions {
@@ -87,7 +87,7 @@ export interface LookOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface StopStraysOptions extends LookOptions {
+interface StopStraysOptions extends LookOptions {
   readonly stopTimeoutMs: number;
   /** Wait after SIGKILL; default 5000. */
   readonly killWaitMs?: number;

@@ -13,7 +13,7 @@ const ARGV_COUNT_MAX = 64;
 const ARG_LENGTH_MAX = 1024;
 
 /** Null: it has left. */
-export type ProcReader = (pid: number) => ProcDetails | null;
+type ProcReader = (pid: number) => ProcDetails | null;
 
 /** A reader that knows the token to look for. */
 export function createProcReader({ token, botId }: TokenSought): ProcReader {

@@ -73,7 +73,7 @@ export interface Snapshot {
   readonly atMs: number;
 }
 
-export interface Uninspectable {
+interface Uninspectable {
   readonly count: number;
   /** Of `count`: whoever reads them is held up (by a file system that does not answer, say), so they were left out. */
   readonly stuck: number;

@@ -12,7 +12,7 @@ import type { Evidence } from './grade.ts';
 import { type Client, type Observation, type ObserverOptions, observe, whoIsConnected } from './observer.ts';
 import { endOfWindows, type Poke } from './reactions.ts';
 
-export interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
+interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
   readonly api: BotApi;
   readonly apiRoot: string;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -67,7 +67,7 @@ export interface Asks {
   readonly signal: AbortSignal;
 }
 
-export interface HuntAsks {
+interface HuntAsks {
   /** It has to be asked on our own: nobody sees the worker's polls go out. */
   readonly asks: () => boolean;
   /** Somebody of this machine reacted: is it enough to act on? */
@@ -77,7 +77,7 @@ export interface HuntAsks {
   readonly onError: (error: unknown) => void;
 }
 
-export interface Hunt {
+interface Hunt {
   /** A poll of ours was taken away. */
   conflict(): void;
   /** A poll of ours goes out. */

@@ -47,7 +47,7 @@ export interface Reaction {
 }
 
 /** A request that has waited this long is held by the server; the answer to a message or an upload does not take that long. */
-export const HELD_MS = 500;
+const HELD_MS = 500;
 /** An answer that is as long as a 409 counts from here on: several that take turns hold the poll for a moment each. */
 export const HELD_LEAST_MS = 150;
 /** A message is answered sooner than this many round trips. */
@@ -55,7 +55,7 @@ const HELD_ROUND_TRIPS = 4;
 /** The server's answer is late by this much at most beside its usual time. */
 const WINDOW_MS = 100;
 /** tdlib/telegram-bot-api: FailQueryConflictSleepActor. */
-export const CONFLICT_HELD_BACK_MS = 3_000;
+const CONFLICT_HELD_BACK_MS = 3_000;
 /** Kernel ticks, and the time that a listing takes. */
 const TOLERANCE_MS = 25;
 /** Less: `Connection: close` in place of keep-alive. More: TLS records, one header more. An empty answer and the shortest update are outside. */
@@ -68,7 +68,7 @@ const ONE_TICK_MS = 12;
 /** So often something unclear must agree: a sender would have to send in each of these short windows, and never beside them. */
 const UNCLEAR_TIMES = 3;
 /** Two reactions of one poller differ by a digit of the date, or a record. */
-export const AGREE_BYTES = 16;
+const AGREE_BYTES = 16;
 
 /** The times in which a 409 can come, after the poke: [from, to] in ms. */
 export function windowsOf({ rttMs }: Pick<Poke, 'rttMs'>): readonly (readonly [number, number])[] {

@@ -31,7 +31,7 @@ export interface TcpSocket {
   readonly lastReceiveMs: number;
 }
 
-export interface ListOptions {
+interface ListOptions {
   /** Only connections to this port of the other end, and those of these ports of this end. */
   readonly remotePort?: number;
   readonly localPorts?: readonly number[];

@@ -52,7 +52,7 @@ export function ancestorsOf(snapshot: Pick<Snapshot, 'procs'>, pid: number): num
 }
 
 /** `root` and all below it, parents before children; `enter` may keep a branch out. */
-export function descend(
+function descend(
   root: Proc,
   children: ReadonlyMap<number, readonly Proc[]>,
   enter: (proc: Proc) => boolean = () => true,
