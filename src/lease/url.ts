@@ -36,6 +36,13 @@ const SCHEMES: Readonly<Record<string, readonly [EngineKind, boolean, number]>> 
   k8s: ['kubernetes', true, 443],
 };
 
+/** A typing error is told where only we read the options; the URLs of the others carry those of other clients, too. */
+const OPTIONS: Readonly<Partial<Record<EngineKind, readonly string[]>>> = {
+  etcd: ['tls', 'ca-file', 'cert-file', 'key-file'],
+  kubernetes: ['server', 'token-file', 'ca-file', 'tls'],
+};
+const SSLMODES = ['disable', 'allow', 'prefer', 'require', 'no-verify', 'verify-ca', 'verify-full'];
+
 /** Stricter than WHATWG's URL, which would read a password with a bare / or # as a host and a path, and knows one host only. */
 const PARTS = /^(?:\/\/(?:([^/?#]*)@)?([^/?#@]*))?(\/?[^?#@]*)(?:\?([^#@]*))?$/;
 const HOST = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/i;
@@ -73,12 +80,21 @@ export function parseLeaseUrl(text: string): LeaseUrl {
       throw wrong(`${place} is no host with a port (IPv6 as [::1]:6379)`);
     return { host: name, port };
   });
+  const options = new URLSearchParams(query);
+  const known = OPTIONS[kind];
+  for (const name of options.keys())
+    if (known && !known.includes(name))
+      throw wrong(`it has an option ${name}, which ${kind} has not (it has ${known.join(', ')})`);
+  const choices = kind === 'postgres' ? SSLMODES : ['insecure'];
+  const choice = options.get(kind === 'postgres' ? 'sslmode' : 'tls');
+  if (choice !== null && !choices.includes(choice))
+    throw wrong(`${choice} is not known there; known is ${choices.join(', ')}`);
   if (hosts.length === 0 && kind !== 'kubernetes') throw wrong('it names no host');
   if (hosts.length > 1 && kind !== 'etcd') throw wrong('it names more than one host, which only etcd has');
 
   return {
     ...{ kind, scheme, shown, tls, hosts, password },
-    options: new URLSearchParams(query),
+    options,
     label: `${scheme} lease at ${places.join(', ') || shown}`,
     user: decode(user || option('user')),
     path: decode(path.replace(/^\/+|\/+$/g, '')) ?? '',

@@ -64,6 +64,10 @@ describe('the lease URL', () => {
     ['redis://u:hunter2hunter@h:99999', /no host with a port/],
     ['redis://u:hunter2hunter@h:0', /no host with a port/],
     ['redis://u:hunter2hunter@h1,h2', /more than one host/],
+    ['etcd://u:hunter2hunter@h?cafile=x', /option cafile, which etcd has not/],
+    ['k8s://ns?token=hunter2hunter', /option token, which kubernetes has not/],
+    ['rediss://u:hunter2hunter@h?tls=off', /off is not known there; known is insecure/],
+    ['postgres://u:hunter2hunter@h/db?sslmode=on', /on is not known there; known is disable, allow/],
   ] as const)
     it(`turns down ${JSON.stringify(text)} without showing the password`, () => {
       assert.throws(
