@@ -53,9 +53,19 @@ export async function clearWebhook(
   return { kind: 'set-again', url: shown };
 }
 
-/** Where it leads. The path may hold the secret that keeps strangers out, so it is not shown. */
+/** The host in full; of the path only words that can't be the secret that keeps strangers out; never a query. */
 export function maskWebhookUrl(text: string): string {
   if (text === '' || !URL.canParse(text)) return text === '' ? '' : '…';
   const { protocol, host, pathname, search } = new URL(text);
-  return `${protocol}//${host}/${pathname === '/' && search === '' ? '' : '…'}`;
+  const isPlain = (part: string) =>
+    part.split(/[-_.]/).every((word) => word === '' || PLAIN_WORDS.has(word.toLowerCase()));
+  const path = pathname.split('/').map((part) => (isPlain(part) ? part : '…'));
+  return `${protocol}//${host}${path.join('/')}${search ? '?…' : ''}`;
 }
+
+/** Usual words in the paths of webhooks. */
+const PLAIN_WORDS = new Set(
+  'api app bot bots callback hook hooks new old php python node js py prod production public staging dev telegram telegraf tg update updates v1 v2 v3 web webhook webhooks'.split(
+    ' ',
+  ),
+);
