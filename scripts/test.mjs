@@ -49,7 +49,9 @@ const isGood = await runTestFiles({
   atOnce: cores * 3,
   slots: cores * 3,
   // Who reacts to a poll within moments is what strays are known by: their tests leave each other room.
-  concurrency: (path) => (!/[/\\]e2e[/\\]/.test(path) ? 1 : /strays/.test(path) ? 2 : cores * 2),
+  // The cases of the hooks share one server.
+  concurrency: (path) =>
+    !/[/\\]e2e[/\\]/.test(path) || /intercept-hooks/.test(path) ? 1 : /strays/.test(path) ? 2 : cores * 2,
   env: thorough ? { SP_TEST_THOROUGH: '1' } : {},
   signal: stop.signal,
 });
