@@ -46,12 +46,10 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => stop.
 const isGood = await runTestFiles({
   jobs: [...together.filter(({ length }) => length > 0), ...alone.map((path) => [path])],
   // Most of an end-to-end test is waiting.
-  atOnce: cores * 3,
-  slots: cores * 3,
-  // Who reacts to a poll within moments is what strays are known by: their tests leave each other room.
-  // The cases of the hooks share one server.
-  concurrency: (path) =>
-    !/[/\\]e2e[/\\]/.test(path) || /intercept-hooks/.test(path) ? 1 : /strays/.test(path) ? 2 : cores * 2,
+  atOnce: cores * 2,
+  slots: cores * 2,
+  // Strays are known by how soon they react, engines have time limits, and the cases of the hooks share one server.
+  concurrency: (path) => (!/[/\\]e2e[/\\]/.test(path) || /intercept-hooks|strays|lease/.test(path) ? 1 : 2),
   env: thorough ? { SP_TEST_THOROUGH: '1' } : {},
   signal: stop.signal,
 });

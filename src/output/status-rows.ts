@@ -143,7 +143,7 @@ function pollingRows({ state, polling }: StatusDocument, nowMs: number, rate?: s
   const { via, by, lastPollAt, offset, updates, stolen, conflicts, latencyMs, pollers, polls } = polling;
   const isOpen = pollers.some(({ role }) => role === 'owner');
   const rows: StatusRow[] = [];
-  if (by !== null) rows.push(row('polling', 0, [`via gateway${by === 'plain' ? '' : ` (${WAYS[by]})`}`]));
+  if (by !== null) rows.push(row('polling', 4, [`via gateway${by === 'plain' ? '' : ` (${WAYS[by]})`}`]));
   if (lastPollAt === null) {
     const unseen = isOpen ? 'the first poll waits for updates' : 'no poll yet';
     rows.push(row('heartbeat', 0, [via === 'direct' ? 'unseen: the worker polls past the gateway' : unseen]));
