@@ -40,22 +40,22 @@ export interface Asked {
 }
 
 /**
- * `host`: the one whose calls are led here; null: none. A program that takes the gateway for its proxy writes whole URLs, some in place
- * of CONNECT (axios before 1.16), or names the other host in its Host alone (PHP).
+ * A program that takes the gateway for its proxy writes whole URLs, some in place of CONNECT (axios before 1.16), or names the other host
+ * in its Host alone (PHP). `led`: whose calls are led here, and whether the latter counts; null: nothing is led here.
  */
 export function askedOf(
   { url = '', headers }: Pick<Head, 'url' | 'headers'>,
   way: Way,
-  host: string | null,
+  led: { readonly host: string; readonly byHost: boolean } | null,
 ): Asked {
-  if (host === null) return { by: way, url };
+  if (led === null) return { by: way, url };
   if (/^https?:/i.test(url) && URL.canParse(url)) {
     const { hostname, protocol, port, pathname, search } = new URL(url);
-    const isHost = hostname === host && protocol === 'https:' && port === '';
+    const isHost = hostname === led.host && protocol === 'https:' && port === '';
     return isHost ? { by: 'absolute', url: `${pathname}${search}` } : { by: 'other-host', url };
   }
   const named = headers.host?.toLowerCase() ?? '';
-  if (way !== 'plain' || named === '' || LOOPBACK.test(named)) return { by: way, url };
+  if (!led.byHost || way !== 'plain' || named === '' || LOOPBACK.test(named)) return { by: way, url };
   return { by: 'other-host', url: `http://${named}${url}` };
 }
 

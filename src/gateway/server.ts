@@ -37,6 +37,8 @@ export interface GatewayOptions {
 export interface Interception {
   /** The libraries' host, whatever the API root is. */
   readonly host: string;
+  /** A program may name another host in its Host alone. */
+  readonly byHost: boolean;
   /** PEM. */
   readonly cert: string;
   readonly key: string;
@@ -156,7 +158,7 @@ export function createGateway(options: GatewayOptions) {
     // A client that has gone is noticed by the end of its connection.
     response.on('error', ignore);
     request.on('error', ignore);
-    const asked = askedOf(request, front?.wayOf(request.socket) ?? 'plain', intercept?.host ?? null);
+    const asked = askedOf(request, front?.wayOf(request.socket) ?? 'plain', intercept);
     if (asked.by === 'other-host') {
       proxied(request, response, asked.url).catch((error) => unreadable(response, error));
       return;

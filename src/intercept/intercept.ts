@@ -75,7 +75,7 @@ export function openIntercept({ mode, command, env, cwd, report }: InterceptOpti
   }
 
   return {
-    tls: { host: BOT_API_HOST, cert, key },
+    door: { host: BOT_API_HOST, cert, key, byHost: runtimes.has('php') },
     /** For the next worker, whose gateway has this port. */
     variables(port: number): Record<string, string> {
       const { pid } = process;

@@ -159,7 +159,7 @@ async function openGateway(
   teardown.add(() => intercept?.close());
   const port = createGateway({
     ...{ apiRoot, token, workerToken, port: gatewayPort, allowSetWebhook },
-    intercept: intercept && { ...intercept.tls, env, foreign: !config.sandbox },
+    intercept: intercept && { ...intercept.door, env, foreign: !config.sandbox },
     tree: () => tree.list(loop.state.pid).map(({ pid }) => pid),
     learnTree: tree.learn,
     mayPoll: lease ? lease.valid : () => true,

@@ -17,7 +17,7 @@ const waits = (run: Running) =>
 /** Without what is another's with every spawn. */
 const environment = (pid: number): string[] | undefined =>
   environOf(pid)
-    ?.map((it) => it.replace(/^(SINGLEPOLL_SPAWN|TELEGRAM_API_ROOT)=.*/, '$1'))
+    ?.map((it) => it.replace(/^(SINGLEPOLL_SPAWN|SINGLEPOLL_HOOK|TELEGRAM_API_ROOT)=.*/, '$1'))
     .sort();
 
 test('it becomes the worker when that is killed, and another waits; one that somebody has ended is missed by nobody', async (t) => {
