@@ -40,7 +40,7 @@ export interface Stray extends Target {
   readonly parent: { readonly pid: number; readonly command: string } | null;
   /** Other bots that it polls as well, as far as its tokens can be read: they fall silent with it. */
   readonly silences: readonly string[];
-  /** It holds the token of this bot and of no other. */
+  /** It holds the token of this bot. */
   readonly holdsToken: boolean;
   /** The living supervisor that it belongs to: it is `likely` at most then, and never stopped. */
   readonly supervisor: { readonly pid: number } | null;
@@ -199,7 +199,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
         respawner: respawners.get(one) ?? null,
         tree: tree.map((it) => toRow(it, place)),
         parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
-        holdsToken: holdsToken(proc) && otherBots.length === 0,
+        holdsToken: holdsToken(proc),
         silences: evidence.holdsAnother?.has(proc.pid) ? otherBots : [],
         supervisor: supervisor === null ? null : { pid: supervisor },
       };
