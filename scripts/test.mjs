@@ -48,8 +48,8 @@ const isGood = await runTestFiles({
   // Most of an end-to-end test is waiting.
   atOnce: cores * 2,
   slots: cores * 2,
-  // Engines have time limits, and the cases of the hooks share one server.
-  concurrency: (path) => (!/[/\\]e2e[/\\]/.test(path) || /intercept-hooks|lease/.test(path) ? 1 : 2),
+  // Engines have time limits; the cases of the hooks share one server, the innocent one world.
+  concurrency: (path) => (!/[/\\]e2e[/\\]/.test(path) || /intercept-hooks|lease|innocent/.test(path) ? 1 : 2),
   env: thorough ? { SP_TEST_THOROUGH: '1' } : {},
   signal: stop.signal,
 });

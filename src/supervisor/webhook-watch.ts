@@ -22,8 +22,21 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
   let busy: { readonly look: Promise<void>; readonly abandoned: AbortSignal } | null = null;
   let lastMs = Number.NEGATIVE_INFINITY;
 
-  const clear = (dropPending: boolean, signal: AbortSignal): Promise<WebhookOutcome> =>
-    clearWebhook(api, { keep: config.keepWebhook, dropPending, signal });
+  /** What is being deleted: a look that is given up meanwhile may have done it all the same, and the next one tells. */
+  let deleting = '';
+
+  async function clear(dropPending: boolean, signal: AbortSignal): Promise<WebhookOutcome> {
+    const onDelete = (shown: string) => {
+      deleting = shown;
+    };
+    const seen = await clearWebhook(api, { keep: config.keepWebhook, dropPending, signal, onDelete });
+    const outcome: WebhookOutcome =
+      seen.kind === 'clear' && deleting !== ''
+        ? { kind: 'cleared', url: deleting, pending: seen.pending, dropped: dropPending }
+        : seen;
+    if (outcome.kind !== 'failed' && !signal.aborted) deleting = '';
+    return outcome;
+  }
 
   /** What was seen, for `status`. */
   function note(outcome: WebhookOutcome, isRunning: boolean): void {

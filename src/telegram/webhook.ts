@@ -20,7 +20,13 @@ export type WebhookOutcome =
  */
 export async function clearWebhook(
   api: BotApi,
-  options: { keep: boolean; dropPending: boolean; signal?: AbortSignal },
+  options: {
+    readonly keep: boolean;
+    readonly dropPending: boolean;
+    readonly signal?: AbortSignal;
+    /** One is set, and is deleted now. */
+    readonly onDelete?: (shown: string) => void;
+  },
 ): Promise<WebhookOutcome> {
   const giveUp = options.signal ? { signal: options.signal } : {};
   const before = await api.call<WebhookInfo>('getWebhookInfo', {}, giveUp);
@@ -35,6 +41,7 @@ export async function clearWebhook(
       lastError: before.result.last_error_message ?? null,
     };
   }
+  if (url !== '') options.onDelete?.(shown);
   for (let attempt = 0; attempt < 2; attempt++) {
     const deleted = await api.call(
       'deleteWebhook',
