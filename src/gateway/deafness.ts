@@ -32,8 +32,8 @@ export type SilenceEvent =
   /** The time that `deafAtMs` gave has come. */
   | { readonly kind: 'due' };
 
-/** A timer that comes this late was held up by a stop of our own process. */
-const LATE_MS = 2_000;
+/** A timer that comes this late was held up by a stop of our own process, however long that was (or by a machine that is busy). */
+const LATE_MS = 100;
 
 export function stepSilence(
   before: PollSilence,

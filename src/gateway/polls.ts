@@ -266,7 +266,7 @@ export function createPolls(options: PollsOptions) {
     // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
     if (updates !== null) {
       response.once('finish', () => onNews({ kind: 'completed', updates: updates.length }));
-      note({ kind: 'passed', ids: updates });
+      note({ kind: 'passed', ids: updates, bytes: answer.body.length });
     }
     answerJson(response, answer.status, answer.body);
   }

@@ -18,6 +18,8 @@ export interface Ledger {
     /** The answer had not come at this time, or we would have read it. */
     readonly seenAtMs: number;
     readonly lookedAtMs: number;
+    /** So soon after one with the same offset that the server may have answered with one update only. */
+    readonly repeats: boolean;
     /** Its answer may have been read before ids went another way. */
     readonly unsure: boolean;
   } | null;
@@ -29,7 +31,7 @@ export type LedgerEvent = { readonly atMs: number } /** A poll goes out, as the 
   /** Sent every LOOK_EVERY_MS while a poll is open: one that comes late shows that our own process stood still. */
   | { readonly kind: 'looked' }
   /** Its answer is given to the worker. One that is not is in the queue still. */
-  | { readonly kind: 'passed'; readonly ids: readonly number[] }
+  | { readonly kind: 'passed'; readonly ids: readonly number[]; readonly bytes: number }
   | { readonly kind: 'conflict' }
   /** Ids may have gone another way: an outage (the server may begin elsewhere), a webhook, updates that were dropped. */
   | { readonly kind: 'unsure' }
@@ -54,6 +56,9 @@ const SILENCE_MS = 6 * 86_400_000;
 const TAKEN_MAX = 10_000;
 /** The server's queue holds no more than this, so a repeated update is not further back. */
 const BACK_MAX = 100_000;
+/** Answers stop growing at 4 MiB: one that is nearly so long may not be all. */
+const BYTES_MAX = 3 * 1024 * 1024;
+const REPEAT_MS = 3_000;
 
 /** The next state, and how many updates somebody else has taken since the answer before. */
 export function stepLedger(ledger: Ledger, event: LedgerEvent): readonly [Ledger, number] {
@@ -64,7 +69,8 @@ export function stepLedger(ledger: Ledger, event: LedgerEvent): readonly [Ledger
       const { offset, limit } = event;
       const skips = offset < 0 || (last !== null && offset > last.id + 1);
       const old = last !== null && atMs - last.atMs > SILENCE_MS;
-      const next = { offset, limit, sinceMs: atMs, seenAtMs: atMs, lookedAtMs: atMs, unsure: false };
+      const repeats = poll?.offset === offset && atMs - poll.sinceMs < REPEAT_MS;
+      const next = { offset, limit, sinceMs: atMs, seenAtMs: atMs, lookedAtMs: atMs, repeats, unsure: false };
       return [{ ...ledger, last: skips || old ? null : last, poll: next }, 0];
     }
     case 'looked': {
@@ -85,13 +91,14 @@ export function stepLedger(ledger: Ledger, event: LedgerEvent): readonly [Ledger
 
 function passed(
   ledger: Ledger,
-  { atMs, ids }: Extract<LedgerEvent, { kind: 'passed' }>,
+  { atMs, ids, bytes }: Extract<LedgerEvent, { kind: 'passed' }>,
 ): readonly [Ledger, number] {
   const { poll, last, emptyAtMs, conflictAtMs } = ledger;
   if (!poll) return [ledger, 0];
   const sinceMs = atMs - poll.lookedAtMs > LOOK_LATE_MS ? atMs : poll.sinceMs;
   const known = sinceMs - emptyAtMs < FRESH_MS ? last : null;
-  const next = { ...ledger, last: known, emptyAtMs: ids.length < poll.limit ? poll.seenAtMs : emptyAtMs };
+  const all = ids.length < poll.limit && bytes < BYTES_MAX && !(poll.repeats && ids.length === 1);
+  const next = { ...ledger, last: known, emptyAtMs: all ? poll.seenAtMs : emptyAtMs };
   const [first] = ids;
   if (first === undefined) return [next, 0];
   if (poll.unsure || !ids.every(Number.isSafeInteger)) return [{ ...next, last: null }, 0];

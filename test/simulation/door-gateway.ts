@@ -108,7 +108,7 @@ export function createSimGateway(world: GatewayWorld) {
         const answer = answers.get(effect.attempt);
         if (!ask || !answer) return;
         world.log(`pass ${answer === 'error' ? 'an error' : `[${answer.ids}]`} to ${name(ask)}`);
-        if (answer !== 'error') note({ kind: 'passed', ids: answer.ids });
+        if (answer !== 'error') note({ kind: 'passed', ids: answer.ids, bytes: 0 });
         ask.reply(answer);
         if (answer !== 'error') watch.completed();
         return void watch.answered();

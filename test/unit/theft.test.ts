@@ -33,7 +33,7 @@ function play(lines: readonly string[]): void {
     const [verb = '', ...words] = what.split(' ');
     const option = (name: string) => Number(words.find((it) => it.startsWith(name))?.slice(name.length));
     const numbers = words.filter((it) => /^(-?\d+|NaN)$/.test(it)).map(Number);
-    const pass = (ids: number[]) => send({ kind: 'passed', ids });
+    const pass = (ids: number[], bytes = 0) => send({ kind: 'passed', ids, bytes });
     let taken = 0;
     if (verb.startsWith('+')) nowMs += Number(verb) * 1_000;
     else if (verb === 'wait') wait(numbers[0]! * 1_000);
