@@ -244,8 +244,14 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       const snapshot = await processes.snapshot();
       const seen = see(snapshot, look);
       const respawners = new Map<Graded, Respawner | null>();
-      for (const one of findRespawner ? seen.graded : [])
-        if (one.grade !== 'hint') respawners.set(one, await findRespawner!(one.proc, snapshot));
+      for (const one of findRespawner ? seen.graded : []) {
+        if (one.grade === 'hint') continue;
+        const { proc } = one;
+        // It may have ended since it was listed, while its tree, which would be stopped with it, is kept alive.
+        const top = treeTop(snapshot, proc, seen.place, seen.around);
+        const found = await findRespawner!(proc, snapshot);
+        respawners.set(one, found ?? (top === proc ? null : await findRespawner!(top, snapshot)));
+      }
       return { ...show(seen, respawners), tookMs: hands.nowMs() - startedMs };
     },
     quickLook(look = {}) {
