@@ -246,11 +246,10 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       const respawners = new Map<Graded, Respawner | null>();
       for (const one of findRespawner ? seen.graded : []) {
         if (one.grade === 'hint') continue;
-        const { proc } = one;
         // It may have ended since it was listed, while its tree, which would be stopped with it, is kept alive.
-        const top = treeTop(snapshot, proc, seen.place, seen.around);
-        const found = await findRespawner!(proc, snapshot);
-        respawners.set(one, found ?? (top === proc ? null : await findRespawner!(top, snapshot)));
+        const isThere = hands.look(one.proc.pid)?.startId === one.proc.startId;
+        const asked = isThere ? one.proc : treeTop(snapshot, one.proc, seen.place, seen.around);
+        respawners.set(one, await findRespawner!(asked, snapshot));
       }
       return { ...show(seen, respawners), tookMs: hands.nowMs() - startedMs };
     },
