@@ -2,9 +2,9 @@
  * Turns what the gateway tells into notes for `status`, lines for people, and asks to the supervisor: the first poll, a rival
  * that stays, a refused token, a deaf worker. The judgement is in rivals.ts and deafness.ts.
  */
-import { readFileSync } from 'node:fs';
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
+import { argvOf } from '../machine/procfs.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { count, duration } from '../output/words.ts';
@@ -15,6 +15,7 @@ import type { ApiReach } from '../telegram/reach.ts';
 import { tokenRefused } from '../telegram/reach.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { deafAtMs, noSilence, type SilenceEvent, stepSilence } from './deafness.ts';
+import { programWords } from './peers.ts';
 import type { GatewayNews } from './polls.ts';
 import {
   atPeace,
@@ -171,13 +172,13 @@ export function watchGateway(options: GatewayWatchOptions) {
   }
 
   const handlers: Handlers = {
-    came({ by, program }) {
+    came({ by, pid }) {
       if (status.record.polling.by === by) return;
       status.note({ kind: 'came', by });
       if (by !== 'plain')
         report.line(
           'gateway',
-          `${program} polls through it, as it is (${WAYS[by]}; TELEGRAM_API_ROOT is not used)`,
+          `${programWords(pid)} polls through it, as it is (${WAYS[by]}; TELEGRAM_API_ROOT is not used)`,
           'good',
         );
     },
@@ -301,10 +302,6 @@ const FAREWELLS = {
 
 function strangerName(pid: number | null): string {
   if (pid === null) return 'a process of this machine';
-  try {
-    const argv = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').filter(Boolean);
-    return `pid ${pid} (${plainCommand(argv)})`;
-  } catch {
-    return `pid ${pid}`;
-  }
+  const argv = argvOf(pid);
+  return argv.length === 0 ? `pid ${pid}` : `pid ${pid} (${plainCommand(argv)})`;
 }

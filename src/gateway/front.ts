@@ -11,6 +11,8 @@ import type { SecureContext } from 'node:tls';
 
 /** How a connection reached the gateway: led by a hook, by CONNECT, or with the gateway's own address. */
 export type Way = 'hook' | 'connect' | 'plain';
+/** `absolute`: with the whole URL, as to a proxy. */
+export type PollWay = Way | 'absolute';
 
 export interface FrontOptions {
   /** Serves the connections; it does not listen itself. */
@@ -20,6 +22,8 @@ export interface FrontOptions {
   readonly key: string;
   /** What ends here. */
   readonly host: string;
+  /** For the first byte, and for the handshake of TLS; `http` has a limit of its own for heads. */
+  readonly headMs: number;
   /** The program at the other end, by its words; null: it is none of the worker's. */
   readonly programOf: (socket: Socket) => Promise<string | null>;
   /** Connects to another host, through the user's own proxy where there is one. */
@@ -35,15 +39,18 @@ export interface Front {
   wayOf(socket: Socket): Way;
 }
 
+/** A program that hangs up behind the handshake without a byte so many times in a row does not trust us; once, it may have been ended. */
+const SILENT_MAX = 2;
 /** A TLS record of the type handshake (RFC 8446, section 5.1). */
 const TLS_HANDSHAKE = 0x16;
 
 export function createFront(options: FrontOptions): Front {
-  const { http, host, cert, key, programOf } = options;
+  const { http, host, headMs, cert, key, programOf } = options;
   let secureContext: SecureContext | undefined;
   const ways = new WeakMap<Socket, Way>();
-  /** Programs that do not trust the gateway's certificate. */
+  /** Programs that do not trust the gateway's certificate; how often others have hung up without a byte. */
   const distrusting = new Set<string>();
+  const silent = new Map<string, number>();
   // So that it watches over the time that the head of a request takes.
   http.emit('listening');
   http.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -53,22 +60,48 @@ export function createFront(options: FrontOptions): Front {
     );
   });
 
+  /** Ends what has not come so far in time that `http` watches over it. */
+  function limited(socket: Socket): () => void {
+    const timer = setTimeout(() => socket.destroy(), headMs).unref();
+    const stop = () => clearTimeout(timer);
+    socket.once('close', stop);
+    return stop;
+  }
+
+  function distrusts(program: string, way: Way): void {
+    // A hook's connection has no other way to go.
+    if (way === 'connect') distrusting.add(program);
+    options.onDistrust(program, way);
+  }
+
+  /** `program`: asked while the connection is there. */
   function decrypt(socket: Socket, way: Way, program: () => Promise<string | null>): void {
     // TLS takes 1 MB, so it is loaded where a program is led here.
     const { createSecureContext, TLSSocket } = process.getBuiltinModule('node:tls');
     secureContext ??= createSecureContext({ cert, key });
     const secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
     ways.set(secure, way);
-    const distrusts = () => {
+    const inTime = limited(socket);
+    const failed = (error: NodeJS.ErrnoException) => {
+      // An alert of the client's: everything else is a connection that broke off.
+      if (error.code?.startsWith('ERR_SSL_')) void program().then((it) => it !== null && distrusts(it, way));
       secure.destroy();
-      void program().then((it) => it !== null && options.onDistrust(it, way));
     };
-    secure.once('error', distrusts);
+    secure.once('error', failed);
     secure.once('secure', () => {
-      secure.off('error', distrusts);
-      // Some look at the certificate only after the handshake (GnuTLS, Node), and hang up without a byte.
-      secure.once('close', () => secure.bytesRead === 0 && distrusts());
+      inTime();
+      secure.off('error', failed);
+      if (way === 'connect') void program().then((it) => it !== null && watchSilence(secure, it));
       http.emit('connection', secure);
+    });
+  }
+
+  /** Some look at the certificate only after the handshake (GnuTLS). */
+  function watchSilence(secure: Socket, program: string): void {
+    secure.once('close', () => {
+      const times = secure.bytesRead > 0 ? 0 : (silent.get(program) ?? 0) + 1;
+      silent.set(program, times);
+      if (times >= SILENT_MAX) distrusts(program, 'connect');
     });
   }
 
@@ -83,10 +116,7 @@ export function createFront(options: FrontOptions): Front {
     if (isHost && !distrusting.has(program)) {
       socket.write(ESTABLISHED);
       if (head.length > 0) socket.unshift(head);
-      return decrypt(socket, 'connect', () => {
-        distrusting.add(program);
-        return Promise.resolve(program);
-      });
+      return decrypt(socket, 'connect', () => Promise.resolve(program));
     }
     if (isHost && !options.mayPass)
       return refuse(socket, '502 Bad Gateway', 'with --sealed nothing passes the gateway');
@@ -100,7 +130,9 @@ export function createFront(options: FrontOptions): Front {
 
   const server = createServer({ noDelay: true }, (socket) => {
     socket.once('error', () => socket.destroy());
+    const inTime = limited(socket);
     socket.once('data', (first: Buffer) => {
+      inTime();
       socket.pause();
       socket.unshift(first);
       if (first[0] === TLS_HANDSHAKE) decrypt(socket, 'hook', () => programOf(socket));

@@ -4,8 +4,9 @@
  * Documentation/networking/proc_net_tcp.rst). Elsewhere nobody knows, and whoever has the token is taken for the worker.
  */
 import type { Socket } from 'node:net';
-import { createBlockReader, listPids, parseProcStat, readStat } from '../machine/procfs.ts';
+import { argvOf, createBlockReader, listPids, parseProcStat, readStat } from '../machine/procfs.ts';
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
+import { plainCommand } from '../output/plain.ts';
 
 /** A poller keeps its name for as long as its connection lives. */
 export interface Poller {
@@ -133,6 +134,11 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
       leader = pid;
     },
   };
+}
+
+/** A process's program and script, so that no interpreter is meant as a whole. */
+export function programWords(pid: number | null): string {
+  return (pid === null ? '' : plainCommand(argvOf(pid).slice(0, 2))) || 'the worker';
 }
 
 /** False as soon as a process is dead, a zombie included. */

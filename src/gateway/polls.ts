@@ -12,20 +12,17 @@ import {
   type PollResult,
   type Untimed,
 } from './door.ts';
+import type { PollWay, Way } from './front.ts';
 import type { Args } from './params.ts';
 import type { Poller } from './peers.ts';
 import { answerJson, NO_UPDATES, pollBody, readPoll } from './request.ts';
 import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
 
 /** What the supervisor is told of the gateway. Pids are null where the system does not tell. */
-/** How a poll came to the gateway. */
-export type PollWay = 'hook' | 'connect' | 'absolute' | 'plain';
-
 export type GatewayNews =
-  /** A poll has come. `program`: the first words of its process. */
-  | { readonly kind: 'came'; readonly by: PollWay; readonly program: string }
-  /** A program does not trust the gateway's certificate. */
-  | { readonly kind: 'distrust'; readonly program: string; readonly way: 'hook' | 'connect' | 'plain' }
+  | { readonly kind: 'came'; readonly by: PollWay; readonly pid: number | null }
+  /** A program does not trust the gateway's certificate; `program` is its first words. */
+  | { readonly kind: 'distrust'; readonly program: string; readonly way: Way }
   | { readonly kind: 'asked'; readonly offset: number | null }
   | { readonly kind: 'answered' }
   /** A poll goes out to the Bot API. */

@@ -6,7 +6,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
-import type { Way } from './front.ts';
+import type { PollWay, Way } from './front.ts';
 import { type Args, integerArg, routeOf, splitTarget } from './params.ts';
 
 export type Target =
@@ -35,7 +35,7 @@ export interface Head extends Pick<IncomingMessage, 'method' | 'url' | 'headers'
 
 /** How a request came, and what it asks for: a path, or with `other-host` the whole URL. */
 export interface Asked {
-  readonly by: Way | 'absolute' | 'other-host';
+  readonly by: PollWay | 'other-host';
   readonly url: string;
 }
 

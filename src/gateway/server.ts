@@ -4,14 +4,13 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { readText } from '../machine/procfs.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { heldPolls } from './door.ts';
 import { createForeign } from './foreign.ts';
-import { createFront, type Front } from './front.ts';
+import { createFront, type Front, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
-import { createPeers, type Poller } from './peers.ts';
-import { createPolls, type GatewayNews, type PollWay } from './polls.ts';
+import { createPeers, type Poller, programWords } from './peers.ts';
+import { createPolls, type GatewayNews } from './polls.ts';
 import { relay } from './relay.ts';
 import { answerError, askedOf, type Target, targetOf } from './request.ts';
 
@@ -144,7 +143,7 @@ export function createGateway(options: GatewayOptions) {
 
   function openFront(http: Server, { host, cert, key }: Interception): Front {
     return createFront({
-      ...{ http, host, cert, key, mayPass: workerToken === token },
+      ...{ http, host, cert, key, headMs: HEAD_MS_MAX, mayPass: workerToken === token },
       async programOf(socket) {
         const caller = await peers.find(socket);
         return caller.kind === 'poller' ? programWords(peers.pidOf(caller.name)) : null;
@@ -240,7 +239,7 @@ export function createGateway(options: GatewayOptions) {
     // Before a byte of the body is read: strangers would fill our memory with bodies.
     const poller = await callerOf(request, response);
     if (poller === null) return;
-    onNews({ kind: 'came', by, program: by === 'plain' ? '' : programWords(peers.pidOf(poller.name)) });
+    onNews({ kind: 'came', by, pid: peers.pidOf(poller.name) });
     const args = readArgs(target.query, await readBody(request, READ_BYTES_MAX), request.headers);
     // Its connection may have ended meanwhile, or its worker.
     if ((await peers.find(request.socket)) === poller)
@@ -338,12 +337,6 @@ export function createGateway(options: GatewayOptions) {
 }
 
 function ignore(): void {}
-
-/** The first words of a process's command line: the program and its script, so that no interpreter is meant as a whole. */
-function programWords(pid: number | null): string {
-  const words = pid === null ? [] : (readText(`/proc/${pid}/cmdline`) ?? '').split('\0');
-  return words.slice(0, 2).join(' ').trim() || 'the worker';
-}
 
 /** What of a call that was led here is none of this bot's: another token, no path of a bot. */
 const FOREIGN = new Set([401, 404]);

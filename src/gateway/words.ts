@@ -2,6 +2,7 @@
 import type { Level } from '../output/words.ts';
 import { count, duration, RIVAL_ELSEWHERE } from '../output/words.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
+import type { Way } from './front.ts';
 import type { Rhythm, RivalrySaying } from './rivals.ts';
 
 /** `here`: what is known of it, where it was found on this machine. */
@@ -86,7 +87,7 @@ export const WAYS = {
 } as const;
 
 /** A program does not accept the gateway's certificate. */
-export function distrustWords(program: string, way: 'hook' | 'connect' | 'plain', sealed: boolean): string {
+export function distrustWords(program: string, way: Way, sealed: boolean): string {
   const why = `${program} does not accept singlepoll's certificate (a CA file of its own, or a pinned certificate)`;
   if (way === 'hook' || sealed)
     return `${why}: its calls to api.telegram.org fail. Let it use TELEGRAM_API_ROOT, or start with --intercept off`;

@@ -6,7 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { type HttpAddress, isLoopback, showHttpAddress } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { hasProcfs, listPids, readText } from '../machine/procfs.ts';
+import { argvOf, hasProcfs, listPids } from '../machine/procfs.ts';
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { maskText } from '../output/mask.ts';
 import { plainCommand } from '../output/plain.ts';
@@ -142,8 +142,7 @@ function portHolder(port: number): string | null {
   const pid = listPids().find((it) =>
     socketInodes(it)?.some((inode) => rows.some((row) => row.inode === inode)),
   );
-  const argv = (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').filter(Boolean);
-  return pid === undefined ? null : `pid ${pid} (${plainCommand(argv)})`;
+  return pid === undefined ? null : `pid ${pid} (${plainCommand(argvOf(pid))})`;
 }
 
 function bootDocument({ botId, cwd }: Config, state: RunState): StatusDocument {

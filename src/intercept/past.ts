@@ -1,5 +1,5 @@
 /** Why a process of the worker talks straight to the Bot API, and the one thing to do about it. */
-import { readLink, readText } from '../machine/procfs.ts';
+import { argvOf, readLink, readText } from '../machine/procfs.ts';
 
 export interface PastFacts {
   /** The file that it executes, and its words. */
@@ -23,9 +23,9 @@ const RUNTIMES: readonly (readonly [string, RegExp])[] = [
 
 /** Looks at a process of the worker. */
 export function whyPast(pid: number, mode: PastFacts['mode']): string {
-  const read = (name: string) => (readText(`/proc/${pid}/${name}`) ?? '').split('\0');
-  const argv = read('cmdline').filter((it) => it !== '');
-  const isLed = read('environ').some((it) => it.startsWith('SINGLEPOLL_HOOK='));
+  const argv = argvOf(pid);
+  const environ = (readText(`/proc/${pid}/environ`) ?? '').split('\0');
+  const isLed = environ.some((it) => it.startsWith('SINGLEPOLL_HOOK='));
   return pastWords({ exe: readLink(`/proc/${pid}/exe`) ?? argv[0] ?? 'it', argv, isLed, mode, line: null });
 }
 

@@ -79,6 +79,11 @@ export function readText(path: string): string | null {
   }
 }
 
+/** The words of a process's command line; none where it has gone or can't be read. */
+export function argvOf(pid: number): string[] {
+  return (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').filter((it) => it !== '');
+}
+
 /** Where a link points to, or null. */
 export function readLink(path: string): string | null {
   try {

@@ -2,6 +2,7 @@
 // whatever is amiss leaves the program alone. No network: a call that is not led here fails to resolve or is refused.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -9,8 +10,10 @@ import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { connect as tlsConnect } from 'node:tls';
 import { createFront } from '../../src/gateway/front.ts';
-import { makeCertificates } from '../../src/intercept/certificates.ts';
+import { makeCertificates, toPem } from '../../src/intercept/certificates.ts';
+import { until } from '../support/wait.ts';
 
 const HOOKS = join(import.meta.dirname, '../../src/intercept/hooks');
 const URL_ = 'https://api.telegram.org/bot1:x/getMe';
@@ -38,6 +41,7 @@ const front = createFront({
   http,
   ...certificates,
   host: 'api.telegram.org',
+  headMs: 500,
   mayPass: true,
   programOf: () => Promise.resolve('a program'),
   tunnel(host, to) {
@@ -227,4 +231,44 @@ test('without a living singlepoll the hooks do nothing', async () => {
     SINGLEPOLL_HOOK: gone,
   });
   assert.equal(python.text.trim(), 'getaddrinfo');
+});
+
+test('who says nothing, or begins a handshake and leaves it at that, is let go in time', async () => {
+  for (const begun of ['', '\x16\x03\x01']) {
+    const socket = connect(port, '127.0.0.1', () => socket.write(begun, 'latin1'));
+    await once(socket, 'close');
+  }
+});
+
+test('a program that was ended behind its handshake still trusts the gateway; one that always hangs up there does not', async () => {
+  distrusting.length = 0;
+  const shakeHands = async () => {
+    const raw = connect(port, '127.0.0.1');
+    raw.write('CONNECT api.telegram.org:443 HTTP/1.1\r\nHost: x\r\n\r\n');
+    await once(raw, 'data');
+    const ca = toPem(certificates.authority);
+    const secure = tlsConnect({ socket: raw, servername: 'api.telegram.org', ca });
+    await once(secure, 'secureConnect');
+    return secure;
+  };
+  const ask = async () => {
+    const secure = await shakeHands();
+    secure.write('GET /x HTTP/1.1\r\nHost: api.telegram.org\r\nConnection: close\r\n\r\n');
+    assert.match(String((await once(secure, 'data'))[0]), /"by":"gateway"/);
+    await once(secure, 'close');
+  };
+  const hangUp = async () => {
+    const secure = await shakeHands();
+    secure.end();
+    await once(secure, 'close');
+  };
+  await hangUp();
+  await ask();
+  await hangUp();
+  await ask();
+  assert.deepEqual(distrusting, []);
+  await hangUp();
+  await hangUp();
+  await until('it to be told', () => distrusting.length > 0);
+  assert.deepEqual(distrusting, ['connect: a program']);
 });
