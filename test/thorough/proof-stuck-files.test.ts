@@ -1,6 +1,6 @@
 // Nothing that a stranger's files do holds the supervisor up: a mount that never answers, as the stranger's folder or behind a symlink
 // there, a `.env` made to burn time, arguments that cannot be read; and thousands of processes. `start`, `status`, `who`, the gateway and
-// Ctrl-C work as ever. The dead mounts live in mount namespaces of their own and go with the test.
+// Ctrl-C work as ever. The dead mounts live in mount namespaces of their own (which takes root) and go with the test.
 import assert from 'node:assert/strict';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,8 +22,6 @@ import {
 } from '../support/strays.ts';
 import { randomMoment, until } from '../support/wait.ts';
 
-/** Mounting needs root; the tests of processes and pages do not. */
-const ROOT = process.getuid?.() === 0;
 const AT_ONCE_MS = 200;
 
 /** Starts a sleeper on a file system that answers no more; gives its pid. */
@@ -50,7 +48,6 @@ async function connectedIn(b: Bed, folder: string): Promise<Running> {
 
 interface Row {
   what: string;
-  needsRoot: boolean;
   /** Gives the pids that stand about, and live on. */
   start(b: Bed): Promise<number[]>;
 }
@@ -58,17 +55,14 @@ interface Row {
 const ROWS: readonly Row[] = [
   {
     what: 'a stranger with our token whose folder is a dead mount',
-    needsRoot: true,
     start: async (b) => [await deadMount(b, 'cwd', withToken(b))],
   },
   {
     what: 'a stranger whose folder is a dead mount',
-    needsRoot: true,
     start: async (b) => [await deadMount(b, 'cwd')],
   },
   {
     what: 'a stranger whose .env is a symlink into a dead mount',
-    needsRoot: true,
     async start(b) {
       const pid = await deadMount(b, 'cwd');
       const folder = join(b.dir, 'linked');
@@ -80,7 +74,6 @@ const ROWS: readonly Row[] = [
   },
   {
     what: 'a stranger whose .env is 300 KB of blanks',
-    needsRoot: false,
     async start(b) {
       const folder = join(b.dir, 'blanks');
       mkdirSync(folder);
@@ -90,7 +83,6 @@ const ROWS: readonly Row[] = [
   },
   {
     what: 'a stranger with our token whose arguments cannot be read',
-    needsRoot: true,
     start: async (b) => [await deadMount(b, 'args', withToken(b))],
   },
 ];
@@ -162,9 +154,8 @@ async function endsAtOnce(run: Running): Promise<void> {
 }
 
 describe('stuck files', () => {
-  for (const { what, needsRoot, start } of ROWS) {
-    const skip = needsRoot && !ROOT ? 'mounting needs root' : false;
-    test(what, { skip }, async (t) => {
+  for (const { what, start } of ROWS) {
+    test(what, async (t) => {
       const b = await bed(t);
       b.env[RIVAL_AFTER] = '9s';
       const those = living(await start(b));
@@ -180,9 +171,7 @@ describe('stuck files', () => {
     });
   }
 
-  test('Ctrl-C while the machine is looked at ends start, whatever stands there', {
-    skip: ROOT ? false : 'mounting needs root',
-  }, async (t) => {
+  test('Ctrl-C while the machine is looked at ends start, whatever stands there', async (t) => {
     const b = await bed(t);
     const pid = await deadMount(b, 'cwd');
     for (let round = 0; round < 4; round++) {

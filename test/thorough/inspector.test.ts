@@ -1,0 +1,66 @@
+/** Looking at processes that hold up whoever reads them: nobody here waits for them, and they are counted. Mounting takes root. */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { type Eyes, openEyes, openFinder } from '../../src/strays/finder.ts';
+import { createStrayWorld, PYTHON, type StrayWorld } from '../support/stray-world.ts';
+import { longestBlock } from '../support/wait.ts';
+
+const DEAD_MOUNT = new URL('../fixtures/dead-mount.py', import.meta.url).pathname;
+
+let world: StrayWorld;
+let eyes: Eyes;
+
+function look(patterns: readonly RegExp[] = [], projectDir = world.project): Eyes {
+  const { token, botId } = world;
+  return openEyes({ token, botId, patterns, scope: 'project', projectDir });
+}
+
+beforeEach(async () => {
+  world = await createStrayWorld();
+  eyes = look();
+});
+afterEach(() => {
+  eyes.inspector.close();
+  return world.close();
+});
+
+async function deadMount(what: 'memory' | 'cwd'): Promise<number> {
+  const child = world.start(PYTHON, [DEAD_MOUNT, what, world.project], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await new Promise((done) => child.stdout!.once('data', done));
+  return child.pid;
+}
+
+test("a process whose arguments and environment can't be read for ever: left out and counted, all others are seen", async () => {
+  const stuck = await deadMount('memory');
+  const after = world.start('sleep', ['1000'], { env: { T: world.token } });
+  const { answer, blockedMs } = await longestBlock(() => eyes.processes.snapshot());
+  assert.equal(answer.procs.get(stuck)?.env, null);
+  assert.ok(answer.uninspectable.stuck >= 1);
+  assert.equal(answer.procs.get(after.pid)?.env?.holdsToken, true, 'who comes after it is read');
+  assert.ok(blockedMs < 200, `blocked for ${blockedMs} ms`);
+  // The second time nobody is sent there again.
+  const again = world.start('sleep', ['1000'], { env: { T: world.token } });
+  const startedMs = performance.now();
+  const second = await eyes.processes.snapshot();
+  assert.ok(performance.now() - startedMs < 900, 'no second child waits for it');
+  assert.equal(second.procs.get(again.pid)?.env?.holdsToken, true);
+  assert.ok(second.uninspectable.stuck >= 1);
+  assert.deepEqual(await eyes.inspector.ownersOfSockets([1]), new Map());
+});
+
+test('a script on a dead mount: the process is known, where its script is remains unseen, it is not stopped', async () => {
+  const folder = `${world.project}/cwd`;
+  const stuck = await deadMount('cwd');
+  const there = look([/dead-mount/], folder);
+  try {
+    const { answer, blockedMs } = await longestBlock(() => there.processes.snapshot());
+    assert.deepEqual(answer.procs.get(stuck)?.match, { pattern: 'dead-mount', names: true, inScope: null });
+    assert.ok(blockedMs < 200, `blocked for ${blockedMs} ms`);
+    const { strays } = await openFinder({ botId: world.botId, eyes: there, managers: false }).look();
+    assert.equal(strays.find(({ pid }) => pid === stuck)?.grade, 'likely');
+  } finally {
+    there.inspector.close();
+  }
+});
