@@ -85,7 +85,7 @@ function rivalOf({ doc, hasRivalElsewhere }: Look): StatusDocument['problems'][n
   return (!ends && doc.problems.find(({ code }) => isRival(code))) || null;
 }
 
-/** What is told of a run's end. `lines`: the worker's last ones. */
+/** The alert about the end of a run. `lines`: the worker's last lines. */
 export function eventOfEnd(
   { code, reason }: Ending,
   { crashLoop, overlap, state }: Pick<StatusRecord, 'crashLoop' | 'overlap' | 'state'>,

@@ -4,7 +4,7 @@
  * 1970. Memory is bounded by the number of kinds.
  */
 
-/** What each kind is called, how serious it looks, and whether it goes on until it has recovered: the others are over when they are told. */
+/** The name and level of each kind, and whether it `lasts` until a recovery is told or is `over` once it has been told. */
 export const ALERT_KINDS = {
   'crash-loop': ['crash loop', 'problem', 'lasts'],
   rival: ['rival', 'problem', 'lasts'],
@@ -49,7 +49,7 @@ interface Kept {
   latest: AlertEvent | null;
 }
 
-/** What a supervisor that is started again must know, as JSON. */
+/** The state that is saved, as JSON, for the next supervisor of this bot. */
 interface Saved {
   readonly kinds: Readonly<Partial<Record<AlertKind, Pick<Kept, 'sentAt' | 'held'>>>>;
   readonly owed: { readonly kinds: readonly AlertKind[]; readonly since: number } | null;

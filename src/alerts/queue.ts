@@ -36,7 +36,7 @@ export function createQueue(
   let [sent, failed, failuresInRow] = [0, 0, 0];
   let [isSending, hasGivenUp, isClosed] = [false, false, false];
   let lastError: string | null = null;
-  /** Of the first one, after a try that failed. */
+  /** The next try of the first message, after one that failed. */
   let again: { readonly timer: NodeJS.Timeout; readonly isAsked: boolean; readonly waitMs: number } | null =
     null;
   let onEmpty = (): void => {};

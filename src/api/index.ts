@@ -72,7 +72,7 @@ export async function start(options: StartOptions = {}): Promise<Supervisor> {
   let told: { reason: string; hint?: string | undefined } | null = null;
 
   function move(next: RunState): void {
-    // What is said after stop() was called was said before it.
+    // A state that arrives after stop() was called describes the time before it.
     if (next === state || (isStopAsked && next !== 'stopped')) return;
     state = next;
     options.onState?.(next);

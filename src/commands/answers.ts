@@ -19,7 +19,7 @@ export async function statusOf(control: string, timeoutMs = 3_000): Promise<Stat
   }
 }
 
-/** What it says that listens at this bot's usual place, where only this user can listen. Null on any trouble. */
+/** The status that the supervisor at this bot's usual control socket gives; only this user can listen there. Null: no answer. */
 export async function usualAnswer({ botId, token }: Config): Promise<StatusDocument | null> {
   if (botId === null || token === null) return null;
   try {

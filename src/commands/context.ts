@@ -44,7 +44,7 @@ export function namedBot({ own }: Pick<Invocation, 'own'>): string | null {
 }
 
 /**
- * Where --bot names the bot, nothing of this folder and environment counts. Throws SinglepollError 78 with every mistake. Warnings
+ * Reads the settings; with --bot, nothing of this folder and environment. Throws SinglepollError 78 with every mistake. Warnings
  * are the caller's to show.
  */
 export async function configure(invocation: Invocation, cwd = workingFolder()): Promise<Loaded> {

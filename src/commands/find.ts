@@ -39,7 +39,7 @@ export interface Supervisor {
   readonly control: string | null;
   /** Null: it has not answered. */
   readonly doc: StatusDocument | null;
-  /** What the kernel and its lock tell; null: not asked. */
+  /** The holder of the lock, as the kernel and the lock's proof name it; null: not asked. */
   readonly holder: Holder | null;
 }
 

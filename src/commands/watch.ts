@@ -78,7 +78,7 @@ async function follow(
         lookedAtMs = performance.now();
       }
     } catch (error) {
-      // Of one that can't be asked the status finds the words.
+      // `status` says what is wrong with one that can't be asked.
       if (!isShown && error instanceof SinglepollError) throw error;
       if (!isShown) present(await look(name), null);
     }

@@ -21,7 +21,7 @@ export interface TokenSearch {
 interface Candidate {
   readonly text: string;
   readonly source: string;
-  /** By the same variable in a stronger place: that is lawful, and no contradiction. */
+  /** The same variable in a stronger place replaces it, which is no contradiction. */
   readonly isOverridden?: boolean;
 }
 
@@ -118,7 +118,7 @@ function judge(candidates: readonly Candidate[], errors: string[], { warning }: 
   for (const [index, { text, source, isOverridden }] of candidates.entries()) {
     const read = readToken(text);
     if (!read.ok) {
-      // What is taken must be right; what merely lies about in a weaker place must not stop the bot.
+      // The value that is used must be right; one in a weaker place, which is not used, must not stop the bot.
       if (index > 0) warning(`${source} is no bot token and is not used: ${read.problem}`);
       else errors.push(`${source} is no bot token: ${read.problem}. A token looks like ${TOKEN_SHAPE}.`);
     } else if (first === null) first = { token: text, botId: read.botId, source };

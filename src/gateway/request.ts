@@ -65,7 +65,7 @@ const LOOPBACK = /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})(?::\d+)?$/i;
 /** `token`: the worker's. */
 export function targetOf({ method, url, headers, by = 'plain' }: Head, token: string): Target {
   if (method !== 'GET' && method !== 'POST') return refused(501, 'Not Implemented');
-  // What a hook or a proxy variable leads here is no web page.
+  // A request that a hook or a proxy variable leads here does not come from a web page.
   const isPlain = by === 'plain';
   if (isPlain && headers.host !== undefined && !LOOPBACK.test(headers.host))
     return refused(421, 'Misdirected Request: this is the gateway of singlepoll');

@@ -338,7 +338,7 @@ export function createGateway(options: GatewayOptions) {
 
 function ignore(): void {}
 
-/** What of a call that was led here is none of this bot's: another token, no path of a bot. */
+/** Statuses that show a redirected call to be none of this bot's: another token, or no path of a bot. */
 const FOREIGN = new Set([401, 404]);
 
 function unreadable(response: ServerResponse, error: unknown): void {

@@ -39,7 +39,7 @@ async function order(
   throw new SinglepollError(exit, `${problem}: ${stderr.trim().split('\n')[0] ?? ''}`, hint);
 }
 
-/** What starts programs at boot: all of it throws 77 or 78. */
+/** A starter of programs at boot. Its methods throw 77 or 78. */
 export type Starter = typeof systemd;
 
 export const systemd = {

@@ -410,7 +410,7 @@ function observe({ k, atMs, random, policy, effects }: Step, current: Seen | nul
     effects.push({ do: 'sees', rec: current?.rec ?? null });
   k.sight = { seen: current, sinceMs: same ? sight.sinceMs : atMs };
   const { pollMs, renewMs } = policy.timing;
-  // One that was promised the lease does not let it wait; where true hints come, looks of our own can be rarer.
+  // A machine that was promised the lease takes it at once; where hints arrive reliably, looks of our own can be rarer.
   const promised = current?.rec.wants === policy.id;
   const everyMs = promised ? 0.4 * pollMs : hinted && !same ? 1.5 * renewMs : pollMs;
   k.dueAtMs = atMs + everyMs * (0.8 + 0.4 * random);

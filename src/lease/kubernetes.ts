@@ -52,7 +52,7 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
   const { server, namespace } = findPlace(url);
   const name = url.path || fallback;
   const folder = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/leases`;
-  // What the pod has is for its own server alone. Without a token no credentials are sent, as `kubectl proxy` wants it.
+  // The pod's credentials are sent to its own server only. Without a token none are sent, as `kubectl proxy` wants it.
   const inPod = url.options.get('server') === null;
   const tokenFile = url.options.get('token-file') ?? (inPod ? `${ACCOUNT}/token` : null);
   const label = `Kubernetes lease ${namespace}/${name} at ${server}`;

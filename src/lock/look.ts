@@ -116,7 +116,7 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
       sockets = sockets.filter(({ listening }) => !listening);
       if (sockets.length === 0) return FREE;
     }
-    // Who hangs is looked up once: that takes a process of its own. One that is leaving, or has too many connections, closes them.
+    // A supervisor that hangs is looked up once, since that takes a process of its own. One that is ending, or has too many connections, closes them.
     if (reply.kind === 'silent') quiet ??= await silent(name, sockets);
     const isOver = performance.now() > patientUntilMs || (quiet && isStopped(quiet.holder?.pid ?? null));
     if (isOver) return quiet ?? (await silent(name, sockets));

@@ -41,7 +41,7 @@ export type Reply =
 
 const GREETING = 'singlepoll lock v2';
 const QUESTION = /^singlepoll lock v2 ([0-9a-f]{32})\n$/;
-/** Whoever sends more asks something else. */
+/** A longer request is not one of ours. */
 export const QUESTION_MAX = GREETING.length + 34;
 const LINE_MAX = 8192;
 

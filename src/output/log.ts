@@ -44,7 +44,7 @@ const RETRY_MS = 1_000;
 const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = fs.constants;
 const OPEN_FLAGS = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY;
 
-/** What goes wrong, already now, is told by `facts`. */
+/** Opens nothing that must succeed: an error, also of the first write, shows in `facts`. */
 export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions): Log {
   const { writeSync = fs.writeSync, nowMs = () => performance.now() } = replaced;
   let failing: string | null = null;

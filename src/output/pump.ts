@@ -30,7 +30,7 @@ export interface Pump {
 
 /** What a pipe of Linux holds. */
 const PIPE_BYTES = 64 * 1024;
-/** What could become a token, and a line whose end does not come, wait so long: they may be a prompt. */
+/** The beginning of a token, and a line without an end, are held back this long: they may be a prompt. */
 const HOLD_MS = 2_000;
 
 export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions): Pump {

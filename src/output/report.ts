@@ -135,7 +135,7 @@ export function openRunOutput(
         ...{ ...options, lines, sink: sinks?.[from] ?? null },
         onLines(text) {
           log?.write(from, text);
-          // Who looks for a phrase finds it again and again in a flood: its end is enough.
+          // A phrase that is looked for stands again and again in a flood, so its end is enough.
           onLines(text.slice(-SEARCHED_MAX));
           changes.touch();
         },

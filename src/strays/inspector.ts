@@ -37,7 +37,7 @@ export type FromChild =
   | { readonly done: true };
 
 export interface Inspector {
-  /** Those that could be read in `timeoutMs` (5 s); `unread`: those that could not. Who has left is in neither. */
+  /** The processes that could be read in `timeoutMs` (5 s); `unread`: those that could not. Processes that have ended are in neither. */
   inspect(
     pids: readonly number[],
     timeoutMs?: number,

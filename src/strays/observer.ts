@@ -224,7 +224,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
       /** Seen in one listing: what a relay passes on shows in the next one for certain. */
       const pending = new Set<string>();
       const base = samples.at(-1)!;
-      // Whoever held no request then can't react.
+      // A connection without a held request can't react.
       if (!clients.some(({ key }) => isHeldIn(base, key))) return;
       const endMs = endOfWindows(poke) + MISSING_MS;
       while (!signal.aborted && performance.now() < endMs) {

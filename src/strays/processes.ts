@@ -69,7 +69,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
     );
     for (const [pid, stat] of fresh) {
       const details = seen.get(pid);
-      // One that executes another program meanwhile is known by the old one, and so read again the next time.
+      // A process that executes another program meanwhile is filed under the old one, so it is read again the next time.
       if (details) known.set(pid, { image: imageOf(stat), details });
       else if (!unread.has(pid)) present.delete(pid);
     }

@@ -104,7 +104,7 @@ const LATE_MS = 100;
 const GAP_MS = [3_300, 4_500] as const;
 const POLL_S = 8;
 const LOOK_EVERY_MS = 10;
-/** Who was connected this long ago may be gone, and others may have come. */
+/** After this time a listing of connections is too old: clients may have left, and others may have come. */
 const STALE_MS = 20_000;
 const REFRESH_MS = 150;
 /** For the poll to go out, and for its windows. */
@@ -230,7 +230,7 @@ export function createProver(options: ProverOptions): Prover {
       } else if (!isDisturbed && !ledger.isOpen(isAlive)) return { kind: 'undisturbed' };
       const nextMs = sentAtMs + GAP_MS[0] + Math.random() * (GAP_MS[1] - GAP_MS[0]);
       const isLast = nextMs + UNDISTURBED_MS > untilMs;
-      // What the server holds back may convict somebody meanwhile.
+      // A 409 that the server holds back may convict somebody meanwhile.
       const waitMs = isLast ? Math.min(untilMs, endOfWindows(poke) + LATE_MS) : nextMs;
       if (await enoughBefore(waitMs)) return { kind: 'convicted' };
       if (isLast) return { kind: 'disturbed' };
@@ -354,7 +354,7 @@ function holdMs(observation: Observation | null, { isSuspect }: Asks, poke: Poke
   return isSuspected ? endOfWindows(poke) - poke.sentAtMs + LATE_MS : UNDISTURBED_MS;
 }
 
-/** One whose process can't be seen counts for its connection. */
+/** A client whose process can't be seen counts by its connection. */
 function processesOf(clients: readonly Client[]): number {
   return new Set(clients.map(({ key, owner }) => owner?.pid ?? key)).size;
 }

@@ -28,7 +28,7 @@ export interface WebhookWatch {
 export interface Guarding {
   readonly sweeper: Sweeper;
   readonly webhook: WebhookWatch;
-  /** Who is connected to the Bot API, as seen a moment ago; undefined: too long ago. */
+  /** The processes that were connected to the Bot API a moment ago; undefined: they were looked at too long ago. */
   connected(): Promise<Connected> | undefined;
 }
 
@@ -49,7 +49,7 @@ export interface Parts {
   readonly lease: Lease | null;
   /** Null in deploy mode: no stray is touched, no webhook looked at. */
   readonly guarding: Guarding | null;
-  /** Null in deploy mode: the Bot API is no affair of ours. */
+  /** Null in deploy mode, where the Bot API is not asked. */
   readonly reach: ApiReach | null;
 }
 
@@ -100,7 +100,7 @@ export function createAhead(options: Options): Ahead {
     const { guarding, lease } = parts();
     // Nobody can hold a poll while a webhook is set, so both are looked at at once.
     const peek = guarding?.sweeper.peek(abandoned, isFirst() ? guarding.connected() : undefined);
-    // What goes wrong shows when it is asked for.
+    // An error shows when the result is awaited.
     peek?.catch(() => {});
     const noGateway = await prepare();
     if (noGateway || !guarding) return noGateway;

@@ -52,7 +52,7 @@ export async function supervisorAt(socketPath: string): Promise<Holder | null> {
       if (error instanceof NoSupervisor) return null;
       if (error instanceof NoAnswer) break;
       if (!(error instanceof WentAway)) throw error;
-      // It is ending, or has too many connections.
+      // The supervisor is ending, or has too many connections.
       await pause(5 * tries);
     }
   }
@@ -157,7 +157,7 @@ export function held(holder: Holder | null, control: string | null): SinglepollE
   );
 }
 
-/** One of ours whose socket has gone is beyond orders. */
+/** A supervisor of ours whose control socket has gone can't be given orders. */
 export function cannotAsk(holder: Holder | null, control: string | null): SinglepollError {
   const error = inTheWay("the holder can't be asked to hand over", holder, control);
   return isReachable(holder, control) ? new SinglepollError(EXIT.otherPoller, error.message, RESET) : error;

@@ -138,7 +138,7 @@ export function createRun(startup: Startup, me: Me | null) {
     parts.gateway?.watch.ended();
     status.note({ kind: 'worker-ended', how: loop.state.headed ? ON_REQUEST : howItEnded(exit) });
     if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
-    // One that ended by itself may have said why; what a signal ended has nothing to say, and is replaced at once.
+    // A worker that ended by itself may have said why, so its last lines are waited for; one that a signal ended is replaced at once.
     if (exit.signal === null)
       await Promise.race([Promise.all(lastOutput.map((it) => it.done)), pause(LAST_WORDS_MS)]);
     lastConflict = lastOutput

@@ -182,7 +182,7 @@ interface Options {
   readonly stalledMs?: number;
 }
 
-/** What has no event of its own (the process list, an age in a problem) is looked at with the beat. */
+/** The process list and the ages in problems change without an event, so they are looked at with the beat. */
 const BEAT_MS = 1_000;
 const BEAT = JSON.stringify({ say: '' });
 /** `stop` must find a place at the control channel, too. */

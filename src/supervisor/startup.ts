@@ -110,7 +110,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
       connections = { seen: prover.look(), atMs: performance.now() };
       connections.seen.catch(() => {});
     },
-    /** Who is connected to the Bot API, as seen a moment ago; undefined: too long ago. */
+    /** The processes that were connected to the Bot API a moment ago; undefined: they were looked at too long ago. */
     connected: () =>
       connections && performance.now() - connections.atMs < CONNECTIONS_FRESH_MS
         ? connections.seen

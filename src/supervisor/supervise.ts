@@ -87,7 +87,7 @@ async function openLease({ config, report, teardown, onLease, status }: Run): Pr
   return lease;
 }
 
-/** Null in deploy mode: the Bot API is no affair of ours. */
+/** Null in deploy mode, where the Bot API is not asked. */
 function openReach({ api, config, report, teardown, status, bus }: Run): ApiReach | null {
   if (!api) return null;
   const reach = createApiReach({

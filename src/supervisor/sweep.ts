@@ -315,7 +315,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   async function peek(abandoned: AbortSignal, early?: Promise<Connected>): Promise<Peek> {
     const before = await early;
-    // Whoever was connected then may have left since, as one that hands over does.
+    // A process that was connected then may have left since, as one that hands over does.
     const seen = before?.connected === 0 ? before : await prover?.look();
     return { survey: await look(abandoned), isAlone: seen?.connected === 0 };
   }

@@ -22,7 +22,7 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
   let busy: { readonly look: Promise<void>; readonly abandoned: AbortSignal } | null = null;
   let lastMs = Number.NEGATIVE_INFINITY;
 
-  /** What is being deleted: a look that is given up meanwhile may have done it all the same, and the next one tells. */
+  /** The webhook that is being deleted: a look that is given up meanwhile may have deleted it all the same, and then the next look tells of it. */
   let deleting = '';
 
   async function clear(dropPending: boolean, signal: AbortSignal): Promise<WebhookOutcome> {
