@@ -52,6 +52,7 @@ export interface GatewayWatchOptions {
     | 'tokenSource'
     | 'apiRoot'
     | 'sealed'
+    | 'sandbox'
   >;
   readonly reach: Pick<ApiReach, 'answered' | 'failed' | 'askNow'>;
   /** For how long the poll that is open upstream has been; 0: none is. */
@@ -183,7 +184,7 @@ export function watchGateway(options: GatewayWatchOptions) {
         );
     },
     distrust: ({ program, way }) =>
-      warnOnce(`distrust ${program}`, distrustWords(program, way, config.sealed)),
+      warnOnce(`distrust ${program}`, distrustWords(program, way, !config.sealed && !config.sandbox)),
     asked: () => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
     sent: () => options.onSent(),

@@ -119,7 +119,7 @@ export function createFront(options: FrontOptions): Front {
       return decrypt(socket, 'connect', () => Promise.resolve(program));
     }
     if (isHost && !options.mayPass)
-      return refuse(socket, '502 Bad Gateway', 'with --sealed nothing passes the gateway');
+      return refuse(socket, '502 Bad Gateway', 'with --sealed or --sandbox nothing passes the gateway');
     const far = await options.tunnel(asked, Number(port));
     socket.write(ESTABLISHED);
     far.write(head);

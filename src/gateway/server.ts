@@ -29,11 +29,11 @@ export interface GatewayOptions {
   /** Finds out about processes that are new: those that have moved away are known by their environment only. */
   readonly learnTree: () => Promise<unknown>;
   /** Serves bots that were not told of the gateway; null: only those that use its address. */
-  readonly intercept: Interception | null;
+  readonly intercept: LedCalls | null;
   readonly onNews: (news: GatewayNews) => void;
 }
 
-export interface Interception {
+export interface LedCalls {
   /** The libraries' host, whatever the API root is. */
   readonly host: string;
   /** A program may name another host in its Host alone. */
@@ -141,9 +141,9 @@ export function createGateway(options: GatewayOptions) {
     };
   }
 
-  function openFront(http: Server, { host, cert, key }: Interception): Front {
+  function openFront(http: Server, { host, cert, key, foreign: mayLeave }: LedCalls): Front {
     return createFront({
-      ...{ http, host, cert, key, headMs: HEAD_MS_MAX, mayPass: workerToken === token },
+      ...{ http, host, cert, key, headMs: HEAD_MS_MAX, mayPass: mayLeave && workerToken === token },
       async programOf(socket) {
         const caller = await peers.find(socket);
         return caller.kind === 'poller' ? programWords(peers.pidOf(caller.name)) : null;

@@ -87,9 +87,9 @@ export const WAYS = {
 } as const;
 
 /** A program does not accept the gateway's certificate. */
-export function distrustWords(program: string, way: Way, sealed: boolean): string {
+export function distrustWords(program: string, way: Way, mayPass: boolean): string {
   const why = `${program} does not accept singlepoll's certificate (a CA file of its own, or a pinned certificate)`;
-  if (way === 'hook' || sealed)
+  if (way === 'hook' || !mayPass)
     return `${why}: its calls to api.telegram.org fail. Let it use TELEGRAM_API_ROOT, or start with --intercept off`;
   return `${why}: it talks straight to the Bot API from now on. Let it use TELEGRAM_API_ROOT`;
 }

@@ -237,6 +237,23 @@ test('a program that does not trust the gateway is told, and talks straight to t
   await until('a call at the real host', () => asked.includes('/x'), { seen: run.seen });
 });
 
+test('in the sandbox, and sealed, a program that does not trust the gateway is told, and passes it nowhere', async (t) => {
+  const b = await bed(t);
+  const { asked } = await realApi(t, b);
+  const command = `curl -sS --cacert ${b.env.NODE_EXTRA_CA_CERTS} https://api.telegram.org/x`;
+  const script = b.file('pin.sh', `while :; do ${command}; sleep 0.2; done`);
+  for (const option of ['--sealed', '--sandbox']) {
+    const { TELEGRAM_BOT_TOKEN, TELEGRAM_API_ROOT, ...bare } = b.env;
+    const env = option === '--sandbox' ? bare : { ...bare, TELEGRAM_BOT_TOKEN, TELEGRAM_API_ROOT };
+    const run = b.cli(['start', option, '--', 'sh', script], { env: env as Record<string, string> });
+    await run.waitFor(/does not accept singlepoll's certificate .* its calls to api\.telegram\.org fail/);
+    await run.waitFor(/response 502/);
+    run.signal('SIGTERM');
+    assert.equal((await run.exit()).code, 0, run.seen());
+  }
+  assert.deepEqual(asked, []);
+});
+
 test('a hook that has gone while singlepoll runs, in a folder with a blank: left out, said once, and the next worker starts', async (t) => {
   const b = await bed(t);
   const program = copyProgram(join(b.dir, 'pack age'));
