@@ -1,6 +1,6 @@
 /**
  * Grades a process: is it a stray of this bot, and on what proof? PURE: one snapshot and the facts in, grades out.
- * The rules are the table "Grades of a stray" of the README. Only `own`, `proven` and `declared` are ever stopped: our own
+ * The rules are the table "Grades of a stray" of docs/strays.md. Only `own`, `proven` and `declared` are ever stopped: our own
  * leftovers, those that were seen to poll this bot, and those that the user named. Everything else is only reported.
  */
 import { bystander, isInteractiveShell } from './bystander.ts';

@@ -1,5 +1,5 @@
 /**
- * What is known of a run. StatusDocument is the answer of `status`, a contract (see the README); StatusRecord is what the supervisor
+ * What is known of a run. StatusDocument is the answer of `status`, a contract (see docs/commands.md); StatusRecord is what the supervisor
  * keeps, and only `noted` changes it. Times in documents are ISO 8601, in the record also monotonic ms, for ages. PURE.
  */
 import { initial, type State } from './table.ts';

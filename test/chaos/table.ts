@@ -1,4 +1,4 @@
-// Results as tables of Markdown, to be pasted into the README.
+// Results as tables of Markdown, to be pasted into docs/lease.md.
 import type { Ran } from './cells.ts';
 import { ROWS } from './rows/all.ts';
 

@@ -66,7 +66,7 @@ function install(b: Bed, programs: string): Record<string, string> {
 
 test('the tarball holds what runs, and nothing else', () => {
   const allowed =
-    /^(?:bin\/entry\.sh|bin\/singlepoll\.js|dist\/[\w-]+\.js|dist\/types\/[\w/]+\.d\.ts|dist\/hooks\/[\w/]+\.(?:cjs|py|rb|php|js)|dist\/THIRD-PARTY-NOTICES\.txt|README\.md|LICENSE|CHANGELOG\.md|(?:bin\/|dist\/)?package\.json)$/;
+    /^(?:bin\/entry\.sh|bin\/singlepoll\.js|dist\/[\w-]+\.js|dist\/types\/[\w/]+\.d\.ts|dist\/hooks\/[\w/]+\.(?:cjs|py|rb|php|js)|dist\/THIRD-PARTY-NOTICES\.txt|README\.md|docs\/[\w-]+\.md|LICENSE|CHANGELOG\.md|(?:bin\/|dist\/)?package\.json)$/;
   assert.deepEqual(
     packed.files.map(({ path }) => path).filter((path) => !allowed.test(path)),
     [],
@@ -127,10 +127,10 @@ describe('installed', () => {
   }
 });
 
-test('the example of the README: its types, strictly, and that it runs', async (t) => {
+test('the example of docs/api.md: its types, strictly, and that it runs', async (t) => {
   const b = await bed(t);
   install(b, dirname(process.execPath));
-  const example = /## From code.*?```js\n(.*?)```/s.exec(readFileSync('README.md', 'utf8'))?.[1] ?? '';
+  const example = /```js\n(.*?)```/s.exec(readFileSync('docs/api.md', 'utf8'))?.[1] ?? '';
   assert.match(example, /from 'singlepoll'/);
   const main = b.file('main.ts', `${example}\nexport {};\n`);
   const js = b.file('main.js', example);

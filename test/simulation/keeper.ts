@@ -18,7 +18,7 @@ export interface KeeperOutcome extends Outcome {
 }
 
 /**
- * Worlds in which the rules cannot hold, so that what the README calls a limit is known to be one, and how wide it is.
+ * Worlds in which the rules cannot hold, so that what docs/lease.md calls a limit is known to be one, and how wide it is.
  * `unseen-freeze`: a virtual machine stands still and its wall clock is set right only later. `torn-poll`: everything stands still
  * between the check and the send. `rolled-back-take`: the engine forgets the write that took the lease. `freed-by-hand`: somebody
  * frees the record of a living holder. `wild-clocks`: clocks are off by far more than is allowed for. `wrong-dates`: the engine is
