@@ -7,7 +7,7 @@ import { EXIT } from '../errors.ts';
 import { argvOf } from '../machine/procfs.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
-import { count, duration } from '../output/words.ts';
+import { count, duration, WAYS } from '../output/words.ts';
 import type { StatusEvent, StatusRecord } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
@@ -35,7 +35,6 @@ import {
   secondPollerWords,
   stolenWords,
   UNSEALED,
-  WAYS,
   WORKERS_WEBHOOK,
 } from './words.ts';
 

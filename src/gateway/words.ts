@@ -80,12 +80,6 @@ export const RIVAL_CURE =
   'Stop the other one (a laptop, an old server, another container), or revoke the token with @BotFather';
 export const STOLEN_CURE =
   'find the script that calls getUpdates (cron, a health check, a second consumer) and stop it, or revoke the token with @BotFather';
-export const WAYS = {
-  hook: 'redirected',
-  connect: 'through a proxy variable',
-  absolute: 'through a proxy variable',
-} as const;
-
 /** A program does not accept the gateway's certificate. */
 export function distrustWords(program: string, way: Way, mayPass: boolean): string {
   const why = `${program} does not accept singlepoll's certificate (a CA file of its own, or a pinned certificate)`;

@@ -2,10 +2,9 @@
  * The rows of a status, for `status`, `status --watch` and the status page: what is told, in which order, and what matters most. Pure:
  * how much of it is shown, and where, is decided by who shows it.
  */
-import { WAYS } from '../gateway/words.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
 import { plain } from './plain.ts';
-import { count, howItEnded, type Level, leaseParts, span } from './words.ts';
+import { count, howItEnded, type Level, leaseParts, span, WAYS } from './words.ts';
 
 /** One row; what does not fit on a small screen is left out from its end, part by part. */
 export interface StatusRow {

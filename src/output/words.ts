@@ -21,6 +21,13 @@ export async function painter(
   return (level, text) => paints[level]?.(text) ?? text;
 }
 
+/** How the polls of a worker reach the gateway that does not use TELEGRAM_API_ROOT. */
+export const WAYS = {
+  hook: 'redirected',
+  connect: 'through a proxy variable',
+  absolute: 'through a proxy variable',
+} as const;
+
 /** What is left to do about a poller that is not on this machine. */
 export const RIVAL_ELSEWHERE =
   'no other poller found on this machine: it polls from elsewhere (another machine, user or container). Stop it there, or revoke the token (@BotFather, /revoke)';
