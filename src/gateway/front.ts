@@ -30,8 +30,17 @@ export interface FrontOptions {
   readonly tunnel: (host: string, port: number) => Promise<Duplex>;
   /** A program may talk past the gateway where it does not trust it. */
   readonly mayPass: boolean;
+  readonly distrust: Distrust;
   /** A program broke off its handshake, or hung up right after it. */
   readonly onDistrust: (program: string, way: Way) => void;
+}
+
+/** Outlives the worker, which may end of its one failed call. */
+export interface Distrust {
+  /** Programs that do not trust the gateway's certificate. */
+  readonly programs: Set<string>;
+  /** How often in a row a program has hung up behind its handshake without a byte. */
+  readonly silent: Map<string, number>;
 }
 
 export interface Front {
@@ -45,12 +54,9 @@ const SILENT_MAX = 2;
 const TLS_HANDSHAKE = 0x16;
 
 export function createFront(options: FrontOptions): Front {
-  const { http, host, headMs, cert, key, programOf } = options;
+  const { http, host, headMs, cert, key, programOf, distrust } = options;
   let secureContext: SecureContext | undefined;
   const ways = new WeakMap<Socket, Way>();
-  /** Programs that do not trust the gateway's certificate; how often others have hung up without a byte. */
-  const distrusting = new Set<string>();
-  const silent = new Map<string, number>();
   // So that it watches over the time that the head of a request takes.
   http.emit('listening');
   http.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
@@ -70,7 +76,7 @@ export function createFront(options: FrontOptions): Front {
 
   function distrusts(program: string, way: Way): void {
     // A hook's connection has no other way to go.
-    if (way === 'connect') distrusting.add(program);
+    if (way === 'connect') distrust.programs.add(program);
     options.onDistrust(program, way);
   }
 
@@ -99,8 +105,8 @@ export function createFront(options: FrontOptions): Front {
   /** Some look at the certificate only after the handshake (GnuTLS). */
   function watchSilence(secure: Socket, program: string): void {
     secure.once('close', () => {
-      const times = secure.bytesRead > 0 ? 0 : (silent.get(program) ?? 0) + 1;
-      silent.set(program, times);
+      const times = secure.bytesRead > 0 ? 0 : (distrust.silent.get(program) ?? 0) + 1;
+      distrust.silent.set(program, times);
       if (times >= SILENT_MAX) distrusts(program, 'connect');
     });
   }
@@ -113,7 +119,7 @@ export function createFront(options: FrontOptions): Front {
       return refuse(socket, '403 Forbidden', 'only processes of the worker may use the gateway as a proxy');
     if (asked === '') return refuse(socket, '400 Bad Request', 'CONNECT HOST:PORT is expected');
     const isHost = asked === host && port === '443';
-    if (isHost && !distrusting.has(program)) {
+    if (isHost && !distrust.programs.has(program)) {
       socket.write(ESTABLISHED);
       if (head.length > 0) socket.unshift(head);
       return decrypt(socket, 'connect', () => Promise.resolve(program));

@@ -136,9 +136,11 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
   };
 }
 
-/** A process's program and script, so that no interpreter is meant as a whole. */
+/** A process's words up to its script, so that no interpreter is meant as a whole. */
 export function programWords(pid: number | null): string {
-  return (pid === null ? '' : plainCommand(argvOf(pid).slice(0, 2))) || 'the worker';
+  const argv = pid === null ? [] : argvOf(pid);
+  const script = argv.findIndex((word, i) => i > 0 && !word.startsWith('-'));
+  return plainCommand(argv.slice(0, script < 0 ? argv.length : script + 1)) || 'the worker';
 }
 
 /** False as soon as a process is dead, a zombie included. */

@@ -7,7 +7,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { heldPolls } from './door.ts';
 import { createForeign } from './foreign.ts';
-import { createFront, type Front, type PollWay } from './front.ts';
+import { createFront, type Distrust, type Front, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
 import { createPeers, type Poller, programWords } from './peers.ts';
 import { createPolls, type GatewayNews } from './polls.ts';
@@ -84,6 +84,7 @@ export function createGateway(options: GatewayOptions) {
   let ownWebhook = false;
   let closed = false;
   const foreign = intercept && createForeign(intercept.env);
+  const distrust: Distrust = { programs: new Set(), silent: new Map() };
 
   const peers = createPeers({
     ...{ tree, learnTree },
@@ -143,7 +144,7 @@ export function createGateway(options: GatewayOptions) {
 
   function openFront(http: Server, { host, cert, key, foreign: mayLeave }: LedCalls): Front {
     return createFront({
-      ...{ http, host, cert, key, headMs: HEAD_MS_MAX, mayPass: mayLeave && workerToken === token },
+      ...{ http, host, cert, key, distrust, headMs: HEAD_MS_MAX, mayPass: mayLeave && workerToken === token },
       async programOf(socket) {
         const caller = await peers.find(socket);
         return caller.kind === 'poller' ? programWords(peers.pidOf(caller.name)) : null;

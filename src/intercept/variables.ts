@@ -75,7 +75,8 @@ function variables(env: Environment, it: Interception): Record<string, string> {
   }
   if (it.trust !== null && it.runtimes.has('java')) {
     const options = `-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=${it.port} -Djavax.net.ssl.trustStore=${it.trust.keystore}`;
-    set.JAVA_TOOL_OPTIONS = joined(env.JAVA_TOOL_OPTIONS, options, ' ');
+    // The last one counts.
+    set.JAVA_TOOL_OPTIONS = joined(options, env.JAVA_TOOL_OPTIONS, ' ');
   }
   const hasProxy = Boolean(env.https_proxy || env.HTTPS_PROXY);
   if (it.trust !== null && (it.mode === 'proxy' || hasProxy)) {

@@ -1,18 +1,20 @@
 // The hooks, in real runtimes against a TLS server of our own: what goes to api.telegram.org:443 comes to it, nothing else does, and
 // whatever is amiss leaves the program alone. No network: a call that is not led here fails to resolve or is refused.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { basename, join } from 'node:path';
+import { after, before, describe, type TestContext, test } from 'node:test';
 import { connect as tlsConnect } from 'node:tls';
 import { createFront } from '../../src/gateway/front.ts';
 import { makeCertificates, toPem } from '../../src/intercept/certificates.ts';
+import { openIntercept } from '../../src/intercept/intercept.ts';
+import type { Report } from '../../src/output/report.ts';
 import { until } from '../support/wait.ts';
 
 const HOOKS = join(import.meta.dirname, '../../src/intercept/hooks');
@@ -43,6 +45,7 @@ const front = createFront({
   host: 'api.telegram.org',
   headMs: 500,
   mayPass: true,
+  distrust: { programs: new Set(), silent: new Map() },
   programOf: () => Promise.resolve('a program'),
   tunnel(host, to) {
     tunnelled.push(`${host}:${to}`);
@@ -219,18 +222,125 @@ test('children that are none of ours run as before: npm, git, curl', async () =>
   }
 });
 
-test('without a living singlepoll the hooks do nothing', async () => {
-  const gone = setting.replace(/^(\d+:\d+):\d+/, '$1:1');
-  const node = await run(process.execPath, ['-e', "console.log(require('tls').connect.name || 'hooked')"], {
-    ...nodeEnv(),
-    SINGLEPOLL_HOOK: gone,
+/** Programs that tell whether their calls would be led. */
+const TELLERS: readonly (readonly [string, readonly string[]])[] = [
+  [process.execPath, ['-e', "console.log(require('tls').connect.name === 'connect' ? 'as it is' : 'led')"]],
+  [
+    'python3',
+    ['-c', "import socket; print('led' if 'lambda' in socket.getaddrinfo.__qualname__ else 'as it is')"],
+  ],
+  ['ruby', ['-rsocket', '-e', "puts TCPSocket.ancestors[0] == TCPSocket ? 'as it is' : 'led'"]],
+  ['php', ['tell.php']],
+];
+
+/** The environment that a worker with this command and this environment of its user's gets. */
+async function workerEnv(t: TestContext, command: readonly string[], env: Record<string, string> = {}) {
+  await writeFile(
+    join(folder, 'tell.php'),
+    "<?php echo getenv('https_proxy') ? 'led' : 'as it is', PHP_EOL;",
+  );
+  const report = { line: (...words: unknown[]) => assert.fail(words.join()) } as unknown as Report;
+  const intercept = openIntercept({ mode: 'auto', command, env, cwd: folder, report });
+  t.after(() => intercept.close());
+  return { ...env, ...intercept.variables(port) };
+}
+
+for (const [program, words] of TELLERS) {
+  const name = basename(program);
+  test(`${name} starts as it is where singlepoll has gone, or its setting is missing or unreadable`, async (t) => {
+    const env = await workerEnv(t, [program]);
+    assert.deepEqual(await run(program, words, env), { code: 0, text: 'led\n' });
+    for (const other of [
+      env.SINGLEPOLL_HOOK?.replace(/^(\d+:\d+):\d+/, '$1:1'),
+      '',
+      'x',
+      '1:x:y:',
+      ':::',
+      '1:2',
+    ])
+      assert.deepEqual(await run(program, words, { ...env, SINGLEPOLL_HOOK: other ?? '' }), {
+        code: 0,
+        text: 'as it is\n',
+      });
   });
-  assert.equal(node.text.trim(), 'connect');
-  const python = await run('python3', ['-c', 'import socket; print(socket.getaddrinfo.__qualname__)'], {
-    ...pythonEnv(),
-    SINGLEPOLL_HOOK: gone,
-  });
-  assert.equal(python.text.trim(), 'getaddrinfo');
+}
+
+test("what the user's own variables load is loaded, too, beside the hook", async (t) => {
+  await writeFile(join(folder, 'own.cjs'), "console.log('USER')");
+  await writeFile(join(folder, 'own.rb'), "puts 'USER'");
+  await writeFile(join(folder, 'own.php'), "<?php echo 'USER', PHP_EOL;");
+  await mkdir(join(folder, 'ini'));
+  await writeFile(join(folder, 'ini', 'own.ini'), `auto_prepend_file="${join(folder, 'own.php')}"`);
+  const own: Record<string, string>[] = [
+    { NODE_OPTIONS: `--max-old-space-size=99 --require="${join(folder, 'own.cjs')}"` },
+    {},
+    { RUBYOPT: '-W0 -r./own.rb' },
+    { PHP_INI_SCAN_DIR: `:${join(folder, 'ini')}` },
+  ];
+  for (const [i, [program, words]] of TELLERS.entries())
+    if (Object.keys(own[i]!).length > 0)
+      assert.deepEqual(await run(program, words, await workerEnv(t, [program], own[i])), {
+        code: 0,
+        text: 'USER\nled\n',
+      });
+});
+
+test('what runs when singlepoll ends tells its token to nobody at that port, even if it verifies nothing', async () => {
+  const programs: readonly (readonly [string, readonly string[]])[] = [
+    [
+      process.execPath,
+      [
+        '-e',
+        `const [, pid] = process.env.SINGLEPOLL_HOOK.split(':');
+         const get = () => new Promise((next) => require('https').get('${URL_}', { agent: false, rejectUnauthorized: false },
+           (answer) => answer.resume().on('end', next)).on('error', next));
+         get().then(async () => {
+           process.kill(Number(pid));
+           while (require('fs').existsSync('/proc/' + pid)) await new Promise(setImmediate);
+           await get();
+         })`,
+      ],
+    ],
+    [
+      'python3',
+      [
+        '-c',
+        `import os, ssl, urllib.request
+def get():
+    try: urllib.request.urlopen('${URL_}', context=ssl._create_unverified_context()).read()
+    except OSError: pass
+get()
+pid = os.environ['SINGLEPOLL_HOOK'].split(':')[1]
+os.kill(int(pid), 15)
+while os.path.exists('/proc/' + pid): pass
+get()`,
+      ],
+    ],
+    [
+      'ruby',
+      [
+        '-rnet/http',
+        '-e',
+        `get = -> { begin; Net::HTTP.start('api.telegram.org', 443, use_ssl: true, verify_mode: 0) { |it| it.get('/') }; rescue SocketError; end }
+         get.call
+         pid = ENV['SINGLEPOLL_HOOK'].split(':')[1]
+         Process.kill(:TERM, pid.to_i)
+         nil while File.exist?("/proc/#{pid}")
+         get.call`,
+      ],
+    ],
+  ];
+  for (const [program, words] of programs) {
+    const supervisor = spawn('sleep', ['60'], { stdio: 'ignore' });
+    const env = { ...nodeEnv(), ...pythonEnv(), RUBYOPT: `-r${join(HOOKS, 'ruby.rb')}` };
+    const { code, text } = await run(program, words, {
+      ...env,
+      SINGLEPOLL_HOOK: settingOf(supervisor.pid ?? 0),
+    });
+    supervisor.kill();
+    assert.equal(code, 0, text);
+    assert.equal(served.length, 1, program);
+  }
 });
 
 test('who says nothing, or begins a handshake and leaves it at that, is let go in time', async () => {

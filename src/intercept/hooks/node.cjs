@@ -25,7 +25,12 @@ function isAlive(setting) {
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] === setting.startTime;
   } catch (error) {
     // No /proc, or Node's permission model: a signal that does nothing asks the same, but for another process with this id.
-    return error.code === 'ERR_ACCESS_DENIED' || process.platform !== 'linux' ? process.kill(Number(setting.pid), 0) : false;
+    if (error.code !== 'ERR_ACCESS_DENIED' && process.platform === 'linux') return false;
+    try {
+      return process.kill(Number(setting.pid), 0);
+    } catch (gone) {
+      return gone.code === 'EPERM';
+    }
   }
 }
 
@@ -70,7 +75,7 @@ function hook(setting) {
   var ca = '-----BEGIN CERTIFICATE-----\n' + lines + '\n-----END CERTIFICATE-----\n';
   tls.connect = function () {
     var options = optionsOf(arguments);
-    if (!isOurs(options)) return connect.apply(this, arguments);
+    if (!isOurs(options) || !isAlive(setting)) return connect.apply(this, arguments);
     DROPPED.forEach(function (name) {
       delete options[name];
     });

@@ -3,19 +3,25 @@
 # Any Ruby may load it, hence the old syntax. `singlepoll start --intercept off` keeps it out.
 begin
   port, pid, start_time, der = (ENV['SINGLEPOLL_HOOK'] || '').split(':')
-  stat = der && File.read("/proc/#{pid}/stat")
-  # Whatever outlives singlepoll has to reach api.telegram.org itself.
-  if stat && stat[(stat.rindex(')') + 2)..-1].split(' ')[19] == start_time
+  if der
     require 'socket'
 
     module SinglepollHook
       HOST = 'api.telegram.org'.freeze
 
       class << self
-        attr_accessor :port, :der
+        attr_accessor :port, :pid, :start_time, :der
 
         def ours?(host, port)
-          host.to_s.downcase.chomp('.') == HOST && %w[443 https].include?(port.to_s)
+          host.to_s.downcase.chomp('.') == HOST && %w[443 https].include?(port.to_s) && alive?
+        end
+
+        # Whatever outlives singlepoll has to reach api.telegram.org itself.
+        def alive?
+          stat = File.read("/proc/#{pid}/stat")
+          stat[(stat.rindex(')') + 2)..-1].split(' ')[19] == start_time
+        rescue SystemCallError
+          false
         end
 
         def mark(socket)
@@ -66,9 +72,13 @@ begin
     end
 
     SinglepollHook.port = Integer(port)
+    SinglepollHook.pid = pid
+    SinglepollHook.start_time = start_time
     SinglepollHook.der = der
-    TCPSocket.prepend(SinglepollHook::Connection)
-    Socket.singleton_class.prepend(SinglepollHook::Connecting)
+    if SinglepollHook.alive?
+      TCPSocket.prepend(SinglepollHook::Connection)
+      Socket.singleton_class.prepend(SinglepollHook::Connecting)
+    end
   end
 rescue StandardError, LoadError
   # The program comes first.

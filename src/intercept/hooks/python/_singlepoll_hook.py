@@ -12,14 +12,19 @@ MARKER = "127.83.80.1"
 
 def begin():
     port, pid, start_time, der = os.environ.get("SINGLEPOLL_HOOK", ":::").split(":")
-    # Whatever outlives singlepoll has to reach api.telegram.org itself.
-    with open("/proc/%s/stat" % pid, "rb") as file:
-        if file.read().rpartition(b")")[2].split()[19].decode() != start_time:
-            return
-    patches = _patches(int(port), der)
-    for name in [it for it in patches if it in sys.modules]:
-        patches.pop(name)(sys.modules[name])
-    sys.meta_path.insert(0, _Finder(patches))
+
+    def is_alive():
+        try:
+            with open("/proc/%s/stat" % pid, "rb") as file:
+                return file.read().rpartition(b")")[2].split()[19].decode() == start_time
+        except OSError:
+            return False
+
+    if is_alive():
+        patches = _patches(int(port), der, is_alive)
+        for name in set(patches) & set(sys.modules):
+            patches.pop(name)(sys.modules[name])
+        sys.meta_path.insert(0, _Finder(patches))
 
 
 class _Finder:
@@ -32,13 +37,12 @@ class _Finder:
         patch = self.patches.pop(name, None)
         if patch is None:
             return None
-        for finder in [it for it in sys.meta_path if it is not self and hasattr(it, "find_spec")]:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                load = spec.loader.exec_module
-                spec.loader.exec_module = lambda module: (load(module), _try(patch, module))
-                return spec
-        return None
+        finders = [it for it in sys.meta_path if it is not self and hasattr(it, "find_spec")]
+        spec = next(filter(None, (it.find_spec(name, path, target) for it in finders)), None)
+        if spec is not None:
+            load = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: (load(module), _try(patch, module))
+        return spec
 
 
 def _try(patch, module):
@@ -48,33 +52,35 @@ def _try(patch, module):
         pass  # The program comes first.
 
 
-def _patches(port, der):
+def _patches(door, der, is_alive):
     def is_host(host):
         host = bytes(host).decode("latin-1") if isinstance(host, (bytes, bytearray)) else host
         return isinstance(host, str) and host.lower().rstrip(".") == HOST
 
-    def is_ours(host, at):
-        return is_host(host) and at in (443, "443", b"443", "https")
+    def is_ours(host, at):  # Whatever outlives singlepoll has to reach the host itself.
+        return is_host(host) and at in (443, "443", b"443", "https") and is_alive()
 
-    def found(socket):
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (MARKER, port))]
-
-    def led(address):
-        return ("127.0.0.1", port) if isinstance(address, tuple) and (address[0] == MARKER or is_ours(*address[:2])) else address
-
-    def patch_socket(module):
+    def found():
         import socket
 
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (MARKER, door))]
+
+    def led(address):
+        is_led = isinstance(address, tuple) and (address[0] == MARKER or is_ours(*address[:2]))
+        # Another program may have its port by now; nobody has port 0.
+        return ("127.0.0.1", door if is_alive() else 0) if is_led else address
+
+    def patch_socket(module):
         resolve = module.getaddrinfo
-        module.getaddrinfo = lambda host, at, *a, **k: found(socket) if is_ours(host, at) else resolve(host, at, *a, **k)
+        module.getaddrinfo = lambda host, port, *a, **k: found() if is_ours(host, port) else resolve(host, port, *a, **k)
         for name in ("connect", "connect_ex"):
             real = getattr(module.socket, name)
             setattr(module.socket, name, lambda self, address, _real=real: _real(self, led(address)))
 
     def patch_ssl(module):
         # PEM: Python before 3.8 reads no DER with OpenSSL 3.
-        lines = [der[i : i + 64] for i in range(0, len(der), 64)]
-        authority = "\n".join(["-----BEGIN CERTIFICATE-----"] + lines + ["-----END CERTIFICATE-----", ""])
+        lines = "\n".join(der[i : i + 64] for i in range(0, len(der), 64))
+        authority = "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n" % lines
         # The number is the place of server_hostname among the arguments.
         for name, place in (("wrap_socket", 4), ("wrap_bio", 3)):
 
@@ -86,33 +92,27 @@ def _patches(port, der):
             setattr(module.SSLContext, name, wrap)
 
     def patch_uvloop(module):  # libuv resolves and connects itself.
-        import socket
-
         connect, resolve = module.Loop.create_connection, module.Loop.getaddrinfo
 
-        def create_connection(self, factory, host=None, port_=None, **kwargs):
-            at = kwargs.pop("port", port_)
-            if host == MARKER or is_ours(host, at):
+        def create_connection(self, factory, host=None, port=None, **kwargs):
+            if host == MARKER or is_ours(host, port):
                 if kwargs.get("ssl") and not kwargs.get("server_hostname"):
                     kwargs["server_hostname"] = HOST
-                host, at = "127.0.0.1", port
-            return connect(self, factory, host, at, **kwargs)
+                host, port = led((MARKER, 0))
+            return connect(self, factory, host, port, **kwargs)
 
-        async def getaddrinfo(self, host, at, **kwargs):
-            return found(socket) if is_ours(host, at) else await resolve(self, host, at, **kwargs)
+        async def getaddrinfo(self, host, port, **kwargs):
+            return found() if is_ours(host, port) else await resolve(self, host, port, **kwargs)
 
         module.Loop.create_connection, module.Loop.getaddrinfo = create_connection, getaddrinfo
 
     def patch_aiohttp(module):  # aiodns resolves itself.
-        import socket
-
         real = module.AsyncResolver.resolve
 
-        async def resolve(self, host, at=0, family=socket.AF_INET):
-            if not is_ours(host, at):
-                return await real(self, host, at, family)
-            flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-            return [{"hostname": host, "host": MARKER, "port": port, "family": socket.AF_INET, "proto": 6, "flags": flags}]
+        async def resolve(self, host, port=0, family=2):
+            if not is_ours(host, port):
+                return await real(self, host, port, family)
+            return [{"hostname": host, "host": MARKER, "port": door, "family": 2, "proto": 6, "flags": 0}]
 
         module.AsyncResolver.resolve = resolve
 
