@@ -1,8 +1,9 @@
 // `npm run test:setup`: brings the programs that tests start, once and never while tests run: Debian's packages of
-// test/debian-packages.txt where it may install them, and a few from npm.
+// test/debian-packages.txt where it may install them, a few from npm, and the systems that test/platforms runs in.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { bringTrees } from './test-trees.mjs';
 
 /** Where test/support/programs.ts looks for them: FOLDER/NAME-VERSION/node_modules. */
 const FOLDER = 'node_modules/.cache/singlepoll-test';
@@ -13,8 +14,12 @@ const PROGRAMS = [
   [NODE, '12'],
   [NODE, '16'],
   [NODE, '18'],
+  // The oldest and the newest patch of the oldest line: what V8 keeps in a file need not fit between two patches.
+  [NODE, '20.20.0'],
+  [NODE, '20.20.2'],
   [NODE, '22'],
   [NODE, '24'],
+  [NODE, '26'],
   [NODE, 'latest'],
   ['bun', '1.4.5'],
   ['deno', '2.9.6'],
@@ -27,8 +32,8 @@ const PROGRAMS = [
 ];
 
 /** Installs the missing Debian packages, or says which command would. */
-export function bringPackages() {
-  const wanted = readFileSync('test/debian-packages.txt', 'utf8').split('\n').filter(Boolean);
+export function bringPackages(list = 'test/debian-packages.txt') {
+  const wanted = readFileSync(list, 'utf8').split('\n').filter(Boolean);
   const query = ['-W', `-f=\${db:Status-Status} \${Package}\\n`, ...wanted];
   const known = spawnSync('dpkg-query', query, { encoding: 'utf8' }).stdout?.split('\n') ?? [];
   const missing = wanted.filter((name) => !known.includes(`installed ${name}`));
@@ -41,6 +46,12 @@ export function bringPackages() {
   }
   console.error(`installing ${missing.join(', ')}`);
   withoutServices(() => run('sh', ['-c', command], { DEBIAN_FRONTEND: 'noninteractive' }));
+}
+
+/** Systems to boot and to run in. */
+export function bringPlatforms() {
+  bringPackages('test/platforms/debian-packages.txt');
+  bringTrees();
 }
 
 /** Installs what npm has of PROGRAMS. */
@@ -80,4 +91,5 @@ function run(command, args, env = {}) {
 if (process.argv[1] === import.meta.filename) {
   bringPackages();
   bringPrograms();
+  bringPlatforms();
 }

@@ -1,23 +1,23 @@
-// `npm test`, `npm run test:thorough`: brings what the tests need, then runs them.
-//   npm test                      everything but the thorough ones
+// `npm test`, `npm run test:thorough`, `npm run test:platforms`: brings what the tests need, then runs them.
+//   npm test                      everything but the thorough ones and the platforms
 //   npm test -- unit              only files whose path contains "unit"; several words: any of them
-//   npm run test:thorough         test/thorough, and what does more with SP_TEST_THOROUGH=1
+//   npm run test:thorough         test/thorough
+//   npm run test:platforms        test/platforms: real systems to run on, as root (`npm run test:setup` makes them)
 import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { buildWhenStale, listFiles } from './prepare.mjs';
 import { runTestFiles } from './test-files.mjs';
-import { bringPackages, bringPrograms } from './test-setup.mjs';
+import { bringPackages, bringPlatforms, bringPrograms } from './test-setup.mjs';
 
-const thorough = process.argv.includes('--thorough');
-const words = process.argv.slice(2).filter((word) => word !== '--thorough');
-/** Besides test/thorough: their tests depend on SP_TEST_THOROUGH. */
-const THOROUGH_TOO = /[/\\]package\.test\.ts$/;
-const isThorough = (path) => /[/\\]thorough[/\\]/.test(path);
+const KINDS = ['thorough', 'platforms'];
+const kind = KINDS.find((it) => process.argv.includes(`--${it}`)) ?? 'daily';
+const words = process.argv.slice(2).filter((word) => word !== `--${kind}`);
+const kindOf = (path) => KINDS.find((it) => path.startsWith(join('test', it))) ?? 'daily';
 const isUnit = (path) => /[/\\]unit[/\\]/.test(path);
 
 const files = listFiles('test')
-  .filter((path) => path.endsWith('.test.ts'))
-  .filter((path) => (thorough ? isThorough(path) || THOROUGH_TOO.test(path) : !isThorough(path)))
+  .filter((path) => path.endsWith('.test.ts') && kindOf(path) === kind)
   .filter((path) => words.length === 0 || words.some((word) => path.includes(word)));
 if (files.length === 0) {
   console.error(`npm test: no test file matches ${words.join(' ')}`);
@@ -25,12 +25,13 @@ if (files.length === 0) {
 }
 // Unit tests need nothing but Node, and what runs alone is brought by nobody.
 if (!files.every(isUnit)) bringPackages();
-if (thorough) bringPrograms();
+if (kind !== 'daily') bringPrograms();
+if (kind === 'platforms') bringPlatforms();
 buildWhenStale();
 
 const cores = Math.max(2, availableParallelism());
 const size = (path) => statSync(path).size;
-const unit = thorough ? [] : files.filter(isUnit);
+const unit = files.filter(isUnit);
 // Three processes: the simulations take as long as half of the others together.
 const isSimulation = (path) => path.includes('simulations');
 const others = unit.filter((path) => !isSimulation(path));
@@ -45,12 +46,11 @@ const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => stop.abort());
 const isGood = await runTestFiles({
   jobs: [...together.filter(({ length }) => length > 0), ...alone.map((path) => [path])],
-  // Most of an end-to-end test is waiting.
-  atOnce: cores * 2,
+  // Most of an end-to-end test is waiting. A platform is a whole system: one after the other.
+  atOnce: kind === 'platforms' ? 1 : cores * 2,
   slots: cores * 2,
   // Engines have time limits; the cases of the hooks share one server, the innocent one world.
   concurrency: (path) => (!/[/\\]e2e[/\\]/.test(path) || /intercept-hooks|lease|innocent/.test(path) ? 1 : 2),
-  env: thorough ? { SP_TEST_THOROUGH: '1' } : {},
   signal: stop.signal,
 });
 process.exit(isGood ? 0 : 1);

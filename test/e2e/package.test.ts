@@ -1,50 +1,21 @@
-// The package as its users get it: what is in the tarball, and that it installs and runs on every Node that is supported.
+// The package as its users get it: what is in the tarball, and that it installs and runs (on every Node: test/platforms).
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, describe, test } from 'node:test';
+import { after, test } from 'node:test';
 import { type Bed, bed, worker } from '../support/bed.ts';
+import { pack } from '../support/packed.ts';
 import { findByEnv } from '../support/proc.ts';
-import { nodeBuild } from '../support/programs.ts';
 import { until } from '../support/wait.ts';
 
 const MB = 1024 * 1024;
 const folder = mkdtempSync(join(tmpdir(), 'sp-package-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-interface Packed {
-  filename: string;
-  size: number;
-  unpackedSize: number;
-  files: { path: string; mode: number }[];
-}
-// In a copy, with a build that is out of date: what is packed must come from the sources as they are.
-const clone = join(folder, 'clone');
-for (const name of execFileSync('git', ['ls-files'], { encoding: 'utf8' }).trim().split('\n'))
-  if (!name.startsWith('test/')) cpSync(name, join(clone, name));
-symlinkSync(join(process.cwd(), 'node_modules'), join(clone, 'node_modules'));
-mkdirSync(join(clone, 'dist'));
-for (const name of ['stale.js', 'cli.js']) writeFileSync(join(clone, 'dist', name), 'throw 1;');
-const packing = JSON.parse(
-  execFileSync('npm', ['pack', '--json', '--loglevel=error', '--pack-destination', folder], {
-    encoding: 'utf8',
-    cwd: clone,
-    stdio: ['ignore', 'pipe', 'ignore'],
-  }).replace(/^[^[{]*/, ''),
-) as Packed[] | Record<string, Packed>;
-const packed = Object.values(packing)[0] as Packed;
-const TARBALL = join(folder, packed.filename);
+const packed = pack(folder);
+const { path: TARBALL, clone } = packed;
 const { version, dependencies } = JSON.parse(readFileSync('package.json', 'utf8')) as {
   version: string;
   dependencies?: object;
@@ -92,39 +63,31 @@ test('the tarball holds what runs, and nothing else', () => {
     assert.match(notices, new RegExp(`^${name} \\d`, 'm'));
 });
 
-describe('installed', () => {
-  for (const wanted of process.env.SP_TEST_THOROUGH ? ['22', '24', 'latest'] : ['20']) {
-    test(`npx singlepoll on Node ${wanted}`, async (t) => {
-      const b = await bed(t);
-      const ours = wanted === '20' && process.version.startsWith('v20.');
-      const programs = ours ? dirname(process.execPath) : nodeBuild(wanted);
-      const env = install(b, programs);
-      const npx = (...args: string[]) =>
-        b.spawn('npx', ['--offline', 'singlepoll', ...args], { env, detached: true });
-      const node = execFileSync(join(programs, 'node'), ['--version'], { encoding: 'utf8' }).trim();
-      if (wanted !== 'latest') assert.equal(node.split('.')[0], `v${wanted}`);
+test('npx singlepoll, installed in a project', async (t) => {
+  const b = await bed(t);
+  const env = install(b, dirname(process.execPath));
+  const npx = (...args: string[]) =>
+    b.spawn('npx', ['--offline', 'singlepoll', ...args], { env, detached: true });
 
-      // A start, a look from outside, a stop: all by npx.
-      const run = npx('start', '--sandbox');
-      const shown = npx('--version');
-      assert.equal((await shown.exit()).code, 0, shown.seen());
-      assert.equal(shown.stdout(), `${version} (node ${node}, ${process.platform} ${process.arch})\n`);
-      await run.waitFor(/\[poll\] \d updates? received/, 30_000);
-      await until('its stray to be gone', () => run.stderr().includes('[stray] gone: 1 process'), {
-        ...{ ms: 45_000, seen: run.seen },
-      });
-      const stopping = npx('stop');
-      assert.equal((await stopping.exit()).code, 0, stopping.seen());
-      assert.match(stopping.stdout(), /^stopped: /);
-      assert.equal((await run.exit()).code, 0, run.seen());
-      assert.doesNotMatch(run.stderr(), /Warning|bug in singlepoll/);
-      await until('nothing to be left', () => findByEnv('SP_TEST_COOKIE', b.cookie).length === 0);
+  // A start, a look from outside, a stop: all by npx.
+  const run = npx('start', '--sandbox');
+  const shown = npx('--version');
+  assert.equal((await shown.exit()).code, 0, shown.seen());
+  assert.equal(shown.stdout(), `${version} (node ${process.version}, ${process.platform} ${process.arch})\n`);
+  await run.waitFor(/\[poll\] \d updates? received/, 30_000);
+  await until('its stray to be gone', () => run.stderr().includes('[stray] gone: 1 process'), {
+    ...{ ms: 45_000, seen: run.seen },
+  });
+  const stopping = npx('stop');
+  assert.equal((await stopping.exit()).code, 0, stopping.seen());
+  assert.match(stopping.stdout(), /^stopped: /);
+  assert.equal((await run.exit()).code, 0, run.seen());
+  assert.doesNotMatch(run.stderr(), /Warning|bug in singlepoll/);
+  await until('nothing to be left', () => findByEnv('SP_TEST_COOKIE', b.cookie).length === 0);
 
-      const loads = `const a = require('singlepoll'); import('singlepoll').then((b) => console.log(typeof a.start, typeof b.status))`;
-      const loaded = spawnSync('node', ['-e', loads], { cwd: b.project, env, encoding: 'utf8' });
-      assert.equal(loaded.stdout, 'function function\n', loaded.stderr);
-    });
-  }
+  const loads = `const a = require('singlepoll'); import('singlepoll').then((b) => console.log(typeof a.start, typeof b.status))`;
+  const loaded = spawnSync('node', ['-e', loads], { cwd: b.project, env, encoding: 'utf8' });
+  assert.equal(loaded.stdout, 'function function\n', loaded.stderr);
 });
 
 test('the example of docs/api.md: its types, strictly, and that it runs', async (t) => {
