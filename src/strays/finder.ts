@@ -34,15 +34,15 @@ export interface Stray extends Target {
   readonly grade: Grade;
   readonly proof: readonly string[];
   readonly respawner: Respawner | null;
-  /** What is stopped with it, from the top: itself, or what exists only to run it. Of a hint only itself. */
+  /** All that is stopped with it, from the top. A hint's tree is the process alone. */
   readonly tree: readonly TreeRow[];
-  /** Who started the top of its tree: the one to ask when it comes back. Null where that is gone or pid 1. */
+  /** The parent of its tree's top, which may start it again. Null if that is gone or is pid 1. */
   readonly parent: { readonly pid: number; readonly command: string } | null;
-  /** Other bots that it polls as well, as far as its tokens can be read: they fall silent with it. */
+  /** Ids of the other bots that it polls, as far as its tokens can be read: stopping it silences them, too. */
   readonly silences: readonly string[];
   /** It holds the token of this bot. */
   readonly holdsToken: boolean;
-  /** The living supervisor that it belongs to: it is `likely` at most then, and never stopped. */
+  /** The living supervisor that it belongs to. Such a process is graded `likely` at most and never stopped. */
   readonly supervisor: { readonly pid: number } | null;
 }
 
@@ -50,7 +50,7 @@ export interface Stray extends Target {
 interface TreeRow extends Target {
   readonly ppid: number;
   readonly command: string;
-  /** What it has in common with others of its run and spawn; null: nothing. */
+  /** The environment marker that all processes of one run and spawn share; null: it has none. */
   readonly cookie: string | null;
 }
 
@@ -59,7 +59,7 @@ export interface Survey {
   readonly strays: readonly Stray[];
   readonly uninspectable: {
     readonly count: number;
-    /** Of `count`: could not be read in time, as something holds up whoever reads them. */
+    /** How many of `count` block their reader (a dead mount, for example) and were given up. */
     readonly stuck?: number;
     /** Processes on which the `--stray` patterns took longer than 50 ms and were given up. */
     readonly unmatched?: number;
@@ -67,23 +67,23 @@ export interface Survey {
     readonly hidden: boolean;
   };
   readonly tookMs: number;
-  /** Who ran the same commands in the same folders then, proven or not. */
+  /** All processes of this snapshot that ran the same commands in the same folders, whatever their grade. */
   readonly copiesOf?: (strays: readonly Stray[]) => readonly Target[];
 }
 
-/** Names the process manager that would bring a stray back, or null: nobody, or not found out in time. */
+/** Finds the process manager that would start a stray again. Null: none, or not found out in time. */
 type RespawnerFinder = (stray: Proc, snapshot: Snapshot) => Promise<Respawner | null>;
 
-/** Read once the processes are listed, so that getters may tell what is true then: a pid may have gone to somebody else meanwhile. */
+/** Its fields are read after the processes were listed. They may be getters, as a pid may have been reused before that. */
 export interface LookOptions {
   /** The worker that lives now; null between two workers. */
   readonly worker?: Place['worker'];
   readonly helperPids?: Place['helperPids'];
-  /** Pid of the worker before: what is left of its session is ours. */
+  /** Pid of the previous worker: what is left of its session is our own leftover. */
   readonly former?: number | null;
-  /** What the experiment showed; nothing where there was none. */
+  /** What the experiment showed, if there was one. */
   readonly evidence?: Evidence;
-  /** Aborted: no further signal to anybody. */
+  /** Once aborted, no further signal is sent. */
   readonly signal?: AbortSignal;
 }
 
@@ -101,17 +101,17 @@ export interface StrayStop extends StopResult {
 
 export interface StrayFinder {
   look(options?: LookOptions): Promise<Survey>;
-  /** Synchronous: knows of new processes only what their stat lines say. */
+  /** Synchronous. Of processes that are new it reads only the stat lines. */
   quickLook(options?: LookOptions): Survey;
   /** Stops strays of an earlier survey with their trees. Which of them may be stopped is the caller's decision. */
   stop(strays: readonly Stray[], options: StopStraysOptions): Promise<StrayStop>;
 }
 
 const KILL_WAIT_MS = 5_000;
-/** For the details of what a tree has grown while it is being stopped. */
+/** How long the details of processes may take that a tree has started while it is being stopped. */
 const GROWN_WAIT_MS = 1_000;
 
-/** What a finder sees and acts with; the simulation puts its own in. */
+/** A finder's senses and tools. The simulation supplies its own. */
 export interface Instruments {
   readonly processes: Processes;
   readonly hands: Hands;
@@ -120,11 +120,11 @@ export interface Instruments {
   readonly uid?: number;
 }
 
-/** The instruments of this machine. One inspector serves all who look for the same bot. */
+/** This machine's instruments. All finders of one bot share an inspector. */
 export interface Eyes {
   readonly inspector: Inspector;
   readonly processes: Processes;
-  /** Processes are read from /proc, and signalled by what stands there; otherwise by what ps says. */
+  /** True: processes are read from /proc. False: from ps. */
   readonly procfs: boolean;
 }
 
@@ -134,7 +134,7 @@ export function openEyes(sought: Sought & { readonly procfs?: boolean }): Eyes {
   return { inspector, processes: procfs ? createProcesses(inspector) : psProcesses(sought), procfs };
 }
 
-/** `managers`: false: no manager is asked for. */
+/** Without `managers` no stray's service manager is looked for. */
 export function openFinder(options: { botId: string; eyes: Eyes; managers?: boolean }): StrayFinder {
   const { botId, eyes, managers = true } = options;
   const { inspector, processes, procfs } = eyes;
@@ -152,7 +152,7 @@ export function openFinder(options: { botId: string; eyes: Eyes; managers?: bool
 
 export function createStrayFinder(botId: string, instruments: Instruments): StrayFinder {
   const { processes, hands, findRespawner, uid = process.geteuid?.() ?? -1 } = instruments;
-  /** The last worker before whose session was found to be empty: its number may be anybody's since. */
+  /** The previous worker whose session was found empty. Its pid may have been reused since, so it is not looked for again. */
   let emptied: number | null = null;
 
   function stand(snapshot: Snapshot, look: LookOptions): [Place, Surroundings] {
@@ -161,7 +161,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
     return [place, surroundings(snapshot, place)];
   }
 
-  /** What the last worker has left behind in its session, whatever it carries. */
+  /** What is left of the previous worker's session, with or without our environment marker. */
   function leftoversIn(snapshot: Snapshot, around: Surroundings, former: number | null): Set<number> {
     if (former === null || former === emptied) return new Set();
     const left = leftBy(snapshot, former, around);
@@ -219,7 +219,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
     };
   }
 
-  /** Who of `listed` still lives, with all that belongs to them now. */
+  /** Those of `listed` that still live, and all that belongs to them now. */
   function grow(
     snapshot: Snapshot,
     listed: readonly Target[],
@@ -246,7 +246,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       const respawners = new Map<Graded, Respawner | null>();
       for (const one of findRespawner ? seen.graded : []) {
         if (one.grade === 'hint') continue;
-        // It may have ended since it was listed, while its tree, which would be stopped with it, is kept alive.
+        // If it has ended since it was listed, a manager may still keep the rest of its tree alive.
         const isThere = hands.look(one.proc.pid)?.startId === one.proc.startId;
         const asked = isThere ? one.proc : treeTop(snapshot, one.proc, seen.place, seen.around);
         respawners.set(one, await findRespawner!(asked, snapshot));

@@ -19,7 +19,7 @@ export interface Sought extends TokenSought {
   readonly projectDir: string;
 }
 
-/** First line to the child. */
+/** The first line that the child is sent. */
 export type Greeting = Omit<Sought, 'patterns'> & {
   readonly patterns: readonly { readonly source: string; readonly flags: string }[];
 };
@@ -32,29 +32,29 @@ export type ToChild = { readonly pids: readonly number[] } & (
 
 export type FromChild =
   | { readonly ready: true }
-  /** It is done with this process, and what it has found; `goesOn`: it has found this so far. Pid 0: it lives. */
+  /** The child is done with this process and found `value`. With `goesOn` it is still at work on it. Pid 0 is a sign of life. */
   | { readonly pid: number; readonly value?: unknown; readonly goesOn?: boolean }
   | { readonly done: true };
 
 export interface Inspector {
-  /** The processes that could be read in `timeoutMs` (5 s); `unread`: those that could not. Processes that have ended are in neither. */
+  /** Reads processes for at most `timeoutMs` (5 s). Those that could not be read are in `unread`; those that have ended are nowhere. */
   inspect(
     pids: readonly number[],
     timeoutMs?: number,
   ): Promise<{ readonly seen: ReadonlyMap<number, ProcDetails>; readonly unread: ReadonlySet<number> }>;
   /**
-   * Inode → pids that have this socket among their descriptors: several processes may share one. Looks at `hintPids` first, and at
-   * nobody else where these have them all.
+   * Maps each inode to the pids that have this socket open (several processes may share one). Looks at `hintPids` first, and at
+   * the other processes only if a socket is still missing.
    */
   ownersOfSockets(
     inodes: readonly number[],
     hintPids?: readonly number[],
   ): Promise<ReadonlyMap<number, readonly number[]>>;
-  /** Who would start the first of `line` again, the stray and all above it; null where that could not be found out in time. */
+  /** Finds the manager that would start `line[0]` again; the rest of `line` are its ancestors. Null: none, or not found out in time. */
   manager(line: readonly Proc[]): Promise<Respawner | null>;
-  /** Starts the child, as it will be needed soon. */
+  /** Starts the child ahead of the first question. */
   start(): void;
-  /** Ends the child; without this it ends by itself soon. */
+  /** Ends the child. An idle child ends by itself after 5 s. */
   close(): void;
 }
 
@@ -68,12 +68,12 @@ export function createInspector(sought: Sought): Inspector {
   let queue: Promise<unknown> = Promise.resolve();
   let waiting = 0;
   let idle: NodeJS.Timeout | undefined;
-  /** Those that a child hung on, as they were then. */
+  /** Processes on which a child got stuck: pid → start time and program at that moment. */
   const stuck = new Map<number, string>();
   const patterns = sought.patterns.map(({ source, flags }) => ({ source, flags }));
   const isStuck = (pid: number) => stuck.has(pid) && stuck.get(pid) === identityNow(pid);
 
-  /** One after another: the child does one thing at a time. */
+  /** Queues the request, as the child handles one at a time. */
   function run(request: ToChild, timeoutMs = TIMEOUT_MS) {
     const deadlineMs = performance.now() + timeoutMs;
     waiting += 1;
@@ -105,7 +105,7 @@ export function createInspector(sought: Sought): Inspector {
       present.abandon();
       child = null;
       if (end === 'late' || !wasReady) break;
-      // It hangs on the first that it has not answered for, or on looking for the script of that.
+      // The child hangs on the first process that it has not answered for, or on the path of that one's script.
       const at = left.values().next().value!;
       left.delete(at);
       if (seen.has(at)) continue;
@@ -166,16 +166,16 @@ function identityNow(pid: number): string {
 
 interface Child {
   isGone(): boolean;
-  /** It has greeted back: it can be started at all. */
+  /** The child has answered the greeting, so it can be started on this machine. */
   isReady(): boolean;
   ask(
     request: ToChild,
     take: (line: FromChild) => void,
     deadlineMs: number,
   ): Promise<'done' | 'stalled' | 'late'>;
-  /** It ends by itself. */
+  /** Closes its input, on which the child ends. */
   end(): void;
-  /** It may be beyond all signals: nobody waits for it. */
+  /** Kills the child without waiting: a process in uninterruptible sleep does not end at once. */
   abandon(): void;
 }
 
@@ -200,11 +200,11 @@ function startChild(greeting: Greeting): Child {
     ask(request, take, deadlineMs) {
       return new Promise((resolve) => {
         let lastMs = performance.now();
-        // These timers alone keep the process alive, and only while somebody waits for an answer.
+        // Only this timer keeps our own process alive, and only while a caller waits for an answer.
         const watch = setInterval(() => {
           const nowMs = performance.now();
           if (nowMs >= deadlineMs) return end('late');
-          // A child that could run, but is not given the time to, is not stuck.
+          // A child in state R waits for a CPU; it is not stuck.
           if (isReady && nowMs - lastMs >= STALL_MS && statOf(child.pid ?? 0)?.state !== 'R') end('stalled');
         }, 50);
         const end = (how: 'done' | 'stalled' | 'late') => {
@@ -226,7 +226,7 @@ function startChild(greeting: Greeting): Child {
     },
     end: () => void child.stdin?.end(),
     abandon() {
-      // One that could not be started has the pid 0 to Node, and a signal to that is for our whole group.
+      // Node would send the signal of a child that could not be started to pid 0, which is our whole process group.
       if (child.pid !== undefined) child.kill('SIGKILL');
       child.stdin?.destroy();
       child.stdout?.destroy();
@@ -235,19 +235,19 @@ function startChild(greeting: Greeting): Child {
 }
 
 function launch(): ChildProcess {
-  // Run from the sources (tests), it needs the loader that reads them.
+  // The tests run from the sources, for which the child needs a loader, too.
   const source = import.meta.url.endsWith('.ts')
     ? new URL('inspector-child.ts', import.meta.url).pathname
     : null;
   const loader = source ? ['--import', createRequire(import.meta.url).resolve('tsx')] : [];
   const child = spawn(process.execPath, [...loader, source ?? distFile('inspector-child.js')], {
-    // Shows as what it is, so that no supervisor takes it for a stray.
+    // The name keeps other supervisors from taking the child for a stray.
     argv0: 'singlepoll',
     cwd: '/',
-    // The tools of service managers want a home and a path; tokens stay here.
+    // The tools of service managers need HOME and PATH; tokens are not passed on.
     env: toolEnvironment(process.env),
     stdio: ['pipe', 'pipe', 'ignore'],
-    // A session of its own: Ctrl-C is not for it.
+    // In a session of its own the child gets no Ctrl-C.
     detached: true,
   });
   child.unref();

@@ -19,24 +19,24 @@ import {
 } from './reactions.ts';
 import { addressOf, followDestroyed, listeningPorts, listSockets, type TcpSocket } from './sockets.ts';
 
-/** A process for certain, and the one above it: what asks with one process a poll is known by that one. */
+/** One process, named beyond doubt. Its parent stands for programs that start a new process for each poll. */
 export interface Owner {
   readonly pid: number;
   readonly startId: string;
   readonly parent: { readonly pid: number; readonly startId: string } | null;
-  /** The same for all lives of one program under one parent; null where its command line could not be seen. */
+  /** Equal for all runs of one command line under one parent; null if the command line can't be seen. */
   readonly program: string | null;
 }
 
 /** Somebody else's connection to the API root. */
 export interface Client {
-  /** Names the connection in every listing: namespace and both ends. */
+  /** Identifies the connection in each listing: network namespace, local and remote address. */
   readonly key: string;
   readonly uid: number;
   readonly cgroup: string | null;
-  /** Whose it is; null where its process can't be seen from here. */
+  /** The process that holds it; null if it can't be seen from here. */
   readonly owner: Owner | null;
-  /** A request of it is being held now. */
+  /** The API root holds a request of this connection now. */
   readonly isHeld: boolean;
 }
 
@@ -47,44 +47,44 @@ export interface Seen {
   readonly holdsAnother: boolean;
 }
 
-/** One observation: from what is connected now to the end of the time in which a poll of ours has an effect. */
+/** Watches the connections that exist now, until one poll of ours can have no further effect. */
 export interface Observation {
-  /** Who is connected, without ourselves. */
+  /** All connections but ours. */
   readonly clients: readonly Client[];
-  /** A getUpdates has just been sent. `onSeen` is called at each reaction; resolves when nobody more can react, or `signal` ends it. */
+  /** To be called when a getUpdates has just been sent. Calls `onSeen` at each reaction; resolves when no further one is possible, or at `signal`. */
   poked(poke: Poke, onSeen: (seen: Seen) => void, signal: AbortSignal): Promise<void>;
   stop(): void;
 }
 
 export interface ObserverOptions {
   readonly addresses: ApiAddresses;
-  /** Whose connections are ours: this process, the worker's tree. */
+  /** True for this process and the worker's tree. */
   readonly isOurs: (pid: number) => boolean;
   /** Which processes have these sockets open. */
   readonly ownersOf: (inodes: readonly number[]) => Promise<ReadonlyMap<number, readonly number[]>>;
-  /** What processes run, to compare; null where that can't be seen. */
+  /** Reads the command lines of all processes; null for one that can't be seen. */
   readonly commands: () => Promise<(pid: number) => string | null>;
 }
 
 const DENSE_MS = 8;
 const SPARSE_MS = 200;
-/** A connection that is missing in a listing may be told of as destroyed within this time. */
+/** How long after a listing without a connection `ss` may still report it as destroyed. */
 const MISSING_MS = 120;
-/** For the start of those that follow what is destroyed. */
+/** How long the start of the followers of destroyed sockets may take. */
 const FOLLOW_READY_MS = 500;
 const FOLLOW_LOOK_MS = 5;
 const YOUNG_MS = 50;
 const NAMESPACES_MAX = 32;
-/** What a relay passes on is longer or shorter by this at most: another header, another record. */
+/** A relay's copy of an answer differs in length by at most this share plus these bytes: another header, another TLS record. */
 const RELAYED_SHARE = 0.25;
 const RELAYED_BYTES = 64;
 
 /** A network namespace in which somebody is connected. */
 interface Place {
   readonly name: string;
-  /** Undefined: our own. */
+  /** Path of its /proc/PID/ns/net; undefined: our own. */
   readonly namespace: string | undefined;
-  /** On which somebody listens there. */
+  /** Ports that are listened on there. */
   readonly ports: ReadonlySet<number>;
 }
 
@@ -93,7 +93,7 @@ interface Around {
   readonly places: readonly Place[];
 }
 
-/** Who is connected now, without ourselves. Null: ss does not work here. */
+/** Lists the connections to the API root but ours. Null: ss does not work here. */
 export async function whoIsConnected(options: ObserverOptions): Promise<readonly Client[] | null> {
   return (await lookAround(options))?.clients ?? null;
 }
@@ -104,7 +104,7 @@ async function lookAround({
   ownersOf,
   commands,
 }: ObserverOptions): Promise<Around | null> {
-  // Left out at once: where nobody else is connected, one listing is enough to know it.
+  // Our own sockets are left out first, so that one listing is enough if nobody else is connected.
   const own = new Set(socketInodes(process.pid)?.map(Number));
   const found = await Promise.all(
     namespaces().map(async ({ name, namespace }) => {
@@ -129,14 +129,14 @@ async function lookAround({
     if (pids.some(isOurs)) return [];
     places.add(place);
     const { uid, cgroup } = socket;
-    // Children have it from whoever opened it, and are stopped with it.
+    // Of several holders the oldest opened it; the others inherited it and are stopped with its tree.
     const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids), commandOf);
     return [{ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket, HELD_LEAST_MS) }];
   });
   return { clients, places: [...places] };
 }
 
-/** Looks who is connected, and gets ready to see who reacts. Null: ss does not work here, nobody can be judged. */
+/** Lists the connections and prepares to see reactions. Null: ss does not work here, so no reaction can be seen. */
 export async function observe(options: ObserverOptions): Promise<Observation | null> {
   const around = await lookAround(options);
   if (!around) return null;
@@ -187,7 +187,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   const readyByMs = performance.now() + FOLLOW_READY_MS;
   while (!followers.every((it) => it.isReady()) && performance.now() < readyByMs) await pause(FOLLOW_LOOK_MS);
   samples.push(await list());
-  // A request that has just gone out is known to be held only after a while.
+  // Only after a while is it certain that a request is held, so young ones are given the time.
   const isYoung = ({ key }: Client) => isHeldIn(samples[0], key, 0) && !isHeldIn(samples[0], key);
   for (let waited = 0; waited < HELD_LEAST_MS && clients.some(isYoung); waited += YOUNG_MS) {
     await pause(YOUNG_MS);
@@ -200,7 +200,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
       const before = base.sockets.get(key);
       const now = samples.at(-1)?.sockets.get(key);
       if (!before) return false;
-      // Closed beside it: what it passed on is not known.
+      // The accepted connection has closed, so what was passed on is unknown: no proof.
       if (!now || bytes === null) return true;
       const passedOn = now.bytesSent - before.bytesSent;
       return passedOn > 0 && Math.abs(passedOn - bytes) <= RELAYED_BYTES + bytes * RELAYED_SHARE;
@@ -221,7 +221,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
     clients: clients.map((client) => ({ ...client, isHeld: isHeldIn(samples.at(-1), client.key) })),
     async poked(poke, onSeen, signal) {
       const told = new Set<string>();
-      /** Seen in one listing: what a relay passes on shows in the next one for certain. */
+      /** Reactions of servers, seen in one listing. Whether a server passed them on shows only in the next one. */
       const pending = new Set<string>();
       const base = samples.at(-1)!;
       // A connection without a held request can't react.
@@ -251,7 +251,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   };
 }
 
-/** Connections that came to a client's own listening port, by its pid: who passes our 409 on to one of them is a relay. */
+/** Maps a client's pid to the connections that it has accepted. A client that passes our 409 on to one of them is a relay. */
 async function acceptedBy({ clients, places }: Around, { ownersOf }: ObserverOptions) {
   const pids = new Set(clients.flatMap(({ owner }) => owner?.pid ?? []));
   const found = new Map<number, { readonly key: string; readonly localPort: number }[]>();
@@ -291,7 +291,7 @@ function ownerOf(pid: number, commandOf: (pid: number) => string | null): Owner 
   };
 }
 
-/** Ours, and as root all others in which somebody lives: a container's connections show only there. */
+/** Our own network namespace and, as root, all others: the connections of containers show only there. */
 function namespaces(): Omit<Place, 'ports'>[] {
   const own = readLink('/proc/self/ns/net') ?? 'net';
   const found = new Map<string, string | undefined>([[own, undefined]]);

@@ -1,7 +1,7 @@
 /**
- * Proves that somebody polls this bot: asks getUpdates, or lets a poll that goes out anyway be the question, and sees who on this
- * machine loses the poll to it. Owns when we ask, how long we hold, and when enough is known; whom to stop is decided elsewhere.
- * It confirms no update: no offset, no allowed_updates. One for each run or command.
+ * Proves which process of this machine polls this bot: sends a getUpdates of its own, or watches one that the worker sends anyway, and
+ * sees which connection loses its poll to it. Owns when to ask, how long to hold the poll, and when enough is known; which process is
+ * stopped is decided elsewhere. Its polls confirm no update, as they carry neither offset nor allowed_updates. One for each run or command.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { statOf } from '../machine/procfs.ts';
@@ -16,20 +16,20 @@ interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
   readonly api: BotApi;
   readonly apiRoot: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Where older addresses of the API root are kept; null: nowhere. */
+  /** File that keeps earlier addresses of the API root; null: none is kept. */
   readonly addressFile: string | null;
 }
 
 export interface Prover {
-  /** Asks who polls, until that is known. */
+  /** Sends polls of our own until it is known who polls. */
   experiment(asks: Asks): Promise<Outcome>;
-  /** After a 409 each poll of the worker is watched for who reacts to it. */
+  /** Watches, after a 409, which process reacts to each poll of the worker. */
   hunt(asks: HuntAsks): Hunt;
-  /** Notes who is connected now. Null: ss does not work here. */
+  /** Notes which processes are connected now. Null: ss does not work here. */
   look(): Promise<{ readonly connected: number } | null>;
-  /** Watches one poll that somebody else sends; told when it goes out. */
+  /** Prepares to watch one poll that is sent elsewhere; the function returned is to be called when it goes out. */
   spy(): Promise<(sentAtMs: number) => Promise<void>>;
-  /** What was seen so far, of processes that live now. */
+  /** What was seen so far of processes that still live. */
   evidence(): Evidence;
   unseen(): readonly Unseen[];
 }
@@ -37,11 +37,11 @@ export interface Prover {
 export type Outcome =
   /** Nobody else is connected to the API root: nothing was asked. */
   | { readonly kind: 'nobody' }
-  /** Our poll was held for a while, and no reaction is open. */
+  /** Our poll was held long enough, and no reaction is left unexplained. */
   | { readonly kind: 'undisturbed' }
-  /** Updates wait, so our poll was answered at once and disturbed nobody: nothing is known. */
+  /** Waiting updates answered our poll at once, so it disturbed nobody: nothing is known. */
   | { readonly kind: 'updates' }
-  /** Our poll was taken away, or a reaction was seen, and it is not enough to say by whom. */
+  /** Our poll was taken away, or a reaction was seen, but not enough to name the process. */
   | { readonly kind: 'disturbed' }
   /** Our poll was taken away, and ss, which would show by whom, does not work here. */
   | { readonly kind: 'blind' }
@@ -52,62 +52,62 @@ export type Outcome =
   | { readonly kind: 'failed'; readonly description: string };
 
 export interface Asks {
-  /** How many processes may poll, as far as other signs tell: what counts where ss does not work. */
+  /** How many processes may poll by other signs. Used where ss does not work. */
   readonly holders: number;
-  /** It holds the token: where a request of it is held as well, the question waits for a 409 that the server holds back. */
+  /** True for a process that holds the token. If a request of it is held, the question lasts until a delayed 409 would have come. */
   readonly isSuspect: (pid: number) => boolean;
-  /** For all questions together; default 10 s. */
+  /** Limit of time for all questions together; default 10 s. */
   readonly totalMs?: number;
-  /** Called before the first question, as it disturbs whoever polls; with the number of processes that are connected. */
+  /** Called with the number of connected processes before the first question, which disturbs any poller. */
   readonly beforeFirst: (processes: number) => void;
-  /** Something was seen: is it enough to act on? */
+  /** Asked after each observation: is it enough to act on? */
   readonly isEnough: () => Promise<boolean>;
-  /** What is seen after the experiment has ended: a 409 that the server held back. */
+  /** Called for a reaction after the end of the experiment: to a 409 that the server delayed. */
   readonly onLate?: () => void;
   readonly signal: AbortSignal;
 }
 
 interface HuntAsks {
-  /** It has to be asked on our own: nobody sees the worker's polls go out. */
+  /** True if we must poll ourselves, as the worker's polls can't be seen. */
   readonly asks: () => boolean;
-  /** Somebody of this machine reacted: is it enough to act on? */
+  /** Called when a process of this machine has reacted. */
   readonly onReaction: () => void;
-  /** A poll of ours was watched to its end, and nobody here reacted. `blind`: ss does not work. */
+  /** Called when a poll was watched to its end and no process here reacted. `blind`: ss does not work. */
   readonly onNobody: (seen: { readonly blind: boolean; readonly unseen: readonly Unseen[] }) => void;
   readonly onError: (error: unknown) => void;
 }
 
 interface Hunt {
-  /** A poll of ours was taken away. */
+  /** To be called at a 409. */
   conflict(): void;
-  /** A poll of ours goes out. */
+  /** To be called when a poll goes out. */
   sent(): void;
-  /** Watches the poll that `renew` sends; resolves when nobody more can react to it. False: none went out, or ss does not work. */
+  /** Watches the poll that `renew` sends until no further reaction is possible. False: no poll went out, or ss does not work. */
   question(renew: () => void): Promise<boolean>;
   stop(): void;
 }
 
 type Update = { readonly update_id: number };
 
-/** Until something was measured: a front end far away. */
+/** Assumed round trip until one was measured: that of a distant data centre. */
 const RTT_MS = 200;
 const PING_MS = 3_000;
 const RESOLVE_EVERY_MS = 60_000;
-/** Held for so long, a poll is undisturbed. */
+/** A poll that was held for this long has not been disturbed. */
 const UNDISTURBED_MS = 1_500;
-/** Where nobody can be seen to react, a rival shows by our own 409 only: its retry, and 3 s that the server holds it back. */
+/** Without ss a rival shows only by a 409 of ours: after its retry and the 3 s by which the server may delay that 409. */
 const BLIND_MS = 5_500;
 const TOTAL_MS = 10_000;
-/** For the listing that shows it. */
+/** Allowance for the listing that shows a reaction. */
 const LATE_MS = 100;
-/** Between two questions; random, so that nothing periodic reacts to both. */
+/** Pause between two questions; random, so that no periodic request coincides with both. */
 const GAP_MS = [3_300, 4_500] as const;
 const POLL_S = 8;
 const LOOK_EVERY_MS = 10;
-/** After this time a listing of connections is too old: clients may have left, and others may have come. */
+/** A listing of connections is used for this long; later ones may have closed and opened. */
 const STALE_MS = 20_000;
 const REFRESH_MS = 150;
-/** For the poll to go out, and for its windows. */
+/** Limit of time for a poll to go out and for its windows. */
 const QUESTION_MS = 8_000;
 
 const GIVEN_UP: Outcome = { kind: 'failed', description: 'given up' };
@@ -119,7 +119,7 @@ export function createProver(options: ProverOptions): Prover {
   let resolved: { readonly addresses: ApiAddresses; readonly atMs: number } | null = null;
   let measured: Omit<Poke, 'sentAtMs'> = { rttMs: RTT_MS, conflictBytes: null };
 
-  /** Also opens the connection on which the question goes out at once. Null, or why it failed. */
+  /** Measures the round trip and opens the connection that the question uses. Returns null, or why it failed. */
   async function ping(signal: AbortSignal): Promise<string | null> {
     const reply = await api.call('getMe', {}, { signal });
     if (reply.kind !== 'ok') return reply.description;
@@ -127,7 +127,7 @@ export function createProver(options: ProverOptions): Prover {
     return null;
   }
 
-  /** Resolved and remembered once in a while: a hunt looks several times a second. */
+  /** Addresses are resolved once a minute at most, as a hunt looks several times a second. */
   async function around(): Promise<ObserverOptions> {
     const { apiRoot, env, addressFile: file } = options;
     if (!resolved || performance.now() - resolved.atMs > RESOLVE_EVERY_MS) {
@@ -143,7 +143,7 @@ export function createProver(options: ProverOptions): Prover {
     return observation;
   }
 
-  /** From the moment in which a poll goes out to the end of its windows. True: somebody reacted. */
+  /** Watches a poll from the moment it goes out to the end of its windows. True: a process reacted. */
   async function watch(
     observation: Observation,
     sentAtMs: number,
@@ -180,7 +180,7 @@ export function createProver(options: ProverOptions): Prover {
     let noted = ledger.count();
     let isDisturbed = false;
 
-    /** Waits; true as soon as what was seen is enough. What came with the end is looked at before that counts. */
+    /** Waits until enough was seen (true) or the time is over (false). Looks once more at the end. */
     async function enoughBefore(endMs: number, hasEnded = () => false): Promise<boolean> {
       for (;;) {
         const isLast = signal.aborted || hasEnded() || performance.now() >= endMs;
@@ -209,7 +209,7 @@ export function createProver(options: ProverOptions): Prover {
       const asked = getUpdates(POLL_S, AbortSignal.any([signal, end.signal])).then((answer) => {
         got.answer = answer;
       });
-      // Goes on until nobody more can react to this question.
+      // Not awaited: it watches until no further reaction to this question is possible.
       if (observation) void watch(observation, sentAtMs, () => isOver() && asks.onLate?.(), signal);
       const isEnough = await enoughBefore(
         sentAtMs + holdMs(observation, asks, poke),
@@ -230,7 +230,7 @@ export function createProver(options: ProverOptions): Prover {
       } else if (!isDisturbed && !ledger.isOpen(isAlive)) return { kind: 'undisturbed' };
       const nextMs = sentAtMs + GAP_MS[0] + Math.random() * (GAP_MS[1] - GAP_MS[0]);
       const isLast = nextMs + UNDISTURBED_MS > untilMs;
-      // A 409 that the server holds back may convict somebody meanwhile.
+      // A delayed 409 may still prove a poller.
       const waitMs = isLast ? Math.min(untilMs, endOfWindows(poke) + LATE_MS) : nextMs;
       if (await enoughBefore(waitMs)) return { kind: 'convicted' };
       if (isLast) return { kind: 'disturbed' };
@@ -239,7 +239,7 @@ export function createProver(options: ProverOptions): Prover {
 
   function hunt(asks: HuntAsks): Hunt {
     const end = new AbortController();
-    /** What the poll that goes out next is compared with. */
+    /** The connections before the next poll goes out. */
     let ready: { readonly observation: Observation; readonly atMs: number } | null = null;
     let isLooking = false;
     const questions = new Set<() => void>();
@@ -253,7 +253,7 @@ export function createProver(options: ProverOptions): Prover {
     async function look(): Promise<void> {
       if (measured.conflictBytes === null) await ping(AbortSignal.timeout(PING_MS));
       const untilMs = performance.now() + STALE_MS;
-      // Listed anew until the poll goes out: our rival has begun its own poll only now, and may have a new connection for it.
+      // Lists again until the poll goes out: the rival may have opened a new connection for its own poll.
       for (let armed: typeof ready = null; performance.now() < untilMs; ) {
         const next = await prepare();
         if (end.signal.aborted || (armed && ready !== armed)) return next?.stop();
@@ -261,7 +261,7 @@ export function createProver(options: ProverOptions): Prover {
         armed = arm(next);
         if (asks.asks()) {
           sent();
-          // Right after a 409, so that it is not the worker that loses by it.
+          // This follows a 409, so the poll that it takes is the rival's, not the worker's.
           await getUpdates(5);
           return;
         }
@@ -345,7 +345,7 @@ export function createProver(options: ProverOptions): Prover {
   };
 }
 
-/** How long a poll must be held to be undisturbed. */
+/** How long our poll must be held before it counts as undisturbed, in ms. */
 function holdMs(observation: Observation | null, { isSuspect }: Asks, poke: Poke): number {
   if (!observation) return BLIND_MS;
   const isSuspected = observation.clients.some(

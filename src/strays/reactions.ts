@@ -8,69 +8,69 @@
  * that is late under load changes nothing.
  */
 
-/** What is known of one connection at one moment. */
+/** Counters of one connection at one moment. */
 export interface Counters {
   readonly bytesSent: number;
   readonly bytesReceived: number;
   readonly lastSendMs: number;
   readonly lastReceiveMs: number;
-  /** It was destroyed; these are its last counters. */
+  /** The connection has been destroyed; these are its last counters. */
   readonly isGone?: boolean;
 }
 
-/** One listing. A connection is named by whoever lists it: namespace, both ends. */
+/** One listing of connections, by the observer's key. */
 export interface Sample {
-  /** Monotonic, right after the listing. */
+  /** Monotonic time right after the listing, in ms. */
   readonly atMs: number;
   readonly sockets: ReadonlyMap<string, Counters>;
 }
 
-/** A getUpdates of ours that went out. */
+/** One getUpdates that was sent. */
 export interface Poke {
   readonly sentAtMs: number;
-  /** The Bot API's usual answer time. */
+  /** Usual answer time of the Bot API, in ms. */
   readonly rttMs: number;
-  /** How long a 409 is on the wire, headers and all; null where that is not known. */
+  /** Length of a 409 on the wire, headers included, in bytes; null if unknown. */
   readonly conflictBytes: number | null;
 }
 
 export interface Reaction {
   readonly socket: string;
-  /** What it received; null where it vanished and nobody told how much that was. */
+  /** Bytes received; null if the connection vanished and its last counters were not seen. */
   readonly bytes: number | null;
-  /** As long as a 409 is. */
+  /** The answer is as long as a 409. */
   readonly isConflict: boolean;
-  /** Longer than a 409 can be: the answer to something else. */
+  /** The answer is longer than any 409: it answers something else. */
   readonly isTooLong: boolean;
-  /** The next request may have been before the answer: a message may have been sent just then. */
+  /** The next request may have preceded the answer, so this may be the answer to a message. */
   readonly isUnclear: boolean;
 }
 
-/** A request that has waited this long is held by the server; the answer to a message or an upload does not take that long. */
+/** A request that has waited this long is held by the server: messages and uploads are answered sooner. */
 const HELD_MS = 500;
-/** An answer that is as long as a 409 counts from here on: several that take turns hold the poll for a moment each. */
+/** Minimum wait for an answer as long as a 409: pollers that take turns hold the poll only for moments. */
 export const HELD_LEAST_MS = 150;
-/** A message is answered sooner than this many round trips. */
+/** A message is answered within this many round trips. */
 const HELD_ROUND_TRIPS = 4;
-/** The server's answer is late by this much at most beside its usual time. */
+/** By how much the server's answer may exceed its usual time. */
 const WINDOW_MS = 100;
-/** tdlib/telegram-bot-api: FailQueryConflictSleepActor. */
+/** The server's delay of a second 409 (tdlib/telegram-bot-api: FailQueryConflictSleepActor). */
 const CONFLICT_HELD_BACK_MS = 3_000;
-/** Kernel ticks, and the time that a listing takes. */
+/** Allowance for kernel ticks and the time that a listing takes. */
 const TOLERANCE_MS = 25;
-/** Less: `Connection: close` in place of keep-alive. More: TLS records, one header more. An empty answer and the shortest update are outside. */
+/** A 409 may be shorter (`Connection: close`) or longer (TLS records, one more header) by this. Empty answers and the shortest update are outside. */
 const SHORTER_BYTES = 24;
 const LONGER_BYTES = 56;
-/** A 409 has a body of 143 bytes, compressed some 120. */
+/** Least length of a 409: its body has 143 bytes, compressed some 120. */
 const LEAST_BYTES = 100;
-/** A server further away does not answer within one tick of the kernel's clock (10 ms at most). */
+/** From this round trip on, an answer can't come within the same kernel tick (10 ms at most) as its request. */
 const ONE_TICK_MS = 12;
-/** So often something unclear must agree: a sender would have to send in each of these short windows, and never beside them. */
+/** How many unclear reactions must agree: a sender would have to send in each of these short windows and never outside. */
 const UNCLEAR_TIMES = 3;
-/** Two reactions of one poller differ by a digit of the date, or a record. */
+/** By how many bytes two 409s for one poller may differ: a digit of a number, a TLS record. */
 const AGREE_BYTES = 16;
 
-/** The times in which a 409 can come, after the poke: [from, to] in ms. */
+/** When a 409 can come: [from, to] in ms after the poke. */
 export function windowsOf({ rttMs }: Pick<Poke, 'rttMs'>): readonly (readonly [number, number])[] {
   const lastMs = 2 * rttMs + WINDOW_MS;
   return [
@@ -79,19 +79,19 @@ export function windowsOf({ rttMs }: Pick<Poke, 'rttMs'>): readonly (readonly [n
   ];
 }
 
-/** When the second window is over and nobody more can react to this poke. */
+/** End of the second window, after which no reaction to this poke is possible. Monotonic, in ms. */
 export function endOfWindows(poke: Poke): number {
   return poke.sentAtMs + windowsOf(poke)[1]![1] + TOLERANCE_MS;
 }
 
-/** A request was sent, is unanswered, and has been for so long. */
+/** True: a request has been unanswered for at least this long. */
 export function isHeld({ bytesSent, lastSendMs, lastReceiveMs, bytesReceived }: Counters, forMs = HELD_MS) {
   return bytesSent > 0 && lastSendMs >= forMs && (bytesReceived === 0 || lastSendMs <= lastReceiveMs);
 }
 
 /**
- * The reactions that `samples` (in order of time) show. The last sample before the poke is what is compared with; a connection
- * that is not in it, or whose request was not held then, never counts.
+ * Finds the reactions in `samples` (in order of time). Compares with the last sample before the poke; a connection that is
+ * missing there, or whose request was not held then, never counts.
  */
 export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] {
   const before = samples.filter((it) => it.atMs <= poke.sentAtMs).at(-1);
@@ -115,7 +115,7 @@ function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly 
   for (const [index, sample] of after.entries()) {
     const now = sample.sockets.get(socket);
     if (!now) {
-      // Vanished without a word: known only to within two listings.
+      // The connection vanished between two listings, and its last counters are unknown.
       const fromMs = (after[index - 1]?.atMs ?? poke.sentAtMs) - poke.sentAtMs;
       return isInWindow(poke, fromMs) || isInWindow(poke, sample.atMs - poke.sentAtMs)
         ? judged(socket, bytes, isUnclear || mayBeIdle, poke)
@@ -123,18 +123,18 @@ function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly 
     }
     const received = now.bytesReceived - base.bytesReceived;
     if (received <= 0) {
-      // The next request before the answer of this one: no client that waits.
+      // A client that sends its next request before the answer does not wait for polls.
       if (now.bytesSent > base.bytesSent) return null;
       if (!now.isGone) continue;
     }
     if (bytes === null) {
-      // Then only an answer that comes before a new request is one to the request that was held.
+      // Only an answer that precedes the next request answers the request that was held.
       isUnclear = mayBeIdle && now.bytesSent > base.bytesSent;
       const atMs = sample.atMs - now.lastReceiveMs - poke.sentAtMs;
       if (!isInWindow(poke, now.isGone && received <= 0 ? sample.atMs - poke.sentAtMs : atMs)) return null;
     }
     bytes = Math.max(bytes ?? 0, received);
-    // Complete: the next request, the end, or as long as it must be.
+    // The answer is complete: the next request followed, the connection ended, or it has the length of a 409.
     if (now.bytesSent > base.bytesSent || now.isGone) break;
   }
   return bytes === null ? null : judged(socket, bytes, isUnclear, poke);
@@ -154,10 +154,10 @@ function judged(socket: string, bytes: number | null, isUnclear: boolean, { conf
   return { socket, bytes, isConflict, isTooLong, isUnclear };
 }
 
-/** `once`: one answer as long as a 409; `twice`: two, to different polls of ours, that agree. */
+/** `once`: one answer as long as a 409. `twice`: two answers to different polls that agree. */
 export type Strength = 'once' | 'twice';
 
-/** What the reactions of one process to different pokes amount to; null: nothing yet. */
+/** What the reactions of one process to different pokes prove; null: nothing yet. */
 export function strengthOf(
   reactions: readonly { readonly poke: number; readonly reaction: Reaction }[],
 ): Strength | null {
