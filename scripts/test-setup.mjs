@@ -1,7 +1,8 @@
 // `npm run test:setup`: brings the programs that tests start, once and never while tests run: Debian's packages of
 // test/debian-packages.txt where it may install them, a few from npm, and the systems that test/platforms runs in.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import path from 'node:path';
 import { bringTrees } from './test-trees.mjs';
 
@@ -68,6 +69,17 @@ export function bringPrograms() {
   }
 }
 
+/** Neither npm nor Debian has them. */
+function nameMissing() {
+  const pyenv = path.join(process.env.PYENV_ROOT ?? path.join(homedir(), '.pyenv'), 'versions');
+  const builds = existsSync(pyenv) ? readdirSync(pyenv) : [];
+  for (const version of ['2.7', '3.6'])
+    if (!builds.some((it) => it.startsWith(`${version}.`)))
+      console.error(
+        `note: tests leave out Python ${version}, which only pyenv has: pyenv install ${version}`,
+      );
+}
+
 /** The tests start what they need themselves; Debian asks this file whether a package may start its service (invoke-rc.d(8)). */
 function withoutServices(work) {
   const policy = '/usr/sbin/policy-rc.d';
@@ -92,4 +104,5 @@ if (process.argv[1] === import.meta.filename) {
   bringPackages();
   bringPrograms();
   bringPlatforms();
+  nameMissing();
 }

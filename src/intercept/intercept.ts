@@ -3,6 +3,7 @@
  * them the next worker's environment may name. Hooks are looked at before each start of a worker: one that is missing, that the worker's
  * user may not read, or that an upgrade of the package has replaced, is left out and said once.
  */
+import { spawnSync } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -40,7 +41,13 @@ export function openIntercept({ mode, command, env, cwd, report }: InterceptOpti
   const runtimes = runtimesOf(command, cwd);
   const isProxied = mode === 'proxy' || Boolean(env.https_proxy || env.HTTPS_PROXY);
   const trust: TrustFiles | null =
-    isProxied || runtimes.size > 0 ? writeTrustFiles(authority, join(HOOKS, 'php.php')) : null;
+    isProxied || runtimes.size > 0
+      ? writeTrustFiles(
+          authority,
+          join(HOOKS, 'php.php'),
+          runtimes.has('php') ? askPhp(command, env, cwd) : '',
+        )
+      : null;
   if (trust === null && (isProxied || runtimes.size > 0))
     report.line(
       'gateway',
@@ -114,6 +121,16 @@ function hidden(command: readonly string[]): string | null {
   for (let folder = HOOKS; folder !== dirname(folder); folder = dirname(folder))
     if ((statSync(folder).mode & 0o001) === 0) return `other users can't read ${folder}`;
   return null;
+}
+
+/** The file of trusted certificates that its settings name: where they come from is compiled in. Its curl reads `openssl.cafile`, too. */
+function askPhp([program = '']: readonly string[], env: Readonly<NodeJS.ProcessEnv>, cwd: string): string {
+  const php = /^php[\d.]*$/.test(basename(program)) ? program : 'php';
+  const code = "echo ini_get('openssl.cafile') ?: ini_get('curl.cainfo');";
+  const words = ['-d', 'display_errors=stderr', '-r', code];
+  return (
+    spawnSync(php, words, { env, cwd, timeout: 5_000, encoding: 'utf8' }).stdout || env.SSL_CERT_FILE || ''
+  );
 }
 
 /** Programs that need more than a hook: by the command, or by what lies in the project. */

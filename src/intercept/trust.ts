@@ -28,8 +28,8 @@ const SYSTEM_BUNDLES = [
   '/etc/ssl/cert.pem',
 ];
 
-/** Null where no folder can be written. `prepend`: what PHP runs first. */
-export function writeTrustFiles(authority: Buffer, prepend: string): TrustFiles | null {
+/** Null where no folder can be written. `prepend`: what PHP runs first; `php`: the file that it has trusted before, if any. */
+export function writeTrustFiles(authority: Buffer, prepend: string, php?: string): TrustFiles | null {
   try {
     const folder = mkdtempSync(join(tmpdir(), 'singlepoll-trust-'));
     const bundles = new Map<string, string>();
@@ -42,16 +42,17 @@ export function writeTrustFiles(authority: Buffer, prepend: string): TrustFiles 
       bundles.set(named, path);
       return path;
     };
-    const bundle = write('', system);
+    write('', system);
+    const bundle = (named = '') => bundles.get(named) ?? write(named, readFirst([named]) ?? system);
     writeFileSync(keystore, keystoreOf([...certificatesIn(system), authority]), { mode: 0o644 });
     writeFileSync(
       join(folder, 'singlepoll-hook.ini'),
-      `auto_prepend_file="${prepend}"\ncurl.cainfo="${bundle}"\nopenssl.cafile="${bundle}"\n`,
+      `auto_prepend_file="${prepend}"\nopenssl.cafile="${bundle(php)}"\n`,
       { mode: 0o644 },
     );
     chmodSync(folder, 0o755);
     return {
-      bundle: (named = '') => bundles.get(named) ?? write(named, readFirst([named]) ?? system),
+      bundle,
       keystore,
       phpFolder: folder,
       remove: () => rmSync(folder, { recursive: true, force: true }),

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BOT_API_HOST, makeCertificates, toPem } from '../../src/intercept/certificates.ts';
+import { signCertificate } from '../support/certificate.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'singlepoll-certificates-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -54,38 +55,8 @@ test('with the key of the served certificate nobody can vouch for another host, 
   const { authority, cert, key } = makeCertificates(Date.now());
   writeFileSync(join(folder, 'root.pem'), toPem(authority));
   writeFileSync(join(folder, 'leaf.pem'), cert);
-  writeFileSync(join(folder, 'leaf.key'), key);
   for (const host of ['example.org', BOT_API_HOST]) {
-    writeFileSync(join(folder, 'ext'), `subjectAltName=DNS:${host}\n`);
-    openssl(
-      'req',
-      '-new',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-keyout',
-      'x.key',
-      '-subj',
-      '/CN=x',
-      '-out',
-      'x.csr',
-    );
-    openssl(
-      'x509',
-      '-req',
-      '-in',
-      'x.csr',
-      '-CA',
-      'leaf.pem',
-      '-CAkey',
-      'leaf.key',
-      '-extfile',
-      'ext',
-      '-out',
-      'x.pem',
-    );
+    writeFileSync(join(folder, 'x.pem'), signCertificate(folder, host, { cert, key }).cert);
     assert.throws(
       () =>
         openssl('verify', '-verify_hostname', host, '-CAfile', 'root.pem', '-untrusted', 'leaf.pem', 'x.pem'),

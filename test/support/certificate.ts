@@ -1,6 +1,6 @@
 // A certificate for 127.0.0.1 and localhost, signed by itself: its own authority.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, readFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export interface Certificate {
@@ -25,8 +25,47 @@ export function makeCertificate(dir: string): Certificate {
     '-days',
     '2',
   ];
-  const files = ['-keyout', keyFile, '-out', certFile, '-subj', '/CN=localhost', '-addext', names];
+  const usage = 'keyUsage=critical,keyCertSign,digitalSignature';
+  const files = [
+    '-keyout',
+    keyFile,
+    '-out',
+    certFile,
+    '-subj',
+    '/CN=localhost',
+    '-addext',
+    names,
+    '-addext',
+    usage,
+  ];
   execFileSync('openssl', [...kind, ...files], { stdio: 'pipe' });
   chmodSync(keyFile, 0o600);
   return { keyFile, certFile, key: readFileSync(keyFile, 'utf8'), cert: readFileSync(certFile, 'utf8') };
+}
+
+/** A certificate for `host`, signed with the key of another one's; all in PEM. */
+export function signCertificate(dir: string, host: string, issuer: { cert: string; key: string }) {
+  const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' });
+  const read = (name: string) => readFileSync(join(dir, name), 'utf8');
+  writeFileSync(join(dir, 'issuer.crt'), issuer.cert);
+  writeFileSync(join(dir, 'issuer.key'), issuer.key);
+  writeFileSync(
+    join(dir, 'ext'),
+    `subjectAltName=DNS:${host}\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n`,
+  );
+  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  openssl('req', '-new', ...curve, '-keyout', 'x.key', '-subj', `/CN=${host}`, '-out', 'x.csr');
+  const by = [
+    '-CA',
+    'issuer.crt',
+    '-CAkey',
+    'issuer.key',
+    '-CAcreateserial',
+    '-days',
+    '2',
+    '-extfile',
+    'ext',
+  ];
+  openssl('x509', '-req', '-in', 'x.csr', ...by, '-out', 'x.crt');
+  return { cert: read('x.crt'), key: read('x.key') };
 }

@@ -1,0 +1,271 @@
+// Whom a program trusts that is led to the gateway, in each runtime: the gateway for api.telegram.org; for other hosts whoever it has
+// trusted before, its user's own authority included, and no certificate that was signed with a key of ours, had it been stolen.
+import assert from 'node:assert/strict';
+import { execFile, execFileSync } from 'node:child_process';
+import crypto, { type KeyObject } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { syncBuiltinESMExports } from 'node:module';
+import { type AddressInfo, connect, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { createFront } from '../../src/gateway/front.ts';
+import { toPem } from '../../src/intercept/certificates.ts';
+import { openIntercept } from '../../src/intercept/intercept.ts';
+import type { Report } from '../../src/output/report.ts';
+import { PYTHON } from '../support/bed.ts';
+import { makeCertificate, signCertificate } from '../support/certificate.ts';
+import { nodeBuild, npmPrograms, pythonBuilds } from '../support/programs.ts';
+
+const FETCH = `for (const url of process.argv.slice(2)) await fetch(url).then((it) => it.text(), (error) => console.log(url, String(error)));`;
+const HTTPS = `const { get } = require('https');
+(async () => { for (const url of process.argv.slice(2)) await new Promise((next) =>
+  get(url, (it) => it.resume().on('end', next)).on('error', (error) => next(console.log(url, error.message)))); })();`;
+const python = (head: string, call: string) => `import sys
+${head}
+for url in sys.argv[1:]:
+    try: ${call}
+    except Exception as error: print(url, error)`;
+const URLLIB = python(
+  'import ssl, urllib.request\ncontext = ssl.create_default_context()',
+  'urllib.request.urlopen(url, context=context).read()',
+);
+const REQUESTS = python('import requests\nsession = requests.Session()', 'session.get(url)');
+const RUBY = `require 'net/http'
+ARGV.each { |url| begin; Net::HTTP.get(URI(url)); rescue => error; puts url, error.message; end }`;
+const php = (call: string) =>
+  `<?php $default = stream_context_get_options(stream_context_get_default()); foreach (array_slice($argv, 1) as $url) ${call}`;
+const CURL_PHP = php(
+  '{ $call = curl_init($url); curl_setopt($call, CURLOPT_RETURNTRANSFER, true); curl_exec($call) || print(curl_error($call)); }',
+);
+const JAVA = `import java.net.URI; import java.net.http.*;
+public class Calls { public static void main(String[] urls) throws Exception { for (String url : urls) try {
+  HttpClient.newHttpClient().send(HttpRequest.newBuilder(URI.create(url)).build(), HttpResponse.BodyHandlers.ofString());
+} catch (java.io.IOException error) { System.out.println(url + error); } } }`;
+const GO = `package main
+import ("fmt"; "net/http"; "os")
+func main() { for _, url := range os.Args[1:] { answer, err := http.Get(url); if err != nil { fmt.Println(err) } else { answer.Body.Close() } } }`;
+const PERL = `use LWP::UserAgent; for (@ARGV) { my $it = LWP::UserAgent->new->get($_); print $it->status_line, "\\n" }`;
+const CURL = `for url; do curl -sS "$url"; done`;
+
+interface Row {
+  readonly name: string;
+  readonly command: readonly string[];
+  /** The last word of the command, and what is in it. */
+  readonly file: string;
+  readonly code: string;
+  /** What a user sets so that one more authority is trusted. */
+  readonly own: (authority: string, folder: string) => Record<string, string>;
+  readonly mode?: 'proxy';
+  /** Where it differs: how many calls the gateway and the others have got. */
+  readonly served?: Partial<typeof SERVED>;
+}
+
+/** By whom the certificate is signed: as it should be; with the authority's key; with the served certificate's; by the user's own. */
+const SERVED = { gateway: 1, byAuthority: 0, byLeaf: 0, byUsers: 1 };
+
+const variable = (name: string) => (authority: string) => ({ [name]: authority });
+function ini(setting: string) {
+  return (authority: string, folder: string) => {
+    mkdirSync(join(folder, 'ini'));
+    writeFileSync(join(folder, 'ini/own.ini'), `${setting}="${authority}"`);
+    return { PHP_INI_SCAN_DIR: `:${join(folder, 'ini')}` };
+  };
+}
+function keystore(authority: string, folder: string) {
+  const file = join(folder, 'own.p12');
+  const words = [
+    '-storetype',
+    'JKS',
+    '-storepass',
+    'changeit',
+    '-alias',
+    'own',
+    '-file',
+    authority,
+    '-keystore',
+    file,
+  ];
+  execFileSync('keytool', ['-importcert', '-noprompt', ...words], { stdio: 'pipe' });
+  return { JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${file}` };
+}
+
+const ROWS: readonly Row[] = [
+  ...['16', '18', '22', '24', 'latest'].map(
+    (version): Row => ({
+      name: `node ${version}, https`,
+      command: [join(nodeBuild(version), 'node')],
+      ...{ file: 'calls.cjs', code: HTTPS, own: variable('NODE_EXTRA_CA_CERTS') },
+    }),
+  ),
+  {
+    name: 'node, fetch',
+    ...{ command: [process.execPath], file: 'calls.mjs', code: FETCH, own: variable('NODE_EXTRA_CA_CERTS') },
+  },
+  ...[PYTHON, ...pythonBuilds(['3.6', '3.7', '3.8', '3.13'])].map(
+    (it): Row => ({
+      name: `${basename(it)}, urllib`,
+      ...{ command: [it], file: 'calls.py', code: URLLIB, own: variable('SSL_CERT_FILE') },
+    }),
+  ),
+  {
+    name: 'python, requests',
+    ...{ command: [PYTHON], file: 'calls.py', code: REQUESTS, own: variable('REQUESTS_CA_BUNDLE') },
+  },
+  { name: 'ruby', command: ['ruby'], file: 'calls.rb', code: RUBY, own: variable('SSL_CERT_FILE') },
+  { name: 'php, curl', command: ['php'], file: 'calls.php', code: CURL_PHP, own: ini('curl.cainfo') },
+  {
+    name: 'php, file_get_contents',
+    ...{
+      command: ['php'],
+      file: 'calls.php',
+      code: php('@file_get_contents($url, false, stream_context_create($default));'),
+      own: ini('openssl.cafile'),
+    },
+  },
+  {
+    name: 'php, file_get_contents, by the environment',
+    ...{
+      command: ['php'],
+      file: 'calls.php',
+      code: php('@file_get_contents($url, false, stream_context_create($default));'),
+      own: variable('SSL_CERT_FILE'),
+    },
+  },
+  {
+    // It does not look at the constraints of an authority that it trusts, which is why the authority's key is dropped.
+    name: 'java',
+    ...{
+      command: ['java'],
+      file: 'Calls.java',
+      code: JAVA,
+      own: () => ({}),
+      served: { byAuthority: 1, byUsers: 0 },
+    },
+  },
+  {
+    name: 'java with a trust store of its own, which it has then alone',
+    ...{ command: ['java'], file: 'Calls.java', code: JAVA, own: keystore, served: { gateway: 0 } },
+  },
+  {
+    name: 'bun',
+    command: [join(npmPrograms('bun', '1.4.5'), 'bun')],
+    ...{ file: 'calls.mjs', code: FETCH, own: variable('NODE_EXTRA_CA_CERTS') },
+  },
+  {
+    name: 'deno',
+    command: [join(npmPrograms('deno', '2.9.6'), 'deno'), 'run', '-A'],
+    ...{
+      file: 'deno.mjs',
+      code: FETCH.replace('process.argv.slice(2)', 'Deno.args'),
+      own: variable('DENO_CERT'),
+      mode: 'proxy',
+    },
+  },
+  {
+    name: 'go',
+    command: ['go', 'run'],
+    file: 'calls.go',
+    code: GO,
+    own: variable('SSL_CERT_FILE'),
+    mode: 'proxy',
+  },
+  {
+    name: 'perl',
+    command: ['perl'],
+    file: 'calls.pl',
+    code: PERL,
+    own: variable('PERL_LWP_SSL_CA_FILE'),
+    mode: 'proxy',
+  },
+  {
+    name: 'curl',
+    command: ['sh'],
+    file: 'calls.sh',
+    code: CURL,
+    own: variable('CURL_CA_BUNDLE'),
+    mode: 'proxy',
+  },
+];
+
+/** Opens an intercept of the product and keeps the key of its authority, which the product drops. */
+function openWithKey(options: Parameters<typeof openIntercept>[0]) {
+  const real = crypto.generateKeyPairSync;
+  const keys: KeyObject[] = [];
+  const keep = (...args: unknown[]) => {
+    const pair = Reflect.apply(real, crypto, args) as { privateKey: KeyObject };
+    keys.push(pair.privateKey);
+    return pair;
+  };
+  Object.assign(crypto, { generateKeyPairSync: keep });
+  syncBuiltinESMExports();
+  try {
+    const intercept = openIntercept(options);
+    return { intercept, key: keys[0]?.export({ type: 'pkcs8', format: 'pem' }) as string };
+  } finally {
+    Object.assign(crypto, { generateKeyPairSync: real });
+    syncBuiltinESMExports();
+  }
+}
+
+async function listen(t: TestContext, server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+describe('who is trusted by', { concurrency: 2 }, () => {
+  for (const { name, command, file, code, own, mode = 'auto', served = {} } of ROWS) {
+    test(name, async (t) => {
+      const folder = mkdtempSync(join(tmpdir(), 'singlepoll-trust-of-'));
+      t.after(() => rmSync(folder, { recursive: true }));
+      writeFileSync(join(folder, file), code);
+      const users = makeCertificate(folder);
+      const GO = { GOCACHE: join(tmpdir(), 'singlepoll-test-go'), GO111MODULE: 'off' };
+      const env = { PATH: process.env.PATH, HOME: folder, ...GO, ...own(users.certFile, folder) };
+      const report = { line: (...words: unknown[]) => assert.fail(words.join()) } as unknown as Report;
+      const { intercept, key } = openWithKey({ mode, command, env, cwd: folder, report });
+      t.after(() => intercept.close());
+      const counts: Record<string, number> = { gateway: 0, byAuthority: 0, byLeaf: 0, byUsers: 0 };
+      const http = createServer((_request, response) => {
+        counts.gateway! += 1;
+        response.setHeader('connection', 'close').end('{}');
+      });
+      const front = createFront({
+        ...{ http, ...intercept.door, headMs: 5_000, mayPass: true },
+        distrust: { programs: new Set(), silent: new Map() },
+        programOf: () => Promise.resolve('a program'),
+        tunnel: (_host, to) => Promise.resolve(connect(to, '127.0.0.1')),
+        onDistrust() {},
+      });
+      const port = await listen(t, front.server);
+      const variables = intercept.variables(port);
+      const der = Buffer.from(variables.SINGLEPOLL_HOOK?.split(':')[3] ?? '', 'base64');
+      const issuers = {
+        byAuthority: { cert: toPem(der), key },
+        byLeaf: intercept.door,
+        byUsers: users,
+      };
+      const urls = ['https://api.telegram.org/'];
+      for (const [who, issuer] of Object.entries(issuers)) {
+        const signed = signCertificate(folder, 'localhost', issuer);
+        const chain = who === 'byLeaf' ? signed.cert + issuer.cert : signed.cert;
+        const server = createTlsServer({ cert: chain, key: signed.key }, (_request, response) => {
+          counts[who]! += 1;
+          response.setHeader('connection', 'close').end('{}');
+        });
+        urls.push(`https://localhost:${await listen(t, server)}/`);
+      }
+      const [program = '', ...words] = command;
+      const text = await new Promise<string>((resolve) => {
+        const options = { env: { ...env, ...variables }, cwd: folder, timeout: 60_000 };
+        execFile(program, [...words, file, ...urls], options, (_error, stdout, stderr) =>
+          resolve(stdout + stderr),
+        );
+      });
+      assert.deepEqual(counts, { ...SERVED, ...served }, text);
+    });
+  }
+});
