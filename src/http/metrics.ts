@@ -31,7 +31,7 @@ const GRADES = ['own', 'proven', 'declared', 'likely'] as const;
 const ROLES = ['holder', 'standby', 'none'] as const;
 
 /** Name, type and help, in the order of the page. */
-const FAMILIES = `
+export const FAMILIES = `
 singlepoll_up gauge 1 while the worker polls, in deploy mode while it runs; 0 otherwise, also in standby.
 singlepoll_healthy gauge 1 while status shows no problem.
 singlepoll_build_info gauge Always 1: which singlepoll this is, on which Node.
