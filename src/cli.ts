@@ -36,7 +36,9 @@ function build(word: string | undefined, exit: (code: number) => void): Command 
       'after',
       '\nExamples:\n  singlepoll start --sandbox            # try it: no token, no network\n  singlepoll start -- python bot.py     # the real thing\n',
     );
-  const asked = COMMANDS.filter(({ name }) => name.split(' ', 1)[0] === word);
+  const asked = COMMANDS.filter(
+    ({ name, aliases = [] }) => name.split(' ', 1)[0] === word || aliases.includes(word ?? ''),
+  );
   for (const row of asked.length > 0 ? asked : COMMANDS) addCommand(program, row, exit);
   return program;
 }
@@ -45,19 +47,20 @@ function addCommand(program: Command, row: CommandRow, exit: (code: number) => v
   const [name = '', argument] = row.name.split(' ', 2);
   const it = program
     .command(name)
+    .aliases(row.aliases ?? [])
     .summary(row.summary)
     .description(row.description ?? row.summary);
   const scopes: readonly OptionScope[] = NEEDS[name as CommandName]?.scopes ?? [];
   const isRun = scopes.includes('run');
-  if (scopes.length > 0) addOptions(it, name as CommandName);
-  if (isRun && row.options) it.optionsGroup(`Options of ${name}:`);
   for (const [flags, help, accepts] of row.options ?? []) {
     const option = it.createOption(flags, help);
     if (accepts === 'many')
       option.argParser((text: string, before: readonly string[] = []) => [...before, text]);
     else if (accepts) option.choices(accepts);
+    if (isRun) option.helpGroup(`Options of ${name}:`);
     it.addOption(option);
   }
+  if (scopes.length > 0) addOptions(it, name as CommandName);
   if (argument !== undefined) {
     const words = it.createArgument(argument, row.argument);
     it.addArgument(row.choices ? words.choices(row.choices) : words);

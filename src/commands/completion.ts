@@ -95,11 +95,12 @@ async function offers(
       command = found;
     }
   }
-  if (waiting) return await valuesOf(waiting);
+  if (waiting) return await valuesOf(placeholderOf(waiting), waiting.argChoices);
   const before = /^--[^=]+=/.exec(current)?.[0];
   if (before !== undefined) {
     const option = optionOf(command, before.slice(0, -1));
-    return option ? (await valuesOf(option)).map((value) => before + value) : [];
+    const values = option ? await valuesOf(placeholderOf(option), option.argChoices) : [];
+    return values.map((value) => before + value);
   }
   if (current.startsWith('-'))
     return command.options
@@ -107,7 +108,8 @@ async function offers(
       .flatMap(({ long, short, description }) => [describe(long, description), describe(short, description)])
       .concat(describe('--help', 'show its options'));
   if (command === program) return program.commands.map((it) => describe(it.name(), it.summary()));
-  return isArgumentGiven ? [] : (command.registeredArguments[0]?.argChoices ?? []);
+  const [argument] = isArgumentGiven ? [] : command.registeredArguments;
+  return argument ? await valuesOf(argument.name(), argument.argChoices) : [];
 }
 
 /** With the first clause of the description. */
@@ -121,10 +123,14 @@ function optionOf(command: Command, word: string): Option | null {
   return option?.required ? option : null;
 }
 
-async function valuesOf({ flags, argChoices }: Option): Promise<readonly string[]> {
-  const placeholder = /<(.*)>/.exec(flags)?.[1] ?? '';
-  if (argChoices) return argChoices;
-  if (placeholder.includes('@username')) {
+const placeholderOf = ({ flags }: Option): string => /<(.*)>/.exec(flags)?.[1] ?? '';
+
+async function valuesOf(
+  placeholder: string,
+  choices: readonly string[] | undefined,
+): Promise<readonly string[]> {
+  if (choices) return choices;
+  if (placeholder === 'bot') {
     const { knownBots } = await import('./find.ts');
     return knownBots().flatMap(({ id }) => (id === 0 ? [] : [String(id)]));
   }

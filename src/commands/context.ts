@@ -3,6 +3,7 @@ import { readlinkSync } from 'node:fs';
 import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
 import type { CommandName, RawFlags } from '../config/options.ts';
+import { stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { hasProcfs } from '../machine/procfs.ts';
 
@@ -38,9 +39,15 @@ export function requireProcesses(): void {
   );
 }
 
-/** The bot as it was named by --bot; null: by the token that is configured here. */
-export function namedBot({ own }: Pick<Invocation, 'own'>): string | null {
-  return typeof own.bot === 'string' ? own.bot : null;
+/** The commands whose argument is a bot. */
+const BY_ARGUMENT: readonly string[] = ['stop', 'restart', 'status', 'logs'];
+
+/** The bot as it was named by the argument or by --bot; null: by the token that is configured here. Throws 64 for two names. */
+export function namedBot({ command, own, words }: Invocation): string | null {
+  const named = [...(BY_ARGUMENT.includes(command) ? words : []), own.bot];
+  const [name = null, other = name] = named.filter((it) => typeof it === 'string');
+  if (other === name) return name;
+  throw new SinglepollError(EXIT.usage, 'two bots are named', `singlepoll ${command} ${name}`);
 }
 
 /**
@@ -50,6 +57,8 @@ export function namedBot({ own }: Pick<Invocation, 'own'>): string | null {
 export async function configure(invocation: Invocation, cwd = workingFolder()): Promise<Loaded> {
   const { command, flags, words } = invocation;
   if (NEED_PROCESSES.includes(command)) requireProcesses();
+  // Refused whatever the command wants with it: a relative one is a mistake everywhere.
+  stateDirPath(process.env);
   const loaded = await loadConfig(
     namedBot(invocation) === null
       ? { command, flags, argvCommand: words, env: process.env, cwd }

@@ -5,7 +5,7 @@
  * own state folder only.
  */
 import { readdirSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
@@ -31,7 +31,8 @@ import { statusOf } from './answers.ts';
 const ANSWER_MS = 2_000;
 /** How long a supervisor is waited for that holds the lock and has no socket: it looks every 5 s whether it is still there. */
 const NO_CONTROL_MS = 8_000;
-const HOW_TO_NAME = 'cd to the folder of the bot, or name it: --bot ID or --bot @username';
+const HOW_TO_NAME =
+  'cd to the folder of the bot, or name it: singlepoll status BOT (its id, @username or the name of its folder)';
 
 /** A supervisor as it can be reached from here. */
 export interface Supervisor {
@@ -47,10 +48,11 @@ export interface Supervisor {
 export interface Bot {
   /** 0: of deploy mode, without a token. */
   readonly id: number;
-  /** Absolute. */
+  /** Of its state. Absolute. */
   readonly folder: string;
-  /** Of the supervisor that runs, else of the last start. */
+  /** These two are of the supervisor that runs, else of the last start. */
   readonly username: string | null;
+  readonly cwd: string | null;
   /** Those of this user on this machine; the polling one comes first. */
   readonly runs: readonly (Supervisor & { readonly control: string })[];
 }
@@ -73,8 +75,9 @@ export async function findBots(only: number | null = null): Promise<Bot[]> {
       const sockets = list(folder).filter((name) => name === CONTROL_SOCKET || isDeploySocket(name));
       const found = await Promise.all(sockets.sort().map((name) => ask(join(folder, name))));
       const runs = found.filter((it) => it !== null);
-      const username = runs[0]?.doc?.bot?.username ?? recallStart(folder)?.username ?? null;
-      return { id, folder, username, runs };
+      const [doc, last] = [runs[0]?.doc, recallStart(folder)];
+      const username = doc?.bot?.username ?? last?.username ?? null;
+      return { id, folder, username, cwd: doc?.supervisor?.cwd ?? last?.cwd ?? null, runs };
     }),
   );
 }
@@ -97,18 +100,28 @@ function list(folder: string): string[] {
   }
 }
 
-/** The bot that `--bot` names. Throws 64 where the text is no name of a bot, or no such bot is known. */
+/** The bot of this id, @username, or folder, by name or path. Throws 64 where no such bot is known, or several are. */
 export async function botNamed(name: string): Promise<Bot> {
   const wanted = name.replace(/^@/, '').toLowerCase();
-  const bots = await findBots();
-  const named = bots.find(({ id, username }) => String(id) === wanted || username?.toLowerCase() === wanted);
-  if (named) return named;
-  const known = bots.filter(({ id }) => id !== 0);
-  throw new SinglepollError(
-    EXIT.usage,
-    `no bot ${plain(name, 64)} has been run by this user on this machine${known.length > 0 ? `; these have:${rows(known)}` : ''}`,
-    'singlepoll status --all',
+  // In deploy mode without a token each run is known by its folder alone.
+  const bots = (await findBots()).flatMap((bot) =>
+    bot.id === 0
+      ? bot.runs.map((run) => ({ ...bot, cwd: run.doc?.supervisor?.cwd ?? null, runs: [run] }))
+      : [bot],
   );
+  const isPath = /\/|^\.{1,2}$/.test(name);
+  const isIn = (cwd: string | null) =>
+    cwd !== null && (isPath ? cwd === resolve(name) : basename(cwd) === name);
+  const byName = bots.filter(
+    ({ id, username }) => String(id || '') === wanted || username?.toLowerCase() === wanted,
+  );
+  const [named, ...others] = byName.length > 0 ? byName : bots.filter(({ cwd }) => isIn(cwd));
+  if (named && others.length === 0) return named;
+  const shown = named ? [named, ...others] : bots;
+  const problem = named
+    ? `${plain(name, 64)} may mean any of:`
+    : `no bot ${plain(name, 64)} has been run by this user on this machine${shown.length > 0 ? '; these have:' : ''}`;
+  throw new SinglepollError(EXIT.usage, problem + rows(shown), 'singlepoll status --all');
 }
 
 /** The only one of them; null where there is none. Throws 64 where several could be meant. */
@@ -124,12 +137,11 @@ export function theOnly(bots: readonly Bot[]): Bot | null {
 
 function rows(bots: readonly Bot[]): string {
   return bots
-    .map(({ id, username, runs }) => {
-      const folders = runs.map(({ doc }) =>
-        doc ? `from ${plain(doc.supervisor?.cwd ?? '')}` : 'not answering',
-      );
+    .map(({ id, username, cwd, runs }) => {
       const name = id === 0 ? 'deploy mode' : `${id}${username ? ` @${plain(username, 64)}` : ''}`;
-      return `\n  ${[name, ...folders].join(', ')}`;
+      const isHung = runs.length > 0 && runs.every(({ doc }) => doc === null);
+      const parts = [name, cwd && `from ${plain(cwd)}`, isHung && 'not answering'];
+      return `\n  ${parts.filter(Boolean).join(', ')}`;
     })
     .join('');
 }

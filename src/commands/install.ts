@@ -116,8 +116,8 @@ function namesToKeep(given: unknown, config: Config): readonly string[] {
   const missing = asked.filter((name) => process.env[name] === undefined);
   if (missing.length > 0)
     throw new SinglepollError(EXIT.config, `--with-env: not set here: ${plain(missing.join(', '), 200)}`);
-  // Options may name a variable in place of a value (`env:NAME`); settings hold them as they are shown.
-  const named = config.settings.flatMap(({ words }) => / "env:(\w+)"$/.exec(words)?.[1] ?? []);
+  // Options may name a variable in place of a value.
+  const named = config.settings.flatMap(({ value }) => /^env:(\w+)$/.exec(String(value))?.[1] ?? []);
   return [...asked, ...named];
 }
 

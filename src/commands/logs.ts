@@ -1,6 +1,8 @@
 /** `singlepoll logs`: the last lines of a run's log, and on request what follows. */
 import { join } from 'node:path';
+import { showValue } from '../config/messages.ts';
 import { findStateDir } from '../config/state-dir.ts';
+import { parseDuration } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { recallLog } from '../output/log.ts';
 import { followLog } from '../output/log-follow.ts';
@@ -9,17 +11,22 @@ import { configure, type Invocation, namedBot, warn } from './context.ts';
 import { botNamed, findBots, theOnly } from './find.ts';
 
 const DEFAULT_LINES = 10;
+/** What the log writes in front of each line: when, and from which stream. */
+const STAMP = /^(\d{4}-\d\d-\d\dT[\d:.]+Z) (out|err|singlepoll) /;
 
 export async function run(invocation: Invocation): Promise<number> {
-  const lines = parseLines(invocation.own.lines);
+  const { own } = invocation;
+  const since = parseSince(own.since);
+  const lines = parseLines(own.lines ?? own.tail ?? (since === null ? DEFAULT_LINES : 'all'));
   const folder = await folderOf(invocation);
+  const isChosen = since !== null || own.json === true;
   const isWritten =
     folder !== null &&
     (await followLog({
       path: () => recallLog(folder),
       lines,
-      follow: invocation.own.follow === true,
-      write,
+      follow: own.follow === true,
+      write: isChosen ? writeChosen(since ?? '', own.json === true) : write,
       say: (text) => process.stderr.write(`singlepoll: ${plain(text, 1_000)}\n`),
     }));
   if (isWritten) return EXIT.ok;
@@ -33,10 +40,50 @@ export async function run(invocation: Invocation): Promise<number> {
 }
 
 function parseLines(value: unknown): number {
-  if (value === undefined) return DEFAULT_LINES;
   if (value === 'all') return Number.POSITIVE_INFINITY;
-  if (typeof value === 'string' && /^\d{1,15}$/.test(value)) return Number(value);
-  throw new SinglepollError(EXIT.usage, '--lines takes a number, or all', 'singlepoll logs -n 100');
+  if (/^\d{1,15}$/.test(String(value))) return Number(value);
+  throw new SinglepollError(
+    EXIT.usage,
+    `--lines is ${showValue(String(value))}: it takes a number, or all`,
+    'singlepoll logs -n 100',
+  );
+}
+
+/** As the log writes its times: they sort as texts. Null: any time. */
+function parseSince(value: unknown): string | null {
+  if (value === undefined) return null;
+  const text = String(value);
+  const ago = parseDuration(text.replace(/ ago$/, ''));
+  const atMs = ago.ok ? Date.now() - ago.value : /^\d{4}-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(atMs)) return new Date(atMs).toISOString();
+  throw new SinglepollError(
+    EXIT.usage,
+    `--since is ${showValue(text)}: it takes a time such as 10m (ago), 2h, 2026-11-21 or 2026-11-21T09:00`,
+    'singlepoll logs --since 10m',
+  );
+}
+
+/** Writes the lines that are not older than `since`, on request as JSON. */
+function writeChosen(since: string, json: boolean): typeof write {
+  let rest = Buffer.alloc(0);
+  let isReached = false;
+  return async (bytes) => {
+    const all = Buffer.concat([rest, bytes]);
+    const end = all.lastIndexOf('\n') + 1;
+    rest = all.subarray(end);
+    // A byte is a character here, so that what is no UTF-8 comes out as it went in.
+    const lines = all.toString('latin1', 0, end).split('\n').slice(0, -1);
+    const chosen = lines.flatMap((line) => {
+      const [stamp = '', at = null, from = null] = STAMP.exec(line) ?? [];
+      isReached ||= at !== null && at >= since;
+      if (since !== '' && !isReached) return [];
+      const text = Buffer.from(line.slice(stamp.length), 'latin1').toString();
+      return json
+        ? [Buffer.from(`${JSON.stringify({ at, from, text })}\n`)]
+        : [Buffer.from(`${line}\n`, 'latin1')];
+    });
+    return chosen.length === 0 || (await write(Buffer.concat(chosen)));
+  };
 }
 
 /** Of the bot that is meant: named, else configured here, else the only one that runs or ever ran. */

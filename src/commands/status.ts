@@ -17,7 +17,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const name = namedBot(invocation);
   if (all === true) {
     if (watch !== true && name === null) return await statusOfAll(json);
-    const other = name === null ? '--watch' : '--bot';
+    const other = name === null ? '--watch' : 'the name of a bot';
     throw new SinglepollError(EXIT.usage, `--all and ${other} exclude each other`, 'singlepoll status --all');
   }
   const { config, warnings } = await configure(invocation);
@@ -65,7 +65,7 @@ function print(text: string): void {
 }
 
 /** `--all`: every bot that this user has run here. 0: all that run are well; 1: one is not; 3: none runs. */
-async function statusOfAll(json: boolean): Promise<number> {
+export async function statusOfAll(json: boolean): Promise<number> {
   const [{ findBots }, { statusesOf }] = await Promise.all([import('./find.ts'), import('./look.ts')]);
   const docs = (await findBots()).flatMap(statusesOf);
   const paint = await painter(process.stdout, process.env);

@@ -7,6 +7,7 @@ type OwnOption = readonly [flags: string, help: string, accepts?: readonly strin
 export interface CommandRow {
   /** A word, and its argument: `start [command...]`. */
   readonly name: string;
+  readonly aliases?: readonly string[];
   readonly summary: string;
   /** Longer than the summary, for its own help. */
   readonly description?: string;
@@ -19,10 +20,11 @@ export interface CommandRow {
   readonly run: Run;
 }
 
-const BOT = [
-  '--bot <id|@username>',
-  'the bot, from any folder (default: the one whose token is configured here, else the only one that runs)',
-] as const;
+const WHICH_BOT =
+  'the bot, by id, @username or name of its folder, from anywhere (default: the one whose token is configured here, else the only one that runs)';
+const BOT = ['--bot <bot>', WHICH_BOT] as const;
+/** The same as an argument: `singlepoll stop @my_bot`. */
+const NAMED = { argument: WHICH_BOT, options: [['--bot <bot>', 'the same']] } as const;
 const JSON_OPTION = ['--json', 'print one JSON document (default: off)'] as const;
 const UNIT_NAME = [
   '--name <name>',
@@ -42,17 +44,17 @@ export const COMMANDS: readonly CommandRow[] = [
     run: async (it) => (await import('./start.ts')).run(it),
   },
   {
-    name: 'stop',
+    name: 'stop [bot]',
     summary: 'stop the supervisor of this bot and its whole worker tree',
-    options: [BOT],
-    examples: ['singlepoll stop', 'singlepoll stop --bot @my_bot'],
+    ...NAMED,
+    examples: ['singlepoll stop', 'singlepoll stop @my_bot'],
     run: async (it) => (await import('./orders.ts')).stop(it),
   },
   {
-    name: 'restart',
+    name: 'restart [bot]',
     summary: 'replace the worker in place, gracefully; the supervisor and its lock stay',
-    options: [BOT],
-    examples: ['singlepoll restart', 'singlepoll restart --bot 123456'],
+    ...NAMED,
+    examples: ['singlepoll restart', 'singlepoll restart 123456'],
     run: async (it) => (await import('./orders.ts')).restart(it),
   },
   {
@@ -99,10 +101,11 @@ export const COMMANDS: readonly CommandRow[] = [
     run: async ({ own }) => (await import('./uninstall.ts')).run(own),
   },
   {
-    name: 'status',
+    name: 'status [bot]',
     summary: 'one screen: bot, supervisor, worker tree, polling, webhook, strays',
+    ...NAMED,
     options: [
-      BOT,
+      ...NAMED.options,
       ['--all', 'list all bots that this user has run on this machine (default: off)'],
       JSON_OPTION,
       [
@@ -114,10 +117,19 @@ export const COMMANDS: readonly CommandRow[] = [
     run: async (it) => (await import('./status.ts')).run(it),
   },
   {
+    name: 'list',
+    aliases: ['ls', 'ps'],
+    summary: 'all bots that this user has run on this machine; the same as status --all',
+    options: [JSON_OPTION],
+    examples: ['singlepoll list', 'singlepoll ps --json'],
+    run: async ({ own }) => (await import('./status.ts')).statusOfAll(own.json === true),
+  },
+  {
     name: 'who',
     summary:
       'who polls this bot? evidence on this machine, graded, respawner named; on request a probe for others',
     options: [
+      BOT,
       JSON_OPTION,
       [
         '--probe [time]',
@@ -128,15 +140,33 @@ export const COMMANDS: readonly CommandRow[] = [
     run: async (it) => (await import('./who.ts')).run(it),
   },
   {
-    name: 'logs',
+    name: 'logs [bot]',
     summary: 'output of a detached run, or of one with --log-file',
+    ...NAMED,
     options: [
-      BOT,
+      ...NAMED.options,
       ['-f, --follow', 'go on as it grows, across rotations, ends and starts (default: off)'],
-      ['-n, --lines <number>', 'begin with this many of the last lines, or all (default: 10)'],
+      [
+        '-n, --lines <number>',
+        'begin with this many of the last lines, or all (default: 10; with --since: all)',
+      ],
+      ['--tail <number>', 'the same as --lines'],
+      [
+        '--since <time>',
+        'only what was printed since then: 10m (ago), 2h, or a time such as 2026-11-21T09:00 (default: any time)',
+      ],
+      ['--json', 'print each line as a JSON object with at, from and text (default: off)'],
     ],
-    examples: ['singlepoll logs -f', 'singlepoll logs -n 100 --bot @my_bot'],
+    examples: ['singlepoll logs -f', 'singlepoll logs @my_bot --since 10m'],
     run: async (it) => (await import('./logs.ts')).run(it),
+  },
+  {
+    name: 'config [command...]',
+    summary: 'the settings that start would use here, each with its place; takes the options of start',
+    argument: 'the worker, as for start',
+    options: [JSON_OPTION],
+    examples: ['singlepoll config', "singlepoll config --json | jq '.settings[] | select(.from)'"],
+    run: async (it) => (await import('./config.ts')).run(it),
   },
   {
     name: 'ping [text]',

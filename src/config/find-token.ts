@@ -65,8 +65,15 @@ export function findToken(
   if (polling && isNeeded && !found && !isUnknown) {
     const envFile = places.find(({ layer }) => layer === 'envFile');
     const file = envFile ? `nor in ${envFile.shown}` : `and there is no .env in ${showPath(cwd, '')}`;
+    const others = places.flatMap(({ values, shown }) =>
+      Object.entries(values).flatMap(([name, text]) =>
+        typeof text === 'string' && readToken(text).ok
+          ? [`${name} in ${shown} looks like one: --token-env ${name}`]
+          : [],
+      ),
+    );
     errors.push(
-      `no bot token: ${TOKEN_VARIABLES.join(', ')} are not set in the environment, ${file}. Give one by\n` +
+      `no bot token: ${TOKEN_VARIABLES.join(', ')} are not set in the environment, ${file}. ${others.map((it) => `${it}\n`).join('')}Give one by\n` +
         '  BOT_TOKEN=… in .env, or in the environment\n  --token-file PATH, --token-env NAME\n' +
         'or try without one: singlepoll start --sandbox',
     );

@@ -41,6 +41,8 @@ export interface OptionRow<T = unknown, Unit extends string = string> extends Va
   /** The end of the name of its field in Config. */
   readonly unit: Unit;
   readonly scope: OptionScope;
+  /** Heading in --help; null for those that most people need. */
+  readonly group: string | null;
   readonly short?: string;
   /** Layers that cannot hold it, because it decides where they are. */
   readonly notIn?: readonly Layer[];
@@ -58,7 +60,7 @@ function row<T, U extends string>(
   help: string,
   more: More = {},
 ): OptionRow<T, U> {
-  return { ...type, kind: 'value', scope: 'run', unit, initial, defaultText, help, ...more };
+  return { ...type, kind: 'value', scope: 'run', group: null, unit, initial, defaultText, help, ...more };
 }
 
 function parseDefault<T>({ parse }: ValueType<T>, text: string): T {
@@ -95,119 +97,140 @@ function onFlag(help: string): OptionRow<boolean, ''> {
   return row<boolean, ''>(YES_NO, '', true, 'off', help, { kind: 'flag' });
 }
 
+/** Puts rows under a heading of --help. */
+function under<T extends Readonly<Record<string, OptionRow>>>(group: string | null, rows: T): T {
+  return Object.fromEntries(Object.entries(rows).map(([name, it]) => [name, { ...it, group }])) as T;
+}
+
 const RESTART = choice('always', 'on-failure', 'never');
 const LEASE_PROFILE = choice('fast', 'default', 'frugal');
 const ALERT_FORMAT = choice(...ALERT_PRESETS);
 const BOT = { scope: 'bot' } as const;
 
 export const OPTIONS = {
-  config: optional(
-    path('a TOML file'),
-    'singlepoll.toml in the working folder if there',
-    'TOML file; keys are the long options in camelCase, plus command (array)',
-    { scope: 'bot', short: 'c', notIn: ['envFile', 'toml'] },
-  ),
-  envFile: optional(
-    path('a file with NAME=value lines'),
-    '.env in the working folder if there',
-    'variables for singlepoll and the worker; the environment wins',
-    { scope: 'bot', notIn: ['envFile'] },
-  ),
-  tokenFile: optional(
-    path('a file whose first line is the bot token'),
-    'TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment, then in the env file',
-    'file whose first line is the bot token',
-    BOT,
-  ),
-  tokenEnv: optional(VARIABLE_NAME, 'see --token-file', 'variable that holds the bot token', BOT),
-  apiRoot: value(API_ROOT, DEFAULT_API_ROOT, 'Bot API root; TELEGRAM_API_ROOT is also read', {
-    scope: 'bot',
-    alsoEnv: 'TELEGRAM_API_ROOT',
+  ...under(null, {
+    config: optional(
+      path('a TOML file'),
+      'singlepoll.toml in the working folder if there',
+      'TOML file; keys are the long options in camelCase, plus command (array)',
+      { scope: 'bot', short: 'c', notIn: ['envFile', 'toml'] },
+    ),
+    envFile: optional(
+      path('a file with NAME=value lines'),
+      '.env in the working folder if there',
+      'variables for singlepoll and the worker; the environment wins',
+      { scope: 'bot', notIn: ['envFile'] },
+    ),
+    stray: row<readonly string[], ''>(
+      STRAY_PATTERN,
+      '',
+      [],
+      'none',
+      'regular expression for legacy bot programs to stop; may be given many times',
+      { kind: 'list', scope: 'strays' },
+    ),
+    dryRun: flag('print every step, what it would ask, and whom it would stop; change and ask nothing'),
+    takeover: flag('ask the holder to hand over, then take its place'),
+    wait: flag(
+      'stand by until the holder leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
+    ),
+    detach: flag('return once the worker has polled (or stands by), or say why not', { short: 'd' }),
+    lease: optional(
+      LEASE_URL,
+      'none: one machine',
+      'engine that several machines share, so that one of them polls and the others stand by: redis://, rediss://, valkey://, postgres://, etcd://, k8s:; env:NAME reads it from a variable',
+      { scope: 'lease' },
+    ),
+    http: optional(
+      HTTP_ADDRESS,
+      'off',
+      'health (/healthz), readiness (/readyz), Prometheus metrics (/metrics) and a status page at this port or IP:PORT; a port alone is on 127.0.0.1',
+    ),
+    sandbox: flag('use a built-in Bot API (no token, no network) and, without a command, a sample bot'),
   }),
-  stray: row<readonly string[], ''>(
-    STRAY_PATTERN,
-    '',
-    [],
-    'none',
-    'regular expression for legacy bot programs to stop; may be given many times',
-    { kind: 'list', scope: 'strays' },
-  ),
-  strayScope: value(
-    choice('project', 'any'),
-    'project',
-    'where the script or the folder of a process must lie for a pattern alone to count: in the project, or anywhere',
-    { scope: 'strays' },
-  ),
-  dryRun: flag('print every step, what it would ask, and whom it would stop; change and ask nothing'),
-  dropPending: flag('drop the updates that wait at Telegram'),
-  keepWebhook: flag('refuse to start (78) instead of clearing a webhook'),
-  takeover: flag('ask the holder to hand over, then take its place'),
-  wait: flag(
-    'stand by until the holder leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
-  ),
-  gateway: onFlag('give the worker the API root itself: its polls are then neither seen nor kept apart'),
-  gatewayPort: optional(PORT, 'any free port', 'port of the gateway on 127.0.0.1'),
-  intercept: value(
-    choice('auto', 'proxy', 'off'),
-    'auto',
-    "how the worker's calls to api.telegram.org come to the gateway without a change in the bot: hooks in Node, Python, Ruby, PHP, Bun and Java; with proxy also HTTPS_PROXY, for Go, Deno and the like; off: only where the bot reads TELEGRAM_API_ROOT",
-  ),
-  sealed: flag('give the worker a token that is only good at the gateway'),
-  onRival: optional(
-    choice('yield', 'insist'),
-    'a newcomer yields, an incumbent insists',
-    'what to do about a poller elsewhere that does not go away',
-  ),
-  rivalAfter: time('90s', 'how long a poller elsewhere may overlap with ours before it counts as a rival'),
-  deafAfter: time('3m', 'a worker that has not completed a poll for this long is replaced'),
-  requireGateway: flag('count a worker as deaf also where it has never polled through the gateway'),
-  allowSetWebhook: flag('let the worker set a webhook, which ends its polling'),
-  lease: optional(
-    LEASE_URL,
-    'none: one machine',
-    'engine that several machines share, so that one of them polls and the others stand by: redis://, rediss://, valkey://, postgres://, etcd://, k8s:; env:NAME reads it from a variable',
-    { scope: 'lease' },
-  ),
-  leaseProfile: value(LEASE_PROFILE, 'default', 'another machine takes over after 6s, 15s or 60s'),
-  leaseTtl: row<number | null, 'Ms'>(
-    TIME,
-    'Ms',
-    null,
-    'of the profile, 15s',
-    'when another machine takes over from one that is not heard of; all other times in proportion',
-  ),
-  restart: value(RESTART, 'always', 'when the worker is started again after it exits'),
-  backoff: value(
-    TIME_RANGE,
-    '1s,30s',
-    'wait before a restart, doubling with jitter; the first exit within five minutes is answered at once, whatever the run was',
-  ),
-  maxRestarts: value(RATE, '10/5m', "more than this is a crash loop: give up with the worker's code"),
-  stopTimeout: time('15s', 'time between SIGTERM and SIGKILL, for the whole tree'),
-  heartbeat: time('60s', 'interval of the [hb] line'),
-  detach: flag('return once the worker has polled (or stands by), or say why not', { short: 'd' }),
-  startTimeout: time('90s', 'with --detach: a worker that has not polled for this long is stopped again'),
-  logFile: optional(
-    path('a file'),
-    'of a detached run one in the state folder, else none',
-    'where everything that is printed is also written, with time and stream; rotated',
-  ),
-  logSize: value(SIZE, '10MB', 'the log file is rotated before it grows beyond this'),
-  logKeep: value(COUNT, '5', 'rotated log files that are kept, PATH.1 (the newest) to PATH.N'),
-  http: optional(
-    HTTP_ADDRESS,
-    'off',
-    'health (/healthz), readiness (/readyz), Prometheus metrics (/metrics) and a status page at this port or IP:PORT; a port alone is on 127.0.0.1',
-  ),
-  readyInStandby: value(YES_NO, 'yes', 'what /readyz says in standby: yes is 200, no is 503'),
-  alerts: onFlag('send no alerts and no digest to the admin chat (ASSISTANT_ADMIN_TELEGRAM_ID)'),
-  alertUrl: optional(ALERT_URL, 'none', 'where alerts are posted, too; env:NAME reads it from a variable'),
-  alertFormat: optional(ALERT_FORMAT, 'by the host of the URL, else json', 'body for --alert-url'),
-  alertCooldown: time('15m', 'least time between alerts of one kind; the next counts those between'),
-  digest: optional(TIME_OF_DAY, 'off', 'send a digest of the day at this time, where alerts go'),
-  digestZone: optional(TIME_ZONE, 'that of the machine', 'time zone of --digest'),
-  logFormat: value(choice('text', 'json'), 'text', "singlepoll's own lines"),
-  sandbox: flag('use a built-in Bot API (no token, no network) and, without a command, a sample bot'),
+  ...under('Token and Bot API:', {
+    tokenFile: optional(
+      path('a file whose first line is the bot token'),
+      'TELEGRAM_BOT_TOKEN, BOT_TOKEN or TELEGRAM_TOKEN, in the environment, then in the env file',
+      'file whose first line is the bot token',
+      BOT,
+    ),
+    tokenEnv: optional(VARIABLE_NAME, 'see --token-file', 'variable that holds the bot token', BOT),
+    apiRoot: value(API_ROOT, DEFAULT_API_ROOT, 'Bot API root; TELEGRAM_API_ROOT is also read', {
+      scope: 'bot',
+      alsoEnv: 'TELEGRAM_API_ROOT',
+    }),
+  }),
+  ...under('Other pollers and webhooks:', {
+    strayScope: value(
+      choice('project', 'any'),
+      'project',
+      'where the script or the folder of a process must lie for a pattern alone to count: in the project, or anywhere',
+      { scope: 'strays' },
+    ),
+    dropPending: flag('drop the updates that wait at Telegram'),
+    keepWebhook: flag('refuse to start (78) instead of clearing a webhook'),
+    allowSetWebhook: flag('let the worker set a webhook, which ends its polling'),
+    onRival: optional(
+      choice('yield', 'insist'),
+      'a newcomer yields, an incumbent insists',
+      'what to do about a poller elsewhere that does not go away',
+    ),
+    rivalAfter: time('90s', 'how long a poller elsewhere may overlap with ours before it counts as a rival'),
+  }),
+  ...under('Gateway:', {
+    gateway: onFlag('give the worker the API root itself: its polls are then neither seen nor kept apart'),
+    gatewayPort: optional(PORT, 'any free port', 'port of the gateway on 127.0.0.1'),
+    intercept: value(
+      choice('auto', 'proxy', 'off'),
+      'auto',
+      "how the worker's calls to api.telegram.org come to the gateway without a change in the bot: hooks in Node, Python, Ruby, PHP, Bun and Java; with proxy also HTTPS_PROXY, for Go, Deno and the like; off: only where the bot reads TELEGRAM_API_ROOT",
+    ),
+    sealed: flag('give the worker a token that is only good at the gateway'),
+    requireGateway: flag('count a worker as deaf also where it has never polled through the gateway'),
+    deafAfter: time('3m', 'a worker that has not completed a poll for this long is replaced'),
+  }),
+  ...under('Worker:', {
+    restart: value(RESTART, 'always', 'when the worker is started again after it exits'),
+    backoff: value(
+      TIME_RANGE,
+      '1s,30s',
+      'wait before a restart, doubling with jitter; the first exit within five minutes is answered at once, whatever the run was',
+    ),
+    maxRestarts: value(RATE, '10/5m', "more than this is a crash loop: give up with the worker's code"),
+    stopTimeout: time('15s', 'time between SIGTERM and SIGKILL, for the whole tree'),
+    startTimeout: time('90s', 'with --detach: a worker that has not polled for this long is stopped again'),
+  }),
+  ...under('Several machines:', {
+    leaseProfile: value(LEASE_PROFILE, 'default', 'another machine takes over after 6s, 15s or 60s'),
+    leaseTtl: row<number | null, 'Ms'>(
+      TIME,
+      'Ms',
+      null,
+      'of the profile, 15s',
+      'when another machine takes over from one that is not heard of; all other times in proportion',
+    ),
+  }),
+  ...under('Output and log:', {
+    heartbeat: time('60s', 'interval of the [hb] line'),
+    logFile: optional(
+      path('a file'),
+      'of a detached run one in the state folder, else none',
+      'where everything that is printed is also written, with time and stream; rotated',
+    ),
+    logSize: value(SIZE, '10MB', 'the log file is rotated before it grows beyond this'),
+    logKeep: value(COUNT, '5', 'rotated log files that are kept, PATH.1 (the newest) to PATH.N'),
+    logFormat: value(choice('text', 'json'), 'text', "singlepoll's own lines"),
+  }),
+  ...under('Health and alerts:', {
+    readyInStandby: value(YES_NO, 'yes', 'what /readyz says in standby: yes is 200, no is 503'),
+    alerts: onFlag('send no alerts and no digest to the admin chat (ASSISTANT_ADMIN_TELEGRAM_ID)'),
+    alertUrl: optional(ALERT_URL, 'none', 'where alerts are posted, too; env:NAME reads it from a variable'),
+    alertFormat: optional(ALERT_FORMAT, 'by the host of the URL, else json', 'body for --alert-url'),
+    alertCooldown: time('15m', 'least time between alerts of one kind; the next counts those between'),
+    digest: optional(TIME_OF_DAY, 'off', 'send a digest of the day at this time, where alerts go'),
+    digestZone: optional(TIME_ZONE, 'that of the machine', 'time zone of --digest'),
+  }),
 } as const;
 
 export type OptionName = keyof typeof OPTIONS;
@@ -286,6 +309,7 @@ export const NEEDS = {
   who: { scopes: LOOKS, command: false, token: true },
   ping: { scopes: ['bot'], command: false, token: true },
   logs: { scopes: ['bot'], command: false, token: false },
+  config: { scopes: ALL, command: false, token: false },
 } as const satisfies Record<string, Needs>;
 
 export type CommandName = keyof typeof NEEDS;
@@ -304,12 +328,15 @@ const NOT_FOR_INSTALL: readonly OptionName[] = ['dryRun', 'detach', 'startTimeou
 
 /** Adds every option of the command. A flag has its other form, too, but hidden: it takes back what a file or variable says. */
 export function addOptions(command: Command, name: CommandName): Command {
-  for (const option of optionsOf(name)) {
-    const { kind, short, placeholder, help, defaultText } = optionRow(option);
+  const names = optionsOf(name);
+  for (const option of names) {
+    const { kind, short, placeholder, help, defaultText, group } = optionRow(option);
     for (const [index, { key }] of spellingsOf(option).entries()) {
       const flags = `${short && index === 0 ? `-${short}, ` : ''}${flagOf(key)}${kind === 'flag' ? '' : ` <${placeholder}>`}`;
       const it = command.createOption(flags, `${help} (default: ${defaultText})`);
       if (kind === 'list') it.argParser((text: string, before: readonly string[] = []) => [...before, text]);
+      // The commands with few options need no headings.
+      if (group !== null && names.length === OPTION_NAMES.length) it.helpGroup(group);
       it.hideHelp(index > 0 || (name === 'install' && NOT_FOR_INSTALL.includes(option)));
       command.addOption(it);
     }

@@ -93,11 +93,11 @@ export function variable(names: readonly string[], sources: readonly Source[], m
   return null;
 }
 
-/** One value that is not the default, for a `[config]` line. */
+/** An option that is set somewhere. */
 export interface Setting {
   readonly option: OptionName;
-  /** `--backoff "2s,1m"`, `--no-gateway`; secrets masked. */
-  readonly words: string;
+  /** As it was typed, with secrets masked. */
+  readonly value: boolean | string | readonly string[];
   readonly from: string;
 }
 
@@ -123,13 +123,12 @@ export function readOptions(
   for (const name of names) {
     const found = lookUp(name, sources);
     if (!found) continue;
-    const { initial, kind, unit, scope } = optionRow(name);
+    const { unit, scope } = optionRow(name);
     const answer = interpret(name, found);
     if (answer.ok) {
       values[name + unit] = answer.value;
       places.set(name, found.where);
-      if (kind !== 'flag' || answer.value !== initial)
-        settings.push({ option: name, words: answer.words, from: found.where });
+      settings.push({ option: name, value: answer.shown, from: found.where });
       continue;
     }
     wrong.add(name);
@@ -143,7 +142,7 @@ export function readOptions(
 }
 
 type Interpreted =
-  | { readonly ok: true; readonly value: unknown; readonly words: string }
+  | { readonly ok: true; readonly value: unknown; readonly shown: Setting['value'] }
   | { readonly ok: false; readonly errors: readonly string[] };
 
 /** The typed value of a raw one, by the row of the table. */
@@ -151,7 +150,7 @@ export function interpret(name: OptionName, { where, raw, source, negated }: Raw
   const row = optionRow(name);
   const wrong = (shown: string, problem: string) =>
     `${where} is ${shown}: ${problem}. Accepted: ${row.accepts}.`;
-  const show = (text: string) => showValue(row.show ? row.show(text) : text);
+  const show = (text: string) => (row.show ? row.show(text) : text);
   const texts = textsOf(raw, source.layer, row);
   if (!texts) return { ok: false, errors: [wrong('a date, a table or a list of them', 'it is not a text')] };
   const values: unknown[] = [];
@@ -159,16 +158,17 @@ export function interpret(name: OptionName, { where, raw, source, negated }: Raw
   for (const text of texts) {
     const answer = row.parse(text);
     if (answer.ok) values.push(answer.value);
-    else errors.push(wrong(show(text), answer.problem));
+    else errors.push(wrong(showValue(show(text)), answer.problem));
   }
   if (errors.length > 0) return { ok: false, errors };
   if (row.kind === 'flag') {
     const value = values[0] !== negated;
-    return { ok: true, value, words: flagOf(value ? name : `no-${name}`) };
+    return { ok: true, value, shown: value };
   }
-  const words = [flagOf(name), ...texts.map(show)].join(' ');
-  if (row.kind === 'list') return { ok: true, value: values, words };
-  return { ok: true, value: row.isPath ? resolve(source.folder, String(values[0])) : values[0], words };
+  const shown = texts.map((text) => maskSecrets(show(text)));
+  if (row.kind === 'list') return { ok: true, value: values, shown };
+  const value = row.isPath ? resolve(source.folder, String(values[0])) : values[0];
+  return { ok: true, value, shown: shown[0]! };
 }
 
 /** TOML has numbers and yes or no as well, and for MIN,MAX an array of two. Null: what is in it is no text at all. */

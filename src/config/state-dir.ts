@@ -16,9 +16,10 @@ import {
   statSync,
 } from 'node:fs';
 import { userInfo } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { modeText } from '../files.ts';
+import { shellQuote } from '../shell.ts';
 import { showValue } from './messages.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -46,9 +47,16 @@ export function currentUser(): User {
   }
 }
 
-/** Where the state folder is or would be; looks, but creates nothing. */
+/** Where the state folder is or would be; looks, but creates nothing. Throws 78 where SINGLEPOLL_DIR means another in each folder. */
 export function stateDirPath(env: Environment, user: User = currentUser()): string {
-  if (env.SINGLEPOLL_DIR) return resolve(env.SINGLEPOLL_DIR);
+  const { SINGLEPOLL_DIR: named } = env;
+  if (named && !isAbsolute(named))
+    throw new SinglepollError(
+      EXIT.config,
+      `SINGLEPOLL_DIR is ${showValue(named)}: a relative path is another folder for each working folder${named.startsWith('~') ? ' (~ is not expanded here)' : ''}`,
+      `export SINGLEPOLL_DIR=${shellQuote(resolve(named.replace(/^~(?=\/|$)/, user.home ?? '~')))}`,
+    );
+  if (named) return resolve(named);
   if (user.home !== null && isUsable(user.home)) return join(user.home, '.local/state/singlepoll');
   return `/tmp/singlepoll-${user.uid}`;
 }

@@ -62,8 +62,9 @@ export function judgeProc(mounts: string, isRoot: boolean): Check {
 }
 
 function checkStateFolder(env: Environment): Check {
-  const path = stateDirPath(env);
+  let path = '';
   try {
+    path = stateDirPath(env);
     const found = findStateDir(env);
     // Where it is not there yet, it has to be makeable: the nearest folder above that exists decides.
     let nearest = found?.path ?? dirname(path);

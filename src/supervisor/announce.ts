@@ -1,13 +1,14 @@
 /** What `start` says of itself on the way in and on the way out: the bot, gate, configuration, the end. */
 import { accessSync, constants, statSync } from 'node:fs';
 import type { Config } from '../config/load.ts';
-import type { OptionName } from '../config/options.ts';
+import { showValue } from '../config/messages.ts';
+import { longFlag, type OptionName, optionRow } from '../config/options.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import type { BotApi, Me } from '../telegram/bot-api.ts';
 import { retrying } from '../telegram/reach.ts';
-import { findExecutable } from './executable.ts';
+import { findExecutable, meantBy } from './executable.ts';
 import type { Asks } from './signals.ts';
 import type { Ending } from './table.ts';
 
@@ -26,7 +27,7 @@ export function checkCommand({ command, cwd }: Config): void {
   throw new SinglepollError(
     EXIT.config,
     `the worker can't be started: ${found.problem} (${command.source})`,
-    `singlepoll start -- COMMAND    # in ${plain(cwd)}`,
+    meantBy(command.argv, cwd).join('\n') || `singlepoll start -- COMMAND    # in ${plain(cwd)}`,
   );
 }
 
@@ -69,8 +70,11 @@ export function sayConfiguration({ config, warnings, report }: Announced): void 
   const { command, settings } = config;
   if (command) {
     const set = settings
-      .filter(({ option }) => !SAID_ELSEWHERE.has(option))
-      .map(({ words, from }) => `${words} (${from})`);
+      .filter(({ option, value }) => !SAID_ELSEWHERE.has(option) && value !== optionRow(option).initial)
+      .map(({ option, value, from }) => {
+        const values = typeof value === 'boolean' ? [] : [value].flat().map(showValue);
+        return `${[longFlag(option), ...values].join(' ')} (${from})`;
+      });
     report.line(
       'config',
       `worker: ${plainCommand(command.argv)} (${command.source})${set.length > 0 ? `; ${set.join(', ')}` : ''}`,

@@ -101,37 +101,38 @@ test('without anything given all is as the table says', async () => {
   assert.deepEqual([config.botId, config.tokenSource], [123456, 'BOT_TOKEN in the environment']);
 });
 
-const from = (option: 'gateway' | 'stopTimeout', words: string, place: string): Partial<Config> => ({
-  settings: [{ option, words, from: place }],
+const from = (
+  option: 'gateway' | 'stopTimeout',
+  value: string | boolean,
+  place: string,
+): Partial<Config> => ({
+  settings: [{ option, value, from: place }],
 });
 const layers: Case = { toml: '\n\nstopTimeout = "4s"', files: { '.env': '\nSINGLEPOLL_STOP_TIMEOUT=3s' } };
 const twin = 'SINGLEPOLL_STOP_TIMEOUT in';
 gives('flag, environment, env file, TOML; an empty variable sets nothing, a weaker mistake does not matter', [
   [
     { ...layers, env: { SINGLEPOLL_STOP_TIMEOUT: 'x' }, flags: { stopTimeout: '1s' } },
-    from('stopTimeout', '--stop-timeout "1s"', '--stop-timeout'),
+    from('stopTimeout', '1s', '--stop-timeout'),
   ],
   [
     { ...layers, env: { SINGLEPOLL_STOP_TIMEOUT: '2s' } },
-    from('stopTimeout', '--stop-timeout "2s"', `${twin} the environment`),
+    from('stopTimeout', '2s', `${twin} the environment`),
   ],
-  [layers, from('stopTimeout', '--stop-timeout "3s"', `${twin} .env line 2`)],
+  [layers, from('stopTimeout', '3s', `${twin} .env line 2`)],
   [
     { toml: layers.toml!, env: { SINGLEPOLL_STOP_TIMEOUT: '' } },
-    from('stopTimeout', '--stop-timeout "4s"', 'stopTimeout in singlepoll.toml line 3'),
+    from('stopTimeout', '4s', 'stopTimeout in singlepoll.toml line 3'),
   ],
 ]);
-const offBy = (place: string) => ({ ...from('gateway', '--no-gateway', place), gateway: false });
+const offBy = (place: string) => ({ ...from('gateway', false, place), gateway: false });
 gives('each flag has two names, and can be taken back', [
   [flag({ gateway: false }), offBy('--no-gateway')],
   [{ env: { SINGLEPOLL_NO_GATEWAY: '1' } }, offBy('SINGLEPOLL_NO_GATEWAY in the environment')],
   [{ env: { SINGLEPOLL_GATEWAY: '0' } }, offBy('SINGLEPOLL_GATEWAY in the environment')],
   [{ toml: 'noGateway = true' }, offBy('noGateway in singlepoll.toml line 1')],
   [{ toml: 'gateway = false' }, offBy('gateway in singlepoll.toml line 1')],
-  [
-    { flags: { gateway: true }, env: { SINGLEPOLL_NO_GATEWAY: '1' } },
-    { gateway: true, settings: [] },
-  ],
+  [{ flags: { gateway: true }, env: { SINGLEPOLL_NO_GATEWAY: '1' } }, from('gateway', true, '--gateway')],
   [
     { flags: { wait: false }, env: { SINGLEPOLL_WAIT: '1' } },
     { wait: false, noWait: true },
@@ -211,10 +212,10 @@ refused('every mistake at once, in the order of the table', [
       toml: 'maxRestarts = "x"\nlogfmt = 1',
     },
     /^logfmt in singlepoll\.toml line 2/,
-    /^--token-env is "123456:…": .*\. Accepted: /,
-    /^TELEGRAM_API_ROOT in the environment is .*\. Accepted: /,
     /^--stray is "a\("/,
     /^--stray is "\.\*"/,
+    /^--token-env is "123456:…": .*\. Accepted: /,
+    /^TELEGRAM_API_ROOT in the environment is .*\. Accepted: /,
     /^SINGLEPOLL_RESTART in the environment is "x"/,
     /^--backoff is "5s,1s"/,
     /^maxRestarts in singlepoll\.toml line 1 is "x"/,
@@ -293,6 +294,10 @@ refused('a command or a token that is missing', [
     /^no bot token: .*and there is no \.env in .*--token-file.*--sandbox/s,
   ],
   [{ bare: true, argvCommand: ['x'], files: { '.env': 'A=1' } }, /^no bot token: .* nor in \.env/],
+  [
+    { bare: true, argvCommand: ['x'], files: { '.env': `MY_TOKEN=${TOKEN}` } },
+    /nor in \.env\. MY_TOKEN in \.env looks like one: --token-env MY_TOKEN$/m,
+  ],
   ...(['who', 'ping', 'reset'] as const).map((command): Row => [{ bare: true, command }, /^no bot token/]),
 ]);
 
