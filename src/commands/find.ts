@@ -32,7 +32,7 @@ const ANSWER_MS = 2_000;
 /** How long a supervisor is waited for that holds the lock and has no socket: it looks every 5 s whether it is still there. */
 const NO_CONTROL_MS = 8_000;
 const HOW_TO_NAME =
-  'cd to the folder of the bot, or name it: singlepoll status BOT (its id, @username or the name of its folder)';
+  'cd to the folder of the bot, or name it behind the command: by its id, @username or the name of its folder';
 
 /** A supervisor as it can be reached from here. */
 export interface Supervisor {

@@ -197,7 +197,11 @@ export const OPTIONS = {
       '1s,30s',
       'wait before a restart, doubling with jitter; the first exit within five minutes is answered at once, whatever the run was',
     ),
-    maxRestarts: value(RATE, '10/5m', "more than this is a crash loop: give up with the worker's code"),
+    maxRestarts: value(
+      RATE,
+      '10/5m',
+      "more than this is a crash loop: give up with the worker's code, or 69 where that is 0",
+    ),
     stopTimeout: time('15s', 'time between SIGTERM and SIGKILL, for the whole tree'),
     startTimeout: time('90s', 'with --detach: a worker that has not polled for this long is stopped again'),
   }),

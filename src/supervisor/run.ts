@@ -11,6 +11,7 @@ import type { WorkerOutput } from '../output/report.ts';
 import { duration, howItEnded, ON_REQUEST, words } from '../output/words.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { createAhead, type Parts } from './ahead.ts';
+import { backgroundQuestion, takenPort, whoHasPort } from './early-end.ts';
 import { createGuard } from './guard.ts';
 import { createLoop, type WorkerEnd } from './loop.ts';
 import type { Startup } from './startup.ts';
@@ -29,6 +30,8 @@ const DRAIN_MS = 1_000;
 /** How long the last words of a worker that ended by itself are waited for. */
 const LAST_WORDS_MS = 5;
 const WHOLE_LINE_MS = 50;
+/** A worker that ends with 0 this soon, without a poll, may have gone to the background. */
+const AT_ONCE_MS = 10_000;
 /** Of this many workers, two each. */
 const OUTPUTS_MAX = 8;
 
@@ -60,6 +63,8 @@ export function createRun(startup: Startup, me: Me | null) {
   const listeners = createListeners<[]>('one that follows the run', report);
   let worker: Worker | null = null;
   let former: number | null = null;
+  let spawnedAtMs = 0;
+  const explained = new Set<string>();
   /** The output of the last workers, and of the very last one. */
   const outputs: WorkerOutput[] = [];
   let lastOutput: readonly WorkerOutput[] = [];
@@ -118,6 +123,7 @@ export function createRun(startup: Startup, me: Me | null) {
     const { pid } = started;
     worker = { process: started, spawn: number, ended: ended.promise, heard: heard.promise };
     former = pid;
+    spawnedAtMs = performance.now();
     tree.led(pid);
     guard.watch(pid, started.isMortal);
     gateway?.port.spawned(pid);
@@ -141,11 +147,25 @@ export function createRun(startup: Startup, me: Me | null) {
     // A worker that ended by itself may have said why, so its last lines are waited for; one that a signal ended is replaced at once.
     if (exit.signal === null)
       await Promise.race([Promise.all(lastOutput.map((it) => it.done)), pause(LAST_WORDS_MS)]);
-    lastConflict = lastOutput
-      .flatMap(({ lines }) => lines.texts())
-      .reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
+    const texts = lastOutput.flatMap(({ lines }) => lines.texts());
+    lastConflict = texts.reduce<ConflictKind | null>((found, line) => conflictIn(line) ?? found, null);
+    const { good, headed } = loop.state;
+    if (!good && !headed) setImmediate(explain, exit, texts, performance.now() - spawnedAtMs);
     const apiInDoubt = problem === null && (parts.reach?.inDoubt() ?? false);
     return { ...exit, conflict: lastConflict !== null, apiInDoubt, random: Math.random() };
+  }
+
+  /** Says what stands in the way of a worker that has not polled, once, and after the line that it has ended. */
+  function explain({ code }: WorkerExit, texts: readonly string[], livedMs: number): void {
+    const { command } = startup;
+    const sayOnce = (text: string | null) => {
+      if (text === null || explained.has(text)) return;
+      explained.add(text);
+      report.line('worker', text, 'warn');
+    };
+    const port = takenPort(texts, command);
+    if (port !== null) whoHasPort(port, startup.eyes.inspector).then(sayOnce, () => {});
+    if (code === 0 && livedMs < AT_ONCE_MS) sayOnce(backgroundQuestion(command));
   }
 
   function pump(source: WorkerProcess['stdout'], from: OutputName) {

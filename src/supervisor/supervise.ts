@@ -19,7 +19,6 @@ import { showRun } from './serve.ts';
 import { OWNER_GONE, Stopped } from './signals.ts';
 import type { Startup } from './startup.ts';
 import { createSweeper } from './sweep.ts';
-import { CRASH_LOOP } from './table.ts';
 import { untilReady } from './until-ready.ts';
 import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
@@ -60,8 +59,7 @@ export async function supervise(
   const ended = await run.ended;
   ready?.end();
   const ending = { ...ended, code: ready?.code(ended) ?? ended.code };
-  if (keepsMemory(startup) && (ending.code !== EXIT.ok || ending.reason === CRASH_LOOP))
-    rememberEnd(botDir, ending);
+  if (keepsMemory(startup) && ending.code !== EXIT.ok) rememberEnd(botDir, ending);
   await release();
   sayEnd(report, ending, loop.state.spawn, isStray(ending.reason));
   await served?.tellEnd(whatEnded(run.stopped()));

@@ -36,8 +36,7 @@ export interface Ending {
   readonly reason: string;
 }
 
-/** The reason of an end that may well have code 0: the worker's own. */
-export const CRASH_LOOP = 'crash loop';
+const CRASH_LOOP = 'crash loop';
 
 export type Headed =
   | { readonly to: 'respawn' | 'standby'; readonly reason: string }
@@ -280,8 +279,9 @@ function judge(state: State, exit: UnplannedExit, policy: Policy, before: readon
   const calm = state.unplannedAtMs === null || exit.atMs - state.unplannedAtMs > CALM_MS;
   const base: State = { ...state, unjudged: null, unplannedAtMs: exit.atMs, exitsAtMs };
   if (exitsAtMs.length > policy.maxRestarts) {
-    const status = workerCode(state.lastExit ?? { code: null, signal: null });
-    const [next, effects] = stopTree(base, { to: 'exit', code: status, reason: CRASH_LOOP });
+    // 0 would say that all is well: it is the code of a supervisor that was asked to stop.
+    const code = workerCode(state.lastExit ?? { code: null, signal: null }) || 69;
+    const [next, effects] = stopTree(base, { to: 'exit', code, reason: CRASH_LOOP });
     const loop = say({ what: 'crash-loop', exits: exitsAtMs.length, periodMs: policy.maxRestartsPeriodMs });
     return [next, [...before, loop, ...effects.slice(1)]];
   }

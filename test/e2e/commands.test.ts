@@ -149,6 +149,36 @@ test('a reader that has gone, as with `| true`, changes no exit code; what is th
   }
 });
 
+test('config: every setting with its value and its place, secrets masked; a relative SINGLEPOLL_DIR is refused', async (t) => {
+  const b = await bed(t);
+  b.file('singlepoll.toml', 'stopTimeout = "3s"\ncommand = ["node", "bot.js"]\n');
+  const words = 'config --no-gateway --stray a --stray=b --alert-url https://hooks.slack.com/services/geheim';
+  const { stdout } = await b.exits(0, `${words} --json`);
+  const { settings, bot, command, token } = JSON.parse(stdout);
+  assert.deepEqual([bot, token], [b.botId, 'TELEGRAM_BOT_TOKEN in the environment']);
+  assert.deepEqual(command, { argv: ['node', 'bot.js'], from: 'command in singlepoll.toml line 2' });
+  const set = settings.filter((it: { from: string | null }) => it.from !== null);
+  assert.deepEqual(
+    set.map((it: { option: string; value: unknown; from: string }) => [it.option, it.value, it.from]),
+    [
+      ['--stray', ['a', 'b'], '--stray'],
+      ['--api-root', b.sandbox.root, 'TELEGRAM_API_ROOT in the environment'],
+      ['--gateway', false, '--no-gateway'],
+      ['--stop-timeout', '3s', 'stopTimeout in singlepoll.toml line 1'],
+      ['--alert-url', 'https://hooks.slack.com/…', '--alert-url'],
+    ],
+  );
+  const shown = await b.exits(0, words);
+  assert.match(shown.stdout, /^--stop-timeout +3s +stopTimeout in singlepoll\.toml line 1$/m);
+  assert.match(shown.stdout, /^--heartbeat +60s +default$/m);
+  for (const text of [stdout, shown.text]) assert.ok(!text.includes('geheim') && !text.includes(b.token));
+  await b.exits(78, 'config --backoff x');
+  for (const command of ['start -- true', 'status', 'ls', 'logs']) {
+    const { stderr } = await b.exits(78, command, { env: { ...b.env, SINGLEPOLL_DIR: 'state' } });
+    assert.match(stderr, /SINGLEPOLL_DIR is "state": .*\n {2}→ export SINGLEPOLL_DIR=\/.*\/project\/state\n/);
+  }
+});
+
 test('ping: sends to the admin chat, prints the message id and the round trip', async (t) => {
   const b = await bed(t);
   for (const [name, args, text] of [

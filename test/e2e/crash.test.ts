@@ -1,9 +1,11 @@
 // A worker that ends: policy, backoff, crash loop with its last lines and its code, commands that cannot run, a bug of ours.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bed, node } from '../support/bed.ts';
+import { bed, node, POLITE } from '../support/bed.ts';
 import { openHook } from '../support/hook.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
 import { alive } from '../support/proc.ts';
@@ -33,7 +35,7 @@ test('crash loop: gives up after --max-restarts with the code of the worker and 
   assertNeverTwo(b);
 });
 
-test('crash loop: a worker that dies of a signal gives 128 and its number; code 0 is one, too', async (t) => {
+test('crash loop: a worker that dies of a signal gives 128 and its number; code 0 is one, too, and the end is 69', async (t) => {
   const b = await bed(t);
   for (const [signal, code] of [
     ['SIGKILL', 137],
@@ -48,7 +50,10 @@ test('crash loop: a worker that dies of a signal gives 128 and its number; code 
       '--',
       ...node('dies-by-signal.mjs', signal),
     ]);
-  assert.match((await b.exits(0, loop(1, '0'))).stderr, /crash|too (many|often)|restarts/i);
+  const { stderr } = await b.exits(69, loop(1, '0'));
+  assert.match(stderr, /crash|too (many|often)|restarts/i);
+  const questions = stderr.match(/does it go to the background\? It must stay in the foreground/g);
+  assert.equal(questions?.length, 1, stderr);
 });
 
 test('--restart: always by default, also after exit 0; never passes on the code; on-failure ends at 0 and restarts at 1', async (t) => {
@@ -67,8 +72,11 @@ test('--restart: always by default, also after exit 0; never passes on the code;
 
 test('status tells why the last supervisor ended, until one is stopped as asked', async (t) => {
   const b = await bed(t);
-  for (const code of [3, 0]) {
-    await b.run(loop(1, String(code)));
+  for (const [its, code] of [
+    ['3', 3],
+    ['0', 69],
+  ] as const) {
+    await b.run(loop(1, its));
     const { state, healthy, problems } = await b.status();
     assert.deepEqual({ state, healthy }, { state: 'stopped', healthy: false });
     const words = new RegExp(`^the last supervisor ended \\d.* ago: crash loop \\(exit ${code}\\)$`);
@@ -132,6 +140,57 @@ test('commands that cannot run: missing, not executable, a folder, an empty word
     assert.ok(stderr.includes(command), stderr);
     assert.doesNotMatch(stderr, /\n\s+at .*:\d+:\d+/, 'no stack trace');
   }
+});
+
+test('a command that is not what was meant: the one that was can be typed as it is shown', async (t) => {
+  const b = await bed(t);
+  b.file('script.py', '#!/usr/bin/env python3\n', 0o644);
+  b.file('plain.js', '', 0o644);
+  for (const [command, ...arrows] of [
+    ['python3 bot.py', "singlepoll start -- python3 bot.py -v 'a b'"],
+    ['./script.py', 'chmod +x ./script.py', "singlepoll start -- python3 ./script.py -v 'a b'"],
+    ['./plain.js', "singlepoll start -- node ./plain.js -v 'a b'"],
+    ['script.py', "singlepoll start -- python3 script.py -v 'a b'"],
+  ] as const) {
+    const { stderr } = await b.exits(78, ['start', '--', command, '-v', 'a b']);
+    assert.deepEqual(
+      [...stderr.matchAll(/^ {2}→ (.*)$/gm)].map(([, hint]) => hint),
+      arrows,
+    );
+    if (command.includes(' ')) assert.match(stderr, /is one word with a space: drop the quotes/);
+  }
+});
+
+test('a worker that goes to the background, or whose port is taken: why, and by whom, once, before the next restarts', async (t) => {
+  const b = await bed(t);
+  const background = b.file('background.sh', `nohup ${POLITE.slice(1).join(' ')} > /dev/null &\n`);
+  const { stderr } = await b.exits(69, [
+    'start',
+    ...FAST,
+    '--max-restarts',
+    '1/1m',
+    '--',
+    'sh',
+    background,
+    '--daemon',
+  ]);
+  assert.match(
+    stderr,
+    /code 0\n(?:.*\n){0,3}.* does it go to the background\? .* foreground: leave out --daemon/,
+  );
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  t.after(() => taken.close());
+  const { port } = taken.address() as AddressInfo;
+  const listens = b.file(
+    'listens.mjs',
+    `import net from 'node:net'; net.createServer().listen(${port}, '127.0.0.1');`,
+  );
+  const run = b.start(['--backoff', '5s,5s', '--', process.execPath, listens]);
+  await run.waitFor(`port ${port} is taken by pid ${process.pid} (`);
+  run.signal('SIGTERM');
+  await run.ends(0);
+  assert.equal(run.stderr().split('is taken by').length, 2);
 });
 
 test('a worker that forks and leaves: its daemon never polls beside the next worker', async (t) => {

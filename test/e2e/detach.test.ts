@@ -202,7 +202,7 @@ test('which bot: of several they ask, and --bot names one by id or username; nob
   const username = (await two.status()).bot?.username ?? '';
   for (const command of ['stop', 'restart', 'status', 'logs']) {
     const { stderr } = await one.exits(64, command, away);
-    for (const text of [`${one.botId} @`, `${two.botId} @${username}`, one.project, two.project, '--bot ID'])
+    for (const text of [`${one.botId} @`, `${two.botId} @${username}`, one.project, two.project, 'name it'])
       assert.ok(stderr.includes(text), `${command}: ${text}\n${stderr}`);
   }
   const docs = JSON.parse((await one.exits(0, 'status --all --json', away)).stdout) as Status[];
@@ -212,12 +212,21 @@ test('which bot: of several they ask, and --bot names one by id or username; nob
   assert.equal((JSON.parse(named.stdout) as Status).supervisor?.pid, second.pid);
   // It goes before the token that is configured here.
   assert.match((await one.run(`logs -n 99 --bot ${two.botId}`)).stdout, new RegExp(`id ${two.botId}`));
-  assert.match((await one.run(`restart --bot ${username}`, away)).stdout, /^restarted/);
+  assert.match((await one.run(`restart ${username}`, away)).stdout, /^restarted/);
+  await one.exits(64, `restart ${username} --bot ${one.botId}`, away);
+  const inFolder = await one.run(['status', '--json', two.project], away);
+  assert.equal((JSON.parse(inFolder.stdout) as Status).supervisor?.pid, second.pid);
+  assert.match(
+    (await one.exits(64, 'status project', away)).stderr,
+    /project may mean any of:(\n .*from .*){2}/,
+  );
   assert.match(
     (await one.run(`stop --bot ${two.botId}`, away)).stdout,
     new RegExp(`supervisor ${second.pid}`),
   );
-  const table = await one.exits(0, 'status --all', away);
+  const table = await one.exits(0, 'ps', away);
+  for (const words of ['list', 'ls', 'status --all'])
+    assert.match((await one.exits(0, words, away)).stdout, /^ +BOT +STATE/, words);
   assert.match(table.stdout, new RegExp(`@\\w+ \\(${one.botId}\\) +polling +${first.pid}`));
   assert.match(table.stdout, new RegExp(`@${username} \\(${two.botId}\\) +not running`));
   await one.exits(3, `status --bot ${username}`, away);

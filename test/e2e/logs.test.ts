@@ -136,7 +136,21 @@ test('logs: -n, and -f across the end and the next start of the run', async (t) 
   await detach(b, POLITE);
   for (const words of ['-n 3', '-n3', '-3'])
     assert.equal((await b.run(`logs ${words}`)).stdout.split('\n').length, 4, words);
-  await b.exits(64, 'logs -n x');
+  assert.equal((await b.run('logs --tail 3')).stdout, (await b.run('logs -n 3')).stdout);
+  for (const words of ['logs -n x', 'logs --since yesterday']) await b.exits(64, words);
+  const all = (await b.run(`logs ${b.botId} --since 10m --json`)).stdout.trimEnd().split('\n');
+  const lines = all.map((line) => JSON.parse(line) as { at: string; from: string; text: string });
+  assert.ok(lines.some(({ from, text }) => from === 'singlepoll' && text.startsWith('[lock] taken')));
+  const { at } = lines.at(-2)!;
+  const since = (await b.run(['logs', '--since', at])).stdout;
+  assert.deepEqual(
+    since
+      .trimEnd()
+      .split('\n')
+      .map((line) => line.split(' ')[0]),
+    lines.filter((line) => line.at >= at).map((line) => line.at),
+  );
+  assert.equal((await b.run(['logs', '--since', new Date(Date.now() + 60_000).toISOString()])).stdout, '');
   const follow = b.cli('logs -f -n 1');
   const shows = (pattern: RegExp, times: number) =>
     until(`${pattern}, ${times} times`, () => (follow.stdout().match(pattern)?.length ?? 0) >= times, follow);

@@ -1,7 +1,16 @@
 // `who` and `who --probe`: graded processes of this machine, rivals that no search finds, what a probe must not disturb or claim.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Bed, bed, botFixture, type Finished, node, PYTHON, type Words } from '../support/bed.ts';
+import {
+  type Bed,
+  bed,
+  botFixture,
+  type Finished,
+  node,
+  PYTHON,
+  randomToken,
+  type Words,
+} from '../support/bed.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { startRival, working } from '../support/rival.ts';
 import { assertStrayShape, type StrayView } from '../support/status.ts';
@@ -232,4 +241,22 @@ test('probe: SIGINT ends it at once with an answer; a rival that was seen before
   seen.signal('SIGINT');
   await seen.ends(130);
   assert.equal(entryOf({ stdout: seen.stdout() }).result, 'rival');
+});
+
+test('who --bot, from anywhere: as the bot was last started; without its token that is said', async (t) => {
+  const b = await bed(t);
+  const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;
+  b.file('.env', `BOT_TOKEN=${b.token}\n`);
+  const run = await b.polling([], { env });
+  const away = { cwd: b.dir, env: { ...env, BOT_TOKEN: randomToken() } };
+  const found = JSON.parse((await b.exits(0, `who --json --bot ${b.botId}`, away)).stdout);
+  assert.deepEqual([found.bot.id, found.supervisor.pid, found.strays], [b.botId, run.pid, []]);
+  b.file('.env', '');
+  const { text } = await b.exits(78, 'who --bot project', away);
+  assert.match(
+    text,
+    new RegExp(`the token of bot ${b.botId} is neither in .*/project nor in the environment`),
+  );
+  run.signal('SIGTERM');
+  await run.ends(0);
 });

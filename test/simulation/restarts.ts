@@ -51,7 +51,8 @@ export function createRestarts(policy: Policy) {
     const isFirst = lastEndMs === null || atMs - lastEndMs > 300_000;
     lastEndMs = atMs;
     if (recent > policy.maxRestarts) {
-      ends = { code, reason: 'crash loop' };
+      // The end of a supervisor that nobody asked to stop is never 0.
+      ends = { code: code || 69, reason: 'crash loop' };
       return;
     }
     if (isFirst) {

@@ -1,0 +1,47 @@
+/** Why a worker ends before it polls, where that can be told: it goes to the background, or its port is taken, and by whom. */
+import { tcpRows } from '../machine/tcp-table.ts';
+import { plainCommand } from '../output/plain.ts';
+import type { Inspector } from '../strays/inspector.ts';
+
+/** How Node, Python, gunicorn, Flask, Go, Ruby, PHP, Java and Deno say it. */
+const IN_USE =
+  /EADDRINUSE|AddrInUse|address already in use|connection in use|port \d+ (?:is|was) (?:already )?in use/i;
+/** `:::3000`, `0.0.0.0:3000`, `('0.0.0.0', 8000)`, `port 4567`, `--port=8000`. */
+const PORT = /(?:[:,]\s*|port[\s=:]+|-p\s+|server\s+)(\d{2,5})(?!\d|[.:]\d)/gi;
+
+/** Null: they do not say so, or not which. `command` is looked into where the lines name none. */
+export function takenPort(lines: readonly string[], command: readonly string[]): number | null {
+  const said = lines.filter((line) => IN_USE.test(line));
+  if (said.length === 0) return null;
+  for (const text of [said.join('\n').replace(/\b\d\d:\d\d:\d\d\b/g, ''), command.join(' ')]) {
+    const port = Number([...text.matchAll(PORT)].at(-1)?.[1]);
+    if (port > 0 && port <= 65_535) return port;
+  }
+  return null;
+}
+
+/** What in a command line sends a program to the background. */
+const TO_BACKGROUND =
+  /(?<=\s)(?:-D|--daemon\S*|--detach|--background|-d)(?=\s|$)|\b(?:nohup|setsid|disown)\b|&(?=\s*(?:$|;))|\bpm2 start\b/;
+
+/** The question to who started a worker that ended with 0 at once. */
+export function backgroundQuestion(command: readonly string[]): string {
+  const word = TO_BACKGROUND.exec(command.join(' '))?.[0];
+  const cure = word ? `leave out ${word}` : 'no -D, --daemon, nohup or &';
+  return `it ended with 0 before it polled: does it go to the background? It must stay in the foreground: ${cure}`;
+}
+
+/** A sentence about who listens at the port; null: nobody does any more, or the system does not tell. */
+export async function whoHasPort(port: number, inspector: Inspector): Promise<string | null> {
+  const rows = [...tcpRows()].filter(({ localPort, state }) => localPort === port && state === '0A');
+  if (rows.length === 0) return null;
+  const owners = await inspector.ownersOfSockets(rows.map(({ inode }) => Number(inode)));
+  const [pid] = [...owners.values()].flat();
+  if (pid === undefined)
+    return `port ${port} is taken by a process that this user may not see: sudo ss -ltnp 'sport = :${port}'`;
+  if (pid === process.pid)
+    return `port ${port} is taken by singlepoll itself: give --http or the worker another one`;
+  const details = (await inspector.inspect([pid])).seen.get(pid);
+  const command = details ? ` (${plainCommand(details.argv, 80)})` : '';
+  return `port ${port} is taken by pid ${pid}${command}: kill ${pid}, or give the worker another port`;
+}
