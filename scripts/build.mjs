@@ -31,6 +31,7 @@ const { metafile, outputFiles } = await build({
     'sample-bot': 'src/sandbox/sample-bot.ts',
     'legacy-polling-bot': 'src/sandbox/sample-stray.ts',
     'inspector-child': 'src/strays/inspector-child.ts',
+    'library-child': 'src/doctor/library-child.ts',
   },
   outdir: 'dist',
   bundle: true,

@@ -4,6 +4,7 @@ import { showValue } from '../config/messages.ts';
 import { examine, json, screen } from '../doctor/report.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { painter } from '../output/words.ts';
+import { usualAnswer } from './answers.ts';
 import { workingFolder } from './context.ts';
 
 const PROBLEMS: Readonly<Record<string, string>> = {
@@ -16,7 +17,7 @@ const PROBLEMS: Readonly<Record<string, string>> = {
 /** `folder`: null for the working folder. */
 export async function run(folder: string | null, own: Readonly<Record<string, unknown>>): Promise<number> {
   const path = resolve(workingFolder(), folder ?? '.');
-  const report = await examine(path, own.offline === true, process.env).catch((error) => {
+  const report = await examine(path, own.offline === true, process.env, usualAnswer).catch((error) => {
     const problem = PROBLEMS[error.code];
     if (problem === undefined) throw error;
     throw new SinglepollError(

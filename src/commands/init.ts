@@ -2,8 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { showValue } from '../config/messages.ts';
-import { languageOf } from '../doctor/code.ts';
-import { draft, findLibrary } from '../doctor/draft.ts';
+import { findLibrary, languageOf } from '../doctor/code.ts';
+import { draft } from '../doctor/draft.ts';
 import { readProject } from '../doctor/files.ts';
 import { type Facts, studyProject } from '../doctor/processes.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
@@ -51,7 +51,7 @@ function words(facts: Facts, command: readonly string[] | null, from: string | n
   const program = command?.[0] ?? '/';
   if (!program.includes('/') && !isProgramInPath(program, process.env))
     lines.push(`  ${plain(program)} is not in PATH here: install it, or write its path`);
-  const found = findLibrary(facts);
+  const found = findLibrary(facts.files);
   const ready = facts.files.find(({ path, text }) => languageOf(path) && text.includes('TELEGRAM_API_ROOT'));
   if (ready) lines.push(`TELEGRAM_API_ROOT: ${plain(ready.path)} reads it already`);
   else if (found === null)
@@ -60,9 +60,10 @@ function words(facts: Facts, command: readonly string[] | null, from: string | n
     lines.push(`${found.name} speaks MTProto, not the Bot API: the gateway does not see it`);
   else {
     const place = `${found.name} (${plain(found.file)}:${found.line})`;
-    const isLed = found.apiRoot.includes('os.Getenv')
-      ? 'its calls come through singlepoll’s gateway with `intercept = "proxy"`, or with this line'
-      : 'its calls come through singlepoll’s gateway as it is; should `start` say that they do not, this line helps';
+    const isLed =
+      found.language === 'go'
+        ? 'its calls come through singlepoll’s gateway with `intercept = "proxy"`, or with this line'
+        : 'its calls come through singlepoll’s gateway as it is; should `start` say that they do not, this line helps';
     lines.push(`${place}: ${isLed}:`, `  ${found.apiRoot}`);
   }
   return [...lines, 'next: singlepoll doctor, singlepoll start --dry-run'];

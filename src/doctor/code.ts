@@ -2,9 +2,8 @@
  * What source code does, by matching and not by parsing: where it polls or sets a webhook, and whether that happens when a file is run or
  * imported. Knows Python, JavaScript with TypeScript, and Go.
  */
+import { type Language, LIBRARIES } from '../intercept/libraries.ts';
 import { folderOf, lineAt, matchesIn, pathsInProject } from './files.ts';
-
-type Language = 'python' | 'js' | 'go';
 
 export interface Evidence {
   readonly file: string;
@@ -81,6 +80,25 @@ function find(table: typeof POLLS, path: string, text: string): Evidence[] {
     }
   }
   return [...found.values()].sort((a, b) => a.line - b.line);
+}
+
+/**
+ * The library that a project imports first, with the place where it does; without one, its own calls. `apiRoot` is null where it speaks
+ * MTProto.
+ */
+export function findLibrary(
+  files: readonly { readonly path: string; readonly text: string | null }[],
+  language?: string,
+) {
+  const found = files.flatMap(({ path: file, text }) =>
+    LIBRARIES.flatMap((library) => {
+      const isOf =
+        library.language === languageOf(file) && library.language === (language ?? library.language);
+      const match = isOf && text !== null ? library.imported.exec(text) : null;
+      return match ? [{ ...library, file, line: lineAt(text!, match.index + match[0].search(/\S/)) }] : [];
+    }),
+  );
+  return found.find(({ name }) => name !== 'api.telegram.org') ?? found[0] ?? null;
 }
 
 const BEFORE_A_METHOD =

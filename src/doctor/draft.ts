@@ -1,9 +1,9 @@
-/** From what is known of a project to the text of its singlepoll.toml, and to the line that points its library at the gateway. */
+/** From what is known of a project to the text of its singlepoll.toml. */
 import { parseEnvFile } from '../config/files.ts';
 import { TOKEN_VARIABLES } from '../config/token.ts';
 import { STRAY_PATTERN } from '../config/values.ts';
 import { languageOf, withoutComments } from './code.ts';
-import { baseOf, lineAt } from './files.ts';
+import { baseOf } from './files.ts';
 import type { Facts, Process } from './processes.ts';
 import { tokensIn } from './tokens.ts';
 
@@ -181,35 +181,4 @@ function leaseLines({ files }: Facts): string {
   return `\
 # Several machines or copies, and rolling deploys: one polls, the others stand by${known}
 # lease = ${tomlText(value)}`;
-}
-
-/** Name, its import, and the line that points it at the gateway: those of the libraries' documentation; none where it speaks MTProto. */
-const LIBRARIES = String.raw`
-grammY                 ["'\x60](grammy|@grammyjs/)     new Bot(token, { client: { apiRoot: process.env.TELEGRAM_API_ROOT } })
-Telegraf               ["'\x60]telegraf["'\x60/]       new Telegraf(token, { telegram: { apiRoot: process.env.TELEGRAM_API_ROOT } })
-node-telegram-bot-api  ["'\x60]node-telegram-bot-api  new TelegramBot(token, { polling: true, baseApiUrl: process.env.TELEGRAM_API_ROOT })
-GramIO                 ["'\x60]gramio["'\x60]          new Bot(token, { api: { baseURL: process.env.TELEGRAM_API_ROOT + "/bot" } })
-aiogram                ^\s*(from|import)\s+aiogram\b   Bot(token, session=AiohttpSession(api=TelegramAPIServer.from_base(os.environ["TELEGRAM_API_ROOT"])))
-python-telegram-bot    ^\s*(from|import)\s+telegram\b  ApplicationBuilder().token(token).base_url(root + "/bot").base_file_url(root + "/file/bot")   # root = os.environ["TELEGRAM_API_ROOT"]
-pyTelegramBotAPI       ^\s*(from|import)\s+telebot\b   telebot.apihelper.API_URL = os.environ["TELEGRAM_API_ROOT"] + "/bot{0}/{1}"
-Telethon               ^\s*(from|import)\s+telethon\b
-Pyrogram               ^\s*(from|import)\s+pyrogram\b
-Go telebot             "gopkg\.in/(tucnak/)?telebot  tele.NewBot(tele.Settings{Token: token, URL: os.Getenv("TELEGRAM_API_ROOT")})
-Go telegram-bot-api    "github\.com/go-telegram-bot-api/  tgbotapi.NewBotAPIWithAPIEndpoint(token, os.Getenv("TELEGRAM_API_ROOT")+"/bot%s/%s")
-go-telegram/bot        "github\.com/go-telegram/bot"  bot.New(token, bot.WithServerURL(os.Getenv("TELEGRAM_API_ROOT")))`
-  .trim()
-  .split('\n')
-  .map((row) => {
-    const [name = '', imported = '', ...line] = row.split(/ {2,}/);
-    return { name, imported: RegExp(imported, 'm'), apiRoot: line.join('   ') || null };
-  });
-
-/** The library that the project imports first, with the place where it does. `apiRoot` is null where it speaks MTProto. */
-export function findLibrary({ files }: Facts) {
-  for (const { path: file, text } of files.filter(({ path }) => languageOf(path) !== null))
-    for (const { name, imported, apiRoot } of LIBRARIES) {
-      const match = imported.exec(text);
-      if (match) return { name, apiRoot, file, line: lineAt(text, match.index + match[0].search(/\S/)) };
-    }
-  return null;
 }

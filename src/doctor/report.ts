@@ -1,12 +1,14 @@
 /** One examination (files, history, machine) and how it is shown. Reads, never writes. No token and no control character gets through. */
-import { loadConfig } from '../config/load.ts';
+import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { count, type Paint } from '../output/words.ts';
+import type { StatusDocument } from '../supervisor/status.ts';
+import { findLibrary } from './code.ts';
 import { type Finding, readProject } from './files.ts';
 import { checkMachine } from './machine.ts';
-import { studyProject } from './processes.ts';
+import { type Facts, studyProject } from './processes.ts';
 import { findCauses } from './rules.ts';
 import { lookIntoHistory } from './tokens.ts';
 
@@ -14,12 +16,18 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 export type Report = Awaited<ReturnType<typeof examine>>;
 
-/** `folder` is absolute. */
-export async function examine(folder: string, isOffline: boolean, env: Environment) {
+/** `folder` is absolute; `statusOf` asks the supervisor that runs. */
+export async function examine(
+  folder: string,
+  isOffline: boolean,
+  env: Environment,
+  statusOf: (config: Config) => Promise<StatusDocument | null>,
+) {
   const project = readProject(folder);
   const { config, errors } = await configure(folder, env);
   const apiRoot = isOffline ? null : (config?.apiRoot ?? null);
-  const [history, environment] = await Promise.all([
+  const [running, history, environment] = await Promise.all([
+    config && statusOf(config),
     lookIntoHistory(folder, config?.token ?? null),
     checkMachine(project.files, apiRoot, isOffline ? '--offline' : 'the configuration can’t be read', env),
   ]);
@@ -29,18 +37,47 @@ export async function examine(folder: string, isOffline: boolean, env: Environme
   // A token that stands in a file now is in the history of that file, too: it is told once.
   const placeOf = ({ file, why }: Finding) => `${file} ${/\d{6,}/.exec(why)?.[0]}`;
   const inGit = history.findings.map(placeOf);
-  const causes = findCauses(studyProject(project)).filter(
+  const facts = studyProject(project);
+  const causes = findCauses(facts).filter(
     (it) => it.rule !== 'token-in-file' || !inGit.includes(placeOf(it)),
   );
   const all: readonly Finding[] = [...refusal(errors), ...causes, ...history.findings, ...unwell];
+  const past = config ? findPast(facts, config, running) : [];
   return {
     folder,
     findings: all.filter(({ note }) => !note),
-    notes: all.filter(({ note }) => note),
+    notes: [...all.filter(({ note }) => note), ...past],
     environment,
     /** What was not looked at, and why. */
     limits: [...project.limits, ...(history.limit === null ? [] : [history.limit])],
   };
+}
+
+/** What goes past the gateway now, or is going to, as it loads no hook. */
+function findPast(facts: Facts, config: Config, running: StatusDocument | null): Finding[] {
+  const seen = running?.polling?.past;
+  const rule = { rule: 'past-gateway', note: true };
+  if (seen)
+    return [
+      {
+        ...rule,
+        file: null,
+        line: null,
+        why: `the worker that runs goes past the gateway: ${seen.why}`,
+        cure: seen.cure,
+      },
+    ];
+  const isTold = facts.files.some(({ text }) => text.includes('TELEGRAM_API_ROOT'));
+  if (isTold || !config.gateway || config.intercept !== 'auto') return [];
+  const library = findLibrary(facts.files);
+  const deno = facts.processes.find(
+    ({ runs, polls }) => polls && runs.some(({ program }) => program === 'deno'),
+  );
+  const [place, name] = library?.language === 'go' ? [library, 'Go'] : [deno, 'Deno'];
+  const why = `${name} loads no hook, so this bot would poll past the gateway, which then neither sees its polls nor keeps them apart`;
+  return place
+    ? [{ ...rule, file: place.file, line: place.line, why, cure: 'singlepoll start --intercept proxy' }]
+    : [];
 }
 
 /** As `start` would read it, but a project without a token or a command (a clone, a CI) is no finding. */

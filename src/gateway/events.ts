@@ -4,6 +4,7 @@
  */
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
+import { useRoot } from '../intercept/past.ts';
 import { argvOf } from '../machine/procfs.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
@@ -15,6 +16,7 @@ import type { ApiReach } from '../telegram/reach.ts';
 import { tokenRefused } from '../telegram/reach.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { deafAtMs, noSilence, type SilenceEvent, stepSilence } from './deafness.ts';
+import type { Way } from './front.ts';
 import { programWords } from './peers.ts';
 import type { GatewayNews } from './polls.ts';
 import {
@@ -31,6 +33,7 @@ import {
   distrustWords,
   RIVAL_CURE,
   rivalryWords,
+  SEALED_PAST,
   STOLEN_CURE,
   secondPollerWords,
   stolenWords,
@@ -52,6 +55,7 @@ export interface GatewayWatchOptions {
     | 'apiRoot'
     | 'sealed'
     | 'sandbox'
+    | 'cwd'
   >;
   readonly reach: Pick<ApiReach, 'answered' | 'failed' | 'askNow'>;
   /** For how long the poll that is open upstream has been; 0: none is. */
@@ -99,6 +103,18 @@ export function watchGateway(options: GatewayWatchOptions) {
   function warnOnce(key: string, text: string): void {
     if (!said.has(key)) report.line('gateway', text, 'warn');
     said.add(key);
+  }
+
+  async function sayDistrust(program: string, way: Way): Promise<void> {
+    if (said.has(program)) return;
+    said.add(program);
+    const passes = way !== 'hook' && !config.sealed && !config.sandbox;
+    const then = passes
+      ? 'it talks straight to the Bot API from now on'
+      : 'its calls to api.telegram.org fail';
+    const past = { why: distrustWords(program), cure: await useRoot(program.split(' ')[0]!, config.cwd) };
+    if (passes) status.note({ kind: 'past-gateway', past });
+    report.line('gateway', `${past.why}: ${then}. To do: ${past.cure}`, 'warn');
   }
 
   function follow([next, sayings]: RivalryStep): void {
@@ -182,8 +198,7 @@ export function watchGateway(options: GatewayWatchOptions) {
           'good',
         );
     },
-    distrust: ({ program, way }) =>
-      warnOnce(`distrust ${program}`, distrustWords(program, way, !config.sealed && !config.sandbox)),
+    distrust: ({ program, way }) => void sayDistrust(program, way),
     asked: () => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
     sent: () => options.onSent(),
@@ -266,6 +281,12 @@ export function watchGateway(options: GatewayWatchOptions) {
     latencyMs(): number | null {
       const middle = [...latencies].sort((a, b) => a - b)[latencies.length >> 1];
       return middle === undefined ? null : Math.round(middle * 10) / 10;
+    },
+    /** The worker has printed that it was answered 401. Its sealed token earns that anywhere but here. */
+    unauthorized(): void {
+      const { polling, lastMs } = status.record;
+      if (config.sealed && polling.by === null && lastMs.unsealed === undefined)
+        warnOnce('sealed', SEALED_PAST);
     },
     spawned: () => note({ kind: 'spawned', required: requireGateway }),
     ended() {

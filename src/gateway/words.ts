@@ -2,7 +2,6 @@
 import type { Level } from '../output/words.ts';
 import { count, duration, RIVAL_ELSEWHERE } from '../output/words.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
-import type { Way } from './front.ts';
 import type { Rhythm, RivalrySaying } from './rivals.ts';
 
 /** `here`: what is known of it, where it was found on this machine. */
@@ -81,17 +80,15 @@ export const RIVAL_CURE =
 export const STOLEN_CURE =
   'find the script that calls getUpdates (cron, a health check, a second consumer) and stop it, or revoke the token with @BotFather';
 /** A program does not accept the gateway's certificate. */
-export function distrustWords(program: string, way: Way, mayPass: boolean): string {
-  const why = `${program} does not accept singlepoll's certificate (a CA file of its own, or a pinned certificate)`;
-  if (way === 'hook' || !mayPass)
-    return `${why}: its calls to api.telegram.org fail. Let it use TELEGRAM_API_ROOT, or start with --intercept off`;
-  return `${why}: it talks straight to the Bot API from now on. Let it use TELEGRAM_API_ROOT`;
-}
+export const distrustWords = (program: string): string =>
+  `${program} does not accept singlepoll's certificate (a CA file of its own, or a pinned certificate)`;
 
 export const SECOND_CURE =
   'Usual cure: one process that polls, so gunicorn --workers=1, no reloader, or the polling started in one worker only';
 export const SECOND_CURE_LOOP = 'Usual cure: start polling once, not in each import or thread';
 export const WORKERS_WEBHOOK = 'the worker has set a webhook (--allow-set-webhook)';
+export const SEALED_PAST =
+  'the worker was answered 401: its calls go past the gateway, and the sealed token that it was given is good there only. To do: start it once without --sealed: that says why it goes past';
 export const UNSEALED =
   'the worker uses the real token, not the sealed one it was given: let the environment win over .env (no override in load_dotenv), or take the token out of .env';
 

@@ -4,11 +4,21 @@
  * user may not read, or that an upgrade of the package has replaced, is left out and said once.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseProcStat, readStat } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
+import { VERSION } from '../version.ts';
 import { BOT_API_HOST, makeCertificates } from './certificates.ts';
 import { type TrustFiles, writeTrustFiles } from './trust.ts';
 import { interceptVariables, type Runtime } from './variables.ts';
@@ -34,17 +44,20 @@ const HOOK_FILES = [
 ];
 
 /** In the built program beside its chunks, in the source beside this file. */
-const HOOKS = join(dirname(fileURLToPath(import.meta.url)), 'hooks');
+const SHIPPED = join(dirname(fileURLToPath(import.meta.url)), 'hooks');
+/** Readable by all, and cleared at the next boot only: whatever the worker leaves running has been told of the hooks' paths. */
+const PUBLIC_PLACE = '/run';
 
 export function openIntercept({ mode, command, env, cwd, report }: InterceptOptions) {
   const { authority, cert, key } = makeCertificates(Date.now());
   const runtimes = runtimesOf(command, cwd);
+  const folder = readableByAll(SHIPPED) ? SHIPPED : publish();
   const isProxied = mode === 'proxy' || Boolean(env.https_proxy || env.HTTPS_PROXY);
   const trust: TrustFiles | null =
     isProxied || runtimes.size > 0
       ? writeTrustFiles(
           authority,
-          join(HOOKS, 'php.php'),
+          join(folder ?? SHIPPED, 'php.php'),
           runtimes.has('php') ? askPhp(command, env, cwd) : '',
         )
       : null;
@@ -54,7 +67,7 @@ export function openIntercept({ mode, command, env, cwd, report }: InterceptOpti
       'no folder for certificates can be written, so calls of PHP, Java, Bun and proxied programs pass the gateway',
       'warn',
     );
-  const before = readHooks();
+  const before = folder && readHooks(folder);
   const startTime = String(parseProcStat(readStat(process.pid) ?? '')?.startId ?? '');
   const isConfined = [...command, env.NODE_OPTIONS ?? ''].some((it) =>
     /--(?:experimental-)?permission\b/.test(it),
@@ -64,17 +77,17 @@ export function openIntercept({ mode, command, env, cwd, report }: InterceptOpti
 
   /** Null: they are left out. */
   function hooks(): string | null {
+    if (folder !== null && before !== null && readHooks(folder) === before) return folder;
     const problem =
-      before === null
-        ? 'its files are missing'
-        : readHooks() !== before
-          ? 'its files have changed'
-          : hidden(command);
-    if (problem === null) return HOOKS;
+      folder === null
+        ? `other users can't read them, nor can ${PUBLIC_PLACE} be written`
+        : before === null
+          ? 'its files are missing'
+          : 'its files have changed';
     if (!isSaid)
       report.line(
         'gateway',
-        `the worker's programs are not led to the gateway by hooks (${HOOKS}): ${problem}`,
+        `the worker's programs are not led to the gateway by hooks (${folder ?? SHIPPED}): ${problem}`,
         'warn',
       );
     isSaid = true;
@@ -96,31 +109,54 @@ export function openIntercept({ mode, command, env, cwd, report }: InterceptOpti
 }
 
 /** Null: one can't be read. */
-function readHooks(): string | null {
+function readHooks(folder: string): string | null {
   try {
-    return HOOK_FILES.map((it) => readFileSync(join(HOOKS, it), 'utf8')).join();
+    return HOOK_FILES.map((it) => readFileSync(join(folder, it), 'utf8')).join();
   } catch {
     return null;
   }
 }
 
-/** Loads without a file. Node 18.18 and later take it. */
-function nodeUrl(): string {
-  const head = `import { createRequire } from 'node:module';const require = createRequire('file:///');const __dirname = ${JSON.stringify(HOOKS)};`;
-  const source = Buffer.from(`${head}\n${readFileSync(join(HOOKS, 'node.cjs'), 'utf8')}`);
-  return `data:text/javascript;base64,${source.toString('base64')}`;
+/**
+ * Node, Ruby and PHP end at their start where they can't read a hook, and what root starts may change its user. Another user's programs
+ * are ours, and stay so.
+ */
+function readableByAll(folder: string): boolean {
+  if (process.geteuid?.() !== 0) return true;
+  // What is missing is told of as that.
+  const allows = (path: string, bit: number) =>
+    ((statSync(path, { throwIfNoEntry: false })?.mode ?? bit) & bit) !== 0;
+  for (let above = folder; above !== dirname(above); above = dirname(above))
+    if (!allows(above, 0o001)) return false;
+  return HOOK_FILES.every((it) => allows(join(folder, it), 0o004));
 }
 
-/** They change the user, who may not be able to read what root can. */
-const USER_CHANGERS =
-  /^(gosu|su|su-exec|sudo|setpriv|runuser|chpst|setuidgid|s6-setuidgid|s6-applyuidgid|capsh)$/;
+/** Copies the hooks to where everybody can read them. Null: there is no such place, or others could change them there. */
+function publish(): string | null {
+  const text = readHooks(SHIPPED);
+  if (text === null) return SHIPPED;
+  const folder = join(PUBLIC_PLACE, `singlepoll-hooks-${VERSION}`);
+  try {
+    if ((statSync(PUBLIC_PLACE).mode & 0o022) !== 0) return null;
+    if (readHooks(folder) === text) return folder;
+    const part = mkdtempSync(`${folder}-`);
+    mkdirSync(join(part, 'python'));
+    for (const it of HOOK_FILES) writeFileSync(join(part, it), readFileSync(join(SHIPPED, it)));
+    for (const it of ['', 'python', ...HOOK_FILES])
+      chmodSync(join(part, it), it.includes('.') ? 0o644 : 0o755);
+    rmSync(folder, { recursive: true, force: true });
+    renameSync(part, folder);
+  } catch {
+    // Another supervisor may have been quicker.
+  }
+  return readHooks(folder) === text ? folder : null;
+}
 
-/** Node, Ruby and PHP end at their start where they can't read a hook. Null: the worker's user can. */
-function hidden(command: readonly string[]): string | null {
-  if (process.geteuid?.() !== 0 || !USER_CHANGERS.test(basename(command[0] ?? ''))) return null;
-  for (let folder = HOOKS; folder !== dirname(folder); folder = dirname(folder))
-    if ((statSync(folder).mode & 0o001) === 0) return `other users can't read ${folder}`;
-  return null;
+/** Loads without a file. Node 18.18 and later take it. */
+function nodeUrl(): string {
+  const head = `import { createRequire } from 'node:module';const require = createRequire('file:///');`;
+  const source = Buffer.from(`${head}\n${readFileSync(join(SHIPPED, 'node.cjs'), 'utf8')}`);
+  return `data:text/javascript;base64,${source.toString('base64')}`;
 }
 
 /** The file of trusted certificates that its settings name: where they come from is compiled in. Its curl reads `openssl.cafile`, too. */
@@ -136,7 +172,8 @@ function askPhp([program = '']: readonly string[], env: Readonly<NodeJS.ProcessE
 /** Programs that need more than a hook: by the command, or by what lies in the project. */
 function runtimesOf(command: readonly string[], cwd: string): Set<Runtime> {
   const found = new Set<Runtime>();
-  const name = basename(command[0] ?? '');
+  const names = (program: RegExp) =>
+    command.some((it) => it.split(/\s/).some((word) => program.test(basename(word))));
   const has = (file: string) => {
     try {
       return statSync(join(cwd, file)).isFile();
@@ -144,8 +181,8 @@ function runtimesOf(command: readonly string[], cwd: string): Set<Runtime> {
       return false;
     }
   };
-  if (/^php/.test(name) || has('composer.json')) found.add('php');
-  if (/^bunx?$/.test(name) || has('bun.lock') || has('bun.lockb')) found.add('bun');
-  if (name === 'java' || command.some((it) => it.endsWith('.jar'))) found.add('java');
+  if (names(/^php[\d.]*$/) || has('composer.json')) found.add('php');
+  if (names(/^bunx?$/) || has('bun.lock') || has('bun.lockb')) found.add('bun');
+  if (names(/^java$|\.jar$/)) found.add('java');
   return found;
 }

@@ -1,53 +1,90 @@
 /** Why a process of the worker talks straight to the Bot API, and the one thing to do about it. */
 import { argvOf, readLink, readText } from '../machine/procfs.ts';
+import { findLine, type Language } from './libraries.ts';
+
+export interface Past {
+  readonly why: string;
+  /** The one thing to do. */
+  readonly cure: string;
+}
 
 export interface PastFacts {
   /** The file that it executes, and its words. */
   readonly exe: string;
   readonly argv: readonly string[];
-  /** Its environment still holds what leads it to the gateway. */
-  readonly isLed: boolean;
+  /** The names in its environment. */
+  readonly names: ReadonlySet<string>;
+  /** The gateway is the proxy of its environment. */
+  readonly isProxied: boolean;
   readonly mode: 'auto' | 'proxy' | 'off';
-  /** The line that lets its library use the gateway's address; null: the library is not known. */
-  readonly line: string | null;
 }
 
-const RUNTIMES: readonly (readonly [string, RegExp])[] = [
-  ['node', /^node(?:js)?[\d.]*$/],
-  ['python', /^(?:python|pypy)[\d.]*$/],
-  ['ruby', /^ruby[\d.]*$/],
-  ['php', /^php(?:-fpm)?[\d.]*$/],
-  ['bun', /^bun$/],
-  ['java', /^java$/],
+/** What is led by a hook: the file's name, the variable that names the hook, and in which language it is written. */
+const RUNTIMES: readonly (readonly [files: RegExp, variable: string, language: Language | null])[] = [
+  [/^node(?:js)?[\d.]*$/, 'NODE_OPTIONS', 'js'],
+  [/^(?:python|pypy)[\d.]*$/, 'PYTHONPATH', 'python'],
+  [/^ruby[\d.]*$/, 'RUBYOPT', null],
+  [/^php(?:-fpm)?[\d.]*$/, 'PHP_INI_SCAN_DIR', null],
+  [/^bun$/, 'BUN_OPTIONS', 'js'],
+  [/^java$/, 'JAVA_TOOL_OPTIONS', null],
 ];
+const runtimeOf = (exe: string) => RUNTIMES.find(([files]) => files.test(baseName(exe)));
 
-/** Looks at a process of the worker. */
-export function whyPast(pid: number, mode: PastFacts['mode']): string {
+/** Looks at a process of the worker, and in the project's folder for its library. */
+export async function whyPast(pid: number, mode: PastFacts['mode'], folder: string): Promise<Past> {
   const argv = argvOf(pid);
   const environ = (readText(`/proc/${pid}/environ`) ?? '').split('\0');
-  const isLed = environ.some((it) => it.startsWith('SINGLEPOLL_HOOK='));
-  return pastWords({ exe: readLink(`/proc/${pid}/exe`) ?? argv[0] ?? 'it', argv, isLed, mode, line: null });
+  const names = new Set(environ.map((it) => it.slice(0, it.indexOf('='))));
+  const exe = readLink(`/proc/${pid}/exe`) ?? argv[0] ?? 'it';
+  const isProxied =
+    environ.some((it) => it.startsWith('HTTPS_PROXY=http://127.0.0.1:')) && names.has('MOJO_PROXY');
+  const facts = { exe, argv, names, isProxied, mode };
+  const past = pastWords(facts);
+  return past.cure === USE_ROOT ? { ...past, cure: await useRoot(exe, folder) } : past;
+}
+
+const USE_ROOT = 'let the bot take its API root from TELEGRAM_API_ROOT';
+
+/** The last resort, with the line for the library of the bot where that is known. */
+export async function useRoot(exe: string, folder: string): Promise<string> {
+  const [, , language = 'go'] = runtimeOf(exe) ?? [];
+  const written = baseName(exe) === 'deno' ? 'js' : language;
+  const line = written && (await findLine(folder, written));
+  return line ? `${USE_ROOT}: ${line}` : USE_ROOT;
 }
 
 /** What follows "the worker polls past the gateway: ". */
-export function pastWords({ exe, argv, isLed, mode, line }: PastFacts): string {
+export function pastWords({ exe, argv, names, isProxied, mode }: PastFacts): Past {
   const program = baseName(exe);
-  const runtime = RUNTIMES.find(([, names]) => names.test(program))?.[0] ?? null;
-  const useRoot = `let it take its API root from TELEGRAM_API_ROOT${line === null ? '' : `: ${line}`}`;
+  const [, variable = null] = runtimeOf(exe) ?? [];
   if (mode === 'off')
-    return `it does not use TELEGRAM_API_ROOT (--intercept off was given). To do: ${useRoot}`;
-  if (!isLed)
-    return `${program} has lost its environment (env -i, sudo, su -), and with it what leads its calls. To do: start singlepoll inside of that command, or sudo --preserve-env`;
-  const flags = argv.slice(
-    1,
-    argv.findIndex((it, i) => i > 0 && !it.startsWith('-')),
-  );
-  if (runtime === 'python' && flags.some((it) => /^-[a-zA-Z]*[IES]/.test(it)))
-    return `python with -I, -E or -S loads no hook. To do: leave that flag out, or ${useRoot}`;
-  if (runtime === null && mode === 'auto')
-    return `${program} is a program that loads no hook (Go, Deno, Rust, curl). To do: singlepoll start --intercept proxy`;
-  if (runtime === null) return `${program} takes no proxy from its environment. To do: ${useRoot}`;
-  return `its connection is one of its own making (a pinned certificate, a proxy or a CA file in its code). To do: ${useRoot}`;
+    return { why: 'it does not use TELEGRAM_API_ROOT, and --intercept off was given', cure: USE_ROOT };
+  if (!names.has('SINGLEPOLL_HOOK'))
+    return {
+      why: `${program} was started without its environment (env -i, sudo, su -), and so without what leads its calls`,
+      cure: 'start singlepoll inside of that command, as in: sudo -u USER singlepoll start -- COMMAND',
+    };
+  const end = argv.findIndex((it, i) => i > 0 && !it.startsWith('-'));
+  const flag = argv.slice(1, end < 0 ? argv.length : end).find((it) => /^-[a-zA-Z]*[IES]/.test(it));
+  if (variable === 'PYTHONPATH' && flag)
+    return { why: `python ${flag} loads no hook`, cure: `leave ${flag} out` };
+  if (variable !== null && !names.has(variable))
+    return {
+      why: `${program} was started without ${variable}, which leads it`,
+      cure: /^(?:PHP|BUN|JAVA)_/.test(variable)
+        ? `name it in the command: singlepoll start -- ${program} …`
+        : `let whatever starts ${program} pass ${variable} on`,
+    };
+  if (variable !== null)
+    return {
+      why: 'it makes its connection in its own way (a pinned certificate, a CA file or a proxy of its own)',
+      cure: USE_ROOT,
+    };
+  if (isProxied) return { why: `${program} takes no proxy from its environment`, cure: USE_ROOT };
+  return {
+    why: `${program} can't load a hook (Go, Deno, Rust, Perl, curl)`,
+    cure: 'singlepoll start --intercept proxy',
+  };
 }
 
 function baseName(path: string): string {

@@ -139,10 +139,15 @@ export function statusRows(doc: StatusDocument, nowMs: number, rate?: string): S
 /** Sign of life, traffic and trouble of the polling. */
 function pollingRows({ state, polling }: StatusDocument, nowMs: number, rate?: string): StatusRow[] {
   if (!polling) return [];
-  const { via, by, lastPollAt, offset, updates, stolen, conflicts, latencyMs, pollers, polls } = polling;
+  const { via, by, past, lastPollAt, offset, updates, stolen, conflicts, latencyMs, pollers, polls } =
+    polling;
   const isOpen = pollers.some(({ role }) => role === 'owner');
   const rows: StatusRow[] = [];
-  if (by !== null) rows.push(row('polling', 4, [`via gateway${by === 'plain' ? '' : ` (${WAYS[by]})`}`]));
+  if (past) {
+    const rest = [`→ ${plain(past.cure, 400)}`];
+    rows.push(row('polling', 2, [`past the gateway: ${plain(past.why, 400)}`], { level: 'warn', rest }));
+  } else if (by !== null)
+    rows.push(row('polling', 4, [`via gateway${by === 'plain' ? '' : ` (${WAYS[by]})`}`]));
   if (lastPollAt === null) {
     const unseen = isOpen ? 'the first poll waits for updates' : 'no poll yet';
     rows.push(row('heartbeat', 0, [via === 'direct' ? 'unseen: the worker polls past the gateway' : unseen]));

@@ -14,6 +14,8 @@ import { addressOf, listSockets, shortAddress, type TcpSocket } from './sockets.
 
 export interface ApiAddresses {
   readonly port: number;
+  /** They are those of a proxy, behind which other hosts are, too. */
+  readonly isProxy: boolean;
   /** True for an address, in short form, of the API root. */
   has(address: string): boolean;
 }
@@ -42,6 +44,7 @@ export async function findApiAddresses({ apiRoot, env, file }: AddressOptions): 
   const isHere = [...found].some((address) => isLoopback(address) || local.has(address));
   return {
     port,
+    isProxy: proxy !== null,
     // A server of this machine is reached under each of its addresses.
     has: (address) => remembered.has(address) || (isHere && (isLoopback(address) || local.has(address))),
   };
@@ -94,23 +97,28 @@ function isLoopback(address: string): boolean {
 /** Answers to anything but a long poll come sooner. */
 const POLL_MS = 3_000;
 
-/** A process that waits for an answer of the API root, as a poller does; `connected`: without ss no more can be told. */
+/**
+ * A process that waits for an answer of the API root, as a poller does, or is connected to it without a request (`idle`); `connected`:
+ * without ss no more can be told.
+ */
 export interface PollSign {
-  readonly kind: 'waits' | 'connected';
+  readonly kind: 'waits' | 'idle' | 'connected';
   readonly pid: number;
 }
 
-export async function pollSign(apiRoot: string, pids: readonly number[]): Promise<PollSign | null> {
-  const { port, has } = await findApiAddresses({ apiRoot, env: process.env, file: null });
+export async function pollSign(
+  { port, has, isProxy }: ApiAddresses,
+  pids: readonly number[],
+): Promise<PollSign | null> {
   const sockets = await listSockets({ remotePort: port });
   const owners = new Map(pids.flatMap((pid) => (socketInodes(pid) ?? []).map((inode) => [inode, pid])));
-  const isPoll = (it: TcpSocket) =>
-    owners.has(String(it.inode)) && has(addressOf(it.remote)) && awaitsAnswer(it);
-  const found = sockets
-    ? sockets.find(isPoll)
+  const theirs = sockets?.filter((it) => owners.has(String(it.inode)) && has(addressOf(it.remote)));
+  const waiting = theirs?.find(awaitsAnswer);
+  const found = theirs
+    ? (waiting ?? (isProxy ? undefined : theirs[0]))
     : [...tcpRows()].find((it) => owners.has(it.inode) && it.remotePort === port && has(it.remote));
   const pid = found && owners.get(String(found.inode));
-  return pid === undefined ? null : { kind: sockets ? 'waits' : 'connected', pid };
+  return pid === undefined ? null : { kind: waiting ? 'waits' : theirs ? 'idle' : 'connected', pid };
 }
 
 /** The last thing that happened was a request, three seconds ago or more. */

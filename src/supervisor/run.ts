@@ -170,11 +170,12 @@ export function createRun(startup: Startup, me: Me | null) {
 
   function pump(source: WorkerProcess['stdout'], from: OutputName) {
     const tokens = [config.token, parts.gateway?.token].filter((it) => typeof it === 'string');
-    return output.pump(from, { source, tokens, onLines: noticeConflict });
+    return output.pump(from, { source, tokens, onLines: noticeTrouble });
   }
 
-  function noticeConflict(text: string): void {
+  function noticeTrouble(text: string): void {
     const { guarding } = parts;
+    if (config.sealed && UNAUTHORIZED.test(text)) parts.gateway?.watch.unauthorized();
     const kind = conflictIn(text);
     if (!kind || !guarding) return;
     const isFirst = status.record.lastMs.conflict === undefined;
@@ -341,6 +342,9 @@ function conflictIn(text: string): ConflictKind | null {
     /terminated by other getUpdates|terminated by other long poll|HTTP Error 409: Conflict|TelegramConflictError/;
   return poller.test(text) ? 'poller' : null;
 }
+
+/** The Bot API's answer to a token that it does not know, in the words of the same libraries. */
+const UNAUTHORIZED = /401.{0,40}Unauthorized|InvalidToken|UnauthorizedError/;
 
 function deferred<T>() {
   let resolve!: (value: T) => void;

@@ -194,13 +194,15 @@ function findProblems(record: StatusRecord, sources: StatusSources, nowMs: numbe
 
 /** In the order in which they are shown. */
 const CHECKS: readonly Check[] = [
-  ({ record: { polls, state, lastMs }, nowMs }) => {
+  ({ record: { polls, polling, state, lastMs }, nowMs }) => {
     const upMs = nowMs - (lastMs['worker-start'] ?? nowMs);
     if (!polls || state.phase !== 'starting' || state.pid === null || upMs <= SLOW_START_MS) return null;
     return {
       code: 'no-poll',
-      message: `the worker has not polled yet, ${duration(upMs)} after its start`,
-      hint: 'does it poll where POLLING_ENABLED is 1? Its own log may tell: singlepoll logs',
+      message: `the worker has not polled ${polling.past ? 'through the gateway' : 'yet'}, ${duration(upMs)} after its start`,
+      hint:
+        polling.past?.cure ??
+        'does it poll where POLLING_ENABLED is 1? Its own log may tell: singlepoll logs',
     };
   },
   ({ record: { polls, polling, state, lastMs, deafAfterMs }, sources, nowMs }) => {
@@ -260,13 +262,13 @@ const CHECKS: readonly Check[] = [
     );
   },
   ({ sources }) => sources.lease?.problem(),
-  ({ record: { polling, state, whyPast }, sources }) =>
+  ({ record: { polling, state }, sources }) =>
     sources.lease?.status().mine &&
     polling.via === 'direct' &&
     state.phase === 'polling' && {
       code: 'past-gateway',
       message: `the worker polls past the gateway: ${PAST_WITH_LEASE}`,
-      hint: whyPast,
+      ...(polling.past && { hint: polling.past.cure }),
     },
   ({ record: { webhookOfWorker } }) =>
     webhookOfWorker && {
@@ -322,7 +324,7 @@ const CHECKS: readonly Check[] = [
       message: `the worker tries to set a webhook (${polling.webhookAttempts} so far, turned down)`,
       hint: 'take setWebhook out of the bot, or: singlepoll start --allow-set-webhook',
     },
-  ({ record: { polling, tally, whyPast }, recentMs }) => {
+  ({ record: { polling, tally }, recentMs }) => {
     const agoMs = recentMs('deaf');
     return (
       agoMs !== null && {
@@ -330,7 +332,7 @@ const CHECKS: readonly Check[] = [
         message: `the worker lived without polling and was replaced (${tally.deafReplaced} so far), the last time ${duration(agoMs)} ago`,
         hint:
           polling.via === 'direct'
-            ? `it polls past the gateway: ${whyPast}`
+            ? `it polls past the gateway. ${polling.past?.cure ?? ''}`
             : 'its own log says what it was doing; --deaf-after sets the patience',
       }
     );

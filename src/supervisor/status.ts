@@ -103,6 +103,8 @@ export interface StatusDocument {
     readonly via: 'gateway' | 'direct';
     /** How its polls reach the gateway: led by a hook, by a proxy variable (CONNECT or whole URLs), or with its address; null: none has. */
     readonly by: 'hook' | 'connect' | 'absolute' | 'plain' | null;
+    /** Why the worker goes past the gateway, and the one thing to do; null: it is not seen to. */
+    readonly past: { readonly why: string; readonly cure: string } | null;
     readonly polls: number;
     readonly lastPollAt: string | null;
     readonly offset: number | null;
@@ -177,6 +179,7 @@ const NO_WORKER = { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit
 const NO_POLLING = {
   via: 'gateway',
   by: null,
+  past: null,
   polls: 0,
   lastPollAt: null,
   offset: null,
@@ -258,8 +261,6 @@ export interface StatusRecord {
     /** What is said of one that was not found on this machine. */
     readonly elsewhere: string | null;
   };
-  /** Why the worker polls past the gateway, and what to do about it; empty: it does not. */
-  readonly whyPast: string;
   /** The worker has set a webhook of its own, as it was allowed to. */
   readonly webhookOfWorker: boolean;
   /** Exits within a period; null: no crash loop. */
@@ -315,7 +316,6 @@ export function newRecord(
     ...{
       pausedUntilMs: 0,
       apiProblem: null,
-      whyPast: '',
       overlap: null,
       webhookOfWorker: false,
       crashLoop: null,
@@ -379,10 +379,8 @@ const CHANGES = {
     ...conflict(old, cause),
     ...(cause === 'poller' ? last(old, 'conflict', time) : {}),
   }),
-  'past-gateway': (old: Old, { why }: { why: string }) => ({
-    ...polling(old, { via: 'direct' }),
-    whyPast: why,
-  }),
+  'past-gateway': (old: Old, { past }: { past: StatusRecord['polling']['past'] }) =>
+    polling(old, { via: 'direct', past }),
   deaf: (old: Old, _event: object, time: Time) => ({
     ...last(old, 'deaf', time),
     ...tally(old, { deafReplaced: old.tally.deafReplaced + 1 }),
@@ -416,7 +414,7 @@ const CHANGES = {
   came: (old: Old, { by }: { by: StatusRecord['polling']['by'] }) => polling(old, { by }),
   asked: (old: Old, { offset }: { offset: number | null }) =>
     offset === null ? {} : polling(old, { offset }),
-  accepted: (old: Old) => polling(old, { via: 'gateway' }),
+  accepted: (old: Old) => polling(old, { via: 'gateway', past: null }),
   completed: (old: Old, { updates }: { updates: number }, time: Time) => ({
     ...polling(old, {
       polls: old.polling.polls + 1,

@@ -8,13 +8,13 @@ import { incumbentAfterMs } from '../gateway/events.ts';
 import { nobodyHereWords } from '../gateway/words.ts';
 import { whyPast } from '../intercept/past.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
-import type { PollSign } from '../strays/api-addresses.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { Prover } from '../strays/prover.ts';
 import type { GivenGateway, WebhookWatch } from './ahead.ts';
 import type { Run } from './run.ts';
 import { type Sweeper, unseenWords } from './sweep.ts';
 import type { Ending } from './table.ts';
+import type { Sign } from './worker-tree.ts';
 
 /** What keeps others from polling. */
 export interface Watching {
@@ -34,11 +34,10 @@ const STOPPED_LATELY_MS = 5_000;
 /** Of several that take turns here, not each reacts to each poll. */
 const SILENT_POLLS = 2;
 const WEBHOOK_EVERY_MS = 60_000;
-/** A long poll can be told from other requests at this uptime of a worker. It is looked for then, and ever more rarely. */
+/** A long poll can be told from other requests at this uptime of a worker. It is looked for then, and more rarely later. */
 const FIRST_SIGN_MS = 3_200;
-/** At this uptime no more; where polls can't be seen otherwise, every 15 s from then on. */
-const LAST_SIGN_MS = 60_000;
-const SIGN_EVERY_MS = 15_000;
+/** A connection is to be told of within 10 s. */
+const SIGN_EVERY_MS = 4_000;
 
 /** `gateway`: polls are seen there, so a connection to the API root is a sign only that the worker passes it by. */
 export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null): Watch {
@@ -151,24 +150,27 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
     );
   }
 
-  function sayPast(pid: number): void {
-    if (status.record.polling.via === 'direct') return;
-    const why = whyPast(pid, config.intercept);
-    status.note({ kind: 'past-gateway', why });
+  async function sayPast({ pid, kind, isElsewhere }: Sign): Promise<void> {
+    if (status.record.polling.past !== null) return;
+    const past = await whyPast(pid, config.intercept, config.cwd);
+    status.note({ kind: 'past-gateway', past });
+    const where = isElsewhere ? `, to api.telegram.org and not to ${config.apiRoot}` : '';
+    // Whom it lets wait has taken its token.
+    const sealed = config.sealed && kind === 'waits' ? ', with the real token and not the sealed one' : '';
+    const what = kind === 'waits' ? 'polls' : 'talks';
     const lease = status.sources.lease ? `; ${PAST_WITH_LEASE}` : '';
-    const text = `the worker polls past the gateway, so its polls are neither seen nor kept apart${lease}`;
-    report.line('gateway', `${text}: ${why}`, 'warn');
+    const text = `the worker ${what} past the gateway${where}${sealed}, so its polls are neither seen nor kept apart${lease}`;
+    report.line('gateway', `${text}: ${past.why}. To do: ${past.cure}`, 'warn');
   }
 
   /**
-   * Past the gateway a poll can be seen from outside only: a request that waits for its answer. Where the system does not
-   * tell (no ss of iproute2), a connection to the API root that is there at two looks has to do.
+   * Past the gateway a poll can be seen from outside only: a request that waits for its answer, or a connection that is there at two
+   * looks. The latter is a poll only where the system tells no more (no ss of iproute2).
    */
   async function lookForPolls(spawn: number): Promise<void> {
     const isPresent = () => loop.state.spawn === spawn && loop.state.phase === 'starting';
-    let before: PollSign | null = null;
-    let upMs = 0;
-    while (!gateway || upMs < LAST_SIGN_MS) {
+    let before: Sign | null = null;
+    for (let upMs = 0; ; ) {
       const waitMs = upMs === 0 ? FIRST_SIGN_MS : Math.min(SIGN_EVERY_MS, upMs / 4);
       await wait(waitMs);
       upMs += waitMs;
@@ -176,9 +178,12 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
       const sign = await tree.sign(loop.state.pid).catch(() => null);
       if (over.signal.aborted || !isPresent()) return;
       if (sign?.kind === 'waits' || (sign !== null && before !== null)) {
-        if (gateway) sayPast(sign.pid);
-        loop.send({ kind: 'polled' });
-        return;
+        if (gateway) await sayPast(sign);
+        if (!isPresent()) return;
+        if (sign.kind !== 'idle' && !sign.isElsewhere) {
+          loop.send({ kind: 'polled' });
+          return;
+        }
       }
       before = sign;
     }

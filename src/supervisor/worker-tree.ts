@@ -5,14 +5,18 @@
  */
 
 import { readdirSync, readFileSync } from 'node:fs';
+import { BOT_API_HOST } from '../intercept/certificates.ts';
 import { type ProcStat, statOf } from '../machine/procfs.ts';
-import { type PollSign, pollSign } from '../strays/api-addresses.ts';
+import { type ApiAddresses, findApiAddresses, type PollSign, pollSign } from '../strays/api-addresses.ts';
 import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
 import type { Target } from '../strays/stop.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
 import { gather, leftBy, maySignal, surroundings } from '../strays/tree.ts';
+
+/** `isElsewhere`: to Telegram's own server, while the API root is another. */
+export type Sign = PollSign & { readonly isElsewhere: boolean };
 
 export interface WorkerTree {
   /** A worker has begun: its session belongs to the tree, also once it has ended. */
@@ -23,11 +27,8 @@ export interface WorkerTree {
   learn(): Promise<void>;
   /** The leader (null when it has ended) and all that belongs to it, parents first. */
   list(leader: number | null): readonly { pid: number; ppid: number; command: string }[];
-  /**
-   * Which process of the tree waits for an answer of the Bot API, as a poller does. Where the system does not tell (no ss):
-   * which has a connection to it, the weaker sign.
-   */
-  sign(leader: number | null): Promise<PollSign | null>;
+  /** Which process of the tree talks to the Bot API by itself. */
+  sign(leader: number | null): Promise<Sign | null>;
   /** Stops everything; `now` aborted means no more grace. */
   stop(leader: number | null, options: WorkerStopOptions): Promise<StopResult>;
 }
@@ -55,6 +56,8 @@ export function createWorkerTree(
   { processes, hands = linuxHands }: WorkerTreeInstruments,
 ): WorkerTree {
   const offspring = createOffspring();
+  /** Looked up once: where the API root is another server, the name may not be known here. */
+  let telegram: Promise<ApiAddresses> | null = null;
   let lastLeader: number | null = null;
 
   function members(snapshot: Snapshot, leader: number | null, listed: readonly Target[]): Proc[] {
@@ -102,9 +105,15 @@ export function createWorkerTree(
         ...{ pid: proc.pid, ppid: proc.ppid, command: commandOf(proc) },
       })),
     async sign(leader) {
-      if (options.apiRoot === null) return null;
+      const { apiRoot } = options;
+      if (apiRoot === null) return null;
       const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
-      return await pollSign(options.apiRoot, pids);
+      const look = (root: string) => findApiAddresses({ apiRoot: root, env: process.env, file: null });
+      const sign = await pollSign(await look(apiRoot), pids);
+      if (sign || new URL(apiRoot).hostname === BOT_API_HOST) return sign && { ...sign, isElsewhere: false };
+      telegram ??= look(`https://${BOT_API_HOST}`);
+      const other = await pollSign(await telegram, pids);
+      return other && { ...other, isElsewhere: true };
     },
     stop(leader, { stopTimeoutMs, now, ended }) {
       // Under way while the first signals work: who has moved away is known by its environment only.

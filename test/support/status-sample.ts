@@ -53,6 +53,7 @@ export const sampleStatus = (more: Partial<StatusDocument> = {}): StatusDocument
   polling: {
     via: 'gateway',
     by: 'plain',
+    past: null,
     polls: 40,
     lastPollAt: '2026-11-21T11:59:30Z',
     offset: 42,

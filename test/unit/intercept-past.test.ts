@@ -3,24 +3,31 @@ import { test } from 'node:test';
 import { type PastFacts, pastWords } from '../../src/intercept/past.ts';
 
 const facts = (change: Partial<PastFacts>): PastFacts => ({
-  ...{ exe: '/usr/bin/node', argv: ['node', 'bot.js'], isLed: true, mode: 'auto', line: null },
+  ...{ exe: '/usr/bin/node', argv: ['node', 'bot.js'], isProxied: false, mode: 'auto' },
+  names: new Set(['SINGLEPOLL_HOOK', 'NODE_OPTIONS', 'PYTHONPATH']),
   ...change,
 });
 
 test('each reason names one thing to do', () => {
-  const rows: [Partial<PastFacts>, RegExp][] = [
-    [{}, /of its own making .*To do: let it take its API root from TELEGRAM_API_ROOT$/],
-    [{ line: 'new Bot(x)' }, /To do: let it take its API root from TELEGRAM_API_ROOT: new Bot\(x\)$/],
-    [
-      { exe: '/app/mybot', argv: ['/app/mybot'] },
-      /mybot is a program that loads no hook .*--intercept proxy$/,
-    ],
-    [{ exe: '/app/mybot (deleted)' }, /^mybot is a program/],
-    [{ exe: '/app/mybot', mode: 'proxy' }, /takes no proxy .*TELEGRAM_API_ROOT$/],
-    [{ exe: '/usr/bin/python3.11', argv: ['python3', '-I', 'bot.py'] }, /-I, -E or -S .*leave that flag out/],
-    [{ exe: '/usr/bin/python3.11', argv: ['python3', '-u', 'bot.py', '-I'] }, /of its own making/],
-    [{ isLed: false }, /lost its environment/],
-    [{ mode: 'off' }, /--intercept off was given/],
+  const useRoot = /^let the bot take its API root from TELEGRAM_API_ROOT$/;
+  const python = (...words: string[]) => ({ exe: '/usr/bin/python3.11', argv: ['python3', ...words] });
+  const proxy = /^singlepoll start --intercept proxy$/;
+  const rows: [Partial<PastFacts>, RegExp, RegExp][] = [
+    [{}, /in its own way .*pinned certificate/, useRoot],
+    [{ exe: '/app/mybot', argv: ['/app/mybot'] }, /^mybot can't load a hook/, proxy],
+    [{ exe: '/app/mybot (deleted)' }, /^mybot can't/, proxy],
+    [{ exe: '/app/mybot', isProxied: true }, /takes no proxy/, useRoot],
+    [python('-I', 'bot.py'), /^python -I loads no hook/, /^leave -I out$/],
+    [python('-u', '-sE', 'bot.py'), /^python -sE loads/, /-sE/],
+    [python('-u', 'bot.py', '-I'), /in its own way/, useRoot],
+    [{ exe: '/usr/bin/php8.2' }, /without PHP_INI_SCAN_DIR/, /singlepoll start -- php8\.2 …$/],
+    [{ exe: '/usr/bin/ruby3.1' }, /without RUBYOPT/, /pass RUBYOPT on/],
+    [{ names: new Set() }, /without its environment/, /sudo -u USER singlepoll start/],
+    [{ mode: 'off' }, /--intercept off was given/, useRoot],
   ];
-  for (const [change, words] of rows) assert.match(pastWords(facts(change)), words, JSON.stringify(change));
+  for (const [change, why, cure] of rows) {
+    const past = pastWords(facts(change));
+    assert.match(past.why, why, JSON.stringify(change));
+    assert.match(past.cure, cure, JSON.stringify(change));
+  }
 });

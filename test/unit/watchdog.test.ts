@@ -58,7 +58,7 @@ test('watchdog: what is seen of a run', () => {
     return status.seen();
   };
   assert.deepEqual(seen({ kind: 'completed', updates: 0 }), { ...base, polls: 1 });
-  assert.equal(seen({ kind: 'past-gateway', why: '' }).polls, null);
+  assert.equal(seen({ kind: 'past-gateway', past: { why: '', cure: '' } }).polls, null);
   assert.equal(statusOf({ polling: false }).seen().polls, null);
   for (const event of [
     { kind: 'api', problem: 'out of reach' },

@@ -36,8 +36,7 @@ function isAlive(setting) {
 
 /** singlepoll's own commands ask the Bot API themselves. */
 function isSinglepoll() {
-  var path = require('path');
-  return path.resolve(__dirname, '..', '..', 'bin', 'singlepoll.js') === process.argv[1];
+  return /[/\\]bin[/\\]singlepoll\.js$/.test(process.argv[1]);
 }
 
 function bare(host) {
