@@ -1,7 +1,7 @@
 // Bots as they are: their calls to https://api.telegram.org come through the gateway, and nobody else's do. The stand-in is the API root;
 // where something is to reach the real host, a proxy leads it to a server of the test, the only way out of this machine.
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
@@ -32,6 +32,8 @@ async function realApi(t: TestContext, b: Bed) {
   const asked: string[] = [];
   const server = createServer({ cert, key }, (request, response) => {
     asked.push(request.url ?? '');
+    // A poll waits.
+    if (request.url?.includes('timeout=')) return;
     response.end(`{"ok":true,"result":"the real one, ${request.url}"}`);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -315,40 +317,79 @@ test('Node with its permission model, Python without its site: the bot starts al
   await alone.waitFor(/^ran$/m);
 });
 
-test('a bot that goes past it all the same: why, and the one thing to do, which works', async (t) => {
+test('a bot that goes past it all the same: why, and the one thing to do, also in status and doctor', async (t) => {
   const b = await bed(t);
   b.env.TELEGRAM_API_ROOT = `${b.sandbox.root}/`;
+  b.file('bot.py', 'import telebot\n');
   // A poller of the API root itself, as one that brings its own transport is.
-  const rows: [string, string[], RegExp][] = [
+  const curl = `while :; do curl -sS "${b.sandbox.root}/bot${b.token}/getUpdates?timeout=20&poller=x"; done`;
+  const rows: [words: string[], why: RegExp, cure: string][] = [
     [
-      'an environment that was cleared',
-      ['env', '-i', ...directly(b)],
-      /has lost its environment .*To do: start singlepoll inside/,
+      ['--', 'env', '-i', ...directly(b)],
+      /was started without its environment/,
+      'start singlepoll inside of that command',
     ],
-    [
-      'python that loads no site',
-      directly(b, '-I'),
-      /python with -I, -E or -S loads no hook. To do: leave that flag out/,
-    ],
-    ['a connection of its own making', directly(b), /of its own making .*TELEGRAM_API_ROOT/],
-    [
-      'a program that loads no hook',
-      [
-        'sh',
-        b.file(
-          'direct.sh',
-          `while :; do curl -sS "${b.sandbox.root}/bot${b.token}/getUpdates?timeout=20&poller=x"; done`,
-        ),
-      ],
-      /curl is a program that loads no hook .*singlepoll start --intercept proxy/,
-    ],
+    [['--', ...directly(b, '-I')], /python -I loads no hook/, 'leave -I out'],
+    [['--', ...directly(b)], /in its own way/, 'telebot.apihelper.API_URL = os.environ["TELEGRAM_API_ROOT"]'],
+    [['--sealed', '--', ...directly(b)], /with the real token and not the sealed one.*in its own way/, ''],
+    [['--', 'sh', b.file('direct.sh', curl)], /curl can't load a hook/, 'singlepoll start --intercept proxy'],
   ];
-  for (const [name, command, words] of rows) {
-    const run = b.cli(['start', '--', ...command]);
-    await run.waitFor(words, 20_000).catch((error: Error) => assert.fail(`${name}: ${error.message}`));
+  for (const [words, why, cure] of rows) {
+    const run = b.cli(['start', ...words]);
+    await run.waitFor(why, 20_000);
+    assert.ok(run.stderr().includes(cure), run.seen());
+    const { stdout } = await b.run('status');
+    assert.match(stdout, /^polling +past the gateway: /m);
+    assert.ok(stdout.includes(cure), stdout);
+    const doctor = (await b.run('doctor --offline')).stdout;
+    assert.match(doctor, /^note past-gateway\n.* goes past the gateway: .*\n {2}→ .*/m);
+    assert.ok(doctor.includes(cure), doctor);
     run.signal('SIGTERM');
     assert.equal((await run.exit()).code, 0);
   }
+});
+
+test('a bot that polls Telegram itself, while the API root is another server, is told of', async (t) => {
+  const b = await bed(t);
+  const { proxy } = await realApi(t, b);
+  const { port, username, password } = new URL(proxy.url);
+  const code = `import http.client, ssl, time, base64
+context = ssl.create_default_context(cafile=${JSON.stringify(b.env.NODE_EXTRA_CA_CERTS)})
+api = http.client.HTTPSConnection("127.0.0.1", ${port}, context=context)
+api.set_tunnel("api.telegram.org", 443, {"Proxy-Authorization": "Basic ${Buffer.from(`${username}:${password}`).toString('base64')}"})
+api.request("GET", "/bot${b.token}/getMe")
+api.getresponse().read()
+time.sleep(0.5)
+api.request("GET", "/bot${b.token}/getUpdates?timeout=50")
+api.getresponse()`;
+  const run = b.cli(['start', '--', PYTHON, b.file('own-proxy.py', code)]);
+  await run.waitFor(
+    /polls past the gateway, to api\.telegram\.org and not to http:\/\/127.*in its own way/,
+    20_000,
+  );
+  assertNoToken(run.stderr(), b.token);
+});
+
+test('sealed, a bot that takes its token past the gateway earns a 401 there, and is told why', async (t) => {
+  const b = await bed(t);
+  b.env.ROOT = b.sandbox.root;
+  const code = `import os, time\nfrom urllib.request import urlopen
+try: urlopen(os.environ["ROOT"] + "/bot" + os.environ["TELEGRAM_BOT_TOKEN"] + "/getMe")
+except Exception as error: print(error)\ntime.sleep(60)`;
+  const run = b.cli(['start', '--sealed', '--', PYTHON, b.file('sealed.py', code)]);
+  await run.waitFor(/answered 401: its calls go past the gateway.* To do: start it once without --sealed/);
+});
+
+test('a package that only root may read: who changes its user by itself is led, and can still start node', async (t) => {
+  const b = await bed(t);
+  const program = copyProgram(join(b.dir, 'closed/package'));
+  chmodSync(join(b.dir, 'closed'), 0o700);
+  const code = `import os; os.setgid(65534); os.setuid(65534); os.execvp(${JSON.stringify(process.execPath)}, ["node", ${JSON.stringify(b.file('bot.mjs', readFileSync(fixture('bot.mjs'))))}, "fetch"])`;
+  const run = b.spawn(process.execPath, [program, 'start', '--', PYTHON, '-c', code], { env: b.env });
+  await answersPing(b, run.seen);
+  assert.equal((await b.status()).polling?.by, 'hook');
+  const { NODE_OPTIONS, RUBYOPT, PYTHONPATH } = await workerEnv(b);
+  for (const it of [NODE_OPTIONS, RUBYOPT, PYTHONPATH]) assert.match(it ?? '', /\/run\/singlepoll-hooks-/);
 });
 
 /** Polls the stand-in by its own address, which no hook leads. */
