@@ -2,7 +2,7 @@
 import { readlinkSync } from 'node:fs';
 import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
-import type { CommandName, RawFlags } from '../config/options.ts';
+import { type CommandName, NEEDS, type RawFlags } from '../config/options.ts';
 import { stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { hasProcfs } from '../machine/procfs.ts';
@@ -64,9 +64,17 @@ export async function configure(invocation: Invocation, cwd = workingFolder()): 
       ? { command, flags, argvCommand: words, env: process.env, cwd }
       : { command, flags: {}, argvCommand: [], env: {}, cwd: NOWHERE },
   );
-  if (loaded.ok) return loaded;
+  const { lease } = loaded.ok ? loaded.config : {};
+  // Those that only look say it of the lease.
+  const isStart = (NEEDS[command].scopes as readonly string[]).includes('run');
+  const errors = loaded.ok
+    ? isStart && lease
+      ? (await import('../lease/url.ts')).leaseMistakes(lease)
+      : []
+    : loaded.errors;
+  if (loaded.ok && errors.length === 0) return loaded;
   warn(loaded.warnings);
-  throw configFailure(loaded.errors);
+  throw configFailure(errors);
 }
 
 /** For commands whose talk has no format of its own. */

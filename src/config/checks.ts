@@ -2,7 +2,6 @@
  * What several settings mean together: options that exclude each other or do nothing alone, names that nobody reads, the lease with
  * its times, where alerts go, and the settings that are variables only. Pure.
  */
-import { LEASE_PROFILES, type LeaseTiming, leaseTiming } from '../lease/timing.ts';
 import { didYouMean, type Findings, showValue } from './messages.ts';
 import { longFlag, namesIn, OPTION_NAMES, type OptionName, type OptionValues, optionRow } from './options.ts';
 import { type ReadOptions, type Source, variable } from './sources.ts';
@@ -123,29 +122,32 @@ function urlOf(
   return null;
 }
 
+/** As it is asked for. Whether the engine's own options and the times are right, the lease says when it is made, with these places. */
 export interface LeaseConfig {
   /** With its credentials: never print it. */
   readonly url: string;
-  readonly timing: LeaseTiming;
+  readonly from: string;
+  readonly profile: OptionValues['leaseProfile'];
+  /** Null: of the profile. */
+  readonly ttlMs: number | null;
+  /** Of what decides the times. */
+  readonly timesFrom: string | null;
 }
 
-/** The lease with its times checked; null where none is wanted, or something is wrong with it. */
+/** Null where no lease is wanted, or something is wrong with it. */
 export function chooseLease(
   options: ReadOptions,
   sources: readonly Source[],
   { error, mild }: Findings,
 ): LeaseConfig | null {
   const { values, whereSet } = options;
-  if (values.lease === null) return null;
-  const report = whereSet('lease') === '--lease' ? error : mild;
-  const url = urlOf('lease', options, sources, report);
-  const timing = leaseTiming(values.leaseTtlMs ?? LEASE_PROFILES[values.leaseProfile].ttlMs);
-  if (typeof timing !== 'string') return url === null ? null : { url, timing };
-  report(
-    `${whereSet('leaseTtl') ?? whereSet('leaseProfile')} makes a lease that can't work: ${timing}. ` +
-      'Try --lease-profile fast (6s) or a longer --lease-ttl.',
-  );
-  return null;
+  const where = whereSet('lease');
+  const url = urlOf('lease', options, sources, where === '--lease' ? error : mild);
+  if (url === null) return null;
+  const named = variableOf(values.lease ?? '');
+  const from = named === undefined ? String(where) : `${named} (named by ${where})`;
+  const timesFrom = whereSet('leaseTtl') ?? whereSet('leaseProfile');
+  return { url, from, profile: values.leaseProfile, ttlMs: values.leaseTtlMs, timesFrom };
 }
 
 /** Where alerts and the daily digest go; null where nothing is to be sent, or something is wrong. */

@@ -1,6 +1,7 @@
 /** One examination (files, history, machine) and how it is shown. Reads, never writes. No token and no control character gets through. */
 import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
+import { leaseMistakes } from '../lease/url.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { count, type Paint } from '../output/words.ts';
@@ -84,7 +85,7 @@ function findPast(facts: Facts, config: Config, running: StatusDocument | null):
 async function configure(folder: string, env: Environment) {
   const request = { flags: {}, env, cwd: folder };
   const strict = await loadConfig({ ...request, command: 'start', argvCommand: ['bot'] });
-  if (strict.ok) return { config: strict.config, errors: [] };
+  if (strict.ok) return { config: strict.config, errors: leaseMistakes(strict.config.lease) };
   const lenient = await loadConfig({ ...request, command: 'status', argvCommand: [] });
   const errors = strict.errors.filter((message) => !message.startsWith('no bot token:'));
   return { config: lenient.ok ? lenient.config : null, errors };

@@ -5,6 +5,8 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname, uptime } from 'node:os';
+import type { LeaseConfig } from '../config/checks.ts';
+import { configFailure } from '../config/messages.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Report } from '../output/report.ts';
 import { duration, type Level } from '../output/words.ts';
@@ -30,7 +32,9 @@ import {
   createLeaseClock,
   type LeaseClock,
   type LeaseTiming,
+  timingOf,
 } from './timing.ts';
+import { leaseMistakes } from './url.ts';
 import { keepWatching } from './watch.ts';
 
 export type LeaseEvent =
@@ -75,17 +79,19 @@ export const systemSources: ClockSources = {
 
 type Untimed<E> = E extends unknown ? Omit<E, 'atMs' | 'unixMs' | 'random'> : never;
 
-/** `url` with its credentials. Throws SinglepollError 78 for what is wrong with it or the files it names. Connects to nothing yet. */
+/** Throws SinglepollError 78 for what is wrong with it or the files it names. Connects to nothing yet. */
 export async function openLease(
-  url: string,
+  asked: LeaseConfig,
   botId: number,
   lockName: string,
-  options: Omit<LeaseOptions, 'lock'>,
+  options: Omit<LeaseOptions, 'lock' | 'timing'>,
 ): Promise<Lease> {
-  const store = await openStore(url, botId).catch((error: Error) => {
+  const timing = timingOf(asked);
+  if (typeof timing === 'string') throw configFailure(leaseMistakes(asked));
+  const store = await openStore(asked.url, botId).catch((error: Error) => {
     throw error instanceof LeaseConfigError ? new SinglepollError(EXIT.config, error.message) : error;
   });
-  return createLease(store, { ...options, lock: kernelLockId(lockName) });
+  return createLease(store, { ...options, timing, lock: kernelLockId(lockName) });
 }
 
 export function createLease(store: LeaseStore, options: LeaseOptions) {

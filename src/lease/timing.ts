@@ -68,6 +68,11 @@ export function leaseTiming(ttlMs: number): LeaseTiming | string {
   );
 }
 
+/** The times that are asked for, or what is wrong with them. */
+export function timingOf(asked: { readonly profile: LeaseProfile; readonly ttlMs: number | null }) {
+  return leaseTiming(asked.ttlMs ?? LEASE_PROFILES[asked.profile].ttlMs);
+}
+
 /** D: at t0 + this the worker must be dead, by the holder's clock. */
 export function livesMs({ ttlMs }: LeaseTiming): number {
   return Math.floor(ttlMs * (1 - CLOCK_RATE));

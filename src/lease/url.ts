@@ -1,6 +1,10 @@
 /** `--lease URL`: which engine, where, and as whom. Everything that leaves this file in a message has the credentials masked. */
 import { readFileSync } from 'node:fs';
+import type { LeaseConfig } from '../config/checks.ts';
+import { showValue } from '../config/messages.ts';
+import { LEASE_URL, maskLeaseUrl } from '../config/targets.ts';
 import { LeaseConfigError } from './store.ts';
+import { timingOf } from './timing.ts';
 
 export type EngineKind = 'redis' | 'postgres' | 'etcd' | 'kubernetes';
 
@@ -106,20 +110,25 @@ export function parseLeaseUrl(text: string): LeaseUrl {
   };
 }
 
-/** For messages: nothing of a password stays, also where the text is no URL at all. */
-export function maskLeaseUrl(text: string): string {
-  const trimmed = text.trim();
-  const scheme = /^[a-z0-9]+:/i.exec(trimmed)?.[0];
-  // Without a scheme that we know, the whole may be a secret.
-  if (!scheme || !(scheme.slice(0, -1).toLowerCase() in SCHEMES)) return scheme ? `${scheme}…` : '…';
-  const rest = trimmed.slice(scheme.length);
-  const at = rest.lastIndexOf('@');
-  const slashes = rest.startsWith('//') ? '//' : '';
-  const user = /^(?:\/\/)?([^:@/?#]*):/.exec(rest)?.[1];
-  const login = at < 0 ? '' : user === undefined ? '…@' : `${user}:…@`;
-  const place = rest.slice(at < 0 ? slashes.length : at + 1);
-  const hideValue = (whole: string, name: string) => (name.endsWith('-file=') ? whole : `${name}…`);
-  return `${scheme}${slashes}${login}${place.replace(/([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*/gi, hideValue)}`;
+/** What is wrong with a lease that is asked for, each mistake with its place. */
+export function leaseMistakes(lease: LeaseConfig | null): string[] {
+  if (lease === null) return [];
+  const mistakes: string[] = [];
+  try {
+    parseLeaseUrl(lease.url);
+  } catch (error) {
+    if (!(error instanceof LeaseConfigError)) throw error;
+    const problem = error.message.replace(/^the lease URL \S*: /, '');
+    mistakes.push(
+      `${lease.from} is ${showValue(maskLeaseUrl(lease.url))}: ${problem}. Accepted: ${LEASE_URL.accepts}.`,
+    );
+  }
+  const timing = timingOf(lease);
+  if (typeof timing === 'string')
+    mistakes.push(
+      `${lease.timesFrom} makes a lease that can't work: ${timing}. Try --lease-profile fast (6s) or a longer --lease-ttl.`,
+    );
+  return mistakes;
 }
 
 export interface LeaseTls {

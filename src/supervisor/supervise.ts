@@ -75,8 +75,8 @@ async function openLease({ config, report, teardown, onLease, status }: Run): Pr
   if (!asked || botId === null || token === null) return null;
   const { openLease: open } = await import('../lease/lease.ts');
   const lockName = lockKey(String(botId), token).names[0]!;
-  const lease = await open(asked.url, botId, lockName, {
-    ...{ timing: asked.timing, takeover, noWait, report },
+  const lease = await open(asked, botId, lockName, {
+    ...{ takeover, noWait, report },
     onEvent: onLease,
   });
   // One that the end of the run has not given back runs out by itself: after a bug nobody knows what lives.

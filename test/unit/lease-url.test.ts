@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { maskLeaseUrl } from '../../src/config/targets.ts';
 import { LeaseConfigError } from '../../src/lease/store.ts';
-import { maskLeaseUrl, parseLeaseUrl } from '../../src/lease/url.ts';
+import { leaseMistakes, parseLeaseUrl } from '../../src/lease/url.ts';
 
 describe('the lease URL', () => {
   it('names engine, place, user and options', () => {
@@ -97,6 +98,23 @@ describe('the lease URL', () => {
     ['just a secret', '…'],
   ] as const)
     it(`shows ${text} as ${shown}`, () => assert.equal(maskLeaseUrl(text), shown));
+
+  it('names the place of each mistake', () => {
+    const asked = {
+      url: 'redis://u:hunter/x@h',
+      from: 'SHARED (named by --lease)',
+      profile: 'fast',
+      ttlMs: 1_000,
+      timesFrom: '--lease-ttl',
+    } as const;
+    const [url = '', times = '', ...more] = leaseMistakes(asked);
+    assert.match(url, /^SHARED \(named by --lease\) is "redis:\/\/…@h": .*%2F.*\. Accepted: .*k8s:/);
+    assert.match(times, /^--lease-ttl makes a lease that can't work: .*\b1000 ms.* Try --lease-profile fast/);
+    assert.deepEqual(
+      [more, leaseMistakes({ ...asked, url: 'k8s:', ttlMs: null }), leaseMistakes(null)],
+      [[], [], []],
+    );
+  });
 
   it('takes an @ in a password as it is', () => {
     assert.equal(parseLeaseUrl('redis://u:a@b@h').password, 'a@b');
