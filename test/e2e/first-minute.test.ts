@@ -1,0 +1,90 @@
+/** The first minute in the README is what the program prints: each block is made from a run. `npm run docs -- first-minute` writes it. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { hostname, userInfo } from 'node:os';
+import { test } from 'node:test';
+import { bed, PYTHON } from '../support/bed.ts';
+import { until } from '../support/wait.ts';
+
+/** Whatever differs from run to run becomes what the README shows; then the lines that tell the story. */
+function shown(stderr: string, folder: string, botId: number, story: readonly string[]): string[] {
+  const pids = new Map<string, string>();
+  const text = stderr
+    .replaceAll(folder, '/srv/bot')
+    .replaceAll(hostname(), 'myhost')
+    .replaceAll(`(${userInfo().username})`, '(me)')
+    .replaceAll(String(botId), '123456')
+    .replace(/@\w+_bot/, '@my_bot')
+    .replace(/\S*\/python3?\b/g, 'python')
+    .replace(/\S*\/node \S*\//g, 'node ')
+    .replace(/ \(in \S*\)/g, (place) => (place.includes('/srv/bot') ? place : ''))
+    .replace(/\b(pid|worker) (\d+)/g, (_, word: string, pid: string) => {
+      if (!pids.has(pid)) pids.set(pid, String(4701 + 11 * pids.size));
+      return `${word} ${pids.get(pid)}`;
+    })
+    .replace(/in \d+ ms/g, 'in 3 ms');
+  const lines = text.split('\n');
+  return story.map((start) => {
+    const line = lines.find((it) => it.startsWith(start));
+    assert.ok(line, `${start} is not in\n${stderr}`);
+    return line;
+  });
+}
+
+function assertInReadme(name: string, lines: readonly string[]): void {
+  const readme = readFileSync('README.md', 'utf8');
+  const block = new RegExp(`(<!-- first minute: ${name} -->\n\`\`\`\n)([\\s\\S]*?)(?=\n\`\`\`)`);
+  if (process.env.SP_WRITE_DOCS)
+    writeFileSync(
+      'README.md',
+      readme.replace(block, (_, head: string) => head + lines.join('\n')),
+    );
+  else assert.equal(block.exec(readme)?.[2], lines.join('\n'), 'npm run docs -- first-minute');
+}
+
+test('a bot as it is, beside an old one that polls', async (t) => {
+  const b = await bed(t);
+  b.file('.env', `TELEGRAM_BOT_TOKEN=${b.token}\n`);
+  delete b.env.TELEGRAM_BOT_TOKEN;
+  const bot = (name: string) => readFileSync(`test/fixtures/${name}`, 'utf8');
+  b.file('bot.py', bot('unmodified/bot.py').replace('sys.argv[1]', '"urllib"'));
+  b.file('old_bot.py', `${bot('strays/poller.py')}\npoll_for_ever()\n`);
+  const old = b.spawn(PYTHON, ['old_bot.py'], { env: b.env });
+  await until('the old poll', () => b.sandbox.polls().length > 0, old);
+  const run = await b.polling(['--', PYTHON, 'bot.py']);
+  await until('all of it is said', () => /as it is[\s\S]*\[poll\] worker/.test(run.stderr()), run);
+  const story = [
+    '[bot]',
+    '[lock]',
+    '[stray] stopping',
+    '[stray] gone',
+    '[webhook]',
+    '[worker]',
+    '[gateway] python',
+    '[poll] worker',
+  ];
+  const stderr = run.stderr().replace(/, at http:\S+ \(.*\)/, '');
+  assertInReadme('own bot', shown(stderr, b.project, b.botId, story));
+});
+
+test('start --sandbox: a bot in trouble', async (t) => {
+  const b = await bed(t);
+  const run = b.cli('start --sandbox', { env: { ...b.env, TELEGRAM_BOT_TOKEN: '', TELEGRAM_API_ROOT: '' } });
+  await until('the stray is gone', () => run.stderr().includes('[stray] gone'), {
+    ms: 60_000,
+    seen: run.seen,
+  });
+  const id = Number(/\(id (\d+)\)/.exec(run.stderr())?.[1]);
+  const story = [
+    '[bot]',
+    '[webhook] was',
+    '[worker]',
+    '[poll] worker',
+    '[gateway] another',
+    '[stray] stopping',
+    '[stray] gone',
+  ];
+  assertInReadme('demo', shown(run.stderr(), b.project, id, story));
+  run.signal('SIGINT');
+  await run.ends(0);
+});
