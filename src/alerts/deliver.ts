@@ -29,6 +29,10 @@ export function openDeliveries({ alerts, apiRoot, token, report }: DeliveriesOpt
   const sum = (name: 'sent' | 'failed' | 'waiting') =>
     queues.reduce((total, queue) => total + queue.counts()[name], 0);
   return {
+    cure:
+      alerts.chat === null
+        ? 'check --alert-url and --alert-format'
+        : 'singlepoll ping    # tries the same chat',
     post(message: Message): void {
       for (const queue of queues) queue.post(message);
     },

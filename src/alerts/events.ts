@@ -1,7 +1,7 @@
 /** Finds what has happened between two looks at a run, and what its end means: differences of two status documents and tallies. PURE. */
 import { EXIT } from '../errors.ts';
-import { RIVAL_CURE } from '../gateway/words.ts';
-import { count, duration, howItEnded } from '../output/words.ts';
+import { STOLEN_CURE, WEBHOOK_CURE } from '../gateway/words.ts';
+import { count, duration, howItEnded, RIVAL_CURE } from '../output/words.ts';
 import type { StatusDocument, StatusRecord, Tally } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
 import type { AlertEvent, AlertKind } from './gate.ts';
@@ -11,21 +11,19 @@ export interface Look {
   readonly tally: Tally;
   /** For how long the worker has polled, ms. */
   readonly pollingMs: number;
-  /** Another poller takes the poll, or was met by the worker within the last minute. */
-  readonly isContested: boolean;
   /** A 409 was named by the worker lately, and nobody found here; known without a gateway only. */
   readonly hasRivalElsewhere: boolean;
   readonly unixMs: number;
 }
 
-/** Problems that stand in the way now; others tell of the past, or are not about polling. */
-const IN_THE_WAY = /^(rival|no-poll|crashing|stray|lease-unreachable|api-unreachable)$/;
+/** Problems that stand in the way of polling. */
+const IN_THE_WAY = /^(rival|conflict|webhook-set|no-poll|crashing|stray|lease-unreachable|api-unreachable)$/;
 
 /** True where the bot is polled as asked (by another machine, where this one stands by), and nothing is in the way. */
-export function isWell({ doc, isContested }: Look): boolean {
-  const { state, lease, webhook, problems } = doc;
+export function isWell({ doc }: Look): boolean {
+  const { state, lease, problems } = doc;
   const runs = /^(polling|disabled)$/.test(state) || (state === 'standby' && lease?.holder != null);
-  return runs && !isContested && !webhook?.url && !problems.some(({ code }) => IN_THE_WAY.test(code));
+  return runs && !problems.some(({ code }) => IN_THE_WAY.test(code));
 }
 
 export function eventsBetween(before: Look, after: Look): AlertEvent[] {
@@ -48,7 +46,7 @@ export function eventsBetween(before: Look, after: Look): AlertEvent[] {
       'webhook-set',
       tally.webhookSetAgain > webhookSetAgain,
       `somebody set a webhook${url} while we polled; ${cleared}`,
-      'find the program that calls setWebhook: singlepoll who',
+      WEBHOOK_CURE,
     ],
     [
       'deaf',
@@ -60,7 +58,7 @@ export function eventsBetween(before: Look, after: Look): AlertEvent[] {
       'stolen',
       stolen > 0,
       `${count(stolen, 'update')} probably taken by somebody who polls without waiting; nobody got a 409`,
-      doc.problems.find(({ code }) => code === 'stolen')?.hint,
+      STOLEN_CURE,
     ],
     // A run that ends because of the rival tells so in its last alert.
     ['rival', rival !== null && rivalOf(before) === null, rival?.message ?? '', rival?.hint],

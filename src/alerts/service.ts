@@ -23,7 +23,7 @@ interface AlertServiceOptions extends DeliveriesOptions {
   readonly secrets: readonly string[];
   readonly status: {
     readonly record: StatusRecord;
-    readonly sources: { alerts?: { entry(): AlertsEntry; isFailing(): boolean } };
+    readonly sources: { alerts?: { readonly cure: string; entry(): AlertsEntry; isFailing(): boolean } };
     document(): StatusDocument;
   };
   readonly changes: Changes;
@@ -39,7 +39,6 @@ const LAST_WORD_MS = 3_000;
 const LAST_LINES = 3;
 /** While a "recovered" is owed, what becomes well silently is seen so soon. */
 const OWED_LOOK_MS = 5_000;
-const CONTESTED_MS = 60_000;
 const MINUTE_MS = 60_000;
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
@@ -59,12 +58,10 @@ export function openAlerts(options: AlertServiceOptions) {
 
   function look(): Look {
     const nowMs = performance.now();
-    const { tally, lastMs, overlap, rival } = status.record;
+    const { tally, rival } = status.record;
     return {
       ...{ doc: status.document(), tally, unixMs: Date.now() },
       pollingMs: polled.ms + (polled.sinceMs === null ? 0 : nowMs - polled.sinceMs),
-      isContested:
-        overlap !== null || (lastMs.conflict !== undefined && nowMs - lastMs.conflict < CONTESTED_MS),
       hasRivalElsewhere: rival.elsewhere !== null,
     };
   }

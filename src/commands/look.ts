@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import { duration } from '../output/words.ts';
-import type { Eyes } from '../strays/finder.ts';
+import type { Eyes, Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import type { Prover } from '../strays/prover.ts';
 import { NoAnswer } from '../supervisor/control.ts';
 import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
-import { controlPath, unreachable } from '../supervisor/holder.ts';
-import { recallEnd } from '../supervisor/memory.ts';
+import { controlPath, unreachable, userOf } from '../supervisor/holder.ts';
+import { recallEnd, recallStart } from '../supervisor/memory.ts';
 import { bareStatus, type LeaseEntry, type Problem, type StatusDocument } from '../supervisor/status.ts';
 import { toEntry } from '../supervisor/sweep.ts';
 import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
@@ -54,10 +54,13 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
     askTelegram(config),
     lookForLease(config),
   ]);
-  const polling = strays.filter(({ grade }) => isStopped(grade)).map(({ pid }) => pid);
+  const isOfSupervisor = (stray: Stray) => supervisor !== null && stray.supervisor !== null;
+  const others = strays.filter((stray) => !isOfSupervisor(stray));
+  const polling = others.filter(({ grade }) => isStopped(grade));
   const holder = supervisor?.holder ?? null;
   const { message, hint } = unreachable(holder, controlPath(config.botId));
-  const pids = polling.join(', ');
+  const pids = polling.map(({ pid }) => pid).join(', ');
+  const managed = polling.flatMap(({ respawner }) => respawner?.stopCommand ?? []);
   const problems = [
     supervisor && problem('supervisor-hung', message, hint),
     holder ? null : lastEnd(config),
@@ -68,8 +71,12 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
     polling.length > 0
       ? problem(
           'stray',
-          `without a supervisor: ${polling.length === 1 ? 'a process polls' : `${polling.length} processes poll`} this bot (pid ${pids})`,
-          'singlepoll start -- COMMAND    # stops them and starts the one',
+          `${supervisor ? '' : 'without a supervisor: '}${polling.length === 1 ? 'a process polls' : `${polling.length} processes poll`} this bot (pid ${pids})`,
+          managed.length > 0
+            ? [...new Set(managed)].join('\n')
+            : supervisor
+              ? 'singlepoll who'
+              : 'singlepoll start -- COMMAND    # stops them and starts the one',
         )
       : null,
     config.token === null
@@ -87,13 +94,24 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
     supervisor: holder?.pid
       ? {
           ...{ pid: holder.pid, startedAt: holder.startedAt, version: holder.version, command: [] },
-          cwd: holder.cwd,
+          ...{ cwd: holder.cwd, ...userOf(holder.uid) },
         }
       : null,
+    worker: workerAmong(strays.filter(isOfSupervisor)),
     webhook: telegram.webhook,
-    strays: strays.filter(({ grade }) => grade !== 'hint').map(toEntry),
+    strays: others.filter(({ grade }) => grade !== 'hint').map(toEntry),
     lease,
   };
+}
+
+/** Of a supervisor that does not answer, as far as its processes tell. */
+export function workerAmong(members: readonly Stray[]): StatusDocument['worker'] {
+  const leader = members.find(({ parent, supervisor }) => parent?.pid === supervisor?.pid) ?? members[0];
+  if (!leader) return null;
+  const { pid, startedAt } = leader;
+  const tree = members.flatMap((it) => it.tree).map(({ pid, ppid, command }) => ({ pid, ppid, command }));
+  const unique = [...new Map(tree.map((it) => [it.pid, it])).values()];
+  return { pid, startedAt, spawns: 0, restarts: 0, lastExit: null, tree: unique };
 }
 
 /** Why nobody runs, where the last one had a reason of its own to end. */
@@ -102,11 +120,19 @@ function lastEnd(config: Config): Problem | null {
   const end = folder === null ? null : recallEnd(folder);
   if (end === null) return null;
   const ago = duration(Math.max(0, Date.now() - Date.parse(end.at)));
-  return problem(
-    'ended',
-    `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})`,
-    'singlepoll reset    # ends what is in the way, and starts again with the same command',
-  );
+  const log = end.lines.length > 0 && end.log !== null ? `; log ${end.log}` : '';
+  const again = recallStart(folder ?? '') ? 'singlepoll reset' : 'singlepoll start -- COMMAND';
+  // What ended by itself would end again.
+  const mend = end.log === null ? `mend the bot, then: ${again}` : 'singlepoll logs -n 50    # why it ended';
+  const cure = end.lines.length > 0 ? mend : `${again}    # ends what is in the way, and starts again`;
+  return {
+    ...problem(
+      'ended',
+      `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})${log}`,
+      end.hint ?? cure,
+    ),
+    ...(end.lines.length > 0 ? { details: end.lines } : {}),
+  };
 }
 
 function problem(code: string, message: string, hint?: string): Problem {
@@ -176,6 +202,7 @@ async function askTelegram({ token, polling, apiRoot, tokenSource }: Config): Pr
             url: maskWebhookUrl(info.result.url),
             pendingUpdates: info.result.pending_update_count,
             lastError: info.result.last_error_message ?? null,
+            checkedAt: new Date().toISOString(),
           }
         : null;
     return { username: me.result.username ?? null, webhook, problem: null };

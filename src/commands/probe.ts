@@ -142,7 +142,10 @@ async function ask(config: Config, askedMs: number, api: BotApi, prover: Prover)
     await Promise.all(watched);
     const suspects = [...prover.evidence().reactions.keys()];
     const { message, hints } = probeWords(verdict, askedMs, suspects, maskWebhookUrl);
-    const unseen = prover.unseen().map((one) => unseenWords(one));
+    const unseen = prover
+      .unseen()
+      .map(unseenWords)
+      .map(({ text, hint }) => `${text}: ${hint}`);
     return { entry: entryOf(verdict, askedMs, message), hints: [...unseen, ...hints], interruptedBy };
   } finally {
     forget();

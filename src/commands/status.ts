@@ -5,7 +5,7 @@ import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { statusScreen } from '../output/screen.ts';
-import { STATE_WORDS } from '../output/status-rows.ts';
+import { stateWords } from '../output/status-rows.ts';
 import { count, duration, type Paint, painter } from '../output/words.ts';
 import { type StatusDocument, statusExitCode } from '../supervisor/status.ts';
 import { usualAnswer } from './answers.ts';
@@ -89,12 +89,13 @@ function table(docs: readonly StatusDocument[], paint: Paint): string {
   return lines.join('');
 }
 
-function cells({ bot, state, supervisor, worker, polling, problems }: StatusDocument): string[] {
+function cells(doc: StatusDocument): string[] {
+  const { bot, supervisor, worker, polling, problems } = doc;
   const name = bot?.username ? `@${plain(bot.username, 64)} (${bot.id})` : bot?.id && String(bot.id);
   const upMs = supervisor?.startedAt ? Math.max(0, Date.now() - Date.parse(supervisor.startedAt)) : null;
   return [
-    name || '(no token)',
-    STATE_WORDS[state].split(':')[0] ?? state,
+    `${name || '(no token)'}${supervisor?.user ? ` of ${supervisor.user}` : ''}`,
+    stateWords(doc).split(':')[0] ?? '',
     supervisor ? String(supervisor.pid) : '',
     upMs === null ? '' : duration(upMs),
     worker ? count(worker.restarts, 'restart') : '',

@@ -2,22 +2,23 @@
  * `singlepoll who`: who polls this bot? Every trace on this machine, graded, with what keeps it alive, and with --probe whether
  * somebody elsewhere does. Stops nothing.
  */
-import { loadConfig } from '../config/load.ts';
+import { type Config, loadConfig } from '../config/load.ts';
 import { positiveFlags } from '../config/options.ts';
 import { absoluteFlags } from '../config/sources.ts';
 import { TOKEN_VARIABLES } from '../config/token.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
-import { leaseWords, type Paint, painter, RIVAL_ELSEWHERE } from '../output/words.ts';
+import { leaseWords, type Paint, painter, RIVAL_CURE } from '../output/words.ts';
 import { shellQuote } from '../shell.ts';
-import type { Stray } from '../strays/finder.ts';
+import type { Stray, Survey } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
+import { controlPath, unreachable } from '../supervisor/holder.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import type { LeaseEntry, Problem, StatusDocument } from '../supervisor/status.ts';
-import { toEntry } from '../supervisor/sweep.ts';
+import { toEntry, unseenText } from '../supervisor/sweep.ts';
 import { configure, type Invocation, type Loaded, namedBot, warn, workingFolder } from './context.ts';
-import { botNamed } from './find.ts';
-import { lookForLease, openTools, supervisorOf, survey } from './look.ts';
+import { botNamed, type Supervisor } from './find.ts';
+import { lookForLease, openTools, supervisorOf, survey, workerAmong } from './look.ts';
 import type { Probed } from './probe.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -26,12 +27,17 @@ export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configureNamed(invocation);
   const json = invocation.own.json === true;
   if (!json) warn(warnings);
-  const doc = (await supervisorOf(config))?.doc ?? null;
+  const supervisor = await supervisorOf(config);
+  const doc = supervisor?.doc ?? null;
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
   const tools = openTools(config, [...tree, ...(doc?.supervisor ? [doc.supervisor.pid] : [])]);
   const look = async () => {
-    const { strays, uninspectable } = await survey(config, tools);
-    return { strays: strays.filter(({ pid }) => !tree.has(pid)), uninspectable };
+    const found = await survey(config, tools);
+    // Where the supervisor does not answer its processes tell whose they are.
+    const isIts = (it: Stray): boolean =>
+      tree.has(it.pid) || (supervisor !== null && !doc && it.supervisor !== null);
+    const worker = doc ? doc.worker : workerAmong(found.strays.filter(isIts));
+    return { ...found, strays: found.strays.filter((it) => !isIts(it)), worker };
   };
   const [found, lease] = await Promise.all([look(), doc ? doc.lease : lookForLease(config)]);
   const paint = await painter(process.stdout, process.env);
@@ -39,7 +45,7 @@ export async function run(invocation: Invocation): Promise<number> {
     if (!json) process.stdout.write(lines.map((line) => `${line}\n`).join(''));
   };
   // What was found here is shown while the probe is still out.
-  say(screen(config.botId, doc, lease, found, paint));
+  say(screen(config, supervisor, lease, found, { paint, isProbing: probeMs !== null }));
   const probed =
     prober && probeMs !== null && tools
       ? await prober.probe(config, probeMs, tools.api, tools.prover, lease)
@@ -51,10 +57,11 @@ export async function run(invocation: Invocation): Promise<number> {
     const answer = {
       bot: { id: config.botId, username: doc?.bot?.username ?? null },
       supervisor: doc?.supervisor ?? null,
-      worker: doc?.worker ?? null,
+      worker: found.worker,
       problems: fightsOf(doc),
       lease,
       strays: strays.map(toEntry),
+      complete: isComplete(found),
       uninspectable: found.uninspectable,
       probe: probed?.entry ?? null,
     };
@@ -98,7 +105,7 @@ const PROBE_LEVELS = { rival: 'error', none: 'good', 'cannot-tell': 'warn' } as 
 
 function probeLines({ entry, hints }: Probed, paint: Paint): string[] {
   const first = paint(PROBE_LEVELS[entry.result], `probe: ${entry.message}`);
-  return [first, ...hints.map((hint) => `  → ${hint}`)];
+  return [first, ...hints.flatMap(arrows)];
 }
 
 /** Tells of each process here what the probe has shown. */
@@ -123,16 +130,30 @@ function respawnerOf({ respawner }: Stray): string | null {
 
 const LEVELS = { likely: 'warn', hint: 'info', own: 'error', proven: 'error', declared: 'error' } as const;
 
+type Found = Pick<Survey, 'strays' | 'uninspectable' | 'inspected'> & Pick<StatusDocument, 'worker'>;
+
+/** Every process of this machine could be looked into. */
+const isComplete = ({ uninspectable: { count, hidden } }: Found): boolean => count === 0 && !hidden;
+
 function screen(
-  botId: number | null,
-  doc: StatusDocument | null,
+  config: Config,
+  supervisor: Supervisor | null,
   lease: LeaseEntry | null,
-  { strays, uninspectable }: Pick<Awaited<ReturnType<typeof survey>>, 'strays' | 'uninspectable'>,
-  paint: Paint,
+  found: Found,
+  { paint, isProbing }: { paint: Paint; isProbing: boolean },
 ): string[] {
+  const { botId } = config;
+  const { strays, uninspectable, worker } = found;
+  const doc = supervisor?.doc ?? null;
   const name = doc?.bot?.username ? `@${doc.bot.username} (${botId})` : `bot ${botId}`;
-  const worker = doc?.worker?.pid && `worker ${doc.worker.pid} of supervisor ${doc.supervisor?.pid}`;
-  const lines = [`${name}: ${worker || 'no worker of singlepoll runs here'}`];
+  const of = doc?.supervisor?.pid ?? supervisor?.holder?.pid ?? 'unknown';
+  const lines = [
+    `${name}: ${worker?.pid ? `worker ${worker.pid} of supervisor ${of}` : 'no worker of singlepoll runs here'}`,
+  ];
+  if (supervisor && !doc) {
+    const { message, hint } = unreachable(supervisor.holder, controlPath(botId));
+    lines.push(`${paint('error', '!')} ${message}`, ...arrows(hint));
+  }
   if (lease) lines.push(`lease: ${leaseWords(lease, Date.now())}`);
   if (lease?.unreachable) lines.push(`  → ${lease.unreachable}`);
   for (const stray of strays) {
@@ -142,16 +163,26 @@ function screen(
     for (const more of [`${stray.proof.join(', ')}${ask}${place}`, respawnerOf(stray)])
       if (more) lines.push(`          ${more}`);
   }
-  for (const { message, hint } of fightsOf(doc))
-    lines.push(`${paint('error', '!')} ${message}`, `  → ${hint ?? RIVAL_ELSEWHERE}`);
-  if (strays.length === 0) lines.push('nobody else on this machine holds its token or carries its name');
-  if (uninspectable.count > 0) {
-    const users = Object.entries(uninspectable.users).map(([user, processes]) => `${processes} of ${user}`);
-    const sudo = process.getuid?.() === 0 ? '' : '; sudo sees them';
-    lines.push(
-      `${uninspectable.count === 1 ? 'a process' : `${uninspectable.count} processes`} could not be inspected (${users.join(', ')})${sudo}`,
-    );
+  for (const { message, hint } of fightsOf(doc)) {
+    // This command is no answer to itself: the probe says more.
+    const next = hint?.startsWith('singlepoll who') ? 'singlepoll who --probe' : (hint ?? RIVAL_CURE);
+    lines.push(`${paint('error', '!')} ${message}`, ...(isProbing ? [] : arrows(next)));
   }
-  if (uninspectable.hidden) lines.push('/proc hides other users’ processes (hidepid); sudo sees them');
+  if (strays.length === 0) lines.push(nobodyElse(found));
+  else if (uninspectable.count > 0) lines.push(unseenText(uninspectable));
+  const isRoot = process.geteuid?.() === 0;
+  if (!isComplete(found) && !isRoot) lines.push('  → sudo singlepoll who');
   return lines;
 }
+
+function nobodyElse(found: Found): string {
+  if (isComplete(found)) return 'nobody else on this machine holds its token or carries its name';
+  const { inspected, uninspectable } = found;
+  const hidden = uninspectable.hidden
+    ? '/proc hides those of other users (hidepid)'
+    : unseenText(uninspectable);
+  return `nobody else among the ${inspected} processes that this user may see; ${hidden}`;
+}
+
+const arrows = (hint: string | undefined): string[] =>
+  (hint ?? '').split('\n').flatMap((line) => (line ? [`  → ${line}`] : []));

@@ -31,13 +31,13 @@ import {
 } from './rivals.ts';
 import {
   distrustWords,
-  RIVAL_CURE,
   rivalryWords,
   SEALED_PAST,
   STOLEN_CURE,
   secondPollerWords,
   stolenWords,
   UNSEALED,
+  UNSEALED_CURE,
   WORKERS_WEBHOOK,
 } from './words.ts';
 
@@ -100,8 +100,8 @@ export function watchGateway(options: GatewayWatchOptions) {
   let deafTimer: NodeJS.Timeout | undefined;
   let suspectTimer: NodeJS.Timeout | undefined;
 
-  function warnOnce(key: string, text: string): void {
-    if (!said.has(key)) report.line('gateway', text, 'warn');
+  function warnOnce(key: string, text: string, hint?: string): void {
+    if (!said.has(key)) report.line('gateway', text, 'warn', hint === undefined ? {} : { hint });
     said.add(key);
   }
 
@@ -121,8 +121,13 @@ export function watchGateway(options: GatewayWatchOptions) {
     rivalry = next;
     status.note({ kind: 'overlap', overlap: next.overlap && !next.overlap.over ? next.overlap : null });
     for (const saying of sayings) {
-      const { text, level } = rivalryWords(saying, whereabouts());
-      report.line(saying.what === 'rival' ? 'rival' : 'gateway', text, level);
+      const { text, level, hint } = rivalryWords(saying, whereabouts());
+      report.line(
+        saying.what === 'rival' ? 'rival' : 'gateway',
+        text,
+        level,
+        hint === undefined ? {} : { hint },
+      );
       if (saying.what !== 'rival' || !saying.yields) continue;
       // A suspect on this machine is proven, named or stopped by the next polls, so wait for that.
       const { here, suspect } = status.record.rival;
@@ -142,17 +147,17 @@ export function watchGateway(options: GatewayWatchOptions) {
     const { here, suspect, elsewhere } = status.record.rival;
     const known = here ?? suspect;
     if (known !== null || elsewhere !== null) return known;
-    return `Whether it polls from this machine is not known yet. ${RIVAL_CURE}`;
+    return 'Whether it polls from this machine is not known yet';
   }
 
   function giveWay(): void {
-    const { here, suspect, elsewhere } = status.record.rival;
+    const { here, suspect, elsewhere, hint } = status.record.rival;
     const where =
       elsewhere === null
-        ? 'another poller of this bot does not go away, and whether it is on this machine is not known yet (singlepoll who --probe tells)'
+        ? 'another poller of this bot does not go away, and whether it is on this machine is not known yet'
         : 'somebody elsewhere polls this bot and does not go away';
     const reason = here ?? `${suspect ?? where}; yielding`;
-    options.onBlocked({ code: EXIT.otherPoller, reason });
+    options.onBlocked({ code: EXIT.otherPoller, reason, hint: hint ?? 'singlepoll who --probe' });
   }
 
   function look(): void {
@@ -258,7 +263,7 @@ export function watchGateway(options: GatewayWatchOptions) {
       const set = `${WORKERS_WEBHOOK}: it is left alone, and nobody polls`;
       report.line('gateway', url === '' ? 'the worker has deleted its webhook' : set);
     },
-    unsealed: () => warnOnce('unsealed', `${UNSEALED}; its calls are answered 401`),
+    unsealed: () => warnOnce('unsealed', `${UNSEALED}; its calls are answered 401`, UNSEALED_CURE),
     farewell: ({ method }) => report.line('gateway', FAREWELLS[method], 'warn'),
     called({ tookMs }) {
       reach.answered();

@@ -1,6 +1,6 @@
 /** How the gateway's findings are told to people. Pure. */
 import type { Level } from '../output/words.ts';
-import { count, duration, RIVAL_ELSEWHERE } from '../output/words.ts';
+import { count, duration, RIVAL_CURE, RIVAL_ELSEWHERE } from '../output/words.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
 import type { Rhythm, RivalrySaying } from './rivals.ts';
 
@@ -8,7 +8,7 @@ import type { Rhythm, RivalrySaying } from './rivals.ts';
 export function rivalryWords(
   saying: RivalrySaying,
   here: string | null = null,
-): { text: string; level: Level } {
+): { text: string; level: Level; hint?: string } {
   if (saying.what === 'overlap') {
     const text = saying.again
       ? 'the other poller of this bot is back (409); polling again'
@@ -29,17 +29,23 @@ export function rivalryWords(
     : incumbent
       ? 'This run was here first and insists'
       : 'This run insists, as asked (--on-rival insist)';
-  const sentences = [taken, here ?? 'It was not found on this machine', what];
-  return { level: 'error', text: `${sentences.join('. ')}. ${here === null ? RIVAL_CURE : ''}`.trimEnd() };
+  const text = `${[taken, here ?? 'It was not found on this machine', what].join('. ')}.`;
+  return { level: 'error', text, ...(here === null ? { hint: RIVAL_CURE } : {}) };
 }
 
 /** A poll of ours was taken, and nobody who can be seen here reacted to the next one. */
-export function nobodyHereWords(isBlind: boolean, isRoot: boolean): string {
+export function nobodyHereWords(isBlind: boolean, isRoot: boolean): { text: string; hint: string } {
   if (isBlind)
-    return `nobody can be shown to poll from this machine, as ss does not work here: apt-get install iproute2. ${RIVAL_ELSEWHERE}`;
+    return {
+      text: 'nobody can be shown to poll from this machine, as ss (iproute2) does not work here',
+      hint: `apt-get install iproute2    # as root; or, if it polls from elsewhere: ${RIVAL_CURE}`,
+    };
   if (!isRoot)
-    return `nobody among the processes that this user can see reacts; other users' and containers' connections can't be seen: sudo singlepoll who --probe. If it is nobody here: ${RIVAL_ELSEWHERE}`;
-  return RIVAL_ELSEWHERE;
+    return {
+      text: 'another poller: none of the processes that this user may see',
+      hint: `sudo singlepoll who --probe    # sees all of this machine; if it is none of them: ${RIVAL_CURE}`,
+    };
+  return { text: RIVAL_ELSEWHERE, hint: RIVAL_CURE };
 }
 
 /** The loser of a fight hears of it at once or 3 s later, waits as its library does, and polls again. */
@@ -75,8 +81,6 @@ export function stolenWords(updates: number): string {
   return `${count(updates, 'update')} ${updates === 1 ? 'was' : 'were'} probably taken by somebody who polls without waiting`;
 }
 
-export const RIVAL_CURE =
-  'Stop the other one (a laptop, an old server, another container), or revoke the token with @BotFather';
 export const STOLEN_CURE =
   'find the script that calls getUpdates (cron, a health check, a second consumer) and stop it, or revoke the token with @BotFather';
 /** A program does not accept the gateway's certificate. */
@@ -89,8 +93,10 @@ export const SECOND_CURE_LOOP = 'Usual cure: start polling once, not in each imp
 export const WORKERS_WEBHOOK = 'the worker has set a webhook (--allow-set-webhook)';
 export const SEALED_PAST =
   'the worker was answered 401: its calls go past the gateway, and the sealed token that it was given is good there only. To do: start it once without --sealed: that says why it goes past';
-export const UNSEALED =
-  'the worker uses the real token, not the sealed one it was given: let the environment win over .env (no override in load_dotenv), or take the token out of .env';
+export const UNSEALED = 'the worker uses the real token, not the sealed one it was given';
+export const UNSEALED_CURE =
+  'let the environment win over .env (no override in load_dotenv), or take the token out of .env';
+export const WEBHOOK_CURE = 'singlepoll who    # one that holds the token calls setWebhook';
 
 function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)} s`;

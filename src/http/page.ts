@@ -43,9 +43,10 @@ export function statusPage(doc: StatusDocument, nowMs: number, refreshes: boolea
   const state = escaped(STATE_WORDS[doc.state]);
   const tone = healthy ? (doc.state === 'polling' ? 'good' : 'calm') : 'bad';
   const number = problems.length === 0 ? '' : `${count(problems.length, 'problem')}, `;
-  const cures = problems.map(({ message, hint }) => {
+  const cures = problems.map(({ message, details = [], hint }) => {
+    const more = details.length > 0 ? `<div class="rest">${details.map(escaped).join('\n')}</div>` : '';
     const cure = hint ? `\n<span class="hint">→ ${escaped(hint)}</span>` : '';
-    return `<li><strong>${escaped(message)}</strong>${cure}</li>\n`;
+    return `<li><strong>${escaped(message)}</strong>${more}${cure}</li>\n`;
   });
   const list = `<ul class="problems" aria-label="problems">\n${cures.join('')}</ul>\n`;
   const all = statusRows(doc, nowMs).map(rowHtml);

@@ -134,7 +134,11 @@ export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions): Log 
       }
       if (batch !== '') writeBatch(Buffer.from(batch, 'latin1'));
     },
-    facts: () => ({ path, problem: failing ?? unrotated, droppedBytes }),
+    facts() {
+      // A disk that has room again, or a folder that is back, is seen by who asks, too.
+      if (failing !== null) writeBatch(Buffer.alloc(0));
+      return { path, problem: failing ?? unrotated, droppedBytes };
+    },
   };
 }
 

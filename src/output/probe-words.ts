@@ -2,7 +2,7 @@
 
 import { hintOfRetry } from '../gateway/words.ts';
 import type { Reason, Verdict } from '../telegram/probe.ts';
-import { RIVAL_ELSEWHERE } from './words.ts';
+import { RIVAL_CURE, RIVAL_ELSEWHERE } from './words.ts';
 
 export interface ProbeWords {
   /** One sentence, without a full stop. */
@@ -75,7 +75,7 @@ function rival({ afterMs, conflicts, rhythmMs, retryMs, tookMs }: Verdict): stri
 function rivalHints({ rhythmMs, conflicts }: Verdict, suspects: readonly number[]): string[] {
   const it = suspects.length === 1 ? 'the process' : 'one of the processes';
   const local = `it may be ${it} above (pid ${suspects.join(', ')}), of which singlepoll start stops what is proven; else it is on another machine, or another user's, or in a container`;
-  const hints = [suspects.length > 0 ? local : RIVAL_ELSEWHERE];
+  const hints = [suspects.length > 0 ? local : `${RIVAL_ELSEWHERE}: ${RIVAL_CURE}`];
   if (rhythmMs === null && conflicts > 0) hints.push('singlepoll who --probe=40    # for its rhythm');
   return hints;
 }

@@ -16,6 +16,7 @@ import { openSink, type Sink } from './sink.ts';
 import type { Level, Paint } from './words.ts';
 
 export interface Report {
+  /** `fields.hint`: the next command to type, on a line of its own. */
   line(tag: string, text: string, level?: Level, fields?: Readonly<Record<string, unknown>>): void;
   /** Waits (at most `ms`) until what was said has left. */
   drained(ms: number): Promise<void>;
@@ -35,7 +36,11 @@ function lineOf(
   [tag, text, level = 'info', fields]: Said,
 ): string {
   const clean = plain(maskText(text, tokens), 2_000);
-  if (format === 'text') return `${paint('tag', `[${tag}]`)} ${paint(level, clean)}`;
+  if (format === 'text') {
+    const hints = typeof fields?.hint === 'string' ? fields.hint.split('\n') : [];
+    const more = hints.map((hint) => `\n  → ${plain(maskText(hint, tokens), 1_000)}`);
+    return `${paint('tag', `[${tag}]`)} ${paint(level, clean)}${more.join('')}`;
+  }
   const record = { at: new Date().toISOString(), event: tag, level, message: clean, ...fields };
   return maskText(JSON.stringify(record), tokens);
 }

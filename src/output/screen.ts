@@ -5,7 +5,7 @@
 import type { LiveLine, StatusDocument } from '../supervisor/status.ts';
 import { cut, oneLine, width, wrap } from './cells.ts';
 import { plain } from './plain.ts';
-import { botName, STATE_WORDS, type StatusRow, statusRows } from './status-rows.ts';
+import { botName, type StatusRow, stateWords, statusRows } from './status-rows.ts';
 import { count, type Level, type Paint } from './words.ts';
 
 export interface LiveView {
@@ -32,7 +32,7 @@ const START = '  → singlepoll start -- COMMAND';
 /** `nowMs` is wall-clock time; long lines are wrapped at `columns`. */
 export function statusScreen(doc: StatusDocument, nowMs: number, columns: number, paint: Paint): string {
   const level = levelOf(doc);
-  const lines = [`${paint(level, '●')} ${botName(doc)}: ${paint(level, STATE_WORDS[doc.state])}`];
+  const lines = [`${paint(level, '●')} ${botName(doc)}: ${paint(level, stateWords(doc))}`];
   lines.push(...problems(doc, columns, Number.POSITIVE_INFINITY, paint), '');
   for (const row of statusRows(doc, nowMs)) lines.push(...rowLines(row, columns, paint));
   return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
@@ -86,7 +86,7 @@ function levelOf({ healthy, state }: StatusDocument): Level {
 /** The state is never cut while there is something else to cut. */
 function title(doc: StatusDocument, nowMs: number, columns: number, paint: Paint): string {
   const level = levelOf(doc);
-  const words = cut(stateWords(doc), columns - 2);
+  const words = cut(shortState(doc), columns - 2);
   const name = cut(botName(doc), columns - 4 - words.length);
   const begin = name === '' ? '' : `${name}: `;
   const clock = clockTime(nowMs);
@@ -95,10 +95,10 @@ function title(doc: StatusDocument, nowMs: number, columns: number, paint: Paint
   return `${paint(level, '●')} ${begin}${paint(level, words)}${end}`;
 }
 
-function stateWords({ state, problems }: StatusDocument): string {
-  if (problems.some(({ code }) => code === 'supervisor-hung')) return 'not answering';
-  const words = state === 'backoff' ? 'waiting to restart' : (STATE_WORDS[state].split(':')[0] ?? state);
-  return problems.length === 0 || state === 'stopped'
+function shortState(doc: StatusDocument): string {
+  const { state, problems } = doc;
+  const words = state === 'backoff' ? 'waiting to restart' : (stateWords(doc).split(':')[0] ?? state);
+  return problems.length === 0 || state === 'stopped' || words === 'not answering'
     ? words
     : `${words}, ${count(problems.length, 'problem')}`;
 }
@@ -124,12 +124,15 @@ function problems(doc: StatusDocument, columns: number, rows: number, paint: Pai
 }
 
 function problemLines(
-  { message, hint }: StatusDocument['problems'][number],
+  { message, details = [], hint = '' }: StatusDocument['problems'][number],
   columns: number,
   paint: Paint,
 ): string[] {
-  const own = wrap(plain(message, 1_000), '! ', columns).map((line) => paint('error', line));
-  return hint ? [...own, ...wrap(plain(hint, 1_000), '  → ', columns)] : own;
+  return [
+    ...wrap(plain(message, 1_000), '! ', columns).map((line) => paint('error', line)),
+    ...details.flatMap((line) => wrap(plain(line, 400), '  | ', columns)),
+    ...hint.split('\n').flatMap((line) => (line ? wrap(plain(line, 1_000), '  → ', columns) : [])),
+  ];
 }
 
 /** The parts that there is room for on one line. */

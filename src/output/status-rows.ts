@@ -28,7 +28,14 @@ export const STATE_WORDS: Readonly<Record<StatusDocument['state'], string>> = {
   stopped: 'not running',
 };
 
+/** In a heading; what stands behind the colon only where there is room. */
+export function stateWords({ state, problems }: StatusDocument): string {
+  return problems.some(({ code }) => code === 'supervisor-hung') ? 'not answering' : STATE_WORDS[state];
+}
+
 const TREE_MAX = 6;
+/** A number that is older is shown with its age. */
+const FRESH_MS = 10_000;
 /** An exit so short a time ago is news. */
 const RECENT_MS = 5 * 60_000;
 /** A long poll may last a minute; then another should have begun. */
@@ -82,24 +89,29 @@ export function statusRows(doc: StatusDocument, nowMs: number, rate?: string): S
         { level: pid === null ? 'error' : 'info', rest },
       ),
       ...pollingRows(doc, nowMs, rate),
-      row(
-        'restarts',
-        4,
-        [
-          restarts === 0 && !isNews ? 'none' : String(restarts),
-          lastExit && `last exit ${howItEnded(lastExit)}`,
-          lastExit && `${age(lastExit.at)} ago`,
-        ],
-        warnIf(isNews),
-      ),
     );
+    if (worker.spawns > 0)
+      rows.push(
+        row(
+          'restarts',
+          4,
+          [
+            restarts === 0 && !isNews ? 'none' : String(restarts),
+            lastExit && `last exit ${howItEnded(lastExit)}`,
+            lastExit && `${age(lastExit.at)} ago`,
+          ],
+          warnIf(isNews),
+        ),
+      );
   }
   if (!isStandby) rows.push(...leaseRow);
   if (webhook) {
-    const { url, pendingUpdates, lastError } = webhook;
+    const { url, pendingUpdates, lastError, checkedAt } = webhook;
+    const isOld = checkedAt !== null && nowMs - Date.parse(checkedAt) > FRESH_MS;
     const parts = [
       url === '' ? 'none' : plain(url),
-      pendingUpdates > 0 && `${count(pendingUpdates, 'update')} waiting`,
+      pendingUpdates > 0 &&
+        `${count(pendingUpdates, 'update')} waiting${isOld ? ` ${age(checkedAt)} ago` : ''}`,
       lastError !== null && `last error: ${plain(lastError, 120)}`,
     ];
     rows.push(row('webhook', url === '' ? 6 : 1, parts, warnIf(url !== '')));
@@ -111,11 +123,18 @@ export function statusRows(doc: StatusDocument, nowMs: number, rate?: string): S
     const parts = [`pid ${pid}`, grade, `of ${user}`, plain(command, 120)];
     rows.push(row('stray', 2, parts, { level: 'warn', rest }));
   }
+  for (const { message, hint, at } of doc.earlier)
+    rows.push(
+      row('earlier', 5, [`${age(at)} ago`, plain(message, 400)], {
+        rest: hint ? [`→ ${plain(hint, 400)}`] : [],
+      }),
+    );
   if (supervisor) {
-    const { pid, startedAt, version, cwd, command } = supervisor;
+    const { pid, startedAt, version, cwd, command, user } = supervisor;
     rows.push(
       row('supervisor', 5, [
         `pid ${pid}`,
+        user !== undefined && `of ${plain(user, 40)}`,
         startedAt !== null && `up ${age(startedAt)}`,
         cwd !== null && `in ${plain(cwd)}`,
         version !== null && `singlepoll ${version}`,

@@ -28,9 +28,10 @@ export const WAYS = {
   absolute: 'through a proxy variable',
 } as const;
 
-/** What is left to do about a poller that is not on this machine. */
 export const RIVAL_ELSEWHERE =
-  'no other poller found on this machine: it polls from elsewhere (another machine, user or container). Stop it there, or revoke the token (@BotFather, /revoke)';
+  'no other poller found on this machine: it polls from elsewhere (another machine, user or container)';
+export const RIVAL_CURE =
+  'stop the other one (a laptop, an old server, a container), or revoke the token (@BotFather, /revoke)';
 
 type Words = readonly [tag: string, text: string, level: Level];
 
@@ -118,7 +119,9 @@ export function leaseParts(
   if (unreachable !== null) parts.push(`${engine} is out of reach`);
   if (decision !== null) {
     const left = span(Date.parse(decision.at) - nowMs);
-    parts.push(decision.what === 'stop' ? `good for ${left}` : `ours in ${left} if not heard of`);
+    if (decision.what === 'stop') parts.push(`good for ${left}`);
+    else if (unreachable !== null) parts.push(`taken over once ${engine} answers`);
+    else parts.push(`ours in ${left} unless renewed`);
   }
   if (!mine && unreachable !== null) return parts;
   if (since !== null) parts.push(`since ${span(nowMs - Date.parse(since))}`);

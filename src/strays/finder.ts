@@ -65,7 +65,11 @@ export interface Survey {
     readonly unmatched?: number;
     readonly users: Readonly<Record<string, number>>;
     readonly hidden: boolean;
+    /** Which they are, where they are few; empty where they are many. */
+    readonly names: readonly string[];
   };
+  /** How many processes could be looked into. */
+  readonly inspected: number;
   readonly tookMs: number;
   /** All processes of this snapshot that ran the same commands in the same folders, whatever their grade. */
   readonly copiesOf?: (strays: readonly Stray[]) => readonly Target[];
@@ -204,12 +208,17 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
         supervisor: supervisor === null ? null : { pid: supervisor },
       };
     });
-    const { byUid, ...counts } = snapshot.uninspectable;
+    const { byUid, first, ...counts } = snapshot.uninspectable;
     const users = Object.fromEntries([...byUid].map(([owner, n]) => [plain(userName(owner), 40), n]));
     const keyOf = ({ cwd, command }: Pick<Stray, 'cwd' | 'command'>) => `${cwd}\n${command}`;
     return {
       strays,
-      uninspectable: { ...counts, users },
+      uninspectable: {
+        ...{ ...counts, users },
+        names:
+          counts.count > first.length ? [] : first.map(({ pid, comm }) => `pid ${pid} (${plain(comm, 40)})`),
+      },
+      inspected: Math.max(0, snapshot.procs.size - counts.count),
       copiesOf(originals) {
         const keys = new Set(originals.map(keyOf));
         return [...snapshot.procs.values()].filter((proc) =>

@@ -75,8 +75,11 @@ export function judge<S extends Suspect>(
   const incumbent = policy.leased ? undefined : suspects.find(({ supervisor }) => supervisor !== null);
   if (incumbent) {
     const { pid, command, supervisor } = incumbent;
-    const reason = `another supervisor on this machine runs this bot: pid ${supervisor?.pid}, with its worker pid ${pid} (${command}). It does not share the lock with this run (another network namespace, container or user), and is not fought. Stop it there: kill ${supervisor?.pid}`;
-    return { strays: [], endings: [{ code: 75, reason }] };
+    const reason = `another supervisor on this machine runs this bot, out of reach of this one's lock (another network namespace or user): pid ${supervisor?.pid}, with worker pid ${pid} (${command})`;
+    return {
+      strays: [],
+      endings: [{ code: 75, reason, hint: `kill ${supervisor?.pid}    # ends it in order` }],
+    };
   }
   // A process that was asked to end and still lives has not come back, and neither has its copy.
   const present = new Set(suspects.map(identityOf));
@@ -84,32 +87,38 @@ export function judge<S extends Suspect>(
   const strays: S[] = [];
   const endings: Ending[] = [];
   for (const stray of suspects.filter(({ grade }) => isStopped(grade))) {
-    const reason = whyNot(stray, ended, nowMs, policy);
-    if (reason === null) strays.push(stray);
-    else endings.push({ code: 75, reason: `a stray poller ${reason}` });
+    const why = whyNot(stray, ended, nowMs, policy);
+    if (why === null) strays.push(stray);
+    else endings.push({ code: 75, reason: `a stray poller ${why[0]}`, hint: why[1] });
   }
   return { strays, endings };
 }
 
-/** Why a stray is not stopped although there is proof against it; null: nothing speaks against it. */
+/** Why a stray is not stopped although there is proof against it, and what to type; null: nothing speaks against it. */
 function whyNot(
   stray: Suspect,
   stopped: readonly StoppedStray[],
   nowMs: number,
   { silencesOthers }: StrayPolicy,
-): string | null {
+): readonly [reason: string, hint: string] | null {
   const { respawner, silences, parent } = stray;
   const who = `(pid ${stray.pid}: ${stray.command})`;
   if (respawner)
-    return `${who} is kept alive by ${respawner.kind} (${respawner.name}), which would bring it back. Stop it there: ${respawner.stopCommand}`;
+    return [
+      `${who} is kept alive by ${respawner.kind} (${respawner.name}), which would bring it back`,
+      respawner.stopCommand,
+    ];
   if (silences.length > 0 && !silencesOthers)
-    return `${who} polls ${silenceWords(silences)} as well, which would fall silent with it. To stop it all the same: singlepoll start --takeover, or singlepoll reset`;
+    return [
+      `${who} polls ${silenceWords(silences)} as well, which would fall silent with it`,
+      'singlepoll reset    # stops it all the same',
+    ];
   // An own leftover has no other starter than a supervisor, and that one is dead: we hold its lock.
   if (stray.grade === 'own' || !comesBack(stray, stopped, nowMs)) return null;
   const [by, cure] = parent
     ? [`started again by pid ${parent.pid} (${parent.command})`, cureOf(parent)]
-    : ['something starts it again', 'Find what starts it: singlepoll who'];
-  return `comes back after it was stopped ${who}: ${by}. ${cure}`;
+    : ['something starts it again', 'singlepoll who    # may name what starts it'];
+  return [`comes back after it was stopped ${who}: ${by}`, cure];
 }
 
 /** `bot 42`, `bots 42 and 43`. */
@@ -121,8 +130,8 @@ export function silenceWords(bots: readonly string[]): string {
 function cureOf({ pid, command }: NonNullable<Suspect['parent']>): string {
   const argv = command.split(' ');
   const isShell = isShellName(baseName((argv[0] ?? '').replace(/^-/, '')));
-  if (!isShell || !isInteractiveShell(argv)) return `Stop that first: kill ${pid}`;
-  return `Press Ctrl-C in that shell, or end it: kill -HUP ${pid}`;
+  if (!isShell || !isInteractiveShell(argv)) return `kill ${pid}`;
+  return `kill -HUP ${pid}    # ends that shell; Ctrl-C in it is enough`;
 }
 
 /**

@@ -75,6 +75,8 @@ export interface Snapshot {
 
 interface Uninspectable {
   readonly count: number;
+  /** The first of them. */
+  readonly first: readonly Pick<Proc, 'pid' | 'comm'>[];
   /** Of `count`: whoever reads them is held up (by a file system that does not answer, say), so they were left out. */
   readonly stuck: number;
   /** Processes on which the `--stray` patterns took too long. */

@@ -18,6 +18,7 @@ export interface Processes {
 
 /** A signal or a request may wait this long for its turn. */
 const TURN_MS = 10;
+const NAMED_MAX = 3;
 const UNKNOWN = { uid: -1, argv: [], cwd: null, env: null };
 
 export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>): Processes {
@@ -25,7 +26,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   const hidden = /^\S+ \/proc proc \S*hidepid=(?:[12]|noaccess|invisible)/m.test(
     readText('/proc/self/mounts') ?? '',
   );
-  let uninspectable: Snapshot['uninspectable'] = { count: 0, stuck: 0, byUid: new Map(), hidden };
+  let uninspectable: Snapshot['uninspectable'] = { count: 0, first: [], stuck: 0, byUid: new Map(), hidden };
   let queue: Promise<unknown> = Promise.resolve();
 
   function* stats(): Generator<readonly [number, ProcStat]> {
@@ -81,14 +82,15 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   function countClosed(procs: Iterable<Proc>, stuck: number): Snapshot['uninspectable'] {
     const byUid = new Map<number, number>();
     const closed = [...procs].filter(
-      ({ pid, state, env, cwd }) => (env === null || cwd === null) && state !== 'Z' && pid !== 1,
+      ({ pid, startId, state, env, cwd }) =>
+        (env === null || cwd === null) && state !== 'Z' && pid !== 1 && lives(pid, startId),
     );
     for (const { pid, uid } of closed) {
       const owner = uid < 0 ? ownerOf(`/proc/${pid}`) : uid;
       byUid.set(owner, (byUid.get(owner) ?? 0) + 1);
     }
     const unmatched = [...known.values()].filter(({ details }) => details.gaveUp).length;
-    return { count: closed.length, stuck, unmatched, byUid, hidden };
+    return { count: closed.length, first: closed.slice(0, NAMED_MAX), stuck, unmatched, byUid, hidden };
   }
 
   return {
@@ -100,6 +102,12 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
     },
     quick: () => join(new Map(stats()), Date.now()),
   };
+}
+
+/** One that has ended since it was listed hides nothing. */
+function lives(pid: number, startId: string): boolean {
+  const now = statOf(pid);
+  return now?.startId === startId && now.state !== 'Z';
 }
 
 function imageOf({ startId, imageId }: ProcStat): string {

@@ -53,7 +53,7 @@ type PsRow = Awaited<ReturnType<typeof import('ps-list').default>>[number];
 function snapshotOf(procs: readonly Proc[], atMs: number): Snapshot {
   const byUid = new Map<number, number>();
   for (const { uid } of procs) byUid.set(uid, (byUid.get(uid) ?? 0) + 1);
-  const uninspectable = { count: procs.length, stuck: 0, byUid, hidden: false };
+  const uninspectable = { count: procs.length, first: procs.slice(0, 3), stuck: 0, byUid, hidden: false };
   return { procs: new Map(procs.map((it) => [it.pid, it])), uninspectable, atMs };
 }
 

@@ -3,7 +3,6 @@
  * token that is known here, wherever its state folder is. And the words about it, with the command that ends it.
  */
 import { realpathSync } from 'node:fs';
-import { userInfo } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { findStateDir, stateDirPath } from '../config/state-dir.ts';
@@ -11,7 +10,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 
 import { type Holder, lockHolder, lockKey, type Squatter } from '../lock/lock.ts';
 import { boundSockets, pidNamespace, processesOf, runsSinglepoll } from '../lock/process.ts';
-import { readLink } from '../machine/procfs.ts';
+import { userName as nameOfUser, readLink } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
 import { type Answer, askControl, CONTROL_SOCKET, NoAnswer, NoSupervisor, WentAway } from './control.ts';
@@ -239,13 +238,8 @@ function sudo(): string {
   return process.geteuid?.() === 0 ? '' : 'sudo ';
 }
 
-function userName(uid: number | null): string {
-  if (uid === null) return 'another user';
-  if (uid === 0) return 'root';
-  if (uid !== process.geteuid?.()) return `user ${uid}`;
-  try {
-    return userInfo().username;
-  } catch {
-    return 'this user';
-  }
-}
+/** For a status; empty where it is the user who asks. */
+export const userOf = (uid: number | null): { user?: string } =>
+  isForeign(uid) ? { user: userName(uid) } : {};
+
+const userName = (uid: number | null): string => (uid === null ? 'another user' : plain(nameOfUser(uid), 40));

@@ -1,12 +1,11 @@
 /**
  * What the state folder of a bot remembers of its runs, in files of mode 0600: of the last start the command, folder and flags, with
- * which `reset` starts again, and why the last run ended, for a `status` that finds none. Never a secret: a command that holds a
- * token, a lease URL with credentials or an alert URL is not remembered.
+ * which `reset` starts again, and why the last run ended, for a `status` that finds none. A command that holds a token is not
+ * remembered.
  */
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { longFlag, type RawFlags } from '../config/options.ts';
-import { secretFlags } from '../config/targets.ts';
+import type { RawFlags } from '../config/options.ts';
 import { holdsTokenShape } from '../config/token.ts';
 import { writeWhole } from '../files.ts';
 import { maskText } from '../output/mask.ts';
@@ -30,9 +29,6 @@ export function rememberStart(botDir: string, start: LastStart): void {
   const file = join(botDir, START_FILE);
   try {
     if (start.command.some(holdsTokenShape)) throw new Error('it holds a bot token');
-    const [secret] = secretFlags(start.flags);
-    if (secret)
-      throw new Error(`${longFlag(secret.name)} holds a secret; ${longFlag(secret.name)} env:NAME does not`);
     writeWhole(file, `${JSON.stringify(start, null, 2)}\n`);
   } catch (error) {
     // Better none than the command of the start before: `reset` would run a program that was replaced.
@@ -50,13 +46,19 @@ export function recallStart(botDir: string): LastStart | null {
 }
 
 export interface LastEnd extends Ending {
+  /** The worker's last lines, where the worker is the reason. */
+  readonly lines: readonly string[];
+  /** Null: none was written. */
+  readonly log: string | null;
   /** ISO 8601. */
   readonly at: string;
 }
 
 /** Written by who holds the lock. That it can't be written is no trouble of the end. */
-export function rememberEnd(botDir: string, { code, reason }: Ending): void {
-  const end: LastEnd = { code, reason: maskText(reason, []), at: new Date().toISOString() };
+export function rememberEnd(botDir: string, known: Omit<LastEnd, 'at'>): void {
+  const mask = (text: string) => maskText(text, []);
+  const reason = mask(known.reason);
+  const end: LastEnd = { ...known, reason, lines: known.lines.map(mask), at: new Date().toISOString() };
   try {
     writeWhole(join(botDir, END_FILE), `${JSON.stringify(end)}\n`);
   } catch {
@@ -75,10 +77,15 @@ export function forgetEnd(botDir: string): void {
 
 /** Null: none ended for a reason of its own. */
 export function recallEnd(botDir: string): LastEnd | null {
-  const { code, reason, at } = recall<LastEnd>(botDir, END_FILE);
+  const { code, reason, at, hint, lines, log } = recall<LastEnd>(botDir, END_FILE);
   if (typeof code !== 'number' || typeof reason !== 'string' || Number.isNaN(Date.parse(String(at))))
     return null;
-  return { code, reason: plain(maskText(reason, []), 500), at: String(at) };
+  const text = (it: unknown) => plain(maskText(String(it), []), 500);
+  return {
+    ...{ code, reason: text(reason), at: String(at), lines: Array.isArray(lines) ? lines.map(text) : [] },
+    log: typeof log === 'string' ? text(log) : null,
+    ...(typeof hint === 'string' ? { hint } : {}),
+  };
 }
 
 /** Whatever stands there: nothing of it is certain. */

@@ -4,26 +4,29 @@
  */
 import type { Config } from '../config/load.ts';
 import {
-  RIVAL_CURE,
   SECOND_CURE,
   SECOND_CURE_LOOP,
   STOLEN_CURE,
   stolenWords,
   UNSEALED,
+  UNSEALED_CURE,
+  WEBHOOK_CURE,
   WORKERS_WEBHOOK,
 } from '../gateway/words.ts';
 import { isThere } from '../machine/procfs.ts';
 import type { LogFacts } from '../output/log.ts';
 import { plainCommand } from '../output/plain.ts';
-import { count, duration, howItEnded, PAST_WITH_LEASE } from '../output/words.ts';
+import { count, duration, howItEnded, PAST_WITH_LEASE, RIVAL_CURE } from '../output/words.ts';
 import type { Seen } from '../service/watchdog.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { VERSION } from '../version.ts';
 import {
   type AlertsEntry,
   type LeaseEntry,
+  type Moment,
   newRecord,
   noted,
+  type PastEvent,
   type Problem,
   type RunState,
   type StatusDocument,
@@ -33,8 +36,10 @@ import {
 } from './status.ts';
 import type { Phase } from './table.ts';
 
-/** Problems of the recent past stay visible this long. */
+/** What was wrong is shown this long, as past as soon as it is over. */
 const RECENT_MS = 10 * 60_000;
+/** What may well go on: its last sign is no older than this. */
+const PRESENT_MS = 60_000;
 
 /** A deaf worker has been replaced by then. */
 const UNNOTICED_MS = 90_000;
@@ -66,7 +71,7 @@ export interface StatusSources {
   lease?: { status(): LeaseEntry; problem(): Problem | null };
   /** Null: none is written. */
   log?: () => LogFacts | null;
-  alerts?: { entry(): AlertsEntry; isFailing(): boolean };
+  alerts?: { readonly cure: string; entry(): AlertsEntry; isFailing(): boolean };
 }
 
 export interface Status {
@@ -130,12 +135,13 @@ export function statusDocument(
   };
   const now = { ...record, strays, polling };
   const shown = runState(record);
-  const problems = findProblems(now, sources, nowMs);
+  const { problems, earlier } = findProblems(now, sources, nowMs);
   return {
     bot,
     state: shown,
     healthy: FINE.has(shown) && problems.length === 0,
     problems,
+    earlier,
     supervisor,
     worker: {
       pid: state.pid,
@@ -177,19 +183,50 @@ interface Reading {
   readonly record: StatusRecord;
   readonly sources: StatusSources;
   readonly nowMs: number;
-  /** How long ago it was; null: never, or too long ago to be a problem. */
-  recentMs(moment: keyof StatusRecord['lastMs']): number | null;
 }
 
-type Check = (reading: Reading) => Problem | false | null | undefined;
+/** With a time: it is over. */
+type Found = Problem & Partial<PastEvent>;
+type Check = (reading: Reading) => Found | false | null | undefined;
 
-function findProblems(record: StatusRecord, sources: StatusSources, nowMs: number): Problem[] {
-  const recentMs: Reading['recentMs'] = (moment) => {
-    const ago = nowMs - (record.lastMs[moment] ?? Number.NEGATIVE_INFINITY);
-    return ago < RECENT_MS ? ago : null;
+function findProblems(record: StatusRecord, sources: StatusSources, nowMs: number) {
+  const found = CHECKS.map((check) => check({ record, sources, nowMs })).filter((it): it is Found =>
+    Boolean(it),
+  );
+  const isPast = (it: Found): it is PastEvent => it.at !== undefined;
+  return { problems: found.filter((it) => !isPast(it)), earlier: found.filter(isPast) };
+}
+
+/** What has happened lately; null: it has not. `endedBy`: it is over once that has happened after it. */
+function lately(
+  { record, nowMs }: Reading,
+  moment: Moment,
+  problem: Problem,
+  endedBy?: Moment,
+): Found | null {
+  const { lastMs, lastAt } = record;
+  const atMs = lastMs[moment] ?? Number.NEGATIVE_INFINITY;
+  const agoMs = nowMs - atMs;
+  if (agoMs >= RECENT_MS) return null;
+  const isOver = agoMs >= PRESENT_MS || moment === endedBy || (endedBy && (lastMs[endedBy] ?? 0) > atMs);
+  const at = lastAt[moment] ?? '';
+  return isOver
+    ? { ...problem, at }
+    : { ...problem, message: `${problem.message}, the last ${duration(agoMs)} ago` };
+}
+
+function conflictProblem({ polling, rival }: StatusRecord): Problem {
+  const met = `somebody else polls this bot: the worker met ${count(polling.conflicts.poller, 'conflict')} (409)`;
+  return {
+    code: 'conflict',
+    message: rival.here ? `${met}: ${rival.here}` : met,
+    hint: rival.hint ?? 'singlepoll who',
   };
-  const reading = { record, sources, nowMs, recentMs };
-  return CHECKS.map((check) => check(reading)).filter((it): it is Problem => Boolean(it));
+}
+
+/** Without a log what the worker prints goes to whoever runs `start`. */
+function logHint({ log }: StatusSources, what: string): { hint?: string } {
+  return log?.() ? { hint: `singlepoll logs -n 50    # ${what}` } : {};
 }
 
 /** In the order in which they are shown. */
@@ -220,12 +257,12 @@ const CHECKS: readonly Check[] = [
     );
   },
   // While the Bot API is out of reach, that is the problem: see the last check.
-  ({ record: { state } }) =>
+  ({ record: { state }, sources }) =>
     state.phase === 'backoff' &&
     state.next !== 'probe' && {
       code: 'crashing',
       message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
-      hint: 'read its last lines in the output of `singlepoll start`, then: singlepoll restart',
+      ...logHint(sources, 'says what it printed'),
     },
   ({ record: { strays } }) => {
     const pids = strays.filter(({ grade }) => GUILTY.has(grade)).map(({ pid }) => pid);
@@ -237,31 +274,42 @@ const CHECKS: readonly Check[] = [
       }
     );
   },
-  ({ record: { tally, webhook, polls, webhookOfWorker }, recentMs }) => {
-    if (recentMs('webhook-set') !== null)
-      return {
-        code: 'webhook-set',
-        message: `somebody set a webhook; cleared ${count(tally.webhookSetAgain, 'time')} while running`,
-        hint: 'find the program that calls setWebhook; singlepoll who',
-      };
-    if (!webhook || webhook.url === '' || !polls || webhookOfWorker) return null;
-    return {
+  ({ record: { webhook, polls, webhookOfWorker } }) =>
+    polls &&
+    !webhookOfWorker &&
+    webhook !== null &&
+    webhook.url !== '' && {
       code: 'webhook-set',
       message: `a webhook is set: ${webhook.url}`,
       hint: 'singlepoll restart    # clears it again',
-    };
-  },
-  ({ record: { polling, rival }, recentMs }) => {
-    const agoMs = recentMs('conflict');
-    return (
-      agoMs !== null && {
-        code: 'conflict',
-        message: `somebody else polls this bot: the worker met ${count(polling.conflicts.poller, 'conflict')} (409), the last ${duration(agoMs)} ago`,
-        hint: rival.here ?? rival.elsewhere ?? 'singlepoll who',
-      }
-    );
-  },
+    },
+  (reading) =>
+    lately(
+      reading,
+      'webhook-set',
+      {
+        code: 'webhook-set',
+        message: `somebody set a webhook; cleared ${count(reading.record.tally.webhookSetAgain, 'time')} while running`,
+        hint: WEBHOOK_CURE,
+      },
+      'webhook-set',
+    ),
+  (reading) => lately(reading, 'conflict', conflictProblem(reading.record), 'stray-stopped'),
+  (reading) =>
+    lately(
+      reading,
+      'stray-stopped',
+      { code: 'stray', message: `a stray poller was stopped: ${reading.record.tally.lastStray}` },
+      'stray-stopped',
+    ),
   ({ sources }) => sources.lease?.problem(),
+  (reading) =>
+    lately(
+      reading,
+      'lease-lost',
+      { code: 'lease-lost', message: `the lease was lost: ${reading.record.tally.lastLeaseLoss}` },
+      'lease-lost',
+    ),
   ({ record: { polling, state }, sources }) =>
     sources.lease?.status().mine &&
     polling.via === 'direct' &&
@@ -276,7 +324,7 @@ const CHECKS: readonly Check[] = [
       message: `nobody polls: ${WORKERS_WEBHOOK}`,
       hint: 'singlepoll restart    # without --allow-set-webhook it could not',
     },
-  ({ recentMs }) => recentMs('unsealed') !== null && { code: 'not-sealed', message: UNSEALED },
+  (reading) => lately(reading, 'unsealed', { code: 'not-sealed', message: UNSEALED, hint: UNSEALED_CURE }),
   ({ record: { pausedUntilMs }, nowMs }) =>
     pausedUntilMs > nowMs && {
       code: 'api-pause',
@@ -300,42 +348,37 @@ const CHECKS: readonly Check[] = [
       hint: SECOND_CURE,
     };
   },
-  ({ record: { overlap }, nowMs }) =>
+  ({ record: { overlap, rival }, nowMs }) =>
     overlap && {
       code: overlap.isRival ? 'rival' : 'conflict',
-      message: `${overlap.isRival ? 'a rival' : 'another poller'} takes the poll: ${count(overlap.kicks, 'conflict')} (409) in ${duration(nowMs - overlap.sinceMs)}`,
-      hint: overlap.isRival
-        ? RIVAL_CURE
-        : 'singlepoll who    # an old run that is about to end goes away by itself',
+      message: `${overlap.isRival ? 'a rival' : 'another poller'} takes the poll: ${count(overlap.kicks, 'conflict')} (409) in ${duration(nowMs - overlap.sinceMs)}${rival.here ? `: ${rival.here}` : ''}`,
+      hint:
+        rival.hint ??
+        (overlap.isRival
+          ? RIVAL_CURE
+          : 'singlepoll who    # an old run that is about to end goes away by itself'),
     },
-  ({ record: { polling }, recentMs }) => {
-    const agoMs = recentMs('stolen');
-    return (
-      agoMs !== null && {
-        code: 'stolen',
-        message: `${stolenWords(polling.stolen)}, the last ${duration(agoMs)} ago`,
-        hint: STOLEN_CURE,
-      }
-    );
-  },
-  ({ record: { polling }, recentMs }) =>
-    recentMs('webhook-turned-down') !== null && {
+  (reading) =>
+    lately(reading, 'stolen', {
+      code: 'stolen',
+      message: stolenWords(reading.record.polling.stolen),
+      hint: STOLEN_CURE,
+    }),
+  (reading) =>
+    lately(reading, 'webhook-turned-down', {
       code: 'worker-sets-webhook',
-      message: `the worker tries to set a webhook (${polling.webhookAttempts} so far, turned down)`,
-      hint: 'take setWebhook out of the bot, or: singlepoll start --allow-set-webhook',
-    },
-  ({ record: { polling, tally }, recentMs }) => {
-    const agoMs = recentMs('deaf');
-    return (
-      agoMs !== null && {
-        code: 'deaf',
-        message: `the worker lived without polling and was replaced (${tally.deafReplaced} so far), the last time ${duration(agoMs)} ago`,
-        hint:
-          polling.via === 'direct'
-            ? `it polls past the gateway. ${polling.past?.cure ?? ''}`
-            : 'its own log says what it was doing; --deaf-after sets the patience',
-      }
-    );
+      message: `the worker tried to set a webhook and was turned down (${count(reading.record.polling.webhookAttempts, 'time')} so far)`,
+      hint: 'take setWebhook out of the bot, or start it with --allow-set-webhook',
+    }),
+  (reading) => {
+    const { polling, tally } = reading.record;
+    const hint =
+      polling.via === 'direct'
+        ? { hint: polling.past?.cure ?? '' }
+        : logHint(reading.sources, 'says what it was doing');
+    const times = `${count(tally.deafReplaced, 'time')} so far`;
+    const message = `the worker lived without polling and was replaced (${times})`;
+    return lately(reading, 'deaf', { code: 'deaf', message, ...hint }, 'poll');
   },
   ({ sources }) => {
     const problem = sources.log?.()?.problem ?? null;
@@ -351,7 +394,7 @@ const CHECKS: readonly Check[] = [
     alerts?.isFailing() && {
       code: 'alerts',
       message: `alerts are not delivered: ${alerts.entry().lastError ?? 'unknown why'}; polling goes on`,
-      hint: 'singlepoll ping    # for the admin chat; for a URL: check --alert-url and --alert-format',
+      hint: alerts.cure,
     },
   ({ record: { apiProblem, state } }) => {
     const isWaiting = state.phase === 'backoff' && state.next === 'probe';

@@ -21,8 +21,16 @@ export type RunState = 'starting' | 'standby' | 'polling' | 'backoff' | 'stoppin
 export interface Problem {
   readonly code: string;
   readonly message: string;
-  /** The next command to type, where one helps. */
+  /** What belongs to it, line by line: the last words of a worker. */
+  readonly details?: readonly string[];
+  /** The next command to type, where one helps; several, one a line. */
   readonly hint?: string;
+}
+
+/** What is over: it makes nobody unhealthy. */
+export interface PastEvent extends Problem {
+  /** ISO 8601, of the last time. */
+  readonly at: string;
 }
 
 export interface StrayEntry {
@@ -79,13 +87,18 @@ export interface StatusDocument {
   readonly bot: { readonly id: number | null; readonly username: string | null } | null;
   readonly state: RunState;
   readonly healthy: boolean;
+  /** What is wrong now. */
   readonly problems: readonly Problem[];
+  /** What was wrong within the last minutes and is over. */
+  readonly earlier: readonly PastEvent[];
   readonly supervisor: {
     readonly pid: number;
     readonly startedAt: string | null;
     readonly version: string | null;
     readonly command: readonly string[];
     readonly cwd: string | null;
+    /** Of a run of another user's than the one who asks. */
+    readonly user?: string;
   } | null;
   readonly worker: {
     readonly pid: number | null;
@@ -125,6 +138,8 @@ export interface StatusDocument {
     readonly url: string;
     readonly pendingUpdates: number;
     readonly lastError: string | null;
+    /** When the Bot API was asked, or a poll was answered empty. */
+    readonly checkedAt: string | null;
   } | null;
   readonly strays: readonly StrayEntry[];
   readonly lease: LeaseEntry | null;
@@ -146,6 +161,7 @@ export function bareStatus(bot: StatusDocument['bot'], state: RunState): StatusD
     state,
     healthy: false,
     problems: [],
+    earlier: [],
     supervisor: null,
     worker: null,
     polling: null,
@@ -173,7 +189,7 @@ export function completeStatus(told: unknown): StatusDocument {
 }
 
 const NO_SUPERVISOR = { startedAt: null, version: null, command: [], cwd: null };
-const NO_WEBHOOK = { url: '', pendingUpdates: 0, lastError: null };
+const NO_WEBHOOK = { url: '', pendingUpdates: 0, lastError: null, checkedAt: null };
 const NO_STRAY = { proof: [], cwd: null, respawner: null };
 const NO_WORKER = { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] };
 const NO_POLLING = {
@@ -247,6 +263,7 @@ export interface StatusRecord {
   readonly deafAfterMs: number;
   /** When each happened last. */
   readonly lastMs: Readonly<Partial<Record<Moment, number>>>;
+  readonly lastAt: Readonly<Partial<Record<Moment, string>>>;
   /** A 429 asked for a pause until then. */
   readonly pausedUntilMs: number;
   /** The last try to reach the Bot API failed with this. */
@@ -256,6 +273,8 @@ export interface StatusRecord {
   readonly rival: {
     /** One that was found here and can't be stopped from here. */
     readonly here: string | null;
+    /** What to do about it, wherever it is. */
+    readonly hint: string | null;
     /** One of this machine that has reacted to a poll of ours, which is no proof yet. */
     readonly suspect: string | null;
     /** What is said of one that was not found on this machine. */
@@ -268,7 +287,7 @@ export interface StatusRecord {
   readonly tally: Tally;
 }
 
-type Moment =
+export type Moment =
   | 'worker-start'
   | 'poll'
   | 'stolen'
@@ -276,7 +295,9 @@ type Moment =
   | 'webhook-set'
   | 'webhook-turned-down'
   | 'unsealed'
-  | 'deaf';
+  | 'deaf'
+  | 'stray-stopped'
+  | 'lease-lost';
 
 export interface Overlap {
   readonly sinceMs: number;
@@ -311,7 +332,7 @@ export function newRecord(
 ): StatusRecord {
   return {
     ...known,
-    ...{ startedAt: null, lastExit: null, webhook: null, strays: [], state: initial, lastMs: {} },
+    ...{ startedAt: null, lastExit: null, webhook: null, strays: [], state: initial, lastMs: {}, lastAt: {} },
     ...{ polls: via !== null, polling: { ...NO_POLLING, via: via ?? 'direct' } },
     ...{
       pausedUntilMs: 0,
@@ -320,7 +341,7 @@ export function newRecord(
       webhookOfWorker: false,
       crashLoop: null,
     },
-    rival: { here: null, suspect: null, elsewhere: null },
+    rival: { here: null, hint: null, suspect: null, elsewhere: null },
     tally: {
       ...{ straysStopped: 0, webhooksCleared: 0, webhookSetAgain: 0, deafReplaced: 0, leasesTaken: 0 },
       ...{
@@ -342,11 +363,24 @@ interface Time {
   readonly at: string;
 }
 
+type SeenWebhook = Omit<NonNullable<StatusDocument['webhook']>, 'checkedAt'>;
+
+/** A poll takes waiting updates; an empty answer says that none waits. */
+function fewerPending(
+  webhook: NonNullable<StatusDocument['webhook']>,
+  updates: number,
+  { at }: Time,
+): StatusDocument['webhook'] {
+  if (updates === 0) return { ...webhook, pendingUpdates: 0, checkedAt: at };
+  return { ...webhook, pendingUpdates: Math.max(0, webhook.pendingUpdates - updates) };
+}
+
 type Change = Partial<StatusRecord>;
 type Old = StatusRecord;
 
-const last = ({ lastMs }: Old, moment: Moment, { atMs }: Time): Change => ({
+const last = ({ lastMs, lastAt }: Old, moment: Moment, { atMs, at }: Time): Change => ({
   lastMs: { ...lastMs, [moment]: atMs },
+  lastAt: { ...lastAt, [moment]: at },
 });
 const polling = ({ polling: it }: Old, change: Partial<StatusRecord['polling']>): Change => ({
   polling: { ...it, ...change },
@@ -391,15 +425,22 @@ const CHANGES = {
   overlap: (_old: Old, { overlap }: { overlap: Overlap | null }) => ({ overlap }),
   api: (_old: Old, { problem }: { problem: string | null }) => ({ apiProblem: problem }),
   strays: (_old: Old, { strays }: { strays: readonly StrayEntry[] }) => ({ strays }),
-  'strays-stopped': (old: Old, { count, lastStray }: { count: number; lastStray: string | null }) =>
-    tally(old, { straysStopped: old.tally.straysStopped + count, lastStray }),
+  'strays-stopped': (
+    old: Old,
+    { count, lastStray }: { count: number; lastStray: string | null },
+    time: Time,
+  ) => ({
+    ...tally(old, { straysStopped: old.tally.straysStopped + count, lastStray }),
+    ...last(old, 'stray-stopped', time),
+  }),
   /** `setAgain`: what somebody set while we polled, masked. */
   'webhook-seen'(
     old: Old,
-    event: { webhook: StatusDocument['webhook']; cleared: boolean; setAgain: string | null },
+    event: { webhook: SeenWebhook | null; cleared: boolean; setAgain: string | null },
     time: Time,
   ): Change {
-    const { webhook, cleared, setAgain } = event;
+    const { cleared, setAgain } = event;
+    const webhook = event.webhook && { ...event.webhook, checkedAt: time.at };
     const webhooksCleared = old.tally.webhooksCleared + (cleared ? 1 : 0);
     if (setAgain === null) return { webhook, ...tally(old, { webhooksCleared }) };
     const webhookSetAgain = old.tally.webhookSetAgain + 1;
@@ -408,8 +449,10 @@ const CHANGES = {
   },
   'lease-taken': (old: Old, { from }: { from: string }) =>
     tally(old, { leasesTaken: old.tally.leasesTaken + 1, lastHolder: from }),
-  'lease-lost': (old: Old, { reason }: { reason: string }) =>
-    tally(old, { leasesLost: old.tally.leasesLost + 1, lastLeaseLoss: reason }),
+  'lease-lost': (old: Old, { reason }: { reason: string }, time: Time) => ({
+    ...tally(old, { leasesLost: old.tally.leasesLost + 1, lastLeaseLoss: reason }),
+    ...last(old, 'lease-lost', time),
+  }),
   // News of the gateway.
   came: (old: Old, { by }: { by: StatusRecord['polling']['by'] }) => polling(old, { by }),
   asked: (old: Old, { offset }: { offset: number | null }) =>
@@ -422,6 +465,7 @@ const CHANGES = {
       lastPollAt: time.at,
     }),
     ...last(old, 'poll', time),
+    webhook: old.webhook && fewerPending(old.webhook, updates, time),
   }),
   stolen: (old: Old, { updates }: { updates: number }, time: Time) => ({
     ...polling(old, { stolen: old.polling.stolen + updates }),
@@ -440,7 +484,7 @@ const CHANGES = {
   /** `url` is masked; empty: deleted. */
   'webhook-of-worker': (_old: Old, { url }: { url: string }) => ({
     webhookOfWorker: url !== '',
-    webhook: { url, pendingUpdates: 0, lastError: null },
+    webhook: { url, pendingUpdates: 0, lastError: null, checkedAt: null },
   }),
   unsealed: (old: Old, _event: object, time: Time) => last(old, 'unsealed', time),
 };

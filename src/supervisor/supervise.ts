@@ -8,6 +8,7 @@ import { watchGateway } from '../gateway/events.ts';
 import type { Lease } from '../lease/lease.ts';
 import { lockKey } from '../lock/lock.ts';
 import { plain } from '../output/plain.ts';
+import { duration, howItEnded } from '../output/words.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { type ApiReach, createApiReach } from '../telegram/reach.ts';
 import type { GivenGateway } from './ahead.ts';
@@ -19,6 +20,7 @@ import { showRun } from './serve.ts';
 import { OWNER_GONE, Stopped } from './signals.ts';
 import type { Startup } from './startup.ts';
 import { createSweeper } from './sweep.ts';
+import { type Ending, workerCode } from './table.ts';
 import { untilReady } from './until-ready.ts';
 import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
@@ -59,7 +61,7 @@ export async function supervise(
   const ended = await run.ended;
   ready?.end();
   const ending = { ...ended, code: ready?.code(ended) ?? ended.code };
-  if (keepsMemory(startup) && ending.code !== EXIT.ok) rememberEnd(botDir, ending);
+  if (keepsMemory(startup) && ending.code !== EXIT.ok) rememberEnd(botDir, lastEnd(run, ending));
   await release();
   sayEnd(report, ending, loop.state.spawn, isStray(ending.reason));
   await served?.tellEnd(whatEnded(run.stopped()));
@@ -199,6 +201,22 @@ function answerAsks({ asks, owner, loop, forward }: Run): void {
 /** The sandbox's bot is gone with it; without polling there is no bot. */
 function keepsMemory({ config }: Startup): boolean {
   return config.polling && !config.sandbox;
+}
+
+const LINES_KEPT = 3;
+
+/** For a `status` that finds no supervisor. */
+function lastEnd({ status, loop, lastLines, output }: Run, ending: Ending) {
+  const { crashLoop, state } = status.record;
+  const { headed, lastExit } = state;
+  const exits = crashLoop && `${crashLoop.exits} exits within ${duration(crashLoop.periodMs)}`;
+  const reason = exits && lastExit ? `${exits}, the last ${howItEnded(lastExit)}` : ending.reason;
+  const isOfWorker = crashLoop !== null || ending.code === (lastExit && workerCode(lastExit));
+  return {
+    ...(headed?.to === 'exit' ? headed : {}),
+    ...{ code: ending.code, reason, log: output.logFacts()?.path ?? null },
+    lines: isOfWorker && loop.state.spawn > 0 ? lastLines().slice(-LINES_KEPT) : [],
+  };
 }
 
 /** For the next `reset`. */

@@ -154,7 +154,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       // What answers to one signal may have started another: only a clean look counts.
       current = await look(abandoned);
     }
-    return { code: EXIT.otherPoller, reason: 'strays keep appearing faster than they can be stopped' };
+    return {
+      code: EXIT.otherPoller,
+      reason: 'strays keep appearing faster than they can be stopped',
+      hint: WHO,
+    };
   }
 
   async function stop(
@@ -199,12 +203,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     const pidsOf = (list: readonly { pid: number }[]) => list.map(({ pid }) => pid);
     if (denied.length > 0) {
       const first = left[0] ? ` (${left[0].user}): ${left[0].command}` : '';
-      const reason = `a stray poller belongs to another user and may not be stopped: pid ${pidsOf(denied).join(', ')}${first}. Stop it: sudo kill ${pidsOf(denied).join(' ')}`;
-      return tellEnding({ code: EXIT.refused, reason });
+      const reason = `a stray poller belongs to another user and may not be stopped: pid ${pidsOf(denied).join(', ')}${first}`;
+      return tellEnding({ code: EXIT.refused, reason, hint: `sudo kill ${pidsOf(denied).join(' ')}` });
     }
     if (survivors.length > 0) {
-      const reason = `a stray poller survived SIGKILL: pid ${pidsOf(survivors).join(', ')}`;
-      return tellEnding({ code: EXIT.otherPoller, reason });
+      const pids = pidsOf(survivors).join(',');
+      const reason = `a stray poller survived SIGKILL: pid ${pids}; it hangs in the kernel`;
+      return tellEnding({ code: EXIT.otherPoller, reason, hint: `ps -o pid,stat,wchan:32,args -p ${pids}` });
     }
     const how = killed > 0 ? `, ${killed} by SIGKILL` : '';
     say(`gone: ${processes(targets.length)} in ${duration(tookMs)}${how}; verified`, 'good');
@@ -268,14 +273,12 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   /** The end of the first look, with what it could not know. */
-  function tellResult({ uninspectable: { count, users, hidden, stuck = 0, unmatched = 0 } }: Survey): void {
-    const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
-    const held = stuck > 0 ? `, ${stuck} of them because reading them does not end` : '';
-    const some =
-      count > 0 ? `; ${processes(count)} could not be inspected (${owners.join(', ')}${held})` : '';
+  function tellResult({ uninspectable }: Survey): void {
+    const { count, hidden, unmatched = 0 } = uninspectable;
+    const some = count > 0 ? `; ${unseenText(uninspectable)}` : '';
     const blind = hidden ? '; /proc hides the processes of other users (hidepid)' : some;
     const unseen = prover?.unseen() ?? [];
-    for (const one of unseen) say(unseenWords(one), 'warn');
+    for (const { text, hint } of unseen.map(unseenWords)) say(text, 'warn', { hint });
     if (unmatched > 0)
       say(
         `--stray: gave up on the command lines of ${processes(unmatched)}, as the pattern takes too long`,
@@ -283,7 +286,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       );
     const result = dryRun
       ? 'nothing else would be stopped'
-      : 'no other proven poller of this bot on this machine';
+      : `no other poller of this bot ${blind === '' ? 'on this machine' : 'among the processes that this user may see'}`;
     say(`${result}${blind}`, blind === '' && unseen.length === 0 ? 'good' : 'warn', { uninspectable: count });
   }
 
@@ -308,8 +311,9 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   function tellEnding(ending: Ending): Ending {
-    if (!endings.has(ending.reason)) say(ending.reason, 'error');
-    endings.add(ending.reason);
+    const { reason, hint } = ending;
+    if (!endings.has(reason)) say(reason, 'error', hint === undefined ? {} : { hint });
+    endings.add(reason);
     return ending;
   }
 
@@ -376,19 +380,32 @@ export function toEntry(stray: Stray): StrayEntry {
 
 const where = ({ cwd }: Stray): string => (cwd ? ` (in ${cwd})` : '');
 const named = ({ pid, user }: Stray): string => `pid ${pid} (${user})`;
+/** `77 processes could not be looked into (70 of root, 7 of alice)`. */
+export function unseenText({ count, users, names, stuck = 0 }: Survey['uninspectable']): string {
+  const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
+  const which = names.length > 0 ? names : owners;
+  const held = stuck > 0 ? `; reading ${stuck === count ? 'them' : `${stuck} of them`} does not end` : '';
+  return `${processes(count)} could not be looked into (${which.join(', ')}${held})`;
+}
+
 const idOf = ({ pid, startId }: Stray): string => `${pid} ${startId}`;
 const processes = (n: number): string => `${n} ${n === 1 ? 'process' : 'processes'}`;
+
+const WHO = 'singlepoll who    # may name what starts them';
 
 /** Said before anybody is disturbed: some libraries end at the 409 that they may get now. */
 function askingWords(processes: number): string {
   const others = processes === 1 ? 'another process is' : `${processes} other processes are`;
-  return `${others} connected to the Bot API here: asking getUpdates once, to see who polls; whoever does gets a 409, and some libraries end at one`;
+  return `${others} connected to the Bot API here: asking getUpdates once; whoever polls gets a 409, at which some libraries end`;
 }
 
 /** Somebody whose socket reacts, and whose process this user may not see. */
-export function unseenWords({ uid, cgroup }: Unseen): string {
+export function unseenWords({ uid, cgroup }: Unseen) {
   const unit = cgroup && cgroup !== '/' ? `, in ${plain(cgroup, 120)}` : '';
-  return `a process of user ${plain(userName(uid), 40)}${unit} polls this bot here, and this user may not see which: sudo singlepoll who --probe`;
+  return {
+    text: `a process of user ${plain(userName(uid), 40)}${unit} polls this bot here, and this user may not see which`,
+    hint: 'sudo singlepoll who --probe',
+  };
 }
 
 function blindEnding({ strays }: Survey): Ending {
@@ -396,6 +413,7 @@ function blindEnding({ strays }: Survey): Ending {
   const suspects = pids.length > 0 ? `; it may be ${pids.slice(0, 4).join(', ')}` : '';
   return {
     code: EXIT.otherPoller,
-    reason: `somebody took the poll from us, and without a working ss nobody can be shown to be the one${suspects}. Install iproute2: apt-get install iproute2`,
+    reason: `somebody took the poll from us, and without a working ss nobody can be shown to be the one${suspects}`,
+    hint: 'apt-get install iproute2    # as root',
   };
 }

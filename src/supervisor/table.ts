@@ -34,6 +34,8 @@ export interface Policy {
 export interface Ending {
   readonly code: number;
   readonly reason: string;
+  /** The next command to type. */
+  readonly hint?: string;
 }
 
 const CRASH_LOOP = 'crash loop';
@@ -191,9 +193,9 @@ const never = (state: State, event: Event): never => {
 const ignore = (state: State): Step => [state, []];
 const say = (saying: Saying): Effect => ({ do: 'say', say: saying });
 
-const exit = (state: State, code: number, reason: string): Step => [
-  { ...state, phase: 'exited', headed: { to: 'exit', code, reason } },
-  [{ do: 'exit', code, reason, clean: true }],
+const exit = (state: State, ending: Ending): Step => [
+  { ...state, phase: 'exited', headed: { to: 'exit', ...ending } },
+  [{ do: 'exit', code: ending.code, reason: ending.reason, clean: true }],
 ];
 
 /** Something of the worker can't be ended: the lease is kept until it runs out, and nothing is started beside that. */
@@ -351,9 +353,10 @@ const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
     booted: (state, _event, policy) => (policy.lease ? standBy(state) : sweep(state, 'spawn', 0)),
     swept: (state, event) => {
       if (event.blocked) {
-        const { code, reason } = event.blocked;
         // What the last worker has left behind goes first.
-        return state.spawn === 0 ? exit(state, code, reason) : stopTree(state, { to: 'exit', code, reason });
+        return state.spawn === 0
+          ? exit(state, event.blocked)
+          : stopTree(state, { to: 'exit', ...event.blocked });
       }
       if (state.next === 'spawn') return spawn(state);
       const question = state.question + 1;
@@ -411,7 +414,7 @@ const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
           headed.to === 'exit' ? headed.reason : 'processes of the old worker survived SIGKILL',
         );
       const left: State = { ...state, pid: null };
-      if (headed.to === 'exit') return exit(left, headed.code, headed.reason);
+      if (headed.to === 'exit') return exit(left, headed);
       if (headed.to === 'standby') return standBy(left, [{ do: 'release' }]);
       return sweep({ ...left, headed: null }, 'spawn', 0);
     },

@@ -82,8 +82,11 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
       const ending = await sweeper.again(loop.abandoned);
       status.note({ kind: 'rival', rival: { suspect: suspectWords() } });
       if (!alive()) continue;
-      const here = ending?.reason ?? null;
-      status.note({ kind: 'rival', rival: ending ? { here, elsewhere: null } : { here } });
+      const found = { here: ending?.reason ?? null, hint: ending?.hint ?? null };
+      const { elsewhere } = status.record.rival;
+      // What was said of one elsewhere stays, with its cure.
+      if (ending) status.note({ kind: 'rival', rival: { ...found, elsewhere: null } });
+      else if (elsewhere === null) status.note({ kind: 'rival', rival: found });
       if (ending) giveWay(ending);
     }
   }
@@ -126,10 +129,11 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
     }
     silentPolls += 1;
     if (!blind && silentPolls < SILENT_POLLS) return;
-    const elsewhere = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, process.geteuid?.() === 0);
-    if (status.record.rival.elsewhere === elsewhere) return;
-    status.note({ kind: 'rival', rival: { elsewhere } });
-    report.line('conflict', elsewhere, 'error');
+    const isRoot = process.geteuid?.() === 0;
+    const { text, hint } = unseen[0] ? unseenWords(unseen[0]) : nobodyHereWords(blind, isRoot);
+    if (status.record.rival.elsewhere === text) return;
+    status.note({ kind: 'rival', rival: { elsewhere: text, hint } });
+    report.line('conflict', text, 'error', { hint });
   }
 
   function heartbeat(): void {

@@ -103,7 +103,7 @@ test('a rival that stays: an incumbent insists and reports, until the rival is g
   const view = JSON.parse((await b.exits(1, 'status --json')).stdout);
   assert.equal(view.healthy, false);
   assert.match(problemOf(view, 'rival') ?? '', /poller|rival/i);
-  assert.match((await b.exits(1, 'who')).stdout, /a rival takes the poll.*\n\s+→ Stop the other one/);
+  assert.match((await b.exits(1, 'who')).stdout, /a rival takes the poll.*\n\s+→ stop the other one/);
   assert.equal(JSON.parse((await b.exits(1, 'who --json')).stdout).problems[0].code, 'rival');
   await rival.leave();
   await run.waitFor(GONE, 40_000);

@@ -225,7 +225,7 @@ export function createMachine(clock: Clock, random: Random) {
       }
       return {
         procs,
-        uninspectable: { count: 0, stuck: 0, byUid: new Map(), hidden: false },
+        uninspectable: { count: 0, first: [], stuck: 0, byUid: new Map(), hidden: false },
         atMs: clock.now(),
       };
     },

@@ -29,7 +29,7 @@ export function proc(pid: number, ppid: number, command: string, facts: Partial<
 export function snapshot(...procs: readonly Proc[]): Snapshot {
   return {
     procs: new Map(procs.map((one) => [one.pid, one])),
-    uninspectable: { count: 0, stuck: 0, byUid: new Map(), hidden: false },
+    uninspectable: { count: 0, first: [], stuck: 0, byUid: new Map(), hidden: false },
     atMs: 0,
   };
 }

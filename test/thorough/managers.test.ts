@@ -54,7 +54,7 @@ async function givesWay(b: Bed, kind: string, command: RegExp): Promise<void> {
   assert.ok(alive(pid), 'it is left alone');
   assert.equal(polledBy(b, 'polite.mjs').length, 0);
   assert.match(refused.stderr, new RegExp(`kept alive by ${kind} \\(`));
-  const stop = /Stop it there: (.+)/.exec(refused.stderr)?.[1] ?? '';
+  const stop = /^ {2}→ (.+)/m.exec(refused.stderr)?.[1] ?? '';
   assert.match(stop, command);
   assert.deepEqual([named?.kind, named?.stopCommand], [kind, stop], 'who says the same');
   assert.ok(shown.stdout.includes(stop), shown.stdout);

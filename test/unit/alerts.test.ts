@@ -341,7 +341,7 @@ const look = (
   doc: Parameters<typeof sampleStatus>[0] = {},
 ): Look => ({
   ...{ doc: sampleStatus(doc), tally: { ...TALLY, ...tally }, unixMs: SAMPLE_NOW_MS },
-  ...{ pollingMs: 0, isContested: false, hasRivalElsewhere: false },
+  ...{ pollingMs: 0, hasRivalElsewhere: false },
   ...more,
 });
 const kinds = (before: Look, after: Look) => eventsBetween(before, after).map(({ kind }) => kind);
@@ -393,14 +393,14 @@ describe('what has happened', () => {
       look({}, { state: 'standby', lease: { ...sampleLease, mine: false, holder } });
     const well = [
       look(),
-      look({}, { problems: [{ code: 'webhook-set', message: 'of the past' }] }),
+      look({}, { earlier: [{ code: 'webhook-set', message: 'of the past', at: '2026-01-01T00:00:00Z' }] }),
       look({}, { problems: [{ code: 'alerts', message: 'not delivered' }] }),
       standby('box-b:1'),
     ];
     const unwell = [
       look({}, RIVAL),
-      look({ isContested: true }),
-      look({}, { webhook: { url: 'https://x', pendingUpdates: 0, lastError: null } }),
+      look({}, CONFLICT),
+      look({}, { problems: [{ code: 'webhook-set', message: 'a webhook is set' }] }),
       standby(null),
       ...(['starting', 'backoff', 'stopping', 'stopped'] as const).map((state) => look({}, { state })),
     ];

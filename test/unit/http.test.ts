@@ -223,7 +223,7 @@ describe('page', () => {
       healthy: false,
       problems: [{ code: evil, message: evil, hint: evil }],
       supervisor: { pid: 1, startedAt: null, version: evil, command: [evil], cwd: evil },
-      webhook: { url: evil, pendingUpdates: 0, lastError: evil },
+      webhook: { url: evil, pendingUpdates: 0, lastError: evil, checkedAt: evil },
       strays: [{ ...sampleStray, command: evil, cwd: evil, user: evil, proof: [evil], respawner: null }],
       lease: { ...sampleLease, mine: false, holder: evil, engine: evil },
     });

@@ -96,3 +96,73 @@ test('a wall clock that is set ahead makes nobody unhealthy; silence is that of 
   status.sources.gateway = { latencyMs: () => null, pollers: () => [], pollOpenMs: () => 20_000 };
   assert.deepEqual(problems(polling, 1_200_000), [], 'a poll that is open is no silence');
 });
+
+test('what is over is told as earlier and makes nobody unhealthy; what may go on is a problem for a minute', () => {
+  const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
+  const status = createStatus({ config, me: null, command: [], startedAt: '' });
+  const at = (atMs: number) => ({ at: new Date(atMs).toISOString(), atMs });
+  const polling = { kind: 'step', state: { ...initial, phase: 'polling', pid: 501 } } as const;
+  const completed = { kind: 'completed', updates: 0 } as const;
+  const hook = (url: string, setAgain: string | null) =>
+    ({
+      kind: 'webhook-seen',
+      webhook: { url, pendingUpdates: 4, lastError: null },
+      cleared: setAgain !== null,
+      setAgain,
+    }) as const;
+  const named = { kind: 'named-conflict', cause: 'poller' } as const;
+  const stopped = { kind: 'strays-stopped', count: 1, lastStray: 'pid 9 (bot.py)' } as const;
+  type Case = [
+    what: string,
+    events: readonly Parameters<typeof noted>[1][],
+    now: string[],
+    minute: string[],
+    earlier: string[],
+  ];
+  const cases: readonly Case[] = [
+    ['a webhook that is set', [hook('https://x', null)], ['webhook-set'], ['webhook-set'], []],
+    ['one that was cleared', [hook('', 'https://x')], [], [], ['webhook-set']],
+    ['a 409', [named], ['conflict'], [], ['conflict']],
+    ['a 409 of a stray that was stopped', [named, stopped], [], [], ['conflict', 'stray']],
+    ['updates taken', [{ kind: 'stolen', updates: 2 }], ['stolen'], [], ['stolen']],
+    ['a deaf worker', [{ kind: 'deaf' }], ['deaf'], [], ['deaf']],
+    ['a deaf worker whose successor polls', [{ kind: 'deaf' }, completed], [], [], ['deaf']],
+    [
+      'setWebhook turned down',
+      [{ kind: 'webhook-turned-down' }],
+      ['worker-sets-webhook'],
+      [],
+      ['worker-sets-webhook'],
+    ],
+    ['the real token', [{ kind: 'unsealed' }], ['not-sealed'], [], ['not-sealed']],
+    ['a lost lease', [{ kind: 'lease-lost', reason: 'x' }], [], [], ['lease-lost']],
+  ];
+  status.sources.gateway = { latencyMs: () => null, pollers: () => [], pollOpenMs: () => 1 };
+  for (const [what, events, now, minute, earlier] of cases) {
+    const begin = noted(status.record, polling, at(1_000_000));
+    const record = events.reduce((old, event, i) => noted(old, event, at(1_000_001 + i)), begin);
+    const see = (nowMs: number) => statusDocument(record, status.sources, [], nowMs);
+    const codes = (of: readonly { code: string }[]) => of.map(({ code }) => code).sort();
+    const [soon, later, late] = [see(1_000_010), see(1_061_000), see(1_601_000)] as const;
+    assert.deepEqual([codes(soon.problems), soon.healthy], [now, now.length === 0], what);
+    assert.deepEqual(
+      [codes(later.problems), codes(later.earlier)],
+      [minute, earlier],
+      `${what}, a minute later`,
+    );
+    assert.deepEqual([codes(late.problems), codes(late.earlier)], [minute, []], `${what}, ten minutes later`);
+    for (const it of later.earlier) assert.ok(!Number.isNaN(Date.parse(it.at)), what);
+  }
+});
+
+test('updates that wait are counted down by the polls that take them; an empty answer says that none waits', () => {
+  const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
+  const { record } = createStatus({ config, me: null, command: [], startedAt: '' });
+  const at = { at: '2026-01-01T00:00:00.000Z', atMs: 1 };
+  const webhook = { url: '', pendingUpdates: 150, lastError: null };
+  const seen = noted(record, { kind: 'webhook-seen', webhook, cleared: false, setAgain: null }, at);
+  const taken = noted(seen, { kind: 'completed', updates: 100 }, { ...at, at: 'later' });
+  assert.deepEqual([taken.webhook?.pendingUpdates, taken.webhook?.checkedAt], [50, at.at]);
+  const none = noted(taken, { kind: 'completed', updates: 0 }, { ...at, at: 'later' });
+  assert.deepEqual([none.webhook?.pendingUpdates, none.webhook?.checkedAt], [0, 'later']);
+});

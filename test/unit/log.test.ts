@@ -119,9 +119,10 @@ test('a folder in its place, a file in place of its folder, no way to rotate: to
   writeTo(log, 'lost');
   assert.equal(log.facts().droppedBytes, LINE_BYTES);
   fs.rmdirSync(b.path);
+  assert.match(log.facts().problem ?? '', /it is a folder/, 'not tried at each question');
   b.clock.ms = 2_000;
+  assert.equal(log.facts().problem, null, 'that it can be written again is noticed without a new line');
   writeTo(log, 'kept');
-  assert.equal(log.facts().problem, null);
   assert.match(b.read(), /written again; 50 bytes.*\nkept/);
   fs.writeFileSync(join(b.dir, 'flat'), '');
   assert.match(

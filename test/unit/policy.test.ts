@@ -35,7 +35,7 @@ const shell = { pid: 70, command: 'bash run.sh' };
 function verdict(strays: readonly Suspect[], stopped: readonly StoppedStray[] = [], nowMs = 0): string {
   const it = judge(strays, stopped, nowMs, ALONE);
   const [ending] = it.endings;
-  if (ending) return `${ending.code} ${ending.reason}`;
+  if (ending) return `${ending.code} ${ending.reason} → ${ending.hint}`;
   return it.strays.length > 0 ? 'stop' : 'free';
 }
 
@@ -54,7 +54,7 @@ test('what a service manager keeps alive ends it with 75, the manager and its co
   const respawner = { kind: 'pm2', name: 'old-bot', stopCommand: 'pm2 delete old-bot' };
   assert.match(
     verdict([stray(10), stray(11, { respawner })]),
-    /^75 .*pid 11.*pm2 \(old-bot\).*: pm2 delete old-bot$/,
+    /^75 .*pid 11.*pm2 \(old-bot\).* → pm2 delete old-bot$/,
   );
   assert.equal(verdict([stray(11, { respawner, grade: 'likely' })]), 'free');
 });
@@ -73,7 +73,7 @@ test('started again from a shell that somebody types into: it ignores SIGTERM, a
   for (const command of ['bash', '-bash', '/usr/bin/zsh -f', 'fish', 'dash -i', 'bash --norc --noprofile']) {
     const parent = { pid: 70, command };
     const stopped = livesOf([stray(10, { parent })], [stray(10)], 1_000);
-    assert.match(verdict([stray(11, { parent })], stopped, 2_000), /Ctrl-C in that shell, .*: kill -HUP 70$/);
+    assert.match(verdict([stray(11, { parent })], stopped, 2_000), /→ kill -HUP 70 .*Ctrl-C/);
   }
 });
 
@@ -81,7 +81,7 @@ test('started again by nobody who can be seen: at the third life within a minute
   const one = livesOf([stray(10)], [stray(10)], 0);
   const two = [...one, ...livesOf([stray(11)], [stray(11)], 20_000)];
   assert.equal(verdict([stray(11)], one, 20_000), 'stop');
-  assert.match(verdict([stray(12)], two, 40_000), /^75 .*something starts it again.*singlepoll who$/);
+  assert.match(verdict([stray(12)], two, 40_000), /^75 .*something starts it again.*singlepoll who /);
   assert.equal(verdict([stray(12)], two, COMEBACK_WINDOW_MS), 'stop');
   assert.equal(verdict([stray(12, { cwd: '/srv/other' })], two, 40_000), 'stop');
   assert.equal(verdict([stray(12, { command: 'python3 new.py' })], two, 40_000), 'stop');
@@ -110,13 +110,13 @@ test('an own leftover does not count as coming back: whoever started it is dead'
 
 test("a living supervisor's worker is named and not touched; with a lease that one decides", () => {
   const worker = stray(10, { grade: 'likely', supervisor: { pid: 9 } });
-  assert.match(verdict([worker, stray(11)]), /^75 .*pid 9, with its worker pid 10.*kill 9$/);
+  assert.match(verdict([worker, stray(11)]), /^75 .*pid 9, with worker pid 10.*kill 9 /);
   assert.deepEqual(judge([worker], [], 0, { ...ALONE, leased: true }), { strays: [], endings: [] });
 });
 
 test('one that polls another bot as well ends it with 75, unless that was asked for', () => {
   const both = stray(10, { silences: ['42'] });
-  assert.match(verdict([both]), /^75 .*polls bot 42 as well.*singlepoll start --takeover/);
+  assert.match(verdict([both]), /^75 .*polls bot 42 as well.*→ singlepoll reset/);
   assert.deepEqual(judge([both], [], 0, { ...ALONE, silencesOthers: true }).strays, [both]);
 });
 

@@ -136,7 +136,7 @@ test('live: few rows: the problems with their cures stay, what matters less goes
 test('live: a standby has the lease first and nothing of a worker; stopped, hung, and an engine out of reach', () => {
   const screen = draw(DOCS.standby, 60, 20);
   assert.match(screen[0] ?? '', /: standing by /);
-  assert.equal(screen[2], 'lease      box-a:4711 may poll, ours in 9 s if not heard of');
+  assert.equal(screen[2], 'lease      box-a:4711 may poll, ours in 9 s unless renewed');
   assert.equal(row(screen, 'heartbeat') + row(screen, 'restarts'), '');
   assert.equal(screen.at(-1), 'q leave');
   const alone = { ...sampleLease, mine: false, decision: null, unreachable: 'connection refused' };

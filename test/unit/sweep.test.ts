@@ -15,7 +15,8 @@ function stray(pid: number): Stray {
 
 const survey = (...strays: readonly Stray[]): Survey => ({
   strays,
-  uninspectable: { count: 0, users: {}, hidden: false },
+  uninspectable: { count: 0, users: {}, hidden: false, names: [] },
+  inspected: 9,
   tookMs: 1,
 });
 
@@ -107,9 +108,10 @@ test('aborted, it starts nothing and gives no verdict', async () => {
 test('beside a worker, one that can’t be stopped shields nobody: the others go, and it is named', async () => {
   const respawner = { kind: 'pm2', name: 'old', stopCommand: 'pm2 delete old' };
   const { sweeper, stops, lines } = sweeperOn([{ ...stray(10), respawner }, stray(11)]);
-  assert.match((await sweeper.again(NEVER))?.reason ?? '', /pid 10.*pm2 delete old/);
+  const blocked = await sweeper.again(NEVER);
+  assert.match(`${blocked?.reason} → ${blocked?.hint}`, /pid 10.*→ pm2 delete old/);
   assert.deepEqual(stops, [[11]]);
-  assert.equal(lines.filter((line) => line.includes('pm2 delete old')).length, 1);
+  assert.equal(lines.filter((line) => line.includes('kept alive by pm2 (old)')).length, 1);
 });
 
 test('before a later worker only leftovers of our own are stopped; before the first everybody with proof', async () => {
