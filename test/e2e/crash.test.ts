@@ -79,8 +79,9 @@ test('status tells why the last supervisor ended, until one is stopped as asked'
     await b.run(loop(1, its));
     const { state, healthy, problems } = await b.status();
     assert.deepEqual({ state, healthy }, { state: 'stopped', healthy: false });
-    const words = new RegExp(`^the last supervisor ended \\d.* ago: crash loop \\(exit ${code}\\)$`);
-    assert.match(problems.find((it) => it.code === 'ended')?.message ?? '', words);
+    const words = `^the last supervisor ended \\d.* ago: crash loop: 2 exits within 60 s, the last with code ${code} `;
+    const ended = problems.find((it) => it.code === 'ended');
+    assert.match(ended?.message ?? '', new RegExp(`${words}\\(exit ${code}\\)$`));
   }
   const run = await b.polling();
   await b.exits(0, 'stop');
