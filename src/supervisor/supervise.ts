@@ -209,7 +209,7 @@ const LINES_KEPT = 3;
 function lastEnd({ status, loop, lastLines, output }: Run, ending: Ending) {
   const { crashLoop, state } = status.record;
   const { headed, lastExit } = state;
-  const exits = crashLoop && `${CRASH_LOOP}: ${crashLoop.exits} exits within ${duration(crashLoop.periodMs)}`;
+  const exits = crashLoop && `crash loop: ${crashLoop.exits} exits within ${duration(crashLoop.periodMs)}`;
   const reason = exits && lastExit ? `${exits}, the last ${howItEnded(lastExit)}` : ending.reason;
   const isOfWorker = crashLoop !== null || ending.code === (lastExit && workerCode(lastExit));
   return {
