@@ -26,9 +26,9 @@ const PROGRAMS = [
   ['deno', '2.9.6'],
   [
     'http-libraries',
-    '1',
+    '2',
     ...['undici@7', 'axios@1', 'axios-1.6@npm:axios@1.6.8', 'axios-0.27@npm:axios@0.27.2', 'got@14'],
-    ...['node-fetch@3', 'node-fetch-2@npm:node-fetch@2'],
+    ...['node-fetch@3', 'node-fetch-2@npm:node-fetch@2', 'gramio@0.10', 'puregram@2'],
   ],
 ];
 

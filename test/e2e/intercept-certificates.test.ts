@@ -3,11 +3,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BOT_API_HOST, makeCertificates, toPem } from '../../src/intercept/certificates.ts';
+import { writeTrustFiles } from '../../src/intercept/trust.ts';
 import { signCertificate } from '../support/certificate.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'singlepoll-certificates-'));
@@ -63,4 +64,22 @@ test('with the key of the served certificate nobody can vouch for another host, 
       /invalid CA certificate|path length constraint exceeded|invalid non-CA/i,
     );
   }
+});
+
+test('on disk are public certificates, which a worker of another user can read, and nothing in the end', () => {
+  const { authority } = makeCertificates(Date.now());
+  const trust = writeTrustFiles(authority, '/hooks/php.php');
+  assert.ok(trust);
+  const paths = readdirSync(trust.phpFolder).map((name) => join(trust.phpFolder, name));
+  assert.deepEqual(
+    [statSync(trust.phpFolder).mode & 0o777, ...paths.map((it) => statSync(it).mode & 0o777)],
+    [0o755, ...paths.map(() => 0o644)],
+  );
+  for (const path of paths) assert.doesNotMatch(readFileSync(path, 'latin1'), /PRIVATE KEY/);
+  assert.match(
+    readFileSync(trust.bundle(), 'utf8'),
+    new RegExp(`${toPem(authority).replace(/[+]/g, '[+]')}$`),
+  );
+  trust.remove();
+  assert.ok(!existsSync(trust.phpFolder));
 });

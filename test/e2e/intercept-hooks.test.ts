@@ -212,8 +212,8 @@ asyncio.run(main())`,
   });
 });
 
-test('children that are none of ours run as before: npm, git, curl', async () => {
-  for (const program of ['npm', 'git', 'curl']) {
+test('children that are none of ours run as before: npm, git, curl, psql', async () => {
+  for (const program of ['npm', 'git', 'curl', 'psql']) {
     const [led, alone] = [
       await run(program, ['--version'], { ...nodeEnv(), ...pythonEnv() }),
       await run(program, ['--version']),

@@ -9,6 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { makeCertificates, toPem } from '../../src/intercept/certificates.ts';
 import { type Bed, bed, node, PYTHON, randomToken } from '../support/bed.ts';
+import { makeCertificate } from '../support/certificate.ts';
 import { openConnectProxy } from '../support/connect-proxy.ts';
 import { assertNoToken } from '../support/judge.ts';
 import { alive, environOf } from '../support/proc.ts';
@@ -20,10 +21,12 @@ const fixture = (name: string): string =>
 const FETCH = [process.execPath, fixture('bot.mjs'), 'fetch'];
 const URLLIB = [PYTHON, fixture('bot.py'), 'urllib'];
 
-async function answersPing(b: Bed, seen: () => string): Promise<void> {
-  const before = b.sandbox.sentTexts().length;
-  b.sandbox.text('/ping');
-  await until('the answer', () => b.sandbox.sentTexts().length > before, { ms: 20_000, seen });
+async function answersPing(b: Bed, seen: () => string, text = '/ping', answer = 'pong'): Promise<void> {
+  const texts = () => b.sandbox.sentTexts().filter((it) => it !== '');
+  const before = texts().length;
+  b.sandbox.text(text);
+  await until('the answer', () => texts().length > before, { ms: 20_000, seen });
+  assert.equal(texts().at(-1), answer);
 }
 
 /** What stands at https://api.telegram.org, for programs that go through the proxy of the machine. */
@@ -50,10 +53,9 @@ for (const [name, command] of [
 ] as const)
   test(`${name}: said once, shown in status, photo up and file down, a rival and an outage survived`, async (t) => {
     const b = await bed(t);
-    if (name === 'node') b.file('photo.jpg', Buffer.alloc(300_000, 7));
+    b.file('photo.jpg', Buffer.alloc(300_000, 7));
     const run = await b.polling(['--', ...command]);
-    await answersPing(b, run.seen);
-    if (name === 'node') assert.match(run.stdout(), /uploaded true/);
+    await answersPing(b, run.seen, '/photo', 'got 300000');
     const shown = await b.run(['status']);
     assert.match(shown.stdout, /^polling +via gateway \(redirected\)$/m);
     assert.equal(shown.code, 0, shown.stdout);
@@ -106,10 +108,14 @@ test('one process that polls our bot and a second one: ours through the gateway,
   assert.equal((await b.status()).healthy, true);
 });
 
-test('in the sandbox another bot has nowhere to go, and is told so', async (t) => {
+test('in the sandbox the bot works as it is; another one has nowhere to go, and is told so', async (t) => {
   const b = await bed(t);
   const url = `https://api.telegram.org/bot${randomToken()}/getMe`;
   const { TELEGRAM_BOT_TOKEN: _, TELEGRAM_API_ROOT: __, ...env } = b.env;
+  const bot = b.cli(['start', '--sandbox', '--', ...FETCH], { env });
+  await bot.waitFor(/polls through it, as it is \(redirected/);
+  bot.signal('SIGTERM');
+  await bot.exit();
   const run = b.cli(['start', '--sandbox', '--', process.execPath, fixture('calls.mjs'), url], { env });
   await run.waitFor(/401 .*with --sandbox no other bot can be reached/);
 });
@@ -211,6 +217,26 @@ test('nobody but the worker has a proxy in the gateway', async (t) => {
     });
     assert.match(answer, /^HTTP\/1\.1 403 /, head);
   }
+});
+
+test('a program that sends whole URLs to its proxy reaches the Bot API through the gateway, and other hosts', async (t) => {
+  const b = await bed(t);
+  const { cert, key, certFile } = makeCertificate(b.dir);
+  const server = createServer({ cert, key }, ({ url }, response) => response.end(`the other host, ${url}`));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => server.close());
+  b.env.NODE_EXTRA_CA_CERTS = certFile;
+  const urls = [
+    `https://api.telegram.org/bot${b.token}/getMe`,
+    `https://localhost:${(server.address() as AddressInfo).port}/x`,
+  ];
+  const code = `const { hostname, port } = new URL(process.env.HTTPS_PROXY);
+    for (const path of ${JSON.stringify(urls)})
+      require('http').get({ hostname, port, path }, (it) => it.on('data', (text) => console.log(it.statusCode, String(text))));
+    setInterval(() => {}, 1000)`;
+  const run = b.cli(['start', '--intercept', 'proxy', '--', process.execPath, '-e', code]);
+  await run.waitFor(/^200 .*"is_bot":true/m);
+  await run.waitFor(/^200 the other host, \/x$/m);
 });
 
 test("the user's proxy goes on: chained with its password for other hosts", async (t) => {

@@ -49,6 +49,8 @@ import ("fmt"; "net/http"; "os")
 func main() { for _, url := range os.Args[1:] { answer, err := http.Get(url); if err != nil { fmt.Println(err) } else { answer.Body.Close() } } }`;
 const PERL = `use LWP::UserAgent; for (@ARGV) { my $it = LWP::UserAgent->new->get($_); print $it->status_line, "\\n" }`;
 const CURL = `for url; do curl -sS "$url"; done`;
+const GIT = `for url; do git ls-remote "$url"; done`;
+const NPM = `shift 3; npm view x --fetch-retries=0 --registry="$1"`;
 
 interface Row {
   readonly name: string;
@@ -58,8 +60,8 @@ interface Row {
   readonly code: string;
   /** What a user sets so that one more authority is trusted. */
   readonly own: (authority: string, folder: string) => Record<string, string>;
-  readonly mode?: 'proxy';
-  /** Where it differs: how many calls the gateway and the others have got. */
+  readonly mode?: 'auto' | 'proxy';
+  /** Where it differs: who has got a call. */
   readonly served?: Partial<typeof SERVED>;
 }
 
@@ -188,6 +190,39 @@ const ROWS: readonly Row[] = [
     own: variable('CURL_CA_BUNDLE'),
     mode: 'proxy',
   },
+  // Children that have nothing to do with the bot: nothing of theirs comes to the gateway, or it is tunnelled unread.
+  ...(['auto', 'proxy'] as const).flatMap((mode): Row[] => {
+    const served = { gateway: mode === 'auto' ? 0 : 1 };
+    return [
+      {
+        name: `curl as a child, ${mode}`,
+        command: ['sh'],
+        file: 'calls.sh',
+        code: CURL,
+        own: variable('CURL_CA_BUNDLE'),
+        mode,
+        served,
+      },
+      {
+        name: `git as a child, ${mode}`,
+        command: ['sh'],
+        file: 'calls.sh',
+        code: GIT,
+        own: variable('GIT_SSL_CAINFO'),
+        mode,
+        served,
+      },
+      {
+        name: `npm as a child, ${mode}`,
+        command: ['sh'],
+        file: 'calls.sh',
+        code: NPM,
+        own: variable('npm_config_cafile'),
+        mode,
+        served: { gateway: 0 },
+      },
+    ];
+  }),
 ];
 
 /** Opens an intercept of the product and keeps the key of its authority, which the product drops. */
@@ -230,7 +265,7 @@ describe('who is trusted by', { concurrency: 2 }, () => {
       t.after(() => intercept.close());
       const counts: Record<string, number> = { gateway: 0, byAuthority: 0, byLeaf: 0, byUsers: 0 };
       const http = createServer((_request, response) => {
-        counts.gateway! += 1;
+        counts.gateway = 1;
         response.setHeader('connection', 'close').end('{}');
       });
       const front = createFront({
@@ -253,7 +288,7 @@ describe('who is trusted by', { concurrency: 2 }, () => {
         const signed = signCertificate(folder, 'localhost', issuer);
         const chain = who === 'byLeaf' ? signed.cert + issuer.cert : signed.cert;
         const server = createTlsServer({ cert: chain, key: signed.key }, (_request, response) => {
-          counts[who]! += 1;
+          counts[who] = 1;
           response.setHeader('connection', 'close').end('{}');
         });
         urls.push(`https://localhost:${await listen(t, server)}/`);
