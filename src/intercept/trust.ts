@@ -4,9 +4,10 @@
  * must be able to read them, else all its TLS fails.
  */
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readLink, statOf } from '../machine/procfs.ts';
 import { toPem } from './certificates.ts';
 
 export interface TrustFiles {
@@ -18,6 +19,10 @@ export interface TrustFiles {
   readonly phpFolder: string;
   remove(): void;
 }
+
+const PREFIX = 'singlepoll-trust-';
+/** Pid namespace, pid and start time of the supervisor. */
+const NAME = /^singlepoll-trust-(\d+)-(\d+)-(\d+)-/;
 
 /** Where Linux distributions and macOS keep what the system trusts (Go's crypto/x509 root_linux.go, root_bsd.go). */
 const SYSTEM_BUNDLES = [
@@ -31,7 +36,8 @@ const SYSTEM_BUNDLES = [
 /** Null where no folder can be written. `prepend`: what PHP runs first; `php`: the file that it has trusted before, if any. */
 export function writeTrustFiles(authority: Buffer, prepend: string, php?: string): TrustFiles | null {
   try {
-    const folder = mkdtempSync(join(tmpdir(), 'singlepoll-trust-'));
+    removeAbandoned();
+    const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${pidNamespace()}-${startedAs(process.pid)}-`));
     const bundles = new Map<string, string>();
     const system =
       readFirst(SYSTEM_BUNDLES) ?? process.getBuiltinModule('node:tls').rootCertificates.join('\n');
@@ -60,6 +66,26 @@ export function writeTrustFiles(authority: Buffer, prepend: string, php?: string
   } catch {
     return null;
   }
+}
+
+/** The folders of our supervisors that were killed before they could remove them. Only their own pid namespace can tell that they have ended. */
+function removeAbandoned(): void {
+  for (const name of readdirSync(tmpdir())) {
+    const [, namespace, pid, startId] = NAME.exec(name) ?? [];
+    if (namespace !== pidNamespace() || startedAs(Number(pid)) === `${pid}-${startId}`) continue;
+    const path = join(tmpdir(), name);
+    if (lstatSync(path, { throwIfNoEntry: false })?.uid === process.geteuid?.())
+      rmSync(path, { recursive: true, force: true });
+  }
+}
+
+/** Names one process for ever, within its pid namespace. */
+function startedAs(pid: number): string {
+  return `${pid}-${statOf(pid)?.startId ?? 0}`;
+}
+
+function pidNamespace(): string {
+  return /\d+/.exec(readLink('/proc/self/ns/pid') ?? '')?.[0] ?? '0';
 }
 
 function readFirst(paths: readonly string[]): string | null {
