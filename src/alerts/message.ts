@@ -8,9 +8,11 @@
  *   (docs.ntfy.sh/publish/#publish-as-json). A message of more than 4096 bytes becomes a file.
  */
 import { type AlertUrl, topicOf } from '../config/targets.ts';
+import { spanWords, sumWords } from '../output/history-view.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { count, duration, leaseWords, ON_REQUEST } from '../output/words.ts';
+import type { Summary } from '../supervisor/history.ts';
 import type { Look } from './events.ts';
 import { ALERT_KINDS, type Alert, type AlertKind } from './gate.ts';
 
@@ -59,9 +61,14 @@ export function alertMessage(alert: Alert, { secrets, ...sender }: Sender): Mess
   return { ...sender, event: kind, level, title, message: told.join('\n'), at, hint, more };
 }
 
-/** `since`: the look of the last digest, or of the start. */
-export function digestMessage(since: Look, now: Look, { secrets, ...sender }: Sender): Message {
-  const lines = digestLines(since, now).map((line) => plain(maskText(line, secrets), TEXT_MAX));
+/** `since`: the look of the last digest, or of the start. `day`: the last one; null: it is not known. */
+export function digestMessage(
+  since: Look,
+  now: Look,
+  day: Summary | null,
+  { secrets, ...sender }: Sender,
+): Message {
+  const lines = digestLines(since, now, day).map((line) => plain(maskText(line, secrets), TEXT_MAX));
   const title = `daily digest: ${sender.bot} on ${sender.host}`;
   const at = new Date(now.unixMs).toISOString();
   return {
@@ -79,7 +86,7 @@ export function digestMessage(since: Look, now: Look, { secrets, ...sender }: Se
 /** Also what a chat is sent. */
 export const wholeText = ({ title, message }: Message): string => `${title}\n${message}`;
 
-function digestLines(since: Look, now: Look): string[] {
+function digestLines(since: Look, now: Look, day: Summary | null): string[] {
   const { doc, unixMs, tally } = now;
   const { polling, webhook, lease, supervisor, alerts } = doc;
   const risen = (of: (look: Look) => number | undefined) => (of(now) ?? 0) - (of(since) ?? 0);
@@ -106,6 +113,7 @@ function digestLines(since: Look, now: Look): string[] {
   return [
     `in the last ${duration(periodMs)}: ${polling ? 'polled' : 'ran'} ${polled} of the time${up}`,
     ...(polling ? ofPolling : []),
+    ...(day ? dayLines(day) : []),
     `restarts: ${risen((it) => it.doc.worker?.restarts)}${reasons(since, now)}`,
     ...(polling ? ofOthers : []),
     ...(lease ? [`lease: ${leaseWords(lease, unixMs)}`] : []),
@@ -113,6 +121,15 @@ function digestLines(since: Look, now: Look): string[] {
     ...(alerts ? [`alerts since the start: ${alerts.sent} delivered, ${alerts.failed} failed`] : []),
     `singlepoll ${supervisor?.version ?? 'unknown'}, Node ${process.version.slice(1)}`,
   ];
+}
+
+/** Across the ends of supervisors. */
+function dayLines(day: Summary): string[] {
+  const [longest] = day.spans.filter(({ state }) => state !== 'standby');
+  const worst = longest
+    ? [`the longest trouble: ${longest.state} of ${duration(longest.lastedMs)}, ${spanWords(longest, 'UTC')}`]
+    : [];
+  return [`the last day by minutes: ${sumWords(day)}`, ...worst];
 }
 
 /** Never rounded up to 100 %. */

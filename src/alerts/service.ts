@@ -10,6 +10,7 @@ import { EXIT } from '../errors.ts';
 import { writeWhole } from '../files.ts';
 import { type Changes, createListeners } from '../output/listeners.ts';
 import { botName } from '../output/status-rows.ts';
+import type { Summary } from '../supervisor/history.ts';
 import type { AlertsEntry, StatusDocument, StatusRecord } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
 import { createDaily } from './daily.ts';
@@ -30,6 +31,8 @@ interface AlertServiceOptions extends DeliveriesOptions {
   readonly running: { lastLines(): readonly string[]; onStep(listener: () => void): void };
   /** The state folder of the bot. */
   readonly botDir: string;
+  /** The last day; null: it is not known. */
+  readonly day: () => Summary | null;
   /** A stray is the reason. */
   readonly isStray: (reason: string) => boolean;
 }
@@ -93,7 +96,7 @@ export function openAlerts(options: AlertServiceOptions) {
   function tellDigest(now: Look): void {
     // Several machines may share the bot: only the one that polled sends a digest.
     if (now.doc.state !== 'standby' || now.pollingMs > digestSince.pollingMs)
-      deliveries.post(digestMessage(digestSince, now, sender()));
+      deliveries.post(digestMessage(digestSince, now, options.day(), sender()));
     digestSince = now;
   }
 

@@ -12,9 +12,15 @@ import { usualAnswer } from './answers.ts';
 import { configure, type Invocation, namedBot, warn } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
-  const { all, watch } = invocation.own;
+  const { all, watch, history } = invocation.own;
   const json = invocation.own.json === true;
   const name = namedBot(invocation);
+  if (history !== undefined && (all === true || watch === true))
+    throw new SinglepollError(
+      EXIT.usage,
+      `--history and ${all === true ? '--all' : '--watch'} exclude each other`,
+      'singlepoll status --history 1d',
+    );
   if (all === true) {
     if (watch !== true && name === null) return await statusOfAll(json);
     const other = name === null ? '--watch' : 'the name of a bot';
@@ -22,6 +28,8 @@ export async function run(invocation: Invocation): Promise<number> {
   }
   const { config, warnings } = await configure(invocation);
   if (!json) warn(warnings);
+  if (history !== undefined)
+    return await (await import('./history.ts')).showHistory(config, name, history, json);
   if (watch === true) {
     const { watchStatus } = await import('./watch.ts');
     const look = (named: string | null) => currentStatus(config, named);

@@ -107,13 +107,17 @@ export const COMMANDS: readonly CommandRow[] = [
     options: [
       ...NAMED.options,
       ['--all', 'list all bots that this user has run on this machine (default: off)'],
+      [
+        '--history [time]',
+        'what happened in this time, 1m to 7d: gaps in polling and their causes, the longest first (default: off; 1d without a time)',
+      ],
       JSON_OPTION,
       [
         '--watch',
         'show it live, with the last lines: r restarts the worker, q leaves; not on a terminal, or with --json: print it at each change (default: off)',
       ],
     ],
-    examples: ['singlepoll status --watch', 'singlepoll status --all --json'],
+    examples: ['singlepoll status --watch', 'singlepoll status --history 7d'],
     run: async (it) => (await import('./status.ts')).run(it),
   },
   {

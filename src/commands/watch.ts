@@ -10,6 +10,7 @@ import { createRate, type LiveView, liveScreen } from '../output/screen.ts';
 import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
 import { askControl, NoAnswer } from '../supervisor/control.ts';
+import { DAY_MS, summarise } from '../supervisor/history.ts';
 import {
   completeStatus,
   type LiveDocument,
@@ -18,6 +19,7 @@ import {
 } from '../supervisor/status.ts';
 import { hung } from './answers.ts';
 import { findSupervisor } from './find.ts';
+import { storedHistory } from './history.ts';
 import { ORDER_WAIT_MS } from './orders.ts';
 
 const CTRL_C = '\x03';
@@ -60,6 +62,7 @@ async function follow(
   show: (live: LiveDocument, control: string | null) => void,
 ): Promise<void> {
   let lines: readonly LiveLine[] = [];
+  let day: LiveDocument['day'] = null;
   let isShown = false;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
   const present = (status: StatusDocument, control: string | null) => {
@@ -67,7 +70,8 @@ async function follow(
     // The only one that ran when the watching began: no other is followed later.
     if (config.token === null && status.bot?.id) name ??= String(status.bot.id);
     isShown = true;
-    show({ status, lines }, control);
+    if (control === null) day = lastDay(status.bot?.id ?? null);
+    show({ status, lines, day }, control);
   };
   while (!over.aborted) {
     try {
@@ -96,6 +100,7 @@ async function follow(
         if (isNew) {
           last = completeStatus(value.status);
           lines = value.lines as readonly LiveLine[];
+          day = (value as Partial<LiveDocument>).day ?? null;
         }
         if (last && (wasHung || isNew)) present(last, control);
       };
@@ -108,6 +113,11 @@ async function follow(
       }
     }
   }
+}
+
+function lastDay(botId: number | null): LiveDocument['day'] {
+  const stored = storedHistory(botId);
+  return stored && summarise(stored, DAY_MS);
 }
 
 async function watchLive(watching: Watching): Promise<void> {
@@ -129,7 +139,14 @@ async function watchLive(watching: Watching): Promise<void> {
     const nowMs = Date.now();
     if (message && nowMs > message.untilMs) message = null;
     const { columns, rows } = terminal.size();
-    const view = { doc: live.status, lines: live.lines, rate: rate.words(nowMs), message, keys };
+    const view = {
+      doc: live.status,
+      lines: live.lines,
+      day: live.day,
+      rate: rate.words(nowMs),
+      message,
+      keys,
+    };
     terminal.draw(liveScreen(view, nowMs, columns, rows, paint));
   }
 

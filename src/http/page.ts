@@ -3,9 +3,11 @@
  * elsewhere; every text in it is escaped, and the policy would let nothing else run. Pure.
  */
 import { createHash } from 'node:crypto';
+import { clockWords, spanWords, sumWords } from '../output/history-view.ts';
 import { plain } from '../output/plain.ts';
 import { botName, STATE_WORDS, type StatusRow, statusRows } from '../output/status-rows.ts';
-import { count } from '../output/words.ts';
+import { count, duration } from '../output/words.ts';
+import { cellsOf, DAY_MS, type Summary } from '../supervisor/history.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
 
 /** How often the page loads itself again. */
@@ -15,8 +17,11 @@ const TEXT_MAX = 2_000;
 /** A tree of thousands of processes must not become a page of megabytes. */
 const LINES_MAX = 40;
 
+const DAY_CELLS = 288;
+const EVENTS_MAX = 20;
+
 const STYLE = `
-:root{color-scheme:light dark;--card:#8881;--soft:#7a8594;--good:#1f9d57;--calm:#3b7ddd;--bad:#d64545}
+:root{color-scheme:light dark;--card:#8881;--soft:#7a8594;--good:#1f9d57;--calm:#3b7ddd;--warn:#c77d0a;--bad:#d64545}
 body{margin:0 auto;max-width:56rem;padding:1.5rem 1rem;font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
 h1{display:inline;font-size:1.35rem;margin-right:.75rem}
 .state{font-weight:600}.state::before{content:"● "}
@@ -29,6 +34,12 @@ dl>div{display:grid;grid-template-columns:8rem minmax(0,1fr);gap:0 1rem;padding:
 dd{margin:0;white-space:pre-wrap}
 dt,.hint,.rest,footer{color:var(--soft)}.hint{white-space:pre-wrap}.rest{font:.875rem/1.6 ui-monospace,monospace}
 a{color:inherit}
+section{background:var(--card);border-radius:8px;padding:.75rem 1rem}
+svg{display:block;width:100%;height:2rem;border-radius:4px}
+rect,b{fill:#8884}.polled{fill:var(--good)}.standby{fill:var(--calm)}.gap,.conflict{fill:var(--bad);color:var(--bad)}
+.restart,.outage{fill:var(--warn);color:var(--warn)}b.standby{color:var(--calm)}
+.ticks{display:flex;justify-content:space-between;color:var(--soft);font-size:.8rem}
+.events{margin:0;padding-left:1.2rem}
 @media(max-width:32rem){dl>div{grid-template-columns:1fr}}
 `;
 
@@ -37,7 +48,12 @@ const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
 export const PAGE_POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
 /** `refreshes`: false where the reader has asked for a page that stands still. */
-export function statusPage(doc: StatusDocument, nowMs: number, refreshes: boolean): string {
+export function statusPage(
+  doc: StatusDocument,
+  day: Summary | null,
+  nowMs: number,
+  refreshes: boolean,
+): string {
   const { healthy, problems } = doc;
   const name = escaped(botName(doc));
   const state = escaped(STATE_WORDS[doc.state]);
@@ -70,10 +86,37 @@ ${refresh}<title>${number}${state} · ${name}</title>
 ${cures.length === 0 ? '' : list}<dl>
 ${rows.join('\n')}
 </dl>
-<footer>as of ${new Date(nowMs).toISOString().slice(0, 19).replace('T', ' ')} UTC ·
+${day ? dayHtml(day) : ''}<footer>as of ${new Date(nowMs).toISOString().slice(0, 19).replace('T', ' ')} UTC ·
 ${pause} · <a href="metrics">metrics</a></footer>
 </body>
 </html>
+`;
+}
+
+/** The worst of each five minutes, and beneath it what happened. */
+function dayHtml(day: Summary): string {
+  const cells = cellsOf(day.minutes, DAY_CELLS);
+  const begins = cells.flatMap((cell, i) => (cell === cells[i - 1] ? [] : [i]));
+  const rects = begins.map((x, i) => {
+    const width = (begins[i + 1] ?? DAY_CELLS) - x;
+    return `<rect class="${cells[x]}" x="${x}" width="${width}" height="1"/>`;
+  });
+  const at = (part: number) => clockWords(day.untilMs - DAY_MS * part, 'UTC').slice(4, 9);
+  const ticks = [1, 0.75, 0.5, 0.25].map((part) => `<span>${at(part)}</span>`).join('');
+  const events = day.spans.slice(0, EVENTS_MAX).map((span) => {
+    const begin = `<b class="${span.state}">${span.state} ${duration(span.lastedMs)}</b>`;
+    return `<li>${begin} ${escaped(spanWords(span, 'UTC'))}</li>\n`;
+  });
+  const more = day.spans.length - events.length;
+  if (more > 0) events.push(`<li>and ${more} more: singlepoll status --history</li>\n`);
+  const words = `the last day: ${sumWords(day)}`;
+  return `<section aria-label="the last day">
+<svg viewBox="0 0 ${DAY_CELLS} 1" preserveAspectRatio="none" role="img" aria-label="${words}">${rects.join('')}</svg>
+<div class="ticks">${ticks}<span>now</span></div>
+<p>${words}</p>
+<ul class="events">
+${events.join('')}</ul>
+</section>
 `;
 }
 

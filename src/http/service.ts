@@ -11,18 +11,21 @@ import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { maskText } from '../output/mask.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
+import type { Summary } from '../supervisor/history.ts';
 import { bareStatus, type RunState, type StatusDocument } from '../supervisor/status.ts';
 import { VERSION } from '../version.ts';
 import { type Figures, metricsText } from './metrics.ts';
 import { statusPage } from './page.ts';
 import { type Listening, listenHttp, respond } from './server.ts';
-import { discreet, readiness } from './view.ts';
+import { discreet, discreetDay, readiness } from './view.ts';
 
 /** The running supervisor, as the endpoint reads it. */
 interface HttpSource {
   /** Cheap: asked for at every question. */
   readonly brief: () => Pick<StatusDocument, 'state' | 'worker'>;
   readonly status: () => StatusDocument;
+  /** The last day; null: it is not known. */
+  readonly day: () => Summary | null;
   readonly counts: () => Pick<Figures, 'straysStopped' | 'webhooksCleared' | 'deafReplaced'>;
 }
 
@@ -49,12 +52,16 @@ export async function openHttpService({ config, address, report }: HttpServiceOp
     const doc = source?.status() ?? boot;
     return isLocal ? doc : discreet(doc);
   };
+  const day = () => {
+    const it = source?.day() ?? null;
+    return isLocal ? it : it && discreetDay(it);
+  };
   const site = {
     loopback: isLocal,
     readiness: () => readiness(source?.brief() ?? boot, config.readyInStandby),
     // Whatever went into it, no token comes out.
     metrics: () => maskText(metricsText(status(), figures(source)), tokens),
-    page: (refreshes: boolean) => maskText(statusPage(status(), Date.now(), refreshes), tokens),
+    page: (refreshes: boolean) => maskText(statusPage(status(), day(), Date.now(), refreshes), tokens),
   };
 
   /** False: somebody has the port. */

@@ -1,4 +1,5 @@
 /** Decides what `/readyz` answers and how much of the status strangers may see. PURE. */
+import type { Summary } from '../supervisor/history.ts';
 import type { RunState, StatusDocument } from '../supervisor/status.ts';
 
 export interface Readiness {
@@ -40,6 +41,11 @@ export function discreet(doc: StatusDocument): StatusDocument {
     log: null,
     alerts: alerts && { ...alerts, lastError: null },
   };
+}
+
+/** Of a cause what is behind the colon may name commands and addresses. */
+export function discreetDay(day: Summary): Summary {
+  return { ...day, spans: day.spans.map((it) => ({ ...it, cause: it.cause?.replace(/:.*/s, '') ?? null })) };
 }
 
 /** `/usr/bin/python3 bot.py --key=x` → `python3 …`. */

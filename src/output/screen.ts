@@ -2,8 +2,9 @@
  * A status as people read it: `status` shows all of it, `status --watch` as much as fits into a terminal of any size. What is wrong comes
  * first, with the command that helps. Pure: everything comes in as data.
  */
-import type { LiveLine, StatusDocument } from '../supervisor/status.ts';
+import type { LiveDocument, LiveLine, StatusDocument } from '../supervisor/status.ts';
 import { cut, oneLine, width, wrap } from './cells.ts';
+import { dayLine } from './history-view.ts';
 import { plain } from './plain.ts';
 import { botName, type StatusRow, stateWords, statusRows } from './status-rows.ts';
 import { count, type Level, type Paint } from './words.ts';
@@ -12,6 +13,7 @@ export interface LiveView {
   readonly doc: StatusDocument;
   /** Oldest first. */
   readonly lines: readonly LiveLine[];
+  readonly day: LiveDocument['day'];
   /** Updates a minute, in words. */
   readonly rate: string;
   /** What became of a key. */
@@ -27,6 +29,9 @@ const NO_BREAK = '\u00a0';
 const TIMES_FROM_COLUMNS = 79;
 /** Half of a folder or a command tells something from this width on. */
 const CUT_FROM_COLUMNS = 20;
+const DAY = 'last day';
+/** After the row of the supervisor. */
+const DAY_RANK = 5.5;
 const START = '  → singlepoll start -- COMMAND';
 
 /** `nowMs` is wall-clock time; long lines are wrapped at `columns`. */
@@ -65,10 +70,18 @@ export function liveScreen(
   if (rows - top.length > 8) top.push('');
   const room = Math.max(0, rows - top.length - 1);
   const wantedLines = Math.min(lines.length, room >= 14 ? 5 : room >= 8 ? 3 : 0);
+  const { day } = view;
   const all = statusRows(doc, nowMs, view.rate);
+  if (day) all.push({ label: DAY, rank: DAY_RANK, level: 'info', parts: [], rest: [] });
   const byRank = [...all].sort((a, b) => a.rank - b.rank);
   const kept = byRank.slice(0, Math.max(0, room - (wantedLines > 0 ? wantedLines + 1 : 0)));
-  const body = all.filter((row) => kept.includes(row)).map((row) => beginOf(row, columns, paint));
+  const body = all
+    .filter((row) => kept.includes(row))
+    .map(
+      (row) =>
+        beginOf(row, columns, paint) +
+        (day && row.label === DAY ? dayLine(day, columns - LABEL_COLUMNS, paint) : ''),
+    );
   if (wantedLines > 0) {
     const left = room - body.length - 1;
     body.push(paint('tag', cut(`── last lines ${'─'.repeat(columns)}`, columns).replace(/…$/, '─')));

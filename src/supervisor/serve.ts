@@ -10,6 +10,8 @@ import { leaseWords } from '../output/words.ts';
 import type { GivenGateway } from './ahead.ts';
 
 import { type Answer, type Asker, type Handler, serveControl } from './control.ts';
+import { DAY_MS } from './history.ts';
+import type { Recorder } from './recorder.ts';
 import type { Run } from './run.ts';
 import type { LiveDocument, StatusDocument } from './status.ts';
 import type { Watch } from './watch.ts';
@@ -23,6 +25,8 @@ interface Asked {
   readonly lease: Lease | null;
   readonly gateway: GivenGateway | null;
   readonly watching: Watch | null;
+  /** Null in deploy mode. */
+  readonly recorder: Recorder | null;
 }
 
 export interface Served {
@@ -42,6 +46,7 @@ export async function showRun(run: Run, asked: Asked): Promise<Served | null> {
     brief: () => status.document(),
     status: () => document(TREE_FRESH_MS),
     counts: () => status.record.tally,
+    day: () => asked.recorder?.summary(DAY_MS) ?? null,
   });
   service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
   const served = await serveOrders(run, asked, document).catch((error: NodeJS.ErrnoException) => {
@@ -72,7 +77,15 @@ function documentOf({ loop, status, tree }: Run): DocumentOf {
 async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promise<Served> {
   const { config, output, socketPath, loop, onStep } = run;
   const { changes, recent } = output;
-  const look = () => ({ status: document(TREE_WATCHED_MS), lines: recent.lines() });
+  const look = (): LiveDocument => {
+    const day = asked.recorder?.summary(DAY_MS);
+    const { minutes = '', notPolledMs = 0 } = { ...day };
+    return {
+      status: document(TREE_WATCHED_MS),
+      lines: recent.lines(),
+      day: day ? { minutes, notPolledMs } : null,
+    };
+  };
   const followers = createFollowers({ changes, look });
   const waitingForEnd = new Set<(answer: Answer) => void>();
   /** Each is told of every step, and says whether that was what it waits for. */
@@ -118,6 +131,8 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
       case 'handover':
         say(`pid ${process.pid} hands over`);
         return await end(`handing over to pid ${Number(request.to) || 'unknown'}`);
+      case 'history':
+        return { ok: true, history: asked.recorder?.history() ?? null };
       case 'probe':
         return await question(run, asked);
       case 'restart':

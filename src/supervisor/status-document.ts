@@ -78,6 +78,8 @@ export interface Status {
   readonly record: StatusRecord;
   /** The only way to change the record. */
   note(event: StatusEvent): void;
+  /** Called after each change of the record. */
+  onNote(listener: () => void): void;
   /** Filled in as the parts of the run are opened. */
   readonly sources: StatusSources;
   document(tree?: readonly TreeEntry[]): StatusDocument;
@@ -105,12 +107,17 @@ export function createStatus({ config, me, command, startedAt }: Known): Status 
   const bot = me || botId !== null ? { id: me?.id ?? botId, username: me?.username ?? null } : null;
   let record = newRecord({ bot, supervisor, deafAfterMs }, polling ? (gateway ? 'gateway' : 'direct') : null);
   const sources: StatusSources = {};
+  let listener = (): void => {};
   return {
     get record() {
       return record;
     },
     note(event) {
       record = noted(record, event, { atMs: performance.now(), at: new Date().toISOString() });
+      listener();
+    },
+    onNote(it) {
+      listener = it;
     },
     sources,
     document: (tree = []) => statusDocument(record, sources, tree, performance.now()),

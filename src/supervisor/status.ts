@@ -2,6 +2,7 @@
  * What is known of a run. StatusDocument is the answer of `status`, a contract (see docs/commands.md); StatusRecord is what the supervisor
  * keeps, and only `noted` changes it. Times in documents are ISO 8601, in the record also monotonic ms, for ages. PURE.
  */
+import type { Summary } from './history.ts';
 import { initial, type State } from './table.ts';
 
 export type Grade = 'own' | 'proven' | 'declared' | 'likely' | 'hint';
@@ -242,6 +243,8 @@ export interface LiveDocument {
   readonly status: StatusDocument;
   /** Oldest first, at most LIVE_LINES. */
   readonly lines: readonly LiveLine[];
+  /** The last day; null: it is not known. */
+  readonly day: Pick<Summary, 'minutes' | 'notPolledMs'> | null;
 }
 
 export const LIVE_LINES = 40;

@@ -14,7 +14,9 @@ import { type ApiReach, createApiReach } from '../telegram/reach.ts';
 import type { GivenGateway } from './ahead.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { finderFor } from './finder.ts';
+import { DAY_MS } from './history.ts';
 import { forgetEnd, rememberEnd, rememberStart } from './memory.ts';
+import { openRecorder } from './recorder.ts';
 import { createRun, type Run } from './run.ts';
 import { showRun } from './serve.ts';
 import { OWNER_GONE, Stopped } from './signals.ts';
@@ -32,6 +34,10 @@ export async function supervise(
   release: () => Promise<void>,
 ): Promise<number> {
   const run = createRun(startup, me);
+  const recorder = startup.config.polling
+    ? openRecorder(run.status, keepsMemory(startup) ? startup.botDir : null)
+    : null;
+  startup.teardown.add(() => recorder?.stop());
   const { config, owner, output, report, service, teardown, loop, botDir } = run;
   const lease = await openLease(run);
   const reach = openReach(run);
@@ -49,11 +55,12 @@ export async function supervise(
     ? alertModule?.openAlerts({
         ...{ alerts: config.alerts, apiRoot: config.apiRoot, token: config.token, isStray },
         ...{ report, status: run.status, changes: output.changes, running: run, botDir },
+        day: () => recorder?.summary(DAY_MS) ?? null,
         secrets: [config.token, gateway?.token].filter((it) => typeof it === 'string'),
       })
     : null;
   answerAsks(run);
-  const served = await showRun(run, { lease, gateway, watching });
+  const served = await showRun(run, { lease, gateway, watching, recorder });
   teardown.add(() => served?.close());
   const waits = run.link ?? owner;
   const ready = waits && untilReady(run, waits);

@@ -190,7 +190,7 @@ const shown = (html: string): string =>
 describe('page', () => {
   test('shows every row of status', () => {
     const doc = sampleStatus({ strays: [sampleStray], lease: sampleLease });
-    const text = shown(statusPage(doc, SAMPLE_NOW_MS, true));
+    const text = shown(statusPage(doc, null, SAMPLE_NOW_MS, true));
     for (const row of statusRows(doc, SAMPLE_NOW_MS)) {
       assert.ok(text.includes(row.label), row.label);
       for (const line of [row.parts.join(', '), ...row.rest]) assert.ok(text.includes(line), line);
@@ -227,7 +227,7 @@ describe('page', () => {
       strays: [{ ...sampleStray, command: evil, cwd: evil, user: evil, proof: [evil], respawner: null }],
       lease: { ...sampleLease, mine: false, holder: evil, engine: evil },
     });
-    const html = statusPage(doc, SAMPLE_NOW_MS, true);
+    const html = statusPage(doc, null, SAMPLE_NOW_MS, true);
     const tags = new Set([...html.matchAll(/<([a-z0-9]+)/g)].map((it) => it[1]));
     for (const tag of ['script', 'img']) assert.ok(!tags.has(tag), tag);
     assert.doesNotMatch(html, /<[^>]*onerror/);

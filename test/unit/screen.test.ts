@@ -45,7 +45,7 @@ const LINES = Array.from({ length: 40 }, (_, i): LiveLine => {
 const plainly = (_level: string, text: string) => text;
 
 function draw(doc: StatusDocument, columns: number, rows: number, more: Partial<LiveView> = {}): string[] {
-  const view = { doc, lines: LINES, rate: '3 a minute', message: null, keys: true, ...more };
+  const view = { doc, lines: LINES, day: null, rate: '3 a minute', message: null, keys: true, ...more };
   return liveScreen(view, SAMPLE_NOW_MS, columns, rows, plainly);
 }
 
@@ -204,7 +204,7 @@ test('updates a minute: unknown at first, then reckoned, then counted over the l
 
 test('colour says how bad it is', () => {
   const marked = (doc: StatusDocument) => {
-    const view = { doc, lines: LINES, rate: '', message: null, keys: true };
+    const view = { doc, lines: LINES, day: null, rate: '', message: null, keys: true };
     return liveScreen(view, SAMPLE_NOW_MS, 80, 24, (level, text) => `<${level}>${text}</>`).join('\n');
   };
   assert.match(marked(DOCS.fine), /^<good>●<\/> .*<good>polling<\/>/);

@@ -1,0 +1,90 @@
+/** `singlepoll status --history`: what happened in the last days, by the supervisor's memory, else by the file that the last one has left. */
+import { join } from 'node:path';
+import type { Config } from '../config/load.ts';
+import { findStateDir } from '../config/state-dir.ts';
+import { formatDuration, parseDuration } from '../config/values.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { historyDocument, historyScreen } from '../output/history-view.ts';
+import { plain } from '../output/plain.ts';
+import { botName } from '../output/status-rows.ts';
+import { painter } from '../output/words.ts';
+import { askControl } from '../supervisor/control.ts';
+import {
+  continued,
+  DAY_MS,
+  type History,
+  historyOf,
+  KEPT_MS,
+  MINUTE_MS,
+  summarise,
+} from '../supervisor/history.ts';
+import { recallStart } from '../supervisor/memory.ts';
+import { readHistory } from '../supervisor/recorder.ts';
+import { bareStatus } from '../supervisor/status.ts';
+import { botNamed, findSupervisor, type Supervisor } from './find.ts';
+import { supervisorOf } from './look.ts';
+
+const ANSWER_MS = 2_000;
+
+/** `value`: of --history. Throws 64 for what is no time, 3 where nothing is known. */
+export async function showHistory(
+  config: Config,
+  name: string | null,
+  value: unknown,
+  json: boolean,
+): Promise<number> {
+  const spanMs = spanOf(value);
+  const supervisor = name === null ? await supervisorOf(config) : await findSupervisor(config, name);
+  const id = supervisor?.doc?.bot?.id ?? (name === null ? config.botId : (await botNamed(name)).id);
+  const history = (await rememberedBy(supervisor)) ?? storedHistory(id);
+  if (history === null)
+    throw new SinglepollError(
+      EXIT.notRunning,
+      `no history is kept of ${id === null ? 'this bot' : `bot ${id}`}: no supervisor has polled for it with this state folder`,
+      'singlepoll start -- COMMAND    # keeps it from then on; not with --sandbox or POLLING_ENABLED=0',
+    );
+  const bot = supervisor?.doc?.bot ?? { id, username: recallStart(botFolder(id) ?? '')?.username ?? null };
+  const summary = summarise(history, spanMs);
+  const { columns = 100_000 } = process.stdout;
+  const title = botName(bareStatus(bot, 'stopped'));
+  const paint = await painter(process.stdout, process.env);
+  const text = json
+    ? `${JSON.stringify(historyDocument(bot, summary))}\n`
+    : historyScreen(title, summary, columns, paint);
+  process.stdout.write(text);
+  return EXIT.ok;
+}
+
+/** Until now, by the file that the last supervisor has left. Null: it has left none. */
+export function storedHistory(botId: number | null): History | null {
+  const folder = botFolder(botId);
+  const stored = folder === null ? null : readHistory(folder);
+  return stored && continued(stored, Date.now());
+}
+
+/** Null: it does not answer, is of an older release, or keeps none. */
+async function rememberedBy(supervisor: Supervisor | null): Promise<History | null> {
+  if (!supervisor?.control) return null;
+  const answer = await askControl(supervisor.control, { cmd: 'history' }, { timeoutMs: ANSWER_MS }).catch(
+    () => null,
+  );
+  return historyOf(answer?.history);
+}
+
+function botFolder(botId: number | null): string | null {
+  const state = botId === null ? null : findStateDir(process.env);
+  return state && join(state.path, String(botId));
+}
+
+function spanOf(value: unknown): number {
+  if (value === true) return DAY_MS;
+  const text = String(value);
+  const time = parseDuration(text);
+  if (time.ok && time.value >= MINUTE_MS && time.value <= KEPT_MS) return time.value;
+  const problem = time.ok ? 'it is out of range' : time.problem;
+  throw new SinglepollError(
+    EXIT.usage,
+    `--history ${plain(text, 40)}: ${problem}; accepted: a time from 1m to ${formatDuration(KEPT_MS)}, which is as long as it is kept`,
+    'singlepoll status --history 12h',
+  );
+}

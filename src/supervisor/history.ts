@@ -1,0 +1,273 @@
+/**
+ * The last seven days of a bot on this machine, minute by minute: who polled, and where nobody did, why. The supervisor tells what is so
+ * from now on; here it becomes one letter a minute (the worst of that minute) and a list of the spans without undisturbed polling.
+ * PURE: times are given. What lies between two looks is measured by a clock that nobody can set; when the wall clock was set, what has
+ * been written moves with it, or ends where it is set back to.
+ */
+
+/** From the best to the worst: of a minute the worst is kept. A `restart` that takes longer than GAP_MS is a gap. */
+export const MINUTE_STATES = ['polled', 'standby', 'restart', 'outage', 'conflict', 'gap'] as const;
+export type MinuteState = (typeof MINUTE_STATES)[number];
+
+/** Of a minute of which nothing is known, and of each state, by its place in MINUTE_STATES. */
+const UNKNOWN = '.';
+const LETTERS = `${UNKNOWN}psrocg`;
+
+export interface Span {
+  readonly state: MinuteState;
+  /** Milliseconds since 1970. */
+  readonly fromMs: number;
+  readonly untilMs: number;
+  /** Without the pauses between several. */
+  readonly lastedMs: number;
+  /** How many of the same kind and cause, one soon after the other. */
+  readonly times: number;
+  readonly cause: string | null;
+}
+
+/** What the file holds. */
+export interface History {
+  /** Nothing is known of later times. */
+  readonly untilMs: number;
+  /** The last letter is that of the minute of `untilMs`. */
+  readonly minutes: string;
+  /** Oldest first, at most SPANS_MAX. */
+  readonly spans: readonly Span[];
+  /** It still lasts. */
+  readonly open: Span | null;
+  /** The supervisor has ended in order: the open span tells why. */
+  readonly isOver: boolean;
+}
+
+/** What is so from now on. */
+export interface Condition {
+  readonly state: MinuteState;
+  /** Of a span that goes on the first one counts. */
+  readonly cause: string | null;
+  /** It began so long ago and is noticed only now. */
+  readonly agoMs?: number;
+  /** The supervisor ends. */
+  readonly isOver?: boolean;
+}
+
+export interface Moment {
+  readonly unixMs: number;
+  /** Of a clock that includes suspend and that nobody can set. */
+  readonly elapsedMs: number;
+}
+
+export interface Recording {
+  readonly history: History;
+  readonly now: Condition;
+  readonly at: Moment;
+}
+
+export const MINUTE_MS = 60_000;
+export const DAY_MS = 24 * 60 * MINUTE_MS;
+export const KEPT_MS = 7 * DAY_MS;
+const MINUTES_MAX = KEPT_MS / MINUTE_MS;
+const SPANS_MAX = 300;
+const CAUSE_MAX = 200;
+const GAP_MS = 30_000;
+/** Spans of the same kind and cause with pauses shorter than this are counted as one. */
+const SAME_WITHIN_MS = 10 * MINUTE_MS;
+/** The supervisor looks every few seconds: nothing ran for as long as that. */
+const STANDSTILL_MS = 60_000;
+/** Clocks that are being corrected drift less between two looks. */
+const JUMP_MS = 2_000;
+/** A machine without a clock of its own begins in 1970. */
+const WRONG_CLOCK_MS = Date.UTC(2025, 0);
+
+const NOBODY: Condition = { state: 'restart', cause: 'no supervisor ran: killed, or the machine was off' };
+const STANDSTILL: Condition = {
+  state: 'gap',
+  cause: 'the supervisor stood still: suspended with its machine, or stopped by a signal',
+};
+
+const minuteOf = (ms: number) => Math.floor(ms / MINUTE_MS);
+/** Both are time without a poll, told apart by its length. */
+const isSame = (a: MinuteState, b: MinuteState) =>
+  a === b || [a, b].every((it) => it === 'restart' || it === 'gap');
+
+/** Goes on with what the last supervisor has left; null: nothing. */
+export function resumed(saved: History | null, at: Moment, now: Condition): Recording {
+  if (saved === null) {
+    const history = { untilMs: at.unixMs, minutes: '', spans: [], open: null, isOver: false };
+    return { history, now, at };
+  }
+  if (at.unixMs < WRONG_CLOCK_MS) return { history: saved, now, at: { ...at, unixMs: saved.untilMs } };
+  return { history: continued(saved, at.unixMs), now, at };
+}
+
+/** With the time since then, in which no supervisor ran. */
+export function continued(saved: History, unixMs: number): History {
+  const history = saved.isOver ? saved : closed(saved);
+  if (unixMs < history.untilMs) return moved(closed(history), unixMs - history.untilMs);
+  return passed(history, unixMs, NOBODY);
+}
+
+/** The time until `at` belongs to what was so before; `now` is so from then on. */
+export function step(
+  { history: old, now: before, at: last }: Recording,
+  at: Moment,
+  now: Condition,
+): Recording {
+  if (at.unixMs < WRONG_CLOCK_MS) return { history: old, now, at: { ...last, elapsedMs: at.elapsedMs } };
+  const passedMs = at.elapsedMs - last.elapsedMs;
+  const jumpMs = at.unixMs - last.unixMs - passedMs;
+  let history = Math.abs(jumpMs) > JUMP_MS ? moved(old, jumpMs) : old;
+  history = passed(history, at.unixMs, passedMs > STANDSTILL_MS ? STANDSTILL : before);
+  if (!isSame(before.state, now.state)) history = closed(history);
+  if (now.agoMs && now.state !== before.state)
+    history = passed(closed(history), at.unixMs, now, at.unixMs - now.agoMs);
+  return { history: { ...history, isOver: now.isOver === true }, now, at };
+}
+
+function passed(
+  history: History,
+  untilMs: number,
+  { state, cause }: Condition,
+  fromMs = history.untilMs,
+): History {
+  const { open: before } = history;
+  if (untilMs <= fromMs) return history;
+  const isOn = before !== null && isSame(before.state, state);
+  const begun = isOn ? before : { state, fromMs, lastedMs: 0, times: 1, cause: null };
+  const lastedMs = begun.lastedMs + untilMs - fromMs;
+  const isGap = begun.state === 'gap' || (state === 'restart' && lastedMs >= GAP_MS);
+  const now = isGap ? 'gap' : state;
+  const span = {
+    ...begun,
+    state: now,
+    untilMs,
+    lastedMs,
+    cause: begun.cause ?? cause?.slice(0, CAUSE_MAX) ?? null,
+  };
+  return {
+    ...(isOn ? history : closed(history)),
+    untilMs,
+    minutes: marked(history, begun.state === now ? fromMs : begun.fromMs, untilMs, now),
+    open: state === 'polled' ? null : span,
+  };
+}
+
+function marked(
+  { minutes, untilMs: known }: History,
+  fromMs: number,
+  untilMs: number,
+  state: MinuteState,
+): string {
+  const letter = LETTERS[MINUTE_STATES.indexOf(state) + 1]!;
+  const more = Math.min(MINUTES_MAX, minuteOf(untilMs) - minuteOf(known) + (minutes === '' ? 1 : 0));
+  const all = (minutes + UNKNOWN.repeat(Math.max(0, more))).slice(-MINUTES_MAX);
+  const first = Math.max(0, all.length - 1 - (minuteOf(untilMs) - minuteOf(fromMs)));
+  const worst = (old: string) => (LETTERS.indexOf(old) < LETTERS.indexOf(letter) ? letter : old);
+  return all.slice(0, first) + [...all.slice(first)].map(worst).join('');
+}
+
+/** The span that lasts is over. */
+function closed(history: History): History {
+  const { open, spans, untilMs } = history;
+  if (open === null) return history;
+  const last = spans.at(-1);
+  const isAgain =
+    last?.state === open.state && last.cause === open.cause && open.fromMs - last.untilMs < SAME_WITHIN_MS;
+  const one = isAgain
+    ? { ...open, fromMs: last.fromMs, lastedMs: last.lastedMs + open.lastedMs, times: last.times + 1 }
+    : open;
+  const all = [...(isAgain ? spans.slice(0, -1) : spans), one];
+  const kept = all.filter((it) => it.untilMs > untilMs - KEPT_MS).slice(-SPANS_MAX);
+  return { ...history, spans: kept, open: null };
+}
+
+/** The wall clock was set. */
+function moved(history: History, jumpMs: number): History {
+  const untilMs = history.untilMs + jumpMs;
+  const shift = minuteOf(untilMs) - minuteOf(history.untilMs);
+  const { minutes, spans, open } = history;
+  return {
+    ...history,
+    untilMs,
+    minutes:
+      shift < 0
+        ? minutes.slice(0, shift)
+        : (minutes + UNKNOWN.repeat(Math.min(shift, MINUTES_MAX))).slice(-MINUTES_MAX),
+    spans: spans
+      .filter(({ fromMs }) => fromMs < untilMs)
+      .map((it) => ({ ...it, untilMs: Math.min(it.untilMs, untilMs) })),
+    open: open && { ...open, fromMs: open.fromMs + jumpMs, untilMs },
+  };
+}
+
+/** What a file holds; null: nothing that makes sense. */
+export function historyOf(value: unknown): History | null {
+  const { untilMs, minutes, spans, open, isOver } = { ...(value as Partial<History>) };
+  if (!Number.isFinite(untilMs) || typeof minutes !== 'string' || !Array.isArray(spans)) return null;
+  if (minutes.length > MINUTES_MAX || /[^.psrocg]/.test(minutes)) return null;
+  if (![...spans, ...(open ? [open] : [])].every(isSpan)) return null;
+  return {
+    untilMs: untilMs!,
+    minutes,
+    spans: spans.slice(-SPANS_MAX),
+    open: open ?? null,
+    isOver: isOver === true,
+  };
+}
+
+function isSpan(value: unknown): value is Span {
+  const { state, fromMs, untilMs, lastedMs, times, cause } = { ...(value as Partial<Span>) };
+  return (
+    [fromMs, untilMs, lastedMs, times].every(Number.isFinite) &&
+    MINUTE_STATES.includes(state!) &&
+    (cause === null || typeof cause === 'string')
+  );
+}
+
+/** What is told of the last minutes, wherever it is told. */
+export interface Summary {
+  readonly fromMs: number;
+  readonly untilMs: number;
+  /** One letter a minute, see LETTERS. */
+  readonly minutes: string;
+  /** How many minutes of each state. */
+  readonly sums: Readonly<Record<MinuteState | 'unknown', number>>;
+  /** The longest first. */
+  readonly spans: readonly (Span & { readonly lasts: boolean })[];
+  /** Time in which nobody polled, here or elsewhere, as far as it is known. */
+  readonly notPolledMs: number;
+}
+
+export function summarise({ minutes, untilMs, spans, open }: History, spanMs: number): Summary {
+  const count = Math.ceil(spanMs / MINUTE_MS);
+  const fromMs = untilMs - spanMs;
+  const last = minutes.slice(-count).padStart(count, UNKNOWN);
+  const sum = (letter: string) => last.split(letter).length - 1;
+  const sums = Object.fromEntries(MINUTE_STATES.map((state, i) => [state, sum(LETTERS[i + 1]!)]));
+  const within = [
+    ...spans.map((it) => ({ ...it, lasts: false })),
+    ...(open ? [{ ...open, lasts: true }] : []),
+  ]
+    .filter((it) => it.untilMs > fromMs)
+    .map((it) => {
+      const begun = Math.max(it.fromMs, fromMs);
+      return { ...it, fromMs: begun, lastedMs: Math.min(it.lastedMs, it.untilMs - begun) };
+    })
+    .sort((a, b) => b.lastedMs - a.lastedMs);
+  return {
+    ...{ fromMs, untilMs, minutes: last, spans: within },
+    sums: { ...sums, unknown: sum(UNKNOWN) } as Summary['sums'],
+    notPolledMs: within
+      .filter(({ state }) => state !== 'standby' && state !== 'conflict')
+      .reduce((all, { lastedMs }) => all + lastedMs, 0),
+  };
+}
+
+/** The minutes as so many cells, each the worst of its minutes. */
+export function cellsOf(minutes: string, count: number): readonly (MinuteState | 'unknown')[] {
+  return Array.from({ length: count }, (_, i) => {
+    const from = Math.floor((i * minutes.length) / count);
+    const cell = minutes.slice(from, Math.max(from + 1, Math.floor(((i + 1) * minutes.length) / count)));
+    const worst = Math.max(...[...cell].map((letter) => LETTERS.indexOf(letter)));
+    return worst <= 0 ? 'unknown' : MINUTE_STATES[worst - 1]!;
+  });
+}
