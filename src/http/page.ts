@@ -34,7 +34,7 @@ dl>div{display:grid;grid-template-columns:8rem minmax(0,1fr);gap:0 1rem;padding:
 dd{margin:0;white-space:pre-wrap}
 dt,.hint,.rest,footer{color:var(--soft)}.hint{white-space:pre-wrap}.rest{font:.875rem/1.6 ui-monospace,monospace}
 a{color:inherit}
-section{background:var(--card);border-radius:8px;padding:.75rem 1rem}
+section{background:var(--card);border-radius:8px;padding:.75rem 1rem;margin:1rem 0}
 svg{display:block;width:100%;height:2rem;border-radius:4px}
 rect,b{fill:#8884}.polled{fill:var(--good)}.standby{fill:var(--calm)}.gap,.conflict{fill:var(--bad);color:var(--bad)}
 .restart,.outage{fill:var(--warn);color:var(--warn)}b.standby{color:var(--calm)}
@@ -93,7 +93,7 @@ ${pause} · <a href="metrics">metrics</a></footer>
 `;
 }
 
-/** The worst of each five minutes, and beneath it what happened. */
+/** The worst of each five minutes, and beneath it what lasted longest, the newest first. */
 function dayHtml(day: Summary): string {
   const cells = cellsOf(day.minutes, DAY_CELLS);
   const begins = cells.flatMap((cell, i) => (cell === cells[i - 1] ? [] : [i]));
@@ -103,13 +103,14 @@ function dayHtml(day: Summary): string {
   });
   const at = (part: number) => clockWords(day.untilMs - DAY_MS * part, 'UTC').slice(4, 9);
   const ticks = [1, 0.75, 0.5, 0.25].map((part) => `<span>${at(part)}</span>`).join('');
-  const events = day.spans.slice(0, EVENTS_MAX).map((span) => {
+  const longest = day.spans.slice(0, EVENTS_MAX).sort((a, b) => b.fromMs - a.fromMs);
+  const events = longest.map((span) => {
     const begin = `<b class="${span.state}">${span.state} ${duration(span.lastedMs)}</b>`;
     return `<li>${begin} ${escaped(spanWords(span, 'UTC'))}</li>\n`;
   });
   const more = day.spans.length - events.length;
   if (more > 0) events.push(`<li>and ${more} more: singlepoll status --history</li>\n`);
-  const words = `the last day: ${sumWords(day)}`;
+  const words = `the last day, in UTC: ${sumWords(day)}`.replace(/(\d) (?=[a-z])/g, '$1\u00a0');
   return `<section aria-label="the last day">
 <svg viewBox="0 0 ${DAY_CELLS} 1" preserveAspectRatio="none" role="img" aria-label="${words}">${rects.join('')}</svg>
 <div class="ticks">${ticks}<span>now</span></div>

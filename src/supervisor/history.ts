@@ -35,8 +35,8 @@ export interface History {
   readonly spans: readonly Span[];
   /** It still lasts. */
   readonly open: Span | null;
-  /** The supervisor has ended in order: the open span tells why. */
-  readonly isOver: boolean;
+  /** Why no supervisor runs any more; null: one does, or it was killed. */
+  readonly end: string | null;
 }
 
 /** What is so from now on. */
@@ -92,7 +92,7 @@ const isSame = (a: MinuteState, b: MinuteState) =>
 /** Goes on with what the last supervisor has left; null: nothing. */
 export function resumed(saved: History | null, at: Moment, now: Condition): Recording {
   if (saved === null) {
-    const history = { untilMs: at.unixMs, minutes: '', spans: [], open: null, isOver: false };
+    const history = { untilMs: at.unixMs, minutes: '', spans: [], open: null, end: null };
     return { history, now, at };
   }
   if (at.unixMs < WRONG_CLOCK_MS) return { history: saved, now, at: { ...at, unixMs: saved.untilMs } };
@@ -101,9 +101,11 @@ export function resumed(saved: History | null, at: Moment, now: Condition): Reco
 
 /** With the time since then, in which no supervisor ran. */
 export function continued(saved: History, unixMs: number): History {
-  const history = saved.isOver ? saved : closed(saved);
-  if (unixMs < history.untilMs) return moved(closed(history), unixMs - history.untilMs);
-  return passed(history, unixMs, NOBODY);
+  const { end, untilMs } = saved;
+  if (unixMs < untilMs) return moved(closed(saved), unixMs - untilMs);
+  return end === null
+    ? passed(closed(saved), unixMs, NOBODY)
+    : passed(saved, unixMs, { ...NOBODY, cause: end });
 }
 
 /** The time until `at` belongs to what was so before; `now` is so from then on. */
@@ -117,10 +119,10 @@ export function step(
   const jumpMs = at.unixMs - last.unixMs - passedMs;
   let history = Math.abs(jumpMs) > JUMP_MS ? moved(old, jumpMs) : old;
   history = passed(history, at.unixMs, passedMs > STANDSTILL_MS ? STANDSTILL : before);
-  if (!isSame(before.state, now.state)) history = closed(history);
+  if (!isSame(before.state, now.state) || (now.isOver && !before.isOver)) history = closed(history);
   if (now.agoMs && now.state !== before.state)
     history = passed(closed(history), at.unixMs, now, at.unixMs - now.agoMs);
-  return { history: { ...history, isOver: now.isOver === true }, now, at };
+  return { history: { ...history, end: now.isOver ? now.cause : null }, now, at };
 }
 
 function passed(
@@ -201,7 +203,7 @@ function moved(history: History, jumpMs: number): History {
 
 /** What a file holds; null: nothing that makes sense. */
 export function historyOf(value: unknown): History | null {
-  const { untilMs, minutes, spans, open, isOver } = { ...(value as Partial<History>) };
+  const { untilMs, minutes, spans, open, end } = { ...(value as Partial<History>) };
   if (!Number.isFinite(untilMs) || typeof minutes !== 'string' || !Array.isArray(spans)) return null;
   if (minutes.length > MINUTES_MAX || /[^.psrocg]/.test(minutes)) return null;
   if (![...spans, ...(open ? [open] : [])].every(isSpan)) return null;
@@ -210,7 +212,7 @@ export function historyOf(value: unknown): History | null {
     minutes,
     spans: spans.slice(-SPANS_MAX),
     open: open ?? null,
-    isOver: isOver === true,
+    end: typeof end === 'string' ? end.slice(0, CAUSE_MAX) : null,
   };
 }
 

@@ -51,7 +51,7 @@ export function openRecorder(status: Status, botDir: string | null): Recorder {
 
   function noticed(): void {
     const { state, isOver = false } = condition();
-    if (state === recording.now.state && isOver === recording.history.isOver) return;
+    if (state === recording.now.state && isOver === (recording.now.isOver ?? false)) return;
     look();
     if (isOver) save();
   }

@@ -1,7 +1,8 @@
 // --http: health, readiness and metrics of a real run in every state, who gets the port, and readers that are slow, many, huge or broken:
 // supervision goes on, and a health check gets through.
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -10,6 +11,7 @@ import { openEngine } from '../support/engines.ts';
 import { checkWithPromtool, code, get, httpPort, sampleOf } from '../support/http.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { leaseBed } from '../support/lease-bed.ts';
+import { allPids, commandOf } from '../support/proc.ts';
 import { openNetwork } from '../support/proxy.ts';
 import { freePort } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -249,4 +251,51 @@ test('crowds that never ask, heads that are huge, endless or no HTTP, a flood, a
   await until('them to be connected', () => readers.every((it) => it.readyState === 'open'));
   run.signal('SIGTERM');
   await run.ends(0);
+});
+
+test('history: across ends and kills, on the page and in status; a disk that hangs or is full matters to nobody', async (t) => {
+  const b = await bed(t);
+  const file = join(b.stateDir, String(b.botId), 'history.json');
+  const fresh = `${file}.new`;
+  const none = await b.exits(3, 'status --history');
+  assert.match(none.stderr, /no history is kept of bot \d+/);
+  await b.exits(64, 'status --history 8d');
+  await b.exits(64, 'status --history --all');
+  const run = await b.polling('--http 0');
+  const polls = async (restarts: number) => {
+    const { state, worker } = await b.status();
+    return (state === 'polling' && worker?.restarts === restarts && worker.pid) || null;
+  };
+  process.kill(await until('the worker to poll', () => polls(0)), 'SIGKILL');
+  await until('the next worker to poll', () => polls(1));
+  const { body } = await get(await httpPort(run), '/');
+  assert.match(body, /<svg .*<rect class="restart".*restart .*the worker ended by SIGKILL/s);
+  await b.exits(0, 'stop');
+  await until(
+    'the end to be written',
+    () => existsSync(file) && /"end":"no/.test(readFileSync(file, 'utf8')),
+  );
+  const written = readFileSync(file, 'utf8');
+  // Whoever writes hangs as on a dead disk; the end does not wait for it.
+  const second = await b.polling();
+  execFileSync('mkfifo', [fresh]);
+  await b.exits(0, 'stop');
+  await second.ends(0);
+  const writers = () => allPids().filter((it) => commandOf(it).includes(`singlepoll-history ${file}`));
+  await until('one that hangs in writing', () => writers().length > 0);
+  for (const it of writers()) process.kill(it, 'SIGKILL');
+  rmSync(fresh);
+  // A full disk: what was there stays.
+  const third = await b.polling();
+  symlinkSync('/dev/full', fresh);
+  await b.exits(0, 'stop');
+  await third.ends(0);
+  await until('the failed write to be cleared away', () => !existsSync(fresh) && writers().length === 0);
+  assert.equal(readFileSync(file, 'utf8'), written);
+  const told = JSON.parse((await b.exits(0, 'status --history 1h --json')).stdout);
+  assert.equal(told.timeline.length, 60);
+  const causes = told.spans.map(({ cause }: { cause: string }) => cause);
+  for (const cause of ['the worker ended by SIGKILL', 'no supervisor ran: asked to by singlepoll stop'])
+    assert.ok(causes.includes(cause), String(causes));
+  assert.match((await b.exits(0, 'status --history')).stdout, /: the last 24 h, nobody polled for .*\n\n·+▂/);
 });

@@ -14,6 +14,8 @@ import {
 import { alertMessage, digestMessage, type Message, postOf } from '../../src/alerts/message.ts';
 import { createQueue, type Delivery, GIVE_UP_AFTER_MS, WAITING_MAX } from '../../src/alerts/queue.ts';
 import type { AlertPreset } from '../../src/config/targets.ts';
+import { maskText } from '../../src/output/mask.ts';
+import type { Summary } from '../../src/supervisor/history.ts';
 import { newRecord } from '../../src/supervisor/status.ts';
 import { initial } from '../../src/supervisor/table.ts';
 import { createRandom } from '../simulation/random.ts';
@@ -456,9 +458,17 @@ test('the digest counts since the last one', () => {
       alerts: { sent: 3, failed: 0, waiting: 0, lastError: null },
     },
   );
-  assert.deepEqual(digestMessage(since, now, FROM).message.split('\n'), [
+  const span = { fromMs: SAMPLE_NOW_MS - 3_600_000, untilMs: SAMPLE_NOW_MS - 2_880_000, times: 1 };
+  const day: Summary = {
+    ...{ fromMs: SAMPLE_NOW_MS - DAY, untilMs: SAMPLE_NOW_MS, minutes: '', notPolledMs: 720_000 },
+    sums: { polled: 1_427, standby: 0, restart: 1, outage: 0, conflict: 0, gap: 12, unknown: 0 },
+    spans: [{ ...span, state: 'gap', lastedMs: 720_000, cause: `crash ${FROM.secrets[0]}`, lasts: false }],
+  };
+  assert.deepEqual(digestMessage(since, now, day, FROM).message.split('\n'), [
     'in the last 24 h: polled 99.92 % of the time, supervisor up 3 h',
     'polls: 2880, updates: 153',
+    'the last day by minutes: polled 23 h 47 min, restart 1 min, gap 12 min',
+    `the longest trouble: gap of 12 min, Sat 11:00:00 to 11:12:00: crash ${maskText(FROM.secrets[0]!, FROM.secrets)}`,
     'restarts: 6 (workers: 2 ended with code 1, 2 ended on request, 1 ended by SIGKILL, 1 replaced as deaf)',
     'conflicts (409): 2 with another poller, 0 with a webhook',
     'strays stopped: 1',
@@ -467,7 +477,7 @@ test('the digest counts since the last one', () => {
     'alerts since the start: 3 delivered, 0 failed',
     `singlepoll 1.2.3, Node ${process.version.slice(1)}`,
   ]);
-  assert.match(digestMessage(since, now, FROM).title, /^daily digest: @my_bot on box$/);
+  assert.match(digestMessage(since, now, null, FROM).title, /^daily digest: @my_bot on box$/);
 });
 
 describe('the time of the digest', () => {

@@ -42,7 +42,11 @@ function world(beatMs = 60_000, stalledMs = 60_000) {
     look() {
       it.looks += 1;
       const { polling } = sampleStatus();
-      return { status: sampleStatus({ polling: polling && { ...polling, offset: it.offset } }), lines: [] };
+      return {
+        status: sampleStatus({ polling: polling && { ...polling, offset: it.offset } }),
+        lines: [],
+        day: null,
+      };
     },
     beatMs,
     stalledMs,

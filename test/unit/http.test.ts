@@ -9,6 +9,7 @@ import { PAGE_POLICY, statusPage } from '../../src/http/page.ts';
 import { type Answered, type Asked, listenHttp, respond, type Site } from '../../src/http/server.ts';
 import { discreet, readiness } from '../../src/http/view.ts';
 import { statusRows } from '../../src/output/status-rows.ts';
+import { DAY_MS, summarise } from '../../src/supervisor/history.ts';
 import type { RunState, StatusDocument } from '../../src/supervisor/status.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
@@ -178,7 +179,7 @@ describe('metrics', () => {
 });
 
 const page = (more: Partial<StatusDocument> = {}, refreshes = true): string =>
-  statusPage(sampleStatus(more), SAMPLE_NOW_MS, refreshes);
+  statusPage(sampleStatus(more), null, SAMPLE_NOW_MS, refreshes);
 
 /** Without tags and entities. */
 const shown = (html: string): string =>
@@ -227,7 +228,15 @@ describe('page', () => {
       strays: [{ ...sampleStray, command: evil, cwd: evil, user: evil, proof: [evil], respawner: null }],
       lease: { ...sampleLease, mine: false, holder: evil, engine: evil },
     });
-    const html = statusPage(doc, null, SAMPLE_NOW_MS, true);
+    const span = { fromMs: SAMPLE_NOW_MS - 60_000, untilMs: SAMPLE_NOW_MS, lastedMs: 60_000, times: 1 };
+    const history = { untilMs: SAMPLE_NOW_MS, minutes: `${'p'.repeat(800)}g`, end: null };
+    const open = { ...span, state: 'gap', cause: evil } as const;
+    const day = summarise({ ...history, spans: [], open }, DAY_MS);
+    const html = statusPage(doc, day, SAMPLE_NOW_MS, true);
+    const widths = [...html.matchAll(/<rect [^>]*width="(\d+)"/g)].map((it) => Number(it[1]));
+    assert.deepEqual([widths.length, widths.reduce((a, b) => a + b)], [3, 288]);
+    assert.match(html, /<rect class="unknown".*<rect class="polled".*<rect class="gap"/);
+    assert.match(shown(html), /gap 60 s Sat 11:59:00 until now: "><script>/);
     const tags = new Set([...html.matchAll(/<([a-z0-9]+)/g)].map((it) => it[1]));
     for (const tag of ['script', 'img']) assert.ok(!tags.has(tag), tag);
     assert.doesNotMatch(html, /<[^>]*onerror/);

@@ -1,0 +1,384 @@
+// The history of a bot by minutes: what each minute is, how long nobody polled and why; through ends of supervisors, and through clocks
+// that are set, stop, or begin in 1970.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { discreetDay } from '../../src/http/view.ts';
+import { dayLine, historyDocument, historyScreen } from '../../src/output/history-view.ts';
+import {
+  type Condition,
+  DAY_MS,
+  type History,
+  historyOf,
+  KEPT_MS,
+  MINUTE_STATES,
+  type MinuteState,
+  type Recording,
+  resumed,
+  step,
+  summarise,
+} from '../../src/supervisor/history.ts';
+import { conditionOf } from '../../src/supervisor/recorder.ts';
+import { newRecord, noted, type StatusEvent, type StatusRecord } from '../../src/supervisor/status.ts';
+import { initial, type State } from '../../src/supervisor/table.ts';
+import { createRandom } from '../simulation/random.ts';
+import { sampleLease, sampleStatus } from '../support/status-sample.ts';
+
+const T0 = Date.UTC(2026, 10, 21, 12);
+const S = 1_000;
+const MIN = 60 * S;
+const NAMES: Readonly<Record<string, MinuteState>> = Object.fromEntries(
+  MINUTE_STATES.map((state) => [state[0]!, state]),
+);
+
+/** A supervisor that looks every five seconds; `jump` sets the wall clock, `stall` is time without a look. */
+function supervisor(saved: History | null = null, { atMs = T0, first = 'r' } = {}) {
+  const condition = (letter: string, more: Partial<Condition> = {}): Condition => ({
+    state: NAMES[letter]!,
+    cause: letter === 'p' ? null : `why ${letter}`,
+    ...more,
+  });
+  let at = { unixMs: atMs, elapsedMs: 5_000 };
+  let now = condition(first);
+  let it: Recording = resumed(saved, at, now);
+  const look = () => {
+    it = step(it, at, now);
+  };
+  const pass = (ms: number) => {
+    at = { unixMs: at.unixMs + ms, elapsedMs: at.elapsedMs + ms };
+  };
+  const self = {
+    /** It is so for this long. */
+    is(letter: string, ms: number, more: Partial<Condition> = {}) {
+      now = condition(letter, more);
+      look();
+      for (let left = ms; left > 0; left -= 5 * S) {
+        pass(Math.min(left, 5 * S));
+        look();
+      }
+      return self;
+    },
+    jump(ms: number) {
+      at = { ...at, unixMs: at.unixMs + ms };
+      look();
+      return self;
+    },
+    stall(ms: number) {
+      pass(ms);
+      look();
+      return self;
+    },
+    ends(cause = 'no supervisor ran: asked') {
+      now = { state: 'restart', cause, isOver: true };
+      look();
+      return it.history;
+    },
+    history: () => it.history,
+    seen: () => spansOf(it.history),
+    nowMs: () => at.unixMs,
+  };
+  return self;
+}
+
+const spansOf = ({ spans, open }: History) =>
+  [...spans, ...(open ? [open] : [])].map(({ state, fromMs, lastedMs, times, cause }) =>
+    [
+      state,
+      (fromMs - T0) / S,
+      lastedMs / S,
+      ...(times > 1 ? [`×${times}`] : []),
+      ...(cause?.startsWith('why') ? [] : [cause]),
+    ].join(' '),
+  );
+
+describe('minutes and spans', () => {
+  test('of a minute the worst; a restart that takes long is a gap from its beginning', () => {
+    const it = supervisor()
+      .is('r', 2 * S)
+      .is('p', 118 * S)
+      .is('r', 3 * S, { cause: 'why 2' })
+      .is('p', 57 * S);
+    it.is('r', 130 * S)
+      .is('p', 50 * S)
+      .is('o', 10 * S)
+      .is('r', S)
+      .is('p', 49 * S)
+      .is('c', 5 * S)
+      .is('p', 55 * S);
+    it.is('s', 60 * S);
+    assert.equal(it.history().minutes, 'rprgggocss');
+    assert.deepEqual(it.seen(), [
+      'restart 0 2',
+      'restart 120 3',
+      'gap 180 130',
+      'outage 360 10',
+      'restart 370 1',
+      'conflict 420 5',
+      'standby 480 60',
+    ]);
+  });
+
+  test('what repeats soon is one entry with its number; the number of entries and minutes is bounded', () => {
+    const it = supervisor(null, { first: 'p' });
+    for (let i = 0; i < 20; i++) it.is('r', S).is('p', 4 * MIN);
+    assert.deepEqual(it.seen(), ['restart 0 20 ×20']);
+    for (let i = 0; i < 400; i++) it.is('r', S, { cause: `why ${i}` }).is('p', 30 * MIN);
+    const { minutes, spans } = it.history();
+    assert.equal(minutes.length, KEPT_MS / MIN);
+    assert.equal(spans.length, 300);
+    assert.ok(JSON.stringify(it.history()).length < 100_000);
+  });
+
+  test('silence that is noticed late counts from its beginning', () => {
+    const it = supervisor(null, { first: 'p' }).is('p', 5 * MIN);
+    it.is('g', 10 * S, { agoMs: 2 * MIN })
+      .is('r', S)
+      .is('p', MIN);
+    assert.deepEqual(it.seen(), ['gap 180 131']);
+    assert.match(it.history().minutes, /^pppggg+p*$/);
+  });
+});
+
+describe('from one supervisor to the next', () => {
+  test('the time between them is a gap, with the reason of the end, or that there was none', () => {
+    const first = supervisor(null, { first: 'p' }).is('p', 2 * MIN);
+    const left = historyOf(JSON.parse(JSON.stringify(first.ends()))) as History;
+    const second = supervisor(left, { atMs: T0 + 10 * MIN })
+      .is('r', 2 * S)
+      .is('p', 58 * S);
+    assert.deepEqual(second.seen(), ['gap 120 482 no supervisor ran: asked']);
+    assert.match(second.history().minutes, /^ppg{9}p?$/);
+    const third = supervisor(second.history(), { atMs: T0 + 20 * MIN })
+      .is('r', S)
+      .is('p', MIN);
+    assert.deepEqual(third.seen().slice(1), [
+      'gap 660 541 no supervisor ran: killed, or the machine was off',
+    ]);
+    // At once: a restart, no gap.
+    const fourth = supervisor(third.ends(), { atMs: third.nowMs() + S })
+      .is('r', S)
+      .is('p', MIN);
+    assert.equal(fourth.seen().at(-1), 'restart 1261 2 no supervisor ran: asked');
+  });
+
+  test('after more than seven days nothing but the gap is left', () => {
+    const old = supervisor(null, { first: 'p' }).is('o', MIN).is('p', MIN).ends();
+    const { minutes, spans, open } = supervisor(old, { atMs: T0 + 9 * DAY_MS })
+      .is('r', S)
+      .is('p', S)
+      .history();
+    assert.match(minutes, new RegExp(`^g{${KEPT_MS / MIN}}$`));
+    assert.equal([...spans, ...(open ? [open] : [])].length, 1);
+  });
+
+  test('a file that makes no sense is no history', () => {
+    const good = supervisor().is('r', S).is('p', MIN).history();
+    assert.deepEqual(historyOf(JSON.parse(JSON.stringify(good))), good);
+    for (const bad of [
+      null,
+      [],
+      'x',
+      {},
+      { ...good, minutes: 'pp<p' },
+      { ...good, minutes: 'p'.repeat(KEPT_MS / MIN + 1) },
+      { ...good, untilMs: '1' },
+      { ...good, spans: [{ ...good.spans[0], state: 'evil' }] },
+      { ...good, spans: [null] },
+      { ...good, open: { state: 'gap' } },
+    ])
+      assert.equal(historyOf(bad), null, JSON.stringify(bad));
+  });
+});
+
+describe('clocks', () => {
+  test('set back, the time after it is written anew; set ahead, what is skipped is not known', () => {
+    const back = supervisor(null, { first: 'p' })
+      .is('p', 30 * MIN)
+      .is('o', 2 * MIN)
+      .is('p', 28 * MIN);
+    back.jump(-50 * MIN).is('p', 5 * MIN);
+    assert.match(back.history().minutes, /^p{15,16}$/);
+    assert.deepEqual(back.seen(), []);
+    const ahead = supervisor(null, { first: 'p' }).is('p', 10 * MIN);
+    ahead.jump(60 * MIN).is('p', 10 * MIN);
+    assert.match(ahead.history().minutes, /^p{10,11}\.{59,60}p{10,11}$/);
+    assert.deepEqual(ahead.seen(), []);
+    // In the middle of an outage: it lasted as long as it did.
+    const during = supervisor(null, { first: 'p' })
+      .is('p', 10 * MIN)
+      .is('o', 5 * MIN)
+      .jump(-8 * MIN)
+      .is('o', 5 * MIN)
+      .is('p', S);
+    assert.deepEqual(during.seen(), ['outage 120 600']);
+  });
+
+  test('time in which the supervisor stood still is a gap; a machine that begins in 1970 forgets nothing', () => {
+    const it = supervisor(null, { first: 'p' })
+      .is('p', 10 * MIN)
+      .stall(60 * MIN)
+      .is('p', 10 * MIN);
+    assert.equal(it.history().minutes.replace(/(.)\1*/g, '$1'), 'pgp');
+    assert.match(it.seen().join(), /^gap 600 3600 the supervisor stood still/);
+    const saved = it.ends();
+    const booted = supervisor(saved, { atMs: 3 * MIN }).is('p', 5 * MIN);
+    assert.deepEqual({ ...booted.history(), end: saved.end }, saved);
+    booted.jump(saved.untilMs + 60 * MIN - booted.nowMs()).is('p', 5 * MIN);
+    assert.equal(booted.history().minutes.replace(/(.)\1*/g, '$1'), 'pgp.p');
+  });
+
+  test('whatever clocks and supervisors do: minutes, sums and spans fit together', () => {
+    for (let seed = 1; seed <= 200; seed++) {
+      const { next: random, int } = createRandom(seed);
+      const pick = (n: number) => int(0, n - 1);
+      let it = supervisor(null, { first: 'p' });
+      for (let i = 0; i < 40; i++) {
+        const what = pick(10);
+        if (what === 0) it.jump((random() - 0.5) * 2 * 3 * DAY_MS);
+        else if (what === 1) it.stall(pick(3 * 60) * MIN);
+        else if (what === 2)
+          it = supervisor(pick(2) ? it.ends() : it.history(), {
+            atMs: it.nowMs() + (random() - 0.3) * DAY_MS,
+          });
+        else it.is('psrocg'[pick(6)]!, pick(pick(2) ? 5 * S : 90 * MIN));
+        const history = it.history();
+        assert.ok(historyOf(JSON.parse(JSON.stringify(history))), `seed ${seed}`);
+        assert.ok(history.untilMs <= it.nowMs() + 2_000, `seed ${seed}: nothing of the future`);
+        const day = summarise(history, DAY_MS);
+        assert.equal(
+          Object.values(day.sums).reduce((a, b) => a + b),
+          24 * 60,
+        );
+        for (const span of day.spans) {
+          assert.ok(
+            span.fromMs >= day.fromMs - 1 && span.untilMs <= day.untilMs,
+            `seed ${seed} ${JSON.stringify(span)}`,
+          );
+          assert.ok(span.lastedMs <= span.untilMs - span.fromMs + 1, `seed ${seed} ${JSON.stringify(span)}`);
+        }
+      }
+    }
+  });
+});
+
+test('what is so, by the record of a run', () => {
+  const at = { atMs: 1_000_000, at: '' };
+  const supervisor = { pid: 1, startedAt: '', version: '', command: [], cwd: '' };
+  const fresh = newRecord({ bot: null, supervisor, deafAfterMs: 1 }, 'gateway');
+  const after = (...events: StatusEvent[]) => events.reduce((old, event) => noted(old, event, at), fresh);
+  const to = (phase: State['phase'], more: Partial<State> = {}): StatusEvent => ({
+    kind: 'step',
+    state: { ...initial, phase, fresh: false, ...more },
+  });
+  const polling = [to('polling', { pid: 7 }), { kind: 'completed', updates: 0 } as const];
+  const exit = { code: 1, signal: null, atMs: 1 };
+  const overlap = { sinceMs: 0, kicks: 2, isRival: true };
+  const asked = { to: 'exit', code: 0, reason: 'asked' } as const;
+  const replaced = { to: 'respawn', reason: 'asked to by singlepoll restart' } as const;
+  const seen = (record: StatusRecord, more = {}, laterMs = 0) => {
+    const { state, cause } = conditionOf(record, more, at.atMs + laterMs);
+    return cause === null ? state : `${state}: ${cause}`;
+  };
+  const lease = (more: object) => ({
+    lease: { status: () => ({ ...sampleLease, ...more }), problem: () => null },
+  });
+  const silent = { gateway: { latencyMs: () => null, pollers: () => [], pollOpenMs: () => 0 } };
+  for (const [what, is] of [
+    [seen(fresh), 'restart: a supervisor was started'],
+    [seen(after(...polling)), 'polled'],
+    [seen(after(...polling), silent, 80_000), 'gap: the worker lived and did not poll'],
+    [seen(after(...polling, to('backoff', { lastExit: exit }))), 'restart: the worker ended with code 1'],
+    [
+      seen(after(...polling, to('stopping', { headed: replaced }))),
+      'restart: asked to by singlepoll restart',
+    ],
+    [seen(after(...polling, to('stopping', { headed: asked }))), 'restart: no supervisor ran: asked'],
+    [seen(after(to('standby')), lease({ holder: null })), 'standby'],
+    [seen(after(to('standby')), lease({})), 'standby: box-a:4711 may poll'],
+    [seen(after(to('standby')), lease({ unreachable: 'x' })), 'outage: redis is out of reach'],
+    [seen(after(...polling, { kind: 'api', problem: 'out of reach' })), 'outage: out of reach'],
+    [
+      seen(after(...polling, { kind: 'flood', retryAfterMs: 5 })),
+      'outage: the Bot API asked for a pause (429)',
+    ],
+    [seen(after(...polling, { kind: 'overlap', overlap })), 'conflict: a rival took the poll (409)'],
+    [
+      seen(after(...polling, { kind: 'named-conflict', cause: 'poller' })),
+      'conflict: another poller took the poll (409)',
+    ],
+    [seen(after(...polling, { kind: 'named-conflict', cause: 'poller' }), {}, 11_000), 'polled'],
+    [seen(after(...polling, { kind: 'stolen', updates: 1 })), 'conflict: somebody else took updates'],
+    [seen(after(...polling, { kind: 'webhook-of-worker', url: 'u' })), 'gap: the worker has set a webhook'],
+  ] as const)
+    assert.equal(what, is);
+});
+
+describe('as it is shown', () => {
+  const it = supervisor(null, { first: 'p' }).is('p', 8 * 60 * MIN);
+  it.is('g', 14 * MIN, { cause: 'no supervisor ran: killed <b>' })
+    .is('p', 180 * MIN)
+    .is('o', 5 * MIN)
+    .is('p', 90 * MIN);
+  const day = summarise(it.history(), DAY_MS);
+  const bare = (_level: string, text: string) => text;
+
+  test('one line at every width, told apart without colour; in colour how bad it is', () => {
+    for (const [columns, words] of [
+      [29, ''],
+      [48, '  19 min not polled'],
+      [69, '  19 min not polled'],
+      [129, '  19 min not polled'],
+    ] as const) {
+      const line = dayLine(day, columns, bare);
+      assert.ok(line.length <= columns && line.endsWith(words), line);
+      assert.match(line, /^·+▁+█+▁+▄+▁+/);
+    }
+    assert.match(
+      dayLine(day, 60, (level, text) => `<${level}>${text}`),
+      /<error>█.*<warn> {2}19 min not polled$/,
+    );
+    const quiet = summarise(supervisor(null, { first: 'p' }).is('p', MIN).history(), DAY_MS);
+    assert.match(dayLine(quiet, 60, bare), /^·+▁ {2}no gap$/);
+  });
+
+  test('the text: sums, then the spans, longest first, wrapped', () => {
+    for (const columns of [40, 80, 140]) {
+      const text = historyScreen('@my_bot', day, columns, bare);
+      for (const line of text.split('\n')) assert.ok(line.length <= columns || columns === 40, text);
+      const flat = text.replace(/\s+/g, ' ');
+      assert.match(flat, /^@my_bot: the last 24 h, nobody polled for 19 min of it/);
+      assert.match(flat, /▁ polled 12 h \d+ min ▄ outage 6 min █ gap 15 min · not known 11 h 10 min/);
+      assert.match(flat, /14 min gap .*: no supervisor ran: killed <b> 5 min outage .*: why o $/);
+    }
+  });
+
+  test('the document names each number', () => {
+    const bot = sampleStatus().bot;
+    const doc = JSON.parse(JSON.stringify(historyDocument(bot, day))) as Record<string, unknown>;
+    assert.deepEqual(Object.keys(doc), [
+      'bot',
+      'from',
+      'to',
+      'minutes',
+      'timeline',
+      'notPolledSeconds',
+      'spans',
+    ]);
+    assert.equal((doc.timeline as string).length, 24 * 60);
+    assert.equal(doc.notPolledSeconds, 19 * 60);
+    assert.deepEqual((doc.spans as object[])[0], {
+      ...{
+        state: 'gap',
+        from: new Date(T0 + 480 * MIN).toISOString(),
+        to: new Date(T0 + 494 * MIN).toISOString(),
+      },
+      ...{ seconds: 840, times: 1, cause: 'no supervisor ran: killed <b>' },
+    });
+  });
+
+  test('strangers read no more of a cause than its kind', () => {
+    assert.deepEqual(
+      discreetDay(day).spans.map(({ cause }) => cause),
+      ['no supervisor ran', 'why o'],
+    );
+  });
+});
