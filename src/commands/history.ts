@@ -85,6 +85,6 @@ function spanOf(value: unknown): number {
   throw new SinglepollError(
     EXIT.usage,
     `--history ${plain(text, 40)}: ${problem}; accepted: a time from 1m to ${formatDuration(KEPT_MS)}, which is as long as it is kept`,
-    'singlepoll status --history 12h',
+    'singlepoll status --history 12h    # of another bot: singlepoll status BOT --history 12h',
   );
 }
