@@ -1,7 +1,7 @@
 /** Asks a supervisor for its status. Apart from find.ts, which takes longer to load than the answer needs to come. */
 import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
-import { findStateDir } from '../config/state-dir.ts';
+import { findBotDir } from '../config/state-dir.ts';
 import { askControl, CONTROL_SOCKET, NoSupervisor, WentAway } from '../supervisor/control.ts';
 import { completeStatus, type StatusDocument } from '../supervisor/status.ts';
 
@@ -21,10 +21,10 @@ export async function statusOf(control: string, timeoutMs = 3_000): Promise<Stat
 
 /** The status that the supervisor at this bot's usual control socket gives; only this user can listen there. Null: no answer. */
 export async function usualAnswer({ botId, token }: Config): Promise<StatusDocument | null> {
-  if (botId === null || token === null) return null;
+  if (token === null) return null;
   try {
-    const state = findStateDir(process.env);
-    return state && (await statusOf(join(state.path, String(botId), CONTROL_SOCKET), USUAL_ANSWER_MS));
+    const folder = findBotDir(botId);
+    return folder === null ? null : await statusOf(join(folder, CONTROL_SOCKET), USUAL_ANSWER_MS);
   } catch {
     return null;
   }

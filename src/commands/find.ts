@@ -59,10 +59,10 @@ export interface Bot {
 
 /** In the order of their ids. A folder in which nothing is left tells nothing. */
 export function knownBots(): { readonly id: number; readonly folder: string }[] {
-  const state = findStateDir(process.env);
-  return list(state?.path ?? '')
+  const state = findStateDir(process.env) ?? '';
+  return list(state)
     .filter((name) => /^\d{1,16}$/.test(name))
-    .map((name) => ({ id: Number(name), folder: join(state?.path ?? '', name) }))
+    .map((name) => ({ id: Number(name), folder: join(state, name) }))
     .filter(({ folder }) => list(folder).length > 0)
     .sort((a, b) => a.id - b.id);
 }

@@ -1,7 +1,6 @@
 /** `singlepoll logs`: the last lines of a run's log, and on request what follows. */
-import { join } from 'node:path';
 import { showValue } from '../config/messages.ts';
-import { findStateDir } from '../config/state-dir.ts';
+import { findBotDir } from '../config/state-dir.ts';
 import { parseDuration } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { recallLog } from '../output/log.ts';
@@ -92,8 +91,8 @@ async function folderOf(invocation: Invocation): Promise<string | null> {
   if (name !== null) return (await botNamed(name)).folder;
   const { config, warnings } = await configure(invocation);
   warn(warnings);
-  const state = findStateDir(process.env);
-  if (state && config.botId !== null) return join(state.path, String(config.botId));
+  const folder = findBotDir(config.botId);
+  if (folder) return folder;
   const bots = await findBots();
   const running = bots.filter(({ runs }) => runs.length > 0);
   return theOnly(running.length > 0 ? running : bots)?.folder ?? null;

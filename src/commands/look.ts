@@ -2,9 +2,8 @@
  * What can be said of a bot whose supervisor does not answer at the usual place: the word of the one that holds its lock, else what
  * can be seen from here: strays on this machine, the webhook, its name. Changes nothing, and gives Telegram two seconds.
  */
-import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
-import { findStateDir } from '../config/state-dir.ts';
+import { findBotDir } from '../config/state-dir.ts';
 import { duration } from '../output/words.ts';
 import type { Eyes, Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
@@ -116,7 +115,7 @@ export function workerAmong(members: readonly Stray[]): StatusDocument['worker']
 
 /** Why nobody runs, where the last one had a reason of its own to end. */
 function lastEnd(config: Config): Problem | null {
-  const folder = botFolder(config);
+  const folder = findBotDir(config.botId);
   const end = folder === null ? null : recallEnd(folder);
   if (end === null) return null;
   const ago = duration(Math.max(0, Date.now() - Date.parse(end.at)));
@@ -137,11 +136,6 @@ function lastEnd(config: Config): Problem | null {
 
 function problem(code: string, message: string, hint?: string): Problem {
   return { code, message, ...(hint === undefined ? {} : { hint }) };
-}
-
-function botFolder({ botId }: Config): string | null {
-  const state = botId === null ? null : findStateDir(process.env);
-  return state && join(state.path, String(botId));
 }
 
 /** Null where none is configured here. */
@@ -173,7 +167,11 @@ export function openTools(config: Config, ours: readonly number[]): Tools | null
   if (config.token === null) return null;
   const eyes = eyesFor(config);
   const api = openBotApi(config.apiRoot, config.token);
-  return { eyes, api, prover: proverFor(config, eyes, api, botFolder(config), (pid) => ours.includes(pid)) };
+  return {
+    eyes,
+    api,
+    prover: proverFor(config, eyes, api, findBotDir(config.botId), (pid) => ours.includes(pid)),
+  };
 }
 
 async function askTelegram({ token, polling, apiRoot, tokenSource }: Config): Promise<{

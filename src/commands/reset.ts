@@ -5,7 +5,7 @@
 import type { Config } from '../config/load.ts';
 import { positiveFlags } from '../config/options.ts';
 import { absoluteFlags } from '../config/sources.ts';
-import { openBotDir, openStateDir } from '../config/state-dir.ts';
+import { openBotDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { createReport, type Report } from '../output/report.ts';
 import { painter } from '../output/words.ts';
@@ -46,7 +46,7 @@ async function clean(config: Config, again: Beginning | null): Promise<boolean> 
       await dryRun({ config, api, report, finder, signal, ending: true, command });
       return false;
     }
-    const botDir = openBotDir(openStateDir(process.env), config.botId ?? 0);
+    const botDir = openBotDir(config.botId);
     const lock = await seizeLock(config, report, again !== null);
     try {
       // Whoever holds the lease polls by right: the poll is not taken from that one.
@@ -77,8 +77,7 @@ async function clean(config: Config, again: Beginning | null): Promise<boolean> 
 /** The command given here, or that of the last start with its folder and flags. */
 async function whatToStart(here: Invocation & Beginning): Promise<Beginning> {
   const { config, words } = here;
-  const last =
-    words.length > 0 ? null : recallStart(openBotDir(openStateDir(process.env), config.botId ?? 0));
+  const last = words.length > 0 ? null : recallStart(openBotDir(config.botId));
   if (last) {
     // What was typed now means files of this folder, though the start is in another.
     const typed = absoluteFlags(here.flags, config.cwd);

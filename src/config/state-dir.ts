@@ -31,11 +31,6 @@ export interface User {
   readonly home: string | null;
 }
 
-export interface StateDir {
-  /** Absolute. */
-  readonly path: string;
-}
-
 /** The effective user, as the system knows it. */
 export function currentUser(): User {
   const uid = process.geteuid?.() ?? -1;
@@ -87,19 +82,29 @@ export function exists(path: string): boolean {
 }
 
 /** Creates (0700) or checks the state folder. Throws SinglepollError 78 where it cannot be trusted or written. */
-export function openStateDir(env: Environment, user: User = currentUser()): StateDir {
-  return { path: openPrivate(stateDirPath(env, user), user) };
+export function openStateDir(env: Environment, user: User = currentUser()): string {
+  return openPrivate(stateDirPath(env, user), user);
 }
 
-/** Creates or checks the folder of one bot within the state folder; its path. Throws as openStateDir does. */
-export function openBotDir(state: StateDir, botId: number, user: User = currentUser()): string {
-  return openPrivate(join(state.path, String(botId)), user);
+/** Creates or checks the folder of one bot in it; null: of none, in deploy mode. Throws as openStateDir does. */
+export function openBotDir(
+  botId: number | null,
+  env: Environment = process.env,
+  user = currentUser(),
+): string {
+  return openPrivate(join(openStateDir(env, user), String(botId ?? 0)), user);
 }
 
 /** The state folder if there is one; creates nothing, needs no write access. Throws 78 where it cannot be trusted. */
-export function findStateDir(env: Environment, user: User = currentUser()): StateDir | null {
+export function findStateDir(env: Environment, user: User = currentUser()): string | null {
   const path = stateDirPath(env, user);
-  return check(path, user) && { path };
+  return check(path, user) && path;
+}
+
+/** Where the folder of a bot is or would be in it; null without a bot, or without a state folder. */
+export function findBotDir(botId: number | null): string | null {
+  const state = botId === null ? null : findStateDir(process.env);
+  return state && join(state, String(botId));
 }
 
 function openPrivate(path: string, user: User): string {

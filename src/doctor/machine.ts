@@ -67,7 +67,7 @@ function checkStateFolder(env: Environment): Check {
     path = stateDirPath(env);
     const found = findStateDir(env);
     // Where it is not there yet, it has to be makeable: the nearest folder above that exists decides.
-    let nearest = found?.path ?? dirname(path);
+    let nearest = found ?? dirname(path);
     while (!existsSync(nearest) && dirname(nearest) !== nearest) nearest = dirname(nearest);
     accessSync(nearest, constants.W_OK | constants.X_OK);
     return well('state-folder', `the state folder ${path} ${found ? 'is yours alone' : 'can be made'}`);

@@ -111,7 +111,7 @@ export function privateFiles(name: string, env: NodeJS.ProcessEnv): Pick<Plan, '
 }
 
 export function makePrivateFolder(env: NodeJS.ProcessEnv): void {
-  mkdirSync(join(openStateDir(env).path, 'install'), { recursive: true, mode: 0o700 });
+  mkdirSync(join(openStateDir(env), 'install'), { recursive: true, mode: 0o700 });
 }
 
 /** Throws 77 or 78. */

@@ -23,7 +23,7 @@ const WENT_AWAY_TRIES = 20;
 export function controlPath(botId: number | null): string | null {
   if (botId === null) return null;
   // A supervisor makes a folder anew that somebody has cleaned away.
-  const folder = findStateDir(process.env)?.path ?? stateDirPath(process.env);
+  const folder = findStateDir(process.env) ?? stateDirPath(process.env);
   return join(folder, String(botId), CONTROL_SOCKET);
 }
 

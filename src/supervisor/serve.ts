@@ -3,7 +3,7 @@
  * with its orders (status, watch, stop, restart, handover, probe). An order is answered when the thing is done, not when it is begun.
  */
 import { existsSync } from 'node:fs';
-import { openBotDir, openStateDir } from '../config/state-dir.ts';
+import { openBotDir } from '../config/state-dir.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { Changes } from '../output/listeners.ts';
 import { leaseWords } from '../output/words.ts';
@@ -148,7 +148,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     if (existsSync(socketPath)) return;
     server.close();
     try {
-      openBotDir(openStateDir(process.env), config.botId ?? 0);
+      openBotDir(config.botId);
       server = await serveControl(socketPath, handler);
     } catch {
       // The next look tries again.

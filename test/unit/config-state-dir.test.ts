@@ -53,6 +53,17 @@ function askChild(code: string, options: { env?: Record<string, string>; cwd?: s
   return execFileSync(process.execPath, args, { ...options, encoding: 'utf8' });
 }
 
+test('a SINGLEPOLL_DIR that depends on the working folder is refused, with the absolute one', () => {
+  for (const [path, hint] of [
+    ['state', `export SINGLEPOLL_DIR=${process.cwd()}/state`],
+    ['~/x y', "export SINGLEPOLL_DIR='/home/u/x y'"],
+  ] as const) {
+    const refusal = refusalOf(() => stateDirPath({ SINGLEPOLL_DIR: path }, user('/home/u')));
+    assert.match(refusal.message, /a relative path is another folder for each working folder/);
+    assert.equal(refusal.hint, hint);
+  }
+});
+
 test('the place: SINGLEPOLL_DIR, else the home of the passwd entry, else /tmp; nothing else counts', () => {
   assert.equal(stateDirPath(named('named'), user(dir)), at('named'));
   const env = { SINGLEPOLL_DIR: '', HOME: '/elsewhere', XDG_STATE_HOME: '/xdg', TMPDIR: '/var/tmp' };
@@ -103,18 +114,17 @@ test('made with its parents and a folder for each bot, 0700, whatever the umask;
     const before = process.umask(umask);
     try {
       openStateDir(named(name), user(null));
-      const state = openStateDir(named(name), user(null));
-      assert.equal(openBotDir(state, 123456), at(`${name}/123456`));
+      assert.equal(openBotDir(123456, named(name), user(null)), at(`${name}/123456`));
       assert.deepEqual([mode(at(name)), mode(at(`${name}/123456`))], ['700', '700']);
     } finally {
       process.umask(before);
     }
   }
   assert.deepEqual([mode(at('a')), mode(at('a/b'))], ['700', '700']);
-  assert.deepEqual(findStateDir(named('a/b/c'), user(null)), { path: at('a/b/c') });
+  assert.deepEqual(findStateDir(named('a/b/c'), user(null)), at('a/b/c'));
   const state = openStateDir(named('bots'), user(null));
-  symlinkSync(dir, join(state.path, '5'));
-  assert.match(refusalOf(() => openBotDir(state, 5)).message, /is a symlink/);
+  symlinkSync(dir, join(state, '5'));
+  assert.match(refusalOf(() => openBotDir(5, named('bots'), user(null))).message, /is a symlink/);
 });
 
 test('one that was made by hand is closed when it is opened: our own, empty, and not writable for others', () => {
