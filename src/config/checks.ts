@@ -4,7 +4,7 @@
  */
 import { didYouMean, type Findings, showValue } from './messages.ts';
 import { longFlag, namesIn, OPTION_NAMES, type OptionName, type OptionValues, optionRow } from './options.ts';
-import { type ReadOptions, type Source, variable } from './sources.ts';
+import { type Reading, type Source, variable } from './sources.ts';
 import { ALERT_URL, type AlertConfig, guessFormat, TARGETS, topicOf, variableOf } from './targets.ts';
 
 /** Pairs that exclude each other where both differ from their default. */
@@ -28,7 +28,7 @@ const NEEDED = {
   gateway: ['onRival', 'rivalAfter', 'deafAfter', 'allowSetWebhook'],
 } as const;
 
-export function checkTogether({ values, whereSet }: ReadOptions, { error, warning }: Findings): void {
+export function checkTogether({ values, whereSet, error, warning }: Reading): void {
   const differs = (name: OptionName) => values[name as keyof OptionValues] !== optionRow(name).initial;
   for (const [one, other, why] of EXCLUDE) {
     if (!differs(one) || !differs(other)) continue;
@@ -74,20 +74,18 @@ function adviceFor(key: string, known: readonly string[]): string {
     : `there is no such option${didYouMean(key, known)}`;
 }
 
-export interface PollingGate {
-  /** False is deploy mode, where nobody polls. */
-  readonly polling: boolean;
-  /** Deploy mode, but the value reads like a yes: a sentence to show. */
-  readonly pollingDoubt: string | null;
-}
-
 /** POLLING_ENABLED: exactly `1`, or unset, is polling mode. The strictness is the contract: a stray space must not start a second poller. */
-export function pollingGate(sources: readonly Source[]): PollingGate {
+export function pollingGate({ sources }: Reading) {
   const set = variable(['POLLING_ENABLED'], sources, true);
-  if (set === null || set.text === '1') return { polling: true, pollingDoubt: null };
-  const looksLikeYes = /^["']?(?:true|on|yes|y|t|enabled?|0*1)["']?$/i.test(set.text.trim());
-  const doubt = `${set.from} is "${set.text}", which reads like a yes, but only 1 enables polling`;
-  return { polling: false, pollingDoubt: looksLikeYes ? doubt : null };
+  const polling = set === null || set.text === '1';
+  const looksLikeYes = /^["']?(?:true|on|yes|y|t|enabled?|0*1)["']?$/i.test(set?.text.trim() ?? '');
+  const doubt = `${set?.from} is "${set?.text}", which reads like a yes, but only 1 enables polling`;
+  return {
+    /** False is deploy mode, where nobody polls. */
+    polling,
+    /** Deploy mode, but the value reads like a yes: a sentence to show. */
+    pollingDoubt: !polling && looksLikeYes ? doubt : null,
+  };
 }
 
 /** The admin chat, a chat id or `@name`; null where none is set, or a malformed one, which `report` is told. */
@@ -99,67 +97,50 @@ export function findAdminChat(sources: readonly Source[], report: (message: stri
   return null;
 }
 
-/** The URL itself, of the variable where one is named. Null where that is not set or wrong, which is reported. */
+/** The URL itself, of the variable where one is named, and its place. Null where that is not set or wrong, which is reported. */
 function urlOf(
   name: keyof typeof TARGETS,
-  { values, whereSet }: ReadOptions,
-  sources: readonly Source[],
+  { values, whereSet, sources }: Reading,
   report: (message: string) => void,
-): string | null {
+): { readonly url: string; readonly from: string } | null {
   const text = values[name];
-  const from = text === null ? undefined : variableOf(text);
-  if (from === undefined) return text;
   const where = whereSet(name);
-  const value = variable([from], sources)?.text.trim();
+  if (text === null || where === null) return null;
+  const named = variableOf(text);
+  if (named === undefined) return { url: text, from: where };
+  const value = variable([named], sources)?.text.trim();
   if (value === undefined) {
-    report(`${where} is env:${from}, and ${from} is not set, neither in the environment nor in the env file`);
+    report(
+      `${where} is env:${named}, and ${named} is not set, neither in the environment nor in the env file`,
+    );
     return null;
   }
   const { read, show } = TARGETS[name];
-  const url = read(value);
-  if (url.ok) return url.value;
-  report(`${from} (named by ${where}) is ${show(value)}: ${url.problem}`);
+  const from = `${named} (named by ${where})`;
+  const answer = read(value);
+  if (answer.ok) return { url: answer.value, from };
+  report(`${from} is ${show(value)}: ${answer.problem}`);
   return null;
 }
 
-/** As it is asked for. Whether the engine's own options and the times are right, the lease says when it is made, with these places. */
-export interface LeaseConfig {
-  /** With its credentials: never print it. */
-  readonly url: string;
-  readonly from: string;
-  readonly profile: OptionValues['leaseProfile'];
-  /** Null: of the profile. */
-  readonly ttlMs: number | null;
-  /** Of what decides the times. */
-  readonly timesFrom: string | null;
-}
+export type LeaseConfig = NonNullable<ReturnType<typeof chooseLease>>;
 
-/** Null where no lease is wanted, or something is wrong with it. */
-export function chooseLease(
-  options: ReadOptions,
-  sources: readonly Source[],
-  { error, mild }: Findings,
-): LeaseConfig | null {
-  const { values, whereSet } = options;
-  const where = whereSet('lease');
-  const url = urlOf('lease', options, sources, where === '--lease' ? error : mild);
-  if (url === null) return null;
-  const named = variableOf(values.lease ?? '');
-  const from = named === undefined ? String(where) : `${named} (named by ${where})`;
+/**
+ * As it is asked for, with its credentials: never print it; null where none is wanted. Whether the engine's own options and the times
+ * are right, the lease says when it is made, with these places.
+ */
+export function chooseLease(reading: Reading) {
+  const { values, whereSet, error, mild } = reading;
+  const found = urlOf('lease', reading, whereSet('lease') === '--lease' ? error : mild);
   const timesFrom = whereSet('leaseTtl') ?? whereSet('leaseProfile');
-  return { url, from, profile: values.leaseProfile, ttlMs: values.leaseTtlMs, timesFrom };
+  return found && { ...found, profile: values.leaseProfile, ttlMs: values.leaseTtlMs, timesFrom };
 }
 
 /** Where alerts and the daily digest go; null where nothing is to be sent, or something is wrong. */
-export function chooseAlerts(
-  options: ReadOptions,
-  adminChat: string | null,
-  sources: readonly Source[],
-  { error, warning }: Findings,
-): AlertConfig | null {
-  const { values, whereSet } = options;
+export function chooseAlerts(reading: Reading, adminChat: string | null): AlertConfig | null {
+  const { values, whereSet, error, warning } = reading;
   const chat = values.alerts ? adminChat : null;
-  const text = urlOf('alertUrl', options, sources, error);
+  const text = urlOf('alertUrl', reading, error)?.url ?? null;
   const format = text === null ? null : (values.alertFormat ?? guessFormat(new URL(text)));
   const url = text === null || format === null ? null : { url: text, format };
   if (url?.format === 'ntfy' && topicOf(new URL(url.url)) === '')

@@ -115,24 +115,18 @@ export function parseEnvFile(
   }
 }
 
-export interface Toml {
-  readonly values: Readonly<Record<string, unknown>>;
-  /** The line (from 1) on which a top-level key is set, as far as can be told without the parser's help. */
-  lineOf(key: string): number | null;
-}
-
 /** Parses singlepoll.toml. The parser is loaded only where there is such a file. */
-export async function parseToml(
-  text: string,
-): Promise<{ readonly ok: true; readonly toml: Toml } | { readonly ok: false; readonly problem: string }> {
+export async function parseToml(text: string) {
   const { parse, TomlError } = await import('smol-toml');
   try {
-    return { ok: true, toml: { values: parse(text), lineOf: (key) => lineOfKey(text, key) } };
+    /** The line (from 1) on which a top-level key is set, as far as can be told without the parser's help. */
+    const lineOf = (key: string) => lineOfKey(text, key);
+    return { ok: true, values: parse(text) as Readonly<Record<string, unknown>>, lineOf } as const;
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     // The message goes on with the offending lines; only its first line is about the format.
     const what = error.message.split('\n', 1)[0]!.replace(/^Invalid TOML document: /, '');
-    return { ok: false, problem: `line ${error.line}, column ${error.column}: ${what}` };
+    return { ok: false, problem: `line ${error.line}, column ${error.column}: ${what}` } as const;
   }
 }
 

@@ -1,22 +1,8 @@
 /** Finds the token that counts, and every other one that a worker may read instead. Never puts any part of one into a message. */
 import { modeText } from '../files.ts';
 import { readTextFile } from './files.ts';
-import type { Findings } from './messages.ts';
-import { type ReadOptions, type Source, showPath } from './sources.ts';
+import { type Reading, type Source, showPath } from './sources.ts';
 import { readToken, TOKEN_SHAPE, TOKEN_VARIABLES } from './token.ts';
-
-export interface FoundToken {
-  readonly token: string;
-  readonly botId: number;
-  /** `BOT_TOKEN in .env`, `TELEGRAM_BOT_TOKEN in the environment`, `the file secrets/token`. */
-  readonly source: string;
-}
-
-export interface TokenSearch {
-  readonly found: FoundToken | null;
-  /** Names of the variables, of either place, that are set to a token or to what should be one. */
-  readonly variables: readonly string[];
-}
 
 interface Candidate {
   readonly text: string;
@@ -25,24 +11,12 @@ interface Candidate {
   readonly isOverridden?: boolean;
 }
 
-export interface TokenNeed {
-  readonly cwd: string;
-  /** Deploy mode asks Telegram nothing: a token that is wrong or missing must not keep the worker down. */
-  readonly polling: boolean;
-  /** It is a mistake to have none. */
-  readonly isNeeded: boolean;
-}
-
 /**
  * Looks at the token file, at the variable that was named, then at the usual ones; each variable in the environment first, then
  * in the env file. The first place counts, and yet all are read: a worker may read another variable and poll another bot.
  */
-export function findToken(
-  { values, whereSet, wrong }: ReadOptions,
-  sources: readonly Source[],
-  { cwd, polling, isNeeded }: TokenNeed,
-  findings: Findings,
-): TokenSearch {
+export function findToken(reading: Reading, cwd: string, polling: boolean, isNeeded: boolean) {
+  const { values, whereSet, wrong, sources, warning } = reading;
   const { tokenEnv, tokenFile, sandbox } = values;
   const places = sources.filter(({ layer }) => layer.startsWith('env'));
   const fromVariables = candidatesIn(places, tokenEnv);
@@ -50,17 +24,17 @@ export function findToken(
   if (sandbox) {
     const given = [whereSet('tokenFile'), whereSet('tokenEnv'), variables.join(', ')].filter(Boolean);
     if (given.length > 0)
-      findings.warning(`--sandbox has a bot of its own: the token given (${given.join(', ')}) is not used`);
+      warning(`--sandbox has a bot of its own: the token given (${given.join(', ')}) is not used`);
     return { found: null, variables };
   }
   const errors: string[] = [];
   const fromFile =
-    tokenFile === null ? [] : inTokenFile(tokenFile, cwd, whereSet('tokenFile'), errors, findings);
+    tokenFile === null ? [] : inTokenFile(tokenFile, cwd, whereSet('tokenFile'), errors, warning);
   if (tokenEnv !== null && !variables.includes(tokenEnv))
     errors.push(
       `${whereSet('tokenEnv')}: the variable ${tokenEnv} is not set in ${places.map(({ shown }) => shown).join(' nor in ')}`,
     );
-  const found = judge([...fromFile, ...fromVariables], errors, findings);
+  const found = judge([...fromFile, ...fromVariables], errors, warning);
   const isUnknown = wrong.has('tokenFile') || wrong.has('tokenEnv') || errors.length > 0;
   if (polling && isNeeded && !found && !isUnknown) {
     const envFile = places.find(({ layer }) => layer === 'envFile');
@@ -78,7 +52,8 @@ export function findToken(
         'or try without one: singlepoll start --sandbox',
     );
   }
-  for (const message of errors) (polling ? findings.error : findings.warning)(message);
+  // Deploy mode asks Telegram nothing: a token that is wrong or missing must not keep the worker down.
+  errors.forEach(polling ? reading.error : warning);
   return { found: errors.length > 0 ? null : found, variables };
 }
 
@@ -100,7 +75,7 @@ function inTokenFile(
   cwd: string,
   where: string | null,
   errors: string[],
-  { warning }: Findings,
+  warning: Reading['warning'],
 ): readonly Candidate[] {
   const shown = showPath(path, cwd);
   const file = readTextFile(path);
@@ -120,8 +95,8 @@ function inTokenFile(
   return [{ text, source: `the file ${shown}` }];
 }
 
-function judge(candidates: readonly Candidate[], errors: string[], { warning }: Findings): FoundToken | null {
-  let first: FoundToken | null = null;
+function judge(candidates: readonly Candidate[], errors: string[], warning: Reading['warning']) {
+  let first: { readonly token: string; readonly botId: number; readonly source: string } | null = null;
   for (const [index, { text, source, isOverridden }] of candidates.entries()) {
     const read = readToken(text);
     if (!read.ok) {

@@ -2,33 +2,30 @@
  * Joins flags, environment, env file, TOML file and defaults (in this order of strength) into one frozen Config, and reports
  * every mistake at once. Reads files, changes nothing, waits for nothing, asks nobody.
  */
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import {
   checkNames,
   checkTogether,
   chooseAlerts,
   chooseLease,
   findAdminChat,
-  type LeaseConfig,
-  type PollingGate,
   pollingGate,
 } from './checks.ts';
 import { parseEnvFile, parseProcfile, parseToml, readTextFile } from './files.ts';
 import { findToken } from './find-token.ts';
 import { collectFindings, type Findings, showValue } from './messages.ts';
-import { type CommandName, longFlag, NEEDS, type OptionValues, optionsOf, type RawFlags } from './options.ts';
+import { type CommandName, longFlag, NEEDS, optionsOf, type RawFlags } from './options.ts';
 import {
-  environmentSource,
-  fileSource,
-  flagSource,
   interpret,
   lookUp,
+  type Reading,
   readOptions,
   type Setting,
   type Source,
   showPath,
+  sourceOf,
 } from './sources.ts';
-import { type AlertConfig, secretFlags } from './targets.ts';
+import { secretFlags } from './targets.ts';
 import { holdsTokenShape } from './token.ts';
 import { DEFAULT_API_ROOT } from './values.ts';
 
@@ -38,40 +35,6 @@ export interface WorkerCommand {
   /** `command line`, `command in singlepoll.toml`, `worker: in Procfile`. */
   readonly source: string;
 }
-
-/** What is found rather than given: by files, variables, or several options together. Paths are absolute. */
-interface Found extends PollingGate {
-  /** Null where the command at hand runs no worker, or the sandbox's sample bot is to run. */
-  readonly command: WorkerCommand | null;
-  readonly cwd: string;
-  /** These three are null without a token. */
-  readonly botId: number | null;
-  readonly token: string | null;
-  readonly tokenSource: string | null;
-  /** Variables, of environment and env file, that are set to a bot token or to what should be one. */
-  readonly tokenVariables: readonly string[];
-  /** `default`, or where it was set. */
-  readonly apiRootSource: string;
-  /** A chat id or `@name`. */
-  readonly adminChatId: string | null;
-  readonly envFile: string | null;
-  /** Everything the env file sets. For the worker, where its environment does not set it already. */
-  readonly envFileVars: Readonly<Record<string, string>>;
-  readonly configFile: string | null;
-  /** `--no-wait` was given: also not for a lease. */
-  readonly noWait: boolean;
-  /** Null: no other machine shares this bot. Always null in deploy mode. */
-  readonly lease: LeaseConfig | null;
-  /** Null: nothing is sent to anybody. */
-  readonly alerts: AlertConfig | null;
-  readonly settings: readonly Setting[];
-}
-
-/**
- * What one invocation of singlepoll was asked to do: plain data, frozen, made here and nowhere else. `token` and `envFileVars`
- * hold secrets: never print or store a Config as a whole.
- */
-export type Config = Readonly<Omit<OptionValues, keyof Found> & Found>;
 
 export interface LoadRequest {
   readonly command: CommandName;
@@ -83,70 +46,84 @@ export interface LoadRequest {
   readonly cwd: string;
 }
 
-export type Loaded =
-  | { readonly ok: true; readonly config: Config; readonly warnings: readonly string[] }
-  | { readonly ok: false; readonly errors: readonly string[]; readonly warnings: readonly string[] };
+/**
+ * What one invocation of singlepoll was asked to do: plain data, made here and nowhere else. `token` and `envFileVars` hold secrets:
+ * never print or store a Config as a whole.
+ */
+export type Config = Readonly<Extract<Awaited<ReturnType<typeof loadConfig>>, { ok: true }>['config']>;
 
 /** Loads the configuration for one command. Never throws for what a user did; see configFailure for the errors. */
-export async function loadConfig(request: LoadRequest): Promise<Loaded> {
+export async function loadConfig(request: LoadRequest) {
   const { command, env, flags } = request;
   const cwd = resolve(request.cwd);
   const { scopes, token: needsToken } = NEEDS[command];
   const isStart = (scopes as readonly string[]).includes('run');
   const findings = collectFindings(isStart);
-  const { errors, warnings } = findings;
+  const { errors, warnings, warning } = findings;
 
-  const typed = [flagSource(flags, cwd), environmentSource(env, cwd)];
+  const typed = [sourceOf('flag', flags, cwd), sourceOf('environment', env, cwd)];
   const toml = await readToml(typed, cwd, findings);
-  const envFile = readEnvFile([...typed, ...(toml ? [toml.source] : [])], cwd, env, findings);
-  const sources = [...typed, ...(envFile ? [envFile.source] : []), ...(toml ? [toml.source] : [])];
+  const envFile = readEnvFile(
+    [...typed, toml].filter((it) => it !== null),
+    cwd,
+    env,
+    findings,
+  );
+  const sources = [...typed, envFile, toml].filter((it) => it !== null);
   // With a file that could not be read, nobody can say that a token or a command is missing.
   const areFilesRead = errors.length === 0;
   checkNames(sources, findings);
 
-  const options = readOptions(optionsOf(command), sources, findings);
-  const { values, settings, whereSet } = options;
-  checkTogether(options, findings);
-  const gate = pollingGate(sources);
-  const need = { cwd, polling: gate.polling, isNeeded: areFilesRead && needsToken };
-  const { found, variables } = findToken(options, sources, need, findings);
+  const reading = readOptions(optionsOf(command), sources, findings);
+  const { values, whereSet } = reading;
+  checkTogether(reading);
+  const gate = pollingGate(reading);
+  const { found, variables } = findToken(reading, cwd, gate.polling, areFilesRead && needsToken);
   if (values.sandbox && whereSet('apiRoot') !== null)
-    findings.warning(`--sandbox is its own Bot API: ${whereSet('apiRoot')} is not used`);
+    warning(`--sandbox is its own Bot API: ${whereSet('apiRoot')} is not used`);
   for (const flag of secretFlags(flags).map(({ name }) => longFlag(name)))
-    findings.warning(
+    warning(
       `the password or secret in ${flag} shows in process lists; ${flag} env:NAME reads the URL from a variable`,
     );
-  const lease = chooseLease(options, sources, findings);
-  const adminChatId = findAdminChat(sources, command === 'ping' ? findings.error : findings.warning);
+  const lease = chooseLease(reading);
+  const adminChatId = findAdminChat(sources, command === 'ping' ? findings.error : warning);
   const chat = gate.polling && (found || values.sandbox) ? adminChatId : null;
-  const alerts = chooseAlerts(options, chat, sources, findings);
-  const worker = isStart
-    ? findCommand(request, values, toml?.source ?? null, cwd, areFilesRead, findings)
-    : null;
-  if (errors.length > 0) return { ok: false, errors, warnings };
+  const alerts = chooseAlerts(reading, chat);
+  const worker = isStart ? findCommand(request, reading, areFilesRead) : null;
+  if (errors.length > 0) return { ok: false, errors, warnings } as const;
 
-  const config: Config = {
+  // What is found rather than given. Paths are absolute.
+  const config = {
     ...values,
     ...gate,
+    /** Null where the command at hand runs no worker, or the sandbox's sample bot is to run. */
     command: worker,
     cwd,
+    /** These three are null without a token. */
     botId: found?.botId ?? null,
     token: found?.token ?? null,
     tokenSource: found?.source ?? null,
-    tokenVariables: variables,
+    /** Variables, of environment and env file, that are set to a bot token or to what should be one. */
+    tokenVariables: variables as readonly string[],
     apiRoot: values.sandbox ? DEFAULT_API_ROOT : values.apiRoot,
+    /** `default`, or where it was set. */
     apiRootSource: (values.sandbox ? null : whereSet('apiRoot')) ?? 'default',
+    /** A chat id or `@name`. */
     adminChatId,
     envFile: envFile?.path ?? null,
-    envFileVars: envFile?.vars ?? {},
+    /** Everything the env file sets. For the worker, where its environment does not set it already. */
+    envFileVars: (envFile?.values ?? {}) as Readonly<Record<string, string>>,
     configFile: toml?.path ?? null,
+    /** `--no-wait` was given: also not for a lease. */
     noWait: !values.wait && whereSet('wait') !== null,
+    /** Null: no other machine shares this bot. Always null in deploy mode. */
     lease: gate.polling ? lease : null,
     gateway: gate.polling && values.gateway,
+    /** Null: nothing is sent to anybody. */
     alerts,
-    settings,
+    settings: reading.settings as readonly Setting[],
   };
-  return { ok: true, config, warnings };
+  return { ok: true, config, warnings } as const;
 }
 
 /**
@@ -159,13 +136,10 @@ function readOptionFile(
   cwd: string,
   { error, warning }: Findings,
   report: (message: string) => void,
-): { readonly path: string; readonly shown: string; readonly text: string } | null {
+): { readonly path: string; readonly shown: string; readonly text: string } | undefined {
   const found = lookUp(name, sources);
   const answer = found && interpret(name, found);
-  if (answer && !answer.ok) {
-    answer.errors.forEach(error);
-    return null;
-  }
+  if (answer && answer.errors.length > 0) return void answer.errors.forEach(error);
   const path = answer ? String(answer.value) : resolve(cwd, name === 'config' ? 'singlepoll.toml' : '.env');
   const shown = showPath(path, cwd);
   const file = readTextFile(path);
@@ -176,18 +150,13 @@ function readOptionFile(
     const problem = file.kind === 'missing' ? `there is no such file${tilde}` : file.problem;
     error(`${found.where} is ${showValue(shown)}: ${problem}`);
   } else if (file.kind === 'irregular') warning(`${shown} is not read: ${file.problem}`);
-  return null;
 }
 
-async function readToml(sources: readonly Source[], cwd: string, findings: Findings) {
+async function readToml(sources: readonly Source[], cwd: string, findings: Findings): Promise<Source | null> {
   const file = readOptionFile('config', sources, cwd, findings, findings.mild);
   if (!file) return null;
   const read = await parseToml(file.text);
-  if (read.ok)
-    return {
-      path: file.path,
-      source: fileSource('toml', read.toml.values, { ...file, cwd }, read.toml.lineOf),
-    };
+  if (read.ok) return sourceOf('toml', read.values, dirname(file.path), { ...file, lineOf: read.lineOf });
   findings.mild(`${file.shown}: ${read.problem}`);
   return null;
 }
@@ -196,17 +165,16 @@ async function readToml(sources: readonly Source[], cwd: string, findings: Findi
 function readEnvFile(
   sources: readonly Source[],
   cwd: string,
-  env: Readonly<Record<string, string | undefined>>,
+  env: LoadRequest['env'],
   findings: Findings,
-) {
+): Source | null {
   const file = readOptionFile('envFile', sources, cwd, findings, findings.error);
   if (!file) return null;
   const { vars, lines, problems } = parseEnvFile(file.text, env);
   for (const { line, problem } of problems.slice(0, 5))
     findings.warning(`${file.shown} line ${line}: ${problem}`);
   if (problems.length > 5) findings.warning(`${file.shown}: ${problems.length - 5} more lines like that`);
-  const source = fileSource('envFile', vars, { ...file, cwd }, (key) => lines[key] ?? null);
-  return { path: file.path, vars, source };
+  return sourceOf('envFile', vars, cwd, { ...file, lineOf: (key) => lines[key] ?? null });
 }
 
 /**
@@ -214,26 +182,28 @@ function readEnvFile(
  * kept as they are; only a Procfile line goes through a shell. A start outside the sandbox that has none is a mistake.
  */
 function findCommand(
-  { argvCommand, command }: LoadRequest,
-  { sandbox }: OptionValues,
-  toml: Source | null,
-  cwd: string,
+  { argvCommand, command, cwd }: LoadRequest,
+  { sources, values, errors, error, warning }: Reading,
   areFilesRead: boolean,
-  { errors, error, warning }: Findings,
 ): WorkerCommand | null {
   const before = errors.length;
-  const typed = argvCommand.length > 0 ? { argv: argvCommand, source: 'command line' } : null;
-  const written =
-    toml?.values.command === undefined ? null : { argv: toml.values.command, source: toml.where('command') };
+  const toml = sources.find(({ layer }) => layer === 'toml');
+  const given = [
+    ...(argvCommand.length > 0 ? [{ argv: argvCommand as unknown, source: 'command line' }] : []),
+    ...(toml?.values.command === undefined
+      ? []
+      : [{ argv: toml.values.command, source: toml.where('command') }]),
+  ];
   // A mistake in the file is told even where the command line makes it harmless today.
-  for (const it of [typed, written]) {
-    const problem = it && wrongWords(it.argv);
-    if (it && problem) error(`${it.source}: ${problem}`);
+  for (const { argv, source } of given) {
+    const problem = wrongWords(argv);
+    if (problem) error(`${source}: ${problem}`);
   }
   if (errors.length > before) return null;
-  const procfile = typed || written ? null : commandInProcfile(cwd);
-  const found = typed ?? (written as WorkerCommand | null) ?? procfile?.found ?? null;
-  if (!found && areFilesRead && NEEDS[command].command && !sandbox) error(noCommand(procfile?.note ?? ''));
+  const procfile = given.length > 0 ? null : commandInProcfile(cwd);
+  const found = (given[0] as WorkerCommand | undefined) ?? procfile?.found ?? null;
+  if (!found && areFilesRead && NEEDS[command].command && !values.sandbox)
+    error(noCommand(procfile?.note ?? ''));
   if (found?.argv.some(holdsTokenShape))
     warning(
       `the command (${found.source}) holds a bot token, which any user can read in the process list; ` +

@@ -2,7 +2,7 @@
  * The places that options come from, strongest first: flags, environment, env file, TOML file. Each is a set of names with raw values,
  * and says where a name stands. A mistake becomes a sentence that names the place, the value (masked) and what is accepted.
  */
-import { dirname, isAbsolute, relative, resolve } from 'node:path';
+import { isAbsolute, relative, resolve } from 'node:path';
 import { type Findings, maskSecrets, showValue } from './messages.ts';
 import {
   flagOf,
@@ -14,7 +14,6 @@ import {
   type OptionValues,
   optionRow,
   type RawFlags,
-  type Spelling,
 } from './options.ts';
 
 export interface Source {
@@ -27,33 +26,24 @@ export interface Source {
   readonly where: (key: string) => string;
   /** What a path in it is relative to. */
   readonly folder: string;
+  /** Of a file. */
+  readonly path: string | null;
 }
 
-export function flagSource(flags: RawFlags, folder: string): Source {
-  const where = (key: string) => flagOf(flags[key as OptionName] === false ? `no-${key}` : key);
-  return { layer: 'flag', values: flags, shown: 'the command line', where, folder };
-}
-
-export function environmentSource(
-  values: Readonly<Record<string, string | undefined>>,
+/** `file`: how it is shown, and on which line of it a name stands, where that is known. */
+export function sourceOf(
+  layer: Layer,
+  values: Source['values'],
   folder: string,
+  file?: { readonly path: string; readonly shown: string; readonly lineOf: (key: string) => number | null },
 ): Source {
-  const shown = 'the environment';
-  return { layer: 'environment', values, shown, where: (key) => `${key} in ${shown}`, folder };
-}
-
-/** `lineOf`: null where the line is not known. */
-export function fileSource(
-  layer: 'envFile' | 'toml',
-  values: Readonly<Record<string, unknown>>,
-  { path, shown, cwd }: { readonly path: string; readonly shown: string; readonly cwd: string },
-  lineOf: (key: string) => number | null,
-): Source {
+  const shown = file?.shown ?? 'the environment';
   const where = (key: string) => {
-    const line = lineOf(key);
+    if (layer === 'flag') return flagOf(values[key] === false ? `no-${key}` : key);
+    const line = file?.lineOf(key) ?? null;
     return `${/^[\w-]{1,64}$/.test(key) ? key : showValue(key)} in ${shown}${line === null ? '' : ` line ${line}`}`;
   };
-  return { layer, values, shown, where, folder: layer === 'toml' ? dirname(path) : cwd };
+  return { layer, values, shown, where, folder, path: file?.path ?? null };
 }
 
 /** The path as people know it: relative where it lies in the working folder. */
@@ -64,14 +54,8 @@ export function showPath(path: string, cwd: string): string {
   return /[\x00-\x1f\x7f]/.test(short) ? showValue(short) : maskSecrets(short);
 }
 
-export interface RawValue extends Spelling {
-  readonly source: Source;
-  readonly raw: unknown;
-  readonly where: string;
-}
-
 /** The strongest place that sets the option, or null. An empty variable sets nothing, but for a flag: there it is a no. */
-export function lookUp(name: OptionName, sources: readonly Source[]): RawValue | null {
+export function lookUp(name: OptionName, sources: readonly Source[]) {
   const isFlag = optionRow(name).kind === 'flag';
   for (const source of sources)
     for (const { key, negated } of namesIn(source.layer, name)) {
@@ -101,74 +85,59 @@ export interface Setting {
   readonly from: string;
 }
 
-export interface ReadOptions {
-  readonly values: OptionValues;
-  readonly settings: readonly Setting[];
-  /** Where an option was set, and set right; null for its default. */
-  readonly whereSet: (name: OptionName) => string | null;
-  readonly wrong: ReadonlySet<OptionName>;
-}
+/** All that was read, and who hears of mistakes. */
+export type Reading = ReturnType<typeof readOptions>;
 
 /** Every option of the command; one that is wrong or that the command does not have keeps its default. */
-export function readOptions(
-  names: readonly OptionName[],
-  sources: readonly Source[],
-  findings: Findings,
-): ReadOptions {
+export function readOptions(names: readonly OptionName[], sources: readonly Source[], findings: Findings) {
   const values: Record<string, unknown> = {};
   for (const name of OPTION_NAMES) values[name + optionRow(name).unit] = optionRow(name).initial;
-  const places = new Map<OptionName, string>();
   const wrong = new Set<OptionName>();
   const settings: Setting[] = [];
   for (const name of names) {
     const found = lookUp(name, sources);
     if (!found) continue;
     const { unit, scope } = optionRow(name);
-    const answer = interpret(name, found);
-    if (answer.ok) {
-      values[name + unit] = answer.value;
-      places.set(name, found.where);
-      settings.push({ option: name, value: answer.shown, from: found.where });
+    const { errors, value, shown } = interpret(name, found);
+    if (errors.length === 0) {
+      values[name + unit] = value;
+      settings.push({ option: name, value: shown, from: found.where });
       continue;
     }
     wrong.add(name);
     const isMild = scope !== 'bot' && found.source.layer !== 'flag';
     // Those two were reported when their file was looked for.
-    if (name !== 'config' && name !== 'envFile')
-      for (const message of answer.errors) (isMild ? findings.mild : findings.error)(message);
+    if (name !== 'config' && name !== 'envFile') errors.forEach(isMild ? findings.mild : findings.error);
   }
-  const whereSet = (name: OptionName) => places.get(name) ?? null;
-  return { values: values as unknown as OptionValues, settings, whereSet, wrong };
+  /** Where an option was set, and set right; null for its default. */
+  const whereSet = (name: OptionName) => settings.find(({ option }) => option === name)?.from ?? null;
+  return { ...findings, sources, values: values as unknown as OptionValues, settings, whereSet, wrong };
 }
 
-type Interpreted =
-  | { readonly ok: true; readonly value: unknown; readonly shown: Setting['value'] }
-  | { readonly ok: false; readonly errors: readonly string[] };
-
-/** The typed value of a raw one, by the row of the table. */
-export function interpret(name: OptionName, { where, raw, source, negated }: RawValue): Interpreted {
+/** The typed value of a raw one, by the row of the table; without any errors it is right. */
+export function interpret(
+  name: OptionName,
+  { where, raw, source, negated }: NonNullable<ReturnType<typeof lookUp>>,
+): { readonly errors: readonly string[]; readonly value: unknown; readonly shown: Setting['value'] } {
   const row = optionRow(name);
-  const wrong = (shown: string, problem: string) =>
-    `${where} is ${shown}: ${problem}. Accepted: ${row.accepts}.`;
+  const wrong = (text: string, problem: string) =>
+    `${where} is ${text}: ${problem}. Accepted: ${row.accepts}.`;
   const show = (text: string) => (row.show ? row.show(text) : text);
   const texts = textsOf(raw, source.layer, row);
-  if (!texts) return { ok: false, errors: [wrong('a date, a table or a list of them', 'it is not a text')] };
-  const values: unknown[] = [];
-  const errors: string[] = [];
-  for (const text of texts) {
-    const answer = row.parse(text);
-    if (answer.ok) values.push(answer.value);
-    else errors.push(wrong(showValue(show(text)), answer.problem));
+  if (!texts) {
+    const error = wrong('a date, a table or a list of them', 'it is not a text');
+    return { errors: [error], value: null, shown: '' };
   }
-  if (errors.length > 0) return { ok: false, errors };
-  if (row.kind === 'flag') {
-    const value = values[0] !== negated;
-    return { ok: true, value, shown: value };
-  }
+  const answers = texts.map(row.parse);
+  const errors = answers.flatMap((answer, index) =>
+    answer.ok ? [] : [wrong(showValue(show(texts[index]!)), answer.problem)],
+  );
+  const values = answers.map((answer) => answer.ok && answer.value);
   const shown = texts.map((text) => maskSecrets(show(text)));
-  if (row.kind === 'list') return { ok: true, value: values, shown };
+  if (row.kind === 'flag') return { errors, value: values[0] !== negated, shown: values[0] !== negated };
+  if (row.kind === 'list') return { errors, value: values, shown };
   const value = row.isPath ? resolve(source.folder, String(values[0])) : values[0];
-  return { ok: true, value, shown: shown[0]! };
+  return { errors, value, shown: shown[0]! };
 }
 
 /** TOML has numbers and yes or no as well, and for MIN,MAX an array of two. Null: what is in it is no text at all. */
