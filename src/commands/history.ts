@@ -1,7 +1,6 @@
 /** `singlepoll status --history`: what happened in the last days, by the supervisor's memory, else by the file that the last one has left. */
-import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
-import { findStateDir } from '../config/state-dir.ts';
+import { findBotDir } from '../config/state-dir.ts';
 import { formatDuration, parseDuration } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { historyDocument, historyScreen } from '../output/history-view.ts';
@@ -43,7 +42,7 @@ export async function showHistory(
       `no history is kept of ${id === null ? 'this bot' : `bot ${id}`}: no supervisor has polled for it with this state folder`,
       'singlepoll start -- COMMAND    # keeps it from then on; not with --sandbox or POLLING_ENABLED=0',
     );
-  const bot = supervisor?.doc?.bot ?? { id, username: recallStart(botFolder(id) ?? '')?.username ?? null };
+  const bot = supervisor?.doc?.bot ?? { id, username: recallStart(findBotDir(id) ?? '')?.username ?? null };
   const summary = summarise(history, spanMs);
   const { columns = 100_000 } = process.stdout;
   const title = botName(bareStatus(bot, 'stopped'));
@@ -57,7 +56,7 @@ export async function showHistory(
 
 /** Until now, by the file that the last supervisor has left. Null: it has left none. */
 export function storedHistory(botId: number | null): History | null {
-  const folder = botFolder(botId);
+  const folder = findBotDir(botId);
   const stored = folder === null ? null : readHistory(folder);
   return stored && continued(stored, Date.now());
 }
@@ -69,11 +68,6 @@ async function rememberedBy(supervisor: Supervisor | null): Promise<History | nu
     () => null,
   );
   return historyOf(answer?.history);
-}
-
-function botFolder(botId: number | null): string | null {
-  const state = botId === null ? null : findStateDir(process.env);
-  return state && join(state.path, String(botId));
 }
 
 function spanOf(value: unknown): number {
