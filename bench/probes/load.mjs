@@ -23,7 +23,10 @@ const UPDATES = 50;
 const plans = {
   async calls() {
     getMe(gateway, CONNECTIONS, WARM_UP_S);
-    const single = { ours: () => getMe(gateway, 1), theirs: () => getMe(api, 1) };
+    // As a hook leads there: the same port, with TLS.
+    const led = gateway.replace('http:', 'https:');
+    getMe(led, CONNECTIONS, WARM_UP_S);
+    const single = { led: () => getMe(led, 1), ours: () => getMe(gateway, 1), theirs: () => getMe(api, 1) };
     const busy = { ours: () => getMe(gateway, CONNECTIONS), theirs: () => getMe(proxy, CONNECTIONS) };
     return { single: await inTurns(rounds, single), busy: await inTurns(rounds, busy) };
   },

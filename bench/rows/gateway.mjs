@@ -14,12 +14,14 @@ export async function gateway(rounds) {
   const nginx = await openNginx();
   const { single, busy } = await measureBehindGateway(nginx.api, ['calls', rounds, nginx.api, nginx.proxy]);
   await nginx.close();
+  const tls = { ours: single.led, theirs: single.ours };
   const lean = await openLeanApi();
   const { uploads, updates } = await measureBehindGateway(lean.root, ['transfers', rounds, lean.root]);
   await lean.close();
   return [
     lineOf('getMe, one connection: p50', 'ms', 'direct', pick(single, 'p50'), atMostMore(0.6, 'ms')),
     lineOf('getMe, one connection: p99', 'ms', 'direct', pick(single, 'p99'), atMostMore(4, 'ms')),
+    lineOf('getMe through TLS, one connection: p50', 'ms', 'plain', pick(tls, 'p50'), atMostMore(1, 'ms')),
     lineOf('getMe, 32 connections', 'calls/s', 'nginx', pick(busy, 'perSecond'), atLeastTimes(0.15)),
     lineOf('50 MB multipart upload', 'MB/s', 'direct', uploads, atLeastTimes(0.6)),
     lineOf('update → worker, open long poll: p50', 'ms', 'direct', updates, atMost(2, 'ms')),
