@@ -3,7 +3,6 @@
  * them the next worker's environment may name. Hooks are looked at before each start of a worker: one that is missing, that the worker's
  * user may not read, or that an upgrade of the package has replaced, is left out and said once.
  */
-import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   mkdirSync,
@@ -20,7 +19,7 @@ import { parseProcStat, readStat } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { VERSION } from '../version.ts';
 import { BOT_API_HOST, makeCertificates } from './certificates.ts';
-import { type TrustFiles, writeTrustFiles } from './trust.ts';
+import { filePhpTrusts, jvmAuthorities, type TrustFiles, writeTrustFiles } from './trust.ts';
 import { interceptVariables, type Runtime } from './variables.ts';
 
 export interface InterceptOptions {
@@ -58,7 +57,8 @@ export function openIntercept({ mode, command, env, cwd, report }: InterceptOpti
       ? writeTrustFiles(
           authority,
           join(folder ?? SHIPPED, 'php.php'),
-          runtimes.has('php') ? askPhp(command, env, cwd) : '',
+          runtimes.has('php') ? filePhpTrusts(command, env, cwd) : '',
+          runtimes.has('java') ? jvmAuthorities(command, env) : [],
         )
       : null;
   if (trust === null && (isProxied || runtimes.size > 0))
@@ -157,16 +157,6 @@ function nodeUrl(): string {
   const head = `import { createRequire } from 'node:module';const require = createRequire('file:///');`;
   const source = Buffer.from(`${head}\n${readFileSync(join(SHIPPED, 'node.cjs'), 'utf8')}`);
   return `data:text/javascript;base64,${source.toString('base64')}`;
-}
-
-/** The file of trusted certificates that its settings name: where they come from is compiled in. Its curl reads `openssl.cafile`, too. */
-function askPhp([program = '']: readonly string[], env: Readonly<NodeJS.ProcessEnv>, cwd: string): string {
-  const php = /^php[\d.]*$/.test(basename(program)) ? program : 'php';
-  const code = "echo ini_get('openssl.cafile') ?: ini_get('curl.cainfo');";
-  const words = ['-d', 'display_errors=stderr', '-r', code];
-  return (
-    spawnSync(php, words, { env, cwd, timeout: 5_000, encoding: 'utf8' }).stdout || env.SSL_CERT_FILE || ''
-  );
 }
 
 /** Programs that need more than a hook: by the command, or by what lies in the project. */

@@ -3,10 +3,21 @@
  * before, and the gateway's authority. Only public certificates, in a folder that everybody may read: a worker that changes its user
  * must be able to read them, else all its TLS fails.
  */
-import { createHash } from 'node:crypto';
-import { chmodSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { createHash, X509Certificate } from 'node:crypto';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { readLink, statOf } from '../machine/procfs.ts';
 import { toPem } from './certificates.ts';
 
@@ -24,6 +35,8 @@ const PREFIX = 'singlepoll-trust-';
 /** Pid namespace, pid and start time of the supervisor. */
 const NAME = /^singlepoll-trust-(\d+)-(\d+)-(\d+)-/;
 
+type Environment = Readonly<NodeJS.ProcessEnv>;
+
 /** Where Linux distributions and macOS keep what the system trusts (Go's crypto/x509 root_linux.go, root_bsd.go). */
 const SYSTEM_BUNDLES = [
   '/etc/ssl/certs/ca-certificates.crt',
@@ -33,8 +46,13 @@ const SYSTEM_BUNDLES = [
   '/etc/ssl/cert.pem',
 ];
 
-/** Null where no folder can be written. `prepend`: what PHP runs first; `php`: the file that it has trusted before, if any. */
-export function writeTrustFiles(authority: Buffer, prepend: string, php?: string): TrustFiles | null {
+/** Null where no folder can be written. `prepend`: what PHP runs first; `php`: the file that it has trusted before, if any; `jvm`: whom Java has. */
+export function writeTrustFiles(
+  authority: Buffer,
+  prepend: string,
+  php = '',
+  jvm: readonly Buffer[] = [],
+): TrustFiles | null {
   try {
     removeAbandoned();
     const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${pidNamespace()}-${startedAs(process.pid)}-`));
@@ -50,7 +68,7 @@ export function writeTrustFiles(authority: Buffer, prepend: string, php?: string
     };
     write('', system);
     const bundle = (named = '') => bundles.get(named) ?? write(named, readFirst([named]) ?? system);
-    writeFileSync(keystore, keystoreOf([...certificatesIn(system), authority]), { mode: 0o644 });
+    writeFileSync(keystore, keystoreOf([...certificatesIn(system), ...jvm, authority]), { mode: 0o644 });
     writeFileSync(
       join(folder, 'singlepoll-hook.ini'),
       `auto_prepend_file="${prepend}"\nopenssl.cafile="${bundle(php)}"\n`,
@@ -102,6 +120,48 @@ function readFirst(paths: readonly string[]): string | null {
 function certificatesIn(pem: string): Buffer[] {
   const blocks = pem.matchAll(/-----BEGIN CERTIFICATE-----([^-]+)-----END CERTIFICATE-----/g);
   return [...blocks].map(([, text = '']) => Buffer.from(text, 'base64'));
+}
+
+/** The file of trusted certificates that its settings name: where they come from is compiled in. Its curl reads `openssl.cafile`, too. */
+export function filePhpTrusts([program = '']: readonly string[], env: Environment, cwd: string): string {
+  const php = /^php[\d.]*$/.test(basename(program)) ? program : 'php';
+  const code = "echo ini_get('openssl.cafile') ?: ini_get('curl.cainfo');";
+  const words = ['-d', 'display_errors=stderr', '-r', code];
+  const { stdout } = spawnSync(php, words, { env, cwd, timeout: 5_000, encoding: 'utf8' });
+  return stdout || env.SSL_CERT_FILE || '';
+}
+
+/** Whom the command's JVM trusts by itself, and the one of JAVA_HOME: a company's own authority may be among them. */
+export function jvmAuthorities([program = '']: readonly string[], env: Environment): Buffer[] {
+  const places = program.includes('/')
+    ? [program]
+    : (env.PATH ?? '').split(':').map((it) => join(it, 'java'));
+  const java = places.find((it) => existsSync(it));
+  const homes = [env.JAVA_HOME, java && join(realpathSync(java), '../..')];
+  return homes.flatMap((home) => {
+    try {
+      return certificatesWithin(readFileSync(join(home ?? '', 'lib/security/cacerts')));
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Certificates lie as they are in JKS, and in the PKCS #12 of Java 18 and later. */
+function certificatesWithin(bytes: Buffer): Buffer[] {
+  const found: Buffer[] = [];
+  const head = Buffer.of(0x30, 0x82);
+  for (let at = bytes.indexOf(head); at >= 0; at = bytes.indexOf(head, at + 1)) {
+    const der = bytes.subarray(at, at + 4 + (bytes[at + 2]! << 8) + bytes[at + 3]!);
+    try {
+      new X509Certificate(der);
+      found.push(der);
+      at += der.length - 1;
+    } catch {
+      // Something else.
+    }
+  }
+  return found;
 }
 
 /** Java's own format (sun.security.provider.JavaKeyStore): a digest over password and content; trust needs no secret. */

@@ -76,22 +76,25 @@ function ini(setting: string) {
     return { PHP_INI_SCAN_DIR: `:${join(folder, 'ini')}` };
   };
 }
+function importAuthority(authority: string, file: string, ...options: string[]): string {
+  const words = ['-storepass', 'changeit', '-alias', 'own', '-file', authority, '-keystore', file];
+  execFileSync('keytool', ['-importcert', '-noprompt', ...words, ...options], { stdio: 'pipe' });
+  return file;
+}
 function keystore(authority: string, folder: string) {
-  const file = join(folder, 'own.p12');
-  const words = [
-    '-storetype',
-    'JKS',
-    '-storepass',
-    'changeit',
-    '-alias',
-    'own',
-    '-file',
-    authority,
-    '-keystore',
-    file,
-  ];
-  execFileSync('keytool', ['-importcert', '-noprompt', ...words], { stdio: 'pipe' });
+  const file = importAuthority(authority, join(folder, 'own.jks'), '-storetype', 'JKS');
   return { JAVA_TOOL_OPTIONS: `-Djavax.net.ssl.trustStore=${file}` };
+}
+function cacerts(kind: string) {
+  return (authority: string, folder: string) => {
+    mkdirSync(join(folder, 'lib/security'), { recursive: true });
+    const open = [
+      '-J-Dkeystore.pkcs12.certProtectionAlgorithm=NONE',
+      '-J-Dkeystore.pkcs12.macAlgorithm=NONE',
+    ];
+    importAuthority(authority, join(folder, 'lib/security/cacerts'), '-storetype', kind, ...open);
+    return { JAVA_HOME: folder };
+  };
 }
 
 const ROWS: readonly Row[] = [
@@ -136,17 +139,19 @@ const ROWS: readonly Row[] = [
       own: variable('SSL_CERT_FILE'),
     },
   },
-  {
-    // It does not look at the constraints of an authority that it trusts, which is why the authority's key is dropped.
-    name: 'java',
-    ...{
-      command: ['java'],
-      file: 'Calls.java',
-      code: JAVA,
-      own: () => ({}),
-      served: { byAuthority: 1, byUsers: 0 },
-    },
-  },
+  // It does not look at the constraints of an authority that it trusts, which is why the authority's key is dropped.
+  ...['JKS', 'PKCS12'].map(
+    (kind): Row => ({
+      name: `java, of whose own authorities (${kind}) the user has added one`,
+      ...{
+        command: ['java'],
+        file: 'Calls.java',
+        code: JAVA,
+        own: cacerts(kind),
+        served: { byAuthority: 1 },
+      },
+    }),
+  ),
   {
     name: 'java with a trust store of its own, which it has then alone',
     ...{ command: ['java'], file: 'Calls.java', code: JAVA, own: keystore, served: { gateway: 0 } },
@@ -180,14 +185,6 @@ const ROWS: readonly Row[] = [
     file: 'calls.pl',
     code: PERL,
     own: variable('PERL_LWP_SSL_CA_FILE'),
-    mode: 'proxy',
-  },
-  {
-    name: 'curl',
-    command: ['sh'],
-    file: 'calls.sh',
-    code: CURL,
-    own: variable('CURL_CA_BUNDLE'),
     mode: 'proxy',
   },
   // Children that have nothing to do with the bot: nothing of theirs comes to the gateway, or it is tunnelled unread.
