@@ -11,6 +11,7 @@ import {
 } from './config/options.ts';
 import { maskTokens } from './config/token.ts';
 import { EXIT, SinglepollError } from './errors.ts';
+import { journalMarks } from './output/journal.ts';
 import { OWNED_VARIABLE } from './service/messages.ts';
 import { VERSION } from './version.ts';
 
@@ -116,7 +117,8 @@ async function main(argv: readonly string[]): Promise<number> {
 
 /** Says why it ends, and returns the exit code. Whatever went into a message, a token does not come out with it. */
 function tell(error: unknown): number {
-  const say = (text: string) => process.stderr.write(`${maskTokens(text)}\n`);
+  const mark = journalMarks()('error');
+  const say = (text: string) => process.stderr.write(`${mark}${maskTokens(text)}\n`);
   if (error instanceof SinglepollError) {
     say(`singlepoll: ${error.message}`);
     if (error.hint) say(error.hint.replace(/^/gm, '  → '));

@@ -33,6 +33,7 @@ export async function run(invocation: Invocation): Promise<number> {
   }
   const isUpdate = checkPlace(plan, own.force === true);
   await starter.check(plan);
+  if (own.force !== true) await checkOthers(plan);
   plans.makePrivateFolder(process.env);
   plans.writePlanned(plan.envPath, plans.envFileText(plan.made.name, plan.env), 0o600);
   const { lines, toStart } = await starter.put(plan);
@@ -107,8 +108,10 @@ function startWords(
   config: Config,
 ): string[] {
   const detach = kind === 'cron' ? { detach: true } : config.detach ? { detach: false } : {};
+  // What starts at boot has nobody who would start it again once a passing poller has gone.
+  const wait = config.noWait || config.takeover ? {} : { wait: true };
   const program = [process.execPath, ...process.execArgv, '--', realpathSync(process.argv[1] ?? '')];
-  return [...program, 'start', ...flagWords({ ...flags, ...detach })];
+  return [...program, 'start', ...flagWords({ ...flags, ...wait, ...detach })];
 }
 
 function namesToKeep(given: unknown, config: Config): readonly string[] {
@@ -139,6 +142,25 @@ function doubts({ words, runAs, made }: plans.Plan, { envFile, tokenSource }: Co
       ? [`the bot will run as root, though ${plain(made.cwd)} belongs to another user: --run-as USER`]
       : []),
   ];
+}
+
+/** The same bot, installed under another name or for somebody else, would only stand by. Throws 78. */
+async function checkOthers({ kind, system, made }: plans.Plan): Promise<void> {
+  const all = [...(await systemd.list()), ...(await cron.list())];
+  const other = all.find(
+    (it) =>
+      (it.name !== made.name || it.kind !== kind || it.system !== system) &&
+      made.bot !== null &&
+      it.made?.bot === made.bot,
+  );
+  if (!other) return;
+  const what =
+    other.kind === 'cron' ? 'a line of cron' : `a ${other.system ? 'system' : 'user'} unit of systemd`;
+  throw new SinglepollError(
+    EXIT.config,
+    `this bot is installed already, as ${other.name} (${what}, ${plain(other.path)}); nothing was changed`,
+    `${other.system && process.getuid?.() !== 0 ? 'sudo ' : ''}singlepoll uninstall --name ${other.name}    # first; or, to have both: --force`,
+  );
 }
 
 /** Whether it is there already. Throws 78 where it is somebody else's, or where it could not work. */

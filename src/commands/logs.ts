@@ -1,13 +1,17 @@
 /** `singlepoll logs`: the last lines of a run's log, and on request what follows. */
+import { spawn } from 'node:child_process';
 import { showValue } from '../config/messages.ts';
 import { findBotDir } from '../config/state-dir.ts';
 import { parseDuration } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import type { Found } from '../install/plan.ts';
+import { systemd } from '../install/systemd.ts';
 import { recallLog } from '../output/log.ts';
 import { followLog } from '../output/log-follow.ts';
 import { plain } from '../output/plain.ts';
+import { toolEnvironment } from '../tools.ts';
 import { configure, type Invocation, namedBot, warn } from './context.ts';
-import { botNamed, findBots, theOnly } from './find.ts';
+import { type Bot, botNamed, findBots, theOnly } from './find.ts';
 
 const DEFAULT_LINES = 10;
 /** What the log writes in front of each line: when, and from which stream. */
@@ -17,7 +21,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const { own } = invocation;
   const since = parseSince(own.since);
   const lines = parseLines(own.lines ?? own.tail ?? (since === null ? DEFAULT_LINES : 'all'));
-  const folder = await folderOf(invocation);
+  const { folder, botId } = await botOf(invocation);
   const isChosen = since !== null || own.json === true;
   const isWritten =
     folder !== null &&
@@ -29,6 +33,15 @@ export async function run(invocation: Invocation): Promise<number> {
       say: (text) => process.stderr.write(`singlepoll: ${plain(text, 1_000)}\n`),
     }));
   if (isWritten) return EXIT.ok;
+  const unit = (await systemd.list()).find(({ made }) => botId !== null && made?.bot === botId);
+  if (unit) {
+    const count = Number.isFinite(lines) ? String(lines) : 'all';
+    return await journal(unit, [
+      ...['-n', count, ...(since === null ? [] : ['--since', since.replace(/T(.*)\..*/, ' $1 UTC')])],
+      ...(own.follow === true ? ['-f'] : []),
+      ...(own.json === true ? ['-o', 'json'] : []),
+    ]);
+  }
   throw new SinglepollError(
     EXIT.config,
     folder === null
@@ -85,17 +98,38 @@ function writeChosen(since: string, json: boolean): typeof write {
   };
 }
 
-/** Of the bot that is meant: named, else configured here, else the only one that runs or ever ran. */
-async function folderOf(invocation: Invocation): Promise<string | null> {
+/** What a unit says goes to the journal of systemd. */
+function journal({ name, system }: Found, options: readonly string[]): Promise<number> {
+  const words = ['--no-pager', ...(system ? [] : ['--user']), '-u', name, ...options];
+  const child = spawn('journalctl', words, { stdio: 'inherit', env: toolEnvironment(process.env) });
+  // Ctrl-C reaches it, too, and its end is ours.
+  process.on('SIGINT', () => {});
+  return new Promise((resolve, reject) => {
+    child.once('error', (error) =>
+      reject(
+        new SinglepollError(
+          EXIT.config,
+          `journalctl can’t be run: ${error.message}`,
+          `journalctl ${words.join(' ')}`,
+        ),
+      ),
+    );
+    child.once('close', (code) => resolve(code ?? EXIT.ok));
+  });
+}
+
+/** The bot that is meant: named, else configured here, else the only one that runs or ever ran. */
+async function botOf(invocation: Invocation): Promise<{ folder: string | null; botId: number | null }> {
   const name = namedBot(invocation);
-  if (name !== null) return (await botNamed(name)).folder;
+  const known = (bot: Bot | null) => ({ folder: bot?.folder ?? null, botId: bot?.id ?? null });
+  if (name !== null) return known(await botNamed(name));
   const { config, warnings } = await configure(invocation);
   warn(warnings);
-  const folder = findBotDir(config.botId);
-  if (folder) return folder;
+  const { botId } = config;
+  if (botId !== null) return { folder: findBotDir(botId), botId };
   const bots = await findBots();
   const running = bots.filter(({ runs }) => runs.length > 0);
-  return theOnly(running.length > 0 ? running : bots)?.folder ?? null;
+  return known(theOnly(running.length > 0 ? running : bots));
 }
 
 /** False: nobody reads any more, as with `| head`. */

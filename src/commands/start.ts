@@ -5,10 +5,12 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { flagWords } from '../config/options.ts';
 import { EXIT } from '../errors.ts';
+import { readText } from '../machine/procfs.ts';
 import { leaveGoneTerminal } from '../output/sink.ts';
 import type { Owner } from '../service/link.ts';
 import { DETACHED_VARIABLE, LINK_FD, OWNED_VARIABLE, readyText } from '../service/messages.ts';
 import { HUP_IGNORED, hangupIgnored } from '../supervisor/signals.ts';
+import { runTool } from '../tools.ts';
 import { configure, type Invocation, type Loaded, workingFolder } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -17,6 +19,9 @@ export async function run(invocation: Invocation): Promise<number> {
     return await begin({ ...(await configure(invocation)), ...invocation }, owner);
   } catch (error) {
     await owner?.end(error);
+    // A run that has begun has taken it out.
+    if ('NOTIFY_SOCKET' in process.env)
+      await (await import('../service/notify.ts')).tellEnd(process.env, error);
     throw error;
   }
 }
@@ -59,6 +64,7 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
   });
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  const doubt = logoutDoubt();
   let asked: NodeJS.Signals | null = null;
   const stop = (name: NodeJS.Signals) => {
     asked ??= name;
@@ -74,7 +80,11 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
     createInterface({ input: link }).on('line', (line) => {
       const text = readyText(line);
       if (text === null) process.stderr.write(`${line}\n`);
-      else process.stdout.write(`${text}\n`, () => resolve(EXIT.ok));
+      else
+        void doubt.then((warning) => {
+          if (warning !== null) process.stderr.write(`singlepoll: ${warning}\n`);
+          process.stdout.write(`${text}\n`, () => resolve(EXIT.ok));
+        });
     });
     child.on('error', (error) => {
       process.stderr.write(`singlepoll: can't start a detached process: ${error.message}\n`);
@@ -93,4 +103,16 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
   child.unref();
   leaveGoneTerminal();
   return code;
+}
+
+/** logind.conf(5), KillUserProcesses=. Null: what is started here outlives the login. */
+async function logoutDoubt(): Promise<string | null> {
+  if (process.getuid?.() === 0 || !/\/session-[^/]+\.scope$/m.test(readText('/proc/self/cgroup') ?? ''))
+    return null;
+  const manager = ['org.freedesktop.login1', '/org/freedesktop/login1', 'org.freedesktop.login1.Manager'];
+  const { stdout } = await runTool('busctl', ['get-property', ...manager, 'KillUserProcesses'], {
+    timeoutMs: 2_000,
+  });
+  if (stdout.trim() !== 'b true') return null;
+  return 'it will end when you log out: logind kills the processes of a login here (KillUserProcesses=yes)\n  → singlepoll install --user --now …    # a unit of yours; with loginctl enable-linger it outlives the login';
 }

@@ -3,7 +3,10 @@ import { readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { currentUser } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import type { Holder } from '../lock/lock.ts';
 import { plain } from '../output/plain.ts';
+import { hostOf } from '../service/unit-of.ts';
+import { describe } from '../supervisor/holder.ts';
 import { runTool } from '../tools.ts';
 import { type Found, type Plan, present, writePlanned } from './plan.ts';
 import { systemdUnit } from './unit.ts';
@@ -32,11 +35,10 @@ async function order(
   words: readonly string[],
   problem: string,
   hint: string,
-  exit: number = EXIT.config,
 ): Promise<void> {
   const { code, stderr } = await systemctl(system, ...words);
   if (code === 0) return;
-  throw new SinglepollError(exit, `${problem}: ${stderr.trim().split('\n')[0] ?? ''}`, hint);
+  throw new SinglepollError(EXIT.config, `${problem}: ${stderr.trim().split('\n')[0] ?? ''}`, hint);
 }
 
 /** A starter of programs at boot. Its methods throw 77 or 78. */
@@ -75,24 +77,36 @@ export const systemd = {
     const linger = ['show-user', String(process.getuid?.()), '-p', 'Linger', '--value'];
     const atLogin =
       !system && (await runTool('loginctl', linger, { timeoutMs: TOOL_MS })).stdout.trim() !== 'yes';
-    const login = 'it starts when you log in; to start it at boot: loginctl enable-linger';
+    const login =
+      'it starts when you log in, and ends when you log out; to have it run from boot on: loginctl enable-linger';
     return {
       lines: [`  unit  ${plain(pathOf(plan), 1_500)}`, ...(atLogin ? [login] : [])],
       toStart: `${shown(system)} restart ${made.name}`,
     };
   },
   /** Waits until it polls, or stands by. `holder`: the supervisor of this bot that runs now. */
-  async start({ system, made }: Plan, holder: { readonly pid: number | null } | null): Promise<void> {
+  async start({ system, made }: Plan, holder: Holder | null): Promise<void> {
     const isUnits = (await systemctl(system, 'is-active', '--quiet', `${made.name}.service`)).code === 0;
     if (holder && !isUnits)
       throw new SinglepollError(
         EXIT.otherPoller,
-        `not started: a supervisor of this bot runs already (pid ${holder.pid ?? 'unknown'})`,
-        `singlepoll stop && ${shown(system)} start ${made.name}`,
+        `not started: a supervisor of this bot runs already: ${describe(holder)}`,
+        `${hostOf(holder.pid)?.stopCommand ?? 'singlepoll stop'} && ${shown(system)} start ${made.name}`,
       );
-    const journal = `journalctl ${system ? '' : '--user '}-n 50 -u ${made.name}`;
-    const words = ['restart', `${made.name}.service`];
-    await order(system, words, 'installed, but it did not start', journal, EXIT.unreachable);
+    const { code, stderr } = await systemctl(system, 'restart', `${made.name}.service`);
+    if (code === 0) return;
+    const of = ['show', '-p', 'StatusText', '-p', 'ExecMainStatus', `${made.name}.service`];
+    const { StatusText: why, ExecMainStatus: exit } = propertiesOf((await systemctl(system, ...of)).stdout);
+    const journal = [...(system ? [] : ['--user']), '-u', made.name, '-n'];
+    const { stdout: lines } = await runTool('journalctl', [...journal, '12', '-o', 'cat', '--no-pager'], {
+      timeoutMs: TOOL_MS,
+    });
+    process.stderr.write(lines.replace(/^(?=.)/gm, '| '));
+    throw new SinglepollError(
+      Number(exit) || EXIT.unreachable,
+      `installed, but it did not start: ${why || (stderr.trim().split('\n')[0] ?? '')}`,
+      `journalctl ${journal.join(' ')} 50    # all that it said`,
+    );
   },
   /** Everything that this user may see. */
   async list(): Promise<Found[]> {
@@ -118,6 +132,13 @@ export const systemd = {
     await systemctl(system, 'daemon-reload');
   },
 };
+
+/** What `systemctl show` tells, name → value. */
+function propertiesOf(text: string): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    [...text.matchAll(/^(\w+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),
+  );
+}
 
 function filesOf(folder: string): string[] {
   try {

@@ -50,12 +50,14 @@ NotifyAccess=all
 ExecStart=${words.map((word, at) => systemdWord(word, at > 0)).join(' ')}
 # Replaces the worker; the supervisor and its lock stay.
 ExecReload=/bin/kill -HUP $MAINPID
+SyslogIdentifier=${made.name}
 WorkingDirectory=${systemdPath(made.cwd)}
 # Token, options and PATH of the shell in which it was installed (0600).
 EnvironmentFile=${systemdFile(envPath)}
 ${runAs === null ? '' : `User=${runAs}\n`}Restart=on-failure
 RestartSec=10s
-# 75: another poller lives, and this one yields; 77: token refused; 64 and 78: usage, configuration. To start again would cure none.
+# 75: another poller lives (where it does not stand by: --no-wait, --lease); 77: token refused; 64, 78: usage, configuration. To start
+# again would cure none.
 RestartPreventExitStatus=64 75 77 78
 # Fed only while polls succeed, or where a restart could not help (standby, Bot API out of reach, a rival elsewhere).
 WatchdogSec=${Math.max(WATCHDOG_MIN_S, stopS + startS)}s

@@ -6,6 +6,7 @@
  * worker matters more than our words.
  */
 import type { Config } from '../config/load.ts';
+import { journalMarks } from './journal.ts';
 import { createLastLines, type LastLines, type OutputName, type StreamLines } from './last-lines.ts';
 import { type Changes, createChanges } from './listeners.ts';
 import type { Log, LogFacts } from './log.ts';
@@ -52,6 +53,7 @@ export function createReport(
   sink: Sink = openSink(2),
 ): Report {
   let waiting = 0;
+  const mark = journalMarks();
   return {
     line(...said) {
       // Behind a reader that has stopped reading our own words are not worth the memory.
@@ -60,7 +62,8 @@ export function createReport(
       const left = () => {
         waiting -= 1;
       };
-      if (sink.write(Buffer.from(`${lineOf(format, tokens, paint, said)}\n`), left)) left();
+      if (sink.write(Buffer.from(`${mark(said[2] ?? 'info')}${lineOf(format, tokens, paint, said)}\n`), left))
+        left();
     },
     drained(ms) {
       return new Promise((resolve) => {

@@ -6,12 +6,14 @@
  * read the message, so it is not gone before systemd has looked up whose it was; as an ordinary user it can't speak in our name, hence
  * NotifyAccess=all in the unit. RELOADING is never said: the restart of a worker may fail, and a unit that reloads for ever can't be restarted.
  */
+import { EXIT, SinglepollError } from '../errors.ts';
 import { createListeners } from '../output/listeners.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { duration } from '../output/words.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
+import type { Ending } from '../supervisor/table.ts';
 import { runTool } from '../tools.ts';
 import { createWatchdog, type Seen } from './watchdog.ts';
 
@@ -106,20 +108,28 @@ export function openService(
       };
       look();
     },
-    /** It has begun to end. */
-    stopping(): void {
+    /** It has begun to end: the last status is the reason. */
+    stopping({ code, reason }: Ending): void {
       if (isEnding) return;
       isEnding = true;
       leave();
-      say('stopping', { STOPPING: '1' });
+      const text = code === EXIT.ok ? `stopped: ${reason}` : `${reason} (exit ${code})`;
+      say(plain(maskText(text, []), STATUS_MAX), { STOPPING: '1' });
     },
-    /** Resolves when all of it has left, or after a second. */
-    async end(): Promise<void> {
-      service.stopping();
+    /** `why`: the error that ends it early. Resolves when all of it has left, or after a second. */
+    async end(why?: unknown): Promise<void> {
+      const reason = why instanceof Error ? why.message : 'the start was given up';
+      service.stopping({ code: why instanceof SinglepollError ? why.exitCode : EXIT.ok, reason });
       await sender.drained();
     },
   };
   return service;
+}
+
+/** Says why a run ends that never began: its configuration is wrong. */
+export async function tellEnd(env: NodeJS.ProcessEnv, why: unknown): Promise<void> {
+  const report = { line() {}, drained: async () => {} };
+  await openService(env, { report, deafAfterMs: 0 })?.end(why);
 }
 
 /** The one line that `systemctl status` shows of a run; without a token. */
@@ -149,13 +159,16 @@ function createSender(socket: string, onProblem: (problem: string) => void) {
       hasFailed = true;
       onProblem(isMissing ? 'there is no systemd-notify here' : (stderr.trim().split('\n')[0] ?? ''));
     }
-    sending = null;
   }
 
   function go(): void {
     clearTimeout(pause);
     pause = undefined;
-    sending ??= sendAll();
+    // What has come since the last one was sent, too. Not within sendAll: with nothing to send that ends before `sending` is set.
+    sending ??= sendAll().finally(() => {
+      sending = null;
+      if (Object.keys(waiting).length > 0) go();
+    });
   }
 
   return {

@@ -1,9 +1,33 @@
-/** The systemd unit that a supervisor runs in, by its cgroup, and what starts it. Null: in none, or the system does not tell. */
+/** The unit or container that a supervisor runs in, by its cgroup, and what ends it there. */
 import { readText } from '../machine/procfs.ts';
-import { layersOf, unitIn } from '../strays/cgroup.ts';
+import { containerIn, layersOf, unitIn } from '../strays/cgroup.ts';
 
-export function unitOf(pid: number): { readonly name: string; readonly startCommand: string } | null {
-  const unit = unitIn(layersOf(readText(`/proc/${pid}/cgroup`)));
-  const user = unit?.userUid === null ? '' : '--user ';
-  return unit && { name: unit.name, startCommand: `systemctl ${user}start ${unit.name}` };
+export interface Host {
+  /** For people: `the unit bot.service`. */
+  readonly name: string;
+  readonly stopCommand: string;
+  /** Null: of a container, which comes back as its engine was told. */
+  readonly startCommand: string | null;
+}
+
+const cgroupOf = (pid: number | 'self') => layersOf(readText(`/proc/${pid}/cgroup`));
+
+/** Null: in none, in ours, or the system does not tell. */
+export function hostOf(pid: number | null): Host | null {
+  if (pid === null) return null;
+  const layers = cgroupOf(pid);
+  const unit = unitIn(layers);
+  const container = containerIn(layers);
+  if (JSON.stringify(layers) === JSON.stringify(cgroupOf('self'))) return null;
+  if (unit) {
+    const systemctl = `${unit.userUid === null && process.geteuid?.() !== 0 ? 'sudo ' : ''}systemctl ${unit.userUid === null ? '' : '--user '}`;
+    return {
+      name: `the unit ${unit.name}`,
+      stopCommand: `${systemctl}stop ${unit.name}`,
+      startCommand: `${systemctl}start ${unit.name}`,
+    };
+  }
+  if (!container || container.id === '' || container.podUid !== null) return null;
+  const id = container.id.slice(0, 12);
+  return { name: `container ${id}`, stopCommand: `${container.tool} stop ${id}`, startCommand: null };
 }

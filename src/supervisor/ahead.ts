@@ -3,6 +3,7 @@
  * is, since after a crash the next worker waits for it.
  */
 
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import type { GatewayWatch } from '../gateway/events.ts';
@@ -10,12 +11,16 @@ import type { Gateway } from '../gateway/server.ts';
 import type { Intercept } from '../intercept/intercept.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { ApiReach } from '../telegram/reach.ts';
-import type { Connected, Sweeper } from './sweep.ts';
+import type { Connected, FirstSweep, Sweeper } from './sweep.ts';
 import type { Ending } from './table.ts';
 import type { NextWorker } from './worker.ts';
 import type { WorkerStopOptions, WorkerTree } from './worker-tree.ts';
 
 const WEBHOOK_PATIENCE_MS = 3_000;
+/** How often one of this machine that has the place is looked at, without a question to anybody. */
+const LOOK_EVERY_MS = 5_000;
+/** One that is somewhere else shows only to polls of our worker, which disturb it. */
+const RIVAL_PAUSE_MS = 5 * 60_000;
 
 export interface WebhookWatch {
   /** Retried on outages, verified. The reason to end, or null. `mayDrop`: waiting updates, where that was asked for. */
@@ -54,7 +59,7 @@ export interface Parts {
 }
 
 interface Options {
-  readonly config: Pick<Config, 'gatewayPort'>;
+  readonly config: Pick<Config, 'gatewayPort' | 'wait'>;
   readonly nextWorker: NextWorker;
   readonly tree: WorkerTree;
   readonly parts: () => Parts;
@@ -64,6 +69,8 @@ interface Options {
   /** The last worker ended because of a webhook. */
   readonly wasWebhook: () => boolean;
   readonly broken: (error: unknown) => void;
+  /** Another poller has the place (--wait); null: it is free. */
+  readonly onStandby: (reason: string | null) => void;
 }
 
 export interface Ahead {
@@ -71,12 +78,16 @@ export interface Ahead {
   prepare(): Promise<Ending | null>;
   /** What the worker after the present one needs. */
   prepareNext(): void;
+  /** The next sweep stands by because of it. False: it ends the run. */
+  standsByFor(ending: Ending, isHere: boolean): boolean;
   sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void;
 }
 
 export function createAhead(options: Options): Ahead {
-  const { config, nextWorker, tree, parts, stopOptions, isFirst, wasWebhook, broken } = options;
+  const { config, nextWorker, tree, parts, stopOptions, isFirst, wasWebhook, broken, onStandby } = options;
   let sweeping: Promise<void> | null = null;
+  /** Why the last worker was stopped: another poller that does not go away. */
+  let obstacle: { readonly ending: Ending; readonly pauseMs: number } | null = null;
 
   /** What the worker after the present one needs. */
   function prepareNext(): void {
@@ -136,12 +147,34 @@ export function createAhead(options: Options): Ahead {
 
   const stopRest = () => tree.stop(null, stopOptions()).then(() => null);
 
+  const isYielding = (ending: Ending | null): ending is Ending =>
+    ending?.code === EXIT.otherPoller && config.wait && !parts().lease;
+
+  /** Looks again and again until the place is free. One that is known is seen without asking who polls. */
+  async function standBy(first: Ending, abandoned: AbortSignal): Promise<Ending | null> {
+    let ending: Ending | null = first;
+    let pauseMs = obstacle?.pauseMs ?? LOOK_EVERY_MS;
+    obstacle = null;
+    onStandby(first.reason);
+    while (isYielding(ending)) {
+      await pause(pauseMs, undefined, { signal: abandoned }).catch(() => {});
+      if (abandoned.aborted) return null;
+      const looked: FirstSweep | undefined = await parts().guarding?.sweeper.first(abandoned);
+      ending = looked?.ending ?? (await firstSweep(abandoned));
+      pauseMs = LOOK_EVERY_MS;
+    }
+    onStandby(null);
+    return ending;
+  }
+
   /** One at a time, also where a term ended during the last one. */
   function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
-    const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
+    const begin = () => obstacle?.ending ?? (first ? firstSweep(abandoned) : laterSweep(abandoned));
     const answer = sweeping ? sweeping.then(begin) : begin();
-    if (!(answer instanceof Promise) && !parts().lease?.settled()) return void done(answer);
+    if (!(answer instanceof Promise) && !isYielding(answer) && !parts().lease?.settled())
+      return void done(answer);
     const mine = Promise.resolve(answer)
+      .then((swept) => (isYielding(swept) ? standBy(swept, abandoned) : swept))
       .then((swept) => settle(swept, abandoned))
       .then((blocked) => {
         if (sweeping === mine) sweeping = null;
@@ -162,7 +195,14 @@ export function createAhead(options: Options): Ahead {
     return blocked;
   }
 
-  return { prepare, prepareNext, sweep };
+  return {
+    ...{ prepare, prepareNext, sweep },
+    standsByFor(ending, isHere) {
+      if (!isYielding(ending)) return false;
+      obstacle = { ending, pauseMs: isHere ? LOOK_EVERY_MS : RIVAL_PAUSE_MS };
+      return true;
+    },
+  };
 }
 
 function noGatewayEnding({ code, message }: NodeJS.ErrnoException, port: number | null): Ending {
@@ -174,8 +214,4 @@ function noGatewayEnding({ code, message }: NodeJS.ErrnoException, port: number 
         ? `the gateway can't be opened on 127.0.0.1: ${taken}`
         : `the gateway can't be opened at port ${port} of 127.0.0.1: ${taken}. Give another --gateway-port, or none: any free one`,
   };
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -13,6 +13,7 @@ import { boundSockets, pidNamespace, processesOf, runsSinglepoll } from '../lock
 import { userName as nameOfUser, readLink } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
+import { hostOf } from '../service/unit-of.ts';
 import { type Answer, askControl, CONTROL_SOCKET, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import type { StatusDocument } from './status.ts';
 
@@ -121,11 +122,12 @@ export function describe(holder: Holder | null): string {
     : '(does not answer: hung or stopped)';
   const parts = [
     pid === null ? UNSEEN : `pid ${pid}`,
+    hostOf(pid) && `(${hostOf(pid)?.name})`,
     isForeign(uid) && `(${userName(uid)})`,
     kind === 'old' && '(singlepoll of an older release, which can’t prove itself)',
     since && `since ${since} (${age}),`,
     cwd && `from ${plain(cwd)}`,
-    elsewhere && '(in another container)',
+    elsewhere && !hostOf(pid) && '(in another container)',
     !answers && silent,
   ];
   return parts.filter(Boolean).join(' ');
@@ -147,11 +149,12 @@ export function held(holder: Holder | null, control: string | null): SinglepollE
     return inTheWay('a name of this bot’s lock is held by a process that does not answer', holder, control);
   const error = inTheWay('this bot has a supervisor already', holder, control);
   if (!isReachable(holder, control)) return error;
+  const stop = hostOf(holder?.pid ?? null)?.stopCommand ?? 'singlepoll stop';
   return new SinglepollError(
     EXIT.otherPoller,
     error.message,
     'singlepoll start --takeover …    # ask it to hand over, then take its place\n' +
-      'singlepoll stop                  # or end it\n' +
+      `${stop.padEnd(32)} # or end it\n` +
       'singlepoll start --wait …        # or stand by until it leaves',
   );
 }
@@ -202,6 +205,8 @@ export function unreachable(holder: Holder | null, control: string | null): Sing
 function cure(holder: Holder | null, control: string | null): string {
   if (!holder) return 'sudo singlepoll reset    # as root more can be seen';
   const { pid, kind, uid, elsewhere } = holder;
+  const host = hostOf(pid);
+  if (host && !(host.startCommand?.includes('--user') && isForeign(uid))) return host.stopCommand;
   if (elsewhere) return 'singlepoll stop    # in its container, or stop that container';
   if (pid === null && kind !== 'supervisor')
     return 'sudo singlepoll reset    # as root its process can be seen';

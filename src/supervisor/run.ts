@@ -91,6 +91,14 @@ export function createRun(startup: Startup, me: Me | null) {
     isFirst: () => loop.state.spawn === 0,
     wasWebhook: () => lastConflict === 'webhook',
     broken: (error) => broken(error),
+    onStandby(reason) {
+      status.note({ kind: 'yields-to', reason });
+      if (reason === null)
+        status.note({ kind: 'rival', rival: { here: null, suspect: null, elsewhere: null } });
+      if (reason !== null) report.line('stray', 'standing by until it is gone (--wait)', 'warn');
+      listeners.tell();
+      output.changes.touch();
+    },
   });
 
   function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
@@ -305,6 +313,11 @@ export function createRun(startup: Startup, me: Me | null) {
     forward(signal: NodeJS.Signals): void {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
+    },
+    /** Another poller has the place: this run ends, or with --wait stands by for it. */
+    giveWay(ending: Ending): void {
+      const waits = ahead.standsByFor(ending, status.record.rival.here !== null);
+      loop.send(waits ? { kind: 'ask-restart', reason: ending.reason } : { kind: 'blocked', ending });
     },
     /** What the last stop of a tree ended, the leader first. */
     stopped: () => stopped,

@@ -8,7 +8,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../lock/lock.ts';
 import { runsSinglepoll } from '../lock/process.ts';
 import type { Report } from '../output/report.ts';
-import { unitOf } from '../service/unit-of.ts';
+import { hostOf } from '../service/unit-of.ts';
 import { stopTargets } from '../strays/stop.ts';
 import { VERSION } from '../version.ts';
 import { askControl } from './control.ts';
@@ -60,12 +60,11 @@ export async function seizeLock(config: Config, report: Report, starts: boolean)
 
 /** One that systemd runs stays down after its end in order; only systemd can start it again where it was. */
 function sayUnit({ pid, elsewhere }: Holder, report: Report, starts: boolean): void {
-  const own = unitOf(process.pid);
-  const unit = pid === null || elsewhere ? null : unitOf(pid);
-  if (!unit || unit.name === own?.name) return;
+  const unit = elsewhere ? null : hostOf(pid);
+  if (!unit?.startCommand) return;
   const text = starts
-    ? `the supervisor is the unit ${unit.name}: what is started again runs here, outside of it. In the unit: singlepoll reset --no-start && ${unit.startCommand}`
-    : `the supervisor is the unit ${unit.name}, which stays down; to start it again: ${unit.startCommand}`;
+    ? `the supervisor is ${unit.name}: what is started again runs here, outside of it. In the unit: singlepoll reset --no-start && ${unit.startCommand}`
+    : `the supervisor is ${unit.name}, which stays down; to start it again: ${unit.startCommand}`;
   report.line('stop', text, 'warn');
 }
 

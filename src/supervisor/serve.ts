@@ -99,8 +99,8 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
   }
 
   async function restart(): Promise<Answer> {
-    const { phase, headed, spawn, pid: old } = loop.state;
-    if (phase === 'standby' || headed?.to === 'standby')
+    const { headed, spawn, pid: old } = loop.state;
+    if (run.status.runState() === 'standby' || headed?.to === 'standby')
       return { ok: false, error: 'it stands by: no worker runs here that could be replaced' };
     if (headed?.to === 'exit') return { ok: false, error: 'it is stopping' };
     const answer = new Promise<Answer>((done) => {

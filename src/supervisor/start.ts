@@ -27,6 +27,7 @@ export async function start(request: StartRequest): Promise<number> {
   request.owner?.onGone(() => asks.stop(OWNER_GONE));
   const output = await openOutput(request, teardown);
   const { report } = output;
+  let failure: unknown;
   try {
     const startup = await prepare(request, asks, output, teardown);
     const asked = startup.api ? identify(startup, startup.api) : sayGate(startup);
@@ -42,13 +43,16 @@ export async function start(request: StartRequest): Promise<number> {
     await startup.http?.insists(asks.signal);
     return await supervise(startup, me, () => teardown.closeTo(beforeLock));
   } catch (error) {
-    if (!(error instanceof Stopped)) throw error;
+    if (!(error instanceof Stopped)) {
+      failure = error;
+      throw error;
+    }
     const text = 'stopped before a worker was started';
     report.line('stop', text);
     await request.owner?.end(text);
     return EXIT.ok;
   } finally {
-    await teardown.closeTo(0);
+    await teardown.closeTo(0, failure);
   }
 }
 

@@ -29,23 +29,24 @@ export interface StartRequest {
 
 /** What a run has opened, closed in the reverse order, whatever goes wrong with one of them. */
 export interface Teardown {
-  add(close: () => unknown): void;
+  /** `why`: the error that ends the run early. */
+  add(close: (why?: unknown) => unknown): void;
   /** What is added from now on can be closed by itself. */
   mark(): number;
   /** Closes what was added after the mark, the last first. Rejects with the first error, after all have had their turn. */
-  closeTo(mark: number): Promise<void>;
+  closeTo(mark: number, why?: unknown): Promise<void>;
 }
 
 export function createTeardown(): Teardown {
-  const open: (() => unknown)[] = [];
+  const open: ((why?: unknown) => unknown)[] = [];
   return {
     add: (close) => void open.push(close),
     mark: () => open.length,
-    async closeTo(mark) {
+    async closeTo(mark, why) {
       const errors: unknown[] = [];
       while (open.length > mark) {
         try {
-          await open.pop()?.();
+          await open.pop()?.(why);
         } catch (error) {
           errors.push(error);
         }
@@ -65,7 +66,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const { report } = output;
   leaveInterception(process.env);
   const service = await openService(request.config, report);
-  teardown.add(() => service?.end());
+  teardown.add((why) => service?.end(why));
   const sandbox = request.config.sandbox ? await openSandbox(request.config) : null;
   teardown.add(() => sandbox?.close());
   const config = sandbox?.config ?? request.config;

@@ -167,8 +167,8 @@ export function statusDocument(
   };
 }
 
-function runState({ state, polls }: StatusRecord): RunState {
-  const own = PUBLIC_STATE[state.phase];
+function runState({ state, polls, yieldsTo }: StatusRecord): RunState {
+  const own = yieldsTo !== null && state.phase === 'sweeping' ? 'standby' : PUBLIC_STATE[state.phase];
   if (polls) return own;
   return own === 'polling' || own === 'starting' ? 'disabled' : own;
 }
@@ -179,7 +179,7 @@ function seenOf(record: StatusRecord, { lease }: StatusSources): Seen {
   // An engine out of reach is no fault of the keeper's.
   const plannedAt = entry?.decision && entry.reachable ? Date.parse(entry.decision.at) : Number.NaN;
   return {
-    phase: state.phase,
+    phase: runState(record) === 'standby' ? 'standby' : state.phase,
     polls: polls && polling.via === 'gateway' ? polling.polls : null,
     helpless: apiProblem !== null || overlap !== null || webhookOfWorker || pausedUntilMs > performance.now(),
     keeperLateMs: Number.isNaN(plannedAt) ? 0 : Math.max(0, Date.now() - plannedAt),
@@ -238,6 +238,9 @@ function logHint({ log }: StatusSources, what: string): { hint?: string } {
 
 /** In the order in which they are shown. */
 const CHECKS: readonly Check[] = [
+  ({ record }) =>
+    record.yieldsTo !== null &&
+    runState(record) === 'standby' && { code: 'rival', message: `stands by, as ${record.yieldsTo}` },
   ({ record: { polls, polling, state, lastMs }, nowMs }) => {
     const upMs = nowMs - (lastMs['worker-start'] ?? nowMs);
     if (!polls || state.phase !== 'starting' || state.pid === null || upMs <= SLOW_START_MS) return null;

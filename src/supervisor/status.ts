@@ -273,6 +273,8 @@ export interface StatusRecord {
   readonly apiProblem: string | null;
   /** Another poller takes the poll by turns. */
   readonly overlap: Overlap | null;
+  /** Why this run stands by between two workers, or before the first: another poller has the place. */
+  readonly yieldsTo: string | null;
   readonly rival: {
     /** One that was found here and can't be stopped from here. */
     readonly here: string | null;
@@ -341,6 +343,7 @@ export function newRecord(
       pausedUntilMs: 0,
       apiProblem: null,
       overlap: null,
+      yieldsTo: null,
       webhookOfWorker: false,
       crashLoop: null,
     },
@@ -426,6 +429,7 @@ const CHANGES = {
     rival: { ...old.rival, ...rival },
   }),
   overlap: (_old: Old, { overlap }: { overlap: Overlap | null }) => ({ overlap }),
+  'yields-to': (_old: Old, { reason }: { reason: string | null }) => ({ yieldsTo: reason }),
   api: (_old: Old, { problem }: { problem: string | null }) => ({ apiProblem: problem }),
   strays: (_old: Old, { strays }: { strays: readonly StrayEntry[] }) => ({ strays }),
   'strays-stopped': (

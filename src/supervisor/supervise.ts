@@ -46,7 +46,10 @@ export async function supervise(
   const watching = guarding && watch(run, guarding, gateway);
   teardown.add(() => watching?.stop());
   run.onStep(output.changes.touch);
-  run.onStep(() => loop.state.headed?.to === 'exit' && service?.stopping());
+  run.onStep(() => {
+    const { headed } = loop.state;
+    if (headed?.to === 'exit') service?.stopping(headed);
+  });
   const alertModule = await startup.alertModule;
   run.begin({ gateway, lease, guarding, reach });
   remember(startup, me?.username ?? null);
@@ -137,10 +140,11 @@ function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
 
 /** Null: the worker gets the API root itself. */
 async function openGateway(
-  { config, command, gatewayModule, report, output, sandboxText, status, bus, loop, tree, teardown }: Run,
+  run: Run,
   reach: ApiReach | null,
   lease: Lease | null,
 ): Promise<GivenGateway | null> {
+  const { config, command, gatewayModule, report, output, sandboxText, status, bus, loop, tree } = run;
   if (!gatewayModule || !reach || config.token === null) return null;
   const { createGateway } = await gatewayModule;
   const { apiRoot, token, allowSetWebhook, gatewayPort } = config;
@@ -151,7 +155,7 @@ async function openGateway(
     ...{ report, status, config, sayUpdates: sandboxText !== null, reach },
     pollOpenMs: () => port.pollOpenMs(),
     onPolled: () => loop.send({ kind: 'polled' }),
-    onBlocked: (ending) => loop.send({ kind: 'blocked', ending }),
+    onBlocked: run.giveWay,
     onDeaf: (reason) => loop.send({ kind: 'ask-restart', reason }),
     onWebhook: bus.webhookSeen.tell,
     onConflict: () => bus.conflict.tell(false),
@@ -163,7 +167,7 @@ async function openGateway(
     mode === 'off'
       ? null
       : (await import('../intercept/intercept.ts')).openIntercept({ mode, command, env, cwd, report });
-  teardown.add(() => intercept?.close());
+  run.teardown.add(() => intercept?.close());
   const port = createGateway({
     ...{ apiRoot, token, workerToken, port: gatewayPort, allowSetWebhook },
     intercept: intercept && { ...intercept.door, env, foreign: !config.sandbox },

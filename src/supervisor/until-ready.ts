@@ -28,7 +28,7 @@ export function untilReady(run: Run, link: Link | Owner): UntilReady {
   function look(): void {
     const { phase, pid, headed, failures } = loop.state;
     if (link.isReady || headed?.to === 'exit') return;
-    if (phase === 'standby') standBy();
+    if (status.runState() === 'standby') standBy();
     else if (phase === 'polling')
       ready(
         config.polling ? 'polls' : 'runs; nobody polls, as asked (POLLING_ENABLED!=1)',
@@ -43,10 +43,12 @@ export function untilReady(run: Run, link: Link | Owner): UntilReady {
   }
 
   function standBy(): void {
+    const { yieldsTo } = status.record;
     const lease = status.sources.lease?.status();
     // Where nobody else is known to have it, it may be ours soon.
     const isOthers = lease && !lease.mine && (lease.holder !== null || lease.unreachable !== null);
-    if (isOthers) ready(`stands by (${leaseWords(lease, Date.now())})`, '');
+    if (yieldsTo !== null) ready(`stands by, as ${yieldsTo}`, '');
+    else if (isOthers) ready(`stands by (${leaseWords(lease, Date.now())})`, '');
     else setTimeout(look, LEASE_LOOK_MS).unref();
   }
 

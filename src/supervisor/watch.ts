@@ -95,11 +95,8 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
   function giveWay(ending: Ending): void {
     const isAsked = config.onRival === 'insist';
     const insists = isAsked || (config.onRival === null && isIncumbent());
-    if (!insists) {
-      loop.send({ kind: 'blocked', ending });
-      return;
-    }
-    if (insisted.has(ending.reason)) return;
+    if (!insists) run.giveWay(ending);
+    if (!insists || insisted.has(ending.reason)) return;
     insisted.add(ending.reason);
     const why = isAsked ? 'as asked (--on-rival insist)' : 'as it was here first';
     const text = `this run goes on, ${why}: the two poll by turns until the other one is stopped`;
@@ -202,6 +199,7 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
   run.onStep(() => {
     const { phase, pid, spawn } = loop.state;
     if (phase === 'polling') firstPolledMs = Math.min(firstPolledMs, performance.now());
+    if (status.runState() === 'standby') firstPolledMs = Number.POSITIVE_INFINITY;
     if (phase !== 'starting' || pid === null || spawn === seenSpawn) return;
     seenSpawn = spawn;
     lookForPolls(spawn).catch((error: unknown) => over.signal.aborted || failed(error));

@@ -63,6 +63,7 @@ test('READY after the first poll, WATCHDOG while polls succeed, STOPPING; nothin
   run.signal('SIGTERM');
   await run.ends(0);
   await until('STOPPING', () => told.lines('STOPPING').length === 1);
+  assert.equal(told.lines('STATUS').at(-1), 'STATUS=stopped: SIGTERM');
   assert.equal(told.lines('READY').length, 1, 'said once');
   assertNoToken(JSON.stringify(told.texts()), b.token);
 });
