@@ -37,7 +37,7 @@ export interface StartOptions {
   dropPending?: boolean;
   keepWebhook?: boolean;
   takeover?: boolean;
-  /** True: stand by until the holder leaves. False: end with 75 rather than stand by. */
+  /** True: stand by until the holder, or another poller that may not be stopped, leaves. False: end with 75 rather than stand by. */
   wait?: boolean;
   /** False: the worker gets the API root itself. */
   gateway?: boolean;

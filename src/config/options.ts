@@ -132,7 +132,7 @@ export const OPTIONS = {
     dryRun: flag('print every step, what it would ask, and whom it would stop; change and ask nothing'),
     takeover: flag('ask the holder to hand over, then take its place'),
     wait: flag(
-      'stand by until the holder leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
+      'stand by until the holder, or another poller that may not be stopped, leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
     ),
     detach: flag('return once the worker has polled (or stands by), or say why not', { short: 'd' }),
     lease: optional(
