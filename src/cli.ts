@@ -1,14 +1,6 @@
-/** The command line: commands made of their table, help, and the only place that sets the exit code. */
-import { Command, CommanderError } from 'commander';
-import { COMMANDS, type CommandRow } from './commands/table.ts';
-import {
-  addOptions,
-  type CommandName,
-  NEEDS,
-  OPTIONS_EPILOGUE,
-  type OptionScope,
-  readFlags,
-} from './config/options.ts';
+/** The way into the program, and the only place that sets the exit code. */
+import { CommanderError } from 'commander';
+import { buildProgram } from './commands/program.ts';
 import { maskTokens } from './config/token.ts';
 import { EXIT, SinglepollError } from './errors.ts';
 import { journalMarks } from './output/journal.ts';
@@ -17,65 +9,6 @@ import { VERSION } from './version.ts';
 
 /** What is left open after an error gets this long to end by itself. */
 const LINGER_MS = 1_000;
-
-/** `word` is the first: where it names a command, only that one is made. `exit` is told the exit code of the command that was run. */
-function build(word: string | undefined, exit: (code: number) => void): Command {
-  const program = new Command('singlepoll');
-  program
-    .description('Guarantees that exactly one process polls a Telegram bot.')
-    .version(
-      `${VERSION} (node ${process.version}, ${process.platform} ${process.arch})`,
-      '-V, --version',
-      'print the version, and those of node and platform',
-    )
-    .enablePositionalOptions()
-    .showHelpAfterError('  → singlepoll --help')
-    .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'singlepoll: ')) })
-    .configureHelp({ showGlobalOptions: false })
-    .addHelpText(
-      'after',
-      '\nExamples:\n  singlepoll start --sandbox            # try it: no token, no network\n  singlepoll start -- python bot.py     # the real thing\n',
-    );
-  const asked = COMMANDS.filter(
-    ({ name, aliases = [] }) => name.split(' ', 1)[0] === word || aliases.includes(word ?? ''),
-  );
-  for (const row of asked.length > 0 ? asked : COMMANDS) addCommand(program, row, exit);
-  return program;
-}
-
-function addCommand(program: Command, row: CommandRow, exit: (code: number) => void): void {
-  const [name = '', argument] = row.name.split(' ', 2);
-  const it = program
-    .command(name)
-    .aliases(row.aliases ?? [])
-    .summary(row.summary)
-    .description(row.description ?? row.summary);
-  const scopes: readonly OptionScope[] = NEEDS[name as CommandName]?.scopes ?? [];
-  const isRun = scopes.includes('run');
-  for (const [flags, help, accepts] of row.options ?? []) {
-    const option = it.createOption(flags, help);
-    if (accepts === 'many')
-      option.argParser((text: string, before: readonly string[] = []) => [...before, text]);
-    else if (accepts) option.choices(accepts);
-    if (isRun) option.helpGroup(`Options of ${name}:`);
-    it.addOption(option);
-  }
-  if (scopes.length > 0) addOptions(it, name as CommandName);
-  if (argument !== undefined) {
-    const words = it.createArgument(argument, row.argument);
-    it.addArgument(row.choices ? words.choices(row.choices) : words);
-    if (words.variadic) it.passThroughOptions();
-  }
-  const examples = `Examples:\n${row.examples.map((line) => `  ${line}\n`).join('')}`;
-  const texts = [isRun ? `${OPTIONS_EPILOGUE}\n` : '', row.note ? `${row.note}\n` : '', examples];
-  it.addHelpText('after', `\n${texts.filter(Boolean).join('\n')}`)
-    .showHelpAfterError(`  → singlepoll ${name} --help`)
-    .action(async () => {
-      const flags = scopes.length > 0 ? readFlags(it) : {};
-      exit(await row.run({ command: name as CommandName, flags, own: it.opts(), words: it.args }));
-    });
-}
 
 /**
  * Others (the look for strays of another singlepoll, `reset`) know us by our name in the process list, which a symlink or
@@ -92,8 +25,8 @@ const asTail = (word: string): string => word.replace(/^-(\d+)$/, '-n$1');
 async function main(argv: readonly string[]): Promise<number> {
   showName(argv[1] ?? '');
   let exitCode: number = EXIT.ok;
-  const program = build(argv[2], (code) => {
-    exitCode = code;
+  const program = buildProgram(argv[2], async (row, invocation) => {
+    exitCode = await row.run(invocation);
   });
   if (argv.length <= 2) {
     program.outputHelp({ error: true });

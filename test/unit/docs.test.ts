@@ -6,8 +6,12 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import type { Invocation } from '../../src/commands/context.ts';
+import { buildProgram } from '../../src/commands/program.ts';
 import { COMMANDS } from '../../src/commands/table.ts';
-import { longFlag, OPTION_NAMES, optionRow } from '../../src/config/options.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { longFlag, NEEDS, OPTION_NAMES, optionRow } from '../../src/config/options.ts';
+import { EXIT } from '../../src/errors.ts';
 import { FAMILIES } from '../../src/http/metrics.ts';
 
 const FILES = ['README.md', 'examples/README.md', ...readdirSync('docs').map((name) => `docs/${name}`)];
@@ -92,4 +96,140 @@ test('every link leads to a file and a heading that exist', () => {
       if (!existsSync(place) || !there) broken.push(`${path}: ${target}`);
     }
   assert.deepEqual(broken, []);
+});
+
+const unescaped = (text: string) => text.replaceAll('\\|', '|');
+const blocksOf = (text: string) => [...text.matchAll(/^ *```(\w*)\n([\s\S]*?)^ *```/gm)];
+
+/** What stands for a value in a synopsis, and a value. */
+const PLACEHOLDERS: Readonly<Record<string, string>> = {
+  N: '1',
+  T: '1m',
+  B: '@b',
+  BOT: '123456',
+  PATH: 'x',
+  NAME: 'x',
+  USER: 'root',
+  ADDR: '8080',
+  URL: 'redis://host',
+  SIZE: '1G',
+  ID: '123456',
+  PATTERN: 'old_bot',
+  COMMAND: 'node bot.js',
+};
+
+/** Each command line with `singlepoll` in code blocks and code spans, as words; a synopsis with all that it has in brackets. */
+function commandLines(text: string): string[][] {
+  const blocks = blocksOf(text).flatMap(([, kind, body = '']) =>
+    body.split('\n').filter((line) => kind === 'sh' || kind === 'ini' || /^ *\$ /.test(line)),
+  );
+  const spans = [...text.replace(/```[\s\S]*?```/g, '').matchAll(/`([^`\n]+)`/g)].map(([, span = '']) =>
+    unescaped(span),
+  );
+  return [...blocks, ...spans].flatMap((line) =>
+    line.split(/ # | \| |&&|;/).flatMap((part) => {
+      const typed = /(?:^|[ (/])singlepoll +(.*)/.exec(part)?.[1];
+      if (typed === undefined) return [];
+      const plain = typed
+        .replace(/ >.*$|\)' >>.*$/, '')
+        .replace(/[[\]…]/g, '')
+        .replace(/(\w)\|[\w|]+/g, '$1');
+      const words = [...plain.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(([, a, b, c]) => a ?? b ?? c!);
+      return [
+        words.flatMap((word) => word.replace(/(?<![\w-])[A-Z]+$/, (it) => PLACEHOLDERS[it] ?? it).split(' ')),
+      ];
+    }),
+  );
+}
+
+test('every command line is accepted by the program', async () => {
+  const refused: string[] = [];
+  for (const [path, text] of TEXTS)
+    for (const words of commandLines(text)) {
+      const seen: Invocation[] = [];
+      const program = buildProgram(words[0], async (_, it) => void seen.push(it));
+      for (const command of [program, ...program.commands])
+        command.exitOverride().configureOutput({ writeErr: () => {}, writeOut: () => {} });
+      const env: Record<string, string> = {
+        BOT_TOKEN: `123456:${'A'.repeat(35)}`,
+        ASSISTANT_ADMIN_TELEGRAM_ID: '1',
+        PORT: '8080',
+      };
+      for (const word of words)
+        if (word.startsWith('env:'))
+          env[word.slice(4)] = /alert/.test(words.join(' ')) ? 'https://x.example/t' : 'redis://x';
+      try {
+        await program.parseAsync(['node', 'singlepoll', ...words]);
+        for (const { command, flags, words: argvCommand } of seen.filter(({ command }) => command in NEEDS)) {
+          const loaded = await loadConfig({
+            command,
+            flags,
+            argvCommand: argvCommand.length > 0 ? argvCommand : ['node'],
+            cwd: '/',
+            env,
+          });
+          if (!loaded.ok) refused.push(`${path}: singlepoll ${words.join(' ')}: ${loaded.errors.join('; ')}`);
+        }
+      } catch (error) {
+        if ((error as { exitCode?: number }).exitCode !== 0)
+          refused.push(`${path}: singlepoll ${words.join(' ')}: ${(error as Error).message}`);
+      }
+    }
+  assert.deepEqual(refused, []);
+  const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> };
+  const named = [...TEXTS.values()].flatMap((text) =>
+    [...text.matchAll(/npm run ([\w:]+)/g)].map(([, name]) => name!),
+  );
+  assert.deepEqual(
+    named.filter((name) => !(name in scripts)),
+    [],
+  );
+});
+
+/** Words in quotes, of the parts of a source file that match. */
+const quoted = (path: string, pattern: RegExp) =>
+  [...readFileSync(path, 'utf8').matchAll(pattern)].flatMap(([text]) =>
+    [...text.matchAll(/'([a-z-]+)'/g)].map(([, word]) => word!),
+  );
+
+test('every state, problem, grade, alert, exit code and option has its place', () => {
+  const named: Readonly<Record<string, readonly string[]>> = {
+    'docs/commands.md': quoted('src/supervisor/status.ts', /type RunState = .*/g),
+    'docs/strays.md': quoted('src/supervisor/status.ts', /type Grade = .*/g),
+    'docs/messages.md': quoted('src/supervisor/status-document.ts', /code: .*/g),
+    'docs/alerts.md': quoted('src/alerts/gate.ts', /TITLES[^{]*\{[\s\S]*?\n\}/g),
+    'README.md': Object.values(EXIT)
+      .filter((code) => code !== EXIT.notRunning)
+      .map(String),
+    'docs/options.md': Object.values(EXIT).map(String),
+  };
+  const missing = Object.entries(named).flatMap(([path, words]) => {
+    assert.ok(words.length > 0, path);
+    return words
+      .filter(
+        (it) =>
+          !new RegExp(`^\\| \`?${it}\`?[ ,]|[( ]${it} (?:where|not running)|, ${it} none`, 'm').test(
+            TEXTS.get(path)!,
+          ),
+      )
+      .map((it) => `${path}: ${it}`);
+  });
+  assert.deepEqual(missing, []);
+  const flags = new Set(
+    COMMANDS.flatMap(({ options = [] }) => options.flatMap(([it]) => it.match(/--[\w-]+/g) ?? [])),
+  );
+  for (const name of OPTION_NAMES)
+    for (const it of [
+      longFlag(name),
+      `--${longFlag(name).replace(/^--(no-)?/, '')}`,
+      `--no-${longFlag(name).slice(2)}`,
+    ])
+      flags.add(it);
+  const unknown = [...TEXTS].flatMap(([path, text]) =>
+    [...text.matchAll(/`(--[\w-]+)/g)]
+      .map(([, it]) => it!)
+      .filter((it) => !flags.has(it))
+      .map((it) => `${path}: ${it}`),
+  );
+  assert.deepEqual(unknown, []);
 });
