@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { ALERT_KINDS } from '../../src/alerts/gate.ts';
 import type { Invocation } from '../../src/commands/context.ts';
 import { buildProgram } from '../../src/commands/program.ts';
 import { COMMANDS } from '../../src/commands/table.ts';
@@ -126,7 +127,7 @@ function commandLines(text: string): string[][] {
   const spans = [...text.replace(/```[\s\S]*?```/g, '').matchAll(/`([^`\n]+)`/g)].map(([, span = '']) =>
     unescaped(span),
   );
-  return [...blocks, ...spans].flatMap((line) =>
+  return [...blocks, ...spans.filter((it) => /^(?:sudo |npx )?singlepoll /.test(it))].flatMap((line) =>
     line.split(/ # | \| |&&|;/).flatMap((part) => {
       const typed = /(?:^|[ (/])singlepoll +(.*)/.exec(part)?.[1];
       if (typed === undefined) return [];
@@ -196,8 +197,12 @@ test('every state, problem, grade, alert, exit code and option has its place', (
   const named: Readonly<Record<string, readonly string[]>> = {
     'docs/commands.md': quoted('src/supervisor/status.ts', /type RunState = .*/g),
     'docs/strays.md': quoted('src/supervisor/status.ts', /type Grade = .*/g),
-    'docs/messages.md': quoted('src/supervisor/status-document.ts', /code: .*/g),
-    'docs/alerts.md': quoted('src/alerts/gate.ts', /TITLES[^{]*\{[\s\S]*?\n\}/g),
+    'docs/messages.md': [
+      'src/supervisor/status-document.ts',
+      'src/lease/lease.ts',
+      'src/commands/answers.ts',
+    ].flatMap((path) => quoted(path, /\bcode: .*/g)),
+    'docs/alerts.md': [...Object.keys(ALERT_KINDS), 'digest'],
     'README.md': Object.values(EXIT)
       .filter((code) => code !== EXIT.notRunning)
       .map(String),
