@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { transformSync } from 'esbuild';
 import { ALERT_KINDS } from '../../src/alerts/gate.ts';
 import type { Invocation } from '../../src/commands/context.ts';
 import { buildProgram } from '../../src/commands/program.ts';
@@ -201,7 +202,7 @@ test('every state, problem, grade, alert, exit code and option has its place', (
       'src/supervisor/status-document.ts',
       'src/lease/lease.ts',
       'src/commands/answers.ts',
-    ].flatMap((path) => quoted(path, /\bcode: .*/g)),
+    ].flatMap((path) => quoted(path, /\bcode: (?:[^,']* \? )?'[a-z-]+'(?: : '[a-z-]+')?/g)),
     'docs/alerts.md': [...Object.keys(ALERT_KINDS), 'digest'],
     'README.md': Object.values(EXIT)
       .filter((code) => code !== EXIT.notRunning)
@@ -220,16 +221,25 @@ test('every state, problem, grade, alert, exit code and option has its place', (
       .map((it) => `${path}: ${it}`);
   });
   assert.deepEqual(missing, []);
-  const flags = new Set(
-    COMMANDS.flatMap(({ options = [] }) => options.flatMap(([it]) => it.match(/--[\w-]+/g) ?? [])),
-  );
-  for (const name of OPTION_NAMES)
-    for (const it of [
-      longFlag(name),
-      `--${longFlag(name).replace(/^--(no-)?/, '')}`,
-      `--no-${longFlag(name).slice(2)}`,
-    ])
-      flags.add(it);
+  // Of commander, and of other programs.
+  const others = [
+    'help',
+    'version',
+    'token',
+    'scale',
+    'reload',
+    'local',
+    'workers',
+    'daemon',
+    'init',
+    'log-',
+    'alert-',
+  ];
+  const flags = new Set([
+    ...others.map((it) => `--${it}`),
+    ...COMMANDS.flatMap(({ options = [] }) => options.flatMap(([it]) => it.match(/--[\w-]+/g) ?? [])),
+    ...OPTION_NAMES.map(longFlag).flatMap((it) => [it, it.replace('--no-', '--'), it.replace('--', '--no-')]),
+  ]);
   const unknown = [...TEXTS].flatMap(([path, text]) =>
     [...text.matchAll(/`(--[\w-]+)/g)]
       .map(([, it]) => it!)
@@ -237,4 +247,79 @@ test('every state, problem, grade, alert, exit code and option has its place', (
       .map((it) => `${path}: ${it}`),
   );
   assert.deepEqual(unknown, []);
+});
+
+/** The texts of a source file, in quotes or backticks; what is put into them shows as `…`. */
+function textsOf(path: string): string[] {
+  // Without comments, types and line breaks; only regular expressions are left that could hold a quote.
+  const js = transformSync(readFileSync(path, 'utf8'), {
+    loader: 'ts',
+    minifyWhitespace: true,
+    charset: 'utf8',
+  }).code;
+  const texts: string[] = [];
+  let at = 0;
+  /** The rest of a literal that ends with this character. */
+  const literal = (end: string): string => {
+    let text = '';
+    for (at += 1; js[at] !== end; at += 1) {
+      if (at >= js.length) throw new Error(`${path}: a literal without an end`);
+      if (js[at] === '\\') text += js[++at] === 'n' ? '\n' : js[at];
+      else if (end === '`' && js.startsWith('${', at)) {
+        at += 2;
+        code();
+        text += '…';
+      } else if (end === '/' && js[at] === '[') text += literal(']');
+      else text += js[at];
+    }
+    return text;
+  };
+  const code = (): void => {
+    for (let depth = 0, word = ''; at < js.length; at += 1) {
+      const c = js[at]!;
+      if (c === '{') depth += 1;
+      if (c === '}' && depth-- === 0) return;
+      if (c === '"' || c === "'" || c === '`') texts.push(literal(c));
+      else if (c === '/' && /^(?:\W?|return|typeof)$/.test(word) && !/[)\]]/.test(word)) literal('/');
+      word = /\w/.test(c) ? (/\w$/.test(word) ? word : '') + c : c;
+    }
+  };
+  code();
+  return texts;
+}
+
+/** Texts of these are no lines of a run: help that docs/options.md is made of, files that are written, findings with their cures, the stand-in. */
+const NO_MESSAGES =
+  /src\/tools|\/(?:sandbox|doctor|api)\/|alerts\/(?:events|message)|commands\/(?:table|program|completion|init)|config\/(?:options|values|targets)|http\/(?:page|metrics|view)|install\/(?:unit|cron)|strays\/(?:bystander|program|tree)|intercept\/(?:libraries|certificates|variables)|supervisor\/(?:guard|launcher|recorder)|telegram\/webhook/;
+
+test('every message is explained, and no other', () => {
+  const spans = [...TEXTS.get('docs/messages.md')!.matchAll(/(`+)(.+?)\1(?!`)/g)].map(([, , span = '']) =>
+    unescaped(span.trim()),
+  );
+  const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
+    .map((path) => `src/${path}`)
+    .filter((path) => path.endsWith('.ts') && !NO_MESSAGES.test(path));
+  const texts = files.flatMap((path) => textsOf(path).map((text) => ({ path, text })));
+  const piecesOf = (text: string) => text.split(/…|^\[\w+\] /).map((it) => it.trim());
+  const longest = (text: string) => piecesOf(text).sort((a, b) => b.length - a.length)[0]!;
+  const words = (text: string) =>
+    text.split(/\s+/).filter((word) => /^[("]?[\p{L}’'-]{2,}[,.:;)"?]*$/u.test(word)).length;
+  const isHint = (text: string) =>
+    /^(?:…|\s)*(?:sudo |singlepoll |rm )| {3}[#(] ?|\n|^(?:SELECT|CREATE|WITH) |: SINGLEPOLL_DIR=/.test(text);
+  const unexplained = texts.filter(({ text }) => {
+    if (words(text) < 5 || isHint(text)) return false;
+    const piece = longest(text);
+    return !spans.some(
+      (span) => span.includes(piece) || (words(longest(span)) >= 3 && text.includes(longest(span))),
+    );
+  });
+  const lines = unexplained.map(({ path, text }) => `${path}: ${text}`);
+  assert.ok(lines.length === 0, `docs/messages.md has no row for\n${lines.join('\n')}`);
+  const all = texts.map(({ text }) => ({ text: text.replace(/\s+/g, ' '), piece: longest(text) }));
+  const gone = spans.filter((span) => {
+    const piece = longest(span.replace(/\s+/g, ' '));
+    if (words(piece) < 4 || isHint(span)) return false;
+    return !all.some((it) => it.text.includes(piece) || (words(it.piece) >= 3 && piece.includes(it.piece)));
+  });
+  assert.deepEqual(gone, [], 'docs/messages.md explains what nobody says');
 });
