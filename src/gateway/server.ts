@@ -274,7 +274,15 @@ export function createGateway(options: GatewayOptions) {
     });
   }
 
+  /** Frees the ports; what comes next is opened anew. */
+  function leave(): void {
+    for (const it of [...past.splice(0), present, coming]) it?.close();
+    present = null;
+    coming = null;
+  }
+
   return {
+    leave,
     /** Opens what the next worker will get; rejects with the system's error. */
     async prepare(): Promise<void> {
       if (coming || closed) return;
@@ -329,7 +337,7 @@ export function createGateway(options: GatewayOptions) {
     close(): void {
       polls.close();
       closed = true;
-      for (const it of [...past, present, coming]) it?.close();
+      leave();
       foreign?.close();
       pollClient.close();
       callClient.close();

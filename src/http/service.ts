@@ -6,8 +6,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { type HttpAddress, isLoopback, showHttpAddress } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { argvOf, hasProcfs, listPids } from '../machine/procfs.ts';
-import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
+import { argvOf } from '../machine/procfs.ts';
+import { portHolder } from '../machine/tcp-table.ts';
 import { maskText } from '../output/mask.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
@@ -38,8 +38,6 @@ interface HttpServiceOptions {
 /** The supervisor that was replaced closes its port before it frees the lock; another program may be about to end, too. */
 const INSIST_MS = 1_000;
 const INSIST_EVERY_MS = 100;
-/** The state of such a row in the kernel's table. */
-const LISTENING = '0A';
 
 /** Opens the port, where it is free. Throws SinglepollError 78 where it can't be had at all. */
 export async function openHttpService({ config, address, report }: HttpServiceOptions) {
@@ -97,6 +95,7 @@ export async function openHttpService({ config, address, report }: HttpServiceOp
 
   return {
     announce,
+    isOpen: () => listening !== null,
     /** Before there is a supervisor: what is being waited for. */
     boots(state: 'starting' | 'standby'): void {
       boot = bootDocument(config, state);
@@ -116,7 +115,7 @@ export async function openHttpService({ config, address, report }: HttpServiceOp
         if (performance.now() > untilMs)
           throw new SinglepollError(
             EXIT.config,
-            `the health endpoint can't be opened: port ${address.port} (--http ${showHttpAddress(address)}) is taken by ${portHolder(address.port) ?? 'another program'}`,
+            `the health endpoint can't be opened: port ${address.port} (--http ${showHttpAddress(address)}) is taken by ${holderWords(address.port)}`,
             'singlepoll start --http PORT …    # another port, or stop what has this one',
           );
         await pause(INSIST_EVERY_MS, undefined, { signal }).catch(() => {});
@@ -142,14 +141,10 @@ function figures(source: HttpSource | null): Figures {
   };
 }
 
-/** `pid 4711 (nginx -g …)`; null where the system does not tell. */
-function portHolder(port: number): string | null {
-  if (!hasProcfs()) return null;
-  const rows = [...tcpRows()].filter((row) => row.state === LISTENING && row.localPort === port);
-  const pid = listPids().find((it) =>
-    socketInodes(it)?.some((inode) => rows.some((row) => row.inode === inode)),
-  );
-  return pid === undefined ? null : `pid ${pid} (${plainCommand(argvOf(pid))})`;
+/** `pid 4711 (nginx -g …)`. */
+function holderWords(port: number): string {
+  const pid = portHolder(port);
+  return pid === null ? 'another program' : `pid ${pid} (${plainCommand(argvOf(pid))})`;
 }
 
 function bootDocument({ botId, cwd }: Config, state: RunState): StatusDocument {

@@ -332,8 +332,12 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
       won = callBack;
       if (keeper.role === 'idle') seek();
     },
-    /** Nothing of the worker is left: others may poll. */
-    release: () => send({ kind: 'release' }),
+    /** Nothing of the worker is left: others may poll. Where it was only sought, that ends. */
+    release(): void {
+      won = null;
+      send({ kind: 'release' });
+      send({ kind: 'quit' });
+    },
     /** Asked before every poll that goes out and every answer that is handed on. */
     valid,
     /** Resolves when it is valid, or when the term is over; null where there is nothing to wait for. */

@@ -6,7 +6,7 @@
 import { readdirSync } from 'node:fs';
 import { endianness } from 'node:os';
 import { shortAddress } from '../strays/sockets.ts';
-import { createBlockReader, readLink } from './procfs.ts';
+import { createBlockReader, hasProcfs, listPids, readLink } from './procfs.ts';
 
 export interface TcpRow {
   readonly localPort: number;
@@ -69,4 +69,13 @@ export function socketInodes(pid: number): string[] | null {
     if (target?.startsWith('socket:[')) inodes.push(target.slice(8, -1));
   }
   return inodes;
+}
+
+/** Who listens at this port; null where nobody does, or the system does not tell. */
+export function portHolder(port: number): number | null {
+  if (!hasProcfs()) return null;
+  const rows = [...tcpRows()].filter((row) => row.state === '0A' && row.localPort === port);
+  const listens = (pid: number) =>
+    socketInodes(pid)?.some((inode) => rows.some((row) => row.inode === inode));
+  return (rows.length > 0 && listPids().find(listens)) || null;
 }

@@ -27,22 +27,31 @@ export interface ClaimOptions {
   readonly stopTimeoutMs: number;
   readonly signal: AbortSignal;
   readonly say: (text: string) => void;
+  /** Finds out what would fail after the holder has stopped its worker. Throws SinglepollError. */
+  readonly reaches: (holder: Holder) => Promise<void>;
   /** Told when it begins to stand by. */
   readonly onWait?: () => void;
 }
 
-type OwnTaker = Taker & { readonly control: string };
+export type OwnTaker = Taker & { readonly control: string };
 
-/** Returns the lock. Throws SinglepollError 75 when it stays another's; rejects when `signal` aborts. */
-export async function claim(key: LockKey, taker: OwnTaker, options: ClaimOptions): Promise<Lock> {
+export interface ClaimedLock {
+  readonly lock: Lock;
+  /** Those that have handed over, and stand by until a worker polls. */
+  readonly standbys: readonly Holder[];
+}
+
+/** Throws SinglepollError 75 when it stays another's; rejects when `signal` aborts. */
+export async function claim(key: LockKey, taker: OwnTaker, options: ClaimOptions): Promise<ClaimedLock> {
   const { signal, say } = options;
   const { control } = taker;
   /** Whom the person was told of; undefined: nobody yet. */
   let told: number | null | undefined;
   let silentSinceMs: number | null = null;
+  const standbys: Holder[] = [];
   for (;;) {
     const { lock, squatters, byControl, ...found } = await claimBoth(key, taker);
-    if (lock) return lock;
+    if (lock) return { lock, standbys };
     signal.throwIfAborted();
     const holder = await knownBetter(found.holder, control);
     if (!holder && squatters.length > 0) throw squatted(key.botId, squatters);
@@ -51,9 +60,14 @@ export async function claim(key: LockKey, taker: OwnTaker, options: ClaimOptions
     const isNew = pid !== told;
     if (options.takeover) {
       if (isNew) silentSinceMs = null;
-      if (isNew && holder?.answers) say(`asking to hand over: ${describe(holder)}`);
+      if (isNew && holder?.answers) {
+        await options.reaches(holder);
+        say(`asking to hand over: ${describe(holder)}`);
+      }
       told = pid;
-      if (await askToHandOver(key, holder, control, options)) continue;
+      const handed = await askToHandOver(key, holder, control, options);
+      if (handed === 'stands by') standbys.push(holder!);
+      if (handed) continue;
       // Holds the lock, and nobody listens at its control socket: it has only just begun, or somebody removed the socket.
       silentSinceMs ??= performance.now();
       if (performance.now() - silentSinceMs > NO_CONTROL_MS) throw cannotAsk(holder, control);
@@ -79,7 +93,7 @@ interface Claimed {
   readonly byControl: boolean;
 }
 
-async function claimBoth(key: LockKey, taker: OwnTaker): Promise<Claimed> {
+export async function claimBoth(key: LockKey, taker: OwnTaker): Promise<Claimed> {
   const claimed = await claimLock(key, taker);
   if (!claimed.held) return { lock: null, byControl: false, ...claimed };
   let isFree = false;
@@ -101,13 +115,13 @@ async function knownBetter(holder: Holder | null, socketPath: string): Promise<H
   return { ...holder, startedAt, cwd, version, control };
 }
 
-/** False: nobody listens at its control socket yet. Throws what can't be changed by asking again. */
+/** Null: nobody listens at its control socket yet. Throws what can't be changed by asking again. */
 async function askToHandOver(
   key: LockKey,
   holder: Holder | null,
   control: string,
   { signal, say, stopTimeoutMs }: ClaimOptions,
-): Promise<boolean> {
+): Promise<'stands by' | 'left' | null> {
   // Orders go to the own folder only, wherever the holder says that it listens.
   const isOurs = holder?.answers && (holder.control === control || holder.kind === 'old');
   if (!isOurs || holder.elsewhere) throw cannotAsk(holder, control);
@@ -115,10 +129,15 @@ async function askToHandOver(
   const enough = new AbortController();
   const released = lockReleased(key, AbortSignal.any([signal, enough.signal]));
   try {
-    const request = { cmd: 'handover', to: process.pid };
+    // An older release does not stand by: it ends.
+    const request = { cmd: 'handover', to: process.pid, stays: true };
     const answer = await askControl(control, request, { timeoutMs: stopTimeoutMs + 60_000, say, signal });
     if (!answer.ok)
       throw new SinglepollError(EXIT.otherPoller, `the holder does not hand over: ${answer.error}`);
+    if (answer.standsBy) {
+      enough.abort();
+      return 'stands by';
+    }
   } catch (error) {
     signal.throwIfAborted();
     const { code } = error as NodeJS.ErrnoException;
@@ -126,12 +145,12 @@ async function askToHandOver(
       throw inTheWay('the holder may not be asked', holder, control, EXIT.refused);
     if (error instanceof NoSupervisor) {
       enough.abort();
-      return false;
+      return null;
     }
     if (!(error instanceof NoAnswer || error instanceof WentAway)) throw error;
   }
   const late = pause(stopTimeoutMs + 10_000, 'late' as const, { ref: false });
   if ((await Promise.race([released, late])) === 'late') throw held(holder, control);
   signal.throwIfAborted();
-  return true;
+  return 'left';
 }

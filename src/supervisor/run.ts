@@ -13,6 +13,7 @@ import type { Me } from '../telegram/bot-api.ts';
 import { createAhead, type Parts } from './ahead.ts';
 import { backgroundQuestion, takenPort, whoHasPort } from './early-end.ts';
 import { createGuard } from './guard.ts';
+import type { Taken } from './hold.ts';
 import { createLoop, type WorkerEnd } from './loop.ts';
 import type { Startup } from './startup.ts';
 import { createStatus } from './status-document.ts';
@@ -49,8 +50,8 @@ interface Worker {
 }
 
 /** Makes the loop with its edges; nothing happens before `begin`. */
-export function createRun(startup: Startup, me: Me | null) {
-  const { config, environment, nextWorker, output, report } = startup;
+export function createRun(startup: Startup & Taken, me: Me | null) {
+  const { config, environment, nextWorker, output, report, hold } = startup;
   const status = createStatus({ ...startup, me });
   status.sources.log = output.logFacts;
   /** In the environment of all that belongs to this run. */
@@ -126,7 +127,7 @@ export function createRun(startup: Startup, me: Me | null) {
         .catch(broken);
     });
     // That takes processes too: not beside the first steps of the worker, which should have the machine to itself.
-    setTimeout(ahead.prepareNext, NEXT_AFTER_MS).unref();
+    setTimeout(() => worker && ahead.prepareNext(), NEXT_AFTER_MS).unref();
     if (!started) return null;
     const { pid } = started;
     worker = { process: started, spawn: number, ended: ended.promise, heard: heard.promise };
@@ -219,6 +220,23 @@ export function createRun(startup: Startup, me: Me | null) {
     sayLastLines();
   }
 
+  async function seek(won: () => void): Promise<void> {
+    const { abandoned } = loop;
+    if (!hold.isHeld()) {
+      const newcomer = await hold.takeBack(abandoned).catch((error) => {
+        if (!abandoned.aborted) throw error;
+      });
+      if (abandoned.aborted) return;
+      const { pid } = newcomer?.supervisor ?? {};
+      if (newcomer)
+        return loop.send({ kind: 'ask-stop', reason: `handed over to pid ${pid}, which has polled` });
+    }
+    // Ahead of the moment in which every millisecond is one without a poller. What goes wrong shows again then.
+    ahead.prepare().catch(() => {});
+    if (parts.lease) parts.lease.seek(won);
+    else won();
+  }
+
   /** The last of what the worker printed. */
   const lastLines = () => lastOutput.flatMap(({ lines }) => lines.texts().slice(-20)).slice(-20);
 
@@ -245,12 +263,11 @@ export function createRun(startup: Startup, me: Me | null) {
     policy,
     {
       now: () => performance.now(),
-      seek(won) {
-        // Ahead of the moment in which every millisecond is one without a poller. What goes wrong shows again then.
-        ahead.prepare().catch(() => {});
-        parts.lease?.seek(won);
+      seek: (won) => void seek(won).catch(broken),
+      release() {
+        parts.lease?.release();
+        hold.handOver();
       },
-      release: () => parts.lease?.release(),
       sweep: ahead.sweep,
       probe(abandoned, done) {
         const answered = parts.reach?.whenBack(abandoned) ?? Promise.resolve(false);
@@ -335,6 +352,8 @@ export function createRun(startup: Startup, me: Me | null) {
     /** The first step. Called once, when all parts are there. */
     begin(made: Parts): void {
       parts = made;
+      // With the lock its port goes, too.
+      if (made.gateway) hold.add({ open() {}, close: made.gateway.port.leave });
       loop.send({ kind: 'booted' });
     },
     /** Resolves once the worker's whole tree is gone and its output has come out. */

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { openBotDir } from '../config/state-dir.ts';
 import type { Lease } from '../lease/lease.ts';
+import { statOf } from '../machine/procfs.ts';
 import type { Changes } from '../output/listeners.ts';
 import { leaseWords } from '../output/words.ts';
 import type { GivenGateway } from './ahead.ts';
@@ -75,7 +76,7 @@ function documentOf({ loop, status, tree }: Run): DocumentOf {
 
 /** Rejects with the system's error when the socket can't be made. */
 async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promise<Served> {
-  const { config, output, socketPath, loop, onStep } = run;
+  const { config, output, report, socketPath, loop, onStep, hold, standbys } = run;
   const { changes, recent } = output;
   const look = (): LiveDocument => {
     const day = asked.recorder?.summary(DAY_MS);
@@ -116,6 +117,21 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     return await answer;
   }
 
+  /** `stays`: the newcomer is newer than those that want us to end. */
+  async function handOver(to: number, stays: boolean, say: (line: string) => void): Promise<Answer> {
+    const reason = `handing over to pid ${to || 'unknown'}`;
+    const then = stays ? ', and goes on if no worker polls here' : '';
+    say(`pid ${process.pid} hands over${then}`);
+    if (!stays || loop.state.headed?.to === 'exit') return await end(reason);
+    if (!hold.isHeld()) return { ok: true, standsBy: true };
+    const answer = new Promise<Answer>((resolve) => {
+      waitingForEnd.add(resolve);
+      void hold.ask(to).then(() => resolve({ ok: true, standsBy: true }));
+    });
+    loop.send({ kind: 'ask-handover', reason });
+    return await answer;
+  }
+
   onStep(() => {
     for (const isDone of waitingForSpawn) if (isDone()) waitingForSpawn.delete(isDone);
   });
@@ -127,10 +143,12 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
       case 'watch':
         return await followers.follow(asker);
       case 'stop':
+        // They would go on in our place.
+        for (const { pid, startId } of standbys)
+          if (pid !== null && statOf(pid)?.startId === startId) process.kill(pid, 'SIGTERM');
         return await end('asked to by singlepoll stop');
       case 'handover':
-        say(`pid ${process.pid} hands over`);
-        return await end(`handing over to pid ${Number(request.to) || 'unknown'}`);
+        return await handOver(Number(request.to), request.stays === true, say);
       case 'history':
         return { ok: true, history: asked.recorder?.history() ?? null };
       case 'probe':
@@ -143,9 +161,10 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
   };
 
   let server = await serveControl(socketPath, handler);
+  let isOpen = true;
   // A state folder that somebody has cleaned away must not leave a supervisor that nobody can reach.
   const watchdog = setInterval(async () => {
-    if (existsSync(socketPath)) return;
+    if (!isOpen || existsSync(socketPath)) return;
     server.close();
     try {
       openBotDir(config.botId);
@@ -154,10 +173,23 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
       // The next look tries again.
     }
   }, REACHABLE_EVERY_MS).unref();
+  const close = () => {
+    // The socket may be another's by now.
+    if (isOpen) server.close();
+    isOpen = false;
+  };
+  hold.add({
+    async open() {
+      const failed = (error: Error) => report.line('control', `no control channel: ${error.message}`, 'warn');
+      server = (await serveControl(socketPath, handler).catch(failed)) ?? server;
+      isOpen = true;
+    },
+    close,
+  });
   return {
     close() {
       clearInterval(watchdog);
-      server.close();
+      close();
     },
     async tellEnd(stopped) {
       for (const done of waitingForEnd) done({ ok: true, stopped });

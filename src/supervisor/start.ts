@@ -3,8 +3,9 @@
  * the run ends. With the lock in hand supervise.ts takes over.
  */
 import { hostname } from 'node:os';
-import { EXIT } from '../errors.ts';
-import { lockKey } from '../lock/lock.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { type Holder, lockKey } from '../lock/lock.ts';
+import { portHolder } from '../machine/tcp-table.ts';
 import { logPath, rememberLog } from '../output/log.ts';
 import { openRunOutput, type RunOutput } from '../output/report.ts';
 import { leaveGoneTerminal } from '../output/sink.ts';
@@ -14,6 +15,7 @@ import { identify, sayConfiguration, sayGate } from './announce.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
 import { finderFor } from './finder.ts';
+import { createHold, type Taken } from './hold.ts';
 import { listen, OWNER_GONE, Stopped } from './signals.ts';
 import { createTeardown, prepare, type StartRequest, type Startup, type Teardown } from './startup.ts';
 import { supervise } from './supervise.ts';
@@ -38,10 +40,11 @@ export async function start(request: StartRequest): Promise<number> {
     if (startup.sandboxText !== null) report.line('sandbox', startup.sandboxText);
     if (startup.config.dryRun) return await rehearse(startup);
     const beforeLock = teardown.mark();
-    await takeLock(startup);
+    const taken = await takeLock(startup);
     await openLog(startup);
+    taken.hold.add({ open: () => openLog(startup), close() {} });
     await startup.http?.insists(asks.signal);
-    return await supervise(startup, me, () => teardown.closeTo(beforeLock));
+    return await supervise({ ...startup, ...taken }, me, () => teardown.closeTo(beforeLock));
   } catch (error) {
     if (!(error instanceof Stopped)) {
       failure = error;
@@ -72,40 +75,68 @@ async function rehearse({ config, api, report, eyes, asks, command }: Startup): 
 }
 
 /** Any number of supervisors may run in deploy mode. Throws SinglepollError 75 where another one keeps the lock. */
-async function takeLock(startup: Startup): Promise<void> {
+async function takeLock(startup: Startup): Promise<Taken> {
   const { config, link, owner, output, report, http, api, service, teardown } = startup;
   const { botId, cwd, polling, wait, takeover, stopTimeoutMs } = config;
-  if (!polling) return;
   const { startedAt, socketPath: control } = startup;
-  const lock = await claim(
-    lockKey(String(botId), config.token as string),
-    { startedAt, cwd, version: VERSION, control },
-    {
-      ...{ wait, takeover, stopTimeoutMs, signal: startup.asks.signal },
-      say(text) {
-        http?.boots('standby');
-        report.line('lock', text);
-      },
-      onWait() {
-        service?.standsBy();
-        owner?.tell({ state: 'standby' });
-        owner?.ready(standsBy(botId));
-        void openLog(startup).then(() => {
-          link?.ready(standsBy(botId));
-          output.leaveStarter();
-        });
-      },
+  const taker = { startedAt, cwd, version: VERSION, control };
+  if (!polling) return { hold: createHold(null, { config, taker, report }), standbys: [] };
+  const { signal } = startup.asks;
+  const { lock, standbys } = await claim(lockKey(String(botId), config.token as string), taker, {
+    ...{ wait, takeover, stopTimeoutMs, signal },
+    reaches: (holder) => checkReach(startup, holder),
+    say(text) {
+      http?.boots('standby');
+      report.line('lock', text);
     },
-  );
-  teardown.add(() => {
-    // Before the lock: who takes it next may want the same port, and asks only where somebody else is connected.
-    http?.close();
-    api?.close();
-    lock.release();
+    onWait() {
+      service?.standsBy();
+      owner?.tell({ state: 'standby' });
+      owner?.ready(standsBy(botId));
+      void openLog(startup).then(() => {
+        link?.ready(standsBy(botId));
+        output.leaveStarter();
+      });
+    },
   });
+  const hold = createHold(lock, { config, taker, report });
+  // Before the lock: who takes it next may want the same port, and asks only where somebody else is connected.
+  teardown.add(hold.release);
+  teardown.add(() => api?.close());
+  if (http) {
+    const failed = (error: Error) => signal.aborted || report.line('http', error.message, 'warn');
+    hold.add({ open: () => http.insists(signal).catch(failed), close: http.close });
+  }
   http?.boots('starting');
   owner?.tell({ state: 'starting' });
   report.line('lock', `taken: the only supervisor of bot ${botId} on ${hostname()}`, 'good');
+  return { hold, standbys };
+}
+
+/** What would end this start after the holder has stopped its worker ends it before. Throws SinglepollError. */
+async function checkReach({ config, http }: Startup, { pid }: Holder): Promise<void> {
+  const { lease, botId, gatewayPort } = config;
+  const fail = (code: number, why: string) =>
+    new SinglepollError(
+      code,
+      `${why}; nothing was taken over`,
+      'singlepoll status    # the present run goes on',
+    );
+  if (lease && botId !== null) {
+    const { lookAtLease } = await import('../lease/glance.ts');
+    const { engine, unreachable } = await lookAtLease(lease.url, botId);
+    if (unreachable !== null)
+      throw fail(EXIT.unreachable, `the lease can't be had: ${engine} is out of reach: ${unreachable}`);
+  }
+  const ports = [
+    ['--gateway-port', gatewayPort],
+    ['--http', http?.isOpen() ? null : config.http?.port],
+  ] as const;
+  for (const [flag, port] of ports) {
+    const other = port ? portHolder(port) : null;
+    if (other !== null && other !== pid)
+      throw fail(EXIT.config, `port ${port} (${flag}) is taken by pid ${other}`);
+  }
 }
 
 /** Not before the lock: the log is that of the supervisor that holds it. */

@@ -15,6 +15,7 @@ import type { GivenGateway } from './ahead.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { finderFor } from './finder.ts';
 import { DAY_MS } from './history.ts';
+import type { Taken } from './hold.ts';
 import { forgetEnd, rememberEnd, rememberStart } from './memory.ts';
 import { openRecorder } from './recorder.ts';
 import { createRun, type Run } from './run.ts';
@@ -29,7 +30,7 @@ import { createWebhookWatch } from './webhook-watch.ts';
 
 /** Runs it until it ends; the exit code. `release` closes what was opened since the lock was taken, and lets go of that. */
 export async function supervise(
-  startup: Startup,
+  startup: Startup & Taken,
   me: Me | null,
   release: () => Promise<void>,
 ): Promise<number> {
@@ -52,7 +53,10 @@ export async function supervise(
   });
   const alertModule = await startup.alertModule;
   run.begin({ gateway, lease, guarding, reach });
-  remember(startup, me?.username ?? null);
+  const keep = () => remember(startup, me?.username ?? null);
+  keep();
+  // A newcomer that failed has written down its own start.
+  startup.hold.add({ open: keep, close() {} });
   const isStray = (reason: string) => guarding?.sweeper.hasSaid(reason) ?? false;
   const alerts = config.alerts
     ? alertModule?.openAlerts({
@@ -65,12 +69,11 @@ export async function supervise(
   answerAsks(run);
   const served = await showRun(run, { lease, gateway, watching, recorder });
   teardown.add(() => served?.close());
-  const waits = run.link ?? owner;
-  const ready = waits && untilReady(run, waits);
+  const ready = untilReady(run, run.link ?? owner);
 
   const ended = await run.ended;
-  ready?.end();
-  const ending = { ...ended, code: ready?.code(ended) ?? ended.code };
+  ready.end();
+  const ending = { ...ended, code: ready.code(ended) };
   if (keepsMemory(startup) && ending.code !== EXIT.ok) rememberEnd(botDir, lastEnd(run, ending));
   await release();
   sayEnd(report, ending, loop.state.spawn, isStray(ending.reason));
@@ -114,9 +117,11 @@ function openReach({ api, config, report, teardown, status, bus }: Run): ApiReac
 
 /** What keeps others from polling: the look for strays and the webhook. */
 function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
-  const { config, report, eyes, status, bus, tree, loop, connected } = run;
+  const { config, report, eyes, status, bus, tree, loop, connected, standbys } = run;
   const prover = run.prover!;
-  run.workerTree.has = (pid) => tree.list(run.worker()?.pid ?? null).some((it) => it.pid === pid);
+  run.workerTree.has = (pid) =>
+    standbys.some((it) => it.pid === pid) ||
+    tree.list(run.worker()?.pid ?? null).some((it) => it.pid === pid);
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   const halt = new AbortController();
   run.onStep(() => loop.state.headed?.to === 'exit' && halt.abort(new Stopped()));

@@ -11,7 +11,7 @@
 
 import { constants } from 'node:os';
 
-/** `standby`: another machine may poll, and we wait for the lease. */
+/** `standby`: another machine may poll, or a newcomer on this one, and we wait for the lease or the lock. */
 export type Phase = 'standby' | 'sweeping' | 'starting' | 'polling' | 'stopping' | 'backoff' | 'exited';
 
 /** The timings and limits that the decisions depend on; all in milliseconds. */
@@ -93,6 +93,8 @@ export type Event = { readonly atMs: number } & (
   | { readonly kind: 'leased'; readonly question: number }
   /** It may not any more, or is asked to let another one. */
   | { readonly kind: 'unleased'; readonly reason: string }
+  /** A newcomer on this machine is to have the lock. It comes back as `leased` where that one fails. */
+  | { readonly kind: 'ask-handover'; readonly reason: string }
   /** Strays were looked for and stopped; `blocked` when one of them may not or can't be stopped. */
   | { readonly kind: 'swept'; readonly question: number; readonly blocked: Ending | null }
   | { readonly kind: 'spawned'; readonly spawn: number; readonly pid: number }
@@ -125,9 +127,9 @@ export type Event = { readonly atMs: number } & (
 export type EventKind = Event['kind'];
 
 export type Effect =
-  /** Wait for the lease. */
+  /** Wait for the lock, where a newcomer has it, and for the lease. */
   | { readonly do: 'seek'; readonly question: number }
-  /** Give the lease back: nothing of the worker is left. */
+  /** Give the lease back, and the lock to a newcomer: nothing of the worker is left. */
   | { readonly do: 'release' }
   | { readonly do: 'sweep'; readonly question: number; readonly first: boolean }
   | { readonly do: 'spawn'; readonly spawn: number }
@@ -156,6 +158,7 @@ export type Saying =
   | { readonly what: 'stopping'; readonly reason: string }
   | { readonly what: 'replacing'; readonly reason: string }
   | { readonly what: 'yielding'; readonly reason: string }
+  | { readonly what: 'handing-over'; readonly reason: string }
   | { readonly what: 'killing' }
   | { readonly what: 'crash-loop'; readonly exits: number; readonly periodMs: number }
   | { readonly what: 'not-restarted'; readonly policy: Policy['restart'] }
@@ -226,11 +229,15 @@ function spawn(state: State): Step {
   ];
 }
 
-function stopTree(state: State, headed: Headed): Step {
+function stopTree(
+  state: State,
+  headed: Headed,
+  what: 'handing-over' | (typeof STOPPED_FOR)[Headed['to']] = STOPPED_FOR[headed.to],
+): Step {
   const question = state.question + 1;
   return [
     { ...state, phase: 'stopping', question, headed },
-    [say({ what: STOPPED_FOR[headed.to], reason: headed.reason }), { do: 'stop-tree', question }],
+    [say({ what, reason: headed.reason }), { do: 'stop-tree', question }],
   ];
 }
 
@@ -316,6 +323,8 @@ const askedRestart: Cell<'ask-restart'> = (state, event) =>
 const askedStop: Cell<'ask-stop'> = (state, event) =>
   stopTree(state, { to: 'exit', code: 0, reason: event.reason });
 const unleased: Cell<'unleased'> = (state, event) => stopTree(state, { to: 'standby', reason: event.reason });
+const handover: Cell<'ask-handover'> = (state, event) =>
+  stopTree(state, { to: 'standby', reason: event.reason }, 'handing-over');
 const blocked: Cell<'blocked'> = (state, event) => stopTree(state, { to: 'exit', ...event.ending });
 
 /** A start that failed may be reported after its phase is over; with a pid it would be a second worker. */
@@ -335,6 +344,7 @@ const USUAL: Row = {
   'tree-stopped': never,
   'ask-stop': askedStop,
   'ask-restart': ignore,
+  'ask-handover': handover,
   blocked,
   'good-due': ignore,
   'backoff-due': ignore,
@@ -346,6 +356,8 @@ const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
     leased: (state) => sweep({ ...state, fresh: true, failures: 0, unplannedAtMs: null }, 'spawn', 0),
     // A term that was given back already.
     unleased: ignore,
+    // No worker is left: the lock can go at once.
+    'ask-handover': (state) => standBy(state, [{ do: 'release' }]),
     'worker-exited': failedStart,
   },
   sweeping: {
@@ -398,6 +410,13 @@ const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
         ? [
             { ...state, headed: { to: 'standby', reason: event.reason } },
             [say({ what: 'yielding', reason: event.reason })],
+          ]
+        : ignore(state),
+    'ask-handover': (state, event) =>
+      state.headed?.to === 'respawn'
+        ? [
+            { ...state, headed: { to: 'standby', reason: event.reason } },
+            [say({ what: 'handing-over', reason: event.reason })],
           ]
         : ignore(state),
     spawned: (state, event) => [{ ...state, pid: event.pid }, []],

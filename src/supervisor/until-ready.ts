@@ -1,4 +1,4 @@
-/** The start of a detached run as who started it sees it: ready, or what went wrong and the code for that. */
+/** The start of a run for whoever waits for it (who started it, a run that it takes over from): ready, or what went wrong and the code for that. */
 import { EXIT } from '../errors.ts';
 import { duration, leaseWords } from '../output/words.ts';
 import type { Link, Owner } from '../service/link.ts';
@@ -18,16 +18,21 @@ export interface UntilReady {
   code(ending: Ending): number;
 }
 
-/** `link`: who waits for it. Watches from now on. */
-export function untilReady(run: Run, link: Link | Owner): UntilReady {
-  const { loop, config, status, report, output } = run;
+/** `link`: to who started it. Watches from now on. */
+export function untilReady(run: Run, link: Link | Owner | null): UntilReady {
+  const { loop, config, status, report, output, standbys } = run;
+  /** Also where nobody waits. */
+  let isReady = standbys.length === 0 && (link?.isReady ?? true);
   let timer: NodeJS.Timeout | undefined;
+  const late = `the worker has not polled within ${duration(config.startTimeoutMs)} (--start-timeout)`;
   /** How the worker had ended when it was given up; undefined: it was not. */
   let lateExit: State['lastExit'] | undefined;
 
   function look(): void {
     const { phase, pid, headed, failures } = loop.state;
-    if (link.isReady || headed?.to === 'exit') return;
+    if (isReady || headed?.to === 'exit') return;
+    // Until then nobody polls in place of those that have handed over.
+    if (pid !== null || standbys.length > 0) timer ??= setTimeout(giveUp, config.startTimeoutMs, late);
     if (status.runState() === 'standby') standBy();
     else if (phase === 'polling')
       ready(
@@ -36,10 +41,6 @@ export function untilReady(run: Run, link: Link | Owner): UntilReady {
       );
     else if (phase === 'backoff' && failures + 1 >= EXITS_MAX)
       giveUp(`the worker has ended ${failures + 1} times in a row without a poll`);
-    else if (pid !== null) {
-      const limit = `the worker has not polled within ${duration(config.startTimeoutMs)} (--start-timeout)`;
-      timer ??= setTimeout(giveUp, config.startTimeoutMs, limit);
-    }
   }
 
   function standBy(): void {
@@ -56,14 +57,16 @@ export function untilReady(run: Run, link: Link | Owner): UntilReady {
     clearTimeout(timer);
     const log = output.logFacts();
     const where = log ? `; log ${log.path}` : '';
-    link.ready(`${name(status.record)} ${what}: supervisor ${process.pid}${worker}${where}`);
+    isReady = true;
+    link?.ready(`${name(status.record)} ${what}: supervisor ${process.pid}${worker}${where}`);
     output.leaveStarter();
   }
 
   function giveUp(why: string): void {
     if (lateExit !== undefined) return;
     lateExit = loop.state.lastExit;
-    report.line('start', `${why}; everything is stopped again`, 'error');
+    const others = standbys.map(({ pid }) => `; pid ${pid} goes on`).join('');
+    report.line('start', `${why}; everything is stopped again${others}`, 'error');
     loop.send({ kind: 'ask-stop', reason: 'not started in time' });
   }
 
@@ -73,7 +76,7 @@ export function untilReady(run: Run, link: Link | Owner): UntilReady {
     end() {
       clearTimeout(timer);
       // What has been printed already is not said again.
-      if (!link.isReady && loop.state.spawn > 0 && !output.showsWorker) run.sayLastLines();
+      if (!isReady && loop.state.spawn > 0 && !output.showsWorker) run.sayLastLines();
     },
     code(ending) {
       if (lateExit === undefined) return ending.code;

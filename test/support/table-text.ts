@@ -70,6 +70,7 @@ export function parseEvent(atMs: number, text: string, state: State): Event {
       };
     case 'ask-stop':
     case 'ask-restart':
+    case 'ask-handover':
       return { atMs, kind: word, reason: rest };
     case 'blocked':
       return { atMs, kind: 'blocked', ending: ending(rest) };

@@ -56,6 +56,7 @@ const CELLS: Readonly<Record<string, string>> = {
   'tree-stopped': '! ! ! ! sweep ! .',
   'ask-stop SIGTERM': 'stop stop stop stop stopInstead stop .',
   'ask-restart SIGHUP': '. . replace replace . sweep .',
+  'ask-handover to 7': 'release hand hand hand handInstead hand .',
   'blocked 77 token refused': 'refuse refuse refuse refuse . refuse .',
   'good-due': '. . runs . . . .',
   'backoff-due': '. . . . . sweep .',
@@ -78,6 +79,9 @@ const RESULTS: Readonly<Record<string, readonly string[]>> = {
   stopInstead: ['say [stop] stopping: SIGTERM', '→ stopping'],
   refuse: stops('stop', 'stopping: token refused'),
   replace: stops('worker', 'replacing the worker: SIGHUP'),
+  release: ['release', 'seek #next', '→ standby'],
+  hand: stops('lock', 'stopping the worker: to 7'),
+  handInstead: ['say [lock] stopping the worker: to 7', '→ stopping'],
   yield: stops('lease', 'stopping the worker: lost'),
   yieldInstead: ['say [lease] stopping the worker: lost', '→ stopping'],
 };
@@ -100,7 +104,14 @@ for (const phase of PHASES)
 test('the cells above are the whole table', () => {
   const kinds: Readonly<Record<EventKind, true>> = {
     ...{ booted: true, leased: true, unleased: true, swept: true, probed: true, spawned: true, polled: true },
-    ...{ 'worker-exited': true, 'tree-stopped': true, 'ask-stop': true, 'ask-restart': true, blocked: true },
+    ...{
+      'worker-exited': true,
+      'tree-stopped': true,
+      'ask-stop': true,
+      'ask-restart': true,
+      'ask-handover': true,
+      blocked: true,
+    },
     ...{ 'good-due': true, 'backoff-due': true },
   };
   const seen = Object.keys(CELLS).map((event) => parseEvent(0, event, initial).kind);

@@ -1,0 +1,119 @@
+/**
+ * The lock in the hands of a run, and what nobody but its holder may have open: control channel, gateway port, health endpoint.
+ * `start --takeover` gets the lock from a run that then stands by, and takes it back where the newcomer does not come to poll.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Config } from '../config/load.ts';
+import { type Holder, type Lock, type LockKey, lockKey } from '../lock/lock.ts';
+import type { Report } from '../output/report.ts';
+import { claimBoth, type OwnTaker } from './claim.ts';
+import { type Answer, askControl, NoAnswer, NoSupervisor } from './control.ts';
+import { seizeLock } from './seize.ts';
+import { completeStatus, type StatusDocument } from './status.ts';
+
+/** What only the holder of the lock may have open. */
+export interface Held {
+  open(): unknown;
+  close(): void;
+}
+
+export type Hold = ReturnType<typeof createHold>;
+
+/** `standbys`: those that have handed the lock over, and take it back if no worker polls here. */
+export interface Taken {
+  readonly hold: Hold;
+  readonly standbys: readonly Holder[];
+}
+
+/** A newcomer that was told of the free lock takes it within milliseconds; then it is looked at this often. */
+const NEWCOMER_MS = 1_000;
+const LOOK_MS = 200;
+const ANSWER_MS = 2_000;
+/** A newcomer gives up by itself after --start-timeout; one that does not, and does not answer either, is ended. */
+const HUNG_MS = 10_000;
+
+interface Options {
+  readonly config: Config;
+  readonly taker: OwnTaker;
+  readonly report: Report;
+}
+
+/** `lock`: taken already; null: none is needed (deploy mode). */
+export function createHold(first: Lock | null, { config, taker, report }: Options) {
+  const isNeeded = first !== null;
+  let lock = first;
+  const held: Held[] = [];
+  /** Newcomers that wait for the lock, with what is called when it is free. */
+  const asked = new Map<number, () => void>();
+
+  function release(): void {
+    for (const it of held.toReversed()) it.close();
+    lock?.release();
+    lock = null;
+  }
+
+  async function retake(signal: AbortSignal): Promise<StatusDocument | null> {
+    const key: LockKey = lockKey(String(config.botId), config.token as string);
+    const hungAtMs = performance.now() + config.startTimeoutMs + config.stopTimeoutMs + HUNG_MS;
+    await pause(NEWCOMER_MS, undefined, { signal });
+    for (;;) {
+      const seen = await lookAt(taker.control);
+      if (!(seen instanceof Error)) {
+        const doc = completeStatus(seen.status);
+        if (isServed(doc)) return doc;
+      } else if (seen instanceof NoSupervisor) {
+        const claimed = await claimBoth(key, taker);
+        if (signal.aborted) claimed.lock?.release();
+        signal.throwIfAborted();
+        lock = claimed.lock;
+        if (lock) return null;
+      } else if (seen instanceof NoAnswer && performance.now() > hungAtMs) {
+        report.line('lock', 'the newcomer does not answer, and has not polled: it is ended', 'warn');
+        const seized = await seizeLock(config, report, true).catch((error: Error) => error);
+        if (seized instanceof Error) report.line('lock', seized.message, 'warn');
+        else seized.release();
+      }
+      await pause(LOOK_MS, undefined, { signal });
+    }
+  }
+
+  return {
+    /** From now on it is closed with the release, and opened again with the lock. */
+    add: (it: Held): void => void held.push(it),
+    release,
+    /** Resolves when the newcomer may take the lock. */
+    ask: (pid: number): Promise<void> => new Promise((resolve) => asked.set(pid, resolve)),
+    /** Nothing of the worker is left: a newcomer that has asked may have the lock. */
+    handOver(): void {
+      if (asked.size === 0 || !lock) return;
+      release();
+      const pids = [...asked.keys()].join(', ');
+      report.line('lock', `handed to pid ${pids}; standing by, to go on here if no worker polls there`);
+      for (const free of asked.values()) free();
+      asked.clear();
+    },
+    /** Null: it is ours. Resolves to null when it is ours again; else what the newcomer says of itself, whose bot is served. */
+    async takeBack(signal: AbortSignal): Promise<StatusDocument | null> {
+      if (lock || !isNeeded) return null;
+      const doc = await retake(signal);
+      if (doc) return doc;
+      report.line('lock', 'taken back: the newcomer has ended before its worker polled', 'warn');
+      for (const it of held) await it.open();
+      return null;
+    },
+    isHeld: (): boolean => lock !== null || !isNeeded,
+  };
+}
+
+async function lookAt(control: string): Promise<Answer | Error> {
+  return await askControl(control, { cmd: 'status' }, { timeoutMs: ANSWER_MS }).catch(
+    (error: Error) => error,
+  );
+}
+
+/** Its worker polls, or a machine does that has the lease. */
+function isServed({ state, lease }: StatusDocument): boolean {
+  return (
+    state === 'polling' || (state === 'standby' && lease !== null && !lease.mine && lease.holder !== null)
+  );
+}
