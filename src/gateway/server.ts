@@ -78,6 +78,7 @@ export function createGateway(options: GatewayOptions) {
   const callClient = openHttpClient({ root, connections: CALLS_MAX });
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
+  let preparing: Promise<void> | null = null;
   /** Of workers that have ended. */
   const past: Endpoint[] = [];
   /** The worker has set a webhook, as it may: then the 409 of its polls is its own affair. */
@@ -274,6 +275,12 @@ export function createGateway(options: GatewayOptions) {
     });
   }
 
+  async function open(): Promise<void> {
+    const opened = await listen(options.port ?? 0);
+    if (closed) opened.close();
+    else coming = opened;
+  }
+
   /** Frees the ports; what comes next is opened anew. */
   function leave(): void {
     for (const it of [...past.splice(0), present, coming]) it?.close();
@@ -283,13 +290,13 @@ export function createGateway(options: GatewayOptions) {
 
   return {
     leave,
-    /** Opens what the next worker will get; rejects with the system's error. */
-    async prepare(): Promise<void> {
-      if (coming || closed) return;
-      if (options.port !== null && present) return;
-      const opened = await listen(options.port ?? 0);
-      if (coming || closed) opened.close();
-      else coming = opened;
+    /** Opens what the next worker will get; rejects with the system's error. Two that ask at once ask for the same. */
+    prepare(): Promise<void> {
+      if (coming || closed || (options.port !== null && present)) return Promise.resolve();
+      preparing ??= open().finally(() => {
+        preparing = null;
+      });
+      return preparing;
     },
     /** `prepare` has done its work for the next worker. */
     ready: () => coming !== null || (options.port !== null && present !== null),

@@ -1,13 +1,11 @@
-// One supervisor per bot per machine, whatever HOME or folder: races, who holds it, standing by, taking over, and what happens between
-// two things: takeovers at once, a holder that can't be asked yet or any more.
+// One supervisor per bot per machine, whatever HOME or folder: races, who holds it, standing by, a holder that can't be asked any more.
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bed, node, POLITE } from '../support/bed.ts';
+import { bed, POLITE } from '../support/bed.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
-import { alive } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
@@ -65,60 +63,6 @@ test('--wait stands by, and goes on as soon as the lock is free; of three that w
   for (const waiter of waiters) waiter.signal('SIGTERM');
   for (const waiter of waiters) await waiter.ends(0);
   assertNeverTwo(b);
-});
-
-test('--takeover asks the holder to leave gracefully, then takes its place; with nobody there it is a plain start', async (t) => {
-  const b = await bed(t);
-  const holder = await b.polling('--takeover');
-  const old = starts(b.journal())[0]?.pid ?? -1;
-  const next = b.start('--takeover');
-  await until('the new worker to poll', () => polledBy(b, 'polite.mjs').some((pid) => pid !== old), next);
-  await holder.ends(0);
-  assert.equal(alive(old), false);
-  const isAsked = b.journal().some((entry) => entry.ev === 'signal' && entry.pid === old);
-  assert.ok(isAsked, 'the old worker was asked, not killed');
-  assertNeverTwo(b);
-});
-
-test('four takeovers at once: each worker is ended gracefully, one supervisor is left', async (t) => {
-  const b = await bed(t);
-  const script = `#!/bin/sh
-trap "sleep 0.5; echo $$ >> graceful; exit 0" TERM
-echo $$ >> begun
-while :; do sleep 0.1; done
-`;
-  const slow = ['--', b.file('slow.sh', script, 0o755)];
-  for (const name of ['begun', 'graceful']) b.file(name, '');
-  const lines = (name: string) => readFileSync(join(b.project, name), 'utf8').split('\n').filter(Boolean);
-  const first = b.start(slow);
-  await until('the first worker', () => lines('begun').length === 1, first);
-  const others = [1, 2, 3, 4].map(() => b.start(['--takeover', ...slow]));
-  const left = () => others.filter((it) => it.ended() === null);
-  const seen = () => others.map((it) => it.seen()).join('\n');
-  await until('all but one to hand over', () => left().length === 1, { ms: 60_000, seen });
-  await until('the last worker', () => left()[0]?.stderr().includes('[worker] started'));
-  for (const it of [first, ...others]) {
-    if (it !== left()[0]) await it.ends(0);
-    assert.doesNotMatch(it.stderr(), /killing now|SIGKILL/);
-  }
-  // A worker that was ended before its first line is in neither file.
-  const living = lines('begun').filter((pid) => alive(Number(pid)));
-  assert.ok(living.length <= 1, `${living.length} workers live`);
-  const begun = lines('begun').filter((pid) => !living.includes(pid));
-  assert.deepEqual(
-    begun.filter((pid) => !lines('graceful').includes(pid)),
-    [],
-  );
-});
-
-test('takeover: SIGTERM ends the newcomer at once while the holder still stops its worker', async (t) => {
-  const b = await bed(t);
-  const holder = await b.polling(['--stop-timeout', '60s', '--', ...node('ignores-term.mjs')]);
-  const newcomer = b.start('--takeover');
-  await newcomer.waitFor(/hands over/);
-  newcomer.signal('SIGTERM');
-  await newcomer.ends(0);
-  assert.equal(holder.ended(), null);
 });
 
 test('a state folder that is gone is made again, and stop finds the supervisor there; a crowded control socket has its turn', async (t) => {

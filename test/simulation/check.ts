@@ -336,6 +336,19 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
       const left = machine.living().filter(({ life }) => life.run === sim.run);
       for (const body of left) fail(`the lease is given back while ${show(body)} lives`);
     },
+    handedOver(sim: Sim) {
+      count('handovers');
+      const left = machine.living().find(({ life }) => life.run === sim.run);
+      if (left) fail(`the lock is handed over while ${show(left)} lives`);
+      live = null;
+    },
+    takenBack(sim: Sim) {
+      count('taken back');
+      if (live?.there) fail('the lock is taken back while another has it');
+      live = sim;
+      of(sim).isFirst = true;
+      of(sim).restarts.leased();
+    },
     /** A reason to end that came from outside. */
     blocked(sim: Sim, ending: Ending) {
       const book = of(sim);

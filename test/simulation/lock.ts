@@ -180,8 +180,13 @@ export async function runSeed(seed: number): Promise<Outcome> {
     for (;;) {
       if ((await start(by)) === 'held') {
         await step(by, random.int(1, 3_000));
-        end(by, 'ends in order');
-        return;
+        if (random.chance(0.6)) return end(by, 'ends in order');
+        // `--takeover` asks for it: without a worker it stands by, and may take the lock back.
+        tell(by, 'hands over');
+        count('handed over');
+        by.runs = false;
+        for (const socket of by.sockets) close(socket);
+        await step(by, 1_000);
       }
       // As `--wait` does, or a manager that starts it again.
       await step(by, random.int(1, 600));

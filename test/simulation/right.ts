@@ -21,6 +21,7 @@ export interface SimRightOptions {
 export function createSimRight(options: SimRightOptions) {
   const { clock, random, log } = options;
   let term = 0;
+  let searches = 0;
   let held = false;
   let doubtUntilMs = 0;
   let ended = false;
@@ -39,8 +40,10 @@ export function createSimRight(options: SimRightOptions) {
 
   return {
     seek(won: () => void) {
+      searches += 1;
+      const mine = searches;
       clock.after(options.healed() ? 300 : random.pick([0, 0, 10, 700, 4_000]), () => {
-        if (ended) return;
+        if (ended || mine !== searches) return;
         term += 1;
         held = true;
         log(`  the lease is won (term ${term})`);
@@ -48,7 +51,9 @@ export function createSimRight(options: SimRightOptions) {
         won();
       });
     },
+    /** Where it was only sought, that ends. */
     release() {
+      searches += 1;
       held = false;
       log('  the lease is given back');
       options.onReleased();

@@ -53,6 +53,11 @@ export interface SupervisorWorld {
   firstWebhook(): { readonly tookMs: number; readonly ending: Ending | null };
   /** The lock is free again. */
   onGone(sim: Sim): void;
+  /** The lock is free for a newcomer, which may come or not. */
+  onHandedOver(): void;
+  /** Who has the lock. */
+  holder(): Sim | null;
+  onTakenBack(sim: Sim): void;
   /** After every step of the table, and when a worker has ended. */
   stepped(sim: Sim): void;
   log(text: string): void;
@@ -68,6 +73,8 @@ export interface Sim {
   /** By a signal, or over the control channel. */
   stop(by: 'signal' | 'control'): void;
   restart(): void;
+  /** A newcomer asks for the lock. */
+  handOver(): void;
   /** Trouble with the lease; nothing where there is none. */
   unlease(): void;
   block(ending: Ending): void;

@@ -36,6 +36,7 @@ export const SIMULATIONS: readonly Simulation[] = [
         ['ask-stop', 'ask-restart', 'blocked'].map((ask) => `${phase} × ${ask}`),
       ),
       ...['stopping × ask-restart', 'backoff × ask-restart'],
+      ...['polling × ask-handover', 'handovers', 'taken back'],
     ],
     rare: [
       ...['exit 1', 'exit 127', 'exit 139'],
@@ -82,7 +83,7 @@ export const SIMULATIONS: readonly Simulation[] = [
         'left to silent',
         'left to old',
       ],
-      ...['frozen', 'killed', 'alone at last', 'several at last'],
+      ...['frozen', 'killed', 'handed over', 'alone at last', 'several at last'],
     ],
     rare: ['nobody to leave it to'],
   },

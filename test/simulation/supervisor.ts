@@ -14,6 +14,9 @@ import { createSimProver } from './prover.ts';
 import { createSimRight } from './right.ts';
 import type { Sim, SupervisorWorld } from './sim.ts';
 
+/** As in hold.ts. */
+const NEWCOMER_MS = 1_000;
+const LOOK_MS = 200;
 /** From a poll that another poller has taken away to the next one, which is watched. */
 const NEXT_POLL_MS = [5, 60, 400, 2_500] as const;
 /** How often it shows that somebody else polls, too: a back-off of theirs, or of ours. */
@@ -24,16 +27,19 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   const { clock, random, machine, check, timing } = world;
   const run = `run ${world.nextRun()}`;
   const life = machine.newLife({ kind: 'innocent', program: 'singlepoll' });
-  const self = machine.start({
-    life,
-    // The code under test knows itself by the pid of this very process.
-    pid: process.pid,
-    ppid: world.shellPid,
-    argv: ['node', '/usr/lib/node_modules/singlepoll/bin/singlepoll.js', 'start'],
-    env: { holdsToken: true },
-    own: 'group',
-    cwd: PROJECT,
-  });
+  const appear = () =>
+    machine.start({
+      life,
+      // The code under test knows itself by the pid of this very process: who has handed over is not seen meanwhile.
+      pid: process.pid,
+      ppid: world.shellPid,
+      argv: ['node', '/usr/lib/node_modules/singlepoll/bin/singlepoll.js', 'start'],
+      env: { holdsToken: true },
+      own: 'group',
+      cwd: PROJECT,
+    });
+  let self: Body | null = appear();
+  let isAsked = false;
   let there = true;
   let dead = false;
   /** Of the worker that ended last. */
@@ -161,7 +167,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     }
     const body = machine.start({
       life: machine.newLife({ kind: 'worker', program: 'worker', run, spawn: number }),
-      ppid: self.pid,
+      ppid: self?.pid ?? 1,
       argv: ['node', `${PROJECT}/worker.js`],
       env: { holdsToken: true, bot: BOT_ID, run, spawn: String(number) },
       ...{ cwd: PROJECT, own: 'session', termMs: plan.termMs, killMs: plan.killMs, reapedByUs: true },
@@ -243,6 +249,41 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
         onReleased: () => check.released(sim),
       })
     : null;
+  const vanish = (how: Ended) => {
+    if (self) machine.end(self, how);
+    self = null;
+  };
+
+  /** As in run.ts. */
+  function seek(won: () => void): void {
+    const { question } = loop.state;
+    const seekRight = () => {
+      if (right) right.seek(() => dead || won());
+      else won();
+    };
+    const look = () => {
+      if (dead || loop.state.question !== question) return;
+      const newcomer = world.holder();
+      if (newcomer?.loop.state.phase === 'polling') return sim.stop('control');
+      if (newcomer) return void clock.after(LOOK_MS, look);
+      self = appear();
+      check.takenBack(sim);
+      world.onTakenBack(sim);
+      seekRight();
+    };
+    if (self) seekRight();
+    else clock.after(NEWCOMER_MS, look);
+  }
+
+  /** As in hold.ts. */
+  function handOver(): void {
+    if (!isAsked || !self) return;
+    isAsked = false;
+    check.handedOver(sim);
+    vanish({ code: 0, signal: null });
+    world.onHandedOver();
+  }
+
   let sweeping: Promise<void> | null = null;
 
   /** As in ahead.ts. */
@@ -284,12 +325,11 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
     timing.policy,
     {
       now: clock.now,
-      seek(won) {
-        right?.seek(() => {
-          if (!dead) won();
-        });
+      seek,
+      release() {
+        right?.release();
+        handOver();
       },
-      release: () => right?.release(),
       sweep,
       probe(abandoned, done) {
         const forMs = outMs ?? 0;
@@ -316,7 +356,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
         clock.after(random.int(0, 20), () => {
           if (dead) return;
           there = false;
-          machine.end(self, { code, signal: null });
+          vanish({ code, signal: null });
           world.onGone(sim);
         });
       },
@@ -397,6 +437,13 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       loop.send({ kind: 'ask-stop', reason: by });
       clock.stir();
     },
+    handOver() {
+      if (!there || !self) return;
+      isAsked = true;
+      check.restartAsked(sim);
+      loop.send({ kind: 'ask-handover', reason: 'to a newcomer' });
+      clock.stir();
+    },
     restart() {
       if (!there) return;
       check.restartAsked(sim);
@@ -413,7 +460,7 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       there = false;
       right?.end();
       const group = worker?.body.pid ?? null;
-      machine.end(self, { code: null, signal: 'SIGKILL' });
+      vanish({ code: null, signal: 'SIGKILL' });
       // A zombie that nobody reaps is reaped by init.
       for (const body of [...machine.bodies.values()]) if (body.state === 'Z') machine.reap(body);
       if (group !== null) afterDeath(group);

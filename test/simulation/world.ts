@@ -57,7 +57,19 @@ export async function runSeed(seed: number): Promise<Outcome> {
     firstWebhook,
     stepped,
     log: say,
+    holder: () => sim,
+    onHandedOver() {
+      standby = sim;
+      sim = null;
+      say('* it stands by');
+      if (handRandom.chance(0.8)) clock.after(handRandom.int(0, 900), begin);
+      if (handRandom.chance(0.2)) clock.after(handRandom.int(0, 3_000), () => standby?.die());
+    },
+    onTakenBack(it) {
+      sim = it;
+    },
     onGone(gone) {
+      if (standby === gone) standby = null;
       if (sim === gone) sim = null;
       if (story.violations.length > 0) return;
       // Somebody, a service manager or a waiting --takeover starts the next one.
@@ -67,6 +79,10 @@ export async function runSeed(seed: number): Promise<Outcome> {
     },
   };
   let nextAtOnce = false;
+  /** It has handed over, and waits for what becomes of the newcomer. */
+  let standby: Sim | null = null;
+  // A generator of its own, so that what has no handover stays as it is.
+  const handRandom = createRandom(seed + 3_000_000);
   let runs = 0;
   const failChance = random.pick([0, 0.07, 0.07, 0.5]);
   const nudges = random.pick([0, 0, 0.03, 0.15]);
@@ -150,6 +166,12 @@ export async function runSeed(seed: number): Promise<Outcome> {
       }
     });
   }
+  for (let i = handRandom.pick([0, 0, 1, 2, 4]); i > 0; i--)
+    clock.after(handRandom.int(0, troubleMs), () => {
+      if (healed()) return;
+      say('* a newcomer asks for the lock');
+      sim?.handOver();
+    });
   if (timing.policy.lease) {
     for (let i = leaseRandom.pick([0, 1, 2, 4]); i > 0; i--)
       clock.after(leaseRandom.int(0, troubleMs), () => {
