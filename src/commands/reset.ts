@@ -74,10 +74,15 @@ async function clean(config: Config, again: Beginning | null): Promise<boolean> 
   }
 }
 
-/** The command given here, or that of the last start with its folder and flags. */
+/** The command given here, or that of the last start with its folder and flags. What ran detached does so again. */
 async function whatToStart(here: Invocation & Beginning): Promise<Beginning> {
   const { config, words } = here;
-  const last = words.length > 0 ? null : recallStart(openBotDir(config.botId));
+  const last = recallStart(openBotDir(config.botId));
+  if (words.length > 0) {
+    if (!last?.flags.detach || here.flags.detach !== undefined) return here;
+    const again = { ...here, flags: { ...here.flags, detach: true } };
+    return { ...again, ...(await configure(again)) };
+  }
   if (last) {
     // What was typed now means files of this folder, though the start is in another.
     const typed = absoluteFlags(here.flags, config.cwd);

@@ -130,7 +130,9 @@ export const OPTIONS = {
       { kind: 'list', scope: 'strays' },
     ),
     dryRun: flag('print every step, what it would ask, and whom it would stop; change and ask nothing'),
-    takeover: flag('ask the holder to hand over, then take its place'),
+    takeover: flag(
+      'ask the holder to hand over, then take its place; it goes on where no worker of ours comes to poll',
+    ),
     wait: flag(
       'stand by until the holder, or another poller that may not be stopped, leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
     ),
@@ -203,7 +205,10 @@ export const OPTIONS = {
       "more than this is a crash loop: give up with the worker's code, or 69 where that is 0",
     ),
     stopTimeout: time('15s', 'time between SIGTERM and SIGKILL, for the whole tree'),
-    startTimeout: time('90s', 'with --detach: a worker that has not polled for this long is stopped again'),
+    startTimeout: time(
+      '90s',
+      'with --detach or --takeover: a worker that has not polled for this long is stopped again',
+    ),
   }),
   ...under('Several machines:', {
     leaseProfile: value(LEASE_PROFILE, 'default', 'another machine takes over after 6s, 15s or 60s'),

@@ -35,6 +35,10 @@ const SCRIPT = 'umask 077; cat >"$1.new" && mv -f "$1.new" "$1" || rm -f "$1.new
 export interface Recorder {
   history(): History;
   summary(spanMs: number): Summary;
+  /** The file is another's from now on. */
+  close(): void;
+  /** It is ours again, with what the other has written. */
+  open(): void;
   stop(): void;
 }
 
@@ -44,6 +48,7 @@ export function openRecorder(status: Status, botDir: string | null): Recorder {
   let recording: Recording = resumed(botDir === null ? null : readHistory(botDir), moment(), condition());
   let savedMs = Number.NEGATIVE_INFINITY;
   let isWriting = false;
+  let isOurs = true;
 
   function look(): void {
     recording = step(recording, moment(), condition());
@@ -57,7 +62,7 @@ export function openRecorder(status: Status, botDir: string | null): Recorder {
   }
 
   function save(): void {
-    if (botDir === null || isWriting) return;
+    if (botDir === null || isWriting || !isOurs) return;
     isWriting = true;
     savedMs = performance.now();
     writeAside(join(botDir, FILE), `${JSON.stringify(recording.history)}\n`, () => {
@@ -78,6 +83,16 @@ export function openRecorder(status: Status, botDir: string | null): Recorder {
     summary(spanMs) {
       look();
       return summarise(recording.history, spanMs);
+    },
+    close() {
+      look();
+      save();
+      isOurs = false;
+    },
+    open() {
+      const written = botDir === null ? null : readHistory(botDir);
+      recording = resumed(written ?? recording.history, moment(), condition());
+      isOurs = true;
     },
     stop: () => clearInterval(timer),
   };

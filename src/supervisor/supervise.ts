@@ -39,6 +39,7 @@ export async function supervise(
     ? openRecorder(run.status, keepsMemory(startup) ? startup.botDir : null)
     : null;
   startup.teardown.add(() => recorder?.stop());
+  if (recorder) startup.hold.add(recorder);
   const { config, owner, output, report, service, teardown, loop, botDir } = run;
   const lease = await openLease(run);
   const reach = openReach(run);

@@ -232,7 +232,7 @@ function spawn(state: State): Step {
 function stopTree(
   state: State,
   headed: Headed,
-  what: 'handing-over' | (typeof STOPPED_FOR)[Headed['to']] = STOPPED_FOR[headed.to],
+  what: (typeof STOPPED_FOR)[Headed['to']] | 'handing-over' = STOPPED_FOR[headed.to],
 ): Step {
   const question = state.question + 1;
   return [
@@ -325,6 +325,11 @@ const askedStop: Cell<'ask-stop'> = (state, event) =>
 const unleased: Cell<'unleased'> = (state, event) => stopTree(state, { to: 'standby', reason: event.reason });
 const handover: Cell<'ask-handover'> = (state, event) =>
   stopTree(state, { to: 'standby', reason: event.reason }, 'handing-over');
+/** No other worker follows the one that is being stopped. */
+const standByInstead = (state: State, what: 'yielding' | 'handing-over', reason: string): Step =>
+  state.headed?.to === 'respawn'
+    ? [{ ...state, headed: { to: 'standby', reason } }, [say({ what, reason })]]
+    : ignore(state);
 const blocked: Cell<'blocked'> = (state, event) => stopTree(state, { to: 'exit', ...event.ending });
 
 /** A start that failed may be reported after its phase is over; with a pid it would be a second worker. */
@@ -405,20 +410,8 @@ const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
   },
   stopping: {
     ...USUAL,
-    unleased: (state, event) =>
-      state.headed?.to === 'respawn'
-        ? [
-            { ...state, headed: { to: 'standby', reason: event.reason } },
-            [say({ what: 'yielding', reason: event.reason })],
-          ]
-        : ignore(state),
-    'ask-handover': (state, event) =>
-      state.headed?.to === 'respawn'
-        ? [
-            { ...state, headed: { to: 'standby', reason: event.reason } },
-            [say({ what: 'handing-over', reason: event.reason })],
-          ]
-        : ignore(state),
+    unleased: (state, event) => standByInstead(state, 'yielding', event.reason),
+    'ask-handover': (state, event) => standByInstead(state, 'handing-over', event.reason),
     spawned: (state, event) => [{ ...state, pid: event.pid }, []],
     // Its leader went; the tree answers for itself with tree-stopped.
     'worker-exited': lateExit,

@@ -147,7 +147,8 @@ test('reset starts it detached again, from any folder; --wait returns once it st
   const status = await b.status();
   assert.equal(status.supervisor?.cwd, b.project);
   assert.equal(status.log?.path, join(b.project, 'my.log'));
-  await b.exits(0, 'reset', { cwd: b.dir });
+  const other = await b.exits(0, ['reset', '--', ...node('retries-on-409.mjs')]);
+  assert.match(other.stdout, /polls: supervisor \d+/, 'with another command, too');
   const second = await detach(b, ['--wait', '--', ...node('polite.mjs')]);
   assert.match(second.finished.stdout, /stands by/);
   await b.exits(0, 'stop');
