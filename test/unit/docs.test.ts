@@ -15,6 +15,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { longFlag, NEEDS, OPTION_NAMES, optionRow } from '../../src/config/options.ts';
 import { EXIT } from '../../src/errors.ts';
 import { FAMILIES } from '../../src/http/metrics.ts';
+import { LIBRARIES } from '../../src/intercept/libraries.ts';
 
 const FILES = ['README.md', 'examples/README.md', ...readdirSync('docs').map((name) => `docs/${name}`)];
 const TEXTS = new Map(FILES.map((path) => [path, readFileSync(path, 'utf8')]));
@@ -41,6 +42,14 @@ const GENERATED: Readonly<Record<string, () => string>> = {
       COMMANDS.flatMap(({ name, options = [] }) =>
         options.map(([flags, help]) => [`\`${name.split(' ')[0]}\``, `\`${flags}\``, help]),
       ),
+    ),
+  frameworks: () =>
+    table(
+      '| library | API root |',
+      LIBRARIES.map(({ language, name, apiRoot }) => [
+        name === 'api.telegram.org' ? `calls of your own, ${language}` : name,
+        apiRoot === null ? 'none: it speaks MTProto' : `\`${apiRoot}\``,
+      ]),
     ),
   metrics: () =>
     table(
