@@ -1,5 +1,5 @@
 /** Brings messages to the admin chat, by the real API root and token and never through the gateway, and to --alert-url. */
-import type { AlertConfig, AlertUrl } from '../config/targets.ts';
+import type { AlertConfig, AlertUrl } from '../config/checks.ts';
 import type { Report } from '../output/report.ts';
 import { count } from '../output/words.ts';
 import { openBotApi } from '../telegram/bot-api.ts';

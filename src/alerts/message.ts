@@ -7,7 +7,8 @@
  * - ntfy, publish as JSON: POST to the root of the server, the topic in the body; JSON sent to a topic's own URL would be shown as it is
  *   (docs.ntfy.sh/publish/#publish-as-json). A message of more than 4096 bytes becomes a file.
  */
-import { type AlertUrl, topicOf } from '../config/targets.ts';
+import type { AlertUrl } from '../config/checks.ts';
+import { topicOf } from '../config/targets.ts';
 import { spanWords, sumWords } from '../output/history-view.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import type { AlertConfig } from '../config/targets.ts';
+import type { AlertConfig } from '../config/checks.ts';
 import { EXIT } from '../errors.ts';
 import { writeWhole } from '../files.ts';
 import { type Changes, createListeners } from '../output/listeners.ts';

@@ -5,7 +5,7 @@
 import { didYouMean, type Findings, showValue } from './messages.ts';
 import { longFlag, namesIn, OPTION_NAMES, type OptionName, type OptionValues, optionRow } from './options.ts';
 import { type Reading, type Source, variable } from './sources.ts';
-import { ALERT_URL, type AlertConfig, guessFormat, TARGETS, topicOf, variableOf } from './targets.ts';
+import { ALERT_URL, guessFormat, TARGETS, topicOf, variableOf } from './targets.ts';
 
 /** Pairs that exclude each other where both differ from their default. */
 const EXCLUDE: readonly (readonly [OptionName, OptionName, why: string])[] = [
@@ -136,8 +136,12 @@ export function chooseLease(reading: Reading) {
   return found && { ...found, profile: values.leaseProfile, ttlMs: values.leaseTtlMs, timesFrom };
 }
 
-/** Where alerts and the daily digest go; null where nothing is to be sent, or something is wrong. */
-export function chooseAlerts(reading: Reading, adminChat: string | null): AlertConfig | null {
+export type AlertConfig = NonNullable<ReturnType<typeof chooseAlerts>>;
+/** With its secrets: never print it. */
+export type AlertUrl = NonNullable<AlertConfig['url']>;
+
+/** Where alerts and the daily digest go (to no chat, to no URL: null); null where nothing is to be sent, or something is wrong. */
+export function chooseAlerts(reading: Reading, adminChat: string | null) {
   const { values, whereSet, error, warning } = reading;
   const chat = values.alerts ? adminChat : null;
   const text = urlOf('alertUrl', reading, error)?.url ?? null;

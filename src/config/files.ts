@@ -46,14 +46,6 @@ function failed({ code = '', message }: NodeJS.ErrnoException): FileText {
   };
 }
 
-export interface EnvFile {
-  readonly vars: Readonly<Record<string, string>>;
-  /** Name → line (from 1) of the assignment that counts, which is the last. */
-  readonly lines: Readonly<Record<string, number>>;
-  /** What was passed over or doubtful, by line. */
-  readonly problems: readonly { readonly line: number; readonly problem: string }[];
-}
-
 const ASSIGNMENT = String.raw`[ \t]*(?:export[ \t]+)?(?<name>[A-Za-z_][\w.-]*)[ \t]*=`;
 /** Only double quotes know backslashes, as in a shell. */
 const QUOTED = String.raw`[ \t]*(?:"(?<double>(?:[^"\\]|\\[\s\S])*)"|'(?<single>[^']*)'|\x60(?<tick>[^\x60]*)\x60)[ \t]*(?:#[^\n]*)?`;
@@ -71,13 +63,12 @@ const LONGEST_VALUE = 128 * 1024 - 1;
  * variables and its own loader will not overwrite them, so what such a loader would expand (`${NAME}`, `${NAME:-default}`) is
  * expanded here, too; `environment` wins over the file.
  */
-export function parseEnvFile(
-  text: string,
-  environment: Readonly<Record<string, string | undefined>> = {},
-): EnvFile {
+export function parseEnvFile(text: string, environment: Readonly<Record<string, string | undefined>> = {}) {
   const rows = text.replace(/^\uFEFF/, '').replace(/\r\n?/g, '\n');
   const vars = new Map<string, string>();
+  /** The line (from 1) of the assignment that counts, which is the last. */
   const lines = new Map<string, number>();
+  /** What was passed over or doubtful, by line. */
   const problems: { line: number; problem: string }[] = [];
   for (let at = 0, line = 1; at < rows.length; ) {
     ROW.lastIndex = at;
@@ -99,7 +90,7 @@ export function parseEnvFile(
       return /^["'`]/.test(unquoted ?? '') ? 'its quotes are not closed, or text follows them' : null;
     }
   }
-  return { vars: Object.fromEntries(vars), lines: Object.fromEntries(lines), problems };
+  return { vars: Object.fromEntries(vars), lineOf: (name: string) => lines.get(name) ?? null, problems };
 
   function expand(value: string, isDouble: boolean): string {
     // References that refer to references grow without bound, and env files of strangers are read too.

@@ -170,11 +170,11 @@ function readEnvFile(
 ): Source | null {
   const file = readOptionFile('envFile', sources, cwd, findings, findings.error);
   if (!file) return null;
-  const { vars, lines, problems } = parseEnvFile(file.text, env);
+  const { vars, lineOf, problems } = parseEnvFile(file.text, env);
   for (const { line, problem } of problems.slice(0, 5))
     findings.warning(`${file.shown} line ${line}: ${problem}`);
   if (problems.length > 5) findings.warning(`${file.shown}: ${problems.length - 5} more lines like that`);
-  return sourceOf('envFile', vars, cwd, { ...file, lineOf: (key) => lines[key] ?? null });
+  return sourceOf('envFile', vars, cwd, { ...file, lineOf });
 }
 
 /**

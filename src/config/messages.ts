@@ -2,22 +2,17 @@
 import { EXIT, SinglepollError } from '../errors.ts';
 import { maskTokens } from './token.ts';
 
-/** Collects what goes wrong while a configuration is read. */
-export interface Findings {
-  readonly errors: string[];
-  readonly warnings: string[];
-  readonly error: (message: string) => void;
-  readonly warning: (message: string) => void;
-  /** A mistake that ends `start`, and that `status` and its like only warn of: they must work beside a broken file. */
-  readonly mild: (message: string) => void;
-}
+export type Findings = ReturnType<typeof collectFindings>;
 
-export function collectFindings(isStart: boolean): Findings {
+/** Collects what goes wrong while a configuration is read. */
+export function collectFindings(isStart: boolean) {
   const errors: string[] = [];
   const warnings: string[] = [];
   const error = (message: string) => void errors.push(message);
   const warning = (message: string) => void warnings.push(message);
-  return { errors, warnings, error, warning, mild: isStart ? error : warning };
+  /** For a mistake that ends `start`, and that `status` and its like only warn of: they must work beside a broken file. */
+  const mild = isStart ? error : warning;
+  return { errors, warnings, error, warning, mild };
 }
 
 /** One SinglepollError (78) that shows every mistake, each on a line of its own. */

@@ -88,27 +88,6 @@ export function secretFlags(
 export const ALERT_PRESETS = ['json', 'slack', 'discord', 'ntfy'] as const;
 export type AlertPreset = (typeof ALERT_PRESETS)[number];
 
-export interface AlertUrl {
-  /** With its secrets: never print it. */
-  readonly url: string;
-  readonly format: AlertPreset;
-}
-
-/** A time of day in a zone of the IANA database, such as Europe/Berlin. */
-export interface Daily {
-  readonly hour: number;
-  readonly minute: number;
-  readonly zone: string;
-}
-
-export interface AlertConfig {
-  /** Null: nothing goes to a chat. */
-  readonly chat: string | null;
-  readonly url: AlertUrl | null;
-  readonly cooldownMs: number;
-  readonly digest: Daily | null;
-}
-
 export function guessFormat({ hostname, pathname }: URL): AlertPreset {
   // Slack's own server for governments, and Discord's test servers and old name.
   if (/^hooks\.slack(-gov)?\.com$/.test(hostname)) return 'slack';

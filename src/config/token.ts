@@ -35,16 +35,12 @@ export function maskTokens(text: string): string {
   return text.replace(TOKEN_LIKE, '$1:…');
 }
 
-type TokenShape =
-  | { readonly ok: true; readonly botId: number }
-  | { readonly ok: false; readonly problem: string };
-
 /** Checks the shape of a token: its bot id, or what is wrong, said without showing any of it. */
-export function readToken(text: string): TokenShape {
+export function readToken(text: string) {
   const [, id, secret = ''] = /^([1-9]\d{0,15}):([A-Za-z0-9_-]+)$/.exec(text) ?? [];
   if (secret.length >= SHORTEST_SECRET && Number.isSafeInteger(Number(id)))
-    return { ok: true, botId: Number(id) };
-  return { ok: false, problem: wrongShape(text) };
+    return { ok: true, botId: Number(id) } as const;
+  return { ok: false, problem: wrongShape(text) } as const;
 }
 
 /** Of the first that matches; in each the text is shown to be something that people paste in place of a token. */

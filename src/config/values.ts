@@ -61,16 +61,6 @@ export function formatDuration(ms: number): string {
 
 export const TIME = type('time', TIME_ACCEPTED, parseDuration);
 
-export interface DurationRange {
-  readonly minMs: number;
-  readonly maxMs: number;
-}
-
-export interface Rate {
-  readonly count: number;
-  readonly periodMs: number;
-}
-
 /** Two values with a separator between them; `names` is how they are written. */
 function pair<A, B, T>(
   names: string,
@@ -91,7 +81,7 @@ function pair<A, B, T>(
 
 /** `1s,30s`. */
 export const TIME_RANGE = pair('min,max', ',', [TIME, TIME], (minMs, maxMs) =>
-  minMs > maxMs ? unparsed('MIN is greater than MAX') : parsed<DurationRange>({ minMs, maxMs }),
+  minMs > maxMs ? unparsed('MIN is greater than MAX') : parsed({ minMs, maxMs }),
 );
 
 function wholeNumber(min: number, max: number, accepts: string, outside: string): ValueType<number> {
@@ -106,9 +96,7 @@ export const PORT = wholeNumber(1, 65_535, 'a port from 1 to 65535', 'there is n
 const RESTARTS = wholeNumber(1, 999_999, '', 'not from 1 to 999999 (for no restart at all: --restart never)');
 
 /** `10/5m`. */
-export const RATE = pair('n/period', '/', [RESTARTS, TIME], (count, periodMs) =>
-  parsed<Rate>({ count, periodMs }),
-);
+export const RATE = pair('n/period', '/', [RESTARTS, TIME], (count, periodMs) => parsed({ count, periodMs }));
 
 const UNIT_BYTES: Readonly<Record<string, number>> = { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 };
 
@@ -190,10 +178,9 @@ export const API_ROOT = type(
   },
 );
 
+/** `host` is an IP address, without brackets; port 0: any free one. */
 export interface HttpAddress {
-  /** An IP address, without brackets. */
   readonly host: string;
-  /** 0: any free one. */
   readonly port: number;
 }
 

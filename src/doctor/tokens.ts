@@ -59,10 +59,10 @@ export function findTokens({ project, files }: Facts): Finding[] {
 function inTwoEnvFiles(files: Facts['files']): Finding[] {
   const first = new Map<string, string>();
   return files.flatMap(({ path, text }) => {
-    const { vars, lines } = parseEnvFile(isEnvFile(path) ? text : '');
+    const { vars, lineOf } = parseEnvFile(isEnvFile(path) ? text : '');
     return Object.entries(vars).flatMap(([variable, value]) =>
       tokensIn(value).flatMap(({ token, bot }) => {
-        const line = lines[variable] ?? 1;
+        const line = lineOf(variable) ?? 1;
         const before = first.get(token) ?? `${path}:${line}`;
         first.set(token, before);
         const why = `${variable} is the same token as in ${before} (bot ${bot}): what is started with one polls against what is started with the other`;
