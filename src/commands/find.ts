@@ -146,17 +146,21 @@ function rows(bots: readonly Bot[]): string {
     .join('');
 }
 
-/** `name`: as it was given by --bot. Null: none runs. Throws 64 where several could be meant. */
+/** `name`: as it was typed. Also one that hangs or is another user's; null: none runs. Throws 64 where several could be meant. */
 export async function findSupervisor(config: Config, name: string | null): Promise<Supervisor | null> {
   if (name !== null) return (await botNamed(name)).runs[0] ?? null;
   const { botId, token, cwd } = config;
   const control = controlPath(botId);
-  const holder = await presentSupervisor(config);
+  const holder = await presentSupervisor(config).catch((error) => {
+    if (!isDenied(error)) throw error;
+    return 'denied' as const;
+  });
+  if (holder === 'denied') return { control: null, doc: null, holder: null };
   if (holder) {
     // It says that it listens in our folder, or is of a release that does not say. One that has just begun will listen in a moment.
     const isHere = (holder.kind === 'old' || holder.control === control) && !holder.elsewhere;
     const here = holder.answers && isHere ? control : null;
-    return { control: here, doc: here === null ? null : await statusOf(here), holder };
+    return { control: here, doc: here === null ? null : ((await ask(here))?.doc ?? null), holder };
   }
   const bots = await findBots(token === null ? null : botId);
   const deploy = bots
@@ -200,6 +204,6 @@ export async function askSupervisor(
 }
 
 /** The control socket is in the folder of another user. */
-export function isDenied(error: unknown): boolean {
+function isDenied(error: unknown): boolean {
   return ['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '');
 }

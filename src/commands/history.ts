@@ -21,7 +21,6 @@ import { recallStart } from '../supervisor/memory.ts';
 import { readHistory } from '../supervisor/recorder.ts';
 import { bareStatus } from '../supervisor/status.ts';
 import { botNamed, findSupervisor, type Supervisor } from './find.ts';
-import { supervisorOf } from './look.ts';
 
 const ANSWER_MS = 2_000;
 
@@ -33,7 +32,7 @@ export async function showHistory(
   json: boolean,
 ): Promise<number> {
   const spanMs = spanOf(value);
-  const supervisor = name === null ? await supervisorOf(config) : await findSupervisor(config, name);
+  const supervisor = await findSupervisor(config, name);
   const id = supervisor?.doc?.bot?.id ?? (name === null ? config.botId : (await botNamed(name)).id);
   const history = (await rememberedBy(supervisor)) ?? storedHistory(id);
   if (history === null)

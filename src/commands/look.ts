@@ -8,7 +8,6 @@ import { duration } from '../output/words.ts';
 import type { Eyes, Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import type { Prover } from '../strays/prover.ts';
-import { NoAnswer } from '../supervisor/control.ts';
 import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
 import { controlPath, unreachable, userOf } from '../supervisor/holder.ts';
 import { recallEnd, recallStart } from '../supervisor/memory.ts';
@@ -18,7 +17,7 @@ import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { hung } from './answers.ts';
 import { requireProcesses } from './context.ts';
-import { type Bot, botNamed, findSupervisor, isDenied, type Supervisor } from './find.ts';
+import { type Bot, botNamed, findSupervisor, type Supervisor } from './find.ts';
 
 const API_TIMEOUT_MS = 2_000;
 
@@ -26,7 +25,7 @@ const API_TIMEOUT_MS = 2_000;
 export async function thoroughStatus(config: Config, name: string | null): Promise<StatusDocument> {
   if (name !== null) return statusesOf(await botNamed(name))[0] ?? bareStatus(null, 'stopped');
   requireProcesses();
-  const supervisor = await supervisorOf(config);
+  const supervisor = await findSupervisor(config, null);
   return supervisor?.doc ?? (await lookAround(config, supervisor));
 }
 
@@ -35,16 +34,6 @@ export function statusesOf({ id, username, runs }: Bot): StatusDocument[] {
   const bot = id === 0 ? null : { id, username };
   if (runs.length > 0) return runs.map(({ doc }) => doc ?? hung(bareStatus(bot, 'starting')));
   return bot ? [bareStatus(bot, 'stopped')] : [];
-}
-
-/** The supervisor of the configured bot, also one that hangs or is another user's. Null: none runs. */
-export async function supervisorOf(config: Config): Promise<Supervisor | null> {
-  try {
-    return await findSupervisor(config, null);
-  } catch (error) {
-    if (!(error instanceof NoAnswer) && !isDenied(error)) throw error;
-    return { control: null, doc: null, holder: null };
-  }
 }
 
 async function lookAround(config: Config, supervisor: Supervisor | null): Promise<StatusDocument> {
@@ -60,36 +49,33 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
   const { message, hint } = unreachable(holder, controlPath(config.botId));
   const pids = polling.map(({ pid }) => pid).join(', ');
   const managed = polling.flatMap(({ respawner }) => respawner?.stopCommand ?? []);
-  const problems = [
-    supervisor && problem('supervisor-hung', message, hint),
+  const many = polling.length === 1 ? 'a process polls' : `${polling.length} processes poll`;
+  const start = supervisor
+    ? 'singlepoll who'
+    : 'singlepoll start -- COMMAND    # stops them and starts the one';
+  const problems: readonly (Problem | false | null)[] = [
+    supervisor && { code: 'supervisor-hung', message, ...(hint === undefined ? {} : { hint }) },
     holder ? null : lastEnd(config),
     telegram.problem,
-    lease?.unreachable
-      ? problem('lease-unreachable', `${lease.engine} is out of reach: ${lease.unreachable}`)
-      : null,
-    polling.length > 0
-      ? problem(
-          'stray',
-          `${supervisor ? '' : 'without a supervisor: '}${polling.length === 1 ? 'a process polls' : `${polling.length} processes poll`} this bot (pid ${pids})`,
-          managed.length > 0
-            ? [...new Set(managed)].join('\n')
-            : supervisor
-              ? 'singlepoll who'
-              : 'singlepoll start -- COMMAND    # stops them and starts the one',
-        )
-      : null,
-    config.token === null
-      ? problem(
-          'no-token',
-          'no bot token here, so nothing can be said about Telegram or strays',
-          'cd to the folder of the bot, or give --env-file or --token-env',
-        )
-      : null,
+    lease?.unreachable != null && {
+      code: 'lease-unreachable',
+      message: `${lease.engine} is out of reach: ${lease.unreachable}`,
+    },
+    polling.length > 0 && {
+      code: 'stray',
+      message: `${supervisor ? '' : 'without a supervisor: '}${many} this bot (pid ${pids})`,
+      hint: [...new Set(managed)].join('\n') || start,
+    },
+    config.token === null && {
+      code: 'no-token',
+      message: 'no bot token here, so nothing can be said about Telegram or strays',
+      hint: 'cd to the folder of the bot, or give --env-file or --token-env',
+    },
   ];
   const bot = config.botId === null ? null : { id: config.botId, username: telegram.username };
   return {
     ...bareStatus(bot, supervisor ? 'starting' : 'stopped'),
-    problems: problems.filter((it) => it !== null),
+    problems: problems.filter((it) => it !== null && it !== false),
     supervisor: holder?.pid
       ? {
           ...{ pid: holder.pid, startedAt: holder.startedAt, version: holder.version, command: [] },
@@ -124,18 +110,9 @@ function lastEnd(config: Config): Problem | null {
   // What ended by itself would end again.
   const mend = end.log === null ? `mend the bot, then: ${again}` : 'singlepoll logs -n 50    # why it ended';
   const cure = end.lines.length > 0 ? mend : `${again}    # ends what is in the way, and starts again`;
-  return {
-    ...problem(
-      'ended',
-      `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})${log}`,
-      end.hint ?? cure,
-    ),
-    ...(end.lines.length > 0 ? { details: end.lines } : {}),
-  };
-}
-
-function problem(code: string, message: string, hint?: string): Problem {
-  return { code, message, ...(hint === undefined ? {} : { hint }) };
+  const message = `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})${log}`;
+  const details = end.lines.length > 0 ? { details: end.lines } : {};
+  return { code: 'ended', message, hint: end.hint ?? cure, ...details };
 }
 
 /** Null where none is configured here. */
@@ -174,24 +151,18 @@ export function openTools(config: Config, ours: readonly number[]): Tools | null
   };
 }
 
-async function askTelegram({ token, polling, apiRoot, tokenSource }: Config): Promise<{
-  readonly username: string | null;
-  readonly webhook: StatusDocument['webhook'];
-  readonly problem: Problem | null;
-}> {
+async function askTelegram({ token, polling, apiRoot, tokenSource }: Config) {
   if (token === null || !polling) return { username: null, webhook: null, problem: null };
   const api = openBotApi(apiRoot, token);
   const options = { timeoutMs: API_TIMEOUT_MS };
-  const nothing = { username: null, webhook: null };
   try {
     const me = await api.call<Me>('getMe', {}, options);
-    if (me.kind === 'refused') {
-      const message = `the token from ${tokenSource} is refused: ${me.description}`;
-      return { ...nothing, problem: problem('token-refused', message) };
-    }
     if (me.kind !== 'ok') {
-      const message = `the Bot API is out of reach: ${me.description}`;
-      return { ...nothing, problem: problem('api-unreachable', message) };
+      const [code, what] =
+        me.kind === 'refused'
+          ? (['token-refused', `the token from ${tokenSource} is refused`] as const)
+          : (['api-unreachable', 'the Bot API is out of reach'] as const);
+      return { username: null, webhook: null, problem: { code, message: `${what}: ${me.description}` } };
     }
     const info = await api.call<WebhookInfo>('getWebhookInfo', {}, options);
     const webhook =

@@ -17,8 +17,8 @@ import { recallStart } from '../supervisor/memory.ts';
 import type { LeaseEntry, Problem, StatusDocument } from '../supervisor/status.ts';
 import { toEntry, unseenText } from '../supervisor/sweep.ts';
 import { configure, type Invocation, type Loaded, namedBot, warn, workingFolder } from './context.ts';
-import { botNamed, type Supervisor } from './find.ts';
-import { lookForLease, openTools, supervisorOf, survey, workerAmong } from './look.ts';
+import { botNamed, findSupervisor, type Supervisor } from './find.ts';
+import { lookForLease, openTools, survey, workerAmong } from './look.ts';
 import type { Probed } from './probe.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -27,7 +27,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const { config, warnings } = await configureNamed(invocation);
   const json = invocation.own.json === true;
   if (!json) warn(warnings);
-  const supervisor = await supervisorOf(config);
+  const supervisor = await findSupervisor(config, null);
   const doc = supervisor?.doc ?? null;
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
   const tools = openTools(config, [...tree, ...(doc?.supervisor ? [doc.supervisor.pid] : [])]);
