@@ -1,5 +1,7 @@
 /** `singlepoll stop` and `singlepoll restart`: orders to a supervisor that runs. */
 import { EXIT, SinglepollError } from '../errors.ts';
+import { whileWaiting } from '../output/wait-line.ts';
+import { span } from '../output/words.ts';
 import { type Answer, NoSupervisor } from '../supervisor/control.ts';
 import { configure, type Invocation, namedBot, warn } from './context.ts';
 import { askSupervisor, findSupervisor } from './find.ts';
@@ -37,7 +39,10 @@ async function order(invocation: Invocation, cmd: string): Promise<Answer | stri
   const supervisor = await findSupervisor(config, namedBot(invocation));
   if (!supervisor) return 'no supervisor runs';
   try {
-    return await askSupervisor(config, supervisor, { cmd }, ORDER_WAIT_MS);
+    return await whileWaiting(
+      (sinceMs) => `waiting for the supervisor to ${cmd} its worker, for ${span(sinceMs)} so far`,
+      async () => await askSupervisor(config, supervisor, { cmd }, ORDER_WAIT_MS),
+    );
   } catch (error) {
     if (error instanceof NoSupervisor) return error.message;
     throw error;

@@ -10,7 +10,9 @@ import { claimLock, type Holder, lockKey } from '../lock/lock.ts';
 import { plain } from '../output/plain.ts';
 import { probeNotice, probeWords } from '../output/probe-words.ts';
 import { createReport } from '../output/report.ts';
-import { leaseWords, painter } from '../output/words.ts';
+import { openSink, type Sink } from '../output/sink.ts';
+import { whileWaiting } from '../output/wait-line.ts';
+import { leaseWords, painter, span } from '../output/words.ts';
 import type { Prover } from '../strays/prover.ts';
 import { askControl } from '../supervisor/control.ts';
 import { presentSupervisor } from '../supervisor/holder.ts';
@@ -78,7 +80,16 @@ export async function probe(
 ): Promise<Probed> {
   if (lease?.holder) return answered(askedMs, `the lease tells who polls: ${leaseWords(lease, Date.now())}`);
   const holder = await presentSupervisor(config);
-  return await (holder ? askSupervisor(config, askedMs, holder) : ask(config, askedMs, api, prover));
+  if (!holder)
+    return await whileWaiting(
+      (sinceMs) => `probing: the poll is held for another ${span(Math.max(0, askedMs - sinceMs))}`,
+      async (beside) => await ask(config, askedMs, api, prover, beside(openSink(2))),
+    );
+  return await whileWaiting(
+    (sinceMs) =>
+      `waiting for the supervisor to renew its poll, at most another ${span(Math.max(0, RENEWED_MS - sinceMs))}`,
+    async () => await askSupervisor(config, askedMs, holder),
+  );
 }
 
 /** Beside a supervisor: it renews its own poll, which disturbs nobody but a rival, and sees who loses it. */
@@ -105,9 +116,15 @@ function answered(askedMs: number, message: string, result: Verdict['result'] = 
   return { entry: entryOf(verdict, askedMs, message), hints: [], interruptedBy: null };
 }
 
-async function ask(config: Config, askedMs: number, api: BotApi, prover: Prover): Promise<Probed> {
+async function ask(
+  config: Config,
+  askedMs: number,
+  api: BotApi,
+  prover: Prover,
+  sink: Sink,
+): Promise<Probed> {
   const token = config.token as string;
-  const report = createReport('text', [token], await painter(process.stderr, process.env));
+  const report = createReport('text', [token], await painter(process.stderr, process.env), sink);
   const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };
   // A lock beside that of `start`, which a probe must not hold.
   const claim = await claimLock(lockKey(String(config.botId), token, 'probe'), taker);

@@ -5,6 +5,7 @@
  * it, until it is ready. Answers of commands go to stdout and are not its business. A closed or full stderr is never an error: the
  * worker matters more than our words.
  */
+import { isatty } from 'node:tty';
 import type { Config } from '../config/load.ts';
 import { journalMarks } from './journal.ts';
 import { createLastLines, type LastLines, type OutputName, type StreamLines } from './last-lines.ts';
@@ -14,6 +15,7 @@ import { maskText } from './mask.ts';
 import { plain } from './plain.ts';
 import { type Pump, type PumpOptions, startPump } from './pump.ts';
 import { openSink, type Sink } from './sink.ts';
+import { createWaitLine, type WaitLine } from './wait-line.ts';
 import type { Level, Paint } from './words.ts';
 
 export interface Report {
@@ -83,6 +85,8 @@ export interface RunOutput {
   readonly recent: LastLines;
   /** Touched by whatever is said, and by the worker's output. */
   readonly changes: Changes;
+  /** What is waited for, where stderr is a terminal. */
+  readonly waitLine: WaitLine;
   /** Carries one stream of a worker to where it belongs; `onLines`: see pump.ts. */
   pump(from: OutputName, options: Pick<PumpOptions, 'source' | 'tokens' | 'onLines'>): WorkerOutput;
   /** False: it goes to the log alone. */
@@ -112,7 +116,12 @@ export function openRunOutput(
   paint: Paint,
 ): RunOutput {
   const note = (text: string, level: Level) => report.line('output', text, level);
-  const sinks = starter ? null : { out: openSink(1, note), err: openSink(2, note) };
+  const err = starter ? null : openSink(2, note);
+  const waitLine = createWaitLine(logFormat === 'text' ? err : null, paint);
+  const sinks = err && {
+    out: isatty(1) ? waitLine.beside(openSink(1, note)) : openSink(1, note),
+    err: waitLine.beside(err),
+  };
   let listener: Report | null = starter
     ? createReport(logFormat, tokens, starter.paint, starter.sink)
     : createReport(logFormat, tokens, paint, sinks?.err);
@@ -135,7 +144,7 @@ export function openRunOutput(
   };
   const changes = createChanges(report);
   return {
-    ...{ report, recent, changes },
+    ...{ report, recent, changes, waitLine },
     showsWorker: sinks !== null,
     pump(from, { onLines, ...options }) {
       const lines = recent.stream(from);

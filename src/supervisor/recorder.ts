@@ -132,7 +132,9 @@ export function conditionOf(record: StatusRecord, sources: StatusSources, nowMs:
   if (phase === 'standby') {
     const lease = sources.lease?.status();
     if (lease?.unreachable) return { state: 'outage', cause: `${lease.engine} is out of reach` };
-    return { state: 'standby', cause: lease?.holder ? `${plain(lease.holder)} may poll` : null };
+    // Not asked yet, or free: nobody polls.
+    if (!lease?.holder) return { state: 'restart', cause: null };
+    return { state: 'standby', cause: `${plain(lease.holder)} may poll` };
   }
   if (apiProblem !== null) return { state: 'outage', cause: apiProblem };
   if (pausedUntilMs > nowMs) return { state: 'outage', cause: 'the Bot API asked for a pause (429)' };

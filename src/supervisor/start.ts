@@ -9,7 +9,7 @@ import { portHolder } from '../machine/tcp-table.ts';
 import { logPath, rememberLog } from '../output/log.ts';
 import { openRunOutput, type RunOutput } from '../output/report.ts';
 import { leaveGoneTerminal } from '../output/sink.ts';
-import { painter } from '../output/words.ts';
+import { painter, span } from '../output/words.ts';
 import { VERSION } from '../version.ts';
 import { identify, sayConfiguration, sayGate } from './announce.ts';
 import { claim } from './claim.ts';
@@ -66,6 +66,7 @@ async function openOutput({ config, link }: StartRequest, teardown: Teardown): P
   const output = openRunOutput(config, tokens, link ?? null, paint);
   teardown.add(leaveGoneTerminal);
   teardown.add(() => output.report.drained(1_000));
+  teardown.add(output.waitLine.stop);
   return output;
 }
 
@@ -91,6 +92,10 @@ async function takeLock(startup: Startup): Promise<Taken> {
     },
     onWait() {
       service?.standsBy();
+      const sinceMs = performance.now();
+      output.waitLine.shows(
+        () => `standing by until that supervisor ends, for ${span(performance.now() - sinceMs)} so far`,
+      );
       owner?.tell({ state: 'standby' });
       owner?.ready(standsBy(botId));
       void openLog(startup).then(() => {
@@ -108,6 +113,7 @@ async function takeLock(startup: Startup): Promise<Taken> {
     hold.add({ open: () => http.insists(signal).catch(failed), close: http.close });
   }
   http?.boots('starting');
+  output.waitLine.shows(() => null);
   owner?.tell({ state: 'starting' });
   report.line('lock', `taken: the only supervisor of bot ${botId} on ${hostname()}`, 'good');
   return { hold, standbys };

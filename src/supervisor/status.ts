@@ -262,6 +262,8 @@ export interface StatusRecord {
   readonly strays: readonly StrayEntry[];
   /** Of the table. */
   readonly state: State;
+  /** When its present phase began. */
+  readonly stepMs: number;
   /** See --deaf-after. */
   readonly deafAfterMs: number;
   /** When each happened last. */
@@ -337,7 +339,16 @@ export function newRecord(
 ): StatusRecord {
   return {
     ...known,
-    ...{ startedAt: null, lastExit: null, webhook: null, strays: [], state: initial, lastMs: {}, lastAt: {} },
+    ...{
+      startedAt: null,
+      lastExit: null,
+      webhook: null,
+      strays: [],
+      state: initial,
+      stepMs: 0,
+      lastMs: {},
+      lastAt: {},
+    },
     ...{ polls: via !== null, polling: { ...NO_POLLING, via: via ?? 'direct' } },
     ...{
       pausedUntilMs: 0,
@@ -405,6 +416,7 @@ const CHANGES = {
     const exit = state.lastExit === old.state.lastExit ? null : state.lastExit;
     return {
       state,
+      ...(state.phase === old.state.phase ? {} : { stepMs: time.atMs }),
       ...(exit ? { lastExit: { code: exit.code, signal: exit.signal, at: time.at } } : {}),
       ...(isNew ? { startedAt: time.at, ...last(old, 'worker-start', time) } : {}),
     };

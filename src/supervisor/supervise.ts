@@ -25,6 +25,7 @@ import type { Startup } from './startup.ts';
 import { createSweeper } from './sweep.ts';
 import { type Ending, workerCode } from './table.ts';
 import { untilReady } from './until-ready.ts';
+import { waitWords } from './waits.ts';
 import { watch } from './watch.ts';
 import { createWebhookWatch } from './webhook-watch.ts';
 
@@ -68,6 +69,10 @@ export async function supervise(
       })
     : null;
   answerAsks(run);
+  output.waitLine.shows(() => {
+    const wait = { lease: lease?.status() ?? null, stopTimeoutMs: config.stopTimeoutMs };
+    return waitWords(run.status.record, wait, performance.now(), Date.now());
+  });
   const served = await showRun(run, { lease, gateway, watching, recorder });
   teardown.add(() => served?.close());
   const ready = untilReady(run, run.link ?? owner);

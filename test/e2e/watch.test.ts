@@ -180,3 +180,24 @@ test('watch: without a terminal a screen at each change, until nobody reads', as
   b.sandbox.text('hello');
   assert.deepEqual(await watch.exit(5_000), { code: 0, signal: null });
 });
+
+test('long waits count down in the last line of a terminal, which is gone when something else is written', async (t) => {
+  const b = await bed(t);
+  const tmux = await openTmux(b, 100, 30);
+  const start = `${process.execPath} -- ${PROGRAM} start --stop-timeout 4s --backoff 4s,4s --`;
+  tmux.type(`${start} ${node('ignores-term.mjs').join(' ')}`);
+  await tmux.until(/\[poll\] worker \d+ polls/);
+  tmux.press('C-c');
+  await tmux.until(/\[stop\] stopping: [^\n]*\nwaiting for the worker to end; SIGKILL in [123]/);
+  await tmux.until(/supervisor and worker have ended \(exit 0\)\nbash/);
+  assert.doesNotMatch(tmux.seen(), /waiting for/);
+  tmux.type(`clear; ${start} ${node('exits.mjs', '3').join(' ')}`);
+  await tmux.until(/in [\d.]+ s \(2 exits in a row\)\nthe next worker is started in [1234]/);
+  await tmux.until(/\(2 exits in a row\)\n\[worker\] started/);
+  tmux.press('C-c');
+  await tmux.until(/have ended/);
+  tmux.type(`clear; ${process.execPath} -- ${PROGRAM} who --probe=4`);
+  await tmux.until(/probing: the poll is held for another [123]/);
+  await tmux.until(/\nprobe: none seen/);
+  assert.doesNotMatch(tmux.seen(), /probing/);
+});

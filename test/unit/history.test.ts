@@ -20,6 +20,7 @@ import {
 import { conditionOf } from '../../src/supervisor/recorder.ts';
 import { newRecord, noted, type StatusEvent, type StatusRecord } from '../../src/supervisor/status.ts';
 import { initial, type State } from '../../src/supervisor/table.ts';
+import { waitWords } from '../../src/supervisor/waits.ts';
 import { createRandom } from '../simulation/random.ts';
 import { sampleLease, sampleStatus } from '../support/status-sample.ts';
 
@@ -47,13 +48,15 @@ function supervisor(saved: History | null = null, { atMs = T0, first = 'r' } = {
     at = { unixMs: at.unixMs + ms, elapsedMs: at.elapsedMs + ms };
   };
   const self = {
-    /** It is so for this long. */
-    is(letter: string, ms: number, more: Partial<Condition> = {}) {
-      now = condition(letter, more);
-      look();
-      for (let left = ms; left > 0; left -= 5 * S) {
-        pass(Math.min(left, 5 * S));
+    /** `p5m r2`: it is so for five minutes, then for two seconds. */
+    is(script: string, more: Partial<Condition> = {}) {
+      for (const [, letter, number, unit] of script.matchAll(/([a-z])(\d+)(m?)/g)) {
+        now = condition(letter!, more);
         look();
+        for (let left = Number(number) * (unit ? MIN : S); left > 0; left -= 5 * S) {
+          pass(Math.min(left, 5 * S));
+          look();
+        }
       }
       return self;
     },
@@ -79,6 +82,9 @@ function supervisor(saved: History | null = null, { atMs = T0, first = 'r' } = {
   return self;
 }
 
+/** One that polls from the beginning. */
+const polled = () => supervisor(null, { first: 'p' });
+
 const spansOf = ({ spans, open }: History) =>
   [...spans, ...(open ? [open] : [])].map(({ state, fromMs, lastedMs, times, cause }) =>
     [
@@ -92,19 +98,8 @@ const spansOf = ({ spans, open }: History) =>
 
 describe('minutes and spans', () => {
   test('of a minute the worst; a restart that takes long is a gap from its beginning', () => {
-    const it = supervisor()
-      .is('r', 2 * S)
-      .is('p', 118 * S)
-      .is('r', 3 * S, { cause: 'why 2' })
-      .is('p', 57 * S);
-    it.is('r', 130 * S)
-      .is('p', 50 * S)
-      .is('o', 10 * S)
-      .is('r', S)
-      .is('p', 49 * S)
-      .is('c', 5 * S)
-      .is('p', 55 * S);
-    it.is('s', 60 * S);
+    const it = supervisor().is('r2 p118').is('r3', { cause: 'why 2' }).is('p57');
+    it.is('r130 p50 o10 r1 p49 c5 p55 s60');
     assert.equal(it.history().minutes, 'rprgggocss');
     assert.deepEqual(it.seen(), [
       'restart 0 2',
@@ -118,10 +113,10 @@ describe('minutes and spans', () => {
   });
 
   test('what repeats soon is one entry with its number; the number of entries and minutes is bounded', () => {
-    const it = supervisor(null, { first: 'p' });
-    for (let i = 0; i < 20; i++) it.is('r', S).is('p', 4 * MIN);
+    const it = polled();
+    for (let i = 0; i < 20; i++) it.is('r1 p4m');
     assert.deepEqual(it.seen(), ['restart 0 20 ×20']);
-    for (let i = 0; i < 400; i++) it.is('r', S, { cause: `why ${i}` }).is('p', 30 * MIN);
+    for (let i = 0; i < 400; i++) it.is('r1', { cause: `why ${i}` }).is('p30m');
     const { minutes, spans } = it.history();
     assert.equal(minutes.length, KEPT_MS / MIN);
     assert.equal(spans.length, 300);
@@ -129,10 +124,8 @@ describe('minutes and spans', () => {
   });
 
   test('silence that is noticed late counts from its beginning', () => {
-    const it = supervisor(null, { first: 'p' }).is('p', 5 * MIN);
-    it.is('g', 10 * S, { agoMs: 2 * MIN })
-      .is('r', S)
-      .is('p', MIN);
+    const it = polled().is('p5m');
+    it.is('g10', { agoMs: 2 * MIN }).is('r1 p1m');
     assert.deepEqual(it.seen(), ['gap 180 131']);
     assert.match(it.history().minutes, /^pppggg+p*$/);
   });
@@ -140,38 +133,31 @@ describe('minutes and spans', () => {
 
 describe('from one supervisor to the next', () => {
   test('the time between them is a gap, with the reason of the end, or that there was none', () => {
-    const first = supervisor(null, { first: 'p' }).is('p', 2 * MIN);
+    const first = polled().is('p2m');
     const left = historyOf(JSON.parse(JSON.stringify(first.ends()))) as History;
-    const second = supervisor(left, { atMs: T0 + 10 * MIN })
-      .is('r', 2 * S)
-      .is('p', 58 * S);
+    const second = supervisor(left, { atMs: T0 + 10 * MIN }).is('r2 p58');
     assert.deepEqual(second.seen(), ['gap 120 482 no supervisor ran: asked']);
     assert.match(second.history().minutes, /^ppg{9}p?$/);
-    const third = supervisor(second.history(), { atMs: T0 + 20 * MIN })
-      .is('r', S)
-      .is('p', MIN);
+    const third = supervisor(second.history(), { atMs: T0 + 20 * MIN }).is('r1 p1m');
     assert.deepEqual(third.seen().slice(1), [
       'gap 660 541 no supervisor ran: killed, or the machine was off',
     ]);
     // At once: a restart, no gap.
-    const fourth = supervisor(third.ends(), { atMs: third.nowMs() + S })
-      .is('r', S)
-      .is('p', MIN);
+    const fourth = supervisor(third.ends(), { atMs: third.nowMs() + S }).is('r1 p1m');
     assert.equal(fourth.seen().at(-1), 'restart 1261 2 no supervisor ran: asked');
   });
 
   test('after more than seven days nothing but the gap is left', () => {
-    const old = supervisor(null, { first: 'p' }).is('o', MIN).is('p', MIN).ends();
+    const old = polled().is('o1m p1m').ends();
     const { minutes, spans, open } = supervisor(old, { atMs: T0 + 9 * DAY_MS })
-      .is('r', S)
-      .is('p', S)
+      .is('r1 p1')
       .history();
     assert.match(minutes, new RegExp(`^g{${KEPT_MS / MIN}}$`));
     assert.equal([...spans, ...(open ? [open] : [])].length, 1);
   });
 
   test('a file that makes no sense is no history', () => {
-    const good = supervisor().is('r', S).is('p', MIN).history();
+    const good = supervisor().is('r1 p1m').history();
     assert.deepEqual(historyOf(JSON.parse(JSON.stringify(good))), good);
     for (const bad of [
       null,
@@ -191,38 +177,33 @@ describe('from one supervisor to the next', () => {
 
 describe('clocks', () => {
   test('set back, the time after it is written anew; set ahead, what is skipped is not known', () => {
-    const back = supervisor(null, { first: 'p' })
-      .is('p', 30 * MIN)
-      .is('o', 2 * MIN)
-      .is('p', 28 * MIN);
-    back.jump(-50 * MIN).is('p', 5 * MIN);
+    const back = polled().is('p30m o2m p28m');
+    back.jump(-50 * MIN).is('p5m');
     assert.match(back.history().minutes, /^p{15,16}$/);
     assert.deepEqual(back.seen(), []);
-    const ahead = supervisor(null, { first: 'p' }).is('p', 10 * MIN);
-    ahead.jump(60 * MIN).is('p', 10 * MIN);
+    const ahead = polled().is('p10m');
+    ahead.jump(60 * MIN).is('p10m');
     assert.match(ahead.history().minutes, /^p{10,11}\.{59,60}p{10,11}$/);
     assert.deepEqual(ahead.seen(), []);
     // In the middle of an outage: it lasted as long as it did.
-    const during = supervisor(null, { first: 'p' })
-      .is('p', 10 * MIN)
-      .is('o', 5 * MIN)
+    const during = polled()
+      .is('p10m o5m')
       .jump(-8 * MIN)
-      .is('o', 5 * MIN)
-      .is('p', S);
+      .is('o5m p1');
     assert.deepEqual(during.seen(), ['outage 120 600']);
   });
 
   test('time in which the supervisor stood still is a gap; a machine that begins in 1970 forgets nothing', () => {
-    const it = supervisor(null, { first: 'p' })
-      .is('p', 10 * MIN)
+    const it = polled()
+      .is('p10m')
       .stall(60 * MIN)
-      .is('p', 10 * MIN);
+      .is('p10m');
     assert.equal(it.history().minutes.replace(/(.)\1*/g, '$1'), 'pgp');
     assert.match(it.seen().join(), /^gap 600 3600 the supervisor stood still/);
     const saved = it.ends();
-    const booted = supervisor(saved, { atMs: 3 * MIN }).is('p', 5 * MIN);
+    const booted = supervisor(saved, { atMs: 3 * MIN }).is('p5m');
     assert.deepEqual({ ...booted.history(), end: saved.end }, saved);
-    booted.jump(saved.untilMs + 60 * MIN - booted.nowMs()).is('p', 5 * MIN);
+    booted.jump(saved.untilMs + 60 * MIN - booted.nowMs()).is('p5m');
     assert.equal(booted.history().minutes.replace(/(.)\1*/g, '$1'), 'pgp.p');
   });
 
@@ -230,7 +211,7 @@ describe('clocks', () => {
     for (let seed = 1; seed <= 200; seed++) {
       const { next: random, int } = createRandom(seed);
       const pick = (n: number) => int(0, n - 1);
-      let it = supervisor(null, { first: 'p' });
+      let it = polled();
       for (let i = 0; i < 40; i++) {
         const what = pick(10);
         if (what === 0) it.jump((random() - 0.5) * 2 * 3 * DAY_MS);
@@ -239,7 +220,7 @@ describe('clocks', () => {
           it = supervisor(pick(2) ? it.ends() : it.history(), {
             atMs: it.nowMs() + (random() - 0.3) * DAY_MS,
           });
-        else it.is('psrocg'[pick(6)]!, pick(pick(2) ? 5 * S : 90 * MIN));
+        else it.is(`${'psrocg'[pick(6)]}${pick(pick(2) ? 5 : 90 * 60)}`);
         const history = it.history();
         assert.ok(historyOf(JSON.parse(JSON.stringify(history))), `seed ${seed}`);
         assert.ok(history.untilMs <= it.nowMs() + 2_000, `seed ${seed}: nothing of the future`);
@@ -292,7 +273,7 @@ test('what is so, by the record of a run', () => {
       'restart: asked to by singlepoll restart',
     ],
     [seen(after(...polling, to('stopping', { headed: asked }))), 'restart: no supervisor ran: asked'],
-    [seen(after(to('standby')), lease({ holder: null })), 'standby'],
+    [seen(after(to('standby')), lease({ holder: null })), 'restart'],
     [seen(after(to('standby')), lease({})), 'standby: box-a:4711 may poll'],
     [seen(after(to('standby')), lease({ unreachable: 'x' })), 'outage: redis is out of reach'],
     [seen(after(...polling, { kind: 'api', problem: 'out of reach' })), 'outage: out of reach'],
@@ -312,12 +293,30 @@ test('what is so, by the record of a run', () => {
     assert.equal(what, is);
 });
 
+test('what is waited for, with the time that is left', () => {
+  const supervisor = { pid: 1, startedAt: '', version: '', command: [], cwd: '' };
+  const fresh = newRecord({ bot: null, supervisor, deafAfterMs: 1 }, 'gateway');
+  const words = (phase: State['phase'], more: Partial<State> = {}, sinceMs = 4_000) => {
+    const state = { ...initial, phase, ...more };
+    const lease = {
+      ...sampleLease,
+      mine: false,
+      decision: { what: 'take', at: new Date(T0 + 9_000).toISOString() } as const,
+    };
+    return waitWords({ ...fresh, state, stepMs: 100 }, { lease, stopTimeoutMs: 15_000 }, 100 + sinceMs, T0);
+  };
+  assert.equal(words('backoff', { next: 'wait', delayMs: 30_000 }), 'the next worker is started in 26 s');
+  assert.equal(words('backoff', { next: 'probe' }), 'waiting until the Bot API answers, for 4 s so far');
+  assert.equal(words('stopping'), 'waiting for the worker to end; SIGKILL in 11 s');
+  assert.equal(words('stopping', {}, 16_000), 'waiting for the worker to be gone, for 16 s so far');
+  assert.match(words('standby') ?? '', /^standing by: box-a:4711 may poll, .* 9 s/);
+  assert.match(words('starting', { pid: 7 }) ?? '', /the worker's first poll, for 4 s so far$/);
+  assert.deepEqual([words('starting', { pid: 7 }, 500), words('polling', { pid: 7 })], [null, null]);
+});
+
 describe('as it is shown', () => {
-  const it = supervisor(null, { first: 'p' }).is('p', 8 * 60 * MIN);
-  it.is('g', 14 * MIN, { cause: 'no supervisor ran: killed <b>' })
-    .is('p', 180 * MIN)
-    .is('o', 5 * MIN)
-    .is('p', 90 * MIN);
+  const it = polled().is('p480m');
+  it.is('g14m', { cause: 'no supervisor ran: killed <b>' }).is('p180m o5m p90m');
   const day = summarise(it.history(), DAY_MS);
   const bare = (_level: string, text: string) => text;
 
@@ -336,7 +335,7 @@ describe('as it is shown', () => {
       dayLine(day, 60, (level, text) => `<${level}>${text}`),
       /<error>█.*<warn> {2}19 min not polled$/,
     );
-    const quiet = summarise(supervisor(null, { first: 'p' }).is('p', MIN).history(), DAY_MS);
+    const quiet = summarise(polled().is('p1m').history(), DAY_MS);
     assert.match(dayLine(quiet, 60, bare), /^·+▁ {2}no gap$/);
   });
 

@@ -1,0 +1,90 @@
+/**
+ * What is waited for, as the last line of a terminal: drawn in place every second, and taken away before anything else is written there,
+ * so that it never mixes with a line of ours or of the worker. Where stderr is no terminal there is none: a log has its one line.
+ */
+import { isatty } from 'node:tty';
+import { cut } from './cells.ts';
+import { plain } from './plain.ts';
+import { openSink, type Sink } from './sink.ts';
+import { type Paint, painter } from './words.ts';
+
+export interface WaitLine {
+  /** From now on this is asked every second; null: nothing is waited for. */
+  shows(words: () => string | null): void;
+  /** A way to the same terminal before which the line is taken away. */
+  beside(sink: Sink): Sink;
+  stop(): void;
+}
+
+const EVERY_MS = 1_000;
+const TAKE_AWAY = Buffer.from('\r\x1b[K');
+const NEWLINE = 10;
+const NONE: WaitLine = { shows() {}, beside: (sink) => sink, stop() {} };
+
+/** `terminal`: the way to stderr; null: there shall be none. */
+export function createWaitLine(terminal: Sink | null, paint: Paint): WaitLine {
+  if (!terminal || !isatty(2) || process.env.TERM === 'dumb') return NONE;
+  const way = terminal;
+  let words = (): string | null => null;
+  let timer: NodeJS.Timeout | null = null;
+  let isDrawn = false;
+  /** Behind a reader that takes nothing (Ctrl-S) nothing more is drawn. */
+  let isTaken = true;
+  let isAtStart = true;
+
+  function write(bytes: Buffer): void {
+    isTaken = false;
+    const taken = () => {
+      isTaken = true;
+    };
+    if (way.write(bytes, taken)) taken();
+  }
+
+  function draw(): void {
+    const text = words();
+    if (text === null) takeAway();
+    // Not behind the prompt or the progress bar of a worker.
+    if (text === null || !isTaken || !isAtStart) return;
+    write(Buffer.from(`\r${paint('tag', cut(plain(text, 400), (process.stderr.columns || 80) - 1))}\x1b[K`));
+    isDrawn = true;
+  }
+
+  function takeAway(): void {
+    if (isDrawn) write(TAKE_AWAY);
+    isDrawn = false;
+  }
+
+  return {
+    shows(it) {
+      words = it;
+      timer ??= setInterval(draw, EVERY_MS).unref();
+    },
+    beside: (sink) => ({
+      write(bytes, onFree) {
+        takeAway();
+        if (bytes.length > 0) isAtStart = bytes.at(-1) === NEWLINE;
+        return sink.write(bytes, onFree);
+      },
+    }),
+    stop() {
+      if (timer) clearInterval(timer);
+      timer = null;
+      takeAway();
+    },
+  };
+}
+
+/** For a command that waits for something itself. `words` get the time since the beginning. */
+export async function whileWaiting<T>(
+  words: (sinceMs: number) => string,
+  work: (beside: WaitLine['beside']) => Promise<T>,
+): Promise<T> {
+  const line = createWaitLine(openSink(2), await painter(process.stderr, process.env));
+  const startMs = performance.now();
+  line.shows(() => words(performance.now() - startMs));
+  try {
+    return await work(line.beside);
+  } finally {
+    line.stop();
+  }
+}
