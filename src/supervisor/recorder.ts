@@ -127,8 +127,15 @@ export function conditionOf(record: StatusRecord, sources: StatusSources, nowMs:
   const { phase, headed, lastExit, fresh } = state;
   const agoMs = (moment: keyof StatusRecord['lastMs']) =>
     nowMs - (lastMs[moment] ?? Number.NEGATIVE_INFINITY);
-  if (headed?.to === 'exit')
-    return { state: 'restart', cause: `no supervisor ran: ${plain(headed.reason, 160)}`, isOver: true };
+  if (headed && headed.to !== 'respawn') {
+    // Of a handover the next supervisor goes on with it.
+    const cause = plain(headed.reason, 160);
+    return {
+      state: 'restart',
+      cause: headed.to === 'exit' ? `no supervisor ran: ${cause}` : cause,
+      isOver: true,
+    };
+  }
   if (phase === 'standby') {
     const lease = sources.lease?.status();
     if (lease?.unreachable) return { state: 'outage', cause: `${lease.engine} is out of reach` };

@@ -15,7 +15,10 @@ export function waitWords(
   const { phase, next, delayMs, pid } = state;
   const sinceMs = nowMs - stepMs;
   const soFar = `for ${span(sinceMs)} so far`;
-  if (phase === 'standby' && lease) return `standing by: ${leaseWords(lease, unixMs)}`;
+  if (phase === 'standby')
+    return lease
+      ? `standing by: ${leaseWords(lease, unixMs)}`
+      : `standing by until the worker of the new supervisor polls, ${soFar}`;
   if (phase === 'backoff')
     return next === 'probe'
       ? `waiting until the Bot API answers, ${soFar}`
