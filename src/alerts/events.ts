@@ -85,7 +85,7 @@ function rivalOf({ doc, hasRivalElsewhere }: Look): StatusDocument['problems'][n
 
 /** The alert about the end of a run. `lines`: the worker's last lines. */
 export function eventOfEnd(
-  { code, reason }: Ending,
+  { code, reason, hint: own }: Ending,
   { crashLoop, overlap, state }: Pick<StatusRecord, 'crashLoop' | 'overlap' | 'state'>,
   {
     hasLog,
@@ -94,7 +94,7 @@ export function eventOfEnd(
     atMs,
   }: { hasLog: boolean; isStray: boolean; lines: readonly string[]; atMs: number },
 ): AlertEvent {
-  const hint = 'singlepoll reset    # starts it again with the same command';
+  const hint = own ?? 'singlepoll reset    # starts it again with the same command';
   const text = `${reason} (exit ${code})`;
   if (crashLoop) {
     const last = state.lastExit ? `, the last ${howItEnded(state.lastExit)}` : '';
@@ -108,8 +108,9 @@ export function eventOfEnd(
       atMs,
     };
   }
-  if (isStray) return { kind: 'stray-back', text, hint: 'singlepoll who', atMs };
-  if (code === EXIT.otherPoller && overlap?.isRival) return { kind: 'rival', text, hint: RIVAL_CURE, atMs };
+  if (isStray) return { kind: 'stray-back', text, hint: own ?? 'singlepoll who', atMs };
+  if (code === EXIT.otherPoller && overlap?.isRival)
+    return { kind: 'rival', text, hint: own ?? RIVAL_CURE, atMs };
   if (reason !== 'the worker ended') return { kind: 'ended', text, hint, atMs };
   return {
     kind: 'ended',

@@ -8,6 +8,7 @@ import { duration } from '../output/words.ts';
 import type { Eyes, Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import type { Prover } from '../strays/prover.ts';
+import { WHY_IT_ENDED } from '../supervisor/announce.ts';
 import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
 import { controlPath, unreachable, userOf } from '../supervisor/holder.ts';
 import { recallEnd, recallStart } from '../supervisor/memory.ts';
@@ -108,7 +109,7 @@ function lastEnd(config: Config): Problem | null {
   const log = end.lines.length > 0 && end.log !== null ? `; log ${end.log}` : '';
   const again = recallStart(folder ?? '') ? 'singlepoll reset' : 'singlepoll start -- COMMAND';
   // What ended by itself would end again.
-  const mend = end.log === null ? `mend the bot, then: ${again}` : 'singlepoll logs -n 50    # why it ended';
+  const mend = end.log === null ? `mend the bot, then: ${again}` : WHY_IT_ENDED;
   const cure = end.lines.length > 0 ? mend : `${again}    # ends what is in the way, and starts again`;
   const message = `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})${log}`;
   const details = end.lines.length > 0 ? { details: end.lines } : {};

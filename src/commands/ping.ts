@@ -1,6 +1,7 @@
 /** `singlepoll ping [text]`: a message to the admin chat; proves token, chat and way, not that the worker polls. */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
+import { TOKEN_CURE } from '../telegram/reach.ts';
 import { configure, type Invocation, warn } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -27,7 +28,7 @@ export async function run(invocation: Invocation): Promise<number> {
     throw new SinglepollError(
       EXIT.refused,
       `${apiRoot} refuses the token from ${tokenSource}: ${reply.status} ${reply.description}`,
-      'copy the token again from @BotFather (/mybots)',
+      TOKEN_CURE,
     );
   if (reply.kind === 'error')
     throw new SinglepollError(

@@ -7,6 +7,7 @@ import { positiveFlags } from '../config/options.ts';
 import { absoluteFlags } from '../config/sources.ts';
 import { openBotDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { WEBHOOK_CURE } from '../gateway/words.ts';
 import { createReport, type Report } from '../output/report.ts';
 import { painter } from '../output/words.ts';
 import { checkCommand } from '../supervisor/announce.ts';
@@ -116,7 +117,7 @@ async function clear(config: Config, report: Report, api: ReturnType<typeof open
       throw new SinglepollError(
         EXIT.otherPoller,
         `somebody sets the webhook again as soon as it is cleared: ${outcome.url}`,
-        'find the program that calls setWebhook',
+        WEBHOOK_CURE,
       );
     case 'failed':
       throw new SinglepollError(

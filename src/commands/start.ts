@@ -93,7 +93,9 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
     child.on('close', (ended, signal) => {
       if (asked !== null || signal !== null) return resolve(128 + constants.signals[asked ?? signal!]);
       if (ended === 0)
-        process.stderr.write('singlepoll: not started: it ended before the worker had polled\n');
+        process.stderr.write(
+          'singlepoll: not started: it ended before the worker had polled\n  → singlepoll logs -n 50\n',
+        );
       resolve(ended || EXIT.unreachable);
     });
   });

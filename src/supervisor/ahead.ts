@@ -212,6 +212,9 @@ function noGatewayEnding({ code, message }: NodeJS.ErrnoException, port: number 
     reason:
       port === null
         ? `the gateway can't be opened on 127.0.0.1: ${taken}`
-        : `the gateway can't be opened at port ${port} of 127.0.0.1: ${taken}. Give another --gateway-port, or none: any free one`,
+        : `the gateway can't be opened at port ${port} of 127.0.0.1: ${taken}`,
+    ...(port === null
+      ? {}
+      : { hint: 'singlepoll start --gateway-port PORT …    # another one, or none: any that is free' }),
   };
 }

@@ -9,8 +9,8 @@ import type { Report } from '../output/report.ts';
 import type { BotApi, Me } from '../telegram/bot-api.ts';
 import { retrying } from '../telegram/reach.ts';
 import { findExecutable, meantBy } from './executable.ts';
+import type { LastEnd } from './memory.ts';
 import type { Asks } from './signals.ts';
-import type { Ending } from './table.ts';
 
 /** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
 export function checkCommand({ command, cwd }: Config): void {
@@ -101,11 +101,22 @@ export function whatEnded([leader, ...more]: readonly number[]): string {
 }
 
 /** `spawns`: how many workers there have been; `said`: the reason stands in a line of its own already. */
-export function sayEnd(report: Report, { code, reason }: Ending, spawns: number, said: boolean): void {
+export function sayEnd(
+  report: Report,
+  { code, hint, lines, log }: Omit<LastEnd, 'at'>,
+  reason: string,
+  spawns: number,
+  said: boolean,
+): void {
   const level = code === EXIT.ok ? 'good' : 'error';
   const end = spawns === 0 ? 'no worker was started' : 'supervisor and worker have ended';
-  report.line('stop', `${said ? '' : `${reason}; `}${end} (exit ${code})`, level, { code });
+  const cure = said ? undefined : (hint ?? (lines.length > 0 && log !== null ? WHY_IT_ENDED : undefined));
+  const fields = cure === undefined ? { code } : { code, hint: cure };
+  report.line('stop', `${said ? '' : `${reason}; `}${end} (exit ${code})`, level, fields);
 }
+
+/** The worker's own output says it. */
+export const WHY_IT_ENDED = 'singlepoll logs -n 50    # why it ended';
 
 interface Asking extends Pick<Announced, 'config' | 'report'> {
   readonly asks: Pick<Asks, 'signal'>;

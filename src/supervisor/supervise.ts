@@ -80,9 +80,10 @@ export async function supervise(
   const ended = await run.ended;
   ready.end();
   const ending = { ...ended, code: ready.code(ended) };
-  if (keepsMemory(startup) && ending.code !== EXIT.ok) rememberEnd(botDir, lastEnd(run, ending));
+  const end = lastEnd(run, ending, ending.code !== ended.code);
+  if (keepsMemory(startup) && ending.code !== EXIT.ok) rememberEnd(botDir, end);
   await release();
-  sayEnd(report, ending, loop.state.spawn, isStray(ending.reason));
+  sayEnd(report, end, ended.reason, loop.state.spawn, isStray(ending.reason));
   await served?.tellEnd(whatEnded(run.stopped()));
   startup.asks.answeredBy({ stop: () => alerts?.cut(), restart() {}, forward() {} });
   await alerts?.finish(ended);
@@ -228,12 +229,12 @@ function keepsMemory({ config }: Startup): boolean {
 const LINES_KEPT = 3;
 
 /** For a `status` that finds no supervisor. */
-function lastEnd({ status, loop, lastLines, output }: Run, ending: Ending) {
+function lastEnd({ status, loop, lastLines, output }: Run, ending: Ending, isGivenUp: boolean) {
   const { crashLoop, state } = status.record;
   const { headed, lastExit } = state;
   const exits = crashLoop && `crash loop: ${crashLoop.exits} exits within ${duration(crashLoop.periodMs)}`;
   const reason = exits && lastExit ? `${exits}, the last ${howItEnded(lastExit)}` : ending.reason;
-  const isOfWorker = crashLoop !== null || ending.code === (lastExit && workerCode(lastExit));
+  const isOfWorker = isGivenUp || crashLoop !== null || ending.code === (lastExit && workerCode(lastExit));
   return {
     ...(headed?.to === 'exit' ? headed : {}),
     ...{ code: ending.code, reason, log: output.logFacts()?.path ?? null },

@@ -20,7 +20,7 @@ export interface UntilReady {
 
 /** `link`: to who started it. Watches from now on. */
 export function untilReady(run: Run, link: Link | Owner | null): UntilReady {
-  const { loop, config, status, report, output, standbys } = run;
+  const { loop, config, status, output, standbys } = run;
   /** Also where nobody waits. */
   let isReady = standbys.length === 0 && (link?.isReady ?? true);
   let timer: NodeJS.Timeout | undefined;
@@ -66,8 +66,7 @@ export function untilReady(run: Run, link: Link | Owner | null): UntilReady {
     if (lateExit !== undefined) return;
     lateExit = loop.state.lastExit;
     const others = standbys.map(({ pid }) => `; pid ${pid} goes on`).join('');
-    report.line('start', `${why}; everything is stopped again${others}`, 'error');
-    loop.send({ kind: 'ask-stop', reason: 'not started in time' });
+    loop.send({ kind: 'ask-stop', reason: `${why}${others}` });
   }
 
   run.onStep(look);

@@ -68,7 +68,7 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
       // Nobody waits for the answer.
       if (signal.aborted) return null;
       if (!(error instanceof SinglepollError)) throw error;
-      return { code: error.exitCode, reason: error.message };
+      return { code: error.exitCode, reason: error.message, ...(error.hint ? { hint: error.hint } : {}) };
     }
     note(outcome, false);
     switch (outcome.kind) {
@@ -85,7 +85,8 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
       case 'kept':
         return {
           code: EXIT.config,
-          reason: `a webhook is set (${outcome.url}) and --keep-webhook was given: nobody can poll beside it. Clear it by starting without --keep-webhook`,
+          reason: `a webhook is set (${outcome.url}) and --keep-webhook was given: nobody can poll beside it`,
+          hint: KEPT_CURE,
         };
       case 'set-again':
         report.line('webhook', `somebody sets it again as soon as it is cleared: ${outcome.url}`, 'error');
@@ -123,7 +124,7 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
       report.line('webhook', text, 'error');
     } else if (outcome.kind === 'kept') {
       const reason = `somebody set a webhook while we polled (${outcome.url}), and --keep-webhook was given: nobody can poll beside it`;
-      loop.send({ kind: 'blocked', ending: { code: EXIT.config, reason } });
+      loop.send({ kind: 'blocked', ending: { code: EXIT.config, reason, hint: KEPT_CURE } });
     } else if (outcome.kind === 'failed' && outcome.reply.kind === 'refused')
       loop.send({ kind: 'blocked', ending: tokenRefused({ apiRoot, tokenSource }, outcome.reply) });
   }
@@ -135,6 +136,8 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
   });
   return { first, again };
 }
+
+const KEPT_CURE = 'singlepoll reset --no-keep-webhook    # clears it, and starts again';
 
 function waiting(pending: number): string {
   return pending === 0 ? 'no updates waiting' : `${count(pending, 'update')} waiting`;

@@ -117,6 +117,7 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
 
 /** How long a start asks an API that is out of reach. */
 const RETRY_FOR_MS = 30_000;
+export const TOKEN_CURE = 'copy the token again from @BotFather (/mybots)';
 
 export interface RetryOptions {
   readonly what: string;
@@ -138,7 +139,7 @@ export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOp
       throw new SinglepollError(
         EXIT.refused,
         `${apiRoot} refuses the token from ${tokenSource}: ${reply.status} ${reply.description}`,
-        'copy the token again from @BotFather (/mybots), or set TELEGRAM_API_ROOT if the bot lives on a server of your own',
+        `${TOKEN_CURE}, or set TELEGRAM_API_ROOT if the bot lives on a server of your own`,
       );
     if (reply.kind === 'error')
       throw new SinglepollError(EXIT.unreachable, `${what} was turned down: ${reply.description}`);
@@ -161,7 +162,7 @@ export function tokenRefused(
   { status, description }: { readonly status: number; readonly description: string },
 ): Ending {
   const reason = `${apiRoot} refuses the token from ${tokenSource ?? 'unknown'} now: ${status} ${description}`;
-  return { code: EXIT.refused, reason };
+  return { code: EXIT.refused, reason, hint: TOKEN_CURE };
 }
 
 function backoffMs(attempt: number): number {

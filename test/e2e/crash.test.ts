@@ -79,7 +79,7 @@ test('status tells why the last supervisor ended, until one is stopped as asked'
     await b.run(loop(1, its));
     const { state, healthy, problems } = await b.status();
     assert.deepEqual({ state, healthy }, { state: 'stopped', healthy: false });
-    const words = `^the last supervisor ended \\d.* ago: crash loop: 2 exits within 60 s, the last with code ${code} `;
+    const words = `^the last supervisor ended \\d.* ago: crash loop: 2 exits within 60 s, the last with code ${its} `;
     const ended = problems.find((it) => it.code === 'ended');
     assert.match(ended?.message ?? '', new RegExp(`${words}\\(exit ${code}\\)$`));
   }
