@@ -1,8 +1,8 @@
 /**
  * Finds the supervisor that a command means. By --bot; else by the control socket in the folder of the configured bot, whatever
  * token it was started with; else by the lock of the token that is known here, to say who it is and how to reach it; else a
- * deploy-mode one of this bot or folder; else, where no token is known here, the only one that runs. Orders go to sockets of the
- * own state folder only.
+ * deploy-mode one of this bot or folder; else, where no token is known here, the only one that runs. Root sees those of other
+ * users, too. Orders go to sockets of the own state folder only.
  */
 import { readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
@@ -22,7 +22,14 @@ import {
   type Request,
   WentAway,
 } from '../supervisor/control.ts';
-import { controlPath, presentSupervisor, supervisorAt, unreachable } from '../supervisor/holder.ts';
+import {
+  controlPath,
+  presentSupervisor,
+  supervisorAt,
+  supervisorsOfOthers,
+  unreachable,
+  userOf,
+} from '../supervisor/holder.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
 import { statusOf } from './answers.ts';
@@ -90,6 +97,20 @@ async function ask(control: string) {
   } catch {
     return { control, doc: null, holder: null };
   }
+}
+
+/** Root's view of the runs of other users: what they tell, with whose they are. Nothing can be ordered there. */
+export async function runsOfOthers(): Promise<(Supervisor & { readonly pid: number })[]> {
+  const found = await Promise.all(
+    (await supervisorsOfOthers()).map(async ({ control, pid, uid }) => {
+      const doc = (await ask(control))?.doc ?? null;
+      const supervisor = doc?.supervisor && { ...doc.supervisor, ...userOf(uid) };
+      // A path that means another place there than here.
+      if (!supervisor || supervisor.pid !== pid) return null;
+      return { pid, control: null, doc: { ...doc, supervisor }, holder: null };
+    }),
+  );
+  return found.filter((it) => it !== null);
 }
 
 function list(folder: string): string[] {
@@ -160,7 +181,9 @@ export async function findSupervisor(config: Config, name: string | null): Promi
     // It says that it listens in our folder, or is of a release that does not say. One that has just begun will listen in a moment.
     const isHere = (holder.kind === 'old' || holder.control === control) && !holder.elsewhere;
     const here = holder.answers && isHere ? control : null;
-    return { control: here, doc: here === null ? null : ((await ask(here))?.doc ?? null), holder };
+    if (here !== null) return { control: here, doc: (await ask(here))?.doc ?? null, holder };
+    const other = (await runsOfOthers()).find(({ pid }) => pid === holder.pid);
+    return { control: null, doc: other?.doc ?? null, holder };
   }
   const bots = await findBots(token === null ? null : botId);
   const deploy = bots
@@ -171,7 +194,9 @@ export async function findSupervisor(config: Config, name: string | null): Promi
     );
   if (deploy || token !== null) return deploy ?? null;
   const running = bots.flatMap((bot) => bot.runs.map((run) => ({ ...bot, runs: [run] })));
-  return theOnly(running)?.runs[0] ?? null;
+  if (running.length > 0) return theOnly(running)?.runs[0] ?? null;
+  const others = await runsOfOthers();
+  return others.length === 1 ? others[0]! : null;
 }
 
 /**

@@ -8,6 +8,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { isOpenToOthers, modeText } from '../files.ts';
 import { cron } from '../install/cron.ts';
 import * as plans from '../install/plan.ts';
+import { whatIsClosed } from '../install/run-as.ts';
 import { type Starter, systemd } from '../install/systemd.ts';
 import { plain } from '../output/plain.ts';
 import { checkCommand } from '../supervisor/announce.ts';
@@ -24,7 +25,9 @@ export async function run(invocation: Invocation): Promise<number> {
   const kind = (own.kind as plans.Kind | undefined) ?? plans.findKind(process.env);
   const isShown = own.print === true || config.dryRun;
   const plan = makePlan(invocation, config, kind, isShown);
-  warn([...warnings, ...doubts(plan, config)]);
+  const closed = await whatIsClosed(plan.runAs, plan.words, config);
+  if (closed && !isShown) throw closed;
+  warn([...warnings, ...doubts(plan, config), ...(closed ? [closed.message] : [])]);
   const starter = STARTERS[kind];
   const names = Object.keys(plan.env).join(', ');
   if (isShown) {
@@ -65,6 +68,7 @@ function makePlan(invocation: Invocation, config: Config, kind: plans.Kind, isSh
       runAs !== null && !system,
       EXIT.usage,
       '--run-as goes with a system unit: elsewhere install as that user',
+      `sudo -u ${runAs} singlepoll install …`,
     ],
     [
       runAs !== null && !/^\w[\w.-]{0,63}$/.test(runAs),

@@ -74,8 +74,12 @@ function print(text: string): void {
 
 /** `--all`: every bot that this user has run here. 0: all that run are well; 1: one is not; 3: none runs. */
 export async function statusOfAll(json: boolean): Promise<number> {
-  const [{ findBots }, { statusesOf }] = await Promise.all([import('./find.ts'), import('./look.ts')]);
-  const docs = (await findBots()).flatMap(statusesOf);
+  const [{ findBots, runsOfOthers }, { statusesOf }] = await Promise.all([
+    import('./find.ts'),
+    import('./look.ts'),
+  ]);
+  const [bots, others] = await Promise.all([findBots(), runsOfOthers()]);
+  const docs = [...bots.flatMap(statusesOf), ...others.flatMap(({ doc }) => doc ?? [])];
   const paint = await painter(process.stdout, process.env);
   process.stdout.write(json ? `${JSON.stringify(docs)}\n` : table(docs, paint));
   const codes = docs.map(statusExitCode).filter((code) => code !== EXIT.notRunning);

@@ -82,6 +82,8 @@ function find(table: typeof POLLS, path: string, text: string): Evidence[] {
   return [...found.values()].sort((a, b) => a.line - b.line);
 }
 
+const [PTB_13, PTB_20] = ['python-telegram-bot 13', 'python-telegram-bot 20'];
+
 /**
  * The library that a project imports first, with the place where it does; without one, its own calls. `apiRoot` is null where it speaks
  * MTProto.
@@ -98,7 +100,9 @@ export function findLibrary(
       return match ? [{ ...library, file, line: lineAt(text!, match.index + match[0].search(/\S/)) }] : [];
     }),
   );
-  return found.find(({ name }) => name !== 'api.telegram.org') ?? found[0] ?? null;
+  const first = found.find(({ name }) => name !== 'api.telegram.org') ?? found[0] ?? null;
+  // A module that only imports it does not show its release.
+  return (first?.name === PTB_20 && found.find(({ name }) => name === PTB_13)) || first;
 }
 
 const BEFORE_A_METHOD =

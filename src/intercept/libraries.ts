@@ -12,7 +12,8 @@ js      Telegraf               ["'\x60]telegraf["'\x60/]       new Telegraf(toke
 js      node-telegram-bot-api  ["'\x60]node-telegram-bot-api  new TelegramBot(token, { polling: true, baseApiUrl: process.env.TELEGRAM_API_ROOT })
 js      GramIO                 ["'\x60]gramio["'\x60]          new Bot(token, { api: { baseURL: process.env.TELEGRAM_API_ROOT + "/bot" } })
 python  aiogram                ^\s*(from|import)\s+aiogram\b   Bot(token, session=AiohttpSession(api=TelegramAPIServer.from_base(os.environ["TELEGRAM_API_ROOT"])))
-python  python-telegram-bot    ^\s*(from|import)\s+telegram\b  ApplicationBuilder().token(token).base_url(root + "/bot").base_file_url(root + "/file/bot")   # root = os.environ["TELEGRAM_API_ROOT"]
+python  python-telegram-bot 13  ^\s*(from|import)\s+telegram\b[\s\S]*?(\bUpdater\(|\bFilters\.|\.dispatcher\b)  Updater(token, base_url=root + "/bot", base_file_url=root + "/file/bot")   # root = os.environ["TELEGRAM_API_ROOT"]
+python  python-telegram-bot 20  ^\s*(from|import)\s+telegram\b  ApplicationBuilder().token(token).base_url(root + "/bot").base_file_url(root + "/file/bot")   # root = os.environ["TELEGRAM_API_ROOT"]
 python  pyTelegramBotAPI       ^\s*(from|import)\s+telebot\b   telebot.apihelper.API_URL = os.environ["TELEGRAM_API_ROOT"] + "/bot{0}/{1}"
 python  Telethon               ^\s*(from|import)\s+telethon\b
 python  Pyrogram               ^\s*(from|import)\s+pyrogram\b

@@ -5,7 +5,7 @@
  */
 import { baseName, isShellName, type Program } from './program.ts';
 
-type Bystander = 'shell' | 'editor' | 'reader' | 'terminal' | 'manager' | 'proxy' | 'singlepoll';
+type Bystander = 'shell' | 'editor' | 'reader' | 'terminal' | 'manager' | 'proxy' | 'browser' | 'singlepoll';
 
 function set(text: string): ReadonlySet<string> {
   return new Set(text.split(/\s+/).filter(Boolean));
@@ -37,6 +37,11 @@ const PROXIES =
   docker-proxy rootlesskit slirp4netns passt pasta gost chisel wstunnel telegram-bot-api redis-server valkey-server keydb-server memcached
   mongod mysqld mariadbd postgres rsyslogd syslog-ng vector fluent-bit fluentd filebeat promtail otelcol`);
 
+/** Somebody looks at a page beside the bot, or the bot drives one. */
+const BROWSERS =
+  set(`chrome chromium chromium-browser google-chrome headless_shell chrome_crashpad_handler chromedriver firefox firefox-bin
+  firefox-esr geckodriver msedge brave opera vivaldi epiphany falkon MiniBrowser WebKitWebProcess WebKitNetworkProcess`);
+
 /** Managers that are scripts; few, as a bot may be called `init.py` too. */
 const SCRIPT_MANAGERS = set('supervisord pm2 pm2-runtime circusd');
 
@@ -49,6 +54,7 @@ export function bystander(program: Program, comm: string): Bystander | null {
   if (READERS.has(name)) return 'reader';
   if (TERMINALS.has(name) || comm.startsWith('tmux:')) return 'terminal';
   if (PROXIES.has(name)) return 'proxy';
+  if (BROWSERS.has(name)) return 'browser';
   if (MANAGERS.has(name)) return 'manager';
   // An interpreter that runs one of them: `python3 /usr/bin/supervisord`, `node …/bin/pm2`.
   const script = program.scripts[0];

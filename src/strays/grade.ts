@@ -118,7 +118,7 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
       ? result(level, ...proof)
       : { ...result('likely', ...proof, `belongs to the supervisor with pid ${supervisor}`), supervisor };
 
-  const isTool = kind !== null && kind !== 'proxy' && !isScript;
+  const isTool = kind !== null && !/^(proxy|browser)$/.test(kind) && !isScript;
   if (carried === facts.botId || isLeft) {
     const mark = isLeft ? 'left behind by an earlier worker' : 'SINGLEPOLL_BOT in environment';
     if (proc.env?.deploy)

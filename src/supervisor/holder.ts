@@ -74,6 +74,19 @@ export async function supervisorAt(socketPath: string): Promise<Holder | null> {
   };
 }
 
+const CONTROL_PATH = /^\/.*\/\d{1,16}\/(?:control|deploy-\d+)\.sock$/;
+
+/** For root alone: the supervisors of other users on this machine, by the sockets that they listen at, as the kernel names their owners. */
+export async function supervisorsOfOthers(): Promise<{ control: string; pid: number; uid: number }[]> {
+  if (process.platform !== 'linux' || process.geteuid?.() !== 0) return [];
+  const sockets = boundSockets((path) => CONTROL_PATH.test(path)).filter(({ listening }) => listening);
+  const owners = await processesOf(sockets.map(({ inode }) => inode));
+  return sockets.flatMap(({ inode, path }) => {
+    const it = owners.get(inode)?.find(({ uid, pidNamespace: of }) => uid !== 0 && of === pidNamespace());
+    return it ? [{ control: Buffer.from(path, 'latin1').toString(), pid: it.pid, uid: it.uid }] : [];
+  });
+}
+
 /** Only a process of this user can listen in its folder: others that look like it listen elsewhere. */
 async function listenerAt(socketPath: string, hint: number | undefined) {
   const found = await processesOf(controlSockets(socketPath), hint === undefined ? [] : [hint]);
@@ -214,7 +227,9 @@ function cure(holder: Holder | null, control: string | null): string {
   const folder = holder.control === null ? '' : dirname(dirname(holder.control));
   const named = /^[\w./@%+,:-]+$/.test(folder) ? `SINGLEPOLL_DIR=${folder} ` : null;
   if (isForeign(uid)) {
-    if (kind !== 'supervisor') return `${sudo()}kill ${pid}    # ends it in order`;
+    // Root may have no sudo, as in a container.
+    if (kind !== 'supervisor' || (pid !== null && sudo() === ''))
+      return `${sudo()}kill ${pid}    # ends it in order`;
     const env = named && !folder.endsWith('/.local/state/singlepoll') ? `env ${named}` : '';
     return `sudo -u '#${uid}' ${env}singlepoll stop`;
   }

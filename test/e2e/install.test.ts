@@ -17,6 +17,7 @@ import { type Bed, bed, type Finished, node, PYTHON, type StartOptions } from '.
 import { PROGRAM } from '../support/cli.ts';
 import { leftovers, serves } from '../support/detach-bed.ts';
 import { environOf } from '../support/proc.ts';
+import { copyProgram } from '../support/program-copy.ts';
 import { until } from '../support/wait.ts';
 
 const secretOf = (b: Bed): string => b.token.split(':')[1] ?? '?';
@@ -176,4 +177,35 @@ print(json.dumps([[job.is_valid(), str(job.slices), job.command] for job in jobs
   assert.equal(await table(), others, 'every other byte as it was');
   assert.deepEqual(readdirSync(join(oddFolder(b), 's/install')), []);
   await until('all to be gone', () => leftovers(b).length === 0);
+});
+
+test('install --run-as: a user that may not read what the bot needs is told, with what, before anything is written', async (t) => {
+  const b = await bed(t);
+  const program = copyProgram(join(b.dir, 'copy'));
+  const args = ['install', '--kind', 'systemd', '--run-as', 'nobody', '--', PYTHON, b.file('bot.py', '')];
+  const install = (...more: string[]) =>
+    b.spawn(process.execPath, ['--', program, args[0]!, ...more, ...args.slice(1)], { env: b.env });
+  chmodSync(b.file('.env', 'A=1\n'), 0o600);
+  for (const [what, open] of [
+    ['.env', 0o644],
+    ['bot.py', 0o644],
+    ['', 0o755],
+  ] as const) {
+    const path = join(b.project, what);
+    chmodSync(path, 0o700);
+    const run = install();
+    await run.ends(78);
+    assert.match(run.stderr(), /user nobody \(--run-as\) may not read/);
+    assert.ok(run.stderr().includes(path), run.stderr());
+    const shown = spawnSync('sh', ['-c', run.stderr().split('  → ')[1] ?? 'false'], { encoding: 'utf8' });
+    assert.deepEqual(
+      [shown.status, shown.stdout.includes(what || 'project')],
+      [0, true],
+      'the command that is shown works',
+    );
+    chmodSync(path, open);
+  }
+  const well = install('--print');
+  await well.ends(0);
+  assert.doesNotMatch(well.stderr(), /may not read/);
 });

@@ -160,14 +160,23 @@ for (const name of ['state2', 'x'.repeat(150)])
     assert.equal(alive(old.pid), false);
   });
 
-test('of another user: root says how to stop it, reset ends it; an ordinary user can’t', async (t) => {
+test('of another user: root sees it as a run, with whose it is, says how to stop it, and reset ends it; an ordinary user can’t', async (t) => {
   const b = await bed(t);
   chmodSync(b.project, 0o755);
   const theirs = { env: { ...b.env, SINGLEPOLL_DIR: folder(b, 'theirs', NOBODY) }, uid: NOBODY, cwd: '/' };
   const holder = await b.polling([], theirs);
   const { stderr } = await b.exits(77, 'stop');
-  const cure = `sudo -u '#${NOBODY}' env SINGLEPOLL_DIR=${join(b.dir, 'theirs')} singlepoll stop`;
-  assert.deepEqual(hintsOf(stderr), [cure]);
+  assert.deepEqual(hintsOf(stderr), [`kill ${holder.pid}`]);
+  const { healthy, supervisor, strays } = await b.status();
+  assert.deepEqual([healthy, supervisor?.user, strays], [true, 'nobody', []]);
+  const all = await b.exits(0, 'status --all');
+  assert.match(all.stdout, new RegExp(`${b.botId}.* of nobody +\\w+ +${holder.pid}\\b`));
+  const seen = await b.exits(0, 'who', theirs);
+  assert.match(
+    seen.stdout,
+    /^nobody else among the \d+ processes that this user may see; \d+ processes .* root/m,
+  );
+  assert.equal(JSON.parse((await b.exits(0, 'who --json', theirs)).stdout).complete, false);
   await b.exits(0, 'reset --no-start');
   await holder.ends(0);
   const roots = await b.polling();

@@ -23,6 +23,7 @@ export interface Status {
     version: string | null;
     command: string[] | null;
     cwd: string | null;
+    user?: string;
   } | null;
   worker: {
     pid: number | null;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parse } from 'smol-toml';
+import { findLibrary } from '../../src/doctor/code.ts';
 import { draft } from '../../src/doctor/draft.ts';
 import { studyProject } from '../../src/doctor/processes.ts';
 import { findCauses } from '../../src/doctor/rules.ts';
@@ -46,6 +47,21 @@ test('init: a file for each project that TOML can read, with a command where one
     for (const key of ['stray', 'lease', 'stopTimeout', 'maxRestarts', 'sealed'])
       assert.ok(key in parse(toml.replace(RegExp(`^# (?=${key} = )`, 'm'), '')), `${name}: ${key}`);
   }
+});
+
+test('python-telegram-bot 13 and 20 have a line of their own, also where another file only imports it', () => {
+  const line = (...texts: string[]) =>
+    findLibrary(texts.map((text, i) => ({ path: `m${i}.py`, text })))?.apiRoot ?? '';
+  const imports = 'from telegram import Bot\n';
+  for (const old of ['Updater(TOKEN, use_context=True)', 'MessageHandler(Filters.text, echo)'])
+    assert.match(
+      line(imports, `from telegram.ext import Updater\n\nx = ${old}\n`),
+      /^Updater\(token, base_url/,
+    );
+  assert.match(
+    line(imports, 'from telegram.ext import Application\nApplication.builder()'),
+    /^ApplicationBuilder/,
+  );
 });
 
 describe('rules', () => {

@@ -110,6 +110,11 @@ for (const [name, stray, facts] of [
   ['less', py(GUILTY, '/usr/bin/less production_polling_bot.py'), {}],
   ['vim', py(GUILTY, 'vim production_polling_bot.py'), {}],
   ['grep', py(GUILTY, 'grep -r production_polling_bot.py .'), {}],
+  [
+    'a browser',
+    py(GUILTY, '/opt/google/chrome/chrome --app=https://web.telegram.org'),
+    { connected: new Set([100]) },
+  ],
   ['a login shell', py(GUILTY, '-bash'), {}],
   ['an interactive shell', py(GUILTY, '/bin/zsh -i'), {}],
   ['an interactive shell with a script', py(GUILTY, 'bash -i production_polling_bot.py'), {}],
@@ -184,6 +189,7 @@ test('a shell of a person with the cookie is a hint; a shell with a script is ow
   assert.equal(gradeOf(py({ ...cookie, tty: 3 }, 'bash'))?.grade, 'hint');
   assert.equal(gradeOf(py(cookie, 'sh -c python3'))?.grade, 'own');
   assert.equal(gradeOf(py(cookie, 'tail -f log'))?.grade, 'hint');
+  assert.equal(gradeOf(py(cookie, 'chromium --headless'))?.grade, 'own', 'what a worker drove is left over');
 });
 
 const theirs = env({ bot: '111111', run: 'theirs', spawn: '1' });

@@ -1,0 +1,51 @@
+/** Whether the user that a unit is to run as can reach what it needs: at boot nobody would see why it can not. */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Config } from '../config/load.ts';
+import { EXIT, SinglepollError } from '../errors.ts';
+import { userName } from '../machine/procfs.ts';
+import { plain } from '../output/plain.ts';
+import { shellQuote } from '../shell.ts';
+import { findExecutable } from '../supervisor/executable.ts';
+import { runTool } from '../tools.ts';
+
+const ASK_MS = 5_000;
+const SHOWN_MAX = 4;
+/** Asked as that user, by the rules of its groups and of access lists. Prints what is closed to it. */
+const LOOK = 'cd "$1" 2>/dev/null || echo "$1"; for it; do [ -r "$it" ] || echo "$it"; done';
+
+/** Null: it can, or only root could tell. `words`: of the unit. */
+export async function whatIsClosed(
+  runAs: string | null,
+  words: readonly string[],
+  { cwd, envFile, configFile, command }: Config,
+): Promise<SinglepollError | null> {
+  if (runAs === null || runAs === 'root' || process.geteuid?.() !== 0) return null;
+  const user = /^\d+$/.test(runAs) ? userName(Number(runAs)) : runAs;
+  const [program = '', ...args] = command?.argv ?? [];
+  const found = findExecutable(program, cwd, process.env.PATH);
+  const ours = words.slice(0, words.indexOf('start'));
+  const files = [envFile, configFile, ...ours, found.ok ? found.path : null, ...args]
+    .filter((it) => it !== null && !it.startsWith('-'))
+    .map((it) => resolve(cwd, it as string))
+    .filter((path) => existsSync(path));
+  const asked = await runTool('runuser', ['-u', user, '--', 'sh', '-c', LOOK, 'sh', cwd, ...new Set(files)], {
+    timeoutMs: ASK_MS,
+  });
+  if (asked.isMissing) return null;
+  if (/does not exist/.test(asked.stderr))
+    return new SinglepollError(
+      EXIT.config,
+      `--run-as: there is no user ${user}`,
+      `useradd --system --shell /usr/sbin/nologin ${shellQuote(user)}`,
+    );
+  const [first, ...more] = [...new Set(asked.stdout.split('\n').filter(Boolean))];
+  if (first === undefined) return null;
+  const others =
+    more.length < SHOWN_MAX ? more.map((it) => `, ${plain(it)}`).join('') : ` and ${more.length} more`;
+  return new SinglepollError(
+    EXIT.config,
+    `user ${user} (--run-as) may not read ${plain(first)}${others}`,
+    `namei -l ${shellQuote(first)}    # shows which part of the path is closed to it`,
+  );
+}
