@@ -77,6 +77,20 @@ const ROWS: readonly Row[] = [
       }),
     ),
   ]),
+  // Its permission model lets it read no file of ours.
+  ...['22', '24', 'latest'].map(
+    (it): Row => ({
+      name: `node ${it} --permission`,
+      command: [
+        node(it),
+        '--permission',
+        ...(it === 'latest' ? ['--allow-net'] : []),
+        `--allow-fs-read=${tmpdir()}/*`,
+        'bot.mjs',
+      ],
+      by: 'hook',
+    }),
+  ),
   ...['axios-1.6', 'axios-0.27'].map(
     (it): Row => ({
       name: `node, ${it} with a proxy variable`,

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { createFront } from '../../src/gateway/front.ts';
-import { toPem } from '../../src/intercept/certificates.ts';
+import { makeCertificates, toPem } from '../../src/intercept/certificates.ts';
 import { openIntercept } from '../../src/intercept/intercept.ts';
 import type { Report } from '../../src/output/report.ts';
 import { PYTHON } from '../support/bed.ts';
@@ -247,6 +247,26 @@ async function listen(t: TestContext, server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
+/** The gateway's port, and behind it who is told of each call. */
+function openGateway(
+  t: TestContext,
+  door: { host: string; cert: string; key: string },
+  onCall: (url: string) => void,
+) {
+  const http = createServer(({ url = '' }, response) => {
+    onCall(url);
+    response.setHeader('connection', 'close').end('{}');
+  });
+  const front = createFront({
+    ...{ http, ...door, headMs: 5_000, mayPass: true },
+    distrust: { programs: new Set(), silent: new Map() },
+    programOf: () => Promise.resolve('a program'),
+    tunnel: (_host, to) => Promise.resolve(connect(to, '127.0.0.1')),
+    onDistrust() {},
+  });
+  return listen(t, front.server);
+}
+
 describe('who is trusted by', { concurrency: 2 }, () => {
   for (const { name, command, file, code, own, mode = 'auto', served = {} } of ROWS) {
     test(name, async (t) => {
@@ -254,25 +274,16 @@ describe('who is trusted by', { concurrency: 2 }, () => {
       t.after(() => rmSync(folder, { recursive: true }));
       writeFileSync(join(folder, file), code);
       const users = makeCertificate(folder);
-      const GO = { GOCACHE: join(tmpdir(), 'singlepoll-test-go'), GO111MODULE: 'off' };
+      const GO = { GOCACHE: join(folder, 'go-cache'), GO111MODULE: 'off' };
       const env = { PATH: process.env.PATH, HOME: folder, ...GO, ...own(users.certFile, folder) };
       const report = { line: (...words: unknown[]) => assert.fail(words.join()) } as unknown as Report;
       const { intercept, key } = openWithKey({ mode, command, env, cwd: folder, report });
       t.after(() => intercept.close());
       const counts: Record<string, number> = { gateway: 0, byAuthority: 0, byLeaf: 0, byUsers: 0 };
       const paths = new Set<string | undefined>();
-      const http = createServer(({ url = '' }, response) => {
+      const port = await openGateway(t, intercept.door, (url) => {
         counts.gateway = paths.add(url.split('/')[1]).size;
-        response.setHeader('connection', 'close').end('{}');
       });
-      const front = createFront({
-        ...{ http, ...intercept.door, headMs: 5_000, mayPass: true },
-        distrust: { programs: new Set(), silent: new Map() },
-        programOf: () => Promise.resolve('a program'),
-        tunnel: (_host, to) => Promise.resolve(connect(to, '127.0.0.1')),
-        onDistrust() {},
-      });
-      const port = await listen(t, front.server);
       const variables = intercept.variables(port);
       const der = Buffer.from(variables.SINGLEPOLL_HOOK?.split(':')[3] ?? '', 'base64');
       const issuers = {
@@ -291,14 +302,20 @@ describe('who is trusted by', { concurrency: 2 }, () => {
         urls.push(`https://localhost:${await listen(t, server)}/`);
       }
       urls.push('https://api.telegram.org/last');
-      const [program = '', ...words] = command;
-      const text = await new Promise<string>((resolve) => {
-        const options = { env: { ...env, ...variables }, cwd: folder, timeout: 60_000 };
-        execFile(program, [...words, file, ...urls], options, (_error, stdout, stderr) =>
-          resolve(stdout + stderr),
-        );
-      });
+      const run = (led: Record<string, string>) =>
+        new Promise<string>((resolve) => {
+          const options = { env: { ...env, ...led }, cwd: folder, timeout: 60_000 };
+          const [program = '', ...words] = [...command, file, ...urls];
+          execFile(program, words, options, (_error, stdout, stderr) => resolve(stdout + stderr));
+        });
+      const text = await run(variables);
       assert.deepEqual(counts, { ...SERVED, ...served }, text);
+      // Another program has got the port, and has made itself what we make.
+      const stranger = { ...intercept.door, ...makeCertificates(Date.now()) };
+      const itsPort = await openGateway(t, stranger, (url) =>
+        assert.fail(`the stranger was asked for ${url}`),
+      );
+      await run(intercept.variables(itsPort));
     });
   }
 });
