@@ -78,7 +78,7 @@ export const systemd = {
     const atLogin =
       !system && (await runTool('loginctl', linger, { timeoutMs: TOOL_MS })).stdout.trim() !== 'yes';
     const login =
-      'it starts when you log in, and ends when you log out; to have it run from boot on: loginctl enable-linger';
+      'it starts when you log in, and ends when you log out; to have it run from boot on:\n  → loginctl enable-linger    # if that is denied, with sudo and your name';
     return {
       lines: [`  unit  ${plain(pathOf(plan), 1_500)}`, ...(atLogin ? [login] : [])],
       toStart: `${shown(system)} restart ${made.name}`,
@@ -86,7 +86,9 @@ export const systemd = {
   },
   /** Waits until it polls, or stands by. `holder`: the supervisor of this bot that runs now. */
   async start({ system, made }: Plan, holder: Holder | null): Promise<void> {
-    const isUnits = (await systemctl(system, 'is-active', '--quiet', `${made.name}.service`)).code === 0;
+    // Not by its state: it may be starting just now.
+    const main = await systemctl(system, 'show', '-p', 'MainPID', '--value', `${made.name}.service`);
+    const isUnits = holder?.pid != null && main.stdout.trim() === String(holder.pid);
     if (holder && !isUnits)
       throw new SinglepollError(
         EXIT.otherPoller,

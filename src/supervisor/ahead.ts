@@ -70,7 +70,7 @@ interface Options {
   readonly wasWebhook: () => boolean;
   readonly broken: (error: unknown) => void;
   /** Another poller has the place (--wait); null: it is free. */
-  readonly onStandby: (reason: string | null) => void;
+  readonly onStandby: (ending: Ending | null) => void;
 }
 
 export interface Ahead {
@@ -155,7 +155,7 @@ export function createAhead(options: Options): Ahead {
     let ending: Ending | null = first;
     let pauseMs = obstacle?.pauseMs ?? LOOK_EVERY_MS;
     obstacle = null;
-    onStandby(first.reason);
+    onStandby(first);
     while (isYielding(ending)) {
       await pause(pauseMs, undefined, { signal: abandoned }).catch(() => {});
       if (abandoned.aborted) return null;

@@ -92,11 +92,11 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     isFirst: () => loop.state.spawn === 0,
     wasWebhook: () => lastConflict === 'webhook',
     broken: (error) => broken(error),
-    onStandby(reason) {
-      status.note({ kind: 'yields-to', reason });
-      if (reason === null)
+    onStandby(ending) {
+      status.note({ kind: 'yields-to', ending });
+      if (ending === null)
         status.note({ kind: 'rival', rival: { here: null, suspect: null, elsewhere: null } });
-      if (reason !== null) report.line('stray', 'standing by until it is gone (--wait)', 'warn');
+      else report.line('stray', 'standing by until it is gone (--wait)', 'warn');
       listeners.tell();
       output.changes.touch();
     },

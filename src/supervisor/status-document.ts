@@ -240,7 +240,11 @@ function logHint({ log }: StatusSources, what: string): { hint?: string } {
 const CHECKS: readonly Check[] = [
   ({ record }) =>
     record.yieldsTo !== null &&
-    runState(record) === 'standby' && { code: 'rival', message: `stands by, as ${record.yieldsTo}` },
+    runState(record) === 'standby' && {
+      code: 'rival',
+      message: `stands by, as ${record.yieldsTo.reason}`,
+      ...(record.yieldsTo.hint === undefined ? {} : { hint: record.yieldsTo.hint }),
+    },
   ({ record: { polls, polling, state, lastMs }, nowMs }) => {
     const upMs = nowMs - (lastMs['worker-start'] ?? nowMs);
     if (!polls || state.phase !== 'starting' || state.pid === null || upMs <= SLOW_START_MS) return null;

@@ -3,7 +3,7 @@
  * keeps, and only `noted` changes it. Times in documents are ISO 8601, in the record also monotonic ms, for ages. PURE.
  */
 import type { Summary } from './history.ts';
-import { initial, type State } from './table.ts';
+import { type Ending, initial, type State } from './table.ts';
 
 export type Grade = 'own' | 'proven' | 'declared' | 'likely' | 'hint';
 
@@ -276,7 +276,7 @@ export interface StatusRecord {
   /** Another poller takes the poll by turns. */
   readonly overlap: Overlap | null;
   /** Why this run stands by between two workers, or before the first: another poller has the place. */
-  readonly yieldsTo: string | null;
+  readonly yieldsTo: Ending | null;
   readonly rival: {
     /** One that was found here and can't be stopped from here. */
     readonly here: string | null;
@@ -441,7 +441,7 @@ const CHANGES = {
     rival: { ...old.rival, ...rival },
   }),
   overlap: (_old: Old, { overlap }: { overlap: Overlap | null }) => ({ overlap }),
-  'yields-to': (_old: Old, { reason }: { reason: string | null }) => ({ yieldsTo: reason }),
+  'yields-to': (_old: Old, { ending }: { ending: Ending | null }) => ({ yieldsTo: ending }),
   api: (_old: Old, { problem }: { problem: string | null }) => ({ apiProblem: problem }),
   strays: (_old: Old, { strays }: { strays: readonly StrayEntry[] }) => ({ strays }),
   'strays-stopped': (

@@ -1,0 +1,147 @@
+/** A machine with systemd as PID 1 (systemd-nspawn), with the packed program installed in it and the test's Bot API at 127.0.0.1:9000. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { type Bed, bed } from './bed.ts';
+import { until } from './wait.ts';
+
+const TREE = '/var/cache/singlepoll-test/systemd-1';
+const FIXTURES = join(import.meta.dirname, '../fixtures');
+
+export interface Told {
+  readonly code: number | null;
+  readonly text: string;
+}
+
+export interface Guest {
+  readonly b: Bed;
+  /** Runs a script of bash in it, as root, outside of any unit. */
+  tries(script: string, ms?: number): Promise<Told>;
+  /** The same; it must end with 0. */
+  run(script: string, ms?: number): Promise<string>;
+  /** A script of `user` in a login by ssh, which ends with it. */
+  login(user: string, script: string): Promise<Told>;
+  /** A property of a unit. */
+  show(unit: string, property: string): Promise<string>;
+  reboot(): Promise<void>;
+}
+
+/** What any bot in it is configured with. */
+export const apiOf = ({ token }: Pick<Bed, 'token'>): string =>
+  `TELEGRAM_API_ROOT=http://127.0.0.1:9000\nTELEGRAM_BOT_TOKEN=${token}\n`;
+
+export async function bootGuest(t: TestContext, tarball: string): Promise<Guest> {
+  assert.ok(existsSync(TREE), `${TREE} is missing: npm run test:setup, as root`);
+  const b = await bed(t);
+  const [share, upper] = [join(b.dir, 'share'), join(b.dir, 'upper')];
+  for (const path of [
+    share,
+    join(upper, 'usr/local/bin'),
+    join(upper, 'srv/bot'),
+    join(upper, 'etc/systemd/system'),
+  ])
+    mkdirSync(path, { recursive: true });
+  cpSync(process.execPath, join(upper, 'usr/local/bin/node'));
+  mkdirSync(join(upper, 'usr/local/lib/singlepoll'), { recursive: true });
+  spawnSync('tar', [
+    '-xzf',
+    tarball,
+    '-C',
+    join(upper, 'usr/local/lib/singlepoll'),
+    '--strip-components=1',
+    '--no-same-owner',
+  ]);
+  spawnSync('ln', ['-s', '../lib/singlepoll/bin/entry.sh', join(upper, 'usr/local/bin/singlepoll')]);
+  cpSync(join(FIXTURES, 'workers'), join(upper, 'opt/workers'), { recursive: true });
+  writeFileSync(join(upper, 'srv/bot/.env'), apiOf(b), { mode: 0o600 });
+  writeFileSync(
+    join(upper, 'opt/relay.mjs'),
+    `import { connect, createServer } from 'node:net';
+createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from);
+  for (const [one, other] of [[from, to], [to, from]]) one.on('error', () => other.resetAndDestroy()).on('close', () => other.destroy());
+}).listen(9000, '127.0.0.1');`,
+  );
+  writeFileSync(
+    join(upper, 'etc/systemd/system/api.service'),
+    '[Service]\nExecStart=node /opt/relay.mjs\nRestart=always\n[Install]\nWantedBy=basic.target\n',
+  );
+  const relay = createServer((from) => {
+    const to = connect(b.sandbox.port, '127.0.0.1');
+    from.pipe(to).pipe(from);
+    from.on('error', () => to.destroy()).on('close', () => to.destroy());
+    to.on('error', () => from.destroy()).on('close', () => from.destroy());
+  });
+  relay.listen(join(share, 'api'));
+  t.after(() => relay.close());
+  const name = `sp-guest-${b.cookie.slice(0, 8)}`;
+  const machine = b.spawn('sh', [join(FIXTURES, 'guest.sh'), TREE, b.dir, name]);
+
+  /** PID 1 of the guest: the child of nspawn. */
+  function init(): number | null {
+    const childOf = (pid: number) =>
+      Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')[0]) || null;
+    try {
+      const nspawn = childOf(machine.pid);
+      return nspawn && childOf(nspawn);
+    } catch {
+      return null;
+    }
+  }
+
+  async function tries(script: string, ms = 60_000): Promise<Told> {
+    const pid = init();
+    if (pid === null) return { code: null, text: `the guest does not run\n${machine.seen()}` };
+    const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+    const own = ['-i', `PATH=${path}`, 'HOME=/root', 'LANG=C.UTF-8', 'SYSTEMD_PAGER='];
+    const enter = ['nsenter', '-t', String(pid), '-m', '-u', '-i', '-n', '-p', '-C', '-r', '-w', '--'];
+    const ran = b.spawn('env', [...own, ...enter, 'bash', '-c', script]);
+    const { code } = await ran.exit(ms);
+    return { code, text: ran.stdout() + ran.stderr() };
+  }
+
+  const self: Guest = {
+    b,
+    tries,
+    async run(script, ms) {
+      const { code, text } = await tries(script, ms);
+      assert.equal(code, 0, `${script}\n${text}`);
+      return text;
+    },
+    login: (user, script) =>
+      tries(`ssh -o StrictHostKeyChecking=no -o LogLevel=ERROR ${user}@127.0.0.1 ${quote(script)}`),
+    show: async (unit, property) =>
+      (await tries(`systemctl show -p ${property} --value ${unit}`)).text.trim(),
+    async reboot() {
+      const before = init();
+      await tries('systemctl reboot');
+      await until('the guest to have gone down', () => init() !== before, { ms: 40_000, seen: machine.seen });
+      await isUp();
+    },
+  };
+  const isUp = () =>
+    until(
+      'the guest to be up',
+      async () => (await tries('systemctl is-active multi-user.target')).code === 0,
+      {
+        ...{ ms: 40_000, everyMs: 200, seen: machine.seen },
+      },
+    );
+  await isUp();
+  // What makes the address answer.
+  await self.run(`systemctl enable --now --quiet api
+    mkdir -p ~/.ssh; ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519
+    until (echo > /dev/tcp/127.0.0.1/9000) 2>/dev/null; do sleep 0.1; done`);
+  return self;
+}
+
+/** A user who may log in by ssh, with a bot of the test in his home. */
+export async function addUser({ run, b }: Guest, name: string): Promise<void> {
+  await run(`useradd -m -s /bin/bash ${name}
+    install -d -o ${name} ~${name}/.ssh; install -o ${name} ~/.ssh/id_ed25519.pub ~${name}/.ssh/authorized_keys
+    printf %s ${quote(apiOf(b))} > ~${name}/.env; chown ${name} ~${name}/.env; chmod 600 ~${name}/.env`);
+}
+
+const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
