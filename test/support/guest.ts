@@ -75,8 +75,16 @@ createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from
     to.on('error', () => from.destroy()).on('close', () => from.destroy());
   });
   relay.listen(join(share, 'api'));
-  t.after(() => relay.close());
   const name = `sp-guest-${b.cookie.slice(0, 8)}`;
+  t.after(async () => {
+    relay.close();
+    // By now all of it is ended, and with it whoever would have removed its cgroups.
+    const own = `/sys/fs/cgroup/${name}`;
+    const clean = `umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; [ ! -d ${own} ] || find ${own} -depth -type d -exec rmdir {} +`;
+    const isClean = () =>
+      spawnSync('unshare', ['--mount', 'sh', '-c', clean], { stdio: 'ignore' }).status === 0;
+    await until('its cgroups to be gone', isClean, { everyMs: 100 });
+  });
   const machine = b.spawn('sh', [join(FIXTURES, 'guest.sh'), TREE, b.dir, name]);
 
   /** PID 1 of the guest: the child of nspawn. */
