@@ -60,6 +60,10 @@ export interface StartOptions {
   backoff?: string;
   /** `N/PERIOD`. */
   maxRestarts?: string;
+  /** Of the worker's tree: `512MB`. With more it is replaced. */
+  maxMemory?: string;
+  /** The worker gets the standard input of this process. */
+  stdin?: boolean;
   stopTimeout?: Time;
   heartbeat?: Time;
   /** A worker that has not polled for this long is stopped again, and `start()` rejects. */

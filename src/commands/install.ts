@@ -64,6 +64,7 @@ function makePlan(invocation: Invocation, config: Config, kind: plans.Kind, isSh
   const problems: readonly (readonly [boolean, number, string, string?])[] = [
     [own.system === true && own.user === true, EXIT.usage, '--system and --user exclude each other'],
     [own.system === true && kind === 'cron', EXIT.usage, 'cron knows only users: --system goes with systemd'],
+    [config.stdin, EXIT.config, '--stdin is for the foreground: what starts at boot has no terminal'],
     [
       runAs !== null && !system,
       EXIT.usage,

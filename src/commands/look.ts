@@ -12,7 +12,13 @@ import { WHY_IT_ENDED } from '../supervisor/announce.ts';
 import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
 import { controlPath, unreachable, userOf } from '../supervisor/holder.ts';
 import { recallEnd, recallStart } from '../supervisor/memory.ts';
-import { bareStatus, type LeaseEntry, type Problem, type StatusDocument } from '../supervisor/status.ts';
+import {
+  bareStatus,
+  type LeaseEntry,
+  NO_USAGE,
+  type Problem,
+  type StatusDocument,
+} from '../supervisor/status.ts';
 import { toEntry } from '../supervisor/sweep.ts';
 import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
@@ -97,7 +103,7 @@ export function workerAmong(members: readonly Stray[]): StatusDocument['worker']
   const { pid, startedAt } = leader;
   const tree = members.flatMap((it) => it.tree).map(({ pid, ppid, command }) => ({ pid, ppid, command }));
   const unique = [...new Map(tree.map((it) => [it.pid, it])).values()];
-  return { pid, startedAt, spawns: 0, restarts: 0, lastExit: null, tree: unique };
+  return { pid, startedAt, spawns: 0, restarts: 0, lastExit: null, tree: unique, ...NO_USAGE };
 }
 
 /** Why nobody runs, where the last one had a reason of its own to end. */

@@ -10,6 +10,7 @@ import { ALERT_URL, guessFormat, TARGETS, topicOf, variableOf } from './targets.
 /** Pairs that exclude each other where both differ from their default. */
 const EXCLUDE: readonly (readonly [OptionName, OptionName, why: string])[] = [
   ['wait', 'takeover', 'the one waits until the holder leaves, the other asks it to leave'],
+  ['stdin', 'detach', 'a detached run has no terminal whose input it could pass on'],
   ['gateway', 'lease', 'only the gateway keeps a worker from polling when its lease has run out'],
   ['gateway', 'sealed', 'a sealed token is only good at the gateway'],
   ['gateway', 'requireGateway', 'without the gateway no worker can poll through it'],

@@ -204,6 +204,14 @@ export const OPTIONS = {
       '10/5m',
       "more than this is a crash loop: give up with the worker's code, or 69 where that is 0",
     ),
+    maxMemory: optional(
+      SIZE,
+      'no limit',
+      'memory of the worker with all its processes; with more it is replaced, which is no crash, at most once a minute',
+    ),
+    stdin: flag(
+      'give the worker our standard input (a terminal, in the foreground), which is empty otherwise',
+    ),
     stopTimeout: time('15s', 'time between SIGTERM and SIGKILL, for the whole tree'),
     startTimeout: time(
       '90s',

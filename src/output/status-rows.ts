@@ -4,7 +4,7 @@
  */
 import type { StatusDocument } from '../supervisor/status.ts';
 import { plain } from './plain.ts';
-import { count, howItEnded, type Level, leaseParts, span, WAYS } from './words.ts';
+import { count, howItEnded, type Level, leaseParts, size, span, WAYS } from './words.ts';
 
 /** One row; what does not fit on a small screen is left out from its end, part by part. */
 export interface StatusRow {
@@ -84,6 +84,8 @@ export function statusRows(doc: StatusDocument, nowMs: number, rate?: string): S
         [
           pid === null ? 'none alive' : `pid ${pid}`,
           pid !== null && startedAt !== null && `up ${age(startedAt)}`,
+          worker.cpuPercent !== null && `${worker.cpuPercent} % CPU`,
+          worker.memoryBytes !== null && size(worker.memoryBytes),
           others.length > 0 && (others.length === 1 ? '1 child' : `${others.length} children`),
         ],
         { level: pid === null ? 'error' : 'info', rest },

@@ -78,6 +78,12 @@ export function howItEnded(exit: { code: number | null; signal: string | null })
 /** How a worker ended that was stopped, beside what `howItEnded` says of those that ended by themselves. */
 export const ON_REQUEST = 'on request';
 
+/** `48 MB`, `1.2 GB`; units are powers of 1024, as in the options. */
+export function size(bytes: number): string {
+  const mb = bytes / 1024 ** 2;
+  return mb < 1_000 ? `${mb < 10 ? mb.toFixed(1) : Math.round(mb)} MB` : `${(mb / 1024).toFixed(1)} GB`;
+}
+
 /** `1 conflict`, `3 conflicts`. */
 export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? '' : 's'}`;

@@ -1,4 +1,4 @@
-/** Why a worker ends before it polls, where that can be told: it goes to the background, or its port is taken, and by whom. */
+/** Why a worker ends before it polls, where that can be told: it goes to the background, asks for input, or its port is taken, and by whom. */
 import { tcpRows } from '../machine/tcp-table.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Inspector } from '../strays/inspector.ts';
@@ -29,6 +29,16 @@ export function backgroundQuestion(command: readonly string[]): string {
   const word = TO_BACKGROUND.exec(command.join(' '))?.[0];
   const cure = word ? `leave out ${word}` : 'no -D, --daemon, nohup or &';
   return `it ended with 0 before it polled: does it go to the background? It must stay in the foreground: ${cure}`;
+}
+
+/** What Python and Ruby, Java, Node with a prompt library, and PHP say where they read from an empty stdin. */
+const NO_INPUT =
+  /\bEOFError\b|EOF when reading a line|NoSuchElementException: No line found|ExitPromptError|^Aborted[.!]$/;
+
+/** Null: it has not asked for input. */
+export function inputWords(lines: readonly string[], isGiven: boolean): string | null {
+  if (isGiven || !lines.some((line) => NO_INPUT.test(line))) return null;
+  return 'it asked for input, and the input of a worker is empty. To type it on a terminal: singlepoll start --stdin -- COMMAND';
 }
 
 /** A sentence about who listens at the port; null: nobody does any more, or the system does not tell. */

@@ -8,16 +8,17 @@ import type { LeaseEvent } from '../lease/lease.ts';
 import type { OutputName } from '../output/last-lines.ts';
 import { createBus, createListeners } from '../output/listeners.ts';
 import type { WorkerOutput } from '../output/report.ts';
-import { duration, howItEnded, ON_REQUEST, words } from '../output/words.ts';
+import { duration, howItEnded, ON_REQUEST, size, words } from '../output/words.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { createAhead, type Parts } from './ahead.ts';
-import { backgroundQuestion, takenPort, whoHasPort } from './early-end.ts';
+import { backgroundQuestion, inputWords, takenPort, whoHasPort } from './early-end.ts';
 import { createGuard } from './guard.ts';
 import type { Taken } from './hold.ts';
 import { createLoop, type WorkerEnd } from './loop.ts';
 import type { Startup } from './startup.ts';
 import { createStatus } from './status-document.ts';
 import type { Ending, Policy, Saying } from './table.ts';
+import { createUsage } from './usage.ts';
 import type { WorkerExit, WorkerProcess } from './worker.ts';
 import { workerEnv } from './worker.ts';
 import { createWorkerTree } from './worker-tree.ts';
@@ -33,6 +34,9 @@ const LAST_WORDS_MS = 5;
 const WHOLE_LINE_MS = 50;
 /** A worker that ends with 0 this soon, without a poll, may have gone to the background. */
 const AT_ONCE_MS = 10_000;
+/** A worker that outgrows --max-memory right after its start is not replaced all the time. */
+const OUTGROWN_MS = 60_000;
+const USAGE_EVERY_MS = 5_000;
 /** Of this many workers, two each. */
 const OUTPUTS_MAX = 8;
 
@@ -174,6 +178,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     };
     const port = takenPort(texts, command);
     if (port !== null) whoHasPort(port, startup.eyes.inspector).then(sayOnce, () => {});
+    sayOnce(inputWords(texts, config.stdin));
     if (code === 0 && livedMs < AT_ONCE_MS) sayOnce(backgroundQuestion(command));
   }
 
@@ -291,6 +296,25 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
       listeners.tell();
     },
   );
+
+  const usage = createUsage(() =>
+    worker ? [worker.process.pid, ...tree.offspring.list().map(({ pid }) => pid)] : [],
+  );
+  status.sources.usage = usage;
+  let outgrownMs = Number.NEGATIVE_INFINITY;
+  const usageTimer = setInterval(() => {
+    const { memoryBytes } = usage();
+    const most = config.maxMemory;
+    const mayGo = ['starting', 'polling'].includes(loop.state.phase);
+    if (most === null || memoryBytes === null || memoryBytes <= most || !mayGo) return;
+    if (performance.now() - outgrownMs < OUTGROWN_MS) return;
+    outgrownMs = performance.now();
+    loop.send({
+      kind: 'ask-restart',
+      reason: `it has ${size(memoryBytes)} of memory, more than ${size(most)} (--max-memory)`,
+    });
+  }, USAGE_EVERY_MS).unref();
+  startup.teardown.add(() => clearInterval(usageTimer));
 
   let isBroken = false;
   /** A bug: no more decisions. The worker must not go on unsupervised, and nobody may follow it. */

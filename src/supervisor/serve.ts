@@ -229,6 +229,10 @@ interface Options {
   readonly stalledMs?: number;
 }
 
+/** These change all the time, and are shown with the next change of anything else. */
+const steady = (key: string, value: unknown) =>
+  key === 'cpuPercent' || key === 'memoryBytes' ? undefined : value;
+
 /** The process list and the ages in problems change without an event, so they are looked at with the beat. */
 const BEAT_MS = 1_000;
 const BEAT = JSON.stringify({ say: '' });
@@ -256,10 +260,11 @@ export function createFollowers(options: Options): Followers {
     };
     const tell = () => {
       if (!isTaken || !ends.has(end)) return;
-      const newest = JSON.stringify(look());
+      const live = look();
+      const newest = JSON.stringify(live, steady);
       if (newest === sent) return;
       sent = newest;
-      push(newest);
+      push(JSON.stringify(live));
     };
     const beat = setInterval(() => {
       tell();

@@ -88,7 +88,9 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   if (sandbox && !dryRun) teardown.add(() => rmSync(botDir, { recursive: true, force: true }));
   // Read once: asking the system for a hundred variables takes longer than to copy them.
   const environment = { ...process.env };
-  const nextWorker = createNextWorker({ argv: command, cwd, environment, folder: botDir });
+  const nextWorker = createNextWorker({
+    ...{ argv: command, cwd, environment, stdin: config.stdin, folder: botDir },
+  });
   teardown.add(() => nextWorker.discard());
   const http = await openHttp(config, report);
   teardown.add(() => http?.close());

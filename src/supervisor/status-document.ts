@@ -24,6 +24,7 @@ import {
   type AlertsEntry,
   type LeaseEntry,
   type Moment,
+  NO_USAGE,
   newRecord,
   noted,
   type PastEvent,
@@ -33,6 +34,7 @@ import {
   type StatusEvent,
   type StatusRecord,
   type TreeEntry,
+  type UsageEntry,
 } from './status.ts';
 import type { Phase } from './table.ts';
 
@@ -68,6 +70,7 @@ export interface StatusSources {
     /** For how long the poll that is open upstream has been; 0: none is. */
     pollOpenMs(): number;
   };
+  usage?: () => UsageEntry;
   lease?: { status(): LeaseEntry; problem(): Problem | null };
   /** Null: none is written. */
   log?: () => LogFacts | null;
@@ -157,6 +160,7 @@ export function statusDocument(
       restarts: state.restarts,
       lastExit: record.lastExit,
       tree,
+      ...(sources.usage?.() ?? NO_USAGE),
     },
     polling: record.polls ? polling : null,
     webhook,

@@ -51,6 +51,12 @@ export interface TreeEntry {
   readonly command: string;
 }
 
+export interface UsageEntry {
+  /** Of the last seconds, 100 is one core; null: not known yet. */
+  readonly cpuPercent: number | null;
+  readonly memoryBytes: number | null;
+}
+
 export interface LeaseEntry {
   /** `redis`, `postgres`, `etcd`, `kubernetes`. */
   readonly engine: string;
@@ -101,18 +107,21 @@ export interface StatusDocument {
     /** Of a run of another user's than the one who asks. */
     readonly user?: string;
   } | null;
-  readonly worker: {
-    readonly pid: number | null;
-    readonly startedAt: string | null;
-    readonly spawns: number;
-    readonly restarts: number;
-    readonly lastExit: {
-      readonly code: number | null;
-      readonly signal: string | null;
-      readonly at: string;
-    } | null;
-    readonly tree: readonly TreeEntry[];
-  } | null;
+  /** CPU and memory are those of the tree. */
+  readonly worker:
+    | ({
+        readonly pid: number | null;
+        readonly startedAt: string | null;
+        readonly spawns: number;
+        readonly restarts: number;
+        readonly lastExit: {
+          readonly code: number | null;
+          readonly signal: string | null;
+          readonly at: string;
+        } | null;
+        readonly tree: readonly TreeEntry[];
+      } & UsageEntry)
+    | null;
   readonly polling: {
     readonly via: 'gateway' | 'direct';
     /** How its polls reach the gateway: led by a hook, by a proxy variable (CONNECT or whole URLs), or with its address; null: none has. */
@@ -192,7 +201,11 @@ export function completeStatus(told: unknown): StatusDocument {
 const NO_SUPERVISOR = { startedAt: null, version: null, command: [], cwd: null };
 const NO_WEBHOOK = { url: '', pendingUpdates: 0, lastError: null, checkedAt: null };
 const NO_STRAY = { proof: [], cwd: null, respawner: null };
-const NO_WORKER = { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] };
+export const NO_USAGE: UsageEntry = { cpuPercent: null, memoryBytes: null };
+const NO_WORKER = {
+  ...{ pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] },
+  ...NO_USAGE,
+};
 const NO_POLLING = {
   via: 'gateway',
   by: null,

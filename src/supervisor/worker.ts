@@ -1,6 +1,6 @@
 /**
  * The worker as a process, and what the next one needs, made ahead so that a crash does not wait for it: pipes for its output, and a
- * shell that waits to become it (launcher.ts). A worker has a session and group of its own, its stdin is closed, and its death
+ * shell that waits to become it (launcher.ts). A worker has a session and group of its own, its stdin is empty, and its death
  * is reported once. Plain child_process and not execa: that costs 1 ms at each spawn and an idle supervisor 12 MB.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
@@ -31,6 +31,8 @@ export interface NextWorkerOptions {
   readonly cwd: string;
   /** Much like the one that it will be spawned with: tells whether the shell can become it. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** It gets our stdin, which is empty otherwise. */
+  readonly stdin: boolean;
   /** A private folder, for the moment in which pipes are made. */
   readonly folder: string;
 }
@@ -47,7 +49,7 @@ export interface NextWorker {
   discard(): Promise<void>;
 }
 
-export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerOptions): NextWorker {
+export function createNextWorker({ argv, cwd, environment, stdin, folder }: NextWorkerOptions): NextWorker {
   /** Undefined: not known yet. */
   let setpriv: string | null | undefined;
   let pipes: WorkerPipes | null = null;
@@ -74,7 +76,7 @@ export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerO
     if (ready) return ready;
     const [program = '', ...args] = setpriv ? [setpriv, ...PDEATHSIG, ...argv] : argv;
     const [out, err] = pipes?.writeFds ?? (['pipe', 'pipe'] as const);
-    return spawn(program, args, { cwd, env, stdio: ['ignore', out, err], detached: true });
+    return spawn(program, args, { cwd, env, stdio: [stdin ? 0 : 'ignore', out, err], detached: true });
   }
 
   function discard(): void {
@@ -90,7 +92,7 @@ export function createNextWorker({ argv, cwd, environment, folder }: NextWorkerO
       await making;
       if (isOver) return discard();
       // Also a rehearsal: what is run for the first time takes V8 ten times as long, and then it would be at a crash.
-      const canBecome = shell && launchScript({ argv, cwd, env: environment }) !== null;
+      const canBecome = shell && !stdin && launchScript({ argv, cwd, env: environment }) !== null;
       const path = canBecome && !launcher ? findLauncherShell() : null;
       if (path && setpriv && pipes) launcher = openLauncher(path, setpriv, pipes);
     },

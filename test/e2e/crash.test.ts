@@ -1,11 +1,12 @@
 // A worker that ends: policy, backoff, crash loop with its last lines and its code, commands that cannot run, a bug of ours.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bed, node, POLITE } from '../support/bed.ts';
+import { bed, node, POLITE, PYTHON } from '../support/bed.ts';
+import { PROGRAM } from '../support/cli.ts';
 import { openHook } from '../support/hook.ts';
 import { assertNeverTwo, starts } from '../support/judge.ts';
 import { alive } from '../support/proc.ts';
@@ -192,6 +193,59 @@ test('a worker that goes to the background, or whose port is taken: why, and by 
   run.signal('SIGTERM');
   await run.ends(0);
   assert.equal(run.stderr().split('is taken by').length, 2);
+});
+
+test('--max-memory: a worker that outgrows it with its children is replaced, which is no crash; status has CPU and memory', async (t) => {
+  const b = await bed(t);
+  const leak = `const all = []; setInterval(() => all.push(Buffer.alloc(8e6, 1)), 50); setTimeout(() => {}, 1e6);`;
+  const grows = [
+    '--',
+    'sh',
+    '-c',
+    `[ $SINGLEPOLL_SPAWN = 1 ] && node -e '${leak}' & exec node ${node('polite.mjs')[1]}`,
+  ];
+  const run = await b.polling(['--max-memory', '200MB', '--restart', 'never', ...grows]);
+  await run.waitFor(
+    /\[worker\] replacing the worker: it has \d+ MB of memory, more than 200 MB \(--max-memory\)/,
+    30_000,
+  );
+  await until('the next worker', () => polledBy(b, 'polite.mjs').length === 2, run);
+  assert.equal(run.ended(), null);
+  const known = async () => (await b.status()).worker?.cpuPercent != null;
+  await until('its CPU', known, run);
+  const { worker } = await b.status();
+  const rssKb = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${worker?.pid}/status`, 'latin1'))?.[1];
+  assert.ok(
+    Math.abs((worker?.memoryBytes ?? 0) / 1024 / Number(rssKb) - 1) < 0.2,
+    `${worker?.memoryBytes} of ${rssKb} kB`,
+  );
+  assert.match((await b.run('status')).stdout, /^worker +pid \d+, up \d+ s, [\d.]+ % CPU, [\d.]+ MB/m);
+  assertNeverTwo(b);
+});
+
+test('stdin: the worker’s is empty, and who asks for input is told so; --stdin passes ours on, and not with -d or install', async (t) => {
+  const b = await bed(t);
+  const typed = async (words: string) => {
+    const line = `echo 4711 | '${process.execPath}' -- '${PROGRAM}' start --restart never ${words}`;
+    await b.spawn('/bin/sh', ['-c', line], { env: b.env }).exit(30_000);
+  };
+  b.file('asks.sh', 'read -r it && echo "got $it" > told || echo "got nothing" > told\n');
+  const told = () => readFileSync(join(b.project, 'told'), 'utf8');
+  await typed('-- sh asks.sh');
+  assert.equal(told(), 'got nothing\n');
+  await typed('--stdin -- sh asks.sh');
+  assert.equal(told(), 'got 4711\n');
+  const python = ['--restart', 'never', '--', PYTHON, '-c', 'input("phone? ")'];
+  const { stderr } = await b.exits(1, ['start', ...python]);
+  assert.match(stderr, /\[worker\] it asked for input, .*singlepoll start --stdin -- COMMAND/);
+  assert.match(
+    (await b.exits(78, 'start -d --stdin -- true')).stderr,
+    /--stdin and --detach exclude each other/,
+  );
+  assert.match(
+    (await b.exits(78, 'install --stdin --print -- node bot.js')).stderr,
+    /--stdin is for the foreground/,
+  );
 });
 
 test('a worker that forks and leaves: its daemon never polls beside the next worker', async (t) => {

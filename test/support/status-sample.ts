@@ -49,6 +49,8 @@ export const sampleStatus = (more: Partial<StatusDocument> = {}): StatusDocument
       { pid: 11, ppid: 10, command: '/usr/bin/python3 bot.py --api-key=hunter2' },
       { pid: 12, ppid: 11, command: '/usr/bin/ffmpeg -i x' },
     ],
+    cpuPercent: 2.5,
+    memoryBytes: 50_331_648,
   },
   polling: {
     via: 'gateway',

@@ -32,6 +32,8 @@ export interface Status {
     restarts: number;
     lastExit: { code: number | null; signal: string | null; at: string } | null;
     tree: { pid: number; ppid: number; command: string }[];
+    cpuPercent: number | null;
+    memoryBytes: number | null;
   } | null;
   polling: {
     via: 'gateway' | 'direct';
@@ -101,7 +103,11 @@ export function assertStatusShape(status: Status): void {
     assert.equal(typeof status.supervisor.pid, 'number');
   }
   if (status.worker) {
-    hasKeys(status.worker, ['pid', 'startedAt', 'spawns', 'restarts', 'lastExit', 'tree'], 'worker');
+    hasKeys(
+      status.worker,
+      ['pid', 'startedAt', 'spawns', 'restarts', 'lastExit', 'tree', 'cpuPercent', 'memoryBytes'],
+      'worker',
+    );
     for (const node of status.worker.tree) hasKeys(node, ['pid', 'ppid', 'command'], 'tree node');
     if (status.worker.lastExit) {
       hasKeys(status.worker.lastExit, ['code', 'signal', 'at'], 'lastExit');

@@ -24,7 +24,7 @@ function parse(args: readonly string[], name: CommandName = 'start'): { flags: R
 test('the contract names these options, and this release has them, each with a twin of its own', () => {
   const contract =
     '--api-root --backoff --config --drop-pending --dry-run --env-file --heartbeat --keep-webhook --log-format ' +
-    '--max-restarts --restart --sandbox --stop-timeout --no-gateway --gateway-port --intercept --sealed --on-rival --rival-after ' +
+    '--max-restarts --max-memory --stdin --restart --sandbox --stop-timeout --no-gateway --gateway-port --intercept --sealed --on-rival --rival-after ' +
     '--deaf-after --require-gateway --allow-set-webhook --lease --lease-profile --lease-ttl --detach --start-timeout ' +
     '--log-file --log-size --log-keep --http --ready-in-standby --no-alerts --alert-url --alert-format ' +
     '--alert-cooldown --digest --digest-zone --stray --stray-scope --takeover --token-env --token-file --wait';

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import stringWidth from 'string-width';
 import { cut, oneLine, wrap } from '../../src/output/cells.ts';
 import { createRate, type LiveView, liveScreen, statusScreen } from '../../src/output/screen.ts';
-import { completeStatus, type LiveLine, type StatusDocument } from '../../src/supervisor/status.ts';
+import { completeStatus, type LiveLine, NO_USAGE, type StatusDocument } from '../../src/supervisor/status.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus, sampleStray } from '../support/status-sample.ts';
 
 const rival = {
@@ -26,7 +26,7 @@ const DOCS = {
   }),
   standby: sampleStatus({
     state: 'standby',
-    worker: { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] },
+    worker: { pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [], ...NO_USAGE },
     lease: {
       ...sampleLease,
       mine: false,
@@ -69,7 +69,10 @@ test('status: all of it at every width; rows break between their parts, nothing 
   );
   assert.match(narrow, /^heartbeat {2}polled 30 s ago,\n {11}next poll open, offset 42,\n {11}40 polls$/m);
   const wide = statusScreen(DOCS.trouble, SAMPLE_NOW_MS, 140, plainly);
-  assert.match(wide, /^worker {5}pid 11, up 60 s, 1 child\n {11}└ 12 {2}\/usr\/bin\/ffmpeg -i x$/m);
+  assert.match(
+    wide,
+    /^worker {5}pid 11, up 60 s, 2\.5 % CPU, 48 MB, 1 child\n {11}└ 12 {2}\/usr\/bin\/ffmpeg -i x$/m,
+  );
   assert.match(
     wide,
     /^stray {6}pid 99, proven, of alice, .*\n {11}token in environment, connected to api root, in \/srv\/old\n {11}kept alive by systemd: sudo systemctl stop old-bot.service$/m,
@@ -100,7 +103,7 @@ test('live: 60 columns, 20 rows have everything that it is for; with more room l
   const screen = draw(DOCS.fine, 60, 20);
   assert.match(screen[0] ?? '', /^● @my_bot \(123456\): polling {5,}\d\d:\d\d:00$/);
   for (const line of [
-    'worker     pid 11, up 60 s, 1 child',
+    'worker     pid 11, up 60 s, 2.5 % CPU, 48 MB, 1 child',
     'heartbeat  polled 30 s ago, next poll open, offset 42',
     'updates    3 a minute, 7 since the start',
     'conflicts  4 with another poller, 1 with a webhook',
