@@ -170,6 +170,8 @@ function screen(
   }
   if (strays.length === 0) lines.push(nobodyElse(found));
   else if (uninspectable.count > 0) lines.push(unseenText(uninspectable));
+  if (strays.length === 0 && !supervisor && !isProbing)
+    lines.push('  → singlepoll who --probe    # asks: a bot that reads its token from a file shows only so');
   const isRoot = process.geteuid?.() === 0;
   if (!isComplete(found) && !isRoot) lines.push('  → sudo singlepoll who');
   return lines;

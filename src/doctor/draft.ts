@@ -97,7 +97,8 @@ function fromProcess({ manager, file, name, folder, runs }: Process, programs: P
     target && word.startsWith('/') && word.endsWith(`/${target}`) ? target : word,
   );
   const words = watcher ? plainly(target!) : local;
-  const from = `${manager === 'npm' ? `the script ${name}` : manager === 'procfile' ? `${name}:` : name} in ${file}`;
+  const entry = manager === 'npm' ? `the script ${name}` : manager === 'procfile' ? `${name}:` : name;
+  const from = file.endsWith(name) ? file : `${entry} in ${file}`;
   if (!words.some((word) => /\$\{?\w/.test(word)))
     return { command: localWords(words, programs), from, remark };
   const quoted = words.map((word) => (/^[\w$./:=@%+,{}-]+$/.test(word) ? word : `'${word}'`)).join(' ');
