@@ -314,7 +314,9 @@ test('every message is explained, and no other', () => {
   const words = (text: string) =>
     text.split(/\s+/).filter((word) => /^[("]?[\p{L}’'-]{2,}[,.:;)"?]*$/u.test(word)).length;
   const isHint = (text: string) =>
-    /^(?:…|\s)*(?:sudo |singlepoll |rm )| {3}[#(] ?|\n|^(?:SELECT|CREATE|WITH|cd) |: SINGLEPOLL_DIR=/.test(text);
+    /^(?:…|\s)*(?:sudo |singlepoll |rm )| {3}[#(] ?|\n|^(?:SELECT|CREATE|WITH|cd) |: SINGLEPOLL_DIR=/.test(
+      text,
+    );
   const unexplained = texts.filter(({ text }) => {
     if (words(text) < 5 || isHint(text)) return false;
     const piece = longest(text);
