@@ -112,7 +112,7 @@ export function watchGateway(options: GatewayWatchOptions) {
     const then = passes
       ? 'it talks straight to the Bot API from now on'
       : 'its calls to api.telegram.org fail';
-    const past = { why: distrustWords(program), cure: await useRoot(program.split(' ')[0]!, config.cwd) };
+    const past = { why: distrustWords(program), cure: await useRoot(program.split(' '), config.cwd) };
     if (passes) status.note({ kind: 'past-gateway', past });
     report.line('gateway', `${past.why}: ${then}. To do: ${past.cure}`, 'warn');
   }

@@ -36,10 +36,14 @@ go      api.telegram.org       https://api\.telegram\.org      root := os.Getenv
 const FIND_MS = 3_000;
 
 /**
- * The line for the library of a project; null: none that is known. Its files are read by a program of its own (doctor/library-child.ts):
+ * The line for the library of what these words run in a project; null: none that is known. Its files are read by a program of its own (doctor/library-child.ts):
  * a folder that does not answer, on a dead mount, holds up that one, beyond SIGKILL at times.
  */
-export async function findLine(folder: string, language: Language): Promise<string | null> {
+export async function findLine(
+  folder: string,
+  language: Language,
+  argv: readonly string[],
+): Promise<string | null> {
   const found = new Promise<string | null>((resolve) => {
     const options = {
       cwd: '/',
@@ -47,8 +51,11 @@ export async function findLine(folder: string, language: Language): Promise<stri
       timeout: FIND_MS,
       killSignal: 'SIGKILL',
     } as const;
-    execFile(process.execPath, [distFile('library-child.js'), folder, language], options, (error, line) =>
-      resolve(error || line === '' ? null : line),
+    execFile(
+      process.execPath,
+      [distFile('library-child.js'), folder, language, ...argv],
+      options,
+      (error, line) => resolve(error || line === '' ? null : line),
     );
   });
   return await Promise.race([found, pause(FIND_MS, null, { ref: false })]);

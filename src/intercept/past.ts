@@ -30,30 +30,31 @@ const RUNTIMES: readonly (readonly [files: RegExp, variable: string, language: L
 ];
 const runtimeOf = (exe: string) => RUNTIMES.find(([files]) => files.test(baseName(exe)));
 
-/** Looks at a process of the worker, and in the project's folder for its library. */
-export async function whyPast(pid: number, mode: PastFacts['mode'], folder: string): Promise<Past> {
+/** Looks at a process of the worker, and in the project's folder for its library. Null: it has ended. */
+export async function whyPast(pid: number, mode: PastFacts['mode'], folder: string): Promise<Past | null> {
   const argv = argvOf(pid);
+  if (argv.length === 0) return null;
   const environ = (readText(`/proc/${pid}/environ`) ?? '').split('\0');
   const names = new Set(environ.map((it) => it.slice(0, it.indexOf('='))));
-  const exe = readLink(`/proc/${pid}/exe`) ?? argv[0] ?? 'it';
+  const exe = readLink(`/proc/${pid}/exe`) ?? argv[0] ?? '';
   const isProxied =
     environ.some((it) => it.startsWith('HTTPS_PROXY=http://127.0.0.1:')) && names.has('MOJO_PROXY');
   const facts = { exe, argv, names, isProxied, mode };
   const past = pastWords(facts);
-  return past.cure === USE_ROOT ? { ...past, cure: await useRoot(exe, folder) } : past;
+  return past.cure === USE_ROOT ? { ...past, cure: await useRoot([exe, ...argv.slice(1)], folder) } : past;
 }
 
 const USE_ROOT = 'let the bot take its API root from TELEGRAM_API_ROOT';
 
 /** The last resort, with the line for the library of the bot where that is known. */
-export async function useRoot(exe: string, folder: string): Promise<string> {
+export async function useRoot([exe = '', ...words]: readonly string[], folder: string): Promise<string> {
   const [, , language = 'go'] = runtimeOf(exe) ?? [];
   const written = baseName(exe) === 'deno' ? 'js' : language;
-  const line = written && (await findLine(folder, written));
+  const line = written && (await findLine(folder, written, words));
   return line ? `${USE_ROOT}: ${line}` : USE_ROOT;
 }
 
-/** What follows "the worker polls past the gateway: ". */
+/** What follows "the worker goes past the gateway: ". */
 export function pastWords({ exe, argv, names, isProxied, mode }: PastFacts): Past {
   const program = baseName(exe);
   const [, variable = null] = runtimeOf(exe) ?? [];

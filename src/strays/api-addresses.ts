@@ -98,11 +98,11 @@ function isLoopback(address: string): boolean {
 const POLL_MS = 3_000;
 
 /**
- * A process that waits for an answer of the API root, as a poller does, or is connected to it without a request (`idle`); `connected`:
- * without ss no more can be told.
+ * A process that waits for an answer of the API root, as a poller does. `quiet`: nothing has gone either way lately, as with a poll
+ * behind whose request TLS said something, or with a connection that is kept. `calls`: neither. `connected`: without ss no more can be told.
  */
 export interface PollSign {
-  readonly kind: 'waits' | 'idle' | 'connected';
+  readonly kind: 'waits' | 'quiet' | 'calls' | 'connected';
   readonly pid: number;
 }
 
@@ -114,12 +114,16 @@ export async function pollSign(
   const owners = new Map(pids.flatMap((pid) => (socketInodes(pid) ?? []).map((inode) => [inode, pid])));
   const theirs = sockets?.filter((it) => owners.has(String(it.inode)) && has(addressOf(it.remote)));
   const waiting = theirs?.find(awaitsAnswer);
+  const quiet = isProxy ? undefined : theirs?.find(isQuiet);
   const found = theirs
-    ? (waiting ?? (isProxy ? undefined : theirs[0]))
+    ? (waiting ?? quiet ?? (isProxy ? undefined : theirs[0]))
     : [...tcpRows()].find((it) => owners.has(it.inode) && it.remotePort === port && has(it.remote));
   const pid = found && owners.get(String(found.inode));
-  return pid === undefined ? null : { kind: waiting ? 'waits' : theirs ? 'idle' : 'connected', pid };
+  const kind = waiting ? 'waits' : quiet ? 'quiet' : theirs ? 'calls' : 'connected';
+  return pid === undefined ? null : { kind, pid };
 }
+
+const isQuiet = ({ lastSendMs, lastReceiveMs }: TcpSocket) => Math.min(lastSendMs, lastReceiveMs) >= POLL_MS;
 
 /** The last thing that happened was a request, three seconds ago or more. */
 export function awaitsAnswer(socket: TcpSocket): boolean {

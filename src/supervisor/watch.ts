@@ -34,10 +34,11 @@ const STOPPED_LATELY_MS = 5_000;
 /** Of several that take turns here, not each reacts to each poll. */
 const SILENT_POLLS = 2;
 const WEBHOOK_EVERY_MS = 60_000;
-/** A long poll can be told from other requests at this uptime of a worker. It is looked for then, and more rarely later. */
+/** A long poll can be told from other requests at this uptime of a worker. It is looked for then, and so that it is told of within 10 s. */
 const FIRST_SIGN_MS = 3_200;
-/** A connection is to be told of within 10 s. */
-const SIGN_EVERY_MS = 4_000;
+const SIGN_EVERY_MS = 3_000;
+const LATER_SIGN_EVERY_MS = 15_000;
+const LATER_MS = 60_000;
 
 /** `gateway`: polls are seen there, so a connection to the API root is a sign only that the worker passes it by. */
 export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null): Watch {
@@ -154,34 +155,45 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
   async function sayPast({ pid, kind, isElsewhere }: Sign): Promise<void> {
     if (status.record.polling.past !== null) return;
     const past = await whyPast(pid, config.intercept, config.cwd);
+    // It has ended since; there may be another.
+    if (past === null) return;
     status.note({ kind: 'past-gateway', past });
     const where = isElsewhere ? `, to api.telegram.org and not to ${config.apiRoot}` : '';
-    // Whom it lets wait has taken its token.
-    const sealed = config.sealed && kind === 'waits' ? ', with the real token and not the sealed one' : '';
-    const what = kind === 'waits' ? 'polls' : 'talks';
+    // The Bot API turns down a sealed one at once.
+    const isUnsealed = config.sealed && kind === 'waits';
+    if (isUnsealed) status.note({ kind: 'unsealed' });
+    const sealed = isUnsealed
+      ? ', with the real token and not the sealed one'
+      : config.sealed
+        ? ', where its sealed token is answered 401'
+        : '';
     const lease = status.sources.lease ? `; ${PAST_WITH_LEASE}` : '';
-    const text = `the worker ${what} past the gateway${where}${sealed}, so its polls are neither seen nor kept apart${lease}`;
+    const text = `the worker goes past the gateway${where}${sealed}, so its polls are neither seen nor kept apart${lease}`;
     report.line('gateway', `${text}: ${past.why}. To do: ${past.cure}`, 'warn');
   }
 
   /**
-   * Past the gateway a poll can be seen from outside only: a request that waits for its answer, or a connection that is there at two
-   * looks. The latter is a poll only where the system tells no more (no ss of iproute2).
+   * Past the gateway a poll can be seen from outside only: a request that waits for its answer. The first one of a connection may not
+   * show, as TLS says something after it, so one that is quiet at two looks has to do; without a gateway only where the system tells no
+   * more (no ss of iproute2).
    */
   async function lookForPolls(spawn: number): Promise<void> {
     const isPresent = () => loop.state.spawn === spawn && loop.state.phase === 'starting';
     let before: Sign | null = null;
     for (let upMs = 0; ; ) {
-      const waitMs = upMs === 0 ? FIRST_SIGN_MS : Math.min(SIGN_EVERY_MS, upMs / 4);
+      const waitMs = upMs === 0 ? FIRST_SIGN_MS : upMs < LATER_MS ? SIGN_EVERY_MS : LATER_SIGN_EVERY_MS;
       await wait(waitMs);
       upMs += waitMs;
       if (!isPresent()) return;
-      const sign = await tree.sign(loop.state.pid).catch(() => null);
+      const seen = await tree.sign(loop.state.pid).catch(() => null);
+      // Whoever only calls may be an alert's sender; with a sealed token it can't be.
+      const sign = seen?.kind === 'calls' && !config.sealed ? null : seen;
       if (over.signal.aborted || !isPresent()) return;
       if (sign?.kind === 'waits' || (sign !== null && before !== null)) {
         if (gateway) await sayPast(sign);
         if (!isPresent()) return;
-        if (sign.kind !== 'idle' && !sign.isElsewhere) {
+        const isPoll = sign.kind === 'quiet' ? gateway !== null : sign.kind !== 'calls';
+        if (isPoll && !sign.isElsewhere) {
           loop.send({ kind: 'polled' });
           return;
         }
