@@ -9,8 +9,6 @@ import type { AlertEvent, AlertKind } from './gate.ts';
 export interface Look {
   readonly doc: StatusDocument;
   readonly tally: Tally;
-  /** For how long the worker has polled, ms. */
-  readonly pollingMs: number;
   /** A 409 was named by the worker lately, and nobody found here; known without a gateway only. */
   readonly hasRivalElsewhere: boolean;
   readonly unixMs: number;

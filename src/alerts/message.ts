@@ -13,7 +13,7 @@ import { spanWords, sumWords } from '../output/history-view.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { count, duration, leaseWords, ON_REQUEST } from '../output/words.ts';
-import type { Summary } from '../supervisor/history.ts';
+import { DAY_MS, type Summary } from '../supervisor/history.ts';
 import type { Look } from './events.ts';
 import { ALERT_KINDS, type Alert, type AlertKind } from './gate.ts';
 
@@ -62,14 +62,14 @@ export function alertMessage(alert: Alert, { secrets, ...sender }: Sender): Mess
   return { ...sender, event: kind, level, title, message: told.join('\n'), at, hint, more };
 }
 
-/** `since`: the look of the last digest, or of the start. `day`: the last one; null: it is not known. */
+/** `since`: the look of the last digest, or of the start. `summary`: of the history, for so long before now. */
 export function digestMessage(
   since: Look,
   now: Look,
-  day: Summary | null,
+  summary: (spanMs: number) => Summary,
   { secrets, ...sender }: Sender,
 ): Message {
-  const lines = digestLines(since, now, day).map((line) => plain(maskText(line, secrets), TEXT_MAX));
+  const lines = digestLines(since, now, summary).map((line) => plain(maskText(line, secrets), TEXT_MAX));
   const title = `daily digest: ${sender.bot} on ${sender.host}`;
   const at = new Date(now.unixMs).toISOString();
   return {
@@ -87,12 +87,12 @@ export function digestMessage(
 /** Also what a chat is sent. */
 export const wholeText = ({ title, message }: Message): string => `${title}\n${message}`;
 
-function digestLines(since: Look, now: Look, day: Summary | null): string[] {
+function digestLines(since: Look, now: Look, summary: (spanMs: number) => Summary): string[] {
   const { doc, unixMs, tally } = now;
   const { polling, webhook, lease, supervisor, alerts } = doc;
   const risen = (of: (look: Look) => number | undefined) => (of(now) ?? 0) - (of(since) ?? 0);
   const periodMs = Math.max(1, unixMs - since.unixMs);
-  const polled = share(risen((it) => it.pollingMs) / periodMs);
+  const polled = share(summary(periodMs).polledMs / periodMs);
   const startedAt = supervisor?.startedAt;
   const up = startedAt ? `, supervisor up ${duration(Math.max(0, unixMs - Date.parse(startedAt)))}` : '';
   const polls = risen((it) => it.doc.polling?.polls);
@@ -114,7 +114,7 @@ function digestLines(since: Look, now: Look, day: Summary | null): string[] {
   return [
     `in the last ${duration(periodMs)}: ${polling ? 'polled' : 'ran'} ${polled} of the time${up}`,
     ...(polling ? ofPolling : []),
-    ...(day ? dayLines(day) : []),
+    ...(polling ? dayLines(summary(DAY_MS)) : []),
     `restarts: ${risen((it) => it.doc.worker?.restarts)}${reasons(since, now)}`,
     ...(polling ? ofOthers : []),
     ...(lease ? [`lease: ${leaseWords(lease, unixMs)}`] : []),

@@ -31,8 +31,7 @@ interface AlertServiceOptions extends DeliveriesOptions {
   readonly running: { lastLines(): readonly string[]; onStep(listener: () => void): void };
   /** The state folder of the bot. */
   readonly botDir: string;
-  /** The last day; null: it is not known. */
-  readonly day: () => Summary | null;
+  readonly summary: (spanMs: number) => Summary;
   /** A stray is the reason. */
   readonly isStray: (reason: string) => boolean;
 }
@@ -55,16 +54,13 @@ export function openAlerts(options: AlertServiceOptions) {
   const observing = createListeners<[]>('the look for what is to be alerted of', report);
   let timer: NodeJS.Timeout | undefined;
   let isEndTold = false;
-  let polled = { ms: 0, sinceMs: null as number | null };
   let before = look();
   let digestSince = before;
 
   function look(): Look {
-    const nowMs = performance.now();
     const { tally, rival } = status.record;
     return {
       ...{ doc: status.document(), tally, unixMs: Date.now() },
-      pollingMs: polled.ms + (polled.sinceMs === null ? 0 : nowMs - polled.sinceMs),
       hasRivalElsewhere: rival.elsewhere !== null,
     };
   }
@@ -95,8 +91,9 @@ export function openAlerts(options: AlertServiceOptions) {
 
   function tellDigest(now: Look): void {
     // Several machines may share the bot: only the one that polled sends a digest.
-    if (now.doc.state !== 'standby' || now.pollingMs > digestSince.pollingMs)
-      deliveries.post(digestMessage(digestSince, now, options.day(), sender()));
+    const { polledMs } = options.summary(now.unixMs - digestSince.unixMs);
+    if (now.doc.state !== 'standby' || polledMs > 0)
+      deliveries.post(digestMessage(digestSince, now, options.summary, sender()));
     digestSince = now;
   }
 
@@ -115,12 +112,7 @@ export function openAlerts(options: AlertServiceOptions) {
   }
 
   function step(): void {
-    const { record } = status;
-    const { phase, headed, pid } = record.state;
-    const polls = record.polls ? phase === 'polling' : pid !== null;
-    const nowMs = performance.now();
-    if (polls) polled.sinceMs ??= nowMs;
-    else polled = { ms: polled.ms + (polled.sinceMs === null ? 0 : nowMs - polled.sinceMs), sinceMs: null };
+    const { headed } = status.record.state;
     if (headed?.to === 'exit') tellEnd(headed);
   }
 

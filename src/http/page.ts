@@ -110,7 +110,10 @@ function dayHtml(day: Summary): string {
   });
   const more = day.spans.length - events.length;
   if (more > 0) events.push(`<li>and ${more} more: singlepoll status --history</li>\n`);
-  const words = `the last day, in UTC: ${sumWords(day)}`.replace(/(\d) (?=[a-z])/g, '$1\u00a0');
+  const words = `the last day (times in UTC): ${sumWords(day)}`.replace(
+    /(?<=\d|\bh) (?=\d|[a-z])/g,
+    '\u00a0',
+  );
   return `<section aria-label="the last day">
 <svg viewBox="0 0 ${DAY_CELLS} 1" preserveAspectRatio="none" role="img" aria-label="${words}">${rects.join('')}</svg>
 <div class="ticks">${ticks}<span>now</span></div>

@@ -1,39 +1,34 @@
 /** The history of a bot as people and programs read it: one line of a live screen, the text and JSON of `status --history`, the digest. PURE. */
-import { cellsOf, MINUTE_MS, MINUTE_STATES, type MinuteState, type Summary } from '../supervisor/history.ts';
+import { cellsOf, MINUTE_MS, type Summary } from '../supervisor/history.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
 import { wrap } from './cells.ts';
 import { plain } from './plain.ts';
 import { count, duration, type Level, type Paint } from './words.ts';
 
-type Cell = MinuteState | 'unknown';
-
-/** Told apart without colour, too. */
-const CELLS: Readonly<Record<Cell, readonly [mark: string, level: Level | 'tag']>> = {
-  unknown: ['·', 'tag'],
+/** In the order in which they are told; told apart without colour, too. */
+const CELLS: Readonly<Record<keyof Summary['sums'], readonly [mark: string, level: Level | 'tag']>> = {
   polled: ['▁', 'good'],
   standby: ['─', 'info'],
   restart: ['▂', 'warn'],
   outage: ['▄', 'warn'],
   conflict: ['▚', 'error'],
   gap: ['█', 'error'],
+  unknown: ['·', 'tag'],
 };
 
-/** Quarters of an hour, half hours, hours of a day. */
-const WIDTHS = [96, 48] as const;
-const NARROWEST = 24;
+/** Of a day quarters of an hour, half hours, hours. */
+const WIDTHS = [96, 48, 24] as const;
 
 /** As much as there is room for: at least the strip. */
 export function dayLine(
-  day: Pick<Summary, 'minutes' | 'notPolledMs'>,
+  { minutes, notPolledMs }: Pick<Summary, 'minutes' | 'notPolledMs'>,
   columns: number,
   paint: Paint,
 ): string {
-  const words = `  ${day.notPolledMs === 0 ? 'no gap' : `${duration(day.notPolledMs)} not polled`}`;
-  const wide = WIDTHS.find((it) => it + words.length <= columns) ?? NARROWEST;
-  const end = wide + words.length <= columns ? words : '';
-  return (
-    strip(day.minutes, Math.min(wide, columns), paint) + paint(end === '  no gap' ? 'info' : 'warn', end)
-  );
+  const words = notPolledMs === 0 ? '  no gap' : `  ${duration(notPolledMs)} not polled`;
+  const wide = WIDTHS.find((it) => it + words.length <= columns);
+  if (!wide) return strip(minutes, Math.min(24, columns), paint);
+  return strip(minutes, wide, paint) + paint(notPolledMs === 0 ? 'info' : 'warn', words);
 }
 
 function strip(minutes: string, cells: number, paint: Paint): string {
@@ -42,30 +37,37 @@ function strip(minutes: string, cells: number, paint: Paint): string {
 }
 
 export function historyScreen(name: string, summary: Summary, columns: number, paint: Paint): string {
-  const { fromMs, untilMs, minutes, sums, spans, notPolledMs } = summary;
-  const wide = [...WIDTHS, NARROWEST].find((it) => it <= columns) ?? columns;
-  const [from, until] = [clockWords(fromMs).slice(0, 9), clockWords(untilMs).slice(0, 9)];
+  const { fromMs, untilMs, minutes, spans, notPolledMs } = summary;
+  const wide = WIDTHS.find((it) => it <= columns) ?? columns;
+  const [from = '', until = ''] = [fromMs, untilMs].map((ms) => clockWords(ms).slice(0, 9));
+  const not = notPolledMs === 0 ? 'no gap' : `nobody polled for ${duration(notPolledMs)} of it`;
   const lines = [
-    `${name}: the last ${duration(untilMs - fromMs)}, ${notPolledMs === 0 ? 'no gap' : `nobody polled for ${duration(notPolledMs)} of it`}`,
-    '',
-    strip(minutes, wide, paint),
-    from + until.padStart(wide - from.length),
-    '',
-    ...SHOWN.filter((cell) => sums[cell] > 0).map((cell) => {
+    ...[`${name}: the last ${duration(untilMs - fromMs)}, ${not}`, ''],
+    ...[strip(minutes, wide, paint), from + until.padStart(wide - from.length), ''],
+    ...sumsOf(summary).map(([cell, label, time]) => {
       const [mark, level] = CELLS[cell];
-      return `${paint(level, mark)} ${LABELS[cell].padEnd(10)}${minutesWords(sums[cell])}`;
+      return `${paint(level, mark)} ${label.padEnd(10)}${time}`;
     }),
+    ...(spans.length > 0 ? ['', 'the longest first:'] : []),
+    ...spans.flatMap((span) => spanLines(span, columns, paint)),
   ];
-  if (spans.length > 0) lines.push('', 'the longest first:');
-  for (const span of spans) lines.push(...spanLines(span, columns, paint));
   return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
 }
 
-const SHOWN: readonly Cell[] = [...MINUTE_STATES, 'unknown'];
-const LABELS = { ...Object.fromEntries(MINUTE_STATES.map((it) => [it, it])), unknown: 'not known' } as Record<
-  Cell,
-  string
->;
+function sumsOf({ sums }: Pick<Summary, 'sums'>) {
+  return (Object.keys(CELLS) as (keyof typeof CELLS)[])
+    .filter((cell) => sums[cell] > 0)
+    .map((cell) => {
+      const time = sums[cell] === 1 ? '1 min' : duration(sums[cell] * MINUTE_MS);
+      return [cell, cell === 'unknown' ? 'not known' : cell, time] as const;
+    });
+}
+
+/** `polled 23 h 41 min, gap 12 min`. */
+export const sumWords = (summary: Pick<Summary, 'sums'>): string =>
+  sumsOf(summary)
+    .map(([, label, time]) => `${label} ${time}`)
+    .join(', ');
 
 function spanLines(span: Summary['spans'][number], columns: number, paint: Paint): string[] {
   const begin = `${duration(span.lastedMs).padStart(11)}  ${span.state.padEnd(10)}`;
@@ -85,14 +87,6 @@ export function spanWords(
   const often = times > 1 ? `, ${count(times, 'time')}` : '';
   return `${from} ${to}${often}${cause === null ? '' : `: ${plain(cause, 300)}`}`;
 }
-
-/** `polled 23 h 41 min, gap 12 min`. */
-export function sumWords({ sums }: Pick<Summary, 'sums'>): string {
-  const known = SHOWN.filter((cell) => sums[cell] > 0);
-  return known.map((cell) => `${LABELS[cell]} ${minutesWords(sums[cell])}`).join(', ');
-}
-
-const minutesWords = (minutes: number) => (minutes === 1 ? '1 min' : duration(minutes * MINUTE_MS));
 
 /** `Sun 03:12:07`; without a zone, in the reader's own. */
 export function clockWords(ms: number, zone?: string): string {

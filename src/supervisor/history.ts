@@ -27,6 +27,7 @@ export interface Span {
 
 /** What the file holds. */
 export interface History {
+  readonly version: number;
   /** Nothing is known of later times. */
   readonly untilMs: number;
   /** The last letter is that of the minute of `untilMs`. */
@@ -62,6 +63,8 @@ export interface Recording {
   readonly at: Moment;
 }
 
+/** Rises when an older release would misread it. */
+const VERSION = 1;
 export const MINUTE_MS = 60_000;
 export const DAY_MS = 24 * 60 * MINUTE_MS;
 export const KEPT_MS = 7 * DAY_MS;
@@ -92,7 +95,7 @@ const isSame = (a: MinuteState, b: MinuteState) =>
 /** Goes on with what the last supervisor has left; null: nothing. */
 export function resumed(saved: History | null, at: Moment, now: Condition): Recording {
   if (saved === null) {
-    const history = { untilMs: at.unixMs, minutes: '', spans: [], open: null, end: null };
+    const history = { version: VERSION, untilMs: at.unixMs, minutes: '', spans: [], open: null, end: null };
     return { history, now, at };
   }
   if (at.unixMs < WRONG_CLOCK_MS) return { history: saved, now, at: { ...at, unixMs: saved.untilMs } };
@@ -201,28 +204,10 @@ function moved(history: History, jumpMs: number): History {
   };
 }
 
-/** What a file holds; null: nothing that makes sense. */
+/** What was written by this release; null: something else. */
 export function historyOf(value: unknown): History | null {
-  const { untilMs, minutes, spans, open, end } = { ...(value as Partial<History>) };
-  if (!Number.isFinite(untilMs) || typeof minutes !== 'string' || !Array.isArray(spans)) return null;
-  if (minutes.length > MINUTES_MAX || /[^.psrocg]/.test(minutes)) return null;
-  if (![...spans, ...(open ? [open] : [])].every(isSpan)) return null;
-  return {
-    untilMs: untilMs!,
-    minutes,
-    spans: spans.slice(-SPANS_MAX),
-    open: open ?? null,
-    end: typeof end === 'string' ? end.slice(0, CAUSE_MAX) : null,
-  };
-}
-
-function isSpan(value: unknown): value is Span {
-  const { state, fromMs, untilMs, lastedMs, times, cause } = { ...(value as Partial<Span>) };
-  return (
-    [fromMs, untilMs, lastedMs, times].every(Number.isFinite) &&
-    MINUTE_STATES.includes(state!) &&
-    (cause === null || typeof cause === 'string')
-  );
+  const it = value as Partial<History> | null | undefined;
+  return it?.version === VERSION ? (it as History) : null;
 }
 
 /** What is told of the last minutes, wherever it is told. */
@@ -235,7 +220,8 @@ export interface Summary {
   readonly sums: Readonly<Record<MinuteState | 'unknown', number>>;
   /** The longest first. */
   readonly spans: readonly (Span & { readonly lasts: boolean })[];
-  /** Time in which nobody polled, here or elsewhere, as far as it is known. */
+  /** Time in which the worker polled, and in which nobody did, here or elsewhere, as far as it is known. */
+  readonly polledMs: number;
   readonly notPolledMs: number;
 }
 
@@ -255,12 +241,14 @@ export function summarise({ minutes, untilMs, spans, open }: History, spanMs: nu
       return { ...it, fromMs: begun, lastedMs: Math.min(it.lastedMs, it.untilMs - begun) };
     })
     .sort((a, b) => b.lastedMs - a.lastedMs);
+  const total = (...states: readonly MinuteState[]) =>
+    within.reduce((all, it) => all + (states.includes(it.state) ? it.lastedMs : 0), 0);
+  const notPolledMs = total('restart', 'gap', 'outage');
+  const knownMs = Math.min(spanMs, (count - sum(UNKNOWN)) * MINUTE_MS);
   return {
-    ...{ fromMs, untilMs, minutes: last, spans: within },
+    ...{ fromMs, untilMs, minutes: last, spans: within, notPolledMs },
     sums: { ...sums, unknown: sum(UNKNOWN) } as Summary['sums'],
-    notPolledMs: within
-      .filter(({ state }) => state !== 'standby' && state !== 'conflict')
-      .reduce((all, { lastedMs }) => all + lastedMs, 0),
+    polledMs: Math.max(0, knownMs - notPolledMs - total('standby')),
   };
 }
 

@@ -42,7 +42,7 @@ export interface Recorder {
   stop(): void;
 }
 
-/** `botDir`: null where nothing is to be kept (the sandbox). */
+/** `botDir`: null where nothing is to be kept (the sandbox, deploy mode). */
 export function openRecorder(status: Status, botDir: string | null): Recorder {
   const condition = () => conditionOf(status.record, status.sources, performance.now());
   let recording: Recording = resumed(botDir === null ? null : readHistory(botDir), moment(), condition());

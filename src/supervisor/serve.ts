@@ -26,8 +26,7 @@ interface Asked {
   readonly lease: Lease | null;
   readonly gateway: GivenGateway | null;
   readonly watching: Watch | null;
-  /** Null in deploy mode. */
-  readonly recorder: Recorder | null;
+  readonly recorder: Recorder;
 }
 
 export interface Served {
@@ -47,7 +46,7 @@ export async function showRun(run: Run, asked: Asked): Promise<Served | null> {
     brief: () => status.document(),
     status: () => document(TREE_FRESH_MS),
     counts: () => status.record.tally,
-    day: () => asked.recorder?.summary(DAY_MS) ?? null,
+    day: () => lastDay(run, asked),
   });
   service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
   const served = await serveOrders(run, asked, document).catch((error: NodeJS.ErrnoException) => {
@@ -79,13 +78,9 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
   const { config, output, report, socketPath, loop, onStep, hold, standbys } = run;
   const { changes, recent } = output;
   const look = (): LiveDocument => {
-    const day = asked.recorder?.summary(DAY_MS);
-    const { minutes = '', notPolledMs = 0 } = { ...day };
-    return {
-      status: document(TREE_WATCHED_MS),
-      lines: recent.lines(),
-      day: day ? { minutes, notPolledMs } : null,
-    };
+    const it = lastDay(run, asked);
+    const day = it && { minutes: it.minutes, notPolledMs: it.notPolledMs };
+    return { status: document(TREE_WATCHED_MS), lines: recent.lines(), day };
   };
   const followers = createFollowers({ changes, look });
   const waitingForEnd = new Set<(answer: Answer) => void>();
@@ -150,7 +145,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
       case 'handover':
         return await handOver(Number(request.to), request.stays === true, say);
       case 'history':
-        return { ok: true, history: asked.recorder?.history() ?? null };
+        return { ok: true, history: run.config.polling ? asked.recorder.history() : null };
       case 'probe':
         return await question(run, asked);
       case 'restart':
@@ -199,6 +194,9 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     },
   };
 }
+
+/** Null in deploy mode, where nobody is to poll. */
+const lastDay = ({ config }: Run, { recorder }: Asked) => (config.polling ? recorder.summary(DAY_MS) : null);
 
 /** Renews the worker's poll and tells who of this machine lost it. */
 async function question({ status }: Run, { lease, gateway, watching }: Asked): Promise<Answer> {

@@ -14,7 +14,6 @@ import { type ApiReach, createApiReach } from '../telegram/reach.ts';
 import type { GivenGateway } from './ahead.ts';
 import { sayEnd, whatEnded } from './announce.ts';
 import { finderFor } from './finder.ts';
-import { DAY_MS } from './history.ts';
 import type { Taken } from './hold.ts';
 import { forgetEnd, rememberEnd, rememberStart } from './memory.ts';
 import { openRecorder } from './recorder.ts';
@@ -36,11 +35,9 @@ export async function supervise(
   release: () => Promise<void>,
 ): Promise<number> {
   const run = createRun(startup, me);
-  const recorder = startup.config.polling
-    ? openRecorder(run.status, keepsMemory(startup) ? startup.botDir : null)
-    : null;
-  startup.teardown.add(() => recorder?.stop());
-  if (recorder) startup.hold.add(recorder);
+  const recorder = openRecorder(run.status, keepsMemory(startup) ? startup.botDir : null);
+  startup.teardown.add(recorder.stop);
+  startup.hold.add(recorder);
   const { config, owner, output, report, service, teardown, loop, botDir } = run;
   const lease = await openLease(run);
   const reach = openReach(run);
@@ -64,7 +61,7 @@ export async function supervise(
     ? alertModule?.openAlerts({
         ...{ alerts: config.alerts, apiRoot: config.apiRoot, token: config.token, isStray },
         ...{ report, status: run.status, changes: output.changes, running: run, botDir },
-        day: () => recorder?.summary(DAY_MS) ?? null,
+        summary: recorder.summary,
         secrets: [config.token, gateway?.token].filter((it) => typeof it === 'string'),
       })
     : null;

@@ -355,7 +355,7 @@ const CONFLICT = { problems: [{ code: 'conflict', message: 'somebody else polls'
 describe('what has happened', () => {
   const polling = { ...look().doc.polling!, stolen: 12 };
   const changes: [string, Look, Look, string[], RegExp?][] = [
-    ['nothing', look(), look({ pollingMs: 5 }), []],
+    ['nothing', look(), look(), []],
     [
       'counters that rise',
       look(),
@@ -436,12 +436,11 @@ describe('what has happened', () => {
 test('the digest counts since the last one', () => {
   const DAY = 86_400_000;
   const since = {
-    ...look({ tally: { straysStopped: 4, ends: { 'with code 1': 2 }, deafReplaced: 1 }, pollingMs: 1_000 }),
+    ...look({ tally: { straysStopped: 4, ends: { 'with code 1': 2 }, deafReplaced: 1 } }),
     unixMs: SAMPLE_NOW_MS - DAY,
   };
   const now = look(
     {
-      pollingMs: DAY - 60_000,
       tally: {
         ...{ straysStopped: 5, webhookSetAgain: 1, deafReplaced: 2 },
         ends: { 'with code 1': 4, 'by SIGKILL': 1, 'on request': 3 },
@@ -460,12 +459,18 @@ test('the digest counts since the last one', () => {
   );
   const span = { fromMs: SAMPLE_NOW_MS - 3_600_000, untilMs: SAMPLE_NOW_MS - 2_880_000, times: 1 };
   const day: Summary = {
-    ...{ fromMs: SAMPLE_NOW_MS - DAY, untilMs: SAMPLE_NOW_MS, minutes: '', notPolledMs: 720_000 },
+    ...{
+      fromMs: SAMPLE_NOW_MS - DAY,
+      untilMs: SAMPLE_NOW_MS,
+      minutes: '',
+      notPolledMs: 720_000,
+      polledMs: DAY - 720_000,
+    },
     sums: { polled: 1_427, standby: 0, restart: 1, outage: 0, conflict: 0, gap: 12, unknown: 0 },
     spans: [{ ...span, state: 'gap', lastedMs: 720_000, cause: `crash ${FROM.secrets[0]}`, lasts: false }],
   };
-  assert.deepEqual(digestMessage(since, now, day, FROM).message.split('\n'), [
-    'in the last 24 h: polled 99.92 % of the time, supervisor up 3 h',
+  assert.deepEqual(digestMessage(since, now, () => day, FROM).message.split('\n'), [
+    'in the last 24 h: polled 99.16 % of the time, supervisor up 3 h',
     'polls: 2880, updates: 153',
     'the last day by minutes: polled 23 h 47 min, restart 1 min, gap 12 min',
     `the longest trouble: gap of 12 min, Sat 11:00:00 to 11:12:00: crash ${maskText(FROM.secrets[0]!, FROM.secrets)}`,
@@ -477,7 +482,7 @@ test('the digest counts since the last one', () => {
     'alerts since the start: 3 delivered, 0 failed',
     `singlepoll 1.2.3, Node ${process.version.slice(1)}`,
   ]);
-  assert.match(digestMessage(since, now, null, FROM).title, /^daily digest: @my_bot on box$/);
+  assert.match(digestMessage(since, now, () => day, FROM).title, /^daily digest: @my_bot on box$/);
 });
 
 describe('the time of the digest', () => {

@@ -159,19 +159,7 @@ describe('from one supervisor to the next', () => {
   test('a file that makes no sense is no history', () => {
     const good = supervisor().is('r1 p1m').history();
     assert.deepEqual(historyOf(JSON.parse(JSON.stringify(good))), good);
-    for (const bad of [
-      null,
-      [],
-      'x',
-      {},
-      { ...good, minutes: 'pp<p' },
-      { ...good, minutes: 'p'.repeat(KEPT_MS / MIN + 1) },
-      { ...good, untilMs: '1' },
-      { ...good, spans: [{ ...good.spans[0], state: 'evil' }] },
-      { ...good, spans: [null] },
-      { ...good, open: { state: 'gap' } },
-    ])
-      assert.equal(historyOf(bad), null, JSON.stringify(bad));
+    for (const bad of [null, [], 'x', {}, { ...good, version: 2 }]) assert.equal(historyOf(bad), null);
   });
 });
 

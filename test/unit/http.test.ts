@@ -229,7 +229,7 @@ describe('page', () => {
       lease: { ...sampleLease, mine: false, holder: evil, engine: evil },
     });
     const span = { fromMs: SAMPLE_NOW_MS - 60_000, untilMs: SAMPLE_NOW_MS, lastedMs: 60_000, times: 1 };
-    const history = { untilMs: SAMPLE_NOW_MS, minutes: `${'p'.repeat(800)}g`, end: null };
+    const history = { version: 1, untilMs: SAMPLE_NOW_MS, minutes: `${'p'.repeat(800)}g`, end: null };
     const open = { ...span, state: 'gap', cause: evil } as const;
     const day = summarise({ ...history, spans: [], open }, DAY_MS);
     const html = statusPage(doc, day, SAMPLE_NOW_MS, true);
