@@ -128,10 +128,10 @@ export const msBetween = (from, to) => Number(to - from) / 1e6;
 export async function gather(count) {
   // What a service's environment looks like in size.
   const padding = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`SETTING_${i}`, 'x'.repeat(60)]));
-  // It ends with its stdin, and so with us: all of it, while a signal would end one.
-  const child = spawn(workerProgram(), ['crowd', String(count)], {
-    env: environment(folder, padding),
-    cwd: folder,
+  // It ends with its stdin, and so with us: all of its group, while a signal would end one.
+  const script = 'for i in $(seq "$0"); do sleep 100000 & done; echo ready; read -r _; kill -9 0';
+  const child = spawn('sh', ['-c', script, String(count)], {
+    ...{ env: environment(folder, padding), cwd: folder, detached: true },
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   await once(child.stdout, 'data');

@@ -1,8 +1,7 @@
 // `npm run test:setup`: brings the programs that tests start, once and never while tests run: Debian's packages of
 // test/debian-packages.txt where it may install them, a few from npm, and the systems that test/platforms runs in.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { bringTrees } from './test-trees.mjs';
 
@@ -71,13 +70,9 @@ export function bringPrograms() {
 
 /** Neither npm nor Debian has them. */
 function nameMissing() {
-  const pyenv = path.join(process.env.PYENV_ROOT ?? path.join(homedir(), '.pyenv'), 'versions');
-  const builds = existsSync(pyenv) ? readdirSync(pyenv) : [];
-  for (const version of ['2.7', '3.6'])
-    if (!builds.some((it) => it.startsWith(`${version}.`)))
-      console.error(
-        `note: tests leave out Python ${version}, which only pyenv has: pyenv install ${version}`,
-      );
+  const found = spawnSync('pyenv', ['versions', '--bare'], { encoding: 'utf8' }).stdout?.split('\n') ?? [];
+  for (const version of ['2.7', '3.6'].filter((it) => !found.some((build) => build.startsWith(`${it}.`))))
+    console.error(`note: tests leave out Python ${version}: pyenv install ${version}`);
 }
 
 /** The tests start what they need themselves; Debian asks this file whether a package may start its service (invoke-rc.d(8)). */

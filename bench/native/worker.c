@@ -2,11 +2,9 @@
  * The worker that every supervisor is measured with. Its first act is to write down the time (CLOCK_MONOTONIC, the clock
  * of process.hrtime); then it does what a poller does: one connection to the Bot API root, long polls over it.
  *   worker poll | worker print FILE (copies FILE to stdout, then polls)
- *   worker crowd N (N processes that do nothing, until stdin ends)
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,19 +46,7 @@ static void poll_for_ever(void) {
   }
 }
 
-static void crowd(int count) {
-  char byte;
-  setpgid(0, 0);
-  for (int i = 0; i < count; i++)
-    if (fork() == 0)
-      for (;;) pause();
-  if (write(1, "ready\n", 6) == 6)
-    while (read(0, &byte, 1) > 0) continue;
-  kill(0, SIGKILL);
-}
-
 int main(int count, char **words) {
-  if (count == 3 && strcmp(words[1], "crowd") == 0) crowd(atoi(words[2]));
   stamp();
   if (count == 3) print_file(words[2]);
   poll_for_ever();

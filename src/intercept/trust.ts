@@ -68,7 +68,9 @@ export function writeTrustFiles(
     };
     write('', system);
     const bundle = (named = '') => bundles.get(named) ?? write(named, readFirst([named]) ?? system);
-    writeFileSync(keystore, keystoreOf([...certificatesIn(system), ...jvm, authority]), { mode: 0o644 });
+    writeFileSync(keystore, keystoreOf([...(jvm.length > 0 ? jvm : certificatesIn(system)), authority]), {
+      mode: 0o644,
+    });
     writeFileSync(
       join(folder, 'singlepoll-hook.ini'),
       `auto_prepend_file="${prepend}"\nopenssl.cafile="${bundle(php)}"\n`,

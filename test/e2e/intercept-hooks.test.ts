@@ -186,14 +186,6 @@ asyncio.run(main())`,
     assert.match(text, /127\.0\.0\.1.*untouched/);
   });
 
-  test('a server that is not ours gets nothing', async () => {
-    const other = makeCertificates(Date.now()).authority.toString('base64');
-    const env = { ...pythonEnv(), SINGLEPOLL_HOOK: setting.replace(/[^:]*$/, other) };
-    const { text } = await run('python3', ['-c', programs.urllib ?? ''], env);
-    assert.match(text, /CERTIFICATE_VERIFY_FAILED/);
-    assert.deepEqual(served, []);
-  });
-
   test('the sitecustomize of the user still runs, as a file, as a package and when it is broken', async () => {
     for (const [kind, path, code] of [
       ['file', 'sitecustomize.py', "print('USER')"],
