@@ -10,7 +10,7 @@ import { createQueue, type Delivery, type Place } from './queue.ts';
 export interface DeliveriesOptions {
   readonly alerts: AlertConfig;
   readonly apiRoot: string;
-  readonly token: string | null;
+  readonly token: (() => string) | null;
   readonly report: Report;
 }
 
@@ -62,7 +62,7 @@ export function openDeliveries({ alerts, apiRoot, token, report }: DeliveriesOpt
   };
 }
 
-function chatPlace(apiRoot: string, token: string, chat: string): Place {
+function chatPlace(apiRoot: string, token: () => string, chat: string): Place {
   const api = openBotApi(apiRoot, token);
   return {
     name: 'the admin chat',

@@ -19,21 +19,30 @@ export async function stop(invocation: Invocation): Promise<number> {
 
 /** Asks it for a new worker in place of the present one. */
 export async function restart(invocation: Invocation): Promise<number> {
-  const answer = await order(invocation, 'restart');
+  const answer = await order(invocation, 'restart', { sameEnv: invocation.own.sameEnv === true });
   if (typeof answer === 'string')
     throw new SinglepollError(
       EXIT.notRunning,
       `nothing to restart: ${answer}`,
       'singlepoll start -- COMMAND',
     );
-  if (!answer.ok)
-    throw new SinglepollError(EXIT.otherPoller, `not restarted: ${answer.error}`, 'singlepoll status');
+  if (!answer.ok) {
+    const isConfig = answer.code === EXIT.config;
+    const hint = isConfig
+      ? 'singlepoll restart --same-env    # with the settings of before'
+      : 'singlepoll status';
+    throw new SinglepollError(
+      isConfig ? EXIT.config : EXIT.otherPoller,
+      `not restarted: ${answer.error}`,
+      hint,
+    );
+  }
   process.stdout.write(`restarted: ${String(answer.restarted)}\n`);
   return EXIT.ok;
 }
 
 /** A text: none runs, or none any more. */
-async function order(invocation: Invocation, cmd: string): Promise<Answer | string> {
+async function order(invocation: Invocation, cmd: string, more: object = {}): Promise<Answer | string> {
   const { config, warnings } = await configure(invocation);
   warn(warnings);
   const supervisor = await findSupervisor(config, namedBot(invocation));
@@ -41,7 +50,7 @@ async function order(invocation: Invocation, cmd: string): Promise<Answer | stri
   try {
     return await whileWaiting(
       (sinceMs) => `waiting for the supervisor to ${cmd} its worker, for ${span(sinceMs)} so far`,
-      async () => await askSupervisor(config, supervisor, { cmd }, ORDER_WAIT_MS),
+      async () => await askSupervisor(config, supervisor, { cmd, ...more }, ORDER_WAIT_MS),
     );
   } catch (error) {
     if (error instanceof NoSupervisor) return error.message;

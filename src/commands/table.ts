@@ -52,9 +52,11 @@ export const COMMANDS: readonly CommandRow[] = [
   },
   {
     name: 'restart [bot]',
-    summary: 'replace the worker in place, gracefully; the supervisor and its lock stay',
-    ...NAMED,
-    examples: ['singlepoll restart', 'singlepoll restart 123456'],
+    summary:
+      'replace the worker in place, gracefully, with env file and TOML as they are now; the supervisor and its lock stay',
+    argument: WHICH_BOT,
+    options: [...NAMED.options, ['--same-env', 'do not read the files again (default: off)']],
+    examples: ['singlepoll restart', 'singlepoll restart 123456 --same-env'],
     run: async (it) => (await import('./orders.ts')).restart(it),
   },
   {

@@ -56,7 +56,7 @@ export interface PollsOptions {
   readonly client: HttpClient;
   readonly root: URL;
   /** Path of the root and of the bot, before environment and method. */
-  readonly prefix: string;
+  readonly prefix: () => string;
   /** Of a poller's name; null where the system does not tell. */
   readonly pidOf: (poller: string) => number | null;
   /** Asked before every poll that goes out and before every answer that is handed on. */
@@ -188,7 +188,7 @@ export function createPolls(options: PollsOptions) {
     const sentAtMs = performance.now();
     client
       .ask({
-        path: `${prefix}${environment}/getUpdates`,
+        path: `${prefix()}${environment}/getUpdates`,
         headers: [
           ...['content-type', 'application/x-www-form-urlencoded'],
           ...(userAgent === undefined ? [] : ['user-agent', userAgent]),

@@ -70,7 +70,8 @@ const STRANGER_MS = 250;
 const FRONT_ENDS = new Set([502, 503, 504]);
 
 export function createGateway(options: GatewayOptions) {
-  const { token, workerToken, onNews, tree, learnTree, mayPoll, intercept } = options;
+  const { onNews, tree, learnTree, mayPoll, intercept } = options;
+  let { token, workerToken } = options;
   const root = new URL(options.apiRoot);
   const rootPath = root.pathname.replace(/\/+$/, '');
   // Apart from all other calls, so that nothing can take a poll's place.
@@ -94,7 +95,7 @@ export function createGateway(options: GatewayOptions) {
   });
   const polls = createPolls({
     ...{ client: pollClient, root, mayPoll, onNews },
-    prefix: `${rootPath}/bot${token}`,
+    prefix: () => `${rootPath}/bot${token}`,
     pidOf: peers.pidOf,
     ownWebhook: () => ownWebhook,
   });
@@ -300,8 +301,10 @@ export function createGateway(options: GatewayOptions) {
     },
     /** `prepare` has done its work for the next worker. */
     ready: () => coming !== null || (options.port !== null && present !== null),
-    /** The API root of the next worker. */
-    next(): string {
+    /** The API root of the next worker, whose bot may have got a new token. */
+    next(rotated = token): string {
+      if (workerToken === token) workerToken = rotated;
+      token = rotated;
       if (present && coming) past.push(present);
       // Without a fresh one (no descriptors left) the old one goes on.
       present = coming ?? present;

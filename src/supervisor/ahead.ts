@@ -41,7 +41,7 @@ export interface GivenGateway {
   readonly port: Gateway;
   readonly watch: GatewayWatch;
   /** The worker's: the real one, or where it is sealed one of no other use. */
-  readonly token: string;
+  readonly token: () => string;
   /** Null: only a worker that uses the gateway's address comes to it. */
   readonly intercept: Intercept | null;
 }

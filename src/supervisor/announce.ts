@@ -3,6 +3,7 @@ import { accessSync, constants, statSync } from 'node:fs';
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { longFlag, type OptionName, optionRow } from '../config/options.ts';
+import type { Setting } from '../config/sources.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
@@ -65,16 +66,19 @@ export function sayGate({ config, report }: Announced): null {
   return null;
 }
 
+/** `--backoff "2s,1m" (backoff in singlepoll.toml line 1)`. */
+export function settingWords({ option, value, from }: Setting): string {
+  const values = typeof value === 'boolean' ? [] : [value].flat().map(showValue);
+  return `${[longFlag(option), ...values].join(' ')} (${from})`;
+}
+
 /** Step 1, said after the bot: the first line names the bot. */
 export function sayConfiguration({ config, warnings, report }: Announced): void {
   const { command, settings } = config;
   if (command) {
     const set = settings
       .filter(({ option, value }) => !SAID_ELSEWHERE.has(option) && value !== optionRow(option).initial)
-      .map(({ option, value, from }) => {
-        const values = typeof value === 'boolean' ? [] : [value].flat().map(showValue);
-        return `${[longFlag(option), ...values].join(' ')} (${from})`;
-      });
+      .map(settingWords);
     report.line(
       'config',
       `worker: ${plainCommand(command.argv)} (${command.source})${set.length > 0 ? `; ${set.join(', ')}` : ''}`,

@@ -4,10 +4,11 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
-import { type Holder, type Lock, type LockKey, lockKey } from '../lock/lock.ts';
+import { claimLock, type Holder, type Lock, type LockKey, lockKey } from '../lock/lock.ts';
 import type { Report } from '../output/report.ts';
 import { claimBoth, type OwnTaker } from './claim.ts';
 import { type Answer, askControl, NoAnswer, NoSupervisor } from './control.ts';
+import { held as heldError } from './holder.ts';
 import { seizeLock } from './seize.ts';
 import { completeStatus, type StatusDocument } from './status.ts';
 
@@ -43,6 +44,8 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
   const isNeeded = first !== null;
   let lock = first;
   const held: Held[] = [];
+  /** Of tokens that the bot has got since. */
+  const adopted: Lock[] = [];
   /** Newcomers that wait for the lock, with what is called when it is free. */
   const asked = new Map<number, () => void>();
 
@@ -50,6 +53,7 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
     for (const it of held.toReversed()) it.close();
     lock?.release();
     lock = null;
+    for (const it of adopted.splice(0)) it.release();
   }
 
   async function retake(signal: AbortSignal): Promise<StatusDocument | null> {
@@ -81,6 +85,12 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
     /** From now on it is closed with the release, and opened again with the lock. */
     add: (it: Held): void => void held.push(it),
     release,
+    /** Holds the lock of another token, too. Throws SinglepollError 75 where another supervisor has it. */
+    async adopt(token: string): Promise<void> {
+      const claimed = await claimLock(lockKey(String(config.botId), token), taker);
+      if (!claimed.held) throw heldError(claimed.holder, taker.control);
+      adopted.push(claimed.lock);
+    },
     /** Resolves when the newcomer may take the lock. */
     ask: (pid: number): Promise<void> => new Promise((resolve) => asked.set(pid, resolve)),
     /** Nothing of the worker is left: a newcomer that has asked may have the lock. */

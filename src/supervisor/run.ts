@@ -78,7 +78,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   let stopped: readonly number[] = [];
   const finished = deferred<Ending>();
 
-  const policy: Policy = {
+  const readPolicy = (): Policy => ({
     restart: config.restart,
     backoffMinMs: config.backoff.minMs,
     backoffMaxMs: config.backoff.maxMs,
@@ -87,7 +87,8 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     goodAfterMs: config.gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
     readyWhenGood: !config.polling,
     lease: config.lease !== null && config.token !== null,
-  };
+  });
+  const policy = readPolicy();
 
   const stopOptions = () => ({ stopTimeoutMs: config.stopTimeoutMs, now: killing.signal });
   const ahead = createAhead({
@@ -108,8 +109,8 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
 
   function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
     const { gateway, lease } = parts;
-    const apiRoot = gateway ? gateway.port.next() : config.apiRoot;
-    const token = gateway ? gateway.token : config.token;
+    const apiRoot = gateway ? gateway.port.next(config.token ?? undefined) : config.apiRoot;
+    const token = gateway ? gateway.token() : config.token;
     const env = workerEnv(config, environment, id, number, {
       ...{ apiRoot, token, epoch: lease?.epoch() ?? null },
     });
@@ -183,7 +184,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   }
 
   function pump(source: WorkerProcess['stdout'], from: OutputName) {
-    const tokens = [config.token, parts.gateway?.token].filter((it) => typeof it === 'string');
+    const tokens = [config.token, parts.gateway?.token()].filter((it) => typeof it === 'string');
     return output.pump(from, { source, tokens, onLines: noticeTrouble });
   }
 
@@ -373,6 +374,8 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
       else if (event.kind === 'kill-due') killing.abort();
       else loop.send(event);
     },
+    /** After settings have changed. */
+    readPolicy: () => void Object.assign(policy, readPolicy()),
     /** The first step. Called once, when all parts are there. */
     begin(made: Parts): void {
       parts = made;

@@ -4,6 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { openBotDir } from '../config/state-dir.ts';
+import { EXIT } from '../errors.ts';
 import type { Lease } from '../lease/lease.ts';
 import { statOf } from '../machine/procfs.ts';
 import type { Changes } from '../output/listeners.ts';
@@ -13,6 +14,7 @@ import type { GivenGateway } from './ahead.ts';
 import { type Answer, type Asker, type Handler, serveControl } from './control.ts';
 import { DAY_MS } from './history.ts';
 import type { Recorder } from './recorder.ts';
+import type { Reload } from './reload.ts';
 import type { Run } from './run.ts';
 import type { LiveDocument, StatusDocument } from './status.ts';
 import type { Watch } from './watch.ts';
@@ -27,6 +29,7 @@ interface Asked {
   readonly gateway: GivenGateway | null;
   readonly watching: Watch | null;
   readonly recorder: Recorder;
+  readonly reload: Reload;
 }
 
 export interface Served {
@@ -94,11 +97,16 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     return answer;
   }
 
-  async function restart(): Promise<Answer> {
+  async function restart(sameEnv: boolean, say: (line: string) => void): Promise<Answer> {
     const { headed, spawn, pid: old } = loop.state;
     if (run.status.runState() === 'standby' || headed?.to === 'standby')
       return { ok: false, error: 'it stands by: no worker runs here that could be replaced' };
     if (headed?.to === 'exit') return { ok: false, error: 'it is stopping' };
+    try {
+      if (!sameEnv) for (const line of await asked.reload()) say(line);
+    } catch (error) {
+      return { ok: false, error: (error as Error).message, code: EXIT.config };
+    }
     const answer = new Promise<Answer>((done) => {
       waitingForSpawn.add((ended) => {
         const { pid, spawn: present } = loop.state;
@@ -149,7 +157,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
       case 'probe':
         return await question(run, asked);
       case 'restart':
-        return await restart();
+        return await restart(request.sameEnv === true, say);
       default:
         return { ok: false, error: `no such command: ${request.cmd.slice(0, 40)}` };
     }

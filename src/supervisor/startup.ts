@@ -69,9 +69,10 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   teardown.add((why) => service?.end(why));
   const sandbox = request.config.sandbox ? await openSandbox(request.config) : null;
   teardown.add(() => sandbox?.close());
-  const config = sandbox?.config ?? request.config;
+  /** The run's own: a restart reads some of it again. */
+  const config: Config = { ...(sandbox?.config ?? request.config) };
   const { polling, dryRun, cwd } = config;
-  const command = config.command?.argv ?? [];
+  const command = [...(config.command?.argv ?? [])];
   const eyes = eyesFor(config);
   teardown.add(() => eyes.inspector.close());
   if (polling && !dryRun) {
@@ -94,7 +95,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   teardown.add(() => nextWorker.discard());
   const http = await openHttp(config, report);
   teardown.add(() => http?.close());
-  const api = polling ? openBotApi(config.apiRoot, config.token as string) : null;
+  const api = polling ? openBotApi(config.apiRoot, () => config.token as string) : null;
   teardown.add(() => api?.close());
   /** Pids of the worker's tree; supervise.ts knows them. */
   const workerTree = { has: (_pid: number) => false };

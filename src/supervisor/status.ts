@@ -434,6 +434,10 @@ const CHANGES = {
       ...(isNew ? { startedAt: time.at, ...last(old, 'worker-start', time) } : {}),
     };
   },
+  /** The next worker is another. */
+  command: (old: Old, { command }: { command: readonly string[] }) => ({
+    supervisor: { ...old.supervisor, command },
+  }),
   'worker-ended': (old: Old, { how }: { how: string }) =>
     tally(old, { ends: { ...old.tally.ends, [how]: (old.tally.ends[how] ?? 0) + 1 } }),
   'crash-loop': (_old: Old, { exits, periodMs }: { exits: number; periodMs: number }) => ({

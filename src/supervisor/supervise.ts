@@ -17,6 +17,7 @@ import { finderFor } from './finder.ts';
 import type { Taken } from './hold.ts';
 import { forgetEnd, rememberEnd, rememberStart } from './memory.ts';
 import { openRecorder } from './recorder.ts';
+import { createReload, type Reload } from './reload.ts';
 import { createRun, type Run } from './run.ts';
 import { showRun } from './serve.ts';
 import { OWNER_GONE, Stopped } from './signals.ts';
@@ -59,18 +60,20 @@ export async function supervise(
   const isStray = (reason: string) => guarding?.sweeper.hasSaid(reason) ?? false;
   const alerts = config.alerts
     ? alertModule?.openAlerts({
-        ...{ alerts: config.alerts, apiRoot: config.apiRoot, token: config.token, isStray },
+        ...{ alerts: config.alerts, apiRoot: config.apiRoot, isStray },
         ...{ report, status: run.status, changes: output.changes, running: run, botDir },
+        token: config.token === null ? null : () => config.token as string,
         summary: recorder.summary,
-        secrets: [config.token, gateway?.token].filter((it) => typeof it === 'string'),
+        secrets: [config.token, gateway?.token()].filter((it) => typeof it === 'string'),
       })
     : null;
-  answerAsks(run);
+  const reload = createReload(run, keep);
+  answerAsks(run, reload);
   output.waitLine.shows(() => {
     const wait = { lease: lease?.status() ?? null, stopTimeoutMs: config.stopTimeoutMs };
     return waitWords(run.status.record, wait, performance.now(), Date.now());
   });
-  const served = await showRun(run, { lease, gateway, watching, recorder });
+  const served = await showRun(run, { lease, gateway, watching, recorder, reload });
   teardown.add(() => served?.close());
   const ready = untilReady(run, run.link ?? owner);
 
@@ -195,11 +198,12 @@ async function openGateway(
   };
   bus.apiReached.add(watch.reached);
   bus.webhookCleared.add(port.cleared);
-  return { port, watch, token: workerToken, intercept };
+  const used = () => (config.sealed ? workerToken : config.token) as string;
+  return { port, watch, token: used, intercept };
 }
 
 /** Signals, and the program that it belongs to, speak to the loop from now on. */
-function answerAsks({ asks, owner, loop, forward }: Run): void {
+function answerAsks({ asks, owner, report, loop, forward }: Run, reload: Reload): void {
   // Ctrl-C reaches the program and us, and its end may be seen before our own signal: together they are one ask to stop.
   let isStoppedByOwner = false;
   asks.answeredBy({
@@ -207,7 +211,12 @@ function answerAsks({ asks, owner, loop, forward }: Run): void {
       if (!isStoppedByOwner) loop.send({ kind: 'ask-stop', reason });
       isStoppedByOwner = false;
     },
-    restart: (reason) => loop.send({ kind: 'ask-restart', reason }),
+    restart(reason) {
+      reload().then(
+        () => loop.send({ kind: 'ask-restart', reason }),
+        (error: Error) => report.line('config', `not restarted: ${error.message}`, 'error'),
+      );
+    },
     forward,
   });
   owner?.onGone(() => {

@@ -62,22 +62,23 @@ const CONNECTIONS_MAX = 4;
 const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
 const HEADERS = ['content-type', 'application/json', 'user-agent', 'singlepoll'];
 
-/** Opens nothing yet: the first call connects. */
-export function openBotApi(apiRoot: string, token: string): BotApi {
+/** Opens nothing yet: the first call connects. `given`: asked at each call where it may change. */
+export function openBotApi(apiRoot: string, given: string | (() => string)): BotApi {
   const url = new URL(apiRoot);
-  const base = `${url.pathname.replace(/\/+$/, '')}/bot${token}/`;
-  const tokens = [token];
+  const rootPath = url.pathname.replace(/\/+$/, '');
   let client: HttpClient | null = null;
 
   return {
     async call<T>(method: string, params: Record<string, unknown> = {}, options: CallOptions = {}) {
       const startedAtMs = performance.now();
+      const token = typeof given === 'string' ? given : given();
+      const tokens = [token];
       const signals = [AbortSignal.timeout(options.timeoutMs ?? TIMEOUT_MS)];
       if (options.signal) signals.push(options.signal);
       client ??= openHttpClient({ root: url, connections: CONNECTIONS_MAX });
       try {
         const answer = await client.ask({
-          path: base + method,
+          path: `${rootPath}/bot${token}/${method}`,
           headers: HEADERS,
           body: JSON.stringify(params),
           answerBytesMax: ANSWER_BYTES_MAX,

@@ -29,7 +29,7 @@ async function poll(answer: Upstream | null, { hangsUp = false, ownWebhook = fal
   const polls = createPolls({
     client: client as unknown as HttpClient,
     root: new URL('http://127.0.0.1'),
-    prefix: '/bot123:abc',
+    prefix: () => '/bot123:abc',
     pidOf: () => null,
     mayPoll: () => mayPoll,
     ownWebhook: () => ownWebhook,
