@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { COMMAND, PROGRAM } from '../support/cli.ts';
-import { assertNoToken } from '../support/judge.ts';
+import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
 import { until } from '../support/wait.ts';
 
 function without(b: Bed, ...names: string[]): Record<string, string> {
@@ -125,6 +127,77 @@ test('the env file is given to the worker too, the environment wins; the twin be
   await b.exits(9, ['start', '-c', 'my.toml', '--restart', 'never', '--', ...exits('9')], twin('always'));
   b.file('Procfile', `worker: ${exits('6').join(' ')}\n`);
   await b.exits(6, 'start --restart never');
+});
+
+test('restart reads env file and TOML again and says what changed; --same-env and a mistake leave the run as it is; a rotated token is taken over with its lock', async (t) => {
+  const b = await bed(t);
+  const { TELEGRAM_BOT_TOKEN: token = '', ...env } = b.env;
+  const files = (variables: string, more: string, by = token) => {
+    b.file('.env', `TELEGRAM_BOT_TOKEN=${by}\n${variables}`);
+    b.file(
+      'singlepoll.toml',
+      `command = ${JSON.stringify(node('prints-env.mjs', ...more.split(' ').slice(0, 1)))}\n${more.split(' ').slice(1).join(' ')}\n`,
+    );
+  };
+  files('KEPT=1\nA=1\nB=2\n', 'one maxRestarts = "7/3m"');
+  const run = b.cli('start', { env });
+  const shown = async (n: number) => {
+    await until(`worker ${n}`, () => run.stdout().split('ENV ').length > n, run);
+    return JSON.parse(run.stdout().split('ENV ')[n]?.split('\n')[0] ?? '') as {
+      argv: string[];
+      env: Record<string, string>;
+    };
+  };
+  await shown(1);
+  files('KEPT=1\nA=11\nC=s3cret\n', 'two maxRestarts = "5/1m"\nhttp = 18080');
+  await b.exits(0, 'restart --same-env', { env });
+  assert.deepEqual([(await shown(2)).argv, (await shown(2)).env.A], [['one'], '1']);
+  const told = await b.exits(0, 'restart', { env });
+  for (const text of [
+    /in the env file A is changed, B is gone, C is new/,
+    /--max-restarts "5\/1m" \(maxRestarts in singlepoll\.toml line 2\)$/m,
+    /--http "18080" .*: not in this run; singlepoll start --takeover/,
+    /the worker is now: .*prints-env\.mjs two/,
+  ]) {
+    assert.match(told.stderr, text);
+    assert.match(run.stderr(), text);
+  }
+  assert.doesNotMatch(told.text + run.stderr(), /s3cret/);
+  const third = await shown(3);
+  assert.deepEqual([third.argv, third.env.A, third.env.B, third.env.C], [['two'], '11', undefined, 's3cret']);
+  assert.match((await b.status({ env })).supervisor?.command?.join(' ') ?? '', /two$/);
+
+  b.file('singlepoll.toml', 'stopTimeout = "soon"\n');
+  const { stderr } = await b.exits(78, 'restart', { env });
+  assert.match(
+    stderr,
+    /not restarted: the configuration is wrong now: .*stopTimeout[\s\S]*→ singlepoll restart --same-env/,
+  );
+  files('KEPT=1\nA=11\nC=s3cret\n', 'two', randomToken());
+  assert.match(
+    (await b.exits([75, 78], ['restart', '--bot', String(b.botId)], { env })).stderr,
+    /that of another bot/,
+  );
+  assert.equal(run.ended(), null);
+
+  const rotated = randomToken(b.botId);
+  b.sandbox.raw.addBot(rotated);
+  files('KEPT=1\nA=11\nC=s3cret\n', 'two', rotated);
+  assert.match(
+    (await b.exits(0, 'restart', { env })).stderr,
+    /the token was rotated \(TELEGRAM_BOT_TOKEN in \.env\)/,
+  );
+  await shown(4);
+  b.sandbox.raw.revoke(token);
+  const id = b.sandbox.raw.injectText(rotated, 'served?');
+  await until('the new token to be used', () => b.journal().some((it) => it.id === id), run);
+  const elsewhere = join(b.dir, 'elsewhere');
+  mkdirSync(elsewhere, { mode: 0o700 });
+  const other = { env: { ...env, TELEGRAM_BOT_TOKEN: rotated, SINGLEPOLL_DIR: elsewhere } };
+  assert.match((await b.exits(75, 'start -- true', other)).stderr, /supervisor already/);
+  run.signal('SIGHUP');
+  await shown(5);
+  assertNeverTwo(b);
 });
 
 test('a reader that has gone, as with `| true`, changes no exit code; what is thrown past every catch is told masked, with 70', async (t) => {
