@@ -6,7 +6,9 @@ import type { Readable } from 'node:stream';
 import { flagWords } from '../config/options.ts';
 import { EXIT } from '../errors.ts';
 import { readText } from '../machine/procfs.ts';
-import { leaveGoneTerminal } from '../output/sink.ts';
+import { leaveGoneTerminal, openSink } from '../output/sink.ts';
+import { createWaitLine } from '../output/wait-line.ts';
+import { painter, span } from '../output/words.ts';
 import type { Owner } from '../service/link.ts';
 import { DETACHED_VARIABLE, LINK_FD, OWNED_VARIABLE, readyText } from '../service/messages.ts';
 import { HUP_IGNORED, hangupIgnored } from '../supervisor/signals.ts';
@@ -52,6 +54,14 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
     ...flagWords({ ...flags, detach: true }),
     ...(words.length > 0 ? ['--', ...words] : []),
   ];
+  const stderr = openSink(2);
+  const waitLine = createWaitLine(stderr, await painter(process.stderr, process.env));
+  const talk = waitLine.beside(stderr);
+  const say = (text: string | Buffer) => void talk.write(Buffer.from(text), () => {});
+  const sinceMs = performance.now();
+  waitLine.shows(
+    () => `waiting for the worker's first poll, for ${span(performance.now() - sinceMs)} so far`,
+  );
   const child = spawn(process.execPath, [...process.execArgv, '--', process.argv[1] ?? '', ...args], {
     cwd: config.cwd,
     env: {
@@ -74,28 +84,28 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
   process.on('SIGHUP', isHangupIgnored ? () => {} : stop);
   const raw = child.stderr as Readable;
   const link = child.stdio[LINK_FD] as Readable;
-  raw.on('data', (bytes: Buffer) => process.stderr.write(bytes));
+  raw.on('data', say);
   link.on('error', () => {});
   const code = await new Promise<number>((resolve) => {
     createInterface({ input: link }).on('line', (line) => {
       const text = readyText(line);
-      if (text === null) process.stderr.write(`${line}\n`);
+      if (text === null) say(`${line}\n`);
       else
         void doubt.then((warning) => {
-          if (warning !== null) process.stderr.write(`singlepoll: ${warning}\n`);
+          waitLine.stop();
+          if (warning !== null) say(`singlepoll: ${warning}\n`);
           process.stdout.write(`${text}\n`, () => resolve(EXIT.ok));
         });
     });
     child.on('error', (error) => {
-      process.stderr.write(`singlepoll: can't start a detached process: ${error.message}\n`);
+      say(`singlepoll: can't start a detached process: ${error.message}\n`);
       resolve(EXIT.config);
     });
     child.on('close', (ended, signal) => {
+      waitLine.stop();
       if (asked !== null || signal !== null) return resolve(128 + constants.signals[asked ?? signal!]);
       if (ended === 0)
-        process.stderr.write(
-          'singlepoll: not started: it ended before the worker had polled\n  → singlepoll logs -n 50\n',
-        );
+        say('singlepoll: not started: it ended before the worker had polled\n  → singlepoll logs -n 50\n');
       resolve(ended || EXIT.unreachable);
     });
   });

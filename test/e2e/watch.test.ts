@@ -196,6 +196,11 @@ test('long waits count down in the last line of a terminal, which is gone when s
   await tmux.until(/\(2 exits in a row\)\n\[worker\] started/);
   tmux.press('C-c');
   await tmux.until(/have ended/);
+  const late = b.file('late.mjs', `setTimeout(() => import('${node('polite.mjs')[1]}'), 2_500);\n`);
+  tmux.type(`clear; ${start.replace('start', 'start -d')} ${process.execPath} ${late}`);
+  await tmux.until(/\[worker\] started[^\n]*\nwaiting for the worker's first poll, for \d s so far/);
+  await tmux.until(/\[worker\] started[^\n]*\n\[poll\] worker \d+ polls\n@/);
+  await b.exits(0, 'stop');
   tmux.type(`clear; ${process.execPath} -- ${PROGRAM} who --probe=4`);
   await tmux.until(/probing: the poll is held for another [123]/);
   await tmux.until(/\nprobe: none seen/);
