@@ -154,22 +154,24 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
 
   async function sayPast({ pid, kind, isElsewhere }: Sign): Promise<void> {
     if (status.record.polling.past !== null) return;
-    const past = await whyPast(pid, config.intercept, config.cwd);
+    const found = await whyPast(pid, config.intercept, config.cwd);
     // It has ended since; there may be another.
-    if (past === null) return;
-    status.note({ kind: 'past-gateway', past });
-    const where = isElsewhere ? `, to api.telegram.org and not to ${config.apiRoot}` : '';
+    if (found === null) return;
+    const { cure } = found;
     // The Bot API turns down a sealed one at once.
     const isUnsealed = config.sealed && kind === 'waits';
     if (isUnsealed) status.note({ kind: 'unsealed' });
-    const sealed = isUnsealed
-      ? ', with the real token and not the sealed one'
-      : config.sealed
-        ? ', where its sealed token is answered 401'
-        : '';
+    const parts = [
+      isElsewhere && `it asks api.telegram.org and not ${config.apiRoot}`,
+      isUnsealed && 'it has the real token and not the sealed one',
+      config.sealed && !isUnsealed && 'its sealed token is not known there (401)',
+      found.why,
+    ];
+    const why = parts.filter(Boolean).join('; ');
+    status.note({ kind: 'past-gateway', past: { why, cure } });
     const lease = status.sources.lease ? `; ${PAST_WITH_LEASE}` : '';
-    const text = `the worker goes past the gateway${where}${sealed}, so its polls are neither seen nor kept apart${lease}`;
-    report.line('gateway', `${text}: ${past.why}. To do: ${past.cure}`, 'warn');
+    const text = `the worker goes past the gateway, so its polls are neither seen nor kept apart${lease}`;
+    report.line('gateway', `${text}: ${why}. To do: ${cure}`, 'warn');
   }
 
   /**
