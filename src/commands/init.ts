@@ -61,7 +61,7 @@ function words(facts: Facts, command: readonly string[] | null, from: string | n
   else {
     const place = `${found.name} (${plain(found.file)}:${found.line})`;
     const isLed =
-      found.language === 'go'
+      found.language === 'go' || command?.[0] === 'deno'
         ? 'its calls come through singlepoll’s gateway with `intercept = "proxy"`, or with this line'
         : 'its calls come through singlepoll’s gateway as it is; should `start` say that they do not, this line helps';
     lines.push(`${place}: ${isLed}:`, `  ${found.apiRoot}`);

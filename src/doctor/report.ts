@@ -1,6 +1,7 @@
 /** One examination (files, history, machine) and how it is shown. Reads, never writes. No token and no control character gets through. */
 import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
+import { BY_PROXY } from '../intercept/past.ts';
 import { leaseMistakes } from '../lease/url.ts';
 import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
@@ -76,9 +77,7 @@ function findPast(facts: Facts, config: Config, running: StatusDocument | null):
   );
   const [place, name] = library?.language === 'go' ? [library, 'Go'] : [deno, 'Deno'];
   const why = `${name} loads no hook, so this bot would poll past the gateway, which then neither sees its polls nor keeps them apart`;
-  return place
-    ? [{ ...rule, file: place.file, line: place.line, why, cure: 'singlepoll start --intercept proxy' }]
-    : [];
+  return place ? [{ ...rule, file: place.file, line: place.line, why, cure: BY_PROXY }] : [];
 }
 
 /** As `start` would read it, but a project without a token or a command (a clone, a CI) is no finding. */

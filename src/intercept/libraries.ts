@@ -7,7 +7,7 @@ export type Language = 'python' | 'js' | 'go';
 
 /** Language, name, import, line: those of the libraries' documentation; none where it speaks MTProto. The last of a language: its own calls. */
 export const LIBRARIES = String.raw`
-js      grammY                 ["'\x60](grammy|@grammyjs/)     new Bot(token, { client: { apiRoot: process.env.TELEGRAM_API_ROOT } })
+js      grammY                 ["'\x60](npm:|https://deno\.land/x/)?(grammy|@grammyjs/)  new Bot(token, { client: { apiRoot: process.env.TELEGRAM_API_ROOT } })
 js      Telegraf               ["'\x60]telegraf["'\x60/]       new Telegraf(token, { telegram: { apiRoot: process.env.TELEGRAM_API_ROOT } })
 js      node-telegram-bot-api  ["'\x60]node-telegram-bot-api  new TelegramBot(token, { polling: true, baseApiUrl: process.env.TELEGRAM_API_ROOT })
 js      GramIO                 ["'\x60]gramio["'\x60]          new Bot(token, { api: { baseURL: process.env.TELEGRAM_API_ROOT + "/bot" } })

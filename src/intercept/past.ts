@@ -44,6 +44,8 @@ export async function whyPast(pid: number, mode: PastFacts['mode'], folder: stri
   return past.cure === USE_ROOT ? { ...past, cure: await useRoot([exe, ...argv.slice(1)], folder) } : past;
 }
 
+/** For a command that stands in the configuration. */
+export const BY_PROXY = 'singlepoll start --intercept proxy';
 const USE_ROOT = 'let the bot take its API root from TELEGRAM_API_ROOT';
 
 /** The last resort, with the line for the library of the bot where that is known. */
@@ -84,7 +86,7 @@ export function pastWords({ exe, argv, names, isProxied, mode }: PastFacts): Pas
   if (isProxied) return { why: `${program} takes no proxy from its environment`, cure: USE_ROOT };
   return {
     why: `${program} can't load a hook (Go, Deno, Rust, Perl, curl)`,
-    cure: 'singlepoll start --intercept proxy',
+    cure: BY_PROXY,
   };
 }
 

@@ -6,7 +6,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { incumbentAfterMs } from '../gateway/events.ts';
 import { nobodyHereWords } from '../gateway/words.ts';
-import { whyPast } from '../intercept/past.ts';
+import { BY_PROXY, whyPast } from '../intercept/past.ts';
+import { plainCommand } from '../output/plain.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
 import type { Prover } from '../strays/prover.ts';
@@ -157,7 +158,8 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
     const found = await whyPast(pid, config.intercept, config.cwd);
     // It has ended since; there may be another.
     if (found === null) return;
-    const { cure } = found;
+    const isTyped = found.cure === BY_PROXY && config.command?.source === 'command line';
+    const cure = isTyped ? `${BY_PROXY} -- ${plainCommand(run.command)}` : found.cure;
     // The Bot API turns down a sealed one at once.
     const isUnsealed = config.sealed && kind === 'waits';
     if (isUnsealed) status.note({ kind: 'unsealed' });

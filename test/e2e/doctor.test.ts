@@ -14,6 +14,7 @@ interface Doc {
   folder: string;
   healthy: boolean;
   findings: { rule: string; file: string | null; line: number | null; why: string; cure: string }[];
+  notes: { rule: string; cure: string }[];
   environment: { check: string; ok: boolean | null; message: string }[];
 }
 
@@ -64,6 +65,29 @@ test('a healthy project and one that is not: 0 and 1 with each place, no token, 
   ])
     assert.match(stdout, pattern);
   assert.equal(b.sandbox.methods().length, 0, 'no method of the bot was called');
+});
+
+test('what loads no hook: a note with the one thing to do, unless that is done', async (t) => {
+  const b = await bed(t);
+  const rows: Record<string, string>[] = [
+    { 'main.go': 'package main\nimport tele "gopkg.in/telebot.v3"\n' },
+    {
+      'bot.ts': 'import { Bot } from "npm:grammy";\nconst bot = new Bot(t);\nbot.start();\n',
+      Procfile: 'bot: deno run -A bot.ts\n',
+    },
+  ];
+  for (const [index, files] of rows.entries()) {
+    const folder = join(b.project, String(index));
+    mkdirSync(folder);
+    for (const [name, text] of Object.entries(files)) b.file(`${index}/${name}`, text);
+    const { notes } = (await doctor(b, ['--offline', folder])).doc;
+    assert.deepEqual(
+      notes.map(({ rule, cure }) => `${rule}: ${cure}`),
+      ['past-gateway: singlepoll start --intercept proxy'],
+    );
+    b.file(`${index}/singlepoll.toml`, 'intercept = "proxy"\n');
+    assert.deepEqual((await doctor(b, ['--offline', folder])).doc.notes, []);
+  }
 });
 
 test('bad input: 64 and 78; what start would refuse is a finding: two bots, a broken singlepoll.toml', async (t) => {
