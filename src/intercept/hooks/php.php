@@ -4,47 +4,51 @@
 // host pass through untouched. Then it runs the auto_prepend_file of the user's own. `singlepoll start --intercept off` keeps it out.
 
 /**
- * Older PHP keeps the name of the first host that it reached through a proxy for all later calls (bug 74796). With an object in its place
- * PHP asks anew which name a certificate has to bear: that of the URL which is being opened. PHP replaces the object by its answer, so
- * each of two objects puts the other one back: at each handshake PHP reads `cafile`, and after that `peer_name`.
+ * Older PHP keeps the name of the first host that it reached through a proxy for all later calls (bug 74796). So each call gets the name of
+ * its own URL: at each handshake PHP asks for `cafile`, and after that for `peer_name`. It replaces an object by the text that this gives,
+ * so each of the two puts the other one in its place.
  */
 final class SinglepollTlsOption
 {
     private static $redirected = null;
-    private $name;
+    private $host;
 
-    public function __construct($name)
+    public function __construct($name, $host = null)
     {
-        $this->name = $name;
+        $this->host = $host;
         stream_context_set_option(stream_context_get_default(), 'ssl', $name, $this);
     }
 
     public static function begin()
     {
         new self('cafile');
-        new self('peer_name');
         stream_context_set_params(stream_context_get_default(), ['notification' => function ($code, $severity, $message) {
-            self::$redirected = $code === STREAM_NOTIFY_REDIRECTED ? $message : self::$redirected;
+            if ($code === STREAM_NOTIFY_REDIRECTED) {
+                self::$redirected = $message;
+            } elseif ($code === STREAM_NOTIFY_CONNECT) {
+                new self('cafile');
+            }
         }]);
     }
 
     public function __toString()
     {
-        new self($this->name === 'cafile' ? 'peer_name' : 'cafile');
-        if ($this->name === 'cafile') {
-            return ini_get('openssl.cafile');
+        if ($this->host !== null) {
+            new self('cafile');
+            return $this->host;
         }
-        $urls = [self::$redirected];
+        $words = [self::$redirected];
         self::$redirected = null;
         foreach (debug_backtrace() as $call) {
-            $urls = array_merge($urls, $call['args'] ?? []);
+            $words = array_merge($words, $call['args'] ?? []);
         }
-        foreach ($urls as $url) {
-            if (is_string($url) && stripos($url, 'https://') === 0) {
-                return parse_url($url, PHP_URL_HOST);
+        foreach ($words as $word) {
+            if (is_string($word) && preg_match('~^(?:https|ssl|tls[\\w.]*)://(?:[^/?#]*@)?([^/?#:]+)~i', $word, $found)) {
+                new self('peer_name', $found[1]);
+                break;
             }
         }
-        return 'api.telegram.org';
+        return ini_get('openssl.cafile');
     }
 }
 
