@@ -240,7 +240,8 @@ function lastEnd({ status, loop, lastLines, output }: Run, ending: Ending, isGiv
   const { headed, lastExit } = state;
   const exits = crashLoop && `crash loop: ${crashLoop.exits} exits within ${duration(crashLoop.periodMs)}`;
   const reason = exits && lastExit ? `${exits}, the last ${howItEnded(lastExit)}` : ending.reason;
-  const isOfWorker = isGivenUp || crashLoop !== null || ending.code === (lastExit && workerCode(lastExit));
+  const isItsCode = ending.code !== EXIT.ok && ending.code === (lastExit && workerCode(lastExit));
+  const isOfWorker = isGivenUp || crashLoop !== null || isItsCode;
   return {
     ...(headed?.to === 'exit' ? headed : {}),
     ...{ code: ending.code, reason, log: output.logFacts()?.path ?? null },
