@@ -25,7 +25,7 @@ export interface Loaded {
 }
 
 /** Nothing is found there. */
-const NOWHERE = '/nonexistent';
+export const NOWHERE = '/nonexistent';
 /** `status` needs it only where no supervisor answers. */
 const NEED_PROCESSES: readonly CommandName[] = ['start', 'stop', 'restart', 'reset', 'who'];
 
@@ -51,19 +51,17 @@ export function namedBot({ command, own, words }: Invocation): string | null {
 }
 
 /**
- * Reads the settings; with --bot, nothing of this folder and environment. Throws SinglepollError 78 with every mistake. Warnings
- * are the caller's to show.
+ * Reads the settings: those that are given here, or of a bot that is named those of its last start, wherever that was. Throws
+ * SinglepollError 78 with every mistake. Warnings are the caller's to show.
  */
 export async function configure(invocation: Invocation, cwd = workingFolder()): Promise<Loaded> {
   const { command, flags, words } = invocation;
   if (NEED_PROCESSES.includes(command)) requireProcesses();
   // Refused whatever the command wants with it: a relative one is a mistake everywhere.
   stateDirPath(process.env);
-  const loaded = await loadConfig(
-    namedBot(invocation) === null
-      ? { command, flags, argvCommand: words, env: process.env, cwd }
-      : { command, flags: {}, argvCommand: [], env: {}, cwd: NOWHERE },
-  );
+  const name = namedBot(invocation);
+  if (name !== null) return await (await import('./named.ts')).configureNamed(invocation, name);
+  const loaded = await loadConfig({ command, flags, argvCommand: words, env: process.env, cwd });
   const { lease } = loaded.ok ? loaded.config : {};
   // Those that only look say it of the lease.
   const isStart = (NEEDS[command].scopes as readonly string[]).includes('run');

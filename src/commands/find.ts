@@ -167,10 +167,9 @@ function rows(bots: readonly Bot[]): string {
     .join('');
 }
 
-/** `name`: as it was typed. Also one that hangs or is another user's; null: none runs. Throws 64 where several could be meant. */
-export async function findSupervisor(config: Config, name: string | null): Promise<Supervisor | null> {
-  if (name !== null) return (await botNamed(name)).runs[0] ?? null;
-  const { botId, token, cwd } = config;
+/** Also one that hangs or is another user's; null: none runs. Throws 64 where several could be meant. */
+export async function findSupervisor(config: Config): Promise<Supervisor | null> {
+  const { botId, cwd } = config;
   const control = controlPath(botId);
   const holder = await presentSupervisor(config).catch((error) => {
     if (!isDenied(error)) throw error;
@@ -185,14 +184,14 @@ export async function findSupervisor(config: Config, name: string | null): Promi
     const other = (await runsOfOthers()).find(({ pid }) => pid === holder.pid);
     return { control: null, doc: other?.doc ?? null, holder };
   }
-  const bots = await findBots(token === null ? null : botId);
+  const bots = await findBots(botId);
   const deploy = bots
     .find(({ id }) => id === (botId ?? 0))
     ?.runs.find(
       // Without a token only the folder tells whose it is.
       (run) => isDeploySocket(basename(run.control)) && (botId !== null || run.doc?.supervisor?.cwd === cwd),
     );
-  if (deploy || token !== null) return deploy ?? null;
+  if (deploy || botId !== null) return deploy ?? null;
   const running = bots.flatMap((bot) => bot.runs.map((run) => ({ ...bot, runs: [run] })));
   if (running.length > 0) return theOnly(running)?.runs[0] ?? null;
   const others = await runsOfOthers();

@@ -20,20 +20,15 @@ import {
 import { recallStart } from '../supervisor/memory.ts';
 import { readHistory } from '../supervisor/recorder.ts';
 import { bareStatus } from '../supervisor/status.ts';
-import { botNamed, findSupervisor, type Supervisor } from './find.ts';
+import { findSupervisor, type Supervisor } from './find.ts';
 
 const ANSWER_MS = 2_000;
 
 /** `value`: of --history. Throws 64 for what is no time, 3 where nothing is known. */
-export async function showHistory(
-  config: Config,
-  name: string | null,
-  value: unknown,
-  json: boolean,
-): Promise<number> {
+export async function showHistory(config: Config, value: unknown, json: boolean): Promise<number> {
   const spanMs = spanOf(value);
-  const supervisor = await findSupervisor(config, name);
-  const id = supervisor?.doc?.bot?.id ?? (name === null ? config.botId : (await botNamed(name)).id);
+  const supervisor = await findSupervisor(config);
+  const id = supervisor?.doc?.bot?.id ?? config.botId;
   const history = (await rememberedBy(supervisor)) ?? storedHistory(id);
   if (history === null)
     throw new SinglepollError(

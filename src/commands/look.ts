@@ -24,15 +24,13 @@ import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { hung } from './answers.ts';
 import { requireProcesses } from './context.ts';
-import { type Bot, botNamed, findSupervisor, type Supervisor } from './find.ts';
+import { type Bot, findSupervisor, type Supervisor } from './find.ts';
 
 const API_TIMEOUT_MS = 2_000;
 
-/** Of the bot that --bot names (without its token only its supervisor can tell), else of the configured one. */
-export async function thoroughStatus(config: Config, name: string | null): Promise<StatusDocument> {
-  if (name !== null) return statusesOf(await botNamed(name))[0] ?? bareStatus(null, 'stopped');
+export async function thoroughStatus(config: Config): Promise<StatusDocument> {
   requireProcesses();
-  const supervisor = await findSupervisor(config, null);
+  const supervisor = await findSupervisor(config);
   return supervisor?.doc ?? (await lookAround(config, supervisor));
 }
 
@@ -79,7 +77,9 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
       hint: 'cd to the folder of the bot, or give --env-file or --token-env',
     },
   ];
-  const bot = config.botId === null ? null : { id: config.botId, username: telegram.username };
+  const { botId } = config;
+  const username = telegram.username ?? recallStart(findBotDir(botId) ?? '')?.username ?? null;
+  const bot = botId === null ? null : { id: botId, username };
   return {
     ...bareStatus(bot, supervisor ? 'starting' : 'stopped'),
     problems: problems.filter((it) => it !== null && it !== false),

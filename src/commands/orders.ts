@@ -3,7 +3,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { whileWaiting } from '../output/wait-line.ts';
 import { span } from '../output/words.ts';
 import { type Answer, NoSupervisor } from '../supervisor/control.ts';
-import { configure, type Invocation, namedBot, warn } from './context.ts';
+import { configure, type Invocation, warn } from './context.ts';
 import { askSupervisor, findSupervisor } from './find.ts';
 
 /** More than any --stop-timeout that somebody waits for by hand. */
@@ -45,7 +45,7 @@ export async function restart(invocation: Invocation): Promise<number> {
 async function order(invocation: Invocation, cmd: string, more: object = {}): Promise<Answer | string> {
   const { config, warnings } = await configure(invocation);
   warn(warnings);
-  const supervisor = await findSupervisor(config, namedBot(invocation));
+  const supervisor = await findSupervisor(config);
   if (!supervisor) return 'no supervisor runs';
   try {
     return await whileWaiting(

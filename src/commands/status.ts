@@ -14,7 +14,6 @@ import { configure, type Invocation, namedBot, warn } from './context.ts';
 export async function run(invocation: Invocation): Promise<number> {
   const { all, watch, history } = invocation.own;
   const json = invocation.own.json === true;
-  const name = namedBot(invocation);
   if (history !== undefined && (all === true || watch === true))
     throw new SinglepollError(
       EXIT.usage,
@@ -22,24 +21,20 @@ export async function run(invocation: Invocation): Promise<number> {
       'singlepoll status --history 1d',
     );
   if (all === true) {
-    if (watch !== true && name === null) return await statusOfAll(json);
-    const other = name === null ? '--watch' : 'the name of a bot';
+    const isNamed = namedBot(invocation) !== null;
+    if (watch !== true && !isNamed) return await statusOfAll(json);
+    const other = isNamed ? 'the name of a bot' : '--watch';
     throw new SinglepollError(EXIT.usage, `--all and ${other} exclude each other`, 'singlepoll status --all');
   }
   const { config, warnings } = await configure(invocation);
   if (!json) warn(warnings);
-  if (history !== undefined)
-    return await (await import('./history.ts')).showHistory(config, name, history, json);
+  if (history !== undefined) return await (await import('./history.ts')).showHistory(config, history, json);
   if (watch === true) {
     const { watchStatus } = await import('./watch.ts');
-    const look = (named: string | null) => currentStatus(config, named);
-    return await watchStatus(
-      { config, name, look },
-      json ? JSON.stringify : await screen(process.stdout),
-      json,
-    );
+    const render = json ? JSON.stringify : await screen(process.stdout);
+    return await watchStatus({ config, look: currentStatus }, render, json);
   }
-  const doc = await currentStatus(config, name);
+  const doc = await currentStatus(config);
   // Node's own stream is loaded only for a terminal: it takes as long as the supervisor's answer.
   const show = json ? null : await screen(isatty(1) ? process.stdout : {});
   print(`${show ? show(doc).trimEnd() : JSON.stringify(doc)}\n`);
@@ -47,9 +42,8 @@ export async function run(invocation: Invocation): Promise<number> {
 }
 
 /** The supervisor's own word where one runs and answers, else what can be seen from here. */
-async function currentStatus(config: Config, name: string | null): Promise<StatusDocument> {
-  const answer = name === null ? await usualAnswer(config) : null;
-  return answer ?? (await (await import('./look.ts')).thoroughStatus(config, name));
+async function currentStatus(config: Config): Promise<StatusDocument> {
+  return (await usualAnswer(config)) ?? (await (await import('./look.ts')).thoroughStatus(config));
 }
 
 /** How a status looks on this stream now. */

@@ -37,10 +37,8 @@ const LOOK_AROUND_EVERY_MS = 5_000;
 
 export interface Watching {
   readonly config: Config;
-  /** Of --bot. */
-  readonly name: string | null;
   /** What `status` shows now. */
-  readonly look: (name: string | null) => Promise<StatusDocument>;
+  readonly look: (config: Config) => Promise<StatusDocument>;
 }
 
 /** `render`: where lines are wanted rather than a screen that is drawn. Throws what `status` throws, before anything is shown. */
@@ -57,10 +55,11 @@ export async function watchStatus(
 
 /** Calls `show` whenever there may be something new, with where the supervisor listens. Ends when `over` aborts; throws what the first look throws. */
 async function follow(
-  { config, name, look }: Watching,
+  { config: given, look }: Watching,
   over: AbortSignal,
   show: (live: LiveDocument, control: string | null) => void,
 ): Promise<void> {
+  let config = given;
   let lines: readonly LiveLine[] = [];
   let day: LiveDocument['day'] = null;
   let isShown = false;
@@ -68,23 +67,23 @@ async function follow(
   const present = (status: StatusDocument, control: string | null) => {
     if (over.aborted) return;
     // The only one that ran when the watching began: no other is followed later.
-    if (config.token === null && status.bot?.id) name ??= String(status.bot.id);
+    if (config.botId === null && status.bot?.id) config = { ...config, botId: status.bot.id };
     isShown = true;
     if (control === null) day = lastDay(status.bot?.id ?? null);
     show({ status, lines, day }, control);
   };
   while (!over.aborted) {
     try {
-      const control = (await findSupervisor(config, name))?.control ?? null;
+      const control = (await findSupervisor(config))?.control ?? null;
       if (control !== null && (await listen(control))) lookedAtMs = Number.NEGATIVE_INFINITY;
       else if (performance.now() - lookedAtMs > LOOK_AROUND_EVERY_MS) {
-        present(await look(name), null);
+        present(await look(config), null);
         lookedAtMs = performance.now();
       }
     } catch (error) {
       // `status` says what is wrong with one that can't be asked.
       if (!isShown && error instanceof SinglepollError) throw error;
-      if (!isShown) present(await look(name), null);
+      if (!isShown) present(await look(config), null);
     }
     if (lookedAtMs > 0) await pause(LOOK_EVERY_MS, undefined, { signal: over }).catch(() => {});
   }

@@ -2,32 +2,25 @@
  * `singlepoll who`: who polls this bot? Every trace on this machine, graded, with what keeps it alive, and with --probe whether
  * somebody elsewhere does. Stops nothing.
  */
-import { type Config, loadConfig } from '../config/load.ts';
-import { positiveFlags } from '../config/options.ts';
-import { absoluteFlags } from '../config/sources.ts';
-import { TOKEN_VARIABLES } from '../config/token.ts';
-import { EXIT, SinglepollError } from '../errors.ts';
-import { plain } from '../output/plain.ts';
+import type { Config } from '../config/load.ts';
 import { leaseWords, type Paint, painter, RIVAL_CURE } from '../output/words.ts';
-import { shellQuote } from '../shell.ts';
 import type { Stray, Survey } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import { controlPath, unreachable } from '../supervisor/holder.ts';
-import { recallStart } from '../supervisor/memory.ts';
 import type { LeaseEntry, Problem, StatusDocument } from '../supervisor/status.ts';
 import { toEntry, unseenText } from '../supervisor/sweep.ts';
-import { configure, type Invocation, type Loaded, namedBot, warn, workingFolder } from './context.ts';
-import { botNamed, findSupervisor, type Supervisor } from './find.ts';
+import { configure, type Invocation, warn } from './context.ts';
+import { findSupervisor, type Supervisor } from './find.ts';
 import { lookForLease, openTools, survey, workerAmong } from './look.ts';
 import type { Probed } from './probe.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const prober = invocation.own.probe === undefined ? null : await import('./probe.ts');
   const probeMs = prober?.probeTime(invocation.own.probe) ?? null;
-  const { config, warnings } = await configureNamed(invocation);
+  const { config, warnings } = await configure(invocation);
   const json = invocation.own.json === true;
   if (!json) warn(warnings);
-  const supervisor = await findSupervisor(config, null);
+  const supervisor = await findSupervisor(config);
   const doc = supervisor?.doc ?? null;
   const tree = new Set(doc?.worker?.tree.map(({ pid }) => pid) ?? []);
   const tools = openTools(config, [...tree, ...(doc?.supervisor ? [doc.supervisor.pid] : [])]);
@@ -72,28 +65,6 @@ export async function run(invocation: Invocation): Promise<number> {
   const isSuspect = ({ grade }: Stray) => (probed ? isStopped(grade) : grade !== 'hint');
   const isElsewhere = probed ? probed.entry.result !== 'none' : fightsOf(doc).length > 0;
   return strays.some(isSuspect) || isElsewhere ? 1 : 0;
-}
-
-/** As it is configured here; with --bot as it was last started, wherever that was. */
-async function configureNamed(invocation: Invocation): Promise<Loaded> {
-  const name = namedBot(invocation);
-  if (name === null) return await configure(invocation);
-  const { id, cwd, folder } = await botNamed(name);
-  const typed = absoluteFlags(invocation.flags, workingFolder());
-  const flags = { ...positiveFlags(recallStart(folder)?.flags ?? {}), ...typed };
-  const others = Object.entries(process.env).filter(
-    ([key]) => !/^SINGLEPOLL_(?!DIR$)/.test(key) && !(TOKEN_VARIABLES as readonly string[]).includes(key),
-  );
-  // What is exported here is most likely another bot's; but where the folder has none it may be this one's.
-  for (const env of [Object.fromEntries(others), process.env]) {
-    const loaded = await loadConfig({ command: 'who', flags, argvCommand: [], env, cwd: cwd ?? '/' });
-    if (loaded.ok && loaded.config.botId === id) return loaded;
-  }
-  throw new SinglepollError(
-    EXIT.config,
-    `the token of bot ${id} is neither in ${plain(cwd ?? 'its folder')} nor in the environment`,
-    `cd ${shellQuote(cwd ?? '.')} && singlepoll who    # with --env-file, --token-file or --token-env`,
-  );
 }
 
 /** The worker has met conflicts lately: whoever causes them may be on another machine. */
