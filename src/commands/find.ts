@@ -136,7 +136,10 @@ export async function botNamed(name: string): Promise<Bot> {
   const byName = bots.filter(
     ({ id, username }) => String(id || '') === wanted || username?.toLowerCase() === wanted,
   );
-  const [named, ...others] = byName.length > 0 ? byName : bots.filter(({ cwd }) => isIn(cwd));
+  const meant = byName.length > 0 ? byName : bots.filter(({ cwd }) => isIn(cwd));
+  // A bot that once ran in the folder is not asked for while another runs there.
+  const running = meant.filter(({ runs }) => runs.length > 0);
+  const [named, ...others] = running.length === 1 ? running : meant;
   if (named && others.length === 0) return named;
   const shown = named ? [named, ...others] : bots;
   const problem = named

@@ -114,7 +114,8 @@ export function sayEnd(
 ): void {
   const level = code === EXIT.ok ? 'good' : 'error';
   const end = spawns === 0 ? 'no worker was started' : 'supervisor and worker have ended';
-  const cure = said ? undefined : (hint ?? (lines.length > 0 && log !== null ? WHY_IT_ENDED : undefined));
+  const isTold = code !== EXIT.ok && lines.length > 0 && log !== null;
+  const cure = said ? undefined : (hint ?? (isTold ? WHY_IT_ENDED : undefined));
   const fields = cure === undefined ? { code } : { code, hint: cure };
   report.line('stop', `${said ? '' : `${reason}; `}${end} (exit ${code})`, level, fields);
 }
