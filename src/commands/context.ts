@@ -24,8 +24,6 @@ export interface Loaded {
   readonly warnings: readonly string[];
 }
 
-/** Nothing is found there. */
-export const NOWHERE = '/nonexistent';
 /** `status` needs it only where no supervisor answers. */
 const NEED_PROCESSES: readonly CommandName[] = ['start', 'stop', 'restart', 'reset', 'who'];
 
@@ -59,9 +57,10 @@ export async function configure(invocation: Invocation, cwd = workingFolder()): 
   if (NEED_PROCESSES.includes(command)) requireProcesses();
   // Refused whatever the command wants with it: a relative one is a mistake everywhere.
   stateDirPath(process.env);
+  const request = { command, flags, argvCommand: words, env: process.env, cwd };
   const name = namedBot(invocation);
-  if (name !== null) return await (await import('./named.ts')).configureNamed(invocation, name);
-  const loaded = await loadConfig({ command, flags, argvCommand: words, env: process.env, cwd });
+  if (name !== null) return await (await import('./named.ts')).configureNamed(name, request);
+  const loaded = await loadConfig(request);
   const { lease } = loaded.ok ? loaded.config : {};
   // Those that only look say it of the lease.
   const isStart = (NEEDS[command].scopes as readonly string[]).includes('run');
@@ -91,7 +90,7 @@ export function workingFolder(): string {
     try {
       return readlinkSync('/proc/self/cwd');
     } catch {
-      return NOWHERE;
+      return '/nonexistent';
     }
   }
 }

@@ -1,5 +1,5 @@
 /** The settings of a bot that is named rather than configured here: those of its last start, as far as they can still be read. */
-import { loadConfig } from '../config/load.ts';
+import { type LoadRequest, loadConfig } from '../config/load.ts';
 import { NEEDS, positiveFlags } from '../config/options.ts';
 import { absoluteFlags } from '../config/sources.ts';
 import { TOKEN_VARIABLES } from '../config/token.ts';
@@ -7,13 +7,15 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { shellQuote } from '../shell.ts';
 import { recallStart } from '../supervisor/memory.ts';
-import { type Invocation, type Loaded, NOWHERE, workingFolder } from './context.ts';
 import { botNamed } from './find.ts';
 
+/** Nothing is found there. */
+const NOWHERE = '/nonexistent';
+
 /** Throws 64 where no such bot is known, 78 where the command needs its token and that is not found. */
-export async function configureNamed({ command, flags }: Invocation, name: string): Promise<Loaded> {
+export async function configureNamed(name: string, { command, flags, cwd: here }: LoadRequest) {
   const { id, cwd, folder } = await botNamed(name);
-  const typed = absoluteFlags(flags, workingFolder());
+  const typed = absoluteFlags(flags, here);
   const request = {
     ...{ command, argvCommand: [], cwd: cwd ?? NOWHERE },
     flags: { ...positiveFlags(recallStart(folder)?.flags ?? {}), ...typed },
