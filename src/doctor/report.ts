@@ -57,27 +57,19 @@ export async function examine(
 
 /** What goes past the gateway now, or is going to, as it loads no hook. */
 function findPast(facts: Facts, config: Config, running: StatusDocument | null): Finding[] {
+  const note = (why: string, cure: string, place?: { file: string; line: number } | null) => [
+    { rule: 'past-gateway', file: place?.file ?? null, line: place?.line ?? null, why, cure, note: true },
+  ];
   const seen = running?.polling?.past;
-  const rule = { rule: 'past-gateway', note: true };
-  if (seen)
-    return [
-      {
-        ...rule,
-        file: null,
-        line: null,
-        why: `the worker that runs goes past the gateway: ${seen.why}`,
-        cure: seen.cure,
-      },
-    ];
+  if (seen) return note(`the worker that runs goes past the gateway: ${seen.why}`, seen.cure);
   const isTold = facts.files.some(({ text }) => text.includes('TELEGRAM_API_ROOT'));
   if (isTold || !config.gateway || config.intercept !== 'auto') return [];
   const library = findLibrary(facts.files);
-  const deno = facts.processes.find(
-    ({ runs, polls }) => polls && runs.some(({ program }) => program === 'deno'),
-  );
+  const isDeno = ({ program }: { program: string }) => program === 'deno';
+  const deno = facts.processes.find(({ runs, polls }) => polls && runs.some(isDeno));
   const [place, name] = library?.language === 'go' ? [library, 'Go'] : [deno, 'Deno'];
   const why = `${name} loads no hook, so this bot would poll past the gateway, which then neither sees its polls nor keeps them apart`;
-  return place ? [{ ...rule, file: place.file, line: place.line, why, cure: BY_PROXY }] : [];
+  return place ? note(why, BY_PROXY, place) : [];
 }
 
 /** As `start` would read it, but a project without a token or a command (a clone, a CI) is no finding. */

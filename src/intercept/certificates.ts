@@ -89,17 +89,18 @@ function certificate(
   return sequence(body, algorithm, tagged(0x03, Buffer.of(0), signature));
 }
 
+/** Object identifiers (RFC 5280, RFC 5758), as DER writes them. */
 const OID = {
-  ecdsaWithSha256: '1.2.840.10045.4.3.2',
-  commonName: '2.5.4.3',
-  subjectKeyId: '2.5.29.14',
-  keyUsage: '2.5.29.15',
-  subjectAltName: '2.5.29.17',
-  basicConstraints: '2.5.29.19',
-  nameConstraints: '2.5.29.30',
-  authorityKeyId: '2.5.29.35',
-  extendedKeyUsage: '2.5.29.37',
-  serverAuth: '1.3.6.1.5.5.7.3.1',
+  ecdsaWithSha256: '2a8648ce3d040302',
+  commonName: '550403',
+  subjectKeyId: '551d0e',
+  keyUsage: '551d0f',
+  subjectAltName: '551d11',
+  basicConstraints: '551d13',
+  nameConstraints: '551d1e',
+  authorityKeyId: '551d23',
+  extendedKeyUsage: '551d25',
+  serverAuth: '2b06010505070301',
 };
 
 function tagged(tag: number, ...parts: readonly Buffer[]): Buffer {
@@ -113,16 +114,7 @@ const sequence = (...parts: readonly Buffer[]) => tagged(0x30, ...parts);
 const integer = (bytes: Buffer) => tagged(0x02, bytes);
 const TRUE = Buffer.of(0x01, 1, 0xff);
 
-function oid(dotted: string): Buffer {
-  const [first = 0, second = 0, ...rest] = dotted.split('.').map(Number);
-  const bytes = [first * 40 + second];
-  for (const arc of rest) {
-    const digits = [arc & 127];
-    for (let left = arc >> 7; left > 0; left >>= 7) digits.unshift((left & 127) | 128);
-    bytes.push(...digits);
-  }
-  return tagged(0x06, Buffer.from(bytes));
-}
+const oid = (hex: string) => tagged(0x06, Buffer.from(hex, 'hex'));
 
 /** GeneralizedTime is for 2050 and later (RFC 5280, section 4.1.2.5). */
 function time(ms: number): Buffer {

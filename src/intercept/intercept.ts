@@ -33,14 +33,9 @@ export interface InterceptOptions {
 
 export type Intercept = ReturnType<typeof openIntercept>;
 
-const HOOK_FILES = [
-  'node.cjs',
-  'python/sitecustomize.py',
-  'python/_singlepoll_hook.py',
-  'ruby.rb',
-  'php.php',
-  'bun.js',
-];
+const HOOK_FILES = 'node.cjs python/sitecustomize.py python/_singlepoll_hook.py ruby.rb php.php bun.js'.split(
+  ' ',
+);
 
 /** In the built program beside its chunks, in the source beside this file. */
 const SHIPPED = join(dirname(fileURLToPath(import.meta.url)), 'hooks');

@@ -1,4 +1,5 @@
 /** Why a process of the worker talks straight to the Bot API, and the one thing to do about it. */
+import { basename } from 'node:path';
 import { argvOf, readLink, readText } from '../machine/procfs.ts';
 import { findLine, type Language } from './libraries.ts';
 
@@ -60,41 +61,27 @@ export async function useRoot([exe = '', ...words]: readonly string[], folder: s
 export function pastWords({ exe, argv, names, isProxied, mode }: PastFacts): Past {
   const program = baseName(exe);
   const [, variable = null] = runtimeOf(exe) ?? [];
-  if (mode === 'off')
-    return { why: 'it does not use TELEGRAM_API_ROOT, and --intercept off was given', cure: USE_ROOT };
+  const past = (why: string, cure = USE_ROOT): Past => ({ why, cure });
+  if (mode === 'off') return past('it does not use TELEGRAM_API_ROOT, and --intercept off was given');
   if (!names.has('SINGLEPOLL_HOOK'))
-    return {
-      why: `${program} was started without its environment (env -i, sudo, su -), and so without what leads its calls`,
-      cure: 'start singlepoll inside of that command, as in: sudo -u USER singlepoll start -- COMMAND',
-    };
+    return past(
+      `${program} was started without its environment (env -i, sudo, su -), and so without what leads its calls`,
+      'start singlepoll inside of that command, as in: sudo -u USER singlepoll start -- COMMAND',
+    );
   const end = argv.findIndex((it, i) => i > 0 && !it.startsWith('-'));
   const flag = argv.slice(1, end < 0 ? argv.length : end).find((it) => /^-[a-zA-Z]*[IES]/.test(it));
-  if (variable === 'PYTHONPATH' && flag)
-    return { why: `python ${flag} loads no hook`, cure: `leave ${flag} out` };
+  if (variable === 'PYTHONPATH' && flag) return past(`python ${flag} loads no hook`, `leave ${flag} out`);
+  const cure = /^(?:PHP|BUN|JAVA)_/.test(variable ?? '')
+    ? `name it in the command: singlepoll start -- ${program} …`
+    : `let whatever starts ${program} pass ${variable} on`;
   if (variable !== null && !names.has(variable))
-    return {
-      why: `${program} was started without ${variable}, which leads it`,
-      cure: /^(?:PHP|BUN|JAVA)_/.test(variable)
-        ? `name it in the command: singlepoll start -- ${program} …`
-        : `let whatever starts ${program} pass ${variable} on`,
-    };
+    return past(`${program} was started without ${variable}, which leads it`, cure);
   if (variable !== null)
-    return {
-      why: 'it makes its connection in its own way (a pinned certificate, a CA file or a proxy of its own)',
-      cure: USE_ROOT,
-    };
-  if (isProxied) return { why: `${program} takes no proxy from its environment`, cure: USE_ROOT };
-  return {
-    why: `${program} can't load a hook (Go, Deno, Rust, Perl, curl)`,
-    cure: BY_PROXY,
-  };
+    return past(
+      'it makes its connection in its own way (a pinned certificate, a CA file or a proxy of its own)',
+    );
+  if (isProxied) return past(`${program} takes no proxy from its environment`);
+  return past(`${program} can't load a hook (Go, Deno, Rust, Perl, curl)`, BY_PROXY);
 }
 
-function baseName(path: string): string {
-  return (
-    path
-      .replace(/ \(deleted\)$/, '')
-      .split('/')
-      .at(-1) ?? path
-  );
-}
+const baseName = (path: string): string => basename(path.replace(/ \(deleted\)$/, ''));

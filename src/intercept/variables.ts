@@ -28,19 +28,10 @@ export interface Interception {
 export type Runtime = 'php' | 'bun' | 'java';
 
 /** Everything that may name further certificates to trust, of whatever program. */
-export const TRUST_VARIABLES = [
-  'SSL_CERT_FILE',
-  'REQUESTS_CA_BUNDLE',
-  'CURL_CA_BUNDLE',
-  'DENO_CERT',
-  'PERL_LWP_SSL_CA_FILE',
-  'MOJO_CA_FILE',
-  'GIT_SSL_CAINFO',
-  'CARGO_HTTP_CAINFO',
-  'AWS_CA_BUNDLE',
-  'HTTPLIB2_CA_CERTS',
-  'NODE_EXTRA_CA_CERTS',
-];
+export const TRUST_VARIABLES = (
+  'SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE DENO_CERT PERL_LWP_SSL_CA_FILE MOJO_CA_FILE ' +
+  'GIT_SSL_CAINFO CARGO_HTTP_CAINFO AWS_CA_BUNDLE HTTPLIB2_CA_CERTS NODE_EXTRA_CA_CERTS'
+).split(' ');
 
 /** The variables to set; the rest of the environment stays as it is. */
 export function interceptVariables(env: Environment, it: Interception): Record<string, string> {
