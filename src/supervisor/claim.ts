@@ -125,32 +125,22 @@ async function askToHandOver(
   // Orders go to the own folder only, wherever the holder says that it listens.
   const isOurs = holder?.answers && (holder.control === control || holder.kind === 'old');
   if (!isOurs || holder.elsewhere) throw cannotAsk(holder, control);
-  // The holder ends its worker first; the end of its lock is the answer that counts.
-  const enough = new AbortController();
-  const released = lockReleased(key, AbortSignal.any([signal, enough.signal]));
   try {
-    // An older release does not stand by: it ends.
-    const request = { cmd: 'handover', to: process.pid, stays: true };
+    const request = { cmd: 'handover', to: process.pid };
     const answer = await askControl(control, request, { timeoutMs: stopTimeoutMs + 60_000, say, signal });
     if (!answer.ok)
       throw new SinglepollError(EXIT.otherPoller, `the holder does not hand over: ${answer.error}`);
-    if (answer.standsBy) {
-      enough.abort();
-      return 'stands by';
-    }
+    if (answer.standsBy) return 'stands by';
   } catch (error) {
     signal.throwIfAborted();
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM')
       throw inTheWay('the holder may not be asked', holder, control, EXIT.refused);
-    if (error instanceof NoSupervisor) {
-      enough.abort();
-      return null;
-    }
+    if (error instanceof NoSupervisor) return null;
     if (!(error instanceof NoAnswer || error instanceof WentAway)) throw error;
   }
-  const late = pause(stopTimeoutMs + 10_000, 'late' as const, { ref: false });
-  if ((await Promise.race([released, late])) === 'late') throw held(holder, control);
+  // It has ended instead: the end of its lock counts.
+  await lockReleased(key, signal);
   signal.throwIfAborted();
   return 'left';
 }

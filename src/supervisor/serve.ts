@@ -120,12 +120,10 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     return await answer;
   }
 
-  /** `stays`: the newcomer is newer than those that want us to end. */
-  async function handOver(to: number, stays: boolean, say: (line: string) => void): Promise<Answer> {
+  async function handOver(to: number, say: (line: string) => void): Promise<Answer> {
     const reason = `handing over to pid ${to || 'unknown'}`;
-    const then = stays ? ', and goes on if no worker polls here' : '';
-    say(`pid ${process.pid} hands over${then}`);
-    if (!stays || loop.state.headed?.to === 'exit') return await end(reason);
+    say(`pid ${process.pid} hands over, and goes on if no worker polls here`);
+    if (loop.state.headed?.to === 'exit') return await end(reason);
     if (!hold.isHeld()) return { ok: true, standsBy: true };
     const answer = new Promise<Answer>((resolve) => {
       waitingForEnd.add(resolve);
@@ -151,7 +149,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
           if (pid !== null && statOf(pid)?.startId === startId) process.kill(pid, 'SIGTERM');
         return await end('asked to by singlepoll stop');
       case 'handover':
-        return await handOver(Number(request.to), request.stays === true, say);
+        return await handOver(Number(request.to), say);
       case 'history':
         return { ok: true, history: run.config.polling ? asked.recorder.history() : null };
       case 'probe':

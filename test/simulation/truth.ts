@@ -90,7 +90,7 @@ export function isNewcomer(
 
 /** The lives that a sentence names by their pids, as far as they may be stopped at all. */
 export function namesGuilty(text: string, { guilty }: Book, machine: Machine): Life[] {
-  const pids = (/pid ([\d, ]+)/.exec(text)?.[1] ?? '').split(', ').map(Number);
+  const pids = (/pid ([\d, ]+)/.exec(text)?.[1] ?? '').split(/, ?/).map(Number);
   const lives = pids.flatMap(machine.livesOf);
   return lives.filter((life) => guilty.has(life) || life.kind === 'worker');
 }
