@@ -136,7 +136,9 @@ function screen(
   }
   for (const { message, hint } of fightsOf(doc)) {
     // This command is no answer to itself: the probe says more.
-    const next = hint?.startsWith('singlepoll who') ? 'singlepoll who --probe' : (hint ?? RIVAL_CURE);
+    const canAsk = doc?.polling?.via === 'gateway';
+    const isSelf = hint === undefined || hint.startsWith('singlepoll who');
+    const next = isSelf ? (canAsk ? 'singlepoll who --probe' : RIVAL_CURE) : hint;
     lines.push(`${paint('error', '!')} ${message}`, ...(isProbing ? [] : arrows(next)));
   }
   if (strays.length === 0) lines.push(nobodyElse(found));

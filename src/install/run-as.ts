@@ -12,7 +12,7 @@ import { runTool } from '../tools.ts';
 const ASK_MS = 5_000;
 const SHOWN_MAX = 4;
 /** Asked as that user, by the rules of its groups and of access lists. Prints what is closed to it. */
-const LOOK = 'cd "$1" 2>/dev/null || echo "$1"; for it; do [ -r "$it" ] || echo "$it"; done';
+const LOOK = 'for f; do [ -r "$f" ] || echo "$f"; done';
 
 /** Null: it can, or only root could tell. `words`: of the unit. */
 export async function whatIsClosed(
@@ -25,11 +25,11 @@ export async function whatIsClosed(
   const [program = '', ...args] = command?.argv ?? [];
   const found = findExecutable(program, cwd, process.env.PATH);
   const ours = words.slice(0, words.indexOf('start'));
-  const files = [envFile, configFile, ...ours, found.ok ? found.path : null, ...args]
+  const files = [cwd, envFile, configFile, ...ours, found.ok ? found.path : null, ...args]
     .filter((it) => it !== null && !it.startsWith('-'))
     .map((it) => resolve(cwd, it as string))
     .filter((path) => existsSync(path));
-  const asked = await runTool('runuser', ['-u', user, '--', 'sh', '-c', LOOK, 'sh', cwd, ...new Set(files)], {
+  const asked = await runTool('runuser', ['-u', user, '--', 'sh', '-c', LOOK, 'sh', ...new Set(files)], {
     timeoutMs: ASK_MS,
   });
   if (asked.isMissing) return null;
@@ -39,7 +39,7 @@ export async function whatIsClosed(
       `--run-as: there is no user ${user}`,
       `useradd --system --shell /usr/sbin/nologin ${shellQuote(user)}`,
     );
-  const [first, ...more] = [...new Set(asked.stdout.split('\n').filter(Boolean))];
+  const [first, ...more] = asked.stdout.split('\n').filter(Boolean);
   if (first === undefined) return null;
   const others =
     more.length < SHOWN_MAX ? more.map((it) => `, ${plain(it)}`).join('') : ` and ${more.length} more`;

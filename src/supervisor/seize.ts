@@ -7,6 +7,7 @@ import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../lock/lock.ts';
 import { runsSinglepoll } from '../lock/process.ts';
+import { isThere } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { hostOf } from '../service/unit-of.ts';
 import { stopTargets } from '../strays/stop.ts';
@@ -78,6 +79,8 @@ async function end(holder: Holder, control: string | null, config: Config, repor
       return;
     }
   }
+  if (holder.pid !== null && !isThere(holder.pid))
+    return report.line('stop', `pid ${holder.pid} has ended`, 'good');
   const target = await targetOf(holder, control);
   const result = await stopTargets([target], {
     // One that answers is asked by SIGTERM, and stops its worker first.

@@ -340,7 +340,7 @@ const CHECKS: readonly Check[] = [
     webhookOfWorker && {
       code: 'webhook-set',
       message: `nobody polls: ${WORKERS_WEBHOOK}`,
-      hint: 'singlepoll restart    # without --allow-set-webhook it could not',
+      hint: 'singlepoll reset --no-allow-set-webhook    # without that option it can not',
     },
   (reading) => lately(reading, 'unsealed', { code: 'not-sealed', message: UNSEALED, hint: UNSEALED_CURE }),
   ({ record: { pausedUntilMs }, nowMs }) =>

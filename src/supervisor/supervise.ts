@@ -238,6 +238,7 @@ const LINES_KEPT = 3;
 function lastEnd({ status, loop, lastLines, output }: Run, ending: Ending, isGivenUp: boolean) {
   const { crashLoop, state } = status.record;
   const { headed, lastExit } = state;
+  const last = lastLines().slice(-LINES_KEPT);
   const exits = crashLoop && `crash loop: ${crashLoop.exits} exits within ${duration(crashLoop.periodMs)}`;
   const reason = exits && lastExit ? `${exits}, the last ${howItEnded(lastExit)}` : ending.reason;
   const isItsCode = ending.code !== EXIT.ok && ending.code === (lastExit && workerCode(lastExit));
@@ -245,7 +246,7 @@ function lastEnd({ status, loop, lastLines, output }: Run, ending: Ending, isGiv
   return {
     ...(headed?.to === 'exit' ? headed : {}),
     ...{ code: ending.code, reason, log: output.logFacts()?.path ?? null },
-    lines: isOfWorker && loop.state.spawn > 0 ? lastLines().slice(-LINES_KEPT) : [],
+    lines: isOfWorker && loop.state.spawn > 0 ? (last.length > 0 ? last : ['(it printed nothing)']) : [],
   };
 }
 

@@ -286,7 +286,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       );
     const result = dryRun
       ? 'nothing else would be stopped'
-      : `no other poller of this bot ${blind === '' ? 'on this machine' : 'among the processes that this user may see'}`;
+      : `no other poller of this bot ${blind === '' || process.geteuid?.() === 0 ? 'on this machine' : 'among the processes that this user may see'}`;
     say(`${result}${blind}`, blind === '' && unseen.length === 0 ? 'good' : 'warn', { uninspectable: count });
   }
 

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { transformSync } from 'esbuild';
 
 /** The texts of a source file, in quotes or backticks; what is put into one shows as `…`. */
@@ -35,4 +35,17 @@ export function textsOf(path: string): string[] {
   };
   code();
   return texts;
+}
+
+/** Help and examples, and commands of another kind. */
+const NO_HINTS =
+  /commands\/(?:table|program|completion)|config\/(?:options|load)|\/sandbox\/|intercept\/certificates|lock\/proof/;
+
+/** Every command of ours that a message proposes, each once; what is put into it shows as `…`. */
+export function hintsInSource(): string[] {
+  const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).map((path) => `src/${path}`);
+  const lines = files
+    .filter((path) => path.endsWith('.ts') && !NO_HINTS.test(path))
+    .flatMap((path) => textsOf(path).flatMap((text) => text.split('\n')));
+  return [...new Set(lines.filter((line) => /^…?singlepoll (?!\d|…)[a-z-]+(?: |$)/.test(line)))];
 }

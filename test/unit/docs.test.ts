@@ -15,7 +15,7 @@ import { longFlag, NEEDS, OPTION_NAMES, optionRow } from '../../src/config/optio
 import { EXIT } from '../../src/errors.ts';
 import { FAMILIES } from '../../src/http/metrics.ts';
 import { LIBRARIES } from '../../src/intercept/libraries.ts';
-import { textsOf } from '../support/source-texts.ts';
+import { hintsInSource, textsOf } from '../support/source-texts.ts';
 
 const FILES = ['README.md', 'examples/README.md', ...readdirSync('docs').map((name) => `docs/${name}`)];
 const TEXTS = new Map(FILES.map((path) => [path, readFileSync(path, 'utf8')]));
@@ -164,7 +164,13 @@ async function refusal(words: readonly string[]): Promise<string | null> {
 
 test('every command line is accepted by the program, and by npm', async () => {
   const refused: string[] = [];
-  for (const [path, text] of TEXTS)
+  const hints = [
+    'src',
+    hintsInSource()
+      .map((it) => `\`${it.replace('--kind …', '--kind cron')}\``)
+      .join('\n'),
+  ] as const;
+  for (const [path, text] of [...TEXTS, hints])
     for (const words of commandLines(text)) {
       const why = await refusal(words);
       if (why !== null) refused.push(`${path}: singlepoll ${words.join(' ')}: ${why}`);
