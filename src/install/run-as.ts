@@ -12,7 +12,7 @@ import { runTool } from '../tools.ts';
 const ASK_MS = 5_000;
 const SHOWN_MAX = 4;
 /** Asked as that user, by the rules of its groups and of access lists. Prints what is closed to it. */
-const LOOK = 'for f; do [ -r "$f" ] || echo "$f"; done';
+const LOOK = ['for f; do', '[ -r "$f" ] || echo "$f"; done'].join(' ');
 
 /** Null: it can, or only root could tell. `words`: of the unit. */
 export async function whatIsClosed(
