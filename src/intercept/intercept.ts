@@ -3,16 +3,7 @@
  * them the next worker's environment may name. Hooks are looked at before each start of a worker: one that is missing, that the worker's
  * user may not read, or that an upgrade of the package has replaced, is left out and said once.
  */
-import {
-  chmodSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseProcStat, readStat } from '../machine/procfs.ts';
@@ -135,8 +126,7 @@ function publish(): string | null {
     if ((statSync(PUBLIC_PLACE).mode & 0o022) !== 0) return null;
     if (readHooks(folder) === text) return folder;
     const part = mkdtempSync(`${folder}-`);
-    mkdirSync(join(part, 'python'));
-    for (const it of HOOK_FILES) writeFileSync(join(part, it), readFileSync(join(SHIPPED, it)));
+    cpSync(SHIPPED, part, { recursive: true });
     for (const it of ['', 'python', ...HOOK_FILES])
       chmodSync(join(part, it), it.includes('.') ? 0o644 : 0o755);
     rmSync(folder, { recursive: true, force: true });
