@@ -44,7 +44,17 @@ export interface Recorder {
 
 /** `botDir`: null where nothing is to be kept (the sandbox, deploy mode). */
 export function openRecorder(status: Status, botDir: string | null): Recorder {
-  const condition = () => conditionOf(status.record, status.sources, performance.now());
+  /** When something else than silence was in the way, and when it was last looked. */
+  let [troubledMs, lookedMs] = [0, 0];
+  function condition(): Condition {
+    const nowMs = performance.now();
+    // Stopped by a signal, it has seen no poll either.
+    if (nowMs - lookedMs > SILENT_MS) troubledMs = nowMs;
+    lookedMs = nowMs;
+    const now = conditionOf(status.record, status.sources, nowMs, nowMs - troubledMs);
+    if (now.state !== 'polled' && now.agoMs === undefined) troubledMs = nowMs;
+    return now;
+  }
   let recording: Recording = resumed(botDir === null ? null : readHistory(botDir), moment(), condition());
   let savedMs = Number.NEGATIVE_INFINITY;
   let isWriting = false;
@@ -121,8 +131,13 @@ function writeAside(file: string, text: string, done: () => void): void {
   child.stdin?.on('error', () => {}).end(text);
 }
 
-/** What is so by the record: the first that applies. */
-export function conditionOf(record: StatusRecord, sources: StatusSources, nowMs: number): Condition {
+/** What is so by the record: the first that applies. `calmMs`: for how long nothing was in the way. */
+export function conditionOf(
+  record: StatusRecord,
+  sources: StatusSources,
+  nowMs: number,
+  calmMs: number,
+): Condition {
   const { state, apiProblem, overlap, webhook, webhookOfWorker, pausedUntilMs, polling, lastMs } = record;
   const { phase, headed, lastExit, fresh } = state;
   const agoMs = (moment: keyof StatusRecord['lastMs']) =>
@@ -159,7 +174,7 @@ export function conditionOf(record: StatusRecord, sources: StatusSources, nowMs:
     const ended = lastExit && !fresh ? `the worker ended ${howItEnded(lastExit)}` : begun;
     return { state: 'restart', cause: headed?.reason ?? ended };
   }
-  const silentMs = Math.min(agoMs('poll'), agoMs('worker-start'));
+  const silentMs = Math.min(agoMs('poll'), agoMs('worker-start'), calmMs);
   const isSilent = polling.via === 'gateway' && silentMs > SILENT_MS && !sources.gateway?.pollOpenMs();
   return isSilent
     ? { state: 'gap', cause: 'the worker lived and did not poll', agoMs: silentMs }

@@ -243,8 +243,8 @@ test('what is so, by the record of a run', () => {
   const overlap = { sinceMs: 0, kicks: 2, isRival: true };
   const asked = { to: 'exit', code: 0, reason: 'asked' } as const;
   const replaced = { to: 'respawn', reason: 'asked to by singlepoll restart' } as const;
-  const seen = (record: StatusRecord, more = {}, laterMs = 0) => {
-    const { state, cause } = conditionOf(record, more, at.atMs + laterMs);
+  const seen = (record: StatusRecord, more = {}, laterMs = 0, calmMs = 90_000) => {
+    const { state, cause } = conditionOf(record, more, at.atMs + laterMs, calmMs);
     return cause === null ? state : `${state}: ${cause}`;
   };
   const lease = (more: object) => ({
@@ -255,6 +255,7 @@ test('what is so, by the record of a run', () => {
     [seen(fresh), 'restart: a supervisor was started'],
     [seen(after(...polling)), 'polled'],
     [seen(after(...polling), silent, 80_000), 'gap: the worker lived and did not poll'],
+    [seen(after(...polling), silent, 80_000, 60_000), 'polled'],
     [seen(after(...polling, to('backoff', { lastExit: exit }))), 'restart: the worker ended with code 1'],
     [
       seen(after(...polling, to('stopping', { headed: replaced }))),
