@@ -310,6 +310,7 @@ describe('who is trusted by', { concurrency: 2 }, () => {
         });
       const text = await run(variables);
       assert.deepEqual(counts, { ...SERVED, ...served }, text);
+      if (served.gateway === 0) return;
       // Another program has got the port, and has made itself what we make.
       const stranger = { ...intercept.door, ...makeCertificates(Date.now()) };
       const itsPort = await openGateway(t, stranger, (url) =>
