@@ -92,7 +92,7 @@ createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from
     const childOf = (pid: number) =>
       Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')[0]) || null;
     try {
-      const nspawn = childOf(machine.pid);
+      const nspawn = childOf(childOf(machine.pid) ?? 0);
       return nspawn && childOf(nspawn);
     } catch {
       return null;
