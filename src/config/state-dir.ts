@@ -53,7 +53,18 @@ export function stateDirPath(env: Environment, user: User = currentUser()): stri
     );
   if (named) return resolve(named);
   if (user.home !== null && isUsable(user.home)) return join(user.home, '.local/state/singlepoll');
-  return `/tmp/singlepoll-${user.uid}`;
+  // A container with a read-only root has memory there, unless it was given none.
+  const isInMemory = !exists(`/tmp/singlepoll-${user.uid}`) && !isWritable('/tmp') && isWritable('/dev/shm');
+  return `${isInMemory ? '/dev/shm' : '/tmp'}/singlepoll-${user.uid}`;
+}
+
+function isWritable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** A home counts if it is there and the state folder is in it or can be made in it. */
@@ -64,12 +75,7 @@ function isUsable(passwdHome: string): boolean {
   // Once there it stays the place, even when it cannot be used: moving on silently would part one `start` from another.
   if (exists(path)) return true;
   while (path !== home && !exists(path)) path = dirname(path);
-  try {
-    accessSync(path, constants.W_OK | constants.X_OK);
-    return statSync(path).isDirectory();
-  } catch {
-    return false;
-  }
+  return isWritable(path) && statSync(path).isDirectory();
 }
 
 /** Also of a symlink that leads nowhere. */

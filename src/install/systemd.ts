@@ -5,8 +5,7 @@ import { currentUser } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import type { Holder } from '../lock/lock.ts';
 import { plain } from '../output/plain.ts';
-import { hostOf } from '../service/unit-of.ts';
-import { describe } from '../supervisor/holder.ts';
+import { describe, hostOfHolder } from '../supervisor/holder.ts';
 import { runTool } from '../tools.ts';
 import { type Found, type Plan, present, writePlanned } from './plan.ts';
 import { systemdUnit } from './unit.ts';
@@ -93,7 +92,7 @@ export const systemd = {
       throw new SinglepollError(
         EXIT.otherPoller,
         `not started: a supervisor of this bot runs already: ${describe(holder)}`,
-        `${hostOf(holder.pid)?.stopCommand ?? 'singlepoll stop'} && ${shown(system)} start ${made.name}`,
+        `${hostOfHolder(holder)?.stopCommand ?? 'singlepoll stop'} && ${shown(system)} start ${made.name}`,
       );
     const { code, stderr } = await systemctl(system, 'restart', `${made.name}.service`);
     if (code === 0) return;

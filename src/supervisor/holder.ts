@@ -13,7 +13,7 @@ import { boundSockets, pidNamespace, processesOf, runsSinglepoll } from '../lock
 import { userName as nameOfUser, readLink } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
-import { hostOf } from '../service/unit-of.ts';
+import { type Host, hostOf } from '../service/unit-of.ts';
 import { type Answer, askControl, CONTROL_SOCKET, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import type { StatusDocument } from './status.ts';
 
@@ -128,6 +128,7 @@ const RESET = 'singlepoll reset    # ends it, if need be with SIGKILL, and start
 export function describe(holder: Holder | null): string {
   if (!holder) return 'a process that the kernel does not show (another user or container)';
   const { pid, uid, kind, startedAt, cwd, elsewhere, comm, answers } = holder;
+  const host = hostOfHolder(holder);
   const since = startedAt && `${startedAt.slice(0, 19).replace('T', ' ')} UTC`;
   const age = startedAt && duration(Math.max(0, Date.now() - Date.parse(startedAt)));
   const silent = isNoSinglepoll(holder)
@@ -135,15 +136,20 @@ export function describe(holder: Holder | null): string {
     : '(does not answer: hung or stopped)';
   const parts = [
     pid === null ? UNSEEN : `pid ${pid}`,
-    hostOf(pid) && `(${hostOf(pid)?.name})`,
+    host && `(${host.name})`,
     isForeign(uid) && `(${userName(uid)})`,
     kind === 'old' && '(singlepoll of an older release, which can’t prove itself)',
     since && `since ${since} (${age}),`,
     cwd && `from ${plain(cwd)}`,
-    elsewhere && !hostOf(pid) && '(in another container)',
+    elsewhere && !host && '(in another container)',
     !answers && silent,
   ];
   return parts.filter(Boolean).join(' ');
+}
+
+/** Without a start id its pid may be one of another container's list. */
+export function hostOfHolder(holder: Holder | null): Host | null {
+  return holder?.startId ? hostOf(holder.pid) : null;
 }
 
 /** `what` can't be done because of this holder. `control`: the socket in the own state folder. */
@@ -162,7 +168,7 @@ export function held(holder: Holder | null, control: string | null): SinglepollE
     return inTheWay('a name of this bot’s lock is held by a process that does not answer', holder, control);
   const error = inTheWay('this bot has a supervisor already', holder, control);
   if (!isReachable(holder, control)) return error;
-  const stop = hostOf(holder?.pid ?? null)?.stopCommand ?? 'singlepoll stop';
+  const stop = hostOfHolder(holder)?.stopCommand ?? 'singlepoll stop';
   return new SinglepollError(
     EXIT.otherPoller,
     error.message,
@@ -218,7 +224,7 @@ export function unreachable(holder: Holder | null, control: string | null): Sing
 function cure(holder: Holder | null, control: string | null): string {
   if (!holder) return 'sudo singlepoll reset    # as root more can be seen';
   const { pid, kind, uid, elsewhere } = holder;
-  const host = hostOf(pid);
+  const host = hostOfHolder(holder);
   if (host && !(host.startCommand?.includes('--user') && isForeign(uid))) return host.stopCommand;
   if (elsewhere) return 'singlepoll stop    # in its container, or stop that container';
   if (pid === null && kind !== 'supervisor')

@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { EXIT } from '../errors.ts';
 import type { LeaseEvent } from '../lease/lease.ts';
+import { oomKills } from '../machine/oom.ts';
 import type { OutputName } from '../output/last-lines.ts';
 import { createBus, createListeners } from '../output/listeners.ts';
 import type { WorkerOutput } from '../output/report.ts';
@@ -69,6 +70,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   let worker: Worker | null = null;
   let former: number | null = null;
   let spawnedAtMs = 0;
+  let oomKillsBefore: number | null = null;
   const explained = new Set<string>();
   /** The output of the last workers, and of the very last one. */
   const outputs: WorkerOutput[] = [];
@@ -137,6 +139,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     const { pid } = started;
     worker = { process: started, spawn: number, ended: ended.promise, heard: heard.promise };
     former = pid;
+    oomKillsBefore = oomKills();
     spawnedAtMs = performance.now();
     tree.led(pid);
     guard.watch(pid, started.isMortal);
@@ -156,7 +159,18 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     guard.watch(null);
     worker = null;
     parts.gateway?.watch.ended();
-    status.note({ kind: 'worker-ended', how: loop.state.headed ? ON_REQUEST : howItEnded(exit) });
+    const isOom = !loop.state.headed && (oomKills() ?? 0) > (oomKillsBefore ?? Number.POSITIVE_INFINITY);
+    const how = `${howItEnded(exit)}${isOom ? ', out of memory' : ''}`;
+    status.note({ kind: 'worker-ended', how: loop.state.headed ? ON_REQUEST : how });
+    if (isOom)
+      report.line(
+        'worker',
+        'out of memory: the kernel has killed a process of this container or unit',
+        'error',
+        {
+          hint: 'give it more memory: --memory of docker and podman, MemoryMax= of a unit, limits.memory of a pod',
+        },
+      );
     if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
     // A worker that ended by itself may have said why, so its last lines are waited for; one that a signal ended is replaced at once.
     if (exit.signal === null)

@@ -9,11 +9,10 @@ import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../lock/
 import { runsSinglepoll } from '../lock/process.ts';
 import { isThere } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
-import { hostOf } from '../service/unit-of.ts';
 import { stopTargets } from '../strays/stop.ts';
 import { VERSION } from '../version.ts';
 import { askControl } from './control.ts';
-import { controlPath, describe, inTheWay, squatted, supervisorAt } from './holder.ts';
+import { controlPath, describe, hostOfHolder, inTheWay, squatted, supervisorAt } from './holder.ts';
 
 /** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
 const PATIENCE_MS = 3_000;
@@ -60,8 +59,8 @@ export async function seizeLock(config: Config, report: Report, starts: boolean)
 }
 
 /** One that systemd runs stays down after its end in order; only systemd can start it again where it was. */
-function sayUnit({ pid, elsewhere }: Holder, report: Report, starts: boolean): void {
-  const unit = elsewhere ? null : hostOf(pid);
+function sayUnit(holder: Holder, report: Report, starts: boolean): void {
+  const unit = hostOfHolder(holder);
   if (!unit?.startCommand) return;
   const text = starts
     ? `the supervisor is ${unit.name}: what is started again runs here, outside of it. In the unit: singlepoll reset --no-start && ${unit.startCommand}`
