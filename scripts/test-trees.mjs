@@ -2,7 +2,7 @@
 // debootstrap from the mirror that apt uses. What can't be had is named here, and its suite fails without it.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
 /** Where test/platforms looks for them: FOLDER/NAME-VERSION. Another list of packages takes another version. */
 export const FOLDER = '/var/cache/singlepoll-test';
@@ -13,7 +13,16 @@ const TREES = [
     packages: `systemd systemd-sysv dbus dbus-user-session libpam-systemd procps iproute2 util-linux dash passwd login cron
       openssh-server openssh-client sudo tmux ca-certificates libatomic1 curl python3-minimal`,
   },
+  {
+    name: 'containers-1',
+    suite: 'containers',
+    packages: 'ca-certificates libatomic1 python3 python3-pip redis-server tini busybox-static',
+  },
 ];
+/** What the examples are built on: no registry is asked, and another Containerfile takes another version. */
+const IMAGES = ['node:22-bookworm-slim', 'python:3.13-slim-bookworm', 'redis:7'];
+const IMAGES_VERSION = 1;
+const CONTAINERS = 'test/fixtures/containers';
 
 /** Makes what is missing; says what can't be had, and why. */
 export function bringTrees() {
@@ -36,9 +45,49 @@ export function bringTrees() {
       },
     );
     if (made.status === 0) renameSync(half, tree);
-    else missing(tree, made.error?.message ?? made.stderr.trim(), suite);
+    else missing(tree, whyNot(made), suite);
   }
+  if (existsSync(join(FOLDER, 'containers-1'))) bringImages();
 }
+
+function bringImages() {
+  const mark = join(FOLDER, `images-${IMAGES_VERSION}`);
+  if (existsSync(mark)) return;
+  console.error('making images (half a minute)');
+  const own = (name) => resolve(CONTAINERS, `${name}.conf`);
+  const env = {
+    ...process.env,
+    CONTAINERS_CONF: own('containers'),
+    CONTAINERS_STORAGE_CONF: own('storage'),
+    CONTAINERS_REGISTRIES_CONF: own('registries'),
+  };
+  const context = join(FOLDER, 'images.half');
+  const sh = (script, ...args) =>
+    spawnSync('bash', ['-euo', 'pipefail', '-c', script, '-', ...args], { env, encoding: 'utf8' });
+  const left = ['proc', 'sys', 'dev', 'var/cache/apt', 'var/lib/apt/lists']
+    .map((it) => `--exclude=./${it}/*`)
+    .join(' ');
+  const made = sh(
+    `rm -rf "$2"; mkdir -p "$2/npm"
+    echo >"$1/etc/apt/sources.list"
+    tar -C "$1" ${left} -cf - . | podman import - docker.io/library/debian:bookworm-slim
+    cp "$3" "$2/node"
+    (cd "$2" && npm pack --silent npm@10) && tar -xzf "$2"/npm-*.tgz -C "$2/npm" --strip-components=1
+    for image in ${IMAGES.join(' ')}; do
+      buildah bud --format docker --network host --isolation chroot --pull-never --target "\${image%%:*}" \
+        --tag "docker.io/library/$image" --file ${CONTAINERS}/Containerfile "$2"
+    done
+    rm -rf "$2"; touch "$4"`,
+    ...[join(FOLDER, 'containers-1'), context, nodeProgram(22), mark],
+  );
+  if (made.status !== 0) missing('images for podman', whyNot(made), 'containers');
+}
+
+const whyNot = ({ error, stderr }) => error?.message ?? stderr.trim().split('\n').slice(-3).join('\n  ');
+const nodeProgram = (version) => {
+  const name = `node-${process.platform}-${process.arch}`;
+  return resolve(`node_modules/.cache/singlepoll-test/${name}-${version}/node_modules/${name}/bin/node`);
+};
 
 function missing(what, why, suites) {
   console.error(`can’t be had: ${what}: ${why}\n  npm run test:platforms fails without: ${suites}`);

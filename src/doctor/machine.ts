@@ -5,11 +5,12 @@ import { findStateDir, stateDirPath } from '../config/state-dir.ts';
 import { SinglepollError } from '../errors.ts';
 import { isOpenToOthers, modeText } from '../files.ts';
 import { hasProcfs } from '../machine/procfs.ts';
+import { findSetpriv } from '../supervisor/worker.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { isEnvFile, isExample, type ProjectFile } from './files.ts';
 import { tokensIn } from './tokens.ts';
 
-type CheckName = 'processes' | 'state-folder' | 'env-permissions' | 'dns' | 'api-root' | 'clock';
+type CheckName = 'processes' | 'guard' | 'state-folder' | 'env-permissions' | 'dns' | 'api-root' | 'clock';
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Check {
@@ -42,7 +43,7 @@ export async function checkMachine(
     apiRoot === null
       ? (['dns', 'api-root', 'clock'] as const).map((check) => unseen(check, unasked))
       : await checkNetwork(new URL(apiRoot), env);
-  return [checkProcesses(), checkStateFolder(env), ...checkEnvFiles(files), ...network];
+  return [checkProcesses(), await checkGuard(), checkStateFolder(env), ...checkEnvFiles(files), ...network];
 }
 
 function checkProcesses(): Check {
@@ -59,6 +60,21 @@ export function judgeProc(mounts: string, isRoot: boolean): Check {
   return isHidden
     ? unwell('processes', '/proc is mounted with hidepid: strays of other users can’t be seen', cure)
     : well('processes', '/proc lists the processes');
+}
+
+/** What ends the worker of a supervisor that is killed. */
+async function checkGuard(): Promise<Check> {
+  const takesAlong = 'a supervisor that is killed takes its worker along';
+  if (await findSetpriv()) return well('guard', takesAlong);
+  if (existsSync('/bin/sh'))
+    return well('guard', `${takesAlong}, by a shell alone: there is no setpriv of util-linux`);
+  const problem =
+    'neither setpriv of util-linux nor /bin/sh is here: the worker of a supervisor that is killed polls on until the next start';
+  return unwell(
+    'guard',
+    problem,
+    'make singlepoll the first process of the container, which takes all others along',
+  );
 }
 
 function checkStateFolder(env: Environment): Check {
