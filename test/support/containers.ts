@@ -1,0 +1,136 @@
+/** Containers by podman, in a network of their own where the test's Bot API listens at port 9000, and with a storage of the tests' own. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { type Bed, bed, type Finished } from './bed.ts';
+import { until } from './wait.ts';
+
+const CONF = join(import.meta.dirname, '../fixtures/containers');
+/** Of the default network of podman. */
+export const GATEWAY = '10.88.0.1';
+export const API = { host: 'http://127.0.0.1:9000', bridge: `http://${GATEWAY}:9000` };
+
+const RELAY = `require('node:net').createServer((from) => { const to = require('node:net').connect(process.argv[1]); from.pipe(to).pipe(from);
+for (const [one, other] of [[from, to], [to, from]]) one.on('error', () => other.destroy()).on('close', () => other.destroy());
+}).listen(process.argv[2], '0.0.0.0')`;
+
+export const CONTAINER_ENV = {
+  CONTAINERS_CONF: join(CONF, 'containers.conf'),
+  CONTAINERS_STORAGE_CONF: join(CONF, 'storage.conf'),
+  CONTAINERS_REGISTRIES_CONF: join(CONF, 'registries.conf'),
+  BUILDAH_ISOLATION: 'chroot',
+  BUILDAH_FORMAT: 'docker',
+};
+
+export interface World {
+  readonly b: Bed;
+  /** The options that configure the bot of the test. */
+  readonly bot: readonly string[];
+  /** Another Bot API in the network. */
+  relay(api: { readonly port: number }, at: number): void;
+  /** Runs a program in the network of the containers. */
+  within(file: string, words: readonly string[], options?: { cwd?: string; ms?: number }): Promise<Finished>;
+  /** `podman …`; must end with 0. Gives what it printed. */
+  podman(...words: readonly string[]): Promise<string>;
+  /** The same, however it ends. */
+  tries(...words: readonly string[]): Promise<Finished>;
+  /** Starts a container, which gets a name of its own. */
+  run(options: readonly string[], image: string, ...command: readonly string[]): Promise<string>;
+  logs(name: string): Promise<string>;
+  /** Waits until its log matches. */
+  says(name: string, pattern: RegExp, ms?: number): Promise<unknown>;
+}
+
+export async function openWorld(t: TestContext): Promise<World> {
+  assert.ok(process.getuid?.() === 0, 'containers take root');
+  assert.ok(existsSync('/var/cache/singlepoll-test/images-1'), 'images are missing: npm run test:setup');
+  const names: string[] = [];
+  // Before the bed ends the processes: podman has to see its own go.
+  t.after(async () => {
+    if (names.length > 0) await tries('rm', '--force', '--time', '0', ...names);
+    const deleted = () =>
+      spawnSync('ip', ['netns', 'delete', network]).status !== null && !existsSync(`/run/netns/${network}`);
+    await until('the network to be gone', deleted, { everyMs: 200 });
+  });
+  const b = await bed(t);
+  const network = `sp-${b.cookie.slice(0, 8)}`;
+  for (const words of [
+    ['netns', 'add', network],
+    ['-n', network, 'link', 'set', 'lo', 'up'],
+  ])
+    await b.spawn('ip', words).ends(0);
+  const enter = [`--net=/run/netns/${network}`, '--'];
+  const env = { ...CONTAINER_ENV, HOME: join(b.dir, 'home') };
+
+  function relay({ port }: { readonly port: number }, at: number): void {
+    const socket = join(b.dir, `api-${at}`);
+    const server = createServer((from) => {
+      const to = connect(port, '127.0.0.1');
+      from.pipe(to).pipe(from);
+      from.on('error', () => to.destroy()).on('close', () => to.destroy());
+      to.on('error', () => from.destroy()).on('close', () => from.destroy());
+    });
+    server.listen(socket);
+    t.after(() => server.close());
+    b.spawn('nsenter', [...enter, process.execPath, '-e', RELAY, socket, String(at)]);
+  }
+  relay(b.sandbox, 9000);
+
+  const within: World['within'] = async (file, words, { cwd = b.project, ms = 60_000 } = {}) => {
+    const begin = performance.now();
+    const ran = b.spawn('nsenter', [...enter, file, ...words], { env, cwd });
+    const exit = await ran.exit(ms);
+    const [stdout, stderr] = [ran.stdout(), ran.stderr().replace(/^time=.*systemd connection.*\n/gm, '')];
+    return { ...exit, stdout, stderr, text: stdout + stderr, ms: performance.now() - begin };
+  };
+  const tries: World['tries'] = (...words) => within('podman', words);
+  const podman: World['podman'] = async (...words) => {
+    const done = await tries(...words);
+    assert.equal(done.code, 0, `podman ${words.join(' ')}\n${done.text}`);
+    return done.text;
+  };
+  const logs: World['logs'] = (name) => podman('logs', name);
+  return {
+    ...{ b, within, tries, podman, logs, relay },
+    bot: ['--env', `TELEGRAM_BOT_TOKEN=${b.token}`],
+    async run(options, image, ...command) {
+      const name = `${network}-${names.length}`;
+      names.push(name);
+      // By it the runner ends what a test leaves behind.
+      const mark = ['--env', `SP_TEST_RUN=${process.env.SP_TEST_RUN ?? b.cookie}`];
+      await podman('run', '--detach', '--name', name, ...mark, ...options, image, ...command);
+      return name;
+    },
+    logs,
+    says: async (name, pattern, ms = 30_000) => {
+      let last = '';
+      const look = async () => {
+        last = await logs(name);
+        return pattern.test(last);
+      };
+      await until(`${name} to say ${pattern}`, look, { ms, everyMs: 200, seen: () => last });
+    },
+  };
+}
+
+/** Builds an image; nothing is pulled. */
+export async function build(folder: string, file: string, tag: string, target?: string): Promise<void> {
+  const { launch } = await import('./cli.ts');
+  const words = [
+    'bud',
+    '--network',
+    'host',
+    '--pull-never',
+    '--tag',
+    tag,
+    '--file',
+    file,
+    ...(target ? ['--target', target] : []),
+    folder,
+  ];
+  const env = { ...CONTAINER_ENV, PATH: process.env.PATH ?? '', HOME: folder };
+  await launch('buildah', words, { cwd: folder, env }).ends(0, 120_000);
+}
