@@ -37,7 +37,7 @@ function install(b: Bed, programs: string): Record<string, string> {
 
 test('the tarball holds what runs, and nothing else', () => {
   const allowed =
-    /^(?:bin\/entry\.sh|bin\/singlepoll\.js|dist\/[\w-]+\.js|dist\/types\/[\w/]+\.d\.ts|dist\/hooks\/[\w/]+\.(?:cjs|py|rb|php|js)|dist\/THIRD-PARTY-NOTICES\.txt|README\.md|docs\/[\w-]+\.md|LICENSE|CHANGELOG\.md|(?:bin\/|dist\/)?package\.json)$/;
+    /^(?:bin\/entry\.sh|bin\/singlepoll\.js|dist\/[\w-]+\.js|dist\/types\/[\w/]+\.d\.ts|dist\/hooks\/[\w/]+\.(?:cjs|py|rb|php|js)|dist\/THIRD-PARTY-NOTICES\.txt|README\.md|(?:docs|examples)\/[\w.-]+|LICENSE|CHANGELOG\.md|(?:bin\/|dist\/)?package\.json)$/;
   assert.deepEqual(
     packed.files.map(({ path }) => path).filter((path) => !allowed.test(path)),
     [],
