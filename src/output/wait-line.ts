@@ -23,7 +23,8 @@ const NONE: WaitLine = { shows() {}, beside: (sink) => sink, stop() {} };
 
 /** `terminal`: the way to stderr; null: there shall be none. */
 export function createWaitLine(terminal: Sink | null, paint: Paint): WaitLine {
-  if (!terminal || !isatty(2) || process.env.TERM === 'dumb') return NONE;
+  const { NO_COLOR, TERM } = process.env;
+  if (!terminal || !isatty(2) || NO_COLOR || TERM === 'dumb') return NONE;
   const way = terminal;
   let words = (): string | null => null;
   let timer: NodeJS.Timeout | null = null;

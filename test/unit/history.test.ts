@@ -98,17 +98,17 @@ const spansOf = ({ spans, open }: History) =>
 
 describe('minutes and spans', () => {
   test('of a minute the worst; a restart that takes long is a gap from its beginning', () => {
-    const it = supervisor().is('r2 p118').is('r3', { cause: 'why 2' }).is('p57');
-    it.is('r130 p50 o10 r1 p49 c5 p55 s60');
-    assert.equal(it.history().minutes, 'rprgggocss');
+    const it = supervisor().is('r2 p118').is('r29', { cause: 'why 2' }).is('p31');
+    it.is('r31 p29 o10 r1 p49 c5 p55 s60');
+    assert.equal(it.history().minutes, 'rprgocss');
     assert.deepEqual(it.seen(), [
       'restart 0 2',
-      'restart 120 3',
-      'gap 180 130',
-      'outage 360 10',
-      'restart 370 1',
-      'conflict 420 5',
-      'standby 480 60',
+      'restart 120 29',
+      'gap 180 31',
+      'outage 240 10',
+      'restart 250 1',
+      'conflict 300 5',
+      'standby 360 60',
     ]);
   });
 
@@ -142,6 +142,9 @@ describe('from one supervisor to the next', () => {
     assert.deepEqual(third.seen().slice(1), [
       'gap 660 541 no supervisor ran: killed, or the machine was off',
     ]);
+    // Asked to end while it waits for the next worker: the gap behind it has the reason of the end.
+    const crashing = supervisor(polled().is('p2m r5').ends(), { atMs: T0 + 10 * MIN }).is('r1 p1m');
+    assert.deepEqual(crashing.seen(), ['restart 120 5', 'gap 125 476 no supervisor ran: asked']);
     // At once: a restart, no gap.
     const fourth = supervisor(third.ends(), { atMs: third.nowMs() + S }).is('r1 p1m');
     assert.equal(fourth.seen().at(-1), 'restart 1261 2 no supervisor ran: asked');
