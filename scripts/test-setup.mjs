@@ -23,6 +23,7 @@ const PROGRAMS = [
   [NODE, 'latest'],
   ['bun', '1.4.5'],
   ['deno', '2.9.6'],
+  ['schemas', '1', '@action-validator/core@0.6.0', 'kubernetes-models@4'],
   [
     'http-libraries',
     '2',

@@ -63,8 +63,10 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
   }));
 
   function headers(): Record<string, string> {
-    const token = tokenFile === null ? '' : readNamedFile(tokenFile, `the token of ${label}`).trim();
-    return token === '' ? {} : { authorization: `Bearer ${token}` };
+    if (tokenFile === null) return {};
+    const token = readNamedFile(tokenFile, `the token of ${label}`).trim();
+    if (token === '') throw new LeaseConfigError(`the token of ${label} is missing: ${tokenFile} is empty`);
+    return { authorization: `Bearer ${token}` };
   }
 
   /** The Lease; null where the API says that there is none, or that another one is in the way. */

@@ -168,7 +168,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
         'out of memory: the kernel has killed a process of this container or unit',
         'error',
         {
-          hint: 'give it more memory: --memory of docker and podman, MemoryMax= of a unit, limits.memory of a pod',
+          hint: 'give it more (docker --memory, MemoryMax= of a unit), or start with a --max-memory below that',
         },
       );
     if (problem) report.line('worker', `could not be started: ${problem}`, 'error');

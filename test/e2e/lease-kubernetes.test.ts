@@ -68,6 +68,8 @@ describe('lease in kubernetes, its own ways', () => {
     await failsWhole(store, /Unauthorized; the token in \S+token is not accepted/);
     writeFileSync(file, 'fourth');
     assert.ok(await store.read(AMPLE_MS));
+    writeFileSync(file, '\n');
+    await failsWhole(store, /token is empty/);
     rmSync(file);
     await failsWhole(store, /cannot be read \(ENOENT\)/);
     const told = watch(t, store);
