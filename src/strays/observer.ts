@@ -176,7 +176,7 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
         sockets.set(key, last);
       }
     }
-    return { atMs, sockets };
+    return { atMs, tookMs: atMs - startedMs, sockets };
   }
 
   const isHeldIn = (sample: Sample | undefined, key: string, forMs = HELD_LEAST_MS): boolean => {

@@ -22,6 +22,8 @@ export interface Counters {
 export interface Sample {
   /** Monotonic time right after the listing, in ms. */
   readonly atMs: number;
+  /** How long the listing took, in ms. */
+  readonly tookMs: number;
   readonly sockets: ReadonlyMap<string, Counters>;
 }
 
@@ -50,8 +52,8 @@ export interface Reaction {
 const HELD_MS = 500;
 /** Minimum wait for an answer as long as a 409: pollers that take turns hold the poll only for moments. */
 export const HELD_LEAST_MS = 150;
-/** A message is answered within this many round trips. */
-const HELD_ROUND_TRIPS = 4;
+/** A message is answered within this many round trips, and within this many times a listing's: a server on a busy machine is slow, too. */
+const HELD_TIMES = 4;
 /** By how much the server's answer may exceed its usual time. */
 const WINDOW_MS = 100;
 /** The server's delay of a second 409 (tdlib/telegram-bot-api: FailQueryConflictSleepActor). */
@@ -98,8 +100,9 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
   if (!before) return [];
   const after = samples.filter((it) => it.atMs > poke.sentAtMs);
   const found: Reaction[] = [];
+  const heldMs = Math.max(HELD_LEAST_MS, HELD_TIMES * poke.rttMs, HELD_TIMES * before.tookMs);
   for (const [socket, base] of before.sockets) {
-    if (!isHeld(base, Math.max(HELD_LEAST_MS, HELD_ROUND_TRIPS * poke.rttMs))) continue;
+    if (!isHeld(base, heldMs)) continue;
     const reaction = reactionOf(socket, base, poke, after);
     if (reaction && (reaction.isConflict || isHeld(base))) found.push(reaction);
   }

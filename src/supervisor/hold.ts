@@ -5,6 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { claimLock, type Holder, type Lock, type LockKey, lockKey } from '../lock/lock.ts';
+import { statOf } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { claimBoth, type OwnTaker } from './claim.ts';
 import { type Answer, askControl, NoAnswer, NoSupervisor } from './control.ts';
@@ -39,6 +40,11 @@ interface Options {
   readonly report: Report;
 }
 
+interface Newcomer {
+  readonly pid: number;
+  readonly startId: string | undefined;
+}
+
 /** `lock`: taken already; null: none is needed (deploy mode). */
 export function createHold(first: Lock | null, { config, taker, report }: Options) {
   const isNeeded = first !== null;
@@ -48,6 +54,8 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
   const adopted: Lock[] = [];
   /** Newcomers that wait for the lock, with what is called when it is free. */
   const asked = new Map<number, () => void>();
+  /** Those that were given the lock. One with another token takes a lock of other names, so only its end tells that it has left. */
+  let newcomers: readonly Newcomer[] = [];
 
   function release(): void {
     for (const it of held.toReversed()) it.close();
@@ -59,13 +67,18 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
   async function retake(signal: AbortSignal): Promise<StatusDocument | null> {
     const key: LockKey = lockKey(String(config.botId), config.token as string);
     const hungAtMs = performance.now() + config.startTimeoutMs + config.stopTimeoutMs + HUNG_MS;
+    const lives = ({ pid, startId }: Newcomer) => {
+      const stat = statOf(pid);
+      return stat !== null && stat.startId === startId && stat.state !== 'Z';
+    };
+    const isGone = () => performance.now() > hungAtMs || !newcomers.some(lives);
     await pause(NEWCOMER_MS, undefined, { signal });
     for (;;) {
       const seen = await lookAt(taker.control);
       if (!(seen instanceof Error)) {
         const doc = completeStatus(seen.status);
         if (isServed(doc)) return doc;
-      } else if (seen instanceof NoSupervisor) {
+      } else if (seen instanceof NoSupervisor && isGone()) {
         const claimed = await claimBoth(key, taker);
         if (signal.aborted) claimed.lock?.release();
         signal.throwIfAborted();
@@ -97,7 +110,8 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
     handOver(): void {
       if (asked.size === 0 || !lock) return;
       release();
-      const pids = [...asked.keys()].join(', ');
+      newcomers = [...asked.keys()].map((pid) => ({ pid, startId: statOf(pid)?.startId }));
+      const pids = newcomers.map(({ pid }) => pid).join(', ');
       report.line('lock', `handed to pid ${pids}; standing by, to go on here if no worker polls there`);
       for (const free of asked.values()) free();
       asked.clear();

@@ -246,7 +246,7 @@ test('reset: with a command given that one runs; nothing to start is 78; where n
   // One that could not be remembered, for it holds the token: reset does not go back to an older command.
   await b.exits(0, ['start', '--restart', 'never', '--', 'true', b.token]);
   await b.exits(78, 'reset');
-  assert.deepEqual(readdirSync(join(b.stateDir, String(b.botId))), []);
+  assert.deepEqual(readdirSync(join(b.stateDir, String(b.botId))), ['history.json']);
 });
 
 test('reset: from another folder the last command runs in its own folder, flags mean files of this one; a folder that is gone is 78', async (t) => {

@@ -13,9 +13,15 @@ const POKE: Poke = { sentAtMs: 10_000, rttMs: 40, conflictBytes: 450 };
 const HELD: Counters = { bytesSent: 300, bytesReceived: 1_000, lastSendMs: 5_000, lastReceiveMs: 5_100 };
 
 /** One connection in listings at these times after the poke; undefined: it is missing. */
-function seen(base: Counters, after: readonly [number, Partial<Counters> | undefined][], poke = POKE) {
+function seen(
+  base: Counters,
+  after: readonly [number, Partial<Counters> | undefined][],
+  poke = POKE,
+  tookMs = 5,
+) {
   const sample = (atMs: number, counters: Counters | undefined) => ({
     atMs,
+    tookMs,
     sockets: new Map(counters ? [['it', counters]] : []),
   });
   return reactionsTo(poke, [
@@ -47,6 +53,7 @@ test('held for a moment only: as long as a 409 it is one, else nothing; less tha
   assert.equal(seen(brief, [answer(450)])?.isConflict, true);
   assert.equal(seen(brief, [answer(330)]), undefined);
   assert.equal(seen(brief, [answer(450)], { ...POKE, rttMs: 60 }), undefined);
+  assert.equal(seen(brief, [answer(450)], POKE, 60), undefined, 'a listing was slow, so may the server be');
 });
 
 test('an empty answer and an update are no 409', () => {
