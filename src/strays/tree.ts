@@ -104,8 +104,9 @@ function supervisedBy(
   const ones = new Set([...snapshot.procs.values()].filter(isOne).map(({ pid }) => pid));
   if (ones.size === 0) return found;
   for (const { pid } of snapshot.procs.values()) {
-    const above = ancestorsOf(snapshot, pid).find((it) => ones.has(it));
-    if (above !== undefined) found.set(pid, above);
+    // What is ours is no other's, though a `start -d` that waits for us may stand above us.
+    const above = ancestorsOf(snapshot, pid).find((it) => it === selfPid || ones.has(it));
+    if (above !== undefined && above !== selfPid) found.set(pid, above);
   }
   return found;
 }

@@ -196,3 +196,15 @@ test('a circle of parents does not hang', () => {
   const procs = [proc(100, 101, 'python bot.py'), proc(101, 100, 'python bot.py')];
   assert.deepEqual(plan(procs).members, [100, 101]);
 });
+
+test('what stands below us belongs to no other supervisor, also while `start -d` waits above us', () => {
+  const list = snapshot(
+    proc(40, 1, 'node /usr/bin/singlepoll start -d'),
+    proc(50, 40, 'node /usr/bin/singlepoll start --detach'),
+    proc(51, 50, 'node legacy-polling-bot.js'),
+    proc(60, 1, 'node /usr/bin/singlepoll start'),
+    proc(61, 60, 'node bot.js'),
+  );
+  const { supervised } = surroundings(list, PLACE);
+  assert.deepEqual([supervised.get(51), supervised.get(61)], [undefined, 60]);
+});
