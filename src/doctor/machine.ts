@@ -23,14 +23,10 @@ export interface Check {
   readonly file?: string;
 }
 
-const well = (check: CheckName, message: string): Check => ({ check, ok: true, message, cure: null });
-const unwell = (check: CheckName, message: string, cure: string): Check => ({
-  check,
-  ok: false,
-  message,
-  cure,
-});
-const unseen = (check: CheckName, message: string): Check => ({ check, ok: null, message, cure: null });
+const seenAs =
+  (ok: boolean | null) =>
+  (check: CheckName, message: string, cure: string | null = null): Check => ({ check, ok, message, cure });
+const [well, unwell, unseen] = [seenAs(true), seenAs(false), seenAs(null)];
 
 /** `apiRoot`: null where it is not to be asked, for the reason in `unasked`. */
 export async function checkMachine(
