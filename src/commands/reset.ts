@@ -9,7 +9,9 @@ import { openBotDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { WEBHOOK_CURE } from '../gateway/words.ts';
 import { createReport, type Report } from '../output/report.ts';
-import { painter } from '../output/words.ts';
+import { openSink, type Sink } from '../output/sink.ts';
+import { whileWaiting } from '../output/wait-line.ts';
+import { painter, span } from '../output/words.ts';
 import { checkCommand } from '../supervisor/announce.ts';
 import { dryRun } from '../supervisor/dry-run.ts';
 import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
@@ -27,16 +29,19 @@ export async function run(invocation: Invocation): Promise<number> {
   const again = invocation.own.start === false ? null : await whatToStart(here);
   // What could not be started again is said before anything is stopped for it.
   if (again) checkCommand(again.config);
-  const isDone = await clean(here.config, again);
+  const isDone = await whileWaiting(
+    (sinceMs) => `waiting for what is being stopped, for ${span(sinceMs)} so far`,
+    async (beside) => await clean(here.config, again, beside(openSink(2))),
+  );
   if (again && isDone) return await begin(again);
   if (isDone) process.stdout.write('reset: no supervisor, no worker, no stray, no webhook\n');
   return EXIT.ok;
 }
 
 /** False: it was a dry run. Throws where somebody is left. */
-async function clean(config: Config, again: Beginning | null): Promise<boolean> {
+async function clean(config: Config, again: Beginning | null, stderr: Sink): Promise<boolean> {
   const token = config.token as string;
-  const report = createReport(config.logFormat, [token], await painter(process.stderr, process.env));
+  const report = createReport(config.logFormat, [token], await painter(process.stderr, process.env), stderr);
   const eyes = eyesFor(config);
   const finder = finderFor(config, eyes);
   const api = openBotApi(config.apiRoot, token);
