@@ -204,10 +204,19 @@ function moved(history: History, jumpMs: number): History {
   };
 }
 
-/** What was written by this release; null: something else. */
+/** What was written by this release and makes sense; null: something else. */
 export function historyOf(value: unknown): History | null {
-  const it = value as Partial<History> | null | undefined;
-  return it?.version === VERSION ? (it as History) : null;
+  const { version, untilMs, minutes, spans, open, end } = { ...(value as Partial<History>) };
+  const isWhole = version === VERSION && Number.isFinite(untilMs) && /^[.psrocg]*$/.test(String(minutes));
+  const isEnd = end === null || typeof end === 'string';
+  if (!isWhole || !isEnd || !Array.isArray(spans) || !(open === null || isSpan(open))) return null;
+  return spans.every(isSpan) ? (value as History) : null;
+}
+
+function isSpan(value: unknown): value is Span {
+  const { state, fromMs, untilMs, lastedMs, times, cause } = { ...(value as Partial<Span>) };
+  const isTimed = [fromMs, untilMs, lastedMs, times].every(Number.isFinite);
+  return isTimed && MINUTE_STATES.includes(state!) && (cause === null || typeof cause === 'string');
 }
 
 /** What is told of the last minutes, wherever it is told. */

@@ -7,7 +7,9 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
+import { createListeners } from '../output/listeners.ts';
 import { plain } from '../output/plain.ts';
+import type { Report } from '../output/report.ts';
 import { howItEnded } from '../output/words.ts';
 import {
   type Condition,
@@ -43,7 +45,7 @@ export interface Recorder {
 }
 
 /** `botDir`: null where nothing is to be kept (the sandbox, deploy mode). */
-export function openRecorder(status: Status, botDir: string | null): Recorder {
+export function openRecorder(status: Status, botDir: string | null, report: Report): Recorder {
   /** When something else than silence was in the way, and when it was last looked. */
   let [troubledMs, lookedMs] = [0, 0];
   function condition(): Condition {
@@ -73,18 +75,30 @@ export function openRecorder(status: Status, botDir: string | null): Recorder {
 
   function save(): void {
     if (botDir === null || isWriting || !isOurs) return;
-    isWriting = true;
     savedMs = performance.now();
     writeAside(join(botDir, FILE), `${JSON.stringify(recording.history)}\n`, () => {
       isWriting = false;
     });
+    isWriting = true;
   }
 
-  const timer = setInterval(() => {
+  /** What goes wrong here must never reach the loop that decides about the worker. */
+  function safely(work: () => void): () => void {
+    const { add, tell } = createListeners<[]>('the history', report);
+    add(work);
+    return tell;
+  }
+
+  const ticked = safely(() => {
     look();
     if (performance.now() - savedMs >= MINUTE_MS) save();
-  }, LOOK_EVERY_MS).unref();
-  status.onNote(noticed);
+  });
+  const leave = safely(() => {
+    look();
+    save();
+  });
+  const timer = setInterval(ticked, LOOK_EVERY_MS).unref();
+  status.onNote(safely(noticed));
   return {
     history() {
       look();
@@ -95,8 +109,7 @@ export function openRecorder(status: Status, botDir: string | null): Recorder {
       return summarise(recording.history, spanMs);
     },
     close() {
-      look();
-      save();
+      leave();
       isOurs = false;
     },
     open() {

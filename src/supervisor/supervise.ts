@@ -36,7 +36,7 @@ export async function supervise(
   release: () => Promise<void>,
 ): Promise<number> {
   const run = createRun(startup, me);
-  const recorder = openRecorder(run.status, keepsMemory(startup) ? startup.botDir : null);
+  const recorder = openRecorder(run.status, keepsMemory(startup) ? startup.botDir : null, startup.report);
   startup.teardown.add(recorder.stop);
   startup.hold.add(recorder);
   const { config, owner, output, report, service, teardown, loop, botDir } = run;

@@ -162,7 +162,18 @@ describe('from one supervisor to the next', () => {
   test('a file that makes no sense is no history', () => {
     const good = supervisor().is('r1 p1m').history();
     assert.deepEqual(historyOf(JSON.parse(JSON.stringify(good))), good);
-    for (const bad of [null, [], 'x', {}, { ...good, version: 2 }]) assert.equal(historyOf(bad), null);
+    const [span] = good.spans;
+    const wrong = [
+      { version: 2 },
+      { untilMs: '1' },
+      { minutes: 'p<' },
+      { spans: [null] },
+      { end: 1 },
+      { open: 1 },
+    ];
+    for (const change of [...wrong, { spans: [{ ...span, state: 'x' }] }, { open: { ...span, cause: 1 } }])
+      assert.equal(historyOf({ ...good, ...change }), null, JSON.stringify(change));
+    for (const bad of [null, [], 'x', {}]) assert.equal(historyOf(bad), null);
   });
 });
 
