@@ -131,7 +131,7 @@ export const OPTIONS = {
     ),
     dryRun: flag('print every step, what it would ask, and whom it would stop; change and ask nothing'),
     takeover: flag(
-      'ask the holder to hand over, then take its place; it goes on where no worker of ours comes to poll',
+      'ask the holder to hand over, then take its place; if no worker polls here, the holder goes on',
     ),
     wait: flag(
       'stand by until the holder, or another poller that may not be stopped, leaves; with --lease that is so for a holder on another machine, unless --no-wait is given',
