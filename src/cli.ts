@@ -24,6 +24,9 @@ const asTail = (word: string): string => word.replace(/^-(\d+)$/, '-n$1');
 /** Parses and runs; returns the exit code. */
 async function main(argv: readonly string[]): Promise<number> {
   showName(argv[1] ?? '');
+  // A mask that takes our own rights away would close what we write to ourselves.
+  const mask = process.umask(0o077);
+  if ((mask & 0o700) === 0) process.umask(mask);
   let exitCode: number = EXIT.ok;
   const program = buildProgram(argv[2], async (row, invocation) => {
     exitCode = await row.run(invocation);

@@ -1,5 +1,6 @@
 /** `singlepoll uninstall`: stops what `install` has made to start at boot, and takes away that and nothing else. */
 import { existsSync, rmSync } from 'node:fs';
+import { findStateDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { chooseName, type Found, privateFiles } from '../install/plan.ts';
 import { plain } from '../output/plain.ts';
@@ -21,6 +22,9 @@ export async function run(own: Readonly<Record<string, unknown>>): Promise<numbe
     if (others.length > 0) say(`installed are: ${others.join(', ')} (--name)`);
   }
   for (const it of found) await (own.print === true ? sayPlan(it) : remove(it));
+  const state = findStateDir(process.env);
+  if (found.length > 0 && own.print !== true && state !== null)
+    say(`left: the state folder ${plain(state)} (logs, the last command)`);
   return EXIT.ok;
 }
 

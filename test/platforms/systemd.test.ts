@@ -83,7 +83,10 @@ test('a system unit: ready, reloaded, killed, frozen, rebooted; its journal; rem
   await serves(guest);
 
   const removed = await run(`${IN_BOT} uninstall --name a-bot`);
-  assert.match(removed, /stopped and disabled: a-bot\.service/);
+  assert.match(
+    removed,
+    /stopped and disabled: a-bot\.service[\s\S]*left: the state folder \/root\/.local\/state\/singlepoll/,
+  );
   assert.equal((await tries('pgrep -fa "singlepoll|polite"')).text, '');
   assert.deepEqual(
     (
