@@ -67,7 +67,7 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
       const { ending, disturbed } = await sweeper.first(signal);
       if (ending)
         throw new SinglepollError(ending.code, 'not reset: see the line above; nothing was started');
-      report.line('stray', 'none left, verified', 'good');
+      report.line('stray', 'none is left', 'good');
       if (disturbed) await clear(config, report, api);
       return true;
     } finally {

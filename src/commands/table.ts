@@ -133,7 +133,7 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: 'who',
     summary:
-      'who polls this bot? evidence on this machine, graded, respawner named; on request a probe for others',
+      'who polls this bot? evidence on this machine, graded, with what would start it again; --probe asks who else polls',
     options: [
       BOT,
       JSON_OPTION,

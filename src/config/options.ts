@@ -225,7 +225,7 @@ export const OPTIONS = {
       'Ms',
       null,
       'of the profile, 15s',
-      'when another machine takes over from one that is not heard of; all other times in proportion',
+      'when another machine takes over from one that has not renewed the lease; all other times in proportion',
     ),
   }),
   ...under('Output and log:', {

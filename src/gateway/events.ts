@@ -121,13 +121,10 @@ export function watchGateway(options: GatewayWatchOptions) {
     rivalry = next;
     status.note({ kind: 'overlap', overlap: next.overlap && !next.overlap.over ? next.overlap : null });
     for (const saying of sayings) {
-      const { text, level, hint } = rivalryWords(saying, whereabouts());
-      report.line(
-        saying.what === 'rival' ? 'rival' : 'gateway',
-        text,
-        level,
-        hint === undefined ? {} : { hint },
-      );
+      const { text, level, hint, more } = rivalryWords(saying, whereabouts());
+      const tag = saying.what === 'rival' ? 'rival' : 'gateway';
+      if (more) report.line(tag, more);
+      report.line(tag, text, level, hint === undefined ? {} : { hint });
       if (saying.what !== 'rival' || !saying.yields) continue;
       // A suspect on this machine is proven, named or stopped by the next polls, so wait for that.
       const { here, suspect } = status.record.rival;

@@ -8,7 +8,7 @@ import type { Rhythm, RivalrySaying } from './rivals.ts';
 export function rivalryWords(
   saying: RivalrySaying,
   here: string | null = null,
-): { text: string; level: Level; hint?: string } {
+): { text: string; level: Level; hint?: string; more?: string } {
   if (saying.what === 'overlap') {
     const text = saying.again
       ? 'the other poller of this bot is back (409); polling again'
@@ -21,7 +21,7 @@ export function rivalryWords(
     return { level: 'good', text };
   }
   const { kicks, lastedMs, rhythm, yields, incumbent } = saying;
-  const taken = `a rival: another poller has taken the poll ${count(kicks, 'time')} in ${duration(lastedMs)}${rhythm ? `, ${rhythmWords(rhythm)}` : ''}`;
+  const taken = `a rival: another poller has taken the poll ${count(kicks, 'time')} in ${duration(lastedMs)}`;
   const what = yields
     ? incumbent
       ? 'This run yields, as asked (--on-rival yield)'
@@ -30,7 +30,8 @@ export function rivalryWords(
       ? 'This run was here first and insists'
       : 'This run insists, as asked (--on-rival insist)';
   const text = `${[taken, here ?? 'It was not found on this machine', what].join('. ')}.`;
-  return { level: 'error', text, ...(here === null ? { hint: RIVAL_CURE } : {}) };
+  const more = rhythm ? { more: `it takes the poll ${rhythmWords(rhythm)}` } : {};
+  return { level: 'error', text, ...more, ...(here === null ? { hint: RIVAL_CURE } : {}) };
 }
 
 /** A poll of ours was taken, and nobody who can be seen here reacted to the next one. */

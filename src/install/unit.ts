@@ -56,8 +56,8 @@ WorkingDirectory=${systemdPath(made.cwd)}
 EnvironmentFile=${systemdFile(envPath)}
 ${runAs === null ? '' : `User=${runAs}\n`}Restart=on-failure
 RestartSec=10s
-# 75: another poller lives (where it does not stand by: --no-wait, --lease); 77: token refused; 64, 78: usage, configuration. To start
-# again would cure none.
+# 75: another poller lives (where it does not stand by: --no-wait, --lease); 77: token refused; 64, 78: usage, configuration: another
+# start would not help.
 RestartPreventExitStatus=64 75 77 78
 # Fed only while polls succeed, or where a restart could not help (standby, Bot API out of reach, a rival elsewhere).
 WatchdogSec=${Math.max(WATCHDOG_MIN_S, stopS + startS)}s

@@ -38,7 +38,7 @@ import { leaseMistakes } from './url.ts';
 import { keepWatching } from './watch.ts';
 
 export type LeaseEvent =
-  /** Won from another machine, which let go or was not heard of. */
+  /** Won from another machine, which let go or did not renew it. */
   | { readonly kind: 'taken'; readonly from: string }
   /** The worker has to go. `lost`: no poll may pass as of now; otherwise somebody asks for it. */
   | { readonly kind: 'unleased'; readonly reason: string; readonly lost: boolean }
@@ -231,8 +231,8 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
     if (!over) options.onEvent(event);
   }
 
-  function block(code: number, reason: string): void {
-    tell({ kind: 'blocked', ending: { code, reason } });
+  function block(code: number, reason: string, hint?: string): void {
+    tell({ kind: 'blocked', ending: { code, reason, ...(hint ? { hint } : {}) } });
   }
 
   function line(text: string, level: Level = 'info'): void {
@@ -281,12 +281,13 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
     if (noWait) {
       block(
         EXIT.otherPoller,
-        `another machine holds the lease: ${holder}${since ? `, since ${since}` : ''}. Leave out --no-wait to stand by, or give --takeover to ask it to hand over`,
+        `another machine holds the lease: ${holder}${since ? `, since ${since}` : ''}`,
+        'singlepoll start --takeover …    # asks it to hand over; without --no-wait this one stands by',
       );
       return;
     }
     line(
-      `standing by: ${holder} may poll (epoch ${rec.epoch})${takeover ? '; asking it to hand over' : ''}; takes over when it lets go, or is not heard of for ${duration(Math.max(rec.ttl, timing.ttlMs))}`,
+      `standing by: ${holder} may poll (epoch ${rec.epoch})${takeover ? '; asking it to hand over' : ''}; takes over when it lets go, or has not renewed it for ${duration(Math.max(rec.ttl, timing.ttlMs))}`,
     );
   }
 

@@ -14,9 +14,8 @@ export interface ProbeWords {
 /** Said before anything is disturbed. */
 export function probeNotice(botId: number | null, askedMs: number): string {
   return (
-    `holding getUpdates of bot ${botId} for ${seconds(askedMs)}: who polls it elsewhere loses the poll with a 409 Conflict ` +
-    '(grammY, Telegraf and others end at that, most come back), and its updates may come some seconds late; ' +
-    'nothing is confirmed, so none is lost'
+    `holding getUpdates of bot ${botId} for ${seconds(askedMs)}: whoever polls it gets a 409 Conflict ` +
+    '(grammY, Telegraf end at that); updates may come late, none is lost'
   );
 }
 

@@ -60,6 +60,10 @@ export interface Announced {
 /** Step 2: deploy mode. Telegram is asked nothing. */
 export function sayGate({ config, report }: Announced): null {
   report.line('INIT', 'Polling disabled by env (POLLING_ENABLED!=1)', 'warn');
+  report.line(
+    'INIT',
+    'deploy mode: the worker runs, nobody polls; no webhook is touched, no stray is stopped',
+  );
   if (config.sealed)
     report.line('INIT', '--sealed has no effect: without polling there is no gateway', 'warn');
   if (config.pollingDoubt !== null) report.line('INIT', config.pollingDoubt, 'warn');

@@ -148,10 +148,15 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     lastOutput = [pump(started.stdout, 'out'), pump(started.stderr, 'err')];
     outputs.push(...lastOutput);
     outputs.splice(0, outputs.length - OUTPUTS_MAX);
-    report.line('worker', `started, pid ${pid}${number > 1 ? `, spawn ${number}` : ''}`, 'info', {
-      pid,
-      spawn: number,
-    });
+    report.line(
+      'worker',
+      `started, pid ${pid}${number > 1 ? ` (worker ${number} of this run)` : ''}`,
+      'info',
+      {
+        pid,
+        spawn: number,
+      },
+    );
     return pid;
   }
 
@@ -229,7 +234,8 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   }
 
   function say(saying: Saying): void {
-    const [tag, text, level] = words(saying);
+    const isSaid = saying.what === 'stopping' && parts.guarding?.sweeper.hasSaid(saying.reason);
+    const [tag, text, level] = words(isSaid ? { ...saying, reason: 'as said above' } : saying);
     const hurry =
       saying.what === 'stopping' && worker
         ? `; up to ${duration(config.stopTimeoutMs)}, a second signal kills at once`

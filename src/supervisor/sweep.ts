@@ -168,13 +168,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   ): Promise<Ending | null> {
     for (const stray of strays) {
       const { pid, grade, proof, silences } = stray;
-      say(
-        `stopping ${named(stray)}, ${grade}: ${stray.command}${where(stray)}; ${proof.join(', ')}`,
-        'warn',
-        {
-          ...{ pid, grade, proof },
-        },
-      );
+      say(`stopping ${named(stray)}: ${stray.command}${where(stray)}`, 'warn', { pid, grade, proof });
+      say(`  ${grade}: ${proof.join(', ')}`);
       if (silences.length > 0) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
       tellMembers(stray);
     }
@@ -212,7 +207,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
       return tellEnding({ code: EXIT.otherPoller, reason, hint: `ps -o pid,stat,wchan:32,args -p ${pids}` });
     }
     const how = killed > 0 ? `, ${killed} by SIGKILL` : '';
-    say(`gone: ${processes(targets.length)} in ${duration(tookMs)}${how}; verified`, 'good');
+    say(`gone: ${processes(targets.length)} in ${duration(tookMs)}${how}; nothing is left`, 'good');
     return null;
   }
 
@@ -291,9 +286,14 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   function tellPlan(strays: readonly Stray[]): void {
+    const told = new Set<number>();
     for (const stray of strays) {
-      const { grade, command, proof } = stray;
-      say(`would stop ${named(stray)}, ${grade}: ${command}; ${proof.join(', ')}`, 'warn');
+      const { pid, grade, command, proof, tree } = stray;
+      // Several of one tree may be guilty: it is listed once.
+      if (told.has(pid)) continue;
+      for (const member of tree) told.add(member.pid);
+      say(`would stop ${named(stray)}: ${command}`, 'warn');
+      say(`  ${grade}: ${proof.join(', ')}`);
       tellMembers(stray);
     }
   }

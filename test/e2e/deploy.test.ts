@@ -21,7 +21,7 @@ test('any value but exactly 1: the worker is told 0, Telegram is asked nothing, 
   for (const value of ['0', 'true', '', ' 1', '01']) {
     const run = b.start(['--', ...node('prints-env.mjs')], off(b, value));
     await run.waitFor('ENV ');
-    await run.waitFor(INIT);
+    await run.waitFor(`${INIT}\n[INIT] deploy mode: the worker runs, nobody polls`);
     const { env } = JSON.parse(run.stdout().split('ENV ')[1]?.split('\n')[0] ?? '');
     assert.equal(env.POLLING_ENABLED, '0', 'the worker is told so plainly');
     if (value === 'true') assert.match(run.stderr(), /true[\s\S]*only.*1|only.*1[\s\S]*true/i);

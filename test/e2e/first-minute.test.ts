@@ -56,6 +56,7 @@ test('a bot as it is, beside an old one that polls', async (t) => {
     '[bot]',
     '[lock]',
     '[stray] stopping',
+    '[stray]   proven',
     '[stray] gone',
     '[webhook]',
     '[worker]',
@@ -73,7 +74,10 @@ test('start --sandbox: a bot in trouble', async (t) => {
   const isOver = () => ['[stray] gone', '[poll] worker'].every((it) => run.stderr().includes(it));
   await until('the stray is gone, and the worker polls', isOver, { ms: 60_000, seen: run.seen });
   const id = Number(/\(id (\d+)\)/.exec(run.stderr())?.[1]);
-  const story = ['[bot]', '[webhook] was', '[stray] stopping', '[stray] gone', '[worker]', '[poll] worker'];
+  const story = [
+    ...['[bot]', '[webhook] was', '[stray] stopping', '[stray]   proven', '[stray] gone'],
+    ...['[worker]', '[poll] worker'],
+  ];
   assertInReadme('demo', shown(run.stderr(), b.project, id, story));
   run.signal('SIGINT');
   await run.ends(0);

@@ -15,10 +15,16 @@ const WORKS = 'nothing of this kind: usage, configuration, another poller';
 const POLLS = /\[poll\] worker \d+ polls/;
 const polite = node('polite.mjs').join(' ');
 
+/** What a person reads without scrolling; paths and URLs have the length that they have. */
+function assertShort(text: string): void {
+  for (const line of text.replace(/\S*\/\S*/g, 'PATH').split('\n')) assert.ok(line.length <= 160, line);
+}
+
 /** Types each hint of a text, and leaves the runs that it has started. Advice that is no command is for people. */
 async function follow(b: Bed, text: string): Promise<Running[]> {
   const env = { ...b.env, PATH: `${b.dir}:${b.env.PATH}` };
   b.file('../singlepoll', `#!/bin/sh\nexec ${COMMAND} "$@"\n`, 0o755);
+  assertShort(text);
   const hints = [...text.matchAll(/^\s*→ (.*)$/gm)].map(([, hint = '']) => hint);
   assert.ok(hints.length > 0, `no arrow in\n${text}`);
   const runs: Running[] = [];
@@ -39,6 +45,7 @@ async function follow(b: Bed, text: string): Promise<Running[]> {
       code === 0 || (code === 1 && /who|status|doctor/.test(command)),
       `${command}: not ${WORKS}\n${run.seen()}`,
     );
+    assertShort(run.stderr());
     if (!run.ended()) runs.push(run);
   }
   return runs;
@@ -205,6 +212,7 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
     /in its (?:own state|container)|end it by signals|^singlepoll stop$|present run goes/,
     'lock-holders.test.ts',
   ],
+  [/--same-env/, 'commands.test.ts'],
   [/intercept proxy/, 'intercept.test.ts'],
   [/dry-run/, 'doctor.test.ts'],
   [/who --probe$/, 'gateway-rival.test.ts'],

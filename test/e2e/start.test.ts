@@ -33,7 +33,7 @@ test('start: bot, lock, webhook, worker in this order, updates kept, no token sa
   const stray = legacyPoller(b, 'stray_bot.py');
   await until('the stray to try', () => b.sandbox.polls().length > 0);
   const dry = await b.exits(0, ['start', '--dry-run', '--stray', 'stray_bot', ...POLITE]);
-  assert.match(dry.text, new RegExp(`would stop pid ${stray.pid} .*declared.*holds the token`));
+  assert.match(dry.text, new RegExp(`would stop pid ${stray.pid} .*\\n.*declared: .*holds the token`));
   assert.match(dry.text, /hooks\.example\.com/);
   assertNoToken(dry.text, b.token);
   assert.deepEqual([alive(stray.pid), (await b.sandbox.webhookInfo()).url], [true, url]);
@@ -71,7 +71,7 @@ test('start: a stray that holds the poll is asked for and stopped after the lock
   assertInOrder(run.stderr(), [
     /lock/i,
     /connected to the Bot API here: asking getUpdates once/,
-    new RegExp(`stopping pid ${stray.pid} \\(.*proven`),
+    new RegExp(`stopping pid ${stray.pid} \\(.*\\n.*proven: `),
     /gone: 1 process/,
     /\[worker\]/,
   ]);

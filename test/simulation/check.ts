@@ -371,7 +371,7 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
       const stopped = machine.everybody().filter(({ startId }) => lastStop.has(startId));
       const lives = new Set(stopped.map((it) => it.life).filter((life) => life.kind === 'stray'));
       const left =
-        /; verified$/.test(text) &&
+        /; nothing is left$/.test(text) &&
         machine.living().find((it) => lastStop.has(it.startId) || (lives.has(it.life) && !it.orphan));
       if (left) fail(`says "${text}", and ${show(left)} lives`);
       if (!/may not be stopped|survived SIGKILL|is kept alive by|comes back after/.test(text)) return;

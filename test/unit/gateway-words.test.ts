@@ -13,7 +13,7 @@ const RIVAL = {
   incumbent: false,
 } as const;
 const rival = (change: Partial<{ yields: boolean; incumbent: boolean; rhythm: null }> = {}) =>
-  rivalryWords({ ...RIVAL, ...change }).text;
+  (({ text, more = '' }) => `${text} ${more}`)(rivalryWords({ ...RIVAL, ...change }));
 
 for (const [text, ...patterns] of [
   [rivalryWords({ what: 'overlap', again: false }).text, /another poller .*took the poll \(409\)/],

@@ -216,7 +216,7 @@ test('blocked: an engine that denies the first look; another holder where nobody
   void impatient.won();
   const { ending } = await impatient.event('blocked');
   assert.equal(ending.code, 75);
-  assert.match(ending.reason, /another machine holds the lease: .*--takeover/);
+  assert.match(`${ending.reason} ${ending.hint}`, /another machine holds the lease: .*--takeover/);
   // A holder treats it as an engine that is out of reach.
   engine.trouble = 'denies';
   assert.ok((await denied.event('unleased')).lost);

@@ -32,6 +32,7 @@ function sweeperOn(
   there: Stray[],
   stop?: (strays: readonly Stray[]) => Promise<StrayStop>,
   prover: Parameters<typeof createSweeper>[0]['prover'] = null,
+  dryRun = false,
 ) {
   const lines: string[] = [];
   const stops: number[][] = [];
@@ -51,7 +52,7 @@ function sweeperOn(
     finder,
     report: { line: (_tag, text) => void lines.push(text), drained: async () => {} },
     stopTimeoutMs: 1_000,
-    dryRun: false,
+    dryRun,
     prover,
     silencesOthers: false,
     leased: false,
@@ -140,4 +141,20 @@ test('connections of a moment ago count only where there were none', async () =>
   assert.equal((await sweeper.peek(NEVER, seen(1))).isAlone, true, 'it has left since');
   assert.equal((await sweeper.peek(NEVER)).isAlone, false);
   assert.equal(looks, 2);
+});
+
+test('a dry run lists a tree once, however many of its processes are guilty', async () => {
+  const tree = [10, 11].map((pid) => ({ ...stray(pid), ppid: 1, cookie: null }));
+  const { sweeper, lines, stops } = sweeperOn(
+    [{ ...stray(10), tree }, { ...stray(11), tree }, stray(20)],
+    undefined,
+    null,
+    true,
+  );
+  await sweeper.first(NEVER);
+  assert.deepEqual(stops, []);
+  const told = lines.flatMap(
+    (line) => /^(would stop| {2}with it:) pid (\d+)/.exec(line)?.slice(1).join(' ') ?? [],
+  );
+  assert.deepEqual(told, ['would stop 10', '  with it: 11', 'would stop 20']);
 });
