@@ -111,7 +111,7 @@ function whyNot(
   if (silences.length > 0 && !silencesOthers)
     return [
       `${who} polls ${silenceWords(silences)} as well, which would fall silent with it`,
-      'singlepoll reset    # stops it all the same',
+      'singlepoll reset    # stops it all the same, as start --takeover does',
     ];
   // An own leftover has no other starter than a supervisor, and that one is dead: we hold its lock.
   if (stray.grade === 'own' || !comesBack(stray, stopped, nowMs)) return null;

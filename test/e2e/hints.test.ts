@@ -213,6 +213,7 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
     'lock-holders.test.ts',
   ],
   [/--same-env/, 'commands.test.ts'],
+  [/without --no-wait/, 'lease-standby.test.ts, by its options'],
   [/intercept proxy/, 'intercept.test.ts'],
   [/dry-run/, 'doctor.test.ts'],
   [/who --probe$/, 'gateway-rival.test.ts'],

@@ -377,7 +377,7 @@ test('--stray: a script of the project started in / or $HOME; not one of another
     ours.map(({ pid }) => pid),
     LONG_MS,
   );
-  for (const { pid } of ours) assert.match(run.stderr(), new RegExp(`pid ${pid} .*declared`));
+  for (const { pid } of ours) assert.match(run.stderr(), new RegExp(`stopping pid ${pid} .*\\n.*declared`));
   assert.ok(alive(theirs.pid) && alive(hostile.pid), run.seen());
   assert.match(run.stderr(), /^\[(?!config)\w+\].*--stray.*(given up|gave up|too long|took longer)/m);
 });
