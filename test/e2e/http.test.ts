@@ -91,7 +91,8 @@ test('standing by on one machine: ready by default, or not, by option; and then 
   const [one, two] = [await httpPort(ready), await httpPort(unready)];
   await answers(one, '/readyz', 200);
   await answers(two, '/readyz', 503);
-  for (const port of [one, two]) assert.match((await get(port, '/readyz')).body, /standing by/);
+  for (const port of [one, two])
+    await until('standing by', async () => /standing by/.test((await get(port, '/readyz')).body), unready);
   const body = await sample(one, 'singlepoll_state{state="standby"}', 1);
   assert.equal(sampleOf(body, 'singlepoll_up'), 0);
   ready.signal('SIGTERM');

@@ -174,7 +174,7 @@ test('one process that polls two bots: 75 names the other bot and touches nothin
   const those = living([both.pid]);
   const run = startWorker(b);
   await run.ends(75, LONG_MS);
-  for (const pattern of [otherId, new RegExp(`\\b${both.pid}\\b`), /--takeover/])
+  for (const pattern of [otherId, new RegExp(`\\b${both.pid}\\b`), /→ singlepoll reset/])
     assert.match(run.stderr(), pattern);
   assert.equal(polledBy(b, 'polite.mjs').length, 0);
   assert.deepEqual(harmed(b, those), [], run.seen());
