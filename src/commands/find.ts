@@ -51,21 +51,11 @@ export interface Supervisor {
   readonly holder: Holder | null;
 }
 
-/** A bot that this user has run. */
-export interface Bot {
-  /** 0: of deploy mode, without a token. */
-  readonly id: number;
-  /** Of its state. Absolute. */
-  readonly folder: string;
-  /** These two are of the supervisor that runs, else of the last start. */
-  readonly username: string | null;
-  readonly cwd: string | null;
-  /** Those of this user on this machine; the polling one comes first. */
-  readonly runs: readonly (Supervisor & { readonly control: string })[];
-}
+/** A bot that this user has run; one of deploy mode without a token has the id 0. */
+export type Bot = Awaited<ReturnType<typeof findBots>>[number];
 
 /** In the order of their ids. A folder in which nothing is left tells nothing. */
-export function knownBots(): { readonly id: number; readonly folder: string }[] {
+export function knownBots() {
   const state = findStateDir(process.env) ?? '';
   return list(state)
     .filter((name) => /^\d{1,16}$/.test(name))
@@ -75,7 +65,7 @@ export function knownBots(): { readonly id: number; readonly folder: string }[] 
 }
 
 /** All their supervisors are asked at once. `only`: the id of the one that is looked for; null: all. */
-export async function findBots(only: number | null = null): Promise<Bot[]> {
+export async function findBots(only: number | null = null) {
   const wanted = knownBots().filter(({ id }) => only === null || id === only);
   return await Promise.all(
     wanted.map(async ({ id, folder }) => {

@@ -5,9 +5,8 @@
 import type { Config } from '../config/load.ts';
 import { findBotDir } from '../config/state-dir.ts';
 import { duration } from '../output/words.ts';
-import type { Eyes, Stray } from '../strays/finder.ts';
+import type { Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
-import type { Prover } from '../strays/prover.ts';
 import { WHY_IT_ENDED } from '../supervisor/announce.ts';
 import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
 import { controlPath, unreachable, userOf } from '../supervisor/holder.ts';
@@ -20,7 +19,7 @@ import {
   type StatusDocument,
 } from '../supervisor/status.ts';
 import { toEntry } from '../supervisor/sweep.ts';
-import { type BotApi, type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
+import { type Me, openBotApi, type WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { hung } from './answers.ts';
 import { requireProcesses } from './context.ts';
@@ -130,7 +129,7 @@ export async function lookForLease({ lease, botId }: Config): Promise<LeaseEntry
 }
 
 /** Every graded process, hints too, without asking anybody. `tools` add who is connected, and what their questions have shown. */
-export async function survey(config: Config, tools: Tools | null = openTools(config, [])) {
+export async function survey(config: Config, tools = openTools(config, [])) {
   if (!tools) return await finderFor(config).look({ worker: null });
   try {
     await tools.prover.look();
@@ -140,14 +139,8 @@ export async function survey(config: Config, tools: Tools | null = openTools(con
   }
 }
 
-export interface Tools {
-  readonly eyes: Eyes;
-  readonly prover: Prover;
-  readonly api: BotApi;
-}
-
 /** Opens no connection yet. Null: without a token nobody can be asked. `ours`: pids of the worker's tree. */
-export function openTools(config: Config, ours: readonly number[]): Tools | null {
+export function openTools(config: Config, ours: readonly number[]) {
   if (config.token === null) return null;
   const eyes = eyesFor(config);
   const api = openBotApi(config.apiRoot, config.token);

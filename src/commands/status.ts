@@ -47,12 +47,9 @@ async function currentStatus(config: Config): Promise<StatusDocument> {
 }
 
 /** How a status looks on this stream now. */
-async function screen(stream: {
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-}): Promise<(doc: StatusDocument) => string> {
+async function screen(stream: { readonly isTTY?: boolean; readonly columns?: number }) {
   const paint = await painter(stream, process.env);
-  return (doc) => statusScreen(doc, Date.now(), stream.columns ?? 100_000, paint);
+  return (doc: StatusDocument) => statusScreen(doc, Date.now(), stream.columns ?? 100_000, paint);
 }
 
 function print(text: string): void {

@@ -35,11 +35,8 @@ const HUNG_AFTER = 2;
 const LOOK_EVERY_MS = 400;
 const LOOK_AROUND_EVERY_MS = 5_000;
 
-export interface Watching {
-  readonly config: Config;
-  /** What `status` shows now. */
-  readonly look: (config: Config) => Promise<StatusDocument>;
-}
+/** `look`: what `status` shows now. */
+type Watching = { readonly config: Config; readonly look: (config: Config) => Promise<StatusDocument> };
 
 /** `render`: where lines are wanted rather than a screen that is drawn. Throws what `status` throws, before anything is shown. */
 export async function watchStatus(

@@ -59,17 +59,16 @@ export function didYouMean(mistyped: string, known: readonly string[]): string {
 
 /** Insertions, deletions, replacements and swaps of neighbours. */
 function editDistance(a: string, b: string): number {
-  const rows = [Array.from({ length: b.length + 1 }, (_, column) => column)];
+  let [before, last] = [[] as number[], Array.from({ length: b.length + 1 }, (_, column) => column)];
   for (let row = 1; row <= a.length; row++) {
-    const last = rows[row - 1]!;
     const current = [row];
     for (let column = 1; column <= b.length; column++) {
       const same = a[row - 1] === b[column - 1] ? 0 : 1;
       const isSwapped = a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
-      const swapped = isSwapped ? rows[row - 2]![column - 2]! + 1 : Number.POSITIVE_INFINITY;
+      const swapped = isSwapped ? before[column - 2]! + 1 : Number.POSITIVE_INFINITY;
       current.push(Math.min(last[column]! + 1, current[column - 1]! + 1, last[column - 1]! + same, swapped));
     }
-    rows.push(current);
+    [before, last] = [last, current];
   }
-  return rows[a.length]![b.length]!;
+  return last[b.length]!;
 }

@@ -16,11 +16,7 @@ export interface ProjectFile {
   readonly isCut?: boolean;
 }
 
-export interface Project {
-  readonly files: readonly ProjectFile[];
-  /** Why not everything was looked at; empty where it was. */
-  readonly limits: readonly string[];
-}
+export type Project = ReturnType<typeof readProject>;
 
 /** What doctor says about one place. Never holds a token. */
 export interface Finding {
@@ -51,7 +47,7 @@ const READ =
 const TELLS_NOTHING = /(^|\/)(package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|[^/]*\.min\.js)$/;
 
 /** Throws the system's error where the folder itself can't be listed. */
-export function readProject(root: string, limits = LIMITS): Project {
+export function readProject(root: string, limits = LIMITS) {
   const files: ProjectFile[] = [];
   const reached = new Set<string>();
   let bytes = 0;
@@ -91,6 +87,7 @@ export function readProject(root: string, limits = LIMITS): Project {
   for (let depth = 0; level.length > 0 && depth <= limits.depth; depth++)
     level = level.flatMap(readFolder).sort();
   if (level.length > 0) reached.add(`folders more than ${limits.depth} deep were not looked at`);
+  // `limits`: why not everything was looked at.
   return { files, limits: [...reached] };
 }
 
