@@ -205,4 +205,10 @@ test('long waits count down in the last line of a terminal, which is gone when s
   await tmux.until(/probing: the poll is held for another [123]/);
   await tmux.until(/\nprobe: none seen/);
   assert.doesNotMatch(tmux.seen(), /probing/);
+  // In a log each wait is one line.
+  const logged = await b.polling(['--stop-timeout', '3s', '--', ...node('ignores-term.mjs')]);
+  logged.signal('SIGTERM');
+  await logged.ends(0);
+  assert.match(logged.seen(), /\[stop\] stopping: SIGTERM; up to 3 s/);
+  assert.doesNotMatch(logged.seen(), /waiting for|\x1b/);
 });
