@@ -101,7 +101,7 @@ export function watchGateway(options: GatewayWatchOptions) {
   let suspectTimer: NodeJS.Timeout | undefined;
 
   function warnOnce(key: string, text: string, hint?: string): void {
-    if (!said.has(key)) report.line('gateway', text, 'warn', hint === undefined ? {} : { hint });
+    if (!said.has(key)) report.line('gateway', text, 'warn', { hint });
     said.add(key);
   }
 
@@ -124,7 +124,7 @@ export function watchGateway(options: GatewayWatchOptions) {
       const { text, level, hint, more } = rivalryWords(saying, whereabouts());
       const tag = saying.what === 'rival' ? 'rival' : 'gateway';
       if (more) report.line(tag, more);
-      report.line(tag, text, level, hint === undefined ? {} : { hint });
+      report.line(tag, text, level, { hint });
       if (saying.what !== 'rival' || !saying.yields) continue;
       // A suspect on this machine is proven, named or stopped by the next polls, so wait for that.
       const { here, suspect } = status.record.rival;

@@ -119,9 +119,9 @@ export function sayEnd(
   const level = code === EXIT.ok ? 'good' : 'error';
   const end = spawns === 0 ? 'no worker was started' : 'supervisor and worker have ended';
   const isTold = code !== EXIT.ok && lines.length > 0 && log !== null;
-  const cure = said ? undefined : (hint ?? (isTold ? WHY_IT_ENDED : undefined));
-  const fields = cure === undefined ? { code } : { code, hint: cure };
-  report.line('stop', `${said ? '' : `${reason}; `}${end} (exit ${code})`, level, fields);
+  const cure = hint ?? (isTold ? WHY_IT_ENDED : undefined);
+  const text = `${said ? '' : `${reason}; `}${end} (exit ${code})`;
+  report.line('stop', text, level, { code, hint: said ? undefined : cure });
 }
 
 /** The worker's own output says it. */

@@ -312,7 +312,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   function tellEnding(ending: Ending): Ending {
     const { reason, hint } = ending;
-    if (!endings.has(reason)) say(reason, 'error', hint === undefined ? {} : { hint });
+    if (!endings.has(reason)) say(reason, 'error', { hint });
     endings.add(reason);
     return ending;
   }
