@@ -150,7 +150,7 @@ test('live: a standby has the lease first and nothing of a worker; stopped, hung
   const due = { ...alone, decision: { what: 'take', at: '2026-11-21T11:59:00Z' } } as const;
   assert.equal(
     row(draw({ ...DOCS.standby, lease: due }, 60, 20), 'lease'),
-    'lease      redis is out of reach, taken over once redis answ…',
+    'lease      redis is out of reach, taken over once redis ans…',
   );
   assert.match(draw(DOCS.stopped, 60, 20).join('\n'), /: not running .*\n {2}→ singlepoll start -- COMMAND/);
   const problem = { code: 'supervisor-hung', message: 'the supervisor (pid 10) does not answer' };
