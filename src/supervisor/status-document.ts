@@ -213,7 +213,7 @@ function lately(
   { record, nowMs }: Reading,
   moment: Moment,
   problem: Problem,
-  endedBy?: Moment,
+  endedBy: Moment | null,
 ): Found | null {
   const { lastMs, lastAt } = record;
   const atMs = lastMs[moment] ?? Number.NEGATIVE_INFINITY;
@@ -239,6 +239,59 @@ function conflictProblem({ polling, rival }: StatusRecord): Problem {
 function logHint({ log }: StatusSources, what: string): { hint?: string } {
   return log?.() ? { hint: `singlepoll logs -n 50    # ${what}` } : {};
 }
+
+/** What has happened lately: each with what ends it. */
+const PAST: readonly (readonly [Moment, endedBy: Moment | null, (reading: Reading) => Problem])[] = [
+  [
+    'webhook-set',
+    'webhook-set',
+    ({ record: { tally } }) => ({
+      code: 'webhook-set',
+      message: `somebody set a webhook; cleared ${count(tally.webhookSetAgain, 'time')} while running`,
+      hint: WEBHOOK_CURE,
+    }),
+  ],
+  ['conflict', 'stray-stopped', ({ record }) => conflictProblem(record)],
+  [
+    'stray-stopped',
+    'stray-stopped',
+    ({ record: { tally } }) => ({ code: 'stray', message: `a stray poller was stopped: ${tally.lastStray}` }),
+  ],
+  [
+    'lease-lost',
+    'lease-lost',
+    ({ record: { tally } }) => ({
+      code: 'lease-lost',
+      message: `the lease was lost: ${tally.lastLeaseLoss}`,
+    }),
+  ],
+  ['unsealed', null, () => ({ code: 'not-sealed', message: UNSEALED, hint: UNSEALED_CURE })],
+  [
+    'stolen',
+    null,
+    ({ record }) => ({ code: 'stolen', message: stolenWords(record.polling.stolen), hint: STOLEN_CURE }),
+  ],
+  [
+    'webhook-turned-down',
+    null,
+    ({ record: { polling } }) => ({
+      code: 'worker-sets-webhook',
+      message: `the worker tried to set a webhook and was turned down (${count(polling.webhookAttempts, 'time')} so far)`,
+      hint: 'take setWebhook out of the bot, or start it with --allow-set-webhook',
+    }),
+  ],
+  [
+    'deaf',
+    'poll',
+    ({ record: { polling, tally }, sources }) => ({
+      code: 'deaf',
+      message: `the worker lived without polling and was replaced (${count(tally.deafReplaced, 'time')} so far)`,
+      ...(polling.via === 'direct'
+        ? { hint: polling.past?.cure ?? '' }
+        : logHint(sources, 'says what it was doing')),
+    }),
+  ],
+];
 
 /** In the order in which they are shown. */
 const CHECKS: readonly Check[] = [
@@ -301,33 +354,12 @@ const CHECKS: readonly Check[] = [
       message: `a webhook is set: ${webhook.url}`,
       hint: 'singlepoll restart    # clears it again',
     },
-  (reading) =>
-    lately(
-      reading,
-      'webhook-set',
-      {
-        code: 'webhook-set',
-        message: `somebody set a webhook; cleared ${count(reading.record.tally.webhookSetAgain, 'time')} while running`,
-        hint: WEBHOOK_CURE,
-      },
-      'webhook-set',
-    ),
-  (reading) => lately(reading, 'conflict', conflictProblem(reading.record), 'stray-stopped'),
-  (reading) =>
-    lately(
-      reading,
-      'stray-stopped',
-      { code: 'stray', message: `a stray poller was stopped: ${reading.record.tally.lastStray}` },
-      'stray-stopped',
-    ),
+  ...PAST.map(
+    ([moment, endedBy, problem]): Check =>
+      (reading) =>
+        lately(reading, moment, problem(reading), endedBy),
+  ),
   ({ sources }) => sources.lease?.problem(),
-  (reading) =>
-    lately(
-      reading,
-      'lease-lost',
-      { code: 'lease-lost', message: `the lease was lost: ${reading.record.tally.lastLeaseLoss}` },
-      'lease-lost',
-    ),
   ({ record: { polling, state }, sources }) =>
     sources.lease?.status().mine &&
     polling.via === 'direct' &&
@@ -342,7 +374,6 @@ const CHECKS: readonly Check[] = [
       message: `nobody polls: ${WORKERS_WEBHOOK}`,
       hint: 'singlepoll reset --no-allow-set-webhook    # without that option it can not',
     },
-  (reading) => lately(reading, 'unsealed', { code: 'not-sealed', message: UNSEALED, hint: UNSEALED_CURE }),
   ({ record: { pausedUntilMs }, nowMs }) =>
     pausedUntilMs > nowMs && {
       code: 'api-pause',
@@ -353,18 +384,12 @@ const CHECKS: readonly Check[] = [
     const held = polling.pollers.filter(({ role }) => role === 'held');
     if (!owner || held.length === 0) return null;
     const pid = owner.pid ?? 'unknown';
-    if (held.every((it) => it.pid === owner.pid))
-      return {
-        code: 'second-poller',
-        message: `the worker polls in two loops of process ${pid}: one polls, the other is held and answered empty`,
-        hint: SECOND_CURE_LOOP,
-      };
+    const isLoop = held.every((it) => it.pid === owner.pid);
     const others = held.map((it) => it.pid ?? 'another loop').join(', ');
-    return {
-      code: 'second-poller',
-      message: `the worker polls more than once: pid ${pid} polls, ${others} ${held.length === 1 ? 'is' : 'are'} held and answered empty`,
-      hint: SECOND_CURE,
-    };
+    const message = isLoop
+      ? `the worker polls in two loops of process ${pid}: one polls, the other is held and answered empty`
+      : `the worker polls more than once: pid ${pid} polls, ${others} ${held.length === 1 ? 'is' : 'are'} held and answered empty`;
+    return { code: 'second-poller', message, hint: isLoop ? SECOND_CURE_LOOP : SECOND_CURE };
   },
   ({ record: { overlap, rival }, nowMs }) =>
     overlap && {
@@ -376,28 +401,6 @@ const CHECKS: readonly Check[] = [
           ? RIVAL_CURE
           : 'singlepoll who    # an old run that is about to end goes away by itself'),
     },
-  (reading) =>
-    lately(reading, 'stolen', {
-      code: 'stolen',
-      message: stolenWords(reading.record.polling.stolen),
-      hint: STOLEN_CURE,
-    }),
-  (reading) =>
-    lately(reading, 'webhook-turned-down', {
-      code: 'worker-sets-webhook',
-      message: `the worker tried to set a webhook and was turned down (${count(reading.record.polling.webhookAttempts, 'time')} so far)`,
-      hint: 'take setWebhook out of the bot, or start it with --allow-set-webhook',
-    }),
-  (reading) => {
-    const { polling, tally } = reading.record;
-    const hint =
-      polling.via === 'direct'
-        ? { hint: polling.past?.cure ?? '' }
-        : logHint(reading.sources, 'says what it was doing');
-    const times = `${count(tally.deafReplaced, 'time')} so far`;
-    const message = `the worker lived without polling and was replaced (${times})`;
-    return lately(reading, 'deaf', { code: 'deaf', message, ...hint }, 'poll');
-  },
   ({ sources }) => {
     const problem = sources.log?.()?.problem ?? null;
     return (
