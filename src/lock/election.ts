@@ -1,39 +1,39 @@
 /**
- * Who holds the lock of a bot, decided from what each of its four names shows. PURE: binding, looking and time are given.
+ * Decides who holds the lock of a bot, from what each of its four names shows. PURE: binding, looking and time are given.
  *
  * A supervisor binds one name and looks at all the others afterwards; it holds the lock when no other name shows a supervisor.
- * Two can't both get there: each would have looked before the other had bound, and each looks after its own bind. So nobody
- * needs to be believed about the order of events; the order of the names only decides who waits and who leaves.
+ * Two can't both hold it: each would have to look before the other had bound, yet each looks after its own bind. So no
+ * supervisor has to trust another's word; the order of the names only decides which one waits and which one leaves.
  */
 
-/** What stands behind one of the names. */
+/** What is behind one of the names. */
 export type Shown =
-  /** Nobody has bound it. */
+  /** No socket is bound to it. */
   | 'free'
   /** A supervisor that has proven itself and is still looking at the other names. */
   | 'contender'
   /** A supervisor that has proven itself and holds the lock. */
   | 'holder'
-  /** Nobody answers: a supervisor that hangs or is stopped looks like this. */
+  /** There is no answer: a supervisor that hangs or is stopped looks like this. */
   | 'silent'
   /** A supervisor of a release that can't prove itself. */
   | 'old'
-  /** It gave a wrong answer: somebody who only keeps us from the name. */
+  /** It gave a wrong answer: another program that only blocks the name. */
   | 'liar';
 
 export type Decision =
   | { readonly kind: 'bind'; readonly name: number }
   | { readonly kind: 'hold' }
-  /** Somebody is about to hold the lock, or to leave: look again soon. */
+  /** Another supervisor is about to take the lock or to leave: look again soon. */
   | { readonly kind: 'wait' }
-  /** Give the own name back, then look again: a contender with a lower name goes first. */
+  /** Release our name, then look again: a contender with a lower name goes first. */
   | { readonly kind: 'step-back' }
-  /** The lock is another's. */
+  /** Another supervisor has the lock. */
   | { readonly kind: 'yield'; readonly to: number }
-  /** Liars have every name. */
+  /** Every name is bound by a liar. */
   | { readonly kind: 'squatted' };
 
-/** `mine`: the name that is bound by who decides; null: none yet. `shown[mine]` does not count. */
+/** `mine` is the name that we have bound; null: none yet. `shown[mine]` is ignored. */
 export function decide(mine: number | null, shown: readonly Shown[]): Decision {
   const others = shown.map((what, name) => ({ what, name })).filter(({ name }) => name !== mine);
   const held = others.find(({ what }) => what === 'holder' || what === 'silent' || what === 'old');
@@ -48,34 +48,34 @@ export function decide(mine: number | null, shown: readonly Shown[]): Decision {
 
 export interface Candidate {
   readonly name: number;
-  /** From now on it answers that it holds the lock. */
+  /** Makes it answer from now on that it holds the lock. */
   hold(): void;
   release(): void;
 }
 
 export interface ElectionPorts<Bound extends Candidate, Look extends { readonly shown: readonly Shown[] }> {
-  /** Null: somebody else has the name. */
+  /** Null: the name is already bound. */
   bind(name: number): Promise<Bound | null>;
   look(mine: number | null): Promise<Look>;
-  /** Until the next look, where somebody is about to hold the lock or to leave. */
+  /** Waits before the next look, after a decision to wait. */
   pause(round: number): Promise<void>;
-  /** It is not worth while to look again. */
+  /** True: too much time has passed to look again. */
   late(): boolean;
 }
 
 export interface Outcome<Bound, Look> {
-  /** Null: the lock is another's, or nobody's that could be told in time. */
+  /** Null: another supervisor holds the lock, or it did not become clear in time who does. */
   readonly held: Bound | null;
   readonly look: Look;
-  /** Whom it was left to. */
+  /** The name of the supervisor that has the lock. */
   readonly to: number | null;
 }
 
-/** Tries to take the lock once; waits for nobody who holds it. */
+/** Tries to take the lock once, without waiting for its holder to leave. */
 export async function elect<Bound extends Candidate, Look extends { readonly shown: readonly Shown[] }>(
   ports: ElectionPorts<Bound, Look>,
 ): Promise<Outcome<Bound, Look>> {
-  // Nobody else is there in everyday life: bound first, looked afterwards.
+  // Usually no other supervisor is there, so this binds before it looks.
   let bound = await ports.bind(0);
   let held = false;
   try {

@@ -1,8 +1,8 @@
 /**
  * One supervisor per bot on this machine, held by the kernel: a listening socket with an abstract name (Linux), which vanishes at
- * the instant its process dies, however it dies. No pid file, nothing to clean up. It spans one network namespace.
- * Who binds a name must prove itself to whoever asks, and looks at the other three names before it calls the lock its own
- * (election.ts decides, proof.ts proves, look.ts looks).
+ * the instant its process dies, however it dies. There is no pid file to clean up. The lock spans one network namespace.
+ * A supervisor that has bound a name proves itself to all that ask, and looks at the other three names before it holds the
+ * lock (election.ts decides, proof.ts proves, look.ts looks).
  */
 import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -16,25 +16,25 @@ export type { Holder, Squatter } from './look.ts';
 export { type LockKey, lockKey } from './proof.ts';
 
 export interface Lock {
-  /** Lets go at once; the next taker may have it from now on. */
+  /** Frees the lock at once for the next taker. */
   release(): void;
 }
 
 export type Claim =
   | { readonly held: true; readonly lock: Lock }
-  /** Without a holder: strangers have all names and lie, or it did not become clear who holds it. */
+  /** Without a holder: other programs block all names, or it did not become clear who holds the lock. */
   | { readonly held: false; readonly holder: Holder | null; readonly squatters: readonly Squatter[] };
 
-/** What a taker says of itself; the rest is known. */
+/** What a taker tells of itself; the rest of its identity is found out here. */
 export type Taker = Pick<Identity, 'startedAt' | 'cwd' | 'version' | 'control'>;
 
-/** Contenders settle within milliseconds; a stopped one turns silent after 2 s. */
+/** Contenders settle within milliseconds; a stopped one counts as silent after 2 s. */
 const PATIENCE_MS = 6_000;
 const CONNECTIONS_MAX = 512;
-/** How often a holder of another name tries to get the first one, which is all that old releases look at. */
+/** How often a holder of another name tries to bind the first one, the only name that old releases look at. */
 const FIRST_NAME_EVERY_MS = 1_000;
 
-/** Tries to take the lock; waits for nobody who holds it. Not held: says who holds it. */
+/** Tries to take the lock, without waiting for its holder to leave. If that fails, tells who holds it. */
 export async function claimLock(key: LockKey, taker: Taker): Promise<Claim> {
   const giveUpAtMs = performance.now() + PATIENCE_MS;
   const { held, look, to } = await elect({
@@ -48,7 +48,7 @@ export async function claimLock(key: LockKey, taker: Taker): Promise<Claim> {
   return { held: false, holder: holder ?? null, squatters: look.squatters };
 }
 
-/** Who holds the lock now; null when nobody does. Waits at most some seconds for a holder that doesn't answer. */
+/** The supervisor that holds the lock now; null: there is none. Waits a few seconds at most for one that doesn't answer. */
 export async function lockHolder(key: LockKey): Promise<Holder | null> {
   const { shown, holders } = await lookAt(key, null);
   const decision = decide(null, shown);
@@ -56,8 +56,8 @@ export async function lockHolder(key: LockKey): Promise<Holder | null> {
 }
 
 /**
- * Resolves when somebody who has bound one of the names lets go of it, at the latest after 5 s, or when `signal` aborts. The
- * connection to a holder ends with the holder.
+ * Resolves when one of the bound names is freed, at the latest after 5 s, or when `signal` aborts. It learns this from its
+ * connection to the holder, which ends with the holder.
  */
 export async function lockReleased(key: LockKey, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
@@ -85,7 +85,7 @@ export async function lockReleased(key: LockKey, signal: AbortSignal): Promise<v
   });
 }
 
-/** Null: somebody else has the name. */
+/** Null: the name is already bound. */
 async function bind(key: LockKey, index: number, taker: Taker): Promise<Candidate | null> {
   const identity = { ...whoWeAre(), ...taker };
   const open = new Set<net.Socket>();
@@ -94,7 +94,7 @@ async function bind(key: LockKey, index: number, taker: Taker): Promise<Candidat
     listenAt(name, (socket) => {
       open.add(socket);
       socket.on('close', () => open.delete(socket));
-      // A stranger's connections must not keep others from their answer: the oldest makes room.
+      // One program's connections must not keep others from an answer, so the oldest is closed.
       if (open.size > CONNECTIONS_MAX) for (const oldest of [...open].slice(0, 1)) oldest.destroy();
       onQuestion(socket, (question) => answerTo(question, key, name, { ...identity, holds }));
     });
@@ -125,7 +125,7 @@ async function bind(key: LockKey, index: number, taker: Taker): Promise<Candidat
   };
 }
 
-/** Null: somebody else listens there. Rejects with the system's error. */
+/** Null: another process listens there. Rejects with the system's error. */
 function listenAt(name: string, onConnection: (socket: net.Socket) => void): Promise<net.Server | null> {
   return new Promise((resolve, reject) => {
     const server = net.createServer(onConnection);
@@ -137,7 +137,7 @@ function listenAt(name: string, onConnection: (socket: net.Socket) => void): Pro
   });
 }
 
-/** The connection stays open after the answer: its end is how those who wait learn that the holder is gone. */
+/** The connection stays open after the answer: its end tells waiting processes that the holder is gone. */
 function onQuestion(socket: net.Socket, answer: (question: string) => string | null): void {
   let question = '';
   let asked = false;

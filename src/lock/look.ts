@@ -1,6 +1,6 @@
 /**
- * Looks at the names of a lock: who has bound which, and what each can prove. The verdict on a name counts only if the same socket
- * was bound to it before and after the question, since a name may change hands at any moment.
+ * Looks at the names of a lock: which process has bound each, and what it can prove. The verdict on a name counts only if the
+ * same socket was bound to it before and after the question, since a name may change hands at any moment.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { statOf } from '../machine/procfs.ts';
@@ -17,31 +17,31 @@ import {
 } from './process.ts';
 import { type Answer, challenge, type LockKey } from './proof.ts';
 
-/** Who keeps the lock from us. */
+/** The process that keeps the lock from us. */
 export interface Holder {
-  /** `supervisor`: it has proven itself. `old`: of a release that can't. `silent`: it does not answer. */
+  /** `supervisor`: it has proven itself. `old`: its release can't prove itself. `silent`: it does not answer. */
   readonly kind: 'supervisor' | 'old' | 'silent';
-  /** As seen from here; null: not to be seen from here. */
+  /** Its pid in our pid namespace; null: it can't be seen from here. */
   readonly pid: number | null;
-  /** With the pid it names one process for ever; null: the kernel does not show that this pid has the socket. */
+  /** Pid and start id together identify one process for ever. Null: the kernel does not show that this pid has the socket. */
   readonly startId: string | null;
   readonly uid: number | null;
-  /** In another pid namespace: its pid, even where it is known, is nobody that we would signal. */
+  /** It lives in another pid namespace, so its pid must not be signalled even if it is known. */
   readonly elsewhere: boolean;
-  /** Null: not to be told. */
+  /** Null: this could not be found out. */
   readonly runsSinglepoll: boolean | null;
   readonly comm: string | null;
   /** ISO 8601. */
   readonly startedAt: string | null;
   readonly cwd: string | null;
   readonly version: string | null;
-  /** Where it says that its control socket is: to be shown to people, never to be connected to. */
+  /** Its control socket's path by its own account: may be shown to people, but never connected to. */
   readonly control: string | null;
-  /** One that is stopped (SIGSTOP) or hangs does not. */
+  /** False for a process that is stopped (SIGSTOP) or hangs. */
   readonly answers: boolean;
 }
 
-/** Who has bound a name and gives wrong answers. */
+/** A process that has bound a name and gives wrong answers. */
 export interface Squatter {
   readonly pid: number | null;
   readonly uid: number | null;
@@ -50,16 +50,16 @@ export interface Squatter {
 
 export interface Look {
   readonly shown: readonly Shown[];
-  /** Of each name that is held by somebody to reckon with. */
+  /** The holder of each name that a supervisor may have bound. */
   readonly holders: readonly (Holder | null)[];
   readonly squatters: readonly Squatter[];
 }
 
 const SILENT_MS = 2_000;
-/** One that is not stopped gets this long: on a busy machine an answer takes its time. */
+/** How long a holder that is not stopped may take to answer, on a busy machine too. */
 const PATIENCE_MS = 6_000;
 
-/** `mine` is not looked at. */
+/** Looks at all names but `mine`. */
 export async function lookAt(key: LockKey, mine: number | null): Promise<Look> {
   const bound = socketsOf(key.names);
   const seen = await Promise.all(
@@ -83,14 +83,14 @@ interface Verdict {
 
 const FREE: Verdict = { shown: 'free' };
 
-/** As /proc/net/unix shows it: every zero byte is an @. */
+/** The name as /proc/net/unix shows it, with an @ for every zero byte. */
 function shownPath(name: string): string {
   return `@${name}`.padEnd(108, '@');
 }
 
 /**
- * The sockets that are bound to these names, and those that only look so: a stranger may bind a name with @ where ours has zero
- * bytes. What answers at the name is the right one; which row is its own, only its owner tells.
+ * The sockets that are bound to these names, and those that only look so: another program may bind a name with @ where ours
+ * has zero bytes. The process that answers at the name has the right one; its pid shows which row is its own.
  */
 function socketsOf(names: readonly string[]): BoundSocket[] {
   const paths = new Set(names.map(shownPath));
@@ -99,8 +99,8 @@ function socketsOf(names: readonly string[]): BoundSocket[] {
 }
 
 /**
- * A wrong answer proves that at the moment of the connection the name was a liar's, and no supervisor's: that is all that the
- * election needs, whoever has the name by now.
+ * A wrong answer proves that a liar, and no supervisor, had the name when the connection was made. The election needs no more,
+ * even if the name has changed hands since.
  */
 async function examine(key: LockKey, name: string): Promise<Verdict> {
   const patientUntilMs = performance.now() + PATIENCE_MS;
@@ -112,11 +112,12 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
     if (reply.kind === 'unproven') return await unproven(reply.pid, name, sockets);
     if (reply.kind === 'wrong') return { shown: 'liar', squatter: await behind(name, sockets) };
     if (reply.kind === 'nobody') {
-      // Bound, and nobody listens: for a moment, or for ever.
+      // The name is bound but no process listens, for a moment or for ever.
       sockets = sockets.filter(({ listening }) => !listening);
       if (sockets.length === 0) return FREE;
     }
-    // A supervisor that hangs is looked up once, since that takes a process of its own. One that is ending, or has too many connections, closes them.
+    // A hanging supervisor is looked up only once, as that starts a process. One that is ending, or that has too many
+    // connections, closes ours.
     if (reply.kind === 'silent') quiet ??= await silent(name, sockets);
     const isOver = performance.now() > patientUntilMs || (quiet && isStopped(quiet.holder?.pid ?? null));
     if (isOver) return quiet ?? (await silent(name, sockets));
@@ -124,7 +125,7 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
   }
 }
 
-/** A right answer counts for the process that the kernel names, and for no other: else it was passed on. */
+/** A right answer counts only if it names the process that the kernel names: otherwise it was passed on. */
 async function proven(answer: Answer, sockets: readonly BoundSocket[]): Promise<Verdict> {
   const shown = answer.holds ? 'holder' : 'contender';
   const said = { kind: 'supervisor' as const, answers: true, runsSinglepoll: true, comm: null, ...answer };
@@ -132,7 +133,7 @@ async function proven(answer: Answer, sockets: readonly BoundSocket[]): Promise<
   const found = await processesOf(inodesOf(sockets), [answer.pid]);
   const it = [...found.values()].flat().find((process) => isFrom(process, answer));
   if (it) return { shown, holder: { ...holder, pid: it.pid, startId: it.startId, uid: it.uid } };
-  // Of another user, or in a pid namespace above ours: not to be seen, and not to be signalled.
+  // It belongs to another user or a pid namespace above ours, so it can be neither seen nor signalled.
   if (sockets.some(({ inode }) => !found.has(inode))) return { shown, holder: { ...holder, startId: null } };
   const [liar] = [...found.values()].flat();
   return liar ? { shown: 'liar', squatter: liar } : { shown, holder: { ...holder, startId: null } };
@@ -144,18 +145,18 @@ const inodesOf = (sockets: readonly BoundSocket[]) =>
 function isFrom(it: SocketProcess, answer: Answer): boolean {
   if (it.innerPid !== answer.pid) return false;
   if (it.pidNamespace !== null && it.pidNamespace !== answer.pidNamespace) return false;
-  // Start times count from the boot of the reader's time namespace, which a container may have of its own.
+  // Start times count from the boot in the reader's time namespace, and a container may have its own.
   return answer.pidNamespace !== pidNamespace() || it.startId === answer.startId;
 }
 
-/** What releases before this protocol say proves nothing; that they run singlepoll does. */
+/** Answers of releases before this protocol prove nothing; that the process runs singlepoll does. */
 async function unproven(saidPid: number, name: string, sockets: readonly BoundSocket[]): Promise<Verdict> {
   const it = await behind(name, sockets, [saidPid]);
   if (it.runsSinglepoll === false) return { shown: 'liar', squatter: it };
   return { shown: 'old', holder: { ...UNTOLD, ...it, kind: 'old', answers: true } };
 }
 
-/** By SIGSTOP or a debugger: it will not answer. One that can't be seen from here is taken for one. */
+/** True for a process stopped by SIGSTOP or a debugger, which will not answer, and for one that can't be seen from here. */
 function isStopped(pid: number | null): boolean {
   const state = pid === null ? undefined : statOf(pid)?.state;
   return state === undefined || state === 'T' || state === 't';
@@ -169,7 +170,7 @@ const UNTOLD = { startedAt: null, cwd: null, version: null, control: null, answe
 
 type Behind = Pick<Holder, 'pid' | 'uid' | 'comm' | 'startId' | 'elsewhere' | 'runsSinglepoll'>;
 
-/** The process behind a name, by the kernel's word; where several sockets look alike, rather one of this user. */
+/** The process behind a name, according to the kernel; of several sockets that look alike, one of this user if possible. */
 async function behind(
   name: string,
   sockets: readonly BoundSocket[],
@@ -182,7 +183,7 @@ async function behind(
     const { pid, uid, comm, startId } = it;
     return { pid, uid, comm, startId, elsewhere, runsSinglepoll: await runsSinglepoll(pid) };
   }
-  // Without a start id: that it has the socket now is not shown.
+  // This gives no start id, as nothing shows that the process still has the socket.
   const listener = process.platform === 'linux' ? await listenerOf(name) : null;
   const other = listener && listener.pid > 0 ? processOf(listener.pid) : null;
   return {

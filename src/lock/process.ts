@@ -1,6 +1,6 @@
 /**
- * What the kernel says of the process behind a socket: never what that process writes. Descriptors and arguments are read by
- * strays/inspector.ts, since a stranger can make those reads block for ever.
+ * What the kernel says of the process behind a socket, never what that process writes. Descriptors and arguments are read by
+ * strays/inspector.ts, since another process can make those reads block for ever.
  */
 import { readFileSync } from 'node:fs';
 import { ownerOf, readLink, readText, statOf } from '../machine/procfs.ts';
@@ -12,20 +12,20 @@ import { runTool } from '../tools.ts';
 export interface SocketProcess {
   readonly pid: number;
   readonly uid: number;
-  /** Field 22 of its /proc/PID/stat: with the pid it names one process for ever. */
+  /** Field 22 of its /proc/PID/stat. Together with the pid it identifies one process for ever. */
   readonly startId: string;
   /** Its own pid in its own pid namespace. */
   readonly innerPid: number;
-  /** Null: may not be seen. */
+  /** Null: we may not see it. */
   readonly pidNamespace: string | null;
-  /** Kernel's short name of its program. */
+  /** The kernel's short name of its program. */
   readonly comm: string;
 }
 
 const READ_MS = 1_500;
 const PEER_MS = 2_000;
 
-/** Of each socket the processes that have it open; one without a process that this user may see is left out. */
+/** The processes that have each socket open. Sockets without a process that this user may see are left out. */
 export async function processesOf(
   inodes: readonly number[],
   hintPids: readonly number[] = [],
@@ -42,7 +42,7 @@ export async function processesOf(
   return found;
 }
 
-/** Null: it has gone. Everything here is readable whoever owns the process, but for the namespace. */
+/** Null: the process has gone. All but the namespace can be read of other users' processes, too. */
 export function processOf(pid: number): SocketProcess | null {
   const stat = statOf(pid);
   if (!stat) return null;
@@ -70,9 +70,9 @@ function openInspector() {
 }
 
 /**
- * Who called listen(2) on an abstract socket, as SO_PEERCRED tells everybody who connects: for a process of another user, whose
- * descriptors may not be read. Node can't ask for it; perl and python can, where one of them is there. Null: neither is, or no
- * answer in time. Only for words to people and for what may be read of the process: the socket may be another's by now.
+ * The process that called listen(2) on an abstract socket, as SO_PEERCRED tells anyone who connects. This finds a process of
+ * another user, whose descriptors may not be read. Node can't ask for it, perl and python can. Null: neither is installed, or
+ * there was no answer in time. Use it only to inform people or to read about the process: the socket may have changed owner.
  */
 export async function listenerOf(name: string): Promise<{ pid: number; uid: number } | null> {
   const hex = Buffer.from(`\0${name}`.padEnd(108, '\0'), 'latin1').toString('hex');
@@ -86,13 +86,13 @@ export async function listenerOf(name: string): Promise<{ pid: number; uid: numb
   ]) {
     const { stdout } = await runTool(words[0]!, words.slice(1), { timeoutMs: PEER_MS });
     const [, pid, uid] = /^(\d+) (\d+) \d+\s*$/.exec(stdout) ?? [];
-    // 0: the process is in a pid namespace that can't be seen from here.
+    // Pid 0 means that the process is in a pid namespace that can't be seen from here.
     if (pid !== undefined) return { pid: Number(pid), uid: Number(uid) };
   }
   return null;
 }
 
-/** The pid namespace of this process; null where there is none. */
+/** The pid namespace of this process; null: the system has none. */
 export function pidNamespace(): string | null {
   return readLink('/proc/self/ns/pid');
 }
@@ -111,10 +111,10 @@ const ROW = /^[0-9a-f]+: \S+ \S+ ([0-9A-F]+) 0001 (\S+) +(\d+) (.+)$/;
 const ACCEPTS = 0x10000;
 const UNCONNECTED = '01';
 
-/** Those whose path `wanted` accepts. Connections that were accepted carry the path of their listener and are left out. */
+/** Sockets whose path `wanted` accepts. Accepted connections, which carry the path of their listener, are left out. */
 export function boundSockets(wanted: (path: string) => boolean): BoundSocket[] {
   const found: BoundSocket[] = [];
-  // latin1: a name is any bytes, and none of them may become two.
+  // A name may hold any bytes; latin1 makes one character of each.
   for (const line of readFileSync('/proc/net/unix', 'latin1').split('\n')) {
     const [, flags, state, inode, path] = ROW.exec(line) ?? [];
     if (path === undefined || state !== UNCONNECTED || !wanted(path)) continue;

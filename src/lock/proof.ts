@@ -1,26 +1,26 @@
 /**
- * How the holder of a lock proves that it is a supervisor of this bot. Who asks sends a line with a nonce; the holder answers one
- * line of JSON whose `mac` only somebody with the token can make. The mac covers the name that was asked at, the nonce, and the
- * pid, start time and pid namespace of who answers, so that an answer can neither be kept for later nor be passed on by another
- * process: the asker compares these with what the kernel says of the process that listens.
+ * How the holder of a lock proves that it is a supervisor of this bot. The asker sends a line with a nonce; the holder answers
+ * with a line of JSON whose `mac` can be made only with the token. The mac covers the name that was asked, the nonce, and the
+ * pid, start time and pid namespace of the holder. The asker compares these with what the kernel says of the process that
+ * listens, so an answer can neither be kept for later nor be passed on by another process.
  * The connection stays open after the answer: its end tells that the holder is gone.
  */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import net from 'node:net';
 
-/** What a holder says of itself. */
+/** What a holder tells of itself. */
 export interface Identity {
   readonly pid: number;
-  /** Field 22 of its /proc/PID/stat; empty where there is none. */
+  /** Field 22 of its /proc/PID/stat; empty without /proc. */
   readonly startId: string;
-  /** The link of its /proc/PID/ns/pid; empty where there is none. */
+  /** The link of its /proc/PID/ns/pid; empty without /proc. */
   readonly pidNamespace: string;
   readonly uid: number | null;
   /** ISO 8601. */
   readonly startedAt: string | null;
   readonly cwd: string | null;
   readonly version: string | null;
-  /** Where its control socket is; null: it has none. To be shown, never to be connected to. */
+  /** Path of its control socket; null: it has none. May be shown, but never connected to. */
   readonly control: string | null;
 }
 
@@ -31,11 +31,11 @@ export interface Answer extends Identity {
 /** What came back. */
 export type Reply =
   | { readonly kind: 'proven'; readonly answer: Answer }
-  /** A line as releases before this protocol send it, unasked. It proves nothing. */
+  /** The line that releases before this protocol send unasked. It proves nothing. */
   | { readonly kind: 'unproven'; readonly pid: number }
   | { readonly kind: 'wrong' }
   | { readonly kind: 'silent' }
-  /** The connection was ended without a line. */
+  /** The connection ended without a line. */
   | { readonly kind: 'closed' }
   | { readonly kind: 'nobody' };
 
@@ -45,7 +45,7 @@ const QUESTION = /^singlepoll lock v2 ([0-9a-f]{32})\n$/;
 export const QUESTION_MAX = GREETING.length + 34;
 const LINE_MAX = 8192;
 
-/** The line that answers a question; null: the question is none. */
+/** The line that answers a question; null: that is not a question of this protocol. */
 export function answerTo(question: string, key: LockKey, name: string, answer: Answer): string | null {
   const nonce = QUESTION.exec(question)?.[1];
   if (nonce === undefined) return null;
@@ -54,13 +54,13 @@ export function answerTo(question: string, key: LockKey, name: string, answer: A
 
 function macOf(key: LockKey, name: string, nonce: string, answer: Answer): string {
   const { holds, pid, startId, pidNamespace, uid, startedAt, cwd, version, control } = answer;
-  // A JSON array of strings and numbers is read in one way only: no two lists of fields give the same text.
+  // JSON is unambiguous: no two lists of fields give the same text.
   const fields = [GREETING, name, nonce, pid, startId, pidNamespace, holds];
   const text = JSON.stringify([...fields, uid, startedAt, cwd, version, control]);
   return createHmac('sha256', key.secret).update(text).digest('hex');
 }
 
-/** Asks whoever listens at `name`. Never rejects; takes at most `timeoutMs`. */
+/** Asks the process that listens at `name`. Never rejects; takes at most `timeoutMs`. */
 export function challenge(key: LockKey, name: string, timeoutMs: number): Promise<Reply> {
   const nonce = randomBytes(16).toString('hex');
   return new Promise((resolve) => {
@@ -99,7 +99,7 @@ function readReply(line: string, key: LockKey, name: string, nonce: string): Rep
   if (raw?.v === undefined && typeof raw?.pid === 'number' && raw.name === key.names[0])
     return { kind: 'unproven', pid: raw.pid };
   if (typeof raw?.mac !== 'string') return { kind: 'wrong' };
-  // With the right mac all fields are as a holder of the token has written them.
+  // The right mac shows that a holder of the token wrote these fields.
   const { holds, pid, startId, pidNamespace, uid, startedAt, cwd, version, control } = raw;
   const answer = { holds, pid, startId, pidNamespace, uid, startedAt, cwd, version, control };
   const right = Buffer.from(macOf(key, name, nonce, answer));
@@ -108,10 +108,10 @@ function readReply(line: string, key: LockKey, name: string, nonce: string): Rep
   return { kind: 'proven', answer };
 }
 
-/** What a lock is made from. Holds a secret: never to be printed. */
+/** What a lock is made from. It holds a secret and must never be printed. */
 export interface LockKey {
   readonly botId: string;
-  /** The lowest first. The first is the only one that releases before the second protocol know. */
+  /** The lowest comes first. Releases before the second protocol know only that one. */
   readonly names: readonly string[];
   /** Holders prove themselves with it. */
   readonly secret: string;
@@ -119,10 +119,10 @@ export interface LockKey {
 
 const NAMES = 4;
 
-/** `purpose`: for a lock beside that of the supervisor. */
+/** With `purpose` it is the key of another lock than the supervisor's. */
 export function lockKey(botId: string, token: string, purpose = ''): LockKey {
   const names = Array.from({ length: NAMES }, (_, index) => {
-    // The first is as it has always been: old and new releases exclude each other with it.
+    // The first name never changes, so that old and new releases exclude each other.
     const text = index === 0 ? `singlepoll lock ${token}` : `singlepoll lock ${token} ${index}`;
     const hash = createHash('sha256').update(text).digest('hex').slice(0, 32);
     return `singlepoll/${botId}/${hash}${purpose === '' ? '' : `/${purpose}`}`;
