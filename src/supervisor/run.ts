@@ -3,6 +3,7 @@
  * channel, and returns the exit code once everything is gone. Boot (configuration, bot, lock) is in start.ts.
  */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { EXIT } from '../errors.ts';
 import type { LeaseEvent } from '../lease/lease.ts';
 import { oomKills } from '../machine/oom.ts';
@@ -431,8 +432,4 @@ function deferred<T>() {
     resolve = done;
   });
   return { promise, resolve };
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
