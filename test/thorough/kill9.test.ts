@@ -34,6 +34,44 @@ for (const name of ['polite.mjs', 'ignores-term.mjs', 'ends-on-409.mjs']) {
   });
 }
 
+test(`in a takeover, ${ROUNDS} random moments: of the holder, the newcomer or both; a newcomer that fails, too`, async (t) => {
+  const b = await bed(t);
+  const limits = ['--stop-timeout', '1s', '--start-timeout', '2s'];
+  let holder = await b.polling(limits);
+  for (let round = 0; round < ROUNDS; round++) {
+    const fails = round % 4 === 3;
+    const newcomer = b.start([...limits, '--takeover', ...(fails ? ['--', 'sleep', '1000'] : [])]);
+    await randomMoment(2_500);
+    const victims = [[holder], [newcomer], [holder, newcomer], []][Math.floor(Math.random() * 4)]!;
+    for (const it of victims) if (it.ended() === null) it.signal('SIGKILL');
+    const left = () => [holder, newcomer].filter((it) => it.ended() === null && alive(it.pid));
+    // Both live until one has polled in the place of the other, or has given up.
+    const isSettled = () => victims.every((it) => !alive(it.pid)) && left().length <= 1;
+    const seen = () => `round ${round}\n${holder.seen()}\n${newcomer.seen()}`;
+    await until('one to be left', isSettled, { seen, ms: 30_000 });
+    const [survivor] = left();
+    holder =
+      survivor && !(fails && survivor === newcomer) ? survivor : await b.polling([...limits, '--takeover']);
+    if (survivor && holder !== survivor) await survivor.exit();
+    await b.serves({ seen });
+    assertNeverTwo(b);
+  }
+});
+
+test('a newcomer that hangs is ended once its time is over, and the run goes on', async (t) => {
+  const b = await bed(t);
+  const holder = await b.polling('--start-timeout 1s --stop-timeout 1s');
+  const newcomer = b.start(['--takeover', '--', 'sleep', '1000']);
+  await newcomer.waitFor(/\[worker\] started/);
+  newcomer.signal('SIGSTOP');
+  await until('another worker', () => polledBy(b, 'polite.mjs').length === 2, {
+    seen: holder.seen,
+    ms: 60_000,
+  });
+  assert.equal(alive(newcomer.pid), false);
+  assertNeverTwo(b);
+});
+
 test('of the supervisor: what is left of the worker’s tree goes at once, or at the next start', async (t) => {
   const b = await bed(t);
   const run = await b.polling(['--', ...node('setsid-child.mjs')]);
