@@ -1,13 +1,13 @@
 /**
- * etcd by its JSON gateway (`/v3/`, 3.4 and later): keys and values in base64, numbers of 64 bits as strings, fields that are zero
- * left out. It uses no leases of etcd, because their renewals do not go through its log.
+ * etcd through its JSON gateway (`/v3/`, 3.4 and later): keys and values are in base64, 64-bit numbers are strings, zero fields
+ * are left out. etcd's own leases are not used, because their renewals do not go through its log.
  * https://etcd.io/docs/v3.5/dev-guide/api_grpc_gateway/
  */
 import { type Http, openHttp, parseObject } from './http.ts';
 import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
 import { type LeaseUrl, tlsOf } from './url.ts';
 
-/** Of all kinds of answers together. From 3.6 on errors have a `message` alone, before also an `error`. */
+/** The fields of all kinds of answers. Errors have a `message`, before 3.6 also an `error`. */
 interface EtcdAnswer {
   header?: { revision?: string };
   kvs?: { value?: string; mod_revision?: string }[];
@@ -20,7 +20,7 @@ interface EtcdAnswer {
   code?: number;
 }
 
-/** For `HTTP status, gRPC code, message`; the code is 0 where the answer has none. */
+/** Rules match `HTTP status, gRPC code, message`; the code is 0 if the answer has none. */
 const rulesFor = (scheme: string, key: string): Rule[] => [
   [
     /user name is empty|authentication failed|invalid auth token|authentication is not enabled/i,
@@ -29,15 +29,15 @@ const rulesFor = (scheme: string, key: string): Rule[] => [
   ],
   [/^\d+ 7 /, 'config', `let an administrator grant it: etcdctl role grant-permission ROLE readwrite ${key}`],
   [/^[1-4]\d\d 0 /, 'config', 'that is not an answer of etcd 3.4 or later; is it the client port?'],
-  // INVALID_ARGUMENT and RESOURCE_EXHAUSTED are told before anything is written.
+  // etcd reports INVALID_ARGUMENT and RESOURCE_EXHAUSTED before it writes anything.
   [/^\d+ [38] /, 'refused'],
 ];
-/** Turned down before anything else is looked at. */
+/** etcd checks the token before it does anything else. */
 const TOKEN_EXPIRED = /invalid auth token|revision in header is old/i;
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
 
-/** `name`: of the record, below the prefix of the URL. */
+/** `name` is the record's key, below the prefix of the URL. */
 export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
   const key = url.path === '' ? name : `${url.path}/${name}`;
   const members: Http[] = url.hosts.map(({ host, port }) =>
@@ -45,7 +45,7 @@ export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
       tlsOf(url),
     ),
   );
-  /** After a member has failed, the next call asks another one. */
+  /** Index of the member to ask. After a member has failed, the next call asks another one. */
   let at = 0;
   let token: string | null = null;
 
@@ -82,7 +82,7 @@ export function openEtcd(url: LeaseUrl, name: string): LeaseStore {
   function entryIn({ kvs: [kv] = [] }: EtcdAnswer): Entry | null {
     if (!kv) return null;
     const text = Buffer.from(kv.value ?? '', 'base64').toString();
-    // A store that was wiped counts from 1 again; then the value tells.
+    // A store that was wiped counts revisions from 1 again, so the rev includes the value.
     return { rev: `${kv.mod_revision} ${text}`, text };
   }
 

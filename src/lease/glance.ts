@@ -1,4 +1,4 @@
-/** The engine of a lease, and what can be told of the lease: by the keeper that seeks it, or by one look at the record. */
+/** Opens the engine of a lease, and describes the lease from the keeper's state or from one look at the record. */
 import { holderText } from '../output/words.ts';
 import type { LeaseEntry } from '../supervisor/status.ts';
 import { type Keeper, type KeeperPolicy, stopAtMs, takeFromMs } from './keeper.ts';
@@ -14,7 +14,7 @@ const NOTHING: Omit<LeaseEntry, 'engine'> = {
   ...{ decision: null, reachable: null, unreachable: null },
 };
 
-/** What a keeper knows, for `status`. */
+/** What a keeper knows of the lease, for `status`. */
 export function leaseEntry(
   engine: string,
   keeper: Keeper,
@@ -33,7 +33,7 @@ export function leaseEntry(
   };
   if (role === 'leader') {
     const stopMs = stopAtMs(keeper, policy);
-    // A holder's stop point lies before the end of what others grant it.
+    // A holder stops polling before the time that the others grant it is over.
     const expiresAt = at(stopMs + livesMs(policy.timing) - stopAfterMs(policy.timing));
     return { ...entry, mine: true, role: 'holder', expiresAt, decision: { what: 'stop', at: at(stopMs) } };
   }
@@ -47,7 +47,7 @@ export function holderOf(rec: LeaseRecord | undefined): Pick<LeaseEntry, 'holder
   return { holder: holderText({ host: rec.host ?? null, pid: rec.pid ?? null }), since: rec.since ?? null };
 }
 
-/** One look at the record by whoever does not seek the lease. Never rejects: what is wrong stands in `unreachable`. */
+/** Looks at the record once, without seeking the lease. Never rejects: what is wrong is in `unreachable`. */
 export async function lookAtLease(url: string, botId: number): Promise<LeaseEntry> {
   const entry: LeaseEntry = { ...NOTHING, engine: url.slice(0, url.indexOf(':')) };
   let store: LeaseStore | null = null;
@@ -65,8 +65,8 @@ export async function lookAtLease(url: string, botId: number): Promise<LeaseEntr
 }
 
 /**
- * The engine that the URL names, which is loaded only now. Connects to nothing yet. Throws LeaseConfigError for what is wrong with the URL or the files it names. `botId`: the
- * digits before the token's colon, never the token.
+ * Loads the engine that the URL names; connects to nothing yet. Throws LeaseConfigError for what is wrong with the URL or the
+ * files it names. `botId`: the digits before the token's colon, never the token.
  */
 export async function openStore(text: string, botId: number | string): Promise<LeaseStore> {
   const url = parseLeaseUrl(text);

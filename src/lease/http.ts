@@ -1,4 +1,4 @@
-/** JSON over HTTP to an engine, on kept-alive connections. Nothing is tried twice; when the signal aborts the connection is destroyed. */
+/** JSON over HTTP to an engine, on kept-alive connections. Nothing is tried twice; an abort destroys the connection. */
 import * as http from 'node:http';
 import * as https from 'node:https';
 import type { LeaseTls } from './url.ts';
@@ -12,16 +12,16 @@ export interface HttpCall {
 
 export interface HttpAnswer<T> {
   readonly status: number;
-  /** Null where the answer is no JSON object. */
+  /** Null: the answer is no JSON object. */
   readonly json: T | null;
 }
 
 export type Http = ReturnType<typeof openHttp>;
 
-/** A watch may be silent for long; this finds out that the other side is gone. */
+/** A watch may be silent for long; this probe finds out that the other side is gone. */
 const PROBE_AFTER_MS = 10_000;
 
-/** `tls` is asked for each call: other certificates make other connections. */
+/** `tls` is asked at each call; renewed certificates make new connections. */
 export function openHttp(origin: string, tls: () => LeaseTls) {
   const { Agent, request } = origin.startsWith('https:') ? https : http;
   const agent = new Agent({ keepAlive: true, keepAliveInitialDelay: PROBE_AFTER_MS });
@@ -37,14 +37,14 @@ export function openHttp(origin: string, tls: () => LeaseTls) {
   }
 
   return {
-    /** Any status is an answer. */
+    /** Resolves with any status. */
     async call<T>(call: HttpCall, signal: AbortSignal): Promise<HttpAnswer<T>> {
       const response = await send(call, signal);
       let text = '';
       for await (const chunk of response.setEncoding('utf8')) text += chunk;
       return { status: response.statusCode ?? 0, json: parseObject<T>(text) };
     },
-    /** An answer that goes on line by line. Rejects where its status is not 200. */
+    /** Reads an endless answer line by line. Rejects if its status is not 200. */
     async stream(call: HttpCall, signal: AbortSignal): Promise<AsyncIterable<string>> {
       const response = await send(call, signal);
       if (response.statusCode === 200) return linesOf(response.setEncoding('utf8'));

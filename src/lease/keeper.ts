@@ -3,9 +3,9 @@
  * writes the record again and again; a standby takes it after it has seen the same one for a whole ttl of its own clock, or at
  * once when it is free. Pure: events carry the time (ms of the clock that includes suspend), effects come out as data.
  *
- * Invariants (test/simulation/keeper.ts, test/thorough/lease.pml): of all machines one at most may poll; deadlines count from before
- * the write was sent; one request is in flight; the record is written by compare-and-set only, and not at all after its release;
- * nothing is taken while a worker of ours may live.
+ * Invariants (test/simulation/keeper.ts, test/thorough/lease.pml): at most one of all machines may poll; deadlines count from
+ * before the write was sent; one request is in flight; the record is written by compare-and-set only, and not at all after its
+ * release; the record is not taken while a worker of ours may live.
  */
 import type { LeaseRecord } from './record.ts';
 import type { Seen } from './store.ts';
@@ -13,7 +13,7 @@ import { killAfterMs, type LeaseTiming, livesMs, stopAfterMs, waitMs } from './t
 
 export interface KeeperPolicy {
   readonly timing: LeaseTiming;
-  /** A uuid of this start. */
+  /** The uuid of this start. */
   readonly id: string;
   readonly host: string;
   readonly pid: number;
@@ -24,7 +24,7 @@ export interface KeeperPolicy {
 /** `closing`: the term is over, its worker is being stopped. `releasing`: the worker is gone, the record is being freed. */
 type Role = 'idle' | 'standby' | 'leader' | 'closing' | 'releasing';
 
-/** The record as a standby knows it, and when this state of it was first seen: after the answer. */
+/** The record as a standby knows it, and when this state of it was first seen. */
 interface Sight {
   readonly seen: Seen | null;
   readonly sinceMs: number;
@@ -32,30 +32,30 @@ interface Sight {
 
 interface Held {
   readonly epoch: number;
-  /** Null: the record has vanished. */
+  /** The record as last seen; null: it has vanished. */
   readonly seen: Seen | null;
-  /** t0: before the last acknowledged write was sent. */
+  /** t0, read before the last acknowledged write was sent. */
   readonly sentAtMs: number;
   /** ISO 8601. */
   readonly since: string;
-  /** The record names somebody else, or is gone: nothing is left to free. */
+  /** The record names another holder or is gone, so there is nothing to free. */
   readonly taken: boolean;
-  /** Who asks for a hand-over, as far as it was told. */
+  /** The machine that asked for a hand-over, if that has been reported already. */
   readonly wants: string | null;
 }
 
-/** `ask` writes our wish for a hand-over into the record of another; `mark` that there is none. */
+/** `ask` writes our wish for a hand-over into another machine's record; `mark` notes in a record that it had vanished. */
 type RequestKind = 'read' | 'take' | 'renew' | 'ask' | 'free' | 'mark';
 
 interface Request {
   readonly number: number;
   readonly kind: RequestKind;
   readonly sentAtMs: number;
-  /** What it writes; null: it only reads. */
+  /** The record to write; null: a read. */
   readonly next: LeaseRecord | null;
-  /** The state of the record that it writes over; null: there is none. */
+  /** The state of the record that it replaces; null: there is none. */
   readonly prev: string | null;
-  /** Sent because the engine said that the record may have changed. */
+  /** It was sent because the engine said that the record may have changed. */
   readonly hinted: boolean;
 }
 
@@ -67,33 +67,33 @@ export const newKeeper = {
   term: null as Held | null,
   request: null as Request | null,
   requests: 0,
-  /** Writes of ours that a record may still show. */
+  /** Our writes that a record may still show. */
   writes: [] as readonly { readonly seq: number; readonly sentAtMs: number }[],
-  /** The greatest ever seen or used. */
+  /** The greatest number ever seen or used. */
   seq: 0,
   epoch: 0,
-  /** Promised by the last record that was seen: a holder may live by it still when the record has vanished. */
+  /** Promised by the last record that was seen: its holder may still rely on it after the record has vanished. */
   ttlMs: 0,
-  /** A write may or may not have happened: read before the next one. */
+  /** A write may or may not have been applied: read before the next one. */
   uncertain: false,
-  /** After a failure nothing is sent before this. */
+  /** After a failure, when the next request may be sent. */
   notBeforeMs: 0,
   /** The next regular look (standby) or write (leader). */
   dueAtMs: 0,
   releaseByMs: 0,
   /** The engine has said that the record may have changed. */
   hinted: false,
-  /** Looks that hints may still cause. */
+  /** How many looks hints may still cause. */
   credit: { looks: 3, atMs: 0 },
   ackedAtMs: 0,
-  /** Where a term was lost: when whatever is left of its worker has to be killed. */
+  /** After a lost term: when the rest of its worker has to be killed. */
   killAtMs: Number.POSITIVE_INFINITY,
-  /** Time may have passed unseen: answers to requests up to this number prove nothing. */
+  /** Time may have passed unnoticed, so answers to requests up to this number prove nothing. */
   doubtUpTo: 0,
   doubted: false,
-  /** Ask the holder to hand over. */
+  /** We want the holder to hand over. */
   wish: false,
-  /** Whether the engine answers; null: not asked yet. */
+  /** Whether the engine answers; null: it was not asked yet. */
   reach: null as
     | null
     | { readonly ok: true }
@@ -104,18 +104,18 @@ export type Outcome =
   | { readonly kind: 'seen'; readonly seen: Seen | null }
   | { readonly kind: 'written'; readonly rev: string }
   | { readonly kind: 'conflict'; readonly current: Seen | null }
-  /** `settled`: the request surely never took effect. `lasting`: waiting does not heal it (rights, password). */
+  /** `settled`: the request surely never took effect. `lasting`: waiting does not cure it (rights, password). */
   | { readonly kind: 'failed'; readonly why: string; readonly settled: boolean; readonly lasting: boolean };
 
-/** `random` 0 … 1 spreads what many machines would do at once. */
+/** `random` (0 … 1) spreads actions that many machines would take at once. */
 export type KeeperEvent = { readonly atMs: number; readonly unixMs: number; readonly random: number } & (
   | { readonly kind: 'seek'; readonly takeover: boolean }
-  /** Seeks no more. */
+  /** Stops seeking the lease. */
   | { readonly kind: 'quit' }
   | { readonly kind: 'answer'; readonly request: number; readonly outcome: Outcome }
   | { readonly kind: 'hint' }
   | { readonly kind: 'due' }
-  /** Time may have passed that no clock of ours has seen. */
+  /** Time may have passed that none of our clocks counted. */
   | { readonly kind: 'doubt' }
   /** The worker's whole tree is reaped: the record may be freed. */
   | { readonly kind: 'release' }
@@ -134,21 +134,21 @@ export type KeeperEffect =
   /** The door is shut as of now; `kill` follows at `killByMs` unless the worker is gone before. */
   | { readonly do: 'lost'; readonly why: 'deadline' | 'taken'; readonly killByMs: number }
   | { readonly do: 'kill' }
-  /** Somebody asks for a hand-over: stop the worker gracefully, then release. */
+  /** Another machine asks for a hand-over: stop the worker gracefully, then release. */
   | { readonly do: 'asked'; readonly by: string }
-  /** `free`: the record says so. */
+  /** `free`: the record says that the lease is free. */
   | { readonly do: 'released'; readonly free: boolean }
-  /** The first look was turned down for good. */
+  /** The engine refused the first look, and waiting does not cure that. */
   | { readonly do: 'refused'; readonly why: string }
   | { readonly do: 'unreachable'; readonly why: string }
-  /** `vanished`: the record was gone while we held it, and is written again. `rolled-back`: the engine has forgotten acknowledged writes. */
+  /** `vanished`: the record was gone while we held it and is rewritten. `rolled-back`: the engine lost acknowledged writes. */
   | { readonly do: 'reachable' | 'vanished' | 'rolled-back' }
   /** A standby sees another holder than before; null: the record is absent. */
   | { readonly do: 'sees'; readonly rec: LeaseRecord | null }
-  /** The one timer: `due` is wanted at this time; null: not at all. */
+  /** Sets the only timer: send `due` at this time; null: not at all. */
   | { readonly do: 'wake'; readonly atMs: number | null };
 
-/** The next state while it is decided, the moment, and what is to be done. */
+/** The next state while it is being decided, the time, and the effects. */
 interface Step {
   readonly k: typeof newKeeper;
   readonly atMs: number;
@@ -162,7 +162,7 @@ function set(k: typeof newKeeper, change: Partial<typeof newKeeper>): void {
   Object.assign(k, change);
 }
 
-/** Decides: the next state, and what is to be done, in order. */
+/** Decides the next state and the effects, in order. */
 export function stepKeeper(
   keeper: Keeper,
   event: KeeperEvent,
@@ -178,26 +178,26 @@ export function stepKeeper(
   return [step.k, step.effects];
 }
 
-/** Polls may pass. Asked with the time of the moment, before each and before each answer. */
+/** Whether polls may pass at this time. Asked before each poll and before each answer. */
 export function holds(keeper: Keeper, atMs: number, policy: KeeperPolicy): boolean {
   return keeper.role === 'leader' && !keeper.doubted && atMs < stopAtMs(keeper, policy);
 }
 
-/** When the door shuts unless the record is written before; 0 without a term. */
+/** When the door shuts unless the record is written before that; 0 without a term. */
 export function stopAtMs({ term }: Keeper, { timing }: KeeperPolicy): number {
   return term === null ? 0 : term.sentAtMs + stopAfterMs(timing);
 }
 
-/** From when on a standby may take the record; Infinity: it has to look, or to mark a vanished one, first. */
+/** When a standby may take the record. Infinity: it first has to look, or to mark a vanished record. */
 export function takeFromMs({ sight }: Keeper, { timing, id, lock }: KeeperPolicy): number {
   if (sight === null) return Number.POSITIVE_INFINITY;
   const { seen, sinceMs } = sight;
   if (seen === null) return Number.POSITIVE_INFINITY;
   const { holder, ttl, wants, vacant } = seen.rec;
   if (vacant !== undefined) return sinceMs + waitMs(timing, ttl);
-  // Left for the one that asked for it; if that is gone, for all.
+  // The record is left for the machine that asked for it; if that is gone, any machine may take it.
   if (holder === '') return wants === undefined || wants === id ? sinceMs : sinceMs + 2 * timing.pollMs;
-  // Ours, and no worker of ours runs: an answer that was lost, or a supervisor of this machine that the kernel knows to be dead.
+  // The record is ours and no worker of ours runs: an answer was lost, or the kernel lock shows that its supervisor is dead.
   if (holder === id || (lock !== null && seen.rec.lock === lock)) return sinceMs;
   return sinceMs + waitMs(timing, ttl);
 }
@@ -229,18 +229,18 @@ function take(step: Step, event: KeeperEvent): void {
   }
 }
 
-/** Shuts the door until a write that is sent from now on has been acknowledged. */
+/** Shuts the door until a write sent from now on has been acknowledged. */
 function doubt({ k, atMs }: Step): void {
   set(k, { doubtUpTo: k.requests, doubted: k.role === 'leader', dueAtMs: atMs });
 }
 
-/** Some engines tell the writer of its own write. What else changes in this moment, the next write finds. */
+/** Some engines notify the writer of its own write. If something else has changed too, the next write finds it. */
 function isEcho({ k: { role, request, ackedAtMs }, atMs, policy }: Step): boolean {
   const writing = request !== null && request.next !== null;
   return role === 'leader' && (writing || atMs - ackedAtMs < policy.timing.pollMs / 10);
 }
 
-/** Once the stop point has passed nothing extends the term, whatever answers come later. */
+/** Once the stop point has passed, no later answer extends the term. */
 function expire(step: Step): void {
   const { k, atMs, policy, effects } = step;
   if (k.role === 'leader' && atMs >= stopAtMs(k, policy) - 1) lose(step, 'deadline');
@@ -307,7 +307,7 @@ function failed(
   }
   k.reach = { ...k.reach, why };
   k.uncertain ||= request.next !== null && !settled;
-  // A holder has little time; a request that has used up its own has waited enough.
+  // The pause counts from when the request was sent: after a time-out the next one follows at once, as a holder has little time.
   const pauseMs = (k.role === 'standby' ? pollMs : renewMs / 4) * (0.8 + 0.4 * random);
   k.notBeforeMs = Math.max(atMs, request.sentAtMs + pauseMs);
   if (k.role === 'releasing' && request.kind === 'free') released(step, false);
@@ -324,7 +324,7 @@ function written(step: Step, { kind, number, sentAtMs }: Request, seen: Seen): v
   k.ackedAtMs = atMs;
   switch (kind) {
     case 'take': {
-      // It names us and no worker runs: settle() takes it anew, from a later t0.
+      // The record names us but no worker runs: settle() takes it again, with a later t0.
       if (k.role === 'standby' && !(proves && atMs < sentAtMs + stopAfterMs(timing) - 1))
         return void observe(step, seen);
       const { epoch, since = '' } = seen.rec;
@@ -349,7 +349,7 @@ function written(step: Step, { kind, number, sentAtMs }: Request, seen: Seen): v
   }
 }
 
-/** The record as it is: read, or in the way of a write. */
+/** Handles the record as a read found it, or as it blocked a write. */
 function shown(step: Step, request: Request, current: Seen | null): void {
   const { k, policy } = step;
   switch (k.role) {
@@ -365,13 +365,13 @@ function shown(step: Step, request: Request, current: Seen | null): void {
     case 'releasing': {
       const isOurs = current !== null && isMine(current.rec, k.term!, policy);
       k.term = isOurs ? { ...k.term!, seen: current } : { ...k.term!, taken: true };
-      // Another's, or gone. Where nothing is left, nothing is freed: it may have been another's meanwhile.
+      // A record that is gone is not freed either, as another machine may have held it meanwhile.
       if (!isOurs && k.role === 'releasing') released(step, false);
     }
   }
 }
 
-/** Vanished, marked as such by a standby or not yet. */
+/** The record has vanished, whether or not a standby has marked that. */
 function isGone(seen: Seen | null): boolean {
   return seen === null || seen.rec.vacant !== undefined;
 }
@@ -380,12 +380,12 @@ function isMine(rec: LeaseRecord, { epoch }: Held, { id }: KeeperPolicy): boolea
   return rec.holder === id && rec.epoch === epoch;
 }
 
-/** While we hold it. The deadline counts from the write that the record shows, be it an earlier one that came late. */
+/** Handles the record while we hold it. The deadline counts from the write that the record shows, which may be an older one. */
 function recognise(step: Step, current: Seen | null): void {
   const { k, atMs, policy, effects } = step;
   const term = k.term!;
   if (current === null || isGone(current)) {
-    // In doubt about the time, it may have been another's before it vanished.
+    // While the time is in doubt, another machine may have held the record before it vanished.
     if (k.doubted) return void lose(step, 'taken');
     effects.push({ do: 'vanished' });
     set(k, { term: { ...term, seen: current }, dueAtMs: atMs });
@@ -402,7 +402,7 @@ function recognise(step: Step, current: Seen | null): void {
   } else if (!k.doubted) k.term = { ...k.term, sentAtMs: write.sentAtMs };
 }
 
-/** As a standby. A wish for a hand-over that somebody wrote into it makes it no other record: its holder's deadline stays. */
+/** Handles the record as a standby. A wish for a hand-over that was added to it does not change its holder's deadline. */
 function observe({ k, atMs, random, policy, effects }: Step, current: Seen | null, hinted = false): void {
   const { sight } = k;
   const same = sight !== null && isSame(sight.seen?.rec ?? null, current?.rec ?? null);
@@ -410,7 +410,7 @@ function observe({ k, atMs, random, policy, effects }: Step, current: Seen | nul
     effects.push({ do: 'sees', rec: current?.rec ?? null });
   k.sight = { seen: current, sinceMs: same ? sight.sinceMs : atMs };
   const { pollMs, renewMs } = policy.timing;
-  // A machine that was promised the lease takes it at once; where hints arrive reliably, looks of our own can be rarer.
+  // A machine that was promised the lease takes it at once; if hints arrive, fewer looks suffice.
   const promised = current?.rec.wants === policy.id;
   const everyMs = promised ? 0.4 * pollMs : hinted && !same ? 1.5 * renewMs : pollMs;
   k.dueAtMs = atMs + everyMs * (0.8 + 0.4 * random);
@@ -421,7 +421,7 @@ function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {
   return a.holder === b.holder && a.epoch === b.epoch && a.seq === b.seq && a.vacant === b.vacant;
 }
 
-/** Sends the next request if there is one to send. */
+/** Sends the next request, if one is due. */
 function settle(step: Step): void {
   const { k, atMs, policy } = step;
   if (k.role === 'releasing' && atMs >= k.releaseByMs) released(step, false);
@@ -455,7 +455,7 @@ function nextKind(step: Step): RequestKind | null {
   return k.role === 'standby' && atMs >= k.dueAtMs ? 'read' : null;
 }
 
-/** The first that asks is the one that is asked for. */
+/** True if our wish is to be written: only the first machine that asks is heeded. */
 function wishes({ wish, sight }: Keeper, { id }: KeeperPolicy): boolean {
   const rec = sight?.seen?.rec;
   return wish && rec !== undefined && rec.holder !== '' && rec.holder !== id && rec.wants === undefined;
@@ -463,7 +463,7 @@ function wishes({ wish, sight }: Keeper, { id }: KeeperPolicy): boolean {
 
 const CREDIT_MAX = 3;
 
-/** Hints may be wrong and come in swarms: a few at once, somewhat more than a holder renews in the long run. */
+/** Hints may be wrong and numerous, so a few looks at once are allowed, and on average slightly more than a holder renews. */
 function creditOf({ k: { credit }, atMs, policy }: Step): number {
   return Math.min(CREDIT_MAX, credit.looks + (atMs - credit.atMs) / creditMs(policy));
 }
@@ -497,7 +497,7 @@ function nextRecord({ k, unixMs, policy }: Step, kind: Exclude<RequestKind, 'rea
   const ours = { ...free, holder: id, host, pid, ...(lock !== null && { lock }) };
   switch (kind) {
     case 'ask':
-      // Its number stays: the holder's deadline counts from the write that it names.
+      // `seq` stays, as the holder's deadline counts from the write of that number.
       return { ...k.sight!.seen!.rec, wants: id };
     case 'mark':
       return { ...free, epoch: k.epoch, vacant: id, ttl: Math.max(timing.ttlMs, k.ttlMs) };

@@ -1,7 +1,7 @@
 /**
  * Kubernetes: a Lease object, whose annotation holds the record; its spec is filled in for `kubectl get lease` and never read.
- * In a pod the service account's files and variables say where and as whom; the URL may name others. The token is read again for
- * each request, because it is renewed every hour or so.
+ * In a pod the service account's files and variables give server, namespace and token; the URL may name others. The token is
+ * read again for each request, because it is renewed every hour or so.
  */
 import { existsSync } from 'node:fs';
 import { openHttp } from './http.ts';
@@ -18,11 +18,11 @@ import {
 import { type LeaseUrl, readNamedFile, tlsOf } from './url.ts';
 
 const ANNOTATION = 'singlepoll/record';
-/** The server ends a watch by itself after this; until then a token that was taken back goes unnoticed. */
+/** The server ends a watch after this; until then a revoked token goes unnoticed. */
 const WATCH_SECONDS = 240;
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
-/** A Lease, or the Status object that stands in its place. */
+/** A Lease, or the Status object that the server sends instead. */
 interface Lease {
   kind?: string;
   message?: string;
@@ -31,7 +31,7 @@ interface Lease {
   details?: { kind?: string };
 }
 
-/** For the HTTP status. */
+/** Rules match the HTTP status. */
 const rulesFor = (name: string, tokenFile: string | null): Rule[] => [
   [
     /401/,
@@ -47,12 +47,12 @@ const rulesFor = (name: string, tokenFile: string | null): Rule[] => [
   [/^[^5]/, 'config', 'is that the API of Kubernetes, and is the namespace there?'],
 ];
 
-/** `fallback`: the Lease's name where the URL gives none. */
+/** `fallback`: the Lease's name if the URL gives none. */
 export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
   const { server, namespace } = findPlace(url);
   const name = url.path || fallback;
   const folder = `/apis/coordination.k8s.io/v1/namespaces/${encodeURIComponent(namespace)}/leases`;
-  // The pod's credentials are sent to its own server only. Without a token none are sent, as `kubectl proxy` wants it.
+  // The pod's credentials are sent to its own server only. `kubectl proxy` wants none, so no token is allowed.
   const inPod = url.options.get('server') === null;
   const tokenFile = url.options.get('token-file') ?? (inPod ? `${ACCOUNT}/token` : null);
   const label = `Kubernetes lease ${namespace}/${name} at ${server}`;
@@ -69,7 +69,7 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
     return { authorization: `Bearer ${token}` };
   }
 
-  /** The Lease; null where the API says that there is none, or that another one is in the way. */
+  /** The Lease; null: the API says that there is none, or that it conflicts with another one. */
   async function ask(
     method: 'GET' | 'POST' | 'PUT',
     signal: AbortSignal,
@@ -78,14 +78,14 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
     const path = method === 'POST' ? folder : `${folder}/${encodeURIComponent(name)}`;
     const { status, json } = await http.call<Lease>({ method, path, headers: headers(), body }, signal);
     if (status < 300 && json?.kind === 'Lease') return json;
-    // Status objects tell of the Lease; a page tells that no API is there.
+    // A Status object says that the Lease is absent; any other page says that no API is there.
     const isAbsent = status === 404 && json?.details?.kind !== 'namespaces';
     if (json?.kind === 'Status' && (status === 409 || isAbsent)) return null;
     throw new EngineAnswer(String(status), json?.message ?? `HTTP ${status}`);
   }
 
   async function read(signal: AbortSignal): Promise<Entry | null> {
-    // Without a resourceVersion this is a read of what a majority has.
+    // Without a resourceVersion this is a quorum read.
     const lease = await ask('GET', signal);
     if (lease === null) return null;
     const { metadata, spec } = lease;
@@ -101,7 +101,7 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
     read,
     async cas(prev, text, signal, next) {
       const [uid, resourceVersion] = prev?.split('/') ?? [];
-      // Without its uid, a PUT to a Lease that was deleted would make a new one.
+      // Without its uid, a PUT to a deleted Lease would create a new one.
       const metadata = { name, namespace, annotations: { [ANNOTATION]: text }, uid, resourceVersion };
       const head = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' };
       const lease = await ask(prev === null ? 'POST' : 'PUT', signal, {
@@ -137,7 +137,7 @@ function specOf({ holder, host, pid, ttl }: LeaseRecord): object {
   };
 }
 
-/** Where the API server is, and in which namespace: of the pod, or what the URL names instead. Throws LeaseConfigError. */
+/** The API server and the namespace: those that the URL names, else the pod's. Throws LeaseConfigError. */
 function findPlace({ shown, options, hosts }: LeaseUrl): { server: string; namespace: string } {
   const wrong = (problem: string) => new LeaseConfigError(`the lease URL ${shown}: ${problem}`);
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = process.env;

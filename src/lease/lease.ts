@@ -1,6 +1,6 @@
 /**
- * The lease of a run: performs what the keeper decides on an engine, with a clock and one timer, and tells the supervisor's loop what
- * becomes of the right to poll. Who may poll and until when is decided in keeper.ts, and nowhere here.
+ * The lease of a run: carries out the keeper's decisions with an engine, a clock and one timer, and tells the supervisor's loop
+ * when the right to poll is won and lost. Who may poll and until when is decided in keeper.ts alone.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync } from 'node:fs';
@@ -38,11 +38,11 @@ import { leaseMistakes } from './url.ts';
 import { keepWatching } from './watch.ts';
 
 export type LeaseEvent =
-  /** Won from another machine, which let go or did not renew it. */
+  /** The lease was won from another machine, which released it or did not renew it. */
   | { readonly kind: 'taken'; readonly from: string }
-  /** The worker has to go. `lost`: no poll may pass as of now; otherwise somebody asks for it. */
+  /** The worker has to stop. `lost`: no poll may pass from now on; otherwise another machine asks for a hand-over. */
   | { readonly kind: 'unleased'; readonly reason: string; readonly lost: boolean }
-  /** Whatever is left of the worker has to be killed now. */
+  /** The rest of the worker has to be killed now. */
   | { readonly kind: 'kill-due' }
   | { readonly kind: 'blocked'; readonly ending: Ending };
 
@@ -52,23 +52,23 @@ export interface LeaseOptions {
   readonly timing: LeaseTiming;
   /** Ask the present holder to hand over. */
   readonly takeover: boolean;
-  /** Do not stand by: end where another machine holds it. */
+  /** Do not stand by, but end if another machine holds it. */
   readonly noWait: boolean;
   readonly report: Report;
   readonly onEvent: (event: LeaseEvent) => void;
-  /** Names the kernel lock that only this process can hold; null: there is none that proves that much. */
+  /** Name of the kernel lock that only this process can hold; null: this system has no such proof. */
   readonly lock: string | null;
   readonly clock?: LeaseClock;
   readonly id?: string;
 }
 
-/** Timers stand still while the machine is suspended, the clock does not: so often it is looked at. */
+/** How often the clock is read: timers stand still while the machine is suspended, the clock does not. */
 const LOOK_MS = 1_000;
 /** How long --no-wait tries to reach the engine. */
 const PATIENCE_MS = 30_000;
 
 /**
- * Linux: what Node measures with is CLOCK_MONOTONIC, which stands still in suspend; os.uptime() is CLOCK_BOOTTIME, which does not.
+ * On Linux Node measures with CLOCK_MONOTONIC, which stands still in suspend; os.uptime() is CLOCK_BOOTTIME, which does not.
  * On macOS the monotonic clock includes sleep, and os.uptime() comes from the wall clock.
  */
 export const systemSources: ClockSources = {
@@ -79,7 +79,7 @@ export const systemSources: ClockSources = {
 
 type Untimed<E> = E extends unknown ? Omit<E, 'atMs' | 'unixMs' | 'random'> : never;
 
-/** Throws SinglepollError 78 for what is wrong with it or the files it names. Connects to nothing yet. */
+/** Throws SinglepollError 78 for what is wrong with the URL or the files it names. Connects to nothing yet. */
 export async function openLease(
   asked: LeaseConfig,
   botId: number,
@@ -106,20 +106,20 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   let busy = false;
   let unwatch: (() => void) | null = null;
   let timer: NodeJS.Timeout | undefined;
-  /** Waits for the lease, or for the end of a release first. */
+  /** Called when the lease is won. */
   let won: (() => void) | null = null;
   let { takeover } = options;
-  /** Since it is sought, another machine was seen to hold it, or the record to be missing. */
+  /** Whether, since we seek the lease, another machine held it (its name), or the record was missing. */
   let metHolder: string | null = null;
   let metNobody = false;
   let wasFree = false;
-  /** Nothing is told any more. */
+  /** True: nothing more is reported to the loop. */
   let over = false;
   let ended: Promise<void> | null = null;
   /** Called after each step of the keeper. */
   const waiting = new Set<() => void>();
 
-  /** Every look goes through here: a leap that only one of them sees must not go by. */
+  /** The only reader of the clock, because a leap is shown to one reader only. */
   function look(): ClockLook {
     const seen = clock();
     if (seen.leaped) enqueue({ kind: 'doubt' }, seen);
@@ -203,7 +203,7 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
       case 'wake': {
         clearTimeout(timer);
         if (effect.atMs === null) break;
-        // Whole milliseconds, and never early.
+        // Timers take whole milliseconds and must not fire early.
         const ms = Math.min(LOOK_MS, Math.ceil(Math.max(0, effect.atMs - atMs)));
         timer = setTimeout(() => send({ kind: 'due' }), ms);
         break;
@@ -291,7 +291,7 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
     );
   }
 
-  /** Until polling ends, unless the lease can be renewed. */
+  /** Time until polling ends unless the lease is renewed. */
   function leftMs(): number {
     return Math.max(0, stopAtMs(keeper, policy) - look().nowMs);
   }
@@ -301,7 +301,7 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
     return !seen.leaped && holds(keeper, seen.nowMs, policy);
   }
 
-  /** Resolves after the step after which `isSo`. */
+  /** Resolves after the first step after which `isSo` returns true. */
   function until(isSo: () => boolean): Promise<void> {
     return new Promise((resolve) => {
       const check = () => {
@@ -317,10 +317,10 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
     won = null;
     if (clean) send({ kind: 'release' });
     send({ kind: 'quit' });
-    // A write under way may still win; the keeper then gives it back.
+    // A write under way may still win the lease; the keeper then gives it back.
     await until(() => keeper.role !== 'releasing' && (keeper.role !== 'idle' || keeper.request === null));
     unwatch?.();
-    // Where the worker may live the record runs out by itself.
+    // If the worker may still live, the record is left to expire.
     keeper = newKeeper;
     clearTimeout(timer);
     await store.close().catch(() => {});
@@ -333,24 +333,24 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
       won = callBack;
       if (keeper.role === 'idle') seek();
     },
-    /** Nothing of the worker is left: others may poll. Where it was only sought, that ends. */
+    /** Call it when nothing of the worker is left: lets other machines poll, and ends the search for the lease. */
     release(): void {
       won = null;
       send({ kind: 'release' });
       send({ kind: 'quit' });
     },
-    /** Asked before every poll that goes out and every answer that is handed on. */
+    /** Asked before every poll that is sent and every answer that is passed on. */
     valid,
-    /** Resolves when it is valid, or when the term is over; null where there is nothing to wait for. */
+    /** Resolves when it is valid or the term is over; null: there is nothing to wait for. */
     settled(): Promise<void> | null {
-      // Not lost, and not valid either: time may have passed unseen.
+      // The lease is not lost, but time may have passed unnoticed.
       const inDoubt = () => keeper.role === 'leader' && !valid() && leftMs() > 0;
       return inDoubt() ? until(() => !keeper.doubted || keeper.role !== 'leader') : null;
     },
-    /** The fencing number; null between two terms. */
+    /** The fencing number; null: no term. */
     epoch: (): number | null =>
       keeper.role === 'leader' || keeper.role === 'closing' ? (keeper.term?.epoch ?? null) : null,
-    /** The present term was won without a wait: nobody else can have polled before it. */
+    /** The present term was won without a wait, so no other machine can have polled just before. */
     wasFree: () => wasFree,
     status: (): LeaseEntry => leaseEntry(engine, keeper, look(), policy),
     problem(): Problem | null {
@@ -366,14 +366,14 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
         message: `${engine} is out of reach for ${duration(nowMs - sinceMs)} (${why}): ${then}`,
       };
     },
-    /** `clean`: nothing of the worker is left. Gives back what a last write may have won. Never rejects. */
+    /** `clean`: nothing of the worker is left. Gives back a lease that a last write may have won. Never rejects. */
     end: (clean: boolean): Promise<void> => (ended ??= end(clean)),
   };
 }
 
 /**
- * Names a kernel lock among all machines: whoever holds the lock of this name knows that an earlier holder of the same one is dead.
- * The lock lives in one network namespace of one boot, so both belong to the name. Null where the system tells neither.
+ * Identifies a kernel lock among all machines: its holder knows that any earlier holder of the same lock is dead. The lock
+ * lives in one network namespace of one boot, so the id covers both. Null: the system tells neither.
  */
 function kernelLockId(lockName: string): string | null {
   try {

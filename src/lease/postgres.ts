@@ -1,6 +1,6 @@
 /**
- * PostgreSQL: one row, compared and written by single statements, which work through a pooler too. It uses no session lock and no
- * clock of the server. NOTIFY wakes the others; through a pooler in transaction mode it does not arrive, and polling serves.
+ * PostgreSQL: one row, compared and written by single statements, which work through a pooler too. No session lock and no clock
+ * of the server is used. NOTIFY wakes the others; through a pooler in transaction mode it does not arrive, so they also poll.
  */
 import { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
@@ -12,18 +12,18 @@ const TABLE = 'CREATE TABLE IF NOT EXISTS singlepoll_lease (name text PRIMARY KE
 const READ = 'SELECT rec FROM singlepoll_lease WHERE name = $1';
 const CREATE =
   "WITH w AS (INSERT INTO singlepoll_lease VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1) SELECT pg_notify($3, '') FROM w";
-// Under READ COMMITTED the condition is looked at again once the row is locked.
+// Under READ COMMITTED the condition is evaluated again once the row is locked.
 const CAS =
   "WITH w AS (UPDATE singlepoll_lease SET rec = $2 WHERE name = $1 AND rec = $4 RETURNING 1) SELECT pg_notify($3, '') FROM w";
-/** A session may be silent for long; this finds out that the other side is gone. */
+/** A session may be silent for long; this probe finds out that the other side is gone. */
 const PROBE_AFTER_MS = 10_000;
 const NO_TABLE = '42P01';
-/** Somebody else has created the table, its type or its index at the same moment. */
+/** Another session has created the table, its type or its index at the same moment. */
 const CREATED_MEANWHILE = /^(?:42P07|42710|23505|XX000)$/;
-/** What the client itself says of a server's answer. */
+/** The client's own errors about a server's answer. */
 const CLIENT_WORDS = /password must be|not support SSL/;
 
-/** For `SEVERITY code message`. https://www.postgresql.org/docs/current/errcodes-appendix.html */
+/** Rules match `SEVERITY code message`. https://www.postgresql.org/docs/current/errcodes-appendix.html */
 const rulesFor = ({ scheme }: LeaseUrl, user: string): Rule[] => [
   [/^\w* (?:28|3D)|password must be/, 'config', `check the URL: ${scheme}://user:password@host/database`],
   [
@@ -34,15 +34,15 @@ const rulesFor = ({ scheme }: LeaseUrl, user: string): Rule[] => [
   [/^\w* 25006/, 'refused', 'it is a read-only replica: name the primary in the URL'],
   [/^\w* 42/, 'config', 'the table is singlepoll_lease'],
   [/not support SSL/, 'config', 'sslmode=disable goes without'],
-  // An error ends the transaction, except for two codes that leave open how. After FATAL nobody knows either.
+  // An error rolls the transaction back, but two codes leave the outcome open, as does FATAL.
   [/^ERROR (?!40003|08007)/, 'refused'],
 ];
 
-/** `name`: of the row and of the channel. */
+/** `name` is that of the row and of the channel. */
 export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
-  // PGUSER and PGPASSWORD serve where the URL names none, as everywhere with PostgreSQL.
+  // Without a user or password in the URL, PGUSER and PGPASSWORD apply, as usual with PostgreSQL.
   const user = url.user ?? process.env.PGUSER ?? 'postgres';
-  // As psql does where the URL does not say.
+  // The default of psql.
   const mode = url.options.get('sslmode') ?? 'prefer';
   let plain = mode === 'disable';
   let present: ReturnType<typeof connect> | null = null;
@@ -65,7 +65,7 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
     client.on('error', end);
     client.on('end', end);
     client.on('notification', () => changed());
-    // A replica, which may show what is long past, does not let anybody listen.
+    // LISTEN fails on a replica, which must not be used as it may show old data.
     const ready = client.connect().then(() => client.query(`LISTEN "${name}"`));
     return { client, ready, gone, end, encrypted: !plain };
   }
@@ -125,7 +125,7 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
       return rows.length > 0 ? text : { current: await read(signal) };
     },
     async watch(tell, signal) {
-      // The connection outlives this: it serves the calls too.
+      // The connection outlives the watch, as it also serves the calls.
       const { gone } = await connected();
       changed = () => signal.aborted || tell();
       tell();
@@ -135,10 +135,10 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
   });
 }
 
-/** libpq's words (https://www.postgresql.org/docs/current/libpq-ssl.html); `no-verify` is another client's for what libpq calls require. */
+/** libpq's modes (https://www.postgresql.org/docs/current/libpq-ssl.html); `no-verify` is node-postgres' name for `require`. */
 const UNVERIFIED = /^(?:allow|prefer|require|no-verify)$/;
 
-/** A certificate is checked where an authority is named, or the mode does not say otherwise. pg-connection-string knows neither allow nor system. */
+/** Checks the certificate if the URL names an authority or the mode demands it. pg-connection-string lacks allow and system. */
 function sslOf({ options, shown }: LeaseUrl, mode: string): ConnectionOptions {
   const file = (option: string) => {
     const path = options.get(option);

@@ -1,53 +1,53 @@
 /**
- * The record in the shared engine that says who may poll: one per bot, changed by compare-and-set only, never deleted. A JSON
- * object below 1 KiB. No time in it is ever compared with a clock: a record is told from an older one by `holder` and `seq`.
+ * The record in the shared engine that says who may poll: one per bot, changed by compare-and-set only, never deleted. It is a
+ * JSON object below 1 KiB. No time in it is compared with a clock: `holder` and `seq` tell a record from an older one.
  */
 import { LONGEST_TTL_MS } from './timing.ts';
 
 export interface LeaseRecord {
   v: 1;
-  /** '' = free; else the uuid of one start of a supervisor (never a host name). */
+  /** The uuid of one start of a supervisor (never a host name); '' = free. */
   holder: string;
-  /** The fencing number: max(previous + 1, unix seconds); the same through one term. */
+  /** The fencing number: max(previous + 1, unix seconds); it stays the same during a term. */
   epoch: number;
-  /** Higher with every write of a holder, of an attempt too: no two of them write the same value. */
+  /** Rises with every write or attempt of a holder, so that no two of them write the same value. */
   seq: number;
-  /** ms promised by the writer: a standby waits for the greater of its own and this one. */
+  /** The writer's ttl in ms: a standby waits for the greater of its own and this one. */
   ttl: number;
-  /** For people. */
+  /** Only for people, like `pid` and `since`. */
   host?: string;
-  /** Names what only one living supervisor of this machine can hold (its kernel lock). */
+  /** Identifies the kernel lock of its supervisor, which only one living process of this machine can hold. */
   lock?: string;
-  /** Of the supervisor, for people. */
+  /** Pid of the supervisor. */
   pid?: number;
-  /** ISO 8601, when the term began, for people. */
+  /** When the term began, ISO 8601. */
   since?: string;
-  /** The uuid that asks for a hand-over. */
+  /** The uuid of the standby that asks for a hand-over. */
   wants?: string;
   /**
-   * Stands where a record has vanished, so that its absence can be told from a later one: nobody's, and waited for like anybody's.
-   * The uuid of the standby that wrote it.
+   * Set in a record that marks a vanished one, so that a second loss is noticed: the uuid of the standby that wrote it. It has no
+   * holder, yet all wait for its ttl.
    */
   vacant?: string;
 }
 
-/** A greater one could not rise for long: numbers end at 2^53. */
+/** Greater numbers are refused, since they could not rise for long: numbers are exact up to 2^53. */
 const HIGHEST = 2 ** 52;
 const TEXT_MAX = 4_096;
 const ID_MAX = 128;
 const HOST_MAX = 253;
-/** Whoever may write to the engine could draw on our terminals otherwise. */
+/** Keeps control characters that another user of the engine may write away from our terminals. */
 const PLAIN_WORD = /^[^\p{C}\s]+$/u;
 const TIME = /^\d{4}-\d\d-\d\dT[\d:.]{8,12}Z$/;
 
-/** Of the fields in the text, so that the same record is the same text. */
+/** The order of the fields, so that equal records are equal texts. */
 const ORDER = ['v', 'holder', 'epoch', 'seq', 'ttl', 'host', 'lock', 'pid', 'since', 'wants', 'vacant'];
 
 export function formatRecord(record: LeaseRecord): string {
   return JSON.stringify({ ...record, host: record.host?.slice(0, HOST_MAX) }, ORDER);
 }
 
-/** Null: this is no record that we understand. Ignores what it does not know; drops what is only for people when it is malformed. */
+/** Null: this is no record that we understand. Ignores unknown fields and drops malformed ones that are only for people. */
 export function parseRecord(text: string): LeaseRecord | null {
   let it: Record<string, unknown> | null;
   try {

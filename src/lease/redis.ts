@@ -1,6 +1,6 @@
 /**
- * Redis and Valkey: the record is one string without expiry, because expiry follows the server's wall clock. A script compares and
- * writes it, and its PUBLISH wakes the others. The client's queue for hard times and its reconnecting are off.
+ * Redis and Valkey: the record is one string without expiry, because expiry follows the server's wall clock. A script compares
+ * and writes it, and its PUBLISH wakes the others. The client's offline queue and its reconnecting are off.
  */
 import { createClient, ErrorReply } from '@redis/client';
 import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
@@ -15,14 +15,14 @@ if c ~= ARGV[1] then return {0, c} end
 redis.call('SET', KEYS[1], ARGV[2])
 redis.pcall('PUBLISH', KEYS[1], 'x')
 return {1, ''}`;
-/** A subscription may be silent for long; this finds out that the other side is gone. */
+/** A subscription may be silent for long; this probe finds out that the other side is gone. */
 const PROBE_AFTER_MS = 10_000;
 
 const CREDENTIALS =
   /^(?:NOAUTH|WRONGPASS|ERR (?:AUTH|invalid password|Client sent AUTH)|HELLO must be called)/;
 const PRIMARY = 'it is a read-only replica: name the primary in the URL';
 
-/** https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors. What a proxy answers in the server's place is unclear. */
+/** https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors. The errors of proxies count as unclear. */
 const rulesFor = ({ scheme, user = 'default' }: LeaseUrl, key: string): Rule[] => [
   [
     /^(?:MOVED|ASK) /,
@@ -94,7 +94,7 @@ export function openRedis(url: LeaseUrl, key: string): LeaseStore {
 function connect(url: LeaseUrl) {
   const cut = new AbortController();
   const client = clientOf(url, cut.signal);
-  /** Destroys the socket, also one that is being connected. */
+  /** Destroys the socket, even while it is being connected. */
   const end = () => {
     cut.abort();
     client.destroy();
@@ -102,7 +102,7 @@ function connect(url: LeaseUrl) {
   client.on('error', () => {});
   // The client first rejects its pending commands with the original error.
   const gone = new Promise<void>((resolve) => client.on('terminated', () => queueMicrotask(resolve)));
-  /** Rejects with the socket's error, the server's, or with what makes this server useless. */
+  /** Rejects with the socket's or the server's error, or with the reason why this server can't be used. */
   const ready = client.connect().then(async () => {
     if (await isReplica((command) => client.sendCommand(command))) throw new EngineAnswer('READONLY');
   });
@@ -117,7 +117,7 @@ function clientOf(url: LeaseUrl, signal: AbortSignal) {
     socket: {
       host,
       port,
-      // Handed through to the socket: the client itself cannot end one that is being connected.
+      // The signal is passed to the socket, as the client cannot end one that is being connected.
       ...({ signal } as object),
       connectTimeout: 0,
       reconnectStrategy: false,
@@ -135,7 +135,7 @@ function clientOf(url: LeaseUrl, signal: AbortSignal) {
   });
 }
 
-/** A replica may show what is long past. Servers older than 6 do not say. */
+/** A replica must not be used, as it may show old data. Servers before version 6 do not tell. */
 async function isReplica(send: (command: string[]) => Promise<unknown>): Promise<boolean> {
   const answer = await send(['HELLO']).catch((error: Error) => {
     if (CREDENTIALS.test(error.message)) throw error;

@@ -1,10 +1,10 @@
 /**
- * What is asked of an engine: keep one small record and change it by compare-and-set. No engine knows about time: who may poll and until
- * when is decided in keeper.ts. Everything that engines have in common is here: the time limit, the end, and the words for what goes wrong.
+ * What an engine has to do: keep one small record and change it by compare-and-set. No engine knows about time: who may poll and
+ * until when is decided in keeper.ts. What all engines share is here: the time limit, the end, and the error messages.
  */
 import { formatRecord, type LeaseRecord, parseRecord } from './record.ts';
 
-/** Opaque: of Redis and PostgreSQL the value itself, of etcd mod_revision and value, of Kubernetes uid/resourceVersion. */
+/** Opaque. Redis, PostgreSQL: the value itself; etcd: mod_revision and value; Kubernetes: uid/resourceVersion. */
 export type Rev = string;
 
 export interface Seen {
@@ -12,22 +12,22 @@ export interface Seen {
   readonly rec: LeaseRecord;
 }
 
-/** `ok: false` only where the write was surely not applied; `current` is what stands there now, null where nothing does. */
+/** `ok: false` only if the write was surely not applied; `current` is the record that is there, null if there is none. */
 export type CasResult = { ok: true; rev: Rev } | { ok: false; current: Seen | null };
 
-/** Nothing is tried twice and nothing is queued for later; `ms` is a hard limit. Rejects with LeaseIoError or LeaseConfigError only. */
+/** Nothing is retried or queued; `ms` is a hard limit. Rejects with LeaseIoError or LeaseConfigError only. */
 export interface LeaseStore {
   readonly kind: string;
-  /** Linearizable; null where there is no record. */
+  /** Linearizable; null: there is no record. */
   read(ms: number): Promise<Seen | null>;
-  /** Writes `next` where the record is still `prev`; null: only where there is none. */
+  /** Writes `next` if the record is still `prev`; null: if there is none. */
   cas(prev: Rev | null, next: LeaseRecord, ms: number): Promise<CasResult>;
   /**
-   * Calls `changed` first when the watch is established, because what changed before was missed, then at each change. It may miss
-   * changes, and tell of some that are none. Resolves when the watch has ended.
+   * Calls `changed` when the watch is established, because earlier changes were missed, then at each change. It may miss changes
+   * and report some that are none. Resolves when the watch has ended.
    */
   watch(changed: () => void, signal: AbortSignal): Promise<void>;
-  /** Ends every connection; calls under way are rejected, later ones too. */
+  /** Ends every connection; present and later calls reject. */
   close(): Promise<void>;
 }
 
@@ -35,20 +35,20 @@ export interface LeaseStore {
 export class LeaseIoError extends Error {
   constructor(
     message: string,
-    /** False only where the write surely never took effect. */
+    /** False only if the write surely never took effect. */
     readonly maybeApplied: boolean,
   ) {
     super(message);
   }
 }
 
-/** Credentials, rights, a wrong type, a bad URL. At the start it ends the run; a holder treats it like LeaseIoError. Never applied. */
+/** Wrong credentials, rights, type or URL; never applied. It ends the run at the start; a holder treats it like LeaseIoError. */
 export class LeaseConfigError extends Error {}
 
-/** What an engine answered in place of what it was asked for. */
+/** An engine's answer that is not what it was asked for. */
 export class EngineAnswer extends Error {
   constructor(
-    /** What its rules are matched with. */
+    /** The text that the engine's rules are matched with. */
     readonly code: string,
     message = code,
   ) {
@@ -57,8 +57,8 @@ export class EngineAnswer extends Error {
 }
 
 /**
- * What an engine's answer means: `config`: waiting does not heal it; `refused`: the write was surely not applied; `unclear`: it may
- * have been. `advice` says what to do about it.
+ * What an engine's answer means. `config`: waiting does not cure it; `refused`: the write was surely not applied; `unclear`: it
+ * may have been applied. `advice` says what to do about it.
  */
 export type Rule = readonly [code: RegExp, fault: 'config' | 'refused' | 'unclear', advice?: string];
 
@@ -68,16 +68,16 @@ export interface Entry {
   readonly text: string;
 }
 
-/** One engine. Its calls reject with an EngineAnswer, a LeaseConfigError or the error of a socket. When `signal` aborts, the connection is destroyed. */
+/** One engine. Its calls reject with an EngineAnswer, a LeaseConfigError or a socket's error. An abort ends the connection. */
 export interface Engine {
   readonly kind: string;
-  /** For messages: the engine and its place. */
+  /** The engine and its address, for messages. */
   readonly label: string;
-  /** For messages: where the record stands. */
+  /** Where the record is, for messages. */
   readonly where: string;
-  /** The first that fits decides; what none fits is unclear. */
+  /** The first rule that matches decides; an answer that matches none is unclear. */
   readonly rules: readonly Rule[];
-  /** Masks the password in what an engine says. */
+  /** Masks the password in an engine's message. */
   hide(text: string): string;
   read(signal: AbortSignal): Promise<Entry | null>;
   cas(
@@ -91,7 +91,7 @@ export interface Engine {
   close(): void;
 }
 
-/** Why there is no connection: then no write was sent. */
+/** Errors that mean that there was no connection, so no write was sent. */
 const UNREACHED: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',
   ENOTFOUND: 'no such host',
@@ -147,7 +147,7 @@ export function createStore(engine: Engine): LeaseStore {
     }
   }
 
-  /** Throws where something stands in the record's place that singlepoll did not write. */
+  /** Throws if the record's place holds something that singlepoll did not write. */
   function seen(entry: Entry | null): Seen | null {
     if (entry === null) return null;
     const { rev, text } = entry;
@@ -175,7 +175,7 @@ export function createStore(engine: Engine): LeaseStore {
         if (!closed && !signal.aborted)
           await Promise.race([aborted(own.signal), engine.watch(tell, own.signal)]);
       } catch {
-        // A read or a write tells what is wrong.
+        // The next read or write tells what is wrong.
       }
       own.abort();
       calls.delete(own);
@@ -188,7 +188,7 @@ export function createStore(engine: Engine): LeaseStore {
   };
 }
 
-/** Rejects when the signal aborts, also where an engine should not heed it. */
+/** Rejects when the signal aborts, even if an engine ignores it. */
 function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason));

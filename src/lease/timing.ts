@@ -1,22 +1,22 @@
 /**
- * The times of a lease, whether they fit together, and the clock that measures them. Pure: the clock reads what it is given. All
- * deadlines of a holder count from t0, read before its last acknowledged write was sent; a standby's wait counts from when it first
- * saw the record, so after t0.
+ * The times of a lease, whether they fit together, and the clock that measures them. Pure: the clock reads the given sources. All
+ * deadlines of a holder count from t0, read before its last acknowledged write was sent; a standby's wait counts from when it
+ * first saw the record, which is after t0.
  *
  *   t0 ──────────────── S ─────────────── D−K−σ ────────── D │ W
  *      polls             door shut, SIGTERM    SIGKILL   dead │ a standby takes over
  */
-/** A greater ttl is a mistake, not a promise: nobody could outwait it. */
+/** A greater ttl counts as a mistake, since no standby would wait that long. */
 export const LONGEST_TTL_MS = 3_600_000;
 
 export interface LeaseTiming {
-  /** T: what a standby waits for. */
+  /** T: how long a standby waits. */
   readonly ttlMs: number;
-  /** R: a holder writes this often. */
+  /** R: how often a holder writes. */
   readonly renewMs: number;
-  /** Q: the longest request. */
+  /** Q: time limit of a request. */
   readonly requestMs: number;
-  /** A standby looks this often where nothing wakes it. */
+  /** How often a standby looks if nothing wakes it. */
   readonly pollMs: number;
   /** G: from SIGTERM to SIGKILL. */
   readonly graceMs: number;
@@ -28,11 +28,11 @@ export interface LeaseTiming {
 
 /** How far a machine's clock may run fast or slow. A quartz is within 0.02 %, a clock that is being corrected within 0.05 %. */
 const CLOCK_RATE = 0.005;
-/** What a busy machine needs, whatever the ttl. */
+/** A busy machine needs this long to reap, whatever the ttl is. */
 const REAP_MIN_MS = 300;
 const SLACK_MIN_MS = 200;
 
-/** All times follow from the ttl. */
+/** Derives all times from the ttl. */
 function timesOf(ttlMs: number): LeaseTiming {
   const part = (share: number) => Math.round(ttlMs * share);
   return {
@@ -49,12 +49,12 @@ function timesOf(ttlMs: number): LeaseTiming {
 export const LEASE_PROFILES = {
   fast: timesOf(6_000),
   default: timesOf(15_000),
-  /** For engines that are paid by the request, or sleep when nobody asks. */
+  /** For engines that are billed by the request or sleep when idle. */
   frugal: timesOf(60_000),
 } as const;
 export type LeaseProfile = keyof typeof LEASE_PROFILES;
 
-/** A string is what is wrong with the ttl: a clause with the arithmetic, without a full stop. */
+/** A string tells what is wrong with the ttl: a clause with the arithmetic, without a full stop. */
 export function leaseTiming(ttlMs: number): LeaseTiming | string {
   if (ttlMs > LONGEST_TTL_MS) return `a ttl of ${ttlMs} ms is more than an hour`;
   const timing = timesOf(ttlMs);
@@ -68,7 +68,7 @@ export function leaseTiming(ttlMs: number): LeaseTiming | string {
   );
 }
 
-/** The times that are asked for, or what is wrong with them. */
+/** The configured times, or what is wrong with them. */
 export function timingOf(asked: { readonly profile: LeaseProfile; readonly ttlMs: number | null }) {
   return leaseTiming(asked.ttlMs ?? LEASE_PROFILES[asked.profile].ttlMs);
 }
@@ -95,16 +95,16 @@ export function waitMs(timing: LeaseTiming, ttlMs: number): number {
 
 export interface ClockSources {
   monotonicMs(): number;
-  /** Counts suspend too. Null: there is none, or none to be trusted. */
+  /** Includes suspend. Null: the system has no such clock, or none that can be trusted. */
   boottimeMs(): number | null;
   unixMs(): number;
 }
 
 export interface ClockLook {
-  /** Since the clock was made. Never goes back. */
+  /** Time since the clock was made. Never goes back. */
   readonly nowMs: number;
   readonly unixMs: number;
-  /** The wall clock ran ahead of `nowMs` since the last look: time may have passed that we did not see. */
+  /** The wall clock ran ahead of `nowMs` since the last look, so time may have passed unnoticed. */
   readonly leaped: boolean;
 }
 
@@ -114,9 +114,9 @@ const BOOTTIME_STEP_MS = 10;
 const LEAP_MS = 1_000;
 
 /**
- * The clock of a lease includes the time in which the machine was suspended, and nobody can set it: the greater of the monotonic
- * time, which stands still in suspend, and the boot time, which does not. A virtual machine that was frozen may see neither move;
- * then the wall clock, once it is set right, is the witness: `leaped`.
+ * The clock of a lease includes suspend and can't be set: it is the greater of the monotonic time, which stands still in suspend,
+ * and the boot time, which does not. In a frozen virtual machine neither may move; then the wall clock, once it is corrected,
+ * shows the gap: `leaped`.
  */
 export function createLeaseClock(sources: ClockSources): LeaseClock {
   const monotonic0 = sources.monotonicMs();

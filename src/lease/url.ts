@@ -1,4 +1,4 @@
-/** `--lease URL`: which engine, where, and as whom. Everything that leaves this file in a message has the credentials masked. */
+/** `--lease URL`: engine, address and user. In every message from this file the credentials are masked. */
 import { readFileSync } from 'node:fs';
 import type { LeaseConfig } from '../config/checks.ts';
 import { showValue } from '../config/messages.ts';
@@ -13,10 +13,10 @@ export interface LeaseUrl {
   readonly scheme: string;
   /** The URL with its credentials masked. */
   readonly shown: string;
-  /** For messages: the scheme and where it leads. */
+  /** Scheme and address, for messages. */
   readonly label: string;
   readonly tls: boolean;
-  /** `port` is the engine's default where none is given. IPv6 without brackets. */
+  /** `port` is the engine's default if none is given. IPv6 addresses have no brackets. */
   readonly hosts: readonly { readonly host: string; readonly port: number }[];
   readonly user: string | undefined;
   readonly password: string | undefined;
@@ -40,18 +40,18 @@ const SCHEMES: Readonly<Record<string, readonly [EngineKind, boolean, number]>> 
   k8s: ['kubernetes', true, 443],
 };
 
-/** A typing error is told where only we read the options; the URLs of the others carry those of other clients, too. */
+/** Engines whose options only we read, so that a typing error is reported. Other URLs may carry options of other clients. */
 const OPTIONS: Readonly<Partial<Record<EngineKind, readonly string[]>>> = {
   etcd: ['tls', 'ca-file', 'cert-file', 'key-file'],
   kubernetes: ['server', 'token-file', 'ca-file', 'tls'],
 };
 const SSLMODES = ['disable', 'allow', 'prefer', 'require', 'no-verify', 'verify-ca', 'verify-full'];
 
-/** Stricter than WHATWG's URL, which would read a password with a bare / or # as a host and a path, and knows one host only. */
+/** Stricter than WHATWG's URL, which takes a password with a bare / or # for a host and a path, and allows one host only. */
 const PARTS = /^(?:\/\/(?:([^/?#]*)@)?([^/?#@]*))?(\/?[^?#@]*)(?:\?([^#@]*))?$/;
 const HOST = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/i;
 
-/** Throws LeaseConfigError with what is wrong; the value in it is masked. */
+/** Throws LeaseConfigError with what is wrong, in which the value is masked. */
 export function parseLeaseUrl(text: string): LeaseUrl {
   const trimmed = text.trim();
   const shown = maskLeaseUrl(trimmed);
@@ -70,7 +70,7 @@ export function parseLeaseUrl(text: string): LeaseUrl {
       throw wrong('a % in it does not begin an encoded character; write it as %25');
     }
   };
-  // PostgreSQL's own URLs may carry user and password behind the question mark, where a + is a +.
+  // PostgreSQL's URLs may carry user and password after the question mark, where a + means a +.
   const option = (name: string) =>
     kind === 'postgres' ? new RegExp(`(?:^|&)${name}=([^&]*)`).exec(query)?.[1] : undefined;
   const [user, ...words] = login.split(':');
@@ -102,7 +102,7 @@ export function parseLeaseUrl(text: string): LeaseUrl {
     label: `${scheme} lease at ${places.join(', ') || shown}`,
     user: decode(user || option('user')),
     path: decode(path.replace(/^\/+|\/+$/g, '')) ?? '',
-    // One or two letters stand in every text.
+    // A secret of one or two letters would occur in every text.
     hide: (message) =>
       password === undefined || password.length < 3
         ? message
@@ -110,7 +110,7 @@ export function parseLeaseUrl(text: string): LeaseUrl {
   };
 }
 
-/** What is wrong with a lease that is asked for, each mistake with its place. */
+/** What is wrong with the configured lease, each mistake with its place. */
 export function leaseMistakes(lease: LeaseConfig | null): string[] {
   if (lease === null) return [];
   const mistakes: string[] = [];
@@ -138,7 +138,7 @@ export interface LeaseTls {
   key?: string;
 }
 
-/** The files that the URL names are read at each call, because certificates are renewed. */
+/** Reads the files that the URL names at each call, because certificates are renewed. */
 export function tlsOf({ options, shown }: LeaseUrl): LeaseTls {
   const tls: LeaseTls = {};
   if (options.get('tls') === 'insecure') tls.rejectUnauthorized = false;
@@ -149,7 +149,7 @@ export function tlsOf({ options, shown }: LeaseUrl): LeaseTls {
   return tls;
 }
 
-/** Throws LeaseConfigError with where the name came from. */
+/** Throws LeaseConfigError, which says where the name came from. */
 export function readNamedFile(path: string, where: string): string {
   try {
     return readFileSync(path, 'utf8');

@@ -1,13 +1,13 @@
 /**
- * Keeps one watch of an engine open. A watch that ends or is not established in time is replaced; one that never comes up is tried
- * ever less often, and looking at the record has to do.
+ * Keeps one watch of an engine open. A watch that ends or is not established in time is replaced, at growing intervals if it
+ * never comes up. Until then a standby only looks at the record from time to time.
  */
 
-/** Between the starts of two watches; doubles with each that did not come up. */
+/** Time between the starts of two watches; doubles with each that did not come up. */
 const AGAIN_MS = 1_000;
 const AGAIN_MAX_MS = 64_000;
 
-/** `watch` gets `upWithinMs` to be established. `hint`: the record may have changed. Returns what ends it. */
+/** A watch must be established within `upWithinMs`. Calls `hint` when the record may have changed. Returns how to end it. */
 export function keepWatching(
   watch: (changed: () => void, signal: AbortSignal) => Promise<void>,
   upWithinMs: number,
