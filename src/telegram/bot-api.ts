@@ -1,6 +1,6 @@
 /**
- * The program's own talk with the Bot API: getMe, getWebhookInfo, deleteWebhook, sendMessage; getUpdates of `who --probe` only.
- * No answer is taken for JSON unseen: front ends answer 502 with HTML.
+ * The program's own calls of the Bot API: getMe, getWebhookInfo, deleteWebhook, sendMessage, and getUpdates for `who --probe`.
+ * Answers need not be JSON: front ends answer 502 with HTML.
  * Sources: tdlib/telegram-bot-api Query.cpp (error shapes, retry_after), Client.cpp (texts).
  */
 import { maskText } from '../output/mask.ts';
@@ -10,12 +10,12 @@ import { explain, type HttpClient, openHttpClient, type WholeAnswer } from './ht
 /** What an answer means for a supervisor. */
 export type Reply<T = unknown> =
   | ({ readonly kind: 'ok'; readonly result: T } & Measured)
-  /** 401, or 404: the token (or the API root) is wrong; asking again won't help. */
+  /** 401 or 404: the token (or the API root) is wrong, so asking again won't help. */
   | { readonly kind: 'refused'; readonly status: number; readonly description: string }
   | { readonly kind: 'flood'; readonly retryAfterMs: number; readonly description: string }
-  /** 5xx, no JSON, reset, time-out, no route: it may or may not have been carried out. */
+  /** 5xx, no JSON, reset, time-out, no route: the call may or may not have been carried out. */
   | { readonly kind: 'outage'; readonly description: string }
-  /** Any other Bot API error: the request was understood and turned down. `conflict`: who stands in the way of a getUpdates. */
+  /** Any other Bot API error: the request was understood and refused. `conflict`: what blocks a getUpdates. */
   | {
       readonly kind: 'error';
       readonly status: number;
@@ -25,7 +25,7 @@ export type Reply<T = unknown> =
 
 interface Measured {
   readonly tookMs: number;
-  /** How long a 409 of this server is on the wire; null where that can't be known. */
+  /** Length of a 409 of this server on the wire; null if unknown. */
   readonly conflictBytes: number | null;
 }
 
@@ -52,9 +52,9 @@ export interface WebhookInfo {
   readonly last_error_message?: string;
 }
 
-/** A longer timeout of getUpdates is answered after this (tdlib/telegram-bot-api Client.h, LONG_POLL_MAX_TIMEOUT). */
+/** The server shortens longer timeouts of getUpdates to this (tdlib/telegram-bot-api Client.h, LONG_POLL_MAX_TIMEOUT). */
 export const LONG_POLL_MAX_S = 50;
-/** A 409 within this time of the last one is held back for as long (Client::fail_query_conflict). */
+/** The server delays a 409 that follows another one within this time by as much (Client::fail_query_conflict). */
 export const CONFLICT_HOLD_MS = 3_000;
 
 const TIMEOUT_MS = 10_000;
@@ -62,7 +62,7 @@ const CONNECTIONS_MAX = 4;
 const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
 const HEADERS = ['content-type', 'application/json', 'user-agent', 'singlepoll'];
 
-/** Opens nothing yet: the first call connects. `given`: asked at each call where it may change. */
+/** The first call connects. `given`: the token, as a function if it may change. */
 export function openBotApi(apiRoot: string, given: string | (() => string)): BotApi {
   const url = new URL(apiRoot);
   const rootPath = url.pathname.replace(/\/+$/, '');
@@ -88,7 +88,7 @@ export function openBotApi(apiRoot: string, given: string | (() => string)): Bot
           tookMs: performance.now() - startedAtMs,
           conflictBytes: client.proxied ? null : conflictBytes(answer, url),
         });
-        // A description from outside may hold the path that was asked for (so the token), or control characters.
+        // A front end's description may hold the requested path (and so the token), or control characters.
         if (reply.kind !== 'ok') return { ...reply, description: clean(reply.description, tokens) };
         return checked(method, reply, tokens);
       } catch (error) {
@@ -102,7 +102,7 @@ export function openBotApi(apiRoot: string, given: string | (() => string)): Bot
   };
 }
 
-/** Sorts an answer; pure. `measured` is only passed through. */
+/** Classifies an answer; pure. `measured` is only passed through. */
 export function classify<T>(
   status: number,
   text: string,
@@ -113,7 +113,7 @@ export function classify<T>(
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null) body = value as Record<string, unknown>;
   } catch {
-    // Not the Bot API itself: something in front of it.
+    // A front end has answered, not the Bot API itself.
   }
   if (body?.ok === true) return { kind: 'ok', result: body.result as T, ...measured };
   const description = typeof body?.description === 'string' ? body.description : `HTTP ${status}`;
@@ -126,7 +126,7 @@ export function classify<T>(
   return { kind: 'error', status, description, conflict: status === 409 ? conflictOf(description) : null };
 }
 
-/** `webhook`: one is active, being set or deleted. Years ago a poller's 409 read "terminated by other long poll or webhook". */
+/** `webhook`: one is active, being set or deleted. A poller's 409 once read "terminated by other long poll or webhook". */
 function conflictOf(description: string): 'poller' | 'webhook' {
   return /webhook/i.test(description) && !/other getUpdates|long poll/i.test(description)
     ? 'webhook'
@@ -135,12 +135,12 @@ function conflictOf(description: string): 'poller' | 'webhook' {
 
 /** `{"ok":false,"error_code":409,"description":"Conflict: terminated by other getUpdates request; make sure …"}` (Query.cpp). */
 const CONFLICT_BODY_BYTES = 143;
-/** One record of TLS 1.3 around it. */
+/** What one record of TLS 1.3 adds. */
 const TLS_BYTES = 22;
 
-/** How long a 409 of this server is on the wire, from the headers of another answer. */
+/** Computes the length of a 409 of this server on the wire from the headers of another answer. */
 function conflictBytes({ statusMessage, rawHeaders }: WholeAnswer, { protocol }: URL): number {
-  // `HTTP/1.1 409 Conflict`, then `name: value` each with its line's end, then an empty line.
+  // `HTTP/1.1 409 Conflict`, then `name: value` lines, then an empty line.
   const status = 'HTTP/1.1 409 '.length + 'Conflict'.length - 'OK'.length + statusMessage.length + 2;
   const head = rawHeaders.reduce((sum, text) => sum + Buffer.byteLength(text, 'latin1') + 2, status) + 2;
   return head + CONFLICT_BODY_BYTES + (protocol === 'https:' ? TLS_BYTES : 0);
@@ -150,7 +150,7 @@ function clean(text: string, tokens: readonly string[]): string {
   return plain(maskText(text, tokens), 300);
 }
 
-/** An answer that says ok and is not what was asked for comes from something else than the Bot API. */
+/** Turns an ok without the expected result into an outage: it does not come from the Bot API. */
 function checked<T>(
   method: string,
   reply: Extract<Reply<T>, { kind: 'ok' }>,

@@ -1,8 +1,8 @@
 /**
  * The supervisor's one HTTP client: Node's own, with kept-alive connections, a time limit for connecting, and the proxy that
- * HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. A request that is given up resets its TCP connection: after an ordinary close the
- * kernel goes on delivering for minutes where the way is cut (net.ipv4.tcp_orphan_retries), so a poll that was given up with the
- * lease would reach Telegram when the way is mended, and throw out the poller of the machine that has taken over.
+ * HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. A request that is given up resets its TCP connection: after an ordinary close over
+ * a broken network the kernel tries to deliver for minutes (net.ipv4.tcp_orphan_retries). A poll that was given up with the lease
+ * would then reach Telegram once the network works again, and end the poll of the machine that has taken over.
  */
 import { once } from 'node:events';
 import type { Agent, ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
@@ -14,7 +14,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 export interface HttpClientOptions {
   readonly root: URL;
   readonly env?: Env;
-  /** Requests that can be under way at once; more wait their turn. */
+  /** How many requests can be under way at once; further ones wait. */
   readonly connections: number;
   readonly connectTimeoutMs?: number;
 }
@@ -27,9 +27,9 @@ export interface WholeRequest {
   readonly body?: string;
   readonly answerBytesMax: number;
   readonly signal: AbortSignal;
-  /** Asked when the connection stands, which may be long after the request was begun (a machine that slept). */
+  /** Asked once connected, which may be long after the request was begun (if the machine slept). */
   readonly mayGo?: () => boolean;
-  /** It goes out now. */
+  /** Called when the request is sent. */
   readonly onSent?: () => void;
 }
 
@@ -44,23 +44,23 @@ export interface WholeAnswer {
 export type HttpClient = ReturnType<typeof openHttpClient>;
 
 const CONNECT_TIMEOUT_MS = 10_000;
-/** Longer than most pauses between two polls, shorter than what servers grant an idle connection. */
+/** Longer than most pauses between two polls, shorter than servers keep an idle connection open. */
 const KEEP_ALIVE_MS = 30_000;
 
-/** Opens nothing yet. */
+/** The first request connects. */
 export function openHttpClient(options: HttpClientOptions) {
   const { root, env = process.env, connections, connectTimeoutMs = CONNECT_TIMEOUT_MS } = options;
   const secure = root.protocol === 'https:';
   const proxy = proxyOf(root, env);
-  // TLS takes 1 MB, so it is loaded for its own protocol only.
+  // TLS takes 1 MB, so it is loaded only for https.
   const { request, Agent: HttpAgent } = secure
     ? process.getBuiltinModule('node:https')
     : process.getBuiltinModule('node:http');
-  // The agent's timeout ends idle connections only: nobody listens to the timeout of a request.
+  // The agent's timeout ends idle connections only, as nothing listens to a request's `timeout` event.
   const agent: Agent = new HttpAgent({ keepAlive: true, maxSockets: connections, timeout: KEEP_ALIVE_MS });
   const tcpOf = connectWith(agent as unknown as Connecting, { secure, proxy, root, connectTimeoutMs });
 
-  /** Begins a request; the caller ends it, or pipes a body into it. */
+  /** Begins a request; the caller ends it or pipes a body into it. */
   function begin(method: string, path: string, headers: readonly string[]): ClientRequest {
     return request({
       agent,
@@ -77,13 +77,13 @@ export function openHttpClient(options: HttpClientOptions) {
     soon(() => {
       const { socket } = call;
       const tcp = socket && !call.destroyed ? tcpOf(socket) : null;
-      // Where it is not connected nothing was sent. TLS of a proxy hides the TCP connection that could be reset.
+      // Before it is connected nothing was sent. A proxy's TLS hides the TCP connection that would have to be reset.
       if (tcp && !tcp.connecting && !tcp.destroyed && !('encrypted' in tcp)) tcp.resetAndDestroy();
       call.destroy(reason);
     });
   }
 
-  /** Not in the midst of TLS's own work: Node 20 ends by SIGSEGV where a connection is reset then. */
+  /** Runs `todo` outside of TLS callbacks: Node 20 dies of SIGSEGV when a connection is reset within one. */
   function soon(todo: () => void): void {
     if (secure) setImmediate(todo);
     else todo();
@@ -103,7 +103,7 @@ export function openHttpClient(options: HttpClientOptions) {
           soon(() => reject(signal.reason));
         };
         signal.addEventListener('abort', abort);
-        // Once the answer has begun, it says itself how it ends.
+        // Once the answer has begun, its own events tell how it ends.
         call.once('response', (answer) => resolve(readWhole(answer, answerBytesMax)));
         call.on('error', reject);
         call.once('close', () => reject(cutOff()));
@@ -138,7 +138,7 @@ interface Way {
   readonly connectTimeoutMs: number;
 }
 
-/** Has the agent connect our way; what it returns finds the TCP connection below one of TLS, which can't be reset itself. */
+/** Makes the agent connect our way. Returns a function that finds the TCP socket below a TLS one, which can't be reset itself. */
 function connectWith(
   agent: Connecting,
   { secure, proxy, root, connectTimeoutMs }: Way,
@@ -160,7 +160,7 @@ function connectWith(
     return socket;
   }
 
-  // At once where that can be: the agent counts no connection that comes later.
+  // Returns the connection at once if possible: the agent does not count one that comes later.
   agent.createConnection = (options, done) => {
     if (proxy === null) {
       const tcp = connect(options);
@@ -227,7 +227,7 @@ const late = (): Error => Object.assign(new Error('no connection in time'), { co
 
 const cutOff = (): Error => Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' });
 
-/** Which proxy stands between us and a root, by the variables that everybody knows; null: none. Loopback never goes through one. */
+/** The proxy for a root, according to the usual variables; null: none. Loopback never goes through a proxy. */
 export function proxyOf(root: URL, env: Env): string | null {
   const host = root.hostname;
   if (host === 'localhost' || host === '[::1]' || /^127\./.test(host)) return null;
@@ -247,7 +247,7 @@ function isExempt(entry: string, host: string, port: string): boolean {
   return domain !== '' && onlyPort === port && (host === domain || host.endsWith(`.${domain}`));
 }
 
-/** Why a request did not get through, for people. Names hosts and nothing else of URLs, which may hold secrets. */
+/** Tells people why a request failed. Of URLs, which may hold secrets, it names only the hosts. */
 export function explain(error: unknown, url: URL, env: Env = process.env): string {
   const proxy = proxyOf(url, env);
   const proxyHost = proxy !== null && URL.canParse(proxy) ? new URL(proxy).host : proxy && '?';

@@ -1,13 +1,13 @@
 /**
- * The active probe for a poller elsewhere (`who --probe`): getUpdates is held without an offset, so nothing is confirmed; who polls
- * too takes the poll away, and the API tells us with a 409. Of updates it reads no more than the oldest one's id and dates.
+ * The active probe for a poller elsewhere (`who --probe`): it holds a getUpdates without an offset, so nothing is confirmed;
+ * another poller ends that poll, and the API tells us with a 409. Of updates it reads only the oldest one's id and dates.
  *
- * What the rules of the API make of it (tdlib/telegram-bot-api Client.cpp: do_get_updates, abort_long_poll, fail_query_conflict):
- * - Our poll aborts one that waits; its owner comes back after its retry delay w and aborts ours. Only one 409 in 3 s is sent
- *   at once, the next is held for 3 s: ours comes w + 3 s after our poll where w < 3 s, else after w.
- * - Polled again at once after a 409, ours comes w + 3 s later whatever w is: either ours or the rival's is held.
- * - A poll that is answered at once (updates wait) aborts nobody and sees nobody. An update that waited and is there no more
- *   was confirmed by somebody, unless it is of a kind that expires soon.
+ * The API's rules for this (tdlib/telegram-bot-api Client.cpp: do_get_updates, abort_long_poll, fail_query_conflict):
+ * - Our poll aborts one that waits; its owner polls again after its retry delay w and aborts ours. Only one 409 in 3 s is sent
+ *   at once, the next is held for 3 s: ours comes w + 3 s after our poll if w < 3 s, else after w.
+ * - If we poll again right after a 409, the next one comes w + 3 s later whatever w is: either ours or the rival's is held.
+ * - A poll that is answered at once (updates wait) aborts no other poll and sees none. An update that waited and has gone was
+ *   confirmed by another poller, unless it is of a kind that expires soon.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BotApi, CONFLICT_HOLD_MS, LONG_POLL_MAX_S, type Reply, type WebhookInfo } from './bot-api.ts';
@@ -16,11 +16,11 @@ export interface ProbePorts {
   readonly api: Pick<BotApi, 'call'>;
   /** The pid of a supervisor of this bot on this machine that may poll; null: none. */
   readonly supervisor: () => Promise<number | null>;
-  /** Gets ready to see who reacts to the next poll; what it gives is called when that goes out. */
+  /** Prepares to see which process reacts to the next poll; the returned function is called when that is sent. */
   readonly beforePoll?: () => Promise<(sentAtMs: number) => void>;
-  /** Called once, before anything is disturbed. */
+  /** Called once, before any poller is disturbed. */
   readonly beforeFirstPoll: () => void;
-  /** Ends the probe with what is known by then. */
+  /** Ends the probe with the result so far. */
   readonly signal: AbortSignal;
   readonly clock?: ProbeClock;
 }
@@ -38,52 +38,52 @@ const SYSTEM_CLOCK: ProbeClock = {
 };
 
 /**
- * Why it can't tell: updates wait, so that every poll was answered at once; the Bot API failed, or did not hold a poll; a supervisor
- * of this bot has started on this machine meanwhile.
+ * Why it can't tell, for example: `updates`: updates wait, so every poll was answered at once; `api`: the Bot API failed or did
+ * not hold a poll; `supervisor`: a supervisor of this bot has started on this machine meanwhile.
  */
 export type Reason = 'updates' | 'webhook' | 'api' | 'token' | 'supervisor' | 'interrupted';
 
 export interface Verdict {
   readonly result: 'rival' | 'none' | 'cannot-tell';
-  /** Of cannot-tell only. */
+  /** Only set for cannot-tell. */
   readonly reason: Reason | null;
-  /** Belongs to the reason: what the API said, the webhook's URL, the supervisor's pid. */
+  /** Details of the reason: the API's message, the webhook's URL or the supervisor's pid. */
   readonly detail: string;
-  /** From the beginning to the first sign of a rival. */
+  /** Time from the first poll to the first sign of a rival. */
   readonly afterMs: number | null;
-  /** How often it took the poll from us. 0 with a rival: it fetched an update. */
+  /** How often a rival ended our poll. 0 with a rival: it fetched an update. */
   readonly conflicts: number;
-  /** Mean time between two of its takings. */
+  /** Mean time between two conflicts. */
   readonly rhythmMs: number | null;
-  /** How long it waits after a 409 before it polls again. */
+  /** How long the rival waits after a 409 before it polls again. */
   readonly retryMs: number | null;
-  /** The longest time without a break that a poll of ours was held undisturbed. */
+  /** The longest unbroken time in which our polls were undisturbed. */
   readonly quietMs: number;
   readonly tookMs: number;
 }
 
-/** The part of an update that is read. */
+/** The part of an update that the probe reads. */
 interface Update {
   readonly update_id: number;
 }
 
-/** A 409 is held back by the server for 3 s; 2 s more for the way. */
+/** The server holds a 409 back for 3 s; the network may take 2 s more. */
 const POLL_GRACE_MS = 5_000;
 const LOOK_TIMEOUT_MS = 5_000;
-/** For less a new poll is not worth it. */
+/** With less time left no new poll is sent. */
 const SHORTEST_POLL_MS = 500;
-/** Between two polls that were answered at once: beyond the 0.5 s within which a repeated offset limits the answer to 1. */
+/** Pause after a poll that was answered at once: longer than the 0.5 s within which a repeated offset limits the answer to 1. */
 const PAUSE_MS = 1_000;
 const FAULT_PAUSE_MAX_MS = 4_000;
-/** An empty answer that comes earlier than the time-out by more than this was not a held poll. */
+/** If an empty answer precedes the time-out by more than this, the poll was not held. */
 const EARLY_MS = 500;
-/** So many takings tell the rhythm; more would only annoy. */
+/** So many conflicts show the rhythm; more would only disturb. */
 const CONFLICTS_ENOUGH = 3;
 const SLACK_MS = 200;
-/** Updates that carry a date live for 24 h; one younger than this will not expire while we look, whoever's clock is right. */
+/** Updates with a date live for 24 h; one younger than this will not expire meanwhile, even if a clock is wrong. */
 const LASTING_S = 23 * 3600;
 
-/** Never rejects over what the API or the network does. */
+/** Errors of the API or the network never make it reject. */
 export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verdict> {
   const { api, supervisor, signal, beforePoll, beforeFirstPoll, clock = SYSTEM_CLOCK } = ports;
   let startedAtMs = clock.now();
@@ -91,17 +91,17 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
   let hasPolled = false;
   let seenAtMs: number | null = null;
   let conflicts = 0;
-  /** Undisturbed up to now without a break, and the longest such time. */
+  /** How long our polls have been undisturbed up to now, and the longest such time. */
   let quietMs = 0;
   let longestQuietMs = 0;
   let faults = 0;
-  /** The oldest update when last polled. */
+  /** The oldest update of the last answer. */
   let waiting: { readonly id: number; readonly lasting: boolean } | null = null;
   let trouble = { reason: 'api' as Reason, detail: 'it did not hold a poll for long enough' };
-  /** Whether a webhook is set is asked first, and again after what may come of one. */
+  /** A webhook is looked for first, and again after anything that one may cause. */
   let mustLook = true;
   let pauseMs = 0;
-  /** The poll goes out at the instant of a conflict. */
+  /** The next poll is sent right after a conflict. */
   let chained = false;
 
   function spoiled(reason: Reason, detail: string, thenPauseMs = PAUSE_MS): void {
@@ -110,13 +110,13 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
     pauseMs = thenPauseMs;
   }
 
-  /** The update that waited does so no more. */
+  /** The update that waited is gone. */
   function fetched(): void {
     if (waiting?.lasting) seenAtMs ??= clock.now();
     waiting = null;
   }
 
-  /** True: not worth another try. */
+  /** True: another try is pointless. */
   function failed(reply: Exclude<Reply, { kind: 'ok' }>): boolean {
     const isFinal = reply.kind === 'refused' || reply.kind === 'error';
     const detail = isFinal ? `${reply.status} ${reply.description}` : reply.description;
@@ -127,7 +127,7 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
     return isFinal;
   }
 
-  /** True: that was enough. */
+  /** True: the probe is done. */
   function answered(reply: Reply<Update[]>, sentAtMs: number, timeoutS: number): boolean {
     const nowMs = clock.now();
     const isConflict = reply.kind === 'error' && reply.conflict === 'poller';
@@ -135,18 +135,18 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
     chained = isConflict;
     if (reply.kind !== 'ok' && !isConflict) {
       if (reply.kind !== 'error' || reply.conflict !== 'webhook') return failed(reply);
-      // A webhook that is turned down or deleted ends the poll, too. After the pause it is known which.
+      // A webhook that is refused or deleted ends the poll, too. The look after the pause tells whether one is set.
       spoiled('webhook', '');
       mustLook = true;
       return false;
     }
     faults = 0;
-    // Time beyond the time-out was spent on the way, or by a busy machine.
+    // Time beyond the time-out was spent in the network or by a busy machine.
     quietMs += Math.min(nowMs - sentAtMs, timeoutS * 1_000);
     longestQuietMs = Math.max(longestQuietMs, quietMs);
     if (reply.kind !== 'ok') {
       fetched();
-      // From our poll on: it takes a moment to get ready to see who reacts to it.
+      // The interval counts from our poll, not from the 409 before, since the preparation of a poll takes a moment.
       if (wasChained) intervalsMs.push(nowMs - sentAtMs);
       seenAtMs ??= nowMs;
       quietMs = 0;
@@ -165,11 +165,11 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
     return false;
   }
 
-  /** `final`: what has ended it stands, however long it was quiet before. */
+  /** `final`: this reason counts, however long it was quiet before. */
   function verdict(final: { readonly reason: Reason; readonly detail: string } | null): Verdict {
     const sumMs = intervalsMs.reduce((sum, ms) => sum + ms, 0);
     const rhythmMs = intervalsMs.length === 0 ? null : sumMs / intervalsMs.length;
-    // Faster than the API lets one rival be: there are several.
+    // A rhythm faster than the API allows one rival shows that there are several.
     const isOne = rhythmMs !== null && rhythmMs >= CONFLICT_HOLD_MS - SLACK_MS;
     const seen = {
       ...{ reason: null, detail: '', conflicts, rhythmMs, quietMs: longestQuietMs },
@@ -178,7 +178,7 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
       tookMs: clock.now() - startedAtMs,
     };
     if (seenAtMs !== null) return { ...seen, result: 'rival' };
-    // Half of what was asked for is enough to speak of; how long it was is said.
+    // Half of the requested time is enough for a result, which tells how long it was.
     if (!final && longestQuietMs >= askedMs / 2) return { ...seen, result: 'none' };
     return { ...seen, result: 'cannot-tell', ...(final ?? trouble) };
   }
@@ -200,14 +200,14 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
       if (info.kind === 'ok' && info.result.url !== '')
         return verdict({ reason: 'webhook', detail: info.result.url });
       mustLook = info.kind !== 'ok';
-      // The time begins with the first poll.
+      // The time starts with the first poll.
       if (!mustLook && !hasPolled && faults === 0) startedAtMs = clock.now();
       if (info.kind !== 'ok' && failed(info)) return verdict(trouble);
       continue;
     }
     if (!hasPolled) beforeFirstPoll();
     hasPolled = true;
-    // Its worker must not be disturbed, nor be taken for a rival.
+    // The supervisor's worker must neither be disturbed nor be taken for a rival.
     const before = await supervisor();
     if (before !== null) return verdict({ reason: 'supervisor', detail: String(before) });
     const onSent = await beforePoll?.();

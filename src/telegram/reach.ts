@@ -1,6 +1,6 @@
 /**
- * The one owner of "the Bot API is out of reach". Every call that ends tells it how: polls and calls of the worker through the
- * gateway, looks at the webhook, questions of its own. Any answer ends an outage. It never decides about the worker.
+ * Decides whether the Bot API is out of reach. The end of every call is reported here: polls and calls of the worker through
+ * the gateway, looks at the webhook, its own questions. Any answer ends an outage. It never decides about the worker.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, SinglepollError } from '../errors.ts';
@@ -14,20 +14,20 @@ export type ApiReach = ReturnType<typeof createApiReach>;
 export interface ApiReachOptions {
   readonly api: BotApi;
   readonly report: Report;
-  /** What is to be shown as a problem; null: it is over. */
+  /** Receives the problem to show; null: it is over. */
   readonly onProblem: (problem: string | null) => void;
-  /** The consequence for the worker, told with an outage. */
+  /** The consequence for the worker, to be shown with an outage. */
   readonly consequence: string;
-  /** An outage has begun (true), or is over. */
+  /** An outage has begun (true) or is over (false). */
   readonly onChange: (out: boolean) => void;
 }
 
 /** Only an API that fails this long is reported as out of reach. */
 const SAID_AFTER_MS = 5_000;
-/** Polls fail more often than this during an outage. Without a failure for so long, nobody polls, or a poll is open: ask. */
+/** Polls fail more often than this during an outage. After so long without a failure no poll is sent, or one is open: ask. */
 const SILENT_MS = 7_000;
 const ASK_TIMEOUT_MS = 4_000;
-/** The longest wait of a worker's start bounds how late the bot is back. */
+/** Longest pause between two questions, as a new worker starts that late at most after an outage. */
 const BACK_WAIT_MAX_MS = 3_000;
 
 export function createApiReach({ api, report, onProblem, consequence, onChange }: ApiReachOptions) {
@@ -70,7 +70,7 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
     onProblem(problem);
   }
 
-  /** True: it answers. One question at a time; the answer is everybody's. */
+  /** True: the API answers. Callers that come meanwhile share the question. */
   function ask(): Promise<boolean> {
     asking ??= api
       .call('getMe', {}, { timeoutMs: ASK_TIMEOUT_MS, signal: over.signal })
@@ -92,11 +92,11 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
   return {
     /** The Bot API has answered, whatever it said. */
     answered,
-    /** A call has not reached it. */
+    /** A call has not reached the Bot API. */
     failed,
-    /** The last call that ended has not reached it. */
+    /** The last call that ended has not reached the Bot API. */
     inDoubt: () => downSinceMs !== null,
-    /** Asks until it answers; true when it did not at first. Rejects when the signal aborts. */
+    /** Asks until the API answers; true if it did not at first. Rejects when the signal aborts. */
     async whenBack(abandoned: AbortSignal): Promise<boolean> {
       for (let attempt = 0; ; attempt++) {
         const isBack = await ask();
@@ -106,7 +106,7 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
         await pause(Math.min(backoffMs(attempt), BACK_WAIT_MAX_MS), abandoned);
       }
     },
-    /** Asks now whether the outage is over, since a poll that waits may be open in vain. */
+    /** Asks now whether the outage is over, since the poll that waits may never be answered. */
     askNow,
     stop(): void {
       over.abort();
@@ -115,7 +115,7 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
   };
 }
 
-/** How long a start asks an API that is out of reach. */
+/** How long a start goes on asking an API that is out of reach. */
 const RETRY_FOR_MS = 30_000;
 export const TOKEN_CURE = 'copy the token again from @BotFather (/mybots)';
 
@@ -127,7 +127,7 @@ export interface RetryOptions {
   readonly say: (text: string) => void;
 }
 
-/** Asks until an answer comes that is worth having; a refused token ends it at once. */
+/** Repeats the question during outages and floods; any other error ends this at once. */
 export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOptions): Promise<T> {
   const { apiRoot, tokenSource, signal, say, what } = options;
   const giveUpAtMs = performance.now() + RETRY_FOR_MS;
@@ -156,7 +156,7 @@ export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOp
   }
 }
 
-/** The end of a run whose token was good when it began. */
+/** The error that ends a run whose token was good when it began. */
 export function tokenRefused(
   { apiRoot, tokenSource }: { readonly apiRoot: string; readonly tokenSource: string | null },
   { status, description }: { readonly status: number; readonly description: string },
@@ -169,7 +169,7 @@ function backoffMs(attempt: number): number {
   return Math.min(5_000, 500 * 2 ** attempt) * (0.8 + 0.4 * Math.random());
 }
 
-/** Rejects with the signal's reason as soon as that aborts. */
+/** Rejects with the signal's reason as soon as it aborts. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
 }

@@ -1,6 +1,6 @@
 /**
- * The webhook step: a set webhook keeps every getUpdates out (409), so it is shown, cleared with the waiting updates kept,
- * and verified empty. Decides nothing about the worker. Source: tdlib/telegram-bot-api Client.cpp
+ * The webhook step: while a webhook is set, every getUpdates gets a 409. So it is shown and cleared, keeping the updates that
+ * wait, and looked at again. Decides nothing about the worker. Source: tdlib/telegram-bot-api Client.cpp
  * (do_set_webhook: deleting is idempotent and leaves a waiting long poll alone).
  */
 import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
@@ -8,15 +8,15 @@ import type { BotApi, Reply, WebhookInfo } from './bot-api.ts';
 export type WebhookOutcome =
   | { readonly kind: 'clear'; readonly pending: number; readonly lastError: string | null }
   | { readonly kind: 'cleared'; readonly url: string; readonly pending: number; readonly dropped: boolean }
-  /** --keep-webhook, and one is set. */
+  /** A webhook is set, and --keep-webhook was given. */
   | { readonly kind: 'kept'; readonly url: string }
-  /** Deleted, and set again before it could be verified: somebody else sets it. */
+  /** Another program set it again before the deletion could be verified. */
   | { readonly kind: 'set-again'; readonly url: string }
   | { readonly kind: 'failed'; readonly reply: Exclude<Reply, { kind: 'ok' }> };
 
 /**
- * Looks, clears where asked to, verifies. At most six calls; no retries on outages (the caller knows for how long). Once the
- * signal aborts nothing more is sent; what was sent by then may still arrive.
+ * Looks, clears unless told to keep, verifies. At most six calls; the caller retries on outages. Once the signal aborts nothing
+ * more is sent; what was sent by then may still arrive.
  */
 export async function clearWebhook(
   api: BotApi,
@@ -24,7 +24,7 @@ export async function clearWebhook(
     readonly keep: boolean;
     readonly dropPending: boolean;
     readonly signal?: AbortSignal;
-    /** One is set, and is deleted now. */
+    /** Called before a webhook is deleted. */
     readonly onDelete?: (shown: string) => void;
   },
 ): Promise<WebhookOutcome> {
@@ -60,7 +60,7 @@ export async function clearWebhook(
   return { kind: 'set-again', url: shown };
 }
 
-/** The host in full; of the path only words that can't be the secret that keeps strangers out; never a query. */
+/** Shows the host in full and the path's usual words; masks other words, which may be the webhook's secret, and the query. */
 export function maskWebhookUrl(text: string): string {
   if (text === '' || !URL.canParse(text)) return text === '' ? '' : '…';
   const { protocol, host, pathname, search } = new URL(text);
