@@ -1,6 +1,6 @@
 /**
- * What can be asked of a running sandbox: one list of actions behind the lines typed at it and its HTTP surface under
- * /sandbox (JSON in, JSON out). A token leaves only in the answer that creates it.
+ * What a running sandbox can be asked to do: one list of actions for the lines typed at it and for its HTTP interface under
+ * /sandbox (JSON in, JSON out). A token appears only in the answer that creates it.
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,38 +22,38 @@ export interface Sandbox {
   readonly port: number;
   /** Token of the first bot. */
   readonly token: string;
-  /** Registers a bot and returns its token; a known one starts anew, with an empty queue. Throws on a malformed token. */
+  /** Registers a bot and returns its token; a known bot restarts with an empty queue. Throws on a malformed token. */
   addBot(token?: string): string;
-  /** In the order they were added. */
+  /** The bots in the order they were added. */
   bots(): readonly SandboxBot[];
   /** From now on the token is refused with 401; a waiting poll is answered. */
   revoke(token: string): void;
-  /** Queues an update; returns its id, 0 where `allowed_updates` keeps it out. */
+  /** Queues an update; returns its id, or 0 if `allowed_updates` excludes it. */
   inject(token: string, update: object): number;
   /** Queues a text message from a user with the id 1000. */
   injectText(token: string, text: string): number;
-  /** A Bot API call from inside, not through HTTP and not in the log. */
+  /** Makes a Bot API call from inside, without HTTP and log. */
   call(token: string, method: string, params: Record<string, string>): Promise<Answer>;
-  /** These return the faults that then lie in wait. */
+  /** These return the faults that are then pending. */
   fault(fault: Fault): readonly Fault[];
   clearFaults(): readonly Fault[];
   faults(): readonly Fault[];
-  /** Every Bot API request, oldest first, bounded. */
+  /** The latest Bot API requests, oldest first. */
   readonly log: readonly RequestRecord[];
-  /** Everything bots have sent, oldest first, bounded. */
+  /** The latest messages that bots have sent, oldest first. */
   readonly sent: readonly SentMessage[];
-  /** Called when a request arrives and when it ends; returns the way to stop that. */
+  /** Calls `listener` when a request arrives and when it ends; returns how to stop that. */
   onRequest(listener: (event: RequestEvent) => void): () => void;
-  /** Resets every connection, as a network that breaks does; what the bots asked goes on, into the void. */
+  /** Resets every connection, like a broken network. Open calls are still carried out, but their answers are lost. */
   cutConnections(): void;
-  /** Ends open polls at once (200 with what there is) and every connection. */
+  /** Answers open polls at once (200 with the updates so far) and ends every connection. */
   close(): Promise<void>;
 }
 
-/** The result is JSON, over HTTP and on the terminal; what can't be done throws an error that says why. */
+/** Returns JSON, for HTTP and the terminal; throws an error that says why something can't be done. */
 type Action = (sandbox: Sandbox, input: Input) => unknown;
 
-/** Verb and path below /sandbox → what is done. */
+/** HTTP method and path below /sandbox → action. */
 const ACTIONS = {
   'GET ': (sandbox) => ({
     root: sandbox.root,
@@ -109,7 +109,7 @@ function selected<Item extends { readonly bot: number; readonly id?: number }>(
     .slice(-Number(last));
 }
 
-/** Polls as a stubborn poller elsewhere would: long polls, repeated 1 s after any error. */
+/** Polls like a stubborn poller elsewhere: long polls, repeated 1 s after any error. */
 async function playRival(root: string, token: string, seconds: number) {
   const signal = AbortSignal.timeout(seconds * 1000);
   let polls = 0;
@@ -121,14 +121,14 @@ async function playRival(root: string, token: string, seconds: number) {
       await response.text();
       if (response.status === 409) conflicts += 1;
     } catch {
-      // The end, or a fault that was asked for.
+      // The rival's time is over, or a fault was requested.
     }
     await sleep(1000, undefined, { signal }).catch(() => undefined);
   }
   return { polls, conflicts };
 }
 
-/** Answers one request under /sandbox. `target` is verb and path below it, `body` the text of the request. */
+/** Answers one request under /sandbox. `target` is HTTP method and path below it, `body` the text of the request. */
 export async function control(
   sandbox: Sandbox,
   target: string,
@@ -148,7 +148,7 @@ export async function control(
   }
 }
 
-/** Throws where the text is none. */
+/** Throws if the text is no JSON object. */
 function jsonObject(text: string): Record<string, unknown> {
   const value: unknown = JSON.parse(text);
   if (typeof value !== 'object' || value === null) throw new Error('a JSON object is needed');
@@ -172,10 +172,10 @@ export const CONSOLE_HELP = `Type a line:
   !help                      this
   @ID in front of a line means the bot with that id; a text that begins with ! is typed with two`;
 
-/** What a typed line asks for: an action and its input, or just something to show. */
+/** What a typed line asks for: an action with its input, or only a text to show. */
 export type Line = { readonly action: ActionName; readonly input: Input } | { readonly text: string } | null;
 
-/** Typed command → action, and what the first number and the first word behind it mean. */
+/** Typed command → action, with the meaning of the first number and the first word after it. */
 const COMMANDS: Readonly<Record<string, (number: number | undefined, word: string) => [ActionName, Input]>> =
   {
     bots: () => ['GET ', {}],
@@ -188,7 +188,7 @@ const COMMANDS: Readonly<Record<string, (number: number | undefined, word: strin
     revoke: () => ['POST /revoke', {}],
   };
 
-/** Understands one line; never throws. Null: there is nothing to do. */
+/** Parses one line; never throws. Null: there is nothing to do. */
 export function parseLine(line: string): Line {
   const [, id, addressed] = /^@(\d+)(?:\s+|$)(.*)$/s.exec(line.trim()) ?? [];
   const bot = id === undefined ? {} : { bot: Number(id) };
@@ -228,7 +228,7 @@ function faultOf(command: string, number: number | undefined, always: boolean): 
   return kind ? { kind, count } : null;
 }
 
-/** Carries out a typed line and shows what came of it. Never rejects. */
+/** Carries out a typed line and shows the result. Never rejects. */
 async function perform(sandbox: Sandbox, line: string, show: (line: string) => void): Promise<void> {
   const parsed = parseLine(line);
   if (parsed === null) return;
@@ -243,7 +243,7 @@ async function perform(sandbox: Sandbox, line: string, show: (line: string) => v
   }
 }
 
-/** Reads lines until the input ends and carries each out; `show` gets every line to print. */
+/** Carries out each line of the input until that ends; `show` gets every line to print. */
 export async function serveConsole(
   sandbox: Sandbox,
   input: NodeJS.ReadableStream,
@@ -251,10 +251,10 @@ export async function serveConsole(
 ): Promise<void> {
   try {
     for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
-      // Not awaited: a rival polls for a while, and the next line need not wait for it.
+      // Not awaited, as a rival polls for a while and the next line need not wait for that.
       void perform(sandbox, line, show);
     }
   } catch {
-    // A terminal that goes away ends the typing, not the sandbox.
+    // The sandbox goes on without its terminal.
   }
 }

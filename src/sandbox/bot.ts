@@ -1,6 +1,6 @@
 /**
- * One bot at the Bot API: its queue, its one long poll, its webhook, and who gets which 409 when. No sockets and no real
- * time: answers go to a callback, the clock is given. A bot never notices that a client went away, because the real
+ * One bot at the Bot API: its queue, its one long poll, its webhook, and which call gets which 409 when. No sockets and no
+ * real time: answers go to a callback, the clock is given. A bot never notices that a client went away, because the real
  * server does not. Nothing is ever delivered to a webhook.
  * Source: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, do_get_updates, abort_long_poll,
  * fail_query_conflict, process_set_webhook_query), Client.h for the constants; tdlib/td TQueue.cpp.
@@ -8,7 +8,7 @@
 import { type Args, booleanArg, integerArg } from '../gateway/params.ts';
 import { CONFLICT_HOLD_MS, LONG_POLL_MAX_S } from '../telegram/bot-api.ts';
 
-/** What the Bot API answers, before it is bytes. */
+/** An answer of the Bot API, before it is serialized. */
 export interface Answer {
   readonly status: number;
   readonly body: object;
@@ -41,9 +41,9 @@ export const CONFLICT = {
     "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first",
 } as const;
 
-/** The sandbox's only idea of time, so that tests can move it by hand. */
+/** The sandbox's only source of time, so that tests can move it. */
 export interface Clock {
-  /** Milliseconds on a clock that never goes back; only differences mean anything. */
+  /** Milliseconds of a clock that never goes back, with an arbitrary origin. */
   nowMs(): number;
   /** Runs `run` once after `delayMs`; the returned function cancels it. */
   after(delayMs: number, run: () => void): () => void;
@@ -52,7 +52,7 @@ export interface Clock {
 export const systemClock: Clock = {
   nowMs: () => performance.now(),
   after(delayMs, run) {
-    // The open port keeps the process alive; nothing that waits in the sandbox does.
+    // Only the open port keeps the process alive.
     const timer = setTimeout(run, delayMs).unref();
     return () => clearTimeout(timer);
   },
@@ -60,12 +60,12 @@ export const systemClock: Clock = {
 
 const REPEAT_WAIT_MS = 3000;
 const REPEAT_LIMIT_MS = 500;
-/** From a new update to the answer of the poll that waits for it: others that come with it go along. */
+/** Time from a new update to the answer of the waiting poll, so that further updates can go into the same answer. */
 const WAKE_AFTER_MS = 1;
 const QUEUE_LIMIT = 100_000;
-/** What a request gets that is dropped while the server goes down (PromiseDeleter). */
+/** `retry after` for a request that is dropped while the server shuts down (PromiseDeleter). */
 const SHUTDOWN_RETRY_S = 5;
-/** Kinds of updates that come only to a bot that asks for them. */
+/** Kinds of updates that a bot gets only if it asks for them. */
 const ONLY_ON_REQUEST = ['chat_member', 'message_reaction', 'message_reaction_count'];
 
 export type Bot = ReturnType<typeof createBot>;
@@ -81,29 +81,29 @@ interface LongPoll {
 export function createBot(clock: Clock, firstUpdateId: number) {
   let queue: { readonly id: number; readonly update: object }[] = [];
   let nextId = firstUpdateId;
-  /** Null: the default, all kinds but those only on request. */
+  /** Null: the default, all kinds except ONLY_ON_REQUEST. */
   let allowed: readonly string[] | null = null;
   let longPoll: LongPoll | null = null;
   let previous = { offset: -1, atMs: Number.NEGATIVE_INFINITY };
-  /** Conflicts that are told later, and what cancels each. */
+  /** 409s that are sent later, and what cancels each. */
   const held = new Map<Reply, () => void>();
   let nextImmediateConflictMs = Number.NEGATIVE_INFINITY;
   let webhook = '';
-  /** The answer that stands for every call once the session has ended. */
+  /** The answer to every call once the session has ended. */
   let closed: Answer | null = null;
 
-  /** Unchanged where it is absent, no JSON or no array of strings; an empty array means the default. */
+  /** Changes nothing if the text is absent, no JSON or no array of strings; an empty array means the default. */
   function takeAllowedUpdates(text: string): void {
     try {
       const names: unknown = JSON.parse(text);
       if (Array.isArray(names) && names.every((name) => typeof name === 'string'))
         allowed = names.length === 0 ? null : names;
     } catch {
-      // As if it were absent.
+      // The server ignores it.
     }
   }
 
-  /** Sends a 409 at once if none was sent at once in the last 3 s, else holds it for 3 s. */
+  /** Sends a 409 at once if none was sent at once in the last 3 s, otherwise holds it for 3 s. */
   function conflict(description: string, reply: Reply): void {
     const nowMs = clock.nowMs();
     if (nowMs >= nextImmediateConflictMs) {
@@ -142,7 +142,7 @@ export function createBot(clock: Clock, firstUpdateId: number) {
     longPoll.cancel = clock.after(WAKE_AFTER_MS, finishLongPoll);
   }
 
-  /** Forgets what `wanted` confirms; an offset of 0, or too far in the future, means the oldest (TQueue::get). */
+  /** Drops the updates that `wanted` confirms. An offset of 0, or too far in the future, confirms none (TQueue::get). */
   function forgetBefore(wanted: number): void {
     if (wanted < 0) queue = queue.slice(wanted);
     else if (wanted > 0 && wanted <= nextId + 10) queue = queue.filter(({ id }) => id >= wanted);
@@ -180,7 +180,7 @@ export function createBot(clock: Clock, firstUpdateId: number) {
     read(offset, limit, timeoutS, reply);
   }
 
-  /** A bad URL ends the poll, too, and leaves the bot without any webhook. */
+  /** Even a bad URL ends the poll, and it leaves the bot without a webhook. */
   function setWebhook(url: string, args: Args): Answer {
     const former = webhook;
     const mustDrop = booleanArg(args, 'drop_pending_updates');
@@ -228,13 +228,13 @@ export function createBot(clock: Clock, firstUpdateId: number) {
   };
 
   return {
-    /** Carries out a method that concerns polling, webhook or session; false where the method is none of these. */
+    /** Carries out a method about polling, webhook or session; false: the method is none of these. */
     call(method: string, args: Args, reply: Reply): boolean {
       const carryOut = closed ? () => reply(closed as Answer) : methods[method.toLowerCase()];
       carryOut?.(args, reply);
       return carryOut !== undefined;
     },
-    /** Queues an update under the next id, which it returns; 0 where `allowed_updates` keeps it out or the queue is full. */
+    /** Queues an update and returns its id; 0 if `allowed_updates` excludes it or the queue is full. */
     push(update: object): number {
       const [kind = ''] = Object.keys(update);
       const isAllowed = allowed ? allowed.includes(kind) : !ONLY_ON_REQUEST.includes(kind);
@@ -243,7 +243,7 @@ export function createBot(clock: Clock, firstUpdateId: number) {
       if (webhook === '') wakeLongPoll();
       return nextId++;
     },
-    /** A waiting poll is answered 200 with what there is; in a shutdown held conflicts get 429 `retry after 5`. */
+    /** Answers a waiting poll with 200 and the updates so far; in a shutdown, held 409s become 429 `retry after 5`. */
     end(why: 'revoked' | 'shutdown'): void {
       const answer = why === 'revoked' ? failure(401, 'Unauthorized') : tooManyRequests(SHUTDOWN_RETRY_S);
       end(answer);

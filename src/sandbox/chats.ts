@@ -1,6 +1,6 @@
 /**
- * What bots send: messages, edits, files. Enough for a bot to believe it; sent messages and files are kept, bounded.
- * Errors use the server's words for the mistakes that bots make most.
+ * What bots send: messages, edits, files, as far as bots rely on them. The latest messages and files are kept. The commonest
+ * mistakes of bots get the server's own error messages.
  */
 import { createHash } from 'node:crypto';
 import { type Args, integerArg, type UploadedFile } from '../gateway/params.ts';
@@ -19,7 +19,7 @@ export interface SentMessage {
   readonly text: string;
   readonly messageId: number;
   readonly params: Readonly<Record<string, string>>;
-  /** Files that came with the call; `sha256` in hex. */
+  /** Files uploaded with the call; `sha256` in hex. */
   readonly uploads: readonly {
     readonly field: string;
     readonly fileName: string;
@@ -28,13 +28,13 @@ export interface SentMessage {
   }[];
 }
 
-/** What the names of the Bot API's methods begin with: a misspelt one gets its 404, a new one its `true`. */
+/** How the names of the Bot API's methods begin, so that a misspelt one gets a 404 and a new one `true`. */
 const METHOD =
   /^(add|answer|approve|ban|close|convert|copy|create|decline|delete|edit|export|forward|get|gift|hide|kick|leave|pin|post|promote|read|refund|remove|reopen|replace|repost|restrict|revoke|save|send|set|stop|transfer|unban|unhide|unpin|upgrade|upload|verify)[a-z]+$/;
 const MESSAGE = /^(send(?!chataction|custom|gift)|copymessage|forwardmessage|editmessage|stop)/;
 const MEDIA = /^send(photo|audio|document|video|animation|voice|videonote|sticker)$/;
 
-/** Results of methods that change nothing here and whose answer is not `true`. */
+/** Results of methods that change nothing here and do not return `true`. */
 const FIXED: Readonly<Record<string, unknown>> = {
   getuserprofilephotos: { total_count: 0, photos: [] },
   getchatadministrators: [],
@@ -57,14 +57,14 @@ export function createChats() {
     return id;
   }
 
-  /** A file as messages show it; one of another server, or a URL, is not fetched. */
+  /** A file as messages show it; files of other servers and URLs are not fetched. */
   function describe(id: string): object {
     const file = files.get(id);
     const known = file && { file_name: file.fileName, mime_type: file.contentType };
     return { file_id: id, file_unique_id: id.slice(-20), file_size: file?.bytes.length ?? 0, ...known };
   }
 
-  /** The part of a message that depends on the method; a string is the reason why it is refused. */
+  /** The part of a message that depends on the method; a string tells why the call is refused. */
   function content(method: string, args: Args): object | string {
     const text = args.get('text');
     if (method === 'sendmessage' && text === '') return 'Bad Request: message text is empty';
@@ -111,7 +111,7 @@ export function createChats() {
     sent,
     /** The bytes behind a `file_path` of getFile, or null. */
     file: (path: string): Buffer | null => files.get(path.split('/').at(-1) ?? '')?.bytes ?? null,
-    /** Carries out a call about chats, messages or files; any other method that may exist gets a plausible answer. */
+    /** Carries out a call about chats, messages or files; other methods that may exist get a plausible answer. */
     call(bot: { readonly id: number; readonly user: object }, method: string, args: Args): Answer {
       const name = method.toLowerCase();
       if (!METHOD.test(name)) return failure(404, 'Not Found: method not found');

@@ -1,6 +1,6 @@
 /**
- * The scene behind `start --sandbox`: a bot in the state that a troubled one is found in (webhook set elsewhere, updates
- * waiting, a forgotten poller running), and a new message now and then. Leaves nothing behind.
+ * The demo of `start --sandbox`: a bot in trouble (a webhook set elsewhere, updates waiting, a forgotten poller running),
+ * and a new message now and then. Leaves nothing behind.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,7 +21,7 @@ export interface DemoOptions {
   readonly messageEveryMs?: number;
 }
 
-/** Sets the scene and waits until the stray polls. Rejects, with everything stopped again, when it does not in 10 s. */
+/** Prepares the demo and waits until the stray polls. If it does not in 10 s, stops everything and rejects. */
 export async function prepareDemo({
   strayScript,
   nodeArgs = [],

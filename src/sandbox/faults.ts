@@ -1,4 +1,4 @@
-/** Faults on request: which calls go wrong, how, and how often, and what some of them answer. */
+/** Requested faults: which calls fail, how and how often, and the answers of some of them. */
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import { CONFLICT, failure, tooManyRequests } from './bot.ts';
 
@@ -16,7 +16,7 @@ export const FAULT_KINDS = [
 export interface Fault {
   /**
    * status: that HTTP status with the usual JSON · html: the same with a front end's HTML page · retry-after: 429 ·
-   * reset: the connection is reset, the call is not carried out · hang: no answer ever · garbage: 200 with a body that
+   * reset: the connection is reset and the call not carried out · hang: never answered · garbage: 200 with a body that
    * is no JSON · slow: carried out at once, answered `ms` later · gone: carried out, but the answer is lost.
    */
   readonly kind: (typeof FAULT_KINDS)[number];
@@ -36,7 +36,7 @@ export interface Fault {
 
 export function createFaults() {
   let active: { readonly fault: Fault; left: number }[] = [];
-  /** With the calls that are left as `count`. */
+  /** The pending faults; `count` is the number of calls left. */
   const list = (): Fault[] =>
     active.map(({ fault, left }) => ({ ...fault, count: Number.isFinite(left) ? left : 0 }));
   return {
@@ -49,7 +49,7 @@ export function createFaults() {
       active = [];
       return list();
     },
-    /** The fault that strikes this call, used up by one; null for none. The oldest that matches wins. */
+    /** Takes the oldest fault that matches this call, and counts it down; null: there is none. */
     strike(method: string, id: number): Fault | null {
       const hit = active.find(
         ({ fault: { bot = id, method: wanted = method } }) =>
@@ -63,7 +63,7 @@ export function createFaults() {
   };
 }
 
-/** Reads a fault that came as JSON; throws an error that says what is wrong with it. */
+/** Checks a fault that came as JSON; throws an error that says what is wrong with it. */
 export function checkedFault(given: Readonly<Record<string, unknown>>): Fault {
   const { kind, method, status = 502 } = given as Partial<Fault>;
   if (!FAULT_KINDS.some((known) => known === kind))

@@ -1,4 +1,4 @@
-/** The record of every Bot API request, bounded, without tokens: who polled, when, and what came back. */
+/** The log of the latest Bot API requests, without tokens: which client polled when, and what the answer was. */
 import type { ServerResponse } from 'node:http';
 import { type Args, integerArg } from '../gateway/params.ts';
 
@@ -9,12 +9,12 @@ const TOKEN = /\d{5,}:[A-Za-z0-9_-]{24,}/g;
 export interface RequestRecord {
   /** Rises by one with every request. */
   readonly id: number;
-  /** 0 where the token names no bot. */
+  /** 0: the token names no bot. */
   readonly bot: number;
-  /** As sent (any case); `''` where there was none. */
+  /** As sent (any case); `''`: none. */
   readonly method: string;
   readonly params: Readonly<Record<string, string>>;
-  /** Raw `offset` of a getUpdates; null elsewhere. */
+  /** Raw `offset` of a getUpdates; null for other methods. */
   readonly offset: number | null;
   readonly userAgent: string;
   /** The client's port: the same for all requests of one kept-alive connection. */
@@ -23,11 +23,11 @@ export interface RequestRecord {
   readonly startedAtMs: number;
   /** The same moment, milliseconds since 1970. */
   readonly startedAtUnixMs: number;
-  /** performance.now() when it was answered, or given up (reset, lost); null while it is open. */
+  /** performance.now() when it was answered or given up (reset, lost); null while it is open. */
   endedAtMs: number | null;
-  /** performance.now() when the client closed the connection before the answer; null otherwise. The Bot API does not care. */
+  /** performance.now() when the client closed the connection before the answer, which the Bot API ignores; null otherwise. */
   clientGoneAtMs: number | null;
-  /** HTTP status; 0 where nothing was sent (reset, hang, lost answer). */
+  /** HTTP status; 0: nothing was sent (reset, hang, lost answer). */
   status: number;
   error: string | null;
   /** Ids of the updates in a getUpdates answer. */
@@ -49,7 +49,7 @@ export function createRequestLog() {
   return {
     /** Oldest first. */
     records,
-    /** Notes a request that has arrived, and when its client leaves. */
+    /** Records a request that has arrived, and later when its client leaves. */
     start(response: ServerResponse, bot: number, method: string, args: Args): RequestRecord {
       const { headers, socket } = response.req;
       const startedAtMs = performance.now();
@@ -73,12 +73,12 @@ export function createRequestLog() {
       announce('start', record);
       return record;
     },
-    /** Notes how it ended. */
+    /** Records how it ended. */
     end(record: RequestRecord, outcome: Partial<RequestRecord>): void {
       Object.assign(record, outcome, { endedAtMs: performance.now() });
       announce('end', record);
     },
-    /** Called at each start and end; returns the way to stop that. */
+    /** Calls `listener` at each start and end; returns how to stop that. */
     onRequest(listener: (event: RequestEvent) => void): () => void {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -90,7 +90,7 @@ function shown(text: string): string {
   return text.slice(0, PARAM_CHARS_MAX).replace(TOKEN, (token) => `${token.split(':')[0]}:…`);
 }
 
-/** One request as a line: method, what it asked, what came back, how long it took. */
+/** One request as a line: method, parameters, result, duration. */
 export function describeRequest(record: RequestRecord): string {
   const { bot, method, params, status, error, startedAtMs, endedAtMs, delivered } = record;
   const time = new Date(record.startedAtUnixMs).toISOString().slice(11, 23);

@@ -32,7 +32,7 @@ function print(line: string): void {
 
 const pause = (ms: number) => sleep(ms, undefined, { signal: stop.signal }).catch(() => undefined);
 
-/** Never rejects: what fetch says has no `error_code`. */
+/** Never rejects: an error of fetch becomes a reply without `error_code`. */
 async function call(
   method: string,
   params: object,
@@ -46,7 +46,7 @@ async function call(
       body: JSON.stringify(params),
       signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...signals]),
     });
-    // A front end answers in HTML; the status says enough.
+    // A front end answers in HTML, of which the status suffices.
     return (await response.json().catch(() => ({ ok: false, error_code: response.status }))) as Reply;
   } catch (error) {
     const { message, cause } = error as Error;
@@ -97,7 +97,7 @@ async function main(): Promise<void> {
   } else {
     print(`sample bot ${token.split(':')[0]}: polling`);
     const offset = await poll();
-    // The offset is taken when the request arrives, so the answer (which the server may hold for 3 s) need not be awaited long.
+    // The request itself confirms the offset, so the answer (which the server may hold for 3 s) need not be awaited long.
     if (offset > 0) await call('getUpdates', { offset, limit: 1, timeout: 0 }, 1000);
     print('sample bot: stopped');
     process.exit();

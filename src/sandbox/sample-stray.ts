@@ -1,14 +1,14 @@
 /**
- * The stray of the demo, a program of its own (dist/legacy-polling-bot.js): an old poller that somebody forgot. It keeps
- * its connection, retries every second on any 409, and ends on SIGTERM, after 120 s, or 5 s after its API went away, so
- * that a demo never leaves an orphan.
+ * The stray of the demo, a program of its own (dist/legacy-polling-bot.js): a forgotten old poller. It keeps its connection,
+ * retries every second on any 409, and ends on SIGTERM, after 120 s, or 5 s after its API went away, so that a demo never
+ * leaves an orphan.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const LIFE_MS = 120_000;
 const API_GONE_MS = 5000;
 const RETRY_MS = 1000;
-/** Handling updates takes a moment; asked in the same instant, fetch would open a second connection. */
+/** Pause between two polls: without it fetch would open a second connection. */
 const HANDLE_MS = 20;
 
 const { TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root } = process.env;
@@ -26,7 +26,7 @@ async function main(): Promise<void> {
       if (reply.ok) offset = (reply.result.at(-1)?.update_id ?? offset - 1) + 1;
       await sleep(reply.ok ? HANDLE_MS : RETRY_MS);
     } catch {
-      // Gone for now; the loop counts how long.
+      // The API is gone; the loop measures for how long.
       await sleep(RETRY_MS);
     }
   }

@@ -1,7 +1,7 @@
 /**
- * The sandbox: a stand-in for the Bot API on one HTTP port. Owns the port, the bots and a request's way from its bytes to
- * its answer; what a call means is in bot.ts and chats.ts. A poll is never ended because its client went away: the real
- * server does not notice either. Not imitated: flood limits and deliveries to webhooks.
+ * The sandbox: an imitation of the Bot API on one HTTP port. Owns the port, the bots, and reading and answering requests;
+ * what a call does is in bot.ts and chats.ts. A poll does not end when its client goes away: the real server does not
+ * notice that either. Not imitated: flood limits and deliveries to webhooks.
  * Source: tdlib/telegram-bot-api HttpConnection::handle, ClientManager::send, Client::on_cmd.
  */
 import { randomBytes, randomInt } from 'node:crypto';
@@ -42,7 +42,7 @@ export interface SandboxOptions {
   readonly host?: string;
 }
 
-/** A token that looks real (id of 9 or 10 digits, secret of 35) and belongs to nobody. */
+/** A token that looks real (an id of 9 or 10 digits, a secret of 35) but belongs to no bot. */
 export function randomToken(): string {
   return `${randomInt(100_000_000, 9_999_999_999)}:AA${randomBytes(25).toString('base64url').slice(0, 33)}`;
 }
@@ -107,7 +107,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     answerCall((reply) => carryOut(bot, method, args, reply), fault, record, response);
   }
 
-  /** Lets the call be carried out and answered, unless a fault strikes it. */
+  /** Carries out the call and answers it, unless a fault applies. */
   function answerCall(
     call: (reply: Reply) => void,
     fault: Fault | null,
@@ -152,7 +152,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });
-  // A hanging request is one of the things that are rehearsed.
+  // Requests may hang, as that is one of the faults.
   server.requestTimeout = 0;
   server.headersTimeout = 0;
   server.listen(options.port ?? 0, host);
@@ -182,7 +182,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     async close() {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const bot of bots.values()) bot.end('shutdown');
-      // One turn for the answers to leave, then nothing is waited for.
+      // One turn of the event loop lets the answers leave.
       await new Promise((resolve) => setImmediate(resolve));
       for (const socket of sockets) socket.destroy();
       await closed;
@@ -197,19 +197,19 @@ function sendJson(response: ServerResponse, status: number, body: unknown, retry
   response.writeHead(status, {
     'Content-Type': 'application/json',
     'Content-Length': Buffer.byteLength(text),
-    // Said by us, or Node adds a Keep-Alive header, and an answer has another length than the server's.
+    // Set here, as Node would add a Keep-Alive header and so change the length of the answer.
     Connection: response.req.headers.connection?.toLowerCase() === 'close' ? 'close' : 'keep-alive',
     ...(retryAfter !== undefined && { 'Retry-After': retryAfter }),
   });
   response.end(text);
 }
 
-/** What the server does with a request that it cannot read: a bare status, and the connection ends. */
+/** Answers a request that can't be read, like the server: a bare status, and the connection ends. */
 function sendEmpty(response: ServerResponse, status: number): void {
   response.writeHead(status, { 'Content-Length': 0, Connection: 'close' }).end();
 }
 
-/** A text message from a user; a leading slash is marked as a command, as Telegram does. */
+/** A text message from a user; text with a leading slash is marked as a command, as Telegram does. */
 function textUpdate(messageId: number, text: string): object {
   const command = text.startsWith('/') ? (text.split(/\s/, 1)[0]?.length ?? 0) : 0;
   return {
