@@ -1,12 +1,16 @@
 // What feeds a watchdog: polls, or a reason not to poll that no restart could mend.
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { statusLine } from '../../src/service/notify.ts';
+import { openService, statusLine } from '../../src/service/notify.ts';
 import { createWatchdog, type Seen } from '../../src/service/watchdog.ts';
-import type { StatusEvent } from '../../src/supervisor/status.ts';
+import type { StatusDocument, StatusEvent } from '../../src/supervisor/status.ts';
 import { createStatus } from '../../src/supervisor/status-document.ts';
 import { initial } from '../../src/supervisor/table.ts';
-import { sampleLease } from '../support/status-sample.ts';
+import { sampleLease, sampleStatus } from '../support/status-sample.ts';
+import { staysTrue, until } from '../support/wait.ts';
 
 const base: Seen = { phase: 'polling', polls: 0, helpless: false, keeperLateMs: 0 };
 const PATIENCE = 180_000;
@@ -88,4 +92,51 @@ test('status line: state, worker, polls, the first problem; no token, no control
   const line = statusLine(doc);
   assert.match(line, /^polling; worker 7; 42 polls, last 09:31:43 UTC; restarts 2; problem: bad/);
   assert.doesNotMatch(line, /AAAA|\n/);
+});
+
+test('a change that comes while another one is being told is told, and so is what follows', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sp-notify-'));
+  const [heard, path] = [join(folder, 'heard'), process.env.PATH];
+  t.after(() => {
+    process.env.PATH = path;
+    rmSync(folder, { recursive: true });
+  });
+  const script = `#!/bin/sh\necho "$@" >>${heard}\nsleep 0.2\n`;
+  writeFileSync(join(folder, 'systemd-notify'), script, { mode: 0o755 });
+  writeFileSync(heard, '');
+  process.env.PATH = `${folder}:${path}`;
+  let doc = sampleStatus({ state: 'starting', problems: [] });
+  let tell = () => {};
+  const report = { line() {}, drained: async () => {} };
+  const service = openService({ NOTIFY_SOCKET: '/nowhere' }, { report, deafAfterMs: 60_000 });
+  const becomes = (state: StatusDocument['state']) => {
+    doc = { ...doc, state };
+    tell();
+  };
+  const told = (state: string) =>
+    until(`${state} to be told`, () => readFileSync(heard, 'utf8').includes(`STATUS=${state}`), {
+      everyMs: 5,
+    });
+  service?.follow({
+    seen: () => ({ ...base, phase: 'polling' }),
+    status: () => doc,
+    listen(listener) {
+      tell = listener;
+      return () => {};
+    },
+  });
+  becomes('polling');
+  await told('polling');
+  becomes('backoff');
+  await told('backoff');
+  // Its own pause is over, and there is nothing left to tell.
+  await staysTrue(
+    'nothing is told twice',
+    1_200,
+    () => readFileSync(heard, 'utf8').split('backoff').length === 2,
+  );
+  becomes('standby');
+  await told('standby');
+  service?.stopping({ code: 1, reason: 'crash loop' });
+  await told('crash loop (exit 1)');
 });
