@@ -92,6 +92,26 @@ test('a rival that stays: a newcomer stops its worker, ends with 75, and keeps a
   await staysTrue('the rival polls in peace', 3_500, () => rival.conflicts - kicked <= 1);
 });
 
+test('a rival that stays, with --wait: the worker is stopped, the supervisor stands by and says why', async (t) => {
+  const b = await bed(t);
+  b.env[RIVAL_AFTER] = SOON;
+  const rival = startRival(t, b);
+  await until('the rival to poll', () => b.sandbox.polls().length > 0);
+  const run = await b.polling('--wait');
+  await run.waitFor('standing by until it is gone', 40_000);
+  const { state, worker, problems } = await b.status();
+  assert.deepEqual([state, worker?.pid, problems[0]?.code], ['standby', null, 'rival']);
+  assert.match((await b.exits(75, 'restart')).stderr, /it stands by/);
+  const kicked = rival.conflicts;
+  await staysTrue(
+    'the rival polls in peace',
+    3_500,
+    () => rival.conflicts - kicked <= 1 && run.ended() === null,
+  );
+  await b.exits(0, 'stop');
+  await run.ends(0);
+});
+
 test('a rival that stays: an incumbent insists and reports, until the rival is gone; who tells, too', async (t) => {
   const b = await bed(t);
   const run = await incumbent(b);

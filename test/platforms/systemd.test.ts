@@ -211,6 +211,11 @@ test('strays under units and cron: named with the command that stops them, waite
   const yields = await tries(`${IN_BOT} start -- ${BOT}`);
   assert.equal(yields.code, 75, yields.text);
   assert.match(yields.text, /systemd \(legacy\.service\)[\s\S]*systemctl stop legacy\.service/);
+  assert.match(
+    await run(`${IN_BOT} start -d --wait -- ${BOT}`),
+    /stands by, as a stray poller .*legacy\.service/,
+  );
+  await run(`${IN_BOT} stop`);
   assert.match(await run(`${IN_BOT} install --now --name a-bot -- ${BOT}`), /stands by/);
   assert.match(await guest.show('a-bot', 'StatusText'), /^standby; .*legacy\.service/);
   const polls = guest.b.sandbox.polls().length;
