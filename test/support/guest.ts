@@ -61,7 +61,7 @@ export async function bootGuest(t: TestContext, tarball: string): Promise<Guest>
     join(upper, 'opt/relay.mjs'),
     `import { connect, createServer } from 'node:net';
 createServer((from) => { const to = connect('/mnt/api'); from.pipe(to).pipe(from);
-  for (const [one, other] of [[from, to], [to, from]]) one.on('error', () => other.resetAndDestroy()).on('close', () => other.destroy());
+  for (const [one, other] of [[from, to], [to, from]]) one.on('error', () => other.destroy()).on('close', () => other.destroy());
 }).listen(9000, '127.0.0.1');`,
   );
   writeFileSync(
