@@ -1,16 +1,16 @@
 /**
- * Deafness: a worker that lives and completes no poll. The clock runs only while the worker could poll and does not: not
- * while one of its polls is open, not while the Bot API is out of reach, and only where polls are to be expected. Pure.
+ * Deafness: a worker that lives but completes no poll. The clock runs only while the worker could poll and does not: not
+ * while one of its polls is open or the Bot API is out of reach, and only if polls are expected. Pure.
  */
 export interface PollSilence {
-  /** Polls through the gateway are to be expected: the worker has polled in this run, or was told that it must. */
+  /** Polls through the gateway are expected: the worker has polled in this run, or was told that it must. */
   readonly expected: boolean;
   readonly alive: boolean;
   readonly openPolls: number;
   readonly apiDown: boolean;
   /** Silence before `sinceMs`. */
   readonly silentMs: number;
-  /** The clock runs since; null: it stands still. */
+  /** Since when the clock runs; null: it stands still. */
   readonly sinceMs: number | null;
 }
 
@@ -26,13 +26,13 @@ export const noSilence: PollSilence = {
 export type SilenceEvent =
   | { readonly kind: 'spawned'; readonly required: boolean }
   | { readonly kind: 'ended' | 'asked' | 'answered' }
-  /** A poll of the worker has succeeded. */
+  /** One of the worker's polls has succeeded. */
   | { readonly kind: 'completed' }
   | { readonly kind: 'api'; readonly down: boolean }
   /** The time that `deafAtMs` gave has come. */
   | { readonly kind: 'due' };
 
-/** A timer that comes this late was held up by a stop of our own process, however long that was (or by a machine that is busy). */
+/** A timer this late was delayed by a stop of our own process (of any length) or by a busy machine. */
 const LATE_MS = 100;
 
 export function stepSilence(
@@ -43,8 +43,8 @@ export function stepSilence(
 ): PollSilence {
   const { silentMs: earlierMs, sinceMs } = before;
   const silentMs = earlierMs + (sinceMs === null ? 0 : Math.max(0, atMs - sinceMs));
-  // Nobody knows how long our own stop was, and its time is nobody's silence, so the clock begins anew. Events of sockets may come
-  // before the timer that is overdue.
+  // The length of our own stop is unknown, and it is not the worker's silence, so the clock restarts. Events of sockets may come
+  // before the overdue timer.
   const wasStopped = silentMs > deafAfterMs + LATE_MS;
   const next = change({ ...before, silentMs: wasStopped ? 0 : silentMs }, event);
   const runs = next.expected && next.alive && next.openPolls === 0 && !next.apiDown;

@@ -1,11 +1,11 @@
 /**
  * The door to getUpdates: of all polls that the worker's processes have open, one at a time goes to the Bot API. One poller
- * owns the door; others are held and answered empty at their own timeout, and the next takes over when the owner is gone or
- * has stopped polling. Trouble upstream is retried inside the worker's own timeout, so that the worker never sees it.
+ * owns the door; others are held and answered empty at their own timeout. The next one takes over when the owner is gone or
+ * has stopped polling. Errors upstream are retried within the worker's own timeout, so that the worker never sees them.
  * Pure: events carry the time (ms, monotonic), effects come out as data.
  *
  * Invariants (test/simulation/door.ts): at most one poll is open upstream; one is sent only when none is; every poll is
- * answered at most once, and at the latest at its timeout and a little; only the owner is ever given updates.
+ * answered at most once, and soon after its timeout at the latest; only the owner is ever given updates.
  *
  * An answer that could not be delivered needs no care, since the Bot API keeps updates until a later offset confirms them.
  */
@@ -13,11 +13,11 @@
 /** One getUpdates request that a process of the worker has open. */
 export interface Poll {
   readonly id: number;
-  /** Which process polls; the same for all where the system does not tell, so that only connections tell loops apart. */
+  /** The process that polls; the same for all if the system does not tell, so that only connections distinguish loops. */
   readonly poller: string;
   readonly connection: number;
   readonly askedAtMs: number;
-  /** As the server would clamp it: 0 … 50 s. */
+  /** Clamped like at the server: 0 … 50 s. */
   readonly timeoutMs: number;
 }
 
@@ -25,15 +25,15 @@ export interface UpstreamPoll {
   readonly attempt: number;
   readonly poll: Poll;
   readonly startedAtMs: number;
-  /** The API has taken it: it waits, and was not turned down. */
+  /** The API has let it wait instead of refusing it. */
   readonly accepted: boolean;
-  /** Given up; its connection is being closed, and nothing else goes out before that has happened. */
+  /** It was given up and its connection is being closed; nothing else is sent before that has happened. */
   readonly aborting: boolean;
 }
 
 interface Owner {
   readonly poller: string;
-  /** Of its latest poll; null when that has been closed. */
+  /** The connection of its latest poll; null: it has closed. */
   readonly connection: number | null;
   /** When its latest poll ended. */
   readonly sinceMs: number;
@@ -46,19 +46,19 @@ export interface Door {
   readonly owner: Owner | null;
   readonly upstream: UpstreamPoll | null;
   readonly attempts: number;
-  /** Nothing is sent before this: a back-off, or what a 429 asked for. */
+  /** When the next poll may be sent, after a back-off or the pause that a 429 asked for. */
   readonly notBeforeMs: number;
   /** Attempts in a row that had to be retried. */
   readonly failures: number;
-  /** Connections of the owner's process with a loop of their own beside the owner's. */
+  /** Connections on which the owner's process runs further polling loops. */
   readonly seconds: readonly number[];
-  /** `due` is wanted then; null: not at all. */
+  /** When `due` is to be sent; null: not at all. */
   readonly wakeAtMs: number | null;
 }
 
 /**
- * How the poll upstream ended. `updates`: a 200, which goes to the worker; `verdict`: an error that is the worker's own business
- * (400, 401 …), passed on unchanged; all others are retried.
+ * How the poll upstream ended. `updates`: a 200, which is passed to the worker; `verdict`: an error that concerns the worker
+ * (400, 401 …) and is passed on unchanged; all others are retried.
  */
 export type PollResult =
   | { readonly kind: 'updates'; readonly count: number }
@@ -67,39 +67,39 @@ export type PollResult =
 
 export type DoorEvent = { readonly atMs: number } & (
   | { readonly kind: 'asked'; readonly poll: Poll }
-  /** The client's connection has ended; with it all its polls. */
+  /** The client's connection has ended, and with it all its polls. */
   | { readonly kind: 'closed'; readonly connection: number }
   /** The process is dead. */
   | { readonly kind: 'gone'; readonly poller: string }
-  /** `random` 0 … 1 spreads the retries. */
+  /** `random` (0 … 1) spreads the retries. */
   | { readonly kind: 'ended'; readonly attempt: number; readonly result: PollResult; readonly random: number }
   /** `cleared`: what stood in the way (a webhook) is gone, so retry now; `released`: the worker was asked to end, nobody need wait. */
   | { readonly kind: 'cleared' | 'due' | 'opened' | 'shut' | 'released' }
 );
 
-/** `overdue`: the Bot API took the poll and has not answered in time. */
+/** `overdue`: the Bot API accepted the poll but has not answered in time. */
 export type EmptyBecause = 'held' | 'retrying' | 'overdue' | 'shut' | 'released' | 'gone';
 
 export type DoorEffect =
-  /** Ask the Bot API for this poll; `timeoutMs`: what is left of the worker's own. */
+  /** Send this poll to the Bot API; `timeoutMs` is the rest of its own timeout. */
   | { readonly do: 'send'; readonly attempt: number; readonly poll: Poll; readonly timeoutMs: number }
   | { readonly do: 'abort'; readonly attempt: number }
-  /** Give this poll the answer that came from upstream. */
+  /** Answer this poll with the answer from upstream. */
   | { readonly do: 'pass'; readonly poll: Poll; readonly attempt: number }
   | { readonly do: 'empty'; readonly poll: Poll; readonly why: EmptyBecause }
   | { readonly do: 'accepted'; readonly attempt: number }
-  /** A second poller in the worker has been made to wait. */
+  /** A second poller of the worker has to wait. */
   | { readonly do: 'held'; readonly poll: Poll; readonly owner: string }
   | { readonly do: 'owner'; readonly poller: string; readonly before: string | null };
 
 export interface DoorPolicy {
-  /** An owner that lives and has not polled for this long has stopped. Its handlers may take their time between two polls. */
+  /** An owner that has not polled for this long has stopped. Its handlers may take long between two polls. */
   readonly ownerIdleMs: number;
-  /** An answer may come this much after the poll's timeout. */
+  /** How long after the poll's timeout an answer may come. */
   readonly graceMs: number;
-  /** A poll that has waited this long has not been turned down. */
+  /** A poll that has waited this long counts as accepted. */
   readonly acceptedAfterMs: number;
-  /** A poll with a shorter timeout than this is not answered empty sooner: its loop would spin. */
+  /** No poll is answered empty sooner than this, even if its timeout is shorter, as its loop would spin. */
   readonly shortestMs: number;
 }
 
@@ -124,7 +124,7 @@ export const closedDoor: Door = {
 
 export type DoorStep = readonly [Door, readonly DoorEffect[]];
 
-/** Decides: the next state, and what is to be done, in order. */
+/** Decides the next state and the effects, in order. */
 export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
   const effects: DoorEffect[] = [];
   const taken = take(awake(door, event.atMs), event, effects);
@@ -132,7 +132,7 @@ export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR
   return [{ ...settled, wakeAtMs: nextDueMs(settled, event.atMs, policy) }, effects];
 }
 
-/** A timer this late was held up by a stop of our own process, so what the owner has sent meanwhile is still unread. */
+/** A timer this late was delayed by a stop of our own process, so the owner's latest requests are still unread. */
 const LATE_MS = 100;
 const READ_WITHIN_MS = 1_000;
 
@@ -173,15 +173,15 @@ function asked(door: Door, poll: Poll, effects: DoorEffect[]): Door {
     effects.push({ do: 'held', poll, owner: owner.poller });
     return next;
   }
-  // Its loop is about to be found again, see findOwner().
+  // findOwner() is about to find the owner's loop again.
   if (owner.connection === null || owner.connection === poll.connection) return next;
   if (busyElsewhere(door, poll) || door.seconds.includes(poll.connection))
     return heldBeside(next, poll, effects);
-  // Between two polls of one loop, its client may take another connection of its pool.
+  // A client may use another connection of its pool for the next poll of the same loop.
   return { ...next, owner: { ...owner, connection: poll.connection } };
 }
 
-/** Another connection of the same process has a poll open: this is a loop of its own. */
+/** Another connection of the same process has a poll open, so this poll is of a second loop. */
 function busyElsewhere(door: Door, poll: Poll): boolean {
   return door.polls.some(
     (it) =>
@@ -213,7 +213,7 @@ function closed(door: Door, connection: number, atMs: number, effects: DoorEffec
   };
 }
 
-/** The connections of a dead process may end later, or never where a child has inherited them. */
+/** The connections of a dead process may end later, or never if a child has inherited them. */
 function gone(door: Door, poller: string, atMs: number, effects: DoorEffect[]): Door {
   const left = answerAll(door, atMs, 'gone', effects, (it) => it.poller === poller);
   return left.owner?.poller === poller ? { ...left, owner: null, seconds: [] } : left;
@@ -229,7 +229,7 @@ function ended(door: Door, event: Extract<DoorEvent, { kind: 'ended' }>, effects
   const { upstream } = door;
   if (upstream?.attempt !== event.attempt) return door;
   const down = { ...door, upstream: null };
-  // Even where the worker no longer waits for it, the result says when to ask again.
+  // Even if the worker no longer waits for it, the result says when to ask again.
   const wanted = !upstream.aborting && door.polls.some((it) => it.id === upstream.poll.id);
   const { result, atMs } = event;
   switch (result.kind) {
@@ -248,7 +248,7 @@ function ended(door: Door, event: Extract<DoorEvent, { kind: 'ended' }>, effects
   }
 }
 
-/** The first wait, the factor, the longest wait. They begin short, since a rival may be about to leave and an outage about to end. */
+/** First wait, factor, longest wait. The first is short, since a rival or an outage may soon be over. */
 const RETRIES = {
   conflict: [1_000, 1.5, 5_000],
   // Normally the `cleared` event comes first; this is the fallback.
@@ -256,7 +256,7 @@ const RETRIES = {
   outage: [250, 2, 5_000],
 } as const;
 
-/** A front end may ask for a pause of nothing. */
+/** A front end may ask for a pause of 0 s. */
 const FLOOD_MIN_MS = 1_000;
 
 /** Back-off before the next attempt, spread by ±20 %. */
@@ -267,7 +267,7 @@ export function retryMs(kind: keyof typeof RETRIES, failures: number, random: nu
 
 function answered(door: Door, poll: Poll, atMs: number): Door {
   const polls = door.polls.filter((it) => it.id !== poll.id);
-  // A loop that is held beside the owner's must not keep the place of one that has stopped polling.
+  // Answering a held loop does not show that the owner still polls.
   const owner = door.owner && isNext(door, poll) ? { ...door.owner, sinceMs: atMs } : door.owner;
   return { ...door, polls, owner };
 }
@@ -288,7 +288,7 @@ function answerAll(
   return next;
 }
 
-/** Answers what is due, finds the owner, and sends the next poll on its way. */
+/** Answers polls that are due, finds the owner, and sends the next poll. */
 function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
   let door = before;
   for (const poll of door.polls) {
@@ -323,13 +323,13 @@ function settle(before: Door, atMs: number, policy: DoorPolicy, effects: DoorEff
 function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEffect[]): Door {
   const { owner } = door;
   if (owner) {
-    // The loop whose connection has ended may go on over one that was held beside it: it had given up waiting there.
+    // A loop whose connection has ended may go on over a connection on which it was held before.
     const mine = door.polls.find((it) => it.poller === owner.poller && hasTime(it, atMs, policy));
     if (owner.connection === null && mine) return ownedBy(door, mine, owner.sinceMs);
     if (door.polls.some((it) => isNext(door, it))) return door;
     if (door.upstream?.poll.poller === owner.poller || atMs < owner.sinceMs + policy.ownerIdleMs) return door;
   }
-  // A poll without time left would only keep the others waiting.
+  // A poll without time left would only delay the others.
   const first = door.polls.find((it) => hasTime(it, atMs, policy));
   if (!first) return door;
   if (first.poller !== owner?.poller)
@@ -337,7 +337,7 @@ function findOwner(door: Door, atMs: number, policy: DoorPolicy, effects: DoorEf
   return ownedBy(door, first, atMs);
 }
 
-/** Other connections on which the same process polls at this moment belong to loops of their own, as they may have before. */
+/** All other connections on which the same process polls, now or before, belong to further loops. */
 function ownedBy(door: Door, { poller, connection }: Poll, sinceMs: number): Door {
   const before = door.owner?.poller === poller ? door.seconds : [];
   const beside = door.polls.filter((it) => it.poller === poller).map((it) => it.connection);
@@ -350,7 +350,7 @@ function isNext(door: Door, poll: Poll): boolean {
   return door.owner?.poller === poll.poller && !door.seconds.includes(poll.connection);
 }
 
-/** The timeout with which this poll may go out: the worker's own as long as that fits, else what is left; null: too little. */
+/** The timeout with which this poll may be sent: its own while it is new, otherwise the rest of it; null: too little is left. */
 function timeLeftMs({ askedAtMs, timeoutMs }: Poll, atMs: number, policy: DoorPolicy): number | null {
   const waitedMs = atMs - askedAtMs;
   if (waitedMs < Math.min(1_000, policy.graceMs)) return timeoutMs;
@@ -367,11 +367,11 @@ export function heldPolls(door: Door): readonly Poll[] {
   return door.owner === null ? [] : door.polls.filter((it) => !isNext(door, it));
 }
 
-/** When this poll is answered empty if nothing else has answered it. */
+/** When this poll is answered empty unless it was answered before. */
 function deadlineMs(door: Door, poll: Poll, policy: DoorPolicy): number {
   const timeoutMs = Math.max(poll.timeoutMs, policy.shortestMs);
   const isOut = door.upstream?.poll.id === poll.id && !door.upstream.aborting;
-  // Timeouts below 3 s may become 3 s at the server (same offset again within that time).
+  // The server may raise timeouts below 3 s to 3 s (if the same offset is repeated within that time).
   const dueMs = isOut ? Math.max(poll.timeoutMs, 3_000) + policy.graceMs : timeoutMs;
   return poll.askedAtMs + dueMs;
 }
@@ -389,22 +389,22 @@ function nextDueMs(door: Door, atMs: number, policy: DoorPolicy): number | null 
   return Number.isFinite(next) ? next : null;
 }
 
-/** Without its time, which the loop knows. */
+/** An event without its time, which the loop adds. */
 export type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
 
-/** What performs the effects: sockets in polls.ts, the simulation in test/simulation/door-gateway.ts. */
+/** Performs the effects: polls.ts with sockets, test/simulation/door-gateway.ts in the simulation. */
 export interface DoorEdges {
   /** Elapsed time, ms. */
   now(): number;
-  /** Calls `due` at this time, never before it; returns the way to cancel that. */
+  /** Calls `due` at this time, never earlier; returns how to cancel that. */
   timer(atMs: number, due: () => void): () => void;
-  /** May send events: they wait until this effect and those beside it are performed. */
+  /** May send events, which wait until all effects of this step are performed. */
   perform(effect: DoorEffect): void;
   /** Sees every step before its effects are performed. */
   stepped?(event: DoorEvent, after: Door, effects: readonly DoorEffect[]): void;
 }
 
-/** Runs the door: one event after the other, their effects in order, one timer. */
+/** Runs the door: handles events one after the other, performs their effects in order, and keeps its one timer. */
 export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLICY) {
   const queue: DoorEvent[] = [];
   let door = closedDoor;
@@ -437,7 +437,7 @@ export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLIC
       return door;
     },
     send,
-    /** No timer comes any more. */
+    /** Cancels the timer. */
     stop: () => cancelTimer(),
   };
 }

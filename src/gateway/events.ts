@@ -1,6 +1,6 @@
 /**
- * Turns what the gateway tells into notes for `status`, lines for people, and asks to the supervisor: the first poll, a rival
- * that stays, a refused token, a deaf worker. The judgement is in rivals.ts and deafness.ts.
+ * Turns the gateway's news into notes for `status`, lines for people, and calls to the supervisor: the first poll, a rival
+ * that stays, a refused token, a deaf worker. rivals.ts and deafness.ts decide.
  */
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
@@ -58,27 +58,27 @@ export interface GatewayWatchOptions {
     | 'cwd'
   >;
   readonly reach: Pick<ApiReach, 'answered' | 'failed' | 'askNow'>;
-  /** For how long the poll that is open upstream has been; 0: none is. */
+  /** How long the poll upstream has been open; 0: none is. */
   readonly pollOpenMs: () => number;
-  /** Each batch of updates is a line: for a newcomer's eyes. */
+  /** Show a line for each batch of updates, for newcomers. */
   readonly sayUpdates: boolean;
-  // What the supervisor has to act on.
+  // The supervisor has to act on these.
   readonly onPolled: () => void;
   readonly onBlocked: (ending: Ending) => void;
   readonly onDeaf: (reason: string) => void;
-  /** A webhook is in the way. */
+  /** A webhook blocks polling. */
   readonly onWebhook: () => void;
-  /** Another poller took ours. */
+  /** Another poller ended our poll. */
   readonly onConflict: () => void;
-  /** A poll goes out: who polls too on this machine reacts to it. */
+  /** A poll is sent; other pollers on this machine will react to it. */
   readonly onSent: () => void;
 }
 
 export type GatewayWatch = ReturnType<typeof watchGateway>;
 
-/** By then a 409 that the server holds back has come. */
+/** After this time a 409 that the server holds back has come. */
 const HELD_BACK_MS = CONFLICT_HOLD_MS + 1_000;
-/** Two polls of ours, each with the time in which a 409 is held back. */
+/** Time for two of our polls, each with the time in which a 409 is held back. */
 const SUSPECT_MS = 15_000;
 const LATENCIES_KEPT = 31;
 
@@ -135,11 +135,11 @@ export function watchGateway(options: GatewayWatchOptions) {
     const dueMs = quietAtMs(rivalry);
     if (dueMs === null) return;
     const inMs = Math.ceil(dueMs - performance.now());
-    // If the time is over already, wait until a poll has gone undisturbed.
+    // If that time has passed already, wait until a poll was undisturbed.
     quietTimer = setTimeout(look, inMs > 0 ? inMs : HELD_BACK_MS).unref();
   }
 
-  /** Null: nobody of this machine reacted to polls of ours that were watched. */
+  /** Null: no process of this machine reacted to the polls that were watched. */
   function whereabouts(): string | null {
     const { here, suspect, elsewhere } = status.record.rival;
     const known = here ?? suspect;
@@ -179,12 +179,12 @@ export function watchGateway(options: GatewayWatchOptions) {
       : `the worker has not completed a poll for ${duration(deafAfterMs)}`;
     status.note({ kind: 'deaf' });
     report.line('deaf', isPast ? reason : `${reason}, though it lives and the Bot API answers`, 'error');
-    // The clock begins anew, in case the worker is not replaced at once (a stop is under way).
+    // The clock restarts, in case the worker is not replaced at once (a stop is under way).
     note({ kind: 'completed' });
     options.onDeaf(reason);
   }
 
-  /** While the Bot API lets no poll succeed, the worker is not deaf. */
+  /** The worker does not count as deaf while the Bot API lets no poll succeed. */
   function apiLetsPoll(yes: boolean): void {
     if (pollSilence.apiDown === yes) note({ kind: 'api', down: !yes });
   }
@@ -211,7 +211,7 @@ export function watchGateway(options: GatewayWatchOptions) {
         reach.answered();
         apiLetsPoll(true);
       }
-      // The poll is open now, and the outage may be over long before it is answered.
+      // The outage may be over long before the poll, which is open now, is answered.
       else reach.askNow();
       options.onPolled();
     },
@@ -254,7 +254,7 @@ export function watchGateway(options: GatewayWatchOptions) {
     },
     'webhook-turned-down': () => warnOnce('set-webhook', WEBHOOK_TURNED_DOWN),
     'webhook-of-worker'({ url }) {
-      // Libraries delete a webhook at each start, where none is set.
+      // Libraries delete a webhook at each start, even if none is set.
       if (url === '' && !status.record.webhookOfWorker) return;
       status.note({ kind: 'webhook-of-worker', url: maskWebhookUrl(url) });
       const set = `${WORKERS_WEBHOOK}: it is left alone, and nobody polls`;
@@ -275,16 +275,16 @@ export function watchGateway(options: GatewayWatchOptions) {
       if (isNoted(news)) status.note(news);
       (handlers[news.kind] as (news: GatewayNews) => void)(news);
     },
-    /** Tells whether the Bot API answers other questions: a worker that does not poll shows nothing of it. */
+    /** Receives whether the Bot API answers other calls, which a worker that does not poll can't show. */
     reached: apiLetsPoll,
-    /** This run polled undisturbed for long enough before the other one came. */
+    /** This run had polled undisturbed for long enough before the rival came. */
     isIncumbent: () => rivalry.incumbent,
-    /** Of the worker's recent calls, the median. */
+    /** The median latency of the worker's recent calls. */
     latencyMs(): number | null {
       const middle = [...latencies].sort((a, b) => a - b)[latencies.length >> 1];
       return middle === undefined ? null : Math.round(middle * 10) / 10;
     },
-    /** The worker has printed that it was answered 401. Its sealed token earns that anywhere but here. */
+    /** The worker has printed that it got a 401, as its sealed token does everywhere but at the gateway. */
     unauthorized(): void {
       const { polling, lastMs } = status.record;
       if (config.sealed && polling.by === null && lastMs.unsealed === undefined)
@@ -292,7 +292,7 @@ export function watchGateway(options: GatewayWatchOptions) {
     },
     spawned: () => note({ kind: 'spawned', required: requireGateway }),
     ended() {
-      // Time without a worker is no calm.
+      // Time without a worker does not count as calm.
       rivalry = interrupted(rivalry);
       note({ kind: 'ended' });
     },
@@ -302,7 +302,7 @@ export function watchGateway(options: GatewayWatchOptions) {
   };
 }
 
-/** News that the status takes as they are. */
+/** News that are notes for the status as they are. */
 const NOTED = [
   ...(['asked', 'accepted', 'completed', 'stolen', 'conflict', 'webhook'] as const),
   ...(['flood', 'stranger', 'webhook-turned-down', 'unsealed'] as const),
@@ -310,7 +310,7 @@ const NOTED = [
 type Noted = Extract<GatewayNews, { kind: (typeof NOTED)[number] }>;
 const isNoted = (news: GatewayNews): news is Noted => (NOTED as readonly string[]).includes(news.kind);
 
-/** A run that has polled undisturbed for so long was here first. */
+/** A run that has polled undisturbed for this long counts as the incumbent. */
 export function incumbentAfterMs({ rivalAfterMs }: Pick<Config, 'rivalAfterMs'>): number {
   return (rivalAfterMs * 2) / 3;
 }

@@ -1,6 +1,6 @@
 /**
- * Calls that are none of this bot's: with another bot's token, or to another host (from a program that takes the gateway for its proxy).
- * They are passed on as they came: no door, no status, no look at the answers.
+ * Calls that do not belong to this bot: with another bot's token, or to another host (from a program that uses the gateway as
+ * its proxy). They are passed on unchanged, without door, status or a look at the answers.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
@@ -10,7 +10,7 @@ import { relay } from './relay.ts';
 
 export interface Foreign {
   pass(request: IncomingMessage, response: ServerResponse, url: URL): void;
-  /** A connection to another host, through the user's own proxy where there is one. Rejects with the system's error. */
+  /** Connects to another host, through the user's own proxy if there is one. Rejects with the system's error. */
   tunnel(host: string, port: number): Promise<Duplex>;
   close(): void;
 }
@@ -18,7 +18,7 @@ export interface Foreign {
 const CONNECTIONS_MAX = 64;
 const CONNECT_TIMEOUT_MS = 10_000;
 
-/** `env`: where the user's own proxy is named. */
+/** `env` names the user's own proxy. */
 export function createForeign(env: Readonly<NodeJS.ProcessEnv>): Foreign {
   const clients = new Map<string, HttpClient>();
 

@@ -1,45 +1,45 @@
 /**
- * The gateway's port, for bots that were not told of it. The first byte of a connection tells TLS (from a hook) from HTTP; TLS ends
- * here, and what is in it is served as any other request. CONNECT makes the gateway an HTTPS proxy, for the worker's own processes only:
- * the Bot API's host ends here, too, every other host is tunnelled unread. A program that does not trust the gateway's certificate is
- * known by how its handshake ends, and is tunnelled to the Bot API from then on.
+ * The gateway's port, for bots that do not know of it. The first byte of a connection distinguishes TLS (from a hook) from HTTP;
+ * TLS is decrypted here and its requests are served like any other. CONNECT makes the gateway an HTTPS proxy for the worker's
+ * own processes: connections to the Bot API's host are decrypted, too, others are tunnelled unread. The end of its handshake
+ * shows that a program does not trust the gateway's certificate; it is tunnelled to the Bot API from then on.
  */
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext } from 'node:tls';
 
-/** How a connection reached the gateway: led by a hook, by CONNECT, or with the gateway's own address. */
+/** How a connection reached the gateway: through a hook, by CONNECT, or at the gateway's own address. */
 export type Way = 'hook' | 'connect' | 'plain';
-/** `absolute`: with the whole URL, as to a proxy. */
+/** `absolute`: the request had a whole URL, as for a proxy. */
 export type PollWay = Way | 'absolute';
 
 export interface FrontOptions {
-  /** Serves the connections; it does not listen itself. */
+  /** Serves the connections but does not listen itself. */
   readonly http: HttpServer;
   /** PEM. */
   readonly cert: string;
   readonly key: string;
-  /** What ends here. */
+  /** The host whose connections are decrypted here. */
   readonly host: string;
-  /** For the first byte, and for the handshake of TLS; `http` has a limit of its own for heads. */
+  /** Time limit for the first byte and for the TLS handshake; `http` has its own limit for heads. */
   readonly headMs: number;
-  /** The program at the other end, by its words; null: it is none of the worker's. */
+  /** The first words of the program at the other end; null: it does not belong to the worker. */
   readonly programOf: (socket: Socket) => Promise<string | null>;
-  /** Connects to another host, through the user's own proxy where there is one. */
+  /** Connects to another host, through the user's own proxy if there is one. */
   readonly tunnel: (host: string, port: number) => Promise<Duplex>;
-  /** A program may talk past the gateway where it does not trust it. */
+  /** A program that does not trust the gateway may bypass it. */
   readonly mayPass: boolean;
   readonly distrust: Distrust;
-  /** A program broke off its handshake, or hung up right after it. */
+  /** A program aborted its handshake or hung up right after it. */
   readonly onDistrust: (program: string, way: Way) => void;
 }
 
-/** Outlives the worker, which may end of its one failed call. */
+/** Outlives the worker, since one failed call may end that. */
 export interface Distrust {
   /** Programs that do not trust the gateway's certificate. */
   readonly programs: Set<string>;
-  /** How often in a row a program has hung up behind its handshake without a byte. */
+  /** How often in a row a program has hung up after its handshake without sending a byte. */
   readonly silent: Map<string, number>;
 }
 
@@ -48,16 +48,16 @@ export interface Front {
   wayOf(socket: Socket): Way;
 }
 
-/** A program that hangs up behind the handshake without a byte so many times in a row does not trust us; once, it may have been ended. */
+/** After so many such hang-ups in a row a program does not trust us; after one, it may just have been killed. */
 const SILENT_MAX = 2;
-/** A TLS record of the type handshake (RFC 8446, section 5.1). */
+/** First byte of a TLS record of the type handshake (RFC 8446, section 5.1). */
 const TLS_HANDSHAKE = 0x16;
 
 export function createFront(options: FrontOptions): Front {
   const { http, host, headMs, cert, key, programOf, distrust } = options;
   let secureContext: SecureContext | undefined;
   const ways = new WeakMap<Socket, Way>();
-  // So that it watches over the time that the head of a request takes.
+  // This starts the time limit of `http` for the heads of requests.
   http.emit('listening');
   http.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', () => socket.destroy());
@@ -66,7 +66,7 @@ export function createFront(options: FrontOptions): Front {
     );
   });
 
-  /** Ends what has not come so far in time that `http` watches over it. */
+  /** Closes a connection that does not reach `http`, with its own limits, in time. */
   function limited(socket: Socket): () => void {
     const timer = setTimeout(() => socket.destroy(), headMs).unref();
     const stop = () => clearTimeout(timer);
@@ -75,21 +75,21 @@ export function createFront(options: FrontOptions): Front {
   }
 
   function distrusts(program: string, way: Way): void {
-    // A hook's connection has no other way to go.
+    // A hook's connection can't bypass the gateway.
     if (way === 'connect') distrust.programs.add(program);
     options.onDistrust(program, way);
   }
 
-  /** `program`: asked while the connection is there. */
+  /** `program` is called while the connection exists. */
   function decrypt(socket: Socket, way: Way, program: () => Promise<string | null>): void {
-    // TLS takes 1 MB, so it is loaded where a program is led here.
+    // TLS takes 1 MB, so it is loaded only when a program is led here.
     const { createSecureContext, TLSSocket } = process.getBuiltinModule('node:tls');
     secureContext ??= createSecureContext({ cert, key });
     const secure = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ['http/1.1'] });
     ways.set(secure, way);
     const inTime = limited(socket);
     const failed = (error: NodeJS.ErrnoException) => {
-      // An alert of the client's: everything else is a connection that broke off.
+      // An alert from the client; any other error is a broken connection.
       if (error.code?.startsWith('ERR_SSL_')) void program().then((it) => it !== null && distrusts(it, way));
       secure.destroy();
     };
@@ -102,7 +102,7 @@ export function createFront(options: FrontOptions): Front {
     });
   }
 
-  /** Some look at the certificate only after the handshake (GnuTLS). */
+  /** Some clients check the certificate only after the handshake (GnuTLS). */
   function watchSilence(secure: Socket, program: string): void {
     secure.once('close', () => {
       const times = secure.bytesRead > 0 ? 0 : (distrust.silent.get(program) ?? 0) + 1;

@@ -1,7 +1,8 @@
 /**
- * Reads a request to the Bot API as the server does, for the gateway and the sandbox: target, query and body become one method and
- * its parameters. The gateway writes every poll anew from what is read here, so nothing else of it reaches the API.
- * Sources: tdlib/telegram-bot-api HttpConnection::handle, Query::arg, Client::get_integer_arg, Client::to_bool; tdlib/td HttpReader.
+ * Reads a request to the Bot API like the server, for the gateway and the sandbox: target, query and body become one method and
+ * its parameters. The gateway builds every poll from what is read here, so nothing else of a request reaches the API.
+ * Sources: tdlib/telegram-bot-api HttpConnection::handle, Query::arg, Client::get_integer_arg, Client::to_bool;
+ * tdlib/td HttpReader.
  */
 import type { IncomingMessage } from 'node:http';
 import { unescape as percentDecode } from 'node:querystring';
@@ -20,7 +21,7 @@ export function splitTarget(target: string): { path: string; query: string } {
 
 const NOT_FOUND = { kind: 'none', description: 'Not Found' } as const;
 
-/** Says what a decoded path asks for. */
+/** Parses a decoded path. */
 export function routeOf(path: string): Route {
   if (!path.startsWith('/'))
     return { kind: 'none', description: 'Not Found: absolute URI is specified in the Request-Line' };
@@ -43,7 +44,7 @@ export interface UploadedFile {
 }
 
 export interface Args {
-  /** First value of `name`, or `''` where it is absent (the server does not tell the two apart). */
+  /** First value of `name`, or `''` if it is absent (the server does not distinguish the two). */
   get(name: string): string;
   add(name: string, value: string): void;
   entries(): Iterable<[string, string]>;
@@ -65,7 +66,7 @@ export function createArgs(initial: Record<string, string> = {}): Args {
 const INT32_MAX = 2_147_483_647;
 const INT32_MIN = -2_147_483_648;
 
-/** Leading digits with an optional minus, else 0; `''` is the fallback; then clamped. Never fails. */
+/** Leading digits with an optional minus, otherwise 0; the fallback for `''`; then clamped. Never fails. */
 export function integerArg(
   args: Args,
   name: string,
@@ -87,7 +88,7 @@ export function addFormParams(text: string, args: Args): void {
   for (const [name, value] of new URLSearchParams(text)) args.add(name, value);
 }
 
-/** Values that are no strings keep their JSON text. What is no object is ignored without a word, as the server does it. */
+/** Values that are no strings keep their JSON text. Like the server, it silently ignores a text that is no object. */
 function addJsonParams(text: string, args: Args): void {
   let body: unknown;
   try {
@@ -100,7 +101,7 @@ function addJsonParams(text: string, args: Args): void {
     args.add(name, typeof value === 'string' ? value : JSON.stringify(value));
 }
 
-/** The request can't be read: it is answered with this status. */
+/** The request can't be read and is answered with this status. */
 export class UnreadableRequest extends Error {
   readonly status: number;
 
@@ -145,7 +146,7 @@ export async function readBody(request: IncomingMessage, bytesMax: number): Prom
   return Buffer.concat(chunks);
 }
 
-/** The parameters of a query and a body; a body of an unknown type is ignored without a word. Throws UnreadableRequest. */
+/** The parameters of a query and a body; a body of an unknown type is silently ignored. Throws UnreadableRequest. */
 export function readArgs(query: string, body: Buffer, headers: IncomingMessage['headers']): Args {
   const args = createArgs();
   addFormParams(query, args);

@@ -1,14 +1,14 @@
 /**
- * Which process is at the other end of a connection to the gateway: only those of the worker's tree may poll. Linux: the row of the
- * client's end in the tables of TCP sockets gives an inode, and the descriptor with that inode its process (the kernel's
- * Documentation/networking/proc_net_tcp.rst). Elsewhere nobody knows, and whoever has the token is taken for the worker.
+ * Finds the process at the other end of a connection to the gateway: only the worker's tree may poll. On Linux the row of the
+ * client's end in the TCP tables gives an inode, and the process is the one with a descriptor for that inode (the kernel's
+ * Documentation/networking/proc_net_tcp.rst). On other systems any process with the token counts as the worker.
  */
 import type { Socket } from 'node:net';
 import { argvOf, createBlockReader, listPids, parseProcStat, readStat } from '../machine/procfs.ts';
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { plainCommand } from '../output/plain.ts';
 
-/** A poller keeps its name for as long as its connection lives. */
+/** A poller keeps its name while its connection lives. */
 export interface Poller {
   readonly kind: 'poller';
   readonly name: string;
@@ -17,9 +17,9 @@ export interface Poller {
 
 export type Caller =
   | Poller
-  /** Not of the worker's tree; pid null where it can't be seen, undefined where it was not looked for. */
+  /** Not of the worker's tree. Pid null: it can't be seen; undefined: it was not looked for. */
   | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
-  /** It has hung up already: its owner is unknown, and a stranger must not get in by hanging up. */
+  /** It has hung up already, so its process is unknown and may be a stranger. */
   | { readonly kind: 'gone' };
 
 export type Peers = ReturnType<typeof createPeers>;
@@ -27,7 +27,7 @@ export type Peers = ReturnType<typeof createPeers>;
 export interface PeersOptions {
   /** Pids of the whole tree of the worker. */
   readonly tree: () => readonly number[];
-  /** Finds out about processes that are new: those that have moved away are known by their environment only. */
+  /** Reads new processes' environments, by which those are found that have left the tree. */
   readonly learnTree: () => Promise<unknown>;
   /** A poller's connection has ended. */
   readonly onLeft: (connection: number) => void;
@@ -35,9 +35,9 @@ export interface PeersOptions {
   readonly onDeath: (name: string) => void;
 }
 
-/** A process is dead some time after its sockets are closed. */
+/** When to look whether a process is dead, after its sockets have closed. */
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
-/** Strangers are looked for among all processes, which takes long, so no more often than this. */
+/** A stranger is sought among all processes, which takes long, so no more often than this. */
 const NAME_EVERY_MS = 500;
 
 export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) {
@@ -49,7 +49,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
   let learning: Promise<unknown> | null = null;
   let namedAtMs = Number.NEGATIVE_INFINITY;
 
-  /** Who of these holds the client's end; `unknown` where one of them can't be looked into, or the system does not tell. */
+  /** Which of these has the client's end; `unknown`: one of them can't be inspected, or the system does not tell. */
   function holder(socket: Socket, among: Iterable<number>): number | 'nobody' | 'unknown' | 'gone' {
     if (socket.destroyed) return 'gone';
     if (process.platform !== 'linux') return 'unknown';
@@ -109,7 +109,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
       if (before) return before;
       let found = holder(socket, [...pids.values(), ...(leader === null ? [] : [leader])]);
       if (found === 'nobody') {
-        // Callers that come meanwhile share the answer.
+        // Callers that come meanwhile share the result.
         learning ??= learnTree().finally(() => {
           learning = null;
         });
@@ -124,11 +124,11 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
     },
     /** A connection has ended. */
     left,
-    /** Null where the system does not tell. */
+    /** Null: the system does not tell. */
     pidOf: (name: string): number | null => pids.get(name) ?? null,
-    /** A new worker runs: nobody of the one before polls any more. */
+    /** A new worker runs, so the pollers of the previous one are gone. */
     restart(pid: number): void {
-      // Now, not when the sockets end: by then the next worker may have polled.
+      // Done now because the next worker may have polled by the time the sockets end.
       for (const socket of [...pollers.keys()]) left(socket);
       pids.clear();
       leader = pid;
@@ -136,14 +136,14 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
   };
 }
 
-/** A process's words up to its script, so that no interpreter is meant as a whole. */
+/** A process's words up to its script, as the interpreter alone would not identify the program. */
 export function programWords(pid: number | null): string {
   const argv = pid === null ? [] : argvOf(pid);
   const script = argv.findIndex((word, i) => i > 0 && !word.startsWith('-'));
   return plainCommand(argv.slice(0, script < 0 ? argv.length : script + 1)) || 'the worker';
 }
 
-/** False as soon as a process is dead, a zombie included. */
+/** False for a dead process or a zombie. */
 function lives(pid: number): boolean {
   const text = readStat(pid);
   if (text === null) return process.platform !== 'linux';

@@ -1,4 +1,4 @@
-/** Joins the door (door.ts) to the worker's open requests on one side and to the one poll upstream on the other. */
+/** Connects the door (door.ts) with the worker's open requests and with the one poll upstream. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { uptime } from 'node:os';
 import { classify, type Reply } from '../telegram/bot-api.ts';
@@ -18,34 +18,34 @@ import type { Poller } from './peers.ts';
 import { answerJson, NO_UPDATES, pollBody, readPoll } from './request.ts';
 import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
 
-/** What the supervisor is told of the gateway. Pids are null where the system does not tell. */
+/** What the gateway tells the supervisor. Pids are null if the system does not tell. */
 export type GatewayNews =
   | { readonly kind: 'came'; readonly by: PollWay; readonly pid: number | null }
   /** A program does not trust the gateway's certificate; `program` is its first words. */
   | { readonly kind: 'distrust'; readonly program: string; readonly way: Way }
   | { readonly kind: 'asked'; readonly offset: number | null }
   | { readonly kind: 'answered' }
-  /** A poll goes out to the Bot API. */
+  /** A poll is sent to the Bot API. */
   | { readonly kind: 'sent' }
-  /** The Bot API has taken a poll: it has answered it, or lets it wait. */
+  /** The Bot API has accepted a poll: it has answered it or lets it wait. */
   | { readonly kind: 'accepted'; readonly answered: boolean }
-  /** A poll has succeeded and its answer has gone out to the worker. */
+  /** A poll has succeeded and its answer was sent to the worker. */
   | { readonly kind: 'completed'; readonly updates: number }
-  /** Somebody else has taken updates while no poll of ours was open: theft.ts. */
+  /** Another poller has taken updates while none of our polls was open: theft.ts. */
   | { readonly kind: 'stolen'; readonly updates: number }
   | { readonly kind: 'conflict'; readonly livedMs: number }
   | { readonly kind: 'webhook' }
   | { readonly kind: 'outage'; readonly problem: string }
   | { readonly kind: 'flood'; readonly retryAfterMs: number }
   | { readonly kind: 'refused'; readonly description: string }
-  /** A second poller of the worker is still made to wait for the first. */
+  /** A second poller of the worker still has to wait for the first. */
   | { readonly kind: 'second'; readonly owner: number | null; readonly held: number | null }
-  /** Pid undefined: one of a crowd, which it was not looked for in. */
+  /** Pid undefined: there are too many strangers to look for each one's pid. */
   | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
   | { readonly kind: 'webhook-turned-down' }
-  /** The worker has set (or taken away) its own webhook, as it was allowed to. */
+  /** The worker has set or deleted its own webhook, as the configuration allows. */
   | { readonly kind: 'webhook-of-worker'; readonly url: string }
-  /** The worker was given a sealed token, and uses the real one all the same. */
+  /** The worker uses the real token although it was given a sealed one. */
   | { readonly kind: 'unsealed' }
   | { readonly kind: 'farewell'; readonly method: 'logout' | 'close' }
   | { readonly kind: 'called'; readonly tookMs: number }
@@ -55,13 +55,13 @@ export type GatewayNews =
 export interface PollsOptions {
   readonly client: HttpClient;
   readonly root: URL;
-  /** Path of the root and of the bot, before environment and method. */
+  /** Path of the API root and the bot, before environment and method. */
   readonly prefix: () => string;
-  /** Of a poller's name; null where the system does not tell. */
+  /** The pid of a poller; null: the system does not tell. */
   readonly pidOf: (poller: string) => number | null;
-  /** Asked before every poll that goes out and before every answer that is handed on. */
+  /** Asked before every poll that is sent and every answer that is passed on. */
   readonly mayPoll: () => boolean;
-  /** The worker has set a webhook, as it may: then the 409 of its polls is its own affair. */
+  /** The worker has set an allowed webhook itself, so its polls get their 409 unchanged. */
   readonly ownWebhook: () => boolean;
   readonly onNews: (news: GatewayNews) => void;
 }
@@ -75,17 +75,17 @@ export interface Asked {
   readonly poller: Poller;
 }
 
-/** The poll upstream, and its answer until that is passed on. */
+/** The poll upstream, with its answer until that is passed on. */
 interface SentPoll {
   readonly attempt: number;
   readonly abort: AbortController;
   answer: Pick<WholeAnswer, 'status' | 'body'> | null;
-  /** The ids that the answer brings; null: it is no success. */
+  /** The update ids of the answer; null: it is an error. */
   updates: readonly number[] | null;
 }
 
 const REOPEN_LOOK_MS = 50;
-/** A loop that moves to a new connection is not a second poller, so a held poll is told of only after this. */
+/** A loop that moves to a new connection is no second poller, so a held poll is reported only after this. */
 const SECOND_AFTER_MS = 500;
 /** A hundred updates have some hundred KB. */
 const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
@@ -103,7 +103,7 @@ export function createPolls(options: PollsOptions) {
   const loop = createDoorLoop({
     now: () => performance.now(),
     timer(atMs, due) {
-      // Rounded up: a timer that comes a fraction too early would only be set again.
+      // Rounded up, as a timer that fires a fraction too early would have to be set again.
       const timer = setTimeout(due, Math.ceil(atMs - performance.now()));
       return () => clearTimeout(timer);
     },
@@ -119,13 +119,13 @@ export function createPolls(options: PollsOptions) {
   }
 
   function note(event: Untimed<LedgerEvent>): void {
-    // Unlike performance.now(), uptime goes on while the machine is suspended, as the age of updates does.
+    // Unlike performance.now(), uptime includes suspend, as the age of updates does.
     const [next, taken] = stepLedger(ledger, { ...event, atMs: uptime() * 1_000 } as LedgerEvent);
     ledger = next;
     if (taken > 0) onNews({ kind: 'stolen', updates: taken });
   }
 
-  /** Shuts the door where polls may not pass. */
+  /** Whether polls may pass; shuts the door if not. */
   function passes(): boolean {
     if (mayPoll()) return true;
     shut();
@@ -134,12 +134,12 @@ export function createPolls(options: PollsOptions) {
 
   function shut(): void {
     if (!loop.door.open) return;
-    // Another machine may poll meanwhile.
+    // Another machine may poll from now on.
     note({ kind: 'unsure' });
     send({ kind: 'shut' });
   }
 
-  /** A doubt about the right to poll passes within moments; polls that wait meanwhile go on then. */
+  /** Opens the door again once a short doubt about the right to poll is over; polls that wait go on then. */
   function reopenSoon(): void {
     clearTimeout(reopening);
     if (loop.door.open || closed) return;
@@ -173,8 +173,7 @@ export function createPolls(options: PollsOptions) {
 
   function sendPoll({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'send' }>): void {
     const asked = waiting.get(poll.id);
-    // A client that has hung up counts as answered: that its connection has ended is told a turn later, and nobody else has to
-    // wait for that.
+    // The client has hung up. The door learns that a turn later, so this frees it for other polls now.
     if (!asked) return void end(attempt, { kind: 'verdict' });
     if (!passes()) return void end(attempt, { kind: 'outage' });
     const { args, environment, request } = asked;
@@ -224,12 +223,12 @@ export function createPolls(options: PollsOptions) {
     if (mine && reply.kind === 'ok' && Array.isArray(reply.result))
       mine.updates = reply.result.map((it: { update_id?: unknown } | null) => Number(it?.update_id));
     end(attempt, resultOf(reply, livedMs));
-    // A refusal ends the supervisor: the worker is to have it before that.
+    // A refusal ends the supervisor, so it is passed to the worker first.
     if (reply.kind === 'refused' && reply.status === 401)
       onNews({ kind: 'refused', description: reply.description });
   }
 
-  /** What an answer means to the door; all others are told of it. */
+  /** What an answer means to the door; also sends the news about it. */
   function resultOf(reply: Reply, livedMs: number): PollResult {
     switch (reply.kind) {
       case 'ok':
@@ -258,9 +257,9 @@ export function createPolls(options: PollsOptions) {
     const { answer, updates } = sent;
     sent.answer = null;
     if (!response || !answer) return;
-    // The updates are not confirmed, so the next poller gets them again.
+    // The next poller gets the updates again, as they are not confirmed.
     if (!passes()) return void answerJson(response, 200, NO_UPDATES);
-    // Counted when the worker's side of the connection has it: one that died meanwhile will be given it again.
+    // Counted once the answer is written to the connection: a worker that died meanwhile gets the updates again.
     if (updates !== null) {
       response.once('finish', () => onNews({ kind: 'completed', updates: updates.length }));
       note({ kind: 'passed', ids: updates, bytes: answer.body.length });
@@ -294,14 +293,14 @@ export function createPolls(options: PollsOptions) {
       send({ kind: 'asked', poll: { id, poller, connection, askedAtMs: performance.now(), timeoutMs } });
       reopenSoon();
     },
-    /** Tells the door what has happened around the polls. */
+    /** Sends an event to the door. */
     send,
-    /** No poll passes any more, until it may again. */
+    /** Lets no poll pass until `mayPoll` is true again. */
     shut,
-    /** Updates were dropped, or went another way. */
+    /** Updates were dropped, or went to a webhook. */
     dropped: () => note({ kind: 'unsure' }),
     door: () => loop.door,
-    /** Asks the poll that is open upstream anew. */
+    /** Sends the poll upstream again. */
     renew: () => sent?.abort.abort(),
     close(): void {
       send({ kind: 'shut' });

@@ -1,4 +1,4 @@
-/** Carries one call of the worker to the Bot API and its answer back, unchanged, piece by piece. */
+/** Streams one call of the worker to the Bot API and its answer back, both unchanged. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { HttpClient } from '../telegram/http-client.ts';
 import { errorBody, writeJsonHead } from './request.ts';
@@ -6,19 +6,19 @@ import { errorBody, writeJsonHead } from './request.ts';
 export interface RelayOptions {
   readonly client: HttpClient;
   readonly path: string;
-  /** The request's body where it has been read already. */
+  /** The request's body, if it has been read already. */
   readonly body?: Buffer;
-  /** Called when the answer has begun, or with the failure that took its place. */
+  /** Called when the answer begins, or with the problem if there is none. */
   readonly onStatus?: (status: number, problem: string | null) => void;
 }
 
 export function relay(request: IncomingMessage, response: ServerResponse, options: RelayOptions): void {
   const { client, path, body, onStatus } = options;
   const asked = client.begin(request.method ?? 'GET', path, framed(request, body));
-  /** The worker has its answer, or has left. */
+  /** The worker has its answer or has left. */
   let isOver = false;
 
-  /** An answer may come before the whole of an upload: the rest is not sent. */
+  /** If the answer comes before the end of an upload, the rest of that is not sent. */
   function finish(): void {
     isOver = true;
     request.unpipe(asked);
@@ -29,7 +29,7 @@ export function relay(request: IncomingMessage, response: ServerResponse, option
     if (isOver) return;
     finish();
     if (response.headersSent) return void response.destroy();
-    // Errors of the system name hosts and codes, never paths.
+    // System errors name hosts and codes, never paths.
     const problem = (error as NodeJS.ErrnoException).code ?? error.message;
     onStatus?.(502, problem);
     const text = errorBody(502, `Bad Gateway: singlepoll could not reach the Bot API (${problem})`);
@@ -44,7 +44,7 @@ export function relay(request: IncomingMessage, response: ServerResponse, option
     answer.on('error', fail);
     try {
       response.sendDate = false;
-      // Without the reason phrase, which nobody reads and which may hold any byte.
+      // The reason phrase is left out, as it may hold any byte.
       response.writeHead(answer.statusCode ?? 0, downstreamHeaders(answer.rawHeaders));
     } catch (error) {
       // A status or a header that Node does not write.
@@ -71,7 +71,7 @@ function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
-/** Says how long the body is in exactly one way, since Node's client adds nothing to a flat list of headers. */
+/** Adds exactly one header for the body's length, since Node's client adds none to a flat list of headers. */
 function framed(request: IncomingMessage, body: Buffer | undefined): string[] {
   const headers = upstreamHeaders(request.rawHeaders);
   if (request.headers['content-length'] !== undefined) return headers;
@@ -81,10 +81,10 @@ function framed(request: IncomingMessage, body: Buffer | undefined): string[] {
   return headers;
 }
 
-/** How long the rest of an upload that has been answered already is read and dropped. */
+/** How long the rest of an upload is read and dropped after the answer. */
 const LINGER_MS = 10_000;
 
-/** Before a connection is closed its request has to be read: the system resets one that has unread bytes, and that overtakes the answer. */
+/** Reads the rest of the request before it closes: the system resets a connection with unread bytes, so the answer is lost. */
 function endWhenRead(response: ServerResponse): void {
   const { req: request } = response;
   if (request.complete || response.shouldKeepAlive) {
@@ -98,7 +98,7 @@ function endWhenRead(response: ServerResponse): void {
   request.once('end', end).once('close', end).resume();
 }
 
-/** They belong to one connection only (RFC 9110, section 7.6.1). */
+/** Headers that belong to one connection only (RFC 9110, section 7.6.1). */
 const OF_ONE_CONNECTION = new Set([
   'connection',
   'keep-alive',
@@ -113,12 +113,12 @@ const OF_ONE_CONNECTION = new Set([
 /** `expect`: Node has answered it already. */
 const NOT_UPSTREAM = new Set([...OF_ONE_CONNECTION, 'host', 'expect']);
 
-/** Of a request, as [name, value, name, value …]. */
+/** Headers of a request, as [name, value, name, value …]. */
 export function upstreamHeaders(raw: readonly string[]): string[] {
   return filtered(raw, NOT_UPSTREAM);
 }
 
-/** Of an answer. */
+/** Headers of an answer. */
 export function downstreamHeaders(raw: readonly string[]): string[] {
   return filtered(raw, OF_ONE_CONNECTION);
 }

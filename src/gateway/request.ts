@@ -1,7 +1,7 @@
 /**
- * What a request to the gateway asks for, and whether it may: only the worker's own token opens anything, only in the forms that the
- * Bot API server knows, and only for programs (a web page that has found the port names itself by Host or Origin). Also a poll's
- * parameters and its form for the way up.
+ * What a request to the gateway asks for, and whether that is allowed: only with the worker's own token, in the forms that the
+ * Bot API server knows, and for programs (Host or Origin give away a web page that has found the port). Also reads a poll's
+ * parameters and formats the poll for upstream.
  * Sources: tdlib/telegram-bot-api Client.cpp (process_get_updates_query), Query.cpp (error shapes).
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -12,20 +12,20 @@ import { type Args, integerArg, routeOf, splitTarget } from './params.ts';
 export type Target =
   | {
       readonly kind: 'call' | 'file';
-      /** Lower case; empty for a file. */
+      /** In lower case; empty for a file. */
       readonly method: string;
-      /** `/test` or nothing, behind the token. */
+      /** What follows the token: `/test` or nothing. */
       readonly environment: string;
-      /** All that follows the token, to be sent upstream. */
+      /** Everything after the token, to be sent upstream. */
       readonly rest: string;
-      /** Without its question mark. */
+      /** Without the question mark. */
       readonly query: string;
     }
   | {
       readonly kind: 'refused';
       readonly status: number;
       readonly description: string;
-      /** The wrong token that was named. */
+      /** The wrong token. */
       readonly token?: string;
     };
 
@@ -33,15 +33,15 @@ export interface Head extends Pick<IncomingMessage, 'method' | 'url' | 'headers'
   readonly by?: Asked['by'];
 }
 
-/** How a request came, and what it asks for: a path, or with `other-host` the whole URL. */
+/** How a request came, and its path, or its whole URL for `other-host`. */
 export interface Asked {
   readonly by: PollWay | 'other-host';
   readonly url: string;
 }
 
 /**
- * A program that takes the gateway for its proxy writes whole URLs, some in place of CONNECT (axios before 1.16), or names the other host
- * in its Host alone (PHP). `led`: whose calls are led here, and whether the latter counts; null: nothing is led here.
+ * A program that uses the gateway as its proxy writes whole URLs, some instead of CONNECT (axios before 1.16), or names the other
+ * host only in its Host header (PHP). `led`: the host whose calls are led here, and whether Host counts; null: none are led here.
  */
 export function askedOf(
   { url = '', headers }: Pick<Head, 'url' | 'headers'>,
@@ -62,7 +62,7 @@ export function askedOf(
 const refused = (status: number, description: string): Target => ({ kind: 'refused', status, description });
 const LOOPBACK = /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})(?::\d+)?$/i;
 
-/** `token`: the worker's. */
+/** `token` is the worker's. */
 export function targetOf({ method, url, headers, by = 'plain' }: Head, token: string): Target {
   if (method !== 'GET' && method !== 'POST') return refused(501, 'Not Implemented');
   // A request that a hook or a proxy variable leads here does not come from a web page.
@@ -90,7 +90,7 @@ export function targetOf({ method, url, headers, by = 'plain' }: Head, token: st
 }
 
 export interface PollParams {
-  /** As it was asked with; null where there is none. */
+  /** The request's offset; null: it has none. */
   readonly offset: number | null;
   readonly limit: number;
   readonly timeoutMs: number;
@@ -119,7 +119,7 @@ export function answerJson(response: ServerResponse, status: number, body: strin
   response.end(body);
 }
 
-/** In the Bot API's own shape (Query.cpp: ok, error_code, description). */
+/** Answers in the Bot API's own form (Query.cpp: ok, error_code, description). */
 export function answerError(response: ServerResponse, status: number, description: string): void {
   if (response.headersSent || response.destroyed) return;
   // The rest of the request is not read, so the connection can't be used again.

@@ -1,14 +1,14 @@
 /**
- * What repeated 409s say about another poller: an overlap that ends by itself (a deploy, an old poll that lingers), or a rival
- * that stays; and who gives way then. Pure: time comes in as ms, monotonic.
+ * Decides what repeated 409s mean: an overlap that ends by itself (a deploy, an old poll that lingers), or a rival that stays;
+ * and which side gives way then. Pure: times are given, monotonic, in ms.
  *
- * Source of the rhythm: the one that is aborted retries after its own wait and aborts us in turn, and the server holds back
- * each second 409 of a fight by 3 s (tdlib/telegram-bot-api Client::fail_query_conflict).
+ * The rhythm comes from the poller that we abort, which retries after its own wait and aborts us in turn, and from the server,
+ * which delays every second 409 by 3 s (tdlib/telegram-bot-api Client::fail_query_conflict).
  */
 export interface RivalryPolicy {
   /** An overlap that lasts longer than this is a rival. */
   readonly rivalAfterMs: number;
-  /** A run that has polled so long without a conflict is an incumbent, and stays one. */
+  /** A run that has polled this long without a conflict is an incumbent from then on. */
   readonly incumbentAfterMs: number;
   /** Null: a newcomer yields, an incumbent insists. */
   readonly onRival: 'yield' | 'insist' | null;
@@ -18,18 +18,18 @@ export interface Overlap {
   readonly sinceMs: number;
   readonly lastKickMs: number;
   readonly kicks: number;
-  /** How long our polls lived that were kicked, all but the first, which may have been open for long before. */
+  /** How long our kicked polls had been open, without the first, which may have been open for long. */
   readonly livedMs: number;
   readonly isRival: boolean;
-  /** Quiet, and said to be over; a kick soon after opens it again. */
+  /** It is quiet and was reported as over; a kick soon after reopens it. */
   readonly over: boolean;
 }
 
 export interface Rivalry {
   readonly overlap: Overlap | null;
-  /** A poll has gone undisturbed since the last kick. */
+  /** A poll has been undisturbed since the last kick. */
   readonly polledSinceKick: boolean;
-  /** Since when polls go undisturbed; null while they don't. */
+  /** Since when polls are undisturbed; null while they are not. */
   readonly calmSinceMs: number | null;
   readonly incumbent: boolean;
 }
@@ -51,11 +51,11 @@ export type RivalrySaying =
       readonly incumbent: boolean;
     };
 
-/** Means. */
+/** Mean times. */
 export interface Rhythm {
   /** Between two kicks. */
   readonly everyMs: number;
-  /** From our poll to the kick: how long the other one waits before it polls again, and up to 3 s more. */
+  /** From our poll to the kick: how long the other poller waits before it polls again, plus up to 3 s. */
   readonly reactionMs: number;
 }
 
@@ -66,14 +66,14 @@ export const atPeace: Rivalry = {
   incumbent: false,
 };
 
-/** A kick so soon after an overlap that seemed over: it was the pause of a slow one. Back-offs of libraries end at 30 s. */
+/** A kick within this time continues an overlap that seemed over: back-offs of libraries reach 30 s. */
 const SAME_WITHIN_MS = 45_000;
 const QUIET_MIN_MS = 10_000;
 const QUIET_MAX_MS = 90_000;
 
 export type RivalryStep = readonly [Rivalry, readonly RivalrySaying[]];
 
-/** Our poll has been ended by another one after `livedMs`. */
+/** Another poll has ended ours after `livedMs`. */
 export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: RivalryPolicy): RivalryStep {
   const incumbent = isIncumbent(before, atMs, policy);
   const sayings: RivalrySaying[] = [];
@@ -107,8 +107,8 @@ export function kicked(before: Rivalry, atMs: number, livedMs: number, policy: R
 }
 
 /**
- * A poll of ours goes undisturbed so far. `surely`: it was answered, or has waited for longer than the server holds back a
- * 409; before that it may have been taken already.
+ * Our poll is undisturbed so far. `surely`: it was answered, or has waited for longer than the server holds back a 409; before
+ * that, another poll may have ended it already.
  */
 export function undisturbed(before: Rivalry, atMs: number, surely: boolean): Rivalry {
   return {
@@ -118,12 +118,12 @@ export function undisturbed(before: Rivalry, atMs: number, surely: boolean): Riv
   };
 }
 
-/** Polling stands still for another reason (an outage): that is no calm. */
+/** Polling stands still for another reason (an outage), which does not count as calm. */
 export function interrupted(before: Rivalry): Rivalry {
   return { ...before, calmSinceMs: null };
 }
 
-/** Looks whether an overlap is over; to be called when `quietAtMs` says so. */
+/** Looks whether an overlap is over; to be called at `quietAtMs`. */
 export function looked(before: Rivalry, atMs: number, policy: RivalryPolicy): RivalryStep {
   const next = { ...before, incumbent: isIncumbent(before, atMs, policy) };
   const { overlap } = before;

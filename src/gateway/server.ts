@@ -1,6 +1,6 @@
 /**
- * The worker's own Bot API endpoint on 127.0.0.1, and its only door to getUpdates: every call is passed on (relay.ts), polls go
- * through the door (polls.ts). Decides nothing about the supervisor: what happens is told as news.
+ * The worker's own Bot API endpoint on 127.0.0.1: every call is passed on (relay.ts), polls go through the door (polls.ts). It
+ * decides nothing about the supervisor, but sends it news of what happens.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
@@ -17,33 +17,33 @@ import { answerError, askedOf, type Target, targetOf } from './request.ts';
 export interface GatewayOptions {
   readonly apiRoot: string;
   readonly token: string;
-  /** The token that the worker has to use: the real one, or one that is good here only. */
+  /** The token that the worker has to use: the real one, or one that is valid only here. */
   readonly workerToken: string;
-  /** Null: a fresh one for each worker. */
+  /** Null: a new port for each worker. */
   readonly port: number | null;
   readonly allowSetWebhook: boolean;
   /** Whether polls may pass at this moment. */
   readonly mayPoll: () => boolean;
   /** Pids of the whole tree of the worker. */
   readonly tree: () => readonly number[];
-  /** Finds out about processes that are new: those that have moved away are known by their environment only. */
+  /** Reads new processes' environments, by which those are found that have left the tree. */
   readonly learnTree: () => Promise<unknown>;
-  /** Serves bots that were not told of the gateway; null: only those that use its address. */
+  /** Serves bots that do not know of the gateway, too; null: only those that use its address. */
   readonly intercept: LedCalls | null;
   readonly onNews: (news: GatewayNews) => void;
 }
 
 export interface LedCalls {
-  /** The libraries' host, whatever the API root is. */
+  /** The host that libraries call, whatever the API root is. */
   readonly host: string;
-  /** A program may name another host in its Host alone. */
+  /** A program may name another host only in its Host header. */
   readonly byHost: boolean;
   /** PEM. */
   readonly cert: string;
   readonly key: string;
-  /** Where the user's own proxy is named. */
+  /** Names the user's own proxy. */
   readonly env: Readonly<NodeJS.ProcessEnv>;
-  /** False: calls of other bots have nowhere to go (the sandbox). */
+  /** False: calls of other bots are refused (the sandbox). */
   readonly foreign: boolean;
 }
 
@@ -57,16 +57,16 @@ interface Endpoint {
 
 type Call = Exclude<Target, { kind: 'refused' }>;
 
-/** Calls of the worker that can be under way at once; more wait their turn. */
+/** How many calls of the worker can be under way at once; further ones wait. */
 const CALLS_MAX = 64;
-/** As much as the Bot API server takes (tdlib/td HttpReader): a message of 4,096 letters in a query, percent-encoded. */
+/** The Bot API server's limit (tdlib/td HttpReader): a query may hold a message of 4,096 letters, percent-encoded. */
 const HEAD_BYTES_MAX = 256 * 1024;
 const HEAD_MS_MAX = 10_000;
 /** A getUpdates needs some hundred bytes; a setWebhook may bring a certificate. */
 const READ_BYTES_MAX = 1024 * 1024;
-/** To find out who a stranger is takes long, so a loop that asks again at once is slowed down. */
+/** Identifying a stranger takes long, so a loop that asks again at once is slowed down. */
 const STRANGER_MS = 250;
-/** A front end says with these that the Bot API can't be reached. */
+/** With these a front end says that the Bot API can't be reached. */
 const FRONT_ENDS = new Set([502, 503, 504]);
 
 export function createGateway(options: GatewayOptions) {
@@ -74,15 +74,15 @@ export function createGateway(options: GatewayOptions) {
   let { token, workerToken } = options;
   const root = new URL(options.apiRoot);
   const rootPath = root.pathname.replace(/\/+$/, '');
-  // Apart from all other calls, so that nothing can take a poll's place.
+  // Polls have their own connection, so that no other call can delay them.
   const pollClient = openHttpClient({ root, connections: 1 });
   const callClient = openHttpClient({ root, connections: CALLS_MAX });
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
   let preparing: Promise<void> | null = null;
-  /** Of workers that have ended. */
+  /** Endpoints of workers that have ended. */
   const past: Endpoint[] = [];
-  /** The worker has set a webhook, as it may: then the 409 of its polls is its own affair. */
+  /** The worker has set an allowed webhook itself, so its polls get their 409 unchanged. */
   let ownWebhook = false;
   let closed = false;
   const foreign = intercept && createForeign(intercept.env);
@@ -100,16 +100,16 @@ export function createGateway(options: GatewayOptions) {
     ownWebhook: () => ownWebhook,
   });
 
-  /** At a port (0: any free one); rejects with the system's error. */
+  /** Listens at a port (0: any free one); rejects with the system's error. */
   async function listen(port: number): Promise<Endpoint> {
     const sockets = new Set<Socket>();
     const http = createServer(
       {
         maxHeaderSize: HEAD_BYTES_MAX,
         headersTimeout: HEAD_MS_MAX,
-        // An upload may take as long as it takes.
+        // Uploads have no time limit.
         requestTimeout: 0,
-        // Never: closing would cross the worker's next call now and then, and the clock costs more than routing a call.
+        // Never closed for being idle: that could hit the worker's next call, and the timer costs more than routing a call.
         keepAliveTimeout: 0,
         connectionsCheckingInterval: HEAD_MS_MAX,
         noDelay: true,
@@ -124,7 +124,7 @@ export function createGateway(options: GatewayOptions) {
     });
     http.on('connection', (socket) => {
       socket.on('close', () => {
-        // A worker's end shows here first, and its successor is started before anything is done about the connections it had.
+        // A worker's end shows here first; its successor is started before its connections are dealt with.
         setImmediate(peers.left, socket);
       });
     });
@@ -132,7 +132,7 @@ export function createGateway(options: GatewayOptions) {
       server.once('error', reject);
       server.listen({ host: '127.0.0.1', port, exclusive: true }, resolve);
     });
-    // EMFILE and the like: the next connection may fare better.
+    // After EMFILE and the like the next connection may succeed.
     server.on('error', ignore);
     return {
       port: (server.address() as AddressInfo).port,
@@ -157,7 +157,7 @@ export function createGateway(options: GatewayOptions) {
   }
 
   function handle(request: IncomingMessage, response: ServerResponse, front: Front | null): void {
-    // A client that has gone is noticed by the end of its connection.
+    // The end of the connection shows that a client has gone.
     response.on('error', ignore);
     request.on('error', ignore);
     const asked = askedOf(request, front?.wayOf(request.socket) ?? 'plain', intercept);
@@ -202,14 +202,14 @@ export function createGateway(options: GatewayOptions) {
         if (method === '') return;
         if (problem === null && !FRONT_ENDS.has(status))
           onNews({ kind: 'called', tookMs: performance.now() - begunAtMs });
-        // An upload that its sender broke off says nothing of the Bot API.
+        // An upload that its sender aborted says nothing about the Bot API.
         else if (problem === null || request.complete)
           onNews({ kind: 'call-failed', problem: problem ?? `HTTP ${status}` });
       },
     });
   }
 
-  /** Null: it is none of the worker's, and has been told so. */
+  /** Null: the caller is not of the worker, and has been told so. */
   async function callerOf(request: IncomingMessage, response: ServerResponse): Promise<Poller | null> {
     const caller = await peers.find(request.socket);
     if (caller.kind === 'poller') return caller;
@@ -221,14 +221,14 @@ export function createGateway(options: GatewayOptions) {
     return null;
   }
 
-  /** A call of another bot, or of none, that was led here. */
+  /** Passes on a call that was led here without this bot's token. */
   function passForeign(request: IncomingMessage, response: ServerResponse, path: string): void {
     if (!intercept?.foreign) return void answerError(response, 401, NO_FOREIGN);
     const url = `https://${intercept.host}${path}`;
     proxied(request, response, url).catch((error) => unreadable(response, error));
   }
 
-  /** For a program that takes the gateway for its proxy: nobody but the worker may. */
+  /** Acts as a proxy, for the worker only. */
   async function proxied(request: IncomingMessage, response: ServerResponse, url: string): Promise<void> {
     if (await callerOf(request, response)) foreign?.pass(request, response, new URL(url));
   }
@@ -239,12 +239,12 @@ export function createGateway(options: GatewayOptions) {
     target: Call,
     by: PollWay,
   ): Promise<void> {
-    // Before a byte of the body is read: strangers would fill our memory with bodies.
+    // Checked before the body is read, as strangers could fill our memory with bodies.
     const poller = await callerOf(request, response);
     if (poller === null) return;
     onNews({ kind: 'came', by, pid: peers.pidOf(poller.name) });
     const args = readArgs(target.query, await readBody(request, READ_BYTES_MAX), request.headers);
-    // Its connection may have ended meanwhile, or its worker.
+    // The connection or its worker may have ended meanwhile.
     if ((await peers.find(request.socket)) === poller)
       polls.ask({ request, response, args, environment: target.environment, poller });
     else response.destroy();
@@ -262,7 +262,7 @@ export function createGateway(options: GatewayOptions) {
       onNews({ kind: 'webhook-turned-down' });
       return answerError(response, 409, NO_WEBHOOK);
     }
-    // Before it is done and after: an answer may come in between.
+    // Noted before the call and after it, as the answer of a poll may come in between.
     const drops = url !== '' || booleanArg(args, 'drop_pending_updates');
     if (drops) polls.dropped();
     forward(request, response, target, {
@@ -282,7 +282,7 @@ export function createGateway(options: GatewayOptions) {
     else coming = opened;
   }
 
-  /** Frees the ports; what comes next is opened anew. */
+  /** Frees the ports; the next worker gets a new one. */
   function leave(): void {
     for (const it of [...past.splice(0), present, coming]) it?.close();
     present = null;
@@ -291,7 +291,7 @@ export function createGateway(options: GatewayOptions) {
 
   return {
     leave,
-    /** Opens what the next worker will get; rejects with the system's error. Two that ask at once ask for the same. */
+    /** Opens the next worker's endpoint; rejects with the system's error. Simultaneous calls share it. */
     prepare(): Promise<void> {
       if (coming || closed || (options.port !== null && present)) return Promise.resolve();
       preparing ??= open().finally(() => {
@@ -299,19 +299,19 @@ export function createGateway(options: GatewayOptions) {
       });
       return preparing;
     },
-    /** `prepare` has done its work for the next worker. */
+    /** The next worker's endpoint is open. */
     ready: () => coming !== null || (options.port !== null && present !== null),
-    /** The API root of the next worker, whose bot may have got a new token. */
+    /** Returns the API root for the next worker; `rotated` is the bot's token if that has changed. */
     next(rotated = token): string {
       if (workerToken === token) workerToken = rotated;
       token = rotated;
       if (present && coming) past.push(present);
-      // Without a fresh one (no descriptors left) the old one goes on.
+      // If no new one could be opened (no descriptors left), the old one stays in use.
       present = coming ?? present;
       coming = null;
       return `http://127.0.0.1:${present?.port ?? 0}`;
     },
-    /** The next worker runs: what earlier ones had is closed, none of them polls. In the same turn as `next`, before it can ask. */
+    /** The next worker runs: closes earlier endpoints. Call it in the same turn as `next`, before the worker can ask. */
     spawned(pid: number): void {
       for (const it of past.splice(0)) it.close();
       const { owner } = polls.door();
@@ -319,23 +319,23 @@ export function createGateway(options: GatewayOptions) {
       if (owner !== null) polls.send({ kind: 'gone', poller: owner.poller });
       polls.send({ kind: 'opened' });
     },
-    /** The worker is asked to end: its open polls are answered, later ones still go through. */
+    /** The worker is asked to end: answers its open polls; later ones still pass. */
     release: () => polls.send({ kind: 'released' }),
-    /** No poll passes, and none is answered with updates, until the next worker or until `mayPoll` says so again. */
+    /** Lets no poll pass or be answered with updates until the next worker starts or `mayPoll` is true again. */
     shut: polls.shut,
-    /** Nothing is in the way of polling any more. A webhook that stood there had taken updates. */
+    /** The webhook that blocked polling, and that may have taken updates, is gone. */
     cleared(): void {
       polls.dropped();
       polls.send({ kind: 'cleared' });
     },
-    /** For how long the poll that is open upstream has been; 0: none is. */
+    /** How long the poll upstream has been open; 0: none is. */
     pollOpenMs(): number {
       const { upstream } = polls.door();
       return upstream === null ? 0 : performance.now() - upstream.startedAtMs;
     },
-    /** Asks the poll that is open upstream anew: who polls too loses the poll to it. */
+    /** Sends the poll upstream again, which ends the poll of a rival. */
     renewPoll: polls.renew,
-    /** Who polls, and who is made to wait. Pid null where the system does not tell. */
+    /** The processes that poll and those that have to wait. Pid null: the system does not tell. */
     pollers() {
       const { owner } = polls.door();
       const held = new Set(heldPolls(polls.door()).map(({ poller }) => poller));
@@ -357,7 +357,7 @@ export function createGateway(options: GatewayOptions) {
 
 function ignore(): void {}
 
-/** Statuses that show a redirected call to be none of this bot's: another token, or no path of a bot. */
+/** Statuses of redirected calls that do not belong to this bot: another token, or no path of a bot. */
 const FOREIGN = new Set([401, 404]);
 
 function unreadable(response: ServerResponse, error: unknown): void {

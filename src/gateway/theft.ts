@@ -1,26 +1,26 @@
 /**
- * Updates that somebody else has taken while our worker was busy, by a poll that does not wait: nobody gets a 409 for it. The Bot
- * API numbers updates one by one as they enter its queue. One leaves it when an offset confirms it, or by its age, after 30 s at
- * the earliest. So ids that are missing before an answer, and cannot have been in the queue for so long, were confirmed by somebody
- * else. Pure: events carry the time (ms, of a clock that goes on while the machine is suspended).
+ * Detects updates that another poller has taken while our worker was busy, with a poll that does not wait and so causes no 409.
+ * The Bot API numbers updates one by one as they enter its queue. One leaves it when an offset confirms it, or when it expires,
+ * after 30 s at the earliest. So ids that are missing before an answer, and were queued for less than that, were confirmed by
+ * another poller. Pure: events carry the time (ms, of a clock that includes suspend).
  * Source: tdlib/td TQueue.cpp, tdlib/telegram-bot-api Client.cpp (add_update_impl, do_get_updates).
  */
 export interface Ledger {
-  /** The highest id that the worker was given, and when; null: which one comes next is not known. */
+  /** The highest id that the worker was given, and when; null: the next id is not known. */
   readonly last: { readonly id: number; readonly atMs: number } | null;
-  /** Updates with a higher id entered the queue after this time. */
+  /** All updates with a higher id entered the queue after this time. */
   readonly emptyAtMs: number;
-  /** The latest poll that went out. */
+  /** The latest poll that was sent. */
   readonly poll: {
     readonly offset: number;
     readonly limit: number;
     readonly sinceMs: number;
-    /** The answer had not come at this time, or we would have read it. */
+    /** At this time the answer had not come yet, or we would have read it. */
     readonly seenAtMs: number;
     readonly lookedAtMs: number;
-    /** So soon after one with the same offset that the server may have answered with one update only. */
+    /** It repeats an offset so soon that the server may have answered with one update only. */
     readonly repeats: boolean;
-    /** Its answer may have been read before ids went another way. */
+    /** Its answer may precede updates that left the queue another way. */
     readonly unsure: boolean;
   } | null;
   readonly conflictAtMs: number;
@@ -28,12 +28,12 @@ export interface Ledger {
 
 export type LedgerEvent = { readonly atMs: number } /** A poll goes out, as the server reads it. */ & (
   | { readonly kind: 'asked'; readonly offset: number; readonly limit: number }
-  /** Sent every LOOK_EVERY_MS while a poll is open: one that comes late shows that our own process stood still. */
+  /** Sent every LOOK_EVERY_MS while a poll is open: a late one shows that our own process stood still. */
   | { readonly kind: 'looked' }
-  /** Its answer is given to the worker. One that is not is in the queue still. */
+  /** The answer is passed to the worker; otherwise its updates are still in the queue. */
   | { readonly kind: 'passed'; readonly ids: readonly number[]; readonly bytes: number }
   | { readonly kind: 'conflict' }
-  /** Ids may have gone another way: an outage (the server may begin elsewhere), a webhook, updates that were dropped. */
+  /** Ids may be missing for another reason: an outage (the server may renumber), a webhook, dropped updates. */
   | { readonly kind: 'unsure' }
 );
 
@@ -46,21 +46,21 @@ export const emptyLedger: Ledger = {
 
 export const LOOK_EVERY_MS = 5_000;
 const LOOK_LATE_MS = 7_000;
-/** An inline query leaves the queue after 30 s; an answer may have been under way for some of them. */
+/** An inline query expires after 30 s, some of which the answer may have been under way. */
 const FRESH_MS = 25_000;
-/** Before and after a 409, what is missing was taken by the rival, which is told of as such. */
+/** Updates that are missing around a 409 were taken by the rival, which is reported as such. */
 const RIVAL_MS = 10_000;
 /** After a week without an update the next id is random. */
 const SILENCE_MS = 6 * 86_400_000;
-/** A larger gap means that the server numbers anew, since nobody takes so many within FRESH_MS. */
+/** A larger gap means that the server renumbers, since no poller takes so many within FRESH_MS. */
 const TAKEN_MAX = 10_000;
-/** The server's queue holds no more than this, so a repeated update is not further back. */
+/** Size of the server's queue, so a repeated update is not further back. */
 const BACK_MAX = 100_000;
-/** Answers stop growing at 4 MiB: one that is nearly so long may not be all. */
+/** Answers are cut at 4 MiB, so one that is nearly that long may not hold all updates. */
 const BYTES_MAX = 3 * 1024 * 1024;
 const REPEAT_MS = 3_000;
 
-/** The next state, and how many updates somebody else has taken since the answer before. */
+/** The next state, and how many updates another poller has taken since the previous answer. */
 export function stepLedger(ledger: Ledger, event: LedgerEvent): readonly [Ledger, number] {
   const { atMs } = event;
   const { poll, last } = ledger;
@@ -75,7 +75,7 @@ export function stepLedger(ledger: Ledger, event: LedgerEvent): readonly [Ledger
     }
     case 'looked': {
       if (!poll) return [ledger, 0];
-      // After a stop, what came meanwhile is read only after this; and who knows whether the poll had left before it.
+      // After a stop of our process, earlier data is read only after this, and the poll may have been sent only now.
       const late = atMs - poll.lookedAtMs > LOOK_LATE_MS;
       const seen = late ? { sinceMs: atMs } : { seenAtMs: atMs };
       return [{ ...ledger, poll: { ...poll, ...seen, lookedAtMs: atMs } }, 0];
@@ -105,7 +105,7 @@ function passed(
   const highest = { id: ids.at(-1)!, atMs };
   if (known === null || first < Math.max(poll.offset, known.id - BACK_MAX))
     return [{ ...next, last: highest }, 0];
-  // Behind an update that is still there nothing can have been confirmed: what is missing within an answer has expired.
+  // An offset confirms all updates below it, so what is missing after an update that is still there has expired.
   const missing = Math.max(0, first - known.id - 1);
   const theft = missing <= TAKEN_MAX && conflictAtMs < emptyAtMs - RIVAL_MS;
   return [{ ...next, last: highest.id > known.id ? highest : known }, theft ? missing : 0];

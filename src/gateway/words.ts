@@ -1,10 +1,10 @@
-/** How the gateway's findings are told to people. Pure. */
+/** The gateway's messages for people. Pure. */
 import type { Level } from '../output/words.ts';
 import { count, duration, RIVAL_CURE, RIVAL_ELSEWHERE } from '../output/words.ts';
 import { CONFLICT_HOLD_MS } from '../telegram/bot-api.ts';
 import type { Rhythm, RivalrySaying } from './rivals.ts';
 
-/** `here`: what is known of it, where it was found on this machine. */
+/** `here` describes the rival, if it was found on this machine. */
 export function rivalryWords(
   saying: RivalrySaying,
   here: string | null = null,
@@ -34,7 +34,7 @@ export function rivalryWords(
   return { level: 'error', text, ...more, ...(here === null ? { hint: RIVAL_CURE } : {}) };
 }
 
-/** A poll of ours was taken, and nobody who can be seen here reacted to the next one. */
+/** Our poll was ended by another one, and no process that can be seen here reacted to the next. */
 export function nobodyHereWords(isBlind: boolean, isRoot: boolean): { text: string; hint: string } {
   if (isBlind)
     return {
@@ -49,7 +49,7 @@ export function nobodyHereWords(isBlind: boolean, isRoot: boolean): { text: stri
   return { text: RIVAL_ELSEWHERE, hint: RIVAL_CURE };
 }
 
-/** The loser of a fight hears of it at once or 3 s later, waits as its library does, and polls again. */
+/** The loser gets its 409 at once or 3 s later, waits as its library does, and polls again. */
 export function rhythmWords({ everyMs, reactionMs }: Rhythm): string {
   const retryMs = reactionMs >= CONFLICT_HOLD_MS ? reactionMs - CONFLICT_HOLD_MS : reactionMs;
   return `about every ${seconds(everyMs)}: it polls again ${seconds(retryMs)} after a 409, ${hintOfRetry(retryMs)}`;
@@ -62,7 +62,7 @@ const RETRIES: readonly (readonly [belowMs: number, who: string])[] = [
   [2_700, 'python-telegram-bot and aiogram do'],
 ];
 
-/** A clause that goes on after "it polls again … after a 409, ". */
+/** A clause to follow "it polls again … after a 409, ". */
 export function hintOfRetry(retryMs: number): string {
   const who = RETRIES.find(([belowMs]) => retryMs < belowMs)?.[1];
   return who
