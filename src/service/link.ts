@@ -1,4 +1,4 @@
-/** The supervisor's end of the link to whoever started it. Each is to be opened once, in a process that was started for it. */
+/** The supervisor's end of the link to the process that started it. Each is opened once, in a process that was started for it. */
 import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { SinglepollError } from '../errors.ts';
@@ -6,22 +6,22 @@ import { maskText } from '../output/mask.ts';
 import { painter } from '../output/words.ts';
 import { DETACHED_VARIABLE, LINK_FD, OWNED_VARIABLE, type OwnerMessage, readyLine } from './messages.ts';
 
-/** To `start --detach`: all that belongs to it is let go once the run is ready, and whether it goes then is no matter any more. */
+/** The link to `start --detach`, which is closed when the run is ready. Until then its loss matters, later it does not. */
 export type Link = Awaited<ReturnType<typeof openLink>>;
 
-/** To the program that the supervisor belongs to, which it never outlives. */
+/** The link to the program that owns the supervisor, which never outlives it. */
 export type Owner = ReturnType<typeof openOwner>;
 
-/** A program that does not read its end must not keep its supervisor from ending. */
+/** How long an ending supervisor waits for a program that does not read. */
 const END_MS = 500;
-/** States are not told to a program that has left so much unread. */
+/** No more states are sent to a program that has left this much unread. */
 const UNREAD_MAX = 64 * 1024;
 
 function openSocket() {
   return new net.Socket({ fd: LINK_FD, readable: true, writable: true });
 }
 
-/** Notices that the other end has gone. */
+/** Notices when the other end closes. */
 function watch(socket: net.Socket) {
   let isGone = false;
   let listener = (): void => {};
@@ -34,7 +34,7 @@ function watch(socket: net.Socket) {
   socket.on('end', leave).on('close', leave).on('error', leave).resume();
   return {
     isGone: () => isGone,
-    /** The present listener alone, at once where it has gone before. */
+    /** Replaces the listener; calls it at once if the other end has gone already. */
     onGone(next: () => void): void {
       listener = next;
       if (isGone) next();
@@ -44,7 +44,7 @@ function watch(socket: net.Socket) {
 
 export async function openLink(socket = openSocket()) {
   const isTTY = process.env[DETACHED_VARIABLE] === 'terminal';
-  // Not for the worker, which may be another singlepoll.
+  // The worker, which may be another singlepoll, must not see this variable.
   delete process.env[DETACHED_VARIABLE];
   const paint = await painter({ isTTY }, process.env);
   const { isGone, onGone } = watch(socket);
@@ -64,7 +64,7 @@ export async function openLink(socket = openSocket()) {
     get isReady(): boolean {
       return isReady;
     },
-    /** Tells that it runs. Only the first time counts. */
+    /** Reports that it runs. Only the first call counts. */
     ready(text: string): void {
       if (isReady) return;
       isReady = true;
@@ -75,14 +75,14 @@ export async function openLink(socket = openSocket()) {
   };
 }
 
-/** Until now what Node itself says when it breaks has gone to the starter. */
+/** Replaces stderr by /dev/null: until now Node's own crash messages went to the starter. */
 function leaveStderr(): void {
   try {
     closeSync(2);
-    // The lowest free number is given next: the one just closed.
+    // open(2) returns the lowest free number, which is the one just closed.
     openSync('/dev/null', 'r+');
   } catch {
-    // Not open: then nothing is kept either.
+    // It was not open, so nothing keeps the starter's end open.
   }
 }
 
@@ -108,7 +108,7 @@ export function openOwner(socket = openSocket()) {
       tell({ ready: true });
     },
     onGone,
-    /** Tells why it ends; resolves when that has left, or was not taken within half a second. Only the first time counts. */
+    /** Reports why it ends; resolves when that was sent, or after half a second. Only the first call counts. */
     async end(why: unknown): Promise<void> {
       if (hasEnded) return;
       hasEnded = true;

@@ -1,10 +1,11 @@
 /**
- * The supervisor as a service of systemd (sd_notify(3), Type=notify): READY once it polls or stands by, STATUS when it changes, WATCHDOG
- * fed by polls, STOPPING at the end. Loaded only where NOTIFY_SOCKET is set.
+ * The supervisor as a service of systemd (sd_notify(3), Type=notify): READY once it polls or stands by, STATUS when it changes,
+ * WATCHDOG fed by polls, STOPPING at the end. Loaded only if NOTIFY_SOCKET is set.
  *
- * Node has no Unix datagram sockets, so systemd-notify sends: a process of 3 ms at a change and once a minute. It waits until systemd has
- * read the message, so it is not gone before systemd has looked up whose it was; as an ordinary user it can't speak in our name, hence
- * NotifyAccess=all in the unit. RELOADING is never said: the restart of a worker may fail, and a unit that reloads for ever can't be restarted.
+ * Node has no Unix datagram sockets, so systemd-notify sends: a process of 3 ms at a change and once a minute. It waits until
+ * systemd has read the message, as systemd must still be able to look up the sender. An ordinary user's process can't send in our
+ * name, hence NotifyAccess=all in the unit. RELOADING is never sent: the restart of a worker may fail, and a unit that reloads
+ * for ever can't be restarted.
  */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { createListeners } from '../output/listeners.ts';
@@ -20,7 +21,7 @@ import { createWatchdog, type Seen } from './watchdog.ts';
 interface View {
   seen(): Seen;
   status(): StatusDocument;
-  /** Calls back soon after something may have changed; returns the way to leave. */
+  /** Calls back soon after something may have changed; returns how to stop that. */
   listen(listener: () => void): () => void;
 }
 
@@ -29,15 +30,15 @@ export type Service = NonNullable<ReturnType<typeof openService>>;
 type Message = Readonly<Record<string, string>>;
 
 const STATUS_EVERY_MS = 60_000;
-/** Changes that come faster are told together. */
+/** Changes within this time are sent together. */
 const PAUSE_MS = 1_000;
 const SEND_MS = 10_000;
 const END_MS = 1_000;
-/** systemd advises to feed at half the time at the latest. */
+/** systemd recommends at least two per timeout. */
 const TICKS_PER_TIMEOUT = 5;
 const STATUS_MAX = 300;
 
-/** Null: no service manager wants to be told. */
+/** Null: no service manager listens. */
 export function openService(
   { NOTIFY_SOCKET: socket, WATCHDOG_USEC: usec = '0', WATCHDOG_PID: pid }: NodeJS.ProcessEnv,
   { report, deafAfterMs }: { readonly report: Report; readonly deafAfterMs: number },
@@ -54,13 +55,13 @@ export function openService(
   let leave = (): void => {};
 
   function say(line: string, more: Message = {}): void {
-    // READY comes with what it means, also where a tick of the watchdog has said that already.
+    // READY is sent with its status, even if a tick of the watchdog has sent the same status before.
     const isNew = line !== shown || more.READY !== undefined;
     shown = line;
     sender.send({ ...(isNew ? { STATUS: line } : {}), ...more });
   }
 
-  /** In place of what was looked at before. */
+  /** Replaces the previous timer and listener. */
   function every(ms: number, tick: () => void): void {
     leave();
     const ticks = createListeners<[]>('what is told to systemd', report);
@@ -70,11 +71,11 @@ export function openService(
   }
 
   const service = {
-    /** Before there is a run: it stands by for the lock. */
+    /** Before the run: the supervisor waits for the lock. */
     standsBy(): void {
       isReady = true;
       say('stands by until the present supervisor leaves', { READY: '1' });
-      // The loop that waits for the lock is this one: it lives as long as the timer.
+      // The timer shows that the event loop, which waits for the lock, is alive.
       if (watchdogMs > 0) every(tickMs, () => sender.send({ WATCHDOG: '1' }));
     },
     follow({ seen, status, listen }: View): void {
@@ -82,7 +83,7 @@ export function openService(
       let isStarved = false;
       const look = (): void => {
         const now = status();
-        // In deploy mode a worker that has only begun is `disabled` already.
+        // In deploy mode the state is `disabled` even before the worker has started, so the phase counts, too.
         const runs =
           /^(polling|standby|disabled)$/.test(now.state) && /^(polling|standby)$/.test(seen().phase);
         say(statusLine(now), runs && !isReady ? { READY: '1' } : {});
@@ -108,7 +109,7 @@ export function openService(
       };
       look();
     },
-    /** It has begun to end: the last status is the reason. */
+    /** The run has begun to end; the reason becomes the last status. */
     stopping({ code, reason }: Ending): void {
       if (isEnding) return;
       isEnding = true;
@@ -116,7 +117,7 @@ export function openService(
       const text = code === EXIT.ok ? `stopped: ${reason}` : `${reason} (exit ${code})`;
       say(plain(maskText(text, []), STATUS_MAX), { STOPPING: '1' });
     },
-    /** `why`: the error that ends it early. Resolves when all of it has left, or after a second. */
+    /** `why`: the error that ends the run early. Resolves when everything was sent, or after a second. */
     async end(why?: unknown): Promise<void> {
       const reason = why instanceof Error ? why.message : 'the start was given up';
       service.stopping({ code: why instanceof SinglepollError ? why.exitCode : EXIT.ok, reason });
@@ -126,13 +127,13 @@ export function openService(
   return service;
 }
 
-/** Says why a run ends that never began: its configuration is wrong. */
+/** Reports why a run never began: its configuration is wrong. */
 export async function tellEnd(env: NodeJS.ProcessEnv, why: unknown): Promise<void> {
   const report = { line() {}, drained: async () => {} };
   await openService(env, { report, deafAfterMs: 0 })?.end(why);
 }
 
-/** The one line that `systemctl status` shows of a run; without a token. */
+/** The line that `systemctl status` shows; without a token. */
 export function statusLine({ state, worker, polling, problems }: StatusDocument): string {
   const parts: string[] = [state === 'disabled' ? 'deploy mode, nobody polls' : state];
   if (worker?.pid) parts.push(`worker ${worker.pid}`);
@@ -142,7 +143,7 @@ export function statusLine({ state, worker, polling, problems }: StatusDocument)
   return plain(maskText(parts.join('; '), []), STATUS_MAX);
 }
 
-/** Sends one message after the other; a newer one of the same name replaces one that has not gone yet. */
+/** Sends one message after the other; a newer value of the same name replaces one that was not sent yet. */
 function createSender(socket: string, onProblem: (problem: string) => void) {
   let waiting: Record<string, string> = {};
   let sending: Promise<void> | null = null;
@@ -164,7 +165,7 @@ function createSender(socket: string, onProblem: (problem: string) => void) {
   function go(): void {
     clearTimeout(pause);
     pause = undefined;
-    // What has come since the last one was sent, too. Not within sendAll: with nothing to send that ends before `sending` is set.
+    // Not reset within sendAll, which may end before `sending` is set. Sends what has come meanwhile, too.
     sending ??= sendAll().finally(() => {
       sending = null;
       if (Object.keys(waiting).length > 0) go();
@@ -174,7 +175,7 @@ function createSender(socket: string, onProblem: (problem: string) => void) {
   return {
     send(message: Message): void {
       Object.assign(waiting, message);
-      // A status alone waits for others like it.
+      // A status alone waits for further changes.
       if (Object.keys(waiting).some((name) => name !== 'STATUS')) go();
       else if (waiting.STATUS !== undefined) pause ??= setTimeout(go, PAUSE_MS).unref();
     },

@@ -1,4 +1,4 @@
-/** The unit or container that a supervisor runs in, by its cgroup, and what ends it there. */
+/** The unit or container that a supervisor runs in, by its cgroup, and the commands that stop and start it. */
 import { readText } from '../machine/procfs.ts';
 import { containerIn, layersOf, unitIn } from '../strays/cgroup.ts';
 
@@ -6,13 +6,13 @@ export interface Host {
   /** For people: `the unit bot.service`. */
   readonly name: string;
   readonly stopCommand: string;
-  /** Null: of a container, which comes back as its engine was told. */
+  /** Null for a container, which its engine restarts according to its policy. */
   readonly startCommand: string | null;
 }
 
 const cgroupOf = (pid: number | 'self') => layersOf(readText(`/proc/${pid}/cgroup`));
 
-/** Null: in none, in ours, or the system does not tell. */
+/** Null: it runs in none or in ours, or the system does not tell. */
 export function hostOf(pid: number | null): Host | null {
   if (pid === null) return null;
   const layers = cgroupOf(pid);

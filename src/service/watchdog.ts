@@ -1,28 +1,28 @@
 /**
- * Whether a service manager's watchdog is to be fed: by polls that succeed, not by a clock of ours that still ticks. Fed without them only
- * where nobody polls for a reason that a restart of singlepoll could not mend. PURE.
+ * Decides whether to feed a service manager's watchdog: polls that succeed feed it, not a mere timer. It is fed without them only
+ * if there is no polling for a reason that a restart of singlepoll could not cure. PURE.
  */
 import type { Phase } from '../supervisor/table.ts';
 
 export interface Seen {
   readonly phase: Phase;
-  /** Polls answered so far, where they can be seen; null: deploy mode, or a worker that polls past the gateway. */
+  /** Polls answered so far; null: they can't be seen (deploy mode, or a worker that bypasses the gateway). */
   readonly polls: number | null;
-  /** The Bot API is out of reach or asked for a pause, a rival takes the poll, the worker set a webhook as it was allowed to. */
+  /** The Bot API is out of reach or asked for a pause, a rival polls, or the worker set an allowed webhook. */
   readonly helpless: boolean;
-  /** How far the lease's keeper is behind its own plan, ms; 0 without a lease. */
+  /** How late the lease's keeper is, in ms; 0 without a lease. */
   readonly keeperLateMs: number;
 }
 
 /**
- * To be asked at every tick; true: feed. A worker that has not polled for `patienceMs` gets no more food; that is more than
- * singlepoll's own cures take.
+ * The result is called at every tick; true: feed. Feeding ends when the worker has not polled for `patienceMs`, which is longer
+ * than singlepoll needs to cure that itself.
  */
 export function createWatchdog(patienceMs: number, startMs: number): (seen: Seen, nowMs: number) => boolean {
   let goodAtMs = startMs;
   let polls = 0;
   return (seen, nowMs) => {
-    // A keeper that has stopped is no matter of patience: the lateness is.
+    // In standby no polls are expected; only the keeper's lateness counts.
     if (seen.phase === 'standby') {
       const isOnTime = seen.keeperLateMs < patienceMs;
       if (isOnTime) goodAtMs = nowMs;
