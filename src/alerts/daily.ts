@@ -1,6 +1,6 @@
 /**
- * Whether a time of day has come in a time zone, once on each date: looked at at least every minute, so that clocks may jump as they like. A time
- * that a day skips comes when the clocks jump, one that a day has twice comes the first time. PURE but for the zone rules of Intl.
+ * Whether a time of day has come in a time zone, once on each date. Called at least every minute, it copes with any jump of the
+ * clock: a skipped time comes at the jump, one that comes twice counts the first time. PURE but for the zone rules of Intl.
  */
 import type { AlertConfig } from '../config/checks.ts';
 
@@ -13,7 +13,7 @@ export function createDaily(
   const time = [hour, minute].map((it) => String(it).padStart(2, '0')).join(':');
   let last = '';
   const isDue = (nowMs: number): boolean => {
-    // `2026-11-29 09:00`, which sorts as it stands.
+    // `2026-11-29 09:00`, so that strings sort by time.
     const [date = '', now = ''] = format.format(nowMs).split(' ');
     if (date <= last || now < time) return false;
     last = date;

@@ -1,4 +1,4 @@
-/** Brings messages to the admin chat, by the real API root and token and never through the gateway, and to --alert-url. */
+/** Sends messages to the admin chat, with the real API root and token instead of the gateway, and to --alert-url. */
 import type { AlertConfig, AlertUrl } from '../config/checks.ts';
 import type { Report } from '../output/report.ts';
 import { count } from '../output/words.ts';
@@ -14,7 +14,7 @@ export interface DeliveriesOptions {
   readonly report: Report;
 }
 
-/** 4096 is what a message may have. */
+/** Telegram's limit is 4096. */
 const CHAT_TEXT_MAX = 4_000;
 const TIMEOUT_MS = 10_000;
 const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
@@ -41,11 +41,11 @@ export function openDeliveries({ alerts, apiRoot, token, report }: DeliveriesOpt
       lastError: queues.map((queue) => queue.counts().lastError).findLast((it) => it !== null) ?? null,
     }),
     isFailing: () => queues.some((queue) => queue.isFailing()),
-    /** Waits until everything is delivered or given up, but no longer than `ms`. */
+    /** Waits until every message is delivered or given up, but no longer than `ms`. */
     async finish(ms: number, cut: AbortSignal): Promise<void> {
       let timer: NodeJS.Timeout | undefined;
       const limit = new Promise<void>((resolve) => {
-        // Not unref'd: nothing else may keep the process.
+        // Not unref'd, as nothing else may keep the process alive.
         timer = setTimeout(resolve, ms);
         cut.addEventListener('abort', () => resolve());
         if (cut.aborted) resolve();
@@ -112,7 +112,7 @@ function urlPlace(target: AlertUrl): Place {
   };
 }
 
-/** Decides what an answer means. Its text is not shown: it may repeat the URL. */
+/** Decides what an answer means. Its text is not shown, as it may repeat the URL. */
 export function judge(status: number, retryAfter: string | undefined): Delivery {
   if (status >= 200 && status < 300) return { kind: 'ok' };
   const error = `HTTP ${status}`;

@@ -1,4 +1,4 @@
-/** Finds what has happened between two looks at a run, and what its end means: differences of two status documents and tallies. PURE. */
+/** Finds what happened between two looks at a run by comparing status documents and tallies, and judges its end. PURE. */
 import { EXIT } from '../errors.ts';
 import { STOLEN_CURE, WEBHOOK_CURE } from '../gateway/words.ts';
 import { count, duration, howItEnded, RIVAL_CURE } from '../output/words.ts';
@@ -9,15 +9,15 @@ import type { AlertEvent, AlertKind } from './gate.ts';
 export interface Look {
   readonly doc: StatusDocument;
   readonly tally: Tally;
-  /** A 409 was named by the worker lately, and nobody found here; known without a gateway only. */
+  /** The worker lately printed a 409, and no poller was found here; known only without a gateway. */
   readonly hasRivalElsewhere: boolean;
   readonly unixMs: number;
 }
 
-/** Problems that stand in the way of polling. */
+/** Problems that prevent polling. */
 const IN_THE_WAY = /^(rival|conflict|webhook-set|no-poll|crashing|stray|lease-unreachable|api-unreachable)$/;
 
-/** True where the bot is polled as asked (by another machine, where this one stands by), and nothing is in the way. */
+/** True if the bot is polled as configured (by another machine if this one stands by) without problems. */
 export function isWell({ doc }: Look): boolean {
   const { state, lease, problems } = doc;
   const runs = /^(polling|disabled)$/.test(state) || (state === 'standby' && lease?.holder != null);
@@ -58,7 +58,7 @@ export function eventsBetween(before: Look, after: Look): AlertEvent[] {
       `${count(stolen, 'update')} probably taken by somebody who polls without waiting; nobody got a 409`,
       STOLEN_CURE,
     ],
-    // A run that ends because of the rival tells so in its last alert.
+    // A run that ends because of the rival says so in its last alert.
     ['rival', rival !== null && rivalOf(before) === null, rival?.message ?? '', rival?.hint],
     [
       'lease-lost',
@@ -81,7 +81,7 @@ function rivalOf({ doc, hasRivalElsewhere }: Look): StatusDocument['problems'][n
   return (!ends && doc.problems.find(({ code }) => isRival(code))) || null;
 }
 
-/** The alert about the end of a run. `lines`: the worker's last lines. */
+/** The alert about the end of a run. `lines` are the worker's last lines. */
 export function eventOfEnd(
   { code, reason, hint: own }: Ending,
   { crashLoop, overlap, state }: Pick<StatusRecord, 'crashLoop' | 'overlap' | 'state'>,

@@ -1,10 +1,10 @@
 /**
- * Which events become alerts: each kind at most once within the cooldown; what happens meanwhile is counted and told with the next one.
- * After a problem "recovered" comes once, when all has been well for a while. PURE but for its own state: times are given, ms since
- * 1970. Memory is bounded by the number of kinds.
+ * Decides which events become alerts: each kind at most once within the cooldown; further ones are counted and reported with the
+ * next alert. After a problem "recovered" follows once, when all has been well for a while. PURE but for its own state: times are
+ * given, ms since 1970. Memory is bounded by the number of kinds.
  */
 
-/** The name and level of each kind, and whether it `lasts` until a recovery is told or is `over` once it has been told. */
+/** Name and level of each kind, and whether it `lasts` until a recovery or is `over` at once. */
 export const ALERT_KINDS = {
   'crash-loop': ['crash loop', 'problem', 'lasts'],
   rival: ['rival', 'problem', 'lasts'],
@@ -20,7 +20,7 @@ export const ALERT_KINDS = {
 } as const;
 export type AlertKind = keyof typeof ALERT_KINDS;
 
-/** Something to recover from. */
+/** Whether a recovery follows this kind. */
 export const lasts = (kind: AlertKind): boolean => ALERT_KINDS[kind][2] === 'lasts';
 
 export interface AlertEvent {
@@ -31,19 +31,19 @@ export interface AlertEvent {
   readonly hint: string | null;
   /** The worker's last lines. */
   readonly lines?: readonly string[];
-  /** When it happened; of "recovered": since when there were problems. */
+  /** When it happened; for "recovered": since when there were problems. */
   readonly atMs: number;
 }
 
 export interface Alert extends AlertEvent {
-  /** How many more of its kind were kept back since the last alert of it. */
+  /** How many more events of its kind were held back since the last alert. */
   readonly more: number;
-  /** The problems that are over; only "recovered" has any. */
+  /** For "recovered" only: the problems that are over. */
   readonly over: readonly AlertKind[];
 }
 
 interface Kept {
-  /** When an alert of this kind was last given out. */
+  /** When the last alert of this kind was sent. */
   sentAt: number;
   held: number;
   latest: AlertEvent | null;
@@ -56,14 +56,14 @@ interface Saved {
 }
 
 const SETTLE_MS = 10_000;
-/** A problem that is older has been forgotten by everybody. */
+/** Older problems are forgotten. */
 const OWED_FOR_MS = 24 * 3_600_000;
 
-/** False also for a time to come: a clock that was set back must not silence alerts for long. */
+/** False for future times, too: a clock that was set back must not silence alerts for long. */
 const isWithin = (atMs: unknown, periodMs: number, nowMs: number): boolean =>
   typeof atMs === 'number' && atMs <= nowMs && nowMs - atMs < periodMs;
 
-/** `saved` is what a file says: what makes no sense in it is passed over. */
+/** `saved` comes from a file; parts of it that make no sense are ignored. */
 export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: number) {
   const before = saved as Partial<Saved> | null;
   const kinds = new Map<AlertKind, Kept>();
@@ -72,12 +72,12 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
     if (sentAt !== undefined && held >= 0 && isWithin(sentAt, held > 0 ? OWED_FOR_MS : cooldownMs, nowMs))
       kinds.set(kind, { sentAt, held, latest: null });
   }
-  /** Problems that were told of since the last "recovered", and when the first. */
+  /** Problems that were reported since the last "recovered", and the time of the first. */
   let owed: Saved['owed'] = isWithin(before?.owed?.since, OWED_FOR_MS, nowMs) ? before!.owed! : null;
   let wellSince: number | null = null;
 
   return {
-    /** Takes what has happened since the last call and whether the bot is polled undisturbed; returns the alerts to send now. */
+    /** Takes the events since the last call and whether all is well; returns the alerts to send now. */
     step(atMs: number, events: readonly AlertEvent[], isWell: boolean): readonly Alert[] {
       const out: Alert[] = [];
       wellSince = isWell && !events.some(({ kind }) => lasts(kind)) ? (wellSince ?? atMs) : null;
@@ -87,7 +87,7 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
         const { kind } = event;
         out.push({ ...event, more, over });
         kinds.set(kind, { sentAt: atMs, held: 0, latest: null });
-        // A problem that is told late, when all has been well for a while already, needs no "recovered".
+        // A problem that is reported only when all has been well for a while needs no "recovered".
         if (lasts(kind) && !hasSettled)
           owed = { kinds: [...new Set([...(owed?.kinds ?? []), kind])], since: owed?.since ?? atMs };
       };
@@ -107,14 +107,14 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
       }
       return out;
     },
-    /** When to step again though nothing happens; null: not before something does. */
+    /** When to step again even if nothing happens; null: not before the next event. */
     dueMs(): number | null {
       const due = [...kinds.values()].flatMap(({ latest, sentAt }) => (latest ? [sentAt + cooldownMs] : []));
       if (owed && wellSince !== null)
         due.push(Math.max(wellSince + SETTLE_MS, (kinds.get('recovered')?.sentAt ?? 0) + cooldownMs));
       return due.length === 0 ? null : Math.min(...due);
     },
-    /** A problem was told and "recovered" not yet: it is worth looking whether all is well. */
+    /** A problem was reported and "recovered" not yet, so look whether all is well. */
     isOwed: () => owed !== null,
     saved: (): Saved => ({
       kinds: Object.fromEntries([...kinds].map(([kind, { sentAt, held }]) => [kind, { sentAt, held }])),

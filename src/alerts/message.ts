@@ -1,11 +1,11 @@
 /**
- * An alert and the daily digest as people read them: short, without a token, the next command last; and the bodies that --alert-url gets.
+ * Writes alerts and the daily digest for people: short, without a token, the next command last; and the bodies for --alert-url.
  * - Slack, incoming webhooks: &, < and > as entities (api.slack.com/docs/message-formatting, "How to escape characters");
  *   `mrkdwn: false` leaves every other sign as it is (docs.slack.dev, ChatPostMessageArguments).
  * - Discord, execute webhook: at most 2000 characters; `allowed_mentions: {parse: []}` pings nobody
  *   (docs.discord.com/developers/resources/webhook and …/message#allowed-mentions-object). Markdown is escaped by backslashes.
- * - ntfy, publish as JSON: POST to the root of the server, the topic in the body; JSON sent to a topic's own URL would be shown as it is
- *   (docs.ntfy.sh/publish/#publish-as-json). A message of more than 4096 bytes becomes a file.
+ * - ntfy, publish as JSON: POST to the root of the server, the topic in the body; JSON sent to a topic's own URL would be shown
+ *   raw (docs.ntfy.sh/publish/#publish-as-json). A message of more than 4096 bytes becomes a file.
  */
 import type { AlertUrl } from '../config/checks.ts';
 import { topicOf } from '../config/targets.ts';
@@ -31,7 +31,7 @@ export interface Message {
   /** When it happened, ISO 8601. */
   readonly at: string;
   readonly hint: string | null;
-  /** How many more of the kind came since the last alert of it. */
+  /** How many more events of the kind came since the last alert. */
   readonly more: number;
 }
 
@@ -62,7 +62,7 @@ export function alertMessage(alert: Alert, { secrets, ...sender }: Sender): Mess
   return { ...sender, event: kind, level, title, message: told.join('\n'), at, hint, more };
 }
 
-/** `since`: the look of the last digest, or of the start. `summary`: of the history, for so long before now. */
+/** `since`: the look at the last digest or at the start. `summary` sums up the history of a span that ends now. */
 export function digestMessage(
   since: Look,
   now: Look,
@@ -84,7 +84,7 @@ export function digestMessage(
   };
 }
 
-/** Also what a chat is sent. */
+/** The text that a chat is sent. */
 export const wholeText = ({ title, message }: Message): string => `${title}\n${message}`;
 
 function digestLines(since: Look, now: Look, summary: (spanMs: number) => Summary): string[] {
@@ -124,7 +124,7 @@ function digestLines(since: Look, now: Look, summary: (spanMs: number) => Summar
   ];
 }
 
-/** Across the ends of supervisors. */
+/** Covers all supervisors of the last day. */
 function dayLines(day: Summary): string[] {
   const [longest] = day.spans.filter(({ state }) => state !== 'standby');
   const worst = longest
@@ -139,7 +139,7 @@ function share(part: number): string {
   return percent >= 99.995 ? '100 %' : `${(Math.floor(percent * 100) / 100).toFixed(percent < 99 ? 1 : 2)} %`;
 }
 
-/** Why workers ended. */
+/** The reasons why workers ended. */
 function reasons(since: Look, { tally }: Look): string {
   const deaf = tally.deafReplaced - since.tally.deafReplaced;
   const why = Object.entries(tally.ends)

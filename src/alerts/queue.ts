@@ -1,6 +1,6 @@
 /**
- * Messages on their way to one place: sent one after the other, retried with growing waits, given up after an hour, at most twenty.
- * Each place has a queue of its own, so that one that hangs or fails keeps nobody else waiting. Every message ends up as sent or failed.
+ * Messages to one place: at most twenty wait. They are sent one by one, retried with growing waits, and given up after an hour.
+ * Each place has its own queue, so that one that hangs or fails delays no other. Every message ends up as sent or failed.
  */
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
@@ -9,15 +9,15 @@ import type { Message } from './message.ts';
 
 export type Delivery =
   | { readonly kind: 'ok' }
-  /** It may work later. `afterMs`: what the receiver asks for. */
+  /** It may work later. `afterMs`: the pause that the receiver asks for. */
   | { readonly kind: 'later'; readonly error: string; readonly afterMs: number | null }
-  /** It will not work, however often it is tried. */
+  /** Retries are pointless. */
   | { readonly kind: 'never'; readonly error: string };
 
 export interface Place {
   readonly name: string;
   send(message: Message): Promise<Delivery>;
-  /** Nothing waits any more: no connection is to be held. */
+  /** Nothing waits any more: close the connection. */
   rest(): void;
 }
 
@@ -36,7 +36,7 @@ export function createQueue(
   let [sent, failed, failuresInRow] = [0, 0, 0];
   let [isSending, hasGivenUp, isClosed] = [false, false, false];
   let lastError: string | null = null;
-  /** The next try of the first message, after one that failed. */
+  /** The next try of the first message, after a failure. */
   let again: { readonly timer: NodeJS.Timeout; readonly isAsked: boolean; readonly waitMs: number } | null =
     null;
   let onEmpty = (): void => {};
@@ -102,14 +102,14 @@ export function createQueue(
   return {
     post(message: Message): void {
       waiting.push({ message, sinceMs: nowMs() });
-      // The oldest that is not being sent, or tried again, makes room.
+      // The first message may be under way, so the oldest after it is dropped.
       if (waiting.length > WAITING_MAX) drop(1, 'too many messages wait');
       if (!again) next();
     },
     counts: () => ({ sent, failed, waiting: waiting.length, lastError }),
-    /** Worth a problem in `status`: the last one was given up, or three tries in a row have failed. */
+    /** Shown as a problem in `status`: a message was given up, or three tries in a row have failed. */
     isFailing: () => hasGivenUp || failuresInRow >= FAILING_TRIES,
-    /** There is no time left: the next try is now, unless the receiver has asked for a pause. Resolves when nothing waits. */
+    /** Tries now, as no time is left, unless the receiver has asked for a pause. Resolves when nothing waits. */
     hurry: () =>
       new Promise<void>((resolve) => {
         onEmpty = resolve;

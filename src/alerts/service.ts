@@ -1,6 +1,6 @@
 /**
- * Alerts and the daily digest of one run: looks when something may have changed, and hands what is to be told to the senders. Nothing
- * of the supervision waits for any of it.
+ * Alerts and the daily digest of one run: looks when something may have changed, and passes messages to the senders. Supervision
+ * never waits for it.
  */
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
@@ -32,14 +32,14 @@ interface AlertServiceOptions extends DeliveriesOptions {
   /** The state folder of the bot. */
   readonly botDir: string;
   readonly summary: (spanMs: number) => Summary;
-  /** A stray is the reason. */
+  /** Whether a stray is the reason. */
   readonly isStray: (reason: string) => boolean;
 }
 
-/** An ending waits this long for its alert. */
+/** How long an ending waits for its alert. */
 const LAST_WORD_MS = 3_000;
 const LAST_LINES = 3;
-/** While a "recovered" is owed, what becomes well silently is seen so soon. */
+/** How often to look while a "recovered" is owed, as some problems end without an event. */
 const OWED_LOOK_MS = 5_000;
 const MINUTE_MS = 60_000;
 const TIMER_MAX_MS = 2 ** 31 - 1;
@@ -90,14 +90,14 @@ export function openAlerts(options: AlertServiceOptions) {
   }
 
   function tellDigest(now: Look): void {
-    // Several machines may share the bot: only the one that polled sends a digest.
+    // Of several machines that share the bot, only the one that polled sends a digest.
     const { polledMs } = options.summary(now.unixMs - digestSince.unixMs);
     if (now.doc.state !== 'standby' || polledMs > 0)
       deliveries.post(digestMessage(digestSince, now, options.summary, sender()));
     digestSince = now;
   }
 
-  /** Sent beside the stop of the worker, which does not wait for it. */
+  /** Sends the alert about the end while the worker is being stopped; neither waits for the other. */
   function tellEnd(ending: Ending): void {
     if (isEndTold || ending.code === EXIT.ok) return;
     isEndTold = true;
@@ -125,10 +125,10 @@ export function openAlerts(options: AlertServiceOptions) {
   observe();
 
   return {
-    /** The run has ended for this reason: waits a moment for what is still to be told, not after an asked stop. */
+    /** The run has ended: waits a moment for its messages, but not after a requested stop. */
     async finish(ending: Ending): Promise<void> {
       leave();
-      // A bug is told of nowhere else.
+      // For an internal error this is the only alert.
       tellEnd(ending);
       clearTimeout(timer);
       if (ending.code !== EXIT.ok) await deliveries.finish(LAST_WORD_MS, cut.signal);
@@ -147,16 +147,16 @@ function readSaved(file: string): unknown {
   }
 }
 
-/** A supervisor that is started again and again must not tell the same each time. What can't be written is done without. */
+/** Saves the state, so that a supervisor that is restarted again and again does not repeat alerts. Write errors are ignored. */
 function save(file: string, saved: unknown): void {
   try {
     writeWhole(file, `${JSON.stringify(saved)}\n`);
   } catch {
-    // The next one may tell the same again.
+    // The next supervisor may repeat an alert.
   }
 }
 
-/** Says where alerts go, for the line at the start. */
+/** The places that alerts go to, for the line at the start. */
 function placesOf({ chat, url, digest }: AlertConfig): string {
   const places = [
     ...(chat === null ? [] : [`to chat ${chat}`]),
