@@ -1,7 +1,7 @@
-/** How many processes of our cgroup the kernel has killed for lack of memory: cgroups(7), memory.events of v2, memory.oom_control of v1. */
+/** Counts processes of our cgroup that the kernel killed for lack of memory (cgroups(7): memory.events, memory.oom_control). */
 import { readText } from './procfs.ts';
 
-/** Null: the system does not tell. In a container its own root may be all that is there to read. */
+/** Null: the system does not tell. In a container only the cgroup root may be readable. */
 export function oomKills(): number | null {
   const own = readText('/proc/self/cgroup') ?? '';
   const pathIn = (controller: string) =>

@@ -1,8 +1,7 @@
 /**
- * Plain reads below /proc: whole small files into one reused buffer. Processes leave at any moment, and files of
- * other users may be closed to us: both are answers here (`null`), never exceptions.
- * Reads are synchronous on purpose: /proc never waits for a disk, and one read costs a few microseconds
- * where a promise costs many times that.
+ * Reads small files below /proc into one reused buffer. Processes may end at any moment, and files of other users may be
+ * unreadable: the result is `null` then, never an exception.
+ * Reads are synchronous: /proc never waits for a disk, and one read takes a few microseconds, a promise many times that.
  */
 import {
   closeSync,
@@ -19,10 +18,10 @@ const START_BYTES = 64 * 1024;
 /** The kernel limits arguments and environment together to 6 MiB (3/4 of 8 MiB, execve(2)). */
 const MOST_BYTES = 8 * 1024 * 1024;
 
-/** Up to `mostBytes` of a file, or null where it may not be read or has gone. Valid until the next call. */
+/** Up to `mostBytes` of a file; null: it may not be read or has gone. Valid until the next call. */
 export type BlockReader = (path: string, mostBytes?: number) => Buffer | null;
 
-/** Reads files into one buffer that it owns and reuses. */
+/** Makes a reader with one buffer, which it reuses. */
 export function createBlockReader(): BlockReader {
   let buffer = Buffer.alloc(START_BYTES);
   return (path, mostBytes = MOST_BYTES) => {
@@ -47,12 +46,12 @@ export function createBlockReader(): BlockReader {
   };
 }
 
-/** A stat line has 52 numbers and a short name: it fits, and comes whole in one read. */
+/** A stat line, with its 52 numbers and a short name, fits and is read in one go. */
 const statLine = Buffer.allocUnsafeSlow(4096);
 
 /**
- * A process's stat line, or null when it has left. Every look reads one per process, before each respawn too: through one
- * buffer that takes a third less time than readFileSync, which reads on to the end of the file.
+ * A process's stat line; null: it has ended. Each look reads one per process, even before a respawn: with one buffer that
+ * takes a third less time than with readFileSync, which reads on to the end of the file.
  */
 export function readStat(pid: number): string | null {
   let fd: number;
@@ -70,7 +69,7 @@ export function readStat(pid: number): string | null {
   }
 }
 
-/** The text of a small file, or null when it cannot be had. */
+/** The text of a small file; null: it can't be read. */
 export function readText(path: string): string | null {
   try {
     return readFileSync(path, 'utf8');
@@ -79,12 +78,12 @@ export function readText(path: string): string | null {
   }
 }
 
-/** The words of a process's command line; none where it has gone or can't be read. */
+/** The words of a process's command line; none if it has gone or can't be read. */
 export function argvOf(pid: number): string[] {
   return (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').filter((it) => it !== '');
 }
 
-/** Where a link points to, or null. */
+/** The target of a link, or null. */
 export function readLink(path: string): string | null {
   try {
     return readlinkSync(path);
@@ -93,7 +92,7 @@ export function readLink(path: string): string | null {
   }
 }
 
-/** Owner of a file or folder, or -1. */
+/** User id of the owner of a file or folder, or -1. */
 export function ownerOf(path: string): number {
   try {
     return statSync(path, { throwIfNoEntry: false })?.uid ?? -1;
@@ -102,7 +101,7 @@ export function ownerOf(path: string): number {
   }
 }
 
-/** Device and inode of what a path leads to, as one comparable string, or null. */
+/** Device and inode of a path's target as one comparable string, or null. */
 export function identityOf(path: string): string | null {
   try {
     const stat = statSync(path, { throwIfNoEntry: false });
@@ -112,18 +111,18 @@ export function identityOf(path: string): string | null {
   }
 }
 
-/** Every pid that /proc lists now, in its order. */
+/** All pids in the order of /proc. */
 export function listPids(): number[] {
   return readdirSync('/proc').map(Number).filter(Boolean);
 }
 
-/** The stat line of a process, read; null: it has left. */
+/** The parsed stat line of a process; null: it has ended. */
 export function statOf(pid: number): ProcStat | null {
   const text = readStat(pid);
   return text === null ? null : parseProcStat(text);
 }
 
-/** True where /proc is a Linux one that shows processes. */
+/** True if /proc is Linux's and shows processes. */
 export function hasProcfs(): boolean {
   return process.platform === 'linux' && readText('/proc/self/stat') !== null;
 }
@@ -156,8 +155,8 @@ export interface ProcStat {
   /** Clock ticks after boot, as a string: only ever compared. */
   readonly startId: string;
   /**
-   * Changes when the process executes another program, however it is named: the kernel lays out code, stack,
-   * arguments and environment anew. Empty numbers (all 0) where the process may not be inspected.
+   * Changes when the process executes another program, even of the same name, as the kernel then moves code, stack,
+   * arguments and environment. All numbers are 0 if the process may not be inspected.
    */
   readonly imageId: string;
 }
@@ -167,7 +166,7 @@ export interface ProcStat {
 const FIELDS =
   /(\S) (\d+) (-?\d+) (-?\d+) (-?\d+) \S+ (\d+) (?:\S+ ){12}(\d+)(?: (?:\S+ ){3}(\S+ \S+ \S+) (?:\S+ ){19}(\S+ \S+ \S+ \S+))?/y;
 
-/** The facts of one stat line, or null when the text is none (the process left while it was read). */
+/** Parses a stat line; null: the text is none (the process ended while it was read). */
 export function parseProcStat(text: string): ProcStat | null {
   const open = text.indexOf('(');
   const close = text.lastIndexOf(')');

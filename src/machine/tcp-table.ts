@@ -1,7 +1,7 @@
 /**
- * The TCP sockets of this network namespace as the kernel lists them in /proc/net/tcp and tcp6, with the inode by which a
- * process's descriptors lead to it (format: the kernel's Documentation/networking/proc_net_tcp.rst). For what must be answered
- * at once, and where `ss` is missing; byte counters are only told by `ss` (strays/sockets.ts).
+ * The TCP sockets of this network namespace as the kernel lists them in /proc/net/tcp and tcp6, with the inode that connects
+ * them with a process's descriptors (format: the kernel's Documentation/networking/proc_net_tcp.rst). Used if there is no time
+ * for `ss` or no `ss`; only `ss` tells byte counters (strays/sockets.ts).
  */
 import { readdirSync } from 'node:fs';
 import { endianness } from 'node:os';
@@ -21,7 +21,7 @@ export interface TcpRow {
 const TABLE_BYTES_MAX = 16 * 1024 * 1024;
 const LITTLE = endianness() === 'LE';
 
-/** `blocks` may be kept by who asks often. */
+/** Frequent callers may pass their own `blocks`. */
 export function* tcpRows(blocks = createBlockReader()): Generator<TcpRow> {
   for (const table of ['tcp', 'tcp6']) {
     const block = blocks(`/proc/self/net/${table}`, TABLE_BYTES_MAX);
@@ -43,7 +43,7 @@ export function* tcpRows(blocks = createBlockReader()): Generator<TcpRow> {
 
 const portOf = (hex: string) => Number.parseInt(hex, 16);
 
-/** 32-bit words in the machine's byte order; IPv4-mapped addresses come out as IPv4. */
+/** Converts 32-bit words in the machine's byte order; IPv4-mapped addresses become IPv4. */
 export function addressOfHex(hex: string, little = LITTLE): string {
   const bytes = [...hex.matchAll(/../g)].map(([byte]) => portOf(byte));
   if (little)
@@ -55,7 +55,7 @@ export function addressOfHex(hex: string, little = LITTLE): string {
   return shortAddress(groups.join(':')) ?? hex;
 }
 
-/** Inodes of the sockets that a process has open; none where it has left, null where they may not be seen. */
+/** Inodes of the sockets that a process has open; none if it has ended; null: we may not see them. */
 export function socketInodes(pid: number): string[] | null {
   let names: string[];
   try {
@@ -71,7 +71,7 @@ export function socketInodes(pid: number): string[] | null {
   return inodes;
 }
 
-/** Who listens at this port; null where nobody does, or the system does not tell. */
+/** Pid of the process that listens at this port; null: there is none, or the system does not tell. */
 export function portHolder(port: number): number | null {
   if (!hasProcfs()) return null;
   const rows = [...tcpRows()].filter((row) => row.state === '0A' && row.localPort === port);
