@@ -1,4 +1,4 @@
-/** cron: a line in the user's crontab, every other byte of which stays as it is, and the script that it runs. Facts: crontab(5). */
+/** cron: a script, and a line in the user's crontab that runs it; nothing else in the crontab changes. Facts: crontab(5). */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { singleQuote } from '../shell.ts';
@@ -7,26 +7,26 @@ import { runTool, type ToolAnswer } from '../tools.ts';
 import { markerText, type Plan, present, privateFiles, refused, writePlanned } from './plan.ts';
 import type { Starter } from './systemd.ts';
 
-/** cron takes all after the fifth field as the command, which a shell runs: there this is a comment. */
+/** Marks our line. It ends the command, which a shell runs, so it is a comment there. */
 const MARK = '# singlepoll install ';
-/** cron reads no more of one line (vixie-cron's MAX_COMMAND is 1000). */
+/** Longest line that cron reads (vixie-cron's MAX_COMMAND is 1000). */
 const LINE_MAX = 999;
-/** At boot the network may come late: cron starts nothing twice, so the script does. */
+/** How often the script tries: at boot the network may come late, and cron starts it only once. */
 const TRIES = 60;
 const PAUSE_S = 10;
 const TOOL_MS = 10_000;
 const START_MS = 15 * 60_000;
 
-/** Throws 78 for a path that a line of cron can't hold. */
+/** Throws 78 for a path that a crontab line can't hold. */
 export function cronLine({ scriptPath, made }: Pick<Plan, 'scriptPath' | 'made'>): string {
   if (/[\x00-\x1f\x7f]/.test(scriptPath)) throw refused('a control character', scriptPath);
-  // A bare percent sign would end the command.
+  // An unescaped percent sign would end the command.
   const line = `@reboot /bin/sh ${singleQuote(scriptPath).replaceAll('%', '\\%')} ${MARK}${made.name}`;
   if (line.length > LINE_MAX) throw refused('more than a line of cron can hold', scriptPath);
   return line;
 }
 
-/** POSIX sh. `start -d` ends with 69 where the Bot API is out of reach. */
+/** POSIX sh. `start -d` ends with 69 if the Bot API is out of reach. */
 const cronScript = ({ made, envPath, words }: Plan): string => `#!/bin/sh
 # ${markerText(made)}
 set -a
@@ -45,7 +45,7 @@ while :; do
 done
 `;
 
-/** `line` in place of the one that is there, else at the end. */
+/** The table with `line` instead of our present one, otherwise appended. */
 export function withLine(table: string, name: string, line: string): string {
   const lines = table.split('\n');
   const at = lines.findIndex((it) => nameOf(it) === name);
@@ -59,7 +59,7 @@ export const withoutLine = (table: string, name: string): string =>
     .filter((it) => nameOf(it) !== name)
     .join('\n');
 
-/** Names of our lines. */
+/** The names in our lines. */
 export const namesIn = (table: string): string[] => table.split('\n').flatMap((line) => nameOf(line) ?? []);
 
 function nameOf(line: string): string | null {
@@ -67,7 +67,7 @@ function nameOf(line: string): string | null {
   return line.startsWith('@reboot ') && at >= 0 ? line.slice(at + MARK.length).trimEnd() : null;
 }
 
-/** The table of this user. Throws 78 where it can't be read: an empty one must not take its place. */
+/** The table of this user. Throws 78 if it can't be read, as it must not be replaced by an empty one. */
 async function readCrontab(): Promise<string> {
   const { code, stdout, stderr } = await crontab(['-l']);
   if (code === 0) return stdout;
@@ -87,7 +87,7 @@ function crontab(args: string[], input?: string): Promise<ToolAnswer> {
 
 export const cron: Starter = {
   needs: ['crontab'],
-  // The crontab has no mark of ours: the script has.
+  // The script has our mark, not the crontab.
   markedFile: ({ scriptPath }) => scriptPath,
   show(plan, env) {
     process.stdout.write(`# crontab of this user\n${env}${cronLine(plan)}\n`);

@@ -1,4 +1,4 @@
-/** What is to be installed: name, command and variables, where that is written, and the line that marks files of ours. */
+/** What to install: name, command, variables, the files to write, and the line that marks our files. */
 import { existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Config } from '../config/load.ts';
@@ -15,44 +15,44 @@ export type Kind = 'systemd' | 'cron';
 export interface Plan {
   readonly kind: Kind;
   readonly made: Made;
-  /** For the whole machine, as root; else for the user. Always false with cron. */
+  /** True: for the whole machine, as root; false: for the user. Always false with cron. */
   readonly system: boolean;
-  /** User of a system unit; null: who installs it. */
+  /** User of a system unit; null: the user that installs it. */
   readonly runAs: string | null;
-  /** node, program, `start` and its options; the program words are absolute paths. */
+  /** node, program, `start` and its options, with absolute paths of the programs. */
   readonly words: readonly string[];
-  /** Contents of the env file, name → value. They hold secrets and are never shown. */
+  /** Contents of the env file, name → value. They hold secrets and must never be shown. */
   readonly env: Readonly<Record<string, string>>;
   readonly envPath: string;
-  /** The script that cron starts, as it reads no env file. */
+  /** The script that cron starts, since cron itself reads no env file. */
   readonly scriptPath: string;
   readonly stopTimeoutMs: number;
   readonly startTimeoutMs: number;
 }
 
-/** The mark of a file that install has made. */
+/** The mark in a file that install has written. */
 export interface Made {
   readonly name: string;
-  /** Null: deploy mode without a token. */
+  /** The bot's id; null: deploy mode without a token. */
   readonly bot: number | null;
-  /** The folder it runs in. */
+  /** The working folder. */
   readonly cwd: string;
 }
 
-/** Something that is installed. */
+/** An installed unit or crontab line. */
 export interface Found {
   readonly kind: Kind;
   readonly system: boolean;
   readonly name: string;
   readonly path: string;
-  /** Null: cron's script is gone. */
+  /** Null: the script of a crontab line is gone. */
   readonly made: Made | null;
 }
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/;
 const MARK = 'Made by singlepoll install:';
 
-/** The mark as one line, without the sign of a comment. */
+/** The mark as one line, without a comment sign. */
 export const markerText = (made: Made): string => `${MARK} ${JSON.stringify(made)}`;
 
 /** Reads the mark in the text of a file; null: the file is not ours. */
@@ -67,7 +67,7 @@ export function readMarker(text: string): Made | null {
   }
 }
 
-/** Tells what lies at a path: nothing, a file of ours, or (null) a file of somebody else. */
+/** What is at a path: nothing, one of our files, or (null) another file. */
 export function present(path: string): 'nothing' | Made | null {
   if (!lstatSync(path, { throwIfNoEntry: false })) return 'nothing';
   try {
@@ -77,7 +77,7 @@ export function present(path: string): 'nothing' | Made | null {
   }
 }
 
-/** Throws 78 where nothing starts programs at boot. */
+/** Throws 78 if nothing here starts programs at boot. */
 export function findKind(env: NodeJS.ProcessEnv): Kind {
   if (existsSync('/run/systemd/system')) return 'systemd';
   if (isProgramInPath('crontab', env)) return 'cron';
@@ -88,7 +88,7 @@ export function findKind(env: NodeJS.ProcessEnv): Kind {
   );
 }
 
-/** `--name`, else of the working folder. Throws 64. */
+/** The name from `--name`, otherwise that of the working folder. Throws 64. */
 export function chooseName(given: unknown, cwd: string): string {
   if (typeof given === 'string') {
     const name = given.replace(/\.service$/, '');
@@ -104,7 +104,7 @@ export function chooseName(given: unknown, cwd: string): string {
   return `singlepoll-${slug || 'bot'}`;
 }
 
-/** Env file and script, in a folder of the state folder (0700) that `makePrivateFolder` makes. */
+/** Env file and script, in a folder of the state folder (0700) that `makePrivateFolder` creates. */
 export function privateFiles(name: string, env: NodeJS.ProcessEnv): Pick<Plan, 'envPath' | 'scriptPath'> {
   const path = join(stateDirPath(env), 'install', name);
   return { envPath: `${path}.env`, scriptPath: `${path}.sh` };
@@ -127,12 +127,12 @@ export function writePlanned(path: string, text: string, mode: number): void {
   }
 }
 
-/** The error for a value that the language of a file can't hold. */
+/** The error for a value that a file's syntax can't hold. */
 export function refused(what: string, where: string): SinglepollError {
   return new SinglepollError(EXIT.config, `there is ${what} in ${showValue(where)}: that can’t be installed`);
 }
 
-/** Read by singlepoll, Node and their libraries; the rest of a shell's variables is not taken along unless asked for. */
+/** Variables for singlepoll, Node and their libraries; other variables of the shell are kept only on request. */
 const PROXIES = 'http_proxy https_proxy all_proxy no_proxy';
 const ALWAYS =
   `PATH LANG LC_ALL TZ VIRTUAL_ENV NO_COLOR SINGLEPOLL_DIR POLLING_ENABLED TELEGRAM_API_ROOT ASSISTANT_ADMIN_TELEGRAM_ID
@@ -140,7 +140,7 @@ TELEGRAM_ADMIN_CHAT_ID NODE_EXTRA_CA_CERTS SSL_CERT_FILE KUBECONFIG ${PROXIES} $
     /\s+/,
   );
 
-/** `extra`: names that were asked for. Values may be secrets. */
+/** `extra`: further requested names. Values may be secrets. */
 export function variablesToKeep(
   env: NodeJS.ProcessEnv,
   { tokenVariables }: Pick<Config, 'tokenVariables'>,
@@ -151,7 +151,7 @@ export function variablesToKeep(
   return Object.fromEntries(names.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])));
 }
 
-/** Lines are `NAME="value"`, read alike by systemd (EnvironmentFile=), POSIX sh and our own --env-file. */
+/** Lines are `NAME="value"`, which systemd (EnvironmentFile=), POSIX sh and our own --env-file read alike. */
 export function envFileText(name: string, env: Readonly<Record<string, string>>): string {
   const lines = Object.entries(env).map(([key, value]) => {
     const isWrong = /[\0\r]/.test(value);

@@ -1,4 +1,4 @@
-/** Whether the user that a unit is to run as can reach what it needs: at boot nobody would see why it can not. */
+/** Checks now that a unit's user can access what it needs, as the reason would not be seen at boot. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Config } from '../config/load.ts';
@@ -11,10 +11,10 @@ import { runTool } from '../tools.ts';
 
 const ASK_MS = 5_000;
 const SHOWN_MAX = 4;
-/** Asked as that user, by the rules of its groups and of access lists. Prints what is closed to it. */
+/** Runs as that user, so that groups and access lists count. Prints the files that it can't read. */
 const LOOK = ['for f; do', '[ -r "$f" ] || echo "$f"; done'].join(' ');
 
-/** Null: it can, or only root could tell. `words`: of the unit. */
+/** Null: it can access everything, or only root could tell. `words` are the unit's. */
 export async function whatIsClosed(
   runAs: string | null,
   words: readonly string[],

@@ -1,4 +1,4 @@
-/** systemd as what starts at boot: the unit is written, enabled, started, found and taken away. */
+/** Starts at boot with systemd: writes, enables, starts, finds and removes the unit. */
 import { readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { currentUser } from '../config/state-dir.ts';
@@ -10,7 +10,7 @@ import { runTool } from '../tools.ts';
 import { type Found, type Plan, present, writePlanned } from './plan.ts';
 import { systemdUnit } from './unit.ts';
 
-/** A start takes as long as the worker needs for its first poll, a stop as long as --stop-timeout. */
+/** Time limit: a start takes until the worker's first poll, a stop as long as --stop-timeout. */
 const TOOL_MS = 10 * 60_000;
 
 function unitPath(system: boolean, name: string, env: NodeJS.ProcessEnv): string {
@@ -21,14 +21,14 @@ function unitPath(system: boolean, name: string, env: NodeJS.ProcessEnv): string
 
 const pathOf = ({ system, made }: Plan): string => unitPath(system, made.name, process.env);
 
-/** `systemctl --user`, for people. */
+/** The command as people type it. */
 const shown = (system: boolean): string => (system ? 'systemctl' : 'systemctl --user');
 
 function systemctl(system: boolean, ...words: string[]) {
   return runTool('systemctl', [...(system ? [] : ['--user']), ...words], { timeoutMs: TOOL_MS });
 }
 
-/** Throws with what it says where it fails. */
+/** Throws systemctl's message if it fails. */
 async function order(
   system: boolean,
   words: readonly string[],
@@ -40,18 +40,18 @@ async function order(
   throw new SinglepollError(EXIT.config, `${problem}: ${stderr.trim().split('\n')[0] ?? ''}`, hint);
 }
 
-/** A starter of programs at boot. Its methods throw 77 or 78. */
+/** Starts programs at boot. Its methods throw 77 or 78. */
 export type Starter = typeof systemd;
 
 export const systemd = {
-  /** Programs that it can't do without. */
+  /** Programs that it requires. */
   needs: ['systemctl', 'systemd-notify'],
-  /** The file that bears our mark. */
+  /** The file that has our mark. */
   markedFile: pathOf,
-  /** `env`: a line about the env file. */
+  /** `env` is a line about the env file. */
   show: (plan: Plan, env: string): void =>
     void process.stdout.write(`# ${plain(pathOf(plan))}\n${env}${systemdUnit(plan)}`),
-  /** Throws where it does not work here. */
+  /** Throws if it does not work here. */
   async check({ system }: Plan): Promise<void> {
     if ((await systemctl(system, 'show', '-p', 'Version', '--value')).stdout.trim() !== '') return;
     const [problem, hint] = system
@@ -62,7 +62,7 @@ export const systemd = {
         ];
     throw new SinglepollError(EXIT.config, `${problem}; nothing was changed`, hint);
   },
-  /** Writes and enables it; returns what is told of that, and the command that starts it. */
+  /** Writes and enables the unit; returns the messages about that, and the command that starts it. */
   async put(plan: Plan) {
     const { system, made } = plan;
     writePlanned(pathOf(plan), systemdUnit(plan), 0o644);
@@ -83,9 +83,9 @@ export const systemd = {
       toStart: `${shown(system)} restart ${made.name}`,
     };
   },
-  /** Waits until it polls, or stands by. `holder`: the supervisor of this bot that runs now. */
+  /** Waits until it polls or stands by. `holder`: the supervisor of this bot that runs now. */
   async start({ system, made }: Plan, holder: Holder | null): Promise<void> {
-    // Not by its state: it may be starting just now.
+    // The pid decides, as the unit may be starting just now.
     const main = await systemctl(system, 'show', '-p', 'MainPID', '--value', `${made.name}.service`);
     const isUnits = holder?.pid != null && main.stdout.trim() === String(holder.pid);
     if (holder && !isUnits)
@@ -109,12 +109,12 @@ export const systemd = {
       `journalctl ${journal.join(' ')} 50    # all that it said`,
     );
   },
-  /** Everything that this user may see. */
+  /** All of our units that this user may see. */
   async list(): Promise<Found[]> {
     return [true, false].flatMap((system) =>
       filesOf(dirname(unitPath(system, 'any', process.env))).flatMap((path) => {
         const made = path.endsWith('.service') ? present(path) : null;
-        // A copy under another name is its maker's.
+        // A copy under another name belongs to the user who made it.
         const isOurs = made && made !== 'nothing' && path === unitPath(system, made.name, process.env);
         return isOurs ? [{ kind: 'systemd' as const, system, name: made.name, path, made }] : [];
       }),
@@ -134,7 +134,7 @@ export const systemd = {
   },
 };
 
-/** What `systemctl show` tells, name → value. */
+/** Parses the output of `systemctl show`: name → value. */
 function propertiesOf(text: string): Readonly<Record<string, string>> {
   return Object.fromEntries(
     [...text.matchAll(/^(\w+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),

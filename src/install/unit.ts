@@ -1,12 +1,12 @@
 /**
- * The text of the unit, system or user, and the language of unit files. Every setting that is not obvious says in a comment why it is
- * so. Facts: systemd.service(5) "Command lines", systemd.exec(5) EnvironmentFile=, systemd.unit(5) "Specifiers", systemd.syntax(7).
+ * The text of the unit, system or user, and the quoting of unit files. Settings that are not obvious have a comment in the unit.
+ * Facts: systemd.service(5) "Command lines", systemd.exec(5) EnvironmentFile=, systemd.unit(5) "Specifiers", systemd.syntax(7).
  */
 import { markerText, type Plan, refused } from './plan.ts';
 
-/** Longer than all that singlepoll needs to cure itself (--deaf-after, a worker that does not end). */
+/** Longer than singlepoll needs to cure a fault itself (--deaf-after, a worker that does not end). */
 const WATCHDOG_MIN_S = 300;
-/** For the bot's name, the strays and the webhook, before the worker; and for what is left to say at the end. */
+/** Time to ask for the bot's name, stop strays and clear the webhook before the worker starts, and for messages at the end. */
 const SLACK_S = 60;
 const STOP_SLACK_S = 15;
 
@@ -87,7 +87,7 @@ WantedBy=${system ? 'multi-user.target' : 'default.target'}
 `;
 }
 
-/** One word of ExecStart=, or of a list of paths (there without variables). */
+/** Quotes one word of ExecStart=, or of a list of paths (which expands no variables). */
 export function systemdWord(word: string, expandsVariables = true): string {
   const literal = word.replaceAll('%', '%%');
   const whole = expandsVariables ? literal.replaceAll('$', '$$$$') : literal;
@@ -97,19 +97,19 @@ export function systemdWord(word: string, expandsVariables = true): string {
   return `"${whole.replace(/[\\"]/g, '\\$&').replace(/[\x01-\x1f\x7f]/g, hex)}"`;
 }
 
-/** A setting that is one path as it stands: WorkingDirectory=. */
+/** Escapes a setting that is one unquoted path: WorkingDirectory=. */
 export function systemdPath(path: string): string {
   if (/[\x00-\x1f\x7f]|[ \\]$/.test(path)) throw refused('what a unit file can’t hold', path);
   return path.replaceAll('%', '%%');
 }
 
-/** EnvironmentFile= takes "an absolute filename or wildcard expression": what would mean several files is refused. */
+/** EnvironmentFile= takes "an absolute filename or wildcard expression", so wildcards are refused. */
 export function systemdFile(path: string): string {
   if (/[\\*?[]/.test(path)) throw refused('a wildcard of systemd (\\ * ? [)', path);
   return systemdPath(path);
 }
 
-/** Text for people within a unit. */
+/** Escapes text for people within a unit. */
 const systemdText = (text: string): string =>
   text
     .replace(/[\x00-\x1f\x7f]/g, '?')
