@@ -1,5 +1,5 @@
 /** `singlepoll logs`: the last lines of a run's log, and on request what follows. */
-import { spawn } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { showValue } from '../config/messages.ts';
 import { findBotDir } from '../config/state-dir.ts';
 import { parseDuration } from '../config/values.ts';
@@ -36,7 +36,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const unit = (await systemd.list()).find(({ made }) => botId !== null && made?.bot === botId);
   if (unit) {
     const count = Number.isFinite(lines) ? String(lines) : 'all';
-    return await journal(unit, [
+    return journal(unit, [
       ...['-n', count, ...(since === null ? [] : ['--since', since.replace(/T(.*)\..*/, ' $1 UTC')])],
       ...(own.follow === true ? ['-f'] : []),
       ...(own.json === true ? ['-o', 'json'] : []),
@@ -99,23 +99,15 @@ function writeChosen(since: string, json: boolean): typeof write {
 }
 
 /** What a unit says goes to the journal of systemd. */
-function journal({ name, system }: Found, options: readonly string[]): Promise<number> {
+function journal({ name, system }: Found, options: readonly string[]): number {
   const words = ['--no-pager', ...(system ? [] : ['--user']), '-u', name, ...options];
-  const child = spawn('journalctl', words, { stdio: 'inherit', env: toolEnvironment(process.env) });
-  // Ctrl-C reaches it, too, and its end is ours.
-  process.on('SIGINT', () => {});
-  return new Promise((resolve, reject) => {
-    child.once('error', (error) =>
-      reject(
-        new SinglepollError(
-          EXIT.config,
-          `journalctl can’t be run: ${error.message}`,
-          `journalctl ${words.join(' ')}`,
-        ),
-      ),
-    );
-    child.once('close', (code) => resolve(code ?? EXIT.ok));
+  const { error, status } = spawnSync('journalctl', words, {
+    stdio: 'inherit',
+    env: toolEnvironment(process.env),
   });
+  if (!error) return status ?? EXIT.ok;
+  const hint = `journalctl ${words.join(' ')}`;
+  throw new SinglepollError(EXIT.config, `journalctl can’t be run: ${error.message}`, hint);
 }
 
 /** The bot that is meant: named, else configured here, else the only one that runs or ever ran. */

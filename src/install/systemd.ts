@@ -85,19 +85,20 @@ export const systemd = {
   },
   /** Waits until it polls or stands by. `holder`: the supervisor of this bot that runs now. */
   async start({ system, made }: Plan, holder: Holder | null): Promise<void> {
+    const unit = `${made.name}.service`;
+    const show = async (property: string) =>
+      (await systemctl(system, 'show', '-p', property, '--value', unit)).stdout.trim();
     // The pid decides, as the unit may be starting just now.
-    const main = await systemctl(system, 'show', '-p', 'MainPID', '--value', `${made.name}.service`);
-    const isUnits = holder?.pid != null && main.stdout.trim() === String(holder.pid);
+    const isUnits = holder?.pid != null && (await show('MainPID')) === String(holder.pid);
     if (holder && !isUnits)
       throw new SinglepollError(
         EXIT.otherPoller,
         `not started: a supervisor of this bot runs already: ${describe(holder)}`,
         `${hostOfHolder(holder)?.stopCommand ?? 'singlepoll stop'} && ${shown(system)} start ${made.name}`,
       );
-    const { code, stderr } = await systemctl(system, 'restart', `${made.name}.service`);
+    const { code, stderr } = await systemctl(system, 'restart', unit);
     if (code === 0) return;
-    const of = ['show', '-p', 'StatusText', '-p', 'ExecMainStatus', `${made.name}.service`];
-    const { StatusText: why, ExecMainStatus: exit } = propertiesOf((await systemctl(system, ...of)).stdout);
+    const [why, exit] = [await show('StatusText'), await show('ExecMainStatus')];
     const journal = [...(system ? [] : ['--user']), '-u', made.name, '-n'];
     const { stdout: lines } = await runTool('journalctl', [...journal, '12', '-o', 'cat', '--no-pager'], {
       timeoutMs: TOOL_MS,
@@ -133,13 +134,6 @@ export const systemd = {
     await systemctl(system, 'daemon-reload');
   },
 };
-
-/** Parses the output of `systemctl show`: name → value. */
-function propertiesOf(text: string): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    [...text.matchAll(/^(\w+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),
-  );
-}
 
 function filesOf(folder: string): string[] {
   try {
