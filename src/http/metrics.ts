@@ -1,6 +1,6 @@
 /**
- * `/metrics`: the status document in Prometheus' text format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats),
- * names by prometheus.io/docs/practices/naming. PURE. What is not known has no sample: a zero would be a claim.
+ * `/metrics`: the status document in Prometheus' text format 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats).
+ * Names follow prometheus.io/docs/practices/naming. PURE. Unknown values have no sample, as a zero would be wrong.
  */
 
 import { plain } from '../output/plain.ts';
@@ -9,13 +9,13 @@ import { readiness } from './view.ts';
 
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** Numbers that the status document does not hold. */
+/** Numbers that the status document lacks. */
 export interface Figures {
   readonly straysStopped: number;
   readonly webhooksCleared: number;
   readonly deafReplaced: number;
   readonly nodeVersion: string;
-  /** When the supervisor was started, seconds since 1970. */
+  /** When the supervisor started, seconds since 1970. */
   readonly startedAtSeconds: number;
   /** Processor time, user and system. */
   readonly cpuSeconds: number;
@@ -23,7 +23,7 @@ export interface Figures {
 }
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
-/** Null and undefined: not known. */
+/** Null and undefined: unknown. */
 type Value = number | boolean | null | undefined | readonly Sample[];
 
 const STATES = ['starting', 'standby', 'polling', 'backoff', 'stopping', 'disabled', 'stopped'] as const;
@@ -86,7 +86,7 @@ export function metricsText(doc: StatusDocument, figures: Figures): string {
 
 function valuesOf(doc: StatusDocument, figures: Figures): Readonly<Record<string, Value>> {
   const { bot, state, problems, strays, supervisor, worker, polling, webhook, lease, alerts } = doc;
-  // Past the gateway single polls are not seen.
+  // Single polls that bypass the gateway are not seen.
   const seen = polling && (polling.via === 'gateway' || polling.polls > 0) ? polling : null;
   return {
     up: readiness(doc, false).ready,
@@ -132,7 +132,7 @@ function valuesOf(doc: StatusDocument, figures: Figures): Readonly<Record<string
 const byLabel = (label: string, values: Readonly<Record<string, number>> | null): Value =>
   values && Object.entries(values).map(([name, value]) => [{ [label]: name }, value]);
 
-/** Seconds since 1970; null where there is no time. */
+/** Seconds since 1970; null: there is no time. */
 function seconds(at: string | null | undefined): number | null {
   const ms = Date.parse(at ?? '');
   return Number.isNaN(ms) ? null : ms / 1_000;

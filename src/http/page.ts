@@ -1,6 +1,6 @@
 /**
- * `/`: what `status` shows, for platforms where a browser is all one has. One document without scripts and without anything from
- * elsewhere; every text in it is escaped, and the policy would let nothing else run. Pure.
+ * `/`: what `status` shows, for platforms that offer only a browser. One document without scripts and external parts; every text
+ * in it is escaped, and the content policy forbids anything else. Pure.
  */
 import { createHash } from 'node:crypto';
 import { clockWords, spanWords, sumWords } from '../output/history-view.ts';
@@ -10,7 +10,7 @@ import { count, duration } from '../output/words.ts';
 import { cellsOf, DAY_MS, type Summary } from '../supervisor/history.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
 
-/** How often the page loads itself again. */
+/** How often the page reloads itself. */
 const REFRESH_S = 5;
 
 const TEXT_MAX = 2_000;
@@ -43,11 +43,11 @@ rect,b{fill:#8884}.polled{fill:var(--good)}.standby{fill:var(--calm)}.gap,.confl
 @media(max-width:32rem){dl>div{grid-template-columns:1fr}}
 `;
 
-/** Nothing but the style above, by its hash. */
+/** The policy allows only the style above, by its hash. */
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
 export const PAGE_POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
-/** `refreshes`: false where the reader has asked for a page that stands still. */
+/** `refreshes`: false if the reader asked for a page that does not reload. */
 export function statusPage(
   doc: StatusDocument,
   day: Summary | null,
@@ -93,7 +93,7 @@ ${pause} · <a href="metrics">metrics</a></footer>
 `;
 }
 
-/** The worst of each five minutes, and beneath it what lasted longest, the newest first. */
+/** The worst state of each five minutes, and below it the longest spans, the newest first. */
 function dayHtml(day: Summary): string {
   const cells = cellsOf(day.minutes, DAY_CELLS);
   const begins = cells.flatMap((cell, i) => (cell === cells[i - 1] ? [] : [i]));
@@ -130,6 +130,6 @@ function rowHtml(row: StatusRow): string {
   return `<div><dt>${escaped(row.label)}</dt><dd>${escaped(row.parts.join(', '))}${more}</dd></div>`;
 }
 
-/** Whatever a process, a bot or another machine calls itself: text, and nothing else. */
+/** Escapes names that come from processes, bots or other machines. */
 const escaped = (text: string): string =>
   plain(text, TEXT_MAX).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);

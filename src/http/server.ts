@@ -1,7 +1,7 @@
 /**
- * The listening socket of the health endpoint, and which answer a request gets. Whoever reaches it may be slow, many or hostile, and
- * shares an event loop with supervision: heads are small and soon, every connection carries one request, and a crowd pushes out its
- * oldest member, so that a health check gets through all the same.
+ * The listening socket of the health endpoint, and the answer to each request. Clients may be slow, numerous or hostile, and
+ * share the event loop with supervision. So heads are limited in size and time, each connection carries one request, and too many
+ * connections push out the oldest, so that health checks still get through.
  */
 import { createServer } from 'node:http';
 import { type AddressInfo, isIP, type Socket } from 'node:net';
@@ -12,7 +12,7 @@ import type { Readiness } from './view.ts';
 
 export interface Asked {
   readonly method: string;
-  /** As it stands in the request line. */
+  /** The target in the request line, unchanged. */
   readonly target: string;
   readonly host: string | undefined;
 }
@@ -24,14 +24,14 @@ export interface Answered {
 }
 
 export interface Site {
-  /** Only this machine reaches it. */
+  /** Only this machine can reach the endpoint. */
   readonly loopback: boolean;
   readonly readiness: () => Readiness;
   readonly metrics: () => string;
   readonly page: (refreshes: boolean) => string;
 }
 
-/** `connectionsCheckingInterval`: how often slow heads are looked for. A Host is asked for only where it matters. */
+/** `connectionsCheckingInterval`: how often slow heads are looked for. A Host header is required only for some pages. */
 const LIMITS = {
   maxHeaderSize: 8 * 1024,
   headersTimeout: 5_000,
@@ -39,13 +39,13 @@ const LIMITS = {
   connectionsCheckingInterval: 1_000,
   requireHostHeader: false,
 };
-/** Without a byte in either direction: a reader that does not read. */
+/** How long a connection may be without a byte in either direction, as with a client that does not read. */
 const IDLE_MS_MAX = 5_000;
 const CROWD = 64;
 
 export type Listening = Awaited<ReturnType<typeof listenHttp>>;
 
-/** Rejects with the system's error. `answer` may throw: that is a 500. `close` of the result ends all connections, too. */
+/** Rejects with the system's error. If `answer` throws, that is a 500. `close` of the result ends all connections, too. */
 export async function listenHttp({ host, port }: HttpAddress, answer: (asked: Asked) => Answered) {
   const sockets = new Set<Socket>();
   const server = createServer(LIMITS, ({ method = 'GET', url = '/', headers }, response) => {
@@ -75,10 +75,10 @@ export async function listenHttp({ host, port }: HttpAddress, answer: (asked: As
     server.listen({ host, port, exclusive: true }, resolve);
   });
   server.removeAllListeners('error');
-  // EMFILE and the like: the next connection may fare better.
+  // After EMFILE and the like the next connection may succeed.
   server.on('error', () => {});
   return {
-    /** With the port that was found where any was asked for. */
+    /** With the actual port if any free one was requested. */
     address: { host, port: (server.address() as AddressInfo).port },
     close() {
       server.close();
@@ -87,12 +87,12 @@ export async function listenHttp({ host, port }: HttpAddress, answer: (asked: As
   };
 }
 
-/** The body of a HEAD is the caller's to leave out. */
+/** The caller leaves out the body for HEAD. */
 export function respond({ method, target, host }: Asked, site: Site): Answered {
   if (method !== 'GET' && method !== 'HEAD')
     return reply(405, 'read-only: GET and HEAD\n', { Allow: 'GET, HEAD' });
   const [path, query = ''] = target.split('?', 2);
-  // DNS rebinding: a page from elsewhere gives its own name our address, and its visitor's browser, which still says the name, reads us.
+  // DNS rebinding: a website lets its name resolve to our address, and a visitor's browser reads us, but sends that name as Host.
   if ((path === '/' || path === '/metrics') && site.loopback && !isLocalName(host))
     return reply(421, 'open it by address or as localhost: this endpoint is for this machine only\n');
   if (path === '/healthz') return reply(200, 'ok\n');
@@ -107,7 +107,7 @@ export function respond({ method, target, host }: Asked, site: Site): Answered {
   return reply(200, site.page(refreshes), page);
 }
 
-/** Not to be kept, framed, guessed at or fetched by pages from elsewhere. */
+/** Forbids caching, framing, sniffing and use by other sites. */
 function reply(status: number, body: string, more: Readonly<Record<string, string>> = {}): Answered {
   const headers = {
     'Content-Type': 'text/plain; charset=utf-8',
@@ -122,7 +122,7 @@ function reply(status: number, body: string, more: Readonly<Record<string, strin
   return { status, headers, body };
 }
 
-/** No name at all: no browser. */
+/** Without a Host it is no browser. */
 function isLocalName(host: string | undefined): boolean {
   if (host === undefined) return true;
   const name = host.trim().toLowerCase().replace(/:\d*$/, '').replace(/\.$/, '');

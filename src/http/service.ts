@@ -1,6 +1,6 @@
 /**
- * `--http`: opens the port before anything else is asked or waited for, since platforms look for one, and shows what the supervisor
- * says of itself. Decides nothing, and is told nothing of what happens to its readers.
+ * `--http`: opens the port before anything else, since platforms check for one, and shows the supervisor's own data. It decides
+ * nothing.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
@@ -19,12 +19,12 @@ import { statusPage } from './page.ts';
 import { type Listening, listenHttp, respond } from './server.ts';
 import { discreet, discreetDay, readiness } from './view.ts';
 
-/** The running supervisor, as the endpoint reads it. */
+/** What the endpoint reads of the running supervisor. */
 interface HttpSource {
-  /** Cheap: asked for at every question. */
+  /** Cheap, as it is read for every request. */
   readonly brief: () => Pick<StatusDocument, 'state' | 'worker'>;
   readonly status: () => StatusDocument;
-  /** The last day; null: it is not known. */
+  /** The last day; null: unknown. */
   readonly day: () => Summary | null;
   readonly counts: () => Pick<Figures, 'straysStopped' | 'webhooksCleared' | 'deafReplaced'>;
 }
@@ -35,11 +35,11 @@ interface HttpServiceOptions {
   readonly report: Report;
 }
 
-/** The supervisor that was replaced closes its port before it frees the lock; another program may be about to end, too. */
+/** How long to retry: the replaced supervisor has closed its port already, but another program may be about to end. */
 const INSIST_MS = 1_000;
 const INSIST_EVERY_MS = 100;
 
-/** Opens the port, where it is free. Throws SinglepollError 78 where it can't be had at all. */
+/** Opens the port if it is free. Throws SinglepollError 78 if it can never be opened. */
 export async function openHttpService({ config, address, report }: HttpServiceOptions) {
   const tokens = config.token === null ? [] : [config.token];
   const isLocal = isLoopback(address);
@@ -57,12 +57,12 @@ export async function openHttpService({ config, address, report }: HttpServiceOp
   const site = {
     loopback: isLocal,
     readiness: () => readiness(source?.brief() ?? boot, config.readyInStandby),
-    // Whatever went into it, no token comes out.
+    // Masks any token that got in.
     metrics: () => maskText(metricsText(status(), figures(source)), tokens),
     page: (refreshes: boolean) => maskText(statusPage(status(), day(), Date.now(), refreshes), tokens),
   };
 
-  /** False: somebody has the port. */
+  /** False: the port is taken. */
   async function open(): Promise<boolean> {
     try {
       listening = await listenHttp(address, (asked) => respond(asked, site));
@@ -82,7 +82,7 @@ export async function openHttpService({ config, address, report }: HttpServiceOp
     }
   }
 
-  /** Says where it is open: not before the first line of `start`, which names the bot. */
+  /** Tells where it is open, after the first line of `start`, which names the bot. */
   function announce(): void {
     if (!listening) return;
     const place = `http://${showHttpAddress(listening.address)}: /, /healthz, /readyz, /metrics`;
@@ -96,17 +96,17 @@ export async function openHttpService({ config, address, report }: HttpServiceOp
   return {
     announce,
     isOpen: () => listening !== null,
-    /** Before there is a supervisor: what is being waited for. */
+    /** Shows this state until there is a supervisor. */
     boots(state: 'starting' | 'standby'): void {
       boot = bootDocument(config, state);
     },
-    /** From now on the supervisor is shown. */
+    /** Shows the supervisor from now on. */
     shows(it: HttpSource): void {
       source = it;
     },
     /**
-     * This is the only supervisor of the bot: what holds the port now is not one that was about to leave. Throws
-     * SinglepollError 78 where the port stays taken; rejects when `signal` aborts.
+     * Opens the port once this is the only supervisor of the bot, so that no other one still has it. Throws SinglepollError 78
+     * if the port stays taken; rejects when `signal` aborts.
      */
     async insists(signal: AbortSignal): Promise<void> {
       if (listening) return;

@@ -4,11 +4,11 @@ import type { RunState, StatusDocument } from '../supervisor/status.ts';
 
 export interface Readiness {
   readonly ready: boolean;
-  /** For people; machines read the code. */
+  /** The reason for people; machines read the code. */
   readonly why: string;
 }
 
-/** `readyInStandby`: a platform that starts the new copy first waits for it to be ready before it stops the old one. */
+/** `readyInStandby`: a platform that starts the new copy first stops the old one only when the new one is ready. */
 export function readiness(
   { state, worker }: Pick<StatusDocument, 'state' | 'worker'>,
   readyInStandby: boolean,
@@ -26,7 +26,7 @@ export function readiness(
   return answers[state];
 }
 
-/** The status for a page that is not bound to loopback: arguments may hold secrets of any shape, and folders tell of the machine. */
+/** The status for a page beyond loopback: arguments may hold secrets of any form, and folders reveal details of the machine. */
 export function discreet(doc: StatusDocument): StatusDocument {
   const { supervisor, worker, strays, alerts } = doc;
   const command = supervisor?.command.slice(0, 1).map(programName) ?? [];
@@ -43,7 +43,7 @@ export function discreet(doc: StatusDocument): StatusDocument {
   };
 }
 
-/** Of a cause what is behind the colon may name commands and addresses. */
+/** Cuts causes at the colon, as the rest may name commands and addresses. */
 export function discreetDay(day: Summary): Summary {
   return { ...day, spans: day.spans.map((it) => ({ ...it, cause: it.cause?.replace(/:.*/s, '') ?? null })) };
 }
