@@ -1,13 +1,13 @@
 /**
- * What several settings mean together: options that exclude each other or do nothing alone, names that nobody reads, the lease with
- * its times, where alerts go, and the settings that are variables only. Pure.
+ * Checks settings together: options that exclude each other or have no effect alone, unknown names, the lease with its times,
+ * where alerts go, and the settings that are only variables. Pure.
  */
 import { didYouMean, type Findings, showValue } from './messages.ts';
 import { longFlag, namesIn, OPTION_NAMES, type OptionName, type OptionValues, optionRow } from './options.ts';
 import { type Reading, type Source, variable } from './sources.ts';
 import { ALERT_URL, guessFormat, TARGETS, topicOf, variableOf } from './targets.ts';
 
-/** Pairs that exclude each other where both differ from their default. */
+/** Pairs that exclude each other if both differ from their default. */
 const EXCLUDE: readonly (readonly [OptionName, OptionName, why: string])[] = [
   ['wait', 'takeover', 'the one waits until the holder leaves, the other asks it to leave'],
   ['stdin', 'detach', 'a detached run has no terminal whose input it could pass on'],
@@ -16,11 +16,11 @@ const EXCLUDE: readonly (readonly [OptionName, OptionName, why: string])[] = [
   ['gateway', 'requireGateway', 'without the gateway no worker can poll through it'],
   ['gateway', 'gatewayPort', 'there would be nothing at that port'],
   ['allowSetWebhook', 'keepWebhook', 'the one lets the worker set a webhook, the other ends because of one'],
-  // Even where no webhook is set now: one that appears between the look and the call would be deleted.
+  // This holds even if no webhook is set now, as one that is set before the call would be deleted.
   ['keepWebhook', 'dropPending', 'updates are dropped by deleteWebhook, which would also delete the webhook'],
 ];
 
-/** What has no effect without another option. */
+/** Options that have no effect without another one. */
 const NEEDED = {
   lease: ['leaseProfile', 'leaseTtl'],
   http: ['readyInStandby'],
@@ -44,12 +44,12 @@ export function checkTogether({ values, whereSet, error, warning }: Reading): vo
 }
 
 const PREFIX = 'SINGLEPOLL_';
-/** Decides where files are, as do the options that no env file can hold. */
+/** This variable decides where files are, so no env file can hold it. */
 const DIR = `${PREFIX}DIR`;
-/** What a supervisor gives its worker, which may start another. */
+/** Variables that a supervisor gives its worker, which may start another supervisor. */
 const INHERITED = ['BOT', 'RUN', 'SPAWN', 'EPOCH'].map((name) => PREFIX + name);
 
-/** Names that are no option; of variables, which may be meant for another version, it is only warned. */
+/** Reports unknown names. Unknown variables get a warning only, as they may be meant for another version. */
 export function checkNames(sources: readonly Source[], { warning, mild }: Findings): void {
   const namesOf = (layer: Source['layer']) =>
     OPTION_NAMES.flatMap((name) => namesIn(layer, name).map(({ key }) => key));
@@ -75,21 +75,21 @@ function adviceFor(key: string, known: readonly string[]): string {
     : `there is no such option${didYouMean(key, known)}`;
 }
 
-/** POLLING_ENABLED: exactly `1`, or unset, is polling mode. The strictness is the contract: a stray space must not start a second poller. */
+/** POLLING_ENABLED: only `1` or unset is polling mode. It is that strict so that a mistyped value starts no second poller. */
 export function pollingGate({ sources }: Reading) {
   const set = variable(['POLLING_ENABLED'], sources, true);
   const polling = set === null || set.text === '1';
   const looksLikeYes = /^["']?(?:true|on|yes|y|t|enabled?|0*1)["']?$/i.test(set?.text.trim() ?? '');
   const doubt = `${set?.from} is "${set?.text}", which reads like a yes, but only 1 enables polling`;
   return {
-    /** False is deploy mode, where nobody polls. */
+    /** False: deploy mode, without polling. */
     polling,
-    /** Deploy mode, but the value reads like a yes: a sentence to show. */
+    /** A sentence to show if the value means deploy mode but looks like a yes. */
     pollingDoubt: !polling && looksLikeYes ? doubt : null,
   };
 }
 
-/** The admin chat, a chat id or `@name`; null where none is set, or a malformed one, which `report` is told. */
+/** The admin chat, a chat id or `@name`; null: none is set, or it is malformed, which is passed to `report`. */
 export function findAdminChat(sources: readonly Source[], report: (message: string) => void): string | null {
   const set = variable(['ASSISTANT_ADMIN_TELEGRAM_ID', 'TELEGRAM_ADMIN_CHAT_ID'], sources);
   const chat = set?.text.trim() ?? null;
@@ -98,7 +98,7 @@ export function findAdminChat(sources: readonly Source[], report: (message: stri
   return null;
 }
 
-/** The URL itself, of the variable where one is named, and its place. Null where that is not set or wrong, which is reported. */
+/** The URL, read from the variable if one is named, and its place. Null: it is not set, or wrong, which is reported. */
 function urlOf(
   name: keyof typeof TARGETS,
   { values, whereSet, sources }: Reading,
@@ -127,8 +127,8 @@ function urlOf(
 export type LeaseConfig = NonNullable<ReturnType<typeof chooseLease>>;
 
 /**
- * As it is asked for, with its credentials: never print it; null where none is wanted. Whether the engine's own options and the times
- * are right, the lease says when it is made, with these places.
+ * The configured lease with its credentials, which must never be printed; null: none is configured. The lease itself checks the
+ * engine's options and the times when it is opened.
  */
 export function chooseLease(reading: Reading) {
   const { values, whereSet, error, mild } = reading;
@@ -138,10 +138,10 @@ export function chooseLease(reading: Reading) {
 }
 
 export type AlertConfig = NonNullable<ReturnType<typeof chooseAlerts>>;
-/** With its secrets: never print it. */
+/** Holds secrets and must never be printed. */
 export type AlertUrl = NonNullable<AlertConfig['url']>;
 
-/** Where alerts and the daily digest go (to no chat, to no URL: null); null where nothing is to be sent, or something is wrong. */
+/** Where alerts and the daily digest go (chat or URL null: not there). Null: nothing is sent, or something is wrong. */
 export function chooseAlerts(reading: Reading, adminChat: string | null) {
   const { values, whereSet, error, warning } = reading;
   const chat = values.alerts ? adminChat : null;

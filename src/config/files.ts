@@ -1,6 +1,6 @@
 /**
- * Reads the files that configure singlepoll: env file, singlepoll.toml, Procfile, token file. Never waits for one, and never
- * shows a line of one: somebody may have put a token there.
+ * Reads the files that configure singlepoll: env file, singlepoll.toml, Procfile, token file. Never blocks, and never shows a
+ * line of a file, as that may hold a token.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 
@@ -10,7 +10,7 @@ const NO_FILE = 'it is a FIFO, socket or device, not a file';
 export type FileText =
   | { readonly kind: 'text'; readonly text: string; readonly mode: number }
   | { readonly kind: 'missing' }
-  /** `irregular`: there, but a folder, a FIFO … */
+  /** `irregular`: it exists, but is a folder, a FIFO … */
   | { readonly kind: 'irregular' | 'unreadable'; readonly problem: string };
 
 /** Reads one file of at most 1 MiB, without its byte order mark. Never throws. */
@@ -24,7 +24,7 @@ export function readTextFile(path: string): FileText {
     if (!stat.isFile()) return { kind: 'irregular', problem: NO_FILE };
     if (stat.size > LARGEST_FILE_BYTES) return { kind: 'unreadable', problem: 'it is larger than 1 MiB' };
     const bytes = readFileSync(fd);
-    // What `echo … > .env` writes in an older PowerShell.
+    // UTF-16, as `echo … > .env` writes it in an older PowerShell.
     if (/^(?:fffe|feff)/.test(bytes.toString('hex', 0, 2)))
       return { kind: 'unreadable', problem: 'it is UTF-16; save it as UTF-8' };
     return { kind: 'text', text: bytes.toString('utf8').replace(/^\uFEFF/, ''), mode: stat.mode & 0o7777 };
@@ -37,7 +37,7 @@ export function readTextFile(path: string): FileText {
 
 function failed({ code = '', message }: NodeJS.ErrnoException): FileText {
   if (code === 'ENOENT' || code === 'ENOTDIR') return { kind: 'missing' };
-  // What open(2) says of a socket and of a device without a driver.
+  // The errors of open(2) for a socket and a device without a driver.
   if (code === 'ENXIO' || code === 'ENODEV') return { kind: 'irregular', problem: NO_FILE };
   const isDenied = code === 'EACCES' || code === 'EPERM';
   return {
@@ -47,9 +47,9 @@ function failed({ code = '', message }: NodeJS.ErrnoException): FileText {
 }
 
 const ASSIGNMENT = String.raw`[ \t]*(?:export[ \t]+)?(?<name>[A-Za-z_][\w.-]*)[ \t]*=`;
-/** Only double quotes know backslashes, as in a shell. */
+/** Backslashes count only in double quotes, as in a shell. */
 const QUOTED = String.raw`[ \t]*(?:"(?<double>(?:[^"\\]|\\[\s\S])*)"|'(?<single>[^']*)'|\x60(?<tick>[^\x60]*)\x60)[ \t]*(?:#[^\n]*)?`;
-/** An assignment, over several lines where it is in quotes; else any line. */
+/** An assignment, which may span several lines in quotes; otherwise any line. */
 const ROW = new RegExp(`(?:${ASSIGNMENT}(?:${QUOTED}|(?<bare>[^\\n]*))|[^\\n]*)(?:\\n|$)`, 'y');
 const NOTHING = /^\s*(?:#|$)|^\s*export\s+\w[\w\s]*$/;
 const REFERENCE = /\$\{([A-Za-z_]\w*)(?::-([^}]{0,1024}))?\}|\\([nrt"\\$`])/g;
@@ -59,16 +59,16 @@ const LONGEST_VALUE = 128 * 1024 - 1;
 
 /**
  * Parses `.env` text the way shells, docker compose and python-dotenv agree on: `export X=`, quotes, values over several lines,
- * comments, CRLF. (util.parseEnv of Node tells no lines, and joins a bad line with the next variable.) The worker gets these
- * variables and its own loader will not overwrite them, so what such a loader would expand (`${NAME}`, `${NAME:-default}`) is
- * expanded here, too; `environment` wins over the file.
+ * comments, CRLF. (Node's util.parseEnv gives no line numbers, and joins a bad line with the next variable.) The worker gets
+ * these variables and its own loader will not overwrite them, so references that a loader would expand (`${NAME}`,
+ * `${NAME:-default}`) are expanded here, too; `environment` takes precedence over the file.
  */
 export function parseEnvFile(text: string, environment: Readonly<Record<string, string | undefined>> = {}) {
   const rows = text.replace(/^\uFEFF/, '').replace(/\r\n?/g, '\n');
   const vars = new Map<string, string>();
   /** The line (from 1) of the assignment that counts, which is the last. */
   const lines = new Map<string, number>();
-  /** What was passed over or doubtful, by line. */
+  /** Ignored or doubtful lines. */
   const problems: { line: number; problem: string }[] = [];
   for (let at = 0, line = 1; at < rows.length; ) {
     ROW.lastIndex = at;
@@ -93,11 +93,11 @@ export function parseEnvFile(text: string, environment: Readonly<Record<string, 
   return { vars: Object.fromEntries(vars), lineOf: (name: string) => lines.get(name) ?? null, problems };
 
   function expand(value: string, isDouble: boolean): string {
-    // References that refer to references grow without bound, and env files of strangers are read too.
+    // Nested references could grow without bound, and env files of other people are read, too.
     let room = LONGEST_VALUE;
     return value.replace(REFERENCE, (whole, name?: string, fallback?: string, escaped?: string) => {
       if (escaped !== undefined) return isDouble ? (ESCAPED[escaped] ?? escaped) : whole;
-      // An object answers for toString and the like as well.
+      // `toString` and the like are found on every object.
       const found = Object.hasOwn(environment, name!) ? environment[name!] : vars.get(name!);
       room -= found?.length ?? 0;
       if (room < 0) return whole;
@@ -106,16 +106,16 @@ export function parseEnvFile(text: string, environment: Readonly<Record<string, 
   }
 }
 
-/** Parses singlepoll.toml. The parser is loaded only where there is such a file. */
+/** Parses singlepoll.toml. The parser is loaded only if there is such a file. */
 export async function parseToml(text: string) {
   const { parse, TomlError } = await import('smol-toml');
   try {
-    /** The line (from 1) on which a top-level key is set, as far as can be told without the parser's help. */
+    /** The line (from 1) of a top-level key, found without the parser, which gives no positions. */
     const lineOf = (key: string) => lineOfKey(text, key);
     return { ok: true, values: parse(text) as Readonly<Record<string, unknown>>, lineOf } as const;
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
-    // The message goes on with the offending lines; only its first line is about the format.
+    // The message quotes the offending lines after its first line.
     const what = error.message.split('\n', 1)[0]!.replace(/^Invalid TOML document: /, '');
     return { ok: false, problem: `line ${error.line}, column ${error.column}: ${what}` } as const;
   }

@@ -1,4 +1,4 @@
-/** Finds the token that counts, and every other one that a worker may read instead. Never puts any part of one into a message. */
+/** Finds the token to use, and all others that a worker may read instead. Never puts any part of one into a message. */
 import { modeText } from '../files.ts';
 import { readTextFile } from './files.ts';
 import { type Reading, type Source, showPath } from './sources.ts';
@@ -7,13 +7,13 @@ import { readToken, TOKEN_SHAPE, TOKEN_VARIABLES } from './token.ts';
 interface Candidate {
   readonly text: string;
   readonly source: string;
-  /** The same variable in a stronger place replaces it, which is no contradiction. */
+  /** The same variable is set in a stronger place, which is no contradiction. */
   readonly isOverridden?: boolean;
 }
 
 /**
- * Looks at the token file, at the variable that was named, then at the usual ones; each variable in the environment first, then
- * in the env file. The first place counts, and yet all are read: a worker may read another variable and poll another bot.
+ * Reads the token file, the named variable, then the usual ones; each variable in the environment first, then in the env file.
+ * The first place counts, but all are read, as a worker may read another variable and poll another bot.
  */
 export function findToken(reading: Reading, cwd: string, polling: boolean, isNeeded: boolean) {
   const { values, whereSet, wrong, sources, warning } = reading;
@@ -52,7 +52,7 @@ export function findToken(reading: Reading, cwd: string, polling: boolean, isNee
         'or try without one: singlepoll start --sandbox',
     );
   }
-  // Deploy mode asks Telegram nothing: a token that is wrong or missing must not keep the worker down.
+  // Deploy mode calls nothing of Telegram, so a wrong or missing token must not prevent the worker's start.
   errors.forEach(polling ? reading.error : warning);
   return { found: errors.length > 0 ? null : found, variables };
 }
@@ -100,7 +100,7 @@ function judge(candidates: readonly Candidate[], errors: string[], warning: Read
   for (const [index, { text, source, isOverridden }] of candidates.entries()) {
     const read = readToken(text);
     if (!read.ok) {
-      // The value that is used must be right; one in a weaker place, which is not used, must not stop the bot.
+      // Only the token that is used must be valid; one in a weaker place must not stop the bot.
       if (index > 0) warning(`${source} is no bot token and is not used: ${read.problem}`);
       else errors.push(`${source} is no bot token: ${read.problem}. A token looks like ${TOKEN_SHAPE}.`);
     } else if (first === null) first = { token: text, botId: read.botId, source };

@@ -1,6 +1,6 @@
 /**
  * Joins flags, environment, env file, TOML file and defaults (in this order of strength) into one frozen Config, and reports
- * every mistake at once. Reads files, changes nothing, waits for nothing, asks nobody.
+ * every mistake at once. It only reads files.
  */
 import { dirname, join, resolve } from 'node:path';
 import {
@@ -40,19 +40,19 @@ export interface LoadRequest {
   readonly command: CommandName;
   /** Unparsed: see readFlags. */
   readonly flags: RawFlags;
-  /** The words after the options or after `--`, as they are. */
+  /** The words after the options or after `--`, unchanged. */
   readonly argvCommand: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
 }
 
 /**
- * What one invocation of singlepoll was asked to do: plain data, made here and nowhere else. `token` and `envFileVars` hold secrets:
- * never print or store a Config as a whole.
+ * The configuration of one invocation of singlepoll: plain data, made only here. `token` and `envFileVars` hold secrets, so a
+ * Config must never be printed or stored as a whole.
  */
 export type Config = Readonly<Extract<Awaited<ReturnType<typeof loadConfig>>, { ok: true }>['config']>;
 
-/** Loads the configuration for one command. Never throws for what a user did; see configFailure for the errors. */
+/** Loads the configuration for one command. Never throws for a user's mistakes; see configFailure for the errors. */
 export async function loadConfig(request: LoadRequest) {
   const { command, env, flags } = request;
   const cwd = resolve(request.cwd);
@@ -70,7 +70,7 @@ export async function loadConfig(request: LoadRequest) {
     findings,
   );
   const sources = [...typed, envFile, toml].filter((it) => it !== null);
-  // With a file that could not be read, nobody can say that a token or a command is missing.
+  // A token or a command may be in a file that could not be read, so it is not reported as missing then.
   const areFilesRead = errors.length === 0;
   checkNames(sources, findings);
 
@@ -92,34 +92,34 @@ export async function loadConfig(request: LoadRequest) {
   const worker = isStart ? findCommand(request, reading, areFilesRead) : null;
   if (errors.length > 0) return { ok: false, errors, warnings } as const;
 
-  // What is found rather than given. Paths are absolute.
+  // These are found rather than set by options. Paths are absolute.
   const config = {
     ...values,
     ...gate,
-    /** Null where the command at hand runs no worker, or the sandbox's sample bot is to run. */
+    /** Null: this command runs no worker, or the sandbox's sample bot is to run. */
     command: worker,
     cwd,
     /** These three are null without a token. */
     botId: found?.botId ?? null,
     token: found?.token ?? null,
     tokenSource: found?.source ?? null,
-    /** Variables, of environment and env file, that are set to a bot token or to what should be one. */
+    /** Variables of environment and env file that hold a bot token or should hold one. */
     tokenVariables: variables as readonly string[],
     apiRoot: values.sandbox ? DEFAULT_API_ROOT : values.apiRoot,
-    /** `default`, or where it was set. */
+    /** The place where it was set, or `default`. */
     apiRootSource: (values.sandbox ? null : whereSet('apiRoot')) ?? 'default',
     /** A chat id or `@name`. */
     adminChatId,
     envFile: envFile?.path ?? null,
-    /** Everything the env file sets. For the worker, where its environment does not set it already. */
+    /** All variables of the env file. The worker gets those that its environment does not set already. */
     envFileVars: (envFile?.values ?? {}) as Readonly<Record<string, string>>,
     configFile: toml?.path ?? null,
-    /** `--no-wait` was given: also not for a lease. */
+    /** `--no-wait` was given: do not wait for a lease either. */
     noWait: !values.wait && whereSet('wait') !== null,
-    /** Null: no other machine shares this bot. Always null in deploy mode. */
+    /** Null: no lease, as always in deploy mode. */
     lease: gate.polling ? lease : null,
     gateway: gate.polling && values.gateway,
-    /** Null: nothing is sent to anybody. */
+    /** Null: no alerts are sent. */
     alerts,
     settings: reading.settings as readonly Setting[],
   };
@@ -127,8 +127,8 @@ export async function loadConfig(request: LoadRequest) {
 }
 
 /**
- * Finds and reads one of the two files that hold options. One that was named must be there; a default one may be missing. `.env`
- * may also be a folder (some name their virtualenv so): that is passed over. `report` is told of one that can't be read.
+ * Finds and reads one of the two files that hold options. A named one must exist; a default one may be missing. `.env` may also
+ * be a folder (some people name their virtualenv so), which is ignored. A file that can't be read is passed to `report`.
  */
 function readOptionFile(
   name: 'config' | 'envFile',
@@ -161,7 +161,7 @@ async function readToml(sources: readonly Source[], cwd: string, findings: Findi
   return null;
 }
 
-/** Lines that are no assignments are passed over with a warning. */
+/** Lines that are no assignments are ignored with a warning. */
 function readEnvFile(
   sources: readonly Source[],
   cwd: string,
@@ -178,8 +178,8 @@ function readEnvFile(
 }
 
 /**
- * The worker's command: the words on the command line, else `command` of the TOML file, else a line of the Procfile. The words are
- * kept as they are; only a Procfile line goes through a shell. A start outside the sandbox that has none is a mistake.
+ * The worker's command: the words on the command line, otherwise `command` of the TOML file, otherwise a line of the Procfile.
+ * Words are not changed; only a Procfile line is run by a shell. A start outside the sandbox needs a command.
  */
 function findCommand(
   { argvCommand, command, cwd }: LoadRequest,
@@ -194,7 +194,7 @@ function findCommand(
       ? []
       : [{ argv: toml.values.command, source: toml.where('command') }]),
   ];
-  // A mistake in the file is told even where the command line makes it harmless today.
+  // A mistake in the file is reported even if a command line replaces it today.
   for (const { argv, source } of given) {
     const problem = wrongWords(argv);
     if (problem) error(`${source}: ${problem}`);
@@ -219,7 +219,7 @@ function wrongWords(words: unknown): string | null {
   return words[0]?.trim() ? null : 'its first word, the program, is missing or empty';
 }
 
-/** `note`: what was found and could not be used, for the error that shows how to give a command. */
+/** `note`: why a Procfile can't be used, for the error that shows how to give a command. */
 function commandInProcfile(cwd: string): { found: WorkerCommand | null; note: string } {
   const file = readTextFile(join(cwd, 'Procfile'));
   if (file.kind === 'missing') return { found: null, note: '' };

@@ -1,16 +1,16 @@
-/** How values and mistakes of the configuration are told: short, on one line, with nothing secret in them, all at once. */
+/** Messages about values and mistakes of the configuration: short, one line each, without secrets, all at once. */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { maskTokens } from './token.ts';
 
 export type Findings = ReturnType<typeof collectFindings>;
 
-/** Collects what goes wrong while a configuration is read. */
+/** Collects the mistakes of a configuration. */
 export function collectFindings(isStart: boolean) {
   const errors: string[] = [];
   const warnings: string[] = [];
   const error = (message: string) => void errors.push(message);
   const warning = (message: string) => void warnings.push(message);
-  /** For a mistake that ends `start`, and that `status` and its like only warn of: they must work beside a broken file. */
+  /** For a mistake that ends `start`, but is only a warning in `status` and the like, which must work with a broken file. */
   const mild = isStart ? error : warning;
   return { errors, warnings, error, warning, mild };
 }
@@ -22,7 +22,7 @@ export function configFailure(errors: readonly string[]): SinglepollError {
   return new SinglepollError(EXIT.config, errors.length === 1 ? errors[0]! : text);
 }
 
-/** The text with tokens as `123456:…` and URL credentials as `…`; otherwise as it is. */
+/** The text with tokens as `123456:…` and URL credentials as `…`. */
 export function maskSecrets(text: string): string {
   return maskTokens(text).replace(/:\/\/[^/?#\s]*@/g, '://…@');
 }
@@ -30,22 +30,22 @@ export function maskSecrets(text: string): string {
 const LONGEST_SHOWN = 100;
 
 /**
- * A value that somebody configured, as it is shown in a message: in double quotes, secrets masked, control characters escaped,
- * at most 100 characters. People paste tokens into the wrong option, so every value goes through here.
+ * A configured value for a message: in double quotes, secrets masked, control characters escaped, at most 100 characters. Every
+ * shown value goes through here, as people paste tokens into wrong options.
  */
 export function showValue(text: string): string {
   const masked = maskSecrets(text);
   const short = masked.length > LONGEST_SHOWN ? `${masked.slice(0, LONGEST_SHOWN)}…` : masked;
-  // JSON escapes C0 only; C1 and DEL steer terminals too, and a lone surrogate breaks UTF-8 output.
+  // JSON escapes only C0, but C1 and DEL control terminals, too, and a lone surrogate breaks UTF-8 output.
   return JSON.stringify(short).replace(
     /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 }
 
-/** `; did you mean X?` with the closest of `known`; nothing where none is close enough to be what was meant. */
+/** `; did you mean X?` with the closest of `known`; nothing if none is close enough. */
 export function didYouMean(mistyped: string, known: readonly string[]): string {
-  // Differences of style count as nothing, nor does what the names of our variables have in common.
+  // Differences of style and the common prefix of our variables are ignored.
   const plain = (name: string) =>
     name
       .slice(0, 64)
@@ -57,7 +57,7 @@ export function didYouMean(mistyped: string, known: readonly string[]): string {
   return least <= Math.max(1, wanted.length / 3) ? `; did you mean ${known[distances.indexOf(least)]}?` : '';
 }
 
-/** Insertions, deletions, replacements and swaps of neighbours. */
+/** Counts insertions, deletions, replacements and swaps of neighbours. */
 function editDistance(a: string, b: string): number {
   let [before, last] = [[] as number[], Array.from({ length: b.length + 1 }, (_, column) => column)];
   for (let row = 1; row <= a.length; row++) {

@@ -25,26 +25,26 @@ import {
   YES_NO,
 } from './values.ts';
 
-/** Where a value may come from, strongest first. */
+/** The sources of values, strongest first. */
 export type Layer = 'flag' | 'environment' | 'envFile' | 'toml';
 
-/** What an option is about, and so which commands have it: see NEEDS. */
+/** The topic of an option, which decides which commands have it: see NEEDS. */
 export type OptionScope = 'bot' | 'strays' | 'lease' | 'run';
 
 export interface OptionRow<T = unknown, Unit extends string = string> extends ValueType<unknown> {
   readonly kind: 'flag' | 'value' | 'list';
   readonly initial: T;
-  /** The default as it is written in --help. */
+  /** The default as --help shows it. */
   readonly defaultText: string;
-  /** Said in --help, without the default; of a flag that is on by default, about its `--no-` form. */
+  /** The text in --help, without the default; for a flag that is on by default, about its `--no-` form. */
   readonly help: string;
-  /** The end of the name of its field in Config. */
+  /** The suffix of its field's name in Config. */
   readonly unit: Unit;
   readonly scope: OptionScope;
-  /** Heading in --help; null for those that most people need. */
+  /** Heading in --help; null: none, for the commonest options. */
   readonly group: string | null;
   readonly short?: string;
-  /** Layers that cannot hold it, because it decides where they are. */
+  /** Layers that cannot hold the option, because it decides where they are. */
   readonly notIn?: readonly Layer[];
   /** A further name of its environment variable, weaker than the twin. */
   readonly alsoEnv?: string;
@@ -69,7 +69,7 @@ function parseDefault<T>({ parse }: ValueType<T>, text: string): T {
   return answer.value;
 }
 
-/** With a default, as it is typed. */
+/** An option with a default, which is given as text. */
 function value<T>(type: ValueType<T>, initial: string, help: string, more?: More): OptionRow<T, ''> {
   return row(type, '', parseDefault(type, initial), initial, help, more);
 }
@@ -78,7 +78,7 @@ function time(initial: string, help: string): OptionRow<number, 'Ms'> {
   return row(TIME, 'Ms', parseDefault(TIME, initial), initial, help);
 }
 
-/** Null where it is not given; `otherwise` says what is done then. */
+/** An option that is null if not given; `otherwise` says what happens then. */
 function optional<T>(
   type: ValueType<T>,
   otherwise: string,
@@ -92,7 +92,7 @@ function flag(help: string, more?: More): OptionRow<boolean, ''> {
   return row<boolean, ''>(YES_NO, '', false, 'off', help, { kind: 'flag', ...more });
 }
 
-/** On by default: what people type is `--no-…`, and that is what `help` is about. */
+/** A flag that is on by default: people type `--no-…`, which `help` describes. */
 function onFlag(help: string): OptionRow<boolean, ''> {
   return row<boolean, ''>(YES_NO, '', true, 'off', help, { kind: 'flag' });
 }
@@ -254,7 +254,7 @@ export type OptionName = keyof typeof OPTIONS;
 
 type Rows = typeof OPTIONS;
 
-/** The parsed value of every option, by the name of its field. */
+/** The parsed value of every option, by its field's name. */
 export type OptionValues = {
   readonly [K in OptionName as `${K}${Rows[K]['unit']}`]: Rows[K]['initial'];
 };
@@ -289,16 +289,16 @@ function spellingsOf(name: OptionName): readonly Spelling[] {
   return optionRow(name).initial === true ? [negative, plain] : [plain, negative];
 }
 
-/** As people type it: `--stop-timeout`, `--no-gateway`. */
+/** The flag that people type: `--stop-timeout`, `--no-gateway`. */
 export function longFlag(name: OptionName): string {
   return flagOf(spellingsOf(name)[0]!.key);
 }
 
-/** How a layer names the option, strongest first; not at all where it can't hold it. */
+/** The names of the option in a layer, strongest first; none if the layer can't hold it. */
 export function namesIn(layer: Layer, name: OptionName): readonly Spelling[] {
   const { notIn, alsoEnv } = optionRow(name);
   if (notIn?.includes(layer)) return [];
-  // Commander has made one of the two spellings of a flag.
+  // Commander has turned both spellings of a flag into one.
   if (layer === 'flag') return [{ key: name, negated: false }];
   if (layer === 'toml') return spellingsOf(name);
   const twins = spellingsOf(name).map(({ key, negated }) => ({ key: twinOf(key), negated }));
@@ -307,7 +307,7 @@ export function namesIn(layer: Layer, name: OptionName): readonly Spelling[] {
 
 interface Needs {
   readonly scopes: readonly OptionScope[];
-  /** A command to run as the worker; `reset` can take that of the last start. */
+  /** The command needs a worker's command; `reset` can take that of the last start. */
   readonly command: boolean;
   readonly token: boolean;
 }
@@ -315,7 +315,7 @@ interface Needs {
 const ALL: readonly OptionScope[] = ['bot', 'strays', 'lease', 'run'];
 const LOOKS: readonly OptionScope[] = ['bot', 'strays', 'lease'];
 
-/** Which commands have which options, and what they cannot do without. */
+/** Which options each command has, and what it requires. */
 export const NEEDS = {
   start: { scopes: ALL, command: true, token: true },
   reset: { scopes: ALL, command: false, token: true },
@@ -340,10 +340,10 @@ export function optionsOf(command: CommandName): readonly OptionName[] {
 /** Flags as they were typed, unparsed: a text, a list of texts, or true/false. */
 export type RawFlags = { readonly [K in OptionName]?: string | readonly string[] | boolean | undefined };
 
-/** `install` gives these a meaning of its own, or none: they are not worth a line in its help. */
+/** Options that `install` uses differently or ignores, so they are hidden in its help. */
 const NOT_FOR_INSTALL: readonly OptionName[] = ['dryRun', 'detach', 'startTimeout'];
 
-/** Adds every option of the command. A flag has its other form, too, but hidden: it takes back what a file or variable says. */
+/** Adds every option of the command. The other form of a flag, which overrides a file or variable, is hidden. */
 export function addOptions(command: Command, name: CommandName): Command {
   const names = optionsOf(name);
   for (const option of names) {
@@ -352,7 +352,7 @@ export function addOptions(command: Command, name: CommandName): Command {
       const flags = `${short && index === 0 ? `-${short}, ` : ''}${flagOf(key)}${kind === 'flag' ? '' : ` <${placeholder}>`}`;
       const it = command.createOption(flags, `${help} (default: ${defaultText})`);
       if (kind === 'list') it.argParser((text: string, before: readonly string[] = []) => [...before, text]);
-      // The commands with few options need no headings.
+      // Commands with few options need no headings.
       if (group !== null && names.length === OPTION_NAMES.length) it.helpGroup(group);
       it.hideHelp(index > 0 || (name === 'install' && NOT_FOR_INSTALL.includes(option)));
       command.addOption(it);
@@ -361,13 +361,13 @@ export function addOptions(command: Command, name: CommandName): Command {
   return command;
 }
 
-/** The flags that were typed. Values are not parsed here, so that a wrong one is told together with every other mistake. */
+/** The flags that were typed. Values are parsed later, so that all mistakes are reported together. */
 export function readFlags(command: Command): RawFlags {
   const typed = OPTION_NAMES.filter((name) => command.getOptionValueSource(name) === 'cli');
   return Object.fromEntries(typed.map((name) => [name, command.getOptionValue(name)]));
 }
 
-/** `noGateway: true` as `gateway: false`: so it comes from code, and from the last start of an older version. */
+/** Turns `noGateway: true`, which comes from code and from the last start of an older version, into `gateway: false`. */
 export function positiveFlags(flags: Readonly<Record<string, unknown>>): RawFlags {
   const entries = Object.entries(flags).map(([key, value]) => {
     const name = OPTION_NAMES.find((it) => spellingsOf(it).some((way) => way.negated && way.key === key));
@@ -376,7 +376,7 @@ export function positiveFlags(flags: Readonly<Record<string, unknown>>): RawFlag
   return Object.fromEntries(entries);
 }
 
-/** The flags as words that mean the same. A name that is no option is kept: the command line tells what was meant. */
+/** The flags as command-line words. Unknown names are kept, so that the command line reports them. */
 export function flagWords(flags: RawFlags): string[] {
   return Object.entries(flags).flatMap(([name, value]) => {
     if (value === undefined) return [];
@@ -385,7 +385,7 @@ export function flagWords(flags: RawFlags): string[] {
   });
 }
 
-/** Said below the options in --help. */
+/** The text below the options in --help. */
 export const OPTIONS_EPILOGUE = `Times: 500ms, 15s, 1m30s, 2h; a number alone is seconds.
 Every long option has a twin in the environment and the env file (--stop-timeout: SINGLEPOLL_STOP_TIMEOUT) and in
 singlepoll.toml (stopTimeout). The command line wins over the environment, the env file, the TOML file, the default.

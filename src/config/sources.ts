@@ -1,6 +1,6 @@
 /**
- * The places that options come from, strongest first: flags, environment, env file, TOML file. Each is a set of names with raw values,
- * and says where a name stands. A mistake becomes a sentence that names the place, the value (masked) and what is accepted.
+ * The places that options come from, strongest first: flags, environment, env file, TOML file. Each maps names to raw values, and
+ * knows where a name is set. A mistake becomes a sentence with the place, the masked value and what is accepted.
  */
 import { isAbsolute, relative, resolve } from 'node:path';
 import { type Findings, maskSecrets, showValue } from './messages.ts';
@@ -18,19 +18,19 @@ import {
 
 export interface Source {
   readonly layer: Layer;
-  /** Texts, of TOML anything. */
+  /** Texts; in TOML values of any type. */
   readonly values: Readonly<Record<string, unknown>>;
-  /** `the environment`, `.env`. */
+  /** Its name for people: `the environment`, `.env`. */
   readonly shown: string;
   /** `--backoff`, `SINGLEPOLL_BACKOFF in the environment`, `backoff in singlepoll.toml line 3`. */
   readonly where: (key: string) => string;
-  /** What a path in it is relative to. */
+  /** The folder that its paths are relative to. */
   readonly folder: string;
-  /** Of a file. */
+  /** Path of the file; null: it is none. */
   readonly path: string | null;
 }
 
-/** `file`: how it is shown, and on which line of it a name stands, where that is known. */
+/** `file`: its name for people, and the lines of the names, as far as known. */
 export function sourceOf(
   layer: Layer,
   values: Source['values'],
@@ -46,15 +46,15 @@ export function sourceOf(
   return { layer, values, shown, where, folder, path: file?.path ?? null };
 }
 
-/** The path as people know it: relative where it lies in the working folder. */
+/** The path for people: relative if it is in the working folder. */
 export function showPath(path: string, cwd: string): string {
   const inside = relative(cwd, path);
-  // From the root every path would lose its slash.
+  // In the root folder every path would lose its slash.
   const short = inside === '' || cwd === '/' || inside.startsWith('..') || isAbsolute(inside) ? path : inside;
   return /[\x00-\x1f\x7f]/.test(short) ? showValue(short) : maskSecrets(short);
 }
 
-/** The strongest place that sets the option, or null. An empty variable sets nothing, but for a flag: there it is a no. */
+/** The strongest place that sets the option, or null. An empty variable sets nothing, except a flag, for which it means no. */
 export function lookUp(name: OptionName, sources: readonly Source[]) {
   const isFlag = optionRow(name).kind === 'flag';
   for (const source of sources)
@@ -80,15 +80,15 @@ export function variable(names: readonly string[], sources: readonly Source[], m
 /** An option that is set somewhere. */
 export interface Setting {
   readonly option: OptionName;
-  /** As it was typed, with secrets masked. */
+  /** The typed value, with secrets masked. */
   readonly value: boolean | string | readonly string[];
   readonly from: string;
 }
 
-/** All that was read, and who hears of mistakes. */
+/** The result of reading all options, with the reports of mistakes. */
 export type Reading = ReturnType<typeof readOptions>;
 
-/** Every option of the command; one that is wrong or that the command does not have keeps its default. */
+/** Reads every option. Those that are wrong or that the command does not have keep their default. */
 export function readOptions(names: readonly OptionName[], sources: readonly Source[], findings: Findings) {
   const values: Record<string, unknown> = {};
   for (const name of OPTION_NAMES) values[name + optionRow(name).unit] = optionRow(name).initial;
@@ -106,15 +106,15 @@ export function readOptions(names: readonly OptionName[], sources: readonly Sour
     }
     wrong.add(name);
     const isMild = scope !== 'bot' && found.source.layer !== 'flag';
-    // Those two were reported when their file was looked for.
+    // Mistakes in these two were reported when their files were read.
     if (name !== 'config' && name !== 'envFile') errors.forEach(isMild ? findings.mild : findings.error);
   }
-  /** Where an option was set, and set right; null for its default. */
+  /** Where an option was set correctly; null: it has its default. */
   const whereSet = (name: OptionName) => settings.find(({ option }) => option === name)?.from ?? null;
   return { ...findings, sources, values: values as unknown as OptionValues, settings, whereSet, wrong };
 }
 
-/** The typed value of a raw one, by the row of the table; without any errors it is right. */
+/** Parses a raw value by the option's row; without errors the value is valid. */
 export function interpret(
   name: OptionName,
   { where, raw, source, negated }: NonNullable<ReturnType<typeof lookUp>>,
@@ -140,18 +140,18 @@ export function interpret(
   return { errors, value, shown: shown[0]! };
 }
 
-/** TOML has numbers and yes or no as well, and for MIN,MAX an array of two. Null: what is in it is no text at all. */
+/** In TOML a value may also be a number, a boolean, or an array of two for MIN,MAX. Null: it can't be turned into text. */
 function textsOf(raw: unknown, layer: Layer, { kind }: OptionRow): string[] | null {
   const many: unknown[] = Array.isArray(raw) ? raw : [raw];
   if (!many.every((it) => ['string', 'number', 'boolean'].includes(typeof it))) return null;
   const texts = many.map(String);
   if (kind !== 'list') return [texts.join(',')];
   if (layer === 'flag' || layer === 'toml') return texts;
-  // One pattern on each line: it may hold any other separator.
+  // Patterns are separated by lines, as they may hold any other separator.
   return texts.flatMap((text) => text.split(/\r?\n/)).filter((line) => line.trim() !== '');
 }
 
-/** Flags as they were typed here, for a start in another folder. */
+/** Makes the paths in flags absolute, for a start in another folder. */
 export function absoluteFlags(flags: RawFlags, cwd: string): RawFlags {
   const entries = Object.entries(flags).map(([name, value]) => [
     name,

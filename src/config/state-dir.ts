@@ -1,9 +1,9 @@
 /**
- * The state folder: SINGLEPOLL_DIR, else one per user that depends on nothing but the user, so that every supervisor and
- * every `status` of this user meets in it, whatever HOME, XDG_*, TMPDIR and the working folder say.
+ * The state folder: SINGLEPOLL_DIR, otherwise one that depends only on the user, so that all supervisors and commands of this
+ * user find each other, whatever HOME, XDG_*, TMPDIR and the working folder are.
  *
- * What lies in it is trusted (control sockets, commands to run again), so a folder that another user could have
- * written is refused, not repaired.
+ * Its contents are trusted (control sockets, commands to run again), so a folder that another user could have written is
+ * refused, not repaired.
  */
 import {
   accessSync,
@@ -24,14 +24,14 @@ import { showValue } from './messages.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What the default depends on; tests give their own. */
+/** The user that the default depends on; tests pass their own. */
 export interface User {
   readonly uid: number;
-  /** From the passwd entry, null where there is none. Never from HOME. */
+  /** From the passwd entry, never from HOME; null: there is no entry. */
   readonly home: string | null;
 }
 
-/** The effective user, as the system knows it. */
+/** The effective user. */
 export function currentUser(): User {
   const uid = process.geteuid?.() ?? -1;
   try {
@@ -42,7 +42,7 @@ export function currentUser(): User {
   }
 }
 
-/** Where the state folder is or would be; looks, but creates nothing. Throws 78 where SINGLEPOLL_DIR means another in each folder. */
+/** Where the state folder is or would be; creates nothing. Throws 78 if SINGLEPOLL_DIR is a relative path. */
 export function stateDirPath(env: Environment, user: User = currentUser()): string {
   const { SINGLEPOLL_DIR: named } = env;
   if (named && !isAbsolute(named))
@@ -53,7 +53,7 @@ export function stateDirPath(env: Environment, user: User = currentUser()): stri
     );
   if (named) return resolve(named);
   if (user.home !== null && isUsable(user.home)) return join(user.home, '.local/state/singlepoll');
-  // A container with a read-only root has memory there, unless it was given none.
+  // A container with a read-only root usually has /dev/shm.
   const isInMemory = !exists(`/tmp/singlepoll-${user.uid}`) && !isWritable('/tmp') && isWritable('/dev/shm');
   return `${isInMemory ? '/dev/shm' : '/tmp'}/singlepoll-${user.uid}`;
 }
@@ -67,18 +67,18 @@ function isWritable(folder: string): boolean {
   }
 }
 
-/** A home counts if it is there and the state folder is in it or can be made in it. */
+/** A home is usable if it exists and the state folder exists or can be created in it. */
 function isUsable(passwdHome: string): boolean {
   const home = resolve(passwdHome);
   if (!passwdHome.startsWith('/') || home === '/') return false;
   let path = join(home, '.local/state/singlepoll');
-  // Once there it stays the place, even when it cannot be used: moving on silently would part one `start` from another.
+  // An existing folder stays the place even if it can't be used: otherwise two starts could miss each other.
   if (exists(path)) return true;
   while (path !== home && !exists(path)) path = dirname(path);
   return isWritable(path) && statSync(path).isDirectory();
 }
 
-/** Also of a symlink that leads nowhere. */
+/** True for a dangling symlink, too. */
 export function exists(path: string): boolean {
   try {
     return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
@@ -87,12 +87,12 @@ export function exists(path: string): boolean {
   }
 }
 
-/** Creates (0700) or checks the state folder. Throws SinglepollError 78 where it cannot be trusted or written. */
+/** Creates (0700) or checks the state folder. Throws SinglepollError 78 if it can't be trusted or written. */
 export function openStateDir(env: Environment, user: User = currentUser()): string {
   return openPrivate(stateDirPath(env, user), user);
 }
 
-/** Creates or checks the folder of one bot in it; null: of none, in deploy mode. Throws as openStateDir does. */
+/** Creates or checks the folder of one bot in it; null: deploy mode without a bot. Throws like openStateDir. */
 export function openBotDir(
   botId: number | null,
   env: Environment = process.env,
@@ -101,13 +101,13 @@ export function openBotDir(
   return openPrivate(join(openStateDir(env, user), String(botId ?? 0)), user);
 }
 
-/** The state folder if there is one; creates nothing, needs no write access. Throws 78 where it cannot be trusted. */
+/** The state folder if there is one; needs no write access. Throws 78 if it can't be trusted. */
 export function findStateDir(env: Environment, user: User = currentUser()): string | null {
   const path = stateDirPath(env, user);
   return check(path, user) && path;
 }
 
-/** Where the folder of a bot is or would be in it; null without a bot, or without a state folder. */
+/** Where the folder of a bot is or would be; null without a bot or a state folder. */
 export function findBotDir(botId: number | null): string | null {
   const state = botId === null ? null : findStateDir(process.env);
   return state && join(state, String(botId));
@@ -118,17 +118,17 @@ function openPrivate(path: string, user: User): string {
     if (!exists(path)) {
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
       mkdirSync(path, { mode: 0o700 });
-      // The umask may have taken more away than wanted. Only for a folder that we made: in /tmp somebody may have been first.
+      // The umask may have removed needed rights. This is done only for a folder that we made: in /tmp another user may own it.
       chmodSync(path, 0o700);
     }
   } catch (error) {
-    // Made by another start in this moment; it is checked like any other.
+    // Another start has just created it; it is checked like any other.
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
       throw refusal(path, `cannot be made: ${reason(error)}`);
   }
   const stat = check(path, user);
   try {
-    // Made by hand: nothing lies in it yet, and nobody else could have put anything there.
+    // An empty folder that was made by hand, into which no other user could have written, is closed.
     if (stat && (stat.mode & 0o077) !== 0) chmodSync(path, 0o700);
     accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK);
     return path;
@@ -138,7 +138,7 @@ function openPrivate(path: string, user: User): string {
   }
 }
 
-/** Null: there is none. Throws where it cannot be trusted. */
+/** Null: there is none. Throws if it can't be trusted. */
 function check(path: string, user: User): Stats | null {
   let stat: Stats | undefined;
   try {
@@ -153,7 +153,7 @@ function check(path: string, user: User): Stats | null {
   if (stat.uid !== user.uid)
     throw refusal(path, `belongs to another user (uid ${stat.uid}, this is ${user.uid})`);
   if ((stat.mode & 0o077) === 0) return stat;
-  // A folder that others use, such as /tmp, /var or a shared one with a sticky bit, must not be closed.
+  // The rights of a shared folder, such as /tmp, /var or one with a sticky bit, must not be changed.
   const isShared = (stat.mode & 0o1000) !== 0 || path === '/' || dirname(path) === '/';
   if (!isShared && (stat.mode & 0o022) === 0 && readdirSync(path).length === 0) return stat;
   const cure = isShared
@@ -164,7 +164,7 @@ function check(path: string, user: User): Stats | null {
 
 const ELSEWHERE = 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder';
 
-/** `ENOSPC: no space left on device, mkdir '/x'` without the call. */
+/** `ENOSPC: no space left on device, mkdir '/x'` without the system call. */
 function reason(error: unknown): string {
   return (error as Error).message.replace(/, \w+ '.*$/s, '');
 }

@@ -1,11 +1,11 @@
 /**
- * The two URLs that may hold secrets, `--lease` and `--alert-url`: each typed as it is or as `env:NAME` for the variable that holds
- * it, and shown without its secrets.
+ * The two URLs that may hold secrets, `--lease` and `--alert-url`: each is given directly or as `env:NAME` for the variable that
+ * holds it, and is shown without its secrets.
  */
 import { type Parsed, parsed, parseWebUrl, unparsed, type ValueType } from './values.ts';
 
 interface Target extends ValueType<string> {
-  /** Reads the URL itself. */
+  /** Checks the URL. */
   readonly read: (text: string) => Parsed<string>;
   readonly show: (text: string) => string;
 }
@@ -32,11 +32,11 @@ function target(accepts: string, { read, show }: Pick<Target, 'read' | 'show'>):
 
 const ENGINE = /^(?:rediss?|valkeys?|postgres(?:ql)?|etcds?|k8s):/i;
 
-/** For messages: nothing of a password stays, also where the text is no URL at all. */
+/** Masks all of a password for messages, even if the text is no URL. */
 export function maskLeaseUrl(text: string): string {
   const trimmed = text.trim();
   const scheme = ENGINE.exec(trimmed)?.[0];
-  // Without a scheme that we know, the whole may be a secret.
+  // Without a known scheme, the whole text may be a secret.
   if (!scheme) return `${/^[a-z0-9]+:/i.exec(trimmed)?.[0] ?? ''}…`;
   const rest = trimmed.slice(scheme.length);
   const at = rest.lastIndexOf('@');
@@ -63,7 +63,7 @@ export const ALERT_URL = target(
       const url = parseWebUrl(text);
       return url.ok ? parsed(text) : url;
     },
-    // The URL of a webhook is a secret as a whole: only its host is shown.
+    // A webhook's URL is secret except for its host.
     show(text) {
       if (!URL.canParse(text)) return '…';
       const { protocol, host, pathname, search } = new URL(text);
@@ -74,7 +74,7 @@ export const ALERT_URL = target(
 
 export const TARGETS = { lease: LEASE_URL, alertUrl: ALERT_URL } as const;
 
-/** Flags that hold a secret, as they were typed: process lists show it, and it must not go into a file that others may read. */
+/** The typed flags that hold a secret: process lists show it, and it must not go into a file that others may read. */
 export function secretFlags(
   flags: Readonly<Record<string, unknown>>,
 ): readonly { readonly name: keyof typeof TARGETS; readonly value: string }[] {

@@ -1,31 +1,31 @@
 /**
- * The one owner of what a bot token looks like: checking it, and masking it in a text. Never puts
- * a token, or any part of it but the bot id, into a message. Pure.
+ * Knows what a bot token looks like: checks tokens, and masks them in texts. Never puts any part
+ * of a token but the bot id into a message. Pure.
  */
 
 export const TOKEN_VARIABLES = ['TELEGRAM_BOT_TOKEN', 'BOT_TOKEN', 'TELEGRAM_TOKEN'] as const;
 
-/** Real secrets have 35 characters; shorter than this nothing is a token. */
+/** Minimum length of a token's secret; real ones have 35 characters. */
 const SHORTEST_SECRET = 24;
 export const TOKEN_SHAPE = '123456:ABC-DEF…, the bot id, a colon and a secret of 35 letters, digits, - and _';
-/** Wider than a token, also as in a URL: what might be one is masked, too. */
+/** Wider than a token, and also as encoded in a URL, so that anything similar is masked, too. */
 const TOKEN_LIKE = /(\d{3,20})(?::|%3a)[\w-]{16,}/gi;
 
-/** What passes for a token in the output of others: so much of a secret behind an id of five digits or more. */
+/** In other programs' output, an id of five digits or more with this much of a secret counts as a token. */
 export const SECRET_MIN = 20;
-/** The same in a path of the API, where `bot` stands before the id. */
+/** The same in a path of the API, where `bot` precedes the id. */
 export const BOT_SECRET_MIN = 8;
 export const FOREIGN_TOKEN = /(\d{5,}):[A-Za-z0-9_-]{20,}/g;
-/** A token as @BotFather gives them, rather than something that only might be one. */
+/** A token in exactly @BotFather's form. */
 export const WHOLE_TOKEN = /(?<!\d)(\d{5,16}):[A-Za-z0-9_-]{30,}/g;
 
-/** The parts of one of our own tokens, whatever its lengths; null: it is none. */
+/** The parts of one of our own tokens, of any length; null: it is none. */
 export function partsOf(token: string): { readonly id: string; readonly secret: string } | null {
   const [, id, secret] = /^(\d+):([A-Za-z0-9_-]+)$/.exec(token) ?? [];
   return id === undefined || secret === undefined ? null : { id, secret };
 }
 
-/** True where the text holds something shaped like a bot token. */
+/** True if the text holds something shaped like a bot token. */
 export function holdsTokenShape(text: string): boolean {
   return text.search(TOKEN_LIKE) >= 0;
 }
@@ -35,7 +35,7 @@ export function maskTokens(text: string): string {
   return text.replace(TOKEN_LIKE, '$1:…');
 }
 
-/** Checks the shape of a token: its bot id, or what is wrong, said without showing any of it. */
+/** Checks the shape of a token: returns its bot id, or what is wrong without showing any of it. */
 export function readToken(text: string) {
   const [, id, secret = ''] = /^([1-9]\d{0,15}):([A-Za-z0-9_-]+)$/.exec(text) ?? [];
   if (secret.length >= SHORTEST_SECRET && Number.isSafeInteger(Number(id)))
@@ -43,7 +43,7 @@ export function readToken(text: string) {
   return { ok: false, problem: wrongShape(text) } as const;
 }
 
-/** Of the first that matches; in each the text is shown to be something that people paste in place of a token. */
+/** The first match tells what was pasted instead of a token. */
 const WRONG_SHAPES: readonly (readonly [RegExp, string])[] = [
   [/^\s*$/, 'it is blank'],
   [/^["'`]|["'`]$/, 'there are quotes around it'],

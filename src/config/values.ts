@@ -1,6 +1,6 @@
 /**
- * The kinds of values that options have: how each is typed, read and refused. A problem is a short clause without the text
- * itself (the caller shows that, masked) and without a full stop. Pure.
+ * The kinds of values that options have: how each is typed, parsed and refused. A problem is a short clause without a full stop
+ * and without the value itself, which the caller shows masked. Pure.
  */
 import { didYouMean } from './messages.ts';
 
@@ -17,15 +17,15 @@ export function unparsed(problem: string): { readonly ok: false; readonly proble
 }
 
 export interface ValueType<T> {
-  /** In --help, between < and >. */
+  /** The text between < and > in --help. */
   readonly placeholder: string;
-  /** Said in an error after "Accepted:". */
+  /** The text after "Accepted:" in an error. */
   readonly accepts: string;
-  /** Gets the text without the white space around it. */
+  /** Gets the trimmed text. */
   readonly parse: (text: string) => Parsed<T>;
-  /** As it may be printed, where masking tokens and URL credentials is not enough. */
+  /** The printable value, if masking tokens and URL credentials is not enough. */
   readonly show?: (text: string) => string;
-  /** Relative to the working folder, in a TOML file to the folder of that file. */
+  /** A path, relative to the working folder, or in a TOML file to that file's folder. */
   readonly isPath?: true;
 }
 
@@ -34,11 +34,11 @@ function type<T>(placeholder: string, accepts: string, parse: ValueType<T>['pars
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-/** Timers of Node fire at once beyond 2^31-1 ms; 24 days stay below it. */
+/** Beyond 2^31-1 ms Node's timers fire at once; 24 days are below that. */
 const LONGEST_MS = 24 * 86_400_000;
 const TIME_ACCEPTED = 'a time such as 500ms, 15s, 1m30s, 2h (a number alone is seconds)';
 
-/** `1m30s` → 90000; a number alone is seconds, as with systemd. */
+/** `1m30s` → 90000; a bare number is seconds, as with systemd. */
 export function parseDuration(text: string): Parsed<number> {
   const trimmed = text.trim();
   if (trimmed === '') return unparsed('it is empty');
@@ -53,7 +53,7 @@ export function parseDuration(text: string): Parsed<number> {
   return ms > LONGEST_MS ? unparsed('it is longer than 24 days') : parsed(ms);
 }
 
-/** The shortest text that parses to the same: 90000 → `90s`, 120000 → `2m`. */
+/** The shortest text for a duration: 90000 → `90s`, 120000 → `2m`. */
 export function formatDuration(ms: number): string {
   const unit = (['d', 'h', 'm', 's'] as const).find((it) => ms >= UNIT_MS[it]! && ms % UNIT_MS[it]! === 0);
   return unit ? `${ms / UNIT_MS[unit]!}${unit}` : `${ms}ms`;
@@ -61,7 +61,7 @@ export function formatDuration(ms: number): string {
 
 export const TIME = type('time', TIME_ACCEPTED, parseDuration);
 
-/** Two values with a separator between them; `names` is how they are written. */
+/** Two values with a separator; `names` is their form in messages. */
 function pair<A, B, T>(
   names: string,
   separator: string,
@@ -100,7 +100,7 @@ export const RATE = pair('n/period', '/', [RESTARTS, TIME], (count, periodMs) =>
 
 const UNIT_BYTES: Readonly<Record<string, number>> = { '': 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3 };
 
-/** `10MB`; a unit is a power of 1024, as with docker and logrotate. A smaller log would be rotated all the time. */
+/** `10MB`; units are powers of 1024, as with docker and logrotate. Smaller logs would be rotated all the time. */
 export const SIZE = type(
   'size',
   'a size such as 512K, 10MB, 1G (a number alone is bytes), at least 4K',
@@ -129,7 +129,7 @@ export const YES_NO = type('yes|no', '1, true, yes, on or 0, false, no, off', (t
   return unparsed('it is neither yes nor no');
 });
 
-/** White space at its ends is part of a path. */
+/** White space at the ends belongs to a path. */
 export function path(what: string): ValueType<string> {
   return {
     placeholder: 'path',
@@ -184,7 +184,7 @@ export interface HttpAddress {
   readonly port: number;
 }
 
-/** Where `--http` listens. A port alone means loopback: being seen from outside has to be asked for. */
+/** Where `--http` listens. A port alone means loopback, so that nothing is exposed unasked. */
 export const HTTP_ADDRESS = type<HttpAddress>(
   'addr',
   'a port, or IP:PORT, such as 8080, 127.0.0.1:8080, 0.0.0.0:8080 (every network of this machine) or [::1]:8080',
@@ -194,16 +194,16 @@ export const HTTP_ADDRESS = type<HttpAddress>(
     const port = Number(digits);
     if (port > 65_535) return unparsed('there is no such port');
     if (given === '' || given.toLowerCase() === 'localhost') return parsed({ host: '127.0.0.1', port });
-    // Only here, since loading it takes as long as all the rest of the configuration.
+    // Loaded only here, as that takes as long as all the rest of the configuration.
     const { isIP } = process.getBuiltinModule('node:net');
     const host = given.replace(/^\[(.*)\]$/, '$1');
-    // Brackets belong around an IPv6 address, and around nothing else.
+    // IPv6 addresses, and no others, need brackets.
     if (isIP(host) === (host === given ? 4 : 6)) return parsed({ host, port });
     return unparsed('in front of the port stands no IP address (IPv6 in brackets)');
   },
 );
 
-/** Only processes of this machine reach it. */
+/** Only processes of this machine can reach it. */
 export function isLoopback({ host }: HttpAddress): boolean {
   return host.startsWith('127.') || host === '::1' || /^::ffff:127\./i.test(host);
 }
@@ -213,10 +213,10 @@ export function showHttpAddress({ host, port }: HttpAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/** Programs that have nothing in common but being programs: a pattern that matches them all matches everything. */
+/** Unrelated programs: a pattern that matches all of them matches everything. */
 const UNRELATED = ['node', 'python3.12', '/usr/sbin/sshd', 'bash', 'x_y-Z9 '];
 
-/** `--stray` decides what gets stopped, so a pattern that matches everything is refused. It is kept as text. */
+/** `--stray` decides which processes are stopped, so a pattern that matches everything is refused. It is kept as text. */
 export const STRAY_PATTERN: ValueType<string> = {
   placeholder: 'pattern',
   accepts: 'a regular expression that matches some programs only, such as old_bot\\.py',
