@@ -10,6 +10,7 @@ import { workingFolder } from './context.ts';
 const PROBLEMS: Readonly<Record<string, string>> = {
   ENOENT: 'is not there',
   ENOTDIR: 'is not a folder',
+  ENAMETOOLONG: 'is not there',
   EACCES: 'may not be read by this user',
   EPERM: 'may not be read by this user',
 };

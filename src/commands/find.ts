@@ -126,7 +126,8 @@ export async function botNamed(name: string): Promise<Bot> {
   const byName = bots.filter(
     ({ id, username }) => String(id || '') === wanted || username?.toLowerCase() === wanted,
   );
-  const meant = byName.length > 0 ? byName : bots.filter(({ cwd }) => isIn(cwd));
+  // An empty one, such as "$BOT" where that is not set, means none: not the bot that has no name.
+  const meant = wanted === '' ? [] : byName.length > 0 ? byName : bots.filter(({ cwd }) => isIn(cwd));
   // A bot that once ran in the folder is not asked for while another runs there.
   const running = meant.filter(({ runs }) => runs.length > 0);
   const [named, ...others] = running.length === 1 ? running : meant;
@@ -134,7 +135,7 @@ export async function botNamed(name: string): Promise<Bot> {
   const shown = named ? [named, ...others] : bots;
   const problem = named
     ? `${plain(name, 64)} may mean any of:`
-    : `no bot ${plain(name, 64)} has been run by this user on this machine${shown.length > 0 ? '; these have:' : ''}`;
+    : `no bot ${plain(name, 64) || "''"} has been run by this user on this machine${shown.length > 0 ? '; these have:' : ''}`;
   throw new SinglepollError(EXIT.usage, problem + rows(shown), 'singlepoll status --all');
 }
 

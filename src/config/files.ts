@@ -1,6 +1,6 @@
 /**
- * Reads the files that configure singlepoll: env file, singlepoll.toml, Procfile, token file. Never blocks, and never shows a
- * line of a file, as that may hold a token.
+ * Reads the files that configure singlepoll (env file, singlepoll.toml, Procfile, token file), and those of the state folder. Never
+ * blocks, and never shows a line of a file, as that may hold a token.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 
@@ -32,6 +32,16 @@ export function readTextFile(path: string): FileText {
     return failed(error as NodeJS.ErrnoException);
   } finally {
     if (fd !== null) closeSync(fd);
+  }
+}
+
+/** Null: no file, or no JSON. */
+export function jsonIn(path: string): unknown {
+  const file = readTextFile(path);
+  try {
+    return file.kind === 'text' ? JSON.parse(file.text) : null;
+  } catch {
+    return null;
   }
 }
 

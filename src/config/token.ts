@@ -15,7 +15,7 @@ const TOKEN_LIKE = /(\d{3,20})(?::|%3a)[\w-]{16,}/gi;
 export const SECRET_MIN = 20;
 /** The same in a path of the API, where `bot` precedes the id. */
 export const BOT_SECRET_MIN = 8;
-export const FOREIGN_TOKEN = /(\d{5,}):[A-Za-z0-9_-]{20,}/g;
+export const FOREIGN_TOKEN = /(\d{5,})(?::|%3a)[\w-]{20,}/gi;
 /** A token in exactly @BotFather's form. */
 export const WHOLE_TOKEN = /(?<!\d)(\d{5,16}):[A-Za-z0-9_-]{30,}/g;
 

@@ -10,6 +10,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
+import { readTextFile } from '../config/files.ts';
 import type { LiveLine } from '../supervisor/status.ts';
 import { LINE_BYTES_MAX } from './last-lines.ts';
 
@@ -180,11 +181,7 @@ export function rememberLog(botDir: string, path: string): void {
 }
 
 export function recallLog(botDir: string): string {
-  try {
-    const path = fs.readFileSync(join(botDir, RECORD), 'utf8').replace(/\n$/, '');
-    if (path !== '') return path;
-  } catch {
-    // No run has written one here.
-  }
-  return join(botDir, POLLING_LOG);
+  const record = readTextFile(join(botDir, RECORD));
+  const path = record.kind === 'text' ? record.text.replace(/\n$/, '') : '';
+  return path || join(botDir, POLLING_LOG);
 }

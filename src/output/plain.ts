@@ -19,14 +19,17 @@ function visible(character: string): string {
     : `\\u${code.toString(16).padStart(4, '0')}`;
 }
 
+/** As in `https://user:password@host`. */
+const PASSWORD = /(:\/\/)[^\s/@:]*:[^\s/@]+@/g;
+
 /** A cut may have left too little of a token for its shape. */
 function masked(text: string, cut: boolean): string {
-  const whole = text.replace(FOREIGN_TOKEN, '$1:…');
-  return cut ? whole.replace(/(\d{5,}):[A-Za-z0-9_-]*$/, '$1:…') : whole;
+  const whole = text.replace(FOREIGN_TOKEN, '$1:…').replace(PASSWORD, '$1…@');
+  return cut ? whole.replace(/(\d{5,})(?::|%3a)[\w-]*$/i, '$1:…') : whole;
 }
 
 /**
- * `text` with control characters shown as escapes (`\n`, `\e`, `\x07`), tokens as `123456:…`, lone surrogates as `�`,
+ * `text` with control characters shown as escapes (`\n`, `\e`, `\x07`), tokens as `123456:…`, passwords of URLs as `…`, lone surrogates as `�`,
  * and at most `max` characters, the last of them `…` when something was cut off.
  */
 export function plain(text: string, max = 200): string {

@@ -69,7 +69,7 @@ export function otherBotsIn(text: string, botId: string): string[] {
 
 /** `text` with the secret part of every token cut out, as it may be shown and kept. */
 export function maskTokens(text: string): string {
-  return text.includes(':') ? text.replace(FOREIGN_TOKEN, '$1:…') : text;
+  return /:|%3a/i.test(text) ? text.replace(FOREIGN_TOKEN, '$1:…') : text;
 }
 
 /** Our own cookies, and what service managers leave behind in the environment of what they start. */

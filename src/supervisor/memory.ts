@@ -3,8 +3,9 @@
  * which `reset` starts again, and why the last run ended, for a `status` that finds none. A command that holds a token is not
  * remembered.
  */
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { jsonIn } from '../config/files.ts';
 import type { RawFlags } from '../config/options.ts';
 import { holdsTokenShape } from '../config/token.ts';
 import { writeWhole } from '../files.ts';
@@ -90,9 +91,5 @@ export function recallEnd(botDir: string): LastEnd | null {
 
 /** Whatever stands there: nothing of it is certain. */
 function recall<T>(botDir: string, file: string): Partial<T> {
-  try {
-    return { ...(JSON.parse(readFileSync(join(botDir, file), 'utf8')) as T) };
-  } catch {
-    return {};
-  }
+  return { ...(jsonIn(join(botDir, file)) as T) };
 }

@@ -4,9 +4,9 @@
  * hangs. Where there is no shell, or no room, there is no file, and that is no error. Only the holder of the lock may write.
  */
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { uptime } from 'node:os';
 import { join } from 'node:path';
+import { jsonIn } from '../config/files.ts';
 import { createListeners } from '../output/listeners.ts';
 import { plain } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
@@ -31,8 +31,8 @@ const LOOK_EVERY_MS = 5_000;
 const SILENT_MS = 75_000;
 const CONTESTED_MS = 10_000;
 const FILE = 'history.json';
-// `mv` makes it whole at once; a disk without room leaves what was there.
-const SCRIPT = 'umask 077; cat >"$1.new" && mv -f "$1.new" "$1" || rm -f "$1.new"';
+// `mv` makes it whole at once; a disk without room leaves what was there. A link or FIFO in its place is not written to.
+const SCRIPT = 'umask 077; rm -f "$1.new"; cat >"$1.new" && mv -f "$1.new" "$1" || rm -f "$1.new"';
 
 export interface Recorder {
   history(): History;
@@ -123,11 +123,7 @@ export function openRecorder(status: Status, botDir: string | null, report: Repo
 
 /** Null: there is none, or nothing that makes sense. */
 export function readHistory(botDir: string): History | null {
-  try {
-    return historyOf(JSON.parse(readFileSync(join(botDir, FILE), 'utf8')));
-  } catch {
-    return null;
-  }
+  return historyOf(jsonIn(join(botDir, FILE)));
 }
 
 function moment(): Moment {

@@ -47,6 +47,9 @@ test('needs no token, takes the setting from the env file too; status says disab
   const status = JSON.parse((await b.exits(0, 'status --json', { env })).stdout);
   assertStatusShape(status);
   assert.deepEqual([status.state, status.healthy, status.supervisor.pid], ['disabled', true, run.pid]);
+  // An empty variable as the name is not the bot that has none.
+  for (const name of ['', '@']) await b.exits(64, ['stop', name], { env });
+  assert.equal(run.ended(), null);
   await b.exits(0, 'stop', { env });
   await run.ends(0);
 });

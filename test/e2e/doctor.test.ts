@@ -98,6 +98,7 @@ test('bad input: 64 and 78; what start would refuse is a finding: two bots, a br
   const missing = await b.exits(78, 'doctor /no/such/folder');
   assert.match(missing.stderr, /\/no\/such\/folder.*is not there\n {2}→ singlepoll doctor/);
   await b.exits(78, 'doctor a-file');
+  await b.exits(78, `doctor ${'a'.repeat(5_000)}`);
   const other = randomToken();
   const two = await doctor(b, ['--offline'], { ...b.env, BOT_TOKEN: other });
   assert.deepEqual(rules(two.doc), ['configuration']);

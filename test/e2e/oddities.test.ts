@@ -76,6 +76,35 @@ test('state folder: a link, world-writable, a file, of another user: refused; re
   assert.equal(statSync(path('fresh')).mode & 0o777, 0o700);
 });
 
+test('state folder: FIFOs, endless devices and links where it remembers: nothing waits for one or is written through one', async (t) => {
+  const b = await bed(t);
+  const folder = join(b.stateDir, String(b.botId));
+  const victim = b.file('victim', 'precious');
+  mkdirSync(folder, { mode: 0o700 });
+  const names = ['history.json', 'last-start.json', 'last-end.json', 'log-path'].map((name) =>
+    join(folder, name),
+  );
+  for (const make of [
+    (path: string) => void spawnSync('mkfifo', [path]),
+    (path: string) => symlinkSync('/dev/zero', path),
+    (path: string) => symlinkSync(victim, path),
+  ]) {
+    for (const name of [...names, `${names[0]}.new`]) {
+      rmSync(name, { force: true });
+      make(name);
+    }
+    await b.exits(3, 'status');
+    await b.exits(3, 'status --history');
+    await b.exits(78, 'logs');
+    const run = await b.polling();
+    await b.exits(0, `status ${b.botId} --history`);
+    await b.exits(0, 'stop');
+    await run.ends(0);
+    await until('the history to be written', async () => (await b.run('status --history')).code === 0);
+  }
+  assert.equal(readFileSync(victim, 'utf8'), 'precious');
+});
+
 test('control socket: garbage, half-open connections, megabytes and another user of the machine do no harm', async (t) => {
   const b = await bed(t);
   const run = await b.polling();

@@ -20,6 +20,9 @@ for (const [name, text, shown] of [
     `https://api.telegram.org/bot${TOKEN}/getMe`,
     'https://api.telegram.org/bot123456789:…/getMe',
   ],
+  ['a token in a query', `?t=${TOKEN.replace(':', '%3A')}&`, '?t=123456789:…&'],
+  ['passwords of URLs', 'a://u:p:w@h/x b=c://:p@[::1]:9', 'a://…@h/x b=c://…@[::1]:9'],
+  ['a URL without a password', 'http://u@h:80/@a:b@c', 'http://u@h:80/@a:b@c'],
   ['a short secret is none', '12345:abc', '12345:abc'],
 ] as const) {
   test(`plain: ${name}`, () => assert.equal(plain(text), shown));
