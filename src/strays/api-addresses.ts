@@ -1,7 +1,6 @@
 /**
- * The addresses and the port behind which the API root, or the proxy in front of it, is reached, and whether a process waits for an
- * answer from there. A poller keeps the connection that it opened to an older address of the same name, so those of the last
- * day are remembered in the state folder.
+ * The addresses and the port of the API root, or of the proxy in front of it, and whether a process waits for an answer from
+ * there. A poller may still be connected to an older address of the same name, so those of the last day are kept in a file.
  */
 import { lookup } from 'node:dns/promises';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -14,16 +13,16 @@ import { addressOf, listSockets, shortAddress, type TcpSocket } from './sockets.
 
 export interface ApiAddresses {
   readonly port: number;
-  /** They are those of a proxy, behind which other hosts are, too. */
+  /** The addresses are those of a proxy, which leads to other hosts, too. */
   readonly isProxy: boolean;
-  /** True for an address, in short form, of the API root. */
+  /** True if an address in short form is one of the API root. */
   has(address: string): boolean;
 }
 
 interface AddressOptions {
   readonly apiRoot: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Where older addresses are kept; null: nowhere. */
+  /** File that keeps older addresses; null: none. */
   readonly file: string | null;
 }
 
@@ -31,7 +30,7 @@ const DAY_MS = 24 * 3600 * 1000;
 const RESOLVE_WAIT_MS = 2_000;
 const REMEMBERED_MAX = 64;
 
-/** Never throws: without an answer of the resolver the remembered ones are all. */
+/** Never throws: if the resolver fails, only the kept addresses are known. */
 export async function findApiAddresses({ apiRoot, env, file }: AddressOptions): Promise<ApiAddresses> {
   const root = new URL(apiRoot);
   const proxy = proxyOf(root, env);
@@ -45,7 +44,7 @@ export async function findApiAddresses({ apiRoot, env, file }: AddressOptions): 
   return {
     port,
     isProxy: proxy !== null,
-    // A server of this machine is reached under each of its addresses.
+    // A server on this machine can be reached at each of its addresses.
     has: (address) => remembered.has(address) || (isHere && (isLoopback(address) || local.has(address))),
   };
 }
@@ -62,7 +61,7 @@ async function resolve(host: string): Promise<string[]> {
   return found.flatMap(({ address }) => shortAddress(address) ?? []);
 }
 
-/** Adds what was found to the file, drops what is older than a day; all that stands in it then. */
+/** Adds the found addresses to the file and drops those older than a day; returns all that are left. */
 function remember(file: string, key: string, found: ReadonlySet<string>): Set<string> {
   const nowMs = Date.now();
   const seen: Record<string, number> = {};
@@ -72,7 +71,7 @@ function remember(file: string, key: string, found: ReadonlySet<string>): Set<st
       if (shortAddress(address) === address && typeof atMs === 'number' && nowMs - atMs < DAY_MS)
         seen[address] = atMs;
   } catch {
-    // The first time, or not ours to read: the resolver's answer is all.
+    // There is no file yet, or we may not read it.
   }
   for (const address of found) seen[address] = nowMs;
   try {
@@ -80,7 +79,7 @@ function remember(file: string, key: string, found: ReadonlySet<string>): Set<st
     writeFileSync(part, JSON.stringify({ [key]: seen }), { mode: 0o600 });
     renameSync(part, file);
   } catch {
-    // A full disk costs the memory of older addresses, nothing else.
+    // With a full disk only the older addresses are lost.
   }
   return new Set(Object.keys(seen));
 }
@@ -94,12 +93,12 @@ function isLoopback(address: string): boolean {
   return address === '::1' || /^127\./.test(address);
 }
 
-/** Answers to anything but a long poll come sooner. */
+/** Only long polls wait longer than this for an answer. */
 const POLL_MS = 3_000;
 
 /**
- * A process that waits for an answer of the API root, as a poller does. `quiet`: nothing has gone either way lately, as with a poll
- * behind whose request TLS said something, or with a connection that is kept. `calls`: neither. `connected`: without ss no more can be told.
+ * A connection to the API root. `quiet`: no data lately, as with a kept connection, or with a poll after whose request TLS sent
+ * something. `calls`: it neither waits nor is quiet. `connected`: without ss no more is known.
  */
 export interface PollSign {
   readonly kind: 'waits' | 'quiet' | 'calls' | 'connected';
@@ -125,9 +124,9 @@ export async function pollSign(
 
 const isQuiet = ({ lastSendMs, lastReceiveMs }: TcpSocket) => Math.min(lastSendMs, lastReceiveMs) >= POLL_MS;
 
-/** The last thing that happened was a request, three seconds ago or more. */
+/** The latest data was a request, three seconds ago or more. */
 export function awaitsAnswer(socket: TcpSocket): boolean {
-  // On one machine an answer may come within the same tick of the kernel's clock as its request (4 ms, 10 ms at most).
+  // On one machine an answer may come within the same kernel tick (4 ms, 10 ms at most) as its request.
   const remote = addressOf(socket.remote);
   const isLocal = remote === addressOf(socket.local) || remote.startsWith('127.');
   const mayBeAnswered = isLocal && socket.bytesReceived > 0 && socket.lastSendMs === socket.lastReceiveMs;

@@ -1,7 +1,7 @@
 /**
- * Programs that are never strays, whatever stands in their environment or arguments, by exact name. PURE.
- * Shells, editors, pagers, log followers, terminals belong to people; init systems and process managers belong to
- * the machine: one above a stray is named (its respawner), never stopped. Proxies and stores carry other people's words.
+ * Programs that are never strays, whatever their environment and arguments are, by exact name. PURE.
+ * Shells, editors, pagers, log followers and terminals belong to people; init systems and process managers belong to
+ * the machine: one above a stray is named (its respawner), never stopped. Proxies and stores carry other programs' data.
  */
 import { baseName, isShellName, type Program } from './program.ts';
 
@@ -30,19 +30,19 @@ const MANAGERS =
   kubelet crio lxc-start pm2 pm2-runtime PM2 monit god bluepill circusd forever immortal process-compose overmind nomad consul
   process_api daemontools supervise svscan upstart unitd`);
 
-/** They carry or store what others say, so they receive something whenever a poller does. */
+/** They carry or store other programs' data, so they receive something whenever a poller does. */
 const PROXIES =
   set(`squid squid3 nginx haproxy envoy traefik caddy apache2 httpd varnishd tinyproxy privoxy polipo sockd danted 3proxy stunnel
   stunnel4 socat ncat nc cloudflared frpc frps ngrok tor v2ray xray sing-box ss-local sslocal redsocks mitmdump mitmproxy mitmweb
   docker-proxy rootlesskit slirp4netns passt pasta gost chisel wstunnel telegram-bot-api redis-server valkey-server keydb-server memcached
   mongod mysqld mariadbd postgres rsyslogd syslog-ng vector fluent-bit fluentd filebeat promtail otelcol`);
 
-/** Somebody looks at a page beside the bot, or the bot drives one. */
+/** A person may look at the API with one, or a bot may control one. */
 const BROWSERS =
   set(`chrome chromium chromium-browser google-chrome headless_shell chrome_crashpad_handler chromedriver firefox firefox-bin
   firefox-esr geckodriver msedge brave opera vivaldi epiphany falkon MiniBrowser WebKitWebProcess WebKitNetworkProcess`);
 
-/** Managers that are scripts; few, as a bot may be called `init.py` too. */
+/** Managers that are scripts; only these, as a bot may also be called `init.py`. */
 const SCRIPT_MANAGERS = set('supervisord pm2 pm2-runtime circusd');
 
 /** What kind of bystander a program is, or null when it may be a stray. */
@@ -56,7 +56,7 @@ export function bystander(program: Program, comm: string): Bystander | null {
   if (PROXIES.has(name)) return 'proxy';
   if (BROWSERS.has(name)) return 'browser';
   if (MANAGERS.has(name)) return 'manager';
-  // An interpreter that runs one of them: `python3 /usr/bin/supervisord`, `node …/bin/pm2`.
+  // An interpreter may run one of them: `python3 /usr/bin/supervisord`, `node …/bin/pm2`.
   const script = program.scripts[0];
   if (script !== undefined) {
     const base = baseName(script).replace(/\.(?:[cm]?js|py|rb)$/, '');
@@ -80,8 +80,8 @@ export function isSinglepoll(program: Program): boolean {
 }
 
 /**
- * True for a shell that a person types into: no script, no `-c`, or asked to be interactive. A shell that runs a
- * script or one command belongs to what it runs.
+ * True for a shell that a person types into: without script and `-c`, or with `-i`. A shell that runs a script or
+ * one command belongs to that.
  */
 export function isInteractiveShell(argv: readonly string[]): boolean {
   if ((argv[0] ?? '').startsWith('-')) return true;

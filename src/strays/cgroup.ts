@@ -9,14 +9,14 @@ export type Layer =
   | { readonly type: 'unit'; readonly name: string }
   /** A user's own service manager (user@UID.service). */
   | { readonly type: 'user'; readonly uid: number }
-  /** Processes that the service manager did not start: login sessions, terminals. */
+  /** A group of processes that the service manager did not start: login sessions, terminals. */
   | { readonly type: 'scope'; readonly name: string }
   | { readonly type: 'container'; readonly tool: ContainerTool; readonly id: string }
   | { readonly type: 'pod'; readonly uid: string }
   /** A system container (nspawn, lxc), whose service manager cannot be asked here. */
   | { readonly type: 'machine' };
 
-/** Layers of the hierarchy that tells most: the unified one, then systemd's, then any other. Empty where none does. */
+/** Layers of the most informative hierarchy: the unified one, then systemd's, then any other. Empty: none tells any. */
 export function layersOf(text: string | null): readonly Layer[] {
   const rank = (controllers: string) => ['', 'name=systemd'].indexOf(controllers) >>> 0;
   const lines = [...(text ?? '').matchAll(/^\d+:([^:\n]*):(.*)$/gm)];
@@ -30,8 +30,8 @@ export function layersOf(text: string | null): readonly Layer[] {
 }
 
 /**
- * The stray's layers that we are not in ourselves. A user manager stays although we share it, since its units are told from the
- * machine's by it; not so one outside of a container that we share.
+ * The stray's layers that we are not in. A user manager that we share is kept, since it distinguishes its units from the
+ * machine's, unless it is outside of a container that we share.
  */
 export function foreignLayers(stray: readonly Layer[], own: readonly Layer[]): readonly Layer[] {
   const differs = stray.findIndex((layer, at) => JSON.stringify(layer) !== JSON.stringify(own[at]));
@@ -54,7 +54,7 @@ function layerOf(segment: string, before: string): Layer | null {
   if (pod) return { type: 'pod', uid: pod.replaceAll('_', '-') };
   if (/^systemd-nspawn@.+\.service$|^lxc\.payload\.|^machine-.+\.scope$/.test(segment) || before === 'lxc')
     return { type: 'machine' };
-  // systemd puts `_` before names that would clash with files of the kernel.
+  // systemd prefixes `_` to names that would clash with the kernel's files.
   const name = segment.replace(/^_/, '');
   const user = /^user@(\d+)\.service$/.exec(name)?.[1];
   if (user) return { type: 'user', uid: Number(user) };
@@ -67,7 +67,7 @@ function toolOf(engine: string): ContainerTool {
   return engine.startsWith('libpod') ? 'podman' : 'nerdctl';
 }
 
-/** Units that host programs which they do not watch. */
+/** Units that host programs without watching them. */
 const HOSTS = new RegExp(
   `^(?:${[
     'sshd?(?:@.*)?|ssh-session.*|dropbear.*|telnetd?.*|inetd|xinetd|mosh.*',
@@ -83,11 +83,11 @@ const HOSTS = new RegExp(
 
 export interface Unit {
   readonly name: string;
-  /** Owner of the user manager that runs it; null: the system manager. */
+  /** Owner of the user manager that runs the unit; null: the system manager. */
   readonly userUid: number | null;
 }
 
-/** The unit that the layers end in. Null: a scope, a unit that only hosts others, or one of another system. */
+/** The unit of the innermost layer. Null: that is a scope, a unit that only hosts others, or of another system. */
 export function unitIn(layers: readonly Layer[]): Unit | null {
   const leaf = layers.at(-1);
   if (leaf?.type !== 'unit' || HOSTS.test(leaf.name) || layers.some(({ type }) => type === 'machine'))
@@ -98,15 +98,15 @@ export function unitIn(layers: readonly Layer[]): Unit | null {
 
 export interface Container {
   readonly tool: ContainerTool;
-  /** Empty: a pod's own process. */
+  /** The container's id; empty for a pod's own process. */
   readonly id: string;
-  /** The pod that it belongs to; null outside Kubernetes. */
+  /** Its pod; null outside Kubernetes. */
   readonly podUid: string | null;
-  /** Owner of a rootless engine; null: the machine's own. */
+  /** Owner of a rootless engine; null: the machine's engine. */
   readonly userUid: number | null;
 }
 
-/** The container that the layers end in. */
+/** The container of the innermost layer. */
 export function containerIn(layers: readonly Layer[]): Container | null {
   const leaf = layers.at(-1);
   if (leaf?.type !== 'container' && leaf?.type !== 'pod') return null;

@@ -1,12 +1,11 @@
 /**
- * What the polls of ours have shown of each process, over several of them: a ledger that only remembers. The grade is given in
- * grade.ts.
+ * Collects what our polls have shown of each process. grade.ts decides what it proves.
  */
 import type { Evidence } from './grade.ts';
 import type { Client, Owner, Seen } from './observer.ts';
 import { type Reaction, type Strength, strengthOf } from './reactions.ts';
 
-/** Somebody reacted whose process can't be seen from here. */
+/** A reaction of a process that can't be seen from here. */
 export interface Unseen {
   readonly uid: number;
   readonly cgroup: string | null;
@@ -14,11 +13,11 @@ export interface Unseen {
 
 export interface Ledger {
   connected(clients: readonly Client[]): void;
-  /** `poke`: a number of its own for each poll of ours. */
+  /** `poke` is the number of our poll. */
   reacted(poke: number, seen: Seen): void;
-  /** `isAlive` compares the start time, too. */
+  /** `isAlive` must compare the start time, too. */
   evidence(isAlive: (process: Pick<Owner, 'pid' | 'startId'>) => boolean): Evidence;
-  /** Somebody who lives has reacted, and that proves nothing yet. */
+  /** A living process has reacted, but that is no full proof yet. */
   isOpen(isAlive: (process: Pick<Owner, 'pid' | 'startId'>) => boolean): boolean;
   unseen(): readonly Unseen[];
   /** How many reactions were noted so far. */
@@ -29,7 +28,7 @@ type Identity = Pick<Owner, 'pid' | 'startId'>;
 
 interface Account {
   readonly owner: Identity;
-  /** Which processes reacted: of a parent its children. */
+  /** The processes that reacted; for a parent, its children. */
   readonly processes: Set<string>;
   readonly entries: { readonly poke: number; reaction: Reaction }[];
   holdsAnother: boolean;
@@ -40,11 +39,11 @@ const ACCOUNTS_MAX = 1_000;
 const ENTRIES_MAX = 20;
 
 export function createLedger(): Ledger {
-  /** Of each owner, and whose it is. */
+  /** The reactions of each process. */
   const accounts = new Map<string, Account & { readonly owner: Owner }>();
-  /** What one parent's children did: a shell that asks with one curl after another has a new process for each poll. */
+  /** The reactions of one parent's children: a shell that polls with one curl after another has a new process for each. */
   const parents = new Map<string, Account>();
-  /** What one program did, over all its lives: one that ends at each 409 and is started again has one reaction a life. */
+  /** The reactions of one program in all its runs: one that ends at each 409 and is restarted reacts once in each run. */
   const programs = new Map<string, Account>();
   const unseen = new Map<string, Unseen>();
   let connected: readonly Owner[] = [];
@@ -63,7 +62,7 @@ export function createLedger(): Ledger {
     account.processes.add(nameOf(client.owner!));
     account.holdsAnother ||= holdsAnother;
     const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
-    // The rest of the same answer.
+    // This is the rest of the same answer.
     if (known) known.reaction = reaction;
     else account.entries.push({ poke, reaction });
     if (account.entries.length > ENTRIES_MAX) account.entries.shift();
@@ -94,7 +93,7 @@ export function createLedger(): Ledger {
       for (const account of accounts.values()) if (isAlive(account.owner)) put(account);
       for (const { owner } of accounts.values()) {
         const parent = owner.parent && !isAlive(owner) && parents.get(nameOf(owner.parent));
-        // Whoever has started one poller does not poll because that one did, and has ended.
+        // One child that polled and ended does not show that its parent polls through children.
         if (!parent || parent.processes.size < 2 || !isAlive(parent.owner)) continue;
         if (reactions.has(parent.owner.pid)) continue;
         put(parent);

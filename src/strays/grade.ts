@@ -14,9 +14,9 @@ export interface Evidence {
   readonly connected: ReadonlySet<number>;
   /** Pid → it reacted to our getUpdates as a poller does; `twice`: two reactions that agree. */
   readonly reactions: ReadonlyMap<number, 'once' | 'twice'>;
-  /** Those of `reactions` that hold a second request at the API root: they may poll a second bot. */
+  /** Those of `reactions` with a second held request at the API root: they may poll a second bot. */
   readonly holdsAnother?: ReadonlySet<number>;
-  /** Those of `reactions` whose children reacted, one after another, each of which has ended. */
+  /** Those of `reactions` whose children reacted one after another and have all ended. */
   readonly byChildren?: ReadonlySet<number>;
 }
 
@@ -26,7 +26,7 @@ export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map(
 export interface Facts extends Place, Evidence {
   /** User id that singlepoll runs as. */
   readonly uid: number;
-  /** Left behind by an earlier worker of ours, whether or not it still carries our cookie. */
+  /** Processes that our earlier worker left behind, with or without our environment marker. */
   readonly leftovers: ReadonlySet<number>;
 }
 
@@ -35,7 +35,7 @@ export interface Graded {
   readonly grade: Grade;
   /** Sentences for people, strongest first. */
   readonly proof: readonly string[];
-  /** Pid of the living supervisor that it belongs to: it is never stopped over that one's head. */
+  /** Pid of the living supervisor that it belongs to, because of which it is never stopped. */
   readonly supervisor: number | null;
 }
 
@@ -61,8 +61,8 @@ export function survey(snapshot: Snapshot, facts: Facts, around: Surroundings): 
 }
 
 /**
- * Of several copies of one poller only one holds the poll, and the others wait and can't react. So whoever holds the token
- * and runs the same command as a proven one is proven, too.
+ * Of several copies of one poller only one holds the poll, and the others wait and can't react. So a process that holds the
+ * token and runs the same command as a proven one is proven, too.
  */
 function shareVerdicts(found: readonly Graded[], around: Surroundings): Graded[] {
   const proven = new Map<string, number>();
@@ -85,7 +85,7 @@ function standsBy(proc: Proc): boolean {
   return bystander(readProgram(proc.argv, proc.comm), proc.comm) !== null;
 }
 
-/** Grades one process; null when nothing speaks against it. */
+/** Grades one process; null: nothing suggests that it is a stray. */
 export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
   if (proc.state === 'Z' || proc.state === 'X' || isUntouchable(proc, facts, around)) return null;
   const carried = proc.env?.bot ?? null;
@@ -97,7 +97,7 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   const kind = bystander(readProgram(proc.argv, proc.comm), proc.comm);
   if (kind === 'singlepoll') return null;
   const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
-  // A script of the shell polls with one curl after another. Any other program that starts pollers is not one for that.
+  // A shell script may poll with one curl after another. Any other program that starts pollers does not count as one itself.
   const reaction = isScript || !facts.byChildren?.has(proc.pid) ? seen : undefined;
 
   const others = proc.otherBots ?? [];
@@ -112,7 +112,7 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     proof,
     supervisor: null,
   });
-  /** What would be stopped, were it not for a supervisor that lives. */
+  /** The grade of a process that is to be stopped, unless a living supervisor owns it. */
   const guilty = (level: Grade, ...proof: string[]): Graded =>
     supervisor === null
       ? result(level, ...proof)
@@ -153,12 +153,12 @@ export function holdsToken(proc: Proc): boolean {
   return proc.env?.holdsToken === true || proc.tokenInArgs === true;
 }
 
-/** Why a matching name alone is not enough; empty when it is. */
+/** Why a matching name alone is not enough; empty if it is. */
 function doubtsAboutMatch(proc: Proc, inScope: boolean | null, facts: Facts): string[] {
   const doubts: string[] = [];
   if (inScope === false) doubts.push('but out of scope: neither its script nor its folder is in the project');
   if (inScope === null) doubts.push('but its script and its folder could not be seen');
-  // A name is weak proof: root, who could, does not stop another user's process on it. Others can't, and say so (77).
+  // A name is weak proof, so root does not stop another user's process for it. Other users can't anyway, and report that (77).
   if (facts.uid === 0 && proc.uid !== 0 && proc.uid !== -1) doubts.push('but it belongs to another user');
   return doubts;
 }

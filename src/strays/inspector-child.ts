@@ -1,6 +1,6 @@
 /**
- * The inspector's child, a program of its own (dist/inspector-child.js): reads what strangers' processes are, one line of JSON for
- * each, so that whoever hangs here hangs alone. It is given the token on standard input and tells facts only. Ends with its input.
+ * The inspector's child, a program of its own (dist/inspector-child.js), so that a read that hangs blocks nothing else. It writes
+ * one line of JSON with the facts of each process. It gets the token on standard input and ends with its input.
  */
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -11,11 +11,11 @@ import { isInProject, matchPatterns } from './match.ts';
 import { createProcReader } from './proc-reader.ts';
 import type { ProcDetails } from './process.ts';
 
-/** While a service manager is asked: we live, and wait for it. */
+/** How often the child gives a sign of life while it waits for a service manager. */
 const ALIVE_EVERY_MS = 250;
 
 function tell(line: FromChild): void {
-  // Written at once, so that the last line tells how far we came.
+  // Written synchronously, so that the last line shows how far the child came.
   let rest = Buffer.from(`${JSON.stringify(line)}\n`);
   while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
 }
@@ -31,7 +31,7 @@ function serve(greeting: Greeting): (request: ToChild) => Promise<void> {
     else if (match === 'gave up') tell({ pid, value: { ...details, gaveUp: true } });
     else {
       const placed = (inScope: boolean | null): ProcDetails => ({ ...details, match: { ...match, inScope } });
-      // Told before a path of it is looked at: that may be where we stay.
+      // Sent before a path of the process is looked at, as the child may hang there.
       tell({ pid, value: placed(null), goesOn: true });
       const isNear = greeting.scope === 'any' || isInProject(pid, details, greeting.projectDir);
       tell({ pid, value: placed(isNear) });

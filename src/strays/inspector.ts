@@ -1,7 +1,7 @@
 /**
- * Looks into other people's processes without ever waiting for them: all reading of strangers' arguments, environments, descriptors
- * and paths happens in a child, which is abandoned when it makes no progress (a page of a dead network file system mapped over
- * the arguments blocks whoever reads them, beyond SIGKILL at times). Started when needed, ended when idle.
+ * Inspects other people's processes without waiting for them: a child reads their arguments, environments, descriptors and
+ * paths. It is abandoned when it makes no progress (a page of a dead network file system mapped over the arguments blocks the
+ * reader, sometimes beyond SIGKILL). It is started when needed and ended when idle.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -11,7 +11,7 @@ import { distFile, toolEnvironment } from '../tools.ts';
 import type { TokenSought } from './proc-reader.ts';
 import type { Proc, ProcDetails, Respawner } from './process.ts';
 
-/** What to look for. */
+/** The token, patterns and project to look for. */
 export interface Sought extends TokenSought {
   readonly patterns: readonly RegExp[];
   readonly scope: 'project' | 'any';
@@ -37,7 +37,7 @@ export type FromChild =
   | { readonly done: true };
 
 export interface Inspector {
-  /** Reads processes for at most `timeoutMs` (5 s). Those that could not be read are in `unread`; those that have ended are nowhere. */
+  /** Reads processes for at most `timeoutMs` (5 s). `unread` are those that could not be read and have not ended. */
   inspect(
     pids: readonly number[],
     timeoutMs?: number,
@@ -50,7 +50,7 @@ export interface Inspector {
     inodes: readonly number[],
     hintPids?: readonly number[],
   ): Promise<ReadonlyMap<number, readonly number[]>>;
-  /** Finds the manager that would start `line[0]` again; the rest of `line` are its ancestors. Null: none, or not found out in time. */
+  /** Finds the manager that would restart `line[0]`; the rest of `line` are its ancestors. Null: none, or not found in time. */
   manager(line: readonly Proc[]): Promise<Respawner | null>;
   /** Starts the child ahead of the first question. */
   start(): void;

@@ -1,9 +1,10 @@
 /**
- * Names the service manager that would bring a stray back, and the command that stops it there for good. Looks only: nothing is
- * stopped, no manager is started. Programs that exist only to run the stray (reloaders, masters, `npm start`, shell loops) belong to
- * its tree and are never named here; whatever is not in this table is told by pid once it has started a stray again (policy.ts).
- * Facts: systemd.service(5) Restart=, systemctl(1), docker restart policies, compose labels, podman-systemd, kubelet's container labels;
- * pm2 7 lib/Daemon.js (process title), lib/God/ForkMode.js (environment); supervisor 4.2 process.py (environment); crontab(5), run-parts(8).
+ * Names the service manager that would restart a stray, and the command that stops it there for good. It only looks: it stops
+ * nothing and starts no manager. Programs that exist only to run the stray (reloaders, masters, `npm start`, shell loops) belong
+ * to its tree and are never named here; other starters are named by pid once they have restarted a stray (policy.ts).
+ * Facts: systemd.service(5) Restart=, systemctl(1), docker restart policies, compose labels, podman-systemd, kubelet's container
+ * labels; pm2 7 lib/Daemon.js (process title), lib/God/ForkMode.js (environment); supervisor 4.2 process.py (environment);
+ * crontab(5), run-parts(8).
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,26 +26,26 @@ import { maskTokens } from './proc-reader.ts';
 import type { Proc, Respawner } from './process.ts';
 import { baseName, isShellName, readProgram } from './program.ts';
 
-/** The machine, as far as the search sees it. Nothing here throws or changes anything. */
+/** The search's access to the machine. Nothing here throws or changes anything. */
 export interface ManagerEdges {
   readonly ownUid: number;
-  /** Text of /proc/PID/cgroup, null where it cannot be read. */
+  /** Text of /proc/PID/cgroup; null: it can't be read. */
   cgroupOf(pid: number | 'self'): string | null;
   run(command: string, args: readonly string[]): Promise<{ code: number | null; stdout: string }>;
-  /** Text of a regular file, null where it cannot be read. */
+  /** Text of a regular file; null: it can't be read. */
   readText(path: string): string | null;
-  /** Names in a folder, none where it cannot be read. */
+  /** Names in a folder; none if it can't be read. */
   listFolder(path: string): readonly string[];
   nameOf(uid: number): string;
 }
 
 interface Search {
   readonly edges: ManagerEdges;
-  /** The stray, its parent, and so on upwards, as far as a manager would notice its end. */
+  /** The stray and its ancestors, up to the last whose end a manager would notice. */
   readonly line: readonly Proc[];
-  /** Above the line is the terminal, login or shell in which somebody started the rest. */
+  /** The line was started by a person: above it is a terminal, login or shell. */
   readonly isByHand: boolean;
-  /** Layers of the stray that we are not in, from the machine inwards. */
+  /** The stray's layers that we are not in, from the machine inwards. */
   readonly layers: readonly Layer[];
 }
 
@@ -52,15 +53,15 @@ interface Named {
   readonly kind: string;
   readonly name: string;
   readonly steps: readonly Step[];
-  /** Who must type the command; null: whoever reads it. */
+  /** The account that must type the command; null: any. */
   readonly account?: Account | null;
   readonly remark?: string;
 }
 
-/** `not-restarted`: it does not bring the stray back, and nothing further out would notice its end. */
+/** `not-restarted`: it does not restart the stray, and nothing further out would notice that one's end. */
 type Verdict = Named | 'not-restarted' | 'look-further';
 
-/** A manager on the stray's line of parents, and the process right below it. */
+/** A manager among the stray's ancestors, and the process right below it. */
 interface Found {
   readonly manager: Proc;
   readonly child: Proc;
@@ -69,12 +70,12 @@ interface Found {
 const ASK_MS = 1_500;
 const FILE_BYTES_MAX = 1 << 20;
 
-/** The managers that are a parent of what they keep alive, by program and arguments, or by title. */
+/** Managers that are parents of the programs that they run, by program and arguments, or by title. */
 const MANAGERS: readonly (readonly [RegExp, (found: Found, search: Search) => Promise<Verdict>])[] = [
   [/^PM2 v\S+: God|^pm2-(?:runtime|docker)\b|^pm2 .*--no-daemon\b/, pm2],
   [/^supervisord(?:\.py)?(?: |$)/, supervisord],
   [/^(?:runsv|s6-supervise) ./, service],
-  // Debian's cron shows its children in capitals.
+  // Debian's cron has children with a title in capitals.
   [/^(?:cron|crond|cronie|anacron|fcron|atd|busybox crond)(?: |$)/i, cron],
 ];
 
@@ -92,7 +93,7 @@ export function linuxEdges(): ManagerEdges {
     run: (command, args) => runTool(command, args, { timeoutMs: ASK_MS }),
     readText: (path) =>
       attempt(() => {
-        // A pipe would hold the reader for ever.
+        // Reading a pipe would block for ever.
         const stats = statSync(path);
         return stats.isFile() && stats.size <= FILE_BYTES_MAX ? readFileSync(path, 'utf8') : null;
       }, null),
@@ -102,9 +103,9 @@ export function linuxEdges(): ManagerEdges {
 }
 
 /**
- * Finds who would start a stray again once its tree is stopped; `line`: the stray and all above it. Null: nobody that is known.
- * Asks the manager where its tool is there (each question at most 1.5 s) and goes by what is seen where not. Name
- * and command hold no token and no control character.
+ * Finds the manager that would restart a stray once its tree is stopped; `line`: the stray and its ancestors. Null: none is
+ * known. Asks the manager if its tool exists (each question at most 1.5 s), otherwise judges by what can be seen. Name and
+ * command hold no token and no control character.
  */
 export async function findManager(line: readonly Proc[], edges: ManagerEdges): Promise<Respawner | null> {
   const session = line.findIndex((proc, at) => at > 0 && isSession(proc));
@@ -135,7 +136,7 @@ function isSession(proc: Proc): boolean {
 const CONTAINER_EDGE =
   /^(?:containerd-shim|docker-containe|conmon|crun|runc|lxc-start|incusd|lxd|systemd-nspawn)/;
 
-/** Null: none of the table stands above the stray. */
+/** Null: no ancestor is in the table. */
 async function nameOnLine(search: Search): Promise<Verdict | null> {
   let child = search.line[0]!;
   for (const manager of search.line.slice(1)) {
@@ -150,7 +151,7 @@ async function nameOnLine(search: Search): Promise<Verdict | null> {
   return null;
 }
 
-/** From the innermost layer outwards, until one answers. */
+/** Tries each layer from the innermost outwards until one gives a verdict. */
 async function nameByCgroup(search: Search): Promise<Verdict> {
   for (let end = search.layers.length; end > 0; end -= 1) {
     const inner = { ...search, layers: search.layers.slice(0, end) };
@@ -166,8 +167,8 @@ async function nameByCgroup(search: Search): Promise<Verdict> {
 }
 
 /**
- * Names a manager that may run in a container that we are not in: its tools and files are not ours to ask, and its command goes
- * through `docker exec`. A pod has no such command; its owner is named in the manager's place.
+ * Names a manager that may run in a container that we are not in: we can't use its tools and files there, and its command goes
+ * through `docker exec`. A pod has no such command, so its owner is named instead.
  */
 async function inContainer(search: Search, name: (search: Search) => Promise<Verdict>): Promise<Verdict> {
   const at = search.layers.findLastIndex(({ type }) => type === 'container' || type === 'pod');
@@ -183,9 +184,9 @@ async function inContainer(search: Search, name: (search: Search) => Promise<Ver
   return { ...verdict, steps: [{ words }], account: engineAccount(container, search) };
 }
 
-// The managers that are a parent of what they keep alive.
+// Managers that are parents of the programs that they run.
 
-/** As `pm2 jlist` shows it. */
+/** An app in the output of `pm2 jlist`. */
 interface Pm2App {
   readonly pid?: number;
   readonly name?: string;
@@ -197,7 +198,7 @@ interface Pm2App {
   };
 }
 
-/** The daemon is asked only where it is seen to run and has its socket: `pm2` starts one where there is none. */
+/** The daemon is asked only if it runs and has its socket, as `pm2` would start one otherwise. */
 async function pm2({ manager, child }: Found, search: Search): Promise<Verdict> {
   const { edges } = search;
   const account = accountOf(search, manager.uid);
@@ -214,16 +215,16 @@ async function pm2({ manager, child }: Found, search: Search): Promise<Verdict> 
   const isOnce = autorestart === false && cron_restart === undefined;
   if (isOnce || status === 'stopping' || status === 'stopped') return 'not-restarted';
   const name = app?.name ?? (id === null ? null : markOf(search, 'name'));
-  // `pm2 delete` reads numbers as ids, `all` as everything, `/x/` as a pattern: such names go by their id.
+  // `pm2 delete` takes numbers for ids, `all` for everything, `/x/` for a pattern, so the id replaces such names.
   const isOdd = name === null || name === 'all' || /^(?:\d+|\/.*\/|-.*)$/.test(name);
   const number = app?.pm_id === undefined ? id : String(app.pm_id);
-  // PM2 names an app after its script, without the ending, where it is not told otherwise.
+  // By default PM2 names an app after its script without the extension.
   const target = isOdd && number !== null ? number : (name ?? programOf(child).replace(/\.\w{2,3}$/, ''));
   const save = files.length === 0 || files.includes('dump.pm2') ? [step('save', '--force')] : [];
   return { kind: 'pm2', name: name ?? target, steps: [step('delete', target), ...save], account };
 }
 
-/** Never a command that would stop other programs, too. */
+/** The command must not stop other programs, too. */
 async function supervisord({ manager, child }: Found, search: Search): Promise<Verdict> {
   const { argv, cwd } = manager;
   const at = argv.findIndex((word) => word === '-c' || word === '--configuration');
@@ -232,7 +233,7 @@ async function supervisord({ manager, child }: Found, search: Search): Promise<V
   const url = markOf(search, 'SUPERVISOR_SERVER_URL');
   const reach = path !== undefined ? ['-c', path] : url === null ? [] : ['-s', url];
   const step = (...words: string[]) => ({ words: ['supervisorctl', ...reach, ...words] });
-  // 3 says that some program is not running; the list is complete all the same.
+  // Exit code 3 means that some program is not running; the list is complete anyway.
   const status = (await ask(search, step('status'), null, 3)) ?? '';
   const row = status.split('\n').find((line) => Number(/\bpid (\d+),/.exec(line)?.[1]) === child.pid);
   const [shown, state] = row?.split(/\s+/) ?? [];
@@ -246,7 +247,7 @@ async function supervisord({ manager, child }: Found, search: Search): Promise<V
   return { ...named, name: programOf(child), steps: [step('status')], remark };
 }
 
-/** runsv and s6-supervise stand in the service's folder. Stopped for good: down now, and a `down` file for their own next start. */
+/** runsv and s6-supervise run in the service's folder. A file `down` keeps the service stopped after their next start. */
 async function service({ manager: { argv, cwd, uid, comm } }: Found, search: Search): Promise<Verdict> {
   const isS6 = comm.startsWith('s6-');
   const [kind, status, down]: [string, string[], string[]] = isS6
@@ -255,7 +256,7 @@ async function service({ manager: { argv, cwd, uid, comm } }: Found, search: Sea
   const folder = cwd ?? argv.at(-1)!.replace(/\/+$/, '');
   if (/want down/.test((await ask(search, { words: [...status, folder] })) ?? '')) return 'not-restarted';
   const account = accountOf(search, uid);
-  // s6-rc keeps its own account of what is up.
+  // s6-rc keeps its own state of what is up.
   const isRc = /\/s6-rc[^/]*\/servicedirs\//.test(folder);
   const name = isRc ? baseName(folder) : folder;
   const steps = isRc
@@ -264,11 +265,11 @@ async function service({ manager: { argv, cwd, uid, comm } }: Found, search: Sea
   return { kind, name, steps, account };
 }
 
-/** A stray whose line is gone from every readable table will not come back; nor does at(1) bring anything back. */
+/** A stray whose line is in no readable table will not come back, and at(1) restarts nothing. */
 async function cron({ manager, child }: Found, search: Search): Promise<Verdict> {
   if (programOf(manager).toLowerCase() === 'atd') return 'not-restarted';
   const { edges, line } = search;
-  /** From the process that cron started, as a rule the shell of the line, down to the stray. */
+  /** From the process that cron started, usually the line's shell, down to the stray. */
   const job = line.slice(0, line.indexOf(child) + 1).reverse();
   const periodic = job
     .flatMap(({ argv }) => argv)
@@ -276,12 +277,12 @@ async function cron({ manager, child }: Found, search: Search): Promise<Verdict>
   if (periodic !== undefined)
     return { kind: 'cron', name: periodic, steps: [{ words: ['chmod', 'a-x', periodic] }], account: ROOT };
   const isOwn = child.uid === edges.ownUid;
-  // -u is for root alone.
+  // Only root may use -u.
   const crontab = ['crontab', ...(isOwn ? [] : ['-u', accountOf(search, child.uid).name])];
   const edit = (text: string, words = [...crontab, '-e'], account: Account | null = isOwn ? null : ROOT) => ({
     ...{ kind: 'cron', name: text, steps: [{ words }], account, remark: `remove the line "${text}"` },
   });
-  // 1 says that the account has no table.
+  // Exit code 1 means that the account has no table.
   const own = isOwn || edges.ownUid === 0 ? await ask(search, { words: [...crontab, '-l'] }, null, 1) : null;
   const found = lineOf(own, job);
   if (found) return found.startsWith('@reboot') ? 'not-restarted' : edit(found);
@@ -293,7 +294,7 @@ async function cron({ manager, child }: Found, search: Search): Promise<Verdict>
   return own === null ? edit(child.argv.at(-1) ?? child.comm) : 'not-restarted';
 }
 
-/** The line of a crontab that most likely started these processes: one that holds the words or the script of one of them. */
+/** The crontab line that most likely started these processes: it holds the words or the script of one of them. */
 function lineOf(table: string | null, job: readonly Proc[]): string | null {
   const bare = (text: string) =>
     text
@@ -304,7 +305,7 @@ function lineOf(table: string | null, job: readonly Proc[]): string | null {
   const holding = (part: string) =>
     lines.find((line) => !line.startsWith('#') && part !== '' && bare(line).includes(bare(part)));
   const parts = [
-    // What a shell was given, and what a shell has become that had nothing left to do.
+    // A shell's `-c` text, and the words of a program that replaced its shell.
     ...job.flatMap(({ argv }) => (argv.includes('-c') ? (argv.at(-1) ?? '') : [])),
     ...job.map(({ argv }) => argv.join(' ')),
     job.at(-1)?.argv.find((word, at) => at > 0 && /^[^-].*[./]|^[./]/.test(word)) ?? '',
@@ -316,12 +317,12 @@ function lineOf(table: string | null, job: readonly Proc[]): string | null {
   return null;
 }
 
-// The managers that a cgroup tells of. Only the main process of a unit or container counts: what was started in it by hand may
-// end without anybody caring.
+// Managers that a cgroup shows. Only the main process of a unit or container counts: the manager ignores the end of a process
+// that was started in it by hand.
 
 const PROPERTIES = 'Id,LoadState,ActiveState,MainPID,Restart,UnitFileState,Transient,TriggeredBy,SourcePath';
 
-/** Asks systemctl where it can answer; goes by the cgroup alone where it cannot. */
+/** Asks systemctl; if that can't answer, the cgroup alone counts. */
 async function nameUnit({ name, userUid }: Unit, search: Search): Promise<Verdict> {
   const isOwn = userUid !== null && userUid === search.edges.ownUid;
   const machine = userUid === null || isOwn ? [] : ['-M', `${accountOf(search, userUid).name}@`];
@@ -337,14 +338,14 @@ async function nameUnit({ name, userUid }: Unit, search: Search): Promise<Verdic
     [...((await ask(search, { words })) ?? '').matchAll(/^(\w+)=(.*)$/gm)].map(([, k, v]) => [k, v]),
   );
   const value = (key: string) => shown.get(key) ?? '';
-  // An offline systemctl answers with 0 and nothing, or with a unit that it knows nothing of.
+  // Without a running systemd, systemctl exits with 0 and shows nothing, or an unknown unit.
   if (!shown.has('MainPID')) return search.isByHand ? 'not-restarted' : stop(['disable', '--now']);
   if (value('LoadState') === 'not-found' || value('ActiveState') === 'deactivating') return 'not-restarted';
   const mainPid = Number(value('MainPID'));
   if (mainPid !== 0 && !reaches(search, mainPid)) return 'not-restarted';
   const triggers = value('TriggeredBy').split(' ').filter(Boolean);
   if (['', 'no', 'on-watchdog'].includes(value('Restart')) && triggers.length === 0) return 'not-restarted';
-  // Units without a file cannot be disabled; generated ones come back with the next reload unless masked.
+  // Units without a file can't be disabled; generated ones come back with the next reload unless masked.
   const file = value('UnitFileState');
   const isGenerated = file === 'generated' && !value('SourcePath').startsWith('/etc/init.d/');
   const isTransient = value('Transient') === 'yes' || file === 'transient';
@@ -352,7 +353,7 @@ async function nameUnit({ name, userUid }: Unit, search: Search): Promise<Verdic
   return stop([...verb, ...triggers], value('Id') || name);
 }
 
-/** As `docker inspect` and its like show it. */
+/** A container in the output of `docker inspect` and the like. */
 interface Inspection {
   readonly Name?: string;
   readonly State?: { readonly Pid?: number };
@@ -376,7 +377,7 @@ async function nameContainer(container: Container, search: Search): Promise<Verd
     return { kind: 'docker compose', name: `${project}/${service}`, steps: [{ words }], account };
   }
   const name = found?.name ?? container.id.slice(0, 12);
-  // podman has no daemon that starts a stopped container again, and learnt `update --restart` only in version 5.
+  // podman has no daemon that restarts a stopped container, and has `update --restart` only since version 5.
   const update = tool === 'podman' ? [] : [{ words: [tool, 'update', '--restart=no', name] }];
   const steps = [...update, { words: [tool, 'stop', name] }];
   return {
@@ -400,13 +401,13 @@ async function inspect(container: Container, search: Search) {
   };
 }
 
-/** Whose engine it is, where that is necessarily another account than ours. */
+/** The account of the engine, if that can't be ours. */
 function engineAccount({ tool, userUid }: Container, search: Search): Account | null {
   if (userUid !== null) return accountOf(search, userUid);
   return tool === 'podman' ? ROOT : null;
 }
 
-/** A pod comes back as long as its owner wants it, and neither has a name here: the command finds it. */
+/** A pod is restarted until its owner is deleted. Their names are unknown here, so the command looks them up. */
 function namePod(uid: string): Named {
   const columns =
     'UID:.metadata.uid,NAMESPACE:.metadata.namespace,POD:.metadata.name,OWNER:.metadata.ownerReferences[0].name';
@@ -415,25 +416,25 @@ function namePod(uid: string): Named {
   return { kind: 'kubernetes', name: `pod ${uid}`, steps: [{ words }], remark };
 }
 
-/** The script where an interpreter runs one, else the program; without its folder. */
+/** The interpreter's script, otherwise the program; without the folder. */
 function programOf({ argv, comm }: Proc): string {
   const { name, scripts } = readProgram(argv, comm);
   return baseName(scripts[0] ?? name);
 }
 
-/** Whether a manager that runs `pid` would notice the end of the stray. */
+/** Whether the manager of `pid` would notice the end of the stray. */
 function reaches({ line }: Search, pid: number): boolean {
   return line.some((proc) => proc.pid === pid);
 }
 
-/** A variable that a manager has left; a process that lost its environment leaves it to its parent. */
+/** A manager's variable in the environment of the stray, or of its nearest ancestor if that of the stray is lost. */
 function markOf({ line }: Search, name: string): string | null {
   return line.find(({ env }) => env !== null)?.env?.marks[name] || null;
 }
 
 /**
- * Standard output of a tool that ended with 0 (or `alsoFine`); null where it did not, or is not there. Asks as another account through
- * `su` where we are root, not at all where we are a third.
+ * Standard output of a tool that exits with 0 (or `alsoFine`); null: it failed or does not exist. As root, asks for another
+ * account with `su`; other users can't ask for it.
  */
 async function ask(
   { edges }: Search,
@@ -457,7 +458,7 @@ function accountOf({ edges }: Search, uid: number): Account {
   return uid === 0 ? ROOT : { uid, name: /^\d+$/.test(name) ? `#${name}` : name };
 }
 
-/** The list of objects that a tool printed, perhaps after some warnings; none where it is none. */
+/** Parses a list of objects that a tool printed, perhaps after warnings; empty if there is none. */
 function parseList<T>(text: string | null): readonly T[] {
   try {
     return JSON.parse(text?.slice(Math.max(0, text.search(/\[\s*[{\]]/))) ?? '');

@@ -1,6 +1,6 @@
 /**
- * Whom a `--stray` pattern names, and whether it lies in the project. The patterns are the user's, and the texts are anybody's:
- * one that runs away (`(a+)+$`) is given up after a time limit. Runs in the inspector's child, as it looks at strangers' paths.
+ * Which processes a `--stray` pattern matches, and whether they are in the project. A pattern that takes too long on some text
+ * (`(a+)+$`) is given up after a time limit. Runs in the inspector's child, as it looks at other processes' paths.
  */
 import { realpathSync } from 'node:fs';
 import { Script } from 'node:vm';
@@ -8,12 +8,12 @@ import { identityOf, readLink } from '../machine/procfs.ts';
 import type { PatternMatch, ProcDetails } from './process.ts';
 import { matchesProgram, readProgram } from './program.ts';
 
-/** For all patterns together, a process. */
+/** Time limit for all patterns on one process. */
 const MATCH_MS = 50;
 
 const call = new Script('match()');
 
-/** The first pattern that matches, without its place; `gave up` after 50 ms. Names the pattern by its source. */
+/** The first pattern that matches, by its source, without `inScope`; `gave up` after 50 ms. */
 export function matchPatterns(
   { argv, cwd }: Pick<ProcDetails, 'argv' | 'cwd'>,
   patterns: readonly RegExp[],
@@ -38,13 +38,13 @@ export function matchPatterns(
   }
 }
 
-/** A folder of the project is told from one of the same name in a container by where it really is. */
+/** Compares real folders, as a container may have a folder of the same name. */
 export function isInProject(
   pid: number,
   { argv, cwd }: Pick<ProcDetails, 'argv' | 'cwd'>,
   projectDir: string,
 ): PatternMatch['inScope'] {
-  // A deploy may have replaced the folder under a legacy process.
+  // A deploy may have replaced the folder of an old process.
   const folder = cwd?.replace(/ \(deleted\)$/, '') ?? null;
   const places: string[] = folder === null ? [] : [folder];
   const program = readProgram(argv);

@@ -1,6 +1,6 @@
 /**
- * Watches what a getUpdates of ours does to the connections that others have to the API root, and says which process reacted.
- * Owns when sockets are listed, and whose they are; what counts as a reaction is decided in reactions.ts. Sends nothing to anybody.
+ * Watches how our getUpdates affects other processes' connections to the API root, and tells which process reacted. Decides when
+ * to list sockets, and finds their owners; reactions.ts decides what counts as a reaction. Sends nothing.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { listPids, readLink, statOf } from '../machine/procfs.ts';
@@ -19,7 +19,7 @@ import {
 } from './reactions.ts';
 import { addressOf, followDestroyed, listeningPorts, listSockets, type TcpSocket } from './sockets.ts';
 
-/** One process, named beyond doubt. Its parent stands for programs that start a new process for each poll. */
+/** One process, identified beyond doubt. Its parent counts for programs that start a new process for each poll. */
 export interface Owner {
   readonly pid: number;
   readonly startId: string;
@@ -28,7 +28,7 @@ export interface Owner {
   readonly program: string | null;
 }
 
-/** Somebody else's connection to the API root. */
+/** Another process's connection to the API root. */
 export interface Client {
   /** Identifies the connection in each listing: network namespace, local and remote address. */
   readonly key: string;
@@ -47,11 +47,11 @@ export interface Seen {
   readonly holdsAnother: boolean;
 }
 
-/** Watches the connections that exist now, until one poll of ours can have no further effect. */
+/** Watches the connections that exist now until our poll can have no further effect. */
 export interface Observation {
   /** All connections but ours. */
   readonly clients: readonly Client[];
-  /** To be called when a getUpdates has just been sent. Calls `onSeen` at each reaction; resolves when no further one is possible, or at `signal`. */
+  /** Call it when a getUpdates was just sent. Calls `onSeen` at each reaction; resolves when none can follow, or at `signal`. */
   poked(poke: Poke, onSeen: (seen: Seen) => void, signal: AbortSignal): Promise<void>;
   stop(): void;
 }
@@ -60,7 +60,7 @@ export interface ObserverOptions {
   readonly addresses: ApiAddresses;
   /** True for this process and the worker's tree. */
   readonly isOurs: (pid: number) => boolean;
-  /** Which processes have these sockets open. */
+  /** Finds the processes that have these sockets open. */
   readonly ownersOf: (inodes: readonly number[]) => Promise<ReadonlyMap<number, readonly number[]>>;
   /** Reads the command lines of all processes; null for one that can't be seen. */
   readonly commands: () => Promise<(pid: number) => string | null>;
@@ -79,12 +79,12 @@ const NAMESPACES_MAX = 32;
 const RELAYED_SHARE = 0.25;
 const RELAYED_BYTES = 64;
 
-/** A network namespace in which somebody is connected. */
+/** A network namespace with connections. */
 interface Place {
   readonly name: string;
   /** Path of its /proc/PID/ns/net; undefined: our own. */
   readonly namespace: string | undefined;
-  /** Ports that are listened on there. */
+  /** Ports with a listener there. */
   readonly ports: ReadonlySet<number>;
 }
 
@@ -93,7 +93,7 @@ interface Around {
   readonly places: readonly Place[];
 }
 
-/** Lists the connections to the API root but ours. Null: ss does not work here. */
+/** Lists all connections to the API root but ours. Null: ss does not work here. */
 export async function whoIsConnected(options: ObserverOptions): Promise<readonly Client[] | null> {
   return (await lookAround(options))?.clients ?? null;
 }
@@ -104,7 +104,7 @@ async function lookAround({
   ownersOf,
   commands,
 }: ObserverOptions): Promise<Around | null> {
-  // Our own sockets are left out first, so that one listing is enough if nobody else is connected.
+  // Our own sockets are left out first, so that one listing is enough if no other process is connected.
   const own = new Set(socketInodes(process.pid)?.map(Number));
   const found = await Promise.all(
     namespaces().map(async ({ name, namespace }) => {
@@ -187,14 +187,14 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
   const readyByMs = performance.now() + FOLLOW_READY_MS;
   while (!followers.every((it) => it.isReady()) && performance.now() < readyByMs) await pause(FOLLOW_LOOK_MS);
   samples.push(await list());
-  // Only after a while is it certain that a request is held, so young ones are given the time.
+  // It takes a while until a request is certainly held, so this waits for young ones.
   const isYoung = ({ key }: Client) => isHeldIn(samples[0], key, 0) && !isHeldIn(samples[0], key);
   for (let waited = 0; waited < HELD_LEAST_MS && clients.some(isYoung); waited += YOUNG_MS) {
     await pause(YOUNG_MS);
     samples[0] = await list();
   }
 
-  /** The same process received our 409 and passed about as much on: the poller is behind it. */
+  /** The process received our 409 and passed about as much on, so it is a relay for the poller. */
   function isRelayed(client: Client, bytes: number | null, base: Sample): boolean {
     return (accepted.get(client.owner?.pid ?? -1) ?? []).some(({ key }) => {
       const before = base.sockets.get(key);

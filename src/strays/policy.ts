@@ -1,6 +1,6 @@
 /**
- * Decides what is done about the strays that were found. PURE. Only the three grades that carry proof are ever stopped. What a
- * service manager or anything else keeps starting again is not fought, since killing every life of it would lose messages for ever.
+ * Decides which of the found strays are stopped. PURE. Only the three grades with proof are ever stopped. A stray that a service
+ * manager or another program restarts again and again is left alone, since killing it each time would lose messages for ever.
  */
 
 import type { Ending } from '../supervisor/table.ts';
@@ -10,16 +10,16 @@ import { isStopped } from './grade.ts';
 import { baseName, isShellName } from './program.ts';
 import type { Target } from './stop.ts';
 
-/** One life of a program, however many processes it had. */
+/** One stopped run of a program, however many processes it had. */
 export interface StoppedStray {
-  /** What makes two processes the same program: command line and folder. */
+  /** Equal for processes of the same program: command line and folder. */
   readonly key: string;
-  /** Who had started it; several where several copies were stopped together. */
+  /** The parents that had started it; several if several copies were stopped together. */
   readonly ppids: readonly number[];
   readonly atMs: number;
   /** Identities of its processes that were stopped. */
   readonly processes: ReadonlySet<string>;
-  /** Identities of those seen at the same time: copies of it that were there already did not come back. */
+  /** Identities of the processes seen at the same time: copies among them were not restarted later. */
   readonly beside: ReadonlySet<string>;
 }
 
@@ -28,13 +28,13 @@ export type Suspect = Target &
   Pick<Stray, 'command' | 'cwd' | 'tree' | 'grade' | 'respawner' | 'parent' | 'supervisor' | 'silences'>;
 
 export interface StrayPolicy {
-  /** Other bots may fall silent with a stray: --takeover, reset. */
+  /** A stray may be stopped even if that silences other bots: --takeover, reset. */
   readonly silencesOthers: boolean;
-  /** It is the lease that decides between two supervisors, wherever they run. */
+  /** A lease decides between supervisors, on one machine, too. */
   readonly leased: boolean;
 }
 
-/** Whom to stop, and why some may not be stopped. */
+/** The strays to stop, and why others may not be stopped. */
 export interface Verdict<S extends Suspect> {
   readonly strays: readonly S[];
   readonly endings: readonly Ending[];
@@ -42,14 +42,14 @@ export interface Verdict<S extends Suspect> {
 
 /** A stray seen again after this long is a new event, not a comeback. */
 export const COMEBACK_WINDOW_MS = 60_000;
-/** Lives of one program that are ended within the window before it counts as coming back. */
+/** How many runs of a program are stopped within the window before it counts as coming back. */
 const LIVES_MAX = 2;
 const LIVES_KEPT = 200;
 
 const strayKey = ({ command, cwd }: Pick<Suspect, 'command' | 'cwd'>) => `${cwd ?? ''}\n${command}`;
 const identityOf = ({ pid, startId }: Target) => `${pid} ${startId}`;
 
-/** What to remember of strays that were stopped together: one life of each program, however many processes it had. */
+/** What to remember of strays that were stopped together: one run of each program. */
 export function livesOf(stopped: readonly Suspect[], seen: Iterable<Target>, atMs: number): StoppedStray[] {
   const beside = new Set([...seen].map(identityOf));
   return [...new Set(stopped.map(strayKey))].map((key) => {
@@ -59,7 +59,7 @@ export function livesOf(stopped: readonly Suspect[], seen: Iterable<Target>, atM
   });
 }
 
-/** Adds lives that were ended now. A process ends once: one that is stopped again had not ended before. */
+/** Adds runs that were stopped now. If a process had to be stopped again, its earlier stop does not count. */
 export function remember(before: readonly StoppedStray[], now: readonly StoppedStray[]): StoppedStray[] {
   const again = (it: StoppedStray) =>
     now.some(({ processes }) => [...processes].some((one) => it.processes.has(one)));
@@ -81,7 +81,7 @@ export function judge<S extends Suspect>(
       endings: [{ code: 75, reason, hint: `kill ${supervisor?.pid}    # ends it in order` }],
     };
   }
-  // A process that was asked to end and still lives has not come back, and neither has its copy.
+  // A process that was asked to end but still lives has not come back, nor has its copy.
   const present = new Set(suspects.map(identityOf));
   const ended = stopped.filter(({ processes }) => ![...processes].some((one) => present.has(one)));
   const strays: S[] = [];
@@ -94,7 +94,7 @@ export function judge<S extends Suspect>(
   return { strays, endings };
 }
 
-/** Why a stray is not stopped although there is proof against it, and what to type; null: nothing speaks against it. */
+/** Why a stray is not stopped although it is proven, and what to type; null: it may be stopped. */
 function whyNot(
   stray: Suspect,
   stopped: readonly StoppedStray[],
@@ -113,7 +113,7 @@ function whyNot(
       `${who} polls ${silenceWords(silences)} as well, which would fall silent with it`,
       'singlepoll reset    # stops it all the same, as start --takeover does',
     ];
-  // An own leftover has no other starter than a supervisor, and that one is dead: we hold its lock.
+  // Only a supervisor starts an own leftover, and that one is dead, as we hold its lock.
   if (stray.grade === 'own' || !comesBack(stray, stopped, nowMs)) return null;
   const [by, cure] = parent
     ? [`started again by pid ${parent.pid} (${parent.command})`, cureOf(parent)]
@@ -126,7 +126,7 @@ export function silenceWords(bots: readonly string[]): string {
   return bots.length === 1 ? `bot ${bots[0]}` : `bots ${bots.slice(0, -1).join(', ')} and ${bots.at(-1)}`;
 }
 
-/** A shell that somebody types into ignores SIGTERM, and goes on with its loop; a hang-up ends it, as closing its window does. */
+/** An interactive shell ignores SIGTERM and goes on with its loop; SIGHUP ends it, like closing its window. */
 function cureOf({ pid, command }: NonNullable<Suspect['parent']>): string {
   const argv = command.split(' ');
   const isShell = isShellName(baseName((argv[0] ?? '').replace(/^-/, '')));
@@ -135,8 +135,8 @@ function cureOf({ pid, command }: NonNullable<Suspect['parent']>): string {
 }
 
 /**
- * True when a stray like this was stopped so recently that something must be starting it: at once when the same living
- * parent did it twice, else at the third life within a minute. A fork of a stray that was there all the time has not come back.
+ * True if a stray like this was stopped so recently that something must be restarting it: at the second run if the same living
+ * parent started both, otherwise at the third within a minute. A fork that existed all the time has not come back.
  */
 export function comesBack(stray: Suspect, stopped: readonly StoppedStray[], nowMs: number): boolean {
   const wasBeside = ({ beside }: StoppedStray) =>

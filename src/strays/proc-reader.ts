@@ -1,7 +1,7 @@
 /**
- * Reads what one process is from /proc: arguments, environment, working folder. Runs in the inspector's child only: the
- * kernel copies arguments and environment out of the process's own memory, and waits as long as whatever backs that memory
- * makes it wait. Tokens are masked here, and environments never leave this file.
+ * Reads a process's arguments, environment and working folder from /proc. Runs in the inspector's child only: the kernel
+ * copies arguments and environment from the process's own memory, which may block if that is mapped from a file system that
+ * hangs. Tokens are masked here, and environments never leave this file.
  */
 import { FOREIGN_TOKEN, WHOLE_TOKEN } from '../config/token.ts';
 import { createBlockReader, ownerOf, readLink } from '../machine/procfs.ts';
@@ -9,13 +9,13 @@ import type { ProcDetails, ProcEnv } from './process.ts';
 
 const ARGV_BYTES_MAX = 16 * 1024;
 const ARGV_COUNT_MAX = 64;
-/** A class path of 10 KB before the script is read over, but not kept. */
+/** Longer arguments are cut, such as a class path of 10 KB before the script. */
 const ARG_LENGTH_MAX = 1024;
 
-/** Null: it has left. */
+/** Null: the process has ended. */
 type ProcReader = (pid: number) => ProcDetails | null;
 
-/** A reader that knows the token to look for. */
+/** Makes a reader that looks for this token. */
 export function createProcReader({ token, botId }: TokenSought): ProcReader {
   const readBlock = createBlockReader();
   const holds = tokenTest(token);
@@ -23,7 +23,7 @@ export function createProcReader({ token, botId }: TokenSought): ProcReader {
     const uid = ownerOf(`/proc/${pid}`);
     if (uid < 0) return null;
     const environ = readBlock(`/proc/${pid}/environ`)?.toString('latin1') ?? null;
-    // One buffer serves both reads.
+    // Both reads share one buffer.
     const cmdline = readBlock(`/proc/${pid}/cmdline`, ARGV_BYTES_MAX);
     const words = cmdline?.toString('latin1') ?? '';
     return {
@@ -39,45 +39,45 @@ export function createProcReader({ token, botId }: TokenSought): ProcReader {
 }
 
 export interface TokenSought {
-  /** This bot's token; null to look for cookies and patterns only. */
+  /** This bot's token; null: look only for environment markers and patterns. */
   readonly token: string | null;
   readonly botId: string;
 }
 
-/** Whether a token stands in a text, and is not just a part of a longer one. */
+/** Tests whether a text holds the token, not as a part of a longer one. */
 function tokenTest(token: string | null): (text: string) => boolean {
   if (token === null) return () => false;
   const whole = new RegExp(`(?<!\\d)${token}(?![A-Za-z0-9_-])`);
   return (text) => text.includes(token) && whole.test(text);
 }
 
-/** The arguments in a cmdline block, capped in number and length. */
+/** The arguments in a cmdline block, limited in number and length. */
 function parseArgv(text: string): string[] {
   const argv = text.split('\0', ARGV_COUNT_MAX + 1).slice(0, ARGV_COUNT_MAX);
-  // A program that writes a title over its arguments pads the rest with NULs.
+  // A program that overwrites its arguments with a title pads the rest with NULs.
   while (argv.at(-1) === '') argv.pop();
   if (argv.length === 0 && text !== '') return [''];
   return argv.map((word) => maskTokens(word.slice(0, ARG_LENGTH_MAX)));
 }
 
-/** Ids of the bots, other than `botId`, whose token stands in a text. */
+/** Ids of the bots, other than `botId`, whose token is in a text. */
 export function otherBotsIn(text: string, botId: string): string[] {
   const ids = new Set<string>();
   for (const [, id] of text.matchAll(WHOLE_TOKEN)) if (id !== botId) ids.add(id!);
   return [...ids];
 }
 
-/** `text` with the secret part of every token cut out, as it may be shown and kept. */
+/** `text` without the secret parts of tokens, so that it may be shown and kept. */
 export function maskTokens(text: string): string {
   return /:|%3a/i.test(text) ? text.replace(FOREIGN_TOKEN, '$1:…') : text;
 }
 
-/** Our own cookies, and what service managers leave behind in the environment of what they start. */
+/** Our own environment markers, and the variables that service managers set for the programs that they start. */
 const VARIABLE =
   /\0(SINGLEPOLL_(?:BOT|RUN|SPAWN)|POLLING_ENABLED|pm_id|PM2_HOME|name|SUPERVISOR_(?:PROCESS_NAME|GROUP_NAME|SERVER_URL))=([^\0]{0,512})/g;
 
 /**
- * The facts of an environment. Null when it was overwritten: a program that sets its own title may use the room for it.
+ * The facts of an environment. Null: it was overwritten, as a program that sets its own title may do.
  */
 function parseEnviron(text: string, holds: (text: string) => boolean): ProcEnv | null {
   if (text !== '' && !text.includes('=')) return null;
@@ -91,7 +91,7 @@ function parseEnviron(text: string, holds: (text: string) => boolean): ProcEnv |
     run: SINGLEPOLL_RUN ?? null,
     spawn: SINGLEPOLL_SPAWN ?? null,
     ...(SINGLEPOLL_RUN !== undefined && POLLING_ENABLED !== '1' ? { deploy: true } : {}),
-    // `name` is PM2's variable for the app only beside its other mark; alone it may be anybody's.
+    // `name` is PM2's variable only next to `pm_id`; alone it may be any program's.
     marks: marks.pm_id === undefined ? (({ name: _, ...rest }) => rest)(marks) : marks,
   };
 }

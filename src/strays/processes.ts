@@ -1,8 +1,7 @@
 /**
- * The process list of a Linux machine. Reads stat lines itself, which never makes anybody wait, and has all else read by the
- * inspector's child. Owns what is remembered: details change only when a process executes another program, and then its
- * `imageId` does too. A program that writes its title over its arguments may wipe its environment as well; what was read
- * before it did so stays known.
+ * The process list of a Linux machine. Reads stat lines itself, which never blocks, and everything else in the inspector's
+ * child. Remembers details, which change only when a process executes another program and so changes its `imageId`. A program
+ * that overwrites its arguments with a title may wipe its environment, too; what was read before stays known.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { listPids, ownerOf, type ProcStat, readText, statOf } from '../machine/procfs.ts';
@@ -10,13 +9,13 @@ import type { Inspector } from './inspector.ts';
 import type { Proc, ProcDetails, Snapshot } from './process.ts';
 
 export interface Processes {
-  /** Every process now. Waits for details of those that are new, no longer than it is told to (5 s). */
+  /** All processes now. Waits for the details of new ones for at most `timeoutMs` (5 s). */
   snapshot(options?: { readonly timeoutMs?: number }): Promise<Snapshot>;
-  /** At once: stat lines now, with the details that are remembered. Who is new has none. */
+  /** Synchronous: present stat lines with remembered details. New processes have none. */
   quick(): Snapshot;
 }
 
-/** A signal or a request may wait this long for its turn. */
+/** How long a signal or a request may have to wait for its turn. */
 const TURN_MS = 10;
 const NAMED_MAX = 3;
 const UNKNOWN = { uid: -1, argv: [], cwd: null, env: null };
@@ -70,7 +69,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
     );
     for (const [pid, stat] of fresh) {
       const details = seen.get(pid);
-      // A process that executes another program meanwhile is filed under the old one, so it is read again the next time.
+      // If it executes another program meanwhile, it is kept under the old image, so it is read again next time.
       if (details) known.set(pid, { image: imageOf(stat), details });
       else if (!unread.has(pid)) present.delete(pid);
     }
@@ -95,7 +94,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
 
   return {
     snapshot({ timeoutMs } = {}) {
-      // One after another: the second finds what the first has learned.
+      // Snapshots are taken one after another, so that each can use the details of the previous one.
       const answer = queue.then(() => take(timeoutMs));
       queue = answer.catch(() => {});
       return answer;
@@ -104,7 +103,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
   };
 }
 
-/** One that has ended since it was listed hides nothing. */
+/** False: the process has ended since it was listed, so it hides nothing. */
 function lives(pid: number, startId: string): boolean {
   const now = statOf(pid);
   return now?.startId === startId && now.state !== 'Z';

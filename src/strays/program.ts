@@ -4,7 +4,7 @@
  * The script is the first word that is neither an option nor the value of one, so the options that take a value are listed.
  */
 
-/** What a command line runs. */
+/** The program that a command line runs. */
 export interface Program {
   /** Base name of the first argument without a login shell's dash: `python3`, `gunicorn`, `bash`. */
   readonly name: string;
@@ -13,8 +13,8 @@ export interface Program {
   /** Interpreter family when it is a known one: `python`, `node`, … */
   readonly family: string | null;
   /**
-   * Scripts from the outside in: [`/usr/bin/gunicorn`], [`…/bin/tsx`, `src/bot.ts`], [`bot.py`]. A module is given
-   * by its dotted name. Empty for a program of its own, a command given in the arguments (`-c`), standard input.
+   * Scripts from the outside in: [`/usr/bin/gunicorn`], [`…/bin/tsx`, `src/bot.ts`], [`bot.py`]. A module has its
+   * dotted name. Empty for a program without a script, for a command in the arguments (`-c`), and for standard input.
    */
   readonly scripts: readonly string[];
   /** The innermost script is a module's dotted name (`python -m bots.poller`). */
@@ -26,7 +26,7 @@ interface Interpreter {
   readonly names: RegExp;
   /** Options whose value is the next word. */
   readonly valued: ReadonlySet<string>;
-  /** Options after which the program text follows, and no script. */
+  /** Options that are followed by program text instead of a script. */
   readonly inline: ReadonlySet<string>;
   /** Words before the script that are commands of the interpreter (`deno run`). */
   readonly commands: ReadonlySet<string>;
@@ -85,7 +85,7 @@ interface Found {
 /** Index of the script among `argv`, from `from` on, for an interpreter. */
 function findScript(argv: readonly string[], from: number, kind: Interpreter): Found | null {
   const at = (index: number, module = false) => (index < argv.length ? { at: index, module } : null);
-  // `uv run …` runs something, `uv sync` does not.
+  // `uv run …` runs a script, `uv sync` does not.
   const needsCommand = kind.family === 'runner';
   let commandSeen = false;
   for (let i = from; i < argv.length; i++) {
@@ -103,7 +103,7 @@ function findScript(argv: readonly string[], from: number, kind: Interpreter): F
   return null;
 }
 
-/** In `-um` it is the last letter that takes the next word, unless the first takes the rest as its value (`-Wignore`). */
+/** In `-um` the last letter takes the next word, unless the first takes the rest as its value (`-Wignore`). */
 function optionOf(arg: string, kind: Interpreter): string {
   if (!/^-[^-]{2,}$/.test(arg) || kind.inline.has(arg) || kind.file.has(arg) || kind.valued.has(arg))
     return arg;
@@ -118,7 +118,7 @@ function optionOf(arg: string, kind: Interpreter): string {
 
 const readings = new WeakMap<readonly string[], Program>();
 
-/** Reads a command line. `comm` stands in where there are no arguments. An array is read once, and must not change. */
+/** Parses a command line; `comm` is used if there are no arguments. An array is parsed once and must not change. */
 export function readProgram(argv: readonly string[], comm = ''): Program {
   if (argv.length === 0) return read(argv, comm);
   let program = readings.get(argv);
@@ -131,9 +131,9 @@ export function readProgram(argv: readonly string[], comm = ''): Program {
 
 function read(argv: readonly string[], comm: string): Program {
   const first = argv[0] ?? comm;
-  // `gunicorn: master [app]`, `nginx: worker`: a title that the program wrote over its arguments.
+  // `gunicorn: master [app]` and `nginx: worker` are titles that the program wrote over its arguments.
   const title = argv.length <= 1 ? /^([^\s/:]+): /.exec(first)?.[1] : undefined;
-  // A title like `singlepoll start` has its words in one argument.
+  // In a title like `singlepoll start` all words are one argument.
   const path = (
     title ?? (argv.length === 1 && !first.startsWith('/') ? first.split(' ')[0]! : first)
   ).replace(/^-/, '');
@@ -143,7 +143,7 @@ function read(argv: readonly string[], comm: string): Program {
   let family: string | null = null;
   let from = 1;
   let inner = name;
-  // An interpreter may run a launcher that is one itself (`node …/tsx watch bot.ts`); three deep is plenty.
+  // An interpreter may run a launcher that is one itself (`node …/tsx watch bot.ts`); three levels suffice.
   for (let depth = 0; depth < 3; depth++) {
     const kind = INTERPRETERS.find(({ names }) => names.test(inner));
     if (!kind) break;
@@ -160,8 +160,8 @@ function read(argv: readonly string[], comm: string): Program {
 }
 
 /**
- * True when a pattern matches the program or its script: somewhere that reaches into the file's own name, so that
- * the name of a folder above it is no match. Relative scripts are also tried as seen from `cwd`, modules as files.
+ * True if a pattern matches the program or its script. The match must include a part of the file's own name, so that a
+ * folder's name is no match. Relative scripts are also tried with `cwd`, modules as files.
  */
 export function matchesProgram(program: Program, cwd: string | null, pattern: RegExp): boolean {
   const candidates = [program.path, ...program.scripts];

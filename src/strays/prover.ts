@@ -1,7 +1,7 @@
 /**
- * Proves which process of this machine polls this bot: sends a getUpdates of its own, or watches one that the worker sends anyway, and
- * sees which connection loses its poll to it. Owns when to ask, how long to hold the poll, and when enough is known; which process is
- * stopped is decided elsewhere. Its polls confirm no update, as they carry neither offset nor allowed_updates. One for each run or command.
+ * Proves which process of this machine polls this bot: sends its own getUpdates, or watches one that the worker sends anyway, and
+ * sees which connection loses its poll to it. Decides when to ask, how long to hold the poll, and when enough is known, but not
+ * which process is stopped. Its polls confirm no update, as they have neither offset nor allowed_updates. One per run or command.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { statOf } from '../machine/procfs.ts';
@@ -21,13 +21,13 @@ interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
 }
 
 export interface Prover {
-  /** Sends polls of our own until it is known who polls. */
+  /** Sends our own polls until it is known which processes poll. */
   experiment(asks: Asks): Promise<Outcome>;
   /** Watches, after a 409, which process reacts to each poll of the worker. */
   hunt(asks: HuntAsks): Hunt;
   /** Notes which processes are connected now. Null: ss does not work here. */
   look(): Promise<{ readonly connected: number } | null>;
-  /** Prepares to watch one poll that is sent elsewhere; the function returned is to be called when it goes out. */
+  /** Prepares to watch one poll that is sent elsewhere; call the returned function when it is sent. */
   spy(): Promise<(sentAtMs: number) => Promise<void>>;
   /** What was seen so far of processes that still live. */
   evidence(): Evidence;
@@ -35,32 +35,32 @@ export interface Prover {
 }
 
 export type Outcome =
-  /** Nobody else is connected to the API root: nothing was asked. */
+  /** No other process is connected to the API root, so no poll was sent. */
   | { readonly kind: 'nobody' }
-  /** Our poll was held long enough, and no reaction is left unexplained. */
+  /** Our poll was held long enough, and every reaction is explained. */
   | { readonly kind: 'undisturbed' }
-  /** Waiting updates answered our poll at once, so it disturbed nobody: nothing is known. */
+  /** Waiting updates answered our poll at once, so it disturbed no poller and nothing is known. */
   | { readonly kind: 'updates' }
-  /** Our poll was taken away, or a reaction was seen, but not enough to name the process. */
+  /** Our poll was ended or a reaction was seen, but not enough to name the process. */
   | { readonly kind: 'disturbed' }
-  /** Our poll was taken away, and ss, which would show by whom, does not work here. */
+  /** Our poll was ended, and ss, which would show by which process, does not work here. */
   | { readonly kind: 'blind' }
-  /** `isEnough` said so. */
+  /** `isEnough` was true. */
   | { readonly kind: 'convicted' }
-  /** Somebody has set a webhook meanwhile. */
+  /** A webhook was set meanwhile. */
   | { readonly kind: 'webhook' }
   | { readonly kind: 'failed'; readonly description: string };
 
 export interface Asks {
   /** How many processes may poll by other signs. Used where ss does not work. */
   readonly holders: number;
-  /** True for a process that holds the token. If a request of it is held, the question lasts until a delayed 409 would have come. */
+  /** True for a process with the token. If it has a held request, the question lasts until a delayed 409 must have come. */
   readonly isSuspect: (pid: number) => boolean;
   /** Limit of time for all questions together; default 10 s. */
   readonly totalMs?: number;
   /** Called with the number of connected processes before the first question, which disturbs any poller. */
   readonly beforeFirst: (processes: number) => void;
-  /** Asked after each observation: is it enough to act on? */
+  /** Asked after each observation: is the evidence enough to act? */
   readonly isEnough: () => Promise<boolean>;
   /** Called for a reaction after the end of the experiment: to a 409 that the server delayed. */
   readonly onLate?: () => void;
@@ -78,11 +78,11 @@ interface HuntAsks {
 }
 
 interface Hunt {
-  /** To be called at a 409. */
+  /** Call it at a 409. */
   conflict(): void;
-  /** To be called when a poll goes out. */
+  /** Call it when a poll is sent. */
   sent(): void;
-  /** Watches the poll that `renew` sends until no further reaction is possible. False: no poll went out, or ss does not work. */
+  /** Watches the poll that `renew` sends until no further reaction is possible. False: no poll was sent, or ss does not work. */
   question(renew: () => void): Promise<boolean>;
   stop(): void;
 }
@@ -95,7 +95,7 @@ const PING_MS = 3_000;
 const RESOLVE_EVERY_MS = 60_000;
 /** A poll that was held for this long has not been disturbed. */
 const UNDISTURBED_MS = 1_500;
-/** Without ss a rival shows only by a 409 of ours: after its retry and the 3 s by which the server may delay that 409. */
+/** Without ss only our 409 shows a rival: after its retry and the 3 s by which the server may delay that 409. */
 const BLIND_MS = 5_500;
 const TOTAL_MS = 10_000;
 /** Allowance for the listing that shows a reaction. */
@@ -104,10 +104,10 @@ const LATE_MS = 100;
 const GAP_MS = [3_300, 4_500] as const;
 const POLL_S = 8;
 const LOOK_EVERY_MS = 10;
-/** A listing of connections is used for this long; later ones may have closed and opened. */
+/** How long a listing of connections is used; later, connections may have closed and opened. */
 const STALE_MS = 20_000;
 const REFRESH_MS = 150;
-/** Limit of time for a poll to go out and for its windows. */
+/** Limit of time for sending a poll and for its windows. */
 const QUESTION_MS = 8_000;
 
 const GIVEN_UP: Outcome = { kind: 'failed', description: 'given up' };
@@ -143,7 +143,7 @@ export function createProver(options: ProverOptions): Prover {
     return observation;
   }
 
-  /** Watches a poll from the moment it goes out to the end of its windows. True: a process reacted. */
+  /** Watches a poll from when it is sent to the end of its windows. True: a process reacted. */
   async function watch(
     observation: Observation,
     sentAtMs: number,
@@ -239,7 +239,7 @@ export function createProver(options: ProverOptions): Prover {
 
   function hunt(asks: HuntAsks): Hunt {
     const end = new AbortController();
-    /** The connections before the next poll goes out. */
+    /** The connections before the next poll is sent. */
     let ready: { readonly observation: Observation; readonly atMs: number } | null = null;
     let isLooking = false;
     const questions = new Set<() => void>();
@@ -253,7 +253,7 @@ export function createProver(options: ProverOptions): Prover {
     async function look(): Promise<void> {
       if (measured.conflictBytes === null) await ping(AbortSignal.timeout(PING_MS));
       const untilMs = performance.now() + STALE_MS;
-      // Lists again until the poll goes out: the rival may have opened a new connection for its own poll.
+      // Lists again until the poll is sent: the rival may have opened a new connection for its own poll.
       for (let armed: typeof ready = null; performance.now() < untilMs; ) {
         const next = await prepare();
         if (end.signal.aborted || (armed && ready !== armed)) return next?.stop();

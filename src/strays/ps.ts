@@ -1,6 +1,6 @@
 /**
- * The process list where there is no /proc (macOS, BSD): ps-list knows pids, parents, owners and command lines, so `--stray` patterns
- * are what finds a stray there. Environments, working folders and connections stay unknown.
+ * The process list without /proc (macOS, BSD): ps-list gives pids, parents, owners and command lines, so only `--stray` patterns
+ * find strays. Environments, working folders and connections stay unknown.
  */
 import { execFileSync } from 'node:child_process';
 import type { Sought } from './inspector.ts';
@@ -10,10 +10,10 @@ import type { Proc, Snapshot } from './process.ts';
 import type { Processes } from './processes.ts';
 import { type Hands, linuxHands } from './stop.ts';
 
-/** A tool that hangs must not hang us. */
+/** Time limit, as a tool may hang. */
 const TOOL_WAIT_MS = 10_000;
 
-/** The quick look has the last list. */
+/** `quick` returns the last list. */
 export function psProcesses(options: Sought): Processes {
   const { token, botId, patterns, scope, projectDir } = options;
   let latest = snapshotOf([], 0);
@@ -22,7 +22,7 @@ export function psProcesses(options: Sought): Processes {
     const isZombie = cmd.includes('<defunct>');
     const argv = isZombie ? [] : maskTokens(cmd).split(' ').slice(0, 64);
     const found = matchPatterns({ argv, cwd: null }, patterns);
-    // Without its working folder only a path that is written out tells where it lies.
+    // The working folder is unknown, so only an absolute path shows where the script is.
     const isWritten = argv.some((word) => word.startsWith('/') && isBelow(word, projectDir));
     const inScope = scope === 'any' || isWritten ? true : null;
     return {
@@ -39,7 +39,7 @@ export function psProcesses(options: Sought): Processes {
   return {
     async snapshot() {
       const atMs = Date.now();
-      // Loaded only where there is no /proc.
+      // Loaded only on systems without /proc.
       const { default: psList } = await import('ps-list');
       latest = snapshotOf((await psList()).map(toProc), atMs);
       return latest;

@@ -52,7 +52,7 @@ export interface Reaction {
 const HELD_MS = 500;
 /** Minimum wait for an answer as long as a 409: pollers that take turns hold the poll only for moments. */
 export const HELD_LEAST_MS = 150;
-/** A message is answered within this many round trips, and within this many times a listing's: a server on a busy machine is slow, too. */
+/** A message is answered within this many round trips, or this many listings' time (on a busy machine a server is slow, too). */
 const HELD_TIMES = 4;
 /** By how much the server's answer may exceed its usual time. */
 const WINDOW_MS = 100;
@@ -60,7 +60,7 @@ const WINDOW_MS = 100;
 const CONFLICT_HELD_BACK_MS = 3_000;
 /** Allowance for kernel ticks and the time that a listing takes. */
 const TOLERANCE_MS = 25;
-/** A 409 may be shorter (`Connection: close`) or longer (TLS records, one more header) by this. Empty answers and the shortest update are outside. */
+/** By how much a 409 may be shorter (`Connection: close`) or longer (TLS records, one more header), below the shortest update. */
 const SHORTER_BYTES = 24;
 const LONGER_BYTES = 56;
 /** Least length of a 409: its body has 143 bytes, compressed some 120. */
@@ -110,7 +110,7 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
 }
 
 function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly Sample[]): Reaction | null {
-  // Within one tick of the kernel's clock nobody can say which came first: a server nearby answers a message as quickly.
+  // Within one kernel tick the order is unknown, and a server nearby answers a message as quickly.
   const mayBeIdle =
     poke.rttMs < ONE_TICK_MS && base.bytesReceived > 0 && base.lastSendMs === base.lastReceiveMs;
   let isUnclear = false;

@@ -1,9 +1,9 @@
 /**
  * The TCP sockets of a network namespace, as `ss` of iproute2 lists them: byte counters, the time since the last data in each
- * direction, owner and inode, whatever is inside the TLS, also for an ordinary user. Owns how ss is called and read; what
- * the numbers mean is decided elsewhere.
- * Sources: ss(8); linux/tcp.h `struct tcp_info` (bytes_sent, bytes_received; tcpi_last_data_sent and _recv in ms). A field that is
- * zero is not printed.
+ * direction, owner and inode. This works with TLS and for ordinary users. Calls ss and parses its output; what the numbers
+ * mean is decided elsewhere.
+ * Sources: ss(8); linux/tcp.h `struct tcp_info` (bytes_sent, bytes_received; tcpi_last_data_sent and _recv in ms). Fields that
+ * are zero are not printed.
  */
 import { execFile, spawn } from 'node:child_process';
 import { isIPv4 } from 'node:net';
@@ -13,16 +13,16 @@ import { statOf } from '../machine/procfs.ts';
 import { toolEnvironment } from '../tools.ts';
 
 export interface TcpSocket {
-  /** `address:port` of this end and of the other one; addresses in short form, IPv4-mapped ones as IPv4. */
+  /** `address:port` of both ends; addresses in short form, IPv4-mapped ones as IPv4. */
   readonly local: string;
   readonly localPort: number;
   readonly remote: string;
   readonly remotePort: number;
-  /** The owner's user id; 0 also where the kernel does not tell (a destroyed socket). */
+  /** The owner's user id; 0 also if the kernel does not tell (a destroyed socket). */
   readonly uid: number;
-  /** 0: no process has it any more. */
+  /** 0: no process has the socket any more. */
   readonly inode: number;
-  /** Path of the control group, which names the unit or container; null where it is not told. */
+  /** Path of the control group, which names the unit or container; null: unknown. */
   readonly cgroup: string | null;
   readonly bytesSent: number;
   readonly bytesReceived: number;
@@ -32,7 +32,7 @@ export interface TcpSocket {
 }
 
 interface ListOptions {
-  /** Only connections to this port of the other end, and those of these ports of this end. */
+  /** Lists only connections to this port of the other end, or from these ports of this end. */
   readonly remotePort?: number;
   readonly localPorts?: readonly number[];
   /** Path of another network namespace, `/proc/PID/ns/net`; only root may look there. */
@@ -43,13 +43,13 @@ const TIMEOUT_MS = 2_000;
 /** 100,000 connections. */
 const LISTING_BYTES_MAX = 64 * 1024 * 1024;
 
-/** The connected sockets now; null where ss is missing, too old, or may not look. */
+/** The connected sockets now; null: ss is missing, too old, or has no rights. */
 export async function listSockets(options: ListOptions = {}): Promise<readonly TcpSocket[] | null> {
   const text = await runSs(['-tineHO', 'state', 'connected', ...filterOf(options)], options.namespace);
   return text === null ? null : parseSockets(text);
 }
 
-/** The ports on which somebody listens; null as above. */
+/** The ports with a listener; null as above. */
 export async function listeningPorts(namespace?: string): Promise<ReadonlySet<number> | null> {
   const text = await runSs(['-tlnHO'], namespace);
   return text === null
@@ -58,9 +58,9 @@ export async function listeningPorts(namespace?: string): Promise<ReadonlySet<nu
 }
 
 /**
- * Tells of each socket to `remotePort` that is destroyed, with its last counters: a client that closes at its answer is gone
- * before any listing sees the answer. ss fills a pipe before it writes, so stdbuf of coreutils makes it write each line;
- * without it nothing is told.
+ * Reports each socket to `remotePort` that is destroyed, with its last counters: a client that closes at its answer is gone
+ * before any listing shows the answer. ss buffers its output to a pipe, so stdbuf of coreutils makes it write each line;
+ * without stdbuf nothing is reported.
  */
 export function followDestroyed(
   { remotePort, namespace }: { readonly remotePort: number; readonly namespace?: string | undefined },
@@ -77,9 +77,9 @@ export function followDestroyed(
     createInterface({ input: child.stdout }).on('line', (line) => parseSockets(line).forEach(onSocket));
     (child.stdout as { unref?: () => void }).unref?.();
   }
-  // One that could not be started has the pid 0 to Node, and a signal to that is for our whole group.
+  // Node would send the signal of a child that could not be started to pid 0, which is our whole process group.
   return {
-    // From then on it waits for the kernel's word, and misses nobody.
+    // Once it waits for events of the kernel, it misses no socket.
     isReady() {
       const stat = child.pid === undefined ? null : statOf(child.pid);
       return stat === null || (stat.comm === 'ss' && stat.state === 'S');
@@ -88,7 +88,7 @@ export function followDestroyed(
   };
 }
 
-/** Reads a listing. Sockets that wait for their end (TIME-WAIT) carry no counters and are left out. */
+/** Parses a listing. Sockets in TIME-WAIT have no counters and are left out. */
 export function parseSockets(text: string): TcpSocket[] {
   return text.split('\n').flatMap((line) => {
     const match = LINE.exec(line);
@@ -116,7 +116,7 @@ export function parseSockets(text: string): TcpSocket[] {
   });
 }
 
-/** State, two queues, this end, the other end, the rest. `Netid` is left out by ss as only TCP is asked for. */
+/** State, two queues, this end, the other end, the rest. ss omits `Netid` as only TCP is listed. */
 const LINE = /^\s*([A-Z][A-Z0-9-]+)\s+\d+\s+\d+\s+(\S+)\s+(\S+)(.*)$/;
 
 function endOf(text: string): { text: string; port: number } | null {
@@ -131,12 +131,12 @@ export function addressOf(end: string): string {
   return end.slice(0, end.lastIndexOf(':'));
 }
 
-/** An address as it is compared: without brackets and interface, IPv4-mapped as IPv4, IPv6 in its short form; null: none. */
+/** An address in comparable form: without brackets and interface, IPv4-mapped as IPv4, IPv6 shortened; null: it is none. */
 export function shortAddress(text: string): string | null {
   const bare = text.replace(/^\[|\]$/g, '').replace(/%.*$/, '');
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(bare)?.[1];
   if (mapped !== undefined) return mapped;
-  // Not isIP: its expression for IPv6 takes V8 milliseconds to compile, at each start.
+  // Not isIP, whose expression for IPv6 takes V8 milliseconds to compile at each start.
   if (!bare.includes(':')) return isIPv4(bare) ? bare : null;
   return URL.canParse(`http://[${bare}]/`) ? new URL(`http://[${bare}]/`).hostname.slice(1, -1) : null;
 }

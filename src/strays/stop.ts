@@ -1,7 +1,7 @@
 /**
- * Stops process trees: SIGTERM from the top, wait, SIGKILL, verify. The one place that signals a process which singlepoll did not
- * start. Right before every signal the start time is read again and compared, so that a pid that was reused since it was listed
- * is left alone: it counts as gone. Waiting is by looking: a stray that leaves at once costs a few ms.
+ * Stops process trees: SIGTERM from the top, wait, SIGKILL, verify. Only this file signals processes that singlepoll did not
+ * start. Right before every signal the start time is read again and compared, so that a reused pid is left alone and counts as
+ * gone. Waiting means looking again and again, so a stray that ends at once takes a few ms.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { statOf } from '../machine/procfs.ts';
@@ -13,19 +13,19 @@ export interface Target {
   readonly startId: string;
 }
 
-/** How a listed process looks now. */
+/** The present facts of a listed process. */
 export interface Look {
   readonly startId: string;
   /** One letter as in proc(5). */
   readonly state: string;
 }
 
-/** How processes are looked at and signalled, and how time passes; the simulation puts its own in. */
+/** Looks at processes, signals them, and keeps time; the simulation supplies its own. */
 export interface Hands {
   look(pid: number): Look | null;
   kill(pid: number, signal: Signal): void;
   nowMs(): number;
-  /** Waits; the signal cuts it short, without an error. */
+  /** Waits; the signal ends the wait without an error. */
   pause(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
@@ -34,35 +34,35 @@ export const linuxHands: Hands = {
   kill: (pid, signal) => void process.kill(pid, signal),
   nowMs: () => performance.now(),
   async pause(ms, signal) {
-    // Aborted: the caller looks why.
+    // The caller checks why it was aborted.
     await sleep(Math.max(0, ms), undefined, signal ? { signal } : {}).catch(() => {});
   },
 };
 
 export interface StopOptions {
-  /** From SIGTERM to SIGKILL. */
+  /** Time from SIGTERM to SIGKILL. */
   readonly stopTimeoutMs: number;
-  /** From SIGKILL to giving up on what is still there. */
+  /** Time from SIGKILL to giving up. */
   readonly killWaitMs: number;
-  /** Finds what the tree has grown since, given the listed members; asked before SIGKILL and when all seem gone. */
+  /** Finds processes that the tree has started since; asked before SIGKILL and when all members seem gone. */
   readonly grown?: (members: readonly Target[]) => readonly Target[] | Promise<readonly Target[]>;
-  /** Aborted: no more waiting, SIGKILL at once. */
+  /** Once aborted, SIGKILL is sent without further waiting. */
   readonly now?: AbortSignal;
-  /** Aborted: left as it is, with no further signal. */
+  /** Once aborted, no further signal is sent. */
   readonly halt?: AbortSignal | undefined;
-  /** Resolves when one of them has ended: looked at then, and not at the end of the pause. */
+  /** Resolves when one of them has ended, so that it is looked at before the end of the pause. */
   readonly ended?: Promise<void> | undefined;
   readonly hands?: Hands;
 }
 
 export interface StopResult {
-  /** Everything that was on the list or joined it. */
+  /** All processes that were on the list or joined it. */
   readonly targets: readonly Target[];
-  /** Still there after SIGKILL and the wait for it. */
+  /** Those that are still there after SIGKILL and its wait. */
   readonly survivors: readonly Target[];
-  /** Of another user: the kernel refused the signal. */
+  /** Processes of other users, for which the kernel refused the signal. */
   readonly denied: readonly Target[];
-  /** Those that needed SIGKILL. */
+  /** How many needed SIGKILL. */
   readonly killed: number;
   readonly tookMs: number;
 }
@@ -75,7 +75,7 @@ interface Entry extends Target {
 
 const FIRST_PAUSE_MS = 1;
 const LONGEST_PAUSE_MS = 50;
-/** Most rounds of "all gone, but something has grown": a fork bomb is not chased for ever. */
+/** How often new processes are followed after all others are gone, so that a fork bomb is not chased for ever. */
 const MOST_REGROWTHS = 20;
 
 /** Stops `targets` (parents before children) and waits until they are gone or `killWaitMs` after SIGKILL is over. */
@@ -100,7 +100,7 @@ export async function stopTargets(targets: readonly Target[], options: StopOptio
     if (fresh.length === 0) return false;
     regrowths += 1;
     entries.push(...fresh.map(toEntry));
-    // After SIGKILL newcomers are killed too, and get a wait of their own.
+    // After SIGKILL new processes are killed, too, and get their own wait.
     if (giveUpAtMs !== null) giveUpAtMs = hands.nowMs() + killWaitMs;
     return true;
   }
@@ -127,7 +127,7 @@ export async function stopTargets(targets: readonly Target[], options: StopOptio
     for (const entry of waiting) {
       if (entry.sent !== signal) send(entry, signal, hands);
       entry.sent = signal;
-      // A stopped process keeps SIGTERM pending until it goes on.
+      // A stopped process does not handle SIGTERM until it continues.
       if (signal === 'SIGTERM' && states.get(entry) === 'T') send(entry, 'SIGCONT', hands);
     }
     const untilMs = Math.min(nowMs + pauseMs, giveUpAtMs ?? killAtMs);
@@ -149,7 +149,7 @@ function toEntry({ pid, startId }: Target): Entry {
   return { pid, startId, sent: null, gone: false, denied: false };
 }
 
-/** Its state; null: gone. A zombie is gone already: only its parent's wait is missing. Who was gone once stays gone. */
+/** Its state; null: gone, as is a zombie, which only waits for its parent. A process that was gone once stays gone. */
 function lookAt({ pid, startId, gone }: Entry, hands: Hands): string | null {
   const look = gone ? null : hands.look(pid);
   return look && look.startId === startId && look.state !== 'Z' && look.state !== 'X' ? look.state : null;

@@ -1,20 +1,20 @@
 /**
- * Who descends from whom in one snapshot, which processes stand around singlepoll, and what is stopped together with a stray. PURE.
- * Upwards: parents that exist only to run it (a gunicorn or cluster master, a reloader, `npm start`, a wrapper). Never
- * beyond them: what a person types into, a process manager, singlepoll. Downwards and sideways: everything that
- * belongs to them, also when it has moved to another session, group or parent.
+ * The process tree of one snapshot, the processes around singlepoll, and the processes that are stopped with a stray. PURE.
+ * Upwards these are parents that exist only to run it (a gunicorn or cluster master, a reloader, `npm start`, a wrapper), but
+ * never a person's shell, a process manager or singlepoll. Downwards and sideways: everything that belongs to them, even in
+ * another session, group or parent.
  */
 import { bystander, isInteractiveShell, isSinglepoll } from './bystander.ts';
 import type { Proc, Snapshot } from './process.ts';
 import { baseName, type Program, readProgram } from './program.ts';
 
-/** What is known about this supervisor when strays are looked for. */
+/** This supervisor's processes at the time of a look. */
 export interface Place {
   readonly botId: string;
   readonly selfPid: number;
   /** The worker that may live now; null between two workers, and for commands without a supervisor. */
   readonly worker: { readonly pid: number; readonly run: string; readonly spawn: string } | null;
-  /** Others that are spared: the tree of a supervisor that is going to end. */
+  /** Further processes to spare: the tree of a supervisor that is about to end. */
   readonly helperPids?: ReadonlySet<number> | undefined;
 }
 
@@ -22,7 +22,7 @@ export interface Place {
 export interface Surroundings {
   readonly ancestors: ReadonlySet<number>;
   readonly workerTree: ReadonlySet<number>;
-  /** Supervisors found by what they do: they started a process with a run id that they do not carry themselves. */
+  /** Supervisors, recognized because they started a process with a run id that they do not have themselves. */
   readonly supervisors: ReadonlySet<number>;
   /** Pid → the nearest living supervisor above it that is not this one. */
   readonly supervised: ReadonlyMap<number, number>;
@@ -43,7 +43,7 @@ export function childrenOf(snapshot: Snapshot): Map<number, Proc[]> {
 export function ancestorsOf(snapshot: Pick<Snapshot, 'procs'>, pid: number): number[] {
   const line: number[] = [];
   let current = snapshot.procs.get(pid)?.ppid ?? 0;
-  // A snapshot is not one instant: a reused pid could close a circle.
+  // A snapshot takes time, so a reused pid could close a circle.
   while (current > 0 && !line.includes(current)) {
     line.push(current);
     current = snapshot.procs.get(current)?.ppid ?? 0;
@@ -51,7 +51,7 @@ export function ancestorsOf(snapshot: Pick<Snapshot, 'procs'>, pid: number): num
   return line;
 }
 
-/** `root` and all below it, parents before children; `enter` may keep a branch out. */
+/** `root` and all its descendants, parents before children; `enter` may exclude a branch. */
 function descend(
   root: Proc,
   children: ReadonlyMap<number, readonly Proc[]>,
@@ -82,14 +82,14 @@ export function surroundings(snapshot: Snapshot, place: Place): Surroundings {
     if (run === null) continue;
     if (worker && run === worker.run && proc.env?.spawn === worker.spawn) workerTree.add(proc.pid);
     const parent = snapshot.procs.get(proc.ppid);
-    // Pid 1 and other reapers inherit orphans; they are not marked by it, as nothing stops them anyway.
+    // Pid 1 inherits orphans, so it is not taken for a supervisor.
     if (parent && parent.pid > 1 && parent.env && parent.env.run !== run) supervisors.add(parent.pid);
   }
   const supervised = supervisedBy(snapshot, place.selfPid, supervisors);
   return { ancestors, workerTree, supervisors, supervised, children };
 }
 
-/** Pid 1 counts for nobody: orphans of all kinds end there, also where it is a singlepoll (in a container). */
+/** Pid 1 does not count, as all orphans end there, even if it is a singlepoll (in a container). */
 function supervisedBy(
   snapshot: Snapshot,
   selfPid: number,
@@ -104,7 +104,7 @@ function supervisedBy(
   const ones = new Set([...snapshot.procs.values()].filter(isOne).map(({ pid }) => pid));
   if (ones.size === 0) return found;
   for (const { pid } of snapshot.procs.values()) {
-    // What is ours is no other's, though a `start -d` that waits for us may stand above us.
+    // Our own descendants belong to no other supervisor, although a `start -d` that waits for us may be above us.
     const above = ancestorsOf(snapshot, pid).find((it) => it === selfPid || ones.has(it));
     if (above !== undefined && above !== selfPid) found.set(pid, above);
   }
@@ -112,8 +112,8 @@ function supervisedBy(
 }
 
 /**
- * What is left of the session and the group that a worker led which has ended. Its number is given to nobody else as long as they
- * live, so a process of that number is a sign that they are gone.
+ * What is left of the session and the group of an ended worker. While they exist its pid can't be reused, so a process with that
+ * pid shows that they are gone.
  */
 export function leftBy(snapshot: Snapshot, worker: number, around: Surroundings): Proc[] {
   const heir = snapshot.procs.get(worker);
@@ -124,7 +124,7 @@ export function leftBy(snapshot: Snapshot, worker: number, around: Surroundings)
   );
 }
 
-/** True for what is out of question by who it is: never graded, never signalled. */
+/** True for processes that are never graded or signalled, whatever they do. */
 export function isUntouchable(proc: Proc, place: Place, around: Surroundings): boolean {
   return (
     proc.pid <= 1 ||
@@ -140,7 +140,7 @@ function set(text: string): ReadonlySet<string> {
   return new Set(text.split(/\s+/).filter(Boolean));
 }
 
-/** Programs that only carry out another command, and watchers that start it again when its files change. */
+/** Programs that only run another command, and watchers that restart it when its files change. */
 const RUNNERS =
   set(`timeout nohup env setsid flock nice ionice chrt taskset stdbuf setpriv chpst unbuffer script sudo doas su runuser gosu
   su-exec npm npx yarn yarnpkg pnpm pnpx bunx corepack uv uvx poetry pipenv pdm rye hatch dotenv dotenvx direnv xvfb-run catchsegv
@@ -161,11 +161,11 @@ function read(proc: Proc): Reading {
 }
 
 function scriptName(script: string): string {
-  // `npm-cli.js` and `npx-cli.js` are how node shows npm before it sets a title; `yarn.js`, `pnpm.cjs` likewise.
+  // npm is shown as `npm-cli.js` or `npx-cli.js` before it sets a title; yarn and pnpm as `yarn.js`, `pnpm.cjs`.
   return baseName(script).replace(/(?:-cli)?\.(?:[cm]?js|py|rb)$/, '');
 }
 
-/** Both run the same script (a forked master and its worker, a reloader and what it reloads). */
+/** Both run the same script (a forked master and its worker, a reloader and its child). */
 function sameProgram(parent: Reading, child: Reading, parentProc: Proc, childProc: Proc): boolean {
   const innerParent = parent.program.scripts.at(-1);
   const innerChild = child.program.scripts.at(-1);
@@ -179,7 +179,7 @@ function sameProgram(parent: Reading, child: Reading, parentProc: Proc, childPro
   return parent.program.path === child.program.path && parent.program.family === null;
 }
 
-/** True when `parent` is there only to run `child`; `below` is what already belongs to the child's tree. */
+/** True if `parent` exists only to run `child`; `below` are the processes of the child's tree so far. */
 function runsOnly(parent: Proc, child: Proc, below: ReadonlySet<number>, around: Surroundings): boolean {
   const above = read(parent);
   const kind = bystander(above.program, parent.comm);
@@ -214,8 +214,8 @@ export function treeTop(snapshot: Snapshot, stray: Proc, place: Place, around: S
 
 /**
  * Everything that belongs to `roots`: their descendants; processes of the same singlepoll run and spawn; members of
- * sessions and groups that one of them leads or led. `formerPids` are members that have left already: their
- * pids cannot have been reused as long as a session or group of that number lives. `formerCookies` are theirs.
+ * sessions and groups that one of them leads or led. `formerPids` are members that have ended already: their pids
+ * cannot have been reused while a session or group of that number exists. `formerCookies` are their markers.
  */
 export function gather(
   snapshot: Snapshot,
@@ -243,7 +243,7 @@ export function gather(
         if (cookie !== null) cookies.add(cookie);
       }
     }
-    // A pager or a terminal at the end of a pipe is a person's, whatever group it is in.
+    // A pager or a terminal at the end of a pipe belongs to a person, whatever group it is in.
     pending = [...snapshot.procs.values()].filter(
       (proc) => !members.has(proc.pid) && isRelated(proc) && enter(proc) && !standsBy(proc),
     );
@@ -251,7 +251,7 @@ export function gather(
   return [...members.values()];
 }
 
-/** What processes of one run and spawn of this bot have in common; null for all others. */
+/** The environment marker that all processes of one run and spawn of this bot share; null for all others. */
 export function cookieOf(proc: Proc, place: Pick<Place, 'botId'>): string | null {
   const env = proc.env;
   return env && env.bot === place.botId && env.run !== null ? `${env.run} ${env.spawn}` : null;
@@ -262,7 +262,7 @@ function standsBy(proc: Proc): boolean {
   return kind !== null && kind !== 'proxy' && !(kind === 'shell' && !isInteractiveShell(proc.argv));
 }
 
-/** False for what no plan may hold: ourselves, those above us, our worker, other bots' workers, terminals, people's shells. */
+/** False for processes that must not be stopped: we, our ancestors and worker, other bots' workers, terminals, user shells. */
 export function maySignal(proc: Proc, place: Place, around: Surroundings): boolean {
   if (proc.state === 'Z' || isUntouchable(proc, place, around)) return false;
   if (proc.env?.bot != null && proc.env.bot !== place.botId) return false;
