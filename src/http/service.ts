@@ -144,7 +144,7 @@ function figures(source: HttpSource | null): Figures {
 /** `pid 4711 (nginx -g …)`. */
 function holderWords(port: number): string {
   const pid = portHolder(port);
-  return pid === null ? 'another program' : `pid ${pid} (${plainCommand(argvOf(pid))})`;
+  return pid === null ? 'another program' : `pid ${pid} (${plainCommand(argvOf(pid), 60)})`;
 }
 
 function bootDocument({ botId, cwd }: Config, state: RunState): StatusDocument {

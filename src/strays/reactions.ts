@@ -14,6 +14,8 @@ export interface Counters {
   readonly bytesReceived: number;
   readonly lastSendMs: number;
   readonly lastReceiveMs: number;
+  /** Shortest round trip that the kernel has measured; 0: none. Unlike our own question's, it does not grow with the load of this machine. */
+  readonly minRttMs: number;
   /** The connection has been destroyed; these are its last counters. */
   readonly isGone?: boolean;
 }
@@ -112,7 +114,7 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
 function reactionOf(socket: string, base: Counters, poke: Poke, after: readonly Sample[]): Reaction | null {
   // Within one kernel tick the order is unknown, and a server nearby answers a message as quickly.
   const mayBeIdle =
-    poke.rttMs < ONE_TICK_MS && base.bytesReceived > 0 && base.lastSendMs === base.lastReceiveMs;
+    base.minRttMs < ONE_TICK_MS && base.bytesReceived > 0 && base.lastSendMs === base.lastReceiveMs;
   let isUnclear = false;
   let bytes: number | null = null;
   for (const [index, sample] of after.entries()) {

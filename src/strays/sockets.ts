@@ -29,6 +29,8 @@ export interface TcpSocket {
   /** Milliseconds since data was last sent or received; the kernel counts in ticks of 1 to 10 ms. */
   readonly lastSendMs: number;
   readonly lastReceiveMs: number;
+  /** The shortest round trip that the kernel has measured, in ms; 0 where it has measured none. */
+  readonly minRttMs: number;
 }
 
 interface ListOptions {
@@ -112,6 +114,7 @@ export function parseSockets(text: string): TcpSocket[] {
       bytesReceived: number('bytes_received'),
       lastSendMs: number('lastsnd'),
       lastReceiveMs: number('lastrcv'),
+      minRttMs: number('minrtt'),
     };
   });
 }

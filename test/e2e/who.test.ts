@@ -119,7 +119,7 @@ for (const [retryMs, leastSeconds, hint] of [
     assertAskedHarmlessly(b);
     const { stdout } = await b.exits(1, 'who --probe=5');
     for (const pattern of [
-      /nobody else on this machine/,
+      /nobody else (?:on this machine|among the)/,
       /polls from elsewhere/,
       /\/revoke/,
       /--probe=40 +# for its rhythm/,

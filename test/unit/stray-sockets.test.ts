@@ -99,6 +99,7 @@ test('addresses are compared in one form; lines that are none and waiting socket
       bytesReceived: 0,
       lastSendMs: 900,
       lastReceiveMs: 0,
+      minRttMs: 0,
     },
   ]);
 });

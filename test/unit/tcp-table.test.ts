@@ -48,6 +48,7 @@ test('a request is held: the last thing that happened was a send, three seconds 
       bytesReceived: 500,
       lastSendMs: 3_000,
       lastReceiveMs: 9_000,
+      minRttMs: 0,
     },
     ...some,
   });
