@@ -25,7 +25,7 @@ export const lasts = (kind: AlertKind): boolean => ALERT_KINDS[kind][2] === 'las
 
 export interface AlertEvent {
   readonly kind: AlertKind;
-  /** A sentence without its full stop. */
+  /** A sentence without a full stop. */
   readonly text: string;
   /** The next command, or another cure. */
   readonly hint: string | null;

@@ -36,7 +36,7 @@ export interface Message {
 }
 
 export interface Sender extends Pick<Message, 'bot' | 'botId' | 'host'> {
-  /** Never to be shown. */
+  /** Secrets to mask. */
   readonly secrets: readonly string[];
 }
 
@@ -173,7 +173,7 @@ const BODIES: Readonly<Record<AlertUrl['format'], (message: Message, url: URL) =
   }),
 };
 
-/** The JSON to post, and where. */
+/** The JSON to post, and the URL to post it to. */
 export function postOf(message: Message, { url: text, format }: AlertUrl): { url: URL; body: string } {
   const url = new URL(text);
   const body = JSON.stringify(BODIES[format](message, url));

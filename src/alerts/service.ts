@@ -20,7 +20,7 @@ import { type AlertEvent, createAlertGate } from './gate.ts';
 import { alertMessage, digestMessage, type Sender } from './message.ts';
 
 interface AlertServiceOptions extends DeliveriesOptions {
-  /** Never to be shown. */
+  /** Secrets to mask. */
   readonly secrets: readonly string[];
   readonly status: {
     readonly record: StatusRecord;

@@ -30,7 +30,7 @@ import { holdsTokenShape } from './token.ts';
 import { DEFAULT_API_ROOT } from './values.ts';
 
 export interface WorkerCommand {
-  /** Never empty. */
+  /** The words of the command, at least one. */
   readonly argv: readonly string[];
   /** `command line`, `command in singlepoll.toml`, `worker: in Procfile`. */
   readonly source: string;

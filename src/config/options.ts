@@ -1,6 +1,6 @@
 /**
- * The one table of the options of `start` and `reset`. Flags, help, environment twins, TOML keys, validation and the fields
- * of Config derive from it: a new option is one row here. Names come from the key: `stopTimeout` is `--stop-timeout`,
+ * The only table of options. Flags, help, environment twins, TOML keys, validation and the fields of Config derive from it, so
+ * a new option is one row here. Names come from the key: `stopTimeout` is `--stop-timeout`,
  * `SINGLEPOLL_STOP_TIMEOUT`, `stopTimeout` in singlepoll.toml and, with its unit, `config.stopTimeoutMs`.
  */
 import type { Command } from 'commander';

@@ -159,7 +159,7 @@ export function parseWebUrl(text: string): Parsed<URL> {
 }
 
 /**
- * The root under which `/bot<token>/METHOD` lives, kept with its path: a local Bot API server may sit under one
+ * The root below which `/bot<token>/METHOD` is, with its path, as a local Bot API server may have one
  * (https://core.telegram.org/bots/api#using-a-local-bot-api-server).
  */
 export const API_ROOT = type(

@@ -8,7 +8,7 @@ export interface PollSilence {
   readonly alive: boolean;
   readonly openPolls: number;
   readonly apiDown: boolean;
-  /** Silence before `sinceMs`. */
+  /** How much silence was counted before `sinceMs`. */
   readonly silentMs: number;
   /** Since when the clock runs; null: it stands still. */
   readonly sinceMs: number | null;
@@ -29,7 +29,7 @@ export type SilenceEvent =
   /** One of the worker's polls has succeeded. */
   | { readonly kind: 'completed' }
   | { readonly kind: 'api'; readonly down: boolean }
-  /** The time that `deafAtMs` gave has come. */
+  /** The time of `deafAtMs` has come. */
   | { readonly kind: 'due' };
 
 /** A timer this late was delayed by a stop of our own process (of any length) or by a busy machine. */

@@ -7,7 +7,7 @@
  * Invariants (test/simulation/door.ts): at most one poll is open upstream; one is sent only when none is; every poll is
  * answered at most once, and soon after its timeout at the latest; only the owner is ever given updates.
  *
- * An answer that could not be delivered needs no care, since the Bot API keeps updates until a later offset confirms them.
+ * An answer that could not be delivered needs no handling, since the Bot API keeps updates until a later offset confirms them.
  */
 
 /** One getUpdates request that a process of the worker has open. */
@@ -73,7 +73,7 @@ export type DoorEvent = { readonly atMs: number } & (
   | { readonly kind: 'gone'; readonly poller: string }
   /** `random` (0 … 1) spreads the retries. */
   | { readonly kind: 'ended'; readonly attempt: number; readonly result: PollResult; readonly random: number }
-  /** `cleared`: what stood in the way (a webhook) is gone, so retry now; `released`: the worker was asked to end, nobody need wait. */
+  /** `cleared`: the webhook that blocked polls is gone, so retry now. `released`: the worker is to end, so answer all polls. */
   | { readonly kind: 'cleared' | 'due' | 'opened' | 'shut' | 'released' }
 );
 
@@ -400,7 +400,7 @@ export interface DoorEdges {
   timer(atMs: number, due: () => void): () => void;
   /** May send events, which wait until all effects of this step are performed. */
   perform(effect: DoorEffect): void;
-  /** Sees every step before its effects are performed. */
+  /** Called at every step before its effects are performed. */
   stepped?(event: DoorEvent, after: Door, effects: readonly DoorEffect[]): void;
 }
 

@@ -47,7 +47,7 @@ export function relay(request: IncomingMessage, response: ServerResponse, option
       // The reason phrase is left out, as it may hold any byte.
       response.writeHead(answer.statusCode ?? 0, downstreamHeaders(answer.rawHeaders));
     } catch (error) {
-      // A status or a header that Node does not write.
+      // Node refuses to write this status or header.
       return fail(error as Error);
     }
     onStatus?.(response.statusCode, null);

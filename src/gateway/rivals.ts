@@ -53,7 +53,7 @@ export type RivalrySaying =
 
 /** Mean times. */
 export interface Rhythm {
-  /** Between two kicks. */
+  /** Time between two kicks. */
   readonly everyMs: number;
   /** From our poll to the kick: how long the other poller waits before it polls again, plus up to 3 s. */
   readonly reactionMs: number;

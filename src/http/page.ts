@@ -14,7 +14,7 @@ import type { StatusDocument } from '../supervisor/status.ts';
 const REFRESH_S = 5;
 
 const TEXT_MAX = 2_000;
-/** A tree of thousands of processes must not become a page of megabytes. */
+/** Limits the page's size, as a tree may have thousands of processes. */
 const LINES_MAX = 40;
 
 const DAY_CELLS = 288;

@@ -17,7 +17,7 @@ export interface KeeperPolicy {
   readonly id: string;
   readonly host: string;
   readonly pid: number;
-  /** The kernel lock that we hold: a record with the same one is that of a dead supervisor of this machine. */
+  /** The kernel lock that we hold, so a record with the same one belongs to a dead supervisor of this machine. */
   readonly lock: string | null;
 }
 
@@ -131,7 +131,7 @@ export type KeeperEffect =
       readonly ms: number;
     }
   | { readonly do: 'won'; readonly epoch: number }
-  /** The door is shut as of now; `kill` follows at `killByMs` unless the worker is gone before. */
+  /** The door is shut from now on; `kill` follows at `killByMs` unless the worker is gone before. */
   | { readonly do: 'lost'; readonly why: 'deadline' | 'taken'; readonly killByMs: number }
   | { readonly do: 'kill' }
   /** Another machine asks for a hand-over: stop the worker gracefully, then release. */

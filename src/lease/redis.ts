@@ -7,8 +7,8 @@ import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } fro
 import { type LeaseUrl, tlsOf } from './url.ts';
 
 /**
- * Compares the whole value, which no two writes share, so a wiped server cannot be mistaken for an old one. A user who may not
- * publish may still write: by then the SET cannot be undone, so PUBLISH must not fail.
+ * Compares the whole value, which no two writes share, so a wiped server cannot be mistaken for an old one. A user without the
+ * right to publish may still write: the SET can't be undone by then, so a failed PUBLISH must not fail the script.
  */
 const CAS = `local c = redis.call('GET', KEYS[1]) or ''
 if c ~= ARGV[1] then return {0, c} end

@@ -26,7 +26,7 @@ export interface LeaseTiming {
   readonly slackMs: number;
 }
 
-/** How far a machine's clock may run fast or slow. A quartz is within 0.02 %, a clock that is being corrected within 0.05 %. */
+/** By how much a machine's clock may run fast or slow. A quartz errs by 0.02 % at most, a clock under correction by 0.05 %. */
 const CLOCK_RATE = 0.005;
 /** A busy machine needs this long to reap, whatever the ttl is. */
 const REAP_MIN_MS = 300;
@@ -73,7 +73,7 @@ export function timingOf(asked: { readonly profile: LeaseProfile; readonly ttlMs
   return leaseTiming(asked.ttlMs ?? LEASE_PROFILES[asked.profile].ttlMs);
 }
 
-/** D: at t0 + this the worker must be dead, by the holder's clock. */
+/** D: by t0 + this on the holder's clock the worker must be dead. */
 export function livesMs({ ttlMs }: LeaseTiming): number {
   return Math.floor(ttlMs * (1 - CLOCK_RATE));
 }

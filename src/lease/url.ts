@@ -20,7 +20,7 @@ export interface LeaseUrl {
   readonly hosts: readonly { readonly host: string; readonly port: number }[];
   readonly user: string | undefined;
   readonly password: string | undefined;
-  /** Without the slashes at its ends. */
+  /** Without slashes at the ends. */
   readonly path: string;
   readonly options: URLSearchParams;
   /** Masks the password in a text, for example in a server's answer. */

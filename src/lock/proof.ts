@@ -28,7 +28,7 @@ export interface Answer extends Identity {
   readonly holds: boolean;
 }
 
-/** What came back. */
+/** The reply to a question. */
 export type Reply =
   | { readonly kind: 'proven'; readonly answer: Answer }
   /** The line that releases before this protocol send unasked. It proves nothing. */
@@ -113,7 +113,7 @@ export interface LockKey {
   readonly botId: string;
   /** The lowest comes first. Releases before the second protocol know only that one. */
   readonly names: readonly string[];
-  /** Holders prove themselves with it. */
+  /** The key of the macs. */
   readonly secret: string;
 }
 

@@ -152,7 +152,7 @@ export interface ProcStat {
   readonly sid: number;
   readonly tty: number;
   readonly kernel: boolean;
-  /** Clock ticks after boot, as a string: only ever compared. */
+  /** Clock ticks after boot, as a string that is only compared. */
   readonly startId: string;
   /**
    * Changes when the process executes another program, even of the same name, as the kernel then moves code, stack,

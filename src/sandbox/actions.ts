@@ -26,7 +26,7 @@ export interface Sandbox {
   addBot(token?: string): string;
   /** The bots in the order they were added. */
   bots(): readonly SandboxBot[];
-  /** From now on the token is refused with 401; a waiting poll is answered. */
+  /** Makes the token invalid (401) from now on, and answers a waiting poll. */
   revoke(token: string): void;
   /** Queues an update; returns its id, or 0 if `allowed_updates` excludes it. */
   inject(token: string, update: object): number;

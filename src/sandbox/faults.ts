@@ -20,15 +20,15 @@ export interface Fault {
    * is no JSON · slow: carried out at once, answered `ms` later · gone: carried out, but the answer is lost.
    */
   readonly kind: (typeof FAULT_KINDS)[number];
-  /** Only this method (any case); all when absent. */
+  /** Only this method (any case); absent: all. */
   readonly method?: string | undefined;
-  /** Only this bot id; all when absent. */
+  /** Only this bot id; absent: all. */
   readonly bot?: number | undefined;
   /** HTTP status of `status` and `html`; default 502. */
   readonly status?: number | undefined;
-  /** Seconds, of `retry-after`; default 1. */
+  /** For `retry-after`: seconds; default 1. */
   readonly retryAfter?: number | undefined;
-  /** Milliseconds, of `slow`; default 1000. */
+  /** For `slow`: milliseconds; default 1000. */
   readonly ms?: number | undefined;
   /** How many calls; default 1, 0 = until cleared. */
   readonly count?: number | undefined;

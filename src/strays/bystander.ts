@@ -45,7 +45,7 @@ const BROWSERS =
 /** Managers that are scripts; only these, as a bot may also be called `init.py`. */
 const SCRIPT_MANAGERS = set('supervisord pm2 pm2-runtime circusd');
 
-/** What kind of bystander a program is, or null when it may be a stray. */
+/** The kind of bystander that a program is; null: it may be a stray. */
 export function bystander(program: Program, comm: string): Bystander | null {
   if (isSinglepoll(program)) return 'singlepoll';
   const name = program.name;
@@ -67,7 +67,7 @@ export function bystander(program: Program, comm: string): Bystander | null {
   return null;
 }
 
-/** True for any command of singlepoll, of whichever bot. */
+/** True for any command of singlepoll, of any bot. */
 export function isSinglepoll(program: Program): boolean {
   if (program.name === 'singlepoll') return true;
   return program.scripts.some(

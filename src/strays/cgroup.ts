@@ -13,7 +13,7 @@ export type Layer =
   | { readonly type: 'scope'; readonly name: string }
   | { readonly type: 'container'; readonly tool: ContainerTool; readonly id: string }
   | { readonly type: 'pod'; readonly uid: string }
-  /** A system container (nspawn, lxc), whose service manager cannot be asked here. */
+  /** A system container (nspawn, lxc), whose service manager can't be asked from here. */
   | { readonly type: 'machine' };
 
 /** Layers of the most informative hierarchy: the unified one, then systemd's, then any other. Empty: none tells any. */

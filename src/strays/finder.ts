@@ -1,7 +1,7 @@
 /**
- * Finds and stops strays on this machine: takes a snapshot, shows what `grade.ts` says of each process with the tree that `tree.ts`
- * plans, and carries the plan out. `look` waits for the details of new processes, `quickLook` costs one small read per process
- * and is for the moment before a respawn.
+ * Finds and stops strays on this machine: takes a snapshot, reports grade (grade.ts) and tree (tree.ts) of each stray, and stops
+ * trees. `look` waits for the details of new processes; `quickLook`, for the moment before a respawn, takes one small read
+ * per process.
  */
 
 import { hasProcfs, readText, userName } from '../machine/procfs.ts';
@@ -65,10 +65,10 @@ export interface Survey {
     readonly unmatched?: number;
     readonly users: Readonly<Record<string, number>>;
     readonly hidden: boolean;
-    /** Which they are, where they are few; empty where they are many. */
+    /** Their names if they are few, otherwise empty. */
     readonly names: readonly string[];
   };
-  /** How many processes could be looked into. */
+  /** How many processes could be inspected. */
   readonly inspected: number;
   readonly tookMs: number;
   /** All processes of this snapshot that ran the same commands in the same folders, whatever their grade. */
@@ -98,7 +98,7 @@ interface StopStraysOptions extends LookOptions {
 }
 
 export interface StrayStop extends StopResult {
-  /** The strays that are gone, and those that are not. */
+  /** The strays that are gone, and below those that are not. */
   readonly gone: readonly Stray[];
   readonly left: readonly Stray[];
 }
@@ -115,7 +115,7 @@ const KILL_WAIT_MS = 5_000;
 /** How long the details of processes may take that a tree has started while it is being stopped. */
 const GROWN_WAIT_MS = 1_000;
 
-/** A finder's senses and tools. The simulation supplies its own. */
+/** Through these a finder sees and signals processes. The simulation supplies its own. */
 export interface Instruments {
   readonly processes: Processes;
   readonly hands: Hands;
@@ -296,8 +296,8 @@ export function commandOf({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): string {
 }
 
 /**
- * Turns start times into clock time; made once per look. Clock ticks are counted in units of 1/100 s on every Linux
- * that Node runs on (USER_HZ); without /proc a start time is a date already.
+ * Converts start times into clock time; made once per look. A clock tick is 1/100 s (USER_HZ) on every Linux that Node
+ * runs on; without /proc a start time is a date already.
  */
 function startClock(): (startId: string) => string | null {
   let bootMs: number | null = null;

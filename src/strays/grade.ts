@@ -8,7 +8,7 @@ import type { Grade, Proc, Snapshot } from './process.ts';
 import { readProgram } from './program.ts';
 import { isUntouchable, type Place, type Surroundings } from './tree.ts';
 
-/** What the experiment showed: who is connected to the API root, and who received the answer to our own poll. */
+/** What the experiment showed: the processes that are connected to the API root, and those that reacted to our poll. */
 export interface Evidence {
   /** Pids with a client connection to the API root. */
   readonly connected: ReadonlySet<number>;

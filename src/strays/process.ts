@@ -43,7 +43,7 @@ export interface PatternMatch {
   readonly inScope: boolean | null;
 }
 
-/** The few facts taken from an environment block; the block itself, and so any token, is never kept. */
+/** The few facts taken from an environment; the environment itself, and so any token, is never kept. */
 export interface ProcEnv {
   /** This bot's token is in the environment. */
   readonly holdsToken: boolean;
@@ -75,7 +75,7 @@ export interface Snapshot {
 
 interface Uninspectable {
   readonly count: number;
-  /** The first of them. */
+  /** The first of these processes. */
   readonly first: readonly Pick<Proc, 'pid' | 'comm'>[];
   /** How many of `count` block their reader (for example by a file system that hangs) and were left out. */
   readonly stuck: number;

@@ -29,7 +29,7 @@ export interface Prover {
   look(): Promise<{ readonly connected: number } | null>;
   /** Prepares to watch one poll that is sent elsewhere; call the returned function when it is sent. */
   spy(): Promise<(sentAtMs: number) => Promise<void>>;
-  /** What was seen so far of processes that still live. */
+  /** The evidence so far about processes that still live. */
   evidence(): Evidence;
   unseen(): readonly Unseen[];
 }
@@ -52,7 +52,7 @@ export type Outcome =
   | { readonly kind: 'failed'; readonly description: string };
 
 export interface Asks {
-  /** How many processes may poll by other signs. Used where ss does not work. */
+  /** How many processes may poll according to other signs. Used if ss does not work. */
   readonly holders: number;
   /** True for a process with the token. If it has a held request, the question lasts until a delayed 409 must have come. */
   readonly isSuspect: (pid: number) => boolean;

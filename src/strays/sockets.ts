@@ -42,7 +42,7 @@ interface ListOptions {
 }
 
 const TIMEOUT_MS = 2_000;
-/** 100,000 connections. */
+/** Enough for 100,000 connections. */
 const LISTING_BYTES_MAX = 64 * 1024 * 1024;
 
 /** The connected sockets now; null: ss is missing, too old, or has no rights. */

@@ -18,7 +18,7 @@ export interface Place {
   readonly helperPids?: ReadonlySet<number> | undefined;
 }
 
-/** The processes around singlepoll that no rule may touch. */
+/** The processes around singlepoll, which are never stopped. */
 export interface Surroundings {
   readonly ancestors: ReadonlySet<number>;
   readonly workerTree: ReadonlySet<number>;

@@ -221,7 +221,7 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
     );
     const meanwhile = reply.kind === 'error' && reply.conflict === 'poller' ? await supervisor() : null;
     if (meanwhile !== null) return verdict({ reason: 'supervisor', detail: String(meanwhile) });
-    // An answer that came at the same moment still counts.
+    // Any other answer still counts, even after the abort.
     if (signal.aborted && reply.kind === 'outage') return verdict(interrupted);
     if (answered(reply, sentAtMs, timeoutS)) return verdict(trouble);
   }

@@ -90,7 +90,7 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
   }
 
   return {
-    /** The Bot API has answered, whatever it said. */
+    /** The Bot API has given any answer. */
     answered,
     /** A call has not reached the Bot API. */
     failed,
