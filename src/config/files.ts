@@ -1,6 +1,6 @@
 /**
- * Reads the files that configure singlepoll (env file, singlepoll.toml, Procfile, token file), and those of the state folder. Never
- * blocks, and never shows a line of a file, as that may hold a token.
+ * Reads the files that configure singlepoll (env file, singlepoll.toml, Procfile, token file), and those of the state folder.
+ * Never blocks, and never shows a line of a file, as that may hold a token.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 

@@ -40,11 +40,11 @@ interface Held {
   readonly since: string;
   /** The record names another holder or is gone, so there is nothing to free. */
   readonly taken: boolean;
-  /** The machine that asked for a hand-over, if that has been reported already. */
+  /** The machine that asks for a hand-over, once that was reported. */
   readonly wants: string | null;
 }
 
-/** `ask` writes our wish for a hand-over into another machine's record; `mark` notes in a record that it had vanished. */
+/** `ask` writes our wish for a hand-over into another machine's record; `mark` writes a vacant record after one has vanished. */
 type RequestKind = 'read' | 'take' | 'renew' | 'ask' | 'free' | 'mark';
 
 interface Request {

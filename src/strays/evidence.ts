@@ -1,6 +1,4 @@
-/**
- * Collects what our polls have shown of each process. grade.ts decides what it proves.
- */
+/** Collects what our polls have shown of each process. grade.ts decides what it proves. */
 import type { Evidence } from './grade.ts';
 import type { Client, Owner, Seen } from './observer.ts';
 import { type Reaction, type Strength, strengthOf } from './reactions.ts';

@@ -14,7 +14,7 @@ export interface Counters {
   readonly bytesReceived: number;
   readonly lastSendMs: number;
   readonly lastReceiveMs: number;
-  /** Shortest round trip that the kernel has measured; 0: none. Unlike our own question's, it does not grow with the load of this machine. */
+  /** Shortest round trip that the kernel has measured, in ms; 0: none. Unlike ours, it does not grow with this machine's load. */
   readonly minRttMs: number;
   /** The connection has been destroyed; these are its last counters. */
   readonly isGone?: boolean;

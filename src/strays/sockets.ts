@@ -29,7 +29,7 @@ export interface TcpSocket {
   /** Milliseconds since data was last sent or received; the kernel counts in ticks of 1 to 10 ms. */
   readonly lastSendMs: number;
   readonly lastReceiveMs: number;
-  /** The shortest round trip that the kernel has measured, in ms; 0 where it has measured none. */
+  /** The shortest round trip that the kernel has measured, in ms; 0: none. */
   readonly minRttMs: number;
 }
 
