@@ -102,11 +102,13 @@ export function reactionsTo(poke: Poke, samples: readonly Sample[]): Reaction[] 
   if (!before) return [];
   const after = samples.filter((it) => it.atMs > poke.sentAtMs);
   const found: Reaction[] = [];
-  const heldMs = Math.max(HELD_LEAST_MS, HELD_TIMES * poke.rttMs, HELD_TIMES * before.tookMs);
   for (const [socket, base] of before.sockets) {
-    if (!isHeld(base, heldMs)) continue;
+    if (!isHeld(base, Math.max(HELD_LEAST_MS, HELD_TIMES * poke.rttMs))) continue;
     const reaction = reactionOf(socket, base, poke, after);
-    if (reaction && (reaction.isConflict || isHeld(base))) found.push(reaction);
+    if (!reaction?.isConflict && !isHeld(base)) continue;
+    // Where a listing is slow, so may a server of this machine be: a message may have waited this long.
+    if (reaction)
+      found.push({ ...reaction, isUnclear: reaction.isUnclear || !isHeld(base, HELD_TIMES * before.tookMs) });
   }
   return found;
 }
