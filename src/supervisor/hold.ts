@@ -66,15 +66,17 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
 
   async function retake(signal: AbortSignal): Promise<StatusDocument | null> {
     const key: LockKey = lockKey(String(config.botId), config.token as string);
-    const hungAtMs = performance.now() + config.startTimeoutMs + config.stopTimeoutMs + HUNG_MS;
+    let hungAtMs = performance.now() + config.startTimeoutMs + config.stopTimeoutMs + HUNG_MS;
     const lives = ({ pid, startId }: Newcomer) => {
       const stat = statOf(pid);
       return stat !== null && stat.startId === startId && stat.state !== 'Z';
     };
-    const isGone = () => performance.now() > hungAtMs || !newcomers.some(lives);
+    const isLate = () => performance.now() > hungAtMs;
+    const isGone = () => isLate() || !newcomers.some(lives);
     await pause(NEWCOMER_MS, undefined, { signal });
     for (;;) {
       const seen = await lookAt(taker.control);
+      let isStuck = seen instanceof NoAnswer;
       if (!(seen instanceof Error)) {
         const doc = completeStatus(seen.status);
         if (isServed(doc)) return doc;
@@ -84,7 +86,12 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
         signal.throwIfAborted();
         lock = claimed.lock;
         if (lock) return null;
-      } else if (seen instanceof NoAnswer && performance.now() > hungAtMs) {
+        // It took the lock and has not come to open its control socket.
+        isStuck = newcomers.some(({ pid }) => pid === claimed.holder?.pid);
+      }
+      if (isStuck && isLate()) {
+        // Where it can't be ended, that is not said all the time.
+        hungAtMs = performance.now() + HUNG_MS;
         report.line('lock', 'the newcomer does not answer, and has not polled: it is ended', 'warn');
         const seized = await seizeLock(config, report, true).catch((error: Error) => error);
         if (seized instanceof Error) report.line('lock', seized.message, 'warn');

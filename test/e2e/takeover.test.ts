@@ -124,6 +124,22 @@ test('kill -9 of the one that stands by, of both, and stop while one stands by: 
   assertNeverTwo(b);
 });
 
+test('a newcomer that hangs, with the lock in hand or with a worker that does not poll: it is ended, and the run goes on', async (t) => {
+  const times = ['--start-timeout', '1s', '--stop-timeout', '1s'];
+  const hangs = async (moment: RegExp) => {
+    const b = await bed(t);
+    const holder = await b.polling(times);
+    const newcomer = b.start(['--takeover', ...times, ...SILENT]);
+    await newcomer.waitFor(moment);
+    newcomer.signal('SIGSTOP');
+    await holder.waitFor(/the newcomer does not answer[\s\S]*taken back/, 40_000);
+    await b.serves(holder);
+    assert.notEqual(newcomer.ended(), null);
+    assertNeverTwo(b);
+  };
+  await Promise.all([/\[lock\] taken/, /\[worker\] started/].map(hangs));
+});
+
 test('four takeovers at once: each worker is ended gracefully, one supervisor is left', async (t) => {
   const b = await bed(t);
   const first = await b.polling();
