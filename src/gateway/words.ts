@@ -17,7 +17,9 @@ export function rivalryWords(
   }
   if (saying.what === 'overlap-over') {
     const who = saying.wasRival ? 'rival' : 'other poller';
-    const text = `the ${who} is gone after ${duration(saying.lastedMs)} (${count(saying.kicks, 'conflict')})`;
+    // One conflict alone has lasted no time.
+    const lasted = saying.kicks > 1 ? ` after ${duration(saying.lastedMs)}` : '';
+    const text = `the ${who} is gone${lasted} (${count(saying.kicks, 'conflict')})`;
     return { level: 'good', text };
   }
   const { kicks, lastedMs, rhythm, yields, incumbent } = saying;

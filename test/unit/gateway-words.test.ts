@@ -18,6 +18,7 @@ const rival = (change: Partial<{ yields: boolean; incumbent: boolean; rhythm: nu
 for (const [text, ...patterns] of [
   [rivalryWords({ what: 'overlap', again: false }).text, /another poller .*took the poll \(409\)/],
   [rivalryWords({ what: 'overlap', again: true }).text, /is back \(409\)/],
+  [rivalryWords({ ...OVER, kicks: 1, lastedMs: 0 }).text, /the other poller is gone \(1 conflict\)/],
   [rivalryWords(OVER).text, /the other poller is gone after 12 ?s \(3 conflicts\)/],
   [rivalryWords({ ...OVER, kicks: 1, wasRival: true }).text, /the rival is gone .*\(1 conflict\)/],
   [rival(), /taken the poll 19 times in (90 ?s|1m ?30s)/, /about every 5\.0 s/, /newcomer yields/],
