@@ -2,7 +2,7 @@
 // supervision goes on, and a health check gets through.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -257,7 +257,6 @@ test('crowds that never ask, heads that are huge, endless or no HTTP, a flood, a
 test('history: across ends and kills, on the page and in status; a disk that hangs or is full matters to nobody', async (t) => {
   const b = await bed(t);
   const file = join(b.stateDir, String(b.botId), 'history.json');
-  const fresh = `${file}.new`;
   const none = await b.exits(3, 'status --history');
   assert.match(none.stderr, /no history is kept of bot \d+/);
   await b.exits(64, 'status --history 8d');
@@ -272,26 +271,32 @@ test('history: across ends and kills, on the page and in status; a disk that han
   const { body } = await get(await httpPort(run), '/');
   assert.match(body, /<svg .*<rect class="restart".*restart .*the worker ended by SIGKILL/s);
   await b.exits(0, 'stop');
-  await until(
-    'the end to be written',
-    () => existsSync(file) && /"end":"no/.test(readFileSync(file, 'utf8')),
-  );
+  const writers = () => allPids().filter((it) => commandOf(it).includes(file));
+  await until('the end to be written', () => writers().length === 0);
   const written = readFileSync(file, 'utf8');
-  // Whoever writes hangs as on a dead disk; the end does not wait for it.
-  const second = await b.polling();
-  execFileSync('mkfifo', [fresh]);
+  assert.match(written, /"end":"no/);
+  const tools = join(b.dir, 'tools');
+  mkdirSync(tools);
+  const env = { ...b.env, PATH: `${tools}:${b.env.PATH}` };
+  // The writer hangs as on a dead disk; the end does not wait for it.
+  execFileSync('mkfifo', [join(b.dir, 'never')]);
+  b.file('../tools/mv', `#!/bin/sh\nread line <${b.dir}/never\n`, 0o755);
+  const second = await b.polling([], { env });
   await b.exits(0, 'stop');
   await second.ends(0);
-  const writers = () => allPids().filter((it) => commandOf(it).includes(`singlepoll-history ${file}`));
   await until('one that hangs in writing', () => writers().length > 0);
   for (const it of writers()) process.kill(it, 'SIGKILL');
-  rmSync(fresh);
-  // A full disk: what was there stays.
-  const third = await b.polling();
-  symlinkSync('/dev/full', fresh);
+  await until('it to be gone', () => writers().length === 0);
+  rmSync(join(tools, 'mv'));
+  // A disk without room takes the beginning of a file: what was there stays.
+  b.file('../tools/cat', '#!/bin/sh\nhead -c 100\nexit 1\n', 0o755);
+  const third = await b.polling([], { env });
   await b.exits(0, 'stop');
   await third.ends(0);
-  await until('the failed write to be cleared away', () => !existsSync(fresh) && writers().length === 0);
+  await until(
+    'the failed write to be cleared away',
+    () => !existsSync(`${file}.new`) && writers().length === 0,
+  );
   assert.equal(readFileSync(file, 'utf8'), written);
   const told = JSON.parse((await b.exits(0, 'status --history 1h --json')).stdout);
   assert.equal(told.timeline.length, 60);
