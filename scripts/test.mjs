@@ -49,8 +49,9 @@ const isGood = await runTestFiles({
   // Most of an end-to-end test is waiting. A platform is a whole system: one after the other.
   atOnce: kind === 'platforms' ? 1 : cores * 2,
   slots: cores * 2,
-  // Engines have time limits; the cases of the hooks share one server, the innocent one world.
-  concurrency: (path) => (!/[/\\]e2e[/\\]/.test(path) || /intercept-hooks|lease|innocent/.test(path) ? 1 : 2),
+  // Engines have time limits; the cases of the hooks share one server, the innocent one world; the last of the hints judges all others.
+  concurrency: (path) =>
+    !/[/\\]e2e[/\\]/.test(path) || /hints|intercept-hooks|lease|innocent/.test(path) ? 1 : 2,
   signal: stop.signal,
 });
 process.exit(isGood ? 0 : 1);
