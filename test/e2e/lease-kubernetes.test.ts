@@ -126,10 +126,12 @@ describe('lease in kubernetes, its own ways', () => {
   it('is told where its watch has ended', async (t) => {
     const fake = await server(t);
     const store = await storeOf(t, url(fake), 1);
-    const told = await watching(t, store);
-    fake.control({ endWatches: true });
-    await until('the watch to have ended', () => told.ended > 0);
-    await wakes(await watching(t, store), () => write(store));
+    for (const how of [{ endWatches: true }, { expireWatches: true }]) {
+      const told = await watching(t, store);
+      fake.control(how);
+      await until('the watch to have ended', () => told.ended > 0);
+      await wakes(await watching(t, store), () => write(store));
+    }
   });
 
   it('trusts the authority that it is given, and no other', async (t) => {

@@ -24,6 +24,8 @@ export interface Control {
   fail?: number | null;
   /** Ends every watch, as the server does after timeoutSeconds. */
   endWatches?: boolean;
+  /** Tells every watch that its changes are forgotten (etcd was compacted), and leaves the connection open. */
+  expireWatches?: boolean;
 }
 
 export interface FakeKubernetes {
@@ -57,6 +59,8 @@ const REASONS: Readonly<Record<number, string>> = {
   ...{ 400: 'BadRequest', 401: 'Unauthorized', 403: 'Forbidden', 404: 'NotFound' },
   ...{ 409: 'Conflict', 422: 'Invalid' },
 };
+
+const STATUS = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure' };
 
 /** A Status object in the place of an answer. */
 class Refusal extends Error {
@@ -199,14 +203,19 @@ export async function openFakeKubernetes(
   function control(next: Control): void {
     settings = { ...settings, ...next };
     if (next.endWatches) for (const { response } of watchers) response.end();
+    // apiserver/pkg/storage/etcd3/errors.go, interpretWatchError.
+    const message = 'The resourceVersion for the provided watch is too old.';
+    const expired = { ...STATUS, message, reason: 'Expired', code: 410 };
+    if (next.expireWatches)
+      for (const { response } of watchers)
+        response.write(`${JSON.stringify({ type: 'ERROR', object: expired })}\n`);
   }
 
   const handler = (request: IncomingMessage, response: ServerResponse): void => {
     answer(request, response).catch((error: unknown) => {
       if (!(error instanceof Refusal)) return response.destroy();
       const { code, message, reason, details } = error;
-      const head = { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure' };
-      send(response, code, { ...head, message, reason, details, code });
+      send(response, code, { ...STATUS, message, reason, details, code });
     });
   };
   const server = options.tls ? createSecure(options.tls, handler) : createPlain(handler);
