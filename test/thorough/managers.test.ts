@@ -189,7 +189,7 @@ for (const [how, lines] of [
     }
     await polls(b, tmux.seen);
     const { stderr } = await b.exits(75, ['start', ...POLITE]);
-    const cure = /started again by .*(kill .*)$/m.exec(stderr)?.[1] ?? '';
+    const cure = /started again by .*\n {2}→ (kill \S+ \d+)/.exec(stderr)?.[1] ?? '';
     assert.match(cure, /^kill -HUP \d+$/, stderr);
     type(cure);
     await staysAway(b);
