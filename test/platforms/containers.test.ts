@@ -74,7 +74,7 @@ for (const name of ['python', 'node'])
     assert.match(await podman('exec', it, 'singlepoll', 'status'), /: polling/);
     const { worker } = JSON.parse(await podman('exec', it, 'singlepoll', 'status', '--json'));
     await podman('exec', it, 'node', '-e', `process.kill(${worker.pid}, 'SIGKILL')`);
-    await says(it, /started, pid \d+, spawn 2/);
+    await says(it, /started, pid \d+ \(worker 2 of this run\)/);
     b.sandbox.text('still there?');
     await until('an answer to it', () => b.sandbox.polls().some(({ delivered }) => delivered.length > 0));
     await podman('stop', '--time', '30', it);
@@ -173,7 +173,7 @@ test('without a shell, and with busybox alone: polls, a crash, doctor, and its e
     const singlepoll = ['exec', it, 'node', '--', '/app/bin/singlepoll.js'];
     const { worker } = JSON.parse(await podman(...singlepoll, 'status', '--json'));
     await podman('exec', it, 'node', '-e', `process.kill(${worker.pid}, 'SIGKILL')`);
-    await says(it, /started, pid \d+, spawn 2/);
+    await says(it, /started, pid \d+ \(worker 2 of this run\)/);
     const { text } = await tries(...singlepoll, 'doctor', '/app');
     assert.match(
       text,
