@@ -84,6 +84,8 @@ export interface Bus {
   readonly webhookCleared: Listeners<[]>;
   /** Others than the worker have asked the Bot API: whether it answered. */
   readonly apiReached: Listeners<[yes: boolean]>;
+  /** Every few seconds: parts that look now and then share one wake-up of an idle process. */
+  readonly tick: Listeners<[]>;
 }
 
 export function createBus(report: Lines): Bus {
@@ -94,5 +96,6 @@ export function createBus(report: Lines): Bus {
     webhookSeen: createListeners('the answer to a webhook', report),
     webhookCleared: createListeners('what waits for a webhook to go', report),
     apiReached: createListeners('what follows the Bot API', report),
+    tick: createListeners('a regular look', report),
   };
 }

@@ -26,7 +26,6 @@ import {
 import type { StatusRecord } from './status.ts';
 import type { Status, StatusSources } from './status-document.ts';
 
-const LOOK_EVERY_MS = 5_000;
 /** A long poll may last a minute; then another should have begun. */
 const SILENT_MS = 75_000;
 const CONTESTED_MS = 10_000;
@@ -41,7 +40,8 @@ export interface Recorder {
   close(): void;
   /** It is ours again, with what the other has written. */
   open(): void;
-  stop(): void;
+  /** To be called every few seconds. */
+  tick(): void;
 }
 
 /** `botDir`: null where nothing is to be kept (the sandbox, deploy mode). */
@@ -89,15 +89,10 @@ export function openRecorder(status: Status, botDir: string | null, report: Repo
     return tell;
   }
 
-  const ticked = safely(() => {
-    look();
-    if (performance.now() - savedMs >= MINUTE_MS) save();
-  });
   const leave = safely(() => {
     look();
     save();
   });
-  const timer = setInterval(ticked, LOOK_EVERY_MS).unref();
   status.onNote(safely(noticed));
   return {
     history() {
@@ -117,7 +112,10 @@ export function openRecorder(status: Status, botDir: string | null, report: Repo
       recording = resumed(written ?? recording.history, moment(), condition());
       isOurs = true;
     },
-    stop: () => clearInterval(timer),
+    tick() {
+      look();
+      if (performance.now() - savedMs >= MINUTE_MS) save();
+    },
   };
 }
 

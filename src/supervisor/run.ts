@@ -38,7 +38,7 @@ const WHOLE_LINE_MS = 50;
 const AT_ONCE_MS = 10_000;
 /** A worker that outgrows --max-memory right after its start is not replaced all the time. */
 const OUTGROWN_MS = 60_000;
-const USAGE_EVERY_MS = 5_000;
+const TICK_MS = 5_000;
 /** Of this many workers, two each. */
 const OUTPUTS_MAX = 8;
 
@@ -65,6 +65,8 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   const of = { run: id, botId: String(config.botId ?? ''), apiRoot: config.polling ? config.apiRoot : null };
   const tree = createWorkerTree(of, startup.eyes);
   const bus = createBus(report);
+  const ticks = setInterval(bus.tick.tell, TICK_MS).unref();
+  startup.teardown.add(() => clearInterval(ticks));
   let parts: Parts = { gateway: null, lease: null, guarding: null, reach: null };
   const guard = createGuard(tree.offspring);
   const listeners = createListeners<[]>('one that follows the run', report);
@@ -324,7 +326,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   );
   status.sources.usage = usage;
   let outgrownMs = Number.NEGATIVE_INFINITY;
-  const usageTimer = setInterval(() => {
+  bus.tick.add(() => {
     const { memoryBytes } = usage();
     const most = config.maxMemory;
     const mayGo = ['starting', 'polling'].includes(loop.state.phase);
@@ -335,8 +337,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
       kind: 'ask-restart',
       reason: `it has ${size(memoryBytes)} of memory, more than ${size(most)} (--max-memory)`,
     });
-  }, USAGE_EVERY_MS).unref();
-  startup.teardown.add(() => clearInterval(usageTimer));
+  });
 
   let isBroken = false;
   /** A bug: no more decisions. The worker must not go on unsupervised, and nobody may follow it. */

@@ -22,7 +22,6 @@ import type { WorkerTree } from './worker-tree.ts';
 
 const TREE_FRESH_MS = 1_000;
 const TREE_WATCHED_MS = 5_000;
-const REACHABLE_EVERY_MS = 5_000;
 
 interface Asked {
   readonly lease: Lease | null;
@@ -78,7 +77,7 @@ function documentOf({ loop, status, tree }: Run): DocumentOf {
 
 /** Rejects with the system's error when the socket can't be made. */
 async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promise<Served> {
-  const { config, output, report, socketPath, loop, onStep, hold, standbys } = run;
+  const { config, output, report, socketPath, loop, bus, onStep, hold, standbys } = run;
   const { changes, recent } = output;
   const look = (): LiveDocument => {
     const it = lastDay(run, asked);
@@ -164,7 +163,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
   let server = await serveControl(socketPath, handler);
   let isOpen = true;
   // A state folder that somebody has cleaned away must not leave a supervisor that nobody can reach.
-  const watchdog = setInterval(async () => {
+  const unwatch = bus.tick.add(async () => {
     if (!isOpen || existsSync(socketPath)) return;
     server.close();
     try {
@@ -173,7 +172,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     } catch {
       // The next look tries again.
     }
-  }, REACHABLE_EVERY_MS).unref();
+  });
   const close = () => {
     // The socket may be another's by now.
     if (isOpen) server.close();
@@ -189,7 +188,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
   });
   return {
     close() {
-      clearInterval(watchdog);
+      unwatch();
       close();
     },
     async tellEnd(stopped) {

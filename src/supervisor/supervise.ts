@@ -37,7 +37,7 @@ export async function supervise(
 ): Promise<number> {
   const run = createRun(startup, me);
   const recorder = openRecorder(run.status, keepsMemory(startup) ? startup.botDir : null, startup.report);
-  startup.teardown.add(recorder.stop);
+  run.bus.tick.add(recorder.tick);
   startup.hold.add(recorder);
   const { config, owner, output, report, service, teardown, loop, botDir } = run;
   const lease = await openLease(run);
