@@ -8,8 +8,10 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterEach, beforeEach } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { listPids, parseProcStat, readLink, readText } from '../../src/machine/procfs.ts';
+import { type Eyes, openEyes } from '../../src/strays/finder.ts';
 
 /** Debian's own: a version manager's shim would put a shell in between. */
 export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
@@ -124,4 +126,24 @@ export async function startCrowd(world: StrayWorld, count: number): Promise<Chil
   const child = world.start(PYTHON, [program, String(count)], { stdio: ['ignore', 'pipe', 'inherit'] });
   await new Promise((done) => child.stdout!.once('data', done));
   return child;
+}
+
+/** Each test of a file gets a world of its own and eyes for its bot; `look` opens others. */
+export function eachWithEyes(give: (it: { readonly world: StrayWorld; readonly eyes: Eyes }) => void) {
+  let world: StrayWorld;
+  let eyes: Eyes;
+  const look = (patterns: readonly RegExp[] = [], projectDir = world.project): Eyes => {
+    const { token, botId } = world;
+    return openEyes({ token, botId, patterns, scope: 'project', projectDir });
+  };
+  beforeEach(async () => {
+    world = await createStrayWorld();
+    eyes = look();
+    give({ world, eyes });
+  });
+  afterEach(() => {
+    eyes.inspector.close();
+    return world.close();
+  });
+  return look;
 }

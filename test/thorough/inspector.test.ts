@@ -1,27 +1,16 @@
 /** Looking at processes that hold up whoever reads them: nobody here waits for them, and they are counted. Mounting takes root. */
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, test } from 'node:test';
-import { type Eyes, openEyes, openFinder } from '../../src/strays/finder.ts';
-import { createStrayWorld, PYTHON, type StrayWorld } from '../support/stray-world.ts';
+import { test } from 'node:test';
+import { type Eyes, openFinder } from '../../src/strays/finder.ts';
+import { eachWithEyes, PYTHON, type StrayWorld } from '../support/stray-world.ts';
 import { longestBlock } from '../support/wait.ts';
 
 const DEAD_MOUNT = new URL('../fixtures/dead-mount.py', import.meta.url).pathname;
 
 let world: StrayWorld;
 let eyes: Eyes;
-
-function look(patterns: readonly RegExp[] = [], projectDir = world.project): Eyes {
-  const { token, botId } = world;
-  return openEyes({ token, botId, patterns, scope: 'project', projectDir });
-}
-
-beforeEach(async () => {
-  world = await createStrayWorld();
-  eyes = look();
-});
-afterEach(() => {
-  eyes.inspector.close();
-  return world.close();
+const look = eachWithEyes((it) => {
+  ({ world, eyes } = it);
 });
 
 async function deadMount(what: 'memory' | 'cwd'): Promise<number> {

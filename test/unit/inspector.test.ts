@@ -1,25 +1,14 @@
 /** The child that reads strangers' processes: patterns, owners of sockets, its life. Dead mounts: test/thorough/inspector.test.ts. */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
-import { afterEach, beforeEach, test } from 'node:test';
-import { type Eyes, openEyes } from '../../src/strays/finder.ts';
-import { createStrayWorld, isAlive, PYTHON, type StrayWorld, until } from '../support/stray-world.ts';
+import { test } from 'node:test';
+import type { Eyes } from '../../src/strays/finder.ts';
+import { eachWithEyes, isAlive, PYTHON, type StrayWorld, until } from '../support/stray-world.ts';
 
 let world: StrayWorld;
 let eyes: Eyes;
-
-function look(patterns: readonly RegExp[] = [], projectDir = world.project): Eyes {
-  const { token, botId } = world;
-  return openEyes({ token, botId, patterns, scope: 'project', projectDir });
-}
-
-beforeEach(async () => {
-  world = await createStrayWorld();
-  eyes = look();
-});
-afterEach(() => {
-  eyes.inspector.close();
-  return world.close();
+const look = eachWithEyes((it) => {
+  ({ world, eyes } = it);
 });
 
 test('a pattern that runs away is given up within 50 ms a process, and said', async () => {
