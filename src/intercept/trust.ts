@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { readLink, statOf } from '../machine/procfs.ts';
+import { pidNamespace, statOf } from '../machine/procfs.ts';
 import { toPem } from './certificates.ts';
 
 export interface TrustFiles {
@@ -55,7 +55,7 @@ export function writeTrustFiles(
 ): TrustFiles | null {
   try {
     removeAbandoned();
-    const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${pidNamespace()}-${startedAs(process.pid)}-`));
+    const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${namespaceId()}-${startedAs(process.pid)}-`));
     const bundles = new Map<string, string>();
     const system =
       readFirst(SYSTEM_BUNDLES) ?? process.getBuiltinModule('node:tls').rootCertificates.join('\n');
@@ -92,7 +92,7 @@ export function writeTrustFiles(
 function removeAbandoned(): void {
   for (const name of readdirSync(tmpdir())) {
     const [, namespace, pid, startId] = NAME.exec(name) ?? [];
-    if (namespace !== pidNamespace() || startedAs(Number(pid)) === `${pid}-${startId}`) continue;
+    if (namespace !== namespaceId() || startedAs(Number(pid)) === `${pid}-${startId}`) continue;
     const path = join(tmpdir(), name);
     if (lstatSync(path, { throwIfNoEntry: false })?.uid === process.geteuid?.())
       rmSync(path, { recursive: true, force: true });
@@ -104,8 +104,8 @@ function startedAs(pid: number): string {
   return `${pid}-${statOf(pid)?.startId ?? 0}`;
 }
 
-function pidNamespace(): string {
-  return /\d+/.exec(readLink('/proc/self/ns/pid') ?? '')?.[0] ?? '0';
+function namespaceId(): string {
+  return /\d+/.exec(pidNamespace() ?? '')?.[0] ?? '0';
 }
 
 function readFirst(paths: readonly string[]): string | null {

@@ -6,10 +6,9 @@
  */
 import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { statOf } from '../machine/procfs.ts';
+import { pidNamespace, statOf } from '../machine/procfs.ts';
 import { type Candidate, decide, elect } from './election.ts';
 import { type Holder, lookAt, type Squatter } from './look.ts';
-import { pidNamespace } from './process.ts';
 import { addressOf, answerTo, type Identity, type LockKey, QUESTION_MAX } from './proof.ts';
 
 export type { Holder, Squatter } from './look.ts';

@@ -3,13 +3,12 @@
  * same socket was bound to it before and after the question, since a name may change hands at any moment.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { statOf } from '../machine/procfs.ts';
+import { pidNamespace, statOf } from '../machine/procfs.ts';
 import type { Shown } from './election.ts';
 import {
   type BoundSocket,
   boundSockets,
   listenerOf,
-  pidNamespace,
   processesOf,
   processOf,
   runsSinglepoll,

@@ -92,11 +92,6 @@ export async function listenerOf(name: string): Promise<{ pid: number; uid: numb
   return null;
 }
 
-/** The pid namespace of this process; null: the system has none. */
-export function pidNamespace(): string | null {
-  return readLink('/proc/self/ns/pid');
-}
-
 export interface BoundSocket {
   readonly inode: number;
   /** False: bind(2) was called, listen(2) was not. */

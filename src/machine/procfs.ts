@@ -122,6 +122,17 @@ export function statOf(pid: number): ProcStat | null {
   return text === null ? null : parseProcStat(text);
 }
 
+/** As `statOf`; null also for a zombie, of which only the parent's wait is missing. */
+export function aliveStat(pid: number): ProcStat | null {
+  const stat = statOf(pid);
+  return stat?.state === 'Z' || stat?.state === 'X' ? null : stat;
+}
+
+/** The pid namespace of this process, as `pid:[4026531836]`; null: the system has none. */
+export function pidNamespace(): string | null {
+  return readLink('/proc/self/ns/pid');
+}
+
 /** True if /proc is Linux's and shows processes. */
 export function hasProcfs(): boolean {
   return process.platform === 'linux' && readText('/proc/self/stat') !== null;

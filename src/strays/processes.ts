@@ -4,7 +4,7 @@
  * that overwrites its arguments with a title may wipe its environment, too; what was read before stays known.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { listPids, ownerOf, type ProcStat, readText, statOf } from '../machine/procfs.ts';
+import { aliveStat, listPids, ownerOf, type ProcStat, readText, statOf } from '../machine/procfs.ts';
 import type { Inspector } from './inspector.ts';
 import type { Proc, ProcDetails, Snapshot } from './process.ts';
 
@@ -105,8 +105,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
 
 /** False: the process has ended since it was listed, so it hides nothing. */
 function lives(pid: number, startId: string): boolean {
-  const now = statOf(pid);
-  return now?.startId === startId && now.state !== 'Z';
+  return aliveStat(pid)?.startId === startId;
 }
 
 function imageOf({ startId, imageId }: ProcStat): string {

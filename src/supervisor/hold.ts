@@ -5,7 +5,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
 import { claimLock, type Holder, type Lock, type LockKey, lockKey } from '../lock/lock.ts';
-import { statOf } from '../machine/procfs.ts';
+import { aliveStat, statOf } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { claimBoth, type OwnTaker } from './claim.ts';
 import { type Answer, askControl, NoAnswer, NoSupervisor } from './control.ts';
@@ -68,8 +68,8 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
     const key: LockKey = lockKey(String(config.botId), config.token as string);
     let hungAtMs = performance.now() + config.startTimeoutMs + config.stopTimeoutMs + HUNG_MS;
     const lives = ({ pid, startId }: Newcomer) => {
-      const stat = statOf(pid);
-      return stat !== null && stat.startId === startId && stat.state !== 'Z';
+      const stat = aliveStat(pid);
+      return stat !== null && stat.startId === startId;
     };
     const isLate = () => performance.now() > hungAtMs;
     const isGone = () => isLate() || !newcomers.some(lives);

@@ -9,8 +9,8 @@ import { findStateDir, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 
 import { type Holder, lockHolder, lockKey, type Squatter } from '../lock/lock.ts';
-import { boundSockets, pidNamespace, processesOf, runsSinglepoll } from '../lock/process.ts';
-import { userName as nameOfUser, readLink } from '../machine/procfs.ts';
+import { boundSockets, processesOf, runsSinglepoll } from '../lock/process.ts';
+import { userName as nameOfUser, pidNamespace, readLink } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
 import { type Host, hostOf } from '../service/unit-of.ts';

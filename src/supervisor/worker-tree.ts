@@ -6,7 +6,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { BOT_API_HOST } from '../intercept/certificates.ts';
-import { type ProcStat, statOf } from '../machine/procfs.ts';
+import { aliveStat } from '../machine/procfs.ts';
 import { type ApiAddresses, findApiAddresses, type PollSign, pollSign } from '../strays/api-addresses.ts';
 import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
@@ -188,11 +188,6 @@ export function createOffspring(): Offspring {
     list: () => [...noted.values()].filter(({ pid, startId }) => aliveStat(pid)?.startId === startId),
     escaped: () => [...noted.values()].filter(({ pgid }) => pgid !== group),
   };
-}
-
-function aliveStat(pid: number): ProcStat | null {
-  const stat = statOf(pid);
-  return stat?.state === 'Z' || stat?.state === 'X' ? null : stat;
 }
 
 function childrenOf(pid: number): number[] | null {

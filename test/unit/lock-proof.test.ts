@@ -5,8 +5,9 @@ import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { claimLock, lockHolder, lockKey } from '../../src/lock/lock.ts';
 import { lookAt } from '../../src/lock/look.ts';
-import { pidNamespace, processOf } from '../../src/lock/process.ts';
+import { processOf } from '../../src/lock/process.ts';
 import { type Answer, addressOf, answerTo, challenge } from '../../src/lock/proof.ts';
+import { pidNamespace } from '../../src/machine/procfs.ts';
 
 const newKey = () => lockKey('4711', `4711:${randomBytes(24).toString('hex')}`);
 const TAKER = { startedAt: null, cwd: '/srv/bot', version: '1', control: null };
