@@ -90,7 +90,7 @@ export function openAlerts(options: AlertServiceOptions) {
   }
 
   function tellDigest(now: Look): void {
-    // Of several machines that share the bot, only the one that polled sends a digest.
+    // Several machines may share the bot, so only the one that polled sends a digest.
     const { polledMs } = options.summary(now.unixMs - digestSince.unixMs);
     if (now.doc.state !== 'standby' || polledMs > 0)
       deliveries.post(digestMessage(digestSince, now, options.summary, sender()));

@@ -60,7 +60,7 @@ export interface StartOptions {
   backoff?: string;
   /** `N/PERIOD`. */
   maxRestarts?: string;
-  /** Of the worker's tree: `512MB`. With more it is replaced. */
+  /** Memory limit of the worker's tree, as `512MB`: a worker that exceeds it is replaced. */
   maxMemory?: string;
   /** The worker gets the standard input of this process. */
   stdin?: boolean;

@@ -62,7 +62,7 @@ export async function configure(invocation: Invocation, cwd = workingFolder()): 
   if (name !== null) return await (await import('./named.ts')).configureNamed(name, request);
   const loaded = await loadConfig(request);
   const { lease } = loaded.ok ? loaded.config : {};
-  // Those that only look say it of the lease.
+  // Commands that only look tell of a wrong lease in its row.
   const isStart = (NEEDS[command].scopes as readonly string[]).includes('run');
   const errors = loaded.ok
     ? isStart && lease

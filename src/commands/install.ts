@@ -113,7 +113,7 @@ function startWords(
   config: Config,
 ): string[] {
   const detach = kind === 'cron' ? { detach: true } : config.detach ? { detach: false } : {};
-  // What starts at boot has nobody who would start it again once a passing poller has gone.
+  // Nobody would start the unit again once a passing poller has gone, so it waits for that itself.
   const wait = config.noWait || config.takeover ? {} : { wait: true };
   const program = [process.execPath, ...process.execArgv, '--', realpathSync(process.argv[1] ?? '')];
   return [...program, 'start', ...flagWords({ ...flags, ...wait, ...detach })];

@@ -14,7 +14,7 @@ import { configure, type Invocation, namedBot, warn } from './context.ts';
 import { type Bot, botNamed, findBots, theOnly } from './find.ts';
 
 const DEFAULT_LINES = 10;
-/** What the log writes in front of each line: when, and from which stream. */
+/** The log begins each line with its time and the stream that it came from. */
 const STAMP = /^(\d{4}-\d\d-\d\dT[\d:.]+Z) (out|err|singlepoll) /;
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -98,7 +98,7 @@ function writeChosen(since: string, json: boolean): typeof write {
   };
 }
 
-/** What a unit says goes to the journal of systemd. */
+/** A unit writes to the journal of systemd, so its lines are read there. */
 function journal({ name, system }: Found, options: readonly string[]): number {
   const words = ['--no-pager', ...(system ? [] : ['--user']), '-u', name, ...options];
   const { error, status } = spawnSync('journalctl', words, {

@@ -95,7 +95,7 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
   };
 }
 
-/** Of a supervisor that does not answer, as far as its processes tell. */
+/** The worker of a supervisor that does not answer, as far as its processes show it. */
 export function workerAmong(members: readonly Stray[]): StatusDocument['worker'] {
   const leader = members.find(({ parent, supervisor }) => parent?.pid === supervisor?.pid) ?? members[0];
   if (!leader) return null;
@@ -113,7 +113,7 @@ function lastEnd(config: Config): Problem | null {
   const ago = duration(Math.max(0, Date.now() - Date.parse(end.at)));
   const log = end.lines.length > 0 && end.log !== null ? `; log ${end.log}` : '';
   const again = recallStart(folder ?? '') ? 'singlepoll reset' : 'singlepoll start -- COMMAND';
-  // What ended by itself would end again.
+  // A worker that ended by itself would end again, so the log comes before a new start.
   const mend = end.log === null ? `mend the bot, then: ${again}` : WHY_IT_ENDED;
   const cure = end.lines.length > 0 ? mend : `${again}    # ends what is in the way, and starts again`;
   const message = `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})${log}`;
