@@ -171,9 +171,8 @@ export async function findSupervisor(config: Config): Promise<Supervisor | null>
   });
   if (holder === 'denied') return { control: null, doc: null, holder: null };
   if (holder) {
-    // It says that it listens in our folder, or is of a release that does not say. One that has just begun will listen in a moment.
-    const isHere = (holder.kind === 'old' || holder.control === control) && !holder.elsewhere;
-    const here = holder.answers && isHere ? control : null;
+    // It says that it listens in our folder. One that has just begun will listen in a moment.
+    const here = holder.answers && holder.control === control && !holder.elsewhere ? control : null;
     if (here !== null) return { control: here, doc: (await ask(here))?.doc ?? null, holder };
     const other = (await runsOfOthers()).find(({ pid }) => pid === holder.pid);
     return { control: null, doc: other?.doc ?? null, holder };

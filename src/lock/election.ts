@@ -16,8 +16,6 @@ export type Shown =
   | 'holder'
   /** There is no answer: a supervisor that hangs or is stopped looks like this. */
   | 'silent'
-  /** A supervisor of a release that can't prove itself. */
-  | 'old'
   /** It gave a wrong answer: another program that only blocks the name. */
   | 'liar';
 
@@ -36,7 +34,7 @@ export type Decision =
 /** `mine` is the name that we have bound; null: none yet. `shown[mine]` is ignored. */
 export function decide(mine: number | null, shown: readonly Shown[]): Decision {
   const others = shown.map((what, name) => ({ what, name })).filter(({ name }) => name !== mine);
-  const held = others.find(({ what }) => what === 'holder' || what === 'silent' || what === 'old');
+  const held = others.find(({ what }) => what === 'holder' || what === 'silent');
   if (held) return { kind: 'yield', to: held.name };
   const rivals = others.filter(({ what }) => what === 'contender');
   if (mine !== null && rivals.some(({ name }) => name < mine)) return { kind: 'step-back' };
@@ -53,9 +51,9 @@ export interface Candidate {
   release(): void;
 }
 
-export interface ElectionPorts<Bound extends Candidate, Look extends { readonly shown: readonly Shown[] }> {
+interface Ports<Look> {
   /** Null: the name is already bound. */
-  bind(name: number): Promise<Bound | null>;
+  bind(name: number): Promise<Candidate | null>;
   look(mine: number | null): Promise<Look>;
   /** Waits before the next look, after a decision to wait. */
   pause(round: number): Promise<void>;
@@ -63,18 +61,13 @@ export interface ElectionPorts<Bound extends Candidate, Look extends { readonly 
   late(): boolean;
 }
 
-export interface Outcome<Bound, Look> {
-  /** Null: another supervisor holds the lock, or it did not become clear in time who does. */
-  readonly held: Bound | null;
-  readonly look: Look;
-  /** The name of the supervisor that has the lock. */
-  readonly to: number | null;
-}
-
-/** Tries to take the lock once, without waiting for its holder to leave. */
-export async function elect<Bound extends Candidate, Look extends { readonly shown: readonly Shown[] }>(
-  ports: ElectionPorts<Bound, Look>,
-): Promise<Outcome<Bound, Look>> {
+/**
+ * Tries to take the lock once, without waiting for its holder to leave. `held` is null where another supervisor holds it, at the name
+ * `to`, or where it did not become clear in time who does.
+ */
+export async function elect<Look extends { readonly shown: readonly Shown[] }>(
+  ports: Ports<Look>,
+): Promise<{ readonly held: Candidate | null; readonly look: Look; readonly to: number | null }> {
   // Usually no other supervisor is there, so this binds before it looks.
   let bound = await ports.bind(0);
   let held = false;

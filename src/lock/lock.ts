@@ -30,8 +30,6 @@ export type Taker = Pick<Identity, 'startedAt' | 'cwd' | 'version' | 'control'>;
 /** Contenders settle within milliseconds; a stopped one counts as silent after 2 s. */
 const PATIENCE_MS = 6_000;
 const CONNECTIONS_MAX = 512;
-/** How often a holder of another name tries to bind the first one, the only name that old releases look at. */
-const FIRST_NAME_EVERY_MS = 1_000;
 
 /** Tries to take the lock, without waiting for its holder to leave. If that fails, tells who holds it. */
 export async function claimLock(key: LockKey, taker: Taker): Promise<Claim> {
@@ -86,39 +84,31 @@ export async function lockReleased(key: LockKey, signal: AbortSignal): Promise<v
 
 /** Null: the name is already bound. */
 async function bind(key: LockKey, index: number, taker: Taker): Promise<Candidate | null> {
-  const identity = { ...whoWeAre(), ...taker };
+  const name = key.names[index]!;
+  const identity = {
+    pid: process.pid,
+    startId: statOf(process.pid)?.startId ?? '',
+    pidNamespace: pidNamespace() ?? '',
+    uid: process.getuid?.() ?? null,
+    ...taker,
+  };
   const open = new Set<net.Socket>();
   let holds = false;
-  const listen = (name: string) =>
-    listenAt(name, (socket) => {
-      open.add(socket);
-      socket.on('close', () => open.delete(socket));
-      // One program's connections must not keep others from an answer, so the oldest is closed.
-      if (open.size > CONNECTIONS_MAX) for (const oldest of [...open].slice(0, 1)) oldest.destroy();
-      onQuestion(socket, (question) => answerTo(question, key, name, { ...identity, holds }));
-    });
-  const server = await listen(key.names[index]!);
+  const server = await listenAt(name, (socket) => {
+    open.add(socket);
+    socket.on('close', () => open.delete(socket));
+    // One program's connections must not keep others from an answer, so the oldest is closed.
+    if (open.size > CONNECTIONS_MAX) for (const oldest of [...open].slice(0, 1)) oldest.destroy();
+    onQuestion(socket, (question) => answerTo(question, key, name, { ...identity, holds }));
+  });
   if (!server) return null;
-  const servers = [server];
-  let retry: NodeJS.Timeout | undefined;
-  let released = false;
-  const takeFirst = async () => {
-    const first = await listen(key.names[0]!).catch(() => null);
-    if (!first) return;
-    clearInterval(retry);
-    servers.push(first);
-    if (released) first.close();
-  };
   return {
     name: index,
     hold() {
       holds = true;
-      if (index > 0) retry = setInterval(takeFirst, FIRST_NAME_EVERY_MS).unref();
     },
     release() {
-      released = true;
-      clearInterval(retry);
-      for (const it of servers) it.close();
+      server.close();
       for (const socket of open) socket.destroy();
     },
   };
@@ -151,13 +141,4 @@ function onQuestion(socket: net.Socket, answer: (question: string) => string | n
     if (line === null) socket.destroy();
     else socket.write(line);
   });
-}
-
-function whoWeAre(): Pick<Identity, 'pid' | 'startId' | 'pidNamespace' | 'uid'> {
-  return {
-    pid: process.pid,
-    startId: statOf(process.pid)?.startId ?? '',
-    pidNamespace: pidNamespace() ?? '',
-    uid: process.getuid?.() ?? null,
-  };
 }

@@ -8,9 +8,7 @@ import type { Shown } from './election.ts';
 import {
   type BoundSocket,
   boundSockets,
-  listenerOf,
   processesOf,
-  processOf,
   runsSinglepoll,
   type SocketProcess,
 } from './process.ts';
@@ -18,8 +16,6 @@ import { type Answer, challenge, type LockKey } from './proof.ts';
 
 /** The process that keeps the lock from us. */
 export interface Holder {
-  /** `supervisor`: it has proven itself. `old`: its release can't prove itself. `silent`: it does not answer. */
-  readonly kind: 'supervisor' | 'old' | 'silent';
   /** Its pid in our pid namespace; null: it can't be seen from here. */
   readonly pid: number | null;
   /** Pid and start id together identify one process for ever. Null: the kernel does not show that this pid has the socket. */
@@ -36,16 +32,12 @@ export interface Holder {
   readonly version: string | null;
   /** Its control socket's path by its own account: may be shown to people, but never connected to. */
   readonly control: string | null;
-  /** False for a process that is stopped (SIGSTOP) or hangs. */
+  /** It has proven itself. False: it is stopped (SIGSTOP), hangs, or is something else. */
   readonly answers: boolean;
 }
 
 /** A process that has bound a name and gives wrong answers. */
-export interface Squatter {
-  readonly pid: number | null;
-  readonly uid: number | null;
-  readonly comm: string | null;
-}
+export type Squatter = Pick<Holder, 'pid' | 'uid' | 'comm'>;
 
 export interface Look {
   readonly shown: readonly Shown[];
@@ -108,8 +100,7 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
     const reply = await challenge(key, name, SILENT_MS);
     let sockets = socketsOf([name]);
     if (reply.kind === 'proven') return await proven(reply.answer, sockets);
-    if (reply.kind === 'unproven') return await unproven(reply.pid, name, sockets);
-    if (reply.kind === 'wrong') return { shown: 'liar', squatter: await behind(name, sockets) };
+    if (reply.kind === 'wrong') return { shown: 'liar', squatter: (await behind(sockets)) ?? UNSEEN };
     if (reply.kind === 'nobody') {
       // The name is bound but no process listens, for a moment or for ever.
       sockets = sockets.filter(({ listening }) => !listening);
@@ -117,9 +108,9 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
     }
     // A hanging supervisor is looked up only once, as that starts a process. One that is ending, or that has too many
     // connections, closes ours.
-    if (reply.kind === 'silent') quiet ??= await silent(name, sockets);
+    if (reply.kind === 'silent') quiet ??= await silent(sockets);
     const isOver = performance.now() > patientUntilMs || (quiet && isStopped(quiet.holder?.pid ?? null));
-    if (isOver) return quiet ?? (await silent(name, sockets));
+    if (isOver) return quiet ?? (await silent(sockets));
     await pause(Math.min(100, 5 * tries));
   }
 }
@@ -127,7 +118,7 @@ async function examine(key: LockKey, name: string): Promise<Verdict> {
 /** A right answer counts only if it names the process that the kernel names: otherwise it was passed on. */
 async function proven(answer: Answer, sockets: readonly BoundSocket[]): Promise<Verdict> {
   const shown = answer.holds ? 'holder' : 'contender';
-  const said = { kind: 'supervisor' as const, answers: true, runsSinglepoll: true, comm: null, ...answer };
+  const said = { answers: true, runsSinglepoll: true, comm: null, ...answer };
   const holder = { ...said, elsewhere: answer.pidNamespace !== (pidNamespace() ?? '') };
   const found = await processesOf(inodesOf(sockets), [answer.pid]);
   const it = [...found.values()].flat().find((process) => isFrom(process, answer));
@@ -148,49 +139,28 @@ function isFrom(it: SocketProcess, answer: Answer): boolean {
   return answer.pidNamespace !== pidNamespace() || it.startId === answer.startId;
 }
 
-/** Answers of releases before this protocol prove nothing; that the process runs singlepoll does. */
-async function unproven(saidPid: number, name: string, sockets: readonly BoundSocket[]): Promise<Verdict> {
-  const it = await behind(name, sockets, [saidPid]);
-  if (it.runsSinglepoll === false) return { shown: 'liar', squatter: it };
-  return { shown: 'old', holder: { ...UNTOLD, ...it, kind: 'old', answers: true } };
-}
-
 /** True for a process stopped by SIGSTOP or a debugger, which will not answer, and for one that can't be seen from here. */
 function isStopped(pid: number | null): boolean {
   const state = pid === null ? undefined : statOf(pid)?.state;
   return state === undefined || state === 'T' || state === 't';
 }
 
-async function silent(name: string, sockets: readonly BoundSocket[]): Promise<Verdict> {
-  return { shown: 'silent', holder: { ...UNTOLD, ...(await behind(name, sockets)), kind: 'silent' } };
+async function silent(sockets: readonly BoundSocket[]): Promise<Verdict> {
+  const it = await behind(sockets);
+  const untold = { startedAt: null, cwd: null, version: null, control: null, answers: false } as const;
+  return { shown: 'silent', holder: { ...untold, ...(it ? await known(it) : UNSEEN) } };
 }
 
-const UNTOLD = { startedAt: null, cwd: null, version: null, control: null, answers: false };
-
-type Behind = Pick<Holder, 'pid' | 'uid' | 'comm' | 'startId' | 'elsewhere' | 'runsSinglepoll'>;
+/** Of a process that the kernel does not show to this user. */
+const UNSEEN = { pid: null, uid: null, comm: null, startId: null, elsewhere: false, runsSinglepoll: null };
 
 /** The process behind a name, according to the kernel; of several sockets that look alike, one of this user if possible. */
-async function behind(
-  name: string,
-  sockets: readonly BoundSocket[],
-  hintPids: readonly number[] = [],
-): Promise<Behind> {
-  const found = [...(await processesOf(inodesOf(sockets), hintPids)).values()].flat();
-  const it = found.find(({ uid }) => uid === process.geteuid?.()) ?? found[0];
-  if (it) {
-    const elsewhere = it.pidNamespace !== null && it.pidNamespace !== pidNamespace();
-    const { pid, uid, comm, startId } = it;
-    return { pid, uid, comm, startId, elsewhere, runsSinglepoll: await runsSinglepoll(pid) };
-  }
-  // This gives no start id, as nothing shows that the process still has the socket.
-  const listener = process.platform === 'linux' ? await listenerOf(name) : null;
-  const other = listener && listener.pid > 0 ? processOf(listener.pid) : null;
-  return {
-    pid: other?.pid ?? null,
-    uid: listener?.uid ?? null,
-    comm: other?.comm ?? null,
-    startId: null,
-    elsewhere: listener?.pid === 0,
-    runsSinglepoll: other && (await runsSinglepoll(other.pid)),
-  };
+async function behind(sockets: readonly BoundSocket[]): Promise<SocketProcess | null> {
+  const found = [...(await processesOf(inodesOf(sockets))).values()].flat();
+  return found.find(({ uid }) => uid === process.geteuid?.()) ?? found[0] ?? null;
+}
+
+/** What a holder that tells nothing is known by. */
+export async function known({ pid, uid, comm, startId, elsewhere }: SocketProcess) {
+  return { pid, uid, comm, startId, elsewhere, runsSinglepoll: await runsSinglepoll(pid) };
 }

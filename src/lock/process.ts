@@ -3,11 +3,10 @@
  * strays/inspector.ts, since another process can make those reads block for ever.
  */
 import { readFileSync } from 'node:fs';
-import { ownerOf, readLink, readText, statOf } from '../machine/procfs.ts';
+import { ownerOf, pidNamespace, readLink, readText, statOf } from '../machine/procfs.ts';
 import { isSinglepoll } from '../strays/bystander.ts';
 import { createInspector } from '../strays/inspector.ts';
 import { readProgram } from '../strays/program.ts';
-import { runTool } from '../tools.ts';
 
 export interface SocketProcess {
   readonly pid: number;
@@ -18,12 +17,13 @@ export interface SocketProcess {
   readonly innerPid: number;
   /** Null: we may not see it. */
   readonly pidNamespace: string | null;
+  /** In another pid namespace than ours. */
+  readonly elsewhere: boolean;
   /** The kernel's short name of its program. */
   readonly comm: string;
 }
 
 const READ_MS = 1_500;
-const PEER_MS = 2_000;
 
 /** The processes that have each socket open. Sockets without a process that this user may see are left out. */
 export async function processesOf(
@@ -46,13 +46,15 @@ export async function processesOf(
 export function processOf(pid: number): SocketProcess | null {
   const stat = statOf(pid);
   if (!stat) return null;
+  const namespace = readLink(`/proc/${pid}/ns/pid`);
   const inner = /^NSpid:.*?(\d+)$/m.exec(readText(`/proc/${pid}/status`) ?? '')?.[1];
   return {
     pid,
     uid: ownerOf(`/proc/${pid}`),
     startId: stat.startId,
     innerPid: Number(inner ?? pid),
-    pidNamespace: readLink(`/proc/${pid}/ns/pid`),
+    pidNamespace: namespace,
+    elsewhere: namespace !== null && namespace !== pidNamespace(),
     comm: stat.comm,
   };
 }
@@ -67,29 +69,6 @@ export async function runsSinglepoll(pid: number): Promise<boolean | null> {
 
 function openInspector() {
   return createInspector({ token: null, botId: '', patterns: [], scope: 'any', projectDir: '/' });
-}
-
-/**
- * The process that called listen(2) on an abstract socket, as SO_PEERCRED tells anyone who connects. This finds a process of
- * another user, whose descriptors may not be read. Node can't ask for it, perl and python can. Null: neither is installed, or
- * there was no answer in time. Use it only to inform people or to read about the process: the socket may have changed owner.
- */
-export async function listenerOf(name: string): Promise<{ pid: number; uid: number } | null> {
-  const hex = Buffer.from(`\0${name}`.padEnd(108, '\0'), 'latin1').toString('hex');
-  const perl =
-    'socket(S,1,1,0)&&connect(S,pack("S",1).pack("H*",$ARGV[0]))&&print join" ",unpack("l3",getsockopt(S,1,17))';
-  const python =
-    'import socket,struct,sys;s=socket.socket(1,1);s.connect(bytes.fromhex(sys.argv[1]));print(*struct.unpack("3i",s.getsockopt(1,17,12)))';
-  for (const words of [
-    ['perl', '-e', perl, hex],
-    ['python3', '-Ic', python, hex],
-  ]) {
-    const { stdout } = await runTool(words[0]!, words.slice(1), { timeoutMs: PEER_MS });
-    const [, pid, uid] = /^(\d+) (\d+) \d+\s*$/.exec(stdout) ?? [];
-    // Pid 0 means that the process is in a pid namespace that can't be seen from here.
-    if (pid !== undefined) return { pid: Number(pid), uid: Number(uid) };
-  }
-  return null;
 }
 
 export interface BoundSocket {

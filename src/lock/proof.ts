@@ -31,8 +31,6 @@ export interface Answer extends Identity {
 /** The reply to a question. */
 export type Reply =
   | { readonly kind: 'proven'; readonly answer: Answer }
-  /** The line that releases before this protocol send unasked. It proves nothing. */
-  | { readonly kind: 'unproven'; readonly pid: number }
   | { readonly kind: 'wrong' }
   | { readonly kind: 'silent' }
   /** The connection ended without a line. */
@@ -90,14 +88,12 @@ export function challenge(key: LockKey, name: string, timeoutMs: number): Promis
 }
 
 function readReply(line: string, key: LockKey, name: string, nonce: string): Reply {
-  let raw: (Answer & { v?: number; name?: string; mac?: string }) | null;
+  let raw: (Answer & { mac?: string }) | null;
   try {
     raw = JSON.parse(line);
   } catch {
     return { kind: 'wrong' };
   }
-  if (raw?.v === undefined && typeof raw?.pid === 'number' && raw.name === key.names[0])
-    return { kind: 'unproven', pid: raw.pid };
   if (typeof raw?.mac !== 'string') return { kind: 'wrong' };
   // The right mac shows that a holder of the token wrote these fields.
   const { holds, pid, startId, pidNamespace, uid, startedAt, cwd, version, control } = raw;
@@ -111,7 +107,7 @@ function readReply(line: string, key: LockKey, name: string, nonce: string): Rep
 /** What a lock is made from. It holds a secret and must never be printed. */
 export interface LockKey {
   readonly botId: string;
-  /** The lowest comes first. Releases before the second protocol know only that one. */
+  /** The lowest comes first. */
   readonly names: readonly string[];
   /** The key of the macs. */
   readonly secret: string;
@@ -121,8 +117,8 @@ const NAMES = 4;
 
 /** With `purpose` it is the key of another lock than the supervisor's. */
 export function lockKey(botId: string, token: string, purpose = ''): LockKey {
+  // They never change, so that old and new releases exclude each other.
   const names = Array.from({ length: NAMES }, (_, index) => {
-    // The first name never changes, so that old and new releases exclude each other.
     const text = index === 0 ? `singlepoll lock ${token}` : `singlepoll lock ${token} ${index}`;
     const hash = createHash('sha256').update(text).digest('hex').slice(0, 32);
     return `singlepoll/${botId}/${hash}${purpose === '' ? '' : `/${purpose}`}`;

@@ -50,10 +50,9 @@ export async function claim(key: LockKey, taker: OwnTaker, options: ClaimOptions
   let silentSinceMs: number | null = null;
   const standbys: Holder[] = [];
   for (;;) {
-    const { lock, squatters, byControl, ...found } = await claimBoth(key, taker);
+    const { lock, holder, squatters, byControl } = await claimBoth(key, taker);
     if (lock) return { lock, standbys };
     signal.throwIfAborted();
-    const holder = await knownBetter(found.holder, control);
     if (!holder && squatters.length > 0) throw squatted(key.botId, squatters);
     if (!options.takeover && !options.wait) throw held(holder, control);
     const pid = holder?.pid ?? null;
@@ -106,15 +105,6 @@ export async function claimBoth(key: LockKey, taker: OwnTaker): Promise<Claimed>
   }
 }
 
-/** An older release tells nothing of itself with its lock, but does at its control socket, where it is in our folder. */
-async function knownBetter(holder: Holder | null, socketPath: string): Promise<Holder | null> {
-  if (holder?.kind !== 'old') return holder;
-  const here = await supervisorAt(socketPath).catch(() => null);
-  if (!here?.answers || here.pid !== holder.pid) return holder;
-  const { startedAt, cwd, version, control } = here;
-  return { ...holder, startedAt, cwd, version, control };
-}
-
 /** Null: nobody listens at its control socket yet. Throws what can't be changed by asking again. */
 async function askToHandOver(
   key: LockKey,
@@ -123,8 +113,7 @@ async function askToHandOver(
   { signal, say, stopTimeoutMs }: ClaimOptions,
 ): Promise<'stands by' | 'left' | null> {
   // Orders go to the own folder only, wherever the holder says that it listens.
-  const isOurs = holder?.answers && (holder.control === control || holder.kind === 'old');
-  if (!isOurs || holder.elsewhere) throw cannotAsk(holder, control);
+  if (!holder?.answers || holder.control !== control || holder.elsewhere) throw cannotAsk(holder, control);
   try {
     const request = { cmd: 'handover', to: process.pid };
     const answer = await askControl(control, request, { timeoutMs: stopTimeoutMs + 60_000, say, signal });

@@ -10,7 +10,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 
 import { type Holder, lockHolder, lockKey, type Squatter } from '../lock/lock.ts';
 import { boundSockets, processesOf, runsSinglepoll } from '../lock/process.ts';
-import { userName as nameOfUser, pidNamespace, readLink } from '../machine/procfs.ts';
+import { userName as nameOfUser, readLink } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
 import { type Host, hostOf } from '../service/unit-of.ts';
@@ -59,11 +59,10 @@ export async function supervisorAt(socketPath: string): Promise<Holder | null> {
   const said = (answer?.status as StatusDocument | undefined)?.supervisor ?? null;
   const it = await listenerAt(socketPath, said?.pid);
   return {
-    kind: answer ? 'supervisor' : 'silent',
     pid: it?.pid ?? said?.pid ?? null,
     startId: it?.startId ?? null,
     uid: process.geteuid?.() ?? null,
-    elsewhere: it !== null && it.pidNamespace !== null && it.pidNamespace !== pidNamespace(),
+    elsewhere: it?.elsewhere ?? false,
     runsSinglepoll: it && !answer ? await runsSinglepoll(it.pid) : null,
     comm: it?.comm ?? null,
     startedAt: said?.startedAt ?? null,
@@ -82,7 +81,7 @@ export async function supervisorsOfOthers(): Promise<{ control: string; pid: num
   const sockets = boundSockets((path) => CONTROL_PATH.test(path)).filter(({ listening }) => listening);
   const owners = await processesOf(sockets.map(({ inode }) => inode));
   return sockets.flatMap(({ inode, path }) => {
-    const it = owners.get(inode)?.find(({ uid, pidNamespace: of }) => uid !== 0 && of === pidNamespace());
+    const it = owners.get(inode)?.find(({ uid, elsewhere }) => uid !== 0 && !elsewhere);
     return it ? [{ control: Buffer.from(path, 'latin1').toString(), pid: it.pid, uid: it.uid }] : [];
   });
 }
@@ -127,7 +126,7 @@ const RESET = 'singlepoll reset    # ends it, if need be with SIGKILL, and start
 /** `pid 4711 (alice) since 2026-11-21 09:12:31 (2 h), from /srv/bot`. */
 export function describe(holder: Holder | null): string {
   if (!holder) return 'a process that the kernel does not show (another user or container)';
-  const { pid, uid, kind, startedAt, cwd, elsewhere, comm, answers } = holder;
+  const { pid, uid, startedAt, cwd, elsewhere, comm, answers } = holder;
   const host = hostOfHolder(holder);
   const since = startedAt && `${startedAt.slice(0, 19).replace('T', ' ')} UTC`;
   const age = startedAt && duration(Math.max(0, Date.now() - Date.parse(startedAt)));
@@ -138,7 +137,6 @@ export function describe(holder: Holder | null): string {
     pid === null ? UNSEEN : `pid ${pid}`,
     host && `(${host.name})`,
     isForeign(uid) && `(${userName(uid)})`,
-    kind === 'old' && '(singlepoll of an older release, which can’t prove itself)',
     since && `since ${since} (${age}),`,
     cwd && `from ${plain(cwd)}`,
     elsewhere && !host && '(in another container)',
@@ -209,7 +207,7 @@ export function unreachable(holder: Holder | null, control: string | null): Sing
   if (holder?.elsewhere) return error(EXIT.otherPoller, 'runs in another container');
   if (holder && isForeign(holder.uid))
     return error(EXIT.refused, `belongs to another user (${userName(holder.uid)})`);
-  if (holder?.kind === 'supervisor' && !isReachable(holder, control))
+  if (holder?.answers && !isReachable(holder, control))
     return error(
       EXIT.otherPoller,
       `runs with another state folder: its control socket is ${plain(holder.control ?? 'unknown')}`,
@@ -223,37 +221,35 @@ export function unreachable(holder: Holder | null, control: string | null): Sing
 /** The command that ends this one. */
 function cure(holder: Holder | null, control: string | null): string {
   if (!holder) return 'sudo singlepoll reset    # as root more can be seen';
-  const { pid, kind, uid, elsewhere } = holder;
+  const { pid, uid, elsewhere, answers } = holder;
   const host = hostOfHolder(holder);
   if (host && !(host.startCommand?.includes('--user') && isForeign(uid))) return host.stopCommand;
   if (elsewhere) return 'singlepoll stop    # in its container, or stop that container';
-  if (pid === null && kind !== 'supervisor')
-    return 'sudo singlepoll reset    # as root its process can be seen';
+  if (pid === null && !answers) return 'sudo singlepoll reset    # as root its process can be seen';
   if (isNoSinglepoll(holder)) return `${isForeign(uid) ? sudo() : ''}kill ${pid}`;
   const folder = holder.control === null ? '' : dirname(dirname(holder.control));
   const named = /^[\w./@%+,:-]+$/.test(folder) ? `SINGLEPOLL_DIR=${folder} ` : null;
   if (isForeign(uid)) {
     // Root may have no sudo, as in a container.
-    if (kind !== 'supervisor' || (pid !== null && sudo() === ''))
-      return `${sudo()}kill ${pid}    # ends it in order`;
+    if (!answers || (pid !== null && sudo() === '')) return `${sudo()}kill ${pid}    # ends it in order`;
     const env = named && !folder.endsWith('/.local/state/singlepoll') ? `env ${named}` : '';
     return `sudo -u '#${uid}' ${env}singlepoll stop`;
   }
-  if (kind === 'silent') return RESET;
+  if (!answers) return RESET;
   if (isReachable(holder, control)) return 'singlepoll stop';
-  if (kind === 'old' || !named) return `kill ${pid}    # ends it in order; then start again`;
+  if (!named) return `kill ${pid}    # ends it in order; then start again`;
   return `${named}singlepoll stop    # in its own state folder\nsinglepoll reset    # or end it by signals, and start again`;
 }
 
 /** It listens where this user's commands go. */
 function isReachable(holder: Holder | null, control: string | null): boolean {
-  if (holder === null || holder.kind === 'silent' || holder.control === null) return false;
+  if (!holder?.answers || holder.control === null) return false;
   return holder.control === control && !isForeign(holder.uid) && !holder.elsewhere;
 }
 
 /** Said only of what is known. */
-function isNoSinglepoll({ kind, runsSinglepoll }: Holder): boolean {
-  return kind === 'silent' && runsSinglepoll === false;
+function isNoSinglepoll({ answers, runsSinglepoll }: Holder): boolean {
+  return !answers && runsSinglepoll === false;
 }
 
 function isForeign(uid: number | null): boolean {

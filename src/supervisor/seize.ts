@@ -70,7 +70,7 @@ function sayUnit(holder: Holder, report: Report, starts: boolean): void {
 
 async function end(holder: Holder, control: string | null, config: Config, report: Report): Promise<void> {
   report.line('stop', `ending the supervisor: ${describe(holder)}`);
-  if (control && holder.answers && (holder.control === control || holder.kind === 'old')) {
+  if (control && holder.answers && holder.control === control) {
     const timeoutMs = config.stopTimeoutMs + PATIENCE_MS;
     const asked = await askControl(control, { cmd: 'stop' }, { timeoutMs }).catch(() => null);
     if (asked?.ok) {

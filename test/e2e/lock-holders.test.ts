@@ -1,24 +1,15 @@
-// Who may hold a bot's lock, and what each means for a start, stop and reset: one that is stopped, one of an older release, one in another
-// container, of another user, with another state folder, or with an older token. Every command that is printed is typed. And reset, the
+// Who may hold a bot's lock, and what each means for a start, stop and reset: one that is stopped, one in another container,
+// of another user, with another state folder, or with an older token. Every command that is printed is typed. And reset, the
 // emergency: it survives a supervisor that hangs and one that died, takes strays, verifies, starts again.
 import assert from 'node:assert/strict';
-import {
-  chmodSync,
-  chownSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { allGone, type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
 import { alive, findByEnv } from '../support/proc.ts';
-import { lockNames, NOBODY, paddedName } from '../support/squatter.ts';
+import { NOBODY } from '../support/squatter.ts';
 import { assertStatusShape, type Status } from '../support/status.ts';
 import { legacyPoller, polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -49,12 +40,6 @@ function folder(b: Bed, name: string, uid = 0): string {
   return path;
 }
 
-function oldHolder(b: Bed) {
-  const script = join(b.dir, 'singlepoll.cjs');
-  copyFileSync(join(import.meta.dirname, '../fixtures/old-holder.cjs'), script);
-  return b.spawn(process.execPath, [script, Buffer.from(paddedName(lockNames(b)[0]!)).toString('hex')]);
-}
-
 test('one that hangs (SIGSTOP): start, takeover, restart, stop, status and who say so; a waiter takes over once it is killed', async (t) => {
   const b = await bed(t);
   const holder = await b.polling('--stop-timeout 2s');
@@ -78,23 +63,6 @@ test('one that hangs (SIGSTOP): start, takeover, restart, stop, status and who s
   await waiter.waitFor(String(holder.pid));
   holder.signal('SIGKILL');
   await until('its worker', () => polledBy(b, 'polite.mjs').length === 2, waiter);
-});
-
-test('an older release is named, and ended by the command that is printed, or by reset; the other way round it yields', async (t) => {
-  const b = await bed(t);
-  const old = oldHolder(b);
-  await old.waitFor('holds');
-  const { stderr } = await b.exits(75, START);
-  assert.match(stderr, new RegExp(`\\b${old.pid}\\b.*older release`));
-  assert.equal(starts(b.journal()).length, 0);
-  await type(b, hintsOf(stderr)[0]!);
-  await old.ends(0);
-  const again = oldHolder(b);
-  await again.waitFor('holds');
-  await b.exits(0, 'reset --no-start');
-  await again.ends(0);
-  await b.polling();
-  await oldHolder(b).ends(75);
 });
 
 test('one in another container is named so, and never signalled', async (t) => {

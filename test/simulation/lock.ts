@@ -1,6 +1,6 @@
 /**
  * The election of the lock (src/lock/election.ts) among starters that freeze, die, end and come again, with a squatter that
- * comes and goes, and a holder of an old release. Every effect is one step of a process, and a seeded generator picks whose step is
+ * comes and goes. Every effect is one step of a process, and a seeded generator picks whose step is
  * next; after each the judge counts the supervisors. At the end all trouble stops, and somebody has to get the lock.
  */
 import { type Candidate, elect, type Shown } from '../../src/lock/election.ts';
@@ -14,7 +14,7 @@ const STEPS_MAX = 4_000;
 
 interface Process {
   readonly title: string;
-  readonly kind: 'supervisor' | 'liar' | 'mute' | 'old';
+  readonly kind: 'supervisor' | 'liar' | 'mute';
   alive: boolean;
   frozenUntilMs: number;
   /** It supervises a worker. */
@@ -128,7 +128,6 @@ export async function runSeed(seed: number): Promise<Outcome> {
     await Promise.race([step(owner), gone(socket)]);
     if (!owner.sockets.has(socket)) return 'closed';
     if (owner.kind === 'liar') return 'liar';
-    if (owner.kind === 'old') return 'old';
     return socket.holds ? 'holder' : 'contender';
   }
 
@@ -236,18 +235,12 @@ export async function runSeed(seed: number): Promise<Outcome> {
       it.frozenUntilMs = nowMs + random.int(1, 5_000);
       tell(it, `is stopped until ${it.frozenUntilMs}`);
       count('frozen');
-    } else if (it.kind === 'supervisor' || it.kind === 'old') {
+    } else if (it.kind === 'supervisor') {
       end(it, 'is killed');
       count('killed');
     }
   }
 
-  // An old release has the first name before anybody, or not at all: it looks at nothing else.
-  if (random.chance(0.3)) {
-    const old = spawn('old', 'old');
-    if (bindNow(old, 0, true)) old.runs = true;
-    void step(old, random.int(10, 4_000)).then(() => end(old, 'ends'));
-  }
   const squatters = random.chance(0.6) ? [spawn('squatter', random.chance(0.75) ? 'liar' : 'mute')] : [];
   for (const it of squatters) void squat(it, random.int(1, NAMES));
   const begun = random.int(2, 3);

@@ -35,8 +35,8 @@ test('a holder proves itself at its name, by its pid and start time', async (t) 
   t.after(() => claim.lock.release());
   const holder = await lockHolder(key);
   assert.deepEqual(
-    [holder?.kind, holder?.pid, holder?.startId, holder?.cwd, holder?.elsewhere],
-    ['supervisor', process.pid, processOf(process.pid)?.startId, '/srv/bot', false],
+    [holder?.answers, holder?.pid, holder?.startId, holder?.cwd, holder?.elsewhere],
+    [true, process.pid, processOf(process.pid)?.startId, '/srv/bot', false],
   );
 });
 
@@ -96,7 +96,7 @@ test('answers do not fit questions that are none', () => {
     assert.equal(answerTo(question, key, key.names[0]!, identity(process.pid)), null);
 });
 
-test('the first name is the one that older releases take; the four differ, and depend on the token', () => {
+test('the names stay what they are, so that all releases exclude each other; the four differ, and depend on the token', () => {
   const key = lockKey('123', '123:AAtoken');
   assert.equal(key.names[0], 'singlepoll/123/aa5710da8c4d7e2c41b3c7a15a6c2b68');
   assert.equal(new Set([...key.names, ...lockKey('123', '123:ABtoken').names]).size, 8);
