@@ -76,13 +76,7 @@ export const SIMULATIONS: readonly Simulation[] = [
     entry: 'lock.ts',
     run: lock,
     happens: [
-      ...[
-        'held at the first name',
-        'held at another name',
-        'left to holder',
-        'left to silent',
-        'left to old',
-      ],
+      ...['held at the first name', 'held at another name', 'left to holder', 'left to silent'],
       ...['frozen', 'killed', 'handed over', 'alone at last', 'several at last'],
     ],
     rare: ['nobody to leave it to'],
