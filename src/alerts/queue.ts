@@ -21,7 +21,7 @@ export interface Place {
   rest(): void;
 }
 
-export const WAITING_MAX = 20;
+const WAITING_MAX = 20;
 export const GIVE_UP_AFTER_MS = 3_600_000;
 const FIRST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 300_000;

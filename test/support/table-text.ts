@@ -1,5 +1,5 @@
 /**
- * Events and effects of the supervisor's table as lines of text, for the tests that read like a protocol.
+ * Events and effects of the supervisor's table as lines of text, for the tests of its cells.
  * `swept`, `probed`, `tree-stopped`, `backoff-due` answer the question that was asked last, `exited`, `spawned`, `good-due` mean the last
  * spawn; `#n` after the word names another one.
  */
@@ -18,27 +18,7 @@ export const POLICY: Policy = {
   lease: false,
 };
 
-/** `maxRestarts=2 restart=never` over the defaults. */
-export function parsePolicy(text: string): Policy {
-  const entries = text
-    .split(/\s+/)
-    .filter(Boolean)
-    .map((word) => {
-      const [name = '', value = ''] = word.split('=');
-      if (!(name in POLICY)) throw new Error(`no such policy: ${name}`);
-      return [
-        name,
-        name === 'restart'
-          ? value
-          : name === 'lease' || name === 'readyWhenGood'
-            ? value === 'yes'
-            : Number(value),
-      ];
-    });
-  return { ...POLICY, ...Object.fromEntries(entries) };
-}
-
-/** One event, written as in the transcripts; throws on what it does not know. */
+/** One event; throws on what it does not know. */
 export function parseEvent(atMs: number, text: string, state: State): Event {
   const [word = '', ...all] = text.split(/\s+/);
   const named = all[0]?.startsWith('#') ? Number(all.shift()!.slice(1)) : null;

@@ -4,24 +4,16 @@ import { describe, type TestContext, test } from 'node:test';
 import { createDaily } from '../../src/alerts/daily.ts';
 import { judge } from '../../src/alerts/deliver.ts';
 import { eventOfEnd, eventsBetween, isWell, type Look } from '../../src/alerts/events.ts';
-import {
-  ALERT_KINDS,
-  type AlertEvent,
-  type AlertKind,
-  createAlertGate,
-  lasts,
-} from '../../src/alerts/gate.ts';
+import { type AlertEvent, type AlertKind, createAlertGate } from '../../src/alerts/gate.ts';
 import { alertMessage, digestMessage, type Message, postOf } from '../../src/alerts/message.ts';
-import { createQueue, type Delivery, GIVE_UP_AFTER_MS, WAITING_MAX } from '../../src/alerts/queue.ts';
+import { createQueue, type Delivery, GIVE_UP_AFTER_MS } from '../../src/alerts/queue.ts';
 import type { AlertPreset } from '../../src/config/targets.ts';
 import { maskText } from '../../src/output/mask.ts';
 import type { Summary } from '../../src/supervisor/history.ts';
 import { newRecord } from '../../src/supervisor/status.ts';
 import { initial } from '../../src/supervisor/table.ts';
-import { createRandom } from '../simulation/random.ts';
 import { SAMPLE_NOW_MS, sampleLease, sampleStatus } from '../support/status-sample.ts';
 
-const KINDS = Object.keys(ALERT_KINDS) as AlertKind[];
 const MINUTE = 60_000;
 const COOLDOWN_MS = 15 * MINUTE;
 const UNIX = 1_700_000_000_000;
@@ -132,38 +124,6 @@ test('a run that is started again does not tell the same, but counts it; what ma
     assert.deepEqual(story(saved).gate.saved(), story().gate.saved());
 });
 
-test('seeded histories: none within the cooldown, none lost uncounted, recovered only after its problem, no spinning', () => {
-  for (let seed = 1; seed <= 200; seed++) {
-    const random = createRandom(seed);
-    const { gate } = story();
-    let nowMs = UNIX;
-    let [happened, told, open] = [0, 0, false];
-    const last = new Map<AlertKind, number>();
-    for (let step = 0; step < 200; step++) {
-      const dueMs = gate.dueMs();
-      const later = nowMs + random.int(0, 5 * MINUTE);
-      nowMs = dueMs !== null && random.chance(0.4) ? Math.max(nowMs, dueMs) : later;
-      const list = Array.from({ length: random.chance(0.5) ? 0 : random.int(1, 3) }, () =>
-        event(random.pick(KINDS.filter((it) => it !== 'recovered'))),
-      );
-      happened += list.length;
-      const well = random.chance(0.6);
-      for (const { kind, more } of gate.step(nowMs, list, well)) {
-        const label = `seed ${seed}, step ${step}, ${kind}`;
-        assert.ok(nowMs - (last.get(kind) ?? 0) >= COOLDOWN_MS, label);
-        last.set(kind, nowMs);
-        if (kind === 'recovered') assert.ok(open && well && list.every((it) => !lasts(it.kind)), label);
-        else told += 1 + more;
-        open = kind === 'recovered' ? false : open || lasts(kind);
-      }
-      const { kinds } = gate.saved() as { kinds: Record<string, { held: number }> };
-      const held = Object.values(kinds).reduce((sum, it) => sum + it.held, 0);
-      assert.equal(happened, told + held, `seed ${seed}, step ${step}`);
-      assert.ok((gate.dueMs() ?? Number.POSITIVE_INFINITY) > nowMs, 'no spinning');
-    }
-  }
-});
-
 describe('queue', () => {
   const LATER: Delivery = { kind: 'later', error: 'HTTP 500', afterMs: null };
   /** Answers are given out one by one; time passes when `pass` says so. */
@@ -249,26 +209,6 @@ describe('queue', () => {
       it.pass(10_000);
     }
     assert.equal(it.queue.isFailing(), true);
-  });
-  test('seeded: in order, bounded, every message is sent, failed or waiting', async (t) => {
-    for (let seed = 1; seed <= 30; seed++) {
-      const random = createRandom(seed);
-      const it = bench(t);
-      let made = 0;
-      for (let step = 0; step < 200; step++) {
-        if (random.chance(0.4)) it.post(made++);
-        if (it.isSending() && random.chance(0.5)) {
-          const afterMs = random.chance(0.2) ? random.int(0, 100_000) : null;
-          const kinds: Delivery[] = [{ kind: 'ok' }, { ...LATER, afterMs }, { kind: 'never', error: 'y' }];
-          await it.answer(random.pick(kinds));
-        } else it.pass(random.int(0, 30_000));
-        const { sent, failed, waiting } = it.queue.counts();
-        assert.equal(made, sent + failed + waiting, `seed ${seed}, step ${step}`);
-        assert.ok(waiting <= WAITING_MAX);
-      }
-      const order = [...it.tried].sort((a, b) => a - b);
-      assert.deepEqual(it.tried, order);
-    }
   });
 });
 

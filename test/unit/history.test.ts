@@ -210,7 +210,7 @@ describe('clocks', () => {
   });
 
   test('whatever clocks and supervisors do: minutes, sums and spans fit together', () => {
-    for (let seed = 1; seed <= 200; seed++) {
+    for (let seed = 1; seed <= 15; seed++) {
       const { next: random, int } = createRandom(seed);
       const pick = (n: number) => int(0, n - 1);
       let it = polled();

@@ -25,25 +25,13 @@ const POLICY: KeeperPolicy = {
 const THEIRS: LeaseRecord = { v: 1, holder: 'them', epoch: 9, seq: 4, ttl: 15_000, host: 'there', pid: 77 };
 const RECORDS: Readonly<Record<string, LeaseRecord | null>> = {
   theirs: THEIRS,
-  'theirs-renewed': { ...THEIRS, seq: 5 },
   'theirs-long': { ...THEIRS, ttl: 60_000 },
   'theirs-asked': { ...THEIRS, wants: 'third' },
-  'my-lock': { ...THEIRS, lock: 'my-lock' },
-  'other-lock': { ...THEIRS, lock: 'another' },
   'my-old': { ...THEIRS, holder: 'me' },
   free: { ...THEIRS, holder: '' },
   'left-for-third': { ...THEIRS, holder: '', wants: 'third' },
-  vacant: { v: 1, holder: '', epoch: 9, seq: 1, ttl: 15_000, vacant: 'third' },
   gone: null,
 };
-
-function recordOf(name: string, { term }: Keeper): LeaseRecord | null {
-  const mine = () => term!.seen!.rec;
-  if (name === 'mine-asked') return { ...mine(), wants: 'third' };
-  if (name === 'mine-copied') return { ...mine(), seq: 900 };
-  assert.ok(name in RECORDS, name);
-  return RECORDS[name] ?? null;
-}
 
 type Untimed<E> = E extends unknown ? Omit<E, 'atMs' | 'unixMs' | 'random'> : never;
 
@@ -51,7 +39,8 @@ function eventOf([word = '', name = '']: string[], keeper: Keeper): Untimed<Keep
   const answer = (outcome: Extract<KeeperEvent, { kind: 'answer' }>['outcome']) =>
     ({ kind: 'answer', request: keeper.request?.number ?? -1, outcome }) as const;
   const seen = () => {
-    const rec = recordOf(name, keeper);
+    assert.ok(name in RECORDS, name);
+    const rec = RECORDS[name] ?? null;
     return rec && { rev: JSON.stringify(rec), rec };
   };
   switch (word) {
@@ -124,119 +113,15 @@ const SCRIPTS: Readonly<Record<string, string>> = {
     15114.5 due         → read
     15114.6 saw theirs-asked
     15115   due         → take`,
-  'a record that changes is waited for anew': `
-    0     seek          → read
-    40    saw theirs    → sees
-    15000 due           → read
-    15010 saw theirs-renewed
-    15115 due
-    30000 due           → read
-    30010 saw theirs-renewed
-    30085 due           → take`,
   'a free record is taken at once; one that was left for another only after some looks': `
     0     seek                → read
     0     saw left-for-third  → sees
     4999  due                 → read
     4999  saw left-for-third
     5000  due                 → take`,
-  'where the record has vanished that is marked, and the mark is waited for like the record, whose holder may live': `
-    0     seek             → read
-    0     saw theirs-long  → sees
-    2500  due              → read
-    2510  saw gone         → sees, mark
-    2520  written          → sees
-    60000 due              → read
-    60000 saw gone         → sees, mark
-    60010 met vacant       → sees
-    75084 due              → read
-    75084 saw vacant
-    75085 due              → take`,
   'its own record is taken back at once': `
     0 seek          → read
     0 saw my-old    → sees, take`,
-  'so is that of a dead supervisor whose kernel lock we hold': `
-    0 seek          → read
-    0 saw my-lock   → sees, take`,
-  'and not that of another lock': `
-    0 seek           → read
-    0 saw other-lock → sees`,
-  'the deadline counts from before the write was sent, nothing extends it once it has passed, and then the kill comes': `
-    ${LEADER}
-    9424  holds
-    9425  shut
-    4000  due      → renew
-    5900  written
-    12424 holds
-    12425 shut
-    7000  due      → renew
-    12425 written  → lost deadline 17425
-    12425 shut
-    17424 due
-    17425 due      → kill`,
-  'a record that names another ends the term at once, without grace, and is left alone': `
-    ${LEADER}
-    4000 due         → renew
-    4020 met theirs  → lost taken 4020, kill
-    4100 release     → released`,
-  'so does one of ours with a number that we never wrote': `
-    ${LEADER}
-    4000 due              → renew
-    4020 met mine-copied  → lost taken 4020, kill`,
-  'a record that has vanished is written again at once': `
-    ${LEADER}
-    4000  due       → renew
-    4020  met gone  → vanished, renew
-    4030  written
-    12000 holds`,
-  'also where a standby has marked it': `
-    ${LEADER}
-    4000 due         → renew
-    4020 met vacant  → vanished, renew`,
-  'never when time may have passed unseen: it may have been another’s': `
-    ${LEADER}
-    4000 doubt     → renew
-    4000 shut
-    4020 met gone  → lost taken 4020, kill`,
-  'after a doubt only a write that is sent later opens the door again': `
-    ${LEADER}
-    4000 due      → renew
-    4005 doubt
-    4010 written  → renew
-    4010 shut
-    4020 written
-    4020 holds`,
-  'a take whose answer comes too late starts no term, and is taken anew': `
-    0    seek      → read
-    0    saw free  → sees, take
-    8425 written   → sees, take
-    8430 written   → won`,
-  'release waits for a renewal under way, and tries once': `
-    ${LEADER}
-    4000 due      → renew
-    4001 release
-    4010 written  → free
-    4020 failed   → unreachable, released`,
-  'a release that hangs is over after one request time': `
-    ${LEADER}
-    4000 release  → free
-    5999 due
-    6000 due      → released
-    6100 written`,
-  'a wish is written into the record, and the one that wishes looks more often': `
-    0    seek takeover  → read
-    0    saw theirs     → sees, ask
-    10   written
-    1009 due
-    1010 due            → read`,
-  'a wish is told to the holder once, and kept until the record is free': `
-    ${LEADER}
-    4000 due             → renew
-    4010 met mine-asked  → asked third, renew
-    4020 written
-    7020 due             → renew
-    7030 written
-    8000 release         → free
-    8010 written         → freed`,
   'hints cause looks, a few at once, and then fewer; those of our own writes none': `
     0    seek        → read
     0    saw theirs  → sees
@@ -263,11 +148,6 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   'an engine that turns the first look down for good ends it': `
     0  seek             → read
     10 failed for-good  → refused`,
-  'later it is only out of reach': `
-    ${LEADER}
-    4000 due              → renew
-    4010 failed for-good  → unreachable
-    4010 holds`,
   'an engine that turns writes down for no reason is not asked again and again': `
     0 seek      → read
     0 saw free  → sees, take

@@ -99,47 +99,6 @@ function open(t: TestContext, engine: MemoryEngine, id: string, traits: Traits =
   };
 }
 
-test('wins a free lease, holds it by renewing, and frees it', async (t) => {
-  const engine = new MemoryEngine();
-  const { lease, won, events } = open(t, engine, 'a');
-  assert.deepEqual([lease.valid(), lease.epoch()], [false, null]);
-  await won();
-  assert.ok(lease.valid() && lease.wasFree());
-  assert.equal(engine.rec!.holder, 'a');
-  const epoch = lease.epoch()!;
-  assert.equal(epoch, engine.rec!.epoch);
-  assert.deepEqual([lease.status().role, lease.status().decision?.what], ['holder', 'stop']);
-  const { seq } = engine.rec!;
-  await until('three renewals', () => engine.rec!.seq >= seq + 3);
-  assert.ok(lease.valid());
-  lease.release();
-  assert.equal(lease.valid(), false);
-  // Sought again at once: it waits for the end of the release.
-  await won();
-  assert.ok(lease.epoch()! > epoch);
-  await lease.end(true);
-  assert.deepEqual([engine.rec!.holder, engine.closed, events], ['', 1, []]);
-});
-
-test('a standby is woken by the release of the holder', async (t) => {
-  const engine = new MemoryEngine();
-  // Looks of its own come too late to be meant.
-  const timing = { ...TIMING, ttlMs: 3_600_000, pollMs: 3_000_000 };
-  const holder = open(t, engine, 'a', { timing });
-  const standby = open(t, engine, 'b', { timing });
-  await holder.won();
-  const next = standby.won();
-  await until('the standby to see the holder', () => standby.lease.status().holder !== null);
-  assert.equal(standby.lease.status().decision?.what, 'take');
-  holder.lease.release();
-  await next;
-  assert.ok(standby.lease.valid() && !standby.lease.wasFree());
-  assert.equal(
-    (await standby.event('taken')).from,
-    holder.lease.status().holder ?? standby.lease.status().holder,
-  );
-});
-
 test('an engine that is away: lost at the stop point, killed when the grace is over, won again when it is back', async (t) => {
   const engine = new MemoryEngine();
   const { lease, won, event, events, lines } = open(t, engine, 'a');
@@ -161,47 +120,6 @@ test('an engine that is away: lost at the stop point, killed when the grace is o
     lines.filter((text) => /out of reach|answers again/.test(text)).map((text) => text.slice(0, 14)),
     ['test is out of', 'test answers a'],
   );
-});
-
-test('a release in time takes the kill back', async (t) => {
-  const engine = new MemoryEngine();
-  const { lease, won, event, events } = open(t, engine, 'a');
-  await won();
-  engine.trouble = 'refuses';
-  await event('unleased');
-  lease.release();
-  engine.trouble = null;
-  const calls = engine.calls;
-  await open(t, engine, 'b').won();
-  assert.ok(engine.calls > calls);
-  assert.ok(events.every(({ kind }) => kind !== 'kill-due'));
-});
-
-test('a record that names another ends the term and kills at once, and is left alone', async (t) => {
-  const engine = new MemoryEngine();
-  const { lease, won, events, event } = open(t, engine, 'a');
-  await won();
-  engine.change({ ...engine.rec!, holder: 'operator' });
-  await event('kill-due');
-  assert.deepEqual(
-    events.map(({ kind }) => kind),
-    ['unleased', 'kill-due'],
-  );
-  await lease.end(true);
-  assert.equal(engine.rec!.holder, 'operator');
-});
-
-test('a request to hand over reaches the holder, and the lease the one that asked', async (t) => {
-  const engine = new MemoryEngine();
-  const holder = open(t, engine, 'a');
-  await holder.won();
-  void open(t, engine, 'b').won();
-  const next = open(t, engine, 'c', { takeover: true }).won();
-  assert.equal((await holder.event('unleased')).lost, false);
-  assert.ok(holder.lease.valid());
-  holder.lease.release();
-  await next;
-  assert.equal(engine.rec!.holder, 'c');
 });
 
 test('blocked: an engine that denies the first look; another holder where nobody wants to wait', async (t) => {

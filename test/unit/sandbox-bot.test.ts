@@ -78,13 +78,6 @@ scripts('offset, limit, timeout', {
     0     a: getUpdates offset=-2
     0     a ← [2, 3]
     0     is 2 waiting`,
-  'limit is at least 1, timeout at most 50 s, and then the list is empty': `
-    0     a: getUpdates timeout=60
-    50000 a ← []
-    50000 text
-    50000 text
-    50000 b: getUpdates offset=-5 limit=0
-    50000 b ← [1]`,
 });
 
 scripts('the long poll', {
@@ -102,15 +95,6 @@ scripts('the long poll', {
     5999  b ← []
     5999  c: getUpdates offset=-1
     5999  c ← []`,
-  'same offset within 0.5 s: limit 1': `
-    0     text
-    0     text
-    0     a: getUpdates
-    0     a ← [1, 2]
-    499   b: getUpdates
-    499   b ← [1]
-    999   c: getUpdates
-    999   c ← [1, 2]`,
 });
 
 scripts('409', {
@@ -129,17 +113,6 @@ scripts('409', {
     100   b: getUpdates timeout=0
     100   a ← 409 poller
     3100  b ← []`,
-  'a second one within 3 s of one sent at once is held for 3 s, and holding does not extend the window': `
-    0     a: getUpdates timeout=30
-    0     b: getUpdates timeout=30
-    0     a ← 409 poller
-    1000  c: getUpdates timeout=30
-    2999  d: getUpdates timeout=30
-    3000  e: getUpdates timeout=30
-    3000  d ← 409 poller
-    4000  b ← 409 poller
-    5999  c ← 409 poller
-    33000 e ← []`,
   'a held request gets no updates': `
     0     a: getUpdates timeout=30
     0     b: getUpdates timeout=30
@@ -148,42 +121,7 @@ scripts('409', {
     0     text
     1     c ← [1]
     3000  b ← 409 poller`,
-  'the hold is shared by all its texts': `
-    0     a: getUpdates timeout=30
-    0     b: getUpdates timeout=30
-    0     a ← 409 poller
-    0     w: setWebhook url=https://a.example/
-    0     w ← Webhook was set
-    1     c: getUpdates
-    3000  b ← 409 setWebhook
-    3001  c ← 409 webhookActive`,
 });
-
-for (const [retryS, cycleMs] of [
-  [0.25, 3500],
-  [5, 10_000],
-] as const)
-  it(`two pollers retrying after ${retryS} s settle into a cycle of ${cycleMs} ms, one 409 each per cycle`, () => {
-    const clock = manualClock();
-    const bot = createBot(clock, FIRST_ID);
-    const seen: Record<string, number[]> = { a: [], b: [] };
-    const loop = (name: 'a' | 'b') => {
-      bot.call('getUpdates', createArgs({ timeout: '30' }), (answer) => {
-        assert.equal(answer.status, 409);
-        seen[name]?.push(clock.nowMs());
-        clock.after(retryS * 1000, () => loop(name));
-      });
-    };
-    loop('a');
-    clock.advance(40);
-    loop('b');
-    clock.advance(200_000);
-    for (const times of Object.values(seen)) {
-      const later = times.slice(2);
-      const mean = ((later.at(-1) ?? 0) - (later[0] ?? 0)) / (later.length - 1);
-      assert.ok(Math.abs(mean - cycleMs) < 120, `mean gap ${mean} ms`);
-    }
-  });
 
 scripts('webhook', {
   'a getUpdates is refused before anything else: its offset and allowed_updates are not taken': `
@@ -203,15 +141,6 @@ scripts('webhook', {
     30    w: setWebhook url=https://a.example/
     30    a ← 409 setWebhook
     30    w ← Webhook was set`,
-  'a bad url ends the poll, too, and leaves the bot without any webhook': `
-    0     w: setWebhook url=https://a.example/
-    0     w ← Webhook was set
-    1000  w: setWebhook url=http://b.example/
-    1000  w ← Bad Request: bad webhook: An HTTPS URL must be provided for webhook
-    1500  a: getUpdates timeout=30
-    2000  w: setWebhook url=nonsense
-    2000  a ← 409 setWebhook
-    2000  w ← Bad Request: invalid webhook URL specified`,
   'is set once; updates are kept until it is deleted with the wish to drop them': `
     0     i: getWebhookInfo
     0     i ← {"url":"","has_custom_certificate":false,"pending_update_count":0}
@@ -248,11 +177,6 @@ scripts('allowed_updates', {
     2     a ← []
     2     push message
     2     is 1 waiting`,
-  'setWebhook takes them as well': `
-    0     w: setWebhook url=https://a.example/ allowed_updates=["poll"]
-    0     w ← Webhook was set
-    0     push message
-    0     message ← kept out`,
 });
 
 scripts('the session', {
@@ -269,13 +193,4 @@ scripts('the session', {
     5     l ← true
     6     b: getMe
     6     b ← Logged out`,
-  'shutdown: polls get what there is, held conflicts 429, and nothing keeps waiting': `
-    0     a: getUpdates timeout=30
-    0     b: getUpdates timeout=30
-    0     a ← 409 poller
-    0     c: getUpdates timeout=30
-    5     end shutdown
-    5     c ← []
-    5     b ← 429 retry after 5
-    60000 is 0 waiting`,
 });

@@ -2,9 +2,10 @@
  * The sandbox over real HTTP: what the tests on a virtual clock cannot see (connections, faults, control, shutdown).
  */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { PassThrough } from 'node:stream';
+import { after, before, describe, it, type TestContext } from 'node:test';
 import type { Sandbox } from '../../src/sandbox/actions.ts';
-import { CONSOLE_HELP, parseLine } from '../../src/sandbox/actions.ts';
+import { CONSOLE_HELP, parseLine, serveConsole } from '../../src/sandbox/actions.ts';
 import type { RequestRecord } from '../../src/sandbox/log.ts';
 import { randomToken, startSandbox } from '../../src/sandbox/server.ts';
 import { maxOpenPolls } from '../support/sandbox.ts';
@@ -244,28 +245,55 @@ describe('control', () => {
 });
 
 describe('typed lines', () => {
-  const fault = (input: object) => ({ action: 'POST /faults', input });
-  const update = (input: object) => ({ action: 'POST /updates', input });
-  for (const [line, expected] of [
-    ['   ', null],
-    ['hello there', update({ text: 'hello there' })],
-    ['@77 /ping', update({ bot: 77, text: '/ping' })],
-    ['@somebody hi', update({ text: '@somebody hi' })],
-    ['!!x', update({ text: '!x' })],
-    ['{"message":{}}', update({ update: { message: {} } })],
-    ['!502 getUpdates 5', fault({ kind: 'status', status: 502, method: 'getUpdates', count: 5 })],
-    ['!401 getMe *', fault({ kind: 'status', status: 401, method: 'getMe', count: 0 })],
-    ['!429 sendMessage 7', fault({ kind: 'retry-after', retryAfter: 7, method: 'sendMessage' })],
-    ['!hang', fault({ kind: 'hang', count: 1 })],
-    ['@77 !reset getUpdates', fault({ kind: 'reset', method: 'getUpdates', bot: 77, count: 1 })],
-    ['!slow 250 getMe', fault({ kind: 'slow', ms: 250, method: 'getMe' })],
-    ['!webhook https://a.example/x', { action: 'POST /webhook', input: { url: 'https://a.example/x' } }],
-    ['!webhook', { action: 'POST /webhook', input: { url: '' } }],
-    ['!RIVAL', { action: 'POST /rival', input: { seconds: 10 } }],
-    ['@5 !revoke', { action: 'POST /revoke', input: { bot: 5 } }],
-    ['!log', { action: 'GET /log', input: { last: 10 } }],
-  ] as const)
-    it(`'${line}'`, () => assert.deepEqual(parseLine(line), expected));
+  async function typing(t: TestContext) {
+    const sandbox = await startSandbox();
+    t.after(() => sandbox.close());
+    const input = new PassThrough();
+    const said: string[] = [];
+    const done = serveConsole(sandbox, input, (line) => said.push(line));
+    const type = async (line: string, answer: RegExp) => {
+      const before = said.length;
+      input.write(`${line}\n`);
+      await until(`an answer to ${line}`, () => said.slice(before).some((text) => answer.test(text)), {
+        seen: () => said.slice(before).join('\n'),
+      });
+    };
+    return { sandbox, input, done, type };
+  }
+
+  it('do what they say', async (t) => {
+    const { sandbox, input, done, type } = await typing(t);
+    const call = (method: string) => fetch(`${sandbox.root}/bot${sandbox.token}/${method}`);
+    await type('hello', /"update_id":\d+/);
+    await type('{"chat_member":{}}', /kept out by allowed_updates/);
+    await type('!502 getMe 2', /"status":502/);
+    assert.deepEqual(
+      [(await call('getMe')).status, (await call('getMe')).status, (await call('getMe')).status],
+      [502, 502, 200],
+    );
+    await type('!hang *', /"count":0/);
+    await type('!clear', /^\[\]$/);
+    await type('!webhook https://a.example/x', /Webhook was set/);
+    assert.equal((await call('getUpdates')).status, 409);
+    await type('!webhook', /Webhook was deleted/);
+    await type('!log 2', /getUpdates → 409 Conflict: can't use/);
+    await type('!bots', /"username":"sandbox_/);
+    await type('@1 hello', /no bot 1 here/);
+    await type('!what', /no such command/);
+    await type('!help', /!rival/);
+    await type('!revoke', /"revoked":true/);
+    assert.equal((await call('getMe')).status, 401);
+    input.end();
+    await done;
+  });
+
+  it('end quietly when the terminal goes away', async (t) => {
+    const { sandbox, input, done, type } = await typing(t);
+    await type('!bots', /sandbox_/);
+    input.destroy(new Error('read EIO'));
+    await done;
+    assert.equal((await fetch(`${sandbox.root}/bot${sandbox.token}/getMe`)).status, 200);
+  });
 
   it('explain what is not understood, and every command that the help names is known', () => {
     for (const line of ['!nonsense', '!200', '!700', '!', '{broken', '!502 get-Updates'])

@@ -1,27 +1,20 @@
 /**
- * The simulations of supervisor, door, lease and lock (test/simulation): some hundred schedules each, the same ones every time. Many
- * more of them, and every rule broken on purpose, are for `node --import tsx test/simulation/run.ts --broken-rules`.
+ * The simulations of supervisor, door, lease and lock (test/simulation): some schedules each, the same ones every time. Many
+ * more of them, every rule broken on purpose, and the known limits of the lease are for `npm run test:thorough`.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LEASE_PROFILES, stopAfterMs } from '../../src/lease/timing.ts';
-import { type Limit, runSeed as runLeaseSeed } from '../simulation/keeper.ts';
 import { brokenFiles, rulesOf } from '../simulation/rules.ts';
-import { runSeeds, SIMULATIONS, storyOf } from '../simulation/suite.ts';
+import { runSeeds, SIMULATIONS } from '../simulation/suite.ts';
 
 const FIRST = 1;
-const SEEDS = 200;
+const SEEDS = 50;
 
 for (const simulation of SIMULATIONS) {
-  const { name, promise, run, happens } = simulation;
+  const { name, promise, run } = simulation;
   test(`${name}, seeds ${FIRST} to ${FIRST + SEEDS - 1}: ${promise}`, async () => {
-    const { counts, failed } = await runSeeds(simulation, FIRST, SEEDS);
+    const { failed } = await runSeeds(simulation, FIRST, SEEDS);
     assert.equal(failed, null, failed ?? '');
-    assert.deepEqual(
-      happens.filter((what) => !counts.has(what)),
-      [],
-      'what never happens',
-    );
   });
 
   test(`${name}: the same seed tells the same story`, async () => {
@@ -34,62 +27,3 @@ for (const simulation of SIMULATIONS) {
     for (const rule of rules) assert.ok(brokenFiles(rule).size > 0, rule.name);
   });
 }
-
-interface Width {
-  twoDoorsMs: number;
-  wrongPolls: number;
-  readonly counts: { [name: string]: number };
-}
-
-/** The widest of some hundred worlds in which the rules of the lease cannot hold. */
-async function widthOf(limit: Limit): Promise<Width> {
-  const width: Width = { twoDoorsMs: 0, wrongPolls: 0, counts: {} };
-  for (let seed = 1; seed <= SEEDS; seed++) {
-    const outcome = await runLeaseSeed(seed, limit);
-    assert.deepEqual(outcome.violations, [], storyOf(SIMULATIONS[2]!, outcome));
-    width.twoDoorsMs = Math.max(width.twoDoorsMs, outcome.openTwiceMs);
-    width.wrongPolls += outcome.wrongPolls;
-    for (const [name, count] of Object.entries(outcome.counts))
-      width.counts[name] = (width.counts[name] ?? 0) + count;
-  }
-  return width;
-}
-
-const STOP_MS = stopAfterMs(LEASE_PROFILES.default);
-
-for (const [limit, what, leastMs, mostMs] of [
-  [
-    'unseen-freeze',
-    'a frozen virtual machine that no clock has told: two doors until the wall clock is right',
-    1,
-    9_000,
-  ],
-  [
-    'rolled-back-take',
-    'the engine forgets the write that took the lease: two doors until the next renewal',
-    1,
-    STOP_MS,
-  ],
-  [
-    'freed-by-hand',
-    'somebody frees the record of a living holder: two doors until its next renewal',
-    1,
-    STOP_MS,
-  ],
-  ['wild-clocks', 'clocks that run at half or double speed', 1, Number.POSITIVE_INFINITY],
-  [
-    'torn-poll',
-    'all stands still between the check and the send: one stale poll each time, never two doors',
-    0,
-    0,
-  ],
-  ['wrong-dates', 'dates that differ and an engine that was wiped: epochs fall, and nothing else', 0, 0],
-] as const)
-  test(`a known limit of the lease: ${what}`, async () => {
-    const { twoDoorsMs, wrongPolls, counts } = await widthOf(limit);
-    assert.ok(twoDoorsMs >= leastMs && twoDoorsMs <= mostMs, `${twoDoorsMs} ms`);
-    if (limit === 'torn-poll') assert.ok(wrongPolls > 0 && wrongPolls <= counts.torn!, `${wrongPolls}`);
-    if (limit !== 'wrong-dates') return;
-    assert.ok(counts['limit: mN starts term N after N']! > 0);
-    assert.equal(wrongPolls, 0);
-  });

@@ -1,4 +1,4 @@
-/** Every cell of the supervisor's table: what an event does in a phase. Whole stories are in transcripts.test.ts. */
+/** Every cell of the supervisor's table: what an event does in a phase. Whole stories are the simulation's. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {

@@ -1,7 +1,7 @@
 // The runner of these tests: a file that fails beside others gets a second run alone, and only that one counts.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -30,24 +30,6 @@ async function run(names: string[]): Promise<{ ok: boolean; lines: string[] }> {
   return { ok, lines };
 }
 
-test('a file that fails only beside others does not fail the run, and is named', async (t) => {
-  const file = files(t);
-  const good = file('good', "console.log('chatter');");
-  const flaky = file(
-    'flaky',
-    "const mark = import.meta.filename + '.seen'; if (!existsSync(mark)) { writeFileSync(mark, ''); throw new Error('busy'); }",
-  );
-  const { ok, lines } = await run([good, flaky]);
-  assert.equal(ok, true);
-  assert.equal(lines.at(-1), '2 passed, 0 failed, 1 run again alone');
-  assert.ok(lines.includes(`passed only when run alone: ${flaky}`), lines.join('\n'));
-  assert.ok(
-    lines.some((line) => line.includes('Error: busy')),
-    lines.join('\n'),
-  );
-  assert.ok(!lines.join('\n').includes('chatter'));
-});
-
 test('a file that fails again fails the run, and so does one that ends by a signal', async (t) => {
   const file = files(t);
   const bad = file('bad', "throw new Error('wrong');");
@@ -58,30 +40,6 @@ test('a file that fails again fails the run, and so does one that ends by a sign
   assert.equal(lines.at(-1), '1 passed, 2 failed, 2 run again alone');
   assert.ok(lines.includes(`failed twice: ${bad}`) && lines.includes(`failed twice: ${killed}`));
   assert.match(lines.join('\n'), /ended by SIGKILL/);
-});
-
-test('files in one process: hooks stay in their file, and only the file that failed is run again', async (t) => {
-  const file = files(t);
-  const hooks = "const { beforeEach } = await import('node:test');";
-  const bad = file('bad', "throw new Error('wrong');", `${hooks} beforeEach(() => console.log('a hook'));`);
-  const good = file('good', "console.log('a test');");
-  const lines: string[] = [];
-  const print = (text: string) => lines.push(text);
-  assert.equal(await runTestFiles({ jobs: [[bad, good]], atOnce: 1, slots: 1, print }), false);
-  assert.equal(lines.at(-1), '1 passed, 1 failed, 1 run again alone');
-  assert.equal(lines[0]?.match(/a hook/g)?.length, 1, lines[0]);
-});
-
-test('slots: never more tests at once than there are, over all processes', async (t) => {
-  const file = files(t);
-  const slots = JSON.stringify(join(import.meta.dirname, '../support/slots.ts'));
-  const log = join(mkdtempSync(join(tmpdir(), 'singlepoll-slots-')), 'log');
-  t.after(() => rmSync(join(log, '..'), { recursive: true }));
-  const body = `const leave = await (await import(${slots})).takeSlot();
-    appendFileSync(${JSON.stringify(log)}, '+'); await pause(100); appendFileSync(${JSON.stringify(log)}, '-'); leave();`;
-  const { ok, lines } = await run(['a', 'b', 'c'].map((name) => file(name, body)));
-  assert.ok(ok, lines.join('\n'));
-  assert.equal(readFileSync(log, 'utf8'), '+-+-+-');
 });
 
 test('a run that is ended takes with it what its tests have started, wherever that has gone', async (t) => {
