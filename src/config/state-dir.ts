@@ -71,10 +71,15 @@ function isWritable(folder: string): boolean {
 function isUsable(passwdHome: string): boolean {
   const home = resolve(passwdHome);
   if (!passwdHome.startsWith('/') || home === '/') return false;
-  let path = join(home, '.local/state/singlepoll');
+  const path = join(home, '.local/state/singlepoll');
   // An existing folder stays the place even if it can't be used: otherwise two starts could miss each other.
-  if (exists(path)) return true;
-  while (path !== home && !exists(path)) path = dirname(path);
+  return exists(path) || (exists(home) && canHold(path));
+}
+
+/** The nearest folder that exists at a path or above it may be written. */
+function canHold(path: string): boolean {
+  const above = dirname(path);
+  if (!exists(path) && above !== path) return canHold(above);
   return isWritable(path) && statSync(path).isDirectory();
 }
 
@@ -105,6 +110,14 @@ export function openBotDir(
 export function findStateDir(env: Environment, user: User = currentUser()): string | null {
   const path = stateDirPath(env, user);
   return check(path, user) && path;
+}
+
+/** Where the state folder is or would be; creates nothing. Throws 78 if it can't be trusted, written or created. */
+export function tryStateDir(env: Environment, user: User = currentUser()) {
+  const path = stateDirPath(env, user);
+  const isThere = check(path, user) !== null;
+  if (!canHold(path)) throw refusal(path, isThere ? 'is not writable' : 'cannot be made');
+  return { path, isThere };
 }
 
 /** Where the folder of a bot is or would be; null without a bot or a state folder. */

@@ -89,15 +89,15 @@ const [PTB_13, PTB_20] = ['python-telegram-bot 13', 'python-telegram-bot 20'];
  * MTProto.
  */
 export function findLibrary(
-  files: readonly { readonly path: string; readonly text: string | null }[],
+  files: readonly { readonly path: string; readonly text: string }[],
   language?: string,
 ) {
   const found = files.flatMap(({ path: file, text }) =>
     LIBRARIES.flatMap((library) => {
       const isOf =
         library.language === languageOf(file) && library.language === (language ?? library.language);
-      const match = isOf && text !== null ? library.imported.exec(text) : null;
-      return match ? [{ ...library, file, line: lineAt(text!, match.index + match[0].search(/\S/)) }] : [];
+      const match = isOf ? library.imported.exec(text) : null;
+      return match ? [{ ...library, file, line: lineAt(text, match.index + match[0].search(/\S/)) }] : [];
     }),
   );
   const first = found.find(({ name }) => name !== 'api.telegram.org') ?? found[0] ?? null;
@@ -140,19 +140,18 @@ export const minds = (code: string, rule: string): boolean =>
 
 const indentOf = (row: string): number => row.replaceAll('\t', '    ').search(/\S|$/);
 
-/** The conditions that a line (from 1) stands under, by indentation: `if …`, `case …`, `else` and the `if` that it belongs to. */
+/** The conditions that a line (from 1) stands under, by indentation: `if …`, `case …`, and all branches of an `else`. */
 export function conditionsAround(rows: readonly string[], line: number): string[] {
   const found: string[] = [];
   let indent = indentOf(rows[line - 1] ?? '');
-  let isElse = false;
   for (const row of rows.slice(0, line - 1).reverse()) {
-    const [, branch] = /^\s*\}?\s*(else\b|elif\b|if\b|switch\b|case\b|match\b|default\b)/.exec(row) ?? [];
     const here = indentOf(row);
-    const isIfOfElse = isElse && here === indent && branch !== undefined;
-    if (row.trim() === '' || (here >= indent && !isIfOfElse)) continue;
+    const isBranch = /^\s*\}?\s*(else|elif|if|switch|case|match|default)\b/.test(row);
+    const isBranchBeside =
+      isBranch && here === indent && /\b(else|elif|case|default)\b/.test(found.at(-1) ?? '');
+    if (row.trim() === '' || (here >= indent && !isBranchBeside)) continue;
     indent = here;
-    isElse = branch?.startsWith('el') ?? false;
-    if (branch !== undefined) found.push(row.trim());
+    if (isBranch) found.push(row.trim());
   }
   return found;
 }
@@ -181,8 +180,6 @@ export function readCode(texts: ReadonlyMap<string, string>) {
   const codeOf = memo((path) => withoutComments(path, texts.get(path) ?? ''));
   const pollsOf = memo((path) => pollsIn(path, texts.get(path) ?? ''));
   const importsOf = memo((path) => (languageOf(path) === 'python' ? pythonImports : scriptImports)(path));
-  const whenRun = memo((path) => firstPoll(path, 'run'));
-  const whenImported = memo((path) => firstPoll(path, 'import'));
   const sources = new Map<string, string>();
   // What a compiler made comes after its source.
   for (const path of [...texts.keys()].sort(
@@ -192,18 +189,17 @@ export function readCode(texts: ReadonlyMap<string, string>) {
     if (languageOf(path) !== null && !sources.has(key)) sources.set(key, path);
   }
 
-  /** The source file that a path means in a folder or in one above: `dist/bot.js` is src/bot.ts, and `/app/bot.py` is bot.py. */
+  /** The source file that a path or a dotted name means in a folder or in one above: `dist/bot.js` is src/bot.ts, `/app/bot.py` bot.py. */
   function source(path: string, folder: string, language = languageOf(path)): string | null {
-    for (let here = folder; ; here = folderOf(here)) {
-      const paths = pathsInProject(path, here);
+    const isDotted = language === 'python' && !/\/|\.py$/.test(path);
+    const name = isDotted ? path.replaceAll('.', '/') : path;
+    for (let here = folder; name !== ''; here = folderOf(here)) {
+      const paths = pathsInProject(name, here);
       const found = paths.map((it) => sources.get(`${language}${sourceName(it)}`)).find(Boolean);
       if (found !== undefined || here === '') return found ?? null;
     }
+    return null;
   }
-
-  /** The file of a dotted name of Python. */
-  const module = (name: string, folder: string): string | null =>
-    name === '' ? null : source(name.replaceAll('.', '/'), folder, 'python');
 
   const scriptImports = (path: string) =>
     [...codeOf(path).matchAll(SCRIPT_IMPORT)].map(([, it]) => source(it!, folderOf(path), 'js'));
@@ -212,7 +208,7 @@ export function readCode(texts: ReadonlyMap<string, string>) {
     [...codeOf(path).matchAll(PYTHON_IMPORT)].flatMap(([, base, names, modules]) => {
       const listed = (names ?? modules ?? '').split(',').map((it) => /[\w.]+/.exec(it)?.[0] ?? '');
       const dotted = base === undefined ? listed : [base, ...listed.map((it) => `${base}.${it}`)];
-      return dotted.map((it) => module(it.replace(/^\.+/, ''), folderOf(path)));
+      return dotted.map((it) => source(it.replace(/^\.+/, ''), folderOf(path), 'python'));
     });
 
   /** The file itself and the project's files that it imports, all the way down. */
@@ -222,12 +218,15 @@ export function readCode(texts: ReadonlyMap<string, string>) {
     return [...seen];
   }
 
-  /** Python runs of a file what stands at its left edge, and those functions that are named there or that a framework calls. */
-  function firstPoll(path: string, way: Way): Evidence | null {
+  /**
+   * The first place that polls when this file runs. Python runs of a file what stands at its left edge, and those functions that are
+   * named there or that a framework calls.
+   */
+  function polls(path: string, way: Way): Evidence | null {
     const isRun = (file: string) => file === path && way === 'run';
     const files = reached(path);
-    const polls = files.flatMap(pollsOf);
-    const used = polls.length === 0 ? '' : files.map((it) => usesOf(it, isRun(it))).join('\n');
+    const places = files.flatMap(pollsOf);
+    const used = places.length === 0 ? '' : files.map((it) => usesOf(it, isRun(it))).join('\n');
     const isLive = ({ file, line }: Evidence) => {
       const above = codeOf(file).split('\n').slice(0, line);
       const edge = above.findLastIndex((row) => /^[^\s)\]}]/.test(row));
@@ -237,7 +236,7 @@ export function readCode(texts: ReadonlyMap<string, string>) {
       if (name === undefined) return isRun(file) || !IS_MAIN.test(head);
       return HOOK.test(head) || RegExp(`\\b${name}\\b`).test(used);
     };
-    return polls.find((it) => languageOf(it.file) !== 'python' || isLive(it)) ?? null;
+    return places.find((it) => languageOf(it.file) !== 'python' || isLive(it)) ?? null;
   }
 
   /** What a file names, beside what it imports and defines. */
@@ -249,10 +248,10 @@ export function readCode(texts: ReadonlyMap<string, string>) {
   }
 
   return {
-    /** The first place that polls when this file runs, or null. */
-    polls: (path: string, way: Way) => (way === 'run' ? whenRun(path) : whenImported(path)),
+    polls,
+    /** The file without its comments. */
+    of: codeOf,
     reached,
-    module,
     source,
   };
 }

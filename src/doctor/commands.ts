@@ -1,6 +1,7 @@
 /** What a command line of the project runs in the end: through npm scripts, wrappers, watchers and servers to a source file. */
 import { basename } from 'node:path';
 import { type Code, languageOf, type Way } from './code.ts';
+import { readDocuments, table, text } from './documents.ts';
 import { folderOf, joinPath, pathsInProject } from './files.ts';
 
 export interface Run {
@@ -12,24 +13,21 @@ export interface Run {
   readonly way: Way;
   /** nodemon and its like, where one starts it. */
   readonly watcher: string | null;
-  /** `singlepoll start … --` stands in front. */
-  readonly isSupervised: boolean;
-  readonly hasLease: boolean;
+  /** `singlepoll start … --` stands in front, with a lease. */
+  readonly isLeased: boolean;
 }
-
-type Around = Pick<Run, 'watcher' | 'isSupervised' | 'hasLease'>;
 
 const SERVER = /^(gunicorn|uvicorn|hypercorn|daphne|granian|waitress-serve|uwsgi|flask|fastapi|litestar)$/;
 const PYTHON = /^python[\d.]*$/;
 const SCRIPTING = /^(node|tsx|ts-node|bun|deno|nodemon|ts-node-dev|tsnd|pm2(-\w+)?)$/;
 /** Starts the command again whenever a file changes. */
 const WATCHER =
-  /^(nodemon|node-dev|ts-node-dev|tsnd|watchmedo|watchfiles|hupper|watchexec|entr|reflex|air|supervisor|onchange|gow)$/;
+  /(?<=^|[\s/])(?:(nodemon|node-dev|ts-node-dev|tsnd|watchmedo|watchfiles|hupper|watchexec|entr|reflex|air|supervisor|onchange|gow)|(node|bun|tsx|deno)\b.*? (--watch|--hot|(?<=tsx )watch)(?:-path)?)(?=[\s=]|$)/;
 const RUNS_LINES = /^((ba|da|a|z)?sh|concurrently|run-p|npm-run-all)$/;
 /** Scripts may start each other in a circle. */
 const DEPTH_MAX = 8;
 
-const isWatcher = (word: string): boolean => WATCHER.test(basename(word));
+const isWatcher = (word: string): boolean => !/\s/.test(word) && WATCHER.test(word);
 const isProgram = (word: string): boolean =>
   !isWatcher(word) && [SERVER, PYTHON, SCRIPTING].some((it) => it.test(basename(word)));
 
@@ -50,39 +48,41 @@ export function commandsOf(line: string): string[][] {
   });
 }
 
-export function createRuns(texts: ReadonlyMap<string, string>, code: Code) {
-  function runLine(line: string, folder: string, around: Around, depth: number): Run[] {
+/** `lease`: the project says that it shares one. */
+export function createRuns(texts: ReadonlyMap<string, string>, code: Code, lease: boolean) {
+  /** `before`: the words that start this line. */
+  function runLine(line: string, folder: string, before: readonly string[] = [], depth = 0): Run[] {
     let here = folder;
     return commandsOf(line).flatMap((words) => {
-      if (words[0] !== 'cd') return depth > DEPTH_MAX ? [] : runWords(words, here, around, depth);
+      if (words[0] !== 'cd') return depth > DEPTH_MAX ? [] : runWords(words, here, before, depth);
       here = joinPath(here, words[1] ?? '') ?? here;
       return [];
     });
   }
 
-  function runWords(all: readonly string[], folder: string, before: Around, depth: number): Run[] {
+  function runWords(all: readonly string[], folder: string, before: readonly string[], depth: number): Run[] {
+    const whole = [...before, ...all.filter((word) => !/\s/.test(word))];
+    const inner = linesIn(all, folder).flatMap((line) => runLine(line, folder, whole, depth + 1));
+    const found = inner.filter(({ target }) => target !== null);
+    if (found.length > 0) return found;
     const program = all.findIndex(isProgram);
     const from = Math.max(0, program < 0 ? all.findIndex(isWatcher) : program);
     // `python -m gunicorn …`: the module is the program.
     const words = all.slice(all[from + 1] === '-m' && SERVER.test(all[from + 2] ?? '') ? from + 2 : from);
     const name = basename(words[0]!);
-    const flag = words.find((word, index) =>
-      name === 'tsx' && index === 1 ? /^(--)?watch$/.test(word) : /^--(watch|hot)(-path)?(=|$)/.test(word),
-    );
-    const own = all.find(isWatcher) ?? (/^(node|bun|tsx|deno)$/.test(name) ? flag : undefined);
-    const isSupervised = all.some((word) => basename(word) === 'singlepoll');
-    const around = {
-      watcher:
-        own === undefined ? before.watcher : own === flag ? `${name} ${own.split('=')[0]}` : basename(own),
-      isSupervised: before.isSupervised || isSupervised,
-      hasLease: before.hasLease || (isSupervised && all.some((word) => /^--lease(=|$)/.test(word))),
-    };
-    const inner = linesIn(all, folder).flatMap((line) => runLine(line, folder, around, depth + 1));
-    const found = inner.filter(({ target }) => target !== null);
-    if (found.length > 0) return found;
-    return SERVER.test(name)
-      ? [{ words, program: name, target: appFile(words, name, folder), way: 'import', ...around }]
-      : [{ words, program: name, target: firstFile(words, folder), way: 'run', ...around }];
+    const isServer = SERVER.test(name);
+    const [, watcher, runner, flag] = WATCHER.exec(whole.join(' ')) ?? [];
+    return [
+      {
+        words,
+        program: name,
+        target: targetOf(words, name, folder),
+        way: isServer ? 'import' : 'run',
+        watcher: watcher ?? (runner === undefined ? null : `${runner} ${flag}`),
+        isLeased:
+          /(^|[\s/])singlepoll /.test(whole.join(' ')) && (lease || / --lease[ =]/.test(whole.join(' '))),
+      },
+    ];
   }
 
   /** The lines of shell that a command runs: those in quotes, of an npm script, of a shell script. */
@@ -91,51 +91,38 @@ export function createRuns(texts: ReadonlyMap<string, string>, code: Code) {
     const quoted = runsLines ? words.filter((it) => /\s/.test(it)) : [];
     const npm = words.findIndex((it) => /^(npm|yarn|pnpm|bun)$/.test(it));
     const script = words.slice(npm + 1).find((it) => !/^(-.*|run(-script)?)$/.test(it)) ?? '';
-    const named = npm < 0 ? undefined : scriptsOf(folder)[script];
+    const named = npm < 0 ? null : text(table(manifestOf(folder).scripts)[script]);
     const files = words.filter((it) => /\.(ba)?sh$|^\.\//.test(it) && languageOf(it) === null);
     const scripts = files.map((it) => pathsInProject(it, folder).find((path) => texts.has(path)));
     return [...quoted, named ?? '', ...scripts.map((it) => texts.get(it ?? '') ?? '')];
   }
 
-  /** The scripts of the package.json that counts in a folder; `.` is its main file. */
-  function scriptsOf(folder: string): Record<string, string> {
-    const manifest = texts.get(joinPath(folder, 'package.json')!);
-    if (manifest === undefined) return folder === '' ? {} : scriptsOf(folderOf(folder));
-    try {
-      const { main = 'index.js', scripts = {} } = JSON.parse(manifest);
-      return { '.': String(main), ...scripts };
-    } catch {
-      return {};
-    }
+  /** The package.json that counts in a folder. */
+  function manifestOf(folder: string): ReturnType<typeof table> {
+    const path = joinPath(folder, 'package.json')!;
+    if (!texts.has(path) && folder !== '') return manifestOf(folderOf(folder));
+    return table(readDocuments(path, texts.get(path) ?? '')[0]?.value);
   }
 
-  /** The first word that is a source file of the project. */
-  function firstFile(words: readonly string[], folder: string): string | null {
-    const program = basename(words[0] ?? '');
-    const module = PYTHON.test(program) && words.includes('-m') ? words[words.indexOf('-m') + 1] : undefined;
-    if (module !== undefined) return code.module(`${module}.__main__`, folder) ?? code.module(module, folder);
-    const paths = words.flatMap((word, index) => {
-      const path = word === '.' && index > 0 ? (scriptsOf(folder)['.'] ?? word) : word;
+  /** The source file that the words lead to; `app.main:app` and `-m bot` are modules, and Flask and FastAPI know usual names. */
+  function targetOf(words: readonly string[], program: string, folder: string): string | null {
+    const root = / --(?:chdir|app-dir|pythonpath)[= ](\S+)/.exec(words.join(' '))?.[1];
+    const here = joinPath(folder, root ?? '.') ?? folder;
+    const usual = /^(flask|fastapi)$/.test(program) ? ['app', 'wsgi', 'main', 'app.main'] : [];
+    const apps = SERVER.test(program) ? words.filter((it) => /^[\w.]+:/.test(it)) : [];
+    const found = [...apps, ...words, ...usual].flatMap((word, index, all) => {
+      const isModule = all[index - 1] === '-m' && PYTHON.test(program);
+      const main = word === '.' && index > 0 ? (text(manifestOf(folder).main) ?? 'index.js') : word;
+      const name = main.replace(/^--app=/, '').replace(/:.*/, '');
       // Node does not ask for an ending.
-      const language = languageOf(path) ?? (SCRIPTING.test(program) && index > 0 ? 'js' : null);
-      return word.startsWith('-') || language === null ? [] : (code.source(path, folder, language) ?? []);
+      const isScript = SCRIPTING.test(program) && index > 0 && languageOf(name) !== 'python';
+      const language = isModule || SERVER.test(program) ? 'python' : isScript ? 'js' : languageOf(name);
+      if (/^-|^\d*$|^gunicorn/.test(name) || language === null) return [];
+      const package_ = isModule ? code.source(`${name}.__main__`, here, language) : null;
+      return package_ ?? code.source(name, here, language) ?? [];
     });
-    return paths[0] ?? null;
+    return found[0] ?? null;
   }
 
-  /** The file of the app that a server is given. */
-  function appFile(words: readonly string[], name: string, folder: string): string | null {
-    const option = (names: string) => RegExp(` (?:${names})[= ](\\S+)`).exec(words.join(' '))?.[1];
-    const app = option('--app|-A')?.replaceAll('/', '.');
-    const here = joinPath(folder, option('--chdir|--app-dir|--pythonpath') ?? '.') ?? folder;
-    const given = app === undefined ? words.slice(1) : [app];
-    const named = given.filter((word) => /^[A-Za-z_][\w.]*(:[\w.()]+)?$/.test(word));
-    const usual = { flask: ['app', 'wsgi', 'main'], fastapi: ['main', 'app.main'] }[name] ?? [];
-    const sorted = [...named.filter((it) => it.includes(':')), ...named, ...(app === undefined ? usual : [])];
-    const found = sorted.map((it) => code.module(it.replace(/:.*|\.py$/, ''), here));
-    return found.find((it) => it !== null) ?? null;
-  }
-
-  return (line: string, folder: string): Run[] =>
-    runLine(line, folder, { watcher: null, isSupervised: false, hasLease: false }, 0);
+  return (line: string, folder: string): Run[] => runLine(line, folder);
 }

@@ -1,6 +1,7 @@
 /** YAML, JSON (which YAML's parser reads, too, with its lines), TOML, ini and pm2's JavaScript as values with the line of each key. */
 import { parse as parseToml } from 'smol-toml';
 import { isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml';
+import { singleQuote } from '../shell.ts';
 import { withoutComments } from './code.ts';
 
 export type Path = readonly (string | number)[];
@@ -64,17 +65,16 @@ function readIni(text: string): Document {
   const places = new Map<string, number>();
   let section = '';
   for (const [index, row] of text.split(/\r?\n/).entries()) {
-    const header = /^\s*\[+\s*([^\]]+?)\s*\]/.exec(row)?.[1]?.replace(/["'\s]/g, '');
-    const [, key, given = ''] = /^\s*["']?([\w.-]+)["']?\s*=\s*(.*?)(?:\s+;.*)?$/.exec(row) ?? [];
-    section = header ?? section;
-    if (header === undefined && key !== undefined) value[section] = { ...value[section], [key]: given };
-    const full = [section, header === undefined ? key : ''].filter(Boolean).join('.');
-    if ((header ?? key) !== undefined && !places.has(full)) places.set(full, index + 1);
+    const [, header, key, given = ''] =
+      /^\s*(?:\[+\s*([^\]]+?)\s*\]|["']?([\w.-]+)["']?\s*=\s*(.*?)(?:\s+;.*)?$)/.exec(row) ?? [];
+    if (header !== undefined) section = header.replace(/["'\s]/g, '');
+    else if (key !== undefined) value[section] = { ...value[section], [key]: given };
+    else continue;
+    const full = [section, key].filter(Boolean).join('.');
+    if (!places.has(full)) places.set(full, index + 1);
   }
-  const lineOf = (path: Path) => {
-    const above = path.map((_, index) => path.slice(0, index + 1).join('.'));
-    return places.get(above.findLast((it) => places.has(it)) ?? '') ?? 1;
-  };
+  const lineOf = (path: Path): number =>
+    path.length === 0 ? 1 : (places.get(path.join('.')) ?? lineOf(path.slice(0, -1)));
   return { value, lineOf };
 }
 
@@ -110,18 +110,13 @@ export function stepsOf(text: string, from: Path = []): Path {
 }
 
 /** Every path that a pattern leads to; a step may end in `*`. */
-export function pathsOf(value: unknown, pattern: Path): Path[] {
-  let found: Path[] = [[]];
-  for (const step of pattern) {
-    const [beginning = '', rest] = String(step).split('*');
-    const keysAt = (path: Path) => Object.keys(Object(at(value, path)));
-    found = found.flatMap((path) =>
-      rest === undefined
-        ? [[...path, step]]
-        : keysAt(path).flatMap((key) => (key.startsWith(beginning) ? [[...path, key]] : [])),
-    );
-  }
-  return found.filter((path) => at(value, path) !== undefined);
+export function pathsOf(value: unknown, [step, ...rest]: Path): Path[] {
+  if (step === undefined) return value === undefined ? [] : [[]];
+  const [beginning = '', any] = String(step).split('*');
+  const keys = Object.keys(Object(value)).filter((key) => key.startsWith(beginning));
+  return (any === undefined ? [step] : keys).flatMap((key) =>
+    pathsOf(at(value, [key]), rest).map((path) => [key, ...path]),
+  );
 }
 
 /** The value as an object; empty where it is none. */
@@ -152,7 +147,5 @@ export function commandText(value: unknown): string | null {
   if (!Array.isArray(value) || value.length === 0) return text(value);
   const words = value.map(String);
   if (/^(.*\/)?(ba|da|a|z)?sh$/.test(words[0]!) && /^-[a-z]*c$/.test(words[1] ?? '')) return words[2] ?? null;
-  return words
-    .map((word) => (/^[\w./:=@%+,$-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`))
-    .join(' ');
+  return words.map((word) => (/^[\w./:=@%+,$-]+$/.test(word) ? word : singleQuote(word))).join(' ');
 }

@@ -1,9 +1,9 @@
 /** From what is known of a project to the text of its singlepoll.toml. */
+import { basename } from 'node:path';
 import { parseEnvFile } from '../config/files.ts';
 import { TOKEN_VARIABLES } from '../config/token.ts';
 import { STRAY_PATTERN } from '../config/values.ts';
-import { languageOf, withoutComments } from './code.ts';
-import { baseOf } from './files.ts';
+import { languageOf } from './code.ts';
 import type { Facts, Process } from './processes.ts';
 import { tokensIn } from './tokens.ts';
 
@@ -65,12 +65,10 @@ const NAMES = ['worker', 'bot', 'start', 'web'];
 function chooseCommand(facts: Facts, programs: Programs): Choice | null {
   const rank = ({ manager, name, isForDevelopment }: Process): number =>
     (isForDevelopment ? 1_000 : 0) + MANAGERS.indexOf(manager) + ((NAMES.indexOf(name) + 5) % 5) / 10;
-  const isKnown = facts.polls.length > 0;
-  const usable = facts.processes.filter(
-    ({ manager, command, polls, runs }) =>
-      MANAGERS.includes(manager) && command !== '' && runs.at(-1)?.target && (polls || !isKnown),
-  );
-  const choices = usable.sort((a, b) => rank(a) - rank(b)).map((it) => fromProcess(it, programs));
+  const choices = facts.processes
+    .filter(({ manager }) => MANAGERS.includes(manager))
+    .sort((a, b) => rank(a) - rank(b))
+    .map((it) => (it.polls || facts.polls.length === 0 ? fromProcess(it, programs) : null));
   const sources = programsThatPoll(facts).map((file) => {
     const command = localWords(plainly(file), programs);
     return { command, from: `${file}, which polls`, remark: '' };
@@ -79,26 +77,22 @@ function chooseCommand(facts: Facts, programs: Programs): Choice | null {
 }
 
 function fromProcess({ manager, file, name, folder, runs }: Process, programs: Programs): Choice | null {
-  const { words: given, program, target, watcher } = runs.find(({ polls }) => polls) ?? runs.at(-1)!;
+  const { words: given, program, target, watcher } = runs.find(({ polls }) => polls) ?? runs.at(-1) ?? {};
   // A command of another folder would not find its files from here.
-  if (folder !== '' && !given.some((word) => word.startsWith(`${folder}/`))) return null;
-  const isOther = (word: string, index: number) =>
-    !/^--reload$|^--workers(=|$)|^-w\d*$/.test(word) && !/^(--workers|-w)$/.test(given[index - 1] ?? '');
-  const isServer = /^(gunicorn|uvicorn|hypercorn|granian)$/.test(program);
-  const single = isServer ? [...given.filter(isOther), '--workers=1'] : given;
-  const isChanged = single.join(' ') !== given.join(' ');
-  const remark = watcher
-    ? `Without ${watcher}: singlepoll starts it again by itself.`
-    : isChanged
-      ? 'One worker: each of several would poll.'
-      : '';
-  // The path of another machine.
-  const local = single.map((word) =>
-    target && word.startsWith('/') && word.endsWith(`/${target}`) ? target : word,
-  );
-  const words = watcher ? plainly(target!) : local;
+  if (!given || !target || (folder !== '' && !given.some((word) => word.startsWith(`${folder}/`))))
+    return null;
   const entry = manager === 'npm' ? `the script ${name}` : manager === 'procfile' ? `${name}:` : name;
   const from = file.endsWith(name) ? file : `${entry} in ${file}`;
+  if (watcher) {
+    const remark = `Without ${watcher}: singlepoll starts it again by itself.`;
+    return { command: localWords(plainly(target), programs), from, remark };
+  }
+  const isServer = /^(gunicorn|uvicorn|hypercorn|granian)$/.test(program ?? '');
+  const line = given.join('\0').replace(/\0(--reload|(--workers|-w)[\0=]?\d+)(?=\0|$)/g, '');
+  const single = isServer ? [...line.split('\0'), '--workers=1'] : given;
+  const remark = single.join(' ') === given.join(' ') ? '' : 'One worker: each of several would poll.';
+  // The path of another machine.
+  const words = single.map((word) => (word.startsWith('/') && word.endsWith(`/${target}`) ? target : word));
   if (!words.some((word) => /\$\{?\w/.test(word)))
     return { command: localWords(words, programs), from, remark };
   const quoted = words.map((word) => (/^[\w$./:=@%+,{}-]+$/.test(word) ? word : `'${word}'`)).join(' ');
@@ -113,7 +107,7 @@ function plainly(file: string): string[] {
 
 /** With the interpreter of this machine instead of that of another one. */
 function localWords([given = '', ...rest]: readonly string[], { has, venvPython }: Programs): string[] {
-  const program = given.startsWith('/') && !has(given) ? baseOf(given) : given;
+  const program = given.startsWith('/') && !has(given) ? basename(given) : given;
   if (/^python[\d.]*$/.test(program))
     return [venvPython ?? [program, 'python3'].find(has) ?? program, ...rest];
   if (venvPython !== null && /^(gunicorn|uvicorn|hypercorn|flask)$/.test(program))
@@ -128,7 +122,7 @@ function programsThatPoll({ files, code }: Facts): string[] {
   const usual = ['bot', 'main', 'index', 'app', 'run', 'worker', '__main__', ''];
   const old = /(^|[_-])(old|legacy|backup|copy|test|v\d|simple|working|production|new|tmp)([_-]|$)/i;
   const weight = (path: string) => {
-    const name = baseOf(path).replace(/\.\w+$/, '');
+    const name = basename(path).replace(/\.\w+$/, '');
     return path.split('/').length * 10 + ((usual.indexOf(name) + 8) % 8) + (old.test(name) ? 50 : 0);
   };
   return files
@@ -154,7 +148,7 @@ function strayLines(facts: Facts, command: readonly string[]): string {
   const patterns = programsThatPoll(facts)
     .filter((path) => facts.polls.some(({ file }) => file === path) && !reached.includes(path))
     .filter((path) => !/(^|\/)(index|main|app|__init__|__main__)\.\w+$/.test(path))
-    .map((path) => `${baseOf(path).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`)
+    .map((path) => `${basename(path).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`)
     .filter((pattern) => STRAY_PATTERN.parse(pattern).ok && !pattern.includes("'"))
     .slice(0, 8);
   return patterns.length > 0
@@ -162,15 +156,13 @@ function strayLines(facts: Facts, command: readonly string[]): string {
     : "# Programs of this project that once polled, and are to be stopped where they still run in this folder:\n# stray = ['old_bot\\.py$']";
 }
 
-/** Where several machines are near, and what they could share. */
-function leaseLines({ files }: Facts): string {
+/** Where several machines are near, and what they could share: an engine whose URL is set somewhere, or Kubernetes. */
+function leaseLines({ files, code }: Facts): string {
+  const find = (kinds: RegExp, pattern: RegExp) =>
+    files
+      .map(({ path }) => ({ path, name: kinds.test(path) ? pattern.exec(code.of(path))?.[0] : undefined }))
+      .find(({ name }) => name !== undefined);
   const settings = /(^|\/)\.?env[^/]*$|\.env$|(compose[\w.-]*\.ya?ml|render\.yaml|fly\.toml|app\.json)$/;
-  const find = (file: RegExp, pattern: RegExp) => {
-    const found = files.find(
-      ({ path, text }) => file.test(path) && pattern.test(withoutComments('x.conf', text)),
-    );
-    return found && { name: pattern.exec(withoutComments('x.conf', found.text))![0], path: found.path };
-  };
   const redis = find(settings, /\b\w*(?:REDIS|VALKEY)_URL\b/);
   const pods = redis ? undefined : find(/\.ya?ml$/, /^kind:\s*(Deployment|StatefulSet)\b/m);
   const named = redis ?? find(settings, /\b(DATABASE_URL|POSTGRES(?:QL)?_URL)\b/);

@@ -8,11 +8,10 @@ import { posix } from 'node:path';
 
 export interface ProjectFile {
   readonly path: string;
-  /** Null: not read, because it is too big or binary. */
-  readonly text: string | null;
+  readonly text: string;
   /** Permission bits. */
   readonly mode: number;
-  /** Larger than what is read of a file; of a log `text` is the end then. */
+  /** It is a log of which only the end was read. */
   readonly isCut?: boolean;
 }
 
@@ -43,71 +42,96 @@ export const LIMITS = {
 const PASSED_OVER =
   /^(node_modules|bower_components|vendor|v?env|virtualenv|site-packages|__py\w+__|target|coverage|htmlcov|bin|obj|\.(?!(github|gitlab|do|fly|platform|k8s|deploy|circleci)$).*)$/;
 const READ =
-  /(^|\/)(Procfile[^/]*|logs?\/[^/]*\.jsonl|[^/]*\.(log|out|err)(\.\d+)?|[^/]*[Dd]ockerfile[^/]*|Containerfile|(GNUm|[Mm])akefile|justfile|crontab|Pipfile|\.?env(\.[^/]*)?|[^/]*\.(env|flaskenv|py|[cm]?[jt]sx?|go|mod|rb|php|rs|java|kt|cs|exs?|sh|bash|zsh|jsonc?|ya?ml|toml|ini|conf|cfg|service|cron|crontab|txt|in|tf|xml))$/;
-const TELLS_NOTHING = /(^|\/)(package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|[^/]*\.min\.js)$/;
+  /(^|\/)(Procfile[^/]*|logs?\/[^/]*\.jsonl|[^/]*\.(log|out|err)(\.\d+)?|[^/]*[Dd]ockerfile[^/]*|Containerfile|(GNUm|[Mm])akefile|justfile|crontab|Pipfile|\.?env(\.[^/]*)?|[^/]*\.(env|flaskenv|py|[cm]?[jt]sx?|go|mod|rb|php|rs|java|kt|cs|exs?|sh|bash|zsh|jsonc?|ya?ml|toml|ini|conf|cfg|service|cron|crontab|txt|in|tf|xml))$(?<!(package-lock|npm-shrinkwrap)\.json|pnpm-lock\.yaml|\.min\.js)/;
+
+/** Kinds of files, by their paths, which rules look at. */
+export const KINDS: Readonly<Record<string, RegExp>> = {
+  code: /\.(py|[cm]?[jt]sx?|go)$/,
+  python: /\.py$/,
+  gunicorn: /(^|\/)gunicorn[^/]*\.py$/,
+  /** What runs by itself. */
+  script: /\.(sh|bash|ya?ml|service|cron)$|ockerfile|akefile$|justfile$|crontab$|package\.json$/,
+  /** Shell that people and workflows run. */
+  deploy: /\.(sh|bash)$|akefile$|justfile$|\.github\/workflows\//,
+  /** Where variables are set. */
+  setting:
+    /(^|\/)\.?env(\.(?!example|sample)[^/]*)?$|\.env$|ockerfile|(compose[\w.-]*|render)\.ya?ml$|fly\.toml$/,
+  env: /(^|\/)(\.?env(\.[\w.-]+)?|[\w.-]+\.env|\.flaskenv)$(?<!\.(js|ts|py|sh|go))/,
+  docker: /(^|\/)([Dd]ockerfile|Containerfile)([.-][\w.-]+)?$|\.[Dd]ockerfile$/,
+  /** A log that programs write, not code about logging. */
+  log: /\.(log|out|err)(\.\d+)?$|(^|\/)logs?\/[^/]*\.(txt|json|jsonl)$/,
+  /** Settings that people copy and fill in. */
+  example: /(^|[/._-])(example|sample|template|dist|defaults?|schema)([._-]|$)(?!.*\/)/i,
+  /** What does not run in production: tests, examples, documentation, and what a compiler made of the source. */
+  aside:
+    /(^|\/)(tests?|__tests__|specs?|e2e|examples?|docs?|documentation|fixtures|samples?|demos?)\/|(^|\/)(dist|build|out)\/.*\.[cm]?jsx?$|(^|\/)(test_[^/]*|conftest)\.py$|[._-](tests?|spec)\.[a-z]+$/i,
+};
+
+export const isKind = (kind: string, path: string): boolean => KINDS[kind]?.test(path) ?? false;
+
+/** A file or a process for a developer's own machine: `Procfile.dev`, `compose.override.yml`, the script `watch:bot`. */
+export const isForDevelopment = (name: string): boolean =>
+  /((^|\/)(dev|watch)|(^|[/:._-])(dev|develop|development|local|override|debug|tests?|testing|watch|lint|format|hot|ci)([:._-]|$))(?!.*\/)/i.test(
+    name,
+  );
+
+/** A name that a bot would have. */
+export const isBotName = (name: string): boolean =>
+  /bot(?![a-z]*(h|tom|tle))|telegram|poll(er|ing)|(^|[-_ ])tg([-_ ]|$)/i.test(name);
 
 /** Throws the system's error where the folder itself can't be listed. */
-export function readProject(root: string, limits = LIMITS) {
+export function readProject(root: string, most = LIMITS) {
   const files: ProjectFile[] = [];
-  const reached = new Set<string>();
-  let bytes = 0;
-  const read = (path: string): void => {
-    if (files.length >= limits.files) reached.add(`only the first ${limits.files} files were looked at`);
-    else if (bytes > limits.totalBytes)
-      reached.add(`looking ended after ${files.length} files: there is too much here`);
-    else
-      try {
-        const file = readOne(`${root}/${path}`, path, limits.fileBytes);
-        if (file.isCut && !isLog(path) && !isAside(path)) reached.add(`${path} is too big to be looked at`);
-        bytes += file.text?.length ?? 0;
-        files.push(file);
-      } catch (error) {
-        reached.add(`${path} can’t be read (${(error as NodeJS.ErrnoException).code})`);
-      }
-  };
+  /** Why not everything was looked at. */
+  const limits = new Set<string>();
+  let [count, bytes] = [0, 0];
+  function read(path: string): void {
+    if (count >= most.files) return void limits.add(`only the first ${most.files} files were looked at`);
+    if (bytes > most.totalBytes)
+      return void limits.add(`looking ended after ${count} files: there is too much here`);
+    count += 1;
+    let fd: number | null = null;
+    try {
+      fd = openSync(`${root}/${path}`, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+      const { size, mode } = fstatSync(fd);
+      const isCut = size > most.fileBytes;
+      if (isCut && isKind('aside', path)) return;
+      if (isCut && !isKind('log', path)) return void limits.add(`${path} is too big to be looked at`);
+      const buffer = Buffer.alloc(Math.min(size, most.fileBytes));
+      const text = buffer.toString('utf8', 0, readSync(fd, buffer, 0, buffer.length, size - buffer.length));
+      bytes += text.length;
+      const file = { path, text: text.replace(/^\uFEFF/, ''), mode: mode & 0o7777, isCut };
+      if (!text.includes('\0')) files.push(file);
+    } catch (error) {
+      limits.add(`${path} can’t be read (${(error as NodeJS.ErrnoException).code})`);
+    } finally {
+      if (fd !== null) closeSync(fd);
+    }
+  }
   /** Reads the files of a folder; returns the folders in it. */
-  const readFolder = (folder: string): string[] => {
+  function readFolder(folder: string): string[] {
     try {
       const entries = readdirSync(`${root}/${folder}`, { withFileTypes: true });
-      const paths = entries.map((entry) => ({ entry, path: posix.join(folder, entry.name) }));
-      const wanted = paths.filter(
-        ({ path, entry }) => entry.isFile() && READ.test(path) && !TELLS_NOTHING.test(path),
+      const named = (those: typeof entries) => those.map(({ name }) => posix.join(folder, name)).sort();
+      named(entries.filter((entry) => entry.isFile()))
+        .filter((path) => READ.test(path))
+        .forEach(read);
+      return named(entries.filter((entry) => entry.isDirectory() && !PASSED_OVER.test(entry.name))).filter(
+        (path) => !existsSync(`${root}/${path}/pyvenv.cfg`),
       );
-      for (const { path } of wanted.sort((a, b) => (a.path < b.path ? -1 : 1))) read(path);
-      const folders = paths.filter(({ entry }) => entry.isDirectory() && !PASSED_OVER.test(entry.name));
-      return folders.map(({ path }) => path).filter((path) => !existsSync(`${root}/${path}/pyvenv.cfg`));
     } catch (error) {
       if (folder === '') throw error;
-      reached.add(`${folder} may not be read by this user`);
+      limits.add(`${folder} may not be read by this user`);
       return [];
     }
-  };
+  }
   // Breadth first: where a limit ends it, what lies on top has been seen.
   let level = [''];
-  for (let depth = 0; level.length > 0 && depth <= limits.depth; depth++)
+  for (let depth = 0; level.length > 0 && depth <= most.depth; depth++)
     level = level.flatMap(readFolder).sort();
-  if (level.length > 0) reached.add(`folders more than ${limits.depth} deep were not looked at`);
-  // `limits`: why not everything was looked at.
-  return { files, limits: [...reached] };
+  if (level.length > 0) limits.add(`folders more than ${most.depth} deep were not looked at`);
+  return { files, limits: [...limits] };
 }
-
-/** Of a log, which may be of any size, the end. */
-function readOne(full: string, path: string, most: number): ProjectFile {
-  const fd = openSync(full, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-  try {
-    const { size, mode } = fstatSync(fd);
-    const isCut = size > most;
-    const file = { path, mode: mode & 0o7777, isCut, text: null };
-    if (isCut && !isLog(path)) return file;
-    const bytes = Buffer.alloc(Math.min(size, most));
-    const text = bytes.toString('utf8', 0, readSync(fd, bytes, 0, bytes.length, size - bytes.length));
-    return { ...file, text: text.includes('\0') ? null : text.replace(/^\uFEFF/, '') };
-  } finally {
-    closeSync(fd);
-  }
-}
-
-export const baseOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1);
 
 /** The folder of a path; empty for the project's own. */
 export const folderOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')));
@@ -135,36 +159,3 @@ export function* matchesIn(text: string, pattern: RegExp): Generator<RegExpExecA
     if (count++ < 50) yield match;
     else return;
 }
-
-/** What does not run in production: tests, examples, documentation, and what a compiler made of the source. */
-export const isAside = (path: string): boolean =>
-  /(^|\/)(tests?|__tests__|specs?|e2e|examples?|docs?|documentation|fixtures|samples?|demos?)\//i.test(
-    path,
-  ) ||
-  /(^|\/)(dist|build|out)\/.*\.[cm]?jsx?$|(^|\/)(test_[^/]*|conftest)\.py$|[._-](tests?|spec)\.[a-z]+$/i.test(
-    path,
-  );
-
-/** Files of example settings, which people copy and fill in. */
-export const isExample = (path: string): boolean =>
-  /(^|[._-])(example|sample|template|dist|defaults?|schema)([._-]|$)/i.test(baseOf(path));
-
-/** A log that programs write, not code about logging. */
-export const isLog = (path: string): boolean =>
-  /\.(log|out|err)(\.\d+)?$|(^|\/)logs?\/[^/]*\.(txt|json|jsonl)$/.test(path);
-
-export const isEnvFile = (path: string): boolean =>
-  /^(\.?env(\.[\w.-]+)?|[\w.-]+\.env|\.flaskenv)$/.test(baseOf(path)) && !/\.(js|ts|py|sh|go)$/.test(path);
-
-export const isDockerfile = (path: string): boolean =>
-  /^([Dd]ockerfile|Containerfile)([.-][\w.-]+)?$|\.[Dd]ockerfile$/.test(baseOf(path));
-
-/** A file or a process for a developer's own machine: `Procfile.dev`, `compose.override.yml`, the script `watch:bot`. */
-export const isForDevelopment = (path: string): boolean =>
-  /^(dev|watch)|(^|[:._-])(dev|develop|development|local|override|debug|tests?|testing|watch|lint|format|hot|ci)([:._-]|$)/i.test(
-    baseOf(path),
-  );
-
-/** A name that a bot would have. */
-export const isBotName = (name: string): boolean =>
-  /bot(?![a-z]*(h|tom|tle))|telegram|poll(er|ing)|(^|[-_ ])tg([-_ ]|$)/i.test(name);

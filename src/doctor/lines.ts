@@ -1,19 +1,8 @@
 /** Lines of code and scripts that end somebody's polling, lose updates, or are a second poller themselves. */
-import { conditionsAround, type Evidence, minds, told, withoutComments } from './code.ts';
+import { conditionsAround, type Evidence, minds, told } from './code.ts';
 import { fill, rowsOf } from './documents.ts';
-import { type Finding, folderOf, isBotName, isForDevelopment, lineAt, matchesIn } from './files.ts';
+import { type Finding, folderOf, isBotName, isForDevelopment, isKind, lineAt, matchesIn } from './files.ts';
 import type { Facts } from './processes.ts';
-
-/** What a rule looks at, by the file's path. `script`: what runs by itself; `setting`: where variables are set. */
-export const KINDS: Readonly<Record<string, RegExp>> = {
-  command: /^command$/,
-  code: /\.(py|[cm]?[jt]sx?|go)$/,
-  python: /\.py$/,
-  gunicorn: /(^|\/)gunicorn[^/]*\.py$/,
-  script: /\.(sh|bash|ya?ml|service|cron)$|ockerfile|akefile$|justfile$|crontab$|package\.json$/,
-  setting:
-    /(^|\/)\.?env(\.(?!example|sample)[^/]*)?$|\.env$|ockerfile|(compose[\w.-]*|render)\.ya?ml$|fly\.toml$/,
-};
 
 /**
  * Rule, where it looks, what it looks for, what must poll besides, why, cure; `{1}` … are groups of the pattern. What must poll is the
@@ -25,10 +14,7 @@ const LINES = rowsOf(String.raw`
 drops-pending    code      /\b(drop_?pending(?:_?updates)?|skip_?(?:pending|updates))\b["']?\s*[=:]\s*(?:true|1)\b/  poll  unless=\b(args|argv|flag|debug|dev|drop|reset|clean)
   {1}: every start throws away the messages that came in meanwhile, also after a crash or a take-over
   without {1}; where it is wanted once: singlepoll start --drop-pending
-negative-offset  code      /(?<![\w.])["']?offset["']?\s*[=:]\s*-\s*\d+/  -  near=get_?updates
-  a negative offset forgets all earlier updates, and confirms them for whoever polls besides
-  offset = the last update_id + 1
-negative-offset  script    /getUpdates\S*[?&\s"']offset["']?[=:]\s*-\d/
+negative-offset  code|script  /(?<![\w.])["']?offset["']?\s*[=:]\s*-\s*\d+/  -  near=get_?updates
   a negative offset forgets all earlier updates, and confirms them for whoever polls besides
   offset = the last update_id + 1
 script-polls     script    /\b(?:curl|wget|https?|xh)\b.{0,400}\/getUpdates\b/
@@ -37,6 +23,12 @@ script-polls     script    /\b(?:curl|wget|https?|xh)\b.{0,400}\/getUpdates\b/
 script-polls     script    /\b(?:curl|wget|https?|xh)\b.{0,400}\/setWebhook\b(?!\S*[?&]url=(?:["'&\s]|$))/  poll
   setWebhook: as long as a webhook is set, every getUpdates is answered with 409, and this project polls
   take the line out
+sets-webhook     webhook   /^(?!webhookCallback|start_?webhook)(.*)/  poll  unless=webhook|polling|mode|\benv|prod|stage|domain|url|host|heroku|render|railway|fly|port
+  {1}: as long as a webhook is set, every getUpdates is answered with 409, and this project polls
+  take the call out, or the polling; singlepoll start clears the webhook that is set now
+scale-command    deploy    /(?:--scale\s+|\bscale\s+count\s+|ps:scale\s+|kubectl\s+scale\b.{0,200}deploy(?:ment)?[/\s])(?:([\w-]+)\b.{0,100}?[=\s])??([2-9]|\d\d+)\b/  named
+  this starts {2} copies of {1}, and each of them polls
+  start 1, or let one copy poll and the others stand by: singlepoll start --lease
 server-workers   gunicorn  /^workers\s*=\s*(?!.*(?:getenv|environ\.get)\s*\([^,()]+,\s*["']?1\b)(.*(?:cpu_count|nproc|\*).*|.*\b(?:[2-9]|\d\d+)\b.*)$/  ^gunicorn(?!.*\s(--workers|-w))
   gunicorn runs several workers ({1}), and each of them polls
   workers = 1
@@ -55,10 +47,7 @@ reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\brelo
 reloader         python    /\buvicorn\.run\s*\((?:\s*f?["']([\w.]+):)?ARGS\bworkers\s*=\s*(?:[2-9]|\d\d|\S*(?:cpu_count|\*))/  import
   uvicorn runs several workers, and each of them polls
   uvicorn.run(app, workers=1)
-server-workers  command  /^(gunicorn|uvicorn|hypercorn|granian|fastapi|uwsgi)(?!.* --preload).*?( (?:--workers|--processes|-w)[= ]?(\S*(?:nproc|cpu_count|\*)\S*|[2-9]|\d\d+))(?!\S)/
-  {1} runs {3} workers, and each of them polls
-  {rest} --workers 1
-server-workers  command  /^(gunicorn|uvicorn)(?!.* (?:--workers|-w)).*( WEB_CONCURRENCY=([2-9]|\d\d+))/
+server-workers  command  /^(gunicorn|uvicorn|hypercorn|granian|fastapi|uwsgi)(?!.* --preload).*?( (?:--workers|--processes|-w|WEB_CONCURRENCY)[= ]?(\S*(?:nproc|cpu_count|\*)\S*|[2-9]|\d\d+))(?!\S)/
   {1} runs {3} workers, and each of them polls
   {rest} --workers 1
 reloader  command  /^(gunicorn|uvicorn|hypercorn|granian|litestar) .*?( --reload(?:er)?)(?!\S)/
@@ -84,7 +73,7 @@ watcher  command  /()( WATCHED_BY=(.*))/
     const [, word, around = '^'] = /^(\w+)=(.*)/.exec(more) ?? [];
     return {
       rule,
-      in: KINDS[kind]!,
+      kinds: kind.split('|'),
       pattern: RegExp(source, 'gim'),
       proof,
       word,
@@ -96,94 +85,73 @@ watcher  command  /()( WATCHED_BY=(.*))/
 );
 
 export function findLines(facts: Facts): Finding[] {
-  const { files, processes, texts } = facts;
-  const sources = files.map(({ path, text }) => ({
-    ...{ kind: path, file: path, text, note: isForDevelopment(path) },
-    ...{ line: null, polls: null, words: [] },
-  }));
+  const { code, files, processes, texts, webhooks } = facts;
+  const unknown = { note: false, polls: null, words: [] };
   const commands = processes.flatMap(({ file, line, runs, isForDevelopment: note }) =>
     runs.map(({ text, polls, words }) => ({ kind: 'command', file, text, note, line, polls, words })),
   );
-  const found = [...commands, ...sources].flatMap(({ kind, file, text, note, words, ...place }) => {
-    const rules = LINES.filter((it) => it.in.test(kind));
-    const code = rules.length === 0 || kind === 'command' ? text : withoutComments(file, text);
-    const rows = code.split('\n');
-    return rules.flatMap(({ rule, pattern, proof, word, around, why, cure }) =>
-      [...matchesIn(code, pattern)].flatMap((match) => {
-        const line = place.line ?? lineAt(code, match.index);
-        const near = rows.slice(Math.max(0, line - 6), line + 5).join('\n');
-        const before = /.*\?[\s({]*$/.exec(code.slice(0, match.index).split('\n').at(-1)!)?.[0] ?? '';
-        const isChosen =
-          word === 'unless' && [before, ...conditionsAround(rows, line)].some((it) => around.test(it));
-        const isElsewhere = word === 'near' && !around.test(near);
-        const needsPoll = proof !== '-' || kind === 'command';
-        const polls = place.polls ?? (proof === '-' ? null : proven(proof, file, match[1], facts));
-        const both = `${code}${texts.get(polls?.file ?? '') ?? ''}`;
-        if (isChosen || isElsewhere || (needsPoll && !polls)) return [];
-        if (polls && proof !== 'poll' && minds(both, rule)) return [];
-        const rest = words.join(' ').replace(match[2] ?? '', '');
-        const values = { rest, ...match.map((it) => it?.trim()) };
+  const calls = webhooks.map(({ file, line, what }) => ({
+    ...unknown,
+    kind: 'webhook',
+    file,
+    text: what,
+    line,
+  }));
+  const sources = files.map(({ path }) => ({
+    ...{ ...unknown, kind: path, file: path, text: null, line: null },
+    note: isForDevelopment(path),
+  }));
+  return [...commands, ...calls, ...sources].flatMap(({ kind, file, note, words, ...place }) =>
+    LINES.filter(({ kinds }) =>
+      kinds.some((it) => it === kind || (place.text === null && isKind(it, file))),
+    ).flatMap(({ rule, pattern, proof, word, around, why, cure }) => {
+      const text = place.text ?? code.of(file);
+      return [...matchesIn(text, pattern)].flatMap((match) => {
+        const line = place.line ?? lineAt(text, match.index);
+        const rows = code.of(file).split('\n');
+        const isAround = (lines: readonly string[]) => lines.some((it) => around.test(it));
+        if (word === 'near' && !isAround(rows.slice(Math.max(0, line - 6), line + 5))) return [];
+        const isByTernary = /\?[\s({]*$/.test(text.slice(0, match.index));
+        if (word === 'unless' && (isByTernary || isAround(conditionsOf(rows, line)))) return [];
+        const polls = kind === 'command' ? place.polls : proven(proof, file, match[1], facts);
+        if (!polls && (proof !== '-' || kind === 'command')) return [];
+        const isOwnLock =
+          polls && /^(?!poll|named)/.test(proof) && minds(`${text}${texts.get(polls.file)}`, rule);
+        if (isOwnLock) return [];
+        const values = {
+          rest: words.join(' ').replace(match[2] ?? '', ''),
+          ...match.map((it) => it?.trim() ?? 'the bot'),
+        };
         return {
           ...{ rule, file, line, note: note && (kind === 'command' || proof.startsWith('^')) },
           why: fill(why, values) + (polls ? `: ${told(polls)}` : ''),
           cure: fill(cure, values),
         };
-      }),
-    );
-  });
-  return [...found, ...setWebhooks(facts), ...scaled(facts)];
+      });
+    }),
+  );
 }
 
-function proven(proof: string, file: string, module: string | undefined, facts: Facts): Evidence | null {
-  const { code, polls, processes } = facts;
+function proven(proof: string, file: string, name: string | undefined, facts: Facts): Evidence | null {
+  const { code, polls, processes, isForWebhook, lease } = facts;
   if (proof === 'poll') return polls[0] ?? null;
   if (proof === 'run') return code.polls(file, 'run');
   if (proof === 'import')
-    return code.polls((module && code.module(module, folderOf(file))) || file, 'import');
+    return code.polls((name && code.source(name, folderOf(file), 'python')) || file, 'import');
+  if (proof === 'named') {
+    const meant = processes.find((it) => it.name === name && !/^(npm|make)$/.test(it.manager));
+    const isMeant = !lease && !isForWebhook && (meant?.isSuspect ?? isBotName(name ?? 'bot'));
+    return isMeant ? (meant?.polls ?? polls[0] ?? null) : null;
+  }
   const runs = processes.flatMap((it) => it.runs).filter(({ text }) => RegExp(proof).test(text));
   return runs.find((it) => it.polls !== null)?.polls ?? null;
 }
 
-const SCALE =
-  /(?:--scale\s+|\bscale\s+count\s+|ps:scale\s+|kubectl\s+scale\b.{0,200}deploy(?:ment)?[/\s])(?:([\w-]+)\b.{0,100}?[=\s])??([2-9]|\d\d+)\b/g;
+const DEFINES = /^\s*(?:export\s+)?(?:async\s+)?(?:def|function|const)\s+(\w+)\s*(?:=\s*(?:async\s*)?)?\(/;
 
-function scaled({ files, processes, isForWebhook, lease }: Facts): Finding[] {
-  const scripts = files.filter(({ path }) =>
-    /\.(sh|bash)$|akefile$|justfile$|\.github\/workflows\//.test(path),
-  );
-  return scripts.flatMap(({ path: file, text }) => {
-    const code = withoutComments(file, text);
-    return [...matchesIn(code, SCALE)].flatMap(({ 1: name = 'bot', 2: count, index }) => {
-      const meant = processes.find((it) => it.name === name && !/^(npm|make)$/.test(it.manager));
-      if (lease || isForWebhook || !(meant?.isSuspect ?? isBotName(name))) return [];
-      const why = `this starts ${count} copies of ${name}, and each of them polls${meant?.polls ? `: ${told(meant.polls)}` : ''}`;
-      const cure = 'start 1, or let one copy poll and the others stand by: singlepoll start --lease';
-      return { rule: 'scale-command', file, line: lineAt(code, index), why, cure };
-    });
-  });
-}
-
-/** A program that takes its updates one way or the other, by a setting, is as it should be. */
-const CHOICE = /webhook|polling|mode|\benv|prod|stage|domain|url|host|heroku|render|railway|fly|port/i;
-const DEFINES =
-  /^\s*(?:export\s+)?(?:async\s+)?(?:(?:def|function)\s+(\w+)|const\s+(\w+)\s*=\s*(?:async\s*)?\()/;
-
-function setWebhooks({ polls: [polls], webhooks, texts }: Facts): Finding[] {
-  const rowsOf = (file: string) => withoutComments(file, texts.get(file) ?? '').split('\n');
-  const isChoice = (rows: readonly string[], line: number) =>
-    conditionsAround(rows, line).some((it) => CHOICE.test(it));
-  return webhooks.flatMap(({ file, line, what }) => {
-    // Serving a webhook disturbs nobody; setting one does.
-    const serves = what === 'webhookCallback' || (/^start_?webhook$/i.test(what) && file !== polls?.file);
-    const rows = rowsOf(file);
-    // In a function that is only called under a condition: `async def run_by_webhook(): …`.
-    const defined = DEFINES.exec(rows.slice(0, line - 1).findLast((row) => DEFINES.test(row)) ?? '');
-    const name = RegExp(`\\b${defined?.[1] ?? defined?.[2]}\\b`);
-    const isCalledByChoice =
-      defined && rows.some((row, index) => name.test(row) && isChoice(rows, index + 1));
-    if (!polls || serves || isChoice(rows, line) || isCalledByChoice) return [];
-    const why = `${what}: as long as a webhook is set, every getUpdates is answered with 409, and this project polls: ${told(polls)}`;
-    const cure = 'take the call out, or the polling; singlepoll start clears the webhook that is set now';
-    return { rule: 'sets-webhook', file, line, why, cure };
-  });
+/** The conditions that a line stands under, and those of the calls of the function that it stands in: `async def run_by_webhook(): …`. */
+function conditionsOf(rows: readonly string[], line: number): string[] {
+  const name = DEFINES.exec(rows.slice(0, line).findLast((row) => DEFINES.test(row)) ?? '')?.[1];
+  const uses = rows.flatMap((row, index) => (RegExp(`\\b${name}\\b`).test(row) ? [index + 1] : []));
+  return [line, ...uses].flatMap((it) => conditionsAround(rows, it));
 }

@@ -1,32 +1,33 @@
 /** The machine: can singlepoll see processes, keep its state, trust the clock and reach the Bot API? Looks only; sends no token. */
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { findStateDir, stateDirPath } from '../config/state-dir.ts';
-import { SinglepollError } from '../errors.ts';
+import { existsSync } from 'node:fs';
+import { tryStateDir } from '../config/state-dir.ts';
+import type { SinglepollError } from '../errors.ts';
 import { isOpenToOthers, modeText } from '../files.ts';
-import { hasProcfs } from '../machine/procfs.ts';
+import { areOthersHidden, hasProcfs } from '../machine/procfs.ts';
 import { findSetpriv } from '../supervisor/worker.ts';
 import { openHttpClient } from '../telegram/http-client.ts';
-import { isEnvFile, isExample, type ProjectFile } from './files.ts';
+import { isKind, type ProjectFile } from './files.ts';
 import { tokensIn } from './tokens.ts';
 
-type CheckName = 'processes' | 'guard' | 'state-folder' | 'env-permissions' | 'dns' | 'api-root' | 'clock';
 type Environment = Readonly<Record<string, string | undefined>>;
 
-export interface Check {
-  readonly check: CheckName;
-  /** Null: not looked at. */
+/** `ok` null: not looked at. `cure` null: all is well. */
+export type Check = {
+  readonly check: 'processes' | 'guard' | 'state-folder' | 'env-permissions' | 'dns' | 'api-root' | 'clock';
   readonly ok: boolean | null;
   readonly message: string;
-  /** Null where all is well. */
   readonly cure: string | null;
   readonly file?: string;
-}
+};
 
-const seenAs =
-  (ok: boolean | null) =>
-  (check: CheckName, message: string, cure: string | null = null): Check => ({ check, ok, message, cure });
-const [well, unwell, unseen] = [seenAs(true), seenAs(false), seenAs(null)];
+const seen = (
+  check: Check['check'],
+  ok: boolean | null,
+  message: string,
+  cure: string | null = null,
+): Check => ({
+  ...{ check, ok, message, cure },
+});
 
 /** `apiRoot`: null where it is not to be asked, for the reason in `unasked`. */
 export async function checkMachine(
@@ -37,56 +38,43 @@ export async function checkMachine(
 ): Promise<Check[]> {
   const network =
     apiRoot === null
-      ? (['dns', 'api-root', 'clock'] as const).map((check) => unseen(check, unasked))
+      ? (['dns', 'api-root', 'clock'] as const).map((check) => seen(check, null, unasked))
       : await checkNetwork(new URL(apiRoot), env);
   return [checkProcesses(), await checkGuard(), checkStateFolder(env), ...checkEnvFiles(files), ...network];
 }
 
 function checkProcesses(): Check {
-  if (process.platform !== 'linux') return well('processes', 'ps-list lists the processes');
-  if (hasProcfs()) return judgeProc(readFileSync('/proc/self/mounts', 'utf8'), process.geteuid?.() === 0);
-  const problem = '/proc is not mounted, or shows no processes: singlepoll can’t see who polls';
-  return unwell('processes', problem, 'mount -t proc proc /proc    # as root');
-}
-
-/** `mounts`: the text of /proc/self/mounts. */
-export function judgeProc(mounts: string, isRoot: boolean): Check {
-  const isHidden = /^\S+ \/proc proc \S*hidepid=(?:[12]|noaccess|invisible)/m.test(mounts) && !isRoot;
+  if (process.platform !== 'linux') return seen('processes', true, 'ps-list lists the processes');
+  if (!hasProcfs()) {
+    const problem = '/proc is not mounted, or shows no processes: singlepoll can’t see who polls';
+    return seen('processes', false, problem, 'mount -t proc proc /proc    # as root');
+  }
+  if (!areOthersHidden() || process.geteuid?.() === 0)
+    return seen('processes', true, '/proc lists the processes');
   const cure = 'run singlepoll as the user that runs the strays, or: sudo mount -o remount,hidepid=0 /proc';
-  return isHidden
-    ? unwell('processes', '/proc is mounted with hidepid: strays of other users can’t be seen', cure)
-    : well('processes', '/proc lists the processes');
+  return seen('processes', false, '/proc is mounted with hidepid: strays of other users can’t be seen', cure);
 }
 
 /** What ends the worker of a supervisor that is killed. */
 async function checkGuard(): Promise<Check> {
   const takesAlong = 'a supervisor that is killed takes its worker along';
-  if (await findSetpriv()) return well('guard', takesAlong);
+  if (await findSetpriv()) return seen('guard', true, takesAlong);
   if (existsSync('/bin/sh'))
-    return well('guard', `${takesAlong}, by a shell alone: there is no setpriv of util-linux`);
+    return seen('guard', true, `${takesAlong}, by a shell alone: there is no setpriv of util-linux`);
   const problem =
     'neither setpriv of util-linux nor /bin/sh is here: the worker of a supervisor that is killed polls on until the next start';
-  return unwell(
-    'guard',
-    problem,
-    'make singlepoll the first process of the container, which takes all others along',
-  );
+  const cure = 'make singlepoll the first process of the container, which takes all others along';
+  return seen('guard', false, problem, cure);
 }
 
 function checkStateFolder(env: Environment): Check {
-  let path = '';
   try {
-    path = stateDirPath(env);
-    const found = findStateDir(env);
-    // Where it is not there yet, it has to be makeable: the nearest folder above that exists decides.
-    let nearest = found ?? dirname(path);
-    while (!existsSync(nearest) && dirname(nearest) !== nearest) nearest = dirname(nearest);
-    accessSync(nearest, constants.W_OK | constants.X_OK);
-    return well('state-folder', `the state folder ${path} ${found ? 'is yours alone' : 'can be made'}`);
+    const { path, isThere } = tryStateDir(env);
+    const state = isThere ? 'is yours alone' : 'can be made';
+    return seen('state-folder', true, `the state folder ${path} ${state}`);
   } catch (error) {
-    if (error instanceof SinglepollError) return unwell('state-folder', error.message, error.hint ?? '');
-    const problem = `the state folder ${path} can’t be written (${(error as NodeJS.ErrnoException).code})`;
-    return unwell('state-folder', problem, 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder');
+    const { message, hint = null } = error as SinglepollError;
+    return seen('state-folder', false, message, hint);
   }
 }
 
@@ -94,12 +82,13 @@ function checkStateFolder(env: Environment): Check {
 export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
   const open = files.filter(
     ({ path, text, mode }) =>
-      isOpenToOthers(mode) && isEnvFile(path) && !isExample(path) && tokensIn(text ?? '').length > 0,
+      isOpenToOthers(mode) && isKind('env', path) && !isKind('example', path) && tokensIn(text).length > 0,
   );
-  if (open.length === 0) return [well('env-permissions', 'no env file with a token is open to other users')];
+  if (open.length === 0)
+    return [seen('env-permissions', true, 'no env file with a token is open to other users')];
   return open.map(({ path, mode }) => {
     const problem = `${path} holds a token and is open to other users (mode ${modeText(mode)})`;
-    return { ...unwell('env-permissions', problem, `chmod 600 ${path}`), file: path };
+    return { ...seen('env-permissions', false, problem, `chmod 600 ${path}`), file: path };
   });
 }
 
@@ -113,24 +102,22 @@ export type Answer = { failure: string | null; status?: number; date?: string | 
 async function checkNetwork(root: URL, env: Environment): Promise<Check[]> {
   const client = openHttpClient({ root, env, connections: 1 });
   const begin = performance.now();
-  try {
-    const { status, headers } = await client.ask({
+  const answer: Answer = await client
+    .ask({
       method: 'GET',
       path: root.pathname + root.search,
       headers: ['user-agent', 'singlepoll'],
       answerBytesMax: 64 * 1024,
       signal: AbortSignal.timeout(ANSWER_MS),
-    });
-    const tookMs = Math.round(performance.now() - begin);
-    return judgeAnswer(root, { failure: null, status, date: headers.date, tookMs });
-  } catch (error) {
-    const { name, code, message } = error as NodeJS.ErrnoException;
-    const isLate = /^(TimeoutError|AbortError)$/.test(name);
-    const failure = isLate ? `no answer within ${ANSWER_MS / 1_000} s` : (code ?? message);
-    return judgeAnswer(root, { failure });
-  } finally {
-    client.close();
-  }
+    })
+    .then(
+      ({ status, headers: { date } }) => ({ failure: null, status, date }),
+      ({ name, code, message }: NodeJS.ErrnoException) => ({
+        failure: name === 'TimeoutError' ? `no answer within ${ANSWER_MS / 1_000} s` : (code ?? message),
+      }),
+    );
+  client.close();
+  return judgeAnswer(root, { ...answer, tookMs: Math.round(performance.now() - begin) });
 }
 
 /** DNS, reach of the API root and the clock against its Date header, from one answer. */
@@ -140,24 +127,24 @@ export function judgeAnswer({ hostname, href }: URL, answer: Answer, nowMs = Dat
   const offMs = nowMs - Date.parse(date);
   const off = `the clock is ${Math.round(Math.abs(offMs) / 1_000)} s ${offMs > 0 ? 'ahead of' : 'behind'} the API root’s`;
   const clock = Number.isNaN(offMs)
-    ? unseen('clock', 'the clock was not compared: no answer with a Date')
+    ? seen('clock', null, 'the clock was not compared: no answer with a Date')
     : Math.abs(offMs) > CLOCK_OFF_MS
-      ? unwell('clock', off, 'timedatectl set-ntp true')
-      : well('clock', 'the clock agrees with the API root');
+      ? seen('clock', false, off, 'timedatectl set-ntp true')
+      : seen('clock', true, 'the clock agrees with the API root');
   if (failure !== null && /^(ENOTFOUND|EAI_\w+)$/.test(failure)) {
     const cure = `getent hosts ${hostname}   (and /etc/resolv.conf; in a container: --dns)`;
     const problem = `the name ${hostname} can’t be looked up (${failure})`;
-    return [unwell('dns', problem, cure), unseen('api-root', `${root} was not asked`), clock];
+    return [seen('dns', false, problem, cure), seen('api-root', null, `${root} was not asked`), clock];
   }
   const problem = failure ?? (status < 500 ? null : `it answers ${status}`);
   const cure = /CERT|SELF_SIGNED|UNABLE_TO/.test(problem ?? '')
     ? 'NODE_EXTRA_CA_CERTS=/path/to/ca.pem'
     : `curl -v ${root}   (firewall, HTTPS_PROXY, TELEGRAM_API_ROOT)`;
   return [
-    ...(failure === null && /[a-z]/i.test(hostname) ? [well('dns', `${hostname} is known`)] : []),
+    ...(failure === null && /[a-z]/i.test(hostname) ? [seen('dns', true, `${hostname} is known`)] : []),
     problem === null
-      ? well('api-root', `${root} answers in ${tookMs} ms`)
-      : unwell('api-root', `${root} is out of reach: ${problem}`, cure),
+      ? seen('api-root', true, `${root} answers in ${tookMs} ms`)
+      : seen('api-root', false, `${root} is out of reach: ${problem}`, cure),
     clock,
   ];
 }

@@ -1,4 +1,5 @@
 /** Every process that the project's files say is started, and whether it polls. A table says which file tells it, and where. */
+import { basename } from 'node:path';
 import { type Evidence, pollsIn, readCode, webhooksIn } from './code.ts';
 import { createRuns, type Run } from './commands.ts';
 import * as doc from './documents.ts';
@@ -12,8 +13,7 @@ import {
   table,
   text,
 } from './documents.ts';
-import * as files from './files.ts';
-import { baseOf, folderOf, joinPath, lineAt, type Project } from './files.ts';
+import { folderOf, isBotName, isForDevelopment, isKind, joinPath, lineAt, type Project } from './files.ts';
 
 /**
  * Manager, its file, steps to each process, keys of its command (`=`: the value itself, `-`: none), and what else is to know: `when`
@@ -68,33 +68,33 @@ export function studyProject(project: Project) {
 }
 
 function studyCode(project: Project) {
-  const readable = project.files.flatMap((it) => (it.text === null ? [] : [{ ...it, text: it.text }]));
-  const texts = new Map(readable.map(({ path, text }) => [path, text]));
+  const texts = new Map(project.files.map(({ path, text }) => [path, text]));
   // What runs in production.
-  const own = readable.filter(({ path }) => !files.isAside(path));
+  const own = project.files.filter(({ path }) => !isKind('aside', path));
   const code = readCode(texts);
   const polls = own.flatMap(({ path, text }) => pollsIn(path, text));
   const webhooks = own.flatMap(({ path, text }) => webhooksIn(path, text));
   const isMtproto = own.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
   const saysLease = ({ path, text }: (typeof own)[number]) =>
-    baseOf(path) === 'singlepoll.toml'
+    basename(path) === 'singlepoll.toml'
       ? /^lease\s*=/m.test(text)
-      : files.isEnvFile(path) &&
-        !files.isExample(path) &&
+      : isKind('env', path) &&
+        !isKind('example', path) &&
         /^\s*(export\s+)?SINGLEPOLL_LEASE\s*=\s*\S/m.test(text);
+  /** The project says that it shares one. */
+  const lease = own.some(saysLease);
   return {
     project,
     texts,
     files: own,
     code,
-    runs: createRuns(texts, code),
+    runs: createRuns(texts, code, lease),
     /** Every place that polls, or sets a webhook. */
     polls,
     webhooks,
     /** There is Telegram code, and none of it polls. */
     isForWebhook: polls.length === 0 && (webhooks.length > 0 || isMtproto),
-    /** The project says that it shares a lease. */
-    lease: own.some(saysLease),
+    lease,
   };
 }
 
@@ -139,7 +139,7 @@ function row(manager: string, file: string, line: number, name: string, command:
     /** The line of shell; empty where the file leaves it to the image or the platform. */
     command,
     folder: manager === 'cron' ? '' : folderOf(file),
-    isForDevelopment: !isServer && [file, name].some(files.isForDevelopment),
+    isForDevelopment: !isServer && [file, name].some(isForDevelopment),
     document,
     /** Of the process in the document. */
     path: [] as Path,
@@ -161,11 +161,11 @@ const LINES: readonly (readonly [string, RegExp, RegExp])[] = [
 ];
 
 function fromLines(file: string, content: string): Said[] {
-  const image = files.isDockerfile(file) ? imageCommand(content) : null;
+  const image = isKind('docker', file) ? imageCommand(content) : null;
   if (image) return [row('docker', file, image.line, 'CMD', image.command)];
   return LINES.filter(([, pattern]) => pattern.test(file)).flatMap(([manager, , pattern]) =>
     [...content.matchAll(pattern)].map(({ 1: name, 2: command, index }) =>
-      row(manager, file, lineAt(content, index), name || baseOf(file), command!.trim()),
+      row(manager, file, lineAt(content, index), name || basename(file), command!.trim()),
     ),
   );
 }
@@ -213,11 +213,9 @@ function judge(said: Said, all: readonly Said[], facts: Studied) {
   const hasToken = variables.some((it) => /BOT_?TOKEN|TELEGRAM\w*TOKEN|^TG_\w*TOKEN/i.test(it));
   const isLikely =
     !(runs.at(-1)?.target || isOthers || isForWebhook || /^(cron|workflow)$/.test(manager)) &&
-    (hasToken || files.isBotName(names.join(' ')));
+    (hasToken || isBotName(names.join(' ')));
   const isLeased =
-    variables.includes('SINGLEPOLL_LEASE') ||
-    runs.some((it) => it.hasLease || (lease && it.isSupervised)) ||
-    (lease && runs.length === 0);
+    variables.includes('SINGLEPOLL_LEASE') || runs.some((it) => it.isLeased) || (lease && runs.length === 0);
   const polls = runs.find((it) => it.polls !== null)?.polls ?? null;
   // It polls, or is likely to, and no lease keeps its copies apart.
   return { ...said, runs, polls, isSuspect: (polls !== null || isLikely) && !isLeased };
@@ -229,7 +227,7 @@ function pollsOf({ program, words, target, way }: Run, { code, files, polls }: S
     const isProject = /^(nodemon|air|gow|pm2.*)$/.test(program);
     return (isProject && !/test|jest|mocha|lint|tsc|build|check/.test(words.join(' ')) && polls[0]) || null;
   }
-  const apps = files.filter(({ path }) => words.includes('runserver') && baseOf(path) === 'apps.py');
+  const apps = files.filter(({ path }) => words.includes('runserver') && basename(path) === 'apps.py');
   const found = [code.polls(target, way), ...apps.map(({ path }) => code.polls(path, 'import'))];
   return found.find((it) => it !== null) ?? null;
 }

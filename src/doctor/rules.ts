@@ -4,8 +4,8 @@
  */
 import { told } from './code.ts';
 import { at, environmentOf, fill, rowsOf, stepsOf, table, whole } from './documents.ts';
-import type { Finding } from './files.ts';
-import { findLines, KINDS } from './lines.ts';
+import { type Finding, isKind } from './files.ts';
+import { findLines } from './lines.ts';
 import type { Facts, Process } from './processes.ts';
 import { findTokens } from './tokens.ts';
 
@@ -92,7 +92,7 @@ pm2-instances  pm2  exec_mode ~^cluster instances !max|cpus|arallel|^-|(?<![\d.]
 const LEASE = 'or let one copy poll and the others stand by: singlepoll start --lease';
 
 function findSettings(facts: Facts): Finding[] {
-  const scripts = facts.files.filter(({ path }) => KINDS.script!.test(path) || path.endsWith('.toml'));
+  const scripts = facts.files.filter(({ path }) => isKind('script', path) || path.endsWith('.toml'));
   const allText = scripts.map(({ text }) => text).join('\n');
   return facts.processes.flatMap(({ manager, file, name, command, document, path, polls, isSuspect }) => {
     const stepsTo = (steps: string) => stepsOf(steps, steps.startsWith('>') ? [] : path);
@@ -124,39 +124,33 @@ function findSettings(facts: Facts): Finding[] {
 const SIDE_BY_SIDE = /^(procfile|compose|fly|supervisord|render|heroku|digitalocean|kubernetes)$/;
 
 function twoPollers(facts: Facts): Finding[] {
-  const first = new Map<string, Process>();
-  return facts.processes.flatMap((process) => {
-    const { manager, file, line, name, command, polls, runs } = process;
-    if (!SIDE_BY_SIDE.test(manager) || polls === null || command === '' || name === 'release') return [];
-    if (runs.some(({ hasLease }) => hasLease)) return [];
-    const key = `${file} ${botOf(process)}`;
-    const other = first.get(key);
-    if (other === undefined) first.set(key, process);
-    if (other === undefined || other.name === name || isOtherBot(facts, other, process)) return [];
+  const pollers = facts.processes.filter(
+    ({ manager, name, command, polls, runs }) =>
+      SIDE_BY_SIDE.test(manager) &&
+      ![polls, command, name].some((it) => it === null || it === '' || it === 'release') &&
+      !runs.some((it) => it.isLeased),
+  );
+  return pollers.flatMap((process) => {
+    const { file, line, name, polls } = process;
+    const other = pollers.find((it) => it.file === file && botOf(it, facts) === botOf(process, facts))!;
+    if (other.name === name) return [];
     const idle = /web|api|http/i.test(other.name) ? other.name : name;
     return {
       rule: 'two-pollers',
       file,
       line,
-      why: `${other.name} and ${name} both poll: ${told(other.polls!)} and ${told(polls)}`,
+      why: `${other.name} and ${name} both poll: ${told(other.polls!)} and ${told(polls!)}`,
       cure: `take the polling out of one of them: POLLING_ENABLED=0 for ${idle}, where the code looks at it`,
     };
   });
 }
 
-/** What tells the bots of several compose services apart: the env file, the token and the profiles that they are given. */
-function botOf({ manager, document, path }: Process): string {
-  const service = table(manager === 'compose' ? at(document.value, path) : {});
+/** What tells the bots of processes apart: env file, token and profiles of a service, and how the code names the token. */
+function botOf({ document, path, runs }: Process, { code, texts }: Facts): string {
+  const service = table(at(document.value, path));
   const tokens = environmentOf(service).filter((it) => /^[^=]*TOKEN/i.test(it));
-  return JSON.stringify([service.env_file, tokens.sort(), service.profiles]);
-}
-
-/** The variables that hold the token differ: `os.environ["SALES_BOT_TOKEN"]` here, `SUPPORT_BOT_TOKEN` there. */
-function isOtherBot({ code, texts }: Facts, a: Process, b: Process): boolean {
-  const variables = ({ runs }: Process) =>
-    runs
-      .flatMap(({ target }) => (target === null ? [] : code.reached(target)))
-      .flatMap((path) => texts.get(path)?.match(/\b[A-Z][A-Z0-9_]*TOKEN[A-Z0-9_]*\b/g) ?? []);
-  const [ofA, ofB] = [variables(a), variables(b)];
-  return ofA.length > 0 && ofB.length > 0 && !ofA.some((name) => ofB.includes(name));
+  const names = runs
+    .flatMap(({ target }) => (target === null ? [] : code.reached(target)))
+    .flatMap((it) => texts.get(it)?.match(/\b[A-Z0-9_]*(?:BOT|TELEGRAM|TG_)[A-Z0-9_]*TOKEN\b/g) ?? []);
+  return JSON.stringify([service.env_file, tokens.sort(), service.profiles, [...new Set(names)].sort()]);
 }

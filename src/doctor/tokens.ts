@@ -2,7 +2,7 @@
 import { parseEnvFile } from '../config/files.ts';
 import { WHOLE_TOKEN } from '../config/token.ts';
 import { runTool } from '../tools.ts';
-import { type Finding, isEnvFile, isExample, isLog, lineAt } from './files.ts';
+import { type Finding, isKind, lineAt } from './files.ts';
 import type { Facts } from './processes.ts';
 
 interface TokenAt {
@@ -34,32 +34,34 @@ const isMadeUp = (bot: string, secret: string): boolean =>
   /12345|^(\d)\1+$/.test(bot);
 
 export function findTokens({ project, files }: Facts): Finding[] {
-  const logs = project.files.filter(({ path }) => isLog(path));
-  const sources = files.filter(({ path }) => !isLog(path) && (!isEnvFile(path) || isExample(path)));
-  const leaks = [...sources, ...logs].flatMap(({ path: file, text, isCut }) =>
-    firstOfEach(tokensIn(text ?? '')).map(({ bot, index }) => {
-      const line = isCut ? null : lineAt(text ?? '', index);
-      const instead = isExample(file) ? '' : ', and os.environ or process.env here';
-      return isLog(file)
-        ? {
-            ...{ rule: 'token-in-log', file, line },
-            why: `a token of bot ${bot} stands in the log: whoever reads it can poll (an HTTP client that logs its URLs, most likely)`,
-            cure: `rm ${file}, @BotFather /revoke; in Python: logging.getLogger("httpx").setLevel(logging.WARNING)`,
-          }
-        : {
-            ...{ rule: 'token-in-file', file, line },
-            why: `a token of bot ${bot} stands in the file: everybody who gets a copy of it has a poller`,
-            cure: `@BotFather /revoke, the new token into .env${instead}`,
-          };
-    }),
+  const logs = project.files.filter(({ path }) => isKind('log', path));
+  const sources = files.filter(
+    ({ path }) => !isKind('log', path) && (!isKind('env', path) || isKind('example', path)),
   );
+  const leaks = [...sources, ...logs].flatMap(({ path: file, text, isCut }) => {
+    const [rule, where, who] = isKind('log', file)
+      ? ['token-in-log', 'log', 'whoever reads it can poll (an HTTP client that logs its URLs, most likely)']
+      : ['token-in-file', 'file', 'everybody who gets a copy of it has a poller'];
+    const cure = isKind('log', file)
+      ? `rm ${file}, @BotFather /revoke; in Python: logging.getLogger("httpx").setLevel(logging.WARNING)`
+      : `@BotFather /revoke, the new token into .env${isKind('example', file) ? '' : ', and os.environ or process.env here'}`;
+    const tokens = new Map(
+      tokensIn(text)
+        .reverse()
+        .map((it) => [it.token, it]),
+    );
+    return [...tokens.values()].map(({ bot, index }) => {
+      const line = isCut ? null : lineAt(text, index);
+      return { rule, file, line, why: `a token of bot ${bot} stands in the ${where}: ${who}`, cure };
+    });
+  });
   return [...inTwoEnvFiles(files), ...leaks];
 }
 
 function inTwoEnvFiles(files: Facts['files']): Finding[] {
   const first = new Map<string, string>();
   return files.flatMap(({ path, text }) => {
-    const { vars, lineOf } = parseEnvFile(isEnvFile(path) ? text : '');
+    const { vars, lineOf } = parseEnvFile(isKind('env', path) ? text : '');
     return Object.entries(vars).flatMap(([variable, value]) =>
       tokensIn(value).flatMap(({ token, bot }) => {
         const line = lineOf(variable) ?? 1;
@@ -72,9 +74,6 @@ function inTwoEnvFiles(files: Facts['files']): Finding[] {
     );
   });
 }
-
-const firstOfEach = (tokens: readonly TokenAt[]): TokenAt[] =>
-  tokens.filter(({ token }, index) => tokens.findIndex((it) => it.token === token) === index);
 
 const GIT_MS = 10_000;
 /** No program that the repository's settings name is run, nothing is fetched, locked or written. */

@@ -138,6 +138,11 @@ export function hasProcfs(): boolean {
   return process.platform === 'linux' && readText('/proc/self/stat') !== null;
 }
 
+/** /proc is mounted so that processes of other users are not even listed, except to root. */
+export function areOthersHidden(mounts = readText('/proc/self/mounts') ?? ''): boolean {
+  return /^\S+ \/proc proc \S*hidepid=(?:[12]|noaccess|invisible)/m.test(mounts);
+}
+
 export function isThere(pid: number): boolean {
   try {
     process.kill(pid, 0);

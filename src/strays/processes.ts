@@ -4,7 +4,7 @@
  * that overwrites its arguments with a title may wipe its environment, too; what was read before stays known.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { aliveStat, listPids, ownerOf, type ProcStat, readText, statOf } from '../machine/procfs.ts';
+import { aliveStat, areOthersHidden, listPids, ownerOf, type ProcStat, statOf } from '../machine/procfs.ts';
 import type { Inspector } from './inspector.ts';
 import type { Proc, ProcDetails, Snapshot } from './process.ts';
 
@@ -22,9 +22,7 @@ const UNKNOWN = { uid: -1, argv: [], cwd: null, env: null };
 
 export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>): Processes {
   const known = new Map<number, { readonly image: string; readonly details: ProcDetails }>();
-  const hidden = /^\S+ \/proc proc \S*hidepid=(?:[12]|noaccess|invisible)/m.test(
-    readText('/proc/self/mounts') ?? '',
-  );
+  const hidden = areOthersHidden();
   let uninspectable: Snapshot['uninspectable'] = { count: 0, first: [], stuck: 0, byUid: new Map(), hidden };
   let queue: Promise<unknown> = Promise.resolve();
 
