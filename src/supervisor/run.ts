@@ -58,7 +58,7 @@ interface Worker {
 /** Makes the loop with its edges; nothing happens before `begin`. */
 export function createRun(startup: Startup & Taken, me: Me | null) {
   const { config, environment, nextWorker, output, report, hold } = startup;
-  const status = createStatus({ ...startup, me });
+  const status = createStatus(config, me, startup.command, startup.startedAt);
   status.sources.log = output.logFacts;
   /** In the environment of all that belongs to this run. */
   const id = randomBytes(8).toString('hex');

@@ -77,54 +77,36 @@ export interface StatusSources {
   alerts?: { readonly cure: string; entry(): AlertsEntry; isFailing(): boolean };
 }
 
-export interface Status {
-  readonly record: StatusRecord;
-  /** The only way to change the record. */
-  note(event: StatusEvent): void;
-  /** Called after each change of the record. */
-  onNote(listener: () => void): void;
-  /** Filled in as the parts of the run are opened. */
-  readonly sources: StatusSources;
-  document(tree?: readonly TreeEntry[]): StatusDocument;
-  runState(): RunState;
-  /** What feeds a watchdog. */
-  seen(): Seen;
-}
+export type Status = ReturnType<typeof createStatus>;
 
-interface Known {
-  readonly config: Pick<Config, 'botId' | 'cwd' | 'deafAfterMs' | 'gateway' | 'polling'>;
-  readonly me: Me | null;
-  readonly command: readonly string[];
-  readonly startedAt: string;
-}
+type Settings = Pick<Config, 'botId' | 'cwd' | 'deafAfterMs' | 'gateway' | 'polling'>;
 
-export function createStatus({ config, me, command, startedAt }: Known): Status {
+export function createStatus(config: Settings, me: Me | null, command: readonly string[], startedAt: string) {
   const { botId, cwd, polling, gateway, deafAfterMs } = config;
-  const supervisor = {
-    pid: process.pid,
-    startedAt,
-    version: VERSION,
-    command: command.map((word) => plainCommand([word])),
-    cwd,
-  };
+  const words = command.map((word) => plainCommand([word]));
+  const supervisor = { pid: process.pid, startedAt, version: VERSION, command: words, cwd };
   const bot = me || botId !== null ? { id: me?.id ?? botId, username: me?.username ?? null } : null;
   let record = newRecord({ bot, supervisor, deafAfterMs }, polling ? (gateway ? 'gateway' : 'direct') : null);
+  /** Filled in as the parts of the run are opened. */
   const sources: StatusSources = {};
   let listener = (): void => {};
   return {
-    get record() {
+    sources,
+    get record(): StatusRecord {
       return record;
     },
-    note(event) {
+    /** The only way to change the record. */
+    note(event: StatusEvent): void {
       record = noted(record, event, { atMs: performance.now(), at: new Date().toISOString() });
       listener();
     },
-    onNote(it) {
+    /** Called after each change of the record. */
+    onNote(it: () => void): void {
       listener = it;
     },
-    sources,
-    document: (tree = []) => statusDocument(record, sources, tree, performance.now()),
+    document: (tree: readonly TreeEntry[] = []) => statusDocument(record, sources, tree, performance.now()),
     runState: () => runState(record),
+    /** What feeds a watchdog. */
     seen: () => seenOf(record, sources),
   };
 }
@@ -190,49 +172,17 @@ function seenOf(record: StatusRecord, { lease }: StatusSources): Seen {
   };
 }
 
-interface Reading {
-  readonly record: StatusRecord;
-  readonly sources: StatusSources;
-  readonly nowMs: number;
-}
-
 /** With a time: it is over. */
 type Found = Problem & Partial<PastEvent>;
-type Check = (reading: Reading) => Found | false | null | undefined;
 
 function findProblems(record: StatusRecord, sources: StatusSources, nowMs: number) {
-  const found = CHECKS.map((check) => check({ record, sources, nowMs })).filter((it): it is Found =>
-    Boolean(it),
-  );
   const isPast = (it: Found): it is PastEvent => it.at !== undefined;
+  const found: readonly Found[] = [
+    ...waitingProblems(record, sources, nowMs),
+    ...pastProblems(record, sources, nowMs),
+    ...presentProblems(record, sources, nowMs),
+  ];
   return { problems: found.filter((it) => !isPast(it)), earlier: found.filter(isPast) };
-}
-
-/** What has happened lately; null: it has not. `endedBy`: it is over once that has happened after it. */
-function lately(
-  { record, nowMs }: Reading,
-  moment: Moment,
-  problem: Problem,
-  endedBy: Moment | null,
-): Found | null {
-  const { lastMs, lastAt } = record;
-  const atMs = lastMs[moment] ?? Number.NEGATIVE_INFINITY;
-  const agoMs = nowMs - atMs;
-  if (agoMs >= RECENT_MS) return null;
-  const isOver = agoMs >= PRESENT_MS || moment === endedBy || (endedBy && (lastMs[endedBy] ?? 0) > atMs);
-  const at = lastAt[moment] ?? '';
-  return isOver
-    ? { ...problem, at }
-    : { ...problem, message: `${problem.message}, the last ${duration(agoMs)} ago` };
-}
-
-function conflictProblem({ polling, rival }: StatusRecord): Problem {
-  const met = `somebody else polls this bot: the worker met ${count(polling.conflicts.poller, 'conflict')} (409)`;
-  return {
-    code: 'conflict',
-    message: rival.here ? `${met}: ${rival.here}` : met,
-    hint: rival.hint ?? 'singlepoll who',
-  };
 }
 
 /** Without a log what the worker prints goes to whoever runs `start`. */
@@ -240,159 +190,121 @@ function logHint({ log }: StatusSources, what: string): { hint?: string } {
   return log?.() ? { hint: `singlepoll logs -n 50    # ${what}` } : {};
 }
 
-/** What has happened lately: each with what ends it. */
-const PAST: readonly (readonly [Moment, endedBy: Moment | null, (reading: Reading) => Problem])[] = [
-  [
-    'webhook-set',
-    'webhook-set',
-    ({ record: { tally } }) => ({
-      code: 'webhook-set',
-      message: `somebody set a webhook; cleared ${count(tally.webhookSetAgain, 'time')} while running`,
-      hint: WEBHOOK_CURE,
-    }),
-  ],
-  ['conflict', 'stray-stopped', ({ record }) => conflictProblem(record)],
-  [
-    'stray-stopped',
-    'stray-stopped',
-    ({ record: { tally } }) => ({ code: 'stray', message: `a stray poller was stopped: ${tally.lastStray}` }),
-  ],
-  [
-    'lease-lost',
-    'lease-lost',
-    ({ record: { tally } }) => ({
-      code: 'lease-lost',
-      message: `the lease was lost: ${tally.lastLeaseLoss}`,
-    }),
-  ],
-  ['unsealed', null, () => ({ code: 'not-sealed', message: UNSEALED, hint: UNSEALED_CURE })],
-  [
-    'stolen',
-    null,
-    ({ record }) => ({ code: 'stolen', message: stolenWords(record.polling.stolen), hint: STOLEN_CURE }),
-  ],
-  [
-    'webhook-turned-down',
-    null,
-    ({ record: { polling } }) => ({
-      code: 'worker-sets-webhook',
-      message: `the worker tried to set a webhook and was turned down (${count(polling.webhookAttempts, 'time')} so far)`,
-      hint: 'take setWebhook out of the bot, or start it with --allow-set-webhook',
-    }),
-  ],
-  [
-    'deaf',
-    'poll',
-    ({ record: { polling, tally }, sources }) => ({
-      code: 'deaf',
-      message: `the worker lived without polling and was replaced (${count(tally.deafReplaced, 'time')} so far)`,
-      ...(polling.via === 'direct'
-        ? { hint: polling.past?.cure ?? '' }
-        : logHint(sources, 'says what it was doing')),
-    }),
-  ],
-];
-
-/** In the order in which they are shown. */
-const CHECKS: readonly Check[] = [
-  ({ record }) =>
-    record.yieldsTo !== null &&
-    runState(record) === 'standby' && {
-      code: 'rival',
-      message: `stands by, as ${record.yieldsTo.reason}`,
-      ...(record.yieldsTo.hint === undefined ? {} : { hint: record.yieldsTo.hint }),
-    },
-  ({ record: { polls, polling, state, lastMs }, nowMs }) => {
-    const upMs = nowMs - (lastMs['worker-start'] ?? nowMs);
-    if (!polls || state.phase !== 'starting' || state.pid === null || upMs <= SLOW_START_MS) return null;
-    return {
+/** Why nobody polls, or will for long, by the phase and the last looks. */
+function* waitingProblems(record: StatusRecord, sources: StatusSources, nowMs: number): Iterable<Problem> {
+  const { polls, polling, state, lastMs, yieldsTo, webhook } = record;
+  const upMs = nowMs - (lastMs['worker-start'] ?? nowMs);
+  if (yieldsTo !== null && runState(record) === 'standby') {
+    const hint = yieldsTo.hint === undefined ? {} : { hint: yieldsTo.hint };
+    yield { code: 'rival', message: `stands by, as ${yieldsTo.reason}`, ...hint };
+  }
+  if (polls && state.phase === 'starting' && state.pid !== null && upMs > SLOW_START_MS)
+    yield {
       code: 'no-poll',
       message: `the worker has not polled ${polling.past ? 'through the gateway' : 'yet'}, ${duration(upMs)} after its start`,
       hint:
         polling.past?.cure ??
         'does it poll where POLLING_ENABLED is 1? Its own log may tell: singlepoll logs',
     };
-  },
-  ({ record: { polls, polling, state, lastMs, deafAfterMs }, sources, nowMs }) => {
-    if (!polls || polling.via !== 'gateway' || state.phase !== 'polling' || lastMs.poll === undefined)
-      return null;
-    if ((sources.gateway?.pollOpenMs() ?? 0) > 0) return null;
-    // What came before the present worker is not its silence.
-    const silentMs = nowMs - Math.max(lastMs.poll, lastMs['worker-start'] ?? nowMs);
-    return (
-      silentMs > deafAfterMs + UNNOTICED_MS && {
-        code: 'no-poll',
-        message: `no poll has succeeded for ${duration(silentMs)}`,
-        hint: 'singlepoll restart    # if that does not help: singlepoll reset',
-      }
-    );
-  },
-  // While the Bot API is out of reach, that is the problem: see the last check.
-  ({ record: { state }, sources }) =>
-    state.phase === 'backoff' &&
-    state.next !== 'probe' && {
+  const isSilent = !sources.gateway?.pollOpenMs() && lastMs.poll !== undefined;
+  // What came before the present worker is not its silence.
+  const silentMs = isSilent ? Math.min(nowMs - (lastMs.poll ?? nowMs), upMs) : 0;
+  const isSeen = polls && polling.via === 'gateway' && state.phase === 'polling';
+  if (isSeen && silentMs > record.deafAfterMs + UNNOTICED_MS)
+    yield {
+      code: 'no-poll',
+      message: `no poll has succeeded for ${duration(silentMs)}`,
+      hint: 'singlepoll restart    # if that does not help: singlepoll reset',
+    };
+  // While the Bot API is out of reach, that is the problem: see the last of the present ones.
+  if (state.phase === 'backoff' && state.next !== 'probe')
+    yield {
       code: 'crashing',
       message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
       ...logHint(sources, 'says what it printed'),
-    },
-  ({ record: { strays } }) => {
-    const pids = strays.filter(({ grade }) => GUILTY.has(grade)).map(({ pid }) => pid);
-    return (
-      pids.length > 0 && {
-        code: 'stray',
-        message: `${count(pids.length, 'stray poller')} of this bot: pid ${pids.join(', ')}`,
-        hint: 'singlepoll who',
-      }
-    );
-  },
-  ({ record: { webhook, polls, webhookOfWorker } }) =>
-    polls &&
-    !webhookOfWorker &&
-    webhook !== null &&
-    webhook.url !== '' && {
+    };
+  const pids = record.strays.filter(({ grade }) => GUILTY.has(grade)).map(({ pid }) => pid);
+  if (pids.length > 0)
+    yield {
+      code: 'stray',
+      message: `${count(pids.length, 'stray poller')} of this bot: pid ${pids.join(', ')}`,
+      hint: 'singlepoll who',
+    };
+  if (polls && !record.webhookOfWorker && webhook?.url)
+    yield {
       code: 'webhook-set',
       message: `a webhook is set: ${webhook.url}`,
       hint: 'singlepoll restart    # clears it again',
-    },
-  ...PAST.map(
-    ([moment, endedBy, problem]): Check =>
-      (reading) =>
-        lately(reading, moment, problem(reading), endedBy),
-  ),
-  ({ sources }) => sources.lease?.problem(),
-  ({ record: { polling, state }, sources }) =>
-    sources.lease?.status().mine &&
-    polling.via === 'direct' &&
-    state.phase === 'polling' && {
+    };
+}
+
+/** What has happened lately: over after a minute, or as soon as what ends it has happened. */
+function* pastProblems(record: StatusRecord, sources: StatusSources, nowMs: number): Iterable<Found> {
+  const { polling, tally, rival, lastMs, lastAt } = record;
+  function* lately(moment: Moment, endedBy: Moment | null, code: string, message: string, hint?: string) {
+    const atMs = lastMs[moment] ?? Number.NEGATIVE_INFINITY;
+    const agoMs = nowMs - atMs;
+    if (agoMs >= RECENT_MS) return;
+    const isOver = agoMs >= PRESENT_MS || moment === endedBy || (endedBy && (lastMs[endedBy] ?? 0) > atMs);
+    const problem: Problem = { code, message, ...(hint === undefined ? {} : { hint }) };
+    if (isOver) yield { ...problem, at: lastAt[moment] ?? '' };
+    else yield { ...problem, message: `${message}, the last ${duration(agoMs)} ago` };
+  }
+  const times = (n: number) => count(n, 'time');
+  const cleared = `somebody set a webhook; cleared ${times(tally.webhookSetAgain)} while running`;
+  yield* lately('webhook-set', 'webhook-set', 'webhook-set', cleared, WEBHOOK_CURE);
+  const met = `somebody else polls this bot: the worker met ${count(polling.conflicts.poller, 'conflict')} (409)`;
+  const by = rival.here ? `${met}: ${rival.here}` : met;
+  yield* lately('conflict', 'stray-stopped', 'conflict', by, rival.hint ?? 'singlepoll who');
+  yield* lately('stray-stopped', 'stray-stopped', 'stray', `a stray poller was stopped: ${tally.lastStray}`);
+  yield* lately('lease-lost', 'lease-lost', 'lease-lost', `the lease was lost: ${tally.lastLeaseLoss}`);
+  yield* lately('unsealed', null, 'not-sealed', UNSEALED, UNSEALED_CURE);
+  yield* lately('stolen', null, 'stolen', stolenWords(polling.stolen), STOLEN_CURE);
+  const tried = `the worker tried to set a webhook and was turned down (${times(polling.webhookAttempts)} so far)`;
+  const leaveOut = 'take setWebhook out of the bot, or start it with --allow-set-webhook';
+  yield* lately('webhook-turned-down', null, 'worker-sets-webhook', tried, leaveOut);
+  const deaf = `the worker lived without polling and was replaced (${times(tally.deafReplaced)} so far)`;
+  const seen =
+    polling.via === 'direct' ? polling.past?.cure : logHint(sources, 'says what it was doing').hint;
+  yield* lately('deaf', 'poll', 'deaf', deaf, seen);
+}
+
+/** What is wrong at this moment, by what each owner tells. */
+function* presentProblems(record: StatusRecord, sources: StatusSources, nowMs: number): Iterable<Problem> {
+  const { polling, state, overlap, rival, pausedUntilMs, apiProblem } = record;
+  const { lease, alerts } = sources;
+  const leaseProblem = lease?.problem();
+  if (leaseProblem) yield leaseProblem;
+  if (lease?.status().mine && polling.via === 'direct' && state.phase === 'polling')
+    yield {
       code: 'past-gateway',
       message: `the worker polls past the gateway: ${PAST_WITH_LEASE}`,
       ...(polling.past && { hint: polling.past.cure }),
-    },
-  ({ record: { webhookOfWorker } }) =>
-    webhookOfWorker && {
+    };
+  if (record.webhookOfWorker)
+    yield {
       code: 'webhook-set',
       message: `nobody polls: ${WORKERS_WEBHOOK}`,
       hint: 'singlepoll reset --no-allow-set-webhook    # without that option it can not',
-    },
-  ({ record: { pausedUntilMs }, nowMs }) =>
-    pausedUntilMs > nowMs && {
+    };
+  if (pausedUntilMs > nowMs)
+    yield {
       code: 'api-pause',
       message: `the Bot API asked for a pause (429): nobody polls for another ${duration(pausedUntilMs - nowMs)}`,
-    },
-  ({ record: { polling } }) => {
-    const owner = polling.pollers.find(({ role }) => role === 'owner');
-    const held = polling.pollers.filter(({ role }) => role === 'held');
-    if (!owner || held.length === 0) return null;
+    };
+  const owner = polling.pollers.find(({ role }) => role === 'owner');
+  const held = polling.pollers.filter(({ role }) => role === 'held');
+  if (owner && held.length > 0) {
     const pid = owner.pid ?? 'unknown';
     const isLoop = held.every((it) => it.pid === owner.pid);
     const others = held.map((it) => it.pid ?? 'another loop').join(', ');
     const message = isLoop
       ? `the worker polls in two loops of process ${pid}: one polls, the other is held and answered empty`
       : `the worker polls more than once: pid ${pid} polls, ${others} ${held.length === 1 ? 'is' : 'are'} held and answered empty`;
-    return { code: 'second-poller', message, hint: isLoop ? SECOND_CURE_LOOP : SECOND_CURE };
-  },
-  ({ record: { overlap, rival }, nowMs }) =>
-    overlap && {
+    yield { code: 'second-poller', message, hint: isLoop ? SECOND_CURE_LOOP : SECOND_CURE };
+  }
+  if (overlap)
+    yield {
       code: overlap.isRival ? 'rival' : 'conflict',
       message: `${overlap.isRival ? 'a rival' : 'another poller'} takes the poll: ${count(overlap.kicks, 'conflict')} (409) in ${duration(nowMs - overlap.sinceMs)}${rival.here ? `: ${rival.here}` : ''}`,
       hint:
@@ -400,26 +312,23 @@ const CHECKS: readonly Check[] = [
         (overlap.isRival
           ? RIVAL_CURE
           : 'singlepoll who    # an old run that is about to end goes away by itself'),
-    },
-  ({ sources }) => {
-    const problem = sources.log?.()?.problem ?? null;
-    return (
-      problem !== null && {
-        code: 'log',
-        message: `${problem}; polling goes on`,
-        hint: 'make room or let it be written: it goes on by itself',
-      }
-    );
-  },
-  ({ sources: { alerts } }) =>
-    alerts?.isFailing() && {
+    };
+  const logProblem = sources.log?.()?.problem;
+  if (logProblem)
+    yield {
+      code: 'log',
+      message: `${logProblem}; polling goes on`,
+      hint: 'make room or let it be written: it goes on by itself',
+    };
+  if (alerts?.isFailing())
+    yield {
       code: 'alerts',
       message: `alerts are not delivered: ${alerts.entry().lastError ?? 'unknown why'}; polling goes on`,
       hint: alerts.cure,
-    },
-  ({ record: { apiProblem, state } }) => {
+    };
+  if (apiProblem !== null) {
     const isWaiting = state.phase === 'backoff' && state.next === 'probe';
     const then = isWaiting ? '; the next worker is started once it answers' : '';
-    return apiProblem !== null && { code: 'api-unreachable', message: apiProblem + then };
-  },
-];
+    yield { code: 'api-unreachable', message: apiProblem + then };
+  }
+}

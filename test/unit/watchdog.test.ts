@@ -53,8 +53,7 @@ for (const [title, expected, ticks] of fed)
 
 test('watchdog: what is seen of a run', () => {
   const config = { polling: true, gateway: true, deafAfterMs: 60_000, botId: 1, cwd: '/' };
-  const statusOf = (more = {}) =>
-    createStatus({ config: { ...config, ...more }, me: null, command: [], startedAt: '' });
+  const statusOf = (more = {}) => createStatus({ ...config, ...more }, null, [], '');
   const state = { ...initial, phase: 'polling' as const };
   const seen = (...events: StatusEvent[]) => {
     const status = statusOf();
