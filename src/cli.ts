@@ -3,7 +3,7 @@ import { CommanderError } from 'commander';
 import { buildProgram } from './commands/program.ts';
 import { maskTokens } from './config/token.ts';
 import { EXIT, SinglepollError } from './errors.ts';
-import { journalMarks } from './output/journal.ts';
+import { journalMarks } from './output/words.ts';
 import { OWNED_VARIABLE } from './service/messages.ts';
 import { VERSION } from './version.ts';
 

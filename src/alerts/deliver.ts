@@ -1,4 +1,5 @@
 /** Sends messages to the admin chat, with the real API root and token instead of the gateway, and to --alert-url. */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { AlertConfig, AlertUrl } from '../config/checks.ts';
 import type { Report } from '../output/report.ts';
 import { count } from '../output/words.ts';
@@ -43,15 +44,8 @@ export function openDeliveries({ alerts, apiRoot, token, report }: DeliveriesOpt
     isFailing: () => queues.some((queue) => queue.isFailing()),
     /** Waits until every message is delivered or given up, but no longer than `ms`. */
     async finish(ms: number, cut: AbortSignal): Promise<void> {
-      let timer: NodeJS.Timeout | undefined;
-      const limit = new Promise<void>((resolve) => {
-        // Not unref'd, as nothing else may keep the process alive.
-        timer = setTimeout(resolve, ms);
-        cut.addEventListener('abort', () => resolve());
-        if (cut.aborted) resolve();
-      });
+      const limit = pause(ms, undefined, { signal: cut }).catch(() => {});
       await Promise.race([limit, Promise.all(queues.map((queue) => queue.hurry()))]);
-      clearTimeout(timer);
       const left = sum('waiting');
       const words = `${count(left, 'message')} could not be delivered before the end`;
       if (left > 0) report.line('alert', words, 'warn');

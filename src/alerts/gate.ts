@@ -1,8 +1,9 @@
 /**
  * Decides which events become alerts: each kind at most once within the cooldown; further ones are counted and reported with the
- * next alert. After a problem "recovered" follows once, when all has been well for a while. PURE but for its own state: times are
- * given, ms since 1970. Memory is bounded by the number of kinds.
+ * next alert. After a problem "recovered" follows once, when all has been well for a while. And decides when the digest is due. PURE but
+ * for its own state and the zone rules of Intl: times are given, ms since 1970. Memory is bounded by the number of kinds.
  */
+import type { AlertConfig } from '../config/checks.ts';
 
 /** Name and level of each kind, and whether it `lasts` until a recovery or is `over` at once. */
 export const ALERT_KINDS = {
@@ -121,4 +122,26 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
       owed,
     }),
   };
+}
+
+/**
+ * True once for each date of the zone whose time has come since `startMs`. Asked at least every minute, it copes with any jump of the
+ * clock: a skipped time comes at the jump, one that comes twice counts the first time.
+ */
+export function createDaily(
+  { hour, minute, zone }: NonNullable<AlertConfig['digest']>,
+  startMs: number,
+): (nowMs: number) => boolean {
+  const format = new Intl.DateTimeFormat('sv-SE', { timeZone: zone, dateStyle: 'short', timeStyle: 'short' });
+  const time = [hour, minute].map((it) => String(it).padStart(2, '0')).join(':');
+  let last = '';
+  const isDue = (nowMs: number): boolean => {
+    // `2026-11-29 09:00`, so that strings sort by time.
+    const [date = '', now = ''] = format.format(nowMs).split(' ');
+    if (date <= last || now < time) return false;
+    last = date;
+    return true;
+  };
+  isDue(startMs);
+  return isDue;
 }

@@ -70,17 +70,11 @@ export function digestMessage(
   { secrets, ...sender }: Sender,
 ): Message {
   const lines = digestLines(since, now, summary).map((line) => plain(maskText(line, secrets), TEXT_MAX));
-  const title = `daily digest: ${sender.bot} on ${sender.host}`;
-  const at = new Date(now.unixMs).toISOString();
   return {
-    ...sender,
-    event: 'digest',
-    level: 'digest',
-    title,
+    ...{ ...sender, event: 'digest', level: 'digest', hint: null, more: 0 },
+    title: `daily digest: ${sender.bot} on ${sender.host}`,
     message: lines.join('\n'),
-    at,
-    hint: null,
-    more: 0,
+    at: new Date(now.unixMs).toISOString(),
   };
 }
 

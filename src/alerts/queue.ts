@@ -34,12 +34,11 @@ export function createQueue(
 ) {
   const waiting: { readonly message: Message; readonly sinceMs: number }[] = [];
   let [sent, failed, failuresInRow] = [0, 0, 0];
-  let [isSending, hasGivenUp, isClosed] = [false, false, false];
+  let [hasGivenUp, isClosed] = [false, false];
   let lastError: string | null = null;
-  /** The next try of the first message, after a failure. */
-  let again: { readonly timer: NodeJS.Timeout; readonly isAsked: boolean; readonly waitMs: number } | null =
-    null;
-  let onEmpty = (): void => {};
+  /** Ends when nothing waits any more. */
+  let delivering: Promise<void> | null = null;
+  let endPause = (): void => {};
 
   function drop(index: number, error: string): void {
     waiting.splice(index, 1);
@@ -48,55 +47,45 @@ export function createQueue(
     lastError = error;
   }
 
-  function next(waitMs = 0): void {
-    if (again) clearTimeout(again.timer);
-    again = null;
-    if (isClosed || isSending) return;
-    const [first] = waiting;
-    if (!first) {
-      place.rest();
-      onEmpty();
-    } else {
-      isSending = true;
-      void place
-        .send(first.message)
-        .catch((error: unknown): Delivery => ({ kind: 'later', error: String(error), afterMs: null }))
-        .then((delivery) => settle(first, delivery, waitMs));
+  async function deliver(): Promise<void> {
+    let waitMs = 0;
+    for (let [first] = waiting; first; [first] = waiting) {
+      const { message, sinceMs } = first;
+      const delivery = await place
+        .send(message)
+        .catch((error): Delivery => ({ kind: 'later', error: String(error), afterMs: null }));
+      if (isClosed) return;
+      if (delivery.kind === 'ok') {
+        waiting.shift();
+        sent += 1;
+        [failuresInRow, hasGivenUp, waitMs] = [0, false, 0];
+        report.line('alert', `"${message.title}" told to ${place.name}`);
+        continue;
+      }
+      const error = `${place.name}: ${plain(delivery.error, 200)}`;
+      failuresInRow += 1;
+      const leftMs = sinceMs + GIVE_UP_AFTER_MS - nowMs();
+      if (delivery.kind === 'never' || leftMs <= 0) {
+        drop(0, error);
+        waitMs = 0;
+        report.line('alert', `"${message.title}" not delivered, and given up: ${error}`, 'warn');
+        continue;
+      }
+      lastError = error;
+      waitMs = Math.min(LONGEST_WAIT_MS, waitMs * 2 || FIRST_WAIT_MS);
+      const inMs = Math.min(leftMs, Math.max(waitMs, delivery.afterMs ?? 0));
+      const when = `tried again in ${duration(inMs)}`;
+      if (failuresInRow === 1)
+        report.line('alert', `"${message.title}" not delivered yet: ${error}; ${when}`, 'warn');
+      await new Promise<void>((resolve) => {
+        setTimeout(resolve, inMs).unref();
+        if (delivery.afterMs === null) endPause = resolve;
+      });
+      if (isClosed) return;
+      endPause = () => {};
     }
-  }
-
-  function settle(
-    { message, sinceMs }: (typeof waiting)[number],
-    delivery: Delivery,
-    waitedMs: number,
-  ): void {
-    isSending = false;
-    if (isClosed) return;
-    if (delivery.kind === 'ok') {
-      waiting.shift();
-      sent += 1;
-      [failuresInRow, hasGivenUp] = [0, false];
-      report.line('alert', `"${message.title}" told to ${place.name}`);
-      next();
-      return;
-    }
-    const error = `${place.name}: ${plain(delivery.error, 200)}`;
-    failuresInRow += 1;
-    const leftMs = sinceMs + GIVE_UP_AFTER_MS - nowMs();
-    if (delivery.kind === 'never' || leftMs <= 0) {
-      drop(0, error);
-      report.line('alert', `"${message.title}" not delivered, and given up: ${error}`, 'warn');
-      next();
-      return;
-    }
-    lastError = error;
-    const waitMs = Math.min(LONGEST_WAIT_MS, waitedMs * 2 || FIRST_WAIT_MS);
-    const inMs = Math.min(leftMs, Math.max(waitMs, delivery.afterMs ?? 0));
-    const timer = setTimeout(next, inMs, waitMs).unref();
-    again = { timer, isAsked: delivery.afterMs !== null, waitMs };
-    if (failuresInRow > 1) return;
-    const when = `tried again in ${duration(inMs)}`;
-    report.line('alert', `"${message.title}" not delivered yet: ${error}; ${when}`, 'warn');
+    delivering = null;
+    place.rest();
   }
 
   return {
@@ -104,21 +93,18 @@ export function createQueue(
       waiting.push({ message, sinceMs: nowMs() });
       // The first message may be under way, so the oldest after it is dropped.
       if (waiting.length > WAITING_MAX) drop(1, 'too many messages wait');
-      if (!again) next();
+      delivering ??= deliver();
     },
     counts: () => ({ sent, failed, waiting: waiting.length, lastError }),
     /** Shown as a problem in `status`: a message was given up, or three tries in a row have failed. */
     isFailing: () => hasGivenUp || failuresInRow >= FAILING_TRIES,
     /** Tries now, as no time is left, unless the receiver has asked for a pause. Resolves when nothing waits. */
-    hurry: () =>
-      new Promise<void>((resolve) => {
-        onEmpty = resolve;
-        if (waiting.length === 0) resolve();
-        else if (again && !again.isAsked) next(again.waitMs);
-      }),
+    async hurry(): Promise<void> {
+      endPause();
+      await delivering;
+    },
     close(): void {
       isClosed = true;
-      if (again) clearTimeout(again.timer);
       place.rest();
     },
   };

@@ -13,10 +13,9 @@ import { botName } from '../output/status-rows.ts';
 import type { Summary } from '../supervisor/history.ts';
 import type { AlertsEntry, StatusDocument, StatusRecord } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
-import { createDaily } from './daily.ts';
 import { type DeliveriesOptions, openDeliveries } from './deliver.ts';
 import { eventOfEnd, eventsBetween, isWell, type Look } from './events.ts';
-import { type AlertEvent, createAlertGate } from './gate.ts';
+import { type AlertEvent, createAlertGate, createDaily } from './gate.ts';
 import { alertMessage, digestMessage, type Sender } from './message.ts';
 
 interface AlertServiceOptions extends DeliveriesOptions {

@@ -28,9 +28,8 @@ const ESCAPE = '\x1b';
 /** More at once was not typed but pasted. */
 const TYPED_MAX = 4;
 const MESSAGE_MS = 8_000;
-/** A supervisor tells once a second that it is awake. It may be we who have slept: asked again once, it answers then. */
-const SILENT_MS = 1_500;
-const HUNG_AFTER = 2;
+/** A supervisor tells once a second that it is awake. */
+const SILENT_MS = 3_000;
 /** Where none runs, it is looked for so often; and whatever else there is to be seen (strays, the webhook) more rarely. */
 const LOOK_EVERY_MS = 400;
 const LOOK_AROUND_EVERY_MS = 5_000;
@@ -66,7 +65,8 @@ async function follow(
     // The only one that ran when the watching began: no other is followed later.
     if (config.botId === null && status.bot?.id) config = { ...config, botId: status.bot.id };
     isShown = true;
-    if (control === null) day = lastDay(status.bot?.id ?? null);
+    const stored = control === null ? storedHistory(status.bot?.id ?? null) : null;
+    if (control === null) day = stored && summarise(stored, DAY_MS);
     show({ status, lines, day }, control);
   };
   while (!over.aborted) {
@@ -88,32 +88,23 @@ async function follow(
   /** True: it has told something before it ended. */
   async function listen(control: string): Promise<boolean> {
     let last: StatusDocument | null = null;
-    for (let failures = 0; ; failures++) {
-      const heard = (value: Readonly<Record<string, unknown>>) => {
-        const wasHung = failures >= HUNG_AFTER;
-        failures = 0;
-        const isNew = 'status' in value && 'lines' in value;
-        if (isNew) {
-          last = completeStatus(value.status);
-          lines = value.lines as readonly LiveLine[];
-          day = (value as Partial<LiveDocument>).day ?? null;
-        }
-        if (last && (wasHung || isNew)) present(last, control);
-      };
+    const heard = (value: Readonly<Record<string, unknown>>) => {
+      if (!('status' in value && 'lines' in value)) return;
+      last = completeStatus(value.status);
+      lines = value.lines as readonly LiveLine[];
+      day = (value as Partial<LiveDocument>).day ?? null;
+      present(last, control);
+    };
+    for (;;) {
       try {
         await askControl(control, { cmd: 'watch' }, { timeoutMs: SILENT_MS, heard, signal: over });
         return last !== null;
       } catch (error) {
         if (!(error instanceof NoAnswer) || !last || over.aborted) return last !== null;
-        if (failures + 1 >= HUNG_AFTER) present(hung(last), control);
+        present(hung(last), control);
       }
     }
   }
-}
-
-function lastDay(botId: number | null): LiveDocument['day'] {
-  const stored = storedHistory(botId);
-  return stored && summarise(stored, DAY_MS);
 }
 
 async function watchLive(watching: Watching): Promise<void> {
@@ -121,7 +112,7 @@ async function watchLive(watching: Watching): Promise<void> {
   const keys = process.stdin.isTTY === true;
   const over = new AbortController();
   let live: LiveDocument | null = null;
-  const rate = createRate();
+  const rateOf = createRate();
   let control: string | null = null;
   let message: (LiveView['message'] & { readonly untilMs: number }) | null = null;
   let isRestarting = false;
@@ -135,22 +126,14 @@ async function watchLive(watching: Watching): Promise<void> {
     const nowMs = Date.now();
     if (message && nowMs > message.untilMs) message = null;
     const { columns, rows } = terminal.size();
-    const view = {
-      doc: live.status,
-      lines: live.lines,
-      day: live.day,
-      rate: rate.words(nowMs),
-      message,
-      keys,
-    };
-    terminal.draw(liveScreen(view, nowMs, columns, rows, paint));
+    const { supervisor, polling } = live.status;
+    const rate = rateOf(`${supervisor?.pid} ${supervisor?.startedAt}`, polling?.updates ?? 0, nowMs);
+    terminal.draw(liveScreen({ ...live, rate, message, keys }, nowMs, columns, rows, paint));
   }
 
   function show(it: LiveDocument, at: string | null): void {
     live = it;
     control = at;
-    const { supervisor, polling } = it.status;
-    rate.count(`${supervisor?.pid} ${supervisor?.startedAt}`, polling?.updates ?? 0, Date.now());
     // Only now: a mistake in the command is said on the screen that the user knows.
     terminal ??= openTerminal({ onKeys, onRedraw: draw, onEnd: () => over.abort() }, keys);
     draw();

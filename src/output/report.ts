@@ -7,7 +7,6 @@
  */
 import { isatty } from 'node:tty';
 import type { Config } from '../config/load.ts';
-import { journalMarks } from './journal.ts';
 import { createLastLines, type LastLines, type OutputName, type StreamLines } from './last-lines.ts';
 import { type Changes, createChanges } from './listeners.ts';
 import type { Log, LogFacts } from './log.ts';
@@ -16,7 +15,7 @@ import { plain } from './plain.ts';
 import { type Pump, type PumpOptions, startPump } from './pump.ts';
 import { openSink, type Sink } from './sink.ts';
 import { createWaitLine, type WaitLine } from './wait-line.ts';
-import type { Level, Paint } from './words.ts';
+import { journalMarks, type Level, type Paint } from './words.ts';
 
 export interface Report {
   /** `fields.hint`: the next command to type, on a line of its own. */

