@@ -1,26 +1,12 @@
 /**
  * `/metrics`: the status document in Prometheus' text format 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats).
- * Names follow prometheus.io/docs/practices/naming. PURE. Unknown values have no sample, as a zero would be wrong.
+ * Names follow prometheus.io/docs/practices/naming. Unknown values have no sample, as a zero would be wrong.
  */
-
 import { plain } from '../output/plain.ts';
-import type { StatusDocument } from '../supervisor/status.ts';
+import type { StatusDocument, Tally } from '../supervisor/status.ts';
 import { readiness } from './view.ts';
 
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
-
-/** Numbers that the status document lacks. */
-export interface Figures {
-  readonly straysStopped: number;
-  readonly webhooksCleared: number;
-  readonly deafReplaced: number;
-  readonly nodeVersion: string;
-  /** When the supervisor started, seconds since 1970. */
-  readonly startedAtSeconds: number;
-  /** Processor time, user and system. */
-  readonly cpuSeconds: number;
-  readonly residentBytes: number;
-}
 
 type Sample = readonly [labels: Readonly<Record<string, string>>, value: number];
 /** Null and undefined: unknown. */
@@ -73,8 +59,9 @@ process_resident_memory_bytes gauge Memory of the supervisor.`
   .split('\n')
   .map((line) => /^(\S+) (\S+) (.*)$/.exec(line)!.slice(1) as [string, string, string]);
 
-export function metricsText(doc: StatusDocument, figures: Figures): string {
-  const values = valuesOf(doc, figures);
+/** `tally`: null where no worker has run yet. */
+export function metricsText(doc: StatusDocument, tally: Tally | null): string {
+  const values = valuesOf(doc, tally);
   const lines = FAMILIES.flatMap(([name, type, help]) => {
     const value = values[name.replace(/^singlepoll_/, '').replace(/_total$/, '')] ?? [];
     const samples: readonly Sample[] = typeof value === 'object' ? value : [[{}, Number(value)]];
@@ -84,14 +71,15 @@ export function metricsText(doc: StatusDocument, figures: Figures): string {
   return `${lines.join('\n')}\n`;
 }
 
-function valuesOf(doc: StatusDocument, figures: Figures): Readonly<Record<string, Value>> {
+function valuesOf(doc: StatusDocument, tally: Tally | null): Readonly<Record<string, Value>> {
   const { bot, state, problems, strays, supervisor, worker, polling, webhook, lease, alerts } = doc;
+  const cpu = process.cpuUsage();
   // Single polls that bypass the gateway are not seen.
   const seen = polling && (polling.via === 'gateway' || polling.polls > 0) ? polling : null;
   return {
     up: readiness(doc, false).ready,
     healthy: doc.healthy,
-    build_info: [[{ version: supervisor?.version ?? 'unknown', node_version: figures.nodeVersion }, 1]],
+    build_info: [[{ version: supervisor?.version ?? 'unknown', node_version: process.version }, 1]],
     bot_info: bot?.id == null ? null : [[{ bot_id: String(bot.id), username: bot.username ?? '' }, 1]],
     state: STATES.map((it) => [{ state: it }, Number(it === state)]),
     problems: problems.length,
@@ -110,11 +98,11 @@ function valuesOf(doc: StatusDocument, figures: Figures): Readonly<Record<string
     via_gateway: polling && polling.via === 'gateway',
     polls_refused: polling?.refused,
     worker_webhook_attempts: polling?.webhookAttempts,
-    deaf_replacements: polling && figures.deafReplaced,
+    deaf_replacements: polling && (tally?.deafReplaced ?? 0),
     api_latency_seconds: polling?.latencyMs == null ? null : polling.latencyMs / 1_000,
-    strays_stopped: polling && figures.straysStopped,
+    strays_stopped: polling && (tally?.straysStopped ?? 0),
     strays: polling && GRADES.map((grade) => [{ grade }, strays.filter((it) => it.grade === grade).length]),
-    webhooks_cleared: polling && figures.webhooksCleared,
+    webhooks_cleared: polling && (tally?.webhooksCleared ?? 0),
     webhook_set: webhook && webhook.url !== '',
     pending_updates: webhook?.pendingUpdates,
     alerts: byLabel('result', alerts && { sent: alerts.sent, failed: alerts.failed }),
@@ -123,9 +111,9 @@ function valuesOf(doc: StatusDocument, figures: Figures): Readonly<Record<string
     lease_epoch: lease?.epoch,
     lease_expiry_timestamp_seconds: seconds(lease?.expiresAt),
     lease_reachable: lease?.reachable,
-    process_start_time_seconds: figures.startedAtSeconds,
-    process_cpu_seconds: figures.cpuSeconds,
-    process_resident_memory_bytes: figures.residentBytes,
+    process_start_time_seconds: performance.timeOrigin / 1_000,
+    process_cpu_seconds: (cpu.user + cpu.system) / 1e6,
+    process_resident_memory_bytes: process.memoryUsage.rss(),
   };
 }
 

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { clockWords, spanWords, sumWords } from '../output/history-view.ts';
 import { plain } from '../output/plain.ts';
-import { botName, STATE_WORDS, type StatusRow, statusRows } from '../output/status-rows.ts';
+import { botName, type StatusRow, stateWords, statusRows } from '../output/status-rows.ts';
 import { count, duration } from '../output/words.ts';
 import { cellsOf, DAY_MS, type Summary } from '../supervisor/history.ts';
 import type { StatusDocument } from '../supervisor/status.ts';
@@ -56,7 +56,7 @@ export function statusPage(
 ): string {
   const { healthy, problems } = doc;
   const name = escaped(botName(doc));
-  const state = escaped(STATE_WORDS[doc.state]);
+  const state = escaped(stateWords(doc));
   const tone = healthy ? (doc.state === 'polling' ? 'good' : 'calm') : 'bad';
   const number = problems.length === 0 ? '' : `${count(problems.length, 'problem')}, `;
   const cures = problems.map(({ message, details = [], hint }) => {

@@ -12,9 +12,9 @@ import { maskText } from '../output/mask.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import type { Summary } from '../supervisor/history.ts';
-import { bareStatus, type RunState, type StatusDocument } from '../supervisor/status.ts';
+import { bareStatus, type StatusDocument, type Tally } from '../supervisor/status.ts';
 import { VERSION } from '../version.ts';
-import { type Figures, metricsText } from './metrics.ts';
+import { metricsText } from './metrics.ts';
 import { statusPage } from './page.ts';
 import { type Listening, listenHttp, respond } from './server.ts';
 import { discreet, discreetDay, readiness } from './view.ts';
@@ -26,13 +26,7 @@ interface HttpSource {
   readonly status: () => StatusDocument;
   /** The last day; null: unknown. */
   readonly day: () => Summary | null;
-  readonly counts: () => Pick<Figures, 'straysStopped' | 'webhooksCleared' | 'deafReplaced'>;
-}
-
-interface HttpServiceOptions {
-  readonly config: Config;
-  readonly address: HttpAddress;
-  readonly report: Report;
+  readonly tally: () => Tally;
 }
 
 /** How long to retry: the replaced supervisor has closed its port already, but another program may be about to end. */
@@ -40,10 +34,16 @@ const INSIST_MS = 1_000;
 const INSIST_EVERY_MS = 100;
 
 /** Opens the port if it is free. Throws SinglepollError 78 if it can never be opened. */
-export async function openHttpService({ config, address, report }: HttpServiceOptions) {
-  const tokens = config.token === null ? [] : [config.token];
+export async function openHttpService(config: Config, address: HttpAddress, report: Report) {
+  const { token, botId, cwd } = config;
+  const tokens = token === null ? [] : [token];
   const isLocal = isLoopback(address);
-  let boot = bootDocument(config, 'starting');
+  const startedAt = new Date(performance.timeOrigin).toISOString();
+  let boot: StatusDocument = {
+    ...bareStatus(botId === null ? null : { id: botId, username: null }, 'starting'),
+    healthy: true,
+    supervisor: { pid: process.pid, startedAt, version: VERSION, command: [], cwd },
+  };
   let source: HttpSource | null = null;
   let listening: Listening | null = null;
   const status = (): StatusDocument => {
@@ -58,7 +58,7 @@ export async function openHttpService({ config, address, report }: HttpServiceOp
     loopback: isLocal,
     readiness: () => readiness(source?.brief() ?? boot, config.readyInStandby),
     // Masks any token that got in.
-    metrics: () => maskText(metricsText(status(), figures(source)), tokens),
+    metrics: () => maskText(metricsText(status(), source?.tally() ?? null), tokens),
     page: (refreshes: boolean) => maskText(statusPage(status(), day(), Date.now(), refreshes), tokens),
   };
 
@@ -98,7 +98,7 @@ export async function openHttpService({ config, address, report }: HttpServiceOp
     isOpen: () => listening !== null,
     /** Shows this state until there is a supervisor. */
     boots(state: 'starting' | 'standby'): void {
-      boot = bootDocument(config, state);
+      boot = { ...boot, state };
     },
     /** Shows the supervisor from now on. */
     shows(it: HttpSource): void {
@@ -130,28 +130,8 @@ export async function openHttpService({ config, address, report }: HttpServiceOp
   };
 }
 
-function figures(source: HttpSource | null): Figures {
-  const { user, system } = process.cpuUsage();
-  return {
-    ...(source?.counts() ?? { straysStopped: 0, webhooksCleared: 0, deafReplaced: 0 }),
-    nodeVersion: process.version,
-    startedAtSeconds: performance.timeOrigin / 1_000,
-    cpuSeconds: (user + system) / 1e6,
-    residentBytes: process.memoryUsage.rss(),
-  };
-}
-
 /** `pid 4711 (nginx -g …)`. */
 function holderWords(port: number): string {
   const pid = portHolder(port);
   return pid === null ? 'another program' : `pid ${pid} (${plainCommand(argvOf(pid), 60)})`;
-}
-
-function bootDocument({ botId, cwd }: Config, state: RunState): StatusDocument {
-  const startedAt = new Date(performance.timeOrigin).toISOString();
-  return {
-    ...bareStatus(botId === null ? null : { id: botId, username: null }, state),
-    healthy: true,
-    supervisor: { pid: process.pid, startedAt, version: VERSION, command: [], cwd },
-  };
 }

@@ -18,7 +18,7 @@ export interface StatusRow {
 }
 
 /** What a state is called; on a small screen up to the colon. */
-export const STATE_WORDS: Readonly<Record<StatusDocument['state'], string>> = {
+const STATE_WORDS: Readonly<Record<StatusDocument['state'], string>> = {
   starting: 'starting',
   standby: 'standing by',
   polling: 'polling',

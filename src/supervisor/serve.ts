@@ -47,7 +47,7 @@ export async function showRun(run: Run, asked: Asked): Promise<Served | null> {
   http?.shows({
     brief: () => status.document(),
     status: () => document(TREE_FRESH_MS),
-    counts: () => status.record.tally,
+    tally: () => status.record.tally,
     day: () => lastDay(run, asked),
   });
   service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });

@@ -147,7 +147,7 @@ async function openService({ deafAfterMs, dryRun }: Config, report: Report): Pro
 async function openHttp(config: Config, report: Report) {
   if (!config.http || config.dryRun) return null;
   const { openHttpService } = await import('../http/service.ts');
-  return await openHttpService({ config, address: config.http, report });
+  return await openHttpService(config, config.http, report);
 }
 
 /** The built-in Bot API with a bot in trouble, and a sample worker where no command is given. */
