@@ -4,8 +4,10 @@ import { type Config, loadConfig } from '../config/load.ts';
 import { configFailure } from '../config/messages.ts';
 import { type CommandName, NEEDS, type RawFlags } from '../config/options.ts';
 import { stateDirPath } from '../config/state-dir.ts';
+import { formatDuration, parseDuration } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { hasProcfs } from '../machine/procfs.ts';
+import { plain } from '../output/plain.ts';
 
 /** The words and flags of a command as they were typed; no file or variable has been read yet. */
 export interface Invocation {
@@ -59,7 +61,7 @@ export async function configure(invocation: Invocation, cwd = workingFolder()): 
   stateDirPath(process.env);
   const request = { command, flags, argvCommand: words, env: process.env, cwd };
   const name = namedBot(invocation);
-  if (name !== null) return await (await import('./named.ts')).configureNamed(name, request);
+  if (name !== null) return await (await import('./find.ts')).configureNamed(name, request);
   const loaded = await loadConfig(request);
   const { lease } = loaded.ok ? loaded.config : {};
   // Commands that only look tell of a wrong lease in its row.
@@ -72,6 +74,24 @@ export async function configure(invocation: Invocation, cwd = workingFolder()): 
   if (loaded.ok && errors.length === 0) return loaded;
   warn(loaded.warnings);
   throw configFailure(errors);
+}
+
+/** The time that an option was given. Throws 64 for what is none between `minMs` and `maxMs`. */
+export function timeOf(
+  option: string,
+  value: unknown,
+  [minMs, maxMs]: [number, number],
+  hint: string,
+): number {
+  const time = parseDuration(String(value));
+  if (time.ok && time.value >= minMs && time.value <= maxMs) return time.value;
+  const problem = time.ok ? 'it is out of range' : time.problem;
+  const accepted = `a time from ${formatDuration(minMs)} to ${formatDuration(maxMs)} (a number alone is seconds)`;
+  throw new SinglepollError(
+    EXIT.usage,
+    `${option} ${plain(String(value), 40)}: ${problem}; accepted: ${accepted}`,
+    hint,
+  );
 }
 
 /** For commands whose talk has no format of its own. */

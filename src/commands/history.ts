@@ -1,10 +1,8 @@
 /** `singlepoll status --history`: what happened in the last days, by the supervisor's memory, else by the file that the last one has left. */
 import type { Config } from '../config/load.ts';
 import { findBotDir } from '../config/state-dir.ts';
-import { formatDuration, parseDuration } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { historyDocument, historyScreen } from '../output/history-view.ts';
-import { plain } from '../output/plain.ts';
 import { botName } from '../output/status-rows.ts';
 import { painter } from '../output/words.ts';
 import { askControl } from '../supervisor/control.ts';
@@ -19,14 +17,15 @@ import {
 } from '../supervisor/history.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import { readHistory } from '../supervisor/recorder.ts';
-import { bareStatus } from '../supervisor/status.ts';
+import { timeOf } from './context.ts';
 import { findSupervisor, type Supervisor } from './find.ts';
 
 const ANSWER_MS = 2_000;
 
 /** `value`: of --history. Throws 64 for what is no time, 3 where nothing is known. */
 export async function showHistory(config: Config, value: unknown, json: boolean): Promise<number> {
-  const spanMs = spanOf(value);
+  const hint = 'singlepoll status --history 12h    # of another bot: singlepoll status BOT --history 12h';
+  const spanMs = value === true ? DAY_MS : timeOf('--history', value, [MINUTE_MS, KEPT_MS], hint);
   const supervisor = await findSupervisor(config);
   const id = supervisor?.doc?.bot?.id ?? config.botId;
   const history = (await rememberedBy(supervisor)) ?? storedHistory(id);
@@ -39,11 +38,10 @@ export async function showHistory(config: Config, value: unknown, json: boolean)
   const bot = supervisor?.doc?.bot ?? { id, username: recallStart(findBotDir(id) ?? '')?.username ?? null };
   const summary = summarise(history, spanMs);
   const { columns = 100_000 } = process.stdout;
-  const title = botName(bareStatus(bot, 'stopped'));
   const paint = await painter(process.stdout, process.env);
   const text = json
     ? `${JSON.stringify(historyDocument(bot, summary))}\n`
-    : historyScreen(title, summary, columns, paint);
+    : historyScreen(botName({ bot }), summary, columns, paint);
   process.stdout.write(text);
   return EXIT.ok;
 }
@@ -62,17 +60,4 @@ async function rememberedBy(supervisor: Supervisor | null): Promise<History | nu
     () => null,
   );
   return historyOf(answer?.history);
-}
-
-function spanOf(value: unknown): number {
-  if (value === true) return DAY_MS;
-  const text = String(value);
-  const time = parseDuration(text);
-  if (time.ok && time.value >= MINUTE_MS && time.value <= KEPT_MS) return time.value;
-  const problem = time.ok ? 'it is out of range' : time.problem;
-  throw new SinglepollError(
-    EXIT.usage,
-    `--history ${plain(text, 40)}: ${problem}; accepted: a time from 1m to ${formatDuration(KEPT_MS)}, which is as long as it is kept`,
-    'singlepoll status --history 12h    # of another bot: singlepoll status BOT --history 12h',
-  );
 }

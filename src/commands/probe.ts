@@ -4,10 +4,8 @@
  * each other for a rival. Changes nothing at Telegram.
  */
 import type { Config } from '../config/load.ts';
-import { parseDuration } from '../config/values.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, lockKey } from '../lock/lock.ts';
-import { plain } from '../output/plain.ts';
 import { probeNotice, probeWords } from '../output/probe-words.ts';
 import { createReport } from '../output/report.ts';
 import { openSink, type Sink } from '../output/sink.ts';
@@ -22,6 +20,7 @@ import type { BotApi } from '../telegram/bot-api.ts';
 import { runProbe, type Verdict } from '../telegram/probe.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
+import { timeOf } from './context.ts';
 
 const DEFAULT_MS = 10_000;
 /** For a poll to go out and its time to react. */
@@ -55,19 +54,11 @@ function entryOf(seen: Omit<Verdict, 'detail' | 'conflicts' | 'tookMs'>, askedMs
   };
 }
 
-/** The value of `--probe`, in milliseconds; null where it was not given. Throws 64. */
-export function probeTime(value: unknown): number | null {
-  if (value === undefined || value === false) return null;
-  if (value === true) return DEFAULT_MS;
-  const text = String(value);
-  const time = parseDuration(text);
-  if (time.ok && time.value >= 1_000 && time.value <= 600_000) return time.value;
-  const problem = time.ok ? 'it is out of range' : time.problem;
-  throw new SinglepollError(
-    EXIT.usage,
-    `--probe=${plain(text, 40)}: ${problem}; accepted: a time from 1s to 10m (a number alone is seconds)`,
-    'singlepoll who --probe=40',
-  );
+/** The value of `--probe`, in milliseconds. Throws 64. */
+export function probeTime(value: unknown): number {
+  return value === true
+    ? DEFAULT_MS
+    : timeOf('--probe', value, [1_000, 600_000], 'singlepoll who --probe=40');
 }
 
 /** Throws 75 where another probe of this bot runs, or a worker that nobody may take the poll from. */

@@ -42,7 +42,7 @@ const RECENT_MS = 5 * 60_000;
 const STALE_MS = 75_000;
 
 /** `@my_bot (123456)`. */
-export function botName({ bot }: StatusDocument): string {
+export function botName({ bot }: Pick<StatusDocument, 'bot'>): string {
   if (bot?.username) return `@${plain(bot.username, 64)}${bot.id === null ? '' : ` (${bot.id})`}`;
   return bot?.id ? `bot ${bot.id}` : 'singlepoll';
 }

@@ -1,8 +1,8 @@
 /**
  * The last seven days of a bot on this machine, minute by minute: who polled, and where nobody did, why. The supervisor tells what is so
  * from now on; here it becomes one letter a minute (the worst of that minute) and a list of the spans without undisturbed polling.
- * PURE: times are given. What lies between two looks is measured by a clock that nobody can set; when the wall clock was set, what has
- * been written moves with it, or ends where it is set back to.
+ * PURE: times are given. What lies between two looks is measured by a clock that nobody can set; when the wall clock was set ahead, what
+ * was skipped is not known; when it was set back, what has been written ends there.
  */
 
 /** From the best to the worst: of a minute the worst is kept. A `restart` that takes longer than GAP_MS is a gap. */
@@ -105,10 +105,8 @@ export function resumed(saved: History | null, at: Moment, now: Condition): Reco
 /** With the time since then, in which no supervisor ran. */
 export function continued(saved: History, unixMs: number): History {
   const { end, untilMs } = saved;
-  if (unixMs < untilMs) return moved(closed(saved), unixMs - untilMs);
-  return end === null
-    ? passed(closed(saved), unixMs, NOBODY)
-    : passed(saved, unixMs, { ...NOBODY, cause: end });
+  if (unixMs < untilMs) return clockSet(saved, unixMs);
+  return passed(end === null ? closed(saved) : saved, unixMs, { ...NOBODY, cause: end ?? NOBODY.cause });
 }
 
 /** The time until `at` belongs to what was so before; `now` is so from then on. */
@@ -120,7 +118,7 @@ export function step(
   if (at.unixMs < WRONG_CLOCK_MS) return { history: old, now, at: { ...last, elapsedMs: at.elapsedMs } };
   const passedMs = at.elapsedMs - last.elapsedMs;
   const jumpMs = at.unixMs - last.unixMs - passedMs;
-  let history = Math.abs(jumpMs) > JUMP_MS ? moved(old, jumpMs) : old;
+  let history = Math.abs(jumpMs) > JUMP_MS ? clockSet(old, old.untilMs + jumpMs) : old;
   history = passed(history, at.unixMs, passedMs > STANDSTILL_MS ? STANDSTILL : before);
   if (!isSame(before.state, now.state) || (now.isOver && !before.isOver)) history = closed(history);
   if (now.agoMs && now.state !== before.state)
@@ -141,18 +139,12 @@ function passed(
   const lastedMs = begun.lastedMs + untilMs - fromMs;
   const isGap = begun.state === 'gap' || (state === 'restart' && lastedMs >= GAP_MS);
   const now = isGap ? 'gap' : state;
-  const span = {
-    ...begun,
-    state: now,
-    untilMs,
-    lastedMs,
-    cause: begun.cause ?? cause?.slice(0, CAUSE_MAX) ?? null,
-  };
+  const why = begun.cause ?? cause?.slice(0, CAUSE_MAX) ?? null;
   return {
     ...(isOn ? history : closed(history)),
     untilMs,
     minutes: marked(history, begun.state === now ? fromMs : begun.fromMs, untilMs, now),
-    open: state === 'polled' ? null : span,
+    open: state === 'polled' ? null : { ...begun, state: now, untilMs, lastedMs, cause: why },
   };
 }
 
@@ -163,12 +155,14 @@ function marked(
   state: MinuteState,
 ): string {
   const letter = LETTERS[MINUTE_STATES.indexOf(state) + 1]!;
-  const more = Math.min(MINUTES_MAX, minuteOf(untilMs) - minuteOf(known) + (minutes === '' ? 1 : 0));
-  const all = (minutes + UNKNOWN.repeat(Math.max(0, more))).slice(-MINUTES_MAX);
+  const all = lengthened(minutes, minuteOf(untilMs) - minuteOf(known) + (minutes === '' ? 1 : 0));
   const first = Math.max(0, all.length - 1 - (minuteOf(untilMs) - minuteOf(fromMs)));
   const worst = (old: string) => (LETTERS.indexOf(old) < LETTERS.indexOf(letter) ? letter : old);
   return all.slice(0, first) + [...all.slice(first)].map(worst).join('');
 }
+
+const lengthened = (minutes: string, by: number): string =>
+  (minutes + UNKNOWN.repeat(Math.max(0, Math.min(by, MINUTES_MAX)))).slice(-MINUTES_MAX);
 
 /** The span that lasts is over. */
 function closed(history: History): History {
@@ -185,38 +179,24 @@ function closed(history: History): History {
   return { ...history, spans: kept, open: null };
 }
 
-/** The wall clock was set. */
-function moved(history: History, jumpMs: number): History {
-  const untilMs = history.untilMs + jumpMs;
+function clockSet(history: History, untilMs: number): History {
+  const { minutes, spans } = closed(history);
   const shift = minuteOf(untilMs) - minuteOf(history.untilMs);
-  const { minutes, spans, open } = history;
   return {
-    ...history,
-    untilMs,
-    minutes:
-      shift < 0
-        ? minutes.slice(0, shift)
-        : (minutes + UNKNOWN.repeat(Math.min(shift, MINUTES_MAX))).slice(-MINUTES_MAX),
+    ...{ ...history, untilMs, open: null },
+    minutes: shift < 0 ? minutes.slice(0, shift) : lengthened(minutes, shift),
     spans: spans
       .filter(({ fromMs }) => fromMs < untilMs)
       .map((it) => ({ ...it, untilMs: Math.min(it.untilMs, untilMs) })),
-    open: open && { ...open, fromMs: open.fromMs + jumpMs, untilMs },
   };
 }
 
-/** What was written by this release and makes sense; null: something else. */
+/** What was written by this release; null: something else. */
 export function historyOf(value: unknown): History | null {
-  const { version, untilMs, minutes, spans, open, end } = { ...(value as Partial<History>) };
-  const isWhole = version === VERSION && Number.isFinite(untilMs) && /^[.psrocg]*$/.test(String(minutes));
-  const isEnd = end === null || typeof end === 'string';
-  if (!isWhole || !isEnd || !Array.isArray(spans) || !(open === null || isSpan(open))) return null;
-  return spans.every(isSpan) ? (value as History) : null;
-}
-
-function isSpan(value: unknown): value is Span {
-  const { state, fromMs, untilMs, lastedMs, times, cause } = { ...(value as Partial<Span>) };
-  const isTimed = [fromMs, untilMs, lastedMs, times].every(Number.isFinite);
-  return isTimed && MINUTE_STATES.includes(state!) && (cause === null || typeof cause === 'string');
+  const { version, minutes, spans } = { ...(value as Partial<History>) };
+  return version === VERSION && typeof minutes === 'string' && Array.isArray(spans)
+    ? (value as History)
+    : null;
 }
 
 /** What is told of the last minutes, wherever it is told. */
