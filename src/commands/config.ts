@@ -29,7 +29,7 @@ export async function run(invocation: Invocation): Promise<number> {
   }
   warn(warnings);
   settings.sort((a, b) => Number(a.from === null) - Number(b.from === null));
-  const paint = await painter(process.stdout, process.env);
+  const paint = await painter(process.stdout);
   const place = (path: string | null) => (path === null ? 'none' : plain(showPath(path, cwd)));
   const rows: readonly (readonly [string, string, string | null])[] = [
     ['bot', String(botId ?? 'no token'), tokenSource],

@@ -27,7 +27,7 @@ export async function run(folder: string | null, own: Readonly<Record<string, un
       'singlepoll doctor path/to/the/project',
     );
   });
-  const text = own.json === true ? json(report) : screen(report, await painter(process.stdout, process.env));
+  const text = own.json === true ? json(report) : screen(report, await painter(process.stdout));
   process.stdout.write(text);
   return report.findings.length === 0 ? EXIT.ok : 1;
 }

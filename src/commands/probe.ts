@@ -115,7 +115,7 @@ async function ask(
   sink: Sink,
 ): Promise<Probed> {
   const token = config.token as string;
-  const report = createReport('text', [token], await painter(process.stderr, process.env), sink);
+  const report = createReport('text', [token], await painter(process.stderr), sink);
   const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };
   // A lock beside that of `start`, which a probe must not hold.
   const claim = await claimLock(lockKey(String(config.botId), token, 'probe'), taker);

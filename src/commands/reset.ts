@@ -41,7 +41,7 @@ export async function run(invocation: Invocation): Promise<number> {
 /** False: it was a dry run. Throws where somebody is left. */
 async function clean(config: Config, again: Beginning | null, stderr: Sink): Promise<boolean> {
   const token = config.token as string;
-  const report = createReport(config.logFormat, [token], await painter(process.stderr, process.env), stderr);
+  const report = createReport(config.logFormat, [token], await painter(process.stderr), stderr);
   const eyes = eyesFor(config);
   const finder = finderFor(config, eyes);
   const api = openBotApi(config.apiRoot, token);

@@ -55,7 +55,7 @@ async function launch({ config, flags, words }: Beginning): Promise<number> {
     ...(words.length > 0 ? ['--', ...words] : []),
   ];
   const stderr = openSink(2);
-  const waitLine = createWaitLine(stderr, await painter(process.stderr, process.env));
+  const waitLine = createWaitLine(stderr, await painter(process.stderr));
   const talk = waitLine.beside(stderr);
   const say = (text: string | Buffer) => void talk.write(Buffer.from(text), () => {});
   const sinceMs = performance.now();

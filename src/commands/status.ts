@@ -1,12 +1,11 @@
 /** `singlepoll status`: of one bot or of all, once or live. */
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { statusScreen } from '../output/screen.ts';
 import { stateWords } from '../output/status-rows.ts';
-import { count, duration, type Paint, painter } from '../output/words.ts';
+import { count, duration, isScreen, type Paint, painter } from '../output/words.ts';
 import { type StatusDocument, statusExitCode } from '../supervisor/status.ts';
 import { usualAnswer } from './answers.ts';
 import { configure, type Invocation, namedBot, warn } from './context.ts';
@@ -30,25 +29,23 @@ export async function run(invocation: Invocation): Promise<number> {
   if (!json) warn(warnings);
   if (history !== undefined) return await (await import('./history.ts')).showHistory(config, history, json);
   if (watch === true) {
-    const { watchStatus } = await import('./watch.ts');
-    const render = json ? JSON.stringify : await screen(process.stdout);
-    return await watchStatus({ config, look: currentStatus }, render, json);
+    const { watchLive, watchStream } = await import('./watch.ts');
+    await (!json && isScreen(process.stdout)
+      ? watchLive(config)
+      : watchStream(config, json ? JSON.stringify : await screen(process.stdout)));
+    return EXIT.ok;
   }
-  const doc = await currentStatus(config);
+  // The supervisor's own word where one runs and answers, else what can be seen from here.
+  const doc = (await usualAnswer(config)) ?? (await (await import('./look.ts')).thoroughStatus(config));
   // Node's own stream is loaded only for a terminal: it takes as long as the supervisor's answer.
   const show = json ? null : await screen(isatty(1) ? process.stdout : {});
   print(`${show ? show(doc).trimEnd() : JSON.stringify(doc)}\n`);
   return statusExitCode(doc);
 }
 
-/** The supervisor's own word where one runs and answers, else what can be seen from here. */
-async function currentStatus(config: Config): Promise<StatusDocument> {
-  return (await usualAnswer(config)) ?? (await (await import('./look.ts')).thoroughStatus(config));
-}
-
 /** How a status looks on this stream now. */
 async function screen(stream: { readonly isTTY?: boolean; readonly columns?: number }) {
-  const paint = await painter(stream, process.env);
+  const paint = await painter(stream);
   return (doc: StatusDocument) => statusScreen(doc, Date.now(), stream.columns ?? 100_000, paint);
 }
 
@@ -71,7 +68,7 @@ export async function statusOfAll(json: boolean): Promise<number> {
   ]);
   const [bots, others] = await Promise.all([findBots(), runsOfOthers()]);
   const docs = [...bots.flatMap(statusesOf), ...others.flatMap(({ doc }) => doc ?? [])];
-  const paint = await painter(process.stdout, process.env);
+  const paint = await painter(process.stdout);
   process.stdout.write(json ? `${JSON.stringify(docs)}\n` : table(docs, paint));
   const codes = docs.map(statusExitCode).filter((code) => code !== EXIT.notRunning);
   return codes.length === 0 ? EXIT.notRunning : Math.max(...codes);

@@ -5,7 +5,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Config } from '../config/load.ts';
-import { EXIT, SinglepollError } from '../errors.ts';
+import { SinglepollError } from '../errors.ts';
 import { createRate, type LiveView, liveScreen } from '../output/screen.ts';
 import { openTerminal, type Terminal } from '../output/terminal.ts';
 import { painter } from '../output/words.ts';
@@ -20,6 +20,7 @@ import {
 import { hung } from './answers.ts';
 import { findSupervisor } from './find.ts';
 import { storedHistory } from './history.ts';
+import { thoroughStatus } from './look.ts';
 import { ORDER_WAIT_MS } from './orders.ts';
 
 const CTRL_C = '\x03';
@@ -34,24 +35,9 @@ const SILENT_MS = 3_000;
 const LOOK_EVERY_MS = 400;
 const LOOK_AROUND_EVERY_MS = 5_000;
 
-/** `look`: what `status` shows now. */
-type Watching = { readonly config: Config; readonly look: (config: Config) => Promise<StatusDocument> };
-
-/** `render`: where lines are wanted rather than a screen that is drawn. Throws what `status` throws, before anything is shown. */
-export async function watchStatus(
-  watching: Watching,
-  render: (doc: StatusDocument) => string,
-  json: boolean,
-): Promise<number> {
-  const { NO_COLOR, TERM } = process.env;
-  const isLive = !json && process.stdout.isTTY && !NO_COLOR && TERM !== 'dumb';
-  await (isLive ? watchLive(watching) : watchStream(watching, render));
-  return EXIT.ok;
-}
-
 /** Calls `show` whenever there may be something new, with where the supervisor listens. Ends when `over` aborts; throws what the first look throws. */
 async function follow(
-  { config: given, look }: Watching,
+  given: Config,
   over: AbortSignal,
   show: (live: LiveDocument, control: string | null) => void,
 ): Promise<void> {
@@ -74,13 +60,13 @@ async function follow(
       const control = (await findSupervisor(config))?.control ?? null;
       if (control !== null && (await listen(control))) lookedAtMs = Number.NEGATIVE_INFINITY;
       else if (performance.now() - lookedAtMs > LOOK_AROUND_EVERY_MS) {
-        present(await look(config), null);
+        present(await thoroughStatus(config), null);
         lookedAtMs = performance.now();
       }
     } catch (error) {
       // `status` says what is wrong with one that can't be asked.
       if (!isShown && error instanceof SinglepollError) throw error;
-      if (!isShown) present(await look(config), null);
+      if (!isShown) present(await thoroughStatus(config), null);
     }
     if (lookedAtMs > 0) await pause(LOOK_EVERY_MS, undefined, { signal: over }).catch(() => {});
   }
@@ -107,8 +93,9 @@ async function follow(
   }
 }
 
-async function watchLive(watching: Watching): Promise<void> {
-  const paint = await painter(process.stdout, process.env);
+/** Drawn on a terminal. Throws what `status` throws, before anything is shown. */
+export async function watchLive(config: Config): Promise<void> {
+  const paint = await painter(process.stdout);
   const keys = process.stdin.isTTY === true;
   const over = new AbortController();
   let live: LiveDocument | null = null;
@@ -166,7 +153,7 @@ async function watchLive(watching: Watching): Promise<void> {
 
   const clock = setInterval(draw, 1_000);
   try {
-    await Promise.race([follow(watching, over.signal, show), broken]);
+    await Promise.race([follow(config, over.signal, show), broken]);
   } finally {
     clearInterval(clock);
     over.abort();
@@ -174,7 +161,8 @@ async function watchLive(watching: Watching): Promise<void> {
   }
 }
 
-async function watchStream(watching: Watching, render: (doc: StatusDocument) => string): Promise<void> {
+/** Printed again at each change. Throws as well. */
+export async function watchStream(config: Config, render: (doc: StatusDocument) => string): Promise<void> {
   const over = new AbortController();
   const leave = () => over.abort();
   let last = '';
@@ -195,7 +183,7 @@ async function watchStream(watching: Watching, render: (doc: StatusDocument) => 
     isFull = false;
     print();
   });
-  await follow(watching, over.signal, ({ status }) => {
+  await follow(config, over.signal, ({ status }) => {
     newest = status;
     print();
   });

@@ -33,7 +33,7 @@ export async function run(invocation: Invocation): Promise<number> {
     return { ...found, strays: found.strays.filter((it) => !isIts(it)), worker };
   };
   const [found, lease] = await Promise.all([look(), doc ? doc.lease : lookForLease(config)]);
-  const paint = await painter(process.stdout, process.env);
+  const paint = await painter(process.stdout);
   const say = (lines: readonly string[]) => {
     if (!json) process.stdout.write(lines.map((line) => `${line}\n`).join(''));
   };

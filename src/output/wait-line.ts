@@ -6,7 +6,7 @@ import { isatty } from 'node:tty';
 import { cut } from './cells.ts';
 import { plain } from './plain.ts';
 import { openSink, type Sink } from './sink.ts';
-import { type Paint, painter } from './words.ts';
+import { isScreen, type Paint, painter } from './words.ts';
 
 export interface WaitLine {
   /** From now on this is asked every second; null: nothing is waited for. */
@@ -23,8 +23,7 @@ const NONE: WaitLine = { shows() {}, beside: (sink) => sink, stop() {} };
 
 /** `terminal`: the way to stderr; null: there shall be none. */
 export function createWaitLine(terminal: Sink | null, paint: Paint): WaitLine {
-  const { NO_COLOR, TERM } = process.env;
-  if (!terminal || !isatty(2) || NO_COLOR || TERM === 'dumb') return NONE;
+  if (!terminal || !isScreen({ isTTY: isatty(2) })) return NONE;
   const way = terminal;
   let words = (): string | null => null;
   let timer: NodeJS.Timeout | null = null;
@@ -80,7 +79,7 @@ export async function whileWaiting<T>(
   words: (sinceMs: number) => string,
   work: (beside: WaitLine['beside']) => Promise<T>,
 ): Promise<T> {
-  const line = createWaitLine(openSink(2), await painter(process.stderr, process.env));
+  const line = createWaitLine(openSink(2), await painter(process.stderr));
   const startMs = performance.now();
   line.shows(() => words(performance.now() - startMs));
   try {

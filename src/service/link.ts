@@ -46,7 +46,7 @@ export async function openLink(socket = openSocket()) {
   const isTTY = process.env[DETACHED_VARIABLE] === 'terminal';
   // The worker, which may be another singlepoll, must not see this variable.
   delete process.env[DETACHED_VARIABLE];
-  const paint = await painter({ isTTY }, process.env);
+  const paint = await painter({ isTTY });
   const { isGone, onGone } = watch(socket);
   let isReady = false;
   return {

@@ -62,7 +62,7 @@ export async function start(request: StartRequest): Promise<number> {
 /** Where this run's own lines go, and its worker's. */
 async function openOutput({ config, link }: StartRequest, teardown: Teardown): Promise<RunOutput> {
   const tokens = config.token === null ? [] : [config.token];
-  const paint = link ? link.paint : await painter(process.stderr, process.env);
+  const paint = link ? link.paint : await painter(process.stderr);
   const output = openRunOutput(config, tokens, link ?? null, paint);
   teardown.add(leaveGoneTerminal);
   teardown.add(() => output.report.drained(1_000));
