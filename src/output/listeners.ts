@@ -10,13 +10,9 @@ interface Lines {
   line(tag: string, text: string, level?: Level): void;
 }
 
-export interface Listeners<T extends unknown[]> {
-  /** Returns the way to leave. */
-  add(listener: (...told: T) => void): () => void;
-  tell(...told: T): void;
-}
+export type Listeners<T extends unknown[]> = ReturnType<typeof createListeners<T>>;
 
-export function createListeners<T extends unknown[]>(what: string, report: Lines): Listeners<T> {
+export function createListeners<T extends unknown[]>(what: string, report: Lines) {
   const listeners = new Set<(...told: T) => void>();
   const said = new Set<string>();
 
@@ -29,11 +25,12 @@ export function createListeners<T extends unknown[]>(what: string, report: Lines
   }
 
   return {
-    add(listener) {
+    /** Returns the way to leave. */
+    add(listener: (...told: T) => void): () => void {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-    tell(...told) {
+    tell(...told: T): void {
       for (const listener of listeners) {
         try {
           listener(...told);
@@ -45,17 +42,12 @@ export function createListeners<T extends unknown[]>(what: string, report: Lines
   };
 }
 
-export interface Changes {
-  /** Something may have changed: a step of the table, a line that was said. Cheap. */
-  touch(): void;
-  /** Called soon after a change, at most once in PAUSE_MS; returns the way to leave. */
-  listen(listener: () => void): () => void;
-}
-
 /** As often as a person can follow. */
 const PAUSE_MS = 100;
 
-export function createChanges(report: Lines): Changes {
+export type Changes = ReturnType<typeof createChanges>;
+
+export function createChanges(report: Lines) {
   const listeners = createListeners<[]>('one that follows the status', report);
   let timer: NodeJS.Timeout | null = null;
   const tell = () => {
@@ -63,39 +55,33 @@ export function createChanges(report: Lines): Changes {
     listeners.tell();
   };
   return {
-    touch() {
+    /** Something may have changed: a step of the table, a line that was said. Cheap. */
+    touch(): void {
       if (timer === null) timer = setTimeout(tell, PAUSE_MS).unref();
     },
+    /** Called soon after a change, at most once in PAUSE_MS; returns the way to leave. */
     listen: listeners.add,
   };
 }
 
-/** What the parts of a run tell each other beside the events of the table. Nobody decides here. */
-export interface Bus {
-  /** Another poller caused a 409. `named`: by the worker in its output, which nobody else saw. */
-  readonly conflict: Listeners<[named: boolean]>;
-  /** A poll of the worker's goes out: who polls too on this machine reacts to it. */
-  readonly pollSent: Listeners<[]>;
-  /** Somebody of this machine has reacted to a poll of ours. */
-  readonly reacted: Listeners<[]>;
-  /** The gateway met a webhook. */
-  readonly webhookSeen: Listeners<[]>;
-  /** A webhook that somebody set while we polled is gone. */
-  readonly webhookCleared: Listeners<[]>;
-  /** Others than the worker have asked the Bot API: whether it answered. */
-  readonly apiReached: Listeners<[yes: boolean]>;
-  /** Every few seconds: parts that look now and then share one wake-up of an idle process. */
-  readonly tick: Listeners<[]>;
-}
+export type Bus = ReturnType<typeof createBus>;
 
-export function createBus(report: Lines): Bus {
+/** What the parts of a run tell each other beside the events of the table. Nobody decides here. */
+export function createBus(report: Lines) {
   return {
-    conflict: createListeners('the answer to a 409', report),
-    pollSent: createListeners('what follows the polls', report),
-    reacted: createListeners('what follows reactions to a poll', report),
-    webhookSeen: createListeners('the answer to a webhook', report),
-    webhookCleared: createListeners('what waits for a webhook to go', report),
-    apiReached: createListeners('what follows the Bot API', report),
-    tick: createListeners('a regular look', report),
+    /** Another poller caused a 409. `named`: by the worker in its output, which nobody else saw. */
+    conflict: createListeners<[named: boolean]>('the answer to a 409', report),
+    /** A poll of the worker's goes out: who polls too on this machine reacts to it. */
+    pollSent: createListeners<[]>('what follows the polls', report),
+    /** Somebody of this machine has reacted to a poll of ours. */
+    reacted: createListeners<[]>('what follows reactions to a poll', report),
+    /** The gateway met a webhook. */
+    webhookSeen: createListeners<[]>('the answer to a webhook', report),
+    /** A webhook that somebody set while we polled is gone. */
+    webhookCleared: createListeners<[]>('what waits for a webhook to go', report),
+    /** Others than the worker have asked the Bot API: whether it answered. */
+    apiReached: createListeners<[yes: boolean]>('what follows the Bot API', report),
+    /** Every few seconds: parts that look now and then share one wake-up of an idle process. */
+    tick: createListeners<[]>('a regular look', report),
   };
 }

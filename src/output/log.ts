@@ -23,11 +23,7 @@ export interface LogFacts {
   readonly droppedBytes: number;
 }
 
-export interface Log {
-  /** `text`: whole lines without the last newline, a latin1 character for each byte. Written when it returns. */
-  write(from: LiveLine['from'], text: string): void;
-  facts(): LogFacts;
-}
+export type Log = ReturnType<typeof openLog>;
 
 export interface LogOptions {
   readonly path: string;
@@ -46,7 +42,7 @@ const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOCTTY } = fs.constants;
 const OPEN_FLAGS = O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY;
 
 /** Opens nothing that must succeed: an error, also of the first write, shows in `facts`. */
-export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions): Log {
+export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions) {
   const { writeSync = fs.writeSync, nowMs = () => performance.now() } = replaced;
   let failing: string | null = null;
   let unrotated: string | null = null;
@@ -123,7 +119,8 @@ export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions): Log 
 
   writeBatch(Buffer.alloc(0));
   return {
-    write(from, text) {
+    /** `text`: whole lines without the last newline, a latin1 character for each byte. Written when it returns. */
+    write(from: LiveLine['from'], text: string): void {
       const begin = stamp(from);
       let batch = '';
       for (const line of text.split('\n')) {
@@ -135,7 +132,7 @@ export function openLog({ path, maxBytes, keep, ...replaced }: LogOptions): Log 
       }
       if (batch !== '') writeBatch(Buffer.from(batch, 'latin1'));
     },
-    facts() {
+    facts(): LogFacts {
       // A disk that has room again, or a folder that is back, is seen by who asks, too.
       if (failing !== null) writeBatch(Buffer.alloc(0));
       return { path, problem: failing ?? unrotated, droppedBytes };

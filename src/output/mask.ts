@@ -6,17 +6,6 @@
  */
 import { BOT_SECRET_MIN, partsOf, SECRET_MIN } from '../config/token.ts';
 
-export interface Masker {
-  /** Takes the next bytes and returns what may be written now: mostly the argument itself, or a view of it. */
-  push(chunk: Buffer): Buffer;
-  /** Gives up waiting: returns what is held, except eight or more bytes of one of our own secrets. */
-  release(): Buffer;
-  /** The stream has ended: returns the rest, with the beginning of an own secret (eight bytes or more) masked. */
-  flush(): Buffer;
-  /** Bytes held back at present. */
-  readonly held: number;
-}
-
 /** Characters `from` to `to` are not printed; a separator of id and secret at `from` shows as a colon. */
 interface Cut {
   readonly from: number;
@@ -60,7 +49,7 @@ const REACH = /[\w:%-]*$/;
 const SECRET_GOES_ON = /^[\w-]*/;
 
 /** Makes a masker for one stream. `tokens`: our own, as `<digits>:<secret>`; anything else in the list is ignored. */
-export function createMasker(tokens: readonly string[]): Masker {
+export function createMasker(tokens: readonly string[]) {
   const owns = ownsOf(tokens);
   const contextMax = Math.max(CONTEXT, ...owns.map(({ text }) => text.length));
   /** The last of the stream that a token can reach across, the part that is held back included. */
@@ -129,15 +118,19 @@ export function createMasker(tokens: readonly string[]): Masker {
   }
 
   return {
+    /** Takes the next bytes and returns what may be written now: mostly the argument itself, or a view of it. */
     push,
+    /** Gives up waiting: returns what is held, except eight or more bytes of one of our own secrets. */
     release: () => letGo('release'),
-    flush() {
+    /** The stream has ended: returns the rest, with the beginning of an own secret (eight bytes or more) masked. */
+    flush(): Buffer {
       const out = letGo('end');
       last = '';
       swallowing = false;
       return out;
     },
-    get held() {
+    /** Bytes held back at present. */
+    get held(): number {
       return held;
     },
   };

@@ -9,27 +9,13 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { isThere } from '../machine/procfs.ts';
 
-export interface WorkerPipes {
-  /** To be given to the worker. */
-  readonly writeFds: readonly [stdout: number, stderr: number];
-  /** To be given to the pumps, which close them. */
-  readonly readFds: readonly [stdout: number, stderr: number];
-  /** One more pipe, for what a launcher (supervisor/launcher.ts) is told. */
-  readonly gate: { readonly readFd: number; readonly writeFd: number };
-  /** Closes the gate, and our copies of the worker's ends: once it is spawned, so that its death is seen as the end. */
-  closeWriteEnds(): void;
-  /** Closes all: no worker will be spawned with them. */
-  discard(): void;
-}
+export type WorkerPipes = NonNullable<Awaited<ReturnType<typeof openWorkerPipes>>>;
 
 /**
  * Makes the pipes (by mkfifo, which may be run by another program), by way of files in `folder` (which must be private to us) that are gone when this resolves. Null where
  * that is not possible: no mkfifo, a read-only folder, a file system without FIFOs.
  */
-export async function openWorkerPipes(
-  folder: string,
-  before: readonly string[] = [],
-): Promise<WorkerPipes | null> {
+export async function openWorkerPipes(folder: string, before: readonly string[] = []) {
   removeLeft(folder);
   const name = `${process.pid}-${randomBytes(4).toString('hex')}`;
   const paths = ['out', 'err', 'gate'].map((it) => join(folder, `.${it}-${name}`));
@@ -53,19 +39,17 @@ export async function openWorkerPipes(
   } finally {
     for (const path of paths) remove(path);
   }
-  const [outRead, outWrite, errRead, errWrite, readFd, writeFd] = fds as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
+  const [outRead = -1, outWrite = -1, errRead = -1, errWrite = -1, readFd = -1, writeFd = -1] = fds;
   return {
-    readFds: [outRead, errRead],
-    writeFds: [outWrite, errWrite],
+    /** To be given to the pumps, which close them: of stdout and stderr. */
+    readFds: [outRead, errRead] as const,
+    /** To be given to the worker. */
+    writeFds: [outWrite, errWrite] as const,
+    /** One more pipe, for what a launcher (supervisor/launcher.ts) is told. */
     gate: { readFd, writeFd },
+    /** Closes the gate, and our copies of the worker's ends: once it is spawned, so that its death is seen as the end. */
     closeWriteEnds: () => closeAll([outWrite, errWrite, readFd, writeFd]),
+    /** Closes all: no worker will be spawned with them. */
     discard: () => closeAll(fds),
   };
 }

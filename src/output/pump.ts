@@ -21,19 +21,12 @@ export interface PumpOptions {
   readonly onLines: (text: string) => void;
 }
 
-export interface Pump {
-  /** The source has ended, or `close` gave up on it, and all was written or dropped. Never rejects. */
-  readonly done: Promise<void>;
-  /** Waits for the end, at most this long (a grandchild may hold the pipe open, a reader may stall), then ends it. */
-  close(withinMs: number): Promise<void>;
-}
-
 /** What a pipe of Linux holds. */
 const PIPE_BYTES = 64 * 1024;
 /** The beginning of a token, and a line without an end, are held back this long: they may be a prompt. */
 const HOLD_MS = 2_000;
 
-export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions): Pump {
+export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions) {
   const masker = createMasker(tokens);
   /** Writes that the sink has not finished. */
   let pending = 0;
@@ -104,8 +97,10 @@ export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions)
   }
 
   return {
+    /** The source has ended, or `close` gave up on it, and all was written or dropped. Never rejects. */
     done,
-    async close(withinMs) {
+    /** Waits for the end, at most this long (a grandchild may hold the pipe open, a reader may stall), then ends it. */
+    async close(withinMs: number): Promise<void> {
       const timer = setTimeout(() => {
         input.destroy();
         end();

@@ -7,14 +7,14 @@
  */
 import { isatty } from 'node:tty';
 import type { Config } from '../config/load.ts';
-import { createLastLines, type LastLines, type OutputName, type StreamLines } from './last-lines.ts';
-import { type Changes, createChanges } from './listeners.ts';
+import { createLastLines, type OutputName } from './last-lines.ts';
+import { createChanges } from './listeners.ts';
 import type { Log, LogFacts } from './log.ts';
 import { maskText } from './mask.ts';
 import { plain } from './plain.ts';
-import { type Pump, type PumpOptions, startPump } from './pump.ts';
+import { type PumpOptions, startPump } from './pump.ts';
 import { openSink, type Sink } from './sink.ts';
-import { createWaitLine, type WaitLine } from './wait-line.ts';
+import { createWaitLine } from './wait-line.ts';
 import { journalMarks, type Level, type Paint } from './words.ts';
 
 export interface Report {
@@ -79,41 +79,17 @@ export function createReport(
   };
 }
 
-export interface RunOutput {
-  readonly report: Report;
-  readonly recent: LastLines;
-  /** Touched by whatever is said, and by the worker's output. */
-  readonly changes: Changes;
-  /** What is waited for, where stderr is a terminal. */
-  readonly waitLine: WaitLine;
-  /** Carries one stream of a worker to where it belongs; `onLines`: see pump.ts. */
-  pump(from: OutputName, options: Pick<PumpOptions, 'source' | 'tokens' | 'onLines'>): WorkerOutput;
-  /** False: it goes to the log alone. */
-  readonly showsWorker: boolean;
-  /** Begins to write the log; what was said before comes first. */
-  openLog(path: string): Promise<void>;
-  /** Null: there is no log. */
-  logFacts(): LogFacts | null;
-  /** Nobody listens any more but the log. */
-  leaveStarter(): void;
-}
-
-export interface WorkerOutput extends Pump {
-  readonly lines: StreamLines;
-}
-
-export interface Starter {
-  readonly sink: Sink;
-  readonly paint: Paint;
-}
+export type RunOutput = ReturnType<typeof openRunOutput>;
+/** One stream of a worker, on its way. */
+export type WorkerOutput = ReturnType<RunOutput['pump']>;
 
 /** `starter`: who waits for a detached run; null in the foreground, where `paint` is for our stderr. */
 export function openRunOutput(
   { logFormat, logFile, logSize, logKeep }: Config,
   tokens: readonly string[],
-  starter: Starter | null,
+  starter: { readonly sink: Sink; readonly paint: Paint } | null,
   paint: Paint,
-): RunOutput {
+) {
   const note = (text: string, level: Level) => report.line('output', text, level);
   const err = starter ? null : openSink(2, note);
   const waitLine = createWaitLine(logFormat === 'text' ? err : null, paint);
@@ -143,9 +119,15 @@ export function openRunOutput(
   };
   const changes = createChanges(report);
   return {
-    ...{ report, recent, changes, waitLine },
+    ...{ report, recent },
+    /** Touched by whatever is said, and by the worker's output. */
+    changes,
+    /** What is waited for, where stderr is a terminal. */
+    waitLine,
+    /** False: the worker's output goes to the log alone. */
     showsWorker: sinks !== null,
-    pump(from, { onLines, ...options }) {
+    /** Carries one stream of a worker to where it belongs; `onLines`: see pump.ts. */
+    pump(from: OutputName, { onLines, ...options }: Pick<PumpOptions, 'source' | 'tokens' | 'onLines'>) {
       const lines = recent.stream(from);
       const pump = startPump({
         ...{ ...options, lines, sink: sinks?.[from] ?? null },
@@ -158,7 +140,8 @@ export function openRunOutput(
       });
       return { ...pump, lines };
     },
-    async openLog(path) {
+    /** Begins to write the log; what was said before comes first. */
+    async openLog(path: string): Promise<void> {
       if (log || !isLogged) return;
       // Without a log file nothing of it is loaded.
       const { openLog } = await import('./log.ts');
@@ -167,8 +150,10 @@ export function openRunOutput(
       const { problem } = log.facts();
       if (problem !== null) listener?.line('log', problem, 'warn');
     },
-    logFacts: () => log?.facts() ?? null,
-    leaveStarter() {
+    /** Null: there is no log. */
+    logFacts: (): LogFacts | null => log?.facts() ?? null,
+    /** Nobody listens any more but the log. */
+    leaveStarter(): void {
       if (starter) listener = null;
     },
   };

@@ -5,15 +5,9 @@
 import { writeFileSync } from 'node:fs';
 import { leaveGoneTerminal } from './sink.ts';
 
-export interface Terminal {
-  /** In one write, each line cleared behind its text. */
-  draw(lines: readonly string[]): void;
-  size(): { readonly columns: number; readonly rows: number };
-  /** Puts the terminal back. May be called again. */
-  close(): void;
-}
+export type Terminal = ReturnType<typeof openTerminal>;
 
-export interface TerminalListener {
+interface TerminalListener {
   /** A key, or what came with it at once; not called for Ctrl-Z. */
   readonly onKeys: (keys: string) => void;
   /** The size has changed, or the screen is ours again: draw. */
@@ -32,7 +26,7 @@ const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 const NOT_STOPPED_MS = 100;
 
 /** `keys`: whether keys are read, so that nothing that is typed shows on the screen. */
-export function openTerminal({ onKeys, onRedraw, onEnd }: TerminalListener, keys: boolean): Terminal {
+export function openTerminal({ onKeys, onRedraw, onEnd }: TerminalListener, keys: boolean) {
   const { stdin, stdout } = process;
   let isOurs = false;
   let isClosed = false;
@@ -101,7 +95,8 @@ export function openTerminal({ onKeys, onRedraw, onEnd }: TerminalListener, keys
   enter();
 
   return {
-    draw(lines) {
+    /** In one write, each line cleared behind its text. */
+    draw(lines: readonly string[]): void {
       if (isOurs) stdout.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J`);
     },
     size() {
@@ -109,7 +104,8 @@ export function openTerminal({ onKeys, onRedraw, onEnd }: TerminalListener, keys
       // The last column stays free: clearing behind a character there would clear it.
       return { columns: (columns > 0 ? columns : 80) - 1, rows: rows > 0 ? rows : 24 };
     },
-    close() {
+    /** Puts the terminal back. May be called again. */
+    close(): void {
       if (isClosed) return;
       leave();
       isClosed = true;
