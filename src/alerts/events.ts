@@ -26,53 +26,32 @@ export function isWell({ doc }: Look): boolean {
 
 export function eventsBetween(before: Look, after: Look): AlertEvent[] {
   const { doc, tally, unixMs: atMs } = after;
-  const { straysStopped, webhookSetAgain, deafReplaced, leasesLost, leasesTaken } = before.tally;
-  const strays = tally.straysStopped - straysStopped;
-  const stolen = (doc.polling?.stolen ?? 0) - (before.doc.polling?.stolen ?? 0);
-  const rival = rivalOf(after);
+  const events: AlertEvent[] = [];
+  const add = (kind: AlertKind, text: string, hint: string | null = null) =>
+    void events.push({ kind, text, hint, atMs });
+  const strays = tally.straysStopped - before.tally.straysStopped;
+  const were = strays === 1 ? 'a stray poller was' : `${strays} stray pollers were`;
+  if (strays > 0)
+    add('stray-stopped', `${were} stopped: ${tally.lastStray}`, 'singlepoll who    # who had started it?');
   const url = tally.lastWebhook ? ` to ${tally.lastWebhook}` : '';
   const cleared = doc.webhook?.url ? 'it comes back at once' : 'cleared again, updates kept';
+  if (tally.webhookSetAgain > before.tally.webhookSetAgain)
+    add('webhook-set', `somebody set a webhook${url} while we polled; ${cleared}`, WEBHOOK_CURE);
+  const deaf = 'the worker lived without polling and was replaced';
+  if (tally.deafReplaced > before.tally.deafReplaced) add('deaf', deaf, 'its own log says what it was doing');
+  const stolen = (doc.polling?.stolen ?? 0) - (before.doc.polling?.stolen ?? 0);
+  const taken = `${count(stolen, 'update')} probably taken by somebody who polls without waiting; nobody got a 409`;
+  if (stolen > 0) add('stolen', taken, STOLEN_CURE);
+  // A run that ends because of the rival says so in its last alert.
+  const rival = rivalOf(before) === null ? rivalOf(after) : null;
+  if (rival) add('rival', rival.message, rival.hint);
+  if (tally.leasesLost > before.tally.leasesLost)
+    add('lease-lost', `the lease was lost: ${tally.lastLeaseLoss ?? 'unknown why'}`, 'singlepoll status');
   const epoch = doc.lease?.epoch ? ` (epoch ${doc.lease.epoch})` : '';
-  const found: readonly (readonly [AlertKind, isNew: boolean, text: string, hint?: string | undefined])[] = [
-    [
-      'stray-stopped',
-      strays > 0,
-      `${strays === 1 ? 'a stray poller was' : `${strays} stray pollers were`} stopped: ${tally.lastStray}`,
-      'singlepoll who    # who had started it?',
-    ],
-    [
-      'webhook-set',
-      tally.webhookSetAgain > webhookSetAgain,
-      `somebody set a webhook${url} while we polled; ${cleared}`,
-      WEBHOOK_CURE,
-    ],
-    [
-      'deaf',
-      tally.deafReplaced > deafReplaced,
-      'the worker lived without polling and was replaced',
-      'its own log says what it was doing',
-    ],
-    [
-      'stolen',
-      stolen > 0,
-      `${count(stolen, 'update')} probably taken by somebody who polls without waiting; nobody got a 409`,
-      STOLEN_CURE,
-    ],
-    // A run that ends because of the rival says so in its last alert.
-    ['rival', rival !== null && rivalOf(before) === null, rival?.message ?? '', rival?.hint],
-    [
-      'lease-lost',
-      tally.leasesLost > leasesLost,
-      `the lease was lost: ${tally.lastLeaseLoss ?? 'unknown why'}`,
-      'singlepoll status',
-    ],
-    [
-      'lease-taken',
-      tally.leasesTaken > leasesTaken,
-      `the lease was taken over from ${tally.lastHolder ?? 'another machine'}${epoch}: this machine polls now`,
-    ],
-  ];
-  return found.flatMap(([kind, isNew, text, hint = null]) => (isNew ? [{ kind, text, hint, atMs }] : []));
+  const holder = tally.lastHolder ?? 'another machine';
+  if (tally.leasesTaken > before.tally.leasesTaken)
+    add('lease-taken', `the lease was taken over from ${holder}${epoch}: this machine polls now`);
+  return events;
 }
 
 function rivalOf({ doc, hasRivalElsewhere }: Look): StatusDocument['problems'][number] | null {
@@ -84,13 +63,11 @@ function rivalOf({ doc, hasRivalElsewhere }: Look): StatusDocument['problems'][n
 /** The alert about the end of a run. `lines` are the worker's last lines. */
 export function eventOfEnd(
   { code, reason, hint: own }: Ending,
+  hasLog: boolean,
   { crashLoop, overlap, state }: Pick<StatusRecord, 'crashLoop' | 'overlap' | 'state'>,
-  {
-    hasLog,
-    isStray,
-    lines,
-    atMs,
-  }: { hasLog: boolean; isStray: boolean; lines: readonly string[]; atMs: number },
+  isStray: (reason: string) => boolean,
+  lines: readonly string[],
+  atMs: number,
 ): AlertEvent {
   const hint = own ?? 'singlepoll reset    # starts it again with the same command';
   const text = `${reason} (exit ${code})`;
@@ -98,23 +75,13 @@ export function eventOfEnd(
     const last = state.lastExit ? `, the last ${howItEnded(state.lastExit)}` : '';
     const exits = `${count(crashLoop.exits, 'exit')} of the worker within ${duration(crashLoop.periodMs)}${last}`;
     const given = `${exits}; singlepoll has given up (exit ${code})`;
-    return {
-      kind: 'crash-loop',
-      text: given,
-      hint: `${hasLog ? 'singlepoll logs -n 50, then: ' : ''}${hint}`,
-      lines,
-      atMs,
-    };
+    const next = `${hasLog ? 'singlepoll logs -n 50, then: ' : ''}${hint}`;
+    return { kind: 'crash-loop', text: given, hint: next, lines, atMs };
   }
-  if (isStray) return { kind: 'stray-back', text, hint: own ?? 'singlepoll who', atMs };
+  if (isStray(reason)) return { kind: 'stray-back', text, hint: own ?? 'singlepoll who', atMs };
   if (code === EXIT.otherPoller && overlap?.isRival)
     return { kind: 'rival', text, hint: own ?? RIVAL_CURE, atMs };
   if (reason !== 'the worker ended') return { kind: 'ended', text, hint, atMs };
-  return {
-    kind: 'ended',
-    text: `the worker ended and is not started again (exit ${code})`,
-    hint,
-    lines,
-    atMs,
-  };
+  const ended = `the worker ended and is not started again (exit ${code})`;
+  return { kind: 'ended', text: ended, hint, lines, atMs };
 }

@@ -11,7 +11,7 @@ import { writeWhole } from '../files.ts';
 import { type Changes, createListeners } from '../output/listeners.ts';
 import { botName } from '../output/status-rows.ts';
 import type { Summary } from '../supervisor/history.ts';
-import type { AlertsEntry, StatusDocument, StatusRecord } from '../supervisor/status.ts';
+import type { Status } from '../supervisor/status-document.ts';
 import type { Ending } from '../supervisor/table.ts';
 import { type DeliveriesOptions, openDeliveries } from './deliver.ts';
 import { eventOfEnd, eventsBetween, isWell, type Look } from './events.ts';
@@ -21,11 +21,7 @@ import { alertMessage, digestMessage, type Sender } from './message.ts';
 interface AlertServiceOptions extends DeliveriesOptions {
   /** Secrets to mask. */
   readonly secrets: readonly string[];
-  readonly status: {
-    readonly record: StatusRecord;
-    readonly sources: { alerts?: { readonly cure: string; entry(): AlertsEntry; isFailing(): boolean } };
-    document(): StatusDocument;
-  };
+  readonly status: Status;
   readonly changes: Changes;
   readonly running: { lastLines(): readonly string[]; onStep(listener: () => void): void };
   /** The state folder of the bot. */
@@ -101,13 +97,7 @@ export function openAlerts(options: AlertServiceOptions) {
     if (isEndTold || ending.code === EXIT.ok) return;
     isEndTold = true;
     const lines = running.lastLines().slice(-LAST_LINES);
-    const known = {
-      hasLog: before.doc.log !== null,
-      isStray: options.isStray(ending.reason),
-      lines,
-      atMs: Date.now(),
-    };
-    observe([eventOfEnd(ending, status.record, known)]);
+    observe([eventOfEnd(ending, before.doc.log !== null, status.record, options.isStray, lines, Date.now())]);
   }
 
   function step(): void {

@@ -353,11 +353,9 @@ describe('what has happened', () => {
   test('the end of a run', () => {
     const end = (code: number, reason: string, record: object = {}, isStray = false) => {
       const state = { ...initial, lastExit: { code: 3, signal: null, atMs: 0 } };
-      const known = { hasLog: false, isStray, lines: ['last'], atMs: UNIX };
+      const known = { crashLoop: null, overlap: null, state, ...record };
       const { kind, text, lines } = eventOfEnd(
-        { code, reason },
-        { crashLoop: null, overlap: null, state, ...record },
-        known,
+        ...([{ code, reason }, false, known, () => isStray, ['last'], UNIX] as const),
       );
       return [kind, text, ...(lines ?? [])];
     };
