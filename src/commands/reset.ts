@@ -18,7 +18,7 @@ import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import { seizeLock } from '../supervisor/seize.ts';
 import { createSweeper } from '../supervisor/sweep.ts';
-import { openBotApi } from '../telegram/bot-api.ts';
+import { type BotApi, openBotApi } from '../telegram/bot-api.ts';
 import { clearWebhook } from '../telegram/webhook.ts';
 import { configure, type Invocation } from './context.ts';
 import { lookForLease } from './look.ts';
@@ -105,30 +105,24 @@ async function whatToStart(here: Invocation & Beginning): Promise<Beginning> {
   );
 }
 
-async function clear(config: Config, report: Report, api: ReturnType<typeof openBotApi>): Promise<void> {
+async function clear(config: Config, report: Report, api: BotApi): Promise<void> {
   const outcome = await clearWebhook(api, { keep: config.keepWebhook, dropPending: config.dropPending });
-  switch (outcome.kind) {
-    case 'clear':
-      return report.line('webhook', 'none set', 'good');
-    case 'cleared':
-      return report.line('webhook', `was set to ${outcome.url}: cleared and verified`, 'good');
-    case 'kept':
-      throw new SinglepollError(
-        EXIT.config,
-        `a webhook is set (${outcome.url}) and --keep-webhook was given`,
-        'singlepoll reset --no-keep-webhook',
-      );
-    case 'set-again':
-      throw new SinglepollError(
-        EXIT.otherPoller,
-        `somebody sets the webhook again as soon as it is cleared: ${outcome.url}`,
-        WEBHOOK_CURE,
-      );
-    case 'failed':
-      throw new SinglepollError(
-        outcome.reply.kind === 'refused' ? EXIT.refused : EXIT.unreachable,
-        `the webhook could not be cleared: ${outcome.reply.description}`,
-        'singlepoll reset    # again, when the Bot API can be reached',
-      );
-  }
+  if (outcome.kind === 'clear') return report.line('webhook', 'none set', 'good');
+  if (outcome.kind === 'failed')
+    throw new SinglepollError(
+      outcome.reply.kind === 'refused' ? EXIT.refused : EXIT.unreachable,
+      `the webhook could not be cleared: ${outcome.reply.description}`,
+      'singlepoll reset    # again, when the Bot API can be reached',
+    );
+  const { url } = outcome;
+  if (outcome.kind === 'cleared')
+    return report.line('webhook', `was set to ${url}: cleared and verified`, 'good');
+  if (outcome.kind === 'set-again')
+    throw new SinglepollError(
+      EXIT.otherPoller,
+      `somebody sets the webhook again as soon as it is cleared: ${url}`,
+      WEBHOOK_CURE,
+    );
+  const kept = `a webhook is set (${url}) and --keep-webhook was given`;
+  throw new SinglepollError(EXIT.config, kept, 'singlepoll reset --no-keep-webhook');
 }

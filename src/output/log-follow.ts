@@ -1,6 +1,6 @@
 /** Reads a rotated log, of which PATH.2, PATH.1, PATH are one text: its last lines and, if wanted, what follows, like `tail -F`. */
 import fs from 'node:fs';
-import { dirname } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 
 export interface FollowOptions {
   /** Where the log is now: the next run may write another. */
@@ -22,8 +22,8 @@ interface OpenFile {
 
 const BLOCK_BYTES = 64 * 1024;
 const NEWLINE = 0x0a;
-/** The net behind the system's events, which some file systems don't have. */
-const LOOK_MS = 500;
+/** As soon as a person notices; cheaper to get right than the events of a file system, which some don't have. */
+const LOOK_MS = 200;
 
 /** False: there is no log (never with `follow`, which waits for one). */
 export async function followLog({ path, lines, follow, write, say }: FollowOptions): Promise<boolean> {
@@ -41,7 +41,7 @@ export async function followLog({ path, lines, follow, write, say }: FollowOptio
       if (!(await readOn(file))) return true;
     }
     if (!follow) return true;
-    await change(log);
+    await pause(LOOK_MS);
     if (path() === log) next = openNext(log, current);
     else {
       log = path();
@@ -149,23 +149,4 @@ function openFile(path: string): OpenFile | null {
 
 function isSame(one: fs.Stats, other: fs.Stats): boolean {
   return one.ino === other.ino && one.dev === other.dev;
-}
-
-/** Resolves soon after something in the folder has changed, and in any case before long. */
-function change(path: string): Promise<void> {
-  return new Promise((resolve) => {
-    let watcher: fs.FSWatcher | null = null;
-    const done = () => {
-      clearTimeout(timer);
-      watcher?.close();
-      resolve();
-    };
-    const timer = setTimeout(done, LOOK_MS);
-    try {
-      watcher = fs.watch(dirname(path), done);
-      watcher.on('error', done);
-    } catch {
-      // No such folder yet, or no more watches for this user: the timer is enough.
-    }
-  });
 }

@@ -53,60 +53,25 @@ function row(
   label: string,
   rank: number,
   parts: readonly MaybePart[],
-  { level = 'info', rest = [] }: { level?: Level; rest?: string[] } = {},
+  level: Level = 'info',
+  rest: readonly string[] = [],
 ): StatusRow {
   return { label, rank, level, rest, parts: parts.filter((it) => typeof it === 'string') };
 }
 
-const warnIf = (is: boolean): { level: Level } => ({ level: is ? 'warn' : 'info' });
+const warnIf = (is: boolean): Level => (is ? 'warn' : 'info');
 
 /** Everything but the problems, in the order in which it is read. `rate`: updates a minute, of a screen that has counted. */
 export function statusRows(doc: StatusDocument, nowMs: number, rate?: string): StatusRow[] {
-  const { worker, lease, supervisor, webhook, strays, log, alerts } = doc;
+  const { lease, supervisor, webhook, strays, log, alerts } = doc;
   const isStandby = doc.state === 'standby';
   const age = (at: string) => span(nowMs - Date.parse(at));
-  const isLost = lease !== null && lease.unreachable !== null;
-  const leaseRow = lease
-    ? [row('lease', isStandby ? 0 : 3, leaseParts(lease, nowMs), { level: isLost ? 'error' : 'info' })]
-    : [];
-  const rows = isStandby ? leaseRow : [];
-  if (worker && isStandby) rows.push(row('worker', 4, ['none here while it stands by']));
-  else if (worker) {
-    const { pid, startedAt, restarts, lastExit } = worker;
-    const others = worker.tree.filter((it) => it.pid !== pid);
-    const rest = others.slice(0, TREE_MAX).map((it) => `└ ${it.pid}  ${plain(it.command, 120)}`);
-    if (others.length > TREE_MAX) rest.push(`  and ${others.length - TREE_MAX} more`);
-    const isNews = lastExit !== null && nowMs - Date.parse(lastExit.at) < RECENT_MS;
-    rows.push(
-      row(
-        'worker',
-        1,
-        [
-          pid === null ? 'none alive' : `pid ${pid}`,
-          pid !== null && startedAt !== null && `up ${age(startedAt)}`,
-          worker.cpuPercent !== null && `${worker.cpuPercent} % CPU`,
-          worker.memoryBytes !== null && size(worker.memoryBytes),
-          others.length > 0 && (others.length === 1 ? '1 child' : `${others.length} children`),
-        ],
-        { level: pid === null ? 'error' : 'info', rest },
-      ),
-      ...pollingRows(doc, nowMs, rate),
-    );
-    if (worker.spawns > 0)
-      rows.push(
-        row(
-          'restarts',
-          4,
-          [
-            restarts === 0 && !isNews ? 'none' : String(restarts),
-            lastExit && `last exit ${howItEnded(lastExit)}`,
-            lastExit && `${age(lastExit.at)} ago`,
-          ],
-          warnIf(isNews),
-        ),
-      );
+  const rows = isStandby ? [] : workerRows(doc, nowMs, rate);
+  if (lease) {
+    const level = lease.unreachable === null ? 'info' : 'error';
+    rows.push(row('lease', isStandby ? 0 : 3, leaseParts(lease, nowMs), level));
   }
-  if (!isStandby) rows.push(...leaseRow);
+  if (isStandby && doc.worker) rows.push(row('worker', 4, ['none here while it stands by']));
   if (webhook) {
     const { url, pendingUpdates, lastError, checkedAt } = webhook;
     const isOld = checkedAt !== null && nowMs - Date.parse(checkedAt) > FRESH_MS;
@@ -122,38 +87,53 @@ export function statusRows(doc: StatusDocument, nowMs: number, rate?: string): S
   for (const { pid, user, grade, command, proof, cwd, respawner } of strays) {
     const rest = [`${proof.join(', ')}${cwd === null ? '' : `, in ${plain(cwd, 120)}`}`];
     if (respawner) rest.push(`kept alive by ${respawner.kind}: ${plain(respawner.stopCommand, 400)}`);
-    const parts = [`pid ${pid}`, grade, `of ${user}`, plain(command, 120)];
-    rows.push(row('stray', 2, parts, { level: 'warn', rest }));
+    rows.push(row('stray', 2, [`pid ${pid}`, grade, `of ${user}`, plain(command, 120)], 'warn', rest));
   }
-  for (const { message, hint, at } of doc.earlier)
-    rows.push(
-      row('earlier', 5, [`${age(at)} ago`, plain(message, 400)], {
-        rest: hint ? [`→ ${plain(hint, 400)}`] : [],
-      }),
-    );
+  for (const { message, hint, at } of doc.earlier) {
+    const parts = [`${age(at)} ago`, plain(message, 400)];
+    rows.push(row('earlier', 5, parts, 'info', hint ? [`→ ${plain(hint, 400)}`] : []));
+  }
   if (supervisor) {
     const { pid, startedAt, version, cwd, command, user } = supervisor;
-    rows.push(
-      row('supervisor', 5, [
-        `pid ${pid}`,
-        user !== undefined && `of ${plain(user, 40)}`,
-        startedAt !== null && `up ${age(startedAt)}`,
-        cwd !== null && `in ${plain(cwd)}`,
-        version !== null && `singlepoll ${version}`,
-      ]),
-    );
+    const parts = [
+      `pid ${pid}`,
+      user !== undefined && `of ${plain(user, 40)}`,
+      startedAt !== null && `up ${age(startedAt)}`,
+      cwd !== null && `in ${plain(cwd)}`,
+      version !== null && `singlepoll ${version}`,
+    ];
+    rows.push(row('supervisor', 5, parts));
     if (command.length > 0) rows.push(row('command', 8, [plain(command.join(' '), 400)]));
   }
   if (log) rows.push(row('log', 9, [plain(log.path)]));
-  if (alerts && (alerts.failed > 0 || alerts.lastError !== null))
-    rows.push(
-      row('alerts', 4, [
-        `${alerts.sent} delivered`,
-        `${alerts.failed} given up`,
-        `${alerts.waiting} waiting`,
-        alerts.lastError !== null && `last error: ${plain(alerts.lastError, 160)}`,
-      ]),
-    );
+  if (alerts && (alerts.failed > 0 || alerts.lastError !== null)) {
+    const { sent, failed, waiting, lastError } = alerts;
+    const parts = [`${sent} delivered`, `${failed} given up`, `${waiting} waiting`];
+    rows.push(row('alerts', 4, [...parts, lastError !== null && `last error: ${plain(lastError, 160)}`]));
+  }
+  return rows;
+}
+
+function workerRows(doc: StatusDocument, nowMs: number, rate?: string): StatusRow[] {
+  if (!doc.worker) return [];
+  const { pid, startedAt, restarts, spawns, lastExit, tree, cpuPercent, memoryBytes } = doc.worker;
+  const age = (at: string) => span(nowMs - Date.parse(at));
+  const others = tree.filter((it) => it.pid !== pid);
+  const rest = others.slice(0, TREE_MAX).map((it) => `└ ${it.pid}  ${plain(it.command, 120)}`);
+  if (others.length > TREE_MAX) rest.push(`  and ${others.length - TREE_MAX} more`);
+  const parts = [
+    pid === null ? 'none alive' : `pid ${pid}`,
+    pid !== null && startedAt !== null && `up ${age(startedAt)}`,
+    cpuPercent !== null && `${cpuPercent} % CPU`,
+    memoryBytes !== null && size(memoryBytes),
+    others.length > 0 && (others.length === 1 ? '1 child' : `${others.length} children`),
+  ];
+  const rows = [row('worker', 1, parts, pid === null ? 'error' : 'info', rest)];
+  rows.push(...pollingRows(doc, nowMs, rate));
+  const isNews = lastExit !== null && nowMs - Date.parse(lastExit.at) < RECENT_MS;
+  const exit = lastExit ? [`last exit ${howItEnded(lastExit)}`, `${age(lastExit.at)} ago`] : [];
+  const number = restarts === 0 && !isNews ? 'none' : String(restarts);
+  if (spawns > 0) rows.push(row('restarts', 4, [number, ...exit], warnIf(isNews)));
   return rows;
 }
 
@@ -165,8 +145,8 @@ function pollingRows({ state, polling }: StatusDocument, nowMs: number, rate?: s
   const isOpen = pollers.some(({ role }) => role === 'owner');
   const rows: StatusRow[] = [];
   if (past) {
-    const rest = [`→ ${plain(past.cure, 400)}`];
-    rows.push(row('polling', 2, [`past the gateway: ${plain(past.why, 400)}`], { level: 'warn', rest }));
+    const parts = [`past the gateway: ${plain(past.why, 400)}`];
+    rows.push(row('polling', 2, parts, 'warn', [`→ ${plain(past.cure, 400)}`]));
   } else if (by !== null)
     rows.push(row('polling', 4, [`via gateway${by === 'plain' ? '' : ` (${WAYS[by]})`}`]));
   if (lastPollAt === null) {
