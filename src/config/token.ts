@@ -19,12 +19,6 @@ export const FOREIGN_TOKEN = /(\d{5,})(?::|%3a)[\w-]{20,}/gi;
 /** A token in exactly @BotFather's form. */
 export const WHOLE_TOKEN = /(?<!\d)(\d{5,16}):[A-Za-z0-9_-]{30,}/g;
 
-/** The parts of one of our own tokens, of any length; null: it is none. */
-export function partsOf(token: string): { readonly id: string; readonly secret: string } | null {
-  const [, id, secret] = /^(\d+):([A-Za-z0-9_-]+)$/.exec(token) ?? [];
-  return id === undefined || secret === undefined ? null : { id, secret };
-}
-
 /** True if the text holds something shaped like a bot token. */
 export function holdsTokenShape(text: string): boolean {
   return text.search(TOKEN_LIKE) >= 0;

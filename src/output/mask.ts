@@ -1,10 +1,10 @@
 /**
  * Masks bot tokens in a stream of bytes, or in one text: `123456:…`. Everything else passes byte for byte. What is masked: any token
- * of the usual shape, also with `%3A` for the colon, our own tokens whatever their lengths, and our own secrets alone. A token may
+ * of the usual shape, also with `%3A` for the colon, and our own secrets alone. A token may
  * be split over writes at any byte: what could become one is held back, at most some dozens of bytes, and a secret that never
  * ends is swallowed without being stored. Reads no clock: the caller decides when a hold has lasted too long and calls `release`.
  */
-import { BOT_SECRET_MIN, partsOf, SECRET_MIN } from '../config/token.ts';
+import { BOT_SECRET_MIN, SECRET_MIN } from '../config/token.ts';
 
 /** Characters `from` to `to` are not printed; a separator of id and secret at `from` shows as a colon. */
 interface Cut {
@@ -12,15 +12,6 @@ interface Cut {
   readonly to: number;
   /** More of the secret may follow, and is not printed either. */
   readonly isOpen: boolean;
-}
-
-/** One of our own tokens as a text to look for. */
-interface Own {
-  readonly text: string;
-  /** Where the part begins that is not printed. */
-  readonly maskAt: number;
-  /** A beginning of this length is never let go. */
-  readonly guarded: number;
 }
 
 /** `more`: bytes may follow; `release`: they may, but do not wait for them; `end`: none will. */
@@ -31,8 +22,7 @@ const ELLIPSIS = '…';
 const ELLIPSIS_BYTES = Buffer.from(ELLIPSIS).toString('latin1');
 const EMPTY = Buffer.alloc(0);
 
-/** An own secret alone is masked from this length on; shorter ones only behind their id. */
-const ALONE_MIN = 16;
+/** A beginning of an own secret of this length is never let go. */
 const GUARDED = 8;
 /** No token of the usual shape reaches further back than this from a byte that may still belong to it. */
 const CONTEXT = 64;
@@ -48,10 +38,10 @@ const UNFINISHED = /(?<=\d{5})(?:%(?:3(?:[Aa][\w-]*)?)?|:[\w-]*)$/;
 const REACH = /[\w:%-]*$/;
 const SECRET_GOES_ON = /^[\w-]*/;
 
-/** Makes a masker for one stream. `tokens`: our own, as `<digits>:<secret>`; anything else in the list is ignored. */
+/** Makes a masker for one stream. `tokens`: our own, as `<digits>:<secret>`. */
 export function createMasker(tokens: readonly string[]) {
-  const owns = ownsOf(tokens);
-  const contextMax = Math.max(CONTEXT, ...owns.map(({ text }) => text.length));
+  const secrets = secretsOf(tokens);
+  const contextMax = Math.max(CONTEXT, ...secrets.map(({ length }) => length));
   /** The last of the stream that a token can reach across, the part that is held back included. */
   let last = '';
   let held = 0;
@@ -84,7 +74,7 @@ export function createMasker(tokens: readonly string[]) {
 
   /** Decides about text[start..], of which what stands before has gone out, and remembers what the next call needs. */
   function pass(text: string, start: number, outlook: Outlook): { cuts: Cut[]; end: number } {
-    const found = cutsIn(text, owns, outlook === 'end').filter(({ to }) => to > start);
+    const found = cutsIn(text, secrets, outlook === 'end').filter(({ to }) => to > start);
     let end = outlook === 'end' ? text.length : openFrom(text, outlook, found.at(-1));
     // What may still become a longer token decides how one of our own within it shows.
     const cuts = found.filter((cut) => {
@@ -108,11 +98,10 @@ export function createMasker(tokens: readonly string[]) {
       const found = UNFINISHED.exec(text.slice(-CONTEXT));
       if (found) from = secretAt(text, Math.max(0, text.length - CONTEXT) + found.index);
     }
-    for (const own of owns) {
-      const size = beginningAtEnd(text, own);
-      const at = secretAt(text, text.length - size + own.maskAt);
-      const isHeld = outlook === 'more' || size >= own.guarded;
-      if (isHeld && size > own.maskAt && at >= (final?.to ?? 0)) from = Math.min(from, at);
+    for (const secret of secrets) {
+      const size = beginningAtEnd(text, secret);
+      const isHeld = outlook === 'more' || size >= GUARDED;
+      if (isHeld && text.length - size >= (final?.to ?? 0)) from = Math.min(from, text.length - size);
     }
     return from;
   }
@@ -138,26 +127,16 @@ export function createMasker(tokens: readonly string[]) {
 
 /** Masks tokens in a text of ours: a message, an error, an argument. */
 export function maskText(text: string, tokens: readonly string[]): string {
-  const cuts = cutsIn(text, ownsOf(tokens), true);
+  const cuts = cutsIn(text, secretsOf(tokens), true);
   return cuts.length === 0 ? text : withoutCuts(text, 0, text.length, cuts, ELLIPSIS);
 }
 
-function ownsOf(tokens: readonly string[]): Own[] {
-  return tokens.flatMap((token): Own[] => {
-    const parts = partsOf(token);
-    if (!parts) return [];
-    const { id, secret } = parts;
-    if (secret.length >= ALONE_MIN) return [{ text: secret, maskAt: 0, guarded: GUARDED }];
-    return [':', '%3A', '%3a'].map((separator) => ({
-      text: id + separator + secret,
-      maskAt: id.length,
-      guarded: id.length + separator.length + GUARDED,
-    }));
-  });
-}
+/** Of our own tokens, whose secrets are masked wherever they stand. */
+const secretsOf = (tokens: readonly string[]): string[] =>
+  tokens.map((token) => token.slice(token.indexOf(':') + 1));
 
 /** In order, none overlapping another. `ended`: a beginning of an own secret at the end will not go on. */
-function cutsIn(text: string, owns: readonly Own[], ended: boolean): Cut[] {
+function cutsIn(text: string, secrets: readonly string[], ended: boolean): Cut[] {
   const cuts: Cut[] = [];
   TOKEN.lastIndex = 0;
   for (let found = TOKEN.exec(text); found; found = TOKEN.exec(text)) {
@@ -169,11 +148,15 @@ function cutsIn(text: string, owns: readonly Own[], ended: boolean): Cut[] {
     // The end of one secret may be the id of the next.
     TOKEN.lastIndex = to - ID_BYTES;
   }
-  for (const own of owns) {
-    for (let at = text.indexOf(own.text); at >= 0; at = text.indexOf(own.text, at + own.text.length))
-      cuts.push(ownCut(text, at, own, own.text.length));
-    const size = ended ? beginningAtEnd(text, own) : 0;
-    if (size >= own.guarded) cuts.push(ownCut(text, text.length - size, own, size));
+  const add = (at: number, size: number): void => {
+    const isEncoded = ENCODED_BEFORE.test(text.slice(Math.max(0, at - 8), at));
+    cuts.push({ from: isEncoded ? at - 3 : at, to: at + size, isOpen: false });
+  };
+  for (const secret of secrets) {
+    for (let at = text.indexOf(secret); at >= 0; at = text.indexOf(secret, at + secret.length))
+      add(at, secret.length);
+    const size = ended ? beginningAtEnd(text, secret) : 0;
+    if (size >= GUARDED) add(text.length - size, size);
   }
   if (cuts.length < 2) return cuts;
   cuts.sort((a, b) => a.from - b.from || b.to - a.to);
@@ -185,20 +168,15 @@ function cutsIn(text: string, owns: readonly Own[], ended: boolean): Cut[] {
   });
 }
 
-function ownCut(text: string, at: number, { maskAt }: Own, size: number): Cut {
-  const isEncoded = maskAt === 0 && ENCODED_BEFORE.test(text.slice(Math.max(0, at - 8), at));
-  return { from: isEncoded ? at - 3 : at + maskAt, to: at + size, isOpen: false };
-}
-
 /** The first character that is not printed: a colon is, while `%3A` becomes one. */
 function secretAt(text: string, at: number): number {
   return text[at] === ':' ? at + 1 : at;
 }
 
 /** Length of the longest proper beginning of our own that the text ends with. */
-function beginningAtEnd(text: string, own: Own): number {
-  let size = Math.min(own.text.length - 1, text.length);
-  while (size > 0 && !text.endsWith(own.text.slice(0, size))) size--;
+function beginningAtEnd(text: string, secret: string): number {
+  let size = Math.min(secret.length - 1, text.length);
+  while (size > 0 && !text.endsWith(secret.slice(0, size))) size--;
   return size;
 }
 

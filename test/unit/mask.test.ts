@@ -55,11 +55,9 @@ describe('one text, and the same split at every byte', () => {
     ['times of day', '2024-05-05 12:34:56.123456:INFO', '2024-05-05 12:34:56.123456:INFO'],
     ['back to back', `${FOREIGN}${FOREIGN}`, '987654321:…:…'],
     ['a secret that ends in the id of the next', `${FOREIGN}34567:${SECRET}`, '987654321:…:…'],
-    ['a short token of ours', '12345:TEST and 123:TEST', '12345:… and 123:TEST'],
-    ['a short token of ours, encoded', '/bot12345%3ATEST/x', '/bot12345:…/x'],
     ['characters of more bytes', `Grüße ${OWN} 🙂`, 'Grüße 7312345678:… 🙂'],
   ];
-  const tokens = [OWN, '12345:TEST'];
+  const tokens = [OWN, OWN_SECOND];
   for (const [name, text, expected] of cases)
     test(name, () => {
       assert.equal(maskText(text, tokens), expected);
@@ -129,7 +127,7 @@ describe('a stream', () => {
         .split(' ')
         .concat(SECRET.slice(0, 9), SECRET.slice(3, 30), '1'.repeat(30), ' ');
     const pieces = [...secrets, ...parts];
-    const tokenSets = [[OWN, OWN_SECOND, '12345:TEST'], [OWN], [], ['12345:TEST'], ['5:1a', OWN]];
+    const tokenSets = [[OWN, OWN_SECOND], [OWN], [], [OWN_SECOND]];
     for (let seed = 1; seed <= 4_000; seed++) {
       const random = randomFrom(seed);
       let text = '';
