@@ -78,7 +78,7 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
   let wellSince: number | null = null;
 
   return {
-    /** Takes the events since the last call and whether all is well; returns the alerts to send now. */
+    /** Takes the events since the last call, a few seconds ago, and whether all is well; returns the alerts to send now. */
     step(atMs: number, events: readonly AlertEvent[], isWell: boolean): readonly Alert[] {
       const out: Alert[] = [];
       wellSince = isWell && !events.some(({ kind }) => lasts(kind)) ? (wellSince ?? atMs) : null;
@@ -108,15 +108,6 @@ export function createAlertGate(cooldownMs: number, saved: unknown, nowMs: numbe
       }
       return out;
     },
-    /** When to step again even if nothing happens; null: not before the next event. */
-    dueMs(): number | null {
-      const due = [...kinds.values()].flatMap(({ latest, sentAt }) => (latest ? [sentAt + cooldownMs] : []));
-      if (owed && wellSince !== null)
-        due.push(Math.max(wellSince + SETTLE_MS, (kinds.get('recovered')?.sentAt ?? 0) + cooldownMs));
-      return due.length === 0 ? null : Math.min(...due);
-    },
-    /** A problem was reported and "recovered" not yet, so look whether all is well. */
-    isOwed: () => owed !== null,
     saved: (): Saved => ({
       kinds: Object.fromEntries([...kinds].map(([kind, { sentAt, held }]) => [kind, { sentAt, held }])),
       owed,

@@ -1,5 +1,5 @@
 /**
- * Alerts and the daily digest of one run: looks when something may have changed, and passes messages to the senders. Supervision
+ * Alerts and the daily digest of one run: looks when something may have changed, and every few seconds, and passes messages to the senders. Supervision
  * never waits for it.
  */
 import { readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { AlertConfig } from '../config/checks.ts';
 import { EXIT } from '../errors.ts';
 import { writeWhole } from '../files.ts';
-import { type Changes, createListeners } from '../output/listeners.ts';
+import type { Bus, Changes } from '../output/listeners.ts';
 import { botName } from '../output/status-rows.ts';
 import type { Summary } from '../supervisor/history.ts';
 import type { Status } from '../supervisor/status-document.ts';
@@ -23,7 +23,7 @@ interface AlertServiceOptions extends DeliveriesOptions {
   readonly secrets: readonly string[];
   readonly status: Status;
   readonly changes: Changes;
-  readonly running: { lastLines(): readonly string[]; onStep(listener: () => void): void };
+  readonly running: { readonly bus: Bus; lastLines(): readonly string[]; onStep(listener: () => void): void };
   /** The state folder of the bot. */
   readonly botDir: string;
   readonly summary: (spanMs: number) => Summary;
@@ -34,10 +34,6 @@ interface AlertServiceOptions extends DeliveriesOptions {
 /** How long an ending waits for its alert. */
 const LAST_WORD_MS = 3_000;
 const LAST_LINES = 3;
-/** How often to look while a "recovered" is owed, as some problems end without an event. */
-const OWED_LOOK_MS = 5_000;
-const MINUTE_MS = 60_000;
-const TIMER_MAX_MS = 2 ** 31 - 1;
 
 export function openAlerts(options: AlertServiceOptions) {
   const { alerts, status, running, report } = options;
@@ -46,8 +42,6 @@ export function openAlerts(options: AlertServiceOptions) {
   const deliveries = openDeliveries(options);
   const isDigestDue = alerts.digest && createDaily(alerts.digest, Date.now());
   const cut = new AbortController();
-  const observing = createListeners<[]>('the look for what is to be alerted of', report);
-  let timer: NodeJS.Timeout | undefined;
   let isEndTold = false;
   let before = look();
   let digestSince = before;
@@ -68,14 +62,6 @@ export function openAlerts(options: AlertServiceOptions) {
     if (events.length > 0 || out.length > 0) save(file, gate.saved());
     for (const alert of out) deliveries.post(alertMessage(alert, sender()));
     if (isDigestDue?.(after.unixMs)) tellDigest(after);
-    clearTimeout(timer);
-    const nowMs = Date.now();
-    const inMs = Math.min(
-      (gate.dueMs() ?? Number.POSITIVE_INFINITY) - nowMs,
-      gate.isOwed() ? OWED_LOOK_MS : TIMER_MAX_MS,
-      isDigestDue ? MINUTE_MS - (nowMs % MINUTE_MS) : TIMER_MAX_MS,
-    );
-    if (!isEndTold) timer = setTimeout(observing.tell, Math.max(1, Math.ceil(inMs))).unref();
   }
 
   function sender(): Sender {
@@ -107,19 +93,18 @@ export function openAlerts(options: AlertServiceOptions) {
 
   report.line('alert', `problems are told ${placesOf(alerts)}`);
   status.sources.alerts = deliveries;
-  observing.add(() => observe());
   running.onStep(step);
-  const leave = options.changes.listen(() => void (isEndTold || observe()));
+  const observeRun = () => void (isEndTold || observe());
+  const leaves = [options.changes.listen(observeRun), running.bus.tick.add(observeRun)];
   step();
-  observe();
+  observeRun();
 
   return {
     /** The run has ended: waits a moment for its messages, but not after a requested stop. */
     async finish(ending: Ending): Promise<void> {
-      leave();
+      for (const leave of leaves) leave();
       // For an internal error this is the only alert.
       tellEnd(ending);
-      clearTimeout(timer);
       if (ending.code !== EXIT.ok) await deliveries.finish(LAST_WORD_MS, cut.signal);
       deliveries.close();
     },

@@ -29,7 +29,6 @@ function story(saved: unknown = null, nowMs = UNIX) {
       const out = gate.step(UNIX + atMs, events, well);
       return out.map(({ kind, more }) => (more > 0 ? `${kind}+${more}` : kind));
     },
-    dueMs: () => (gate.dueMs() === null ? null : gate.dueMs()! - UNIX),
     gate,
   };
 }
@@ -56,9 +55,7 @@ const MESSAGE = alertMessage(
 test('cooldown: the first goes out at once, more of the same are told together at its end, other kinds at once', () => {
   const it = story();
   assert.deepEqual(it.at(0, true, 'stray-stopped'), ['stray-stopped']);
-  assert.equal(it.dueMs(), null);
   for (const at of [1, 2, 3, 4]) assert.deepEqual(it.at(at * MINUTE, true, 'stray-stopped'), []);
-  assert.equal(it.dueMs(), 15 * MINUTE);
   assert.deepEqual(it.at(15 * MINUTE - 1, true), []);
   const [alert] = it.gate.step(UNIX + 15 * MINUTE, [], true);
   assert.equal(alert?.more, 3);
