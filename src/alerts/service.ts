@@ -11,7 +11,7 @@ import { writeWhole } from '../files.ts';
 import type { Bus, Changes } from '../output/listeners.ts';
 import { botName } from '../output/status-rows.ts';
 import type { Summary } from '../supervisor/history.ts';
-import type { Status } from '../supervisor/status-document.ts';
+import type { AlertsEntry, StatusDocument, StatusRecord } from '../supervisor/status.ts';
 import type { Ending } from '../supervisor/table.ts';
 import { type DeliveriesOptions, openDeliveries } from './deliver.ts';
 import { eventOfEnd, eventsBetween, isWell, type Look } from './events.ts';
@@ -21,7 +21,11 @@ import { alertMessage, digestMessage, type Sender } from './message.ts';
 interface AlertServiceOptions extends DeliveriesOptions {
   /** Secrets to mask. */
   readonly secrets: readonly string[];
-  readonly status: Status;
+  readonly status: {
+    readonly record: StatusRecord;
+    readonly sources: { alerts?: { readonly cure: string; entry(): AlertsEntry; isFailing(): boolean } };
+    document(): StatusDocument;
+  };
   readonly changes: Changes;
   readonly running: { readonly bus: Bus; lastLines(): readonly string[]; onStep(listener: () => void): void };
   /** The state folder of the bot. */

@@ -50,38 +50,32 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
   const others = strays.filter((stray) => !isOfSupervisor(stray));
   const polling = others.filter(({ grade }) => isStopped(grade));
   const holder = supervisor?.holder ?? null;
+  const problems: Problem[] = [];
+  const add = (code: string, message: string, hint?: string) =>
+    problems.push({ code, message, ...(hint === undefined ? {} : { hint }) });
   const { message, hint } = unreachable(holder, controlPath(config.botId));
-  const pids = polling.map(({ pid }) => pid).join(', ');
-  const managed = polling.flatMap(({ respawner }) => respawner?.stopCommand ?? []);
-  const many = polling.length === 1 ? 'a process polls' : `${polling.length} processes poll`;
-  const start = supervisor
-    ? 'singlepoll who'
-    : 'singlepoll start -- COMMAND    # stops them and starts the one';
-  const problems: readonly (Problem | false | null)[] = [
-    supervisor && { code: 'supervisor-hung', message, ...(hint === undefined ? {} : { hint }) },
-    holder ? null : lastEnd(config),
-    telegram.problem,
-    lease?.unreachable != null && {
-      code: 'lease-unreachable',
-      message: `${lease.engine} is out of reach: ${lease.unreachable}`,
-    },
-    polling.length > 0 && {
-      code: 'stray',
-      message: `${supervisor ? '' : 'without a supervisor: '}${many} this bot (pid ${pids})`,
-      hint: [...new Set(managed)].join('\n') || start,
-    },
-    config.token === null && {
-      code: 'no-token',
-      message: 'no bot token here, so nothing can be said about Telegram or strays',
-      hint: 'cd to the folder of the bot, or give --env-file or --token-env',
-    },
-  ];
+  if (supervisor) add('supervisor-hung', message, hint);
+  if (!holder) problems.push(...lastEnd(config));
+  if (telegram.problem) problems.push(telegram.problem);
+  if (lease?.unreachable) add('lease-unreachable', `${lease.engine} is out of reach: ${lease.unreachable}`);
+  if (polling.length > 0) {
+    const many = polling.length === 1 ? 'a process polls' : `${polling.length} processes poll`;
+    const pids = polling.map(({ pid }) => pid).join(', ');
+    const managed = polling.flatMap(({ respawner }) => respawner?.stopCommand ?? []);
+    const start = 'singlepoll start -- COMMAND    # stops them and starts the one';
+    const cure = [...new Set(managed)].join('\n') || (supervisor ? 'singlepoll who' : start);
+    add('stray', `${supervisor ? '' : 'without a supervisor: '}${many} this bot (pid ${pids})`, cure);
+  }
+  if (config.token === null) {
+    const blind = 'no bot token here, so nothing can be said about Telegram or strays';
+    add('no-token', blind, 'cd to the folder of the bot, or give --env-file or --token-env');
+  }
   const { botId } = config;
   const username = telegram.username ?? recallStart(findBotDir(botId) ?? '')?.username ?? null;
   const bot = botId === null ? null : { id: botId, username };
   return {
     ...bareStatus(bot, supervisor ? 'starting' : 'stopped'),
-    problems: problems.filter((it) => it !== null && it !== false),
+    problems,
     supervisor: holder?.pid
       ? {
           ...{ pid: holder.pid, startedAt: holder.startedAt, version: holder.version, command: [] },
@@ -106,19 +100,20 @@ export function workerAmong(members: readonly Stray[]): StatusDocument['worker']
 }
 
 /** Why nobody runs, where the last one had a reason of its own to end. */
-function lastEnd(config: Config): Problem | null {
+function lastEnd(config: Config): Problem[] {
   const folder = findBotDir(config.botId);
   const end = folder === null ? null : recallEnd(folder);
-  if (end === null) return null;
+  if (end === null) return [];
+  const { lines: details, log } = end;
   const ago = duration(Math.max(0, Date.now() - Date.parse(end.at)));
-  const log = end.lines.length > 0 && end.log !== null ? `; log ${end.log}` : '';
+  const ended = `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})`;
   const again = recallStart(folder ?? '') ? 'singlepoll reset' : 'singlepoll start -- COMMAND';
+  const hint = end.hint ?? `${again}    # ends what is in the way, and starts again`;
+  if (details.length === 0) return [{ code: 'ended', message: ended, hint }];
   // A worker that ended by itself would end again, so the log comes before a new start.
-  const mend = end.log === null ? `mend the bot, then: ${again}` : WHY_IT_ENDED;
-  const cure = end.lines.length > 0 ? mend : `${again}    # ends what is in the way, and starts again`;
-  const message = `the last supervisor ended ${ago} ago: ${end.reason} (exit ${end.code})${log}`;
-  const details = end.lines.length > 0 ? { details: end.lines } : {};
-  return { code: 'ended', message, hint: end.hint ?? cure, ...details };
+  const mend = log === null ? `mend the bot, then: ${again}` : WHY_IT_ENDED;
+  const message = log === null ? ended : `${ended}; log ${log}`;
+  return [{ code: 'ended', message, hint: end.hint ?? mend, details }];
 }
 
 /** Null where none is configured here. */
@@ -152,7 +147,8 @@ export function openTools(config: Config, ours: readonly number[]) {
 }
 
 async function askTelegram({ token, polling, apiRoot, tokenSource }: Config) {
-  if (token === null || !polling) return { username: null, webhook: null, problem: null };
+  const nothing = { username: null, webhook: null, problem: null };
+  if (token === null || !polling) return nothing;
   const api = openBotApi(apiRoot, token);
   const options = { timeoutMs: API_TIMEOUT_MS };
   try {
@@ -160,21 +156,17 @@ async function askTelegram({ token, polling, apiRoot, tokenSource }: Config) {
     if (me.kind !== 'ok') {
       const [code, what] =
         me.kind === 'refused'
-          ? (['token-refused', `the token from ${tokenSource} is refused`] as const)
-          : (['api-unreachable', 'the Bot API is out of reach'] as const);
-      return { username: null, webhook: null, problem: { code, message: `${what}: ${me.description}` } };
+          ? ['token-refused', `the token from ${tokenSource} is refused`]
+          : ['api-unreachable', 'the Bot API is out of reach'];
+      return { ...nothing, problem: { code, message: `${what}: ${me.description}` } };
     }
+    const { username = null } = me.result;
     const info = await api.call<WebhookInfo>('getWebhookInfo', {}, options);
-    const webhook =
-      info.kind === 'ok'
-        ? {
-            url: maskWebhookUrl(info.result.url),
-            pendingUpdates: info.result.pending_update_count,
-            lastError: info.result.last_error_message ?? null,
-            checkedAt: new Date().toISOString(),
-          }
-        : null;
-    return { username: me.result.username ?? null, webhook, problem: null };
+    if (info.kind !== 'ok') return { ...nothing, username };
+    const { pending_update_count: pendingUpdates, last_error_message: lastError = null } = info.result;
+    const url = maskWebhookUrl(info.result.url);
+    const webhook = { url, pendingUpdates, lastError, checkedAt: new Date().toISOString() };
+    return { ...nothing, username, webhook };
   } finally {
     api.close();
   }
