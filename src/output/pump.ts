@@ -51,7 +51,9 @@ export function startPump({ source, sink, tokens, lines, onLines }: PumpOptions)
   function print(out: Buffer): void {
     if (out.length === 0) return;
     tell(lines.add(out));
-    if (sink && !sink.write(out, written)) pending++;
+    if (!sink) return;
+    pending++;
+    sink.write(out, written);
   }
 
   function tell(text: string | null): void {

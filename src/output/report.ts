@@ -47,12 +47,7 @@ function lineOf(
   return maskText(JSON.stringify(record), tokens);
 }
 
-export function createReport(
-  format: Format,
-  tokens: readonly string[],
-  paint: Paint,
-  sink: Sink = openSink(2),
-): Report {
+export function createReport(format: Format, tokens: readonly string[], paint: Paint, sink: Sink): Report {
   let waiting = 0;
   const mark = journalMarks();
   return {
@@ -60,20 +55,18 @@ export function createReport(
       // Behind a reader that has stopped reading our own words are not worth the memory.
       if (waiting >= WAITING_MAX) return;
       waiting += 1;
-      const left = () => {
+      const text = `${mark(said[2] ?? 'info')}${lineOf(format, tokens, paint, said)}\n`;
+      sink.write(Buffer.from(text), () => {
         waiting -= 1;
-      };
-      if (sink.write(Buffer.from(`${mark(said[2] ?? 'info')}${lineOf(format, tokens, paint, said)}\n`), left))
-        left();
+      });
     },
     drained(ms) {
       return new Promise((resolve) => {
         const timer = setTimeout(resolve, ms);
-        const left = () => {
+        sink.write(Buffer.alloc(0), () => {
           clearTimeout(timer);
           resolve();
-        };
-        if (sink.write(Buffer.alloc(0), left)) left();
+        });
       });
     },
   };
@@ -83,23 +76,20 @@ export type RunOutput = ReturnType<typeof openRunOutput>;
 /** One stream of a worker, on its way. */
 export type WorkerOutput = ReturnType<RunOutput['pump']>;
 
-/** `starter`: who waits for a detached run; null in the foreground, where `paint` is for our stderr. */
+/** `starter`: the way to who waits for a detached run; null in the foreground. `paint` is for there, or for our stderr. */
 export function openRunOutput(
   { logFormat, logFile, logSize, logKeep }: Config,
   tokens: readonly string[],
-  starter: { readonly sink: Sink; readonly paint: Paint } | null,
+  starter: Sink | null,
   paint: Paint,
 ) {
   const note = (text: string, level: Level) => report.line('output', text, level);
-  const err = starter ? null : openSink(2, note);
-  const waitLine = createWaitLine(logFormat === 'text' ? err : null, paint);
-  const sinks = err && {
-    out: isatty(1) ? waitLine.beside(openSink(1, note)) : openSink(1, note),
-    err: waitLine.beside(err),
-  };
-  let listener: Report | null = starter
-    ? createReport(logFormat, tokens, starter.paint, starter.sink)
-    : createReport(logFormat, tokens, paint, sinks?.err);
+  const way = starter ?? openSink(2, note);
+  const waitLine = createWaitLine(logFormat === 'text' && !starter ? way : null, paint);
+  const err = waitLine.beside(way);
+  const out = () => (isatty(1) ? waitLine.beside(openSink(1, note)) : openSink(1, note));
+  const sinks = starter ? null : { out: out(), err };
+  let listener: Report | null = createReport(logFormat, tokens, paint, err);
   const isLogged = starter !== null || logFile !== null;
   let log: Log | null = null;
   /** What was said before there is a log. */

@@ -11,10 +11,10 @@ import type { Level } from './words.ts';
 
 export interface Sink {
   /**
-   * Writes in order. True: all written (or dropped), `bytes` may be reused. False: `bytes` must stay as they are until
-   * `onFree` is called, and nothing more should be read meanwhile.
+   * Writes in order. Calls `onFree` once all is written or dropped, at once where it is: until then `bytes` must stay as they are, and
+   * nothing more should be read.
    */
-  write(bytes: Buffer, onFree: () => void): boolean;
+  write(bytes: Buffer, onFree: () => void): void;
 }
 
 /** Told once when writing stops working, and once when it works again. */
@@ -43,9 +43,8 @@ function streamSink(stream: NodeJS.WritableStream, onNote: OnNote): Sink {
   });
   return {
     write(bytes, onFree) {
-      if (isClosed) return true;
-      stream.write(bytes, () => onFree());
-      return false;
+      if (isClosed) onFree();
+      else stream.write(bytes, () => onFree());
     },
   };
 }
@@ -83,10 +82,10 @@ function fileSink(fd: number, onNote: OnNote, writeSync: WriteSync): Sink {
   }
 
   return {
-    write(bytes) {
+    write(bytes, onFree) {
       const isTooEarly = isFailing && performance.now() < retryAtMs;
       droppedBytes += bytes.length - (isTooEarly ? 0 : tryToWrite(bytes));
-      return true;
+      onFree();
     },
   };
 }

@@ -34,10 +34,9 @@ export function createWaitLine(terminal: Sink | null, paint: Paint): WaitLine {
 
   function write(bytes: Buffer): void {
     isTaken = false;
-    const taken = () => {
+    way.write(bytes, () => {
       isTaken = true;
-    };
-    if (way.write(bytes, taken)) taken();
+    });
   }
 
   function draw(): void {
@@ -63,7 +62,7 @@ export function createWaitLine(terminal: Sink | null, paint: Paint): WaitLine {
       write(bytes, onFree) {
         takeAway();
         if (bytes.length > 0) isAtStart = bytes.at(-1) === NEWLINE;
-        return sink.write(bytes, onFree);
+        sink.write(bytes, onFree);
       },
     }),
     stop() {

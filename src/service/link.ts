@@ -52,14 +52,10 @@ export async function openLink(socket = openSocket()) {
   return {
     paint,
     sink: {
-      write(bytes: Uint8Array | string, onFree: () => void): boolean {
-        if (isGone()) return true;
-        socket.write(bytes, () => onFree());
-        return false;
+      write(bytes: Uint8Array | string, onFree: () => void): void {
+        if (isGone()) onFree();
+        else socket.write(bytes, () => onFree());
       },
-      onNote: () => {},
-      droppedBytes: 0,
-      close: () => {},
     },
     get isReady(): boolean {
       return isReady;

@@ -63,7 +63,7 @@ export async function start(request: StartRequest): Promise<number> {
 async function openOutput({ config, link }: StartRequest, teardown: Teardown): Promise<RunOutput> {
   const tokens = config.token === null ? [] : [config.token];
   const paint = link ? link.paint : await painter(process.stderr);
-  const output = openRunOutput(config, tokens, link ?? null, paint);
+  const output = openRunOutput(config, tokens, link?.sink ?? null, paint);
   teardown.add(leaveGoneTerminal);
   teardown.add(() => output.report.drained(1_000));
   teardown.add(output.waitLine.stop);

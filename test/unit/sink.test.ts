@@ -20,7 +20,7 @@ function opened(fd: number, writeSync?: Parameters<typeof openSink>[2]) {
 
 function free(sink: Sink, text: string): Promise<void> {
   return new Promise((resolve) => {
-    if (sink.write(Buffer.from(text), resolve)) resolve();
+    sink.write(Buffer.from(text), resolve);
   });
 }
 
