@@ -8,23 +8,15 @@ import { plain } from './plain.ts';
 import { openSink, type Sink } from './sink.ts';
 import { isScreen, type Paint, painter } from './words.ts';
 
-export interface WaitLine {
-  /** From now on this is asked every second; null: nothing is waited for. */
-  shows(words: () => string | null): void;
-  /** A way to the same terminal before which the line is taken away. */
-  beside(sink: Sink): Sink;
-  stop(): void;
-}
+export type WaitLine = ReturnType<typeof createWaitLine>;
 
 const EVERY_MS = 1_000;
 const TAKE_AWAY = Buffer.from('\r\x1b[K');
 const NEWLINE = 10;
-const NONE: WaitLine = { shows() {}, beside: (sink) => sink, stop() {} };
 
-/** `terminal`: the way to stderr; null: there shall be none. */
-export function createWaitLine(terminal: Sink | null, paint: Paint): WaitLine {
-  if (!terminal || !isScreen({ isTTY: isatty(2) })) return NONE;
-  const way = terminal;
+/** `stderr`: the way there; null: there shall be none. */
+export function createWaitLine(stderr: Sink | null, paint: Paint) {
+  const way = isScreen({ isTTY: isatty(2) }) ? stderr : null;
   let words = (): string | null => null;
   let timer: NodeJS.Timeout | null = null;
   let isDrawn = false;
@@ -34,7 +26,7 @@ export function createWaitLine(terminal: Sink | null, paint: Paint): WaitLine {
 
   function write(bytes: Buffer): void {
     isTaken = false;
-    way.write(bytes, () => {
+    way?.write(bytes, () => {
       isTaken = true;
     });
   }
@@ -54,18 +46,20 @@ export function createWaitLine(terminal: Sink | null, paint: Paint): WaitLine {
   }
 
   return {
-    shows(it) {
+    /** From now on this is asked every second; null: nothing is waited for. */
+    shows(it: () => string | null): void {
       words = it;
-      timer ??= setInterval(draw, EVERY_MS).unref();
+      if (way) timer ??= setInterval(draw, EVERY_MS).unref();
     },
-    beside: (sink) => ({
+    /** A way to the same terminal before which the line is taken away. */
+    beside: (sink: Sink): Sink => ({
       write(bytes, onFree) {
         takeAway();
         if (bytes.length > 0) isAtStart = bytes.at(-1) === NEWLINE;
         sink.write(bytes, onFree);
       },
     }),
-    stop() {
+    stop(): void {
       if (timer) clearInterval(timer);
       timer = null;
       takeAway();
