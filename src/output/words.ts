@@ -67,6 +67,7 @@ const SAYINGS: { [W in Saying['what']]: (say: Extract<Saying, { what: W }>) => W
   stopping: ({ reason }) => ['stop', `stopping: ${reason}`, 'info'],
   replacing: ({ reason }) => ['worker', `replacing the worker: ${reason}`, 'info'],
   yielding: ({ reason }) => ['lease', `stopping the worker: ${reason}`, 'info'],
+  'standing-by': ({ reason }) => ['stray', `standing by until it is gone (--wait): ${reason}`, 'warn'],
   'handing-over': ({ reason }) => ['lock', `stopping the worker: ${reason}`, 'info'],
   killing: () => ['stop', 'asked again: killing now', 'warn'],
   'crash-loop': ({ exits, periodMs }) => [

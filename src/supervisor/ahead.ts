@@ -11,7 +11,7 @@ import type { Gateway } from '../gateway/server.ts';
 import type { Intercept } from '../intercept/intercept.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { ApiReach } from '../telegram/reach.ts';
-import type { Connected, FirstSweep, Sweeper } from './sweep.ts';
+import type { Connected, Sweeper } from './sweep.ts';
 import type { Ending } from './table.ts';
 import type { NextWorker } from './worker.ts';
 import type { WorkerStopOptions, WorkerTree } from './worker-tree.ts';
@@ -59,18 +59,16 @@ export interface Parts {
 }
 
 interface Options {
-  readonly config: Pick<Config, 'gatewayPort' | 'wait'>;
+  readonly config: Pick<Config, 'gatewayPort'>;
   readonly nextWorker: NextWorker;
   readonly tree: WorkerTree;
   readonly parts: () => Parts;
   readonly stopOptions: () => WorkerStopOptions;
-  /** There was no worker yet. */
+  /** There was no worker yet, nor anybody who was waited for. */
   readonly isFirst: () => boolean;
   /** The last worker ended because of a webhook. */
   readonly wasWebhook: () => boolean;
   readonly broken: (error: unknown) => void;
-  /** Another poller has the place (--wait); null: it is free. */
-  readonly onStandby: (ending: Ending | null) => void;
 }
 
 export interface Ahead {
@@ -78,16 +76,14 @@ export interface Ahead {
   prepare(): Promise<Ending | null>;
   /** What the worker after the present one needs. */
   prepareNext(): void;
-  /** The next sweep stands by because of it. False: it ends the run. */
-  standsByFor(ending: Ending, isHere: boolean): boolean;
+  /** Resolves when this other poller may be gone. One that is known is seen without asking who polls. */
+  outlast(rival: Ending, abandoned: AbortSignal): Promise<void>;
   sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void;
 }
 
 export function createAhead(options: Options): Ahead {
-  const { config, nextWorker, tree, parts, stopOptions, isFirst, wasWebhook, broken, onStandby } = options;
+  const { config, nextWorker, tree, parts, stopOptions, isFirst, wasWebhook, broken } = options;
   let sweeping: Promise<void> | null = null;
-  /** Why the last worker was stopped: another poller that does not go away. */
-  let obstacle: { readonly ending: Ending; readonly pauseMs: number } | null = null;
 
   /** What the worker after the present one needs. */
   function prepareNext(): void {
@@ -147,34 +143,21 @@ export function createAhead(options: Options): Ahead {
 
   const stopRest = () => tree.stop(null, stopOptions()).then(() => null);
 
-  const isYielding = (ending: Ending | null): ending is Ending =>
-    ending?.code === EXIT.otherPoller && config.wait && !parts().lease;
-
-  /** Looks again and again until the place is free. One that is known is seen without asking who polls. */
-  async function standBy(first: Ending, abandoned: AbortSignal): Promise<Ending | null> {
-    let ending: Ending | null = first;
-    let pauseMs = obstacle?.pauseMs ?? LOOK_EVERY_MS;
-    obstacle = null;
-    onStandby(first);
-    while (isYielding(ending)) {
+  async function outlast(rival: Ending, abandoned: AbortSignal): Promise<void> {
+    const { guarding } = parts();
+    let pauseMs = guarding?.sweeper.hasSaid(rival.reason) ? LOOK_EVERY_MS : RIVAL_PAUSE_MS;
+    do {
       await pause(pauseMs, undefined, { signal: abandoned }).catch(() => {});
-      if (abandoned.aborted) return null;
-      const looked: FirstSweep | undefined = await parts().guarding?.sweeper.first(abandoned);
-      ending = looked?.ending ?? (await firstSweep(abandoned));
       pauseMs = LOOK_EVERY_MS;
-    }
-    onStandby(null);
-    return ending;
+    } while (!abandoned.aborted && (await guarding?.sweeper.isBlocked(abandoned)));
   }
 
   /** One at a time, also where a term ended during the last one. */
   function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
-    const begin = () => obstacle?.ending ?? (first ? firstSweep(abandoned) : laterSweep(abandoned));
+    const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
     const answer = sweeping ? sweeping.then(begin) : begin();
-    if (!(answer instanceof Promise) && !isYielding(answer) && !parts().lease?.settled())
-      return void done(answer);
+    if (!(answer instanceof Promise) && !parts().lease?.settled()) return void done(answer);
     const mine = Promise.resolve(answer)
-      .then((swept) => (isYielding(swept) ? standBy(swept, abandoned) : swept))
       .then((swept) => settle(swept, abandoned))
       .then((blocked) => {
         if (sweeping === mine) sweeping = null;
@@ -195,14 +178,7 @@ export function createAhead(options: Options): Ahead {
     return blocked;
   }
 
-  return {
-    ...{ prepare, prepareNext, sweep },
-    standsByFor(ending, isHere) {
-      if (!isYielding(ending)) return false;
-      obstacle = { ending, pauseMs: isHere ? LOOK_EVERY_MS : RIVAL_PAUSE_MS };
-      return true;
-    },
-  };
+  return { prepare, prepareNext, outlast, sweep };
 }
 
 function noGatewayEnding({ code, message }: NodeJS.ErrnoException, port: number | null): Ending {

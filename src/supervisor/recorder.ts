@@ -146,7 +146,7 @@ export function conditionOf(
   calmMs: number,
 ): Condition {
   const { state, apiProblem, overlap, webhook, webhookOfWorker, pausedUntilMs, polling, lastMs } = record;
-  const { phase, headed, lastExit, fresh } = state;
+  const { phase, headed, lastExit, fresh, obstacle } = state;
   const agoMs = (moment: keyof StatusRecord['lastMs']) =>
     nowMs - (lastMs[moment] ?? Number.NEGATIVE_INFINITY);
   if (headed && headed.to !== 'respawn') {
@@ -159,6 +159,7 @@ export function conditionOf(
     };
   }
   if (phase === 'standby') {
+    if (obstacle !== null) return { state: 'standby', cause: plain(obstacle.reason, 160) };
     const lease = sources.lease?.status();
     if (lease?.unreachable) return { state: 'outage', cause: `${lease.engine} is out of reach` };
     // Not asked yet, or free: nobody polls.

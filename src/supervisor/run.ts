@@ -92,6 +92,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     goodAfterMs: config.gateway ? Number.POSITIVE_INFINITY : GOOD_AFTER_MS,
     readyWhenGood: !config.polling,
     lease: config.lease !== null && config.token !== null,
+    wait: config.wait,
   });
   const policy = readPolicy();
 
@@ -99,17 +100,9 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   const ahead = createAhead({
     ...{ config, nextWorker, tree, stopOptions },
     parts: () => parts,
-    isFirst: () => loop.state.spawn === 0,
+    isFirst: () => loop.state.spawn === 0 && loop.state.obstacle === null,
     wasWebhook: () => lastConflict === 'webhook',
     broken: (error) => broken(error),
-    onStandby(ending) {
-      status.note({ kind: 'yields-to', ending });
-      if (ending === null)
-        status.note({ kind: 'rival', rival: { here: null, suspect: null, elsewhere: null } });
-      else report.line('stray', 'standing by until it is gone (--wait)', 'warn');
-      listeners.tell();
-      output.changes.touch();
-    },
   });
 
   function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
@@ -237,7 +230,9 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   }
 
   function say(saying: Saying): void {
-    const isSaid = saying.what === 'stopping' && parts.guarding?.sweeper.hasSaid(saying.reason);
+    const isSaid =
+      (saying.what === 'stopping' || saying.what === 'standing-by') &&
+      parts.guarding?.sweeper.hasSaid(saying.reason);
     const [tag, text, level] = words(isSaid ? { ...saying, reason: 'as said above' } : saying);
     const hurry =
       saying.what === 'stopping' && worker
@@ -262,6 +257,11 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     }
     // Ahead of the moment in which every millisecond is one without a poller. What goes wrong shows again then.
     ahead.prepare().catch(() => {});
+    if (loop.state.obstacle) {
+      await ahead.outlast(loop.state.obstacle, abandoned);
+      if (abandoned.aborted) return;
+      status.note({ kind: 'rival', rival: { here: null, suspect: null, elsewhere: null } });
+    }
     if (parts.lease) parts.lease.seek(won);
     else won();
   }
@@ -378,11 +378,8 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
       if (worker?.process.signal(signal))
         report.line('signal', `${signal} passed on to worker ${worker.process.pid}`);
     },
-    /** Another poller has the place: this run ends, or with --wait stands by for it. */
-    giveWay(ending: Ending): void {
-      const waits = ahead.standsByFor(ending, status.record.rival.here !== null);
-      loop.send(waits ? { kind: 'ask-restart', reason: ending.reason } : { kind: 'blocked', ending });
-    },
+    /** Something outside makes polling here pointless or forbidden. */
+    block: (ending: Ending) => loop.send({ kind: 'blocked', ending }),
     /** What the last stop of a tree ended, the leader first. */
     stopped: () => stopped,
     /** Called after every step. */

@@ -153,8 +153,8 @@ export function statusDocument(
   };
 }
 
-function runState({ state, polls, yieldsTo }: StatusRecord): RunState {
-  const own = yieldsTo !== null && state.phase === 'sweeping' ? 'standby' : PUBLIC_STATE[state.phase];
+function runState({ state, polls }: StatusRecord): RunState {
+  const own = state.obstacle !== null && state.phase === 'sweeping' ? 'standby' : PUBLIC_STATE[state.phase];
   if (polls) return own;
   return own === 'polling' || own === 'starting' ? 'disabled' : own;
 }
@@ -192,11 +192,12 @@ function logHint({ log }: StatusSources, what: string): { hint?: string } {
 
 /** Why nobody polls, or will for long, by the phase and the last looks. */
 function* waitingProblems(record: StatusRecord, sources: StatusSources, nowMs: number): Iterable<Problem> {
-  const { polls, polling, state, lastMs, yieldsTo, webhook } = record;
+  const { polls, polling, state, lastMs, webhook } = record;
+  const { obstacle } = state;
   const upMs = nowMs - (lastMs['worker-start'] ?? nowMs);
-  if (yieldsTo !== null && runState(record) === 'standby') {
-    const hint = yieldsTo.hint === undefined ? {} : { hint: yieldsTo.hint };
-    yield { code: 'rival', message: `stands by, as ${yieldsTo.reason}`, ...hint };
+  if (obstacle !== null && runState(record) === 'standby') {
+    const hint = obstacle.hint === undefined ? {} : { hint: obstacle.hint };
+    yield { code: 'rival', message: `stands by, as ${obstacle.reason}`, ...hint };
   }
   if (polls && state.phase === 'starting' && state.pid !== null && upMs > SLOW_START_MS)
     yield {

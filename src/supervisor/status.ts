@@ -3,7 +3,7 @@
  * keeps, and only `noted` changes it. Times in documents are ISO 8601, in the record also monotonic ms, for ages. PURE.
  */
 import type { Summary } from './history.ts';
-import { type Ending, initial, type State } from './table.ts';
+import { initial, type State } from './table.ts';
 
 export type Grade = 'own' | 'proven' | 'declared' | 'likely' | 'hint';
 
@@ -288,8 +288,6 @@ export interface StatusRecord {
   readonly apiProblem: string | null;
   /** Another poller takes the poll by turns. */
   readonly overlap: Overlap | null;
-  /** Why this run stands by between two workers, or before the first: another poller has the place. */
-  readonly yieldsTo: Ending | null;
   readonly rival: {
     /** One that was found here and can't be stopped from here. */
     readonly here: string | null;
@@ -367,7 +365,6 @@ export function newRecord(
       pausedUntilMs: 0,
       apiProblem: null,
       overlap: null,
-      yieldsTo: null,
       webhookOfWorker: false,
       crashLoop: null,
     },
@@ -458,7 +455,6 @@ const CHANGES = {
     rival: { ...old.rival, ...rival },
   }),
   overlap: (_old: Old, { overlap }: { overlap: Overlap | null }) => ({ overlap }),
-  'yields-to': (_old: Old, { ending }: { ending: Ending | null }) => ({ yieldsTo: ending }),
   api: (_old: Old, { problem }: { problem: string | null }) => ({ apiProblem: problem }),
   strays: (_old: Old, { strays }: { strays: readonly StrayEntry[] }) => ({ strays }),
   'strays-stopped': (

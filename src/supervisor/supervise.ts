@@ -167,7 +167,7 @@ async function openGateway(
     ...{ report, status, config, sayUpdates: sandboxText !== null, reach },
     pollOpenMs: () => port.pollOpenMs(),
     onPolled: () => loop.send({ kind: 'polled' }),
-    onBlocked: run.giveWay,
+    onBlocked: run.block,
     onDeaf: (reason) => loop.send({ kind: 'ask-restart', reason }),
     onWebhook: bus.webhookSeen.tell,
     onConflict: () => bus.conflict.tell(false),

@@ -72,6 +72,8 @@ export interface Sweeper {
   again(abandoned: AbortSignal): Promise<Ending | null>;
   /** Beside a new worker: what an earlier one has left somewhere else. */
   leftovers(abandoned: AbortSignal): Promise<void>;
+  /** Looks and does nothing: somebody is still there who can't be stopped. */
+  isBlocked(abandoned: AbortSignal): Promise<boolean>;
   /** Elapsed time of the last stop of a stray; -Infinity where there was none. */
   lastStopAtMs(): number;
   /** A reason to end that was told when it was found. */
@@ -90,6 +92,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   let stopped: readonly StoppedStray[] = [];
   const told = new Set<string>();
   const endings = new Set<string>();
+  /** Identities of those that a stop has not ended. */
+  const unstoppable = new Set<string>();
   /** Under way: another sweep waits for it rather than stop the same strays once more. */
   let clearing: Promise<unknown> = Promise.resolve();
 
@@ -195,11 +199,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
   }
 
   function concludeStop({ denied, left, survivors, killed, targets, tookMs }: StrayStop): Ending | null {
+    for (const stray of left) unstoppable.add(idOf(stray));
     const pidsOf = (list: readonly { pid: number }[]) => list.map(({ pid }) => pid);
     if (denied.length > 0) {
       const first = left[0] ? ` (${left[0].user}): ${left[0].command}` : '';
       const reason = `a stray poller belongs to another user and may not be stopped: pid ${pidsOf(denied).join(', ')}${first}`;
-      return tellEnding({ code: EXIT.refused, reason, hint: `sudo kill ${pidsOf(denied).join(' ')}` });
+      const hint = `sudo kill ${pidsOf(denied).join(' ')}`;
+      return tellEnding({ code: EXIT.refused, reason, hint, isRival: true });
     }
     if (survivors.length > 0) {
       const pids = pidsOf(survivors).join(',');
@@ -367,6 +373,11 @@ export function createSweeper(options: SweeperOptions): Sweeper {
         tellOfDoubtful(survey);
         return await clear(survey, abandoned, () => true, true);
       }),
+    async isBlocked(abandoned) {
+      const { strays } = await look(abandoned);
+      const { endings, strays: stoppable } = judge(strays, stopped, nowMs(), options);
+      return endings.length > 0 || stoppable.some((it) => unstoppable.has(idOf(it)));
+    },
     async leftovers(abandoned) {
       await inTurn(async () => await clear(await look(abandoned), abandoned, isOwn));
     },

@@ -11,7 +11,7 @@
 
 import { constants } from 'node:os';
 
-/** `standby`: another machine may poll, or a newcomer on this one, and we wait for the lease or the lock. */
+/** `standby`: somebody else may poll, and we wait for the lock, for the place of another poller (--wait), for the lease. */
 export type Phase = 'standby' | 'sweeping' | 'starting' | 'polling' | 'stopping' | 'backoff' | 'exited';
 
 /** The timings and limits that the decisions depend on; all in milliseconds. */
@@ -28,6 +28,8 @@ export interface Policy {
   readonly readyWhenGood: boolean;
   /** The right to poll is a lease, shared with other machines. */
   readonly lease: boolean;
+  /** Another poller that can't be stopped from here is waited for (--wait). */
+  readonly wait: boolean;
 }
 
 /** Why the supervisor itself ends, and with which code. */
@@ -36,6 +38,8 @@ export interface Ending {
   readonly reason: string;
   /** The next command to type. */
   readonly hint?: string;
+  /** Another poller is the reason, although the code is not 75. */
+  readonly isRival?: true;
 }
 
 const CRASH_LOOP = 'crash loop';
@@ -85,6 +89,8 @@ export interface State {
   readonly restarts: number;
   readonly lastExit: Exit | null;
   readonly headed: Headed | null;
+  /** Another poller, until a worker is started in its place. */
+  readonly obstacle: Ending | null;
 }
 
 export type Event = { readonly atMs: number } & (
@@ -158,6 +164,7 @@ export type Saying =
   | { readonly what: 'stopping'; readonly reason: string }
   | { readonly what: 'replacing'; readonly reason: string }
   | { readonly what: 'yielding'; readonly reason: string }
+  | { readonly what: 'standing-by'; readonly reason: string }
   | { readonly what: 'handing-over'; readonly reason: string }
   | { readonly what: 'killing' }
   | { readonly what: 'crash-loop'; readonly exits: number; readonly periodMs: number }
@@ -182,6 +189,7 @@ export const initial: State = {
   restarts: 0,
   lastExit: null,
   headed: null,
+  obstacle: null,
 };
 
 type Cell<K extends EventKind> = (state: State, event: Extract<Event, { kind: K }>, policy: Policy) => Step;
@@ -224,7 +232,11 @@ function sweep(state: State, next: State['next'], delayMs: number, before: reado
 function spawn(state: State): Step {
   const next = state.spawn + 1;
   return [
-    { ...state, phase: 'starting', spawn: next, fresh: false, good: false, unjudged: null, headed: null },
+    {
+      ...state,
+      ...{ phase: 'starting', spawn: next, fresh: false, good: false },
+      ...{ unjudged: null, headed: null, obstacle: null },
+    },
     [{ do: 'spawn', spawn: next }],
   ];
 }
@@ -232,7 +244,7 @@ function spawn(state: State): Step {
 function stopTree(
   state: State,
   headed: Headed,
-  what: (typeof STOPPED_FOR)[Headed['to']] | 'handing-over' = STOPPED_FOR[headed.to],
+  what: (typeof STOPPED_FOR)[Headed['to']] | 'handing-over' | 'standing-by' = STOPPED_FOR[headed.to],
 ): Step {
   const question = state.question + 1;
   return [
@@ -326,11 +338,21 @@ const unleased: Cell<'unleased'> = (state, event) => stopTree(state, { to: 'stan
 const handover: Cell<'ask-handover'> = (state, event) =>
   stopTree(state, { to: 'standby', reason: event.reason }, 'handing-over');
 /** No other worker follows the one that is being stopped. */
-const standByInstead = (state: State, what: 'yielding' | 'handing-over', reason: string): Step =>
+const standByInstead = (
+  state: State,
+  what: 'yielding' | 'handing-over' | 'standing-by',
+  reason: string,
+): Step =>
   state.headed?.to === 'respawn'
     ? [{ ...state, headed: { to: 'standby', reason } }, [say({ what, reason })]]
     : ignore(state);
-const blocked: Cell<'blocked'> = (state, event) => stopTree(state, { to: 'exit', ...event.ending });
+const isWaitedFor = ({ code, isRival }: Ending, { wait }: Policy) =>
+  wait && (code === 75 || isRival === true);
+/** With --wait a rival is waited for. The lease is not kept meanwhile: another machine may be able to poll. */
+const blocked = (state: State, { ending }: { ending: Ending }, policy: Policy): Step =>
+  isWaitedFor(ending, policy)
+    ? stopTree({ ...state, obstacle: ending }, { to: 'standby', reason: ending.reason }, 'standing-by')
+    : stopTree(state, { to: 'exit', ...ending });
 
 /** A start that failed may be reported after its phase is over; with a pid it would be a second worker. */
 const failedStart: Cell<'worker-exited'> = (state, event, policy) =>
@@ -368,12 +390,12 @@ const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
   sweeping: {
     ...USUAL,
     booted: (state, _event, policy) => (policy.lease ? standBy(state) : sweep(state, 'spawn', 0)),
-    swept: (state, event) => {
+    swept: (state, event, policy) => {
       if (event.blocked) {
         // What the last worker has left behind goes first.
-        return state.spawn === 0
+        return state.spawn === 0 && !isWaitedFor(event.blocked, policy)
           ? exit(state, event.blocked)
-          : stopTree(state, { to: 'exit', ...event.blocked });
+          : blocked(state, { ending: event.blocked }, policy);
       }
       if (state.next === 'spawn') return spawn(state);
       const question = state.question + 1;
@@ -437,10 +459,11 @@ const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
             { ...state, headed: { to: 'exit', code: 0, reason: event.reason } },
             [say({ what: 'stopping', reason: event.reason })],
           ],
-    blocked: (state, event) =>
-      state.headed?.to === 'exit'
-        ? ignore(state)
-        : [{ ...state, headed: { to: 'exit', ...event.ending } }, []],
+    blocked(state, { ending }, policy) {
+      if (state.headed?.to === 'exit') return ignore(state);
+      if (!isWaitedFor(ending, policy)) return [{ ...state, headed: { to: 'exit', ...ending } }, []];
+      return standByInstead({ ...state, obstacle: ending }, 'standing-by', ending.reason);
+    },
   },
   backoff: {
     ...USUAL,

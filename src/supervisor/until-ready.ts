@@ -44,11 +44,11 @@ export function untilReady(run: Run, link: Link | Owner | null): UntilReady {
   }
 
   function standBy(): void {
-    const { yieldsTo } = status.record;
+    const { obstacle } = loop.state;
     const lease = status.sources.lease?.status();
     // Where nobody else is known to have it, it may be ours soon.
     const isOthers = lease && !lease.mine && (lease.holder !== null || lease.unreachable !== null);
-    if (yieldsTo !== null) ready(`stands by, as ${yieldsTo.reason}`, '');
+    if (obstacle !== null) ready(`stands by, as ${obstacle.reason}`, '');
     else if (isOthers) ready(`stands by (${leaseWords(lease, Date.now())})`, '');
     else setTimeout(look, LEASE_LOOK_MS).unref();
   }

@@ -12,9 +12,10 @@ export function waitWords(
   nowMs: number,
   unixMs: number,
 ): string | null {
-  const { phase, next, delayMs, pid } = state;
+  const { phase, next, delayMs, pid, obstacle } = state;
   const sinceMs = nowMs - stepMs;
   const soFar = `for ${span(sinceMs)} so far`;
+  if (phase === 'standby' && obstacle !== null) return `standing by until the other poller is gone, ${soFar}`;
   if (phase === 'standby')
     return lease
       ? `standing by: ${leaseWords(lease, unixMs)}`

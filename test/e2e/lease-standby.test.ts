@@ -1,9 +1,11 @@
 // Standing by: while another machine holds the lease nothing is touched, and the place is taken when it is due, never before. How
 // long each kind of record is waited for is decided in src/lease/keeper.ts, and tested there and in the simulation.
 import assert from 'node:assert/strict';
+import { copyFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { node } from '../support/bed.ts';
+import { node, worker } from '../support/bed.ts';
 import { detach } from '../support/detach-bed.ts';
 import { ENGINES, type Engine, openEngine } from '../support/engines.ts';
 import { assertInOrder, assertNeverTwo } from '../support/judge.ts';
@@ -18,7 +20,7 @@ import {
   workersOf,
 } from '../support/lease-bed.ts';
 import { alive, environOf } from '../support/proc.ts';
-import { legacyPoller, polledBy } from '../support/strays.ts';
+import { legacyPoller, polledBy, withToken } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
 
 const POLITE = ['--', ...node('polite.mjs')];
@@ -197,6 +199,30 @@ describe('lease, standing by', () => {
     await other.free();
     await workerNumber(b, 1, second);
     assertNeverTwo(b);
+  });
+
+  test('standby: --wait for a stray that comes back: another machine may have the lease meanwhile', async (t) => {
+    const b = await leaseBed(t, engine);
+    await b.vacate();
+    const again = "for (;;) require('node:child_process').spawnSync('python3', ['legacy.py'])";
+    copyFileSync(worker('poller.py'), join(b.project, 'legacy.py'));
+    const runner = b.spawn(process.execPath, ['-e', again], { cwd: b.project, env: withToken(b) });
+    await until('the stray to poll', () => polledBy(b, 'legacy.py').length > 0);
+    const run = b.start([...b.fast, '--wait', ...POLITE]);
+    await run.waitFor(/standing by until it is gone/, 30_000);
+    const status = await stateIs(b, 'standby', run);
+    const { problems, worker: none } = status;
+    assert.deepEqual([problems[0]?.code, none?.pid, leaseOf(status).mine], ['rival', null, false]);
+    const workers = workersOf(b).length;
+    await until('the lease to be free', async () => (await b.record())?.holder === '');
+    const other = await b.another();
+    other.live();
+    runner.signal('SIGKILL');
+    for (const pid of polledBy(b, 'legacy.py')) if (alive(pid)) process.kill(pid, 'SIGKILL');
+    await run.waitFor(new RegExp(`\\[lease\\].*standing by: ${other.shown}`), 30_000);
+    assert.equal(workersOf(b).length, workers);
+    await other.free();
+    await workerNumber(b, workers + 1, run);
   });
 });
 

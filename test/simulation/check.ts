@@ -351,6 +351,24 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
       of(sim).isFirst = true;
       of(sim).restarts.leased();
     },
+    /** It stands by for another poller. */
+    waits() {
+      count('waits for a rival');
+      if (!timing.policy.wait) fail('it waits for a rival, and was not asked to');
+    },
+    seesPlaceFree(sim: Sim) {
+      count('places taken');
+      const book = of(sim);
+      book.isFirst = true;
+      book.restarts.leased();
+      const rival = machine
+        .living()
+        .find(
+          (it) =>
+            (it.life.managed || it.denied) && book.named.has(it.life) && isProven(it, book.pokes.get(it)),
+        );
+      if (rival) fail(`takes the place of ${show(rival)}, which it has named and which lives`);
+    },
     /** A reason to end that came from outside. */
     blocked(sim: Sim, ending: Ending) {
       const book = of(sim);
@@ -394,6 +412,8 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
       if (code !== 75 && left.length > 0)
         fail(`exit ${code} (${reason}) although something of the worker survived`);
       if (clean && left.length > 0) fail(`exit ${code} (${reason}) gives the lease back too early`);
+      if (timing.policy.wait && left.length === 0 && /a stray poller|without a working ss/.test(reason))
+        fail(`exit ${code} (${reason}) although it was asked to wait`);
       const wrong = wrongExit({ code, reason }, book, machine, clock.now(), left.length > 0);
       if (wrong) fail(`exit ${code} (${reason}): ${wrong}`);
     },
@@ -401,6 +421,7 @@ export function createChecker({ fail, count }: Story, clock: Clock, machine: Mac
       count(cell);
       const { phase } = sim.loop.state;
       if (phase !== 'starting' && phase !== 'polling') of(sim).owed.clear();
+      if (phase === 'standby' && of(sim).leased) fail('it stands by and keeps the lease');
       if (phase === 'polling') of(sim).polledMs ??= clock.now();
       const worker = sim.worker();
       if (worker && !mayStay(worker) && (phase === 'backoff' || phase === 'exited'))

@@ -73,7 +73,7 @@ export const STOP_TIMEOUT_MS = 8_000;
 const SUPERVISOR: Policy = {
   restart: 'always',
   ...{ backoffMinMs: 200, backoffMaxMs: 2_000, maxRestarts: 1_000, maxRestartsPeriodMs: 60_000 },
-  ...{ goodAfterMs: 1_000, readyWhenGood: false, lease: true },
+  ...{ goodAfterMs: 1_000, readyWhenGood: false, lease: true, wait: false },
 };
 
 export function createSimLeaseMachine(world: MachineWorld, traits: MachineTraits) {

@@ -17,6 +17,8 @@ import type { Sim, SupervisorWorld } from './sim.ts';
 /** As in hold.ts. */
 const NEWCOMER_MS = 1_000;
 const LOOK_MS = 200;
+/** As in ahead.ts. */
+const RIVAL_LOOK_MS = 5_000;
 /** From a poll that another poller has taken away to the next one, which is watched. */
 const NEXT_POLL_MS = [5, 60, 400, 2_500] as const;
 /** How often it shows that somebody else polls, too: a back-off of theirs, or of ours. */
@@ -257,7 +259,15 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
   /** As in run.ts. */
   function seek(won: () => void): void {
     const { question } = loop.state;
-    const seekRight = () => {
+    const seekRight = async () => {
+      const { abandoned, state } = loop;
+      if (state.obstacle) {
+        check.waits();
+        do await pause(RIVAL_LOOK_MS, abandoned);
+        while (!abandoned.aborted && (await sweeper.isBlocked(abandoned)));
+        if (abandoned.aborted || dead) return;
+        check.seesPlaceFree(sim);
+      }
       if (right) right.seek(() => dead || won());
       else won();
     };
@@ -269,9 +279,9 @@ export function startSimSupervisor(world: SupervisorWorld): Sim {
       self = appear();
       check.takenBack(sim);
       world.onTakenBack(sim);
-      seekRight();
+      void seekRight().catch(broken);
     };
-    if (self) seekRight();
+    if (self) void seekRight().catch(broken);
     else clock.after(NEWCOMER_MS, look);
   }
 

@@ -12,7 +12,7 @@ import type { Sim, SupervisorWorld, Timing, WorkerPlan } from './sim.ts';
 import { createStory, type Outcome } from './story.ts';
 import { startSimSupervisor } from './supervisor.ts';
 
-function randomTiming(random: Random, leaseRandom: Random): Timing {
+function randomTiming(random: Random, leaseRandom: Random, waitRandom: Random): Timing {
   const backoffMinMs = random.pick([50, 100, 500, 1_000]);
   const policy: Policy = {
     restart: random.pick(['always', 'always', 'always', 'always', 'on-failure', 'never'] as const),
@@ -23,6 +23,7 @@ function randomTiming(random: Random, leaseRandom: Random): Timing {
     goodAfterMs: random.pick([1_000, 5_000]),
     readyWhenGood: leaseRandom.chance(0.5),
     lease: leaseRandom.chance(0.4),
+    wait: waitRandom.chance(0.4),
   };
   return {
     policy,
@@ -40,7 +41,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   const leaseRandom = createRandom(seed + 1_000_000);
   // A generator of its own, so that what does not depend on the Bot API stays as it is.
   const apiRandom = createRandom(seed + 2_000_000);
-  const timing = randomTiming(random, leaseRandom);
+  const timing = randomTiming(random, leaseRandom, createRandom(seed + 4_000_000));
   const story = createStory(clock.now);
   const { say } = story;
   const check = createChecker(story, clock, machine, timing);

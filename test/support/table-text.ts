@@ -16,6 +16,7 @@ export const POLICY: Policy = {
   goodAfterMs: 5_000,
   readyWhenGood: true,
   lease: false,
+  wait: false,
 };
 
 /** One event; throws on what it does not know. */
