@@ -62,13 +62,8 @@ export async function loadConfig(request: LoadRequest) {
   const { errors, warnings, warning } = findings;
 
   const typed = [sourceOf('flag', flags, cwd), sourceOf('environment', env, cwd)];
-  const toml = await readToml(typed, cwd, findings);
-  const envFile = readEnvFile(
-    [...typed, toml].filter((it) => it !== null),
-    cwd,
-    env,
-    findings,
-  );
+  const toml = await readOptionFile('config', typed, cwd, env, findings);
+  const envFile = await readOptionFile('envFile', toml ? [...typed, toml] : typed, cwd, env, findings);
   const sources = [...typed, envFile, toml].filter((it) => it !== null);
   // A token or a command may be in a file that could not be read, so it is not reported as missing then.
   const areFilesRead = errors.length === 0;
@@ -128,53 +123,40 @@ export async function loadConfig(request: LoadRequest) {
 
 /**
  * Finds and reads one of the two files that hold options. A named one must exist; a default one may be missing. `.env` may also
- * be a folder (some people name their virtualenv so), which is ignored. A file that can't be read is passed to `report`.
+ * be a folder (some people name their virtualenv so), which is ignored. Lines of an env file that are no assignments are, too.
  */
-function readOptionFile(
+async function readOptionFile(
   name: 'config' | 'envFile',
   sources: readonly Source[],
   cwd: string,
-  { error, warning }: Findings,
-  report: (message: string) => void,
-): { readonly path: string; readonly shown: string; readonly text: string } | undefined {
+  env: LoadRequest['env'],
+  { error, warning, mild }: Findings,
+): Promise<Source | null> {
+  const isToml = name === 'config';
+  const report = isToml ? mild : error;
   const found = lookUp(name, sources);
   const answer = found && interpret(name, found);
-  if (answer && answer.errors.length > 0) return void answer.errors.forEach(error);
-  const path = answer ? String(answer.value) : resolve(cwd, name === 'config' ? 'singlepoll.toml' : '.env');
+  answer?.errors.forEach(error);
+  if (answer && answer.errors.length > 0) return null;
+  const path = answer ? String(answer.value) : resolve(cwd, isToml ? 'singlepoll.toml' : '.env');
   const shown = showPath(path, cwd);
   const file = readTextFile(path);
-  if (file.kind === 'text') return { path, shown, text: file.text };
-  if (file.kind === 'unreadable') report(`${shown}: ${file.problem}`);
+  if (file.kind === 'text' && isToml) {
+    const read = await parseToml(file.text);
+    if (read.ok) return sourceOf('toml', read.values, dirname(path), { path, shown, lineOf: read.lineOf });
+    report(`${shown}: ${read.problem}`);
+  } else if (file.kind === 'text') {
+    const { vars, lineOf, problems } = parseEnvFile(file.text, env);
+    for (const { line, problem } of problems.slice(0, 5)) warning(`${shown} line ${line}: ${problem}`);
+    if (problems.length > 5) warning(`${shown}: ${problems.length - 5} more lines like that`);
+    return sourceOf('envFile', vars, cwd, { path, shown, lineOf });
+  } else if (file.kind === 'unreadable') report(`${shown}: ${file.problem}`);
   else if (found) {
     const tilde = path.includes('/~/') ? ' (~ is not expanded here)' : '';
     const problem = file.kind === 'missing' ? `there is no such file${tilde}` : file.problem;
     error(`${found.where} is ${showValue(shown)}: ${problem}`);
   } else if (file.kind === 'irregular') warning(`${shown} is not read: ${file.problem}`);
-}
-
-async function readToml(sources: readonly Source[], cwd: string, findings: Findings): Promise<Source | null> {
-  const file = readOptionFile('config', sources, cwd, findings, findings.mild);
-  if (!file) return null;
-  const read = await parseToml(file.text);
-  if (read.ok) return sourceOf('toml', read.values, dirname(file.path), { ...file, lineOf: read.lineOf });
-  findings.mild(`${file.shown}: ${read.problem}`);
   return null;
-}
-
-/** Lines that are no assignments are ignored with a warning. */
-function readEnvFile(
-  sources: readonly Source[],
-  cwd: string,
-  env: LoadRequest['env'],
-  findings: Findings,
-): Source | null {
-  const file = readOptionFile('envFile', sources, cwd, findings, findings.error);
-  if (!file) return null;
-  const { vars, lineOf, problems } = parseEnvFile(file.text, env);
-  for (const { line, problem } of problems.slice(0, 5))
-    findings.warning(`${file.shown} line ${line}: ${problem}`);
-  if (problems.length > 5) findings.warning(`${file.shown}: ${problems.length - 5} more lines like that`);
-  return sourceOf('envFile', vars, cwd, { ...file, lineOf });
 }
 
 /**
@@ -183,23 +165,19 @@ function readEnvFile(
  */
 function findCommand(
   { argvCommand, command, cwd }: LoadRequest,
-  { sources, values, errors, error, warning }: Reading,
+  { sources, values, error, warning }: Reading,
   areFilesRead: boolean,
 ): WorkerCommand | null {
-  const before = errors.length;
   const toml = sources.find(({ layer }) => layer === 'toml');
-  const given = [
-    ...(argvCommand.length > 0 ? [{ argv: argvCommand as unknown, source: 'command line' }] : []),
-    ...(toml?.values.command === undefined
-      ? []
-      : [{ argv: toml.values.command, source: toml.where('command') }]),
-  ];
+  const given: { argv: unknown; source: string }[] = [];
+  if (argvCommand.length > 0) given.push({ argv: argvCommand, source: 'command line' });
+  if (toml?.values.command !== undefined)
+    given.push({ argv: toml.values.command, source: toml.where('command') });
   // A mistake in the file is reported even if a command line replaces it today.
-  for (const { argv, source } of given) {
-    const problem = wrongWords(argv);
-    if (problem) error(`${source}: ${problem}`);
-  }
-  if (errors.length > before) return null;
+  const problems = given.map(({ argv, source }) => ({ source, problem: wrongWords(argv) }));
+  const wrong = problems.filter(({ problem }) => problem !== null);
+  for (const { source, problem } of wrong) error(`${source}: ${problem}`);
+  if (wrong.length > 0) return null;
   const procfile = given.length > 0 ? null : commandInProcfile(cwd);
   const found = (given[0] as WorkerCommand | undefined) ?? procfile?.found ?? null;
   if (!found && areFilesRead && NEEDS[command].command && !values.sandbox)

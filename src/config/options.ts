@@ -31,15 +31,13 @@ export type Layer = 'flag' | 'environment' | 'envFile' | 'toml';
 /** The topic of an option, which decides which commands have it: see NEEDS. */
 export type OptionScope = 'bot' | 'strays' | 'lease' | 'run';
 
-export interface OptionRow<T = unknown, Unit extends string = string> extends ValueType<unknown> {
+export interface OptionRow<T = unknown, Unit extends string = string> extends ValueType<unknown, Unit> {
   readonly kind: 'flag' | 'value' | 'list';
   readonly initial: T;
   /** The default as --help shows it. */
   readonly defaultText: string;
   /** The text in --help, without the default; for a flag that is on by default, about its `--no-` form. */
   readonly help: string;
-  /** The suffix of its field's name in Config. */
-  readonly unit: Unit;
   readonly scope: OptionScope;
   /** Heading in --help; null: none, for the commonest options. */
   readonly group: string | null;
@@ -53,48 +51,30 @@ export interface OptionRow<T = unknown, Unit extends string = string> extends Va
 type More = Partial<Pick<OptionRow, 'kind' | 'scope' | 'short' | 'notIn' | 'alsoEnv'>>;
 
 function row<T, U extends string>(
-  type: ValueType<unknown>,
-  unit: U,
+  type: ValueType<unknown, U>,
   initial: T,
   defaultText: string,
   help: string,
   more: More = {},
 ): OptionRow<T, U> {
-  return { ...type, kind: 'value', scope: 'run', group: null, unit, initial, defaultText, help, ...more };
-}
-
-function parseDefault<T>({ parse }: ValueType<T>, text: string): T {
-  const answer = parse(text);
-  if (!answer.ok) throw new Error(`the default ${text}: ${answer.problem}`);
-  return answer.value;
+  return { ...type, kind: 'value', scope: 'run', group: null, initial, defaultText, help, ...more };
 }
 
 /** An option with a default, which is given as text. */
-function value<T>(type: ValueType<T>, initial: string, help: string, more?: More): OptionRow<T, ''> {
-  return row(type, '', parseDefault(type, initial), initial, help, more);
-}
-
-function time(initial: string, help: string): OptionRow<number, 'Ms'> {
-  return row(TIME, 'Ms', parseDefault(TIME, initial), initial, help);
+function value<T, U extends string>(type: ValueType<T, U>, initial: string, help: string, more?: More) {
+  const answer = type.parse(initial);
+  if (!answer.ok) throw new Error(`the default ${initial}: ${answer.problem}`);
+  return row(type, answer.value, initial, help, more);
 }
 
 /** An option that is null if not given; `otherwise` says what happens then. */
-function optional<T>(
-  type: ValueType<T>,
-  otherwise: string,
-  help: string,
-  more?: More,
-): OptionRow<T | null, ''> {
-  return row<T | null, ''>(type, '', null, otherwise, help, more);
+function optional<T, U extends string>(type: ValueType<T, U>, otherwise: string, help: string, more?: More) {
+  return row<T | null, U>(type, null, otherwise, help, more);
 }
 
-function flag(help: string, more?: More): OptionRow<boolean, ''> {
-  return row<boolean, ''>(YES_NO, '', false, 'off', help, { kind: 'flag', ...more });
-}
-
-/** A flag that is on by default: people type `--no-…`, which `help` describes. */
-function onFlag(help: string): OptionRow<boolean, ''> {
-  return row<boolean, ''>(YES_NO, '', true, 'off', help, { kind: 'flag' });
+/** One that is on by default is typed as `--no-…`, which `help` describes. */
+function flag(help: string, more?: More, initial = false) {
+  return row(YES_NO, initial, 'off', help, { kind: 'flag', ...more });
 }
 
 /** Puts rows under a heading of --help. */
@@ -102,9 +82,6 @@ function under<T extends Readonly<Record<string, OptionRow>>>(group: string | nu
   return Object.fromEntries(Object.entries(rows).map(([name, it]) => [name, { ...it, group }])) as T;
 }
 
-const RESTART = choice('always', 'on-failure', 'never');
-const LEASE_PROFILE = choice('fast', 'default', 'frugal');
-const ALERT_FORMAT = choice(...ALERT_PRESETS);
 const BOT = { scope: 'bot' } as const;
 
 export const OPTIONS = {
@@ -123,7 +100,6 @@ export const OPTIONS = {
     ),
     stray: row<readonly string[], ''>(
       STRAY_PATTERN,
-      '',
       [],
       'none',
       'regular expression for legacy bot programs to stop; may be given many times',
@@ -178,10 +154,18 @@ export const OPTIONS = {
       'a newcomer yields, an incumbent insists',
       'what to do about a poller elsewhere that does not go away',
     ),
-    rivalAfter: time('90s', 'how long a poller elsewhere may overlap with ours before it counts as a rival'),
+    rivalAfter: value(
+      TIME,
+      '90s',
+      'how long a poller elsewhere may overlap with ours before it counts as a rival',
+    ),
   }),
   ...under('Gateway:', {
-    gateway: onFlag('give the worker the API root itself: its polls are then neither seen nor kept apart'),
+    gateway: flag(
+      'give the worker the API root itself: its polls are then neither seen nor kept apart',
+      {},
+      true,
+    ),
     gatewayPort: optional(PORT, 'any free port', 'port of the gateway on 127.0.0.1'),
     intercept: value(
       choice('auto', 'proxy', 'off'),
@@ -190,10 +174,14 @@ export const OPTIONS = {
     ),
     sealed: flag('give the worker a token that is only good at the gateway'),
     requireGateway: flag('count a worker as deaf also where it has never polled through the gateway'),
-    deafAfter: time('3m', 'a worker that has not completed a poll for this long is replaced'),
+    deafAfter: value(TIME, '3m', 'a worker that has not completed a poll for this long is replaced'),
   }),
   ...under('Worker:', {
-    restart: value(RESTART, 'always', 'when the worker is started again after it exits'),
+    restart: value(
+      choice('always', 'on-failure', 'never'),
+      'always',
+      'when the worker is started again after it exits',
+    ),
     backoff: value(
       TIME_RANGE,
       '1s,30s',
@@ -212,24 +200,27 @@ export const OPTIONS = {
     stdin: flag(
       'give the worker our standard input (a terminal, in the foreground), which is empty otherwise',
     ),
-    stopTimeout: time('15s', 'time between SIGTERM and SIGKILL, for the whole tree'),
-    startTimeout: time(
+    stopTimeout: value(TIME, '15s', 'time between SIGTERM and SIGKILL, for the whole tree'),
+    startTimeout: value(
+      TIME,
       '90s',
       'with --detach or --takeover: a worker that has not polled for this long is stopped again',
     ),
   }),
   ...under('Several machines:', {
-    leaseProfile: value(LEASE_PROFILE, 'default', 'another machine takes over after 6s, 15s or 60s'),
-    leaseTtl: row<number | null, 'Ms'>(
+    leaseProfile: value(
+      choice('fast', 'default', 'frugal'),
+      'default',
+      'another machine takes over after 6s, 15s or 60s',
+    ),
+    leaseTtl: optional(
       TIME,
-      'Ms',
-      null,
       'of the profile, 15s',
       'when another machine takes over from one that has not renewed the lease; all other times in proportion',
     ),
   }),
   ...under('Output and log:', {
-    heartbeat: time('60s', 'interval of the [hb] line'),
+    heartbeat: value(TIME, '60s', 'interval of the [hb] line'),
     logFile: optional(
       path('a file'),
       'of a detached run one in the state folder, else none',
@@ -241,10 +232,14 @@ export const OPTIONS = {
   }),
   ...under('Health and alerts:', {
     readyInStandby: value(YES_NO, 'yes', 'what /readyz says in standby: yes is 200, no is 503'),
-    alerts: onFlag('send no alerts and no digest to the admin chat (ASSISTANT_ADMIN_TELEGRAM_ID)'),
+    alerts: flag('send no alerts and no digest to the admin chat (ASSISTANT_ADMIN_TELEGRAM_ID)', {}, true),
     alertUrl: optional(ALERT_URL, 'none', 'where alerts are posted, too; env:NAME reads it from a variable'),
-    alertFormat: optional(ALERT_FORMAT, 'by the host of the URL, else json', 'body for --alert-url'),
-    alertCooldown: time('15m', 'least time between alerts of one kind; the next counts those between'),
+    alertFormat: optional(
+      choice(...ALERT_PRESETS),
+      'by the host of the URL, else json',
+      'body for --alert-url',
+    ),
+    alertCooldown: value(TIME, '15m', 'least time between alerts of one kind; the next counts those between'),
     digest: optional(TIME_OF_DAY, 'off', 'send a digest of the day at this time, where alerts go'),
     digestZone: optional(TIME_ZONE, 'that of the machine', 'time zone of --digest'),
   }),
@@ -261,19 +256,15 @@ export type OptionValues = {
 
 export const OPTION_NAMES = Object.keys(OPTIONS) as readonly OptionName[];
 
-export function optionRow(name: OptionName): OptionRow {
-  return OPTIONS[name];
-}
+export const optionRow = (name: OptionName): OptionRow => OPTIONS[name];
 
 /** `stopTimeout` → `--stop-timeout`. */
-export function flagOf(key: string): string {
-  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-}
+export const flagOf = (key: string): string =>
+  `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** `stopTimeout` → `SINGLEPOLL_STOP_TIMEOUT`. */
-export function twinOf(key: string): string {
-  return `SINGLEPOLL_${flagOf(key).slice(2).replaceAll('-', '_').toUpperCase()}`;
-}
+export const twinOf = (key: string): string =>
+  `SINGLEPOLL_${flagOf(key).slice(2).replaceAll('-', '_').toUpperCase()}`;
 
 /** One way to name an option: every flag has two, `gateway` and `noGateway`. */
 export interface Spelling {
@@ -290,9 +281,7 @@ function spellingsOf(name: OptionName): readonly Spelling[] {
 }
 
 /** The flag that people type: `--stop-timeout`, `--no-gateway`. */
-export function longFlag(name: OptionName): string {
-  return flagOf(spellingsOf(name)[0]!.key);
-}
+export const longFlag = (name: OptionName): string => flagOf(spellingsOf(name)[0]!.key);
 
 /** The names of the option in a layer, strongest first; none if the layer can't hold it. */
 export function namesIn(layer: Layer, name: OptionName): readonly Spelling[] {
@@ -305,17 +294,10 @@ export function namesIn(layer: Layer, name: OptionName): readonly Spelling[] {
   return alsoEnv === undefined ? twins : [...twins, { key: alsoEnv, negated: false }];
 }
 
-interface Needs {
-  readonly scopes: readonly OptionScope[];
-  /** The command needs a worker's command; `reset` can take that of the last start. */
-  readonly command: boolean;
-  readonly token: boolean;
-}
-
 const ALL: readonly OptionScope[] = ['bot', 'strays', 'lease', 'run'];
 const LOOKS: readonly OptionScope[] = ['bot', 'strays', 'lease'];
 
-/** Which options each command has, and what it requires. */
+/** Which options each command has, and whether it needs a worker's command (`reset` can take that of the last start) and a token. */
 export const NEEDS = {
   start: { scopes: ALL, command: true, token: true },
   reset: { scopes: ALL, command: false, token: true },
@@ -327,7 +309,7 @@ export const NEEDS = {
   ping: { scopes: ['bot'], command: false, token: true },
   logs: { scopes: ['bot'], command: false, token: false },
   config: { scopes: ALL, command: false, token: false },
-} as const satisfies Record<string, Needs>;
+} as const;
 
 export type CommandName = keyof typeof NEEDS;
 

@@ -24,15 +24,8 @@ import { showValue } from './messages.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The user that the default depends on; tests pass their own. */
-export interface User {
-  readonly uid: number;
-  /** From the passwd entry, never from HOME; null: there is no entry. */
-  readonly home: string | null;
-}
-
-/** The effective user. */
-export function currentUser(): User {
+/** The effective user, on whom the default depends; tests pass their own. The home is that of the passwd entry, never HOME. */
+export function currentUser(): { readonly uid: number; readonly home: string | null } {
   const uid = process.geteuid?.() ?? -1;
   try {
     return { uid, home: userInfo().homedir };
@@ -41,6 +34,8 @@ export function currentUser(): User {
     return { uid, home: null };
   }
 }
+
+export type User = ReturnType<typeof currentUser>;
 
 /** Where the state folder is or would be; creates nothing. Throws 78 if SINGLEPOLL_DIR is a relative path. */
 export function stateDirPath(env: Environment, user: User = currentUser()): string {

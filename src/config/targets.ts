@@ -19,6 +19,7 @@ function target(accepts: string, { read, show }: Pick<Target, 'read' | 'show'>):
   const isVariable = (text: string) => /^env:/i.test(text);
   return {
     placeholder: 'url',
+    unit: '',
     accepts: `env:NAME, or ${accepts}`,
     parse(text) {
       const trimmed = text.trim();

@@ -8,21 +8,18 @@ export type Parsed<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly problem: string };
 
-export function parsed<T>(value: T): Parsed<T> {
-  return { ok: true, value };
-}
+export const parsed = <T>(value: T): Parsed<T> => ({ ok: true, value });
+export const unparsed = (problem: string) => ({ ok: false, problem }) as const;
 
-export function unparsed(problem: string): { readonly ok: false; readonly problem: string } {
-  return { ok: false, problem };
-}
-
-export interface ValueType<T> {
+export interface ValueType<T, Unit extends string = ''> {
   /** The text between < and > in --help. */
   readonly placeholder: string;
   /** The text after "Accepted:" in an error. */
   readonly accepts: string;
   /** Gets the trimmed text. */
   readonly parse: (text: string) => Parsed<T>;
+  /** The suffix of its field's name in Config. */
+  readonly unit: Unit;
   /** The printable value, if masking tokens and URL credentials is not enough. */
   readonly show?: (text: string) => string;
   /** A path, relative to the working folder, or in a TOML file to that file's folder. */
@@ -30,7 +27,7 @@ export interface ValueType<T> {
 }
 
 function type<T>(placeholder: string, accepts: string, parse: ValueType<T>['parse']): ValueType<T> {
-  return { placeholder, accepts, parse: (text) => parse(text.trim()) };
+  return { placeholder, accepts, unit: '', parse: (text) => parse(text.trim()) };
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -59,13 +56,13 @@ export function formatDuration(ms: number): string {
   return unit ? `${ms / UNIT_MS[unit]!}${unit}` : `${ms}ms`;
 }
 
-export const TIME = type('time', TIME_ACCEPTED, parseDuration);
+export const TIME: ValueType<number, 'Ms'> = { ...type('time', TIME_ACCEPTED, parseDuration), unit: 'Ms' };
 
 /** Two values with a separator; `names` is their form in messages. */
 function pair<A, B, T>(
   names: string,
   separator: string,
-  [first, second]: readonly [ValueType<A>, ValueType<B>],
+  [first, second]: readonly [Pick<ValueType<A>, 'parse'>, Pick<ValueType<B>, 'parse'>],
   join: (a: A, b: B) => Parsed<T>,
 ): ValueType<T> {
   const accepts = `${names.toUpperCase()}, such as ${separator === ',' ? '1s,30s' : '10/5m'}; ${TIME_ACCEPTED}`;
@@ -133,6 +130,7 @@ export const YES_NO = type('yes|no', '1, true, yes, on or 0, false, no, off', (t
 export function path(what: string): ValueType<string> {
   return {
     placeholder: 'path',
+    unit: '',
     accepts: `the path of ${what}`,
     parse: (text) =>
       text.trim() === '' || text.includes('\0') ? unparsed('it is empty, or holds a NUL') : parsed(text),
@@ -219,6 +217,7 @@ const UNRELATED = ['node', 'python3.12', '/usr/sbin/sshd', 'bash', 'x_y-Z9 '];
 /** `--stray` decides which processes are stopped, so a pattern that matches everything is refused. It is kept as text. */
 export const STRAY_PATTERN: ValueType<string> = {
   placeholder: 'pattern',
+  unit: '',
   accepts: 'a regular expression that matches some programs only, such as old_bot\\.py',
   parse(text) {
     if (text.trim() === '') return unparsed('it is empty and would match every process');

@@ -25,7 +25,7 @@ const DAY_MS = 86_400_000;
 /** Each text with its value, and with why it is refused. */
 function reads<T>(
   what: string,
-  type: ValueType<T>,
+  type: ValueType<T, string>,
   good: readonly (readonly [string, T])[],
   bad: readonly (readonly [RegExp, ...(readonly string[])])[],
 ): void {
