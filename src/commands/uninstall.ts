@@ -21,7 +21,7 @@ export async function run(own: Readonly<Record<string, unknown>>): Promise<numbe
     const others = [...new Set(all.map((it) => it.name))];
     if (others.length > 0) say(`installed are: ${others.join(', ')} (--name)`);
   }
-  for (const it of found) await (own.print === true ? sayPlan(it) : remove(it));
+  for (const it of found) await remove(it, own.print === true);
   const state = findStateDir(process.env);
   if (found.length > 0 && own.print !== true && state !== null)
     say(`left: the state folder ${plain(state)} (logs, the last command)`);
@@ -35,32 +35,29 @@ async function runsToStop({ kind, made }: Found): Promise<Bot['runs']> {
   return runs.filter(({ doc }) => doc?.supervisor?.cwd === made?.cwd);
 }
 
-const filesOf = ({ name }: Found): string[] =>
-  Object.values(privateFiles(name, process.env)).filter(existsSync);
-
-async function sayPlan(found: Found): Promise<void> {
-  const { kind, name, path } = found;
-  say(
-    `would ${kind === 'cron' ? `remove the line of ${name} in the crontab` : `stop and remove ${plain(path)}`}`,
-  );
-  for (const { doc } of await runsToStop(found))
-    say(
-      `would stop supervisor ${doc?.supervisor?.pid}, worker ${doc?.worker?.pid ?? 'none'}, whoever started them`,
-    );
-  for (const file of filesOf(found)) say(`would remove ${plain(file)}`);
-}
-
-async function remove(found: Found): Promise<void> {
-  const { kind, system, name } = found;
+async function remove(found: Found, isPrinted: boolean): Promise<void> {
+  const { kind, system, name, path } = found;
+  const runs = await runsToStop(found);
+  const files = Object.values(privateFiles(name, process.env)).filter(existsSync);
+  if (isPrinted) {
+    const what =
+      kind === 'cron' ? `remove the line of ${name} in the crontab` : `stop and remove ${plain(path)}`;
+    say(`would ${what}`);
+    for (const { doc } of runs)
+      say(
+        `would stop supervisor ${doc?.supervisor?.pid}, worker ${doc?.worker?.pid ?? 'none'}, whoever started them`,
+      );
+    for (const file of files) say(`would remove ${plain(file)}`);
+    return;
+  }
   const problem = `${name} is installed for the whole machine: only root may remove it`;
   if (system && process.getuid?.() !== 0)
     throw new SinglepollError(EXIT.refused, problem, `sudo singlepoll uninstall --name ${name}`);
-  const runs = await runsToStop(found);
   // First: a reboot in between must not start it again.
   await STARTERS[kind].remove(found);
   for (const { control } of runs)
     tellStopped(await askControl(control, { cmd: 'stop' }, { timeoutMs: ORDER_WAIT_MS }));
-  for (const file of filesOf(found)) {
+  for (const file of files) {
     rmSync(file);
     say(`removed: ${plain(file)}`);
   }

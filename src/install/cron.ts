@@ -3,7 +3,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { singleQuote } from '../shell.ts';
 import { isProgramInPath } from '../supervisor/executable.ts';
-import { runTool, type ToolAnswer } from '../tools.ts';
+import { runTool } from '../tools.ts';
 import { markerText, type Plan, present, privateFiles, refused, writePlanned } from './plan.ts';
 import type { Starter } from './systemd.ts';
 
@@ -45,19 +45,14 @@ while :; do
 done
 `;
 
-/** The table with `line` instead of our present one, otherwise appended. */
-export function withLine(table: string, name: string, line: string): string {
+/** The table with `line` instead of our present one, otherwise appended; null: without it. */
+export function withLine(table: string, name: string, line: string | null): string {
   const lines = table.split('\n');
   const at = lines.findIndex((it) => nameOf(it) === name);
+  if (line === null) return lines.filter((it) => nameOf(it) !== name).join('\n');
   if (at >= 0) return lines.with(at, line).join('\n');
   return `${table}${table === '' || table.endsWith('\n') ? '' : '\n'}${line}\n`;
 }
-
-export const withoutLine = (table: string, name: string): string =>
-  table
-    .split('\n')
-    .filter((it) => nameOf(it) !== name)
-    .join('\n');
 
 /** The names in our lines. */
 export const namesIn = (table: string): string[] => table.split('\n').flatMap((line) => nameOf(line) ?? []);
@@ -67,22 +62,22 @@ function nameOf(line: string): string | null {
   return line.startsWith('@reboot ') && at >= 0 ? line.slice(at + MARK.length).trimEnd() : null;
 }
 
-/** The table of this user. Throws 78 if it can't be read, as it must not be replaced by an empty one. */
-async function readCrontab(): Promise<string> {
-  const { code, stdout, stderr } = await crontab(['-l']);
+/** Runs crontab(1). An empty table is no failure; any other is thrown (78), as a table that can't be read must not be replaced. */
+async function crontab(words: string[], input?: string): Promise<string> {
+  const tool = { timeoutMs: TOOL_MS, ...(input === undefined ? {} : { input }) };
+  const { code, stdout, stderr } = await runTool('crontab', words, tool);
   if (code === 0) return stdout;
-  if (code === 1 && /no crontab|can't open/i.test(stderr)) return '';
-  throw new SinglepollError(EXIT.config, `the crontab can’t be read: ${stderr.trim()}`, 'crontab -l');
+  const isRead = words[0] === '-l';
+  if (isRead && code === 1 && /no crontab|can't open/i.test(stderr)) return '';
+  const problem = `the crontab can’t be ${isRead ? 'read' : 'written'}: ${stderr.trim()}`;
+  throw new SinglepollError(EXIT.config, problem, isRead ? 'crontab -l' : 'crontab -e');
 }
 
-async function writeCrontab(table: string): Promise<void> {
-  const { code, stderr } = await (table.trim() === '' ? crontab(['-r']) : crontab(['-'], table));
-  if (code === 0) return;
-  throw new SinglepollError(EXIT.config, `the crontab can’t be written: ${stderr.trim()}`, 'crontab -e');
-}
-
-function crontab(args: string[], input?: string): Promise<ToolAnswer> {
-  return runTool('crontab', args, { timeoutMs: TOOL_MS, ...(input === undefined ? {} : { input }) });
+/** Our line of that name; null: none any more. */
+async function putLine(name: string, line: string | null): Promise<void> {
+  const before = await crontab(['-l']);
+  const after = withLine(before, name, line);
+  if (after !== before) await (after.trim() === '' ? crontab(['-r']) : crontab(['-'], after));
 }
 
 export const cron: Starter = {
@@ -97,9 +92,7 @@ export const cron: Starter = {
   async put(plan) {
     const line = cronLine(plan);
     writePlanned(plan.scriptPath, cronScript(plan), 0o700);
-    const before = await readCrontab();
-    const after = withLine(before, plan.made.name, line);
-    if (after !== before) await writeCrontab(after);
+    await putLine(plan.made.name, line);
     const script = plain(plan.scriptPath, 1_500);
     return { lines: [`  cron  ${plain(line, 1_500)}`, `  script ${script}`], toStart: `sh ${script}` };
   },
@@ -112,14 +105,14 @@ export const cron: Starter = {
   },
   async list() {
     if (!isProgramInPath('crontab', process.env)) return [];
-    return namesIn(await readCrontab()).map((name) => {
+    return namesIn(await crontab(['-l'])).map((name) => {
       const path = privateFiles(name, process.env).scriptPath;
       const made = present(path);
       return { kind: 'cron', system: false, name, path, made: made === 'nothing' ? null : made };
     });
   },
   async remove({ name }) {
-    await writeCrontab(withoutLine(await readCrontab(), name));
+    await putLine(name, null);
     process.stdout.write(`removed: the line of ${name} in the crontab\n`);
   },
 };

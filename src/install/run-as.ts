@@ -10,9 +10,8 @@ import { findExecutable } from '../supervisor/executable.ts';
 import { runTool } from '../tools.ts';
 
 const ASK_MS = 5_000;
-const SHOWN_MAX = 4;
 /** Runs as that user, so that groups and access lists count. Prints the files that it can't read. */
-const LOOK = ['for f; do', '[ -r "$f" ] || echo "$f"; done'].join(' ');
+const LOOK = 'for f; do [ -r "$f" ] || echo "$f"; done';
 
 /** Null: it can access everything, or only root could tell. `words` are the unit's. */
 export async function whatIsClosed(
@@ -41,8 +40,7 @@ export async function whatIsClosed(
     );
   const [first, ...more] = asked.stdout.split('\n').filter(Boolean);
   if (first === undefined) return null;
-  const others =
-    more.length < SHOWN_MAX ? more.map((it) => `, ${plain(it)}`).join('') : ` and ${more.length} more`;
+  const others = more.length === 0 ? '' : ` and ${more.length} more`;
   return new SinglepollError(
     EXIT.config,
     `user ${user} (--run-as) may not read ${plain(first)}${others}`,

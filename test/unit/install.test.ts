@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseEnvFile } from '../../src/config/files.ts';
 import { isOpenToOthers } from '../../src/files.ts';
-import { cronLine, namesIn, withLine, withoutLine } from '../../src/install/cron.ts';
+import { cronLine, namesIn, withLine } from '../../src/install/cron.ts';
 import {
   chooseName,
   envFileText,
@@ -105,11 +105,11 @@ test('install: the crontab: one line of ours, every other byte stays', () => {
       added.split('\n').length,
       'in its place',
     );
-    assert.equal(withoutLine(added, 'a-bot'), table === 'MAILTO=me' ? 'MAILTO=me\n' : table);
+    assert.equal(withLine(added, 'a-bot', null), table === 'MAILTO=me' ? 'MAILTO=me\n' : table);
     assert.equal(namesIn(added).at(-1), 'a-bot');
   }
   const notOurs = '# @reboot x # singlepoll install a-bot\n5 * * * * x # singlepoll install a-bot\n';
-  assert.equal(withoutLine(notOurs, 'a-bot'), notOurs);
+  assert.equal(withLine(notOurs, 'a-bot', null), notOurs);
 });
 
 test('install: a marker names what was made; other files have none', () => {
