@@ -1,7 +1,8 @@
 /** `singlepoll sandbox`: the Bot API stand-in by itself; lines on stdin are messages and faults. */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { serveConsole } from '../sandbox/actions.ts';
-import { randomToken, startSandbox } from '../sandbox/server.ts';
+import { randomToken } from '../sandbox/core.ts';
+import { startSandbox } from '../sandbox/server.ts';
 
 export async function run(options: Record<string, unknown>): Promise<number> {
   const port = whole(options.port ?? 0, '--port', 0, 65_535);

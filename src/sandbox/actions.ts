@@ -4,51 +4,12 @@
  */
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Answer, Bot } from './bot.ts';
-import type { SentMessage } from './chats.ts';
+import type { SandboxBot, SandboxCore } from './core.ts';
 import { checkedFault, FAULT_KINDS, type Fault } from './faults.ts';
-import { describeRequest, type RequestEvent, type RequestRecord } from './log.ts';
+import { describeRequest } from './log.ts';
 
 type Input = Readonly<Record<string, unknown>>;
-export interface SandboxBot extends Bot {
-  readonly id: number;
-  readonly token: string;
-  readonly username: string;
-}
-
-export interface Sandbox {
-  /** `http://127.0.0.1:PORT` */
-  readonly root: string;
-  readonly port: number;
-  /** Token of the first bot. */
-  readonly token: string;
-  /** Registers a bot and returns its token; a known bot restarts with an empty queue. Throws on a malformed token. */
-  addBot(token?: string): string;
-  /** The bots in the order they were added. */
-  bots(): readonly SandboxBot[];
-  /** Makes the token invalid (401) from now on, and answers a waiting poll. */
-  revoke(token: string): void;
-  /** Queues an update; returns its id, or 0 if `allowed_updates` excludes it. */
-  inject(token: string, update: object): number;
-  /** Queues a text message from a user with the id 1000. */
-  injectText(token: string, text: string): number;
-  /** Makes a Bot API call from inside, without HTTP and log. */
-  call(token: string, method: string, params: Record<string, string>): Promise<Answer>;
-  /** These return the faults that are then pending. */
-  fault(fault: Fault): readonly Fault[];
-  clearFaults(): readonly Fault[];
-  faults(): readonly Fault[];
-  /** The latest Bot API requests, oldest first. */
-  readonly log: readonly RequestRecord[];
-  /** The latest messages that bots have sent, oldest first. */
-  readonly sent: readonly SentMessage[];
-  /** Calls `listener` when a request arrives and when it ends; returns how to stop that. */
-  onRequest(listener: (event: RequestEvent) => void): () => void;
-  /** Resets every connection, like a broken network. Open calls are still carried out, but their answers are lost. */
-  cutConnections(): void;
-  /** Answers open polls at once (200 with the updates so far) and ends every connection. */
-  close(): Promise<void>;
-}
+export type Sandbox = SandboxCore & { readonly root: string };
 
 /** Returns JSON, for HTTP and the terminal; throws an error that says why something can't be done. */
 type Action = (sandbox: Sandbox, input: Input) => unknown;
@@ -72,7 +33,7 @@ const ACTIONS = {
     if (!isUpdate && typeof text !== 'string')
       throw new Error('text (a string) or update (an object) is needed');
     const id = isUpdate ? sandbox.inject(token, update) : sandbox.injectText(token, String(text));
-    return { update_id: id, ...(id === 0 && { why: 'kept out by allowed_updates, or the queue is full' }) };
+    return { update_id: id, ...(id === 0 && { why: 'kept out by allowed_updates' }) };
   },
   'GET /faults': (sandbox) => sandbox.faults(),
   'POST /faults': (sandbox, input) => sandbox.fault(checkedFault(input)),

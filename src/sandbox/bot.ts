@@ -62,9 +62,6 @@ const REPEAT_WAIT_MS = 3000;
 const REPEAT_LIMIT_MS = 500;
 /** Time from a new update to the answer of the waiting poll, so that further updates can go into the same answer. */
 const WAKE_AFTER_MS = 1;
-const QUEUE_LIMIT = 100_000;
-/** `retry after` for a request that is dropped while the server shuts down (PromiseDeleter). */
-const SHUTDOWN_RETRY_S = 5;
 /** Kinds of updates that a bot gets only if it asks for them. */
 const ONLY_ON_REQUEST = ['chat_member', 'message_reaction', 'message_reaction_count'];
 
@@ -85,8 +82,6 @@ export function createBot(clock: Clock, firstUpdateId: number) {
   let allowed: readonly string[] | null = null;
   let longPoll: LongPoll | null = null;
   let previous = { offset: -1, atMs: Number.NEGATIVE_INFINITY };
-  /** 409s that are sent later, and what cancels each. */
-  const held = new Map<Reply, () => void>();
   let nextImmediateConflictMs = Number.NEGATIVE_INFINITY;
   let webhook = '';
   /** The answer to every call once the session has ended. */
@@ -109,13 +104,7 @@ export function createBot(clock: Clock, firstUpdateId: number) {
     if (nowMs >= nextImmediateConflictMs) {
       nextImmediateConflictMs = nowMs + CONFLICT_HOLD_MS;
       reply(failure(409, description));
-      return;
-    }
-    const tell = () => {
-      held.delete(reply);
-      reply(failure(409, description));
-    };
-    held.set(reply, clock.after(CONFLICT_HOLD_MS, tell));
+    } else clock.after(CONFLICT_HOLD_MS, () => reply(failure(409, description)));
   }
 
   function takePoll(): LongPoll | null {
@@ -180,24 +169,16 @@ export function createBot(clock: Clock, firstUpdateId: number) {
     read(offset, limit, timeoutS, reply);
   }
 
-  /** Even a bad URL ends the poll, and it leaves the bot without a webhook. */
   function setWebhook(url: string, args: Args): Answer {
     const former = webhook;
-    const mustDrop = booleanArg(args, 'drop_pending_updates');
-    if (url === former && !mustDrop && url !== '') {
-      takeAllowedUpdates(args.get('allowed_updates'));
-      return success(true, 'Webhook is already set');
-    }
-    if (url !== '') abortLongPoll(CONFLICT.setWebhook);
-    webhook = '';
-    if (mustDrop) queue = [];
-    if (url === '') return success(true, `Webhook ${former === '' ? 'is already' : 'was'} deleted`);
-    if (!URL.canParse(url)) return failure(400, 'Bad Request: invalid webhook URL specified');
-    if (!url.startsWith('https:'))
+    if (url !== '' && url !== former) abortLongPoll(CONFLICT.setWebhook);
+    if (url !== '' && !url.startsWith('https://'))
       return failure(400, 'Bad Request: bad webhook: An HTTPS URL must be provided for webhook');
     webhook = url;
+    if (booleanArg(args, 'drop_pending_updates')) queue = [];
+    if (url === '') return success(true, `Webhook ${former === '' ? 'is already' : 'was'} deleted`);
     takeAllowedUpdates(args.get('allowed_updates'));
-    return success(true, 'Webhook was set');
+    return success(true, `Webhook ${url === former ? 'is already' : 'was'} set`);
   }
 
   function end(answer: Answer): void {
@@ -215,13 +196,9 @@ export function createBot(clock: Clock, firstUpdateId: number) {
           url: webhook,
           has_custom_certificate: false,
           pending_update_count: queue.length,
-          ...(webhook !== '' && { max_connections: 40 }),
-          ...(allowed && { allowed_updates: allowed }),
         }),
       ),
     logout(_args, reply) {
-      queue = [];
-      webhook = '';
       end(failure(400, 'Logged out'));
       reply(success(true));
     },
@@ -234,26 +211,19 @@ export function createBot(clock: Clock, firstUpdateId: number) {
       carryOut?.(args, reply);
       return carryOut !== undefined;
     },
-    /** Queues an update and returns its id; 0 if `allowed_updates` excludes it or the queue is full. */
+    /** Queues an update and returns its id; 0 if `allowed_updates` excludes it. */
     push(update: object): number {
       const [kind = ''] = Object.keys(update);
       const isAllowed = allowed ? allowed.includes(kind) : !ONLY_ON_REQUEST.includes(kind);
-      if (!isAllowed || queue.length >= QUEUE_LIMIT) return 0;
+      if (!isAllowed) return 0;
       queue.push({ id: nextId, update });
       if (webhook === '') wakeLongPoll();
       return nextId++;
     },
-    /** Answers a waiting poll with 200 and the updates so far; in a shutdown, held 409s become 429 `retry after 5`. */
-    end(why: 'revoked' | 'shutdown'): void {
-      const answer = why === 'revoked' ? failure(401, 'Unauthorized') : tooManyRequests(SHUTDOWN_RETRY_S);
-      end(answer);
-      if (why === 'revoked') return;
-      for (const [reply, cancel] of held) {
-        cancel();
-        reply(answer);
-      }
-      held.clear();
-    },
+    /** Answers a waiting poll with the updates so far. */
+    finishPoll: finishLongPoll,
+    /** Does that, and gives every later call this answer. */
+    end,
     state: () => ({ pendingUpdates: queue.length, polling: longPoll !== null, webhook }),
   };
 }

@@ -1,5 +1,5 @@
 /** Requested faults: which calls fail, how and how often, and the answers of some of them. */
-import { type ServerResponse, STATUS_CODES } from 'node:http';
+import { STATUS_CODES } from 'node:http';
 import { CONFLICT, failure, tooManyRequests } from './bot.ts';
 
 export const FAULT_KINDS = [
@@ -76,25 +76,18 @@ export function checkedFault(given: Readonly<Record<string, unknown>>): Fault {
   return given as unknown as Fault;
 }
 
-/** Answers a `status`, `html`, `garbage` or `retry-after` fault; returns the HTTP status. */
-export function answerFault(response: ServerResponse, { kind, status = 502, retryAfter = 1 }: Fault): number {
-  const isHtml = kind === 'html';
+/** The answer of a `status`, `html`, `garbage` or `retry-after` fault. */
+export function faultAnswer({ kind, status = 502, retryAfter = 1 }: Fault): {
+  readonly status: number;
+  readonly text: string;
+  readonly retryAfter?: number;
+} {
+  if (kind === 'html')
+    return { status, text: `<html>\r\n<head><title>${status}</title></head>\r\n</html>\r\n` };
+  if (kind === 'garbage') return { status: 200, text: '{"ok":true,"result":[{"update_id":\u0000' };
   const answer =
     kind === 'retry-after'
       ? tooManyRequests(retryAfter)
       : failure(status, status === 409 ? CONFLICT.poller : (STATUS_CODES[status] ?? ''));
-  const page = `<html>\r\n<head><title>${status}</title></head>\r\n</html>\r\n`;
-  const body = isHtml
-    ? page
-    : kind === 'garbage'
-      ? '{"ok":true,"result":[{"update_id":\u0000'
-      : JSON.stringify(answer.body);
-  const code = kind === 'garbage' ? 200 : answer.status;
-  response.writeHead(code, {
-    'Content-Type': isHtml ? 'text/html' : 'application/json',
-    'Content-Length': Buffer.byteLength(body),
-    ...(kind === 'retry-after' && { 'Retry-After': retryAfter }),
-  });
-  response.end(body);
-  return code;
+  return { ...answer, text: JSON.stringify(answer.body) };
 }

@@ -4,14 +4,14 @@
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { after, before, describe, it, type TestContext } from 'node:test';
-import type { Sandbox } from '../../src/sandbox/actions.ts';
 import { CONSOLE_HELP, parseLine, serveConsole } from '../../src/sandbox/actions.ts';
+import { randomToken } from '../../src/sandbox/core.ts';
 import type { RequestRecord } from '../../src/sandbox/log.ts';
-import { randomToken, startSandbox } from '../../src/sandbox/server.ts';
+import { startSandbox } from '../../src/sandbox/server.ts';
 import { maxOpenPolls } from '../support/sandbox.ts';
 import { until } from '../support/wait.ts';
 
-let sandbox: Sandbox;
+let sandbox: Awaited<ReturnType<typeof startSandbox>>;
 before(async () => {
   sandbox = await startSandbox();
 });
