@@ -44,20 +44,8 @@ import {
 export interface GatewayWatchOptions {
   readonly report: Report;
   readonly status: { readonly record: StatusRecord; note(event: StatusEvent): void };
-  readonly config: Pick<
-    Config,
-    | 'rivalAfterMs'
-    | 'onRival'
-    | 'deafAfterMs'
-    | 'requireGateway'
-    | 'token'
-    | 'tokenSource'
-    | 'apiRoot'
-    | 'sealed'
-    | 'sandbox'
-    | 'cwd'
-  >;
-  readonly reach: Pick<ApiReach, 'answered' | 'failed' | 'askNow'>;
+  readonly config: Config;
+  readonly reach: ApiReach;
   /** How long the poll upstream has been open; 0: none is. */
   readonly pollOpenMs: () => number;
   /** Show a line for each batch of updates, for newcomers. */
@@ -248,10 +236,8 @@ export function watchGateway(options: GatewayWatchOptions) {
     },
     refused: ({ description }) => options.onBlocked(tokenRefused(config, { status: 401, description })),
     second: ({ owner, held }) => warnOnce(`second ${owner} ${held}`, secondPollerWords(owner, held)),
-    stranger({ pid }) {
-      if (pid !== undefined)
-        warnOnce(`stranger ${pid}`, `refused ${strangerName(pid)}: it is not in the worker's tree`);
-    },
+    stranger: ({ pid }) =>
+      warnOnce(`stranger ${pid}`, `refused ${strangerName(pid)}: it is not in the worker's tree`),
     'webhook-turned-down': () => warnOnce('set-webhook', WEBHOOK_TURNED_DOWN),
     'webhook-of-worker'({ url }) {
       // Libraries delete a webhook at each start, even if none is set.

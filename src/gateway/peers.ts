@@ -8,21 +8,20 @@ import { argvOf, createBlockReader, listPids, parseProcStat, readStat } from '..
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { plainCommand } from '../output/plain.ts';
 
-/** A poller keeps its name while its connection lives. */
+/** One connection of a process of the worker. */
 export interface Poller {
   readonly kind: 'poller';
+  /** The process's pid; `worker` if the system does not tell it. */
   readonly name: string;
   readonly connection: number;
 }
 
 export type Caller =
   | Poller
-  /** Not of the worker's tree. Pid null: it can't be seen; undefined: it was not looked for. */
-  | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
+  /** Not of the worker's tree. Pid null: it can't be seen. */
+  | { readonly kind: 'stranger'; readonly pid: number | null }
   /** It has hung up already, so its process is unknown and may be a stranger. */
   | { readonly kind: 'gone' };
-
-export type Peers = ReturnType<typeof createPeers>;
 
 export interface PeersOptions {
   /** Pids of the whole tree of the worker. */
@@ -37,17 +36,14 @@ export interface PeersOptions {
 
 /** When to look whether a process is dead, after its sockets have closed. */
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
-/** A stranger is sought among all processes, which takes long, so no more often than this. */
-const NAME_EVERY_MS = 500;
 
 export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) {
-  const pids = new Map<string, number>();
   const pollers = new Map<Socket, Poller>();
+  /** The worker, and its processes that have polled: looked at first. */
+  const known = new Set<number>();
   const blocks = createBlockReader();
   let lastConnection = 0;
-  let leader: number | null = null;
   let learning: Promise<unknown> | null = null;
-  let namedAtMs = Number.NEGATIVE_INFINITY;
 
   /** Which of these has the client's end; `unknown`: one of them can't be inspected, or the system does not tell. */
   function holder(socket: Socket, among: Iterable<number>): number | 'nobody' | 'unknown' | 'gone' {
@@ -72,42 +68,25 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
     return null;
   }
 
-  function admit(socket: Socket, pid: number | null): Poller {
-    const name = pid === null ? 'worker' : `pid ${pid}`;
-    if (pid !== null) pids.set(name, pid);
-    const poller: Poller = { kind: 'poller', name, connection: ++lastConnection };
-    pollers.set(socket, poller);
-    return poller;
-  }
-
-  function nameStranger(socket: Socket): number | null | undefined {
-    if (performance.now() - namedAtMs < NAME_EVERY_MS) return undefined;
-    const found = holder(socket, listPids());
-    namedAtMs = performance.now();
-    return typeof found === 'number' ? found : null;
-  }
-
-  function seeDeath(name: string, pid: number): void {
-    if (pids.get(name) !== pid || lives(pid)) return;
-    pids.delete(name);
-    onDeath(name);
-  }
-
   function left(socket: Socket): void {
     const poller = pollers.get(socket);
     if (!poller) return;
     pollers.delete(socket);
     onLeft(poller.connection);
-    const pid = pids.get(poller.name);
-    if (pid !== undefined)
-      for (const ms of DEATH_LOOKS_MS) setTimeout(seeDeath, ms, poller.name, pid).unref();
+    const pid = pidOf(poller.name);
+    const look = () => {
+      if (pid === null || !known.has(pid) || lives(pid)) return;
+      known.delete(pid);
+      onDeath(poller.name);
+    };
+    for (const ms of DEATH_LOOKS_MS) setTimeout(look, ms).unref();
   }
 
   return {
     async find(socket: Socket): Promise<Caller> {
       const before = pollers.get(socket);
       if (before) return before;
-      let found = holder(socket, [...pids.values(), ...(leader === null ? [] : [leader])]);
+      let found = holder(socket, known);
       if (found === 'nobody') {
         // Callers that come meanwhile share the result.
         learning ??= learnTree().finally(() => {
@@ -116,24 +95,34 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
         await learning.catch(() => {});
         found = holder(socket, tree());
       }
-      const known = pollers.get(socket);
-      if (known) return known;
+      const meanwhile = pollers.get(socket);
+      if (meanwhile) return meanwhile;
       if (found === 'gone') return { kind: 'gone' };
-      if (found === 'nobody') return { kind: 'stranger', pid: nameStranger(socket) };
-      return admit(socket, found === 'unknown' ? null : found);
+      if (found === 'nobody') {
+        const stranger = holder(socket, listPids());
+        return { kind: 'stranger', pid: typeof stranger === 'number' ? stranger : null };
+      }
+      if (found !== 'unknown') known.add(found);
+      const name = found === 'unknown' ? 'worker' : String(found);
+      const poller: Poller = { kind: 'poller', name, connection: ++lastConnection };
+      pollers.set(socket, poller);
+      return poller;
     },
     /** A connection has ended. */
     left,
-    /** Null: the system does not tell. */
-    pidOf: (name: string): number | null => pids.get(name) ?? null,
     /** A new worker runs, so the pollers of the previous one are gone. */
     restart(pid: number): void {
       // Done now because the next worker may have polled by the time the sockets end.
       for (const socket of [...pollers.keys()]) left(socket);
-      pids.clear();
-      leader = pid;
+      known.clear();
+      known.add(pid);
     },
   };
+}
+
+/** The pid of a poller by its name; null: the system does not tell. */
+export function pidOf(name: string): number | null {
+  return Number(name) || null;
 }
 
 /** A process's words up to its script, as the interpreter alone would not identify the program. */

@@ -14,7 +14,7 @@ import {
 } from './door.ts';
 import type { PollWay, Way } from './front.ts';
 import type { Args } from './params.ts';
-import type { Poller } from './peers.ts';
+import { type Poller, pidOf } from './peers.ts';
 import { answerJson, NO_UPDATES, pollBody, readPoll } from './request.ts';
 import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
 
@@ -40,8 +40,7 @@ export type GatewayNews =
   | { readonly kind: 'refused'; readonly description: string }
   /** A second poller of the worker still has to wait for the first. */
   | { readonly kind: 'second'; readonly owner: number | null; readonly held: number | null }
-  /** Pid undefined: there are too many strangers to look for each one's pid. */
-  | { readonly kind: 'stranger'; readonly pid: number | null | undefined }
+  | { readonly kind: 'stranger'; readonly pid: number | null }
   | { readonly kind: 'webhook-turned-down' }
   /** The worker has set or deleted its own webhook, as the configuration allows. */
   | { readonly kind: 'webhook-of-worker'; readonly url: string }
@@ -57,8 +56,6 @@ export interface PollsOptions {
   readonly root: URL;
   /** Path of the API root and the bot, before environment and method. */
   readonly prefix: () => string;
-  /** The pid of a poller; null: the system does not tell. */
-  readonly pidOf: (poller: string) => number | null;
   /** Asked before every poll that is sent and every answer that is passed on. */
   readonly mayPoll: () => boolean;
   /** The worker has set an allowed webhook itself, so its polls get their 409 unchanged. */
@@ -91,7 +88,7 @@ const SECOND_AFTER_MS = 500;
 const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
 
 export function createPolls(options: PollsOptions) {
-  const { client, root, prefix, pidOf, mayPoll, ownWebhook, onNews } = options;
+  const { client, root, prefix, mayPoll, ownWebhook, onNews } = options;
   const waiting = new Map<number, Asked>();
   let sent: SentPoll | null = null;
   let lastPoll = 0;

@@ -9,7 +9,7 @@ import { heldPolls } from './door.ts';
 import { createForeign } from './foreign.ts';
 import { createFront, type Distrust, type Front, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
-import { createPeers, type Poller, programWords } from './peers.ts';
+import { createPeers, type Poller, pidOf, programWords } from './peers.ts';
 import { createPolls, type GatewayNews } from './polls.ts';
 import { relay } from './relay.ts';
 import { answerError, askedOf, type Target, targetOf } from './request.ts';
@@ -65,7 +65,7 @@ const HEAD_MS_MAX = 10_000;
 /** A getUpdates needs some hundred bytes; a setWebhook may bring a certificate. */
 const READ_BYTES_MAX = 1024 * 1024;
 /** Identifying a stranger takes long, so a loop that asks again at once is slowed down. */
-const STRANGER_MS = 250;
+const STRANGER_MS = 1_000;
 /** With these a front end says that the Bot API can't be reached. */
 const FRONT_ENDS = new Set([502, 503, 504]);
 
@@ -96,7 +96,6 @@ export function createGateway(options: GatewayOptions) {
   const polls = createPolls({
     ...{ client: pollClient, root, mayPoll, onNews },
     prefix: () => `${rootPath}/bot${token}`,
-    pidOf: peers.pidOf,
     ownWebhook: () => ownWebhook,
   });
 
@@ -114,7 +113,9 @@ export function createGateway(options: GatewayOptions) {
         connectionsCheckingInterval: HEAD_MS_MAX,
         noDelay: true,
       },
-      (request, response) => handle(request, response, front),
+      (request, response) => {
+        handle(request, response, front).catch((error) => unreadable(response, error));
+      },
     );
     const front = intercept && openFront(http, intercept);
     const server = front?.server ?? http;
@@ -149,41 +150,36 @@ export function createGateway(options: GatewayOptions) {
       ...{ http, host, cert, key, distrust, headMs: HEAD_MS_MAX, mayPass: mayLeave && workerToken === token },
       async programOf(socket) {
         const caller = await peers.find(socket);
-        return caller.kind === 'poller' ? programWords(peers.pidOf(caller.name)) : null;
+        return caller.kind === 'poller' ? programWords(pidOf(caller.name)) : null;
       },
       tunnel: (far, port) => foreign?.tunnel(far, port) ?? Promise.reject(new Error('closed')),
       onDistrust: (program, way) => onNews({ kind: 'distrust', program, way }),
     });
   }
 
-  function handle(request: IncomingMessage, response: ServerResponse, front: Front | null): void {
+  async function handle(
+    request: IncomingMessage,
+    response: ServerResponse,
+    front: Front | null,
+  ): Promise<void> {
     // The end of the connection shows that a client has gone.
     response.on('error', ignore);
     request.on('error', ignore);
     const asked = askedOf(request, front?.wayOf(request.socket) ?? 'plain', intercept);
-    if (asked.by === 'other-host') {
-      proxied(request, response, asked.url).catch((error) => unreadable(response, error));
-      return;
-    }
+    if (asked.by === 'other-host') return proxied(request, response, asked.url);
     const target = targetOf({ ...asked, method: request.method, headers: request.headers }, workerToken);
     if (target.kind === 'refused') {
       if (asked.by !== 'plain' && FOREIGN.has(target.status) && target.token !== token)
-        passForeign(request, response, asked.url);
-      else {
-        if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
-        answerError(response, target.status, target.description);
-      }
-      return;
+        return passForeign(request, response, asked.url);
+      if (workerToken !== token && target.token === token) onNews({ kind: 'unsealed' });
+      return answerError(response, target.status, target.description);
     }
     const { method } = target;
-    if (method === 'getupdates')
-      poll(request, response, target, asked.by).catch((error) => unreadable(response, error));
-    else if (method === 'setwebhook' || method === 'deletewebhook')
-      changeWebhook(request, response, target).catch((error) => unreadable(response, error));
-    else {
-      if (method === 'logout' || method === 'close') onNews({ kind: 'farewell', method });
-      forward(request, response, target);
-    }
+    if (method === 'getupdates') return poll(request, response, target, asked.by);
+    if (method === 'setwebhook' || method === 'deletewebhook')
+      return changeWebhook(request, response, target);
+    if (method === 'logout' || method === 'close') onNews({ kind: 'farewell', method });
+    forward(request, response, target);
   }
 
   function forward(
@@ -222,10 +218,9 @@ export function createGateway(options: GatewayOptions) {
   }
 
   /** Passes on a call that was led here without this bot's token. */
-  function passForeign(request: IncomingMessage, response: ServerResponse, path: string): void {
-    if (!intercept?.foreign) return void answerError(response, 401, NO_FOREIGN);
-    const url = `https://${intercept.host}${path}`;
-    proxied(request, response, url).catch((error) => unreadable(response, error));
+  async function passForeign(request: IncomingMessage, response: ServerResponse, path: string) {
+    if (!intercept?.foreign) return answerError(response, 401, NO_FOREIGN);
+    return proxied(request, response, `https://${intercept.host}${path}`);
   }
 
   /** Acts as a proxy, for the worker only. */
@@ -242,7 +237,7 @@ export function createGateway(options: GatewayOptions) {
     // Checked before the body is read, as strangers could fill our memory with bodies.
     const poller = await callerOf(request, response);
     if (poller === null) return;
-    onNews({ kind: 'came', by, pid: peers.pidOf(poller.name) });
+    onNews({ kind: 'came', by, pid: pidOf(poller.name) });
     const args = readArgs(target.query, await readBody(request, READ_BYTES_MAX), request.headers);
     // The connection or its worker may have ended meanwhile.
     if ((await peers.find(request.socket)) === poller)
@@ -340,8 +335,8 @@ export function createGateway(options: GatewayOptions) {
       const { owner } = polls.door();
       const held = new Set(heldPolls(polls.door()).map(({ poller }) => poller));
       return [
-        ...(owner === null ? [] : [{ pid: peers.pidOf(owner.poller), role: 'owner' as const }]),
-        ...[...held].map((it) => ({ pid: peers.pidOf(it), role: 'held' as const })),
+        ...(owner === null ? [] : [{ pid: pidOf(owner.poller), role: 'owner' as const }]),
+        ...[...held].map((it) => ({ pid: pidOf(it), role: 'held' as const })),
       ];
     },
     close(): void {

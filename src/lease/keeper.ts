@@ -83,8 +83,6 @@ export const newKeeper = {
   releaseByMs: 0,
   /** The engine has said that the record may have changed. */
   hinted: false,
-  /** How many looks hints may still cause. */
-  credit: { looks: 3, atMs: 0 },
   ackedAtMs: 0,
   /** After a lost term: when the rest of its worker has to be killed. */
   killAtMs: Number.POSITIVE_INFINITY,
@@ -451,25 +449,13 @@ function nextKind(step: Step): RequestKind | null {
     case 'releasing':
       return k.uncertain ? 'read' : 'free';
   }
-  if (k.hinted && creditOf(step) >= 1) return 'read';
-  return k.role === 'standby' && atMs >= k.dueAtMs ? 'read' : null;
+  return k.hinted || (k.role === 'standby' && atMs >= k.dueAtMs) ? 'read' : null;
 }
 
 /** True if our wish is to be written: only the first machine that asks is heeded. */
 function wishes({ wish, sight }: Keeper, { id }: KeeperPolicy): boolean {
   const rec = sight?.seen?.rec;
   return wish && rec !== undefined && rec.holder !== '' && rec.holder !== id && rec.wants === undefined;
-}
-
-const CREDIT_MAX = 3;
-
-/** Hints may be wrong and numerous, so a few looks at once are allowed, and on average slightly more than a holder renews. */
-function creditOf({ k: { credit }, atMs, policy }: Step): number {
-  return Math.min(CREDIT_MAX, credit.looks + (atMs - credit.atMs) / creditMs(policy));
-}
-
-function creditMs({ timing }: KeeperPolicy): number {
-  return 0.8 * timing.renewMs;
 }
 
 function send(step: Step, kind: RequestKind, ms: number): void {
@@ -483,7 +469,7 @@ function send(step: Step, kind: RequestKind, ms: number): void {
   k.requests = number;
   if (next === null) effects.push({ do: 'read', request: number, ms: limit });
   else effects.push({ do: 'cas', request: number, prev, next, ms: limit });
-  if (hinted) set(k, { hinted: false, credit: { looks: Math.max(0, creditOf(step) - 1), atMs } });
+  if (hinted) k.hinted = false;
   k.seq = Math.max(k.seq, next?.seq ?? 0);
   if (next === null || (kind !== 'take' && kind !== 'renew')) return;
   const young = k.writes.filter(({ sentAtMs }) => atMs - sentAtMs < livesMs(policy.timing));
@@ -523,7 +509,7 @@ function nextDueMs(step: Step): number | null {
   if (k.request === null && k.role !== 'idle' && k.role !== 'closing') {
     const wanted = k.role === 'releasing' ? [atMs] : [k.dueAtMs];
     if (k.role === 'standby') wanted.push(takeFromMs(k, policy));
-    if (k.hinted) wanted.push(atMs + (1 - creditOf(step)) * creditMs(policy));
+    if (k.hinted) wanted.push(atMs);
     times.push(Math.max(Math.min(...wanted), k.notBeforeMs));
   }
   const next = Math.min(...times);

@@ -296,7 +296,7 @@ export async function runSeed(seed: number, limit: Limit | null = null): Promise
     say('somebody edits the record');
     store.edit({ ...rec, holder, seq: rec.seq + random.int(1, 3) });
   });
-  plan(traits.lies, random.pick([60, 2_000]), () => random.pick(machines).hint());
+  plan(traits.lies, 2_000, () => random.pick(machines).hint());
 
   /** After the last trouble: stops and closings under way, a whole wait, looks, requests, hand-overs on request. */
   const healedWithinMs =

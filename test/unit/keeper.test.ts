@@ -122,17 +122,13 @@ const SCRIPTS: Readonly<Record<string, string>> = {
   'its own record is taken back at once': `
     0 seek          → read
     0 saw my-old    → sees, take`,
-  'hints cause looks, a few at once, and then fewer; those of our own writes none': `
+  'a hint causes one look, once the request under way is answered': `
     0    seek        → read
-    0    saw theirs  → sees
-    1    hint        → read
+    0    hint
+    1    saw theirs  → sees, read
     2    saw theirs
     3    hint        → read
-    4    saw theirs
-    5    hint        → read
-    6    saw theirs
-    7    hint
-    2450 due         → read`,
+    4    saw theirs`,
   'the hint of our own write is none': `
     ${LEADER}
     1100 hint

@@ -30,7 +30,6 @@ async function poll(answer: Upstream | null, { hangsUp = false, ownWebhook = fal
     client: client as unknown as HttpClient,
     root: new URL('http://127.0.0.1'),
     prefix: () => '/bot123:abc',
-    pidOf: () => null,
     mayPoll: () => mayPoll,
     ownWebhook: () => ownWebhook,
     onNews: (it) => news.push(it),
@@ -47,7 +46,7 @@ async function poll(answer: Upstream | null, { hangsUp = false, ownWebhook = fal
     response: response as unknown as ServerResponse,
     args: createArgs({ timeout: '30' }),
     environment: '/test',
-    poller: { kind: 'poller', name: 'pid 1', connection: 1 },
+    poller: { kind: 'poller', name: '1', connection: 1 },
   });
   if (hangsUp) response.emit('close');
   mayPoll = true;
