@@ -34,8 +34,7 @@ export function relay(request: IncomingMessage, response: ServerResponse, option
     onStatus?.(502, problem);
     const text = errorBody(502, `Bad Gateway: singlepoll could not reach the Bot API (${problem})`);
     writeJsonHead(response, 502, text);
-    response.write(text);
-    endWhenRead(response);
+    response.end(text);
   }
 
   asked.on('error', (error) => response.headersSent || fail(error));
@@ -54,7 +53,7 @@ export function relay(request: IncomingMessage, response: ServerResponse, option
     answer.on('end', () => {
       if (isOver) return;
       finish();
-      endWhenRead(response);
+      response.end();
     });
     answer.pipe(response, { end: false });
   });
@@ -81,23 +80,6 @@ function framed(request: IncomingMessage, body: Buffer | undefined): string[] {
   return headers;
 }
 
-/** How long the rest of an upload is read and dropped after the answer. */
-const LINGER_MS = 10_000;
-
-/** Reads the rest of the request before it closes: the system resets a connection with unread bytes, so the answer is lost. */
-function endWhenRead(response: ServerResponse): void {
-  const { req: request } = response;
-  if (request.complete || response.shouldKeepAlive) {
-    response.end();
-    if (!request.complete) request.resume();
-    return;
-  }
-  const end = () => void response.end();
-  const timer = setTimeout(end, LINGER_MS).unref();
-  response.once('close', () => clearTimeout(timer));
-  request.once('end', end).once('close', end).resume();
-}
-
 /** Headers that belong to one connection only (RFC 9110, section 7.6.1). */
 const OF_ONE_CONNECTION = new Set([
   'connection',
@@ -115,23 +97,14 @@ const NOT_UPSTREAM = new Set([...OF_ONE_CONNECTION, 'host', 'expect']);
 
 /** Headers of a request, as [name, value, name, value …]. */
 export function upstreamHeaders(raw: readonly string[]): string[] {
-  return filtered(raw, NOT_UPSTREAM);
+  return without(NOT_UPSTREAM, raw);
 }
 
 /** Headers of an answer. */
 export function downstreamHeaders(raw: readonly string[]): string[] {
-  return filtered(raw, OF_ONE_CONNECTION);
+  return without(OF_ONE_CONNECTION, raw);
 }
 
-function filtered(raw: readonly string[], without: ReadonlySet<string>): string[] {
-  const kept: string[] = [];
-  // `Connection` may name further headers of this connection.
-  let named: readonly string[] = [];
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    const name = raw[i]!.toLowerCase();
-    if (!without.has(name)) kept.push(raw[i]!, raw[i + 1]!);
-    else if (name === 'connection') named = raw[i + 1]!.toLowerCase().split(/\s*,\s*/);
-  }
-  if (named.length === 0) return kept;
-  return kept.filter((_, i) => !named.includes(kept[i - (i % 2)]!.toLowerCase()));
+function without(names: ReadonlySet<string>, raw: readonly string[]): string[] {
+  return raw.filter((_, i) => !names.has(raw[i - (i % 2)]!.toLowerCase()));
 }

@@ -45,34 +45,30 @@ function assertNothingSeen(b: Bed): void {
   assertOnePoll(b);
 }
 
-for (const { name, options, ms } of [
-  { name: 'that retries at once', options: { pauseMs: 5 }, ms: 5_000 },
-  { name: 'with polls of 1 s, every 4 s', options: { timeout: 1, pauseMs: 3000 }, ms: 8_000 },
-])
-  test(`a rival ${name} for ${ms / 1000} s: one line at its start, one at its end`, async (t) => {
-    const b = await bed(t);
-    const run = await b.polling(ENDS);
-    const rival = startRival(t, b, options);
-    const ids = await messages(b, run, 'm', 5, ms / 5);
-    const during = await b.status();
-    await rival.leave();
-    await allHandled(b, ids, run, 30_000);
-    await run.waitFor(GONE, 40_000);
-    await b.serves(run);
-    assert.deepEqual(new Set(handledCounts(b, ids)), new Set([1]));
-    assertNothingSeen(b);
-    assertInOrder(run.stderr(), [BEGINS, GONE]);
-    assert.equal(linesOf(run.stderr(), BEGINS).length, 1, run.stderr());
-    assert.equal(linesOf(run.stderr(), GONE).length, 1, run.stderr());
-    assert.doesNotMatch(run.stderr(), STAYS);
-    assert.equal(during.state, 'polling');
-    assert.ok(problemOf(during, 'conflict'), JSON.stringify(during.problems));
-    const after = await b.status();
-    assert.deepEqual([after.problems, after.healthy], [[], true]);
-    const lost = ourPolls(b).filter((poll) => poll.status === 409 && poll.clientGoneAtMs === null).length;
-    assert.ok(lost > 0, 'the rival did kick us');
-    assert.deepEqual(gatewayOf(after).conflicts, { poller: lost, webhook: 0 });
-  });
+test('a rival for 5 s: one line at its start, one at its end', async (t) => {
+  const b = await bed(t);
+  const run = await b.polling(ENDS);
+  const rival = startRival(t, b, { pauseMs: 5 });
+  const ids = await messages(b, run, 'm', 5, 1_000);
+  const during = await b.status();
+  await rival.leave();
+  await allHandled(b, ids, run, 30_000);
+  await run.waitFor(GONE, 40_000);
+  await b.serves(run);
+  assert.deepEqual(new Set(handledCounts(b, ids)), new Set([1]));
+  assertNothingSeen(b);
+  assertInOrder(run.stderr(), [BEGINS, GONE]);
+  assert.equal(linesOf(run.stderr(), BEGINS).length, 1, run.stderr());
+  assert.equal(linesOf(run.stderr(), GONE).length, 1, run.stderr());
+  assert.doesNotMatch(run.stderr(), STAYS);
+  assert.equal(during.state, 'polling');
+  assert.ok(problemOf(during, 'conflict'), JSON.stringify(during.problems));
+  const after = await b.status();
+  assert.deepEqual([after.problems, after.healthy], [[], true]);
+  const lost = ourPolls(b).filter((poll) => poll.status === 409 && poll.clientGoneAtMs === null).length;
+  assert.ok(lost > 0, 'the rival did kick us');
+  assert.deepEqual(gatewayOf(after).conflicts, { poller: lost, webhook: 0 });
+});
 
 test('a rival that stays: a newcomer stops its worker, ends with 75, and keeps away', async (t) => {
   const b = await bed(t);
@@ -132,16 +128,6 @@ test('a rival that stays: an incumbent insists and reports, until the rival is g
   assert.deepEqual(new Set(handledCounts(b, ids)), new Set([1]));
   const after = await b.status();
   assert.deepEqual([after.healthy, problemOf(after, 'rival')], [true, null]);
-  assertNothingSeen(b);
-});
-
-test('--on-rival insist: a newcomer stays', async (t) => {
-  const b = await bed(t);
-  b.env[RIVAL_AFTER] = SOON;
-  startRival(t, b);
-  const run = await b.polling(['--on-rival', 'insist', ...ENDS]);
-  await run.waitFor(STAYS, 40_000);
-  await b.serves(run);
   assertNothingSeen(b);
 });
 

@@ -66,7 +66,7 @@ for (const name of ENGINES) {
       assert.deepEqual(await store.read(AMPLE_MS), current);
     });
 
-    it('lets one of ten create it, and loses none of a thousand attempts of ten writers', async (t) => {
+    it('lets one of ten create it, and loses none of two hundred attempts of ten writers', async (t) => {
       const botId = newBot();
       const stores = await Promise.all(Array.from({ length: 10 }, () => storeOf(t, engine.url(), botId)));
       const first = await Promise.all(
@@ -77,7 +77,7 @@ for (const name of ENGINES) {
       await Promise.all(
         stores.map(async (store, i) => {
           let seen = (await store.read(AMPLE_MS))!;
-          for (let attempt = 0; attempt < 100; attempt++) {
+          for (let attempt = 0; attempt < 20; attempt++) {
             const rec = record({ holder: `writer ${i}`, seq: seen.rec.seq + 1 });
             const done = await store.cas(seen.rev, rec, AMPLE_MS);
             if (done.ok) applied += 1;
@@ -233,35 +233,6 @@ for (const name of ENGINES) {
       await until('the next one to have ended', () => next.ended > 0);
       await proxy.accept();
       await wakes(await watching(t, store), async () => write(await storeOf(t, engine.url(), botId)));
-    });
-
-    it('goes on with an engine that stood still', async (t) => {
-      const store = await storeOf(t, engine.url(), newBot());
-      const { rev } = await write(store);
-      await engine.pause();
-      try {
-        await fails(store.cas(rev, record({ seq: 2 }), LIMIT_MS), 'unclear');
-        assert.notEqual((await faultOf(store.read(LIMIT_MS))).fault, null);
-      } finally {
-        engine.resume();
-      }
-      // What was given up may still arrive, also between a look and the next write.
-      await until('a write to be taken', async () => {
-        const now = await store.read(AMPLE_MS);
-        return (await store.cas(now!.rev, record({ seq: 3 }), AMPLE_MS)).ok;
-      });
-    });
-
-    it('goes on with an engine that was killed and is back', async (t) => {
-      const store = await storeOf(t, engine.url(), newBot());
-      const seen = await write(store);
-      await engine.kill();
-      // The first ones may find an old connection, which they may believe in.
-      const attempt = () => faultOf(store.cas(seen.rev, record({ seq: 2 }), LIMIT_MS));
-      await until('a write to be refused', async () => (await attempt()).fault === 'refused');
-      await engine.start();
-      // The Kubernetes stand-in forgets.
-      assert.deepEqual(await store.read(AMPLE_MS), name === 'kubernetes' ? null : seen);
     });
   });
 }

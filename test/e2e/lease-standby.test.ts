@@ -151,29 +151,6 @@ describe('lease, standing by', () => {
     assert.ok(environOf(worker.pid)?.includes(`SINGLEPOLL_EPOCH=${rec?.epoch}`));
   });
 
-  test('standby: no record is waited for a whole ttl, not taken at once', async (t) => {
-    const b = await leaseBed(t, engine);
-    const begin = performance.now();
-    const run = b.cli(['start', ...b.fast, ...POLITE]);
-    await run.waitFor(/\[lease\]/);
-    const status = await stateIs(b, 'standby', run);
-    assert.deepEqual([status.healthy, leaseOf(status).holder, leaseOf(status).mine], [true, null, false]);
-    await workerNumber(b, 1, run);
-    assert.ok(performance.now() - begin >= FAST_TTL_MS);
-    assert.ok(((await b.record())?.epoch ?? 0) >= unixSeconds() - 60, 'no earlier epoch can be higher');
-  });
-
-  test('standby: what is no record of ours is 78 at the first look, named, and left as it is', async (t) => {
-    const b = await leaseBed(t, engine);
-    const text = `locked by somebody ${'x'.repeat(2 << 20)}`;
-    await engine.put(b.botId, text);
-    const result = await b.run(['start', ...b.fast, ...POLITE]);
-    assert.equal(result.code, 78, result.stderr);
-    assert.ok(result.stderr.includes(`singlepoll/${b.botId}`), 'says where it stands');
-    assert.ok(result.stderr.length < 6_000, 'shows a part of it');
-    assert.deepEqual([await b.text(), workersOf(b).length], [text, 0]);
-  });
-
   test('standby: --no-wait ends with 75 and names the holder; a free lease is taken', async (t) => {
     const b = await leaseBed(t, engine);
     const other = await b.another();
