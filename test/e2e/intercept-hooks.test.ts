@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -85,8 +85,8 @@ function run(program: string, args: readonly string[], env: Record<string, strin
   });
 }
 
-const nodeEnv = (hooks = HOOKS) => ({
-  NODE_OPTIONS: `--require="${join(hooks, 'node.cjs')}"`,
+const nodeEnv = () => ({
+  NODE_OPTIONS: `--require="${join(HOOKS, 'node.cjs')}"`,
   SINGLEPOLL_HOOK: setting,
 });
 const pythonEnv = () => ({ PYTHONPATH: join(HOOKS, 'python'), SINGLEPOLL_HOOK: setting });
@@ -95,13 +95,9 @@ describe('node', () => {
   const programs: Record<string, string> = {
     fetch: `fetch('${URL_}').then(r => r.text()).then(console.log)`,
     https: `require('https').get('${URL_}', r => r.on('data', d => console.log(String(d))))`,
-    'https with an agent of its own': `const https = require('https');
-      https.get('${URL_}', { agent: new https.Agent({ keepAlive: false, family: 4 }) }, r => r.on('data', d => console.log(String(d))))`,
     'tls with port and host': `const s = require('tls').connect(443, 'api.telegram.org', { servername: 'api.telegram.org' }, () =>
       s.write('GET /x HTTP/1.1\\r\\nHost: api.telegram.org\\r\\nConnection: close\\r\\n\\r\\n')); s.on('data', d => console.log(String(d)))`,
     'a worker thread': `new (require('worker_threads').Worker)("fetch('${URL_}').then(r => r.text()).then(console.log)", { eval: true })`,
-    'a child': `require('child_process').execFile(process.execPath, ['-e', "fetch('${URL_}').then(r => r.text()).then(console.log)"],
-      (e, out) => console.log(out))`,
   };
   for (const [name, code] of Object.entries(programs)) {
     test(name, async () => {
@@ -140,14 +136,6 @@ describe('node', () => {
     });
   }
 
-  test('the hook in a folder with blanks and quotes', async () => {
-    const hooks = join(folder, 'with a blank');
-    await mkdir(hooks);
-    await cp(join(HOOKS, 'node.cjs'), join(hooks, 'node.cjs'));
-    const { text } = await run(process.execPath, ['-e', programs.fetch ?? ''], nodeEnv(hooks));
-    assert.match(text, /"by":"gateway"/);
-  });
-
   test('a server that is not ours gets nothing, even from a program that verifies nothing', async () => {
     const other = makeCertificates(Date.now());
     const env = { ...nodeEnv(), NODE_TLS_REJECT_UNAUTHORIZED: '0' };
@@ -161,13 +149,11 @@ describe('node', () => {
 describe('python', () => {
   const programs: Record<string, string> = {
     urllib: `import urllib.request; print(urllib.request.urlopen('${URL_}').read())`,
-    'http.client': `import http.client; c = http.client.HTTPSConnection('api.telegram.org'); c.request('GET', '/x'); print(c.getresponse().read())`,
     asyncio: `import asyncio, ssl
 async def main():
     r, w = await asyncio.open_connection('api.telegram.org', 443, ssl=ssl.create_default_context())
     w.write(b'GET /x HTTP/1.0\\r\\n\\r\\n'); print(await r.read())
 asyncio.run(main())`,
-    'a child': `import subprocess, sys; subprocess.run([sys.executable, '-c', "import urllib.request; print(urllib.request.urlopen('${URL_}').read())"])`,
   };
   for (const [name, code] of Object.entries(programs)) {
     test(name, async () => {

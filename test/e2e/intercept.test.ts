@@ -94,22 +94,6 @@ test('calls with another token, or no path of a bot, reach the real host as they
   assert.equal((await b.status()).polling?.by, null, 'nobody has polled');
 });
 
-test('one process that polls our bot and a second one: ours through the gateway, the other at the real host', async (t) => {
-  const b = await bed(t);
-  const { asked } = await realApi(t, b);
-  const both = `await import('${fixture('calls.mjs')}'); process.argv[2] = 'fetch'; await import('${fixture('bot.mjs')}');`;
-  const file = b.file('both.mjs', both);
-  const run = await b.polling([
-    '--',
-    process.execPath,
-    file,
-    `https://api.telegram.org/bot${randomToken()}/getUpdates`,
-  ]);
-  await answersPing(b, run.seen);
-  assert.equal(asked.length, 1);
-  assert.equal((await b.status()).healthy, true);
-});
-
 test('in the sandbox the bot works as it is; another one has nowhere to go, and is told so', async (t) => {
   const b = await bed(t);
   const url = `https://api.telegram.org/bot${randomToken()}/getMe`;
