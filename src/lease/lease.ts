@@ -35,7 +35,6 @@ import {
   timingOf,
 } from './timing.ts';
 import { leaseMistakes } from './url.ts';
-import { keepWatching } from './watch.ts';
 
 export type LeaseEvent =
   /** The lease was won from another machine, which released it or did not renew it. */
@@ -242,7 +241,7 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   function seek(): void {
     metHolder = null;
     metNobody = false;
-    unwatch ??= keepWatching(store.watch, 2 * timing.pollMs, () => send({ kind: 'hint' }));
+    unwatch ??= store.watch(2 * timing.pollMs, () => send({ kind: 'hint' }));
     send({ kind: 'seek', takeover });
   }
 

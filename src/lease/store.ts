@@ -2,6 +2,7 @@
  * What an engine has to do: keep one small record and change it by compare-and-set. No engine knows about time: who may poll and
  * until when is decided in keeper.ts. What all engines share is here: the time limit, the end, and the error messages.
  */
+import timers from 'node:timers/promises';
 import { formatRecord, type LeaseRecord, parseRecord } from './record.ts';
 
 /** Opaque. Redis, PostgreSQL: the value itself; etcd: mod_revision and value; Kubernetes: uid/resourceVersion. */
@@ -23,10 +24,11 @@ export interface LeaseStore {
   /** Writes `next` if the record is still `prev`; null: if there is none. */
   cas(prev: Rev | null, next: LeaseRecord, ms: number): Promise<CasResult>;
   /**
-   * Calls `changed` when the watch is established, because earlier changes were missed, then at each change. It may miss changes
-   * and report some that are none. Resolves when the watch has ended.
+   * Calls `hint` when a watch is established, because earlier changes were missed, then at each change. It may miss changes and
+   * report some that are none. A watch that ends, or is not established within `upWithinMs`, is replaced, at growing intervals
+   * while none comes up. Returns how to end it.
    */
-  watch(changed: () => void, signal: AbortSignal): Promise<void>;
+  watch(upWithinMs: number, hint: () => void): () => void;
   /** Ends every connection; present and later calls reject. */
   close(): Promise<void>;
 }
@@ -107,6 +109,9 @@ const CUT: Readonly<Record<string, string>> = {
 const BAD_CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_(?:VERIFY|GET_ISSUER)/;
 const NO_TLS = /WRONG_VERSION_NUMBER|EPROTO|PACKET_LENGTH_TOO_LONG|UNEXPECTED_MESSAGE/;
 const STRANGER_SHOWN = 40;
+/** Time between the starts of two watches; doubles with each that did not come up. */
+const AGAIN_MS = 1_000;
+const AGAIN_MAX_MS = 64_000;
 
 export function createStore(engine: Engine): LeaseStore {
   const { label, hide, rules } = engine;
@@ -147,6 +152,29 @@ export function createStore(engine: Engine): LeaseStore {
     }
   }
 
+  async function keepWatching(over: AbortSignal, upWithinMs: number, hint: () => void): Promise<void> {
+    let pauseMs = AGAIN_MS;
+    while (!over.aborted) {
+      const startedAtMs = performance.now();
+      const late = new AbortController();
+      const signal = AbortSignal.any([over, late.signal]);
+      const limit = setTimeout(() => late.abort(), upWithinMs);
+      const changed = () => {
+        if (signal.aborted) return;
+        clearTimeout(limit);
+        pauseMs = AGAIN_MS;
+        hint();
+      };
+      // The next read or write tells what is wrong.
+      await Promise.race([aborted(signal), engine.watch(changed, signal)]).catch(() => {});
+      clearTimeout(limit);
+      late.abort();
+      const waitMs = Math.max(0, startedAtMs + pauseMs - performance.now());
+      await timers.setTimeout(waitMs, undefined, { signal: over }).catch(() => {});
+      pauseMs = Math.min(pauseMs * 2, AGAIN_MAX_MS);
+    }
+  }
+
   /** Throws if the record's place holds something that singlepoll did not write. */
   function seen(entry: Entry | null): Seen | null {
     if (entry === null) return null;
@@ -166,19 +194,11 @@ export function createStore(engine: Engine): LeaseStore {
       const done = await ask(ms, (signal) => engine.cas(prev, formatRecord(next), signal, next));
       return typeof done === 'string' ? { ok: true, rev: done } : { ok: false, current: seen(done.current) };
     },
-    async watch(changed, signal) {
-      const own = new AbortController();
-      calls.add(own);
-      signal.addEventListener('abort', () => own.abort());
-      const tell = () => own.signal.aborted || changed();
-      try {
-        if (!closed && !signal.aborted)
-          await Promise.race([aborted(own.signal), engine.watch(tell, own.signal)]);
-      } catch {
-        // The next read or write tells what is wrong.
-      }
-      own.abort();
-      calls.delete(own);
+    watch(upWithinMs, hint) {
+      const over = new AbortController();
+      calls.add(over);
+      void keepWatching(over.signal, upWithinMs, hint).finally(() => calls.delete(over));
+      return () => over.abort();
     },
     async close() {
       closed = true;

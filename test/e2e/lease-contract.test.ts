@@ -13,7 +13,6 @@ import {
   record,
   storeOf,
   wakes,
-  watch,
   watching,
   write,
 } from '../support/lease-bench.ts';
@@ -216,23 +215,22 @@ for (const name of ENGINES) {
       const { changed } = told;
       await write(stranger);
       await writer.read(AMPLE_MS);
-      assert.deepEqual(told, { changed, ended: 0 });
+      assert.equal(told.changed, changed);
       // Nothing publishes what an operator does in Redis and PostgreSQL.
       if (name === 'etcd' || name === 'kubernetes') await wakes(told, () => engine.wipe(botId));
     });
 
-    it('tells that the watch has ended, and of changes in the next one', async (t) => {
+    it('watches again after a cut and where it was turned away meanwhile', async (t) => {
       const botId = newBot();
       const store = await storeOf(t, engine.url(proxy.port), botId);
       const told = await watching(t, store);
-      proxy.cut();
-      await until('the watch to have ended', () => told.ended > 0);
+      const { changed } = told;
       proxy.turnAway();
       t.after(() => proxy.accept());
-      const next = watch(t, store);
-      await until('the next one to have ended', () => next.ended > 0);
+      proxy.cut();
       await proxy.accept();
-      await wakes(await watching(t, store), async () => write(await storeOf(t, engine.url(), botId)));
+      await until('the next watch', () => told.changed > changed);
+      await wakes(told, async () => write(await storeOf(t, engine.url(), botId)));
     });
   });
 }

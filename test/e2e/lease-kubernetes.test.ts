@@ -72,8 +72,6 @@ describe('lease in kubernetes, its own ways', () => {
     await failsWhole(store, /token is empty/);
     rmSync(file);
     await failsWhole(store, /cannot be read \(ENOENT\)/);
-    const told = watch(t, store);
-    await until('the watch to have ended', () => told.ended > 0);
   });
 
   it('names the rights that a role lacks; without the right to watch it works by polling', async (t) => {
@@ -91,7 +89,7 @@ describe('lease in kubernetes, its own ways', () => {
     }
     fake.control({ denied: ['watch'] });
     const told = watch(t, store);
-    await until('the watch to have ended', () => told.ended > 0);
+    await until('the watch to be refused', () => fake.requests.some((it) => it.url.includes('watch=1')));
     assert.deepEqual([told.changed, await store.read(AMPLE_MS)], [0, seen]);
   });
 
@@ -123,15 +121,16 @@ describe('lease in kubernetes, its own ways', () => {
     await failsWhole(await storeOf(t, url(fake), 1), /controller-0/);
   });
 
-  it('is told where its watch has ended', async (t) => {
+  it('watches again where the server has ended its watch', async (t) => {
     const fake = await server(t);
     const store = await storeOf(t, url(fake), 1);
+    const told = await watching(t, store);
     for (const how of [{ endWatches: true }, { expireWatches: true }]) {
-      const told = await watching(t, store);
+      const { changed } = told;
       fake.control(how);
-      await until('the watch to have ended', () => told.ended > 0);
-      await wakes(await watching(t, store), () => write(store));
+      await until('the next watch', () => told.changed > changed);
     }
+    await wakes(told, () => write(store));
   });
 
   it('trusts the authority that it is given, and no other', async (t) => {

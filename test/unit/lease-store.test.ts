@@ -1,6 +1,6 @@
 /** What all engines of a lease share (src/lease/store.ts), over an engine that does as the test wants. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { formatRecord, type LeaseRecord } from '../../src/lease/record.ts';
 import {
   createStore,
@@ -61,14 +61,78 @@ test('a limit is one, also where the engine does not heed it', async () => {
   assert.deepEqual(told, [true]);
 });
 
-test('the end rejects what is under way and what comes later, and ends a watch', async () => {
+test('the end rejects what is under way and what comes later', async () => {
   const store = storeOf({});
   const call = assert.rejects(store.cas(null, REC, 60_000), { maybeApplied: true });
-  const watch = store.watch(() => {}, new AbortController().signal);
   await store.close();
-  await Promise.all([call, watch]);
+  await call;
   await assert.rejects(store.cas(null, REC, 60_000), { maybeApplied: false });
-  await store.watch(() => {}, new AbortController().signal);
+});
+
+interface Watch {
+  readonly changed: () => void;
+  readonly signal: AbortSignal;
+  readonly end: () => void;
+}
+
+/** Watches of an engine, on a clock of the test. */
+function watched(t: TestContext, onOpen: (watch: Watch, number: number) => void) {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let nowMs = 0;
+  t.mock.method(performance, 'now', () => nowMs);
+  const watches: Watch[] = [];
+  const store = storeOf({
+    watch: (changed, signal) =>
+      new Promise((end) => {
+        watches.push({ changed, signal, end: () => end(null) });
+        onOpen(watches.at(-1)!, watches.length);
+      }),
+  });
+  let hints = 0;
+  const stop = store.watch(2_000, () => {
+    hints += 1;
+  });
+  t.after(stop);
+  const pass = async (ms: number) => {
+    for (const endMs = nowMs + ms; nowMs < endMs; nowMs += 100) {
+      t.mock.timers.tick(100);
+      await new Promise(setImmediate);
+    }
+  };
+  return { store, stop, watches, pass, hints: () => hints };
+}
+
+for (const end of ['stop', 'close'] as const)
+  test(`a watch is kept until ${end}, and what it tells is handed on`, async (t) => {
+    const { store, stop, watches, pass, hints } = watched(t, ({ changed }) => changed());
+    await pass(60_000);
+    watches[0]!.changed();
+    assert.deepEqual([watches.length, hints()], [1, 2]);
+    if (end === 'stop') stop();
+    else await store.close();
+    assert.ok(watches[0]!.signal.aborted);
+    await pass(100_000);
+    assert.equal(watches.length, 1);
+  });
+
+test('a watch that ends is replaced within a second, as is one that is not established in time', async (t) => {
+  const { watches, pass } = watched(t, ({ changed }, number) => {
+    if (number === 1) changed();
+  });
+  await pass(5_000);
+  watches[0]!.end();
+  await pass(1_000);
+  assert.equal(watches.length, 2);
+  await pass(2_200);
+  assert.deepEqual([watches[1]!.signal.aborted, watches.length], [true, 3]);
+});
+
+test('a watch that does not come up is tried ever less often', async (t) => {
+  const { watches, pass } = watched(t, ({ end }) => end());
+  await pass(7_500);
+  assert.equal(watches.length, 4, 'after 1, 2 and 4 seconds');
+  await pass(600_000);
+  assert.ok(watches.length <= 17, `${watches.length}`);
 });
 
 test('what stands in the place of the record and is none is told, cut short, in a conflict too', async () => {

@@ -49,14 +49,10 @@ class MemoryEngine {
         this.change(next);
         return { ok: true, rev: formatRecord(next) };
       },
-      watch: (changed, signal) =>
-        new Promise((resolve) => {
-          this.watchers.add(changed);
-          signal.addEventListener('abort', () => {
-            this.watchers.delete(changed);
-            resolve();
-          });
-        }),
+      watch: (_upWithinMs, hint) => {
+        this.watchers.add(hint);
+        return () => void this.watchers.delete(hint);
+      },
       close: async () => {
         this.closed += 1;
       },
