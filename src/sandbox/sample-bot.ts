@@ -16,36 +16,23 @@ interface Update {
 
 interface Reply {
   readonly ok: boolean;
-  readonly result?: unknown;
+  readonly result?: Update[];
   readonly error_code?: number;
   readonly description?: string;
   readonly parameters?: { readonly retry_after?: number };
 }
 
-const { TELEGRAM_BOT_TOKEN: token = '', TELEGRAM_API_ROOT, POLLING_ENABLED } = process.env;
-const root = (TELEGRAM_API_ROOT || 'https://api.telegram.org').replace(/\/+$/, '');
+const { TELEGRAM_BOT_TOKEN: token = '', TELEGRAM_API_ROOT: root, POLLING_ENABLED } = process.env;
+const url = `${(root || 'https://api.telegram.org').replace(/\/+$/, '')}/bot${token}`;
 const stop = new AbortController();
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
-
 const pause = (ms: number) => sleep(ms, undefined, { signal: stop.signal }).catch(() => undefined);
 
 /** Never rejects: an error of fetch becomes a reply without `error_code`. */
-async function call(
-  method: string,
-  params: object,
-  timeoutMs: number,
-  signals: AbortSignal[] = [],
-): Promise<Reply> {
+async function call(method: string, params: object, signal: AbortSignal): Promise<Reply> {
   try {
-    const response = await fetch(`${root}/bot${token}/${method}`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify(params),
-      signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), ...signals]),
-    });
+    const headers = { 'Content-Type': 'application/json' };
+    const body = JSON.stringify(params);
+    const response = await fetch(`${url}/${method}`, { method: 'POST', headers, body, signal });
     // A front end answers in HTML, of which the status suffices.
     return (await response.json().catch(() => ({ ok: false, error_code: response.status }))) as Reply;
   } catch (error) {
@@ -56,52 +43,43 @@ async function call(
 
 async function handle({ update_id: id, message }: Update): Promise<void> {
   const text = message?.text;
-  print(`update ${id}: ${text ?? 'no text'}`);
+  console.log(`update ${id}: ${text ?? 'no text'}`);
   if (!message || text === undefined) return;
   const answer = { chat_id: message.chat.id, text: text === '/ping' ? 'pong' : text };
-  const { ok, description } = await call('sendMessage', answer, 10_000);
-  if (!ok) print(`sendMessage failed: ${description}`);
+  const { ok, description } = await call('sendMessage', answer, AbortSignal.timeout(10_000));
+  if (!ok) console.log(`sendMessage failed: ${description}`);
 }
 
 /** Polls until the signal or a refused token; returns the offset to confirm. */
 async function poll(): Promise<number> {
   let offset = 0;
   while (!stop.signal.aborted) {
+    const late = AbortSignal.timeout((POLL_TIMEOUT_S + 10) * 1000);
     const params = { offset, timeout: POLL_TIMEOUT_S };
-    const reply = await call('getUpdates', params, (POLL_TIMEOUT_S + 10) * 1000, [stop.signal]);
-    if (reply.ok)
-      for (const update of reply.result as Update[]) {
-        await handle(update);
-        offset = update.update_id + 1;
-      }
-    else if (!stop.signal.aborted) {
-      print(`getUpdates: ${[reply.error_code, reply.description].filter(Boolean).join(' ')}`);
-      if (reply.error_code === 401) {
-        process.exitCode = 1;
-        break;
-      }
-      await pause(Math.max((reply.parameters?.retry_after ?? 0) * 1000, RETRY_MS));
+    const reply = await call('getUpdates', params, AbortSignal.any([late, stop.signal]));
+    for (const update of reply.result ?? []) {
+      await handle(update);
+      offset = update.update_id + 1;
     }
+    if (reply.ok || stop.signal.aborted) continue;
+    console.log(`getUpdates: ${[reply.error_code, reply.description].filter(Boolean).join(' ')}`);
+    if (reply.error_code === 401) {
+      process.exitCode = 1;
+      break;
+    }
+    await pause(Math.max((reply.parameters?.retry_after ?? 0) * 1000, RETRY_MS));
   }
   return offset;
 }
 
-async function main(): Promise<void> {
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
-  if (POLLING_ENABLED !== '1') {
-    print('sample bot: polling is off (POLLING_ENABLED is not 1), idle');
-    while (!stop.signal.aborted) await pause(IDLE_MS);
-  } else if (token === '') {
-    print('sample bot: TELEGRAM_BOT_TOKEN is missing');
-    process.exitCode = 1;
-  } else {
-    print(`sample bot ${token.split(':')[0]}: polling`);
-    const offset = await poll();
-    // The request itself confirms the offset, so the answer (which the server may hold for 3 s) need not be awaited long.
-    if (offset > 0) await call('getUpdates', { offset, limit: 1, timeout: 0 }, 1000);
-    print('sample bot: stopped');
-    process.exit();
-  }
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+if (POLLING_ENABLED === '1') {
+  console.log(`sample bot ${token.split(':')[0]}: polling`);
+  const offset = await poll();
+  // The request itself confirms the offset, so the answer (which the server may hold for 3 s) need not be awaited long.
+  if (offset > 0) await call('getUpdates', { offset, limit: 1, timeout: 0 }, AbortSignal.timeout(1000));
+  console.log('sample bot: stopped');
+  process.exit();
 }
-
-void main();
+console.log('sample bot: polling is off (POLLING_ENABLED is not 1), idle');
+while (!stop.signal.aborted) await pause(IDLE_MS);
