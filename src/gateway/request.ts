@@ -79,8 +79,10 @@ export function targetOf({ method, url, headers, by = 'plain' }: Head, token: st
   const environment = route.test ? '/test' : '';
   const asked = query === '' ? '' : `?${query}`;
   if (route.kind === 'file') {
-    const path = route.path.split('/').map(encodeURIComponent).join('/');
-    return { kind: 'file', method: '', environment, rest: `${environment}/${path}${asked}`, query };
+    const parts = route.path.split('/');
+    if (parts.some((part) => part === '..' || part === '.')) return refused(404, 'Not Found');
+    const rest = `${environment}/${parts.map(encodeURIComponent).join('/')}${asked}`;
+    return { kind: 'file', method: '', environment, rest, query };
   }
   if (!/^\w+$/.test(route.method)) return refused(404, 'Not Found: method not found');
   const rest = `${environment}/${route.method}${asked}`;

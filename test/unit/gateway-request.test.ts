@@ -151,6 +151,7 @@ test('a target: decoded as the server does, written anew, its query untouched', 
 
 for (const [what, status, urls] of [
   ['no spelling of a method', 404, ['', 'getUpdates%2F..%2FgetMe']],
+  ['no way up', 404, [`/file/bot${TOKEN}/../../etc/passwd`, `/file/bot${TOKEN}/photos/%2e%2e/x`]],
   ['another path', 404, ['/', '/sandbox/state', `http://127.0.0.1/bot${TOKEN}/getMe`]],
   ['another token', 401, [`/bot${TOKEN}x/getMe`, '/bot1:a/getUpdates']],
 ] as const)
