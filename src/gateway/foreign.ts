@@ -8,18 +8,11 @@ import type { Duplex } from 'node:stream';
 import { type HttpClient, openHttpClient, openTunnel, proxyOf } from '../telegram/http-client.ts';
 import { relay } from './relay.ts';
 
-export interface Foreign {
-  pass(request: IncomingMessage, response: ServerResponse, url: URL): void;
-  /** Connects to another host, through the user's own proxy if there is one. Rejects with the system's error. */
-  tunnel(host: string, port: number): Promise<Duplex>;
-  close(): void;
-}
-
 const CONNECTIONS_MAX = 64;
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /** `env` names the user's own proxy. */
-export function createForeign(env: Readonly<NodeJS.ProcessEnv>): Foreign {
+export function createForeign(env: Readonly<NodeJS.ProcessEnv>) {
   const clients = new Map<string, HttpClient>();
 
   function clientOf({ origin }: URL): HttpClient {
@@ -30,10 +23,11 @@ export function createForeign(env: Readonly<NodeJS.ProcessEnv>): Foreign {
   }
 
   return {
-    pass(request, response, url) {
+    pass(request: IncomingMessage, response: ServerResponse, url: URL): void {
       relay(request, response, { client: clientOf(url), path: `${url.pathname}${url.search}` });
     },
-    async tunnel(host, port) {
+    /** Connects to another host, through the user's own proxy if there is one. Rejects with the system's error. */
+    async tunnel(host: string, port: number): Promise<Duplex> {
       const authority = `${host.includes(':') ? `[${host}]` : host}:${port}`;
       const proxy = proxyOf(new URL(`https://${authority}`), env);
       if (proxy !== null)

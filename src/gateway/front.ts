@@ -5,7 +5,7 @@
  * shows that a program does not trust the gateway's certificate; it is tunnelled to the Bot API from then on.
  */
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext } from 'node:tls';
 
@@ -43,17 +43,14 @@ export interface Distrust {
   readonly silent: Map<string, number>;
 }
 
-export interface Front {
-  readonly server: Server;
-  wayOf(socket: Socket): Way;
-}
+export type Front = ReturnType<typeof createFront>;
 
 /** After so many such hang-ups in a row a program does not trust us; after one, it may just have been killed. */
 const SILENT_MAX = 2;
 /** First byte of a TLS record of the type handshake (RFC 8446, section 5.1). */
 const TLS_HANDSHAKE = 0x16;
 
-export function createFront(options: FrontOptions): Front {
+export function createFront(options: FrontOptions) {
   const { http, host, headMs, cert, key, programOf, distrust } = options;
   let secureContext: SecureContext | undefined;
   const ways = new WeakMap<Socket, Way>();
@@ -146,7 +143,7 @@ export function createFront(options: FrontOptions): Front {
       process.nextTick(() => socket.resume());
     });
   });
-  return { server, wayOf: (socket) => ways.get(socket) ?? 'plain' };
+  return { server, wayOf: (socket: Socket): Way => ways.get(socket) ?? 'plain' };
 }
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';

@@ -80,8 +80,6 @@ export function createGateway(options: GatewayOptions) {
   let present: Endpoint | null = null;
   let coming: Endpoint | null = null;
   let preparing: Promise<void> | null = null;
-  /** Endpoints of workers that have ended. */
-  const past: Endpoint[] = [];
   /** The worker has set an allowed webhook itself, so its polls get their 409 unchanged. */
   let ownWebhook = false;
   let closed = false;
@@ -279,7 +277,7 @@ export function createGateway(options: GatewayOptions) {
 
   /** Frees the ports; the next worker gets a new one. */
   function leave(): void {
-    for (const it of [...past.splice(0), present, coming]) it?.close();
+    for (const it of [present, coming]) it?.close();
     present = null;
     coming = null;
   }
@@ -296,19 +294,18 @@ export function createGateway(options: GatewayOptions) {
     },
     /** The next worker's endpoint is open. */
     ready: () => coming !== null || (options.port !== null && present !== null),
-    /** Returns the API root for the next worker; `rotated` is the bot's token if that has changed. */
+    /** Shuts the last worker's endpoint, and returns the API root for the next one; `rotated`: the bot's token if that has changed. */
     next(rotated = token): string {
       if (workerToken === token) workerToken = rotated;
       token = rotated;
-      if (present && coming) past.push(present);
       // If no new one could be opened (no descriptors left), the old one stays in use.
+      if (coming) present?.close();
       present = coming ?? present;
       coming = null;
       return `http://127.0.0.1:${present?.port ?? 0}`;
     },
-    /** The next worker runs: closes earlier endpoints. Call it in the same turn as `next`, before the worker can ask. */
+    /** The next worker runs. Call it in the same turn as `next`, before the worker can ask. */
     spawned(pid: number): void {
-      for (const it of past.splice(0)) it.close();
       const { owner } = polls.door();
       peers.restart(pid);
       if (owner !== null) polls.send({ kind: 'gone', poller: owner.poller });
