@@ -1,7 +1,7 @@
 /** `singlepoll ping [text]`: a message to the admin chat; proves token, chat and way, not that the worker polls. */
 import { EXIT, SinglepollError } from '../errors.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
-import { TOKEN_CURE } from '../telegram/reach.ts';
+import { tokenRefused } from '../telegram/reach.ts';
 import { configure, type Invocation, warn } from './context.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -24,12 +24,10 @@ export async function run(invocation: Invocation): Promise<number> {
     process.stdout.write(`message ${reply.result.message_id} sent to ${adminChatId}, round trip ${ms} ms\n`);
     return EXIT.ok;
   }
-  if (reply.kind === 'refused')
-    throw new SinglepollError(
-      EXIT.refused,
-      `${apiRoot} refuses the token from ${tokenSource}: ${reply.status} ${reply.description}`,
-      TOKEN_CURE,
-    );
+  if (reply.kind === 'refused') {
+    const { code, reason, hint } = tokenRefused({ apiRoot, tokenSource }, reply);
+    throw new SinglepollError(code, reason, hint);
+  }
   if (reply.kind === 'error')
     throw new SinglepollError(
       EXIT.config,

@@ -117,7 +117,6 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
 
 /** How long a start goes on asking an API that is out of reach. */
 const RETRY_FOR_MS = 30_000;
-export const TOKEN_CURE = 'copy the token again from @BotFather (/mybots)';
 
 export interface RetryOptions {
   readonly what: string;
@@ -129,18 +128,16 @@ export interface RetryOptions {
 
 /** Repeats the question during outages and floods; any other error ends this at once. */
 export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOptions): Promise<T> {
-  const { apiRoot, tokenSource, signal, say, what } = options;
+  const { apiRoot, signal, say, what } = options;
   const giveUpAtMs = performance.now() + RETRY_FOR_MS;
   for (let attempt = 0; ; attempt++) {
     const reply = await ask();
     signal.throwIfAborted();
     if (reply.kind === 'ok') return reply.result;
-    if (reply.kind === 'refused')
-      throw new SinglepollError(
-        EXIT.refused,
-        `${apiRoot} refuses the token from ${tokenSource}: ${reply.status} ${reply.description}`,
-        `${TOKEN_CURE}, or set TELEGRAM_API_ROOT if the bot lives on a server of your own`,
-      );
+    if (reply.kind === 'refused') {
+      const { code, reason, hint } = tokenRefused(options, reply);
+      throw new SinglepollError(code, reason, hint);
+    }
     if (reply.kind === 'error')
       throw new SinglepollError(EXIT.unreachable, `${what} was turned down: ${reply.description}`);
     const leftMs = giveUpAtMs - performance.now();
@@ -156,13 +153,14 @@ export async function retrying<T>(ask: () => Promise<Reply<T>>, options: RetryOp
   }
 }
 
-/** The error that ends a run whose token was good when it began. */
 export function tokenRefused(
   { apiRoot, tokenSource }: { readonly apiRoot: string; readonly tokenSource: string | null },
   { status, description }: { readonly status: number; readonly description: string },
 ): Ending {
-  const reason = `${apiRoot} refuses the token from ${tokenSource ?? 'unknown'} now: ${status} ${description}`;
-  return { code: EXIT.refused, reason, hint: TOKEN_CURE };
+  const reason = `${apiRoot} refuses the token from ${tokenSource ?? 'unknown'}: ${status} ${description}`;
+  const hint =
+    'copy the token again from @BotFather (/mybots), or set TELEGRAM_API_ROOT if the bot lives on a server of your own';
+  return { code: EXIT.refused, reason, hint };
 }
 
 function backoffMs(attempt: number): number {
