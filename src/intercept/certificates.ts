@@ -7,21 +7,14 @@
  */
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 
-export interface Certificates {
-  /** Of the authority, DER: what the hooks trust. */
-  readonly authority: Buffer;
-  /** The gateway's certificate and its key, PEM. */
-  readonly cert: string;
-  readonly key: string;
-}
-
 export const BOT_API_HOST = 'api.telegram.org';
 
 const DAY_MS = 86_400_000;
 /** A worker may run for years, and what it trusts stands in its environment, which can't be renewed. */
 const VALID_MS = 3_650 * DAY_MS;
 
-export function makeCertificates(nowMs: number): Certificates {
+/** `authority`: DER, what the hooks trust. `cert`, `key`: the gateway's, PEM. */
+export function makeCertificates(nowMs: number) {
   const authority = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const leaf = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const issuer = { name: 'singlepoll (this run only)', ...authority };

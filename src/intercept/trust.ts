@@ -21,15 +21,7 @@ import { basename, join } from 'node:path';
 import { pidNamespace, statOf } from '../machine/procfs.ts';
 import { toPem } from './certificates.ts';
 
-export interface TrustFiles {
-  /** PEM: what a file of the user's holds (undefined: what the system trusts), and the gateway's authority. */
-  bundle(named?: string): string;
-  /** For Java. */
-  readonly keystore: string;
-  /** A folder for PHP_INI_SCAN_DIR. */
-  readonly phpFolder: string;
-  remove(): void;
-}
+export type TrustFiles = NonNullable<ReturnType<typeof writeTrustFiles>>;
 
 const PREFIX = 'singlepoll-trust-';
 /** Pid namespace, pid and start time of the supervisor. */
@@ -47,12 +39,7 @@ const SYSTEM_BUNDLES = [
 ];
 
 /** Null where no folder can be written. `prepend`: what PHP runs first; `php`: the file that it has trusted before, if any; `jvm`: whom Java has. */
-export function writeTrustFiles(
-  authority: Buffer,
-  prepend: string,
-  php = '',
-  jvm: readonly Buffer[] = [],
-): TrustFiles | null {
+export function writeTrustFiles(authority: Buffer, prepend: string, php = '', jvm: readonly Buffer[] = []) {
   try {
     removeAbandoned();
     const folder = mkdtempSync(join(tmpdir(), `${PREFIX}${namespaceId()}-${startedAs(process.pid)}-`));
@@ -78,8 +65,11 @@ export function writeTrustFiles(
     );
     chmodSync(folder, 0o755);
     return {
+      /** PEM: what a file of the user's holds (none: what the system trusts), and the gateway's authority. */
       bundle,
+      /** For Java. */
       keystore,
+      /** A folder for PHP_INI_SCAN_DIR. */
       phpFolder: folder,
       remove: () => rmSync(folder, { recursive: true, force: true }),
     };

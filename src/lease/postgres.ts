@@ -6,7 +6,7 @@ import { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { Client, type DatabaseError } from 'pg';
 import { createStore, EngineAnswer, type Entry, type LeaseStore, type Rule } from './store.ts';
-import { type LeaseUrl, readNamedFile } from './url.ts';
+import { filesOf, type LeaseUrl } from './url.ts';
 
 const TABLE = 'CREATE TABLE IF NOT EXISTS singlepoll_lease (name text PRIMARY KEY, rec text NOT NULL)';
 const READ = 'SELECT rec FROM singlepoll_lease WHERE name = $1';
@@ -139,18 +139,11 @@ export function openPostgres(url: LeaseUrl, name: string): LeaseStore {
 const UNVERIFIED = /^(?:allow|prefer|require|no-verify)$/;
 
 /** Checks the certificate if the URL names an authority or the mode demands it. pg-connection-string lacks allow and system. */
-function sslOf({ options, shown }: LeaseUrl, mode: string): ConnectionOptions {
-  const file = (option: string) => {
-    const path = options.get(option);
-    if (path === null || path === 'system') return undefined;
-    return readNamedFile(path, `${option} of the lease URL ${shown}`);
-  };
-  const [ca, cert, key] = [file('sslrootcert'), file('sslcert'), file('sslkey')];
+function sslOf(url: LeaseUrl, mode: string): ConnectionOptions {
+  const files = filesOf(url, { ca: 'sslrootcert', cert: 'sslcert', key: 'sslkey' });
   return {
-    ...(ca && { ca }),
-    ...(cert && { cert }),
-    ...(key && { key }),
-    ...(!ca && UNVERIFIED.test(mode) && { rejectUnauthorized: false }),
+    ...files,
+    ...(!files.ca && UNVERIFIED.test(mode) && { rejectUnauthorized: false }),
     ...((UNVERIFIED.test(mode) || mode === 'verify-ca') && { checkServerIdentity: () => undefined }),
   };
 }

@@ -131,22 +131,26 @@ export function leaseMistakes(lease: LeaseConfig | null): string[] {
   return mistakes;
 }
 
-export interface LeaseTls {
-  rejectUnauthorized?: boolean;
-  ca?: string;
-  cert?: string;
-  key?: string;
+export type LeaseTls = ReturnType<typeof tlsOf>;
+
+export function tlsOf(url: LeaseUrl) {
+  const files = filesOf(url, { ca: 'ca-file', cert: 'cert-file', key: 'key-file' });
+  return { ...files, ...(url.options.get('tls') === 'insecure' && { rejectUnauthorized: false }) };
 }
 
-/** Reads the files that the URL names at each call, because certificates are renewed. */
-export function tlsOf({ options, shown }: LeaseUrl): LeaseTls {
-  const tls: LeaseTls = {};
-  if (options.get('tls') === 'insecure') tls.rejectUnauthorized = false;
-  for (const name of ['ca', 'cert', 'key'] as const) {
-    const path = options.get(`${name}-file`);
-    if (path) tls[name] = readNamedFile(path, `${name}-file of the lease URL ${shown}`);
+/** Reads the files that these options of the URL name, at each call, because certificates are renewed. */
+export function filesOf(
+  { options, shown }: LeaseUrl,
+  names: Readonly<Record<'ca' | 'cert' | 'key', string>>,
+) {
+  const files: { ca?: string; cert?: string; key?: string } = {};
+  for (const [what, option] of Object.entries(names)) {
+    const path = options.get(option);
+    // PostgreSQL's `sslrootcert=system` is no file.
+    if (path && path !== 'system')
+      files[what as keyof typeof files] = readNamedFile(path, `${option} of the lease URL ${shown}`);
   }
-  return tls;
+  return files;
 }
 
 /** Throws LeaseConfigError, which says where the name came from. */
