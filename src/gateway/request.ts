@@ -29,10 +29,6 @@ export type Target =
       readonly token?: string;
     };
 
-export interface Head extends Pick<IncomingMessage, 'method' | 'url' | 'headers'> {
-  readonly by?: Asked['by'];
-}
-
 /** How a request came, and its path, or its whole URL for `other-host`. */
 export interface Asked {
   readonly by: PollWay | 'other-host';
@@ -44,7 +40,7 @@ export interface Asked {
  * host only in its Host header (PHP). `led`: the host whose calls are led here, and whether Host counts; null: none are led here.
  */
 export function askedOf(
-  { url = '', headers }: Pick<Head, 'url' | 'headers'>,
+  { url = '', headers }: Pick<IncomingMessage, 'url' | 'headers'>,
   way: Way,
   led: { readonly host: string; readonly byHost: boolean } | null,
 ): Asked {
@@ -63,7 +59,11 @@ const refused = (status: number, description: string): Target => ({ kind: 'refus
 const LOOPBACK = /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})(?::\d+)?$/i;
 
 /** `token` is the worker's. */
-export function targetOf({ method, url, headers, by = 'plain' }: Head, token: string): Target {
+export function targetOf(
+  { method, headers }: Pick<IncomingMessage, 'method' | 'headers'>,
+  { by, url }: Asked,
+  token: string,
+): Target {
   if (method !== 'GET' && method !== 'POST') return refused(501, 'Not Implemented');
   // A request that a hook or a proxy variable leads here does not come from a web page.
   const isPlain = by === 'plain';
@@ -71,7 +71,7 @@ export function targetOf({ method, url, headers, by = 'plain' }: Head, token: st
     return refused(421, 'Misdirected Request: this is the gateway of singlepoll');
   if (isPlain && headers.origin !== undefined)
     return refused(403, 'Forbidden: the gateway of singlepoll does not serve web pages');
-  const { path, query } = splitTarget(url ?? '');
+  const { path, query } = splitTarget(url);
   const route = routeOf(path);
   if (route.kind === 'none' || route.kind === 'control') return refused(404, 'Not Found');
   if (route.token !== token)
@@ -89,14 +89,8 @@ export function targetOf({ method, url, headers, by = 'plain' }: Head, token: st
   return { kind: 'call', method: route.method.toLowerCase(), environment, rest, query };
 }
 
-export interface PollParams {
-  /** The request's offset; null: it has none. */
-  readonly offset: number | null;
-  readonly limit: number;
-  readonly timeoutMs: number;
-}
-
-export function readPoll(args: Args): PollParams {
+/** `offset`: null if the request has none. */
+export function readPoll(args: Args) {
   return {
     offset: args.get('offset') === '' ? null : integerArg(args, 'offset', 0),
     limit: integerArg(args, 'limit', 100, 1, 100),

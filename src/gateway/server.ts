@@ -165,7 +165,7 @@ export function createGateway(options: GatewayOptions) {
     request.on('error', ignore);
     const asked = askedOf(request, front?.wayOf(request.socket) ?? 'plain', intercept);
     if (asked.by === 'other-host') return proxied(request, response, asked.url);
-    const target = targetOf({ ...asked, method: request.method, headers: request.headers }, workerToken);
+    const target = targetOf(request, asked, workerToken);
     if (target.kind === 'refused') {
       if (asked.by !== 'plain' && FOREIGN.has(target.status) && target.token !== token)
         return passForeign(request, response, asked.url);

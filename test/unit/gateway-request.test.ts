@@ -130,7 +130,7 @@ test('what can not be read is refused with its status', async () => {
 
 const TOKEN = '123456:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw0';
 const ask = (url: string, method = 'GET', headers: Record<string, string | undefined> = {}) =>
-  targetOf({ method, url, headers: { host: '127.0.0.1:4711', ...headers } }, TOKEN);
+  targetOf({ method, headers: { host: '127.0.0.1:4711', ...headers } }, { by: 'plain', url }, TOKEN);
 const seen = (...args: Parameters<typeof ask>) => {
   const it = ask(...args);
   return it.kind === 'refused' ? it.status : it.kind;
