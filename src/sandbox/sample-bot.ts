@@ -72,8 +72,13 @@ async function poll(): Promise<number> {
   return offset;
 }
 
-for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
-if (POLLING_ENABLED === '1') {
+async function main(): Promise<void> {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.abort());
+  if (POLLING_ENABLED !== '1') {
+    console.log('sample bot: polling is off (POLLING_ENABLED is not 1), idle');
+    while (!stop.signal.aborted) await pause(IDLE_MS);
+    return;
+  }
   console.log(`sample bot ${token.split(':')[0]}: polling`);
   const offset = await poll();
   // The request itself confirms the offset, so the answer (which the server may hold for 3 s) need not be awaited long.
@@ -81,5 +86,5 @@ if (POLLING_ENABLED === '1') {
   console.log('sample bot: stopped');
   process.exit();
 }
-console.log('sample bot: polling is off (POLLING_ENABLED is not 1), idle');
-while (!stop.signal.aborted) await pause(IDLE_MS);
+
+void main();
