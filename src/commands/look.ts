@@ -8,7 +8,7 @@ import { duration } from '../output/words.ts';
 import type { Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
 import { WHY_IT_ENDED } from '../supervisor/announce.ts';
-import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
+import { eyesFor, proverFor } from '../supervisor/finder.ts';
 import { controlPath, unreachable, userOf } from '../supervisor/holder.ts';
 import { recallEnd, recallStart } from '../supervisor/memory.ts';
 import {
@@ -125,10 +125,10 @@ export async function lookForLease({ lease, botId }: Config): Promise<LeaseEntry
 
 /** Every graded process, hints too, without asking anybody. `tools` add who is connected, and what their questions have shown. */
 export async function survey(config: Config, tools = openTools(config, [])) {
-  if (!tools) return await finderFor(config).look({ worker: null });
+  if (!tools) return await eyesFor(config).finder.look({ worker: null });
   try {
     await tools.prover.look();
-    return await finderFor(config, tools.eyes).look({ worker: null, evidence: tools.prover.evidence() });
+    return await tools.eyes.finder.look({ worker: null, evidence: tools.prover.evidence() });
   } finally {
     tools.eyes.inspector.close();
   }

@@ -14,7 +14,7 @@ import { whileWaiting } from '../output/wait-line.ts';
 import { painter, span } from '../output/words.ts';
 import { checkCommand } from '../supervisor/announce.ts';
 import { dryRun } from '../supervisor/dry-run.ts';
-import { eyesFor, finderFor, proverFor } from '../supervisor/finder.ts';
+import { eyesFor, proverFor } from '../supervisor/finder.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import { seizeLock } from '../supervisor/seize.ts';
 import { createSweeper } from '../supervisor/sweep.ts';
@@ -43,7 +43,7 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
   const token = config.token as string;
   const report = createReport(config.logFormat, [token], await painter(process.stderr), stderr);
   const eyes = eyesFor(config);
-  const finder = finderFor(config, eyes);
+  const { finder } = eyes;
   const api = openBotApi(config.apiRoot, token);
   const { signal } = new AbortController();
   try {

@@ -101,7 +101,7 @@ function respawnerOf({ respawner }: Stray): string | null {
 
 const LEVELS = { likely: 'warn', hint: 'info', own: 'error', proven: 'error', declared: 'error' } as const;
 
-type Found = Pick<Survey, 'strays' | 'uninspectable' | 'inspected'> & Pick<StatusDocument, 'worker'>;
+type Found = Survey & Pick<StatusDocument, 'worker'>;
 
 /** Every process of this machine could be looked into. */
 const isComplete = ({ uninspectable: { count, hidden } }: Found): boolean => count === 0 && !hidden;
@@ -152,7 +152,8 @@ function screen(
 
 function nobodyElse(found: Found): string {
   if (isComplete(found)) return 'nobody else on this machine holds its token or carries its name';
-  const { inspected, uninspectable } = found;
+  const { present, uninspectable } = found;
+  const inspected = Math.max(0, present.length - uninspectable.count);
   const hidden = uninspectable.hidden
     ? '/proc hides those of other users (hidepid)'
     : unseenText(uninspectable);

@@ -6,13 +6,13 @@
 
 import { hasProcfs, readText, userName } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
+import type { StrayEntry } from '../supervisor/status.ts';
 import { type Evidence, type Graded, holdsToken, NO_EVIDENCE, survey } from './grade.ts';
 import { createInspector, type Inspector, type Sought } from './inspector.ts';
-import type { Grade, Proc, Respawner, Snapshot } from './process.ts';
+import type { Proc, Respawner, Snapshot } from './process.ts';
 import { createProcesses, type Processes } from './processes.ts';
 import { psHands, psProcesses } from './ps.ts';
-import type { Target } from './stop.ts';
-import { type Hands, linuxHands, type StopResult, stopTargets } from './stop.ts';
+import { type Hands, linuxHands, type StopResult, stopTargets, type Target } from './stop.ts';
 import {
   ancestorsOf,
   cookieOf,
@@ -24,16 +24,8 @@ import {
   treeTop,
 } from './tree.ts';
 
-/** A graded process as `status` and `who` show it; every text is safe to print. */
-export interface Stray extends Target {
-  readonly user: string;
-  readonly command: string;
-  readonly cwd: string | null;
-  /** ISO 8601. */
-  readonly startedAt: string | null;
-  readonly grade: Grade;
-  readonly proof: readonly string[];
-  readonly respawner: Respawner | null;
+/** A graded process; every text is safe to print. */
+export interface Stray extends StrayEntry, Target {
   /** All that is stopped with it, from the top. A hint's tree is the process alone. */
   readonly tree: readonly TreeRow[];
   /** The parent of its tree's top, which may start it again. Null if that is gone or is pid 1. */
@@ -54,29 +46,12 @@ interface TreeRow extends Target {
   readonly cookie: string | null;
 }
 
-export interface Survey {
+export interface Survey extends Pick<Snapshot, 'uninspectable'> {
   /** Strongest grade first. */
   readonly strays: readonly Stray[];
-  readonly uninspectable: {
-    readonly count: number;
-    /** How many of `count` block their reader (a dead mount, for example) and were given up. */
-    readonly stuck?: number;
-    /** Processes on which the `--stray` patterns took longer than 50 ms and were given up. */
-    readonly unmatched?: number;
-    readonly users: Readonly<Record<string, number>>;
-    readonly hidden: boolean;
-    /** Their names if they are few, otherwise empty. */
-    readonly names: readonly string[];
-  };
-  /** How many processes could be inspected. */
-  readonly inspected: number;
-  readonly tookMs: number;
-  /** All processes of this snapshot that ran the same commands in the same folders, whatever their grade. */
-  readonly copiesOf?: (strays: readonly Stray[]) => readonly Target[];
+  /** All processes, whatever their grade. */
+  readonly present: readonly Target[];
 }
-
-/** Finds the process manager that would start a stray again. Null: none, or not found out in time. */
-type RespawnerFinder = (stray: Proc, snapshot: Snapshot) => Promise<Respawner | null>;
 
 /** Its fields are read after the processes were listed. They may be getters, as a pid may have been reused before that. */
 export interface LookOptions {
@@ -115,43 +90,36 @@ const KILL_WAIT_MS = 5_000;
 /** How long the details of processes may take that a tree has started while it is being stopped. */
 const GROWN_WAIT_MS = 1_000;
 
-/** Through these a finder sees and signals processes. The simulation supplies its own. */
-export interface Instruments {
+/** How a finder sees and signals processes. The simulation supplies its own. */
+interface Instruments {
   readonly processes: Processes;
   readonly hands: Hands;
-  readonly findRespawner: RespawnerFinder | null;
+  /** Finds the process manager that would start a stray again. Null: none, or not found out in time. */
+  findRespawner(stray: Proc, snapshot: Snapshot): Promise<Respawner | null>;
   /** User id that we run as. */
   readonly uid?: number;
 }
 
-/** This machine's instruments. All finders of one bot share an inspector. */
+/** Everything that looks at this machine for one bot. */
 export interface Eyes {
   readonly inspector: Inspector;
   readonly processes: Processes;
-  /** True: processes are read from /proc. False: from ps. */
-  readonly procfs: boolean;
+  readonly finder: StrayFinder;
 }
 
-export function openEyes(sought: Sought & { readonly procfs?: boolean }): Eyes {
+/** `procfs`: processes are read from /proc, otherwise from ps. */
+export function openEyes(sought: Sought, procfs = hasProcfs()): Eyes {
   const inspector = createInspector(sought);
-  const procfs = sought.procfs ?? hasProcfs();
-  return { inspector, processes: procfs ? createProcesses(inspector) : psProcesses(sought), procfs };
-}
-
-/** Without `managers` no stray's service manager is looked for. */
-export function openFinder(options: { botId: string; eyes: Eyes; managers?: boolean }): StrayFinder {
-  const { botId, eyes, managers = true } = options;
-  const { inspector, processes, procfs } = eyes;
-  const findRespawner: RespawnerFinder = (stray, snapshot) => {
-    const above = ancestorsOf(snapshot, stray.pid).flatMap((pid) => snapshot.procs.get(pid) ?? []);
-    return inspector.manager([stray, ...above]);
-  };
-  const hands = procfs ? linuxHands : psHands;
-  return createStrayFinder(botId, {
+  const processes = procfs ? createProcesses(inspector) : psProcesses(sought);
+  const finder = createStrayFinder(sought.botId, {
     processes,
-    hands,
-    findRespawner: managers && procfs ? findRespawner : null,
+    hands: procfs ? linuxHands : psHands,
+    async findRespawner(stray, { procs }) {
+      const above = ancestorsOf({ procs }, stray.pid).flatMap((pid) => procs.get(pid) ?? []);
+      return procfs ? await inspector.manager([stray, ...above]) : null;
+    },
   });
+  return { inspector, processes, finder };
 }
 
 export function createStrayFinder(botId: string, instruments: Instruments): StrayFinder {
@@ -182,18 +150,16 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
   }
 
   function show(
-    seen: ReturnType<typeof see>,
+    { snapshot, place, around, evidence, graded }: ReturnType<typeof see>,
     respawners: ReadonlyMap<Graded, Respawner | null>,
-  ): Omit<Survey, 'tookMs'> {
-    const { snapshot, place, around, evidence } = seen;
+  ): Survey {
     const startedAt = startClock();
-    const strays = seen.graded.map((one): Stray => {
+    const strays = graded.map((one): Stray => {
       const { proc, grade, supervisor } = one;
       const isHint = grade === 'hint';
       const top = isHint ? proc : treeTop(snapshot, proc, place, around);
       const tree = isHint ? [proc] : gather(snapshot, [top], new Set(), place, around);
       const parent = snapshot.procs.get(top.ppid);
-      const otherBots = proc.otherBots ?? [];
       return {
         ...{ pid: proc.pid, startId: proc.startId, startedAt: startedAt(proc.startId), grade },
         user: plain(userName(proc.uid), 40),
@@ -204,28 +170,11 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
         tree: tree.map((it) => toRow(it, place)),
         parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
         holdsToken: holdsToken(proc),
-        silences: evidence.holdsAnother?.has(proc.pid) ? otherBots : [],
+        silences: evidence.holdsAnother?.has(proc.pid) ? (proc.otherBots ?? []) : [],
         supervisor: supervisor === null ? null : { pid: supervisor },
       };
     });
-    const { byUid, first, ...counts } = snapshot.uninspectable;
-    const users = Object.fromEntries([...byUid].map(([owner, n]) => [plain(userName(owner), 40), n]));
-    const keyOf = ({ cwd, command }: Pick<Stray, 'cwd' | 'command'>) => `${cwd}\n${command}`;
-    return {
-      strays,
-      uninspectable: {
-        ...{ ...counts, users },
-        names:
-          counts.count > first.length ? [] : first.map(({ pid, comm }) => `pid ${pid} (${plain(comm, 40)})`),
-      },
-      inspected: Math.max(0, snapshot.procs.size - counts.count),
-      copiesOf(originals) {
-        const keys = new Set(originals.map(keyOf));
-        return [...snapshot.procs.values()].filter((proc) =>
-          keys.has(keyOf({ cwd: proc.cwd === null ? null : plain(proc.cwd), command: commandOf(proc) })),
-        );
-      },
-    };
+    return { strays, uninspectable: snapshot.uninspectable, present: [...snapshot.procs.values()] };
   }
 
   /** Those of `listed` that still live, and all that belongs to them now. */
@@ -249,24 +198,19 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
 
   return {
     async look(look = {}) {
-      const startedMs = hands.nowMs();
       const snapshot = await processes.snapshot();
       const seen = see(snapshot, look);
       const respawners = new Map<Graded, Respawner | null>();
-      for (const one of findRespawner ? seen.graded : []) {
+      for (const one of seen.graded) {
         if (one.grade === 'hint') continue;
         // If it has ended since it was listed, a manager may still keep the rest of its tree alive.
         const isThere = hands.look(one.proc.pid)?.startId === one.proc.startId;
         const asked = isThere ? one.proc : treeTop(snapshot, one.proc, seen.place, seen.around);
-        respawners.set(one, await findRespawner!(asked, snapshot));
+        respawners.set(one, await findRespawner(asked, snapshot));
       }
-      return { ...show(seen, respawners), tookMs: hands.nowMs() - startedMs };
+      return show(seen, respawners);
     },
-    quickLook(look = {}) {
-      const startedMs = hands.nowMs();
-      const shown = show(see(processes.quick(), look), new Map());
-      return { ...shown, tookMs: hands.nowMs() - startedMs };
-    },
+    quickLook: (look = {}) => show(see(processes.quick(), look), new Map()),
     async stop(strays, stop) {
       const rows = strays.flatMap(({ tree }) => tree);
       const cookies = rows.flatMap(({ cookie }) => cookie ?? []);

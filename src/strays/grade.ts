@@ -135,7 +135,7 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
     return holds || reaction ? result('hint', ...traces, `but a ${kind}`) : null;
   if (polls) return guilty('proven', ...traces, REACTED);
 
-  if (match?.names) {
+  if (match) {
     const proof = [`script matches --stray ${match.pattern}`, ...traces];
     if (others.length > 0 && !holds) return result('hint', ...proof);
     const doubts = doubtsAboutMatch(proc, match.inScope, facts);
@@ -143,10 +143,7 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
   }
   if (reaction)
     return { ...result('likely', ...traces, 'received something when we polled, once'), supervisor };
-  if (holds) return result(facts.connected.has(proc.pid) ? 'likely' : 'hint', ...traces);
-  return match?.inScope
-    ? result('hint', `a word of its command line matches --stray ${match.pattern}`, ...traces)
-    : null;
+  return holds ? result(facts.connected.has(proc.pid) ? 'likely' : 'hint', ...traces) : null;
 }
 
 export function holdsToken(proc: Proc): boolean {

@@ -26,10 +26,11 @@ function serve(greeting: Greeting): (request: ToChild) => Promise<void> {
 
   function inspect(pid: number): void {
     const details = read(pid);
-    const match = details && matchPatterns(details, patterns);
-    if (!details || !match) tell({ pid, ...(details ? { value: details } : {}) });
-    else if (match === 'gave up') tell({ pid, value: { ...details, gaveUp: true } });
+    const found = details && matchPatterns(details, patterns);
+    if (!details || !found) tell({ pid, ...(details ? { value: details } : {}) });
+    else if (found === 'gave up') tell({ pid, value: { ...details, gaveUp: true } });
     else {
+      const match = { pattern: found.source };
       const placed = (inScope: boolean | null): ProcDetails => ({ ...details, match: { ...match, inScope } });
       // Sent before a path of the process is looked at, as the child may hang there.
       tell({ pid, value: placed(null), goesOn: true });

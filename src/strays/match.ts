@@ -13,23 +13,17 @@ const MATCH_MS = 50;
 
 const call = new Script('match()');
 
-/** The first pattern that matches, by its source, without `inScope`; `gave up` after 50 ms. */
+/** The first pattern that matches; `gave up` after 50 ms. */
 export function matchPatterns(
   { argv, cwd }: Pick<ProcDetails, 'argv' | 'cwd'>,
   patterns: readonly RegExp[],
-): Omit<PatternMatch, 'inScope'> | null | 'gave up' {
-  if (patterns.length === 0) return null;
-  let found: Omit<PatternMatch, 'inScope'> | null = null;
+): RegExp | undefined | 'gave up' {
+  if (patterns.length === 0) return undefined;
   const program = readProgram(argv);
-  const scope = globalThis as { match?: () => void };
-  scope.match = () => {
-    const named = patterns.find((pattern) => matchesProgram(program, cwd, pattern));
-    const pattern = named ?? patterns.find((one) => argv.some((word) => one.test(word)));
-    if (pattern) found = { pattern: pattern.source, names: named !== undefined };
-  };
+  const scope = globalThis as { match?: () => RegExp | undefined };
+  scope.match = () => patterns.find((pattern) => matchesProgram(program, cwd, pattern));
   try {
-    call.runInThisContext({ timeout: MATCH_MS });
-    return found;
+    return call.runInThisContext({ timeout: MATCH_MS });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return 'gave up';
     throw error;

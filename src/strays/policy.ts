@@ -19,7 +19,7 @@ export interface StoppedStray {
   readonly atMs: number;
   /** Identities of its processes that were stopped. */
   readonly processes: ReadonlySet<string>;
-  /** Identities of the processes seen at the same time: copies among them were not restarted later. */
+  /** Identities of all processes at that time: copies among them were not started later. */
   readonly beside: ReadonlySet<string>;
 }
 
@@ -44,7 +44,6 @@ export interface Verdict<S extends Suspect> {
 export const COMEBACK_WINDOW_MS = 60_000;
 /** How many runs of a program are stopped within the window before it counts as coming back. */
 const LIVES_MAX = 2;
-const LIVES_KEPT = 200;
 
 const strayKey = ({ command, cwd }: Pick<Suspect, 'command' | 'cwd'>) => `${cwd ?? ''}\n${command}`;
 const identityOf = ({ pid, startId }: Target) => `${pid} ${startId}`;
@@ -63,7 +62,8 @@ export function livesOf(stopped: readonly Suspect[], seen: Iterable<Target>, atM
 export function remember(before: readonly StoppedStray[], now: readonly StoppedStray[]): StoppedStray[] {
   const again = (it: StoppedStray) =>
     now.some(({ processes }) => [...processes].some((one) => it.processes.has(one)));
-  return [...before.filter((it) => !again(it)), ...now].slice(-LIVES_KEPT);
+  const sinceMs = (now[0]?.atMs ?? 0) - COMEBACK_WINDOW_MS;
+  return [...before.filter((it) => it.atMs > sinceMs && !again(it)), ...now];
 }
 
 export function judge<S extends Suspect>(

@@ -25,7 +25,7 @@ export interface Proc {
   readonly tokenInArgs?: boolean;
   /** Ids of other bots whose token is in its environment or arguments. */
   readonly otherBots?: readonly string[];
-  /** The `--stray` pattern that matches it. */
+  /** The `--stray` pattern that matches its program or script. */
   readonly match?: PatternMatch | null;
   /** Working folder; null: it may not be read. */
   readonly cwd: string | null;
@@ -37,8 +37,6 @@ export interface Proc {
 export interface PatternMatch {
   /** Source of the regular expression. */
   readonly pattern: string;
-  /** It matches the program or its script; false: only another word of the command line. */
-  readonly names: boolean;
   /** Its script or working folder is in the project, or any place is accepted. Null: that could not be seen. */
   readonly inScope: boolean | null;
 }
@@ -67,22 +65,20 @@ export type ProcDetails = Pick<Proc, 'uid' | 'argv' | 'cwd' | 'env'> &
 /** All processes that could be seen at one moment, without kernel threads. */
 export interface Snapshot {
   readonly procs: ReadonlyMap<number, Proc>;
-  /** Processes whose environment or working folder may not be read, and so may hide a token. */
   readonly uninspectable: Uninspectable;
-  /** Milliseconds since the epoch, taken before the first process was read. */
-  readonly atMs: number;
 }
 
-interface Uninspectable {
+/** Processes whose environment or working folder may not be read, and so may hide a token. Every text is safe to print. */
+export interface Uninspectable {
   readonly count: number;
-  /** The first of these processes. */
-  readonly first: readonly Pick<Proc, 'pid' | 'comm'>[];
   /** How many of `count` block their reader (for example by a file system that hangs) and were left out. */
   readonly stuck: number;
   /** Processes on which the `--stray` patterns took too long. */
-  readonly unmatched?: number;
-  /** User id → its share of `count`. */
-  readonly byUid: ReadonlyMap<number, number>;
+  readonly unmatched: number;
+  /** Each user's share of `count`. */
+  readonly users: Readonly<Record<string, number>>;
   /** /proc is mounted with hidepid: processes of other users may exist that are not even listed. */
   readonly hidden: boolean;
+  /** Their names if they are few, otherwise empty. */
+  readonly names: readonly string[];
 }

@@ -3,10 +3,18 @@
  * child. Remembers details, which change only when a process executes another program and so changes its `imageId`. A program
  * that overwrites its arguments with a title may wipe its environment, too; what was read before stays known.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { aliveStat, areOthersHidden, listPids, ownerOf, type ProcStat, statOf } from '../machine/procfs.ts';
+import {
+  aliveStat,
+  areOthersHidden,
+  listPids,
+  ownerOf,
+  type ProcStat,
+  statOf,
+  userName,
+} from '../machine/procfs.ts';
+import { plain } from '../output/plain.ts';
 import type { Inspector } from './inspector.ts';
-import type { Proc, ProcDetails, Snapshot } from './process.ts';
+import type { Proc, ProcDetails, Snapshot, Uninspectable } from './process.ts';
 
 export interface Processes {
   /** All processes now. Waits for the details of new ones for at most `timeoutMs` (5 s). */
@@ -15,22 +23,22 @@ export interface Processes {
   quick(): Snapshot;
 }
 
-/** How long a signal or a request may have to wait for its turn. */
-const TURN_MS = 10;
 const NAMED_MAX = 3;
 const UNKNOWN = { uid: -1, argv: [], cwd: null, env: null };
 
 export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>): Processes {
   const known = new Map<number, { readonly image: string; readonly details: ProcDetails }>();
   const hidden = areOthersHidden();
-  let uninspectable: Snapshot['uninspectable'] = { count: 0, first: [], stuck: 0, byUid: new Map(), hidden };
+  let uninspectable = sumUp([], { hidden });
   let queue: Promise<unknown> = Promise.resolve();
 
-  function* stats(): Generator<readonly [number, ProcStat]> {
+  function stats(): Map<number, ProcStat> {
+    const found = new Map<number, ProcStat>();
     for (const pid of listPids()) {
       const stat = statOf(pid);
-      if (stat && !stat.kernel && stat.state !== 'X' && stat.state !== 'x') yield [pid, stat];
+      if (stat && !stat.kernel && stat.state !== 'X') found.set(pid, stat);
     }
+    return found;
   }
 
   function detailsOf(pid: number, stat: ProcStat): ProcDetails | null {
@@ -38,7 +46,7 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
     return it?.image === imageOf(stat) ? it.details : null;
   }
 
-  function join(present: ReadonlyMap<number, ProcStat>, atMs: number): Snapshot {
+  function join(present: ReadonlyMap<number, ProcStat>): Map<number, Proc> {
     const procs = new Map<number, Proc>();
     for (const [pid, stat] of present) {
       const { ppid, pgid, sid, state, startId, tty, comm } = stat;
@@ -46,20 +54,14 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
       procs.set(pid, { pid, ppid, pgid, sid, state, startId, tty, comm, ...details });
     }
     for (const pid of known.keys()) if (!present.has(pid)) known.delete(pid);
-    return { procs, uninspectable, atMs };
+    return procs;
   }
 
   async function take(timeoutMs: number | undefined): Promise<Snapshot> {
-    const atMs = Date.now();
     if (known.size === 0) inspector.start();
-    const present = new Map<number, ProcStat>();
-    let turnMs = performance.now();
-    for (const [pid, stat] of stats()) {
-      present.set(pid, stat);
-      if (performance.now() - turnMs < TURN_MS) continue;
-      await nextTurn();
-      turnMs = performance.now();
-    }
+    const present = stats();
+    // That took 20 ms where there are 3,000 processes: signals and requests get their turn.
+    await nextTurn();
     const fresh = [...present].filter(([pid, stat]) => stat.state !== 'Z' && !detailsOf(pid, stat));
     const { seen, unread } = await inspector.inspect(
       fresh.map(([pid]) => pid),
@@ -71,23 +73,15 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
       if (details) known.set(pid, { image: imageOf(stat), details });
       else if (!unread.has(pid)) present.delete(pid);
     }
-    const snapshot = join(present, atMs);
-    uninspectable = countClosed(snapshot.procs.values(), unread.size);
-    return { ...snapshot, uninspectable };
-  }
-
-  function countClosed(procs: Iterable<Proc>, stuck: number): Snapshot['uninspectable'] {
-    const byUid = new Map<number, number>();
-    const closed = [...procs].filter(
+    const procs = join(present);
+    // A process that has ended since it was listed hides nothing.
+    const closed = [...procs.values()].filter(
       ({ pid, startId, state, env, cwd }) =>
-        (env === null || cwd === null) && state !== 'Z' && pid !== 1 && lives(pid, startId),
+        (env === null || cwd === null) && state !== 'Z' && pid !== 1 && aliveStat(pid)?.startId === startId,
     );
-    for (const { pid, uid } of closed) {
-      const owner = uid < 0 ? ownerOf(`/proc/${pid}`) : uid;
-      byUid.set(owner, (byUid.get(owner) ?? 0) + 1);
-    }
     const unmatched = [...known.values()].filter(({ details }) => details.gaveUp).length;
-    return { count: closed.length, first: closed.slice(0, NAMED_MAX), stuck, unmatched, byUid, hidden };
+    uninspectable = sumUp(closed, { hidden, unmatched, stuck: unread.size });
+    return { procs, uninspectable };
   }
 
   return {
@@ -97,13 +91,28 @@ export function createProcesses(inspector: Pick<Inspector, 'inspect' | 'start'>)
       queue = answer.catch(() => {});
       return answer;
     },
-    quick: () => join(new Map(stats()), Date.now()),
+    quick: () => ({ procs: join(stats()), uninspectable }),
   };
 }
 
-/** False: the process has ended since it was listed, so it hides nothing. */
-function lives(pid: number, startId: string): boolean {
-  return aliveStat(pid)?.startId === startId;
+/** Counts and names the processes that could not be looked into. */
+export function sumUp(closed: readonly Proc[], more: Partial<Uninspectable> = {}): Uninspectable {
+  const uids = closed.map(({ pid, uid }) => (uid < 0 ? ownerOf(`/proc/${pid}`) : uid));
+  const shares = [...new Set(uids)].map((uid) => [
+    plain(userName(uid), 40),
+    uids.filter((it) => it === uid).length,
+  ]);
+  const named = closed.length > NAMED_MAX ? [] : closed;
+  const names = named.map(({ pid, comm }) => `pid ${pid} (${plain(comm, 40)})`);
+  return {
+    count: closed.length,
+    stuck: 0,
+    unmatched: 0,
+    hidden: false,
+    ...more,
+    users: Object.fromEntries(shares),
+    names,
+  };
 }
 
 function imageOf({ startId, imageId }: ProcStat): string {

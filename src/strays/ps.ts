@@ -7,7 +7,7 @@ import type { Sought } from './inspector.ts';
 import { isBelow, matchPatterns } from './match.ts';
 import { maskTokens, otherBotsIn } from './proc-reader.ts';
 import type { Proc, Snapshot } from './process.ts';
-import type { Processes } from './processes.ts';
+import { type Processes, sumUp } from './processes.ts';
 import { type Hands, linuxHands } from './stop.ts';
 
 /** Time limit, as a tool may hang. */
@@ -16,7 +16,7 @@ const TOOL_WAIT_MS = 10_000;
 /** `quick` returns the last list. */
 export function psProcesses(options: Sought): Processes {
   const { token, botId, patterns, scope, projectDir } = options;
-  let latest = snapshotOf([], 0);
+  let latest = snapshotOf([]);
 
   function toProc({ pid, ppid, uid = -1, name, cmd = '', startTime }: PsRow): Proc {
     const isZombie = cmd.includes('<defunct>');
@@ -32,16 +32,15 @@ export function psProcesses(options: Sought): Processes {
       comm: name.slice(0, 15),
       tokenInArgs: token !== null && cmd.includes(token),
       otherBots: otherBotsIn(cmd, botId),
-      match: found && found !== 'gave up' ? { ...found, inScope } : null,
+      match: found && found !== 'gave up' ? { pattern: found.source, inScope } : null,
     };
   }
 
   return {
     async snapshot() {
-      const atMs = Date.now();
       // Loaded only on systems without /proc.
       const { default: psList } = await import('ps-list');
-      latest = snapshotOf((await psList()).map(toProc), atMs);
+      latest = snapshotOf((await psList()).map(toProc));
       return latest;
     },
     quick: () => latest,
@@ -50,11 +49,8 @@ export function psProcesses(options: Sought): Processes {
 
 type PsRow = Awaited<ReturnType<typeof import('ps-list').default>>[number];
 
-function snapshotOf(procs: readonly Proc[], atMs: number): Snapshot {
-  const byUid = new Map<number, number>();
-  for (const { uid } of procs) byUid.set(uid, (byUid.get(uid) ?? 0) + 1);
-  const uninspectable = { count: procs.length, first: procs.slice(0, 3), stuck: 0, byUid, hidden: false };
-  return { procs: new Map(procs.map((it) => [it.pid, it])), uninspectable, atMs };
+function snapshotOf(procs: readonly Proc[]): Snapshot {
+  return { procs: new Map(procs.map((it) => [it.pid, it])), uninspectable: sumUp(procs) };
 }
 
 /** Looks at one process at a time with ps, for the moment before a signal. */

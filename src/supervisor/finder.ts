@@ -1,8 +1,8 @@
-/** Eyes, a stray finder and a prover as the configuration asks for them: for `start`, `reset`, `status` and `who`. */
+/** Eyes and a prover as the configuration asks for them: for `start`, `reset`, `status` and `who`. */
 import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
-import { type Eyes, openEyes, openFinder, type StrayFinder } from '../strays/finder.ts';
+import { type Eyes, openEyes } from '../strays/finder.ts';
 import { createProver, type Prover } from '../strays/prover.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
 
@@ -14,10 +14,6 @@ export function eyesFor(config: Config): Eyes {
     scope: config.strayScope,
     projectDir: realFolder(config.cwd),
   });
-}
-
-export function finderFor(config: Config, eyes = eyesFor(config)): StrayFinder {
-  return openFinder({ botId: String(config.botId ?? ''), eyes });
 }
 
 /** `botDir`: the bot's state folder; null where there is none. `isOurs`: pids whose connections are not a stranger's. */

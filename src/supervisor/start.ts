@@ -14,7 +14,6 @@ import { VERSION } from '../version.ts';
 import { identify, sayConfiguration, sayGate } from './announce.ts';
 import { claim } from './claim.ts';
 import { dryRun } from './dry-run.ts';
-import { finderFor } from './finder.ts';
 import { createHold, type Taken } from './hold.ts';
 import { listen, OWNER_GONE, Stopped } from './signals.ts';
 import { createTeardown, prepare, type StartRequest, type Startup, type Teardown } from './startup.ts';
@@ -71,7 +70,7 @@ async function openOutput({ config, link }: StartRequest, teardown: Teardown): P
 }
 
 async function rehearse({ config, api, report, eyes, asks, command }: Startup): Promise<number> {
-  const finder = finderFor(config, eyes);
+  const { finder } = eyes;
   return await dryRun({ config, api, report, finder, signal: asks.signal, ending: false, command });
 }
 

@@ -13,7 +13,6 @@ import type { Me } from '../telegram/bot-api.ts';
 import { type ApiReach, createApiReach } from '../telegram/reach.ts';
 import type { GivenGateway } from './ahead.ts';
 import { sayEnd, whatEnded } from './announce.ts';
-import { finderFor } from './finder.ts';
 import type { Taken } from './hold.ts';
 import { forgetEnd, rememberEnd, rememberStart } from './memory.ts';
 import { openRecorder } from './recorder.ts';
@@ -133,7 +132,7 @@ function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
   const halt = new AbortController();
   run.onStep(() => loop.state.headed?.to === 'exit' && halt.abort(new Stopped()));
   const sweeper = createSweeper({
-    ...{ finder: finderFor(config, eyes), prover, report, dryRun: false, leased },
+    ...{ finder: eyes.finder, prover, report, dryRun: false, leased },
     stopTimeoutMs: config.stopTimeoutMs,
     silencesOthers: config.takeover,
     onLate: bus.reacted.tell,

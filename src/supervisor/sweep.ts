@@ -190,8 +190,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     }
     // What survived has not ended: seen again it has not come back. What was asked to end and left alone then may have.
     const ended = strays.filter((stray) => isGivenUp || result.gone.includes(stray));
-    const copies = seen.copiesOf?.(ended) ?? [];
-    stopped = remember(stopped, livesOf(ended, [...seen.strays, ...copies], atMs));
+    stopped = remember(stopped, livesOf(ended, seen.present, atMs));
     if (isGivenUp) return null;
     const ending = concludeStop(result);
     if (!ending) options.onStopped?.(strays.map(toEntry));
@@ -275,7 +274,7 @@ export function createSweeper(options: SweeperOptions): Sweeper {
 
   /** The end of the first look, with what it could not know. */
   function tellResult({ uninspectable }: Survey): void {
-    const { count, hidden, unmatched = 0 } = uninspectable;
+    const { count, hidden, unmatched } = uninspectable;
     const some = count > 0 ? `; ${unseenText(uninspectable)}` : '';
     const blind = hidden ? '; /proc hides the processes of other users (hidepid)' : some;
     const unseen = prover?.unseen() ?? [];
@@ -392,7 +391,7 @@ export function toEntry(stray: Stray): StrayEntry {
 const where = ({ cwd }: Stray): string => (cwd ? ` (in ${cwd})` : '');
 const named = ({ pid, user }: Stray): string => `pid ${pid} (${user})`;
 /** `77 processes could not be looked into (70 of root, 7 of alice)`. */
-export function unseenText({ count, users, names, stuck = 0 }: Survey['uninspectable']): string {
+export function unseenText({ count, users, names, stuck }: Survey['uninspectable']): string {
   const owners = Object.entries(users).map(([user, number]) => `${number} of ${user}`);
   const which = names.length > 0 ? names : owners;
   const held = stuck > 0 ? `; reading ${stuck === count ? 'them' : `${stuck} of them`} does not end` : '';

@@ -3,6 +3,7 @@
  * soon as they are free. It knows the truth about every process (its `life`); the program under test never sees that.
  */
 import type { Proc, ProcEnv, Snapshot } from '../../src/strays/process.ts';
+import { sumUp } from '../../src/strays/processes.ts';
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
@@ -122,7 +123,7 @@ function show(body: Body): Proc {
     cwd: dead ? null : body.cwd,
     env: dead ? null : body.env,
     otherBots: body.otherBots,
-    match: dead || !names ? null : { pattern: STRAY_PATTERN.source, names, inScope: body.cwd === PROJECT },
+    match: dead || !names ? null : { pattern: STRAY_PATTERN.source, inScope: body.cwd === PROJECT },
   };
 }
 
@@ -223,11 +224,7 @@ export function createMachine(clock: Clock, random: Random) {
         if (body.shown?.ppid !== body.ppid || body.shown.state !== body.state) body.shown = show(body);
         procs.set(body.pid, body.shown);
       }
-      return {
-        procs,
-        uninspectable: { count: 0, first: [], stuck: 0, byUid: new Map(), hidden: false },
-        atMs: clock.now(),
-      };
+      return { procs, uninspectable: sumUp([]) };
     },
     /** Also those that have ended. */
     everybody: (): readonly Body[] => everybody,

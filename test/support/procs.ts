@@ -1,5 +1,6 @@
 /** Made-up processes for tests of pure decisions. */
 import type { Proc, ProcEnv, Snapshot } from '../../src/strays/process.ts';
+import { sumUp } from '../../src/strays/processes.ts';
 
 /** An environment with nothing in it but what is given. */
 export function env(facts: Partial<ProcEnv> = {}): ProcEnv {
@@ -29,7 +30,6 @@ export function proc(pid: number, ppid: number, command: string, facts: Partial<
 export function snapshot(...procs: readonly Proc[]): Snapshot {
   return {
     procs: new Map(procs.map((one) => [one.pid, one])),
-    uninspectable: { count: 0, first: [], stuck: 0, byUid: new Map(), hidden: false },
-    atMs: 0,
+    uninspectable: sumUp([]),
   };
 }

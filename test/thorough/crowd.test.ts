@@ -1,7 +1,7 @@
 /** A machine with 3,000 processes: looking at them is quick, and holds nothing else up. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { openEyes, openFinder } from '../../src/strays/finder.ts';
+import { openEyes } from '../../src/strays/finder.ts';
 import { createStrayWorld, type StrayWorld, startCrowd } from '../support/stray-world.ts';
 import { longestBlock } from '../support/wait.ts';
 
@@ -18,14 +18,12 @@ function open(patterns: readonly RegExp[] = []) {
 }
 
 test('3,000 processes: others get their turn within 50 ms while all are looked at', async (t) => {
-  const { botId } = world;
   const eyes = open();
   t.after(() => eyes.inspector.close());
-  const finder = openFinder({ botId, eyes, managers: false });
   // The best of three, as other tests may have the machine busy.
   const blocks: number[] = [];
   for (let i = 0; i < 3; i++) {
-    const { answer, blockedMs } = await longestBlock(() => finder.look());
+    const { answer, blockedMs } = await longestBlock(() => eyes.finder.look());
     assert.deepEqual(answer.strays, []);
     blocks.push(blockedMs);
   }
@@ -42,12 +40,11 @@ test('3,000 processes: others get their turn within 50 ms while all are looked a
 test('3,000 processes: a look takes at most 250 ms', async (t) => {
   const eyes = open([/production_polling_bot\.py/, /gunicorn/]);
   t.after(() => eyes.inspector.close());
-  const strays = openFinder({ botId: world.botId, eyes, managers: false });
   const times: number[] = [];
   // In CPU time, as other tests may have the machine busy; the best of five, as they also take its caches.
   for (let i = 0; i < 5; i++) {
     const before = process.cpuUsage();
-    const { strays: found } = await strays.look();
+    const { strays: found } = await eyes.finder.look();
     const { user, system } = process.cpuUsage(before);
     times.push((user + system) / 1000);
     // Other tests have processes of such names, too, in folders of their own.

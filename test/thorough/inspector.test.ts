@@ -1,7 +1,7 @@
 /** Looking at processes that hold up whoever reads them: nobody here waits for them, and they are counted. Mounting takes root. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Eyes, openFinder } from '../../src/strays/finder.ts';
+import type { Eyes } from '../../src/strays/finder.ts';
 import { eachWithEyes, PYTHON, type StrayWorld } from '../support/stray-world.ts';
 import { longestBlock } from '../support/wait.ts';
 
@@ -45,9 +45,9 @@ test('a script on a dead mount: the process is known, where its script is remain
   const there = look([/dead-mount/], folder);
   try {
     const { answer, blockedMs } = await longestBlock(() => there.processes.snapshot());
-    assert.deepEqual(answer.procs.get(stuck)?.match, { pattern: 'dead-mount', names: true, inScope: null });
+    assert.deepEqual(answer.procs.get(stuck)?.match, { pattern: 'dead-mount', inScope: null });
     assert.ok(blockedMs < 200, `blocked for ${blockedMs} ms`);
-    const { strays } = await openFinder({ botId: world.botId, eyes: there, managers: false }).look();
+    const { strays } = await there.finder.look();
     assert.equal(strays.find(({ pid }) => pid === stuck)?.grade, 'likely');
   } finally {
     there.inspector.close();

@@ -24,7 +24,7 @@ const ours = env({ holdsToken: true });
 const connected = { connected: new Set([100]) };
 const reacted = (how: 'once' | 'twice') => ({ ...connected, reactions: new Map([[100, how]]) });
 const named = (inScope: boolean | null = true) => ({
-  match: { pattern: 'polling_bot', names: true, inScope },
+  match: { pattern: 'polling_bot', inScope },
 });
 const POLLS = 'polls: it received the answer to our getUpdates';
 
@@ -42,7 +42,6 @@ const cookie = env({ bot: '111111', run: 'r', spawn: '1' });
 
 const two = { env: ours, otherBots: ['222222'] };
 const byChildren = { ...reacted('twice'), byChildren: new Set([100]) };
-const word = (inScope: boolean) => ({ match: { pattern: 'polling_bot', names: false, inScope } });
 
 for (const [name, stray, facts, grade] of [
   ['cookie', py({ env: cookie }), {}, 'own'],
@@ -79,8 +78,6 @@ for (const [name, stray, facts, grade] of [
   ['pattern, of another user, not as root', py({ ...named(), uid: 33 }), {}, 'declared'],
   ["pattern, another bot's token", py({ ...named(), otherBots: ['222222'] }), {}, 'hint'],
   ["pattern, both bots' tokens", py({ ...named(), ...two }), {}, 'declared'],
-  ['a word of the command line', py(word(true)), {}, 'hint'],
-  ['a word of the command line, out of scope', py(word(false)), {}, null],
 ] as const satisfies readonly (readonly [string, Proc, Partial<Facts>, string | null])[]) {
   test(`grade: ${name} → ${grade}`, () => {
     const found = gradeOf(stray, facts);

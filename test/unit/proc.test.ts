@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
-import { parseProcStat } from '../../src/machine/procfs.ts';
+import { parseProcStat, userName } from '../../src/machine/procfs.ts';
 import { createInspector, type Inspector } from '../../src/strays/inspector.ts';
 import type { Proc } from '../../src/strays/process.ts';
 import { createProcesses } from '../../src/strays/processes.ts';
@@ -186,7 +186,7 @@ test('a program that wrote over its environment cannot be inspected, and is coun
   await new Promise((done) => child.stdout!.once('data', done));
   const { procs, uninspectable } = await list.snapshot();
   assert.equal(procs.get(child.pid)?.env, null);
-  assert.ok(uninspectable.byUid.get(process.getuid!())! >= 1);
+  assert.ok(uninspectable.users[userName(process.getuid!())]! >= 1);
 });
 
 test('parseProcStat: what is no stat line is none', () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { openEyes, openFinder } from '../../src/strays/finder.ts';
+import { openEyes } from '../../src/strays/finder.ts';
 import { isStopped } from '../../src/strays/grade.ts';
 import { psHands } from '../../src/strays/ps.ts';
 import { createStrayWorld, isAlive, PYTHON, until } from '../support/stray-world.ts';
@@ -20,11 +20,9 @@ test('a declared stray is found and stopped without /proc; one whose folder cann
     const stray = world.start(PYTHON, [script], { env: world.bareEnv });
     const relative = world.start(PYTHON, ['simple_polling_bot.py'], { env: world.bareEnv });
     await until(() => [stray, relative].every(({ pid }) => world.polling().has(pid)), 'they poll');
-    const eyes = openEyes({
-      ...{ token: world.token, botId: world.botId, patterns: [/simple_polling/] },
-      ...{ scope: 'project', projectDir: world.project, procfs: false },
-    });
-    const finder = openFinder({ botId: world.botId, eyes, managers: false });
+    const { token, botId, project: projectDir } = world;
+    const sought = { token, botId, patterns: [/simple_polling/], scope: 'project', projectDir } as const;
+    const { finder } = openEyes(sought, false);
     const { strays } = await finder.look();
     const grades = new Map(strays.map((one) => [one.pid, one.grade]));
     assert.deepEqual([grades.get(stray.pid), grades.get(relative.pid)], ['declared', 'likely']);

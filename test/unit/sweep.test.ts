@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Stray, StrayFinder, StrayStop, Survey } from '../../src/strays/finder.ts';
 import { NO_EVIDENCE } from '../../src/strays/grade.ts';
+import { sumUp } from '../../src/strays/processes.ts';
 import { createSweeper } from '../../src/supervisor/sweep.ts';
 
 function stray(pid: number): Stray {
@@ -15,9 +16,8 @@ function stray(pid: number): Stray {
 
 const survey = (...strays: readonly Stray[]): Survey => ({
   strays,
-  uninspectable: { count: 0, users: {}, hidden: false, names: [] },
-  inspected: 9,
-  tookMs: 1,
+  uninspectable: sumUp([]),
+  present: strays,
 });
 
 function stopOf(
