@@ -3,6 +3,7 @@
  * child. Remembers details, which change only when a process executes another program and so changes its `imageId`. A program
  * that overwrites its arguments with a title may wipe its environment, too; what was read before stays known.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   aliveStat,
   areOthersHidden,
