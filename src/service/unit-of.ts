@@ -27,7 +27,7 @@ export function hostOf(pid: number | null): Host | null {
       startCommand: `${systemctl}start ${unit.name}`,
     };
   }
-  if (!container || container.id === '' || container.podUid !== null) return null;
+  if (!container) return null;
   const id = container.id.slice(0, 12);
   return { name: `container ${id}`, stopCommand: `${container.tool} stop ${id}`, startCommand: null };
 }

@@ -20,8 +20,8 @@ const READERS =
   fgrep zgrep rg ag ack awk gawk mawk nawk sed tee inotifywait diff vimpager man htop top btop atop ps strace ltrace gdb
   lldb py-spy perf fzf jq`);
 const TERMINALS =
-  set(`tmux screen SCREEN zellij byobu dtach abduco mosh-server mosh-client sshd sshd-session ssh login su sudo doas
-  getty agetty xterm konsole gnome-terminal gnome-terminal-server alacritty kitty wezterm wezterm-gui foot ttyd gotty
+  set(`tmux screen SCREEN zellij byobu dtach abduco mosh-server mosh-client sshd sshd-session sshd-auth dropbear ssh login
+  getty agetty xterm konsole gnome-terminal gnome-terminal-server alacritty kitty wezterm wezterm-gui foot ttyd wetty gotty
   terminator tilix xfce4-terminal dbus-daemon gnome-shell plasmashell Xorg`);
 const MANAGERS =
   set(`init systemd systemd-executor launchd openrc supervise-daemon supervisord runit runsvdir runsv s6-svscan s6-supervise

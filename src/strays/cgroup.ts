@@ -3,17 +3,15 @@
  * Facts: cgroups(7), systemd.special(7), systemd's cg_escape(), and the paths of docker, podman, cri-containerd and cri-o.
  */
 
-export type ContainerTool = 'docker' | 'podman' | 'nerdctl';
-
 export type Layer =
   | { readonly type: 'unit'; readonly name: string }
   /** A user's own service manager (user@UID.service). */
   | { readonly type: 'user'; readonly uid: number }
   /** A group of processes that the service manager did not start: login sessions, terminals. */
   | { readonly type: 'scope'; readonly name: string }
-  | { readonly type: 'container'; readonly tool: ContainerTool; readonly id: string }
+  | { readonly type: 'container'; readonly tool: 'docker' | 'podman'; readonly id: string }
   | { readonly type: 'pod'; readonly uid: string }
-  /** A system container (nspawn, lxc), whose service manager can't be asked from here. */
+  /** A container whose manager can't be asked from here (nspawn, lxc, another engine). */
   | { readonly type: 'machine' };
 
 /** Layers of the most informative hierarchy: the unified one, then systemd's, then any other. Empty: none tells any. */
@@ -36,22 +34,25 @@ export function layersOf(text: string | null): readonly Layer[] {
 export function foreignLayers(stray: readonly Layer[], own: readonly Layer[]): readonly Layer[] {
   const differs = stray.findIndex((layer, at) => JSON.stringify(layer) !== JSON.stringify(own[at]));
   const shared = differs < 0 ? stray.length : differs;
-  const wall = stray
-    .slice(0, shared)
-    .findLastIndex(({ type }) => type === 'container' || type === 'machine' || type === 'pod');
+  const wall = stray.slice(0, shared).findLastIndex(({ type }) => type in WALLS);
   return stray.filter((layer, at) => at >= shared || (at > wall && layer.type === 'user'));
 }
+
+const WALLS = { container: true, machine: true, pod: true };
 
 const CONTAINER =
   /^(docker|libpod|libpod-payload|cri-containerd|crio|nerdctl)-([0-9a-f]{12,64})(?:\.scope)?$/;
 const POD = /^(?:kubepods.*-)?pod([0-9a-f]{8}[-_][0-9a-f_-]{27})(?:\.slice)?$/;
 
 function layerOf(segment: string, before: string): Layer | null {
-  const [, engine, id] = CONTAINER.exec(segment) ?? [];
-  if (engine && id) return { type: 'container', tool: toolOf(engine), id };
-  if (/^[0-9a-f]{64}$/.test(segment)) return { type: 'container', tool: toolOf(before), id: segment };
   const pod = POD.exec(segment)?.[1];
   if (pod) return { type: 'pod', uid: pod.replaceAll('_', '-') };
+  const isBare = /^[0-9a-f]{64}$/.test(segment);
+  const [, engine = isBare ? before : '', id = segment] = CONTAINER.exec(segment) ?? [];
+  if (/^(?:docker|actions_job|ecs|buildkit)$/.test(engine)) return { type: 'container', tool: 'docker', id };
+  if (engine.startsWith('libpod')) return { type: 'container', tool: 'podman', id };
+  // The containers of a pod go with it.
+  if (engine !== '') return POD.test(before) ? null : { type: 'machine' };
   if (/^systemd-nspawn@.+\.service$|^lxc\.payload\.|^machine-.+\.scope$/.test(segment) || before === 'lxc')
     return { type: 'machine' };
   // systemd prefixes `_` to names that would clash with the kernel's files.
@@ -60,11 +61,6 @@ function layerOf(segment: string, before: string): Layer | null {
   if (user) return { type: 'user', uid: Number(user) };
   if (name.endsWith('.service')) return { type: 'unit', name };
   return name.endsWith('.scope') ? { type: 'scope', name } : null;
-}
-
-function toolOf(engine: string): ContainerTool {
-  if (/^(?:docker|actions_job|ecs|buildkit)$/.test(engine)) return 'docker';
-  return engine.startsWith('libpod') ? 'podman' : 'nerdctl';
 }
 
 /** Units that host programs without watching them. */
@@ -92,16 +88,13 @@ export function unitIn(layers: readonly Layer[]): Unit | null {
   const leaf = layers.at(-1);
   if (leaf?.type !== 'unit' || HOSTS.test(leaf.name) || layers.some(({ type }) => type === 'machine'))
     return null;
-  const container = layers.findLastIndex(({ type }) => type === 'container' || type === 'pod');
-  return { name: leaf.name, userUid: userIn(layers.slice(container + 1)) };
+  const wall = layers.findLastIndex(({ type }) => type in WALLS);
+  return { name: leaf.name, userUid: userIn(layers.slice(wall + 1)) };
 }
 
 export interface Container {
-  readonly tool: ContainerTool;
-  /** The container's id; empty for a pod's own process. */
+  readonly tool: 'docker' | 'podman';
   readonly id: string;
-  /** Its pod; null outside Kubernetes. */
-  readonly podUid: string | null;
   /** Owner of a rootless engine; null: the machine's engine. */
   readonly userUid: number | null;
 }
@@ -109,10 +102,7 @@ export interface Container {
 /** The container of the innermost layer. */
 export function containerIn(layers: readonly Layer[]): Container | null {
   const leaf = layers.at(-1);
-  if (leaf?.type !== 'container' && leaf?.type !== 'pod') return null;
-  const pod = layers.findLast((layer) => layer.type === 'pod');
-  const { tool, id } = leaf.type === 'pod' ? { tool: 'nerdctl' as const, id: '' } : leaf;
-  return { tool, id, podUid: pod?.uid ?? null, userUid: userIn(layers) };
+  return leaf?.type === 'container' ? { tool: leaf.tool, id: leaf.id, userUid: userIn(layers) } : null;
 }
 
 function userIn(layers: readonly Layer[]): number | null {

@@ -12,7 +12,7 @@ import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { type Account, commandLine, ROOT, type Step } from '../shell.ts';
 import { runTool } from '../tools.ts';
-import { isInteractiveShell } from './bystander.ts';
+import { bystander, isInteractiveShell } from './bystander.ts';
 import {
   type Container,
   containerIn,
@@ -29,8 +29,6 @@ import { baseName, isShellName, readProgram } from './program.ts';
 /** The search's access to the machine. Nothing here throws or changes anything. */
 export interface ManagerEdges {
   readonly ownUid: number;
-  /** Text of /proc/PID/cgroup; null: it can't be read. */
-  cgroupOf(pid: number | 'self'): string | null;
   run(command: string, args: readonly string[]): Promise<{ code: number | null; stdout: string }>;
   /** Text of a regular file; null: it can't be read. */
   readText(path: string): string | null;
@@ -89,7 +87,6 @@ export function linuxEdges(): ManagerEdges {
   };
   return {
     ownUid: process.getuid?.() ?? 0,
-    cgroupOf: (pid) => attempt(() => readFileSync(`/proc/${pid}/cgroup`, 'utf8'), null),
     run: (command, args) => runTool(command, args, { timeoutMs: ASK_MS }),
     readText: (path) =>
       attempt(() => {
@@ -108,12 +105,13 @@ export function linuxEdges(): ManagerEdges {
  * command hold no token and no control character.
  */
 export async function findManager(line: readonly Proc[], edges: ManagerEdges): Promise<Respawner | null> {
+  const cgroupOf = (pid: number | 'self') => layersOf(edges.readText(`/proc/${pid}/cgroup`));
   const session = line.findIndex((proc, at) => at > 0 && isSession(proc));
   const search: Search = {
     edges,
     line: session < 0 ? line : line.slice(0, session),
     isByHand: session >= 0,
-    layers: foreignLayers(layersOf(edges.cgroupOf(line[0]!.pid)), layersOf(edges.cgroupOf('self'))),
+    layers: foreignLayers(cgroupOf(line[0]!.pid), cgroupOf('self')),
   };
   const verdict = (await nameOnLine(search)) ?? (await nameByCgroup(search));
   if (typeof verdict === 'string') return null;
@@ -123,14 +121,13 @@ export async function findManager(line: readonly Proc[], edges: ManagerEdges): P
   return { kind, name: plain(name), stopCommand: maskTokens(command) + told };
 }
 
-const SESSION =
-  /^(?:sshd|sshd-session|sshd-auth|dropbear|login|agetty|getty|tmux|screen|SCREEN|dtach|abduco|mosh-server|zellij|ttyd|wetty|xterm|gnome-terminal-(?:server)?|konsole|kitty|alacritty|xfce4-terminal|sleep|tail|pause)$/;
-
+/** A person's login or terminal, or the main process of a container in which one works (`sleep infinity`). */
 function isSession(proc: Proc): boolean {
-  const name = programOf(proc);
-  if (SESSION.test(name) || SESSION.test(proc.comm) || proc.comm.startsWith('tmux: ')) return true;
+  const program = readProgram(proc.argv, proc.comm);
+  if (bystander(program, proc.comm) === 'terminal' || /^(?:sleep|tail|pause)$/.test(program.name))
+    return true;
   const isTyped = (proc.argv[0] ?? '').startsWith('-') || proc.tty !== 0;
-  return isTyped && isShellName(name) && isInteractiveShell(proc.argv);
+  return isTyped && isShellName(program.name) && isInteractiveShell(proc.argv);
 }
 
 const CONTAINER_EDGE =
@@ -155,8 +152,10 @@ async function nameOnLine(search: Search): Promise<Verdict | null> {
 async function nameByCgroup(search: Search): Promise<Verdict> {
   for (let end = search.layers.length; end > 0; end -= 1) {
     const inner = { ...search, layers: search.layers.slice(0, end) };
+    const leaf = inner.layers.at(-1)!;
     const container = containerIn(inner.layers);
     const unit = unitIn(inner.layers);
+    if (leaf.type === 'pod') return search.isByHand ? 'not-restarted' : namePod(leaf.uid);
     if (!container && !unit) return 'not-restarted';
     const verdict = container
       ? await nameContainer(container, inner)
@@ -171,10 +170,14 @@ async function nameByCgroup(search: Search): Promise<Verdict> {
  * through `docker exec`. A pod has no such command, so its owner is named instead.
  */
 async function inContainer(search: Search, name: (search: Search) => Promise<Verdict>): Promise<Verdict> {
-  const at = search.layers.findLastIndex(({ type }) => type === 'container' || type === 'pod');
-  const container = at < 0 ? null : containerIn(search.layers.slice(0, at + 1));
+  const layers = search.layers.slice(
+    0,
+    search.layers.findLastIndex(({ type }) => type === 'container' || type === 'pod') + 1,
+  );
+  const leaf = layers.at(-1);
+  if (leaf?.type === 'pod') return namePod(leaf.uid);
+  const container = containerIn(layers);
   if (!container) return name(search);
-  if (container.podUid !== null) return nameContainer(container, search);
   const blind = { run: async () => ({ code: null, stdout: '' }), readText: () => null, listFolder: () => [] };
   const verdict = await name({ ...search, edges: { ...search.edges, ...blind } });
   if (typeof verdict === 'string') return verdict;
@@ -191,11 +194,7 @@ interface Pm2App {
   readonly pid?: number;
   readonly name?: string;
   readonly pm_id?: number;
-  readonly pm2_env?: {
-    readonly autorestart?: boolean;
-    readonly cron_restart?: unknown;
-    readonly status?: string;
-  };
+  readonly pm2_env?: { readonly autorestart?: boolean; readonly cron_restart?: unknown };
 }
 
 /** The daemon is asked only if it runs and has its socket, as `pm2` would start one otherwise. */
@@ -211,9 +210,8 @@ async function pm2({ manager, child }: Found, search: Search): Promise<Verdict> 
   const list = files.includes('rpc.sock') ? parseList<Pm2App>(await ask(search, step('jlist'), account)) : [];
   const id = markOf(search, 'pm_id');
   const app = list.find(({ pid }) => pid === child.pid) ?? list.find(({ pm_id }) => String(pm_id) === id);
-  const { autorestart, cron_restart, status = '' } = app?.pm2_env ?? {};
-  const isOnce = autorestart === false && cron_restart === undefined;
-  if (isOnce || status === 'stopping' || status === 'stopped') return 'not-restarted';
+  const { autorestart, cron_restart } = app?.pm2_env ?? {};
+  if (autorestart === false && cron_restart === undefined) return 'not-restarted';
   const name = app?.name ?? (id === null ? null : markOf(search, 'name'));
   // `pm2 delete` takes numbers for ids, `all` for everything, `/x/` for a pattern, so the id replaces such names.
   const isOdd = name === null || name === 'all' || /^(?:\d+|\/.*\/|-.*)$/.test(name);
@@ -233,14 +231,9 @@ async function supervisord({ manager, child }: Found, search: Search): Promise<V
   const url = markOf(search, 'SUPERVISOR_SERVER_URL');
   const reach = path !== undefined ? ['-c', path] : url === null ? [] : ['-s', url];
   const step = (...words: string[]) => ({ words: ['supervisorctl', ...reach, ...words] });
-  // Exit code 3 means that some program is not running; the list is complete anyway.
-  const status = (await ask(search, step('status'), null, 3)) ?? '';
-  const row = status.split('\n').find((line) => Number(/\bpid (\d+),/.exec(line)?.[1]) === child.pid);
-  const [shown, state] = row?.split(/\s+/) ?? [];
-  if (state === 'STOPPING') return 'not-restarted';
   const process = markOf(search, 'SUPERVISOR_PROCESS_NAME');
   const group = markOf(search, 'SUPERVISOR_GROUP_NAME');
-  const name = shown ?? (group === null || group === process ? process : `${group}:${process}`);
+  const name = group === null || group === process ? process : `${group}:${process}`;
   const named = { kind: 'supervisord', account: accountOf(search, manager.uid) };
   if (name !== null) return { ...named, name, steps: [step('stop', name)] };
   const remark = `shows its name there; then: ${step('stop').words.join(' ')} NAME`;
@@ -255,14 +248,8 @@ async function service({ manager: { argv, cwd, uid, comm } }: Found, search: Sea
     : ['runit', ['sv', 'status'], ['sv', 'down']];
   const folder = cwd ?? argv.at(-1)!.replace(/\/+$/, '');
   if (/want down/.test((await ask(search, { words: [...status, folder] })) ?? '')) return 'not-restarted';
-  const account = accountOf(search, uid);
-  // s6-rc keeps its own state of what is up.
-  const isRc = /\/s6-rc[^/]*\/servicedirs\//.test(folder);
-  const name = isRc ? baseName(folder) : folder;
-  const steps = isRc
-    ? [{ words: ['s6-rc', '-d', 'change', name] }]
-    : [{ words: [...down, folder] }, { words: ['touch', `${folder}/down`] }];
-  return { kind, name, steps, account };
+  const steps = [{ words: [...down, folder] }, { words: ['touch', `${folder}/down`] }];
+  return { kind, name: folder, steps, account: accountOf(search, uid) };
 }
 
 /** A stray whose line is in no readable table will not come back, and at(1) restarts nothing. */
@@ -320,7 +307,7 @@ function lineOf(table: string | null, job: readonly Proc[]): string | null {
 // Managers that a cgroup shows. Only the main process of a unit or container counts: the manager ignores the end of a process
 // that was started in it by hand.
 
-const PROPERTIES = 'Id,LoadState,ActiveState,MainPID,Restart,UnitFileState,Transient,TriggeredBy,SourcePath';
+const PROPERTIES = 'Id,LoadState,MainPID,Restart,UnitFileState,TriggeredBy';
 
 /** Asks systemctl; if that can't answer, the cgroup alone counts. */
 async function nameUnit({ name, userUid }: Unit, search: Search): Promise<Verdict> {
@@ -340,16 +327,14 @@ async function nameUnit({ name, userUid }: Unit, search: Search): Promise<Verdic
   const value = (key: string) => shown.get(key) ?? '';
   // Without a running systemd, systemctl exits with 0 and shows nothing, or an unknown unit.
   if (!shown.has('MainPID')) return search.isByHand ? 'not-restarted' : stop(['disable', '--now']);
-  if (value('LoadState') === 'not-found' || value('ActiveState') === 'deactivating') return 'not-restarted';
+  if (value('LoadState') === 'not-found') return 'not-restarted';
   const mainPid = Number(value('MainPID'));
   if (mainPid !== 0 && !reaches(search, mainPid)) return 'not-restarted';
   const triggers = value('TriggeredBy').split(' ').filter(Boolean);
   if (['', 'no', 'on-watchdog'].includes(value('Restart')) && triggers.length === 0) return 'not-restarted';
-  // Units without a file can't be disabled; generated ones come back with the next reload unless masked.
-  const file = value('UnitFileState');
-  const isGenerated = file === 'generated' && !value('SourcePath').startsWith('/etc/init.d/');
-  const isTransient = value('Transient') === 'yes' || file === 'transient';
-  const verb = isTransient ? ['stop'] : isGenerated ? ['mask', '--now'] : ['disable', '--now'];
+  // Units without a file of their own can't be disabled; generated ones come back with the next reload unless masked.
+  const verbs: Record<string, string[]> = { transient: ['stop'], generated: ['mask', '--now'] };
+  const verb = verbs[value('UnitFileState')] ?? ['disable', '--now'];
   return stop([...verb, ...triggers], value('Id') || name);
 }
 
@@ -362,7 +347,6 @@ interface Inspection {
 }
 
 async function nameContainer(container: Container, search: Search): Promise<Verdict> {
-  if (container.podUid !== null) return search.isByHand ? 'not-restarted' : namePod(container.podUid);
   const { tool, userUid } = container;
   const account = engineAccount(container, search);
   const found = await inspect(container, search);
@@ -380,12 +364,7 @@ async function nameContainer(container: Container, search: Search): Promise<Verd
   // podman has no daemon that restarts a stopped container, and has `update --restart` only since version 5.
   const update = tool === 'podman' ? [] : [{ words: [tool, 'update', '--restart=no', name] }];
   const steps = [...update, { words: [tool, 'stop', name] }];
-  return {
-    kind: tool === 'nerdctl' ? 'containerd' : tool,
-    name,
-    steps,
-    account: found ? account : (account ?? ROOT),
-  };
+  return { kind: tool, name, steps, account: found ? account : (account ?? ROOT) };
 }
 
 async function inspect(container: Container, search: Search) {

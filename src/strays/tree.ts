@@ -187,11 +187,6 @@ function runsOnly(parent: Proc, child: Proc, below: ReadonlySet<number>, around:
     (other) => other.state === 'Z' || below.has(other.pid),
   );
   if (kind === 'shell') return !isInteractiveShell(parent.argv) && onlyChild;
-  if (kind === 'terminal')
-    return (
-      (above.program.name === 'su' || above.program.name === 'sudo' || above.program.name === 'doas') &&
-      onlyChild
-    );
   if (kind !== null) return false;
   if (sameProgram(above, read(child), parent, child)) return true;
   return above.names.some((name) => RUNNERS.has(name)) && onlyChild;
