@@ -84,30 +84,14 @@ export function isSinglepoll(program: Program): boolean {
  * one command belongs to that.
  */
 export function isInteractiveShell(argv: readonly string[]): boolean {
-  if ((argv[0] ?? '').startsWith('-')) return true;
-  const at = /(?:^|\/)busybox$/.test(argv[0] ?? '') ? 2 : 1;
-  for (let i = at; i < argv.length; i++) {
-    const arg = argv[i]!;
-    if (arg === '--interactive') return true;
-    if (
-      arg === '-o' ||
-      arg === '+o' ||
-      arg === '-O' ||
-      arg === '+O' ||
-      arg === '--rcfile' ||
-      arg === '--init-file'
-    ) {
-      i += 1;
-      continue;
-    }
-    if (arg === '--') return i + 1 >= argv.length;
-    if (arg.startsWith('--')) continue;
-    if (/^[-+]/.test(arg) && arg.length > 1) {
-      if (/^-\w*i/.test(arg)) return true;
-      if (/^-\w*c/.test(arg)) return false;
-      continue;
-    }
-    return false;
+  const [shell = '', ...words] = argv;
+  if (shell.startsWith('-')) return true;
+  if (baseName(shell) === 'busybox') words.shift();
+  for (let word = words.shift(); word !== undefined; word = words.shift()) {
+    if (/^(?:-\w*i\w*|--interactive)$/.test(word)) return true;
+    if (/^(?:[-+][oO]|--rcfile|--init-file)$/.test(word)) words.shift();
+    else if (word === '--') return words.length === 0;
+    else if (/^-\w*c/.test(word) || !/^[-+]./.test(word)) return false;
   }
   return true;
 }

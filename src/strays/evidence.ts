@@ -9,19 +9,6 @@ export interface Unseen {
   readonly cgroup: string | null;
 }
 
-export interface Ledger {
-  connected(clients: readonly Client[]): void;
-  /** `poke` is the number of our poll. */
-  reacted(poke: number, seen: Seen): void;
-  /** `isAlive` must compare the start time, too. */
-  evidence(isAlive: (process: Pick<Owner, 'pid' | 'startId'>) => boolean): Evidence;
-  /** A living process has reacted, but that is no full proof yet. */
-  isOpen(isAlive: (process: Pick<Owner, 'pid' | 'startId'>) => boolean): boolean;
-  unseen(): readonly Unseen[];
-  /** How many reactions were noted so far. */
-  count(): number;
-}
-
 type Identity = Pick<Owner, 'pid' | 'startId'>;
 
 interface Account {
@@ -36,7 +23,7 @@ const nameOf = ({ pid, startId }: Identity) => `${pid} ${startId}`;
 const ACCOUNTS_MAX = 1_000;
 const ENTRIES_MAX = 20;
 
-export function createLedger(): Ledger {
+export function createLedger() {
   /** The reactions of each process. */
   const accounts = new Map<string, Account & { readonly owner: Owner }>();
   /** The reactions of one parent's children: a shell that polls with one curl after another has a new process for each. */
@@ -67,18 +54,23 @@ export function createLedger(): Ledger {
   }
 
   return {
-    connected(clients) {
+    connected(clients: readonly Client[]) {
       connected = clients.flatMap(({ owner }) => owner ?? []);
     },
-    reacted(poke, seen) {
+    /** `poke` is the number of our poll. */
+    reacted(poke: number, seen: Seen): void {
       const { owner, uid, cgroup } = seen.client;
       noted += 1;
-      if (!owner) return void unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
+      if (!owner) {
+        unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
+        return;
+      }
       note(accounts, nameOf(owner), owner, poke, seen);
       if (owner.parent) note(parents, nameOf(owner.parent), owner.parent, poke, seen);
       if (owner.program !== null) note(programs, owner.program, owner, poke, seen);
     },
-    evidence(isAlive) {
+    /** `isAlive` must compare the start time, too. */
+    evidence(isAlive: (process: Identity) => boolean): Evidence {
       const reactions = new Map<number, Strength>();
       const holdsAnother = new Set<number>();
       const byChildren = new Set<number>();
@@ -104,9 +96,11 @@ export function createLedger(): Ledger {
       }
       return { connected: new Set(living.map(({ pid }) => pid)), reactions, holdsAnother, byChildren };
     },
-    isOpen: (isAlive) =>
+    /** A living process has reacted, but that is no full proof yet. */
+    isOpen: (isAlive: (process: Identity) => boolean) =>
       [...accounts.values()].some(({ owner, entries }) => isAlive(owner) && strengthOf(entries) !== 'twice'),
-    unseen: () => [...unseen.values()],
+    unseen: (): readonly Unseen[] => [...unseen.values()],
+    /** How many reactions were noted so far. */
     count: () => noted,
   };
 }

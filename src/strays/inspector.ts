@@ -36,34 +36,14 @@ export type FromChild =
   | { readonly pid: number; readonly value?: unknown; readonly goesOn?: boolean }
   | { readonly done: true };
 
-export interface Inspector {
-  /** Reads processes for at most `timeoutMs` (5 s). `unread` are those that could not be read and have not ended. */
-  inspect(
-    pids: readonly number[],
-    timeoutMs?: number,
-  ): Promise<{ readonly seen: ReadonlyMap<number, ProcDetails>; readonly unread: ReadonlySet<number> }>;
-  /**
-   * Maps each inode to the pids that have this socket open (several processes may share one). Looks at `hintPids` first, and at
-   * the other processes only if a socket is still missing.
-   */
-  ownersOfSockets(
-    inodes: readonly number[],
-    hintPids?: readonly number[],
-  ): Promise<ReadonlyMap<number, readonly number[]>>;
-  /** Finds the manager that would restart `line[0]`; the rest of `line` are its ancestors. Null: none, or not found in time. */
-  manager(line: readonly Proc[]): Promise<Respawner | null>;
-  /** Starts the child ahead of the first question. */
-  start(): void;
-  /** Ends the child. An idle child ends by itself after 5 s. */
-  close(): void;
-}
+export type Inspector = ReturnType<typeof createInspector>;
 
 const TIMEOUT_MS = 5_000;
 const STALL_MS = 1_000;
 const IDLE_MS = 5_000;
 const STUCK_MAX = 1_000;
 
-export function createInspector(sought: Sought): Inspector {
+export function createInspector(sought: Sought) {
   let child: Child | null = null;
   let queue: Promise<unknown> = Promise.resolve();
   let waiting = 0;
@@ -129,29 +109,36 @@ export function createInspector(sought: Sought): Inspector {
   }
 
   return {
-    async inspect(pids, timeoutMs) {
+    /** Reads processes for at most `timeoutMs` (5 s). `unread` are those that could not be read and have not ended. */
+    async inspect(pids: readonly number[], timeoutMs?: number) {
       const { seen, unread } = await run({ do: 'inspect', pids }, timeoutMs);
-      return { seen: seen as Map<number, ProcDetails>, unread };
+      return { seen: seen as ReadonlyMap<number, ProcDetails>, unread: unread as ReadonlySet<number> };
     },
-    async ownersOfSockets(inodes, hintPids = []) {
+    /**
+     * Maps each inode to the pids that have this socket open (several processes may share one). Looks at `hintPids` first, and
+     * at the other processes only if a socket is still missing.
+     */
+    async ownersOfSockets(inodes: readonly number[], hintPids: readonly number[] = []) {
       const owners = new Map<number, number[]>();
       const look = async (pids: readonly number[]) => {
         const { seen } = await run({ do: 'sockets', inodes, pids });
         for (const [pid, owned] of seen as Map<number, number[]>)
           for (const inode of new Set(owned)) owners.set(inode, [...(owners.get(inode) ?? []), pid]);
       };
-      const hinted = new Set(hintPids);
-      await look([...hinted]);
+      await look(hintPids);
       if (inodes.some((inode) => !owners.has(inode)))
-        await look(listPids().filter((pid) => !hinted.has(pid)));
+        await look(listPids().filter((pid) => !hintPids.includes(pid)));
       return owners;
     },
-    async manager(line) {
+    /** Finds the manager that would restart `line[0]`; the rest are its ancestors. Null: none, or not found in time. */
+    async manager(line: readonly Proc[]): Promise<Respawner | null> {
       const { pid } = line[0]!;
       const { seen } = await run({ do: 'manager', line, pids: [pid] }, 2 * TIMEOUT_MS);
       return (seen.get(pid) as Respawner | null | undefined) ?? null;
     },
+    /** Starts the child ahead of the first question. */
     start: () => void start(),
+    /** Ends the child. An idle child ends by itself after 5 s. */
     close() {
       clearTimeout(idle);
       endChild();
@@ -164,22 +151,9 @@ function identityNow(pid: number): string {
   return `${stat?.startId} ${stat?.imageId}`;
 }
 
-interface Child {
-  isGone(): boolean;
-  /** The child has answered the greeting, so it can be started on this machine. */
-  isReady(): boolean;
-  ask(
-    request: ToChild,
-    take: (line: FromChild) => void,
-    deadlineMs: number,
-  ): Promise<'done' | 'stalled' | 'late'>;
-  /** Closes its input, on which the child ends. */
-  end(): void;
-  /** Kills the child without waiting: a process in uninterruptible sleep does not end at once. */
-  abandon(): void;
-}
+type Child = ReturnType<typeof startChild>;
 
-function startChild(greeting: Greeting): Child {
+function startChild(greeting: Greeting) {
   const child = launch();
   let isGone = child.pid === undefined;
   let isReady = false;
@@ -196,9 +170,10 @@ function startChild(greeting: Greeting): Child {
   child.stdin?.write(`${JSON.stringify(greeting)}\n`);
   return {
     isGone: () => isGone,
+    /** The child has answered the greeting, so it can be started on this machine. */
     isReady: () => isReady,
-    ask(request, take, deadlineMs) {
-      return new Promise((resolve) => {
+    ask(request: ToChild, take: (line: FromChild) => void, deadlineMs: number) {
+      return new Promise<'done' | 'stalled' | 'late'>((resolve) => {
         let lastMs = performance.now();
         // Only this timer keeps our own process alive, and only while a caller waits for an answer.
         const watch = setInterval(() => {
@@ -224,7 +199,9 @@ function startChild(greeting: Greeting): Child {
         child.stdin?.write(`${JSON.stringify(request)}\n`);
       });
     },
+    /** Closes its input, on which the child ends. */
     end: () => void child.stdin?.end(),
+    /** Kills the child without waiting: a process in uninterruptible sleep does not end at once. */
     abandon() {
       // Node would send the signal of a child that could not be started to pid 0, which is our whole process group.
       if (child.pid !== undefined) child.kill('SIGKILL');

@@ -116,20 +116,8 @@ function optionOf(arg: string, kind: Interpreter): string {
   return arg;
 }
 
-const readings = new WeakMap<readonly string[], Program>();
-
-/** Parses a command line; `comm` is used if there are no arguments. An array is parsed once and must not change. */
+/** Parses a command line; `comm` is used if there are no arguments. */
 export function readProgram(argv: readonly string[], comm = ''): Program {
-  if (argv.length === 0) return read(argv, comm);
-  let program = readings.get(argv);
-  if (!program) {
-    program = read(argv, comm);
-    readings.set(argv, program);
-  }
-  return program;
-}
-
-function read(argv: readonly string[], comm: string): Program {
   const first = argv[0] ?? comm;
   // `gunicorn: master [app]` and `nginx: worker` are titles that the program wrote over its arguments.
   const title = argv.length <= 1 ? /^([^\s/:]+): /.exec(first)?.[1] : undefined;

@@ -8,7 +8,6 @@ import { statOf } from '../machine/procfs.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { createLedger, type Unseen } from './evidence.ts';
-import type { Evidence } from './grade.ts';
 import { type Client, type Observation, type ObserverOptions, observe, whoIsConnected } from './observer.ts';
 import { endOfWindows, type Poke } from './reactions.ts';
 
@@ -20,19 +19,7 @@ interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
   readonly addressFile: string | null;
 }
 
-export interface Prover {
-  /** Sends our own polls until it is known which processes poll. */
-  experiment(asks: Asks): Promise<Outcome>;
-  /** Watches, after a 409, which process reacts to each poll of the worker. */
-  hunt(asks: HuntAsks): Hunt;
-  /** Notes which processes are connected now. Null: ss does not work here. */
-  look(): Promise<{ readonly connected: number } | null>;
-  /** Prepares to watch one poll that is sent elsewhere; call the returned function when it is sent. */
-  spy(): Promise<(sentAtMs: number) => Promise<void>>;
-  /** The evidence so far about processes that still live. */
-  evidence(): Evidence;
-  unseen(): readonly Unseen[];
-}
+export type Prover = ReturnType<typeof createProver>;
 
 export type Outcome =
   /** No other process is connected to the API root, so no poll was sent. */
@@ -77,16 +64,6 @@ interface HuntAsks {
   readonly onError: (error: unknown) => void;
 }
 
-interface Hunt {
-  /** Call it at a 409. */
-  conflict(): void;
-  /** Call it when a poll is sent. */
-  sent(): void;
-  /** Watches the poll that `renew` sends until no further reaction is possible. False: no poll was sent, or ss does not work. */
-  question(renew: () => void): Promise<boolean>;
-  stop(): void;
-}
-
 type Update = { readonly update_id: number };
 
 /** Assumed round trip until one was measured: that of a distant data centre. */
@@ -112,7 +89,7 @@ const QUESTION_MS = 8_000;
 
 const GIVEN_UP: Outcome = { kind: 'failed', description: 'given up' };
 
-export function createProver(options: ProverOptions): Prover {
+export function createProver(options: ProverOptions) {
   const { api } = options;
   const ledger = createLedger();
   let pokes = 0;
@@ -237,7 +214,8 @@ export function createProver(options: ProverOptions): Prover {
     }
   }
 
-  function hunt(asks: HuntAsks): Hunt {
+  /** Watches, after a 409, which process reacts to each poll of the worker. */
+  function hunt(asks: HuntAsks) {
     const end = new AbortController();
     /** The connections before the next poll is sent. */
     let ready: { readonly observation: Observation; readonly atMs: number } | null = null;
@@ -290,6 +268,7 @@ export function createProver(options: ProverOptions): Prover {
     }
 
     return {
+      /** Call it at a 409. */
       conflict() {
         if (isLooking || end.signal.aborted) return;
         isLooking = true;
@@ -301,8 +280,10 @@ export function createProver(options: ProverOptions): Prover {
             isLooking = false;
           });
       },
+      /** Call it when a poll is sent. */
       sent,
-      async question(renew) {
+      /** Watches the poll that `renew` sends until no reaction is possible any more. False: no poll was sent, or ss does not work. */
+      async question(renew: () => void): Promise<boolean> {
         const observation = await prepare();
         if (!observation) return false;
         arm(observation);
@@ -319,7 +300,8 @@ export function createProver(options: ProverOptions): Prover {
   }
 
   return {
-    async experiment(asks) {
+    /** Sends our own polls until it is known which processes poll. */
+    async experiment(asks: Asks): Promise<Outcome> {
       let isOver = false;
       try {
         return await experiment(asks, () => isOver);
@@ -328,18 +310,21 @@ export function createProver(options: ProverOptions): Prover {
       }
     },
     hunt,
+    /** Notes which processes are connected now. Null: ss does not work here. */
     async look() {
       const clients = await whoIsConnected(await around());
       if (clients) ledger.connected(clients);
       return clients && { connected: clients.length };
     },
+    /** Prepares to watch one poll that is sent elsewhere; call the returned function when it is sent. */
     async spy() {
       await ping(AbortSignal.timeout(PING_MS));
       const observation = await prepare();
-      return async (sentAtMs) => {
+      return async (sentAtMs: number) => {
         if (observation) await watch(observation, sentAtMs);
       };
     },
+    /** The evidence so far about processes that still live. */
     evidence: () => ledger.evidence(isAlive),
     unseen: () => ledger.unseen(),
   };

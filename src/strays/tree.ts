@@ -100,7 +100,9 @@ function supervisedBy(
     pid > 1 &&
     pid !== selfPid &&
     state !== 'Z' &&
-    (supervisors.has(pid) || isSinglepoll(readProgram(argv, comm)));
+    (supervisors.has(pid) ||
+      // Of thousands of command lines only these are worth parsing.
+      ([comm, ...argv].some((word) => word.includes('singlepoll')) && isSinglepoll(readProgram(argv, comm))));
   const ones = new Set([...snapshot.procs.values()].filter(isOne).map(({ pid }) => pid));
   if (ones.size === 0) return found;
   for (const { pid } of snapshot.procs.values()) {
