@@ -4,7 +4,7 @@
  * Documentation/networking/proc_net_tcp.rst). On other systems any process with the token counts as the worker.
  */
 import type { Socket } from 'node:net';
-import { argvOf, createBlockReader, listPids, parseProcStat, readStat } from '../machine/procfs.ts';
+import { aliveStat, argvOf, createBlockReader, listPids } from '../machine/procfs.ts';
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { plainCommand } from '../output/plain.ts';
 
@@ -134,8 +134,5 @@ export function programWords(pid: number | null): string {
 
 /** False for a dead process or a zombie. */
 function lives(pid: number): boolean {
-  const text = readStat(pid);
-  if (text === null) return process.platform !== 'linux';
-  const state = parseProcStat(text)?.state;
-  return state !== 'Z' && state !== 'X';
+  return process.platform !== 'linux' || aliveStat(pid) !== null;
 }

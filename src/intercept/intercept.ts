@@ -6,7 +6,7 @@
 import { chmodSync, cpSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseProcStat, readStat } from '../machine/procfs.ts';
+import { statOf } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { VERSION } from '../version.ts';
 import { BOT_API_HOST, makeCertificates } from './certificates.ts';
@@ -54,7 +54,7 @@ export function openIntercept({ mode, command, env, cwd, report }: InterceptOpti
       'warn',
     );
   const before = folder && readHooks(folder);
-  const startTime = String(parseProcStat(readStat(process.pid) ?? '')?.startId ?? '');
+  const startTime = statOf(process.pid)?.startId ?? '';
   const isConfined = [...command, env.NODE_OPTIONS ?? ''].some((it) =>
     /--(?:experimental-)?permission\b/.test(it),
   );
