@@ -1,9 +1,9 @@
 // `npm test`, `npm run test:thorough`, `npm run test:platforms`: brings what the tests need, then runs them.
 //   npm test                      everything but the thorough ones and the platforms
 //   npm test -- unit              only files whose path contains "unit"; several words: any of them
-//   npm run test:thorough         test/thorough
+//   npm run test:thorough         test/thorough, and the cases of test/e2e that are too long for every day (test/support/kinds.ts)
 //   npm run test:platforms        test/platforms: real systems to run on, as root (`npm run test:setup` makes them)
-import { statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { buildWhenStale, listFiles } from './prepare.mjs';
@@ -14,10 +14,13 @@ const KINDS = ['thorough', 'platforms'];
 const kind = KINDS.find((it) => process.argv.includes(`--${it}`)) ?? 'daily';
 const words = process.argv.slice(2).filter((word) => word !== `--${kind}`);
 const kindOf = (path) => KINDS.find((it) => path.startsWith(join('test', it))) ?? 'daily';
+const hasRareCases = (path) =>
+  path.startsWith(join('test', 'e2e')) && readFileSync(path, 'utf8').includes('xtest(');
+const isWanted = (path) => kindOf(path) === kind || (kind === 'thorough' && hasRareCases(path));
 const isUnit = (path) => /[/\\]unit[/\\]/.test(path);
 
 const files = listFiles('test')
-  .filter((path) => path.endsWith('.test.ts') && kindOf(path) === kind)
+  .filter((path) => path.endsWith('.test.ts') && isWanted(path))
   .filter((path) => words.length === 0 || words.some((word) => path.includes(word)));
 if (files.length === 0) {
   console.error(`npm test: no test file matches ${words.join(' ')}`);
@@ -52,6 +55,7 @@ const isGood = await runTestFiles({
   // Engines have time limits; the cases of the hooks share one server, the innocent one world; the last of the hints judges all others.
   concurrency: (path) =>
     !/[/\\]e2e[/\\]/.test(path) || /hints|intercept-hooks|lease|innocent/.test(path) ? 1 : 2,
+  env: { SP_TEST_KIND: kind },
   signal: stop.signal,
 });
 process.exit(isGood ? 0 : 1);
