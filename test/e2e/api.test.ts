@@ -1,11 +1,11 @@
 // singlepoll from code, as the package exports it: dist/index.js.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import type * as Api from '../../src/api/index.ts';
 import { type Bed, bed, node, worker } from '../support/bed.ts';
 import { assertNoToken } from '../support/judge.ts';
+import { test, xtest } from '../support/kinds.ts';
 import { alive, findByEnv } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -96,7 +96,7 @@ test('a start that fails rejects as the command ends, and leaves nothing', async
   assert.deepEqual(findByEnv('SP_TEST_COOKIE', b.cookie), []);
 });
 
-test('whoever kills the program: supervisor and worker go with it, gracefully', async (t) => {
+xtest('whoever kills the program: supervisor and worker go with it, gracefully', async (t) => {
   const b = await bed(t);
   const { running, pid } = await program(b, '');
   running.signal('SIGKILL');

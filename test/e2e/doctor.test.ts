@@ -5,9 +5,9 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync } 
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { test } from 'node:test';
 import { type Bed, bed, randomToken } from '../support/bed.ts';
 import { assertNoControls, assertNoToken } from '../support/judge.ts';
+import { test, xtest } from '../support/kinds.ts';
 import { carried, writeProject } from '../support/project.ts';
 
 interface Doc {
@@ -125,7 +125,7 @@ test('git: a token that was committed and removed is found; a revoked one of the
   assert.equal((await doctor(b, ['--offline', 'inner'])).code, 0);
 });
 
-test('git: a repository that names programs of its own runs none of them', async (t) => {
+xtest('git: a repository that names programs of its own runs none of them', async (t) => {
   const b = await bed(t);
   const mark = join(b.dir, 'ran');
   git(b, 'init', '-q');
@@ -139,7 +139,7 @@ test('git: a repository that names programs of its own runs none of them', async
   assert.ok(!existsSync(mark));
 });
 
-test('the machine: an open .env, a state folder open to others; the network: out of reach, an unknown name, a wrong clock', async (t) => {
+xtest('the machine: an open .env, a state folder open to others; the network: out of reach, an unknown name, a wrong clock', async (t) => {
   const b = await bed(t);
   b.file('.env', `BOT_TOKEN=${b.token}\n`, 0o644);
   chmodSync(b.stateDir, 0o777);
@@ -175,7 +175,7 @@ test('the machine: an open .env, a state folder open to others; the network: out
   assert.match(check(await at(`${root}/hang`), 'api-root')!.message, /no answer within 8 s/);
 });
 
-test('bounded: symlink loops, FIFOs, big files, node_modules, deep folders, names that steer the terminal', async (t) => {
+xtest('bounded: symlink loops, FIFOs, big files, node_modules, deep folders, names that steer the terminal', async (t) => {
   const b = await bed(t);
   symlinkSync('.', join(b.project, 'loop'));
   symlinkSync('self.py', join(b.project, 'self.py'));

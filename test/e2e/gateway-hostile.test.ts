@@ -2,11 +2,10 @@
 // whatever way a worker asks, the API sees one poll at a time. How single requests are read: unit/gateway-request.test.ts.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bed, PYTHON, randomToken, worker } from '../support/bed.ts';
+import { bed, PYTHON, worker } from '../support/bed.ts';
 import { assertOnePoll } from '../support/gateway.ts';
-import { assertNoToken } from '../support/judge.ts';
 import { listenersAt } from '../support/proc.ts';
-import { onUpstream, relay } from '../support/relay.ts';
+import { relay } from '../support/relay.ts';
 import { until } from '../support/wait.ts';
 import { type Answer, type Ask, ask, chunked, json, requestBytes } from '../support/wire.ts';
 
@@ -16,28 +15,6 @@ const MULTIPART = 'multipart/form-data; boundary=bb';
 const typed = (type: string, ...more: [string, string][]) => [['Content-Type', type] as const, ...more];
 const multipart = (name: string, value: string) =>
   `--bb\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n--bb--\r\n`;
-
-test('what may not pass is turned down, and nothing of it reaches the API', async (t) => {
-  const { b, up, gate } = await onUpstream(t);
-  const sneak = '/bot{token}/sneak';
-  for (const side of ['outside', 'inside'] as const)
-    for (const [what, status, asked] of [
-      ['another token', 401, { target: `/bot${randomToken()}/sneak` }],
-      ['a file of another token', 401, { target: `/file/bot${randomToken()}/sneak` }],
-      ['no path of the Bot API', 404, { target: '/sandbox/log?sneak' }],
-      ['another Host', 421, { target: sneak, host: 'evil.example' }],
-      ['a web page', 403, { target: sneak, headers: [['Origin', 'https://evil.example']] }],
-      ['PUT', 501, { target: sneak, method: 'PUT' }],
-    ] as const) {
-      const answer = await ask(gate, { ...asked, side });
-      assert.equal(answer.status, status, `${side}, ${what}: ${answer.body}`);
-      assert.equal(json(answer).error_code, status, what);
-    }
-  assert.deepEqual(up.of('sneak'), []);
-  assert.deepEqual(up.unreadable, [], 'the API got what it cannot read');
-  assert.equal(up.mostPolls(), 1);
-  assertNoToken(gate.run.stderr() + gate.run.stdout(), b.token);
-});
 
 test('getUpdates in every way that bots ask it takes its turn; one that can not be read is refused', async (t) => {
   const b = await bed(t);

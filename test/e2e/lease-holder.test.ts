@@ -165,14 +165,6 @@ describe('lease, holding', () => {
     assert.deepEqual([rec?.holder, rec?.epoch, rec?.wants], ['', before?.epoch, undefined], 'its epoch kept');
   });
 
-  test('holder: a worker that ends for good frees the record', async (t) => {
-    const b = await leaseBed(t, engine);
-    const run = await b.holding(['--restart', 'never'], node('polls-then-exits.mjs'));
-    const { code } = await run.exit();
-    assert.notEqual(code, 70, run.seen());
-    assert.equal((await b.record())?.holder, '');
-  });
-
   test('holder: on the same machine a second start is 75; --takeover, a kill and `reset` are no wait', async (t) => {
     const b = await leaseBed(t, engine);
     const first = await b.holding();
@@ -217,17 +209,5 @@ describe('lease, holding', () => {
     assert.equal((await b.run(['reset', '--no-start'])).code, 0);
     assert.equal((await b.record())?.holder, '');
     assertNeverTwo(b);
-  });
-
-  test('standby: a newcomer takes its place with --takeover, and stands by', async (t) => {
-    const b = await leaseBed(t, engine);
-    const other = await b.another();
-    other.live(300);
-    const first = b.cli(['start', ...b.fast, ...POLITE]);
-    await stateIs(b, 'standby', first);
-    const second = b.cli(['start', ...b.fast, '--takeover', ...POLITE]);
-    assert.equal((await first.exit(20_000)).code, 0, first.seen());
-    assert.equal((await stateIs(b, 'standby', second)).supervisor?.pid, second.pid);
-    assert.equal(workersOf(b).length, 0);
   });
 });

@@ -97,29 +97,6 @@ describe('lease, an engine in trouble', () => {
     assertNeverTwo(b);
   });
 
-  test('outage: the shut door answers the worker empty, and nothing reaches the API', async (t) => {
-    const b = await ownEngine(t);
-    // It ignores SIGTERM, so it is alive and polls on while the door is shut.
-    const run = await b.holding([], node('ignores-term.mjs'));
-    const [first] = workersOf(b, 'ignores-term.mjs');
-    const ofFirst = (ev: string) => b.journal().filter((it) => it.ev === ev && it.pid === first?.pid);
-    const polls = ofFirst('poll').length;
-    const pausedAt = await pauseEngine(b);
-    await run.waitFor(/\[lease\] lost/i);
-    const shut = Date.now();
-    await until('its open poll to be answered', () => ofFirst('poll').length > polls, { seen: run.seen });
-    const text = b.sandbox.text('while nobody may poll');
-    const gone = await goneAt(first?.pid ?? -1, 'the worker', run);
-    assert.ok(gone < pausedAt + FAST_TTL_MS, `gone ${Math.round(gone - pausedAt)} ms after the last renewal`);
-    noPollAfter(b, shut + 20);
-    for (const { at } of [...ofFirst('conflict'), ...ofFirst('update')]) assert.ok(at <= shut);
-    b.engine.resume();
-    await until('the next to handle the update', () => b.journal().some(({ id }) => id === text), {
-      seen: run.seen,
-    });
-    assertNeverTwo(b);
-  });
-
   test('outage: no engine at the start: stands by, says so, takes over when it comes', async (t) => {
     const engine = await openEngine('redis', { idle: true });
     t.after(() => engine.close());

@@ -121,19 +121,6 @@ describe('lease, standing by', () => {
     await until('the update to be handled', () => handled(id), { seen: run.seen });
   });
 
-  test('standby: SIGTERM and `stop` end it with 0, the record is left as it is', async (t) => {
-    const b = await leaseBed(t, engine);
-    await b.another();
-    const before = await b.text();
-    const first = await b.standby();
-    first.signal('SIGTERM');
-    assert.deepEqual(await first.exit(), { code: 0, signal: null }, first.seen());
-    const second = await b.standby();
-    assert.equal((await b.run(['stop'])).code, 0);
-    assert.deepEqual(await second.exit(), { code: 0, signal: null }, second.seen());
-    assert.equal(await b.text(), before, 'a standby has nothing to free');
-  });
-
   test('standby: takes over a whole ttl after the last renewal, not before; the epoch rises', async (t) => {
     const b = await leaseBed(t, engine);
     // Of this host name too: a name proves nothing.
@@ -161,21 +148,6 @@ describe('lease, standing by', () => {
     assert.match(result.stderr, /--takeover/);
     assert.deepEqual([await b.text(), workersOf(b).length], [before, 0]);
     await b.holding(['--no-wait']);
-  });
-
-  test('standby: --wait with a lease stands by for both', async (t) => {
-    const b = await leaseBed(t, engine);
-    const other = await b.another();
-    other.live();
-    const run = await b.standby();
-    const second = b.cli(['start', ...b.fast, '--wait', ...POLITE]);
-    await second.waitFor(new RegExp(`\\b${run.pid}\\b`));
-    run.signal('SIGTERM');
-    assert.equal((await run.exit()).code, 0);
-    await second.waitFor(/\[lease\].*standing by/i);
-    await other.free();
-    await workerNumber(b, 1, second);
-    assertNeverTwo(b);
   });
 
   test('standby: --wait for a stray that comes back: another machine may have the lease meanwhile', async (t) => {

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
 import { bed } from '../support/bed.ts';
 import type { Running } from '../support/cli.ts';
+import { test, xtest } from '../support/kinds.ts';
 import { alive, allPids, commandOf, environOf, readProc } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
@@ -56,7 +56,7 @@ test('nothing waits when the supervisor has ended, in order or by SIGKILL', asyn
   }
 });
 
-test('it begins in the folder that has the name by then', async (t) => {
+xtest('it begins in the folder that has the name by then', async (t) => {
   const b = await bed(t);
   const folder = join(b.dir, 'app');
   const deploy = (mark: string) => {
