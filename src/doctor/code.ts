@@ -25,62 +25,37 @@ export function languageOf(path: string): Language | null {
  * Calls by which bots poll or set webhooks: language, pattern of the call, and what the file must hold besides. The first group is the
  * name that is told; BOT is a variable with a bot in it, and EMPTY are arguments that take the webhook away.
  */
-const signs = (rows: string) =>
-  rows
-    .trim()
-    .split('\n')
-    .map((row) => {
-      const [language, call = '', beside = ''] = row.split(/ {2,}/);
-      const source = call
-        .replace('BOT', String.raw`\b(?:this\.)?\w*(?:[bB]ot|[tT]elegraf|app)\w*`)
-        .replace('EMPTY', String.raw`\s*(?:\)|["'\x60]{2}|url\s*=\s*["']{2}|None)`);
-      return { language, call: RegExp(source, 'g'), beside: RegExp(beside) };
-    });
-
-const POLLS = signs(String.raw`
-python  \.(run_polling|start_polling|infinity_polling)\b
-python  \.(polling)\s*[(,)]  \btelebot\b|TeleBot
-python  \b(?<!def )(get_updates|getUpdates)\s*\(
-python  (?:\(\s*["']|\/)(getUpdates)\b
-python  \b(MessageLoop)\s*\(  \btelepot\b
-js  BOT\.(start)\s*\(  grammy|gramio|puregram|@?[bB]ot\b
-js  (?<![\w.])(run)\s*\(\s*\w*[bB]ot\w*  @grammyjs/runner
-js  BOT\.(launch)\s*\((?![^)]*[wW]ebhook)
-js  \b(polling)\s*:\s*(?:true\b|\{)  node-telegram-bot-api|TelegramBot
-js  \.(startPolling)\s*\(
-js  \b(getUpdates)\s*\(
-js  (?:\(\s*["'\x60]|\/)(getUpdates)\b
-go  \.(GetUpdatesChan|UpdatesViaLongPolling|StartPolling|GetUpdates)\s*\(
-go  \b(LongPoller)\s*\{
-go  \bb(?:ot)?\.(Start)\s*\(\s*ctx  go-telegram/bot`);
-
-const WEBHOOKS = signs(String.raw`
-python  (?<!def _?)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\((?!EMPTY)
-python  (?:\(\s*["']|\/)(setWebhook)\b
-js  \b(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\((?!EMPTY)
-js  (?:\(\s*["'\x60]|\/)(setWebhook)\b(?!\?url=["'\x60&])
-js  BOT\.(launch)\s*\(\s*\{[^}]*\bwebhook\b
-go  \b(SetWebhook|NewWebhook\w*)\s*\(`);
-
-/** Every place in a file where it polls by the Bot API. */
-export const pollsIn = (path: string, text: string): Evidence[] => find(POLLS, path, text);
-
-/** Every place where it takes its updates by webhook, or sets one. */
-export const webhooksIn = (path: string, text: string): Evidence[] => find(WEBHOOKS, path, text);
-
-function find(table: typeof POLLS, path: string, text: string): Evidence[] {
-  const usable = table.filter(({ language, beside }) => language === languageOf(path) && beside.test(text));
-  const code = usable.length === 0 ? '' : withoutComments(path, text);
-  const found = new Map<number, Evidence>();
-  for (const { call } of usable) {
-    for (const match of matchesIn(code, call)) {
-      const line = lineAt(code, match.index);
-      if (found.has(line) || isDeclaration(code, match)) continue;
-      found.set(line, { file: path, line, what: match[1]! });
-    }
-  }
-  return [...found.values()].sort((a, b) => a.line - b.line);
-}
+const CALLS = String.raw`
+poll  python  \.(run_polling|start_polling|infinity_polling)\b
+poll  python  \.(polling)\s*[(,)]  \btelebot\b|TeleBot
+poll  python  \b(?<!def )(get_updates|getUpdates)\s*\(
+poll  python  (?:\(\s*["']|\/)(getUpdates)\b
+poll  python  \b(MessageLoop)\s*\(  \btelepot\b
+poll  js  BOT\.(start)\s*\(  grammy|gramio|puregram|@?[bB]ot\b
+poll  js  (?<![\w.])(run)\s*\(\s*\w*[bB]ot\w*  @grammyjs/runner
+poll  js  BOT\.(launch)\s*\((?![^)]*[wW]ebhook)
+poll  js  \b(polling)\s*:\s*(?:true\b|\{)  node-telegram-bot-api|TelegramBot
+poll  js  \.(startPolling)\s*\(
+poll  js  \b(getUpdates)\s*\(
+poll  js  (?:\(\s*["'\x60]|\/)(getUpdates)\b
+poll  go  \.(GetUpdatesChan|UpdatesViaLongPolling|StartPolling|GetUpdates)\s*\(
+poll  go  \b(LongPoller)\s*\{
+poll  go  \bb(?:ot)?\.(Start)\s*\(\s*ctx  go-telegram/bot
+hook  python  (?<!def _?)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\((?!EMPTY)
+hook  python  (?:\(\s*["']|\/)(setWebhook)\b
+hook  js  \b(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\((?!EMPTY)
+hook  js  (?:\(\s*["'\x60]|\/)(setWebhook)\b(?!\?url=["'\x60&])
+hook  js  BOT\.(launch)\s*\(\s*\{[^}]*\bwebhook\b
+hook  go  \b(SetWebhook|NewWebhook\w*)\s*\(`
+  .trim()
+  .split('\n')
+  .map((row) => {
+    const [kind, language, call = '', beside = ''] = row.split(/ {2,}/);
+    const source = call
+      .replace('BOT', String.raw`\b(?:this\.)?\w*(?:[bB]ot|[tT]elegraf|app)\w*`)
+      .replace('EMPTY', String.raw`\s*(?:\)|["'\x60]{2}|url\s*=\s*["']{2}|None)`);
+    return { kind, language, call: RegExp(source, 'g'), beside: RegExp(beside) };
+  });
 
 const [PTB_13, PTB_20] = ['python-telegram-bot 13', 'python-telegram-bot 20'];
 
@@ -94,8 +69,7 @@ export function findLibrary(
 ) {
   const found = files.flatMap(({ path: file, text }) =>
     LIBRARIES.flatMap((library) => {
-      const isOf =
-        library.language === languageOf(file) && library.language === (language ?? library.language);
+      const isOf = [languageOf(file), language ?? library.language].every((it) => it === library.language);
       const match = isOf ? library.imported.exec(text) : null;
       return match ? [{ ...library, file, line: lineAt(text, match.index + match[0].search(/\S/)) }] : [];
     }),
@@ -162,8 +136,8 @@ export type Way = 'run' | 'import';
 /** What a framework calls by itself when the app starts, as the decorators and the first line of a function or class tell. */
 const HOOK =
   /on_event|on_startup|startup|lifespan|asynccontextmanager|before_first_request|before_serving|AppConfig|@click|@app\.command|typer|\bdef (?:post_fork|post_worker_init|when_ready|on_starting|main_loop)\b/;
-const IS_MAIN = /^if\s+__name__\s*==/;
-const PYTHON_IMPORT = /^[ \t]*(?:from[ \t]+(\S+)[ \t]+import[ \t]+(\([^)]*\)|.*)|import[ \t]+(.*))/gm;
+const IF_MAIN = /^if\s+__name__\s*==.*\n(?:[ \t].*\n|\n)*/gm;
+const PYTHON_IMPORT = /^[ \t]*(?:from[ \t]+(\S+)[ \t]+)?import[ \t]+(\([^)]*\)|.*)/gm;
 const SCRIPT_IMPORT = /\b(?:from|import|require\s*\(|import\s*\()\s*['"`](\.{1,2}(?:\/[^'"`]*)?)['"`]/g;
 
 /** The name by which imports and commands mean a file: without its ending, and without the folders of sources and builds. */
@@ -178,16 +152,30 @@ export type Code = ReturnType<typeof readCode>;
 /** What runs when a file is run or imported: it and what it imports, and of their functions those that are named. */
 export function readCode(texts: ReadonlyMap<string, string>) {
   const codeOf = memo((path) => withoutComments(path, texts.get(path) ?? ''));
-  const pollsOf = memo((path) => pollsIn(path, texts.get(path) ?? ''));
-  const importsOf = memo((path) => (languageOf(path) === 'python' ? pythonImports : scriptImports)(path));
-  const sources = new Map<string, string>();
-  // What a compiler made comes after its source.
-  for (const path of [...texts.keys()].sort(
-    (a, b) => Number(/\bdist\b/.test(a)) - Number(/\bdist\b/.test(b)),
-  )) {
-    const key = `${languageOf(path)}${sourceName(path)}`;
-    if (languageOf(path) !== null && !sources.has(key)) sources.set(key, path);
+  const isBuilt = (path: string) => Number(/\bdist\b/.test(path));
+  const named = [...texts.keys()].filter((path) => languageOf(path) !== null);
+  // Of several with one name the first counts, and what a compiler made comes after its source.
+  const sources = new Map(
+    named
+      .sort((a, b) => isBuilt(a) - isBuilt(b))
+      .reverse()
+      .map((path) => [`${languageOf(path)}${sourceName(path)}`, path]),
+  );
+
+  /** Every place in a file where it polls (`poll`), or takes its updates by webhook or sets one (`hook`). */
+  function calls(kind: 'poll' | 'hook', path: string): Evidence[] {
+    const text = texts.get(path) ?? '';
+    const usable = CALLS.filter((it) => it.language === languageOf(path) && it.kind === kind);
+    const found = new Map<number, Evidence>();
+    for (const { call } of usable.filter(({ beside }) => beside.test(text)))
+      for (const match of matchesIn(codeOf(path), call)) {
+        const line = lineAt(text, match.index);
+        if (!found.has(line) && !isDeclaration(codeOf(path), match))
+          found.set(line, { file: path, line, what: match[1]! });
+      }
+    return [...found.values()].sort((a, b) => a.line - b.line);
   }
+  const pollsIn = memo((path) => calls('poll', path));
 
   /** The source file that a path or a dotted name means in a folder or in one above: `dist/bot.js` is src/bot.ts, `/app/bot.py` bot.py. */
   function source(path: string, folder: string, language = languageOf(path)): string | null {
@@ -201,15 +189,17 @@ export function readCode(texts: ReadonlyMap<string, string>) {
     return null;
   }
 
-  const scriptImports = (path: string) =>
-    [...codeOf(path).matchAll(SCRIPT_IMPORT)].map(([, it]) => source(it!, folderOf(path), 'js'));
-
-  const pythonImports = (path: string) =>
-    [...codeOf(path).matchAll(PYTHON_IMPORT)].flatMap(([, base, names, modules]) => {
-      const listed = (names ?? modules ?? '').split(',').map((it) => /[\w.]+/.exec(it)?.[0] ?? '');
-      const dotted = base === undefined ? listed : [base, ...listed.map((it) => `${base}.${it}`)];
-      return dotted.map((it) => source(it.replace(/^\.+/, ''), folderOf(path), 'python'));
-    });
+  const importsOf = memo((path) => {
+    const code = codeOf(path);
+    const isPython = languageOf(path) === 'python';
+    const scripts = isPython ? [] : [...code.matchAll(SCRIPT_IMPORT)].map(([, it]) => it!);
+    const modules = [...(isPython ? code.matchAll(PYTHON_IMPORT) : [])].flatMap(([, base = '', names]) =>
+      ['', ...names!.split(',')].map((it) =>
+        `${base}.${/[\w.]+/.exec(it)?.[0] ?? ''}`.replace(/^\.+|\.$/g, ''),
+      ),
+    );
+    return [...scripts, ...modules].map((it) => source(it, folderOf(path), isPython ? 'python' : 'js'));
+  });
 
   /** The file itself and the project's files that it imports, all the way down. */
   function reached(path: string): string[] {
@@ -225,34 +215,31 @@ export function readCode(texts: ReadonlyMap<string, string>) {
   function polls(path: string, way: Way): Evidence | null {
     const isRun = (file: string) => file === path && way === 'run';
     const files = reached(path);
-    const places = files.flatMap(pollsOf);
-    const used = places.length === 0 ? '' : files.map((it) => usesOf(it, isRun(it))).join('\n');
+    const places = files.flatMap(pollsIn);
+    if (places.length === 0) return null;
+    /** What the files name, beside what they import and define. */
+    const used = files.map((it) => {
+      const code = codeOf(it)
+        .replace(PYTHON_IMPORT, '')
+        .replace(/\b(def|class)\s+\w+/g, '');
+      return isRun(it) ? code : code.replace(IF_MAIN, '');
+    });
     const isLive = ({ file, line }: Evidence) => {
       const above = codeOf(file).split('\n').slice(0, line);
       const edge = above.findLastIndex((row) => /^[^\s)\]}]/.test(row));
       const decorators = above.slice(0, edge).findLastIndex((row) => !row.startsWith('@')) + 1;
       const head = above.slice(decorators, edge + 1).join('\n');
       const name = /^(?:async\s+def|def|class)\s+(\w+)/m.exec(head)?.[1];
-      if (name === undefined) return isRun(file) || !IS_MAIN.test(head);
-      return HOOK.test(head) || RegExp(`\\b${name}\\b`).test(used);
+      if (name === undefined) return isRun(file) || !/^if\s+__name__\s*==/.test(head);
+      return HOOK.test(head) || used.some((it) => RegExp(`\\b${name}\\b`).test(it));
     };
     return places.find((it) => languageOf(it.file) !== 'python' || isLive(it)) ?? null;
   }
 
-  /** What a file names, beside what it imports and defines. */
-  function usesOf(path: string, isRun: boolean): string {
-    const code = codeOf(path)
-      .replace(PYTHON_IMPORT, '')
-      .replace(/\b(def|class)\s+\w+/g, '');
-    return isRun ? code : code.replace(/^if\s+__name__\s*==.*\n(?:[ \t].*\n|\n)*/gm, '');
-  }
-
   return {
-    polls,
+    ...{ polls, calls, reached, source },
     /** The file without its comments. */
     of: codeOf,
-    reached,
-    source,
   };
 }
 

@@ -57,7 +57,6 @@ export const KINDS: Readonly<Record<string, RegExp>> = {
   setting:
     /(^|\/)\.?env(\.(?!example|sample)[^/]*)?$|\.env$|ockerfile|(compose[\w.-]*|render)\.ya?ml$|fly\.toml$/,
   env: /(^|\/)(\.?env(\.[\w.-]+)?|[\w.-]+\.env|\.flaskenv)$(?<!\.(js|ts|py|sh|go))/,
-  docker: /(^|\/)([Dd]ockerfile|Containerfile)([.-][\w.-]+)?$|\.[Dd]ockerfile$/,
   /** A log that programs write, not code about logging. */
   log: /\.(log|out|err)(\.\d+)?$|(^|\/)logs?\/[^/]*\.(txt|json|jsonl)$/,
   /** Settings that people copy and fill in. */

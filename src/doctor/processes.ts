@@ -1,14 +1,16 @@
 /** Every process that the project's files say is started, and whether it polls. A table says which file tells it, and where. */
 import { basename } from 'node:path';
-import { type Evidence, pollsIn, readCode, webhooksIn } from './code.ts';
+import { type Evidence, readCode } from './code.ts';
 import { createRuns, type Run } from './commands.ts';
-import * as doc from './documents.ts';
 import {
   at,
+  commandText,
   type Document,
   environmentOf,
   type Path,
+  pathsOf,
   readDocuments,
+  rowsOf,
   stepsOf,
   table,
   text,
@@ -16,12 +18,11 @@ import {
 import { folderOf, isBotName, isForDevelopment, isKind, joinPath, lineAt, type Project } from './files.ts';
 
 /**
- * Manager, its file, steps to each process, keys of its command (`=`: the value itself, `-`: none), and what else is to know: `when`
- * this key is there; where `name` and `folder` stand; `root`: its folder is another machine's; `line`: of the command, not of the
+ * Manager, its file, steps to each process or a pattern of lines with its name and its command, keys of its command (`=`: the value
+ * itself, `-`: none), and what else is to know: `when` this key is there; where `name` and `folder` stand; `root`: its folder is another machine's; `line`: of the command, not of the
  * process; `run`: the program in front of the command; `of`: these only say how many there are of the processes of that manager.
  */
-const PLACES = doc
-  .rowsOf(String.raw`
+const PLACES = rowsOf(String.raw`
 npm           package\.json                                 scripts>*                        =
 compose       (docker-)?compose[\w.-]*\.ya?ml               services>*                       entrypoint command     folder=build>context
 kubernetes    .*\.ya?ml                                     spec>template>spec>containers>*  command args           name=metadata>name root
@@ -42,11 +43,20 @@ digitalocean  \.do/\w+\.ya?ml                               services>*          
 digitalocean  \.do/\w+\.ya?ml                               workers>*                        run_command            root
 appengine     app\.ya?ml                                    >                                entrypoint             when=runtime name=service line
 workflow      \.github/workflows/[^/]+\.ya?ml               jobs>*>steps>*                   run                    line root
-singlepoll    singlepoll\.toml                              >                                command                run=singlepoll+start+-- line`)
-  .map(({ columns: [manager = '', file, steps = '', keys = '', rest = ''] }) => {
+singlepoll    singlepoll\.toml                              >                                command                run=singlepoll+start+-- line
+procfile      Procfile(\.[\w-]+)?                           /^[ \t]*([\w-]+)[ \t]*:[ \t]*(.+)$/
+docker        ([Dd]ockerfile|Containerfile)([.-][\w.-]+)?    /^[ \t]*(ENTRYPOINT|CMD)[ \t]+(?![\s\S]*^[ \t]*FROM\b)(.*)$/
+docker        .*\.[Dd]ockerfile                              /^[ \t]*(ENTRYPOINT|CMD)[ \t]+(?![\s\S]*^[ \t]*FROM\b)(.*)$/
+make          (GNUm|[Mm])akefile                             /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n){0,50})\t[@-]*(.*)$/
+shell         .*\.(sh|bash)                                  /^()(?!\s*#)(.*\b(?:gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll)\b.*)$/
+cron          crontab|.*\.cron                               /^[ \t]*((?:[\d*\/,-]+[ \t]+){4}[\w*\/,-]+|@\w+)[ \t]+(?:root[ \t]+)?(.*)$/`).map(
+  ({ columns: [manager = '', file, place = '', keys = '', rest = ''] }) => {
     const more = Object.fromEntries(rest.split(' ').map((it) => it.split('='))) as Record<string, string>;
-    return { manager, file: RegExp(`(^|/)(${file})$`), steps: stepsOf(steps), keys: keys.split(' '), more };
-  });
+    const lines = place.startsWith('/') ? RegExp(place.slice(1, -1), 'gim') : null;
+    const steps = lines ? [] : stepsOf(place);
+    return { manager, file: RegExp(`(^|/)(${file})$`), lines, steps, keys: keys.split(' '), more };
+  },
+);
 
 type Said = ReturnType<typeof row>;
 export type Process = ReturnType<typeof judge>;
@@ -70,58 +80,53 @@ export function studyProject(project: Project) {
 function studyCode(project: Project) {
   const texts = new Map(project.files.map(({ path, text }) => [path, text]));
   // What runs in production.
-  const own = project.files.filter(({ path }) => !isKind('aside', path));
+  const files = project.files.filter(({ path }) => !isKind('aside', path));
   const code = readCode(texts);
-  const polls = own.flatMap(({ path, text }) => pollsIn(path, text));
-  const webhooks = own.flatMap(({ path, text }) => webhooksIn(path, text));
-  const isMtproto = own.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
-  const saysLease = ({ path, text }: (typeof own)[number]) =>
-    basename(path) === 'singlepoll.toml'
-      ? /^lease\s*=/m.test(text)
-      : isKind('env', path) &&
-        !isKind('example', path) &&
-        /^\s*(export\s+)?SINGLEPOLL_LEASE\s*=\s*\S/m.test(text);
-  /** The project says that it shares one. */
-  const lease = own.some(saysLease);
+  const polls = files.flatMap(({ path }) => code.calls('poll', path));
+  const webhooks = files.flatMap(({ path }) => code.calls('hook', path));
+  const isMtproto = files.some(({ text }) => /^\s*(from|import)\s+(telethon|pyrogram)\b/m.test(text));
+  const lease = files.some(
+    ({ path, text }) =>
+      (basename(path) === 'singlepoll.toml' || (isKind('env', path) && !isKind('example', path))) &&
+      /^\s*(export\s+)?(SINGLEPOLL_LEASE|lease)\s*=\s*\S/m.test(text),
+  );
   return {
-    project,
-    texts,
-    files: own,
-    code,
+    ...{ project, texts, files, code },
     runs: createRuns(texts, code, lease),
     /** Every place that polls, or sets a webhook. */
-    polls,
-    webhooks,
+    ...{ polls, webhooks },
     /** There is Telegram code, and none of it polls. */
     isForWebhook: polls.length === 0 && (webhooks.length > 0 || isMtproto),
+    /** The project says that it shares one. */
     lease,
   };
 }
 
 function fromDocuments(file: string, content: string, texts: Texts) {
-  const places = PLACES.filter((place) => place.file.test(file));
+  const places = PLACES.filter((place) => place.file.test(file) && !place.lines);
   const documents = places.length === 0 ? [] : readDocuments(file, content);
   return documents.flatMap((document) =>
     places.flatMap(({ manager, steps, keys, more }, index) => {
       const root = document.value;
       // A file of fly.io names its app, and may name its processes.
-      const isSaid = index > 0 && keys[0] === '-' && doc.pathsOf(root, places[index - 1]!.steps).length > 0;
+      const isSaid = index > 0 && keys[0] === '-' && pathsOf(root, places[index - 1]!.steps).length > 0;
       if (isSaid || (more.when !== undefined && at(root, [more.when]) === undefined)) return [];
-      return doc.pathsOf(root, steps).map((path) => {
+      return pathsOf(root, steps).map((path) => {
         const value = at(root, path);
         const inside = stepsOf(more.folder ?? '-');
         const said = text(at(value, inside)) ?? text(at(value, inside.slice(0, 1))) ?? '.';
         const folder = 'root' in more ? '' : (joinPath(folderOf(file), said) ?? folderOf(file));
-        const words = keys
-          .map((key) => doc.commandText(key === '=' ? value : at(value, [key])))
-          .filter(Boolean);
-        const command = words.join(' ').replace(/^[-@:+!]+(?=\/)/, '');
+        const words = keys.map((key) => commandText(key === '=' ? value : at(value, [key])) ?? '');
+        const command = words
+          .join(' ')
+          .trim()
+          .replace(/^[-@:+!]+(?=\/)/, '');
         const whole = command === '' ? '' : `${more.run?.replaceAll('+', ' ') ?? ''} ${command}`.trim();
-        const line = document.lineOf('line' in more ? [...path, keys[0]!] : path);
         const chart = /^name:\s*(\S+)/m.exec(texts.get(joinPath(folder, 'Chart.yaml')!) ?? '')?.[1];
         const key = (manager === 'workflow' ? path[1] : path.at(-1))?.toString().replace(/^program:/, '');
-        const name =
-          text(at(root, more.name ? stepsOf(more.name) : [...path, 'name'])) ?? key ?? chart ?? 'app';
+        const named = more.name ? stepsOf(more.name) : [...path, 'name'];
+        const name = text(at(root, named)) ?? key ?? chart ?? 'app';
+        const line = document.lineOf('line' in more ? [...path, keys[0]!] : path);
         return { ...row(manager, file, line, name, whole), folder, document, path, of: more.of };
       });
     }),
@@ -132,60 +137,37 @@ function row(manager: string, file: string, line: number, name: string, command:
   const isServer = manager === 'systemd' || manager === 'cron';
   const document: Document = { value: { name, command }, lineOf: () => line };
   return {
-    manager,
-    file,
-    line,
-    name,
+    ...{ manager, file, line, name, document },
     /** The line of shell; empty where the file leaves it to the image or the platform. */
     command,
     folder: manager === 'cron' ? '' : folderOf(file),
     isForDevelopment: !isServer && [file, name].some(isForDevelopment),
-    document,
     /** Of the process in the document. */
     path: [] as Path,
   };
 }
 
-const PROGRAMS =
-  'gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll';
-/** Files that are lines: manager, file, and a line with the name (else it is the file's) and the command. */
-const LINES: readonly (readonly [string, RegExp, RegExp])[] = [
-  ['procfile', /(^|\/)Procfile(\.[\w-]+)?$/, /^[ \t]*([\w-]+)[ \t]*:[ \t]*(.+)$/gm],
-  ['make', /(^|\/)(GNUm|[Mm])akefile$/, /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n){0,50})\t[@-]*(.*)$/gm],
-  ['shell', /\.(sh|bash)$/, RegExp(`^()(?!\\s*#)(.*\\b(?:${PROGRAMS})\\b.*)$`, 'gm')],
-  [
-    'cron',
-    /(^|\/)crontab$|\.cron$/,
-    /^[ \t]*((?:[\d*/,-]+[ \t]+){4}[\w*/,-]+|@\w+)[ \t]+(?:root[ \t]+)?(.*)$/gm,
-  ],
-];
-
 function fromLines(file: string, content: string): Said[] {
-  const image = isKind('docker', file) ? imageCommand(content) : null;
-  if (image) return [row('docker', file, image.line, 'CMD', image.command)];
-  return LINES.filter(([, pattern]) => pattern.test(file)).flatMap(([manager, , pattern]) =>
-    [...content.matchAll(pattern)].map(({ 1: name, 2: command, index }) =>
+  const joined = content.replace(/\\\r?\n/g, (it) => ' '.repeat(it.length));
+  return PLACES.filter((place) => place.file.test(file)).flatMap(({ manager, lines }) => {
+    const source = manager === 'docker' ? joined : content;
+    const found = [...(lines ? source.matchAll(lines) : [])].map(({ 1: name, 2: command, index }) =>
       row(manager, file, lineAt(content, index), name || basename(file), command!.trim()),
-    ),
-  );
+    );
+    return manager === 'docker' ? imageCommand(found) : found;
+  });
 }
 
-/** The command of the last stage of a Dockerfile: CMD, after ENTRYPOINT where that is an array. */
-function imageCommand(content: string): { line: number; command: string } | null {
-  const joined = content.replace(/\\\r?\n/g, (it) => ' '.repeat(it.length));
-  const stage = [...joined.matchAll(/^[ \t]*FROM\b/gim)].at(-1)?.index ?? 0;
+/** The command of an image: CMD, after ENTRYPOINT where that is an array. */
+function imageCommand(found: readonly Said[]): Said[] {
   const [entry, command] = ['ENTRYPOINT', 'CMD'].map((kind) =>
-    [...joined.matchAll(RegExp(`^[ \\t]*${kind}[ \\t]+(.*)$`, 'gim'))].findLast(
-      ({ index }) => index >= stage,
-    ),
+    found.findLast(({ name }) => name.toUpperCase() === kind),
   );
-  const isArray = /^\s*\[/.test(entry?.[1] ?? '[');
-  const words = [entry, isArray ? command : undefined].map((it) => {
-    const said = it?.[1]?.trim() ?? '';
-    return said.startsWith('[') ? doc.commandText(readDocuments('', said)[0]?.value) : said;
-  });
-  const whole = words.filter(Boolean).join(' ');
-  return whole === '' ? null : { line: lineAt(content, (command ?? entry)!.index), command: whole };
+  const both = [entry, entry && !entry.command.startsWith('[') ? undefined : command].filter((it) => !!it);
+  const words = both.map(({ command: said }) =>
+    said.startsWith('[') ? commandText(readDocuments('', said)[0]?.value) : said,
+  );
+  return both.slice(-1).map((it) => ({ ...it, name: 'CMD', command: words.join(' ').trim() }));
 }
 
 const INFRASTRUCTURE =
