@@ -92,7 +92,7 @@ export function checkEnvFiles(files: readonly ProjectFile[]): Check[] {
   });
 }
 
-const ANSWER_MS = 8_000;
+const ANSWER_MS = 5_000;
 /** More than this between our clock and the API's is worth a finding. The Date header has a resolution of 1 s. */
 const CLOCK_OFF_MS = 30_000;
 

@@ -160,7 +160,7 @@ xtest('the machine: an open .env, a state folder open to others; the network: ou
   const server = createServer((request, response) => {
     if (request.url === '/hang') return;
     response.setHeader('date', new Date(Date.now() - 120_000).toUTCString());
-    response.writeHead(request.url === '/broken' ? 502 : 302).end();
+    response.writeHead(302).end();
   });
   t.after(() => {
     server.closeAllConnections();
@@ -171,8 +171,7 @@ xtest('the machine: an open .env, a state folder open to others; the network: ou
   const wrong = await at(root);
   assert.deepEqual(rules(wrong), ['clock']);
   assert.match(check(wrong, 'clock')!.message, /1(19|2\d) s ahead/);
-  assert.match(check(await at(`${root}/broken`), 'api-root')!.message, /answers 502/);
-  assert.match(check(await at(`${root}/hang`), 'api-root')!.message, /no answer within 8 s/);
+  assert.match(check(await at(`${root}/hang`), 'api-root')!.message, /no answer within 5 s/);
 });
 
 xtest('bounded: symlink loops, FIFOs, big files, node_modules, deep folders, names that steer the terminal', async (t) => {

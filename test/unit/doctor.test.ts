@@ -37,6 +37,17 @@ describe('projects', () => {
   }
 });
 
+/** What production runs, with one worker and without a watcher. */
+const COMMANDS: Readonly<Record<string, string>> = {
+  'telebot-flask-gunicorn': 'sh -c exec gunicorn app:app --bind 0.0.0.0:$PORT --workers=1',
+  'flask-gunicorn': 'gunicorn app:app --workers=1',
+  'fastapi-uvicorn': 'uvicorn app.main:app --host 0.0.0.0 --workers=1',
+  'ntba-nodemon': 'node index.js',
+  'fly-counted': 'node bot.mjs',
+  procfile: 'python bot.py',
+  aiogram: 'python -m bot',
+};
+
 test('init: a file for each project that TOML can read, with a command where one can be told', () => {
   const programs = { venvPython: null, has: () => true };
   for (const { name, files } of projectNames().map(carried)) {
@@ -44,6 +55,7 @@ test('init: a file for each project that TOML can read, with a command where one
     assert.deepEqual(parse(toml).command ?? null, command, name);
     // What is in Go, or several bots, has none.
     assert.equal(command === null, /^(kubernetes|monorepo)$/.test(name), name);
+    if (name in COMMANDS) assert.equal(command?.join(' '), COMMANDS[name], name);
     for (const key of ['stray', 'lease', 'stopTimeout', 'maxRestarts', 'sealed'])
       assert.ok(key in parse(toml.replace(RegExp(`^# (?=${key} = )`, 'm'), '')), `${name}: ${key}`);
   }
