@@ -28,7 +28,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const mask = process.umask(0o077);
   if ((mask & 0o700) === 0) process.umask(mask);
   let exitCode: number = EXIT.ok;
-  const program = buildProgram(argv[2], async (row, invocation) => {
+  const program = buildProgram(argv.slice(2), async (row, invocation) => {
     exitCode = await row.run(invocation);
   });
   if (argv.length <= 2) {

@@ -14,8 +14,9 @@ import { COMMANDS, type CommandRow } from './table.ts';
 
 type RunCommand = (row: CommandRow, invocation: Invocation) => Promise<void>;
 
-/** `word` is the first: where it names a command, only that one is made. `run` does what was typed. */
-export function buildProgram(word: string | undefined, run: RunCommand): Command {
+/** Of `words` (those behind `singlepoll`): where the first names a command, only that one is made. `run` does what was typed. */
+export function buildProgram(words: readonly string[], run: RunCommand): Command {
+  const [word = ''] = words;
   const program = new Command('singlepoll');
   program
     .description('Guarantees that exactly one process polls a Telegram bot.')
@@ -34,13 +35,15 @@ export function buildProgram(word: string | undefined, run: RunCommand): Command
       '\nExamples:\n  singlepoll start --sandbox            # try it: no token, no network\n  singlepoll start -- python bot.py     # the real thing\n',
     );
   const asked = COMMANDS.filter(
-    ({ name, aliases = [] }) => name.split(' ', 1)[0] === word || aliases.includes(word ?? ''),
+    ({ name, aliases = [] }) => name.split(' ', 1)[0] === word || aliases.includes(word),
   );
-  for (const row of asked.length > 0 ? asked : COMMANDS) addCommand(program, row, run);
+  // The list of commands says which of them take options, but not what these are.
+  const isList = words.length === 1 && word.startsWith('-');
+  for (const row of asked.length > 0 ? asked : COMMANDS) addCommand(program, row, isList, run);
   return program;
 }
 
-function addCommand(program: Command, row: CommandRow, run: RunCommand): void {
+function addCommand(program: Command, row: CommandRow, isListed: boolean, run: RunCommand): void {
   const [name = '', argument] = row.name.split(' ', 2);
   const it = program
     .command(name)
@@ -57,7 +60,7 @@ function addCommand(program: Command, row: CommandRow, run: RunCommand): void {
     if (isRun) option.helpGroup(`Options of ${name}:`);
     it.addOption(option);
   }
-  if (scopes.length > 0) addOptions(it, name as CommandName);
+  if (scopes.length > 0) addOptions(it, name as CommandName, isListed ? 1 : undefined);
   if (argument !== undefined) {
     const words = it.createArgument(argument, row.argument);
     it.addArgument(row.choices ? words.choices(row.choices) : words);

@@ -325,10 +325,10 @@ export type RawFlags = { readonly [K in OptionName]?: string | readonly string[]
 /** Options that `install` uses differently or ignores, so they are hidden in its help. */
 const NOT_FOR_INSTALL: readonly OptionName[] = ['dryRun', 'detach', 'startTimeout'];
 
-/** Adds every option of the command. The other form of a flag, which overrides a file or variable, is hidden. */
-export function addOptions(command: Command, name: CommandName): Command {
+/** Adds every option of the command, or the first few. The other form of a flag, which overrides a file or variable, is hidden. */
+export function addOptions(command: Command, name: CommandName, limit?: number): Command {
   const names = optionsOf(name);
-  for (const option of names) {
+  for (const option of names.slice(0, limit)) {
     const { kind, short, placeholder, help, defaultText, group } = optionRow(option);
     for (const [index, { key }] of spellingsOf(option).entries()) {
       const flags = `${short && index === 0 ? `-${short}, ` : ''}${flagOf(key)}${kind === 'flag' ? '' : ` <${placeholder}>`}`;

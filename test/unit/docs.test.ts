@@ -139,7 +139,7 @@ function commandLines(text: string): string[][] {
 /** Why the program does not accept it; null: it does. Nothing is run. */
 async function refusal(words: readonly string[]): Promise<string | null> {
   const seen: Invocation[] = [];
-  const program = buildProgram(words[0], async (_, it) => void seen.push(it));
+  const program = buildProgram(words, async (_, it) => void seen.push(it));
   for (const it of [program, ...program.commands])
     it.exitOverride().configureOutput({ writeErr: () => {}, writeOut: () => {} });
   const target = words.includes('--alert-url') ? 'https://x.example' : 'redis://x';
