@@ -45,50 +45,61 @@ const { metafile, outputFiles } = await build({
   plugins: [noChildProcessInCommander],
 });
 emitTypes('dist/types', 'api/index.d.ts');
-const files = new Map();
-for (const { path, text } of outputFiles) {
-  const { code } = await transform(text, {
-    format: 'cjs',
-    platform: 'node',
-    target,
-    // Less to read; names and lines stay, for the stack traces of bug reports.
-    minifySyntax: true,
-    minifyWhitespace: true,
-    lineLimit: 160,
-    supported: { 'dynamic-import': false },
-    define: { 'import.meta.url': 'moduleUrl' },
-    banner: text.includes('import.meta.url')
-      ? "const moduleUrl=require('node:url').pathToFileURL(__filename).href;"
-      : '',
-    logLevel: 'warning',
-  });
-  files.set(basename(path), code);
-}
+const texts = new Map(outputFiles.map(({ path, text }) => [basename(path), text]));
+const commonJs = (text) => ({
+  format: 'cjs',
+  platform: 'node',
+  target,
+  // Less to read; names and lines stay, for the stack traces of bug reports.
+  minifySyntax: true,
+  minifyWhitespace: true,
+  lineLimit: 160,
+  supported: { 'dynamic-import': false },
+  define: { 'import.meta.url': 'moduleUrl' },
+  banner: text.includes('import.meta.url')
+    ? "const moduleUrl=require('node:url').pathToFileURL(__filename).href;"
+    : '',
+  logLevel: 'warning',
+});
 
-// All that a `status` loads is one file: to find, read and compile twenty-five takes longer than the answer.
+// All that a `status` loads is one file, whose modules share one scope: to find, read and link twenty-five takes longer than the answer.
 const core = new Set();
 function add(name) {
-  if (!files.has(name) || core.has(name)) return;
+  if (!texts.has(name) || core.has(name)) return;
   core.add(name);
   for (const { path, kind } of metafile.outputs[`dist/${name}`].imports)
     if (kind === 'import-statement') add(basename(path));
 }
-for (const name of files.keys()) if (/^(?:cli|status-\w+)\.js$/.test(name)) add(name);
-const fromCore = (code, load) =>
-  code.replace(/\brequire\("\.\/([\w-]+\.js)"\)/g, (whole, name) =>
-    core.has(name) ? `${load}("${name}")` : whole,
+for (const name of texts.keys()) if (/^(?:cli|status-\w+)\.js$/.test(name)) add(name);
+const chunksOfCore = {
+  name: 'chunks-of-core',
+  setup(builder) {
+    builder.onResolve({ filter: /^\.\// }, ({ path }) =>
+      core.has(basename(path)) ? { path: basename(path), namespace: 'core' } : { path, external: true },
+    );
+    builder.onLoad({ filter: /./, namespace: 'core' }, ({ path }) => ({ contents: texts.get(path) }));
+  },
+};
+const cases = [...core].map((name) => `case '${name}': return require('./${name}');`);
+const { banner, ...options } = commonJs([...core].map((name) => texts.get(name)).join());
+const bundle = await build({
+  ...options,
+  banner: { js: banner },
+  bundle: true,
+  write: false,
+  stdin: { contents: `export function load(name) { switch (name) { ${cases.join(' ')} } }`, resolveDir: '.' },
+  plugins: [chunksOfCore],
+});
+writeFileSync('dist/core.js', bundle.outputFiles[0].contents);
+writeFileSync('dist/cli.js', 'require("./core.js").load("cli.js");\n');
+for (const [name, text] of texts) {
+  if (core.has(name)) continue;
+  const { code } = await transform(text, commonJs(text));
+  const linked = code.replace(/\brequire\("\.\/([\w-]+\.js)"\)/g, (whole, it) =>
+    core.has(it) ? `require("./core.js").load("${it}")` : whole,
   );
-// In parentheses, so that V8 compiles each at once instead of looking through it first.
-const parts = [...core].map(
-  (name) => `"${name}":(function(module,exports){${fromCore(files.get(name), 'load')}\n})`,
-);
-const loader =
-  'function load(name){if(made[name])return made[name].exports;const module=made[name]={exports:{}};' +
-  'parts[name](module,module.exports);return module.exports}module.exports=load;\n';
-for (const name of core) files.delete(name);
-for (const [name, code] of files) writeFileSync(`dist/${name}`, fromCore(code, 'require("./core.js")'));
-writeFileSync('dist/core.js', `const made={},parts={${parts.join(',\n')}};\n${loader}`);
-writeFileSync('dist/cli.js', 'require("./core.js")("cli.js");\n');
+  writeFileSync(`dist/${name}`, linked);
+}
 // The worker's own runtimes load them as they are.
 cpSync('src/intercept/hooks', 'dist/hooks', {
   recursive: true,

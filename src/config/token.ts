@@ -46,7 +46,7 @@ const WRONG_SHAPES: readonly (readonly [RegExp, string])[] = [
   [/^bot\d+:/i, 'it begins with "bot", which belongs to the URL, not to the token'],
   [/\s/, 'there is white space in or around it'],
   [
-    /^\D*$|^(?!\d+:[\w-]{30,}$).*(?:your|token|here|change|example|placeholder|secret|x{4}|[<>]|\$\{|\.\.\.|…)/i,
+    /^\D*$|^(?!\d+:[\w-]{30,}$).*(?:your|token|here|change|example|placeholder|secret|x{4}|[<>]|\$\{|\.\.\.|\u2026)/i,
     'it is a placeholder',
   ],
   [/^\d+$/, 'it is a bot id alone, without the secret'],
