@@ -26,10 +26,8 @@ export const noSilence: PollSilence = {
 export type SilenceEvent =
   | { readonly kind: 'spawned'; readonly required: boolean }
   | { readonly kind: 'ended' | 'asked' | 'answered' }
-  /** One of the worker's polls has succeeded. */
   | { readonly kind: 'completed' }
   | { readonly kind: 'api'; readonly down: boolean }
-  /** The time of `deafAtMs` has come. */
   | { readonly kind: 'due' };
 
 /** A timer this late was delayed by a stop of our own process (of any length) or by a busy machine. */

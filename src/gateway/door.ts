@@ -69,7 +69,6 @@ export type DoorEvent = { readonly atMs: number } & (
   | { readonly kind: 'asked'; readonly poll: Poll }
   /** The client's connection has ended, and with it all its polls. */
   | { readonly kind: 'closed'; readonly connection: number }
-  /** The process is dead. */
   | { readonly kind: 'gone'; readonly poller: string }
   /** `random` (0 … 1) spreads the retries. */
   | { readonly kind: 'ended'; readonly attempt: number; readonly result: PollResult; readonly random: number }
@@ -124,7 +123,6 @@ export const closedDoor: Door = {
 
 export type DoorStep = readonly [Door, readonly DoorEffect[]];
 
-/** Decides the next state and the effects, in order. */
 export function stepDoor(door: Door, event: DoorEvent, policy: DoorPolicy = DOOR_POLICY): DoorStep {
   const effects: DoorEffect[] = [];
   const taken = take(awake(door, event.atMs), event, effects);
@@ -394,7 +392,6 @@ export type Untimed<E> = E extends unknown ? Omit<E, 'atMs'> : never;
 
 /** Performs the effects: polls.ts with sockets, test/simulation/door-gateway.ts in the simulation. */
 export interface DoorEdges {
-  /** Elapsed time, ms. */
   now(): number;
   /** Calls `due` at this time, never earlier; returns how to cancel that. */
   timer(atMs: number, due: () => void): () => void;
@@ -437,7 +434,6 @@ export function createDoorLoop(edges: DoorEdges, policy: DoorPolicy = DOOR_POLIC
       return door;
     },
     send,
-    /** Cancels the timer. */
     stop: () => cancelTimer(),
   };
 }

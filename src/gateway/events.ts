@@ -54,9 +54,7 @@ export interface GatewayWatchOptions {
   readonly onPolled: () => void;
   readonly onBlocked: (ending: Ending) => void;
   readonly onDeaf: (reason: string) => void;
-  /** A webhook blocks polling. */
   readonly onWebhook: () => void;
-  /** Another poller ended our poll. */
   readonly onConflict: () => void;
   /** A poll is sent; other pollers on this machine will react to it. */
   readonly onSent: () => void;
@@ -265,7 +263,6 @@ export function watchGateway(options: GatewayWatchOptions) {
     reached: apiLetsPoll,
     /** This run had polled undisturbed for long enough before the rival came. */
     isIncumbent: () => rivalry.incumbent,
-    /** The median latency of the worker's recent calls. */
     latencyMs(): number | null {
       const middle = [...latencies].sort((a, b) => a - b)[latencies.length >> 1];
       return middle === undefined ? null : Math.round(middle * 10) / 10;

@@ -21,7 +21,6 @@ export function splitTarget(target: string): { path: string; query: string } {
 
 const NOT_FOUND = { kind: 'none', description: 'Not Found' } as const;
 
-/** Parses a decoded path. */
 export function routeOf(path: string): Route {
   if (!path.startsWith('/'))
     return { kind: 'none', description: 'Not Found: absolute URI is specified in the Request-Line' };

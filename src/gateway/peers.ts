@@ -28,9 +28,7 @@ export interface PeersOptions {
   readonly tree: () => readonly number[];
   /** Reads new processes' environments, by which those are found that have left the tree. */
   readonly learnTree: () => Promise<unknown>;
-  /** A poller's connection has ended. */
   readonly onLeft: (connection: number) => void;
-  /** A poller's process is dead. */
   readonly onDeath: (name: string) => void;
 }
 
@@ -108,7 +106,6 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
       pollers.set(socket, poller);
       return poller;
     },
-    /** A connection has ended. */
     left,
     /** A new worker runs, so the pollers of the previous one are gone. */
     restart(pid: number): void {
@@ -132,7 +129,6 @@ export function programWords(pid: number | null): string {
   return plainCommand(argv.slice(0, script < 0 ? argv.length : script + 1)) || 'the worker';
 }
 
-/** False for a dead process or a zombie. */
 function lives(pid: number): boolean {
   return process.platform !== 'linux' || aliveStat(pid) !== null;
 }

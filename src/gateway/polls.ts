@@ -25,7 +25,6 @@ export type GatewayNews =
   | { readonly kind: 'distrust'; readonly program: string; readonly way: Way }
   | { readonly kind: 'asked'; readonly offset: number | null }
   | { readonly kind: 'answered' }
-  /** A poll is sent to the Bot API. */
   | { readonly kind: 'sent' }
   /** The Bot API has accepted a poll: it has answered it or lets it wait. */
   | { readonly kind: 'accepted'; readonly answered: boolean }
@@ -48,7 +47,6 @@ export type GatewayNews =
   | { readonly kind: 'unsealed' }
   | { readonly kind: 'farewell'; readonly method: 'logout' | 'close' }
   | { readonly kind: 'called'; readonly tookMs: number }
-  /** A call of the worker has not reached the Bot API. */
   | { readonly kind: 'call-failed'; readonly problem: string };
 
 export interface PollsOptions {
@@ -290,14 +288,12 @@ export function createPolls(options: PollsOptions) {
       send({ kind: 'asked', poll: { id, poller, connection, askedAtMs: performance.now(), timeoutMs } });
       reopenSoon();
     },
-    /** Sends an event to the door. */
     send,
     /** Lets no poll pass until `mayPoll` is true again. */
     shut,
     /** Updates were dropped, or went to a webhook. */
     dropped: () => note({ kind: 'unsure' }),
     door: () => loop.door,
-    /** Sends the poll upstream again. */
     renew: () => sent?.abort.abort(),
     close(): void {
       send({ kind: 'shut' });

@@ -100,7 +100,6 @@ export function upstreamHeaders(raw: readonly string[]): string[] {
   return without(NOT_UPSTREAM, raw);
 }
 
-/** Headers of an answer. */
 export function downstreamHeaders(raw: readonly string[]): string[] {
   return without(OF_ONE_CONNECTION, raw);
 }

@@ -292,7 +292,6 @@ export function createGateway(options: GatewayOptions) {
       });
       return preparing;
     },
-    /** The next worker's endpoint is open. */
     ready: () => coming !== null || (options.port !== null && present !== null),
     /** Shuts the last worker's endpoint, and returns the API root for the next one; `rotated`: the bot's token if that has changed. */
     next(rotated = token): string {

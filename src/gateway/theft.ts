@@ -10,7 +10,6 @@ export interface Ledger {
   readonly last: { readonly id: number; readonly atMs: number } | null;
   /** All updates with a higher id entered the queue after this time. */
   readonly emptyAtMs: number;
-  /** The latest poll that was sent. */
   readonly poll: {
     readonly offset: number;
     readonly limit: number;

@@ -86,7 +86,6 @@ export function stolenWords(updates: number): string {
 
 export const STOLEN_CURE =
   'find the script that calls getUpdates (cron, a health check, a second consumer) and stop it, or revoke the token with @BotFather';
-/** A program does not accept the gateway's certificate. */
 export const distrustWords = (program: string): string =>
   `${program} does not accept singlepoll's certificate (a CA file of its own, or a pinned certificate)`;
 

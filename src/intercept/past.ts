@@ -5,7 +5,6 @@ import { findLine, type Language } from './libraries.ts';
 
 export interface Past {
   readonly why: string;
-  /** The one thing to do. */
   readonly cure: string;
 }
 

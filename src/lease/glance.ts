@@ -14,7 +14,6 @@ const NOTHING: Omit<LeaseEntry, 'engine'> = {
   ...{ decision: null, reachable: null, unreachable: null },
 };
 
-/** What a keeper knows of the lease, for `status`. */
 export function leaseEntry(
   engine: string,
   keeper: Keeper,

@@ -13,7 +13,6 @@ import { killAfterMs, type LeaseTiming, livesMs, stopAfterMs, waitMs } from './t
 
 export interface KeeperPolicy {
   readonly timing: LeaseTiming;
-  /** The uuid of this start. */
   readonly id: string;
   readonly host: string;
   readonly pid: number;
@@ -81,7 +80,6 @@ export const newKeeper = {
   /** The next regular look (standby) or write (leader). */
   dueAtMs: 0,
   releaseByMs: 0,
-  /** The engine has said that the record may have changed. */
   hinted: false,
   ackedAtMs: 0,
   /** After a lost term: when the rest of its worker has to be killed. */
@@ -89,7 +87,6 @@ export const newKeeper = {
   /** Time may have passed unnoticed, so answers to requests up to this number prove nothing. */
   doubtUpTo: 0,
   doubted: false,
-  /** We want the holder to hand over. */
   wish: false,
   /** Whether the engine answers; null: it was not asked yet. */
   reach: null as
@@ -108,7 +105,6 @@ export type Outcome =
 /** `random` (0 … 1) spreads actions that many machines would take at once. */
 export type KeeperEvent = { readonly atMs: number; readonly unixMs: number; readonly random: number } & (
   | { readonly kind: 'seek'; readonly takeover: boolean }
-  /** Stops seeking the lease. */
   | { readonly kind: 'quit' }
   | { readonly kind: 'answer'; readonly request: number; readonly outcome: Outcome }
   | { readonly kind: 'hint' }
@@ -160,7 +156,6 @@ function set(k: typeof newKeeper, change: Partial<typeof newKeeper>): void {
   Object.assign(k, change);
 }
 
-/** Decides the next state and the effects, in order. */
 export function stepKeeper(
   keeper: Keeper,
   event: KeeperEvent,
@@ -419,7 +414,6 @@ function isSame(a: LeaseRecord | null, b: LeaseRecord | null): boolean {
   return a.holder === b.holder && a.epoch === b.epoch && a.seq === b.seq && a.vacant === b.vacant;
 }
 
-/** Sends the next request, if one is due. */
 function settle(step: Step): void {
   const { k, atMs, policy } = step;
   if (k.role === 'releasing' && atMs >= k.releaseByMs) released(step, false);

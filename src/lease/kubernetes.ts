@@ -128,7 +128,6 @@ export function openKubernetes(url: LeaseUrl, fallback: string): LeaseStore {
 
 const revOf = ({ metadata }: Lease): Rev => `${metadata?.uid}/${metadata?.resourceVersion}`;
 
-/** What `kubectl get lease` shows. */
 function specOf({ holder, host, pid, ttl }: LeaseRecord): object {
   return {
     holderIdentity: holder === '' || host === undefined ? holder : `${host}:${pid}`,

@@ -41,7 +41,6 @@ export type LeaseEvent =
   | { readonly kind: 'taken'; readonly from: string }
   /** The worker has to stop. `lost`: no poll may pass from now on; otherwise another machine asks for a hand-over. */
   | { readonly kind: 'unleased'; readonly reason: string; readonly lost: boolean }
-  /** The rest of the worker has to be killed now. */
   | { readonly kind: 'kill-due' }
   | { readonly kind: 'blocked'; readonly ending: Ending };
 
@@ -49,7 +48,6 @@ export type Lease = ReturnType<typeof createLease>;
 
 export interface LeaseOptions {
   readonly timing: LeaseTiming;
-  /** Ask the present holder to hand over. */
   readonly takeover: boolean;
   /** Do not stand by, but end if another machine holds it. */
   readonly noWait: boolean;
@@ -105,7 +103,6 @@ export function createLease(store: LeaseStore, options: LeaseOptions) {
   let busy = false;
   let unwatch: (() => void) | null = null;
   let timer: NodeJS.Timeout | undefined;
-  /** Called when the lease is won. */
   let won: (() => void) | null = null;
   let { takeover } = options;
   /** Whether, since we seek the lease, another machine held it (its name), or the record was missing. */

@@ -18,9 +18,7 @@ export interface LeaseRecord {
   host?: string;
   /** Identifies the kernel lock of its supervisor, which only one living process of this machine can hold. */
   lock?: string;
-  /** Pid of the supervisor. */
   pid?: number;
-  /** When the term began, ISO 8601. */
   since?: string;
   /** The uuid of the standby that asks for a hand-over. */
   wants?: string;

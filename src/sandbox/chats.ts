@@ -107,7 +107,6 @@ export function createChats() {
   }
 
   return {
-    /** Oldest first. */
     sent,
     /** The bytes behind a `file_path` of getFile, or null. */
     file: (path: string): Buffer | null => files.get(path.split('/').at(-1) ?? '')?.bytes ?? null,

@@ -60,7 +60,6 @@ export function createCore() {
     log: log.records,
     ...{ startRecord: log.start, endRecord: log.end, onRequest: log.onRequest },
     ...{ fault: faults.add, clearFaults: faults.clear, faults: faults.list, strike: faults.strike },
-    /** The bots in the order they were added. */
     bots: () => [...bots.values()],
     /** Registers a bot and returns its token; a known bot restarts with an empty queue. Throws on a malformed token. */
     addBot(token = randomToken()): string {

@@ -14,7 +14,6 @@ const STRAY_START_MS = 10_000;
 const STRAY_STOP_MS = 2000;
 
 export interface DemoOptions {
-  /** Path of legacy-polling-bot.js. */
   readonly strayScript: string;
   /** Arguments for node before the script. */
   readonly nodeArgs?: readonly string[];

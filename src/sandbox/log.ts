@@ -47,7 +47,6 @@ export function createRequestLog() {
     for (const listener of [...listeners]) listener({ type, request });
   };
   return {
-    /** Oldest first. */
     records,
     /** Records a request that has arrived, and later when its client leaves. */
     start(response: ServerResponse, bot: number, method: string, args: Args): RequestRecord {
@@ -73,7 +72,6 @@ export function createRequestLog() {
       announce('start', record);
       return record;
     },
-    /** Records how it ended. */
     end(record: RequestRecord, outcome: Partial<RequestRecord>): void {
       Object.assign(record, outcome, { endedAtMs: performance.now() });
       announce('end', record);

@@ -132,7 +132,6 @@ export async function startSandbox(options: SandboxOptions = {}) {
   };
 }
 
-/** An answer of the Bot API; `retryAfter` in seconds. */
 function sendJson(response: ServerResponse, status: number, body: unknown, retryAfter?: number): void {
   send(response, status, JSON.stringify(body), retryAfter);
 }

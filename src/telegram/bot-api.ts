@@ -7,7 +7,6 @@ import { maskText } from '../output/mask.ts';
 import { plain } from '../output/plain.ts';
 import { explain, type HttpClient, openHttpClient, type WholeAnswer } from './http-client.ts';
 
-/** What an answer means for a supervisor. */
 export type Reply<T = unknown> =
   | ({ readonly kind: 'ok'; readonly result: T } & Measured)
   /** 401 or 404: the token (or the API root) is wrong, so asking again won't help. */

@@ -29,7 +29,6 @@ export interface WholeRequest {
   readonly signal: AbortSignal;
   /** Asked once connected, which may be long after the request was begun (if the machine slept). */
   readonly mayGo?: () => boolean;
-  /** Called when the request is sent. */
   readonly onSent?: () => void;
 }
 

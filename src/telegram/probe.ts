@@ -53,7 +53,6 @@ export interface Verdict {
   readonly afterMs: number | null;
   /** How often a rival ended our poll. 0 with a rival: it fetched an update. */
   readonly conflicts: number;
-  /** Mean time between two conflicts. */
   readonly rhythmMs: number | null;
   /** How long the rival waits after a 409 before it polls again. */
   readonly retryMs: number | null;
@@ -62,7 +61,6 @@ export interface Verdict {
   readonly tookMs: number;
 }
 
-/** The part of an update that the probe reads. */
 interface Update {
   readonly update_id: number;
 }

@@ -90,9 +90,7 @@ export function createApiReach({ api, report, onProblem, consequence, onChange }
   }
 
   return {
-    /** The Bot API has given any answer. */
     answered,
-    /** A call has not reached the Bot API. */
     failed,
     /** The last call that ended has not reached the Bot API. */
     inDoubt: () => downSinceMs !== null,

@@ -24,7 +24,6 @@ export async function clearWebhook(
     readonly keep: boolean;
     readonly dropPending: boolean;
     readonly signal?: AbortSignal;
-    /** Called before a webhook is deleted. */
     readonly onDelete?: (shown: string) => void;
   },
 ): Promise<WebhookOutcome> {
@@ -70,7 +69,6 @@ export function maskWebhookUrl(text: string): string {
   return `${protocol}//${host}${path.join('/')}${search ? '?…' : ''}`;
 }
 
-/** Usual words in the paths of webhooks. */
 const PLAIN_WORDS = new Set(
   'api app bot bots callback hook hooks new old php python node js py prod production public staging dev telegram telegraf tg update updates v1 v2 v3 web webhook webhooks'.split(
     ' ',
