@@ -16,9 +16,8 @@ import type { ApiReach } from '../telegram/reach.ts';
 import { tokenRefused } from '../telegram/reach.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { deafAtMs, noSilence, type SilenceEvent, stepSilence } from './deafness.ts';
-import type { Way } from './front.ts';
+import type { PollWay, Way } from './front.ts';
 import { programWords } from './peers.ts';
-import type { GatewayNews } from './polls.ts';
 import {
   atPeace,
   interrupted,
@@ -62,13 +61,19 @@ export interface GatewayWatchOptions {
 
 export type GatewayWatch = ReturnType<typeof watchGateway>;
 
+type Handlers = GatewayWatch['handlers'];
+type Detail<H> = H extends (detail: infer D) => void ? (unknown extends D ? object : Readonly<D>) : never;
+/** What the gateway tells the supervisor. */
+export type GatewayNews = {
+  [K in keyof Handlers]: { readonly kind: K } & Detail<Handlers[K]>;
+}[keyof Handlers];
+type Pid = number | null;
+
 /** After this time a 409 that the server holds back has come. */
 const HELD_BACK_MS = CONFLICT_HOLD_MS + 1_000;
 /** Time for two of our polls, each with the time in which a 409 is held back. */
 const SUSPECT_MS = 15_000;
 const LATENCIES_KEPT = 31;
-
-type Handlers = { [K in GatewayNews['kind']]: (news: Extract<GatewayNews, { kind: K }>) => void };
 
 export function watchGateway(options: GatewayWatchOptions) {
   const { report, status, config, reach } = options;
@@ -175,8 +180,9 @@ export function watchGateway(options: GatewayWatchOptions) {
     if (pollSilence.apiDown === yes) note({ kind: 'api', down: !yes });
   }
 
-  const handlers: Handlers = {
-    came({ by, pid }) {
+  /** Pids are null if the system does not tell. */
+  const handlers = {
+    came({ by, pid }: { by: PollWay; pid: Pid }) {
       if (status.record.polling.by === by) return;
       status.note({ kind: 'came', by });
       if (by !== 'plain')
@@ -186,11 +192,13 @@ export function watchGateway(options: GatewayWatchOptions) {
           'good',
         );
     },
-    distrust: ({ program, way }) => void sayDistrust(program, way),
-    asked: () => note({ kind: 'asked' }),
+    /** A program does not trust the gateway's certificate; `program` is its first words. */
+    distrust: ({ program, way }: { program: string; way: Way }) => void sayDistrust(program, way),
+    asked: (_: { offset: number | null }) => note({ kind: 'asked' }),
     answered: () => note({ kind: 'answered' }),
     sent: () => options.onSent(),
-    accepted({ answered }) {
+    /** The Bot API has answered a poll, or lets it wait. */
+    accepted({ answered }: { answered: boolean }) {
       rivalry = undisturbed(rivalry, performance.now(), answered);
       if (rivalry.overlap !== null) look();
       if (answered) {
@@ -201,16 +209,18 @@ export function watchGateway(options: GatewayWatchOptions) {
       else reach.askNow();
       options.onPolled();
     },
-    completed({ updates }) {
+    /** A poll has succeeded and its answer was sent to the worker. */
+    completed({ updates }: { updates: number }) {
       note({ kind: 'completed' });
       if (options.sayUpdates && updates > 0) report.line('poll', `${count(updates, 'update')} received`);
     },
-    stolen({ updates }) {
+    /** Another poller has taken updates while none of our polls was open: theft.ts. */
+    stolen({ updates }: { updates: number }) {
       const { stolen } = status.record.polling;
       const text = `${stolenWords(updates)}: their ids are missing, and nobody got a 409 (${stolen} so far). Usual cure: ${STOLEN_CURE}`;
       report.line('gateway', text, 'warn', { updates, stolen });
     },
-    conflict({ livedMs }) {
+    conflict({ livedMs }: { livedMs: number }) {
       reach.answered();
       apiLetsPoll(false);
       follow(kicked(rivalry, performance.now(), livedMs, policy));
@@ -221,43 +231,50 @@ export function watchGateway(options: GatewayWatchOptions) {
       apiLetsPoll(false);
       options.onWebhook();
     },
-    outage({ problem }) {
+    outage({ problem }: { problem: string }) {
       rivalry = interrupted(rivalry);
       apiLetsPoll(false);
       reach.failed(problem);
     },
-    flood({ retryAfterMs }) {
+    flood({ retryAfterMs }: { retryAfterMs: number }) {
       reach.answered();
       apiLetsPoll(false);
       const text = `the Bot API asks for a pause of ${duration(retryAfterMs)} (429): nobody polls until then`;
       report.line('api', text, 'warn');
     },
-    refused: ({ description }) => options.onBlocked(tokenRefused(config, { status: 401, description })),
-    second: ({ owner, held }) => warnOnce(`second ${owner} ${held}`, secondPollerWords(owner, held)),
-    stranger: ({ pid }) =>
+    refused: ({ description }: { description: string }) =>
+      options.onBlocked(tokenRefused(config, { status: 401, description })),
+    /** A second poller of the worker still has to wait for the first. */
+    second: ({ owner, held }: { owner: Pid; held: Pid }) =>
+      warnOnce(`second ${owner} ${held}`, secondPollerWords(owner, held)),
+    stranger: ({ pid }: { pid: Pid }) =>
       warnOnce(`stranger ${pid}`, `refused ${strangerName(pid)}: it is not in the worker's tree`),
     'webhook-turned-down': () => warnOnce('set-webhook', WEBHOOK_TURNED_DOWN),
-    'webhook-of-worker'({ url }) {
+    /** The worker has set or deleted its own webhook, as the configuration allows. */
+    'webhook-of-worker'({ url }: { url: string }) {
       // Libraries delete a webhook at each start, even if none is set.
       if (url === '' && !status.record.webhookOfWorker) return;
       status.note({ kind: 'webhook-of-worker', url: maskWebhookUrl(url) });
       const set = `${WORKERS_WEBHOOK}: it is left alone, and nobody polls`;
       report.line('gateway', url === '' ? 'the worker has deleted its webhook' : set);
     },
+    /** The worker uses the real token although it was given a sealed one. */
     unsealed: () => warnOnce('unsealed', `${UNSEALED}; its calls are answered 401`, UNSEALED_CURE),
-    farewell: ({ method }) => report.line('gateway', FAREWELLS[method], 'warn'),
-    called({ tookMs }) {
+    farewell: ({ method }: { method: keyof typeof FAREWELLS }) =>
+      report.line('gateway', FAREWELLS[method], 'warn'),
+    called({ tookMs }: { tookMs: number }) {
       reach.answered();
       latencies.push(tookMs);
       if (latencies.length > LATENCIES_KEPT) latencies.shift();
     },
-    'call-failed': ({ problem }) => reach.failed(problem),
+    'call-failed': ({ problem }: { problem: string }) => reach.failed(problem),
   };
 
   return {
-    news(news: GatewayNews): void {
-      if (isNoted(news)) status.note(news);
-      (handlers[news.kind] as (news: GatewayNews) => void)(news);
+    handlers,
+    news(news: { readonly kind: keyof typeof handlers }): void {
+      if (NOTED.has(news.kind)) status.note(news as StatusEvent);
+      (handlers[news.kind] as (news: object) => void)(news);
     },
     /** Receives whether the Bot API answers other calls, which a worker that does not poll can't show. */
     reached: apiLetsPoll,
@@ -286,12 +303,9 @@ export function watchGateway(options: GatewayWatchOptions) {
 }
 
 /** News that are notes for the status as they are. */
-const NOTED = [
-  ...(['asked', 'accepted', 'completed', 'stolen', 'conflict', 'webhook'] as const),
-  ...(['flood', 'stranger', 'webhook-turned-down', 'unsealed'] as const),
-];
-type Noted = Extract<GatewayNews, { kind: (typeof NOTED)[number] }>;
-const isNoted = (news: GatewayNews): news is Noted => (NOTED as readonly string[]).includes(news.kind);
+const NOTED = new Set(
+  'asked accepted completed stolen conflict webhook flood stranger webhook-turned-down unsealed'.split(' '),
+);
 
 /** A run that has polled undisturbed for this long counts as the incumbent. */
 export function incumbentAfterMs({ rivalAfterMs }: Pick<Config, 'rivalAfterMs'>): number {

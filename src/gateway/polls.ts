@@ -12,42 +12,11 @@ import {
   type PollResult,
   type Untimed,
 } from './door.ts';
-import type { PollWay, Way } from './front.ts';
+import type { GatewayNews } from './events.ts';
 import type { Args } from './params.ts';
 import { type Poller, pidOf } from './peers.ts';
 import { answerJson, NO_UPDATES, pollBody, readPoll } from './request.ts';
 import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
-
-/** What the gateway tells the supervisor. Pids are null if the system does not tell. */
-export type GatewayNews =
-  | { readonly kind: 'came'; readonly by: PollWay; readonly pid: number | null }
-  /** A program does not trust the gateway's certificate; `program` is its first words. */
-  | { readonly kind: 'distrust'; readonly program: string; readonly way: Way }
-  | { readonly kind: 'asked'; readonly offset: number | null }
-  | { readonly kind: 'answered' }
-  | { readonly kind: 'sent' }
-  /** The Bot API has accepted a poll: it has answered it or lets it wait. */
-  | { readonly kind: 'accepted'; readonly answered: boolean }
-  /** A poll has succeeded and its answer was sent to the worker. */
-  | { readonly kind: 'completed'; readonly updates: number }
-  /** Another poller has taken updates while none of our polls was open: theft.ts. */
-  | { readonly kind: 'stolen'; readonly updates: number }
-  | { readonly kind: 'conflict'; readonly livedMs: number }
-  | { readonly kind: 'webhook' }
-  | { readonly kind: 'outage'; readonly problem: string }
-  | { readonly kind: 'flood'; readonly retryAfterMs: number }
-  | { readonly kind: 'refused'; readonly description: string }
-  /** A second poller of the worker still has to wait for the first. */
-  | { readonly kind: 'second'; readonly owner: number | null; readonly held: number | null }
-  | { readonly kind: 'stranger'; readonly pid: number | null }
-  | { readonly kind: 'webhook-turned-down' }
-  /** The worker has set or deleted its own webhook, as the configuration allows. */
-  | { readonly kind: 'webhook-of-worker'; readonly url: string }
-  /** The worker uses the real token although it was given a sealed one. */
-  | { readonly kind: 'unsealed' }
-  | { readonly kind: 'farewell'; readonly method: 'logout' | 'close' }
-  | { readonly kind: 'called'; readonly tookMs: number }
-  | { readonly kind: 'call-failed'; readonly problem: string };
 
 export interface PollsOptions {
   readonly client: HttpClient;

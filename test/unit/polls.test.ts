@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { test } from 'node:test';
+import type { GatewayNews } from '../../src/gateway/events.ts';
 import { createArgs } from '../../src/gateway/params.ts';
-import { createPolls, type GatewayNews } from '../../src/gateway/polls.ts';
+import { createPolls } from '../../src/gateway/polls.ts';
 import type { HttpClient } from '../../src/telegram/http-client.ts';
 
 interface Upstream {
