@@ -5,7 +5,7 @@
  * shows that a program does not trust the gateway's certificate; it is tunnelled to the Bot API from then on.
  */
 import type { Server as HttpServer, IncomingMessage } from 'node:http';
-import { createServer, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { SecureContext } from 'node:tls';
 
@@ -15,53 +15,37 @@ export type Way = 'hook' | 'connect' | 'plain';
 export type PollWay = Way | 'absolute';
 
 export interface FrontOptions {
-  /** Serves the connections but does not listen itself. */
-  readonly http: HttpServer;
   /** PEM. */
   readonly cert: string;
   readonly key: string;
   /** The host whose connections are decrypted here. */
   readonly host: string;
-  /** Time limit for the first byte and for the TLS handshake; `http` has its own limit for heads. */
+  /** Time limit for the first byte and for the TLS handshake; HTTP servers have their own limit for heads. */
   readonly headMs: number;
   /** The first words of the program at the other end; null: it does not belong to the worker. */
   readonly programOf: (socket: Socket) => Promise<string | null>;
   /** Connects to another host, through the user's own proxy if there is one. */
   readonly tunnel: (host: string, port: number) => Promise<Duplex>;
   /** A program that does not trust the gateway may bypass it. */
-  readonly mayPass: boolean;
-  readonly distrust: Distrust;
+  readonly mayPass: () => boolean;
   /** A program aborted its handshake or hung up right after it. */
   readonly onDistrust: (program: string, way: Way) => void;
 }
-
-/** Outlives the worker, since one failed call may end that. */
-export interface Distrust {
-  /** Programs that do not trust the gateway's certificate. */
-  readonly programs: Set<string>;
-  /** How often in a row a program has hung up after its handshake without sending a byte. */
-  readonly silent: Map<string, number>;
-}
-
-export type Front = ReturnType<typeof createFront>;
 
 /** After so many such hang-ups in a row a program does not trust us; after one, it may just have been killed. */
 const SILENT_MAX = 2;
 /** First byte of a TLS record of the type handshake (RFC 8446, section 5.1). */
 const TLS_HANDSHAKE = 0x16;
 
+/** What is known of programs outlives the worker, since one failed call may end that. */
 export function createFront(options: FrontOptions) {
-  const { http, host, headMs, cert, key, programOf, distrust } = options;
+  const { host, headMs, cert, key, programOf } = options;
   let secureContext: SecureContext | undefined;
   const ways = new WeakMap<Socket, Way>();
-  // This starts the time limit of `http` for the heads of requests.
-  http.emit('listening');
-  http.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    socket.on('error', () => socket.destroy());
-    connect(request.url ?? '', socket as Socket, head).catch((error: Error) =>
-      refuse(socket, '502 Bad Gateway', error.message),
-    );
-  });
+  /** Programs that do not trust the gateway's certificate. */
+  const distrusting = new Set<string>();
+  /** How often in a row a program has hung up after its handshake without sending a byte. */
+  const silent = new Map<string, number>();
 
   /** Closes a connection that does not reach `http`, with its own limits, in time. */
   function limited(socket: Socket): () => void {
@@ -73,12 +57,12 @@ export function createFront(options: FrontOptions) {
 
   function distrusts(program: string, way: Way): void {
     // A hook's connection can't bypass the gateway.
-    if (way === 'connect') distrust.programs.add(program);
+    if (way === 'connect') distrusting.add(program);
     options.onDistrust(program, way);
   }
 
   /** `program` is called while the connection exists. */
-  function decrypt(socket: Socket, way: Way, program: () => Promise<string | null>): void {
+  function decrypt(http: HttpServer, socket: Socket, way: Way, program: () => Promise<string | null>): void {
     // TLS takes 1 MB, so it is loaded only when a program is led here.
     const { createSecureContext, TLSSocket } = process.getBuiltinModule('node:tls');
     secureContext ??= createSecureContext({ cert, key });
@@ -102,13 +86,13 @@ export function createFront(options: FrontOptions) {
   /** Some clients check the certificate only after the handshake (GnuTLS). */
   function watchSilence(secure: Socket, program: string): void {
     secure.once('close', () => {
-      const times = secure.bytesRead > 0 ? 0 : (distrust.silent.get(program) ?? 0) + 1;
-      distrust.silent.set(program, times);
+      const times = secure.bytesRead > 0 ? 0 : (silent.get(program) ?? 0) + 1;
+      silent.set(program, times);
       if (times >= SILENT_MAX) distrusts(program, 'connect');
     });
   }
 
-  async function connect(target: string, socket: Socket, head: Buffer): Promise<void> {
+  async function connect(http: HttpServer, target: string, socket: Socket, head: Buffer): Promise<void> {
     const [, name = '', port = ''] = /^(.+):(\d+)$/.exec(target) ?? [];
     const asked = name.replace(/^\[|\]$/g, '').toLowerCase();
     const program = ways.has(socket) ? null : await programOf(socket);
@@ -116,12 +100,12 @@ export function createFront(options: FrontOptions) {
       return refuse(socket, '403 Forbidden', 'only processes of the worker may use the gateway as a proxy');
     if (asked === '') return refuse(socket, '400 Bad Request', 'CONNECT HOST:PORT is expected');
     const isHost = asked === host && port === '443';
-    if (isHost && !distrust.programs.has(program)) {
+    if (isHost && !distrusting.has(program)) {
       socket.write(ESTABLISHED);
       if (head.length > 0) socket.unshift(head);
-      return decrypt(socket, 'connect', () => Promise.resolve(program));
+      return decrypt(http, socket, 'connect', () => Promise.resolve(program));
     }
-    if (isHost && !options.mayPass)
+    if (isHost && !options.mayPass())
       return refuse(socket, '502 Bad Gateway', 'with --sealed or --sandbox nothing passes the gateway');
     const far = await options.tunnel(asked, Number(port));
     socket.write(ESTABLISHED);
@@ -131,19 +115,32 @@ export function createFront(options: FrontOptions) {
     socket.pipe(far).pipe(socket);
   }
 
-  const server = createServer({ noDelay: true }, (socket) => {
-    socket.once('error', () => socket.destroy());
-    const inTime = limited(socket);
-    socket.once('data', (first: Buffer) => {
-      inTime();
-      socket.pause();
-      socket.unshift(first);
-      if (first[0] === TLS_HANDSHAKE) decrypt(socket, 'hook', () => programOf(socket));
-      else http.emit('connection', socket);
-      process.nextTick(() => socket.resume());
-    });
-  });
-  return { server, wayOf: (socket: Socket): Way => ways.get(socket) ?? 'plain' };
+  return {
+    /** A server that hands its connections to `http`, which does not listen itself. */
+    open(http: HttpServer): Server {
+      // This starts the time limit of `http` for the heads of requests.
+      http.emit('listening');
+      http.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+        socket.on('error', () => socket.destroy());
+        connect(http, request.url ?? '', socket as Socket, head).catch((error: Error) =>
+          refuse(socket, '502 Bad Gateway', error.message),
+        );
+      });
+      return createServer({ noDelay: true }, (socket) => {
+        socket.once('error', () => socket.destroy());
+        const inTime = limited(socket);
+        socket.once('data', (first: Buffer) => {
+          inTime();
+          socket.pause();
+          socket.unshift(first);
+          if (first[0] === TLS_HANDSHAKE) decrypt(http, socket, 'hook', () => programOf(socket));
+          else http.emit('connection', socket);
+          process.nextTick(() => socket.resume());
+        });
+      });
+    },
+    wayOf: (socket: Socket): Way => ways.get(socket) ?? 'plain',
+  };
 }
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';

@@ -2,13 +2,13 @@
  * The worker's own Bot API endpoint on 127.0.0.1: every call is passed on (relay.ts), polls go through the door (polls.ts). It
  * decides nothing about the supervisor, but sends it news of what happens.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { heldPolls } from './door.ts';
 import type { GatewayNews } from './events.ts';
 import { createForeign } from './foreign.ts';
-import { createFront, type Distrust, type Front, type PollWay } from './front.ts';
+import { createFront, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
 import { createPeers, type Poller, pidOf, programWords } from './peers.ts';
 import { createPolls } from './polls.ts';
@@ -85,7 +85,6 @@ export function createGateway(options: GatewayOptions) {
   let ownWebhook = false;
   let closed = false;
   const foreign = intercept && createForeign(intercept.env);
-  const distrust: Distrust = { programs: new Set(), silent: new Map() };
 
   const peers = createPeers({
     ...{ tree, learnTree },
@@ -97,6 +96,19 @@ export function createGateway(options: GatewayOptions) {
     prefix: () => `${rootPath}/bot${token}`,
     ownWebhook: () => ownWebhook,
   });
+
+  const front =
+    intercept &&
+    createFront({
+      ...{ host: intercept.host, cert: intercept.cert, key: intercept.key, headMs: HEAD_MS_MAX },
+      mayPass: () => intercept.foreign && workerToken === token,
+      async programOf(socket) {
+        const caller = await peers.find(socket);
+        return caller.kind === 'poller' ? programWords(pidOf(caller.name)) : null;
+      },
+      tunnel: (far, port) => foreign?.tunnel(far, port) ?? Promise.reject(new Error('closed')),
+      onDistrust: (program, way) => onNews({ kind: 'distrust', program, way }),
+    });
 
   /** Listens at a port (0: any free one); rejects with the system's error. */
   async function listen(port: number): Promise<Endpoint> {
@@ -113,11 +125,10 @@ export function createGateway(options: GatewayOptions) {
         noDelay: true,
       },
       (request, response) => {
-        handle(request, response, front).catch((error) => unreadable(response, error));
+        handle(request, response).catch((error) => unreadable(response, error));
       },
     );
-    const front = intercept && openFront(http, intercept);
-    const server = front?.server ?? http;
+    const server = front?.open(http) ?? http;
     server.on('connection', (socket) => {
       sockets.add(socket);
       socket.on('close', () => sockets.delete(socket));
@@ -144,23 +155,7 @@ export function createGateway(options: GatewayOptions) {
     };
   }
 
-  function openFront(http: Server, { host, cert, key, foreign: mayLeave }: LedCalls): Front {
-    return createFront({
-      ...{ http, host, cert, key, distrust, headMs: HEAD_MS_MAX, mayPass: mayLeave && workerToken === token },
-      async programOf(socket) {
-        const caller = await peers.find(socket);
-        return caller.kind === 'poller' ? programWords(pidOf(caller.name)) : null;
-      },
-      tunnel: (far, port) => foreign?.tunnel(far, port) ?? Promise.reject(new Error('closed')),
-      onDistrust: (program, way) => onNews({ kind: 'distrust', program, way }),
-    });
-  }
-
-  async function handle(
-    request: IncomingMessage,
-    response: ServerResponse,
-    front: Front | null,
-  ): Promise<void> {
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     // The end of the connection shows that a client has gone.
     response.on('error', ignore);
     request.on('error', ignore);

@@ -40,19 +40,17 @@ function serve(request: IncomingMessage, response: ServerResponse): void {
 
 const http = createServer(serve);
 const front = createFront({
-  http,
   ...certificates,
   host: 'api.telegram.org',
   headMs: 500,
-  mayPass: true,
-  distrust: { programs: new Set(), silent: new Map() },
+  mayPass: () => true,
   programOf: () => Promise.resolve('a program'),
   tunnel(host, to) {
     tunnelled.push(`${host}:${to}`);
     return Promise.resolve(connect(port, '127.0.0.1'));
   },
   onDistrust: (program, way) => distrusting.push(`${way}: ${program}`),
-}).server;
+}).open(http);
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'singlepoll hooks '));

@@ -258,13 +258,12 @@ function openGateway(
     response.setHeader('connection', 'close').end('{}');
   });
   const front = createFront({
-    ...{ http, ...door, headMs: 5_000, mayPass: true },
-    distrust: { programs: new Set(), silent: new Map() },
+    ...{ ...door, headMs: 5_000, mayPass: () => true },
     programOf: () => Promise.resolve('a program'),
     tunnel: (_host, to) => Promise.resolve(connect(to, '127.0.0.1')),
     onDistrust() {},
   });
-  return listen(t, front.server);
+  return listen(t, front.open(http));
 }
 
 describe('who is trusted by', { concurrency: 2 }, () => {
