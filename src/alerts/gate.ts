@@ -22,7 +22,7 @@ export const ALERT_KINDS = {
 export type AlertKind = keyof typeof ALERT_KINDS;
 
 /** Whether a recovery follows this kind. */
-export const lasts = (kind: AlertKind): boolean => ALERT_KINDS[kind][2] === 'lasts';
+const lasts = (kind: AlertKind): boolean => ALERT_KINDS[kind][2] === 'lasts';
 
 export interface AlertEvent {
   readonly kind: AlertKind;
