@@ -16,14 +16,13 @@ import {
   type History,
   historyOf,
   MINUTE_MS,
-  type Moment,
   type Recording,
   resumed,
   type Summary,
   step,
   summarise,
 } from './history.ts';
-import type { StatusRecord } from './status.ts';
+import type { Moment, StatusRecord } from './status.ts';
 import type { Status, StatusSources } from './status-document.ts';
 
 /** A long poll may last a minute; then another should have begun. */
@@ -33,19 +32,10 @@ const FILE = 'history.json';
 // `mv` makes it whole at once; a disk without room leaves what was there. A link or FIFO in its place is not written to.
 const SCRIPT = 'umask 077; rm -f "$1.new"; cat >"$1.new" && mv -f "$1.new" "$1" || rm -f "$1.new"';
 
-export interface Recorder {
-  history(): History;
-  summary(spanMs: number): Summary;
-  /** The file is another's from now on. */
-  close(): void;
-  /** It is ours again, with what the other has written. */
-  open(): void;
-  /** To be called every few seconds. */
-  tick(): void;
-}
+export type Recorder = ReturnType<typeof openRecorder>;
 
 /** `botDir`: null where nothing is to be kept (the sandbox, deploy mode). */
-export function openRecorder(status: Status, botDir: string | null, report: Report): Recorder {
+export function openRecorder(status: Status, botDir: string | null, report: Report) {
   /** When something else than silence was in the way, and when it was last looked. */
   let [troubledMs, lookedMs] = [0, 0];
   function condition(): Condition {
@@ -95,24 +85,27 @@ export function openRecorder(status: Status, botDir: string | null, report: Repo
   });
   status.onNote(safely(noticed));
   return {
-    history() {
+    history(): History {
       look();
       return recording.history;
     },
-    summary(spanMs) {
+    summary(spanMs: number): Summary {
       look();
       return summarise(recording.history, spanMs);
     },
-    close() {
+    /** The file is another's from now on. */
+    close(): void {
       leave();
       isOurs = false;
     },
-    open() {
+    /** It is ours again, with what the other has written. */
+    open(): void {
       const written = botDir === null ? null : readHistory(botDir);
       recording = resumed(written ?? recording.history, moment(), condition());
       isOurs = true;
     },
-    tick() {
+    /** To be called every few seconds. */
+    tick(): void {
       look();
       if (performance.now() - savedMs >= MINUTE_MS) save();
     },
@@ -124,7 +117,7 @@ export function readHistory(botDir: string): History | null {
   return historyOf(jsonIn(join(botDir, FILE)));
 }
 
-function moment(): Moment {
+function moment(): Recording['at'] {
   const isLinux = process.platform === 'linux';
   return { unixMs: Date.now(), elapsedMs: isLinux ? uptime() * 1_000 : performance.now() };
 }
@@ -147,44 +140,35 @@ export function conditionOf(
 ): Condition {
   const { state, apiProblem, overlap, webhook, webhookOfWorker, pausedUntilMs, polling, lastMs } = record;
   const { phase, headed, lastExit, fresh, obstacle } = state;
-  const agoMs = (moment: keyof StatusRecord['lastMs']) =>
-    nowMs - (lastMs[moment] ?? Number.NEGATIVE_INFINITY);
+  const is = (state: Condition['state'], cause: string | null): Condition => ({ state, cause });
+  const agoMs = (moment: Moment) => nowMs - (lastMs[moment] ?? Number.NEGATIVE_INFINITY);
+  const lately = (moment: Moment) => agoMs(moment) < CONTESTED_MS;
   if (headed && headed.to !== 'respawn') {
     // Of a handover the next supervisor goes on with it.
-    const cause = plain(headed.reason, 160);
-    return {
-      state: 'restart',
-      cause: headed.to === 'exit' ? `no supervisor ran: ${cause}` : cause,
-      isOver: true,
-    };
+    const why = `${headed.to === 'exit' ? 'no supervisor ran: ' : ''}${plain(headed.reason, 160)}`;
+    return { ...is('restart', why), isOver: true };
   }
+  const lease = sources.lease?.status();
   if (phase === 'standby') {
-    if (obstacle !== null) return { state: 'standby', cause: plain(obstacle.reason, 160) };
-    const lease = sources.lease?.status();
-    if (lease?.unreachable) return { state: 'outage', cause: `${lease.engine} is out of reach` };
+    if (obstacle !== null) return is('standby', plain(obstacle.reason, 160));
+    if (lease?.unreachable) return is('outage', `${lease.engine} is out of reach`);
     // Not asked yet, or free: nobody polls.
-    if (!lease?.holder) return { state: 'restart', cause: null };
-    return { state: 'standby', cause: `${plain(lease.holder)} may poll` };
+    return lease?.holder ? is('standby', `${plain(lease.holder)} may poll`) : is('restart', null);
   }
-  if (apiProblem !== null) return { state: 'outage', cause: apiProblem };
-  if (pausedUntilMs > nowMs) return { state: 'outage', cause: 'the Bot API asked for a pause (429)' };
-  if (overlap || agoMs('conflict') < CONTESTED_MS)
-    return {
-      state: 'conflict',
-      cause: `${overlap?.isRival ? 'a rival' : 'another poller'} took the poll (409)`,
-    };
-  if (agoMs('stolen') < CONTESTED_MS) return { state: 'conflict', cause: 'somebody else took updates' };
-  if (webhookOfWorker) return { state: 'gap', cause: 'the worker has set a webhook' };
-  if (webhook?.url || agoMs('webhook-set') < CONTESTED_MS)
-    return { state: 'conflict', cause: 'somebody set a webhook' };
+  if (apiProblem !== null) return is('outage', apiProblem);
+  if (pausedUntilMs > nowMs) return is('outage', 'the Bot API asked for a pause (429)');
+  if (overlap || lately('conflict'))
+    return is('conflict', `${overlap?.isRival ? 'a rival' : 'another poller'} took the poll (409)`);
+  if (lately('stolen')) return is('conflict', 'somebody else took updates');
+  if (webhookOfWorker) return is('gap', 'the worker has set a webhook');
+  if (webhook?.url || lately('webhook-set')) return is('conflict', 'somebody set a webhook');
   if (phase !== 'polling') {
-    const begun = sources.lease ? 'the lease was won' : 'a supervisor was started';
+    const begun = lease ? 'the lease was won' : 'a supervisor was started';
     const ended = lastExit && !fresh ? `the worker ended ${howItEnded(lastExit)}` : begun;
-    return { state: 'restart', cause: headed?.reason ?? ended };
+    return is('restart', headed?.reason ?? ended);
   }
   const silentMs = Math.min(agoMs('poll'), agoMs('worker-start'), calmMs);
-  const isSilent = polling.via === 'gateway' && silentMs > SILENT_MS && !sources.gateway?.pollOpenMs();
-  return isSilent
-    ? { state: 'gap', cause: 'the worker lived and did not poll', agoMs: silentMs }
-    : { state: 'polled', cause: null };
+  if (polling.via !== 'gateway' || silentMs <= SILENT_MS || sources.gateway?.pollOpenMs())
+    return is('polled', null);
+  return { ...is('gap', 'the worker lived and did not poll'), agoMs: silentMs };
 }
