@@ -8,7 +8,7 @@ import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, lockKey } from '../lock/lock.ts';
 import { probeNotice, probeWords } from '../output/probe-words.ts';
 import { createReport } from '../output/report.ts';
-import { openSink, type Sink } from '../output/sink.ts';
+import type { Sink } from '../output/sink.ts';
 import { whileWaiting } from '../output/wait-line.ts';
 import { leaseWords, painter, span } from '../output/words.ts';
 import type { Prover } from '../strays/prover.ts';
@@ -74,7 +74,7 @@ export async function probe(
   if (!holder)
     return await whileWaiting(
       (sinceMs) => `probing: the poll is held for another ${span(Math.max(0, askedMs - sinceMs))}`,
-      async (beside) => await ask(config, askedMs, api, prover, beside(openSink(2))),
+      async (stderr) => await ask(config, askedMs, api, prover, stderr),
     );
   return await whileWaiting(
     (sinceMs) =>

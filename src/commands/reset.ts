@@ -9,7 +9,7 @@ import { openBotDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { WEBHOOK_CURE } from '../gateway/words.ts';
 import { createReport, type Report } from '../output/report.ts';
-import { openSink, type Sink } from '../output/sink.ts';
+import type { Sink } from '../output/sink.ts';
 import { whileWaiting } from '../output/wait-line.ts';
 import { painter, span } from '../output/words.ts';
 import { checkCommand } from '../supervisor/announce.ts';
@@ -31,7 +31,7 @@ export async function run(invocation: Invocation): Promise<number> {
   if (again) checkCommand(again.config);
   const isDone = await whileWaiting(
     (sinceMs) => `waiting for what is being stopped, for ${span(sinceMs)} so far`,
-    async (beside) => await clean(here.config, again, beside(openSink(2))),
+    async (stderr) => await clean(here.config, again, stderr),
   );
   if (again && isDone) return await begin(again);
   if (isDone) process.stdout.write('reset: no supervisor, no worker, no stray, no webhook\n');

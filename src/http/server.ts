@@ -10,18 +10,9 @@ import { METRICS_TYPE } from './metrics.ts';
 import { PAGE_POLICY } from './page.ts';
 import type { Readiness } from './view.ts';
 
-export interface Asked {
-  readonly method: string;
-  /** The target in the request line, unchanged. */
-  readonly target: string;
-  readonly host: string | undefined;
-}
-
-export interface Answered {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
+/** `target`: in the request line, unchanged. */
+export type Asked = { readonly method: string; readonly target: string; readonly host: string | undefined };
+export type Answered = ReturnType<typeof reply>;
 
 export interface Site {
   /** Only this machine can reach the endpoint. */
@@ -108,8 +99,8 @@ export function respond({ method, target, host }: Asked, site: Site): Answered {
 }
 
 /** Forbids caching, framing, sniffing and use by other sites. */
-function reply(status: number, body: string, more: Readonly<Record<string, string>> = {}): Answered {
-  const headers = {
+function reply(status: number, body: string, more: Readonly<Record<string, string>> = {}) {
+  const headers: Readonly<Record<string, string>> = {
     'Content-Type': 'text/plain; charset=utf-8',
     'Cache-Control': 'no-store',
     'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",

@@ -8,8 +8,6 @@ import { plain } from './plain.ts';
 import { openSink, type Sink } from './sink.ts';
 import { isScreen, type Paint, painter } from './words.ts';
 
-export type WaitLine = ReturnType<typeof createWaitLine>;
-
 const EVERY_MS = 1_000;
 const TAKE_AWAY = Buffer.from('\r\x1b[K');
 const NEWLINE = 10;
@@ -67,16 +65,17 @@ export function createWaitLine(stderr: Sink | null, paint: Paint) {
   };
 }
 
-/** For a command that waits for something itself. `words` get the time since the beginning. */
+/** For a command that waits for something itself. `words` get the time since the beginning; `work` says what it says to `stderr`. */
 export async function whileWaiting<T>(
   words: (sinceMs: number) => string,
-  work: (beside: WaitLine['beside']) => Promise<T>,
+  work: (stderr: Sink) => Promise<T>,
 ): Promise<T> {
-  const line = createWaitLine(openSink(2), await painter(process.stderr));
+  const stderr = openSink(2);
+  const line = createWaitLine(stderr, await painter(process.stderr));
   const startMs = performance.now();
   line.shows(() => words(performance.now() - startMs));
   try {
-    return await work(line.beside);
+    return await work(line.beside(stderr));
   } finally {
     line.stop();
   }

@@ -1,23 +1,14 @@
 // The log of a run: full and unwritable disks, rotation under a flood, the foreground, `logs` across ends and starts.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { detach, logFile, logText } from '../support/detach-bed.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { test, xtest } from '../support/kinds.ts';
+import { test } from '../support/kinds.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -58,25 +49,6 @@ if (mayMount())
     assert.equal(new Set(polledBy(b, 'prints-much.mjs')).size, 1, 'the same worker');
     assert.equal((await b.status()).healthy, true);
   });
-
-xtest('a full device, or a folder in its place, is told at the start and harms nothing else', async (t) => {
-  const b = await bed(t);
-  const full = await detach(b, ['--log-file', '/dev/full', ...POLITE]);
-  assert.match(full.finished.stderr, /\[poll\] worker \d+ polls/);
-  assert.match((await b.status()).log?.problem ?? '', /ENOSPC/);
-  assert.ok(statSync('/dev/full').isCharacterDevice(), 'it is not renamed');
-  await b.serves();
-  await b.exits(0, 'stop');
-  const path = join(b.project, 'folder.log');
-  mkdirSync(path);
-  const folder = await detach(b, ['--log-file', 'folder.log', ...POLITE]);
-  assert.match(folder.finished.stderr, /\[log\] nothing is logged: it is a folder/);
-  assert.equal((await b.status()).problems[0]?.code, 'log');
-  await b.serves();
-  rmSync(path, { recursive: true });
-  await b.exits(0, 'restart');
-  await until('the log', () => logText(b, path).includes('written again'));
-});
 
 test('it is rotated while the worker floods it; nothing but what is rotated away is lost; a reader that leaves ends logs', async (t) => {
   const b = await bed(t);
