@@ -42,8 +42,8 @@ export function historyScreen(name: string, summary: Summary, columns: number, p
   const [from = '', until = ''] = [fromMs, untilMs].map((ms) => clockWords(ms).slice(0, 9));
   const not = notPolledMs === 0 ? 'no gap' : `nobody polled for ${duration(notPolledMs)} of it`;
   const lines = [
-    ...[`${name}: the last ${duration(untilMs - fromMs)}, ${not}`, ''],
-    ...[strip(minutes, wide, paint), from + until.padStart(wide - from.length), ''],
+    ...wrap(`${name}: the last ${duration(untilMs - fromMs)}, ${not}`, '', columns),
+    ...['', strip(minutes, wide, paint), from + until.padStart(wide - from.length), ''],
     ...sumsOf(summary).map(([cell, label, time]) => {
       const [mark, level] = CELLS[cell];
       return `${paint(level, mark)} ${label.padEnd(10)}${time}`;
