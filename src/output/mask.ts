@@ -48,32 +48,17 @@ export function createMasker(tokens: readonly string[]) {
   /** Inside a secret whose mask is written already. */
   let swallowing = false;
 
-  function push(chunk: Buffer): Buffer {
+  /** Decides about the bytes that are held and these, gives what goes out, and remembers what the next call needs. */
+  function take(chunk: Buffer, outlook: Outlook): Buffer {
     const added = chunk.toString('latin1');
     const skipped = swallowing ? (SECRET_GOES_ON.exec(added)?.[0].length ?? 0) : 0;
-    const start = last.length - held + skipped;
+    const before = last.length;
+    const start = before - held + skipped;
     const text = last + added;
-    if (skipped === added.length && swallowing) {
+    if (start === text.length) {
       last = text.slice(-contextMax);
       return EMPTY;
     }
-    const before = last.length;
-    const { cuts, end } = pass(text, start, 'more');
-    if (cuts.length === 0 && start >= before)
-      return chunk.subarray(start - before, Math.max(start, end) - before);
-    return Buffer.from(withoutCuts(text, start, end, cuts, ELLIPSIS_BYTES), 'latin1');
-  }
-
-  function letGo(outlook: Outlook): Buffer {
-    if (held === 0) return EMPTY;
-    const text = last;
-    const start = text.length - held;
-    const { cuts, end } = pass(text, start, outlook);
-    return Buffer.from(withoutCuts(text, start, end, cuts, ELLIPSIS_BYTES), 'latin1');
-  }
-
-  /** Decides about text[start..], of which what stands before has gone out, and remembers what the next call needs. */
-  function pass(text: string, start: number, outlook: Outlook): { cuts: Cut[]; end: number } {
     const found = cutsIn(text, secrets, outlook === 'end').filter(({ to }) => to > start);
     let end = outlook === 'end' ? text.length : openFrom(text, outlook, found.at(-1));
     // What may still become a longer token decides how one of our own within it shows.
@@ -85,9 +70,9 @@ export function createMasker(tokens: readonly string[]) {
     const final = cuts.at(-1);
     swallowing = final?.isOpen === true && final.to === text.length;
     held = text.length - end;
-    const context = REACH.exec(text.slice(Math.max(0, end - contextMax), end))?.[0] ?? '';
-    last = context + text.slice(end);
-    return { cuts, end };
+    last = (REACH.exec(text.slice(Math.max(0, end - contextMax), end))?.[0] ?? '') + text.slice(end);
+    if (cuts.length === 0 && start >= before) return chunk.subarray(start - before, end - before);
+    return Buffer.from(withoutCuts(text, start, end, cuts, ELLIPSIS_BYTES), 'latin1');
   }
 
   /** Where that begins which may become a token, if it does. `final`: the last that is one already. */
@@ -108,12 +93,12 @@ export function createMasker(tokens: readonly string[]) {
 
   return {
     /** Takes the next bytes and returns what may be written now: mostly the argument itself, or a view of it. */
-    push,
+    push: (chunk: Buffer): Buffer => take(chunk, 'more'),
     /** Gives up waiting: returns what is held, except eight or more bytes of one of our own secrets. */
-    release: () => letGo('release'),
+    release: (): Buffer => take(EMPTY, 'release'),
     /** The stream has ended: returns the rest, with the beginning of an own secret (eight bytes or more) masked. */
     flush(): Buffer {
-      const out = letGo('end');
+      const out = take(EMPTY, 'end');
       last = '';
       swallowing = false;
       return out;
