@@ -4,7 +4,7 @@ import { isatty } from 'node:tty';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { plain } from '../output/plain.ts';
 import { statusScreen } from '../output/screen.ts';
-import { stateWords } from '../output/status-rows.ts';
+import { botName, stateWords } from '../output/status-rows.ts';
 import { count, duration, isScreen, type Paint, painter } from '../output/words.ts';
 import { type StatusDocument, statusExitCode } from '../supervisor/status.ts';
 import { usualAnswer } from './answers.ts';
@@ -91,10 +91,9 @@ function table(docs: readonly StatusDocument[], paint: Paint): string {
 
 function cells(doc: StatusDocument): string[] {
   const { bot, supervisor, worker, polling, problems } = doc;
-  const name = bot?.username ? `@${plain(bot.username, 64)} (${bot.id})` : bot?.id && String(bot.id);
   const upMs = supervisor?.startedAt ? Math.max(0, Date.now() - Date.parse(supervisor.startedAt)) : null;
   return [
-    `${name || '(no token)'}${supervisor?.user ? ` of ${supervisor.user}` : ''}`,
+    `${bot ? botName(doc) : '(no token)'}${supervisor?.user ? ` of ${supervisor.user}` : ''}`,
     stateWords(doc).split(':')[0] ?? '',
     supervisor ? String(supervisor.pid) : '',
     upMs === null ? '' : duration(upMs),

@@ -7,7 +7,6 @@ import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { isThere } from '../machine/procfs.ts';
 
 export type WorkerPipes = NonNullable<Awaited<ReturnType<typeof openWorkerPipes>>>;
 
@@ -16,7 +15,6 @@ export type WorkerPipes = NonNullable<Awaited<ReturnType<typeof openWorkerPipes>
  * that is not possible: no mkfifo, a read-only folder, a file system without FIFOs.
  */
 export async function openWorkerPipes(folder: string, before: readonly string[] = []) {
-  removeLeft(folder);
   const name = `${process.pid}-${randomBytes(4).toString('hex')}`;
   const paths = ['out', 'err', 'gate'].map((it) => join(folder, `.${it}-${name}`));
   const [program = '', ...words] = [...before, 'mkfifo', '-m', '600', '--', ...paths];
@@ -52,15 +50,6 @@ export async function openWorkerPipes(folder: string, before: readonly string[] 
     /** Closes all: no worker will be spawned with them. */
     discard: () => closeAll(fds),
   };
-}
-
-/** Files of a supervisor that was killed while it made its pipes. */
-function removeLeft(folder: string): void {
-  // No such folder: mkfifo will tell.
-  for (const name of fs.existsSync(folder) ? fs.readdirSync(folder) : []) {
-    const pid = /^\.(?:out|err|gate)-(\d+)-[0-9a-f]+$/.exec(name)?.[1];
-    if (pid !== undefined && !isThere(Number(pid))) remove(join(folder, name));
-  }
 }
 
 function remove(path: string): void {
