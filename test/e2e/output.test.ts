@@ -2,7 +2,7 @@
 // goes away, a full disk behind stdout: no crash, no orphan.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Bed, bed, node, PYTHON, randomToken } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
@@ -162,17 +162,16 @@ async function inTerminal(b: Bed, command: readonly string[]) {
   return { ...terminal, hangUp, end: () => rmSync(file) };
 }
 
-for (const kind of ['quiet', 'chatty'] as const)
-  test(`a terminal hangs up, with a ${kind} worker: supervisor and worker end`, async (t) => {
-    const b = await bed(t);
-    const terminal = await inTerminal(b, [...START, ...(kind === 'quiet' ? node('polite.mjs') : chatty(b))]);
-    const workers = () => findByEnv('SINGLEPOLL_BOT', String(b.botId));
-    await terminal.hangUp();
-    const seen = () => `${workers().map(commandOf)}`;
-    await until('the worker to be gone', () => workers().length === 0, { ms: 30_000, seen });
-    terminal.end();
-    await b.exits(3, 'status --json');
-  });
+test('a terminal hangs up, with a worker that prints: supervisor and worker end', async (t) => {
+  const b = await bed(t);
+  const terminal = await inTerminal(b, [...START, ...chatty(b)]);
+  const workers = () => findByEnv('SINGLEPOLL_BOT', String(b.botId));
+  await terminal.hangUp();
+  const seen = () => `${workers().map(commandOf)}`;
+  await until('the worker to be gone', () => workers().length === 0, { ms: 30_000, seen });
+  terminal.end();
+  await b.exits(3, 'status --json');
+});
 
 const nohup = ['nohup', ...START, ...node('polite.mjs')];
 for (const [how, command] of [
@@ -190,21 +189,3 @@ for (const [how, command] of [
     await b.exits(0, 'stop');
     terminal.end();
   });
-
-xtest('no FIFO stays in the state folder, after a crash, kill -9 and the next start, and a stop', async (t) => {
-  const b = await bed(t);
-  const fifos = () =>
-    readdirSync(join(b.stateDir, String(b.botId)), { withFileTypes: true })
-      .filter((it) => it.isFIFO())
-      .map(({ name }) => name);
-  const first = await b.polling('--backoff 10ms,20ms');
-  process.kill(polledBy(b, 'polite.mjs')[0] ?? -1, 'SIGKILL');
-  await until('the next worker', () => polledBy(b, 'polite.mjs').length === 2, first);
-  first.signal('SIGKILL');
-  await first.exit();
-  const second = await b.polling();
-  await until('none to be left', () => fifos().length === 0, { seen: () => fifos().join(' ') });
-  second.signal('SIGTERM');
-  await second.ends(0);
-  assert.deepEqual(fifos(), []);
-});

@@ -184,7 +184,7 @@ test('watch: without a terminal a screen at each change, until nobody reads', as
 test('long waits count down in the last line of a terminal, which is gone when something else is written', async (t) => {
   const b = await bed(t);
   const tmux = await openTmux(b, 100, 30);
-  const start = `${process.execPath} -- ${PROGRAM} start --stop-timeout 4s --backoff 4s,4s --`;
+  const start = `${process.execPath} -- ${PROGRAM} start --stop-timeout 3s --backoff 3s,3s --`;
   tmux.type(`${start} ${node('ignores-term.mjs').join(' ')}`);
   await tmux.until(/\[poll\] worker \d+ polls/);
   tmux.press('C-c');
@@ -196,19 +196,19 @@ test('long waits count down in the last line of a terminal, which is gone when s
   await tmux.until(/\(2 exits in a row\)\n\[worker\] started/);
   tmux.press('C-c');
   await tmux.until(/have ended/);
-  const late = b.file('late.mjs', `setTimeout(() => import('${node('polite.mjs')[1]}'), 2_500);\n`);
+  const late = b.file('late.mjs', `setTimeout(() => import('${node('polite.mjs')[1]}'), 2_000);\n`);
   tmux.type(`clear; ${start.replace('start', 'start -d')} ${process.execPath} ${late}`);
   await tmux.until(/\[worker\] started[^\n]*\nwaiting for the worker's first poll, for \d s so far/);
   await tmux.until(/\[worker\] started[^\n]*\n\[poll\] worker \d+ polls\n@/);
   await b.exits(0, 'stop');
-  tmux.type(`clear; ${process.execPath} -- ${PROGRAM} who --probe=4`);
+  tmux.type(`clear; ${process.execPath} -- ${PROGRAM} who --probe=3`);
   await tmux.until(/probing: the poll is held for another [123]/);
   await tmux.until(/\nprobe: none seen/);
   assert.doesNotMatch(tmux.seen(), /probing/);
   // In a log each wait is one line.
-  const logged = await b.polling(['--stop-timeout', '3s', '--', ...node('ignores-term.mjs')]);
+  const logged = await b.polling(['--stop-timeout', '1s', '--', ...node('ignores-term.mjs')]);
   logged.signal('SIGTERM');
   await logged.ends(0);
-  assert.match(logged.seen(), /\[stop\] stopping: SIGTERM; up to 3 s/);
+  assert.match(logged.seen(), /\[stop\] stopping: SIGTERM; up to 1 s/);
   assert.doesNotMatch(logged.seen(), /waiting for|\x1b/);
 });
