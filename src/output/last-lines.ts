@@ -28,7 +28,7 @@ export function createLastLines(tokens: readonly string[]) {
   }
 
   return {
-    /** Words of ours. Whoever watches sees the same as a heartbeat tells, always fresh. */
+    /** Words of ours, but no heartbeat: whoever watches sees the same, always fresh. */
     said(tag: string, text: string, level: LiveLine['level'] = 'info'): void {
       const shown = plain(maskText(text, tokens), SHOWN_MAX);
       if (tag !== 'hb') keep([{ at: new Date().toISOString(), from: 'singlepoll', tag, level, text: shown }]);

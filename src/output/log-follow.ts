@@ -22,7 +22,7 @@ interface OpenFile {
 
 const BLOCK_BYTES = 64 * 1024;
 const NEWLINE = 0x0a;
-/** As soon as a person notices; cheaper to get right than the events of a file system, which some don't have. */
+/** The log is looked at so often: not every file system tells of changes. */
 const LOOK_MS = 200;
 
 /** False: there is no log (never with `follow`, which waits for one). */
