@@ -17,13 +17,15 @@ export const LINE_BYTES_MAX = 32 * 1024;
 const KEPT_MAX = 4096;
 const SHOWN_MAX = 400;
 /** More than is shown: a crash is reported by the last worker's lines alone. */
-const LINES_MAX = 3 * LIVE_LINES;
+const LINES_MAX = 2 * LIVE_LINES;
+
+type Kept = LiveLine & { readonly stream: object | null };
 
 export function createLastLines(tokens: readonly string[]) {
-  let kept: LiveLine[] = [];
+  let kept: Kept[] = [];
 
   /** The last of these lines in place of `before`. */
-  function keep(lines: readonly LiveLine[], before: LiveLine | null = null): void {
+  function keep(lines: readonly Kept[], before?: Kept): void {
     kept = [...kept.filter((it) => it !== before), ...lines].slice(-LINES_MAX);
   }
 
@@ -31,36 +33,33 @@ export function createLastLines(tokens: readonly string[]) {
     /** Words of ours, but no heartbeat: whoever watches sees the same, always fresh. */
     said(tag: string, text: string, level: LiveLine['level'] = 'info'): void {
       const shown = plain(maskText(text, tokens), SHOWN_MAX);
-      if (tag !== 'hb') keep([{ at: new Date().toISOString(), from: 'singlepoll', tag, level, text: shown }]);
+      const at = new Date().toISOString();
+      if (tag !== 'hb') keep([{ at, from: 'singlepoll', tag, level, text: shown, stream: null }]);
     },
     /** Begins the lines of a new worker. */
     stream(from: OutputName) {
       let unfinished = '';
-      let shownUnfinished: LiveLine | null = null;
-      const own = new WeakSet<LiveLine>();
+      let open: Kept | undefined;
+      const stream = {};
 
-      /** Copies it: a part of a text would keep all of it in memory. */
-      function line(text: string): LiveLine {
-        const whole = Buffer.from(text.slice(0, KEPT_MAX), 'latin1').toString().replace(/\r$/, '');
-        const it = { at: new Date().toISOString(), from, tag: null, level: 'info', text: whole } as const;
-        own.add(it);
-        return it;
+      /** Copies: a part of a text would keep all of it in memory. */
+      function linesOf(text: string): Kept[] {
+        const at = new Date().toISOString();
+        const lines = Buffer.from(text, 'latin1').toString().split('\n');
+        return lines.map((line) => {
+          const text = line.slice(0, KEPT_MAX).replace(/\r$/, '');
+          return { at, from, tag: null, level: 'info', text, stream };
+        });
       }
 
       /** What has ended, and what has not: the latter is replaced by the next. */
       function take(ended: string | null, rest: string): string | null {
         let begin = ended?.length ?? 0;
         for (let n = 0; n < LINES_MAX && begin > 0; n++) begin = ended!.lastIndexOf('\n', begin - 1);
-        const lines =
-          ended === null
-            ? []
-            : ended
-                .slice(begin > 0 ? begin + 1 : 0)
-                .split('\n')
-                .map(line);
-        const open = rest === '' ? null : line(rest);
-        keep(open ? [...lines, open] : lines, shownUnfinished);
-        [unfinished, shownUnfinished] = [rest, open];
+        const lines = ended === null ? [] : linesOf(ended.slice(begin > 0 ? begin + 1 : 0));
+        const [next] = rest === '' ? [] : linesOf(rest.slice(0, KEPT_MAX));
+        keep(next ? [...lines, next] : lines, open);
+        [unfinished, open] = [rest, next];
         return ended;
       }
 
@@ -80,11 +79,13 @@ export function createLastLines(tokens: readonly string[]) {
         end: (): string | null => take(unfinished === '' ? null : unfinished, ''),
         isUnfinished: () => unfinished !== '',
         /** The last ones, oldest first, the unfinished one included. */
-        texts: () => kept.filter((it) => own.has(it)).map(({ text }) => text),
+        texts: () => kept.filter((it) => it.stream === stream).map(({ text }) => text),
       };
     },
     /** Oldest first, masked: what a worker printed is so already, and its escapes are the reader's affair. */
     lines: (): LiveLine[] =>
-      kept.slice(-LIVE_LINES).map((it) => ({ ...it, text: it.text.slice(0, SHOWN_MAX) })),
+      kept
+        .slice(-LIVE_LINES)
+        .map(({ stream: _, text, ...it }) => ({ ...it, text: text.slice(0, SHOWN_MAX) })),
   };
 }
