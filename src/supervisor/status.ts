@@ -167,72 +167,44 @@ export interface StatusDocument {
 /** Of which nothing is known but the bot and the state. */
 export function bareStatus(bot: StatusDocument['bot'], state: RunState): StatusDocument {
   return {
-    bot,
-    state,
-    healthy: false,
-    problems: [],
-    earlier: [],
-    supervisor: null,
-    worker: null,
-    polling: null,
-    webhook: null,
-    strays: [],
-    lease: null,
-    log: null,
-    alerts: null,
+    ...{ bot, state, healthy: false, problems: [], earlier: [], strays: [] },
+    ...{ supervisor: null, worker: null, polling: null, webhook: null, lease: null, log: null, alerts: null },
   };
 }
+
+export const NO_USAGE: UsageEntry = { cpuPercent: null, memoryBytes: null };
+
+/** Each part as it is where nothing is known of it. */
+const BLANK = {
+  supervisor: { startedAt: null, version: null, command: [], cwd: null },
+  worker: {
+    ...{ pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] },
+    ...NO_USAGE,
+  },
+  polling: {
+    ...{ via: 'gateway', by: null, past: null, polls: 0, lastPollAt: null, offset: null, updates: 0 },
+    ...{ stolen: 0, conflicts: { poller: 0, webhook: 0 }, latencyMs: null, pollers: [], refused: 0 },
+    webhookAttempts: 0,
+  },
+  webhook: { url: '', pendingUpdates: 0, lastError: null, checkedAt: null },
+  lease: {
+    ...{ engine: 'lease', holder: null, mine: false, epoch: null, expiresAt: null, role: 'none' },
+    ...{ since: null, decision: null, reachable: null, unreachable: null },
+  },
+} as const;
+
+const NO_STRAY = { proof: [], cwd: null, respawner: null };
 
 /** As a supervisor has told it, which may be of another version: what that one leaves out is not known. */
 export function completeStatus(told: unknown): StatusDocument {
   const doc = { ...bareStatus(null, 'starting'), ...(told as Partial<StatusDocument>) };
-  const { supervisor, worker, polling, webhook, lease } = doc;
-  return {
-    ...doc,
-    supervisor: supervisor && { ...NO_SUPERVISOR, ...supervisor },
-    worker: worker && { ...NO_WORKER, ...worker },
-    polling: polling && { ...NO_POLLING, ...polling },
-    webhook: webhook && { ...NO_WEBHOOK, ...webhook },
-    lease: lease && { ...NO_LEASE, ...lease },
-    strays: doc.strays.map((stray) => ({ ...NO_STRAY, ...stray })),
-  };
+  const parts = (Object.keys(BLANK) as (keyof typeof BLANK)[]).map((name) => [
+    name,
+    doc[name] && { ...BLANK[name], ...doc[name] },
+  ]);
+  const strays = doc.strays.map((stray) => ({ ...NO_STRAY, ...stray }));
+  return { ...doc, ...Object.fromEntries(parts), strays };
 }
-
-const NO_SUPERVISOR = { startedAt: null, version: null, command: [], cwd: null };
-const NO_WEBHOOK = { url: '', pendingUpdates: 0, lastError: null, checkedAt: null };
-const NO_STRAY = { proof: [], cwd: null, respawner: null };
-export const NO_USAGE: UsageEntry = { cpuPercent: null, memoryBytes: null };
-const NO_WORKER = {
-  ...{ pid: null, startedAt: null, spawns: 0, restarts: 0, lastExit: null, tree: [] },
-  ...NO_USAGE,
-};
-const NO_POLLING = {
-  via: 'gateway',
-  by: null,
-  past: null,
-  polls: 0,
-  lastPollAt: null,
-  offset: null,
-  updates: 0,
-  stolen: 0,
-  conflicts: { poller: 0, webhook: 0 },
-  latencyMs: null,
-  pollers: [],
-  refused: 0,
-  webhookAttempts: 0,
-} as const;
-const NO_LEASE = {
-  engine: 'lease',
-  holder: null,
-  mine: false,
-  epoch: null,
-  expiresAt: null,
-  role: 'none',
-  since: null,
-  decision: null,
-  reachable: null,
-  unreachable: null,
-} as const;
 
 /** `status` exits 0 healthy, 1 degraded, 3 not running. */
 export function statusExitCode(doc: Pick<StatusDocument, 'state' | 'healthy'>): 0 | 1 | 3 {
@@ -350,35 +322,15 @@ export function newRecord(
 ): StatusRecord {
   return {
     ...known,
-    ...{
-      startedAt: null,
-      lastExit: null,
-      webhook: null,
-      strays: [],
-      state: initial,
-      stepMs: 0,
-      lastMs: {},
-      lastAt: {},
-    },
-    ...{ polls: via !== null, polling: { ...NO_POLLING, via: via ?? 'direct' } },
-    ...{
-      pausedUntilMs: 0,
-      apiProblem: null,
-      overlap: null,
-      webhookOfWorker: false,
-      crashLoop: null,
-    },
+    polls: via !== null,
+    polling: { ...BLANK.polling, via: via ?? 'direct' },
     rival: { here: null, hint: null, suspect: null, elsewhere: null },
+    ...{ state: initial, stepMs: 0, startedAt: null, lastExit: null, webhook: null, strays: [] },
+    ...{ lastMs: {}, lastAt: {}, pausedUntilMs: 0, apiProblem: null, overlap: null },
+    ...{ webhookOfWorker: false, crashLoop: null },
     tally: {
-      ...{ straysStopped: 0, webhooksCleared: 0, webhookSetAgain: 0, deafReplaced: 0, leasesTaken: 0 },
-      ...{
-        leasesLost: 0,
-        lastStray: null,
-        lastWebhook: null,
-        lastHolder: null,
-        lastLeaseLoss: null,
-        ends: {},
-      },
+      ...{ straysStopped: 0, lastStray: null, webhooksCleared: 0, webhookSetAgain: 0, lastWebhook: null },
+      ...{ deafReplaced: 0, leasesTaken: 0, lastHolder: null, leasesLost: 0, lastLeaseLoss: null, ends: {} },
     },
   };
 }
