@@ -90,13 +90,13 @@ export function createAhead(options: Options): Ahead {
     parts()
       .gateway?.port.prepare()
       .catch(() => {});
-    nextWorker.prepare({ shell: true }).catch(broken);
+    nextWorker.prepare(true).catch(broken);
   }
 
   /** What the first worker needs; it can't do without the gateway. As a standby it is made ahead. */
   async function prepare(): Promise<Ending | null> {
     try {
-      await Promise.all([parts().gateway?.port.prepare(), nextWorker.prepare({ shell: false })]);
+      await Promise.all([parts().gateway?.port.prepare(), nextWorker.prepare(false)]);
       return null;
     } catch (error) {
       return noGatewayEnding(error as NodeJS.ErrnoException, config.gatewayPort);

@@ -31,13 +31,6 @@ export interface Asker {
 
 export type Handler = (request: Request, say: (line: string) => void, asker: Asker) => Promise<Answer>;
 
-export interface ControlServer {
-  /** Takes no more requests and removes the socket; answers that are under way still go out. */
-  close(): void;
-  /** Resolves when the last answer has gone out, at most after `ms`. */
-  drained(ms: number): Promise<void>;
-}
-
 /** Rises when an answer would be misunderstood by older commands; what is only added or left out does not matter. */
 const PROTOCOL = 1;
 const REQUEST_BYTES_MAX = 16 * 1024;
@@ -53,7 +46,7 @@ const AWAKE_MS = 20;
 const PATH_BYTES_MAX = 100;
 
 /** Listens on `socketPath`, replacing what a dead supervisor left. Rejects with the system's error. */
-export async function serveControl(socketPath: string, handle: Handler): Promise<ControlServer> {
+export async function serveControl(socketPath: string, handle: Handler) {
   removeSocket(socketPath);
   const open = new Set<net.Socket>();
   const server = net.createServer((socket) => {
@@ -75,11 +68,13 @@ export async function serveControl(socketPath: string, handle: Handler): Promise
   // The folder of a long path stays open as long as we listen: it shows whose socket this is (holder.ts).
   server.on('close', short.done);
   return {
-    close() {
+    /** Takes no more requests and removes the socket; answers that are under way still go out. */
+    close(): void {
       server.close();
       removeSocket(socketPath);
     },
-    async drained(ms) {
+    /** Resolves when the last answer has gone out, at most after `ms`. */
+    async drained(ms: number): Promise<void> {
       if (open.size > 0) await once(server, 'close', { signal: AbortSignal.timeout(ms) }).catch(() => {});
     },
   };

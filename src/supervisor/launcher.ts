@@ -10,12 +10,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, statSync, writeSync } from 'node:fs';
 import type { WorkerPipes } from '../output/pipes.ts';
 
-export interface Launcher {
-  /** Null, and nothing has happened: it can't. */
-  become(what: Command): ChildProcess | null;
-  /** Ends it; for what follows the pipes are as they were. */
-  drop(): void;
-}
+export type Launcher = NonNullable<ReturnType<typeof openLauncher>>;
 
 export interface Command {
   readonly argv: readonly string[];
@@ -29,7 +24,7 @@ export function findLauncherShell(): string | null {
 }
 
 /** Null where it can't be started. `setpriv`: from findSetpriv. */
-export function openLauncher(shell: string, setpriv: string, pipes: WorkerPipes): Launcher | null {
+export function openLauncher(shell: string, setpriv: string, pipes: WorkerPipes) {
   const { gate, writeFds } = pipes;
   const script = '[ "$PPID" = "$1" ]&&. /dev/fd/0';
   const words = ['-c', script, 'singlepoll-next-worker', String(process.pid)];
@@ -50,13 +45,15 @@ export function openLauncher(shell: string, setpriv: string, pipes: WorkerPipes)
   child.unref();
   const isThere = () => child.exitCode === null && child.signalCode === null;
   return {
-    become(what) {
+    /** Null, and nothing has happened: it can't. */
+    become(what: Command): ChildProcess | null {
       const script = isThere() ? launchScript(what) : null;
       if (script === null || !tell(gate.writeFd, script)) return null;
       child.ref();
       return child;
     },
-    drop() {
+    /** Ends it; for what follows the pipes are as they were. */
+    drop(): void {
       if (isThere()) child.kill('SIGKILL');
     },
   };

@@ -382,8 +382,8 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     block: (ending: Ending) => loop.send({ kind: 'blocked', ending }),
     /** What the last stop of a tree ended, the leader first. */
     stopped: () => stopped,
-    /** Called after every step. */
-    onStep: (listener: () => void) => void listeners.add(listener),
+    /** Called after every step; returns the way to leave. */
+    onStep: listeners.add,
     onLease(event: LeaseEvent): void {
       if (event.kind === 'unleased' && event.lost) {
         parts.gateway?.port.shut();
@@ -424,7 +424,7 @@ function conflictIn(text: string): ConflictKind | null {
 /** The Bot API's answer to a token that it does not know, in the words of the same libraries. */
 const UNAUTHORIZED = /401.{0,40}Unauthorized|InvalidToken|UnauthorizedError/;
 
-function deferred<T>() {
+export function deferred<T>() {
   let resolve!: (value: T) => void;
   const promise = new Promise<T>((done) => {
     resolve = done;

@@ -15,7 +15,7 @@ import { type Answer, type Asker, type Handler, serveControl } from './control.t
 import { DAY_MS } from './history.ts';
 import type { Recorder } from './recorder.ts';
 import type { Reload } from './reload.ts';
-import type { Run } from './run.ts';
+import { deferred, type Run } from './run.ts';
 import type { LiveDocument, StatusDocument } from './status.ts';
 import type { Watch } from './watch.ts';
 import type { WorkerTree } from './worker-tree.ts';
@@ -31,15 +31,8 @@ interface Asked {
   readonly reload: Reload;
 }
 
-export interface Served {
-  /** Takes no more requests; answers that are under way still go out. */
-  close(): void;
-  /** Gives those who wait for the end their answer; resolves when it has gone out. */
-  tellEnd(stopped: string): Promise<void>;
-}
-
 /** Null: the control channel could not be opened, which is said. */
-export async function showRun(run: Run, asked: Asked): Promise<Served | null> {
+export async function showRun(run: Run, asked: Asked) {
   const { owner, report, output, http, service, socketPath, status } = run;
   const document = documentOf(run);
   const tellState = () => owner?.tell({ state: status.runState() });
@@ -76,7 +69,7 @@ function documentOf({ loop, status, tree }: Run): DocumentOf {
 }
 
 /** Rejects with the system's error when the socket can't be made. */
-async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promise<Served> {
+async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   const { config, output, report, socketPath, loop, bus, onStep, hold, standbys } = run;
   const { changes, recent } = output;
   const look = (): LiveDocument => {
@@ -84,16 +77,15 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     const day = it && { minutes: it.minutes, notPolledMs: it.notPolledMs };
     return { status: document(TREE_WATCHED_MS), lines: recent.lines(), day };
   };
-  const followers = createFollowers({ changes, look });
-  const waitingForEnd = new Set<(answer: Answer) => void>();
-  /** Each is told of every step, and says whether that was what it waits for. */
-  const waitingForSpawn = new Set<(ended?: true) => boolean>();
+  const followers = createFollowers(changes, look);
+  /** Of the run: tells what was stopped. */
+  const ended = deferred<string>();
+  const hasStopped = () => ended.promise.then((stopped) => ({ ok: true, stopped }));
 
   function end(reason: string): Promise<Answer> {
-    const answer = new Promise<Answer>((resolve) => waitingForEnd.add(resolve));
     // Two that ask at once (a second `stop`, five takeovers) both want an end in order: only signals mean "now".
     if (loop.state.headed?.to !== 'exit') loop.send({ kind: 'ask-stop', reason });
-    return answer;
+    return hasStopped();
   }
 
   async function restart(sameEnv: boolean, say: (line: string) => void): Promise<Answer> {
@@ -106,17 +98,17 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     } catch (error) {
       return { ok: false, error: (error as Error).message, code: EXIT.config };
     }
-    const answer = new Promise<Answer>((done) => {
-      waitingForSpawn.add((ended) => {
+    const spawned = new Promise<Answer>((done) => {
+      const leave = onStep(() => {
         const { pid, spawn: present } = loop.state;
-        if (ended) done({ ok: false, error: 'the supervisor has ended' });
-        else if (present <= spawn || pid === null) return false;
-        else done({ ok: true, restarted: `worker ${pid} in place of ${old ?? 'none'}`, pid });
-        return true;
+        if (present <= spawn || pid === null) return;
+        leave();
+        done({ ok: true, restarted: `worker ${pid} in place of ${old ?? 'none'}`, pid });
       });
     });
     loop.send({ kind: 'ask-restart', reason: 'asked to by singlepoll restart' });
-    return await answer;
+    const hasEnded = ended.promise.then(() => ({ ok: false, error: 'the supervisor has ended' }));
+    return await Promise.race([spawned, hasEnded]);
   }
 
   async function handOver(to: number, say: (line: string) => void): Promise<Answer> {
@@ -124,17 +116,10 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     say(`pid ${process.pid} hands over, and goes on if no worker polls here`);
     if (loop.state.headed?.to === 'exit') return await end(reason);
     if (!hold.isHeld()) return { ok: true, standsBy: true };
-    const answer = new Promise<Answer>((resolve) => {
-      waitingForEnd.add(resolve);
-      void hold.ask(to).then(() => resolve({ ok: true, standsBy: true }));
-    });
+    const isFree = hold.ask(to).then(() => ({ ok: true, standsBy: true }));
     loop.send({ kind: 'ask-handover', reason });
-    return await answer;
+    return await Promise.race([hasStopped(), isFree]);
   }
-
-  onStep(() => {
-    for (const isDone of waitingForSpawn) if (isDone()) waitingForSpawn.delete(isDone);
-  });
 
   const handler: Handler = async (request, say, asker) => {
     switch (request.cmd) {
@@ -187,13 +172,14 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf): Promis
     close,
   });
   return {
-    close() {
+    /** Takes no more requests; answers that are under way still go out. */
+    close(): void {
       unwatch();
       close();
     },
-    async tellEnd(stopped) {
-      for (const done of waitingForEnd) done({ ok: true, stopped });
-      for (const isDone of waitingForSpawn) isDone(true);
+    /** Gives those who wait for the end their answer; resolves when it has gone out. */
+    async tellEnd(stopped: string): Promise<void> {
+      ended.resolve(stopped);
       followers.end();
       await server.drained(300);
     },
@@ -218,20 +204,6 @@ async function question({ status }: Run, { lease, gateway, watching }: Asked): P
   return { ok: true, text, ...(elsewhere === null ? {} : { elsewhere }) };
 }
 
-export interface Followers {
-  /** Answers when the supervisor has ended, or the reader has gone. */
-  follow(asker: Asker): Promise<Answer>;
-  /** The last document for everyone, then the answer. */
-  end(): void;
-}
-
-interface Options {
-  readonly changes: Pick<Changes, 'listen'>;
-  readonly look: () => LiveDocument;
-  readonly beatMs?: number;
-  readonly stalledMs?: number;
-}
-
 /** These change all the time, and are shown with the next change of anything else. */
 const steady = (key: string, value: unknown) =>
   key === 'cpuPercent' || key === 'memoryBytes' ? undefined : value;
@@ -244,8 +216,12 @@ const FOLLOWERS_MAX = 16;
 /** A reader that takes nothing for so long is gone, or stopped; it can come back. */
 const STALLED_MS = 30_000;
 
-export function createFollowers(options: Options): Followers {
-  const { changes, look, beatMs = BEAT_MS, stalledMs = STALLED_MS } = options;
+export function createFollowers(
+  changes: Pick<Changes, 'listen'>,
+  look: () => LiveDocument,
+  beatMs = BEAT_MS,
+  stalledMs = STALLED_MS,
+) {
   /** Of each follower, what sends it the last document. */
   const ends = new Set<() => void>();
 
@@ -291,12 +267,14 @@ export function createFollowers(options: Options): Followers {
   }
 
   return {
-    async follow(asker) {
+    /** Answers when the supervisor has ended, or the reader has gone. */
+    async follow(asker: Asker): Promise<Answer> {
       if (ends.size >= FOLLOWERS_MAX) return { ok: false, error: `${FOLLOWERS_MAX} watch it already` };
       if (asker.gone.aborted) return { ok: false, error: 'gone' };
       return await new Promise((done) => begin(asker, done));
     },
-    end() {
+    /** The last document for everyone, then the answer. */
+    end(): void {
       for (const end of [...ends]) end();
     },
   };

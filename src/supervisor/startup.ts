@@ -89,9 +89,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   if (sandbox && !dryRun) teardown.add(() => rmSync(botDir, { recursive: true, force: true }));
   // Read once: asking the system for a hundred variables takes longer than to copy them.
   const environment = { ...process.env };
-  const nextWorker = createNextWorker({
-    ...{ argv: command, cwd, environment, stdin: config.stdin, folder: botDir },
-  });
+  const nextWorker = createNextWorker(command, cwd, environment, config.stdin, botDir);
   teardown.add(() => nextWorker.discard());
   const http = await openHttp(config, report);
   teardown.add(() => http?.close());
@@ -109,7 +107,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
     /** Begins what takes its time. Called once the first question to Telegram is on its way: starting processes holds us up. */
     warmUp(): void {
       if (dryRun) return;
-      nextWorker.prepare({ shell: false }).catch(() => {});
+      nextWorker.prepare(false).catch(() => {});
       if (!prover) return;
       connections = { seen: prover.look(), atMs: performance.now() };
       connections.seen.catch(() => {});

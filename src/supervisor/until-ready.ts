@@ -11,15 +11,8 @@ const EXITS_MAX = 5;
 /** What the lease engine says of others comes outside of the table. */
 const LEASE_LOOK_MS = 50;
 
-export interface UntilReady {
-  /** The run has ended: an unready one shows what its worker said last. */
-  end(): void;
-  /** What `start` ends with. */
-  code(ending: Ending): number;
-}
-
 /** `link`: to who started it. Watches from now on. */
-export function untilReady(run: Run, link: Link | Owner | null): UntilReady {
+export function untilReady(run: Run, link: Link | Owner | null) {
   const { loop, config, status, output, standbys } = run;
   /** Also where nobody waits. */
   let isReady = standbys.length === 0 && (link?.isReady ?? true);
@@ -72,12 +65,14 @@ export function untilReady(run: Run, link: Link | Owner | null): UntilReady {
   run.onStep(look);
   look();
   return {
-    end() {
+    /** The run has ended: an unready one shows what its worker said last. */
+    end(): void {
       clearTimeout(timer);
       // What has been printed already is not said again.
       if (!isReady && loop.state.spawn > 0 && !output.showsWorker) run.sayLastLines();
     },
-    code(ending) {
+    /** What `start` ends with. */
+    code(ending: Ending): number {
       if (lateExit === undefined) return ending.code;
       return (lateExit && workerCode(lateExit)) || EXIT.unreachable;
     },

@@ -1,7 +1,6 @@
 /**
  * The worker's own tree: its descendants, whatever else carries this run's SINGLEPOLL_RUN, wherever it has moved to, and what was
- * noted as its offspring before.
- * Looks at it, sees whether it talks to the Bot API, stops it whole.
+ * noted as its offspring before. Looks at it, sees whether it talks to the Bot API, stops it whole.
  */
 
 import { readdirSync, readFileSync } from 'node:fs';
@@ -11,27 +10,13 @@ import { type ApiAddresses, findApiAddresses, type PollSign, pollSign } from '..
 import { commandOf } from '../strays/finder.ts';
 import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
-import type { Target } from '../strays/stop.ts';
-import { type Hands, linuxHands, type StopResult, stopTargets } from '../strays/stop.ts';
+import { type Hands, linuxHands, type StopResult, stopTargets, type Target } from '../strays/stop.ts';
 import { gather, leftBy, maySignal, surroundings } from '../strays/tree.ts';
 
 /** `isElsewhere`: to Telegram's own server, while the API root is another. */
 export type Sign = PollSign & { readonly isElsewhere: boolean };
 
-export interface WorkerTree {
-  /** A worker has begun: its session belongs to the tree, also once it has ended. */
-  led(leader: number): void;
-  /** Looked at by the guard while the worker lives. */
-  readonly offspring: Offspring;
-  /** Finds out about new processes: who has moved away is known by its environment only. */
-  learn(): Promise<void>;
-  /** The leader (null when it has ended) and all that belongs to it, parents first. */
-  list(leader: number | null): readonly { pid: number; ppid: number; command: string }[];
-  /** Which process of the tree talks to the Bot API by itself. */
-  sign(leader: number | null): Promise<Sign | null>;
-  /** Stops everything; `now` aborted means no more grace. */
-  stop(leader: number | null, options: WorkerStopOptions): Promise<StopResult>;
-}
+export type WorkerTree = ReturnType<typeof createWorkerTree>;
 
 export interface WorkerStopOptions {
   readonly stopTimeoutMs: number;
@@ -44,17 +29,11 @@ const KILL_WAIT_MS = 5_000;
 /** For the details of processes that are new; a stop waits no longer for them. */
 const DETAILS_MS = 1_000;
 
-/** What it sees and acts with; the simulation puts its own in. */
-export interface WorkerTreeInstruments {
-  readonly processes: Processes;
-  readonly hands?: Hands;
-}
-
-/** `run` is the random id of this supervisor run, in the environment of all that belongs to it. */
+/** `run` is the random id of this supervisor run, in the environment of all that belongs to it. The simulation has hands of its own. */
 export function createWorkerTree(
   options: { run: string; botId: string; apiRoot: string | null },
-  { processes, hands = linuxHands }: WorkerTreeInstruments,
-): WorkerTree {
+  { processes, hands = linuxHands }: { readonly processes: Processes; readonly hands?: Hands },
+) {
   const offspring = createOffspring();
   /** Looked up once: where the API root is another server, the name may not be known here. */
   let telegram: Promise<ApiAddresses> | null = null;
@@ -93,18 +72,23 @@ export function createWorkerTree(
   }
 
   return {
-    led(leader) {
+    /** A worker has begun: its session belongs to the tree, also once it has ended. */
+    led(leader: number): void {
       lastLeader = leader;
     },
+    /** Looked at by the guard while the worker lives. */
     offspring,
-    async learn() {
+    /** Finds out about new processes: who has moved away is known by its environment only. */
+    async learn(): Promise<void> {
       await processes.snapshot({ timeoutMs: DETAILS_MS });
     },
-    list: (leader) =>
+    /** The leader (null when it has ended) and all that belongs to it, parents first. */
+    list: (leader: number | null): readonly { pid: number; ppid: number; command: string }[] =>
       members(processes.quick(), leader, []).map((proc) => ({
         ...{ pid: proc.pid, ppid: proc.ppid, command: commandOf(proc) },
       })),
-    async sign(leader) {
+    /** Which process of the tree talks to the Bot API by itself. */
+    async sign(leader: number | null): Promise<Sign | null> {
       const { apiRoot } = options;
       if (apiRoot === null) return null;
       const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
@@ -115,7 +99,8 @@ export function createWorkerTree(
       const other = await pollSign(await telegram, pids);
       return other && { ...other, isElsewhere: true };
     },
-    stop(leader, { stopTimeoutMs, now, ended }) {
+    /** Stops everything; `now` aborted means no more grace. */
+    stop(leader: number | null, { stopTimeoutMs, now, ended }: WorkerStopOptions): Promise<StopResult> {
       // Under way while the first signals work: who has moved away is known by its environment only.
       const moved = processes.snapshot({ timeoutMs: DETAILS_MS });
       return stopTargets(members(processes.quick(), leader, []), {
@@ -139,14 +124,7 @@ export function createWorkerTree(
  * a session of its own can't be told from a stranger once its parent has ended. Reads lists of children and /proc/PID/stat
  * only, for these never wait for the process.
  */
-export interface Offspring {
-  /** Looks at all below `leader` and below what was noted before. False where the kernel does not list children. */
-  look(leader: number | null): boolean;
-  /** Noted, and still there. */
-  list(): readonly Target[];
-  /** Of these, the ones outside of the leader's process group. */
-  escaped(): readonly Target[];
-}
+export type Offspring = ReturnType<typeof createOffspring>;
 
 interface Noted extends Target {
   readonly pgid: number;
@@ -156,12 +134,13 @@ interface Noted extends Target {
 const THREADS_MAX = 64;
 const PROCESSES_MAX = 256;
 
-export function createOffspring(): Offspring {
+function createOffspring() {
   let noted = new Map<number, Noted>();
   let group: number | null = null;
 
   return {
-    look(leader) {
+    /** Looks at all below `leader` and below what was noted before. False where the kernel does not list children. */
+    look(leader: number | null): boolean {
       group = leader;
       const found = new Map<number, Noted>();
       for (const it of noted.values()) {
@@ -185,8 +164,11 @@ export function createOffspring(): Offspring {
       noted = found;
       return isListed;
     },
-    list: () => [...noted.values()].filter(({ pid, startId }) => aliveStat(pid)?.startId === startId),
-    escaped: () => [...noted.values()].filter(({ pgid }) => pgid !== group),
+    /** Noted, and still there. */
+    list: (): readonly Target[] =>
+      [...noted.values()].filter(({ pid, startId }) => aliveStat(pid)?.startId === startId),
+    /** Of these, the ones outside of the leader's process group. */
+    escaped: (): readonly Target[] => [...noted.values()].filter(({ pgid }) => pgid !== group),
   };
 }
 

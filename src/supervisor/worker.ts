@@ -26,50 +26,32 @@ export interface WorkerExit {
   readonly signal: NodeJS.Signals | null;
 }
 
-export interface NextWorkerOptions {
-  readonly argv: readonly string[];
-  readonly cwd: string;
-  /** Much like the one that it will be spawned with: tells whether the shell can become it. */
-  readonly environment: Readonly<Record<string, string | undefined>>;
-  /** It gets our stdin, which is empty otherwise. */
-  readonly stdin: boolean;
-  /** A private folder, for the moment in which pipes are made. */
-  readonly folder: string;
-}
+export type NextWorker = ReturnType<typeof createNextWorker>;
 
-export interface NextWorker {
-  /** Makes what is missing; `shell`: also the one that waits. Never rejects. */
-  prepare(options: { readonly shell: boolean }): Promise<void>;
-  /** `onExit` is called once, also (with `problem`) when the program could not be started at all: null then. */
-  spawn(
-    env: Readonly<Record<string, string | undefined>>,
-    onExit: (exit: WorkerExit, problem: string | null) => void,
-  ): WorkerProcess | null;
-  /** No worker will be spawned any more. Resolves when no file is left that was made for pipes. */
-  discard(): Promise<void>;
-}
-
-export function createNextWorker({ argv, cwd, environment, stdin, folder }: NextWorkerOptions): NextWorker {
-  /** Undefined: not known yet. */
-  let setpriv: string | null | undefined;
+/** `environment`: much like the one that it will be spawned with. `stdin`: it gets ours. `folder`: a private one, for the moment in which pipes are made. */
+export function createNextWorker(
+  argv: readonly string[],
+  cwd: string,
+  environment: Readonly<Environment>,
+  stdin: boolean,
+  folder: string,
+) {
+  let setpriv: string | null = null;
   let pipes: WorkerPipes | null = null;
   let launcher: Launcher | null = null;
   let making: Promise<void> | null = null;
   let isOver = false;
 
   async function makePipes(): Promise<void> {
-    const path = setpriv === undefined ? setprivPath() : null;
+    const path = setprivPath();
     // Each start of a process holds us up: where setpriv can start mkfifo, it can start a worker.
-    if (path) pipes = await openWorkerPipes(folder, [path, ...PDEATHSIG]).catch(() => null);
-    if (pipes) setpriv = path;
-    else {
-      if (setpriv === undefined) setpriv = await findSetpriv();
-      pipes = await openWorkerPipes(folder).catch(() => null);
-    }
+    pipes = path ? await openWorkerPipes(folder, [path, ...PDEATHSIG]).catch(() => null) : null;
+    setpriv = pipes ? path : await findSetpriv();
+    pipes ??= await openWorkerPipes(folder).catch(() => null);
     making = null;
   }
 
-  function begin(env: NextWorkerOptions['environment']): ChildProcess {
+  function begin(env: Readonly<Environment>): ChildProcess {
     const ready = launcher?.become({ argv, cwd, env }) ?? null;
     if (!ready) launcher?.drop();
     launcher = null;
@@ -87,7 +69,8 @@ export function createNextWorker({ argv, cwd, environment, stdin, folder }: Next
   }
 
   return {
-    async prepare({ shell }) {
+    /** Makes what is missing; `shell`: also the one that waits. Never rejects. */
+    async prepare(shell: boolean): Promise<void> {
       if (!pipes) making ??= makePipes();
       await making;
       if (isOver) return discard();
@@ -96,7 +79,11 @@ export function createNextWorker({ argv, cwd, environment, stdin, folder }: Next
       const path = canBecome && !launcher ? findLauncherShell() : null;
       if (path && setpriv && pipes) launcher = openLauncher(path, setpriv, pipes);
     },
-    spawn(env, onExit) {
+    /** `onExit` is called once, also (with `problem`) when the program could not be started at all: null then. */
+    spawn(
+      env: Readonly<Environment>,
+      onExit: (exit: WorkerExit, problem: string | null) => void,
+    ): WorkerProcess | null {
       const fail = (code: number, problem: string): null => {
         setImmediate(onExit, { code, signal: null }, problem);
         return null;
@@ -128,7 +115,8 @@ export function createNextWorker({ argv, cwd, environment, stdin, folder }: Next
         signal: (name) => child.exitCode === null && child.signalCode === null && child.kill(name),
       };
     },
-    async discard() {
+    /** No worker will be spawned any more. Resolves when no file is left that was made for pipes. */
+    async discard(): Promise<void> {
       isOver = true;
       await making;
       discard();
@@ -157,21 +145,16 @@ export async function findSetpriv(): Promise<string | null> {
 
 export type Environment = Record<string, string | undefined>;
 
-/** What the worker is to use in place of the user's own: the gateway, and where it is sealed a token of no other use. */
-export interface Given {
-  readonly apiRoot: string;
-  readonly token: string | null;
-  /** The fencing number of the lease; null without one. */
-  readonly epoch: number | null;
-}
-
-/** `spawn` counts 1, 2, 3 …; `run` is one random id per supervisor run. */
+/**
+ * `spawn` counts 1, 2, 3 …; `run` is one random id per supervisor run. `given` is used in place of the user's own: the gateway, a token
+ * that where it is sealed is of no other use, and the fencing number of the lease, null without one.
+ */
 export function workerEnv(
   config: Pick<Config, 'envFileVars' | 'polling' | 'token' | 'botId' | 'sandbox' | 'tokenVariables'>,
   env: Readonly<Environment>,
   run: string,
   spawn: number,
-  given: Given,
+  given: { readonly apiRoot: string; readonly token: string | null; readonly epoch: number | null },
 ): Environment {
   const own: Environment = {
     POLLING_ENABLED: config.polling ? '1' : '0',

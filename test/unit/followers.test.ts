@@ -32,25 +32,19 @@ function reader(quick: boolean) {
 function world(beatMs = 60_000, stalledMs = 60_000) {
   const listeners = new Set<() => void>();
   const it = { offset: 1, looks: 0 };
-  const followers = createFollowers({
-    changes: {
-      listen(listener) {
-        listeners.add(listener);
-        return () => void listeners.delete(listener);
-      },
+  const changes = {
+    listen(listener: () => void) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
     },
-    look() {
-      it.looks += 1;
-      const { polling } = sampleStatus();
-      return {
-        status: sampleStatus({ polling: polling && { ...polling, offset: it.offset } }),
-        lines: [],
-        day: null,
-      };
-    },
-    beatMs,
-    stalledMs,
-  });
+  };
+  const look = () => {
+    it.looks += 1;
+    const { polling } = sampleStatus();
+    const status = sampleStatus({ polling: polling && { ...polling, offset: it.offset } });
+    return { status, lines: [], day: null };
+  };
+  const followers = createFollowers(changes, look, beatMs, stalledMs);
   const change = (offset: number) => {
     it.offset = offset;
     for (const listener of listeners) listener();
