@@ -6,9 +6,7 @@
  * supervisor has to trust another's word; the order of the names only decides which one waits and which one leaves.
  */
 
-/** What is behind one of the names. */
 export type Shown =
-  /** No socket is bound to it. */
   | 'free'
   /** A supervisor that has proven itself and is still looking at the other names. */
   | 'contender'
@@ -26,9 +24,7 @@ export type Decision =
   | { readonly kind: 'wait' }
   /** Release our name, then look again: a contender with a lower name goes first. */
   | { readonly kind: 'step-back' }
-  /** Another supervisor has the lock. */
   | { readonly kind: 'yield'; readonly to: number }
-  /** Every name is bound by a liar. */
   | { readonly kind: 'squatted' };
 
 /** `mine` is the name that we have bound; null: none yet. `shown[mine]` is ignored. */
@@ -52,7 +48,6 @@ export interface Candidate {
 }
 
 interface Ports<Look> {
-  /** Null: the name is already bound. */
   bind(name: number): Promise<Candidate | null>;
   look(mine: number | null): Promise<Look>;
   /** Waits before the next look, after a decision to wait. */

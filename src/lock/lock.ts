@@ -82,7 +82,6 @@ export async function lockReleased(key: LockKey, signal: AbortSignal): Promise<v
   });
 }
 
-/** Null: the name is already bound. */
 async function bind(key: LockKey, index: number, taker: Taker): Promise<Candidate | null> {
   const name = key.names[index]!;
   const identity = {
@@ -114,7 +113,6 @@ async function bind(key: LockKey, index: number, taker: Taker): Promise<Candidat
   };
 }
 
-/** Null: another process listens there. Rejects with the system's error. */
 function listenAt(name: string, onConnection: (socket: net.Socket) => void): Promise<net.Server | null> {
   return new Promise((resolve, reject) => {
     const server = net.createServer(onConnection);

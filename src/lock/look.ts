@@ -14,7 +14,6 @@ import {
 } from './process.ts';
 import { type Answer, challenge, type LockKey } from './proof.ts';
 
-/** The process that keeps the lock from us. */
 export interface Holder {
   /** Its pid in our pid namespace; null: it can't be seen from here. */
   readonly pid: number | null;
@@ -23,10 +22,8 @@ export interface Holder {
   readonly uid: number | null;
   /** It lives in another pid namespace, so its pid must not be signalled even if it is known. */
   readonly elsewhere: boolean;
-  /** Null: this could not be found out. */
   readonly runsSinglepoll: boolean | null;
   readonly comm: string | null;
-  /** ISO 8601. */
   readonly startedAt: string | null;
   readonly cwd: string | null;
   readonly version: string | null;
@@ -41,7 +38,6 @@ export type Squatter = Pick<Holder, 'pid' | 'uid' | 'comm'>;
 
 export interface Look {
   readonly shown: readonly Shown[];
-  /** The holder of each name that a supervisor may have bound. */
   readonly holders: readonly (Holder | null)[];
   readonly squatters: readonly Squatter[];
 }
@@ -50,7 +46,6 @@ const SILENT_MS = 2_000;
 /** How long a holder that is not stopped may take to answer, on a busy machine too. */
 const PATIENCE_MS = 6_000;
 
-/** Looks at all names but `mine`. */
 export async function lookAt(key: LockKey, mine: number | null): Promise<Look> {
   const bound = socketsOf(key.names);
   const seen = await Promise.all(
@@ -160,7 +155,6 @@ async function behind(sockets: readonly BoundSocket[]): Promise<SocketProcess | 
   return found.find(({ uid }) => uid === process.geteuid?.()) ?? found[0] ?? null;
 }
 
-/** What a holder that tells nothing is known by. */
 export async function known({ pid, uid, comm, startId, elsewhere }: SocketProcess) {
   return { pid, uid, comm, startId, elsewhere, runsSinglepoll: await runsSinglepoll(pid) };
 }

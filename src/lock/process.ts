@@ -13,13 +13,9 @@ export interface SocketProcess {
   readonly uid: number;
   /** Field 22 of its /proc/PID/stat. Together with the pid it identifies one process for ever. */
   readonly startId: string;
-  /** Its own pid in its own pid namespace. */
   readonly innerPid: number;
-  /** Null: we may not see it. */
   readonly pidNamespace: string | null;
-  /** In another pid namespace than ours. */
   readonly elsewhere: boolean;
-  /** The kernel's short name of its program. */
   readonly comm: string;
 }
 
@@ -59,7 +55,6 @@ export function processOf(pid: number): SocketProcess | null {
   };
 }
 
-/** Null: the arguments can't be read in time. */
 export async function runsSinglepoll(pid: number): Promise<boolean | null> {
   const inspector = openInspector();
   const it = (await inspector.inspect([pid], READ_MS)).seen.get(pid);

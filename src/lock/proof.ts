@@ -8,7 +8,6 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import net from 'node:net';
 
-/** What a holder tells of itself. */
 export interface Identity {
   readonly pid: number;
   /** Field 22 of its /proc/PID/stat; empty without /proc. */
@@ -16,7 +15,6 @@ export interface Identity {
   /** The link of its /proc/PID/ns/pid; empty without /proc. */
   readonly pidNamespace: string;
   readonly uid: number | null;
-  /** ISO 8601. */
   readonly startedAt: string | null;
   readonly cwd: string | null;
   readonly version: string | null;
@@ -28,7 +26,6 @@ export interface Answer extends Identity {
   readonly holds: boolean;
 }
 
-/** The reply to a question. */
 export type Reply =
   | { readonly kind: 'proven'; readonly answer: Answer }
   | { readonly kind: 'wrong' }
@@ -39,7 +36,6 @@ export type Reply =
 
 const GREETING = 'singlepoll lock v2';
 const QUESTION = /^singlepoll lock v2 ([0-9a-f]{32})\n$/;
-/** A longer request is not one of ours. */
 export const QUESTION_MAX = GREETING.length + 34;
 const LINE_MAX = 8192;
 
@@ -109,7 +105,6 @@ export interface LockKey {
   readonly botId: string;
   /** The lowest comes first. */
   readonly names: readonly string[];
-  /** The key of the macs. */
   readonly secret: string;
 }
 

@@ -21,7 +21,6 @@ function openSocket() {
   return new net.Socket({ fd: LINK_FD, readable: true, writable: true });
 }
 
-/** Notices when the other end closes. */
 function watch(socket: net.Socket) {
   let isGone = false;
   let listener = (): void => {};

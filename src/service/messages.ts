@@ -5,7 +5,6 @@
  */
 import type { RunState } from '../supervisor/status.ts';
 
-/** The socket's descriptor in the supervisor. */
 export const LINK_FD = 3;
 /** Set in the environment of a supervisor that a program owns. Not passed on to the worker. */
 export const OWNED_VARIABLE = '_SINGLEPOLL_OWNED';
@@ -16,7 +15,6 @@ export type OwnerMessage =
   | { readonly state: RunState }
   /** Path of its control socket, once that is open. */
   | { readonly control: string }
-  /** It polls or stands by. */
   | { readonly ready: true }
   /** Why it ends; the code is its exit code. */
   | { readonly end: { readonly reason: string; readonly hint?: string | undefined } };

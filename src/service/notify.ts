@@ -38,7 +38,6 @@ const END_MS = 1_000;
 const TICKS_PER_TIMEOUT = 5;
 const STATUS_MAX = 300;
 
-/** Null: no service manager listens. */
 export function openService(
   { NOTIFY_SOCKET: socket, WATCHDOG_USEC: usec = '0', WATCHDOG_PID: pid }: NodeJS.ProcessEnv,
   { report, deafAfterMs }: { readonly report: Report; readonly deafAfterMs: number },
@@ -175,7 +174,6 @@ function createSender(socket: string, onProblem: (problem: string) => void) {
   return {
     send(message: Message): void {
       Object.assign(waiting, message);
-      // A status alone waits for further changes.
       if (Object.keys(waiting).some((name) => name !== 'STATUS')) go();
       else if (waiting.STATUS !== undefined) pause ??= setTimeout(go, PAUSE_MS).unref();
     },

@@ -124,7 +124,6 @@ export function sayEnd(
   report.line('stop', text, level, { code, hint: said ? undefined : cure });
 }
 
-/** The worker's own output says it. */
 export const WHY_IT_ENDED = 'singlepoll logs -n 50    # why it ended';
 
 interface Asking extends Pick<Announced, 'config' | 'report'> {

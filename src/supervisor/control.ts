@@ -19,7 +19,6 @@ export interface Request {
 }
 export type Answer = { readonly ok: boolean; readonly error?: string; readonly [key: string]: unknown };
 
-/** Who has asked. */
 export interface Asker {
   /** Aborts when the connection is gone. */
   readonly gone: AbortSignal;
@@ -35,7 +34,6 @@ export type Handler = (request: Request, say: (line: string) => void, asker: Ask
 const PROTOCOL = 1;
 const REQUEST_BYTES_MAX = 16 * 1024;
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
-/** The oldest one makes room for a new one. */
 const CONNECTIONS_MAX = 256;
 /** How long a connection to a socket whose queue is full is tried again. */
 const CONNECT_MS = 2_000;
@@ -144,7 +142,6 @@ function parseObject(line: string): Record<string, unknown> | null {
   }
 }
 
-/** Nobody listens on the socket. */
 export class NoSupervisor extends Error {}
 /** Somebody listens but doesn't answer within the time: hung or stopped. */
 export class NoAnswer extends Error {}
@@ -154,11 +151,9 @@ export class WentAway extends Error {}
 interface AskOptions {
   /** Of silence; a supervisor that is awake says so. */
   readonly timeoutMs: number;
-  /** What is said to the person who waits. */
   readonly say?: (line: string) => void;
   /** Every line before the answer, also those that only tell that somebody is awake. */
   readonly heard?: (value: Readonly<Record<string, unknown>>) => void;
-  /** Ends the connection: WentAway. */
   readonly signal?: AbortSignal;
 }
 
@@ -172,7 +167,6 @@ export async function askControl(socketPath: string, request: Request, options: 
       return await askOnce(socketPath, request, options);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // The folder of a long path.
       if (NOBODY.includes(code ?? '')) throw new NoSupervisor('no supervisor runs');
       // Its queue of connections is full: it is busy with others, or stopped.
       if (code !== 'EAGAIN') throw error;
@@ -249,6 +243,5 @@ function shortPath(socketPath: string): { readonly path: string; done(): void } 
 }
 
 export const CONTROL_SOCKET = 'control.sock';
-/** Of deploy mode, in which any number may run. */
 export const deploySocket = (pid: number): string => `deploy-${pid}.sock`;
 export const isDeploySocket = (name: string): boolean => /^deploy-\d+\.sock$/.test(name);

@@ -21,7 +21,6 @@ export interface DryRun {
   readonly signal: AbortSignal;
   /** `reset` ends the holder of the lock; `start` yields to it, unless told otherwise. */
   readonly ending: boolean;
-  /** What would be started; null: nothing. */
   readonly command: readonly string[] | null;
 }
 
@@ -66,7 +65,6 @@ async function rehearsePolling(request: DryRun, api: BotApi): Promise<number> {
   return blocked ? blocked.code : await webhook(config, api, report);
 }
 
-/** False: would end because of it. */
 async function lease({ lease: wanted, botId, takeover, noWait }: Config, report: Report): Promise<boolean> {
   if (wanted === null || botId === null) return true;
   const { lookAtLease } = await import('../lease/glance.ts');

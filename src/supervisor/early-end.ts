@@ -20,7 +20,6 @@ export function takenPort(lines: readonly string[], command: readonly string[]):
   return null;
 }
 
-/** What in a command line sends a program to the background. */
 const TO_BACKGROUND =
   /(?<=\s)(?:-D|--daemon\S*|--detach|--background|-d)(?=\s|$)|\b(?:nohup|setsid|disown)\b|&(?=\s*(?:$|;))|\bpm2 start\b/;
 
@@ -35,7 +34,6 @@ export function backgroundQuestion(command: readonly string[]): string {
 const NO_INPUT =
   /\bEOFError\b|EOF when reading a line|NoSuchElementException: No line found|ExitPromptError|^Aborted[.!]$/;
 
-/** Null: it has not asked for input. */
 export function inputWords(lines: readonly string[], isGiven: boolean): string | null {
   if (isGiven || !lines.some((line) => NO_INPUT.test(line))) return null;
   return 'it asked for input, and the input of a worker is empty. To type it on a terminal: singlepoll start --stdin -- COMMAND';

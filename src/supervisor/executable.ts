@@ -64,7 +64,6 @@ export function meantBy([program = '', ...args]: readonly string[], cwd: string)
   ];
 }
 
-/** `name` is one without a slash. */
 export function isProgramInPath(name: string, env: Readonly<Record<string, string | undefined>>): boolean {
   return findExecutable(name, '.', env.PATH).ok;
 }

@@ -74,7 +74,6 @@ export function createGuard(offspring: Offspring): Guard {
   };
 }
 
-/** Its stdin. */
 function startShell(): Writable {
   const stdio = ['pipe', 'ignore', 'ignore'] as const;
   const child = spawn('/bin/sh', ['-c', SCRIPT, 'singlepoll-guard'], {

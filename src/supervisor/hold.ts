@@ -81,7 +81,7 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
         const doc = completeStatus(seen.status);
         if (isServed(doc)) return doc;
       } else if (seen instanceof NoSupervisor && isGone()) {
-        const claimed = await claimBoth(key, taker);
+        const claimed = await claimBoth(key, taker, taker.control);
         if (signal.aborted) claimed.lock?.release();
         signal.throwIfAborted();
         lock = claimed.lock;

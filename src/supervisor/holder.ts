@@ -28,7 +28,6 @@ export function controlPath(botId: number | null): string | null {
   return join(folder, String(botId), CONTROL_SOCKET);
 }
 
-/** Null: nobody supervises it in polling mode. */
 export async function presentSupervisor({
   botId,
   token,
@@ -150,7 +149,6 @@ export function hostOfHolder(holder: Holder | null): Host | null {
   return holder?.startId ? hostOf(holder.pid) : null;
 }
 
-/** `what` can't be done because of this holder. `control`: the socket in the own state folder. */
 export function inTheWay(
   what: string,
   holder: Holder | null,
@@ -182,7 +180,6 @@ export function cannotAsk(holder: Holder | null, control: string | null): Single
   return isReachable(holder, control) ? new SinglepollError(EXIT.otherPoller, error.message, RESET) : error;
 }
 
-/** All names are bound by liars. */
 export function squatted(botId: string, squatters: readonly Squatter[]): SinglepollError {
   const rows = squatters.map(
     ({ pid, uid, comm }) =>
@@ -198,7 +195,6 @@ export function squatted(botId: string, squatters: readonly Squatter[]): Singlep
   );
 }
 
-/** The error of a supervisor that does not answer, or may not be asked. */
 export function unreachable(holder: Holder | null, control: string | null): SinglepollError {
   if (holder && isNoSinglepoll(holder)) return held(holder, control);
   const who = holder?.pid ? `the supervisor (pid ${holder.pid})` : 'the supervisor';
@@ -218,7 +214,6 @@ export function unreachable(holder: Holder | null, control: string | null): Sing
   return error(EXIT.otherPoller, why, RESET);
 }
 
-/** The command that ends this one. */
 function cure(holder: Holder | null, control: string | null): string {
   if (!holder) return 'sudo singlepoll reset    # as root more can be seen';
   const { pid, uid, elsewhere, answers } = holder;

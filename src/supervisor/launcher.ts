@@ -18,7 +18,6 @@ export interface Command {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** Null where there is none. */
 export function findLauncherShell(): string | null {
   return ['/bin/dash', '/usr/bin/dash'].find((path) => existsSync(path)) ?? null;
 }
@@ -59,7 +58,6 @@ export function openLauncher(shell: string, setpriv: string, pipes: WorkerPipes)
   };
 }
 
-/** Less than a pipe holds. */
 const SCRIPT_BYTES_MAX = 60 * 1024;
 
 function tell(fd: number, script: string): boolean {

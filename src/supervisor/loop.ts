@@ -16,11 +16,9 @@ import {
 
 /** The world as the loop needs it; `run.ts` builds the real one, the simulation a virtual one. */
 export interface Edges {
-  /** Elapsed milliseconds, never going back. */
   now(): number;
   /** Waits for the right to poll. Without a lease it is never asked for. */
   seek(won: () => void): void;
-  /** Gives it back. */
   release(): void;
   /** Looks for strays and leftovers, stops what has to go, then answers. `abandoned`: nobody wants the answer any more, so nothing may be done. */
   sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void;
@@ -30,7 +28,6 @@ export interface Edges {
   spawn(spawn: number, exited: (exit: WorkerEnd) => void): number | null;
   /** Stops the whole tree of the worker; answers with the number of processes that could not be ended. */
   stopTree(done: (survivors: number) => void): void;
-  /** No more grace for a tree that is being stopped. */
   killTree(): void;
   say(saying: Saying): void;
   timer(atMs: number, due: () => void): () => void;
@@ -56,7 +53,6 @@ export interface Loop {
   /** Aborted with the next question, and for good at the end: who acts for the present one looks at it before each effect. */
   readonly abandoned: AbortSignal;
   send(event: Ask): void;
-  /** Nothing is decided any more, whatever happens. */
   halt(): void;
   /** The last events with the phases they met, oldest first: for a bug report. */
   history(): readonly string[];

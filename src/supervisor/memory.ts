@@ -18,7 +18,6 @@ export interface LastStart {
   readonly cwd: string;
   readonly flags: RawFlags;
   readonly at: string;
-  /** Of the bot. */
   readonly username?: string | null;
 }
 
@@ -49,9 +48,7 @@ export function recallStart(botDir: string): LastStart | null {
 export interface LastEnd extends Ending {
   /** The worker's last lines, where the worker is the reason. */
   readonly lines: readonly string[];
-  /** Null: none was written. */
   readonly log: string | null;
-  /** ISO 8601. */
   readonly at: string;
 }
 
@@ -67,7 +64,6 @@ export function rememberEnd(botDir: string, known: Omit<LastEnd, 'at'>): void {
   }
 }
 
-/** A new run has begun. */
 export function forgetEnd(botDir: string): void {
   try {
     rmSync(join(botDir, END_FILE), { force: true });
@@ -89,7 +85,6 @@ export function recallEnd(botDir: string): LastEnd | null {
   };
 }
 
-/** Whatever stands there: nothing of it is certain. */
 function recall<T>(botDir: string, file: string): Partial<T> {
   return { ...(jsonIn(join(botDir, file)) as T) };
 }

@@ -42,10 +42,8 @@ const TICK_MS = 5_000;
 /** Of this many workers, two each. */
 const OUTPUTS_MAX = 8;
 
-/** A run, and what its parts share. */
 export type Run = ReturnType<typeof createRun>;
 
-/** The one that lives. */
 interface Worker {
   readonly process: WorkerProcess;
   readonly spawn: number;
@@ -60,7 +58,6 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   const { config, environment, nextWorker, output, report, hold } = startup;
   const status = createStatus(config, me, startup.command, startup.startedAt);
   status.sources.log = output.logFacts;
-  /** In the environment of all that belongs to this run. */
   const id = randomBytes(8).toString('hex');
   const of = { run: id, botId: String(config.botId ?? ''), apiRoot: config.polling ? config.apiRoot : null };
   const tree = createWorkerTree(of, startup.eyes);
@@ -266,7 +263,6 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     else won();
   }
 
-  /** The last of what the worker printed. */
   const lastLines = () => lastOutput.flatMap(({ lines }) => lines.texts().slice(-20)).slice(-20);
 
   let saidLastLines = false;
@@ -393,7 +389,6 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
       else if (event.kind === 'kill-due') killing.abort();
       else loop.send(event);
     },
-    /** After settings have changed. */
     readPolicy: () => void Object.assign(policy, readPolicy()),
     /** The first step. Called once, when all parts are there. */
     begin(made: Parts): void {

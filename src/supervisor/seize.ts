@@ -5,14 +5,15 @@
  */
 import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { claimLock, type Holder, type Lock, lockHolder, lockKey } from '../lock/lock.ts';
+import { type Holder, type Lock, lockKey } from '../lock/lock.ts';
 import { runsSinglepoll } from '../lock/process.ts';
 import { isThere } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
 import { stopTargets } from '../strays/stop.ts';
 import { VERSION } from '../version.ts';
+import { claimBoth } from './claim.ts';
 import { askControl } from './control.ts';
-import { controlPath, describe, hostOfHolder, inTheWay, squatted, supervisorAt } from './holder.ts';
+import { controlPath, describe, hostOfHolder, inTheWay, squatted } from './holder.ts';
 
 /** One that answers gets its own stop timeout and this on top; one that does not gets this alone before SIGKILL. */
 const PATIENCE_MS = 3_000;
@@ -22,38 +23,23 @@ const ROUNDS = 5;
 export async function seizeLock(config: Config, report: Report, starts: boolean): Promise<Lock> {
   const key = lockKey(String(config.botId), config.token as string);
   const control = controlPath(config.botId);
-  let found = false;
-  const endOne = async (holder: Holder | null) => {
-    if (!holder) return;
-    found = true;
+  const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };
+  let last: Holder | null = null;
+  for (let round = 0; round < ROUNDS; round++) {
+    const { lock, holder, squatters } = await claimBoth(key, taker, control);
+    if (lock) {
+      if (round === 0) report.line('lock', 'no supervisor runs');
+      return lock;
+    }
+    if (!holder && squatters.length > 0) throw squatted(key.botId, squatters);
+    last = holder;
+    if (!holder) continue;
     sayUnit(holder, report, starts);
     await end(holder, control, config, report);
-  };
-  const endByControl = async () => endOne(control ? await supervisorAt(control) : null);
-  let holder: Holder | null = null;
-  for (let round = 0; round < ROUNDS; round++) {
-    await endByControl();
-    await endOne(await lockHolder(key));
-    const startedAt = new Date().toISOString();
-    const claimed = await claimLock(key, { startedAt, cwd: config.cwd, version: VERSION, control: null });
-    if (!claimed.held) {
-      holder = claimed.holder;
-      if (!holder && claimed.squatters.length > 0) throw squatted(key.botId, claimed.squatters);
-      continue;
-    }
-    try {
-      // Nobody that was started meanwhile with another token of this bot.
-      await endByControl();
-    } catch (error) {
-      claimed.lock.release();
-      throw error;
-    }
-    if (!found) report.line('lock', 'no supervisor runs');
-    return claimed.lock;
   }
   throw new SinglepollError(
     EXIT.otherPoller,
-    `supervisors keep taking the lock: ${describe(holder)}`,
+    `supervisors keep taking the lock: ${describe(last)}`,
     'singlepoll who',
   );
 }
@@ -94,7 +80,6 @@ async function end(holder: Holder, control: string | null, config: Config, repor
   report.line('stop', `ended pid ${target.pid}${how}`, 'warn');
 }
 
-/** Throws where it must not be signalled. */
 async function targetOf(holder: Holder, control: string | null): Promise<{ pid: number; startId: string }> {
   const { pid, startId, uid, elsewhere } = holder;
   const refuse = (why: string, code: number = EXIT.otherPoller) =>

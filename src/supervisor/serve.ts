@@ -68,7 +68,6 @@ function documentOf({ loop, status, tree }: Run): DocumentOf {
   };
 }
 
-/** Rejects with the system's error when the socket can't be made. */
 async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   const { config, output, report, socketPath, loop, bus, onStep, hold, standbys } = run;
   const { changes, recent } = output;
@@ -78,7 +77,6 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
     return { status: document(TREE_WATCHED_MS), lines: recent.lines(), day };
   };
   const followers = createFollowers(changes, look);
-  /** Of the run: tells what was stopped. */
   const ended = deferred<string>();
   const hasStopped = () => ended.promise.then((stopped) => ({ ok: true, stopped }));
 
@@ -154,9 +152,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
     try {
       openBotDir(config.botId);
       server = await serveControl(socketPath, handler);
-    } catch {
-      // The next look tries again.
-    }
+    } catch {}
   });
   const close = () => {
     // The socket may be another's by now.
@@ -186,7 +182,6 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   };
 }
 
-/** Null in deploy mode, where nobody is to poll. */
 const lastDay = ({ config }: Run, { recorder }: Asked) => (config.polling ? recorder.summary(DAY_MS) : null);
 
 /** Renews the worker's poll and tells who of this machine lost it. */

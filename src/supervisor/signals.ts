@@ -9,15 +9,12 @@ export const HUP_IGNORED = '_SINGLEPOLL_HUP_IGNORED';
 
 export const OWNER_GONE = 'the program that it belongs to has gone';
 
-/** Asked to stop before there was a worker. */
 export class Stopped extends Error {}
 
-/** What is asked of this process: by signals, by who started it. */
 export interface Asks {
   /** Aborted by an ask to stop, until somebody else answers. */
   readonly signal: AbortSignal;
   stop(reason: string): void;
-  /** From now on these answer. */
   answeredBy(answers: Answers): void;
 }
 

@@ -4,7 +4,7 @@
  */
 import { hostname } from 'node:os';
 import { EXIT, SinglepollError } from '../errors.ts';
-import { type Holder, lockKey } from '../lock/lock.ts';
+import type { Holder } from '../lock/lock.ts';
 import { portHolder } from '../machine/tcp-table.ts';
 import { logPath, rememberLog } from '../output/log.ts';
 import { openRunOutput, type RunOutput } from '../output/report.ts';
@@ -58,7 +58,6 @@ export async function start(request: StartRequest): Promise<number> {
   }
 }
 
-/** Where this run's own lines go, and its worker's. */
 async function openOutput({ config, link }: StartRequest, teardown: Teardown): Promise<RunOutput> {
   const tokens = config.token === null ? [] : [config.token];
   const paint = link ? link.paint : await painter(process.stderr);
@@ -77,13 +76,13 @@ async function rehearse({ config, api, report, eyes, asks, command }: Startup): 
 /** Any number of supervisors may run in deploy mode. Throws SinglepollError 75 where another one keeps the lock. */
 async function takeLock(startup: Startup): Promise<Taken> {
   const { config, link, owner, output, report, http, api, service, teardown } = startup;
-  const { botId, cwd, polling, wait, takeover, stopTimeoutMs } = config;
+  const { botId, cwd, polling } = config;
   const { startedAt, socketPath: control } = startup;
   const taker = { startedAt, cwd, version: VERSION, control };
   if (!polling) return { hold: createHold(null, { config, taker, report }), standbys: [] };
   const { signal } = startup.asks;
-  const { lock, standbys } = await claim(lockKey(String(botId), config.token as string), taker, {
-    ...{ wait, takeover, stopTimeoutMs, signal },
+  const { lock, standbys } = await claim(config, taker, {
+    signal,
     reaches: (holder) => checkReach(startup, holder),
     say(text) {
       http?.boots('standby');

@@ -23,7 +23,6 @@ export interface StartRequest {
   readonly flags: RawFlags;
   /** Of a detached run: to who started it. */
   readonly link?: Link | null;
-  /** The program that it belongs to. */
   readonly owner?: Owner | null;
 }
 
@@ -31,7 +30,6 @@ export interface StartRequest {
 export interface Teardown {
   /** `why`: the error that ends the run early. */
   add(close: (why?: unknown) => unknown): void;
-  /** What is added from now on can be closed by itself. */
   mark(): number;
   /** Closes what was added after the mark, the last first. Rejects with the first error, after all have had their turn. */
   closeTo(mark: number, why?: unknown): Promise<void>;
@@ -117,7 +115,6 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
       connections && performance.now() - connections.atMs < CONNECTIONS_FRESH_MS
         ? connections.seen
         : undefined,
-    /** Of the control channel. */
     socketPath: join(botDir, polling ? CONTROL_SOCKET : deploySocket(process.pid)),
     startedAt: new Date().toISOString(),
   };
@@ -141,7 +138,6 @@ async function openService({ deafAfterMs, dryRun }: Config, report: Report): Pro
   }
 }
 
-/** Null: no health endpoint was asked for. */
 async function openHttp(config: Config, report: Report) {
   if (!config.http || config.dryRun) return null;
   const { openHttpService } = await import('../http/service.ts');

@@ -64,7 +64,6 @@ const GUILTY: ReadonlySet<string> = new Set(['own', 'proven', 'declared']);
 /** Asked when the status is read; each is missing where there is no such thing. */
 export interface StatusSources {
   gateway?: {
-    /** Of the worker's recent calls, the median. */
     latencyMs(): number | null;
     pollers(): NonNullable<StatusDocument['polling']>['pollers'];
     /** For how long the poll that is open upstream has been; 0: none is. */
@@ -72,7 +71,6 @@ export interface StatusSources {
   };
   usage?: () => UsageEntry;
   lease?: { status(): LeaseEntry; problem(): Problem | null };
-  /** Null: none is written. */
   log?: () => LogFacts | null;
   alerts?: { readonly cure: string; entry(): AlertsEntry; isFailing(): boolean };
 }
@@ -100,7 +98,6 @@ export function createStatus(config: Settings, me: Me | null, command: readonly 
       record = noted(record, event, { atMs: performance.now(), at: new Date().toISOString() });
       listener();
     },
-    /** Called after each change of the record. */
     onNote(it: () => void): void {
       listener = it;
     },
@@ -172,7 +169,6 @@ function seenOf(record: StatusRecord, { lease }: StatusSources): Seen {
   };
 }
 
-/** With a time: it is over. */
 type Found = Problem & Partial<PastEvent>;
 
 function findProblems(record: StatusRecord, sources: StatusSources, nowMs: number) {

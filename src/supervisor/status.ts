@@ -13,7 +13,6 @@ export interface Respawner {
   readonly kind: string;
   /** What the manager calls it: unit, app, program, container, service folder. */
   readonly name: string;
-  /** The command to type that stops it for good. */
   readonly stopCommand: string;
 }
 
@@ -69,22 +68,18 @@ export interface LeaseEntry {
   readonly expiresAt: string | null;
   /** Of this machine; `none`: no supervisor runs here. */
   readonly role: 'holder' | 'standby' | 'none';
-  /** When the holder's term began. */
   readonly since: string | null;
   /** `stop`: polling ends here then, unless the lease can be renewed; `take`: taken over then, unless its holder renews it. */
   readonly decision: { readonly what: 'stop' | 'take'; readonly at: string } | null;
   /** Null: not asked yet. */
   readonly reachable: boolean | null;
-  /** Why the engine is out of reach. */
   readonly unreachable: string | null;
 }
 
 /** Messages, each counted once for each place that it goes to. */
 export interface AlertsEntry {
   readonly sent: number;
-  /** Given up. */
   readonly failed: number;
-  /** Not delivered yet. */
   readonly waiting: number;
   /** Why the last try that failed did; null: none has. */
   readonly lastError: string | null;
@@ -94,7 +89,6 @@ export interface StatusDocument {
   readonly bot: { readonly id: number | null; readonly username: string | null } | null;
   readonly state: RunState;
   readonly healthy: boolean;
-  /** What is wrong now. */
   readonly problems: readonly Problem[];
   /** What was wrong within the last minutes and is over. */
   readonly earlier: readonly PastEvent[];
@@ -141,7 +135,6 @@ export interface StatusDocument {
     readonly pollers: readonly { readonly pid: number | null; readonly role: 'owner' | 'held' }[];
     /** Polls of processes outside of the worker's tree, turned away. */
     readonly refused: number;
-    /** setWebhook of the worker, turned down. */
     readonly webhookAttempts: number;
   } | null;
   readonly webhook: {
@@ -160,11 +153,9 @@ export interface StatusDocument {
     readonly problem: string | null;
     readonly droppedBytes: number;
   } | null;
-  /** Null: none are sent to anybody. */
   readonly alerts: AlertsEntry | null;
 }
 
-/** Of which nothing is known but the bot and the state. */
 export function bareStatus(bot: StatusDocument['bot'], state: RunState): StatusDocument {
   return {
     ...{ bot, state, healthy: false, problems: [], earlier: [], strays: [] },
@@ -240,18 +231,14 @@ export interface StatusRecord {
   readonly supervisor: NonNullable<StatusDocument['supervisor']>;
   readonly startedAt: string | null;
   readonly lastExit: NonNullable<StatusDocument['worker']>['lastExit'];
-  /** False: deploy mode. */
   readonly polls: boolean;
   readonly polling: NonNullable<StatusDocument['polling']>;
   readonly webhook: StatusDocument['webhook'];
   readonly strays: readonly StrayEntry[];
-  /** Of the table. */
   readonly state: State;
   /** When its present phase began. */
   readonly stepMs: number;
-  /** See --deaf-after. */
   readonly deafAfterMs: number;
-  /** When each happened last. */
   readonly lastMs: Readonly<Partial<Record<Moment, number>>>;
   readonly lastAt: Readonly<Partial<Record<Moment, string>>>;
   /** A 429 asked for a pause until then. */
@@ -299,10 +286,8 @@ export interface Overlap {
 export interface Tally {
   readonly straysStopped: number;
   readonly lastStray: string | null;
-  /** At the start and while running. */
   readonly webhooksCleared: number;
   readonly webhookSetAgain: number;
-  /** Masked. */
   readonly lastWebhook: string | null;
   readonly deafReplaced: number;
   /** Terms of the lease that were won from another machine. */
@@ -372,7 +357,6 @@ const tally = ({ tally: it }: Old, change: Partial<Tally>): Change => ({ tally: 
 
 /** What can happen, and what of the record it changes. */
 const CHANGES = {
-  /** The table has taken a step. */
   step(old: Old, { state }: { state: State }, time: Time): Change {
     const isNew = state.pid !== null && state.pid !== old.state.pid;
     const exit = state.lastExit === old.state.lastExit ? null : state.lastExit;
@@ -383,7 +367,6 @@ const CHANGES = {
       ...(isNew ? { startedAt: time.at, ...last(old, 'worker-start', time) } : {}),
     };
   },
-  /** The next worker is another. */
   command: (old: Old, { command }: { command: readonly string[] }) => ({
     supervisor: { ...old.supervisor, command },
   }),
@@ -392,7 +375,6 @@ const CHANGES = {
   'crash-loop': (_old: Old, { exits, periodMs }: { exits: number; periodMs: number }) => ({
     crashLoop: { exits, periodMs },
   }),
-  /** The worker's output names a 409. */
   'named-conflict': (old: Old, { cause }: { cause: 'poller' | 'webhook' }, time: Time) => ({
     ...conflict(old, cause),
     ...(cause === 'poller' ? last(old, 'conflict', time) : {}),
@@ -481,7 +463,6 @@ type Detail<K extends Kind> = (typeof CHANGES)[K] extends (old: Old, detail: inf
   : never;
 export type StatusEvent = { readonly [K in Kind]: { readonly kind: K } & Readonly<Detail<K>> }[Kind];
 
-/** The record after something has happened. */
 export function noted(old: StatusRecord, event: StatusEvent, time: Time): StatusRecord {
   const change = CHANGES[event.kind] as (old: Old, event: StatusEvent, time: Time) => Change;
   return { ...old, ...change(old, event, time) };

@@ -90,7 +90,6 @@ export async function supervise(
   return ending.code;
 }
 
-/** Null: no lease was asked for. */
 async function openLease({ config, report, teardown, onLease, status }: Run): Promise<Lease | null> {
   const { lease: asked, botId, token, takeover, noWait } = config;
   if (!asked || botId === null || token === null) return null;
@@ -121,7 +120,6 @@ function openReach({ api, config, report, teardown, status, bus }: Run): ApiReac
   return reach;
 }
 
-/** What keeps others from polling: the look for strays and the webhook. */
 function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
   const { config, report, eyes, status, bus, tree, loop, connected, standbys } = run;
   const prover = run.prover!;

@@ -48,8 +48,6 @@ function readPageBytes(): number {
     const auxv = readFileSync('/proc/self/auxv');
     for (let at = 0; at + 16 <= auxv.length; at += 16)
       if (auxv.readBigUInt64LE(at) === 6n) return Number(auxv.readBigUInt64LE(at + 8));
-  } catch {
-    // No /proc: nothing is asked for it.
-  }
+  } catch {}
   return 4_096;
 }

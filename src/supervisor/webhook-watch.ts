@@ -38,7 +38,6 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
     return outcome;
   }
 
-  /** What was seen, for `status`. */
   function note(outcome: WebhookOutcome, isRunning: boolean): void {
     lastMs = performance.now();
     if (outcome.kind === 'kept' || outcome.kind === 'failed') return;

@@ -21,7 +21,6 @@ export type WorkerTree = ReturnType<typeof createWorkerTree>;
 export interface WorkerStopOptions {
   readonly stopTimeoutMs: number;
   readonly now: AbortSignal;
-  /** Resolves when the leader has ended. */
   readonly ended?: Promise<void> | undefined;
 }
 
@@ -76,7 +75,6 @@ export function createWorkerTree(
     led(leader: number): void {
       lastLeader = leader;
     },
-    /** Looked at by the guard while the worker lives. */
     offspring,
     /** Finds out about new processes: who has moved away is known by its environment only. */
     async learn(): Promise<void> {
@@ -164,7 +162,6 @@ function createOffspring() {
       noted = found;
       return isListed;
     },
-    /** Noted, and still there. */
     list: (): readonly Target[] =>
       [...noted.values()].filter(({ pid, startId }) => aliveStat(pid)?.startId === startId),
     /** Of these, the ones outside of the leader's process group. */
