@@ -29,7 +29,7 @@ const ESCAPE = '\x1b';
 /** More at once was not typed but pasted. */
 const TYPED_MAX = 4;
 const MESSAGE_MS = 8_000;
-/** A supervisor tells once a second that it is awake. */
+/** A supervisor answers within a second. */
 const SILENT_MS = 3_000;
 /** Where none runs, it is looked for so often; and whatever else there is to be seen (strays, the webhook) more rarely. */
 const LOOK_EVERY_MS = 400;
@@ -74,22 +74,25 @@ async function follow(
   /** True: it has told something before it ended. */
   async function listen(control: string): Promise<boolean> {
     let last: StatusDocument | null = null;
-    const heard = (value: Readonly<Record<string, unknown>>) => {
-      if (!('status' in value && 'lines' in value)) return;
-      last = completeStatus(value.status);
-      lines = value.lines as readonly LiveLine[];
-      day = (value as Partial<LiveDocument>).day ?? null;
-      present(last, control);
-    };
-    for (;;) {
+    let seen: unknown = null;
+    while (!over.aborted) {
       try {
-        await askControl(control, { cmd: 'watch' }, { timeoutMs: SILENT_MS, heard, signal: over });
-        return last !== null;
+        const request = { cmd: 'watch', seen };
+        const answer = await askControl(control, request, { timeoutMs: SILENT_MS, signal: over });
+        if (!answer.ok) return false;
+        seen = answer.mark;
+        const live = answer.live as LiveDocument | undefined;
+        if (!live) continue;
+        last = completeStatus(live.status);
+        ({ lines, day } = live);
+        present(last, control);
       } catch (error) {
         if (!(error instanceof NoAnswer) || !last || over.aborted) return last !== null;
+        seen = null;
         present(hung(last), control);
       }
     }
+    return true;
   }
 }
 

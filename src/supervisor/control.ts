@@ -19,16 +19,7 @@ export interface Request {
 }
 export type Answer = { readonly ok: boolean; readonly error?: string; readonly [key: string]: unknown };
 
-export interface Asker {
-  /** Aborts when the connection is gone. */
-  readonly gone: AbortSignal;
-  /** Sends one more line, of JSON; calls `taken` once the system has all of it: what is pushed before is kept in memory. */
-  push(line: string, taken: () => void): void;
-  /** Ends the connection, whatever has not been taken. */
-  drop(): void;
-}
-
-export type Handler = (request: Request, say: (line: string) => void, asker: Asker) => Promise<Answer>;
+export type Handler = (request: Request, say: (line: string) => void) => Promise<Answer>;
 
 /** Rises when an answer would be misunderstood by older commands; what is only added or left out does not matter. */
 const PROTOCOL = 1;
@@ -87,19 +78,13 @@ function removeSocket(socketPath: string): void {
 }
 
 function serveOne(socket: net.Socket, handle: Handler): void {
-  const gone = new AbortController();
   let text = '';
   const timer = setTimeout(() => socket.destroy(), REQUEST_TIMEOUT_MS);
-  const push: Asker['push'] = (line, taken) => {
-    if (!socket.destroyed) socket.write(`${line}\n`, taken);
+  const write = (value: object) => {
+    if (!socket.destroyed) socket.write(`${JSON.stringify(value)}\n`);
   };
-  const write = (value: object) => push(JSON.stringify(value), () => {});
-  const asker: Asker = { gone: gone.signal, push, drop: () => void socket.destroy() };
   socket.on('error', () => {});
-  socket.on('close', () => {
-    clearTimeout(timer);
-    gone.abort();
-  });
+  socket.on('close', () => clearTimeout(timer));
   socket.setEncoding('latin1').on('data', function take(chunk: string) {
     text += chunk;
     if (text.length > REQUEST_BYTES_MAX) return void socket.destroy();
@@ -119,7 +104,7 @@ function serveOne(socket: net.Socket, handle: Handler): void {
       error: error instanceof Error ? error.message : String(error),
     });
     const told = request
-      ? await handle(request, (say) => write({ say }), asker).catch(failed)
+      ? await handle(request, (say) => write({ say })).catch(failed)
       : { ok: false, error: 'not a request' };
     clearTimeout(awake);
     write({ ...told, protocol: PROTOCOL });
@@ -152,8 +137,6 @@ interface AskOptions {
   /** Of silence; a supervisor that is awake says so. */
   readonly timeoutMs: number;
   readonly say?: (line: string) => void;
-  /** Every line before the answer, also those that only tell that somebody is awake. */
-  readonly heard?: (value: Readonly<Record<string, unknown>>) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -179,7 +162,7 @@ export async function askControl(socketPath: string, request: Request, options: 
 async function askOnce(
   socketPath: string,
   request: Request,
-  { timeoutMs, say, heard, signal }: AskOptions,
+  { timeoutMs, say, signal }: AskOptions,
 ): Promise<Answer> {
   const short = shortPath(socketPath);
   const socket = net.connect(short.path);
@@ -195,10 +178,7 @@ async function askOnce(
         const value = parseObject(line);
         if (value === null) reject(new NoAnswer('what listens there does not answer as a supervisor does'));
         else if (value.ok !== undefined) resolve(value as Answer);
-        else {
-          heard?.(value);
-          if (typeof value.say === 'string' && value.say !== '') say?.(value.say);
-        }
+        else if (typeof value.say === 'string' && value.say !== '') say?.(value.say);
       };
       socket.setEncoding('utf8');
       socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`));

@@ -2,16 +2,16 @@
  * Shows a run to whoever asks or wants to be told: health endpoint, service manager, the program that owns it, and the control channel
  * with its orders (status, watch, stop, restart, handover, probe). An order is answered when the thing is done, not when it is begun.
  */
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { openBotDir } from '../config/state-dir.ts';
 import { EXIT } from '../errors.ts';
 import type { Lease } from '../lease/lease.ts';
 import { statOf } from '../machine/procfs.ts';
-import type { Changes } from '../output/listeners.ts';
 import { leaseWords } from '../output/words.ts';
 import type { GivenGateway } from './ahead.ts';
 
-import { type Answer, type Asker, type Handler, serveControl } from './control.ts';
+import { type Answer, type Handler, serveControl } from './control.ts';
 import { DAY_MS } from './history.ts';
 import type { Recorder } from './recorder.ts';
 import type { Reload } from './reload.ts';
@@ -22,6 +22,11 @@ import type { WorkerTree } from './worker-tree.ts';
 
 const TREE_FRESH_MS = 1_000;
 const TREE_WATCHED_MS = 5_000;
+/** The process list and the ages in problems change without an event; and an answer tells that we are awake. */
+const BEAT_MS = 1_000;
+/** These change all the time, and are shown with the next change of anything else. */
+const steady = (key: string, value: unknown) =>
+  key === 'cpuPercent' || key === 'memoryBytes' ? undefined : value;
 
 interface Asked {
   readonly lease: Lease | null;
@@ -69,16 +74,45 @@ function documentOf({ loop, status, tree }: Run): DocumentOf {
 }
 
 async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
-  const { config, output, report, socketPath, loop, bus, onStep, hold, standbys } = run;
+  const { config, output, report, teardown, socketPath, loop, bus, onStep, hold, standbys } = run;
   const { changes, recent } = output;
   const look = (): LiveDocument => {
     const it = lastDay(run, asked);
     const day = it && { minutes: it.minutes, notPolledMs: it.notPolledMs };
     return { status: document(TREE_WATCHED_MS), lines: recent.lines(), day };
   };
-  const followers = createFollowers(changes, look);
   const ended = deferred<string>();
   const hasStopped = () => ended.promise.then((stopped) => ({ ok: true, stopped }));
+
+  /** No more can be asked; and then nothing more happens. */
+  let [isClosed, isOver] = [false, false];
+  const waiting = new Set<() => void>();
+  const wake = () => {
+    for (const it of waiting) it();
+  };
+  teardown.add(changes.listen(wake));
+
+  /** For `status --watch`: what there is to be seen, as soon as that is not what the asker has, or else with the next beat. */
+  async function watch(seen: unknown): Promise<Answer> {
+    const beatAtMs = performance.now() + BEAT_MS;
+    for (;;) {
+      const live = look();
+      const mark = createHash('sha256').update(JSON.stringify(live, steady)).digest('base64url');
+      const leftMs = Math.max(0, beatAtMs - performance.now());
+      // The last answer is that of the end.
+      if (isClosed ? isOver : mark !== seen || leftMs === 0)
+        return { ok: true, mark, ...(mark === seen ? {} : { live }) };
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer);
+          waiting.delete(done);
+          resolve();
+        };
+        const timer = setTimeout(done, isClosed ? BEAT_MS : leftMs).unref();
+        waiting.add(done);
+      });
+    }
+  }
 
   function end(reason: string): Promise<Answer> {
     // Two that ask at once (a second `stop`, five takeovers) both want an end in order: only signals mean "now".
@@ -119,12 +153,12 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
     return await Promise.race([hasStopped(), isFree]);
   }
 
-  const handler: Handler = async (request, say, asker) => {
+  const handler: Handler = async (request, say) => {
     switch (request.cmd) {
       case 'status':
         return { ok: true, status: document(TREE_FRESH_MS) };
       case 'watch':
-        return await followers.follow(asker);
+        return await watch(request.seen);
       case 'stop':
         // They would go on in our place.
         for (const { pid, startId } of standbys)
@@ -170,13 +204,15 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   return {
     /** Takes no more requests; answers that are under way still go out. */
     close(): void {
+      isClosed = true;
       unwatch();
       close();
     },
     /** Gives those who wait for the end their answer; resolves when it has gone out. */
     async tellEnd(stopped: string): Promise<void> {
+      isOver = true;
       ended.resolve(stopped);
-      followers.end();
+      wake();
       await server.drained(300);
     },
   };
@@ -197,80 +233,4 @@ async function question({ status }: Run, { lease, gateway, watching }: Asked): P
   if (text === null) return { ok: false, error: 'no poll went out, or ss of iproute2 does not work here' };
   const { elsewhere } = status.record.rival;
   return { ok: true, text, ...(elsewhere === null ? {} : { elsewhere }) };
-}
-
-/** These change all the time, and are shown with the next change of anything else. */
-const steady = (key: string, value: unknown) =>
-  key === 'cpuPercent' || key === 'memoryBytes' ? undefined : value;
-
-/** The process list and the ages in problems change without an event, so they are looked at with the beat. */
-const BEAT_MS = 1_000;
-const BEAT = JSON.stringify({ say: '' });
-/** `stop` must find a place at the control channel, too. */
-const FOLLOWERS_MAX = 16;
-/** A reader that takes nothing for so long is gone, or stopped; it can come back. */
-const STALLED_MS = 30_000;
-
-export function createFollowers(
-  changes: Pick<Changes, 'listen'>,
-  look: () => LiveDocument,
-  beatMs = BEAT_MS,
-  stalledMs = STALLED_MS,
-) {
-  /** Of each follower, what sends it the last document. */
-  const ends = new Set<() => void>();
-
-  function begin(asker: Asker, done: (answer: Answer) => void): void {
-    let sent = '';
-    let sentMs = 0;
-    let isTaken = true;
-    const push = (line: string) => {
-      isTaken = false;
-      sentMs = performance.now();
-      asker.push(line, () => {
-        isTaken = true;
-        tell();
-      });
-    };
-    const tell = () => {
-      if (!isTaken || !ends.has(end)) return;
-      const live = look();
-      const newest = JSON.stringify(live, steady);
-      if (newest === sent) return;
-      sent = newest;
-      push(JSON.stringify(live));
-    };
-    const beat = setInterval(() => {
-      tell();
-      if (isTaken) push(BEAT);
-      else if (performance.now() - sentMs > stalledMs) asker.drop();
-    }, beatMs).unref();
-    const leaveChanges = changes.listen(tell);
-    const leave = (answer: Answer) => {
-      if (!ends.delete(end)) return;
-      clearInterval(beat);
-      leaveChanges();
-      done(answer);
-    };
-    const end = () => {
-      tell();
-      leave({ ok: true, ended: true });
-    };
-    ends.add(end);
-    asker.gone.addEventListener('abort', () => leave({ ok: false, error: 'gone' }), { once: true });
-    tell();
-  }
-
-  return {
-    /** Answers when the supervisor has ended, or the reader has gone. */
-    async follow(asker: Asker): Promise<Answer> {
-      if (ends.size >= FOLLOWERS_MAX) return { ok: false, error: `${FOLLOWERS_MAX} watch it already` };
-      if (asker.gone.aborted) return { ok: false, error: 'gone' };
-      return await new Promise((done) => begin(asker, done));
-    },
-    /** The last document for everyone, then the answer. */
-    end(): void {
-      for (const end of [...ends]) end();
-    },
-  };
 }
