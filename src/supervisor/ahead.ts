@@ -4,12 +4,12 @@
  */
 
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
 import type { GatewayWatch } from '../gateway/events.ts';
 import type { Gateway } from '../gateway/server.ts';
 import type { Intercept } from '../intercept/intercept.ts';
 import type { Lease } from '../lease/lease.ts';
+import type { Prover } from '../strays/prover.ts';
 import type { ApiReach } from '../telegram/reach.ts';
 import type { Connected, Sweeper } from './sweep.ts';
 import type { Ending } from './table.ts';
@@ -32,6 +32,7 @@ export interface WebhookWatch {
 /** What keeps others from polling. */
 export interface Guarding {
   readonly sweeper: Sweeper;
+  readonly prover: Prover;
   readonly webhook: WebhookWatch;
   /** The processes that were connected to the Bot API a moment ago; undefined: they were looked at too long ago. */
   connected(): Promise<Connected> | undefined;
@@ -46,7 +47,7 @@ export interface GivenGateway {
   readonly intercept: Intercept | null;
 }
 
-/** What needs the loop to exist before it does. */
+/** The parts of a run that speak to its loop. */
 export interface Parts {
   /** Null: the worker gets the API root itself. */
   readonly gateway: GivenGateway | null;
@@ -58,11 +59,11 @@ export interface Parts {
   readonly reach: ApiReach | null;
 }
 
-interface Options {
-  readonly config: Pick<Config, 'gatewayPort'>;
+/** What a run gives to it. */
+interface Own {
+  readonly gatewayPort: number | null;
   readonly nextWorker: NextWorker;
   readonly tree: WorkerTree;
-  readonly parts: () => Parts;
   readonly stopOptions: () => WorkerStopOptions;
   /** There was no worker yet, nor anybody who was waited for. */
   readonly isFirst: () => boolean;
@@ -71,40 +72,29 @@ interface Options {
   readonly broken: (error: unknown) => void;
 }
 
-export interface Ahead {
-  /** What the first worker needs. As a standby it is made ahead. */
-  prepare(): Promise<Ending | null>;
-  /** What the worker after the present one needs. */
-  prepareNext(): void;
-  /** Resolves when this other poller may be gone. One that is known is seen without asking who polls. */
-  outlast(rival: Ending, abandoned: AbortSignal): Promise<void>;
-  sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void;
-}
+export type Ahead = ReturnType<typeof createAhead>;
 
-export function createAhead(options: Options): Ahead {
-  const { config, nextWorker, tree, parts, stopOptions, isFirst, wasWebhook, broken } = options;
+export function createAhead({ gateway, lease, guarding }: Parts, own: Own) {
+  const { nextWorker, tree, isFirst } = own;
   let sweeping: Promise<void> | null = null;
 
   /** What the worker after the present one needs. */
   function prepareNext(): void {
-    parts()
-      .gateway?.port.prepare()
-      .catch(() => {});
-    nextWorker.prepare(true).catch(broken);
+    gateway?.port.prepare().catch(() => {});
+    nextWorker.prepare(true).catch(own.broken);
   }
 
   /** What the first worker needs; it can't do without the gateway. As a standby it is made ahead. */
   async function prepare(): Promise<Ending | null> {
     try {
-      await Promise.all([parts().gateway?.port.prepare(), nextWorker.prepare(false)]);
+      await Promise.all([gateway?.port.prepare(), nextWorker.prepare(false)]);
       return null;
     } catch (error) {
-      return noGatewayEnding(error as NodeJS.ErrnoException, config.gatewayPort);
+      return noGatewayEnding(error as NodeJS.ErrnoException, own.gatewayPort);
     }
   }
 
   async function firstSweep(abandoned: AbortSignal): Promise<Ending | null> {
-    const { guarding, lease } = parts();
     // Nobody can hold a poll while a webhook is set, so both are looked at at once.
     const peek = guarding?.sweeper.peek(abandoned, isFirst() ? guarding.connected() : undefined);
     // An error shows when the result is awaited.
@@ -122,13 +112,12 @@ export function createAhead(options: Options): Ahead {
 
   /** Answers at once, if it can: the next spawn waits for it. */
   function laterSweep(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
-    const { guarding, gateway } = parts();
     if (!guarding) return tree.list(null).length === 0 ? null : stopRest();
     const { webhook, sweeper } = guarding;
     // Beside the spawn, not before it, for speed; but where a webhook ended the worker, the next would only follow it.
     const looked = webhook.again(abandoned, true);
     const opened = gateway && !gateway.port.ready() ? gateway.port.prepare().catch(() => {}) : null;
-    const cleared = wasWebhook() ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
+    const cleared = own.wasWebhook() ? Promise.race([looked, pause(WEBHOOK_PATIENCE_MS)]) : null;
     const swept =
       opened || cleared
         ? Promise.all([opened, cleared]).then(() => sweeper.quick(abandoned))
@@ -141,10 +130,10 @@ export function createAhead(options: Options): Ahead {
     return blocked || tree.offspring.list().length === 0 ? blocked : stopRest();
   }
 
-  const stopRest = () => tree.stop(null, stopOptions()).then(() => null);
+  const stopRest = () => tree.stop(null, own.stopOptions()).then(() => null);
 
+  /** Resolves when this other poller may be gone. One that is known is seen without asking who polls. */
   async function outlast(rival: Ending, abandoned: AbortSignal): Promise<void> {
-    const { guarding } = parts();
     let pauseMs = guarding?.sweeper.hasSaid(rival.reason) ? LOOK_EVERY_MS : RIVAL_PAUSE_MS;
     do {
       await pause(pauseMs, undefined, { signal: abandoned }).catch(() => {});
@@ -156,20 +145,19 @@ export function createAhead(options: Options): Ahead {
   function sweep(first: boolean, abandoned: AbortSignal, done: (blocked: Ending | null) => void): void {
     const begin = () => (first ? firstSweep(abandoned) : laterSweep(abandoned));
     const answer = sweeping ? sweeping.then(begin) : begin();
-    if (!(answer instanceof Promise) && !parts().lease?.settled()) return void done(answer);
+    if (!(answer instanceof Promise) && !lease?.settled()) return void done(answer);
     const mine = Promise.resolve(answer)
       .then((swept) => settle(swept, abandoned))
       .then((blocked) => {
         if (sweeping === mine) sweeping = null;
         done(blocked);
       })
-      .catch(broken);
+      .catch(own.broken);
     sweeping = mine;
   }
 
   /** Answered only when polling is allowed, or lost for good: and then with a fresh look. */
   async function settle(swept: Ending | null, abandoned: AbortSignal): Promise<Ending | null> {
-    const { lease, guarding } = parts();
     let blocked = swept;
     for (let doubt = lease?.settled(); doubt && !blocked && !abandoned.aborted; doubt = lease?.settled()) {
       await doubt;

@@ -94,13 +94,14 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   const policy = readPolicy();
 
   const stopOptions = () => ({ stopTimeoutMs: config.stopTimeoutMs, now: killing.signal });
-  const ahead = createAhead({
-    ...{ config, nextWorker, tree, stopOptions },
-    parts: () => parts,
-    isFirst: () => loop.state.spawn === 0 && loop.state.obstacle === null,
-    wasWebhook: () => lastConflict === 'webhook',
-    broken: (error) => broken(error),
-  });
+  const aheadOf = (made: Parts) =>
+    createAhead(made, {
+      ...{ gatewayPort: config.gatewayPort, nextWorker, tree, stopOptions },
+      isFirst: () => loop.state.spawn === 0 && loop.state.obstacle === null,
+      wasWebhook: () => lastConflict === 'webhook',
+      broken: (error) => broken(error),
+    });
+  let ahead = aheadOf(parts);
 
   function spawn(number: number, exited: (end: WorkerEnd) => void): number | null {
     const { gateway, lease } = parts;
@@ -293,7 +294,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
         parts.lease?.release();
         hold.handOver();
       },
-      sweep: ahead.sweep,
+      sweep: (first, abandoned, done) => ahead.sweep(first, abandoned, done),
       probe(abandoned, done) {
         const answered = parts.reach?.whenBack(abandoned) ?? Promise.resolve(false);
         answered.then(done, (error) => abandoned.aborted || broken(error));
@@ -393,6 +394,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     /** The first step. Called once, when all parts are there. */
     begin(made: Parts): void {
       parts = made;
+      ahead = aheadOf(made);
       // With the lock its port goes, too.
       if (made.gateway) hold.add({ open() {}, close: made.gateway.port.leave });
       loop.send({ kind: 'booted' });

@@ -17,7 +17,7 @@ import type { Prover } from '../strays/prover.ts';
 import type { StrayEntry } from './status.ts';
 import type { Ending } from './table.ts';
 
-export interface SweeperOptions {
+interface SweeperOptions {
   readonly finder: StrayFinder;
   /** Null: nobody is asked (a dry run). */
   readonly prover: Pick<Prover, 'look' | 'experiment' | 'evidence' | 'unseen'> | null;
@@ -44,41 +44,13 @@ export interface SweeperOptions {
   readonly nowMs?: () => number;
 }
 
-/** What came of the look before the first worker. */
-export interface FirstSweep {
-  readonly ending: Ending | null;
-  /** Somebody was asked, or stopped: what he leaves behind (a webhook) is to be looked at once more. */
-  readonly disturbed: boolean;
-}
+/** `disturbed`: somebody was asked, or stopped: what he leaves behind (a webhook) is to be looked at once more. */
+type FirstSweep = { readonly ending: Ending | null; readonly disturbed: boolean };
 
 /** Clients of the Bot API on this machine; null: not to be seen here. */
 export type Connected = Awaited<ReturnType<Prover['look']>>;
 
-/** What there is to be seen without asking anybody. */
-export interface Peek {
-  readonly survey: Survey;
-  /** Nobody else is connected to the Bot API. */
-  readonly isAlone: boolean;
-}
-
-export interface Sweeper {
-  /** Looks and does nothing: beside the look for a webhook, which takes as long. `early`: connections as seen a moment ago. */
-  peek(abandoned: AbortSignal, early?: Promise<Connected>): Promise<Peek>;
-  /** Before the first worker: own leftovers and declared ones go, then whoever reacts when we ask. */
-  first(abandoned: AbortSignal, peek?: Promise<Peek>): Promise<FirstSweep>;
-  /** Before a later worker: at once (not a promise) where no leftover of our own is in the way. */
-  quick(abandoned: AbortSignal): Ending | null | Promise<Ending | null>;
-  /** While the worker runs: whoever is convicted by now is stopped. The reason why one can't be, or null. */
-  again(abandoned: AbortSignal): Promise<Ending | null>;
-  /** Beside a new worker: what an earlier one has left somewhere else. */
-  leftovers(abandoned: AbortSignal): Promise<void>;
-  /** Looks and does nothing: somebody is still there who can't be stopped. */
-  isBlocked(abandoned: AbortSignal): Promise<boolean>;
-  /** Elapsed time of the last stop of a stray; -Infinity where there was none. */
-  lastStopAtMs(): number;
-  /** A reason to end that was told when it was found. */
-  hasSaid(reason: string): boolean;
-}
+export type Sweeper = ReturnType<typeof createSweeper>;
 
 /** How often a sweep that stopped something looks again before it calls the rest a survivor. */
 const ROUNDS_MAX = 6;
@@ -87,7 +59,7 @@ const ASK_FOR_MS = 10_000;
 const DOUBTFUL_LINES_MAX = 4;
 const MEMBER_LINES_MAX = 6;
 
-export function createSweeper(options: SweeperOptions): Sweeper {
+export function createSweeper(options: SweeperOptions) {
   const { finder, prover, report, dryRun, signal, nowMs = () => performance.now() } = options;
   let stopped: readonly StoppedStray[] = [];
   const told = new Set<string>();
@@ -322,7 +294,8 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     return ending;
   }
 
-  async function peek(abandoned: AbortSignal, early?: Promise<Connected>): Promise<Peek> {
+  /** Looks and does nothing: beside the look for a webhook, which takes as long. `early`: connections as seen a moment ago. */
+  async function peek(abandoned: AbortSignal, early?: Promise<Connected>) {
     const before = await early;
     // A process that was connected then may have left since, as one that hands over does.
     const seen = before?.connected === 0 ? before : await prover?.look();
@@ -334,10 +307,13 @@ export function createSweeper(options: SweeperOptions): Sweeper {
     isStopped(grade) || (!options.leased && supervisor !== null);
 
   return {
-    hasSaid: (reason) => endings.has(reason),
-    lastStopAtMs: () => stopped.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY,
+    /** A reason to end that was told when it was found. */
+    hasSaid: (reason: string): boolean => endings.has(reason),
+    /** Elapsed time of the last stop of a stray; -Infinity where there was none. */
+    lastStopAtMs: (): number => stopped.at(-1)?.atMs ?? Number.NEGATIVE_INFINITY,
     peek,
-    first: (abandoned, peeked = peek(abandoned)) =>
+    /** Before the first worker: own leftovers and declared ones go, then whoever reacts when we ask. */
+    first: (abandoned: AbortSignal, peeked = peek(abandoned)): Promise<FirstSweep> =>
       inTurn(async () => {
         const { survey: before, isAlone } = await peeked;
         const ending = await clear(before, abandoned);
@@ -360,24 +336,28 @@ export function createSweeper(options: SweeperOptions): Sweeper {
           if (late || signal.aborted || abandoned.aborted) return { ending: late, disturbed };
         }
       }),
-    quick(abandoned) {
+    /** Before a later worker: at once (not a promise) where no leftover of our own is in the way. */
+    quick(abandoned: AbortSignal): Ending | null | Promise<Ending | null> {
       if (signal.aborted || abandoned.aborted) return null;
       const survey = finder.quickLook(lookOptions(abandoned));
       if (!survey.strays.some(isOwn)) return null;
       return inTurn(async () => await clear(survey, abandoned, isOwn));
     },
-    again: (abandoned) =>
+    /** While the worker runs: whoever is convicted by now is stopped. The reason why one can't be, or null. */
+    again: (abandoned: AbortSignal): Promise<Ending | null> =>
       inTurn(async () => {
         const survey = await look(abandoned);
         tellOfDoubtful(survey);
         return await clear(survey, abandoned, () => true, true);
       }),
-    async isBlocked(abandoned) {
+    /** Looks and does nothing: somebody is still there who can't be stopped. */
+    async isBlocked(abandoned: AbortSignal): Promise<boolean> {
       const { strays } = await look(abandoned);
       const { endings, strays: stoppable } = judge(strays, stopped, nowMs(), options);
       return endings.length > 0 || stoppable.some((it) => unstoppable.has(idOf(it)));
     },
-    async leftovers(abandoned) {
+    /** Beside a new worker: what an earlier one has left somewhere else. */
+    async leftovers(abandoned: AbortSignal): Promise<void> {
       await inTurn(async () => await clear(await look(abandoned), abandoned, isOwn));
     },
   };

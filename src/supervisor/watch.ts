@@ -10,25 +10,13 @@ import { BY_PROXY, whyPast } from '../intercept/past.ts';
 import { plainCommand } from '../output/plain.ts';
 import { duration, leaseWords, PAST_WITH_LEASE } from '../output/words.ts';
 import type { Unseen } from '../strays/evidence.ts';
-import type { Prover } from '../strays/prover.ts';
-import type { GivenGateway, WebhookWatch } from './ahead.ts';
+import type { GivenGateway, Guarding } from './ahead.ts';
 import type { Run } from './run.ts';
-import { type Sweeper, unseenWords } from './sweep.ts';
+import { unseenWords } from './sweep.ts';
 import type { Ending } from './table.ts';
 import type { Sign } from './worker-tree.ts';
 
-/** What keeps others from polling. */
-export interface Watching {
-  readonly sweeper: Sweeper;
-  readonly prover: Prover;
-  readonly webhook: WebhookWatch;
-}
-
-export interface Watch {
-  /** Renews the poll and sees who of this machine loses it. The answer in words; null: it can't be asked. */
-  question(renew: () => void): Promise<string | null>;
-  stop(): void;
-}
+export type Watch = ReturnType<typeof watch>;
 
 /** A 409 may be the echo of a stray that was stopped this short a time ago (the server holds one for 3 s). */
 const STOPPED_LATELY_MS = 5_000;
@@ -42,7 +30,7 @@ const LATER_SIGN_EVERY_MS = 15_000;
 const LATER_MS = 60_000;
 
 /** `gateway`: polls are seen there, so a connection to the API root is a sign only that the worker passes it by. */
-export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null): Watch {
+export function watch(run: Run, guarding: Guarding, gateway: GivenGateway | null) {
   const { report, status, config, tree, bus, loop } = run;
   const { sweeper, prover, webhook } = guarding;
   const insisted = new Set<string>();
@@ -227,7 +215,8 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
     setInterval(heartbeat, config.heartbeatMs),
   ];
   return {
-    async question(renew) {
+    /** Renews the poll and sees who of this machine loses it. The answer in words; null: it can't be asked. */
+    async question(renew: () => void): Promise<string | null> {
       const before = status.record.tally.straysStopped;
       if (!(await hunt.question(renew))) return null;
       await acting;
@@ -237,7 +226,7 @@ export function watch(run: Run, guarding: Watching, gateway: GivenGateway | null
       const guilty = strays.find(({ grade }) => grade === 'proven');
       return rival.here ?? (guilty ? `pid ${guilty.pid} (${guilty.command}) polls, too` : '');
     },
-    stop() {
+    stop(): void {
       over.abort();
       for (const timer of timers) clearInterval(timer);
       hunt.stop();
