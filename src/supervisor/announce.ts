@@ -11,7 +11,6 @@ import type { BotApi, Me } from '../telegram/bot-api.ts';
 import { retrying } from '../telegram/reach.ts';
 import { findExecutable, meantBy } from './executable.ts';
 import type { LastEnd } from './memory.ts';
-import type { Asks } from './signals.ts';
 
 /** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
 export function checkCommand({ command, cwd }: Config): void {
@@ -51,14 +50,8 @@ const SAID_ELSEWHERE: ReadonlySet<OptionName> = new Set([
   'tokenFile',
 ]);
 
-export interface Announced {
-  readonly config: Config;
-  readonly warnings: readonly string[];
-  readonly report: Report;
-}
-
 /** Step 2: deploy mode. Telegram is asked nothing. */
-export function sayGate({ config, report }: Announced): null {
+export function sayGate(config: Config, report: Report): null {
   report.line('INIT', 'Polling disabled by env (POLLING_ENABLED!=1)', 'warn');
   report.line(
     'INIT',
@@ -77,7 +70,7 @@ export function settingWords({ option, value, from }: Setting): string {
 }
 
 /** Step 1, said after the bot: the first line names the bot. */
-export function sayConfiguration({ config, warnings, report }: Announced): void {
+export function sayConfiguration(config: Config, warnings: readonly string[], report: Report): void {
   const { command, settings } = config;
   if (command) {
     const set = settings
@@ -126,18 +119,19 @@ export function sayEnd(
 
 export const WHY_IT_ENDED = 'singlepoll logs -n 50    # why it ended';
 
-interface Asking extends Pick<Announced, 'config' | 'report'> {
-  readonly asks: Pick<Asks, 'signal'>;
-}
-
 /** Says who the bot is. Throws SinglepollError 77 (refused), 69 (out of reach), or when asked to stop. */
-export async function identify({ config, report, asks }: Asking, api: BotApi): Promise<Me> {
+export async function identify(
+  config: Config,
+  report: Report,
+  api: BotApi,
+  signal: AbortSignal,
+): Promise<Me> {
   const tokenSource = config.tokenSource ?? 'unknown';
-  const me = await retrying(() => api.call<Me>('getMe', {}, { signal: asks.signal }), {
+  const me = await retrying(() => api.call<Me>('getMe', {}, { signal }), {
     what: 'getMe',
     apiRoot: config.apiRoot,
     tokenSource,
-    signal: asks.signal,
+    signal,
     say: (text) => report.line('bot', `bot ${config.botId}, token from ${tokenSource}: ${text}`, 'warn'),
   });
   const isUsual = config.apiRootSource === 'default' || config.sandbox;

@@ -54,8 +54,6 @@ async function rehearsePolling(request: DryRun, api: BotApi): Promise<number> {
     finder: { ...finder, look: (options) => finder.look({ ...options, helperPids }) },
     silencesOthers: config.takeover || ending,
     leased: config.lease !== null,
-    worker: () => null,
-    onSurvey: () => {},
   });
   const { ending: blocked } = await sweeper.first(signal);
   report.line(

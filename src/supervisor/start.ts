@@ -31,13 +31,14 @@ export async function start(request: StartRequest): Promise<number> {
   let failure: unknown;
   try {
     const startup = await prepare(request, asks, output, teardown);
-    const asked = startup.api ? identify(startup, startup.api) : sayGate(startup);
+    const { config, api } = startup;
+    const asked = api ? identify(config, report, api, asks.signal) : sayGate(config, report);
     startup.warmUp();
     const me = await asked;
-    sayConfiguration(startup);
+    sayConfiguration(config, request.warnings, report);
     startup.http?.announce();
     if (startup.sandboxText !== null) report.line('sandbox', startup.sandboxText);
-    if (startup.config.dryRun) return await rehearse(startup);
+    if (config.dryRun) return await rehearse(startup);
     const beforeLock = teardown.mark();
     const taken = await takeLock(startup);
     await openLog(startup);

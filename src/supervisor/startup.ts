@@ -98,7 +98,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const prover = api && !dryRun ? proverFor(config, eyes, api, botDir, (pid) => workerTree.has(pid)) : null;
   let connections: { readonly seen: ReturnType<Prover['look']>; readonly atMs: number } | null = null;
   return {
-    ...{ config, flags: request.flags, warnings: request.warnings, link: request.link ?? null },
+    ...{ config, flags: request.flags, link: request.link ?? null },
     ...{ owner: request.owner ?? null, asks, output, report, teardown, service, http, api, eyes },
     ...{ gatewayModule, alertModule, botDir, command, environment, nextWorker, prover, workerTree },
     sandboxText: sandbox?.text ?? null,

@@ -29,11 +29,11 @@ interface SweeperOptions {
   /** It is the lease that decides between two supervisors, wherever they run. */
   readonly leased: boolean;
   /** The present worker, so that it is never taken for a stray; null between two. */
-  readonly worker: () => NonNullable<LookOptions['worker']> | null;
+  readonly worker?: () => NonNullable<LookOptions['worker']> | null;
   /** Pid of the worker before; null where there was none. */
   readonly former?: () => number | null;
   /** What was found and is still there, for `status`. */
-  readonly onSurvey: (strays: readonly StrayEntry[]) => void;
+  readonly onSurvey?: (strays: readonly StrayEntry[]) => void;
   /** Verified gone; of each its whole tree. Never empty. */
   readonly onStopped?: (strays: readonly StrayEntry[]) => void;
   /** Somebody reacted after the question was answered: look again, beside the worker. */
@@ -77,10 +77,10 @@ export function createSweeper(options: SweeperOptions) {
   function lookOptions(abandoned: AbortSignal): LookOptions {
     return {
       get worker() {
-        return options.worker();
+        return options.worker?.() ?? null;
       },
       get former() {
-        return options.worker() ? null : (options.former?.() ?? null);
+        return options.worker?.() ? null : (options.former?.() ?? null);
       },
       get evidence() {
         return prover?.evidence() ?? NO_EVIDENCE;
@@ -284,7 +284,7 @@ export function createSweeper(options: SweeperOptions) {
   }
 
   function publish(survey: Survey): void {
-    options.onSurvey(survey.strays.filter(({ grade }) => grade !== 'hint').map(toEntry));
+    options.onSurvey?.(survey.strays.filter(({ grade }) => grade !== 'hint').map(toEntry));
   }
 
   function tellEnding(ending: Ending): Ending {
