@@ -22,12 +22,14 @@ export async function until<T>(
   const { ms = 15_000, everyMs = 15, seen } = options;
   const end = performance.now() + ms;
   for (;;) {
+    const beginMs = performance.now();
     const value = await probe();
     if (value) return value as NonNullable<T>;
-    if (performance.now() > end) {
+    const nowMs = performance.now();
+    if (nowMs > end)
       throw new Error(`waited ${ms} ms for ${what}${seen ? `; seen instead:\n${seen()}` : ''}`);
-    }
-    await pause(everyMs);
+    // A look that costs something, as `status` does, leaves the machine to those that are waited for.
+    await pause(Math.max(everyMs, 2 * (nowMs - beginMs)));
   }
 }
 
