@@ -303,9 +303,10 @@ export function watchGateway(options: GatewayWatchOptions) {
 }
 
 /** News that are notes for the status as they are. */
-const NOTED = new Set(
-  'asked accepted completed stolen conflict webhook flood stranger webhook-turned-down unsealed'.split(' '),
-);
+const NOTED = new Set([
+  ...['asked', 'accepted', 'completed', 'stolen', 'conflict', 'webhook'],
+  ...['flood', 'stranger', 'webhook-turned-down', 'unsealed'],
+]);
 
 /** A run that has polled undisturbed for this long counts as the incumbent. */
 export function incumbentAfterMs({ rivalAfterMs }: Pick<Config, 'rivalAfterMs'>): number {
