@@ -8,10 +8,10 @@ import { join, resolve } from 'node:path';
 export const FOLDER = '/var/cache/singlepoll-test';
 const TREES = [
   {
-    name: 'systemd-1',
+    name: 'systemd-2',
     suite: 'systemd',
     packages: `systemd systemd-sysv dbus dbus-user-session libpam-systemd procps iproute2 util-linux dash passwd login cron
-      openssh-server openssh-client sudo tmux ca-certificates libatomic1 curl python3-minimal`,
+      openssh-server openssh-client sudo screen tmux ca-certificates libatomic1 curl python3-minimal`,
   },
   {
     name: 'containers-1',

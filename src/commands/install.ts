@@ -152,19 +152,23 @@ function doubts({ words, runAs, made }: plans.Plan, { envFile, tokenSource }: Co
 /** The same bot, installed under another name or for somebody else, would only stand by. Throws 78. */
 async function checkOthers({ kind, system, made }: plans.Plan): Promise<void> {
   const all = [...(await systemd.list()), ...(await cron.list())];
-  const other = all.find(
-    (it) =>
-      (it.name !== made.name || it.kind !== kind || it.system !== system) &&
-      made.bot !== null &&
-      it.made?.bot === made.bot,
-  );
-  if (!other) return;
+  const isTwin = (it: plans.Found) => made.bot !== null && it.made?.bot === made.bot;
+  const isElse = (it: plans.Found) => it.name !== made.name || it.kind !== kind || it.system !== system;
+  const other = all.find((it) => isTwin(it) && isElse(it));
+  const foreign = other ? undefined : plans.installedByOthers().find(isTwin);
+  const found = other ?? foreign;
+  if (!found) return;
+  const of = foreign ? ` of ${plain(foreign.user, 40)}` : '';
   const what =
-    other.kind === 'cron' ? 'a line of cron' : `a ${other.system ? 'system' : 'user'} unit of systemd`;
+    found.kind === 'cron'
+      ? `a line of cron${of}`
+      : `a ${found.system ? 'system' : 'user'} unit of systemd${of}`;
+  const asUser = foreign && `sudo -u ${plain(foreign.user, 40)} XDG_RUNTIME_DIR=/run/user/${foreign.uid} `;
+  const as = asUser ?? (found.system && process.getuid?.() !== 0 ? 'sudo ' : '');
   throw new SinglepollError(
     EXIT.config,
-    `this bot is installed already, as ${other.name} (${what}, ${plain(other.path)}); nothing was changed`,
-    `${other.system && process.getuid?.() !== 0 ? 'sudo ' : ''}singlepoll uninstall --name ${other.name}    # first; or, to have both: --force`,
+    `this bot is installed already, as ${found.name} (${what}, ${plain(found.path)}); nothing was changed`,
+    `${as}singlepoll uninstall --name ${found.name}    # first; or, to have both: --force`,
   );
 }
 

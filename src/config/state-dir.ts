@@ -22,6 +22,9 @@ import { modeText } from '../files.ts';
 import { shellQuote } from '../shell.ts';
 import { showValue } from './messages.ts';
 
+/** The state folder where no folder can be made: nothing can be written or found in it. */
+export const NOWHERE = '/proc/no-state-folder';
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The effective user, on whom the default depends; tests pass their own. The home is that of the passwd entry, never HOME. */
@@ -48,9 +51,11 @@ export function stateDirPath(env: Environment, user: User = currentUser()): stri
     );
   if (named) return resolve(named);
   if (user.home !== null && isUsable(user.home)) return join(user.home, '.local/state/singlepoll');
+  const name = `singlepoll-${user.uid}`;
+  if (exists(`/tmp/${name}`) || isWritable('/tmp')) return `/tmp/${name}`;
   // A container with a read-only root usually has /dev/shm.
-  const isInMemory = !exists(`/tmp/singlepoll-${user.uid}`) && !isWritable('/tmp') && isWritable('/dev/shm');
-  return `${isInMemory ? '/dev/shm' : '/tmp'}/singlepoll-${user.uid}`;
+  if (isWritable('/dev/shm')) return `/dev/shm/${name}`;
+  return canHold(`/tmp/${name}`) ? `/tmp/${name}` : NOWHERE;
 }
 
 function isWritable(folder: string): boolean {
@@ -92,13 +97,15 @@ export function openStateDir(env: Environment, user: User = currentUser()): stri
   return openPrivate(stateDirPath(env, user), user);
 }
 
-/** Creates or checks the folder of one bot in it; null: deploy mode without a bot. Throws like openStateDir. */
+/** Creates or checks the folder of one bot in it, where one can be made; null: deploy mode without a bot. Throws like openStateDir. */
 export function openBotDir(
   botId: number | null,
   env: Environment = process.env,
   user = currentUser(),
 ): string {
-  return openPrivate(join(openStateDir(env, user), String(botId ?? 0)), user);
+  const name = String(botId ?? 0);
+  if (stateDirPath(env, user) === NOWHERE) return join(NOWHERE, name);
+  return openPrivate(join(openStateDir(env, user), name), user);
 }
 
 /** The state folder if there is one; needs no write access. Throws 78 if it can't be trusted. */
@@ -111,7 +118,7 @@ export function findStateDir(env: Environment, user: User = currentUser()): stri
 export function tryStateDir(env: Environment, user: User = currentUser()) {
   const path = stateDirPath(env, user);
   const isThere = check(path, user) !== null;
-  if (!canHold(path)) throw refusal(path, isThere ? 'is not writable' : 'cannot be made');
+  if (path === NOWHERE || !canHold(path)) throw refusal(path, isThere ? 'is not writable' : 'cannot be made');
   return { path, isThere };
 }
 
@@ -170,6 +177,7 @@ function check(path: string, user: User): Stats | null {
   throw refusal(path, `is open to other users (mode ${modeText(stat.mode)})`, cure);
 }
 
+export const UNWRITABLE = 'neither the home folder nor /tmp nor /dev/shm can be written';
 const ELSEWHERE = 'name a folder of your own: SINGLEPOLL_DIR=/path/to/folder';
 
 /** `ENOSPC: no space left on device, mkdir '/x'` without the system call. */
@@ -178,5 +186,7 @@ function reason(error: unknown): string {
 }
 
 function refusal(path: string, problem: string, hint = ELSEWHERE): SinglepollError {
+  if (path === NOWHERE)
+    return new SinglepollError(EXIT.config, `no state folder can be made: ${UNWRITABLE}`, hint);
   return new SinglepollError(EXIT.config, `the state folder ${showValue(path)} ${problem}`, hint);
 }

@@ -1,10 +1,11 @@
 /** What to install: name, command, variables, the files to write, and the line that marks our files. */
-import { existsSync, lstatSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { readTextFile } from '../config/files.ts';
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { namesIn, OPTION_NAMES } from '../config/options.ts';
-import { openStateDir, stateDirPath } from '../config/state-dir.ts';
+import { exists, openStateDir, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { writeWhole } from '../files.ts';
 import { plain } from '../output/plain.ts';
@@ -69,11 +70,36 @@ export function readMarker(text: string): Made | null {
 
 /** What is at a path: nothing, one of our files, or (null) another file. */
 export function present(path: string): 'nothing' | Made | null {
-  if (!lstatSync(path, { throwIfNoEntry: false })) return 'nothing';
+  const file = readTextFile(path);
+  if (file.kind === 'missing' && !exists(path)) return 'nothing';
+  return file.kind === 'text' ? readMarker(file.text) : null;
+}
+
+/** What other users have installed for themselves, as far as root finds it in their home folders; to be shown only. */
+export function installedByOthers(): (Found & { readonly user: string; readonly uid: string })[] {
+  const passwd = process.getuid?.() === 0 ? readTextFile('/etc/passwd') : null;
+  if (passwd?.kind !== 'text') return [];
+  return passwd.text.split('\n').flatMap((row) => {
+    const [user = '', , uid = '', , , home = '', shell = ''] = row.split(':');
+    if (uid === '0' || !home.startsWith('/') || /nologin$|false$/.test(shell)) return [];
+    return [
+      ...filesIn(join(home, '.config/systemd/user'), '.service'),
+      ...filesIn(join(home, '.local/state/singlepoll/install'), '.sh'),
+    ].flatMap((path) => {
+      const made = present(path);
+      if (!made || made === 'nothing') return [];
+      const kind: Kind = path.endsWith('.sh') ? 'cron' : 'systemd';
+      return [{ kind, system: false, name: made.name, path, made, user, uid }];
+    });
+  });
+}
+
+export function filesIn(folder: string, ending: string): string[] {
   try {
-    return readMarker(readFileSync(path, 'utf8'));
+    const names = readdirSync(folder).filter((name) => name.endsWith(ending));
+    return names.map((name) => join(folder, name));
   } catch {
-    return null;
+    return [];
   }
 }
 

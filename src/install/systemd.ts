@@ -1,5 +1,5 @@
 /** Starts at boot with systemd: writes, enables, starts, finds and removes the unit. */
-import { readdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { currentUser } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
@@ -7,7 +7,7 @@ import type { Holder } from '../lock/lock.ts';
 import { plain } from '../output/plain.ts';
 import { describe, hostOfHolder } from '../supervisor/holder.ts';
 import { runTool } from '../tools.ts';
-import { type Found, type Plan, present, writePlanned } from './plan.ts';
+import { type Found, filesIn, type Plan, present, writePlanned } from './plan.ts';
 import { systemdUnit } from './unit.ts';
 
 /** Time limit: a start takes until the worker's first poll, a stop as long as --stop-timeout. */
@@ -113,8 +113,8 @@ export const systemd = {
   /** All of our units that this user may see. */
   async list(): Promise<Found[]> {
     return [true, false].flatMap((system) =>
-      filesOf(dirname(unitPath(system, 'any', process.env))).flatMap((path) => {
-        const made = path.endsWith('.service') ? present(path) : null;
+      filesIn(dirname(unitPath(system, 'any', process.env)), '.service').flatMap((path) => {
+        const made = present(path);
         // A copy under another name belongs to the user who made it.
         const isOurs = made && made !== 'nothing' && path === unitPath(system, made.name, process.env);
         return isOurs ? [{ kind: 'systemd' as const, system, name: made.name, path, made }] : [];
@@ -134,11 +134,3 @@ export const systemd = {
     await systemctl(system, 'daemon-reload');
   },
 };
-
-function filesOf(folder: string): string[] {
-  try {
-    return readdirSync(folder).map((name) => join(folder, name));
-  } catch {
-    return [];
-  }
-}

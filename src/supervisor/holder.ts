@@ -5,7 +5,7 @@
 import { realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { findStateDir, stateDirPath } from '../config/state-dir.ts';
+import { findStateDir, NOWHERE, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 
 import { type Holder, lockHolder, lockKey, type Squatter } from '../lock/lock.ts';
@@ -206,7 +206,9 @@ export function unreachable(holder: Holder | null, control: string | null): Sing
   if (holder?.answers && !isReachable(holder, control))
     return error(
       EXIT.otherPoller,
-      `runs with another state folder: its control socket is ${plain(holder.control ?? 'unknown')}`,
+      takesOrders(holder)
+        ? `runs with another state folder: its control socket is ${plain(holder.control ?? '')}`
+        : 'runs without a state folder, so it takes no orders',
     );
   const why = holder?.answers
     ? `runs, but can't be reached at its control socket ${plain(control ?? '')}`
@@ -222,7 +224,7 @@ function cure(holder: Holder | null, control: string | null): string {
   if (elsewhere) return 'singlepoll stop    # in its container, or stop that container';
   if (pid === null && !answers) return 'sudo singlepoll reset    # as root its process can be seen';
   if (isNoSinglepoll(holder)) return `${isForeign(uid) ? sudo() : ''}kill ${pid}`;
-  const folder = holder.control === null ? '' : dirname(dirname(holder.control));
+  const folder = takesOrders(holder) ? dirname(dirname(holder.control ?? '')) : '';
   const named = /^[\w./@%+,:-]+$/.test(folder) ? `SINGLEPOLL_DIR=${folder} ` : null;
   if (isForeign(uid)) {
     // Root may have no sudo, as in a container.
@@ -238,8 +240,12 @@ function cure(holder: Holder | null, control: string | null): string {
 
 /** It listens where this user's commands go. */
 function isReachable(holder: Holder | null, control: string | null): boolean {
-  if (!holder?.answers || holder.control === null) return false;
+  if (!holder?.answers || !takesOrders(holder)) return false;
   return holder.control === control && !isForeign(holder.uid) && !holder.elsewhere;
+}
+
+function takesOrders({ control }: Holder): boolean {
+  return control !== null && !control.startsWith(NOWHERE);
 }
 
 /** Said only of what is known. */

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { openBotDir } from '../config/state-dir.ts';
+import { openBotDir, UNWRITABLE } from '../config/state-dir.ts';
 import { EXIT } from '../errors.ts';
 import type { Lease } from '../lease/lease.ts';
 import { statOf } from '../machine/procfs.ts';
@@ -49,6 +49,13 @@ export async function showRun(run: Run, asked: Asked) {
     day: () => lastDay(run, asked),
   });
   service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
+  if (!run.hasFolder) {
+    const text = `it runs without a state folder, as ${UNWRITABLE}: status, stop, restart and logs do not reach it, --history and reset remember nothing`;
+    const hint = `kill ${process.pid}    # ends it in order; --http PORT tells how it is`;
+    report.line('control', text, 'warn', { hint });
+    tellState();
+    return null;
+  }
   const served = await serveOrders(run, asked, document).catch((error: NodeJS.ErrnoException) => {
     const text = `no control channel at ${socketPath}: ${error.message}; stop this supervisor with kill ${process.pid}`;
     report.line('control', text, 'warn');

@@ -145,8 +145,8 @@ async function checkReach({ config, http }: Startup, { pid }: Holder): Promise<v
 }
 
 /** Not before the lock: the log is that of the supervisor that holds it. */
-async function openLog({ config, output, link, botDir }: Startup): Promise<void> {
-  if (!link && config.logFile === null) return;
+async function openLog({ config, output, link, botDir, hasFolder }: Startup): Promise<void> {
+  if (config.logFile === null && !(link && hasFolder)) return;
   const path = config.logFile ?? logPath(botDir, config);
   await output.openLog(path);
   if (!config.sandbox) rememberLog(botDir, path);

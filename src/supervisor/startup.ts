@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
 import type { RawFlags } from '../config/options.ts';
-import { openBotDir } from '../config/state-dir.ts';
+import { NOWHERE, openBotDir } from '../config/state-dir.ts';
 import { leaveInterception } from '../intercept/variables.ts';
 import type { Report, RunOutput } from '../output/report.ts';
 import type { Link, Owner } from '../service/link.ts';
@@ -83,6 +83,7 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   checkCommand(config);
   // A state folder that can't be trusted ends us before Telegram is asked anything; a dry run makes none.
   const botDir = dryRun ? '' : openBotDir(config.botId);
+  const hasFolder = !botDir.startsWith(NOWHERE);
   // The sandbox's bot is gone for ever; so should be its folder.
   if (sandbox && !dryRun) teardown.add(() => rmSync(botDir, { recursive: true, force: true }));
   // Read once: asking the system for a hundred variables takes longer than to copy them.
@@ -100,7 +101,8 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   return {
     ...{ config, flags: request.flags, link: request.link ?? null },
     ...{ owner: request.owner ?? null, asks, output, report, teardown, service, http, api, eyes },
-    ...{ gatewayModule, alertModule, botDir, command, environment, nextWorker, prover, workerTree },
+    ...{ gatewayModule, alertModule, botDir, hasFolder, command, environment },
+    ...{ nextWorker, prover, workerTree },
     sandboxText: sandbox?.text ?? null,
     /** Begins what takes its time. Called once the first question to Telegram is on its way: starting processes holds us up. */
     warmUp(): void {

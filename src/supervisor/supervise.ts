@@ -225,8 +225,8 @@ function answerAsks({ asks, owner, report, loop, forward }: Run, reload: Reload)
 }
 
 /** The sandbox's bot is gone with it; without polling there is no bot. */
-function keepsMemory({ config }: Startup): boolean {
-  return config.polling && !config.sandbox;
+function keepsMemory({ config, hasFolder }: Startup): boolean {
+  return config.polling && !config.sandbox && hasFolder;
 }
 
 const LINES_KEPT = 3;

@@ -90,7 +90,7 @@ for (const name of ['python', 'node'])
     assert.equal((await exitOf(world, wrong)).trim(), '0');
   });
 
-test('out of memory is told as that; a read-only root without /tmp', async (t) => {
+test('out of memory is told as that; a read-only root without /tmp, and without /dev/shm', async (t) => {
   const world = await openWorld(t);
   const { podman, says, bot, b } = world;
   const small = await world.run([...LOCKED, ...BRIDGE, ...bot, '--memory', '200m'], tag('node'));
@@ -105,6 +105,16 @@ test('out of memory is told as that; a read-only root without /tmp', async (t) =
   assert.match(await podman('exec', it, 'singlepoll', 'stop'), /^stopped: /);
   await podman('wait', it);
   assert.equal((await exitOf(world, it)).trim(), '0');
+  const without = await world.run([...locked, '-v', `${folder}:/dev/shm:ro`, ...BRIDGE, ...bot], tag('node'));
+  await says(without, /\[poll\] worker \d+ polls/);
+  assert.match(await world.logs(without), /runs without a state folder[\s\S]*kill \d+ {4}# ends it in order/);
+  const stop = await world.tries('exec', without, 'singlepoll', 'stop');
+  assert.equal(stop.code, 75);
+  assert.match(stop.text, /without a state folder, so it takes no orders\n {2}→ kill \d+/);
+  const second = await world.tries('exec', without, 'singlepoll', 'start', '--', 'sleep', '9');
+  assert.equal(second.code, 75, second.text);
+  await podman('stop', '--time', '30', without);
+  assert.equal((await exitOf(world, without)).trim(), '0');
 });
 
 test('a shared network: no order reaches another container, which is named; the host’s view', async (t) => {

@@ -65,7 +65,7 @@ test('odd ways to start it: each polls, is found from everywhere, and leaves not
     await gone('hidepid');
   });
 
-  await t.test('a connection that is cut, and a tmux that is killed, take it along', async () => {
+  await t.test('a connection that is cut, and a tmux or screen that is killed, take it along', async () => {
     const polls = () => guest.b.sandbox.polls().length;
     for (const [what, start, cut] of [
       [
@@ -74,6 +74,7 @@ test('odd ways to start it: each polls, is found from everywhere, and leaves not
         "pkill -9 -f '^sshd: ann'",
       ],
       ['tmux', `su - ann -c "tmux new-session -d 'singlepoll start -- ${BOT}'"`, 'pkill -9 tmux'],
+      ['screen', `su - ann -c 'screen -dm singlepoll start -- ${BOT}'`, "pkill -9 -xi 'screen'"],
     ] as const) {
       const before = polls();
       await run(`${start}\ntrue`);

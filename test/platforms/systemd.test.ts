@@ -181,6 +181,12 @@ test('a user’s unit over ssh: it ends at logout without linger, which is said,
   assert.ok(await isUp());
   await serves(guest);
   // Root is told what it is, and its owner how to read it.
+  const twin = await tries(`${IN_BOT} install --system --name twin -- ${BOT}`);
+  assert.equal(twin.code, 78, twin.text);
+  assert.match(
+    twin.text,
+    /as a-bot \(a user unit of systemd of ann,[\s\S]*sudo -u ann XDG_RUNTIME_DIR=\/run\/user\/\d+ singlepoll uninstall --name a-bot/,
+  );
   const root = await tries(`${IN_BOT} start -- ${BOT}`);
   assert.equal(root.code, 75);
   assert.match(root.text, /the unit a-bot\.service/);

@@ -8,7 +8,7 @@ import type { TestContext } from 'node:test';
 import { type Bed, bed } from './bed.ts';
 import { until } from './wait.ts';
 
-const TREE = '/var/cache/singlepoll-test/systemd-1';
+const TREE = '/var/cache/singlepoll-test/systemd-2';
 const FIXTURES = join(import.meta.dirname, '../fixtures');
 
 export interface Told {
