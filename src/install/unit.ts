@@ -56,7 +56,7 @@ WorkingDirectory=${systemdPath(made.cwd)}
 EnvironmentFile=${systemdFile(envPath)}
 ${runAs === null ? '' : `User=${runAs}\n`}Restart=on-failure
 RestartSec=10s
-# 75: another poller lives (where it does not stand by: --no-wait, --lease); 77: token refused; 64, 78: usage, configuration: another
+# 75: another poller lives, and --no-wait was given; 77: token refused; 64, 78: usage, configuration: another
 # start would not help.
 RestartPreventExitStatus=64 75 77 78
 # Fed only while polls succeed, or where a restart could not help (standby, Bot API out of reach, a rival elsewhere).

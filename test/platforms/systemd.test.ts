@@ -139,7 +139,8 @@ test('why a unit has ended is its last status: a crash loop, 69, 75, 77, 78, and
   );
   await until('the one by hand to poll', () => guest.b.sandbox.polls().length > 0);
   await until('its lock', async () => (await tries(`${IN_BOT} status`)).code === 0);
-  await fails('yields', `--no-wait -- ${BOT}`, mine);
+  const told = await fails('yields', `--no-wait -- ${BOT}`, mine);
+  assert.match(told.text, /not started: [\s\S]*by-hand\.service[\s\S]*systemctl stop by-hand\.service &&/);
   await tries('systemctl start yields');
   assert.equal(await guest.show('yields', 'ExecMainStatus'), '75');
   assert.equal(await guest.show('yields', 'SubState'), 'failed');

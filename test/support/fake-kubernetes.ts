@@ -2,7 +2,8 @@
 // what a lease lives by. After the sources of Kubernetes 1.30 (registry/coordination/lease/strategy.go: no unconditional update,
 // creation by PUT allowed; apiserver/pkg/registry/generic/registry/store.go):
 //   POST    201, 409 AlreadyExists
-//   GET     200, 404; `watch=1`: changes after resourceVersion, line by line; 410 within the stream where they are forgotten
+//   GET     200, 404; `watch=1`: changes after resourceVersion, line by line; 410 within the stream where they are forgotten;
+//           bookmarks go only to a watch with allowWatchBookmarks (storage/cacher/cache_watcher.go), which is refused here
 //   PUT     200; 409 Conflict for another resourceVersion or uid, also where the Lease is gone; without a resourceVersion 422;
 //           without a uid a Lease that is gone is made anew
 //   DELETE  200, 404
@@ -189,6 +190,7 @@ export async function openFakeKubernetes(
         `leases.${GROUP} is forbidden: User "system:serviceaccount:${space}:bot" cannot ${verb} resource "leases" in API group "${GROUP}" in the namespace "${space}"`,
         details,
       );
+    if (url.searchParams.has('allowWatchBookmarks')) throw new Refusal(400, 'no bookmarks here');
     if (isWatch) return watch(response, space, url.searchParams);
     if (method === 'GET' || method === 'DELETE') {
       const present = leases.get(`${space}/${name}`);
