@@ -8,7 +8,7 @@ import type { Config } from '../config/load.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { claimLock, type Holder, type LockKey, lockKey, lockReleased, type Taker } from '../lock/lock.ts';
 import { askControl, NoAnswer, NoSupervisor, WentAway } from './control.ts';
-import { cannotAsk, describe, held, inTheWay, squatted, supervisorAt } from './holder.ts';
+import { cannotAsk, describe, held, hostOfHolder, inTheWay, squatted, supervisorAt } from './holder.ts';
 
 /** A holder opens its control socket within milliseconds of taking the lock; on a busy machine later. */
 const NO_CONTROL_MS = 5_000;
@@ -47,7 +47,8 @@ export async function claim(config: Config, taker: OwnTaker, { signal, say, reac
       if (isNew) silentSinceMs = null;
       if (isNew && holder?.answers) {
         await reaches(holder);
-        say(`asking to hand over: ${describe(holder)}`);
+        const stop = hostOfHolder(holder)?.stopCommand;
+        say(`asking to hand over: ${describe(holder)}${stop ? `; what ends it: ${stop}` : ''}`);
       }
       told = pid;
       const timeoutMs = config.stopTimeoutMs + 60_000;
