@@ -44,8 +44,11 @@ export async function claim(config: Config, taker: OwnTaker, { signal, say, reac
     const pid = holder?.pid ?? null;
     const isNew = pid !== told;
     if (config.takeover) {
-      if (isNew) silentSinceMs = null;
-      if (isNew && holder?.answers) {
+      // Orders go to the own folder only, wherever the holder says that it listens.
+      if (!holder?.answers || holder.control !== control || holder.elsewhere)
+        throw cannotAsk(holder, control);
+      if (isNew) {
+        silentSinceMs = null;
         await reaches(holder);
         const stop = hostOfHolder(holder)?.stopCommand;
         say(`asking to hand over: ${describe(holder)}${stop ? `; what ends it: ${stop}` : ''}`);
@@ -55,7 +58,7 @@ export async function claim(config: Config, taker: OwnTaker, { signal, say, reac
       const handed = await askToHandOver(holder, control, { signal, say, timeoutMs });
       if (handed === 'left') await lockReleased(key, signal);
       signal.throwIfAborted();
-      if (handed === 'stands by') standbys.push(holder!);
+      if (handed === 'stands by') standbys.push(holder);
       if (handed) continue;
       // Holds the lock, and nobody listens at its control socket: it has only just begun, or somebody removed the socket.
       silentSinceMs ??= performance.now();
@@ -90,12 +93,10 @@ export async function claimBoth(key: LockKey, taker: Taker, control: string | nu
 
 /** Null: nobody listens at its control socket yet. `left`: it has ended instead, or will. Throws what can't be changed by asking again. */
 async function askToHandOver(
-  holder: Holder | null,
+  holder: Holder,
   control: string,
   options: { readonly signal: AbortSignal; readonly say: (text: string) => void; readonly timeoutMs: number },
 ): Promise<'stands by' | 'left' | null> {
-  // Orders go to the own folder only, wherever the holder says that it listens.
-  if (!holder?.answers || holder.control !== control || holder.elsewhere) throw cannotAsk(holder, control);
   try {
     const answer = await askControl(control, { cmd: 'handover', to: process.pid }, options);
     if (!answer.ok)

@@ -50,7 +50,7 @@ export async function showRun(run: Run, asked: Asked) {
   });
   service?.follow({ listen: output.changes.listen, seen: status.seen, status: () => status.document() });
   if (!run.hasFolder) {
-    const text = `it runs without a state folder, as ${UNWRITABLE}: status, stop, restart and logs do not reach it, --history and reset remember nothing`;
+    const text = `it runs without a state folder, as ${UNWRITABLE}: status, stop, restart, logs and --takeover do not reach it, --history and reset remember nothing`;
     const hint = `kill ${process.pid}    # ends it in order; --http PORT tells how it is`;
     report.line('control', text, 'warn', { hint });
     tellState();
