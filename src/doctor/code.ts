@@ -28,25 +28,25 @@ export function languageOf(path: string): Language | null {
 const CALLS = String.raw`
 poll  python  \.(run_polling|start_polling|infinity_polling)\b
 poll  python  \.(polling)\s*[(,)]  \btelebot\b|TeleBot
-poll  python  \b(?<!def )(get_updates|getUpdates)\s*\(
-poll  python  (?:\(\s*["']|\/)(getUpdates)\b
+poll  python  \.(get_updates|getUpdates)\s*\(
+poll  python  (?:[(+]\s*["']|\/)(getUpdates)\b
 poll  python  \b(MessageLoop)\s*\(  \btelepot\b
 poll  js  BOT\.(start)\s*\(  grammy|gramio|puregram|@?[bB]ot\b
 poll  js  (?<![\w.])(run)\s*\(\s*\w*[bB]ot\w*  @grammyjs/runner
 poll  js  BOT\.(launch)\s*\((?![^)]*[wW]ebhook)
 poll  js  \b(polling)\s*:\s*(?:true\b|\{)  node-telegram-bot-api|TelegramBot
 poll  js  \.(startPolling)\s*\(
-poll  js  \b(getUpdates)\s*\(
-poll  js  (?:\(\s*["'\x60]|\/)(getUpdates)\b
+poll  js  \.(getUpdates)\s*\(
+poll  js  (?:[(+]\s*["'\x60]|\/)(getUpdates)\b
 poll  go  \.(GetUpdatesChan|UpdatesViaLongPolling|StartPolling|GetUpdates)\s*\(
 poll  go  \b(LongPoller)\s*\{
 poll  go  \bb(?:ot)?\.(Start)\s*\(\s*ctx  go-telegram/bot
-hook  python  (?<!def _?)\b(set_webhook|setWebhook|run_webhook|start_webhook)\s*\((?!EMPTY)
-hook  python  (?:\(\s*["']|\/)(setWebhook)\b
-hook  js  \b(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\((?!EMPTY)
-hook  js  (?:\(\s*["'\x60]|\/)(setWebhook)\b(?!\?url=["'\x60&])
+hook  python  \.(set_webhook|setWebhook|run_webhook|start_webhook)\s*\((?!EMPTY)
+hook  python  (?:[(+]\s*["']|\/)(setWebhook)\b
+hook  js  (?:\.|\b(?=webhookC))(setWebhook|setWebHook|webhookCallback|startWebhook)\s*\((?!EMPTY)
+hook  js  (?:[(+]\s*["'\x60]|\/)(setWebhook)\b(?!\?url=["'\x60&])
 hook  js  BOT\.(launch)\s*\(\s*\{[^}]*\bwebhook\b
-hook  go  \b(SetWebhook|NewWebhook\w*)\s*\(`
+hook  go  \.(SetWebhook|NewWebhook\w*)\s*\(`
   .trim()
   .split('\n')
   .map((row) => {
@@ -79,19 +79,6 @@ export function findLibrary(
   return (first?.name === PTB_20 && found.find(({ name }) => name === PTB_13)) || first;
 }
 
-const BEFORE_A_METHOD =
-  /(?:^|[{;,])\s*(?:(?:public|private|protected|static|abstract|override|declare|export|default|async|function|func)\s+|\*\s*|\(\w+ \*?\w+\)\s*)*$/;
-const BEFORE_A_BODY = /^(?:[^()]|\([^()]*\)){0,2000}\)[ \t]*[:{(\w[*]/;
-
-/** `setWebhook(url: string): Promise<void>` of an interface or a class is no call, nor is a function of Go. */
-function isDeclaration(code: string, { 0: call, 1: name, index }: RegExpExecArray): boolean {
-  if (!/^\w+\s*\($/.test(call)) return false;
-  const before = code.slice(code.lastIndexOf('\n', index) + 1, index);
-  // A function of the file's own: what it does stands there.
-  if (!before.endsWith('.') && RegExp(`\\bfunction ${name}\\b`).test(code)) return true;
-  return BEFORE_A_METHOD.test(before) && BEFORE_A_BODY.test(code.slice(index + call.length));
-}
-
 // One alternative is a comment (group 1); everything else is skipped over as a whole, so that no quote inside it counts.
 const PYTHON =
   /(^[ \t]*(?:[rRuUbB]{0,2})(?:"""[\s\S]*?(?:"""|$(?![\s\S]))|'''[\s\S]*?(?:'''|$(?![\s\S])))|#.*)|"""[\s\S]*?"""|'''[\s\S]*?'''|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?/gm;
@@ -114,20 +101,14 @@ export const minds = (code: string, rule: string): boolean =>
 
 const indentOf = (row: string): number => row.replaceAll('\t', '    ').search(/\S|$/);
 
-/** The conditions that a line (from 1) stands under, by indentation: `if …`, `case …`, and all branches of an `else`. */
+/** The conditions above a line (from 1) that are indented less, from the left edge on: `if …`, `case …`. */
 export function conditionsAround(rows: readonly string[], line: number): string[] {
-  const found: string[] = [];
-  let indent = indentOf(rows[line - 1] ?? '');
-  for (const row of rows.slice(0, line - 1).reverse()) {
-    const here = indentOf(row);
-    const isBranch = /^\s*\}?\s*(else|elif|if|switch|case|match|default)\b/.test(row);
-    const isBranchBeside =
-      isBranch && here === indent && /\b(else|elif|case|default)\b/.test(found.at(-1) ?? '');
-    if (row.trim() === '' || (here >= indent && !isBranchBeside)) continue;
-    indent = here;
-    if (isBranch) found.push(row.trim());
-  }
-  return found;
+  const above = rows.slice(0, line - 1);
+  const isBranch = (row: string) => /^\s*\}?\s*(else|elif|if|switch|case|match|default)\b/.test(row);
+  const edge = above.findLastIndex((row) => /^[^\s})]/.test(row) && !isBranch(row));
+  return above
+    .slice(edge + 1)
+    .filter((row) => isBranch(row) && indentOf(row) < indentOf(rows[line - 1] ?? ''));
 }
 
 /** `run`: as a program; `import`: by a server that takes an app from it. */
@@ -170,8 +151,7 @@ export function readCode(texts: ReadonlyMap<string, string>) {
     for (const { call } of usable.filter(({ beside }) => beside.test(text)))
       for (const match of matchesIn(codeOf(path), call)) {
         const line = lineAt(text, match.index);
-        if (!found.has(line) && !isDeclaration(codeOf(path), match))
-          found.set(line, { file: path, line, what: match[1]! });
+        found.set(line, found.get(line) ?? { file: path, line, what: match[1]! });
       }
     return [...found.values()].sort((a, b) => a.line - b.line);
   }

@@ -125,15 +125,10 @@ export const table = (value: unknown): Table =>
 
 export const text = (value: unknown): string | null => (typeof value === 'string' ? value : null);
 
-/** The environment that a process is given, in the ways of all managers, as `NAME=value`. */
-export function environmentOf(value: unknown): string[] {
+/** The environment that a process is given, in the ways of all managers, as JSON. */
+export function environmentOf(value: unknown): string {
   const { env, environment, envVars, envs, env_variables } = table(value);
-  const pair = (name: unknown, content: unknown) => `${String(name)}=${String(content)}`;
-  return [env, environment, envVars, envs, env_variables].flatMap((given) =>
-    Array.isArray(given)
-      ? given.map((it) => text(it) ?? pair(table(it).name ?? table(it).key, table(it).value))
-      : Object.entries(table(given)).map(([name, content]) => pair(name, content)),
-  );
+  return JSON.stringify([env, environment, envVars, envs, env_variables]);
 }
 
 /** A whole number, also one that is written as text or with a variable's default: `${N:-3}`. */

@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { parseEnvFile } from '../config/files.ts';
 import { TOKEN_VARIABLES } from '../config/token.ts';
 import { STRAY_PATTERN } from '../config/values.ts';
+import { singleQuote } from '../shell.ts';
 import { languageOf } from './code.ts';
 import type { Facts, Process } from './processes.ts';
 import { tokensIn } from './tokens.ts';
@@ -15,17 +16,9 @@ export interface Programs {
   readonly venvPython: string | null;
 }
 
-interface Choice {
-  readonly command: readonly string[];
-  /** `worker: in Procfile`. */
-  readonly from: string;
-  /** What was changed, and why; empty where nothing was. */
-  readonly remark: string;
-}
-
 export function draft(facts: Facts, programs: Programs) {
   const choice = chooseCommand(facts, programs);
-  const { command = null, from = null, remark = '' } = choice ?? {};
+  const { command, from, remark } = choice ?? { command: null, from: null, remark: '' };
   const note = remark === '' ? '' : `\n# ${remark}`;
   const toml = `\
 # singlepoll: the only poller of this bot.  singlepoll start --dry-run shows what it would do; singlepoll start --help all options.
@@ -62,21 +55,21 @@ const MANAGERS =
   'procfile systemd supervisord docker compose fly render railway heroku digitalocean kubernetes npm make shell';
 const NAMES = ['worker', 'bot', 'start', 'web'];
 
-function chooseCommand(facts: Facts, programs: Programs): Choice | null {
+function chooseCommand(facts: Facts, programs: Programs) {
   const rank = ({ manager, name, isForDevelopment }: Process): number =>
     (isForDevelopment ? 1_000 : 0) + MANAGERS.indexOf(manager) + ((NAMES.indexOf(name) + 5) % 5) / 10;
   const choices = facts.processes
     .filter(({ manager }) => MANAGERS.includes(manager))
     .sort((a, b) => rank(a) - rank(b))
     .map((it) => (it.polls || facts.polls.length === 0 ? fromProcess(it, programs) : null));
-  const sources = programsThatPoll(facts).map((file) => {
-    const command = localWords(plainly(file), programs);
-    return { command, from: `${file}, which polls`, remark: '' };
-  });
-  return [...choices, ...sources].find((it) => it !== null) ?? null;
+  const [source] = programsThatPoll(facts);
+  const choice = choices.find((it) => it !== null);
+  if (choice || source === undefined) return choice;
+  return { command: localWords(plainly(source), programs), from: `${source}, which polls`, remark: '' };
 }
 
-function fromProcess({ manager, file, name, folder, runs }: Process, programs: Programs): Choice | null {
+/** `from` is such as `worker: in Procfile`; `remark` says what was changed, and why. */
+function fromProcess({ manager, file, name, folder, runs }: Process, programs: Programs) {
   const { words: given, program, target, watcher } = runs.find(({ polls }) => polls) ?? runs.at(-1) ?? {};
   // A command of another folder would not find its files from here.
   if (!given || !target || (folder !== '' && !given.some((word) => word.startsWith(`${folder}/`))))
@@ -95,7 +88,7 @@ function fromProcess({ manager, file, name, folder, runs }: Process, programs: P
   const words = single.map((word) => (word.startsWith('/') && word.endsWith(`/${target}`) ? target : word));
   if (!words.some((word) => /\$\{?\w/.test(word)))
     return { command: localWords(words, programs), from, remark };
-  const quoted = words.map((word) => (/^[\w$./:=@%+,{}-]+$/.test(word) ? word : `'${word}'`)).join(' ');
+  const quoted = words.map((word) => (/^[\w$./:=@%+,{}-]+$/.test(word) ? word : singleQuote(word))).join(' ');
   return { command: ['sh', '-c', `exec ${quoted}`], from, remark };
 }
 

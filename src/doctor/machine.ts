@@ -9,8 +9,6 @@ import { openHttpClient } from '../telegram/http-client.ts';
 import { isKind, type ProjectFile } from './files.ts';
 import { tokensIn } from './tokens.ts';
 
-type Environment = Readonly<Record<string, string | undefined>>;
-
 /** `ok` null: not looked at. `cure` null: all is well. */
 export type Check = {
   readonly check: 'processes' | 'guard' | 'state-folder' | 'env-permissions' | 'dns' | 'api-root' | 'clock';
@@ -34,7 +32,7 @@ export async function checkMachine(
   files: readonly ProjectFile[],
   apiRoot: string | null,
   unasked: string,
-  env: Environment,
+  env: NodeJS.ProcessEnv,
 ): Promise<Check[]> {
   const network =
     apiRoot === null
@@ -67,7 +65,7 @@ async function checkGuard(): Promise<Check> {
   return seen('guard', false, problem, cure);
 }
 
-function checkStateFolder(env: Environment): Check {
+function checkStateFolder(env: NodeJS.ProcessEnv): Check {
   try {
     const { path, isThere } = tryStateDir(env);
     const state = isThere ? 'is yours alone' : 'can be made';
@@ -99,7 +97,7 @@ const CLOCK_OFF_MS = 30_000;
 /** What was seen when the API root was asked. `failure`: the system's code, or what else kept us from an answer. */
 export type Answer = { failure: string | null; status?: number; date?: string | undefined; tookMs?: number };
 
-async function checkNetwork(root: URL, env: Environment): Promise<Check[]> {
+async function checkNetwork(root: URL, env: NodeJS.ProcessEnv): Promise<Check[]> {
   const client = openHttpClient({ root, env, connections: 1 });
   const begin = performance.now();
   const answer: Answer = await client

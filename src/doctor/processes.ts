@@ -189,15 +189,17 @@ function judge(said: Said, all: readonly Said[], facts: Studied) {
     text: [...run.words, ...set, ...(run.watcher ? [`WATCHED_BY=${run.watcher}`] : [])].join(' '),
     polls: pollsOf(run, facts),
   }));
-  const variables = [document.value, value].flatMap(environmentOf).map((it) => it.replace(/=.*/s, ''));
+  const environment = [document.value, value].map(environmentOf).join();
   const { name: title, script } = table(value);
   const names = [name, title, script, table(document.value).app, image.split(/[/:@]/).join(' ')];
-  const hasToken = variables.some((it) => /BOT_?TOKEN|TELEGRAM\w*TOKEN|^TG_\w*TOKEN/i.test(it));
+  const hasToken = /BOT_?TOKEN|TELEGRAM\w*TOKEN|\bTG_\w*TOKEN/i.test(environment);
   const isLikely =
     !(runs.at(-1)?.target || isOthers || isForWebhook || /^(cron|workflow)$/.test(manager)) &&
     (hasToken || isBotName(names.join(' ')));
   const isLeased =
-    variables.includes('SINGLEPOLL_LEASE') || runs.some((it) => it.isLeased) || (lease && runs.length === 0);
+    environment.includes('SINGLEPOLL_LEASE') ||
+    runs.some((it) => it.isLeased) ||
+    (lease && runs.length === 0);
   const polls = runs.find((it) => it.polls !== null)?.polls ?? null;
   // It polls, or is likely to, and no lease keeps its copies apart.
   return { ...said, runs, polls, isSuspect: (polls !== null || isLikely) && !isLeased };

@@ -14,19 +14,20 @@ import { type Facts, studyProject } from './processes.ts';
 import { findCauses } from './rules.ts';
 import { lookIntoHistory } from './tokens.ts';
 
-type Environment = Readonly<Record<string, string | undefined>>;
-
 export type Report = Awaited<ReturnType<typeof examine>>;
 
 /** `folder` is absolute; `statusOf` asks the supervisor that runs. */
 export async function examine(
   folder: string,
   isOffline: boolean,
-  env: Environment,
+  env: NodeJS.ProcessEnv,
   statusOf: (config: Config) => Promise<StatusDocument | null>,
 ) {
   const project = readProject(folder);
-  const { config, errors } = await configure(folder, env);
+  // As `start` would read it, but a project without a token or a command (a clone, a CI) is no finding.
+  const loaded = await loadConfig({ command: 'config', flags: {}, argvCommand: [], env, cwd: folder });
+  const config = loaded.ok ? loaded.config : null;
+  const errors = loaded.ok ? leaseMistakes(loaded.config.lease) : loaded.errors;
   const apiRoot = isOffline ? null : (config?.apiRoot ?? null);
   const [running, history, environment] = await Promise.all([
     config && statusOf(config),
@@ -43,7 +44,21 @@ export async function examine(
   const causes = findCauses(facts).filter(
     (it) => it.rule !== 'token-in-file' || !inGit.includes(placeOf(it)),
   );
-  const all: readonly Finding[] = [...refusal(errors), ...causes, ...history.findings, ...unwell];
+  // What `start` would refuse: two tokens, a broken file.
+  const refused = errors.length === 0 ? '' : configFailure(errors).message.replace(/\s*\n\s*/g, '; ');
+  const refusal = {
+    rule: 'configuration',
+    file: null,
+    line: null,
+    why: refused,
+    cure: 'singlepoll start --dry-run',
+  };
+  const all: readonly Finding[] = [
+    ...(refused === '' ? [] : [refusal]),
+    ...causes,
+    ...history.findings,
+    ...unwell,
+  ];
   const past = config ? findPast(facts, config, running) : [];
   return {
     folder,
@@ -57,38 +72,17 @@ export async function examine(
 
 /** What goes past the gateway now, or is going to, as it loads no hook. */
 function findPast(facts: Facts, config: Config, running: StatusDocument | null): Finding[] {
-  const note = (why: string, cure: string, place?: { file: string; line: number } | null) => [
-    { rule: 'past-gateway', file: place?.file ?? null, line: place?.line ?? null, why, cure, note: true },
-  ];
   const seen = running?.polling?.past;
-  if (seen) return note(`the worker that runs goes past the gateway: ${seen.why}`, seen.cure);
   const isTold = facts.files.some(({ text }) => text.includes('TELEGRAM_API_ROOT'));
-  if (isTold || !config.gateway || config.intercept !== 'auto') return [];
   const library = findLibrary(facts.files);
-  const isDeno = ({ program }: { program: string }) => program === 'deno';
-  const deno = facts.processes.find(({ runs, polls }) => polls && runs.some(isDeno));
-  const [place, name] = library?.language === 'go' ? [library, 'Go'] : [deno, 'Deno'];
-  const why = `${name} loads no hook, so this bot would poll past the gateway, which then neither sees its polls nor keeps them apart`;
-  return place ? note(why, BY_PROXY, place) : [];
-}
-
-/** As `start` would read it, but a project without a token or a command (a clone, a CI) is no finding. */
-async function configure(folder: string, env: Environment) {
-  const request = { flags: {}, env, cwd: folder };
-  const strict = await loadConfig({ ...request, command: 'start', argvCommand: ['bot'] });
-  if (strict.ok) return { config: strict.config, errors: leaseMistakes(strict.config.lease) };
-  const lenient = await loadConfig({ ...request, command: 'status', argvCommand: [] });
-  const errors = strict.errors.filter((message) => !message.startsWith('no bot token:'));
-  return { config: lenient.ok ? lenient.config : null, errors };
-}
-
-/** What `start` would refuse (two tokens, a broken file) is found here, too. */
-function refusal(errors: readonly string[]): Finding[] {
-  if (errors.length === 0) return [];
-  const { message, hint } = configFailure(errors);
-  const why = message.replace(/\s*\n\s*/g, '; ');
-  const cure = hint?.split('\n')[0] ?? 'singlepoll start --dry-run';
-  return [{ rule: 'configuration', file: null, line: null, why, cure }];
+  const deno = facts.processes.find((it) => it.polls && it.runs.some(({ program }) => program === 'deno'));
+  const place = library?.language === 'go' ? library : deno;
+  if (!seen && (!place || isTold || !config.gateway || config.intercept !== 'auto')) return [];
+  const { file = null, line = null } = (!seen && place) || {};
+  const why = seen
+    ? `the worker that runs goes past the gateway: ${seen.why}`
+    : `${place === deno ? 'Deno' : 'Go'} loads no hook, so this bot would poll past the gateway, which then neither sees its polls nor keeps them apart`;
+  return [{ rule: 'past-gateway', file, line, why, cure: seen?.cure ?? BY_PROXY, note: true }];
 }
 
 const safe = (text: string): string => plain(maskText(text, []), 1_000);

@@ -148,7 +148,7 @@ function twoPollers(facts: Facts): Finding[] {
 /** What tells the bots of processes apart: env file, token and profiles of a service, and how the code names the token. */
 function botOf({ document, path, runs }: Process, { code, texts }: Facts): string {
   const service = table(at(document.value, path));
-  const tokens = environmentOf(service).filter((it) => /^[^=]*TOKEN/i.test(it));
+  const tokens = environmentOf(service).match(/"[^"=]*TOKEN[^"]*"(?:[:,]"[^}]*|:"[^"]*")?/gi) ?? [];
   const names = runs
     .flatMap(({ target }) => (target === null ? [] : code.reached(target)))
     .flatMap((it) => texts.get(it)?.match(/\b[A-Z0-9_]*(?:BOT|TELEGRAM|TG_)[A-Z0-9_]*TOKEN\b/g) ?? []);
