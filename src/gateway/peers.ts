@@ -4,7 +4,7 @@
  * Documentation/networking/proc_net_tcp.rst). On other systems any process with the token counts as the worker.
  */
 import type { Socket } from 'node:net';
-import { aliveStat, argvOf, createBlockReader, listPids } from '../machine/procfs.ts';
+import { aliveStat, argvOf, listPids } from '../machine/procfs.ts';
 import { socketInodes, tcpRows } from '../machine/tcp-table.ts';
 import { plainCommand } from '../output/plain.ts';
 
@@ -39,7 +39,6 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
   const pollers = new Map<Socket, Poller>();
   /** The worker, and its processes that have polled: looked at first. */
   const known = new Set<number>();
-  const blocks = createBlockReader();
   let lastConnection = 0;
   let learning: Promise<unknown> | null = null;
 
@@ -60,7 +59,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
 
   function inodeOf(socket: Socket): string | null {
     const { localPort, remotePort } = socket;
-    for (const row of tcpRows(blocks))
+    for (const row of tcpRows())
       if (row.localPort === remotePort && row.remotePort === localPort && row.remote === '127.0.0.1')
         return row.inode === '0' ? null : row.inode;
     return null;

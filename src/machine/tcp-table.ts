@@ -6,7 +6,7 @@
 import { readdirSync } from 'node:fs';
 import { endianness } from 'node:os';
 import { shortAddress } from '../strays/sockets.ts';
-import { createBlockReader, hasProcfs, listPids, readLink } from './procfs.ts';
+import { hasProcfs, listPids, readLink, readText } from './procfs.ts';
 
 export interface TcpRow {
   readonly localPort: number;
@@ -17,15 +17,11 @@ export interface TcpRow {
   readonly inode: string;
 }
 
-/** A busy server's table: 100,000 connections. */
-const TABLE_BYTES_MAX = 16 * 1024 * 1024;
 const LITTLE = endianness() === 'LE';
 
-/** Frequent callers may pass their own `blocks`. */
-export function* tcpRows(blocks = createBlockReader()): Generator<TcpRow> {
+export function* tcpRows(): Generator<TcpRow> {
   for (const table of ['tcp', 'tcp6']) {
-    const block = blocks(`/proc/self/net/${table}`, TABLE_BYTES_MAX);
-    for (const line of block?.toString('latin1').split('\n') ?? []) {
+    for (const line of readText(`/proc/self/net/${table}`)?.split('\n') ?? []) {
       // "  12: 0100007F:1F90 0200007F:D431 01 …": slot, local, remote, state … the tenth field is the inode.
       const [, local, remote, state, , , , , , inode] = line.trim().split(/\s+/);
       if (inode === undefined || !remote!.includes(':')) continue;

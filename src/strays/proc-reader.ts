@@ -4,10 +4,9 @@
  * hangs. Tokens are masked here, and environments never leave this file.
  */
 import { FOREIGN_TOKEN, WHOLE_TOKEN } from '../config/token.ts';
-import { createBlockReader, ownerOf, readLink } from '../machine/procfs.ts';
+import { ownerOf, readLink, readText } from '../machine/procfs.ts';
 import type { ProcDetails, ProcEnv } from './process.ts';
 
-const ARGV_BYTES_MAX = 16 * 1024;
 const ARGV_COUNT_MAX = 64;
 /** Longer arguments are cut, such as a class path of 10 KB before the script. */
 const ARG_LENGTH_MAX = 1024;
@@ -17,18 +16,15 @@ type ProcReader = (pid: number) => ProcDetails | null;
 
 /** Makes a reader that looks for this token. */
 export function createProcReader({ token, botId }: TokenSought): ProcReader {
-  const readBlock = createBlockReader();
   const holds = tokenTest(token);
   return (pid) => {
     const uid = ownerOf(`/proc/${pid}`);
     if (uid < 0) return null;
-    const environ = readBlock(`/proc/${pid}/environ`)?.toString('latin1') ?? null;
-    // Both reads share one buffer.
-    const cmdline = readBlock(`/proc/${pid}/cmdline`, ARGV_BYTES_MAX);
-    const words = cmdline?.toString('latin1') ?? '';
+    const environ = readText(`/proc/${pid}/environ`);
+    const words = readText(`/proc/${pid}/cmdline`) ?? '';
     return {
       uid,
-      argv: cmdline ? parseArgv(cmdline.toString('utf8')) : [],
+      argv: parseArgv(words),
       tokenInArgs: holds(words),
       otherBots: otherBotsIn(`${environ ?? ''}\0${words}`, botId),
       cwd: readLink(`/proc/${pid}/cwd`),
@@ -82,8 +78,7 @@ const VARIABLE =
 function parseEnviron(text: string, holds: (text: string) => boolean): ProcEnv | null {
   if (text !== '' && !text.includes('=')) return null;
   const found: Record<string, string> = {};
-  for (const [, name, value] of `\0${text}`.matchAll(VARIABLE))
-    found[name!] ??= Buffer.from(value!, 'latin1').toString();
+  for (const [, name, value] of `\0${text}`.matchAll(VARIABLE)) found[name!] ??= value!;
   const { SINGLEPOLL_BOT, SINGLEPOLL_RUN, SINGLEPOLL_SPAWN, POLLING_ENABLED = '1', ...marks } = found;
   return {
     holdsToken: holds(text),

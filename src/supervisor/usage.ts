@@ -3,7 +3,7 @@
  * summed, so what processes share counts for each. Nothing is known where there is no /proc.
  */
 import { readFileSync } from 'node:fs';
-import { readStat } from '../machine/procfs.ts';
+import { readText } from '../machine/procfs.ts';
 import { NO_USAGE, type UsageEntry } from './status.ts';
 
 /** USER_HZ, in which Linux tells times to programs, on every machine. */
@@ -24,7 +24,7 @@ export function createUsage(pids: () => readonly number[]): () => UsageEntry {
     ticks = new Map();
     let [pages, spent] = [0, 0];
     for (const pid of pids()) {
-      const text = readStat(pid);
+      const text = readText(`/proc/${pid}/stat`);
       // proc_pid_stat(5): state is field 3, utime 14, stime 15, rss 24; the name may hold anything.
       const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ');
       if (!fields) continue;
