@@ -19,21 +19,14 @@ export interface ApiAddresses {
   has(address: string): boolean;
 }
 
-interface AddressOptions {
-  readonly apiRoot: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** File that keeps older addresses; null: none. */
-  readonly file: string | null;
-}
-
 const DAY_MS = 24 * 3600 * 1000;
 const RESOLVE_WAIT_MS = 2_000;
 const REMEMBERED_MAX = 64;
 
-/** Never throws: if the resolver fails, only the kept addresses are known. */
-export async function findApiAddresses({ apiRoot, env, file }: AddressOptions): Promise<ApiAddresses> {
+/** `file` keeps older addresses; null: none. Never throws: if the resolver fails, only the kept addresses are known. */
+export async function findApiAddresses(apiRoot: string, file: string | null): Promise<ApiAddresses> {
   const root = new URL(apiRoot);
-  const proxy = proxyOf(root, env);
+  const proxy = proxyOf(root, process.env);
   const target = proxy ? new URL(proxy) : root;
   const port = Number(target.port || (target.protocol === 'https:' ? 443 : 80));
   const host = target.hostname.replace(/^\[|\]$/g, '');

@@ -13,8 +13,8 @@ type Identity = Pick<Owner, 'pid' | 'startId'>;
 
 interface Account {
   readonly owner: Identity;
-  /** The processes that reacted; for a parent, its children. */
-  readonly processes: Set<string>;
+  /** The processes that reacted, by name; for a parent, its children. */
+  readonly processes: Map<string, Identity>;
   readonly entries: { readonly poke: number; reaction: Reaction }[];
   holdsAnother: boolean;
 }
@@ -25,7 +25,7 @@ const ENTRIES_MAX = 20;
 
 export function createLedger() {
   /** The reactions of each process. */
-  const accounts = new Map<string, Account & { readonly owner: Owner }>();
+  const accounts = new Map<string, Account>();
   /** The reactions of one parent's children: a shell that polls with one curl after another has a new process for each. */
   const parents = new Map<string, Account>();
   /** The reactions of one program in all its runs: one that ends at each 409 and is restarted reacts once in each run. */
@@ -34,17 +34,18 @@ export function createLedger() {
   let connected: readonly Owner[] = [];
   let noted = 0;
 
-  function note<O extends Identity>(
-    book: Map<string, Account & { readonly owner: O }>,
-    key: string,
-    owner: O,
+  function note(
+    book: Map<string, Account>,
+    owner: Identity,
     poke: number,
     { client, reaction, holdsAnother }: Seen,
+    key = nameOf(owner),
   ): void {
-    const account = book.get(key) ?? { owner, processes: new Set(), entries: [], holdsAnother: false };
+    const fresh: Account = { owner, processes: new Map(), entries: [], holdsAnother: false };
+    const account = book.get(key) ?? fresh;
     if (book.size > ACCOUNTS_MAX) book.clear();
     book.set(key, account);
-    account.processes.add(nameOf(client.owner!));
+    account.processes.set(nameOf(client.owner!), client.owner!);
     account.holdsAnother ||= holdsAnother;
     const known = account.entries.find((it) => it.poke === poke && it.reaction.socket === client.key);
     // This is the rest of the same answer.
@@ -61,13 +62,12 @@ export function createLedger() {
     reacted(poke: number, seen: Seen): void {
       const { owner, uid, cgroup } = seen.client;
       noted += 1;
-      if (!owner) {
-        unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
-        return;
+      if (!owner) unseen.set(`${uid} ${cgroup}`, { uid, cgroup });
+      else {
+        note(accounts, owner, poke, seen);
+        if (owner.parent) note(parents, owner.parent, poke, seen);
+        if (owner.program !== null) note(programs, owner, poke, seen, owner.program);
       }
-      note(accounts, nameOf(owner), owner, poke, seen);
-      if (owner.parent) note(parents, nameOf(owner.parent), owner.parent, poke, seen);
-      if (owner.program !== null) note(programs, owner.program, owner, poke, seen);
     },
     /** `isAlive` must compare the start time, too. */
     evidence(isAlive: (process: Identity) => boolean): Evidence {
@@ -81,13 +81,13 @@ export function createLedger() {
         if (account.holdsAnother) holdsAnother.add(pid);
       };
       for (const account of accounts.values()) if (isAlive(account.owner)) put(account);
-      for (const { owner } of accounts.values()) {
-        const parent = owner.parent && !isAlive(owner) && parents.get(nameOf(owner.parent));
+      for (const account of parents.values()) {
+        const { owner, processes } = account;
         // One child that polled and ended does not show that its parent polls through children.
-        if (!parent || parent.processes.size < 2 || !isAlive(parent.owner)) continue;
-        if (reactions.has(parent.owner.pid)) continue;
-        put(parent);
-        byChildren.add(parent.owner.pid);
+        if (processes.size < 2 || !isAlive(owner) || reactions.has(owner.pid)) continue;
+        if ([...processes.values()].every(isAlive)) continue;
+        put(account);
+        byChildren.add(owner.pid);
       }
       const living = connected.filter(isAlive);
       for (const { pid, program } of living) {

@@ -77,8 +77,9 @@ function shareVerdicts(found: readonly Graded[], around: Surroundings): Graded[]
   });
 }
 
-function commandKey(proc: Proc): string {
-  return JSON.stringify([proc.cwd, proc.argv]);
+/** Equal for runs of one program in one folder. */
+export function commandKey({ cwd, argv }: Proc): string {
+  return JSON.stringify([cwd, argv]);
 }
 
 function standsBy(proc: Proc): boolean {

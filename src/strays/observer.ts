@@ -6,6 +6,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { listPids, readLink, statOf } from '../machine/procfs.ts';
 import { socketInodes } from '../machine/tcp-table.ts';
 import type { ApiAddresses } from './api-addresses.ts';
+import type { Eyes } from './finder.ts';
+import { commandKey } from './grade.ts';
+import type { Proc, Snapshot } from './process.ts';
 import {
   type Counters,
   endOfWindows,
@@ -60,10 +63,7 @@ export interface ObserverOptions {
   readonly addresses: ApiAddresses;
   /** True for this process and the worker's tree. */
   readonly isOurs: (pid: number) => boolean;
-  /** Finds the processes that have these sockets open. */
-  readonly ownersOf: (inodes: readonly number[]) => Promise<ReadonlyMap<number, readonly number[]>>;
-  /** Reads the command lines of all processes; null for one that can't be seen. */
-  readonly commands: () => Promise<(pid: number) => string | null>;
+  readonly eyes: Eyes;
 }
 
 const DENSE_MS = 8;
@@ -98,12 +98,7 @@ export async function whoIsConnected(options: ObserverOptions): Promise<readonly
   return (await lookAround(options))?.clients ?? null;
 }
 
-async function lookAround({
-  addresses,
-  isOurs,
-  ownersOf,
-  commands,
-}: ObserverOptions): Promise<Around | null> {
+async function lookAround({ addresses, isOurs, eyes }: ObserverOptions): Promise<Around | null> {
   // Our own sockets are left out first, so that one listing is enough if no other process is connected.
   const own = new Set(socketInodes(process.pid)?.map(Number));
   const found = await Promise.all(
@@ -121,8 +116,8 @@ async function lookAround({
   if (found.some(({ place, isBlind }) => isBlind && place.namespace === undefined)) return null;
   const listed = found.flatMap(({ place, clients }) => clients.map((socket) => ({ place, socket })));
   if (listed.length === 0) return { clients: [], places: [] };
-  const owners = await ownersOf(listed.map(({ socket }) => socket.inode));
-  const commandOf = owners.size > 0 ? await commands() : () => null;
+  const owners = await eyes.inspector.ownersOfSockets(listed.map(({ socket }) => socket.inode));
+  const procs = owners.size > 0 ? (await eyes.processes.snapshot()).procs : new Map<number, Proc>();
   const places = new Set<Place>();
   const clients = listed.flatMap(({ place, socket }) => {
     const pids = owners.get(socket.inode) ?? [];
@@ -130,7 +125,7 @@ async function lookAround({
     places.add(place);
     const { uid, cgroup } = socket;
     // Of several holders the oldest opened it; the others inherited it and are stopped with its tree.
-    const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids), commandOf);
+    const owner = pids.length === 0 ? null : ownerOf(Math.min(...pids), procs);
     return [{ key: keyOf(place, socket), uid, cgroup, owner, isHeld: isHeld(socket, HELD_LEAST_MS) }];
   });
   return { clients, places: [...places] };
@@ -252,14 +247,14 @@ export async function observe(options: ObserverOptions): Promise<Observation | n
 }
 
 /** Maps a client's pid to the connections that it has accepted. A client that passes our 409 on to one of them is a relay. */
-async function acceptedBy({ clients, places }: Around, { ownersOf }: ObserverOptions) {
+async function acceptedBy({ clients, places }: Around, { eyes }: ObserverOptions) {
   const pids = new Set(clients.flatMap(({ owner }) => owner?.pid ?? []));
   const found = new Map<number, { readonly key: string; readonly localPort: number }[]>();
   for (const place of places) {
     const all = pids.size === 0 ? null : await listSockets({ namespace: place.namespace });
     const sockets = (all ?? []).filter((it) => place.ports.has(it.localPort));
     if (sockets.length === 0) continue;
-    const owners = await ownersOf(sockets.map(({ inode }) => inode));
+    const owners = await eyes.inspector.ownersOfSockets(sockets.map(({ inode }) => inode));
     for (const socket of sockets)
       for (const pid of owners.get(socket.inode) ?? []) {
         const it = { key: keyOf(place, socket), localPort: socket.localPort };
@@ -278,16 +273,17 @@ function paceAt(nowMs: number, poke: Poke): number {
   return SPARSE_MS;
 }
 
-function ownerOf(pid: number, commandOf: (pid: number) => string | null): Owner | null {
+function ownerOf(pid: number, procs: Snapshot['procs']): Owner | null {
   const own = statOf(pid);
   if (!own) return null;
   const above = statOf(own.ppid);
-  const command = commandOf(pid);
+  const proc = procs.get(pid);
+  const isSeen = proc && proc.argv.length > 0;
   return {
     pid,
     startId: own.startId,
     parent: above && own.ppid > 1 ? { pid: own.ppid, startId: above.startId } : null,
-    program: command === null ? null : `${own.ppid} ${above?.startId} ${command}`,
+    program: isSeen ? `${own.ppid} ${above?.startId} ${commandKey(proc)}` : null,
   };
 }
 

@@ -14,7 +14,6 @@ import { endOfWindows, type Poke } from './reactions.ts';
 interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
   readonly api: BotApi;
   readonly apiRoot: string;
-  readonly env: Readonly<Record<string, string | undefined>>;
   /** File that keeps earlier addresses of the API root; null: none is kept. */
   readonly addressFile: string | null;
 }
@@ -106,9 +105,9 @@ export function createProver(options: ProverOptions) {
 
   /** Addresses are resolved once a minute at most, as a hunt looks several times a second. */
   async function around(): Promise<ObserverOptions> {
-    const { apiRoot, env, addressFile: file } = options;
+    const { apiRoot, addressFile } = options;
     if (!resolved || performance.now() - resolved.atMs > RESOLVE_EVERY_MS) {
-      const addresses = await findApiAddresses({ apiRoot, env, file });
+      const addresses = await findApiAddresses(apiRoot, addressFile);
       resolved = { addresses, atMs: performance.now() };
     }
     return { ...options, addresses: resolved.addresses };

@@ -27,16 +27,8 @@ export function proverFor(
   return createProver({
     api,
     apiRoot: config.apiRoot,
-    env: process.env,
     addressFile: botDir === null ? null : join(botDir, ADDRESS_FILE),
-    ownersOf: (inodes) => eyes.inspector.ownersOfSockets(inodes),
-    async commands() {
-      const { procs } = await eyes.processes.snapshot();
-      return (pid) => {
-        const it = procs.get(pid);
-        return it && it.argv.length > 0 ? JSON.stringify([it.cwd, it.argv]) : null;
-      };
-    },
+    eyes,
     isOurs: (pid) => pid === process.pid || isOurs(pid),
   });
 }

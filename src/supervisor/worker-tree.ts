@@ -90,7 +90,7 @@ export function createWorkerTree(
       const { apiRoot } = options;
       if (apiRoot === null) return null;
       const pids = members(await processes.snapshot(), leader, []).map(({ pid }) => pid);
-      const look = (root: string) => findApiAddresses({ apiRoot: root, env: process.env, file: null });
+      const look = (root: string) => findApiAddresses(root, null);
       const sign = await pollSign(await look(apiRoot), pids);
       if (sign || new URL(apiRoot).hostname === BOT_API_HOST) return sign && { ...sign, isElsewhere: false };
       telegram ??= look(`https://${BOT_API_HOST}`);
