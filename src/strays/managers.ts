@@ -269,39 +269,28 @@ async function cron({ manager, child }: Found, search: Search): Promise<Verdict>
   const edit = (text: string, words = [...crontab, '-e'], account: Account | null = isOwn ? null : ROOT) => ({
     ...{ kind: 'cron', name: text, steps: [{ words }], account, remark: `remove the line "${text}"` },
   });
-  // Exit code 1 means that the account has no table.
-  const own = isOwn || edges.ownUid === 0 ? await ask(search, { words: [...crontab, '-l'] }, null, 1) : null;
-  const found = lineOf(own, job);
-  if (found) return found.startsWith('@reboot') ? 'not-restarted' : edit(found);
-  for (const path of ['/etc/crontab', ...edges.listFolder('/etc/cron.d').map((it) => `/etc/cron.d/${it}`)]) {
-    const line = lineOf(edges.readText(path), job);
-    if (line?.startsWith('@reboot')) return 'not-restarted';
-    if (line) return edit(line, [edges.ownUid === 0 ? 'vi' : 'sudoedit', path], null);
+  const isReadable = isOwn || edges.ownUid === 0;
+  const own = isReadable ? ((await ask(search, { words: [...crontab, '-l'] })) ?? '') : '';
+  const files = ['/etc/crontab', ...edges.listFolder('/etc/cron.d').map((it) => `/etc/cron.d/${it}`)];
+  for (const path of [null, ...files]) {
+    const found = lineOf(path === null ? own : (edges.readText(path) ?? ''), job);
+    if (found?.startsWith('@reboot')) return 'not-restarted';
+    if (found && path === null) return edit(found);
+    if (found) return edit(found, [edges.ownUid === 0 ? 'vi' : 'sudoedit', path!], null);
   }
-  return own === null ? edit(child.argv.at(-1) ?? child.comm) : 'not-restarted';
+  return isReadable ? 'not-restarted' : edit(child.argv.at(-1) ?? child.comm);
 }
 
-/** The crontab line that most likely started these processes: it holds the words or the script of one of them. */
-function lineOf(table: string | null, job: readonly Proc[]): string | null {
+/** The crontab line that most likely started these processes: it holds the words of one of them, or of a shell's `-c` text. */
+function lineOf(table: string, job: readonly Proc[]): string | undefined {
   const bare = (text: string) =>
     text
       .replace(/["'\\]/g, '')
       .replace(/\s+/g, ' ')
       .trim();
-  const lines = (table ?? '').split('\n').map((line) => line.trim());
-  const holding = (part: string) =>
-    lines.find((line) => !line.startsWith('#') && part !== '' && bare(line).includes(bare(part)));
-  const parts = [
-    // A shell's `-c` text, and the words of a program that replaced its shell.
-    ...job.flatMap(({ argv }) => (argv.includes('-c') ? (argv.at(-1) ?? '') : [])),
-    ...job.map(({ argv }) => argv.join(' ')),
-    job.at(-1)?.argv.find((word, at) => at > 0 && /^[^-].*[./]|^[./]/.test(word)) ?? '',
-  ];
-  for (const part of parts) {
-    const line = holding(part);
-    if (line) return line;
-  }
-  return null;
+  const lines = table.split('\n').filter((line) => !/^\s*#/.test(line));
+  const parts = job.map(({ argv }) => bare(argv.slice(argv.indexOf('-c') + 1).join(' '))).filter(Boolean);
+  return parts.flatMap((part) => lines.find((line) => bare(line).includes(part)) ?? [])[0]?.trim();
 }
 
 // Managers that a cgroup shows. Only the main process of a unit or container counts: the manager ignores the end of a process
@@ -412,15 +401,10 @@ function markOf({ line }: Search, name: string): string | null {
 }
 
 /**
- * Standard output of a tool that exits with 0 (or `alsoFine`); null: it failed or does not exist. As root, asks for another
- * account with `su`; other users can't ask for it.
+ * Standard output of a tool that exits with 0; null: it failed or does not exist. As root, asks for another account with `su`;
+ * other users can't ask for it.
  */
-async function ask(
-  { edges }: Search,
-  step: Step,
-  account: Account | null = null,
-  alsoFine = 0,
-): Promise<string | null> {
+async function ask({ edges }: Search, step: Step, account: Account | null = null): Promise<string | null> {
   const { ownUid } = edges;
   const isOwn = account === null || account.uid === ownUid;
   if (!isOwn && ownUid !== 0) return null;
@@ -429,7 +413,7 @@ async function ask(
     ? [...(settings.length > 0 ? ['env', ...settings] : []), ...step.words]
     : ['su', '-s', '/bin/sh', account.name, '-c', commandLine([step], account.uid, null)];
   const { code, stdout } = await edges.run(command!, args);
-  return code === 0 || (code !== null && code === alsoFine) ? stdout : null;
+  return code === 0 ? stdout : null;
 }
 
 function accountOf({ edges }: Search, uid: number): Account {
