@@ -57,7 +57,6 @@ export interface Survey extends Pick<Snapshot, 'uninspectable'> {
 export interface LookOptions {
   /** The worker that lives now; null between two workers. */
   readonly worker?: Place['worker'];
-  readonly helperPids?: Place['helperPids'];
   /** Pid of the previous worker: what is left of its session is our own leftover. */
   readonly former?: number | null;
   /** What the experiment showed, if there was one. */
@@ -128,8 +127,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
   let emptied: number | null = null;
 
   function stand(snapshot: Snapshot, look: LookOptions): [Place, Surroundings] {
-    const { worker = null, helperPids } = look;
-    const place: Place = { botId, selfPid: process.pid, worker, helperPids };
+    const place: Place = { botId, selfPid: process.pid, worker: look.worker ?? null };
     return [place, surroundings(snapshot, place)];
   }
 

@@ -7,15 +7,11 @@
  * as a 409, or comes at each of our polls. The kernel tells when data came last, so a listing that is late under load does no
  * harm.
  */
+import type { TcpSocket } from './sockets.ts';
 
 /** Counters of one connection at one moment. */
-export interface Counters {
-  readonly bytesSent: number;
-  readonly bytesReceived: number;
-  readonly lastSendMs: number;
-  readonly lastReceiveMs: number;
-  /** Shortest round trip that the kernel has measured, in ms; 0: none. Unlike ours, it does not grow with this machine's load. */
-  readonly minRttMs: number;
+export interface Counters
+  extends Pick<TcpSocket, 'bytesSent' | 'bytesReceived' | 'lastSendMs' | 'lastReceiveMs' | 'minRttMs'> {
   /** The connection has been destroyed; these are its last counters. */
   readonly isGone?: boolean;
 }

@@ -29,7 +29,7 @@ export interface TcpSocket {
   /** Milliseconds since data was last sent or received; the kernel counts in ticks of 1 to 10 ms. */
   readonly lastSendMs: number;
   readonly lastReceiveMs: number;
-  /** The shortest round trip that the kernel has measured, in ms; 0: none. */
+  /** The shortest round trip that the kernel has measured, in ms; 0: none. Unlike ours, it does not grow with this machine's load. */
   readonly minRttMs: number;
 }
 

@@ -14,8 +14,6 @@ export interface Place {
   readonly selfPid: number;
   /** The worker that may live now; null between two workers, and for commands without a supervisor. */
   readonly worker: { readonly pid: number; readonly run: string; readonly spawn: string } | null;
-  /** Further processes to spare: the tree of a supervisor that is about to end. */
-  readonly helperPids?: ReadonlySet<number> | undefined;
 }
 
 /** The processes around singlepoll, which are never stopped. */
@@ -133,8 +131,7 @@ export function isUntouchable(proc: Proc, place: Place, around: Surroundings): b
     proc.pid === place.selfPid ||
     around.ancestors.has(proc.pid) ||
     around.workerTree.has(proc.pid) ||
-    around.supervisors.has(proc.pid) ||
-    place.helperPids?.has(proc.pid) === true
+    around.supervisors.has(proc.pid)
   );
 }
 

@@ -1,16 +1,13 @@
 /** `start --dry-run`: every step and every kill with its proof, and nothing changed. Returns the code that `start` would. */
 import type { Config } from '../config/load.ts';
 import { EXIT } from '../errors.ts';
-import type { Holder } from '../lock/lock.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import { leaseWords } from '../output/words.ts';
-import type { StrayFinder } from '../strays/finder.ts';
+import type { Stray, StrayFinder } from '../strays/finder.ts';
 import type { BotApi, WebhookInfo } from '../telegram/bot-api.ts';
 import { maskWebhookUrl } from '../telegram/webhook.ts';
-import { askControl } from './control.ts';
-import { controlPath, describe, presentSupervisor } from './holder.ts';
-import type { StatusDocument } from './status.ts';
+import { describe, presentSupervisor } from './holder.ts';
 import { createSweeper } from './sweep.ts';
 
 export interface DryRun {
@@ -48,10 +45,15 @@ async function rehearsePolling(request: DryRun, api: BotApi): Promise<number> {
     if (stays) return EXIT.otherPoller;
   }
   if (!(await lease(config, report))) return EXIT.otherPoller;
-  const helperPids = holder ? await treeOf(holder, config.botId) : new Set<number>();
+  // What the supervisor that would end has started goes with it.
+  const isIts = ({ supervisor, grade }: Stray) => holder !== null && (supervisor !== null || grade === 'own');
+  const look: StrayFinder['look'] = async (asked) => {
+    const seen = await finder.look(asked);
+    return { ...seen, strays: seen.strays.filter((stray) => !isIts(stray)) };
+  };
   const sweeper = createSweeper({
     ...{ report, signal, dryRun: true, prover: null, stopTimeoutMs: config.stopTimeoutMs },
-    finder: { ...finder, look: (options) => finder.look({ ...options, helperPids }) },
+    finder: { ...finder, look },
     silencesOthers: config.takeover || ending,
     leased: config.lease !== null,
   });
@@ -77,15 +79,6 @@ async function lease({ lease: wanted, botId, takeover, noWait }: Config, report:
   else if (noWait) report.line('lease', `would yield (75): ${now}`, 'warn');
   else report.line('lease', `would stand by, and do the rest once it is ours: ${now}`);
   return seen.holder === null || takeover || !noWait;
-}
-
-/** The holder's worker goes with the holder: it is no stray. */
-async function treeOf(holder: Holder, botId: number | null): Promise<ReadonlySet<number>> {
-  const control = controlPath(botId);
-  if (!control || holder.control !== control) return new Set();
-  const answer = await askControl(control, { cmd: 'status' }, { timeoutMs: 2_000 }).catch(() => null);
-  const status = answer?.status as StatusDocument | undefined;
-  return new Set(status?.worker?.tree.map(({ pid }) => pid) ?? []);
 }
 
 async function webhook(config: Config, api: BotApi, report: Report): Promise<number> {
