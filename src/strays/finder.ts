@@ -7,7 +7,7 @@
 import { hasProcfs, readText, userName } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { StrayEntry } from '../supervisor/status.ts';
-import { type Evidence, type Graded, holdsToken, NO_EVIDENCE, survey } from './grade.ts';
+import { type Evidence, holdsToken, NO_EVIDENCE, survey } from './grade.ts';
 import { createInspector, type Inspector, type Sought } from './inspector.ts';
 import type { Proc, Respawner, Snapshot } from './process.ts';
 import { createProcesses, type Processes } from './processes.ts';
@@ -65,12 +65,6 @@ export interface LookOptions {
   readonly signal?: AbortSignal;
 }
 
-interface StopStraysOptions extends LookOptions {
-  readonly stopTimeoutMs: number;
-  /** Wait after SIGKILL; default 5000. */
-  readonly killWaitMs?: number;
-}
-
 export interface StrayStop extends StopResult {
   /** The strays that are gone, and below those that are not. */
   readonly gone: readonly Stray[];
@@ -82,7 +76,7 @@ export interface StrayFinder {
   /** Synchronous. Of processes that are new it reads only the stat lines. */
   quickLook(options?: LookOptions): Survey;
   /** Stops strays of an earlier survey with their trees. Which of them may be stopped is the caller's decision. */
-  stop(strays: readonly Stray[], options: StopStraysOptions): Promise<StrayStop>;
+  stop(strays: readonly Stray[], options: LookOptions & { stopTimeoutMs: number }): Promise<StrayStop>;
 }
 
 const KILL_WAIT_MS = 5_000;
@@ -114,7 +108,7 @@ export function openEyes(sought: Sought, procfs = hasProcfs()): Eyes {
     processes,
     hands: procfs ? linuxHands : psHands,
     async findRespawner(stray, { procs }) {
-      const above = ancestorsOf({ procs }, stray.pid).flatMap((pid) => procs.get(pid) ?? []);
+      const above = ancestorsOf(procs, stray.pid).flatMap((pid) => procs.get(pid) ?? []);
       return procfs ? await inspector.manager([stray, ...above]) : null;
     },
   });
@@ -126,53 +120,45 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
   /** The previous worker whose session was found empty. Its pid may have been reused since, so it is not looked for again. */
   let emptied: number | null = null;
 
-  function stand(snapshot: Snapshot, look: LookOptions): [Place, Surroundings] {
-    const place: Place = { botId, selfPid: process.pid, worker: look.worker ?? null };
-    return [place, surroundings(snapshot, place)];
-  }
+  const aroundIn = (snapshot: Snapshot, { worker = null }: LookOptions) =>
+    surroundings(snapshot, { botId, selfPid: process.pid, worker });
 
   /** What is left of the previous worker's session, with or without our environment marker. */
-  function leftoversIn(snapshot: Snapshot, around: Surroundings, former: number | null): Set<number> {
+  function leftoversIn(around: Surroundings, { former = null }: LookOptions): Set<number> {
     if (former === null || former === emptied) return new Set();
-    const left = leftBy(snapshot, former, around);
+    const left = leftBy(former, around);
     if (left.length === 0) emptied = former;
     return new Set(left.map(({ pid }) => pid));
   }
 
-  function see(snapshot: Snapshot, look: LookOptions) {
-    const [place, around] = stand(snapshot, look);
-    const leftovers = leftoversIn(snapshot, around, look.former ?? null);
+  /** Without the managers, which have to be asked. */
+  function show(snapshot: Snapshot, look: LookOptions): Survey {
+    const { procs, uninspectable } = snapshot;
+    const around = aroundIn(snapshot, look);
+    const leftovers = leftoversIn(around, look);
     const evidence = look.evidence ?? NO_EVIDENCE;
-    const graded = survey(snapshot, { ...place, uid, leftovers, ...evidence }, around);
-    return { snapshot, place, around, graded, evidence };
-  }
-
-  function show(
-    { snapshot, place, around, evidence, graded }: ReturnType<typeof see>,
-    respawners: ReadonlyMap<Graded, Respawner | null>,
-  ): Survey {
     const startedAt = startClock();
-    const strays = graded.map((one): Stray => {
+    const strays = survey({ uid, leftovers, ...evidence }, around).map((one): Stray => {
       const { proc, grade, supervisor } = one;
       const isHint = grade === 'hint';
-      const top = isHint ? proc : treeTop(snapshot, proc, place, around);
-      const tree = isHint ? [proc] : gather(snapshot, [top], new Set(), place, around);
-      const parent = snapshot.procs.get(top.ppid);
+      const top = isHint ? proc : treeTop(proc, around);
+      const tree = isHint ? [proc] : gather([top], around);
+      const parent = procs.get(top.ppid);
       return {
         ...{ pid: proc.pid, startId: proc.startId, startedAt: startedAt(proc.startId), grade },
         user: plain(userName(proc.uid), 40),
         command: commandOf(proc),
         cwd: proc.cwd === null ? null : plain(proc.cwd),
         proof: one.proof.map((text) => plain(text)),
-        respawner: respawners.get(one) ?? null,
-        tree: tree.map((it) => toRow(it, place)),
+        respawner: null,
+        tree: tree.map((it) => toRow(it, around)),
         parent: parent && parent.pid > 1 ? { pid: parent.pid, command: commandOf(parent) } : null,
         holdsToken: holdsToken(proc),
         silences: evidence.holdsAnother?.has(proc.pid) ? (proc.otherBots ?? []) : [],
         supervisor: supervisor === null ? null : { pid: supervisor },
       };
     });
-    return { strays, uninspectable: snapshot.uninspectable, present: [...snapshot.procs.values()] };
+    return { strays, uninspectable, present: [...procs.values()] };
   }
 
   /** Those of `listed` that still live, and all that belongs to them now. */
@@ -181,8 +167,7 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
     listed: readonly Target[],
     cookies: readonly string[],
     look: LookOptions,
-  ) {
-    const [place, around] = stand(snapshot, look);
+  ): Target[] {
     const roots: Proc[] = [];
     const former = new Set<number>();
     for (const { pid, startId } of listed) {
@@ -190,31 +175,31 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       if (!proc || (proc.startId === startId && proc.state === 'Z')) former.add(pid);
       else if (proc.startId === startId) roots.push(proc);
     }
-    const found = gather(snapshot, roots, former, place, around, cookies);
+    const found = gather(roots, aroundIn(snapshot, look), former, cookies);
     return found.map(({ pid, startId }) => ({ pid, startId }));
   }
 
   return {
     async look(look = {}) {
       const snapshot = await processes.snapshot();
-      const seen = see(snapshot, look);
-      const respawners = new Map<Graded, Respawner | null>();
-      for (const one of seen.graded) {
-        if (one.grade === 'hint') continue;
+      const shown = show(snapshot, look);
+      const strays: Stray[] = [];
+      for (const stray of shown.strays) {
         // If it has ended since it was listed, a manager may still keep the rest of its tree alive.
-        const isThere = hands.look(one.proc.pid)?.startId === one.proc.startId;
-        const asked = isThere ? one.proc : treeTop(snapshot, one.proc, seen.place, seen.around);
-        respawners.set(one, await findRespawner(asked, snapshot));
+        const isThere = hands.look(stray.pid)?.startId === stray.startId;
+        const asked = snapshot.procs.get(isThere ? stray.pid : stray.tree[0]!.pid)!;
+        const respawner = stray.grade === 'hint' ? null : await findRespawner(asked, snapshot);
+        strays.push({ ...stray, respawner });
       }
-      return show(seen, respawners);
+      return { ...shown, strays };
     },
-    quickLook: (look = {}) => show(see(processes.quick(), look), new Map()),
+    quickLook: (look = {}) => show(processes.quick(), look),
     async stop(strays, stop) {
       const rows = strays.flatMap(({ tree }) => tree);
       const cookies = rows.flatMap(({ cookie }) => cookie ?? []);
       const result = await stopTargets(grow(processes.quick(), rows, cookies, stop), {
         stopTimeoutMs: stop.stopTimeoutMs,
-        killWaitMs: stop.killWaitMs ?? KILL_WAIT_MS,
+        killWaitMs: KILL_WAIT_MS,
         grown: async (entries) =>
           grow(await processes.snapshot({ timeoutMs: GROWN_WAIT_MS }), entries, cookies, stop),
         halt: stop.signal,
@@ -228,9 +213,9 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
   };
 }
 
-function toRow(proc: Proc, place: Place): TreeRow {
+function toRow(proc: Proc, around: Surroundings): TreeRow {
   const { pid, startId, ppid } = proc;
-  return { pid, startId, ppid, command: commandOf(proc), cookie: cookieOf(proc, place) };
+  return { pid, startId, ppid, command: commandOf(proc), cookie: cookieOf(proc, around) };
 }
 
 export function commandOf({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): string {
@@ -242,15 +227,10 @@ export function commandOf({ argv, comm }: Pick<Proc, 'argv' | 'comm'>): string {
  * runs on; without /proc a start time is a date already.
  */
 function startClock(): (startId: string) => string | null {
-  let bootMs: number | null = null;
-  const readBootMs = () => {
-    const upSeconds = Number((readText('/proc/uptime') ?? '').split(' ')[0]);
-    return upSeconds > 0 ? Date.now() - upSeconds * 1000 : Number.NaN;
-  };
+  const upMs = Number((readText('/proc/uptime') ?? '').split(' ')[0]) * 1000;
+  const bootMs = Date.now() - upMs;
   return (startId) => {
     if (startId.includes('T')) return startId;
-    bootMs ??= readBootMs();
-    const atMs = bootMs + Number(startId) * 10;
-    return Number.isFinite(atMs) ? new Date(atMs).toISOString() : null;
+    return upMs > 0 ? new Date(bootMs + Number(startId) * 10).toISOString() : null;
   };
 }

@@ -4,9 +4,9 @@
  * leftovers, those that were seen to poll this bot, and those that the user named. Everything else is only reported.
  */
 import { bystander, isInteractiveShell } from './bystander.ts';
-import type { Grade, Proc, Snapshot } from './process.ts';
+import type { Grade, Proc } from './process.ts';
 import { readProgram } from './program.ts';
-import { isUntouchable, type Place, type Surroundings } from './tree.ts';
+import { isUntouchable, type Surroundings } from './tree.ts';
 
 /** What the experiment showed: the processes that are connected to the API root, and those that reacted to our poll. */
 export interface Evidence {
@@ -23,7 +23,7 @@ export interface Evidence {
 export const NO_EVIDENCE: Evidence = { connected: new Set(), reactions: new Map() };
 
 /** What is known beyond the snapshot itself. */
-export interface Facts extends Place, Evidence {
+export interface Facts extends Evidence {
   /** User id that singlepoll runs as. */
   readonly uid: number;
   /** Processes that our earlier worker left behind, with or without our environment marker. */
@@ -48,13 +48,9 @@ const ORDER: Readonly<Record<Grade, number>> = { own: 0, proven: 1, declared: 2,
 const HOLDS = 'holds the token';
 const REACTED = 'polls: it received the answer to our getUpdates';
 
-/** Every graded process of a snapshot, strongest grade first, then by pid. */
-export function survey(snapshot: Snapshot, facts: Facts, around: Surroundings): Graded[] {
-  const found: Graded[] = [];
-  for (const proc of snapshot.procs.values()) {
-    const graded = grade(proc, facts, around);
-    if (graded) found.push(graded);
-  }
+/** Every graded process, strongest grade first, then by pid. */
+export function survey(facts: Facts, around: Surroundings): Graded[] {
+  const found = [...around.procs.values()].flatMap((proc) => grade(proc, facts, around) ?? []);
   return shareVerdicts(found, around).sort(
     (a, b) => ORDER[a.grade] - ORDER[b.grade] || a.proc.pid - b.proc.pid,
   );
@@ -87,8 +83,8 @@ function standsBy(proc: Proc): boolean {
 }
 
 /** Grades one process; null: nothing suggests that it is a stray. */
-export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
-  if (proc.state === 'Z' || proc.state === 'X' || isUntouchable(proc, facts, around)) return null;
+function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
+  if (proc.state === 'Z' || proc.state === 'X' || isUntouchable(proc, around)) return null;
   const carried = proc.env?.bot ?? null;
   const holds = holdsToken(proc);
   const seen = facts.reactions.get(proc.pid);
@@ -120,7 +116,7 @@ export function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | 
       : { ...result('likely', ...proof, `belongs to the supervisor with pid ${supervisor}`), supervisor };
 
   const isTool = kind !== null && !/^(proxy|browser)$/.test(kind) && !isScript;
-  if (carried === facts.botId || isLeft) {
+  if (carried === around.botId || isLeft) {
     const mark = isLeft ? 'left behind by an earlier worker' : 'SINGLEPOLL_BOT in environment';
     if (proc.env?.deploy)
       return result('hint', mark, ...traces, 'but started in deploy mode: told not to poll');

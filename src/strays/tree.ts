@@ -16,8 +16,8 @@ export interface Place {
   readonly worker: { readonly pid: number; readonly run: string; readonly spawn: string } | null;
 }
 
-/** The processes around singlepoll, which are never stopped. */
-export interface Surroundings {
+/** One snapshot, and the processes around singlepoll in it, which are never stopped. */
+export interface Surroundings extends Place, Pick<Snapshot, 'procs'> {
   readonly ancestors: ReadonlySet<number>;
   readonly workerTree: ReadonlySet<number>;
   /** Supervisors, recognized because they started a process with a run id that they do not have themselves. */
@@ -27,9 +27,9 @@ export interface Surroundings {
   readonly children: ReadonlyMap<number, readonly Proc[]>;
 }
 
-export function childrenOf(snapshot: Snapshot): Map<number, Proc[]> {
+function childrenOf(procs: Snapshot['procs']): Map<number, Proc[]> {
   const children = new Map<number, Proc[]>();
-  for (const proc of snapshot.procs.values()) {
+  for (const proc of procs.values()) {
     const list = children.get(proc.ppid);
     if (list) list.push(proc);
     else children.set(proc.ppid, [proc]);
@@ -38,13 +38,13 @@ export function childrenOf(snapshot: Snapshot): Map<number, Proc[]> {
 }
 
 /** Pids above `pid`, nearest first, without itself. */
-export function ancestorsOf(snapshot: Pick<Snapshot, 'procs'>, pid: number): number[] {
+export function ancestorsOf(procs: Snapshot['procs'], pid: number): number[] {
   const line: number[] = [];
-  let current = snapshot.procs.get(pid)?.ppid ?? 0;
+  let current = procs.get(pid)?.ppid ?? 0;
   // A snapshot takes time, so a reused pid could close a circle.
   while (current > 0 && !line.includes(current)) {
     line.push(current);
-    current = snapshot.procs.get(current)?.ppid ?? 0;
+    current = procs.get(current)?.ppid ?? 0;
   }
   return line;
 }
@@ -67,29 +67,29 @@ function descend(
   return found;
 }
 
-export function surroundings(snapshot: Snapshot, place: Place): Surroundings {
-  const children = childrenOf(snapshot);
-  const ancestors = new Set(ancestorsOf(snapshot, place.selfPid));
+export function surroundings({ procs }: Pick<Snapshot, 'procs'>, place: Place): Surroundings {
+  const children = childrenOf(procs);
+  const ancestors = new Set(ancestorsOf(procs, place.selfPid));
   const workerTree = new Set<number>();
   const supervisors = new Set<number>();
   const { worker } = place;
-  const top = worker ? snapshot.procs.get(worker.pid) : undefined;
+  const top = worker ? procs.get(worker.pid) : undefined;
   if (top) for (const proc of descend(top, children)) workerTree.add(proc.pid);
-  for (const proc of snapshot.procs.values()) {
+  for (const proc of procs.values()) {
     const run = proc.env?.run ?? null;
     if (run === null) continue;
     if (worker && run === worker.run && proc.env?.spawn === worker.spawn) workerTree.add(proc.pid);
-    const parent = snapshot.procs.get(proc.ppid);
+    const parent = procs.get(proc.ppid);
     // Pid 1 inherits orphans, so it is not taken for a supervisor.
     if (parent && parent.pid > 1 && parent.env && parent.env.run !== run) supervisors.add(parent.pid);
   }
-  const supervised = supervisedBy(snapshot, place.selfPid, supervisors);
-  return { ancestors, workerTree, supervisors, supervised, children };
+  const supervised = supervisedBy(procs, place.selfPid, supervisors);
+  return { ...place, procs, ancestors, workerTree, supervisors, supervised, children };
 }
 
 /** Pid 1 does not count, as all orphans end there, even if it is a singlepoll (in a container). */
 function supervisedBy(
-  snapshot: Snapshot,
+  procs: Snapshot['procs'],
   selfPid: number,
   supervisors: ReadonlySet<number>,
 ): Map<number, number> {
@@ -101,11 +101,11 @@ function supervisedBy(
     (supervisors.has(pid) ||
       // Of thousands of command lines only these are worth parsing.
       ([comm, ...argv].some((word) => word.includes('singlepoll')) && isSinglepoll(readProgram(argv, comm))));
-  const ones = new Set([...snapshot.procs.values()].filter(isOne).map(({ pid }) => pid));
+  const ones = new Set([...procs.values()].filter(isOne).map(({ pid }) => pid));
   if (ones.size === 0) return found;
-  for (const { pid } of snapshot.procs.values()) {
+  for (const { pid } of procs.values()) {
     // Our own descendants belong to no other supervisor, although a `start -d` that waits for us may be above us.
-    const above = ancestorsOf(snapshot, pid).find((it) => it === selfPid || ones.has(it));
+    const above = ancestorsOf(procs, pid).find((it) => it === selfPid || ones.has(it));
     if (above !== undefined && above !== selfPid) found.set(pid, above);
   }
   return found;
@@ -115,24 +115,19 @@ function supervisedBy(
  * What is left of the session and the group of an ended worker. While they exist its pid can't be reused, so a process with that
  * pid shows that they are gone.
  */
-export function leftBy(snapshot: Snapshot, worker: number, around: Surroundings): Proc[] {
-  const heir = snapshot.procs.get(worker);
-  if (worker <= 1 || around.workerTree.has(worker) || (heir && heir.state !== 'Z')) return [];
-  return [...snapshot.procs.values()].filter(
+export function leftBy(worker: number, { procs, workerTree }: Surroundings): Proc[] {
+  const heir = procs.get(worker);
+  if (worker <= 1 || workerTree.has(worker) || (heir && heir.state !== 'Z')) return [];
+  return [...procs.values()].filter(
     ({ pid, sid, pgid, state }) =>
-      (sid === worker || pgid === worker) && pid !== worker && state !== 'Z' && !around.workerTree.has(pid),
+      (sid === worker || pgid === worker) && pid !== worker && state !== 'Z' && !workerTree.has(pid),
   );
 }
 
 /** True for processes that are never graded or signalled, whatever they do. */
-export function isUntouchable(proc: Proc, place: Place, around: Surroundings): boolean {
-  return (
-    proc.pid <= 1 ||
-    proc.pid === place.selfPid ||
-    around.ancestors.has(proc.pid) ||
-    around.workerTree.has(proc.pid) ||
-    around.supervisors.has(proc.pid)
-  );
+export function isUntouchable({ pid }: Proc, around: Surroundings): boolean {
+  const { ancestors, workerTree, supervisors } = around;
+  return pid <= 1 || pid === around.selfPid || [ancestors, workerTree, supervisors].some((it) => it.has(pid));
 }
 
 function set(text: string): ReadonlySet<string> {
@@ -192,13 +187,13 @@ function runsOnly(parent: Proc, child: Proc, below: ReadonlySet<number>, around:
 }
 
 /** Climbs from a stray to the topmost process that exists only to run it. */
-export function treeTop(snapshot: Snapshot, stray: Proc, place: Place, around: Surroundings): Proc {
+export function treeTop(stray: Proc, around: Surroundings): Proc {
   let top = stray;
   const seen = new Set([stray.pid]);
   for (;;) {
-    const parent = snapshot.procs.get(top.ppid);
-    if (!parent || seen.has(parent.pid) || isUntouchable(parent, place, around)) return top;
-    if (parent.env?.bot != null && parent.env.bot !== place.botId) return top;
+    const parent = around.procs.get(top.ppid);
+    if (!parent || seen.has(parent.pid) || isUntouchable(parent, around)) return top;
+    if (isOfAnother(parent, around)) return top;
     const below = new Set(descend(top, around.children).map((proc) => proc.pid));
     if (!runsOnly(parent, top, below, around)) return top;
     seen.add(parent.pid);
@@ -212,19 +207,17 @@ export function treeTop(snapshot: Snapshot, stray: Proc, place: Place, around: S
  * cannot have been reused while a session or group of that number exists. `formerCookies` are their markers.
  */
 export function gather(
-  snapshot: Snapshot,
   roots: readonly Proc[],
-  formerPids: ReadonlySet<number>,
-  place: Place,
   around: Surroundings,
+  formerPids: Iterable<number> = [],
   formerCookies: Iterable<string> = [],
 ): Proc[] {
   const members = new Map<number, Proc>();
   const cookies = new Set(formerCookies);
   const leaders = new Set(formerPids);
-  const enter = (proc: Proc) => maySignal(proc, place, around);
+  const enter = (proc: Proc) => maySignal(proc, around);
   const isRelated = (proc: Proc) => {
-    const cookie = cookieOf(proc, place);
+    const cookie = cookieOf(proc, around);
     return (cookie !== null && cookies.has(cookie)) || leaders.has(proc.sid) || leaders.has(proc.pgid);
   };
   let pending = roots;
@@ -233,12 +226,12 @@ export function gather(
       for (const proc of descend(root, around.children, enter)) {
         members.set(proc.pid, proc);
         leaders.add(proc.pid);
-        const cookie = cookieOf(proc, place);
+        const cookie = cookieOf(proc, around);
         if (cookie !== null) cookies.add(cookie);
       }
     }
     // A pager or a terminal at the end of a pipe belongs to a person, whatever group it is in.
-    pending = [...snapshot.procs.values()].filter(
+    pending = [...around.procs.values()].filter(
       (proc) => !members.has(proc.pid) && isRelated(proc) && enter(proc) && !standsBy(proc),
     );
   } while (pending.length > 0);
@@ -251,15 +244,19 @@ export function cookieOf(proc: Proc, place: Pick<Place, 'botId'>): string | null
   return env && env.bot === place.botId && env.run !== null ? `${env.run} ${env.spawn}` : null;
 }
 
+/** It carries the name of another bot. */
+function isOfAnother({ env }: Proc, { botId }: Place): boolean {
+  return env?.bot != null && env.bot !== botId;
+}
+
 function standsBy(proc: Proc): boolean {
   const kind = bystander(readProgram(proc.argv, proc.comm), proc.comm);
   return kind !== null && kind !== 'proxy' && !(kind === 'shell' && !isInteractiveShell(proc.argv));
 }
 
 /** False for processes that must not be stopped: we, our ancestors and worker, other bots' workers, terminals, user shells. */
-export function maySignal(proc: Proc, place: Place, around: Surroundings): boolean {
-  if (proc.state === 'Z' || isUntouchable(proc, place, around)) return false;
-  if (proc.env?.bot != null && proc.env.bot !== place.botId) return false;
+export function maySignal(proc: Proc, around: Surroundings): boolean {
+  if (proc.state === 'Z' || isUntouchable(proc, around) || isOfAnother(proc, around)) return false;
   const program = readProgram(proc.argv, proc.comm);
   const kind = bystander(program, proc.comm);
   if (kind === 'singlepoll' || kind === 'manager') return false;

@@ -47,11 +47,11 @@ export function createWorkerTree(
       const proc = snapshot.procs.get(it.pid);
       if (!proc || proc.state === 'Z') former.add(it.pid);
     }
-    const left = lastLeader === null ? [] : leftBy(snapshot, lastLeader, around);
+    const left = lastLeader === null ? [] : leftBy(lastLeader, around);
     if (leader !== null) lastLeader = leader;
     else if (left.length === 0) lastLeader = null;
     const noted = new Map(offspring.list().map((it) => [it.pid, it.startId]));
-    const isNoted = (proc: Proc) => noted.get(proc.pid) === proc.startId && maySignal(proc, place, around);
+    const isNoted = (proc: Proc) => noted.get(proc.pid) === proc.startId && maySignal(proc, around);
     const roots = [...snapshot.procs.values()].filter(
       (proc) =>
         proc.state !== 'Z' &&
@@ -64,7 +64,7 @@ export function createWorkerTree(
     );
     // The leader first: it is the one to hear of the stop before its children vanish under it.
     roots.sort((a, b) => Number(b.pid === leader) - Number(a.pid === leader));
-    const found = gather(snapshot, roots, former, place, around);
+    const found = gather(roots, around, former);
     // Known by its stat line only: the next time it will have a name.
     if (found.some(({ argv }) => argv.length === 0)) void processes.snapshot();
     return found;

@@ -1,9 +1,9 @@
 /** Every line of the table of grades, and everything that is never touched. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Facts, survey as surveyAmong } from '../../src/strays/grade.ts';
+import { type Facts as GradeFacts, survey as surveyAmong } from '../../src/strays/grade.ts';
 import type { Proc, Snapshot } from '../../src/strays/process.ts';
-import { surroundings } from '../../src/strays/tree.ts';
+import { type Place, surroundings } from '../../src/strays/tree.ts';
 import { env, proc, snapshot } from '../support/procs.ts';
 
 const FACTS: Facts = {
@@ -28,7 +28,8 @@ const named = (inScope: boolean | null = true) => ({
 });
 const POLLS = 'polls: it received the answer to our getUpdates';
 
-const survey = (list: Snapshot, facts: Facts) => surveyAmong(list, facts, surroundings(list, facts));
+type Facts = GradeFacts & Place;
+const survey = (list: Snapshot, facts: Facts) => surveyAmong(facts, surroundings(list, facts));
 
 function gradeOf(stray: Proc, facts: Partial<Facts> = {}, others: readonly Proc[] = []) {
   const found = survey(snapshot(...AROUND, stray, ...others), { ...FACTS, ...facts });

@@ -15,8 +15,8 @@ const BASE = [
 
 function planOf(list: Snapshot, stray: Proc, place: Place) {
   const around = surroundings(list, place);
-  const top = treeTop(list, stray, place, around);
-  return { top, members: gather(list, [top], new Set(), place, around) };
+  const top = treeTop(stray, around);
+  return { top, members: gather([top], around) };
 }
 
 /** Top and members (sorted) of the plan for pid 100. */
@@ -186,10 +186,10 @@ test('what a former member has left behind is found by the session or group that
   const orphan = proc(105, 1, 'python child.py', { sid: 100, pgid: 100 });
   const list = snapshot(...BASE, orphan);
   assert.deepEqual(
-    gather(list, [], new Set([100]), PLACE, surroundings(list, PLACE)).map((one) => one.pid),
+    gather([], surroundings(list, PLACE), [100]).map((one) => one.pid),
     [105],
   );
-  assert.deepEqual(gather(list, [], new Set(), PLACE, surroundings(list, PLACE)), []);
+  assert.deepEqual(gather([], surroundings(list, PLACE)), []);
 });
 
 test('a circle of parents does not hang', () => {
