@@ -106,7 +106,7 @@ xtest('whoever kills the program: supervisor and worker go with it, gracefully',
   assert.match(running.stderr(), /the program that it belongs to has gone/);
 });
 
-for (const how of ['means both', 'that ends the program first is one ask', 'twice kills'] as const)
+for (const how of ['means both', 'twice kills'] as const)
   test(`Ctrl-C ${how}: the worker has the time that it needs, unless it is asked again`, async (t) => {
     const b = await bed(t);
     // Takes 700 ms to end.

@@ -161,14 +161,13 @@ xtest('of another user: root sees it as a run, with whose it is, says how to sto
   assert.ok(findByEnv('SINGLEPOLL_BOT', String(b.botId)).length > 0);
 });
 
-for (const state of ['healthy', 'hung', 'died'] as const)
+for (const state of ['healthy', 'hung'] as const)
   test(`reset: a supervisor that is ${state}; the last command runs again, with its options; twice`, async (t) => {
     const b = await bed(t);
     let old = await b.polling('--max-restarts 7/3m --stop-timeout 2s');
     for (let round = 0; round < 2; round++) {
       const workers = polledBy(b, 'polite.mjs');
       if (state === 'hung') old.signal('SIGSTOP');
-      if (state === 'died') old.signal('SIGKILL');
       const next = b.cli('reset --stop-timeout 2s');
       const isNew = () => polledBy(b, 'polite.mjs').some((pid) => !workers.includes(pid));
       await until('a new worker to poll', isNew, { ms: 40_000, seen: next.seen });

@@ -125,7 +125,7 @@ xtest('kill -9 of the one that stands by, of both, and stop while one stands by:
 });
 
 xtest('a newcomer that hangs, with the lock in hand or with a worker that does not poll: it is ended, and the run goes on', async (t) => {
-  const times = ['--start-timeout', '1s', '--stop-timeout', '1s'];
+  const times = ['--start-timeout', '5s', '--stop-timeout', '1s'];
   const hangs = async (moment: RegExp) => {
     const b = await bed(t);
     const holder = await b.polling(times);
