@@ -11,7 +11,7 @@ import { runTool } from '../tools.ts';
 
 const ASK_MS = 5_000;
 /** Runs as that user, so that groups and access lists count. Prints the files that it can't read. */
-const LOOK = 'for f; do [ -r "$f" ] || echo "$f"; done';
+const LOOK = ['for f; do', '[ -r "$f" ] || echo "$f"; done'].join(' ');
 
 /** Null: it can access everything, or only root could tell. `words` are the unit's. */
 export async function whatIsClosed(
