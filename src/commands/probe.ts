@@ -18,7 +18,6 @@ import type { LeaseEntry } from '../supervisor/status.ts';
 import { unseenWords } from '../supervisor/sweep.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
 import { runProbe, type Verdict } from '../telegram/probe.ts';
-import { maskWebhookUrl } from '../telegram/webhook.ts';
 import { VERSION } from '../version.ts';
 import { timeOf } from './context.ts';
 
@@ -149,7 +148,7 @@ async function ask(
     });
     await Promise.all(watched);
     const suspects = [...prover.evidence().reactions.keys()];
-    const { message, hints } = probeWords(verdict, askedMs, suspects, maskWebhookUrl);
+    const { message, hints } = probeWords(verdict, askedMs, suspects);
     const unseen = prover
       .unseen()
       .map(unseenWords)

@@ -1,15 +1,7 @@
 /** The active probe in sentences: what it disturbs, what it found, what to do about it. Pure. */
-
 import { hintOfRetry } from '../gateway/words.ts';
 import type { Reason, Verdict } from '../telegram/probe.ts';
 import { RIVAL_CURE, RIVAL_ELSEWHERE } from './words.ts';
-
-export interface ProbeWords {
-  /** One sentence, without a full stop. */
-  readonly message: string;
-  /** Each a line of its own. */
-  readonly hints: readonly string[];
-}
 
 /** Said before anything is disturbed. */
 export function probeNotice(botId: number | null, askedMs: number): string {
@@ -19,13 +11,8 @@ export function probeNotice(botId: number | null, askedMs: number): string {
   );
 }
 
-/** `suspects`: pids of processes of this machine that may be the rival. `showWebhook`: masks a webhook's URL for display. */
-export function probeWords(
-  verdict: Verdict,
-  askedMs: number,
-  suspects: readonly number[],
-  showWebhook: (url: string) => string,
-): ProbeWords {
+/** One sentence, without a full stop, and hints. `suspects`: pids of processes of this machine that may be the rival. */
+export function probeWords(verdict: Verdict, askedMs: number, suspects: readonly number[]) {
   const { result, reason, detail, tookMs, quietMs } = verdict;
   if (result === 'rival') return { message: rival(verdict), hints: rivalHints(verdict, suspects) };
   if (result === 'none')
@@ -35,14 +22,13 @@ export function probeWords(
         `not ruled out: one that ended at the 409 it got from us (grammY, Telegraf), one that comes back more slowly${askedMs < THOROUGH_MS ? ' (--probe=40 is thorough)' : ''}, one that polls seldom and without waiting`,
       ],
     };
-  const url = detail === '' ? '' : ` (${showWebhook(detail)})`;
   const cannotTell: Record<Reason, readonly [message: string, ...hints: string[]]> = {
     updates: [
       `, updates are waiting: every poll is answered at once, which takes the poll from nobody; nobody fetched them in ${seconds(tookMs)}`,
       'so whoever polls, if anybody does, is busy or hangs. Again when they are fetched: singlepoll who --probe',
     ],
     webhook: [
-      `: a webhook is set${url}, and while it is, getUpdates is impossible: nobody can poll`,
+      `: a webhook is set (${detail}), and while it is, getUpdates is impossible: nobody can poll`,
       'singlepoll start clears it, with the updates kept',
     ],
     token: [`: the token is refused: ${detail}`, 'copy the token again from @BotFather (/mybots)'],

@@ -11,6 +11,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BotApi, CONFLICT_HOLD_MS, LONG_POLL_MAX_S, type Reply, type WebhookInfo } from './bot-api.ts';
+import { maskWebhookUrl } from './webhook.ts';
 
 export interface ProbePorts {
   readonly api: Pick<BotApi, 'call'>;
@@ -47,7 +48,7 @@ export interface Verdict {
   readonly result: 'rival' | 'none' | 'cannot-tell';
   /** Only set for cannot-tell. */
   readonly reason: Reason | null;
-  /** Details of the reason: the API's message, the webhook's URL or the supervisor's pid. */
+  /** Details of the reason: the API's message, the webhook's URL as it may be shown, or the supervisor's pid. */
   readonly detail: string;
   /** Time from the first poll to the first sign of a rival. */
   readonly afterMs: number | null;
@@ -196,7 +197,7 @@ export async function runProbe(askedMs: number, ports: ProbePorts): Promise<Verd
       const info = await api.call<WebhookInfo>('getWebhookInfo', {}, { timeoutMs: LOOK_TIMEOUT_MS, signal });
       if (signal.aborted) return verdict(interrupted);
       if (info.kind === 'ok' && info.result.url !== '')
-        return verdict({ reason: 'webhook', detail: info.result.url });
+        return verdict({ reason: 'webhook', detail: maskWebhookUrl(info.result.url) });
       mustLook = info.kind !== 'ok';
       // The time starts with the first poll.
       if (!mustLook && !hasPolled && faults === 0) startedAtMs = clock.now();
