@@ -33,22 +33,21 @@ export interface Probed {
 }
 
 /** `probe` of `who --json`: what was asked for, and what was seen. */
-function entryOf(seen: Omit<Verdict, 'detail' | 'conflicts' | 'tookMs'>, askedMs: number, message: string) {
-  const seconds = (ms: number) => Math.round(ms / 100) / 10;
-  const orNull = (ms: number | null) => (ms === null ? null : seconds(ms));
+function entryOf(askedMs: number, message: string, result: Verdict['result'], seen?: Verdict) {
+  const seconds = (ms: number | null = null) => (ms === null ? null : Math.round(ms / 100) / 10);
   return {
     seconds: askedMs / 1000,
-    result: seen.result,
+    result,
     /** Why it cannot tell. */
-    reason: seen.reason,
+    reason: seen?.reason ?? null,
     /** From the beginning to the first sign of a rival. */
-    afterSeconds: orNull(seen.afterMs),
+    afterSeconds: seconds(seen?.afterMs),
     /** Between two takings of the poll. */
-    rhythmSeconds: orNull(seen.rhythmMs),
+    rhythmSeconds: seconds(seen?.rhythmMs),
     /** From a conflict to its next poll. */
-    retrySeconds: orNull(seen.retryMs),
+    retrySeconds: seconds(seen?.retryMs),
     /** The longest time that the poll was held undisturbed. */
-    quietSeconds: seconds(seen.quietMs),
+    quietSeconds: seconds(seen?.quietMs ?? 0),
     message,
   };
 }
@@ -102,8 +101,7 @@ async function askSupervisor({ botId }: Config, askedMs: number, holder: Holder)
 
 /** Without a poll of our own. */
 function answered(askedMs: number, message: string, result: Verdict['result'] = 'none'): Probed {
-  const verdict = { result, reason: null, afterMs: null, rhythmMs: null, retryMs: null, quietMs: 0 };
-  return { entry: entryOf(verdict, askedMs, message), hints: [], interruptedBy: null };
+  return { entry: entryOf(askedMs, message, result), hints: [], interruptedBy: null };
 }
 
 async function ask(
@@ -153,7 +151,11 @@ async function ask(
       .unseen()
       .map(unseenWords)
       .map(({ text, hint }) => `${text}: ${hint}`);
-    return { entry: entryOf(verdict, askedMs, message), hints: [...unseen, ...hints], interruptedBy };
+    return {
+      entry: entryOf(askedMs, message, verdict.result, verdict),
+      hints: [...unseen, ...hints],
+      interruptedBy,
+    };
   } finally {
     forget();
     claim.lock.release();
