@@ -3,7 +3,7 @@
  * first, with the command that helps. Pure: everything comes in as data.
  */
 import type { LiveDocument, LiveLine, StatusDocument } from '../supervisor/status.ts';
-import { cut, oneLine, wrap } from './cells.ts';
+import { cut, oneLine, width, wrap } from './cells.ts';
 import { dayLine } from './history-view.ts';
 import { plain } from './plain.ts';
 import { botName, type StatusRow, stateWords, statusRows } from './status-rows.ts';
@@ -23,8 +23,8 @@ const UNBROKEN_MAX = 24;
 const NO_BREAK = '\u00a0';
 /** Enough room to show when each line was said. */
 const TIMES_FROM_COLUMNS = 79;
-/** Of a folder or a command half tells something; the beginning of a shorter part does not. */
-const CUT_SHORT = /,( [^,]{0,19})?…$/;
+/** Half of a folder or a command tells something from this width on. */
+const CUT_FROM_COLUMNS = 20;
 /** After the row of the supervisor. */
 const DAY_RANK = 5.5;
 const START = '  → singlepoll start -- COMMAND';
@@ -70,7 +70,7 @@ export function liveScreen(
   const wide = columns - LABEL_COLUMNS;
   const all = statusRows(status, nowMs, view.rate).map(({ label, rank, level, parts }) => ({
     ...{ label, rank },
-    text: paint(level, cut(parts.join(', '), wide).replace(CUT_SHORT, '')),
+    text: paint(level, fitting(parts, wide)),
   }));
   if (day) all.push({ label: 'last day', rank: DAY_RANK, text: dayLine(day, wide, paint) });
   const byRank = [...all].sort((a, b) => a.rank - b.rank);
@@ -86,6 +86,19 @@ export function liveScreen(
   const screen = [...top, ...body].slice(0, rows - 1);
   while (screen.length < rows - 1) screen.push('');
   return [...screen, keysLine(view, columns, paint)];
+}
+
+/** The parts that there is room for on one line. */
+function fitting(parts: readonly string[], columns: number): string {
+  let text = '';
+  for (const part of parts) {
+    const more = text === '' ? part : `${text}, ${part}`;
+    const isCut = width(more) > columns;
+    if (isCut && text !== '' && columns - width(text) - 2 < CUT_FROM_COLUMNS) break;
+    text = cut(more, columns);
+    if (isCut) break;
+  }
+  return text;
 }
 
 function levelOf({ healthy, state }: StatusDocument): Level {

@@ -115,6 +115,12 @@ test('live: 60 columns, 20 rows have everything that it is for; with more room l
   assert.equal(screen.at(-3), '[poll] said by singlepoll');
   assert.match(screen.at(-2) ?? '', /^line 39 👨👩👧 你好 ❤ wide .*…$/u);
   assert.equal(screen.at(-1), 'r restart   q leave');
+  // A part that just fits stays.
+  assert.equal(
+    row(draw(DOCS.fine, 53, 20), 'heartbeat'),
+    'heartbeat  polled 30 s ago, next poll open, offset 42',
+  );
+  assert.equal(row(draw(DOCS.fine, 52, 20), 'heartbeat'), 'heartbeat  polled 30 s ago, next poll open');
   const wide = draw(DOCS.fine, 140, 50);
   assert.equal(row(wide, 'lease'), 'lease      ours, good for 6 s, since 60 min, in redis, epoch 7');
   assert.match(row(wide, 'command') + row(wide, 'log'), /bot\.py.*bot\.log/);
