@@ -9,10 +9,14 @@ import {
   heldPolls,
   type Poll,
   type PollResult,
+  type Untimed,
 } from '../../src/gateway/door.ts';
+import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from '../../src/gateway/theft.ts';
 import type { Clock } from './clock.ts';
 import type { DoorJudge } from './door-judge.ts';
 import type { Reply, Telegram } from './door-telegram.ts';
+import type { TheftJudge } from './door-theft-judge.ts';
+import type { DoorWatch } from './door-watch.ts';
 import type { Ask, SimProcess } from './door-worker.ts';
 import type { Random } from './random.ts';
 import type { Story } from './story.ts';
@@ -27,6 +31,8 @@ export interface GatewayWorld {
   readonly policy: DoorPolicy;
   readonly story: Story;
   readonly judge: DoorJudge;
+  readonly watch: DoorWatch;
+  readonly thefts: TheftJudge;
   /** The system tells which process is at the other end of a connection. */
   readonly pidsKnown: boolean;
   /** Until the connection of a flight that was given up is closed. */
@@ -41,11 +47,11 @@ export type SimGateway = ReturnType<typeof createSimGateway>;
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
 
 export function createSimGateway(world: GatewayWorld) {
-  const { clock, random, telegram, policy, story, judge } = world;
+  const { clock, random, telegram, policy, story, judge, watch, thefts } = world;
   const asks = new Map<number, Ask>();
   const pollers = new Map<number, string>();
   const processes = new Map<string, SimProcess>();
-  const flights = new Map<number, { abort(): void }>();
+  const flights = new Map<number, { readonly begunMs: number; abort(): void }>();
   const answers = new Map<number, { readonly ids: readonly number[] } | 'error'>();
   let asleep = false;
   let missed: { readonly isTimer: boolean; readonly todo: () => void }[] = [];
@@ -66,6 +72,30 @@ export function createSimGateway(world: GatewayWorld) {
     policy,
   );
   const { send } = loop;
+  let ledger = emptyLedger;
+
+  /** As in src/gateway/theft-watch.ts. */
+  function note(event: Untimed<LedgerEvent>): void {
+    const [next, taken] = stepLedger(ledger, { ...event, atMs: clock.now() } as LedgerEvent);
+    ledger = next;
+    if (taken > 0) world.log(`${taken} updates were taken by somebody else`);
+    thefts.noted(event, taken);
+  }
+
+  function look(attempt: number): void {
+    clock.after(LOOK_EVERY_MS, () => {
+      act(() => {
+        if (!flights.has(attempt)) return;
+        note({ kind: 'looked' });
+        look(attempt);
+      }, true);
+    });
+  }
+
+  function unsure(): void {
+    note({ kind: 'unsure' });
+  }
+
   function perform(effect: DoorEffect): void {
     switch (effect.do) {
       case 'send':
@@ -78,16 +108,21 @@ export function createSimGateway(world: GatewayWorld) {
         const answer = answers.get(effect.attempt);
         if (!ask || !answer) return;
         world.log(`pass ${answer === 'error' ? 'an error' : `[${answer.ids}]`} to ${name(ask)}`);
-        return void ask.reply(answer);
+        if (answer !== 'error') note({ kind: 'passed', ids: answer.ids, bytes: 0 });
+        ask.reply(answer);
+        if (answer !== 'error') watch.completed();
+        return void watch.answered();
       }
       case 'empty': {
         const ask = take(effect.poll);
         if (!ask) return;
         world.log(`empty (${effect.why}) to ${name(ask)}`);
-        return void ask.reply({ ids: [] });
+        ask.reply({ ids: [] });
+        if (effect.why === 'overdue') watch.outage();
+        return void watch.answered();
       }
       case 'accepted':
-        return;
+        return void watch.accepted(false);
       case 'held':
         return void world.log(
           `${asks.has(effect.poll.id) ? name(asks.get(effect.poll.id)!) : effect.poll.id} is held beside ${effect.owner}`,
@@ -118,8 +153,10 @@ export function createSimGateway(world: GatewayWorld) {
 
   function takeOff({ attempt, poll, timeoutMs }: Extract<DoorEffect, { do: 'send' }>): void {
     const ask = asks.get(poll.id)!;
+    const begunMs = clock.now();
     const weather = world.weather();
     let over = false;
+    let aborted = false;
     world.log(`flight ${attempt} for ${name(ask)}: offset ${ask.offset}, timeout ${timeoutMs}`);
 
     /** The connection has ended, or brought an answer. */
@@ -129,6 +166,14 @@ export function createSimGateway(world: GatewayWorld) {
       act(() => {
         flights.delete(attempt);
         world.log(`flight ${attempt} lands: ${result.kind}`);
+        const livedMs = clock.now() - begunMs;
+        if (result.kind === 'conflict') note({ kind: 'conflict' });
+        else if (result.kind === 'webhook' || (result.kind === 'outage' && !aborted)) unsure();
+        if (result.kind === 'updates') watch.accepted(true);
+        else if (result.kind === 'conflict') watch.conflict(livedMs);
+        else if (result.kind === 'webhook') watch.webhook();
+        else if (result.kind === 'flood') watch.flood(result.retryAfterMs);
+        else if (result.kind === 'outage' && !aborted) watch.outage();
         answers.set(attempt, result.kind === 'verdict' ? 'error' : { ids });
         send({ kind: 'ended', attempt, result, random: random.next() });
         answers.delete(attempt);
@@ -145,11 +190,15 @@ export function createSimGateway(world: GatewayWorld) {
     }
 
     flights.set(attempt, {
+      begunMs,
       abort() {
+        aborted = true;
         // Until then its answer may still come in.
         clock.after(world.abortMs(), () => land({ kind: 'outage' }));
       },
     });
+    note({ kind: 'asked', offset: ask.offset, limit: 100 });
+    look(attempt);
     clock.after(random.int(1, 30), () => {
       // Given up before it went out.
       if (over) return;
@@ -161,7 +210,7 @@ export function createSimGateway(world: GatewayWorld) {
           receive((reply) => {
             clock.after(backMs, () => {
               if (reply.kind === 'updates') land({ kind: 'updates', count: reply.ids.length }, reply.ids);
-              else land({ kind: reply.kind });
+              else land({ kind: reply.kind === 'reset' ? 'outage' : reply.kind });
             });
           });
           return;
@@ -184,7 +233,11 @@ export function createSimGateway(world: GatewayWorld) {
     const poller = pollers.get(connection);
     pollers.delete(connection);
     if (poller === undefined) return;
-    for (const [id, ask] of asks) if (ask.connection === connection) asks.delete(id);
+    for (const [id, ask] of asks) {
+      if (ask.connection !== connection) continue;
+      asks.delete(id);
+      watch.answered();
+    }
     send({ kind: 'closed', connection });
     for (const ms of DEATH_LOOKS_MS) clock.after(ms, () => act(() => seeDeath(poller)));
   }
@@ -204,6 +257,13 @@ export function createSimGateway(world: GatewayWorld) {
     get asleep() {
       return asleep;
     },
+    get flightOpenMs() {
+      const begunMs = [...flights.values()][0]?.begunMs;
+      return begunMs === undefined ? 0 : clock.now() - begunMs;
+    },
+    get openPolls() {
+      return asks.size;
+    },
     ask(ask: Ask) {
       act(() => {
         const poller = world.pidsKnown ? `pid ${ask.process.pid}` : 'worker';
@@ -212,6 +272,7 @@ export function createSimGateway(world: GatewayWorld) {
           if (world.pidsKnown) processes.set(poller, ask.process);
         }
         asks.set(ask.id, ask);
+        watch.asked();
         const { id, connection, timeoutMs } = ask;
         const poll: Poll = { id, poller, connection, askedAtMs: clock.now(), timeoutMs };
         judge.asked(poll, ask);
@@ -230,7 +291,13 @@ export function createSimGateway(world: GatewayWorld) {
     },
     release: () => act(() => send({ kind: 'released' })),
     shut: () => act(() => send({ kind: 'shut' })),
-    cleared: () => act(() => send({ kind: 'cleared' })),
+    cleared: () =>
+      act(() => {
+        unsure();
+        send({ kind: 'cleared' });
+      }),
+    /** Its worker has dropped what waited. */
+    dropped: () => act(unsure),
     /** SIGSTOP and SIGCONT of the supervisor. */
     sleep() {
       asleep = true;

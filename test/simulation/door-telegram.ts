@@ -1,5 +1,6 @@
 /**
- * Telegram's server as pollers see it: one queue, one long poll, the 409s with their 3 s hold, the rapid-repeat rules, webhooks.
+ * Telegram's server as pollers see it: one queue, one long poll, the 409s with their 3 s hold, the rapid-repeat rules, webhooks,
+ * updates that expire, and a server that is started again and has forgotten all.
  * Source: tdlib/telegram-bot-api Client.cpp (process_get_updates_query, do_get_updates, abort_long_poll, fail_query_conflict).
  */
 import type { Clock } from './clock.ts';
@@ -7,7 +8,9 @@ import type { Clock } from './clock.ts';
 export type Reply =
   | { readonly kind: 'updates'; readonly ids: readonly number[] }
   | { readonly kind: 'conflict' }
-  | { readonly kind: 'webhook' };
+  | { readonly kind: 'webhook' }
+  /** The server has ended. */
+  | { readonly kind: 'reset' };
 
 export interface GetUpdates {
   readonly from: string;
@@ -22,11 +25,15 @@ export type Telegram = ReturnType<typeof createTelegram>;
 const HOLD_MS = 3_000;
 const LIMIT = 100;
 const LIMIT_REPEATED_MS = 500;
+/** An offset further on than this is none. */
+const FUTURE = 10;
 
 export function createTelegram(
   clock: Clock,
   firstId: number,
   onConfirmed: (id: number, from: string) => void,
+  /** Nobody will have it. */
+  onForgotten: (id: number) => void = () => {},
 ) {
   let queue: number[] = [];
   let lastId = firstId - 1;
@@ -62,6 +69,12 @@ export function createTelegram(
     request.answer({ kind: 'updates', ids: read(request.offset) });
   }
 
+  function forget(which: (id: number) => boolean): void {
+    const gone = queue.filter(which);
+    queue = queue.filter((id) => !which(id));
+    for (const id of gone) onForgotten(id);
+  }
+
   return {
     /** Not confirmed yet, the oldest first. */
     get queue() {
@@ -74,24 +87,38 @@ export function createTelegram(
       if (webhook) return turnDown(request, 'webhook');
       const nowMs = clock.now();
       const { offset } = request;
+      // Minus n: only the last n are kept. Too far in the future: the oldest.
+      const start = offset < 0 ? (queue.at(offset) ?? 0) : offset > lastId + 1 + FUTURE ? 0 : offset;
       const rapid =
         offset === previous.offset && request.timeoutMs < HOLD_MS && nowMs - previous.atMs < HOLD_MS;
       const timeoutMs = rapid ? HOLD_MS : request.timeoutMs;
       const once = offset === previous.offset && nowMs - previous.atMs < LIMIT_REPEATED_MS;
       previous = { offset, atMs: nowMs };
-      for (const id of queue) if (id < offset) onConfirmed(id, request.from);
-      queue = queue.filter((id) => id >= offset);
-      const ids = read(offset, once ? 1 : LIMIT);
+      if (offset < 0) forget((id) => id < start);
+      for (const id of queue) if (id < start) onConfirmed(id, request.from);
+      queue = queue.filter((id) => id >= start);
+      const ids = read(start, once ? 1 : LIMIT);
       if (ids.length > 0 || timeoutMs === 0) return request.answer({ kind: 'updates', ids });
       abortWaiting('conflict');
-      waiting = { request, cancel: clock.after(timeoutMs, finish) };
+      waiting = { request: { ...request, offset: start }, cancel: clock.after(timeoutMs, finish) };
     },
     /** A new update; its id. */
-    add(): number {
+    add(lifeMs?: number): number {
       const id = ++lastId;
       queue.push(id);
       clock.after(1, finish);
+      if (lifeMs !== undefined) clock.after(lifeMs, () => forget((it) => it === id));
       return id;
+    },
+    /** Forgets all that waits. */
+    drop: () => forget(() => true),
+    /** Forgets all that waits, and numbers from there. */
+    restart(nextId: number) {
+      forget(() => true);
+      lastId = nextId - 1;
+      waiting?.cancel();
+      waiting?.request.answer({ kind: 'reset' });
+      waiting = null;
     },
     setWebhook(active: boolean) {
       webhook = active;

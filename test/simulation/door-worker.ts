@@ -66,6 +66,8 @@ export interface WorkerWorld {
   readonly wire: Wire;
   nextPoll(): number;
   nextConnection(): number;
+  /** Of a loop that begins. */
+  firstOffset(): number;
   handled(process: SimProcess, id: number): void;
 }
 
@@ -121,7 +123,7 @@ export function startProcess(
   }
 
   function startLoop(loop: number, it: Habits): () => void {
-    let offset = 0;
+    let offset = world.firstOffset();
     let own: number | null = null;
     /** The poll that the loop waits for. */
     let current = 0;

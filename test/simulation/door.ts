@@ -4,11 +4,16 @@
  * `npm run simulate -- door`, `npm run simulate -- door --seed 17`.
  */
 import { DOOR_POLICY, type DoorPolicy } from '../../src/gateway/door.ts';
+import type { RivalryPolicy, RivalrySaying } from '../../src/gateway/rivals.ts';
 import { createClock } from './clock.ts';
 import { createSimGateway, type Weather } from './door-gateway.ts';
 import { createDoorJudge } from './door-judge.ts';
 import { startRival } from './door-rival.ts';
 import { createTelegram } from './door-telegram.ts';
+import { createTheftJudge } from './door-theft-judge.ts';
+import { createThieves, FIRST_ID } from './door-thief.ts';
+import { createWatch } from './door-watch.ts';
+import { createWatchJudge } from './door-watch-judge.ts';
 import { type Habits, randomHabits, type SimProcess, startProcess, type WorkerWorld } from './door-worker.ts';
 import { createRandom, type Random } from './random.ts';
 import { createStory, type Outcome } from './story.ts';
@@ -50,14 +55,18 @@ const HEALED_WITHIN_MS = 150_000;
 const SLOW_MS = 300_000;
 const STOP_TIMEOUT_MS = 4_000;
 
-const FIRST_ID = 500_000_000;
-
 export async function runSeed(seed: number): Promise<Outcome> {
   const random = createRandom(seed);
   const clock = createClock();
   const traits = randomTraits(random);
   const pidsKnown = random.chance(0.85);
   const policy: DoorPolicy = { ...DOOR_POLICY, ownerIdleMs: random.pick([5_000, 10_000, 30_000, 30_000]) };
+  const rivalryPolicy: RivalryPolicy = {
+    rivalAfterMs: random.pick([6_000, 20_000, 90_000]),
+    incumbentAfterMs: random.pick([4_000, 13_000, 60_000]),
+    onRival: random.pick([null, null, 'yield', 'insist'] as const),
+  };
+  const deafAfterMs = random.pick([20_000, 60_000, 180_000]) + (traits.slow ? 45_000 : 0);
   const story = createStory(clock.now);
   const { say } = story;
   const judge = createDoorJudge(story, clock, policy, pidsKnown);
@@ -67,6 +76,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   let weather: Weather = 'fine';
   let processes: SimProcess[] = [];
   let spawn = 0;
+  let rivals = 0;
   let lastPid = 100;
   let lastPoll = 0;
   let lastConnection = 0;
@@ -78,14 +88,52 @@ export async function runSeed(seed: number): Promise<Outcome> {
   const handledBy = new Map<number, SimProcess[]>();
   const forRivals = new Set<number>();
 
-  const telegram = createTelegram(clock, FIRST_ID, (id, from) => {
-    if (!handledBy.has(id) && !forRivals.has(id))
-      story.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
+  /** Expired in the queue, dropped, or lost by the server. */
+  const forgotten = new Set<number>();
+  const thefts = createTheftJudge(story, clock);
+
+  const telegram = createTelegram(
+    clock,
+    FIRST_ID,
+    (id, from) => {
+      thefts.confirmed(id, from);
+      if (!handledBy.has(id) && !forRivals.has(id))
+        story.fail(`update ${id} is confirmed by ${from}, and nobody had it`);
+    },
+    (id) => {
+      forgotten.add(id);
+      say(`update ${id} is forgotten`);
+    },
+  );
+  const thieves = createThieves(seed, { clock, telegram, thefts, log: say });
+  const isLost = (id: number) => !handledBy.has(id) && !forRivals.has(id) && !forgotten.has(id);
+  const watchJudge = createWatchJudge({
+    ...{ story, clock, deafAfterMs },
+    policy: rivalryPolicy,
+    workerLives: () => processes.some(({ alive }) => alive),
   });
-  const isLost = (id: number) => !handledBy.has(id) && !forRivals.has(id);
+  const watch = createWatch({
+    ...{ clock, deafAfterMs },
+    policy: rivalryPolicy,
+    awake: () => !gateway.asleep,
+    flightOpenMs: () => gateway.flightOpenMs,
+    onSaying(saying: RivalrySaying) {
+      say(JSON.stringify(saying));
+      watchJudge.said(saying);
+    },
+    onDeaf() {
+      say('deaf: the worker is replaced');
+      watchJudge.deaf();
+      orderly = false;
+      if (!ending) respawn();
+    },
+    onKick: watchJudge.kicked,
+    onReached: (yes) => (yes ? watchJudge.answered() : watchJudge.failed()),
+    onCompleted: watchJudge.completed,
+  });
   const slowAborts = random.chance(0.2);
   const gateway = createSimGateway({
-    ...{ clock, random, telegram, policy, story, judge, pidsKnown },
+    ...{ clock, random, telegram, policy, story, judge, pidsKnown, watch, thefts },
     abortMs: () => (slowAborts && random.chance(0.5) ? random.int(500, 8_000) : random.int(0, 20)),
     weather: () => weather,
     log: say,
@@ -105,6 +153,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     },
     nextPoll: () => ++lastPoll,
     nextConnection: () => ++lastConnection,
+    firstOffset: thieves.firstOffset,
     handled(process, id) {
       say(`pid ${process.pid} handles update ${id}`);
       const before = handledBy.get(id) ?? [];
@@ -130,6 +179,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   function begin(): void {
     spawn += 1;
     gateway.next();
+    watch.spawned();
     say(`worker ${spawn} starts: ${habits.length} processes`);
     processes = habits.map((loops) => startProcess(workerWorld, ++lastPid, spawn, loops));
   }
@@ -138,6 +188,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     const mine = spawn;
     say('the whole worker is killed');
     for (const process of processes) process.die();
+    watch.ended();
     orderly = false;
     clock.after(random.int(20, 4_000), () => {
       if (!ending && spawn === mine) whenAwake(begin);
@@ -188,6 +239,9 @@ export async function runSeed(seed: number): Promise<Outcome> {
     clock.after(forMs, () => {
       say('the supervisor goes on');
       judge.slept(forMs);
+      watchJudge.woken();
+      thefts.disturbed();
+      watch.slept(forMs);
       gateway.wake();
     });
   }
@@ -219,14 +273,19 @@ export async function runSeed(seed: number): Promise<Outcome> {
     const forMs = Math.min(random.int(500, 60_000), troubleMs - clock.now());
     if (forMs < 500) return;
     say(`a rival for ${forMs} ms`);
+    watchJudge.rivals(++rivals);
     startRival({ clock, random, telegram }, forMs, {
       handled: (id) => void forRivals.add(id),
-      ended: () => say('the rival is gone'),
+      ended: () => {
+        say('the rival is gone');
+        watchJudge.rivals(--rivals);
+      },
     });
   }
 
   function addUpdate(): void {
-    const id = telegram.add();
+    if (thieves.filtered()) return;
+    const id = telegram.add(thieves.lifeMs());
     added.push(id);
     say(`update ${id}`);
   }
@@ -250,6 +309,12 @@ export async function runSeed(seed: number): Promise<Outcome> {
   plan(traits.weather, random.pick([2_000, 15_000, 40_000]), changeWeather);
   plan(traits.rivals, random.pick([10_000, 60_000]), rival);
   plan(traits.webhooks, random.pick([6_000, 40_000]), setWebhook);
+  thieves.start(plan, gateway, {
+    // A call that the server makes wait is a rival's.
+    begins: () => watchJudge.rivals(++rivals),
+    steals: (id) => void forRivals.add(id),
+    ends: () => watchJudge.rivals(--rivals),
+  });
   begin();
 
   /** A planned stop: the door stays open until the worker is gone, then it is shut. */
@@ -261,10 +326,12 @@ export async function runSeed(seed: number): Promise<Outcome> {
     for (const process of processes) {
       process.end(() => {
         say(`pid ${process.pid} has ended`);
+        if (processes.every(({ alive }) => !alive)) watch.ended();
       });
     }
     clock.after(STOP_TIMEOUT_MS, () => {
       for (const process of processes) process.die();
+      watch.ended();
       whenAwake(() => {
         gateway.shut();
         say('the door is shut');
@@ -290,6 +357,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   try {
     await clock.run(troubleMs + HEALED_WITHIN_MS + (traits.slow ? SLOW_MS : 0), () => {
       judge.always(gateway.asleep);
+      watchJudge.always(watch.rivalry, gateway.openPolls, gateway.asleep);
       if (clock.now() >= lastMs && telegram.queue.length === 0) finished = true;
       return !finished && story.violations.length === 0;
     });
