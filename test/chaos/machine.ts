@@ -15,6 +15,10 @@ export interface StartOptions {
   readonly args?: readonly string[];
   readonly worker?: readonly string[];
   readonly env?: Record<string, string>;
+  /** Without a lease. */
+  readonly alone?: boolean;
+  /** Another program in singlepoll's place; the worker's command is put behind it. Its worker polls without a door. */
+  readonly rival?: readonly string[];
 }
 
 export interface MachineOptions {
@@ -42,6 +46,7 @@ export function createMachine(options: MachineOptions) {
   /** The last that was started; its pid as the yard sees it. */
   let started: { readonly pid: number; readonly running: Running } | null = null;
   let frozen: number[] = [];
+  let doorless = false;
   let deafSince: number | null = null;
 
   const last = () => {
@@ -67,14 +72,15 @@ export function createMachine(options: MachineOptions) {
     },
     /** `singlepoll start --lease … ARGS -- WORKER`. */
     async start(what: StartOptions = {}): Promise<void> {
-      const { args: words = [], worker = [process.execPath, WORKER] } = what;
-      const lease = ['--lease', 'env:CHAOS_LEASE', '--lease-profile', options.profile];
-      const program = [process.execPath, '--', PROGRAM, 'start', ...lease, ...words, '--'];
+      const { args: words = [], worker = [process.execPath, WORKER], alone = false, rival } = what;
+      const lease = alone ? [] : ['--lease', 'env:CHAOS_LEASE', '--lease-profile', options.profile];
+      const program = rival ?? [process.execPath, '--', PROGRAM, 'start', ...lease, ...words, '--'];
       const env = { ...options.env, ...ownEnv, CHAOS_LEASE: options.leaseUrl, ...what.env };
+      doorless = rival !== undefined;
       const [file, ...args] = ground.enter([...program, ...worker]);
       const running = launch('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], { cwd, env });
       const child = () => childOf(running.pid);
-      const pid = await until(`singlepoll to run in ${name}`, child, { everyMs: 5, seen: running.seen });
+      const pid = await until(`${program[0]} to run in ${name}`, child, { everyMs: 5, seen: running.seen });
       started = { pid, running };
     },
     /** All that what was started there has said. */
@@ -93,7 +99,7 @@ export function createMachine(options: MachineOptions) {
       frozen = what === 'all' ? ground.pids() : [last().pid];
       // The supervisor last: it would notice that its worker stands still.
       for (const pid of frozen.toReversed()) signalIfThere(pid, 'SIGSTOP');
-      deafen();
+      if (what === 'all' || !doorless) deafen();
     },
     thaw() {
       hear();

@@ -26,6 +26,8 @@ export interface BrokenLine {
   accepted(): number;
   /** Bytes taken from clients and from the server so far. */
   bytes(): { up: number; down: number };
+  /** Pieces taken from clients so far: as good as requests, where each is written at once. */
+  pieces(): number;
   close(): Promise<void>;
 }
 
@@ -44,6 +46,7 @@ export async function openProxy(
   const clients = new Set<Socket>();
   const sockets = new Set<Socket>();
   const count = { up: 0, down: 0 };
+  let pieces = 0;
   let accepted = 0;
   let away = false;
   let port = options.port ?? 0;
@@ -63,6 +66,7 @@ export async function openProxy(
     lanes.add(self);
     from.on('data', (chunk) => {
       count[way] += chunk.length;
+      if (way === 'up') pieces++;
       waiting.push(chunk);
       self.flow();
     });
@@ -141,6 +145,7 @@ export async function openProxy(
     connections: () => clients.size,
     accepted: () => accepted,
     bytes: () => ({ ...count }),
+    pieces: () => pieces,
     async close() {
       const closed = server.listening ? once(server, 'close') : Promise.resolve();
       server.close();

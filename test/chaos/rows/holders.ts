@@ -11,7 +11,7 @@ import type { Scene } from '../scene.ts';
 import { makeWallClock } from '../wall-clock.ts';
 import { noWorkerOf, ROOM_MS, takenOver, takenWithinMs, undisturbed } from './expect.ts';
 
-/** Some 50 ms on a quiet machine; a standby that nothing wakes needs most of a second and more. */
+/** The promise is 100 ms, which `handover` measures on a quiet machine; a standby that nothing wakes needs most of a second and more. */
 const HANDOVER_MS = 500;
 
 async function crashed(scene: Scene, what: 'supervisor' | 'all'): Promise<void> {
