@@ -12,7 +12,7 @@ import { until } from '../support/wait.ts';
 import { type Ask, ask, chunked, header, json, requestBytes, wire } from '../support/wire.ts';
 
 const MB = 1 << 20;
-const BIG_MB = Number(process.env.SP_TEST_BIG_MB ?? 100);
+const BIG_MB = Number(process.env.SP_TEST_BIG_MB ?? 40);
 const MORE_MEMORY_MB = 45;
 const PIECE = randomBytes(256 * 1024);
 
@@ -357,32 +357,4 @@ test(`uploads and downloads of ${BIG_MB} MB: streamed, whole, in little memory, 
   lean(stuck, 'an upload that nobody reads');
   writer.close();
   assert.equal((await b.status()).worker?.spawns, 1);
-});
-
-test('an upload that the API turns down half-way (413) is answered; 30 transfers at once do not mix', async (t) => {
-  const { up, gate } = await onUpstream(t);
-  const body = '{"ok":false,"error_code":413,"description":"Request Entity Too Large"}';
-  up.onHead('sendDocument', (response, _seen, request) => {
-    request.once('data', () => {
-      response.writeHead(413, { 'Content-Length': body.length });
-      response.end(body);
-      // What is still coming is thrown away, as nginx does it for a while: a reset could overtake the answer.
-      request.resume();
-    });
-  });
-  const connection = wire(gate.dial('half'));
-  const headers = [['Content-Length', String(20 * MB)]] as const;
-  await connection.send(requestBytes(gate, { method: 'POST', target: '/bot{token}/sendDocument', headers }));
-  void pour(connection.socket, 20 * MB, () => {});
-  const [answer] = await connection.until(1);
-  assert.deepEqual([answer?.status, answer?.body.toString()], [413, body], connection.text());
-  connection.close();
-
-  up.on('echo', (response, seen) => response.end(seen.body));
-  const bodies = Array.from({ length: 30 }, (_, index) =>
-    Buffer.alloc(100_000 + index, String.fromCharCode(65 + index)),
-  );
-  const target = '/bot{token}/echo';
-  const answers = await Promise.all(bodies.map((it) => ask(gate, { target, body: it, ms: 30_000 })));
-  for (const [index, it] of answers.entries()) assert.ok(it.body.equals(bodies[index]!), `answer ${index}`);
 });

@@ -201,7 +201,7 @@ test('words that are mistyped, names that nobody knows', async (t) => {
 
 /** Typed by other tests, or by nobody, and why. */
 const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
-  [/install/, 'install.test.ts, install-systemd.test.ts: what is installed would stay'],
+  [/install/, 'install.test.ts, platforms/systemd.test.ts: what is installed would stay'],
   [
     /again, when|singlepoll ping$|clears it, with/,
     'the same command again, once something else is back or over',

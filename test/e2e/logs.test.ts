@@ -8,7 +8,7 @@ import { bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { detach, logFile, logText } from '../support/detach-bed.ts';
 import { assertNoToken } from '../support/judge.ts';
-import { test } from '../support/kinds.ts';
+import { test, xtest } from '../support/kinds.ts';
 import { polledBy } from '../support/strays.ts';
 import { until } from '../support/wait.ts';
 
@@ -88,7 +88,7 @@ await import(${JSON.stringify(node('polite.mjs')[1])});`;
   assert.deepEqual([piped.stdout().split('\n').length, piped.stderr()], [2, '']);
 });
 
-test('in the foreground --log-file writes what is printed, too', async (t) => {
+xtest('in the foreground --log-file writes what is printed, too', async (t) => {
   const b = await bed(t);
   const run = await b.polling('--log-file x.log');
   const path = join(b.project, 'x.log');

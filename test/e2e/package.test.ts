@@ -4,8 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { type Bed, bed, worker } from '../support/bed.ts';
+import { test, xtest } from '../support/kinds.ts';
 import { pack } from '../support/packed.ts';
 import { findByEnv } from '../support/proc.ts';
 import { until } from '../support/wait.ts';
@@ -63,7 +64,7 @@ test('the tarball holds what runs, and nothing else', () => {
     assert.match(notices, new RegExp(`^${name} \\d`, 'm'));
 });
 
-test('npx singlepoll, installed in a project', async (t) => {
+xtest('npx singlepoll, installed in a project', async (t) => {
   const b = await bed(t);
   const env = install(b, dirname(process.execPath));
   const npx = (...args: string[]) =>

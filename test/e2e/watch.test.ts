@@ -1,9 +1,9 @@
 // `status --watch`: in a real terminal, at several sizes, through ends and starts of the supervisor; and without one.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import { type Bed, bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
 import { assertNoToken } from '../support/judge.ts';
+import { test, xtest } from '../support/kinds.ts';
 import { alive, commandOf, findByEnv } from '../support/proc.ts';
 import { assertStatusShape, type Status } from '../support/status.ts';
 import { openTmux, type Tmux } from '../support/tmux.ts';
@@ -181,7 +181,7 @@ test('watch: without a terminal a screen at each change, until nobody reads', as
   assert.deepEqual(await watch.exit(5_000), { code: 0, signal: null });
 });
 
-test('long waits count down in the last line of a terminal, which is gone when something else is written', async (t) => {
+xtest('long waits count down in the last line of a terminal, which is gone when something else is written', async (t) => {
   const b = await bed(t);
   const tmux = await openTmux(b, 100, 30);
   const start = `${process.execPath} -- ${PROGRAM} start --stop-timeout 3s --backoff 3s,3s --`;

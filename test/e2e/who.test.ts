@@ -222,24 +222,6 @@ xtest('probe: beside a supervisor that polls past the gateway or hangs, and besi
   assert.equal(entryOf({ stdout: first.stdout() }).result, 'none');
 });
 
-test('probe: SIGINT ends it at once with an answer; a rival that was seen before is told', async (t) => {
-  const b = await bed(t);
-  const quiet = b.cli('who --probe=60');
-  await waitsHere(b);
-  quiet.signal('SIGINT');
-  await quiet.ends(130);
-  assert.match(quiet.stdout(), /probe: cannot tell: interrupted after/);
-  assert.doesNotMatch(quiet.stderr(), /a bug|Error/);
-  const rival = startRival(t, b, working(5_000));
-  await until('the rival to poll', () => rival.polls > 0);
-  const before = ours(b).length;
-  const seen = b.cli('who --json --probe=60');
-  await until('the second poll of this probe', () => ours(b).length === before + 2, seen);
-  seen.signal('SIGINT');
-  await seen.ends(130);
-  assert.equal(entryOf({ stdout: seen.stdout() }).result, 'rival');
-});
-
 test('who --bot, from anywhere: as the bot was last started; without its token that is said', async (t) => {
   const b = await bed(t);
   const { TELEGRAM_BOT_TOKEN: _, ...env } = b.env;

@@ -91,14 +91,6 @@ test('moved away by logrotate, or removed: a new one is begun within a second', 
   assert.match(b.read(), /^three/);
 });
 
-test('two that write the same one lose nothing but what is rotated away', (t) => {
-  const b = bench(t, { keep: 50 });
-  const logs = [b.open(), b.open()] as const;
-  for (const [i, text] of numbered(40).entries()) writeTo(logs[i % 2 === 0 ? 0 : 1], text);
-  const text = b.names().map(b.read).join('');
-  for (const it of numbered(40)) assert.ok(text.includes(it), it);
-});
-
 test('what is no regular file is never renamed; missing folders are made, for this user alone', (t) => {
   const device = bench(t, { path: '/dev/null', maxBytes: 10 }).open();
   writeTo(device, ...numbered(5));
@@ -109,36 +101,6 @@ test('what is no regular file is never renamed; missing folders are made, for th
   bench(t, { path }).open();
   assert.ok(fs.existsSync(path));
   assert.equal(fs.statSync(join(b.dir, 'a')).mode & 0o777, 0o700);
-});
-
-test('a folder in its place, a file in place of its folder, no way to rotate: told, and no exception', (t) => {
-  const b = bench(t);
-  fs.mkdirSync(b.path);
-  const log = b.open();
-  assert.match(log.facts().problem ?? '', /it is a folder/);
-  writeTo(log, 'lost');
-  assert.equal(log.facts().droppedBytes, LINE_BYTES);
-  fs.rmdirSync(b.path);
-  assert.match(log.facts().problem ?? '', /it is a folder/, 'not tried at each question');
-  b.clock.ms = 2_000;
-  assert.equal(log.facts().problem, null, 'that it can be written again is noticed without a new line');
-  writeTo(log, 'kept');
-  assert.match(b.read(), /written again; 50 bytes.*\nkept/);
-  fs.writeFileSync(join(b.dir, 'flat'), '');
-  assert.match(
-    bench(t, { path: join(b.dir, 'flat', 'x.log') })
-      .open()
-      .facts().problem ?? '',
-    /not a folder/,
-  );
-  const stuck = bench(t);
-  // A folder that is not empty can't be replaced by a file.
-  for (const n of [1, 2]) fs.mkdirSync(join(`${stuck.path}.${n}`, 'x'), { recursive: true });
-  const grown = stuck.open();
-  writeTo(grown, ...numbered(5));
-  assert.match(grown.facts().problem ?? '', /can't be rotated/);
-  assert.equal(stuck.read().match(/line/g)?.length, 5);
-  assert.equal(grown.facts().droppedBytes, 0);
 });
 
 test('each line has its stamp; a long one is broken; a flood of empty ones is no way beyond the size', (t) => {
