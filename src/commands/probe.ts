@@ -116,7 +116,7 @@ async function ask(
   const taker = { startedAt: new Date().toISOString(), cwd: config.cwd, version: VERSION, control: null };
   // A lock beside that of `start`, which a probe must not hold.
   const claim = await claimLock(lockKey(String(config.botId), token, 'probe'), taker);
-  if (!claim.held)
+  if (!claim.lock)
     throw new SinglepollError(
       EXIT.otherPoller,
       `another probe of this bot runs${claim.holder?.pid ? ` (pid ${claim.holder.pid})` : ''}: two would take each other for a rival`,

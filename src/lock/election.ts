@@ -27,9 +27,9 @@ export type Decision =
   | { readonly kind: 'yield'; readonly to: number }
   | { readonly kind: 'squatted' };
 
-/** `mine` is the name that we have bound; null: none yet. `shown[mine]` is ignored. */
-export function decide(mine: number | null, shown: readonly Shown[]): Decision {
-  const others = shown.map((what, name) => ({ what, name })).filter(({ name }) => name !== mine);
+/** `mine` is the name that we have bound; null: none yet. `seen[mine]` is ignored. */
+export function decide(mine: number | null, seen: readonly { readonly shown: Shown }[]): Decision {
+  const others = seen.map(({ shown: what }, name) => ({ what, name })).filter(({ name }) => name !== mine);
   const held = others.find(({ what }) => what === 'holder' || what === 'silent');
   if (held) return { kind: 'yield', to: held.name };
   const rivals = others.filter(({ what }) => what === 'contender');
@@ -47,9 +47,9 @@ export interface Candidate {
   release(): void;
 }
 
-interface Ports<Look> {
+interface Ports<Seen> {
   bind(name: number): Promise<Candidate | null>;
-  look(mine: number | null): Promise<Look>;
+  look(mine: number | null): Promise<readonly Seen[]>;
   /** Waits before the next look, after a decision to wait. */
   pause(round: number): Promise<void>;
   /** True: too much time has passed to look again. */
@@ -60,23 +60,23 @@ interface Ports<Look> {
  * Tries to take the lock once, without waiting for its holder to leave. `held` is null where another supervisor holds it, at the name
  * `to`, or where it did not become clear in time who does.
  */
-export async function elect<Look extends { readonly shown: readonly Shown[] }>(
-  ports: Ports<Look>,
-): Promise<{ readonly held: Candidate | null; readonly look: Look; readonly to: number | null }> {
+export async function elect<Seen extends { readonly shown: Shown }>(
+  ports: Ports<Seen>,
+): Promise<{ readonly held: Candidate | null; readonly seen: readonly Seen[]; readonly to: number | null }> {
   // Usually no other supervisor is there, so this binds before it looks.
   let bound = await ports.bind(0);
   let held = false;
   try {
     for (let round = 0; ; round++) {
-      const look = await ports.look(bound?.name ?? null);
-      const decision = decide(bound?.name ?? null, look.shown);
+      const seen = await ports.look(bound?.name ?? null);
+      const decision = decide(bound?.name ?? null, seen);
       if (decision.kind === 'hold' && bound) {
         bound.hold();
         held = true;
-        return { held: bound, look, to: null };
+        return { held: bound, seen, to: null };
       }
-      if (decision.kind === 'yield') return { held: null, look, to: decision.to };
-      if (decision.kind === 'squatted' || ports.late()) return { held: null, look, to: null };
+      if (decision.kind === 'yield') return { held: null, seen, to: decision.to };
+      if (decision.kind === 'squatted' || ports.late()) return { held: null, seen, to: null };
       if (decision.kind === 'bind') bound = await ports.bind(decision.name);
       if (decision.kind === 'step-back') {
         bound?.release();

@@ -8,7 +8,7 @@ import net from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pidNamespace, statOf } from '../machine/procfs.ts';
 import { type Candidate, decide, elect } from './election.ts';
-import { type Holder, lookAt, type Squatter } from './look.ts';
+import { type Holder, lookAt, type Verdict } from './look.ts';
 import { addressOf, answerTo, type Identity, type LockKey, QUESTION_MAX } from './proof.ts';
 
 export type { Holder, Squatter } from './look.ts';
@@ -19,11 +19,6 @@ export interface Lock {
   release(): void;
 }
 
-export type Claim =
-  | { readonly held: true; readonly lock: Lock }
-  /** Without a holder: other programs block all names, or it did not become clear who holds the lock. */
-  | { readonly held: false; readonly holder: Holder | null; readonly squatters: readonly Squatter[] };
-
 /** What a taker tells of itself; the rest of its identity is found out here. */
 export type Taker = Pick<Identity, 'startedAt' | 'cwd' | 'version' | 'control'>;
 
@@ -31,25 +26,33 @@ export type Taker = Pick<Identity, 'startedAt' | 'cwd' | 'version' | 'control'>;
 const PATIENCE_MS = 6_000;
 const CONNECTIONS_MAX = 512;
 
-/** Tries to take the lock, without waiting for its holder to leave. If that fails, tells who holds it. */
-export async function claimLock(key: LockKey, taker: Taker): Promise<Claim> {
+/**
+ * Tries to take the lock, without waiting for its holder to leave. If that fails, tells who holds it; without a holder other programs
+ * block all names, or it did not become clear who holds the lock.
+ */
+export async function claimLock(key: LockKey, taker: Taker) {
   const giveUpAtMs = performance.now() + PATIENCE_MS;
-  const { held, look, to } = await elect({
+  const { held, seen, to } = await elect({
     bind: (name) => bind(key, name, taker),
     look: (mine) => lookAt(key, mine),
     pause: (round) => pause(Math.min(50, 2 + 2 * round)),
     late: () => performance.now() > giveUpAtMs,
   });
-  if (held) return { held: true, lock: held };
-  const holder = to === null ? look.holders.find((it) => it !== null) : look.holders[to];
-  return { held: false, holder: holder ?? null, squatters: look.squatters };
+  const lock: Lock | null = held;
+  const squatters = seen.map(({ squatter }) => squatter).filter((it) => it !== undefined);
+  return { lock, holder: lock ? null : holderIn(seen, to), squatters };
 }
 
 /** The supervisor that holds the lock now; null: there is none. Waits a few seconds at most for one that doesn't answer. */
 export async function lockHolder(key: LockKey): Promise<Holder | null> {
-  const { shown, holders } = await lookAt(key, null);
-  const decision = decide(null, shown);
-  return decision.kind === 'yield' ? (holders[decision.to] ?? null) : (holders.find((it) => it) ?? null);
+  const seen = await lookAt(key, null);
+  const decision = decide(null, seen);
+  return holderIn(seen, decision.kind === 'yield' ? decision.to : null);
+}
+
+function holderIn(seen: readonly Verdict[], to: number | null): Holder | null {
+  const named = to === null ? seen.find(({ holder }) => holder) : seen[to];
+  return named?.holder ?? null;
 }
 
 /**

@@ -36,35 +36,25 @@ export interface Holder {
 /** A process that has bound a name and gives wrong answers. */
 export type Squatter = Pick<Holder, 'pid' | 'uid' | 'comm'>;
 
-export interface Look {
-  readonly shown: readonly Shown[];
-  readonly holders: readonly (Holder | null)[];
-  readonly squatters: readonly Squatter[];
+/** On one name. `holder`: of one that a supervisor may have bound. */
+export interface Verdict {
+  readonly shown: Shown;
+  readonly holder?: Holder;
+  readonly squatter?: Squatter;
 }
 
 const SILENT_MS = 2_000;
 /** How long a holder that is not stopped may take to answer, on a busy machine too. */
 const PATIENCE_MS = 6_000;
 
-export async function lookAt(key: LockKey, mine: number | null): Promise<Look> {
+export async function lookAt(key: LockKey, mine: number | null): Promise<readonly Verdict[]> {
   const bound = socketsOf(key.names);
-  const seen = await Promise.all(
+  return await Promise.all(
     key.names.map(async (name, index): Promise<Verdict> => {
       if (index === mine) return { shown: 'holder' };
       return bound.some((socket) => socket.path === shownPath(name)) ? await examine(key, name) : FREE;
     }),
   );
-  return {
-    shown: seen.map(({ shown }) => shown),
-    holders: seen.map(({ holder }) => holder ?? null),
-    squatters: seen.map(({ squatter }) => squatter).filter((it) => it !== undefined),
-  };
-}
-
-interface Verdict {
-  readonly shown: Shown;
-  readonly holder?: Holder;
-  readonly squatter?: Squatter;
 }
 
 const FREE: Verdict = { shown: 'free' };

@@ -80,14 +80,15 @@ export async function claim(config: Config, taker: OwnTaker, { signal, say, reac
 /** Takes the lock where neither it nor the control socket shows a supervisor. `byControl`: it was free, and one was found all the same. */
 export async function claimBoth(key: LockKey, taker: Taker, control: string | null) {
   const claimed = await claimLock(key, taker);
-  if (!claimed.held) return { ...claimed, lock: null, byControl: false };
+  const { lock } = claimed;
+  if (!lock) return { ...claimed, byControl: false };
   let isFree = false;
   try {
     const holder = control === null ? null : await supervisorAt(control);
     isFree = holder === null;
-    return { lock: isFree ? claimed.lock : null, holder, squatters: [], byControl: true };
+    return { lock: isFree ? lock : null, holder, squatters: [], byControl: true };
   } finally {
-    if (!isFree) claimed.lock.release();
+    if (!isFree) lock.release();
   }
 }
 

@@ -108,7 +108,7 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
     /** Holds the lock of another token, too. Throws SinglepollError 75 where another supervisor has it. */
     async adopt(token: string): Promise<void> {
       const claimed = await claimLock(lockKey(String(config.botId), token), taker);
-      if (!claimed.held) throw heldError(claimed.holder, taker.control);
+      if (!claimed.lock) throw heldError(claimed.holder, taker.control);
       adopted.push(claimed.lock);
     },
     /** Resolves when the newcomer may take the lock. */

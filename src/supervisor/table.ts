@@ -42,8 +42,6 @@ export interface Ending {
   readonly isRival?: true;
 }
 
-const CRASH_LOOP = 'crash loop';
-
 export type Headed =
   | { readonly to: 'respawn' | 'standby'; readonly reason: string }
   | ({ readonly to: 'exit' } & Ending);
@@ -161,11 +159,10 @@ export type Saying =
     }
   | { readonly what: 'restarting'; readonly inMs: number; readonly failures: number }
   | { readonly what: 'polling'; readonly pid: number }
-  | { readonly what: 'stopping'; readonly reason: string }
-  | { readonly what: 'replacing'; readonly reason: string }
-  | { readonly what: 'yielding'; readonly reason: string }
-  | { readonly what: 'standing-by'; readonly reason: string }
-  | { readonly what: 'handing-over'; readonly reason: string }
+  | {
+      readonly what: 'stopping' | 'replacing' | 'yielding' | 'standing-by' | 'handing-over';
+      readonly reason: string;
+    }
   | { readonly what: 'killing' }
   | { readonly what: 'crash-loop'; readonly exits: number; readonly periodMs: number }
   | { readonly what: 'not-restarted'; readonly policy: Policy['restart'] }
@@ -244,13 +241,10 @@ function spawn(state: State): Step {
 function stopTree(
   state: State,
   headed: Headed,
-  what: (typeof STOPPED_FOR)[Headed['to']] | 'handing-over' | 'standing-by' = STOPPED_FOR[headed.to],
+  said: readonly Effect[] = [say({ what: STOPPED_FOR[headed.to], reason: headed.reason })],
 ): Step {
   const question = state.question + 1;
-  return [
-    { ...state, phase: 'stopping', question, headed },
-    [say({ what, reason: headed.reason }), { do: 'stop-tree', question }],
-  ];
+  return [{ ...state, phase: 'stopping', question, headed }, [...said, { do: 'stop-tree', question }]];
 }
 
 const STOPPED_FOR = { exit: 'stopping', respawn: 'replacing', standby: 'yielding' } as const;
@@ -283,8 +277,8 @@ const unplannedExit: Cell<'worker-exited'> = (state, event, policy) => {
   const failed = code !== 0 || conflict;
   if (policy.restart === 'never' || (policy.restart === 'on-failure' && !failed)) {
     const ending = { code: workerCode(last), reason: 'the worker ended' };
-    const [next, effects] = stopTree(base, { to: 'exit', ...ending });
-    return [next, [said, say({ what: 'not-restarted', policy: policy.restart }), ...effects.slice(1)]];
+    const ends = say({ what: 'not-restarted', policy: policy.restart });
+    return stopTree(base, { to: 'exit', ...ending }, [said, ends]);
   }
   const exit: UnplannedExit = { atMs: event.atMs, random: event.random, good };
   // A 409 is an answer. What the worker has left behind is stopped before the Bot API is asked: that may take long.
@@ -302,9 +296,8 @@ function judge(state: State, exit: UnplannedExit, policy: Policy, before: readon
   if (exitsAtMs.length > policy.maxRestarts) {
     // 0 would say that all is well: it is the code of a supervisor that was asked to stop.
     const code = workerCode(state.lastExit ?? { code: null, signal: null }) || 69;
-    const [next, effects] = stopTree(base, { to: 'exit', code, reason: CRASH_LOOP });
     const loop = say({ what: 'crash-loop', exits: exitsAtMs.length, periodMs: policy.maxRestartsPeriodMs });
-    return [next, [...before, loop, ...effects.slice(1)]];
+    return stopTree(base, { to: 'exit', code, reason: 'crash loop' }, [...before, loop]);
   }
   const failures = exit.good || calm ? 0 : state.failures + 1;
   const delayMs = backoffMs(failures, exit.random, policy);
@@ -335,8 +328,8 @@ const askedRestart: Cell<'ask-restart'> = (state, event) =>
 const askedStop: Cell<'ask-stop'> = (state, event) =>
   stopTree(state, { to: 'exit', code: 0, reason: event.reason });
 const unleased: Cell<'unleased'> = (state, event) => stopTree(state, { to: 'standby', reason: event.reason });
-const handover: Cell<'ask-handover'> = (state, event) =>
-  stopTree(state, { to: 'standby', reason: event.reason }, 'handing-over');
+const handover: Cell<'ask-handover'> = (state, { reason }) =>
+  stopTree(state, { to: 'standby', reason }, [say({ what: 'handing-over', reason })]);
 /** No other worker follows the one that is being stopped. */
 const standByInstead = (
   state: State,
@@ -349,10 +342,12 @@ const standByInstead = (
 const isWaitedFor = ({ code, isRival }: Ending, { wait }: Policy) =>
   wait && (code === 75 || isRival === true);
 /** With --wait a rival is waited for. The lease is not kept meanwhile: another machine may be able to poll. */
-const blocked = (state: State, { ending }: { ending: Ending }, policy: Policy): Step =>
-  isWaitedFor(ending, policy)
-    ? stopTree({ ...state, obstacle: ending }, { to: 'standby', reason: ending.reason }, 'standing-by')
-    : stopTree(state, { to: 'exit', ...ending });
+function blocked(state: State, { ending }: { ending: Ending }, policy: Policy): Step {
+  const { reason } = ending;
+  if (!isWaitedFor(ending, policy)) return stopTree(state, { to: 'exit', ...ending });
+  const waiting = say({ what: 'standing-by', reason });
+  return stopTree({ ...state, obstacle: ending }, { to: 'standby', reason }, [waiting]);
+}
 
 /** A start that failed may be reported after its phase is over; with a pid it would be a second worker. */
 const failedStart: Cell<'worker-exited'> = (state, event, policy) =>
@@ -474,27 +469,14 @@ const table: { readonly [P in Exclude<Phase, 'exited'>]: Row } = {
   },
 };
 
-/** True for the answer to a question that is no longer open. */
-function stale(state: State, event: Event): boolean {
-  switch (event.kind) {
-    case 'leased':
-    case 'swept':
-    case 'probed':
-    case 'tree-stopped':
-    case 'backoff-due':
-      return event.question !== state.question;
-    case 'spawned':
-    case 'worker-exited':
-    case 'good-due':
-      return event.spawn !== state.spawn;
-    default:
-      return false;
-  }
-}
+/** Events with the id of a question, or of a spawn, are answers to that one alone. */
+const isStale = (state: State, event: Event): boolean =>
+  ('question' in event && event.question !== state.question) ||
+  ('spawn' in event && event.spawn !== state.spawn);
 
 /** Decides: the next state, and what is to be done, in order. Throws BrokenInvariant on what can't happen. */
 export function step(state: State, event: Event, policy: Policy): Step {
-  if (state.phase === 'exited' || stale(state, event)) return [state, []];
+  if (state.phase === 'exited' || isStale(state, event)) return [state, []];
   const cell = table[state.phase][event.kind] as Cell<EventKind>;
   return cell(state, event, policy);
 }

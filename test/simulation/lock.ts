@@ -83,7 +83,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
   }
 
   /** As lock-look.ts does: one list of what is bound, then a question to each. */
-  async function look(by: Process, mine: number | null): Promise<{ readonly shown: readonly Shown[] }> {
+  async function look(by: Process, mine: number | null): Promise<readonly { readonly shown: Shown }[]> {
     await step(by);
     const bound = names.map((socket) => socket !== null);
     const shown = await Promise.all(
@@ -93,7 +93,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
       }),
     );
     tell(by, `sees ${shown.map((what, name) => (name === mine ? 'mine' : what)).join(', ')}`);
-    return { shown };
+    return shown.map((it) => ({ shown: it }));
   }
 
   async function ask(by: Process, name: number): Promise<Shown> {
@@ -169,7 +169,7 @@ export async function runSeed(seed: number): Promise<Outcome> {
     const outcome = await elect(portsOf(by, nowMs + PATIENCE_MS));
     if (outcome.held) return 'held';
     if (by.sockets.size > 0) fail(`${by.title} yields and keeps a name`);
-    const what = outcome.to === null ? null : outcome.look.shown[outcome.to];
+    const what = outcome.to === null ? null : outcome.seen[outcome.to]?.shown;
     count(what ? `left to ${what}` : 'nobody to leave it to');
     tell(by, `yields: ${what ?? 'nobody'}`);
     return what ? 'left' : 'lost';
