@@ -15,8 +15,8 @@ import { completeStatus, type StatusDocument } from './status.ts';
 
 /** What only the holder of the lock may have open. */
 export interface Held {
-  open(): unknown;
-  close(): void;
+  open?(): unknown;
+  close?(): void;
 }
 
 export type Hold = ReturnType<typeof createHold>;
@@ -34,19 +34,8 @@ const ANSWER_MS = 2_000;
 /** A newcomer gives up by itself after --start-timeout; one that does not, and does not answer either, is ended. */
 const HUNG_MS = 10_000;
 
-interface Options {
-  readonly config: Config;
-  readonly taker: OwnTaker;
-  readonly report: Report;
-}
-
-interface Newcomer {
-  readonly pid: number;
-  readonly startId: string | undefined;
-}
-
-/** `lock`: taken already; null: none is needed (deploy mode). */
-export function createHold(first: Lock | null, { config, taker, report }: Options) {
+/** `first`: the lock, taken already; null: none is needed (deploy mode). */
+export function createHold(first: Lock | null, config: Config, taker: OwnTaker, report: Report) {
   const isNeeded = first !== null;
   let lock = first;
   const held: Held[] = [];
@@ -55,10 +44,10 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
   /** Newcomers that wait for the lock, with what is called when it is free. */
   const asked = new Map<number, () => void>();
   /** Those that were given the lock. One with another token takes a lock of other names, so only its end tells that it has left. */
-  let newcomers: readonly Newcomer[] = [];
+  let newcomers: readonly { readonly pid: number; readonly startId: string }[] = [];
 
   function release(): void {
-    for (const it of held.toReversed()) it.close();
+    for (const it of held.toReversed()) it.close?.();
     lock?.release();
     lock = null;
     for (const it of adopted.splice(0)) it.release();
@@ -67,12 +56,9 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
   async function retake(signal: AbortSignal): Promise<StatusDocument | null> {
     const key: LockKey = lockKey(String(config.botId), config.token as string);
     let hungAtMs = performance.now() + config.startTimeoutMs + config.stopTimeoutMs + HUNG_MS;
-    const lives = ({ pid, startId }: Newcomer) => {
-      const stat = aliveStat(pid);
-      return stat !== null && stat.startId === startId;
-    };
     const isLate = () => performance.now() > hungAtMs;
-    const isGone = () => isLate() || !newcomers.some(lives);
+    const isGone = () =>
+      isLate() || !newcomers.some(({ pid, startId }) => aliveStat(pid)?.startId === startId);
     await pause(NEWCOMER_MS, undefined, { signal });
     for (;;) {
       const seen = await lookAt(taker.control);
@@ -117,7 +103,7 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
     handOver(): void {
       if (asked.size === 0 || !lock) return;
       release();
-      newcomers = [...asked.keys()].map((pid) => ({ pid, startId: statOf(pid)?.startId }));
+      newcomers = [...asked.keys()].map((pid) => ({ pid, startId: statOf(pid)?.startId ?? '' }));
       const pids = newcomers.map(({ pid }) => pid).join(', ');
       report.line('lock', `handed to pid ${pids}; standing by, to go on here if no worker polls there`);
       for (const free of asked.values()) free();
@@ -129,7 +115,7 @@ export function createHold(first: Lock | null, { config, taker, report }: Option
       const doc = await retake(signal);
       if (doc) return doc;
       report.line('lock', 'taken back: the newcomer has ended before its worker polled', 'warn');
-      for (const it of held) await it.open();
+      for (const it of held) await it.open?.();
       return null;
     },
     isHeld: (): boolean => lock !== null || !isNeeded,

@@ -396,7 +396,7 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
       parts = made;
       ahead = aheadOf(made);
       // With the lock its port goes, too.
-      if (made.gateway) hold.add({ open() {}, close: made.gateway.port.leave });
+      if (made.gateway) hold.add({ close: made.gateway.port.leave });
       loop.send({ kind: 'booted' });
     },
     /** Resolves once the worker's whole tree is gone and its output has come out. */

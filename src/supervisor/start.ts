@@ -42,7 +42,7 @@ export async function start(request: StartRequest): Promise<number> {
     const beforeLock = teardown.mark();
     const taken = await takeLock(startup);
     await openLog(startup);
-    taken.hold.add({ open: () => openLog(startup), close() {} });
+    taken.hold.add({ open: () => openLog(startup) });
     await startup.http?.insists(asks.signal);
     return await supervise({ ...startup, ...taken }, me, () => teardown.closeTo(beforeLock));
   } catch (error) {
@@ -80,7 +80,7 @@ async function takeLock(startup: Startup): Promise<Taken> {
   const { botId, cwd, polling } = config;
   const { startedAt, socketPath: control } = startup;
   const taker = { startedAt, cwd, version: VERSION, control };
-  if (!polling) return { hold: createHold(null, { config, taker, report }), standbys: [] };
+  if (!polling) return { hold: createHold(null, config, taker, report), standbys: [] };
   const { signal } = startup.asks;
   const { lock, standbys } = await claim(config, taker, {
     signal,
@@ -103,7 +103,7 @@ async function takeLock(startup: Startup): Promise<Taken> {
       });
     },
   });
-  const hold = createHold(lock, { config, taker, report });
+  const hold = createHold(lock, config, taker, report);
   // Before the lock: who takes it next may want the same port, and asks only where somebody else is connected.
   teardown.add(hold.release);
   teardown.add(() => api?.close());

@@ -55,7 +55,7 @@ export async function supervise(
   const keep = () => remember(startup, me?.username ?? null);
   keep();
   // A newcomer that failed has written down its own start.
-  startup.hold.add({ open: keep, close() {} });
+  startup.hold.add({ open: keep });
   const isStray = (reason: string) => guarding?.sweeper.hasSaid(reason) ?? false;
   const alerts = config.alerts
     ? alertModule?.openAlerts({
