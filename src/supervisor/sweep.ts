@@ -142,13 +142,7 @@ export function createSweeper(options: SweeperOptions) {
     seen: Survey,
     abandoned: AbortSignal,
   ): Promise<Ending | null> {
-    for (const stray of strays) {
-      const { pid, grade, proof, silences } = stray;
-      say(`stopping ${named(stray)}: ${stray.command}${where(stray)}`, 'warn', { pid, grade, proof });
-      say(`  ${grade}: ${proof.join(', ')}`);
-      if (silences.length > 0) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
-      tellMembers(stray);
-    }
+    for (const stray of strays) tellStray('stopping', stray);
     const atMs = nowMs();
     const result = await finder.stop(strays, {
       ...lookOptions(abandoned),
@@ -265,21 +259,22 @@ export function createSweeper(options: SweeperOptions) {
   function tellPlan(strays: readonly Stray[]): void {
     const told = new Set<number>();
     for (const stray of strays) {
-      const { pid, grade, command, proof, tree } = stray;
       // Several of one tree may be guilty: it is listed once.
-      if (told.has(pid)) continue;
-      for (const member of tree) told.add(member.pid);
-      say(`would stop ${named(stray)}: ${command}`, 'warn');
-      say(`  ${grade}: ${proof.join(', ')}`);
-      tellMembers(stray);
+      if (told.has(stray.pid)) continue;
+      for (const { pid } of stray.tree) told.add(pid);
+      tellStray('would stop', stray);
     }
   }
 
-  /** The rest of its tree: nothing is ended unnamed. */
-  function tellMembers(stray: Stray): void {
-    const others = stray.tree.filter(({ pid }) => pid !== stray.pid);
-    for (const { pid, command } of others.slice(0, MEMBER_LINES_MAX)) say(`  with it: pid ${pid} ${command}`);
-    const more = others.slice(MEMBER_LINES_MAX).map(({ pid }) => pid);
+  /** With the rest of its tree: nothing is ended unnamed. */
+  function tellStray(verb: 'stopping' | 'would stop', stray: Stray): void {
+    const { pid, grade, proof, silences } = stray;
+    say(`${verb} ${named(stray)}: ${stray.command}${where(stray)}`, 'warn', { pid, grade, proof });
+    say(`  ${grade}: ${proof.join(', ')}`);
+    if (silences.length > 0) say(`  ${silenceWords(silences)} falls silent with it`, 'warn');
+    const others = stray.tree.filter((it) => it.pid !== pid);
+    for (const it of others.slice(0, MEMBER_LINES_MAX)) say(`  with it: pid ${it.pid} ${it.command}`);
+    const more = others.slice(MEMBER_LINES_MAX).map((it) => it.pid);
     if (more.length > 0) say(`  with it: pid ${more.join(', ')}`);
   }
 
