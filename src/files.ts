@@ -1,5 +1,14 @@
-/** Files of our own: written as a whole or not at all; and who else may read one. */
-import { chmodSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+/** Files of our own: written as a whole or not at all; who else may read one; and what a path leads to. */
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 
 /** Never through a symlink, never seen half. Throws what the system says. */
 export function writeWhole(path: string, text: string, mode = 0o600): void {
@@ -23,4 +32,23 @@ export function isOpenToOthers(mode: number): boolean {
 /** `0640` */
 export function modeText(mode: number): string {
   return (mode & 0o7777).toString(8).padStart(4, '0');
+}
+
+/** With its links followed; the path itself where that can't be done. */
+export function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+/** A folder that a process of ours can work in. */
+export function isUsableFolder(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }

@@ -2,8 +2,8 @@
  * Which processes a `--stray` pattern matches, and whether they are in the project. A pattern that takes too long on some text
  * (`(a+)+$`) is given up after a time limit. Runs in the inspector's child, as it looks at other processes' paths.
  */
-import { realpathSync } from 'node:fs';
 import { Script } from 'node:vm';
+import { realPath } from '../files.ts';
 import { identityOf, readLink } from '../machine/procfs.ts';
 import type { PatternMatch, ProcDetails } from './process.ts';
 import { matchesProgram, readProgram } from './program.ts';
@@ -59,12 +59,4 @@ export function isInProject(
 
 export function isBelow(path: string, folder: string): boolean {
   return path === folder || path.startsWith(folder.replace(/\/*$/, '/'));
-}
-
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
-  }
 }

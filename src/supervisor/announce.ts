@@ -1,10 +1,10 @@
 /** What `start` says of itself on the way in and on the way out: the bot, gate, configuration, the end. */
-import { accessSync, constants, statSync } from 'node:fs';
 import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { longFlag, type OptionName, optionRow } from '../config/options.ts';
 import type { Setting } from '../config/sources.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { isUsableFolder } from '../files.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { Report } from '../output/report.ts';
 import type { BotApi, Me } from '../telegram/bot-api.ts';
@@ -14,7 +14,7 @@ import type { LastEnd } from './memory.ts';
 
 /** Ends before anything is asked or stopped where the worker could not be started anyway. Throws SinglepollError 78. */
 export function checkCommand({ command, cwd }: Config): void {
-  if (!isFolder(cwd)) {
+  if (!isUsableFolder(cwd)) {
     throw new SinglepollError(
       EXIT.config,
       `the working folder ${plain(cwd)} is gone or may not be entered; the worker would have no place to run in`,
@@ -29,15 +29,6 @@ export function checkCommand({ command, cwd }: Config): void {
     `the worker can't be started: ${found.problem} (${command.source})`,
     meantBy(command.argv, cwd).join('\n') || `singlepoll start -- COMMAND    # in ${plain(cwd)}`,
   );
-}
-
-function isFolder(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isDirectory();
-  } catch {
-    return false;
-  }
 }
 
 /** Options that show in a line of their own. */

@@ -1,7 +1,7 @@
 /** Eyes and a prover as the configuration asks for them: for `start`, `reset`, `status` and `who`. */
-import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config/load.ts';
+import { realPath } from '../files.ts';
 import { type Eyes, openEyes } from '../strays/finder.ts';
 import { createProver, type Prover } from '../strays/prover.ts';
 import type { BotApi } from '../telegram/bot-api.ts';
@@ -12,7 +12,7 @@ export function eyesFor(config: Config): Eyes {
     botId: String(config.botId ?? ''),
     patterns: config.stray.map((source) => new RegExp(source)),
     scope: config.strayScope,
-    projectDir: realFolder(config.cwd),
+    projectDir: realPath(config.cwd),
   });
 }
 
@@ -34,11 +34,3 @@ export function proverFor(
 }
 
 const ADDRESS_FILE = 'api-addresses.json';
-
-function realFolder(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
-  }
-}

@@ -2,11 +2,11 @@
  * Who supervises a bot now: found by the control socket of its folder, whatever token it was started with, and by the lock of the
  * token that is known here, wherever its state folder is. And the words about it, with the command that ends it.
  */
-import { realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { findStateDir, NOWHERE, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
+import { realPath } from '../files.ts';
 
 import { type Holder, lockHolder, lockKey, type Squatter } from '../lock/lock.ts';
 import { boundSockets, processesOf, runsSinglepoll } from '../lock/process.ts';
@@ -109,14 +109,6 @@ function controlSockets(socketPath: string): number[] {
   return boundSockets(isOurs)
     .filter(({ listening }) => listening)
     .map(({ inode }) => inode);
-}
-
-function realPath(folder: string): string {
-  try {
-    return realpathSync(folder);
-  } catch {
-    return folder;
-  }
 }
 
 const UNSEEN = 'a process that can’t be seen from here';

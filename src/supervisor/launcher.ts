@@ -7,7 +7,8 @@
  * That shell is dash, the smallest there is (1.7 MB, nearly all of it shared); others add to the environment, or read bytewise.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, statSync, writeSync } from 'node:fs';
+import { existsSync, writeSync } from 'node:fs';
+import { isUsableFolder } from '../files.ts';
 import type { WorkerPipes } from '../output/pipes.ts';
 
 export type Launcher = NonNullable<ReturnType<typeof openLauncher>>;
@@ -82,7 +83,7 @@ export function launchScript({ argv, cwd, env }: Command): string | null {
     !program.startsWith('-') &&
     names.every((name) => NAME.test(name)) &&
     [...argv, cwd, ...names.map((name) => env[name])].every((it) => !it?.includes('\0'));
-  if (!isPlain || !isFolder(cwd)) return null;
+  if (!isPlain || !isUsableFolder(cwd)) return null;
   // In braces: half of it is nothing that dash would begin to do.
   const script = [
     '{',
@@ -97,11 +98,3 @@ export function launchScript({ argv, cwd, env }: Command): string | null {
 }
 
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-
-function isFolder(path: string): boolean {
-  try {
-    return statSync(path).isDirectory();
-  } catch {
-    return false;
-  }
-}
