@@ -10,10 +10,10 @@ import { realPath } from '../files.ts';
 
 import { type Holder, lockHolder, lockKey, type Squatter } from '../lock/lock.ts';
 import { boundSockets, processesOf, runsSinglepoll } from '../lock/process.ts';
-import { userName as nameOfUser, readLink } from '../machine/procfs.ts';
+import { userName as nameOfUser, readLink, readText } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';
 import { duration } from '../output/words.ts';
-import { type Host, hostOf } from '../service/unit-of.ts';
+import { containerIn, layersOf, unitIn } from '../strays/cgroup.ts';
 import { type Answer, askControl, CONTROL_SOCKET, NoAnswer, NoSupervisor, WentAway } from './control.ts';
 import type { StatusDocument } from './status.ts';
 
@@ -136,9 +136,29 @@ export function describe(holder: Holder | null): string {
   return parts.filter(Boolean).join(' ');
 }
 
-/** Without a start id its pid may be one of another container's list. */
-export function hostOfHolder(holder: Holder | null): Host | null {
-  return holder?.startId ? hostOf(holder.pid) : null;
+const layersOfProcess = (pid: number | 'self') => layersOf(readText(`/proc/${pid}/cgroup`));
+
+/**
+ * The unit or container that it runs in, for people, and the commands that stop and start it; null: it runs in none or in ours, or the
+ * system does not tell. A container is started by its engine only, according to its policy.
+ */
+export function hostOfHolder(holder: Holder | null) {
+  // Without a start id its pid may be one of another container's list.
+  if (!holder?.startId || holder.pid === null) return null;
+  const layers = layersOfProcess(holder.pid);
+  if (JSON.stringify(layers) === JSON.stringify(layersOfProcess('self'))) return null;
+  const unit = unitIn(layers);
+  if (unit) {
+    const user = unit.userUid === null ? '' : '--user ';
+    const systemctl = `${user === '' ? sudo() : ''}systemctl ${user}`;
+    const [stopCommand, startCommand] = ['stop', 'start'].map((verb) => `${systemctl}${verb} ${unit.name}`);
+    return { name: `the unit ${unit.name}`, stopCommand: stopCommand!, startCommand: startCommand! };
+  }
+  const container = containerIn(layers);
+  const id = container?.id.slice(0, 12);
+  return (
+    container && { name: `container ${id}`, stopCommand: `${container.tool} stop ${id}`, startCommand: null }
+  );
 }
 
 export function inTheWay(
