@@ -20,10 +20,13 @@ export async function statusOf(control: string, timeoutMs = 3_000): Promise<Stat
 }
 
 /** The status that the supervisor at this bot's usual control socket gives; only this user can listen there. Null: no answer. */
-export async function usualAnswer({ botId }: Config): Promise<StatusDocument | null> {
+export async function usualAnswer(
+  { botId }: Config,
+  timeoutMs = USUAL_ANSWER_MS,
+): Promise<StatusDocument | null> {
   try {
     const folder = findBotDir(botId);
-    return folder === null ? null : await statusOf(join(folder, CONTROL_SOCKET), USUAL_ANSWER_MS);
+    return folder === null ? null : await statusOf(join(folder, CONTROL_SOCKET), timeoutMs);
   } catch {
     return null;
   }

@@ -1,11 +1,15 @@
 /** `singlepoll doctor`: names the causes of a 409 before they happen. */
 import { resolve } from 'node:path';
+import type { Config } from '../config/load.ts';
 import { showValue } from '../config/messages.ts';
 import { examine, json, screen } from '../doctor/report.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { painter } from '../output/words.ts';
 import { usualAnswer } from './answers.ts';
 import { workingFolder } from './context.ts';
+
+/** Beside the looks at the project an answer may take longer than usual. */
+const statusOf = (config: Config) => usualAnswer(config, 3_000);
 
 const PROBLEMS: Readonly<Record<string, string>> = {
   ENOENT: 'is not there',
@@ -18,7 +22,7 @@ const PROBLEMS: Readonly<Record<string, string>> = {
 /** `folder`: null for the working folder. */
 export async function run(folder: string | null, own: Readonly<Record<string, unknown>>): Promise<number> {
   const path = resolve(workingFolder(), folder ?? '.');
-  const report = await examine(path, own.offline === true, process.env, usualAnswer).catch((error) => {
+  const report = await examine(path, own.offline === true, process.env, statusOf).catch((error) => {
     const problem = PROBLEMS[error.code];
     if (problem === undefined) throw error;
     throw new SinglepollError(

@@ -109,7 +109,10 @@ export const NO_UPDATES = '{"ok":true,"result":[]}';
 
 export function answerJson(response: ServerResponse, status: number, body: string | Buffer): void {
   if (response.headersSent || response.destroyed) return;
-  writeJsonHead(response, status, body);
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+  });
   response.end(body);
 }
 
@@ -119,13 +122,6 @@ export function answerError(response: ServerResponse, status: number, descriptio
   // The rest of the request is not read, so the connection can't be used again.
   if (!response.req.complete) response.setHeader('connection', 'close');
   answerJson(response, status, errorBody(status, description));
-}
-
-export function writeJsonHead(response: ServerResponse, status: number, body: string | Buffer): void {
-  response.writeHead(status, {
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(body),
-  });
 }
 
 export function errorBody(status: number, description: string): string {

@@ -7,12 +7,11 @@ import type { AddressInfo, Socket } from 'node:net';
 import { openHttpClient } from '../telegram/http-client.ts';
 import { heldPolls } from './door.ts';
 import type { GatewayNews } from './events.ts';
-import { createForeign } from './foreign.ts';
 import { createFront, type PollWay } from './front.ts';
 import { booleanArg, readArgs, readBody, UnreadableRequest } from './params.ts';
 import { createPeers, type Poller, pidOf, programWords } from './peers.ts';
 import { createPolls } from './polls.ts';
-import { relay } from './relay.ts';
+import { createForeign, relay } from './relay.ts';
 import { answerError, askedOf, type Target, targetOf } from './request.ts';
 
 export interface GatewayOptions {
