@@ -39,15 +39,6 @@ export interface Asked {
   readonly poller: Poller;
 }
 
-/** The poll upstream, with its answer until that is passed on. */
-interface SentPoll {
-  readonly attempt: number;
-  readonly abort: AbortController;
-  answer: Pick<WholeAnswer, 'status' | 'body'> | null;
-  /** The update ids of the answer; null: it is an error. */
-  updates: readonly number[] | null;
-}
-
 const REOPEN_LOOK_MS = 50;
 /** A loop that moves to a new connection is no second poller, so a held poll is reported only after this. */
 const SECOND_AFTER_MS = 500;
@@ -57,7 +48,10 @@ const ANSWER_BYTES_MAX = 32 * 1024 * 1024;
 export function createPolls(options: PollsOptions) {
   const { client, root, prefix, mayPoll, ownWebhook, onNews } = options;
   const waiting = new Map<number, Asked>();
-  let sent: SentPoll | null = null;
+  /** Of the poll upstream. */
+  let giveUp = new AbortController();
+  /** While the door decides what happens to it. `updates`: its ids; null: it is an error. */
+  let received: { readonly answer: WholeAnswer; readonly updates: readonly number[] | null } | null = null;
   let lastPoll = 0;
   let closed = false;
   let reopening: NodeJS.Timeout | undefined;
@@ -116,10 +110,9 @@ export function createPolls(options: PollsOptions) {
       case 'send':
         return void sendPoll(effect);
       case 'abort':
-        if (sent?.attempt === effect.attempt) sent.abort.abort();
-        return;
+        return void giveUp.abort();
       case 'pass':
-        return void pass(effect.poll, effect.attempt);
+        return void pass(effect.poll);
       case 'empty': {
         const response = take(effect.poll.id);
         if (!response) return;
@@ -143,7 +136,7 @@ export function createPolls(options: PollsOptions) {
     const { args, environment, request } = asked;
     const userAgent = request.headers['user-agent'];
     const abort = new AbortController();
-    sent = { attempt, abort, answer: null, updates: null };
+    giveUp = abort;
     const { offset, limit } = readPoll(args);
     note({ kind: 'asked', offset: offset ?? 0, limit });
     clearInterval(ledgerLooks);
@@ -182,11 +175,13 @@ export function createPolls(options: PollsOptions) {
 
   function receive(attempt: number, answer: WholeAnswer, livedMs: number): void {
     const reply = classify<unknown>(answer.status, answer.body.toString('utf8'));
-    const mine = sent?.attempt === attempt ? sent : null;
-    if (mine) mine.answer = answer;
-    if (mine && reply.kind === 'ok' && Array.isArray(reply.result))
-      mine.updates = reply.result.map((it: { update_id?: unknown } | null) => Number(it?.update_id));
+    const updates =
+      reply.kind === 'ok' && Array.isArray(reply.result)
+        ? reply.result.map((it: { update_id?: unknown } | null) => Number(it?.update_id))
+        : null;
+    received = { answer, updates };
     end(attempt, resultOf(reply, livedMs));
+    received = null;
     // A refusal ends the supervisor, so it is passed to the worker first.
     if (reply.kind === 'refused' && reply.status === 401)
       onNews({ kind: 'refused', description: reply.description });
@@ -215,12 +210,10 @@ export function createPolls(options: PollsOptions) {
     }
   }
 
-  function pass(poll: Poll, attempt: number): void {
+  function pass(poll: Poll): void {
     const response = take(poll.id);
-    if (sent?.attempt !== attempt) return;
-    const { answer, updates } = sent;
-    sent.answer = null;
-    if (!response || !answer) return;
+    if (!response || !received) return;
+    const { answer, updates } = received;
     // The next poller gets the updates again, as they are not confirmed.
     if (!passes()) return void answerJson(response, 200, NO_UPDATES);
     // Counted once the answer is written to the connection: a worker that died meanwhile gets the updates again.
@@ -263,7 +256,7 @@ export function createPolls(options: PollsOptions) {
     /** Updates were dropped, or went to a webhook. */
     dropped: () => note({ kind: 'unsure' }),
     door: () => loop.door,
-    renew: () => sent?.abort.abort(),
+    renew: () => giveUp.abort(),
     close(): void {
       send({ kind: 'shut' });
       closed = true;
