@@ -8,7 +8,7 @@ import * as scene from './scene.mjs';
 /** PM2's min_uptime. */
 const PM2_SETTLED_MS = 1_200;
 
-function singlepoll({ home, env, output, command, options = [] }) {
+function singlepoll({ home, env, words, output, command, options = [] }) {
   const saidFile = join(home, 'said');
   const said = () => readFileSync(saidFile, 'utf8');
   let child = null;
@@ -16,7 +16,7 @@ function singlepoll({ home, env, output, command, options = [] }) {
   return {
     launch() {
       const [out, err] = [openSync(output, 'a'), openSync(saidFile, 'w')];
-      const worker = command ?? [scene.workerProgram()];
+      const worker = command ?? [scene.workerProgram(), ...words];
       const more = ['--max-restarts', '1000/1m', '--log-format', 'json', ...options];
       child = scene.begin(scene.program, ['start', ...more, '--', ...worker], {
         env,
@@ -44,7 +44,7 @@ function singlepoll({ home, env, output, command, options = [] }) {
   };
 }
 
-function pm2({ home, env: plain, output }) {
+function pm2({ home, env: plain, words, output }) {
   const env = { ...plain, PM2_HOME: join(home, 'pm2'), PM2_DISCRETE_MODE: 'true' };
   const pidFile = join(home, 'pm2/pm2.pid');
   const daemon = () => (existsSync(pidFile) ? Number(readFileSync(pidFile, 'utf8')) : null);
@@ -57,7 +57,7 @@ function pm2({ home, env: plain, output }) {
   return {
     async launch() {
       const files = ['-o', output, '-e', `${output}.err`];
-      run('start', scene.workerProgram(), '--interpreter', 'none', ...files);
+      run('start', scene.workerProgram(), '--interpreter', 'none', ...files, '--', ...words);
       scene.adopt(await scene.until('the PM2 daemon', daemon));
     },
     settled: () => pause(PM2_SETTLED_MS),
@@ -72,17 +72,18 @@ function pm2({ home, env: plain, output }) {
 
 const KINDS = { singlepoll, pm2 };
 
-/** Nothing runs before `coldStartMs`. `bot` is { apiRoot, token }; */
-export function contestant(kind, bot, rest = {}) {
+/** Nothing runs before `coldStartMs`. `bot` is { apiRoot, token }; `words` go to the worker. */
+export function contestant(kind, bot, { words = ['poll'], variables = {}, ...rest } = {}) {
   const home = scene.newFolder(kind);
   const stamps = scene.openStamps(join(home, 'stamps'));
   const env = scene.environment(home, {
     TELEGRAM_API_ROOT: bot.apiRoot,
     TELEGRAM_BOT_TOKEN: bot.token,
     BENCH_STAMPS: stamps.path,
+    ...variables,
   });
   const output = join(home, 'output');
-  const its = KINDS[kind]({ home, env, output, ...rest });
+  const its = KINDS[kind]({ home, env, words, output, ...rest });
   let worker = null;
 
   async function nextWorkerSince(beganNs) {
@@ -111,6 +112,7 @@ export function contestant(kind, bot, rest = {}) {
       scene.end(worker.pid, 'SIGKILL');
       return await nextWorkerSince(beganNs);
     },
+    workerStartNs: () => worker.ns,
     /** Ends it and forgets its files. */
     async close() {
       await its.close();

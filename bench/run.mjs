@@ -3,26 +3,29 @@
 //   npm run bench                       everything (some minutes)
 //   npm run bench -- commands restart   only these
 //   npm run bench -- --rounds 15        more rounds (default 7)
+//   npm run bench -- --json             one JSON document with every single value
 import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { buildWhenStale } from '../scripts/prepare.mjs';
 import { gateway } from './rows/gateway.mjs';
+import { hooks } from './rows/hooks.mjs';
 import { idle } from './rows/idle.mjs';
+import { output } from './rows/output.mjs';
 import { scan } from './rows/scan.mjs';
 import { commands, restart, start } from './rows/times.mjs';
 import { bareNodeMs } from './scene.mjs';
 import { median, table } from './statistics.mjs';
 
-const ROWS = { commands, start, restart, idle, gateway, scan };
+const ROWS = { commands, start, restart, idle, output, gateway, hooks, scan };
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '7' } },
+  options: { rounds: { type: 'string', default: '7' }, json: { type: 'boolean', default: false } },
 });
 const unknown = names.filter((name) => !(name in ROWS));
 const rounds = Number(options.rounds);
 if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
-  console.error(`usage: npm run bench -- [--rounds N] [${Object.keys(ROWS).join('|')}]…`);
+  console.error(`usage: npm run bench -- [--rounds N] [--json] [${Object.keys(ROWS).join('|')}]…`);
   process.exit(64);
 }
 
@@ -40,9 +43,13 @@ for (const [name, run] of Object.entries(ROWS)) {
   lines.push(...(await run(rounds)));
 }
 const after = yardstick();
-const describe = ({ nodeMs, load }) => `node -e 0 ${nodeMs.toFixed(0)} ms, load ${load.toFixed(1)}`;
-console.log(`\n${table(lines).join('\n')}\n`);
-console.log(
-  `Node ${process.version}, ${availableParallelism()} CPUs; before: ${describe(before)}; after: ${describe(after)}`,
-);
+const machine = { node: process.version, cpus: availableParallelism(), before, after };
+if (options.json) console.log(JSON.stringify({ at: new Date().toISOString(), machine, lines }));
+else {
+  const describe = ({ nodeMs, load }) => `node -e 0 ${nodeMs.toFixed(0)} ms, load ${load.toFixed(1)}`;
+  console.log(`\n${table(lines).join('\n')}`);
+  console.log(
+    `\nNode ${machine.node}, ${machine.cpus} CPUs; before: ${describe(before)}; after: ${describe(after)}`,
+  );
+}
 process.exit(lines.some(({ kept }) => kept === false) ? 1 : 0);

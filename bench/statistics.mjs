@@ -16,10 +16,10 @@ export const percentile = (values, share) =>
  * turns round each time, so that nobody always comes after the same one.
  * `contestants`: name → () => number (or a promise of one).
  */
-export async function inTurns(rounds, contestants) {
+export async function inTurns(rounds, contestants, { warmUp = true } = {}) {
   const names = Object.keys(contestants);
   const values = Object.fromEntries(names.map((name) => [name, []]));
-  for (let round = -1; round < rounds; round++) {
+  for (let round = warmUp ? -1 : 0; round < rounds; round++) {
     const order = round % 2 === 0 ? names : names.toReversed();
     for (const name of order) {
       const value = await contestants[name]();
@@ -43,8 +43,10 @@ export function line({ row, what, unit, ours, against = null, theirs = null, pro
     theirs: theirs && median(theirs),
     ratio: ratio && { median: median(ratio), min: Math.min(...ratio), max: Math.max(...ratio) },
     difference: difference && median(difference),
+    rounds: ours.length,
     promise: promise?.text ?? null,
     kept: promise && judged >= (promise.min ?? -Infinity) && judged <= (promise.max ?? Infinity),
+    values: { ours, theirs },
   };
 }
 

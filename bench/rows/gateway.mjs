@@ -1,12 +1,7 @@
-// The gateway: what it adds to a small call, and how many it carries beside nginx. Both are measured before an nginx that answers from its
-// configuration: it takes least from the shared processors. The worker of a running `singlepoll start` is the load generator
-// (probes/load.mjs), as only the worker's tree may poll through the gateway.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { join } from 'node:path';
-import { contestant } from '../contestants.mjs';
-import { begin, endAndWait, environment, newFolder, TOKEN, until } from '../scene.mjs';
-import { atLeastTimes, atMostMore, line } from '../statistics.mjs';
+// The gateway: what it adds to a small call, how many it carries beside nginx, a big upload, and an update's way through a long poll.
+// Latency and rate are measured before an nginx that answers from its configuration: it takes least from the shared processors.
+import { measureBehindGateway, openLeanApi, openNginx } from '../gateway.mjs';
+import { atLeastTimes, atMost, atMostMore, line } from '../statistics.mjs';
 
 const lineOf = (what, unit, against, { ours, theirs }, promise) =>
   line({ row: 'gateway', what, unit, ours, against, theirs, promise });
@@ -17,84 +12,18 @@ const pick = ({ ours, theirs }, key) => ({
 
 export async function gateway(rounds) {
   const nginx = await openNginx();
-  const { single, busy } = await measureBehindGateway(nginx.api, [rounds, nginx.api, nginx.proxy]);
+  const { single, busy } = await measureBehindGateway(nginx.api, ['calls', rounds, nginx.api, nginx.proxy]);
   await nginx.close();
   const tls = { ours: single.led, theirs: single.ours };
+  const lean = await openLeanApi();
+  const { uploads, updates } = await measureBehindGateway(lean.root, ['transfers', rounds, lean.root]);
+  await lean.close();
   return [
     lineOf('getMe, one connection: p50', 'ms', 'direct', pick(single, 'p50'), atMostMore(0.6, 'ms')),
     lineOf('getMe, one connection: p99', 'ms', 'direct', pick(single, 'p99'), atMostMore(4, 'ms')),
     lineOf('getMe through TLS, one connection: p50', 'ms', 'plain', pick(tls, 'p50'), atMostMore(1, 'ms')),
     lineOf('getMe, 32 connections', 'calls/s', 'nginx', pick(busy, 'perSecond'), atLeastTimes(0.15)),
+    lineOf('50 MB multipart upload', 'MB/s', 'direct', uploads, atLeastTimes(0.6)),
+    lineOf('update → worker, open long poll: p50', 'ms', 'direct', updates, atMost(2, 'ms')),
   ];
-}
-
-const probe = (name) => join(import.meta.dirname, '../probes', name);
-
-/** What the load generator has measured behind the gateway that stands before the API at `root`. */
-async function measureBehindGateway(root, words) {
-  const supervisor = contestant(
-    'singlepoll',
-    { apiRoot: root, token: TOKEN },
-    { command: ['node', probe('load.mjs'), ...words.map(String)], options: ['--restart', 'never'] },
-  );
-  supervisor.launch();
-  await supervisor.ended();
-  const output = readFileSync(supervisor.output, 'utf8');
-  try {
-    return JSON.parse(output);
-  } catch {
-    throw new Error(`no result: ${supervisor.said()}${output}`);
-  } finally {
-    await supervisor.close();
-  }
-}
-
-/**
- * Debian's nginx, one worker process: the cheapest Bot API there is, whose answers stand in the configuration, and before that a reverse
- * proxy with kept-alive connections, the yardstick.
- */
-async function openNginx() {
-  const home = newFolder('nginx');
-  const [api, proxy] = [await freePort(), await freePort()];
-  const me = { id: Number(TOKEN.split(':')[0]), is_bot: true, first_name: 'Bench', username: 'bench_bot' };
-  const answer = (result) => `return 200 '${JSON.stringify({ ok: true, result })}';`;
-  const folders = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
-  const file = join(home, 'nginx.conf');
-  writeFileSync(
-    file,
-    `worker_processes 1; daemon off; pid ${join(home, 'pid')}; ${process.getuid() === 0 ? 'user root;' : ''}
-    events { worker_connections 512; }
-    http { access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; default_type application/json;
-      ${folders.map((kind) => `${kind}_temp_path ${join(home, kind)};`).join(' ')}
-      server { listen 127.0.0.1:${api};
-        location = /bot${TOKEN}/getMe { ${answer(me)} }
-        location = /bot${TOKEN}/getWebhookInfo { ${answer({ url: '', pending_update_count: 0 })} }
-        location / { ${answer(true)} } }
-      upstream api { server 127.0.0.1:${api}; keepalive 64; keepalive_requests 1000000000; }
-      server { listen 127.0.0.1:${proxy}; location / {
-        proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; } } }`,
-  );
-  const child = begin('nginx', ['-p', home, '-e', join(home, 'errors'), '-c', file], {
-    env: environment(home, { PATH: `${process.env.PATH}:/usr/sbin` }),
-    cwd: home,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  const root = (port) => `http://127.0.0.1:${port}`;
-  const isUp = () =>
-    fetch(`${root(proxy)}/x`).then(
-      () => true,
-      () => false,
-    );
-  await until('nginx', isUp, { everyMs: 10 });
-  return { api: root(api), proxy: root(proxy), close: () => endAndWait(child.pid) };
-}
-
-/** nginx must be told a port. */
-function freePort() {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -1,0 +1,90 @@
+// What stands around the gateway while it is measured: a running `singlepoll start` whose worker is the load generator
+// (probes/load.mjs), as only the worker's tree may poll through the gateway; and the Bot APIs that it is measured before.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { contestant } from './contestants.mjs';
+import { begin, endAndWait, environment, newFolder, TOKEN, until } from './scene.mjs';
+
+const probe = (name) => join(import.meta.dirname, 'probes', name);
+
+/** The Bot API of probes/api.mjs in a process of its own. */
+export async function openLeanApi() {
+  const home = newFolder('api');
+  const child = begin('node', [probe('api.mjs'), TOKEN.split(':')[0]], {
+    env: environment(home),
+    cwd: home,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const port = await new Promise((resolve) => child.stdout.once('data', (chunk) => resolve(Number(chunk))));
+  return { root: `http://127.0.0.1:${port}`, close: () => endAndWait(child.pid) };
+}
+
+/** What the load generator has measured behind the gateway that stands before the API at `root`. */
+export async function measureBehindGateway(root, words) {
+  const supervisor = contestant(
+    'singlepoll',
+    { apiRoot: root, token: TOKEN },
+    { command: ['node', probe('load.mjs'), ...words.map(String)], options: ['--restart', 'never'] },
+  );
+  supervisor.launch();
+  await supervisor.ended();
+  const output = readFileSync(supervisor.output, 'utf8');
+  try {
+    return JSON.parse(output);
+  } catch {
+    throw new Error(`no result: ${supervisor.said()}${output}`);
+  } finally {
+    await supervisor.close();
+  }
+}
+
+/**
+ * Debian's nginx, one worker process: the cheapest Bot API there is, whose answers stand in the configuration, and before that a reverse
+ * proxy with kept-alive connections, the yardstick.
+ */
+export async function openNginx() {
+  const home = newFolder('nginx');
+  const [api, proxy] = [await freePort(), await freePort()];
+  const me = { id: Number(TOKEN.split(':')[0]), is_bot: true, first_name: 'Bench', username: 'bench_bot' };
+  const answer = (result) => `return 200 '${JSON.stringify({ ok: true, result })}';`;
+  const folders = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  const file = join(home, 'nginx.conf');
+  writeFileSync(
+    file,
+    `worker_processes 1; daemon off; pid ${join(home, 'pid')}; ${process.getuid() === 0 ? 'user root;' : ''}
+    events { worker_connections 512; }
+    http { access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; default_type application/json;
+      ${folders.map((kind) => `${kind}_temp_path ${join(home, kind)};`).join(' ')}
+      server { listen 127.0.0.1:${api};
+        location = /bot${TOKEN}/getMe { ${answer(me)} }
+        location = /bot${TOKEN}/getWebhookInfo { ${answer({ url: '', pending_update_count: 0 })} }
+        location / { ${answer(true)} } }
+      upstream api { server 127.0.0.1:${api}; keepalive 64; keepalive_requests 1000000000; }
+      server { listen 127.0.0.1:${proxy}; location / {
+        proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; } } }`,
+  );
+  const child = begin('nginx', ['-p', home, '-e', join(home, 'errors'), '-c', file], {
+    env: environment(home, { PATH: `${process.env.PATH}:/usr/sbin` }),
+    cwd: home,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const root = (port) => `http://127.0.0.1:${port}`;
+  const isUp = () =>
+    fetch(`${root(proxy)}/x`).then(
+      () => true,
+      () => false,
+    );
+  await until('nginx', isUp, { everyMs: 10 });
+  return { api: root(api), proxy: root(proxy), close: () => endAndWait(child.pid) };
+}
+
+/** nginx must be told a port. */
+function freePort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
