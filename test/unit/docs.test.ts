@@ -244,7 +244,9 @@ function saidOf(raw: string): Said {
     .map((it) => it.trim())
     .sort((a, b) => b.length - a.length)[0]!;
   const isTyped =
-    /^(?:…|\s)*(?:sudo |singlepoll |rm |SELECT |CREATE |WITH |cd |for f;)| {3}[#(]|\n|: SINGLEPOLL_DIR=/.test(raw);
+    /^(?:…|\s)*(?:sudo |singlepoll |rm |SELECT |CREATE |WITH |cd |for f;)| {3}[#(]|\n|: SINGLEPOLL_DIR=/.test(
+      raw,
+    );
   const words = piece.split(' ').filter((word) => /^[("]?[\p{L}’'-]{2,}[,.:;)"?]*$/u.test(word));
   return { text, piece, words: isTyped ? 0 : words.length };
 }
