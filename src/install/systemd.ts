@@ -100,10 +100,17 @@ export const systemd = {
     if (code === 0) return;
     const [why, exit] = [await show('StatusText'), await show('ExecMainStatus')];
     const journal = [...(system ? [] : ['--user']), '-u', made.name, '-n'];
-    const { stdout: lines } = await runTool('journalctl', [...journal, '12', '-o', 'cat', '--no-pager'], {
+    const { stdout } = await runTool('journalctl', [...journal, '60', '-o', 'cat', '--no-pager'], {
       timeoutMs: TOOL_MS,
     });
-    process.stderr.write(lines.replace(/^(?=.)/gm, '| '));
+    // systemd has a line for each process that it kills.
+    const lines = stdout.split('\n').filter((line) => line !== '' && !/: Killing process \d/.test(line));
+    process.stderr.write(
+      lines
+        .slice(-12)
+        .map((line) => `| ${line}\n`)
+        .join(''),
+    );
     throw new SinglepollError(
       Number(exit) || EXIT.unreachable,
       `installed, but it did not start: ${why || (stderr.trim().split('\n')[0] ?? '')}`,
