@@ -16,7 +16,7 @@ import type { GatewayNews } from './events.ts';
 import type { Args } from './params.ts';
 import { type Poller, pidOf } from './peers.ts';
 import { answerJson, NO_UPDATES, pollBody, readPoll } from './request.ts';
-import { emptyLedger, type LedgerEvent, LOOK_EVERY_MS, stepLedger } from './theft.ts';
+import { emptyLedger, type LedgerEvent, stepLedger } from './theft.ts';
 
 export interface PollsOptions {
   readonly client: HttpClient;
@@ -56,7 +56,6 @@ export function createPolls(options: PollsOptions) {
   let closed = false;
   let reopening: NodeJS.Timeout | undefined;
   let ledger = emptyLedger;
-  let ledgerLooks: NodeJS.Timeout | undefined;
 
   const loop = createDoorLoop({
     now: () => performance.now(),
@@ -139,8 +138,6 @@ export function createPolls(options: PollsOptions) {
     giveUp = abort;
     const { offset, limit } = readPoll(args);
     note({ kind: 'asked', offset: offset ?? 0, limit });
-    clearInterval(ledgerLooks);
-    ledgerLooks = setInterval(note, LOOK_EVERY_MS, { kind: 'looked' }).unref();
     const sentAtMs = performance.now();
     client
       .ask({
@@ -158,7 +155,6 @@ export function createPolls(options: PollsOptions) {
         },
         onSent: () => onNews({ kind: 'sent' }),
       })
-      .finally(() => clearInterval(ledgerLooks))
       .then(
         (answer) => receive(attempt, answer, performance.now() - sentAtMs),
         (error: unknown) => {
@@ -255,13 +251,14 @@ export function createPolls(options: PollsOptions) {
     shut,
     /** Updates were dropped, or went to a webhook. */
     dropped: () => note({ kind: 'unsure' }),
+    /** To be called every LOOK_EVERY_MS (theft.ts). */
+    looked: () => note({ kind: 'looked' }),
     door: () => loop.door,
     renew: () => giveUp.abort(),
     close(): void {
       send({ kind: 'shut' });
       closed = true;
       clearTimeout(reopening);
-      clearInterval(ledgerLooks);
       loop.stop();
     },
   };

@@ -120,7 +120,8 @@ export function createGateway(options: GatewayOptions) {
         requestTimeout: 0,
         // Never closed for being idle: that could hit the worker's next call, and the timer costs more than routing a call.
         keepAliveTimeout: 0,
-        connectionsCheckingInterval: HEAD_MS_MAX,
+        // Each look wakes an idle process up.
+        connectionsCheckingInterval: 60_000,
         noDelay: true,
       },
       (request, response) => {
@@ -321,6 +322,7 @@ export function createGateway(options: GatewayOptions) {
     },
     /** Sends the poll upstream again, which ends the poll of a rival. */
     renewPoll: polls.renew,
+    looked: polls.looked,
     /** The processes that poll and those that have to wait. Pid null: the system does not tell. */
     pollers() {
       const { owner } = polls.door();

@@ -27,7 +27,7 @@ export interface Ledger {
 
 export type LedgerEvent = { readonly atMs: number } /** A poll goes out, as the server reads it. */ & (
   | { readonly kind: 'asked'; readonly offset: number; readonly limit: number }
-  /** Sent every LOOK_EVERY_MS while a poll is open: a late one shows that our own process stood still. */
+  /** Sent every LOOK_EVERY_MS: a late one shows that our own process stood still. */
   | { readonly kind: 'looked' }
   /** The answer is passed to the worker; otherwise its updates are still in the queue. */
   | { readonly kind: 'passed'; readonly ids: readonly number[]; readonly bytes: number }
@@ -43,6 +43,7 @@ export const emptyLedger: Ledger = {
   conflictAtMs: Number.NEGATIVE_INFINITY,
 };
 
+/** The tick of a run. */
 export const LOOK_EVERY_MS = 5_000;
 const LOOK_LATE_MS = 7_000;
 /** An inline query expires after 30 s, some of which the answer may have been under way. */

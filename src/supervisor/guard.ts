@@ -17,6 +17,8 @@ import type { Offspring } from './worker-tree.ts';
 export interface Guard {
   /** Names the group that has to go if the supervisor dies; null: none. `mortal`: the kernel ends its leader with us. */
   watch(pgid: number | null, mortal?: boolean): void;
+  /** To be called every few seconds: the worker may fork, or become another user, at any time. */
+  look(): void;
   /** Ends the guard itself; what it watched stays. */
   release(): void;
 }
@@ -30,16 +32,14 @@ set -- \${s##*) };[ "\${20}" = "\${i#*:}" ]||continue
 grep -q SINGLEPOLL_RUN= "/proc/\${i%:*}/environ";[ $? = 1 ]&&kill -s KILL "\${i%:*}"
 done`;
 
-/** A worker that forks does so at its start, or it may at any time. */
-const LOOKS_MS = [50, 150, 400, 1_000];
-/** Half a millisecond each, which is most of what an idle supervisor does. */
-const LOOK_EVERY_MS = 2_000;
+/** Most workers that fork do so at their start. */
+const EARLY_LOOKS_MS = [50, 200, 600, 1_600];
 
 /** Where there is no shell (a distroless image) there is no guard, and that is no error. */
 export function createGuard(offspring: Offspring): Guard {
   const user = process.geteuid?.();
   let shell: Writable | null = null;
-  let timer: NodeJS.Timeout | undefined;
+  let early: readonly NodeJS.Timeout[] = [];
   let present: number | null = null;
   let told = '';
 
@@ -51,23 +51,22 @@ export function createGuard(offspring: Offspring): Guard {
     told = line;
   }
 
-  function look(turn: number): void {
+  function look(): void {
     if (present === null) return;
     const isListed = offspring.look(present);
     const isMortal = isListed ? offspring.list().length === 0 : !isThere(present);
     if (shell || !isMortal || ownerOf(`/proc/${present}`) !== user) tell();
-    timer = setTimeout(look, LOOKS_MS[turn] ?? LOOK_EVERY_MS, turn + 1).unref();
   }
 
   return {
     watch(pgid, mortal = false) {
-      clearTimeout(timer);
+      for (const timer of early) clearTimeout(timer);
       present = pgid;
       if (shell || (pgid !== null && (!mortal || user === 0))) tell();
-      if (pgid !== null) timer = setTimeout(look, LOOKS_MS[0], 1).unref();
+      early = pgid === null ? [] : EARLY_LOOKS_MS.map((ms) => setTimeout(look, ms).unref());
     },
+    look,
     release() {
-      clearTimeout(timer);
       present = null;
       shell?.end('-\n');
     },

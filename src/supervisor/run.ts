@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { EXIT } from '../errors.ts';
+import { LOOK_EVERY_MS } from '../gateway/theft.ts';
 import type { LeaseEvent } from '../lease/lease.ts';
 import { oomKills } from '../machine/oom.ts';
 import type { OutputName } from '../output/last-lines.ts';
@@ -38,7 +39,6 @@ const WHOLE_LINE_MS = 50;
 const AT_ONCE_MS = 10_000;
 /** A worker that outgrows --max-memory right after its start is not replaced all the time. */
 const OUTGROWN_MS = 60_000;
-const TICK_MS = 5_000;
 /** Of this many workers, two each. */
 const OUTPUTS_MAX = 8;
 
@@ -62,10 +62,11 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
   const of = { run: id, botId: String(config.botId ?? ''), apiRoot: config.polling ? config.apiRoot : null };
   const tree = createWorkerTree(of, startup.eyes);
   const bus = createBus(report);
-  const ticks = setInterval(bus.tick.tell, TICK_MS).unref();
+  const ticks = setInterval(bus.tick.tell, LOOK_EVERY_MS).unref();
   startup.teardown.add(() => clearInterval(ticks));
   let parts: Parts = { gateway: null, lease: null, guarding: null, reach: null };
   const guard = createGuard(tree.offspring);
+  bus.tick.add(guard.look);
   const listeners = createListeners<[]>('one that follows the run', report);
   let worker: Worker | null = null;
   let former: number | null = null;

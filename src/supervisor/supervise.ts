@@ -194,6 +194,7 @@ async function openGateway(
     pollOpenMs: port.pollOpenMs,
   };
   bus.apiReached.add(watch.reached);
+  bus.tick.add(port.looked);
   bus.webhookCleared.add(port.cleared);
   const used = () => (config.sealed ? workerToken : config.token) as string;
   return { port, watch, token: used, intercept };
