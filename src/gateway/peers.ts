@@ -59,7 +59,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
 
   function inodeOf(socket: Socket): string | null {
     const { localPort, remotePort } = socket;
-    for (const row of tcpRows())
+    for (const row of tcpRows(remotePort))
       if (row.localPort === remotePort && row.remotePort === localPort && row.remote === '127.0.0.1')
         return row.inode === '0' ? null : row.inode;
     return null;

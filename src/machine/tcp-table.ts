@@ -19,9 +19,12 @@ export interface TcpRow {
 
 const LITTLE = endianness() === 'LE';
 
-export function* tcpRows(): Generator<TcpRow> {
+/** `port`: the rows with it alone, as taking a busy server's table apart takes long. */
+export function* tcpRows(port?: number): Generator<TcpRow> {
+  const sought = port === undefined ? ':' : `:${port.toString(16).toUpperCase().padStart(4, '0')} `;
   for (const table of ['tcp', 'tcp6']) {
     for (const line of readText(`/proc/self/net/${table}`)?.split('\n') ?? []) {
+      if (!line.includes(sought)) continue;
       // "  12: 0100007F:1F90 0200007F:D431 01 …": slot, local, remote, state … the tenth field is the inode.
       const [, local, remote, state, , , , , , inode] = line.trim().split(/\s+/);
       if (inode === undefined || !remote!.includes(':')) continue;
@@ -70,7 +73,7 @@ export function socketInodes(pid: number): string[] | null {
 /** Pid of the process that listens at this port; null: there is none, or the system does not tell. */
 export function portHolder(port: number): number | null {
   if (!hasProcfs()) return null;
-  const rows = [...tcpRows()].filter((row) => row.state === '0A' && row.localPort === port);
+  const rows = [...tcpRows(port)].filter((row) => row.state === '0A' && row.localPort === port);
   const listens = (pid: number) =>
     socketInodes(pid)?.some((inode) => rows.some((row) => row.inode === inode));
   return (rows.length > 0 && listPids().find(listens)) || null;

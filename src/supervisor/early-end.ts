@@ -41,7 +41,7 @@ export function inputWords(lines: readonly string[], isGiven: boolean): string |
 
 /** A sentence about who listens at the port; null: nobody does any more, or the system does not tell. */
 export async function whoHasPort(port: number, inspector: Inspector): Promise<string | null> {
-  const rows = [...tcpRows()].filter(({ localPort, state }) => localPort === port && state === '0A');
+  const rows = [...tcpRows(port)].filter(({ localPort, state }) => localPort === port && state === '0A');
   if (rows.length === 0) return null;
   const owners = await inspector.ownersOfSockets(rows.map(({ inode }) => Number(inode)));
   const [pid] = [...owners.values()].flat();

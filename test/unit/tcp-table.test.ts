@@ -29,7 +29,9 @@ for (const host of ['127.0.0.1', '::1']) {
       client.destroy();
       server.close();
     });
-    const rows = [...tcpRows()].filter((it) => it.remotePort === port && it.localPort === client.localPort);
+    const rows = [...tcpRows(port)].filter(
+      (it) => it.remotePort === port && it.localPort === client.localPort,
+    );
     assert.deepEqual(
       rows.map(({ remote, state }) => [remote, state]),
       [[host, '01']],
