@@ -1,10 +1,10 @@
 /**
  * `/metrics`: the status document in Prometheus' text format 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats).
- * Names follow prometheus.io/docs/practices/naming. Unknown values have no sample, as a zero would be wrong.
+ * Names follow prometheus.io/docs/practices/naming. Unknown values have no sample, as a zero would be wrong. And `/readyz`, which one of
+ * them repeats.
  */
 import { plain } from '../output/plain.ts';
-import type { StatusDocument, Tally } from '../supervisor/status.ts';
-import { readiness } from './view.ts';
+import type { RunState, StatusDocument, Tally } from '../supervisor/status.ts';
 
 export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
@@ -131,4 +131,28 @@ function labelText(labels: Readonly<Record<string, string>>): string {
     plain(text).replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
   const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
   return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** The reason for people; machines read the code. */
+  readonly why: string;
+}
+
+/** `readyInStandby`: a platform that starts the new copy first stops the old one only when the new one is ready. */
+export function readiness(
+  { state, worker }: Pick<StatusDocument, 'state' | 'worker'>,
+  readyInStandby: boolean,
+): Readiness {
+  const runs = (worker?.pid ?? null) !== null;
+  const answers: Readonly<Record<RunState, Readiness>> = {
+    polling: { ready: true, why: 'the worker polls' },
+    standby: { ready: readyInStandby, why: 'standing by: another copy may poll' },
+    disabled: { ready: runs, why: `deploy mode: ${runs ? 'the worker runs' : 'no worker runs'}` },
+    starting: { ready: false, why: 'starting' },
+    backoff: { ready: false, why: 'the worker has ended; waiting to start it again' },
+    stopping: { ready: false, why: 'stopping' },
+    stopped: { ready: false, why: 'stopped' },
+  };
+  return answers[state];
 }

@@ -133,3 +133,32 @@ function rowHtml(row: StatusRow): string {
 /** Escapes names that come from processes, bots or other machines. */
 const escaped = (text: string): string =>
   plain(text, TEXT_MAX).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+
+/** The status for a page beyond loopback: arguments may hold secrets of any form, and folders reveal details of the machine. */
+export function discreet(doc: StatusDocument): StatusDocument {
+  const { supervisor, worker, strays, alerts } = doc;
+  const command = supervisor?.command.slice(0, 1).map(programName) ?? [];
+  return {
+    ...doc,
+    supervisor: supervisor && { ...supervisor, command, cwd: null },
+    worker: worker && {
+      ...worker,
+      tree: worker.tree.map((it) => ({ ...it, command: programName(it.command) })),
+    },
+    strays: strays.map((it) => ({ ...it, command: programName(it.command), cwd: null })),
+    log: null,
+    alerts: alerts && { ...alerts, lastError: null },
+  };
+}
+
+/** Cuts causes at the colon, as the rest may name commands and addresses. */
+export function discreetDay(day: Summary): Summary {
+  return { ...day, spans: day.spans.map((it) => ({ ...it, cause: it.cause?.replace(/:.*/s, '') ?? null })) };
+}
+
+/** `/usr/bin/python3 bot.py --key=x` → `python3 …`. */
+const programName = (command: string): string =>
+  command
+    .trim()
+    .replace(/^\S*\//, '')
+    .replace(/\s.*/s, ' …');

@@ -6,9 +6,8 @@
 import { createServer } from 'node:http';
 import { type AddressInfo, isIP, type Socket } from 'node:net';
 import type { HttpAddress } from '../config/values.ts';
-import { METRICS_TYPE } from './metrics.ts';
+import { METRICS_TYPE, type Readiness } from './metrics.ts';
 import { PAGE_POLICY } from './page.ts';
-import type { Readiness } from './view.ts';
 
 /** `target`: in the request line, unchanged. */
 export type Asked = { readonly method: string; readonly target: string; readonly host: string | undefined };

@@ -14,10 +14,9 @@ import type { Report } from '../output/report.ts';
 import type { Summary } from '../supervisor/history.ts';
 import { bareStatus, type StatusDocument, type Tally } from '../supervisor/status.ts';
 import { VERSION } from '../version.ts';
-import { metricsText } from './metrics.ts';
-import { statusPage } from './page.ts';
+import { metricsText, readiness } from './metrics.ts';
+import { discreet, discreetDay, statusPage } from './page.ts';
 import { type Listening, listenHttp, respond } from './server.ts';
-import { discreet, discreetDay, readiness } from './view.ts';
 
 /** What the endpoint reads of the running supervisor. */
 interface HttpSource {
@@ -46,20 +45,17 @@ export async function openHttpService(config: Config, address: HttpAddress, repo
   };
   let source: HttpSource | null = null;
   let listening: Listening | null = null;
-  const status = (): StatusDocument => {
-    const doc = source?.status() ?? boot;
-    return isLocal ? doc : discreet(doc);
-  };
-  const day = () => {
-    const it = source?.day() ?? null;
-    return isLocal ? it : it && discreetDay(it);
-  };
+  const status = () => source?.status() ?? boot;
   const site = {
     loopback: isLocal,
     readiness: () => readiness(source?.brief() ?? boot, config.readyInStandby),
     // Masks any token that got in.
     metrics: () => maskText(metricsText(status(), source?.tally() ?? null), tokens),
-    page: (refreshes: boolean) => maskText(statusPage(status(), day(), Date.now(), refreshes), tokens),
+    page(refreshes: boolean): string {
+      const [doc, day] = [status(), source?.day() ?? null];
+      const shown = isLocal ? ([doc, day] as const) : ([discreet(doc), day && discreetDay(day)] as const);
+      return maskText(statusPage(...shown, Date.now(), refreshes), tokens);
+    },
   };
 
   /** False: the port is taken. */

@@ -2,7 +2,7 @@
 // that are set, stop, or begin in 1970.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { discreetDay } from '../../src/http/view.ts';
+import { discreetDay } from '../../src/http/page.ts';
 import { dayLine, historyDocument, historyScreen } from '../../src/output/history-view.ts';
 import {
   type Condition,
