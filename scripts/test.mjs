@@ -33,28 +33,22 @@ if (kind === 'platforms') bringPlatforms();
 buildWhenStale();
 
 const cores = Math.max(2, availableParallelism());
-const size = (path) => statSync(path).size;
 const unit = files.filter(isUnit);
-// Three processes: the simulations take as long as half of the others together.
-const isSimulation = (path) => path.includes('simulations');
-const others = unit.filter((path) => !isSimulation(path));
-const together = [
-  unit.filter(isSimulation),
-  others.filter((_, i) => i % 2 === 0),
-  others.filter((_, i) => i % 2 === 1),
-];
-// The biggest file first: one that takes long must not be left for the end.
-const alone = files.filter((path) => !unit.includes(path)).sort((a, b) => size(b) - size(a));
+const together = [0, 1].map((half) => unit.filter((_, i) => i % 2 === half));
+// Engines have time limits; the cases of the hooks share one server, the innocent one world; the last of the hints judges all others.
+const concurrency = (path) =>
+  !/[/\\]e2e[/\\]/.test(path) || /hints|intercept-hooks|lease|innocent/.test(path) ? 1 : 2;
+// What takes longest first: it must not be left for the end.
+const weight = (path) => statSync(path).size / concurrency(path);
+const alone = files.filter((path) => !unit.includes(path)).sort((a, b) => weight(b) - weight(a));
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => stop.abort());
 const isGood = await runTestFiles({
   jobs: [...together.filter(({ length }) => length > 0), ...alone.map((path) => [path])],
   // Most of an end-to-end test is waiting. A platform is a whole system: one after the other.
   atOnce: kind === 'platforms' ? 1 : cores * 2,
-  slots: cores * 2,
-  // Engines have time limits; the cases of the hooks share one server, the innocent one world; the last of the hints judges all others.
-  concurrency: (path) =>
-    !/[/\\]e2e[/\\]/.test(path) || /hints|intercept-hooks|lease|innocent/.test(path) ? 1 : 2,
+  slots: cores * 3,
+  concurrency,
   env: { SP_TEST_KIND: kind },
   signal: stop.signal,
 });
