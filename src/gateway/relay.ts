@@ -45,7 +45,7 @@ export function relay(request: IncomingMessage, response: ServerResponse, option
     try {
       response.sendDate = false;
       // The reason phrase is left out, as it may hold any byte.
-      response.writeHead(answer.statusCode ?? 0, downstreamHeaders(answer.rawHeaders));
+      response.writeHead(answer.statusCode ?? 0, without(OF_ONE_CONNECTION, answer.rawHeaders));
     } catch (error) {
       // Node refuses to write this status or header.
       return fail(error as Error);
@@ -73,7 +73,7 @@ function hasBody({ headers }: IncomingMessage): boolean {
 
 /** Adds exactly one header for the body's length, since Node's client adds none to a flat list of headers. */
 function framed(request: IncomingMessage, body: Buffer | undefined): string[] {
-  const headers = upstreamHeaders(request.rawHeaders);
+  const headers = without(NOT_UPSTREAM, request.rawHeaders);
   if (request.headers['content-length'] !== undefined) return headers;
   if (body === undefined && hasBody(request)) headers.push('transfer-encoding', 'chunked');
   else if (body !== undefined || request.method === 'POST')
@@ -96,15 +96,7 @@ const OF_ONE_CONNECTION = new Set([
 /** `expect`: Node has answered it already. */
 const NOT_UPSTREAM = new Set([...OF_ONE_CONNECTION, 'host', 'expect']);
 
-/** Headers of a request, as [name, value, name, value …]. */
-export function upstreamHeaders(raw: readonly string[]): string[] {
-  return without(NOT_UPSTREAM, raw);
-}
-
-export function downstreamHeaders(raw: readonly string[]): string[] {
-  return without(OF_ONE_CONNECTION, raw);
-}
-
+/** `raw`: [name, value, name, value …]. */
 function without(names: ReadonlySet<string>, raw: readonly string[]): string[] {
   return raw.filter((_, i) => !names.has(raw[i - (i % 2)]!.toLowerCase()));
 }

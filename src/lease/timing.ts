@@ -54,8 +54,9 @@ export const LEASE_PROFILES = {
 } as const;
 export type LeaseProfile = keyof typeof LEASE_PROFILES;
 
-/** A string tells what is wrong with the ttl: a clause with the arithmetic, without a full stop. */
-export function leaseTiming(ttlMs: number): LeaseTiming | string {
+/** The configured times. A string tells what is wrong with them: a clause with the arithmetic, without a full stop. */
+export function timingOf(asked: { readonly profile: LeaseProfile; readonly ttlMs: number | null }) {
+  const ttlMs = asked.ttlMs ?? LEASE_PROFILES[asked.profile].ttlMs;
   if (ttlMs > LONGEST_TTL_MS) return `a ttl of ${ttlMs} ms is more than an hour`;
   const timing = timesOf(ttlMs);
   const { renewMs, graceMs, reapMs, slackMs } = timing;
@@ -66,11 +67,6 @@ export function leaseTiming(ttlMs: number): LeaseTiming | string {
     `${reapMs} ms until the worker is gone and ${slackMs} ms for late timers, leaves ${stopMs} ms; ` +
     `two renewals, one each ${renewMs} ms, need ${2 * renewMs} ms`
   );
-}
-
-/** The configured times, or what is wrong with them. */
-export function timingOf(asked: { readonly profile: LeaseProfile; readonly ttlMs: number | null }) {
-  return leaseTiming(asked.ttlMs ?? LEASE_PROFILES[asked.profile].ttlMs);
 }
 
 /** D: by t0 + this on the holder's clock the worker must be dead. */

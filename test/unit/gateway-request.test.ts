@@ -1,6 +1,6 @@
 /**
  * How a request is read, by gateway and sandbox: path, parameters, bodies; and what one to the gateway may ask for, how its poll is
- * written anew, and which headers pass.
+ * written anew.
  */
 import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
@@ -16,7 +16,6 @@ import {
   splitTarget,
   UnreadableRequest,
 } from '../../src/gateway/params.ts';
-import { downstreamHeaders, upstreamHeaders } from '../../src/gateway/relay.ts';
 import { pollBody, readPoll, targetOf } from '../../src/gateway/request.ts';
 
 const api = (token: string, method: string, isTest = false) => ({ kind: 'api', token, test: isTest, method });
@@ -189,16 +188,4 @@ test('a poll written anew: every parameter as it came, but for the timeout that 
   assert.equal(pollBody(read(''), 0), 'timeout=0');
   for (const offset of ['99999999999999', ' 5', '+5', '5.9', 'x', ''])
     assert.equal(sent(pollBody(read(`offset=${encodeURIComponent(offset)}`), 3_000)).offset, offset);
-});
-
-test('headers: all pass but those of one connection, the host, and an expectation that is met', () => {
-  const raw = [
-    ...['Host', '127.0.0.1:1', 'User-Agent', 'x/1', 'Connection', 'keep-alive', 'Keep-Alive', 'timeout=5'],
-    ...['Cookie', 'a', 'Cookie', 'b', 'Content-Length', '5', 'Expect', '100-continue'],
-    ...['Transfer-Encoding', 'chunked', 'TE', 'trailers', 'Upgrade', 'h2c', 'Proxy-Authorization', 'Basic x'],
-  ];
-  const kept = ['User-Agent', 'x/1', 'Cookie', 'a', 'Cookie', 'b', 'Content-Length', '5'];
-  assert.deepEqual(upstreamHeaders(raw), kept);
-  const answer = ['Retry-After', '5', 'X-\xe9', '1', 'Connection', 'close', 'Transfer-Encoding', 'chunked'];
-  assert.deepEqual(downstreamHeaders(answer), ['Retry-After', '5', 'X-\xe9', '1']);
 });

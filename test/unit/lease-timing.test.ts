@@ -5,13 +5,14 @@ import {
   createLeaseClock,
   killAfterMs,
   LEASE_PROFILES,
-  leaseTiming,
   livesMs,
   stopAfterMs,
+  timingOf,
   waitMs,
 } from '../../src/lease/timing.ts';
 
 const { default: normal, fast } = LEASE_PROFILES;
+const leaseTiming = (ttlMs: number) => timingOf({ profile: 'default', ttlMs });
 
 test('the default times; a crash is over within 15.5 s, with the fast profile within 6.5 s', () => {
   assert.deepEqual(
