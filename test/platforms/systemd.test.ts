@@ -42,6 +42,12 @@ test('a system unit: ready, reloaded, killed, frozen, rebooted; its journal; rem
   const second = await tries(`${IN_BOT} start -- ${BOT}`);
   assert.equal(second.code, 75);
   assert.match(second.text, /the unit a-bot\.service[\s\S]*systemctl stop a-bot\.service/);
+  // It goes on where the newcomer fails.
+  const taker = await tries(`${IN_BOT} start --takeover --max-restarts 1/5m -- sh -c 'exit 3'`);
+  assert.equal(taker.code, 3, taker.text);
+  assert.match(taker.text, /unit a-bot\.service[\s\S]*what ends it: systemctl stop a-bot\.service/);
+  await becomes(guest, 'a-bot', 'StatusText', /^polling/);
+  assert.equal(await show('a-bot', 'MainPID'), pid);
   const twin = await tries(`${IN_BOT} install --name twin -- ${BOT}`);
   assert.equal(twin.code, 78);
   assert.match(twin.text, /installed already, as a-bot[\s\S]*singlepoll uninstall --name a-bot/);
