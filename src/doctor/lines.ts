@@ -6,9 +6,10 @@ import type { Facts } from './processes.ts';
 
 /**
  * Rule, where it looks, what it looks for, what must poll besides, why, cure; `{1}` … are groups of the pattern. What must poll is the
- * project (`poll`), this file as it is run or imported (`run`, `import`), or a command of this pattern; `-` is nothing. The lines around
- * must hold what is `near`; `unless` a condition around the line says so. A `command` polls itself: `{rest}` is it without the second
- * group; at its end stand what FLASK_DEBUG and WEB_CONCURRENCY are set to, and the watcher that starts it.
+ * project (`poll`), this file as it is run or imported (`run`, `import`), what a command scales (`named`), or a command of this pattern;
+ * `-` is nothing. The lines around must hold what is `near`; none of the conditions around may hold what stands behind `unless`, nor
+ * those around the calls of the function what stands behind `chosen`. A `command` polls itself: `{rest}` is it without the second group;
+ * at its end stand what FLASK_DEBUG and WEB_CONCURRENCY are set to, and the watcher that starts it.
  */
 const LINES = rowsOf(String.raw`
 drops-pending    code      /\b(drop_?pending(?:_?updates)?|skip_?(?:pending|updates))\b["']?\s*[=:]\s*(?:true|1)\b/  poll  unless=\b(args|argv|flag|debug|dev|drop|reset|clean)
@@ -23,7 +24,7 @@ script-polls     script    /\b(?:curl|wget|https?|xh)\b.{0,400}\/getUpdates\b/
 script-polls     script    /\b(?:curl|wget|https?|xh)\b.{0,400}\/setWebhook\b(?!\S*[?&]url=(?:["'&\s]|$))/  poll
   setWebhook: as long as a webhook is set, every getUpdates is answered with 409, and this project polls
   take the line out
-sets-webhook     webhook   /^(?!webhookCallback|start_?webhook)(.*)/  poll  unless=webhook|polling|mode|\benv|prod|stage|domain|url|host|heroku|render|railway|fly|port
+sets-webhook     webhook   /^(?!webhookCallback|start_?webhook)(.*)/  poll  chosen=webhook|polling|mode|\benv|prod|stage|domain|url|host|heroku|render|railway|fly|port
   {1}: as long as a webhook is set, every getUpdates is answered with 409, and this project polls
   take the call out, or the polling; singlepoll start clears the webhook that is set now
 scale-command    deploy    /(?:--scale\s+|\bscale\s+count\s+|ps:scale\s+|kubectl\s+scale\b.{0,200}deploy(?:ment)?[/\s])(?:([\w-]+)\b.{0,100}?[=\s])??([2-9]|\d\d+)\b/  named
@@ -86,20 +87,16 @@ watcher  command  /()( WATCHED_BY=(.*))/
 
 export function findLines(facts: Facts): Finding[] {
   const { code, files, processes, texts, webhooks } = facts;
-  const unknown = { note: false, polls: null, words: [] };
+  const unknown = { note: false, polls: null, words: [], text: null, line: null };
   const commands = processes.flatMap(({ file, line, runs, isForDevelopment: note }) =>
     runs.map(({ text, polls, words }) => ({ kind: 'command', file, text, note, line, polls, words })),
   );
-  const calls = webhooks.map(({ file, line, what }) => ({
+  const calls = webhooks.map((it) => ({ ...unknown, ...it, kind: 'webhook', text: it.what }));
+  const sources = files.map(({ path: file }) => ({
     ...unknown,
-    kind: 'webhook',
+    kind: file,
     file,
-    text: what,
-    line,
-  }));
-  const sources = files.map(({ path }) => ({
-    ...{ ...unknown, kind: path, file: path, text: null, line: null },
-    note: isForDevelopment(path),
+    note: isForDevelopment(file),
   }));
   return [...commands, ...calls, ...sources].flatMap(({ kind, file, note, words, ...place }) =>
     LINES.filter(({ kinds }) =>
@@ -112,16 +109,14 @@ export function findLines(facts: Facts): Finding[] {
         const isAround = (lines: readonly string[]) => lines.some((it) => around.test(it));
         if (word === 'near' && !isAround(rows.slice(Math.max(0, line - 6), line + 5))) return [];
         const isByTernary = /\?[\s({]*$/.test(text.slice(0, match.index));
-        if (word === 'unless' && (isByTernary || isAround(conditionsOf(rows, line)))) return [];
+        if (word === 'unless' && (isByTernary || isAround(conditionsAround(rows, line)))) return [];
+        if (word === 'chosen' && isAround(conditionsOf(rows, line))) return [];
         const polls = kind === 'command' ? place.polls : proven(proof, file, match[1], facts);
         if (!polls && (proof !== '-' || kind === 'command')) return [];
-        const isOwnLock =
-          polls && /^(?!poll|named)/.test(proof) && minds(`${text}${texts.get(polls.file)}`, rule);
-        if (isOwnLock) return [];
-        const values = {
-          rest: words.join(' ').replace(match[2] ?? '', ''),
-          ...match.map((it) => it?.trim() ?? 'the bot'),
-        };
+        const ofPoller = texts.get(polls?.file ?? '');
+        if (polls && !/^(poll|named)$/.test(proof) && minds(`${text}${ofPoller}`, rule)) return [];
+        const rest = words.join(' ').replace(match[2] ?? '', '');
+        const values = { rest, ...match.map((it) => it?.trim() ?? 'the bot') };
         return {
           ...{ rule, file, line, note: note && (kind === 'command' || proof.startsWith('^')) },
           why: fill(why, values) + (polls ? `: ${told(polls)}` : ''),
@@ -151,7 +146,7 @@ const DEFINES = /^\s*(?:export\s+)?(?:async\s+)?(?:def|function|const)\s+(\w+)\s
 
 /** The conditions that a line stands under, and those of the calls of the function that it stands in: `async def run_by_webhook(): …`. */
 function conditionsOf(rows: readonly string[], line: number): string[] {
-  const name = DEFINES.exec(rows.slice(0, line).findLast((row) => DEFINES.test(row)) ?? '')?.[1];
-  const uses = rows.flatMap((row, index) => (RegExp(`\\b${name}\\b`).test(row) ? [index + 1] : []));
-  return [line, ...uses].flatMap((it) => conditionsAround(rows, it));
+  const name = DEFINES.exec(rows.slice(0, line).findLast((row) => DEFINES.test(row)) ?? '')?.[1] ?? '(?!)';
+  const calls = rows.flatMap((row, index) => (RegExp(`\\b${name}\\b`).test(row) ? [index + 1] : []));
+  return [line, ...calls].flatMap((it) => conditionsAround(rows, it));
 }

@@ -31,8 +31,7 @@ autoscaler    .*\.ya?ml                                     spec>scaleTargetRef 
 helm          values(\.[\w-]+)?\.ya?ml                      >                                -
 systemd       .*\.service                                   Service                          ExecStart              line root
 supervisord   .*\.(conf|ini)                                program:*                        command                line root
-pm2           (ecosystem|pm2|process)[\w.-]*\.(json|ya?ml)  apps>*                           script                 run=node folder=cwd
-pm2           .*\.config\.c?js                              apps>*                           script                 run=node folder=cwd
+pm2           (ecosystem|pm2|process)[\w.-]*\.(json|ya?ml)|.*\.config\.c?js  apps>*             script                 run=node folder=cwd
 fly           fly([.-][\w-]+)?\.toml                        processes>*                      =
 fly           fly([.-][\w-]+)?\.toml                        app                              -                      name=app
 render        render\.yaml                                  services>*                       startCommand dockerCommand
@@ -45,8 +44,7 @@ appengine     app\.ya?ml                                    >                   
 workflow      \.github/workflows/[^/]+\.ya?ml               jobs>*>steps>*                   run                    line root
 singlepoll    singlepoll\.toml                              >                                command                run=singlepoll+start+-- line
 procfile      Procfile(\.[\w-]+)?                           /^[ \t]*([\w-]+)[ \t]*:[ \t]*(.+)$/
-docker        ([Dd]ockerfile|Containerfile)([.-][\w.-]+)?    /^[ \t]*(ENTRYPOINT|CMD)[ \t]+(?![\s\S]*^[ \t]*FROM\b)(.*)$/
-docker        .*\.[Dd]ockerfile                              /^[ \t]*(ENTRYPOINT|CMD)[ \t]+(?![\s\S]*^[ \t]*FROM\b)(.*)$/
+docker        ([Dd]ockerfile|Containerfile)([.-][\w.-]+)?|.*\.[Dd]ockerfile  /^[ \t]*(ENTRYPOINT|CMD)[ \t]+(?![\s\S]*^[ \t]*FROM\b)(.*)$/
 make          (GNUm|[Mm])akefile                             /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n){0,50})\t[@-]*(.*)$/
 shell         .*\.(sh|bash)                                  /^()(?!\s*#)(.*\b(?:gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll)\b.*)$/
 cron          crontab|.*\.cron                               /^[ \t]*((?:[\d*\/,-]+[ \t]+){4}[\w*\/,-]+|@\w+)[ \t]+(?:root[ \t]+)?(.*)$/`).map(
