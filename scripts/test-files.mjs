@@ -2,35 +2,23 @@
 // file that fails beside others is run once more, alone, and only that result counts. Leaves no process, however it ends.
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const FILE_TIMEOUT_MS = 1_500_000;
 const TOGETHER = join(import.meta.dirname, '../test/support/together.ts');
 
 /**
- * Each of `jobs` is a list of files that share a process; `slots`: tests with supervisors at once (test/support/slots.ts);
- * `concurrency`: how many tests of a file run beside each other, as far as there are slots; alone they run one by one. Resolves to
- * false when a file failed twice. `signal`: all ends at once.
+ * Each of `jobs` is a list of files that share a process, `atOnce` the number of processes; the tests of one run one by one. Resolves
+ * to false when a file failed twice. `signal`: all ends at once.
  */
-export async function runTestFiles({
-  jobs,
-  atOnce,
-  slots,
-  concurrency = () => 1,
-  print = console.log,
-  env = {},
-  signal,
-}) {
+export async function runTestFiles({ jobs, atOnce, print = console.log, env = {}, signal }) {
   const run = randomUUID();
-  const room = await openSlots(slots);
   const context = {
     print,
     signal,
     // Without the mark of `node --test`, where these tests are themselves run by it.
-    env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...env, SP_TEST_RUN: run, SP_TEST_SLOTS: room.path },
+    env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...env, SP_TEST_RUN: run },
   };
   try {
     const results = [];
@@ -38,7 +26,7 @@ export async function runTestFiles({
     const worker = async () => {
       while (waiting.length > 0 && !signal?.aborted) {
         const files = waiting.shift();
-        results.push(await runJob(files, context, Math.min(...files.map(concurrency))));
+        results.push(await runJob(files, context));
       }
     };
     await Promise.all(Array.from({ length: atOnce }, worker));
@@ -57,20 +45,19 @@ export async function runTestFiles({
     print(`${count - failed.length} passed, ${failed.length} failed, ${again.length} run again alone`);
     return failed.length === 0 && !signal?.aborted;
   } finally {
-    room.close();
     endAll(run);
   }
 }
 
 /** Its output comes in one piece when it has ended: that of several at once would be mixed. */
-function runJob(files, { print, signal, env }, concurrency = 1) {
+function runJob(files, { print, signal, env }) {
   const begun = performance.now();
-  const script = files.length === 1 && concurrency === 1 ? files : [TOGETHER, ...files];
+  const script = files.length === 1 ? files : [TOGETHER, ...files];
   const options = ['--import', 'tsx', '--test-reporter=spec', '--test-reporter-destination=stdout'];
   // A group of its own: what belongs to it ends with it.
   const child = spawn(process.execPath, [...options, ...script], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...env, SP_TEST_CONCURRENCY: String(concurrency) },
+    env,
     detached: true,
   });
   const chunks = [];
@@ -118,35 +105,6 @@ function report({ files, ok, ending, output, seconds }, print) {
   const tests = `${count('tests')} tests, ${skipped > 0 ? `${skipped} skipped, ` : ''}`;
   if (ok) print(`✔ ${name}  ${tests}${seconds.toFixed(1)} s`);
   else print(`\n${output.trimEnd()}\n✖ ${name}  ${ending}, ${seconds.toFixed(1)} s\n`);
-}
-
-/** Whoever connects gets a byte when there is room for it, and holds its slot until the connection ends. */
-async function openSlots(count) {
-  const path = join(tmpdir(), `sp-slots-${randomUUID()}`);
-  const waiting = [];
-  let free = count;
-  const grant = () => {
-    for (; free > 0 && waiting.length > 0; free -= 1) waiting.shift().write('.');
-  };
-  const server = createServer((socket) => {
-    waiting.push(socket);
-    socket.on('error', () => {});
-    socket.resume().once('close', () => {
-      const at = waiting.indexOf(socket);
-      if (at < 0) free += 1;
-      else waiting.splice(at, 1);
-      grant();
-    });
-    grant();
-  });
-  await new Promise((resolve) => server.listen(path, resolve));
-  return {
-    path,
-    close() {
-      server.close();
-      rmSync(path, { force: true });
-    },
-  };
 }
 
 /** Ends every process that the tests of this run have left: they carry its id in their environment. */

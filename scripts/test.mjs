@@ -35,20 +35,15 @@ buildWhenStale();
 const cores = Math.max(2, availableParallelism());
 const unit = files.filter(isUnit);
 const together = [0, 1].map((half) => unit.filter((_, i) => i % 2 === half));
-// Engines have time limits; the cases of the hooks share one server, the innocent one world; the last of the hints judges all others.
-const concurrency = (path) =>
-  !/[/\\]e2e[/\\]/.test(path) || /hints|intercept-hooks|lease|innocent/.test(path) ? 1 : 2;
-// What takes longest first: it must not be left for the end.
-const weight = (path) => statSync(path).size / concurrency(path);
-const alone = files.filter((path) => !unit.includes(path)).sort((a, b) => weight(b) - weight(a));
+// What takes longest first, for it must not be left for the end: the simulations and the chaos rows, else the biggest file.
+const weight = (path) => (/simulations|chaos/.test(path) ? Number.POSITIVE_INFINITY : statSync(path).size);
+const alone = files.filter((path) => !unit.includes(path)).sort((a, b) => weight(b) - weight(a) || 0);
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(name, () => stop.abort());
 const isGood = await runTestFiles({
   jobs: [...together.filter(({ length }) => length > 0), ...alone.map((path) => [path])],
   // Most of an end-to-end test is waiting. A platform is a whole system: one after the other.
-  atOnce: kind === 'platforms' ? 1 : cores * 2,
-  slots: cores * 3,
-  concurrency,
+  atOnce: kind === 'platforms' ? 1 : cores * 3,
   env: { SP_TEST_KIND: kind },
   signal: stop.signal,
 });

@@ -10,7 +10,6 @@ import { fileURLToPath } from 'node:url';
 import { type Exit, type LaunchOptions, launch, PROGRAM, type Running } from './cli.ts';
 import { alive, COOKIE_NAME, killByCookie, readProc } from './proc.ts';
 import { openSandbox, type TestSandbox } from './sandbox.ts';
-import { takeSlot } from './slots.ts';
 import type { Status } from './status.ts';
 import { until } from './wait.ts';
 
@@ -93,13 +92,8 @@ export const POLITE = ['--', ...node('polite.mjs')];
 export const randomToken = (botId = randomInt(100_000_000, 2_000_000_000)): string =>
   `${botId}:AA${randomBytes(24).toString('base64url').slice(0, 33)}`;
 
-/** Tests that hold a slot: one is enough, however many worlds they have. */
-const slotted = new WeakSet<TestContext>();
-
 /** Builds the world and registers its end with the test. */
 export async function bed(t: TestContext): Promise<Bed> {
-  const leaveSlot = slotted.has(t) ? () => {} : await takeSlot();
-  slotted.add(t);
   const dir = mkdtempSync(join(tmpdir(), 'sp-e2e-'));
   chmodSync(dir, 0o755);
   const project = join(dir, 'project');
@@ -139,7 +133,6 @@ export async function bed(t: TestContext): Promise<Bed> {
     } finally {
       await sandbox.close();
       rmSync(dir, { recursive: true, force: true });
-      leaveSlot();
     }
   });
 
