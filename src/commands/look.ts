@@ -51,8 +51,7 @@ async function lookAround(config: Config, supervisor: Supervisor | null): Promis
   const polling = others.filter(({ grade }) => isStopped(grade));
   const holder = supervisor?.holder ?? null;
   const problems: Problem[] = [];
-  const add = (code: string, message: string, hint?: string) =>
-    problems.push({ code, message, ...(hint === undefined ? {} : { hint }) });
+  const add = (code: string, message: string, hint?: string) => problems.push({ code, message, hint });
   const { message, hint } = unreachable(holder, controlPath(config.botId));
   if (supervisor) add('supervisor-hung', message, hint);
   if (!holder) problems.push(...lastEnd(config));

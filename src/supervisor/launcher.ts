@@ -10,6 +10,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, writeSync } from 'node:fs';
 import { isUsableFolder } from '../files.ts';
 import type { WorkerPipes } from '../output/pipes.ts';
+import { singleQuote } from '../shell.ts';
 
 export type Launcher = NonNullable<ReturnType<typeof openLauncher>>;
 
@@ -88,13 +89,11 @@ export function launchScript({ argv, cwd, env }: Command): string | null {
   const script = [
     '{',
     'exec </dev/null 3>&-',
-    `cd ${quoted(cwd)}||exit 126`,
+    `cd ${singleQuote(cwd)}||exit 126`,
     'unset PWD OLDPWD',
-    ...names.map((name) => `export ${name}=${quoted(env[name] ?? '')}`),
-    `exec ${argv.map(quoted).join(' ')}`,
+    ...names.map((name) => `export ${name}=${singleQuote(env[name] ?? '')}`),
+    `exec ${argv.map(singleQuote).join(' ')}`,
     '}\n',
   ].join('\n');
   return Buffer.byteLength(script) <= SCRIPT_BYTES_MAX ? script : null;
 }
-
-const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;

@@ -182,8 +182,8 @@ function findProblems(record: StatusRecord, sources: StatusSources, nowMs: numbe
 }
 
 /** Without a log what the worker prints goes to whoever runs `start`. */
-function logHint({ log }: StatusSources, what: string): { hint?: string } {
-  return log?.() ? { hint: `singlepoll logs -n 50    # ${what}` } : {};
+function logHint({ log }: StatusSources, what: string): string | undefined {
+  return log?.() ? `singlepoll logs -n 50    # ${what}` : undefined;
 }
 
 /** Why nobody polls, or will for long, by the phase and the last looks. */
@@ -192,8 +192,7 @@ function* waitingProblems(record: StatusRecord, sources: StatusSources, nowMs: n
   const { obstacle } = state;
   const upMs = nowMs - (lastMs['worker-start'] ?? nowMs);
   if (obstacle !== null && runState(record) === 'standby') {
-    const hint = obstacle.hint === undefined ? {} : { hint: obstacle.hint };
-    yield { code: 'rival', message: `stands by, as ${obstacle.reason}`, ...hint };
+    yield { code: 'rival', message: `stands by, as ${obstacle.reason}`, hint: obstacle.hint };
   }
   if (polls && state.phase === 'starting' && state.pid !== null && upMs > SLOW_START_MS)
     yield {
@@ -218,7 +217,7 @@ function* waitingProblems(record: StatusRecord, sources: StatusSources, nowMs: n
     yield {
       code: 'crashing',
       message: `the worker keeps ending: ${state.failures + 1} times in a row, last ${howItEnded(state.lastExit ?? { code: null, signal: null })}`,
-      ...logHint(sources, 'says what it printed'),
+      hint: logHint(sources, 'says what it printed'),
     };
   const pids = record.strays.filter(({ grade }) => GUILTY.has(grade)).map(({ pid }) => pid);
   if (pids.length > 0)
@@ -243,7 +242,7 @@ function* pastProblems(record: StatusRecord, sources: StatusSources, nowMs: numb
     const agoMs = nowMs - atMs;
     if (agoMs >= RECENT_MS) return;
     const isOver = agoMs >= PRESENT_MS || moment === endedBy || (endedBy && (lastMs[endedBy] ?? 0) > atMs);
-    const problem: Problem = { code, message, ...(hint === undefined ? {} : { hint }) };
+    const problem = { code, message, hint };
     if (isOver) yield { ...problem, at: lastAt[moment] ?? '' };
     else yield { ...problem, message: `${message}, the last ${duration(agoMs)} ago` };
   }
@@ -261,8 +260,7 @@ function* pastProblems(record: StatusRecord, sources: StatusSources, nowMs: numb
   const leaveOut = 'take setWebhook out of the bot, or start it with --allow-set-webhook';
   yield* lately('webhook-turned-down', null, 'worker-sets-webhook', tried, leaveOut);
   const deaf = `the worker lived without polling and was replaced (${times(tally.deafReplaced)} so far)`;
-  const seen =
-    polling.via === 'direct' ? polling.past?.cure : logHint(sources, 'says what it was doing').hint;
+  const seen = polling.via === 'direct' ? polling.past?.cure : logHint(sources, 'says what it was doing');
   yield* lately('deaf', 'poll', 'deaf', deaf, seen);
 }
 
@@ -276,7 +274,7 @@ function* presentProblems(record: StatusRecord, sources: StatusSources, nowMs: n
     yield {
       code: 'past-gateway',
       message: `the worker polls past the gateway: ${PAST_WITH_LEASE}`,
-      ...(polling.past && { hint: polling.past.cure }),
+      hint: polling.past?.cure,
     };
   if (record.webhookOfWorker)
     yield {

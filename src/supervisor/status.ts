@@ -24,7 +24,7 @@ export interface Problem {
   /** What belongs to it, line by line: the last words of a worker. */
   readonly details?: readonly string[];
   /** The next command to type, where one helps; several, one a line. */
-  readonly hint?: string;
+  readonly hint?: string | undefined;
 }
 
 /** What is over: it makes nobody unhealthy. */

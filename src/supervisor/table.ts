@@ -37,7 +37,7 @@ export interface Ending {
   readonly code: number;
   readonly reason: string;
   /** The next command to type. */
-  readonly hint?: string;
+  readonly hint?: string | undefined;
   /** Another poller is the reason, although the code is not 75. */
   readonly isRival?: true;
 }

@@ -67,7 +67,7 @@ export function createWebhookWatch(run: Run, api: BotApi, reach: ApiReach): Webh
       // Nobody waits for the answer.
       if (signal.aborted) return null;
       if (!(error instanceof SinglepollError)) throw error;
-      return { code: error.exitCode, reason: error.message, ...(error.hint ? { hint: error.hint } : {}) };
+      return { code: error.exitCode, reason: error.message, hint: error.hint };
     }
     note(outcome, false);
     switch (outcome.kind) {
