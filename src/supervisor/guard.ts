@@ -14,15 +14,6 @@ import { PassThrough, type Writable } from 'node:stream';
 import { isThere, ownerOf } from '../machine/procfs.ts';
 import type { Offspring } from './worker-tree.ts';
 
-export interface Guard {
-  /** Names the group that has to go if the supervisor dies; null: none. `mortal`: the kernel ends its leader with us. */
-  watch(pgid: number | null, mortal?: boolean): void;
-  /** To be called every few seconds: the worker may fork, or become another user, at any time. */
-  look(): void;
-  /** Ends the guard itself; what it watched stays. */
-  release(): void;
-}
-
 // dash takes no `kill -9 -- -PGID`; `-s KILL` works in dash, bash and busybox. Field 22 of stat is the 20th behind the name.
 const SCRIPT = `p=-;while read -r g k;do p=$g q=$k;done
 [ "$p" = - ]||kill -s KILL -- "-$p"
@@ -36,7 +27,7 @@ done`;
 const EARLY_LOOKS_MS = [50, 200, 600, 1_600];
 
 /** Where there is no shell (a distroless image) there is no guard, and that is no error. */
-export function createGuard(offspring: Offspring): Guard {
+export function createGuard(offspring: Offspring) {
   const user = process.geteuid?.();
   let shell: Writable | null = null;
   let early: readonly NodeJS.Timeout[] = [];
@@ -59,14 +50,17 @@ export function createGuard(offspring: Offspring): Guard {
   }
 
   return {
-    watch(pgid, mortal = false) {
+    /** Names the group that has to go if the supervisor dies; null: none. `mortal`: the kernel ends its leader with us. */
+    watch(pgid: number | null, mortal = false): void {
       for (const timer of early) clearTimeout(timer);
       present = pgid;
       if (shell || (pgid !== null && (!mortal || user === 0))) tell();
       early = pgid === null ? [] : EARLY_LOOKS_MS.map((ms) => setTimeout(look, ms).unref());
     },
+    /** To be called every few seconds: the worker may fork, or become another user, at any time. */
     look,
-    release() {
+    /** Ends the guard itself; what it watched stays. */
+    release(): void {
       present = null;
       shell?.end('-\n');
     },
