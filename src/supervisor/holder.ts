@@ -166,30 +166,29 @@ export function inTheWay(
   holder: Holder | null,
   control: string | null,
   code: number = EXIT.otherPoller,
+  hint = cure(holder, control),
 ): SinglepollError {
-  return new SinglepollError(code, `${what}: ${describe(holder)}`, cure(holder, control));
+  return new SinglepollError(code, `${what}: ${describe(holder)}`, hint);
 }
 
 /** The error of a command that needs the lock which this one holds. */
 export function held(holder: Holder | null, control: string | null): SinglepollError {
   if (holder && isNoSinglepoll(holder))
     return inTheWay('a name of this bot’s lock is held by a process that does not answer', holder, control);
-  const error = inTheWay('this bot has a supervisor already', holder, control);
-  if (!isReachable(holder, control)) return error;
   const stop = hostOfHolder(holder)?.stopCommand ?? 'singlepoll stop';
-  return new SinglepollError(
-    EXIT.otherPoller,
-    error.message,
-    'singlepoll start --takeover …    # ask it to hand over, then take its place\n' +
-      `${stop.padEnd(32)} # or end it\n` +
-      'singlepoll start --wait …        # or stand by until it leaves',
-  );
+  const choice = [
+    'singlepoll start --takeover …    # ask it to hand over, then take its place',
+    `${stop.padEnd(32)} # or end it`,
+    'singlepoll start --wait …        # or stand by until it leaves',
+  ].join('\n');
+  const hint = isReachable(holder, control) ? choice : undefined;
+  return inTheWay('this bot has a supervisor already', holder, control, EXIT.otherPoller, hint);
 }
 
 /** A supervisor of ours whose control socket has gone can't be given orders. */
 export function cannotAsk(holder: Holder | null, control: string | null): SinglepollError {
-  const error = inTheWay("the holder can't be asked to hand over", holder, control);
-  return isReachable(holder, control) ? new SinglepollError(EXIT.otherPoller, error.message, RESET) : error;
+  const hint = isReachable(holder, control) ? RESET : undefined;
+  return inTheWay("the holder can't be asked to hand over", holder, control, EXIT.otherPoller, hint);
 }
 
 export function squatted(botId: string, squatters: readonly Squatter[]): SinglepollError {
