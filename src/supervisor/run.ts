@@ -143,15 +143,8 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     lastOutput = [pump(started.stdout, 'out'), pump(started.stderr, 'err')];
     outputs.push(...lastOutput);
     outputs.splice(0, outputs.length - OUTPUTS_MAX);
-    report.line(
-      'worker',
-      `started, pid ${pid}${number > 1 ? ` (worker ${number} of this run)` : ''}`,
-      'info',
-      {
-        pid,
-        spawn: number,
-      },
-    );
+    const which = number > 1 ? ` (worker ${number} of this run)` : '';
+    report.line('worker', `started, pid ${pid}${which}`, 'info', { pid, spawn: number });
     return pid;
   }
 
@@ -162,15 +155,12 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     const isOom = !loop.state.headed && (oomKills() ?? 0) > (oomKillsBefore ?? Number.POSITIVE_INFINITY);
     const how = `${howItEnded(exit)}${isOom ? ', out of memory' : ''}`;
     status.note({ kind: 'worker-ended', how: loop.state.headed ? ON_REQUEST : how });
-    if (isOom)
-      report.line(
-        'worker',
-        'out of memory: the kernel has killed a process of this container or unit',
-        'error',
-        {
-          hint: 'give it more (docker --memory, MemoryMax= of a unit), or start with a --max-memory below that',
-        },
-      );
+    if (isOom) {
+      const hint =
+        'give it more (docker --memory, MemoryMax= of a unit), or start with a --max-memory below that';
+      const text = 'out of memory: the kernel has killed a process of this container or unit';
+      report.line('worker', text, 'error', { hint });
+    }
     if (problem) report.line('worker', `could not be started: ${problem}`, 'error');
     // A worker that ended by itself may have said why, so its last lines are waited for; one that a signal ended is replaced at once.
     if (exit.signal === null)
