@@ -80,7 +80,7 @@ async function follow(
         const request = { cmd: 'watch', seen };
         const answer = await askControl(control, request, { timeoutMs: SILENT_MS, signal: over });
         if (!answer.ok) return false;
-        seen = answer.mark;
+        seen = answer.seen;
         const live = answer.live as LiveDocument | undefined;
         if (!live) continue;
         last = completeStatus(live.status);

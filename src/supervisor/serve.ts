@@ -8,6 +8,7 @@ import { openBotDir, UNWRITABLE } from '../config/state-dir.ts';
 import { EXIT } from '../errors.ts';
 import type { Lease } from '../lease/lease.ts';
 import { statOf } from '../machine/procfs.ts';
+import type { Changes } from '../output/listeners.ts';
 import { leaseWords } from '../output/words.ts';
 import type { GivenGateway } from './ahead.ts';
 
@@ -91,35 +92,8 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   const ended = deferred<string>();
   const hasStopped = () => ended.promise.then((stopped) => ({ ok: true, stopped }));
 
-  /** No more can be asked; and then nothing more happens. */
-  let [isClosed, isOver] = [false, false];
-  const waiting = new Set<() => void>();
-  const wake = () => {
-    for (const it of waiting) it();
-  };
-  teardown.add(changes.listen(wake));
-
-  /** For `status --watch`: what there is to be seen, as soon as that is not what the asker has, or else with the next beat. */
-  async function watch(seen: unknown): Promise<Answer> {
-    const beatAtMs = performance.now() + BEAT_MS;
-    for (;;) {
-      const live = look();
-      const mark = createHash('sha256').update(JSON.stringify(live, steady)).digest('base64url');
-      const leftMs = Math.max(0, beatAtMs - performance.now());
-      // The last answer is that of the end.
-      if (isClosed ? isOver : mark !== seen || leftMs === 0)
-        return { ok: true, mark, ...(mark === seen ? {} : { live }) };
-      await new Promise<void>((resolve) => {
-        const done = () => {
-          clearTimeout(timer);
-          waiting.delete(done);
-          resolve();
-        };
-        const timer = setTimeout(done, isClosed ? BEAT_MS : leftMs).unref();
-        waiting.add(done);
-      });
-    }
-  }
+  const watched = createWatched(changes, look);
+  teardown.add(watched.leave);
 
   function end(reason: string): Promise<Answer> {
     // Two that ask at once (a second `stop`, five takeovers) both want an end in order: only signals mean "now".
@@ -165,7 +139,7 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
       case 'status':
         return { ok: true, status: document(TREE_FRESH_MS) };
       case 'watch':
-        return await watch(request.seen);
+        return await watched.next(request.seen);
       case 'stop':
         // They would go on in our place.
         for (const { pid, startId } of standbys)
@@ -211,15 +185,14 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   return {
     /** Takes no more requests; answers that are under way still go out. */
     close(): void {
-      isClosed = true;
+      watched.close();
       unwatch();
       close();
     },
     /** Gives those who wait for the end their answer; resolves when it has gone out. */
     async tellEnd(stopped: string): Promise<void> {
-      isOver = true;
       ended.resolve(stopped);
-      wake();
+      watched.end();
       await server.drained(300);
     },
   };
@@ -240,4 +213,59 @@ async function question({ status }: Run, { lease, gateway, watching }: Asked): P
   if (text === null) return { ok: false, error: 'no poll went out, or ss of iproute2 does not work here' };
   const { elsewhere } = status.record.rival;
   return { ok: true, text, ...(elsewhere === null ? {} : { elsewhere }) };
+}
+
+/** What one who watches has. */
+type Seen = { readonly revision: number; readonly hash: string };
+
+/** For `status --watch`, which asks again and again. Nobody who is slow is waited for. */
+export function createWatched(changes: Pick<Changes, 'listen'>, look: () => LiveDocument) {
+  let [isClosed, isOver] = [false, false];
+  const waiting = new Set<() => void>();
+  /** Rises with each change, and is not that of an earlier run. */
+  let revision = Date.now();
+  const wake = () => {
+    revision += 1;
+    for (const it of waiting) it();
+  };
+
+  function change(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        waiting.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms).unref();
+      waiting.add(done);
+    });
+  }
+
+  return {
+    leave: changes.listen(wake),
+    /** Answers with what there is to be seen, at the next change or beat after what the asker has. */
+    async next(asked: unknown): Promise<Answer> {
+      let seen: Seen = { revision: 0, hash: '', ...Object(asked) };
+      const beatAtMs = performance.now() + BEAT_MS;
+      for (;;) {
+        const leftMs = Math.max(0, beatAtMs - performance.now());
+        if (isClosed ? isOver : seen.revision !== revision || leftMs === 0) {
+          const live = look();
+          const hash = createHash('sha256').update(JSON.stringify(live, steady)).digest('base64url');
+          const isNew = hash !== seen.hash;
+          seen = { revision, hash };
+          if (isNew || isOver || leftMs === 0) return { ok: true, seen, ...(isNew ? { live } : {}) };
+        }
+        await change(isClosed ? BEAT_MS : leftMs);
+      }
+    },
+    /** Nobody can ask any more: the answer that is waited for is that of the end. */
+    close(): void {
+      isClosed = true;
+    },
+    end(): void {
+      isOver = true;
+      wake();
+    },
+  };
 }
