@@ -16,8 +16,6 @@ export interface RivalOptions {
   retryMs?: number | readonly number[];
   /** Of its long poll, seconds. */
   timeout?: number;
-  /** What it takes to handle updates before it polls again. */
-  handleMs?: number;
   /** When it begins. */
   atMs?: number;
   /** It ends at its n-th 409. */
@@ -46,13 +44,7 @@ export function probeWorld() {
   }
 
   function rival(options: RivalOptions = {}) {
-    const {
-      retryMs,
-      timeout = 30,
-      handleMs = 5,
-      atMs = -2_000,
-      endsAfter = Number.POSITIVE_INFINITY,
-    } = options;
+    const { retryMs, timeout = 30, atMs = -2_000, endsAfter = Number.POSITIVE_INFINITY } = options;
     const self = { conflicts: 0, polls: 0, handled: [] as number[], ended: false };
     rivals.push(self);
     let offset = 0;
@@ -70,7 +62,7 @@ export function probeWorld() {
         const ids = answer.delivered ?? [];
         self.handled.push(...ids);
         if (ids.length > 0) offset = (ids.at(-1) as number) + 1;
-        clock.after(ids.length > 0 ? handleMs : 0, poll);
+        clock.after(ids.length > 0 ? 5 : 0, poll);
       });
     };
     clock.after(atMs + 2_000, poll);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { bed, node } from '../support/bed.ts';
 import { PROGRAM } from '../support/cli.ts';
-import { assertNeverTwo, assertNoToken, starts } from '../support/judge.ts';
+import { assertNeverTwo, assertNoToken } from '../support/judge.ts';
 import { alive, allPids, commandOf, descriptors, findByEnv, readProc } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
 import { staysTrue, until } from '../support/wait.ts';
@@ -61,18 +61,6 @@ test('a pipe that an escaped grandchild holds: restarts and the stop go on', asy
   const run = b.start(['--backoff', '10ms,50ms', '--max-restarts', '3/1m', '--', 'sh', worker]);
   await run.ends(1);
   for (const pid of allPids()) if (commandOf(pid) === '/bin/sleep 300.5') b.own(pid);
-});
-
-test('stop five times at once: all succeed, all is gone; a restart during the back-off starts the worker at once', async (t) => {
-  const b = await bed(t);
-  const failing = b.start(['--backoff', '600s,900s', '--', ...node('exits.mjs', '1')]);
-  await failing.waitFor(/starting it again in /);
-  const before = starts(b.journal()).length;
-  await b.run('restart');
-  await until('another life', () => starts(b.journal()).length > before, failing);
-  await Promise.all(Array.from({ length: 5 }, () => b.exits(0, 'stop')));
-  await failing.ends(0);
-  assert.deepEqual(findByEnv('SINGLEPOLL_BOT', String(b.botId)), []);
 });
 
 test('as PID 1 of a namespace of its own: says so, serves, reaps, stops', async (t) => {

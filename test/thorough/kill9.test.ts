@@ -2,7 +2,7 @@
 // SP_TEST_KILL_ROUNDS sets the number of rounds (default 60).
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { allGone, bed, node } from '../support/bed.ts';
+import { bed, node } from '../support/bed.ts';
 import { assertNeverTwo, handled } from '../support/judge.ts';
 import { alive, commandOf, findByEnv, readProc } from '../support/proc.ts';
 import { polledBy } from '../support/strays.ts';
@@ -56,32 +56,6 @@ test(`in a takeover, ${ROUNDS} random moments: of the holder, the newcomer or bo
     await b.serves({ seen });
     assertNeverTwo(b);
   }
-});
-
-test('a newcomer that hangs is ended once its time is over, and the run goes on', async (t) => {
-  const b = await bed(t);
-  const holder = await b.polling('--start-timeout 1s --stop-timeout 1s');
-  const newcomer = b.start(['--takeover', '--', 'sleep', '1000']);
-  await newcomer.waitFor(/\[worker\] started/);
-  newcomer.signal('SIGSTOP');
-  await until('another worker', () => polledBy(b, 'polite.mjs').length === 2, {
-    seen: holder.seen,
-    ms: 60_000,
-  });
-  assert.equal(alive(newcomer.pid), false);
-  assertNeverTwo(b);
-});
-
-test('of the supervisor: what is left of the worker’s tree goes at once, or at the next start', async (t) => {
-  const b = await bed(t);
-  const run = await b.polling(['--', ...node('setsid-child.mjs')]);
-  const workers = polledBy(b, 'setsid-child.mjs');
-  run.signal('SIGKILL');
-  await allGone(workers);
-  const left = findByEnv('SINGLEPOLL_BOT', String(b.botId));
-  const next = await b.polling();
-  await allGone(left);
-  assert.equal(next.ended(), null);
 });
 
 test(`the lock goes at the instant of death: ${ROUNDS} times one of two racing starters has it, none is locked out`, async (t) => {
