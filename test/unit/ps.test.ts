@@ -5,7 +5,8 @@ import { test } from 'node:test';
 import { openEyes } from '../../src/strays/finder.ts';
 import { isStopped } from '../../src/strays/grade.ts';
 import { psHands } from '../../src/strays/ps.ts';
-import { createStrayWorld, isAlive, PYTHON, until } from '../support/stray-world.ts';
+import { createStrayWorld, isAlive, PYTHON } from '../support/stray-world.ts';
+import { until } from '../support/wait.ts';
 
 test('one process before a signal: start time and state; nobody is null', () => {
   const look = psHands.look(process.pid)!;
@@ -19,7 +20,7 @@ test('a declared stray is found and stopped without /proc; one whose folder cann
     const script = join(world.project, 'simple_polling_bot.py');
     const stray = world.start(PYTHON, [script], { env: world.bareEnv });
     const relative = world.start(PYTHON, ['simple_polling_bot.py'], { env: world.bareEnv });
-    await until(() => [stray, relative].every(({ pid }) => world.polling().has(pid)), 'they poll');
+    await until('they poll', () => [stray, relative].every(({ pid }) => world.polling().has(pid)));
     const { token, botId, project: projectDir } = world;
     const sought = { token, botId, patterns: [/simple_polling/], scope: 'project', projectDir } as const;
     const { finder } = openEyes(sought, false);
