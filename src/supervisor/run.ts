@@ -1,6 +1,6 @@
 /**
- * The only place where anything happens: builds the real edges around the table, runs the loop, answers the control
- * channel, and returns the exit code once everything is gone. Boot (configuration, bot, lock) is in start.ts.
+ * The only place where the table's effects happen: the real edges of the loop, and the worker that lives. What comes before is in
+ * start.ts, how the parts of a run are put together in supervise.ts, and its orders in serve.ts.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -14,7 +14,6 @@ import type { WorkerOutput } from '../output/report.ts';
 import { duration, howItEnded, ON_REQUEST, size, words } from '../output/words.ts';
 import type { Me } from '../telegram/bot-api.ts';
 import { createAhead, type Parts } from './ahead.ts';
-import { backgroundQuestion, inputWords, takenPort, whoHasPort } from './early-end.ts';
 import { createGuard } from './guard.ts';
 import type { Taken } from './hold.ts';
 import { createLoop, type WorkerEnd } from './loop.ts';
@@ -24,6 +23,15 @@ import type { Ending, Policy, Saying } from './table.ts';
 import { createUsage } from './usage.ts';
 import type { WorkerExit, WorkerProcess } from './worker.ts';
 import { workerEnv } from './worker.ts';
+import {
+  backgroundQuestion,
+  type ConflictKind,
+  conflictIn,
+  inputWords,
+  takenPort,
+  UNAUTHORIZED,
+  whoHasPort,
+} from './worker-lines.ts';
 import { createWorkerTree } from './worker-tree.ts';
 
 /** A worker that lived this long counts as good where its polls can't be seen. */
@@ -394,23 +402,6 @@ export function createRun(startup: Startup & Taken, me: Me | null) {
     ended: finished.promise,
   };
 }
-
-type ConflictKind = 'poller' | 'webhook';
-
-/**
- * A 409 in the worker's output, in direct mode the only sign of another poller. Wordings: tdlib/telegram-bot-api Client.cpp (the
- * descriptions), and what grammY, Telegraf, node-telegram-bot-api, python-telegram-bot, aiogram, pyTelegramBotAPI print around them.
- */
-function conflictIn(text: string): ConflictKind | null {
-  if (/can't use getUpdates method while webhook is active|terminated by setWebhook request/.test(text))
-    return 'webhook';
-  const poller =
-    /terminated by other getUpdates|terminated by other long poll|HTTP Error 409: Conflict|TelegramConflictError/;
-  return poller.test(text) ? 'poller' : null;
-}
-
-/** The Bot API's answer to a token that it does not know, in the words of the same libraries. */
-const UNAUTHORIZED = /401.{0,40}Unauthorized|InvalidToken|UnauthorizedError/;
 
 export function deferred<T>() {
   let resolve!: (value: T) => void;

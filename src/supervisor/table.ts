@@ -1,7 +1,7 @@
 /**
  * What singlepoll does in every situation: one pure function over a total table of phases and events.
  * No clock, no randomness, no I/O: events carry `atMs` (elapsed time) and `random`; effects come out as data and are
- * performed in order by `src/run.ts`. Every answer to a question (a sweep, a spawn, a tree stop) carries the id of
+ * performed in order by `run.ts`. Every answer to a question (a sweep, a spawn, a tree stop) carries the id of
  * the question, and a stale one is dropped before the table: that is what keeps two workers from ever living at once.
  *
  * Invariants, checked by the simulation (test/simulation): a worker is spawned only right after a clean

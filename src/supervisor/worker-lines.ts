@@ -1,4 +1,7 @@
-/** Why a worker ends before it polls, where that can be told: it goes to the background, asks for input, or its port is taken, and by whom. */
+/**
+ * What the lines of a worker say: that it met a 409, and why it ended before it polled, where that can be told: it goes to the background,
+ * asks for input, or its port is taken, and by whom.
+ */
 import { tcpRows } from '../machine/tcp-table.ts';
 import { plainCommand } from '../output/plain.ts';
 import type { Inspector } from '../strays/inspector.ts';
@@ -53,3 +56,20 @@ export async function whoHasPort(port: number, inspector: Inspector): Promise<st
   const command = details ? ` (${plainCommand(details.argv, 80)})` : '';
   return `port ${port} is taken by pid ${pid}${command}: kill ${pid}, or give the worker another port`;
 }
+
+export type ConflictKind = 'poller' | 'webhook';
+
+/**
+ * A 409 in the worker's output, in direct mode the only sign of another poller. Wordings: tdlib/telegram-bot-api Client.cpp (the
+ * descriptions), and what grammY, Telegraf, node-telegram-bot-api, python-telegram-bot, aiogram, pyTelegramBotAPI print around them.
+ */
+export function conflictIn(text: string): ConflictKind | null {
+  if (/can't use getUpdates method while webhook is active|terminated by setWebhook request/.test(text))
+    return 'webhook';
+  const poller =
+    /terminated by other getUpdates|terminated by other long poll|HTTP Error 409: Conflict|TelegramConflictError/;
+  return poller.test(text) ? 'poller' : null;
+}
+
+/** The Bot API's answer to a token that it does not know, in the words of the same libraries. */
+export const UNAUTHORIZED = /401.{0,40}Unauthorized|InvalidToken|UnauthorizedError/;

@@ -1,7 +1,7 @@
 /** Which port a worker could not have, by the words of many programs; what sends a command to the background. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { backgroundQuestion, takenPort } from '../../src/supervisor/early-end.ts';
+import { backgroundQuestion, takenPort } from '../../src/supervisor/worker-lines.ts';
 
 const LINES: readonly (readonly [number | null, ...string[]])[] = [
   [
