@@ -37,31 +37,17 @@ export interface Edges {
   broken(error: unknown): void;
 }
 
-export interface WorkerEnd {
-  readonly code: number | null;
-  readonly signal: string | null;
-  readonly conflict: boolean;
-  readonly apiInDoubt: boolean;
-  readonly random: number;
-}
-
 type Plain<T> = T extends unknown ? Omit<T, 'atMs'> : never;
 export type Ask = Plain<Event>;
 
-export interface Loop {
-  readonly state: State;
-  /** Aborted with the next question, and for good at the end: who acts for the present one looks at it before each effect. */
-  readonly abandoned: AbortSignal;
-  send(event: Ask): void;
-  halt(): void;
-  /** The last events with the phases they met, oldest first: for a bug report. */
-  history(): readonly string[];
-}
+export type WorkerEnd = Omit<Extract<Ask, { kind: 'worker-exited' }>, 'kind' | 'spawn'>;
+
+export type Loop = ReturnType<typeof createLoop>;
 
 const HISTORY_MAX = 40;
 
 /** `onStep` sees every change of state after its effects were performed. */
-export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) => void): Loop {
+export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) => void) {
   let state = initial;
   let busy = false;
   let isBroken = false;
@@ -132,18 +118,21 @@ export function createLoop(policy: Policy, edges: Edges, onStep: (state: State) 
   }
 
   return {
-    get state() {
+    get state(): State {
       return state;
     },
-    get abandoned() {
+    /** Aborted with the next question, and for good at the end: who acts for the present one looks at it before each effect. */
+    get abandoned(): AbortSignal {
       return asking.signal;
     },
     send,
-    halt() {
+    /** Nothing is decided any more, whatever happens. */
+    halt(): void {
       isBroken = true;
       asking.abort();
       for (const cancel of timers.values()) cancel();
     },
-    history: () => past,
+    /** The last events with the phases they met, oldest first: for a bug report. */
+    history: (): readonly string[] => past,
   };
 }
