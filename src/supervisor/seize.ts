@@ -9,7 +9,7 @@ import { type Holder, type Lock, lockKey } from '../lock/lock.ts';
 import { runsSinglepoll } from '../lock/process.ts';
 import { isThere } from '../machine/procfs.ts';
 import type { Report } from '../output/report.ts';
-import { stopTargets } from '../strays/stop.ts';
+import { stopTargets, type Target } from '../strays/stop.ts';
 import { VERSION } from '../version.ts';
 import { claimBoth } from './claim.ts';
 import { askControl } from './control.ts';
@@ -80,7 +80,7 @@ async function end(holder: Holder, control: string | null, config: Config, repor
   report.line('stop', `ended pid ${target.pid}${how}`, 'warn');
 }
 
-async function targetOf(holder: Holder, control: string | null): Promise<{ pid: number; startId: string }> {
+async function targetOf(holder: Holder, control: string | null): Promise<Target> {
   const { pid, startId, uid, elsewhere } = holder;
   const refuse = (why: string, code: number = EXIT.otherPoller) =>
     inTheWay(`who holds the lock ${why}`, holder, control, code);

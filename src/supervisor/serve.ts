@@ -17,9 +17,8 @@ import { DAY_MS } from './history.ts';
 import type { Recorder } from './recorder.ts';
 import type { Reload } from './reload.ts';
 import { deferred, type Run } from './run.ts';
-import type { LiveDocument, StatusDocument } from './status.ts';
+import type { LiveDocument, StatusDocument, TreeEntry } from './status.ts';
 import type { Watch } from './watch.ts';
-import type { WorkerTree } from './worker-tree.ts';
 
 const TREE_FRESH_MS = 1_000;
 const TREE_WATCHED_MS = 5_000;
@@ -71,7 +70,7 @@ type DocumentOf = (treeFreshMs: number) => StatusDocument;
 
 /** Listing the tree goes over every process of the machine: a question within `treeFreshMs` of another gets the same list. */
 function documentOf({ loop, status, tree }: Run): DocumentOf {
-  let listed: { pid: number | null; atMs: number; rows: ReturnType<WorkerTree['list']> } | null = null;
+  let listed: { pid: number | null; atMs: number; rows: readonly TreeEntry[] } | null = null;
   return (treeFreshMs) => {
     const { pid } = loop.state;
     const nowMs = performance.now();

@@ -11,12 +11,7 @@ export const OWNER_GONE = 'the program that it belongs to has gone';
 
 export class Stopped extends Error {}
 
-export interface Asks {
-  /** Aborted by an ask to stop, until somebody else answers. */
-  readonly signal: AbortSignal;
-  stop(reason: string): void;
-  answeredBy(answers: Answers): void;
-}
+export type Asks = ReturnType<typeof listen>;
 
 interface Answers {
   stop(reason: string): void;
@@ -25,7 +20,7 @@ interface Answers {
 }
 
 /** Takes the signals over for the rest of this process's life. */
-export function listen(): Asks {
+export function listen() {
   const early = new AbortController();
   let answers: Answers = { stop: () => early.abort(new Stopped()), restart() {}, forward() {} };
   const hadTerminal = hasTerminal();
@@ -41,9 +36,10 @@ export function listen(): Asks {
   for (const signal of ['SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const)
     process.on(signal, () => answers.forward(signal));
   return {
+    /** Aborted by an ask to stop, until somebody else answers. */
     signal: early.signal,
-    stop: (reason) => answers.stop(reason),
-    answeredBy(others) {
+    stop: (reason: string): void => answers.stop(reason),
+    answeredBy(others: Answers): void {
       answers = others;
       if (early.signal.aborted) others.stop('asked to stop');
     },

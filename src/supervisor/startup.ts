@@ -26,21 +26,17 @@ export interface StartRequest {
   readonly owner?: Owner | null;
 }
 
-/** What a run has opened, closed in the reverse order, whatever goes wrong with one of them. */
-export interface Teardown {
-  /** `why`: the error that ends the run early. */
-  add(close: (why?: unknown) => unknown): void;
-  mark(): number;
-  /** Closes what was added after the mark, the last first. Rejects with the first error, after all have had their turn. */
-  closeTo(mark: number, why?: unknown): Promise<void>;
-}
+export type Teardown = ReturnType<typeof createTeardown>;
 
-export function createTeardown(): Teardown {
+/** What a run has opened, closed in the reverse order, whatever goes wrong with one of them. */
+export function createTeardown() {
   const open: ((why?: unknown) => unknown)[] = [];
   return {
-    add: (close) => void open.push(close),
-    mark: () => open.length,
-    async closeTo(mark, why) {
+    /** `why`: the error that ends the run early. */
+    add: (close: (why?: unknown) => unknown): void => void open.push(close),
+    mark: (): number => open.length,
+    /** Closes what was added after the mark, the last first. Rejects with the first error, after all have had their turn. */
+    async closeTo(mark: number, why?: unknown): Promise<void> {
       const errors: unknown[] = [];
       while (open.length > mark) {
         try {

@@ -12,6 +12,7 @@ import type { Proc, Snapshot } from '../strays/process.ts';
 import type { Processes } from '../strays/processes.ts';
 import { type Hands, linuxHands, type StopResult, stopTargets, type Target } from '../strays/stop.ts';
 import { gather, leftBy, maySignal, surroundings } from '../strays/tree.ts';
+import type { TreeEntry } from './status.ts';
 
 /** `isElsewhere`: to Telegram's own server, while the API root is another. */
 export type Sign = PollSign & { readonly isElsewhere: boolean };
@@ -81,7 +82,7 @@ export function createWorkerTree(
       await processes.snapshot({ timeoutMs: DETAILS_MS });
     },
     /** The leader (null when it has ended) and all that belongs to it, parents first. */
-    list: (leader: number | null): readonly { pid: number; ppid: number; command: string }[] =>
+    list: (leader: number | null): readonly TreeEntry[] =>
       members(processes.quick(), leader, []).map((proc) => ({
         ...{ pid: proc.pid, ppid: proc.ppid, command: commandOf(proc) },
       })),
