@@ -141,7 +141,7 @@ export function openTools(config: Config, ours: readonly number[]) {
   return {
     eyes,
     api,
-    prover: proverFor(config, eyes, api, findBotDir(config.botId), (pid) => ours.includes(pid)),
+    prover: proverFor(config, eyes, api, findBotDir(config.botId), () => ours),
   };
 }
 

@@ -60,7 +60,7 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
       const sweeper = createSweeper({
         ...{ finder, report, signal, stopTimeoutMs: config.stopTimeoutMs, dryRun: false },
         ...{ silencesOthers: true, leased: config.lease !== null },
-        prover: isLeased ? null : proverFor(config, eyes, api, botDir, () => false),
+        prover: isLeased ? null : proverFor(config, eyes, api, botDir, () => []),
       });
       // Nobody can hold a poll while a webhook is set: it goes first, and is looked at again where somebody was asked.
       await clear(config, report, api);

@@ -61,8 +61,8 @@ export interface Observation {
 
 export interface ObserverOptions {
   readonly addresses: ApiAddresses;
-  /** True for this process and the worker's tree. */
-  readonly isOurs: (pid: number) => boolean;
+  /** Further pids whose connections are not a stranger's: the worker's tree. */
+  readonly ours: () => readonly number[];
   readonly eyes: Eyes;
 }
 
@@ -98,7 +98,7 @@ export async function whoIsConnected(options: ObserverOptions): Promise<readonly
   return (await lookAround(options))?.clients ?? null;
 }
 
-async function lookAround({ addresses, isOurs, eyes }: ObserverOptions): Promise<Around | null> {
+async function lookAround({ addresses, ours, eyes }: ObserverOptions): Promise<Around | null> {
   // Our own sockets are left out first, so that one listing is enough if no other process is connected.
   const own = new Set(socketInodes(process.pid)?.map(Number));
   const found = await Promise.all(
@@ -118,10 +118,11 @@ async function lookAround({ addresses, isOurs, eyes }: ObserverOptions): Promise
   if (listed.length === 0) return { clients: [], places: [] };
   const owners = await eyes.inspector.ownersOfSockets(listed.map(({ socket }) => socket.inode));
   const procs = owners.size > 0 ? (await eyes.processes.snapshot()).procs : new Map<number, Proc>();
+  const mine = new Set([process.pid, ...ours()]);
   const places = new Set<Place>();
   const clients = listed.flatMap(({ place, socket }) => {
     const pids = owners.get(socket.inode) ?? [];
-    if (pids.some(isOurs)) return [];
+    if (pids.some((pid) => mine.has(pid))) return [];
     places.add(place);
     const { uid, cgroup } = socket;
     // Of several holders the oldest opened it; the others inherited it and are stopped with its tree.

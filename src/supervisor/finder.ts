@@ -16,20 +16,19 @@ export function eyesFor(config: Config): Eyes {
   });
 }
 
-/** `botDir`: the bot's state folder; null where there is none. `isOurs`: pids whose connections are not a stranger's. */
+/** `botDir`: the bot's state folder; null where there is none. `ours`: pids whose connections are not a stranger's. */
 export function proverFor(
   config: Config,
   eyes: Eyes,
   api: BotApi,
   botDir: string | null,
-  isOurs: (pid: number) => boolean,
+  ours: () => readonly number[],
 ): Prover {
   return createProver({
     api,
     apiRoot: config.apiRoot,
     addressFile: botDir === null ? null : join(botDir, ADDRESS_FILE),
-    eyes,
-    isOurs: (pid) => pid === process.pid || isOurs(pid),
+    ...{ eyes, ours },
   });
 }
 

@@ -91,8 +91,8 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   const api = polling ? openBotApi(config.apiRoot, () => config.token as string) : null;
   teardown.add(() => api?.close());
   /** Pids of the worker's tree; supervise.ts knows them. */
-  const workerTree = { has: (_pid: number) => false };
-  const prover = api && !dryRun ? proverFor(config, eyes, api, botDir, (pid) => workerTree.has(pid)) : null;
+  const workerTree = { pids: (): readonly number[] => [] };
+  const prover = api && !dryRun ? proverFor(config, eyes, api, botDir, () => workerTree.pids()) : null;
   let connections: { readonly seen: ReturnType<Prover['look']>; readonly atMs: number } | null = null;
   return {
     ...{ config, flags: request.flags, link: request.link ?? null },

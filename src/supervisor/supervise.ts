@@ -123,9 +123,10 @@ function openReach({ api, config, report, teardown, status, bus }: Run): ApiReac
 function openGuarding(run: Run, reach: ApiReach, leased: boolean) {
   const { config, report, eyes, status, bus, tree, loop, connected, standbys } = run;
   const prover = run.prover!;
-  run.workerTree.has = (pid) =>
-    standbys.some((it) => it.pid === pid) ||
-    tree.list(run.worker()?.pid ?? null).some((it) => it.pid === pid);
+  run.workerTree.pids = () => {
+    const worker = run.worker();
+    return [...standbys, ...(worker ? tree.list(worker.pid) : [])].flatMap(({ pid }) => pid ?? []);
+  };
   // However the end was brought about: a sweep that went on would meet the next supervisor's worker as a stray.
   const halt = new AbortController();
   run.onStep(() => loop.state.headed?.to === 'exit' && halt.abort(new Stopped()));
