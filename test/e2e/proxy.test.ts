@@ -1,47 +1,23 @@
 // A machine whose only way out is a proxy (HTTPS_PROXY, HTTP_PROXY): the bot's polls and calls, our own, and the alerts go through it.
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
-import { type AddressInfo, createConnection, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { bed, node, PYTHON, worker } from '../support/bed.ts';
+import { openConnectProxy } from '../support/connect-proxy.ts';
 import { openHook } from '../support/hook.ts';
 import { assertNoToken, starts } from '../support/judge.ts';
-import { openProxy } from '../support/proxy.ts';
 import { until } from '../support/wait.ts';
 
 const API = 'bot-api.test:8081';
 const HOOK = 'hook.test:8090';
-const CREDENTIALS = 'user:pr0xy-s3cret';
 
 /** Only a proxy that tunnels (CONNECT) leads to names that exist nowhere; without the credentials it gives 407. */
 async function behind(t: TestContext) {
   const b = await bed(t);
   const hook = await openHook(t);
-  const places: Record<string, number> = { [API]: b.sandbox.port, [HOOK]: Number(new URL(hook.url).port) };
-  const asked: string[] = [];
-  const server = createServer((_request, response) => response.writeHead(405).end());
-  server.on('connect', ({ url = '', headers }, socket: Socket) => {
-    asked.push(url);
-    socket.on('error', () => {});
-    if (headers['proxy-authorization'] !== `Basic ${Buffer.from(CREDENTIALS).toString('base64')}`)
-      return void socket.end('HTTP/1.1 407 Who Are You\r\nProxy-Authenticate: Basic\r\n\r\n');
-    const onward = createConnection(places[url] ?? 1, '127.0.0.1').on('error', () => socket.destroy());
-    onward.once('connect', () => {
-      socket.write('HTTP/1.1 200 OK\r\n\r\n');
-      socket.pipe(onward).pipe(socket);
-    });
-    socket.once('close', () => onward.destroy());
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const line = await openProxy((server.address() as AddressInfo).port);
-  t.after(async () => {
-    await line.close();
-    server.closeAllConnections();
-    server.close();
-  });
-  const HTTP_PROXY = `http://${CREDENTIALS}@127.0.0.1:${line.port}`;
-  Object.assign(b.env, { TELEGRAM_API_ROOT: `http://${API}`, HTTP_PROXY });
-  return { b, hook, line, asked };
+  const places = { [API]: b.sandbox.port, [HOOK]: Number(new URL(hook.url).port) };
+  const proxy = await openConnectProxy(t, places);
+  Object.assign(b.env, { TELEGRAM_API_ROOT: `http://${API}`, HTTP_PROXY: proxy.url });
+  return { b, hook, proxy };
 }
 
 for (const [what, command] of [
@@ -49,26 +25,25 @@ for (const [what, command] of [
   ['a Python worker, whose library reads HTTP_PROXY, too', [PYTHON, worker('poller.py')]],
 ] as const)
   test(`${what} polls through it by way of the gateway`, async (t) => {
-    const { b, asked } = await behind(t);
+    const { b, proxy } = await behind(t);
     const run = b.start(['--', ...command]);
     await b.serves(run);
     const status = await b.status();
     assert.deepEqual([status.healthy, status.polling?.via], [true, 'gateway']);
-    assert.deepEqual([...new Set(asked)], [API]);
+    assert.deepEqual([...new Set(proxy.asked)], [API]);
     assert.doesNotMatch(run.stderr() + JSON.stringify(status), /pr0xy-s3cret/);
     assertNoToken(run.stderr(), b.token);
   });
 
 test('an alert reaches its URL through it; an outage of the proxy is one of the API, and ends with it', async (t) => {
-  const { b, line, hook } = await behind(t);
+  const { b, proxy, hook } = await behind(t);
   const run = await b.polling(`--alert-url http://${HOOK}/alerts`);
   await b.sandbox.setWebhook('https://thief.example.com/a');
   await until('the alert', () => hook.posts.some(({ body }) => body.includes('thief.example.com')), run);
-  line.turnAway();
-  line.cut();
+  proxy.down();
   const isTold = async () => (await b.status()).problems.some(({ code }) => code === 'api-unreachable');
   await until('status to tell', isTold, { ms: 40_000, everyMs: 200, seen: run.seen });
-  await line.accept();
+  proxy.up();
   await b.serves(run, 45_000);
   assert.equal(starts(b.journal()).length, 1, 'the worker saw nothing of it');
   assert.doesNotMatch(run.stderr(), /pr0xy-s3cret/);

@@ -13,32 +13,12 @@ export interface Certificate {
 export function makeCertificate(dir: string): Certificate {
   const keyFile = join(dir, 'test.key');
   const certFile = join(dir, 'test.crt');
-  const names = 'subjectAltName=IP:127.0.0.1,DNS:localhost';
-  const kind = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:prime256v1',
-    '-nodes',
-    '-days',
-    '2',
-  ];
-  const usage = 'keyUsage=critical,keyCertSign,digitalSignature';
-  const files = [
-    '-keyout',
-    keyFile,
-    '-out',
-    certFile,
-    '-subj',
-    '/CN=localhost',
-    '-addext',
-    names,
-    '-addext',
-    usage,
-  ];
-  execFileSync('openssl', [...kind, ...files], { stdio: 'pipe' });
+  const kind =
+    'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost';
+  const more =
+    '-addext subjectAltName=IP:127.0.0.1,DNS:localhost -addext keyUsage=critical,keyCertSign,digitalSignature';
+  const words = [...kind.split(' '), ...more.split(' '), '-keyout', keyFile, '-out', certFile];
+  execFileSync('openssl', words, { stdio: 'pipe' });
   chmodSync(keyFile, 0o600);
   return { keyFile, certFile, key: readFileSync(keyFile, 'utf8'), cert: readFileSync(certFile, 'utf8') };
 }
@@ -55,17 +35,7 @@ export function signCertificate(dir: string, host: string, issuer: { cert: strin
   );
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
   openssl('req', '-new', ...curve, '-keyout', 'x.key', '-subj', `/CN=${host}`, '-out', 'x.csr');
-  const by = [
-    '-CA',
-    'issuer.crt',
-    '-CAkey',
-    'issuer.key',
-    '-CAcreateserial',
-    '-days',
-    '2',
-    '-extfile',
-    'ext',
-  ];
+  const by = '-CA issuer.crt -CAkey issuer.key -CAcreateserial -days 2 -extfile ext'.split(' ');
   openssl('x509', '-req', '-in', 'x.csr', ...by, '-out', 'x.crt');
   return { cert: read('x.crt'), key: read('x.key') };
 }

@@ -38,7 +38,8 @@ export async function openConnectProxy(
     if (headers['proxy-authorization'] !== wanted)
       return void socket.end('HTTP/1.1 407 Who Are You\r\nProxy-Authenticate: Basic\r\n\r\n');
     const port = places[url];
-    if (!open || port === undefined) return void socket.end('HTTP/1.1 502 No Way\r\n\r\n');
+    if (!open) return void socket.resetAndDestroy();
+    if (port === undefined) return void socket.end('HTTP/1.1 502 No Way\r\n\r\n');
     const onward = track(createConnection(port, '127.0.0.1'));
     onward.once('connect', () => {
       socket.write('HTTP/1.1 200 OK\r\n\r\n');
