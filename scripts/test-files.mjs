@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const FILE_TIMEOUT_MS = 1_500_000;
+const FILE_TIMEOUT_MS = 2_400_000;
 const TOGETHER = join(import.meta.dirname, '../test/support/together.ts');
 
 /**
