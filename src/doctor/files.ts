@@ -152,9 +152,5 @@ export function pathsInProject(path: string, folder: string): string[] {
 export const lineAt = (text: string, offset: number): number => text.slice(0, offset).split('\n').length;
 
 /** The first fifty matches: a file that a machine wrote may have any number. */
-export function* matchesIn(text: string, pattern: RegExp): Generator<RegExpExecArray> {
-  let count = 0;
-  for (const match of text.matchAll(pattern))
-    if (count++ < 50) yield match;
-    else return;
-}
+export const matchesIn = (text: string, pattern: RegExp): RegExpExecArray[] =>
+  [...text.matchAll(pattern)].slice(0, 50);

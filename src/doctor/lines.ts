@@ -103,7 +103,7 @@ export function findLines(facts: Facts): Finding[] {
       kinds.some((it) => it === kind || (place.text === null && isKind(it, file))),
     ).flatMap(({ rule, pattern, proof, word, around, why, cure }) => {
       const text = place.text ?? code.of(file);
-      return [...matchesIn(text, pattern)].flatMap((match) => {
+      return matchesIn(text, pattern).flatMap((match) => {
         const line = place.line ?? lineAt(text, match.index);
         const rows = code.of(file).split('\n');
         const isAround = (lines: readonly string[]) => lines.some((it) => around.test(it));
@@ -117,11 +117,9 @@ export function findLines(facts: Facts): Finding[] {
         if (polls && !/^(poll|named)$/.test(proof) && minds(`${text}${ofPoller}`, rule)) return [];
         const rest = words.join(' ').replace(match[2] ?? '', '');
         const values = { rest, ...match.map((it) => it?.trim() ?? 'the bot') };
-        return {
-          ...{ rule, file, line, note: note && (kind === 'command' || proof.startsWith('^')) },
-          why: fill(why, values) + (polls ? `: ${told(polls)}` : ''),
-          cure: fill(cure, values),
-        };
+        const by = polls ? `: ${told(polls)}` : '';
+        const isNote = note && (kind === 'command' || proof.startsWith('^'));
+        return { rule, file, line, note: isNote, why: fill(why, values) + by, cure: fill(cure, values) };
       });
     }),
   );

@@ -7,7 +7,6 @@ import {
   commandText,
   type Document,
   environmentOf,
-  type Path,
   pathsOf,
   readDocuments,
   rowsOf,
@@ -43,11 +42,11 @@ digitalocean  \.do/\w+\.ya?ml                               workers>*           
 appengine     app\.ya?ml                                    >                                entrypoint             when=runtime name=service line
 workflow      \.github/workflows/[^/]+\.ya?ml               jobs>*>steps>*                   run                    line root
 singlepoll    singlepoll\.toml                              >                                command                run=singlepoll+start+-- line
-procfile      Procfile(\.[\w-]+)?                           /^[ \t]*([\w-]+)[ \t]*:[ \t]*(.+)$/
-docker        ([Dd]ockerfile|Containerfile)([.-][\w.-]+)?|.*\.[Dd]ockerfile  /^[ \t]*(ENTRYPOINT|CMD)[ \t]+(?![\s\S]*^[ \t]*FROM\b)(.*)$/
-make          (GNUm|[Mm])akefile                             /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n){0,50})\t[@-]*(.*)$/
-shell         .*\.(sh|bash)                                  /^()(?!\s*#)(.*\b(?:gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll)\b.*)$/
-cron          crontab|.*\.cron                               /^[ \t]*((?:[\d*\/,-]+[ \t]+){4}[\w*\/,-]+|@\w+)[ \t]+(?:root[ \t]+)?(.*)$/`).map(
+procfile      Procfile(\.[\w-]+)?                           /^[ \t]*([\w-]+)[ \t]*:[ \t]*(.+)$/  command
+docker        ([Dd]ockerfile|Containerfile)([.-][\w.-]+)?|.*\.[Dd]ockerfile  /^[ \t]*(ENTRYPOINT|CMD)[ \t]+(?![\s\S]*^[ \t]*FROM\b)(.*)$/  command
+make          (GNUm|[Mm])akefile                             /(?<=^([\w.-]+)\s*:(?!=).*\n(?:\t.*\n){0,50})\t[@-]*(.*)$/  command
+shell         .*\.(sh|bash)                                  /^()(?!\s*#)(.*\b(?:gunicorn|uvicorn|hypercorn|flask|fastapi|python|node|nodemon|npm|pm2|tsx|watchmedo|singlepoll)\b.*)$/  command
+cron          crontab|.*\.cron                               /^[ \t]*((?:[\d*\/,-]+[ \t]+){4}[\w*\/,-]+|@\w+)[ \t]+(?:root[ \t]+)?(.*)$/  command  root`).map(
   ({ columns: [manager = '', file, place = '', keys = '', rest = ''] }) => {
     const more = Object.fromEntries(rest.split(' ').map((it) => it.split('='))) as Record<string, string>;
     const lines = place.startsWith('/') ? RegExp(place.slice(1, -1), 'gim') : null;
@@ -56,7 +55,7 @@ cron          crontab|.*\.cron                               /^[ \t]*((?:[\d*\/,
   },
 );
 
-type Said = ReturnType<typeof row>;
+type Said = ReturnType<typeof processesIn>[number];
 export type Process = ReturnType<typeof judge>;
 export type Facts = ReturnType<typeof studyProject>;
 type Studied = ReturnType<typeof studyCode>;
@@ -64,9 +63,8 @@ type Texts = ReadonlyMap<string, string>;
 
 export function studyProject(project: Project) {
   const known = studyCode(project);
-  const placed = known.files.flatMap(({ path, text }) => fromDocuments(path, text, known.texts));
-  const lines = known.files.flatMap(({ path, text }) => fromLines(path, text));
-  const said = [...placed.filter(({ of }) => of === undefined), ...lines];
+  const placed = known.files.flatMap(({ path, text }) => processesIn(path, text, known.texts));
+  const said = placed.filter(({ of }) => of === undefined);
   const own = said.map((it) => judge(it, said, known));
   const counted = placed.flatMap((it) => {
     const meant = own.find(({ manager, name }) => manager === it.of && name === it.name);
@@ -100,11 +98,11 @@ function studyCode(project: Project) {
   };
 }
 
-function fromDocuments(file: string, content: string, texts: Texts) {
-  const places = PLACES.filter((place) => place.file.test(file) && !place.lines);
-  const documents = places.length === 0 ? [] : readDocuments(file, content);
-  return documents.flatMap((document) =>
-    places.flatMap(({ manager, steps, keys, more }, index) => {
+function processesIn(file: string, content: string, texts: Texts) {
+  const places = PLACES.filter((place) => place.file.test(file));
+  const documents = places.some(({ lines }) => !lines) ? readDocuments(file, content) : [];
+  return places.flatMap(({ manager, lines, steps, keys, more }, index) =>
+    (lines ? linesIn(file, content, manager, lines) : documents).flatMap((document) => {
       const root = document.value;
       // A file of fly.io names its app, and may name its processes.
       const isSaid = index > 0 && keys[0] === '-' && pathsOf(root, places[index - 1]!.steps).length > 0;
@@ -115,57 +113,43 @@ function fromDocuments(file: string, content: string, texts: Texts) {
         const said = text(at(value, inside)) ?? text(at(value, inside.slice(0, 1))) ?? '.';
         const folder = 'root' in more ? '' : (joinPath(folderOf(file), said) ?? folderOf(file));
         const words = keys.map((key) => commandText(key === '=' ? value : at(value, [key])) ?? '');
-        const command = words
+        const line = words
           .join(' ')
           .trim()
           .replace(/^[-@:+!]+(?=\/)/, '');
-        const whole = command === '' ? '' : `${more.run?.replaceAll('+', ' ') ?? ''} ${command}`.trim();
         const chart = /^name:\s*(\S+)/m.exec(texts.get(joinPath(folder, 'Chart.yaml')!) ?? '')?.[1];
         const key = (manager === 'workflow' ? path[1] : path.at(-1))?.toString().replace(/^program:/, '');
         const named = more.name ? stepsOf(more.name) : [...path, 'name'];
         const name = text(at(root, named)) ?? key ?? chart ?? 'app';
-        const line = document.lineOf('line' in more ? [...path, keys[0]!] : path);
-        return { ...row(manager, file, line, name, whole), folder, document, path, of: more.of };
+        const isServer = manager === 'systemd' || manager === 'cron';
+        return {
+          ...{ manager, file, name, folder, document, path, of: more.of },
+          line: document.lineOf('line' in more ? [...path, keys[0]!] : path),
+          /** The line of shell; empty where the file leaves it to the image or the platform. */
+          command: line && `${more.run?.replaceAll('+', ' ') ?? ''} ${line}`.trim(),
+          isForDevelopment: !isServer && [file, name].some(isForDevelopment),
+        };
       });
     }),
   );
 }
 
-function row(manager: string, file: string, line: number, name: string, command: string) {
-  const isServer = manager === 'systemd' || manager === 'cron';
-  const document: Document = { value: { name, command }, lineOf: () => line };
-  return {
-    ...{ manager, file, line, name, document },
-    /** The line of shell; empty where the file leaves it to the image or the platform. */
-    command,
-    folder: manager === 'cron' ? '' : folderOf(file),
-    isForDevelopment: !isServer && [file, name].some(isForDevelopment),
-    /** Of the process in the document. */
-    path: [] as Path,
-  };
-}
-
-function fromLines(file: string, content: string): Said[] {
-  const joined = content.replace(/\\\r?\n/g, (it) => ' '.repeat(it.length));
-  return PLACES.filter((place) => place.file.test(file)).flatMap(({ manager, lines }) => {
-    const source = manager === 'docker' ? joined : content;
-    const found = [...(lines ? source.matchAll(lines) : [])].map(({ 1: name, 2: command, index }) =>
-      row(manager, file, lineAt(content, index), name || basename(file), command!.trim()),
-    );
-    return manager === 'docker' ? imageCommand(found) : found;
-  });
-}
-
-/** The command of an image: CMD, after ENTRYPOINT where that is an array. */
-function imageCommand(found: readonly Said[]): Said[] {
-  const [entry, command] = ['ENTRYPOINT', 'CMD'].map((kind) =>
-    found.findLast(({ name }) => name.toUpperCase() === kind),
+/** Each line of a file that says a process, as a document. */
+function linesIn(file: string, content: string, manager: string, pattern: RegExp): Document[] {
+  const whole = content.replace(/\\\r?\n/g, (it) => ' '.repeat(it.length));
+  const matches = [...(manager === 'docker' ? whole : content).matchAll(pattern)];
+  const found = matches.map(({ 1: name, 2: command = '', index }) => ({
+    value: { name: name || basename(file), command: command.trim() },
+    lineOf: () => lineAt(content, index),
+  }));
+  if (manager !== 'docker') return found;
+  // An image runs CMD, after ENTRYPOINT where that is an array.
+  const [entry, cmd] = [/^E/i, /^C/i].map((kind) => found.findLast(({ value }) => kind.test(value.name)));
+  const both = [entry, entry && !entry.value.command.startsWith('[') ? undefined : cmd].filter((it) => !!it);
+  const words = both.map(({ value: { command: it } }) =>
+    it.startsWith('[') ? commandText(readDocuments('', it)[0]?.value) : it,
   );
-  const both = [entry, entry && !entry.command.startsWith('[') ? undefined : command].filter((it) => !!it);
-  const words = both.map(({ command: said }) =>
-    said.startsWith('[') ? commandText(readDocuments('', said)[0]?.value) : said,
-  );
-  return both.slice(-1).map((it) => ({ ...it, name: 'CMD', command: words.join(' ').trim() }));
+  return both.slice(-1).map((it) => ({ ...it, value: { name: 'CMD', command: words.join(' ').trim() } }));
 }
 
 const INFRASTRUCTURE =

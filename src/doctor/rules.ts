@@ -102,20 +102,14 @@ function findSettings(facts: Facts): Finding[] {
       return RegExp(test.slice(1)).test(String(value ?? '')) === test.startsWith('~');
     };
     const rows = SETTINGS.filter((row) => isSuspect && row.manager === manager && row.tests.every(holds));
+    const lease = /kubernetes|helm|autoscaler/.test(manager) ? `${LEASE} k8s:` : LEASE;
+    const seen = polls ? ` (${polls.file}:${polls.line} polls: ${polls.what})` : '';
     return rows.map(({ rule, why, cure, tests }) => {
       const steps = stepsTo(tests[0]!.path);
-      const values = {
-        ...{ name, file, command, value: String(at(document.value, steps)), key: String(steps.at(-1)) },
-        lease: /kubernetes|helm|autoscaler/.test(manager) ? `${LEASE} k8s:` : LEASE,
-      };
-      const seen = polls ? ` (${polls.file}:${polls.line} polls: ${polls.what})` : '';
-      return {
-        rule,
-        file,
-        line: document.lineOf(steps),
-        why: fill(why, values) + seen,
-        cure: fill(cure, values),
-      };
+      const [value, key] = [String(at(document.value, steps)), String(steps.at(-1))];
+      const values = { name, file, command, value, key, lease };
+      const line = document.lineOf(steps);
+      return { rule, file, line, why: fill(why, values) + seen, cure: fill(cure, values) };
     });
   });
 }
@@ -135,13 +129,9 @@ function twoPollers(facts: Facts): Finding[] {
     const other = pollers.find((it) => it.file === file && botOf(it, facts) === botOf(process, facts))!;
     if (other.name === name) return [];
     const idle = /web|api|http/i.test(other.name) ? other.name : name;
-    return {
-      rule: 'two-pollers',
-      file,
-      line,
-      why: `${other.name} and ${name} both poll: ${told(other.polls!)} and ${told(polls!)}`,
-      cure: `take the polling out of one of them: POLLING_ENABLED=0 for ${idle}, where the code looks at it`,
-    };
+    const why = `${other.name} and ${name} both poll: ${told(other.polls!)} and ${told(polls!)}`;
+    const cure = `take the polling out of one of them: POLLING_ENABLED=0 for ${idle}, where the code looks at it`;
+    return { rule: 'two-pollers', file, line, why, cure };
   });
 }
 

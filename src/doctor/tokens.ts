@@ -5,28 +5,26 @@ import { runTool } from '../tools.ts';
 import { type Finding, isKind, lineAt } from './files.ts';
 import type { Facts } from './processes.ts';
 
-interface TokenAt {
-  readonly bot: string;
-  /** Never printed; compared only. */
-  readonly token: string;
-  readonly index: number;
-}
-
 /** Those of Telegram's own documentation. */
 const PUBLISHED =
   /^(110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw|123456:ABC-DEF1234ghIkl-zyx57W2v1u123ew11|4839574812:AAFD39kkdpWt3ywyRZergyOLMaJhac60qc)$/;
 
-/** The tokens in a text; not what people write where a token belongs. */
-export const tokensIn = (text: string): TokenAt[] =>
-  [...text.matchAll(WHOLE_TOKEN)].flatMap(({ 0: token, 1: bot = '', index }) => {
-    const secret = token.slice(bot.length + 1);
-    return secret.length > 50 || PUBLISHED.test(token) || isMadeUp(bot, secret)
-      ? []
-      : [{ bot, token, index }];
-  });
+/** The tokens in a text, each once; not what people write where a token belongs. They are compared, and never printed. */
+export function tokensIn(text: string): { bot: string; token: string; index: number }[] {
+  const all = [...text.matchAll(WHOLE_TOKEN)].map(({ 0: token, 1: bot = '', index }) => ({
+    bot,
+    token,
+    index,
+  }));
+  const first = all.filter(({ token }, index) => all.findIndex((it) => it.token === token) === index);
+  return first.filter(
+    ({ bot, token }) => !PUBLISHED.test(token) && !isMadeUp(bot, token.slice(bot.length + 1)),
+  );
+}
 
 /** Random secrets have some 25 different characters, of both cases; `xxxxxxxx`, `your_token_here`, `ABCDEFGHIJ…` have not. */
 const isMadeUp = (bot: string, secret: string): boolean =>
+  secret.length > 50 ||
   new Set(secret).size < 12 ||
   !/[a-z]/.test(secret) ||
   !/[A-Z]/.test(secret) ||
@@ -45,12 +43,7 @@ export function findTokens({ project, files }: Facts): Finding[] {
     const cure = isKind('log', file)
       ? `rm ${file}, @BotFather /revoke; in Python: logging.getLogger("httpx").setLevel(logging.WARNING)`
       : `@BotFather /revoke, the new token into .env${isKind('example', file) ? '' : ', and os.environ or process.env here'}`;
-    const tokens = new Map(
-      tokensIn(text)
-        .reverse()
-        .map((it) => [it.token, it]),
-    );
-    return [...tokens.values()].map(({ bot, index }) => {
+    return tokensIn(text).map(({ bot, index }) => {
       const line = isCut ? null : lineAt(text, index);
       return { rule, file, line, why: `a token of bot ${bot} stands in the ${where}: ${who}`, cure };
     });
