@@ -34,6 +34,8 @@ export interface PeersOptions {
 
 /** When to look whether a process is dead, after its sockets have closed. */
 const DEATH_LOOKS_MS = [0, 20, 100, 500, 2_000];
+/** A stranger is sought among all processes, which takes long. One that comes sooner than this counts as the last that was found. */
+const NAME_EVERY_MS = 500;
 
 export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) {
   const pollers = new Map<Socket, Poller>();
@@ -41,6 +43,8 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
   const known = new Set<number>();
   let lastConnection = 0;
   let learning: Promise<unknown> | null = null;
+  let stranger: number | null = null;
+  let namedAtMs = Number.NEGATIVE_INFINITY;
 
   /** Which of these has the client's end; `unknown`: one of them can't be inspected, or the system does not tell. */
   function holder(socket: Socket, among: Iterable<number>): number | 'nobody' | 'unknown' | 'gone' {
@@ -63,6 +67,15 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
       if (row.localPort === remotePort && row.remotePort === localPort && row.remote === '127.0.0.1')
         return row.inode === '0' ? null : row.inode;
     return null;
+  }
+
+  function strangerAt(socket: Socket): number | null {
+    if (performance.now() - namedAtMs > NAME_EVERY_MS) {
+      const found = holder(socket, listPids());
+      stranger = typeof found === 'number' ? found : null;
+      namedAtMs = performance.now();
+    }
+    return stranger;
   }
 
   function left(socket: Socket): void {
@@ -95,10 +108,7 @@ export function createPeers({ tree, learnTree, onLeft, onDeath }: PeersOptions) 
       const meanwhile = pollers.get(socket);
       if (meanwhile) return meanwhile;
       if (found === 'gone') return { kind: 'gone' };
-      if (found === 'nobody') {
-        const stranger = holder(socket, listPids());
-        return { kind: 'stranger', pid: typeof stranger === 'number' ? stranger : null };
-      }
+      if (found === 'nobody') return { kind: 'stranger', pid: strangerAt(socket) };
       if (found !== 'unknown') known.add(found);
       const name = found === 'unknown' ? 'worker' : String(found);
       const poller: Poller = { kind: 'poller', name, connection: ++lastConnection };
