@@ -65,7 +65,7 @@ const HEAD_MS_MAX = 10_000;
 /** A getUpdates needs some hundred bytes; a setWebhook may bring a certificate. */
 const READ_BYTES_MAX = 1024 * 1024;
 /** Identifying a stranger takes long, so a loop that asks again at once is slowed down. */
-const STRANGER_MS = 1_000;
+const STRANGER_MS = 250;
 /** With these a front end says that the Bot API can't be reached. */
 const FRONT_ENDS = new Set([502, 503, 504]);
 
