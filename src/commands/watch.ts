@@ -74,13 +74,16 @@ async function follow(
   /** True: it has told something before it ended. */
   async function listen(control: string): Promise<boolean> {
     let last: StatusDocument | null = null;
-    let seen: unknown = null;
+    const ask = (seen: unknown = null) =>
+      askControl(control, { cmd: 'watch', seen }, { timeoutMs: SILENT_MS, signal: over });
+    let asked = ask();
     while (!over.aborted) {
       try {
-        const request = { cmd: 'watch', seen };
-        const answer = await askControl(control, request, { timeoutMs: SILENT_MS, signal: over });
+        const answer = await asked;
         if (!answer.ok) return false;
-        seen = answer.seen;
+        // Before anything is drawn: one that ends meanwhile answers only what it was asked.
+        asked = ask(answer.seen);
+        asked.catch(() => {});
         const live = answer.live as LiveDocument | undefined;
         if (!live) continue;
         last = completeStatus(live.status);
@@ -88,8 +91,8 @@ async function follow(
         present(last, control);
       } catch (error) {
         if (!(error instanceof NoAnswer) || !last || over.aborted) return last !== null;
-        seen = null;
         present(hung(last), control);
+        asked = ask();
       }
     }
     return true;

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { openBotDir, UNWRITABLE } from '../config/state-dir.ts';
 import { EXIT } from '../errors.ts';
 import type { Lease } from '../lease/lease.ts';
@@ -24,6 +25,7 @@ const TREE_FRESH_MS = 1_000;
 const TREE_WATCHED_MS = 5_000;
 /** The process list and the ages in problems change without an event; and an answer tells that we are awake. */
 const BEAT_MS = 1_000;
+const ASKS_AGAIN_MS = 30;
 /** These change all the time, and are shown with the next change of anything else. */
 const steady = (key: string, value: unknown) =>
   key === 'cpuPercent' || key === 'memoryBytes' ? undefined : value;
@@ -183,9 +185,9 @@ async function serveOrders(run: Run, asked: Asked, document: DocumentOf) {
   });
   return {
     /** Takes no more requests; answers that are under way still go out. */
-    close(): void {
-      watched.close();
+    async close(): Promise<void> {
       unwatch();
+      await watched.close();
       close();
     },
     /** Gives those who wait for the end their answer; resolves when it has gone out. */
@@ -220,6 +222,7 @@ type Seen = { readonly revision: number; readonly hash: string };
 /** For `status --watch`, which asks again and again. Nobody who is slow is waited for. */
 export function createWatched(changes: Pick<Changes, 'listen'>, look: () => LiveDocument) {
   let [isClosed, isOver] = [false, false];
+  let answeredMs = Number.NEGATIVE_INFINITY;
   const waiting = new Set<() => void>();
   /** Rises with each change, and is not that of an earlier run. */
   let revision = Date.now();
@@ -253,14 +256,16 @@ export function createWatched(changes: Pick<Changes, 'listen'>, look: () => Live
           const hash = createHash('sha256').update(JSON.stringify(live, steady)).digest('base64url');
           const isNew = hash !== seen.hash;
           seen = { revision, hash };
+          answeredMs = performance.now();
           if (isNew || isOver || leftMs === 0) return { ok: true, seen, ...(isNew ? { live } : {}) };
         }
         await change(isClosed ? BEAT_MS : leftMs);
       }
     },
-    /** Nobody can ask any more: the answer that is waited for is that of the end. */
-    close(): void {
+    /** The next answer is that of the end. One who was answered just now asks for it in a moment, and can't later. */
+    async close(): Promise<void> {
       isClosed = true;
+      if (performance.now() - answeredMs < ASKS_AGAIN_MS) await pause(ASKS_AGAIN_MS);
     },
     end(): void {
       isOver = true;
