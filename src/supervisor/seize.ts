@@ -64,7 +64,7 @@ async function end(holder: Holder, control: string | null, config: Config, repor
       return;
     }
   }
-  if (holder.pid !== null && !isThere(holder.pid))
+  if (holder.pid !== null && !holder.elsewhere && !isThere(holder.pid))
     return report.line('stop', `pid ${holder.pid} has ended`, 'good');
   const target = await targetOf(holder, control);
   const result = await stopTargets([target], {

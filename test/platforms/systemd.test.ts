@@ -43,17 +43,19 @@ test('a system unit: ready, reloaded, killed, frozen, rebooted; its journal; rem
   assert.equal(second.code, 75);
   assert.match(second.text, /the unit a-bot\.service[\s\S]*systemctl stop a-bot\.service/);
   // It goes on where the newcomer fails.
+  const worker = /worker (\d+)/;
+  const workerNow = async () => worker.exec(await show('a-bot', 'StatusText'))?.[1];
+  const before = await workerNow();
   const taker = await tries(`${IN_BOT} start --takeover --max-restarts 1/5m -- sh -c 'exit 3'`);
   assert.equal(taker.code, 3, taker.text);
   assert.match(taker.text, /unit a-bot\.service[\s\S]*what ends it: systemctl stop a-bot\.service/);
-  await becomes(guest, 'a-bot', 'StatusText', /^polling/);
+  await becomes(guest, 'a-bot', 'StatusText', new RegExp(`^polling; worker (?!${before}\\b)`));
   assert.equal(await show('a-bot', 'MainPID'), pid);
   const twin = await tries(`${IN_BOT} install --name twin -- ${BOT}`);
   assert.equal(twin.code, 78);
   assert.match(twin.text, /installed already, as a-bot[\s\S]*singlepoll uninstall --name a-bot/);
 
-  const worker = /worker (\d+)/;
-  const [, first] = worker.exec(await show('a-bot', 'StatusText')) ?? [];
+  const first = await workerNow();
   await run('systemctl reload a-bot');
   await becomes(guest, 'a-bot', 'StatusText', new RegExp(`^polling; worker (?!${first}\\b)`));
   assert.equal(await show('a-bot', 'MainPID'), pid, 'a reload keeps the supervisor');
