@@ -98,14 +98,15 @@ export function createGateway(options: GatewayOptions) {
 
   const front =
     intercept &&
+    foreign &&
     createFront({
       ...{ host: intercept.host, cert: intercept.cert, key: intercept.key, headMs: HEAD_MS_MAX },
+      tunnel: foreign.tunnel,
       mayPass: () => intercept.foreign && workerToken === token,
       async programOf(socket) {
         const caller = await peers.find(socket);
         return caller.kind === 'poller' ? programWords(pidOf(caller.name)) : null;
       },
-      tunnel: (far, port) => foreign?.tunnel(far, port) ?? Promise.reject(new Error('closed')),
       onDistrust: (program, way) => onNews({ kind: 'distrust', program, way }),
     });
 
