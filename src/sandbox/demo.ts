@@ -13,26 +13,15 @@ const MESSAGE_EVERY_MS = 10_000;
 const STRAY_START_MS = 10_000;
 const STRAY_STOP_MS = 2000;
 
-export interface DemoOptions {
-  readonly strayScript: string;
-  /** Arguments for node before the script. */
-  readonly nodeArgs?: readonly string[];
-  readonly messageEveryMs?: number;
-}
-
 /** Prepares the demo and waits until the stray polls. If it does not in 10 s, stops everything and rejects. */
-export async function prepareDemo({
-  strayScript,
-  nodeArgs = [],
-  messageEveryMs = MESSAGE_EVERY_MS,
-}: DemoOptions) {
+export async function prepareDemo(strayScript: string) {
   const sandbox = await startSandbox();
   const { root, token } = sandbox;
   await sandbox.call(token, 'setWebhook', { url: OLD_WEBHOOK });
   for (const text of WAITING) sandbox.injectText(token, text);
 
   const { PATH = '' } = process.env;
-  const stray = spawn(process.execPath, [...nodeArgs, strayScript], {
+  const stray = spawn(process.execPath, [strayScript], {
     detached: true,
     stdio: 'ignore',
     env: { PATH, TELEGRAM_BOT_TOKEN: token, TELEGRAM_API_ROOT: root },
@@ -41,7 +30,7 @@ export async function prepareDemo({
   let count = 0;
   const messages = setInterval(() => {
     sandbox.injectText(token, `message ${++count} while you watch`);
-  }, messageEveryMs).unref();
+  }, MESSAGE_EVERY_MS).unref();
   const gone = once(stray, 'exit').then(
     () => 'ended before it polled',
     () => 'could not be started',
@@ -67,5 +56,5 @@ export async function prepareDemo({
     await close();
     throw new Error(`the stray of the rehearsal ${problem}`);
   }
-  return { root, token, strayPid: stray.pid ?? 0, sandbox, close };
+  return { root, token, strayPid: stray.pid ?? 0, close };
 }

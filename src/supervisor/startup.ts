@@ -145,9 +145,7 @@ async function openHttp(config: Config, report: Report) {
 /** The built-in Bot API with a bot in trouble, and a sample worker where no command is given. */
 async function openSandbox(asked: Config) {
   const { prepareDemo } = await import('../sandbox/demo.ts');
-  const { root, token, strayPid, close } = await prepareDemo({
-    strayScript: distFile('legacy-polling-bot.js'),
-  });
+  const { root, token, strayPid, close } = await prepareDemo(distFile('legacy-polling-bot.js'));
   const source = 'the built-in sandbox';
   const sample = { argv: [process.execPath, distFile('sample-bot.js')], source: 'the built-in sample bot' };
   const config: Config = Object.freeze({
