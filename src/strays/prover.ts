@@ -21,20 +21,12 @@ interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
 export type Prover = ReturnType<typeof createProver>;
 
 export type Outcome =
-  /** No other process is connected to the API root, so no poll was sent. */
-  | { readonly kind: 'nobody' }
-  /** Our poll was held long enough, and every reaction is explained. */
-  | { readonly kind: 'undisturbed' }
-  /** Waiting updates answered our poll at once, so it disturbed no poller and nothing is known. */
-  | { readonly kind: 'updates' }
-  /** Our poll was ended or a reaction was seen, but not enough to name the process. */
-  | { readonly kind: 'disturbed' }
-  /** Our poll was ended, and ss, which would show by which process, does not work here. */
-  | { readonly kind: 'blind' }
   /** `isEnough` was true. */
   | { readonly kind: 'convicted' }
-  /** A webhook was set meanwhile. */
-  | { readonly kind: 'webhook' }
+  /** Our poll was ended, and ss, which would show by which process, does not work here. */
+  | { readonly kind: 'blind' }
+  /** Nobody is there to be asked, our poll was held long enough, or more can't be learned now. */
+  | { readonly kind: 'over' }
   | { readonly kind: 'failed'; readonly description: string };
 
 export interface Asks {
@@ -42,14 +34,14 @@ export interface Asks {
   readonly holders: number;
   /** True for a process with the token. If it has a held request, the question lasts until a delayed 409 must have come. */
   readonly isSuspect: (pid: number) => boolean;
-  /** Limit of time for all questions together; default 10 s. */
-  readonly totalMs?: number;
+  /** Limit of time for all questions together. */
+  readonly totalMs: number;
   /** Called with the number of connected processes before the first question, which disturbs any poller. */
   readonly beforeFirst: (processes: number) => void;
   /** Asked after each observation: is the evidence enough to act? */
   readonly isEnough: () => Promise<boolean>;
   /** Called for a reaction after the end of the experiment: to a 409 that the server delayed. */
-  readonly onLate?: () => void;
+  readonly onLate: () => void;
   readonly signal: AbortSignal;
 }
 
@@ -73,7 +65,6 @@ const RESOLVE_EVERY_MS = 60_000;
 const UNDISTURBED_MS = 1_500;
 /** Without ss only our 409 shows a rival: after its retry and the 3 s by which the server may delay that 409. */
 const BLIND_MS = 5_500;
-const TOTAL_MS = 10_000;
 /** Allowance for the listing that shows a reaction. */
 const LATE_MS = 100;
 /** Pause between two questions; random, so that no periodic request coincides with both. */
@@ -86,7 +77,8 @@ const REFRESH_MS = 150;
 /** Limit of time for sending a poll and for its windows. */
 const QUESTION_MS = 8_000;
 
-const GIVEN_UP: Outcome = { kind: 'failed', description: 'given up' };
+const OVER: Outcome = { kind: 'over' };
+const CONVICTED: Outcome = { kind: 'convicted' };
 
 export function createProver(options: ProverOptions) {
   const { api } = options;
@@ -152,7 +144,7 @@ export function createProver(options: ProverOptions) {
 
   async function experiment(asks: Asks, isOver: () => boolean): Promise<Outcome> {
     const { signal } = asks;
-    const untilMs = performance.now() + (asks.totalMs ?? TOTAL_MS);
+    const untilMs = performance.now() + asks.totalMs;
     let noted = ledger.count();
     let isDisturbed = false;
 
@@ -175,7 +167,7 @@ export function createProver(options: ProverOptions) {
       const others = observation ? processesOf(observation.clients) : asks.holders;
       if (signal.aborted || others === 0) {
         observation?.stop();
-        return signal.aborted ? GIVEN_UP : { kind: isDisturbed ? 'disturbed' : 'nobody' };
+        return OVER;
       }
       if (round === 1) asks.beforeFirst(others);
       const sentAtMs = performance.now();
@@ -186,7 +178,7 @@ export function createProver(options: ProverOptions) {
         got.answer = answer;
       });
       // Not awaited: it watches until no further reaction to this question is possible.
-      if (observation) void watch(observation, sentAtMs, () => isOver() && asks.onLate?.(), signal);
+      if (observation) void watch(observation, sentAtMs, () => isOver() && asks.onLate(), signal);
       const isEnough = await enoughBefore(
         sentAtMs + holdMs(observation, asks, poke),
         () => got.answer !== undefined,
@@ -194,22 +186,23 @@ export function createProver(options: ProverOptions) {
       const { answer } = got;
       end.abort();
       await asked;
-      if (isEnough) return { kind: 'convicted' };
-      if (signal.aborted) return GIVEN_UP;
+      if (isEnough) return CONVICTED;
+      if (signal.aborted) return OVER;
       if (answer) {
-        if (answer.kind === 'ok') return { kind: answer.result.length > 0 ? 'updates' : 'undisturbed' };
+        // Updates that wait answer our poll at once, so it disturbs nobody and nothing is known.
+        if (answer.kind === 'ok') return OVER;
         if (answer.kind !== 'error' || answer.conflict === null)
           return { kind: 'failed', description: answer.description };
-        if (answer.conflict === 'webhook') return { kind: 'webhook' };
+        if (answer.conflict === 'webhook') return OVER;
         if (!observation) return { kind: 'blind' };
         isDisturbed = true;
-      } else if (!isDisturbed && !ledger.isOpen(isAlive)) return { kind: 'undisturbed' };
+      } else if (!isDisturbed && !ledger.isOpen(isAlive)) return OVER;
       const nextMs = sentAtMs + GAP_MS[0] + Math.random() * (GAP_MS[1] - GAP_MS[0]);
       const isLast = nextMs + UNDISTURBED_MS > untilMs;
       // A delayed 409 may still prove a poller.
       const waitMs = isLast ? Math.min(untilMs, endOfWindows(poke) + LATE_MS) : nextMs;
-      if (await enoughBefore(waitMs)) return { kind: 'convicted' };
-      if (isLast) return { kind: 'disturbed' };
+      if (await enoughBefore(waitMs)) return CONVICTED;
+      if (isLast) return OVER;
     }
   }
 

@@ -107,12 +107,11 @@ export function createSimProver(options: SimProverOptions): SimProver {
       poke(onReaction);
     },
     async experiment({ signal, beforeFirst, isEnough, onLate }) {
-      const failed = { kind: 'failed', description: 'given up' } as const;
       const untilMs = clock.now() + TOTAL_MS;
       let isOver = false;
       let isDisturbed = false;
       let seen = 0;
-      const onSeen = () => (isOver ? onLate?.() : undefined);
+      const onSeen = () => (isOver ? onLate() : undefined);
       /** Waits; true where what came in meanwhile is enough. */
       const enoughAfter = async (ms: number) => {
         await pause(ms, signal);
@@ -127,12 +126,12 @@ export function createSimProver(options: SimProverOptions): SimProver {
       for (let round = 1; ; round++) {
         check.asked(sim());
         await pause(random.int(1, 60), signal);
-        if (signal.aborted) return over(failed);
+        if (signal.aborted) return over({ kind: 'over' });
         if (!healed() && random.chance(0.03))
-          return over(random.pick([{ kind: 'updates' }, { kind: 'failed', description: 'no answer' }]));
+          return over(random.pick([{ kind: 'over' }, { kind: 'failed', description: 'no answer' }]));
         const there = clients();
         ledger.connected(there.map(clientOf));
-        if (there.length === 0) return over({ kind: isDisturbed ? 'disturbed' : 'nobody' });
+        if (there.length === 0) return over({ kind: 'over' });
         if (round === 1) beforeFirst(there.length);
         if (!healed() && there.some(wantsPoll) && random.chance(0.02)) {
           check.blinded(sim());
@@ -141,13 +140,13 @@ export function createSimProver(options: SimProverOptions): SimProver {
         const sentMs = clock.now();
         isDisturbed = poke(onSeen) || isDisturbed;
         if (await enoughAfter(90)) return over({ kind: 'convicted' });
-        if (signal.aborted) return over(failed);
+        if (signal.aborted) return over({ kind: 'over' });
         if (!isDisturbed && !ledger.isOpen(isAlive)) {
           if (await enoughAfter(UNDISTURBED_MS - 90)) return over({ kind: 'convicted' });
-          return over(signal.aborted ? failed : { kind: 'undisturbed' });
+          return over({ kind: 'over' });
         }
         const nextMs = sentMs + random.int(3_300, 4_500);
-        if (nextMs + UNDISTURBED_MS > untilMs) return over({ kind: 'disturbed' });
+        if (nextMs + UNDISTURBED_MS > untilMs) return over({ kind: 'over' });
         while (clock.now() < nextMs && !signal.aborted)
           if (await enoughAfter(Math.min(100, nextMs - clock.now()))) return over({ kind: 'convicted' });
       }
