@@ -6,7 +6,7 @@ const botId = token.split(':')[0] ?? '';
 const { finder } = openEyes({
   token,
   botId,
-  patterns: [/production_polling_bot\.py/],
+  patterns: ['production_polling_bot\\.py'],
   scope: 'project',
   projectDir: process.cwd(),
 });

@@ -5,7 +5,7 @@
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { socketInodes } from '../machine/tcp-table.ts';
-import type { FromChild, Greeting, ToChild } from './inspector.ts';
+import type { FromChild, Sought, ToChild } from './inspector.ts';
 import { findManager, linuxEdges } from './managers.ts';
 import { isInProject, matchPatterns } from './match.ts';
 import { createProcReader } from './proc-reader.ts';
@@ -20,14 +20,14 @@ function tell(line: FromChild): void {
   while (rest.length > 0) rest = rest.subarray(writeSync(1, rest));
 }
 
-function serve(greeting: Greeting): (request: ToChild) => Promise<void> {
+function serve(greeting: Sought): (request: ToChild) => Promise<void> {
   const read = createProcReader(greeting);
-  const patterns = greeting.patterns.map(({ source, flags }) => new RegExp(source, flags));
+  const patterns = greeting.patterns.map((source) => new RegExp(source));
 
   function inspect(pid: number): void {
     const details = read(pid);
     const found = details && matchPatterns(details, patterns);
-    if (!details || !found) tell({ pid, ...(details ? { value: details } : {}) });
+    if (!details || !found) tell({ pid, value: details ?? undefined });
     else if (found === 'gave up') tell({ pid, value: { ...details, gaveUp: true } });
     else {
       const match = { pattern: found.source };
@@ -52,7 +52,7 @@ function serve(greeting: Greeting): (request: ToChild) => Promise<void> {
         const value = socketInodes(pid)
           ?.map(Number)
           .filter((inode) => wanted.has(inode));
-        tell({ pid, ...(value?.length ? { value } : {}) });
+        tell({ pid, value: value?.length ? value : undefined });
       }
     } else request.pids.forEach(inspect);
     tell({ done: true });
@@ -60,16 +60,11 @@ function serve(greeting: Greeting): (request: ToChild) => Promise<void> {
 }
 
 let handle: ((request: ToChild) => Promise<void>) | null = null;
-let last = Promise.resolve();
 createInterface({ input: process.stdin })
   .on('line', (line) => {
     const message: unknown = JSON.parse(line);
-    if (handle) {
-      const answer = handle;
-      last = last.then(() => answer(message as ToChild));
-      return;
-    }
-    handle = serve(message as Greeting);
+    if (handle) return void handle(message as ToChild);
+    handle = serve(message as Sought);
     tell({ ready: true });
   })
   .on('close', () => process.exit(0));

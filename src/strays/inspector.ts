@@ -11,18 +11,14 @@ import { distFile, toolEnvironment } from '../tools.ts';
 import type { TokenSought } from './proc-reader.ts';
 import type { Proc, ProcDetails, Respawner } from './process.ts';
 
-/** The token, patterns and project to look for. */
+/** The token, patterns and project to look for; the first line that the child is sent. */
 export interface Sought extends TokenSought {
-  readonly patterns: readonly RegExp[];
+  /** Regular expressions. */
+  readonly patterns: readonly string[];
   readonly scope: 'project' | 'any';
   /** Real path of the project folder. */
   readonly projectDir: string;
 }
-
-/** The first line that the child is sent. */
-export type Greeting = Omit<Sought, 'patterns'> & {
-  readonly patterns: readonly { readonly source: string; readonly flags: string }[];
-};
 
 export type ToChild = { readonly pids: readonly number[] } & (
   | { readonly do: 'inspect' }
@@ -50,7 +46,6 @@ export function createInspector(sought: Sought) {
   let idle: NodeJS.Timeout | undefined;
   /** Processes on which a child got stuck: pid → start time and program at that moment. */
   const stuck = new Map<number, string>();
-  const patterns = sought.patterns.map(({ source, flags }) => ({ source, flags }));
   const isStuck = (pid: number) => stuck.has(pid) && stuck.get(pid) === identityNow(pid);
 
   /** Queues the request, as the child handles one at a time. */
@@ -99,7 +94,7 @@ export function createInspector(sought: Sought) {
   }
 
   function start(): Child {
-    if (!child || child.isGone()) child = startChild({ ...sought, patterns });
+    if (!child || child.isGone()) child = startChild(sought);
     return child;
   }
 
@@ -153,7 +148,7 @@ function identityNow(pid: number): string {
 
 type Child = ReturnType<typeof startChild>;
 
-function startChild(greeting: Greeting) {
+function startChild(greeting: Sought) {
   const child = launch();
   let isGone = child.pid === undefined;
   let isReady = false;

@@ -15,7 +15,8 @@ const TOOL_WAIT_MS = 10_000;
 
 /** `quick` returns the last list. */
 export function psProcesses(options: Sought): Processes {
-  const { token, botId, patterns, scope, projectDir } = options;
+  const { token, botId, scope, projectDir } = options;
+  const patterns = options.patterns.map((source) => new RegExp(source));
   let latest = snapshotOf([]);
 
   function toProc({ pid, ppid, uid = -1, name, cmd = '', startTime }: PsRow): Proc {

@@ -10,7 +10,7 @@ export function eyesFor(config: Config): Eyes {
   return openEyes({
     token: config.token,
     botId: String(config.botId ?? ''),
-    patterns: config.stray.map((source) => new RegExp(source)),
+    patterns: config.stray,
     scope: config.strayScope,
     projectDir: realPath(config.cwd),
   });

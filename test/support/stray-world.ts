@@ -117,7 +117,7 @@ export async function startCrowd(world: StrayWorld, count: number): Promise<Chil
 export function eachWithEyes(give: (it: { readonly world: StrayWorld; readonly eyes: Eyes }) => void) {
   let world: StrayWorld;
   let eyes: Eyes;
-  const look = (patterns: readonly RegExp[] = [], projectDir = world.project): Eyes => {
+  const look = (patterns: readonly string[] = [], projectDir = world.project): Eyes => {
     const { token, botId } = world;
     return openEyes({ token, botId, patterns, scope: 'project', projectDir });
   };

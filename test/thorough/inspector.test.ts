@@ -42,7 +42,7 @@ test("a process whose arguments and environment can't be read for ever: left out
 test('a script on a dead mount: the process is known, where its script is remains unseen, it is not stopped', async () => {
   const folder = `${world.project}/cwd`;
   const stuck = await deadMount('cwd');
-  const there = look([/dead-mount/], folder);
+  const there = look(['dead-mount'], folder);
   try {
     const { answer, blockedMs } = await longestBlock(() => there.processes.snapshot());
     assert.deepEqual(answer.procs.get(stuck)?.match, { pattern: 'dead-mount', inScope: null });

@@ -22,7 +22,7 @@ test('a declared stray is found and stopped without /proc; one whose folder cann
     const relative = world.start(PYTHON, ['simple_polling_bot.py'], { env: world.bareEnv });
     await until('they poll', () => [stray, relative].every(({ pid }) => world.polling().has(pid)));
     const { token, botId, project: projectDir } = world;
-    const sought = { token, botId, patterns: [/simple_polling/], scope: 'project', projectDir } as const;
+    const sought = { token, botId, patterns: ['simple_polling'], scope: 'project', projectDir } as const;
     const { finder } = openEyes(sought, false);
     const { strays } = await finder.look();
     const grades = new Map(strays.map((one) => [one.pid, one.grade]));
