@@ -79,7 +79,6 @@ export interface StrayFinder {
   stop(strays: readonly Stray[], options: LookOptions & { stopTimeoutMs: number }): Promise<StrayStop>;
 }
 
-const KILL_WAIT_MS = 5_000;
 /** How long the details of processes may take that a tree has started while it is being stopped. */
 const GROWN_WAIT_MS = 1_000;
 
@@ -199,7 +198,6 @@ export function createStrayFinder(botId: string, instruments: Instruments): Stra
       const cookies = rows.flatMap(({ cookie }) => cookie ?? []);
       const result = await stopTargets(grow(processes.quick(), rows, cookies, stop), {
         stopTimeoutMs: stop.stopTimeoutMs,
-        killWaitMs: KILL_WAIT_MS,
         grown: async (entries) =>
           grow(await processes.snapshot({ timeoutMs: GROWN_WAIT_MS }), entries, cookies, stop),
         halt: stop.signal,

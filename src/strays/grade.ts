@@ -5,7 +5,6 @@
  */
 import { bystander, isInteractiveShell } from './bystander.ts';
 import type { Grade, Proc } from './process.ts';
-import { readProgram } from './program.ts';
 import { isUntouchable, type Surroundings } from './tree.ts';
 
 /** What the experiment showed: the processes that are connected to the API root, and those that reacted to our poll. */
@@ -68,7 +67,7 @@ function shareVerdicts(found: readonly Graded[], around: Surroundings): Graded[]
     const isSingle = (one.proc.otherBots ?? []).length === 0;
     const shares =
       twin !== undefined && isSingle && !around.supervised.has(one.proc.pid) && one.proof[0] === HOLDS;
-    if (!shares || isStopped(one.grade) || standsBy(one.proc)) return one;
+    if (!shares || isStopped(one.grade) || bystander(one.proc) !== null) return one;
     return { ...one, grade: 'proven', proof: [HOLDS, `runs the same command as pid ${twin}, which polls`] };
   });
 }
@@ -76,10 +75,6 @@ function shareVerdicts(found: readonly Graded[], around: Surroundings): Graded[]
 /** Equal for runs of one program in one folder. */
 export function commandKey({ cwd, argv }: Proc): string {
   return JSON.stringify([cwd, argv]);
-}
-
-function standsBy(proc: Proc): boolean {
-  return bystander(readProgram(proc.argv, proc.comm), proc.comm) !== null;
 }
 
 /** Grades one process; null: nothing suggests that it is a stray. */
@@ -91,7 +86,7 @@ function grade(proc: Proc, facts: Facts, around: Surroundings): Graded | null {
   const match = proc.match ?? null;
   const isLeft = carried === null && facts.leftovers.has(proc.pid);
   if (carried === null && !holds && !seen && !match && !isLeft) return null;
-  const kind = bystander(readProgram(proc.argv, proc.comm), proc.comm);
+  const kind = bystander(proc);
   if (kind === 'singlepoll') return null;
   const isScript = kind === 'shell' && !isInteractiveShell(proc.argv);
   // A shell script may poll with one curl after another. Any other program that starts pollers does not count as one itself.

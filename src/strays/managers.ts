@@ -123,11 +123,10 @@ export async function findManager(line: readonly Proc[], edges: ManagerEdges): P
 
 /** A person's login or terminal, or the main process of a container in which one works (`sleep infinity`). */
 function isSession(proc: Proc): boolean {
-  const program = readProgram(proc.argv, proc.comm);
-  if (bystander(program, proc.comm) === 'terminal' || /^(?:sleep|tail|pause)$/.test(program.name))
-    return true;
+  const { name } = readProgram(proc.argv, proc.comm);
+  if (bystander(proc) === 'terminal' || /^(?:sleep|tail|pause)$/.test(name)) return true;
   const isTyped = (proc.argv[0] ?? '').startsWith('-') || proc.tty !== 0;
-  return isTyped && isShellName(program.name) && isInteractiveShell(proc.argv);
+  return isTyped && isShellName(name) && isInteractiveShell(proc.argv);
 }
 
 const CONTAINER_EDGE =

@@ -42,8 +42,8 @@ export const linuxHands: Hands = {
 export interface StopOptions {
   /** Time from SIGTERM to SIGKILL. */
   readonly stopTimeoutMs: number;
-  /** Time from SIGKILL to giving up. */
-  readonly killWaitMs: number;
+  /** Time from SIGKILL to giving up; 5 s by default. */
+  readonly killWaitMs?: number;
   /** Finds processes that the tree has started since; asked before SIGKILL and when all members seem gone. */
   readonly grown?: (members: readonly Target[]) => readonly Target[] | Promise<readonly Target[]>;
   /** Once aborted, SIGKILL is sent without further waiting. */
@@ -80,7 +80,7 @@ const MOST_REGROWTHS = 20;
 
 /** Stops `targets` (parents before children) and waits until they are gone or `killWaitMs` after SIGKILL is over. */
 export async function stopTargets(targets: readonly Target[], options: StopOptions): Promise<StopResult> {
-  const { hands = linuxHands, now, halt, killWaitMs } = options;
+  const { hands = linuxHands, now, halt, killWaitMs = 5_000 } = options;
   const startedMs = hands.nowMs();
   const killAtMs = startedMs + options.stopTimeoutMs;
   const entries = targets.map(toEntry);

@@ -4,9 +4,9 @@
  * never a person's shell, a process manager or singlepoll. Downwards and sideways: everything that belongs to them, even in
  * another session, group or parent.
  */
-import { bystander, isInteractiveShell, isSinglepoll } from './bystander.ts';
+import { bystander, isInteractiveShell, isSinglepoll, namesIn } from './bystander.ts';
 import type { Proc, Snapshot } from './process.ts';
-import { baseName, type Program, readProgram } from './program.ts';
+import { baseName, readProgram } from './program.ts';
 
 /** This supervisor's processes at the time of a look. */
 export interface Place {
@@ -130,13 +130,9 @@ export function isUntouchable({ pid }: Proc, around: Surroundings): boolean {
   return pid <= 1 || pid === around.selfPid || [ancestors, workerTree, supervisors].some((it) => it.has(pid));
 }
 
-function set(text: string): ReadonlySet<string> {
-  return new Set(text.split(/\s+/).filter(Boolean));
-}
-
 /** Programs that only run another command, and watchers that restart it when its files change. */
 const RUNNERS =
-  set(`timeout nohup env setsid flock nice ionice chrt taskset stdbuf setpriv chpst unbuffer script sudo doas su runuser gosu
+  namesIn(`timeout nohup env setsid flock nice ionice chrt taskset stdbuf setpriv chpst unbuffer script sudo doas su runuser gosu
   su-exec npm npx yarn yarnpkg pnpm pnpx bunx corepack uv uvx poetry pipenv pdm rye hatch dotenv dotenvx direnv xvfb-run catchsegv
   nodemon node-dev ts-node ts-node-dev tsnd tsx watchmedo watchfiles watchexec reflex air cargo-watch hupper jurigged
   honcho foreman concurrently npm-run-all run-p run-s cross-env env-cmd time entr watch gunicorn uwsgi hypercorn uvicorn flask daphne granian make`);
@@ -144,61 +140,48 @@ const RUNNERS =
 /** Children of `multiprocessing`, which uvicorn and others use to run an app in workers. */
 const MULTIPROCESSING = /multiprocessing\.(?:spawn|forkserver|resource_tracker)/;
 
-interface Reading {
-  readonly program: Program;
-  readonly names: readonly string[];
-}
-
-function read(proc: Proc): Reading {
-  const program = readProgram(proc.argv, proc.comm);
-  return { program, names: [program.name, ...program.scripts.map(scriptName)] };
-}
-
 function scriptName(script: string): string {
   // npm is shown as `npm-cli.js` or `npx-cli.js` before it sets a title; yarn and pnpm as `yarn.js`, `pnpm.cjs`.
   return baseName(script).replace(/(?:-cli)?\.(?:[cm]?js|py|rb)$/, '');
 }
 
 /** Both run the same script (a forked master and its worker, a reloader and its child). */
-function sameProgram(parent: Reading, child: Reading, parentProc: Proc, childProc: Proc): boolean {
-  const innerParent = parent.program.scripts.at(-1);
-  const innerChild = child.program.scripts.at(-1);
-  if (innerParent !== undefined && innerChild !== undefined) {
-    if (innerParent === innerChild) return true;
-    return parentProc.cwd === childProc.cwd && baseName(innerParent) === baseName(innerChild);
-  }
-  if (innerParent !== undefined || innerChild !== undefined) {
-    return child.program.family === 'python' && childProc.argv.some((arg) => MULTIPROCESSING.test(arg));
-  }
-  return parent.program.path === child.program.path && parent.program.family === null;
+function sameProgram(parent: Proc, child: Proc): boolean {
+  const above = readProgram(parent.argv, parent.comm);
+  const below = readProgram(child.argv, child.comm);
+  const outer = above.scripts.at(-1);
+  const inner = below.scripts.at(-1);
+  if (outer !== undefined && inner !== undefined)
+    return outer === inner || (parent.cwd === child.cwd && baseName(outer) === baseName(inner));
+  if (outer !== undefined || inner !== undefined)
+    return below.family === 'python' && child.argv.some((arg) => MULTIPROCESSING.test(arg));
+  return above.path === below.path && above.family === null;
 }
 
-/** True if `parent` exists only to run `child`; `below` are the processes of the child's tree so far. */
-function runsOnly(parent: Proc, child: Proc, below: ReadonlySet<number>, around: Surroundings): boolean {
-  const above = read(parent);
-  const kind = bystander(above.program, parent.comm);
-  const onlyChild = (around.children.get(parent.pid) ?? []).every(
-    (other) => other.state === 'Z' || below.has(other.pid),
-  );
-  if (kind === 'shell') return !isInteractiveShell(parent.argv) && onlyChild;
-  if (kind !== null) return false;
-  if (sameProgram(above, read(child), parent, child)) return true;
-  return above.names.some((name) => RUNNERS.has(name)) && onlyChild;
+/** True if `parent` exists only to run `child`. */
+function runsOnly(parent: Proc, child: Proc, { children }: Surroundings): boolean {
+  const kind = bystander(parent);
+  if (kind !== null && kind !== 'shell') return false;
+  if (kind === null && sameProgram(parent, child)) return true;
+  const { name, scripts } = readProgram(parent.argv, parent.comm);
+  const isRunner =
+    kind === 'shell'
+      ? !isInteractiveShell(parent.argv)
+      : [name, ...scripts.map(scriptName)].some((it) => RUNNERS.has(it));
+  const below = new Set(descend(child, children));
+  return isRunner && (children.get(parent.pid) ?? []).every((it) => it.state === 'Z' || below.has(it));
 }
 
 /** Climbs from a stray to the topmost process that exists only to run it. */
 export function treeTop(stray: Proc, around: Surroundings): Proc {
   let top = stray;
-  const seen = new Set([stray.pid]);
-  for (;;) {
-    const parent = around.procs.get(top.ppid);
-    if (!parent || seen.has(parent.pid) || isUntouchable(parent, around)) return top;
-    if (isOfAnother(parent, around)) return top;
-    const below = new Set(descend(top, around.children).map((proc) => proc.pid));
-    if (!runsOnly(parent, top, below, around)) return top;
-    seen.add(parent.pid);
+  for (const pid of ancestorsOf(around.procs, stray.pid)) {
+    const parent = around.procs.get(pid);
+    if (!parent || parent === stray || isUntouchable(parent, around) || isOfAnother(parent, around)) break;
+    if (!runsOnly(parent, top, around)) return top;
     top = parent;
   }
+  return top;
 }
 
 /**
@@ -250,17 +233,19 @@ function isOfAnother({ env }: Proc, { botId }: Place): boolean {
 }
 
 function standsBy(proc: Proc): boolean {
-  const kind = bystander(readProgram(proc.argv, proc.comm), proc.comm);
+  const kind = bystander(proc);
   return kind !== null && kind !== 'proxy' && !(kind === 'shell' && !isInteractiveShell(proc.argv));
 }
 
 /** False for processes that must not be stopped: we, our ancestors and worker, other bots' workers, terminals, user shells. */
 export function maySignal(proc: Proc, around: Surroundings): boolean {
   if (proc.state === 'Z' || isUntouchable(proc, around) || isOfAnother(proc, around)) return false;
-  const program = readProgram(proc.argv, proc.comm);
-  const kind = bystander(program, proc.comm);
+  const kind = bystander(proc);
   if (kind === 'singlepoll' || kind === 'manager') return false;
   if (kind === 'terminal')
-    return !/^(?:tmux|screen|zellij|sshd)/i.test(program.name) && !proc.comm.startsWith('tmux:');
+    return (
+      !/^(?:tmux|screen|zellij|sshd)/i.test(readProgram(proc.argv, proc.comm).name) &&
+      !proc.comm.startsWith('tmux:')
+    );
   return !(kind === 'shell' && isInteractiveShell(proc.argv));
 }

@@ -25,7 +25,6 @@ export interface WorkerStopOptions {
   readonly ended?: Promise<void> | undefined;
 }
 
-const KILL_WAIT_MS = 5_000;
 /** For the details of processes that are new; a stop waits no longer for them. */
 const DETAILS_MS = 1_000;
 
@@ -104,7 +103,6 @@ export function createWorkerTree(
       const moved = processes.snapshot({ timeoutMs: DETAILS_MS });
       return stopTargets(members(processes.quick(), leader, []), {
         stopTimeoutMs,
-        killWaitMs: KILL_WAIT_MS,
         // The leader is listed by now: its bare number would also name whoever gets its pid next.
         grown: async (listed) => {
           await moved;

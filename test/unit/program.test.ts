@@ -99,7 +99,7 @@ for (const [command, kind] of [
 ] as const) {
   test(`bystander: ${command} → ${kind}`, () => {
     const argv = command.startsWith('sshd:') ? [command] : command.split(' ');
-    assert.equal(bystander(readProgram(argv), argv[0]!.slice(0, 15)), kind);
+    assert.equal(bystander({ argv, comm: argv[0]!.slice(0, 15) }), kind);
   });
 }
 
