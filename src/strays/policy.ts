@@ -23,10 +23,6 @@ export interface StoppedStray {
   readonly beside: ReadonlySet<string>;
 }
 
-/** The parts of a stray that the decision depends on. */
-export type Suspect = Target &
-  Pick<Stray, 'command' | 'cwd' | 'tree' | 'grade' | 'respawner' | 'parent' | 'supervisor' | 'silences'>;
-
 export interface StrayPolicy {
   /** A stray may be stopped even if that silences other bots: --takeover, reset. */
   readonly silencesOthers: boolean;
@@ -35,8 +31,8 @@ export interface StrayPolicy {
 }
 
 /** The strays to stop, and why others may not be stopped. */
-export interface Verdict<S extends Suspect> {
-  readonly strays: readonly S[];
+export interface Verdict {
+  readonly strays: readonly Stray[];
   readonly endings: readonly Ending[];
 }
 
@@ -45,11 +41,11 @@ export const COMEBACK_WINDOW_MS = 60_000;
 /** How many runs of a program are stopped within the window before it counts as coming back. */
 const LIVES_MAX = 2;
 
-const strayKey = ({ command, cwd }: Pick<Suspect, 'command' | 'cwd'>) => `${cwd ?? ''}\n${command}`;
+const strayKey = ({ command, cwd }: Pick<Stray, 'command' | 'cwd'>) => `${cwd ?? ''}\n${command}`;
 const identityOf = ({ pid, startId }: Target) => `${pid} ${startId}`;
 
 /** What to remember of strays that were stopped together: one run of each program. */
-export function livesOf(stopped: readonly Suspect[], seen: Iterable<Target>, atMs: number): StoppedStray[] {
+export function livesOf(stopped: readonly Stray[], seen: Iterable<Target>, atMs: number): StoppedStray[] {
   const beside = new Set([...seen].map(identityOf));
   return [...new Set(stopped.map(strayKey))].map((key) => {
     const same = stopped.filter((stray) => strayKey(stray) === key);
@@ -66,12 +62,12 @@ export function remember(before: readonly StoppedStray[], now: readonly StoppedS
   return [...before.filter((it) => it.atMs > sinceMs && !again(it)), ...now];
 }
 
-export function judge<S extends Suspect>(
-  suspects: readonly S[],
+export function judge(
+  suspects: readonly Stray[],
   stopped: readonly StoppedStray[],
   nowMs: number,
   policy: StrayPolicy,
-): Verdict<S> {
+): Verdict {
   const incumbent = policy.leased ? undefined : suspects.find(({ supervisor }) => supervisor !== null);
   if (incumbent) {
     const { pid, command, supervisor } = incumbent;
@@ -84,7 +80,7 @@ export function judge<S extends Suspect>(
   // A process that was asked to end but still lives has not come back, nor has its copy.
   const present = new Set(suspects.map(identityOf));
   const ended = stopped.filter(({ processes }) => ![...processes].some((one) => present.has(one)));
-  const strays: S[] = [];
+  const strays: Stray[] = [];
   const endings: Ending[] = [];
   for (const stray of suspects.filter(({ grade }) => isStopped(grade))) {
     const why = whyNot(stray, ended, nowMs, policy);
@@ -96,7 +92,7 @@ export function judge<S extends Suspect>(
 
 /** Why a stray is not stopped although it is proven, and what to type; null: it may be stopped. */
 function whyNot(
-  stray: Suspect,
+  stray: Stray,
   stopped: readonly StoppedStray[],
   nowMs: number,
   { silencesOthers }: StrayPolicy,
@@ -127,7 +123,7 @@ export function silenceWords(bots: readonly string[]): string {
 }
 
 /** An interactive shell ignores SIGTERM and goes on with its loop; SIGHUP ends it, like closing its window. */
-function cureOf({ pid, command }: NonNullable<Suspect['parent']>): string {
+function cureOf({ pid, command }: NonNullable<Stray['parent']>): string {
   const argv = command.split(' ');
   const isShell = isShellName(baseName((argv[0] ?? '').replace(/^-/, '')));
   if (!isShell || !isInteractiveShell(argv)) return `kill ${pid}`;
@@ -138,7 +134,7 @@ function cureOf({ pid, command }: NonNullable<Suspect['parent']>): string {
  * True if a stray like this was stopped so recently that something must be restarting it: at the second run if the same living
  * parent started both, otherwise at the third within a minute. A fork that existed all the time has not come back.
  */
-export function comesBack(stray: Suspect, stopped: readonly StoppedStray[], nowMs: number): boolean {
+export function comesBack(stray: Stray, stopped: readonly StoppedStray[], nowMs: number): boolean {
   const wasBeside = ({ beside }: StoppedStray) =>
     [stray, ...stray.tree.slice(0, 1)].some((it) => beside.has(identityOf(it)));
   const lives = stopped.filter(

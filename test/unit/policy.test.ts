@@ -1,22 +1,17 @@
 /** What is done about strays: stop, leave, or end because something would bring them back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  COMEBACK_WINDOW_MS,
-  judge,
-  livesOf,
-  remember,
-  type StoppedStray,
-  type Suspect,
-} from '../../src/strays/policy.ts';
+import type { Stray } from '../../src/strays/finder.ts';
+import { COMEBACK_WINDOW_MS, judge, livesOf, remember, type StoppedStray } from '../../src/strays/policy.ts';
 import type { Grade } from '../../src/strays/process.ts';
 
-function stray(pid: number, more: Partial<Suspect> = {}): Suspect {
+function stray(pid: number, more: Partial<Stray> = {}): Stray {
   return {
     pid,
     startId: `start of ${pid}`,
     command: 'python3 old.py',
     cwd: '/srv/old',
+    ...{ user: 'bot', startedAt: null, proof: [], holdsToken: false },
     grade: 'proven',
     respawner: null,
     parent: null,
@@ -32,7 +27,7 @@ const ALONE = { silencesOthers: false, leased: false };
 const shell = { pid: 70, command: 'bash run.sh' };
 
 /** What `judge` says, in one word. */
-function verdict(strays: readonly Suspect[], stopped: readonly StoppedStray[] = [], nowMs = 0): string {
+function verdict(strays: readonly Stray[], stopped: readonly StoppedStray[] = [], nowMs = 0): string {
   const it = judge(strays, stopped, nowMs, ALONE);
   const [ending] = it.endings;
   if (ending) return `${ending.code} ${ending.reason} → ${ending.hint}`;
