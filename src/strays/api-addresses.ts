@@ -46,11 +46,8 @@ async function resolve(host: string): Promise<string[]> {
   if (host === 'localhost' || host.endsWith('.localhost')) return ['127.0.0.1', '::1'];
   const literal = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : shortAddress(host);
   if (literal !== null) return [literal];
-  const end = new AbortController();
-  const late = pause(RESOLVE_WAIT_MS, [], { signal: end.signal }).catch(() => []);
   const answer = lookup(host, { all: true }).catch(() => []);
-  const found = await Promise.race([answer, late]);
-  end.abort();
+  const found = await Promise.race([answer, pause(RESOLVE_WAIT_MS, [], { ref: false })]);
   return found.flatMap(({ address }) => shortAddress(address) ?? []);
 }
 

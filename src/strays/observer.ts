@@ -94,11 +94,7 @@ interface Around {
 }
 
 /** Lists all connections to the API root but ours. Null: ss does not work here. */
-export async function whoIsConnected(options: ObserverOptions): Promise<readonly Client[] | null> {
-  return (await lookAround(options))?.clients ?? null;
-}
-
-async function lookAround({ addresses, ours, eyes }: ObserverOptions): Promise<Around | null> {
+export async function lookAround({ addresses, ours, eyes }: ObserverOptions): Promise<Around | null> {
   // Our own sockets are left out first, so that one listing is enough if no other process is connected.
   const own = new Set(socketInodes(process.pid)?.map(Number));
   const found = await Promise.all(

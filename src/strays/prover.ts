@@ -8,7 +8,7 @@ import { statOf } from '../machine/procfs.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
 import { type ApiAddresses, findApiAddresses } from './api-addresses.ts';
 import { createLedger, type Unseen } from './evidence.ts';
-import { type Client, type Observation, type ObserverOptions, observe, whoIsConnected } from './observer.ts';
+import { type Client, lookAround, type Observation, type ObserverOptions, observe } from './observer.ts';
 import { endOfWindows, type Poke } from './reactions.ts';
 
 interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
@@ -142,8 +142,10 @@ export function createProver(options: ProverOptions) {
     return api.call('getUpdates', params, { timeoutMs, ...(signal ? { signal } : {}) });
   }
 
-  async function experiment(asks: Asks, isOver: () => boolean): Promise<Outcome> {
+  /** Sends our own polls until it is known which processes poll. */
+  async function experiment(asks: Asks): Promise<Outcome> {
     const { signal } = asks;
+    let isOver = false;
     const untilMs = performance.now() + asks.totalMs;
     let noted = ledger.count();
     let isDisturbed = false;
@@ -160,49 +162,53 @@ export function createProver(options: ProverOptions) {
       }
     }
 
-    for (let round = 1; ; round++) {
-      const problem = await ping(signal);
-      if (problem !== null) return { kind: 'failed', description: problem };
-      const observation = await prepare();
-      const others = observation ? processesOf(observation.clients) : asks.holders;
-      if (signal.aborted || others === 0) {
-        observation?.stop();
-        return OVER;
+    try {
+      for (let round = 1; ; round++) {
+        const problem = await ping(signal);
+        if (problem !== null) return { kind: 'failed', description: problem };
+        const observation = await prepare();
+        const others = observation ? processesOf(observation.clients) : asks.holders;
+        if (signal.aborted || others === 0) {
+          observation?.stop();
+          return OVER;
+        }
+        if (round === 1) asks.beforeFirst(others);
+        const sentAtMs = performance.now();
+        const poke = { sentAtMs, ...measured };
+        const end = new AbortController();
+        const got: { answer?: Reply<readonly Update[]> } = {};
+        const asked = getUpdates(POLL_S, AbortSignal.any([signal, end.signal])).then((answer) => {
+          got.answer = answer;
+        });
+        // Not awaited: it watches until no further reaction to this question is possible.
+        if (observation) void watch(observation, sentAtMs, () => isOver && asks.onLate(), signal);
+        const isEnough = await enoughBefore(
+          sentAtMs + holdMs(observation, asks, poke),
+          () => got.answer !== undefined,
+        );
+        const { answer } = got;
+        end.abort();
+        await asked;
+        if (isEnough) return CONVICTED;
+        if (signal.aborted) return OVER;
+        if (answer) {
+          // Updates that wait answer our poll at once, so it disturbs nobody and nothing is known.
+          if (answer.kind === 'ok') return OVER;
+          if (answer.kind !== 'error' || answer.conflict === null)
+            return { kind: 'failed', description: answer.description };
+          if (answer.conflict === 'webhook') return OVER;
+          if (!observation) return { kind: 'blind' };
+          isDisturbed = true;
+        } else if (!isDisturbed && !ledger.isOpen(isAlive)) return OVER;
+        const nextMs = sentAtMs + GAP_MS[0] + Math.random() * (GAP_MS[1] - GAP_MS[0]);
+        const isLast = nextMs + UNDISTURBED_MS > untilMs;
+        // A delayed 409 may still prove a poller.
+        const waitMs = isLast ? Math.min(untilMs, endOfWindows(poke) + LATE_MS) : nextMs;
+        if (await enoughBefore(waitMs)) return CONVICTED;
+        if (isLast) return OVER;
       }
-      if (round === 1) asks.beforeFirst(others);
-      const sentAtMs = performance.now();
-      const poke = { sentAtMs, ...measured };
-      const end = new AbortController();
-      const got: { answer?: Reply<readonly Update[]> } = {};
-      const asked = getUpdates(POLL_S, AbortSignal.any([signal, end.signal])).then((answer) => {
-        got.answer = answer;
-      });
-      // Not awaited: it watches until no further reaction to this question is possible.
-      if (observation) void watch(observation, sentAtMs, () => isOver() && asks.onLate(), signal);
-      const isEnough = await enoughBefore(
-        sentAtMs + holdMs(observation, asks, poke),
-        () => got.answer !== undefined,
-      );
-      const { answer } = got;
-      end.abort();
-      await asked;
-      if (isEnough) return CONVICTED;
-      if (signal.aborted) return OVER;
-      if (answer) {
-        // Updates that wait answer our poll at once, so it disturbs nobody and nothing is known.
-        if (answer.kind === 'ok') return OVER;
-        if (answer.kind !== 'error' || answer.conflict === null)
-          return { kind: 'failed', description: answer.description };
-        if (answer.conflict === 'webhook') return OVER;
-        if (!observation) return { kind: 'blind' };
-        isDisturbed = true;
-      } else if (!isDisturbed && !ledger.isOpen(isAlive)) return OVER;
-      const nextMs = sentAtMs + GAP_MS[0] + Math.random() * (GAP_MS[1] - GAP_MS[0]);
-      const isLast = nextMs + UNDISTURBED_MS > untilMs;
-      // A delayed 409 may still prove a poller.
-      const waitMs = isLast ? Math.min(untilMs, endOfWindows(poke) + LATE_MS) : nextMs;
-      if (await enoughBefore(waitMs)) return CONVICTED;
-      if (isLast) return OVER;
+    } finally {
+      isOver = true;
     }
   }
 
@@ -292,21 +298,13 @@ export function createProver(options: ProverOptions) {
   }
 
   return {
-    /** Sends our own polls until it is known which processes poll. */
-    async experiment(asks: Asks): Promise<Outcome> {
-      let isOver = false;
-      try {
-        return await experiment(asks, () => isOver);
-      } finally {
-        isOver = true;
-      }
-    },
+    experiment,
     hunt,
     /** Notes which processes are connected now. Null: ss does not work here. */
     async look() {
-      const clients = await whoIsConnected(await around());
-      if (clients) ledger.connected(clients);
-      return clients && { connected: clients.length };
+      const seen = await lookAround(await around());
+      if (seen) ledger.connected(seen.clients);
+      return seen && { connected: seen.clients.length };
     },
     /** Prepares to watch one poll that is sent elsewhere; call the returned function when it is sent. */
     async spy() {
