@@ -5,10 +5,10 @@
 import type { Config } from '../config/load.ts';
 import { findBotDir } from '../config/state-dir.ts';
 import { duration } from '../output/words.ts';
-import type { Stray } from '../strays/finder.ts';
+import { eyesFor, type Stray } from '../strays/finder.ts';
 import { isStopped } from '../strays/grade.ts';
+import { createProver } from '../strays/prover.ts';
 import { WHY_IT_ENDED } from '../supervisor/announce.ts';
-import { eyesFor, proverFor } from '../supervisor/finder.ts';
 import { controlPath, unreachable, userOf } from '../supervisor/holder.ts';
 import { recallEnd, recallStart } from '../supervisor/memory.ts';
 import {
@@ -141,7 +141,10 @@ export function openTools(config: Config, ours: readonly number[]) {
   return {
     eyes,
     api,
-    prover: proverFor(config, eyes, api, findBotDir(config.botId), () => ours),
+    prover: createProver({
+      ...{ api, eyes, apiRoot: config.apiRoot, botDir: findBotDir(config.botId) },
+      ours: () => ours,
+    }),
   };
 }
 

@@ -12,9 +12,10 @@ import { createReport, type Report } from '../output/report.ts';
 import type { Sink } from '../output/sink.ts';
 import { whileWaiting } from '../output/wait-line.ts';
 import { painter, span } from '../output/words.ts';
+import { eyesFor } from '../strays/finder.ts';
+import { createProver } from '../strays/prover.ts';
 import { checkCommand } from '../supervisor/announce.ts';
 import { dryRun } from '../supervisor/dry-run.ts';
-import { eyesFor, proverFor } from '../supervisor/finder.ts';
 import { recallStart } from '../supervisor/memory.ts';
 import { seizeLock } from '../supervisor/seize.ts';
 import { createSweeper } from '../supervisor/sweep.ts';
@@ -44,7 +45,8 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
   const report = createReport(config.logFormat, [token], await painter(process.stderr), stderr);
   const eyes = eyesFor(config);
   const { finder } = eyes;
-  const api = openBotApi(config.apiRoot, token);
+  const { apiRoot } = config;
+  const api = openBotApi(apiRoot, token);
   const { signal } = new AbortController();
   try {
     if (config.dryRun) {
@@ -60,7 +62,7 @@ async function clean(config: Config, again: Beginning | null, stderr: Sink): Pro
       const sweeper = createSweeper({
         ...{ finder, report, signal, stopTimeoutMs: config.stopTimeoutMs, dryRun: false },
         ...{ silencesOthers: true, leased: config.lease !== null },
-        prover: isLeased ? null : proverFor(config, eyes, api, botDir, () => []),
+        prover: isLeased ? null : createProver({ api, apiRoot, botDir, eyes, ours: () => [] }),
       });
       // Nobody can hold a poll while a webhook is set: it goes first, and is looked at again where somebody was asked.
       await clear(config, report, api);

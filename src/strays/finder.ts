@@ -4,6 +4,8 @@
  * per process.
  */
 
+import type { Config } from '../config/load.ts';
+import { realPath } from '../files.ts';
 import { hasProcfs, readText, userName } from '../machine/procfs.ts';
 import { plain, plainCommand } from '../output/plain.ts';
 import type { StrayEntry } from '../supervisor/status.ts';
@@ -97,6 +99,11 @@ export interface Eyes {
   readonly inspector: Inspector;
   readonly processes: Processes;
   readonly finder: StrayFinder;
+}
+
+export function eyesFor({ token, botId, stray, strayScope, cwd }: Config): Eyes {
+  const projectDir = realPath(cwd);
+  return openEyes({ token, botId: String(botId ?? ''), patterns: stray, scope: strayScope, projectDir });
 }
 
 /** `procfs`: processes are read from /proc, otherwise from ps. */

@@ -3,6 +3,7 @@
  * sees which connection loses its poll to it. Decides when to ask, how long to hold the poll, and when enough is known, but not
  * which process is stopped. Its polls confirm no update, as they have neither offset nor allowed_updates. One per run or command.
  */
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { statOf } from '../machine/procfs.ts';
 import type { BotApi, Reply } from '../telegram/bot-api.ts';
@@ -14,8 +15,8 @@ import { endOfWindows, type Poke } from './reactions.ts';
 interface ProverOptions extends Omit<ObserverOptions, 'addresses'> {
   readonly api: BotApi;
   readonly apiRoot: string;
-  /** File that keeps earlier addresses of the API root; null: none is kept. */
-  readonly addressFile: string | null;
+  /** The bot's state folder, where earlier addresses of the API root are kept; null: there is none. */
+  readonly botDir: string | null;
 }
 
 export type Prover = ReturnType<typeof createProver>;
@@ -97,9 +98,9 @@ export function createProver(options: ProverOptions) {
 
   /** Addresses are resolved once a minute at most, as a hunt looks several times a second. */
   async function around(): Promise<ObserverOptions> {
-    const { apiRoot, addressFile } = options;
+    const { apiRoot, botDir } = options;
     if (!resolved || performance.now() - resolved.atMs > RESOLVE_EVERY_MS) {
-      const addresses = await findApiAddresses(apiRoot, addressFile);
+      const addresses = await findApiAddresses(apiRoot, botDir && join(botDir, 'api-addresses.json'));
       resolved = { addresses, atMs: performance.now() };
     }
     return { ...options, addresses: resolved.addresses };

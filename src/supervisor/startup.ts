@@ -8,12 +8,12 @@ import { leaveInterception } from '../intercept/variables.ts';
 import type { Report, RunOutput } from '../output/report.ts';
 import type { Link, Owner } from '../service/link.ts';
 import type { Service } from '../service/notify.ts';
-import type { Prover } from '../strays/prover.ts';
+import { eyesFor } from '../strays/finder.ts';
+import { createProver, type Prover } from '../strays/prover.ts';
 import { openBotApi } from '../telegram/bot-api.ts';
 import { distFile } from '../tools.ts';
 import { checkCommand } from './announce.ts';
 import { CONTROL_SOCKET, deploySocket } from './control.ts';
-import { eyesFor, proverFor } from './finder.ts';
 import type { Asks } from './signals.ts';
 import { createNextWorker } from './worker.ts';
 
@@ -92,7 +92,9 @@ export async function prepare(request: StartRequest, asks: Asks, output: RunOutp
   teardown.add(() => api?.close());
   /** Pids of the worker's tree; supervise.ts knows them. */
   const workerTree = { pids: (): readonly number[] => [] };
-  const prover = api && !dryRun ? proverFor(config, eyes, api, botDir, () => workerTree.pids()) : null;
+  const ours = () => workerTree.pids();
+  const { apiRoot } = config;
+  const prover = api && !dryRun ? createProver({ api, apiRoot, botDir, eyes, ours }) : null;
   let connections: { readonly seen: ReturnType<Prover['look']>; readonly atMs: number } | null = null;
   return {
     ...{ config, flags: request.flags, link: request.link ?? null },
