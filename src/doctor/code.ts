@@ -57,26 +57,17 @@ hook  go  \.(SetWebhook|NewWebhook\w*)\s*\(`
     return { kind, language, call: RegExp(source, 'g'), beside: RegExp(beside) };
   });
 
-const [PTB_13, PTB_20] = ['python-telegram-bot 13', 'python-telegram-bot 20'];
-
 /**
- * The library that a project imports first, with the place where it does; without one, its own calls. `apiRoot` is null where it speaks
- * MTProto.
+ * The first library of the table that a project imports, with the place where it does: of two releases the one that shows itself comes
+ * first there, and calls of the project's own come last. `apiRoot` is null where it speaks MTProto.
  */
-export function findLibrary(
-  files: readonly { readonly path: string; readonly text: string }[],
-  language?: string,
-) {
-  const found = files.flatMap(({ path: file, text }) =>
-    LIBRARIES.flatMap((library) => {
-      const isOf = [languageOf(file), language ?? library.language].every((it) => it === library.language);
-      const match = isOf ? library.imported.exec(text) : null;
-      return match ? [{ ...library, file, line: lineAt(text, match.index + match[0].search(/\S/)) }] : [];
-    }),
-  );
-  const first = found.find(({ name }) => name !== 'api.telegram.org') ?? found[0] ?? null;
-  // A module that only imports it does not show its release.
-  return (first?.name === PTB_20 && found.find(({ name }) => name === PTB_13)) || first;
+export function findLibrary(files: readonly { path: string; text: string }[], language?: string) {
+  for (const library of LIBRARIES.filter((it) => language === undefined || it.language === language))
+    for (const { path: file, text } of files) {
+      const match = library.language === languageOf(file) ? library.imported.exec(text) : null;
+      if (match) return { ...library, file, line: lineAt(text, match.index + match[0].search(/\S/)) };
+    }
+  return null;
 }
 
 // One alternative is a comment (group 1); everything else is skipped over as a whole, so that no quote inside it counts.

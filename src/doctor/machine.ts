@@ -18,14 +18,9 @@ export type Check = {
   readonly file?: string;
 };
 
-const seen = (
-  check: Check['check'],
-  ok: boolean | null,
-  message: string,
-  cure: string | null = null,
-): Check => ({
-  ...{ check, ok, message, cure },
-});
+function seen(check: Check['check'], ok: boolean | null, message: string, cure?: string | null): Check {
+  return { check, ok, message, cure: cure ?? null };
+}
 
 /** `apiRoot`: null where it is not to be asked, for the reason in `unasked`. */
 export async function checkMachine(
