@@ -2,7 +2,6 @@
  * What is done ahead of each spawn: what the worker needs is made, and whoever is in the way is stopped. Answers at once where nothing
  * is, since after a crash the next worker waits for it.
  */
-
 import { setTimeout as pause } from 'node:timers/promises';
 import { EXIT } from '../errors.ts';
 import type { GatewayWatch } from '../gateway/events.ts';

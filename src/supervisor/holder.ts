@@ -7,7 +7,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { findStateDir, NOWHERE, stateDirPath } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
 import { realPath } from '../files.ts';
-
 import { type Holder, lockHolder, lockKey, type Squatter } from '../lock/lock.ts';
 import { boundSockets, processesOf, runsSinglepoll } from '../lock/process.ts';
 import { userName as nameOfUser, readLink, readText } from '../machine/procfs.ts';

@@ -12,7 +12,6 @@ import { statOf } from '../machine/procfs.ts';
 import type { Changes } from '../output/listeners.ts';
 import { leaseWords } from '../output/words.ts';
 import type { GivenGateway } from './ahead.ts';
-
 import { type Answer, type Handler, serveControl } from './control.ts';
 import { DAY_MS } from './history.ts';
 import type { Recorder } from './recorder.ts';

@@ -2,7 +2,6 @@
  * Looks for strays, stops those that the proof allows, never fights what starts them again. Before the first worker it asks who
  * polls; while the worker runs it acts on what the polls have shown. Answers with the reason to end, or null: the way is free.
  */
-
 import { EXIT } from '../errors.ts';
 import { userName } from '../machine/procfs.ts';
 import { plain } from '../output/plain.ts';

@@ -8,7 +8,6 @@
  * sweep and only when none lives; after a stop was asked nothing is spawned; the exit effect is the last one. With a lease:
  * a worker is spawned only in a term of ours, and the term is given back only when no process of a worker is left.
  */
-
 import { constants } from 'node:os';
 
 /** `standby`: somebody else may poll, and we wait for the lock, for the place of another poller (--wait), for the lease. */

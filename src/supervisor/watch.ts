@@ -2,7 +2,6 @@
  * What is looked at while the worker runs: the webhook, signs of polling, the heartbeat, and after a 409 who on this machine
  * caused it. Without a 409 nobody is looked for.
  */
-
 import { setTimeout as pause } from 'node:timers/promises';
 import { incumbentAfterMs } from '../gateway/events.ts';
 import { nobodyHereWords } from '../gateway/words.ts';

@@ -2,7 +2,6 @@
  * The worker's own tree: its descendants, whatever else carries this run's SINGLEPOLL_RUN, wherever it has moved to, and what was
  * noted as its offspring before. Looks at it, sees whether it talks to the Bot API, stops it whole.
  */
-
 import { readdirSync, readFileSync } from 'node:fs';
 import { BOT_API_HOST } from '../intercept/certificates.ts';
 import { aliveStat } from '../machine/procfs.ts';
