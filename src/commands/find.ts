@@ -8,7 +8,7 @@ import { readdirSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Config, type LoadRequest, loadConfig } from '../config/load.ts';
-import { NEEDS, positiveFlags } from '../config/options.ts';
+import { NEEDS } from '../config/options.ts';
 import { absoluteFlags } from '../config/sources.ts';
 import { findStateDir } from '../config/state-dir.ts';
 import { TOKEN_VARIABLES } from '../config/token.ts';
@@ -155,7 +155,7 @@ export async function configureNamed(name: string, { command, flags, cwd: here }
   const typed = absoluteFlags(flags, here);
   const request = {
     ...{ command, argvCommand: [], cwd: cwd ?? NOWHERE },
-    flags: { ...positiveFlags(recallStart(folder)?.flags ?? {}), ...typed },
+    flags: { ...recallStart(folder)?.flags, ...typed },
   };
   const others = Object.entries(process.env).filter(
     ([key]) => !/^SINGLEPOLL_(?!DIR$)/.test(key) && !(TOKEN_VARIABLES as readonly string[]).includes(key),

@@ -3,7 +3,6 @@
  * worker and the strays, verifies that none is left, clears the webhook, and starts again.
  */
 import type { Config } from '../config/load.ts';
-import { positiveFlags } from '../config/options.ts';
 import { absoluteFlags } from '../config/sources.ts';
 import { openBotDir } from '../config/state-dir.ts';
 import { EXIT, SinglepollError } from '../errors.ts';
@@ -94,7 +93,7 @@ async function whatToStart(here: Invocation & Beginning): Promise<Beginning> {
   if (last) {
     // What was typed now means files of this folder, though the start is in another.
     const typed = absoluteFlags(here.flags, config.cwd);
-    const { wait, ...others } = { ...positiveFlags(last.flags), ...typed, takeover: false };
+    const { wait, ...others } = { ...last.flags, ...typed, takeover: false };
     // The holder of the lock was ended just now. --no-wait is about a lease, and stays.
     const again = { ...here, flags: wait === false ? { ...others, wait } : others, words: last.command };
     return { ...again, ...(await configure(again, last.cwd)) };

@@ -349,7 +349,7 @@ export function readFlags(command: Command): RawFlags {
   return Object.fromEntries(typed.map((name) => [name, command.getOptionValue(name)]));
 }
 
-/** Turns `noGateway: true`, which comes from code and from the last start of an older version, into `gateway: false`. */
+/** Turns `noGateway: true`, which comes from code, into `gateway: false`. */
 export function positiveFlags(flags: Readonly<Record<string, unknown>>): RawFlags {
   const entries = Object.entries(flags).map(([key, value]) => {
     const name = OPTION_NAMES.find((it) => spellingsOf(it).some((way) => way.negated && way.key === key));

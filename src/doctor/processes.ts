@@ -206,8 +206,8 @@ function impliedBy(said: Said, all: readonly Said[]): { command: string; folder:
   const { build } = table(at(said.document.value, said.path));
   const name = joinPath(said.folder, text(table(build).dockerfile) ?? 'Dockerfile');
   const images = all.filter((it) => it.manager === 'docker');
-  const own = images.find((it) => build !== undefined && it.file === name);
-  const [only, ...others] = images.filter((it) => !it.isForDevelopment);
-  if (own ?? (only && others.length === 0)) return own ?? only!;
+  const own = images.filter((it) => build !== undefined && it.file === name);
+  const [image, ...others] = own.length > 0 ? own : images.filter((it) => !it.isForDevelopment);
+  if (image && others.length === 0) return image;
   return said.manager === 'appengine' ? { command: 'gunicorn main:app', folder: said.folder } : said;
 }
