@@ -87,6 +87,8 @@ export function surroundings({ procs }: Pick<Snapshot, 'procs'>, place: Place): 
   return { ...place, procs, ancestors, workerTree, supervisors, supervised, children };
 }
 
+const NAME = 'singlepoll';
+
 /** Pid 1 does not count, as all orphans end there, even if it is a singlepoll (in a container). */
 function supervisedBy(
   procs: Snapshot['procs'],
@@ -100,7 +102,8 @@ function supervisedBy(
     state !== 'Z' &&
     (supervisors.has(pid) ||
       // Of thousands of command lines only these are worth parsing.
-      ([comm, ...argv].some((word) => word.includes('singlepoll')) && isSinglepoll(readProgram(argv, comm))));
+      ((comm.includes(NAME) || argv.some((word) => word.includes(NAME))) &&
+        isSinglepoll(readProgram(argv, comm))));
   const ones = new Set([...procs.values()].filter(isOne).map(({ pid }) => pid));
   if (ones.size === 0) return found;
   for (const { pid } of procs.values()) {
